@@ -1,0 +1,254 @@
+/* base.h - floor 1, the door of core/base: memory, files, text, JSON, hashes, threads.
+ *
+ * Every higher floor stands on this.  It knows nothing of checkpoints or models.  All file
+ * access of the library goes through br__io and all allocation through br__mem, so that tests
+ * can make the Nth call fail. */
+#ifndef BRIDGE_CORE_BASE_H
+#define BRIDGE_CORE_BASE_H
+
+#include <bridge/base.h>
+#include <bridge/tensor.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* A programmer's error: abort with file and line. */
+#define BR_BUG(...) br__bug(__FILE__, __LINE__, __VA_ARGS__)
+_Noreturn void br__bug(const char *file, int line, const char *fmt, ...) BR_PRINTF(3, 4);
+
+#define BR__MIN(a, b) ((a) < (b) ? (a) : (b))
+#define BR__MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* ---- mem.c: allocation --------------------------------------------------------------- */
+
+/* The allocator in use; tests replace it to fail the Nth call.  cJSON uses it too. */
+struct br__mem_ops {
+    void *(*realloc)(void *p, size_t n); /* n > 0; p may be NULL */
+    void (*free)(void *p);
+};
+extern struct br__mem_ops br__mem;
+
+void *br__alloc(size_t n);            /* uninitialised; NULL on failure; n == 0 gives 1 byte */
+void *br__calloc(size_t n, size_t sz); /* zeroed, checks n * sz */
+void *br__realloc(void *p, size_t n);
+void br__free(void *p);
+char *br__strdup(const char *s);
+
+/* Make room for one more element in a growing array: *a has room for *cap elements of `sz` bytes
+ * and holds n.  Returns 0, or BR_E_NOMEM with *a unchanged. */
+int br__grow(void *a, size_t *cap, size_t n, size_t sz) BR_MUST_CHECK;
+
+/* ---- arena.c: metadata of one job, freed at once ---------------------------------------- */
+
+struct br__arena {
+    struct br__arena_block *blocks;
+    size_t total; /* bytes handed out, for the memory report */
+};
+void *br__arena_alloc(struct br__arena *a, size_t n); /* zeroed, 16-byte aligned; NULL on failure */
+char *br__arena_strdup(struct br__arena *a, const char *s);
+char *br__arena_strndup(struct br__arena *a, const char *s, size_t n);
+char *br__arena_printf(struct br__arena *a, const char *fmt, ...) BR_PRINTF(2, 3);
+void br__arena_free(struct br__arena *a); /* {0} is a valid empty arena before and after */
+
+/* ---- buf.c: growable bytes with a limit and a sticky error ------------------------------- */
+
+struct br__buf {
+    char *p;     /* always NUL-terminated once something was put */
+    size_t n, cap;
+    size_t max;  /* more than this is an error; 0 = 1 GiB */
+    int failed;  /* sticky: BR_E_NOMEM or BR_E_FORMAT (too big) */
+};
+void br__buf_put(struct br__buf *b, const void *p, size_t n);
+void br__buf_puts(struct br__buf *b, const char *s);
+void br__buf_putc(struct br__buf *b, char c);
+void br__buf_printf(struct br__buf *b, const char *fmt, ...) BR_PRINTF(2, 3);
+void br__buf_vprintf(struct br__buf *b, const char *fmt, va_list ap);
+void br__buf_json_str(struct br__buf *b, const char *s); /* "quoted", escaped as JSON */
+void br__buf_double(struct br__buf *b, double v); /* shortest text that reads back the same, as
+                                                     Python's repr: 1e-06, 1000000.0, inf */
+void br__buf_free(struct br__buf *b);             /* back to {0} (max kept) */
+
+/* ---- map.c: string -> uint32, open addressing ------------------------------------------- */
+
+#define BR__NOT_FOUND UINT32_MAX
+struct br__map {
+    const char **keys; /* borrowed */
+    uint32_t *vals;
+    size_t cap, n;
+};
+int br__map_init(struct br__map *m, size_t expected) BR_MUST_CHECK;
+/* 0; BR_E_NOMEM; or BR_E_EXISTS when the key is there (value unchanged).  Keys are borrowed. */
+int br__map_put(struct br__map *m, const char *key, uint32_t val) BR_MUST_CHECK;
+uint32_t br__map_get(const struct br__map *m, const char *key); /* BR__NOT_FOUND if absent */
+void br__map_free(struct br__map *m);
+
+/* ---- text.c: small text helpers ----------------------------------------------------------- */
+
+int br__starts(const char *s, const char *prefix);
+int br__ends(const char *s, const char *suffix);
+/* Parse all of s as a decimal int64 / finite double; 0 or BR_E_FORMAT. */
+int br__parse_i64(const char *s, int64_t *out) BR_MUST_CHECK;
+int br__parse_f64(const char *s, double *out) BR_MUST_CHECK;
+int br__edit_distance(const char *a, const char *b); /* Levenshtein, for "did you mean" */
+/* Sort with "layers.2." before "layers.10.": digits compare as numbers. For qsort of char*. */
+int br__natural_cmp(const char *a, const char *b);
+/* "1.19 GB", "512 B" into out; returns out. */
+const char *br__human_bytes(uint64_t n, char out[32]);
+/* "[768, 4096]" into out; returns out. */
+const char *br__shape_str(const int64_t *shape, int n, char *out, size_t size);
+int br__utf8_valid(const char *s, size_t n);
+
+/* ---- io.c: files ---------------------------------------------------------------------------- */
+
+/* Every system call on files that the library makes; same contracts as the calls of the same name
+ * (errno set).  Tests replace entries to inject faults. */
+struct br__io_ops {
+    int (*open)(const char *path, int flags, mode_t mode);
+    int (*close)(int fd);
+    ssize_t (*pread)(int fd, void *buf, size_t n, off_t off);
+    ssize_t (*pwrite)(int fd, const void *buf, size_t n, off_t off);
+    int (*fsync)(int fd);
+    int (*ftruncate)(int fd, off_t size);
+    int (*fallocate)(int fd, off_t size); /* mode 0 from offset 0; may fail with EOPNOTSUPP */
+    int (*fstat)(int fd, struct stat *st);
+    int (*stat)(const char *path, struct stat *st);
+    int (*rename)(const char *from, const char *to);
+    int (*exchange)(const char *a, const char *b); /* renameat2 RENAME_EXCHANGE */
+    int (*unlink)(const char *path);
+    int (*mkdir)(const char *path, mode_t mode);
+    int (*rmdir)(const char *path);
+    void *(*mmap)(size_t n, int fd); /* whole file, PROT_READ, MAP_SHARED */
+    int (*munmap)(void *p, size_t n);
+};
+extern struct br__io_ops br__io;
+
+/* A file opened for reading.  `map` is the whole file mapped read-only (NULL when empty);
+ * headers and metadata are read through it, bulk data through br__file_read (which cannot
+ * fault when somebody truncates the file). */
+struct br__file {
+    char *path; /* owned */
+    int fd;
+    uint64_t size;
+    const unsigned char *map;
+    int64_t mtime_ns;
+};
+int br__file_open(struct br__file *f, const char *path, struct br_err *err) BR_MUST_CHECK;
+/* Read exactly n bytes at off; a short file or I/O error is an error that names file and range. */
+int br__file_read(const struct br__file *f, uint64_t off, void *buf, size_t n,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Tell the kernel that the mapping's pages are done with, so that resident memory stays bounded. */
+void br__file_close(struct br__file *f); /* safe on a zeroed or half-opened struct */
+
+/* Whole small file as a NUL-terminated string (caller frees with br__free).  BR_E_NOTFOUND if
+ * absent, BR_E_FORMAT if larger than max. */
+int br__read_text(const char *path, size_t max, char **out, size_t *n, struct br_err *err)
+    BR_MUST_CHECK;
+
+/* A file being written sequentially through a buffer.  The name is new: an existing file is
+ * unlinked first. */
+struct br__out {
+    char *path; /* owned */
+    int fd;
+    int failed;        /* sticky status */
+    uint64_t off;      /* bytes already in the file */
+    unsigned char *buf;
+    size_t n, cap;     /* pending bytes */
+    int sync;          /* fsync at finish */
+};
+#define BR__OUT_BUF (1u << 18) /* L2-sized: permute, checksum and write while warm */
+/* size_hint > 0 preallocates (ENOSPC comes here, before any byte). */
+int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sync,
+                 struct br_err *err) BR_MUST_CHECK;
+/* Room for up to n <= BR__OUT_BUF contiguous bytes to be filled in place, then committed. */
+unsigned char *br__out_reserve(struct br__out *o, size_t n, struct br_err *err);
+void br__out_commit(struct br__out *o, size_t n);
+int br__out_write(struct br__out *o, const void *p, size_t n, struct br_err *err) BR_MUST_CHECK;
+uint64_t br__out_tell(const struct br__out *o);
+/* Flush, sync if asked, close.  On any earlier failure returns it. */
+int br__out_finish(struct br__out *o, struct br_err *err) BR_MUST_CHECK;
+void br__out_abort(struct br__out *o); /* close without finishing; the file stays for the caller */
+
+/* Write a small file: temporary name beside it, fsync if sync, rename over. */
+int br__write_file(const char *path, const void *p, size_t n, int sync, struct br_err *err)
+    BR_MUST_CHECK;
+/* Copy a file's bytes (for side files); same discipline. */
+int br__copy_file(const char *from, const char *to, int sync, struct br_err *err) BR_MUST_CHECK;
+
+int br__exists(const char *path);
+int br__is_dir(const char *path);
+int br__mkdirs(const char *path, struct br_err *err) BR_MUST_CHECK; /* like mkdir -p */
+int br__sync_dir(const char *path, struct br_err *err) BR_MUST_CHECK;
+int br__remove_tree(const char *path, struct br_err *err) BR_MUST_CHECK;
+/* Names in a directory, sorted bytewise, without . and ..; in the arena. */
+int br__list_dir(struct br__arena *a, const char *path, char ***names, size_t *n,
+                 struct br_err *err) BR_MUST_CHECK;
+int br__free_space(const char *path, uint64_t *bytes, struct br_err *err) BR_MUST_CHECK;
+/* a/b in the arena; b absolute gives b. */
+char *br__path_join(struct br__arena *a, const char *dir, const char *name);
+/* Canonical absolute path; the last components may not exist yet. In the arena, NULL on failure. */
+char *br__path_abs(struct br__arena *a, const char *path);
+const char *br__path_base(const char *path); /* after the last slash */
+
+/* ---- json.c: the only user of cJSON ---------------------------------------------------------- */
+
+typedef struct cJSON br__json; /* opaque outside json.c */
+#define BR__JSON_MAX_DEPTH 64
+/* Parse n bytes; the text must be one JSON value and valid UTF-8; duplicate keys in one object and
+ * nesting beyond BR__JSON_MAX_DEPTH are errors (with byte offset).  Free with br__json_free. */
+int br__json_parse(br__json **out, const char *text, size_t n, struct br_err *err) BR_MUST_CHECK;
+void br__json_free(br__json *j);
+/* kind: 'o' object, 'a' array, 's' string, 'n' number, 'b' bool, '0' null; 0 for NULL */
+char br__json_kind(const br__json *j);
+/* Member of an object, or by dotted path "rope_parameters.rope_theta"; NULL if absent.  Linear:
+ * never in a loop over a big object. */
+const br__json *br__json_get(const br__json *obj, const char *path);
+const br__json *br__json_first(const br__json *parent); /* children of array or object, in order */
+const br__json *br__json_next(const br__json *child);
+const char *br__json_key(const br__json *member);
+const char *br__json_str(const br__json *j, const char *dflt);
+double br__json_num(const br__json *j, double dflt);
+int br__json_bool(const br__json *j, int dflt);
+/* Exact non-negative integer below 2^53: 0, or BR_E_FORMAT. */
+int br__json_u64(const br__json *j, uint64_t *out) BR_MUST_CHECK;
+size_t br__json_count(const br__json *j);
+/* Building and editing (config.json): all return 0 or BR_E_NOMEM.  `set` replaces in place or
+ * appends; value_json is JSON text. */
+br__json *br__json_new_object(void);
+int br__json_set(br__json *obj, const char *key, const char *value_json, struct br_err *err)
+    BR_MUST_CHECK;
+void br__json_remove(br__json *obj, const char *key);
+/* Pretty text, two spaces, as Python's json.dumps(indent=2), numbers as in the source text where
+ * parsed (1e-06 stays), trailing newline.  Sorted keys if sort. */
+int br__json_print(const br__json *j, int sort, struct br__buf *out) BR_MUST_CHECK;
+
+/* ---- hash.c ------------------------------------------------------------------------------------ */
+
+struct br__xxh3; /* streaming 64-bit XXH3 */
+struct br__xxh3 *br__xxh3_new(void);
+void br__xxh3_reset(struct br__xxh3 *h);
+void br__xxh3_update(struct br__xxh3 *h, const void *p, size_t n);
+uint64_t br__xxh3_digest(const struct br__xxh3 *h);
+void br__xxh3_free(struct br__xxh3 *h);
+uint64_t br__xxh3(const void *p, size_t n);
+
+struct br__sha256; /* OpenSSL EVP */
+struct br__sha256 *br__sha256_new(void);
+void br__sha256_update(struct br__sha256 *h, const void *p, size_t n);
+void br__sha256_hex(struct br__sha256 *h, char out[65]); /* ends it */
+void br__sha256_free(struct br__sha256 *h);
+
+uint32_t br__crc32(uint32_t crc, const void *p, size_t n); /* zip's CRC-32, start from 0 */
+
+/* ---- pool.c: fixed set of workers ----------------------------------------------------------------- */
+
+/* Run fn(arg, i, worker, err) for i in [0, n) on up to n_threads threads (0 = one per online CPU; 1 =
+ * in the calling thread).  Each i runs once; after a failure no new i starts.  Returns the failure
+ * with the lowest i, so the message does not depend on timing. */
+int br__pool_run(int n_threads, size_t n,
+                 int (*fn)(void *arg, size_t i, int worker, struct br_err *err), void *arg,
+                 struct br_err *err) BR_MUST_CHECK;
+int br__cpu_count(void); /* CPUs this process may run on */
+
+#endif

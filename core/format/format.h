@@ -1,0 +1,353 @@
+/* format.h - floor 2, the door of core/format: checkpoints on disk, read and written.
+ *
+ * Two formats behind one reader: Hugging Face directories (safetensors) and Megatron torch_dist
+ * directories (.metadata pickle + .distcp files of torch ZIP items).  This floor knows bytes,
+ * names, shapes and boxes; it knows no model.  Every input is hostile: sizes, products, offsets and
+ * counts are checked before use. */
+#ifndef BRIDGE_CORE_FORMAT_H
+#define BRIDGE_CORE_FORMAT_H
+
+#include "../base/base.h"
+
+/* ---- the reader that both formats implement ------------------------------------------------- */
+
+/* One tensor of a checkpoint.  Strings are owned by the checkpoint. */
+struct br__tensor {
+    const char *name;
+    int dtype;                   /* enum br_dtype */
+    int ndim;                    /* 0..BR_MAX_DIMS */
+    int64_t shape[BR_MAX_DIMS];
+    uint64_t bytes;              /* of the contiguous global tensor */
+    uint32_t file;               /* HF: index into files[] */
+    uint32_t priv;               /* torch_dist: index of its chunk list */
+    uint64_t offset;             /* HF: absolute offset in its file */
+};
+
+enum br__format { BR__FMT_HF = 1, BR__FMT_TORCH_DIST = 2 };
+
+struct br__ckpt {
+    int format;                  /* enum br__format */
+    struct br__arena arena;      /* owns every string and table below */
+    const char *dir;             /* directory that holds the files: HF dir, or the iteration dir */
+    struct br__file *files;      /* opened */
+    const char **file_names;     /* relative to dir */
+    size_t n_files;
+    struct br__tensor *tensors;  /* HF: by file, then in offset order; torch_dist: sorted by name */
+    size_t n_tensors;
+    struct br__map by_name;
+    const char **warnings;       /* one sentence each */
+    size_t n_warnings, cap_warnings;
+    struct br__hf *hf;           /* format HF only */
+    struct br__td *td;           /* format torch_dist only */
+};
+
+/* Open a directory of either format: torch_dist if it (or an iteration below it) has .metadata, else
+ * HF.  BR_E_NOTFOUND, BR_E_FORMAT, BR_E_IO, BR_E_NOMEM. */
+int br__ckpt_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
+void br__ckpt_close(struct br__ckpt *ck); /* NULL and half-built are fine */
+
+/* Read n bytes at byte offset `off` of the contiguous row-major little-endian global tensor, whatever
+ * the chunking.  Thread-safe. */
+int br__ckpt_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
+                  size_t n, struct br_err *err) BR_MUST_CHECK;
+const struct br__tensor *br__ckpt_find(const struct br__ckpt *ck, const char *name);
+/* Append a warning (printf style) to ck->warnings; returns 0 or BR_E_NOMEM. */
+int br__ckpt_warn(struct br__ckpt *ck, const char *fmt, ...) BR_PRINTF(2, 3);
+
+/* ---- safetensors.c ------------------------------------------------------------------------------ */
+
+#define BR__ST_HEADER_MAX (100u << 20) /* as the reference implementation */
+
+/* One tensor of a header; `name` in the arena that was given. */
+struct br__st_entry {
+    const char *name;
+    int dtype, ndim;
+    int64_t shape[BR_MAX_DIMS];
+    uint64_t begin, end; /* relative to the data section */
+};
+/* Parse the JSON header text.  data_bytes is the size of the data section.  Checks: known dtype,
+ * shape product == end - begin, offsets inside the section, no overlap, no hole, no duplicate name.
+ * *entries come in offset order.  *metadata_json: text of "__metadata__" (arena) or NULL. */
+int br__st_parse(struct br__arena *a, const char *json, size_t n, uint64_t data_bytes,
+                 struct br__st_entry **entries, size_t *n_entries, const char **metadata_json,
+                 struct br_err *err) BR_MUST_CHECK;
+/* Header of a mapped file: validates length, then br__st_parse.  *data_off = absolute start of data. */
+int br__st_open(struct br__arena *a, const struct br__file *f, struct br__st_entry **entries,
+                size_t *n_entries, uint64_t *data_off, const char **metadata_json,
+                struct br_err *err) BR_MUST_CHECK;
+/* Serialise a header for entries laid out back to back in the order given (begin/end are set here):
+ * 8-byte length, compact JSON ("__metadata__" first if metadata_json, then the tensors in order,
+ * keys dtype, shape, data_offsets), padded with spaces to a multiple of 8: the form that the
+ * reference implementation writes. */
+int br__st_header(struct br__buf *out, struct br__st_entry *entries, size_t n,
+                  const char *metadata_json) BR_MUST_CHECK;
+
+/* ---- hf.c -------------------------------------------------------------------------------------------- */
+
+struct br__hf {
+    char *config_text;            /* config.json verbatim, NUL-terminated; NULL if absent */
+    size_t config_size;
+    char *generation_text;        /* generation_config.json verbatim or NULL */
+    size_t generation_size;
+    const char **metadata_json;   /* per file: "__metadata__" text or NULL */
+    int has_index;                /* weights were named by model.safetensors.index.json */
+};
+
+/* Turn what the user typed into a directory (arena): an existing directory; else a hub id
+ * "org/name[@revision]" looked up in the local cache (HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub;
+ * models--org--name/refs/<revision, default main> -> snapshots/<commit>, or a commit given directly).
+ * BR_E_NOTFOUND says what was searched and that downloading is not part of this version. */
+int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir, struct br_err *err)
+    BR_MUST_CHECK;
+/* Open an HF directory.  Weight files: those that model.safetensors.index.json names; else
+ * model.safetensors; else a complete model-*-of-* set.  Other *.safetensors are ignored, with one
+ * warning.  Checks: index names and headers agree both ways, duplicates across shards, path traversal
+ * in the index, missing files.  flags: BR__HF_CONFIG_ONLY reads no weights. */
+enum { BR__HF_CONFIG_ONLY = 1 };
+int br__hf_open(struct br__ckpt **out, const char *dir, unsigned flags, struct br_err *err)
+    BR_MUST_CHECK;
+/* A checkpoint without bytes: tensors as given (names copied), no files.  For `plan --config`. */
+int br__hf_invent(struct br__ckpt **out, const struct br__tensor *tensors, size_t n,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Text of model.safetensors.index.json: {"metadata": {"total_size": N}, "weight_map": {...}} with names
+ * sorted, two-space indent, as huggingface_hub writes it. */
+int br__hf_index_text(struct br__buf *out, const char **names, const char **files, size_t n,
+                      uint64_t total_size) BR_MUST_CHECK;
+/* Names in `dir` of the small files that travel with a model: generation_config, tokenizer files, chat
+ * templates, *.py custom code, merges/vocab, *.jinja, LICENSE, README.  Not config.json, not weights, not the index.
+ * tokenizer_only: just what belongs into a torch_dist tokenizer/ folder. */
+int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, char ***names,
+                      size_t *n, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- pickle.c: reading (a VM for data, not for code) ------------------------------------------------- */
+
+enum br__pk_kind {
+    BR__PK_NONE, BR__PK_BOOL, BR__PK_INT, BR__PK_FLOAT, BR__PK_STR, BR__PK_BYTES,
+    BR__PK_LIST, BR__PK_TUPLE, BR__PK_SET, BR__PK_DICT,
+    BR__PK_GLOBAL, /* module + name                              */
+    BR__PK_OBJECT, /* result of REDUCE or NEWOBJ: callable, args, state (BUILD) and, for dict/list
+                      subclasses, items                          */
+    BR__PK_PERSID  /* persistent id, item[0]                     */
+};
+
+struct br__pk {
+    uint8_t kind;
+    uint8_t b;                   /* BOOL */
+    uint32_t n;                  /* STR/BYTES: length; LIST/TUPLE/SET: items; DICT: pairs */
+    union {
+        int64_t i;               /* INT that fits; a bigger one sets big = 1 */
+        double f;
+        const char *s;           /* STR (NUL-terminated), BYTES */
+        struct br__pk **item;    /* LIST/TUPLE/SET/PERSID; DICT: key, value, key, value, ... */
+        struct { const char *module, *name; } g;
+        struct { struct br__pk *callable, *args, *state, *items; } o;
+    } u;
+    uint8_t big;
+};
+
+struct br__pk_limits {
+    size_t max_nodes; /* 0 = 64 Mi */
+    int max_depth;    /* 0 = 512   */
+};
+/* Run a pickle (protocols 0-5 subset that torch, Megatron and DCP write) of n bytes; objects live in the
+ * arena.  Unknown globals become opaque objects; nothing is ever called.  Errors carry the byte offset. */
+int br__pk_load(struct br__arena *a, const unsigned char *p, size_t n,
+                const struct br__pk_limits *limits, struct br__pk **out, struct br_err *err)
+    BR_MUST_CHECK;
+/* Value for a string key of a DICT, or of an OBJECT's dict state; NULL if absent. */
+const struct br__pk *br__pk_get(const struct br__pk *v, const char *key);
+/* 1 if v is OBJECT whose class/callable is module.name (module may end in "*" to match a prefix). */
+int br__pk_is(const struct br__pk *v, const char *module, const char *name);
+/* Python-repr-like text, for reports; bounded. */
+void br__pk_repr(struct br__buf *out, const struct br__pk *v);
+
+/* ---- pickle_write.c: protocol 2, what torch's weights-only loader accepts ------------------------------ */
+
+/* A writer is a br__buf; helpers append opcodes.  `memo` numbers BINPUT as Python's pickler does, for
+ * byte equality with torch; memo < 0 writes none. */
+struct br__pkw {
+    struct br__buf *out;
+    int memo;                    /* next memo slot, or -1 */
+    struct br__map globals;      /* global -> memo slot, so that a second use is BINGET */
+    struct br__arena *arena;
+};
+void br__pkw_begin(struct br__pkw *w);            /* 80 02 */
+void br__pkw_end(struct br__pkw *w);              /* '.'; releases the map */
+void br__pkw_global(struct br__pkw *w, const char *module, const char *name);
+void br__pkw_str(struct br__pkw *w, const char *s);   /* interned: a repeat is BINGET when memo >= 0 */
+void br__pkw_int(struct br__pkw *w, int64_t v);
+void br__pkw_float(struct br__pkw *w, double v);
+void br__pkw_bool(struct br__pkw *w, int v);
+void br__pkw_none(struct br__pkw *w);
+void br__pkw_op(struct br__pkw *w, char op);          /* raw opcode: MARK '(' TUPLE 't' SETITEMS 'u' ... */
+void br__pkw_put(struct br__pkw *w);                  /* BINPUT of the object on top, if memo >= 0 */
+
+/* ---- zip.c: the stored ZIP64 container of torch.save ----------------------------------------------------- */
+
+struct br__zip_rec {
+    const char *name;     /* without the archive prefix; arena */
+    uint64_t off, size;   /* of the data, absolute in the file */
+    uint32_t crc;
+};
+/* Central directory of the archive that occupies [base, base + length) of `map`.  Sizes come from the central
+ * directory (local headers hold 0), zip64 fields honoured, every record must lie inside the range, be stored,
+ * and share one prefix. */
+int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,
+                 uint64_t length, struct br__zip_rec **recs, size_t *n, struct br_err *err)
+    BR_MUST_CHECK;
+const struct br__zip_rec *br__zip_find(const struct br__zip_rec *recs, size_t n, const char *name);
+
+/* Writer of one archive inside a larger file, byte for byte as PyTorchStreamWriter (torch 2.15): records 64-byte
+ * aligned relative to the archive start, data descriptors, ZIP64 end records. */
+struct br__zipw {
+    struct br__out *out;
+    uint64_t base;            /* where the archive starts in out */
+    struct br__buf central;   /* central directory so far */
+    const char *prefix;       /* "archive" */
+    uint32_t n_recs;
+    uint64_t name_hash;       /* for .data/serialization_id */
+    uint64_t crc_hash;
+    uint64_t rec_off, rec_size;
+    uint32_t rec_crc;
+    char rec_name[64];
+    int failed;
+};
+void br__zipw_begin(struct br__zipw *z, struct br__out *out, const char *prefix);
+int br__zipw_record(struct br__zipw *z, const char *name, const void *p, size_t n, struct br_err *err)
+    BR_MUST_CHECK;
+/* A record whose data is produced in pieces: start with its exact size, then the caller writes the data
+ * to z->out itself (br__out_reserve/commit) and reports each piece for the CRC, then end. */
+int br__zipw_start(struct br__zipw *z, const char *name, uint64_t size, struct br_err *err) BR_MUST_CHECK;
+void br__zipw_data(struct br__zipw *z, const void *p, size_t n);
+int br__zipw_stop(struct br__zipw *z, struct br_err *err) BR_MUST_CHECK;
+/* version, .data/serialization_id, central directory, end records. */
+int br__zipw_finish(struct br__zipw *z, struct br_err *err) BR_MUST_CHECK;
+/* Length of a torch.save archive with the given pickle and data record sizes (n_data records), as the writer
+ * above will make it, so that offsets are known before a byte is written. */
+uint64_t br__zip_archive_size(const char *prefix, size_t pickle_size, const uint64_t *data_sizes,
+                              size_t n_data);
+
+/* ---- torchdist_read.c ------------------------------------------------------------------------------------- */
+
+struct br__td_chunk {
+    int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
+    uint32_t file;
+    uint64_t item_off, item_len; /* the ZIP item */
+    uint64_t data_off;           /* absolute offset of the chunk's first element */
+};
+
+struct br__td {
+    const char *root;            /* directory that holds the iteration dir; may equal dir's parent */
+    const char *iteration_name;  /* "iter_0000003", "release" */
+    struct br__td_chunk **chunks;/* per tensor priv index: chunks sorted by flat offset */
+    size_t *n_chunks;
+    const char **objects;        /* bytes items' keys, sorted */
+    uint32_t *object_file;
+    uint64_t *object_off, *object_len;
+    size_t n_objects;
+    struct br__pk *common;       /* common state dict, from common.pt or common_state/shard_0_1; NULL if none */
+    int common_from;             /* 0 none, 1 common.pt, 2 object */
+    struct br__pk *args;         /* argparse.Namespace state of Megatron-LM, or NULL */
+    int has_run_config;
+    char *run_config_text;       /* verbatim, NULL if absent */
+    size_t run_config_size;
+    int64_t iteration;           /* from the common state, -1 if none */
+    int64_t train_step, consumed_samples; /* train_state.pt, -1 if none */
+};
+
+/* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt ("release" or
+ * N), else latest_train_state.pt, else the largest iter_*, else release. */
+int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
+/* Path of the iteration directory that br__td_open would read (arena); BR_E_NOTFOUND if `dir` is no
+ * torch_dist checkpoint. */
+int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir, struct br_err *err)
+    BR_MUST_CHECK;
+/* Unpickle a bytes item (a torch.save archive); data records are not read. */
+int br__td_object(const struct br__ckpt *ck, struct br__arena *a, size_t i, struct br__pk **out,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Index into a flat contiguous read: copy [off, off + n) of the global tensor from its chunks. */
+int br__td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
+                size_t n, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- torchdist_write.c ---------------------------------------------------------------------------------------- */
+
+/* One output tensor and its boxes, in the order in which they are to be stored. */
+struct br__td_out {
+    const char *key;
+    int dtype, ndim;
+    int64_t shape[BR_MAX_DIMS];
+};
+struct br__td_item {
+    uint32_t tensor;                 /* index into br__td_out array; BR__TD_OBJECT for a bytes item */
+    const char *object_key;          /* bytes item's key */
+    int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
+    uint64_t data_bytes;
+    uint32_t file;                   /* set by the layout */
+    uint64_t item_off, item_len;     /* set by the layout */
+};
+#define BR__TD_OBJECT UINT32_MAX
+#define BR__TD_FILE_TARGET (1ull << 30) /* a new .distcp about every GiB: parts for threads and resume */
+
+struct br__td_plan {
+    const struct br__td_out *tensors;
+    size_t n_tensors;
+    struct br__td_item *items;       /* bytes items first, then tensor chunks */
+    size_t n_items;
+    uint32_t n_files;                /* set by the layout: __0_<k>.distcp */
+    uint64_t *file_bytes;            /* per file, arena */
+    const void *common_pickle;       /* pickle bytes of the common state's dict, for common_state/shard_0_1 */
+    size_t common_pickle_size;
+};
+/* Assign items to files and compute every offset.  Depends on the plan only (never on threads): contiguous runs of
+ * items, at least two files when there is more than one tensor item. */
+int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err) BR_MUST_CHECK;
+/* Write all items of one file.  produce(arg, item index, offset, dst, n) fills n data bytes of an item from
+ * byte offset `offset`; it is called in order with n <= BR__OUT_BUF. */
+int br__td_write_file(const struct br__td_plan *p, uint32_t file, const char *path, int sync,
+                      int (*produce)(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                                     struct br_err *err),
+                      void *arg, struct br_err *err) BR_MUST_CHECK;
+/* .metadata bytes (protocol 2, plain Metadata, 5-element TensorProperties, no version). */
+int br__td_metadata(const struct br__td_plan *p, struct br__buf *out, struct br_err *err) BR_MUST_CHECK;
+
+struct br__td_common {
+    int64_t iteration;
+    int non_homogeneous_layers;
+    /* args namespace: name/value pairs in order; value is Python-ish text: "None", "True", "12", "1e-06",
+     * "'str'", "torch.bfloat16" */
+    const char *const (*args)[2];
+    size_t n_args;
+};
+/* The common state dict as a protocol 2 pickle: as_list wraps it in a one-element list (the object form). */
+int br__td_common_pickle(struct br__buf *out, const struct br__td_common *c, int as_list,
+                         struct br_err *err) BR_MUST_CHECK;
+/* Whole small archives: common.pt (prefix "common"), train_state.pt (prefix "train_state"). */
+int br__td_archive(const char *path, const char *prefix, const void *pickle, size_t n,
+                   const void *const *datas, const size_t *data_sizes, size_t n_datas, int sync,
+                   struct br_err *err) BR_MUST_CHECK;
+int br__td_write_train_state(const char *path, int64_t step, int sync, struct br_err *err) BR_MUST_CHECK;
+extern const char br__td_metadata_json[]; /* the four-key metadata.json */
+
+/* ---- yaml.c: the only user of libyaml ---------------------------------------------------------------------------- */
+
+/* A YAML document as a tree; scalars keep their text and whether they were plain (unquoted). */
+struct br__yaml {
+    enum { BR__YAML_SCALAR, BR__YAML_MAP, BR__YAML_LIST } kind;
+    int plain;
+    const char *text;            /* scalar */
+    const char **keys;           /* map */
+    struct br__yaml **items;     /* map values or list items */
+    size_t n;
+};
+/* Parse one document (no anchors, no tags beyond the core schema, bounded depth and size). */
+int br__yaml_parse(struct br__arena *a, const char *text, size_t n, struct br__yaml **out,
+                   struct br_err *err) BR_MUST_CHECK;
+const struct br__yaml *br__yaml_get(const struct br__yaml *map, const char *dotted_path);
+/* Scalar values as yaml.safe_load reads them: null/true/1/1.0e-06.  0, or BR_E_FORMAT. */
+int br__yaml_is_null(const struct br__yaml *y);
+int br__yaml_f64(const struct br__yaml *y, double *out) BR_MUST_CHECK;
+int br__yaml_bool(const struct br__yaml *y, int *out) BR_MUST_CHECK;
+/* Text of a float as PyYAML dumps it: 1.0e-06, 1000000.0. */
+void br__yaml_put_double(struct br__buf *b, double v);
+
+#endif

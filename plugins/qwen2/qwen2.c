@@ -1,0 +1,34 @@
+/* qwen2 - Qwen2 and Qwen2.5 (0.5B to 72B): grouped-query attention with a bias on q, k and v,
+ * gated MLP.  An ordinary GPT block, so this file is tables. */
+#include <bridge/rules.h>
+
+static const struct br_field config[] = {
+    BR_FACT(ADD_QKV_BIAS, 1),
+    BR_FACT(QK_LAYERNORM, 0),
+};
+
+static const struct br_map maps[] = {
+    BR_RULES_TRUNK,
+    BR_RULES_ATTENTION,
+    BR_RULES_QKV_BIAS,
+    BR_RULES_GLU,
+};
+
+static const struct br_arch archs[] = {{
+    .model_type = "qwen2",
+    .hf_class = "Qwen2ForCausalLM",
+    .toy = "num_hidden_layers=2 hidden_size=64 intermediate_size=96 num_attention_heads=4 "
+           "num_key_value_heads=2 vocab_size=320 max_position_embeddings=512 "
+           "rope_theta=1000000.0 tie_word_embeddings=true max_window_layers=2 "
+           "sliding_window=null use_sliding_window=false",
+    .config = BR_ROWS(config),
+    .maps = BR_ROWS(maps),
+}};
+
+static const struct br_recipe recipes[] = {
+#define R(name, base, set) {name, base, set},
+#include "../../recipes/qwen2.def"
+#undef R
+};
+
+BR_PLUGIN(qwen2, archs, recipes)

@@ -1,0 +1,39 @@
+/* qwen3 - Qwen3 dense models (0.6B to 32B): Qwen2's block with a norm on each query and key
+ * head in place of the q, k, v bias, and a head size of its own.  Multi-token-prediction layers
+ * are mapped too: Megatron Bridge knows them for this family, though no release has any. */
+#include <bridge/rules.h>
+
+static const struct br_field config[] = {
+    BR_FACT(ADD_QKV_BIAS, 0),
+    BR_FACT(QK_LAYERNORM, 1),
+};
+
+static const struct br_map maps[] = {
+    BR_RULES_TRUNK,
+    BR_RULES_ATTENTION,
+    BR_RULES_QK_NORM,
+    BR_RULES_GLU,
+    BR_RULES_MTP_HEAD,
+    BR_RULES_EXPAND_(BR_RULES_ATTENTION_AT, BR_AT_MTP),
+    BR_RULES_EXPAND_(BR_RULES_QK_NORM_AT, BR_AT_MTP),
+    BR_RULES_EXPAND_(BR_RULES_GLU_AT, BR_AT_MTP),
+};
+
+static const struct br_arch archs[] = {{
+    .model_type = "qwen3",
+    .hf_class = "Qwen3ForCausalLM",
+    .toy = "num_hidden_layers=2 hidden_size=64 intermediate_size=96 num_attention_heads=4 "
+           "num_key_value_heads=2 head_dim=32 vocab_size=320 max_position_embeddings=512 "
+           "rope_theta=1000000.0 tie_word_embeddings=false attention_bias=false "
+           "max_window_layers=2 sliding_window=null use_sliding_window=false",
+    .config = BR_ROWS(config),
+    .maps = BR_ROWS(maps),
+}};
+
+static const struct br_recipe recipes[] = {
+#define R(name, base, set) {name, base, set},
+#include "../../recipes/qwen3.def"
+#undef R
+};
+
+BR_PLUGIN(qwen3, archs, recipes)
