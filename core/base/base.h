@@ -99,6 +99,7 @@ const char *br__human_bytes(uint64_t n, char out[32]);
 /* "[768, 4096]" into out; returns out. */
 const char *br__shape_str(const int64_t *shape, int n, char *out, size_t size);
 int br__utf8_valid(const char *s, size_t n);
+size_t br__utf8_span(const char *s, size_t n); /* length of the longest valid beginning */
 
 /* ---- io.c: files ---------------------------------------------------------------------------- */
 
@@ -155,6 +156,7 @@ struct br__out {
     uint64_t off;      /* bytes already in the file */
     unsigned char *buf;
     size_t n, cap;     /* pending bytes */
+    uint64_t prealloc; /* bytes that fallocate made; finish cuts what was not written */
     int sync;          /* fsync at finish */
 };
 #define BR__OUT_BUF (1u << 18) /* L2-sized: permute, checksum and write while warm */

@@ -1,8 +1,239 @@
-/* cli.h - floor 5, the door of core/cli: the command line.  The only floor that prints, reads argv and turns
- * a status into an exit code. */
+/* cli.h - floor 5, the door of core/cli: the command line.
+ *
+ * The only floor that prints, reads argv and turns a status into an exit code.  Everything
+ * that a user can type is a row: commands in commands.c, options in options.def.  A new
+ * option is one row; a new command is an id here, a row there and a function.
+ *
+ *   main.c         br_main: what was typed -> which row -> run it -> exit code
+ *   commands.c     the command table, with its help text
+ *   options.def    the option table
+ *   options.c      argv -> struct br__cli
+ *   help.c         help pages and the man page, from the two tables
+ *   output.c       JSON, aligned tables, sizes, results
+ *   report.c       notes, warnings, progress: the listener of a job
+ *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
+ *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
 #include "../model/model.h"
+
+#include <pthread.h>
+
+/* ---- commands.c: the command table -------------------------------------------------------- */
+
+#define BR__CMD_MAP(X)                                                                             \
+    X(HELP)                                                                                        \
+    X(IMPORT)                                                                                      \
+    X(EXPORT)                                                                                      \
+    X(VERIFY)                                                                                      \
+    X(ROUNDTRIP)                                                                                   \
+    X(PLAN_IMPORT)                                                                                 \
+    X(PLAN_EXPORT)                                                                                 \
+    X(INSPECT)                                                                                     \
+    X(DIFF)                                                                                        \
+    X(TOY)                                                                                         \
+    X(LIST)                                                                                        \
+    X(PLUGIN_LIST)                                                                                 \
+    X(PLUGIN_SHOW)                                                                                 \
+    X(PLUGIN_CHECK)
+
+enum br__cmd_id {
+#define BR_X(id) BR__CMD_##id,
+    BR__CMD_MAP(BR_X)
+#undef BR_X
+        BR__N_CMD
+};
+_Static_assert(BR__N_CMD <= 64, "the commands of an option are bits of a uint64_t");
+
+enum br__opt_id {
+    BR__OPT_NONE, /* so that a zeroed row names no option */
+#define OPT(id, name, aliases, letter, kind, min, arg, dflt, on, help) BR__OPT_##id,
+#include "options.def"
+#undef OPT
+    BR__N_OPT
+};
+
+#define BR__MAX_POS 2 /* bare arguments that a command takes at most */
+
+struct br__cli;
+struct br__command {
+    const char *name; /* one word, or two: "plan import" */
+    int (*run)(struct br__cli *c, struct br_err *err);
+    const char *args;     /* bare arguments as the usage line shows them; "" if none       */
+    const char *summary;  /* one line                                                      */
+    const char *about;    /* paragraphs, for help and the man page                         */
+    const char *examples; /* one command a line                                            */
+    uint8_t pos_opt[BR__MAX_POS]; /* the option that bare argument i stands for; NONE: c->pos */
+    uint8_t min_pos, max_pos;     /* bare arguments; those that stand for options are never
+                                     required: `need` is                                   */
+    uint8_t need[BR__MAX_POS];    /* options without which the command cannot start        */
+};
+extern const struct br__command br__commands[BR__N_CMD];
+
+/* ---- options.c: argv -> struct br__cli ---------------------------------------------------- */
+
+enum br__opt_kind {
+    BR__KIND_FLAG,
+    BR__KIND_TEXT,
+    BR__KIND_INT,    /* at least `min`                                                 */
+    BR__KIND_SIZE,   /* bytes: 500MB, 5GB (powers of ten), 2GiB (of two), plain number */
+    BR__KIND_CHOICE, /* one of `arg`'s words, separated by |; .i is its index          */
+    BR__KIND_DTYPE,  /* one of `arg`'s words or its usual abbreviation; .i is the dtype */
+    BR__KIND_LIST,   /* key=value ..., and may be repeated                             */
+    BR__KIND_IDLE    /* accepted for other tools' command lines: a flag without effect,
+                        or with a value if `arg` is set; `help` says why               */
+};
+
+struct br__option {
+    const char *name;    /* long name with dashes                                         */
+    const char *aliases; /* other spellings, separated by spaces; "" if none              */
+    char letter;         /* -x, or 0                                                      */
+    uint8_t kind;        /* enum br__opt_kind                                             */
+    int32_t min;
+    const char *arg;     /* placeholder of the value, "DIR"; NULL for a flag              */
+    const char *dflt;    /* what happens without it, as text; NULL if nothing             */
+    uint64_t on;         /* commands that take it: bits 1 << enum br__cmd_id               */
+    const char *help;    /* one line                                                      */
+};
+extern const struct br__option br__options[BR__N_OPT];
+
+struct br__cli_value {
+    const char *text;
+    const char **list;
+    size_t n_list;
+    int64_t i;
+    int set;
+};
+/* A command line, understood.  Zeroed is valid. */
+struct br__cli {
+    struct br__arena arena;
+    const struct br__command *cmd; /* NULL: none was named                                */
+    const char *group;             /* "plan" of a two-word command, else NULL             */
+    struct br__cli_value opt[BR__N_OPT];
+    const char **pos;              /* bare arguments after the command's name             */
+    size_t n_pos;
+    const char **idle;             /* sentences about options that have no effect here    */
+    size_t n_idle;
+};
+/* BR_E_USAGE (the text names the nearest word that exists) or BR_E_NOMEM.  c->cmd is set as
+ * soon as it is known, also on failure, so that the message can point to its help. */
+int br__cli_parse(struct br__cli *c, int argc, char **argv, struct br_err *err) BR_MUST_CHECK;
+/* Options that the command cannot do without, and the number of bare arguments. */
+int br__cli_check(const struct br__cli *c, struct br_err *err) BR_MUST_CHECK;
+void br__cli_free(struct br__cli *c);
+/* Exact word -> command; NULL if there is none of that name. */
+const struct br__command *br__command_find(const char *name);
+/* 1 if some command's name begins with this word and another follows: "plan", "plugin". */
+int br__command_is_group(const char *word);
+/* The command or group nearest to a misspelt one; NULL if none is near. */
+const char *br__command_near(const char *word);
+/* Bytes of "5GB", "1.5 GiB", "4096": 0, or BR_E_USAGE. */
+int br__size_parse(const char *text, uint64_t *bytes) BR_MUST_CHECK;
+
+#define BR__FLAG(c, id) ((c)->opt[BR__OPT_##id].set)
+#define BR__TEXT(c, id) ((c)->opt[BR__OPT_##id].text)
+#define BR__INT(c, id) ((c)->opt[BR__OPT_##id].i)
+
+/* ---- help.c ------------------------------------------------------------------------------- */
+
+void br__help_brief(void);                         /* `bridge` alone                      */
+void br__help_all(void);                           /* `bridge help`                       */
+void br__help_command(const struct br__command *c); /* `bridge help import`               */
+int br__cmd_help(struct br__cli *c, struct br_err *err);
+
+/* ---- output.c: stdout --------------------------------------------------------------------- */
+
+/* A JSON writer over a buffer: keys are NULL inside arrays.  Containers opened with
+ * BR__JS_INLINE stay on one line. */
+enum { BR__JS_INLINE = 1 };
+struct br__js {
+    struct br__buf buf;
+    int depth, inline_depth; /* inline_depth: depth of the outermost inline container, 0 = none */
+    uint8_t used[16];        /* per depth: something was written      */
+    char close[16];
+};
+void br__js_object(struct br__js *j, const char *key, unsigned flags);
+void br__js_array(struct br__js *j, const char *key, unsigned flags);
+void br__js_end(struct br__js *j);
+void br__js_str(struct br__js *j, const char *key, const char *s); /* NULL s: null */
+void br__js_u64(struct br__js *j, const char *key, uint64_t v);
+void br__js_i64(struct br__js *j, const char *key, int64_t v);
+void br__js_num(struct br__js *j, const char *key, double v);
+void br__js_bool(struct br__js *j, const char *key, int v);
+void br__js_null(struct br__js *j, const char *key);
+void br__js_strs(struct br__js *j, const char *key, const char *const *s, size_t n);
+void br__js_shape(struct br__js *j, const char *key, const int64_t *shape, int n);
+/* Print and free; BR_E_NOMEM if the buffer failed on the way. */
+int br__js_print(struct br__js *j, struct br_err *err) BR_MUST_CHECK;
+
+/* Aligned columns.  The first row is the heading; a column whose heading starts with '>' is
+ * aligned to the right. */
+#define BR__TABLE_COLS 10
+struct br__table {
+    struct br__arena arena;
+    const char **cells;
+    size_t n, cap; /* cells */
+    int cols;
+    int failed; /* sticky */
+};
+void br__table_row(struct br__table *t, ...); /* t->cols strings */
+int br__table_print(struct br__table *t, struct br_err *err) BR_MUST_CHECK; /* and free */
+
+double br__now(void); /* seconds, monotonic */
+/* Path or id as a shell word: quoted only if it must be.  In the arena; never NULL. */
+const char *br__shell_word(struct br__arena *a, const char *s);
+
+/* ---- report.c: stderr --------------------------------------------------------------------- */
+
+enum br__progress { BR__PROGRESS_NONE, BR__PROGRESS_LINES, BR__PROGRESS_BAR };
+
+/* How a job talks to the user.  With --json notes and warnings are kept for the object;
+ * otherwise they go to stderr as they come. */
+struct br__report {
+    struct br_listener listener; /* give this to the job */
+    pthread_mutex_t lock;
+    int quiet, json;
+    enum br__progress progress;
+    int drawn;                   /* a bar stands on the terminal's line */
+    int notes_to_stdout;         /* verify: the differences are the output, not a remark */
+    char phase[64];
+    double began, shown;
+    struct br__arena arena;
+    const char **notes, **warnings;
+    size_t n_notes, cap_notes, n_warnings, cap_warnings;
+    int failed;
+};
+void br__report_init(struct br__report *r, const struct br__cli *c);
+void br__report_note(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);
+void br__report_warning(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);
+void br__report_end(struct br__report *r); /* takes the bar away; before any other output */
+void br__report_json(struct br__report *r, struct br__js *j); /* "notes" and "warnings" */
+void br__report_free(struct br__report *r);
+/* "bridge: text" on stderr; where may be NULL or "". */
+void br__print_error(const struct br_err *err, int verbose);
+
+/* ---- the commands ------------------------------------------------------------------------- */
+
+int br__cmd_import(struct br__cli *c, struct br_err *err);
+int br__cmd_export(struct br__cli *c, struct br_err *err);
+int br__cmd_verify(struct br__cli *c, struct br_err *err);
+int br__cmd_roundtrip(struct br__cli *c, struct br_err *err);
+int br__cmd_plan_import(struct br__cli *c, struct br_err *err);
+int br__cmd_plan_export(struct br__cli *c, struct br_err *err);
+int br__cmd_inspect(struct br__cli *c, struct br_err *err);
+int br__cmd_diff(struct br__cli *c, struct br_err *err);
+int br__cmd_toy(struct br__cli *c, struct br_err *err);
+int br__cmd_list(struct br__cli *c, struct br_err *err);
+int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
+int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
+int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
+
+/* cmd_convert.c: options -> job; `r` gets the remarks about defaults that were chosen. */
+int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
+                     struct br_err *err) BR_MUST_CHECK;
+/* cmd_plan.c: open a job without running it and print what it would do. */
+int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
+                  struct br_err *err) BR_MUST_CHECK;
 
 #endif

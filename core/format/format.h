@@ -93,12 +93,26 @@ struct br__hf {
     int has_index;                /* weights were named by model.safetensors.index.json */
 };
 
-/* Turn what the user typed into a directory (arena): an existing directory; else a hub id
- * "org/name[@revision]" looked up in the local cache (HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub;
+/* hf_cache.c: turn what the user typed into a directory (arena): an existing directory; else a hub id
+ * "org/name[@revision]" looked up in the local cache (HF_HUB_CACHE, HF_HOME/hub,
+ * XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub;
  * models--org--name/refs/<revision, default main> -> snapshots/<commit>, or a commit given directly).
  * BR_E_NOTFOUND says what was searched and that downloading is not part of this version. */
 int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir, struct br_err *err)
     BR_MUST_CHECK;
+/* model.safetensors.index.json, checked as far as the text alone allows. */
+struct br__hf_index {
+    const char **names;  /* tensors, in the order of the text */
+    uint32_t *file_of;   /* index into files, per tensor      */
+    size_t n;
+    const char **files;  /* distinct, sorted bytewise         */
+    size_t n_files;
+    uint64_t total_size; /* UINT64_MAX if the index has none or no integer */
+};
+/* Parse the text of an index.  BR_E_FORMAT if it is no object with a "weight_map" of tensor names to plain
+ * *.safetensors file names (no directory part). */
+int br__hf_index_parse(struct br__arena *a, const char *text, size_t n, struct br__hf_index *out,
+                       struct br_err *err) BR_MUST_CHECK;
 /* Open an HF directory.  Weight files: those that model.safetensors.index.json names; else
  * model.safetensors; else a complete model-*-of-* set.  Other *.safetensors are ignored, with one
  * warning.  Checks: index names and headers agree both ways, duplicates across shards, path traversal
@@ -130,27 +144,34 @@ enum br__pk_kind {
     BR__PK_PERSID  /* persistent id, item[0]                     */
 };
 
+/* 16 bytes: the .metadata of a large checkpoint is millions of them. */
 struct br__pk {
     uint8_t kind;
-    uint8_t b;                   /* BOOL */
+    uint8_t b : 1;               /* BOOL */
+    uint8_t big : 1;             /* INT that does not fit int64; its value is not kept */
+    uint8_t cap : 6;             /* room of u.item: 0 = exactly n items, else 2^cap pointers */
+    uint16_t depth;              /* nesting below this value when it was built */
     uint32_t n;                  /* STR/BYTES: length; LIST/TUPLE/SET: items; DICT: pairs */
     union {
-        int64_t i;               /* INT that fits; a bigger one sets big = 1 */
+        int64_t i;               /* INT */
         double f;
         const char *s;           /* STR (NUL-terminated), BYTES */
         struct br__pk **item;    /* LIST/TUPLE/SET/PERSID; DICT: key, value, key, value, ... */
-        struct { const char *module, *name; } g;
-        struct { struct br__pk *callable, *args, *state, *items; } o;
+        struct br__pk_global *g; /* GLOBAL */
+        struct br__pk_object *o; /* OBJECT */
     } u;
-    uint8_t big;
 };
+struct br__pk_global { const char *module, *name; };
+struct br__pk_object { struct br__pk *callable, *args, *state, *items; };
 
 struct br__pk_limits {
     size_t max_nodes; /* 0 = 64 Mi */
     int max_depth;    /* 0 = 512   */
 };
 /* Run a pickle (protocols 0-5 subset that torch, Megatron and DCP write) of n bytes; objects live in the
- * arena.  Unknown globals become opaque objects; nothing is ever called.  Errors carry the byte offset. */
+ * arena.  Unknown globals become opaque objects; nothing is ever called.  Errors carry the byte offset.
+ * torch.Size(t) is the tuple t, collections.OrderedDict a DICT, builtins.set a SET.  Values may be shared
+ * and cyclic: whoever recurses must bound it. */
 int br__pk_load(struct br__arena *a, const unsigned char *p, size_t n,
                 const struct br__pk_limits *limits, struct br__pk **out, struct br_err *err)
     BR_MUST_CHECK;
@@ -181,6 +202,18 @@ void br__pkw_bool(struct br__pkw *w, int v);
 void br__pkw_none(struct br__pkw *w);
 void br__pkw_op(struct br__pkw *w, char op);          /* raw opcode: MARK '(' TUPLE 't' SETITEMS 'u' ... */
 void br__pkw_put(struct br__pkw *w);                  /* BINPUT of the object on top, if memo >= 0 */
+void br__pkw_get(struct br__pkw *w, int slot);        /* BINGET of what br__pkw_put numbered `slot` */
+void br__pkw_tuple(struct br__pkw *w, const int64_t *v, int n); /* tuple of ints, memoised */
+/* Around item i of the n items that fill an EMPTY_DICT ('}', key and value) or EMPTY_LIST (']'): emits MARK
+ * and SETITEMS/APPENDS in the batches that Python makes. */
+enum br__pkw_container { BR__PKW_DICT, BR__PKW_LIST };
+void br__pkw_item_begin(struct br__pkw *w, size_t i, size_t n);
+void br__pkw_item_end(struct br__pkw *w, size_t i, size_t n, enum br__pkw_container kind);
+void br__pkw_new(struct br__pkw *w, const char *module, const char *name); /* class.__new__(class) */
+void br__pkw_dict(struct br__pkw *w);                 /* a dict of two or more entries, up to its MARK */
+void br__pkw_build(struct br__pkw *w);                /* ends such a dict, as the state of the object below */
+/* A contiguous CPU tensor whose bytes are the record data/<storage>. */
+void br__pkw_tensor(struct br__pkw *w, const char *storage, int dtype, int ndim, const int64_t *shape);
 
 /* ---- zip.c: the stored ZIP64 container of torch.save ----------------------------------------------------- */
 
@@ -204,17 +237,18 @@ struct br__zipw {
     uint64_t base;            /* where the archive starts in out */
     struct br__buf central;   /* central directory so far */
     const char *prefix;       /* "archive" */
-    uint32_t n_recs;
-    uint64_t name_hash;       /* for .data/serialization_id */
-    uint64_t crc_hash;
-    uint64_t rec_off, rec_size;
+    uint32_t n_recs, n_data;  /* records; those named data/<k> */
+    uint64_t crc_hash;        /* for .data/serialization_id */
+    uint64_t rec_off, rec_size; /* open record: header offset relative to base, data bytes */
     uint32_t rec_crc;
-    char rec_name[64];
-    int failed;
+    char rec_name[64];        /* with the prefix */
 };
 void br__zipw_begin(struct br__zipw *z, struct br__out *out, const char *prefix);
 int br__zipw_record(struct br__zipw *z, const char *name, const void *p, size_t n, struct br_err *err)
     BR_MUST_CHECK;
+/* The records that every torch.save archive starts with: data.pkl, .format_version, .storage_alignment,
+ * byteorder.  Data records data/0, data/1, ... come next. */
+int br__zipw_head(struct br__zipw *z, const void *pickle, size_t n, struct br_err *err) BR_MUST_CHECK;
 /* A record whose data is produced in pieces: start with its exact size, then the caller writes the data
  * to z->out itself (br__out_reserve/commit) and reports each piece for the CRC, then end. */
 int br__zipw_start(struct br__zipw *z, const char *name, uint64_t size, struct br_err *err) BR_MUST_CHECK;
@@ -222,6 +256,8 @@ void br__zipw_data(struct br__zipw *z, const void *p, size_t n);
 int br__zipw_stop(struct br__zipw *z, struct br_err *err) BR_MUST_CHECK;
 /* version, .data/serialization_id, central directory, end records. */
 int br__zipw_finish(struct br__zipw *z, struct br_err *err) BR_MUST_CHECK;
+/* Release the writer after a failure; fine after br__zipw_finish too.  Does not touch z->out. */
+void br__zipw_abort(struct br__zipw *z);
 /* Length of a torch.save archive with the given pickle and data record sizes (n_data records), as the writer
  * above will make it, so that offsets are known before a byte is written. */
 uint64_t br__zip_archive_size(const char *prefix, size_t pickle_size, const uint64_t *data_sizes,
@@ -234,6 +270,8 @@ struct br__td_chunk {
     uint32_t file;
     uint64_t item_off, item_len; /* the ZIP item */
     uint64_t data_off;           /* absolute offset of the chunk's first element */
+    uint64_t flat;               /* byte offset of the first element in the global tensor */
+    uint64_t reach;              /* largest end of this and all chunks before it, likewise */
 };
 
 struct br__td {
@@ -262,6 +300,33 @@ int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_M
  * torch_dist checkpoint. */
 int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir, struct br_err *err)
     BR_MUST_CHECK;
+/* torchdist_meta.c: interpret the bytes of a .metadata file: tensors (sorted by name), their chunks (which
+ * tile each tensor exactly), objects, file names.  Opens nothing; data_off and by_name are not set. */
+int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n, struct br_err *err)
+    BR_MUST_CHECK;
+/* What becomes of failure rc at tensor `key`: training state (optimizer, RNG, ...) of a kind that is not
+ * supported must not keep the weights from being read, so that turns into a warning and BR_OK (leave the
+ * tensor out); everything else stays. */
+int br__td_tolerate(struct br__ckpt *ck, const char *key, int rc, struct br_err *err) BR_MUST_CHECK;
+/* torchdist_item.c: one torch.save archive, [off, off + len) of f.  The pickled object goes to `a`; the
+ * records (for br__torch_tensor_read) too. */
+struct br__torch_file {
+    struct br__zip_rec *recs;
+    size_t n_recs;
+    struct br__pk *root;
+};
+int br__torch_load(struct br__arena *a, const struct br__file *f, uint64_t off, uint64_t len,
+                   struct br__torch_file *out, struct br_err *err) BR_MUST_CHECK;
+/* A pickled tensor: what it is and where its first element lies in the file.  Only contiguous tensors. */
+struct br__torch_tensor {
+    int dtype, ndim;
+    int64_t shape[BR_MAX_DIMS];
+    uint64_t bytes, data_off;
+};
+int br__torch_tensor_read(const struct br__torch_file *tf, const struct br__pk *v,
+                          struct br__torch_tensor *out, struct br_err *err) BR_MUST_CHECK;
+/* Set data_off of every chunk, from the items; all files must be open. */
+int br__td_locate(struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
 /* Unpickle a bytes item (a torch.save archive); data records are not read. */
 int br__td_object(const struct br__ckpt *ck, struct br__arena *a, size_t i, struct br__pk **out,
                   struct br_err *err) BR_MUST_CHECK;
@@ -314,7 +379,8 @@ struct br__td_common {
     int64_t iteration;
     int non_homogeneous_layers;
     /* args namespace: name/value pairs in order; value is Python-ish text: "None", "True", "12", "1e-06",
-     * "'str'", "torch.bfloat16" */
+     * "'str'" (taken verbatim, no escapes), "torch.bfloat16", or a list of these: "[1, 1, 0]" (its strings
+     * hold no comma or bracket) */
     const char *const (*args)[2];
     size_t n_args;
 };

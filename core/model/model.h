@@ -40,7 +40,7 @@ struct br__registry {
     struct br__plugin **plugins;
     size_t n_plugins, cap_plugins;
     const char **dirs; /* search order, for messages */
-    size_t n_dirs;
+    size_t n_dirs, cap_dirs;
     const char **refused; /* "path: reason" of files that were looked at and not taken */
     size_t n_refused, cap_refused;
 };
@@ -62,8 +62,25 @@ int br__registry_load_all(struct br__registry *r, struct br_err *err) BR_MUST_CH
  * with unknown values, truncated, ...). */
 int br__registry_load_file(struct br__registry *r, const char *path, const struct br__plugin **out,
                            struct br_err *err) BR_MUST_CHECK;
+/* Whether a file's bytes are a complete shared object for this machine.  dlopen faults on one that was cut
+ * short, so this comes first.  BR_E_PLUGIN. */
+int br__elf_check(const unsigned char *p, size_t n, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- adopt.c: a plugin's descriptor checked and copied ------------------------------------------ */
+
+/* Where a plugin's file is mapped: all that its descriptor points to must lie inside.  No segments = not checked
+ * (a linked-in plugin). */
+#define BR__IMAGE_MAX 16
+struct br__image {
+    struct { uintptr_t begin, end; } seg[BR__IMAGE_MAX];
+    size_t n;
+};
 /* Copy a versioned struct: shorter is zero-extended, longer must end in zeros (else BR_E_PLUGIN). */
 int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_MUST_CHECK;
+/* Adopt a whole descriptor into the arena; strings stay in the plugin.  name: the one the file promises.
+ * BR_E_PLUGIN names the table and the row that broke a rule, and the version that the plugin was built with. */
+int br__plugin_adopt(struct br__arena *a, const struct br_plugin *d, const struct br__image *image,
+                     const char *name, struct br__plugin **out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- config.c: config.json <-> canonical facts ------------------------------------------------- */
 
@@ -102,41 +119,87 @@ const struct br_field *br__config_field(const struct br__arch *arch, uint32_t id
 struct br__run_config_opts {
     const char *hf_model_id; /* as the user gave it */
     const char *save;        /* destination root as given */
-    int per_layer_moe_list;  /* mixed dense/MoE: moe_layer_freq as list + decoder block spec */
+    int per_layer_moe_list;  /* moe_layer_freq as list + decoder block spec although no layer is dense */
+    int64_t pad_vocab_to;    /* --pad-vocab-to MULTIPLE; 0 = not padded */
 };
 /* The whole file as Megatron Bridge 0.6.2 writes it (every section and key, sorted), with the model's facts. */
 int br__run_config_text(struct br__buf *out, const struct br_config *cfg,
                         const struct br__run_config_opts *o, struct br_err *err) BR_MUST_CHECK;
-/* config.json of an architecture from a checkpoint's run_config.yaml or, when that is NULL, Megatron-LM args.  *guessed:
- * sentences naming each value that had to be guessed (arena). */
+/* Entries of Megatron-LM's args namespace for br__td_common (arena): what its own loader, slime, miles and
+ * Megatron Bridge without a run_config.yaml look for. */
+int br__mlm_args(struct br__arena *a, const struct br_config *cfg, const struct br__run_config_opts *o,
+                 const char *const (**args)[2], size_t *n, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- config_rebuild.c: config.json of a checkpoint that came without one -------------------------- */
+
+/* config.json of an architecture from a checkpoint's run_config.yaml or, when that is NULL, Megatron-LM args (which
+ * may be NULL too: BR_E_NOTFOUND).  BR_E_CONFIG when the checkpoint is of another family, so that a caller may try
+ * all.  *guessed: sentences naming each value that had to be guessed (arena).  Free *config with br__json_free. */
 int br__config_rebuild(struct br__arena *a, const struct br__arch *arch, const struct br__yaml *run_config,
                        const struct br__pk *args, br__json **config, const char ***guessed, size_t *n_guessed,
                        struct br_err *err) BR_MUST_CHECK;
 
-/* ---- pattern.c, spans.c, rules.c: weight rules expanded for a config ---------------------------------- */
+/* ---- pattern.c: the name patterns of plugin.h ------------------------------------------------------------ */
+
+enum br__set { BR__SET_NONE, BR__SET_LAYER, BR__SET_ATTN, BR__SET_GDN, BR__SET_MOE, BR__SET_DENSE, BR__SET_MTP };
+/* What a pattern contains.  BR_E_PLUGIN for an unknown placeholder, two sets, two lists, unbalanced braces. */
+struct br__pattern {
+    const char *text;
+    enum br__set set;   /* of {layer} ... {mtp} */
+    int n_list;         /* items of {a,b,c}; 1 without a list */
+    int has_expert;     /* {expert}, or [expert] at the end */
+};
+int br__pattern_parse(const char *text, struct br__pattern *out, struct br_err *err) BR_MUST_CHECK;
+/* The name for one index of the set, expert and list item (arena; NULL: out of memory).  layer < 0 leaves "{set}." out
+ * (the stacked form).  A trailing [expert] never becomes text. */
+const char *br__pattern_name(struct br__arena *a, const struct br__pattern *p, int64_t layer, int64_t expert,
+                             int item);
+/* 1 if `name` is the pattern with any indices (digits) and any list item; a stacked name matches too. */
+int br__pattern_match(const struct br__pattern *p, const char *name);
+/* Evaluate item `item` of a shape expression ("a*b+2*c,d;e,f") for a config. */
+int br__shape_eval(const char *expr, int item, const struct br_config *cfg, int64_t *shape, int *ndim,
+                   struct br_err *err) BR_MUST_CHECK;
+
+/* ---- spans.c: layouts as spans of rows ----------------------------------------------------------------------- */
+
+/* n rows from hf_row of HF input `hf` are n rows from mc_row of Megatron output `mc`. */
+struct br__span {
+    int hf, mc;
+    int64_t hf_row, mc_row, n;
+};
+/* All spans of a layout other than COPY, ordered by (mc, mc_row).  hf_rows: rows of each HF input, which the layout must use up exactly.
+ * mc_rows gets the rows of each output. */
+int br__layout_spans(struct br__arena *a, uint32_t layout, const struct br_config *cfg, const int64_t *hf_rows,
+                     struct br__span **out, size_t *n, int64_t *mc_rows, struct br_err *err) BR_MUST_CHECK;
+/* Inputs and outputs of a layout (BR_LAYOUT_MAP) and its name, "QKV". */
+int br__layout_n_hf(uint32_t layout);
+int br__layout_n_mcore(uint32_t layout);
+const char *br__layout_name(uint32_t layout);
+#define BR__MAX_LIST 8
+
+/* ---- rules.c: weight rules expanded for a config -------------------------------------------------------------- */
 
 /* One tensor that the rules say exists on one side. */
 struct br__slot {
     const char *name;
     int ndim;
     int64_t shape[BR_MAX_DIMS]; /* of the whole stored tensor (stacked, with expert axis) */
-    int lead;                   /* Megatron: leading axes that are indices (layer, expert) */
-    uint64_t rows, row_elems;   /* flattened: leading axes and dim 0 | the rest */
-    uint32_t rule;              /* index into arch->maps of the first rule that made it */
+    int lead;                   /* leading axes that are indices: layer, expert */
+    uint64_t rows, row_elems;   /* flattened: leading axes and the next dim | the rest */
+    uint32_t rule;              /* index into arch->maps of the rule that made it */
     uint8_t fused;              /* HF: a fused-expert tensor */
 };
 /* n rows of an HF tensor are n rows of a Megatron tensor. */
 struct br__move {
     uint32_t hf, mc;            /* slots */
     uint64_t hf_row, mc_row, n;
-    uint32_t rule;
-    uint32_t view;              /* which box of the Megatron tensor: views count up per (rule, indices, output) */
 };
 /* A box of a Megatron tensor that belongs to one rule instance: rows [row, row + rows). */
 struct br__view {
     uint32_t mc;
     uint64_t row, rows;
     uint32_t parts;             /* stored as this many equal chunks (CONCAT: 2) */
+    uint32_t reserved;
     uint32_t first_move, n_moves; /* its moves, in mc_row order */
 };
 struct br__expansion {
@@ -158,45 +221,54 @@ struct br__expand_opts {
 int br__rules_expand(struct br__arena *a, const struct br_config *cfg, const struct br__expand_opts *o,
                      struct br__expansion **out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- plan.c ------------------------------------------------------------------------------------------- */
+/* ---- plan.c: which bytes of the source become which bytes of the destination ------------------------------- */
 
 enum br__exactness {
     BR__EXACT,       /* bytes move                                       */
-    BR__EXACT_SHIFT, /* w - 1 / w + 1, exact for every element           */
+    BR__EXACT_SHIFT, /* w - 1 / w + 1, and back gives every bit          */
     BR__WIDENED,     /* w - 1 kept exact in a wider dtype                */
     BR__DEQUANT,     /* e4m3 * scale, rounded once                       */
-    BR__ROUNDED      /* cast asked for by --torch-dtype, or not exact    */
+    BR__ROUNDED      /* a cast asked for by --torch-dtype, or w - 1 that is not exact */
 };
 const char *br__exactness_text(int e);
 
 enum br__direction { BR__IMPORT = 1, BR__EXPORT = 2 };
 
-/* How the bytes of one output tensor come about. */
+/* n rows of the piece from dst_row are n rows of source tensor `src` from src_row. */
 struct br__seg {
-    uint32_t src;          /* tensor of the source checkpoint; BR__SRC_ZERO = zeros */
-    uint64_t src_row, dst_row, n; /* rows of row_elems elements; dst_row relative to the output piece */
+    uint32_t src; /* BR__SRC_ZERO = zeros */
+    uint32_t reserved;
+    uint64_t src_row, dst_row, n;
 };
 #define BR__SRC_ZERO UINT32_MAX
-struct br__piece {         /* one stored box (import) or one HF tensor (export) */
+
+/* What is stored as one unit: a box of a Megatron tensor (import), a whole HF tensor (export). */
+struct br__piece {
     uint32_t out;
     int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
-    uint64_t rows, bytes;
-    uint32_t first_seg, n_segs;
+    uint64_t bytes;
+    size_t first_seg;
+    uint32_t n_segs;
 };
-struct br__plan_out {      /* one output tensor */
+
+struct br__plan_out { /* one output tensor */
     const char *name;
     int dtype, ndim;
     int64_t shape[BR_MAX_DIMS];
     uint64_t row_elems;
     uint32_t rule;
     uint8_t exactness;
-    int8_t add;            /* -1, 0, +1 */
-    uint32_t file;         /* export: shard */
+    int8_t add;           /* -1, 0, +1 */
+    uint32_t file;        /* export: which of out_files */
 };
+
+/* What became of a tensor of the source. */
+enum br__use { BR__UNUSED, BR__USED, BR__IGNORED, BR__SCALE, BR__TIED_COPY, BR__LEFT_OUT };
+
 struct br__plan {
     int direction;
     struct br__arena arena;
-    const struct br_config *cfg;
+    struct br_config *cfg;           /* borrowed; n_mtp and the tie are settled by the plan */
     const struct br__ckpt *src;      /* borrowed */
     struct br__expansion *x;
     struct br__plan_out *outs;
@@ -205,22 +277,50 @@ struct br__plan {
     size_t n_pieces;
     struct br__seg *segs;
     size_t n_segs;
-    const float **scales;            /* per source tensor: FP8 block scales in f32, or NULL */
-    uint8_t *used;                   /* per source tensor: 1 used, 2 ignored, 3 scale, 4 tied copy, 5 left out */
+    uint8_t *use;                    /* [src->n_tensors], enum br__use */
+    uint32_t *scale_of;              /* [src->n_tensors] tensor with the FP8 block scales, or BR__NOT_FOUND */
     const char **notes;              /* sentences for the user */
     size_t n_notes, cap_notes;
-    const char **skipped;            /* --not-strict: what was skipped */
+    const char **skipped;            /* --not-strict: what was skipped and why */
     size_t n_skipped, cap_skipped;
-    uint64_t out_bytes;
-    int tied_copy;                   /* the source stores lm_head.weight although tied */
+    uint64_t out_bytes;              /* tensor bytes written */
+    int untied;                      /* embedding and output layer are separate in the destination */
+    int fused;                       /* HF side uses the fused-expert layout */
+    int tied_copy;                   /* the HF side stores the output layer's copy although tied */
+    int dropped_quantization;        /* FP8 source: config.json's quantization_config is no longer true */
+    const char **out_files;          /* export: shard names */
+    const char **out_metadata;       /* export: "__metadata__" JSON of each, or NULL */
+    size_t n_out_files;
 };
-/* Bytes [off, off + n) of a piece, into dst.  n <= BR__OUT_BUF.  Thread-safe; scratch per caller. */
+
+struct br__plan_opts {
+    unsigned flags;                  /* enum br_job_flags */
+    int dtype;                       /* cast every float tensor; BR_NONE = keep */
+    int64_t pad_vocab_to;            /* import: rows become a multiple of this; 0 = no padding */
+    const struct br__ckpt *like;     /* verify: follow the layout of this torch_dist checkpoint */
+    const struct br__ckpt *ref;      /* export: HF reference whose shard map, dtypes and layout are kept, or NULL */
+    uint64_t max_shard_size;
+};
+/* Every check of a conversion happens here, before a byte is written.  BR_E_PLAN names missing, unexpected, misshapen
+ * tensors; BR_E_UNSUPPORTED foreign dialects. */
+int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg, const struct br__ckpt *src,
+                  const struct br__plan_opts *o, struct br_err *err) BR_MUST_CHECK;
+void br__plan_free(struct br__plan *p);
+int br__plan_note(struct br__plan *p, const char *fmt, ...) BR_PRINTF(2, 3);
+
+/* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------------------------- */
+
+/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <= BR__OUT_BUF; off and n are
+ * multiples of the element size.  Thread-safe with one scratch per thread. */
 struct br__scratch {
-    unsigned char *buf;    /* BR__OUT_BUF bytes */
+    unsigned char *buf;              /* BR__OUT_BUF bytes */
 };
 int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
                    struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
-void br__plan_free(struct br__plan *p);
+/* Elements [e0, e0 + n) of a source tensor, converted to dtype `to` after adding `add`.  n * size of either dtype <=
+ * BR__OUT_BUF. */
+int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_t n, int to, double add, void *dst,
+                      struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- job.c: what the verbs share ---------------------------------------------------------------------- */
 
@@ -234,14 +334,18 @@ struct br__session {
     struct br__ckpt *src;   /* what is read */
     struct br__ckpt *ref;   /* export: the HF reference, or NULL */
     struct br__plan *plan;
-    const char *dest;       /* absolute destination root or directory; NULL when none was given */
+    const char *config_text;     /* config.json of the HF side: verbatim, or rebuilt from the checkpoint */
+    const char *generation_text; /* generation_config.json verbatim, or NULL */
 };
 /* job->config_file set: the source's headers are invented from that config.json (plan only). */
 int br__session_open(struct br__session **out, const struct br_job *job, int direction, struct br_err *err)
     BR_MUST_CHECK;
 void br__session_close(struct br__session *s);
 
-/* Compare two checkpoints of either format key by key; each difference is one line to `line`.  *n_diff counts. */
+/* ---- diff.c, inspect.c: looking at checkpoints -------------------------------------------------- */
+
+/* Compare two checkpoints of one format key by key; each difference is one line to `line` (NULL: only counted), in key
+ * order.  *n_diff counts them; the return value is about failures only.  BR_E_USAGE if the formats differ. */
 int br__ckpt_diff(const struct br__ckpt *a, const struct br__ckpt *b, int threads,
                   void (*line)(void *ud, const char *text), void *ud, size_t *n_diff, struct br_err *err)
     BR_MUST_CHECK;
@@ -259,9 +363,20 @@ struct br__training {
     const char **warnings;        /* e.g. stored main parameters that do not round to the weights */
     size_t n_warnings;
 };
-/* check_main_params compares bf16(optimizer.state.param.X) with X and warns where they differ. */
+/* Whether to compare optimizer.state.param.X, rounded, with X, and to warn where they differ: not at all, the two ends of
+ * each tensor (bounded reading, and enough for the known defect, which shifts whole tensors), every element. */
+enum br__main_check { BR__MAIN_NONE, BR__MAIN_ENDS, BR__MAIN_ALL };
 int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int check_main_params,
                          struct br__training *out, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- check.c: is a plugin sound? ------------------------------------------------------------------ */
+
+/* Prove what a plugin promises: every row parses, its rules claim every name and row once at toy size, a toy converts
+ * there and back bit for bit, in each layout it has.  One call of `line` per check; *failed counts those that are not
+ * ok, and the return value is about the checking itself (no memory, no place for the toy). */
+int br__plugin_check(struct br__registry *r, const struct br__plugin *p,
+                     void (*line)(void *ud, const char *what, int ok, const char *detail), void *ud, int *failed,
+                     struct br_err *err) BR_MUST_CHECK;
 
 /* ---- toy.c ---------------------------------------------------------------------------------------------- */
 

@@ -10,7 +10,7 @@ static const struct br_field config[] = {
     BR_FROM(NUM_MOE_EXPERTS, "num_experts|num_local_experts"),
     BR_FROM(MOE_ROUTER_TOPK, "num_experts_per_tok"),
     BR_FROM(MOE_FFN_HIDDEN_SIZE, "moe_intermediate_size"),
-    BR_FROM_NOT(MOE_ROUTER_PRE_SOFTMAX, "norm_topk_prob", 1),
+    BR_FROM_NOT(MOE_ROUTER_PRE_SOFTMAX, "norm_topk_prob", 0),
     BR_FACT(MOE_AUX_LOSS_COEFF, 0.001),
     BR_FACT(MOE_GROUPED_GEMM, 1),
     BR_FACT(MOE_PERMUTE_FUSION, 1),

@@ -1,0 +1,31 @@
+# The portable tarball, `cpack -G TGZ` in any build tree: bin/bridge, lib/libbridge.so with the plugins
+# inside, and every shared library they need except glibc's.  It is a component of its own, so that
+# an ordinary install has neither the second library nor the copies.
+
+bridge_shared_library(bridge_portable ${static_objects})
+set_target_properties(bridge_portable PROPERTIES
+                      LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/portable/lib
+                      INSTALL_RPATH "$ORIGIN")
+add_executable(bridge_portable_program core/cli/program/main.c)
+target_link_libraries(bridge_portable_program PRIVATE bridge_portable)
+set_target_properties(bridge_portable_program PROPERTIES OUTPUT_NAME bridge
+                      RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/portable/bin
+                      INSTALL_RPATH "$ORIGIN/../lib")
+
+set(bundle "")
+if(NOT CMAKE_CROSSCOMPILING)
+  set(bundle RUNTIME_DEPENDENCIES
+      PRE_EXCLUDE_REGEXES "^ld-linux.*" "^lib(c|m|dl|rt|pthread|resolv|util)\\.so.*"
+                          "^libbridge\\.so.*")
+endif()
+install(TARGETS bridge_portable bridge_portable_program ${bundle}
+        RUNTIME DESTINATION bin COMPONENT portable EXCLUDE_FROM_ALL
+        LIBRARY DESTINATION lib COMPONENT portable EXCLUDE_FROM_ALL NAMELINK_SKIP)
+
+set(CPACK_PACKAGE_NAME bridge)
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_FILE_NAME bridge-${PROJECT_VERSION}-linux-${CMAKE_SYSTEM_PROCESSOR})
+set(CPACK_GENERATOR TGZ)
+set(CPACK_INSTALL_CMAKE_PROJECTS "${CMAKE_BINARY_DIR};bridge;portable;/")
+set(CPACK_STRIP_FILES ON)
+include(CPack)

@@ -1,0 +1,93 @@
+/* pool.c - run n independent tasks on a fixed set of threads.
+ *
+ * Indexes are handed out in order and an index taken is always run, so when task i fails every
+ * smaller index has been started and will finish.  The lowest failing index is therefore the same
+ * for any number of threads and any timing. */
+#include "base.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#define MAX_THREADS 256
+
+struct pool {
+    int (*fn)(void *arg, size_t i, int worker, struct br_err *err);
+    void *arg;
+    size_t n;
+    atomic_size_t next;
+    atomic_int stop;
+    pthread_mutex_t lock; /* guards the three below */
+    size_t failed_i;
+    int rc;
+    struct br_err err;
+};
+
+struct worker {
+    struct pool *pool;
+    pthread_t thread;
+    int id;
+};
+
+static void note_failure(struct pool *p, size_t i, int rc, const struct br_err *err)
+{
+    pthread_mutex_lock(&p->lock);
+    if (p->rc == BR_OK || i < p->failed_i) {
+        p->failed_i = i;
+        p->rc = rc;
+        p->err = *err;
+    }
+    pthread_mutex_unlock(&p->lock);
+    atomic_store(&p->stop, 1);
+}
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct pool *p = w->pool;
+    while (!atomic_load(&p->stop)) {
+        size_t i = atomic_fetch_add(&p->next, 1);
+        if (i >= p->n)
+            break;
+        struct br_err err = BR_ERR_INIT;
+        int rc = p->fn(p->arg, i, w->id, &err);
+        if (rc)
+            note_failure(p, i, rc, &err);
+    }
+    return NULL;
+}
+
+int br__pool_run(int n_threads, size_t n,
+                 int (*fn)(void *arg, size_t i, int worker, struct br_err *err), void *arg,
+                 struct br_err *err)
+{
+    struct pool p = {.fn = fn, .arg = arg, .n = n, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct worker workers[MAX_THREADS];
+    size_t want = (size_t)(n_threads > 0 ? n_threads : br__cpu_count());
+    want = BR__MIN(BR__MIN(want, n), MAX_THREADS);
+
+    /* The calling thread is worker 0.  A thread that cannot be had only costs time. */
+    int made = 1;
+    workers[0] = (struct worker){.pool = &p, .id = 0};
+    for (; (size_t)made < want; made++) {
+        workers[made] = (struct worker){.pool = &p, .id = made};
+        if (pthread_create(&workers[made].thread, NULL, work, &workers[made]) != 0)
+            break;
+    }
+    work(&workers[0]);
+    for (int i = 1; i < made; i++)
+        pthread_join(workers[i].thread, NULL);
+    pthread_mutex_destroy(&p.lock);
+    if (p.rc && err)
+        *err = p.err;
+    return p.rc;
+}
+
+int br__cpu_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than cpu_set_t holds */
+    return n > 0 ? (int)n : 1;
+}

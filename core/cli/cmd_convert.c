@@ -1,0 +1,430 @@
+/* cmd_convert.c - import, export, verify, roundtrip: options -> struct br_job -> a verb of the
+ * library -> what to tell the user. */
+#include "cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int no_memory(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory");
+}
+
+/* ---- options -> job ----------------------------------------------------------------------------- */
+
+/* "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" -> "Qwen3-8B"; without `suffix` if it has it. */
+static const char *model_name(struct br__arena *a, const char *model, const char *suffix)
+{
+    const char *path = br__is_dir(model) ? br__path_abs(a, model) : model;
+    const char *base = path ? br__path_base(path) : NULL;
+    size_t n = base ? strlen(base) : 0;
+    const char *at = base && !br__is_dir(model) ? strchr(base, '@') : NULL;
+
+    if (at)
+        n = (size_t)(at - base);
+    if (base && !at && br__ends(base, suffix) && n > strlen(suffix))
+        n -= strlen(suffix);
+    return base ? br__arena_strndup(a, base, n) : NULL;
+}
+
+/* The destination that a user who named none gets, said aloud. */
+static int default_dest(struct br__cli *c, struct br__report *r, const char *from,
+                        const char *old_suffix, const char *new_suffix, const char *option,
+                        const char **dest, struct br_err *err)
+{
+    const char *name = model_name(&c->arena, from, old_suffix);
+
+    *dest = name ? br__arena_printf(&c->arena, "./%s%s", name, new_suffix) : NULL;
+    if (!*dest)
+        return no_memory(err);
+    br__report_note(r, "no --%s given: writing to %s", option, *dest);
+    return BR_OK;
+}
+
+static const char *with_revision(struct br__cli *c, const char *model)
+{
+    if (!model || !BR__FLAG(c, HF_REVISION) || br__is_dir(model))
+        return model;
+    return br__arena_printf(&c->arena, "%s@%s", model, BR__TEXT(c, HF_REVISION));
+}
+
+static uint32_t job_flags(const struct br__cli *c)
+{
+    static const struct {
+        uint8_t opt;
+        uint32_t flag;
+    } rows[] = {
+        {BR__OPT_OVERWRITE, BR_JOB_OVERWRITE}, {BR__OPT_NO_SYNC, BR_JOB_NO_SYNC},
+        {BR__OPT_NOT_STRICT, BR_JOB_NOT_STRICT}, {BR__OPT_UNTIE, BR_JOB_UNTIE},
+        {BR__OPT_NO_MTP, BR_JOB_NO_MTP},       {BR__OPT_RELEASE, BR_JOB_RELEASE},
+        {BR__OPT_DRY_RUN, BR_JOB_DRY_RUN},
+    };
+    uint32_t flags = 0;
+
+    for (size_t i = 0; i < BR_COUNTOF(rows); i++)
+        if (c->opt[rows[i].opt].set)
+            flags |= rows[i].flag;
+    if (BR__FLAG(c, LAYERS))
+        flags |= BR__INT(c, LAYERS) == 0 ? BR_JOB_STACKED : BR_JOB_PER_LAYER;
+    if (BR__FLAG(c, EXPERT_LAYOUT))
+        flags |= BR__INT(c, EXPERT_LAYOUT) == 0 ? BR_JOB_PER_EXPERT : BR_JOB_FUSED;
+    return flags;
+}
+
+#define MAX_THREADS 4096
+
+int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
+                     struct br_err *err)
+{
+    *job = (struct br_job){.struct_size = sizeof *job};
+    if (BR__INT(c, THREADS) > MAX_THREADS)
+        return br_fail(err, BR_E_USAGE, "option '--threads' is %" PRId64 ", expected at most %d",
+                       BR__INT(c, THREADS), MAX_THREADS);
+    job->flags = job_flags(c);
+    job->hf_model = with_revision(c, BR__TEXT(c, HF_MODEL));
+    if (BR__TEXT(c, HF_MODEL) && !job->hf_model)
+        return no_memory(err);
+    job->megatron_path = BR__TEXT(c, MEGATRON_PATH);
+    job->hf_path = BR__TEXT(c, HF_PATH);
+    job->plugin = BR__TEXT(c, PLUGIN);
+    job->config_file = BR__TEXT(c, CONFIG);
+    job->torch_dtype = (int32_t)BR__INT(c, TORCH_DTYPE);
+    job->threads = (int32_t)BR__INT(c, THREADS);
+    job->iteration = BR__INT(c, ITERATION);
+    job->pad_vocab_to = BR__INT(c, PAD_VOCAB_TO);
+    job->max_shard_size = (uint64_t)BR__INT(c, MAX_SHARD_SIZE);
+    job->listener = &r->listener;
+    return BR_OK;
+}
+
+/* ---- telling what was done -------------------------------------------------------------------------- */
+
+struct outcome {
+    const char *command;
+    struct br_job_result res;
+    double seconds;
+    const char *next; /* command line to try next, or NULL */
+    int rc;
+};
+
+static void print_outcome(const struct outcome *o, const char *verb)
+{
+    char bytes[32], rate[32];
+    double s = o->seconds > 1e-6 ? o->seconds : 1e-6;
+
+    if (o->res.up_to_date) {
+        printf("up to date: %s holds this %s already; nothing was written\n", o->res.path,
+               o->command);
+        return;
+    }
+    printf("%s %" PRIu64 " tensors (%s) to %s in %.1f s (%s/s)\n", verb, o->res.n_tensors,
+           br__human_bytes(o->res.bytes_written + o->res.resumed_bytes, bytes), o->res.path,
+           o->seconds, br__human_bytes((uint64_t)((double)o->res.bytes_written / s), rate));
+    if (o->res.resumed_bytes)
+        printf("resumed: %s were finished by an interrupted run\n",
+               br__human_bytes(o->res.resumed_bytes, bytes));
+    if (o->next)
+        printf("next: %s\n", o->next);
+}
+
+static int print_outcome_json(struct br__report *r, const struct outcome *o,
+                              const struct br_err *failure, struct br_err *err)
+{
+    struct br__js j = {0};
+
+    br__js_object(&j, NULL, 0);
+    br__js_str(&j, "command", o->command);
+    br__js_str(&j, "status", br_status_name(o->rc));
+    br__js_str(&j, "error", o->rc ? failure->msg : NULL);
+    br__js_str(&j, "path", o->res.path[0] ? o->res.path : NULL);
+    br__js_bool(&j, "up_to_date", (int)o->res.up_to_date);
+    br__js_u64(&j, "tensors", o->res.n_tensors);
+    br__js_u64(&j, "bytes_written", o->res.bytes_written);
+    br__js_u64(&j, "resumed_bytes", o->res.resumed_bytes);
+    br__js_num(&j, "seconds", o->seconds);
+    br__report_json(r, &j);
+    br__js_end(&j);
+    return br__js_print(&j, err);
+}
+
+/* Run a verb, with its progress; o gets everything that there is to say. */
+static int run_verb(int (*verb)(const struct br_job *, struct br_job_result *, struct br_err *),
+                    const struct br_job *job, struct br__report *r, struct outcome *o,
+                    struct br_err *err)
+{
+    double began = br__now();
+
+    o->res = (struct br_job_result){.struct_size = sizeof o->res};
+    o->rc = verb(job, &o->res, err);
+    o->seconds = br__now() - began;
+    br__report_end(r);
+    return o->rc;
+}
+
+static const char *verify_command(struct br__cli *c, const struct br_job *job)
+{
+    const char *dtype = BR__FLAG(c, TORCH_DTYPE) ? br_dtype_torch(job->torch_dtype) : "";
+
+    if (!job->hf_model || !job->megatron_path)
+        return NULL;
+    return br__arena_printf(&c->arena, "bridge verify --hf-model %s --megatron-path %s%s%s",
+                            br__shell_word(&c->arena, job->hf_model),
+                            br__shell_word(&c->arena, job->megatron_path),
+                            dtype[0] ? " --torch-dtype " : "", dtype);
+}
+
+/* ---- import, export ------------------------------------------------------------------------------------ */
+
+static int import_job(struct br__cli *c, struct br__report *r, struct br_job *job,
+                      struct br_err *err)
+{
+    int rc = br__job_from_cli(c, r, job, err);
+
+    if (!rc && !job->megatron_path)
+        rc = default_dest(c, r, BR__TEXT(c, HF_MODEL), "", "-megatron", "megatron-path",
+                          &job->megatron_path, err);
+    return rc;
+}
+
+static int export_job(struct br__cli *c, struct br__report *r, struct br_job *job,
+                      struct br_err *err)
+{
+    int rc = br__job_from_cli(c, r, job, err);
+
+    if (!rc && !job->hf_path)
+        rc = default_dest(c, r, job->megatron_path, "-megatron", "-hf", "hf-path", &job->hf_path,
+                          err);
+    return rc;
+}
+
+static int convert(struct br__cli *c, struct br__report *r, const struct br_job *job,
+                   int direction, struct br_err *err)
+{
+    int importing = direction == BR__IMPORT;
+    struct outcome o = {.command = c->cmd->name};
+
+    if (BR__FLAG(c, DRY_RUN))
+        return br__plan_show(c, r, job, direction, err);
+    int rc = run_verb(importing ? br_import : br_export, job, r, &o, err);
+    if (r->json) {
+        int printed = print_outcome_json(r, &o, err, rc ? NULL : err);
+        return rc ? rc : printed;
+    }
+    if (rc)
+        return rc;
+    if (importing) {
+        o.next = verify_command(c, job);
+    } else {
+        struct br_job back = *job; /* the export is the model to verify */
+        back.hf_model = job->hf_path;
+        o.next = verify_command(c, &back);
+    }
+    print_outcome(&o, importing ? "imported" : "exported");
+    return BR_OK;
+}
+
+int br__cmd_import(struct br__cli *c, struct br_err *err)
+{
+    struct br__report r;
+    struct br_job job;
+
+    br__report_init(&r, c);
+    int rc = import_job(c, &r, &job, err);
+    if (!rc)
+        rc = convert(c, &r, &job, BR__IMPORT, err);
+    br__report_free(&r);
+    return rc;
+}
+
+int br__cmd_export(struct br__cli *c, struct br_err *err)
+{
+    struct br__report r;
+    struct br_job job;
+
+    br__report_init(&r, c);
+    int rc = export_job(c, &r, &job, err);
+    if (!rc)
+        rc = convert(c, &r, &job, BR__EXPORT, err);
+    br__report_free(&r);
+    return rc;
+}
+
+/* ---- verify ---------------------------------------------------------------------------------------------- */
+
+int br__cmd_verify(struct br__cli *c, struct br_err *err)
+{
+    struct br__report r;
+    struct br_job job;
+    struct outcome o = {.command = "verify"};
+    char bytes[32];
+
+    br__report_init(&r, c);
+    r.notes_to_stdout = 1;
+    int rc = br__job_from_cli(c, &r, &job, err);
+    if (!rc) {
+        rc = run_verb(br_verify, &job, &r, &o, err);
+        if (r.json) {
+            int printed = print_outcome_json(&r, &o, err, rc ? NULL : err);
+            rc = rc ? rc : printed;
+        } else if (!rc) {
+            printf("equal: all %" PRIu64 " tensors (%s) of %s are those of %s\n", o.res.n_tensors,
+                   br__human_bytes(o.res.bytes_written, bytes), job.megatron_path, job.hf_model);
+        }
+    }
+    br__report_free(&r);
+    return rc;
+}
+
+/* ---- roundtrip --------------------------------------------------------------------------------------------- */
+
+struct trip {
+    struct br__cli *c;
+    struct br__report *r;
+    struct br_job job;
+    const char *dir;       /* holds megatron/ and hf/ */
+    int temporary;
+    int by_value;          /* the bytes change on the way: compare what the values became */
+    size_t n_diff;
+    uint64_t n_tensors;
+    double seconds[3];     /* import, verify, export */
+};
+
+static int trip_dir(struct trip *t, struct br_err *err)
+{
+    struct br__arena *a = &t->c->arena;
+    const char *tmp = getenv("TMPDIR");
+
+    if (BR__FLAG(t->c, OUTPUT_DIR)) {
+        t->dir = BR__TEXT(t->c, OUTPUT_DIR);
+        return br__mkdirs(t->dir, err);
+    }
+    char *dir = br__arena_printf(a, "%s/bridge-roundtrip-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!dir)
+        return no_memory(err);
+    if (!mkdtemp(dir))
+        return br_fail(err, BR_E_IO, "cannot make a temporary directory '%s': %s", dir,
+                       strerror(errno));
+    t->dir = dir;
+    t->temporary = 1;
+    br__report_note(t->r, "working in %s, removed at the end", dir);
+    return BR_OK;
+}
+
+static int trip_step(struct trip *t, int step, struct br_err *err)
+{
+    static const struct {
+        const char *name;
+        int (*verb)(const struct br_job *, struct br_job_result *, struct br_err *);
+    } steps[] = {{"import", br_import}, {"verify", br_verify}, {"export", br_export}};
+    struct outcome o = {.command = steps[step].name};
+    int rc = run_verb(steps[step].verb, &t->job, t->r, &o, err);
+
+    t->seconds[step] = o.seconds;
+    t->n_tensors = o.res.n_tensors;
+    if (rc)
+        br_wrap(err, "%s", steps[step].name);
+    return rc;
+}
+
+static void print_line(void *ud, const char *text)
+{
+    struct br__report *r = ud;
+
+    if (r->json)
+        r->listener.note(r, text);
+    else
+        printf("%s\n", text);
+}
+
+/* The exported directory against the source; *by_value when FP8 or a cast changed the bytes, and
+ * then against the Megatron checkpoint, which was verified against the source before. */
+static int trip_compare(struct trip *t, struct br_err *err)
+{
+    struct br__ckpt *a = NULL, *b = NULL;
+    const char *source;
+    int rc = br__hf_resolve(&t->c->arena, t->job.hf_model, &source, err);
+
+    if (!rc)
+        rc = br__ckpt_open(&a, source, err);
+    for (size_t i = 0; !rc && i < a->n_tensors; i++)
+        t->by_value |= a->tensors[i].dtype == BR_F8_E4M3;
+    t->by_value |= t->job.torch_dtype != BR_NONE;
+    if (!rc && t->by_value) {
+        struct br_job job = t->job;
+        struct br_job_result res = {.struct_size = sizeof res};
+        job.hf_model = t->job.hf_path;
+        rc = br_verify(&job, &res, err);
+    } else if (!rc) {
+        rc = br__ckpt_open(&b, t->job.hf_path, err);
+        if (!rc)
+            rc = br__ckpt_diff(a, b, t->job.threads, print_line, t->r, &t->n_diff, err);
+    }
+    if (!rc && t->n_diff)
+        rc = br_fail(err, BR_E_DIFF, "%zu tensor(s) differ after the round trip", t->n_diff);
+    br__ckpt_close(a);
+    br__ckpt_close(b);
+    return rc;
+}
+
+static int trip_report(const struct trip *t, int rc, const struct br_err *failure,
+                       struct br_err *err)
+{
+    struct br__js j = {0};
+
+    br__report_end(t->r);
+    if (!t->r->json) {
+        if (!rc)
+            printf("round trip exact: all %" PRIu64 " tensors came back %s (import %.1f s, verify %.1f s, "
+                   "export %.1f s)\n",
+                   t->n_tensors, t->by_value ? "with the converted values" : "bit for bit",
+                   t->seconds[0], t->seconds[1], t->seconds[2]);
+        if (!t->temporary && t->job.hf_path)
+            printf("kept: %s, %s\n", t->job.megatron_path, t->job.hf_path);
+        return BR_OK;
+    }
+    br__js_object(&j, NULL, 0);
+    br__js_str(&j, "command", "roundtrip");
+    br__js_str(&j, "status", br_status_name(rc));
+    br__js_str(&j, "error", rc ? failure->msg : NULL);
+    br__js_u64(&j, "tensors", t->n_tensors);
+    br__js_bool(&j, "bitwise", !t->by_value);
+    br__js_num(&j, "import_seconds", t->seconds[0]);
+    br__js_num(&j, "verify_seconds", t->seconds[1]);
+    br__js_num(&j, "export_seconds", t->seconds[2]);
+    br__report_json(t->r, &j);
+    br__js_end(&j);
+    return br__js_print(&j, err);
+}
+
+static int trip_paths(struct trip *t, struct br_err *err)
+{
+    t->job.megatron_path = br__arena_printf(&t->c->arena, "%s/megatron", t->dir);
+    t->job.hf_path = br__arena_printf(&t->c->arena, "%s/hf", t->dir);
+    return t->job.megatron_path && t->job.hf_path ? BR_OK : no_memory(err);
+}
+
+int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)
+{
+    struct br__report r;
+    struct trip t = {.c = c, .r = &r};
+
+    br__report_init(&r, c);
+    int rc = br__job_from_cli(c, &r, &t.job, err);
+    if (!rc)
+        rc = trip_dir(&t, err);
+    if (!rc)
+        rc = trip_paths(&t, err);
+    for (int step = 0; !rc && step < 3; step++)
+        rc = trip_step(&t, step, err);
+    if (!rc)
+        rc = trip_compare(&t, err);
+    int printed = trip_report(&t, rc, err, rc ? NULL : err);
+    int removed = BR_OK;
+    if (t.temporary)
+        removed = br__remove_tree(t.dir, rc ? NULL : err);
+    br__report_free(&r);
+    return rc ? rc : printed ? printed : removed;
+}

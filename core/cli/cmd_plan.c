@@ -1,0 +1,280 @@
+/* cmd_plan.c - plan and --dry-run: what a job would do, tensor by tensor, from headers alone. */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- inputs of each output -------------------------------------------------------------------- */
+
+/* Which source tensors feed which outputs: inputs[first[o] .. first[o + 1]) are those of output o,
+ * ascending. */
+struct inputs {
+    uint32_t *of; /* source tensor indices */
+    size_t *first;
+};
+
+struct feed {
+    uint32_t out, src;
+};
+
+static int by_out_then_src(const void *x, const void *y)
+{
+    const struct feed *a = x, *b = y;
+
+    if (a->out != b->out)
+        return a->out < b->out ? -1 : 1;
+    return a->src < b->src ? -1 : a->src > b->src;
+}
+
+/* One feed per segment, less repeats that follow each other (heads of one tensor). */
+static size_t collect(const struct br__plan *p, struct feed *feeds)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->n_pieces; i++) {
+        const struct br__piece *piece = &p->pieces[i];
+        for (size_t s = piece->first_seg; s < piece->first_seg + piece->n_segs; s++) {
+            struct feed f = {piece->out, p->segs[s].src};
+            if (f.src == BR__SRC_ZERO || (n && !memcmp(&feeds[n - 1], &f, sizeof f)))
+                continue;
+            feeds[n++] = f;
+        }
+    }
+    return n;
+}
+
+static int inputs_make(struct br__arena *a, const struct br__plan *p, struct inputs *in)
+{
+    struct feed *feeds = br__alloc(p->n_segs * sizeof *feeds);
+    size_t n = feeds ? collect(p, feeds) : 0, used = 0;
+
+    in->of = br__arena_alloc(a, n * sizeof *in->of + 1);
+    in->first = br__arena_alloc(a, (p->n_outs + 1) * sizeof *in->first);
+    if (!feeds || !in->of || !in->first) {
+        br__free(feeds);
+        return BR_E_NOMEM;
+    }
+    qsort(feeds, n, sizeof *feeds, by_out_then_src);
+    for (size_t i = 0; i < n; i++) {
+        if (i && !memcmp(&feeds[i - 1], &feeds[i], sizeof *feeds))
+            continue;
+        in->first[feeds[i].out + 1]++;
+        in->of[used++] = feeds[i].src;
+    }
+    for (size_t o = 0; o < p->n_outs; o++)
+        in->first[o + 1] += in->first[o];
+    br__free(feeds);
+    return BR_OK;
+}
+
+/* ---- the parts that text and JSON share ---------------------------------------------------------- */
+
+static const struct br_map *rule_of(const struct br__plan *p, const struct br__plan_out *o)
+{
+    return &p->cfg->arch->maps[o->rule];
+}
+
+/* The rule's Hugging Face side, in the layout that this plan uses. */
+static const char *hf_pattern(const struct br__plan *p, const struct br_map *m)
+{
+    return p->fused && m->hf_fused ? m->hf_fused : m->hf;
+}
+
+static uint64_t out_bytes(const struct br__plan_out *o)
+{
+    uint64_t n;
+
+    return br_shape_bytes(o->shape, o->ndim, br_dtype_size(o->dtype), &n) ? 0 : n;
+}
+
+/* Private memory of the job at its highest: tables, and for each worker a buffer to read into, one to
+ * convert in and one to write from.  The mapped files belong to the page cache. */
+static uint64_t peak_memory(const struct br__session *s)
+{
+    const uint64_t runtime = 4u << 20; /* libc, libcrypto, thread stacks in use */
+    int threads = s->job.threads ? s->job.threads : br__cpu_count();
+    uint64_t n = runtime + s->arena.total + s->plan->arena.total + s->src->arena.total +
+                 3 * (uint64_t)BR__OUT_BUF * (uint64_t)threads;
+
+    return s->ref ? n + s->ref->arena.total : n;
+}
+
+static const char *destination(const struct br_job *job, int direction)
+{
+    return direction == BR__IMPORT ? job->megatron_path : job->hf_path;
+}
+
+static const char *source(const struct br_job *job, int direction)
+{
+    if (direction == BR__EXPORT)
+        return job->megatron_path;
+    return job->config_file ? job->config_file : job->hf_model;
+}
+
+static void plan_remarks(struct br__report *r, const struct br__plan *p)
+{
+    for (size_t i = 0; i < p->n_notes; i++)
+        br__report_note(r, "%s", p->notes[i]);
+    for (size_t i = 0; i < p->n_skipped; i++)
+        br__report_warning(r, "skipped: %s", p->skipped[i]);
+    for (size_t i = 0; i < p->src->n_warnings; i++)
+        br__report_warning(r, "%s", p->src->warnings[i]);
+}
+
+/* ---- text -------------------------------------------------------------------------------------------- */
+
+static void plan_row(struct br__table *t, const struct br__plan *p, const struct inputs *in, size_t i)
+{
+    const struct br__plan_out *o = &p->outs[i];
+    const struct br_map *m = rule_of(p, o);
+    size_t n = in->first[i + 1] - in->first[i];
+    char shape[160], bytes[32], from[512];
+
+    if (n == 1)
+        snprintf(from, sizeof from, "%s", p->src->tensors[in->of[in->first[i]]].name);
+    else
+        snprintf(from, sizeof from, "%zu x %s", n,
+                 p->direction == BR__IMPORT ? hf_pattern(p, m) : m->mcore);
+    br__table_row(t, o->name, br_dtype_torch(o->dtype),
+                  br__shape_str(o->shape, o->ndim, shape, sizeof shape),
+                  br__human_bytes(out_bytes(o), bytes), br__exactness_text(o->exactness),
+                  br__layout_name(m->layout), m->mcore, from);
+}
+
+static void plan_summary(const struct br__session *s, const struct br_job *job, int direction)
+{
+    const struct br__plan *p = s->plan;
+    const char *dest = destination(job, direction);
+    size_t count[BR__ROUNDED + 1] = {0};
+    char bytes[32], memory[32];
+
+    for (size_t i = 0; i < p->n_outs; i++)
+        count[p->outs[i].exactness]++;
+    printf("\n%s of %s (%s): %zu tensors -> %zu tensors, %s%s%s\n",
+           direction == BR__IMPORT ? "import" : "export", source(job, direction), s->arch->hf_class,
+           p->src->n_tensors, p->n_outs, br__human_bytes(p->out_bytes, bytes), dest ? " to " : "",
+           dest ? dest : "");
+    for (int e = 0; e <= BR__ROUNDED; e++)
+        if (count[e])
+            printf("  %zu tensors: %s\n", count[e], br__exactness_text(e));
+    printf("  peak private memory: about %s\n", br__human_bytes(peak_memory(s), memory));
+}
+
+static int plan_text(struct br__report *r, const struct br__session *s, const struct br_job *job,
+                     const struct inputs *in, struct br_err *err)
+{
+    const struct br__plan *p = s->plan;
+    struct br__table t = {.cols = 8};
+
+    br__table_row(&t, "tensor", "dtype", "shape", ">bytes", "exactness", "layout", "rule", "inputs");
+    for (size_t i = 0; i < p->n_outs; i++)
+        plan_row(&t, p, in, i);
+    int rc = br__table_print(&t, err);
+    if (rc)
+        return rc;
+    plan_summary(s, job, p->direction);
+    fflush(stdout);
+    plan_remarks(r, p);
+    return BR_OK;
+}
+
+/* ---- JSON -------------------------------------------------------------------------------------------- */
+
+static void plan_out_json(struct br__js *j, const struct br__plan *p, const struct inputs *in,
+                          size_t i)
+{
+    const struct br__plan_out *o = &p->outs[i];
+    const struct br_map *m = rule_of(p, o);
+
+    br__js_object(j, NULL, BR__JS_INLINE);
+    br__js_str(j, "name", o->name);
+    br__js_str(j, "dtype", br_dtype_torch(o->dtype));
+    br__js_shape(j, "shape", o->shape, o->ndim);
+    br__js_u64(j, "bytes", out_bytes(o));
+    br__js_str(j, "exactness", br__exactness_text(o->exactness));
+    br__js_str(j, "layout", br__layout_name(m->layout));
+    br__js_str(j, "megatron_pattern", m->mcore);
+    br__js_str(j, "hf_pattern", hf_pattern(p, m));
+    if (p->direction == BR__EXPORT && o->file < p->n_out_files)
+        br__js_str(j, "file", p->out_files[o->file]);
+    br__js_array(j, "inputs", 0);
+    for (size_t k = in->first[i]; k < in->first[i + 1]; k++)
+        br__js_str(j, NULL, p->src->tensors[in->of[k]].name);
+    br__js_end(j);
+    br__js_end(j);
+}
+
+static int plan_json(struct br__report *r, const struct br__session *s, const struct br_job *job,
+                     const struct inputs *in, struct br_err *err)
+{
+    const struct br__plan *p = s->plan;
+    struct br__js j = {0};
+
+    br__js_object(&j, NULL, 0);
+    br__js_str(&j, "direction", p->direction == BR__IMPORT ? "import" : "export");
+    br__js_str(&j, "source", source(job, p->direction));
+    br__js_str(&j, "destination", destination(job, p->direction));
+    br__js_str(&j, "model_type", s->arch->model_type);
+    br__js_str(&j, "architecture", s->arch->hf_class);
+    br__js_array(&j, "tensors", 0);
+    for (size_t i = 0; i < p->n_outs; i++)
+        plan_out_json(&j, p, in, i);
+    br__js_end(&j);
+    br__js_u64(&j, "n_inputs", p->src->n_tensors);
+    br__js_u64(&j, "n_tensors", p->n_outs);
+    br__js_u64(&j, "output_bytes", p->out_bytes);
+    br__js_u64(&j, "peak_private_bytes", peak_memory(s));
+    br__js_strs(&j, "skipped", p->skipped, p->n_skipped);
+    plan_remarks(r, p);
+    br__report_json(r, &j);
+    br__js_end(&j);
+    return br__js_print(&j, err);
+}
+
+/* ---- the commands --------------------------------------------------------------------------------------- */
+
+int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
+                  struct br_err *err)
+{
+    struct br__session *s;
+    struct inputs in;
+    int rc = br__session_open(&s, job, direction, err);
+
+    br__report_end(r);
+    if (rc)
+        return rc;
+    if (inputs_make(&c->arena, s->plan, &in))
+        rc = br_fail(err, BR_E_NOMEM, "out of memory printing the plan");
+    else
+        rc = r->json ? plan_json(r, s, job, &in, err) : plan_text(r, s, job, &in, err);
+    br__session_close(s);
+    return rc;
+}
+
+static int plan(struct br__cli *c, int direction, struct br_err *err)
+{
+    struct br__report r;
+    struct br_job job;
+
+    br__report_init(&r, c);
+    int rc = br__job_from_cli(c, &r, &job, err);
+    if (!rc)
+        rc = br__plan_show(c, &r, &job, direction, err);
+    br__report_free(&r);
+    return rc;
+}
+
+int br__cmd_plan_import(struct br__cli *c, struct br_err *err)
+{
+    if (!BR__FLAG(c, HF_MODEL) && !BR__FLAG(c, CONFIG))
+        return br_fail(err, BR_E_USAGE, "'plan import' needs --hf-model ID|DIR or --config FILE");
+    if (BR__FLAG(c, HF_MODEL) && BR__FLAG(c, CONFIG))
+        return br_fail(err, BR_E_USAGE, "'plan import' takes --hf-model or --config, not both");
+    return plan(c, BR__IMPORT, err);
+}
+
+int br__cmd_plan_export(struct br__cli *c, struct br_err *err)
+{
+    return plan(c, BR__EXPORT, err);
+}

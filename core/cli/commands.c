@@ -1,0 +1,191 @@
+/* commands.c - every command of bridge: what it is called, what runs it, what help says.
+ *
+ * The help pages and the manual page are printed from this table and options.def, so a text
+ * that is wrong here is wrong everywhere.  Lines of `about` are at most 90 characters; an empty
+ * line separates paragraphs. */
+#include "cli.h"
+
+/* clang-format off */
+const struct br__command br__commands[BR__N_CMD] = {
+
+[BR__CMD_HELP] = {
+    .name = "help", .run = br__cmd_help, .args = "[COMMAND|TOPIC]", .max_pos = 2,
+    .summary = "explain a command or a topic",
+    .about =
+        "Topics: exit-codes, environment.  With --man the whole manual page, as roff.\n",
+    .examples =
+        "bridge help import\n"
+        "bridge help exit-codes\n"
+        "bridge help --man | man -l -\n",
+},
+
+[BR__CMD_IMPORT] = {
+    .name = "import", .run = br__cmd_import, .args = "[MODEL]",
+    .summary = "Hugging Face safetensors -> Megatron torch_dist",
+    .about =
+        "Reads the model's config.json and weights, checks that every tensor is known, used once and\n"
+        "has the right shape, and writes a Megatron checkpoint that Megatron Bridge and Megatron-LM\n"
+        "load at any tensor, pipeline or expert parallel size.\n"
+        "\n"
+        "Without --megatron-path it writes to ./NAME-megatron.  The result appears under its name only\n"
+        "when it is complete; an interrupted import is resumed by running the same command again.  A\n"
+        "destination that already holds this conversion is left alone (\"up to date\").\n"
+        "\n"
+        "The vocabulary is not padded unless --pad-vocab-to asks for it.\n",
+    .examples =
+        "bridge import Qwen/Qwen3-8B\n"
+        "bridge import --hf-model ./Qwen3-30B-A3B --megatron-path /checkpoints/qwen3_30b_a3b\n"
+        "bridge --hf-model ./Qwen3-8B import --torch-dtype float32 --dry-run\n",
+    .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_HF_MODEL},
+},
+
+[BR__CMD_EXPORT] = {
+    .name = "export", .run = br__cmd_export, .args = "[MEGATRON_DIR]",
+    .summary = "Megatron torch_dist -> Hugging Face safetensors",
+    .about =
+        "Reads a Megatron checkpoint of any parallel layout, also one of a training run (optimizer,\n"
+        "scheduler and random states are left out, and named), and writes a directory that\n"
+        "transformers loads.\n"
+        "\n"
+        "Without --hf-path it writes to ./NAME-hf.  With --hf-model, config.json, tokenizer and the\n"
+        "shards are those of that model; without, they come from what bridge's import stored in the\n"
+        "checkpoint, or else config.json is rebuilt and each guess is named.\n",
+    .examples =
+        "bridge export ./Qwen3-8B-megatron\n"
+        "bridge export --hf-model Qwen/Qwen3-8B --megatron-path ./Qwen3-8B-megatron --hf-path ./out\n"
+        "bridge export ./run/iter_0004000 --hf-path ./out --max-shard-size 2GB\n",
+    .pos_opt = {BR__OPT_MEGATRON_PATH, BR__OPT_HF_PATH}, .need = {BR__OPT_MEGATRON_PATH},
+},
+
+[BR__CMD_VERIFY] = {
+    .name = "verify", .run = br__cmd_verify, .args = "[MODEL] [MEGATRON_DIR]",
+    .summary = "prove that a Hugging Face model and a Megatron checkpoint are the same",
+    .about =
+        "Compares names, dtypes, shapes and every byte of the two, in the layout that a conversion\n"
+        "gives.  Prints each difference; exit status 0 only if there is none.  Give it the options\n"
+        "that import was given, such as --torch-dtype.\n",
+    .examples =
+        "bridge verify --hf-model Qwen/Qwen3-8B --megatron-path ./Qwen3-8B-megatron\n"
+        "bridge verify ./Qwen3-8B ./Qwen3-8B-megatron\n",
+    .pos_opt = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH},
+    .need = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH},
+},
+
+[BR__CMD_ROUNDTRIP] = {
+    .name = "roundtrip", .run = br__cmd_roundtrip, .args = "[MODEL]",
+    .summary = "import, verify, export, and compare with the source",
+    .about =
+        "Works in a temporary directory under $TMPDIR and removes it, or keeps both results under\n"
+        "--output-dir, as megatron/ and hf/.  A source of FP8 weights, or one that --torch-dtype\n"
+        "casts, is compared by its converted values.\n",
+    .examples =
+        "bridge roundtrip ./Qwen3-8B\n"
+        "bridge roundtrip --hf-model Qwen/Qwen3-8B --output-dir ./both\n",
+    .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_HF_MODEL},
+},
+
+[BR__CMD_PLAN_IMPORT] = {
+    .name = "plan import", .run = br__cmd_plan_import, .args = "[MODEL]",
+    .summary = "what an import would do, tensor by tensor",
+    .about =
+        "Makes every check of an import from the headers alone and prints, for each tensor that it\n"
+        "would write, the rule, inputs, shape, dtype, bytes and exactness, then the totals.\n"
+        "\n"
+        "With --config it needs no weights at all: the headers are invented from that config.json.\n",
+    .examples =
+        "bridge plan import Qwen/Qwen3-8B\n"
+        "bridge plan import --config ./Qwen3-235B-A22B/config.json --json\n",
+    .pos_opt = {BR__OPT_HF_MODEL},
+},
+
+[BR__CMD_PLAN_EXPORT] = {
+    .name = "plan export", .run = br__cmd_plan_export, .args = "[MEGATRON_DIR]",
+    .summary = "what an export would do, tensor by tensor",
+    .about =
+        "Makes every check of an export from the checkpoint's metadata alone and prints, for each\n"
+        "tensor that it would write, the rule, inputs, shape, dtype, bytes and exactness, then the\n"
+        "totals.\n",
+    .examples =
+        "bridge plan export ./Qwen3-8B-megatron --hf-model Qwen/Qwen3-8B\n",
+    .pos_opt = {BR__OPT_MEGATRON_PATH, BR__OPT_HF_PATH}, .need = {BR__OPT_MEGATRON_PATH},
+},
+
+[BR__CMD_INSPECT] = {
+    .name = "inspect", .run = br__cmd_inspect, .args = "DIR", .min_pos = 1, .max_pos = 1,
+    .summary = "list the tensors of a checkpoint of either format",
+    .about =
+        "One row per tensor: dtype, shape, bytes and, with --hash, the sha256 of its contiguous\n"
+        "little-endian bytes, whatever the chunking on disk.  For a training checkpoint it also says\n"
+        "what the run left: iteration, consumed samples, optimizer, sharding; and it warns where a\n"
+        "stored main parameter does not round to the weight (a defect of some Megatron versions; the\n"
+        "weights are right).  That check reads the ends of each tensor; with --hash, all of it.\n",
+    .examples =
+        "bridge inspect ./Qwen3-8B-megatron\n"
+        "bridge inspect ./Qwen3-8B --json --hash\n",
+},
+
+[BR__CMD_DIFF] = {
+    .name = "diff", .run = br__cmd_diff, .args = "A B", .min_pos = 2, .max_pos = 2,
+    .summary = "compare two checkpoints of the same format, tensor by tensor",
+    .about =
+        "Prints what only one of them has and where dtype, shape or bytes differ; exit status 0 only\n"
+        "if nothing does.  How the tensors are cut into chunks or files does not matter.  To compare a\n"
+        "Hugging Face model with a Megatron checkpoint, use verify.\n",
+    .examples =
+        "bridge diff ./run-a ./run-b\n"
+        "bridge diff ./Qwen3-8B ./Qwen3-8B-exported\n",
+},
+
+[BR__CMD_TOY] = {
+    .name = "toy", .run = br__cmd_toy, .args = "[NAME]",
+    .summary = "write a small made-up model of any architecture",
+    .about =
+        "The configuration is the architecture's own smallest sensible one, changed by --set with\n"
+        "config.json's own keys.  The same options give the same bytes on every machine.\n",
+    .examples =
+        "bridge toy --arch qwen3_moe --output-dir ./toy\n"
+        "bridge toy qwen3 -o ./toy --set num_hidden_layers=4 tie_word_embeddings=true --dtype float32\n",
+    .pos_opt = {BR__OPT_ARCH}, .need = {BR__OPT_ARCH, BR__OPT_OUTPUT_DIR},
+},
+
+[BR__CMD_LIST] = {
+    .name = "list", .run = br__cmd_list, .args = "[architectures]", .max_pos = 1,
+    .summary = "list the architectures that can be converted",
+    .about =
+        "One row per architecture of every plugin found.\n",
+    .examples =
+        "bridge list architectures\n",
+},
+
+[BR__CMD_PLUGIN_LIST] = {
+    .name = "plugin list", .run = br__cmd_plugin_list, .args = "",
+    .summary = "list the plugins found, and the files that were refused",
+    .about =
+        "Plugins are searched in the directories of BRIDGE_PLUGIN_PATH, then $XDG_DATA_HOME/bridge/1,\n"
+        "then the library's own directory; those that are compiled in come last.\n",
+    .examples =
+        "bridge plugin list\n",
+},
+
+[BR__CMD_PLUGIN_SHOW] = {
+    .name = "plugin show", .run = br__cmd_plugin_show, .args = "NAME|FILE", .min_pos = 1, .max_pos = 1,
+    .summary = "print the tables of a plugin",
+    .about =
+        "Architectures, config fields, weight rules, ignored names and recipes.\n",
+    .examples =
+        "bridge plugin show qwen3_moe\n",
+},
+
+[BR__CMD_PLUGIN_CHECK] = {
+    .name = "plugin check", .run = br__cmd_plugin_check, .args = "NAME|FILE", .min_pos = 1, .max_pos = 1,
+    .summary = "prove that a plugin is sound",
+    .about =
+        "Loads it, reads every row, expands its rules for its toy configuration (no two may claim the\n"
+        "same name or the same rows), and converts a toy model there and back, bit for bit.\n",
+    .examples =
+        "bridge plugin check qwen3_next\n"
+        "bridge plugin check ./build/bridge_llama.so\n",
+},
+
+};
+/* clang-format on */

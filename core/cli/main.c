@@ -1,0 +1,78 @@
+/* main.c - br_main: from argv to an exit code. */
+#include "cli.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A full disk or a closed pipe behind stdout must not look like success. */
+static int close_stdout(struct br_err *err)
+{
+    if (fflush(stdout) || ferror(stdout))
+        return br_fail(err, BR_E_IO, "cannot write to standard output: %s", strerror(errno));
+    return BR_OK;
+}
+
+static int is_help(const struct br__cli *c)
+{
+    return BR__FLAG(c, HELP) || (BR__FLAG(c, MAN) && !c->cmd);
+}
+
+/* `bridge plan --help`, `bridge import --help`, `bridge --help`. */
+static int show_help(struct br__cli *c, struct br_err *err)
+{
+    if (c->cmd && c->cmd->run != br__cmd_help) {
+        br__help_command(c->cmd);
+        return BR_OK;
+    }
+    if (!c->cmd && c->group) {
+        c->pos = &c->group;
+        c->n_pos = 1;
+    }
+    return br__cmd_help(c, err);
+}
+
+static int run(struct br__cli *c, struct br_err *err)
+{
+    if (BR__FLAG(c, VERSION)) {
+        printf("bridge %s\n", br_version());
+        return BR_OK;
+    }
+    if (is_help(c))
+        return show_help(c, err);
+    int rc = br__cli_check(c, err);
+    if (rc)
+        return rc;
+    if (!BR__FLAG(c, QUIET))
+        for (size_t i = 0; i < c->n_idle; i++)
+            fprintf(stderr, "bridge: note: %s\n", c->idle[i]);
+    return c->cmd->run(c, err);
+}
+
+int br_main(int argc, char **argv)
+{
+    struct br_err err = BR_ERR_INIT;
+    struct br__cli c = {0};
+    int rc;
+
+    if (argc < 2) {
+        br__help_brief();
+        rc = close_stdout(&err);
+        br__print_error(&err, 0);
+        return rc;
+    }
+    rc = br__cli_parse(&c, argc, argv, &err);
+    if (rc == BR_E_USAGE && c.cmd)
+        snprintf(err.msg + strlen(err.msg), sizeof err.msg - strlen(err.msg), " (see: bridge help %s)",
+                 c.cmd->name);
+    if (!rc)
+        rc = run(&c, &err);
+    /* Output that was printed before a failure still goes first. */
+    struct br_err flush = BR_ERR_INIT;
+    int flushed = close_stdout(&flush);
+    if (rc)
+        br__print_error(&err, BR__FLAG(&c, VERBOSE));
+    if (flushed)
+        br__print_error(&flush, BR__FLAG(&c, VERBOSE));
+    br__cli_free(&c);
+    return rc ? rc : flushed;
+}

@@ -1,0 +1,7 @@
+/* main.c - the program: everything is in libbridge, so that tests and embedders share it. */
+#include <bridge/bridge.h>
+
+int main(int argc, char **argv)
+{
+    return br_main(argc, argv);
+}

@@ -1,0 +1,209 @@
+/* report.c - what goes to stderr while a job runs: notes, warnings, progress, errors.
+ *
+ * Jobs call the listener from worker threads, so everything here takes the lock. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* Work shorter than this shows no progress lines. */
+#define LINE_EVERY 5.0
+#define BAR_EVERY 0.1
+
+static void clear_bar(struct br__report *r)
+{
+    if (r->drawn)
+        fputs("\r\x1b[K", stderr);
+    r->drawn = 0;
+}
+
+/* Keep a remark for the JSON object. */
+static void keep(struct br__report *r, const char ***list, size_t *n, size_t *cap, const char *text)
+{
+    const char *copy = br__arena_strdup(&r->arena, text);
+
+    if (!copy || br__grow(list, cap, *n, sizeof **list))
+        r->failed = 1;
+    else
+        (*list)[(*n)++] = copy;
+}
+
+static void on_note(void *ud, const char *text)
+{
+    struct br__report *r = ud;
+
+    pthread_mutex_lock(&r->lock);
+    if (r->json) {
+        keep(r, &r->notes, &r->n_notes, &r->cap_notes, text);
+    } else if (!r->quiet) {
+        clear_bar(r);
+        if (r->notes_to_stdout)
+            printf("%s\n", text);
+        else
+            fprintf(stderr, "bridge: note: %s\n", text);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void on_warning(void *ud, const char *text)
+{
+    struct br__report *r = ud;
+
+    pthread_mutex_lock(&r->lock);
+    if (r->json) {
+        keep(r, &r->warnings, &r->n_warnings, &r->cap_warnings, text);
+    } else {
+        clear_bar(r);
+        fprintf(stderr, "bridge: warning: %s\n", text);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* "1:05:09", "0:07" */
+static const char *clock_text(double seconds, char out[32])
+{
+    uint64_t s = seconds < 0 || seconds > 1e9 ? 0 : (uint64_t)(seconds + 0.5);
+
+    if (s >= 3600)
+        snprintf(out, 32, "%u:%02u:%02u", (unsigned)(s / 3600), (unsigned)(s / 60 % 60),
+                 (unsigned)(s % 60));
+    else
+        snprintf(out, 32, "%u:%02u", (unsigned)(s / 60), (unsigned)(s % 60));
+    return out;
+}
+
+static int terminal_columns(void)
+{
+    struct winsize w;
+
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || w.ws_col < 20 ? 80 : w.ws_col;
+}
+
+/* "import  [#####     ]  45%  1.2 GB of 2.7 GB  1.1 GB/s  0:02 left" */
+static void draw(struct br__report *r, uint64_t done, uint64_t total, double now)
+{
+    char sizes[2][32], rate[32], left[32], tail[160], bar[64];
+    double spent = now - r->began, share = total ? (double)done / (double)total : 1;
+    double speed = spent > 0 ? (double)done / spent : 0;
+
+    snprintf(tail, sizeof tail, "%3d%%  %s of %s  %s/s  %s left", (int)(100 * share),
+             br__human_bytes(done, sizes[0]), br__human_bytes(total, sizes[1]),
+             br__human_bytes((uint64_t)speed, rate),
+             clock_text(speed > 0 ? (double)(total - done) / speed : 0, left));
+    if (r->progress == BR__PROGRESS_LINES) {
+        fprintf(stderr, "bridge: %s: %s\n", r->phase, tail + strspn(tail, " "));
+        return;
+    }
+    int room = terminal_columns() - (int)strlen(r->phase) - (int)strlen(tail) - 6;
+    int width = BR__MAX(0, BR__MIN(room, (int)sizeof bar - 1));
+    for (int i = 0; i < width; i++)
+        bar[i] = i < (int)(share * width) ? '#' : ' ';
+    bar[width] = 0;
+    fprintf(stderr, "\r%s [%s] %s\x1b[K", r->phase, bar, tail);
+    fflush(stderr);
+    r->drawn = 1;
+}
+
+static void on_progress(void *ud, const char *phase, uint64_t done, uint64_t total)
+{
+    struct br__report *r = ud;
+    double now = br__now();
+
+    if (r->progress == BR__PROGRESS_NONE)
+        return;
+    pthread_mutex_lock(&r->lock);
+    if (strncmp(phase, r->phase, sizeof r->phase - 1)) {
+        snprintf(r->phase, sizeof r->phase, "%s", phase);
+        r->began = r->shown = now;
+    }
+    if (now - r->shown >= (r->progress == BR__PROGRESS_BAR ? BAR_EVERY : LINE_EVERY)) {
+        draw(r, done, total, now);
+        r->shown = now;
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+void br__report_init(struct br__report *r, const struct br__cli *c)
+{
+    const char *term = getenv("TERM");
+
+    memset(r, 0, sizeof *r);
+    pthread_mutex_init(&r->lock, NULL);
+    r->listener.ud = r;
+    r->listener.progress = on_progress;
+    r->listener.note = on_note;
+    r->listener.warning = on_warning;
+    r->quiet = BR__FLAG(c, QUIET);
+    r->json = BR__FLAG(c, JSON);
+    if (r->quiet || BR__FLAG(c, NO_PROGRESS))
+        r->progress = BR__PROGRESS_NONE;
+    else if (isatty(STDERR_FILENO) && term && strcmp(term, "dumb"))
+        r->progress = BR__PROGRESS_BAR;
+    else
+        r->progress = BR__PROGRESS_LINES;
+}
+
+static void remark(struct br__report *r, void (*say)(void *, const char *), const char *fmt,
+                   va_list ap)
+{
+    struct br__buf b = {0};
+
+    br__buf_vprintf(&b, fmt, ap);
+    if (b.failed)
+        r->failed = 1;
+    else
+        say(r, b.p);
+    br__buf_free(&b);
+}
+
+void br__report_note(struct br__report *r, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    remark(r, on_note, fmt, ap);
+    va_end(ap);
+}
+
+void br__report_warning(struct br__report *r, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    remark(r, on_warning, fmt, ap);
+    va_end(ap);
+}
+
+void br__report_end(struct br__report *r)
+{
+    pthread_mutex_lock(&r->lock);
+    clear_bar(r);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void br__report_json(struct br__report *r, struct br__js *j)
+{
+    br__js_strs(j, "notes", r->notes, r->n_notes);
+    br__js_strs(j, "warnings", r->warnings, r->n_warnings);
+}
+
+void br__report_free(struct br__report *r)
+{
+    br__report_end(r);
+    pthread_mutex_destroy(&r->lock);
+    br__free(r->notes);
+    br__free(r->warnings);
+    br__arena_free(&r->arena);
+}
+
+void br__print_error(const struct br_err *err, int verbose)
+{
+    if (!err->msg[0])
+        return;
+    fprintf(stderr, "bridge: %s\n", err->msg);
+    if (verbose)
+        fprintf(stderr, "bridge: (%s in %s)\n", br_status_name(err->code),
+                err->where[0] ? err->where : "?");
+}

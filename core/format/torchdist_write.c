@@ -1,0 +1,284 @@
+/* torchdist_write.c - writes the .distcp files of a torch_dist checkpoint and the small archives
+ * beside them.  torchdist_write_meta.c has .metadata, torchdist_write_common.c the common state.
+ *
+ * A .distcp file is a row of complete torch.save archives, one per tensor chunk or bytes item,
+ * whose place and length .metadata records.  Every offset follows from the plan, so files can be
+ * written in any order, by any thread, or again after an interruption.
+ *
+ * Source of the format: directories written by Megatron Bridge 0.6.2 with torch 2.15, which the
+ * tests compare byte by byte. */
+#include "format.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+const char br__td_metadata_json[] =
+    "{\"sharded_backend\": \"torch_dist\", \"sharded_backend_version\": 1, "
+    "\"common_backend\": \"torch\", \"common_backend_version\": 1}";
+
+#define COMMON_KEY "common_state/shard_0_1"
+
+/* The payload of an _extra_state item: a pickled [None], which every Transformer Engine takes. */
+static const char none_list[] = {'\x80', 2, ']', 'q', 0, 'N', 'a', '.'};
+
+/* ---- pickles of items ------------------------------------------------------------------------ */
+
+/* data.pkl of the item that holds one chunk; replaces what `out` held. */
+static int chunk_pickle(struct br__buf *out, const struct br__td_out *t, const int64_t *size,
+                        struct br_err *err)
+{
+    struct br__arena arena = {0};
+    struct br__pkw w = {.out = out, .arena = &arena};
+    out->n = 0;
+    br__pkw_begin(&w);
+    br__pkw_tensor(&w, "0", t->dtype, t->ndim, size);
+    br__pkw_end(&w);
+    br__arena_free(&arena);
+    return out->failed ? br_fail(err, out->failed, "out of memory for tensor '%s'", t->key) : 0;
+}
+
+/* The pickle of a bytes item. */
+static const void *object_pickle(const struct br__td_plan *p, const struct br__td_item *it,
+                                 size_t *n)
+{
+    if (strcmp(it->object_key, COMMON_KEY) == 0) {
+        if (!p->common_pickle)
+            BR_BUG("the plan has " COMMON_KEY " but no pickle for it");
+        *n = p->common_pickle_size;
+        return p->common_pickle;
+    }
+    *n = sizeof none_list;
+    return none_list;
+}
+
+/* ---- layout ---------------------------------------------------------------------------------- */
+
+static int item_length(const struct br__td_plan *p, struct br__td_item *it, struct br__buf *scratch,
+                       struct br_err *err)
+{
+    if (it->tensor == BR__TD_OBJECT) {
+        size_t n;
+        object_pickle(p, it, &n);
+        it->item_len = br__zip_archive_size("archive", n, NULL, 0);
+        return 0;
+    }
+    if (it->tensor >= p->n_tensors)
+        BR_BUG("no tensor %" PRIu32, it->tensor);
+    const struct br__td_out *t = &p->tensors[it->tensor];
+    uint64_t bytes;
+    int rc = br_shape_bytes(it->size, t->ndim, br_dtype_size(t->dtype), &bytes);
+    if (rc || bytes != it->data_bytes)
+        return br_fail(err, BR_E_FORMAT,
+                       "tensor '%s': a chunk's shape does not make its %" PRIu64 " bytes", t->key,
+                       it->data_bytes);
+    rc = chunk_pickle(scratch, t, it->size, err);
+    if (rc)
+        return rc;
+    it->item_len = br__zip_archive_size("archive", scratch->n, &bytes, 1);
+    return 0;
+}
+
+/* Lengths of all items; their sum and the number of tensor chunks. */
+static int measure_items(struct br__td_plan *p, uint64_t *total, size_t *n_chunks,
+                         struct br_err *err)
+{
+    struct br__buf scratch = {0};
+    int rc = 0;
+    *total = 0;
+    *n_chunks = 0;
+    for (size_t i = 0; i < p->n_items && !rc; i++) {
+        struct br__td_item *it = &p->items[i];
+        if (it->tensor != BR__TD_OBJECT)
+            ++*n_chunks;
+        else if (*n_chunks)
+            BR_BUG("bytes item %zu after a tensor chunk", i);
+        rc = item_length(p, it, &scratch, err);
+        if (!rc && it->item_len > (uint64_t)INT64_MAX - *total)
+            rc = br_fail(err, BR_E_FORMAT, "the checkpoint is larger than 2^63 bytes");
+        *total += it->item_len;
+    }
+    br__buf_free(&scratch);
+    return rc;
+}
+
+int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err)
+{
+    uint64_t total, sum = 0, want = 1;
+    size_t n_chunks;
+    int rc = measure_items(p, &total, &n_chunks, err);
+    if (rc)
+        return rc;
+    if (n_chunks > 1)
+        want = BR__MAX(2, (total + BR__TD_FILE_TARGET - 1) / BR__TD_FILE_TARGET);
+
+    /* An item belongs to the share that holds its middle; shares that hold no middle vanish.  The
+     * first and the last item never fall into one share of two, so two files come out of two
+     * chunks. */
+    uint64_t share = (total + want - 1) / want, last_share = 0;
+    p->file_bytes = br__arena_alloc(a, (size_t)want * sizeof *p->file_bytes);
+    if (!p->file_bytes)
+        return br_fail(err, BR_E_NOMEM, "out of memory for the file layout");
+    p->n_files = p->n_items ? 1 : 0;
+    for (size_t i = 0; i < p->n_items; i++) {
+        struct br__td_item *it = &p->items[i];
+        uint64_t mine = it->tensor == BR__TD_OBJECT ? 0 : (sum + it->item_len / 2) / share;
+        if (mine != last_share && i)
+            p->n_files++;
+        last_share = mine;
+        it->file = p->n_files - 1;
+        it->item_off = p->file_bytes[it->file];
+        p->file_bytes[it->file] += it->item_len;
+        sum += it->item_len;
+    }
+    return 0;
+}
+
+/* ---- .distcp files --------------------------------------------------------------------------- */
+
+typedef int produce_fn(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                       struct br_err *err);
+
+/* The hot loop: produced, checksummed and written while in cache, without a copy. */
+static int write_data(struct br__zipw *z, uint64_t bytes, size_t item, produce_fn *produce,
+                      void *arg, struct br_err *err)
+{
+    struct br__out *out = z->out;
+    for (uint64_t off = 0; off < bytes;) {
+        /* First fill the buffer that the headers began, so that they cost no write of their own. */
+        size_t room = (BR__OUT_BUF - out->n) & ~(size_t)63;
+        size_t n = (size_t)BR__MIN(bytes - off, room < BR__OUT_BUF / 2 ? BR__OUT_BUF : room);
+        unsigned char *dst = br__out_reserve(out, n, err);
+        if (!dst)
+            return out->failed;
+        int rc = produce(arg, item, off, dst, n, err);
+        if (rc)
+            return rc;
+        br__zipw_data(z, dst, n);
+        br__out_commit(out, n);
+        off += n;
+    }
+    return 0;
+}
+
+static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i,
+                      struct br__buf *scratch, produce_fn *produce, void *arg, struct br_err *err)
+{
+    const struct br__td_item *it = &p->items[i];
+    struct br__zipw z;
+    int rc;
+    br__zipw_begin(&z, out, "archive");
+    if (it->tensor == BR__TD_OBJECT) {
+        size_t n;
+        const void *pickle = object_pickle(p, it, &n);
+        rc = br__zipw_head(&z, pickle, n, err);
+    } else {
+        rc = chunk_pickle(scratch, &p->tensors[it->tensor], it->size, err);
+        if (!rc)
+            rc = br__zipw_head(&z, scratch->p, scratch->n, err);
+        if (!rc)
+            rc = br__zipw_start(&z, "data/0", it->data_bytes, err);
+        if (!rc)
+            rc = write_data(&z, it->data_bytes, i, produce, arg, err);
+        if (!rc)
+            rc = br__zipw_stop(&z, err);
+    }
+    if (!rc)
+        rc = br__zipw_finish(&z, err);
+    br__zipw_abort(&z);
+    if (!rc && br__out_tell(out) != it->item_off + it->item_len)
+        BR_BUG("item %zu ends at %" PRIu64 ", not where the layout says", i, br__out_tell(out));
+    return rc;
+}
+
+int br__td_write_file(const struct br__td_plan *p, uint32_t file, const char *path, int sync,
+                      produce_fn *produce, void *arg, struct br_err *err)
+{
+    struct br__out out;
+    struct br__buf scratch = {0};
+    int rc = br__out_open(&out, path, p->file_bytes[file], sync, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < p->n_items && !rc; i++)
+        if (p->items[i].file == file)
+            rc = write_item(&out, p, i, &scratch, produce, arg, err);
+    br__buf_free(&scratch);
+    if (!rc)
+        return br__out_finish(&out, err);
+    br__out_abort(&out);
+    return rc;
+}
+
+/* ---- small archives -------------------------------------------------------------------------- */
+
+int br__td_archive(const char *path, const char *prefix, const void *pickle, size_t n,
+                   const void *const *datas, const size_t *data_sizes, size_t n_datas, int sync,
+                   struct br_err *err)
+{
+    struct br__out out;
+    struct br__zipw z;
+    int rc = br__out_open(&out, path, 0, sync, err);
+    if (rc)
+        return rc;
+    br__zipw_begin(&z, &out, prefix);
+    rc = br__zipw_head(&z, pickle, n, err);
+    for (size_t i = 0; i < n_datas && !rc; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "data/%zu", i);
+        rc = br__zipw_record(&z, name, datas[i], data_sizes[i], err);
+    }
+    if (!rc)
+        rc = br__zipw_finish(&z, err);
+    br__zipw_abort(&z);
+    if (!rc)
+        return br__out_finish(&out, err);
+    br__out_abort(&out);
+    return rc;
+}
+
+/* Megatron Bridge's TrainState after an import: everything zero but the step. */
+static const struct {
+    const char *name;
+    int dtype;
+} train_state[] = {
+    {"step", BR_I64},
+    {"consumed_train_samples", BR_I64},
+    {"skipped_train_samples", BR_I64},
+    {"consumed_valid_samples", BR_I64},
+    {"floating_point_operations_so_far", BR_F32},
+    {"do_train", BR_BOOL},
+    {"do_valid", BR_BOOL},
+    {"do_test", BR_BOOL},
+};
+#define N_TRAIN_STATE BR_COUNTOF(train_state)
+
+int br__td_write_train_state(const char *path, int64_t step, int sync, struct br_err *err)
+{
+    static const unsigned char zeros[8];
+    unsigned char step_le[8];
+    const void *datas[N_TRAIN_STATE];
+    size_t sizes[N_TRAIN_STATE];
+    struct br__buf pickle = {0};
+    struct br__arena arena = {0};
+    struct br__pkw w = {.out = &pickle, .arena = &arena};
+
+    for (int i = 0; i < 8; i++)
+        step_le[i] = (unsigned char)((uint64_t)step >> (8 * i));
+    br__pkw_begin(&w);
+    br__pkw_dict(&w);
+    for (size_t i = 0; i < N_TRAIN_STATE; i++) {
+        char storage[32];
+        snprintf(storage, sizeof storage, "%zu", i);
+        br__pkw_str(&w, train_state[i].name);
+        br__pkw_tensor(&w, storage, train_state[i].dtype, 0, NULL);
+        datas[i] = i ? zeros : step_le;
+        sizes[i] = br_dtype_size(train_state[i].dtype);
+    }
+    br__pkw_op(&w, 'u');
+    br__pkw_end(&w);
+    br__arena_free(&arena);
+    int rc = pickle.failed ? br_fail(err, pickle.failed, "out of memory for the train state")
+                           : br__td_archive(path, "train_state", pickle.p, pickle.n, datas, sizes,
+                                            N_TRAIN_STATE, sync, err);
+    br__buf_free(&pickle);
+    return rc;
+}

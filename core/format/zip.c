@@ -1,0 +1,233 @@
+/* zip.c - read the stored (uncompressed) ZIP and ZIP64 archives of torch.save.
+ *
+ * An archive is a range of a mapped file; offsets inside it are relative to the range.  Only the
+ * central directory is believed: local headers hold zero sizes (torch writes data descriptors),
+ * of them only the signature and the lengths of name and extra field are used.  CRCs are not
+ * checked, since torch may skip them.  Format: PKWARE APPNOTE 6.3; what torch writes:
+ * docs of PyTorchStreamWriter, caffe2/serialize/inline_container.cc. */
+#include "format.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define END_BYTES 22     /* end of central directory, no comment */
+#define END64_BYTES 56   /* ZIP64 end of central directory */
+#define LOCATOR_BYTES 20 /* ZIP64 locator, right before the end record */
+#define ENTRY_BYTES 46   /* central directory entry without name, extra, comment */
+#define LOCAL_BYTES 30   /* local header without name and extra */
+#define SIG_END 0x06054b50u
+#define SIG_END64 0x06064b50u
+#define SIG_LOCATOR 0x07064b50u
+#define SIG_ENTRY 0x02014b50u
+#define SIG_LOCAL 0x04034b50u
+#define IN_ZIP64 UINT32_MAX /* a 32-bit field with this value stands in the ZIP64 extra field */
+#define EXTRA_ZIP64 1
+#define FLAG_ENCRYPTED 1
+
+struct zip {
+    struct br__arena *a;
+    const unsigned char *p; /* the archive */
+    uint64_t n;
+    uint64_t base;         /* of p in the file */
+    uint64_t dir, dir_end; /* central directory */
+    uint64_t n_recs;
+    const unsigned char *prefix; /* "archive/" of the first entry, with the slash */
+    size_t prefix_len;
+    struct br_err *err;
+};
+
+static uint64_t le(const unsigned char *p, int bytes)
+{
+    uint64_t v = 0;
+
+    for (int i = bytes; i-- > 0;)
+        v = v << 8 | p[i];
+    return v;
+}
+
+/* Take the directory's place and size from the ZIP64 end record that the locator points at. */
+static int read_end64(struct zip *z, const unsigned char *locator)
+{
+    uint64_t at = le(locator + 8, 8);
+    uint64_t locator_at = (uint64_t)(locator - z->p);
+
+    if (locator_at < END64_BYTES || at > locator_at - END64_BYTES || le(z->p + at, 4) != SIG_END64)
+        return br_fail(z->err, BR_E_FORMAT, "zip: no ZIP64 end record at %" PRIu64, at);
+    z->n_recs = le(z->p + at + 32, 8);
+    z->dir = le(z->p + at + 48, 8);
+    z->dir_end = le(z->p + at + 40, 8);
+    return BR_OK;
+}
+
+/* Find the central directory: z->dir, z->dir_end, z->n_recs. */
+static int read_end(struct zip *z)
+{
+    const unsigned char *end = z->n >= END_BYTES ? z->p + z->n - END_BYTES : NULL;
+
+    if (!end || le(end, 4) != SIG_END || le(end + 20, 2) != 0)
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: no end record in the last %d of %" PRIu64 " bytes (truncated?)",
+                       END_BYTES, z->n);
+    z->n_recs = le(end + 10, 2);
+    z->dir_end = le(end + 12, 4); /* size; made an end below */
+    z->dir = le(end + 16, 4);
+    uint64_t limit = z->n - END_BYTES;
+    if (limit >= LOCATOR_BYTES && le(end - LOCATOR_BYTES, 4) == SIG_LOCATOR &&
+        read_end64(z, end - LOCATOR_BYTES))
+        return BR_E_FORMAT;
+    if (z->dir > limit || z->dir_end > limit - z->dir)
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: central directory of %" PRIu64 " bytes at %" PRIu64
+                       " does not fit into %" PRIu64 " bytes",
+                       z->dir_end, z->dir, z->n);
+    if (z->n_recs == 0 || z->n_recs > z->dir_end / ENTRY_BYTES)
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: %" PRIu64 " records in a central directory of %" PRIu64 " bytes",
+                       z->n_recs, z->dir_end);
+    z->dir_end += z->dir;
+    return BR_OK;
+}
+
+/* Sizes and header offset of an entry, from its ZIP64 extra field where the entry says so. */
+struct sizes {
+    uint64_t packed, size, header;
+};
+
+static int read_sizes(struct zip *z, const unsigned char *e, const unsigned char *extra,
+                      size_t extra_len, struct sizes *s)
+{
+    uint64_t *const order[] = {&s->size, &s->packed, &s->header}; /* as in the extra field */
+
+    s->packed = le(e + 20, 4);
+    s->size = le(e + 24, 4);
+    s->header = le(e + 42, 4);
+    if (s->packed != IN_ZIP64 && s->size != IN_ZIP64 && s->header != IN_ZIP64)
+        return BR_OK;
+    while (extra_len >= 4 && le(extra, 2) != EXTRA_ZIP64) {
+        size_t block = 4 + (size_t)le(extra + 2, 2);
+        if (block > extra_len)
+            break;
+        extra += block;
+        extra_len -= block;
+    }
+    if (extra_len < 4 || le(extra, 2) != EXTRA_ZIP64 || le(extra + 2, 2) > extra_len - 4)
+        return br_fail(z->err, BR_E_FORMAT, "zip: no ZIP64 extra field in an entry that needs it");
+    size_t left = (size_t)le(extra + 2, 2);
+    extra += 4;
+    for (size_t i = 0; i < BR_COUNTOF(order); i++) {
+        if (*order[i] != IN_ZIP64)
+            continue;
+        if (left < 8)
+            return br_fail(z->err, BR_E_FORMAT, "zip: ZIP64 extra field is too short");
+        *order[i] = le(extra, 8);
+        extra += 8;
+        left -= 8;
+    }
+    return BR_OK;
+}
+
+/* Every name must stand below the directory of the first one, as torch demands. */
+static int read_name(struct zip *z, const unsigned char *name, size_t len, const char **out)
+{
+    if (!z->prefix) {
+        const unsigned char *slash = memchr(name, '/', len);
+        if (!slash || slash == name)
+            return br_fail(z->err, BR_E_FORMAT, "zip: first record '%.*s' is not in a directory",
+                           (int)BR__MIN(len, 100), (const char *)name);
+        z->prefix = name;
+        z->prefix_len = (size_t)(slash - name) + 1;
+    }
+    if (len <= z->prefix_len || memcmp(name, z->prefix, z->prefix_len) != 0 || memchr(name, 0, len))
+        return br_fail(z->err, BR_E_FORMAT, "zip: bad record name '%.*s', expected '%.*s...'",
+                       (int)BR__MIN(len, 100), (const char *)name, (int)BR__MIN(z->prefix_len, 100),
+                       (const char *)z->prefix);
+    *out = br__arena_strndup(z->a, (const char *)name + z->prefix_len, len - z->prefix_len);
+    if (!*out)
+        return br_fail(z->err, BR_E_NOMEM, "out of memory");
+    return BR_OK;
+}
+
+/* Where the data starts: behind the local header, whose extra field (torch's padding) has its own
+ * length. */
+static int locate(struct zip *z, const struct sizes *s, struct br__zip_rec *rec)
+{
+    const unsigned char *local = z->p + s->header;
+
+    if (z->dir < LOCAL_BYTES || s->header > z->dir - LOCAL_BYTES || le(local, 4) != SIG_LOCAL)
+        return br_fail(z->err, BR_E_FORMAT, "zip: record '%s': no local header at %" PRIu64,
+                       rec->name, s->header);
+    uint64_t data = s->header + LOCAL_BYTES + le(local + 26, 2) + le(local + 28, 2);
+    if (data > z->dir || s->size > z->dir - data)
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: record '%s': %" PRIu64 " bytes at %" PRIu64
+                       " reach past the data, which ends at %" PRIu64,
+                       rec->name, s->size, data, z->dir);
+    rec->off = z->base + data;
+    rec->size = s->size;
+    return BR_OK;
+}
+
+/* One central directory entry at *at, which moves to the next. */
+static int read_entry(struct zip *z, uint64_t *at, struct br__zip_rec *rec)
+{
+    const unsigned char *e = z->p + *at;
+    struct sizes s;
+
+    if (z->dir_end - *at < ENTRY_BYTES || le(e, 4) != SIG_ENTRY)
+        return br_fail(z->err, BR_E_FORMAT, "zip: no central directory entry at %" PRIu64, *at);
+    size_t name_len = (size_t)le(e + 28, 2), extra_len = (size_t)le(e + 30, 2);
+    uint64_t total = ENTRY_BYTES + name_len + extra_len + le(e + 32, 2);
+    if (total > z->dir_end - *at)
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: central directory entry at %" PRIu64 " is cut off", *at);
+    *at += total;
+    int rc = read_name(z, e + ENTRY_BYTES, name_len, &rec->name);
+    if (!rc)
+        rc = read_sizes(z, e, e + ENTRY_BYTES + name_len, extra_len, &s);
+    if (rc)
+        return rc;
+    if (le(e + 8, 2) & FLAG_ENCRYPTED || le(e + 10, 2) != 0 || s.packed != s.size)
+        return br_fail(z->err, BR_E_UNSUPPORTED,
+                       "zip: record '%s' is compressed or encrypted, which torch never does",
+                       rec->name);
+    rec->crc = (uint32_t)le(e + 16, 4);
+    return locate(z, &s, rec);
+}
+
+int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,
+                 uint64_t length, struct br__zip_rec **recs, size_t *n, struct br_err *err)
+{
+    struct zip z = {.a = a, .n = length, .base = base, .err = err};
+
+    *recs = NULL;
+    *n = 0;
+    if (base > map_size || length > map_size - base)
+        return br_fail(err, BR_E_FORMAT,
+                       "zip: %" PRIu64 " bytes at %" PRIu64
+                       " reach past the end of the file, which has %" PRIu64 " (truncated?)",
+                       length, base, map_size);
+    z.p = length ? map + base : NULL;
+    int rc = read_end(&z);
+    if (rc)
+        return rc;
+    struct br__zip_rec *r = br__arena_alloc(a, (size_t)z.n_recs * sizeof *r);
+    if (!r)
+        return br_fail(err, BR_E_NOMEM, "out of memory");
+    uint64_t at = z.dir;
+    for (uint64_t i = 0; i < z.n_recs; i++) {
+        rc = read_entry(&z, &at, &r[i]);
+        if (rc)
+            return rc;
+    }
+    *recs = r;
+    *n = (size_t)z.n_recs;
+    return BR_OK;
+}
+
+const struct br__zip_rec *br__zip_find(const struct br__zip_rec *recs, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(recs[i].name, name) == 0)
+            return &recs[i];
+    return NULL;
+}

@@ -1,0 +1,441 @@
+/* export.c - Megatron torch_dist to a Hugging Face directory: shards, index, config.json and the files that travel with a
+ * model. */
+#include "job.h"
+
+#include <string.h>
+#include <unistd.h>
+
+struct exporter {
+    struct br__session *s;
+    struct br__arena a;
+    struct br__work w;
+    const char *dest;
+    struct br__buf *headers;    /* per shard */
+    size_t *first, *count;      /* per shard: its run of pieces */
+    uint64_t *file_bytes;
+    uint64_t *digests;          /* per piece */
+    struct br__progress progress;
+    _Atomic uint64_t resumed;
+    int sync;
+    struct br_err *err;
+};
+
+static int nomem(struct exporter *m)
+{
+    return br_fail(m->err, BR_E_NOMEM, "out of memory exporting");
+}
+
+/* ---- layout ------------------------------------------------------------------------------------------------- */
+
+static int shard_header(struct exporter *m, size_t file)
+{
+    const struct br__plan *p = m->s->plan;
+    struct br__st_entry *e = br__arena_alloc(&m->a, (m->count[file] + 1) * sizeof *e);
+    if (!e)
+        return nomem(m);
+    for (size_t i = 0; i < m->count[file]; i++) {
+        const struct br__plan_out *o = &p->outs[p->pieces[m->first[file] + i].out];
+        e[i] = (struct br__st_entry){.name = o->name, .dtype = o->dtype, .ndim = o->ndim};
+        memcpy(e[i].shape, o->shape, sizeof o->shape);
+        m->file_bytes[file] += p->pieces[m->first[file] + i].bytes;
+    }
+    m->headers[file].max = BR__ST_HEADER_MAX;
+    if (br__st_header(&m->headers[file], e, m->count[file], p->out_metadata[file]))
+        return nomem(m);
+    m->file_bytes[file] += m->headers[file].n;
+    return BR_OK;
+}
+
+static int lay_out(struct exporter *m)
+{
+    const struct br__plan *p = m->s->plan;
+    size_t n = p->n_out_files + 1;
+    m->headers = br__arena_alloc(&m->a, n * sizeof *m->headers);
+    m->first = br__arena_alloc(&m->a, n * sizeof *m->first);
+    m->count = br__arena_alloc(&m->a, n * sizeof *m->count);
+    m->file_bytes = br__arena_alloc(&m->a, n * sizeof *m->file_bytes);
+    m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
+    if (!m->headers || !m->first || !m->count || !m->file_bytes || !m->digests)
+        return nomem(m);
+    for (size_t i = 0; i < p->n_pieces; i++) {
+        uint32_t f = p->outs[p->pieces[i].out].file;
+        if (!m->count[f]++)
+            m->first[f] = i;
+    }
+    int rc = BR_OK;
+    for (size_t f = 0; f < p->n_out_files && !rc; f++)
+        rc = shard_header(m, f);
+    return rc;
+}
+
+/* ---- one shard ------------------------------------------------------------------------------------------------- */
+
+struct shard_job {
+    struct exporter *m;
+    struct br__scratch scratch;
+    unsigned char *buf;
+    struct br__xxh3 *hash;
+};
+
+static int write_piece(struct shard_job *job, size_t piece, struct br__out *out, struct br_err *err)
+{
+    struct exporter *m = job->m;
+    uint64_t bytes = m->s->plan->pieces[piece].bytes;
+    br__xxh3_reset(job->hash);
+    for (uint64_t off = 0; off < bytes; off += BR__OUT_BUF) {
+        size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, bytes - off);
+        unsigned char *dst = br__out_reserve(out, n, err);
+        int rc = dst ? br__piece_read(m->s->plan, piece, off, dst, n, &job->scratch, err) : out->failed;
+        if (rc)
+            return rc;
+        br__xxh3_update(job->hash, dst, n);
+        br__out_commit(out, n);
+        br__progress_add(&m->progress, n);
+    }
+    m->digests[piece] = br__xxh3_digest(job->hash);
+    return BR_OK;
+}
+
+static int write_shard(struct shard_job *job, size_t file, const char *path, struct br_err *err)
+{
+    struct exporter *m = job->m;
+    struct br__out out;
+    int rc = br__out_open(&out, path, m->file_bytes[file], m->sync, err);
+    if (rc)
+        return rc;
+    rc = br__out_write(&out, m->headers[file].p, m->headers[file].n, err);
+    for (size_t i = 0; i < m->count[file] && !rc; i++)
+        rc = write_piece(job, m->first[file] + i, &out, err);
+    if (rc)
+        br__out_abort(&out);
+    else
+        rc = br__out_finish(&out, err);
+    return rc ? rc : br__work_done(&m->w, file, m->digests + m->first[file], m->count[file], err);
+}
+
+/* A shard that the journal calls finished is believed only after it was read back. */
+static int prove_pieces(struct shard_job *job, size_t file, const struct br__file *f, int *ok, struct br_err *err)
+{
+    struct exporter *m = job->m;
+    const uint64_t *journal = m->w.digests[file];
+    uint64_t at = m->headers[file].n;
+    int rc = BR_OK;
+    for (size_t i = 0; i < m->count[file] && *ok && !rc; i++) {
+        uint64_t bytes = m->s->plan->pieces[m->first[file] + i].bytes;
+        br__xxh3_reset(job->hash);
+        for (uint64_t off = 0; off < bytes && !rc; off += BR__OUT_BUF) {
+            size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, bytes - off);
+            rc = br__file_read(f, at + off, job->buf, n, err);
+            br__xxh3_update(job->hash, job->buf, rc ? 0 : n);
+        }
+        *ok = br__xxh3_digest(job->hash) == journal[1 + i];
+        m->digests[m->first[file] + i] = journal[1 + i];
+        at += bytes;
+    }
+    return rc;
+}
+
+static int prove_shard(struct shard_job *job, size_t file, const char *path, int *ok, struct br_err *err)
+{
+    struct exporter *m = job->m;
+    struct br__file f;
+    *ok = 0;
+    if (!m->w.digests[file] || m->w.digests[file][0] != m->count[file] || br__file_open(&f, path, NULL))
+        return BR_OK;
+    *ok = f.size == m->file_bytes[file] && !memcmp(f.map, m->headers[file].p, m->headers[file].n);
+    int rc = prove_pieces(job, file, &f, ok, err);
+    br__file_close(&f);
+    return rc;
+}
+
+static int export_shard(struct shard_job *job, size_t file, struct br_err *err)
+{
+    struct exporter *m = job->m;
+    struct br__arena a = {0};
+    int proven = 0;
+    const char *path = br__path_join(&a, m->w.tmp, m->s->plan->out_files[file]);
+    int rc = path ? prove_shard(job, file, path, &proven, err) : br_fail(err, BR_E_NOMEM, "out of memory exporting");
+    if (!rc && proven) {
+        atomic_fetch_add(&m->resumed, m->file_bytes[file]);
+        br__progress_add(&m->progress, m->file_bytes[file]);
+    } else if (!rc) {
+        rc = write_shard(job, file, path, err);
+    }
+    br__arena_free(&a);
+    return rc;
+}
+
+static int run_shard(void *arg, size_t file, int worker, struct br_err *err)
+{
+    struct shard_job job = {arg, {br__alloc(BR__OUT_BUF)}, br__alloc(BR__OUT_BUF), br__xxh3_new()};
+    (void)worker;
+    int rc = job.scratch.buf && job.buf && job.hash ? export_shard(&job, file, err)
+                                                    : br_fail(err, BR_E_NOMEM, "out of memory exporting");
+    br__xxh3_free(job.hash);
+    br__free(job.buf);
+    br__free(job.scratch.buf);
+    return rc;
+}
+
+/* ---- config.json ---------------------------------------------------------------------------------------------------- */
+
+/* config.json as it was, except where the weights written make it untrue. */
+static int edit_config(struct exporter *m, br__json *json, int *edited)
+{
+    const struct br__session *s = m->s;
+    int rc = BR_OK;
+    *edited = 0;
+    if (br__json_get(json, "quantization_config")) { /* left in, transformers would take bf16 weights for FP8 */
+        br__json_remove(json, "quantization_config");
+        br__job_note(&s->job, "config.json: quantization_config is dropped, the exported weights are not quantised");
+        *edited = 1;
+    }
+    if (s->plan->untied && br__json_bool(br__json_get(json, "tie_word_embeddings"), 0)) {
+        rc = br__json_set(json, "tie_word_embeddings", "false", m->err);
+        br__job_note(&s->job, "config.json: tie_word_embeddings becomes false, the output layer is a tensor of its own");
+        *edited = 1;
+    }
+    static const char *const dtype_keys[] = {"dtype", "torch_dtype"};
+    char text[32];
+    snprintf(text, sizeof text, "\"%s\"", br_dtype_torch(s->job.torch_dtype));
+    for (size_t i = 0; i < BR_COUNTOF(dtype_keys) && s->job.torch_dtype && !rc; i++)
+        if (br__json_get(json, dtype_keys[i])) {
+            rc = br__json_set(json, dtype_keys[i], text, m->err);
+            *edited = 1;
+        }
+    static const char *const mtp_keys[] = {"num_nextn_predict_layers", "mtp_num_hidden_layers"};
+    for (size_t i = 0; i < BR_COUNTOF(mtp_keys) && !rc; i++)
+        if (!s->cfg.n_mtp && br__json_num(br__json_get(json, mtp_keys[i]), 0) > 0) {
+            rc = br__json_set(json, mtp_keys[i], "0", m->err);
+            *edited = 1;
+        }
+    return rc;
+}
+
+static int put(struct exporter *m, const char *name, const void *p, size_t n)
+{
+    const char *path = br__path_join(&m->a, m->w.tmp, name);
+    return path ? br__write_file(path, p, n, m->sync, m->err) : nomem(m);
+}
+
+static int put_config(struct exporter *m)
+{
+    const char *text = m->s->config_text;
+    br__json *json;
+    struct br__buf b = {0};
+    int edited, rc = br__json_parse(&json, text, strlen(text), m->err);
+    if (rc)
+        return rc;
+    rc = edit_config(m, json, &edited);
+    if (!rc && edited)
+        rc = br__json_print(json, 0, &b) ? nomem(m) : put(m, "config.json", b.p, b.n);
+    else if (!rc)
+        rc = put(m, "config.json", text, strlen(text));
+    br__buf_free(&b);
+    br__json_free(json);
+    return rc;
+}
+
+/* ---- small files -------------------------------------------------------------------------------------------------------- */
+
+static int copy_files(struct exporter *m, const char *dir, int tokenizer_only)
+{
+    char **names;
+    size_t n;
+    int rc = br__hf_side_files(&m->a, dir, tokenizer_only, &names, &n, m->err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        const char *from = br__path_join(&m->a, dir, names[i]);
+        const char *to = br__path_join(&m->a, m->w.tmp, names[i]);
+        rc = from && to ? br__copy_file(from, to, m->sync, m->err) : nomem(m);
+    }
+    return rc;
+}
+
+/* Tokenizer, chat template, generation_config and custom code: from the reference, or what the import kept. */
+static int put_side_files(struct exporter *m)
+{
+    const struct br__session *s = m->s;
+    if (s->job.hf_model)
+        return copy_files(m, s->ref->dir, 0);
+    const char *tokenizer = br__path_join(&m->a, s->src->dir, "tokenizer");
+    int rc = tokenizer ? BR_OK : nomem(m);
+    if (!rc && br__is_dir(tokenizer))
+        rc = copy_files(m, tokenizer, 1);
+    if (!rc && s->generation_text)
+        rc = put(m, "generation_config.json", s->generation_text, strlen(s->generation_text));
+    return rc;
+}
+
+static int put_index(struct exporter *m)
+{
+    const struct br__plan *p = m->s->plan;
+    struct br__buf b = {.max = 256u << 20};
+    int wanted = p->n_out_files > 1 || strcmp(p->out_files[0], "model.safetensors") ||
+                 (m->s->ref && m->s->ref->hf->has_index);
+    if (!wanted)
+        return BR_OK;
+    const char **names = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *names);
+    const char **files = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *files);
+    if (!names || !files)
+        return nomem(m);
+    for (size_t i = 0; i < p->n_outs; i++) {
+        names[i] = p->outs[i].name;
+        files[i] = p->out_files[p->outs[i].file];
+    }
+    int rc = br__hf_index_text(&b, names, files, p->n_outs, p->out_bytes) ? nomem(m) : BR_OK;
+    if (!rc)
+        rc = put(m, "model.safetensors.index.json", b.p, b.n);
+    br__buf_free(&b);
+    return rc;
+}
+
+static int put_manifest(struct exporter *m)
+{
+    struct br__buf b = {0};
+    int rc = br__manifest_text(&b, m->s, m->digests, m->err);
+    if (!rc)
+        rc = put(m, BR__MANIFEST, b.p, b.n);
+    br__buf_free(&b);
+    return rc;
+}
+
+/* ---- destination ---------------------------------------------------------------------------------------------------------- */
+
+static int check_space(struct exporter *m)
+{
+    uint64_t need = 16u << 20, have;
+    char need_text[32], have_text[32];
+    for (size_t i = 0; i < m->s->plan->n_out_files; i++)
+        need += m->file_bytes[i];
+    const char *base = br__path_base(m->dest);
+    char *parent = br__arena_strndup(&m->a, m->dest, BR__MAX((size_t)(base - m->dest), (size_t)1));
+    if (!parent)
+        return nomem(m);
+    int rc = br__mkdirs(parent, m->err);
+    if (!rc)
+        rc = br__free_space(parent, &have, m->err);
+    if (!rc && have < need)
+        rc = br_fail(m->err, BR_E_NOSPC, "'%s' needs %s, its file system has %s free", m->dest,
+                     br__human_bytes(need, need_text), br__human_bytes(have, have_text));
+    return rc;
+}
+
+/* The whole directory is replaced, so it must be one that holds a model and nothing below it. */
+static int may_replace(struct exporter *m, char **names, size_t n)
+{
+    int has_config = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *path = br__path_join(&m->a, m->dest, names[i]);
+        if (!path)
+            return nomem(m);
+        has_config |= !strcmp(names[i], "config.json");
+        if (br__is_dir(path))
+            return br_fail(m->err, BR_E_EXISTS, "'%s' holds a directory '%s'; --overwrite replaces only a plain model "
+                           "directory", m->dest, names[i]);
+    }
+    return has_config ? BR_OK
+                      : br_fail(m->err, BR_E_EXISTS, "'%s' holds files but no config.json; --overwrite replaces only a "
+                                "model directory", m->dest);
+}
+
+static int open_destination(struct exporter *m, int *up_to_date)
+{
+    char **names;
+    size_t n = 0;
+    int exists = br__exists(m->dest), rc = BR_OK;
+    *up_to_date = 0;
+    if (exists && !br__is_dir(m->dest))
+        return br_fail(m->err, BR_E_EXISTS, "'%s' exists and is no directory", m->dest);
+    if (exists)
+        rc = br__list_dir(&m->a, m->dest, &names, &n, m->err);
+    if (!rc && n)
+        rc = br__manifest_up_to_date(m->s, m->dest, up_to_date, m->err);
+    if (rc || *up_to_date)
+        return rc;
+    if (n && !(m->s->job.flags & BR_JOB_OVERWRITE))
+        return br_fail(m->err, BR_E_EXISTS, "'%s' is not empty and is not the result of this export; use --overwrite",
+                       m->dest);
+    if (n && (rc = may_replace(m, names, n)))
+        return rc;
+    if ((rc = check_space(m)))
+        return rc;
+    return br__work_open(&m->w, m->dest, br__session_fingerprint(m->s), m->s->plan->n_out_files, m->sync, n > 0,
+                         m->err);
+}
+
+static int write_all(struct exporter *m)
+{
+    const struct br__session *s = m->s;
+    br__progress_init(&m->progress, s->job.listener, "exporting", s->plan->out_bytes);
+    int rc = br__pool_run(s->job.threads, s->plan->n_out_files, run_shard, m, m->err);
+    br__progress_end(&m->progress);
+    if (!rc)
+        rc = put_side_files(m);
+    if (!rc)
+        rc = put_config(m);
+    if (!rc)
+        rc = put_index(m);
+    if (!rc)
+        rc = put_manifest(m);
+    return rc ? rc : br__work_commit(&m->w, m->err);
+}
+
+static int files_complete(struct exporter *m)
+{
+    for (size_t i = 0; i < m->s->plan->n_out_files; i++) {
+        struct stat st;
+        const char *path = br__path_join(&m->a, m->dest, m->s->plan->out_files[i]);
+        if (!path)
+            return nomem(m);
+        if (br__io.stat(path, &st) || (uint64_t)st.st_size != m->file_bytes[i])
+            return br_fail(m->err, BR_E_EXISTS, "'%s' has this export's manifest but '%s' is missing or has another "
+                           "size; use --overwrite to write it again", m->dest, m->s->plan->out_files[i]);
+    }
+    return BR_OK;
+}
+
+static int run(struct exporter *m, struct br_job_result *res)
+{
+    struct br__session *s = m->s;
+    int up_to_date, rc;
+    m->dest = br__path_abs(&m->a, s->job.hf_path);
+    if (!m->dest)
+        return nomem(m);
+    if ((rc = br__check_overlap(s, s->src->dir, m->dest, m->err)) ||
+        (s->job.hf_model && (rc = br__check_overlap(s, s->ref->dir, m->dest, m->err))) || (rc = lay_out(m)) ||
+        (rc = open_destination(m, &up_to_date)))
+        return rc;
+    if (up_to_date) {
+        rc = files_complete(m);
+        res->up_to_date = !rc;
+    } else {
+        rc = write_all(m);
+        br__work_close(&m->w);
+        res->bytes_written = s->plan->out_bytes;
+    }
+    snprintf(res->path, sizeof res->path, "%s", m->dest);
+    res->n_tensors = s->plan->n_outs;
+    res->resumed_bytes = atomic_load(&m->resumed);
+    return rc;
+}
+
+int br_export(const struct br_job *job, struct br_job_result *res, struct br_err *err)
+{
+    struct exporter m = {.err = err};
+    struct br_job_result none = {.struct_size = sizeof none};
+    res = res ? res : &none;
+    int rc = br__session_open(&m.s, job, BR__EXPORT, err);
+    if (rc)
+        return rc;
+    br__session_report(m.s);
+    m.sync = !(job->flags & BR_JOB_NO_SYNC);
+    if (!m.s->job.hf_path)
+        rc = br_fail(err, BR_E_USAGE, "export needs --hf-path DIR");
+    else if (!(job->flags & BR_JOB_DRY_RUN))
+        rc = run(&m, res);
+    for (size_t i = 0; m.headers && i < m.s->plan->n_out_files; i++)
+        br__buf_free(&m.headers[i]);
+    br__arena_free(&m.a);
+    br__session_close(m.s);
+    return rc;
+}

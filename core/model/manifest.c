@@ -1,0 +1,296 @@
+/* manifest.c - bridge_manifest.json: what a conversion read, what it wrote, and what every stored piece hashes to.
+ *
+ * An import's manifest carries the source's inventory (names, dtypes, shapes, shard map) and its config.json and
+ * generation_config.json verbatim, so that an export needs no reference.  The digests come last: a text that is equal up
+ * to them and equal digests of the source mean that nothing has to be done again. */
+#include "job.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define MANIFEST_MAX (512u << 20)
+#define DIGESTS "\n\"xxh3\": ["
+
+static int nomem(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory with the manifest");
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------- */
+
+static void put_shape(struct br__buf *b, const int64_t *shape, int n)
+{
+    br__buf_putc(b, '[');
+    for (int i = 0; i < n; i++)
+        br__buf_printf(b, "%s%lld", i ? "," : "", (long long)shape[i]);
+    br__buf_putc(b, ']');
+}
+
+static void put_str_or_null(struct br__buf *b, const char *s)
+{
+    if (s)
+        br__buf_json_str(b, s);
+    else
+        br__buf_puts(b, "null");
+}
+
+static void put_options(struct br__buf *b, const struct br__session *s)
+{
+    const struct br_job *j = &s->job;
+    const char *id = j->hf_model ? j->hf_model : "";
+    br__buf_puts(b, "\"options\": {\"hf_model\": ");
+    br__buf_json_str(b, s->plan->direction == BR__IMPORT ? id : "");
+    br__buf_printf(b, ", \"torch_dtype\": \"%s\", \"layers\": \"%s\", \"expert_layout\": \"%s\", "
+                   "\"untied\": %s, \"mtp_num_layers\": %lld, \"pad_vocab_to\": %lld, \"iteration\": %lld, "
+                   "\"release\": %s, \"strict\": %s},\n",
+                   j->torch_dtype ? br_dtype_torch(j->torch_dtype) : "auto",
+                   s->plan->x->per_layer ? "per-layer" : "stacked", s->plan->fused ? "fused" : "per-expert",
+                   s->plan->untied ? "true" : "false", (long long)s->cfg.n_mtp, (long long)j->pad_vocab_to,
+                   (long long)j->iteration, j->flags & BR_JOB_RELEASE ? "true" : "false",
+                   j->flags & BR_JOB_NOT_STRICT ? "false" : "true");
+}
+
+static void put_source(struct br__buf *b, const struct br__session *s)
+{
+    const struct br__ckpt *src = s->src;
+    int import = s->plan->direction == BR__IMPORT;
+    br__buf_puts(b, "\"source_files\": [");
+    for (size_t i = 0; i < src->n_files && import; i++) {
+        br__buf_puts(b, i ? ",\n {\"name\": " : "\n {\"name\": ");
+        br__buf_json_str(b, src->file_names[i]);
+        br__buf_puts(b, ", \"metadata\": ");
+        put_str_or_null(b, src->hf->metadata_json[i]);
+        br__buf_putc(b, '}');
+    }
+    br__buf_puts(b, "],\n\"source_tensors\": [");
+    for (size_t i = 0; i < src->n_tensors; i++) {
+        const struct br__tensor *t = &src->tensors[i];
+        br__buf_puts(b, i ? ",\n [" : "\n [");
+        br__buf_json_str(b, t->name);
+        br__buf_printf(b, ",\"%s\",", br_dtype_torch(t->dtype));
+        put_shape(b, t->shape, t->ndim);
+        br__buf_printf(b, ",%u,%d]", import ? t->file : 0, s->plan->use[i]);
+    }
+    br__buf_puts(b, "],\n");
+}
+
+/* One output: the source tensors of its pieces as indices, in the order in which they first appear. */
+static void put_output(struct br__buf *b, const struct br__session *s, size_t first, size_t n)
+{
+    const struct br__plan *p = s->plan;
+    const struct br__plan_out *o = &p->outs[p->pieces[first].out];
+    br__buf_puts(b, "{\"name\": ");
+    br__buf_json_str(b, o->name);
+    br__buf_printf(b, ", \"dtype\": \"%s\", \"shape\": ", br_dtype_torch(o->dtype));
+    put_shape(b, o->shape, o->ndim);
+    br__buf_printf(b, ", \"rule\": \"%s\", \"exactness\": \"%s\", \"pieces\": %zu, \"sources\": [",
+                   br__layout_name(s->arch->maps[o->rule].layout), br__exactness_text(o->exactness), n);
+    uint32_t last = BR__SRC_ZERO;
+    int any = 0;
+    for (size_t i = first; i < first + n; i++)
+        for (uint32_t k = 0; k < p->pieces[i].n_segs; k++) {
+            uint32_t src = p->segs[p->pieces[i].first_seg + k].src;
+            if (src == BR__SRC_ZERO || src == last)
+                continue;
+            br__buf_printf(b, "%s%u", any++ ? "," : "", src);
+            last = src;
+        }
+    br__buf_puts(b, "]}");
+}
+
+static void put_outputs(struct br__buf *b, const struct br__session *s)
+{
+    const struct br__plan *p = s->plan;
+    br__buf_puts(b, "\"tensors\": [");
+    for (size_t i = 0, n; i < p->n_pieces; i += n) {
+        for (n = 1; i + n < p->n_pieces && p->pieces[i + n].out == p->pieces[i].out;)
+            n++;
+        br__buf_puts(b, i ? ",\n " : "\n ");
+        put_output(b, s, i, n);
+    }
+    br__buf_puts(b, "],");
+}
+
+static void put_head(struct br__buf *b, const struct br__session *s)
+{
+    int import = s->plan->direction == BR__IMPORT;
+    b->max = MANIFEST_MAX;
+    br__buf_printf(b, "{\"bridge_manifest\": 1, \"bridge\": \"%s\", \"direction\": \"%s\",\n", br_version(),
+                   import ? "import" : "export");
+    br__buf_printf(b, "\"model_type\": \"%s\",\n", s->arch->model_type);
+    put_options(b, s);
+    br__buf_puts(b, "\"config\": ");
+    put_str_or_null(b, s->config_text);
+    br__buf_puts(b, ",\n\"generation_config\": ");
+    put_str_or_null(b, s->generation_text);
+    br__buf_puts(b, ",\n");
+    put_source(b, s);
+    put_outputs(b, s);
+}
+
+int br__manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests, struct br_err *err)
+{
+    put_head(out, s);
+    br__buf_puts(out, DIGESTS);
+    for (size_t i = 0; i < s->plan->n_pieces; i++)
+        br__buf_printf(out, "%s\"%016" PRIx64 "\"", !i ? "\n " : i % 4 ? ", " : ",\n ", digests[i]);
+    br__buf_puts(out, "]}\n");
+    return out->failed ? nomem(err) : BR_OK;
+}
+
+/* ---- reading: the source's inventory as a reference -------------------------------------------------------------- */
+
+static int bad(const char *path, const char *what, struct br_err *err)
+{
+    return br_fail(err, BR_E_FORMAT, "'%s': bad %s; remove the file to do without it", path, what);
+}
+
+static int read_tensor(struct br__ckpt *ck, const br__json *row, const char *path, struct br_err *err)
+{
+    const br__json *name = br__json_first(row), *dtype = br__json_next(name), *shape = br__json_next(dtype);
+    const br__json *file = br__json_next(shape);
+    struct br__tensor *t = &ck->tensors[ck->n_tensors];
+    uint64_t d;
+    t->dtype = br_dtype_from_torch(br__json_str(dtype, ""));
+    t->name = br__arena_strdup(&ck->arena, br__json_str(name, ""));
+    if (!t->name)
+        return nomem(err);
+    if (!*t->name || t->dtype == BR_NONE || br__json_kind(shape) != 'a' || br__json_count(shape) > BR_MAX_DIMS ||
+        br__json_u64(file, &d) || d >= ck->n_files)
+        return bad(path, "source_tensors row", err);
+    t->file = (uint32_t)d;
+    for (const br__json *j = br__json_first(shape); j; j = br__json_next(j)) {
+        if (br__json_u64(j, &d))
+            return bad(path, "shape in source_tensors", err);
+        t->shape[t->ndim++] = (int64_t)d;
+    }
+    if (br_shape_bytes(t->shape, t->ndim, br_dtype_size(t->dtype), &t->bytes) ||
+        br__map_put(&ck->by_name, t->name, (uint32_t)ck->n_tensors))
+        return bad(path, "tensor in source_tensors", err);
+    ck->n_tensors++;
+    return BR_OK;
+}
+
+static int read_files(struct br__ckpt *ck, const br__json *files, const char *path, struct br_err *err)
+{
+    size_t n = br__json_count(files);
+    ck->file_names = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->file_names);
+    ck->hf->metadata_json = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->hf->metadata_json);
+    if (!ck->file_names || !ck->hf->metadata_json)
+        return nomem(err);
+    for (const br__json *j = br__json_first(files); j; j = br__json_next(j)) {
+        const char *name = br__json_str(br__json_get(j, "name"), "");
+        const char *meta = br__json_str(br__json_get(j, "metadata"), NULL);
+        if (!br__ends(name, ".safetensors") || strchr(name, '/')) /* it becomes a file name of the export */
+            return bad(path, "file name in source_files", err);
+        ck->file_names[ck->n_files] = br__arena_strdup(&ck->arena, name);
+        ck->hf->metadata_json[ck->n_files++] = meta ? br__arena_strdup(&ck->arena, meta) : NULL;
+    }
+    return BR_OK;
+}
+
+static int read_texts(struct br__ckpt *ck, const br__json *m, const char *path, struct br_err *err)
+{
+    const char *config = br__json_str(br__json_get(m, "config"), NULL);
+    const char *generation = br__json_str(br__json_get(m, "generation_config"), NULL);
+    if (!config)
+        return bad(path, "config", err);
+    ck->hf->config_text = br__arena_strdup(&ck->arena, config);
+    ck->hf->config_size = strlen(config);
+    if (generation) {
+        ck->hf->generation_text = br__arena_strdup(&ck->arena, generation);
+        ck->hf->generation_size = strlen(generation);
+    }
+    return ck->hf->config_text ? BR_OK : nomem(err);
+}
+
+static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *path, struct br_err *err)
+{
+    const br__json *rows = br__json_get(m, "source_tensors");
+    size_t n = br__json_count(rows);
+    ck->format = BR__FMT_HF;
+    ck->dir = br__arena_strdup(&ck->arena, path);
+    ck->hf = br__arena_alloc(&ck->arena, sizeof *ck->hf);
+    ck->tensors = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->tensors);
+    if (!ck->dir || !ck->hf || !ck->tensors || br__map_init(&ck->by_name, n))
+        return nomem(err);
+    int rc = read_texts(ck, m, path, err);
+    if (!rc)
+        rc = read_files(ck, br__json_get(m, "source_files"), path, err);
+    /* A source tensor that the import left out is no longer promised by anything. */
+    for (const br__json *j = br__json_first(rows); j && !rc; j = br__json_next(j)) {
+        const br__json *use = br__json_first(j);
+        for (int i = 0; i < 4; i++)
+            use = br__json_next(use);
+        int u = (int)br__json_num(use, 0);
+        if (u == BR__USED || u == BR__TIED_COPY)
+            rc = read_tensor(ck, j, path, err);
+    }
+    return rc;
+}
+
+int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *err)
+{
+    struct br__arena a = {0};
+    char *text = NULL;
+    size_t n;
+    br__json *m = NULL;
+    *out = NULL;
+    const char *path = br__path_join(&a, dir, BR__MANIFEST);
+    int rc = path ? br__read_text(path, MANIFEST_MAX, &text, &n, err) : nomem(err);
+    if (rc == BR_E_NOTFOUND) {
+        br__arena_free(&a);
+        return BR_OK;
+    }
+    if (!rc && (rc = br__json_parse(&m, text, n, err)))
+        br_wrap(err, "'%s'", path);
+    struct br__ckpt *ck = rc ? NULL : br__calloc(1, sizeof *ck);
+    if (!rc && !ck)
+        rc = nomem(err);
+    if (!rc && !strcmp(br__json_str(br__json_get(m, "direction"), ""), "import"))
+        rc = read_manifest(ck, m, path, err);
+    else if (!rc)
+        rc = bad(path, "direction", err);
+    if (rc)
+        br__ckpt_close(ck);
+    else
+        *out = ck;
+    br__json_free(m);
+    br__free(text);
+    br__arena_free(&a);
+    return rc;
+}
+
+/* ---- up to date? ----------------------------------------------------------------------------------------------------- */
+
+int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes, struct br_err *err)
+{
+    struct br__arena a = {0};
+    struct br__buf b = {0};
+    char *text = NULL;
+    size_t n;
+    *yes = 0;
+    const char *path = br__path_join(&a, dir, BR__MANIFEST);
+    int rc = path ? br__read_text(path, MANIFEST_MAX, &text, &n, err) : nomem(err);
+    if (rc == BR_E_NOTFOUND || rc == BR_E_FORMAT) {
+        br__arena_free(&a);
+        return BR_OK;
+    }
+    if (!rc) {
+        put_head(&b, s);
+        br__buf_puts(&b, DIGESTS);
+        rc = b.failed ? nomem(err) : BR_OK;
+    }
+    if (!rc && n > b.n && !memcmp(text, b.p, b.n)) {
+        uint64_t *digests = br__arena_alloc(&a, (s->plan->n_pieces + 1) * sizeof *digests);
+        br__buf_free(&b);
+        rc = digests ? br__plan_digests(s, "checking", digests, err) : nomem(err);
+        if (!rc)
+            rc = br__manifest_text(&b, s, digests, err);
+        *yes = !rc && n == b.n && !memcmp(text, b.p, n);
+    }
+    br__buf_free(&b);
+    br__free(text);
+    br__arena_free(&a);
+    return rc;
+}

@@ -1,0 +1,54 @@
+# common.sh - what the scripts share: sourced, never run.  Leaves the shell in the source folder.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+say() {
+    printf '\n== %s\n' "$*"
+}
+
+# Run as root, with sudo if need be.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "this needs root or sudo: $*" >&2
+        exit 1
+    fi
+}
+
+# install_packages USE...: those of scripts/lib/packages that one of the uses names and that are missing.
+# Touches apt only if there are any, so a machine that has them needs neither root nor network.
+install_packages() {
+    local use missing=() package needed_by
+    while read -r package needed_by; do
+        for use; do
+            if [ "$needed_by" = "$use" ] &&
+                ! dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed; then
+                missing+=("$package")
+            fi
+        done
+    done < <(grep -v '^#' scripts/lib/packages)
+    if [ "${#missing[@]}" -gt 0 ]; then
+        say "installing ${missing[*]}"
+        as_root apt-get -qq update
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get -qq install --no-install-recommends -y "${missing[@]}"
+    fi
+}
+
+# build PRESET: configure and compile into build/PRESET.
+build() {
+    say "building $1"
+    cmake --preset "$1"
+    cmake --build --preset "$1"
+}
+
+# run_tests PRESET [ctest arguments]: ends with ctest's own summary.
+run_tests() {
+    local preset=$1
+    shift
+    say "testing $preset"
+    ctest --preset "$preset" -j "$(nproc)" "$@"
+}

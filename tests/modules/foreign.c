@@ -1,0 +1,6 @@
+/* foreign - a shared object that has nothing to do with bridge. */
+int foreign(void);
+__attribute__((visibility("default"))) int foreign(void)
+{
+    return 1;
+}
