@@ -118,6 +118,14 @@ static void shortest_digits(double v, char *text, size_t size)
         snprintf(text, size, "%.*e", digits, v);
         if (strtod(text, NULL) == v)
             return;
+        /* Above a power of two doubles lie twice as far apart as below it: there the next decimal
+         * away from zero may read back where the nearest, below, does not. */
+        char *last = strchr(text, 'e') - 1;
+        if (*last < '9') {
+            ++*last;
+            if (strtod(text, NULL) == v)
+                return;
+        }
     }
 }
 

@@ -2,11 +2,8 @@
  * library -> what to tell the user. */
 #include "cli.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int no_memory(struct br_err *err)
 {
@@ -294,22 +291,15 @@ struct trip {
 
 static int trip_dir(struct trip *t, struct br_err *err)
 {
-    struct br__arena *a = &t->c->arena;
-    const char *tmp = getenv("TMPDIR");
-
     if (BR__FLAG(t->c, OUTPUT_DIR)) {
         t->dir = BR__TEXT(t->c, OUTPUT_DIR);
         return br__mkdirs(t->dir, err);
     }
-    char *dir = br__arena_printf(a, "%s/bridge-roundtrip-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!dir)
-        return no_memory(err);
-    if (!mkdtemp(dir))
-        return br_fail(err, BR_E_IO, "cannot make a temporary directory '%s': %s", dir,
-                       strerror(errno));
-    t->dir = dir;
+    int rc = br__temp_dir(&t->c->arena, "bridge-roundtrip", &t->dir, err);
+    if (rc)
+        return rc;
     t->temporary = 1;
-    br__report_note(t->r, "working in %s, removed at the end", dir);
+    br__report_note(t->r, "working in %s, removed at the end", t->dir);
     return BR_OK;
 }
 

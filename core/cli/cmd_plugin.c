@@ -237,13 +237,8 @@ static int show_text(struct br__cli *c, const struct br__plugin *p, struct br_er
     return rc;
 }
 
-static void arch_json(struct br__js *j, const struct br__arch *a)
+static void fields_json(struct br__js *j, const struct br__arch *a)
 {
-    br__js_object(j, NULL, 0);
-    br__js_str(j, "model_type", a->model_type);
-    br__js_str(j, "class", a->hf_class);
-    br__js_str(j, "toy", a->toy);
-    br__js_bool(j, "runs", a->layer != NULL);
     br__js_array(j, "config", 0);
     for (uint32_t i = 0; i < a->n_config; i++) {
         const struct br_field *f = &a->config[i];
@@ -258,6 +253,10 @@ static void arch_json(struct br__js *j, const struct br__arch *a)
         br__js_end(j);
     }
     br__js_end(j);
+}
+
+static void maps_json(struct br__js *j, const struct br__arch *a)
+{
     br__js_array(j, "maps", 0);
     for (uint32_t i = 0; i < a->n_maps; i++) {
         br__js_object(j, NULL, BR__JS_INLINE);
@@ -269,6 +268,17 @@ static void arch_json(struct br__js *j, const struct br__arch *a)
         br__js_end(j);
     }
     br__js_end(j);
+}
+
+static void arch_json(struct br__js *j, const struct br__arch *a)
+{
+    br__js_object(j, NULL, 0);
+    br__js_str(j, "model_type", a->model_type);
+    br__js_str(j, "class", a->hf_class);
+    br__js_str(j, "toy", a->toy);
+    br__js_bool(j, "runs", a->layer != NULL);
+    fields_json(j, a);
+    maps_json(j, a);
     br__js_array(j, "ignore", 0);
     for (uint32_t i = 0; i < a->n_ignore; i++)
         br__js_str(j, NULL, a->ignore[i].hf);

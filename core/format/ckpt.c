@@ -28,7 +28,7 @@ void br__ckpt_close(struct br__ckpt *ck)
 {
     if (!ck)
         return;
-    for (size_t i = 0; i < ck->n_files; i++)
+    for (size_t i = 0; ck->files && i < ck->n_files; i++) /* an invented one has names only */
         br__file_close(&ck->files[i]);
     if (ck->hf) {
         br__free(ck->hf->config_text);

@@ -195,13 +195,13 @@ static int read_texts(struct br__ckpt *ck, const br__json *m, const char *path, 
     const char *generation = br__json_str(br__json_get(m, "generation_config"), NULL);
     if (!config)
         return bad(path, "config", err);
-    ck->hf->config_text = br__arena_strdup(&ck->arena, config);
+    ck->hf->config_text = br__strdup(config);
     ck->hf->config_size = strlen(config);
     if (generation) {
-        ck->hf->generation_text = br__arena_strdup(&ck->arena, generation);
+        ck->hf->generation_text = br__strdup(generation);
         ck->hf->generation_size = strlen(generation);
     }
-    return ck->hf->config_text ? BR_OK : nomem(err);
+    return ck->hf->config_text && (!generation || ck->hf->generation_text) ? BR_OK : nomem(err);
 }
 
 static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *path, struct br_err *err)

@@ -377,6 +377,8 @@ int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int che
 int br__plugin_check(struct br__registry *r, const struct br__plugin *p,
                      void (*line)(void *ud, const char *what, int ok, const char *detail), void *ud, int *failed,
                      struct br_err *err) BR_MUST_CHECK;
+/* A new directory "<name>-XXXXXX" under $TMPDIR, else /tmp (path in the arena). */
+int br__temp_dir(struct br__arena *a, const char *name, const char **dir, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- toy.c ---------------------------------------------------------------------------------------------- */
 

@@ -150,8 +150,11 @@ static int config_from_checkpoint(struct br__session *s, struct br_err *err)
     rc = br__config_from_json(&s->arena, s->arch, json, &s->cfg, err);
     if (!rc && (br__json_print(json, 0, &b) || !(s->config_text = br__arena_strndup(&s->arena, b.p, b.n))))
         rc = nomem(err);
+    br__buf_free(&b);
     for (size_t i = 0; i < n_guessed && !rc; i++)
-        br__job_note(&s->job, "config.json is rebuilt from the checkpoint; guessed: %s", guessed[i]);
+        br__buf_printf(&b, "%s%s", i ? "; " : "", guessed[i]);
+    if (!rc && b.n)
+        br__job_note(&s->job, "config.json is rebuilt from the checkpoint, with these guesses: %s", b.p);
     br__buf_free(&b);
     br__json_free(json);
     return rc;

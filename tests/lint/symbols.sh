@@ -1,4 +1,5 @@
-# symbols.sh - what the built objects export: a plugin one function, libbridge the public names.
+# symbols.sh - what the built objects export: a plugin one function, libbridge the public names; and that
+# none of them makes the dynamic linker look outside of the tree.
 # BRIDGE_BUILD is the build tree.
 . "$(dirname "$0")/lib.sh"
 
@@ -16,6 +17,15 @@ done <<<"$names"
 declared=$(sed -n 's/.*BR_API[^(]*[ *]\(br_[a-z0-9_]*\)(.*/\1/p' core/include/bridge/*.h | sort)
 missing=$(comm -23 <(echo "$declared") <(sort <<<"$names"))
 [ -z "$missing" ] || offence "declared in a public header, but not exported: $(echo $missing)"
+
+# An empty entry would be the working directory.
+for object in "$BRIDGE_BUILD"/bin/bridge "$lib"/libbridge.so "$lib"/bridge/1/*.so \
+    "$BRIDGE_BUILD"/portable/bin/bridge "$BRIDGE_BUILD"/portable/lib/libbridge.so; do
+    [ -e "$object" ] || continue
+    runpath=$(readelf -dW "$object" | sed -n 's/.*R.*PATH.*\[\(.*\)\]/\1/p')
+    [[ -z $runpath || $runpath =~ ^\$ORIGIN[^:]*(:\$ORIGIN[^:]*)*$ ]] ||
+        offence "$(basename "$object") has the library path '$runpath'"
+done
 
 for plugin in "$lib"/bridge/1/*.so; do
     [ -e "$plugin" ] || continue # a build with the plugins inside

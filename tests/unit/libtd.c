@@ -12,7 +12,7 @@
 static void put_le(struct br__buf *b, uint64_t v, int bytes)
 {
     for (int i = 0; i < bytes; i++)
-        br__buf_putc(b, (char)(v >> (8 * i) & 255));
+        br__buf_putc(b, i < 8 ? (char)(v >> (8 * i) & 255) : 0);
 }
 
 /* ---- pickle -------------------------------------------------------------------------------- */

@@ -161,14 +161,14 @@ static int arena_job(void)
 
 START_TEST(arena)
 {
+    static const unsigned char zeros[40000];
     struct br__arena a = {0};
     size_t sum = 0;
     for (size_t n = 0; n < 40000; n += 311) {
         unsigned char *p = br__arena_alloc(&a, n);
         ck_assert_ptr_nonnull(p);
         ck_assert_uint_eq((uintptr_t)p % 16, 0);
-        for (size_t i = 0; i < n; i++)
-            ck_assert_uint_eq(p[i], 0);
+        ck_assert_mem_eq(p, zeros, n);
         memset(p, 0xFF, n);
         sum += n;
     }
@@ -268,6 +268,7 @@ START_TEST(buf_double)
         {5e-324, "5e-324"},
         {2.2250738585072014e-308, "2.2250738585072014e-308"},
         {1.7976931348623157e308, "1.7976931348623157e+308"},
+        {0x1p-44, "5.684341886080802e-14"}, /* not its nearest 16 digits */
         {1.0 / 3, "0.3333333333333333"},
         {100.0 / 3, "33.333333333333336"},
         {INFINITY, "inf"},

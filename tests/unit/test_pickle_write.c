@@ -166,6 +166,65 @@ START_TEST(long_containers_come_in_batches)
 }
 END_TEST
 
+/* data.pkl as torch.save gave it for zeros of these dtypes and shapes. */
+START_TEST(tensors_are_torchs)
+{
+#define V2                                                                                         \
+    "\x80\x02"                                                                                     \
+    "ctorch._utils\n_rebuild_tensor_v2\nq\0((X\7\0\0\0storageq\1"
+#define V3                                                                                         \
+    "\x80\x02"                                                                                     \
+    "ctorch._utils\n_rebuild_tensor_v3\nq\0((X\7\0\0\0storageq\1"
+#define CPU                                                                                        \
+    "q\2X\1\0\0\0"                                                                                 \
+    "0q\3X\3\0\0\0cpuq\4"
+#define DICT                                                                                       \
+    "\x89"                                                                                         \
+    "ccollections\nOrderedDict\nq"
+#define ROW(dtype, ndim, text, ...)                                                                \
+    {                                                                                              \
+        dtype, ndim, __VA_ARGS__, text, sizeof(text) - 1                                           \
+    }
+    static const struct {
+        int dtype, ndim;
+        int64_t shape[4];
+        const char *text;
+        size_t n;
+    } rows[] = {
+        ROW(BR_BF16, 2,
+            V2 "ctorch\nBFloat16Storage\n" CPU
+               "J\xc0\xd4\1\0tq\5QK\0M,\1M\x90\1\x86q\6M\x90\1K\1\x86q\7" DICT "\x08)Rq\ttq\nRq\v.",
+            {300, 400}),
+        ROW(BR_F64, 4,
+            V2 "ctorch\nDoubleStorage\n" CPU
+               "K\x18tq\5QK\0(K\1K\2K\3K\4tq\6(K\x18K\x0cK\4K\1tq\7" DICT "\x08)Rq\ttq\nRq\v.",
+            {1, 2, 3, 4}),
+        ROW(BR_F32, 3,
+            V2 "ctorch\nFloatStorage\n" CPU "K\0tq\5QK\0K\2K\0K\3\x87q\6K\3K\3K\1\x87q\7" DICT
+               "\x08)Rq\ttq\nRq\v.",
+            {2, 0, 3}),
+        ROW(BR_F32, 0, V2 "ctorch\nFloatStorage\n" CPU "K\1tq\5QK\0))" DICT "\6)Rq\7tq\x08Rq\t.",
+            {0}),
+        ROW(BR_F8_E4M3, 2,
+            V3 "ctorch.storage\nUntypedStorage\n" CPU "K\x0ftq\5QK\0K\3K\5\x86q\6K\5K\1\x86q\7" DICT
+               "\x08)Rq\tctorch\nfloat8_e4m3fn\nq\ntq\vRq\x0c.",
+            {3, 5}),
+        ROW(BR_U32, 2,
+            V3 "ctorch.storage\nUntypedStorage\n" CPU "K<tq\5QK\0K\3K\5\x86q\6K\5K\1\x86q\7" DICT
+               "\x08)Rq\tctorch\nuint32\nq\ntq\vRq\x0c.",
+            {3, 5}),
+    };
+#undef ROW
+    for (size_t i = 0; i < BR_COUNTOF(rows); i++) {
+        reset();
+        struct br__pkw w = writer(0);
+        br__pkw_tensor(&w, "0", rows[i].dtype, rows[i].ndim, rows[i].shape);
+        br__pkw_end(&w);
+        expect(rows[i].text, rows[i].n);
+    }
+}
+END_TEST
+
 static void *no_memory(void *p, size_t n)
 {
     (void)p;
@@ -197,6 +256,7 @@ int main(void)
     tcase_add_test(t, without_memo_nothing_is_numbered);
     tcase_add_test(t, the_memo_goes_beyond_a_byte);
     tcase_add_test(t, long_containers_come_in_batches);
+    tcase_add_test(t, tensors_are_torchs);
     tcase_add_test(t, failed_allocation_sticks_to_the_buffer);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

@@ -1,10 +1,11 @@
 /* test_torchdist_read.c - the torch_dist reader against checkpoints that real Megatron wrote, and
  * against checkpoints built here with every variant and every defect that the reader knows. */
-#include "format/format.h"
+#include "libtd.h"
 
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FIXTURES BRIDGE_TEST_DATA "/torch_dist/"
 #define TRAIN_FIXTURES BRIDGE_TEST_DATA "/torch_dist_train/"
@@ -157,8 +158,21 @@ START_TEST(reads_megatron_checkpoints)
 }
 END_TEST
 
+/* Python's repr of the common state; enums print differently. */
+static void check_common_text(const struct br__ckpt *ck, const char *expect)
+{
+    struct br__buf text = {0};
+
+    br__pk_repr(&text, ck->td->common);
+    if (strchr(expect, '<'))
+        ck_assert_ptr_nonnull(strstr(text.p, "'checkpoint_version': 3.0, 'iteration': 3, "));
+    else
+        ck_assert_str_eq(text.p, expect);
+    br__buf_free(&text);
+}
+
 static const char *const training[] = {
-    "qwen2_tied_pp2_fr", "qwen3_dp1_fr", "qwen3_dp1_nodist", "qwen3_dp2_dpr",
+    "qwen2_tied_pp2_fr", "qwen3_dp1_fr",     "qwen3_dp1_nodist", "qwen3_dp2_dpr",
     "qwen3_mlm_dp1_fr",  "qwen3_moe_ep2_fr", "qwen3_tp2_fr",
 };
 
@@ -180,8 +194,10 @@ START_TEST(reads_training_checkpoints)
     for (const br__json *o = br__json_first(objects); o; o = br__json_next(o), n_objects++)
         ck_assert(has_object(ck, br__json_str(br__json_first(o), "")));
     ck_assert_uint_eq(n_tensors, ck->n_tensors);
-    ck_assert_uint_eq(n_objects, ck->td->n_objects);
+    ck_assert_uint_eq(n_objects + 1, ck->td->n_objects); /* the common state is listed apart */
+    ck_assert(has_object(ck, "common_state/shard_0_1"));
     check_objects_decode(ck);
+    check_common_text(ck, br__json_str(br__json_get(expect, "common"), ""));
     ck_assert_int_eq(ck->td->iteration, 3);
     ck_assert_int_eq(ck->td->train_step, mlm ? -1 : 3);
     ck_assert_int_eq(ck->td->consumed_samples, mlm ? -1 : 12);
@@ -196,15 +212,737 @@ START_TEST(reads_training_checkpoints)
 }
 END_TEST
 
+/* ---- checkpoints made here ------------------------------------------------------------------ */
+
+static const int64_t shape_2d[] = {6, 4}, zero_2d[] = {0, 0};
+
+/* Two tensors: `w` in two boxes of rows, stacked scalars `b`. */
+static void make_small(struct td *m, unsigned flags)
+{
+    static const int64_t half[] = {3, 4}, lower[] = {3, 0}, stack[] = {2, 1}, one[] = {1, 1},
+                         second[] = {1, 0};
+
+    td_begin(m, flags);
+    td_tensor(m, "decoder.w", BR_BF16, shape_2d, 2);
+    td_chunk(m, lower, half); /* boxes and items come in any order */
+    td_chunk(m, zero_2d, half);
+    td_tensor_end(m);
+    td_tensor(m, "a scalar (stacked)", BR_F32, stack, 2);
+    td_chunk(m, zero_2d, one);
+    td_chunk(m, second, one);
+    td_tensor_end(m);
+}
+
+static void check_contents(const struct br__ckpt *ck, const char *name)
+{
+    const struct br__tensor *t = br__ckpt_find(ck, name);
+    unsigned char buf[4096];
+
+    ck_assert_msg(t != NULL, "%s is missing", name);
+    ck_assert_uint_le(t->bytes, sizeof buf);
+    for (uint64_t off = 0; off < t->bytes; off++) {
+        size_t n = (size_t)(t->bytes - off);
+        memset(buf, 0xee, sizeof buf);
+        ck_assert_msg(br__td_read(ck, t, off, buf, n, &err) == BR_OK, "%s", err.msg);
+        for (size_t i = 0; i < n; i++)
+            ck_assert_uint_eq(buf[i], td_byte(off + i));
+    }
+}
+
+static const struct {
+    unsigned flags;
+    int warnings;
+} variants[] = {
+    {0, 0},
+    {TD_ROOT_MCORE | TD_LOCAL_PLANS | TD_STORAGE_META | TD_INDEX, 0},
+    {TD_NO_STORAGE_META | TD_PROPS_6 | TD_ENUM_BY_NAME, 0},
+    {TD_PROPS_DICT | TD_TRANSFORMS_NONE, 0},
+    {TD_ITEM_V3, 0},
+    {TD_ITEM_PARAMETER, 0},
+    {TD_ITEM_FROM_TYPE, 0},
+    {TD_ITEM_FROM_TYPE | TD_ITEM_PARAMETER, 0},
+    {TD_ITEM_VIEW | TD_ITEM_V3, 0},
+    {TD_ITEM_VIEW, 0},
+    {TD_ITEM_SQUEEZE, 0},
+    {TD_SLOTS_STATE | TD_PROPS_6, 0},
+};
+
+START_TEST(reads_every_variant)
+{
+    struct td m;
+
+    make_small(&m, variants[_i].flags);
+    td_write(&m);
+    struct br__ckpt *ck = open_ok(m.dir);
+    ck_assert_uint_eq(ck->n_tensors, 2);
+    ck_assert_str_eq(ck->tensors[0].name, "a scalar (stacked)");
+    ck_assert_uint_eq(ck->n_files, 1);
+    ck_assert_int_eq(ck->td->common_from, 0);
+    ck_assert_int_eq(ck->td->iteration, -1);
+    ck_assert_int_eq(ck->td->train_step, -1);
+    ck_assert_int_eq(ck->td->has_run_config, 0);
+    ck_assert_uint_eq(ck->n_warnings, variants[_i].warnings);
+    check_contents(ck, "decoder.w");
+    check_contents(ck, "a scalar (stacked)");
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
+START_TEST(reads_scalars_and_empty_tensors)
+{
+    static const int64_t none[] = {0, 4}, full[] = {5}, at[] = {5}, nothing[] = {0};
+    struct td m;
+
+    td_begin(&m, 0);
+    td_tensor(&m, "scalar", BR_I64, zero_2d, 0);
+    td_chunk(&m, zero_2d, zero_2d);
+    td_tensor_end(&m);
+    td_tensor(&m, "no rows", BR_BF16, none, 2);
+    td_chunk(&m, zero_2d, none);
+    td_tensor_end(&m);
+    td_tensor(&m, "empty shard", BR_U8, full, 1);
+    td_chunk(&m, zero_2d, full);
+    td_chunk(&m, at, nothing); /* a rank without rows */
+    td_tensor_end(&m);
+    td_write(&m);
+    struct br__ckpt *ck = open_ok(m.dir);
+    ck_assert_uint_eq(br__ckpt_find(ck, "no rows")->bytes, 0);
+    check_contents(ck, "no rows");
+    check_contents(ck, "scalar");
+    check_contents(ck, "empty shard");
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
+static const struct {
+    unsigned flags;
+    int code;
+    const char *text;
+} refusals[] = {
+    {TD_TRANSFORMS, BR_E_UNSUPPORTED, "'decoder.w' is stored with transforms"},
+    {TD_ITEM_STRIDED, BR_E_UNSUPPORTED, "the pickled tensor is not contiguous"},
+    {TD_ITEM_DTYPE, BR_E_FORMAT, "item is float64, .metadata says float32"},
+    {TD_ITEM_SHAPE, BR_E_FORMAT, "item has shape [1, 1, 1], .metadata says [1, 1]"},
+    {TD_ITEM_BIG_ENDIAN, BR_E_UNSUPPORTED, "byte order is not little"},
+    {TD_NO_STORAGE, BR_E_FORMAT,
+     "tensor 'a scalar (stacked)': no storage entry for the chunk at "
+     "[0, 0]"},
+    {TD_COMPLEX, BR_E_UNSUPPORTED, "unsupported dtype torch.complex64"},
+    {TD_SHORT_RECORD, BR_E_FORMAT, "record 'data/0' has 3 bytes, its storage 1 elements"},
+};
+
+static void check_refused(const char *dir, int code, const char *text)
+{
+    struct br__ckpt *ck = NULL;
+
+    err = (struct br_err)BR_ERR_INIT;
+    int rc = br__td_open(&ck, dir, &err);
+    ck_assert_msg(rc == code, "got %d (%s), expected %d (%s)", rc, err.msg, code, text);
+    ck_assert_ptr_null(ck);
+    ck_assert_msg(strstr(err.msg, text) != NULL, "got '%s', expected '%s'", err.msg, text);
+    /* Every path must work without an error record too. */
+    ck_assert_int_eq(br__td_open(&ck, dir, NULL), code);
+}
+
+START_TEST(refuses_defects)
+{
+    struct td m;
+
+    make_small(&m, refusals[_i].flags);
+    td_write(&m);
+    check_refused(m.dir, refusals[_i].code, refusals[_i].text);
+    td_end(&m);
+}
+END_TEST
+
+/* Training state of an unsupported kind is left out with a warning; broken state is still an
+ * error. */
+START_TEST(leaves_out_odd_training_state)
+{
+    static const unsigned odd[] = {TD_COMPLEX, TD_ITEM_STRIDED};
+    static const int64_t one[] = {2, 2};
+
+    for (size_t i = 0; i < BR_COUNTOF(odd); i++) {
+        struct td m;
+        make_small(&m, 0);
+        m.flags = odd[i];
+        td_tensor(&m, "optimizer.state.exp_avg.decoder.w", BR_F32, one, 2);
+        td_chunk(&m, zero_2d, one);
+        td_tensor_end(&m);
+        td_write(&m);
+        struct br__ckpt *ck = open_ok(m.dir);
+        ck_assert_uint_eq(ck->n_tensors, 2);
+        ck_assert_uint_eq(ck->n_warnings, 1);
+        ck_assert_ptr_nonnull(strstr(ck->warnings[0], "optimizer.state.exp_avg.decoder.w"));
+        ck_assert_ptr_nonnull(strstr(ck->warnings[0], "left out"));
+        check_contents(ck, "decoder.w");
+        br__ckpt_close(ck);
+        m.flags = TD_ITEM_DTYPE;
+        td_tensor(&m, "optimizer.state.exp_avg.decoder.x", BR_F32, one, 2);
+        td_chunk(&m, zero_2d, one);
+        td_tensor_end(&m);
+        td_write(&m);
+        check_refused(m.dir, BR_E_FORMAT, "item is float64");
+        td_end(&m);
+    }
+}
+END_TEST
+
+/* ---- boxes ---------------------------------------------------------------------------------- */
+
+static uint32_t seed;
+
+static uint32_t rnd(uint32_t n)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (seed >> 8) % n;
+}
+
+#define MAX_BOXES 64
+struct boxes {
+    int ndim;
+    int64_t off[MAX_BOXES][4], size[MAX_BOXES][4];
+    size_t n;
+};
+
+/* Cut a box in two at a random place, again and again. */
+static void split(struct boxes *b, int rounds)
+{
+    while (rounds-- > 0 && b->n < MAX_BOXES) {
+        size_t i = rnd((uint32_t)b->n), k = b->n;
+        int axis = (int)rnd((uint32_t)b->ndim);
+        if (b->size[i][axis] < 2)
+            continue;
+        int64_t cut = 1 + rnd((uint32_t)b->size[i][axis] - 1);
+        memcpy(b->off[k], b->off[i], sizeof b->off[k]);
+        memcpy(b->size[k], b->size[i], sizeof b->size[k]);
+        b->off[k][axis] += cut;
+        b->size[k][axis] -= cut;
+        b->size[i][axis] = cut;
+        b->n++;
+    }
+}
+
+static void make_boxes(struct td *m, const struct boxes *b, const int64_t *shape)
+{
+    td_begin(m, 0);
+    td_tensor(m, "t", BR_BF16, shape, b->ndim);
+    for (size_t i = 0; i < b->n; i++)
+        td_chunk(m, b->off[i], b->size[i]);
+    td_tensor_end(m);
+}
+
+START_TEST(reads_any_tiling)
+{
+    static const int64_t shape[] = {3, 5, 4, 7};
+    unsigned char buf[3 * 5 * 4 * 7 * 2];
+    struct td m;
+
+    seed = (uint32_t)_i;
+    struct boxes b = {.ndim = 4, .n = 1, .size = {{3, 5, 4, 7}}};
+    split(&b, 1 + (int)rnd(60));
+    make_boxes(&m, &b, shape);
+    td_write(&m);
+    struct br__ckpt *ck = open_ok(m.dir);
+    ck_assert_uint_eq(ck->td->n_chunks[0], b.n);
+    for (int k = 0; k < 300; k++) {
+        size_t off = rnd(sizeof buf), n = 1 + rnd((uint32_t)(sizeof buf - off));
+        memset(buf, 0xee, sizeof buf);
+        ck_assert_msg(br__td_read(ck, &ck->tensors[0], off, buf, n, &err) == BR_OK, "%s", err.msg);
+        for (size_t i = 0; i < n; i++)
+            ck_assert_uint_eq(buf[i], td_byte(off + i));
+    }
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
+/* Large enough that runs are read in several blocks, and rows directly. */
+START_TEST(reads_columns_of_large_tensors)
+{
+    static const int64_t shape[] = {600, 9000};
+    struct boxes b = {.ndim = 2,
+                      .n = 3,
+                      .off = {{0, 0}, {0, 100}, {0, 132}},
+                      .size = {{600, 100}, {600, 32}, {600, 8868}}};
+    const size_t total = 600 * 9000 * 2;
+    unsigned char *buf = malloc(total);
+    struct td m;
+
+    ck_assert_ptr_nonnull(buf);
+    make_boxes(&m, &b, shape);
+    td_write(&m);
+    struct br__ckpt *ck = open_ok(m.dir);
+    for (size_t off = 0; off < total; off += 3333333) {
+        memset(buf, 0xee, total);
+        ck_assert_msg(br__td_read(ck, &ck->tensors[0], off, buf, total - off, &err) == BR_OK, "%s",
+                      err.msg);
+        for (size_t i = 0; i < total - off; i++)
+            if (buf[i] != td_byte(off + i))
+                ck_abort_msg("byte %zu of a read at %zu", i, off);
+    }
+    free(buf);
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
+/* Interpret the metadata alone: the boxes decide. */
+static int interpret(const struct boxes *b, const int64_t *shape)
+{
+    struct br__ckpt *ck = br__calloc(1, sizeof *ck);
+    struct br__buf meta = {0};
+    struct td m;
+
+    ck_assert_ptr_nonnull(ck);
+    make_boxes(&m, b, shape);
+    td_metadata(&m, &meta);
+    err = (struct br_err)BR_ERR_INIT;
+    int rc = br__td_interpret(ck, (const unsigned char *)meta.p, meta.n, &err);
+    br__ckpt_close(ck);
+    br__buf_free(&meta);
+    td_end(&m);
+    return rc;
+}
+
+/* How often a brute-force count says each element is covered. */
+static int covered_once(const struct boxes *b, const int64_t *shape)
+{
+    unsigned char count[3][4][5] = {{{0}}};
+
+    for (size_t i = 0; i < b->n; i++)
+        for (int64_t x = 0; x < b->size[i][0]; x++)
+            for (int64_t y = 0; y < b->size[i][1]; y++)
+                for (int64_t z = 0; z < b->size[i][2]; z++)
+                    count[b->off[i][0] + x][b->off[i][1] + y][b->off[i][2] + z]++;
+    for (int64_t i = 0; i < shape[0] * shape[1] * shape[2]; i++)
+        if ((&count[0][0][0])[i] != 1)
+            return 0;
+    return 1;
+}
+
+/* Random damage to a tiling: what is found must be what counting finds. */
+START_TEST(finds_gaps_and_overlaps)
+{
+    static const int64_t shape[] = {3, 4, 5};
+    int damaged = 0;
+
+    seed = (uint32_t)_i + 1000;
+    for (int round = 0; round < 40; round++) {
+        struct boxes b = {.ndim = 3, .n = 1, .size = {{3, 4, 5}}};
+        split(&b, 1 + (int)rnd(8));
+        size_t i = rnd((uint32_t)b.n), axis = rnd(3);
+        if (rnd(4) == 0) {
+            b.n--;
+        } else if (b.off[i][axis] > 0) {
+            b.off[i][axis]--; /* moved, or also grown */
+            b.size[i][axis] += rnd(2);
+        } else if (b.off[i][axis] + b.size[i][axis] < shape[axis]) {
+            b.size[i][axis]++;
+        }
+        int rc = interpret(&b, shape);
+        int right = covered_once(&b, shape);
+        ck_assert_msg((rc == BR_OK) == right, "seed %d round %d: %s", _i, round, err.msg);
+        damaged += !right;
+        if (!right)
+            ck_assert(strstr(err.msg, "overlap at element") || strstr(err.msg, "no chunk holds"));
+    }
+    ck_assert_int_gt(damaged, 10);
+}
+END_TEST
+
+START_TEST(names_the_bad_element)
+{
+    static const int64_t shape[] = {4, 6};
+    struct boxes rows = {.ndim = 2, .n = 2, .off = {{0, 0}, {2, 0}}, .size = {{1, 6}, {2, 6}}};
+    struct boxes columns = {.ndim = 2, .n = 2, .off = {{0, 0}, {0, 4}}, .size = {{4, 4}, {4, 2}}};
+    /* Four around a hole: areas need more than a sum, order needs more than rows. */
+    struct boxes pinwheel = {.ndim = 2,
+                             .n = 5,
+                             .off = {{0, 0}, {0, 2}, {2, 4}, {3, 0}, {1, 2}},
+                             .size = {{3, 2}, {1, 4}, {2, 2}, {1, 4}, {2, 2}}};
+
+    ck_assert_int_eq(interpret(&rows, shape), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "tensor 't': no chunk holds element [1, 0]"));
+    rows.size[0][0] = 3;
+    ck_assert_int_eq(interpret(&rows, shape), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "tensor 't': chunks overlap at element [2, 0]"));
+    rows.size[0][0] = 2;
+    ck_assert_int_eq(interpret(&rows, shape), BR_OK);
+    rows.size[1][0] = 3;
+    ck_assert_int_eq(interpret(&rows, shape), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "chunk at [2, 0] of [3, 6] reaches outside the shape"));
+
+    ck_assert_int_eq(interpret(&columns, shape), BR_OK);
+    columns.off[1][1] = 3;
+    ck_assert_int_eq(interpret(&columns, shape), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "overlap at element [0, 3]"));
+    columns.off[1][1] = 4;
+    columns.off[1][0] = 1;
+    columns.size[1][0] = 3;
+    ck_assert_int_eq(interpret(&columns, shape), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "no chunk holds element [0, 4]"));
+
+    ck_assert_int_eq(interpret(&pinwheel, shape), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "no chunk holds element [1, 4]"));
+    pinwheel.off[2][0] = 1;
+    pinwheel.size[2][0] = 3;
+    ck_assert_int_eq(interpret(&pinwheel, shape), BR_OK);
+    pinwheel.n = 4;
+    ck_assert_int_eq(interpret(&pinwheel, shape), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "no chunk holds element [1, 2]"));
+    pinwheel.n = 0;
+    ck_assert_int_eq(interpret(&pinwheel, shape), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "no chunk holds element [0, 0]"));
+}
+END_TEST
+
+/* ---- files ------------------------------------------------------------------------------------
+ */
+
+START_TEST(reports_missing_and_short_files)
+{
+    struct td m;
+    char path[512];
+
+    make_small(&m, 0);
+    td_write(&m);
+    td_put_file(&m, "iter_0000005/__0_0.distcp", m.data.p, m.data.n - 1);
+    check_refused(m.dir, BR_E_FORMAT, "past the end of the file");
+    check_refused(m.dir, BR_E_FORMAT,
+                  "tensor 'a scalar (stacked)', chunk at [1, 0], "
+                  "'__0_0.distcp' at ");
+    td_put_file(&m, "iter_0000005/__0_0.distcp", NULL, 0);
+    check_refused(m.dir, BR_E_FORMAT, "past the end of the file");
+    snprintf(path, sizeof path, "%s/__0_0.distcp", m.dir);
+    ck_assert_int_eq(unlink(path), 0);
+    check_refused(m.dir, BR_E_NOTFOUND, "tensor 'a scalar (stacked)', chunk at [0, 0]");
+    td_end(&m);
+}
+END_TEST
+
+/* A name from .metadata must not lead out of the directory. */
+START_TEST(refuses_path_traversal)
+{
+    static const char *const names[] = {
+        "../iter_0000005/__0_0.distcp", "/etc/passwd", "a/../b", "", "a//b", "./x", "a/", ".."};
+
+    for (size_t i = 0; i < BR_COUNTOF(names); i++) {
+        struct br__ckpt *ck = br__calloc(1, sizeof *ck);
+        struct br__buf meta = {0};
+        struct td m;
+        td_begin(&m, 0);
+        m.file = names[i];
+        td_tensor(&m, "t", BR_U8, shape_2d, 2);
+        td_chunk(&m, zero_2d, shape_2d);
+        td_tensor_end(&m);
+        td_metadata(&m, &meta);
+        ck_assert_int_eq(br__td_interpret(ck, (const unsigned char *)meta.p, meta.n, &err),
+                         BR_E_FORMAT);
+        br__ckpt_close(ck);
+        br__buf_free(&meta);
+        td_end(&m);
+    }
+}
+END_TEST
+
+START_TEST(reads_files_in_folders)
+{
+    struct td m;
+    char path[512];
+
+    make_small(&m, 0);
+    td_end(&m);
+    td_begin(&m, 0);
+    m.file = "part/__0_0.distcp"; /* mcore's separation hint could do so */
+    td_tensor(&m, "t", BR_U8, shape_2d, 2);
+    td_chunk(&m, zero_2d, shape_2d);
+    td_tensor_end(&m);
+    snprintf(path, sizeof path, "%s/part", m.dir);
+    ck_assert_int_eq(br__mkdirs(path, &err), BR_OK);
+    td_write(&m);
+    struct br__ckpt *ck = open_ok(m.dir);
+    check_contents(ck, "t");
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
+/* Every prefix of a real .metadata is refused, never worse. */
+START_TEST(refuses_truncated_metadata)
+{
+    struct br__file f;
+
+    ck_assert_int_eq(
+        br__file_open(&f, FIXTURES "qwen3/torch_dist_tp2/iter_0000000/.metadata", &err), BR_OK);
+    for (size_t n = 0; n <= f.size; n += n < 3000 || n + 300 > f.size ? 1 : 17) {
+        struct br__ckpt *ck = br__calloc(1, sizeof *ck);
+        unsigned char *copy = malloc(n + 1); /* exact, so that a sanitizer sees every overrun */
+        memcpy(copy, f.map, n);
+        copy = realloc(copy, n ? n : 1);
+        int rc = br__td_interpret(ck, copy, n, &err);
+        ck_assert_int_eq(rc, n == f.size ? BR_OK : BR_E_FORMAT);
+        br__ckpt_close(ck);
+        free(copy);
+    }
+    br__file_close(&f);
+}
+END_TEST
+
+/* Damage single bytes of a .distcp: opening either fails cleanly or succeeds, and then reads. */
+START_TEST(survives_damaged_items)
+{
+    struct td m;
+    int refused = 0;
+
+    make_small(&m, 0);
+    td_write(&m);
+    for (size_t i = (size_t)_i; i < m.data.n; i += 40) {
+        struct br__ckpt *ck = NULL;
+        unsigned char buf[48];
+        char saved = m.data.p[i];
+        m.data.p[i] = (char)(saved ^ (1 << i % 8));
+        td_put_file(&m, "iter_0000005/__0_0.distcp", m.data.p, m.data.n);
+        m.data.p[i] = saved;
+        refused += br__td_open(&ck, m.dir, &err) != BR_OK;
+        for (size_t k = 0; ck && k < ck->n_tensors; k++)
+            ck_assert_int_eq(br__td_read(ck, &ck->tensors[k], 0, buf, ck->tensors[k].bytes, &err),
+                             BR_OK);
+        br__ckpt_close(ck);
+    }
+    ck_assert_int_gt(refused, 0);
+    td_end(&m);
+}
+END_TEST
+
+/* ---- directories ---------------------------------------------------------------------------- */
+
+static void check_resolves(const struct td *m, const char *expect)
+{
+    struct br__arena a = {0};
+    const char *dir = NULL;
+
+    ck_assert_msg(br__td_resolve(&a, m->root, &dir, &err) == BR_OK, "%s", err.msg);
+    ck_assert_str_eq(br__path_base(dir), expect);
+    br__arena_free(&a);
+}
+
+static void check_unresolved(const struct td *m, int code, const char *text)
+{
+    struct br__arena a = {0};
+    const char *dir;
+
+    ck_assert_int_eq(br__td_resolve(&a, m->root, &dir, &err), code);
+    ck_assert_msg(strstr(err.msg, text) != NULL, "got '%s', expected '%s'", err.msg, text);
+    br__arena_free(&a);
+}
+
+static void put_train_state(const struct td *m, const char *path, int64_t step)
+{
+    struct br__buf pickle = {0}, file = {0};
+
+    pk_op(&pickle, "\x80\x02}(");
+    pk_str(&pickle, "step");
+    pk_global(&pickle, "torch._utils", "_rebuild_tensor_v2");
+    pk_op(&pickle, "((");
+    pk_str(&pickle, "storage");
+    pk_global(&pickle, "torch", "LongStorage");
+    pk_str(&pickle, "0");
+    pk_str(&pickle, "cpu");
+    pk_int(&pickle, 1);
+    pk_op(&pickle, "tQ");
+    pk_int(&pickle, 0);
+    pk_op(&pickle, "))\x89");
+    pk_global(&pickle, "collections", "OrderedDict");
+    pk_op(&pickle, ")RtRu.");
+    torch_save(&file, &pickle, &(struct zip_in){"archive/data/0", &step, sizeof step}, 1);
+    td_put_file(m, path, file.p, file.n);
+    br__buf_free(&pickle);
+    br__buf_free(&file);
+}
+
+START_TEST(follows_trackers)
+{
+    static const char tracker[] = "latest_checkpointed_iteration.txt";
+    struct td m;
+    char path[512];
+
+    make_small(&m, 0);
+    td_write(&m);
+    check_resolves(&m, "iter_0000005");
+    snprintf(path, sizeof path, "%s/iter_0000012", m.root);
+    ck_assert_int_eq(br__mkdirs(path, &err), BR_OK);
+    check_unresolved(&m, BR_E_FORMAT, "the largest iter_* leads to, has no .metadata");
+    td_put_file(&m, "iter_0000012/.metadata", "x", 1);
+    check_resolves(&m, "iter_0000012");
+    put_train_state(&m, "latest_train_state.pt", 5);
+    check_resolves(&m, "iter_0000005");
+    td_put_file(&m, tracker, " 12\n", 4);
+    check_resolves(&m, "iter_0000012");
+    td_put_file(&m, tracker, "release", 7);
+    check_unresolved(&m, BR_E_FORMAT, "release', which latest_checkpointed_iteration.txt leads to");
+    snprintf(path, sizeof path, "%s/release", m.root);
+    ck_assert_int_eq(symlink("iter_0000005", path), 0);
+    check_resolves(&m, "release");
+    td_put_file(&m, tracker, "7", 1);
+    check_unresolved(&m, BR_E_FORMAT, "iter_0000007'");
+    td_put_file(&m, tracker, "", 0);
+    check_unresolved(&m, BR_E_FORMAT, "holds '', expected 'release' or an iteration number");
+    td_put_file(&m, tracker, "-3", 2);
+    check_unresolved(&m, BR_E_FORMAT, "holds '-3'");
+    td_put_file(&m, tracker, "five", 4);
+    check_unresolved(&m, BR_E_FORMAT, "holds 'five'");
+    td_end(&m);
+}
+END_TEST
+
+START_TEST(falls_back_to_release)
+{
+    struct td m;
+    char path[512];
+
+    make_small(&m, 0);
+    ck_assert_int_eq(br__mkdirs(m.root, &err), BR_OK);
+    check_unresolved(&m, BR_E_NOTFOUND, "is no torch_dist checkpoint");
+    snprintf(path, sizeof path, "%s/release", m.root);
+    ck_assert_int_eq(br__mkdirs(path, &err), BR_OK);
+    check_unresolved(&m, BR_E_NOTFOUND, "is no torch_dist checkpoint");
+    td_put_file(&m, "release/.metadata", "x", 1);
+    check_resolves(&m, "release");
+    td_end(&m);
+    check_unresolved(&m, BR_E_NOTFOUND, "is not a directory");
+}
+END_TEST
+
+START_TEST(opens_an_iteration_directory)
+{
+    struct td m;
+
+    make_small(&m, 0);
+    td_write(&m);
+    struct br__ckpt *by_root = open_ok(m.root), *direct = open_ok(m.dir);
+    ck_assert_str_eq(by_root->td->root, m.root);
+    ck_assert_str_eq(by_root->td->iteration_name, "iter_0000005");
+    ck_assert_str_eq(direct->td->iteration_name, "iter_0000005");
+    ck_assert_str_eq(br__path_base(direct->td->root), br__path_base(m.root));
+    br__ckpt_close(by_root);
+    br__ckpt_close(direct);
+    td_end(&m);
+}
+END_TEST
+
+START_TEST(checks_the_backend)
+{
+    static const char zarr[] = "{\"sharded_backend\": \"zarr\"}";
+    struct td m;
+    char path[512];
+
+    make_small(&m, 0);
+    td_write(&m);
+    td_put_file(&m, "iter_0000005/metadata.json", zarr, sizeof zarr - 1);
+    check_refused(m.dir, BR_E_UNSUPPORTED, "sharded_backend is 'zarr', expected 'torch_dist'");
+    td_put_file(&m, "iter_0000005/metadata.json", "{", 1);
+    check_refused(m.dir, BR_E_FORMAT, "metadata.json");
+    snprintf(path, sizeof path, "%s/metadata.json", m.dir);
+    ck_assert_int_eq(unlink(path), 0);
+    struct br__ckpt *ck = open_ok(m.dir);
+    ck_assert_uint_eq(ck->n_warnings, 1);
+    ck_assert_ptr_nonnull(strstr(ck->warnings[0], "no metadata.json"));
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
+/* A pickle with one key of the common state. */
+static void common_pickle(struct br__buf *b, int64_t iteration, int as_list)
+{
+    pk_op(b, as_list ? "\x80\x02](}(" : "\x80\x02}(");
+    pk_str(b, "iteration");
+    pk_int(b, iteration);
+    pk_str(b, "args");
+    pk_new(b, "argparse", "Namespace");
+    pk_op(b, "}(");
+    pk_str(b, "num_layers");
+    pk_int(b, 2);
+    pk_op(b, as_list ? "ubue." : "ubu.");
+}
+
+START_TEST(prefers_the_common_file)
+{
+    struct br__buf pickle = {0}, file = {0};
+    struct td m;
+
+    make_small(&m, 0);
+    common_pickle(&pickle, 8, 1);
+    td_object(&m, "common_state/shard_0_1", &pickle);
+    td_write(&m);
+    struct br__ckpt *ck = open_ok(m.dir);
+    ck_assert_int_eq(ck->td->common_from, 2);
+    ck_assert_int_eq(ck->td->iteration, 8);
+    ck_assert_int_eq(br__pk_get(ck->td->args, "num_layers")->u.i, 2);
+    ck_assert_uint_eq(ck->td->n_objects, 1);
+    br__ckpt_close(ck);
+
+    br__buf_free(&pickle);
+    common_pickle(&pickle, 9, 0);
+    torch_save(&file, &pickle, NULL, 0);
+    td_put_file(&m, "iter_0000005/common.pt", file.p, file.n);
+    put_train_state(&m, "iter_0000005/train_state.pt", 77);
+    td_put_file(&m, "iter_0000005/run_config.yaml", "model: {}\n", 10);
+    ck = open_ok(m.dir);
+    ck_assert_int_eq(ck->td->common_from, 1);
+    ck_assert_int_eq(ck->td->iteration, 9);
+    ck_assert_int_eq(ck->td->train_step, 77);
+    ck_assert_int_eq(ck->td->consumed_samples, -1);
+    ck_assert_str_eq(ck->td->run_config_text, "model: {}\n");
+    ck_assert_uint_eq(ck->td->run_config_size, 10);
+    br__ckpt_close(ck);
+
+    td_put_file(&m, "iter_0000005/common.pt", file.p, file.n - 1);
+    check_refused(m.dir, BR_E_FORMAT, "common.pt': zip: no end record");
+    br__buf_free(&pickle);
+    br__buf_free(&file);
+    td_end(&m);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("torchdist_read");
-    TCase *t = tcase_create("real");
+    TCase *real = tcase_create("real"), *made = tcase_create("made"),
+          *boxes = tcase_create("boxes"), *files = tcase_create("files"),
+          *dirs = tcase_create("directories");
 
-    tcase_set_timeout(t, 60);
-    tcase_add_loop_test(t, reads_megatron_checkpoints, 0, BR_COUNTOF(plain));
-    tcase_add_loop_test(t, reads_training_checkpoints, 0, BR_COUNTOF(training));
-    suite_add_tcase(s, t);
+    tcase_set_timeout(real, 60);
+    tcase_add_loop_test(real, reads_megatron_checkpoints, 0, BR_COUNTOF(plain));
+    tcase_add_loop_test(real, reads_training_checkpoints, 0, BR_COUNTOF(training));
+    suite_add_tcase(s, real);
+    tcase_add_loop_test(made, reads_every_variant, 0, BR_COUNTOF(variants));
+    tcase_add_test(made, reads_scalars_and_empty_tensors);
+    tcase_add_loop_test(made, refuses_defects, 0, BR_COUNTOF(refusals));
+    tcase_add_test(made, leaves_out_odd_training_state);
+    suite_add_tcase(s, made);
+    tcase_set_timeout(boxes, 60);
+    tcase_add_loop_test(boxes, reads_any_tiling, 0, 40);
+    tcase_add_test(boxes, reads_columns_of_large_tensors);
+    tcase_add_loop_test(boxes, finds_gaps_and_overlaps, 0, 10);
+    tcase_add_test(boxes, names_the_bad_element);
+    suite_add_tcase(s, boxes);
+    tcase_set_timeout(files, 60);
+    tcase_add_test(files, reports_missing_and_short_files);
+    tcase_add_test(files, refuses_path_traversal);
+    tcase_add_test(files, reads_files_in_folders);
+    tcase_add_test(files, refuses_truncated_metadata);
+    tcase_add_loop_test(files, survives_damaged_items, 0, 10);
+    suite_add_tcase(s, files);
+    tcase_add_test(dirs, follows_trackers);
+    tcase_add_test(dirs, falls_back_to_release);
+    tcase_add_test(dirs, opens_an_iteration_directory);
+    tcase_add_test(dirs, checks_the_backend);
+    tcase_add_test(dirs, prefers_the_common_file);
+    suite_add_tcase(s, dirs);
     return s;
 }
 

@@ -1,0 +1,470 @@
+/* check.c - is a plugin sound?  Everything that its tables promise, proved on its own toy.
+ *
+ * The author of a plugin gets one line per promise.  Nothing here knows an architecture: what can
+ * be asked of one plugin is asked of all of them, which is what the test suite does. */
+#include "model.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct checker {
+    struct br__arena arena;
+    struct br__registry *r;
+    const struct br__plugin *p;
+    const struct br__arch *arch; /* under test; NULL for checks of the plugin as a whole */
+    void (*line)(void *ud, const char *what, int ok, const char *detail);
+    void *ud;
+    int failed;
+};
+
+/* Report one check: rc 0 is ok; the detail of a failure is why's text. */
+static void say(struct checker *k, int rc, const struct br_err *why, const char *detail,
+                const char *fmt, ...) BR_PRINTF(5, 6);
+static void say(struct checker *k, int rc, const struct br_err *why, const char *detail,
+                const char *fmt, ...)
+{
+    char what[200], full[320];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    snprintf(full, sizeof full, "%s: %s", k->arch ? k->arch->model_type : k->p->name, what);
+    k->failed += rc != BR_OK;
+    k->line(k->ud, full, rc == BR_OK, rc ? why->msg : detail);
+}
+
+int br__temp_dir(struct br__arena *a, const char *name, const char **dir, struct br_err *err)
+{
+    const char *tmp = getenv("TMPDIR");
+    char *path = br__arena_printf(a, "%s/%s-XXXXXX", tmp && *tmp ? tmp : "/tmp", name);
+
+    if (!path)
+        return br_fail(err, BR_E_NOMEM, "out of memory");
+    if (!mkdtemp(path))
+        return br_fail(err, BR_E_IO, "cannot make temporary directory '%s': %s", path,
+                       strerror(errno));
+    *dir = path;
+    return BR_OK;
+}
+
+/* ---- recipes -------------------------------------------------------------------------------------- */
+
+/* One "key=value" word of n bytes. */
+static int is_setting(const char *s, size_t n)
+{
+    size_t key = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+
+    return key > 0 && key + 1 < n && s[key] == '=';
+}
+
+static int check_recipe(const struct br_recipe *r, struct br_err *err)
+{
+    if (!r->name || !*r->name)
+        return br_fail(err, BR_E_PLUGIN, "a recipe has no name");
+    if (!r->base || !*r->base)
+        return br_fail(err, BR_E_PLUGIN, "recipe '%s' has no base", r->name);
+    for (const char *s = r->set ? r->set : ""; *s;) {
+        size_t n = strcspn(s, " ");
+        if (n && !is_setting(s, n))
+            return br_fail(err, BR_E_PLUGIN, "recipe '%s': '%.*s' is not key=value", r->name,
+                           (int)n, s);
+        s += n + strspn(s + n, " ");
+    }
+    return BR_OK;
+}
+
+static int check_recipes(struct checker *k, struct br_err *err)
+{
+    struct br_err why = BR_ERR_INIT;
+    struct br__map names = {0};
+    char detail[64];
+    int bad = BR_OK, rc = br__map_init(&names, k->p->n_recipes);
+
+    for (uint32_t i = 0; !rc && !bad && i < k->p->n_recipes; i++) {
+        bad = check_recipe(&k->p->recipes[i], &why);
+        if (!bad)
+            rc = br__map_put(&names, k->p->recipes[i].name, i);
+        if (rc == BR_E_EXISTS) {
+            rc = BR_OK;
+            bad = br_fail(&why, BR_E_PLUGIN, "two recipes are called '%s'", k->p->recipes[i].name);
+        }
+    }
+    br__map_free(&names);
+    if (rc)
+        return br_fail(err, rc, "out of memory checking recipes");
+    snprintf(detail, sizeof detail, "%" PRIu32 " rows", k->p->n_recipes);
+    say(k, bad, &why, detail, "recipes have a name, a base and settings that parse");
+    return BR_OK;
+}
+
+/* ---- rows of an architecture ------------------------------------------------------------------------- */
+
+static void check_identity(struct checker *k)
+{
+    const struct br__arch *a = k->arch, *found = NULL;
+    struct br_err why = BR_ERR_INIT;
+    int rc = br__registry_find(k->r, a->model_type, a->hf_class, &found, &why);
+
+    if (!rc && found != a)
+        rc = br_fail(&why, BR_E_PLUGIN, "'%s' is served by plugin '%s' (%s), which is found first",
+                     a->model_type, found->plugin->name, found->plugin->path);
+    if (!rc && (!a->toy || !*a->toy))
+        rc = br_fail(&why, BR_E_PLUGIN, "no toy configuration");
+    say(k, rc, &why, a->hf_class, "found by model_type and class");
+}
+
+static int check_field(const struct br_field *f, struct br_err *err)
+{
+    const uint32_t known = BR_FIELD_REQUIRED | BR_FIELD_NOT | BR_FIELD_FACT | BR_FIELD_DEFAULT |
+                           BR_FIELD_READ;
+
+    if (f->field >= BR_N_CFG)
+        return br_fail(err, BR_E_PLUGIN, "field id %" PRIu32 " is unknown", f->field);
+    if (f->flags & ~known)
+        return br_fail(err, BR_E_PLUGIN, "field '%s' has unknown flags %#" PRIx32,
+                       br__cfg_keys[f->field].key, f->flags & ~known);
+    if (!(f->flags & BR_FIELD_FACT) && (!f->hf_key || !*f->hf_key))
+        return br_fail(err, BR_E_PLUGIN, "field '%s' names no key of config.json",
+                       br__cfg_keys[f->field].key);
+    if ((f->flags & BR_FIELD_FACT) && br__cfg_keys[f->field].kind == 'T' && !f->text)
+        return br_fail(err, BR_E_PLUGIN, "field '%s' is text and has none",
+                       br__cfg_keys[f->field].key);
+    return BR_OK;
+}
+
+static void check_fields(struct checker *k)
+{
+    struct br_err why = BR_ERR_INIT;
+    char detail[64];
+    int rc = BR_OK;
+
+    for (uint32_t i = 0; !rc && i < k->arch->n_config; i++)
+        rc = check_field(&k->arch->config[i], &why);
+    snprintf(detail, sizeof detail, "%" PRIu32 " rows", k->arch->n_config);
+    say(k, rc, &why, detail, "config rows are well formed");
+}
+
+/* Both sides of a rule go over the same indices, and lists fit the layout. */
+static int check_lists(const struct br_map *m, const struct br__pattern *mc,
+                       const struct br__pattern *hf, struct br_err *err)
+{
+    int copy = m->layout == BR_LAYOUT_COPY;
+
+    if (mc->set != hf->set || mc->has_expert != hf->has_expert)
+        return br_fail(err, BR_E_PLUGIN, "'%s' and '%s' go over different indices", m->mcore, m->hf);
+    if (copy && mc->n_list != hf->n_list)
+        return br_fail(err, BR_E_PLUGIN, "'%s' lists %d tensors, '%s' %d; COPY pairs them", m->mcore,
+                       mc->n_list, m->hf, hf->n_list);
+    if (!copy && (mc->n_list != br__layout_n_mcore(m->layout) ||
+                  hf->n_list != br__layout_n_hf(m->layout)))
+        return br_fail(err, BR_E_PLUGIN, "'%s' and '%s' list %d and %d tensors, layout %s has %d and %d",
+                       m->mcore, m->hf, mc->n_list, hf->n_list, br__layout_name(m->layout),
+                       br__layout_n_mcore(m->layout), br__layout_n_hf(m->layout));
+    return BR_OK;
+}
+
+static int check_map(const struct br_map *m, const struct br_config *cfg, struct br_err *err)
+{
+    const uint32_t known = BR_MAP_EXTRA_STATE | BR_MAP_IF_UNTIED | BR_MAP_IF_MTP | BR_MAP_VOCAB |
+                           BR_MAP_ZERO_CENTERED;
+    struct br__pattern mc, hf, fused;
+    int64_t shape[BR_MAX_DIMS];
+    int ndim;
+
+    if (!m->mcore || !m->hf || !m->hf_shape)
+        return br_fail(err, BR_E_PLUGIN, "'%s': a rule needs both names and the shape",
+                       m->mcore ? m->mcore : m->hf ? m->hf : "?");
+    if (m->layout >= BR_N_LAYOUTS || (m->flags & ~known))
+        return br_fail(err, BR_E_PLUGIN, "'%s': unknown layout %" PRIu32 " or flags %#" PRIx32, m->mcore,
+                       m->layout, m->flags & ~known);
+    int rc = br__pattern_parse(m->mcore, &mc, err);
+    if (!rc)
+        rc = br__pattern_parse(m->hf, &hf, err);
+    if (!rc && m->hf_fused)
+        rc = br__pattern_parse(m->hf_fused, &fused, err);
+    if (!rc)
+        rc = check_lists(m, &mc, &hf, err);
+    for (int i = 0; !rc && i < hf.n_list; i++)
+        rc = br__shape_eval(m->hf_shape, i, cfg, shape, &ndim, err);
+    return rc;
+}
+
+static int check_maps(struct checker *k, const struct br_config *cfg)
+{
+    struct br_err why = BR_ERR_INIT;
+    struct br__pattern p;
+    char detail[96];
+    int rc = BR_OK;
+
+    for (uint32_t i = 0; !rc && i < k->arch->n_maps; i++)
+        rc = check_map(&k->arch->maps[i], cfg, &why);
+    for (uint32_t i = 0; !rc && i < k->arch->n_ignore; i++)
+        rc = br__pattern_parse(k->arch->ignore[i].hf, &p, &why);
+    snprintf(detail, sizeof detail, "%" PRIu32 " rules, %" PRIu32 " ignored names", k->arch->n_maps,
+             k->arch->n_ignore);
+    say(k, rc, &why, detail, "patterns, layouts and shapes parse");
+    return rc;
+}
+
+/* ---- rules, expanded: one to one -------------------------------------------------------------------------- */
+
+static int has_fused(const struct br__arch *a)
+{
+    for (uint32_t i = 0; i < a->n_maps; i++)
+        if (a->maps[i].hf_fused)
+            return 1;
+    return 0;
+}
+
+/* Rows of one side, each of which must be moved once. */
+struct rows {
+    size_t *first;     /* per slot: index of its first row in `moved` */
+    uint8_t *moved;
+    size_t n;
+};
+
+static int rows_make(struct br__arena *a, struct rows *w, const struct br__slot *s, size_t n)
+{
+    w->first = br__arena_alloc(a, (n + 1) * sizeof *w->first);
+    for (size_t i = 0; w->first && i < n; i++)
+        w->first[i + 1] = w->first[i] + (size_t)s[i].rows;
+    w->n = w->first ? w->first[n] : 0;
+    w->moved = br__arena_alloc(a, w->n + 1);
+    return w->first && w->moved ? BR_OK : BR_E_NOMEM;
+}
+
+static int mark(struct rows *w, const struct br__slot *s, uint32_t slot, uint64_t row, uint64_t n,
+                struct br_err *err)
+{
+    if (row > s[slot].rows || n > s[slot].rows - row)
+        return br_fail(err, BR_E_PLUGIN, "rows of '%s' beyond its end are used", s[slot].name);
+    for (uint64_t i = 0; i < n; i++)
+        if (w->moved[w->first[slot] + row + i]++)
+            return br_fail(err, BR_E_PLUGIN, "row %" PRIu64 " of '%s' is used twice", row + i,
+                           s[slot].name);
+    return BR_OK;
+}
+
+static int all_marked(const struct rows *w, const struct br__slot *s, size_t n, struct br_err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t r = w->first[i]; r < w->first[i + 1]; r++)
+            if (!w->moved[r])
+                return br_fail(err, BR_E_PLUGIN, "row %zu of '%s' is never used", r - w->first[i],
+                               s[i].name);
+    return BR_OK;
+}
+
+/* Every row of every tensor on either side belongs to one move.  That no name is claimed twice the
+ * expansion itself refuses. */
+static int one_to_one(struct br__arena *a, const struct br__expansion *x, struct br_err *err)
+{
+    struct rows hf, mc;
+
+    if (rows_make(a, &hf, x->hf, x->n_hf) || rows_make(a, &mc, x->mc, x->n_mc))
+        return br_fail(err, BR_E_NOMEM, "out of memory checking rows");
+    for (size_t i = 0; i < x->n_moves; i++) {
+        const struct br__move *m = &x->moves[i];
+        int rc = mark(&hf, x->hf, m->hf, m->hf_row, m->n, err);
+        if (!rc)
+            rc = mark(&mc, x->mc, m->mc, m->mc_row, m->n, err);
+        if (rc)
+            return rc;
+    }
+    int rc = all_marked(&hf, x->hf, x->n_hf, err);
+    return rc ? rc : all_marked(&mc, x->mc, x->n_mc, err);
+}
+
+/* A name that the rules make may not be on the ignore list too. */
+static int none_ignored(const struct br__arch *a, const struct br__expansion *x, struct br_err *err)
+{
+    struct br__pattern p;
+
+    for (uint32_t i = 0; i < a->n_ignore; i++) {
+        int rc = br__pattern_parse(a->ignore[i].hf, &p, err);
+        if (rc)
+            return rc;
+        for (size_t k = 0; k < x->n_hf; k++)
+            if (br__pattern_match(&p, x->hf[k].name))
+                return br_fail(err, BR_E_PLUGIN, "'%s' has a rule and is ignored by '%s'",
+                               x->hf[k].name, p.text);
+    }
+    return BR_OK;
+}
+
+static void check_expansion(struct checker *k, const struct br_config *cfg,
+                            const struct br__expand_opts *o)
+{
+    struct br_err why = BR_ERR_INIT;
+    struct br__expansion *x = NULL;
+    struct br__arena a = {0};
+    char detail[96] = "";
+    int rc = br__rules_expand(&a, cfg, o, &x, &why);
+
+    if (!rc)
+        rc = one_to_one(&a, x, &why);
+    if (!rc)
+        rc = none_ignored(k->arch, x, &why);
+    if (!rc)
+        snprintf(detail, sizeof detail, "%zu Hugging Face and %zu Megatron tensors", x->n_hf, x->n_mc);
+    br__arena_free(&a);
+    say(k, rc, &why, detail, "every name and row once (%s, %s, %s)",
+        o->fused ? "fused experts" : "per-expert", o->untied ? "untied" : "tied",
+        o->per_layer == 1 ? "per-layer keys" : "the family's keys");
+}
+
+static void check_expansions(struct checker *k, const struct br_config *cfg)
+{
+    for (int fused = 0; fused <= has_fused(k->arch); fused++)
+        for (int untied = 0; untied < 2; untied++)
+            for (int per_layer = 0; per_layer < 2; per_layer++) {
+                struct br__expand_opts o = {per_layer, fused, untied};
+                check_expansion(k, cfg, &o);
+            }
+}
+
+/* ---- the toy ------------------------------------------------------------------------------------------------ */
+
+/* The toy's config.json as the architecture reads it.  Its failure is a finding, not an error. */
+static int check_toy_config(struct checker *k, struct br_config *cfg)
+{
+    struct br__toy_opts o = {0};
+    struct br_err why = BR_ERR_INIT;
+    br__json *json = NULL;
+    int rc = br__toy_config(k->arch, &o, &json, &why);
+
+    if (!rc)
+        rc = br__config_from_json(&k->arena, k->arch, json, cfg, &why);
+    br__json_free(json);
+    say(k, rc, &why, k->arch->toy, "the toy's config.json is legal");
+    return rc;
+}
+
+struct trip {
+    const char *source, *megatron, *back;
+    struct br_job job;
+};
+
+static int trip_make(struct checker *k, const char *dir, struct trip *t, struct br_err *err)
+{
+    *t = (struct trip){
+        .source = br__path_join(&k->arena, dir, "hf"),
+        .megatron = br__path_join(&k->arena, dir, "megatron"),
+        .back = br__path_join(&k->arena, dir, "back"),
+        .job = {.struct_size = sizeof t->job, .flags = BR_JOB_NO_SYNC},
+    };
+    if (!t->source || !t->megatron || !t->back)
+        return br_fail(err, BR_E_NOMEM, "out of memory");
+    t->job.hf_model = t->source;
+    t->job.megatron_path = t->megatron;
+    t->job.hf_path = t->back;
+    t->job.plugin = k->p->path[0] == '(' ? NULL : k->p->path; /* "(static)" is no file */
+    return BR_OK;
+}
+
+/* Each tensor of the toy is used by a rule, or on the ignore list. */
+static int all_used(const struct trip *t, char *detail, size_t size, struct br_err *err)
+{
+    struct br__session *s;
+    size_t n[BR__LEFT_OUT + 1] = {0};
+    int rc = br__session_open(&s, &t->job, BR__IMPORT, err);
+
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < s->src->n_tensors; i++)
+        n[s->plan->use[i]]++;
+    if (n[BR__UNUSED] || n[BR__LEFT_OUT] || s->plan->n_skipped)
+        rc = br_fail(err, BR_E_PLUGIN, "%zu tensors have no rule", n[BR__UNUSED] + n[BR__LEFT_OUT]);
+    snprintf(detail, size, "%zu used, %zu ignored", s->src->n_tensors - n[BR__IGNORED],
+             n[BR__IGNORED]);
+    br__session_close(s);
+    return rc;
+}
+
+static int there_and_back(const struct trip *t, struct br_err *err)
+{
+    struct br_job_result res = {.struct_size = sizeof res};
+    struct br__ckpt *a = NULL, *b = NULL;
+    size_t n_diff = 0;
+    int rc = br_import(&t->job, &res, err);
+
+    if (!rc)
+        rc = br_export(&t->job, &res, err);
+    if (!rc)
+        rc = br__ckpt_open(&a, t->source, err);
+    if (!rc)
+        rc = br__ckpt_open(&b, t->back, err);
+    if (!rc)
+        rc = br__ckpt_diff(a, b, 1, NULL, NULL, &n_diff, err);
+    if (!rc && n_diff)
+        rc = br_fail(err, BR_E_PLUGIN, "%zu of %zu tensors came back changed", n_diff, a->n_tensors);
+    br__ckpt_close(a);
+    br__ckpt_close(b);
+    return rc;
+}
+
+/* One toy, converted there and back. */
+static int check_trip(struct checker *k, int fused, int per_layer, struct br_err *err)
+{
+    const char *layout = fused ? "fused experts" : "per-expert";
+    const char *keys = per_layer ? "per-layer keys" : "the family's keys";
+    struct br__toy_opts o = {.fused = fused, .seed = 1};
+    struct br_err why = BR_ERR_INIT;
+    struct trip t;
+    char detail[64] = "";
+    const char *dir;
+    int rc = br__temp_dir(&k->arena, "bridge-check", &dir, err);
+
+    if (rc)
+        return rc;
+    rc = trip_make(k, dir, &t, err);
+    if (!rc) {
+        t.job.flags |= per_layer ? BR_JOB_PER_LAYER : 0;
+        int found = br__toy_write(k->arch, t.source, &o, &why);
+        if (!found)
+            found = all_used(&t, detail, sizeof detail, &why);
+        say(k, found, &why, detail, "every toy tensor used or ignored once (%s, %s)", layout, keys);
+        if (!found)
+            say(k, there_and_back(&t, &why), &why, "bit for bit", "toy import and export (%s, %s)",
+                layout, keys);
+    }
+    int removed = br__remove_tree(dir, rc ? NULL : err);
+    return rc ? rc : removed;
+}
+
+static int check_arch(struct checker *k, struct br_err *err)
+{
+    struct br_config cfg = {0};
+    int rc = BR_OK;
+
+    check_identity(k);
+    check_fields(k);
+    if (check_toy_config(k, &cfg) || check_maps(k, &cfg))
+        return BR_OK; /* said above; nothing below can be asked */
+    check_expansions(k, &cfg);
+    for (int fused = 0; !rc && fused <= has_fused(k->arch); fused++)
+        for (int per_layer = 0; !rc && per_layer < 2; per_layer++)
+            rc = check_trip(k, fused, per_layer, err);
+    return rc;
+}
+
+int br__plugin_check(struct br__registry *r, const struct br__plugin *p,
+                     void (*line)(void *ud, const char *what, int ok, const char *detail), void *ud,
+                     int *failed, struct br_err *err)
+{
+    struct checker k = {.r = r, .p = p, .line = line, .ud = ud};
+    struct br_err none = BR_ERR_INIT;
+
+    say(&k, BR_OK, &none, p->path, "loads, and every row has a size and values that are known");
+    int rc = check_recipes(&k, err);
+    for (uint32_t i = 0; !rc && i < p->n_archs; i++) {
+        k.arch = &p->archs[i];
+        rc = check_arch(&k, err);
+    }
+    br__arena_free(&k.arena);
+    *failed = k.failed;
+    return rc;
+}
