@@ -163,6 +163,11 @@ struct br__out {
 /* size_hint > 0 preallocates (ENOSPC comes here, before any byte). */
 int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sync,
                  struct br_err *err) BR_MUST_CHECK;
+/* Write into an existing file from byte `off` on; it keeps its size.  For files written in parts by several
+ * threads, made by br__create_sized: a new file of that size, its space reserved where the file system can. */
+int br__out_open_at(struct br__out *o, const char *path, uint64_t off, int sync, struct br_err *err)
+    BR_MUST_CHECK;
+int br__create_sized(const char *path, uint64_t size, struct br_err *err) BR_MUST_CHECK;
 /* Room for up to n <= BR__OUT_BUF contiguous bytes to be filled in place, then committed. */
 unsigned char *br__out_reserve(struct br__out *o, size_t n, struct br_err *err);
 void br__out_commit(struct br__out *o, size_t n);

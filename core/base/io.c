@@ -236,6 +236,37 @@ int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sy
     return rc;
 }
 
+int br__out_open_at(struct br__out *o, const char *path, uint64_t off, int sync, struct br_err *err)
+{
+    *o = (struct br__out){.fd = -1, .sync = sync, .cap = BR__OUT_BUF, .off = off};
+    o->path = br__strdup(path);
+    o->buf = br__alloc(o->cap);
+    if (!o->path || !o->buf) {
+        br__out_abort(o);
+        return fail_mem(err, path);
+    }
+    RETRY(o->fd, br__io.open(path, O_WRONLY | O_CLOEXEC, 0));
+    int rc = o->fd < 0 ? fail_write(err, errno, "open", path) : BR_OK;
+    if (rc)
+        br__out_abort(o);
+    return rc;
+}
+
+int br__create_sized(const char *path, uint64_t size, struct br_err *err)
+{
+    struct br__out o;
+    int rc = br__out_open(&o, path, size, 0, err);
+    if (rc)
+        return rc;
+    if (!o.prealloc) { /* a file system that cannot reserve still knows the size */
+        RETRY(rc, br__io.ftruncate(o.fd, (off_t)size));
+        if (rc < 0)
+            rc = fail_write(err, errno, "set the size of", path);
+    }
+    br__out_abort(&o);
+    return rc;
+}
+
 /* Write n bytes at the end of the file. */
 static int put_bytes(struct br__out *o, const unsigned char *p, size_t n, struct br_err *err)
 {

@@ -117,7 +117,7 @@ static void print_outcome(const struct outcome *o, const char *verb)
                o->command);
         return;
     }
-    printf("%s %" PRIu64 " tensors (%s) to %s in %.1f s (%s/s)\n", verb, o->res.n_tensors,
+    printf("%s %" PRIu64 " tensors (%s) to %s in %.2f s (%s/s)\n", verb, o->res.n_tensors,
            br__human_bytes(o->res.bytes_written + o->res.resumed_bytes, bytes), o->res.path,
            o->seconds, br__human_bytes((uint64_t)((double)o->res.bytes_written / s), rate));
     if (o->res.resumed_bytes)
@@ -256,7 +256,6 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
     struct br__report r;
     struct br_job job;
     struct outcome o = {.command = "verify"};
-    char bytes[32];
 
     br__report_init(&r, c);
     r.notes_to_stdout = 1;
@@ -267,8 +266,8 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
             int printed = print_outcome_json(&r, &o, err, rc ? NULL : err);
             rc = rc ? rc : printed;
         } else if (!rc) {
-            printf("equal: all %" PRIu64 " tensors (%s) of %s are those of %s\n", o.res.n_tensors,
-                   br__human_bytes(o.res.bytes_written, bytes), job.megatron_path, job.hf_model);
+            printf("equal: all %" PRIu64 " tensors of %s are those of %s, bit for bit (%.2f s)\n",
+                   o.res.n_tensors, job.megatron_path, job.hf_model, o.seconds);
         }
     }
     br__report_free(&r);
@@ -367,8 +366,8 @@ static int trip_report(const struct trip *t, int rc, const struct br_err *failur
     br__report_end(t->r);
     if (!t->r->json) {
         if (!rc)
-            printf("round trip exact: all %" PRIu64 " tensors came back %s (import %.1f s, verify %.1f s, "
-                   "export %.1f s)\n",
+            printf("round trip exact: all %" PRIu64 " tensors came back %s (import %.2f s, verify %.2f s, "
+                   "export %.2f s)\n",
                    t->n_tensors, t->by_value ? "with the converted values" : "bit for bit",
                    t->seconds[0], t->seconds[1], t->seconds[2]);
         if (!t->temporary && t->job.hf_path)

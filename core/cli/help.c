@@ -7,11 +7,11 @@
 static const char brief[] =
     "bridge converts Qwen checkpoints between Hugging Face and Megatron.\n"
     "\n"
-    "  bridge import Qwen/Qwen3-8B                 Hugging Face -> ./Qwen3-8B-megatron\n"
-    "  bridge export ./Qwen3-8B-megatron           Megatron -> ./Qwen3-8B-hf\n"
-    "  bridge verify ./Qwen3-8B ./Qwen3-8B-megatron   prove that the two are the same\n"
-    "  bridge inspect ./Qwen3-8B-megatron          list the tensors of either format\n"
-    "  bridge plan import ./Qwen3-8B               what an import would do, without doing it\n"
+    "  bridge import Qwen/Qwen3-8B                   Hugging Face -> ./Qwen3-8B-megatron\n"
+    "  bridge export ./Qwen3-8B-megatron             Megatron -> ./Qwen3-8B-hf\n"
+    "  bridge verify ./Qwen3-8B ./Qwen3-8B-megatron  prove that the two are the same\n"
+    "  bridge inspect ./Qwen3-8B-megatron            list the tensors of either format\n"
+    "  bridge plan import ./Qwen3-8B                 what an import would do, without doing it\n"
     "\n"
     "All commands: bridge help.  One of them: bridge help import.\n";
 

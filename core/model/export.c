@@ -5,6 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A run of pieces of one shard: what one thread writes, and what is resumed.  A shard has several, because one
+ * thread does not reach what the page cache takes. */
+struct part {
+    uint32_t file;
+    size_t first, n;            /* pieces */
+    uint64_t off;               /* of the first piece in the file */
+};
+#define PART_BYTES (128u << 20)
+
 struct exporter {
     struct br__session *s;
     struct br__arena a;
@@ -12,6 +21,8 @@ struct exporter {
     const char *dest;
     struct br__buf *headers;    /* per shard */
     size_t *first, *count;      /* per shard: its run of pieces */
+    struct part *parts;
+    size_t n_parts;
     uint64_t *file_bytes;
     uint64_t *digests;          /* per piece */
     struct br__progress progress;
@@ -46,6 +57,28 @@ static int shard_header(struct exporter *m, size_t file)
     return BR_OK;
 }
 
+static int split_parts(struct exporter *m)
+{
+    const struct br__plan *p = m->s->plan;
+    uint64_t at = 0, filled = 0;
+    m->parts = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->parts);
+    if (!m->parts)
+        return nomem(m);
+    for (size_t i = 0; i < p->n_pieces; i++) {
+        uint32_t f = p->outs[p->pieces[i].out].file;
+        if (i == m->first[f])
+            at = m->headers[f].n;
+        if (i == m->first[f] || filled >= PART_BYTES) {
+            m->parts[m->n_parts++] = (struct part){f, i, 0, at};
+            filled = 0;
+        }
+        m->parts[m->n_parts - 1].n++;
+        filled += p->pieces[i].bytes;
+        at += p->pieces[i].bytes;
+    }
+    return BR_OK;
+}
+
 static int lay_out(struct exporter *m)
 {
     const struct br__plan *p = m->s->plan;
@@ -65,19 +98,19 @@ static int lay_out(struct exporter *m)
     int rc = BR_OK;
     for (size_t f = 0; f < p->n_out_files && !rc; f++)
         rc = shard_header(m, f);
-    return rc;
+    return rc ? rc : split_parts(m);
 }
 
-/* ---- one shard ------------------------------------------------------------------------------------------------- */
+/* ---- one part ---------------------------------------------------------------------------------------------------- */
 
-struct shard_job {
+struct part_job {
     struct exporter *m;
     struct br__scratch scratch;
     unsigned char *buf;
     struct br__xxh3 *hash;
 };
 
-static int write_piece(struct shard_job *job, size_t piece, struct br__out *out, struct br_err *err)
+static int write_piece(struct part_job *job, size_t piece, struct br__out *out, struct br_err *err)
 {
     struct exporter *m = job->m;
     uint64_t bytes = m->s->plan->pieces[piece].bytes;
@@ -96,85 +129,110 @@ static int write_piece(struct shard_job *job, size_t piece, struct br__out *out,
     return BR_OK;
 }
 
-static int write_shard(struct shard_job *job, size_t file, const char *path, struct br_err *err)
+static int write_part(struct part_job *job, size_t index, const char *path, struct br_err *err)
 {
     struct exporter *m = job->m;
+    const struct part *part = &m->parts[index];
     struct br__out out;
-    int rc = br__out_open(&out, path, m->file_bytes[file], m->sync, err);
+    int rc = br__out_open_at(&out, path, part->off, m->sync, err);
     if (rc)
         return rc;
-    rc = br__out_write(&out, m->headers[file].p, m->headers[file].n, err);
-    for (size_t i = 0; i < m->count[file] && !rc; i++)
-        rc = write_piece(job, m->first[file] + i, &out, err);
+    for (size_t i = 0; i < part->n && !rc; i++)
+        rc = write_piece(job, part->first + i, &out, err);
     if (rc)
         br__out_abort(&out);
     else
         rc = br__out_finish(&out, err);
-    return rc ? rc : br__work_done(&m->w, file, m->digests + m->first[file], m->count[file], err);
+    return rc ? rc : br__work_done(&m->w, index, m->digests + part->first, part->n, err);
 }
 
-/* A shard that the journal calls finished is believed only after it was read back. */
-static int prove_pieces(struct shard_job *job, size_t file, const struct br__file *f, int *ok, struct br_err *err)
+/* A part that the journal calls finished is believed only after it was read back. */
+static int prove_part(struct part_job *job, size_t index, const char *path, int *ok, struct br_err *err)
 {
     struct exporter *m = job->m;
-    const uint64_t *journal = m->w.digests[file];
-    uint64_t at = m->headers[file].n;
+    const struct part *part = &m->parts[index];
+    const uint64_t *journal = m->w.digests[index];
+    struct br__file f;
+    *ok = 0;
+    if (!journal || journal[0] != part->n || br__file_open(&f, path, NULL))
+        return BR_OK;
+    uint64_t at = part->off;
     int rc = BR_OK;
-    for (size_t i = 0; i < m->count[file] && *ok && !rc; i++) {
-        uint64_t bytes = m->s->plan->pieces[m->first[file] + i].bytes;
+    *ok = f.size == m->file_bytes[part->file];
+    for (size_t i = 0; i < part->n && *ok && !rc; i++) {
+        uint64_t bytes = m->s->plan->pieces[part->first + i].bytes;
         br__xxh3_reset(job->hash);
         for (uint64_t off = 0; off < bytes && !rc; off += BR__OUT_BUF) {
             size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, bytes - off);
-            rc = br__file_read(f, at + off, job->buf, n, err);
+            rc = br__file_read(&f, at + off, job->buf, n, err);
             br__xxh3_update(job->hash, job->buf, rc ? 0 : n);
         }
         *ok = br__xxh3_digest(job->hash) == journal[1 + i];
-        m->digests[m->first[file] + i] = journal[1 + i];
+        m->digests[part->first + i] = journal[1 + i];
         at += bytes;
     }
-    return rc;
-}
-
-static int prove_shard(struct shard_job *job, size_t file, const char *path, int *ok, struct br_err *err)
-{
-    struct exporter *m = job->m;
-    struct br__file f;
-    *ok = 0;
-    if (!m->w.digests[file] || m->w.digests[file][0] != m->count[file] || br__file_open(&f, path, NULL))
-        return BR_OK;
-    *ok = f.size == m->file_bytes[file] && !memcmp(f.map, m->headers[file].p, m->headers[file].n);
-    int rc = prove_pieces(job, file, &f, ok, err);
     br__file_close(&f);
     return rc;
 }
 
-static int export_shard(struct shard_job *job, size_t file, struct br_err *err)
+static uint64_t part_bytes(const struct exporter *m, const struct part *part)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < part->n; i++)
+        n += m->s->plan->pieces[part->first + i].bytes;
+    return n;
+}
+
+static int export_part(struct part_job *job, size_t index, struct br_err *err)
 {
     struct exporter *m = job->m;
     struct br__arena a = {0};
     int proven = 0;
-    const char *path = br__path_join(&a, m->w.tmp, m->s->plan->out_files[file]);
-    int rc = path ? prove_shard(job, file, path, &proven, err) : br_fail(err, BR_E_NOMEM, "out of memory exporting");
+    const char *path = br__path_join(&a, m->w.tmp, m->s->plan->out_files[m->parts[index].file]);
+    int rc = path ? prove_part(job, index, path, &proven, err) : br_fail(err, BR_E_NOMEM, "out of memory exporting");
     if (!rc && proven) {
-        atomic_fetch_add(&m->resumed, m->file_bytes[file]);
-        br__progress_add(&m->progress, m->file_bytes[file]);
+        uint64_t n = part_bytes(m, &m->parts[index]);
+        atomic_fetch_add(&m->resumed, n);
+        br__progress_add(&m->progress, n);
     } else if (!rc) {
-        rc = write_shard(job, file, path, err);
+        rc = write_part(job, index, path, err);
     }
     br__arena_free(&a);
     return rc;
 }
 
-static int run_shard(void *arg, size_t file, int worker, struct br_err *err)
+static int run_part(void *arg, size_t index, int worker, struct br_err *err)
 {
-    struct shard_job job = {arg, {br__alloc(BR__OUT_BUF)}, br__alloc(BR__OUT_BUF), br__xxh3_new()};
+    struct part_job job = {arg, {br__alloc(BR__OUT_BUF)}, br__alloc(BR__OUT_BUF), br__xxh3_new()};
     (void)worker;
-    int rc = job.scratch.buf && job.buf && job.hash ? export_shard(&job, file, err)
+    int rc = job.scratch.buf && job.buf && job.hash ? export_part(&job, index, err)
                                                     : br_fail(err, BR_E_NOMEM, "out of memory exporting");
     br__xxh3_free(job.hash);
     br__free(job.buf);
     br__free(job.scratch.buf);
     return rc;
+}
+
+/* Every shard exists with its size and header before parts are written into it; one left by an interrupted run keeps
+ * its bytes. */
+static int prepare_shard(struct exporter *m, size_t file)
+{
+    struct br__out out;
+    struct stat st;
+    const char *path = br__path_join(&m->a, m->w.tmp, m->s->plan->out_files[file]);
+    if (!path)
+        return nomem(m);
+    int rc = BR_OK;
+    if (br__io.stat(path, &st) || (uint64_t)st.st_size != m->file_bytes[file])
+        rc = br__create_sized(path, m->file_bytes[file], m->err);
+    if (!rc)
+        rc = br__out_open_at(&out, path, 0, m->sync, m->err);
+    if (rc)
+        return rc;
+    rc = br__out_write(&out, m->headers[file].p, m->headers[file].n, m->err);
+    if (rc)
+        br__out_abort(&out);
+    return rc ? rc : br__out_finish(&out, m->err);
 }
 
 /* ---- config.json ---------------------------------------------------------------------------------------------------- */
@@ -359,15 +417,20 @@ static int open_destination(struct exporter *m, int *up_to_date)
         return rc;
     if ((rc = check_space(m)))
         return rc;
-    return br__work_open(&m->w, m->dest, br__session_fingerprint(m->s), m->s->plan->n_out_files, m->sync, n > 0,
+    return br__work_open(&m->w, m->dest, br__session_fingerprint(m->s), m->n_parts, m->sync, n > 0,
                          m->err);
 }
 
 static int write_all(struct exporter *m)
 {
     const struct br__session *s = m->s;
+    int rc = BR_OK;
+    for (size_t f = 0; f < s->plan->n_out_files && !rc; f++)
+        rc = prepare_shard(m, f);
+    if (rc)
+        return rc;
     br__progress_init(&m->progress, s->job.listener, "exporting", s->plan->out_bytes);
-    int rc = br__pool_run(s->job.threads, s->plan->n_out_files, run_shard, m, m->err);
+    rc = br__pool_run(s->job.threads, m->n_parts, run_part, m, m->err);
     br__progress_end(&m->progress);
     if (!rc)
         rc = put_side_files(m);

@@ -166,7 +166,8 @@ static void save_archive(struct br__buf *out, const struct br__buf *pickle,
                             {"archive/byteorder", order, strlen(order)}};
 
     ck_assert_uint_le(n + 3, BR_COUNTOF(in));
-    memcpy(in + 2, storages, n * sizeof *storages);
+    for (size_t i = 0; i < n; i++)
+        in[i + 2] = storages[i];
     in[n + 2] = (struct zip_in){"archive/version", "3\n", 2};
     zip_make(out, in, n + 3, 0);
 }
