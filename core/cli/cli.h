@@ -200,9 +200,10 @@ struct br__report {
     char phase[64];
     double began, shown;
     struct br__arena arena;
+    struct br__map said;         /* every remark is made once */
     const char **notes, **warnings;
     size_t n_notes, cap_notes, n_warnings, cap_warnings;
-    int failed;
+    int failed;                  /* a remark was lost for want of memory */
 };
 void br__report_init(struct br__report *r, const struct br__cli *c);
 void br__report_note(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);

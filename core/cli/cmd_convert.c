@@ -10,7 +10,8 @@ static int no_memory(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory");
 }
 
-/* ---- options -> job ----------------------------------------------------------------------------- */
+/* ---- options -> job -----------------------------------------------------------------------------
+ */
 
 /* "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" -> "Qwen3-8B"; without `suffix` if it has it. */
 static const char *model_name(struct br__arena *a, const char *model, const char *suffix)
@@ -54,9 +55,9 @@ static uint32_t job_flags(const struct br__cli *c)
         uint8_t opt;
         uint32_t flag;
     } rows[] = {
-        {BR__OPT_OVERWRITE, BR_JOB_OVERWRITE}, {BR__OPT_NO_SYNC, BR_JOB_NO_SYNC},
+        {BR__OPT_OVERWRITE, BR_JOB_OVERWRITE},   {BR__OPT_NO_SYNC, BR_JOB_NO_SYNC},
         {BR__OPT_NOT_STRICT, BR_JOB_NOT_STRICT}, {BR__OPT_UNTIE, BR_JOB_UNTIE},
-        {BR__OPT_NO_MTP, BR_JOB_NO_MTP},       {BR__OPT_RELEASE, BR_JOB_RELEASE},
+        {BR__OPT_NO_MTP, BR_JOB_NO_MTP},         {BR__OPT_RELEASE, BR_JOB_RELEASE},
         {BR__OPT_DRY_RUN, BR_JOB_DRY_RUN},
     };
     uint32_t flags = 0;
@@ -97,7 +98,7 @@ int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job
     return BR_OK;
 }
 
-/* ---- telling what was done -------------------------------------------------------------------------- */
+/* ---- telling what was done ------------------------------------------------------------------ */
 
 struct outcome {
     const char *command;
@@ -173,7 +174,7 @@ static const char *verify_command(struct br__cli *c, const struct br_job *job)
                             dtype[0] ? " --torch-dtype " : "", dtype);
 }
 
-/* ---- import, export ------------------------------------------------------------------------------------ */
+/* ---- import, export ------------------------------------------------------------------------- */
 
 static int import_job(struct br__cli *c, struct br__report *r, struct br_job *job,
                       struct br_err *err)
@@ -197,8 +198,8 @@ static int export_job(struct br__cli *c, struct br__report *r, struct br_job *jo
     return rc;
 }
 
-static int convert(struct br__cli *c, struct br__report *r, const struct br_job *job,
-                   int direction, struct br_err *err)
+static int convert(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
+                   struct br_err *err)
 {
     int importing = direction == BR__IMPORT;
     struct outcome o = {.command = c->cmd->name};
@@ -249,7 +250,7 @@ int br__cmd_export(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- verify ---------------------------------------------------------------------------------------------- */
+/* ---- verify --------------------------------------------------------------------------------- */
 
 int br__cmd_verify(struct br__cli *c, struct br_err *err)
 {
@@ -274,18 +275,18 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- roundtrip --------------------------------------------------------------------------------------------- */
+/* ---- roundtrip ------------------------------------------------------------------------------ */
 
 struct trip {
     struct br__cli *c;
     struct br__report *r;
     struct br_job job;
-    const char *dir;       /* holds megatron/ and hf/ */
+    const char *dir; /* holds megatron/ and hf/ */
     int temporary;
-    int by_value;          /* the bytes change on the way: compare what the values became */
+    int by_value; /* the bytes change on the way: compare what the values became */
     size_t n_diff;
     uint64_t n_tensors;
-    double seconds[3];     /* import, verify, export */
+    double seconds[3]; /* import, verify, export */
 };
 
 static int trip_dir(struct trip *t, struct br_err *err)
@@ -366,7 +367,8 @@ static int trip_report(const struct trip *t, int rc, const struct br_err *failur
     br__report_end(t->r);
     if (!t->r->json) {
         if (!rc)
-            printf("round trip exact: all %" PRIu64 " tensors came back %s (import %.2f s, verify %.2f s, "
+            printf("round trip exact: all %" PRIu64
+                   " tensors came back %s (import %.2f s, verify %.2f s, "
                    "export %.2f s)\n",
                    t->n_tensors, t->by_value ? "with the converted values" : "bit for bit",
                    t->seconds[0], t->seconds[1], t->seconds[2]);

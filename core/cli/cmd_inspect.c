@@ -21,7 +21,7 @@ static int open_any(struct br__cli *c, const char *name, struct br__ckpt **ck, s
     return br__ckpt_open(ck, dir, err);
 }
 
-/* ---- inspect --------------------------------------------------------------------------------------- */
+/* ---- inspect -------------------------------------------------------------------------------- */
 
 struct look {
     struct br__cli *c;
@@ -217,7 +217,7 @@ int br__cmd_inspect(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- diff ---------------------------------------------------------------------------------------------- */
+/* ---- diff ----------------------------------------------------------------------------------- */
 
 static void diff_line(void *ud, const char *text)
 {
@@ -238,6 +238,8 @@ static int diff_json(const struct br__report *r, size_t n_diff, size_t n_a, size
     br__js_bool(&j, "equal", n_diff == 0);
     br__js_u64(&j, "tensors_a", n_a);
     br__js_u64(&j, "tensors_b", n_b);
+    if (r->failed)
+        j.buf.failed = BR_E_NOMEM;
     br__js_strs(&j, "differences", r->notes, r->n_notes);
     br__js_end(&j);
     return br__js_print(&j, err);

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- inputs of each output -------------------------------------------------------------------- */
+/* ---- inputs of each output --------------------------------------------------------------------
+ */
 
 /* Which source tensors feed which outputs: inputs[first[o] .. first[o + 1]) are those of output o,
  * ascending. */
@@ -68,7 +69,7 @@ static int inputs_make(struct br__arena *a, const struct br__plan *p, struct inp
     return BR_OK;
 }
 
-/* ---- the parts that text and JSON share ---------------------------------------------------------- */
+/* ---- the parts that text and JSON share ----------------------------------------------------- */
 
 static const struct br_map *rule_of(const struct br__plan *p, const struct br__plan_out *o)
 {
@@ -88,8 +89,8 @@ static uint64_t out_bytes(const struct br__plan_out *o)
     return br_shape_bytes(o->shape, o->ndim, br_dtype_size(o->dtype), &n) ? 0 : n;
 }
 
-/* Private memory of the job at its highest: tables, and for each worker a buffer to read into, one to
- * convert in and one to write from.  The mapped files belong to the page cache. */
+/* Private memory of the job at its highest: tables, and for each worker a buffer to read into, one
+ * to convert in and one to write from.  The mapped files belong to the page cache. */
 static uint64_t peak_memory(const struct br__session *s)
 {
     const uint64_t runtime = 4u << 20; /* libc, libcrypto, thread stacks in use */
@@ -122,9 +123,10 @@ static void plan_remarks(struct br__report *r, const struct br__plan *p)
         br__report_warning(r, "%s", p->src->warnings[i]);
 }
 
-/* ---- text -------------------------------------------------------------------------------------------- */
+/* ---- text ----------------------------------------------------------------------------------- */
 
-static void plan_row(struct br__table *t, const struct br__plan *p, const struct inputs *in, size_t i)
+static void plan_row(struct br__table *t, const struct br__plan *p, const struct inputs *in,
+                     size_t i)
 {
     const struct br__plan_out *o = &p->outs[i];
     const struct br_map *m = rule_of(p, o);
@@ -167,7 +169,8 @@ static int plan_text(struct br__report *r, const struct br__session *s, const st
     const struct br__plan *p = s->plan;
     struct br__table t = {.cols = 8};
 
-    br__table_row(&t, "tensor", "dtype", "shape", ">bytes", "exactness", "layout", "rule", "inputs");
+    br__table_row(&t, "tensor", "dtype", "shape", ">bytes", "exactness", "layout", "rule",
+                  "inputs");
     for (size_t i = 0; i < p->n_outs; i++)
         plan_row(&t, p, in, i);
     int rc = br__table_print(&t, err);
@@ -179,7 +182,7 @@ static int plan_text(struct br__report *r, const struct br__session *s, const st
     return BR_OK;
 }
 
-/* ---- JSON -------------------------------------------------------------------------------------------- */
+/* ---- JSON ----------------------------------------------------------------------------------- */
 
 static void plan_out_json(struct br__js *j, const struct br__plan *p, const struct inputs *in,
                           size_t i)
@@ -232,7 +235,7 @@ static int plan_json(struct br__report *r, const struct br__session *s, const st
     return br__js_print(&j, err);
 }
 
-/* ---- the commands --------------------------------------------------------------------------------------- */
+/* ---- the commands --------------------------------------------------------------------------- */
 
 int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
                   struct br_err *err)

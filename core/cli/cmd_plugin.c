@@ -12,7 +12,7 @@ static int open_all(struct br__cli *c, struct br__registry **r, struct br_err *e
     return rc ? rc : br__registry_load_all(*r, err);
 }
 
-/* ---- list ------------------------------------------------------------------------------------------ */
+/* ---- list ----------------------------------------------------------------------------------- */
 
 static int list_text(const struct br__registry *r, struct br_err *err)
 {
@@ -63,7 +63,7 @@ int br__cmd_list(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- plugin list -------------------------------------------------------------------------------------- */
+/* ---- plugin list ---------------------------------------------------------------------------- */
 
 static const char *arch_names(struct br__arena *a, const struct br__plugin *p)
 {
@@ -133,7 +133,7 @@ int br__cmd_plugin_list(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- a plugin by name or file ---------------------------------------------------------------------------- */
+/* ---- a plugin by name or file --------------------------------------------------------------- */
 
 static int unknown_plugin(const struct br__registry *r, const char *name, struct br_err *err)
 {
@@ -145,8 +145,8 @@ static int unknown_plugin(const struct br__registry *r, const char *name, struct
     if (b.failed)
         rc = br_fail(err, BR_E_NOMEM, "out of memory");
     else
-        rc = br_fail(err, BR_E_NOTFOUND, "no plugin '%s'; found: %s (see: bridge plugin list)", name,
-                     b.n ? b.p : "none");
+        rc = br_fail(err, BR_E_NOTFOUND, "no plugin '%s'; found: %s (see: bridge plugin list)",
+                     name, b.n ? b.p : "none");
     br__buf_free(&b);
     return rc;
 }
@@ -171,7 +171,7 @@ static int open_plugin(struct br__cli *c, struct br__registry **r, const struct 
     return unknown_plugin(*r, name, err);
 }
 
-/* ---- plugin show -------------------------------------------------------------------------------------------- */
+/* ---- plugin show ---------------------------------------------------------------------------- */
 
 /* "hf key, required", "= 1": where a fact's value comes from. */
 static const char *field_source(struct br__arena *a, const struct br_field *f)
@@ -194,7 +194,8 @@ static int show_fields(struct br__arena *a, const struct br__arch *arch, struct 
     br__table_row(&t, "  config field", "from config.json");
     for (uint32_t i = 0; i < arch->n_config; i++) {
         const struct br_field *f = &arch->config[i];
-        const char *name = br__arena_printf(a, "  %s", f->field < BR_N_CFG ? br__cfg_keys[f->field].key : "?");
+        const char *name =
+            br__arena_printf(a, "  %s", f->field < BR_N_CFG ? br__cfg_keys[f->field].key : "?");
         br__table_row(&t, name ? name : "?", field_source(a, f));
     }
     return br__table_print(&t, err);
@@ -232,8 +233,8 @@ static int show_text(struct br__cli *c, const struct br__plugin *p, struct br_er
         printf("\n  toy: %s\n", a->toy ? a->toy : "");
     }
     for (uint32_t i = 0; i < p->n_recipes; i++)
-        printf("%s  %-44s %s: %s\n", i ? "" : "\nrecipes:\n", p->recipes[i].name, p->recipes[i].base,
-               p->recipes[i].set);
+        printf("%s  %-44s %s: %s\n", i ? "" : "\nrecipes:\n", p->recipes[i].name,
+               p->recipes[i].base, p->recipes[i].set);
     return rc;
 }
 
@@ -323,7 +324,7 @@ int br__cmd_plugin_show(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- plugin check --------------------------------------------------------------------------------------------- */
+/* ---- plugin check --------------------------------------------------------------------------- */
 
 struct check {
     struct br__js *j; /* NULL: text */
@@ -384,7 +385,7 @@ int br__cmd_plugin_check(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- toy ---------------------------------------------------------------------------------------------------------- */
+/* ---- toy ------------------------------------------------------------------------------------ */
 
 /* By model_type or class; the registry's own search words the error. */
 static int find_arch(struct br__registry *r, const char *name, const struct br__arch **out,

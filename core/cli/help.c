@@ -20,7 +20,8 @@ void br__help_brief(void)
     fputs(brief, stdout);
 }
 
-/* ---- topics ----------------------------------------------------------------------------------- */
+/* ---- topics -----------------------------------------------------------------------------------
+ */
 
 static const struct {
     int code;
@@ -56,13 +57,14 @@ static void help_environment(void)
         printf("  %-20s %s\n", environment[i].name, environment[i].text);
 }
 
-/* ---- commands ---------------------------------------------------------------------------------- */
+/* ---- commands ----------------------------------------------------------------------------------
+ */
 
 static void list_commands(const char *group)
 {
     for (int i = 0; i < BR__N_CMD; i++)
-        if (!group || (br__starts(br__commands[i].name, group) &&
-                       br__commands[i].name[strlen(group)] == ' '))
+        if (!group ||
+            (br__starts(br__commands[i].name, group) && br__commands[i].name[strlen(group)] == ' '))
             printf("  %-13s %s\n", br__commands[i].name, br__commands[i].summary);
 }
 
@@ -167,7 +169,7 @@ void br__help_command(const struct br__command *c)
     indented(c->examples, "  ");
 }
 
-/* ---- the manual page ------------------------------------------------------------------------------ */
+/* ---- the manual page ------------------------------------------------------------------------ */
 
 /* Text for roff: backslashes and dashes escaped, no line begins with a control character. */
 static void roff(const char *s)
@@ -278,18 +280,20 @@ static void man_topics(void)
 
 static void help_man(void)
 {
-    printf(".\\\" Made by: bridge help --man\n"
-           ".TH BRIDGE 1 \"\" \"bridge %s\" \"User Commands\"\n"
-           ".SH NAME\n"
-           "bridge \\- convert Qwen checkpoints between Hugging Face and Megatron\n"
-           ".SH SYNOPSIS\n"
-           ".B bridge\nCOMMAND [OPTION]... [ARGUMENT]...\n"
-           ".SH DESCRIPTION\n"
-           "Options may stand anywhere on the line, also before the command; \\-\\-name value and\n"
-           "\\-\\-name=value are the same, underscores are read as dashes, and \\-\\- ends the options.\n"
-           "Results go to standard output; notes, warnings, progress and errors to standard error.\n"
-           ".SH COMMANDS\n",
-           br_version());
+    printf(
+        ".\\\" Made by: bridge help --man\n"
+        ".TH BRIDGE 1 \"\" \"bridge %s\" \"User Commands\"\n"
+        ".SH NAME\n"
+        "bridge \\- convert Qwen checkpoints between Hugging Face and Megatron\n"
+        ".SH SYNOPSIS\n"
+        ".B bridge\nCOMMAND [OPTION]... [ARGUMENT]...\n"
+        ".SH DESCRIPTION\n"
+        "Options may stand anywhere on the line, also before the command; \\-\\-name value and\n"
+        "\\-\\-name=value are the same, underscores are read as dashes, and \\-\\- ends the "
+        "options.\n"
+        "Results go to standard output; notes, warnings, progress and errors to standard error.\n"
+        ".SH COMMANDS\n",
+        br_version());
     for (int i = 0; i < BR__N_CMD; i++)
         man_command(&br__commands[i]);
     puts(".SH OPTIONS");
@@ -303,7 +307,7 @@ static void help_man(void)
     man_topics();
 }
 
-/* ---- bridge help ------------------------------------------------------------------------------------ */
+/* ---- bridge help ---------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;

@@ -62,8 +62,8 @@ int br_main(int argc, char **argv)
     }
     rc = br__cli_parse(&c, argc, argv, &err);
     if (rc == BR_E_USAGE && c.cmd)
-        snprintf(err.msg + strlen(err.msg), sizeof err.msg - strlen(err.msg), " (see: bridge help %s)",
-                 c.cmd->name);
+        snprintf(err.msg + strlen(err.msg), sizeof err.msg - strlen(err.msg),
+                 " (see: bridge help %s)", c.cmd->name);
     if (!rc)
         rc = run(&c, &err);
     /* Output that was printed before a failure still goes first. */

@@ -180,7 +180,8 @@ static int group_error(const char *group, const char *second, struct br_err *err
     return rc;
 }
 
-/* ---- first pass: options and bare words ------------------------------------------------------- */
+/* ---- first pass: options and bare words -------------------------------------------------------
+ */
 
 static char *normal_name(struct br__arena *a, const char *s, size_t n)
 {
@@ -308,7 +309,8 @@ static int split(struct br__cli *c, struct tokens *ts, int argc, char **argv, st
     return BR_OK;
 }
 
-/* ---- values ------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------
+ */
 
 int br__size_parse(const char *text, uint64_t *bytes)
 {
@@ -316,9 +318,13 @@ int br__size_parse(const char *text, uint64_t *bytes)
         const char *unit;
         double factor;
     } units[] = {
-        {"", 1},       {"B", 1},       {"K", 1e3},       {"KB", 1e3},     {"M", 1e6},
-        {"MB", 1e6},   {"G", 1e9},     {"GB", 1e9},      {"T", 1e12},     {"TB", 1e12},
-        {"KIB", 1024}, {"MIB", 1 << 20}, {"GIB", 1 << 30}, {"TIB", 1099511627776.0},
+        {"", 1},          {"B", 1},
+        {"K", 1e3},       {"KB", 1e3},
+        {"M", 1e6},       {"MB", 1e6},
+        {"G", 1e9},       {"GB", 1e9},
+        {"T", 1e12},      {"TB", 1e12},
+        {"KIB", 1024},    {"MIB", 1 << 20},
+        {"GIB", 1 << 30}, {"TIB", 1099511627776.0},
     };
     char number[32], unit[8] = {0};
     size_t n = strspn(text, "0123456789."), u = 0;
@@ -350,7 +356,7 @@ int br__size_parse(const char *text, uint64_t *bytes)
 static const char *dtype_word(const char *s)
 {
     static const char *const abbreviations[][2] = {
-        {"bf16", "bfloat16"}, {"fp16", "float16"}, {"f16", "float16"}, {"half", "float16"},
+        {"bf16", "bfloat16"}, {"fp16", "float16"}, {"f16", "float16"},   {"half", "float16"},
         {"fp32", "float32"},  {"f32", "float32"},  {"float", "float32"},
     };
 
@@ -367,8 +373,9 @@ static int bad_value(const struct br__option *o, const char *typed, const char *
 {
     switch (o->kind) {
     case BR__KIND_INT:
-        return br_fail(err, BR_E_USAGE, "option '%s' is '%s', expected a whole number of at least %d",
-                       typed, text, (int)o->min);
+        return br_fail(err, BR_E_USAGE,
+                       "option '%s' is '%s', expected a whole number of at least %d", typed, text,
+                       (int)o->min);
     case BR__KIND_SIZE:
         return br_fail(err, BR_E_USAGE, "option '%s' is '%s', expected a size such as 500MB or 5GB",
                        typed, text);
@@ -439,7 +446,7 @@ static int set_value(struct br__cli *c, int id, const struct token *t, struct br
     return BR_OK;
 }
 
-/* ---- second pass: the command and its options ----------------------------------------------------- */
+/* ---- second pass: the command and its options ----------------------------------------------- */
 
 /* Which command the bare words name; *used = how many words that took. */
 static int find_command(struct br__cli *c, const struct tokens *ts, size_t *used,

@@ -157,7 +157,8 @@ int br__js_print(struct br__js *j, struct br_err *err)
     return rc;
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables -----------------------------------------------------------------------------------
+ */
 
 void br__table_row(struct br__table *t, ...)
 {
@@ -186,8 +187,8 @@ static void print_cells(const struct br__table *t, const size_t *width, size_t r
         int right = t->cells[i][0] == '>';
         const char *s = cell[i] + (row == 0 && right);
         int pad = (int)(width[i] - strlen(s));
-        printf("%s%*s%s%*s", i ? "  " : "", right ? pad : 0, "", s,
-               right || i == last ? 0 : pad, "");
+        printf("%s%*s%s%*s", i ? "  " : "", right ? pad : 0, "", s, right || i == last ? 0 : pad,
+               "");
     }
     putchar('\n');
 }

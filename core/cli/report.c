@@ -19,15 +19,27 @@ static void clear_bar(struct br__report *r)
     r->drawn = 0;
 }
 
+/* The report's own copy of a text that was not said before, else NULL: the steps of a round trip
+ * have the same remarks. */
+static const char *first_time(struct br__report *r, const char *text)
+{
+    if (br__map_get(&r->said, text) != BR__NOT_FOUND)
+        return NULL;
+    const char *copy = br__arena_strdup(&r->arena, text);
+    if (!copy || br__map_put(&r->said, copy, 0)) {
+        r->failed = 1;
+        return NULL;
+    }
+    return copy;
+}
+
 /* Keep a remark for the JSON object. */
 static void keep(struct br__report *r, const char ***list, size_t *n, size_t *cap, const char *text)
 {
-    const char *copy = br__arena_strdup(&r->arena, text);
-
-    if (!copy || br__grow(list, cap, *n, sizeof **list))
+    if (br__grow(list, cap, *n, sizeof **list))
         r->failed = 1;
     else
-        (*list)[(*n)++] = copy;
+        (*list)[(*n)++] = text;
 }
 
 static void on_note(void *ud, const char *text)
@@ -35,9 +47,10 @@ static void on_note(void *ud, const char *text)
     struct br__report *r = ud;
 
     pthread_mutex_lock(&r->lock);
-    if (r->json) {
+    text = first_time(r, text);
+    if (text && r->json) {
         keep(r, &r->notes, &r->n_notes, &r->cap_notes, text);
-    } else if (!r->quiet) {
+    } else if (text && !r->quiet) {
         clear_bar(r);
         if (r->notes_to_stdout)
             printf("%s\n", text);
@@ -52,9 +65,10 @@ static void on_warning(void *ud, const char *text)
     struct br__report *r = ud;
 
     pthread_mutex_lock(&r->lock);
-    if (r->json) {
+    text = first_time(r, text);
+    if (text && r->json) {
         keep(r, &r->warnings, &r->n_warnings, &r->cap_warnings, text);
-    } else {
+    } else if (text) {
         clear_bar(r);
         fprintf(stderr, "bridge: warning: %s\n", text);
     }
@@ -185,6 +199,8 @@ void br__report_end(struct br__report *r)
 
 void br__report_json(struct br__report *r, struct br__js *j)
 {
+    if (r->failed)
+        j->buf.failed = BR_E_NOMEM;
     br__js_strs(j, "notes", r->notes, r->n_notes);
     br__js_strs(j, "warnings", r->warnings, r->n_warnings);
 }
@@ -192,7 +208,10 @@ void br__report_json(struct br__report *r, struct br__js *j)
 void br__report_free(struct br__report *r)
 {
     br__report_end(r);
+    if (r->failed && !r->json)
+        fputs("bridge: warning: out of memory, not every remark was printed\n", stderr);
     pthread_mutex_destroy(&r->lock);
+    br__map_free(&r->said);
     br__free(r->notes);
     br__free(r->warnings);
     br__arena_free(&r->arena);

@@ -435,8 +435,8 @@ static int pop_mark(struct vm *vm, struct br__pk ***items, size_t *k)
     if (vm->n_marks == 0)
         return FAIL(vm, BR_E_FORMAT, "no MARK on the stack");
     size_t base = vm->marks[--vm->n_marks];
-    *items = vm->stack + base;
     *k = vm->sp - base;
+    *items = *k ? vm->stack + base : NULL; /* the stack may not exist yet */
     vm->sp = base;
     return BR_OK;
 }

@@ -112,8 +112,9 @@ static void describe(struct br__buf *out, const struct pair *p)
                        br__shape_str(p->a->shape, p->a->ndim, a, sizeof a),
                        br__shape_str(p->b->shape, p->b->ndim, b, sizeof b));
     } else if (p->differ) {
-        br__buf_printf(out, "bytes of '%s': %" PRIu64 " of %" PRIu64 " elements differ, first at %" PRIu64,
-                       p->a->name, p->differ, p->a->bytes / br_dtype_size(p->a->dtype), p->first);
+        br__buf_printf(
+            out, "bytes of '%s': %" PRIu64 " of %" PRIu64 " elements differ, first at %" PRIu64,
+            p->a->name, p->differ, p->a->bytes / br_dtype_size(p->a->dtype), p->first);
     }
 }
 

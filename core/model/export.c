@@ -473,7 +473,6 @@ static int run(struct exporter *m, struct br_job_result *res)
         res->up_to_date = !rc;
     } else {
         rc = write_all(m);
-        br__work_close(&m->w);
         res->bytes_written = s->plan->out_bytes;
     }
     snprintf(res->path, sizeof res->path, "%s", m->dest);
@@ -498,6 +497,7 @@ int br_export(const struct br_job *job, struct br_job_result *res, struct br_err
         rc = run(&m, res);
     for (size_t i = 0; m.headers && i < m.s->plan->n_out_files; i++)
         br__buf_free(&m.headers[i]);
+    br__work_close(&m.w);
     br__arena_free(&m.a);
     br__session_close(m.s);
     return rc;

@@ -440,7 +440,6 @@ static int run(struct importer *m, struct br_job_result *res)
         res->up_to_date = !rc;
     } else {
         rc = write_all(m);
-        br__work_close(&m->w);
         res->bytes_written = s->plan->out_bytes;
     }
     snprintf(res->path, sizeof res->path, "%s/%s", m->root, m->iter_name);
@@ -464,6 +463,7 @@ int br_import(const struct br_job *job, struct br_job_result *res, struct br_err
     else if (!(job->flags & BR_JOB_DRY_RUN))
         rc = run(&m, res);
     br__buf_free(&m.common);
+    br__work_close(&m.w);
     br__arena_free(&m.a);
     br__session_close(m.s);
     return rc;

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define BLOCK (1u << 20)     /* bytes of one read when hashing           */
+#define BLOCK (1u << 20)       /* bytes of one read when hashing           */
 #define CHECK_BLOCK (1u << 16) /* elements of one read of main parameters */
 
 int br__ckpt_sha256(const struct br__ckpt *ck, const struct br__tensor *t, char hex[65],
@@ -137,7 +137,8 @@ static int read_common(struct br__arena *a, const struct br__td *td, struct br__
     return BR_OK;
 }
 
-/* ---- stored main parameters ------------------------------------------------------------------- */
+/* ---- stored main parameters -------------------------------------------------------------------
+ */
 
 struct main_check {
     const struct br__ckpt *ck;
@@ -200,12 +201,14 @@ static const char *main_warning(struct br__arena *a, const struct br__training *
 
     return br__arena_printf(
         a,
-        "%zu stored main parameter(s) do not round to the weights, first '%s' (%llu of %llu elements "
+        "%zu stored main parameter(s) do not round to the weights, first '%s' (%llu of %llu "
+        "elements "
         "read)%s; the weights are what an export writes",
         n_bad, first, (unsigned long long)differ, (unsigned long long)seen,
-        known ? ": Megatron's fully_reshardable save shifts them when gradients have several padded "
-                "buckets, and a resumed run starts from the shifted values"
-              : "");
+        known
+            ? ": Megatron's fully_reshardable save shifts them when gradients have several padded "
+              "buckets, and a resumed run starts from the shifted values"
+            : "");
 }
 
 static int check_mains(struct br__arena *a, struct main_check *c, int how, struct br__training *t,

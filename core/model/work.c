@@ -152,9 +152,9 @@ int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, s
     w->dir_fd = w->journal_fd = -1;
     w->sync = sync;
     w->replace = replace;
-    w->n_parts = n_parts;
+    w->n_parts = n_parts + 1; /* never zero: it also says that the work is open */
     pthread_mutex_init(&w->lock, NULL);
-    w->digests = br__arena_alloc(&w->arena, (n_parts + 1) * sizeof *w->digests);
+    w->digests = br__arena_alloc(&w->arena, w->n_parts * sizeof *w->digests);
     int rc = w->digests ? name_dirs(w, final, err) : nomem(err);
     snprintf(head, sizeof head, "bridge-journal 1 %016" PRIx64 "\n", fingerprint);
     if (!rc)
@@ -220,6 +220,8 @@ int br__work_commit(struct br__work *w, struct br_err *err)
 
 void br__work_close(struct br__work *w)
 {
+    if (!w->n_parts) /* never opened */
+        return;
     if (w->journal_fd >= 0)
         br__io.close(w->journal_fd);
     if (w->dir_fd >= 0)
