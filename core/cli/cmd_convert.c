@@ -10,8 +10,7 @@ static int no_memory(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory");
 }
 
-/* ---- options -> job -----------------------------------------------------------------------------
- */
+/* ---- options -> job -------------------------------------------------------------------------- */
 
 /* "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" -> "Qwen3-8B"; without `suffix` if it has it. */
 static const char *model_name(struct br__arena *a, const char *model, const char *suffix)

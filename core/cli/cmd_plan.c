@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- inputs of each output --------------------------------------------------------------------
- */
+/* ---- inputs of each output ------------------------------------------------------------------- */
 
 /* Which source tensors feed which outputs: inputs[first[o] .. first[o + 1]) are those of output o,
  * ascending. */

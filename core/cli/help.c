@@ -20,8 +20,7 @@ void br__help_brief(void)
     fputs(brief, stdout);
 }
 
-/* ---- topics -----------------------------------------------------------------------------------
- */
+/* ---- topics ---------------------------------------------------------------------------------- */
 
 static const struct {
     int code;
@@ -57,8 +56,7 @@ static void help_environment(void)
         printf("  %-20s %s\n", environment[i].name, environment[i].text);
 }
 
-/* ---- commands ----------------------------------------------------------------------------------
- */
+/* ---- commands -------------------------------------------------------------------------------- */
 
 static void list_commands(const char *group)
 {

@@ -180,8 +180,7 @@ static int group_error(const char *group, const char *second, struct br_err *err
     return rc;
 }
 
-/* ---- first pass: options and bare words -------------------------------------------------------
- */
+/* ---- first pass: options and bare words ------------------------------------------------------ */
 
 static char *normal_name(struct br__arena *a, const char *s, size_t n)
 {
@@ -309,8 +308,7 @@ static int split(struct br__cli *c, struct tokens *ts, int argc, char **argv, st
     return BR_OK;
 }
 
-/* ---- values -------------------------------------------------------------------------------------
- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 int br__size_parse(const char *text, uint64_t *bytes)
 {

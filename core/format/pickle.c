@@ -465,7 +465,7 @@ static int push_marked(struct vm *vm, int kind)
 
 static int memo_put(struct vm *vm, uint64_t i)
 {
-    struct br__pk *v = top(vm);
+    struct br__pk *v = vm->rc ? NULL : top(vm);
 
     if (!v)
         return vm->rc;
@@ -881,7 +881,7 @@ static void run(struct vm *vm)
         vm->op = vm->p[vm->at++];
         if (vm->op == OP_STOP)
             return;
-        vm->rc = step(vm);
+        step(vm); /* a failure is in vm->rc */
     }
 }
 

@@ -151,9 +151,10 @@ static int read_name(struct zip *z, const unsigned char *name, size_t len, const
  * length. */
 static int locate(struct zip *z, const struct sizes *s, struct br__zip_rec *rec)
 {
-    const unsigned char *local = z->p + s->header;
+    int fits = z->dir >= LOCAL_BYTES && s->header <= z->dir - LOCAL_BYTES;
+    const unsigned char *local = fits ? z->p + s->header : NULL;
 
-    if (z->dir < LOCAL_BYTES || s->header > z->dir - LOCAL_BYTES || le(local, 4) != SIG_LOCAL)
+    if (!local || le(local, 4) != SIG_LOCAL)
         return br_fail(z->err, BR_E_FORMAT, "zip: record '%s': no local header at %" PRIu64,
                        rec->name, s->header);
     uint64_t data = s->header + LOCAL_BYTES + le(local + 26, 2) + le(local + 28, 2);

@@ -137,8 +137,7 @@ static int read_common(struct br__arena *a, const struct br__td *td, struct br__
     return BR_OK;
 }
 
-/* ---- stored main parameters -------------------------------------------------------------------
- */
+/* ---- stored main parameters ------------------------------------------------------------------ */
 
 struct main_check {
     const struct br__ckpt *ck;

@@ -47,7 +47,7 @@ static const struct br_field config[] = {
     BR_FROM(MOE_FFN_HIDDEN_SIZE, "moe_intermediate_size"),
     BR_FROM(MOE_SHARED_EXPERT_INTERMEDIATE_SIZE, "shared_expert_intermediate_size"),
     BR_FACT(MOE_SHARED_EXPERT_GATE, 1),
-    BR_FACT(MOE_ROUTER_PRE_SOFTMAX, 0),
+    BR_FROM_NOT(MOE_ROUTER_PRE_SOFTMAX, "norm_topk_prob", 1),
     BR_FACT(MOE_AUX_LOSS_COEFF, 0.001),
     BR_FACT(MOE_GROUPED_GEMM, 1),
     BR_FACT(MOE_PERMUTE_FUSION, 1),

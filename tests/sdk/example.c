@@ -1,4 +1,5 @@
-/* example - a plugin outside of bridge's tree: a dense model with Qwen3's block under another name. */
+/* example - a plugin outside of bridge's tree: a dense model with Qwen3's block under another name.
+ */
 #include <bridge/rules.h>
 
 static const struct br_field config[] = {

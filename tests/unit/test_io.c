@@ -191,6 +191,20 @@ static void inject(int nth, int e)
     br__io.mmap = f_mmap;
 }
 
+/* Between unlink and what follows somebody else may put a file or a link there again. */
+static int blind_unlink(const char *path)
+{
+    (void)path;
+    return 0;
+}
+
+static int isdir_unlink(const char *path)
+{
+    (void)path;
+    errno = EISDIR;
+    return -1;
+}
+
 /* ---- reading ------------------------------------------------------------------------------- */
 
 START_TEST(file_open_and_read)
@@ -361,6 +375,11 @@ START_TEST(out_unlinks_first)
     ck_content("other name", "old", 3);
 
     struct br_err err = BR_ERR_INIT;
+    br__io.unlink = blind_unlink;
+    ck_assert_int_eq(br__out_open(&o, in_dir("other name"), 0, 0, &err), BR_E_IO);
+    ck_assert_ptr_nonnull(strstr(err.msg, "File exists"));
+    br__io = real;
+    ck_content("other name", "old", 3);
     ck_assert_int_eq(mkdir(in_dir("sub"), 0777), 0);
     ck_assert_int_eq(br__out_open(&o, in_dir("sub"), 0, 0, &err), BR_E_IO);
     ck_assert_int_eq(br__out_open(&o, in_dir("none/x"), 0, 0, &err), BR_E_IO);
@@ -397,6 +416,40 @@ START_TEST(out_preallocates)
         ck_assert_int_ge(st.st_blocks * 512, 1 << 20);
     }
     br__out_abort(&o);
+    ck_assert_int_eq(n_open_fds(), fds);
+}
+END_TEST
+
+/* A file written in parts, the last one first. */
+START_TEST(out_in_parts)
+{
+    struct br__out o;
+    struct br_err err = BR_ERR_INIT;
+    int fds = n_open_fds();
+    for (int reserve = 0; reserve < 2; reserve++) {
+        if (!reserve)
+            inject(3, EOPNOTSUPP); /* fallocate: the size must be set all the same */
+        ck_assert_int_eq(br__create_sized(in_dir("out"), 10, &err), 0);
+        br__io = real;
+        ck_content("out", "\0\0\0\0\0\0\0\0\0\0", 10);
+        ck_assert_int_eq(br__out_open_at(&o, in_dir("out"), 6, 1, &err), 0);
+        ck_assert_int_eq(br__out_write(&o, "6789", 4, &err), 0);
+        ck_assert_uint_eq(br__out_tell(&o), 10);
+        ck_assert_int_eq(br__out_finish(&o, &err), 0);
+        ck_assert_int_eq(br__out_open_at(&o, in_dir("out"), 0, 0, &err), 0);
+        ck_assert_int_eq(br__out_write(&o, "0123", 4, &err), 0);
+        ck_assert_int_eq(br__out_finish(&o, &err), 0);
+        ck_content("out",
+                   "0123\0\0"
+                   "6789",
+                   10);
+    }
+    inject(3, ENOSPC);
+    ck_assert_int_eq(br__create_sized(in_dir("full"), 10, &err), BR_E_NOSPC);
+    br__io = real;
+    ck_assert(!br__exists(in_dir("full")));
+    ck_assert_int_eq(br__out_open_at(&o, in_dir("none"), 0, 0, &err), BR_E_IO);
+    ck_assert_ptr_nonnull(strstr(err.msg, "cannot open '"));
     ck_assert_int_eq(n_open_fds(), fds);
 }
 END_TEST
@@ -463,7 +516,6 @@ START_TEST(write_file_is_atomic)
         br__io = real;
         if (rc == 0 && !reached)
             break;
-        /* Only a failing fallocate... is fatal too: every call counts. */
         ck_assert_msg(rc == BR_E_IO, "call %d: %d", n, rc);
         ck_assert_ptr_nonnull(strstr(err.msg, "/f"));
         ck_content("f", "old", 3);
@@ -565,6 +617,10 @@ START_TEST(remove_tree)
     ck_assert_int_eq(symlink("keep", in_dir("link")), 0);
     ck_assert_int_eq(br__remove_tree(in_dir("tree"), &err), 0);
     ck_assert(!br__exists(in_dir("tree")));
+    br__io.unlink = isdir_unlink;
+    ck_assert_int_ne(br__remove_tree(in_dir("link"), &err), 0);
+    br__io = real;
+    ck_content("keep/me", "precious", 8);
     ck_assert_int_eq(br__remove_tree(in_dir("link"), &err), 0);
     ck_content("keep/me", "precious", 8); /* links were not followed */
     ck_assert_int_eq(br__remove_tree(in_dir("keep/me"), &err), 0);
@@ -638,20 +694,11 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {
-        file_open_and_read,
-        file_open_refuses,
-        read_text,
-        out_writes_everything,
-        out_unlinks_first,
-        out_preallocates,
-        out_errors_stick,
-        out_finish_errors,
-        write_file_is_atomic,
-        copy_file,
-        mkdirs_and_list,
-        remove_tree,
-        exchange,
-        paths,
+        file_open_and_read,    file_open_refuses, read_text,
+        out_writes_everything, out_unlinks_first, out_preallocates,
+        out_in_parts,          out_errors_stick,  out_finish_errors,
+        write_file_is_atomic,  copy_file,         mkdirs_and_list,
+        remove_tree,           exchange,          paths,
     };
     Suite *suite = suite_create("io");
     TCase *tc = tcase_create("io");
