@@ -200,7 +200,8 @@ static int blind_unlink(const char *path)
 
 static int isdir_unlink(const char *path)
 {
-    (void)path;
+    if (!br__ends(path, "/link"))
+        return real.unlink(path);
     errno = EISDIR;
     return -1;
 }

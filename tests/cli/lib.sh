@@ -1,0 +1,44 @@
+# lib.sh - what the tests of the program share.  They run with BRIDGE = the program and
+# BRIDGE_TEST_DATA = tests/data, in a directory of their own.
+set -euo pipefail
+export LC_ALL=C
+: "${BRIDGE:?}" "${BRIDGE_TEST_DATA:?}"
+data=$BRIDGE_TEST_DATA
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+out=$work/.out
+err=$work/.err
+cd "$work"
+
+fail() {
+    printf 'FAILED: %s\n' "$*"
+    printf -- '-- command: bridge %s\n' "${last:-}"
+    head -n 20 "$out" "$err" 2>/dev/null || true
+    exit 1
+}
+
+# expect STATUS ARGUMENT...: run bridge; its output is in $out and $err.
+expect() {
+    local want=$1 got=0
+    shift
+    last=$*
+    "$BRIDGE" "$@" >"$out" 2>"$err" || got=$?
+    [ "$got" = "$want" ] || fail "exit status $got, expected $want"
+}
+
+# says TEXT / complains TEXT: stdout / stderr of the last run holds this text.
+says() { grep -qF -- "$1" "$out" || fail "stdout lacks: $1"; }
+complains() { grep -qF -- "$1" "$err" || fail "stderr lacks: $1"; }
+silent() { [ ! -s "$err" ] || fail "stderr is not empty"; }
+mute() { [ ! -s "$out" ] || fail "stdout is not empty"; }
+# json FILTER: jq's filter is true of the last run's stdout, which is one JSON value.
+json() { jq -e -s "length == 1 and (.[0] | $1)" "$out" >/dev/null || fail "JSON is not: $1"; }
+# changed FILE: flip a byte near the end of a file, in place.
+flip_byte() {
+    local size byte
+    size=$(stat -c %s "$1")
+    byte=$(tail -c "$2" "$1" | head -c 1 | od -An -tu1 | tr -d ' ')
+    printf "\\x$(printf %x $((byte ^ 1)))" |
+        dd of="$1" bs=1 seek=$((size - $2)) conv=notrunc status=none
+}
+done_ok() { echo "ok: $(basename "$0" .sh)"; }

@@ -1,0 +1,43 @@
+# plan.sh - what a job would do, from headers alone.
+. "$(dirname "$0")/lib.sh"
+model=$data/torch_dist/qwen3_moe/hf
+megatron=$data/torch_dist/qwen3_moe/torch_dist
+
+expect 0 plan import "$model"
+silent
+head -1 "$out" | grep -Eq '^tensor +dtype +shape +bytes +exactness +layout +rule +inputs$' || fail "heading"
+grep -Eq '^decoder.layers.self_attention.linear_qkv.weight +bfloat16 .* exact +QKV +decoder.layers.\{layer\}' "$out" || fail "row"
+says 'peak private memory: about '
+
+# the plan's tensors are those that the real tool wrote, and its inputs are the model's, each once
+expect 0 plan import "$model" --json
+jq -S '[.tensors[] | {key: .name, value: {dtype, shape}}] | from_entries' "$out" >got
+jq -S 'del(.__objects__) | map_values({dtype, shape})' "$data/torch_dist/qwen3_moe/expected.json" >want
+diff want got >"$err" || fail "outputs"
+jq -r '.tensors[].inputs[]' "$out" | sort >got
+"$BRIDGE" inspect "$model" --json | jq -r '.tensors | keys[]' | sort >want
+diff want got >"$err" || fail "inputs"
+json '.output_bytes == ([.tensors[].bytes] | add) and .n_tensors == (.tensors | length) and .direction == "import"'
+json '.peak_private_bytes < 67108864 and .skipped == []'
+
+expect 0 plan export "$megatron" --hf-model "$model" --json
+jq -r '.tensors[].name' "$out" | sort >got
+diff want got >"$err" || fail "export's outputs"
+json '[.tensors[].inputs[]] | length > 0 and all(startswith("decoder.") or startswith("embedding.") or startswith("output_layer."))'
+
+# from a config.json alone, in both expert layouts
+expect 0 plan import --config "$model/config.json" --json
+jq -r '.tensors[].inputs[]' "$out" | sort >got
+diff want got >"$err" || fail "invented inputs"
+expect 0 plan import --config "$model/config.json" --expert-layout fused --json
+json '[.tensors[].inputs[]] | any(endswith("experts.gate_up_proj"))'
+
+# a source that does not fit is refused with the same words as an import
+cp -rL "$model" lacking
+chmod -R u+w lacking
+jq '.num_hidden_layers += 1' "$model/config.json" >lacking/config.json
+expect 8 plan import lacking
+complains 'missing'
+expect 0 plan import lacking --not-strict --json
+json '.skipped | length > 0'
+done_ok
