@@ -30,7 +30,7 @@ struct br__mem_ops {
 };
 extern struct br__mem_ops br__mem;
 
-void *br__alloc(size_t n);            /* uninitialised; NULL on failure; n == 0 gives 1 byte */
+void *br__alloc(size_t n);             /* uninitialised; NULL on failure; n == 0 gives 1 byte */
 void *br__calloc(size_t n, size_t sz); /* zeroed, checks n * sz */
 void *br__realloc(void *p, size_t n);
 void br__free(void *p);
@@ -55,10 +55,10 @@ void br__arena_free(struct br__arena *a); /* {0} is a valid empty arena before a
 /* ---- buf.c: growable bytes with a limit and a sticky error ------------------------------- */
 
 struct br__buf {
-    char *p;     /* always NUL-terminated once something was put */
+    char *p; /* always NUL-terminated once something was put */
     size_t n, cap;
-    size_t max;  /* more than this is an error; 0 = 1 GiB */
-    int failed;  /* sticky: BR_E_NOMEM or BR_E_FORMAT (too big) */
+    size_t max; /* more than this is an error; 0 = 1 GiB */
+    int failed; /* sticky: BR_E_NOMEM or BR_E_FORMAT (too big) */
 };
 void br__buf_put(struct br__buf *b, const void *p, size_t n);
 void br__buf_puts(struct br__buf *b, const char *s);
@@ -144,16 +144,16 @@ void br__file_close(struct br__file *f); /* safe on a zeroed or half-opened stru
 
 /* Whole small file as a NUL-terminated string (caller frees with br__free).  BR_E_NOTFOUND if
  * absent, BR_E_FORMAT if larger than max. */
-int br__read_text(const char *path, size_t max, char **out, size_t *n, struct br_err *err)
-    BR_MUST_CHECK;
+int br__read_text(const char *path, size_t max, char **out, size_t *n,
+                  struct br_err *err) BR_MUST_CHECK;
 
 /* A file being written sequentially through a buffer.  The name is new: an existing file is
  * unlinked first. */
 struct br__out {
     char *path; /* owned */
     int fd;
-    int failed;        /* sticky status */
-    uint64_t off;      /* bytes already in the file */
+    int failed;   /* sticky status */
+    uint64_t off; /* bytes already in the file */
     unsigned char *buf;
     size_t n, cap;     /* pending bytes */
     uint64_t prealloc; /* bytes that fallocate made; finish cuts what was not written */
@@ -163,10 +163,11 @@ struct br__out {
 /* size_hint > 0 preallocates (ENOSPC comes here, before any byte). */
 int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sync,
                  struct br_err *err) BR_MUST_CHECK;
-/* Write into an existing file from byte `off` on; it keeps its size.  For files written in parts by several
- * threads, made by br__create_sized: a new file of that size, its space reserved where the file system can. */
-int br__out_open_at(struct br__out *o, const char *path, uint64_t off, int sync, struct br_err *err)
-    BR_MUST_CHECK;
+/* Write into an existing file from byte `off` on; it keeps its size.  For files written in parts by
+ * several threads, made by br__create_sized: a new file of that size, its space reserved where the
+ * file system can. */
+int br__out_open_at(struct br__out *o, const char *path, uint64_t off, int sync,
+                    struct br_err *err) BR_MUST_CHECK;
 int br__create_sized(const char *path, uint64_t size, struct br_err *err) BR_MUST_CHECK;
 /* Room for up to n <= BR__OUT_BUF contiguous bytes to be filled in place, then committed. */
 unsigned char *br__out_reserve(struct br__out *o, size_t n, struct br_err *err);
@@ -178,8 +179,8 @@ int br__out_finish(struct br__out *o, struct br_err *err) BR_MUST_CHECK;
 void br__out_abort(struct br__out *o); /* close without finishing; the file stays for the caller */
 
 /* Write a small file: temporary name beside it, fsync if sync, rename over. */
-int br__write_file(const char *path, const void *p, size_t n, int sync, struct br_err *err)
-    BR_MUST_CHECK;
+int br__write_file(const char *path, const void *p, size_t n, int sync,
+                   struct br_err *err) BR_MUST_CHECK;
 /* Copy a file's bytes (for side files); same discipline. */
 int br__copy_file(const char *from, const char *to, int sync, struct br_err *err) BR_MUST_CHECK;
 
@@ -223,14 +224,15 @@ size_t br__json_count(const br__json *j);
 /* Building and editing (config.json): all return 0 or BR_E_NOMEM.  `set` replaces in place or
  * appends; value_json is JSON text. */
 br__json *br__json_new_object(void);
-int br__json_set(br__json *obj, const char *key, const char *value_json, struct br_err *err)
-    BR_MUST_CHECK;
+int br__json_set(br__json *obj, const char *key, const char *value_json,
+                 struct br_err *err) BR_MUST_CHECK;
 void br__json_remove(br__json *obj, const char *key);
 /* Pretty text, two spaces, as Python's json.dumps(indent=2), numbers as in the source text where
  * parsed (1e-06 stays), trailing newline.  Sorted keys if sort. */
 int br__json_print(const br__json *j, int sort, struct br__buf *out) BR_MUST_CHECK;
 
-/* ---- hash.c ------------------------------------------------------------------------------------ */
+/* ---- hash.c ------------------------------------------------------------------------------------
+ */
 
 struct br__xxh3; /* streaming 64-bit XXH3 */
 struct br__xxh3 *br__xxh3_new(void);
@@ -248,11 +250,12 @@ void br__sha256_free(struct br__sha256 *h);
 
 uint32_t br__crc32(uint32_t crc, const void *p, size_t n); /* zip's CRC-32, start from 0 */
 
-/* ---- pool.c: fixed set of workers ----------------------------------------------------------------- */
+/* ---- pool.c: fixed set of workers
+ * ----------------------------------------------------------------- */
 
-/* Run fn(arg, i, worker, err) for i in [0, n) on up to n_threads threads (0 = one per online CPU; 1 =
- * in the calling thread).  Each i runs once; after a failure no new i starts.  Returns the failure
- * with the lowest i, so the message does not depend on timing. */
+/* Run fn(arg, i, worker, err) for i in [0, n) on up to n_threads threads (0 = one per online CPU; 1
+ * = in the calling thread).  Each i runs once; after a failure no new i starts.  Returns the
+ * failure with the lowest i, so the message does not depend on timing. */
 int br__pool_run(int n_threads, size_t n,
                  int (*fn)(void *arg, size_t i, int worker, struct br_err *err), void *arg,
                  struct br_err *err) BR_MUST_CHECK;

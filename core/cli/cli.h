@@ -91,10 +91,10 @@ struct br__option {
     char letter;         /* -x, or 0                                                      */
     uint8_t kind;        /* enum br__opt_kind                                             */
     int32_t min;
-    const char *arg;     /* placeholder of the value, "DIR"; NULL for a flag              */
-    const char *dflt;    /* what happens without it, as text; NULL if nothing             */
-    uint64_t on;         /* commands that take it: bits 1 << enum br__cmd_id               */
-    const char *help;    /* one line                                                      */
+    const char *arg;  /* placeholder of the value, "DIR"; NULL for a flag              */
+    const char *dflt; /* what happens without it, as text; NULL if nothing             */
+    uint64_t on;      /* commands that take it: bits 1 << enum br__cmd_id               */
+    const char *help; /* one line                                                      */
 };
 extern const struct br__option br__options[BR__N_OPT];
 
@@ -111,9 +111,9 @@ struct br__cli {
     const struct br__command *cmd; /* NULL: none was named                                */
     const char *group;             /* "plan" of a two-word command, else NULL             */
     struct br__cli_value opt[BR__N_OPT];
-    const char **pos;              /* bare arguments after the command's name             */
+    const char **pos; /* bare arguments after the command's name             */
     size_t n_pos;
-    const char **idle;             /* sentences about options that have no effect here    */
+    const char **idle; /* sentences about options that have no effect here    */
     size_t n_idle;
 };
 /* BR_E_USAGE (the text names the nearest word that exists) or BR_E_NOMEM.  c->cmd is set as
@@ -137,8 +137,8 @@ int br__size_parse(const char *text, uint64_t *bytes) BR_MUST_CHECK;
 
 /* ---- help.c ------------------------------------------------------------------------------- */
 
-void br__help_brief(void);                         /* `bridge` alone                      */
-void br__help_all(void);                           /* `bridge help`                       */
+void br__help_brief(void);                          /* `bridge` alone                      */
+void br__help_all(void);                            /* `bridge help`                       */
 void br__help_command(const struct br__command *c); /* `bridge help import`               */
 int br__cmd_help(struct br__cli *c, struct br_err *err);
 
@@ -177,7 +177,7 @@ struct br__table {
     int cols;
     int failed; /* sticky */
 };
-void br__table_row(struct br__table *t, ...); /* t->cols strings */
+void br__table_row(struct br__table *t, ...);                               /* t->cols strings */
 int br__table_print(struct br__table *t, struct br_err *err) BR_MUST_CHECK; /* and free */
 
 double br__now(void); /* seconds, monotonic */
@@ -195,15 +195,15 @@ struct br__report {
     pthread_mutex_t lock;
     int quiet, json;
     enum br__progress progress;
-    int drawn;                   /* a bar stands on the terminal's line */
-    int notes_to_stdout;         /* verify: the differences are the output, not a remark */
+    int drawn;           /* a bar stands on the terminal's line */
+    int notes_to_stdout; /* verify: the differences are the output, not a remark */
     char phase[64];
     double began, shown;
     struct br__arena arena;
-    struct br__map said;         /* every remark is made once */
+    struct br__map said; /* every remark is made once */
     const char **notes, **warnings;
     size_t n_notes, cap_notes, n_warnings, cap_warnings;
-    int failed;                  /* a remark was lost for want of memory */
+    int failed; /* a remark was lost for want of memory */
 };
 void br__report_init(struct br__report *r, const struct br__cli *c);
 void br__report_note(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);

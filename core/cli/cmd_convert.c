@@ -12,19 +12,28 @@ static int no_memory(struct br_err *err)
 
 /* ---- options -> job -------------------------------------------------------------------------- */
 
-/* "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" -> "Qwen3-8B"; without `suffix` if it has it. */
+/* Name of a model as the user calls it: "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" are Qwen3-8B,
+ * "." is what its directory is called; without `suffix` if it ends in that. */
 static const char *model_name(struct br__arena *a, const char *model, const char *suffix)
 {
-    const char *path = br__is_dir(model) ? br__path_abs(a, model) : model;
-    const char *base = path ? br__path_base(path) : NULL;
-    size_t n = base ? strlen(base) : 0;
-    const char *at = base && !br__is_dir(model) ? strchr(base, '@') : NULL;
+    int is_dir = br__is_dir(model);
+    size_t end = strlen(model), begin;
 
-    if (at)
-        n = (size_t)(at - base);
-    if (base && !at && br__ends(base, suffix) && n > strlen(suffix))
-        n -= strlen(suffix);
-    return base ? br__arena_strndup(a, base, n) : NULL;
+    while (end > 1 && model[end - 1] == '/')
+        end--;
+    for (begin = end; begin > 0 && model[begin - 1] != '/'; begin--)
+        ;
+    char *name = br__arena_strndup(a, model + begin, end - begin);
+    char *revision = name && !is_dir ? strchr(name, '@') : NULL;
+    if (revision)
+        *revision = 0;
+    if (name && is_dir && strspn(name, "./") == strlen(name)) {
+        const char *path = br__path_abs(a, model);
+        name = path ? br__arena_strdup(a, br__path_base(path)) : NULL;
+    }
+    if (name && br__ends(name, suffix) && strlen(name) > strlen(suffix))
+        name[strlen(name) - strlen(suffix)] = 0;
+    return name;
 }
 
 /* The destination that a user who named none gets, said aloud. */

@@ -75,6 +75,7 @@ static int hash_all(struct look *l, struct br_err *err)
     if (!l->hash)
         return br_fail(err, BR_E_NOMEM, "out of memory hashing %zu tensors", l->ck->n_tensors);
     pthread_mutex_init(&l->lock, NULL);
+    l->r->listener.progress(l->r, "hash", 0, l->total); /* the clock starts */
     int rc = br__pool_run((int)BR__INT(l->c, THREADS), l->ck->n_tensors, hash_one, l, err);
     pthread_mutex_destroy(&l->lock);
     br__report_end(l->r);

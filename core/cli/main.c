@@ -31,6 +31,16 @@ static int show_help(struct br__cli *c, struct br_err *err)
     return br__cmd_help(c, err);
 }
 
+/* Where to read more, after a command line that is wrong. */
+static int hint(const struct br__cli *c, int rc, struct br_err *err)
+{
+    size_t n = strlen(err->msg);
+
+    if (rc == BR_E_USAGE && c->cmd)
+        snprintf(err->msg + n, sizeof err->msg - n, " (see: bridge help %s)", c->cmd->name);
+    return rc;
+}
+
 static int run(struct br__cli *c, struct br_err *err)
 {
     if (BR__FLAG(c, VERSION)) {
@@ -39,7 +49,7 @@ static int run(struct br__cli *c, struct br_err *err)
     }
     if (is_help(c))
         return show_help(c, err);
-    int rc = br__cli_check(c, err);
+    int rc = hint(c, br__cli_check(c, err), err);
     if (rc)
         return rc;
     if (!BR__FLAG(c, QUIET))
@@ -60,10 +70,7 @@ int br_main(int argc, char **argv)
         br__print_error(&err, 0);
         return rc;
     }
-    rc = br__cli_parse(&c, argc, argv, &err);
-    if (rc == BR_E_USAGE && c.cmd)
-        snprintf(err.msg + strlen(err.msg), sizeof err.msg - strlen(err.msg),
-                 " (see: bridge help %s)", c.cmd->name);
+    rc = hint(&c, br__cli_parse(&c, argc, argv, &err), &err);
     if (!rc)
         rc = run(&c, &err);
     /* Output that was printed before a failure still goes first. */

@@ -14,47 +14,48 @@
 /* One tensor of a checkpoint.  Strings are owned by the checkpoint. */
 struct br__tensor {
     const char *name;
-    int dtype;                   /* enum br_dtype */
-    int ndim;                    /* 0..BR_MAX_DIMS */
+    int dtype; /* enum br_dtype */
+    int ndim;  /* 0..BR_MAX_DIMS */
     int64_t shape[BR_MAX_DIMS];
-    uint64_t bytes;              /* of the contiguous global tensor */
-    uint32_t file;               /* HF: index into files[] */
-    uint32_t priv;               /* torch_dist: index of its chunk list */
-    uint64_t offset;             /* HF: absolute offset in its file */
+    uint64_t bytes;  /* of the contiguous global tensor */
+    uint32_t file;   /* HF: index into files[] */
+    uint32_t priv;   /* torch_dist: index of its chunk list */
+    uint64_t offset; /* HF: absolute offset in its file */
 };
 
 enum br__format { BR__FMT_HF = 1, BR__FMT_TORCH_DIST = 2 };
 
 struct br__ckpt {
-    int format;                  /* enum br__format */
-    struct br__arena arena;      /* owns every string and table below */
-    const char *dir;             /* directory that holds the files: HF dir, or the iteration dir */
-    struct br__file *files;      /* opened */
-    const char **file_names;     /* relative to dir */
+    int format;              /* enum br__format */
+    struct br__arena arena;  /* owns every string and table below */
+    const char *dir;         /* directory that holds the files: HF dir, or the iteration dir */
+    struct br__file *files;  /* opened */
+    const char **file_names; /* relative to dir */
     size_t n_files;
-    struct br__tensor *tensors;  /* HF: by file, then in offset order; torch_dist: sorted by name */
+    struct br__tensor *tensors; /* HF: by file, then in offset order; torch_dist: sorted by name */
     size_t n_tensors;
     struct br__map by_name;
-    const char **warnings;       /* one sentence each */
+    const char **warnings; /* one sentence each */
     size_t n_warnings, cap_warnings;
-    struct br__hf *hf;           /* format HF only */
-    struct br__td *td;           /* format torch_dist only */
+    struct br__hf *hf; /* format HF only */
+    struct br__td *td; /* format torch_dist only */
 };
 
-/* Open a directory of either format: torch_dist if it (or an iteration below it) has .metadata, else
- * HF.  BR_E_NOTFOUND, BR_E_FORMAT, BR_E_IO, BR_E_NOMEM. */
+/* Open a directory of either format: torch_dist if it (or an iteration below it) has .metadata,
+ * else HF.  BR_E_NOTFOUND, BR_E_FORMAT, BR_E_IO, BR_E_NOMEM. */
 int br__ckpt_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 void br__ckpt_close(struct br__ckpt *ck); /* NULL and half-built are fine */
 
-/* Read n bytes at byte offset `off` of the contiguous row-major little-endian global tensor, whatever
- * the chunking.  Thread-safe. */
+/* Read n bytes at byte offset `off` of the contiguous row-major little-endian global tensor,
+ * whatever the chunking.  Thread-safe. */
 int br__ckpt_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
                   size_t n, struct br_err *err) BR_MUST_CHECK;
 const struct br__tensor *br__ckpt_find(const struct br__ckpt *ck, const char *name);
 /* Append a warning (printf style) to ck->warnings; returns 0 or BR_E_NOMEM. */
 int br__ckpt_warn(struct br__ckpt *ck, const char *fmt, ...) BR_PRINTF(2, 3);
 
-/* ---- safetensors.c ------------------------------------------------------------------------------ */
+/* ---- safetensors.c ------------------------------------------------------------------------------
+ */
 
 #define BR__ST_HEADER_MAX (100u << 20) /* as the reference implementation */
 
@@ -71,7 +72,8 @@ struct br__st_entry {
 int br__st_parse(struct br__arena *a, const char *json, size_t n, uint64_t data_bytes,
                  struct br__st_entry **entries, size_t *n_entries, const char **metadata_json,
                  struct br_err *err) BR_MUST_CHECK;
-/* Header of a mapped file: validates length, then br__st_parse.  *data_off = absolute start of data. */
+/* Header of a mapped file: validates length, then br__st_parse.  *data_off = absolute start of
+ * data. */
 int br__st_open(struct br__arena *a, const struct br__file *f, struct br__st_entry **entries,
                 size_t *n_entries, uint64_t *data_off, const char **metadata_json,
                 struct br_err *err) BR_MUST_CHECK;
@@ -82,62 +84,74 @@ int br__st_open(struct br__arena *a, const struct br__file *f, struct br__st_ent
 int br__st_header(struct br__buf *out, struct br__st_entry *entries, size_t n,
                   const char *metadata_json) BR_MUST_CHECK;
 
-/* ---- hf.c -------------------------------------------------------------------------------------------- */
+/* ---- hf.c
+ * -------------------------------------------------------------------------------------------- */
 
 struct br__hf {
-    char *config_text;            /* config.json verbatim, NUL-terminated; NULL if absent */
+    char *config_text; /* config.json verbatim, NUL-terminated; NULL if absent */
     size_t config_size;
-    char *generation_text;        /* generation_config.json verbatim or NULL */
+    char *generation_text; /* generation_config.json verbatim or NULL */
     size_t generation_size;
-    const char **metadata_json;   /* per file: "__metadata__" text or NULL */
-    int has_index;                /* weights were named by model.safetensors.index.json */
+    const char **metadata_json; /* per file: "__metadata__" text or NULL */
+    int has_index;              /* weights were named by model.safetensors.index.json */
 };
 
-/* hf_cache.c: turn what the user typed into a directory (arena): an existing directory; else a hub id
- * "org/name[@revision]" looked up in the local cache (HF_HUB_CACHE, HF_HOME/hub,
+/* hf_cache.c: turn what the user typed into a directory (arena): an existing directory; else a hub
+ * id "org/name[@revision]" looked up in the local cache (HF_HUB_CACHE, HF_HOME/hub,
  * XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub;
- * models--org--name/refs/<revision, default main> -> snapshots/<commit>, or a commit given directly).
- * BR_E_NOTFOUND says what was searched and that downloading is not part of this version. */
-int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir, struct br_err *err)
-    BR_MUST_CHECK;
+ * models--org--name/refs/<revision, default main> -> snapshots/<commit>, or a commit given
+ * directly). BR_E_NOTFOUND says what was searched and that downloading is not part of this version.
+ */
+int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
+                   struct br_err *err) BR_MUST_CHECK;
 /* model.safetensors.index.json, checked as far as the text alone allows. */
 struct br__hf_index {
-    const char **names;  /* tensors, in the order of the text */
-    uint32_t *file_of;   /* index into files, per tensor      */
+    const char **names; /* tensors, in the order of the text */
+    uint32_t *file_of;  /* index into files, per tensor      */
     size_t n;
-    const char **files;  /* distinct, sorted bytewise         */
+    const char **files; /* distinct, sorted bytewise         */
     size_t n_files;
     uint64_t total_size; /* UINT64_MAX if the index has none or no integer */
 };
-/* Parse the text of an index.  BR_E_FORMAT if it is no object with a "weight_map" of tensor names to plain
+/* Parse the text of an index.  BR_E_FORMAT if it is no object with a "weight_map" of tensor names
+ * to plain
  * *.safetensors file names (no directory part). */
 int br__hf_index_parse(struct br__arena *a, const char *text, size_t n, struct br__hf_index *out,
                        struct br_err *err) BR_MUST_CHECK;
 /* Open an HF directory.  Weight files: those that model.safetensors.index.json names; else
  * model.safetensors; else a complete model-*-of-* set.  Other *.safetensors are ignored, with one
- * warning.  Checks: index names and headers agree both ways, duplicates across shards, path traversal
- * in the index, missing files.  flags: BR__HF_CONFIG_ONLY reads no weights. */
+ * warning.  Checks: index names and headers agree both ways, duplicates across shards, path
+ * traversal in the index, missing files.  flags: BR__HF_CONFIG_ONLY reads no weights. */
 enum { BR__HF_CONFIG_ONLY = 1 };
-int br__hf_open(struct br__ckpt **out, const char *dir, unsigned flags, struct br_err *err)
-    BR_MUST_CHECK;
+int br__hf_open(struct br__ckpt **out, const char *dir, unsigned flags,
+                struct br_err *err) BR_MUST_CHECK;
 /* A checkpoint without bytes: tensors as given (names copied), no files.  For `plan --config`. */
 int br__hf_invent(struct br__ckpt **out, const struct br__tensor *tensors, size_t n,
                   struct br_err *err) BR_MUST_CHECK;
-/* Text of model.safetensors.index.json: {"metadata": {"total_size": N}, "weight_map": {...}} with names
- * sorted, two-space indent, as huggingface_hub writes it. */
+/* Text of model.safetensors.index.json: {"metadata": {"total_size": N}, "weight_map": {...}} with
+ * names sorted, two-space indent, as huggingface_hub writes it. */
 int br__hf_index_text(struct br__buf *out, const char **names, const char **files, size_t n,
                       uint64_t total_size) BR_MUST_CHECK;
-/* Names in `dir` of the small files that travel with a model: generation_config, tokenizer files, chat
- * templates, *.py custom code, merges/vocab, *.jinja, LICENSE, README.  Not config.json, not weights, not the index.
- * tokenizer_only: just what belongs into a torch_dist tokenizer/ folder. */
+/* Names in `dir` of the small files that travel with a model: generation_config, tokenizer files,
+ * chat templates, *.py custom code, merges/vocab, *.jinja, LICENSE, README.  Not config.json, not
+ * weights, not the index. tokenizer_only: just what belongs into a torch_dist tokenizer/ folder. */
 int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, char ***names,
                       size_t *n, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- pickle.c: reading (a VM for data, not for code) ------------------------------------------------- */
+/* ---- pickle.c: reading (a VM for data, not for code)
+ * ------------------------------------------------- */
 
 enum br__pk_kind {
-    BR__PK_NONE, BR__PK_BOOL, BR__PK_INT, BR__PK_FLOAT, BR__PK_STR, BR__PK_BYTES,
-    BR__PK_LIST, BR__PK_TUPLE, BR__PK_SET, BR__PK_DICT,
+    BR__PK_NONE,
+    BR__PK_BOOL,
+    BR__PK_INT,
+    BR__PK_FLOAT,
+    BR__PK_STR,
+    BR__PK_BYTES,
+    BR__PK_LIST,
+    BR__PK_TUPLE,
+    BR__PK_SET,
+    BR__PK_DICT,
     BR__PK_GLOBAL, /* module + name                              */
     BR__PK_OBJECT, /* result of REDUCE or NEWOBJ: callable, args, state (BUILD) and, for dict/list
                       subclasses, items                          */
@@ -147,13 +161,13 @@ enum br__pk_kind {
 /* 16 bytes: the .metadata of a large checkpoint is millions of them. */
 struct br__pk {
     uint8_t kind;
-    uint8_t b : 1;               /* BOOL */
-    uint8_t big : 1;             /* INT that does not fit int64; its value is not kept */
-    uint8_t cap : 6;             /* room of u.item: 0 = exactly n items, else 2^cap pointers */
-    uint16_t depth;              /* nesting below this value when it was built */
-    uint32_t n;                  /* STR/BYTES: length; LIST/TUPLE/SET: items; DICT: pairs */
+    uint8_t b : 1;   /* BOOL */
+    uint8_t big : 1; /* INT that does not fit int64; its value is not kept */
+    uint8_t cap : 6; /* room of u.item: 0 = exactly n items, else 2^cap pointers */
+    uint16_t depth;  /* nesting below this value when it was built */
+    uint32_t n;      /* STR/BYTES: length; LIST/TUPLE/SET: items; DICT: pairs */
     union {
-        int64_t i;               /* INT */
+        int64_t i; /* INT */
         double f;
         const char *s;           /* STR (NUL-terminated), BYTES */
         struct br__pk **item;    /* LIST/TUPLE/SET/PERSID; DICT: key, value, key, value, ... */
@@ -161,109 +175,122 @@ struct br__pk {
         struct br__pk_object *o; /* OBJECT */
     } u;
 };
-struct br__pk_global { const char *module, *name; };
-struct br__pk_object { struct br__pk *callable, *args, *state, *items; };
+struct br__pk_global {
+    const char *module, *name;
+};
+struct br__pk_object {
+    struct br__pk *callable, *args, *state, *items;
+};
 
 struct br__pk_limits {
     size_t max_nodes; /* 0 = 64 Mi */
     int max_depth;    /* 0 = 512   */
 };
-/* Run a pickle (protocols 0-5 subset that torch, Megatron and DCP write) of n bytes; objects live in the
- * arena.  Unknown globals become opaque objects; nothing is ever called.  Errors carry the byte offset.
- * torch.Size(t) is the tuple t, collections.OrderedDict a DICT, builtins.set a SET.  Values may be shared
- * and cyclic: whoever recurses must bound it. */
+/* Run a pickle (protocols 0-5 subset that torch, Megatron and DCP write) of n bytes; objects live
+ * in the arena.  Unknown globals become opaque objects; nothing is ever called.  Errors carry the
+ * byte offset. torch.Size(t) is the tuple t, collections.OrderedDict a DICT, builtins.set a SET.
+ * Values may be shared and cyclic: whoever recurses must bound it. */
 int br__pk_load(struct br__arena *a, const unsigned char *p, size_t n,
-                const struct br__pk_limits *limits, struct br__pk **out, struct br_err *err)
-    BR_MUST_CHECK;
+                const struct br__pk_limits *limits, struct br__pk **out,
+                struct br_err *err) BR_MUST_CHECK;
 /* Value for a string key of a DICT, or of an OBJECT's dict state; NULL if absent. */
 const struct br__pk *br__pk_get(const struct br__pk *v, const char *key);
-/* 1 if v is OBJECT whose class/callable is module.name (module may end in "*" to match a prefix). */
+/* 1 if v is OBJECT whose class/callable is module.name (module may end in "*" to match a prefix).
+ */
 int br__pk_is(const struct br__pk *v, const char *module, const char *name);
 /* Python-repr-like text, for reports; bounded. */
 void br__pk_repr(struct br__buf *out, const struct br__pk *v);
 
-/* ---- pickle_write.c: protocol 2, what torch's weights-only loader accepts ------------------------------ */
+/* ---- pickle_write.c: protocol 2, what torch's weights-only loader accepts
+ * ------------------------------ */
 
-/* A writer is a br__buf; helpers append opcodes.  `memo` numbers BINPUT as Python's pickler does, for
- * byte equality with torch; memo < 0 writes none. */
+/* A writer is a br__buf; helpers append opcodes.  `memo` numbers BINPUT as Python's pickler does,
+ * for byte equality with torch; memo < 0 writes none. */
 struct br__pkw {
     struct br__buf *out;
-    int memo;                    /* next memo slot, or -1 */
-    struct br__map globals;      /* global -> memo slot, so that a second use is BINGET */
+    int memo;               /* next memo slot, or -1 */
+    struct br__map globals; /* global -> memo slot, so that a second use is BINGET */
     struct br__arena *arena;
 };
-void br__pkw_begin(struct br__pkw *w);            /* 80 02 */
-void br__pkw_end(struct br__pkw *w);              /* '.'; releases the map */
+void br__pkw_begin(struct br__pkw *w); /* 80 02 */
+void br__pkw_end(struct br__pkw *w);   /* '.'; releases the map */
 void br__pkw_global(struct br__pkw *w, const char *module, const char *name);
-void br__pkw_str(struct br__pkw *w, const char *s);   /* interned: a repeat is BINGET when memo >= 0 */
+void br__pkw_str(struct br__pkw *w,
+                 const char *s); /* interned: a repeat is BINGET when memo >= 0 */
 void br__pkw_int(struct br__pkw *w, int64_t v);
 void br__pkw_float(struct br__pkw *w, double v);
 void br__pkw_bool(struct br__pkw *w, int v);
 void br__pkw_none(struct br__pkw *w);
-void br__pkw_op(struct br__pkw *w, char op);          /* raw opcode: MARK '(' TUPLE 't' SETITEMS 'u' ... */
-void br__pkw_put(struct br__pkw *w);                  /* BINPUT of the object on top, if memo >= 0 */
-void br__pkw_get(struct br__pkw *w, int slot);        /* BINGET of what br__pkw_put numbered `slot` */
+void br__pkw_op(struct br__pkw *w, char op);   /* raw opcode: MARK '(' TUPLE 't' SETITEMS 'u' ... */
+void br__pkw_put(struct br__pkw *w);           /* BINPUT of the object on top, if memo >= 0 */
+void br__pkw_get(struct br__pkw *w, int slot); /* BINGET of what br__pkw_put numbered `slot` */
 void br__pkw_tuple(struct br__pkw *w, const int64_t *v, int n); /* tuple of ints, memoised */
-/* Around item i of the n items that fill an EMPTY_DICT ('}', key and value) or EMPTY_LIST (']'): emits MARK
- * and SETITEMS/APPENDS in the batches that Python makes. */
+/* Around item i of the n items that fill an EMPTY_DICT ('}', key and value) or EMPTY_LIST (']'):
+ * emits MARK and SETITEMS/APPENDS in the batches that Python makes. */
 enum br__pkw_container { BR__PKW_DICT, BR__PKW_LIST };
 void br__pkw_item_begin(struct br__pkw *w, size_t i, size_t n);
 void br__pkw_item_end(struct br__pkw *w, size_t i, size_t n, enum br__pkw_container kind);
-void br__pkw_new(struct br__pkw *w, const char *module, const char *name); /* class.__new__(class) */
-void br__pkw_dict(struct br__pkw *w);                 /* a dict of two or more entries, up to its MARK */
-void br__pkw_build(struct br__pkw *w);                /* ends such a dict, as the state of the object below */
+void br__pkw_new(struct br__pkw *w, const char *module,
+                 const char *name);    /* class.__new__(class) */
+void br__pkw_dict(struct br__pkw *w);  /* a dict of two or more entries, up to its MARK */
+void br__pkw_build(struct br__pkw *w); /* ends such a dict, as the state of the object below */
 /* A contiguous CPU tensor whose bytes are the record data/<storage>. */
-void br__pkw_tensor(struct br__pkw *w, const char *storage, int dtype, int ndim, const int64_t *shape);
+void br__pkw_tensor(struct br__pkw *w, const char *storage, int dtype, int ndim,
+                    const int64_t *shape);
 
-/* ---- zip.c: the stored ZIP64 container of torch.save ----------------------------------------------------- */
+/* ---- zip.c: the stored ZIP64 container of torch.save
+ * ----------------------------------------------------- */
 
 struct br__zip_rec {
-    const char *name;     /* without the archive prefix; arena */
-    uint64_t off, size;   /* of the data, absolute in the file */
+    const char *name;   /* without the archive prefix; arena */
+    uint64_t off, size; /* of the data, absolute in the file */
     uint32_t crc;
 };
-/* Central directory of the archive that occupies [base, base + length) of `map`.  Sizes come from the central
- * directory (local headers hold 0), zip64 fields honoured, every record must lie inside the range, be stored,
- * and share one prefix. */
+/* Central directory of the archive that occupies [base, base + length) of `map`.  Sizes come from
+ * the central directory (local headers hold 0), zip64 fields honoured, every record must lie inside
+ * the range, be stored, and share one prefix. */
 int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,
-                 uint64_t length, struct br__zip_rec **recs, size_t *n, struct br_err *err)
-    BR_MUST_CHECK;
+                 uint64_t length, struct br__zip_rec **recs, size_t *n,
+                 struct br_err *err) BR_MUST_CHECK;
 const struct br__zip_rec *br__zip_find(const struct br__zip_rec *recs, size_t n, const char *name);
 
-/* Writer of one archive inside a larger file, byte for byte as PyTorchStreamWriter (torch 2.15): records 64-byte
- * aligned relative to the archive start, data descriptors, ZIP64 end records. */
+/* Writer of one archive inside a larger file, byte for byte as PyTorchStreamWriter (torch 2.15):
+ * records 64-byte aligned relative to the archive start, data descriptors, ZIP64 end records. */
 struct br__zipw {
     struct br__out *out;
-    uint64_t base;            /* where the archive starts in out */
-    struct br__buf central;   /* central directory so far */
-    const char *prefix;       /* "archive" */
-    uint32_t n_recs, n_data;  /* records; those named data/<k> */
-    uint64_t crc_hash;        /* for .data/serialization_id */
+    uint64_t base;              /* where the archive starts in out */
+    struct br__buf central;     /* central directory so far */
+    const char *prefix;         /* "archive" */
+    uint32_t n_recs, n_data;    /* records; those named data/<k> */
+    uint64_t crc_hash;          /* for .data/serialization_id */
     uint64_t rec_off, rec_size; /* open record: header offset relative to base, data bytes */
     uint32_t rec_crc;
-    char rec_name[64];        /* with the prefix */
+    char rec_name[64]; /* with the prefix */
 };
 void br__zipw_begin(struct br__zipw *z, struct br__out *out, const char *prefix);
-int br__zipw_record(struct br__zipw *z, const char *name, const void *p, size_t n, struct br_err *err)
-    BR_MUST_CHECK;
-/* The records that every torch.save archive starts with: data.pkl, .format_version, .storage_alignment,
- * byteorder.  Data records data/0, data/1, ... come next. */
-int br__zipw_head(struct br__zipw *z, const void *pickle, size_t n, struct br_err *err) BR_MUST_CHECK;
-/* A record whose data is produced in pieces: start with its exact size, then the caller writes the data
- * to z->out itself (br__out_reserve/commit) and reports each piece for the CRC, then end. */
-int br__zipw_start(struct br__zipw *z, const char *name, uint64_t size, struct br_err *err) BR_MUST_CHECK;
+int br__zipw_record(struct br__zipw *z, const char *name, const void *p, size_t n,
+                    struct br_err *err) BR_MUST_CHECK;
+/* The records that every torch.save archive starts with: data.pkl, .format_version,
+ * .storage_alignment, byteorder.  Data records data/0, data/1, ... come next. */
+int br__zipw_head(struct br__zipw *z, const void *pickle, size_t n,
+                  struct br_err *err) BR_MUST_CHECK;
+/* A record whose data is produced in pieces: start with its exact size, then the caller writes the
+ * data to z->out itself (br__out_reserve/commit) and reports each piece for the CRC, then end. */
+int br__zipw_start(struct br__zipw *z, const char *name, uint64_t size,
+                   struct br_err *err) BR_MUST_CHECK;
 void br__zipw_data(struct br__zipw *z, const void *p, size_t n);
 int br__zipw_stop(struct br__zipw *z, struct br_err *err) BR_MUST_CHECK;
 /* version, .data/serialization_id, central directory, end records. */
 int br__zipw_finish(struct br__zipw *z, struct br_err *err) BR_MUST_CHECK;
 /* Release the writer after a failure; fine after br__zipw_finish too.  Does not touch z->out. */
 void br__zipw_abort(struct br__zipw *z);
-/* Length of a torch.save archive with the given pickle and data record sizes (n_data records), as the writer
- * above will make it, so that offsets are known before a byte is written. */
+/* Length of a torch.save archive with the given pickle and data record sizes (n_data records), as
+ * the writer above will make it, so that offsets are known before a byte is written. */
 uint64_t br__zip_archive_size(const char *prefix, size_t pickle_size, const uint64_t *data_sizes,
                               size_t n_data);
 
-/* ---- torchdist_read.c ------------------------------------------------------------------------------------- */
+/* ---- torchdist_read.c
+ * ------------------------------------------------------------------------------------- */
 
 struct br__td_chunk {
     int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
@@ -275,41 +302,43 @@ struct br__td_chunk {
 };
 
 struct br__td {
-    const char *root;            /* directory that holds the iteration dir; may equal dir's parent */
-    const char *iteration_name;  /* "iter_0000003", "release" */
-    struct br__td_chunk **chunks;/* per tensor priv index: chunks sorted by flat offset */
+    const char *root;           /* directory that holds the iteration dir; may equal dir's parent */
+    const char *iteration_name; /* "iter_0000003", "release" */
+    struct br__td_chunk **chunks; /* per tensor priv index: chunks sorted by flat offset */
     size_t *n_chunks;
-    const char **objects;        /* bytes items' keys, sorted */
+    const char **objects; /* bytes items' keys, sorted */
     uint32_t *object_file;
     uint64_t *object_off, *object_len;
     size_t n_objects;
-    struct br__pk *common;       /* common state dict, from common.pt or common_state/shard_0_1; NULL if none */
-    int common_from;             /* 0 none, 1 common.pt, 2 object */
-    struct br__pk *args;         /* argparse.Namespace state of Megatron-LM, or NULL */
+    struct br__pk
+        *common;     /* common state dict, from common.pt or common_state/shard_0_1; NULL if none */
+    int common_from; /* 0 none, 1 common.pt, 2 object */
+    struct br__pk *args; /* argparse.Namespace state of Megatron-LM, or NULL */
     int has_run_config;
-    char *run_config_text;       /* verbatim, NULL if absent */
+    char *run_config_text; /* verbatim, NULL if absent */
     size_t run_config_size;
-    int64_t iteration;           /* from the common state, -1 if none */
+    int64_t iteration;                    /* from the common state, -1 if none */
     int64_t train_step, consumed_samples; /* train_state.pt, -1 if none */
 };
 
-/* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt ("release" or
- * N), else latest_train_state.pt, else the largest iter_*, else release. */
+/* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
+ * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
 int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 /* Path of the iteration directory that br__td_open would read (arena); BR_E_NOTFOUND if `dir` is no
  * torch_dist checkpoint. */
-int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir, struct br_err *err)
-    BR_MUST_CHECK;
-/* torchdist_meta.c: interpret the bytes of a .metadata file: tensors (sorted by name), their chunks (which
- * tile each tensor exactly), objects, file names.  Opens nothing; data_off and by_name are not set. */
-int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n, struct br_err *err)
-    BR_MUST_CHECK;
-/* What becomes of failure rc at tensor `key`: training state (optimizer, RNG, ...) of a kind that is not
- * supported must not keep the weights from being read, so that turns into a warning and BR_OK (leave the
- * tensor out); everything else stays. */
+int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir,
+                   struct br_err *err) BR_MUST_CHECK;
+/* torchdist_meta.c: interpret the bytes of a .metadata file: tensors (sorted by name), their chunks
+ * (which tile each tensor exactly), objects, file names.  Opens nothing; data_off and by_name are
+ * not set. */
+int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n,
+                     struct br_err *err) BR_MUST_CHECK;
+/* What becomes of failure rc at tensor `key`: training state (optimizer, RNG, ...) of a kind that
+ * is not supported must not keep the weights from being read, so that turns into a warning and
+ * BR_OK (leave the tensor out); everything else stays. */
 int br__td_tolerate(struct br__ckpt *ck, const char *key, int rc, struct br_err *err) BR_MUST_CHECK;
-/* torchdist_item.c: one torch.save archive, [off, off + len) of f.  The pickled object goes to `a`; the
- * records (for br__torch_tensor_read) too. */
+/* torchdist_item.c: one torch.save archive, [off, off + len) of f.  The pickled object goes to `a`;
+ * the records (for br__torch_tensor_read) too. */
 struct br__torch_file {
     struct br__zip_rec *recs;
     size_t n_recs;
@@ -317,7 +346,8 @@ struct br__torch_file {
 };
 int br__torch_load(struct br__arena *a, const struct br__file *f, uint64_t off, uint64_t len,
                    struct br__torch_file *out, struct br_err *err) BR_MUST_CHECK;
-/* A pickled tensor: what it is and where its first element lies in the file.  Only contiguous tensors. */
+/* A pickled tensor: what it is and where its first element lies in the file.  Only contiguous
+ * tensors. */
 struct br__torch_tensor {
     int dtype, ndim;
     int64_t shape[BR_MAX_DIMS];
@@ -334,7 +364,8 @@ int br__td_object(const struct br__ckpt *ck, struct br__arena *a, size_t i, stru
 int br__td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
                 size_t n, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- torchdist_write.c ---------------------------------------------------------------------------------------- */
+/* ---- torchdist_write.c
+ * ---------------------------------------------------------------------------------------- */
 
 /* One output tensor and its boxes, in the order in which they are to be stored. */
 struct br__td_out {
@@ -343,66 +374,73 @@ struct br__td_out {
     int64_t shape[BR_MAX_DIMS];
 };
 struct br__td_item {
-    uint32_t tensor;                 /* index into br__td_out array; BR__TD_OBJECT for a bytes item */
-    const char *object_key;          /* bytes item's key */
+    uint32_t tensor;        /* index into br__td_out array; BR__TD_OBJECT for a bytes item */
+    const char *object_key; /* bytes item's key */
     int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
     uint64_t data_bytes;
-    uint32_t file;                   /* set by the layout */
-    uint64_t item_off, item_len;     /* set by the layout */
+    uint32_t file;               /* set by the layout */
+    uint64_t item_off, item_len; /* set by the layout */
 };
 #define BR__TD_OBJECT UINT32_MAX
-#define BR__TD_FILE_TARGET (1ull << 30) /* a new .distcp about every GiB: parts for threads and resume */
+#define BR__TD_FILE_TARGET                                                                         \
+    (1ull << 30) /* a new .distcp about every GiB: parts for threads and resume */
 
 struct br__td_plan {
     const struct br__td_out *tensors;
     size_t n_tensors;
-    struct br__td_item *items;       /* bytes items first, then tensor chunks */
+    struct br__td_item *items; /* bytes items first, then tensor chunks */
     size_t n_items;
-    uint32_t n_files;                /* set by the layout: __0_<k>.distcp */
-    uint64_t *file_bytes;            /* per file, arena */
-    const void *common_pickle;       /* pickle bytes of the common state's dict, for common_state/shard_0_1 */
+    uint32_t n_files;     /* set by the layout: __0_<k>.distcp */
+    uint64_t *file_bytes; /* per file, arena */
+    const void
+        *common_pickle; /* pickle bytes of the common state's dict, for common_state/shard_0_1 */
     size_t common_pickle_size;
 };
-/* Assign items to files and compute every offset.  Depends on the plan only (never on threads): contiguous runs of
- * items, at least two files when there is more than one tensor item. */
+/* Assign items to files and compute every offset.  Depends on the plan only (never on threads):
+ * contiguous runs of items, at least two files when there is more than one tensor item. */
 int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err) BR_MUST_CHECK;
-/* Write all items of one file.  produce(arg, item index, offset, dst, n) fills n data bytes of an item from
- * byte offset `offset`; it is called in order with n <= BR__OUT_BUF. */
+/* Write all items of one file.  produce(arg, item index, offset, dst, n) fills n data bytes of an
+ * item from byte offset `offset`; it is called in order with n <= BR__OUT_BUF. */
 int br__td_write_file(const struct br__td_plan *p, uint32_t file, const char *path, int sync,
                       int (*produce)(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
                                      struct br_err *err),
                       void *arg, struct br_err *err) BR_MUST_CHECK;
 /* .metadata bytes (protocol 2, plain Metadata, 5-element TensorProperties, no version). */
-int br__td_metadata(const struct br__td_plan *p, struct br__buf *out, struct br_err *err) BR_MUST_CHECK;
+int br__td_metadata(const struct br__td_plan *p, struct br__buf *out,
+                    struct br_err *err) BR_MUST_CHECK;
 
 struct br__td_common {
     int64_t iteration;
     int non_homogeneous_layers;
-    /* args namespace: name/value pairs in order; value is Python-ish text: "None", "True", "12", "1e-06",
-     * "'str'" (taken verbatim, no escapes), "torch.bfloat16", or a list of these: "[1, 1, 0]" (its strings
-     * hold no comma or bracket) */
+    /* args namespace: name/value pairs in order; value is Python-ish text: "None", "True", "12",
+     * "1e-06",
+     * "'str'" (taken verbatim, no escapes), "torch.bfloat16", or a list of these: "[1, 1, 0]" (its
+     * strings hold no comma or bracket) */
     const char *const (*args)[2];
     size_t n_args;
 };
-/* The common state dict as a protocol 2 pickle: as_list wraps it in a one-element list (the object form). */
+/* The common state dict as a protocol 2 pickle: as_list wraps it in a one-element list (the object
+ * form). */
 int br__td_common_pickle(struct br__buf *out, const struct br__td_common *c, int as_list,
                          struct br_err *err) BR_MUST_CHECK;
 /* Whole small archives: common.pt (prefix "common"), train_state.pt (prefix "train_state"). */
 int br__td_archive(const char *path, const char *prefix, const void *pickle, size_t n,
                    const void *const *datas, const size_t *data_sizes, size_t n_datas, int sync,
                    struct br_err *err) BR_MUST_CHECK;
-int br__td_write_train_state(const char *path, int64_t step, int sync, struct br_err *err) BR_MUST_CHECK;
+int br__td_write_train_state(const char *path, int64_t step, int sync,
+                             struct br_err *err) BR_MUST_CHECK;
 extern const char br__td_metadata_json[]; /* the four-key metadata.json */
 
-/* ---- yaml.c: the only user of libyaml ---------------------------------------------------------------------------- */
+/* ---- yaml.c: the only user of libyaml
+ * ---------------------------------------------------------------------------- */
 
 /* A YAML document as a tree; scalars keep their text and whether they were plain (unquoted). */
 struct br__yaml {
     enum { BR__YAML_SCALAR, BR__YAML_MAP, BR__YAML_LIST } kind;
     int plain;
-    const char *text;            /* scalar */
-    const char **keys;           /* map */
-    struct br__yaml **items;     /* map values or list items */
+    const char *text;        /* scalar */
+    const char **keys;       /* map */
+    struct br__yaml **items; /* map values or list items */
     size_t n;
 };
 /* Parse one document (no anchors, no tags beyond the core schema, bounded depth and size). */

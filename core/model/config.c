@@ -143,8 +143,10 @@ static int field_from_json(const struct br_field *f, const br__json *j, struct b
             return br_fail(err, BR_E_CONFIG, "config.json: '%s' is not a finite number", f->hf_key);
         break;
     default:
-        return br_fail(err, BR_E_PLUGIN, "field row for '%s' reads text from a key; only facts may "
-                       "be text", br__cfg_keys[f->field].key);
+        return br_fail(err, BR_E_PLUGIN,
+                       "field row for '%s' reads text from a key; only facts may "
+                       "be text",
+                       br__cfg_keys[f->field].key);
     }
     br_cfg_set(cfg, f->field, v);
     return BR_OK;
@@ -199,8 +201,10 @@ static int read_rope(const br__json *json, struct br_config *cfg, struct br_err 
         return BR_OK;
     }
     if (strcmp(type, "default"))
-        return br_fail(err, BR_E_CONFIG, "config.json: rope type '%s' is not supported; expected "
-                       "default, yarn or llama3", type);
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: rope type '%s' is not supported; expected "
+                       "default, yarn or llama3",
+                       type);
     return BR_OK;
 }
 
@@ -218,16 +222,20 @@ static int read_layer_types(const br__json *list, struct br_config *cfg, int may
                             struct br_err *err)
 {
     if (br__json_kind(list) != 'a' || br__json_count(list) != (size_t)cfg->n_layers)
-        return br_fail(err, BR_E_CONFIG, "config.json: 'layer_types' has %zu entries, expected one "
-                       "per layer (%lld)", br__json_count(list), (long long)cfg->n_layers);
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: 'layer_types' has %zu entries, expected one "
+                       "per layer (%lld)",
+                       br__json_count(list), (long long)cfg->n_layers);
     int64_t i = 0;
     for (const br__json *j = br__json_first(list); j; j = br__json_next(j), i++) {
         const char *t = br__json_str(j, "");
         if (!strcmp(t, "linear_attention") && may_be_linear)
             cfg->linear[i] = 1;
         else if (strcmp(t, "full_attention") && strcmp(t, "sliding_attention"))
-            return br_fail(err, BR_E_CONFIG, "config.json: layer_types[%lld] is '%s', which %s "
-                           "does not have", (long long)i, t, cfg->arch->model_type);
+            return br_fail(err, BR_E_CONFIG,
+                           "config.json: layer_types[%lld] is '%s', which %s "
+                           "does not have",
+                           (long long)i, t, cfg->arch->model_type);
     }
     return BR_OK;
 }
@@ -278,8 +286,10 @@ static int read_mlp_layers(const br__json *json, struct br_config *cfg, struct b
     for (const br__json *j = br__json_first(only); j; j = br__json_next(j)) {
         uint64_t i;
         if (br__json_u64(j, &i) || i >= (uint64_t)cfg->n_layers)
-            return br_fail(err, BR_E_CONFIG, "config.json: 'mlp_only_layers' names a layer outside "
-                           "[0, %lld)", (long long)cfg->n_layers);
+            return br_fail(err, BR_E_CONFIG,
+                           "config.json: 'mlp_only_layers' names a layer outside "
+                           "[0, %lld)",
+                           (long long)cfg->n_layers);
         cfg->dense[i] = 1;
     }
     for (int64_t i = 0; i < cfg->n_layers; i++)
@@ -287,7 +297,8 @@ static int read_mlp_layers(const br__json *json, struct br_config *cfg, struct b
     return BR_OK;
 }
 
-/* ---- dtype and quantisation -------------------------------------------------------------------- */
+/* ---- dtype and quantisation --------------------------------------------------------------------
+ */
 
 static int read_dtype(const br__json *json, struct br_config *cfg, struct br_err *err)
 {
@@ -306,8 +317,10 @@ static int read_quantization(const br__json *json, struct br_config *cfg, struct
     const char *method = br__json_str(br__json_get(q, "quant_method"), "");
     const char *fmt = br__json_str(br__json_get(q, "fmt"), "e4m3");
     if (strcmp(method, "fp8") || (strcmp(fmt, "e4m3") && strcmp(fmt, "float8_e4m3fn")))
-        return br_fail(err, BR_E_UNSUPPORTED, "config.json: quantization '%s' (%s) is not "
-                       "supported; expected fp8 (e4m3). Convert the unquantised model", method, fmt);
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "config.json: quantization '%s' (%s) is not "
+                       "supported; expected fp8 (e4m3). Convert the unquantised model",
+                       method, fmt);
     cfg->fp8 = 1;
     cfg->fp8_block[0] = cfg->fp8_block[1] = 128;
     const br__json *b = br__json_get(q, "weight_block_size");
@@ -316,7 +329,8 @@ static int read_quantization(const br__json *json, struct br_config *cfg, struct
         const br__json *first = br__json_first(b);
         if (br__json_u64(first, &r) || br__json_u64(br__json_next(first), &c) || !r || !c ||
             r > INT32_MAX || c > INT32_MAX)
-            return br_fail(err, BR_E_CONFIG, "config.json: 'weight_block_size' is not two positive "
+            return br_fail(err, BR_E_CONFIG,
+                           "config.json: 'weight_block_size' is not two positive "
                            "integers");
         cfg->fp8_block[0] = (int64_t)r;
         cfg->fp8_block[1] = (int64_t)c;
@@ -324,13 +338,14 @@ static int read_quantization(const br__json *json, struct br_config *cfg, struct
     return BR_OK;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ---------------------------------------------------------------------------------
+ */
 
 static int check_sizes(struct br_config *cfg, struct br_err *err)
 {
-    static const uint32_t positive[] = {BR_CFG_NUM_LAYERS,          BR_CFG_HIDDEN_SIZE,
-                                        BR_CFG_FFN_HIDDEN_SIZE,     BR_CFG_NUM_ATTENTION_HEADS,
-                                        BR_CFG_NUM_QUERY_GROUPS,    BR_CFG_KV_CHANNELS,
+    static const uint32_t positive[] = {BR_CFG_NUM_LAYERS,       BR_CFG_HIDDEN_SIZE,
+                                        BR_CFG_FFN_HIDDEN_SIZE,  BR_CFG_NUM_ATTENTION_HEADS,
+                                        BR_CFG_NUM_QUERY_GROUPS, BR_CFG_KV_CHANNELS,
                                         BR_CFG_VOCAB_SIZE};
     for (size_t i = 0; i < BR_COUNTOF(positive); i++) {
         int64_t v = br_cfg_i(cfg, positive[i]);
@@ -341,20 +356,25 @@ static int check_sizes(struct br_config *cfg, struct br_err *err)
     int64_t heads = br_cfg_i(cfg, BR_CFG_NUM_ATTENTION_HEADS);
     int64_t groups = br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS);
     if (heads % groups)
-        return br_fail(err, BR_E_CONFIG, "config.json: %lld attention heads are not a multiple of "
-                       "%lld key-value heads", (long long)heads, (long long)groups);
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: %lld attention heads are not a multiple of "
+                       "%lld key-value heads",
+                       (long long)heads, (long long)groups);
     int64_t kh = br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS);
     int64_t vh = br_cfg_i(cfg, BR_CFG_LINEAR_NUM_VALUE_HEADS);
     if (cfg->has[BR_CFG_LINEAR_NUM_KEY_HEADS] && (kh < 1 || vh < 1 || vh % kh))
-        return br_fail(err, BR_E_CONFIG, "config.json: linear_num_value_heads %lld is not a "
-                       "multiple of linear_num_key_heads %lld", (long long)vh, (long long)kh);
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: linear_num_value_heads %lld is not a "
+                       "multiple of linear_num_key_heads %lld",
+                       (long long)vh, (long long)kh);
     /* A hostile config.json must not make the plan's loops endless. */
     if (cfg->n_layers > 65536 || cfg->n_experts > 65536 || cfg->n_mtp > 64 || heads > 65536 ||
         vh > 65536 || cfg->n_layers * (cfg->n_experts + 1) > 1 << 22)
-        return br_fail(err, BR_E_CONFIG, "config.json: %lld layers, %lld experts, %lld heads, %lld "
-                       "prediction layers: more than any model has", (long long)cfg->n_layers,
-                       (long long)cfg->n_experts, (long long)BR__MAX(heads, vh),
-                       (long long)cfg->n_mtp);
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: %lld layers, %lld experts, %lld heads, %lld "
+                       "prediction layers: more than any model has",
+                       (long long)cfg->n_layers, (long long)cfg->n_experts,
+                       (long long)BR__MAX(heads, vh), (long long)cfg->n_mtp);
     return BR_OK;
 }
 
@@ -367,8 +387,10 @@ static int derive_heads(struct br_config *cfg, struct br_err *err)
         return BR_OK;
     int64_t hidden = br_cfg_i(cfg, BR_CFG_HIDDEN_SIZE);
     if (heads < 1 || hidden % heads)
-        return br_fail(err, BR_E_CONFIG, "config.json: no head_dim, and hidden_size %lld is not a "
-                       "multiple of %lld heads", (long long)hidden, (long long)heads);
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: no head_dim, and hidden_size %lld is not a "
+                       "multiple of %lld heads",
+                       (long long)hidden, (long long)heads);
     br_cfg_set(cfg, BR_CFG_KV_CHANNELS, (double)(hidden / heads));
     return BR_OK;
 }

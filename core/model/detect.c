@@ -1,8 +1,9 @@
 /* detect.c - which architecture a torch_dist checkpoint is of, from its keys alone.
  *
- * Needed when no Hugging Face reference says it.  Patterns are the evidence: every key must match one of the
- * architecture's, and of several that pass, the one that leaves the fewest of its own rules unmatched is it (a dense Qwen3
- * checkpoint also passes Qwen3-MoE's rules, but leaves the experts' unmatched). */
+ * Needed when no Hugging Face reference says it.  Patterns are the evidence: every key must match
+ * one of the architecture's, and of several that pass, the one that leaves the fewest of its own
+ * rules unmatched is it (a dense Qwen3 checkpoint also passes Qwen3-MoE's rules, but leaves the
+ * experts' unmatched). */
 #include "job.h"
 
 #include <string.h>
@@ -41,8 +42,8 @@ static void add_name(struct br__buf *b, const char *name)
     br__buf_printf(b, "%s%s", b->n ? ", " : "", name);
 }
 
-int br__detect_arch(struct br__registry *reg, const struct br__ckpt *ck, const struct br__arch **out,
-                    struct br_err *err)
+int br__detect_arch(struct br__registry *reg, const struct br__ckpt *ck,
+                    const struct br__arch **out, struct br_err *err)
 {
     struct br__buf tied = {0}, all = {0};
     int best = -1, rc = br__registry_load_all(reg, err);
@@ -67,11 +68,16 @@ int br__detect_arch(struct br__registry *reg, const struct br__ckpt *ck, const s
             *out = arch;
         }
     if (!rc && !*out)
-        rc = br_fail(err, BR_E_ARCH, "no known architecture has the tensor names of '%s'; known: %s. Give --hf-model a "
-                     "directory with the model's config.json", ck->dir, all.p ? all.p : "none");
+        rc = br_fail(
+            err, BR_E_ARCH,
+            "no known architecture has the tensor names of '%s'; known: %s. Give --hf-model a "
+            "directory with the model's config.json",
+            ck->dir, all.p ? all.p : "none");
     else if (!rc && strchr(tied.p, ','))
-        rc = br_fail(err, BR_E_ARCH, "the tensor names of '%s' fit several architectures (%s); give --hf-model a "
-                     "directory with the model's config.json", ck->dir, tied.p);
+        rc = br_fail(err, BR_E_ARCH,
+                     "the tensor names of '%s' fit several architectures (%s); give --hf-model a "
+                     "directory with the model's config.json",
+                     ck->dir, tied.p);
     br__buf_free(&tied);
     br__buf_free(&all);
     return rc;

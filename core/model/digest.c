@@ -1,5 +1,5 @@
-/* digest.c - digests of a plan's pieces without writing them, and the fingerprint that ties a temporary directory to its
- * job. */
+/* digest.c - digests of a plan's pieces without writing them, and the fingerprint that ties a
+ * temporary directory to its job. */
 #include "job.h"
 
 #include <string.h>
@@ -13,8 +13,8 @@ struct digester {
 /* Pieces of tiny tensors are many: a task is a run of them. */
 #define RUN 64
 
-static int digest_piece(struct digester *d, size_t piece, unsigned char *buf, struct br__scratch *scratch,
-                        struct br__xxh3 *hash, struct br_err *err)
+static int digest_piece(struct digester *d, size_t piece, unsigned char *buf,
+                        struct br__scratch *scratch, struct br__xxh3 *hash, struct br_err *err)
 {
     uint64_t bytes = d->s->plan->pieces[piece].bytes;
     br__xxh3_reset(hash);
@@ -47,7 +47,8 @@ static int digest_run(void *arg, size_t run, int worker, struct br_err *err)
     return rc;
 }
 
-int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *digests, struct br_err *err)
+int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *digests,
+                     struct br_err *err)
 {
     struct digester d = {.s = s, .digests = digests};
     br__progress_init(&d.progress, s->job.listener, phase, s->plan->out_bytes);
@@ -64,7 +65,8 @@ uint64_t br__session_fingerprint(const struct br__session *s)
                    (long long)s->job.iteration, (int)(s->job.flags & BR_JOB_RELEASE),
                    s->job.hf_model ? s->job.hf_model : "", s->config_text ? s->config_text : "");
     for (size_t i = 0; i < s->src->n_files; i++)
-        br__buf_printf(&b, "\n%s %llu %lld", s->src->file_names[i], (unsigned long long)s->src->files[i].size,
+        br__buf_printf(&b, "\n%s %llu %lld", s->src->file_names[i],
+                       (unsigned long long)s->src->files[i].size,
                        (long long)s->src->files[i].mtime_ns);
     for (size_t i = 0; i < p->n_outs; i++)
         br__buf_printf(&b, "\n%s %d %u", p->outs[i].name, p->outs[i].dtype, p->outs[i].file);

@@ -1,16 +1,16 @@
-/* export.c - Megatron torch_dist to a Hugging Face directory: shards, index, config.json and the files that travel with a
- * model. */
+/* export.c - Megatron torch_dist to a Hugging Face directory: shards, index, config.json and the
+ * files that travel with a model. */
 #include "job.h"
 
 #include <string.h>
 #include <unistd.h>
 
-/* A run of pieces of one shard: what one thread writes, and what is resumed.  A shard has several, because one
- * thread does not reach what the page cache takes. */
+/* A run of pieces of one shard: what one thread writes, and what is resumed.  A shard has several,
+ * because one thread does not reach what the page cache takes. */
 struct part {
     uint32_t file;
-    size_t first, n;            /* pieces */
-    uint64_t off;               /* of the first piece in the file */
+    size_t first, n; /* pieces */
+    uint64_t off;    /* of the first piece in the file */
 };
 #define PART_BYTES (128u << 20)
 
@@ -19,12 +19,12 @@ struct exporter {
     struct br__arena a;
     struct br__work w;
     const char *dest;
-    struct br__buf *headers;    /* per shard */
-    size_t *first, *count;      /* per shard: its run of pieces */
+    struct br__buf *headers; /* per shard */
+    size_t *first, *count;   /* per shard: its run of pieces */
     struct part *parts;
     size_t n_parts;
     uint64_t *file_bytes;
-    uint64_t *digests;          /* per piece */
+    uint64_t *digests; /* per piece */
     struct br__progress progress;
     _Atomic uint64_t resumed;
     int sync;
@@ -36,7 +36,9 @@ static int nomem(struct exporter *m)
     return br_fail(m->err, BR_E_NOMEM, "out of memory exporting");
 }
 
-/* ---- layout ------------------------------------------------------------------------------------------------- */
+/* ---- layout
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static int shard_header(struct exporter *m, size_t file)
 {
@@ -101,7 +103,9 @@ static int lay_out(struct exporter *m)
     return rc ? rc : split_parts(m);
 }
 
-/* ---- one part ---------------------------------------------------------------------------------------------------- */
+/* ---- one part
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 struct part_job {
     struct exporter *m;
@@ -118,7 +122,8 @@ static int write_piece(struct part_job *job, size_t piece, struct br__out *out, 
     for (uint64_t off = 0; off < bytes; off += BR__OUT_BUF) {
         size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, bytes - off);
         unsigned char *dst = br__out_reserve(out, n, err);
-        int rc = dst ? br__piece_read(m->s->plan, piece, off, dst, n, &job->scratch, err) : out->failed;
+        int rc =
+            dst ? br__piece_read(m->s->plan, piece, off, dst, n, &job->scratch, err) : out->failed;
         if (rc)
             return rc;
         br__xxh3_update(job->hash, dst, n);
@@ -147,7 +152,8 @@ static int write_part(struct part_job *job, size_t index, const char *path, stru
 }
 
 /* A part that the journal calls finished is believed only after it was read back. */
-static int prove_part(struct part_job *job, size_t index, const char *path, int *ok, struct br_err *err)
+static int prove_part(struct part_job *job, size_t index, const char *path, int *ok,
+                      struct br_err *err)
 {
     struct exporter *m = job->m;
     const struct part *part = &m->parts[index];
@@ -189,7 +195,8 @@ static int export_part(struct part_job *job, size_t index, struct br_err *err)
     struct br__arena a = {0};
     int proven = 0;
     const char *path = br__path_join(&a, m->w.tmp, m->s->plan->out_files[m->parts[index].file]);
-    int rc = path ? prove_part(job, index, path, &proven, err) : br_fail(err, BR_E_NOMEM, "out of memory exporting");
+    int rc = path ? prove_part(job, index, path, &proven, err)
+                  : br_fail(err, BR_E_NOMEM, "out of memory exporting");
     if (!rc && proven) {
         uint64_t n = part_bytes(m, &m->parts[index]);
         atomic_fetch_add(&m->resumed, n);
@@ -205,16 +212,17 @@ static int run_part(void *arg, size_t index, int worker, struct br_err *err)
 {
     struct part_job job = {arg, {br__alloc(BR__OUT_BUF)}, br__alloc(BR__OUT_BUF), br__xxh3_new()};
     (void)worker;
-    int rc = job.scratch.buf && job.buf && job.hash ? export_part(&job, index, err)
-                                                    : br_fail(err, BR_E_NOMEM, "out of memory exporting");
+    int rc = job.scratch.buf && job.buf && job.hash
+                 ? export_part(&job, index, err)
+                 : br_fail(err, BR_E_NOMEM, "out of memory exporting");
     br__xxh3_free(job.hash);
     br__free(job.buf);
     br__free(job.scratch.buf);
     return rc;
 }
 
-/* Every shard exists with its size and header before parts are written into it; one left by an interrupted run keeps
- * its bytes. */
+/* Every shard exists with its size and header before parts are written into it; one left by an
+ * interrupted run keeps its bytes. */
 static int prepare_shard(struct exporter *m, size_t file)
 {
     struct br__out out;
@@ -235,7 +243,9 @@ static int prepare_shard(struct exporter *m, size_t file)
     return rc ? rc : br__out_finish(&out, m->err);
 }
 
-/* ---- config.json ---------------------------------------------------------------------------------------------------- */
+/* ---- config.json
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 /* config.json as it was, except where the weights written make it untrue. */
 static int edit_config(struct exporter *m, br__json *json, int *edited)
@@ -243,14 +253,19 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
     const struct br__session *s = m->s;
     int rc = BR_OK;
     *edited = 0;
-    if (br__json_get(json, "quantization_config")) { /* left in, transformers would take bf16 weights for FP8 */
+    if (br__json_get(
+            json,
+            "quantization_config")) { /* left in, transformers would take bf16 weights for FP8 */
         br__json_remove(json, "quantization_config");
-        br__job_note(&s->job, "config.json: quantization_config is dropped, the exported weights are not quantised");
+        br__job_note(
+            &s->job,
+            "config.json: quantization_config is dropped, the exported weights are not quantised");
         *edited = 1;
     }
     if (s->plan->untied && br__json_bool(br__json_get(json, "tie_word_embeddings"), 0)) {
         rc = br__json_set(json, "tie_word_embeddings", "false", m->err);
-        br__job_note(&s->job, "config.json: tie_word_embeddings becomes false, the output layer is a tensor of its own");
+        br__job_note(&s->job, "config.json: tie_word_embeddings becomes false, the output layer is "
+                              "a tensor of its own");
         *edited = 1;
     }
     static const char *const dtype_keys[] = {"dtype", "torch_dtype"};
@@ -294,7 +309,9 @@ static int put_config(struct exporter *m)
     return rc;
 }
 
-/* ---- small files -------------------------------------------------------------------------------------------------------- */
+/* ---- small files
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static int copy_files(struct exporter *m, const char *dir, int tokenizer_only)
 {
@@ -309,7 +326,8 @@ static int copy_files(struct exporter *m, const char *dir, int tokenizer_only)
     return rc;
 }
 
-/* Tokenizer, chat template, generation_config and custom code: from the reference, or what the import kept. */
+/* Tokenizer, chat template, generation_config and custom code: from the reference, or what the
+ * import kept. */
 static int put_side_files(struct exporter *m)
 {
     const struct br__session *s = m->s;
@@ -357,7 +375,9 @@ static int put_manifest(struct exporter *m)
     return rc;
 }
 
-/* ---- destination ---------------------------------------------------------------------------------------------------------- */
+/* ---- destination
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static int check_space(struct exporter *m)
 {
@@ -388,12 +408,16 @@ static int may_replace(struct exporter *m, char **names, size_t n)
             return nomem(m);
         has_config |= !strcmp(names[i], "config.json");
         if (br__is_dir(path))
-            return br_fail(m->err, BR_E_EXISTS, "'%s' holds a directory '%s'; --overwrite replaces only a plain model "
-                           "directory", m->dest, names[i]);
+            return br_fail(m->err, BR_E_EXISTS,
+                           "'%s' holds a directory '%s'; --overwrite replaces only a plain model "
+                           "directory",
+                           m->dest, names[i]);
     }
     return has_config ? BR_OK
-                      : br_fail(m->err, BR_E_EXISTS, "'%s' holds files but no config.json; --overwrite replaces only a "
-                                "model directory", m->dest);
+                      : br_fail(m->err, BR_E_EXISTS,
+                                "'%s' holds files but no config.json; --overwrite replaces only a "
+                                "model directory",
+                                m->dest);
 }
 
 static int open_destination(struct exporter *m, int *up_to_date)
@@ -411,7 +435,8 @@ static int open_destination(struct exporter *m, int *up_to_date)
     if (rc || *up_to_date)
         return rc;
     if (n && !(m->s->job.flags & BR_JOB_OVERWRITE))
-        return br_fail(m->err, BR_E_EXISTS, "'%s' is not empty and is not the result of this export; use --overwrite",
+        return br_fail(m->err, BR_E_EXISTS,
+                       "'%s' is not empty and is not the result of this export; use --overwrite",
                        m->dest);
     if (n && (rc = may_replace(m, names, n)))
         return rc;
@@ -451,8 +476,10 @@ static int files_complete(struct exporter *m)
         if (!path)
             return nomem(m);
         if (br__io.stat(path, &st) || (uint64_t)st.st_size != m->file_bytes[i])
-            return br_fail(m->err, BR_E_EXISTS, "'%s' has this export's manifest but '%s' is missing or has another "
-                           "size; use --overwrite to write it again", m->dest, m->s->plan->out_files[i]);
+            return br_fail(m->err, BR_E_EXISTS,
+                           "'%s' has this export's manifest but '%s' is missing or has another "
+                           "size; use --overwrite to write it again",
+                           m->dest, m->s->plan->out_files[i]);
     }
     return BR_OK;
 }
@@ -465,8 +492,8 @@ static int run(struct exporter *m, struct br_job_result *res)
     if (!m->dest)
         return nomem(m);
     if ((rc = br__check_overlap(s, s->src->dir, m->dest, m->err)) ||
-        (s->job.hf_model && (rc = br__check_overlap(s, s->ref->dir, m->dest, m->err))) || (rc = lay_out(m)) ||
-        (rc = open_destination(m, &up_to_date)))
+        (s->job.hf_model && (rc = br__check_overlap(s, s->ref->dir, m->dest, m->err))) ||
+        (rc = lay_out(m)) || (rc = open_destination(m, &up_to_date)))
         return rc;
     if (up_to_date) {
         rc = files_complete(m);

@@ -1,8 +1,8 @@
-/* import.c - Hugging Face to Megatron torch_dist: the plan's pieces as .distcp files, then the small files that
- * Megatron Bridge, Megatron-LM and slime each look for.
+/* import.c - Hugging Face to Megatron torch_dist: the plan's pieces as .distcp files, then the
+ * small files that Megatron Bridge, Megatron-LM and slime each look for.
  *
- * Files and their readers: Megatron Bridge training/checkpointing.py and model_load_save.py, Megatron-LM
- * training/checkpointing.py and core/dist_checkpointing. */
+ * Files and their readers: Megatron Bridge training/checkpointing.py and model_load_save.py,
+ * Megatron-LM training/checkpointing.py and core/dist_checkpointing. */
 #include "job.h"
 
 #include <string.h>
@@ -13,12 +13,12 @@ struct importer {
     struct br__work w;
     struct br__td_plan td;
     struct br__td_out *outs;
-    size_t n_objects;           /* items before the first piece */
+    size_t n_objects; /* items before the first piece */
     const char *root, *iter_name;
-    const char *tmp_root;       /* where the trackers of a fresh root go, or NULL */
+    const char *tmp_root; /* where the trackers of a fresh root go, or NULL */
     const char *tmp_iter;
-    uint64_t *digests;          /* per piece */
-    struct br__buf common;      /* pickle of the common state, list form */
+    uint64_t *digests;     /* per piece */
+    struct br__buf common; /* pickle of the common state, list form */
     struct br__progress progress;
     _Atomic uint64_t resumed;
     int sync;
@@ -30,21 +30,24 @@ static int nomem(struct importer *m)
     return br_fail(m->err, BR_E_NOMEM, "out of memory importing");
 }
 
-/* ---- what goes into the .distcp files ------------------------------------------------------------------- */
+/* ---- what goes into the .distcp files
+ * ------------------------------------------------------------------- */
 
 static struct br__run_config_opts run_config_opts(const struct importer *m)
 {
     const struct br__session *s = m->s;
-    return (struct br__run_config_opts){.hf_model_id = s->job.hf_model, .save = s->job.megatron_path,
-                                       .pad_vocab_to = s->job.pad_vocab_to};
+    return (struct br__run_config_opts){.hf_model_id = s->job.hf_model,
+                                        .save = s->job.megatron_path,
+                                        .pad_vocab_to = s->job.pad_vocab_to};
 }
 
 static int common_state(struct importer *m, struct br__buf *out, int as_list)
 {
     const struct br__run_config_opts o = run_config_opts(m);
     struct br__td_common c = {.iteration = m->s->job.iteration,
-                              .non_homogeneous_layers = m->s->plan->x->per_layer &&
-                                                        !br_cfg_i(&m->s->cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT)};
+                              .non_homogeneous_layers =
+                                  m->s->plan->x->per_layer &&
+                                  !br_cfg_i(&m->s->cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT)};
     int rc = br__mlm_args(&m->a, &m->s->cfg, &o, &c.args, &c.n_args, m->err);
     return rc ? rc : br__td_common_pickle(out, &c, as_list, m->err);
 }
@@ -59,7 +62,8 @@ static int lay_out(struct importer *m)
     const struct br__plan *p = m->s->plan;
     const struct br__expansion *x = p->x;
     m->outs = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *m->outs);
-    m->td.items = br__arena_alloc(&m->a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *m->td.items);
+    m->td.items =
+        br__arena_alloc(&m->a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *m->td.items);
     m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
     if (!m->outs || !m->td.items || !m->digests)
         return nomem(m);
@@ -87,7 +91,9 @@ static int lay_out(struct importer *m)
     return rc ? rc : br__td_layout(&m->a, &m->td, m->err);
 }
 
-/* ---- one file ----------------------------------------------------------------------------------------------- */
+/* ---- one file
+ * -----------------------------------------------------------------------------------------------
+ */
 
 struct file_job {
     struct importer *m;
@@ -157,7 +163,8 @@ static int prove_item(const struct br__file *f, const struct br__td_item *it, ui
 }
 
 /* A file that the journal calls finished is believed only after it was read back. */
-static int prove_file(struct file_job *job, size_t file, const char *path, int *ok, struct br_err *err)
+static int prove_file(struct file_job *job, size_t file, const char *path, int *ok,
+                      struct br_err *err)
 {
     struct importer *m = job->m;
     const uint64_t *journal = m->w.digests[file];
@@ -196,7 +203,8 @@ static int write_or_resume(struct file_job *job, size_t file, struct br_err *err
         file_items(&m->td, file, &first, &n);
         size_t objects = first < m->n_objects ? BR__MIN(n, m->n_objects - first) : 0;
         if (!rc)
-            rc = br__work_done(&m->w, file, m->digests + first + objects - m->n_objects, n - objects, err);
+            rc = br__work_done(&m->w, file, m->digests + first + objects - m->n_objects,
+                               n - objects, err);
     }
     br__arena_free(&a);
     return rc;
@@ -213,7 +221,9 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     return rc;
 }
 
-/* ---- small files -------------------------------------------------------------------------------------------------- */
+/* ---- small files
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static int put(struct importer *m, const char *dir, const char *name, const void *p, size_t n)
 {
@@ -280,8 +290,8 @@ static int put_manifest(struct importer *m)
     return rc;
 }
 
-/* `release` is found by the text tracker alone; a numbered iteration by either, and Megatron Bridge prefers
- * latest_train_state.pt, which never means release. */
+/* `release` is found by the text tracker alone; a numbered iteration by either, and Megatron Bridge
+ * prefers latest_train_state.pt, which never means release. */
 static int put_trackers(struct importer *m, const char *root)
 {
     char number[16];
@@ -298,7 +308,8 @@ static int put_trackers(struct importer *m, const char *root)
     } else {
         rc = br__td_write_train_state(state, m->s->job.iteration, m->sync, m->err);
     }
-    return rc ? rc : put(m, root, "latest_checkpointed_iteration.txt", text, release ? 7 : (size_t)len);
+    return rc ? rc
+              : put(m, root, "latest_checkpointed_iteration.txt", text, release ? 7 : (size_t)len);
 }
 
 /* .metadata last of the iteration: its presence says that the data is complete. */
@@ -307,7 +318,8 @@ static int put_small_files(struct importer *m)
     const char *state = br__path_join(&m->a, m->tmp_iter, "train_state.pt");
     int rc = state ? put_common(m) : nomem(m);
     if (!rc)
-        rc = put(m, m->tmp_iter, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
+        rc = put(m, m->tmp_iter, "metadata.json", br__td_metadata_json,
+                 strlen(br__td_metadata_json));
     if (!rc)
         rc = put_run_config(m);
     if (!rc)
@@ -323,7 +335,9 @@ static int put_small_files(struct importer *m)
     return rc;
 }
 
-/* ---- destination ------------------------------------------------------------------------------------------------------ */
+/* ---- destination
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static int is_empty_dir(struct importer *m, const char *dir, int *empty)
 {
@@ -369,8 +383,10 @@ static int open_destination(struct importer *m, int *up_to_date)
     if (rc || *up_to_date)
         return rc;
     if (!empty && !(job->flags & BR_JOB_OVERWRITE))
-        return br_fail(m->err, BR_E_EXISTS, "'%s' is not empty and is not the result of this import; use --overwrite "
-                       "to replace its %s", m->root, m->iter_name);
+        return br_fail(m->err, BR_E_EXISTS,
+                       "'%s' is not empty and is not the result of this import; use --overwrite "
+                       "to replace its %s",
+                       m->root, m->iter_name);
     rc = check_space(m);
     if (rc)
         return rc;
@@ -435,8 +451,10 @@ static int run(struct importer *m, struct br_job_result *res)
             return nomem(m);
         rc = files_complete(m, iter, &up_to_date);
         if (!rc && !up_to_date)
-            rc = br_fail(m->err, BR_E_EXISTS, "'%s' has this import's manifest but lacks data files; use --overwrite "
-                         "to write it again", iter);
+            rc = br_fail(m->err, BR_E_EXISTS,
+                         "'%s' has this import's manifest but lacks data files; use --overwrite "
+                         "to write it again",
+                         iter);
         res->up_to_date = !rc;
     } else {
         rc = write_all(m);

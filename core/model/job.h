@@ -1,14 +1,16 @@
-/* job.h - shared by the files that carry out jobs (session.c, work.c, manifest.c, import.c, export.c, verify.c) and by
- * nobody else. */
+/* job.h - shared by the files that carry out jobs (session.c, work.c, manifest.c, import.c,
+ * export.c, verify.c) and by nobody else. */
 #ifndef BRIDGE_CORE_JOB_H
 #define BRIDGE_CORE_JOB_H
 
 #include "model.h"
 #include <pthread.h>
 
-/* ---- session.c ------------------------------------------------------------------------------------- */
+/* ---- session.c
+ * ------------------------------------------------------------------------------------- */
 
-/* As br__session_open; `like` (borrowed) makes an import plan follow the layout of a torch_dist checkpoint. */
+/* As br__session_open; `like` (borrowed) makes an import plan follow the layout of a torch_dist
+ * checkpoint. */
 int br__session_open_like(struct br__session **out, const struct br_job *job, int direction,
                           const struct br__ckpt *like, struct br_err *err) BR_MUST_CHECK;
 void br__job_note(const struct br_job *job, const char *fmt, ...) BR_PRINTF(2, 3);
@@ -16,16 +18,19 @@ void br__job_warn(const struct br_job *job, const char *fmt, ...) BR_PRINTF(2, 3
 /* Tell the listener what the plan and the source have to say. */
 void br__session_report(const struct br__session *s);
 /* Refuse a destination that is, holds, or lies inside the source. */
-int br__check_overlap(struct br__session *s, const char *src, const char *dest, struct br_err *err) BR_MUST_CHECK;
+int br__check_overlap(struct br__session *s, const char *src, const char *dest,
+                      struct br_err *err) BR_MUST_CHECK;
 
-/* ---- detect.c --------------------------------------------------------------------------------------- */
+/* ---- detect.c
+ * --------------------------------------------------------------------------------------- */
 
-/* Architecture of a torch_dist checkpoint from its keys alone: the one whose patterns match every key and that leaves
- * the fewest of its own rules unmatched. */
+/* Architecture of a torch_dist checkpoint from its keys alone: the one whose patterns match every
+ * key and that leaves the fewest of its own rules unmatched. */
 int br__detect_arch(struct br__registry *r, const struct br__ckpt *ck, const struct br__arch **out,
                     struct br_err *err) BR_MUST_CHECK;
 
-/* ---- progress ------------------------------------------------------------------------------------------ */
+/* ---- progress
+ * ------------------------------------------------------------------------------------------ */
 
 struct br__progress {
     const struct br_listener *listener;
@@ -35,52 +40,57 @@ struct br__progress {
     pthread_mutex_t lock;
     int64_t last_ns;
 };
-void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase, uint64_t total);
+void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase,
+                       uint64_t total);
 void br__progress_add(struct br__progress *g, uint64_t n);
 void br__progress_end(struct br__progress *g);
 
-/* ---- work.c: a temporary sibling that becomes the destination, or resumes ------------------------------------ */
+/* ---- work.c: a temporary sibling that becomes the destination, or resumes
+ * ------------------------------------ */
 
 struct br__work {
     struct br__arena arena;
     const char *final, *tmp;
-    int dir_fd;                  /* holds the lock */
+    int dir_fd; /* holds the lock */
     int journal_fd;
     int sync;
-    int replace;                 /* final exists and is to be replaced */
+    int replace; /* final exists and is to be replaced */
     pthread_mutex_t lock;
-    uint64_t **digests;          /* [n_parts] digests of a finished part (arena), or NULL */
+    uint64_t **digests; /* [n_parts] digests of a finished part (arena), or NULL */
     size_t n_parts;
 };
-/* fingerprint identifies the job: a temporary directory left by the same job is resumed, another one is emptied.
- * BR_E_BUSY if another process works on it. */
-int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, size_t n_parts, int sync,
-                  int replace, struct br_err *err) BR_MUST_CHECK;
+/* fingerprint identifies the job: a temporary directory left by the same job is resumed, another
+ * one is emptied. BR_E_BUSY if another process works on it. */
+int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, size_t n_parts,
+                  int sync, int replace, struct br_err *err) BR_MUST_CHECK;
 /* Record that part i is complete, with its pieces' digests. */
-int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n, struct br_err *err)
-    BR_MUST_CHECK;
+int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
+                  struct br_err *err) BR_MUST_CHECK;
 /* Sync, drop the journal, rename to the final name. */
 int br__work_commit(struct br__work *w, struct br_err *err) BR_MUST_CHECK;
-void br__work_close(struct br__work *w); /* leaves the temporary directory for a rerun unless committed */
+void br__work_close(
+    struct br__work *w); /* leaves the temporary directory for a rerun unless committed */
 
-/* ---- manifest.c ------------------------------------------------------------------------------------------- */
+/* ---- manifest.c
+ * ------------------------------------------------------------------------------------------- */
 
 #define BR__MANIFEST "bridge_manifest.json"
 /* digests: one per piece of the plan. */
 int br__manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
                       struct br_err *err) BR_MUST_CHECK;
-/* The source inventory of an import's manifest as a checkpoint without bytes: tensors, shard map, config texts.  NULL
- * in *out (and BR_OK) when there is no manifest. */
+/* The source inventory of an import's manifest as a checkpoint without bytes: tensors, shard map,
+ * config texts.  NULL in *out (and BR_OK) when there is no manifest. */
 int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *err) BR_MUST_CHECK;
-/* Does `dir` hold the complete result of this session's job?  Compares the manifest's text, then the digests of every
- * piece of the source. */
-int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes, struct br_err *err)
-    BR_MUST_CHECK;
+/* Does `dir` hold the complete result of this session's job?  Compares the manifest's text, then
+ * the digests of every piece of the source. */
+int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes,
+                            struct br_err *err) BR_MUST_CHECK;
 
-/* ---- digests of pieces, on all threads ------------------------------------------------------------------------ */
+/* ---- digests of pieces, on all threads
+ * ------------------------------------------------------------------------ */
 
-int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *digests, struct br_err *err)
-    BR_MUST_CHECK;
+int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *digests,
+                     struct br_err *err) BR_MUST_CHECK;
 uint64_t br__session_fingerprint(const struct br__session *s);
 
 #endif

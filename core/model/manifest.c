@@ -1,8 +1,10 @@
-/* manifest.c - bridge_manifest.json: what a conversion read, what it wrote, and what every stored piece hashes to.
+/* manifest.c - bridge_manifest.json: what a conversion read, what it wrote, and what every stored
+ * piece hashes to.
  *
- * An import's manifest carries the source's inventory (names, dtypes, shapes, shard map) and its config.json and
- * generation_config.json verbatim, so that an export needs no reference.  The digests come last: a text that is equal up
- * to them and equal digests of the source mean that nothing has to be done again. */
+ * An import's manifest carries the source's inventory (names, dtypes, shapes, shard map) and its
+ * config.json and generation_config.json verbatim, so that an export needs no reference.  The
+ * digests come last: a text that is equal up to them and equal digests of the source mean that
+ * nothing has to be done again. */
 #include "job.h"
 
 #include <inttypes.h>
@@ -16,7 +18,9 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory with the manifest");
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void put_shape(struct br__buf *b, const int64_t *shape, int n)
 {
@@ -40,14 +44,16 @@ static void put_options(struct br__buf *b, const struct br__session *s)
     const char *id = j->hf_model ? j->hf_model : "";
     br__buf_puts(b, "\"options\": {\"hf_model\": ");
     br__buf_json_str(b, s->plan->direction == BR__IMPORT ? id : "");
-    br__buf_printf(b, ", \"torch_dtype\": \"%s\", \"layers\": \"%s\", \"expert_layout\": \"%s\", "
-                   "\"untied\": %s, \"mtp_num_layers\": %lld, \"pad_vocab_to\": %lld, \"iteration\": %lld, "
-                   "\"release\": %s, \"strict\": %s},\n",
-                   j->torch_dtype ? br_dtype_torch(j->torch_dtype) : "auto",
-                   s->plan->x->per_layer ? "per-layer" : "stacked", s->plan->fused ? "fused" : "per-expert",
-                   s->plan->untied ? "true" : "false", (long long)s->cfg.n_mtp, (long long)j->pad_vocab_to,
-                   (long long)j->iteration, j->flags & BR_JOB_RELEASE ? "true" : "false",
-                   j->flags & BR_JOB_NOT_STRICT ? "false" : "true");
+    br__buf_printf(
+        b,
+        ", \"torch_dtype\": \"%s\", \"layers\": \"%s\", \"expert_layout\": \"%s\", "
+        "\"untied\": %s, \"mtp_num_layers\": %lld, \"pad_vocab_to\": %lld, \"iteration\": %lld, "
+        "\"release\": %s, \"strict\": %s},\n",
+        j->torch_dtype ? br_dtype_torch(j->torch_dtype) : "auto",
+        s->plan->x->per_layer ? "per-layer" : "stacked", s->plan->fused ? "fused" : "per-expert",
+        s->plan->untied ? "true" : "false", (long long)s->cfg.n_mtp, (long long)j->pad_vocab_to,
+        (long long)j->iteration, j->flags & BR_JOB_RELEASE ? "true" : "false",
+        j->flags & BR_JOB_NOT_STRICT ? "false" : "true");
 }
 
 static void put_source(struct br__buf *b, const struct br__session *s)
@@ -74,7 +80,8 @@ static void put_source(struct br__buf *b, const struct br__session *s)
     br__buf_puts(b, "],\n");
 }
 
-/* One output: the source tensors of its pieces as indices, in the order in which they first appear. */
+/* One output: the source tensors of its pieces as indices, in the order in which they first appear.
+ */
 static void put_output(struct br__buf *b, const struct br__session *s, size_t first, size_t n)
 {
     const struct br__plan *p = s->plan;
@@ -84,7 +91,8 @@ static void put_output(struct br__buf *b, const struct br__session *s, size_t fi
     br__buf_printf(b, ", \"dtype\": \"%s\", \"shape\": ", br_dtype_torch(o->dtype));
     put_shape(b, o->shape, o->ndim);
     br__buf_printf(b, ", \"rule\": \"%s\", \"exactness\": \"%s\", \"pieces\": %zu, \"sources\": [",
-                   br__layout_name(s->arch->maps[o->rule].layout), br__exactness_text(o->exactness), n);
+                   br__layout_name(s->arch->maps[o->rule].layout), br__exactness_text(o->exactness),
+                   n);
     uint32_t last = BR__SRC_ZERO;
     int any = 0;
     for (size_t i = first; i < first + n; i++)
@@ -115,8 +123,8 @@ static void put_head(struct br__buf *b, const struct br__session *s)
 {
     int import = s->plan->direction == BR__IMPORT;
     b->max = MANIFEST_MAX;
-    br__buf_printf(b, "{\"bridge_manifest\": 1, \"bridge\": \"%s\", \"direction\": \"%s\",\n", br_version(),
-                   import ? "import" : "export");
+    br__buf_printf(b, "{\"bridge_manifest\": 1, \"bridge\": \"%s\", \"direction\": \"%s\",\n",
+                   br_version(), import ? "import" : "export");
     br__buf_printf(b, "\"model_type\": \"%s\",\n", s->arch->model_type);
     put_options(b, s);
     br__buf_puts(b, "\"config\": ");
@@ -128,7 +136,8 @@ static void put_head(struct br__buf *b, const struct br__session *s)
     put_outputs(b, s);
 }
 
-int br__manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests, struct br_err *err)
+int br__manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
+                      struct br_err *err)
 {
     put_head(out, s);
     br__buf_puts(out, DIGESTS);
@@ -138,16 +147,19 @@ int br__manifest_text(struct br__buf *out, const struct br__session *s, const ui
     return out->failed ? nomem(err) : BR_OK;
 }
 
-/* ---- reading: the source's inventory as a reference -------------------------------------------------------------- */
+/* ---- reading: the source's inventory as a reference
+ * -------------------------------------------------------------- */
 
 static int bad(const char *path, const char *what, struct br_err *err)
 {
     return br_fail(err, BR_E_FORMAT, "'%s': bad %s; remove the file to do without it", path, what);
 }
 
-static int read_tensor(struct br__ckpt *ck, const br__json *row, const char *path, struct br_err *err)
+static int read_tensor(struct br__ckpt *ck, const br__json *row, const char *path,
+                       struct br_err *err)
 {
-    const br__json *name = br__json_first(row), *dtype = br__json_next(name), *shape = br__json_next(dtype);
+    const br__json *name = br__json_first(row), *dtype = br__json_next(name),
+                   *shape = br__json_next(dtype);
     const br__json *file = br__json_next(shape);
     struct br__tensor *t = &ck->tensors[ck->n_tensors];
     uint64_t d;
@@ -155,8 +167,8 @@ static int read_tensor(struct br__ckpt *ck, const br__json *row, const char *pat
     t->name = br__arena_strdup(&ck->arena, br__json_str(name, ""));
     if (!t->name)
         return nomem(err);
-    if (!*t->name || t->dtype == BR_NONE || br__json_kind(shape) != 'a' || br__json_count(shape) > BR_MAX_DIMS ||
-        br__json_u64(file, &d) || d >= ck->n_files)
+    if (!*t->name || t->dtype == BR_NONE || br__json_kind(shape) != 'a' ||
+        br__json_count(shape) > BR_MAX_DIMS || br__json_u64(file, &d) || d >= ck->n_files)
         return bad(path, "source_tensors row", err);
     t->file = (uint32_t)d;
     for (const br__json *j = br__json_first(shape); j; j = br__json_next(j)) {
@@ -171,7 +183,8 @@ static int read_tensor(struct br__ckpt *ck, const br__json *row, const char *pat
     return BR_OK;
 }
 
-static int read_files(struct br__ckpt *ck, const br__json *files, const char *path, struct br_err *err)
+static int read_files(struct br__ckpt *ck, const br__json *files, const char *path,
+                      struct br_err *err)
 {
     size_t n = br__json_count(files);
     ck->file_names = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->file_names);
@@ -181,7 +194,8 @@ static int read_files(struct br__ckpt *ck, const br__json *files, const char *pa
     for (const br__json *j = br__json_first(files); j; j = br__json_next(j)) {
         const char *name = br__json_str(br__json_get(j, "name"), "");
         const char *meta = br__json_str(br__json_get(j, "metadata"), NULL);
-        if (!br__ends(name, ".safetensors") || strchr(name, '/')) /* it becomes a file name of the export */
+        if (!br__ends(name, ".safetensors") ||
+            strchr(name, '/')) /* it becomes a file name of the export */
             return bad(path, "file name in source_files", err);
         ck->file_names[ck->n_files] = br__arena_strdup(&ck->arena, name);
         ck->hf->metadata_json[ck->n_files++] = meta ? br__arena_strdup(&ck->arena, meta) : NULL;
@@ -204,7 +218,8 @@ static int read_texts(struct br__ckpt *ck, const br__json *m, const char *path, 
     return ck->hf->config_text && (!generation || ck->hf->generation_text) ? BR_OK : nomem(err);
 }
 
-static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *path, struct br_err *err)
+static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *path,
+                         struct br_err *err)
 {
     const br__json *rows = br__json_get(m, "source_tensors");
     size_t n = br__json_count(rows);
@@ -261,9 +276,12 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
     return rc;
 }
 
-/* ---- up to date? ----------------------------------------------------------------------------------------------------- */
+/* ---- up to date?
+ * -----------------------------------------------------------------------------------------------------
+ */
 
-int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes, struct br_err *err)
+int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes,
+                            struct br_err *err)
 {
     struct br__arena a = {0};
     struct br__buf b = {0};

@@ -1,5 +1,6 @@
-/* pattern.c - the two small languages of a weight rule: name patterns ("…layers.{layer}.{q,k,v}_proj")
- * and shape expressions ("num_query_groups*kv_channels,hidden_size"). */
+/* pattern.c - the two small languages of a weight rule: name patterns
+ * ("…layers.{layer}.{q,k,v}_proj") and shape expressions
+ * ("num_query_groups*kv_channels,hidden_size"). */
 #include "model.h"
 
 #include <ctype.h>
@@ -15,7 +16,8 @@ static const struct {
     {"moe", BR__SET_MOE},     {"dense", BR__SET_DENSE}, {"mtp", BR__SET_MTP},
 };
 
-/* ---- names ------------------------------------------------------------------------------------- */
+/* ---- names -------------------------------------------------------------------------------------
+ */
 
 /* The text between the braces that start at p, or NULL if they do not close. */
 static const char *brace(const char *p, size_t *n)
@@ -60,8 +62,10 @@ static int add_placeholder(struct br__pattern *out, const char *s, size_t n, str
             out->set = sets[i].set;
             return BR_OK;
         }
-    return br_fail(err, BR_E_PLUGIN, "pattern '%s' has an unknown placeholder '{%.*s}'; known: layer, "
-                   "attn, gdn, moe, dense, mtp, expert, or a list {a,b}", out->text, (int)n, s);
+    return br_fail(err, BR_E_PLUGIN,
+                   "pattern '%s' has an unknown placeholder '{%.*s}'; known: layer, "
+                   "attn, gdn, moe, dense, mtp, expert, or a list {a,b}",
+                   out->text, (int)n, s);
 }
 
 int br__pattern_parse(const char *text, struct br__pattern *out, struct br_err *err)
@@ -172,10 +176,12 @@ int br__pattern_match(const struct br__pattern *p, const char *name)
     return match_at(p->text, name);
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------
+ */
 
 /* One factor: a number or a config name. */
-static int eval_factor(const char **s, const struct br_config *cfg, int64_t *out, struct br_err *err)
+static int eval_factor(const char **s, const struct br_config *cfg, int64_t *out,
+                       struct br_err *err)
 {
     const char *start = *s;
     size_t n = strspn(start, "abcdefghijklmnopqrstuvwxyz_0123456789");
@@ -192,8 +198,10 @@ static int eval_factor(const char **s, const struct br_config *cfg, int64_t *out
     }
     *out = br__config_dim(cfg, start, n, &known);
     if (!known)
-        return br_fail(err, BR_E_PLUGIN, "shape names '%.*s', which is no integer of the model "
-                       "configuration", (int)n, start);
+        return br_fail(err, BR_E_PLUGIN,
+                       "shape names '%.*s', which is no integer of the model "
+                       "configuration",
+                       (int)n, start);
     if (*out < 1)
         return br_fail(err, BR_E_CONFIG, "config.json gives no %.*s, which a weight's shape needs",
                        (int)n, start);
@@ -225,8 +233,8 @@ static int eval_dim(const char **s, const struct br_config *cfg, int64_t *out, s
     return BR_OK;
 }
 
-int br__shape_eval(const char *expr, int item, const struct br_config *cfg, int64_t *shape, int *ndim,
-                   struct br_err *err)
+int br__shape_eval(const char *expr, int item, const struct br_config *cfg, int64_t *shape,
+                   int *ndim, struct br_err *err)
 {
     const char *s = expr;
     for (; item > 0 && strchr(s, ';'); item--)

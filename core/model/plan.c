@@ -1,6 +1,7 @@
 /* plan.c - which bytes of the source become which bytes of the destination, and every check of it.
  *
- *   1. settle    the family's options from what the source holds: prediction layers, fused experts, tie
+ *   1. settle    the family's options from what the source holds: prediction layers, fused experts,
+ * tie
  *   2. expand    the weight rules (rules.c)
  *   3. bind      each source slot to a tensor: missing, misshapen, unexpected
  *   4. type      each output: dtype, shift, exactness
@@ -14,7 +15,8 @@
 
 const char *br__exactness_text(int e)
 {
-    static const char *const text[] = {"exact", "shifted by one, exact", "shifted by one, widened to stay exact",
+    static const char *const text[] = {"exact", "shifted by one, exact",
+                                       "shifted by one, widened to stay exact",
                                        "dequantised, rounded once", "rounded"};
     return e >= 0 && e < (int)BR_COUNTOF(text) ? text[e] : "?";
 }
@@ -24,8 +26,8 @@ int br__plan_nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory planning the conversion");
 }
 
-static int append_text(struct br__plan *p, const char ***list, size_t *n, size_t *cap, const char *fmt,
-                       va_list ap)
+static int append_text(struct br__plan *p, const char ***list, size_t *n, size_t *cap,
+                       const char *fmt, va_list ap)
 {
     struct br__buf b = {0};
     br__buf_vprintf(&b, fmt, ap);
@@ -56,7 +58,8 @@ int br__plan_skip(struct br__planner *pl, const char *fmt, ...)
     return rc ? br__plan_nomem(pl->err) : BR_OK;
 }
 
-/* ---- 1. settle --------------------------------------------------------------------------------------- */
+/* ---- 1. settle
+ * --------------------------------------------------------------------------------------- */
 
 static const char *side(const struct br_map *m, int hf_side)
 {
@@ -85,8 +88,8 @@ static int64_t count_mtp(const struct br__planner *pl)
     return BR__MIN(n, 64);
 }
 
-/* The tensors decide, not config.json: the released Qwen3-Next has prediction layers that its config.json does
- * not announce, and the reference importer drops them. */
+/* The tensors decide, not config.json: the released Qwen3-Next has prediction layers that its
+ * config.json does not announce, and the reference importer drops them. */
 static int settle_mtp(struct br__planner *pl)
 {
     struct br_config *cfg = pl->p->cfg;
@@ -96,9 +99,11 @@ static int settle_mtp(struct br__planner *pl)
         found = 0;
     } else if (found != cfg->n_mtp && !found && pl->src_is_hf) {
         found = cfg->n_mtp; /* announced and absent: binding reports each missing tensor */
-    } else if (found != cfg->n_mtp && br__plan_note(pl->p, "the source has %lld multi-token-prediction layer(s), "
-                                                    "config.json announces %lld: the tensors count",
-                                                    (long long)found, (long long)cfg->n_mtp)) {
+    } else if (found != cfg->n_mtp &&
+               br__plan_note(pl->p,
+                             "the source has %lld multi-token-prediction layer(s), "
+                             "config.json announces %lld: the tensors count",
+                             (long long)found, (long long)cfg->n_mtp)) {
         return br__plan_nomem(pl->err);
     }
     cfg->n_mtp = found;
@@ -146,8 +151,8 @@ static void tied_rules(const struct br__arch *arch, const struct br_map **embedd
     }
 }
 
-static int same_bytes(const struct br__planner *pl, const struct br__tensor *a, const struct br__tensor *b,
-                      int *same)
+static int same_bytes(const struct br__planner *pl, const struct br__tensor *a,
+                      const struct br__tensor *b, int *same)
 {
     const struct br__ckpt *ck = pl->p->src;
     *same = a->dtype == b->dtype && a->bytes == b->bytes;
@@ -180,8 +185,10 @@ static int settle_duplicate(struct br__planner *pl, const struct br__tensor *out
         return BR_OK;
     }
     if (!same && pl->src_is_hf && !(pl->o->flags & BR_JOB_UNTIE))
-        return br_fail(pl->err, BR_E_PLAN, "config.json says tie_word_embeddings, but '%s' differs from '%s'; "
-                       "use --untie to keep both", output->name, embedding ? embedding->name : "the embedding");
+        return br_fail(pl->err, BR_E_PLAN,
+                       "config.json says tie_word_embeddings, but '%s' differs from '%s'; "
+                       "use --untie to keep both",
+                       output->name, embedding ? embedding->name : "the embedding");
     p->untied = 1;
     br_cfg_set(p->cfg, BR_CFG_SHARE_EMBEDDINGS, 0);
     return br__plan_note(p, "'%s' is kept beside the embedding: the result is untied", output->name)
@@ -241,10 +248,12 @@ static int settle_and_expand(struct br__planner *pl)
     return br__rules_expand(&p->arena, p->cfg, &x, &p->x, pl->err);
 }
 
-/* ---- 3. bind ------------------------------------------------------------------------------------------ */
+/* ---- 3. bind
+ * ------------------------------------------------------------------------------------------ */
 
-/* Other spellings of Megatron keys: the prediction layer's inner module was renamed in memory, and the local (not
- * Transformer Engine) layer spec keeps the norm before a routed MLP under the dense name. */
+/* Other spellings of Megatron keys: the prediction layer's inner module was renamed in memory, and
+ * the local (not Transformer Engine) layer spec keeps the norm before a routed MLP under the dense
+ * name. */
 const struct br__tensor *br__plan_find_key(const struct br__ckpt *ck, const char *name)
 {
     static const char *const aliases[][2] = {
@@ -260,7 +269,8 @@ const struct br__tensor *br__plan_find_key(const struct br__ckpt *ck, const char
             const char *at = (pick >> i & 1) ? strstr(s, aliases[i][0]) : NULL;
             if (!at)
                 continue;
-            n += (size_t)snprintf(other + n, sizeof other - n, "%.*s%s", (int)(at - s), s, aliases[i][1]);
+            n += (size_t)snprintf(other + n, sizeof other - n, "%.*s%s", (int)(at - s), s,
+                                  aliases[i][1]);
             s = at + strlen(aliases[i][0]);
             if (n >= sizeof other)
                 return NULL;
@@ -273,7 +283,8 @@ const struct br__tensor *br__plan_find_key(const struct br__ckpt *ck, const char
 }
 
 /* Only the vocabulary may be longer than the model says, and only in Megatron. */
-static int shape_fits(const struct br__planner *pl, const struct br__slot *s, const struct br__tensor *t)
+static int shape_fits(const struct br__planner *pl, const struct br__slot *s,
+                      const struct br__tensor *t)
 {
     const struct br_map *m = &pl->p->cfg->arch->maps[s->rule];
     if (t->ndim != s->ndim)
@@ -298,11 +309,13 @@ static int bind_scale(struct br__planner *pl, const struct br__tensor *t)
     if (!p->cfg->fp8)
         p->cfg->fp8_block[0] = p->cfg->fp8_block[1] = 128;
     if (!s)
-        return br_fail(pl->err, BR_E_PLAN, "'%s' is F8_E4M3 but has no '%s': without its scales its values are "
-                       "unknown", t->name, name);
+        return br_fail(pl->err, BR_E_PLAN,
+                       "'%s' is F8_E4M3 but has no '%s': without its scales its values are "
+                       "unknown",
+                       t->name, name);
     if (t->ndim < 2)
-        return br_fail(pl->err, BR_E_PLAN, "'%s' is F8_E4M3 with %d dimension(s), expected a matrix", t->name,
-                       t->ndim);
+        return br_fail(pl->err, BR_E_PLAN,
+                       "'%s' is F8_E4M3 with %d dimension(s), expected a matrix", t->name, t->ndim);
     memcpy(want, t->shape, sizeof want);
     for (int i = 0; i < 2; i++) {
         int64_t *d = &want[t->ndim - 2 + i];
@@ -310,8 +323,10 @@ static int bind_scale(struct br__planner *pl, const struct br__tensor *t)
     }
     if (s->ndim != t->ndim || memcmp(s->shape, want, (size_t)s->ndim * sizeof *want) ||
         (s->dtype != BR_F32 && s->dtype != BR_BF16 && s->dtype != BR_F16))
-        return br_fail(pl->err, BR_E_PLAN, "'%s' is %s %s, expected F32 or BF16 %s, one scale per %lld x %lld block",
-                       name, br_dtype_st(s->dtype), br__shape_str(s->shape, s->ndim, got_text, sizeof got_text),
+        return br_fail(pl->err, BR_E_PLAN,
+                       "'%s' is %s %s, expected F32 or BF16 %s, one scale per %lld x %lld block",
+                       name, br_dtype_st(s->dtype),
+                       br__shape_str(s->shape, s->ndim, got_text, sizeof got_text),
                        br__shape_str(want, t->ndim, want_text, sizeof want_text),
                        (long long)p->cfg->fp8_block[0], (long long)p->cfg->fp8_block[1]);
     p->scale_of[t - p->src->tensors] = (uint32_t)(s - p->src->tensors);
@@ -333,7 +348,8 @@ int br__check_scales(struct br__planner *pl, const struct br__tensor *s)
         br_cast(f, BR_F32, raw, s->dtype, n / size, 0);
         for (size_t i = 0; i < n / size; i++)
             if (!(f[i] - f[i] == 0)) /* infinity and NaN */
-                return br_fail(pl->err, BR_E_PLAN, "'%s' has a non-finite FP8 scale at element %llu", s->name,
+                return br_fail(pl->err, BR_E_PLAN,
+                               "'%s' has a non-finite FP8 scale at element %llu", s->name,
                                (unsigned long long)(off / size + i));
     }
     return BR_OK;
@@ -344,7 +360,8 @@ static int bind_slot(struct br__planner *pl, size_t i)
 {
     struct br__plan *p = pl->p;
     const struct br__slot *s = &pl->src_slots[i];
-    const struct br__tensor *t = pl->src_is_hf ? br__ckpt_find(p->src, s->name) : br__plan_find_key(p->src, s->name);
+    const struct br__tensor *t =
+        pl->src_is_hf ? br__ckpt_find(p->src, s->name) : br__plan_find_key(p->src, s->name);
     char got[96], want[96];
     if (!t)
         return br__misfit_missing(pl, s->name);
@@ -352,12 +369,14 @@ static int bind_slot(struct br__planner *pl, size_t i)
     if (!shape_fits(pl, s, t)) {
         *use = BR__LEFT_OUT;
         return br__misfit_add(pl, "'%s' is %s %s, expected %s", t->name, br_dtype_st(t->dtype),
-                                 br__shape_str(t->shape, t->ndim, got, sizeof got),
-                                 br__shape_str(s->shape, s->ndim, want, sizeof want));
+                              br__shape_str(t->shape, t->ndim, got, sizeof got),
+                              br__shape_str(s->shape, s->ndim, want, sizeof want));
     }
-    if (!br_dtype_is_float(t->dtype) || t->dtype == BR_F8_E5M2 || (t->dtype == BR_F8_E4M3 && !pl->src_is_hf)) {
+    if (!br_dtype_is_float(t->dtype) || t->dtype == BR_F8_E5M2 ||
+        (t->dtype == BR_F8_E4M3 && !pl->src_is_hf)) {
         *use = BR__LEFT_OUT;
-        return br__misfit_add(pl, "'%s' is %s, expected a float type", t->name, br_dtype_st(t->dtype));
+        return br__misfit_add(pl, "'%s' is %s, expected a float type", t->name,
+                              br_dtype_st(t->dtype));
     }
     *use = BR__USED;
     pl->bound[i] = (uint32_t)(t - p->src->tensors);
@@ -367,8 +386,9 @@ static int bind_slot(struct br__planner *pl, size_t i)
 /* Keys of a training checkpoint that are no weights. */
 int br__plan_is_training_state(const char *key)
 {
-    return br__starts(key, "optimizer.") || br__starts(key, "chained_") || br__starts(key, "rng_state") ||
-           br__starts(key, "rerun_state") || br__starts(key, "common_state") || strstr(key, "_extra_state") != NULL;
+    return br__starts(key, "optimizer.") || br__starts(key, "chained_") ||
+           br__starts(key, "rng_state") || br__starts(key, "rerun_state") ||
+           br__starts(key, "common_state") || strstr(key, "_extra_state") != NULL;
 }
 
 static int is_ignored(const struct br__planner *pl, const char *name)
@@ -417,8 +437,9 @@ static int check_unused(struct br__planner *pl)
                 return rc;
         }
     }
-    if (pl->n_dropped && br__plan_note(p, "--no-mtp: %zu multi-token-prediction tensors are left out",
-                                       pl->n_dropped))
+    if (pl->n_dropped &&
+        br__plan_note(p, "--no-mtp: %zu multi-token-prediction tensors are left out",
+                      pl->n_dropped))
         return br__plan_nomem(pl->err);
     return BR_OK;
 }
@@ -441,17 +462,22 @@ static int bind_all(struct br__planner *pl)
     return rc ? rc : br__misfit_end(pl);
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------ */
+/* ---- the whole
+ * ------------------------------------------------------------------------------------------ */
 
-/* slime and miles keep Hugging Face's own linear-attention module inside self_attention: another model. */
+/* slime and miles keep Hugging Face's own linear-attention module inside self_attention: another
+ * model. */
 static int refuse_dialects(const struct br__planner *pl)
 {
     const struct br__ckpt *src = pl->p->src;
     for (size_t i = 0; i < src->n_tensors && !pl->src_is_hf; i++) {
         const char *n = src->tensors[i].name;
         if (strstr(n, ".self_attention.linear_attn.") || strstr(n, "linear_qgkv"))
-            return br_fail(pl->err, BR_E_UNSUPPORTED, "'%s' is of slime's own Qwen3-Next dialect, not Megatron's "
-                           "gated delta net; convert it with slime's tools/convert_torch_dist_to_hf.py", n);
+            return br_fail(
+                pl->err, BR_E_UNSUPPORTED,
+                "'%s' is of slime's own Qwen3-Next dialect, not Megatron's "
+                "gated delta net; convert it with slime's tools/convert_torch_dist_to_hf.py",
+                n);
     }
     return BR_OK;
 }
@@ -471,8 +497,8 @@ static int make(struct br__planner *pl)
     return br__plan_lay_out(pl);
 }
 
-int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg, const struct br__ckpt *src,
-                  const struct br__plan_opts *o, struct br_err *err)
+int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
+                  const struct br__ckpt *src, const struct br__plan_opts *o, struct br_err *err)
 {
     struct br__planner pl = {.o = o, .err = err, .src_is_hf = direction == BR__IMPORT};
     *out = NULL;

@@ -1,4 +1,5 @@
-/* plan.h - shared by the files that make a plan (plan.c, plan_report.c, plan_layout.c) and by nobody else. */
+/* plan.h - shared by the files that make a plan (plan.c, plan_report.c, plan_layout.c) and by
+ * nobody else. */
 #ifndef BRIDGE_CORE_PLAN_H
 #define BRIDGE_CORE_PLAN_H
 
@@ -8,13 +9,13 @@ struct br__planner {
     struct br__plan *p;
     const struct br__plan_opts *o;
     struct br_err *err;
-    int src_is_hf;                     /* import */
+    int src_is_hf; /* import */
     const struct br__slot *src_slots;
     size_t n_src_slots;
-    uint32_t *bound;                   /* [n_src_slots] source tensor, or BR__NOT_FOUND */
+    uint32_t *bound; /* [n_src_slots] source tensor, or BR__NOT_FOUND */
     int drop_mtp;
     size_t n_dropped;
-    struct br__buf report;             /* what does not fit, first names of each kind */
+    struct br__buf report; /* what does not fit, first names of each kind */
     size_t n_missing, n_unexpected, n_misfit;
     const char *first_missing, *first_unexpected;
 };
@@ -22,7 +23,8 @@ struct br__planner {
 int br__plan_nomem(struct br_err *err);
 int br__plan_skip(struct br__planner *pl, const char *fmt, ...) BR_PRINTF(2, 3);
 
-/* plan_report.c: with --not-strict these only list; otherwise they collect, and br__misfit_end fails. */
+/* plan_report.c: with --not-strict these only list; otherwise they collect, and br__misfit_end
+ * fails. */
 int br__misfit_missing(struct br__planner *pl, const char *name);
 int br__misfit_unexpected(struct br__planner *pl, const char *name);
 int br__misfit_add(struct br__planner *pl, const char *fmt, ...) BR_PRINTF(2, 3);
@@ -40,7 +42,8 @@ int br__check_scales(struct br__planner *pl, const struct br__tensor *s);
 /* plan_layout.c: outputs, pieces and segments from the bound expansion. */
 int br__plan_lay_out(struct br__planner *pl);
 
-/* plan_shards.c: export: which HF file holds which output.  order[i]: outputs in the order in which they are stored. */
+/* plan_shards.c: export: which HF file holds which output.  order[i]: outputs in the order in which
+ * they are stored. */
 int br__plan_shards(struct br__planner *pl, uint32_t *order);
 
 #endif

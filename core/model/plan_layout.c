@@ -1,7 +1,9 @@
-/* plan_layout.c - outputs, pieces and segments of a plan, from its expanded rules and bound sources.
+/* plan_layout.c - outputs, pieces and segments of a plan, from its expanded rules and bound
+ * sources.
  *
- * Chunk granularity of Megatron tensors is Megatron's own: one box per layer, per expert, per gate or up half
- * (core/transformer/mlp.py, apply_swiglu_sharded_factory), because its loader reads whole items. */
+ * Chunk granularity of Megatron tensors is Megatron's own: one box per layer, per expert, per gate
+ * or up half (core/transformer/mlp.py, apply_swiglu_sharded_factory), because its loader reads
+ * whole items. */
 #include "plan.h"
 
 #include <stdlib.h>
@@ -11,7 +13,7 @@ struct layout {
     struct br__planner *pl;
     struct br__plan *p;
     struct br_err *err;
-    uint32_t *out_of;   /* per destination slot: index into outs, or BR__NOT_FOUND */
+    uint32_t *out_of; /* per destination slot: index into outs, or BR__NOT_FOUND */
     size_t cap_pieces, cap_segs;
 };
 
@@ -37,7 +39,8 @@ static int exactness_of(const struct layout *l, uint32_t src)
     return source_dtype(l, src) == d ? BR__EXACT : BR__ROUNDED;
 }
 
-/* ---- dtype of zero-centred norms ------------------------------------------------------------------------- */
+/* ---- dtype of zero-centred norms
+ * ------------------------------------------------------------------------- */
 
 /* Does `bytes of dtype d` survive w + add stored as `to`, and back? */
 static int survives(const void *w, int d, size_t n, int to, double add)
@@ -55,15 +58,17 @@ static int survives(const void *w, int d, size_t n, int to, double add)
     return 1;
 }
 
-/* Import: the narrowest of the tensor's own dtype, float32 and float64 in which w - 1 gives every bit of w back.
- * Megatron's loader casts a wider tensor to the model's dtype, which rounds once, as it would have. */
+/* Import: the narrowest of the tensor's own dtype, float32 and float64 in which w - 1 gives every
+ * bit of w back. Megatron's loader casts a wider tensor to the model's dtype, which rounds once, as
+ * it would have. */
 static int shift_import(struct layout *l, struct br__plan_out *out, uint32_t src)
 {
     const struct br__tensor *t = &l->p->src->tensors[src];
     const int candidates[] = {t->dtype, BR_F32, BR_F64};
     out->add = -1;
     out->exactness = BR__EXACT_SHIFT;
-    if (l->pl->o->dtype != BR_NONE || !l->p->src->n_files) /* rounding was asked for; headers only */
+    if (l->pl->o->dtype != BR_NONE ||
+        !l->p->src->n_files) /* rounding was asked for; headers only */
         return BR_OK;
     unsigned char *w = br__alloc(t->bytes);
     if (!w)
@@ -78,20 +83,25 @@ static int shift_import(struct layout *l, struct br__plan_out *out, uint32_t src
     if (i == BR_COUNTOF(candidates)) {
         out->exactness = BR__ROUNDED;
         if (l->pl->o->flags & BR_JOB_NOT_STRICT)
-            return br__plan_skip(l->pl, "'%s': w - 1 is not exact in any dtype and is rounded", t->name);
-        return br_fail(l->err, BR_E_PLAN, "'%s' has values so small that w - 1, which Megatron stores, is not exact "
-                       "even in float64; --not-strict rounds them", t->name);
+            return br__plan_skip(l->pl, "'%s': w - 1 is not exact in any dtype and is rounded",
+                                 t->name);
+        return br_fail(l->err, BR_E_PLAN,
+                       "'%s' has values so small that w - 1, which Megatron stores, is not exact "
+                       "even in float64; --not-strict rounds them",
+                       t->name);
     }
     out->dtype = candidates[i];
     out->exactness = BR__WIDENED;
-    return br__plan_note(l->p, "'%s' is stored as %s: Megatron keeps w - 1, which loses bits of this tensor in %s",
-                         out->name, br_dtype_torch(out->dtype), br_dtype_torch(t->dtype))
+    return br__plan_note(
+               l->p,
+               "'%s' is stored as %s: Megatron keeps w - 1, which loses bits of this tensor in %s",
+               out->name, br_dtype_torch(out->dtype), br_dtype_torch(t->dtype))
                ? br__plan_nomem(l->err)
                : BR_OK;
 }
 
-/* Export: a norm that was widened to stay exact goes back to the dtype that the reference or config.json has, if that
- * loses nothing. */
+/* Export: a norm that was widened to stay exact goes back to the dtype that the reference or
+ * config.json has, if that loses nothing. */
 static int shift_export(struct layout *l, struct br__plan_out *out, uint32_t src)
 {
     const struct br__tensor *t = &l->p->src->tensors[src];
@@ -104,7 +114,8 @@ static int shift_export(struct layout *l, struct br__plan_out *out, uint32_t src
         return BR_OK;
     size_t n = (size_t)(t->bytes / br_dtype_size(t->dtype));
     unsigned char *m = br__alloc(t->bytes), *w = br__alloc(t->bytes), *back = br__alloc(t->bytes);
-    int rc = m && w && back ? br__ckpt_read(l->p->src, t, 0, m, t->bytes, l->err) : br__plan_nomem(l->err);
+    int rc = m && w && back ? br__ckpt_read(l->p->src, t, 0, m, t->bytes, l->err)
+                            : br__plan_nomem(l->err);
     if (!rc) {
         br_cast(w, want, m, t->dtype, n, 1);
         br_cast(back, t->dtype, w, want, n, -1);
@@ -117,7 +128,9 @@ static int shift_export(struct layout *l, struct br__plan_out *out, uint32_t src
     return rc;
 }
 
-/* ---- outputs ------------------------------------------------------------------------------------------------ */
+/* ---- outputs
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static uint32_t dst_slot(const struct layout *l, const struct br__move *m)
 {
@@ -140,9 +153,11 @@ static int feed_output(struct layout *l, const struct br__move *m, uint8_t *stat
     }
     int dtype = source_dtype(l, src);
     if (out->dtype != BR_NONE && out->dtype != dtype)
-        return br_fail(l->err, BR_E_PLAN, "'%s' would mix dtypes: '%s' is %s, others are %s; use --torch-dtype, or "
-                       "--layers per-layer", out->name, l->p->src->tensors[src].name,
-                       br_dtype_torch(dtype), br_dtype_torch(out->dtype));
+        return br_fail(l->err, BR_E_PLAN,
+                       "'%s' would mix dtypes: '%s' is %s, others are %s; use --torch-dtype, or "
+                       "--layers per-layer",
+                       out->name, l->p->src->tensors[src].name, br_dtype_torch(dtype),
+                       br_dtype_torch(out->dtype));
     out->dtype = dtype;
     out->exactness = (uint8_t)BR__MAX((int)out->exactness, exactness_of(l, src));
     state[d] |= 1;
@@ -161,14 +176,16 @@ static void init_outputs(struct layout *l, const struct br__slot *slots, size_t 
     }
 }
 
-/* Drop outputs that cannot be made (--not-strict), keeping order; out_of maps slots to what is left. */
+/* Drop outputs that cannot be made (--not-strict), keeping order; out_of maps slots to what is
+ * left. */
 static int compact_outputs(struct layout *l, size_t n, const uint8_t *state)
 {
     struct br__plan *p = l->p;
     for (size_t i = 0; i < n; i++) {
         l->out_of[i] = BR__NOT_FOUND;
         if (state[i] & 2) {
-            int rc = br__plan_skip(l->pl, "'%s' is not written: a source of it is missing", p->outs[i].name);
+            int rc = br__plan_skip(l->pl, "'%s' is not written: a source of it is missing",
+                                   p->outs[i].name);
             if (rc)
                 return rc;
             continue;
@@ -188,7 +205,8 @@ static int shift_outputs(struct layout *l)
         if (o == BR__NOT_FOUND || !(rule_of(l, l->p->outs[o].rule)->flags & BR_MAP_ZERO_CENTERED))
             continue;
         uint32_t src = l->pl->bound[src_slot(l, m)];
-        int rc = l->pl->src_is_hf ? shift_import(l, &l->p->outs[o], src) : shift_export(l, &l->p->outs[o], src);
+        int rc = l->pl->src_is_hf ? shift_import(l, &l->p->outs[o], src)
+                                  : shift_export(l, &l->p->outs[o], src);
         if (rc)
             return rc;
     }
@@ -213,7 +231,8 @@ static int make_outputs(struct layout *l, const struct br__slot *slots, size_t n
     return rc ? rc : shift_outputs(l);
 }
 
-/* ---- pieces and segments --------------------------------------------------------------------------------------- */
+/* ---- pieces and segments
+ * --------------------------------------------------------------------------------------- */
 
 static int add_seg(struct layout *l, uint32_t src, uint64_t src_row, uint64_t dst_row, uint64_t n)
 {
@@ -263,7 +282,8 @@ static void box(const struct br__slot *s, uint64_t row, uint64_t rows, struct br
     }
 }
 
-/* Rows of the destination's vocabulary: padded to a multiple, or as the checkpoint to compare with has it. */
+/* Rows of the destination's vocabulary: padded to a multiple, or as the checkpoint to compare with
+ * has it. */
 static int64_t padded_rows(const struct layout *l, const struct br__plan_out *o)
 {
     int64_t rows = o->shape[0], m = l->pl->o->pad_vocab_to;
@@ -290,7 +310,8 @@ static int import_part(struct layout *l, const struct br__view *v, uint64_t firs
         uint64_t lo = BR__MAX(m->mc_row, v->row + first);
         uint64_t hi = BR__MIN(m->mc_row + m->n, v->row + first + rows);
         if (lo < hi)
-            rc = add_seg(l, l->pl->bound[m->hf], m->hf_row + (lo - m->mc_row), lo - v->row - first, hi - lo);
+            rc = add_seg(l, l->pl->bound[m->hf], m->hf_row + (lo - m->mc_row), lo - v->row - first,
+                         hi - lo);
     }
     int64_t padded = padded_rows(l, o);
     if (!rc && padded > s->shape[0]) {
@@ -326,8 +347,10 @@ static int check_hf_tiling(struct layout *l, const struct br__move *sorted)
         uint64_t expect = first ? 0 : sorted[i - 1].hf_row + sorted[i - 1].n;
         const struct br__slot *s = &x->hf[sorted[i].hf];
         if (sorted[i].hf_row != expect || (last && sorted[i].hf_row + sorted[i].n != s->rows))
-            return br_fail(l->err, BR_E_PLUGIN, "the weight rules of %s use a row of '%s' twice or never, near row "
-                           "%llu of %llu", l->p->cfg->arch->model_type, s->name,
+            return br_fail(l->err, BR_E_PLUGIN,
+                           "the weight rules of %s use a row of '%s' twice or never, near row "
+                           "%llu of %llu",
+                           l->p->cfg->arch->model_type, s->name,
                            (unsigned long long)sorted[i].hf_row, (unsigned long long)s->rows);
     }
     return BR_OK;
@@ -353,7 +376,9 @@ static int sorted_by_hf(struct layout *l, struct br__move **out)
     return check_hf_tiling(l, *out);
 }
 
-/* ---- export ------------------------------------------------------------------------------------------------------ */
+/* ---- export
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* The output layer's copy that a tied source stores: the embedding once more. */
 static int add_tied_copy(struct layout *l, uint32_t *copy_of)

@@ -1,5 +1,5 @@
-/* plan_report.c - what does not fit, said at once and in words: a user with a wrong directory wants the kind of
- * mistake and a few names, not the first of nine thousand lines. */
+/* plan_report.c - what does not fit, said at once and in words: a user with a wrong directory wants
+ * the kind of mistake and a few names, not the first of nine thousand lines. */
 #include "plan.h"
 
 #include <stdlib.h>
@@ -75,8 +75,8 @@ static const char *near_name(const struct br__planner *pl, const char *name)
 static void headline_missing(struct br__planner *pl, struct br__buf *b)
 {
     const char *near = near_name(pl, pl->first_missing);
-    br__buf_printf(b, "%zu tensor(s) of the model are missing from the source, first '%s'", pl->n_missing,
-                   pl->first_missing);
+    br__buf_printf(b, "%zu tensor(s) of the model are missing from the source, first '%s'",
+                   pl->n_missing, pl->first_missing);
     if (near)
         br__buf_printf(b, " (the source has '%s': misnamed?)", near);
 }
@@ -95,14 +95,13 @@ int br__misfit_end(struct br__planner *pl)
         headline_missing(pl, &b);
     }
     if (pl->n_unexpected)
-        br__buf_printf(&b, "%s%zu tensor(s) of the source are unexpected, first '%s'", b.n ? "; " : "",
-                       pl->n_unexpected, pl->first_unexpected);
+        br__buf_printf(&b, "%s%zu tensor(s) of the source are unexpected, first '%s'",
+                       b.n ? "; " : "", pl->n_unexpected, pl->first_unexpected);
     br__buf_puts(&b, "; --not-strict continues without them");
     if (pl->report.p)
         br__buf_puts(&b, pl->report.p);
-    int rc = b.failed || pl->report.failed
-                 ? br__plan_nomem(pl->err)
-                 : br_fail(pl->err, BR_E_PLAN, "%s", b.p);
+    int rc = b.failed || pl->report.failed ? br__plan_nomem(pl->err)
+                                           : br_fail(pl->err, BR_E_PLAN, "%s", b.p);
     br__buf_free(&b);
     return rc;
 }

@@ -1,8 +1,9 @@
 /* plan_shards.c - export: which HF file holds which tensor, and in which order.
  *
- * With a reference (a source directory, or the source's inventory in the manifest) its shard map and order are
- * kept, so that a round trip gives the same files.  Without one, tensors are filled into shards in model order; inside
- * a file they lie as the safetensors library sorts them: wider dtypes first, then by name. */
+ * With a reference (a source directory, or the source's inventory in the manifest) its shard map
+ * and order are kept, so that a round trip gives the same files.  Without one, tensors are filled
+ * into shards in model order; inside a file they lie as the safetensors library sorts them: wider
+ * dtypes first, then by name. */
 #include "plan.h"
 
 #include <stdlib.h>
@@ -45,7 +46,8 @@ static int by_file_dtype_name(const void *a, const void *b)
     return strcmp(x->out->name, y->out->name);
 }
 
-/* ---- as the reference has it -------------------------------------------------------------------------------- */
+/* ---- as the reference has it
+ * -------------------------------------------------------------------------------- */
 
 /* Is a reference tensor one that the export rightly does not have? */
 static int may_be_absent(const struct br__planner *pl, const struct br__tensor *t)
@@ -53,7 +55,8 @@ static int may_be_absent(const struct br__planner *pl, const struct br__tensor *
     const struct br__plan *p = pl->p;
     for (uint32_t i = 0; i < p->cfg->arch->n_ignore; i++) {
         struct br__pattern pat;
-        if (!br__pattern_parse(p->cfg->arch->ignore[i].hf, &pat, NULL) && br__pattern_match(&pat, t->name))
+        if (!br__pattern_parse(p->cfg->arch->ignore[i].hf, &pat, NULL) &&
+            br__pattern_match(&pat, t->name))
             return 1;
     }
     if ((pl->o->flags & BR_JOB_NO_MTP) && br__plan_is_mtp(p->cfg->arch, t->name, 1))
@@ -70,7 +73,8 @@ static int check_reference(struct br__planner *pl, const uint8_t *made)
         if (made[i] || may_be_absent(pl, &ref->tensors[i]))
             continue;
         if (pl->o->flags & BR_JOB_NOT_STRICT) {
-            int rc = br__plan_skip(pl, "the reference has '%s', the checkpoint does not", ref->tensors[i].name);
+            int rc = br__plan_skip(pl, "the reference has '%s', the checkpoint does not",
+                                   ref->tensors[i].name);
             if (rc)
                 return rc;
         } else if (!absent++) {
@@ -78,8 +82,10 @@ static int check_reference(struct br__planner *pl, const uint8_t *made)
         }
     }
     if (absent)
-        return br_fail(pl->err, BR_E_PLAN, "the reference has %zu tensor(s) that the checkpoint does not, first '%s'; "
-                       "--not-strict exports without them", absent, first);
+        return br_fail(pl->err, BR_E_PLAN,
+                       "the reference has %zu tensor(s) that the checkpoint does not, first '%s'; "
+                       "--not-strict exports without them",
+                       absent, first);
     return BR_OK;
 }
 
@@ -94,13 +100,15 @@ static int place_by_reference(struct br__planner *pl, struct key *keys)
     for (size_t i = 0; i < p->n_outs; i++) {
         const struct br__tensor *t = br__ckpt_find(ref, p->outs[i].name);
         p->outs[i].file = t ? t->file : (uint32_t)(p->n_out_files - 1);
-        keys[i] = (struct key){&p->outs[i], (uint32_t)i, t ? (uint64_t)(t - ref->tensors) : UINT32_MAX + i};
+        keys[i] = (struct key){&p->outs[i], (uint32_t)i,
+                               t ? (uint64_t)(t - ref->tensors) : UINT32_MAX + i};
         if (t)
             made[t - ref->tensors] = 1;
         extra += !t;
     }
-    if (extra && br__plan_note(p, "%zu tensor(s) that the reference does not have are added to '%s'", extra,
-                               p->out_files[p->n_out_files - 1]))
+    if (extra &&
+        br__plan_note(p, "%zu tensor(s) that the reference does not have are added to '%s'", extra,
+                      p->out_files[p->n_out_files - 1]))
         return br__plan_nomem(pl->err);
     qsort(keys, p->n_outs, sizeof *keys, by_file_and_rank);
     return check_reference(pl, made);
@@ -146,7 +154,8 @@ static int reference_fits(const struct br__planner *pl)
     return !pl->p->fused && known;
 }
 
-/* ---- without a reference -------------------------------------------------------------------------------------- */
+/* ---- without a reference
+ * -------------------------------------------------------------------------------------- */
 
 static int name_shards(struct br__planner *pl, size_t n)
 {
@@ -158,8 +167,9 @@ static int name_shards(struct br__planner *pl, size_t n)
         return br__plan_nomem(pl->err);
     for (size_t i = 0; i < n; i++) {
         p->out_metadata[i] = "{\"format\":\"pt\"}";
-        p->out_files[i] = n == 1 ? "model.safetensors"
-                                 : br__arena_printf(&p->arena, "model-%05zu-of-%05zu.safetensors", i + 1, n);
+        p->out_files[i] =
+            n == 1 ? "model.safetensors"
+                   : br__arena_printf(&p->arena, "model-%05zu-of-%05zu.safetensors", i + 1, n);
         if (!p->out_files[i])
             return br__plan_nomem(pl->err);
     }

@@ -1,4 +1,5 @@
-/* produce.c - the bytes of a plan's pieces: rows gathered from the source, dequantised, shifted, cast.
+/* produce.c - the bytes of a plan's pieces: rows gathered from the source, dequantised, shifted,
+ * cast.
  *
  * Import, export, verify and the digests of the manifest all read through here, so there is one
  * definition of what a converted tensor is. */
@@ -6,7 +7,8 @@
 
 #include <string.h>
 
-/* ---- FP8 ------------------------------------------------------------------------------------------ */
+/* ---- FP8
+ * ------------------------------------------------------------------------------------------ */
 
 #define MAX_BLOCK_COLS 4096
 
@@ -18,8 +20,10 @@ static int read_scales(const struct br__plan *p, uint32_t src, uint64_t block_ro
     uint32_t size = br_dtype_size(st->dtype);
     unsigned char raw[MAX_BLOCK_COLS * sizeof(double)];
     if (cols > MAX_BLOCK_COLS)
-        return br_fail(err, BR_E_UNSUPPORTED, "'%s' has %llu blocks in a row, at most %d are "
-                       "supported", st->name, (unsigned long long)cols, MAX_BLOCK_COLS);
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "'%s' has %llu blocks in a row, at most %d are "
+                       "supported",
+                       st->name, (unsigned long long)cols, MAX_BLOCK_COLS);
     int rc = br__ckpt_read(p->src, st, block_row * cols * size, raw, cols * size, err);
     if (!rc)
         br_cast(scales, BR_F32, raw, st->dtype, cols, 0);
@@ -44,17 +48,18 @@ static int read_fp8(const struct br__plan *p, uint32_t src, uint64_t e0, size_t 
         if (block_row != have && (rc = read_scales(p, src, block_row, block_cols, scales, err)))
             break;
         have = block_row;
-        br_dequant_e4m3(dst + done * br_dtype_size(to), to, s->buf + done, run, scales, (int64_t)col,
-                        (int64_t)b1);
+        br_dequant_e4m3(dst + done * br_dtype_size(to), to, s->buf + done, run, scales,
+                        (int64_t)col, (int64_t)b1);
         done += run;
     }
     return rc;
 }
 
-/* ---- elements -------------------------------------------------------------------------------------- */
+/* ---- elements
+ * -------------------------------------------------------------------------------------- */
 
-int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_t n, int to, double add,
-                      void *dst, struct br__scratch *s, struct br_err *err)
+int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_t n, int to,
+                      double add, void *dst, struct br__scratch *s, struct br_err *err)
 {
     const struct br__tensor *t = &p->src->tensors[src];
     uint32_t from = br_dtype_size(t->dtype);
@@ -68,7 +73,8 @@ int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_
     return rc;
 }
 
-/* ---- pieces ---------------------------------------------------------------------------------------- */
+/* ---- pieces
+ * ---------------------------------------------------------------------------------------- */
 
 /* The segment that holds row `row` of a piece. */
 static const struct br__seg *find_seg(const struct br__plan *p, const struct br__piece *piece,
@@ -105,8 +111,8 @@ int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *d
             /* A wide source fills the scratch sooner than the destination. */
             uint64_t wide = br_dtype_size(p->src->tensors[seg->src].dtype);
             take = BR__MIN(take, BR__OUT_BUF / BR__MAX(wide, (uint64_t)size));
-            int rc = br__elements_read(p, seg->src, seg->src_row * out->row_elems + at, take, out->dtype,
-                                       out->add, to, s, err);
+            int rc = br__elements_read(p, seg->src, seg->src_row * out->row_elems + at, take,
+                                       out->dtype, out->add, to, s, err);
             if (rc)
                 return rc;
         }

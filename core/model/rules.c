@@ -1,5 +1,5 @@
-/* rules.c - the weight rules of an architecture expanded for one configuration: which tensors exist on
- * either side, and which rows of one are which rows of the other.
+/* rules.c - the weight rules of an architecture expanded for one configuration: which tensors exist
+ * on either side, and which rows of one are which rows of the other.
  *
  * Stacking (a leading layer axis when all layers are alike) follows Megatron-LM
  * core/transformer/transformer_block.py, sharded_state_dict. */
@@ -36,7 +36,8 @@ static int out_of_memory(struct expander *e)
     return br_fail(e->err, BR_E_NOMEM, "out of memory expanding the weight rules");
 }
 
-/* ---- index sets ---------------------------------------------------------------------------------- */
+/* ---- index sets
+ * ---------------------------------------------------------------------------------- */
 
 static int in_set(const struct br_config *cfg, enum br__set set, int64_t i)
 {
@@ -70,7 +71,8 @@ static int homogeneous(const struct br_config *cfg)
     return 1;
 }
 
-/* ---- slots ------------------------------------------------------------------------------------------ */
+/* ---- slots
+ * ------------------------------------------------------------------------------------------ */
 
 static int add_slot(struct expander *e, int hf_side, const struct br__slot *s, uint32_t *index)
 {
@@ -108,8 +110,8 @@ static int finish_shape(struct expander *e, struct br__slot *s)
 }
 
 /* HF slot for list item `item`; *base is the row of its first row in the slot. */
-static int hf_slot(struct expander *e, const struct rule *r, int64_t layer, int64_t expert, int item,
-                   uint32_t *index, uint64_t *base)
+static int hf_slot(struct expander *e, const struct rule *r, int64_t layer, int64_t expert,
+                   int item, uint32_t *index, uint64_t *base)
 {
     struct br__slot s = {.rule = r->index, .ndim = r->hf_ndim[item]};
     int64_t before = 0, sum = 0;
@@ -135,8 +137,8 @@ static int hf_slot(struct expander *e, const struct rule *r, int64_t layer, int6
 }
 
 /* Megatron slot for output `item`; *row is where this instance's rows start in it. */
-static int mc_slot(struct expander *e, const struct rule *r, int64_t layer, int64_t expert, int item,
-                   int hf_item, uint32_t *index, uint64_t *row)
+static int mc_slot(struct expander *e, const struct rule *r, int64_t layer, int64_t expert,
+                   int item, int hf_item, uint32_t *index, uint64_t *row)
 {
     struct br__slot s = {.rule = r->index};
     int64_t lead_index = 0;
@@ -157,7 +159,8 @@ static int mc_slot(struct expander *e, const struct rule *r, int64_t layer, int6
     return rc ? rc : add_slot(e, 0, &s, index);
 }
 
-/* ---- moves, views, extra state ------------------------------------------------------------------------ */
+/* ---- moves, views, extra state
+ * ------------------------------------------------------------------------ */
 
 static int add_move(struct expander *e, uint32_t hf, uint32_t mc, uint64_t hf_row, uint64_t mc_row,
                     uint64_t n)
@@ -175,7 +178,10 @@ static int add_view(struct expander *e, uint32_t mc, uint64_t row, uint64_t rows
     struct br__expansion *x = e->x;
     if (br__grow(&x->views, &e->cap_views, x->n_views, sizeof *x->views))
         return out_of_memory(e);
-    x->views[x->n_views++] = (struct br__view){.mc = mc, .row = row, .rows = rows, .parts = parts,
+    x->views[x->n_views++] = (struct br__view){.mc = mc,
+                                               .row = row,
+                                               .rows = rows,
+                                               .parts = parts,
                                                .first_move = (uint32_t)first_move,
                                                .n_moves = (uint32_t)(x->n_moves - first_move)};
     return BR_OK;
@@ -191,14 +197,17 @@ static int add_extra_state(struct expander *e, const struct rule *r, int64_t lay
     if (!key)
         return out_of_memory(e);
     if (!cut)
-        return br_fail(e->err, BR_E_PLUGIN, "rule %u: '%s' has extra state but is no weight of a "
-                       "module", r->index, key);
+        return br_fail(e->err, BR_E_PLUGIN,
+                       "rule %u: '%s' has extra state but is no weight of a "
+                       "module",
+                       r->index, key);
     int n = (int)(cut - key);
     long long L = (long long)e->cfg->n_layers, E = (long long)e->cfg->n_experts;
     long long l = (long long)layer, ex = (long long)expert;
     char *s;
     if (r->stacked && r->mc.has_expert)
-        s = br__arena_printf(e->a, "%.*s._extra_state/shard_%lld.%lld_%lld.%lld", n, key, l, ex, L, E);
+        s = br__arena_printf(e->a, "%.*s._extra_state/shard_%lld.%lld_%lld.%lld", n, key, l, ex, L,
+                             E);
     else if (r->stacked || r->mc.has_expert)
         s = br__arena_printf(e->a, "%.*s._extra_state/shard_%lld_%lld", n, key, r->stacked ? l : ex,
                              r->stacked ? L : E);
@@ -210,7 +219,8 @@ static int add_extra_state(struct expander *e, const struct rule *r, int64_t lay
     return BR_OK;
 }
 
-/* ---- one instance of a rule --------------------------------------------------------------------------- */
+/* ---- one instance of a rule
+ * --------------------------------------------------------------------------- */
 
 /* Output `mc_item` of an instance, fed by HF list items hf_first.. */
 static int add_output(struct expander *e, const struct rule *r, int64_t layer, int64_t expert,
@@ -252,7 +262,8 @@ static int add_instance(struct expander *e, const struct rule *r, int64_t layer,
     return BR_OK;
 }
 
-/* ---- one rule ------------------------------------------------------------------------------------------- */
+/* ---- one rule
+ * ------------------------------------------------------------------------------------------- */
 
 static int parse_rule(struct expander *e, struct rule *r)
 {
@@ -264,14 +275,17 @@ static int parse_rule(struct expander *e, struct rule *r)
         return rc;
     if (r->mc.set != r->hf.set || r->mc.has_expert != r->hf.has_expert ||
         (m->hf_fused && (r->fused.set != r->mc.set || r->fused.has_expert || !r->mc.has_expert)))
-        return br_fail(e->err, BR_E_PLUGIN, "'%s' and '%s' have different index sets", m->mcore, m->hf);
+        return br_fail(e->err, BR_E_PLUGIN, "'%s' and '%s' have different index sets", m->mcore,
+                       m->hf);
     int copy = m->layout == BR_LAYOUT_COPY;
     if (copy ? r->mc.n_list != r->hf.n_list
-             : r->mc.n_list != br__layout_n_mcore(m->layout) || r->hf.n_list != br__layout_n_hf(m->layout))
-        return br_fail(e->err, BR_E_PLUGIN, "'%s' <-> '%s': layout %s takes %d and %d tensors, the "
-                       "patterns list %d and %d", m->mcore, m->hf, br__layout_name(m->layout),
-                       br__layout_n_mcore(m->layout), br__layout_n_hf(m->layout), r->mc.n_list,
-                       r->hf.n_list);
+             : r->mc.n_list != br__layout_n_mcore(m->layout) ||
+                   r->hf.n_list != br__layout_n_hf(m->layout))
+        return br_fail(e->err, BR_E_PLUGIN,
+                       "'%s' <-> '%s': layout %s takes %d and %d tensors, the "
+                       "patterns list %d and %d",
+                       m->mcore, m->hf, br__layout_name(m->layout), br__layout_n_mcore(m->layout),
+                       br__layout_n_hf(m->layout), r->mc.n_list, r->hf.n_list);
     return BR_OK;
 }
 
@@ -279,16 +293,18 @@ static int rule_shapes(struct expander *e, struct rule *r)
 {
     int64_t rows[BR__MAX_LIST] = {0};
     for (int i = 0; i < r->hf.n_list; i++) {
-        int rc = br__shape_eval(r->map->hf_shape, i, e->cfg, r->hf_shape[i], &r->hf_ndim[i], e->err);
+        int rc =
+            br__shape_eval(r->map->hf_shape, i, e->cfg, r->hf_shape[i], &r->hf_ndim[i], e->err);
         if (rc)
             return rc;
         rows[i] = r->hf_shape[i][0];
         if (r->map->layout == BR_LAYOUT_COPY && !r->map->hf_fused)
             continue;
         if (r->hf_ndim[i] != r->hf_ndim[0] ||
-            memcmp(r->hf_shape[i] + 1, r->hf_shape[0] + 1, (size_t)(r->hf_ndim[0] - 1) * sizeof **r->hf_shape))
-            return br_fail(e->err, BR_E_PLUGIN, "'%s': the tensors of a list differ in more than rows",
-                           r->map->hf);
+            memcmp(r->hf_shape[i] + 1, r->hf_shape[0] + 1,
+                   (size_t)(r->hf_ndim[0] - 1) * sizeof **r->hf_shape))
+            return br_fail(e->err, BR_E_PLUGIN,
+                           "'%s': the tensors of a list differ in more than rows", r->map->hf);
     }
     if (r->map->layout == BR_LAYOUT_COPY) { /* each pair of the lists on its own, whole */
         memcpy(r->mc_rows, rows, sizeof rows);
@@ -318,7 +334,8 @@ static int expand_rule(struct expander *e, uint32_t index)
     for (int64_t i = 0; i < set_limit(e->cfg, r.mc.set) && !rc; i++) {
         if (r.mc.set != BR__SET_NONE && r.mc.set != BR__SET_MTP && !in_set(e->cfg, r.mc.set, i))
             continue;
-        /* Shapes are evaluated only for rules that have an instance: a dense model has no experts. */
+        /* Shapes are evaluated only for rules that have an instance: a dense model has no experts.
+         */
         if (!ready++ && (rc = rule_shapes(e, &r)))
             break;
         for (int64_t x = 0; x < experts && !rc; x++)
@@ -327,7 +344,8 @@ static int expand_rule(struct expander *e, uint32_t index)
     return rc;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * ------------------------------------------------------------------------------------------- */
 
 static int by_tensor_and_row(const void *a, const void *b)
 {
@@ -348,8 +366,10 @@ static int check_views(struct expander *e)
         if (i == 0 || x->views[i - 1].mc != v->mc)
             next = 0;
         if (v->row != next)
-            return br_fail(e->err, BR_E_PLUGIN, "the rules of %s leave a gap or overlap at row %llu of "
-                           "'%s'", e->cfg->arch->model_type, (unsigned long long)next, s->name);
+            return br_fail(e->err, BR_E_PLUGIN,
+                           "the rules of %s leave a gap or overlap at row %llu of "
+                           "'%s'",
+                           e->cfg->arch->model_type, (unsigned long long)next, s->name);
         next += v->rows;
         int last = i + 1 == x->n_views || x->views[i + 1].mc != v->mc;
         if (last && next != s->rows)
@@ -364,8 +384,10 @@ static int choose_layers(struct expander *e)
 {
     int alike = homogeneous(e->cfg);
     if (e->o->per_layer < 0 && !alike)
-        return br_fail(e->err, BR_E_CONFIG, "the layers of this %s model are not all alike, so they "
-                       "cannot be stored stacked; leave --layers out", e->cfg->arch->model_type);
+        return br_fail(e->err, BR_E_CONFIG,
+                       "the layers of this %s model are not all alike, so they "
+                       "cannot be stored stacked; leave --layers out",
+                       e->cfg->arch->model_type);
     e->x->per_layer = e->o->per_layer > 0 || !alike;
     return BR_OK;
 }
@@ -382,8 +404,9 @@ static int keep(struct br__arena *a, void *array, size_t n, size_t size)
     return copy ? BR_OK : BR_E_NOMEM;
 }
 
-int br__rules_expand(struct br__arena *a, const struct br_config *cfg, const struct br__expand_opts *o,
-                     struct br__expansion **out, struct br_err *err)
+int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
+                     const struct br__expand_opts *o, struct br__expansion **out,
+                     struct br_err *err)
 {
     struct expander e = {.a = a, .cfg = cfg, .o = o, .err = err};
     e.x = *out = br__arena_alloc(a, sizeof **out);

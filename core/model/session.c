@@ -1,4 +1,5 @@
-/* session.c - everything a job opens before it writes: plugins, configuration, source, reference, plan. */
+/* session.c - everything a job opens before it writes: plugins, configuration, source, reference,
+ * plan. */
 #include "job.h"
 
 #include <stdlib.h>
@@ -12,7 +13,8 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory opening the job");
 }
 
-/* ---- telling the caller ------------------------------------------------------------------------------ */
+/* ---- telling the caller
+ * ------------------------------------------------------------------------------ */
 
 static void tell(void (*fn)(void *, const char *), void *ud, const char *fmt, va_list ap)
 {
@@ -45,11 +47,15 @@ static void report_training(const struct br__session *s)
 {
     struct br__training t;
     struct br__arena a = {0};
-    if (s->src->format == BR__FMT_TORCH_DIST && !br__training_summary(&a, s->src, 0, &t, NULL) && t.present) {
-        br__job_note(&s->job, "training state is left out: %zu optimizer tensor(s)%s%s, %s, %zu rng_state item(s), %zu "
-                     "rerun_state_machine item(s)", t.n_optimizer_tensors, t.sharding ? ", sharding " : "",
-                     t.sharding ? t.sharding : "", t.has_scheduler ? "the scheduler" : "no scheduler", t.n_rng_items,
-                     t.n_rerun_items);
+    if (s->src->format == BR__FMT_TORCH_DIST && !br__training_summary(&a, s->src, 0, &t, NULL) &&
+        t.present) {
+        br__job_note(
+            &s->job,
+            "training state is left out: %zu optimizer tensor(s)%s%s, %s, %zu rng_state item(s), "
+            "%zu "
+            "rerun_state_machine item(s)",
+            t.n_optimizer_tensors, t.sharding ? ", sharding " : "", t.sharding ? t.sharding : "",
+            t.has_scheduler ? "the scheduler" : "no scheduler", t.n_rng_items, t.n_rerun_items);
     }
     br__arena_free(&a);
 }
@@ -67,7 +73,8 @@ void br__session_report(const struct br__session *s)
     report_training(s);
 }
 
-void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase, uint64_t total)
+void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase,
+                       uint64_t total)
 {
     *g = (struct br__progress){.listener = l, .phase = phase, .total = total};
     pthread_mutex_init(&g->lock, NULL);
@@ -101,7 +108,8 @@ void br__progress_end(struct br__progress *g)
     pthread_mutex_destroy(&g->lock);
 }
 
-/* ---- architecture and configuration --------------------------------------------------------------------- */
+/* ---- architecture and configuration
+ * --------------------------------------------------------------------- */
 
 static int config_from_text(struct br__session *s, const char *text, size_t n, struct br_err *err)
 {
@@ -132,9 +140,11 @@ static int config_from_checkpoint(struct br__session *s, struct br_err *err)
     if (rc)
         return rc;
     if (!td->has_run_config && !td->args)
-        return br_fail(err, BR_E_NOTFOUND, "'%s' has neither run_config.yaml nor Megatron-LM's arguments, so the "
-                       "model's configuration is unknown; give --hf-model a directory with its config.json",
-                       s->src->dir);
+        return br_fail(
+            err, BR_E_NOTFOUND,
+            "'%s' has neither run_config.yaml nor Megatron-LM's arguments, so the "
+            "model's configuration is unknown; give --hf-model a directory with its config.json",
+            s->src->dir);
     if (td->has_run_config &&
         (rc = br__yaml_parse(&s->arena, td->run_config_text, td->run_config_size, &yaml, err))) {
         br_wrap(err, "run_config.yaml");
@@ -148,13 +158,15 @@ static int config_from_checkpoint(struct br__session *s, struct br_err *err)
         return rc;
     struct br__buf b = {0};
     rc = br__config_from_json(&s->arena, s->arch, json, &s->cfg, err);
-    if (!rc && (br__json_print(json, 0, &b) || !(s->config_text = br__arena_strndup(&s->arena, b.p, b.n))))
+    if (!rc &&
+        (br__json_print(json, 0, &b) || !(s->config_text = br__arena_strndup(&s->arena, b.p, b.n))))
         rc = nomem(err);
     br__buf_free(&b);
     for (size_t i = 0; i < n_guessed && !rc; i++)
         br__buf_printf(&b, "%s%s", i ? "; " : "", guessed[i]);
     if (!rc && b.n)
-        br__job_note(&s->job, "config.json is rebuilt from the checkpoint, with these guesses: %s", b.p);
+        br__job_note(&s->job, "config.json is rebuilt from the checkpoint, with these guesses: %s",
+                     b.p);
     br__buf_free(&b);
     br__json_free(json);
     return rc;
@@ -188,9 +200,12 @@ static void settle_dtype(struct br__session *s)
     s->cfg.dtype = best;
 }
 
-/* ---- sources ------------------------------------------------------------------------------------------------ */
+/* ---- sources
+ * ------------------------------------------------------------------------------------------------
+ */
 
-static int open_hf(struct br__session *s, const char *id, unsigned flags, struct br__ckpt **out, struct br_err *err)
+static int open_hf(struct br__session *s, const char *id, unsigned flags, struct br__ckpt **out,
+                   struct br_err *err)
 {
     const char *dir;
     int rc = br__hf_resolve(&s->arena, id, &dir, err);
@@ -249,8 +264,10 @@ static int open_export(struct br__session *s, struct br_err *err)
     int rc = br__td_open(&s->src, s->job.megatron_path, err);
     if (!rc && s->job.hf_model) {
         rc = open_hf(s, s->job.hf_model, 0, &s->ref, err);
-        if (rc == BR_E_NOTFOUND && !open_hf(s, s->job.hf_model, BR__HF_CONFIG_ONLY, &s->ref, NULL)) {
-            br__job_note(&s->job, "'%s' has no weights: only its configuration and side files are used",
+        if (rc == BR_E_NOTFOUND &&
+            !open_hf(s, s->job.hf_model, BR__HF_CONFIG_ONLY, &s->ref, NULL)) {
+            br__job_note(&s->job,
+                         "'%s' has no weights: only its configuration and side files are used",
                          s->job.hf_model);
             rc = BR_OK;
         }
@@ -270,14 +287,20 @@ int br__check_overlap(struct br__session *s, const char *src, const char *dest, 
     size_t na = strlen(a), nb = strlen(b);
     size_t n = BR__MIN(na, nb);
     if (!strncmp(a, b, n) && (na == nb || (na > nb ? a : b)[n] == '/'))
-        return br_fail(err, BR_E_USAGE, "source '%s' and destination '%s' overlap; choose a destination outside", a, b);
+        return br_fail(err, BR_E_USAGE,
+                       "source '%s' and destination '%s' overlap; choose a destination outside", a,
+                       b);
     return BR_OK;
 }
 
-static int make_plan(struct br__session *s, int direction, const struct br__ckpt *like, struct br_err *err)
+static int make_plan(struct br__session *s, int direction, const struct br__ckpt *like,
+                     struct br_err *err)
 {
-    struct br__plan_opts o = {.flags = s->job.flags, .dtype = s->job.torch_dtype, .like = like,
-                              .pad_vocab_to = s->job.pad_vocab_to, .max_shard_size = s->job.max_shard_size};
+    struct br__plan_opts o = {.flags = s->job.flags,
+                              .dtype = s->job.torch_dtype,
+                              .like = like,
+                              .pad_vocab_to = s->job.pad_vocab_to,
+                              .max_shard_size = s->job.max_shard_size};
     if (direction == BR__EXPORT)
         o.ref = s->ref && s->ref->n_tensors ? s->ref : NULL;
     return br__plan_make(&s->plan, direction, &s->cfg, s->src, &o, err);
@@ -287,13 +310,15 @@ static int check_options(const struct br_job *job, struct br_err *err)
 {
     int d = job->torch_dtype;
     if (d != BR_NONE && d != BR_F32 && d != BR_F16 && d != BR_BF16)
-        return br_fail(err, BR_E_USAGE, "--torch-dtype is '%s', expected float32, float16, bfloat16 or auto",
+        return br_fail(err, BR_E_USAGE,
+                       "--torch-dtype is '%s', expected float32, float16, bfloat16 or auto",
                        br_dtype_torch(d));
     if (job->iteration < 0 || job->iteration > 9999999)
-        return br_fail(err, BR_E_USAGE, "--iteration is %lld, expected 0 to 9999999", (long long)job->iteration);
+        return br_fail(err, BR_E_USAGE, "--iteration is %lld, expected 0 to 9999999",
+                       (long long)job->iteration);
     if (job->pad_vocab_to < 0 || job->pad_vocab_to > 1 << 24)
-        return br_fail(err, BR_E_USAGE, "--pad-vocab-to is %lld, expected 1 to %d", (long long)job->pad_vocab_to,
-                       1 << 24);
+        return br_fail(err, BR_E_USAGE, "--pad-vocab-to is %lld, expected 1 to %d",
+                       (long long)job->pad_vocab_to, 1 << 24);
     return BR_OK;
 }
 
@@ -325,7 +350,8 @@ int br__session_open_like(struct br__session **out, const struct br_job *job, in
     return rc;
 }
 
-int br__session_open(struct br__session **out, const struct br_job *job, int direction, struct br_err *err)
+int br__session_open(struct br__session **out, const struct br_job *job, int direction,
+                     struct br_err *err)
 {
     return br__session_open_like(out, job, direction, NULL, err);
 }

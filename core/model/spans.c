@@ -1,7 +1,7 @@
 /* spans.c - every layout change as spans of rows.
  *
- * A layout says which rows of its HF inputs are which rows of its Megatron outputs.  Import copies the
- * spans forward, export backward, so there is no inverse to write or to get wrong.
+ * A layout says which rows of its HF inputs are which rows of its Megatron outputs.  Import copies
+ * the spans forward, export backward, so there is no inverse to write or to get wrong.
  *
  * Row orders: Megatron Bridge models/conversion/param_mapping.py (QKV, gated QKV, gated MLP, GDN
  * linear), Megatron-LM core/ssm/gated_delta_net.py and core/transformer/mlp.py for the stored form;
@@ -95,8 +95,7 @@ static void emit_gdn_in(struct emitter *e, const struct br_config *cfg)
         int hf;
         int64_t first, n;
     } parts[] = {
-        {0, 0, dk},           {0, dk, dk}, {0, 2 * dk, dv},
-        {0, 2 * dk + dv, dv}, {1, 0, per}, {1, per, per},
+        {0, 0, dk}, {0, dk, dk}, {0, 2 * dk, dv}, {0, 2 * dk + dv, dv}, {1, 0, per}, {1, per, per},
     };
     for (int p = 0; p < (int)BR_COUNTOF(parts); p++) {
         int64_t stride = parts[p].hf ? 2 * per : 2 * dk + 2 * dv;
@@ -108,9 +107,10 @@ static void emit_gdn_in(struct emitter *e, const struct br_config *cfg)
 /* flat channels -> query, key, value */
 static void emit_gdn_conv(struct emitter *e, const struct br_config *cfg)
 {
-    int64_t qk = br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
-    int64_t v = br_cfg_i(cfg, BR_CFG_LINEAR_NUM_VALUE_HEADS) *
-                br_cfg_i(cfg, BR_CFG_LINEAR_VALUE_HEAD_DIM);
+    int64_t qk =
+        br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
+    int64_t v =
+        br_cfg_i(cfg, BR_CFG_LINEAR_NUM_VALUE_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_VALUE_HEAD_DIM);
     emit(e, 0, 0, 0, qk);
     emit(e, 1, 0, qk, qk);
     emit(e, 2, 0, 2 * qk, v);

@@ -1,7 +1,8 @@
-/* toy.c - deterministic checkpoints of any architecture, from its own `toy` configuration: what the tests, the
- * quickstart and a plugin's author convert.
+/* toy.c - deterministic checkpoints of any architecture, from its own `toy` configuration: what the
+ * tests, the quickstart and a plugin's author convert.
  *
- * Values come from a counter-based integer generator and exact conversions, so every machine writes the same bytes. */
+ * Values come from a counter-based integer generator and exact conversions, so every machine writes
+ * the same bytes. */
 #include "model.h"
 
 #include <errno.h>
@@ -9,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- configuration ------------------------------------------------------------------------------------- */
+/* ---- configuration
+ * ------------------------------------------------------------------------------------- */
 
 /* JSON for the text after "key=": itself if it parses, else a string. */
 static int set_value(br__json *obj, const char *key, const char *value, struct br_err *err)
@@ -21,7 +23,8 @@ static int set_value(br__json *obj, const char *key, const char *value, struct b
     if (is_json)
         return br__json_set(obj, key, value, err);
     br__buf_json_str(&b, value);
-    int rc = b.failed ? br_fail(err, BR_E_NOMEM, "out of memory making a toy") : br__json_set(obj, key, b.p, err);
+    int rc = b.failed ? br_fail(err, BR_E_NOMEM, "out of memory making a toy")
+                      : br__json_set(obj, key, b.p, err);
     br__buf_free(&b);
     return rc;
 }
@@ -53,7 +56,8 @@ static int set_pairs(br__json *obj, const char *text, struct br_err *err)
     return rc;
 }
 
-int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br__json **out, struct br_err *err)
+int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br__json **out,
+                   struct br_err *err)
 {
     struct br__buf b = {0};
     br__json *j = br__json_new_object();
@@ -66,8 +70,11 @@ int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br
     if (!rc)
         rc = set_value(j, "model_type", arch->model_type, err);
     if (!rc)
-        rc = set_pairs(j, "bos_token_id=0 eos_token_id=1 hidden_act=silu initializer_range=0.02 rms_norm_eps=1e-06 "
-                          "attention_dropout=0.0 use_cache=true transformers_version=4.57.0", err);
+        rc = set_pairs(j,
+                       "bos_token_id=0 eos_token_id=1 hidden_act=silu initializer_range=0.02 "
+                       "rms_norm_eps=1e-06 "
+                       "attention_dropout=0.0 use_cache=true transformers_version=4.57.0",
+                       err);
     if (!rc)
         rc = set_value(j, "torch_dtype", br_dtype_torch(o->dtype ? o->dtype : BR_BF16), err);
     if (!rc)
@@ -81,7 +88,9 @@ int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br
     return rc;
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------ */
+/* ---- values
+ * ------------------------------------------------------------------------------------------------
+ */
 
 /* SplitMix64 (Steele, Lea, Flood 2014) of a counter. */
 static uint64_t mix(uint64_t x)
@@ -92,8 +101,9 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* Matrices are spread evenly around zero, like initialised weights; vectors (norms, biases, decay rates) around one, with
- * enough spread that a misplaced one shows.  All values are multiples of 2^-24, so float32 holds them exactly. */
+/* Matrices are spread evenly around zero, like initialised weights; vectors (norms, biases, decay
+ * rates) around one, with enough spread that a misplaced one shows.  All values are multiples of
+ * 2^-24, so float32 holds them exactly. */
 static void fill(float *dst, size_t n, uint64_t key, uint64_t first, int vector)
 {
     for (size_t i = 0; i < n; i++) {
@@ -102,7 +112,8 @@ static void fill(float *dst, size_t n, uint64_t key, uint64_t first, int vector)
     }
 }
 
-static int write_values(struct br__out *out, const struct br__st_entry *e, uint64_t seed, struct br_err *err)
+static int write_values(struct br__out *out, const struct br__st_entry *e, uint64_t seed,
+                        struct br_err *err)
 {
     enum { BLOCK = 8192 };
     float values[BLOCK];
@@ -124,7 +135,9 @@ static int write_values(struct br__out *out, const struct br__st_entry *e, uint6
     return BR_OK;
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------- */
+/* ---- files
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static int by_name(const void *a, const void *b)
 {
@@ -132,7 +145,8 @@ static int by_name(const void *a, const void *b)
 }
 
 /* A file that is all header and hole. */
-static int write_sparse(const char *path, const struct br__buf *header, uint64_t total, struct br_err *err)
+static int write_sparse(const char *path, const struct br__buf *header, uint64_t total,
+                        struct br_err *err)
 {
     int rc = br__write_file(path, header->p, header->n, 0, err);
     int fd = rc ? -1 : br__io.open(path, O_WRONLY | O_CLOEXEC, 0);
@@ -143,8 +157,8 @@ static int write_sparse(const char *path, const struct br__buf *header, uint64_t
     return rc;
 }
 
-static int write_dense(const char *path, const struct br__buf *header, const struct br__st_entry *e, size_t n,
-                       uint64_t total, uint64_t seed, struct br_err *err)
+static int write_dense(const char *path, const struct br__buf *header, const struct br__st_entry *e,
+                       size_t n, uint64_t total, uint64_t seed, struct br_err *err)
 {
     struct br__out out;
     int rc = br__out_open(&out, path, total, 0, err);
@@ -161,8 +175,8 @@ static int write_dense(const char *path, const struct br__buf *header, const str
 }
 
 /* One shard with entries [0, n). */
-static int write_shard(const char *path, struct br__st_entry *e, size_t n, const struct br__toy_opts *o,
-                       struct br_err *err)
+static int write_shard(const char *path, struct br__st_entry *e, size_t n,
+                       const struct br__toy_opts *o, struct br_err *err)
 {
     struct br__buf header = {.max = BR__ST_HEADER_MAX};
     int rc = br__st_header(&header, e, n, "{\"format\":\"pt\"}")
@@ -170,7 +184,8 @@ static int write_shard(const char *path, struct br__st_entry *e, size_t n, const
                  : BR_OK;
     uint64_t total = header.n + (n ? e[n - 1].end : 0);
     if (!rc)
-        rc = o->sparse ? write_sparse(path, &header, total, err) : write_dense(path, &header, e, n, total, o->seed, err);
+        rc = o->sparse ? write_sparse(path, &header, total, err)
+                       : write_dense(path, &header, e, n, total, o->seed, err);
     br__buf_free(&header);
     return rc;
 }
@@ -229,7 +244,9 @@ static int write_index(struct toy *t, const size_t *first, size_t shards, const 
             of[i] = files[k];
             total += entry_bytes(&t->e[i]);
         }
-    int rc = br__hf_index_text(&b, names, of, t->n, total) ? nomem(t) : br__write_file(path, b.p, b.n, 0, t->err);
+    int rc = br__hf_index_text(&b, names, of, t->n, total)
+                 ? nomem(t)
+                 : br__write_file(path, b.p, b.n, 0, t->err);
     br__buf_free(&b);
     return rc;
 }
@@ -243,10 +260,12 @@ static int write_weights(struct toy *t)
     const char **files = br__arena_alloc(&t->a, (shards + 1) * sizeof *files);
     int rc = files ? BR_OK : nomem(t);
     for (size_t k = 0; k < shards && !rc; k++) {
-        files[k] = shards == 1 ? "model.safetensors"
-                               : br__arena_printf(&t->a, "model-%05zu-of-%05zu.safetensors", k + 1, shards);
+        files[k] = shards == 1
+                       ? "model.safetensors"
+                       : br__arena_printf(&t->a, "model-%05zu-of-%05zu.safetensors", k + 1, shards);
         const char *path = files[k] ? br__path_join(&t->a, t->dir, files[k]) : NULL;
-        rc = path ? write_shard(path, t->e + first[k], first[k + 1] - first[k], t->o, t->err) : nomem(t);
+        rc = path ? write_shard(path, t->e + first[k], first[k + 1] - first[k], t->o, t->err)
+                  : nomem(t);
     }
     return !rc && shards > 1 ? write_index(t, first, shards, files) : rc;
 }
@@ -255,7 +274,8 @@ static int write_json(struct toy *t, const char *name, const br__json *j)
 {
     struct br__buf b = {0};
     const char *path = br__path_join(&t->a, t->dir, name);
-    int rc = path && !br__json_print(j, 0, &b) ? br__write_file(path, b.p, b.n, 0, t->err) : nomem(t);
+    int rc =
+        path && !br__json_print(j, 0, &b) ? br__write_file(path, b.p, b.n, 0, t->err) : nomem(t);
     br__buf_free(&b);
     return rc;
 }
@@ -263,17 +283,20 @@ static int write_json(struct toy *t, const char *name, const br__json *j)
 static int write_generation_config(struct toy *t)
 {
     br__json *j = br__json_new_object();
-    int rc = j ? set_pairs(j, "bos_token_id=0 eos_token_id=1 transformers_version=4.57.0", t->err) : nomem(t);
+    int rc = j ? set_pairs(j, "bos_token_id=0 eos_token_id=1 transformers_version=4.57.0", t->err)
+               : nomem(t);
     if (!rc)
         rc = write_json(t, "generation_config.json", j);
     br__json_free(j);
     return rc;
 }
 
-/* The tensors that the rules expect of this configuration, sorted as the safetensors library sorts them. */
+/* The tensors that the rules expect of this configuration, sorted as the safetensors library sorts
+ * them. */
 static int toy_tensors(struct toy *t, const struct br_config *cfg)
 {
-    struct br__expand_opts x = {.fused = t->o->fused, .untied = !br_cfg_i(cfg, BR_CFG_SHARE_EMBEDDINGS)};
+    struct br__expand_opts x = {.fused = t->o->fused,
+                                .untied = !br_cfg_i(cfg, BR_CFG_SHARE_EMBEDDINGS)};
     struct br__expansion *ex;
     int rc = br__rules_expand(&t->a, cfg, &x, &ex, t->err);
     if (rc)
@@ -283,7 +306,8 @@ static int toy_tensors(struct toy *t, const struct br_config *cfg)
     if (!t->e)
         return nomem(t);
     for (size_t i = 0; i < t->n; i++) {
-        t->e[i] = (struct br__st_entry){.name = ex->hf[i].name, .dtype = cfg->dtype, .ndim = ex->hf[i].ndim};
+        t->e[i] = (struct br__st_entry){
+            .name = ex->hf[i].name, .dtype = cfg->dtype, .ndim = ex->hf[i].ndim};
         memcpy(t->e[i].shape, ex->hf[i].shape, sizeof t->e[i].shape);
     }
     qsort(t->e, t->n, sizeof *t->e, by_name);
@@ -298,11 +322,13 @@ static int check_dir(struct toy *t)
     if (!rc)
         rc = br__list_dir(&t->a, t->dir, &names, &n, t->err);
     if (!rc && n)
-        rc = br_fail(t->err, BR_E_EXISTS, "'%s' is not empty; a toy is written into a new or empty directory", t->dir);
+        rc = br_fail(t->err, BR_E_EXISTS,
+                     "'%s' is not empty; a toy is written into a new or empty directory", t->dir);
     return rc;
 }
 
-int br__toy_write(const struct br__arch *arch, const char *dir, const struct br__toy_opts *o, struct br_err *err)
+int br__toy_write(const struct br__arch *arch, const char *dir, const struct br__toy_opts *o,
+                  struct br_err *err)
 {
     struct toy t = {.dir = dir, .o = o, .err = err};
     struct br_config cfg;
@@ -311,8 +337,10 @@ int br__toy_write(const struct br__arch *arch, const char *dir, const struct br_
     if (rc)
         return rc;
     rc = br__config_from_json(&t.a, arch, json, &cfg, err);
-    if (!rc && (cfg.dtype == BR_NONE || !br_dtype_is_float(cfg.dtype) || br_dtype_size(cfg.dtype) == 1))
-        rc = br_fail(err, BR_E_USAGE, "a toy's torch_dtype must be float32, float16, bfloat16 or float64");
+    if (!rc &&
+        (cfg.dtype == BR_NONE || !br_dtype_is_float(cfg.dtype) || br_dtype_size(cfg.dtype) == 1))
+        rc = br_fail(err, BR_E_USAGE,
+                     "a toy's torch_dtype must be float32, float16, bfloat16 or float64");
     if (!rc)
         rc = toy_tensors(&t, &cfg);
     if (!rc)

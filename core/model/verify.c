@@ -1,5 +1,5 @@
-/* verify.c - is a Megatron checkpoint exactly what importing this model would write?  Names both ways, dtypes, shapes,
- * and every byte, whatever the chunking. */
+/* verify.c - is a Megatron checkpoint exactly what importing this model would write?  Names both
+ * ways, dtypes, shapes, and every byte, whatever the chunking. */
 #include "job.h"
 #include "plan.h"
 
@@ -11,8 +11,9 @@
 struct verifier {
     const struct br__session *s;
     const struct br__ckpt *mc;
-    const struct br__tensor **found; /* per output: the checkpoint's tensor if it is comparable, or NULL */
-    uint64_t *differs;               /* per piece: byte offset of the first difference, or EQUAL */
+    const struct br__tensor *
+        *found;        /* per output: the checkpoint's tensor if it is comparable, or NULL */
+    uint64_t *differs; /* per piece: byte offset of the first difference, or EQUAL */
     struct br__progress progress;
     size_t n_diff;
 };
@@ -94,9 +95,12 @@ static int match_outputs(struct verifier *v, uint8_t *seen)
         }
         seen[t - v->mc->tensors] = 1;
         if (t->dtype != o->dtype)
-            difference(v, "'%s' is %s, expected %s", o->name, br_dtype_torch(t->dtype), br_dtype_torch(o->dtype));
-        else if (t->ndim != o->ndim || memcmp(t->shape, o->shape, (size_t)o->ndim * sizeof *o->shape))
-            difference(v, "'%s' is %s, expected %s", o->name, br__shape_str(t->shape, t->ndim, got, sizeof got),
+            difference(v, "'%s' is %s, expected %s", o->name, br_dtype_torch(t->dtype),
+                       br_dtype_torch(o->dtype));
+        else if (t->ndim != o->ndim ||
+                 memcmp(t->shape, o->shape, (size_t)o->ndim * sizeof *o->shape))
+            difference(v, "'%s' is %s, expected %s", o->name,
+                       br__shape_str(t->shape, t->ndim, got, sizeof got),
                        br__shape_str(o->shape, o->ndim, want, sizeof want));
         else
             v->found[i] = t;
@@ -139,8 +143,8 @@ static int compare(struct verifier *v, struct br__arena *a, struct br_err *err)
         return rc;
     report_bytes(v);
     if (v->n_diff)
-        return br_fail(err, BR_E_DIFF, "%zu difference(s) between '%s' and '%s'", v->n_diff, v->s->src->dir,
-                       v->mc->dir);
+        return br_fail(err, BR_E_DIFF, "%zu difference(s) between '%s' and '%s'", v->n_diff,
+                       v->s->src->dir, v->mc->dir);
     return BR_OK;
 }
 
@@ -150,7 +154,8 @@ int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err
     struct br__session *s;
     struct br__arena a = {0};
     if (!job->megatron_path || !job->hf_model)
-        return br_fail(err, BR_E_USAGE, "verify needs --hf-model ID or DIR and --megatron-path DIR");
+        return br_fail(err, BR_E_USAGE,
+                       "verify needs --hf-model ID or DIR and --megatron-path DIR");
     int rc = br__td_open(&mc, job->megatron_path, err);
     if (rc)
         return rc;

@@ -1,9 +1,9 @@
 /* work.c - a temporary sibling directory that becomes the destination in one rename, or resumes.
  *
- * "<parent>/.<name>.bridge-partial" is locked by flock on the directory itself.  Its journal starts with the job's
- * fingerprint and gains a line for every finished part: the part's number and the digests of its pieces, written after
- * the part is synced.  A rerun of the same job believes a line only after it has read the part back (the caller does
- * that); a torn last line is ignored. */
+ * "<parent>/.<name>.bridge-partial" is locked by flock on the directory itself.  Its journal starts
+ * with the job's fingerprint and gains a line for every finished part: the part's number and the
+ * digests of its pieces, written after the part is synced.  A rerun of the same job believes a line
+ * only after it has read the part back (the caller does that); a torn last line is ignored. */
 #include "job.h"
 
 #include <errno.h>
@@ -35,9 +35,12 @@ static int lock_dir(struct br__work *w, struct br_err *err)
     if (w->dir_fd < 0)
         return br_fail(err, BR_E_IO, "cannot open '%s': %s", w->tmp, strerror(errno));
     if (flock(w->dir_fd, LOCK_EX | LOCK_NB))
-        return br_fail(err, BR_E_BUSY, "another process is writing '%s' (it works in '%s')", w->final, w->tmp);
-    if (br__io.fstat(w->dir_fd, &by_fd) || br__io.stat(w->tmp, &by_path) || by_fd.st_ino != by_path.st_ino)
-        return br_fail(err, BR_E_BUSY, "another process has just finished '%s'; run again", w->final);
+        return br_fail(err, BR_E_BUSY, "another process is writing '%s' (it works in '%s')",
+                       w->final, w->tmp);
+    if (br__io.fstat(w->dir_fd, &by_fd) || br__io.stat(w->tmp, &by_path) ||
+        by_fd.st_ino != by_path.st_ino)
+        return br_fail(err, BR_E_BUSY, "another process has just finished '%s'; run again",
+                       w->final);
     return BR_OK;
 }
 
@@ -113,8 +116,8 @@ static int append_journal(struct br__work *w, const char *text, size_t n, struct
     struct stat st;
     if (br__io.fstat(w->journal_fd, &st) || write_all(w->journal_fd, text, n, st.st_size) ||
         (w->sync && br__io.fsync(w->journal_fd)))
-        return br_fail(err, errno == ENOSPC ? BR_E_NOSPC : BR_E_IO, "cannot write the journal in '%s': %s", w->tmp,
-                       strerror(errno));
+        return br_fail(err, errno == ENOSPC ? BR_E_NOSPC : BR_E_IO,
+                       "cannot write the journal in '%s': %s", w->tmp, strerror(errno));
     return BR_OK;
 }
 
@@ -144,8 +147,8 @@ static int name_dirs(struct br__work *w, const char *final, struct br_err *err)
     return br__mkdirs(w->tmp, err);
 }
 
-int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, size_t n_parts, int sync,
-                  int replace, struct br_err *err)
+int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, size_t n_parts,
+                  int sync, int replace, struct br_err *err)
 {
     char head[64];
     memset(w, 0, sizeof *w);
@@ -166,7 +169,8 @@ int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, s
     return rc;
 }
 
-int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n, struct br_err *err)
+int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
+                  struct br_err *err)
 {
     struct br__buf b = {0};
     br__buf_printf(&b, "%zu %zu", part, n);
@@ -185,7 +189,8 @@ static int swap_in(struct br__work *w, struct br_err *err)
 {
     if (br__io.exchange(w->tmp, w->final) == 0)
         return br__remove_tree(w->tmp, err);
-    /* File systems without exchange: two renames; between them the destination is absent, never half. */
+    /* File systems without exchange: two renames; between them the destination is absent, never
+     * half. */
     const char *old = br__arena_printf(&w->arena, "%s-old", w->tmp);
     if (!old)
         return nomem(err);
@@ -210,11 +215,13 @@ int br__work_commit(struct br__work *w, struct br_err *err)
     if (w->replace)
         rc = swap_in(w, err);
     else if (br__io.rename(w->tmp, w->final))
-        rc = br_fail(err, BR_E_IO, "cannot rename '%s' to '%s': %s", w->tmp, w->final, strerror(errno));
+        rc = br_fail(err, BR_E_IO, "cannot rename '%s' to '%s': %s", w->tmp, w->final,
+                     strerror(errno));
     if (rc || !w->sync)
         return rc;
     const char *base = br__path_base(w->final);
-    char *parent = br__arena_strndup(&w->arena, w->final, BR__MAX((size_t)(base - w->final), (size_t)1));
+    char *parent =
+        br__arena_strndup(&w->arena, w->final, BR__MAX((size_t)(base - w->final), (size_t)1));
     return parent ? br__sync_dir(parent, err) : nomem(err);
 }
 

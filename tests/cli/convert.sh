@@ -3,11 +3,14 @@
 . "$(dirname "$0")/lib.sh"
 model=$data/torch_dist/qwen3_moe/hf
 
-# an import without a destination names it, and says what to do next
+# an import without a destination names it as the user names the model, and says what to do next
 ln -s "$model" My-Model
-expect 0 import ./My-Model/
-complains 'bridge: note: no --megatron-path given: writing to ./qwen3_moe'
-rm -rf ./*-megatron
+for name in My-Model ./My-Model/ "$work/My-Model"; do
+    expect 0 import "$name" -q --overwrite
+    expect 0 import "$name"
+    complains 'bridge: note: no --megatron-path given: writing to ./My-Model-megatron'
+done
+(cd "$model" && expect 0 import . -n && complains 'writing to ./hf-megatron') || exit 1
 cp -rL My-Model Qwen-Toy
 chmod -R u+w Qwen-Toy
 expect 0 import Qwen-Toy

@@ -13,11 +13,12 @@ void pk_op(struct br__buf *b, const char *opcodes);
 void pk_str(struct br__buf *b, const char *s);
 void pk_int(struct br__buf *b, int64_t v);
 void pk_global(struct br__buf *b, const char *module, const char *name);
-void pk_ints(struct br__buf *b, const int64_t *v, int n); /* a tuple */
-void pk_size(struct br__buf *b, const int64_t *v, int n); /* torch.Size */
+void pk_ints(struct br__buf *b, const int64_t *v, int n);             /* a tuple */
+void pk_size(struct br__buf *b, const int64_t *v, int n);             /* torch.Size */
 void pk_new(struct br__buf *b, const char *module, const char *name); /* NEWOBJ without arguments */
 
-/* ---- zip ------------------------------------------------------------------------------------------ */
+/* ---- zip
+ * ------------------------------------------------------------------------------------------ */
 
 enum { ZIP_NO_ZIP64 = 1, ZIP_ENTRY_ZIP64 = 2 };
 struct zip_in {
@@ -32,7 +33,8 @@ void zip_make(struct br__buf *out, const struct zip_in *in, size_t n, int flags)
 void torch_save(struct br__buf *out, const struct br__buf *pickle, const struct zip_in *storages,
                 size_t n);
 
-/* ---- checkpoints ---------------------------------------------------------------------------------- */
+/* ---- checkpoints
+ * ---------------------------------------------------------------------------------- */
 
 enum td_flags {
     TD_ROOT_MCORE = 1 << 0,      /* MCoreMetadata with mcore_data */
@@ -48,16 +50,16 @@ enum td_flags {
     TD_ITEM_V3 = 1 << 10,        /* _rebuild_tensor_v3 with an untyped storage */
     TD_ITEM_PARAMETER = 1 << 11,
     TD_ITEM_FROM_TYPE = 1 << 12,
-    TD_ITEM_VIEW = 1 << 13,      /* of a larger storage, at an offset */
-    TD_ITEM_STRIDED = 1 << 14,   /* transposed: not contiguous */
-    TD_ITEM_SQUEEZE = 1 << 15,   /* leading ones dropped from the item's shape */
-    TD_ITEM_DTYPE = 1 << 16,     /* item of another dtype */
-    TD_ITEM_SHAPE = 1 << 17,     /* item of another shape */
+    TD_ITEM_VIEW = 1 << 13,    /* of a larger storage, at an offset */
+    TD_ITEM_STRIDED = 1 << 14, /* transposed: not contiguous */
+    TD_ITEM_SQUEEZE = 1 << 15, /* leading ones dropped from the item's shape */
+    TD_ITEM_DTYPE = 1 << 16,   /* item of another dtype */
+    TD_ITEM_SHAPE = 1 << 17,   /* item of another shape */
     TD_ITEM_BIG_ENDIAN = 1 << 18,
-    TD_NO_STORAGE = 1 << 19,     /* no storage entry for the last chunk */
-    TD_COMPLEX = 1 << 20,        /* dtype that bridge does not know */
-    TD_SHORT_RECORD = 1 << 21,   /* the storage's record has too few bytes */
-    TD_SLOTS_STATE = 1 << 22     /* states as (None, dict) */
+    TD_NO_STORAGE = 1 << 19,   /* no storage entry for the last chunk */
+    TD_COMPLEX = 1 << 20,      /* dtype that bridge does not know */
+    TD_SHORT_RECORD = 1 << 21, /* the storage's record has too few bytes */
+    TD_SLOTS_STATE = 1 << 22   /* states as (None, dict) */
 };
 
 struct td {

@@ -1,5 +1,6 @@
-/* test_convert.c - whole conversions against files that nobody here wrote: Megatron Bridge's checkpoints and the hashes
- * that its import gives, transformers' models, training checkpoints of Megatron Bridge and Megatron-LM. */
+/* test_convert.c - whole conversions against files that nobody here wrote: Megatron Bridge's
+ * checkpoints and the hashes that its import gives, transformers' models, training checkpoints of
+ * Megatron Bridge and Megatron-LM. */
 #include "model/model.h"
 
 #include <check.h>
@@ -23,12 +24,16 @@ static char dir[256], path_a[512], path_b[512], path_c[1024];
         ck_assert_msg(rc_ == BR_OK, "%s: %s", #call, err_.msg);                                    \
     } while (0)
 
-/* ---- helpers ------------------------------------------------------------------------------------------- */
+/* ---- helpers
+ * ------------------------------------------------------------------------------------------- */
 
 static struct br_job job_of(const char *hf, const char *megatron, const char *hf_path)
 {
-    return (struct br_job){.struct_size = sizeof(struct br_job), .flags = BR_JOB_NO_SYNC, .hf_model = hf,
-                           .megatron_path = megatron, .hf_path = hf_path};
+    return (struct br_job){.struct_size = sizeof(struct br_job),
+                           .flags = BR_JOB_NO_SYNC,
+                           .hf_model = hf,
+                           .megatron_path = megatron,
+                           .hf_path = hf_path};
 }
 
 static void import(const char *hf, const char *megatron, unsigned flags)
@@ -61,7 +66,8 @@ static void remove_tree(const char *path)
     OK(br__remove_tree(path, err));
 }
 
-/* The checkpoint has exactly the tensors of an expected.json: dtype, shape, sha256; and, if asked, its objects. */
+/* The checkpoint has exactly the tensors of an expected.json: dtype, shape, sha256; and, if asked,
+ * its objects. */
 static void matches(const char *checkpoint, const char *expected, int objects)
 {
     struct br__ckpt *ck;
@@ -76,7 +82,8 @@ static void matches(const char *checkpoint, const char *expected, int objects)
                 size_t i = 0;
                 while (i < ck->td->n_objects && strcmp(ck->td->objects[i], br__json_key(o)))
                     i++;
-                ck_assert_msg(!objects || i < ck->td->n_objects, "%s: no object '%s'", checkpoint, br__json_key(o));
+                ck_assert_msg(!objects || i < ck->td->n_objects, "%s: no object '%s'", checkpoint,
+                              br__json_key(o));
             }
             continue;
         }
@@ -90,11 +97,12 @@ static void matches(const char *checkpoint, const char *expected, int objects)
                          br__shape_str(dims, nd, want, sizeof want));
         ck_assert_str_eq(br_dtype_torch(t->dtype), br__json_str(br__json_get(m, "dtype"), ""));
         OK(br__ckpt_sha256(ck, t, hex, err));
-        ck_assert_msg(!strcmp(hex, br__json_str(br__json_get(m, "sha256"), "")), "%s: '%s' has other bytes", checkpoint,
-                      key);
+        ck_assert_msg(!strcmp(hex, br__json_str(br__json_get(m, "sha256"), "")),
+                      "%s: '%s' has other bytes", checkpoint, key);
         n++;
     }
-    ck_assert_msg(n > 5 && n == ck->n_tensors, "%s: %zu tensors, expected %zu", checkpoint, ck->n_tensors, n);
+    ck_assert_msg(n > 5 && n == ck->n_tensors, "%s: %zu tensors, expected %zu", checkpoint,
+                  ck->n_tensors, n);
     ck_assert(!objects || n_objects == ck->td->n_objects);
     br__json_free(j);
     br__ckpt_close(ck);
@@ -130,7 +138,8 @@ static int same_file(const char *a, const char *b)
     return same;
 }
 
-/* ---- Megatron Bridge's checkpoints ------------------------------------------------------------------------ */
+/* ---- Megatron Bridge's checkpoints
+ * ------------------------------------------------------------------------ */
 
 static const char *const families[] = {"qwen2",     "qwen2_untied", "qwen3",         "qwen3_tied",
                                        "qwen3_moe", "qwen3_next",   "qwen3_next_mtp"};
@@ -173,8 +182,9 @@ START_TEST(every_variant_exports_to_its_source)
 }
 END_TEST
 
-static const char *const training[] = {"qwen2_tied_pp2_fr", "qwen3_dp1_fr",  "qwen3_dp1_nodist", "qwen3_dp2_dpr",
-                                       "qwen3_mlm_dp1_fr",  "qwen3_moe_ep2_fr", "qwen3_tp2_fr"};
+static const char *const training[] = {"qwen2_tied_pp2_fr", "qwen3_dp1_fr",     "qwen3_dp1_nodist",
+                                       "qwen3_dp2_dpr",     "qwen3_mlm_dp1_fr", "qwen3_moe_ep2_fr",
+                                       "qwen3_tp2_fr"};
 
 START_TEST(training_checkpoints_export_their_weights)
 {
@@ -189,11 +199,12 @@ START_TEST(training_checkpoints_export_their_weights)
 }
 END_TEST
 
-/* ---- transformers' models ------------------------------------------------------------------------------------ */
+/* ---- transformers' models
+ * ------------------------------------------------------------------------------------ */
 
-static const char *const expected_hf[] = {"qwen2_swa_bf16",       "qwen2_untied_bf16", "qwen3_moe_bf16",
-                                          "qwen3_moe_fused_bf16", "qwen3_next_bf16",   "qwen3_tied_bf16",
-                                          "qwen3_tiny_chat"};
+static const char *const expected_hf[] = {
+    "qwen2_swa_bf16",  "qwen2_untied_bf16", "qwen3_moe_bf16", "qwen3_moe_fused_bf16",
+    "qwen3_next_bf16", "qwen3_tied_bf16",   "qwen3_tiny_chat"};
 
 START_TEST(import_gives_the_hashes_of_the_real_importer)
 {
@@ -205,12 +216,23 @@ START_TEST(import_gives_the_hashes_of_the_real_importer)
 }
 END_TEST
 
-static const char *const models[] = {
-    "qwen2_sharded_fp32",   "qwen2_swa_bf16",    "qwen2_tied_fp16",         "qwen2_tied_fp32",
-    "qwen2_untied_bf16",    "qwen3_moe_bf16",    "qwen3_moe_fused_bf16",    "qwen3_moe_mlp_only_bf16",
-    "qwen3_moe_sparse_step_fp32", "qwen3_next_bf16", "qwen3_next_layer_types_fp32", "qwen3_next_mtp_bf16",
-    "qwen3_tied_bf16",      "qwen3_tiny_chat",   "qwen3_untied_fp32",       "qwen3_yarn_bf16",
-    "qwen3_yarn_fp32"};
+static const char *const models[] = {"qwen2_sharded_fp32",
+                                     "qwen2_swa_bf16",
+                                     "qwen2_tied_fp16",
+                                     "qwen2_tied_fp32",
+                                     "qwen2_untied_bf16",
+                                     "qwen3_moe_bf16",
+                                     "qwen3_moe_fused_bf16",
+                                     "qwen3_moe_mlp_only_bf16",
+                                     "qwen3_moe_sparse_step_fp32",
+                                     "qwen3_next_bf16",
+                                     "qwen3_next_layer_types_fp32",
+                                     "qwen3_next_mtp_bf16",
+                                     "qwen3_tied_bf16",
+                                     "qwen3_tiny_chat",
+                                     "qwen3_untied_fp32",
+                                     "qwen3_yarn_bf16",
+                                     "qwen3_yarn_fp32"};
 
 /* Without a reference the manifest restores the source: shard map, config.json and all. */
 START_TEST(a_round_trip_gives_the_source)
@@ -249,7 +271,9 @@ START_TEST(fused_and_per_expert_are_one_model)
 }
 END_TEST
 
-/* ---- FP8 --------------------------------------------------------------------------------------------------------- */
+/* ---- FP8
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static const char *const fp8[] = {"qwen3_fp8", "qwen3_moe_fp8"};
 
@@ -269,7 +293,8 @@ START_TEST(fp8_exports_as_the_goldens_bf16)
         snprintf(golden, sizeof golden, HF "%s/golden.json", fp8[_i]);
         br__json *j = read_json(golden);
         int n = 0;
-        for (const br__json *m = br__json_first(br__json_get(j, "fp8.dequant_sha256")); m; m = br__json_next(m), n++) {
+        for (const br__json *m = br__json_first(br__json_get(j, "fp8.dequant_sha256")); m;
+             m = br__json_next(m), n++) {
             const struct br__tensor *t = br__ckpt_find(ck, br__json_key(m));
             ck_assert_msg(t && t->dtype == BR_BF16, "no bf16 '%s'", br__json_key(m));
             OK(br__ckpt_sha256(ck, t, hex, err));
@@ -282,7 +307,9 @@ START_TEST(fp8_exports_as_the_goldens_bf16)
 }
 END_TEST
 
-/* ---- invariance ---------------------------------------------------------------------------------------------------- */
+/* ---- invariance
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 START_TEST(threads_do_not_change_a_byte)
 {
@@ -302,7 +329,8 @@ END_TEST
 
 static void setup(void)
 {
-    snprintf(dir, sizeof dir, "%s/bridge-convert-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    snprintf(dir, sizeof dir, "%s/bridge-convert-XXXXXX",
+             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(dir));
 }
 
@@ -320,7 +348,8 @@ int main(void)
     tcase_add_loop_test(t, import_gives_what_megatron_bridge_wrote, 0, (int)BR_COUNTOF(families));
     tcase_add_loop_test(t, every_variant_exports_to_its_source, 0, (int)BR_COUNTOF(families));
     tcase_add_loop_test(t, training_checkpoints_export_their_weights, 0, (int)BR_COUNTOF(training));
-    tcase_add_loop_test(t, import_gives_the_hashes_of_the_real_importer, 0, (int)BR_COUNTOF(expected_hf));
+    tcase_add_loop_test(t, import_gives_the_hashes_of_the_real_importer, 0,
+                        (int)BR_COUNTOF(expected_hf));
     tcase_add_loop_test(t, a_round_trip_gives_the_source, 0, (int)BR_COUNTOF(models));
     tcase_add_test(t, fused_and_per_expert_are_one_model);
     tcase_add_loop_test(t, fp8_exports_as_the_goldens_bf16, 0, (int)BR_COUNTOF(fp8));

@@ -178,8 +178,8 @@ START_TEST(refuses_prefixes)
     if (stop + 1 != good[_i].p + n)
         return; /* the byte of STOP occurs earlier */
     for (size_t k = 0; k < n; k++) {
-        ck_assert_msg(load(good[_i].p, k, NULL) == BR_E_FORMAT, "%s cut at %zu: %s",
-                      good[_i].repr, k, err.msg);
+        ck_assert_msg(load(good[_i].p, k, NULL) == BR_E_FORMAT, "%s cut at %zu: %s", good[_i].repr,
+                      k, err.msg);
         ck_assert_ptr_null(value);
     }
 }

@@ -66,7 +66,13 @@ struct br_err {
     char msg[1000];
     char where[120]; /* function that detected it, for -v */
 };
-#define BR_ERR_INIT {0, 0, {0}, {0}}
+#define BR_ERR_INIT                                                                                \
+    {                                                                                              \
+        0, 0, {0},                                                                                 \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
 
 /* Record `code` and the text, and return `code`.  Text: lower case, no full stop, the
  * subject quoted, then got, expected and the next step.  err may be NULL. */

@@ -1,8 +1,8 @@
 /* bridge.h - the verbs: what a program that embeds libbridge calls.
  *
  * Each verb takes an options struct whose first member is its size as compiled (zeroed tail =
- * defaults), reports through callbacks, returns an enum br_status, and leaves the destination either
- * complete or untouched. */
+ * defaults), reports through callbacks, returns an enum br_status, and leaves the destination
+ * either complete or untouched. */
 #ifndef BRIDGE_BRIDGE_H
 #define BRIDGE_BRIDGE_H
 
@@ -16,7 +16,8 @@ extern "C" {
 /* How a job talks to its caller.  Every member may be NULL. */
 struct br_listener {
     void *ud;
-    /* Bytes written so far of the total; called from worker threads, one at a time, at most ~20/s. */
+    /* Bytes written so far of the total; called from worker threads, one at a time, at most ~20/s.
+     */
     void (*progress)(void *ud, const char *phase, uint64_t done, uint64_t total);
     /* A fact the user should see: a default that was chosen, something ignored or left out. */
     void (*note)(void *ud, const char *text);
@@ -33,34 +34,34 @@ enum br_job_flags {
     BR_JOB_STACKED = 64,   /* insist on stacked keys */
     BR_JOB_RELEASE = 128,  /* write release/ in place of iter_ */
     BR_JOB_DRY_RUN = 256,
-    BR_JOB_FUSED = 512,     /* export: fused-expert layout */
+    BR_JOB_FUSED = 512, /* export: fused-expert layout */
     BR_JOB_PER_EXPERT = 1024
 };
 
 struct br_job {
     uint32_t struct_size;
-    uint32_t flags;             /* enum br_job_flags */
-    const char *hf_model;       /* id or directory; import: the source, export: the reference or NULL */
-    const char *megatron_path;  /* import: destination root; export: root or iteration directory */
-    const char *hf_path;        /* export: destination */
-    const char *plugin;         /* plugin file to use, or NULL */
-    const char *config_file;    /* plan only: a config.json to invent the source's headers from */
-    int32_t torch_dtype;        /* enum br_dtype; BR_NONE = auto: keep each tensor's */
-    int32_t threads;            /* 0 = one per CPU */
-    int64_t iteration;          /* import: number of the iteration directory */
-    int64_t pad_vocab_to;       /* import: pad rows to a multiple; 0 = never */
-    uint64_t max_shard_size;    /* export without a shard map; 0 = 5 GB */
+    uint32_t flags;       /* enum br_job_flags */
+    const char *hf_model; /* id or directory; import: the source, export: the reference or NULL */
+    const char *megatron_path; /* import: destination root; export: root or iteration directory */
+    const char *hf_path;       /* export: destination */
+    const char *plugin;        /* plugin file to use, or NULL */
+    const char *config_file;   /* plan only: a config.json to invent the source's headers from */
+    int32_t torch_dtype;       /* enum br_dtype; BR_NONE = auto: keep each tensor's */
+    int32_t threads;           /* 0 = one per CPU */
+    int64_t iteration;         /* import: number of the iteration directory */
+    int64_t pad_vocab_to;      /* import: pad rows to a multiple; 0 = never */
+    uint64_t max_shard_size;   /* export without a shard map; 0 = 5 GB */
     const struct br_listener *listener;
 };
 
 /* What a job did. */
 struct br_job_result {
     uint32_t struct_size;
-    uint32_t up_to_date;        /* nothing was written: the destination already is the result */
+    uint32_t up_to_date; /* nothing was written: the destination already is the result */
     uint64_t n_tensors;
     uint64_t bytes_written;
-    uint64_t resumed_bytes;     /* found finished from an interrupted run */
-    char path[1024];            /* directory that holds the result */
+    uint64_t resumed_bytes; /* found finished from an interrupted run */
+    char path[1024];        /* directory that holds the result */
 };
 
 BR_API int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err);

@@ -28,7 +28,8 @@ extern "C" {
     X(ROTARY_BASE, FLOAT, "rotary_base", "")                                                       \
     X(ROTARY_PERCENT, FLOAT, "rotary_percent", "")                                                 \
     X(ATTENTION_DROPOUT, FLOAT, "attention_dropout", "")                                           \
-    X(SHARE_EMBEDDINGS, BOOL, "share_embeddings_and_output_weights", "!untie_embeddings_and_output_weights") \
+    X(SHARE_EMBEDDINGS, BOOL, "share_embeddings_and_output_weights",                               \
+      "!untie_embeddings_and_output_weights")                                                      \
     X(ADD_QKV_BIAS, BOOL, "add_qkv_bias", "")                                                      \
     X(QK_LAYERNORM, BOOL, "qk_layernorm", "")                                                      \
     X(NUM_MOE_EXPERTS, INT, "num_moe_experts", "num_experts")                                      \

@@ -89,11 +89,11 @@ enum br_layout {
 };
 
 enum br_map_flags {
-    BR_MAP_EXTRA_STATE = 1,    /* Transformer Engine module: has an `_extra_state` item       */
-    BR_MAP_IF_UNTIED = 2,      /* only when embedding and output layer are separate           */
-    BR_MAP_IF_MTP = 4,         /* only when the model has multi-token-prediction layers       */
-    BR_MAP_VOCAB = 8,          /* rows may be padded on the Megatron side                     */
-    BR_MAP_ZERO_CENTERED = 16  /* Megatron stores w - 1                                       */
+    BR_MAP_EXTRA_STATE = 1,   /* Transformer Engine module: has an `_extra_state` item       */
+    BR_MAP_IF_UNTIED = 2,     /* only when embedding and output layer are separate           */
+    BR_MAP_IF_MTP = 4,        /* only when the model has multi-token-prediction layers       */
+    BR_MAP_VOCAB = 8,         /* rows may be padded on the Megatron side                     */
+    BR_MAP_ZERO_CENTERED = 16 /* Megatron stores w - 1                                       */
 };
 
 /* One weight rule.  Name patterns:
@@ -143,7 +143,7 @@ struct br_arch {
     BR_TABLE(struct br_field) config;
     BR_TABLE(struct br_map) maps;
     BR_TABLE(struct br_ignore) ignore;
-    int (*check)(struct br_config *cfg, struct br_err *err); /* optional: derive or reject  */
+    int (*check)(struct br_config *cfg, struct br_err *err);      /* optional: derive or reject  */
     uint32_t (*layer)(struct br_graph *g, uint32_t x, int layer); /* NULL: conversion only  */
 };
 

@@ -51,8 +51,8 @@ BR_API int br_dtype_from_torch(const char *name); /* accepts "bfloat16" and "tor
 
 /* Product of n dims times elem_bytes.  Returns 0 and sets *out, or BR_E_FORMAT on a
  * negative dim or overflow of int64 (then *out is 0). */
-BR_API int br_shape_bytes(const int64_t *shape, int n, uint32_t elem_bytes, uint64_t *out)
-    BR_MUST_CHECK;
+BR_API int br_shape_bytes(const int64_t *shape, int n, uint32_t elem_bytes,
+                          uint64_t *out) BR_MUST_CHECK;
 
 /* Convert n elements from dtype `from` to dtype `to`, both one of F32, F16, BF16, F64,
  * after adding `add` (0, or +-1 for the zero-centred norms) in float64; rounds once, to
