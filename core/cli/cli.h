@@ -180,6 +180,8 @@ struct br__table {
 void br__table_row(struct br__table *t, ...);                               /* t->cols strings */
 int br__table_print(struct br__table *t, struct br_err *err) BR_MUST_CHECK; /* and free */
 
+/* Text without control characters other than line breaks. */
+void br__print_safe(FILE *f, const char *s);
 double br__now(void); /* seconds, monotonic */
 /* Path or id as a shell word: quoted only if it must be.  In the arena; never NULL. */
 const char *br__shell_word(struct br__arena *a, const char *s);

@@ -331,10 +331,12 @@ static void print_line(void *ud, const char *text)
 {
     struct br__report *r = ud;
 
-    if (r->json)
+    if (r->json) {
         r->listener.note(r, text);
-    else
-        printf("%s\n", text);
+    } else {
+        br__print_safe(stdout, text);
+        putchar('\n');
+    }
 }
 
 /* The exported directory against the source; *by_value when FP8 or a cast changed the bytes, and

@@ -185,8 +185,11 @@ static int look_text(const struct look *l, struct br_err *err)
     if (ck->td)
         printf(", %zu objects", ck->td->n_objects);
     putchar('\n');
-    for (size_t i = 0; ck->td && BR__FLAG(l->c, VERBOSE) && i < ck->td->n_objects; i++)
-        printf("  %s\n", ck->td->objects[i]);
+    for (size_t i = 0; ck->td && BR__FLAG(l->c, VERBOSE) && i < ck->td->n_objects; i++) {
+        fputs("  ", stdout);
+        br__print_safe(stdout, ck->td->objects[i]);
+        putchar('\n');
+    }
     print_training(&l->training);
     fflush(stdout);
     for (size_t i = 0; i < ck->n_warnings; i++)
@@ -224,10 +227,12 @@ static void diff_line(void *ud, const char *text)
 {
     struct br__report *r = ud;
 
-    if (r->json)
+    if (r->json) {
         r->listener.note(r, text);
-    else if (!r->quiet)
-        printf("%s\n", text);
+    } else if (!r->quiet) {
+        br__print_safe(stdout, text);
+        putchar('\n');
+    }
 }
 
 static int diff_json(const struct br__report *r, size_t n_diff, size_t n_a, size_t n_b,

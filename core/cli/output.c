@@ -33,6 +33,18 @@ const char *br__shell_word(struct br__arena *a, const char *s)
     return word ? word : s;
 }
 
+/* Names come from files: a control character among them must not reach the terminal. */
+static int is_control(char c)
+{
+    return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
+void br__print_safe(FILE *f, const char *s)
+{
+    for (; *s; s++)
+        putc(is_control(*s) && *s != '\n' ? '?' : *s, f);
+}
+
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
 /* Comma, line break and key before a value or container. */
@@ -165,11 +177,13 @@ void br__table_row(struct br__table *t, ...)
 
     va_start(ap, t);
     for (int i = 0; i < t->cols; i++) {
-        const char *cell = br__arena_strdup(&t->arena, va_arg(ap, const char *));
+        char *cell = br__arena_strdup(&t->arena, va_arg(ap, const char *));
         if (!cell || br__grow(&t->cells, &t->cap, t->n, sizeof *t->cells)) {
             t->failed = 1;
             break;
         }
+        for (char *p = cell; *p; p++)
+            *p = is_control(*p) ? '?' : *p;
         t->cells[t->n++] = cell;
     }
     va_end(ap);

@@ -42,6 +42,14 @@ static void keep(struct br__report *r, const char ***list, size_t *n, size_t *ca
         (*list)[(*n)++] = text;
 }
 
+/* "bridge: warning: text" */
+static void tell(FILE *f, const char *prefix, const char *text)
+{
+    fputs(prefix, f);
+    br__print_safe(f, text);
+    putc('\n', f);
+}
+
 static void on_note(void *ud, const char *text)
 {
     struct br__report *r = ud;
@@ -53,9 +61,9 @@ static void on_note(void *ud, const char *text)
     } else if (text && !r->quiet) {
         clear_bar(r);
         if (r->notes_to_stdout)
-            printf("%s\n", text);
+            tell(stdout, "", text);
         else
-            fprintf(stderr, "bridge: note: %s\n", text);
+            tell(stderr, "bridge: note: ", text);
     }
     pthread_mutex_unlock(&r->lock);
 }
@@ -70,7 +78,7 @@ static void on_warning(void *ud, const char *text)
         keep(r, &r->warnings, &r->n_warnings, &r->cap_warnings, text);
     } else if (text) {
         clear_bar(r);
-        fprintf(stderr, "bridge: warning: %s\n", text);
+        tell(stderr, "bridge: warning: ", text);
     }
     pthread_mutex_unlock(&r->lock);
 }
@@ -221,7 +229,7 @@ void br__print_error(const struct br_err *err, int verbose)
 {
     if (!err->msg[0])
         return;
-    fprintf(stderr, "bridge: %s\n", err->msg);
+    tell(stderr, "bridge: ", err->msg);
     if (verbose)
         fprintf(stderr, "bridge: (%s in %s)\n", br_status_name(err->code),
                 err->where[0] ? err->where : "?");

@@ -7,6 +7,7 @@
  * training/utils/checkpoint_utils.py (train_state.pt, run_config.yaml). */
 #include "format.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,11 +99,23 @@ static int found_iteration(struct search *s, const char *by, int64_t n)
     return found(s, by, br__arena_printf(s->a, "iter_%07" PRId64, n));
 }
 
-static int is_checkpoint(struct br__arena *a, const char *dir)
+/* Whether `dir` has a .metadata.  A disk that cannot tell is an error: another directory might be
+ * taken instead. */
+static int is_checkpoint(struct br__arena *a, const char *dir, int *yes, struct br_err *err)
 {
     const char *path = br__path_join(a, dir, ".metadata");
+    struct stat st;
 
-    return path && br__exists(path);
+    if (!path)
+        return br_fail(err, BR_E_NOMEM, "out of memory");
+    *yes = br__io.stat(path, &st) == 0;
+    int e = *yes ? 0 : errno;
+    if (e && e != ENOENT && e != ENOTDIR) {
+        char text[128];
+        return br_fail(err, BR_E_IO, "cannot examine '%s': %s", path,
+                       strerror_r(e, text, sizeof text));
+    }
+    return BR_OK;
 }
 
 /* "release" or a number, perhaps with white space around. */
@@ -164,41 +177,55 @@ static int by_listing(struct search *s)
         s->by = "the largest iter_*";
     }
     const char *release = br__path_join(s->a, s->dir, "release");
-    if (best < 0 && release && is_checkpoint(s->a, release))
-        return found(s, "release", "release");
+    int yes = 0;
+    if (best >= 0)
+        return BR_OK;
+    rc = release ? is_checkpoint(s->a, release, &yes, s->err) : found(s, "release", NULL);
+    return rc || !yes ? rc : found(s, "release", "release");
+}
+
+/* Set s->name to the directory below the root; BR_E_NOTFOUND if nothing leads to one. */
+static int find_iteration(struct search *s)
+{
+    static int (*const steps[])(struct search *) = {by_tracker, by_train_state, by_listing};
+
+    for (size_t i = 0; i < BR_COUNTOF(steps) && !s->name; i++) {
+        int rc = steps[i](s);
+        if (rc)
+            return rc;
+    }
+    if (!s->name)
+        return br_fail(s->err, BR_E_NOTFOUND,
+                       "'%s' is no torch_dist checkpoint: no .metadata, no %s, no iter_*", s->dir,
+                       TRACKER);
     return BR_OK;
 }
 
 int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir, struct br_err *err)
 {
-    static int (*const steps[])(struct search *) = {by_tracker, by_train_state, by_listing};
     struct search s = {.a = a, .dir = dir, .err = err};
+    int yes;
 
     *iter_dir = NULL;
     if (!br__is_dir(dir))
         return br_fail(err, BR_E_NOTFOUND, "'%s' is not a directory", dir);
-    if (is_checkpoint(a, dir)) {
-        *iter_dir = br__arena_strdup(a, dir);
-        return *iter_dir ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory");
-    }
-    for (size_t i = 0; i < BR_COUNTOF(steps) && !s.name; i++) {
-        int rc = steps[i](&s);
-        if (rc)
-            return rc;
-    }
-    if (!s.name)
-        return br_fail(err, BR_E_NOTFOUND,
-                       "'%s' is no torch_dist checkpoint: no .metadata, no %s, no iter_*", dir,
-                       TRACKER);
-    *iter_dir = br__path_join(a, dir, s.name);
+    int rc = is_checkpoint(a, dir, &yes, err);
+    if (!rc && !yes)
+        rc = find_iteration(&s);
+    if (rc)
+        return rc;
+    *iter_dir = s.name ? br__path_join(a, dir, s.name) : br__arena_strdup(a, dir);
     if (!*iter_dir)
         return br_fail(err, BR_E_NOMEM, "out of memory");
-    if (!is_checkpoint(a, *iter_dir))
-        return br_fail(err, BR_E_FORMAT,
-                       "'%s', which %s leads to, has no .metadata (not a torch_dist checkpoint, or "
-                       "an interrupted save)",
-                       *iter_dir, s.by);
-    return BR_OK;
+    if (s.name)
+        rc = is_checkpoint(a, *iter_dir, &yes, err);
+    if (!rc && !yes)
+        rc =
+            br_fail(err, BR_E_FORMAT,
+                    "'%s', which %s leads to, has no .metadata (not a torch_dist checkpoint, or an "
+                    "interrupted save)",
+                    *iter_dir, s.by);
+    return rc;
 }
 
 /* ---- the facts beside the tensors -------------------------------------------------------- */
@@ -405,7 +432,7 @@ static int index_names(struct br__ckpt *ck, struct br_err *err)
 static int name_places(struct br__ckpt *ck, const char *dir, struct br_err *err)
 {
     struct br__td *td = ck->td;
-    int direct = is_checkpoint(&ck->arena, dir);
+    int direct = strcmp(ck->dir, dir) == 0;
     char *abs = br__path_abs(&ck->arena, ck->dir);
 
     td->root = dir;

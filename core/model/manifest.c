@@ -41,12 +41,9 @@ static void put_str_or_null(struct br__buf *b, const char *s)
 static void put_options(struct br__buf *b, const struct br__session *s)
 {
     const struct br_job *j = &s->job;
-    const char *id = j->hf_model ? j->hf_model : "";
-    br__buf_puts(b, "\"options\": {\"hf_model\": ");
-    br__buf_json_str(b, s->plan->direction == BR__IMPORT ? id : "");
     br__buf_printf(
         b,
-        ", \"torch_dtype\": \"%s\", \"layers\": \"%s\", \"expert_layout\": \"%s\", "
+        "\"options\": {\"torch_dtype\": \"%s\", \"layers\": \"%s\", \"expert_layout\": \"%s\", "
         "\"untied\": %s, \"mtp_num_layers\": %lld, \"pad_vocab_to\": %lld, \"iteration\": %lld, "
         "\"release\": %s, \"strict\": %s},\n",
         j->torch_dtype ? br_dtype_torch(j->torch_dtype) : "auto",

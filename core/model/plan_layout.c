@@ -15,6 +15,8 @@ struct layout {
     struct br_err *err;
     uint32_t *out_of; /* per destination slot: index into outs, or BR__NOT_FOUND */
     size_t cap_pieces, cap_segs;
+    size_t n_widened;
+    const struct br__plan_out *first_widened;
 };
 
 static const struct br_map *rule_of(const struct layout *l, uint32_t rule)
@@ -92,10 +94,21 @@ static int shift_import(struct layout *l, struct br__plan_out *out, uint32_t src
     }
     out->dtype = candidates[i];
     out->exactness = BR__WIDENED;
-    return br__plan_note(
-               l->p,
-               "'%s' is stored as %s: Megatron keeps w - 1, which loses bits of this tensor in %s",
-               out->name, br_dtype_torch(out->dtype), br_dtype_torch(t->dtype))
+    if (!l->n_widened++)
+        l->first_widened = out;
+    return BR_OK;
+}
+
+static int note_widened(struct layout *l)
+{
+    const struct br__plan_out *o = l->first_widened;
+    if (!o)
+        return BR_OK;
+    return br__plan_note(l->p,
+                         "%zu tensor(s) are stored as %s, first '%s': Megatron keeps w - 1, which "
+                         "loses bits of "
+                         "these in the model's own dtype",
+                         l->n_widened, br_dtype_torch(o->dtype), o->name)
                ? br__plan_nomem(l->err)
                : BR_OK;
 }
@@ -210,7 +223,7 @@ static int shift_outputs(struct layout *l)
         if (rc)
             return rc;
     }
-    return BR_OK;
+    return note_widened(l);
 }
 
 static int make_outputs(struct layout *l, const struct br__slot *slots, size_t n)

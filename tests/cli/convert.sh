@@ -33,6 +33,23 @@ expect 0 export --hf-model Qwen-Toy --megatron-path Qwen-Toy-megatron --hf-path 
 json '.command == "export" and .tensors > 0 and .bytes_written > 0 and .error == null and .warnings == []'
 expect 0 diff Qwen-Toy again
 
+# a hub id in the local cache, with and without a revision
+export HF_HUB_CACHE=$work/hub
+cache=hub/models--Qwen--Qwen-Toy
+mkdir -p $cache/refs $cache/snapshots
+cp -r Qwen-Toy $cache/snapshots/0123456789abcdef0123456789abcdef01234567
+printf 0123456789abcdef0123456789abcdef01234567 >$cache/refs/main
+mkdir elsewhere
+cd elsewhere
+for line in 'Qwen/Qwen-Toy' 'Qwen/Qwen-Toy@main' '--hf-model Qwen/Qwen-Toy --hf-revision 0123456789abcdef0123456789abcdef01234567'; do
+    expect 0 import $line --overwrite
+    complains 'writing to ./Qwen-Toy-megatron'
+    expect 0 verify ../Qwen-Toy Qwen-Toy-megatron
+done
+expect 11 import Qwen/Qwen-Toy --hf-revision v9
+complains v9
+cd ..
+
 # names that a shell would take apart are quoted
 cp -r Qwen-Toy "it's a toy"
 expect 0 import "it's a toy" --megatron-path 'm dir'

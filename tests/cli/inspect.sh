@@ -69,10 +69,11 @@ expect 0 inspect "$model" --json --hash
 silent
 json '.format == "hf" and .objects == [] and .training == null'
 header=$(head -c 8 "$model/model.safetensors" | od -An -tu8 | tr -d ' ')
-tail -c +9 "$model/model.safetensors" | head -c "$header" >header
+dd if="$model/model.safetensors" of=header iflag=skip_bytes,count_bytes skip=8 count="$header" status=none
 jq -r 'del(.__metadata__) | to_entries[] | "\(.key) \(.value.data_offsets[0]) \(.value.data_offsets[1])"' header |
     while read -r name begin end; do
-        sum=$(tail -c +$((9 + header + begin)) "$model/model.safetensors" | head -c $((end - begin)) | sha256sum)
+        sum=$(dd if="$model/model.safetensors" iflag=skip_bytes,count_bytes skip=$((8 + header + begin)) \
+            count=$((end - begin)) status=none | sha256sum)
         echo "$name ${sum%% *}"
     done | sort >want
 jq -r '.tensors | to_entries[] | "\(.key) \(.value.sha256)"' "$out" | sort >got
@@ -87,6 +88,15 @@ json '.tensors | all(has("sha256") | not)'
 expect 0 toy qwen3 -o many --set num_hidden_layers=11
 expect 0 inspect many
 grep -n 'layers\.\(2\|10\)\.input_layernorm' "$out" | sort -n | head -1 | grep -q 'layers\.2\.' || fail "order"
+
+# a name with an escape sequence does not reach the terminal; JSON has it
+mkdir evil
+header='{"a\u001b[31mb":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+{ printf "\\x$(printf %x ${#header})\\0\\0\\0\\0\\0\\0\\0"; printf '%s!' "$header"; } >evil/model.safetensors
+expect 0 inspect evil
+says 'a?[31mb'
+expect 0 inspect evil --json
+json '.tensors | keys == ["a\u001b[31mb"]'
 
 # what is not there
 expect 11 inspect ./nothing

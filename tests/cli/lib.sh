@@ -33,12 +33,11 @@ silent() { [ ! -s "$err" ] || fail "stderr is not empty"; }
 mute() { [ ! -s "$out" ] || fail "stdout is not empty"; }
 # json FILTER: jq's filter is true of the last run's stdout, which is one JSON value.
 json() { jq -e -s "length == 1 and (.[0] | $1)" "$out" >/dev/null || fail "JSON is not: $1"; }
-# changed FILE: flip a byte near the end of a file, in place.
+# flip_byte FILE N: change the Nth byte from the end.
 flip_byte() {
-    local size byte
-    size=$(stat -c %s "$1")
-    byte=$(tail -c "$2" "$1" | head -c 1 | od -An -tu1 | tr -d ' ')
-    printf "\\x$(printf %x $((byte ^ 1)))" |
-        dd of="$1" bs=1 seek=$((size - $2)) conv=notrunc status=none
+    local at byte
+    at=$(($(stat -c %s "$1") - $2))
+    byte=$(od -An -tu1 -j $at -N 1 "$1" | tr -d ' ')
+    printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek=$at conv=notrunc status=none
 }
 done_ok() { echo "ok: $(basename "$0" .sh)"; }

@@ -1,16 +1,15 @@
-"""same_params.py PARAMS INSPECT
+"""same_params.py PARAMS INSPECT ITERATION
 
 PARAMS: mb_load_params.py's JSON, the parameters of a model that real Megatron built from run_config.yaml and filled
-from the checkpoint.  INSPECT: `bridge inspect --json --hash` of that checkpoint.  Every parameter must have the bytes
+from the checkpoint.  INSPECT: `bridge inspect --json --hash` of that checkpoint, the directory ITERATION.  Every parameter must have the bytes
 that the checkpoint holds under its key, and every key must have filled one.  Needs per-layer keys.
 
-A parameter and its key differ in four ways:
+A parameter and its key differ in three ways:
   experts                 parameters are one per expert, "...linear_fc1.weight3"; the key is a stack, "...experts.
                           experts.linear_fc1.weight", whose slice 3 is hashed here from the files by DCP
   gated delta net         in_proj.weight is one parameter, stored in parts: in_proj.weight.query ..., in this order;
                           conv1d.weight likewise
-  output layer            tied: no key of its own
-  vocabulary              may be padded in the model, not here"""
+  output layer            tied: neither a key nor a parameter of its own"""
 import hashlib
 import io
 import json
@@ -66,7 +65,7 @@ def main():
         used.update(keys)
         t = torch.cat([stored[k] for k in keys]) if len(keys) > 1 else stored[keys[0]]
         t = t if index is None else t[index]
-        t = t.to(getattr(torch, p["dtype"])) # a router may be float32 in the model
+        t = t.to(getattr(torch, p["dtype"]))  # a router may be float32 in the model
         if list(t.shape) != p["shape"] or sha(t) != p["sha256"]:
             bad.append(f"{name}: not the bytes of {keys}")
     bad += [f"{k}: fills no parameter" for k in sorted(stored.keys() - used)]

@@ -1,9 +1,8 @@
-"""same_tensors.py A B [--close PATTERN TOLERANCE] [--prefix-only-in-a PREFIX]
+"""same_tensors.py A B [--close PATTERN TOLERANCE]
 
 Two Hugging Face directories hold the same tensors: names, dtypes, shapes and bytes.  FP8 tensors of A count as the
 bfloat16 values whose sha256 A's golden.json lists.
---close: tensors whose name contains PATTERN may differ by TOLERANCE.
---only-a: names with this prefix may be missing in B."""
+--close: tensors whose name contains PATTERN may differ by TOLERANCE."""
 import argparse
 import glob
 import hashlib
@@ -41,14 +40,11 @@ def main():
     p.add_argument("a")
     p.add_argument("b")
     p.add_argument("--close", nargs=2)
-    p.add_argument("--only-a")
     o = p.parse_args()
     a, b, bad = read(o.a), read(o.b), []
     golden = os.path.join(o.a, "golden.json")
     fp8 = json.load(open(golden)).get("fp8", {}).get("dequant_sha256", {}) if os.path.exists(golden) else {}
     want = {k for k in a if not k.endswith("_scale_inv")}
-    if o.only_a:
-        want -= {k for k in want if k.startswith(o.only_a) and k not in b}
     for k in sorted(want | b.keys()):
         if k not in b or k not in want:
             bad.append(f"{k}: only in {'A' if k in want else 'B'}")

@@ -3,6 +3,8 @@
 #include "libtd.h"
 
 #include <check.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -913,6 +915,108 @@ START_TEST(prefers_the_common_file)
 }
 END_TEST
 
+/* ---- failing allocations and system calls ------------------------------------------------------
+ */
+
+static long calls, fail_at; /* the call that fails; 0 = none */
+
+static int fails(void)
+{
+    return ++calls == fail_at;
+}
+
+static void *failing_realloc(void *p, size_t n)
+{
+    return fails() ? NULL : realloc(p, n);
+}
+
+static int failing_open(const char *path, int flags, mode_t mode)
+{
+    errno = EIO;
+    return fails() ? -1 : open(path, flags, mode);
+}
+
+static int failing_stat(const char *path, struct stat *st)
+{
+    errno = EIO;
+    return fails() ? -1 : stat(path, st);
+}
+
+static int failing_fstat(int fd, struct stat *st)
+{
+    errno = EIO;
+    return fails() ? -1 : fstat(fd, st);
+}
+
+static ssize_t failing_pread(int fd, void *buf, size_t n, off_t off)
+{
+    errno = EIO;
+    return fails() ? -1 : pread(fd, buf, n, off);
+}
+
+/* Open and read everything; 0 only if all of it came out right. */
+static int open_and_read(const char *dir)
+{
+    struct br__ckpt *ck = NULL;
+    unsigned char buf[48];
+    int rc = br__td_open(&ck, dir, &err);
+
+    for (size_t i = 0; !rc && i < ck->n_tensors; i++)
+        rc = br__td_read(ck, &ck->tensors[i], 0, buf, (size_t)ck->tensors[i].bytes, &err);
+    if (!rc) {
+        ck_assert_uint_eq(ck->n_tensors, 2);
+        ck_assert_int_eq(ck->td->iteration, 8);
+        ck_assert_int_eq(ck->td->train_step, 77);
+        ck_assert_str_eq(ck->td->run_config_text, "x: 1\n");
+        ck_assert_str_eq(ck->td->iteration_name, "iter_0000005");
+    }
+    br__ckpt_close(ck);
+    return rc;
+}
+
+/* Fail each call in turn: every failure is reported, none changes what is read. */
+static void fail_each(const char *dir)
+{
+    int rc = 1;
+
+    for (fail_at = 1; rc; fail_at++) {
+        err = (struct br_err)BR_ERR_INIT;
+        calls = 0;
+        rc = open_and_read(dir);
+        ck_assert_msg(rc == BR_OK || err.msg[0], "call %ld: no message", fail_at);
+        ck_assert_msg(rc != BR_OK || calls < fail_at, "call %ld failed unnoticed", fail_at);
+    }
+    ck_assert_int_gt(fail_at, 20);
+}
+
+START_TEST(reports_every_failure)
+{
+    struct br__mem_ops mem = br__mem;
+    struct br__io_ops io = br__io;
+    struct br__buf pickle = {0};
+    struct td m;
+
+    make_small(&m, 0);
+    common_pickle(&pickle, 8, 1);
+    td_object(&m, "common_state/shard_0_1", &pickle);
+    td_write(&m);
+    put_train_state(&m, "iter_0000005/train_state.pt", 77);
+    td_put_file(&m, "iter_0000005/run_config.yaml", "x: 1\n", 5);
+    td_put_file(&m, "latest_checkpointed_iteration.txt", "5", 1);
+    br__mem.realloc = failing_realloc;
+    fail_each(m.root);
+    br__mem = mem;
+    br__io.open = failing_open;
+    br__io.stat = failing_stat;
+    br__io.fstat = failing_fstat;
+    br__io.pread = failing_pread;
+    fail_each(m.root);
+    br__io = io;
+    br__buf_free(&pickle);
+    td_end(&m);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("torchdist_read");
@@ -947,6 +1051,7 @@ static Suite *suite(void)
     tcase_add_test(dirs, opens_an_iteration_directory);
     tcase_add_test(dirs, checks_the_backend);
     tcase_add_test(dirs, prefers_the_common_file);
+    tcase_add_test(dirs, reports_every_failure);
     suite_add_tcase(s, dirs);
     return s;
 }
