@@ -1,10 +1,20 @@
-# Cross build with Debian's crossbuild-essential-arm64 and arm64 -dev packages (multiarch);
-# scripts/test-aarch64 installs them.
+# Cross build with Debian's crossbuild-essential-arm64.  The arm64 libraries are unpacked, not installed
+# (libisal-dev's two architectures exclude each other), into BRIDGE_SYSROOT by scripts/test-aarch64.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
-# Programs are the host's; libraries are found through multiarch folders.
 set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
+
+get_filename_component(BRIDGE_SYSROOT "${CMAKE_CURRENT_LIST_DIR}/../build/aarch64-sysroot" ABSOLUTE)
+set(libs ${BRIDGE_SYSROOT}/usr/lib/aarch64-linux-gnu)
+set(CMAKE_C_FLAGS_INIT "-isystem ${BRIDGE_SYSROOT}/usr/include -isystem ${BRIDGE_SYSROOT}/usr/include/aarch64-linux-gnu")
+foreach(kind EXE SHARED MODULE)
+  set(CMAKE_${kind}_LINKER_FLAGS_INIT "-L${libs} -Wl,-rpath-link,${libs}")
+endforeach()
 set(ENV{PKG_CONFIG_PATH} "")
-set(ENV{PKG_CONFIG_LIBDIR} /usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig)
-find_program(CMAKE_CROSSCOMPILING_EMULATOR NAMES qemu-aarch64 qemu-aarch64-static)
+set(ENV{PKG_CONFIG_LIBDIR} ${libs}/pkgconfig)
+set(ENV{PKG_CONFIG_SYSROOT_DIR} ${BRIDGE_SYSROOT})
+
+# The loader and libc are the cross compiler's; the other libraries come from the unpacked packages.
+find_program(qemu NAMES qemu-aarch64 qemu-aarch64-static)
+set(CMAKE_CROSSCOMPILING_EMULATOR ${qemu} -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=${libs})

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* A full disk or a closed pipe behind stdout must not look like success. */
 static int close_stdout(struct br_err *err)
@@ -58,11 +59,23 @@ static int run(struct br__cli *c, struct br_err *err)
     return c->cmd->run(c, err);
 }
 
+/* Every shard of a checkpoint stays open: a big one has more than the usual soft limit of 1024. */
+static void allow_many_files(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files); /* refused: opening too many says so */
+    }
+}
+
 int br_main(int argc, char **argv)
 {
     struct br_err err = BR_ERR_INIT;
     struct br__cli c = {0};
     int rc;
+
+    allow_many_files();
 
     if (argc < 2) {
         br__help_brief();

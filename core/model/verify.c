@@ -166,6 +166,7 @@ int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err
         rc = compare(&v, &a, err);
         if (res) {
             res->n_tensors = s->plan->n_outs;
+            res->bytes_written = s->plan->out_bytes;
             snprintf(res->path, sizeof res->path, "%s", mc->dir);
         }
         br__session_close(s);

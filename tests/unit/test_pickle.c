@@ -158,6 +158,7 @@ static const struct {
     {PICKLE("K\x07r\x02\x00\x00\x00"
             "0j\x02\x00\x00\x00."),
      "7"},
+    {PICKLE("K\x07q\x00q\x00K\x08\x94h\x01."), "8"}, /* MEMOIZE counts entries, not puts */
     {PICKLE("\x80\x04\x95\x07\x00\x00\x00\x00\x00\x00\x00K\x07\x94K\x08\x94h\x00\x86."), "(8, 7)"},
     {PICKLE("\x80\x02N.rubbish"), "None"}, /* as Python, nothing after STOP is looked at */
 };
@@ -382,6 +383,28 @@ START_TEST(shares_repeated_strings)
 }
 END_TEST
 
+/* Strings that meet in a slot of the cache and begin alike. */
+START_TEST(tells_prefixes_apart)
+{
+    struct br__buf b = {0};
+    char s[121];
+
+    memset(s, 'a', 120);
+    pk_op(&b, "(");
+    for (int n = 120; n > 0; n--) {
+        s[n] = 0;
+        pk_str(&b, s);
+    }
+    pk_op(&b, "t.");
+    ck_assert_msg(load(b.p, b.n, NULL) == BR_OK, "%s", err.msg);
+    for (uint32_t i = 0; i < 120; i++) {
+        ck_assert_uint_eq(value->u.item[i]->n, 120 - i);
+        ck_assert_uint_eq(strlen(value->u.item[i]->u.s), 120 - i);
+    }
+    br__buf_free(&b);
+}
+END_TEST
+
 /* ---- hostile input
  * -------------------------------------------------------------------------------------- */
 
@@ -469,7 +492,7 @@ START_TEST(stays_proportional)
 }
 END_TEST
 
-/* A list that holds itself, and a value that is 2^100 values when written out. */
+/* A list that holds itself, and values that are 2^60 values when written out. */
 START_TEST(bounds_text)
 {
     struct br__buf b = {0}, text = {0};
@@ -491,16 +514,23 @@ START_TEST(bounds_text)
     ck_assert_ptr_nonnull(strstr(text.p, "..."));
     br__buf_free(&text);
 
-    pk_op(&b, "]");
-    for (int i = 0; i < 100; i++)
-        pk_op(&b, "2\x86");
-    pk_op(&b, ".");
-    ck_assert_int_eq(load(b.p, b.n, NULL), BR_OK);
-    br__pk_repr(&text, value);
-    ck_assert_int_eq(text.failed, 0);
-    ck_assert_uint_lt(text.n, 2 << 20);
-    br__buf_free(&text);
-    br__buf_free(&b);
+    /* (v, v); v called with v; v called, with state v */
+    static const char *const doubling[] = {"2\x86", "2\x85R",
+                                           "q\x01"
+                                           "0h\x01)Rh\x01"
+                                           "b"};
+    for (int k = 0; k < 3; k++) {
+        pk_op(&b, "]");
+        for (int i = 0; i < 60; i++)
+            pk_op(&b, doubling[k]);
+        pk_op(&b, ".");
+        ck_assert_int_eq(load(b.p, b.n, NULL), BR_OK);
+        br__pk_repr(&text, value);
+        ck_assert_int_eq(text.failed, 0);
+        ck_assert_uint_lt(text.n, 2 << 20);
+        br__buf_free(&text);
+        br__buf_free(&b);
+    }
 }
 END_TEST
 
@@ -590,6 +620,7 @@ static Suite *suite(void)
     tcase_add_test(t, grows_containers);
     tcase_add_test(t, keeps_shared_arrays_apart);
     tcase_add_test(t, shares_repeated_strings);
+    tcase_add_test(t, tells_prefixes_apart);
     tcase_add_test(t, bounds_nesting);
     tcase_add_test(t, bounds_values);
     tcase_add_test(t, stays_proportional);
