@@ -420,24 +420,36 @@ static int may_replace(struct exporter *m, char **names, size_t n)
                                 m->dest);
 }
 
+static int files_complete(struct exporter *m)
+{
+    struct stat st;
+    for (size_t i = 0; i < m->s->plan->n_out_files; i++) {
+        const char *path = br__path_join(&m->a, m->dest, m->s->plan->out_files[i]);
+        if (!path || br__io.stat(path, &st) || (uint64_t)st.st_size != m->file_bytes[i])
+            return 0;
+    }
+    return 1;
+}
+
 static int open_destination(struct exporter *m, int *up_to_date)
 {
     char **names;
     size_t n = 0;
-    int exists = br__exists(m->dest), rc = BR_OK;
+    int exists = br__exists(m->dest), same = 0, rc = BR_OK;
     *up_to_date = 0;
     if (exists && !br__is_dir(m->dest))
         return br_fail(m->err, BR_E_EXISTS, "'%s' exists and is no directory", m->dest);
     if (exists)
         rc = br__list_dir(&m->a, m->dest, &names, &n, m->err);
     if (!rc && n)
-        rc = br__manifest_up_to_date(m->s, m->dest, up_to_date, m->err);
+        rc = br__manifest_up_to_date(m->s, m->dest, &same, m->err);
+    *up_to_date = !rc && same && files_complete(m);
     if (rc || *up_to_date)
         return rc;
     if (n && !(m->s->job.flags & BR_JOB_OVERWRITE))
-        return br_fail(m->err, BR_E_EXISTS,
-                       "'%s' is not empty and is not the result of this export; use --overwrite",
-                       m->dest);
+        return br_fail(m->err, BR_E_EXISTS, "'%s' %s; use --overwrite", m->dest,
+                       same ? "has this export's manifest but lacks weight files"
+                            : "is not empty and is not the result of this export");
     if (n && (rc = may_replace(m, names, n)))
         return rc;
     if ((rc = check_space(m)))
@@ -468,22 +480,6 @@ static int write_all(struct exporter *m)
     return rc ? rc : br__work_commit(&m->w, m->err);
 }
 
-static int files_complete(struct exporter *m)
-{
-    for (size_t i = 0; i < m->s->plan->n_out_files; i++) {
-        struct stat st;
-        const char *path = br__path_join(&m->a, m->dest, m->s->plan->out_files[i]);
-        if (!path)
-            return nomem(m);
-        if (br__io.stat(path, &st) || (uint64_t)st.st_size != m->file_bytes[i])
-            return br_fail(m->err, BR_E_EXISTS,
-                           "'%s' has this export's manifest but '%s' is missing or has another "
-                           "size; use --overwrite to write it again",
-                           m->dest, m->s->plan->out_files[i]);
-    }
-    return BR_OK;
-}
-
 static int run(struct exporter *m, struct br_job_result *res)
 {
     struct br__session *s = m->s;
@@ -495,10 +491,8 @@ static int run(struct exporter *m, struct br_job_result *res)
         (s->job.hf_model && (rc = br__check_overlap(s, s->ref->dir, m->dest, m->err))) ||
         (rc = lay_out(m)) || (rc = open_destination(m, &up_to_date)))
         return rc;
-    if (up_to_date) {
-        rc = files_complete(m);
-        res->up_to_date = !rc;
-    } else {
+    res->up_to_date = (uint32_t)up_to_date;
+    if (!up_to_date) {
         rc = write_all(m);
         res->bytes_written = s->plan->out_bytes;
     }

@@ -367,26 +367,40 @@ static int check_space(struct importer *m)
     return rc;
 }
 
+/* The manifest vouches for the small files; the data files must be there at their sizes. */
+static int files_complete(struct importer *m, const char *iter)
+{
+    struct stat st;
+    for (uint32_t i = 0; i < m->td.n_files; i++) {
+        const char *path = br__arena_printf(&m->a, "%s/__0_%u.distcp", iter, i);
+        if (!path || br__io.stat(path, &st) || (uint64_t)st.st_size != m->td.file_bytes[i])
+            return 0;
+    }
+    const char *meta = br__path_join(&m->a, iter, ".metadata");
+    return meta && br__exists(meta);
+}
+
 /* Decide between a fresh root, one iteration of an existing root, and nothing to do. */
 static int open_destination(struct importer *m, int *up_to_date)
 {
     const struct br_job *job = &m->s->job;
     const char *iter = br__path_join(&m->a, m->root, m->iter_name);
-    int exists = br__exists(m->root), empty = 1, rc = iter ? BR_OK : nomem(m);
+    int exists = br__exists(m->root), empty = 1, same = 0, rc = iter ? BR_OK : nomem(m);
     *up_to_date = 0;
     if (!rc && exists && !br__is_dir(m->root))
         rc = br_fail(m->err, BR_E_EXISTS, "'%s' exists and is no directory", m->root);
     if (!rc && exists)
         rc = is_empty_dir(m, m->root, &empty);
     if (!rc && !empty)
-        rc = br__manifest_up_to_date(m->s, iter, up_to_date, m->err);
+        rc = br__manifest_up_to_date(m->s, iter, &same, m->err);
+    *up_to_date = !rc && same && files_complete(m, iter);
     if (rc || *up_to_date)
         return rc;
     if (!empty && !(job->flags & BR_JOB_OVERWRITE))
-        return br_fail(m->err, BR_E_EXISTS,
-                       "'%s' is not empty and is not the result of this import; use --overwrite "
-                       "to replace its %s",
-                       m->root, m->iter_name);
+        return br_fail(m->err, BR_E_EXISTS, "'%s' %s; use --overwrite to replace its %s", m->root,
+                       same ? "has this import's manifest but lacks data files"
+                            : "is not empty and is not the result of this import",
+                       m->iter_name);
     rc = check_space(m);
     if (rc)
         return rc;
@@ -398,21 +412,6 @@ static int open_destination(struct importer *m, int *up_to_date)
     m->tmp_root = empty ? m->w.tmp : NULL;
     m->tmp_iter = empty ? br__path_join(&m->a, m->w.tmp, m->iter_name) : m->w.tmp;
     return m->tmp_iter ? br__mkdirs(m->tmp_iter, m->err) : nomem(m);
-}
-
-static int files_complete(struct importer *m, const char *iter, int *ok)
-{
-    *ok = 1;
-    for (uint32_t i = 0; i < m->td.n_files && *ok; i++) {
-        struct stat st;
-        const char *path = br__arena_printf(&m->a, "%s/__0_%u.distcp", iter, i);
-        if (!path)
-            return nomem(m);
-        *ok = !br__io.stat(path, &st) && (uint64_t)st.st_size == m->td.file_bytes[i];
-    }
-    const char *meta = br__path_join(&m->a, iter, ".metadata");
-    *ok = *ok && meta && br__exists(meta);
-    return BR_OK;
 }
 
 static int write_all(struct importer *m)
@@ -445,18 +444,8 @@ static int run(struct importer *m, struct br_job_result *res)
     if ((rc = br__check_overlap(s, s->src->dir, m->root, m->err)) || (rc = lay_out(m)) ||
         (rc = open_destination(m, &up_to_date)))
         return rc;
-    if (up_to_date) {
-        const char *iter = br__path_join(&m->a, m->root, m->iter_name);
-        if (!iter)
-            return nomem(m);
-        rc = files_complete(m, iter, &up_to_date);
-        if (!rc && !up_to_date)
-            rc = br_fail(m->err, BR_E_EXISTS,
-                         "'%s' has this import's manifest but lacks data files; use --overwrite "
-                         "to write it again",
-                         iter);
-        res->up_to_date = !rc;
-    } else {
+    res->up_to_date = (uint32_t)up_to_date;
+    if (!up_to_date) {
         rc = write_all(m);
         res->bytes_written = s->plan->out_bytes;
     }

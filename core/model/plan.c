@@ -257,7 +257,7 @@ static int settle_and_expand(struct br__planner *pl)
 const struct br__tensor *br__plan_find_key(const struct br__ckpt *ck, const char *name)
 {
     static const char *const aliases[][2] = {
-        {".transformer_layer.", ".mtp_model_layer."},
+        {".transformer_layer", ".mtp_model_layer"},
         {".pre_mlp_layernorm.weight", ".mlp.linear_fc1.layer_norm_weight"},
     };
     const struct br__tensor *t = br__ckpt_find(ck, name);

@@ -128,6 +128,10 @@ int br__layout_spans(struct br__arena *a, uint32_t layout, const struct br_confi
         emit_qkv(&e, cfg, layout == BR_LAYOUT_QKVG);
         break;
     case BR_LAYOUT_CONCAT:
+        if (hf_rows[0] != hf_rows[1]) /* the two are stored as equal chunks */
+            return br_fail(err, BR_E_PLUGIN,
+                           "layout CONCAT joins %lld and %lld rows, expected as many",
+                           (long long)hf_rows[0], (long long)hf_rows[1]);
         emit(&e, 0, 0, 0, hf_rows[0]);
         emit(&e, 0, 1, 0, hf_rows[1]);
         break;

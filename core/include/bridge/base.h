@@ -15,7 +15,11 @@
 extern "C" {
 #endif
 
+#ifdef __cplusplus
+static_assert(sizeof(void *) == 8, "bridge needs a 64-bit machine");
+#else
 _Static_assert(sizeof(void *) == 8, "bridge needs a 64-bit machine");
+#endif
 
 #define BR_VERSION_MAJOR 1
 #define BR_VERSION_MINOR 0
