@@ -250,8 +250,7 @@ void br__sha256_free(struct br__sha256 *h);
 
 uint32_t br__crc32(uint32_t crc, const void *p, size_t n); /* zip's CRC-32, start from 0 */
 
-/* ---- pool.c: fixed set of workers
- * ----------------------------------------------------------------- */
+/* ---- pool.c: fixed set of workers ------------------------------------------------------------ */
 
 /* Run fn(arg, i, worker, err) for i in [0, n) on up to n_threads threads (0 = one per online CPU; 1
  * = in the calling thread).  Each i runs once; after a failure no new i starts.  Returns the

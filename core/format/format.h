@@ -84,8 +84,7 @@ int br__st_open(struct br__arena *a, const struct br__file *f, struct br__st_ent
 int br__st_header(struct br__buf *out, struct br__st_entry *entries, size_t n,
                   const char *metadata_json) BR_MUST_CHECK;
 
-/* ---- hf.c
- * -------------------------------------------------------------------------------------------- */
+/* ---- hf.c ------------------------------------------------------------------------------------ */
 
 struct br__hf {
     char *config_text; /* config.json verbatim, NUL-terminated; NULL if absent */
@@ -138,8 +137,7 @@ int br__hf_index_text(struct br__buf *out, const char **names, const char **file
 int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, char ***names,
                       size_t *n, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- pickle.c: reading (a VM for data, not for code)
- * ------------------------------------------------- */
+/* ---- pickle.c: reading (a VM for data, not for code) ----------------------------------------- */
 
 enum br__pk_kind {
     BR__PK_NONE,
@@ -201,8 +199,7 @@ int br__pk_is(const struct br__pk *v, const char *module, const char *name);
 /* Python-repr-like text, for reports; bounded. */
 void br__pk_repr(struct br__buf *out, const struct br__pk *v);
 
-/* ---- pickle_write.c: protocol 2, what torch's weights-only loader accepts
- * ------------------------------ */
+/* ---- pickle_write.c: protocol 2, what torch's weights-only loader accepts -------------------- */
 
 /* A writer is a br__buf; helpers append opcodes.  `memo` numbers BINPUT as Python's pickler does,
  * for byte equality with torch; memo < 0 writes none. */
@@ -238,8 +235,7 @@ void br__pkw_build(struct br__pkw *w); /* ends such a dict, as the state of the 
 void br__pkw_tensor(struct br__pkw *w, const char *storage, int dtype, int ndim,
                     const int64_t *shape);
 
-/* ---- zip.c: the stored ZIP64 container of torch.save
- * ----------------------------------------------------- */
+/* ---- zip.c: the stored ZIP64 container of torch.save ----------------------------------------- */
 
 struct br__zip_rec {
     const char *name;   /* without the archive prefix; arena */
@@ -289,8 +285,7 @@ void br__zipw_abort(struct br__zipw *z);
 uint64_t br__zip_archive_size(const char *prefix, size_t pickle_size, const uint64_t *data_sizes,
                               size_t n_data);
 
-/* ---- torchdist_read.c
- * ------------------------------------------------------------------------------------- */
+/* ---- torchdist_read.c ------------------------------------------------------------------------ */
 
 struct br__td_chunk {
     int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
@@ -364,8 +359,7 @@ int br__td_object(const struct br__ckpt *ck, struct br__arena *a, size_t i, stru
 int br__td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
                 size_t n, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- torchdist_write.c
- * ---------------------------------------------------------------------------------------- */
+/* ---- torchdist_write.c ----------------------------------------------------------------------- */
 
 /* One output tensor and its boxes, in the order in which they are to be stored. */
 struct br__td_out {
@@ -431,8 +425,7 @@ int br__td_write_train_state(const char *path, int64_t step, int sync,
                              struct br_err *err) BR_MUST_CHECK;
 extern const char br__td_metadata_json[]; /* the four-key metadata.json */
 
-/* ---- yaml.c: the only user of libyaml
- * ---------------------------------------------------------------------------- */
+/* ---- yaml.c: the only user of libyaml -------------------------------------------------------- */
 
 /* A YAML document as a tree; scalars keep their text and whether they were plain (unquoted). */
 struct br__yaml {

@@ -24,60 +24,23 @@
 #define N_GLOBAL_CACHE 32
 
 /* X(name, byte) */
-#define OPCODES(X)                                                                                 \
-    X(MARK, '(')                                                                                   \
-    X(STOP, '.')                                                                                   \
-    X(POP, '0')                                                                                    \
-    X(POP_MARK, '1')                                                                               \
-    X(DUP, '2')                                                                                    \
-    X(BINFLOAT, 'G')                                                                               \
-    X(BININT, 'J')                                                                                 \
-    X(BININT1, 'K')                                                                                \
-    X(BININT2, 'M')                                                                                \
-    X(LONG1, 0x8a)                                                                                 \
-    X(LONG4, 0x8b)                                                                                 \
-    X(NONE, 'N')                                                                                   \
-    X(NEWTRUE, 0x88)                                                                               \
-    X(NEWFALSE, 0x89)                                                                              \
-    X(BINSTRING, 'T')                                                                              \
-    X(SHORT_BINSTRING, 'U')                                                                        \
-    X(BINUNICODE, 'X')                                                                             \
-    X(SHORT_BINUNICODE, 0x8c)                                                                      \
-    X(BINUNICODE8, 0x8d)                                                                           \
-    X(BINBYTES, 'B')                                                                               \
-    X(SHORT_BINBYTES, 'C')                                                                         \
-    X(BINBYTES8, 0x8e)                                                                             \
-    X(BYTEARRAY8, 0x96)                                                                            \
-    X(EMPTY_LIST, ']')                                                                             \
-    X(LIST, 'l')                                                                                   \
-    X(APPEND, 'a')                                                                                 \
-    X(APPENDS, 'e')                                                                                \
-    X(EMPTY_TUPLE, ')')                                                                            \
-    X(TUPLE, 't')                                                                                  \
-    X(TUPLE1, 0x85)                                                                                \
-    X(TUPLE2, 0x86)                                                                                \
-    X(TUPLE3, 0x87)                                                                                \
-    X(EMPTY_DICT, '}')                                                                             \
-    X(DICT, 'd')                                                                                   \
-    X(SETITEM, 's')                                                                                \
-    X(SETITEMS, 'u')                                                                               \
-    X(EMPTY_SET, 0x8f)                                                                             \
-    X(ADDITEMS, 0x90)                                                                              \
-    X(FROZENSET, 0x91)                                                                             \
-    X(GLOBAL, 'c')                                                                                 \
-    X(STACK_GLOBAL, 0x93)                                                                          \
-    X(REDUCE, 'R')                                                                                 \
-    X(NEWOBJ, 0x81)                                                                                \
-    X(NEWOBJ_EX, 0x92)                                                                             \
-    X(BUILD, 'b')                                                                                  \
-    X(BINPERSID, 'Q')                                                                              \
-    X(BINGET, 'h')                                                                                 \
-    X(LONG_BINGET, 'j')                                                                            \
-    X(BINPUT, 'q')                                                                                 \
-    X(LONG_BINPUT, 'r')                                                                            \
-    X(MEMOIZE, 0x94)                                                                               \
-    X(PROTO, 0x80)                                                                                 \
+/* clang-format off */
+#define OPCODES(X) \
+    X(MARK, '(')             X(STOP, '.')             X(POP, '0')              X(POP_MARK, '1') \
+    X(DUP, '2')              X(BINFLOAT, 'G')         X(BININT, 'J')           X(BININT1, 'K') \
+    X(BININT2, 'M')          X(LONG1, 0x8a)           X(LONG4, 0x8b)           X(NONE, 'N') \
+    X(NEWTRUE, 0x88)         X(NEWFALSE, 0x89)        X(BINSTRING, 'T')        X(SHORT_BINSTRING, 'U') \
+    X(BINUNICODE, 'X')       X(SHORT_BINUNICODE, 0x8c) X(BINUNICODE8, 0x8d)     X(BINBYTES, 'B') \
+    X(SHORT_BINBYTES, 'C')   X(BINBYTES8, 0x8e)       X(BYTEARRAY8, 0x96)      X(EMPTY_LIST, ']') \
+    X(LIST, 'l')             X(APPEND, 'a')           X(APPENDS, 'e')          X(EMPTY_TUPLE, ')') \
+    X(TUPLE, 't')            X(TUPLE1, 0x85)          X(TUPLE2, 0x86)          X(TUPLE3, 0x87) \
+    X(EMPTY_DICT, '}')       X(DICT, 'd')             X(SETITEM, 's')          X(SETITEMS, 'u') \
+    X(EMPTY_SET, 0x8f)       X(ADDITEMS, 0x90)        X(FROZENSET, 0x91)       X(GLOBAL, 'c') \
+    X(STACK_GLOBAL, 0x93)    X(REDUCE, 'R')           X(NEWOBJ, 0x81)          X(NEWOBJ_EX, 0x92) \
+    X(BUILD, 'b')            X(BINPERSID, 'Q')        X(BINGET, 'h')           X(LONG_BINGET, 'j') \
+    X(BINPUT, 'q')           X(LONG_BINPUT, 'r')      X(MEMOIZE, 0x94)         X(PROTO, 0x80) \
     X(FRAME, 0x95)
+/* clang-format on */
 
 enum {
 #define X(name, byte) OP_##name = byte,

@@ -193,8 +193,7 @@ static int adopt_recipes(struct job *j, const struct br_plugin *d, struct br__pl
     return rc;
 }
 
-/* ---- architectures
- * --------------------------------------------------------------------------------- */
+/* ---- architectures --------------------------------------------------------------------------- */
 
 static int adopt_tables(struct job *j, const struct br_arch *d, struct br__arch *a)
 {
@@ -261,8 +260,7 @@ static int adopt_archs(struct job *j, const struct br_plugin *d, struct br__plug
     return BR_OK;
 }
 
-/* ---- the descriptor
- * --------------------------------------------------------------------------------- */
+/* ---- the descriptor -------------------------------------------------------------------------- */
 
 static int adopt_head(struct job *j, const struct br_plugin *d, uint32_t size,
                       struct br_plugin *copy)

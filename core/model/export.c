@@ -36,9 +36,7 @@ static int nomem(struct exporter *m)
     return br_fail(m->err, BR_E_NOMEM, "out of memory exporting");
 }
 
-/* ---- layout
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- layout ---------------------------------------------------------------------------------- */
 
 static int shard_header(struct exporter *m, size_t file)
 {
@@ -103,9 +101,7 @@ static int lay_out(struct exporter *m)
     return rc ? rc : split_parts(m);
 }
 
-/* ---- one part
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- one part -------------------------------------------------------------------------------- */
 
 struct part_job {
     struct exporter *m;
@@ -243,9 +239,22 @@ static int prepare_shard(struct exporter *m, size_t file)
     return rc ? rc : br__out_finish(&out, m->err);
 }
 
-/* ---- config.json
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- config.json ----------------------------------------------------------------------------- */
+
+/* The dtype that config.json should name: what it says, as long as any tensor has it, else that of
+ * most bytes (the weights were cast, here or by the import). */
+static int written_dtype(const struct br__session *s)
+{
+    const struct br__plan *p = s->plan;
+    uint64_t bytes[BR_N_DTYPES] = {0};
+    int best = s->cfg.dtype;
+    for (size_t i = 0; i < p->n_pieces; i++)
+        bytes[p->outs[p->pieces[i].out].dtype] += p->pieces[i].bytes;
+    for (int d = 0; d < BR_N_DTYPES && !bytes[s->cfg.dtype]; d++)
+        if (bytes[d] > bytes[best])
+            best = d;
+    return best;
+}
 
 /* config.json as it was, except where the weights written make it untrue. */
 static int edit_config(struct exporter *m, br__json *json, int *edited)
@@ -270,8 +279,9 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
     }
     static const char *const dtype_keys[] = {"dtype", "torch_dtype"};
     char text[32];
-    snprintf(text, sizeof text, "\"%s\"", br_dtype_torch(s->job.torch_dtype));
-    for (size_t i = 0; i < BR_COUNTOF(dtype_keys) && s->job.torch_dtype && !rc; i++)
+    int dtype = written_dtype(s);
+    snprintf(text, sizeof text, "\"%s\"", br_dtype_torch(dtype));
+    for (size_t i = 0; i < BR_COUNTOF(dtype_keys) && dtype != s->cfg.dtype && !rc; i++)
         if (br__json_get(json, dtype_keys[i])) {
             rc = br__json_set(json, dtype_keys[i], text, m->err);
             *edited = 1;
@@ -309,9 +319,7 @@ static int put_config(struct exporter *m)
     return rc;
 }
 
-/* ---- small files
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- small files ----------------------------------------------------------------------------- */
 
 static int copy_files(struct exporter *m, const char *dir, int tokenizer_only)
 {
@@ -375,9 +383,7 @@ static int put_manifest(struct exporter *m)
     return rc;
 }
 
-/* ---- destination
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- destination ----------------------------------------------------------------------------- */
 
 static int check_space(struct exporter *m)
 {

@@ -30,8 +30,7 @@ static int nomem(struct importer *m)
     return br_fail(m->err, BR_E_NOMEM, "out of memory importing");
 }
 
-/* ---- what goes into the .distcp files
- * ------------------------------------------------------------------- */
+/* ---- what goes into the .distcp files -------------------------------------------------------- */
 
 static struct br__run_config_opts run_config_opts(const struct importer *m)
 {
@@ -91,9 +90,7 @@ static int lay_out(struct importer *m)
     return rc ? rc : br__td_layout(&m->a, &m->td, m->err);
 }
 
-/* ---- one file
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- one file -------------------------------------------------------------------------------- */
 
 struct file_job {
     struct importer *m;
@@ -221,9 +218,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     return rc;
 }
 
-/* ---- small files
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- small files ----------------------------------------------------------------------------- */
 
 static int put(struct importer *m, const char *dir, const char *name, const void *p, size_t n)
 {
@@ -335,9 +330,7 @@ static int put_small_files(struct importer *m)
     return rc;
 }
 
-/* ---- destination
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- destination ----------------------------------------------------------------------------- */
 
 static int is_empty_dir(struct importer *m, const char *dir, int *empty)
 {

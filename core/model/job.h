@@ -6,8 +6,7 @@
 #include "model.h"
 #include <pthread.h>
 
-/* ---- session.c
- * ------------------------------------------------------------------------------------- */
+/* ---- session.c ------------------------------------------------------------------------------- */
 
 /* As br__session_open; `like` (borrowed) makes an import plan follow the layout of a torch_dist
  * checkpoint. */
@@ -21,16 +20,14 @@ void br__session_report(const struct br__session *s);
 int br__check_overlap(struct br__session *s, const char *src, const char *dest,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- detect.c
- * --------------------------------------------------------------------------------------- */
+/* ---- detect.c -------------------------------------------------------------------------------- */
 
 /* Architecture of a torch_dist checkpoint from its keys alone: the one whose patterns match every
  * key and that leaves the fewest of its own rules unmatched. */
 int br__detect_arch(struct br__registry *r, const struct br__ckpt *ck, const struct br__arch **out,
                     struct br_err *err) BR_MUST_CHECK;
 
-/* ---- progress
- * ------------------------------------------------------------------------------------------ */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 struct br__progress {
     const struct br_listener *listener;
@@ -45,8 +42,7 @@ void br__progress_init(struct br__progress *g, const struct br_listener *l, cons
 void br__progress_add(struct br__progress *g, uint64_t n);
 void br__progress_end(struct br__progress *g);
 
-/* ---- work.c: a temporary sibling that becomes the destination, or resumes
- * ------------------------------------ */
+/* ---- work.c: a temporary sibling that becomes the destination, or resumes -------------------- */
 
 struct br__work {
     struct br__arena arena;
@@ -71,8 +67,7 @@ int br__work_commit(struct br__work *w, struct br_err *err) BR_MUST_CHECK;
 void br__work_close(
     struct br__work *w); /* leaves the temporary directory for a rerun unless committed */
 
-/* ---- manifest.c
- * ------------------------------------------------------------------------------------------- */
+/* ---- manifest.c ------------------------------------------------------------------------------ */
 
 #define BR__MANIFEST "bridge_manifest.json"
 /* digests: one per piece of the plan. */
@@ -86,8 +81,7 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
 int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes,
                             struct br_err *err) BR_MUST_CHECK;
 
-/* ---- digests of pieces, on all threads
- * ------------------------------------------------------------------------ */
+/* ---- digests of pieces, on all threads ------------------------------------------------------- */
 
 int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *digests,
                      struct br_err *err) BR_MUST_CHECK;

@@ -18,9 +18,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory with the manifest");
 }
 
-/* ---- writing
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void put_shape(struct br__buf *b, const int64_t *shape, int n)
 {
@@ -144,8 +142,7 @@ int br__manifest_text(struct br__buf *out, const struct br__session *s, const ui
     return out->failed ? nomem(err) : BR_OK;
 }
 
-/* ---- reading: the source's inventory as a reference
- * -------------------------------------------------------------- */
+/* ---- reading: the source's inventory as a reference ------------------------------------------ */
 
 static int bad(const char *path, const char *what, struct br_err *err)
 {
@@ -273,9 +270,7 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
     return rc;
 }
 
-/* ---- up to date?
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- up to date? ----------------------------------------------------------------------------- */
 
 int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes,
                             struct br_err *err)

@@ -123,8 +123,7 @@ extern const size_t br__n_common_fields;
 /* The row that governs canonical fact `id` for an arch (plugin's rows win), or NULL. */
 const struct br_field *br__config_field(const struct br__arch *arch, uint32_t id);
 
-/* ---- run_config.c: Megatron Bridge's run_config.yaml, written and read
- * ---------------------------- */
+/* ---- run_config.c: Megatron Bridge's run_config.yaml, written and read ----------------------- */
 
 struct br__run_config_opts {
     const char *hf_model_id; /* as the user gave it */
@@ -143,8 +142,7 @@ int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
                  const struct br__run_config_opts *o, const char *const (**args)[2], size_t *n,
                  struct br_err *err) BR_MUST_CHECK;
 
-/* ---- config_rebuild.c: config.json of a checkpoint that came without one
- * -------------------------- */
+/* ---- config_rebuild.c: config.json of a checkpoint that came without one --------------------- */
 
 /* config.json of an architecture from a checkpoint's run_config.yaml or, when that is NULL,
  * Megatron-LM args (which may be NULL too: BR_E_NOTFOUND).  BR_E_CONFIG when the checkpoint is of
@@ -155,8 +153,7 @@ int br__config_rebuild(struct br__arena *a, const struct br__arch *arch,
                        br__json **config, const char ***guessed, size_t *n_guessed,
                        struct br_err *err) BR_MUST_CHECK;
 
-/* ---- pattern.c: the name patterns of plugin.h
- * ------------------------------------------------------------ */
+/* ---- pattern.c: the name patterns of plugin.h ------------------------------------------------ */
 
 enum br__set {
     BR__SET_NONE,
@@ -187,8 +184,7 @@ int br__pattern_match(const struct br__pattern *p, const char *name);
 int br__shape_eval(const char *expr, int item, const struct br_config *cfg, int64_t *shape,
                    int *ndim, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- spans.c: layouts as spans of rows
- * ----------------------------------------------------------------------- */
+/* ---- spans.c: layouts as spans of rows ------------------------------------------------------- */
 
 /* n rows from hf_row of HF input `hf` are n rows from mc_row of Megatron output `mc`. */
 struct br__span {
@@ -206,8 +202,7 @@ int br__layout_n_mcore(uint32_t layout);
 const char *br__layout_name(uint32_t layout);
 #define BR__MAX_LIST 8
 
-/* ---- rules.c: weight rules expanded for a config
- * -------------------------------------------------------------- */
+/* ---- rules.c: weight rules expanded for a config --------------------------------------------- */
 
 /* One tensor that the rules say exists on one side. */
 struct br__slot {
@@ -253,8 +248,7 @@ int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
                      const struct br__expand_opts *o, struct br__expansion **out,
                      struct br_err *err) BR_MUST_CHECK;
 
-/* ---- plan.c: which bytes of the source become which bytes of the destination
- * ------------------------------- */
+/* ---- plan.c: which bytes of the source become which bytes of the destination ----------------- */
 
 enum br__exactness {
     BR__EXACT,       /* bytes move                                       */
@@ -343,8 +337,7 @@ int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
 void br__plan_free(struct br__plan *p);
 int br__plan_note(struct br__plan *p, const char *fmt, ...) BR_PRINTF(2, 3);
 
-/* ---- produce.c: the bytes of a plan's pieces
- * ------------------------------------------------------------------- */
+/* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------- */
 
 /* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
  * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
@@ -360,8 +353,7 @@ int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_
                       double add, void *dst, struct br__scratch *s,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- job.c: what the verbs share
- * ---------------------------------------------------------------------- */
+/* ---- job.c: what the verbs share ------------------------------------------------------------- */
 
 /* Everything that a job opened, up to and including its plan: all checks are done, nothing is
  * written. */
@@ -413,8 +405,7 @@ enum br__main_check { BR__MAIN_NONE, BR__MAIN_ENDS, BR__MAIN_ALL };
 int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int check_main_params,
                          struct br__training *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- check.c: is a plugin sound?
- * ------------------------------------------------------------------ */
+/* ---- check.c: is a plugin sound? ------------------------------------------------------------- */
 
 /* Prove what a plugin promises: every row parses, its rules claim every name and row once at toy
  * size, a toy converts there and back bit for bit, in each layout it has.  One call of `line` per
@@ -427,8 +418,7 @@ int br__plugin_check(struct br__registry *r, const struct br__plugin *p,
 int br__temp_dir(struct br__arena *a, const char *name, const char **dir,
                  struct br_err *err) BR_MUST_CHECK;
 
-/* ---- toy.c
- * ---------------------------------------------------------------------------------------------- */
+/* ---- toy.c ----------------------------------------------------------------------------------- */
 
 struct br__toy_opts {
     const char *const *sets; /* "key=value", config.json's own keys */

@@ -58,8 +58,7 @@ int br__plan_skip(struct br__planner *pl, const char *fmt, ...)
     return rc ? br__plan_nomem(pl->err) : BR_OK;
 }
 
-/* ---- 1. settle
- * --------------------------------------------------------------------------------------- */
+/* ---- 1. settle ------------------------------------------------------------------------------- */
 
 static const char *side(const struct br_map *m, int hf_side)
 {
@@ -248,8 +247,7 @@ static int settle_and_expand(struct br__planner *pl)
     return br__rules_expand(&p->arena, p->cfg, &x, &p->x, pl->err);
 }
 
-/* ---- 3. bind
- * ------------------------------------------------------------------------------------------ */
+/* ---- 3. bind --------------------------------------------------------------------------------- */
 
 /* Other spellings of Megatron keys: the prediction layer's inner module was renamed in memory, and
  * the local (not Transformer Engine) layer spec keeps the norm before a routed MLP under the dense
@@ -462,8 +460,7 @@ static int bind_all(struct br__planner *pl)
     return rc ? rc : br__misfit_end(pl);
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 /* slime and miles keep Hugging Face's own linear-attention module inside self_attention: another
  * model. */

@@ -16,6 +16,7 @@ struct layout {
     uint32_t *out_of; /* per destination slot: index into outs, or BR__NOT_FOUND */
     size_t cap_pieces, cap_segs;
     size_t n_widened;
+    int main_dtype; /* of most bytes of the source */
     const struct br__plan_out *first_widened;
 };
 
@@ -41,8 +42,7 @@ static int exactness_of(const struct layout *l, uint32_t src)
     return source_dtype(l, src) == d ? BR__EXACT : BR__ROUNDED;
 }
 
-/* ---- dtype of zero-centred norms
- * ------------------------------------------------------------------------- */
+/* ---- dtype of zero-centred norms ------------------------------------------------------------- */
 
 /* Does `bytes of dtype d` survive w + add stored as `to`, and back? */
 static int survives(const void *w, int d, size_t n, int to, double add)
@@ -122,8 +122,9 @@ static int shift_export(struct layout *l, struct br__plan_out *out, uint32_t src
     int want = ref ? ref->dtype : l->p->cfg->dtype;
     out->add = 1;
     out->exactness = BR__EXACT_SHIFT;
-    if (l->pl->o->dtype != BR_NONE || want == t->dtype || !br_dtype_is_float(want) ||
-        br_dtype_size(want) >= br_dtype_size(t->dtype) || br_dtype_size(want) < 2)
+    if (l->pl->o->dtype != BR_NONE || want == t->dtype || t->dtype == l->main_dtype ||
+        !br_dtype_is_float(want) || br_dtype_size(want) >= br_dtype_size(t->dtype) ||
+        br_dtype_size(want) < 2)
         return BR_OK;
     size_t n = (size_t)(t->bytes / br_dtype_size(t->dtype));
     unsigned char *m = br__alloc(t->bytes), *w = br__alloc(t->bytes), *back = br__alloc(t->bytes);
@@ -141,9 +142,7 @@ static int shift_export(struct layout *l, struct br__plan_out *out, uint32_t src
     return rc;
 }
 
-/* ---- outputs
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 static uint32_t dst_slot(const struct layout *l, const struct br__move *m)
 {
@@ -209,8 +208,23 @@ static int compact_outputs(struct layout *l, size_t n, const uint8_t *state)
     return BR_OK;
 }
 
+/* A norm in the dtype of the other weights was not widened. */
+static int main_dtype(const struct br__ckpt *src)
+{
+    uint64_t bytes[BR_N_DTYPES] = {0};
+    int best = BR_NONE;
+    for (size_t i = 0; i < src->n_tensors; i++)
+        if (!br__plan_is_training_state(src->tensors[i].name))
+            bytes[src->tensors[i].dtype] += src->tensors[i].bytes;
+    for (int d = 0; d < BR_N_DTYPES; d++)
+        if (bytes[d] > bytes[best])
+            best = d;
+    return best;
+}
+
 static int shift_outputs(struct layout *l)
 {
+    l->main_dtype = main_dtype(l->p->src);
     const struct br__expansion *x = l->p->x;
     for (size_t i = 0; i < x->n_moves; i++) {
         const struct br__move *m = &x->moves[i];
@@ -244,8 +258,7 @@ static int make_outputs(struct layout *l, const struct br__slot *slots, size_t n
     return rc ? rc : shift_outputs(l);
 }
 
-/* ---- pieces and segments
- * --------------------------------------------------------------------------------------- */
+/* ---- pieces and segments --------------------------------------------------------------------- */
 
 static int add_seg(struct layout *l, uint32_t src, uint64_t src_row, uint64_t dst_row, uint64_t n)
 {
@@ -389,9 +402,7 @@ static int sorted_by_hf(struct layout *l, struct br__move **out)
     return check_hf_tiling(l, *out);
 }
 
-/* ---- export
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- export ---------------------------------------------------------------------------------- */
 
 /* The output layer's copy that a tied source stores: the embedding once more. */
 static int add_tied_copy(struct layout *l, uint32_t *copy_of)

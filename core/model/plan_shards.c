@@ -46,8 +46,7 @@ static int by_file_dtype_name(const void *a, const void *b)
     return strcmp(x->out->name, y->out->name);
 }
 
-/* ---- as the reference has it
- * -------------------------------------------------------------------------------- */
+/* ---- as the reference has it ----------------------------------------------------------------- */
 
 /* Is a reference tensor one that the export rightly does not have? */
 static int may_be_absent(const struct br__planner *pl, const struct br__tensor *t)
@@ -154,8 +153,7 @@ static int reference_fits(const struct br__planner *pl)
     return !pl->p->fused && known;
 }
 
-/* ---- without a reference
- * -------------------------------------------------------------------------------------- */
+/* ---- without a reference --------------------------------------------------------------------- */
 
 static int name_shards(struct br__planner *pl, size_t n)
 {

@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-/* ---- FP8
- * ------------------------------------------------------------------------------------------ */
+/* ---- FP8 ------------------------------------------------------------------------------------- */
 
 #define MAX_BLOCK_COLS 4096
 
@@ -55,8 +54,7 @@ static int read_fp8(const struct br__plan *p, uint32_t src, uint64_t e0, size_t 
     return rc;
 }
 
-/* ---- elements
- * -------------------------------------------------------------------------------------- */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_t n, int to,
                       double add, void *dst, struct br__scratch *s, struct br_err *err)
@@ -73,8 +71,7 @@ int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_
     return rc;
 }
 
-/* ---- pieces
- * ---------------------------------------------------------------------------------------- */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 /* The segment that holds row `row` of a piece. */
 static const struct br__seg *find_seg(const struct br__plan *p, const struct br__piece *piece,

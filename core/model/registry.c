@@ -21,8 +21,7 @@
 /* Plugins that are linked in, NULL-terminated: made by CMake for a build that has any. */
 extern br_plugin_fn *const br__static_plugins[] __attribute__((weak, visibility("hidden")));
 
-/* ---- where plugins are
- * ---------------------------------------------------------------------------- */
+/* ---- where plugins are ----------------------------------------------------------------------- */
 
 static int add_dir(struct br__registry *r, const char *dir, struct br_err *err)
 {
@@ -138,8 +137,7 @@ void br__registry_close(struct br__registry *r)
     br__free(r);
 }
 
-/* ---- loading one
- * ------------------------------------------------------------------------------------ */
+/* ---- loading one ----------------------------------------------------------------------------- */
 
 static int is_plugin_name(const char *s, size_t n)
 {
@@ -290,8 +288,7 @@ int br__registry_load_file(struct br__registry *r, const char *path, const struc
     return BR_OK;
 }
 
-/* ---- loading many
- * ------------------------------------------------------------------------------------ */
+/* ---- loading many ---------------------------------------------------------------------------- */
 
 static int is_loaded(const struct br__registry *r, const char *name)
 {
@@ -370,8 +367,7 @@ int br__registry_load_all(struct br__registry *r, struct br_err *err)
     return load_static(r, NULL, err);
 }
 
-/* ---- finding
- * -------------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 /* What config.json says; either may be NULL. */
 struct wanted {

@@ -36,8 +36,7 @@ static int out_of_memory(struct expander *e)
     return br_fail(e->err, BR_E_NOMEM, "out of memory expanding the weight rules");
 }
 
-/* ---- index sets
- * ---------------------------------------------------------------------------------- */
+/* ---- index sets ------------------------------------------------------------------------------ */
 
 static int in_set(const struct br_config *cfg, enum br__set set, int64_t i)
 {
@@ -71,8 +70,7 @@ static int homogeneous(const struct br_config *cfg)
     return 1;
 }
 
-/* ---- slots
- * ------------------------------------------------------------------------------------------ */
+/* ---- slots ----------------------------------------------------------------------------------- */
 
 static int add_slot(struct expander *e, int hf_side, const struct br__slot *s, uint32_t *index)
 {
@@ -159,8 +157,7 @@ static int mc_slot(struct expander *e, const struct rule *r, int64_t layer, int6
     return rc ? rc : add_slot(e, 0, &s, index);
 }
 
-/* ---- moves, views, extra state
- * ------------------------------------------------------------------------ */
+/* ---- moves, views, extra state --------------------------------------------------------------- */
 
 static int add_move(struct expander *e, uint32_t hf, uint32_t mc, uint64_t hf_row, uint64_t mc_row,
                     uint64_t n)
@@ -219,8 +216,7 @@ static int add_extra_state(struct expander *e, const struct rule *r, int64_t lay
     return BR_OK;
 }
 
-/* ---- one instance of a rule
- * --------------------------------------------------------------------------- */
+/* ---- one instance of a rule ------------------------------------------------------------------ */
 
 /* Output `mc_item` of an instance, fed by HF list items hf_first.. */
 static int add_output(struct expander *e, const struct rule *r, int64_t layer, int64_t expert,
@@ -262,8 +258,7 @@ static int add_instance(struct expander *e, const struct rule *r, int64_t layer,
     return BR_OK;
 }
 
-/* ---- one rule
- * ------------------------------------------------------------------------------------------- */
+/* ---- one rule -------------------------------------------------------------------------------- */
 
 static int parse_rule(struct expander *e, struct rule *r)
 {
@@ -344,8 +339,7 @@ static int expand_rule(struct expander *e, uint32_t index)
     return rc;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static int by_tensor_and_row(const void *a, const void *b)
 {

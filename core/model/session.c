@@ -13,8 +13,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory opening the job");
 }
 
-/* ---- telling the caller
- * ------------------------------------------------------------------------------ */
+/* ---- telling the caller ---------------------------------------------------------------------- */
 
 static void tell(void (*fn)(void *, const char *), void *ud, const char *fmt, va_list ap)
 {
@@ -108,8 +107,7 @@ void br__progress_end(struct br__progress *g)
     pthread_mutex_destroy(&g->lock);
 }
 
-/* ---- architecture and configuration
- * --------------------------------------------------------------------- */
+/* ---- architecture and configuration ---------------------------------------------------------- */
 
 static int config_from_text(struct br__session *s, const char *text, size_t n, struct br_err *err)
 {
@@ -184,10 +182,13 @@ static int config_of_hf(struct br__session *s, const struct br__ckpt *hf, struct
     return rc;
 }
 
-/* config.json silent about dtype: the dtype of most bytes of the source. */
-static void settle_dtype(struct br__session *s)
+/* An import that casts makes a model of that dtype.  config.json silent about it: the dtype of most
+ * bytes of the source. */
+static void settle_dtype(struct br__session *s, int direction)
 {
     uint64_t bytes[BR_N_DTYPES] = {0};
+    if (direction == BR__IMPORT && s->job.torch_dtype != BR_NONE)
+        s->cfg.dtype = s->job.torch_dtype;
     if (s->cfg.dtype != BR_NONE)
         return;
     for (size_t i = 0; i < s->src->n_tensors; i++)
@@ -200,9 +201,7 @@ static void settle_dtype(struct br__session *s)
     s->cfg.dtype = best;
 }
 
-/* ---- sources
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 static int open_hf(struct br__session *s, const char *id, unsigned flags, struct br__ckpt **out,
                    struct br_err *err)
@@ -340,7 +339,7 @@ int br__session_open_like(struct br__session **out, const struct br_job *job, in
     if (!rc)
         rc = direction == BR__IMPORT ? open_import(s, err) : open_export(s, err);
     if (!rc) {
-        settle_dtype(s);
+        settle_dtype(s, direction);
         rc = make_plan(s, direction, like, err);
     }
     if (rc)

@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- configuration
- * ------------------------------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------------------------- */
 
 /* JSON for the text after "key=": itself if it parses, else a string. */
 static int set_value(br__json *obj, const char *key, const char *value, struct br_err *err)
@@ -88,9 +87,7 @@ int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br
     return rc;
 }
 
-/* ---- values
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 /* SplitMix64 (Steele, Lea, Flood 2014) of a counter. */
 static uint64_t mix(uint64_t x)
@@ -135,9 +132,7 @@ static int write_values(struct br__out *out, const struct br__st_entry *e, uint6
     return BR_OK;
 }
 
-/* ---- files
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {

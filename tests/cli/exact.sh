@@ -63,4 +63,17 @@ norms float32 4 float64
 expect 0 toy --arch qwen3_next --output-dir plain
 expect 0 plan import plain --json
 json '[.tensors[] | select(.name | endswith("out_norm.weight")) | .dtype] | unique == ["bfloat16"]'
+
+# ---- a cast makes a model of that dtype, on both sides
+expect 0 import plain --torch-dtype float32 --megatron-path cast --no-sync
+expect 0 verify plain cast --torch-dtype float32
+expect 1 verify plain cast
+grep -A2 '^  params_dtype:' cast/iter_0000000/run_config.yaml | grep -q 'torch.float32' || fail "run_config.yaml's dtype"
+expect 0 export cast --hf-path cast-hf --no-sync
+expect 0 inspect cast-hf --json
+json '[.tensors[].dtype] | unique == ["float32"]'
+jq -e '.torch_dtype == "float32"' cast-hf/config.json >/dev/null || fail "config.json's dtype"
+expect 0 export cast --torch-dtype bfloat16 --hf-path cast-back --no-sync
+cmp plain/model.safetensors cast-back/model.safetensors || fail "bf16 to fp32 and back changed something"
+cmp plain/config.json cast-back/config.json || fail "config.json changed"
 done_ok

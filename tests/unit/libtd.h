@@ -17,8 +17,7 @@ void pk_ints(struct br__buf *b, const int64_t *v, int n);             /* a tuple
 void pk_size(struct br__buf *b, const int64_t *v, int n);             /* torch.Size */
 void pk_new(struct br__buf *b, const char *module, const char *name); /* NEWOBJ without arguments */
 
-/* ---- zip
- * ------------------------------------------------------------------------------------------ */
+/* ---- zip ------------------------------------------------------------------------------------- */
 
 enum { ZIP_NO_ZIP64 = 1, ZIP_ENTRY_ZIP64 = 2 };
 struct zip_in {
@@ -33,8 +32,7 @@ void zip_make(struct br__buf *out, const struct zip_in *in, size_t n, int flags)
 void torch_save(struct br__buf *out, const struct br__buf *pickle, const struct zip_in *storages,
                 size_t n);
 
-/* ---- checkpoints
- * ---------------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 enum td_flags {
     TD_ROOT_MCORE = 1 << 0,      /* MCoreMetadata with mcore_data */

@@ -24,8 +24,7 @@ static char dir[256], path_a[512], path_b[512], path_c[1024];
         ck_assert_msg(rc_ == BR_OK, "%s: %s", #call, err_.msg);                                    \
     } while (0)
 
-/* ---- helpers
- * ------------------------------------------------------------------------------------------- */
+/* ---- helpers --------------------------------------------------------------------------------- */
 
 static struct br_job job_of(const char *hf, const char *megatron, const char *hf_path)
 {
@@ -138,8 +137,7 @@ static int same_file(const char *a, const char *b)
     return same;
 }
 
-/* ---- Megatron Bridge's checkpoints
- * ------------------------------------------------------------------------ */
+/* ---- Megatron Bridge's checkpoints ----------------------------------------------------------- */
 
 static const char *const families[] = {"qwen2",     "qwen2_untied", "qwen3",         "qwen3_tied",
                                        "qwen3_moe", "qwen3_next",   "qwen3_next_mtp"};
@@ -199,8 +197,7 @@ START_TEST(training_checkpoints_export_their_weights)
 }
 END_TEST
 
-/* ---- transformers' models
- * ------------------------------------------------------------------------------------ */
+/* ---- transformers' models -------------------------------------------------------------------- */
 
 static const char *const expected_hf[] = {
     "qwen2_swa_bf16",  "qwen2_untied_bf16", "qwen3_moe_bf16", "qwen3_moe_fused_bf16",
@@ -271,9 +268,7 @@ START_TEST(fused_and_per_expert_are_one_model)
 }
 END_TEST
 
-/* ---- FP8
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- FP8 ------------------------------------------------------------------------------------- */
 
 static const char *const fp8[] = {"qwen3_fp8", "qwen3_moe_fp8"};
 
@@ -307,9 +302,7 @@ START_TEST(fp8_exports_as_the_goldens_bf16)
 }
 END_TEST
 
-/* ---- invariance
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- invariance ------------------------------------------------------------------------------ */
 
 START_TEST(threads_do_not_change_a_byte)
 {

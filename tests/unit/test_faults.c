@@ -13,8 +13,7 @@
 
 static char dir[256], dest[300], reference[300];
 
-/* ---- the Nth call fails
- * --------------------------------------------------------------------------------- */
+/* ---- the Nth call fails ---------------------------------------------------------------------- */
 
 enum fault { SHORT_READ, FAIL_EIO, FAIL_ENOSPC, NO_MEMORY };
 static struct br__io_ops real_io;
@@ -108,9 +107,7 @@ static void disarm(void)
     br__mem = real_mem;
 }
 
-/* ---- jobs
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- jobs ------------------------------------------------------------------------------------ */
 
 static int run_import(struct br_err *err)
 {

@@ -248,8 +248,7 @@ START_TEST(refuses_with_place_and_reason)
 }
 END_TEST
 
-/* ---- access
- * --------------------------------------------------------------------------------------- */
+/* ---- access ---------------------------------------------------------------------------------- */
 
 START_TEST(finds_attributes)
 {
@@ -306,8 +305,7 @@ START_TEST(tests_classes)
 }
 END_TEST
 
-/* ---- batches and sharing
- * ----------------------------------------------------------------------------- */
+/* ---- batches and sharing --------------------------------------------------------------------- */
 
 /* Python writes 1000 items at a time; single appends must not be quadratic either. */
 START_TEST(grows_containers)
@@ -405,8 +403,7 @@ START_TEST(tells_prefixes_apart)
 }
 END_TEST
 
-/* ---- hostile input
- * -------------------------------------------------------------------------------------- */
+/* ---- hostile input --------------------------------------------------------------------------- */
 
 START_TEST(bounds_nesting)
 {
@@ -534,8 +531,7 @@ START_TEST(bounds_text)
 }
 END_TEST
 
-/* ---- real files
- * ----------------------------------------------------------------------------------------- */
+/* ---- real files ------------------------------------------------------------------------------ */
 
 static const char *const metadata[] = {
     FIXTURES "qwen2/torch_dist/iter_0000000/.metadata",

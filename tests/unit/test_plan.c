@@ -138,8 +138,7 @@ START_TEST(spans_tile_both_sides)
 }
 END_TEST
 
-/* ---- keys under other spellings
- * ------------------------------------------------------------------ */
+/* ---- keys under other spellings -------------------------------------------------------------- */
 
 START_TEST(megatron_keys_have_aliases)
 {
@@ -165,8 +164,7 @@ START_TEST(megatron_keys_have_aliases)
 }
 END_TEST
 
-/* ---- expansions
- * -------------------------------------------------------------------------------------- */
+/* ---- expansions ------------------------------------------------------------------------------ */
 
 START_TEST(stacked_needs_like_layers)
 {
