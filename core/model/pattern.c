@@ -42,6 +42,8 @@ static int count_items(const char *s, size_t n)
 
 static int add_placeholder(struct br__pattern *out, const char *s, size_t n, struct br_err *err)
 {
+    int last =
+        !s[n + 1]; /* a set at the end of a name would leave a dot behind when it is left out */
     if (memchr(s, ',', n)) {
         if (out->n_list > 1)
             return br_fail(err, BR_E_PLUGIN, "pattern '%s' has two lists", out->text);
@@ -57,8 +59,9 @@ static int add_placeholder(struct br__pattern *out, const char *s, size_t n, str
     }
     for (size_t i = 0; i < BR_COUNTOF(sets); i++)
         if (same(s, n, sets[i].name)) {
-            if (out->set)
-                return br_fail(err, BR_E_PLUGIN, "pattern '%s' has two index sets", out->text);
+            if (out->set || last)
+                return br_fail(err, BR_E_PLUGIN, "pattern '%s' has two index sets, or ends in one",
+                               out->text);
             out->set = sets[i].set;
             return BR_OK;
         }
@@ -66,6 +69,19 @@ static int add_placeholder(struct br__pattern *out, const char *s, size_t n, str
                    "pattern '%s' has an unknown placeholder '{%.*s}'; known: layer, "
                    "attn, gdn, moe, dense, mtp, expert, or a list {a,b}",
                    out->text, (int)n, s);
+}
+
+/* An index is a component of the name by itself, or its digits could not be told from their
+ * neighbours'. */
+static int check_place(const char *text, const char *open, const char *close, int is_list,
+                       struct br_err *err)
+{
+    if (memchr(open + 1, '{', (size_t)(close - open - 1)))
+        return br_fail(err, BR_E_PLUGIN, "pattern '%s' has a '{' inside braces", text);
+    if (is_list || ((open == text || open[-1] == '.') && (close[1] == '.' || !close[1])))
+        return BR_OK;
+    return br_fail(err, BR_E_PLUGIN, "pattern '%s': '%.*s' must stand alone between dots", text,
+                   (int)(close - open) + 1, open);
 }
 
 int br__pattern_parse(const char *text, struct br__pattern *out, struct br_err *err)
@@ -82,7 +98,9 @@ int br__pattern_parse(const char *text, struct br__pattern *out, struct br_err *
         const char *s = brace(p, &n);
         if (!s)
             return br_fail(err, BR_E_PLUGIN, "pattern '%s' has a '{' without '}'", text);
-        int rc = add_placeholder(out, s, n, err);
+        int rc = check_place(text, p, s + n, memchr(s, ',', n) != NULL, err);
+        if (!rc)
+            rc = add_placeholder(out, s, n, err);
         if (rc)
             return rc;
         p = s + n;

@@ -57,8 +57,17 @@ START_TEST(names_of_patterns)
 }
 END_TEST
 
-static const char *const bad_patterns[] = {
-    "", "a.{layer", "a}", "{attn}.{gdn}", "{a,b}.{c,d}", "{layers}", "{a,b,c,d,e,f,g,h,i}"};
+static const char *const bad_patterns[] = {"",
+                                           "a.{layer",
+                                           "a}",
+                                           "{attn}.{gdn}",
+                                           "{a,b}.{c,d}",
+                                           "{layers}",
+                                           "{a,b,c,d,e,f,g,h,i}",
+                                           "a.{moe}{expert}.b",
+                                           "a.x{layer}.b",
+                                           "a.{layer}x",
+                                           "a.{moe}"};
 
 START_TEST(bad_patterns_are_refused)
 {
