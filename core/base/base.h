@@ -139,7 +139,6 @@ int br__file_open(struct br__file *f, const char *path, struct br_err *err) BR_M
 /* Read exactly n bytes at off; a short file or I/O error is an error that names file and range. */
 int br__file_read(const struct br__file *f, uint64_t off, void *buf, size_t n,
                   struct br_err *err) BR_MUST_CHECK;
-/* Tell the kernel that the mapping's pages are done with, so that resident memory stays bounded. */
 void br__file_close(struct br__file *f); /* safe on a zeroed or half-opened struct */
 
 /* Whole small file as a NUL-terminated string (caller frees with br__free).  BR_E_NOTFOUND if

@@ -321,30 +321,17 @@ static int put_config(struct exporter *m)
 
 /* ---- small files ----------------------------------------------------------------------------- */
 
-static int copy_files(struct exporter *m, const char *dir, int tokenizer_only)
-{
-    char **names;
-    size_t n;
-    int rc = br__hf_side_files(&m->a, dir, tokenizer_only, &names, &n, m->err);
-    for (size_t i = 0; i < n && !rc; i++) {
-        const char *from = br__path_join(&m->a, dir, names[i]);
-        const char *to = br__path_join(&m->a, m->w.tmp, names[i]);
-        rc = from && to ? br__copy_file(from, to, m->sync, m->err) : nomem(m);
-    }
-    return rc;
-}
-
 /* Tokenizer, chat template, generation_config and custom code: from the reference, or what the
  * import kept. */
 static int put_side_files(struct exporter *m)
 {
     const struct br__session *s = m->s;
     if (s->job.hf_model)
-        return copy_files(m, s->ref->dir, 0);
+        return br__work_copy_side_files(s->ref->dir, m->w.tmp, 0, m->sync, m->err);
     const char *tokenizer = br__path_join(&m->a, s->src->dir, "tokenizer");
     int rc = tokenizer ? BR_OK : nomem(m);
     if (!rc && br__is_dir(tokenizer))
-        rc = copy_files(m, tokenizer, 1);
+        rc = br__work_copy_side_files(tokenizer, m->w.tmp, 1, m->sync, m->err);
     if (!rc && s->generation_text)
         rc = put(m, "generation_config.json", s->generation_text, strlen(s->generation_text));
     return rc;
@@ -373,35 +360,14 @@ static int put_index(struct exporter *m)
     return rc;
 }
 
-static int put_manifest(struct exporter *m)
-{
-    struct br__buf b = {0};
-    int rc = br__manifest_text(&b, m->s, m->digests, m->err);
-    if (!rc)
-        rc = put(m, BR__MANIFEST, b.p, b.n);
-    br__buf_free(&b);
-    return rc;
-}
-
 /* ---- destination ----------------------------------------------------------------------------- */
 
-static int check_space(struct exporter *m)
+static int check_space(const struct exporter *m)
 {
-    uint64_t need = 16u << 20, have;
-    char need_text[32], have_text[32];
+    uint64_t need = 16u << 20;
     for (size_t i = 0; i < m->s->plan->n_out_files; i++)
         need += m->file_bytes[i];
-    const char *base = br__path_base(m->dest);
-    char *parent = br__arena_strndup(&m->a, m->dest, BR__MAX((size_t)(base - m->dest), (size_t)1));
-    if (!parent)
-        return nomem(m);
-    int rc = br__mkdirs(parent, m->err);
-    if (!rc)
-        rc = br__free_space(parent, &have, m->err);
-    if (!rc && have < need)
-        rc = br_fail(m->err, BR_E_NOSPC, "'%s' needs %s, its file system has %s free", m->dest,
-                     br__human_bytes(need, need_text), br__human_bytes(have, have_text));
-    return rc;
+    return br__work_space(m->dest, need, m->err);
 }
 
 /* The whole directory is replaced, so it must be one that holds a model and nothing below it. */
@@ -482,7 +448,7 @@ static int write_all(struct exporter *m)
     if (!rc)
         rc = put_index(m);
     if (!rc)
-        rc = put_manifest(m);
+        rc = br__manifest_write(s, m->digests, m->w.tmp, m->sync, m->err);
     return rc ? rc : br__work_commit(&m->w, m->err);
 }
 

@@ -260,29 +260,9 @@ static int put_run_config(struct importer *m)
 
 static int put_tokenizer(struct importer *m)
 {
-    char **names;
-    size_t n;
-    int rc = br__hf_side_files(&m->a, m->s->src->dir, 1, &names, &n, m->err);
-    if (rc || !n)
-        return rc;
     const char *dir = br__path_join(&m->a, m->tmp_iter, "tokenizer");
-    rc = dir ? br__mkdirs(dir, m->err) : nomem(m);
-    for (size_t i = 0; i < n && !rc; i++) {
-        const char *from = br__path_join(&m->a, m->s->src->dir, names[i]);
-        const char *to = br__path_join(&m->a, dir, names[i]);
-        rc = from && to ? br__copy_file(from, to, m->sync, m->err) : nomem(m);
-    }
-    return !rc && m->sync ? br__sync_dir(dir, m->err) : rc;
-}
-
-static int put_manifest(struct importer *m)
-{
-    struct br__buf b = {0};
-    int rc = br__manifest_text(&b, m->s, m->digests, m->err);
-    if (!rc)
-        rc = put(m, m->tmp_iter, BR__MANIFEST, b.p, b.n);
-    br__buf_free(&b);
-    return rc;
+    int rc = dir ? br__work_copy_side_files(m->s->src->dir, dir, 1, m->sync, m->err) : nomem(m);
+    return !rc && m->sync && br__is_dir(dir) ? br__sync_dir(dir, m->err) : rc;
 }
 
 /* `release` is found by the text tracker alone; a numbered iteration by either, and Megatron Bridge
@@ -322,7 +302,7 @@ static int put_small_files(struct importer *m)
     if (!rc)
         rc = put_tokenizer(m);
     if (!rc)
-        rc = put_manifest(m);
+        rc = br__manifest_write(m->s, m->digests, m->tmp_iter, m->sync, m->err);
     if (!rc)
         rc = put_metadata(m);
     if (!rc && m->tmp_root)
@@ -341,23 +321,12 @@ static int is_empty_dir(struct importer *m, const char *dir, int *empty)
     return rc;
 }
 
-static int check_space(struct importer *m)
+static int check_space(const struct importer *m)
 {
-    uint64_t need = 64u << 20, have;
+    uint64_t need = 64u << 20;
     for (uint32_t i = 0; i < m->td.n_files; i++)
         need += m->td.file_bytes[i] + (m->td.file_bytes[i] >> 6); /* metadata and manifest */
-    const char *base = br__path_base(m->root);
-    char *parent = br__arena_strndup(&m->a, m->root, BR__MAX((size_t)(base - m->root), (size_t)1));
-    char need_text[32], have_text[32];
-    if (!parent)
-        return nomem(m);
-    int rc = br__mkdirs(parent, m->err);
-    if (!rc)
-        rc = br__free_space(parent, &have, m->err);
-    if (!rc && have < need)
-        rc = br_fail(m->err, BR_E_NOSPC, "'%s' needs %s, its file system has %s free", m->root,
-                     br__human_bytes(need, need_text), br__human_bytes(have, have_text));
-    return rc;
+    return br__work_space(m->root, need, m->err);
 }
 
 /* The manifest vouches for the small files; the data files must be there at their sizes. */

@@ -59,6 +59,13 @@ struct br__work {
  * one is emptied. BR_E_BUSY if another process works on it. */
 int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, size_t n_parts,
                   int sync, int replace, struct br_err *err) BR_MUST_CHECK;
+/* The file system that is to hold `final` has `need` bytes free, else BR_E_NOSPC; makes the parent.
+ */
+int br__work_space(const char *final, uint64_t need, struct br_err *err) BR_MUST_CHECK;
+/* Copy the side files of model directory `from` (br__hf_side_files) into `to`, which is made if
+ * there are any. */
+int br__work_copy_side_files(const char *from, const char *to, int tokenizer_only, int sync,
+                             struct br_err *err) BR_MUST_CHECK;
 /* Record that part i is complete, with its pieces' digests. */
 int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
                   struct br_err *err) BR_MUST_CHECK;
@@ -73,6 +80,9 @@ void br__work_close(
 /* digests: one per piece of the plan. */
 int br__manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
                       struct br_err *err) BR_MUST_CHECK;
+/* That text as the manifest of directory `dir`. */
+int br__manifest_write(const struct br__session *s, const uint64_t *digests, const char *dir,
+                       int sync, struct br_err *err) BR_MUST_CHECK;
 /* The source inventory of an import's manifest as a checkpoint without bytes: tensors, shard map,
  * config texts.  NULL in *out (and BR_OK) when there is no manifest. */
 int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *err) BR_MUST_CHECK;

@@ -142,6 +142,20 @@ int br__manifest_text(struct br__buf *out, const struct br__session *s, const ui
     return out->failed ? nomem(err) : BR_OK;
 }
 
+int br__manifest_write(const struct br__session *s, const uint64_t *digests, const char *dir,
+                       int sync, struct br_err *err)
+{
+    struct br__arena a = {0};
+    struct br__buf b = {0};
+    const char *path = br__path_join(&a, dir, BR__MANIFEST);
+    int rc = path ? br__manifest_text(&b, s, digests, err) : nomem(err);
+    if (!rc)
+        rc = br__write_file(path, b.p, b.n, sync, err);
+    br__buf_free(&b);
+    br__arena_free(&a);
+    return rc;
+}
+
 /* ---- reading: the source's inventory as a reference ------------------------------------------ */
 
 static int bad(const char *path, const char *what, struct br_err *err)

@@ -111,9 +111,8 @@ static int settle_mtp(struct br__planner *pl)
 }
 
 /* Does any tensor match a fused-expert pattern of the rules? */
-static int has_fused(const struct br__planner *pl, const struct br__ckpt *ck)
+int br__plan_has_fused(const struct br__arch *arch, const struct br__ckpt *ck)
 {
-    const struct br__arch *arch = pl->p->cfg->arch;
     for (uint32_t r = 0; r < arch->n_maps; r++) {
         struct br__pattern pat;
         if (!arch->maps[r].hf_fused || br__pattern_parse(arch->maps[r].hf_fused, &pat, NULL))
@@ -129,16 +128,16 @@ static void settle_fused(struct br__planner *pl)
 {
     struct br__plan *p = pl->p;
     if (pl->src_is_hf)
-        p->fused = has_fused(pl, p->src);
+        p->fused = br__plan_has_fused(p->cfg->arch, p->src);
     else if (pl->o->flags & (BR_JOB_FUSED | BR_JOB_PER_EXPERT))
         p->fused = (pl->o->flags & BR_JOB_FUSED) != 0;
     else
-        p->fused = pl->o->ref && has_fused(pl, pl->o->ref);
+        p->fused = pl->o->ref && br__plan_has_fused(p->cfg->arch, pl->o->ref);
 }
 
 /* The rules of the embedding and of the output layer that may be tied to it. */
-static void tied_rules(const struct br__arch *arch, const struct br_map **embedding,
-                       const struct br_map **output)
+void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embedding,
+                         const struct br_map **output)
 {
     *embedding = *output = NULL;
     for (uint32_t r = 0; r < arch->n_maps; r++) {
@@ -199,7 +198,7 @@ static int settle_tie(struct br__planner *pl)
 {
     struct br__plan *p = pl->p;
     const struct br_map *em, *om;
-    tied_rules(p->cfg->arch, &em, &om);
+    br__plan_tied_rules(p->cfg->arch, &em, &om);
     p->untied = !br_cfg_i(p->cfg, BR_CFG_SHARE_EMBEDDINGS);
     if (p->untied || !om || !em)
         return BR_OK;
@@ -389,9 +388,8 @@ int br__plan_is_training_state(const char *key)
            br__starts(key, "common_state") || strstr(key, "_extra_state") != NULL;
 }
 
-static int is_ignored(const struct br__planner *pl, const char *name)
+int br__plan_is_ignored(const struct br__arch *arch, const char *name)
 {
-    const struct br__arch *arch = pl->p->cfg->arch;
     for (uint32_t i = 0; i < arch->n_ignore; i++) {
         struct br__pattern pat;
         if (!br__pattern_parse(arch->ignore[i].hf, &pat, NULL) && br__pattern_match(&pat, name))
@@ -423,7 +421,8 @@ static int check_unused(struct br__planner *pl)
         const char *name = p->src->tensors[i].name;
         if (p->use[i])
             continue;
-        if (pl->src_is_hf ? is_ignored(pl, name) : br__plan_is_training_state(name)) {
+        if (pl->src_is_hf ? br__plan_is_ignored(p->cfg->arch, name)
+                          : br__plan_is_training_state(name)) {
             p->use[i] = pl->src_is_hf ? BR__IGNORED : BR__LEFT_OUT;
         } else if (pl->drop_mtp && br__plan_is_mtp(p->cfg->arch, name, pl->src_is_hf)) {
             p->use[i] = BR__LEFT_OUT;

@@ -408,16 +408,14 @@ static int sorted_by_hf(struct layout *l, struct br__move **out)
 static int add_tied_copy(struct layout *l, uint32_t *copy_of)
 {
     struct br__plan *p = l->p;
-    const struct br_map *output = NULL;
+    const struct br_map *em, *output;
     uint32_t embedding = BR__NOT_FOUND;
     *copy_of = BR__NOT_FOUND;
     if (!p->tied_copy)
         return BR_OK;
-    for (uint32_t r = 0; r < p->cfg->arch->n_maps; r++)
-        if (rule_of(l, r)->flags & BR_MAP_IF_UNTIED)
-            output = rule_of(l, r);
+    br__plan_tied_rules(p->cfg->arch, &em, &output);
     for (uint32_t o = 0; o < p->n_outs; o++)
-        if (rule_of(l, p->outs[o].rule)->flags & BR_MAP_VOCAB)
+        if (rule_of(l, p->outs[o].rule) == em)
             embedding = o;
     if (!output || embedding == BR__NOT_FOUND)
         return BR_OK;

@@ -51,14 +51,10 @@ static int by_file_dtype_name(const void *a, const void *b)
 /* Is a reference tensor one that the export rightly does not have? */
 static int may_be_absent(const struct br__planner *pl, const struct br__tensor *t)
 {
-    const struct br__plan *p = pl->p;
-    for (uint32_t i = 0; i < p->cfg->arch->n_ignore; i++) {
-        struct br__pattern pat;
-        if (!br__pattern_parse(p->cfg->arch->ignore[i].hf, &pat, NULL) &&
-            br__pattern_match(&pat, t->name))
-            return 1;
-    }
-    if ((pl->o->flags & BR_JOB_NO_MTP) && br__plan_is_mtp(p->cfg->arch, t->name, 1))
+    const struct br__arch *arch = pl->p->cfg->arch;
+    if (br__plan_is_ignored(arch, t->name))
+        return 1;
+    if ((pl->o->flags & BR_JOB_NO_MTP) && br__plan_is_mtp(arch, t->name, 1))
         return 1;
     return br__ends(t->name, "_scale_inv"); /* consumed with its weight */
 }
@@ -141,16 +137,7 @@ static int reference_fits(const struct br__planner *pl)
     size_t known = 0;
     for (size_t i = 0; i < pl->p->n_outs; i++)
         known += br__ckpt_find(ref, pl->p->outs[i].name) != NULL;
-    struct br__pattern pat;
-    const struct br__arch *arch = pl->p->cfg->arch;
-    for (uint32_t r = 0; r < arch->n_maps; r++) {
-        if (!arch->maps[r].hf_fused || br__pattern_parse(arch->maps[r].hf_fused, &pat, NULL))
-            continue;
-        for (size_t i = 0; i < ref->n_tensors; i++)
-            if (br__pattern_match(&pat, ref->tensors[i].name))
-                return pl->p->fused && known;
-    }
-    return !pl->p->fused && known;
+    return known && br__plan_has_fused(pl->p->cfg->arch, ref) == pl->p->fused;
 }
 
 /* ---- without a reference --------------------------------------------------------------------- */

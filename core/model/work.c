@@ -225,6 +225,41 @@ int br__work_commit(struct br__work *w, struct br_err *err)
     return parent ? br__sync_dir(parent, err) : nomem(err);
 }
 
+int br__work_space(const char *final, uint64_t need, struct br_err *err)
+{
+    struct br__arena a = {0};
+    char need_text[32], have_text[32];
+    uint64_t have;
+    const char *base = br__path_base(final);
+    char *parent = br__arena_strndup(&a, final, BR__MAX((size_t)(base - final), (size_t)1));
+    int rc = parent ? br__mkdirs(parent, err) : nomem(err);
+    if (!rc)
+        rc = br__free_space(parent, &have, err);
+    if (!rc && have < need)
+        rc = br_fail(err, BR_E_NOSPC, "'%s' needs %s, its file system has %s free", final,
+                     br__human_bytes(need, need_text), br__human_bytes(have, have_text));
+    br__arena_free(&a);
+    return rc;
+}
+
+int br__work_copy_side_files(const char *from, const char *to, int tokenizer_only, int sync,
+                             struct br_err *err)
+{
+    struct br__arena a = {0};
+    char **names;
+    size_t n = 0;
+    int rc = br__hf_side_files(&a, from, tokenizer_only, &names, &n, err);
+    if (!rc && n)
+        rc = br__mkdirs(to, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        const char *source = br__path_join(&a, from, names[i]);
+        const char *copy = br__path_join(&a, to, names[i]);
+        rc = source && copy ? br__copy_file(source, copy, sync, err) : nomem(err);
+    }
+    br__arena_free(&a);
+    return rc;
+}
+
 void br__work_close(struct br__work *w)
 {
     if (!w->n_parts) /* never opened */
