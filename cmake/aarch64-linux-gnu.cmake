@@ -15,6 +15,7 @@ set(ENV{PKG_CONFIG_PATH} "")
 set(ENV{PKG_CONFIG_LIBDIR} ${libs}/pkgconfig)
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${BRIDGE_SYSROOT})
 
-# The loader and libc are the cross compiler's; the other libraries come from the unpacked packages.
+# Programs run with the loader and libc of the unpacked packages, not with the cross compiler's.
 find_program(qemu NAMES qemu-aarch64 qemu-aarch64-static)
-set(CMAKE_CROSSCOMPILING_EMULATOR ${qemu} -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=${libs})
+set(CMAKE_CROSSCOMPILING_EMULATOR ${qemu} -L ${BRIDGE_SYSROOT} -E
+    LD_LIBRARY_PATH=${BRIDGE_SYSROOT}/lib/aarch64-linux-gnu:${libs})
