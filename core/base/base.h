@@ -111,6 +111,7 @@ struct br__io_ops {
     ssize_t (*pread)(int fd, void *buf, size_t n, off_t off);
     ssize_t (*pwrite)(int fd, const void *buf, size_t n, off_t off);
     int (*fsync)(int fd);
+    int (*writeback)(int fd); /* sync_file_range: start, do not wait; a hint */
     int (*ftruncate)(int fd, off_t size);
     int (*fallocate)(int fd, off_t size); /* mode 0 from offset 0; may fail with EOPNOTSUPP */
     int (*fstat)(int fd, struct stat *st);

@@ -42,12 +42,19 @@ static void *sys_mmap(size_t n, int fd)
     return mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0);
 }
 
+/* Start writing dirty pages; does not wait. */
+static int sys_writeback(int fd)
+{
+    return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 struct br__io_ops br__io = {
     .open = sys_open,
     .close = close,
     .pread = pread,
     .pwrite = pwrite,
     .fsync = fsync,
+    .writeback = sys_writeback,
     .ftruncate = ftruncate,
     .fallocate = sys_fallocate,
     .fstat = fstat,
@@ -287,13 +294,20 @@ static int put_bytes(struct br__out *o, const unsigned char *p, size_t n, struct
     return BR_OK;
 }
 
+/* The disk starts on what will be synced while the rest is still being written. */
+#define WRITEBACK (8u << 20)
+
 static int flush(struct br__out *o, struct br_err *err)
 {
     if (o->failed)
         return br_fail(err, o->failed, "an earlier write to '%s' failed", o->path);
     size_t n = o->n;
+    uint64_t before = o->off;
     o->n = 0;
-    return put_bytes(o, o->buf, n, err);
+    int rc = put_bytes(o, o->buf, n, err);
+    if (!rc && o->sync && o->off / WRITEBACK != before / WRITEBACK)
+        (void)br__io.writeback(o->fd); /* a hint: fsync is what counts, and reports errors */
+    return rc;
 }
 
 unsigned char *br__out_reserve(struct br__out *o, size_t n, struct br_err *err)
