@@ -1,0 +1,94 @@
+/* engine.h - floor 4, the door of core/engine: graphs, blocks, gradients, execution, weights, and
+ * the model that generates.
+ *
+ * The engine asks the model floor for the architecture, its config and its rules, and a backend
+ * for kernels.  It never prints; the command line above it does. */
+#ifndef BRIDGE_CORE_ENGINE_H
+#define BRIDGE_CORE_ENGINE_H
+
+#include "../model/model.h"
+#include <bridge/backend.h>
+#include <bridge/graph.h>
+#include <bridge/topo.h>
+
+/* ---- backend.c: backends found and opened ------------------------------------------------------
+ */
+
+/* The CPU backend, linked in (kernels/cpu/cpu.c). */
+const struct br_backend *br__cpu_backend(void);
+
+struct br__device {
+    const struct br_backend *backend;
+    void *device;
+    uint64_t features;
+    const struct br_kernel *kernels; /* adopted rows */
+    uint32_t n_kernels, reserved;
+};
+/* name: "cpu", "auto" (best probe), or a backend's; n_lanes 0 = one per CPU. */
+int br__device_open(struct br__device *d, const char *name, uint32_t n_lanes,
+                    struct br_err *err) BR_MUST_CHECK;
+void br__device_close(struct br__device *d);
+/* First row that fits, or NULL. */
+const struct br_kernel *br__device_kernel(const struct br__device *d, uint32_t op,
+                                          uint32_t weight_dtype);
+
+/* ---- graph.c: nodes ----------------------------------------------------------------------------
+ */
+
+#define BR__NO_VIEW 0
+struct br__node {
+    uint32_t op, n_in;
+    br_val in[BR_MAX_IN];
+    uint32_t dtype, n_dim;
+    int64_t shape[BR_VIEW_DIMS], stride[BR_VIEW_DIMS];
+    struct br_attr attr;
+    br_val base;      /* a view: the node that owns the memory; else the node itself */
+    int64_t offset;   /* elements from the base's first */
+    const char *name; /* of a PARAM (Hugging Face name), INPUT or STATE; else NULL */
+    const void *data; /* CONST: values (arena) */
+    const struct br__param *param;
+};
+
+struct br_graph {
+    struct br__arena arena;
+    struct br__node *nodes; /* [0] is poison */
+    size_t n, cap;
+    struct br_err err; /* sticky: err.code != 0 */
+    struct br__build *build;
+};
+
+/* Add a node; its shape comes from the op's rule.  Returns 0 once the graph has failed. */
+br_val br__op(struct br_graph *g, uint32_t op, const br_val *in, uint32_t n_in,
+              const struct br_attr *attr);
+#define BR__ATTR(...) (&(struct br_attr){__VA_ARGS__})
+#define BR__OP(g, op, attr, ...)                                                                   \
+    br__op(g, BR_OP_##op, (const br_val[]){__VA_ARGS__},                                           \
+           sizeof((const br_val[]){__VA_ARGS__}) / sizeof(br_val), attr)
+br_val br__leaf(struct br_graph *g, uint32_t op, uint32_t dtype, const char *name, uint32_t n_dim,
+                const int64_t *shape);
+br_val br__const(struct br_graph *g, const float *v, int64_t n); /* copied; shape [n] */
+br_val br__slice(struct br_graph *g, br_val x, int axis, int64_t from, int64_t n);
+br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *shape);
+const struct br__node *br__node(const struct br_graph *g, br_val v);
+/* Record the first error; returns 0 (poison). */
+br_val br__graph_fail(struct br_graph *g, int code, const char *fmt, ...) BR_PRINTF(3, 4);
+void br__graph_free(struct br_graph *g);
+
+struct br__grads;
+
+/* ---- ops.c: the rules of ops.def ----------------------------------------------------------------
+ */
+
+struct br__op_row {
+    const char *name;
+    uint32_t min_in, max_in;
+    /* Set n->dtype, shape, stride, base, offset from n->op, in, attr.  0 or BR_E_FORMAT. */
+    int (*shape)(const struct br_graph *g, struct br__node *n, struct br_err *err);
+    /* dy: gradient of node v.  Add each input's part with br__grad_add; NULL: no gradient. */
+    void (*grad)(struct br__grads *gs, br_val v, br_val dy);
+    int kind; /* enum br__op_kind */
+};
+enum br__op_kind { BR__OP_LEAF, BR__OP_VIEW, BR__OP_COMPUTE, BR__OP_COMM };
+extern const struct br__op_row br__ops[BR_N_OPS];
+
+#endif
