@@ -322,4 +322,87 @@ uint32_t br__tp_rank(const struct br_graph *g);
 int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
              struct br_err *err) BR_MUST_CHECK;
 
+/* ---- llm.c: a model that runs: ranks, graphs, caches ------------------------------------------- */
+
+struct br__llm_opts {
+    struct br__weights_opts weights;
+    const char *device; /* NULL = auto */
+    int precision;      /* BR_F32 or BR_BF16; BR_NONE = BR_F32 for a float32 model, else BR_BF16 */
+    uint32_t tp, pp, ep, etp; /* 0 = 1 */
+    int threads;              /* of all ranks together; 0 = one per CPU */
+    int64_t slots, capacity;  /* caches: sequences at once, tokens of each; 0 = 1, max positions */
+};
+struct br__llm;
+/* Opens the model and checks that it can run; reads no weights yet. */
+int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__llm_close(struct br__llm *m);
+const struct br_config *br__llm_config(const struct br__llm *m);
+struct br__weights *br__llm_weights(const struct br__llm *m);
+const struct br_topo *br__llm_topo(const struct br__llm *m);
+int64_t br__llm_capacity(const struct br__llm *m);
+const char *br__llm_device(const struct br__llm *m); /* "cpu" */
+
+/* The next tokens of a sequence that lives in cache slot `slot`. */
+struct br__feed {
+    uint32_t slot;
+    const int32_t *ids;
+    int64_t n; /* >= 1 */
+};
+/* Feed tokens to n sequences at once and get, for each, the logits after its last token:
+ * logits[n, vocab_size], float32.  Long prompts are cut into pieces that bound memory.
+ * BR_E_USAGE: an id outside the vocabulary, a slot used twice, more tokens than the cache holds.
+ * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
+int br__llm_feed(struct br__llm *m, const struct br__feed *feeds, size_t n, float *logits,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__llm_reset(struct br__llm *m, uint32_t slot); /* forget the sequence */
+int64_t br__llm_length(const struct br__llm *m, uint32_t slot);
+
+/* What running costs, for reports and for `bench`. */
+struct br__llm_cost {
+    uint64_t weight_bytes;  /* read by one decode step of one sequence */
+    uint64_t private_bytes; /* caches, activations, scratch, weights that are not mapped */
+    double flops_per_token; /* of the matrix products of a forward pass, attention left out */
+};
+int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err) BR_MUST_CHECK;
+/* Ceilings of the device, measured now, reading the model's own weights. */
+int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made --------- */
+
+enum br__trace_flags {
+    BR__TRACE_HIDDEN = 1,
+    BR__TRACE_LOSS = 2,
+    BR__TRACE_GRADS = 4, /* and the loss */
+    BR__TRACE_AUX = 8    /* and the gradients of loss + router_aux_loss_coef * aux_loss */
+};
+struct br__named { /* a result: float32, contiguous */
+    const char *name;
+    int ndim;
+    int64_t shape[BR_MAX_DIMS];
+    float *data;
+};
+struct br__trace {
+    struct br__arena arena;
+    struct br__named *list; /* logits; hidden.<i>, hidden.norm; loss; grad.<name>; ... */
+    size_t n, cap;
+    int32_t *routes; /* [layers, tokens, k] chosen experts, -1 in dense layers; or NULL */
+    int64_t topk;
+};
+/* ids[n_batches][n]: one sequence per data-parallel rank (all of one length); the first's logits and
+ * hidden states are reported, losses and gradients are averaged.  labels: NULL = the next token.
+ * routes: NULL, or those of an earlier trace, to be used in place of the router's own. */
+struct br__trace_opts {
+    const int32_t *const *ids;
+    const int32_t *const *labels;
+    size_t n_batches;
+    int64_t n;
+    unsigned flags; /* enum br__trace_flags */
+    const int32_t *routes;
+};
+int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__trace *out,
+                  struct br_err *err) BR_MUST_CHECK;
+const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
+void br__trace_free(struct br__trace *t);
+
 #endif
