@@ -14,9 +14,6 @@
 /* ---- backend.c: backends found and opened ------------------------------------------------------
  */
 
-/* The CPU backend, linked in (kernels/cpu/cpu.c). */
-const struct br_backend *br__cpu_backend(void);
-
 struct br__device {
     const struct br_backend *backend;
     void *device;
