@@ -50,7 +50,8 @@ static inline const int32_t *br__ints(const struct br_tensor *t)
     return t->data;
 }
 
-/* ---- spans: this lane's part of a tensor, as pieces of rows ------------------------------------- */
+/* ---- spans: this lane's part of a tensor, as pieces of rows -------------------------------------
+ */
 
 struct br__span {
     int64_t row, col, n; /* the piece */
@@ -91,6 +92,17 @@ static inline int br__seq_at(const struct br_tensor *seqs, int64_t i, int64_t T,
     *s = (struct br__seq){v[0], v[1], v[2], v[3], v[4]};
     return s->q0 >= 0 && s->nq > 0 && s->q0 + s->nq <= T && s->k0 >= 0 && s->nk >= s->nq &&
            s->k0 + s->nk <= S;
+}
+
+/* Whether the sequences hold every one of T query rows. */
+static inline int br__seqs_cover(const struct br_tensor *seqs, int64_t T, int64_t S)
+{
+    struct br__seq s;
+    int64_t n = 0;
+    for (int64_t i = 0; i < seqs->shape[0]; i++)
+        if (br__seq_at(seqs, i, T, S, &s))
+            n += s.nq;
+    return n == T;
 }
 
 /* Floats, rounded up to whole cache lines. */

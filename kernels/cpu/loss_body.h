@@ -1,5 +1,4 @@
 /* loss_body.h - cross entropy over rows of logits, and the row norms of DoRA. */
-#include "norm_body.h"
 
 /* ---- cross entropy --------------------------------------------------------------------------- */
 

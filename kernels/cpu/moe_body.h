@@ -1,8 +1,7 @@
 /* moe_body.h - routing: the best k experts of a token, slots sorted by expert, rows there and back.
  *
- * Slot t*k + j is the j-th choice of token t.  `order` lists slots in the order of the rows that the
- * grouped products work on; -1 fills the end. */
-#include "rows_body.h"
+ * Slot t*k + j is the j-th choice of token t.  `order` lists slots in the order of the rows that
+ * the grouped products work on; -1 fills the end. */
 
 /* ---- choosing -------------------------------------------------------------------------------- */
 
@@ -107,7 +106,8 @@ void BR__FN(moe_sort)(const struct br_call *c)
         order[r] = -1;
 }
 
-/* ---- rows there ------------------------------------------------------------------------------- */
+/* ---- rows there -------------------------------------------------------------------------------
+ */
 
 void BR__FN(moe_gather)(const struct br_call *c)
 {
@@ -140,7 +140,8 @@ void BR__FN(moe_combine_dy)(const struct br_call *c)
     }
 }
 
-/* ---- and back: the row of each slot, every lane for its own tokens ------------------------------- */
+/* ---- and back: the row of each slot, every lane for its own tokens
+ * ------------------------------- */
 
 /* Slots of all lanes together, one table each. */
 BR__INLINE size_t rows_of_slots_bytes(const struct br_call *c, int64_t slots)

@@ -1,6 +1,5 @@
-/* norm_body.h - softmax and the norms over the last axis, with their gradients; rotary embedding. */
-#include "pointwise_body.h"
-#include <math.h>
+/* norm_body.h - softmax and the norms over the last axis, with their gradients; rotary embedding.
+ */
 
 /* ---- softmax --------------------------------------------------------------------------------- */
 
@@ -199,21 +198,22 @@ static void turn_of(float *cosine, float *sine, const float *inv_freq, float pos
                     int64_t m)
 {
     for (int64_t i = 0; i < m; i++) {
-        double angle = position * inv_freq[i], magic = 0x1.8p52; /* adding it rounds to an integer */
+        double angle = position * inv_freq[i],
+               magic = 0x1.8p52; /* adding it rounds to an integer */
         double turns = angle * 0.15915494309189535 + magic - magic;
         cosine[i] = (float)(0.5 * angle - turns * 3.141592653589793);
     }
     for (int64_t i = 0; i < m; i += VN) {
         int k = m - i < VN ? (int)(m - i) : VN;
         vf h = v_load_n(cosine + i, k), h2 = v_mul(h, h);
-        vf s = v_set1(1.0f / 6227020800);
+        vf s = v_set1(1.0f / 6227020800.0f);
         s = v_fma(s, h2, v_set1(-1.0f / 39916800));
         s = v_fma(s, h2, v_set1(1.0f / 362880));
         s = v_fma(s, h2, v_set1(-1.0f / 5040));
         s = v_fma(s, h2, v_set1(1.0f / 120));
         s = v_fma(s, h2, v_set1(-1.0f / 6));
         s = v_fma(v_mul(s, h2), h, h);
-        vf q = v_set1(-1.0f / 87178291200);
+        vf q = v_set1(-1.0f / 87178291200.0f);
         q = v_fma(q, h2, v_set1(1.0f / 479001600));
         q = v_fma(q, h2, v_set1(-1.0f / 3628800));
         q = v_fma(q, h2, v_set1(1.0f / 40320));
@@ -258,8 +258,8 @@ void BR__FN(rope)(const struct br_call *c)
     for (int64_t r = from; r < to; r++) {
         int64_t t = r / heads, h = r - t * heads;
         if (t != last)
-            turn_of(cosine, sine, c->in[2].data, (float)br__ints(&c->in[1])[t],
-                    (float)c->attr.f[0], m);
+            turn_of(cosine, sine, c->in[2].data, (float)br__ints(&c->in[1])[t], (float)c->attr.f[0],
+                    m);
         last = t;
         float *o = br__head(&c->out, t, h);
         const float *in = br__head(x, t, h);

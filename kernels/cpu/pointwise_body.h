@@ -1,5 +1,5 @@
-/* pointwise_body.h - elementwise and broadcast kernels: one walk, a few lines of arithmetic each. */
-#include "rows_body.h"
+/* pointwise_body.h - elementwise and broadcast kernels: one walk, a few lines of arithmetic each.
+ */
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 

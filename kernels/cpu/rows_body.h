@@ -1,7 +1,5 @@
 /* rows_body.h - kernels that move whole rows, and the helpers for stretches of floats that the
  * other bodies share. */
-#include "access.h"
-#include "vec.h"
 
 /* ---- stretches ------------------------------------------------------------------------------- */
 
@@ -77,6 +75,19 @@ BR__INLINE float dot(const float *a, const float *b, int64_t n)
         s1 = v_fma(v_load_n(a + i, m), v_load_n(b + i, m), s1);
     }
     return v_sum(v_add(v_add(s0, s1), v_add(s2, s3)));
+}
+
+/* Rows of the output that belong to no sequence are zeros.  Every lane must come by. */
+static void zero_strangers(const struct br_call *c, const struct br_tensor *seqs, int64_t S)
+{
+    int64_t from, to, T = c->out.shape[0];
+    if (br__seqs_cover(seqs, T, S))
+        return;
+    int64_t rows = br__rows(&c->out);
+    br__lane_range(c, rows, 1, &from, &to);
+    for (int64_t r = from; r < to; r++)
+        zero(br__row(&c->out, r), br__cols(&c->out));
+    br__sync(c);
 }
 
 /* ---- embedding ------------------------------------------------------------------------------- */
