@@ -225,6 +225,7 @@ static int contiguous(const struct br__node *n)
 static int choose_kernels(struct br__exec *x, struct br_err *err)
 {
     char missing[400] = "";
+    uint32_t listed[BR_N_OPS] = {0}; /* dtypes that the list names already, by op */
     size_t len = 0, k = 0;
     for (br_val v = 1; v < x->g->n; v++) {
         const struct br__node *n = br__node(x->g, v);
@@ -240,7 +241,10 @@ static int choose_kernels(struct br__exec *x, struct br_err *err)
         }
         const struct br__node *w = br__node(x->g, n->in[n->op == BR_OP_EMBED || n->n_in < 2 ? 0 : 1]);
         s->kernel = br__device_kernel(x->d, n->op, w->dtype);
-        if (!s->kernel && len < sizeof missing)
+        if (s->kernel || listed[n->op] & BR_BIT(w->dtype))
+            continue;
+        listed[n->op] |= BR_BIT(w->dtype);
+        if (len < sizeof missing)
             len += (size_t)snprintf(missing + len, sizeof missing - len, " %s(%s)",
                                     br__ops[n->op].name, br_dtype_torch((int)w->dtype));
     }

@@ -94,9 +94,9 @@ static int find_rule(struct br__params *p, const char *mcore, const struct br_ma
 static int find_source(struct br__params *p, const char *mcore, int item, int64_t expert,
                        struct br__source **out, int64_t *row, int64_t *rows, struct br_err *err)
 {
-    const struct br_map *map;
+    const struct br_map *map = NULL;
     struct br__pattern pattern;
-    int mc_item;
+    int mc_item = 0;
     int rc = find_rule(p, mcore, &map, &pattern, &mc_item, err);
     if (rc || (rc = br__pattern_parse(map->hf, &pattern, err)))
         return rc;
@@ -145,7 +145,7 @@ static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, i
                enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
                size_t *n_parts, struct br_err *err)
 {
-    int64_t from, len;
+    int64_t from = 0, len = 0;
     int rc = 0;
     *n_parts = 1;
     parts[0] = (struct br__part){s, row, rows, 0, s->cols};
