@@ -211,19 +211,15 @@ START_TEST(test_greedy)
 }
 END_TEST
 
+/* FP8 models come without gradients. */
 START_TEST(test_grads)
 {
     const char *model = models[_i];
+    if (strstr(model, "fp8"))
+        return;
     char dir[512];
     snprintf(dir, sizeof dir, "%s%s", HF, model);
     br__json *j = open_json(dir);
-    struct br__arena a = {0};
-    if (!br__exists(br__path_join(&a, dir, "golden_grads.safetensors"))) {
-        ck_assert_msg(strstr(model, "fp8") != NULL, "%s has no gradients", model);
-        br__arena_free(&a);
-        br__json_free(j);
-        return;
-    }
     struct br__ckpt_file g = open_golden(dir, "golden_grads.safetensors");
     struct br__llm *m = open_model(dir, NULL, 0);
     struct br__trace t;
@@ -255,7 +251,6 @@ START_TEST(test_grads)
     br__llm_close(m);
     close_golden(&g);
     br__json_free(j);
-    br__arena_free(&a);
 }
 END_TEST
 
