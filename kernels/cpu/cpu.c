@@ -161,6 +161,7 @@ const struct br_backend *br__cpu_backend(void)
         .upload = copy,
         .download = copy,
         .run = run,
+        .comm_world = br__cpu_comm_world,
     };
     return &self;
 }
