@@ -583,7 +583,8 @@ static struct group *new_group(struct world *w, const uint32_t *ranks, uint32_t 
 /* Make the group of a color, and tell its ranks; with the lock held, by the first of them. */
 static void make_color(struct group *g, uint32_t color)
 {
-    uint32_t of[MAX_RANKS], ranks[MAX_RANKS] = {0}, n = 0; /* of: ranks in g, by key and then by rank */
+    uint32_t of[MAX_RANKS], n = 0; /* ranks in g, by key and then by rank */
+    uint32_t ranks[MAX_RANKS] = {0};
     for (uint32_t i = 0; i < g->size; i++) {
         if (g->members[i].posted.color != color)
             continue;
