@@ -210,20 +210,22 @@ static int digits(struct br__jscan *j)
 
 int br__jscan_i64(struct br__jscan *j, int64_t *out)
 {
-    char text[24] = {0};
-    int c = peek(j);
+    int c = peek(j), minus = c == '-';
     size_t start = j->at;
+    uint64_t v = 0;
     *out = 0;
-    j->at += c == '-';
-    if (c < 0 || !digits(j) || j->at - start >= sizeof text)
+    j->at += (size_t)minus;
+    if (c < 0 || !digits(j))
         return fail(j, "an integer");
-    memcpy(text, j->s + start, j->at - start);
-    int leading_zero = text[c == '-'] == '0' && text[(c == '-') + 1];
-    int fraction = j->at < j->n && memchr(".eE", j->s[j->at], 3);
-    if (leading_zero || fraction || br__parse_i64(text, out)) {
+    size_t n = j->at - start - (size_t)minus;
+    const unsigned char *d = j->s + start + minus;
+    for (size_t i = 0; i < n && n <= 18; i++)
+        v = v * 10 + (uint64_t)(d[i] - '0');
+    if (n > 18 || (n > 1 && d[0] == '0') || (j->at < j->n && memchr(".eE", j->s[j->at], 3))) {
         j->at = start;
-        return fail(j, "an integer");
+        return fail(j, "an integer of at most 18 digits");
     }
+    *out = minus ? -(int64_t)v : (int64_t)v;
     return BR_OK;
 }
 

@@ -3,7 +3,8 @@
  *   tokenizer.c   the public calls: open, encode, questions; working memory
  *   tok_load.c    the files of a directory -> tables
  *   tok_json.c    tokenizer.json and vocab.json, read without a tree
- *   tok_vocab.c   the tables: token <-> bytes, pair -> merge
+ *   tok_vocab.c   token <-> bytes
+ *   tok_merges.c  pair of ids -> merge
  *   tok_added.c   added tokens, found in text
  *   tok_norm.c    Unicode: classes of characters, NFC                 (the only user of utf8proc)
  *   tok_split.c   text -> pieces that are encoded on their own        (the only user of PCRE2)
@@ -19,6 +20,7 @@
 
 #include <bridge/tokenizer.h>
 #include <pthread.h>
+#include <string.h>
 
 /* Limits of the packed tables: an id has 22 bits, a merge's rank 20, together with a pair of ids
  * they fill 64.  Qwen has 151669 ids and 151387 merges. */
@@ -28,19 +30,32 @@
 #define BR__TOK_MAX_MERGES ((1u << BR__TOK_RANK_BITS) - 1)
 #define BR__TOK_NONE UINT32_MAX
 
-/* ---- tok_vocab.c: token <-> bytes, pair -> merge ---------------------------------------------- */
+/* ---- tok_vocab.c: token <-> bytes ------------------------------------------------------------- */
+
+/* Longest token, longest run of collisions, and how many entries are put into a table together. */
+#define BR__TOK_MAX_BYTES 0xFFFFu
+#define BR__TOK_MAX_PROBES 512
+#define BR__TOK_BATCH 64
+#define BR__TOK_TAG_MASK (UINT64_MAX << BR__TOK_ID_BITS)
 
 enum {
-    BR__TOK_VOCAB = 1,  /* of the model's vocabulary                                      */
-    BR__TOK_RAW = 2,    /* spelled with characters that stand for no byte: never merged   */
-    BR__TOK_ADDED = 4,  /* cut out of the text before anything else                       */
-    BR__TOK_SPECIAL = 8 /* left out by BR_TOK_SKIP_SPECIAL                                */
+    BR__TOK_VOCAB = 1,  /* of the model's vocabulary                    */
+    BR__TOK_ADDED = 2,  /* cut out of the text before anything else     */
+    BR__TOK_SPECIAL = 4 /* left out by BR_TOK_SKIP_SPECIAL              */
 };
 
+/* Where a token's bytes are.  raw: they are those of a spelling with characters that stand for no
+ * byte, so that no piece of text is this token. */
 struct br__tok_span {
-    uint32_t at, n;
+    uint32_t at;
+    uint32_t n : 31, raw : 1;
 };
-
+struct br__tok_new {
+    struct br__tok_span span;
+    uint32_t id;
+    uint8_t flags;
+    uint64_t hash;
+};
 struct br__tok_vocab {
     struct br__buf bytes;      /* of all tokens, in the order in which they came */
     struct br__tok_span *span; /* [n_ids] bytes of an id                         */
@@ -50,35 +65,68 @@ struct br__tok_vocab {
     uint64_t *slots; /* [cap] hash tag over id; ~0 is free   */
     size_t cap;
     size_t longest; /* bytes of the longest token            */
+    size_t n_batch; /* added, but not yet in the table       */
+    struct br__tok_new batch[BR__TOK_BATCH];
 };
 
-/* Tables of the merges. */
+/* Room for `expected` tokens, which may turn out more. */
+int br__tok_vocab_init(struct br__tok_vocab *v, size_t expected, struct br_err *err) BR_MUST_CHECK;
+/* A token as the files spell it; n bytes of UTF-8.  It can be found after br__tok_vocab_flush, and
+ * an error may come then. */
+int br__tok_vocab_add(struct br__tok_vocab *v, const char *spelled, size_t n, int64_t id,
+                      unsigned flags, struct br_err *err) BR_MUST_CHECK;
+int br__tok_vocab_flush(struct br__tok_vocab *v, struct br_err *err) BR_MUST_CHECK;
+/* Ids, or BR__TOK_NONE: of a spelling; of bytes, among the tokens that are not raw. */
+uint32_t br__tok_vocab_spelled(const struct br__tok_vocab *v, const char *spelled, size_t n);
+uint32_t br__tok_vocab_find(const struct br__tok_vocab *v, const void *bytes, size_t n);
+/* The same, h = br__tok_hash(bytes, n, 0). */
+uint32_t br__tok_vocab_probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes,
+                             size_t n);
+void br__tok_vocab_free(struct br__tok_vocab *v);
+uint64_t br__tok_hash(const void *bytes, size_t n, int raw);
+
+static inline int br__tok_vocab_is(const struct br__tok_vocab *v, uint32_t id, const void *bytes,
+                                   size_t n, int raw)
+{
+    const struct br__tok_span sp = v->span[id];
+    return sp.n == n && sp.raw == (raw != 0) && memcmp(v->bytes.p + sp.at, bytes, n) == 0;
+}
+
+/* Byte that a character of a spelling stands for, or -1.  Spellings use one printable character
+ * per byte, as GPT-2 has it: printable bytes stand for themselves, the others, in order, are
+ * U+0100, U+0101 ... */
+int br__tok_byte_of(uint32_t c);
+/* Bytes of a spelling of n bytes into dst, which has room for n; the number of them, or -1 if a
+ * character stands for no byte. */
+int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst);
+
+/* ---- tok_merges.c: pair of ids -> merge --------------------------------------------------------- */
+
+struct br__tok_pair {
+    uint32_t at, n[2]; /* bytes of the first token, those of the second follow */
+    uint32_t guess[2];
+    uint64_t hash[2];
+};
 struct br__tok_merges {
     uint64_t *slots; /* [1 << bits] left id, right id, rank; ~0 is free */
     int bits;
     uint32_t *made; /* [n] id that merge `rank` makes */
     size_t n, cap;
     uint32_t byte_id[256];
-    uint32_t *byte_pair; /* [256 * 256] rank of a pair of bytes, or BR__TOK_NONE */
+    uint32_t *byte_pair;        /* [256 * 256] rank of a pair of bytes, or BR__TOK_NONE */
+    struct br__tok_pair *batch; /* [BR__TOK_BATCH] added, but not yet in the table      */
+    size_t n_batch;
+    struct br__buf bytes; /* of the batch */
 };
-
-/* Room for `expected` tokens, at least 1. */
-int br__tok_vocab_init(struct br__tok_vocab *v, size_t expected, struct br_err *err) BR_MUST_CHECK;
-/* Spelled as in the files; n bytes of UTF-8.  flags BR__TOK_VOCAB, or BR__TOK_ADDED for a token
- * whose text is not a spelling; then it may be there already. */
-int br__tok_vocab_add(struct br__tok_vocab *v, const char *spelled, size_t n, int64_t id,
-                      unsigned flags, struct br_err *err) BR_MUST_CHECK;
-uint32_t br__tok_vocab_spelled(const struct br__tok_vocab *v, const char *spelled, size_t n);
-/* By bytes, among the tokens that are not raw. */
-uint32_t br__tok_vocab_find(const struct br__tok_vocab *v, const void *bytes, size_t n);
-void br__tok_vocab_free(struct br__tok_vocab *v);
-
-/* The next merge, of two spelled tokens; its rank is the number of merges before it. */
+/* After the whole vocabulary, which must have all single bytes. */
 int br__tok_merges_init(struct br__tok_merges *m, const struct br__tok_vocab *v, size_t expected,
                         struct br_err *err) BR_MUST_CHECK;
+/* The next merge, of two spelled tokens; its rank is the number of merges before it. */
 int br__tok_merges_add(struct br__tok_merges *m, const struct br__tok_vocab *v, const char *left,
                        size_t n_left, const char *right, size_t n_right,
                        struct br_err *err) BR_MUST_CHECK;
+int br__tok_merges_flush(struct br__tok_merges *m, const struct br__tok_vocab *v,
+                         struct br_err *err) BR_MUST_CHECK;
 void br__tok_merges_free(struct br__tok_merges *m);
 
 static inline size_t br__tok_pair_slot(int bits, uint64_t pair)
@@ -100,11 +148,6 @@ static inline uint32_t br__tok_pair_rank(const struct br__tok_merges *m, uint32_
             return BR__TOK_NONE;
     }
 }
-
-/* Byte that a character of a spelling stands for, or -1.  Spellings use one printable character
- * per byte, as GPT-2 has it: printable bytes stand for themselves, the others, in order, are
- * U+0100, U+0101 ... */
-int br__tok_byte_of(uint32_t c);
 
 /* ---- tok_added.c: added tokens in text ---------------------------------------------------------- */
 

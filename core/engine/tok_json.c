@@ -28,7 +28,8 @@ int br__tok_json_vocab(struct br_tokenizer *t, struct br__jscan *j, struct br_er
             rc = br__tok_vocab_add(&t->vocab, key.p, key.n, id, BR__TOK_VOCAB, err);
     }
     br__buf_free(&key);
-    return rc ? rc : j->rc;
+    rc = rc ? rc : j->rc;
+    return rc ? rc : br__tok_vocab_flush(&t->vocab, err);
 }
 
 /* "a b": *cut is the length of the first. */
@@ -78,11 +79,10 @@ static int read_merges(struct br_tokenizer *t, struct br__jscan *j, struct br_er
             rc = br_fail(err, BR_E_FORMAT, "an empty token");
         if (!rc)
             rc = br__tok_merges_add(m, &t->vocab, b.p, cut, b.p + cut, b.n - cut, err);
-        if (rc)
-            br_wrap(err, "merge %zu", m->n);
     }
     br__buf_free(&b);
-    return rc ? rc : j->rc;
+    rc = rc ? rc : j->rc;
+    return rc ? rc : br__tok_merges_flush(m, &t->vocab, err);
 }
 
 /* ---- small parts --------------------------------------------------------------------------------------- */

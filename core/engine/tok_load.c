@@ -55,7 +55,7 @@ static int read_merges(struct br_tokenizer *t, const char *text, size_t n, struc
             br_wrap(err, "line %zu", line);
         at = next;
     }
-    return rc;
+    return rc ? rc : br__tok_merges_flush(&t->merges, &t->vocab, err);
 }
 
 /* ---- tokenizer_config.json ------------------------------------------------------------------------------ */
@@ -136,6 +136,8 @@ int br__tok_rows_use(struct br_tokenizer *t, const struct br__tok_rows *rows, st
         int rc = BR_OK;
         if (id == BR__TOK_NONE || (int64_t)id != row->id)
             rc = br__tok_vocab_add(v, row->text, strlen(row->text), row->id, BR__TOK_ADDED, err);
+        if (!rc)
+            rc = br__tok_vocab_flush(v, err);
         if (!rc)
             rc = put_in_tree(t, row, err);
         if (rc) {

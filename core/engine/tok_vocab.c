@@ -1,14 +1,16 @@
-/* tok_vocab.c - the tokenizer's tables: token <-> bytes, pair of ids -> merge.
+/* tok_vocab.c - the tokenizer's vocabulary: token <-> bytes.
  *
- * Both hash tables probe linearly.  A file could be made so that all its keys collide; a run of
+ * The hash table probes linearly.  A file could be made so that all its keys collide; a run of
  * probes that no honest file needs is an error, so that opening and encoding stay linear.
+ *
+ * Opening waits for memory more than for anything else.  So tokens are put into the table in
+ * batches: all slots of a batch are asked for before the first is used.
  *
  * Spelling of bytes: GPT-2's bytes_to_unicode, as in tokenizers' ByteLevel. */
 #include "tok.h"
 
 #include <string.h>
 
-#define MAX_PROBES 512
 #define TAG_MASK (UINT64_MAX << BR__TOK_ID_BITS)
 
 /* ---- spelling ---------------------------------------------------------------------------------- */
@@ -35,13 +37,15 @@ int br__tok_byte_of(uint32_t c)
     return byte_of_rest(c - 0x100);
 }
 
-/* Bytes of a spelling into dst, which has room for n; the number of them, or -1 if a character
- * stands for no byte. */
-static int64_t spelled_bytes(const char *spelled, size_t n, char *dst)
+int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst)
 {
     const unsigned char *s = (const unsigned char *)spelled;
     size_t at = 0, out = 0, len;
     while (at < n) {
+        if (s[at] > 0x20 && s[at] < 0x7F) {
+            dst[out++] = (char)s[at++];
+            continue;
+        }
         int b = br__tok_byte_of(br__tok_char(s + at, &len));
         if (b < 0)
             return -1;
@@ -51,7 +55,7 @@ static int64_t spelled_bytes(const char *spelled, size_t n, char *dst)
     return (int64_t)out;
 }
 
-/* ---- hash table of the vocabulary --------------------------------------------------------------- */
+/* ---- the table -------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -59,8 +63,7 @@ static uint64_t mix(uint64_t h, uint64_t v)
     return h ^ h >> 32;
 }
 
-/* Also of raw tokens, whose bytes may be those of a token that is not raw. */
-static uint64_t hash(const void *bytes, size_t n, int raw)
+uint64_t br__tok_hash(const void *bytes, size_t n, int raw)
 {
     const unsigned char *s = bytes;
     uint64_t h = mix(n, (uint64_t)raw), v;
@@ -73,38 +76,53 @@ static uint64_t hash(const void *bytes, size_t n, int raw)
     return mix(mix(h, v), 0);
 }
 
-static int same(const struct br__tok_vocab *v, uint32_t id, const void *bytes, size_t n, int raw)
-{
-    const struct br__tok_span *sp = &v->span[id];
-    return sp->n == n && !(v->flags[id] & BR__TOK_RAW) == !raw &&
-           memcmp(v->bytes.p + sp->at, bytes, n) == 0;
-}
-
 /* Id of the token with these bytes, or BR__TOK_NONE with *free_at the slot where it belongs
  * (SIZE_MAX: too many collisions). */
-static uint32_t lookup(const struct br__tok_vocab *v, const void *bytes, size_t n, int raw,
-                       size_t *free_at)
+static uint32_t probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes, size_t n,
+                      int raw, size_t *free_at)
 {
-    uint64_t h = hash(bytes, n, raw);
     size_t i = h & (v->cap - 1);
-    for (int probe = 0; probe < MAX_PROBES; probe++, i = (i + 1) & (v->cap - 1)) {
+    for (int tries = 0; tries < BR__TOK_MAX_PROBES; tries++, i = (i + 1) & (v->cap - 1)) {
         uint64_t slot = v->slots[i];
         if (slot == UINT64_MAX) {
             *free_at = i;
             return BR__TOK_NONE;
         }
         uint32_t id = (uint32_t)slot & BR__TOK_MAX_IDS;
-        if (!((slot ^ h) & TAG_MASK) && same(v, id, bytes, n, raw))
+        if (!((slot ^ h) & BR__TOK_TAG_MASK) && br__tok_vocab_is(v, id, bytes, n, raw))
             return id;
     }
     *free_at = SIZE_MAX;
     return BR__TOK_NONE;
 }
 
-uint32_t br__tok_vocab_find(const struct br__tok_vocab *v, const void *bytes, size_t n)
+uint32_t br__tok_vocab_probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes, size_t n)
 {
     size_t free_at;
-    return n > v->longest ? BR__TOK_NONE : lookup(v, bytes, n, 0, &free_at);
+    return probe(v, h, bytes, n, 0, &free_at);
+}
+
+uint32_t br__tok_vocab_find(const struct br__tok_vocab *v, const void *bytes, size_t n)
+{
+    return n > v->longest ? BR__TOK_NONE
+                          : br__tok_vocab_probe(v, br__tok_hash(bytes, n, 0), bytes, n);
+}
+
+uint32_t br__tok_vocab_spelled(const struct br__tok_vocab *v, const char *spelled, size_t n)
+{
+    enum { SHORT = 256 };
+    char room[SHORT], *bytes = n <= SHORT ? room : br__alloc(n);
+    size_t free_at;
+    if (!bytes)
+        return BR__TOK_NONE;
+    int64_t len = br__tok_spelled_bytes(spelled, n, bytes);
+    int raw = len < 0;
+    const char *key = raw ? spelled : bytes;
+    size_t n_key = raw ? n : (size_t)len;
+    uint32_t id = probe(v, br__tok_hash(key, n_key, raw), key, n_key, raw, &free_at);
+    if (bytes != room)
+        br__free(bytes);
+    return id;
 }
 
 static int make_slots(struct br__tok_vocab *v, size_t cap, struct br_err *err)
@@ -121,12 +139,12 @@ static int make_slots(struct br__tok_vocab *v, size_t cap, struct br_err *err)
         if (old[k] == UINT64_MAX)
             continue;
         uint32_t id = (uint32_t)old[k] & BR__TOK_MAX_IDS;
-        const struct br__tok_span *sp = &v->span[id];
-        uint64_t h = hash(v->bytes.p + sp->at, sp->n, v->flags[id] & BR__TOK_RAW);
+        const struct br__tok_span sp = v->span[id];
+        uint64_t h = br__tok_hash(v->bytes.p + sp.at, sp.n, (int)sp.raw);
         size_t i = h & (cap - 1);
         while (slots[i] != UINT64_MAX)
             i = (i + 1) & (cap - 1);
-        slots[i] = (h & TAG_MASK) | id;
+        slots[i] = (h & BR__TOK_TAG_MASK) | id;
     }
     br__free(old);
     return BR_OK;
@@ -177,7 +195,7 @@ static int put_bytes(struct br__tok_vocab *v, const char *spelled, size_t n, int
     br__buf_put(&v->bytes, spelled, n);
     if (v->bytes.failed)
         return br_fail(err, v->bytes.failed, "cannot hold the vocabulary in memory");
-    int64_t len = spelled_bytes(spelled, n, v->bytes.p + at);
+    int64_t len = br__tok_spelled_bytes(spelled, n, v->bytes.p + at);
     *raw = len < 0;
     if (len < 0)
         memcpy(v->bytes.p + at, spelled, n);
@@ -186,193 +204,61 @@ static int put_bytes(struct br__tok_vocab *v, const char *spelled, size_t n, int
     return BR_OK;
 }
 
-static int claim(struct br__tok_vocab *v, struct br__tok_span sp, const char *spelled, size_t n,
-                 size_t id, int raw, unsigned flags, struct br_err *err)
+static int claim(struct br__tok_vocab *v, const struct br__tok_new *a, struct br_err *err)
 {
     size_t slot;
-    const char *bytes = v->bytes.p + sp.at;
-    uint32_t other = lookup(v, bytes, sp.n, raw, &slot);
+    uint32_t other = probe(v, a->hash, v->bytes.p + a->span.at, a->span.n, (int)a->span.raw, &slot);
     if (other != BR__TOK_NONE)
-        return br_fail(err, BR_E_FORMAT, "token '%.*s' has two ids, %u and %zu", (int)n, spelled,
-                       other, id);
-    if (v->flags[id])
-        return br_fail(err, BR_E_FORMAT, "id %zu belongs to two tokens; the second is '%.*s'", id,
-                       (int)n, spelled);
+        return br_fail(err, BR_E_FORMAT, "ids %u and %u are the same token", other, a->id);
+    if (v->flags[a->id])
+        return br_fail(err, BR_E_FORMAT, "id %u belongs to two tokens", a->id);
     if (slot == SIZE_MAX)
-        return br_fail(err, BR_E_FORMAT, "too many tokens with the same hash, '%.*s' among them",
-                       (int)n, spelled);
-    v->slots[slot] = (hash(bytes, sp.n, raw) & TAG_MASK) | id;
-    v->span[id] = sp;
-    v->flags[id] = (uint8_t)(flags | (raw ? BR__TOK_RAW : 0u));
-    v->longest = BR__MAX(v->longest, sp.n);
+        return br_fail(err, BR_E_FORMAT, "too many tokens with the hash of id %u", a->id);
+    v->slots[slot] = (a->hash & BR__TOK_TAG_MASK) | a->id;
+    v->span[a->id] = a->span;
+    v->flags[a->id] = a->flags;
+    v->longest = BR__MAX(v->longest, a->span.n);
     v->n++;
     return BR_OK;
+}
+
+int br__tok_vocab_flush(struct br__tok_vocab *v, struct br_err *err)
+{
+    int rc = BR_OK;
+    for (size_t i = 0; i < v->n_batch && !rc; i++)
+        rc = claim(v, &v->batch[i], err);
+    v->n_batch = 0;
+    return rc;
 }
 
 int br__tok_vocab_add(struct br__tok_vocab *v, const char *spelled, size_t n, int64_t id,
                       unsigned flags, struct br_err *err)
 {
-    int raw = 0;
-    n = BR__MIN(n, INT32_MAX);
+    int raw = 0, rc = BR_OK;
     if (id < 0 || id >= BR__TOK_MAX_IDS)
-        return br_fail(err, BR_E_FORMAT, "token '%.*s' has id %lld, expected 0 to %u", (int)n,
-                       spelled, (long long)id, BR__TOK_MAX_IDS - 1);
-    if (n == 0)
-        return br_fail(err, BR_E_FORMAT, "the token of id %lld is empty", (long long)id);
-    if (v->n >= v->cap / 8 * 5) {
-        int rc = make_slots(v, v->cap * 2, err);
-        if (rc)
-            return rc;
-    }
-    int rc = room_for_id(v, (size_t)id, err);
+        return br_fail(err, BR_E_FORMAT, "token '%.*s' has id %lld, expected 0 to %u",
+                       (int)BR__MIN(n, 200), spelled, (long long)id, BR__TOK_MAX_IDS - 1);
+    if (n == 0 || n > BR__TOK_MAX_BYTES)
+        return br_fail(err, BR_E_FORMAT, "the token of id %lld has %zu bytes, expected 1 to %u",
+                       (long long)id, n, BR__TOK_MAX_BYTES);
+    if (v->n_batch == BR__TOK_BATCH)
+        rc = br__tok_vocab_flush(v, err);
+    if (!rc && v->n + BR__TOK_BATCH > v->cap / 8 * 5)
+        rc = make_slots(v, v->cap * 2, err);
+    if (!rc)
+        rc = room_for_id(v, (size_t)id, err);
     size_t at = v->bytes.n;
     if (!rc)
         rc = put_bytes(v, spelled, n, &raw, err);
     if (rc)
         return rc;
-    struct br__tok_span sp = {(uint32_t)at, (uint32_t)(v->bytes.n - at)};
-    return claim(v, sp, spelled, n, (size_t)id, raw, flags, err);
-}
-
-/* Spellings beyond this are raw or no token of any use; they are looked up in memory of their own.
- */
-enum { SHORT = 256 };
-
-uint32_t br__tok_vocab_spelled(const struct br__tok_vocab *v, const char *spelled, size_t n)
-{
-    char room[SHORT], *bytes = n <= SHORT ? room : br__alloc(n);
-    size_t free_at;
-    if (!bytes)
-        return BR__TOK_NONE;
-    int64_t len = spelled_bytes(spelled, n, bytes);
-    uint32_t id = len < 0 ? lookup(v, spelled, n, 1, &free_at)
-                          : lookup(v, bytes, (size_t)len, 0, &free_at);
-    if (bytes != room)
-        br__free(bytes);
-    return id;
-}
-
-/* ---- merges ------------------------------------------------------------------------------------------ */
-
-static int make_pairs(struct br__tok_merges *m, int bits, struct br_err *err)
-{
-    size_t cap = (size_t)1 << bits;
-    uint64_t *slots = br__alloc(cap * sizeof *slots), *old = m->slots;
-    if (!slots)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu merges", cap);
-    memset(slots, 0xFF, cap * sizeof *slots);
-    for (size_t k = 0; old && k < (size_t)1 << m->bits; k++) {
-        if (old[k] == UINT64_MAX)
-            continue;
-        size_t i = br__tok_pair_slot(bits, old[k] >> BR__TOK_RANK_BITS);
-        while (slots[i] != UINT64_MAX)
-            i = (i + 1) & (cap - 1);
-        slots[i] = old[k];
-    }
-    br__free(old);
-    m->slots = slots;
-    m->bits = bits;
-    return BR_OK;
-}
-
-int br__tok_merges_init(struct br__tok_merges *m, const struct br__tok_vocab *v, size_t expected,
-                        struct br_err *err)
-{
-    int bits = 10;
-    while (((size_t)1 << bits) / 8 * 5 < BR__MIN(expected, BR__TOK_MAX_MERGES))
-        bits++;
-    for (int b = 0; b < 256; b++) {
-        unsigned char byte = (unsigned char)b;
-        m->byte_id[b] = br__tok_vocab_find(v, &byte, 1);
-        if (m->byte_id[b] == BR__TOK_NONE)
-            return br_fail(err, BR_E_FORMAT,
-                           "no token for byte 0x%02x; a byte-level vocabulary has all 256", b);
-    }
-    m->byte_pair = br__alloc(sizeof *m->byte_pair << 16);
-    if (!m->byte_pair)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the merges");
-    memset(m->byte_pair, 0xFF, sizeof *m->byte_pair << 16);
-    return make_pairs(m, bits, err);
-}
-
-void br__tok_merges_free(struct br__tok_merges *m)
-{
-    br__free(m->slots);
-    br__free(m->made);
-    br__free(m->byte_pair);
-    *m = (struct br__tok_merges){0};
-}
-
-/* The token that left and right make together.  Most files number tokens in the order of their
- * merges, so the one after the last is tried first. */
-static uint32_t joined(const struct br__tok_merges *m, const struct br__tok_vocab *v, uint32_t left,
-                       uint32_t right)
-{
-    const struct br__tok_span a = v->span[left], b = v->span[right];
-    char room[SHORT];
-    size_t n = (size_t)a.n + b.n;
-    if (n > v->longest)
-        return BR__TOK_NONE;
-    char *bytes = n <= SHORT ? room : br__alloc(n);
-    if (!bytes)
-        return BR__TOK_NONE;
-    memcpy(bytes, v->bytes.p + a.at, a.n);
-    memcpy(bytes + a.n, v->bytes.p + b.at, b.n);
-    uint32_t guess = m->n ? m->made[m->n - 1] + 1 : 0;
-    uint32_t id = guess < v->n_ids && v->flags[guess] & BR__TOK_VOCAB && same(v, guess, bytes, n, 0)
-                      ? guess
-                      : br__tok_vocab_find(v, bytes, n);
-    if (bytes != room)
-        br__free(bytes);
-    return id;
-}
-
-static int put_pair(struct br__tok_merges *m, uint32_t left, uint32_t right, struct br_err *err)
-{
-    uint64_t pair = (uint64_t)left << BR__TOK_ID_BITS | right;
-    size_t mask = ((size_t)1 << m->bits) - 1, i = br__tok_pair_slot(m->bits, pair);
-    int probe = 0;
-    for (; m->slots[i] != UINT64_MAX; i = (i + 1) & mask, probe++) {
-        if (m->slots[i] >> BR__TOK_RANK_BITS == pair)
-            return br_fail(err, BR_E_FORMAT, "it is the same as merge %u",
-                           (unsigned)(m->slots[i] & BR__TOK_MAX_MERGES));
-        if (probe == MAX_PROBES)
-            return br_fail(err, BR_E_FORMAT, "too many merges with the same hash");
-    }
-    m->slots[i] = pair << BR__TOK_RANK_BITS | m->n;
-    return BR_OK;
-}
-
-int br__tok_merges_add(struct br__tok_merges *m, const struct br__tok_vocab *v, const char *left,
-                       size_t n_left, const char *right, size_t n_right, struct br_err *err)
-{
-    uint32_t a = br__tok_vocab_spelled(v, left, n_left);
-    uint32_t b = br__tok_vocab_spelled(v, right, n_right);
-    int raw = 0;
-    if (m->n >= BR__TOK_MAX_MERGES)
-        return br_fail(err, BR_E_UNSUPPORTED, "more than %u merges", BR__TOK_MAX_MERGES);
-    if (a != BR__TOK_NONE && b != BR__TOK_NONE)
-        raw = (v->flags[a] | v->flags[b]) & BR__TOK_RAW;
-    uint32_t made = a == BR__TOK_NONE || b == BR__TOK_NONE || raw ? BR__TOK_NONE : joined(m, v, a, b);
-    if (made == BR__TOK_NONE || !(v->flags[made] & BR__TOK_VOCAB))
-        return br_fail(err, BR_E_FORMAT,
-                       "'%.*s' with '%.*s': expected two tokens of the vocabulary that make a third",
-                       (int)BR__MIN(n_left, 200), left, (int)BR__MIN(n_right, 200), right);
-    if (br__grow(&m->made, &m->cap, m->n, sizeof *m->made))
-        return br_fail(err, BR_E_NOMEM, "out of memory for the merges");
-    if (m->n >= ((size_t)1 << m->bits) / 8 * 5) {
-        int rc = make_pairs(m, m->bits + 1, err);
-        if (rc)
-            return rc;
-    }
-    int rc = put_pair(m, a, b, err);
-    if (rc)
-        return rc;
-    if (v->span[a].n == 1 && v->span[b].n == 1) {
-        unsigned char first = (unsigned char)v->bytes.p[v->span[a].at];
-        unsigned char second = (unsigned char)v->bytes.p[v->span[b].at];
-        m->byte_pair[first << 8 | second] = (uint32_t)m->n;
-    }
-    m->made[m->n++] = made;
+    struct br__tok_new *a = &v->batch[v->n_batch++];
+    *a = (struct br__tok_new){
+        .span = {(uint32_t)at, (uint32_t)(v->bytes.n - at) & BR__TOK_MAX_BYTES, raw != 0},
+        .id = (uint32_t)id,
+        .flags = (uint8_t)flags,
+        .hash = br__tok_hash(v->bytes.p + at, v->bytes.n - at, raw),
+    };
+    __builtin_prefetch(&v->slots[a->hash & (v->cap - 1)]);
     return BR_OK;
 }
