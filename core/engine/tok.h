@@ -102,6 +102,10 @@ int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst);
 
 /* ---- tok_merges.c: pair of ids -> merge --------------------------------------------------------- */
 
+/* Most pairs that are asked for are no merge.  These bits, which stay in the processor's cache when
+ * the table does not, tell of six in seven. */
+#define BR__TOK_SEEN_BITS 20
+
 struct br__tok_pair {
     uint32_t at, n[2]; /* bytes of the first token, those of the second follow */
     uint32_t guess[2];
@@ -110,7 +114,8 @@ struct br__tok_pair {
 struct br__tok_merges {
     uint64_t *slots; /* [1 << bits] left id, right id, rank; ~0 is free */
     int bits;
-    uint32_t *made; /* [n] id that merge `rank` makes */
+    uint64_t *seen; /* [1 << BR__TOK_SEEN_BITS >> 6] a bit per hash of a pair       */
+    uint32_t *made; /* [n] id that merge `rank` makes                               */
     size_t n, cap;
     uint32_t byte_id[256];
     uint32_t *byte_pair;        /* [256 * 256] rank of a pair of bytes, or BR__TOK_NONE */
@@ -129,9 +134,14 @@ int br__tok_merges_flush(struct br__tok_merges *m, const struct br__tok_vocab *v
                          struct br_err *err) BR_MUST_CHECK;
 void br__tok_merges_free(struct br__tok_merges *m);
 
+static inline uint64_t br__tok_pair_hash(uint64_t pair)
+{
+    return pair * UINT64_C(0x9E3779B97F4A7C15);
+}
+
 static inline size_t br__tok_pair_slot(int bits, uint64_t pair)
 {
-    return (size_t)((pair * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - bits));
+    return (size_t)(br__tok_pair_hash(pair) >> (64 - bits));
 }
 
 /* Rank of the merge of two ids, or BR__TOK_NONE. */
@@ -140,6 +150,9 @@ static inline uint32_t br__tok_pair_rank(const struct br__tok_merges *m, uint32_
 {
     uint64_t pair = (uint64_t)left << BR__TOK_ID_BITS | right;
     size_t mask = ((size_t)1 << m->bits) - 1;
+    size_t bit = br__tok_pair_slot(BR__TOK_SEEN_BITS, pair);
+    if (!(m->seen[bit / 64] >> bit % 64 & 1))
+        return BR__TOK_NONE;
     for (size_t i = br__tok_pair_slot(m->bits, pair);; i = (i + 1) & mask) {
         uint64_t slot = m->slots[i];
         if (slot >> BR__TOK_RANK_BITS == pair)

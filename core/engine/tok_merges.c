@@ -42,7 +42,8 @@ int br__tok_merges_init(struct br__tok_merges *m, const struct br__tok_vocab *v,
     }
     m->byte_pair = br__alloc(sizeof *m->byte_pair << 16);
     m->batch = br__alloc(BR__TOK_BATCH * sizeof *m->batch);
-    if (!m->byte_pair || !m->batch)
+    m->seen = br__calloc(((size_t)1 << BR__TOK_SEEN_BITS) / 64, sizeof *m->seen);
+    if (!m->byte_pair || !m->batch || !m->seen)
         return br_fail(err, BR_E_NOMEM, "out of memory for the merges");
     memset(m->byte_pair, 0xFF, sizeof *m->byte_pair << 16);
     return make_pairs(m, bits, err);
@@ -51,6 +52,7 @@ int br__tok_merges_init(struct br__tok_merges *m, const struct br__tok_vocab *v,
 void br__tok_merges_free(struct br__tok_merges *m)
 {
     br__free(m->slots);
+    br__free(m->seen);
     br__free(m->made);
     br__free(m->byte_pair);
     br__free(m->batch);
@@ -89,6 +91,8 @@ static int put_pair(struct br__tok_merges *m, uint32_t left, uint32_t right, str
             return br_fail(err, BR_E_FORMAT, "too many merges with the same hash");
     }
     m->slots[i] = pair << BR__TOK_RANK_BITS | m->n;
+    size_t bit = br__tok_pair_slot(BR__TOK_SEEN_BITS, pair);
+    m->seen[bit / 64] |= UINT64_C(1) << bit % 64;
     return BR_OK;
 }
 
