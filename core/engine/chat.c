@@ -2,6 +2,7 @@
  *
  * Where templates are looked for, which one of several is taken, and what is done to messages before
  * a template sees them is transformers' doing (tokenization_utils_base, chat_template_utils). */
+#include "../model/model.h"
 #include "jinja.h"
 
 #include <bridge/chat.h>
@@ -338,8 +339,10 @@ int br_chat_render(const struct br_chat *c, const struct br_chat_request *given,
 
     *text = NULL;
     *n = 0;
-    memcpy(&req, given, BR__MIN(given->struct_size, sizeof req));
-    int rc = choose(c, req.tools_json != NULL, &t, err);
+    int rc = br__adopt(&req, sizeof req, given, given->struct_size);
+    if (rc)
+        return br_fail(err, rc, "the caller's struct br_chat_request is newer than this library");
+    rc = choose(c, req.tools_json != NULL, &t, err);
     if (rc)
         return rc;
     br__jj_begin(&j, t, &limits, err ? err : &own);

@@ -6,10 +6,11 @@
  * known here is an error with its line, never a guess.
  *
  *   jinja_lex.c     text -> tokens             jinja_value.c   values: truth, order, containers
- *   jinja_parse.c   tokens -> statements       jinja_text.c    str(), repr(), tojson, characters
+ *   jinja_parse.c   tokens -> statements       jinja_text.c    str(), repr(), tojson, %
  *   jinja_expr.c    tokens -> expressions      jinja_method.c  methods of str, dict, list; globals
  *   jinja_eval.c    expressions -> values      jinja_filter.c  filters of text and numbers
  *   jinja_exec.c    statements -> text         jinja_seq.c     filters of sequences; tests
+ *   jinja_chars.c   characters of UTF-8
  *
  * Templates are hostile input: a run is limited in steps, memory, output and depth.  A tree lives
  * in its template's arena, all values of a run in the run's.  Strings are UTF-8 without NUL, have
@@ -376,11 +377,16 @@ struct br__jj_json_style {
 };
 void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
                  const struct br__jj_json_style *style);
+/* Python's s % args. */
+struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br__jv *arg, size_t n);
+
+/* ---- characters (jinja_chars.c) ------------------------------------------------------------------- */
 
 size_t br__jj_char(const char *s, uint32_t *c); /* bytes of the first character of valid UTF-8 */
 size_t br__jj_chars(const char *s, size_t n);   /* number of characters */
 size_t br__jj_char_at(const char *s, size_t n, size_t i); /* byte offset of character i */
 int br__jj_is_space(uint32_t c);                          /* as str.isspace */
+int br__jj_is_printable(uint32_t c); /* as str.isprintable: no control, no separator but ' ' */
 void br__jj_put_char(struct br__buf *b, uint32_t c);
 /* Cut from the ends what is in `set` (n_set bytes; NULL: white space); sides: 1 left, 2 right. */
 struct br__jv br__jj_strip(struct br__jv s, const char *set, size_t n_set, int sides);
@@ -388,7 +394,5 @@ size_t br__jj_find(struct br__jj *j, struct br__jv in, size_t from, struct br__j
 enum br__jj_case { BR__JJ_LOWER, BR__JJ_UPPER };
 void br__jj_put_case(struct br__buf *b, const char *s, size_t n, int to);
 int br__jj_case_of(uint32_t c); /* BR__JJ_LOWER, BR__JJ_UPPER, or -1 */
-/* Python's s % args. */
-struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br__jv *arg, size_t n);
 
 #endif
