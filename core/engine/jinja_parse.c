@@ -90,13 +90,14 @@ static void parse_for(struct br__jj_parser *p, struct br__jn *n)
 static void parse_if(struct br__jj_parser *p, struct br__jn *n)
 {
     static const char *const ends[] = {"endif", "else", "elif", NULL};
+    static const char *const last[] = {"endif", NULL};
     struct br__jn **tail = &n->list;
     int which = 2;
 
     while (!p->rc && which) {
         struct br__jn *branch = br__jj_node(p, BR__JN_BRANCH);
         struct br__jn *cond = which == 2 ? br__jj_parse_tuple(p, 1) : NULL;
-        struct br__jn *enclosed = body(p, which == 2 ? ends : ends + 2, &which);
+        struct br__jn *enclosed = body(p, which == 2 ? ends : last, &which);
         if (p->rc)
             return;
         *tail = branch;
