@@ -343,8 +343,8 @@ static int place_for_graph(struct br__rank *r, size_t *at)
     return 0;
 }
 
-static int ready(struct br__rank *r, const struct br__build *b, struct br__ready **out,
-                 struct br_err *err)
+int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__ready **out,
+                  struct br_err *err)
 {
     size_t at;
     *out = kept(r, b);
@@ -374,6 +374,25 @@ struct batch { /* one piece: consecutive tokens of each sequence */
     int64_t n_tokens, pad; /* pad tokens make the batch divisible by tp */
     float *logits;         /* or NULL: this piece ends no prompt */
 };
+
+/* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their own,
+ * in the slot after the last. */
+static int64_t padding(const struct br__llm *m, int64_t n_tokens)
+{
+    int64_t tp = m->topo.size[BR_AXIS_TP];
+    return (tp - n_tokens % tp) % tp;
+}
+
+struct br__build br__batch_shape(const struct br__llm *m, int64_t n_tokens, int64_t n_seqs)
+{
+    int64_t pad = padding(m, n_tokens);
+    return (struct br__build){.flags = BR__BUILD_CACHE,
+                              .n_tokens = n_tokens + pad,
+                              .n_seqs = n_seqs + (pad > 0),
+                              .n_out = n_seqs,
+                              .slots = m->slots + (m->topo.size[BR_AXIS_TP] > 1),
+                              .capacity = m->capacity};
+}
 
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q, const struct batch *in)
 {
@@ -416,13 +435,8 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
 {
     const struct batch *in = arg;
     struct br__ready *q;
-    const struct br__build b = {.flags = BR__BUILD_CACHE,
-                                .n_tokens = in->n_tokens + in->pad,
-                                .n_seqs = (int64_t)in->n_feeds + (in->pad > 0),
-                                .n_out = (int64_t)in->n_feeds,
-                                .slots = r->m->slots + (r->m->topo.size[BR_AXIS_TP] > 1),
-                                .capacity = r->m->capacity};
-    int rc = ready(r, &b, &q, err);
+    const struct br__build b = br__batch_shape(r->m, in->n_tokens, (int64_t)in->n_feeds);
+    int rc = br__ready_get(r, &b, &q, err);
     if (rc)
         return rc;
     fill_inputs(r, q, in);
@@ -479,10 +493,9 @@ static int feed_piece(struct br__llm *m, const struct br__feed *feeds, size_t n,
                       struct br_err *err)
 {
     struct batch in = {.feeds = feeds, .n_feeds = n, .logits = logits};
-    int64_t tp = m->topo.size[BR_AXIS_TP];
     for (size_t i = 0; i < n; i++)
         in.n_tokens += feeds[i].n;
-    in.pad = (tp - in.n_tokens % tp) % tp;
+    in.pad = padding(m, in.n_tokens);
     int rc = br__ranks_run(m, run_batch, &in, err);
     if (rc)
         return rc;
