@@ -109,12 +109,38 @@ static void keep(struct br__sampler *s, uint32_t to, uint32_t from)
     s->weight[to] = s->weight[from];
 }
 
+static float largest(const float *score, uint32_t from, uint32_t to)
+{
+    float most = score[from];
+    for (uint32_t i = from + 1; i < to; i++)
+        most = score[i] > most ? score[i] : most;
+    return most;
+}
+
+/* Drop most of what is not among the k largest.  Of k parts each has one that is no less than the
+ * least of the parts' largest, so there are k of those. */
+static void prune(struct br__sampler *s, uint32_t k)
+{
+    float bound = INFINITY;
+    for (uint64_t part = 0; part < k; part++) {
+        float most =
+            largest(s->score, (uint32_t)(s->n * part / k), (uint32_t)(s->n * (part + 1) / k));
+        bound = most < bound ? most : bound;
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->score[i] >= bound)
+            keep(s, n++, i);
+    s->n = n;
+}
+
 /* All that are no less than the k-th largest, as transformers: of equals, all stay. */
 static void top_k(struct br__sampler *s)
 {
     if (s->o.top_k == 0 || s->o.top_k >= s->n)
         return;
     double above;
+    prune(s, (uint32_t)s->o.top_k);
     uint32_t cut = find_cut(s, NULL, (double)s->o.top_k, &above), n = 0;
     for (uint32_t i = 0; i < s->n; i++)
         if (order(s->score[i]) >= cut)
@@ -186,19 +212,22 @@ static int load(struct br__sampler *s, const float *logits, const int32_t *histo
     return check_finite(s, err);
 }
 
-static uint32_t largest(const struct br__sampler *s)
+static void weigh(struct br__sampler *s)
 {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < s->n; i++)
-        if (s->score[i] > s->score[best])
-            best = i;
-    return best;
-}
-
-static void weigh(struct br__sampler *s, float most)
-{
+    float most = largest(s->score, 0, s->n);
     for (uint32_t i = 0; i < s->n; i++)
         s->weight[i] = exp(((double)s->score[i] - (double)most) / s->o.temperature);
+}
+
+static void greedy(struct br__sampler *s)
+{
+    float most = largest(s->score, 0, s->n);
+    uint32_t best = 0;
+    while (s->score[best] != most)
+        best++;
+    keep(s, 0, best);
+    s->weight[0] = 1;
+    s->n = 1;
 }
 
 int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t *history,
@@ -208,15 +237,11 @@ int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t
     int rc = load(s, logits, history, n_history, err);
     if (rc)
         return rc;
-    uint32_t best = largest(s);
     if (s->o.temperature == 0) {
-        keep(s, 0, best);
-        s->weight[0] = 1;
-        s->n = 1;
+        greedy(s);
     } else {
-        float most = s->score[best];
         top_k(s); /* temperature does not change the order */
-        weigh(s, most);
+        weigh(s);
         top_p(s);
         min_p(s);
     }
