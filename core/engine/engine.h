@@ -409,5 +409,62 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
                   struct br_err *err) BR_MUST_CHECK;
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
+/* ---- sample.c: from logits to the next token ---------------------------------------------------
+ */
+
+/* As in generation_config.json; each step can be switched off. */
+struct br__sample_opts {
+    double temperature;        /* 0: greedy, the steps after it are skipped */
+    uint64_t top_k;            /* 0: off */
+    double top_p;              /* 1: off */
+    double min_p;              /* 0: off */
+    double repetition_penalty; /* 1: off */
+    uint64_t seed;
+};
+#define BR__SAMPLE_GREEDY                                                                          \
+    {                                                                                              \
+        0, 0, 1, 0, 1, 0                                                                           \
+    }
+struct br__sampler; /* has room for one vocabulary; serves any number of sequences, in one thread */
+/* BR_E_USAGE names the value that is out of range. */
+int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, uint32_t vocab,
+                    struct br_err *err) BR_MUST_CHECK;
+void br__sampler_free(struct br__sampler *s);
+
+/* The next token of a sequence, from logits[vocab].  history: all ids so far, prompt and new ones.
+ * (seed, sequence, step) decide the draw: number sequences from the user's point of view (the line
+ * of a prompt, say) and steps from 0.  Greedy: the largest logit, of equals the lowest id.
+ * BR_E_NUMERIC: a logit that is not finite. */
+int br__sample(struct br__sampler *s, const float *logits, const int32_t *history, size_t n_history,
+               uint64_t sequence, uint64_t step, int32_t *id, struct br_err *err) BR_MUST_CHECK;
+/* What br__sample would draw from: ascending ids, the probability of each is weight / total.
+ * Valid until the sampler's next call. */
+struct br__choices {
+    const int32_t *ids;
+    const double *weights;
+    uint32_t n;
+    double total;
+};
+int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t *history,
+                       size_t n_history, struct br__choices *out,
+                       struct br_err *err) BR_MUST_CHECK;
+/* The generator: Philox4x32-10. */
+void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* ---- stop.c: stop strings in streamed text -----------------------------------------------------
+ */
+
+struct br__stop;
+/* n >= 0 strings, copied.  BR_E_USAGE: an empty one, or one that is not UTF-8. */
+int br__stop_new(struct br__stop **out, const char *const *strings, size_t n,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__stop_free(struct br__stop *s);
+/* Add text (whole code points), and append to *out what can be shown: all but the end that may yet
+ * become a stop string.  Returns the index of the stop string that ended the text, or -1.  The
+ * text before it has then been shown; itself and what follows never is, and later text is
+ * ignored.  The outcome does not depend on how the text is cut into pieces. */
+int br__stop_feed(struct br__stop *s, const char *text, size_t n, struct br__buf *out);
+/* The text is at its end: append what was held back.  Afterwards the object is as new. */
+void br__stop_end(struct br__stop *s, struct br__buf *out);
 
 #endif
