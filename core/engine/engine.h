@@ -334,17 +334,20 @@ struct br__llm_opts {
     int precision;      /* BR_F32 or BR_BF16; BR_NONE = BR_F32 for a float32 model, else BR_BF16 */
     uint32_t tp, pp, ep, etp; /* 0 = 1 */
     int threads;              /* of all ranks together; 0 = one per CPU */
-    int64_t slots, capacity;  /* caches: sequences at once, tokens of each; 0 = 1, max positions */
 };
 struct br__llm;
 /* Opens the model and checks that it can run; reads no weights yet. */
 int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
+/* Room for `slots` sequences of `capacity` tokens; before the first tokens are fed. */
+int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity,
+                   struct br_err *err) BR_MUST_CHECK;
 const struct br_config *br__llm_config(const struct br__llm *m);
 struct br__weights *br__llm_weights(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
 int64_t br__llm_capacity(const struct br__llm *m);
+int64_t br__llm_slots(const struct br__llm *m);
 const char *br__llm_device(const struct br__llm *m); /* "cpu" */
 
 /* The next tokens of a sequence that lives in cache slot `slot`. */
@@ -446,8 +449,7 @@ struct br__choices {
     double total;
 };
 int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t *history,
-                       size_t n_history, struct br__choices *out,
-                       struct br_err *err) BR_MUST_CHECK;
+                       size_t n_history, struct br__choices *out, struct br_err *err) BR_MUST_CHECK;
 /* The generator: Philox4x32-10. */
 void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
@@ -466,5 +468,41 @@ void br__stop_free(struct br__stop *s);
 int br__stop_feed(struct br__stop *s, const char *text, size_t n, struct br__buf *out);
 /* The text is at its end: append what was held back.  Afterwards the object is as new. */
 void br__stop_end(struct br__stop *s, struct br__buf *out);
+
+/* ---- generate.c: the decoding loop
+ * --------------------------------------------------------------- */
+
+struct br_tokenizer;
+struct br__gen_opts {
+    struct br__sample_opts sample;
+    int64_t max_new_tokens;
+    const int32_t *eos; /* any of these ends a sequence */
+    size_t n_eos;
+    const char *const *stop; /* so does any of these texts, which is then left out */
+    size_t n_stop;
+    const struct br_tokenizer *tok; /* NULL: ids only, no text and no stop texts */
+    /* Text of a sequence as it comes, whole code points, without special tokens; may be NULL. */
+    void (*on_text)(void *ud, size_t sequence, const char *text, size_t n);
+    void *ud;
+};
+struct br__gen_sequence {
+    const int32_t *prompt; /* given */
+    size_t n_prompt;
+    int32_t *ids; /* the new ones, the one that ended it included; freed by br__gen_free */
+    size_t n_ids, cap_ids;
+    struct br__buf text;
+    const char *finish; /* "eos", "stop" or "length" */
+};
+struct br__gen_stats {
+    size_t prompt_tokens, new_tokens;
+    double first_token;     /* seconds until the first token of the first sequence */
+    double prefill, decode; /* seconds in steps that read prompts, and in the others */
+    size_t decoded;         /* tokens that the latter gave */
+};
+/* Continue n sequences, as many at once as there are cache slots; a slot that becomes free takes
+ * the next one.  The result of a sequence does not depend on the others. */
+int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
+                 size_t n, struct br__gen_stats *stats, struct br_err *err) BR_MUST_CHECK;
+void br__gen_free(struct br__gen_sequence *seqs, size_t n);
 
 #endif

@@ -16,7 +16,8 @@ static struct br__jv nothing(void)
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
 
-/* ---- elements ------------------------------------------------------------------------------------ */
+/* ---- elements
+ * ------------------------------------------------------------------------------------ */
 
 static struct br__jv copy(struct br__jj *j, struct br__jv from, int flavour)
 {
@@ -148,7 +149,8 @@ static struct br__jv x_batch(struct br__jj *j, const struct br__jj_call *c)
     return all;
 }
 
-/* ---- order --------------------------------------------------------------------------------------- */
+/* ---- order
+ * --------------------------------------------------------------------------------------- */
 
 /* What an element is ordered by: itself or an attribute, in lower case unless case counts. */
 static struct br__jv sort_key(struct br__jj *j, struct br__jv v, struct br__jv attribute,
@@ -271,7 +273,8 @@ static struct br__jv x_max(struct br__jj *j, const struct br__jj_call *c)
     return extreme(j, c, 1);
 }
 
-/* ---- map, select, reject ---------------------------------------------------------------------------- */
+/* ---- map, select, reject
+ * ---------------------------------------------------------------------------- */
 
 /* The filter or test that argument `at` names, and the arguments behind it, which are c's. */
 static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call *c, size_t at,
@@ -286,10 +289,8 @@ static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call
         br__jj_fail(j, BR_E_UNSUPPORTED, "no %s is named '%.*s'", filter ? "filter" : "test",
                     name.kind == BR__JV_STR ? (int)BR__MIN(name.n, 60) : 1,
                     name.kind == BR__JV_STR ? name.s : "?");
-    *inner = (struct br__jj_call){.pos = c->pos + at + 1,
-                                  .n_pos = c->n_pos - at - 1,
-                                  .kw = c->kw,
-                                  .n_kw = c->n_kw};
+    *inner = (struct br__jj_call){
+        .pos = c->pos + at + 1, .n_pos = c->n_pos - at - 1, .kw = c->kw, .n_kw = c->n_kw};
     return row;
 }
 
@@ -330,7 +331,8 @@ static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
     return list;
 }
 
-/* Elements, or those whose attribute, pass a test (none: are true); `want` is the outcome that keeps. */
+/* Elements, or those whose attribute, pass a test (none: are true); `want` is the outcome that
+ * keeps. */
 static struct br__jv pick(struct br__jj *j, const struct br__jj_call *c, int attribute, int want)
 {
     struct br__jv list = br__jv_list(j, BR__JF_GENERATOR);
@@ -406,7 +408,8 @@ const struct br__jj_row *br__jj_filter(const char *name, size_t len)
     return row ? row : br__jj_text_filter(name, len);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------- */
+/* ---- tests
+ * --------------------------------------------------------------------------------------- */
 
 /* One question about self: a row per test, sharing one function where the answer is its kind. */
 #define TEST(name, answer)                                                                         \

@@ -10,6 +10,7 @@
 
 #define PIECE 512     /* tokens of a prompt that are computed at once */
 #define KEPT_GRAPHS 8 /* per rank */
+#define MAX_SLOTS 4096
 
 static int nomem(struct br_err *err)
 {
@@ -137,19 +138,22 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
 /* ---- open, close
  * ------------------------------------------------------------------------------------- */
 
-static int settle_caches(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
+int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity, struct br_err *err)
 {
     int64_t max = br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH);
-    m->slots = o->slots ? o->slots : 1;
-    m->capacity = o->capacity ? o->capacity : max;
-    if (m->capacity > max)
+    if (capacity > max)
         return br_fail(err, BR_E_USAGE,
                        "%lld tokens are more than the model's max_position_embeddings %lld",
-                       (long long)m->capacity, (long long)max);
-    if (m->slots < 1 || m->slots > 4096 || m->capacity < 1)
+                       (long long)capacity, (long long)max);
+    if (slots < 1 || slots > MAX_SLOTS || capacity < 1 || slots * capacity > INT32_MAX)
         return br_fail(err, BR_E_USAGE, "caches of %lld sequences of %lld tokens are impossible",
-                       (long long)m->slots, (long long)m->capacity);
-    m->length = br__calloc((size_t)m->slots + 1, sizeof *m->length);
+                       (long long)slots, (long long)capacity);
+    if (m->clock)
+        BR_BUG("the caches are in use");
+    br__free(m->length);
+    m->slots = slots;
+    m->capacity = capacity;
+    m->length = br__calloc((size_t)slots + 1, sizeof *m->length);
     return m->length ? 0 : nomem(err);
 }
 
@@ -170,7 +174,7 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o, struct br_e
                      "plugin '%s' can convert %s but not run it: it has no layer builder",
                      m->weights->cfg->arch->plugin->name, m->weights->cfg->arch->model_type);
     if (!rc)
-        rc = settle_caches(m, o, err);
+        rc = br__llm_caches(m, 1, br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH), err);
     if (!rc)
         rc = open_ranks(m, o, err);
     if (rc) {
@@ -228,6 +232,10 @@ const struct br_topo *br__llm_topo(const struct br__llm *m)
 int64_t br__llm_capacity(const struct br__llm *m)
 {
     return m->capacity;
+}
+int64_t br__llm_slots(const struct br__llm *m)
+{
+    return m->slots;
 }
 const char *br__llm_device(const struct br__llm *m)
 {
@@ -375,8 +383,8 @@ struct batch { /* one piece: consecutive tokens of each sequence */
     float *logits;         /* or NULL: this piece ends no prompt */
 };
 
-/* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their own,
- * in the slot after the last. */
+/* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their
+ * own, in the slot after the last. */
 static int64_t padding(const struct br__llm *m, int64_t n_tokens)
 {
     int64_t tp = m->topo.size[BR_AXIS_TP];
