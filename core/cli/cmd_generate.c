@@ -29,8 +29,7 @@ struct generation {
     int streaming;
 };
 
-/* ---- settings
- * ------------------------------------------------------------------------------------ */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 /* eos_token_id of a JSON text: a number or a list of them. */
 static void add_eos(struct generation *g, const char *text)
@@ -85,8 +84,7 @@ static void settings(struct generation *g)
     find_eos(g);
 }
 
-/* ---- prompts
- * ---------------------------------------------------------------------------------------- */
+/* ---- prompts --------------------------------------------------------------------------------- */
 
 static int add_prompt(struct generation *g, struct br_ids ids, struct br_err *err)
 {
@@ -190,8 +188,7 @@ static int add_file(struct generation *g, const char *path, struct br_err *err)
     return rc || g->n ? rc : br_fail(err, BR_E_USAGE, "'%s' has no prompts", path);
 }
 
-/* ---- output
- * -------------------------------------------------------------------------------------------- */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 static void on_text(void *ud, size_t sequence, const char *text, size_t n)
 {
@@ -274,8 +271,7 @@ static void print_text(const struct generation *g)
     }
 }
 
-/* ---- running
- * ---------------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* Caches just large enough for the longest prompt and its answer. */
 static int size_caches(struct generation *g, struct br_err *err)
@@ -319,8 +315,7 @@ static int run_all(struct generation *g, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- a conversation on a terminal
- * ------------------------------------------------------------------------- */
+/* ---- a conversation on a terminal ------------------------------------------------------------ */
 
 static void forget_prompts(struct generation *g)
 {
@@ -380,8 +375,7 @@ static int converse(struct generation *g, struct br_err *err)
     return rc;
 }
 
-/* ---- the command
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static int open_text(struct generation *g, struct br_err *err)
 {

@@ -50,8 +50,7 @@ static int trace(struct br__llm *m, const struct br_ids *ids, unsigned flags, st
     return br__llm_trace(m, &o, t, err);
 }
 
-/* ---- logits ------------------------------------------------------------------------------------
- */
+/* ---- logits ---------------------------------------------------------------------------------- */
 
 /* Write the results as a safetensors file that appears only when it is complete. */
 static int write_results(const struct br__trace *t, const char *path, struct br_err *err)
@@ -145,8 +144,7 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- compare -----------------------------------------------------------------------------------
- */
+/* ---- compare --------------------------------------------------------------------------------- */
 
 #define TOP 5
 
@@ -284,8 +282,7 @@ int br__cmd_compare(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- score
- * --------------------------------------------------------------------------------------- */
+/* ---- score ----------------------------------------------------------------------------------- */
 
 /* log p of token `id` under one row of logits. */
 static double log_prob(const float *logits, size_t n, int32_t id)

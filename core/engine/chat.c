@@ -34,8 +34,7 @@ struct br_chat {
     const char *token[BR_COUNTOF(special_tokens)]; /* NULL: the template does not see it */
 };
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int no_memory(struct br_err *err)
 {
@@ -217,8 +216,7 @@ void br_chat_close(struct br_chat *c)
     br__free(c);
 }
 
-/* ---- rendering --------------------------------------------------------------------------------
- */
+/* ---- rendering ------------------------------------------------------------------------------- */
 
 static const struct br__jj_template *find(const struct br_chat *c, const char *name)
 {

@@ -28,8 +28,7 @@ void br__device_close(struct br__device *d);
 const struct br_kernel *br__device_kernel(const struct br__device *d, uint32_t op,
                                           uint32_t weight_dtype);
 
-/* ---- graph.c: nodes ----------------------------------------------------------------------------
- */
+/* ---- graph.c: nodes -------------------------------------------------------------------------- */
 
 struct br__param; /* params.c */
 
@@ -83,8 +82,7 @@ int br__graph_status(const struct br_graph *g, struct br_err *err); /* the stick
 void br__graph_free(struct br_graph *g);
 int64_t br__node_elems(const struct br__node *n);
 
-/* ---- ops.c: the shape rules of ops.def ---------------------------------------------------------
- */
+/* ---- ops.c: the shape rules of ops.def ------------------------------------------------------- */
 
 enum br__op_kind { BR__OP_LEAF, BR__OP_VIEW, BR__OP_COMPUTE, BR__OP_COMM };
 enum br__op_kind br__op_kind(uint32_t op);
@@ -96,17 +94,16 @@ struct br__op_row {
 };
 extern const struct br__op_row br__ops[BR_N_OPS];
 
-/* ---- grad.c: the gradient rules of ops.def -----------------------------------------------------
- */
+/* ---- grad.c: the gradient rules of ops.def --------------------------------------------------- */
 
-/* Append to the graph the gradients of scalar `root` [1] (times `seed`) with respect to wrt[n]:
- * out[i] is a value of the shape of wrt[i], or 0 if root does not depend on it.  seed 0 = 1.
- * roots beyond the first are values whose gradient comes from elsewhere (a SEND). */
+int br__op_has_grad(uint32_t op);
+/* Append to the graph the gradients of roots[0], a loss of shape [1], by wrt[n]: out[i] is a value
+ * of the shape of wrt[i], or 0 if no root depends on it.  A root that is a SEND stands for the loss
+ * of a later pipeline stage: its gradient is received. */
 int br__grad(struct br_graph *g, const br_val *roots, size_t n_roots, const br_val *wrt, size_t n,
              br_val *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- exec.c: memory plan and run
- * ----------------------------------------------------------------- */
+/* ---- exec.c: memory plan and run ------------------------------------------------------------- */
 
 struct br__exec;
 /* Plan memory and kernels for the nodes that `outputs` need.  comms[BR_N_GROUPS] may be NULL for a
@@ -125,8 +122,7 @@ void br__exec_bind(struct br__exec *x, br_val v, void *data);
 int br__exec_run(struct br__exec *x, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__exec_bytes(const struct br__exec *x); /* memory that the plan holds */
 
-/* ---- weights.c: a model's Hugging Face tensors, wherever they come from -------------------------
- */
+/* ---- weights.c: a model's Hugging Face tensors, wherever they come from ---------------------- */
 
 /* One stored tensor as a matrix: everything but its last axis is rows (conv1d.weight [C, 1, K] is
  * C rows of K).  A vector is one row. */
@@ -169,8 +165,7 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
 /* Name of a tensor with a NaN or infinity, or NULL. */
 const char *br__weights_not_finite(struct br__weights *w);
 
-/* ---- adapter.c: LoRA and DoRA of a peft directory
- * ------------------------------------------------ */
+/* ---- adapter.c: LoRA and DoRA of a peft directory -------------------------------------------- */
 
 struct br__adapter_pair {
     const char *target;                /* name of the weight it changes */
@@ -194,8 +189,7 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- params.c: the part of each weight that a rank owns
- * ------------------------------------------ */
+/* ---- params.c: the part of each weight that a rank owns -------------------------------------- */
 
 enum br__split {
     BR__SPLIT_NONE, /* the whole                                               */
@@ -249,8 +243,7 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
                       const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- build.c: the whole forward pass of a rank, around a plugin's layers
- * --------------------------- */
+/* ---- build.c: the whole forward pass of a rank, around a plugin's layers --------------------- */
 
 enum br__build_flags {
     BR__BUILD_CACHE = 1,      /* read and write key, value and delta-net caches */
@@ -316,8 +309,7 @@ br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t 
 uint32_t br__tp(const struct br_graph *g);
 uint32_t br__tp_rank(const struct br_graph *g);
 
-/* ---- rope.c: rotary frequencies
- * -------------------------------------------------------------------- */
+/* ---- rope.c: rotary frequencies -------------------------------------------------------------- */
 
 /* inv_freq[*n] of the config's rotary embedding (*n = rotary channels / 2, at most max) and the
  * factor of cos and sin.  Plain: theta^(-2c/d); YaRN (Peng et al. 2023, transformers
@@ -325,8 +317,7 @@ uint32_t br__tp_rank(const struct br_graph *g);
 int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
              struct br_err *err) BR_MUST_CHECK;
 
-/* ---- llm.c: a model that runs: ranks, graphs, caches -------------------------------------------
- */
+/* ---- llm.c: a model that runs: ranks, graphs, caches ----------------------------------------- */
 
 struct br__llm_opts {
     struct br__weights_opts weights;
@@ -375,8 +366,7 @@ int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made
- * --------- */
+/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made ---- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
@@ -412,8 +402,7 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
                   struct br_err *err) BR_MUST_CHECK;
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
-/* ---- sample.c: from logits to the next token ---------------------------------------------------
- */
+/* ---- sample.c: from logits to the next token ------------------------------------------------- */
 
 /* As in generation_config.json; each step can be switched off. */
 struct br__sample_opts {
@@ -453,8 +442,7 @@ int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t
 /* The generator: Philox4x32-10. */
 void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
-/* ---- stop.c: stop strings in streamed text -----------------------------------------------------
- */
+/* ---- stop.c: stop strings in streamed text --------------------------------------------------- */
 
 struct br__stop;
 /* n >= 0 strings, copied.  BR_E_USAGE: an empty one, or one that is not UTF-8. */
@@ -469,8 +457,7 @@ int br__stop_feed(struct br__stop *s, const char *text, size_t n, struct br__buf
 /* The text is at its end: append what was held back.  Afterwards the object is as new. */
 void br__stop_end(struct br__stop *s, struct br__buf *out);
 
-/* ---- generate.c: the decoding loop
- * --------------------------------------------------------------- */
+/* ---- generate.c: the decoding loop ----------------------------------------------------------- */
 
 struct br_tokenizer;
 struct br__gen_opts {

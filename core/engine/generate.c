@@ -44,8 +44,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* ---- sequences come and go ---------------------------------------------------------------------
- */
+/* ---- sequences come and go ------------------------------------------------------------------- */
 
 static int begin(struct loop *l, struct active *a, struct br_err *err)
 {
@@ -75,8 +74,7 @@ static void end(struct active *a, const char *finish)
     memset(a, 0, sizeof *a);
 }
 
-/* ---- text
- * ----------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 /* Show what may be shown of `text`; 1 if a stop text came. */
 static int show(struct loop *l, struct active *a, const struct br_text *text, int at_end)
@@ -106,8 +104,7 @@ static int put_text(struct loop *l, struct active *a, int32_t id, int at_end, in
     return rc;
 }
 
-/* ---- one step
- * --------------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 static int is_eos(const struct br__gen_opts *o, int32_t id)
 {
@@ -180,8 +177,7 @@ static int step(struct loop *l, size_t *busy, struct br_err *err)
     return rc;
 }
 
-/* ---- the whole
- * ----------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static int open_loop(struct loop *l, struct br_err *err)
 {

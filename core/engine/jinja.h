@@ -23,7 +23,7 @@
 
 #include "../base/base.h"
 
-/* ---- tokens (jinja_lex.c) --------------------------------------------------------------- */
+/* ---- tokens (jinja_lex.c) -------------------------------------------------------------------- */
 
 enum br__jj_tok_kind {
     BR__JT_EOF,
@@ -52,7 +52,7 @@ struct br__jj_tok {
 int br__jj_lex(struct br__arena *a, const char *src, size_t n, struct br__jj_tok **tok,
                size_t *n_tok, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- values (jinja_value.c) --------------------------------------------------------------- */
+/* ---- values (jinja_value.c) ------------------------------------------------------------------ */
 
 enum br__jv_kind {
     BR__JV_UNDEF, /* s: the name that was not found, or NULL; of: what it was sought in */
@@ -225,8 +225,7 @@ struct br__jn *br__jj_parse_target(struct br__jj_parser *p); /* of `set` and `fo
 struct br__jn *br__jj_parse_filters(struct br__jj_parser *p, struct br__jn *of, int bare);
 struct br__jn *br__jj_parse_postfix(struct br__jj_parser *p, struct br__jn *n);
 
-/* ---- a run ------------------------------------------------------------------------------------
- */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 struct br__jj_limits {
     uint64_t steps; /* nodes evaluated, elements visited */
@@ -278,7 +277,7 @@ struct br__jv br__jj_eval(struct br__jj *j, const struct br__jn *n);
 const struct br__jv *br__jj_find_var(struct br__jj *j, const char *name);
 void br__jj_set_var(struct br__jj *j, struct br__jj_scope *sc, const char *name, struct br__jv v);
 
-/* ---- calls: filters, tests, methods and functions are rows ---------------------------------- */
+/* ---- calls: filters, tests, methods and functions are rows ----------------------------------- */
 
 #define BR__JJ_MAX_PARAMS 5
 struct br__jj_kwarg {
@@ -325,8 +324,7 @@ const struct br__jj_row *br__jj_test(const char *name, size_t len);
 const struct br__jj_row *br__jj_global(const char *name);
 const struct br__jj_row *br__jj_method(struct br__jv self, const char *name, size_t len);
 
-/* ---- values -------------------------------------------------------------------------------------
- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 struct br__jv br__jv_undef(const char *name, size_t n, int of);
 struct br__jv br__jv_none(void);
@@ -364,8 +362,7 @@ struct br__jv br__jv_path(struct br__jj *j, struct br__jv obj, struct br__jv pat
 /* Integer argument; a failure for anything else, dflt for undefined or none. */
 int64_t br__jv_int_arg(struct br__jj *j, struct br__jv v, int64_t dflt);
 
-/* ---- text (jinja_text.c)
- * ---------------------------------------------------------------------------- */
+/* ---- text (jinja_text.c) --------------------------------------------------------------------- */
 
 void br__jv_str(struct br__jj *j, struct br__buf *b, struct br__jv v);  /* str(v) */
 void br__jv_repr(struct br__jj *j, struct br__buf *b, struct br__jv v); /* repr(v) */
@@ -383,8 +380,7 @@ void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
 /* Python's s % args. */
 struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br__jv *arg, size_t n);
 
-/* ---- characters (jinja_chars.c)
- * ------------------------------------------------------------------- */
+/* ---- characters (jinja_chars.c) -------------------------------------------------------------- */
 
 size_t br__jj_char(const char *s, uint32_t *c); /* bytes of the first character of valid UTF-8 */
 size_t br__jj_chars(const char *s, size_t n);   /* number of characters */

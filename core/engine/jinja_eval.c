@@ -9,7 +9,7 @@ static struct br__jv nothing(void)
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
 
-/* ---- limits and errors --------------------------------------------------------------------- */
+/* ---- limits and errors ----------------------------------------------------------------------- */
 
 struct br__jv br__jj_fail(struct br__jj *j, int code, const char *fmt, ...)
 {
@@ -67,8 +67,7 @@ void *br__jj_alloc(struct br__jj *j, size_t n)
     return p;
 }
 
-/* ---- calls
- * --------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 const struct br__jj_row *br__jj_row_find(const struct br__jj_row *rows, size_t n, const char *name,
                                          size_t len)
@@ -206,8 +205,7 @@ static struct br__jv test(struct br__jj *j, const struct br__jn *n)
     return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_invoke(j, row, "test", &c) : nothing();
 }
 
-/* ---- arithmetic
- * ---------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 static struct br__jv too_big(struct br__jj *j)
 {
@@ -374,8 +372,7 @@ static struct br__jv sign(struct br__jj *j, int minus, struct br__jv v)
     return br__jj_fail(j, BR_E_FORMAT, "a sign before a '%s'", br__jv_type(v));
 }
 
-/* ---- the rest of the operators
- * --------------------------------------------------------------------- */
+/* ---- the rest of the operators --------------------------------------------------------------- */
 
 static int holds(struct br__jj *j, const char *op, struct br__jv a, struct br__jv b)
 {

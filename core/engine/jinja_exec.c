@@ -10,7 +10,7 @@ enum jump { GO_ON, BREAK, CONTINUE };
 
 static enum jump exec_body(struct br__jj *j, const struct br__jn *body);
 
-/* ---- scopes --------------------------------------------------------------------------------- */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 const struct br__jv *br__jj_find_var(struct br__jj *j, const char *name)
 {
@@ -71,7 +71,7 @@ static struct br__jv capture(struct br__jj *j, const struct br__jn *body, struct
     return br__jv_take(j, &text);
 }
 
-/* ---- set ------------------------------------------------------------------------------------ */
+/* ---- set ------------------------------------------------------------------------------------- */
 
 static void assign(struct br__jj *j, struct br__jj_scope *sc, const struct br__jn *target,
                    struct br__jv v)
@@ -136,7 +136,7 @@ static enum jump exec_with(struct br__jj *j, const struct br__jn *n)
     return jump;
 }
 
-/* ---- macros --------------------------------------------------------------------------------- */
+/* ---- macros ---------------------------------------------------------------------------------- */
 
 static struct br__jv make_macro(struct br__jj *j, const struct br__jn *def)
 {
@@ -222,7 +222,7 @@ static void exec_call_block(struct br__jj *j, const struct br__jn *n)
     br__jv_str(j, j->out, br__jj_call_value(j, f, &c));
 }
 
-/* ---- loops ---------------------------------------------------------------------------------- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 /* The elements for which the loop's `if` holds.  It sees the loop's variables, not `loop`. */
 static struct br__jv kept(struct br__jj *j, const struct br__jn *n, const struct br__jv *at,
@@ -298,7 +298,7 @@ static enum jump exec_for(struct br__jj *j, const struct br__jn *n)
     return GO_ON;
 }
 
-/* ---- statements ----------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static enum jump exec_if(struct br__jj *j, const struct br__jn *n)
 {
@@ -368,7 +368,7 @@ static enum jump exec_body(struct br__jj *j, const struct br__jn *body)
     return jump;
 }
 
-/* ---- a run ---------------------------------------------------------------------------------- */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 void br__jj_begin(struct br__jj *j, const struct br__jj_template *t,
                   const struct br__jj_limits *limits, struct br_err *err)

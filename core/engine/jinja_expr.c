@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-/* ---- the parser's small tools -------------------------------------------------------------- */
+/* ---- the parser's small tools ---------------------------------------------------------------- */
 
 const struct br__jj_tok *br__jj_cur(struct br__jj_parser *p)
 {
@@ -226,8 +226,7 @@ static struct br__jn *test(struct br__jj_parser *p, struct br__jn *of)
     return negated ? join(p, BR__JN_NOT, NULL, n, NULL) : n;
 }
 
-/* ---- what follows an operand -------------------------------------------------------------------
- */
+/* ---- what follows an operand ----------------------------------------------------------------- */
 
 /* a[b], a[b:c:d], a[b, c] */
 static struct br__jn *subscript(struct br__jj_parser *p)
@@ -312,8 +311,7 @@ static struct br__jn *filters_and_tests(struct br__jj_parser *p, struct br__jn *
     return n;
 }
 
-/* ---- operands ----------------------------------------------------------------------------------
- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 static struct br__jn *constant(struct br__jj_parser *p, struct br__jv v)
 {
@@ -425,8 +423,7 @@ static struct br__jn *primary(struct br__jj_parser *p)
     }
 }
 
-/* ---- operators
- * ----------------------------------------------------------------------------------- */
+/* ---- operators ------------------------------------------------------------------------------- */
 
 static struct br__jn *unary(struct br__jj_parser *p, int filters)
 {

@@ -26,7 +26,7 @@ struct lexer {
     struct br_err *err;
 };
 
-/* ---- helpers ------------------------------------------------------------------------------- */
+/* ---- helpers --------------------------------------------------------------------------------- */
 
 static uint32_t line_of(struct lexer *l, size_t at)
 {
@@ -192,7 +192,7 @@ static int raw(struct lexer *l, size_t begin, size_t from)
     return BAD(l, begin, "'raw' does not end; '{%% endraw %%}' is missing");
 }
 
-/* ---- inside of a tag ------------------------------------------------------------------------ */
+/* ---- inside of a tag ------------------------------------------------------------------------- */
 
 /* Digits with single underscores between them; the byte behind. */
 static size_t digits(const struct lexer *l, size_t at)

@@ -377,8 +377,7 @@ static struct br__jv m_isdigit(struct br__jj *j, const struct br__jj_call *c)
     return br__jv_bool(only);
 }
 
-/* ---- dict, list, loop
- * ----------------------------------------------------------------------------- */
+/* ---- dict, list, loop ------------------------------------------------------------------------ */
 
 static struct br__jv m_get(struct br__jj *j, const struct br__jj_call *c)
 {
@@ -564,8 +563,7 @@ const struct br__jj_row *br__jj_method(struct br__jv self, const char *name, siz
     }
 }
 
-/* ---- functions of the environment
- * ---------------------------------------------------------------- */
+/* ---- functions of the environment ------------------------------------------------------------ */
 
 static struct br__jv f_range(struct br__jj *j, const struct br__jj_call *c)
 {

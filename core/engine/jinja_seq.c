@@ -16,8 +16,7 @@ static struct br__jv nothing(void)
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
 
-/* ---- elements
- * ------------------------------------------------------------------------------------ */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 static struct br__jv copy(struct br__jj *j, struct br__jv from, int flavour)
 {
@@ -149,8 +148,7 @@ static struct br__jv x_batch(struct br__jj *j, const struct br__jj_call *c)
     return all;
 }
 
-/* ---- order
- * --------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 /* What an element is ordered by: itself or an attribute, in lower case unless case counts. */
 static struct br__jv sort_key(struct br__jj *j, struct br__jv v, struct br__jv attribute,
@@ -273,8 +271,7 @@ static struct br__jv x_max(struct br__jj *j, const struct br__jj_call *c)
     return extreme(j, c, 1);
 }
 
-/* ---- map, select, reject
- * ---------------------------------------------------------------------------- */
+/* ---- map, select, reject --------------------------------------------------------------------- */
 
 /* The filter or test that argument `at` names, and the arguments behind it, which are c's. */
 static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call *c, size_t at,
@@ -408,8 +405,7 @@ const struct br__jj_row *br__jj_filter(const char *name, size_t len)
     return row ? row : br__jj_text_filter(name, len);
 }
 
-/* ---- tests
- * --------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* One question about self: a row per test, sharing one function where the answer is its kind. */
 #define TEST(name, answer)                                                                         \

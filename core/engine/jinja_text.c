@@ -7,8 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- str and repr
- * --------------------------------------------------------------------------------- */
+/* ---- str and repr ---------------------------------------------------------------------------- */
 
 static void repr_text(struct br__buf *b, const char *s, size_t n)
 {
@@ -145,8 +144,7 @@ struct br__jv br__jv_escape(struct br__jj *j, struct br__jv v)
     return v;
 }
 
-/* ---- json.dumps
- * -------------------------------------------------------------------------------------- */
+/* ---- json.dumps ------------------------------------------------------------------------------ */
 
 static void json_text(struct br__buf *b, const char *s, size_t n, int ascii)
 {
@@ -274,8 +272,7 @@ void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
     dump_value(&d, v);
 }
 
-/* ---- s % args
- * ------------------------------------------------------------------------------------------ */
+/* ---- s % args -------------------------------------------------------------------------------- */
 
 /* One conversion: `c` with the digits behind a point (-1: none). */
 static void convert(struct br__jj *j, struct br__buf *b, char c, int precision, struct br__jv v)

@@ -283,8 +283,7 @@ const char *br__jv_type(struct br__jv v)
     return v.kind == BR__JV_LIST ? flavours[v.list->flavour] : kinds[v.kind];
 }
 
-/* ---- equality and order ------------------------------------------------------------------------
- */
+/* ---- equality and order ---------------------------------------------------------------------- */
 
 /* Numbers of either type, exactly: 2^53 + 1 is not 2.0^53. */
 static int cmp_nums(struct br__jv a, struct br__jv b)
@@ -428,8 +427,7 @@ int br__jv_in(struct br__jj *j, struct br__jv v, struct br__jv in)
     return 0;
 }
 
-/* ---- elements ----------------------------------------------------------------------------------
- */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 static int characters(struct br__jj *j, struct br__jv s, const struct br__jv **at, size_t *n)
 {
@@ -507,8 +505,7 @@ int64_t br__jv_int_arg(struct br__jj *j, struct br__jv v, int64_t dflt)
     return dflt;
 }
 
-/* ---- attributes and subscripts ------------------------------------------------------------------
- */
+/* ---- attributes and subscripts --------------------------------------------------------------- */
 
 static struct br__jv loop_attr(struct br__jj *j, const struct br__jj_loop *l, const char *name,
                                size_t n)

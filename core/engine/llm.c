@@ -17,8 +17,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the model");
 }
 
-/* ---- ranks
- * ---------------------------------------------------------------------------------------- */
+/* ---- ranks ----------------------------------------------------------------------------------- */
 
 struct rank_run {
     struct br__rank *r;
@@ -135,8 +134,7 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
     return rc ? rc : br__ranks_run(m, make_groups, NULL, err);
 }
 
-/* ---- open, close
- * ------------------------------------------------------------------------------------- */
+/* ---- open, close ----------------------------------------------------------------------------- */
 
 int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity, struct br_err *err)
 {
@@ -251,8 +249,7 @@ void br__llm_reset(struct br__llm *m, uint32_t slot)
         m->length[slot] = 0;
 }
 
-/* ---- graphs and caches
- * ----------------------------------------------------------------------------------- */
+/* ---- graphs and caches ----------------------------------------------------------------------- */
 
 void br__ready_free(struct br__ready *q)
 {
@@ -372,9 +369,7 @@ int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__read
     return 0;
 }
 
-/* ---- feeding
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- feeding --------------------------------------------------------------------------------- */
 
 struct batch { /* one piece: consecutive tokens of each sequence */
     const struct br__feed *feeds;

@@ -25,7 +25,7 @@ struct br__sampler {
     double *weight; /* exp((score - largest) / temperature) */
 };
 
-/* ---- random numbers ------------------------------------------------------------------------ */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
 {
@@ -52,7 +52,7 @@ static double uniform(uint64_t seed, uint64_t sequence, uint64_t step)
     return (double)(((uint64_t)out[1] << 32 | out[0]) >> 11) * 0x1p-53;
 }
 
-/* ---- cuts ---------------------------------------------------------------------------------- */
+/* ---- cuts ------------------------------------------------------------------------------------ */
 
 /* Finite floats in their order, as unsigned numbers; both zeros are one. */
 static uint32_t order(float score)
@@ -184,7 +184,7 @@ static void min_p(struct br__sampler *s)
     s->n = n;
 }
 
-/* ---- the steps ----------------------------------------------------------------------------- */
+/* ---- the steps ------------------------------------------------------------------------------- */
 
 static int check_finite(const struct br__sampler *s, struct br_err *err)
 {

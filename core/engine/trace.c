@@ -16,8 +16,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the results of a pass");
 }
 
-/* ---- results
- * ------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name)
 {
@@ -75,8 +74,7 @@ static int put_value(struct job *j, const struct br__ready *q, const char *name,
     return 0;
 }
 
-/* ---- gradients
- * -------------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------- */
 
 /* Add the gradient d of a param (rows of its pieces one after another, row stride `stride`) to the
  * results of its sources. */
@@ -153,8 +151,7 @@ static int add_backward(struct br__ready *q, struct backward *w, unsigned flags,
     return append(q, w, w->total, w->grad_aux, err);
 }
 
-/* ---- outputs that a pass keeps
- * ------------------------------------------------------------------------------- */
+/* ---- outputs that a pass keeps --------------------------------------------------------------- */
 
 static size_t outputs(const struct br__ready *q, const struct backward *w, unsigned flags,
                       br_val *out)
@@ -180,9 +177,7 @@ static size_t outputs(const struct br__ready *q, const struct backward *w, unsig
     return n;
 }
 
-/* ---- one rank
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- one rank -------------------------------------------------------------------------------- */
 
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
                         const struct br__trace_opts *o)
@@ -294,9 +289,7 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
     return rc;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static int check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
 {

@@ -39,8 +39,7 @@ static const char *const models[] = {
     "qwen3_yarn_fp32",
 };
 
-/* ---- goldens
- * ------------------------------------------------------------------------------------------ */
+/* ---- goldens --------------------------------------------------------------------------------- */
 
 static void must(int rc, const struct br_err *err)
 {
@@ -103,8 +102,7 @@ static int64_t ids_of(const br__json *j, const char *key, int32_t *ids, int64_t 
     return n;
 }
 
-/* ---- models
- * -------------------------------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------------------- */
 
 static struct br__llm *open_model(const char *dir, const char *adapter, int merge)
 {
@@ -154,9 +152,7 @@ static void same(const struct br__trace *t, const char *got, const struct br__ck
     ck_assert_msg(d <= tolerance, "%s: %s differs by %g, allowed %g", model, want, d, tolerance);
 }
 
-/* ---- tests
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 START_TEST(test_logits)
 {
