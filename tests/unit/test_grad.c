@@ -2,8 +2,7 @@
  *
  * A row makes a small example of an op.  The loss is the sum of the op's result times fixed random
  * numbers; the derivative along a random direction of each input must be what the rule says. */
-#include "../../core/engine/engine.h"
-#include <check.h>
+#include "libgolden.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,11 +149,6 @@ static const struct example examples[] = {
 };
 
 static struct br__device dev;
-
-static void must(int rc, const struct br_err *err)
-{
-    ck_assert_msg(rc == 0, "%s", err->msg);
-}
 
 static uint32_t state;
 static float uniform(float low, float high)
