@@ -96,11 +96,13 @@ static struct br__jv x_format(struct br__jj *j, const struct br__jj_call *c)
 /* All lines but the first, and with `blank` also the empty ones. */
 static struct br__jv x_indent(struct br__jj *j, const struct br__jj_call *c)
 {
-    struct br__jv s = br__jv_as_str(j, c->self), width = c->arg[0];
+    struct br__jv s = c->self, width = c->arg[0];
     struct br__buf b = {.max = j->limits.bytes};
     int first = br__jv_true(c->arg[1]), blank = br__jv_true(c->arg[2]);
     int64_t n = width.kind == BR__JV_STR ? 0 : br__jv_int_arg(j, width, 4);
 
+    if (s.kind != BR__JV_STR)
+        return br__jj_fail(j, BR_E_FORMAT, "'indent' of a '%s'", br__jv_type(s));
     for (size_t from = 0; !b.failed && br__jj_step(j, 1);) {
         const char *end = memchr(s.s + from, '\n', s.n - from);
         size_t to = end ? (size_t)(end - s.s) : s.n;
@@ -229,7 +231,7 @@ static struct br__jv x_abs(struct br__jj *j, const struct br__jj_call *c)
     return br__jv_int(v.i < 0 ? -v.i : v.i);
 }
 
-/* round(): to even; ceil and floor as named.  The result is a float. */
+/* round() by default, which leaves integers alone; ceil and floor make floats. */
 static struct br__jv x_round(struct br__jj *j, const struct br__jj_call *c)
 {
     struct br__jv v = c->self, method = c->arg[1];
@@ -246,6 +248,8 @@ static struct br__jv x_round(struct br__jj *j, const struct br__jj_call *c)
         return br__jv_float(floor(x * scale) / scale);
     if (!absent(method) && !br__jv_is_text(method, "common"))
         return br__jj_fail(j, BR_E_FORMAT, "'round' has the methods common, ceil and floor");
+    if (v.kind != BR__JV_FLOAT)
+        return br__jv_int(v.i);
     /* Decimal rounding of the exact value, as Python's. */
     snprintf(text, sizeof text, "%.*f", (int)digits, x);
     return br__jv_float(strtod(text, NULL));

@@ -140,14 +140,19 @@ static void append(struct br__jj *j, struct br__jj_dict *d, struct br__jv key, s
     d->val[d->n++] = v;
 }
 
+/* Python's containers that can change are no keys. */
+static int is_key(struct br__jj *j, struct br__jv v)
+{
+    if (v.kind != BR__JV_DICT && (v.kind != BR__JV_LIST || v.list->flavour != BR__JF_LIST))
+        return 1;
+    br__jj_fail(j, BR_E_FORMAT, "unhashable type: '%s'", br__jv_type(v));
+    return 0;
+}
+
 void br__jv_put(struct br__jj *j, struct br__jv dict, struct br__jv key, struct br__jv v)
 {
-    if (j->rc)
+    if (j->rc || !is_key(j, key))
         return;
-    if (key.kind == BR__JV_DICT || (key.kind == BR__JV_LIST && key.list->flavour == BR__JF_LIST)) {
-        br__jj_fail(j, BR_E_FORMAT, "unhashable type: '%s'", br__jv_type(key));
-        return;
-    }
     size_t i = key_at(j, dict.dict, key);
     if (i < dict.dict->n)
         dict.dict->val[i] = v;
@@ -418,6 +423,9 @@ int br__jv_in(struct br__jj *j, struct br__jv v, struct br__jv in)
         }
         return br__jj_find(j, in, 0, v) <= in.n;
     }
+    if ((in.kind == BR__JV_DICT || (in.kind == BR__JV_LIST && in.list->flavour == BR__JF_KEYS)) &&
+        !is_key(j, v))
+        return 0;
     if (in.kind == BR__JV_DICT)
         return br__jv_get(j, in, v) != NULL;
     if (br__jv_items(j, in, &at, &n))
@@ -649,7 +657,7 @@ struct br__jv br__jv_cut(struct br__jj *j, struct br__jv obj, const struct br__j
     if (obj.kind == BR__JV_UNDEF)
         return no_value(j, obj);
     if (!is_indexed(obj))
-        return br__jv_undef("slice", 5, obj.kind);
+        return br__jj_fail(j, BR_E_FORMAT, "a slice of a '%s'", br__jv_type(obj));
     slice_bounds(j, bound, br__jv_len(j, obj), &start, &stop, &step);
     if (j->rc)
         return nothing();
