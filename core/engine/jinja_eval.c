@@ -264,9 +264,12 @@ static struct br__jv float_op(struct br__jj *j, const char *op, double a, double
     }
     if (op[0] == '%' || strcmp(op, "//") == 0) {
         double rest = fmod(a, b);
-        if (rest != 0 && (rest < 0) != (b < 0))
+        if (rest == 0)
+            rest = copysign(0, b);
+        else if ((rest < 0) != (b < 0))
             rest += b;
-        return br__jv_float(op[0] == '%' ? rest : floor((a - rest) / b + 0.5));
+        double whole = floor((a - rest) / b + 0.5);
+        return br__jv_float(op[0] == '%' ? rest : whole != 0 ? whole : copysign(0, a / b));
     }
     return br__jv_float(op[0] == '+' ? a + b : op[0] == '-' ? a - b : op[0] == '*' ? a * b : a / b);
 }

@@ -47,6 +47,8 @@ static struct br__jv x_replace(struct br__jj *j, const struct br__jj_call *c)
     struct br__jj_call call = *c;
     struct br__jv arg[3] = {br__jv_as_str(j, c->arg[0]), br__jv_as_str(j, c->arg[1]), c->arg[2]};
 
+    call.self = br__jv_as_str(j, c->self);
+    call.self.markup = 0;
     call.pos = arg;
     call.n_pos = 3;
     call.n_kw = 0;
@@ -118,7 +120,9 @@ static struct br__jv x_indent(struct br__jj *j, const struct br__jj_call *c)
         br__buf_putc(&b, '\n');
         from = to + 1;
     }
-    return br__jv_take(j, &b);
+    struct br__jv v = br__jv_take(j, &b);
+    v.markup = s.markup;
+    return v;
 }
 
 /* json.dumps as transformers calls it: ensure_ascii off, nothing escaped for HTML. */
@@ -198,6 +202,8 @@ static struct br__jv x_int(struct br__jj *j, const struct br__jj_call *c)
         return br__jj_fail(j, BR_E_UNSUPPORTED, "'int' with another base is not supported");
     if (v.kind == BR__JV_BIG)
         return v;
+    if (v.kind == BR__JV_UNDEF)
+        return br__jv_attr(j, v, "", 0); /* its message names what is undefined */
     if (v.kind == BR__JV_STR && !read_number(v, &v, &is_int))
         return dflt;
     if (!br__jv_is_num(v) || (v.kind == BR__JV_FLOAT && !isfinite(v.f)))
@@ -212,7 +218,8 @@ static struct br__jv x_float(struct br__jj *j, const struct br__jj_call *c)
     struct br__jv v = c->self;
     int is_int;
 
-    (void)j;
+    if (v.kind == BR__JV_UNDEF)
+        return br__jv_attr(j, v, "", 0);
     if (v.kind == BR__JV_STR && !read_number(v, &v, &is_int))
         v = br__jv_none();
     if (br__jv_is_num(v))

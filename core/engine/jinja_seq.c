@@ -335,7 +335,8 @@ static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
         row = named(j, c, 0, 1, &inner);
     else if (!attribute || c->n_kw != (dflt ? 2u : 1u))
         return br__jj_fail(j, BR_E_FORMAT, "'map' needs a filter or attribute=");
-    if (j->rc || br__jv_items(j, c->self, &at, &n))
+    /* What is false need not be a sequence. */
+    if (j->rc || !br__jv_true(c->self) || br__jv_items(j, c->self, &at, &n))
         return list;
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
         struct br__jv v;
@@ -364,7 +365,7 @@ static struct br__jv pick(struct br__jj *j, const struct br__jj_call *c, int att
         return br__jj_fail(j, BR_E_FORMAT, "the name of an attribute is missing");
     if (c->n_pos > first)
         row = named(j, c, first, 0, &inner);
-    if (j->rc || br__jv_items(j, c->self, &at, &n))
+    if (j->rc || !br__jv_true(c->self) || br__jv_items(j, c->self, &at, &n))
         return list;
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
         struct br__jv v = attribute ? br__jv_path(j, at[i], c->pos[0]) : at[i];

@@ -607,7 +607,9 @@ static struct br__jv element(struct br__jj *j, struct br__jv obj, int64_t i)
         return obj.list->at[i];
     size_t at = br__jj_char_at(obj.s, obj.n, (size_t)i);
     uint32_t c;
-    return br__jv_slice(obj.s + at, br__jj_char(obj.s + at, &c));
+    struct br__jv v = br__jv_slice(obj.s + at, br__jj_char(obj.s + at, &c));
+    v.markup = obj.markup;
+    return v;
 }
 
 struct br__jv br__jv_item(struct br__jj *j, struct br__jv obj, struct br__jv key)
@@ -647,12 +649,28 @@ static void slice_bounds(struct br__jj *j, const struct br__jv bound[3], int64_t
     }
 }
 
+static struct br__jv cut_text(struct br__jj *j, struct br__jv s, int64_t start, int64_t stop,
+                              int64_t step)
+{
+    struct br__buf b = {.max = j->limits.bytes};
+    const struct br__jv *at;
+    size_t n;
+
+    if (step == 1) {
+        size_t from = br__jj_char_at(s.s, s.n, (size_t)start);
+        size_t len = br__jj_char_at(s.s + from, s.n - from, (size_t)BR__MAX(stop - start, 0));
+        return br__jv_slice(s.s + from, len);
+    }
+    if (br__jv_items(j, s, &at, &n))
+        return nothing();
+    for (; (step > 0 ? start < stop : start > stop) && br__jj_step(j, 1); start += step)
+        br__buf_put(&b, at[start].s, at[start].n);
+    return br__jv_take(j, &b);
+}
+
 struct br__jv br__jv_cut(struct br__jj *j, struct br__jv obj, const struct br__jv bound[3])
 {
     int64_t start, stop, step;
-    const struct br__jv *at;
-    struct br__buf b = {.max = j->limits.bytes};
-    size_t n;
 
     if (obj.kind == BR__JV_UNDEF)
         return no_value(j, obj);
@@ -661,23 +679,15 @@ struct br__jv br__jv_cut(struct br__jj *j, struct br__jv obj, const struct br__j
     slice_bounds(j, bound, br__jv_len(j, obj), &start, &stop, &step);
     if (j->rc)
         return nothing();
-    if (obj.kind == BR__JV_STR && step == 1) {
-        if (stop <= start)
-            return br__jv_slice("", 0);
-        size_t from = br__jj_char_at(obj.s, obj.n, (size_t)start);
-        size_t rest = br__jj_char_at(obj.s + from, obj.n - from, (size_t)(stop - start));
-        return br__jv_slice(obj.s + from, rest);
+    if (obj.kind == BR__JV_STR) {
+        struct br__jv s = cut_text(j, obj, start, stop, step);
+        s.markup = obj.markup;
+        return s;
     }
-    if (br__jv_items(j, obj, &at, &n))
-        return nothing();
-    struct br__jv list = obj.kind == BR__JV_LIST ? br__jv_list(j, obj.list->flavour) : nothing();
-    for (; (step > 0 ? start < stop : start > stop) && br__jj_step(j, 1); start += step) {
-        if (obj.kind == BR__JV_LIST)
-            br__jv_push(j, list, at[start]);
-        else
-            br__buf_put(&b, at[start].s, at[start].n);
-    }
-    return obj.kind == BR__JV_LIST ? list : br__jv_take(j, &b);
+    struct br__jv list = br__jv_list(j, obj.list->flavour);
+    for (; (step > 0 ? start < stop : start > stop) && br__jj_step(j, 1); start += step)
+        br__jv_push(j, list, obj.list->at[start]);
+    return list;
 }
 
 struct br__jv br__jv_path(struct br__jj *j, struct br__jv obj, struct br__jv path)

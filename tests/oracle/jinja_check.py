@@ -127,14 +127,14 @@ RULES = {
         "T.replace('X', 'yy', 1)", "T.title()", "T.capitalize()", "T.join(w)", "T.removeprefix('a')",
         "T.removesuffix('c')", "T[1:]", "T[:-1]", "T[::-1]", "T[::2]", "T[-2:]", "T[3:1:-1]", "T if B else T",
         "T.split('X')[0]", "T.split(',')[-1]", "T or T", "T and T", "T|first", "T|last", "T[0]", "T[-1]",
-        "w|sort|join('-')", "w|map('upper')|join('-')", "m|map(attribute='role')|join(', ')", "T[N|int:]",
+        "w|sort|join('-')", "w|map('upper')|join('-')", "m|map(attribute='role')|join(', ')", "T[N|int:]", "i|string ~ s|upper", "'a' ~ 1 + 2", "s ~ t if b else u",
     ],
     "N": [
         "i", "z", "n", "f", "g", "0", "1", "2", "10", "1.5", "1e3", "N + N", "N - N", "N * N", "N / N", "N // N",
         "N % N", "i ** 2", "-N", "+N", "T|length", "L|length", "D|count", "T|int", "T|float", "N|int", "N|float",
         "N|abs", "N|round", "N|round(1)", "N|round(1, 'floor')", "N|round(0, 'ceil')", "l|sum",
         "m|sum(attribute='n')", "l|min", "l|max", "T.find(T)", "T.rfind('X')", "T.count('a')", "l.index(1)",
-        "l.count(1)", "N if B else N", "'12'|int", "' 1_0 '|int", "'x'|int(5)", "l[0]", "m[-1].n", "l|first",
+        "l.count(1)", "N if B else N", "'12'|int", "' 1_0 '|int", "'x'|int(5)", "l[0]", "m[-1].n", "l|first", "i + n * 2 ** 2", "-i|abs", "2 ** 3 ** 2", "7 - 2 - 1", "-7 // 2", "-7 % 3", "i + 1 ~ 2",
     ],
     "L": [
         "l", "e", "w", "d['items']", "[]", "[A, A]", "[T]", "(1, 2)", "(A,)", "range(3)|list", "range(4, 0, -2)|list",
@@ -155,11 +155,12 @@ RULES = {
         "A is iterable", "A is sequence", "A is true", "A is not false", "i is even", "n is odd", "i is divisibleby 2",
         "N is eq N", "T is in T", "T is lower", "T is upper", "A is callable", "N is lt 3", "N is ge(2)", "A is sameas none",
         "T is escaped", "T.startswith(T)", "T.endswith(('a', '\\n'))", "T.isdigit()", "T.isspace()", "missing is undefined",
-        "d.nope is defined", "l[5] is defined", "D.get(T) is none",
+        "d.nope is defined", "l[5] is defined", "D.get(T) is none", "not b and t", "not i == 7 or b", "1 in l and 2 in l", "i > 3 == true",
+        "not i in l", "b or t and o", "i is number and s is string", "not o is none",
     ],
     "A": [
         "T", "T", "N", "N", "L", "D", "B", "o", "missing", "d.nope", "l[9]", "m[1].content", "D.get('k')", "D.get('no', A)",
-        "A or A", "A and A", "A if B", "A if B else A", "d['x']['y'][1].z", "A|default(A)", "m[N|int]", "d.x.y.1.z",
+        "A or A", "A and A", "A if B", "A if B else A", "d['x']['y'][1].z", "A|default(A)", "v", "y", "m[N|int]", "d.x.y.1.z",
     ],
 }
 LOOP = {"T": ["loop.index ~ ''"], "N": ["loop.index", "loop.revindex0"], "B": ["loop.last", "loop.first", "loop.changed(x)"],
@@ -170,9 +171,6 @@ class Maker:
     def __init__(self, seed):
         self.r = random.Random(seed)
         self.loops = 0
-        # Jinja2 finds the scope of a name when it compiles, bridge when it runs.  Where a macro reads a
-        # name that is set anew behind it the two differ: a template has macros or sets known names.
-        self.macros = self.r.random() < 0.5
 
     def expr(self, kind, depth):
         """An expression of a type; now and then of another, so that errors are compared, too."""
@@ -186,8 +184,7 @@ class Maker:
         )
 
     def operand(self, kind, depth):
-        e = self.expr(kind, depth - 1)
-        return e if self.r.random() < 0.1 else f"({e})"
+        return f"({self.expr(kind, depth - 1)})"
 
     @staticmethod
     def words(rule):
@@ -231,8 +228,9 @@ class Maker:
         if kind < 0.72:
             return self.loop(depth)
         if kind < 0.85:
-            known = [("i", "N"), ("s", "T"), ("x", "A"), ("l", "L")]
-            name, of = r.choice([("v", "A")] if self.macros else known)
+            # Jinja2 finds the scope of a name when it compiles, bridge when it runs.  Where a loop or
+            # macro reads a variable of the caller and its name is set behind that, they differ.
+            name, of = r.choice([("v", "A"), ("x", "A"), ("y", "N"), ("y", "T")])
             return self.tag(f"set {name} = {self.expr(of, 2)}") + "{{ " + name + " }}"
         if kind < 0.88:
             return self.tag("set v") + self.body(depth - 1) + self.tag("endset") + "[{{ v }}]"
@@ -242,7 +240,7 @@ class Maker:
             return self.tag("with v = " + self.operand("A", 1)) + self.body(depth - 1) + self.tag("endwith")
         if kind < 0.92:
             return self.tag("generation") + self.body(depth - 1) + self.tag("endgeneration")
-        if kind < 0.95 and self.macros:
+        if kind < 0.95:
             return (self.tag("macro q(p, x='dx')") + self.body(depth - 1) + self.tag("endmacro")
                     + "{{ q(" + self.expr("A", 1) + ") }}{{ q(x=1) }}")
         if kind < 0.97:
