@@ -3,8 +3,8 @@
 
     python3 jinja_check.py [--bridge BIN] [--count N] [--seed S] [--write]
 
-Needs jinja2 >= 3.1.6 alone.  First the committed table tests/data/jinja/cases.jsonl, which the unit
-tests run: each expected text must be what jinja2 prints with the settings of transformers, each
+Needs jinja2 >= 3.1.6 alone.  First the committed table tests/data/jinja/cases.jsonl (its variables
+are in vars.json), which the unit tests run: each expected text must be what jinja2 prints with the settings of transformers, each
 expected error an error of jinja2.  With --write the expectations are set from jinja2.  Then, with
 --bridge, the table again and N generated templates are given to both, and every difference is
 printed.  A construct that bridge says it does not support is counted, not compared.
@@ -25,6 +25,7 @@ import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TABLE = pathlib.Path(__file__).resolve().parent.parent / "data/jinja/cases.jsonl"
+TABLE_VARIABLES = json.loads((TABLE.parent / "vars.json").read_text(encoding="utf-8"))
 
 
 class Generation(jinja2.ext.Extension):
@@ -60,7 +61,17 @@ def environment():
 
 
 warnings.simplefilter("ignore", SyntaxWarning)  # of the code that jinja2 generates
+class Namespace(jinja2.utils.Namespace):
+    """As transformers has it: names with an underscore are refused."""
+
+    def __setitem__(self, name, value):
+        if name.startswith("_"):
+            raise jinja2.exceptions.SecurityError(name)
+        super().__setitem__(name, value)
+
+
 ENV = environment()
+ENV.globals["namespace"] = Namespace
 
 
 def ask_jinja(template, variables):
@@ -258,7 +269,7 @@ def check_table(write):
         if not line:
             continue
         case = json.loads(line)
-        text, error = ask_jinja(case["template"], case.get("vars", {}))
+        text, error = ask_jinja(case["template"], TABLE_VARIABLES)
         if write:
             case.pop("text", None)
             case.pop("error", None)
@@ -302,7 +313,7 @@ def main():
     a = p.parse_args()
     cases, wrong = check_table(a.write)
     if a.bridge:
-        wrong += compare(a.bridge, [(c["template"], c.get("vars", {})) for c in cases])
+        wrong += compare(a.bridge, [(c["template"], TABLE_VARIABLES) for c in cases])
         templates = [Maker(a.seed * 1000003 + k) for k in range(a.count)]
         wrong += compare(a.bridge, [(m.body(3), VARIABLES) for m in templates])
     sys.exit(1 if wrong else 0)
