@@ -67,7 +67,8 @@ void *br__jj_alloc(struct br__jj *j, size_t n)
     return p;
 }
 
-/* ---- calls --------------------------------------------------------------------------------------- */
+/* ---- calls
+ * --------------------------------------------------------------------------------------- */
 
 const struct br__jj_row *br__jj_row_find(const struct br__jj_row *rows, size_t n, const char *name,
                                          size_t len)
@@ -78,7 +79,8 @@ const struct br__jj_row *br__jj_row_find(const struct br__jj_row *rows, size_t n
     return NULL;
 }
 
-/* Position of `name` in a row's parameters, -1 if it has none of that name; *n = how many it has. */
+/* Position of `name` in a row's parameters, -1 if it has none of that name; *n = how many it has.
+ */
 static int param_at(const char *params, const char *name, int *n)
 {
     int found = -1;
@@ -204,7 +206,8 @@ static struct br__jv test(struct br__jj *j, const struct br__jn *n)
     return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_invoke(j, row, "test", &c) : nothing();
 }
 
-/* ---- arithmetic ---------------------------------------------------------------------------------- */
+/* ---- arithmetic
+ * ---------------------------------------------------------------------------------- */
 
 static struct br__jv too_big(struct br__jj *j)
 {
@@ -308,7 +311,7 @@ static struct br__jv repeat(struct br__jj *j, struct br__jv s, int64_t times)
 {
     if (s.kind == BR__JV_LIST) {
         struct br__jv v = br__jv_list(j, s.list->flavour);
-        for (int64_t k = 0; k < times && s.list->n; k++)
+        for (int64_t k = 0; k < times && s.list->n && !j->rc; k++)
             for (size_t i = 0; i < s.list->n && br__jj_step(j, 1); i++)
                 br__jv_push(j, v, s.list->at[i]);
         return v;
@@ -374,7 +377,8 @@ static struct br__jv sign(struct br__jj *j, int minus, struct br__jv v)
     return br__jj_fail(j, BR_E_FORMAT, "a sign before a '%s'", br__jv_type(v));
 }
 
-/* ---- the rest of the operators --------------------------------------------------------------------- */
+/* ---- the rest of the operators
+ * --------------------------------------------------------------------- */
 
 static int holds(struct br__jj *j, const char *op, struct br__jv a, struct br__jv b)
 {

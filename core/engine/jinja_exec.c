@@ -1,7 +1,7 @@
 /* jinja_exec.c - statements to text: scopes, loops, macros, and the run as a whole.
  *
- * Jinja2's scopes: `if` has none of its own; every pass of a loop, every macro, `with` and block has,
- * so that `set` in a loop is gone with the pass.  Only a namespace carries values out. */
+ * Jinja2's scopes: `if` has none of its own; every pass of a loop, every macro, `with` and block
+ * has, so that `set` in a loop is gone with the pass.  Only a namespace carries values out. */
 #include "jinja.h"
 
 #include <string.h>
@@ -43,7 +43,8 @@ void br__jj_set_var(struct br__jj *j, struct br__jj_scope *sc, const char *name,
     sc->var[sc->n++] = (struct br__jj_var){name, v};
 }
 
-/* An empty scope inside `parent`: `old` again unless a macro holds on to it.  NULL after a failure. */
+/* An empty scope inside `parent`: `old` again unless a macro holds on to it.  NULL after a failure.
+ */
 static struct br__jj_scope *fresh_scope(struct br__jj *j, struct br__jj_scope *old,
                                         struct br__jj_scope *parent)
 {
@@ -243,7 +244,8 @@ static struct br__jv kept(struct br__jj *j, const struct br__jn *n, const struct
     return list;
 }
 
-/* 1 if a pass came to its end.  Jinja2 asks that, not whether there were elements, before `else`. */
+/* 1 if a pass came to its end.  Jinja2 asks that, not whether there were elements, before `else`.
+ */
 static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop *loop)
 {
     struct br__jj_scope *outer = j->scope, *sc = NULL;

@@ -2,8 +2,8 @@
  *
  *   a if b else c < or < and < not < comparisons < + - < ~ < * / // % < ** < sign < . [] () | is
  *
- * `**` groups to the left, comparisons chain as in Python, and a filter or test binds to the operand
- * with its sign. */
+ * `**` groups to the left, comparisons chain as in Python, and a filter or test binds to the
+ * operand with its sign. */
 #include "jinja.h"
 
 #include <string.h>
@@ -34,10 +34,14 @@ struct br__jn *br__jj_syntax(struct br__jj_parser *p, int code, const char *fmt,
 static const char *tok_text(const struct br__jj_tok *t)
 {
     static const char *const names[] = {
-        [BR__JT_EOF] = "the end of the template", [BR__JT_DATA] = "text",
-        [BR__JT_VAR_BEGIN] = "{{",                [BR__JT_VAR_END] = "}}",
-        [BR__JT_BLOCK_BEGIN] = "{%",              [BR__JT_BLOCK_END] = "%}",
-        [BR__JT_STR] = "a string",                [BR__JT_INT] = "a number",
+        [BR__JT_EOF] = "the end of the template",
+        [BR__JT_DATA] = "text",
+        [BR__JT_VAR_BEGIN] = "{{",
+        [BR__JT_VAR_END] = "}}",
+        [BR__JT_BLOCK_BEGIN] = "{%",
+        [BR__JT_BLOCK_END] = "%}",
+        [BR__JT_STR] = "a string",
+        [BR__JT_INT] = "a number",
         [BR__JT_FLOAT] = "a number",
     };
     return t->kind == BR__JT_NAME || t->kind == BR__JT_OP ? t->s : names[t->kind];
@@ -237,7 +241,8 @@ static struct br__jn *test(struct br__jj_parser *p, struct br__jn *of)
     return negated ? join(p, BR__JN_NOT, NULL, n, NULL) : n;
 }
 
-/* ---- what follows an operand ------------------------------------------------------------------- */
+/* ---- what follows an operand -------------------------------------------------------------------
+ */
 
 /* a[b], a[b:c:d], a[b, c] */
 static struct br__jn *subscript(struct br__jj_parser *p)
@@ -322,7 +327,8 @@ static struct br__jn *filters_and_tests(struct br__jj_parser *p, struct br__jn *
     return n;
 }
 
-/* ---- operands ---------------------------------------------------------------------------------- */
+/* ---- operands ----------------------------------------------------------------------------------
+ */
 
 static struct br__jn *constant(struct br__jj_parser *p, struct br__jv v)
 {
@@ -390,8 +396,7 @@ static struct br__jn *pairs(struct br__jj_parser *p)
 static struct br__jn *display(struct br__jj_parser *p, int kind)
 {
     struct br__jn *n = br__jj_node(p, kind);
-    struct br__jn *list =
-        kind == BR__JN_DICT ? pairs(p) : elements(p, "]", br__jj_parse_expr);
+    struct br__jn *list = kind == BR__JN_DICT ? pairs(p) : elements(p, "]", br__jj_parse_expr);
 
     if (!p->rc)
         n->list = list;
@@ -435,7 +440,8 @@ static struct br__jn *primary(struct br__jj_parser *p)
     }
 }
 
-/* ---- operators ----------------------------------------------------------------------------------- */
+/* ---- operators
+ * ----------------------------------------------------------------------------------- */
 
 static struct br__jn *unary(struct br__jj_parser *p, int filters)
 {

@@ -20,7 +20,8 @@ static struct br__jv as_method(struct br__jj *j, const char *name, const struct 
     return j->rc ? call.self : br__jj_invoke(j, row, "filter", &call);
 }
 
-/* ---- text --------------------------------------------------------------------------------------- */
+/* ---- text ---------------------------------------------------------------------------------------
+ */
 
 static struct br__jv x_upper(struct br__jj *j, const struct br__jj_call *c)
 {
@@ -160,10 +161,11 @@ static struct br__jv x_tojson(struct br__jj *j, const struct br__jj_call *c)
     return br__jv_take(j, &b);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------- */
+/* ---- numbers
+ * ------------------------------------------------------------------------------------- */
 
-/* Number in a string as Python reads it: blanks around, underscores between digits.  1 if it is one;
- * *is_int says which. */
+/* Number in a string as Python reads it: blanks around, underscores between digits.  1 if it is
+ * one; *is_int says which. */
 static int read_number(struct br__jv s, struct br__jv *out, int *is_int)
 {
     char text[80];

@@ -263,8 +263,9 @@ static int32_t escape_digits(const struct lexer *l, size_t *at, size_t n, uint32
 
     for (; i < n && *at < l->n; i++, ++*at) {
         char c = l->src[*at], low = (char)(c | 0x20);
-        uint32_t d = is_digit(c) ? (uint32_t)(c - '0')
-                     : low >= 'a' && low <= 'f' ? (uint32_t)(low - 'a') + 10 : 99;
+        uint32_t d = is_digit(c)                ? (uint32_t)(c - '0')
+                     : low >= 'a' && low <= 'f' ? (uint32_t)(low - 'a') + 10
+                                                : 99;
         if (d >= base)
             break;
         v = v * base + d;

@@ -1,7 +1,7 @@
 /* jinja_method.c - methods of str, dict, list and loop, and the functions of the environment.
  *
- * A row without a function is a method that Python has and this file has not: calling it is an error
- * that says so, where a name that no type has would be an undefined attribute. */
+ * A row without a function is a method that Python has and this file has not: calling it is an
+ * error that says so, where a name that no type has would be an undefined attribute. */
 #include "jinja.h"
 
 #include <stdlib.h>
@@ -382,7 +382,8 @@ static struct br__jv m_isdigit(struct br__jj *j, const struct br__jj_call *c)
     return br__jv_bool(only);
 }
 
-/* ---- dict, list, loop ----------------------------------------------------------------------------- */
+/* ---- dict, list, loop
+ * ----------------------------------------------------------------------------- */
 
 static struct br__jv m_get(struct br__jj *j, const struct br__jj_call *c)
 {
@@ -568,7 +569,8 @@ const struct br__jj_row *br__jj_method(struct br__jv self, const char *name, siz
     }
 }
 
-/* ---- functions of the environment ---------------------------------------------------------------- */
+/* ---- functions of the environment
+ * ---------------------------------------------------------------- */
 
 static struct br__jv f_range(struct br__jj *j, const struct br__jj_call *c)
 {

@@ -17,7 +17,8 @@ static struct br__jv nothing(void)
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
 
-/* ---- elements ------------------------------------------------------------------------------------ */
+/* ---- elements
+ * ------------------------------------------------------------------------------------ */
 
 static struct br__jv copy(struct br__jj *j, struct br__jv from, int flavour)
 {
@@ -149,7 +150,8 @@ static struct br__jv x_batch(struct br__jj *j, const struct br__jj_call *c)
     return all;
 }
 
-/* ---- order --------------------------------------------------------------------------------------- */
+/* ---- order
+ * --------------------------------------------------------------------------------------- */
 
 /* What an element is ordered by: itself or an attribute, in lower case unless case counts. */
 static struct br__jv sort_key(struct br__jj *j, struct br__jv v, struct br__jv attribute,
@@ -178,8 +180,7 @@ static struct br__jv sort_keys(struct br__jj *j, struct br__jv v, struct br__jv 
     for (size_t at = 0; at <= attribute.n && br__jj_step(j, 1);) {
         const char *comma = memchr(attribute.s + at, ',', attribute.n - at);
         size_t n = comma ? (size_t)(comma - attribute.s) - at : attribute.n - at;
-        br__jv_push(j, list,
-                    sort_key(j, v, br__jv_slice(attribute.s + at, n), case_sensitive));
+        br__jv_push(j, list, sort_key(j, v, br__jv_slice(attribute.s + at, n), case_sensitive));
         at += n + 1;
     }
     return list;
@@ -292,7 +293,8 @@ static struct br__jv x_max(struct br__jj *j, const struct br__jj_call *c)
     return extreme(j, c, 1);
 }
 
-/* ---- map, select, reject ---------------------------------------------------------------------------- */
+/* ---- map, select, reject
+ * ---------------------------------------------------------------------------- */
 
 /* The filter or test that argument `at` names, and the arguments behind it, which are c's. */
 static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call *c, size_t at,
@@ -307,10 +309,8 @@ static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call
         br__jj_fail(j, BR_E_UNSUPPORTED, "no %s is named '%.*s'", filter ? "filter" : "test",
                     name.kind == BR__JV_STR ? (int)BR__MIN(name.n, 60) : 1,
                     name.kind == BR__JV_STR ? name.s : "?");
-    *inner = (struct br__jj_call){.pos = c->pos + at + 1,
-                                  .n_pos = c->n_pos - at - 1,
-                                  .kw = c->kw,
-                                  .n_kw = c->n_kw};
+    *inner = (struct br__jj_call){
+        .pos = c->pos + at + 1, .n_pos = c->n_pos - at - 1, .kw = c->kw, .n_kw = c->n_kw};
     return row;
 }
 
@@ -352,7 +352,8 @@ static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
     return list;
 }
 
-/* Elements, or those whose attribute, pass a test (none: are true); `want` is the outcome that keeps. */
+/* Elements, or those whose attribute, pass a test (none: are true); `want` is the outcome that
+ * keeps. */
 static struct br__jv pick(struct br__jj *j, const struct br__jj_call *c, int attribute, int want)
 {
     struct br__jv list = br__jv_list(j, BR__JF_GENERATOR);
@@ -428,7 +429,8 @@ const struct br__jj_row *br__jj_filter(const char *name, size_t len)
     return row ? row : br__jj_text_filter(name, len);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------- */
+/* ---- tests
+ * --------------------------------------------------------------------------------------- */
 
 /* One question about self: a row per test, sharing one function where the answer is its kind. */
 #define TEST(name, answer)                                                                         \
@@ -485,8 +487,8 @@ static struct br__jv has_rest(struct br__jj *j, struct br__jv v, struct br__jv b
         return br__jj_fail(j, BR_E_FORMAT, "the rest of a '%s' by a '%s' is not defined here",
                            br__jv_type(v), br__jv_type(by));
     if (v.kind == BR__JV_FLOAT || by.kind == BR__JV_FLOAT)
-        return br__jv_bool(fmod(fmod(br__jv_num(v), br__jv_num(by)) + br__jv_num(by),
-                                br__jv_num(by)) == want);
+        return br__jv_bool(
+            fmod(fmod(br__jv_num(v), br__jv_num(by)) + br__jv_num(by), br__jv_num(by)) == want);
     int64_t rest = by.i == -1 ? 0 : v.i % by.i;
     return br__jv_bool((rest < 0 ? rest + llabs(by.i) : rest) == want);
 }

@@ -288,7 +288,8 @@ const char *br__jv_type(struct br__jv v)
     return v.kind == BR__JV_LIST ? flavours[v.list->flavour] : kinds[v.kind];
 }
 
-/* ---- equality and order ------------------------------------------------------------------------ */
+/* ---- equality and order ------------------------------------------------------------------------
+ */
 
 /* Numbers of either type, exactly: 2^53 + 1 is not 2.0^53. */
 static int cmp_nums(struct br__jv a, struct br__jv b)
@@ -404,8 +405,7 @@ int br__jv_cmp(struct br__jj *j, struct br__jv a, struct br__jv b)
              a.list->flavour != BR__JF_RANGE)
         c = cmp_lists(j, a.list, b.list);
     else
-        br__jj_fail(j, BR_E_FORMAT, "'%s' and '%s' have no order", br__jv_type(a),
-                    br__jv_type(b));
+        br__jj_fail(j, BR_E_FORMAT, "'%s' and '%s' have no order", br__jv_type(a), br__jv_type(b));
     br__jj_leave(j);
     return c;
 }
@@ -436,7 +436,8 @@ int br__jv_in(struct br__jj *j, struct br__jv v, struct br__jv in)
     return 0;
 }
 
-/* ---- elements ---------------------------------------------------------------------------------- */
+/* ---- elements ----------------------------------------------------------------------------------
+ */
 
 static int characters(struct br__jj *j, struct br__jv s, const struct br__jv **at, size_t *n)
 {
@@ -514,7 +515,8 @@ int64_t br__jv_int_arg(struct br__jj *j, struct br__jv v, int64_t dflt)
     return dflt;
 }
 
-/* ---- attributes and subscripts ------------------------------------------------------------------ */
+/* ---- attributes and subscripts ------------------------------------------------------------------
+ */
 
 static struct br__jv loop_attr(struct br__jj *j, const struct br__jj_loop *l, const char *name,
                                size_t n)
@@ -564,8 +566,8 @@ static struct br__jv no_value(struct br__jj *j, struct br__jv v)
         return br__jj_fail(j, BR_E_FORMAT, "an undefined value is used");
     if (v.of == BR__JV_KINDS)
         return br__jj_fail(j, BR_E_FORMAT, "'%.*s' is undefined", (int)BR__MIN(v.n, 80), v.s);
-    return br__jj_fail(j, BR_E_FORMAT, "'%s' has no attribute or element '%.*s'",
-                       kinds[v.of], (int)BR__MIN(v.n, 80), v.s);
+    return br__jj_fail(j, BR_E_FORMAT, "'%s' has no attribute or element '%.*s'", kinds[v.of],
+                       (int)BR__MIN(v.n, 80), v.s);
 }
 
 struct br__jv br__jv_attr(struct br__jj *j, struct br__jv obj, const char *name, size_t n)
