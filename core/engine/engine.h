@@ -115,9 +115,11 @@ int br__exec_make(struct br__exec **out, const struct br_graph *g, struct br__de
                   struct br_comm *const *comms, const br_val *outputs, size_t n_outputs,
                   struct br_err *err) BR_MUST_CHECK;
 void br__exec_free(struct br__exec *x);
-/* Device memory of an INPUT (to fill before a run), a STATE (zeroed at the start) or an output (to
- * read after it).  Strided like its node. */
+/* Device memory of an output, to read after a run.  Strided like its node. */
 void *br__exec_data(const struct br__exec *x, br_val v);
+/* Memory of an INPUT, to fill before a run; NULL if the graph has no such input (v is 0) or needs
+ * it for none of its outputs (a stage without softmax attention needs no positions). */
+void *br__exec_input(const struct br__exec *x, br_val v);
 /* Use other memory for a STATE, e.g. one shared by several graphs. */
 void br__exec_bind(struct br__exec *x, br_val v, void *data);
 int br__exec_run(struct br__exec *x, struct br_err *err) BR_MUST_CHECK;
@@ -198,6 +200,7 @@ int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, 
 enum br__split {
     BR__SPLIT_NONE, /* the whole                                               */
     BR__SPLIT_ROWS, /* an equal share of the rows: column-parallel in Megatron */
+    BR__SPLIT_KV,   /* the same of key or value heads, of which several ranks may share one */
     BR__SPLIT_COLS, /* an equal share of the columns: row-parallel             */
     BR__SPLIT_CONV  /* conv1d of the delta net: a share of the query, key and value channels */
 };
@@ -322,7 +325,8 @@ uint32_t br__tp_rank(const struct br_graph *g);
 int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
              struct br_err *err) BR_MUST_CHECK;
 
-/* ---- llm.c: a model that runs: ranks, graphs, caches ------------------------------------------- */
+/* ---- llm.c: a model that runs: ranks, graphs, caches -------------------------------------------
+ */
 
 struct br__llm_opts {
     struct br__weights_opts weights;
@@ -330,17 +334,20 @@ struct br__llm_opts {
     int precision;      /* BR_F32 or BR_BF16; BR_NONE = BR_F32 for a float32 model, else BR_BF16 */
     uint32_t tp, pp, ep, etp; /* 0 = 1 */
     int threads;              /* of all ranks together; 0 = one per CPU */
-    int64_t slots, capacity;  /* caches: sequences at once, tokens of each; 0 = 1, max positions */
 };
 struct br__llm;
 /* Opens the model and checks that it can run; reads no weights yet. */
 int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
+/* Room for `slots` sequences of `capacity` tokens; before the first tokens are fed. */
+int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity,
+                   struct br_err *err) BR_MUST_CHECK;
 const struct br_config *br__llm_config(const struct br__llm *m);
 struct br__weights *br__llm_weights(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
 int64_t br__llm_capacity(const struct br__llm *m);
+int64_t br__llm_slots(const struct br__llm *m);
 const char *br__llm_device(const struct br__llm *m); /* "cpu" */
 
 /* The next tokens of a sequence that lives in cache slot `slot`. */
@@ -368,7 +375,8 @@ int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made --------- */
+/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made
+ * --------- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
@@ -389,9 +397,9 @@ struct br__trace {
     int32_t *routes; /* [layers, tokens, k] chosen experts, -1 in dense layers; or NULL */
     int64_t topk;
 };
-/* ids[n_batches][n]: one sequence per data-parallel rank (all of one length); the first's logits and
- * hidden states are reported, losses and gradients are averaged.  labels: NULL = the next token.
- * routes: NULL, or those of an earlier trace, to be used in place of the router's own. */
+/* ids[n_batches][n]: one sequence per data-parallel rank (all of one length); the first's logits
+ * and hidden states are reported, losses and gradients are averaged.  labels: NULL = the next
+ * token. routes: NULL, or those of an earlier trace, to be used in place of the router's own. */
 struct br__trace_opts {
     const int32_t *const *ids;
     const int32_t *const *labels;
@@ -404,5 +412,97 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
                   struct br_err *err) BR_MUST_CHECK;
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
+/* ---- sample.c: from logits to the next token ---------------------------------------------------
+ */
+
+/* As in generation_config.json; each step can be switched off. */
+struct br__sample_opts {
+    double temperature;        /* 0: greedy, the steps after it are skipped */
+    uint64_t top_k;            /* 0: off */
+    double top_p;              /* 1: off */
+    double min_p;              /* 0: off */
+    double repetition_penalty; /* 1: off */
+    uint64_t seed;
+};
+#define BR__SAMPLE_GREEDY                                                                          \
+    {                                                                                              \
+        0, 0, 1, 0, 1, 0                                                                           \
+    }
+struct br__sampler; /* has room for one vocabulary; serves any number of sequences, in one thread */
+/* BR_E_USAGE names the value that is out of range. */
+int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, uint32_t vocab,
+                    struct br_err *err) BR_MUST_CHECK;
+void br__sampler_free(struct br__sampler *s);
+
+/* The next token of a sequence, from logits[vocab].  history: all ids so far, prompt and new ones.
+ * (seed, sequence, step) decide the draw: number sequences from the user's point of view (the line
+ * of a prompt, say) and steps from 0.  Greedy: the largest logit, of equals the lowest id.
+ * BR_E_NUMERIC: a logit that is not finite. */
+int br__sample(struct br__sampler *s, const float *logits, const int32_t *history, size_t n_history,
+               uint64_t sequence, uint64_t step, int32_t *id, struct br_err *err) BR_MUST_CHECK;
+/* What br__sample would draw from: ascending ids, the probability of each is weight / total.
+ * Valid until the sampler's next call. */
+struct br__choices {
+    const int32_t *ids;
+    const double *weights;
+    uint32_t n;
+    double total;
+};
+int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t *history,
+                       size_t n_history, struct br__choices *out, struct br_err *err) BR_MUST_CHECK;
+/* The generator: Philox4x32-10. */
+void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* ---- stop.c: stop strings in streamed text -----------------------------------------------------
+ */
+
+struct br__stop;
+/* n >= 0 strings, copied.  BR_E_USAGE: an empty one, or one that is not UTF-8. */
+int br__stop_new(struct br__stop **out, const char *const *strings, size_t n,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__stop_free(struct br__stop *s);
+/* Add text (whole code points), and append to *out what can be shown: all but the end that may yet
+ * become a stop string.  Returns the index of the stop string that ended the text, or -1.  The
+ * text before it has then been shown; itself and what follows never is, and later text is
+ * ignored.  The outcome does not depend on how the text is cut into pieces. */
+int br__stop_feed(struct br__stop *s, const char *text, size_t n, struct br__buf *out);
+/* The text is at its end: append what was held back.  Afterwards the object is as new. */
+void br__stop_end(struct br__stop *s, struct br__buf *out);
+
+/* ---- generate.c: the decoding loop
+ * --------------------------------------------------------------- */
+
+struct br_tokenizer;
+struct br__gen_opts {
+    struct br__sample_opts sample;
+    int64_t max_new_tokens;
+    const int32_t *eos; /* any of these ends a sequence */
+    size_t n_eos;
+    const char *const *stop; /* so does any of these texts, which is then left out */
+    size_t n_stop;
+    const struct br_tokenizer *tok; /* NULL: ids only, no text and no stop texts */
+    /* Text of a sequence as it comes, whole code points, without special tokens; may be NULL. */
+    void (*on_text)(void *ud, size_t sequence, const char *text, size_t n);
+    void *ud;
+};
+struct br__gen_sequence {
+    const int32_t *prompt; /* given */
+    size_t n_prompt;
+    int32_t *ids; /* the new ones, the one that ended it included; freed by br__gen_free */
+    size_t n_ids, cap_ids;
+    struct br__buf text;
+    const char *finish; /* "eos", "stop" or "length" */
+};
+struct br__gen_stats {
+    size_t prompt_tokens, new_tokens;
+    double first_token;     /* seconds until the first token of the first sequence */
+    double prefill, decode; /* seconds in steps that read prompts, and in the others */
+    size_t decoded;         /* tokens that the latter gave */
+};
+/* Continue n sequences, as many at once as there are cache slots; a slot that becomes free takes
+ * the next one.  The result of a sequence does not depend on the others. */
+int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
+                 size_t n, struct br__gen_stats *stats, struct br_err *err) BR_MUST_CHECK;
+void br__gen_free(struct br__gen_sequence *seqs, size_t n);
 
 #endif

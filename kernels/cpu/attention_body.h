@@ -159,14 +159,14 @@ static void meet(const struct attention *a, const struct rows *w, int64_t i, int
     visible(a, own + i / a->group, k, n, &first, &unused);
     if (end <= first)
         return;
-    multiply(&(struct product){w->q + i * a->d, a->d, 1, w->kt, KEYS, w->s, KEYS, 0}, m, end, a->d);
+    multiply(&(struct panel_product){w->q + i * a->d, a->d, 1, w->kt, KEYS, w->s, KEYS, 0}, m, end, a->d);
     for (int64_t r = 0; r < m; r++) {
         int64_t from, to;
         visible(a, own + (i + r) / a->group, k, n, &from, &to);
         weigh(w->s + r * KEYS, from, to, end, w->max + i + r, w->sum + i + r, w->o + (i + r) * a->d,
               a->d);
     }
-    multiply(&(struct product){w->s, KEYS, 1, values, ld, w->o + i * a->d, a->d, 1}, m, a->d, end);
+    multiply(&(struct panel_product){w->s, KEYS, 1, values, ld, w->o + i * a->d, a->d, 1}, m, a->d, end);
 }
 
 /* The same for all of a few rows, with the keys as they lie. */
@@ -214,7 +214,7 @@ static void attend(const struct attention *a, const struct rows *w, const struct
             turn_round(w->kt, x, ld, keys, a->d);
         x = float_rows(a->v, s->k0 + k, keys, kv_head, w->kv, &ld);
         if (few)
-            multiply(&(struct product){w->s, KEYS, 1, x, ld, w->o, a->d, 1}, m, a->d, keys);
+            multiply(&(struct panel_product){w->s, KEYS, 1, x, ld, w->o, a->d, 1}, m, a->d, keys);
         for (int64_t i = 0; !few && i < m; i += PANEL_M)
             meet(a, w, i, m - i < PANEL_M ? m - i : PANEL_M, own, k, keys, x, ld);
     }

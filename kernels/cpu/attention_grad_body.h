@@ -90,10 +90,10 @@ static void back_meet(const struct attention *a, const struct back *b, const str
     m -= r0;
     const float *x = float_rows(a->v, s->k0 + k, n, kv_head, b->w.kv, &ld);
     turn_round(b->vt, x, ld, n, d);
-    multiply(&(struct product){y, d, 1, b->vt, KEYS, b->ds, KEYS, 0}, m, n, d);
+    multiply(&(struct panel_product){y, d, 1, b->vt, KEYS, b->ds, KEYS, 0}, m, n, d);
     x = float_rows(a->k, s->k0 + k, n, kv_head, b->w.kv, &ld);
     turn_round(b->w.kt, x, ld, n, d);
-    multiply(&(struct product){q, d, 1, b->w.kt, KEYS, b->p, KEYS, 0}, m, n, d);
+    multiply(&(struct panel_product){q, d, 1, b->w.kt, KEYS, b->p, KEYS, 0}, m, n, d);
     for (int64_t r = 0; r < m; r++) {
         int64_t first, end;
         visible(a, own + (r0 + r) / a->group, k, n, &first, &end);
@@ -102,9 +102,9 @@ static void back_meet(const struct attention *a, const struct back *b, const str
     }
     float *dk = grad_row(a, s->k0 + k, a->heads + kv_head);
     float *dv = grad_row(a, s->k0 + k, a->heads + a->kv_heads + kv_head);
-    multiply(&(struct product){b->p, 1, KEYS, y, d, dv, out, 1}, n, d, m);
-    multiply(&(struct product){b->ds, 1, KEYS, q, d, dk, out, 1}, n, d, m);
-    multiply(&(struct product){b->ds, KEYS, 1, x, ld, b->w.o + r0 * d, d, 1}, m, d, n);
+    multiply(&(struct panel_product){b->p, 1, KEYS, y, d, dv, out, 1}, n, d, m);
+    multiply(&(struct panel_product){b->ds, 1, KEYS, q, d, dk, out, 1}, n, d, m);
+    multiply(&(struct panel_product){b->ds, KEYS, 1, x, ld, b->w.o + r0 * d, d, 1}, m, d, n);
 }
 
 static void back_item(const struct attention *a, const struct back *b, const struct br__seq *s,

@@ -89,7 +89,7 @@ static void delta_step(const struct delta *a, const struct delta_room *w, int64_
                        int64_t head, int64_t col, int64_t m, float *state, int64_t ld)
 {
     float fade = delta_pairs(a, w, t, n, head), *o = w->d + n * m;
-    multiply(&(struct product){w->x, a->dk, 1, state, ld, w->d, m, 0}, 2 * n, m, a->dk);
+    multiply(&(struct panel_product){w->x, a->dk, 1, state, ld, w->d, m, 0}, 2 * n, m, a->dk);
     for (int64_t i = 0; i < n; i++) {
         float *d = w->d + i * m;
         scaled(d, d, -1, m);
@@ -97,10 +97,10 @@ static void delta_step(const struct delta *a, const struct delta_room *w, int64_
         for (int64_t j = 0; j < i; j++)
             add_scaled(d, w->d + j * m, -w->kk[i * STEP + j], m);
     }
-    multiply(&(struct product){w->qk, STEP, 1, w->d, m, o, m, 1}, n, m, n);
+    multiply(&(struct panel_product){w->qk, STEP, 1, w->d, m, o, m, 1}, n, m, n);
     for (int64_t i = 0; i < n; i++)
         copy(br__head(&a->c->out, t + i, head) + col, o + i * m, m);
-    multiply(&(struct product){w->k, 1, a->dk, w->d, m, state, ld, fade}, a->dk, m, n);
+    multiply(&(struct panel_product){w->k, 1, a->dk, w->d, m, state, ld, fade}, a->dk, m, n);
 }
 
 static void delta_item(const struct delta *a, const struct delta_room *w, const struct br__seq *s,

@@ -12,7 +12,7 @@
 #define PANEL_N 2 /* 12 of 16 */
 #endif
 
-struct product {
+struct panel_product {
     const float *a;
     int64_t ar, ak; /* elements from row to row, from k to k + 1 */
     const float *b;
@@ -29,7 +29,7 @@ struct product {
 #endif
 
 /* mr x nv vectors of C at row i, column j; the vector has `part` lanes where that is not 0. */
-BR__INLINE void panel(const struct product *p, int64_t k, int64_t i, int64_t j, const int mr,
+BR__INLINE void panel(const struct panel_product *p, int64_t k, int64_t i, int64_t j, const int mr,
                       const int nv, int part)
 {
     vf acc[PANEL_M][PANEL_N], b[PANEL_N];
@@ -69,7 +69,7 @@ BR__INLINE void panel(const struct product *p, int64_t k, int64_t i, int64_t j, 
 }
 
 /* One panel of columns, all m rows. */
-BR__INLINE void panel_rows(const struct product *p, int64_t m, int64_t k, int64_t j, const int nv,
+BR__INLINE void panel_rows(const struct panel_product *p, int64_t m, int64_t k, int64_t j, const int nv,
                            int part)
 {
     int64_t i = 0;
@@ -95,7 +95,7 @@ BR__INLINE void panel_rows(const struct product *p, int64_t m, int64_t k, int64_
 }
 
 /* C[m, n] = beta C + A[m, k] B[k, n] */
-static void multiply(const struct product *p, int64_t m, int64_t n, int64_t k)
+static void multiply(const struct panel_product *p, int64_t m, int64_t n, int64_t k)
 {
     int64_t j = 0;
     for (; j + PANEL_N * VN <= n; j += PANEL_N * VN)

@@ -12,6 +12,9 @@
 #undef KERNEL
 #undef KERNEL_S
 
+float BR__FN(peak_read)(const void *p, size_t n);
+double BR__FN(peak_f32)(int64_t turns);
+
 #include "rows_body.h"
 #include "pointwise_body.h"
 #include "norm_body.h"
@@ -24,3 +27,4 @@
 #include "delta_body.h"
 #include "delta_grad_body.h"
 #include "matmul_body.h"
+#include "peak_body.h"
