@@ -198,7 +198,8 @@ int br__jscan_key(struct br__jscan *j, struct br__buf *out)
     return j->rc;
 }
 
-/* ---- numbers, words, whole values ------------------------------------------------------------- */
+/* ---- numbers, words, whole values -------------------------------------------------------------
+ */
 
 static int digits(struct br__jscan *j)
 {
