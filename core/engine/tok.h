@@ -179,10 +179,9 @@ struct br__tok_match {
 };
 int br__tok_added_put(struct br__tok_added *a, const char *text, size_t n, uint32_t id,
                       unsigned strip, struct br_err *err) BR_MUST_CHECK;
-/* The leftmost, then longest match at or after `from`: 1, or 0 if there is none.  `floor` is how
- * far blanks to the left may be taken in. */
+/* The leftmost, then longest match at or after `from`: 1, or 0 if there is none. */
 int br__tok_added_find(const struct br__tok_added *a, const unsigned char *s, size_t n, size_t from,
-                       size_t floor, struct br__tok_match *out, size_t *next);
+                       struct br__tok_match *out);
 void br__tok_added_free(struct br__tok_added *a);
 
 /* ---- tok_norm.c: Unicode -------------------------------------------------------------------------- */

@@ -140,9 +140,9 @@ static int cut(struct encoder *e, const struct br__tok_added *tree, const unsign
                size_t n, int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
 {
     struct br__tok_match m;
-    size_t done = 0, from = 0;
+    size_t done = 0;
     int rc = BR_OK;
-    while (!rc && br__tok_added_find(tree, s, n, from, done, &m, &from)) {
+    while (!rc && br__tok_added_find(tree, s, n, done, &m)) {
         if (done < m.start)
             rc = rest(e, s + done, m.start - done);
         if (!rc && br__tok_ids_reserve(e->out, 1))
