@@ -398,7 +398,7 @@ static int check_options(const struct br__cli *c, struct br_err *err)
     if (decode && (BR__FLAG(c, COUNT) || BR__FLAG(c, NO_ADDED)))
         return br_fail(err, BR_E_USAGE, "--%s is about encoding, and --decode was given",
                        BR__FLAG(c, COUNT) ? "count" : "no-added");
-    if (BR__FLAG(c, SKIP_SPECIAL) && (!decode || BR__FLAG(c, TOK_JSONL)))
+    if (BR__FLAG(c, SKIP_SPECIAL) && (!decode || BR__FLAG(c, JSONL)))
         return br_fail(err, BR_E_USAGE, "--skip-special goes with --decode%s",
                        decode ? " of one text; --jsonl gives both" : "");
     return BR_OK;
@@ -412,8 +412,8 @@ static int run(struct br__cli *c, struct bulk *b, struct br_err *err)
         return br_fail(err, errno == ENOENT ? BR_E_NOTFOUND : BR_E_IO, "cannot open '%s': %s", path,
                        strerror(errno));
     errno = 0;
-    int rc = BR__FLAG(c, TOK_JSONL) ? run_bulk(b, in, (int)BR__INT(c, THREADS), err)
-                                    : run_one(b, in, BR__FLAG(c, JSON), err);
+    int rc = BR__FLAG(c, JSONL) ? run_bulk(b, in, (int)BR__INT(c, THREADS), err)
+                                : run_one(b, in, BR__FLAG(c, JSON), err);
     if (ferror(in) && rc != BR_E_NOMEM)
         rc = br_fail(err, BR_E_IO, "cannot read '%s': %s", path ? path : "standard input",
                      strerror(errno));

@@ -16,7 +16,8 @@ static double yarn_mscale(double factor, double mscale)
     return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
 }
 
-/* Blend of the plain frequencies (short wavelengths) and those divided by the factor (long ones). */
+/* Blend of the plain frequencies (short wavelengths) and those divided by the factor (long ones).
+ */
 static void yarn(const struct br_config *cfg, float *f, int64_t n, double *scale)
 {
     double dim = 2 * (double)n, base = br_cfg_f(cfg, BR_CFG_ROTARY_BASE);
@@ -38,14 +39,15 @@ static void yarn(const struct br_config *cfg, float *f, int64_t n, double *scale
     }
     double all = br_cfg_f(cfg, BR_CFG_YARN_MSCALE_ALL_DIM);
     double mscale = br_cfg_f(cfg, BR_CFG_YARN_MSCALE);
-    *scale = all != 0 ? yarn_mscale(factor, mscale) / yarn_mscale(factor, all)
-                      : yarn_mscale(factor, 1);
+    *scale =
+        all != 0 ? yarn_mscale(factor, mscale) / yarn_mscale(factor, all) : yarn_mscale(factor, 1);
 }
 
 int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
              struct br_err *err)
 {
-    double channels = (double)br_cfg_i(cfg, BR_CFG_KV_CHANNELS) * br_cfg_f(cfg, BR_CFG_ROTARY_PERCENT);
+    double channels =
+        (double)br_cfg_i(cfg, BR_CFG_KV_CHANNELS) * br_cfg_f(cfg, BR_CFG_ROTARY_PERCENT);
     double base = br_cfg_f(cfg, BR_CFG_ROTARY_BASE);
     *n = (int64_t)channels / 2;
     *scale = 1;
