@@ -13,7 +13,7 @@
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
- *   cmd_chat.c     chat-template */
+ *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -43,7 +43,8 @@
     X(COMPARE)                                                                                     \
     X(LOGITS)                                                                                      \
     X(SCORE)                                                                                       \
-    X(BENCH)
+    X(BENCH)                                                                                       \
+    X(TOKENIZE)
 
 enum br__cmd_id {
 #define BR_X(id) BR__CMD_##id,
@@ -242,6 +243,7 @@ int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
+int br__cmd_tokenize(struct br__cli *c, struct br_err *err);
 int br__cmd_chat_template(struct br__cli *c, struct br_err *err);
 
 int br__cmd_generate(struct br__cli *c, struct br_err *err);

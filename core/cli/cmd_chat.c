@@ -176,8 +176,7 @@ int br__cmd_chat_template(struct br__cli *c, struct br_err *err)
         rc = br_fail(err, errno == ENOENT ? BR_E_NOTFOUND : BR_E_IO, "cannot open '%s': %s", path,
                      strerror(errno));
     } else {
-        rc =
-            BR__FLAG(c, CHAT_JSONL) ? render_lines(c, chat, in, err) : render_one(c, chat, in, err);
+        rc = BR__FLAG(c, JSONL) ? render_lines(c, chat, in, err) : render_one(c, chat, in, err);
         if (!rc && ferror(in))
             rc = br_fail(err, BR_E_IO, "cannot read '%s': %s", path ? path : "standard input",
                          strerror(errno));
