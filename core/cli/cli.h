@@ -12,7 +12,8 @@
  *   output.c       JSON, aligned tables, sizes, results
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
- *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy */
+ *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
+ *   cmd_chat.c     chat-template */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -36,7 +37,8 @@
     X(LIST)                                                                                        \
     X(PLUGIN_LIST)                                                                                 \
     X(PLUGIN_SHOW)                                                                                 \
-    X(PLUGIN_CHECK)
+    X(PLUGIN_CHECK)                                                                                \
+    X(CHAT_TEMPLATE)
 
 enum br__cmd_id {
 #define BR_X(id) BR__CMD_##id,
@@ -231,6 +233,7 @@ int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
+int br__cmd_chat_template(struct br__cli *c, struct br_err *err);
 
 /* cmd_convert.c: options -> job; `r` gets the remarks about defaults that were chosen. */
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,

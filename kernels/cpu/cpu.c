@@ -29,6 +29,7 @@ static const struct br_kernel kernels[] = {
 
 struct device {
     struct br__team *team;
+    uint64_t features;
 };
 
 static int probe(char *why, size_t size)
@@ -67,8 +68,9 @@ static int open_device(void **device, uint32_t n_lanes, uint64_t *features, stru
         free(d);
         return br_fail(err, BR_E_NOMEM, "cannot start %u threads", n_lanes);
     }
+    d->features = tier->features;
     *device = d;
-    *features = tier->features;
+    *features = d->features;
     return BR_OK;
 }
 
@@ -85,6 +87,13 @@ static void run(void *device, void (*fn)(void *arg, struct br_team *team, uint32
 {
     struct device *d = device;
     br__team_run(d->team, fn, arg);
+}
+
+static int measure_peaks(void *device, const void *buf, size_t n, struct br_peaks *out,
+                         struct br_err *err)
+{
+    struct device *d = device;
+    return br__cpu_peaks(d->team, d->features, buf, n, out, err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -161,6 +170,7 @@ const struct br_backend *br__cpu_backend(void)
         .upload = copy,
         .download = copy,
         .run = run,
+        .peaks = measure_peaks,
         .comm_world = br__cpu_comm_world,
     };
     return &self;

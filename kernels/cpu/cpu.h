@@ -81,6 +81,13 @@ static inline void br__lane_range(const struct br_call *c, int64_t n, int64_t un
     *to = end < n ? end : n;
 }
 
+/* ---- peaks.c ---------------------------------------------------------------------------------
+ */
+
+/* peaks of the descriptor. */
+int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, size_t n,
+                  struct br_peaks *out, struct br_err *err);
+
 /* ---- comm_local.c ----------------------------------------------------------------------------
  */
 

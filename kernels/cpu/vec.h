@@ -15,6 +15,7 @@
  *   v_pick_gt(a, b, x, y)  a > b ? x : y per lane
  *   v_pow2(n)              2^n for integral -126 <= n <= 127
  *   v_sum v_hmax           over the lanes; NaN in, NaN out for v_sum
+ *   v_transpose(r[VN])     the VN x VN matrix of which r holds the rows
  *   v_exp                  below */
 #ifndef BR__VEC_H
 #define BR__VEC_H
@@ -23,6 +24,23 @@
 #include <string.h>
 
 #define BR__INLINE static inline __attribute__((always_inline, unused))
+/* Before a loop of few, constant turns over an array of vectors, which then stays in registers. */
+#ifdef __clang__
+#define BR__UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define BR__UNROLL _Pragma("GCC unroll 32")
+#endif
+
+/* The compiler must have v in a register here, and forget where it came from. */
+#if defined(BR__VEC_AVX512)
+#define BR__KEEP(v) __asm__ volatile("" : "+v"(v))
+#elif defined(__x86_64__)
+#define BR__KEEP(v) __asm__ volatile("" : "+x"(v))
+#elif defined(__aarch64__)
+#define BR__KEEP(v) __asm__ volatile("" : "+w"(v))
+#else
+#define BR__KEEP(v) __asm__ volatile("" : "+m"(v))
+#endif
 
 /* One 16-bit float, for tails and for the scalar tier. */
 BR__INLINE float s_bf16(uint16_t h)

@@ -127,5 +127,33 @@ BR__INLINE float v_hmax(vf v)
 {
     return _mm512_reduce_max_ps(v);
 }
+BR__INLINE void v_transpose(vf r[VN])
+{
+    vf t[16], u[16];
+    BR__UNROLL for (int i = 0; i < 16; i += 2)
+    {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    /* Four rows each: 128-bit lane l of u[4 g + c] holds column 4 l + c of rows 4 g .. 4 g + 3. */
+    BR__UNROLL for (int i = 0; i < 16; i += 4)
+    {
+        u[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+        u[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xEE);
+        u[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        u[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+    }
+    BR__UNROLL for (int c = 0; c < 4; c++)
+    {
+        vf even = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88);
+        vf odd = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xDD);
+        vf even2 = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0x88);
+        vf odd2 = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0xDD);
+        r[c] = _mm512_shuffle_f32x4(even, even2, 0x88);
+        r[4 + c] = _mm512_shuffle_f32x4(odd, odd2, 0x88);
+        r[8 + c] = _mm512_shuffle_f32x4(even, even2, 0xDD);
+        r[12 + c] = _mm512_shuffle_f32x4(odd, odd2, 0xDD);
+    }
+}
 
 #endif

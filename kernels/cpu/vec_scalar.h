@@ -118,5 +118,9 @@ BR__INLINE float v_hmax(vf v)
 {
     return v;
 }
+BR__INLINE void v_transpose(vf r[VN])
+{
+    (void)r;
+}
 
 #endif
