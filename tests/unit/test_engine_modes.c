@@ -47,7 +47,7 @@ START_TEST(test_bf16)
     const char *const lengths[] = {"short", "long"};
     br__json *j = open_json(HF_GOLDEN, models[_i]);
     struct golden_file g = open_golden(HF_GOLDEN, models[_i], "golden.safetensors");
-    struct br__llm *exact = open_model(dir, NULL, 0);
+    struct br__llm *exact = open_model(dir_of(models[_i], dir), NULL, 0);
     struct br__llm *m = open_as(&(struct br__llm_opts){
         .weights = {.hf_model = dir}, .precision = BR_BF16, .device = "cpu"});
     double sum = 0;
