@@ -133,8 +133,20 @@ static int64_t prepare(const struct br_call *c)
     return total;
 }
 
+/* Exact products are those of the tier below. */
+#ifdef BR__PAIRS
+void br__matmul_avx512(const struct br_call *c);
+size_t br__matmul_scratch_avx512(const struct br_call *c);
+#endif
+
 void BR__FN(matmul)(const struct br_call *c)
 {
+#ifdef BR__PAIRS
+    if (c->attr.i[0] != BR_BF16) {
+        br__matmul_avx512(c);
+        return;
+    }
+#endif
     if (c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN)
         zero_rest(c);
     int64_t total = prepare(c);
@@ -143,6 +155,7 @@ void BR__FN(matmul)(const struct br_call *c)
     struct product p = product_at(c, 0);
     struct br__share share = br__share(c, total);
     int64_t e = 0, first = 0, n = n_blocks(c, &p), x_of = -1;
+    gemm_begin();
     for (int64_t i; br__share_next(&share, &i);) {
         for (; i >= first + n; n = n_blocks(c, &p)) {
             first += n;
@@ -158,9 +171,14 @@ void BR__FN(matmul)(const struct br_call *c)
         x_of = e;
         dot_block(&p, own, i - first);
     }
+    gemm_end();
 }
 
 size_t BR__FN(matmul_scratch)(const struct br_call *c)
 {
+#ifdef BR__PAIRS
+    if (c->attr.i[0] != BR_BF16)
+        return br__matmul_scratch_avx512(c);
+#endif
     return shared_bytes(c) + c->team->n_lanes * lane_bytes(c);
 }

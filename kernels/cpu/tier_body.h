@@ -10,8 +10,5 @@
 #undef KERNEL
 #undef KERNEL_S
 
-float BR__FN(peak_read)(const void *p, size_t n);
-double BR__FN(peak_f32)(int64_t turns);
-
 #include "matmul_body.h"
 #include "peak_body.h"
