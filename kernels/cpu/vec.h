@@ -36,6 +36,7 @@
 #define BR__UNROLL _Pragma("GCC unroll 32")
 #endif
 
+#ifndef BR__KEEP
 /* The compiler must have v in a register here, and forget where it came from. */
 #if defined(BR__VEC_AVX512)
 #define BR__KEEP(v) __asm__ volatile("" : "+v"(v))
@@ -45,6 +46,7 @@
 #define BR__KEEP(v) __asm__ volatile("" : "+w"(v))
 #else
 #define BR__KEEP(v) __asm__ volatile("" : "+m"(v))
+#endif
 #endif
 
 /* One 16-bit float, for tails and for the scalar tier. */
