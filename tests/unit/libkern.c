@@ -15,25 +15,22 @@
 
 size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
 {
-    static int told;
-    uint64_t have = br__cpu_detect();
     size_t n = 0;
-    for (size_t i = 0; i < br__n_cpu_tiers; i++) {
+    for (size_t i = 0; i < br__n_cpu_tiers && n < max; i++) {
         const struct br__cpu_tier *t = &br__cpu_tiers[i];
         if (t->features && !(t->features & TESTED))
             continue;
 #ifdef BRIDGE_EMULATED
-        int has = t->features > BR__CPU_AVX2;
+        if (t->features > BR__CPU_AVX2)
+            out[n++] = t;
 #else
-        int has = (t->features & have) == t->features;
-        if (!has && !told)
+        static int told;
+        if ((t->features & br__cpu_detect()) == t->features)
+            out[n++] = t;
+        else if (told++ < (int)br__n_cpu_tiers)
             printf("this machine has no %s: only its emulation is tested\n", t->name);
 #endif
-        if (has && n < max)
-            out[n++] = t;
     }
-    (void)have;
-    told = 1;
     return n;
 }
 
