@@ -159,8 +159,8 @@ static int print_summary(struct bench *b, struct br_err *err)
 int br__cmd_bench(struct br__cli *c, struct br_err *err)
 {
     struct bench b = {.c = c,
-                      .prefill = option(c, BR__OPT_PREFILL, 512),
-                      .decode = option(c, BR__OPT_DECODE, 64),
+                      .prefill = option(c, BR__OPT_PREFILL_TOKENS, 512),
+                      .decode = option(c, BR__OPT_DECODE_TOKENS, 64),
                       .runs = option(c, BR__OPT_REPEAT, 3),
                       .batch = option(c, BR__OPT_BATCH, 1)};
     struct br__llm_opts o;

@@ -124,7 +124,8 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
     struct br__trace t = {0};
     unsigned flags = (BR__FLAG(c, HIDDEN_STATES) ? BR__TRACE_HIDDEN : 0u) |
                      (BR__FLAG(c, GRADS) ? BR__TRACE_GRADS : 0u) |
-                     (BR__FLAG(c, AUX_LOSS) ? BR__TRACE_AUX : 0u);
+                     (BR__FLAG(c, AUX_LOSS) ? BR__TRACE_AUX : 0u) |
+                     (BR__FLAG(c, MTP) ? BR__TRACE_MTP : 0u);
     int rc = check_output(c, err);
 
     if (rc)

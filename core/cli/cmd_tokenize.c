@@ -391,7 +391,7 @@ static int print_count(const struct bulk *b, int json, double open_seconds, stru
 
 static int check_options(const struct br__cli *c, struct br_err *err)
 {
-    int decode = BR__FLAG(c, TOK_DECODE);
+    int decode = BR__FLAG(c, DECODE);
     if (!BR__FLAG(c, TOK_DIR) == !BR__FLAG(c, HF_MODEL))
         return br_fail(err, BR_E_USAGE, "'tokenize' needs %s --tokenizer DIR and --hf-model DIR",
                        BR__FLAG(c, TOK_DIR) ? "only one of" : "one of");
@@ -439,7 +439,7 @@ int br__cmd_tokenize(struct br__cli *c, struct br_err *err)
         return rc;
     double open_seconds = cpu_now() - began;
     struct bulk b = {.tok = tok,
-                     .decode = BR__FLAG(c, TOK_DECODE),
+                     .decode = BR__FLAG(c, DECODE),
                      .count = BR__FLAG(c, COUNT),
                      .in = {.max = MAX_INPUT}};
     b.flags = (BR__FLAG(c, NO_ADDED) ? BR_TOK_NO_ADDED : 0u) |

@@ -343,7 +343,7 @@ int br_chat_render(const struct br_chat *c, const struct br_chat_request *given,
     *n = 0;
     int rc = br__adopt(&req, sizeof req, given, given->struct_size);
     if (rc)
-        return br_fail(err, rc, "the caller's struct br_chat_request is newer than this library");
+        return br_fail(err, BR_E_USAGE, "the request comes from a newer bridge");
     rc = choose(c, req.tools_json != NULL, &t, err);
     if (rc)
         return rc;

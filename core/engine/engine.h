@@ -250,7 +250,7 @@ enum br__build_flags {
     BR__BUILD_ALL_LOGITS = 2, /* logits of every token; else of the rows in `out_rows` */
     BR__BUILD_LOSS = 4,
     BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
-    BR__BUILD_MTP = 16          /* the multi-token-prediction loss too */
+    BR__BUILD_MTP = 16          /* the logits of the multi-token-prediction layer too */
 };
 
 /* A rank's place in the world. */
@@ -276,10 +276,10 @@ struct br__build {
     int64_t n_tokens, n_seqs, n_out; /* rows of a batch, sequences in it, rows of logits */
     int64_t slots, capacity;         /* of the caches: sequences, tokens of each */
     /* inputs */
-    br_val ids, positions, seqs, cache_rows, out_rows, labels;
+    br_val ids, positions, seqs, cache_rows, out_rows, labels, mtp_ids, mtp_labels;
     br_val received; /* RECV of a stage that is not the first */
     /* outputs */
-    br_val logits, loss, aux_loss, sent;
+    br_val logits, loss, aux_loss, sent, mtp_logits, mtp_loss;
     br_val *hidden; /* [n_layers + 2]: embedding, after each layer of this stage, after the final
                        norm */
     br_val *routes; /* [n_layers]: chosen experts, or 0 */
@@ -372,7 +372,9 @@ enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
     BR__TRACE_LOSS = 2,
     BR__TRACE_GRADS = 4, /* and the loss */
-    BR__TRACE_AUX = 8    /* and the gradients of loss + router_aux_loss_coef * aux_loss */
+    BR__TRACE_AUX = 8,   /* and the gradients of loss + router_aux_loss_coef * aux_loss */
+    BR__TRACE_MTP = 16   /* mtp.logits, of the token after the next; with gradients, mtp.loss and
+                            those of loss + mtp.loss in grad_mtp.<name> */
 };
 struct br__named { /* a result: float32, contiguous */
     const char *name;

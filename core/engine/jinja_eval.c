@@ -265,9 +265,12 @@ static struct br__jv float_op(struct br__jj *j, const char *op, double a, double
     }
     if (op[0] == '%' || strcmp(op, "//") == 0) {
         double rest = fmod(a, b);
-        if (rest != 0 && (rest < 0) != (b < 0))
+        if (rest == 0)
+            rest = copysign(0, b);
+        else if ((rest < 0) != (b < 0))
             rest += b;
-        return br__jv_float(op[0] == '%' ? rest : floor((a - rest) / b + 0.5));
+        double whole = floor((a - rest) / b + 0.5);
+        return br__jv_float(op[0] == '%' ? rest : whole != 0 ? whole : copysign(0, a / b));
     }
     return br__jv_float(op[0] == '+' ? a + b : op[0] == '-' ? a - b : op[0] == '*' ? a * b : a / b);
 }
@@ -306,7 +309,7 @@ static struct br__jv repeat(struct br__jj *j, struct br__jv s, int64_t times)
 {
     if (s.kind == BR__JV_LIST) {
         struct br__jv v = br__jv_list(j, s.list->flavour);
-        for (int64_t k = 0; k < times && s.list->n; k++)
+        for (int64_t k = 0; k < times && s.list->n && !j->rc; k++)
             for (size_t i = 0; i < s.list->n && br__jj_step(j, 1); i++)
                 br__jv_push(j, v, s.list->at[i]);
         return v;

@@ -244,11 +244,14 @@ static struct br__jv kept(struct br__jj *j, const struct br__jn *n, const struct
     return list;
 }
 
-static void run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop *loop)
+/* 1 if a pass came to its end.  Jinja2 asks that, not whether there were elements, before `else`.
+ */
+static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop *loop)
 {
     struct br__jj_scope *outer = j->scope, *sc = NULL;
     const struct br__jv var = {.kind = BR__JV_LOOP, .loop = loop};
     enum jump jump = GO_ON;
+    int completed = 0;
 
     j->loop_depth++;
     for (loop->i = 0; loop->i < loop->n && jump != BREAK && br__jj_step(j, 1); loop->i++) {
@@ -259,9 +262,24 @@ static void run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loo
         br__jj_set_var(j, sc, "loop", var);
         assign(j, sc, n->a, loop->at[loop->i]);
         jump = exec_body(j, n->body);
+        completed |= jump == GO_ON;
         j->scope = outer;
     }
     j->loop_depth--;
+    return completed;
+}
+
+/* The `else` of a loop; a jump in it is meant for the loop around. */
+static enum jump exec_else(struct br__jj *j, const struct br__jn *n)
+{
+    struct br__jj_scope *outer = j->scope, *sc = fresh_scope(j, NULL, outer);
+
+    if (!n->els || !sc)
+        return GO_ON;
+    j->scope = sc;
+    enum jump jump = exec_body(j, n->els);
+    j->scope = outer;
+    return jump;
 }
 
 static enum jump exec_for(struct br__jj *j, const struct br__jn *n)
@@ -279,23 +297,13 @@ static enum jump exec_for(struct br__jj *j, const struct br__jn *n)
         at = list.list->at;
         count = list.list->n;
     }
-    if (count == 0) {
-        if (!n->els)
-            return GO_ON;
-        struct br__jj_scope *outer = j->scope, *sc = fresh_scope(j, NULL, outer);
-        j->scope = sc ? sc : outer;
-        enum jump jump = exec_body(j, n->els); /* may leave the loop around this one */
-        j->scope = outer;
-        return jump;
-    }
     loop = br__jj_alloc(j, sizeof *loop);
     if (!loop)
         return GO_ON;
     loop->at = at;
     loop->n = count;
     loop->depth = j->loop_depth + 1;
-    run_loop(j, n, loop);
-    return GO_ON;
+    return run_loop(j, n, loop) ? GO_ON : exec_else(j, n);
 }
 
 /* ---- statements ------------------------------------------------------------------------------ */

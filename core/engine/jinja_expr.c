@@ -177,10 +177,25 @@ static struct br__jn *arguments(struct br__jj_parser *p)
     return br__jj_skip_op(p, "(") ? elements(p, ")", argument) : NULL;
 }
 
+/* The name of a filter or test; it may have dots. */
+static const char *dotted_name(struct br__jj_parser *p)
+{
+    const char *name = br__jj_want_name(p);
+
+    while (br__jj_skip_op(p, ".")) {
+        name = br__arena_printf(p->arena, "%s.%s", name, br__jj_want_name(p));
+        if (!name) {
+            br__jj_syntax(p, BR_E_NOMEM, "out of memory reading a template");
+            name = "";
+        }
+    }
+    return name;
+}
+
 struct br__jn *br__jj_parse_filters(struct br__jj_parser *p, struct br__jn *of, int bare)
 {
     while (!p->rc && (bare || br__jj_skip_op(p, "|"))) {
-        struct br__jn *n = join(p, BR__JN_FILTER, br__jj_want_name(p), of, NULL);
+        struct br__jn *n = join(p, BR__JN_FILTER, dotted_name(p), of, NULL);
         struct br__jn *args = arguments(p);
         if (p->rc)
             return n;
@@ -211,7 +226,7 @@ static int operand_follows(struct br__jj_parser *p)
 static struct br__jn *test(struct br__jj_parser *p, struct br__jn *of)
 {
     int negated = br__jj_skip_word(p, "not");
-    struct br__jn *n = join(p, BR__JN_TEST, br__jj_want_name(p), of, NULL), *args = NULL;
+    struct br__jn *n = join(p, BR__JN_TEST, dotted_name(p), of, NULL), *args = NULL;
 
     if (br__jj_is_op(p, "(")) {
         args = arguments(p);

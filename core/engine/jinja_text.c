@@ -91,7 +91,9 @@ void br__jv_repr(struct br__jj *j, struct br__buf *b, struct br__jv v)
         br__buf_double(b, v.f);
         break;
     case BR__JV_STR:
+        br__buf_puts(b, v.markup ? "Markup(" : "");
         repr_text(b, v.s, v.n);
+        br__buf_puts(b, v.markup ? ")" : "");
         break;
     case BR__JV_LIST:
         repr_list(j, b, v.list);
@@ -318,7 +320,9 @@ struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br_
         else if (used >= n)
             br__jj_fail(j, BR_E_FORMAT, "not enough arguments for the format string");
         else
-            convert(j, &b, c, precision, arg[used++]);
+            convert(j, &b, c, precision,
+                    s.markup && c == 's' ? br__jv_escape(j, arg[used]) : arg[used]);
+        used += c != '%';
     }
     if (used < n)
         br__jj_fail(j, BR_E_FORMAT, "not all arguments are used by the format string");
