@@ -167,7 +167,7 @@ BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
 BR__INLINE void v_split(float *dst, const float *x)
 {
     const __m512i order =
-        _mm512_setr_epi32(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+        _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
     vf a = v_load(x), b = v_load(x + 16);
     vf even = _mm512_shuffle_ps(a, b, 0x88), odd = _mm512_shuffle_ps(a, b, 0xDD);
     v_store(dst, _mm512_permutexvar_ps(order, even));
