@@ -53,6 +53,22 @@ for arch in qwen3_moe qwen3_next; do
     [ "[$(cat "$out")]" = "$want" ] || fail "ids are printed where there is no tokenizer"
 done
 
+# every tier that this machine has
+want=$(jq -c .greedy_ids "$golden")
+tiers=
+for tier in scalar avx2 avx512 avx512_bf16 amx neon; do
+    last="generate (BRIDGE_CPU=$tier)"
+    if BRIDGE_CPU=$tier "$BRIDGE" generate "$model" --input-ids "$prompt" -N 24 --ignore-eos "${f32[@]}" --json \
+        >"$out" 2>"$err"; then
+        same "tier $tier"
+        tiers+=" $tier"
+    else
+        complains "BRIDGE_CPU=$tier: this machine does not have that tier"
+    fi
+done
+[ -n "$tiers" ] || fail "no tier works"
+echo "tiers of this machine:$tiers"
+
 # ---- text --------------------------------------------------------------------------------------------
 
 expect 0 tokenize --tokenizer "$model" <<<"Hello there"
@@ -170,6 +186,21 @@ expect 0 generate chat --chat --system 'Be\brief' --enable-thinking false --prom
 jq '.sequences[0]' "$out" >one && mv one "$out"
 same "--chat in a batch"
 
+# a conversation on a terminal: each answer is part of the next prompt
+if command -v script >/dev/null; then
+    "$BRIDGE" generate chat --chat -p One "${f32[@]}" -N 6 -q >first
+    printf 'One\nTwo\n' | TERM=dumb script -qec "'$BRIDGE' generate chat --chat --dtype float32 -N 6 -q" /dev/null |
+        tr -d '\r' >"$out" || fail "on a terminal"
+    says "> $(cat first)"
+    jq -cn --rawfile answer first '[{role: "user", content: "One"},
+        {role: "assistant", content: $answer[:-1]}, {role: "user", content: "Two"}]' >talk
+    prompt_of "$(cat talk)"
+    "$BRIDGE" generate chat -p "$(cat rendered)" "${f32[@]}" -N 6 -q >second
+    says "> $(cat second)"
+else
+    echo "NOT TESTED: a conversation on a terminal, for want of script(1)"
+fi
+
 # the published template's prompts, which are not ours to copy
 golden_row() { # a conversation of one turn through --chat; of several, its text on standard input
     local words=(--json --ignore-eos -N "$(jq '.greedy_ids | length' <<<"$1")") thinking
@@ -215,6 +246,7 @@ refused 2 "'--prompt' is empty" "$model" --prompt ''
 : >nothing
 refused 2 "'nothing' has no prompts" "$model" --prompts-file nothing
 refused 11 "'missing'" "$model" --prompts-file missing
+refused 2 "option '--chat' needs text, not --input-ids" "$model" --input-ids 1 --chat
 refused 2 "option '--system' needs --chat" "$model" --prompt x --system y
 refused 2 "option '--enable-thinking' needs --chat" "$model" --prompt x --enable-thinking true
 refused 2 "'--merge-adapter' needs --adapter" "$model" --input-ids 1 --merge-adapter
