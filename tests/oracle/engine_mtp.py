@@ -31,6 +31,7 @@ def config():
         num_layers=LAYERS, hidden_size=HIDDEN, ffn_hidden_size=FFN, num_attention_heads=HEADS, num_query_groups=GROUPS,
         kv_channels=WIDTH, normalization="RMSNorm", layernorm_epsilon=1e-6, qk_layernorm=True, gated_linear_unit=True,
         activation_func=torch.nn.functional.silu, add_bias_linear=False, add_qkv_bias=False, mtp_num_layers=1,
+        mtp_loss_scaling_factor=0.0,  # else backward adds a share of the MTP loss on its own
         hidden_dropout=0.0, attention_dropout=0.0, use_cpu_initialization=True, bias_activation_fusion=False,
         masked_softmax_fusion=False, bias_dropout_fusion=False, apply_rope_fusion=False, persist_layer_norm=False,
         gradient_accumulation_fusion=False)
@@ -68,6 +69,31 @@ def fill(model, stored):
     assert used == set(stored), used ^ set(stored)
 
 
+# Parameters that have the same rows in both worlds: Hugging Face name, module parameter
+SAME = {
+    "model.embed_tokens.weight": "embedding.word_embeddings.weight",
+    "lm_head.weight": "output_layer.weight",
+    "model.norm.weight": "decoder.final_layernorm.weight",
+    "model.layers.1.mlp.down_proj.weight": "decoder.layers.1.mlp.linear_fc2.weight",
+    "model.layers.2.self_attn.k_norm.weight": "decoder.layers.2.self_attention.k_layernorm.weight",
+    "mtp.fc.weight": "mtp.layers.0.eh_proj.weight",
+    "mtp.pre_fc_norm_embedding.weight": "mtp.layers.0.enorm.weight",
+    "mtp.pre_fc_norm_hidden.weight": "mtp.layers.0.hnorm.weight",
+    "mtp.norm.weight": "mtp.layers.0.final_layernorm.weight",
+    "mtp.layers.0.self_attn.o_proj.weight": "mtp.layers.0.mtp_model_layer.self_attention.linear_proj.weight",
+}
+
+
+def gradients(model, ids):
+    """Of the sum of the two losses, by module parameter."""
+    main, mtp = run(model, ids)
+    entropy = torch.nn.functional.cross_entropy
+    loss = entropy(main[:-1], torch.tensor(ids[1:])) + entropy(mtp[:-2], torch.tensor(ids[2:]))
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.double() for name, p in model.named_parameters()}
+
+
 def run(model, ids):
     """Logits of the model and of its MTP layer, in this order."""
     seen = []
@@ -75,11 +101,19 @@ def run(model, ids):
     x = torch.tensor([ids])
     n = len(ids)
     mask = torch.ones(1, 1, n, n, dtype=torch.bool).triu(1)
-    with torch.no_grad():
-        model(x, torch.arange(n)[None], mask, labels=torch.roll(x, -1, 1))
+    model(x, torch.arange(n)[None], mask, labels=torch.roll(x, -1, 1))
     hook.remove()
     mtp, main = seen
     return main, mtp
+
+
+def compare_gradients(got, want):
+    wrong = 0
+    for name, parameter in SAME.items():
+        d = (got[f"grad_mtp.{name}"].double() - want[parameter]).norm() / want[parameter].norm()
+        print(f"    gradient of {name} differs by {d:.2e}")
+        wrong += not d < 1e-4
+    return wrong
 
 
 def main():
@@ -94,7 +128,7 @@ def main():
     wrong = 0
     for n in (2, 3, 65):
         ids = torch.randint(0, VOCAB, (n,), generator=torch.Generator().manual_seed(n)).tolist()
-        want_main, want_mtp = run(model, ids)
+        want_main, want_mtp = (x.detach() for x in run(model, ids))
         loss = None if n < 3 else torch.nn.functional.cross_entropy(want_mtp[:-2], torch.tensor(ids[2:])).item()
         for source in (["--hf-model", hf], ["--megatron-path", checkpoint]):
             bridge("logits", *source, "--input-ids", ",".join(map(str, ids)), "--dtype", "float32", "--mtp", "--grads",
@@ -107,6 +141,7 @@ def main():
             if loss is not None:
                 print(f"{source[0]} {n} tokens: mtp.loss {got['mtp.loss'].item():.6f}, expected {loss:.6f}")
                 wrong += not abs(got["mtp.loss"].item() - loss) < 2e-5
+                wrong += compare_gradients(got, gradients(model, ids))
     sys.exit(wrong > 0)
 
 
