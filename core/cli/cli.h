@@ -12,7 +12,8 @@
  *   output.c       JSON, aligned tables, sizes, results
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
- *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy */
+ *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
+ *   cmd_recipe.c   recipe list, show, diff, check, keys, memory */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -36,7 +37,13 @@
     X(LIST)                                                                                        \
     X(PLUGIN_LIST)                                                                                 \
     X(PLUGIN_SHOW)                                                                                 \
-    X(PLUGIN_CHECK)
+    X(PLUGIN_CHECK)                                                                                \
+    X(RECIPE_LIST)                                                                                 \
+    X(RECIPE_SHOW)                                                                                 \
+    X(RECIPE_DIFF)                                                                                 \
+    X(RECIPE_CHECK)                                                                                \
+    X(RECIPE_KEYS)                                                                                 \
+    X(RECIPE_MEMORY)
 
 enum br__cmd_id {
 #define BR_X(id) BR__CMD_##id,
@@ -162,6 +169,7 @@ void br__js_i64(struct br__js *j, const char *key, int64_t v);
 void br__js_num(struct br__js *j, const char *key, double v);
 void br__js_bool(struct br__js *j, const char *key, int v);
 void br__js_null(struct br__js *j, const char *key);
+void br__js_raw(struct br__js *j, const char *key, const char *json); /* a finished JSON value */
 void br__js_strs(struct br__js *j, const char *key, const char *const *s, size_t n);
 void br__js_shape(struct br__js *j, const char *key, const int64_t *shape, int n);
 /* Print and free; BR_E_NOMEM if the buffer failed on the way. */
@@ -231,6 +239,12 @@ int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_list(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_show(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_diff(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_check(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err);
 
 /* cmd_convert.c: options -> job; `r` gets the remarks about defaults that were chosen. */
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
