@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -685,7 +686,10 @@ static int memory_json(const struct br__recipe *r, const struct br__recipe_memor
     br__js_i64(&j, "world_size", x->world);
     br__js_i64(&j, "microbatches", m->microbatches);
     for (size_t i = 0; i < BR_COUNTOF(rows); i++)
-        br__js_num(&j, rows[i].key, rows[i].v);
+        if (rows[i].v == floor(rows[i].v) && rows[i].v < 9e15)
+            br__js_i64(&j, rows[i].key, (int64_t)rows[i].v);
+        else
+            br__js_num(&j, rows[i].key, rows[i].v);
     br__js_bool(&j, "fits", m->total <= x->gib * GIB);
     br__js_end(&j);
     return br__js_print(&j, err);

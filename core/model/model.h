@@ -511,10 +511,11 @@ int br__pairs_next(struct br__arena *a, struct br__pairs *t, struct br__pair *ou
                    struct br_err *err) BR_MUST_CHECK;
 
 struct br__recipe_opts {
-    const char *name;        /* recipe, or upstream's newer name of one; NULL: the file says it */
-    const char *file;        /* recipe file, or NULL */
-    const char *mode, *peft; /* or NULL */
-    const char *const *sets; /* "key=value" */
+    const char *name; /* recipe, or upstream's newer name of one; NULL: the file says it */
+    const struct br__plugin *plugin; /* look only here; NULL: in all */
+    const char *file;                /* recipe file, or NULL */
+    const char *mode, *peft;         /* or NULL */
+    const char *const *sets;         /* "key=value" */
     size_t n_sets;
     int64_t world;  /* processes in place of the recipe's own number; 0 = that */
     int incomplete; /* leave contradictions to br__recipe_check */

@@ -303,15 +303,16 @@ static int is_machine(const char *s)
 }
 
 static const struct {
-    const char *part, *ours, *mode;
+    const char *part, *ours;
+    unsigned modes; /* that it means; the first of them without another word */
 } newer[] = {
-    {"_pretrain", "_pretrain_config", "pretrain"},
-    {"_sft", "_finetune_config", "sft"},
-    {"_peft", "_finetune_config", NULL},
+    {"_pretrain", "_pretrain_config", MODE_PRETRAIN},
+    {"_sft", "_finetune_config", MODE_SFT},
+    {"_peft", "_finetune_config", MODE_LORA | MODE_DORA},
 };
 
-/* Our name for upstream's newer one, and the mode that it means; NULL if it is none. */
-static const char *translate(struct br__arena *a, const char *name, const char **mode)
+/* Our name for upstream's newer one, and the modes that it means; NULL if it is none. */
+static const char *translate(struct br__arena *a, const char *name, unsigned *modes)
 {
     size_t n = strlen(name), tail = strlen("_config");
 
@@ -323,7 +324,7 @@ static const char *translate(struct br__arena *a, const char *name, const char *
         const char *rest = at ? at + strlen(newer[i].part) : NULL;
         if (!rest || (*rest && (*rest != '_' || !is_machine(rest + 1))))
             continue;
-        *mode = newer[i].mode;
+        *modes = newer[i].modes;
         return br__arena_printf(a, "%.*s%s", (int)(at - stem), stem, newer[i].ours);
     }
     return NULL;
@@ -342,35 +343,75 @@ static const struct br_recipe *find_recipe(struct br__registry *reg, const char 
     return NULL;
 }
 
-static int not_found(struct br__registry *reg, const char *name, struct br_err *err)
+/* Recipes are named model first: the one that shares most of the beginning is the nearest. */
+static size_t common_prefix(const char *a, const char *b)
 {
-    struct near n = {name, NULL, 12};
-
-    for (size_t i = 0; i < reg->n_plugins; i++)
-        for (uint32_t k = 0; k < reg->plugins[i]->n_recipes; k++)
-            if (br__recipe_is_listed(&reg->plugins[i]->recipes[k]))
-                consider(&n, reg->plugins[i]->recipes[k].name);
-    return br_fail(err, BR_E_NOTFOUND, "there is no recipe '%.100s'%s%s%s; see: bridge recipe list",
-                   name, n.best ? "; did you mean '" : "", n.best ? n.best : "", n.best ? "'" : "");
+    size_t n = 0;
+    while (a[n] && a[n] == b[n])
+        n++;
+    return n;
 }
 
-/* Find the row; *mode is what an alias says about it. */
-static int choose(struct resolver *r, struct br__registry *reg, const char *name,
-                  const struct br_recipe **row, const char **mode)
+static int not_found(struct br__registry *reg, const char *name, struct br_err *err)
 {
-    int rc = br__registry_load_all(reg, r->err);
+    struct near n = {name, NULL, 6};
+    const char *prefix = NULL;
+    size_t longest = 4;
 
-    if (rc)
-        return rc;
-    *mode = NULL;
-    *row = find_recipe(reg, name, &r->out->plugin);
-    const char *ours = *row ? NULL : translate(r->a, name, mode);
-    if (ours)
-        *row = find_recipe(reg, ours, &r->out->plugin);
+    for (size_t i = 0; i < reg->n_plugins; i++)
+        for (uint32_t k = 0; k < reg->plugins[i]->n_recipes; k++) {
+            const struct br_recipe *row = &reg->plugins[i]->recipes[k];
+            if (!br__recipe_is_listed(row))
+                continue;
+            consider(&n, row->name);
+            if (common_prefix(name, row->name) > longest) {
+                longest = common_prefix(name, row->name);
+                prefix = row->name;
+            }
+        }
+    const char *best = n.best ? n.best : prefix;
+    return br_fail(err, BR_E_NOTFOUND, "there is no recipe '%.100s'%s%s%s; see: bridge recipe list",
+                   name, best ? "; did you mean '" : "", best ? best : "", best ? "'" : "");
+}
+
+/* The row of that name or alias among the plugins that are loaded, and what the alias says of the
+ * mode. */
+static const struct br_recipe *find_named(struct resolver *r, struct br__registry *reg,
+                                          const struct br__recipe_opts *o, const char *name,
+                                          unsigned *modes)
+{
+    const struct br__plugin **plugin = &r->out->plugin;
+    const char *ours = translate(r->a, name, modes);
+    const struct br_recipe *row = NULL;
+
+    if (o->plugin) {
+        *plugin = o->plugin;
+        return find_row(o->plugin, name, strlen(name));
+    }
+    row = find_recipe(reg, name, plugin);
+    if (row)
+        *modes = MODE_ALL;
+    else if (ours)
+        row = find_recipe(reg, ours, plugin);
+    if (row && strcmp(row->name, name))
+        r->out->asked = br__arena_strdup(r->a, name);
+    return row;
+}
+
+static int choose(struct resolver *r, struct br__registry *reg, const struct br__recipe_opts *o,
+                  const char *name, const struct br_recipe **row, unsigned *modes)
+{
+    *modes = MODE_ALL;
+    *row = find_named(r, reg, o, name, modes);
+    if (!*row && !o->plugin) {
+        int rc = br__registry_load_all(reg, r->err);
+        if (rc)
+            return rc;
+        *row = find_named(r, reg, o, name, modes);
+    }
     if (!*row)
         return not_found(reg, name, r->err);
     r->out->name = (*row)->name;
-    r->out->asked = ours ? br__arena_strdup(r->a, name) : NULL;
     return BR_OK;
 }
 
@@ -471,8 +512,9 @@ static const char *mode_text(unsigned bit)
     return mode_names[i];
 }
 
-/* The mode of the recipe, and whether it may be that: a pretraining recipe has no other. */
-static int find_mode(struct resolver *r, const char *alias_mode, unsigned *mode)
+/* The mode of the recipe, and whether it may be that: a name may mean some modes only, and a
+ * pretraining recipe has no other. */
+static int find_mode(struct resolver *r, unsigned named, unsigned *mode)
 {
     const struct assign *row = last_plain(r, BR__RK_mode, 0);
     const struct assign *user = last_plain(r, BR__RK_mode, 1);
@@ -482,15 +524,12 @@ static int find_mode(struct resolver *r, const char *alias_mode, unsigned *mode)
                        "recipe '%s' builds on neither 'pretrain' nor 'finetune'", r->out->name);
     unsigned own = mode_bit(r, row), asked = user ? mode_bit(r, user) : 0;
     if (!own || (user && !asked))
-        return r->err ? r->err->code : BR_E_CONFIG;
-    *mode = asked ? asked : own;
-    if (alias_mode && strcmp(alias_mode, "pretrain")) {
-        if (user && strcmp(mode_text(*mode), alias_mode))
-            return wrap(r, user,
-                        br_fail(r->err, BR_E_CONFIG, "'%s' means mode %s, not %s", r->out->asked,
-                                alias_mode, mode_text(*mode)));
-        *mode = MODE_SFT;
-    }
+        return r->err->code;
+    *mode = asked ? asked : own & named ? own : named & -named;
+    if (asked && !(asked & named))
+        return wrap(r, user,
+                    br_fail(r->err, BR_E_CONFIG, "'%s' means mode %s, not %s", r->out->asked,
+                            mode_text(named & -named), mode_text(asked)));
     if ((own == MODE_PRETRAIN) != (*mode == MODE_PRETRAIN))
         return wrap(r, user,
                     br_fail(r->err, BR_E_CONFIG, "recipe '%s' is for %s: its mode cannot be %s",
@@ -658,11 +697,11 @@ static void keep_first(void *ud, const char *text)
         snprintf(f->text, sizeof f->text, "%s", text);
 }
 
-static int settle(struct resolver *r, const char *alias_mode, const struct br__recipe_opts *o)
+static int settle(struct resolver *r, unsigned named, const struct br__recipe_opts *o)
 {
     struct first first = {{0}};
     unsigned mode = MODE_SFT;
-    int rc = find_mode(r, alias_mode, &mode);
+    int rc = find_mode(r, named, &mode);
 
     if (!rc)
         rc = apply(r, mode, is_packed(r));
@@ -682,7 +721,8 @@ static int settle(struct resolver *r, const char *alias_mode, const struct br__r
 static int resolve(struct resolver *r, struct br__registry *reg, const struct br__recipe_opts *o)
 {
     const struct br_recipe *row = NULL;
-    const char *name = o->name, *alias_mode = NULL;
+    const char *name = o->name;
+    unsigned modes = MODE_ALL;
     int rc = o->file ? read_file(r, o->file) : BR_OK;
     const struct assign *in_file = named_by_file(r);
 
@@ -698,7 +738,7 @@ static int resolve(struct resolver *r, struct br__registry *reg, const struct br
                      "\"recipe = NAME\"; see: bridge recipe list",
                      o->file ? o->file : "--set");
     if (!rc)
-        rc = choose(r, reg, name ? name : in_file->value, &row, &alias_mode);
+        rc = choose(r, reg, o, name ? name : in_file->value, &row, &modes);
     size_t n_user = r->n;
     if (!rc)
         rc = read_bases(r, row, 0);
@@ -712,7 +752,7 @@ static int resolve(struct resolver *r, struct br__registry *reg, const struct br
     if (n_user)
         memcpy(ordered + n_rows, r->list, n_user * sizeof *ordered);
     memcpy(r->list, ordered, r->n * sizeof *ordered);
-    return settle(r, alias_mode, o);
+    return settle(r, modes, o);
 }
 
 int br__recipe_open(struct br__arena *a, struct br__registry *reg, const struct br__recipe_opts *o,
