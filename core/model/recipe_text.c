@@ -120,7 +120,8 @@ static int read_value(struct br__arena *a, struct br__pairs *t, struct br__pair 
     if (!rc && !out->value)
         rc = br_fail(err, BR_E_NOMEM, "out of memory reading a recipe");
     if (!rc && *end && !strchr(" \t\r\n#", *end))
-        rc = fail(t, err, "%s: a blank must follow the value, got '%.20s'", out->key, end);
+        rc = fail(t, err, "%s: a blank must follow the value, got '%.*s'", out->key,
+                  (int)BR__MIN(strcspn(end, " \t\r\n#"), 20u), end);
     return rc;
 }
 
