@@ -358,7 +358,7 @@ static int not_found(struct br__registry *reg, const char *name, struct br_err *
     const char *prefix = NULL;
     size_t longest = 4;
 
-    for (size_t i = 0; i < reg->n_plugins; i++)
+    for (size_t i = 0; reg && i < reg->n_plugins; i++)
         for (uint32_t k = 0; k < reg->plugins[i]->n_recipes; k++) {
             const struct br_recipe *row = &reg->plugins[i]->recipes[k];
             if (!br__recipe_is_listed(row))

@@ -184,6 +184,11 @@ static int parse_choice(struct br__arena *a, const struct br__recipe_key *k, con
     return BR_E_FORMAT;
 }
 
+static void put_list_number(struct br__buf *b, double v)
+{
+    put_number(b, v == floor(v) && fabs(v) < 9e15 ? 'I' : 'F', v);
+}
+
 /* One element of a list of bare words: a number, or a text. */
 static void put_element(struct br__buf *b, const char *p, size_t n)
 {
@@ -194,16 +199,18 @@ static void put_element(struct br__buf *b, const char *p, size_t n)
         p++, n--;
     while (n && p[n - 1] == ' ')
         n--;
-    if (n >= sizeof word) {
+    if (n == 0 || n >= sizeof word || !br__utf8_valid(p, n)) {
         b->failed = BR_E_FORMAT;
         return;
     }
     memcpy(word, p, n);
     word[n] = '\0';
-    if (br__parse_f64(word, &f))
+    if (strpbrk(word, "\"[]{}"))
+        b->failed = BR_E_FORMAT; /* meant as JSON, and it is none */
+    else if (br__parse_f64(word, &f))
         br__buf_json_str(b, word);
     else
-        br__buf_puts(b, word);
+        put_list_number(b, f);
 }
 
 static void put_json_element(struct br__buf *b, const br__json *e)
@@ -211,7 +218,7 @@ static void put_json_element(struct br__buf *b, const br__json *e)
     if (br__json_kind(e) == 's')
         br__buf_json_str(b, br__json_str(e, ""));
     else if (br__json_kind(e) == 'n')
-        br__buf_double(b, br__json_num(e, 0));
+        put_list_number(b, br__json_num(e, 0));
     else
         b->failed = BR_E_FORMAT;
 }
