@@ -37,7 +37,7 @@ static void say(struct checker *c, uint32_t id, const char *fmt, ...)
         return;
     if (v->line)
         n = snprintf(text, sizeof text, "%s:%d: ", v->from, v->line);
-    else if (v->from && br__starts(v->from, "--"))
+    else if (v->from && !strcmp(v->from, "--set"))
         n = snprintf(text, sizeof text, "%s: ", v->from);
     n = BR__MIN(n, (int)sizeof text - 1);
     va_start(ap, fmt);
