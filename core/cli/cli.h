@@ -13,7 +13,8 @@
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
- *   cmd_recipe.c   recipe list, show, diff, check, keys, memory */
+ *   cmd_recipe.c   recipe list, show, diff, check, keys, memory
+ *   cmd_chat.c     chat-template */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -43,7 +44,8 @@
     X(RECIPE_DIFF)                                                                                 \
     X(RECIPE_CHECK)                                                                                \
     X(RECIPE_KEYS)                                                                                 \
-    X(RECIPE_MEMORY)
+    X(RECIPE_MEMORY)                                                                               \
+    X(CHAT_TEMPLATE)
 
 enum br__cmd_id {
 #define BR_X(id) BR__CMD_##id,
@@ -245,6 +247,7 @@ int br__cmd_recipe_diff(struct br__cli *c, struct br_err *err);
 int br__cmd_recipe_check(struct br__cli *c, struct br_err *err);
 int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err);
 int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err);
+int br__cmd_chat_template(struct br__cli *c, struct br_err *err);
 
 /* cmd_convert.c: options -> job; `r` gets the remarks about defaults that were chosen. */
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,

@@ -261,5 +261,27 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge recipe memory qwen3_30b_a3b_finetune_config --peft none --gpu-mem 141\n",
 },
 
+[BR__CMD_CHAT_TEMPLATE] = {
+    .name = "chat-template", .run = br__cmd_chat_template, .args = "[FILE]", .max_pos = 1,
+    .summary = "conversations in JSON -> the text of prompts",
+    .about =
+        "Runs the chat template of a tokenizer directory: chat_template.jinja, else the one in\n"
+        "tokenizer_config.json.  The input, FILE or standard input, is a JSON object\n"
+        "{\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, \"enable_thinking\": false}\n"
+        "of which only the messages are needed, or the array of messages alone; the text is printed as\n"
+        "it is.  \"documents\" and, with more variables for the template, \"chat_template_kwargs\" are\n"
+        "read too; other members are ignored.\n"
+        "\n"
+        "With --jsonl every line of the input is such an object, and a line {\"text\": \"...\"} is printed\n"
+        "for each.\n"
+        "\n"
+        "Templates are run by bridge itself, as Jinja2 in transformers would: in bounded time and memory,\n"
+        "without access to anything.  A construct that it does not know is an error with its line.\n",
+    .examples =
+        "bridge chat-template --tokenizer ./Qwen3-8B --add-generation-prompt chat.json\n"
+        "bridge chat-template --tokenizer ./Qwen3-8B --jsonl chats.jsonl\n",
+    .need = {BR__OPT_CHAT_TOKENIZER},
+},
+
 };
 /* clang-format on */
