@@ -55,13 +55,24 @@ static int options(struct br__cli *c, const char *subject, struct br__recipe_opt
     return subject ? read_subject(c, subject, o, err) : BR_OK;
 }
 
+/* --peft and --mode say the same thing; two words for it must agree. */
+static int check_mode(const struct br__recipe_opts *o, struct br_err *err)
+{
+    if (!o->mode || !o->peft || !strcasecmp(o->mode, o->peft) ||
+        (!strcmp(o->mode, "sft") && !strcasecmp(o->peft, "none")))
+        return BR_OK;
+    return br_fail(err, BR_E_USAGE, "mode %s and --peft %s contradict", o->mode, o->peft);
+}
+
 static int resolve(struct br__cli *c, struct br__registry *registry,
                    const struct br__recipe_opts *o, struct br__recipe **out, struct br_err *err)
 {
     *out = br__arena_alloc(&c->arena, sizeof **out);
     if (!*out)
         return br_fail(err, BR_E_NOMEM, "out of memory");
-    int rc = br__recipe_open(&c->arena, registry, o, *out, err);
+    int rc = check_mode(o, err);
+    if (!rc)
+        rc = br__recipe_open(&c->arena, registry, o, *out, err);
     if (!rc && (*out)->asked && !BR__FLAG(c, QUIET) && !BR__FLAG(c, JSON))
         fprintf(stderr,
                 "bridge: note: '%s' is a newer name of '%s', which has the values of the "

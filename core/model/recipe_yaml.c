@@ -148,7 +148,8 @@ static void put_nested(struct writer *w, const char *name, const char *fixed)
         const char *path = w->r->v[id].tag ? path_in(w, &br__recipe_keys[id]) : NULL;
         if (!path || strncmp(path, name, n) || path[n] != '.')
             continue;
-        br__buf_printf(w->out, begun ? "" : "  %s:\n%s", name, fixed);
+        if (!begun)
+            br__buf_printf(w->out, "  %s:\n%s", name, fixed);
         br__buf_printf(w->out, "    %s:", path + n + 1);
         put_value(w->out, &w->r->v[id]);
         br__buf_putc(w->out, '\n');
@@ -291,11 +292,7 @@ static int model_value(void *ud, const char *key, struct br__buf *out)
             return 1;
         }
     }
-    /* Megatron Bridge makes these from init_method_std */
-    return !strcmp(key, "init_method") || !strcmp(key, "output_layer_init_method") ||
-                   !strcmp(key, "embedding_init_method")
-               ? (br__buf_puts(out, " null"), 1)
-               : 0;
+    return 0;
 }
 
 static int put_model(struct writer *w, struct br_err *err)

@@ -308,6 +308,15 @@ static int is_identity(const char *key)
     return 0;
 }
 
+/* Whether a row describes the model.  Initialisers do not: Megatron Bridge makes them itself, from
+ * init_method_std. */
+static int describes_model(const struct br_config *cfg, const char *key)
+{
+    if (br__ends(key, "init_method"))
+        return 0;
+    return find_computed("model", key) || is_identity(key) || find_fact(cfg, key) < BR_N_CFG;
+}
+
 int br__run_config_model(struct br__buf *out, const struct br_config *cfg,
                          const struct br__run_config_opts *o,
                          int (*value)(void *ud, const char *key, struct br__buf *out), void *ud,
@@ -324,8 +333,7 @@ int br__run_config_model(struct br__buf *out, const struct br_config *cfg,
         size_t before = out->n;
         br__buf_printf(out, "  %s:", r->key);
         int rc = BR_OK, given = value(ud, r->key, out);
-        if (!given && (find_computed("model", r->key) || is_identity(r->key) ||
-                       find_fact(cfg, r->key) < BR_N_CFG))
+        if (!given && describes_model(cfg, r->key))
             rc = put_value(&w, "model", r, err);
         else if (!given)
             out->n = before;

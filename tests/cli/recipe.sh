@@ -92,6 +92,7 @@ says '  tensor_model_parallel_size: 1'
 says '  _target_: megatron.bridge.peft.lora.LoRA'
 says '  target_modules: ["linear_qkv", "linear_proj", "linear_fc1", "linear_fc2"]'
 says '  layernorm_epsilon: 1.0e-06'
+! grep -Eq '^  (output_layer_)?init_method:' "$out" || fail "an initialiser is in the file"
 expect 0 recipe show $pre --format yaml --set name=yes 'dir=/a: b' tokenizer_model=null
 says '  save: "/a: b/yes/checkpoints"'
 says '  tokenizer_model: null'
@@ -228,6 +229,11 @@ expect 5 recipe show $fine --mode pretrain
 complains "--mode: recipe '$fine' is for finetuning: its mode cannot be pretrain"
 expect 5 recipe show $pre --peft lora
 complains "--peft: recipe '$pre' is for pretraining: its mode cannot be lora"
+expect 2 recipe show $fine --mode lora --peft none
+complains 'mode lora and --peft none contradict'
+expect 2 recipe diff $fine:sft $fine:lora --peft dora
+complains 'mode sft and --peft dora contradict'
+expect 0 recipe show $fine --mode sft --peft None --json
 expect 5 recipe show $pre --peft qlora
 complains "--peft: peft: got 'qlora', expected one of none, null, lora, dora"
 expect 5 recipe show $pre --set dataset_seq_length='$seq_length' seq_length='$dataset_seq_length'

@@ -367,6 +367,53 @@ START_TEST(grids_fill_the_world)
 }
 END_TEST
 
+/* ---- models ---------------------------------------------------------------------------------- */
+
+/* Elements of all tensors that the architecture's weight rules expect of the recipe's model. */
+static double count_elements(const struct br_config *cfg)
+{
+    struct br__expand_opts o = {.untied = !br_cfg_i(cfg, BR_CFG_SHARE_EMBEDDINGS)};
+    struct br__expansion *x;
+    double n = 0;
+
+    ck_assert_msg(!br__rules_expand(&arena, cfg, &o, &x, &err), "%s", err.msg);
+    for (size_t i = 0; i < x->n_hf; i++)
+        n += (double)x->hf[i].rows * (double)x->hf[i].row_elems;
+    return n;
+}
+
+/* The estimate counts parameters by formula, the conversion by its rules: of every recipe they
+ * agree. */
+START_TEST(parameters_are_those_of_the_weights)
+{
+    struct br__registry *reg;
+    size_t n = 0;
+
+    ck_assert_int_eq(br__registry_open(&reg, NULL, &err), BR_OK);
+    ck_assert_int_eq(br__registry_load_all(reg, &err), BR_OK);
+    for (size_t i = 0; i < reg->n_plugins; i++)
+        for (uint32_t k = 0; k < reg->plugins[i]->n_recipes; k++) {
+            struct br__recipe_opts o = {.name = reg->plugins[i]->recipes[k].name};
+            struct br__recipe_memory m;
+            struct br_config cfg = {0};
+            struct br__recipe r;
+            br__json *json;
+            if (!br__recipe_is_listed(&reg->plugins[i]->recipes[k]))
+                continue;
+            ck_assert_msg(!br__recipe_open(&arena, reg, &o, &r, &err), "%s", err.msg);
+            ck_assert_msg(!br__recipe_memory(&r, 0, &m, &err), "%s", err.msg);
+            ck_assert_msg(!br__recipe_config(&arena, &r, &json, &cfg, &err), "%s", err.msg);
+            br__json_free(json);
+            ck_assert_msg(m.total_params == count_elements(&cfg),
+                          "%s: %.0f by formula, %.0f by rules", r.name, m.total_params,
+                          count_elements(&cfg));
+            n++;
+        }
+    ck_assert_uint_ge(n, 38);
+    br__registry_close(reg);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("recipe");
@@ -385,6 +432,7 @@ int main(void)
     tcase_add_test(t, modes_choose);
     tcase_add_test(t, bad_rows_are_refused);
     tcase_add_test(t, grids_fill_the_world);
+    tcase_add_test(t, parameters_are_those_of_the_weights);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_NORMAL);
