@@ -10,14 +10,14 @@
 
 #define PIECE 512     /* tokens of a prompt that are computed at once */
 #define KEPT_GRAPHS 8 /* per rank */
+#define MAX_SLOTS 4096
 
 static int nomem(struct br_err *err)
 {
     return br_fail(err, BR_E_NOMEM, "out of memory for the model");
 }
 
-/* ---- ranks
- * ---------------------------------------------------------------------------------------- */
+/* ---- ranks ----------------------------------------------------------------------------------- */
 
 struct rank_run {
     struct br__rank *r;
@@ -134,22 +134,24 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
     return rc ? rc : br__ranks_run(m, make_groups, NULL, err);
 }
 
-/* ---- open, close
- * ------------------------------------------------------------------------------------- */
+/* ---- open, close ----------------------------------------------------------------------------- */
 
-static int settle_caches(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
+int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity, struct br_err *err)
 {
     int64_t max = br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH);
-    m->slots = o->slots ? o->slots : 1;
-    m->capacity = o->capacity ? o->capacity : max;
-    if (m->capacity > max)
+    if (capacity > max)
         return br_fail(err, BR_E_USAGE,
                        "%lld tokens are more than the model's max_position_embeddings %lld",
-                       (long long)m->capacity, (long long)max);
-    if (m->slots < 1 || m->slots > 4096 || m->capacity < 1)
+                       (long long)capacity, (long long)max);
+    if (slots < 1 || slots > MAX_SLOTS || capacity < 1 || slots * capacity > INT32_MAX)
         return br_fail(err, BR_E_USAGE, "caches of %lld sequences of %lld tokens are impossible",
-                       (long long)m->slots, (long long)m->capacity);
-    m->length = br__calloc((size_t)m->slots + 1, sizeof *m->length);
+                       (long long)slots, (long long)capacity);
+    if (m->clock)
+        BR_BUG("the caches are in use");
+    br__free(m->length);
+    m->slots = slots;
+    m->capacity = capacity;
+    m->length = br__calloc((size_t)slots + 1, sizeof *m->length);
     return m->length ? 0 : nomem(err);
 }
 
@@ -170,7 +172,7 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o, struct br_e
                      "plugin '%s' can convert %s but not run it: it has no layer builder",
                      m->weights->cfg->arch->plugin->name, m->weights->cfg->arch->model_type);
     if (!rc)
-        rc = settle_caches(m, o, err);
+        rc = br__llm_caches(m, 1, br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH), err);
     if (!rc)
         rc = open_ranks(m, o, err);
     if (rc) {
@@ -229,6 +231,10 @@ int64_t br__llm_capacity(const struct br__llm *m)
 {
     return m->capacity;
 }
+int64_t br__llm_slots(const struct br__llm *m)
+{
+    return m->slots;
+}
 const char *br__llm_device(const struct br__llm *m)
 {
     return m->ranks[0].dev.backend->name;
@@ -243,8 +249,7 @@ void br__llm_reset(struct br__llm *m, uint32_t slot)
         m->length[slot] = 0;
 }
 
-/* ---- graphs and caches
- * ----------------------------------------------------------------------------------- */
+/* ---- graphs and caches ----------------------------------------------------------------------- */
 
 void br__ready_free(struct br__ready *q)
 {
@@ -343,8 +348,8 @@ static int place_for_graph(struct br__rank *r, size_t *at)
     return 0;
 }
 
-static int ready(struct br__rank *r, const struct br__build *b, struct br__ready **out,
-                 struct br_err *err)
+int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__ready **out,
+                  struct br_err *err)
 {
     size_t at;
     *out = kept(r, b);
@@ -364,9 +369,7 @@ static int ready(struct br__rank *r, const struct br__build *b, struct br__ready
     return 0;
 }
 
-/* ---- feeding
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- feeding --------------------------------------------------------------------------------- */
 
 struct batch { /* one piece: consecutive tokens of each sequence */
     const struct br__feed *feeds;
@@ -374,6 +377,25 @@ struct batch { /* one piece: consecutive tokens of each sequence */
     int64_t n_tokens, pad; /* pad tokens make the batch divisible by tp */
     float *logits;         /* or NULL: this piece ends no prompt */
 };
+
+/* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their
+ * own, in the slot after the last. */
+static int64_t padding(const struct br__llm *m, int64_t n_tokens)
+{
+    int64_t tp = m->topo.size[BR_AXIS_TP];
+    return (tp - n_tokens % tp) % tp;
+}
+
+struct br__build br__batch_shape(const struct br__llm *m, int64_t n_tokens, int64_t n_seqs)
+{
+    int64_t pad = padding(m, n_tokens);
+    return (struct br__build){.flags = BR__BUILD_CACHE,
+                              .n_tokens = n_tokens + pad,
+                              .n_seqs = n_seqs + (pad > 0),
+                              .n_out = n_seqs,
+                              .slots = m->slots + (m->topo.size[BR_AXIS_TP] > 1),
+                              .capacity = m->capacity};
+}
 
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q, const struct batch *in)
 {
@@ -416,13 +438,8 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
 {
     const struct batch *in = arg;
     struct br__ready *q;
-    const struct br__build b = {.flags = BR__BUILD_CACHE,
-                                .n_tokens = in->n_tokens + in->pad,
-                                .n_seqs = (int64_t)in->n_feeds + (in->pad > 0),
-                                .n_out = (int64_t)in->n_feeds,
-                                .slots = r->m->slots + (r->m->topo.size[BR_AXIS_TP] > 1),
-                                .capacity = r->m->capacity};
-    int rc = ready(r, &b, &q, err);
+    const struct br__build b = br__batch_shape(r->m, in->n_tokens, (int64_t)in->n_feeds);
+    int rc = br__ready_get(r, &b, &q, err);
     if (rc)
         return rc;
     fill_inputs(r, q, in);
@@ -479,10 +496,9 @@ static int feed_piece(struct br__llm *m, const struct br__feed *feeds, size_t n,
                       struct br_err *err)
 {
     struct batch in = {.feeds = feeds, .n_feeds = n, .logits = logits};
-    int64_t tp = m->topo.size[BR_AXIS_TP];
     for (size_t i = 0; i < n; i++)
         in.n_tokens += feeds[i].n;
-    in.pad = (tp - in.n_tokens % tp) % tp;
+    in.pad = padding(m, in.n_tokens);
     int rc = br__ranks_run(m, run_batch, &in, err);
     if (rc)
         return rc;

@@ -6,13 +6,11 @@ everything), full recompute, and delta-net layers (it counts plain attention; th
 """
 
 import json
-import os
 import subprocess
 import sys
 from argparse import Namespace
 
-sys.path.insert(0, os.environ["BRIDGE_ORACLE"])
-import cpu_shim  # noqa: E402,F401  Megatron without a GPU
+import cpu_shim  # noqa: F401  Megatron without a GPU; on PYTHONPATH
 
 from megatron.training import theoretical_memory_usage as theory  # noqa: E402
 from megatron.training.training import num_floating_point_operations  # noqa: E402

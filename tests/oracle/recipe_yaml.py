@@ -9,13 +9,11 @@ the recipe's number of processes, and the values that hold in the end must be th
 
 import dataclasses
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
-sys.path.insert(0, os.environ["BRIDGE_ORACLE"])
-import cpu_shim  # noqa: E402,F401  Megatron without a GPU
+import cpu_shim  # noqa: F401  Megatron without a GPU; on PYTHONPATH
 
 import torch  # noqa: E402
 from megatron.bridge.training import config as bridge_config  # noqa: E402
