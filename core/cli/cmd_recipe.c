@@ -139,8 +139,7 @@ static int is_computed(uint32_t id)
     return (br__recipe_keys[id].flags & BR__RECIPE_COMPUTED) != 0;
 }
 
-/* ---- list
- * ----------------------------------------------------------------------------------------- */
+/* ---- list ------------------------------------------------------------------------------------ */
 
 struct lister {
     struct br__cli *c;
@@ -260,8 +259,7 @@ int br__cmd_recipe_list(struct br__cli *c, struct br_err *err)
     return printed;
 }
 
-/* ---- show
- * ----------------------------------------------------------------------------------------- */
+/* ---- show ------------------------------------------------------------------------------------ */
 
 /* "page; row qwen3_8b_pretrain_config; upstream's code: 4" */
 static void put_provenance(struct br__buf *b, const struct br__recipe_value *v)
@@ -417,8 +415,7 @@ int br__cmd_recipe_show(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- diff
- * ----------------------------------------------------------------------------------------- */
+/* ---- diff ------------------------------------------------------------------------------------ */
 
 static int same_value(const struct br__recipe_value *a, const struct br__recipe_value *b)
 {
@@ -497,8 +494,7 @@ int br__cmd_recipe_diff(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- check
- * ---------------------------------------------------------------------------------------- */
+/* ---- check ----------------------------------------------------------------------------------- */
 
 static void check_line(void *ud, const char *text)
 {
@@ -552,8 +548,7 @@ int br__cmd_recipe_check(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- keys
- * ----------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 static int key_has(const struct br__recipe_key *k, const char *word)
 {
@@ -630,8 +625,7 @@ int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err)
     return BR__FLAG(c, JSON) ? keys_json(word, err) : keys_text(word, err);
 }
 
-/* ---- memory
- * --------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
 

@@ -446,8 +446,7 @@ int br__toy_write(const struct br__arch *arch, const char *dir, const struct br_
 int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br__json **out,
                    struct br_err *err) BR_MUST_CHECK;
 
-/* ---- recipe_keys.c, recipe_text.c, recipe.c: training recipes ----------------------------------
- */
+/* ---- recipe_keys.c, recipe_text.c, recipe.c: training recipes -------------------------------- */
 
 enum br__recipe_flags { BR__RECIPE_NULLABLE = 1, BR__RECIPE_COMPUTED = 2 };
 
@@ -542,8 +541,7 @@ int br__recipe_is_listed(const struct br_recipe *row);
 int br__recipe_has(const struct br__recipe *r, uint32_t id);
 int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt);
 
-/* ---- recipe_check.c: do the values of a recipe fit each other?
- * ----------------------------------- */
+/* ---- recipe_check.c: do the values of a recipe fit each other? ------------------------------- */
 
 /* One call of `line` per contradiction (NULL: only counted), each with its equation and the place
  * that set the value.  world 0: the recipe's own number of processes. */
@@ -556,8 +554,7 @@ struct br__recipe_grid {
 };
 void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g);
 
-/* ---- recipe_memory.c: bytes and work
- * ------------------------------------------------------------- */
+/* ---- recipe_memory.c: bytes and work --------------------------------------------------------- */
 
 struct br__recipe_memory {
     double total_params, active_params; /* of the whole model                                */
@@ -571,8 +568,7 @@ struct br__recipe_memory {
 int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__recipe_memory *out,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- recipe_yaml.c: a recipe's model, and Megatron Bridge's own configuration file
- * --------------- */
+/* ---- recipe_yaml.c: a recipe's model, and Megatron Bridge's own configuration file ----------- */
 
 /* The model that a recipe describes: config.json (free with br__json_free) and its facts.
  * BR_E_CONFIG when the recipe does not give all sizes, or gives some that the architecture refuses.

@@ -144,8 +144,7 @@ static const char *unqualify(const char *name, struct when *when)
     return name;
 }
 
-/* ---- reading texts ----------------------------------------------------------------------------
- */
+/* ---- reading texts --------------------------------------------------------------------------- */
 
 static int push(struct resolver *r, const struct assign *s)
 {
@@ -158,8 +157,7 @@ static int push(struct resolver *r, const struct assign *s)
 static int read_text(struct resolver *r, struct br__pairs *t, const struct source *from,
                      const struct when *when);
 
-/* The settings that a word stands for; a word that has no such value is an error naming its values.
- */
+/* The settings that a word stands for; another value of it is an error that names those it has. */
 static int read_word(struct resolver *r, const struct assign *s, const char *name)
 {
     struct br__buf values = {0};
@@ -234,8 +232,7 @@ static int read_text(struct resolver *r, struct br__pairs *t, const struct sourc
     return rc;
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 int br__recipe_is_listed(const struct br_recipe *row)
 {
@@ -287,18 +284,16 @@ static int read_bases(struct resolver *r, const struct br_recipe *row, int depth
     return rc ? rc : read_row(r, row->name, row->set);
 }
 
-/* ---- which recipe
- * -------------------------------------------------------------------------------- */
+/* ---- which recipe ---------------------------------------------------------------------------- */
 
 /* Upstream's newer names: <model>_{pretrain,sft,peft}[_<N>gpu_<hardware>_<precision>]_config. */
 static int is_machine(const char *s)
 {
     size_t n = strspn(s, "0123456789");
-    const char *hw = s + n + 4;
 
     if (n == 0 || strncmp(s + n, "gpu_", 4))
         return 0;
-    const char *precision = strchr(hw, '_');
+    const char *hw = s + n + 4, *precision = strchr(hw, '_');
     return precision && precision > hw && precision[1] && !strchr(precision + 1, '_');
 }
 
@@ -415,8 +410,7 @@ static int choose(struct resolver *r, struct br__registry *reg, const struct br_
     return BR_OK;
 }
 
-/* ---- files and settings
- * ---------------------------------------------------------------------------- */
+/* ---- files and settings ---------------------------------------------------------------------- */
 
 static int read_file(struct resolver *r, const char *path)
 {
@@ -472,8 +466,7 @@ static const struct assign *named_by_file(const struct resolver *r)
     return NULL;
 }
 
-/* ---- mode
- * ------------------------------------------------------------------------------------------ */
+/* ---- mode ------------------------------------------------------------------------------------ */
 
 /* The last assignment of a key that is bound to nothing; user: 1 only the user's, 0 only rows', -1
  * all. */
@@ -544,8 +537,7 @@ static int is_packed(const struct resolver *r)
     return s && !strcasecmp(s->value, "true");
 }
 
-/* ---- values
- * ---------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static int set_default(struct resolver *r, uint32_t id)
 {
@@ -639,8 +631,7 @@ int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt)
     return br__recipe_has(r, id) ? r->v[id].i : dflt;
 }
 
-/* ---- computed values
- * ---------------------------------------------------------------------------------- */
+/* ---- computed values ------------------------------------------------------------------------- */
 
 static void compute(struct br__recipe *r, uint32_t id, char tag, int64_t i, double f,
                     const char *text)
@@ -683,8 +674,7 @@ static void compute_all(struct br__recipe *r)
                                                        : "[\"core_attn\"]");
 }
 
-/* ---- the whole
- * ----------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 struct first {
     char text[700];

@@ -46,8 +46,7 @@ static void say(struct checker *c, uint32_t id, const char *fmt, ...)
     c->line(c->ud, text);
 }
 
-/* ---- grids
- * --------------------------------------------------------------------------------------- */
+/* ---- grids ----------------------------------------------------------------------------------- */
 
 static int64_t gcd(int64_t a, int64_t b)
 {
@@ -211,8 +210,7 @@ static void check_batch(struct checker *c)
             "packed_sequence=true needs micro_batch_size 1, got %" PRId64, mbs);
 }
 
-/* ---- the rest
- * ------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------- */
 
 static int is(const struct checker *c, uint32_t id, const char *text)
 {

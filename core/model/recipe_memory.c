@@ -55,8 +55,7 @@ static double arch_fact(const struct br__recipe *r, uint32_t id)
     return f && (f->flags & BR_FIELD_FACT) ? f->value : 0;
 }
 
-/* ---- sizes
- * ----------------------------------------------------------------------------------------- */
+/* ---- sizes ----------------------------------------------------------------------------------- */
 
 static int require(const struct br__recipe *r, const uint32_t *ids, size_t n, const char *why,
                    struct br_err *err)
@@ -130,8 +129,7 @@ static void read_sizes(struct estimate *e)
     };
 }
 
-/* ---- parameters
- * -------------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 static struct held attention(const struct sizes *s)
 {
@@ -208,8 +206,7 @@ static struct held on_rank(const struct estimate *e)
     return x;
 }
 
-/* ---- adapters
- * ------------------------------------------------------------------------------------------ */
+/* ---- adapters -------------------------------------------------------------------------------- */
 
 static int has_adapter(const struct br__recipe *r)
 {

@@ -19,8 +19,7 @@ struct writer {
     const char *section;
 };
 
-/* ---- values
- * ------------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 /* Text that stands for itself without quotes. */
 static int is_plain(const char *s)
@@ -79,8 +78,7 @@ static void put_value(struct br__buf *b, const struct br__recipe_value *v)
     }
 }
 
-/* ---- which keys a section has
- * -------------------------------------------------------------------------- */
+/* ---- which keys a section has ---------------------------------------------------------------- */
 
 static int is_text(const struct br__recipe *r, uint32_t id, const char *text)
 {
@@ -172,8 +170,7 @@ static void put_keys(struct writer *w)
             put_nested(w, nested[i].name, nested[i].fixed);
 }
 
-/* ---- sections
- * ------------------------------------------------------------------------------------------ */
+/* ---- sections -------------------------------------------------------------------------------- */
 
 static void begin(struct writer *w, const char *section, const char *target)
 {
@@ -349,8 +346,7 @@ int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__
     return rc;
 }
 
-/* ---- the model as config.json
- * ---------------------------------------------------------------------------- */
+/* ---- the model as config.json ---------------------------------------------------------------- */
 
 /* run_config.yaml's model section, as far as config_rebuild.c reads it. */
 static int model_section(const struct br__recipe *r, struct br__buf *b)
