@@ -13,6 +13,7 @@
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
+ *   cmd_recipe.c   recipe list, show, diff, check, keys, memory
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
@@ -38,6 +39,12 @@
     X(PLUGIN_LIST)                                                                                 \
     X(PLUGIN_SHOW)                                                                                 \
     X(PLUGIN_CHECK)                                                                                \
+    X(RECIPE_LIST)                                                                             \
+    X(RECIPE_SHOW)                                                                             \
+    X(RECIPE_DIFF)                                                                             \
+    X(RECIPE_CHECK)                                                                            \
+    X(RECIPE_KEYS)                                                                             \
+    X(RECIPE_MEMORY)                                                                           \
     X(CHAT_TEMPLATE)                                                                               \
     X(GENERATE)                                                                                    \
     X(COMPARE)                                                                                     \
@@ -174,6 +181,7 @@ void br__js_i64(struct br__js *j, const char *key, int64_t v);
 void br__js_num(struct br__js *j, const char *key, double v);
 void br__js_bool(struct br__js *j, const char *key, int v);
 void br__js_null(struct br__js *j, const char *key);
+void br__js_raw(struct br__js *j, const char *key, const char *json); /* a finished JSON value */
 void br__js_strs(struct br__js *j, const char *key, const char *const *s, size_t n);
 void br__js_shape(struct br__js *j, const char *key, const int64_t *shape, int n);
 /* Print and free; BR_E_NOMEM if the buffer failed on the way. */
@@ -243,6 +251,12 @@ int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_list(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_show(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_diff(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_check(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err);
 int br__cmd_tokenize(struct br__cli *c, struct br_err *err);
 int br__cmd_chat_template(struct br__cli *c, struct br_err *err);
 

@@ -65,6 +65,16 @@ int br__cmd_list(struct br__cli *c, struct br_err *err)
 
 /* ---- plugin list ---------------------------------------------------------------------------- */
 
+/* Recipes proper; the rows that they build on do not count. */
+static uint32_t count_recipes(const struct br__plugin *p)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_recipes; i++)
+        n += br__recipe_is_listed(&p->recipes[i]) != 0;
+    return n;
+}
+
 static const char *arch_names(struct br__arena *a, const struct br__plugin *p)
 {
     const char *all = "";
@@ -82,7 +92,7 @@ static int plugins_text(struct br__cli *c, const struct br__registry *r, struct 
     br__table_row(&t, "plugin", "architectures", ">recipes", "path");
     for (size_t i = 0; i < r->n_plugins; i++) {
         const struct br__plugin *p = r->plugins[i];
-        snprintf(recipes, sizeof recipes, "%" PRIu32, p->n_recipes);
+        snprintf(recipes, sizeof recipes, "%" PRIu32, count_recipes(p));
         br__table_row(&t, p->name, arch_names(&c->arena, p), recipes, p->path);
     }
     int rc = br__table_print(&t, err);
@@ -112,7 +122,7 @@ static int plugins_json(const struct br__registry *r, struct br_err *err)
         for (uint32_t k = 0; k < p->n_archs; k++)
             br__js_str(&j, NULL, p->archs[k].model_type);
         br__js_end(&j);
-        br__js_u64(&j, "recipes", p->n_recipes);
+        br__js_u64(&j, "recipes", count_recipes(p));
         br__js_end(&j);
     }
     br__js_end(&j);

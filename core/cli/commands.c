@@ -187,6 +187,80 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge plugin check ./build/bridge_llama.so\n",
 },
 
+[BR__CMD_RECIPE_LIST] = {
+    .name = "recipe list", .run = br__cmd_recipe_list, .args = "",
+    .summary = "list the training recipes",
+    .about =
+        "One row per recipe and mode: parallel sizes, GPUs, sequence length, global batch size, peak\n"
+        "learning rate.  A finetune recipe has up to three modes: sft (every weight), lora, dora.\n",
+    .examples =
+        "bridge recipe list\n"
+        "bridge recipe list --model qwen3_8b --mode lora\n"
+        "bridge recipe list --gpus 8 --json\n",
+},
+
+[BR__CMD_RECIPE_SHOW] = {
+    .name = "recipe show", .run = br__cmd_recipe_show, .args = "[NAME]", .max_pos = 1,
+    .summary = "print every value of a recipe",
+    .about =
+        "As text it is a recipe file: edit it and give it back with --recipe-file.  As YAML it is the\n"
+        "configuration file that Megatron Bridge loads.  Values are checked before they are shown.\n"
+        "\n"
+        "Names are those of Megatron Bridge's model page; its newer ones (..._sft_config,\n"
+        "..._peft_8gpu_h100_bf16_config) are understood too, with the page's values.\n",
+    .examples =
+        "bridge recipe show qwen3_8b_pretrain_config\n"
+        "bridge recipe show qwen3_8b_finetune_config --peft dora --set train_iters=1000 lr=2e-4\n"
+        "bridge recipe show qwen3_30b_a3b_pretrain_config --provenance\n"
+        "bridge recipe show qwen3_8b_pretrain_config > my.recipe\n"
+        "bridge recipe show --recipe-file my.recipe --format yaml > config.yaml\n",
+},
+
+[BR__CMD_RECIPE_DIFF] = {
+    .name = "recipe diff", .run = br__cmd_recipe_diff, .args = "A B", .min_pos = 2, .max_pos = 2,
+    .summary = "compare two recipes, value by value",
+    .about =
+        "A and B are names, names with a mode (NAME:dora), or recipe files.  Other options apply to\n"
+        "both.  Exit status 0 only if nothing differs.\n",
+    .examples =
+        "bridge recipe diff qwen3_8b_pretrain_config qwen3_14b_pretrain_config\n"
+        "bridge recipe diff qwen3_8b_finetune_config:sft qwen3_8b_finetune_config:lora\n",
+},
+
+[BR__CMD_RECIPE_CHECK] = {
+    .name = "recipe check", .run = br__cmd_recipe_check, .args = "[NAME|FILE]", .max_pos = 1,
+    .summary = "find what contradicts in a recipe, before a cluster does",
+    .about =
+        "Types, ranges, the two grids of processes, heads, layers, experts, batch and schedule, by\n"
+        "Megatron's own rules.  Each contradiction is printed with its equation.\n",
+    .examples =
+        "bridge recipe check qwen3_235b_a22b_pretrain_config --world-size 256\n"
+        "bridge recipe check my.recipe\n",
+},
+
+[BR__CMD_RECIPE_KEYS] = {
+    .name = "recipe keys", .run = br__cmd_recipe_keys, .args = "[WORD]", .max_pos = 1,
+    .summary = "explain the keys of recipes",
+    .about =
+        "Every key with its type, range, default and meaning; with WORD those whose name, other\n"
+        "spellings or path in Megatron Bridge's configuration contain it.\n",
+    .examples =
+        "bridge recipe keys\n"
+        "bridge recipe keys recompute\n",
+},
+
+[BR__CMD_RECIPE_MEMORY] = {
+    .name = "recipe memory", .run = br__cmd_recipe_memory, .args = "[NAME|FILE]", .max_pos = 1,
+    .summary = "estimate memory per GPU and time per step of a recipe",
+    .about =
+        "Weights, gradients, optimizer and activations on the fullest rank by Megatron-LM's own\n"
+        "formulas (theoretical_memory_usage.py, num_floating_point_operations), and whether they fit.\n"
+        "Workspaces, communication buffers and fragmentation come on top: leave some room.\n",
+    .examples =
+        "bridge recipe memory qwen3_8b_pretrain_config\n"
+        "bridge recipe memory qwen3_30b_a3b_finetune_config --peft none --gpu-mem 141\n",
+},
+
 [BR__CMD_CHAT_TEMPLATE] = {
     .name = "chat-template", .run = br__cmd_chat_template, .args = "[FILE]", .max_pos = 1,
     .summary = "conversations in JSON -> the text of prompts",
