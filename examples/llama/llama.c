@@ -11,6 +11,11 @@ static const struct br_field config[] = {
     BR_FACT(ADD_QKV_BIAS, 0),
     BR_FACT(QK_LAYERNORM, 0),
     BR_FACT_TEXT(ROPE_SCALING_TYPE, "llama3"),
+    /* how Megatron Bridge trains this family */
+    BR_FACT(APPLY_ROPE_FUSION, 1),
+    BR_FACT(BIAS_ACTIVATION_FUSION, 1),
+    BR_FACT(BIAS_DROPOUT_FUSION, 1),
+    BR_FACT(PERSIST_LAYER_NORM, 1),
 };
 
 static const struct br_map maps[] = {

@@ -71,7 +71,11 @@ extern "C" {
     X(ROPE_SCALING_TYPE, TEXT, "rope_scaling_type", "")                                            \
     X(ROPE_LOW_FREQ_FACTOR, FLOAT, "rope_low_freq_factor", "")                                     \
     X(ROPE_HIGH_FREQ_FACTOR, FLOAT, "rope_high_freq_factor", "")                                   \
-    X(ROPE_ORIGINAL_MAX_POSITION_EMBEDDINGS, INT, "rope_original_max_position_embeddings", "")
+    X(ROPE_ORIGINAL_MAX_POSITION_EMBEDDINGS, INT, "rope_original_max_position_embeddings", "")     \
+    X(APPLY_ROPE_FUSION, BOOL, "apply_rope_fusion", "")                                            \
+    X(BIAS_ACTIVATION_FUSION, BOOL, "bias_activation_fusion", "-")                                 \
+    X(BIAS_DROPOUT_FUSION, BOOL, "bias_dropout_fusion", "")                                        \
+    X(PERSIST_LAYER_NORM, BOOL, "persist_layer_norm", "!no_persist_layer_norm")
 
 enum br_cfg {
 #define BR_X(id, kind, key, mlm) BR_CFG_##id,
