@@ -12,7 +12,9 @@
  *   output.c       JSON, aligned tables, sizes, results
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
- *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy */
+ *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
+ *   cmd_new.c      plugin new                           cmd_doctor.c doctor
+ *   cmd_completion.c  shell completion, from the two tables */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -36,7 +38,11 @@
     X(LIST)                                                                                        \
     X(PLUGIN_LIST)                                                                                 \
     X(PLUGIN_SHOW)                                                                                 \
-    X(PLUGIN_CHECK)
+    X(PLUGIN_CHECK)                                                                                \
+    /* kit */                                                                                      \
+    X(PLUGIN_NEW)                                                                                  \
+    X(DOCTOR)                                                                                      \
+    X(COMPLETION)
 
 enum br__cmd_id {
 #define BR_X(id) BR__CMD_##id,
@@ -231,7 +237,13 @@ int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
+int br__cmd_plugin_new(struct br__cli *c, struct br_err *err);
+int br__cmd_doctor(struct br__cli *c, struct br_err *err);
+int br__cmd_completion(struct br__cli *c, struct br_err *err);
 
+/* cmd_plugin.c: a plugin by name, or by file if the name has a slash or ends in .so. */
+int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,
+                    const struct br__plugin **p, struct br_err *err) BR_MUST_CHECK;
 /* cmd_convert.c: options -> job; `r` gets the remarks about defaults that were chosen. */
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
                      struct br_err *err) BR_MUST_CHECK;
