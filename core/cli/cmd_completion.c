@@ -140,6 +140,7 @@ static int is_first(int k, size_t n)
 /* ---- bash
  * ---------------------------------------------------------------------------------------- */
 
+/* clang-format off */
 static const char bash_head[] =
     "# bash completion of bridge; made by: bridge completion bash\n"
     "_bridge() {\n"
@@ -157,22 +158,22 @@ static const char bash_words[] =
     "    for ((i = 1; i < at; i++)); do\n"
     "        w=${COMP_WORDS[i]}\n"
     "        case $w in\n"
-    "        =) ((i++)) ;;\n"
+    "        =) i=$((i + 1)) ;;\n"
     "        -*)\n"
-    "            if [[ $valued == *\" $w \"* && ${COMP_WORDS[i + 1]} != = ]]; then\n"
-    "                ((i++))\n"
+    "            if [[ $valued == *\" $w \"* && ${COMP_WORDS[i + 1]-} != = ]]; then\n"
+    "                i=$((i + 1))\n"
     "            fi\n"
     "            ;;\n"
     "        *) words+=(\"$w\") ;;\n"
     "        esac\n"
     "    done\n"
-    "    cmd=${words[0]}\n"
+    "    cmd=${words[0]-}\n"
     "    at=${#words[@]}\n"
     "    if [[ $groups == *\" $cmd \"* && $at -gt 1 ]]; then\n"
     "        cmd=\"$cmd ${words[1]}\"\n"
-    "        ((at--))\n"
+    "        at=$((at - 1))\n"
     "    fi\n"
-    "    ((at--))\n"
+    "    at=$((at - 1))\n"
     "    if [[ $valued == *\" $prev \"* ]]; then\n"
     "        case $cmd:$prev in\n";
 
@@ -196,6 +197,7 @@ static const char bash_tail[] =
     "    esac\n"
     "}\n"
     "complete -F _bridge bridge br-bridge\n";
+/* clang-format on */
 
 static void print_groups(void)
 {
@@ -261,7 +263,7 @@ static void print_bash(void)
     puts("        esac\n"
          "        if [ \"$kind\" = command ]; then\n"
          "            cmd=''\n"
-         "            [ $at = 0 ] || cmd=${words[1]}\n"
+         "            [ $at = 0 ] || cmd=${words[1]-}\n"
          "        fi\n"
          "        case $cmd in");
     bash_commands();
@@ -273,55 +275,59 @@ static void print_bash(void)
 /* ---- zsh
  * ----------------------------------------------------------------------------------------- */
 
-static const char zsh_head[] = "#compdef bridge br-bridge\n"
-                               "# zsh completion of bridge; made by: bridge completion zsh\n"
-                               "_bridge() {\n"
-                               "    local cur=${words[CURRENT]} prev=${words[CURRENT-1]}\n"
-                               "    local cmd='' kind=none value='' w at\n"
-                               "    local -i i\n"
-                               "    local -a bare rows\n";
+/* clang-format off */
+static const char zsh_head[] =
+    "#compdef bridge br-bridge\n"
+    "# zsh completion of bridge; made by: bridge completion zsh\n"
+    "_bridge() {\n"
+    "    local cur=${words[CURRENT]} prev=${words[CURRENT-1]}\n"
+    "    local cmd='' kind=none value='' w at\n"
+    "    local -i i\n"
+    "    local -a bare rows\n";
 
-static const char zsh_words[] = "    if [[ $cur == --*=* ]]; then\n"
-                                "        prev=${cur%%=*}\n"
-                                "        compset -P '*='\n"
-                                "    fi\n"
-                                "    for ((i = 2; i < CURRENT; i++)); do\n"
-                                "        w=${words[i]}\n"
-                                "        if [[ $w == -* ]]; then\n"
-                                "            [[ $valued == *\" $w \"* ]] && ((i++))\n"
-                                "        else\n"
-                                "            bare+=(\"$w\")\n"
-                                "        fi\n"
-                                "    done\n"
-                                "    cmd=${bare[1]}\n"
-                                "    at=${#bare}\n"
-                                "    if [[ $groups == *\" $cmd \"* && $at -gt 1 ]]; then\n"
-                                "        cmd=\"$cmd ${bare[2]}\"\n"
-                                "        ((at--))\n"
-                                "    fi\n"
-                                "    ((at--))\n"
-                                "    if [[ $valued == *\" $prev \"* ]]; then\n"
-                                "        case $cmd:$prev in\n";
+static const char zsh_words[] =
+    "    if [[ $cur == --*=* ]]; then\n"
+    "        prev=${cur%%=*}\n"
+    "        compset -P '*='\n"
+    "    fi\n"
+    "    for ((i = 2; i < CURRENT; i++)); do\n"
+    "        w=${words[i]}\n"
+    "        if [[ $w == -* ]]; then\n"
+    "            [[ $valued == *\" $w \"* ]] && i=$((i + 1))\n"
+    "        else\n"
+    "            bare+=(\"$w\")\n"
+    "        fi\n"
+    "    done\n"
+    "    cmd=${bare[1]}\n"
+    "    at=${#bare}\n"
+    "    if [[ $groups == *\" $cmd \"* && $at -gt 1 ]]; then\n"
+    "        cmd=\"$cmd ${bare[2]}\"\n"
+    "        at=$((at - 1))\n"
+    "    fi\n"
+    "    at=$((at - 1))\n"
+    "    if [[ $valued == *\" $prev \"* ]]; then\n"
+    "        case $cmd:$prev in\n";
 
-static const char zsh_tail[] = "    case $kind in\n"
-                               "    rows) _describe -o bridge rows ;;\n"
-                               "    commands) _describe command rows ;;\n"
-                               "    words) compadd -- ${=value} ;;\n"
-                               "    list | list_or_file)\n"
-                               "        compadd -- $(${words[1]} ${=value} 2>/dev/null | sed -e 1d "
-                               "-e '/^$/,$d' -e 's/ .*//')\n"
-                               "        ;;\n"
-                               "    esac\n"
-                               "    case $kind in\n"
-                               "    dir) _files -/ ;;\n"
-                               "    file | list_or_file) _files ;;\n"
-                               "    esac\n"
-                               "}\n"
-                               "if [ \"$funcstack[1]\" = _bridge ]; then\n"
-                               "    _bridge \"$@\"\n"
-                               "else\n"
-                               "    compdef _bridge bridge br-bridge\n"
-                               "fi\n";
+static const char zsh_tail[] =
+    "    case $kind in\n"
+    "    rows) _describe -o bridge rows ;;\n"
+    "    commands) _describe command rows ;;\n"
+    "    words) compadd -- ${=value} ;;\n"
+    "    list | list_or_file)\n"
+    "        compadd -- $(${words[1]} ${=value} 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
+    "        ;;\n"
+    "    esac\n"
+    "    case $kind in\n"
+    "    dir) _files -/ ;;\n"
+    "    file | list_or_file) _files ;;\n"
+    "    esac\n"
+    "}\n"
+    "if [ \"$funcstack[1]\" = _bridge ]; then\n"
+    "    _bridge \"$@\"\n"
+    "else\n"
+    "    compdef _bridge bridge br-bridge\n"
+    "fi\n";
+/* clang-format on */
 
 /* 'name:text' as _describe wants it. */
 static void zsh_row(const char *dashes, const char *name, size_t n, const char *text)
