@@ -31,7 +31,7 @@ file(WRITE ${control}/triggers "activate-noawait ldconfig\n")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${control}/shlibs ${control}/triggers)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 
-install(FILES cmake/debian/copyright DESTINATION share/doc/bridge
+install(FILES cmake/debian/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR}
         COMPONENT debian EXCLUDE_FROM_ALL)
 set(CHANGELOG ${PROJECT_SOURCE_DIR}/cmake/debian/changelog.in)
 configure_file(cmake/debian/finish.cmake.in debian/finish.cmake @ONLY)
