@@ -54,7 +54,9 @@ _Static_assert(sizeof(void *) == 8, "bridge needs a 64-bit machine");
     X(E_NOTFOUND, 11, "not found")                                                                 \
     X(E_UNSUPPORTED, 12, "not supported")                                                          \
     X(E_NOMEM, 13, "out of memory")                                                                \
-    X(E_BUSY, 14, "in use by another process")
+    X(E_BUSY, 14, "in use by another process")                                                     \
+    X(E_COMM, 15, "another rank failed")                                                           \
+    X(E_NUMERIC, 16, "numbers are not finite")
 
 enum br_status {
 #define BR_X(name, value, text) BR_##name = value,
