@@ -3,6 +3,7 @@
  *
  * The parts are found first; text and JSON print the same finds.
  * CPUID bits: Intel SDM volume 2A, CPUID; arm64: Linux asm/hwcap.h. */
+#include "../engine/engine.h"
 #include "cli.h"
 
 #include <fcntl.h>
@@ -89,19 +90,30 @@ static const char *cpu_model(struct br__arena *a)
 /* ---- GPU backends -----------------------------------------------------------------------------
  */
 
+/* Conversion needs none, so that there is none is a state and no failure. */
 struct gpu {
-    const char *backend; /* name of the one that would be used; NULL: none */
-    const char *why;     /* a sentence                                     */
-    const char *driver;  /* the NVIDIA kernel driver's own line; NULL: none */
+    const char *backend; /* name of the first that can be used; NULL: none */
+    const char *why;     /* what it is, or why there is none: of each backend tried */
+    const char *driver;  /* the NVIDIA kernel driver's own version line; NULL: none */
 };
 
-/* Conversion needs none, so that there is none is a state and no failure. */
-static void find_gpu(struct br__cli *c, struct gpu *g)
+static int find_gpu(struct br__cli *c, struct gpu *g, struct br_err *err)
 {
-    g->backend = NULL;
-    g->why = "no backend found: none of the folders above holds a bridge_<name>.so that exports "
-             "bridge_backend_v1";
+    char why[1000];
+    int usable = 0;
+    const char *name;
+
+    g->why = "";
+    for (size_t i = 0; !g->backend && (name = br__backend_state(i, &usable, why, sizeof why));
+         i++) {
+        g->backend = usable ? name : NULL;
+        g->why = usable ? br__arena_strdup(&c->arena, why)
+                        : br__arena_printf(&c->arena, "%s%s%s", g->why, *g->why ? "; " : "", why);
+        if (!g->why)
+            return br_fail(err, BR_E_NOMEM, "out of memory");
+    }
     g->driver = proc_line(&c->arena, "/proc/driver/nvidia/version", "NVRM version: ");
+    return BR_OK;
 }
 
 /* ---- folders ----------------------------------------------------------------------------------
@@ -358,8 +370,9 @@ int br__cmd_doctor(struct br__cli *c, struct br_err *err)
     struct report p = {0};
 
     uname(&p.system);
-    find_gpu(c, &p.gpu);
-    int rc = br__registry_open(&p.r, NULL, err);
+    int rc = find_gpu(c, &p.gpu, err);
+    if (!rc)
+        rc = br__registry_open(&p.r, NULL, err);
     if (!rc)
         rc = br__registry_load_all(p.r, err);
     if (!rc)

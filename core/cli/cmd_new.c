@@ -1,7 +1,9 @@
 /* cmd_new.c - plugin new: a folder with a plugin of its own, from the tables of one that is loaded.
  *
  * The source is printed from the adopted tables, so it needs no template of any family: rows that
- * stand together as a group of rules.h are printed as that group, the rest one by one. */
+ * stand together as a group of rules.h are printed as that group, the rest one by one.  Code cannot
+ * be printed: for a family that runs, the builder is the common block with the branches that its
+ * rules have weights for. */
 #include "cli.h"
 
 #include <bridge/rules.h>
@@ -230,6 +232,60 @@ static void put_toy(struct br__buf *b, const char *toy)
     }
 }
 
+/* ---- the builder ------------------------------------------------------------------------------
+ */
+
+static int has_rule(const struct br__arch *a, const char *part)
+{
+    for (uint32_t i = 0; i < a->n_maps; i++)
+        if (br__starts(a->maps[i].mcore, "decoder.layers.") && strstr(a->maps[i].mcore, part))
+            return 1;
+    return 0;
+}
+
+static const struct branch {
+    const char *rule, *other; /* weights that the rules must have; and of the other branch */
+    const char *condition;    /* of a layer, where both exist */
+    const char *norm, *block, *result; /* result: what becomes of x + block */
+} branches[] = {
+    {"self_attention.in_proj.weight", "self_attention.linear_qkv.weight",
+     "br_layer_is_linear(g, i)", "self_attention.in_proj.layer_norm_weight",
+     "br_gated_delta_net(g, h, i)", "x ="},
+    {"self_attention.linear_qkv.weight", "self_attention.in_proj.weight",
+     "!br_layer_is_linear(g, i)", "self_attention.linear_qkv.layer_norm_weight",
+     "br_attention(g, h, i)", "x ="},
+    {"mlp.router.weight", ".mlp.linear_fc1.weight", "br_layer_is_moe(g, i)",
+     "pre_mlp_layernorm.weight", "br_moe(g, h, i)", "return"},
+    {".mlp.linear_fc1.weight", "none", NULL, "mlp.linear_fc1.layer_norm_weight",
+     "br_gated_mlp(g, h, \"mlp.\")", "return"},
+};
+
+static void put_builder(struct br__buf *b, const struct br__arch *a)
+{
+    br__buf_puts(b,
+                 "/* the forward pass of one layer; blocks take sizes from config.json and weights "
+                 "by Megatron's names */\n"
+                 "static br_val layer(struct br_graph *g, br_val x, int i)\n"
+                 "{\n"
+                 "    br_val h;\n\n");
+    for (size_t i = 0; i < BR_COUNTOF(branches); i++) {
+        const struct branch *r = &branches[i];
+        int both = has_rule(a, r->other);
+        const char *margin = both ? "        " : "    ";
+        if (!has_rule(a, r->rule))
+            continue;
+        if (both)
+            br__buf_printf(b, "    if (%s) {\n", r->condition);
+        br__buf_printf(b, "%sh = br_rmsnorm(g, x, \"%s\");\n%s%s br_add(g, x, %s);\n", margin,
+                       r->norm, margin, r->result, r->block);
+        br__buf_puts(b, both ? "    }\n" : "");
+    }
+    br__buf_puts(b, "}\n\n");
+}
+
+/* ---- the architecture -------------------------------------------------------------------------
+ */
+
 static void put_arch(struct br__buf *b, const struct draft *d)
 {
     const struct br__arch *a = d->arch;
@@ -250,6 +306,8 @@ static void put_arch(struct br__buf *b, const struct draft *d)
     br__buf_puts(b, "    .maps = BR_ROWS(maps),\n");
     if (a->n_ignore)
         br__buf_puts(b, "    .ignore = BR_ROWS(ignore),\n");
+    if (a->layer)
+        br__buf_puts(b, "    .layer = layer,\n");
     br__buf_printf(b,
                    "}};\n\n"
                    "static const struct br_recipe recipes[] = {\n"
@@ -268,8 +326,8 @@ static void put_source(struct br__buf *b, const struct draft *d)
                    " *\n"
                    " * What the rows mean is written in <bridge/plugin.h>, the groups in "
                    "<bridge/rules.h>. */\n"
-                   "#include <bridge/rules.h>\n\n",
-                   d->name, a->model_type);
+                   "%s#include <bridge/rules.h>\n\n",
+                   d->name, a->model_type, a->layer ? "#include <bridge/graph.h>\n" : "");
     if (a->check)
         br__buf_printf(b,
                        "/* %s also has a check(), which is code and is not here: it derives or "
@@ -294,6 +352,8 @@ static void put_source(struct br__buf *b, const struct draft *d)
         br__buf_puts(b, "},\n");
     }
     br__buf_puts(b, a->n_ignore ? "};\n\n" : "");
+    if (a->layer)
+        put_builder(b, a);
     put_arch(b, d);
 }
 

@@ -5,10 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- looking at one ------------------------------------------------------------------------------ */
+/* ---- looking at one
+ * ------------------------------------------------------------------------------ */
 
-/* The backend of a file, or NULL: another kind of module, or one that this build cannot use.  A module
- * that was accepted is never unloaded, since its tables and code are in use. */
+/* The backend of a file, or NULL: another kind of module, or one that this build cannot use.  A
+ * module that was accepted is never unloaded, since its tables and code are in use. */
 static const struct br_backend *load(const char *path, struct br_err *err)
 {
     void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -20,8 +21,9 @@ static const struct br_backend *load(const char *path, struct br_err *err)
     *(void **)&fn = dlsym(h, BR_BACKEND_SYMBOL);
     const struct br_backend *b = fn ? fn() : NULL;
     if (!b || b->struct_size < sizeof *b) {
-        (void)br_fail(err, BR_E_PLUGIN, fn ? "'%s' is a backend built with an older bridge; rebuild it"
-                                           : "'%s' is no backend: it lacks %s",
+        (void)br_fail(err, BR_E_PLUGIN,
+                      fn ? "'%s' is a backend built with an older bridge; rebuild it"
+                         : "'%s' is no backend: it lacks %s",
                       path, BR_BACKEND_SYMBOL);
         dlclose(h);
         return NULL;
@@ -48,14 +50,17 @@ static int by_name(const char *name, const struct br_backend **out, struct br_er
             rc = BR_E_PLUGIN;
     }
     if (!*out && !rc)
-        rc = br_fail(err, BR_E_NOTFOUND, "no backend '%s'; 'cpu' is built in, bridge_%s.so was looked "
-                     "for in %s", name, name, looked.p ? looked.p : "no directory");
+        rc = br_fail(err, BR_E_NOTFOUND,
+                     "no backend '%s'; 'cpu' is built in, bridge_%s.so was looked "
+                     "for in %s",
+                     name, name, looked.p ? looked.p : "no directory");
     br__buf_free(&looked);
     br__registry_close(r);
     return rc;
 }
 
-/* ---- choosing -------------------------------------------------------------------------------------- */
+/* ---- choosing
+ * -------------------------------------------------------------------------------------- */
 
 static const char *const known[] = {"cuda"};
 
@@ -76,6 +81,21 @@ static const struct br_backend *best(void)
     return win;
 }
 
+const char *br__backend_state(size_t i, int *usable, char *why, size_t size)
+{
+    const struct br_backend *b;
+    struct br_err err = BR_ERR_INIT;
+    if (i >= BR_COUNTOF(known))
+        return NULL;
+    why[0] = 0;
+    *usable = 0;
+    if (by_name(known[i], &b, &err))
+        snprintf(why, size, "%s", err.msg);
+    else
+        *usable = b->probe(why, size) > 0;
+    return known[i];
+}
+
 static int adopt_kernels(struct br__device *d, struct br_err *err)
 {
     uint32_t n = d->backend->kernels.n, size = d->backend->kernels.row_size;
@@ -87,8 +107,8 @@ static int adopt_kernels(struct br__device *d, struct br_err *err)
     for (uint32_t i = 0; i < n; i++)
         if (br__adopt(&rows[i], sizeof rows[i],
                       (const char *)d->backend->kernels.rows + (size_t)i * size, size))
-            return br_fail(err, BR_E_PLUGIN, "kernel row %u of backend '%s' is of a newer bridge", i,
-                           d->backend->name);
+            return br_fail(err, BR_E_PLUGIN, "kernel row %u of backend '%s' is of a newer bridge",
+                           i, d->backend->name);
     return 0;
 }
 
@@ -103,7 +123,8 @@ int br__device_open(struct br__device *d, const char *name, uint32_t n_lanes, st
         if (rc)
             return rc;
         if (d->backend->probe(why, sizeof why) <= 0)
-            return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot be used here: %s", name, why);
+            return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot be used here: %s", name,
+                           why);
     }
     int rc = d->backend->open(&d->device, n_lanes, &d->features, err);
     if (!rc && (rc = adopt_kernels(d, err)))

@@ -5,6 +5,7 @@
  *
  * Source: transformers models/llama (LlamaConfig, modeling_rope_utils), Megatron Bridge
  * models/llama (mapping registry). */
+#include <bridge/graph.h>
 #include <bridge/rules.h>
 
 static const struct br_field config[] = {
@@ -29,6 +30,14 @@ static const struct br_ignore ignore[] = {
     {"model.layers.{layer}.self_attn.rotary_emb.inv_freq"},
 };
 
+static br_val layer(struct br_graph *g, br_val x, int i)
+{
+    br_val h = br_rmsnorm(g, x, "self_attention.linear_qkv.layer_norm_weight");
+    x = br_add(g, x, br_attention(g, h, i));
+    h = br_rmsnorm(g, x, "mlp.linear_fc1.layer_norm_weight");
+    return br_add(g, x, br_gated_mlp(g, h, "mlp."));
+}
+
 static const struct br_arch archs[] = {{
     .model_type = "llama",
     .hf_class = "LlamaForCausalLM",
@@ -40,6 +49,7 @@ static const struct br_arch archs[] = {{
     .config = BR_ROWS(config),
     .maps = BR_ROWS(maps),
     .ignore = BR_ROWS(ignore),
+    .layer = layer,
 }};
 
 static const struct br_recipe recipes[] = {

@@ -132,7 +132,7 @@ if [ "$bad" = 0 ] && ! cmp -s <(sort "$tmp/next") <(sort "$tmp/released"); then
     if [ "$mode" = --record ]; then
         cp "$tmp/next" "$record"
     else
-        diff "$tmp/released" "$tmp/next" | grep '^[<>]' || true
+        diff <(sort "$tmp/released") <(sort "$tmp/next") | sed -n 's/^> /new: /p'
         offence "abi: new since $record; if it is meant, run: bash tests/lint/abi.sh . --record"
     fi
 fi

@@ -4,7 +4,7 @@ Write the toys under tests/data/llama: a tiny LlamaForCausalLM each, saved by tr
 its results in float32: golden.json has the token ids, golden.safetensors the logits of 13 and of 32 tokens and the
 hidden states of the 13 (hidden.0 embedding, hidden.N after layer N, hidden.norm after the last norm).
 
-  llama_tied_bf16     one tensor for embedding and output layer; rope bands so short that 32 tokens reach all three
+  llama_tied_bf16     one tensor for embedding and output layer; rope frequencies in all three bands of a context of 32
   llama_untied_bf16   an output layer of its own, head_dim * heads is not hidden_size; rope scaling of Llama 3.2
 
 The same versions give the same bytes.  Each toy is refused if plain rope would give the same logits."""
@@ -25,8 +25,8 @@ COMMON = dict(vocab_size=128, hidden_size=32, intermediate_size=56, num_hidden_l
 CASES = {
     "llama_tied_bf16": dict(
         tie_word_embeddings=True, head_dim=8, max_position_embeddings=128,
-        rope_parameters=dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0,
-                             high_freq_factor=4.0, original_max_position_embeddings=16)),
+        rope_parameters=dict(rope_type="llama3", rope_theta=100.0, factor=8.0, low_freq_factor=1.0,
+                             high_freq_factor=4.0, original_max_position_embeddings=32)),
     "llama_untied_bf16": dict(
         tie_word_embeddings=False, head_dim=16, max_position_embeddings=131072,
         rope_parameters=dict(rope_type="llama3", rope_theta=500000.0, factor=32.0, low_freq_factor=1.0,
@@ -103,7 +103,8 @@ def write(case, changes, out):
         sys.exit(f"{case}: plain rope moves the logits by {moved} only")
     facts = {"name": case, "architecture": "LlamaForCausalLM", "dtype": "bfloat16",
              "versions": {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]},
-             "input_ids_short": ids["short"], "input_ids_long": ids["long"], "plain_rope_differs_by": moved}
+             "input_ids_short": ids["short"], "input_ids_long": ids["long"], "plain_rope_differs_by": moved,
+             "inv_freq": model.model.rotary_emb.inv_freq.tolist()}
     with open(os.path.join(out, "golden.json"), "w", encoding="utf-8") as f:
         json.dump(facts, f, indent=2)
         f.write("\n")

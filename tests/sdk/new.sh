@@ -6,7 +6,7 @@ cd "$work"
 
 # tables PLUGIN: what a plugin says, without what must differ.
 tables() {
-    bridge plugin show "$1" --json | jq -S '.architectures[0] | {config, maps, ignore, toy}'
+    bridge plugin show "$1" --json | jq -S '.architectures[0] | {config, maps, ignore, toy, runs}'
 }
 
 for from in qwen2 qwen3 qwen3_moe qwen3_next; do
