@@ -232,6 +232,34 @@ void br__json_remove(br__json *obj, const char *key);
  * parsed (1e-06 stays), trailing newline.  Sorted keys if sort. */
 int br__json_print(const br__json *j, int sort, struct br__buf *out) BR_MUST_CHECK;
 
+/* ---- jscan.c: JSON without a tree, for files too big for one ----------------------------------- */
+
+/* A position in a text.  Errors stick: after one, every call returns it or does nothing.
+ *
+ *     br__jscan_enter(&j, 'o');
+ *     while (br__jscan_next(&j) && !br__jscan_key(&j, &key))
+ *         ... read or skip exactly one value ...
+ */
+struct br__jscan {
+    const unsigned char *s;
+    size_t n, at;
+    struct br_err *err;
+    int rc;
+    int depth, fresh; /* fresh: a container was entered and nothing of it read */
+    char closing[BR__JSON_MAX_DEPTH];
+};
+void br__jscan_begin(struct br__jscan *j, const char *text, size_t n, struct br_err *err);
+char br__jscan_kind(struct br__jscan *j);            /* of the next value, as br__json_kind */
+int br__jscan_enter(struct br__jscan *j, char kind); /* 'o' or 'a' */
+/* 1: one more member or element follows; 0: the container is closed now, or an error. */
+int br__jscan_next(struct br__jscan *j);
+int br__jscan_key(struct br__jscan *j, struct br__buf *out); /* replaces what out holds */
+/* Append a string's bytes: valid UTF-8, NUL included. */
+int br__jscan_string(struct br__jscan *j, struct br__buf *out);
+int br__jscan_i64(struct br__jscan *j, int64_t *out);
+int br__jscan_skip(struct br__jscan *j); /* one value of any kind, checked */
+int br__jscan_end(struct br__jscan *j);  /* nothing but white space may follow */
+
 /* ---- hash.c ------------------------------------------------------------------------------------
  */
 

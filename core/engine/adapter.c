@@ -22,7 +22,8 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the adapter");
 }
 
-/* ---- adapter_config.json ---------------------------------------------------------------------------- */
+/* ---- adapter_config.json
+ * ---------------------------------------------------------------------------- */
 
 /* Settings that would change the result and are not carried out. */
 static int refuse_unknown(const br__json *j, struct br_err *err)
@@ -54,7 +55,8 @@ static int refuse_unknown(const br__json *j, struct br_err *err)
 static int read_config(struct reader *rd, const br__json *j, struct br_err *err)
 {
     if (strcmp(br__json_str(br__json_get(j, "peft_type"), ""), "LORA"))
-        return br_fail(err, BR_E_UNSUPPORTED, "adapter_config.json: peft_type is '%s', expected LORA",
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "adapter_config.json: peft_type is '%s', expected LORA",
                        br__json_str(br__json_get(j, "peft_type"), ""));
     rd->r = br__json_num(br__json_get(j, "r"), 0);
     rd->alpha = br__json_num(br__json_get(j, "lora_alpha"), 0);
@@ -82,7 +84,8 @@ static int open_config(struct reader *rd, const char *path, struct br_err *err)
     return rc;
 }
 
-/* ---- tensors -------------------------------------------------------------------------------------------- */
+/* ---- tensors
+ * -------------------------------------------------------------------------------------------- */
 
 /* The pair that a tensor belongs to and its place in it: 'A', 'B', 'M', or 0. */
 static int split_name(struct br__arena *a, const char *name, const char **target)
@@ -99,8 +102,8 @@ static int split_name(struct br__arena *a, const char *name, const char **target
     name += strlen(NAME_PREFIX);
     for (size_t i = 0; i < BR_COUNTOF(ends); i++)
         if (br__ends(name, ends[i].end)) {
-            *target = br__arena_printf(a, "%.*s.weight",
-                                       (int)(strlen(name) - strlen(ends[i].end)), name);
+            *target =
+                br__arena_printf(a, "%.*s.weight", (int)(strlen(name) - strlen(ends[i].end)), name);
             return ends[i].which;
         }
     return 0;
@@ -126,8 +129,10 @@ static int add_tensor(struct reader *rd, const struct br__st_entry *e, struct br
     const char *target = NULL;
     int which = split_name(&rd->a->arena, e->name, &target);
     if (!which)
-        return br_fail(err, BR_E_UNSUPPORTED, "unexpected tensor '%s'; expected lora_A, lora_B or "
-                       "lora_magnitude_vector of a linear layer", e->name);
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "unexpected tensor '%s'; expected lora_A, lora_B or "
+                       "lora_magnitude_vector of a linear layer",
+                       e->name);
     struct br__adapter_pair *p = target ? pair_of(rd, target) : NULL;
     if (!p)
         return nomem(err);
@@ -146,14 +151,16 @@ static int check_pair(const struct reader *rd, const struct br__adapter_pair *p,
 {
     if (!p->a.data || !p->b.data || (rd->dora && !p->magnitude.data))
         return br_fail(err, BR_E_FORMAT, "the adapter of '%s' lacks %s", p->target,
-                       !p->a.data ? "lora_A" : !p->b.data ? "lora_B" : "lora_magnitude_vector");
+                       !p->a.data   ? "lora_A"
+                       : !p->b.data ? "lora_B"
+                                    : "lora_magnitude_vector");
     if ((double)p->a.rows != rd->r || p->b.cols != p->a.rows ||
         (p->magnitude.data && p->magnitude.cols != p->b.rows))
         return br_fail(err, BR_E_FORMAT,
                        "the adapter of '%s' has lora_A [%lld, %lld] and lora_B [%lld, %lld], "
                        "expected rank %g",
-                       p->target, (long long)p->a.rows, (long long)p->a.cols,
-                       (long long)p->b.rows, (long long)p->b.cols, rd->r);
+                       p->target, (long long)p->a.rows, (long long)p->a.cols, (long long)p->b.rows,
+                       (long long)p->b.cols, rd->r);
     return 0;
 }
 
@@ -216,7 +223,9 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
     return i == BR__NOT_FOUND ? NULL : &a->pairs[i];
 }
 
-/* ---- merging ------------------------------------------------------------------------------------------------ */
+/* ---- merging
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static float *floats(const struct br__source *s)
 {
@@ -250,9 +259,9 @@ int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, 
                       struct br_err *err)
 {
     if (p->a.cols != cols || p->b.rows != rows)
-        return br_fail(err, BR_E_PLAN, "the adapter is for [%lld, %lld], the weight is [%lld, %lld]",
-                       (long long)p->b.rows, (long long)p->a.cols, (long long)rows,
-                       (long long)cols);
+        return br_fail(
+            err, BR_E_PLAN, "the adapter is for [%lld, %lld], the weight is [%lld, %lld]",
+            (long long)p->b.rows, (long long)p->a.cols, (long long)rows, (long long)cols);
     float *a = floats(&p->a), *b = floats(&p->b);
     float *m = p->magnitude.data ? floats(&p->magnitude) : NULL;
     double *sum = br__alloc((size_t)cols * sizeof *sum);

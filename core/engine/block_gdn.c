@@ -8,7 +8,7 @@
 
 #define QK_NORM_EPS 1e-6
 
-struct dims { /* of this rank */
+struct dims {                                       /* of this rank */
     int64_t t, key_heads, value_heads, dk, dv, per; /* per: value heads of a key head */
 };
 
@@ -51,8 +51,7 @@ static br_val recur(struct br_graph *g, const struct dims *d, br_val q, br_val k
 static br_val unit_heads(struct br_graph *g, br_val qkv, int64_t from, int64_t heads, int64_t d)
 {
     br_val x = br__slice(g, qkv, 1, from, heads * d);
-    return BR__OP(g, L2NORM, BR__F(QK_NORM_EPS),
-                  BR__RESHAPE(g, x, g->build->n_tokens, heads, d));
+    return BR__OP(g, L2NORM, BR__F(QK_NORM_EPS), BR__RESHAPE(g, x, g->build->n_tokens, heads, d));
 }
 
 br_val br_gated_delta_net(struct br_graph *g, br_val x, int layer)
@@ -64,21 +63,22 @@ br_val br_gated_delta_net(struct br_graph *g, br_val x, int layer)
     br_val ba = br__linear(g, x, "self_attention.in_proj.weight.query", 1, BR__SPLIT_ROWS, NULL);
     qkvz = BR__RESHAPE(g, qkvz, d.t, d.key_heads, 2 * d.dk + 2 * d.per * d.dv);
     ba = BR__RESHAPE(g, ba, d.t, d.key_heads, 2 * d.per);
-    br_val z = BR__OP(g, CONCAT, NULL, br__slice(g, qkvz, 2, 2 * d.dk + d.per * d.dv, d.per * d.dv));
+    br_val z =
+        BR__OP(g, CONCAT, NULL, br__slice(g, qkvz, 2, 2 * d.dk + d.per * d.dv, d.per * d.dv));
     br_val beta = BR__OP(g, CONCAT, NULL, br__slice(g, ba, 2, 0, d.per));
     br_val a = BR__OP(g, CONCAT, NULL, br__slice(g, ba, 2, d.per, d.per));
-    br_val qkv = BR__OP(g, CONCAT, NULL, br__slice(g, qkvz, 2, 0, d.dk),
-                        br__slice(g, qkvz, 2, d.dk, d.dk),
-                        br__slice(g, qkvz, 2, 2 * d.dk, d.per * d.dv));
+    br_val qkv =
+        BR__OP(g, CONCAT, NULL, br__slice(g, qkvz, 2, 0, d.dk), br__slice(g, qkvz, 2, d.dk, d.dk),
+               br__slice(g, qkvz, 2, 2 * d.dk, d.per * d.dv));
     qkv = convolve(g, qkv);
     int64_t keys = d.key_heads * d.dk;
     br_val q = unit_heads(g, qkv, 0, d.key_heads, d.dk);
     br_val k = unit_heads(g, qkv, keys, d.key_heads, d.dk);
     br_val v = BR__RESHAPE(g, br__slice(g, qkv, 1, 2 * keys, d.value_heads * d.dv), d.t,
                            d.value_heads, d.dv);
-    br_val decay = BR__OP(g, GDN_DECAY, NULL, a,
-                          br__weight(g, "self_attention.A_log", 0, BR__SPLIT_ROWS),
-                          br__weight(g, "self_attention.dt_bias", 0, BR__SPLIT_ROWS));
+    br_val decay =
+        BR__OP(g, GDN_DECAY, NULL, a, br__weight(g, "self_attention.A_log", 0, BR__SPLIT_ROWS),
+               br__weight(g, "self_attention.dt_bias", 0, BR__SPLIT_ROWS));
     br_val o = recur(g, &d, q, k, v, decay, BR__OP(g, SIGMOID, NULL, beta));
     /* The output norm is stored plain on the Hugging Face side; each rank's heads share it. */
     br_val w = br__enter_tp(g, br__weight(g, "self_attention.out_norm.weight", 0, BR__SPLIT_NONE));

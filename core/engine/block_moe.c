@@ -26,7 +26,8 @@ static struct world world_of(const struct br_graph *g)
     return w;
 }
 
-/* ---- routing ---------------------------------------------------------------------------------------- */
+/* ---- routing
+ * ---------------------------------------------------------------------------------------- */
 
 static br_val given_routes(struct br_graph *g, int64_t topk)
 {
@@ -55,8 +56,8 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
     struct br__build *b = g->build;
     int64_t topk = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
     const struct br_attr exact = {.i = {BR_F32}};
-    br_val logits = BR__OP(g, MATMUL, &exact, x,
-                           br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE));
+    br_val logits =
+        BR__OP(g, MATMUL, &exact, x, br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE));
     *idx = b->flags & BR__BUILD_ROUTES_GIVEN ? given_routes(g, topk)
                                              : BR__OP(g, TOPK, BR__I(topk), logits);
     br_val probs = BR__OP(g, SOFTMAX, NULL, logits);
@@ -69,7 +70,8 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
     }
 }
 
-/* ---- tokens to experts and back ------------------------------------------------------------------------ */
+/* ---- tokens to experts and back
+ * ------------------------------------------------------------------------ */
 
 /* This tensor-parallel rank's share of the rows. */
 static br_val own_rows(struct br_graph *g, const struct world *w, br_val x)
@@ -82,9 +84,7 @@ static br_val own_rows(struct br_graph *g, const struct world *w, br_val x)
 
 static br_val gather(struct br_graph *g, const struct world *w, br_val x)
 {
-    return w->size == 1
-               ? x
-               : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
+    return w->size == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
 }
 
 static br_val scatter(struct br_graph *g, const struct world *w, br_val x)
@@ -125,8 +125,8 @@ static br_val local_experts(struct br_graph *g, const struct world *w, br_val x,
     br_val y = BR__OP(g, MOE_GATHER, BR__I(topk), x, order);
     br_val gate = BR__OP(g, GROUPED_MATMUL, precision, y,
                          expert_weight(g, w, FC1, 0, BR__SPLIT_ROWS), offsets);
-    br_val up = BR__OP(g, GROUPED_MATMUL, precision, y,
-                       expert_weight(g, w, FC1, 1, BR__SPLIT_ROWS), offsets);
+    br_val up = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC1, 1, BR__SPLIT_ROWS),
+                       offsets);
     y = BR__OP(g, SWIGLU, NULL, gate, up);
     y = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC2, 0, BR__SPLIT_COLS),
                offsets);
@@ -156,9 +156,9 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
         return br__graph_fail(g, BR_E_USAGE, "%lld tokens cannot be shared by tp %u",
                               (long long)g->build->n_tokens, w.tp);
     route(g, x, &idx, &p);
-    br_val y = local_experts(g, &w, gather(g, &w, own_rows(g, &w, x)),
-                             gather(g, &w, own_rows(g, &w, idx)),
-                             gather(g, &w, own_rows(g, &w, p)));
+    br_val y =
+        local_experts(g, &w, gather(g, &w, own_rows(g, &w, x)), gather(g, &w, own_rows(g, &w, idx)),
+                      gather(g, &w, own_rows(g, &w, p)));
     y = scatter(g, &w, y);
     if (br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_INTERMEDIATE_SIZE))
         y = BR__OP(g, ADD, NULL, y, shared_expert(g, x));

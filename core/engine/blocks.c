@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- what blocks are made of ---------------------------------------------------------------------- */
+/* ---- what blocks are made of
+ * ---------------------------------------------------------------------- */
 
 const struct br_config *br_graph_config(const struct br_graph *g)
 {
@@ -80,8 +81,8 @@ static br_val adapter_tensor(struct br_graph *g, const struct br__adapter_pair *
     return leaf_of(g, p);
 }
 
-/* y = x w' becomes x (w + s b a)', for DoRA times magnitude / |w + s b a| row by row.  The length is
- * a constant to the gradient, as in peft and in section 4.3 of the paper. */
+/* y = x w' becomes x (w + s b a)', for DoRA times magnitude / |w + s b a| row by row.  The length
+ * is a constant to the gradient, as in peft and in section 4.3 of the paper. */
 static br_val adapted(struct br_graph *g, br_val x, br_val y, br_val w,
                       const struct br__adapter_pair *pair)
 {
@@ -128,7 +129,8 @@ br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t 
     return v;
 }
 
-/* ---- norm and residual ---------------------------------------------------------------------------------- */
+/* ---- norm and residual
+ * ---------------------------------------------------------------------------------- */
 
 br_val br_add(struct br_graph *g, br_val x, br_val y)
 {
@@ -149,7 +151,8 @@ br_val br_rmsnorm(struct br_graph *g, br_val x, const char *weight)
     return BR__OP(g, RMSNORM, norm_attr(g, &attr), x, br__weight(g, weight, 0, BR__SPLIT_NONE));
 }
 
-/* ---- softmax attention ------------------------------------------------------------------------------------ */
+/* ---- softmax attention
+ * ------------------------------------------------------------------------------------ */
 
 /* x[T, heads*d] -> [T, heads, d], normed per head where the model does so, rotated.  The norm's
  * weight is whole on each rank and meets only that rank's heads, hence the branch. */
@@ -185,15 +188,15 @@ br_val br_attention(struct br_graph *g, br_val x, int layer)
     const struct br_config *cfg = b->cfg;
     int64_t d = br_cfg_i(cfg, BR_CFG_KV_CHANNELS), t = b->n_tokens, tp = br__tp(g);
     int64_t heads = br_cfg_i(cfg, BR_CFG_NUM_ATTENTION_HEADS) / tp;
-    int64_t groups = br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS) / tp;
+    int64_t groups = BR__MAX(br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS) / tp, 1);
     int gated = br_cfg_i(cfg, BR_CFG_ATTENTION_OUTPUT_GATE) != 0;
     const char *bias = br_cfg_i(cfg, BR_CFG_ADD_QKV_BIAS) ? "self_attention.linear_qkv.bias" : NULL;
     int64_t window = layer < cfg->n_layers && cfg->windowed[layer] ? cfg->window : 0;
 
     x = br__enter_tp(g, x);
     br_val q = br__linear(g, x, QKV, 0, BR__SPLIT_ROWS, bias), gate = 0;
-    br_val k = BR__RESHAPE(g, br__linear(g, x, QKV, 1, BR__SPLIT_ROWS, bias), t, groups, d);
-    br_val v = BR__RESHAPE(g, br__linear(g, x, QKV, 2, BR__SPLIT_ROWS, bias), t, groups, d);
+    br_val k = BR__RESHAPE(g, br__linear(g, x, QKV, 1, BR__SPLIT_KV, bias), t, groups, d);
+    br_val v = BR__RESHAPE(g, br__linear(g, x, QKV, 2, BR__SPLIT_KV, bias), t, groups, d);
     q = BR__RESHAPE(g, q, t, heads, gated ? 2 * d : d);
     if (gated) {
         gate = br__slice(g, q, 2, d, d);
@@ -207,11 +210,12 @@ br_val br_attention(struct br_graph *g, br_val x, int layer)
     if (gated)
         o = BR__OP(g, MUL, NULL, o, BR__OP(g, SIGMOID, NULL, gate));
     o = BR__RESHAPE(g, o, t, heads * d);
-    return br__leave_tp(g, br__linear(g, o, "self_attention.linear_proj.weight", 0, BR__SPLIT_COLS,
-                                      NULL));
+    return br__leave_tp(
+        g, br__linear(g, o, "self_attention.linear_proj.weight", 0, BR__SPLIT_COLS, NULL));
 }
 
-/* ---- gated MLP ---------------------------------------------------------------------------------------------- */
+/* ---- gated MLP
+ * ---------------------------------------------------------------------------------------------- */
 
 br_val br_gated_mlp(struct br_graph *g, br_val x, const char *prefix)
 {

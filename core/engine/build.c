@@ -1,5 +1,5 @@
-/* build.c - the forward pass of one rank: embedding, the plugin's layers of this pipeline stage, final
- * norm, logits, losses. */
+/* build.c - the forward pass of one rank: embedding, the plugin's layers of this pipeline stage,
+ * final norm, logits, losses. */
 #include "engine.h"
 #include <stdio.h>
 #include <string.h>
@@ -113,9 +113,13 @@ static void layers(struct br_graph *g, struct br__build *b, const struct stage *
 /* Sizes that the ranks of a tensor-parallel group must be able to share. */
 static int check_shares(const struct br__build *b, struct br_err *err)
 {
-    static const uint32_t shared[] = {BR_CFG_NUM_QUERY_GROUPS, BR_CFG_NUM_ATTENTION_HEADS,
-                                      BR_CFG_LINEAR_NUM_KEY_HEADS, BR_CFG_VOCAB_SIZE};
+    static const uint32_t shared[] = {BR_CFG_NUM_ATTENTION_HEADS, BR_CFG_LINEAR_NUM_KEY_HEADS,
+                                      BR_CFG_VOCAB_SIZE};
     uint32_t tp = b->place->topo.size[BR_AXIS_TP];
+    int64_t groups = br_cfg_i(b->cfg, BR_CFG_NUM_QUERY_GROUPS);
+    if (groups % tp && tp % groups)
+        return br_fail(err, BR_E_USAGE, "num_query_groups %lld cannot be shared by tp %u",
+                       (long long)groups, tp);
     for (size_t i = 0; i < BR_COUNTOF(shared); i++)
         if (br_cfg_i(b->cfg, shared[i]) % tp)
             return br_fail(err, BR_E_USAGE, "%s %lld cannot be shared by tp %u",

@@ -118,9 +118,11 @@ int br__exec_make(struct br__exec **out, const struct br_graph *g, struct br__de
                   struct br_comm *const *comms, const br_val *outputs, size_t n_outputs,
                   struct br_err *err) BR_MUST_CHECK;
 void br__exec_free(struct br__exec *x);
-/* Device memory of an INPUT (to fill before a run), a STATE (zeroed at the start) or an output (to
- * read after it).  Strided like its node. */
+/* Device memory of an output, to read after a run.  Strided like its node. */
 void *br__exec_data(const struct br__exec *x, br_val v);
+/* Memory of an INPUT, to fill before a run; NULL if the graph has no such input (v is 0) or needs
+ * it for none of its outputs (a stage without softmax attention needs no positions). */
+void *br__exec_input(const struct br__exec *x, br_val v);
 /* Use other memory for a STATE, e.g. one shared by several graphs. */
 void br__exec_bind(struct br__exec *x, br_val v, void *data);
 int br__exec_run(struct br__exec *x, struct br_err *err) BR_MUST_CHECK;
@@ -201,6 +203,7 @@ int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, 
 enum br__split {
     BR__SPLIT_NONE, /* the whole                                               */
     BR__SPLIT_ROWS, /* an equal share of the rows: column-parallel in Megatron */
+    BR__SPLIT_KV,   /* the same of key or value heads, of which several ranks may share one */
     BR__SPLIT_COLS, /* an equal share of the columns: row-parallel             */
     BR__SPLIT_CONV  /* conv1d of the delta net: a share of the query, key and value channels */
 };
@@ -325,7 +328,8 @@ uint32_t br__tp_rank(const struct br_graph *g);
 int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
              struct br_err *err) BR_MUST_CHECK;
 
-/* ---- llm.c: a model that runs: ranks, graphs, caches ------------------------------------------- */
+/* ---- llm.c: a model that runs: ranks, graphs, caches -------------------------------------------
+ */
 
 struct br__llm_opts {
     struct br__weights_opts weights;
@@ -371,7 +375,8 @@ int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made --------- */
+/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made
+ * --------- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
@@ -392,9 +397,9 @@ struct br__trace {
     int32_t *routes; /* [layers, tokens, k] chosen experts, -1 in dense layers; or NULL */
     int64_t topk;
 };
-/* ids[n_batches][n]: one sequence per data-parallel rank (all of one length); the first's logits and
- * hidden states are reported, losses and gradients are averaged.  labels: NULL = the next token.
- * routes: NULL, or those of an earlier trace, to be used in place of the router's own. */
+/* ids[n_batches][n]: one sequence per data-parallel rank (all of one length); the first's logits
+ * and hidden states are reported, losses and gradients are averaged.  labels: NULL = the next
+ * token. routes: NULL, or those of an earlier trace, to be used in place of the router's own. */
 struct br__trace_opts {
     const int32_t *const *ids;
     const int32_t *const *labels;

@@ -50,7 +50,8 @@ static int is_step(uint32_t op)
     return br__op_kind(op) == BR__OP_COMPUTE || br__op_kind(op) == BR__OP_COMM;
 }
 
-/* ---- what is needed, and for how long ------------------------------------------------------------- */
+/* ---- what is needed, and for how long
+ * ------------------------------------------------------------- */
 
 static void find_needed(struct br__exec *x, const br_val *outputs, size_t n_outputs)
 {
@@ -70,7 +71,8 @@ static void find_needed(struct br__exec *x, const br_val *outputs, size_t n_outp
     }
 }
 
-/* ---- the block: first fit over a sorted list of gaps, grown at its end -------------------------------- */
+/* ---- the block: first fit over a sorted list of gaps, grown at its end
+ * -------------------------------- */
 
 static int release(struct br__exec *x, size_t from, size_t n)
 {
@@ -165,7 +167,9 @@ static int own_memory(struct br__exec *x, struct br_err *err)
     return 0;
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------ */
+/* ---- steps
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void *memory_of(const struct br__exec *x, br_val base)
 {
@@ -239,7 +243,8 @@ static int choose_kernels(struct br__exec *x, struct br_err *err)
                 BR_BUG("op %s of a strided value", br__ops[n->op].name);
             continue;
         }
-        const struct br__node *w = br__node(x->g, n->in[n->op == BR_OP_EMBED || n->n_in < 2 ? 0 : 1]);
+        const struct br__node *w =
+            br__node(x->g, n->in[n->op == BR_OP_EMBED || n->n_in < 2 ? 0 : 1]);
         s->kernel = br__device_kernel(x->d, n->op, w->dtype);
         if (s->kernel || listed[n->op] & BR_BIT(w->dtype))
             continue;
@@ -250,8 +255,8 @@ static int choose_kernels(struct br__exec *x, struct br_err *err)
     }
     if (missing[0])
         return br_fail(err, BR_E_UNSUPPORTED,
-                       "device '%s' has no kernel for%s; use another --device",
-                       x->d->backend->name, missing);
+                       "device '%s' has no kernel for%s; use another --device", x->d->backend->name,
+                       missing);
     return 0;
 }
 
@@ -365,6 +370,11 @@ void *br__exec_data(const struct br__exec *x, br_val v)
     return t.data;
 }
 
+void *br__exec_input(const struct br__exec *x, br_val v)
+{
+    return v ? x->own[v] : NULL;
+}
+
 void br__exec_bind(struct br__exec *x, br_val v, void *data)
 {
     x->own[v] = data;
@@ -377,7 +387,9 @@ uint64_t br__exec_bytes(const struct br__exec *x)
     return x->block_bytes + x->scratch_bytes + x->own_bytes;
 }
 
-/* ---- running -------------------------------------------------------------------------------------------------- */
+/* ---- running
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static int communicate(struct br__exec *x, const struct br_call *c)
 {

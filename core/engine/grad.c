@@ -48,7 +48,8 @@ static br_val like(struct grads *gs, br_val d, br_val x)
  * compile and an unused one does not pass. */
 typedef void rule(struct grads *gs, br_val v, br_val dy);
 
-/* ---- views ---------------------------------------------------------------------------------------- */
+/* ---- views
+ * ---------------------------------------------------------------------------------------- */
 
 static void grad_slice(struct grads *gs, br_val v, br_val dy)
 {
@@ -71,7 +72,8 @@ static void grad_branch(struct grads *gs, br_val v, br_val dy)
     add(gs, in(gs, v, 0), BR__OP(gs->g, ALL_REDUCE, BR__I(node(gs, v)->attr.i[0], 1), dy));
 }
 
-/* ---- matrix products -------------------------------------------------------------------------------- */
+/* ---- matrix products
+ * -------------------------------------------------------------------------------- */
 
 static void grad_matmul(struct grads *gs, br_val v, br_val dy)
 {
@@ -93,7 +95,8 @@ static void grad_grouped(struct grads *gs, br_val v, br_val dy)
         add(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN, &attr, dy, x, offsets));
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------- */
+/* ---- rows
+ * ---------------------------------------------------------------------------------------------- */
 
 static void grad_embed(struct grads *gs, br_val v, br_val dy)
 {
@@ -106,8 +109,7 @@ static void grad_embed(struct grads *gs, br_val v, br_val dy)
 static void grad_gather_rows(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = in(gs, v, 0);
-    add(gs, x,
-        BR__OP(gs->g, SCATTER_ROWS, BR__I(node(gs, x)->shape[0]), dy, in(gs, v, 1)));
+    add(gs, x, BR__OP(gs->g, SCATTER_ROWS, BR__I(node(gs, x)->shape[0]), dy, in(gs, v, 1)));
 }
 
 static void grad_concat(struct grads *gs, br_val v, br_val dy)
@@ -132,7 +134,8 @@ static void grad_deinterleave(struct grads *gs, br_val v, br_val dy)
     add(gs, in(gs, v, 0), BR__OP(gs->g, INTERLEAVE, BR__I(node(gs, v)->attr.i[0]), dy));
 }
 
-/* ---- elementwise and broadcast ---------------------------------------------------------------------------- */
+/* ---- elementwise and broadcast
+ * ---------------------------------------------------------------------------- */
 
 static void grad_add(struct grads *gs, br_val v, br_val dy)
 {
@@ -217,7 +220,8 @@ static void grad_softmax(struct grads *gs, br_val v, br_val dy)
     add(gs, in(gs, v, 0), BR__OP(gs->g, SOFTMAX_GRAD, NULL, v, dy));
 }
 
-/* ---- norms, attention ----------------------------------------------------------------------------------------- */
+/* ---- norms, attention
+ * ----------------------------------------------------------------------------------------- */
 
 static void grad_rmsnorm(struct grads *gs, br_val v, br_val dy)
 {
@@ -264,7 +268,9 @@ static void grad_attention(struct grads *gs, br_val v, br_val dy)
                 3);
 }
 
-/* ---- routing ------------------------------------------------------------------------------------------------------ */
+/* ---- routing
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void grad_gather_cols(struct grads *gs, br_val v, br_val dy)
 {
@@ -286,11 +292,12 @@ static void grad_moe_combine(struct grads *gs, br_val v, br_val dy)
     if (gs->wants[y])
         add(gs, y, BR__OP(gs->g, MOE_COMBINE_DY, NULL, dy, p, order));
     if (gs->wants[p])
-        add(gs, p,
-            BR__OP(gs->g, MOE_COMBINE_DP, BR__I(node(gs, p)->shape[1]), dy, y, order));
+        add(gs, p, BR__OP(gs->g, MOE_COMBINE_DP, BR__I(node(gs, p)->shape[1]), dy, y, order));
 }
 
-/* ---- gated delta net ------------------------------------------------------------------------------------------------ */
+/* ---- gated delta net
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void grad_conv1d(struct grads *gs, br_val v, br_val dy)
 {
@@ -325,7 +332,8 @@ static void grad_delta_rule(struct grads *gs, br_val v, br_val dy)
                 5);
 }
 
-/* ---- losses and collectives ------------------------------------------------------------------------------------------- */
+/* ---- losses and collectives
+ * ------------------------------------------------------------------------------------------- */
 
 static void grad_cross_entropy(struct grads *gs, br_val v, br_val dy)
 {
@@ -371,7 +379,9 @@ static rule *const rules[BR_N_OPS] = {
 #undef OP
 };
 
-/* ---- the walk ----------------------------------------------------------------------------------------------------------- */
+/* ---- the walk
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 /* wants[v]: v is asked for, or made of something that is. */
 static void mark(struct grads *gs, const br_val *wrt, size_t n)

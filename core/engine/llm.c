@@ -16,7 +16,8 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the model");
 }
 
-/* ---- ranks ---------------------------------------------------------------------------------------- */
+/* ---- ranks
+ * ---------------------------------------------------------------------------------------- */
 
 struct rank_run {
     struct br__rank *r;
@@ -80,10 +81,8 @@ void br__place_init(struct br__place *p, const struct br_topo *t, uint32_t rank)
 
 /* The axes along which the ranks of each group differ. */
 static const uint32_t group_axes[BR_N_GROUPS] = {
-    [BR_GROUP_TP] = 1u << BR_AXIS_TP,
-    [BR_GROUP_PP] = 1u << BR_AXIS_PP,
-    [BR_GROUP_DP] = 1u << BR_AXIS_DP,
-    [BR_GROUP_EP_ETP] = 1u << BR_AXIS_EP | 1u << BR_AXIS_ETP,
+    [BR_GROUP_TP] = 1u << BR_AXIS_TP,   [BR_GROUP_PP] = 1u << BR_AXIS_PP,
+    [BR_GROUP_DP] = 1u << BR_AXIS_DP,   [BR_GROUP_EP_ETP] = 1u << BR_AXIS_EP | 1u << BR_AXIS_ETP,
     [BR_GROUP_EDP] = 1u << BR_AXIS_EDP,
 };
 
@@ -129,13 +128,14 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
     m->world = br__calloc(n, sizeof *m->world);
     if (!m->world)
         return nomem(err);
-    int rc = b->comm_world ? b->comm_world(m->world, n, err)
-                           : br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator",
-                                     b->name);
+    int rc = b->comm_world
+                 ? b->comm_world(m->world, n, err)
+                 : br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name);
     return rc ? rc : br__ranks_run(m, make_groups, NULL, err);
 }
 
-/* ---- open, close ------------------------------------------------------------------------------------- */
+/* ---- open, close
+ * ------------------------------------------------------------------------------------- */
 
 static int settle_caches(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
 {
@@ -243,7 +243,8 @@ void br__llm_reset(struct br__llm *m, uint32_t slot)
         m->length[slot] = 0;
 }
 
-/* ---- graphs and caches ----------------------------------------------------------------------------------- */
+/* ---- graphs and caches
+ * ----------------------------------------------------------------------------------- */
 
 void br__ready_free(struct br__ready *q)
 {
@@ -342,8 +343,8 @@ static int place_for_graph(struct br__rank *r, size_t *at)
     return 0;
 }
 
-static int ready(struct br__rank *r, const struct br__build *b, struct br__ready **out,
-                 struct br_err *err)
+int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__ready **out,
+                  struct br_err *err)
 {
     size_t at;
     *out = kept(r, b);
@@ -363,7 +364,9 @@ static int ready(struct br__rank *r, const struct br__build *b, struct br__ready
     return 0;
 }
 
-/* ---- feeding ------------------------------------------------------------------------------------------------ */
+/* ---- feeding
+ * ------------------------------------------------------------------------------------------------
+ */
 
 struct batch { /* one piece: consecutive tokens of each sequence */
     const struct br__feed *feeds;
@@ -372,26 +375,46 @@ struct batch { /* one piece: consecutive tokens of each sequence */
     float *logits;         /* or NULL: this piece ends no prompt */
 };
 
+/* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their own,
+ * in the slot after the last. */
+static int64_t padding(const struct br__llm *m, int64_t n_tokens)
+{
+    int64_t tp = m->topo.size[BR_AXIS_TP];
+    return (tp - n_tokens % tp) % tp;
+}
+
+struct br__build br__batch_shape(const struct br__llm *m, int64_t n_tokens, int64_t n_seqs)
+{
+    int64_t pad = padding(m, n_tokens);
+    return (struct br__build){.flags = BR__BUILD_CACHE,
+                              .n_tokens = n_tokens + pad,
+                              .n_seqs = n_seqs + (pad > 0),
+                              .n_out = n_seqs,
+                              .slots = m->slots + (m->topo.size[BR_AXIS_TP] > 1),
+                              .capacity = m->capacity};
+}
+
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q, const struct batch *in)
 {
     const struct br__llm *m = r->m;
-    int32_t *ids = q->b.ids ? br__exec_data(q->exec, q->b.ids) : NULL;
-    int32_t *positions = br__exec_data(q->exec, q->b.positions);
-    int32_t *seqs = br__exec_data(q->exec, q->b.seqs);
-    int32_t *rows = q->b.cache_rows ? br__exec_data(q->exec, q->b.cache_rows) : NULL;
-    int32_t *out = q->b.out_rows ? br__exec_data(q->exec, q->b.out_rows) : NULL;
+    int32_t *ids = br__exec_input(q->exec, q->b.ids);
+    int32_t *positions = br__exec_input(q->exec, q->b.positions);
+    int32_t *seqs = br__exec_input(q->exec, q->b.seqs);
+    int32_t *rows = br__exec_input(q->exec, q->b.cache_rows);
+    int32_t *out = br__exec_input(q->exec, q->b.out_rows);
     int64_t t = 0;
     for (size_t s = 0; s < in->n_feeds + (in->pad > 0); s++) {
         int is_pad = s == in->n_feeds;
         int64_t slot = is_pad ? m->slots : in->feeds[s].slot;
         int64_t n = is_pad ? in->pad : in->feeds[s].n, past = is_pad ? 0 : m->length[slot];
         const int64_t row[5] = {t, n, slot * m->capacity, past + n, slot};
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; seqs && i < 5; i++)
             seqs[s * 5 + (size_t)i] = (int32_t)row[i];
         for (int64_t i = 0; i < n; i++, t++) {
             if (ids)
                 ids[t] = is_pad ? 0 : in->feeds[s].ids[i];
-            positions[t] = (int32_t)(past + i);
+            if (positions)
+                positions[t] = (int32_t)(past + i);
             if (rows)
                 rows[t] = (int32_t)(row[2] + past + i);
         }
@@ -412,13 +435,8 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
 {
     const struct batch *in = arg;
     struct br__ready *q;
-    const struct br__build b = {.flags = BR__BUILD_CACHE,
-                                .n_tokens = in->n_tokens + in->pad,
-                                .n_seqs = (int64_t)in->n_feeds + (in->pad > 0),
-                                .n_out = (int64_t)in->n_feeds,
-                                .slots = r->m->slots + (r->m->topo.size[BR_AXIS_TP] > 1),
-                                .capacity = r->m->capacity};
-    int rc = ready(r, &b, &q, err);
+    const struct br__build b = br__batch_shape(r->m, in->n_tokens, (int64_t)in->n_feeds);
+    int rc = br__ready_get(r, &b, &q, err);
     if (rc)
         return rc;
     fill_inputs(r, q, in);
@@ -475,10 +493,9 @@ static int feed_piece(struct br__llm *m, const struct br__feed *feeds, size_t n,
                       struct br_err *err)
 {
     struct batch in = {.feeds = feeds, .n_feeds = n, .logits = logits};
-    int64_t tp = m->topo.size[BR_AXIS_TP];
     for (size_t i = 0; i < n; i++)
         in.n_tokens += feeds[i].n;
-    in.pad = (tp - in.n_tokens % tp) % tp;
+    in.pad = padding(m, in.n_tokens);
     int rc = br__ranks_run(m, run_batch, &in, err);
     if (rc)
         return rc;
@@ -495,8 +512,8 @@ int br__llm_feed(struct br__llm *m, const struct br__feed *feeds, size_t n, floa
     struct br__feed *last = br__calloc(n, sizeof *last);
     if (!rc && !last)
         rc = nomem(err);
-    /* All but the last piece of each prompt alone; then what is left of all of them together, as far
-     * as one piece goes. */
+    /* All but the last piece of each prompt alone; then what is left of all of them together, as
+     * far as one piece goes. */
     for (size_t i = 0; i < n && !rc; i++) {
         last[i] = feeds[i];
         for (; last[i].n > PIECE && !rc; last[i].ids += PIECE, last[i].n -= PIECE)

@@ -48,7 +48,12 @@ struct br__llm {
  * by rank.  A rank that fails aborts the others' collectives. */
 int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, struct br_err *err),
                   void *arg, struct br_err *err) BR_MUST_CHECK;
-/* Build and plan a graph: b's sizes and flags are set. */
+/* The kept graph of that shape, planned and with its caches, made if it is new. */
+int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__ready **out,
+                  struct br_err *err) BR_MUST_CHECK;
+/* The graph of a batch of n_tokens that holds n_seqs sequences and wants their last logits. */
+struct br__build br__batch_shape(const struct br__llm *m, int64_t n_tokens, int64_t n_seqs);
+/* Build a graph of one's own: b's sizes and flags are set. */
 int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
                    struct br_err *err) BR_MUST_CHECK;
 void br__ready_free(struct br__ready *q);

@@ -11,7 +11,8 @@ static const struct br__node *input(const struct br_graph *g, const struct br__n
     return br__node(g, n->in[i]);
 }
 
-/* ---- helpers ------------------------------------------------------------------------------------ */
+/* ---- helpers ------------------------------------------------------------------------------------
+ */
 
 static int mismatch(const struct br_graph *g, const struct br__node *n, struct br_err *err)
 {
@@ -63,7 +64,8 @@ static int64_t row_elems(const struct br__node *x)
     return n;
 }
 
-/* ---- leaves and views ---------------------------------------------------------------------------- */
+/* ---- leaves and views
+ * ---------------------------------------------------------------------------- */
 
 static int shape_leaf(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -142,7 +144,8 @@ static int shape_reshape(const struct br_graph *g, struct br__node *n, struct br
     return restride(x, n->n_dim, n->shape, n->stride) ? mismatch(g, n, err) : 0;
 }
 
-/* ---- matrix products ------------------------------------------------------------------------------ */
+/* ---- matrix products
+ * ------------------------------------------------------------------------------ */
 
 static int shape_matmul(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -193,7 +196,8 @@ static int shape_grouped_tn(const struct br_graph *g, struct br__node *n, struct
     return FRESH(n, BR_F32, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------ */
+/* ---- rows
+ * ------------------------------------------------------------------------------------------ */
 
 static int shape_embed(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -263,7 +267,8 @@ static int shape_deinterleave(const struct br_graph *g, struct br__node *n, stru
     return FRESH(n, BR_F32, err, x->shape[0] * p, x->shape[1] / p);
 }
 
-/* ---- elementwise, broadcast, norms ------------------------------------------------------------------ */
+/* ---- elementwise, broadcast, norms
+ * ------------------------------------------------------------------ */
 
 /* How the second input must relate to the first: alike, one value per column, one per row. */
 static int second_fits(const struct br__node *n, const struct br__node *x, const struct br__node *y)
@@ -320,7 +325,8 @@ static int shape_norm_dw(const struct br_graph *g, struct br__node *n, struct br
     return FRESH(n, BR_F32, err, last(input(g, n, 0)));
 }
 
-/* ---- attention --------------------------------------------------------------------------------------- */
+/* ---- attention
+ * --------------------------------------------------------------------------------------- */
 
 static int shape_attention(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -331,8 +337,7 @@ static int shape_attention(const struct br_graph *g, struct br__node *n, struct 
     return fresh(n, BR_F32, 3, q->shape, err);
 }
 
-static int shape_attention_grad(const struct br_graph *g, struct br__node *n,
-                                    struct br_err *err)
+static int shape_attention_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *q = input(g, n, 0), *k = input(g, n, 1);
     if (q->shape[0] != k->shape[0])
@@ -351,7 +356,8 @@ static int shape_cache_write(const struct br_graph *g, struct br__node *n, struc
     return 0;
 }
 
-/* ---- routing ------------------------------------------------------------------------------------------ */
+/* ---- routing
+ * ------------------------------------------------------------------------------------------ */
 
 static int shape_topk(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -389,8 +395,7 @@ static int shape_moe_gather(const struct br_graph *g, struct br__node *n, struct
     return FRESH(n, BR_F32, err, input(g, n, 1)->shape[0], input(g, n, 0)->shape[1]);
 }
 
-static int shape_moe_gather_grad(const struct br_graph *g, struct br__node *n,
-                                     struct br_err *err)
+static int shape_moe_gather_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     return FRESH(n, BR_F32, err, n->attr.i[1], input(g, n, 0)->shape[1]);
 }
@@ -403,19 +408,18 @@ static int shape_moe_combine(const struct br_graph *g, struct br__node *n, struc
     return FRESH(n, BR_F32, err, p->shape[0], y->shape[1]);
 }
 
-static int shape_moe_combine_dy(const struct br_graph *g, struct br__node *n,
-                                    struct br_err *err)
+static int shape_moe_combine_dy(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     return FRESH(n, BR_F32, err, input(g, n, 2)->shape[0], input(g, n, 0)->shape[1]);
 }
 
-static int shape_moe_combine_dp(const struct br_graph *g, struct br__node *n,
-                                    struct br_err *err)
+static int shape_moe_combine_dp(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     return FRESH(n, BR_F32, err, input(g, n, 0)->shape[0], n->attr.i[0]);
 }
 
-/* ---- gated delta net ----------------------------------------------------------------------------------- */
+/* ---- gated delta net
+ * ----------------------------------------------------------------------------------- */
 
 static int shape_conv1d(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -453,14 +457,14 @@ static int shape_delta_rule(const struct br_graph *g, struct br__node *n, struct
     return fresh(n, BR_F32, 3, v->shape, err);
 }
 
-static int shape_delta_rule_grad(const struct br_graph *g, struct br__node *n,
-                                     struct br_err *err)
+static int shape_delta_rule_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *q = input(g, n, 0), *v = input(g, n, 2);
     return FRESH(n, BR_F32, err, q->shape[0], 2 * row_elems(q) + row_elems(v) + 2 * v->shape[1]);
 }
 
-/* ---- losses, adapters, collectives ------------------------------------------------------------------------ */
+/* ---- losses, adapters, collectives
+ * ------------------------------------------------------------------------ */
 
 static int shape_loss(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -491,8 +495,7 @@ static int shape_all_gather(const struct br_graph *g, struct br__node *n, struct
     return fresh(n, x->dtype, x->n_dim, shape, err);
 }
 
-static int shape_reduce_scatter(const struct br_graph *g, struct br__node *n,
-                                    struct br_err *err)
+static int shape_reduce_scatter(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *x = input(g, n, 0);
     int64_t shape[BR_VIEW_DIMS];
@@ -512,7 +515,8 @@ static int shape_recv(const struct br_graph *g, struct br__node *n, struct br_er
     return shape_leaf(g, n, err);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------------- */
+/* ---- the table
+ * ---------------------------------------------------------------------------------------------- */
 
 enum br__op_kind br__op_kind(uint32_t op)
 {

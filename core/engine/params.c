@@ -48,7 +48,8 @@ static void *own(struct br__params *p, size_t n)
     return m;
 }
 
-/* ---- from Megatron name to Hugging Face tensor -------------------------------------------------------- */
+/* ---- from Megatron name to Hugging Face tensor
+ * -------------------------------------------------------- */
 
 /* The number after "layers." in a name; -1 without one. */
 static int64_t layer_of(const char *mcore)
@@ -84,7 +85,8 @@ static int find_rule(struct br__params *p, const char *mcore, const struct br_ma
     }
     br__arena_free(&a);
     if (rc)
-        return br_fail(err, BR_E_PLUGIN, "the builder of %s asks for '%s', which no weight rule makes",
+        return br_fail(err, BR_E_PLUGIN,
+                       "the builder of %s asks for '%s', which no weight rule makes",
                        arch->model_type, mcore);
     return 0;
 }
@@ -126,15 +128,17 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
     return br__weights_load(p->w, *out, err);
 }
 
-/* ---- shares ---------------------------------------------------------------------------------------------- */
+/* ---- shares
+ * ---------------------------------------------------------------------------------------------- */
 
 /* Share `rank` of `size` of n, which must divide. */
 static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
                  const char *name, struct br_err *err)
 {
     if (n % size)
-        return br_fail(err, BR_E_USAGE, "'%s' has %lld rows or columns, which %u ranks cannot share",
-                       name, (long long)n, size);
+        return br_fail(err, BR_E_USAGE,
+                       "'%s' has %lld rows or columns, which %u ranks cannot share", name,
+                       (long long)n, size);
     *len = n / size;
     *from = *len * rank;
     return 0;
@@ -149,6 +153,14 @@ static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, i
     int rc = 0;
     *n_parts = 1;
     parts[0] = (struct br__part){s, row, rows, 0, s->cols};
+    if (split == BR__SPLIT_KV) {
+        uint32_t groups = (uint32_t)br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS);
+        if (groups < size) {
+            rank = (uint32_t)((uint64_t)rank * groups / size);
+            size = groups;
+        }
+        split = BR__SPLIT_ROWS;
+    }
     if (split == BR__SPLIT_NONE || size == 1)
         return 0;
     if (split == BR__SPLIT_COLS || (split == BR__SPLIT_ROWS && s->ndim == 1)) {
@@ -158,8 +170,8 @@ static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, i
         if (!(rc = share(rows, rank, size, &from, &len, s->name, err)))
             parts[0] = (struct br__part){s, row + from, len, 0, s->cols};
     } else {
-        int64_t key = br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) *
-                      br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
+        int64_t key =
+            br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
         int64_t channels[3] = {key, key, rows - 2 * key};
         for (int64_t i = 0, base = row; i < 3 && !rc; base += channels[i++])
             if (!(rc = share(channels[i], rank, size, &from, &len, s->name, err)))
@@ -203,7 +215,9 @@ static const void *gather(struct br__params *p, const struct br__part *parts, si
     return m;
 }
 
-/* ---- params ------------------------------------------------------------------------------------------------- */
+/* ---- params
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static struct br__param *known(const struct br__params *p, const char *key)
 {
@@ -319,8 +333,7 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
     char key[160];
     snprintf(key, sizeof key, "%s|%d", mcore, item);
     struct br__param *q = known(p, key);
-    int rc = q ? 0
-               : make_experts(p, key, mcore, item, first, n, split, rank, size, &q, err);
+    int rc = q ? 0 : make_experts(p, key, mcore, item, first, n, split, rank, size, &q, err);
     *out = q;
     return rc;
 }
@@ -334,7 +347,9 @@ int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair,
     *out = q;
     if (q)
         return 0;
-    const struct br__source *s = which == 'A' ? &pair->a : which == 'B' ? &pair->b : &pair->magnitude;
+    const struct br__source *s = which == 'A'   ? &pair->a
+                                 : which == 'B' ? &pair->b
+                                                : &pair->magnitude;
     struct br__part part = {(struct br__source *)(uintptr_t)s, 0, s->rows, 0, s->cols};
     q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)

@@ -1,5 +1,5 @@
-/* trace.c - one forward and backward pass without caches, with everything that it made: logits, hidden
- * states, losses, gradients by Hugging Face name. */
+/* trace.c - one forward and backward pass without caches, with everything that it made: logits,
+ * hidden states, losses, gradients by Hugging Face name. */
 #include "llm.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -16,7 +16,8 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the results of a pass");
 }
 
-/* ---- results ------------------------------------------------------------------------------------------ */
+/* ---- results
+ * ------------------------------------------------------------------------------------------ */
 
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name)
 {
@@ -74,7 +75,8 @@ static int put_value(struct job *j, const struct br__ready *q, const char *name,
     return 0;
 }
 
-/* ---- gradients -------------------------------------------------------------------------------------------- */
+/* ---- gradients
+ * -------------------------------------------------------------------------------------------- */
 
 /* Add the gradient d of a param (rows of its pieces one after another, row stride `stride`) to the
  * results of its sources. */
@@ -151,7 +153,8 @@ static int add_backward(struct br__ready *q, struct backward *w, unsigned flags,
     return append(q, w, w->total, w->grad_aux, err);
 }
 
-/* ---- outputs that a pass keeps ------------------------------------------------------------------------------- */
+/* ---- outputs that a pass keeps
+ * ------------------------------------------------------------------------------- */
 
 static size_t outputs(const struct br__ready *q, const struct backward *w, unsigned flags,
                       br_val *out)
@@ -177,7 +180,9 @@ static size_t outputs(const struct br__ready *q, const struct backward *w, unsig
     return n;
 }
 
-/* ---- one rank --------------------------------------------------------------------------------------------------- */
+/* ---- one rank
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
                         const struct br__trace_opts *o)
@@ -185,12 +190,15 @@ static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
     uint32_t dp = br_topo_coord(&r->m->topo, r->place.rank, BR_AXIS_DP);
     const int32_t *ids = o->ids[dp], *labels = o->labels ? o->labels[dp] : NULL;
     const int32_t seq[5] = {0, (int32_t)o->n, 0, (int32_t)o->n, 0};
-    memcpy(br__exec_data(q->exec, q->b.seqs), seq, sizeof seq);
-    int32_t *positions = br__exec_data(q->exec, q->b.positions);
-    int32_t *in = q->b.ids ? br__exec_data(q->exec, q->b.ids) : NULL;
-    int32_t *next = q->b.labels ? br__exec_data(q->exec, q->b.labels) : NULL;
+    int32_t *seqs = br__exec_input(q->exec, q->b.seqs);
+    int32_t *positions = br__exec_input(q->exec, q->b.positions);
+    int32_t *in = br__exec_input(q->exec, q->b.ids);
+    int32_t *next = br__exec_input(q->exec, q->b.labels);
+    if (seqs)
+        memcpy(seqs, seq, sizeof seq);
     for (int64_t i = 0; i < o->n; i++) {
-        positions[i] = (int32_t)i;
+        if (positions)
+            positions[i] = (int32_t)i;
         if (in)
             in[i] = ids[i];
         if (next)
@@ -286,7 +294,9 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
     return rc;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------------ */
+/* ---- the whole
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static int check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
 {

@@ -15,7 +15,8 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the model's weights");
 }
 
-/* ---- opening ------------------------------------------------------------------------------------- */
+/* ---- opening
+ * ------------------------------------------------------------------------------------- */
 
 static void set_shape(struct br__source *s, int ndim, const int64_t *shape)
 {
@@ -150,7 +151,8 @@ struct br__source *br__weights_find(const struct br__weights *w, const char *nam
     return i == BR__NOT_FOUND ? NULL : &w->sources[i];
 }
 
-/* ---- loading --------------------------------------------------------------------------------------- */
+/* ---- loading
+ * --------------------------------------------------------------------------------------- */
 
 struct fill {
     struct br__weights *w;
@@ -253,7 +255,8 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
     return rc;
 }
 
-/* ---- health ------------------------------------------------------------------------------------------ */
+/* ---- health
+ * ------------------------------------------------------------------------------------------ */
 
 static int is_finite(const struct br__source *s)
 {
@@ -272,7 +275,8 @@ static int is_finite(const struct br__source *s)
 const char *br__weights_not_finite(struct br__weights *w)
 {
     for (size_t i = 0; i < w->n_sources; i++)
-        if (br_dtype_is_float(w->sources[i].dtype) && w->sources[i].data && !is_finite(&w->sources[i]))
+        if (br_dtype_is_float(w->sources[i].dtype) && w->sources[i].data &&
+            !is_finite(&w->sources[i]))
             return w->sources[i].name;
     return NULL;
 }

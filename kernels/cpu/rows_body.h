@@ -167,8 +167,26 @@ void BR__FN(concat)(const struct br_call *c)
     }
 }
 
+/* Rows of zeros before and after; the first axis of x may hold several rows per index. */
+static void pad_rows(const struct br_call *c)
+{
+    const struct br_tensor *x = &c->in[0];
+    int64_t from, to, n = br__cols(x), per = br__rows(x) / x->shape[0];
+    int64_t begin = c->attr.i[0] * per, end = begin + br__rows(x);
+    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    for (int64_t r = from; r < to; r++)
+        if (r < begin || r >= end)
+            zero(br__row(&c->out, r), n);
+        else
+            copy(br__row(&c->out, r), br__row(x, r - begin), n);
+}
+
 void BR__FN(pad)(const struct br_call *c)
 {
+    if (c->attr.i[2]) {
+        pad_rows(c);
+        return;
+    }
     int64_t from, to, n = br__cols(&c->in[0]), start = c->attr.i[0], total = br__cols(&c->out);
     br__lane_range(c, br__rows(&c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {

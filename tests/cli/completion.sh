@@ -38,12 +38,12 @@ completes() {
 }
 
 # Every command and group of the help page, by its first word; every option of every command's page.
-"$BRIDGE" help | sed -n 's/^  \([a-z]*\) .*/\1/p' | grep -v '^bridge$' | sort -u >firsts
+"$BRIDGE" help | sed -n 's/^  \([a-z-]*\) .*/\1/p' | grep -v '^bridge$' | sort -u >firsts
 mapfile -t firsts <firsts
 [ ${#firsts[@]} -ge 10 ] || fail "too few commands in the help page: ${firsts[*]}"
 completes '' :: "${firsts[@]}"
 completes help '' :: "${firsts[@]}"
-"$BRIDGE" help | sed -n 's/^  \([a-z]*\( [a-z]*\)\?\)  .*/\1/p' | while read -r name; do
+"$BRIDGE" help | sed -n 's/^  \([a-z-]*\( [a-z-]*\)\?\)  .*/\1/p' | while read -r name; do
     mapfile -t options < <("$BRIDGE" help $name | sed '/^accepted, without effect/,$d' |
         sed -n 's/^  \(-., \|    \)\(--[a-z-]*\).*/\2/p')
     # shellcheck disable=SC2086
@@ -100,7 +100,7 @@ zsh_completes() {
     cp line "$out"
     [ "$(cat line)" = "bridge $2" ] || fail "expected: $2"
 }
-zsh_completes 'comple' 'completion '
+zsh_completes 'completi' 'completion '
 zsh_completes 'plugin ch' 'plugin check '
 zsh_completes 'import --layers p' 'import --layers per-layer '
 zsh_completes 'import --torch-dt' 'import --torch-dtype '

@@ -53,6 +53,43 @@ there_and_back() {
         fail "$2: a guess is not named: $(cat "$dir/notes")"
 }
 
+# tensor FILE NAME: the float32 values of a tensor in a safetensors file, one a line.
+tensor() {
+    local size offsets
+    size=$(od -An -tu8 -N8 "$1" | tr -d ' ')
+    read -ra offsets < <(dd if="$1" bs=1 skip=8 count="$size" status=none |
+        jq -r --arg name "$2" '.[$name].data_offsets | map(tostring) | join(" ")')
+    od -An -v -tf4 -w4 -j $((8 + size + offsets[0])) -N $((offsets[1] - offsets[0])) "$1"
+}
+
+# same_values FILE NAME GOLDEN NAME: as many, and none is off by more than 1e-4.
+same_values() {
+    paste <(tensor "$1" "$2") <(tensor "$3" "$4") | awk -v what="$3: $4" '
+        { d = $1 - $2; d = d < 0 ? -d : d; if (NF != 2 || !(d <= 1e-4)) bad++; if (d > worst) worst = d; n++ }
+        END { printf "%s: %d values, worst difference %g\n", what, n, worst; exit bad || n < 100 }' ||
+        fail "$1: $2 is not $4 of $3"
+}
+
+# runs PLUGIN TOY: logits and hidden states in float32, from both formats, are those of transformers.
+runs() {
+    local toy=$source/tests/data/llama/$2 dir=$work/run length
+    rm -rf "$dir"
+    mkdir -p "$dir/hf"
+    cp "$toy"/{config.json,generation_config.json,model.safetensors} "$dir/hf"
+    bridge import "$dir/hf" --megatron-path "$dir/megatron" --plugin "$1" >"$dir/log" 2>&1 || fail "$(cat "$dir/log")"
+    for length in short long; do
+        jq -r ".input_ids_$length | map(tostring) | join(\",\")" "$toy/golden.json" >"$dir/ids"
+        bridge logits "$dir/hf" --plugin "$1" --input-ids "$(cat "$dir/ids")" --dtype float32 --device cpu \
+            --hidden-states -q -o "$dir/$length.safetensors" >/dev/null
+        same_values "$dir/$length.safetensors" logits "$toy/golden.safetensors" "logits_$length"
+    done
+    for name in hidden.0 hidden.1 hidden.2 hidden.norm; do
+        same_values "$dir/short.safetensors" "$name" "$toy/golden.safetensors" "$name"
+    done
+    bridge compare --hf-model "$dir/hf" --megatron-path "$dir/megatron" --plugin "$1" --input-ids 1,2,3,4,5 \
+        --dtype float32 --device cpu >"$dir/compare" 2>&1 || fail "$(cat "$dir/compare")"
+}
+
 by_cmake=$(with_cmake "$work/examples/llama")
 by_gcc=$(with_gcc "$work/examples/llama/llama.c" llama)
 for plugin in "$by_cmake" "$by_gcc"; do
@@ -67,6 +104,10 @@ for plugin in "$by_cmake" "$by_gcc"; do
     there_and_back "$plugin" llama_untied_bf16
     ! grep -q 'built into Megatron' "$work/trip/log" || fail "a note without a reason"
 done
+for toy in llama_tied_bf16 llama_untied_bf16; do
+    runs "$by_gcc" "$toy"
+done
+
 # Only the family that has the word knows it.
 # refuses ARCHITECTURE ROPE WORDS...: such a config.json is refused with these words.
 refuses() {

@@ -1,5 +1,5 @@
-/* test_engine.c - the engine against transformers: logits, hidden states, losses and gradients of every
- * fixture model, in float32, and the same through caches. */
+/* test_engine.c - the engine against transformers: logits, hidden states, losses and gradients of
+ * every fixture model, in float32, and the same through caches. */
 #include "../../core/engine/engine.h"
 #include <check.h>
 #include <math.h>
@@ -19,16 +19,28 @@ static struct tolerance tolerance_of(const char *model)
 }
 
 static const char *const models[] = {
-    "qwen2_sharded_fp32",       "qwen2_swa_bf16",       "qwen2_tied_fp16",
-    "qwen2_tied_fp32",          "qwen2_untied_bf16",    "qwen3_fp8",
-    "qwen3_moe_bf16",           "qwen3_moe_fp8",        "qwen3_moe_fused_bf16",
-    "qwen3_moe_mlp_only_bf16",  "qwen3_moe_sparse_step_fp32",
-    "qwen3_next_bf16",          "qwen3_next_layer_types_fp32",
-    "qwen3_tied_bf16",          "qwen3_tiny_chat",      "qwen3_untied_fp32",
-    "qwen3_yarn_bf16",          "qwen3_yarn_fp32",
+    "qwen2_sharded_fp32",
+    "qwen2_swa_bf16",
+    "qwen2_tied_fp16",
+    "qwen2_tied_fp32",
+    "qwen2_untied_bf16",
+    "qwen3_fp8",
+    "qwen3_moe_bf16",
+    "qwen3_moe_fp8",
+    "qwen3_moe_fused_bf16",
+    "qwen3_moe_mlp_only_bf16",
+    "qwen3_moe_sparse_step_fp32",
+    "qwen3_next_bf16",
+    "qwen3_next_layer_types_fp32",
+    "qwen3_tied_bf16",
+    "qwen3_tiny_chat",
+    "qwen3_untied_fp32",
+    "qwen3_yarn_bf16",
+    "qwen3_yarn_fp32",
 };
 
-/* ---- goldens ------------------------------------------------------------------------------------------ */
+/* ---- goldens
+ * ------------------------------------------------------------------------------------------ */
 
 static void must(int rc, const struct br_err *err)
 {
@@ -91,7 +103,8 @@ static int64_t ids_of(const br__json *j, const char *key, int32_t *ids, int64_t 
     return n;
 }
 
-/* ---- models -------------------------------------------------------------------------------------------- */
+/* ---- models
+ * -------------------------------------------------------------------------------------------- */
 
 static struct br__llm *open_model(const char *dir, const char *adapter, int merge)
 {
@@ -141,7 +154,9 @@ static void same(const struct br__trace *t, const char *got, const struct br__ck
     ck_assert_msg(d <= tolerance, "%s: %s differs by %g, allowed %g", model, want, d, tolerance);
 }
 
-/* ---- tests ----------------------------------------------------------------------------------------------- */
+/* ---- tests
+ * -----------------------------------------------------------------------------------------------
+ */
 
 START_TEST(test_logits)
 {
