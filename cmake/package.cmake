@@ -33,6 +33,8 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 
 install(FILES cmake/debian/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR}
         COMPONENT debian EXCLUDE_FROM_ALL)
+install(FILES cmake/debian/lintian-overrides DESTINATION share/lintian/overrides RENAME bridge
+        COMPONENT debian EXCLUDE_FROM_ALL)
 set(CHANGELOG ${PROJECT_SOURCE_DIR}/cmake/debian/changelog.in)
 configure_file(cmake/debian/finish.cmake.in debian/finish.cmake @ONLY)
 install(SCRIPT ${CMAKE_CURRENT_BINARY_DIR}/debian/finish.cmake COMPONENT debian EXCLUDE_FROM_ALL)

@@ -380,8 +380,8 @@ static void put_test(struct br__buf *b, const struct draft *d)
 {
     br__buf_printf(b,
                    "#!/bin/sh\n"
-                   "# test.sh PLUGIN [BRIDGE] - check the plugin, and take a toy of it to Megatron "
-                   "and back.\n"
+                   "# test.sh PLUGIN [BRIDGE] - check the plugin, take a toy of it to Megatron and "
+                   "back%s.\n"
                    "set -eu\n"
                    "plugin=${1:?usage: test.sh PLUGIN [BRIDGE]}\n"
                    "bridge=${2:-bridge}\n"
@@ -396,7 +396,10 @@ static void put_test(struct br__buf *b, const struct draft *d)
                    "\"$work/back\"\n"
                    "cmp \"$work/toy/model.safetensors\" \"$work/back/model.safetensors\"\n"
                    "cmp \"$work/toy/config.json\" \"$work/back/config.json\"\n",
-                   d->name);
+                   d->arch->layer ? ", and run both" : "", d->name);
+    if (d->arch->layer)
+        br__buf_puts(b, "\"$bridge\" compare \"$work/toy\" \"$work/megatron\" --plugin \"$plugin\" "
+                        "--input-ids 1,2,3,4 --dtype float32\n");
 }
 
 static const struct {
