@@ -54,7 +54,7 @@ char br__jscan_kind(struct br__jscan *j)
     }
 }
 
-/* ---- containers ------------------------------------------------------------------------------ */
+/* ---- containers ----------------------------------------------------------------------------- */
 
 int br__jscan_enter(struct br__jscan *j, char kind)
 {
@@ -91,7 +91,7 @@ int br__jscan_next(struct br__jscan *j)
     return 1;
 }
 
-/* ---- strings --------------------------------------------------------------------------------- */
+/* ---- strings -------------------------------------------------------------------------------- */
 
 /* Four hexadecimal digits; -1 if they are not. */
 static int32_t hex4(struct br__jscan *j)
@@ -198,7 +198,8 @@ int br__jscan_key(struct br__jscan *j, struct br__buf *out)
     return j->rc;
 }
 
-/* ---- numbers, words, whole values ------------------------------------------------------------- */
+/* ---- numbers, words, whole values -------------------------------------------------------------
+ */
 
 static int digits(struct br__jscan *j)
 {

@@ -15,7 +15,7 @@
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
- *   cmd_chat.c     chat-template */
+ *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -40,16 +40,17 @@
     X(PLUGIN_LIST)                                                                                 \
     X(PLUGIN_SHOW)                                                                                 \
     X(PLUGIN_CHECK)                                                                                \
+    /* kit */                                                                                      \
+    X(PLUGIN_NEW)                                                                                  \
+    X(DOCTOR)                                                                                      \
+    X(COMPLETION)                                                                                  \
     X(CHAT_TEMPLATE)                                                                               \
     X(GENERATE)                                                                                    \
     X(COMPARE)                                                                                     \
     X(LOGITS)                                                                                      \
     X(SCORE)                                                                                       \
     X(BENCH)                                                                                       \
-    /* kit */                                                                                      \
-    X(PLUGIN_NEW)                                                                                  \
-    X(DOCTOR)                                                                                      \
-    X(COMPLETION)
+    X(TOKENIZE)
 
 enum br__cmd_id {
 #define BR_X(id) BR__CMD_##id,
@@ -251,6 +252,7 @@ int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_new(struct br__cli *c, struct br_err *err);
 int br__cmd_doctor(struct br__cli *c, struct br_err *err);
 int br__cmd_completion(struct br__cli *c, struct br_err *err);
+int br__cmd_tokenize(struct br__cli *c, struct br_err *err);
 int br__cmd_chat_template(struct br__cli *c, struct br_err *err);
 
 int br__cmd_generate(struct br__cli *c, struct br_err *err);

@@ -75,7 +75,6 @@ static int all_runs(struct bench *b, struct br_err *err)
         rc = one_run(b, BR__MAX(run, 0), ids, logits, err);
         if (!rc && run >= 0)
             rc = br__llm_peaks(b->m, &b->peaks[run], err);
-        b->r.listener.progress(&b->r, "bench", (uint64_t)(run + 2), (uint64_t)(b->runs + 1));
     }
     if (!rc)
         rc = br__llm_cost(b->m, &b->cost, err);
@@ -84,13 +83,13 @@ static int all_runs(struct bench *b, struct br_err *err)
     return rc;
 }
 
-/* Products of the prompt: linear layers for every token, the head for the last, and causal attention
- * (scores and values, half of the square). */
+/* Products of the prompt: linear layers for every token, the head for the last, and causal
+ * attention (scores and values, half of the square). */
 static double prefill_flops(const struct bench *b)
 {
     const struct br_config *cfg = br__llm_config(b->m);
-    double head = 2.0 * (double)br_cfg_i(cfg, BR_CFG_VOCAB_SIZE) *
-                  (double)br_cfg_i(cfg, BR_CFG_HIDDEN_SIZE);
+    double head =
+        2.0 * (double)br_cfg_i(cfg, BR_CFG_VOCAB_SIZE) * (double)br_cfg_i(cfg, BR_CFG_HIDDEN_SIZE);
     double t = (double)b->prefill, attention = 0;
     for (int64_t i = 0; i < cfg->n_layers; i++)
         if (!cfg->linear[i])
@@ -145,8 +144,8 @@ static int print_summary(struct bench *b, struct br_err *err)
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    printf("%s, %s: read %.1f GB/s, matmul %.0f GFLOP/s\n", br__llm_device(b->m),
-           b->peaks[0].tier, s.read_bytes / 1e9, s.matmul_flops / 1e9);
+    printf("%s, %s: read %.1f GB/s, matmul %.0f GFLOP/s\n", br__llm_device(b->m), b->peaks[0].tier,
+           s.read_bytes / 1e9, s.matmul_flops / 1e9);
     printf("prefill %lld tokens: %.1f tokens/s, %.0f GFLOP/s, %.2f of the matmul peak\n",
            (long long)b->prefill, s.prefill_rate, s.flops / 1e9, s.flops / s.matmul_flops);
     printf("decode %lld tokens x %lld: %.2f tokens/s, %.1f GB/s of weights (%.1f MB a step), %.2f "
@@ -160,8 +159,8 @@ static int print_summary(struct bench *b, struct br_err *err)
 int br__cmd_bench(struct br__cli *c, struct br_err *err)
 {
     struct bench b = {.c = c,
-                      .prefill = option(c, BR__OPT_PREFILL, 512),
-                      .decode = option(c, BR__OPT_DECODE, 64),
+                      .prefill = option(c, BR__OPT_PREFILL_TOKENS, 512),
+                      .decode = option(c, BR__OPT_DECODE_TOKENS, 64),
                       .runs = option(c, BR__OPT_REPEAT, 3),
                       .batch = option(c, BR__OPT_BATCH, 1)};
     struct br__llm_opts o;
@@ -170,10 +169,10 @@ int br__cmd_bench(struct br__cli *c, struct br_err *err)
         return br_fail(err, BR_E_USAGE, "option '--repeat' is at most %d", MAX_RUNS);
     br__report_init(&b.r, c);
     int rc = br__llm_opts_from_cli(c, &b.r, &o, err);
-    o.slots = b.batch;
-    o.capacity = b.prefill + b.decode;
     if (!rc)
         rc = br__llm_open(&b.m, &o, err);
+    if (!rc)
+        rc = br__llm_caches(b.m, b.batch, b.prefill + b.decode, err);
     if (!rc)
         rc = all_runs(&b, err);
     br__report_end(&b.r);

@@ -42,8 +42,7 @@ static int member_text(const br__json *obj, const char *key, struct br__buf *b, 
 }
 
 /* A member that is true, false, null or absent: 1, 0, or dflt. */
-static int member_bool(const br__json *obj, const char *key, int dflt, int *out,
-                       struct br_err *err)
+static int member_bool(const br__json *obj, const char *key, int dflt, int *out, struct br_err *err)
 {
     const br__json *v = br__json_get(obj, key);
     char kind = br__json_kind(v);
@@ -157,8 +156,9 @@ static int render_one(struct br__cli *c, const struct br_chat *chat, FILE *in, s
 
     while ((n = fread(block, 1, sizeof block, in)) > 0 && !text.failed)
         br__buf_put(&text, block, n);
-    int rc = text.failed ? br_fail(err, text.failed, "the input is longer than %zu bytes", INPUT_MAX)
-                         : render(c, chat, text.p ? text.p : "", text.n, 0, err);
+    int rc = text.failed
+                 ? br_fail(err, text.failed, "the input is longer than %zu bytes", INPUT_MAX)
+                 : render(c, chat, text.p ? text.p : "", text.n, 0, err);
     br__buf_free(&text);
     return rc;
 }
@@ -176,7 +176,7 @@ int br__cmd_chat_template(struct br__cli *c, struct br_err *err)
         rc = br_fail(err, errno == ENOENT ? BR_E_NOTFOUND : BR_E_IO, "cannot open '%s': %s", path,
                      strerror(errno));
     } else {
-        rc = BR__FLAG(c, CHAT_JSONL) ? render_lines(c, chat, in, err) : render_one(c, chat, in, err);
+        rc = BR__FLAG(c, JSONL) ? render_lines(c, chat, in, err) : render_one(c, chat, in, err);
         if (!rc && ferror(in))
             rc = br_fail(err, BR_E_IO, "cannot read '%s': %s", path ? path : "standard input",
                          strerror(errno));

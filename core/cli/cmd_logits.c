@@ -50,7 +50,7 @@ static int trace(struct br__llm *m, const struct br_ids *ids, unsigned flags, st
     return br__llm_trace(m, &o, t, err);
 }
 
-/* ---- logits ------------------------------------------------------------------------------------ */
+/* ---- logits ---------------------------------------------------------------------------------- */
 
 /* Write the results as a safetensors file that appears only when it is complete. */
 static int write_results(const struct br__trace *t, const char *path, struct br_err *err)
@@ -124,7 +124,8 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
     struct br__trace t = {0};
     unsigned flags = (BR__FLAG(c, HIDDEN_STATES) ? BR__TRACE_HIDDEN : 0u) |
                      (BR__FLAG(c, GRADS) ? BR__TRACE_GRADS : 0u) |
-                     (BR__FLAG(c, AUX_LOSS) ? BR__TRACE_AUX : 0u);
+                     (BR__FLAG(c, AUX_LOSS) ? BR__TRACE_AUX : 0u) |
+                     (BR__FLAG(c, MTP) ? BR__TRACE_MTP : 0u);
     int rc = check_output(c, err);
 
     if (rc)
@@ -144,7 +145,7 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- compare ----------------------------------------------------------------------------------- */
+/* ---- compare --------------------------------------------------------------------------------- */
 
 #define TOP 5
 
@@ -221,13 +222,12 @@ static int print_comparison(struct subject *s, const float *a, const float *b, s
     struct br__table t = {.cols = 7};
     br__table_row(&t, ">rank", ">hf id", ">logit", "text", ">megatron id", ">logit", "text");
     for (int k = 0; k < TOP; k++)
-        br__table_row(&t, br__arena_printf(&t.arena, "%d", k + 1),
-                      br__arena_printf(&t.arena, "%d", x[k]),
-                      br__arena_printf(&t.arena, "%.4f", (double)a[x[k]]),
-                      br__token_text(&t.arena, s->tok, x[k]),
-                      br__arena_printf(&t.arena, "%d", y[k]),
-                      br__arena_printf(&t.arena, "%.4f", (double)b[y[k]]),
-                      br__token_text(&t.arena, s->tok, y[k]));
+        br__table_row(
+            &t, br__arena_printf(&t.arena, "%d", k + 1), br__arena_printf(&t.arena, "%d", x[k]),
+            br__arena_printf(&t.arena, "%.4f", (double)a[x[k]]),
+            br__token_text(&t.arena, s->tok, x[k]), br__arena_printf(&t.arena, "%d", y[k]),
+            br__arena_printf(&t.arena, "%.4f", (double)b[y[k]]),
+            br__token_text(&t.arena, s->tok, y[k]));
     int rc = br__table_print(&t, err);
     printf("next token %s; logits differ by at most %.3g, on average %.3g; cosine %.9f\n",
            x[0] == y[0] ? "the same" : "DIFFERENT", d.max, d.mean, d.cosine);
@@ -283,7 +283,7 @@ int br__cmd_compare(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- score --------------------------------------------------------------------------------------- */
+/* ---- score ----------------------------------------------------------------------------------- */
 
 /* log p of token `id` under one row of logits. */
 static double log_prob(const float *logits, size_t n, int32_t id)
@@ -335,12 +335,13 @@ struct scores {
     size_t counted;
 };
 
-/* Windows of the model's context that do not overlap: each token is predicted from those before it in
- * its window. */
+/* Windows of the model's context that do not overlap: each token is predicted from those before it
+ * in its window. */
 static int score_all(struct subject *s, struct scores *sc, struct br_err *err)
 {
     size_t vocab = (size_t)br_cfg_i(br__llm_config(s->m), BR_CFG_VOCAB_SIZE);
-    size_t window = BR__MIN((size_t)br_cfg_i(br__llm_config(s->m), BR_CFG_SEQ_LENGTH), (size_t)2048);
+    size_t window =
+        BR__MIN((size_t)br_cfg_i(br__llm_config(s->m), BR_CFG_SEQ_LENGTH), (size_t)2048);
 
     for (size_t from = 0; from < s->ids.n; from += window) {
         const struct br_ids part = {s->ids.p + from, BR__MIN(window, s->ids.n - from), 0};
@@ -357,7 +358,6 @@ static int score_all(struct subject *s, struct scores *sc, struct br_err *err)
             sc->counted++;
         }
         br__trace_free(&t);
-        s->r.listener.progress(&s->r, "score", BR__MIN(from + window, s->ids.n), s->ids.n);
     }
     if (!isfinite(sc->sum))
         return br_fail(err, BR_E_NUMERIC, "the log-probabilities are not finite");
@@ -373,12 +373,11 @@ static int print_scores(struct subject *s, const struct scores *sc, struct br_er
         struct br__table t = {.cols = 4};
         br__table_row(&t, ">position", ">id", ">log p", "text");
         for (size_t i = 0; i < s->ids.n && !BR__FLAG(s->c, FILE); i++)
-            br__table_row(&t, br__arena_printf(&t.arena, "%zu", i),
-                          br__arena_printf(&t.arena, "%d", s->ids.p[i]),
-                          isnan(sc->logprob[i])
-                              ? "-"
-                              : br__arena_printf(&t.arena, "%.5f", sc->logprob[i]),
-                          br__token_text(&t.arena, s->tok, s->ids.p[i]));
+            br__table_row(
+                &t, br__arena_printf(&t.arena, "%zu", i),
+                br__arena_printf(&t.arena, "%d", s->ids.p[i]),
+                isnan(sc->logprob[i]) ? "-" : br__arena_printf(&t.arena, "%.5f", sc->logprob[i]),
+                br__token_text(&t.arena, s->tok, s->ids.p[i]));
         int rc = br__table_print(&t, err);
         printf("tokens %zu, counted %zu, log p %.6f, mean %.6f, perplexity %.6g\n", s->ids.n,
                sc->counted, sc->sum, mean, exp(-mean));

@@ -13,7 +13,7 @@ static int no_memory(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory reading the command line");
 }
 
-/* ---- opening ---------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__llm_opts *o,
                           struct br_err *err)
@@ -46,7 +46,7 @@ int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__ll
     return BR_OK;
 }
 
-/* ---- tokenizer ---------------------------------------------------------------------------------- */
+/* ---- tokenizer ------------------------------------------------------------------------------- */
 
 static int has_tokenizer(struct br__arena *a, const char *dir)
 {
@@ -91,7 +91,7 @@ int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, cons
     return rc;
 }
 
-/* ---- ids ------------------------------------------------------------------------------------------ */
+/* ---- ids ------------------------------------------------------------------------------------- */
 
 /* Whole numbers separated by commas, blanks or line breaks, with or without [ ]. */
 static int parse_ids(const char *text, struct br_ids *ids, struct br_err *err)
@@ -166,7 +166,7 @@ const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, 
     return text ? text : "";
 }
 
-/* ---- memory ----------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Anonymous memory now, from /proc/self/status (RssAnon, kB): mapped model files are not in it.
  * Caches and activations are touched by the time a run ends, so now is the peak. */

@@ -314,5 +314,25 @@ const struct br__command br__commands[BR__N_CMD] = {
     .pos_opt = {BR__OPT_HF_MODEL},
 },
 
+[BR__CMD_TOKENIZE] = {
+    .name = "tokenize", .run = br__cmd_tokenize, .args = "[FILE]", .max_pos = 1,
+    .summary = "text -> token ids, and back",
+    .about =
+        "Reads FILE or standard input and prints the ids of its text, the same ids as those of Hugging\n"
+        "Face's tokenizers.  With --decode it reads ids, separated by blanks or commas, and prints their\n"
+        "text.\n"
+        "\n"
+        "With --jsonl every line of the input is a JSON object: {\"text\": \"...\"} becomes {\"ids\": [...]},\n"
+        "and with --decode {\"ids\": [...]} becomes {\"text\": \"...\", \"text_skip_special\": \"...\"}.  Other\n"
+        "members are ignored.  All threads work on the lines, which come out in their order.\n"
+        "\n"
+        "A tokenizer is a directory with tokenizer.json, or with vocab.json and merges.txt: byte-level\n"
+        "BPE, the kind that Qwen models have.\n",
+    .examples =
+        "echo 'Hello, world' | bridge tokenize --tokenizer ./Qwen3-8B\n"
+        "bridge tokenize --hf-model Qwen/Qwen3-8B --count book.txt\n"
+        "bridge tokenize --tokenizer ./Qwen3-8B --jsonl corpus.jsonl > ids.jsonl\n",
+},
+
 };
 /* clang-format on */

@@ -22,8 +22,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the adapter");
 }
 
-/* ---- adapter_config.json
- * ---------------------------------------------------------------------------- */
+/* ---- adapter_config.json --------------------------------------------------------------------- */
 
 /* Settings that would change the result and are not carried out. */
 static int refuse_unknown(const br__json *j, struct br_err *err)
@@ -84,8 +83,7 @@ static int open_config(struct reader *rd, const char *path, struct br_err *err)
     return rc;
 }
 
-/* ---- tensors
- * -------------------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 /* The pair that a tensor belongs to and its place in it: 'A', 'B', 'M', or 0. */
 static int split_name(struct br__arena *a, const char *name, const char **target)
@@ -223,9 +221,7 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
     return i == BR__NOT_FOUND ? NULL : &a->pairs[i];
 }
 
-/* ---- merging
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 static float *floats(const struct br__source *s)
 {

@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- looking at one
- * ------------------------------------------------------------------------------ */
+/* ---- looking at one -------------------------------------------------------------------------- */
 
 /* The backend of a file, or NULL: another kind of module, or one that this build cannot use.  A
  * module that was accepted is never unloaded, since its tables and code are in use. */
@@ -59,8 +58,7 @@ static int by_name(const char *name, const struct br_backend **out, struct br_er
     return rc;
 }
 
-/* ---- choosing
- * -------------------------------------------------------------------------------------- */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 static const char *const known[] = {"cuda"};
 

@@ -26,8 +26,7 @@ static struct world world_of(const struct br_graph *g)
     return w;
 }
 
-/* ---- routing
- * ---------------------------------------------------------------------------------------- */
+/* ---- routing --------------------------------------------------------------------------------- */
 
 static br_val given_routes(struct br_graph *g, int64_t topk)
 {
@@ -70,8 +69,7 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
     }
 }
 
-/* ---- tokens to experts and back
- * ------------------------------------------------------------------------ */
+/* ---- tokens to experts and back -------------------------------------------------------------- */
 
 /* This tensor-parallel rank's share of the rows. */
 static br_val own_rows(struct br_graph *g, const struct world *w, br_val x)

@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- what blocks are made of
- * ---------------------------------------------------------------------- */
+/* ---- what blocks are made of ----------------------------------------------------------------- */
 
 const struct br_config *br_graph_config(const struct br_graph *g)
 {
@@ -129,8 +128,7 @@ br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t 
     return v;
 }
 
-/* ---- norm and residual
- * ---------------------------------------------------------------------------------- */
+/* ---- norm and residual ----------------------------------------------------------------------- */
 
 br_val br_add(struct br_graph *g, br_val x, br_val y)
 {
@@ -151,8 +149,7 @@ br_val br_rmsnorm(struct br_graph *g, br_val x, const char *weight)
     return BR__OP(g, RMSNORM, norm_attr(g, &attr), x, br__weight(g, weight, 0, BR__SPLIT_NONE));
 }
 
-/* ---- softmax attention
- * ------------------------------------------------------------------------------------ */
+/* ---- softmax attention ----------------------------------------------------------------------- */
 
 /* x[T, heads*d] -> [T, heads, d], normed per head where the model does so, rotated.  The norm's
  * weight is whole on each rank and meets only that rank's heads, hence the branch. */
@@ -214,8 +211,7 @@ br_val br_attention(struct br_graph *g, br_val x, int layer)
         g, br__linear(g, o, "self_attention.linear_proj.weight", 0, BR__SPLIT_COLS, NULL));
 }
 
-/* ---- gated MLP
- * ---------------------------------------------------------------------------------------------- */
+/* ---- gated MLP ------------------------------------------------------------------------------- */
 
 br_val br_gated_mlp(struct br_graph *g, br_val x, const char *prefix)
 {

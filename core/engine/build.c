@@ -35,11 +35,11 @@ static void make_inputs(struct br_graph *g, struct br__build *b, const struct st
         b->inv_freq = br__const(g, freq, n);
 }
 
-static br_val embed(struct br_graph *g, struct br__build *b)
+static br_val embed(struct br_graph *g, br_val ids)
 {
     br_val table = br__weight(g, "embedding.word_embeddings.weight", 0, BR__SPLIT_ROWS);
     int64_t rows = br__node(g, table)->shape[0];
-    br_val x = BR__OP(g, EMBED, BR__I(rows * br__tp_rank(g)), table, b->ids);
+    br_val x = BR__OP(g, EMBED, BR__I(rows * br__tp_rank(g)), table, ids);
     return br__leave_tp(g, x);
 }
 
@@ -57,8 +57,6 @@ static br_val head(struct br_graph *g, struct br__build *b, br_val x)
 {
     int tied = !b->params->w->session->plan->untied;
     uint32_t tp = br__tp(g);
-    if (b->out_rows)
-        x = BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows);
     x = br__enter_tp(g, x);
     br_val y = br__linear(g, x, tied ? "embedding.word_embeddings.weight" : "output_layer.weight",
                           0, BR__SPLIT_ROWS, NULL);
@@ -78,16 +76,42 @@ static br_val aux_loss(struct br_graph *g, struct br__build *b)
     return BR__RESHAPE(g, BR__OP(g, SCALE, BR__F(experts / (n * n)), dot), 1);
 }
 
+/* Multi-token prediction (DeepSeek-AI 2024, section 2.2; Megatron-LM
+ * core/transformer/multi_token_prediction.py): from the final hidden state of token i and the
+ * embedding of token i + 1, through a layer of its own, the logits of token i + 2. */
+static void predict_further(struct br_graph *g, struct br__build *b, br_val hidden)
+{
+    b->mtp_ids = input(g, "mtp_ids", 1, b->n_tokens, 0);
+    br_val next = embed(g, b->mtp_ids);
+    snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
+    br_val both = BR__OP(g, CONCAT, NULL, br_rmsnorm(g, next, "enorm.weight"),
+                         br_rmsnorm(g, hidden, "hnorm.weight"));
+    br_val x = br__linear(g, both, "eh_proj.weight", 0, BR__SPLIT_NONE, NULL);
+    b->layer = (int)b->cfg->n_layers;
+    snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.transformer_layer.");
+    x = b->cfg->arch->layer(g, x, b->layer);
+    snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
+    x = br_rmsnorm(g, x, "final_layernorm.weight");
+    b->prefix[0] = '\0';
+    b->mtp_logits = head(g, b, x);
+    if (b->flags & BR__BUILD_LOSS) {
+        b->mtp_labels = input(g, "mtp_labels", 1, b->n_tokens, 0);
+        b->mtp_loss = BR__OP(g, CROSS_ENTROPY, NULL, b->mtp_logits, b->mtp_labels);
+    }
+}
+
 static void finish(struct br_graph *g, struct br__build *b, br_val x)
 {
-    snprintf(b->prefix, sizeof b->prefix, "%s", "");
+    b->prefix[0] = '\0';
     x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
     b->hidden[b->cfg->n_layers + 1] = x;
-    b->logits = head(g, b, x);
+    b->logits = head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
     if (b->flags & BR__BUILD_LOSS)
         b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
     if (b->flags & BR__BUILD_LOSS && b->n_moe)
         b->aux_loss = aux_loss(g, b);
+    if (b->flags & BR__BUILD_MTP)
+        predict_further(g, b, x);
 }
 
 static void layers(struct br_graph *g, struct br__build *b, const struct stage *s)
@@ -96,7 +120,7 @@ static void layers(struct br_graph *g, struct br__build *b, const struct stage *
     uint32_t stage = br_topo_coord(&b->place->topo, b->place->rank, BR_AXIS_PP);
     br_val x;
     if (s->is_first)
-        b->hidden[0] = x = embed(g, b);
+        b->hidden[0] = x = embed(g, b->ids);
     else
         b->received = x = receive(g, b, stage - 1);
     for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
@@ -136,6 +160,11 @@ int br__build(struct br_graph *g, struct br__build *b, struct br_err *err)
         return br_fail(err, BR_E_UNSUPPORTED,
                        "plugin '%s' can convert %s but not run it: it has no layer builder",
                        b->cfg->arch->plugin->name, b->cfg->arch->model_type);
+    if (b->flags & BR__BUILD_MTP && b->cfg->n_mtp != 1)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "the model has %lld multi-token-prediction layers; "
+                       "expected 1",
+                       (long long)b->cfg->n_mtp);
     int rc = check_shares(b, err);
     if (!rc)
         rc = br_topo_layers(t, stage, (uint32_t)b->cfg->n_layers, &s.first, &s.n, err);

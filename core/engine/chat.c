@@ -1,7 +1,8 @@
 /* chat.c - chat templates of tokenizer directories: finding them, and the variables they see.
  *
- * Where templates are looked for, which one of several is taken, and what is done to messages before
- * a template sees them is transformers' doing (tokenization_utils_base, chat_template_utils). */
+ * Where templates are looked for, which one of several is taken, and what is done to messages
+ * before a template sees them is transformers' doing (tokenization_utils_base,
+ * chat_template_utils). */
 #include "../model/model.h"
 #include "jinja.h"
 
@@ -33,7 +34,7 @@ struct br_chat {
     const char *token[BR_COUNTOF(special_tokens)]; /* NULL: the template does not see it */
 };
 
-/* ---- opening ---------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int no_memory(struct br_err *err)
 {
@@ -183,10 +184,11 @@ static int open_dir(struct br_chat *c, const char *dir, struct br_err *err)
     if (!rc)
         rc = read_config(c, "special_tokens_map.json", err);
     if (!rc && !c->n)
-        rc = br_fail(err, BR_E_NOTFOUND,
-                     "'%s' has no chat template: neither chat_template.jinja nor \"chat_template\" in "
-                     "tokenizer_config.json",
-                     dir);
+        rc = br_fail(
+            err, BR_E_NOTFOUND,
+            "'%s' has no chat template: neither chat_template.jinja nor \"chat_template\" in "
+            "tokenizer_config.json",
+            dir);
     return rc;
 }
 
@@ -214,7 +216,7 @@ void br_chat_close(struct br_chat *c)
     br__free(c);
 }
 
-/* ---- rendering -------------------------------------------------------------------------------- */
+/* ---- rendering ------------------------------------------------------------------------------- */
 
 static const struct br__jj_template *find(const struct br_chat *c, const char *name)
 {
@@ -341,7 +343,7 @@ int br_chat_render(const struct br_chat *c, const struct br_chat_request *given,
     *n = 0;
     int rc = br__adopt(&req, sizeof req, given, given->struct_size);
     if (rc)
-        return br_fail(err, rc, "the caller's struct br_chat_request is newer than this library");
+        return br_fail(err, BR_E_USAGE, "the request comes from a newer bridge");
     rc = choose(c, req.tools_json != NULL, &t, err);
     if (rc)
         return rc;

@@ -52,7 +52,8 @@ int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err)
     if (!d->backend->peaks)
         return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot measure its ceilings",
                        d->backend->name);
-    size_t n = largest ? (size_t)(largest->rows * largest->cols) * br_dtype_size(largest->dtype) : 0;
+    size_t n =
+        largest ? (size_t)(largest->rows * largest->cols) * br_dtype_size(largest->dtype) : 0;
     int enough = n >= (size_t)1 << 28; /* far larger than any cache */
     return d->backend->peaks(d->device, enough ? largest->data : NULL, enough ? n : 0, out, err);
 }

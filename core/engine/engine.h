@@ -31,8 +31,7 @@ const char *br__backend_state(size_t i, int *usable, char *why, size_t size);
 const struct br_kernel *br__device_kernel(const struct br__device *d, uint32_t op,
                                           uint32_t weight_dtype);
 
-/* ---- graph.c: nodes ----------------------------------------------------------------------------
- */
+/* ---- graph.c: nodes -------------------------------------------------------------------------- */
 
 struct br__param; /* params.c */
 
@@ -86,8 +85,7 @@ int br__graph_status(const struct br_graph *g, struct br_err *err); /* the stick
 void br__graph_free(struct br_graph *g);
 int64_t br__node_elems(const struct br__node *n);
 
-/* ---- ops.c: the shape rules of ops.def ---------------------------------------------------------
- */
+/* ---- ops.c: the shape rules of ops.def ------------------------------------------------------- */
 
 enum br__op_kind { BR__OP_LEAF, BR__OP_VIEW, BR__OP_COMPUTE, BR__OP_COMM };
 enum br__op_kind br__op_kind(uint32_t op);
@@ -99,17 +97,16 @@ struct br__op_row {
 };
 extern const struct br__op_row br__ops[BR_N_OPS];
 
-/* ---- grad.c: the gradient rules of ops.def -----------------------------------------------------
- */
+/* ---- grad.c: the gradient rules of ops.def --------------------------------------------------- */
 
-/* Append to the graph the gradients of scalar `root` [1] (times `seed`) with respect to wrt[n]:
- * out[i] is a value of the shape of wrt[i], or 0 if root does not depend on it.  seed 0 = 1.
- * roots beyond the first are values whose gradient comes from elsewhere (a SEND). */
+int br__op_has_grad(uint32_t op);
+/* Append to the graph the gradients of roots[0], a loss of shape [1], by wrt[n]: out[i] is a value
+ * of the shape of wrt[i], or 0 if no root depends on it.  A root that is a SEND stands for the loss
+ * of a later pipeline stage: its gradient is received. */
 int br__grad(struct br_graph *g, const br_val *roots, size_t n_roots, const br_val *wrt, size_t n,
              br_val *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- exec.c: memory plan and run
- * ----------------------------------------------------------------- */
+/* ---- exec.c: memory plan and run ------------------------------------------------------------- */
 
 struct br__exec;
 /* Plan memory and kernels for the nodes that `outputs` need.  comms[BR_N_GROUPS] may be NULL for a
@@ -128,8 +125,7 @@ void br__exec_bind(struct br__exec *x, br_val v, void *data);
 int br__exec_run(struct br__exec *x, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__exec_bytes(const struct br__exec *x); /* memory that the plan holds */
 
-/* ---- weights.c: a model's Hugging Face tensors, wherever they come from -------------------------
- */
+/* ---- weights.c: a model's Hugging Face tensors, wherever they come from ---------------------- */
 
 /* One stored tensor as a matrix: everything but its last axis is rows (conv1d.weight [C, 1, K] is
  * C rows of K).  A vector is one row. */
@@ -172,8 +168,7 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
 /* Name of a tensor with a NaN or infinity, or NULL. */
 const char *br__weights_not_finite(struct br__weights *w);
 
-/* ---- adapter.c: LoRA and DoRA of a peft directory
- * ------------------------------------------------ */
+/* ---- adapter.c: LoRA and DoRA of a peft directory -------------------------------------------- */
 
 struct br__adapter_pair {
     const char *target;                /* name of the weight it changes */
@@ -197,8 +192,7 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- params.c: the part of each weight that a rank owns
- * ------------------------------------------ */
+/* ---- params.c: the part of each weight that a rank owns -------------------------------------- */
 
 enum br__split {
     BR__SPLIT_NONE, /* the whole                                               */
@@ -252,15 +246,14 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
                       const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- build.c: the whole forward pass of a rank, around a plugin's layers
- * --------------------------- */
+/* ---- build.c: the whole forward pass of a rank, around a plugin's layers --------------------- */
 
 enum br__build_flags {
     BR__BUILD_CACHE = 1,      /* read and write key, value and delta-net caches */
     BR__BUILD_ALL_LOGITS = 2, /* logits of every token; else of the rows in `out_rows` */
     BR__BUILD_LOSS = 4,
     BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
-    BR__BUILD_MTP = 16          /* the multi-token-prediction loss too */
+    BR__BUILD_MTP = 16          /* the logits of the multi-token-prediction layer too */
 };
 
 /* A rank's place in the world. */
@@ -286,10 +279,10 @@ struct br__build {
     int64_t n_tokens, n_seqs, n_out; /* rows of a batch, sequences in it, rows of logits */
     int64_t slots, capacity;         /* of the caches: sequences, tokens of each */
     /* inputs */
-    br_val ids, positions, seqs, cache_rows, out_rows, labels;
+    br_val ids, positions, seqs, cache_rows, out_rows, labels, mtp_ids, mtp_labels;
     br_val received; /* RECV of a stage that is not the first */
     /* outputs */
-    br_val logits, loss, aux_loss, sent;
+    br_val logits, loss, aux_loss, sent, mtp_logits, mtp_loss;
     br_val *hidden; /* [n_layers + 2]: embedding, after each layer of this stage, after the final
                        norm */
     br_val *routes; /* [n_layers]: chosen experts, or 0 */
@@ -319,8 +312,7 @@ br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t 
 uint32_t br__tp(const struct br_graph *g);
 uint32_t br__tp_rank(const struct br_graph *g);
 
-/* ---- rope.c: rotary frequencies
- * -------------------------------------------------------------------- */
+/* ---- rope.c: rotary frequencies -------------------------------------------------------------- */
 
 /* inv_freq[*n] of the config's rotary embedding (*n = rotary channels / 2, at most max) and the
  * factor of cos and sin.  Plain: theta^(-2c/d); YaRN (Peng et al. 2023, transformers
@@ -328,8 +320,7 @@ uint32_t br__tp_rank(const struct br_graph *g);
 int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
              struct br_err *err) BR_MUST_CHECK;
 
-/* ---- llm.c: a model that runs: ranks, graphs, caches -------------------------------------------
- */
+/* ---- llm.c: a model that runs: ranks, graphs, caches ----------------------------------------- */
 
 struct br__llm_opts {
     struct br__weights_opts weights;
@@ -337,17 +328,20 @@ struct br__llm_opts {
     int precision;      /* BR_F32 or BR_BF16; BR_NONE = BR_F32 for a float32 model, else BR_BF16 */
     uint32_t tp, pp, ep, etp; /* 0 = 1 */
     int threads;              /* of all ranks together; 0 = one per CPU */
-    int64_t slots, capacity;  /* caches: sequences at once, tokens of each; 0 = 1, max positions */
 };
 struct br__llm;
 /* Opens the model and checks that it can run; reads no weights yet. */
 int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
+/* Room for `slots` sequences of `capacity` tokens; before the first tokens are fed. */
+int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity,
+                   struct br_err *err) BR_MUST_CHECK;
 const struct br_config *br__llm_config(const struct br__llm *m);
 struct br__weights *br__llm_weights(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
 int64_t br__llm_capacity(const struct br__llm *m);
+int64_t br__llm_slots(const struct br__llm *m);
 const char *br__llm_device(const struct br__llm *m); /* "cpu" */
 
 /* The next tokens of a sequence that lives in cache slot `slot`. */
@@ -375,14 +369,15 @@ int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made
- * --------- */
+/* ---- trace.c: one whole forward (and backward) pass without caches, with all that it made ---- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
     BR__TRACE_LOSS = 2,
     BR__TRACE_GRADS = 4, /* and the loss */
-    BR__TRACE_AUX = 8    /* and the gradients of loss + router_aux_loss_coef * aux_loss */
+    BR__TRACE_AUX = 8,   /* and the gradients of loss + router_aux_loss_coef * aux_loss */
+    BR__TRACE_MTP = 16   /* mtp.logits, of the token after the next; with gradients, mtp.loss and
+                            those of loss + mtp.loss in grad_mtp.<name> */
 };
 struct br__named { /* a result: float32, contiguous */
     const char *name;
@@ -412,5 +407,94 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
                   struct br_err *err) BR_MUST_CHECK;
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
+/* ---- sample.c: from logits to the next token ------------------------------------------------- */
+
+/* As in generation_config.json; each step can be switched off. */
+struct br__sample_opts {
+    double temperature;        /* 0: greedy, the steps after it are skipped */
+    uint64_t top_k;            /* 0: off */
+    double top_p;              /* 1: off */
+    double min_p;              /* 0: off */
+    double repetition_penalty; /* 1: off */
+    uint64_t seed;
+};
+#define BR__SAMPLE_GREEDY                                                                          \
+    {                                                                                              \
+        0, 0, 1, 0, 1, 0                                                                           \
+    }
+struct br__sampler; /* has room for one vocabulary; serves any number of sequences, in one thread */
+/* BR_E_USAGE names the value that is out of range. */
+int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, uint32_t vocab,
+                    struct br_err *err) BR_MUST_CHECK;
+void br__sampler_free(struct br__sampler *s);
+
+/* The next token of a sequence, from logits[vocab].  history: all ids so far, prompt and new ones.
+ * (seed, sequence, step) decide the draw: number sequences from the user's point of view (the line
+ * of a prompt, say) and steps from 0.  Greedy: the largest logit, of equals the lowest id.
+ * BR_E_NUMERIC: a logit that is not finite. */
+int br__sample(struct br__sampler *s, const float *logits, const int32_t *history, size_t n_history,
+               uint64_t sequence, uint64_t step, int32_t *id, struct br_err *err) BR_MUST_CHECK;
+/* What br__sample would draw from: ascending ids, the probability of each is weight / total.
+ * Valid until the sampler's next call. */
+struct br__choices {
+    const int32_t *ids;
+    const double *weights;
+    uint32_t n;
+    double total;
+};
+int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t *history,
+                       size_t n_history, struct br__choices *out, struct br_err *err) BR_MUST_CHECK;
+/* The generator: Philox4x32-10. */
+void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* ---- stop.c: stop strings in streamed text --------------------------------------------------- */
+
+struct br__stop;
+/* n >= 0 strings, copied.  BR_E_USAGE: an empty one, or one that is not UTF-8. */
+int br__stop_new(struct br__stop **out, const char *const *strings, size_t n,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__stop_free(struct br__stop *s);
+/* Add text (whole code points), and append to *out what can be shown: all but the end that may yet
+ * become a stop string.  Returns the index of the stop string that ended the text, or -1.  The
+ * text before it has then been shown; itself and what follows never is, and later text is
+ * ignored.  The outcome does not depend on how the text is cut into pieces. */
+int br__stop_feed(struct br__stop *s, const char *text, size_t n, struct br__buf *out);
+/* The text is at its end: append what was held back.  Afterwards the object is as new. */
+void br__stop_end(struct br__stop *s, struct br__buf *out);
+
+/* ---- generate.c: the decoding loop ----------------------------------------------------------- */
+
+struct br_tokenizer;
+struct br__gen_opts {
+    struct br__sample_opts sample;
+    int64_t max_new_tokens;
+    const int32_t *eos; /* any of these ends a sequence */
+    size_t n_eos;
+    const char *const *stop; /* so does any of these texts, which is then left out */
+    size_t n_stop;
+    const struct br_tokenizer *tok; /* NULL: ids only, no text and no stop texts */
+    /* Text of a sequence as it comes, whole code points, without special tokens; may be NULL. */
+    void (*on_text)(void *ud, size_t sequence, const char *text, size_t n);
+    void *ud;
+};
+struct br__gen_sequence {
+    const int32_t *prompt; /* given */
+    size_t n_prompt;
+    int32_t *ids; /* the new ones, the one that ended it included; freed by br__gen_free */
+    size_t n_ids, cap_ids;
+    struct br__buf text;
+    const char *finish; /* "eos", "stop" or "length" */
+};
+struct br__gen_stats {
+    size_t prompt_tokens, new_tokens;
+    double first_token;     /* seconds until the first token of the first sequence */
+    double prefill, decode; /* seconds in steps that read prompts, and in the others */
+    size_t decoded;         /* tokens that the latter gave */
+};
+/* Continue n sequences, as many at once as there are cache slots; a slot that becomes free takes
+ * the next one.  The result of a sequence does not depend on the others. */
+int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
+                 size_t n, struct br__gen_stats *stats, struct br_err *err) BR_MUST_CHECK;
+void br__gen_free(struct br__gen_sequence *seqs, size_t n);
 
 #endif

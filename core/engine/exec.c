@@ -50,8 +50,7 @@ static int is_step(uint32_t op)
     return br__op_kind(op) == BR__OP_COMPUTE || br__op_kind(op) == BR__OP_COMM;
 }
 
-/* ---- what is needed, and for how long
- * ------------------------------------------------------------- */
+/* ---- what is needed, and for how long -------------------------------------------------------- */
 
 static void find_needed(struct br__exec *x, const br_val *outputs, size_t n_outputs)
 {
@@ -71,8 +70,7 @@ static void find_needed(struct br__exec *x, const br_val *outputs, size_t n_outp
     }
 }
 
-/* ---- the block: first fit over a sorted list of gaps, grown at its end
- * -------------------------------- */
+/* ---- the block: first fit over a sorted list of gaps, grown at its end ----------------------- */
 
 static int release(struct br__exec *x, size_t from, size_t n)
 {
@@ -167,9 +165,7 @@ static int own_memory(struct br__exec *x, struct br_err *err)
     return 0;
 }
 
-/* ---- steps
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static void *memory_of(const struct br__exec *x, br_val base)
 {
@@ -387,9 +383,7 @@ uint64_t br__exec_bytes(const struct br__exec *x)
     return x->block_bytes + x->scratch_bytes + x->own_bytes;
 }
 
-/* ---- running
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static int communicate(struct br__exec *x, const struct br_call *c)
 {

@@ -48,8 +48,7 @@ static br_val like(struct grads *gs, br_val d, br_val x)
  * compile and an unused one does not pass. */
 typedef void rule(struct grads *gs, br_val v, br_val dy);
 
-/* ---- views
- * ---------------------------------------------------------------------------------------- */
+/* ---- views ----------------------------------------------------------------------------------- */
 
 static void grad_slice(struct grads *gs, br_val v, br_val dy)
 {
@@ -72,8 +71,7 @@ static void grad_branch(struct grads *gs, br_val v, br_val dy)
     add(gs, in(gs, v, 0), BR__OP(gs->g, ALL_REDUCE, BR__I(node(gs, v)->attr.i[0], 1), dy));
 }
 
-/* ---- matrix products
- * -------------------------------------------------------------------------------- */
+/* ---- matrix products ------------------------------------------------------------------------- */
 
 static void grad_matmul(struct grads *gs, br_val v, br_val dy)
 {
@@ -95,8 +93,7 @@ static void grad_grouped(struct grads *gs, br_val v, br_val dy)
         add(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN, &attr, dy, x, offsets));
 }
 
-/* ---- rows
- * ---------------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void grad_embed(struct grads *gs, br_val v, br_val dy)
 {
@@ -134,8 +131,7 @@ static void grad_deinterleave(struct grads *gs, br_val v, br_val dy)
     add(gs, in(gs, v, 0), BR__OP(gs->g, INTERLEAVE, BR__I(node(gs, v)->attr.i[0]), dy));
 }
 
-/* ---- elementwise and broadcast
- * ---------------------------------------------------------------------------- */
+/* ---- elementwise and broadcast --------------------------------------------------------------- */
 
 static void grad_add(struct grads *gs, br_val v, br_val dy)
 {
@@ -220,8 +216,7 @@ static void grad_softmax(struct grads *gs, br_val v, br_val dy)
     add(gs, in(gs, v, 0), BR__OP(gs->g, SOFTMAX_GRAD, NULL, v, dy));
 }
 
-/* ---- norms, attention
- * ----------------------------------------------------------------------------------------- */
+/* ---- norms, attention ------------------------------------------------------------------------ */
 
 static void grad_rmsnorm(struct grads *gs, br_val v, br_val dy)
 {
@@ -268,9 +263,7 @@ static void grad_attention(struct grads *gs, br_val v, br_val dy)
                 3);
 }
 
-/* ---- routing
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- routing --------------------------------------------------------------------------------- */
 
 static void grad_gather_cols(struct grads *gs, br_val v, br_val dy)
 {
@@ -295,9 +288,7 @@ static void grad_moe_combine(struct grads *gs, br_val v, br_val dy)
         add(gs, p, BR__OP(gs->g, MOE_COMBINE_DP, BR__I(node(gs, p)->shape[1]), dy, y, order));
 }
 
-/* ---- gated delta net
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- gated delta net ------------------------------------------------------------------------- */
 
 static void grad_conv1d(struct grads *gs, br_val v, br_val dy)
 {
@@ -332,8 +323,7 @@ static void grad_delta_rule(struct grads *gs, br_val v, br_val dy)
                 5);
 }
 
-/* ---- losses and collectives
- * ------------------------------------------------------------------------------------------- */
+/* ---- losses and collectives ------------------------------------------------------------------ */
 
 static void grad_cross_entropy(struct grads *gs, br_val v, br_val dy)
 {
@@ -379,9 +369,12 @@ static rule *const rules[BR_N_OPS] = {
 #undef OP
 };
 
-/* ---- the walk
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+int br__op_has_grad(uint32_t op)
+{
+    return rules[op] != NULL;
+}
 
 /* wants[v]: v is asked for, or made of something that is. */
 static void mark(struct grads *gs, const br_val *wrt, size_t n)

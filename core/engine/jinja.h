@@ -23,7 +23,7 @@
 
 #include "../base/base.h"
 
-/* ---- tokens (jinja_lex.c) --------------------------------------------------------------- */
+/* ---- tokens (jinja_lex.c) -------------------------------------------------------------------- */
 
 enum br__jj_tok_kind {
     BR__JT_EOF,
@@ -52,7 +52,7 @@ struct br__jj_tok {
 int br__jj_lex(struct br__arena *a, const char *src, size_t n, struct br__jj_tok **tok,
                size_t *n_tok, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- values (jinja_value.c) --------------------------------------------------------------- */
+/* ---- values (jinja_value.c) ------------------------------------------------------------------ */
 
 enum br__jv_kind {
     BR__JV_UNDEF, /* s: the name that was not found, or NULL; of: what it was sought in */
@@ -162,16 +162,16 @@ enum br__jn_kind {
     BR__JN_TEST,    /* a is s(list) */
     BR__JN_HOLE,    /* the text of a filter or set block */
     /* statements: body is what they enclose */
-    BR__JN_TEXT,       /* s, n */
-    BR__JN_PRINT,      /* a */
-    BR__JN_FOR,        /* a in b if c: body else els */
-    BR__JN_IF,         /* list of BRANCH */
-    BR__JN_BRANCH,     /* a (NULL: else), body */
-    BR__JN_SET,        /* a = b; a is NAME, TUPLE or ATTR */
-    BR__JN_SET_BLOCK,  /* a = body, through filters b (over HOLE; may be NULL) */
-    BR__JN_MACRO,      /* s, list of PARAM, body */
-    BR__JN_PARAM,      /* s, default a (may be NULL) */
-    BR__JN_CALL_BLOCK, /* a is the CALL; list of PARAM, body: the caller */
+    BR__JN_TEXT,         /* s, n */
+    BR__JN_PRINT,        /* a */
+    BR__JN_FOR,          /* a in b if c: body else els */
+    BR__JN_IF,           /* list of BRANCH */
+    BR__JN_BRANCH,       /* a (NULL: else), body */
+    BR__JN_SET,          /* a = b; a is NAME, TUPLE or ATTR */
+    BR__JN_SET_BLOCK,    /* a = body, through filters b (over HOLE; may be NULL) */
+    BR__JN_MACRO,        /* s, list of PARAM, body */
+    BR__JN_PARAM,        /* s, default a (may be NULL) */
+    BR__JN_CALL_BLOCK,   /* a is the CALL; list of PARAM, body: the caller */
     BR__JN_FILTER_BLOCK, /* b over HOLE, body */
     BR__JN_WITH,         /* list of SET, body */
     BR__JN_GENERATION,   /* body */
@@ -225,7 +225,7 @@ struct br__jn *br__jj_parse_target(struct br__jj_parser *p); /* of `set` and `fo
 struct br__jn *br__jj_parse_filters(struct br__jj_parser *p, struct br__jn *of, int bare);
 struct br__jn *br__jj_parse_postfix(struct br__jj_parser *p, struct br__jn *n);
 
-/* ---- a run ------------------------------------------------------------------------------------ */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 struct br__jj_limits {
     uint64_t steps; /* nodes evaluated, elements visited */
@@ -277,7 +277,7 @@ struct br__jv br__jj_eval(struct br__jj *j, const struct br__jn *n);
 const struct br__jv *br__jj_find_var(struct br__jj *j, const char *name);
 void br__jj_set_var(struct br__jj *j, struct br__jj_scope *sc, const char *name, struct br__jv v);
 
-/* ---- calls: filters, tests, methods and functions are rows ---------------------------------- */
+/* ---- calls: filters, tests, methods and functions are rows ----------------------------------- */
 
 #define BR__JJ_MAX_PARAMS 5
 struct br__jj_kwarg {
@@ -315,8 +315,8 @@ int br__jj_eval_args(struct br__jj *j, const struct br__jn *list, size_t spare,
 struct br__jv br__jj_call_value(struct br__jj *j, struct br__jv f, struct br__jj_call *c);
 struct br__jv br__jj_call_macro(struct br__jj *j, const struct br__jj_macro *m,
                                 const struct br__jj_call *c);
-const struct br__jj_row *br__jj_row_find(const struct br__jj_row *rows, size_t n,
-                                         const char *name, size_t len);
+const struct br__jj_row *br__jj_row_find(const struct br__jj_row *rows, size_t n, const char *name,
+                                         size_t len);
 /* Rows by name.  The filters are in two tables; a test returns a bool. */
 const struct br__jj_row *br__jj_text_filter(const char *name, size_t len);
 const struct br__jj_row *br__jj_filter(const char *name, size_t len);
@@ -324,15 +324,15 @@ const struct br__jj_row *br__jj_test(const char *name, size_t len);
 const struct br__jj_row *br__jj_global(const char *name);
 const struct br__jj_row *br__jj_method(struct br__jv self, const char *name, size_t len);
 
-/* ---- values ------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 struct br__jv br__jv_undef(const char *name, size_t n, int of);
 struct br__jv br__jv_none(void);
 struct br__jv br__jv_bool(int v);
 struct br__jv br__jv_int(int64_t v);
 struct br__jv br__jv_float(double v);
-struct br__jv br__jv_slice(const char *s, size_t n); /* borrowed */
-struct br__jv br__jv_text(const char *s);            /* borrowed, NUL-terminated */
+struct br__jv br__jv_slice(const char *s, size_t n);            /* borrowed */
+struct br__jv br__jv_text(const char *s);                       /* borrowed, NUL-terminated */
 struct br__jv br__jv_take(struct br__jj *j, struct br__buf *b); /* copies to the arena, frees b */
 struct br__jv br__jv_list(struct br__jj *j, int flavour);
 struct br__jv br__jv_dict(struct br__jj *j, int kind); /* DICT or NS */
@@ -362,7 +362,7 @@ struct br__jv br__jv_path(struct br__jj *j, struct br__jv obj, struct br__jv pat
 /* Integer argument; a failure for anything else, dflt for undefined or none. */
 int64_t br__jv_int_arg(struct br__jj *j, struct br__jv v, int64_t dflt);
 
-/* ---- text (jinja_text.c) ---------------------------------------------------------------------------- */
+/* ---- text (jinja_text.c) --------------------------------------------------------------------- */
 
 void br__jv_str(struct br__jj *j, struct br__buf *b, struct br__jv v);  /* str(v) */
 void br__jv_repr(struct br__jj *j, struct br__buf *b, struct br__jv v); /* repr(v) */
@@ -380,7 +380,7 @@ void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
 /* Python's s % args. */
 struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br__jv *arg, size_t n);
 
-/* ---- characters (jinja_chars.c) ------------------------------------------------------------------- */
+/* ---- characters (jinja_chars.c) -------------------------------------------------------------- */
 
 size_t br__jj_char(const char *s, uint32_t *c); /* bytes of the first character of valid UTF-8 */
 size_t br__jj_chars(const char *s, size_t n);   /* number of characters */

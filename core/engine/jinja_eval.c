@@ -9,7 +9,7 @@ static struct br__jv nothing(void)
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
 
-/* ---- limits and errors --------------------------------------------------------------------- */
+/* ---- limits and errors ----------------------------------------------------------------------- */
 
 struct br__jv br__jj_fail(struct br__jj *j, int code, const char *fmt, ...)
 {
@@ -67,7 +67,7 @@ void *br__jj_alloc(struct br__jj *j, size_t n)
     return p;
 }
 
-/* ---- calls --------------------------------------------------------------------------------------- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 const struct br__jj_row *br__jj_row_find(const struct br__jj_row *rows, size_t n, const char *name,
                                          size_t len)
@@ -78,7 +78,8 @@ const struct br__jj_row *br__jj_row_find(const struct br__jj_row *rows, size_t n
     return NULL;
 }
 
-/* Position of `name` in a row's parameters, -1 if it has none of that name; *n = how many it has. */
+/* Position of `name` in a row's parameters, -1 if it has none of that name; *n = how many it has.
+ */
 static int param_at(const char *params, const char *name, int *n)
 {
     int found = -1;
@@ -204,7 +205,7 @@ static struct br__jv test(struct br__jj *j, const struct br__jn *n)
     return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_invoke(j, row, "test", &c) : nothing();
 }
 
-/* ---- arithmetic ---------------------------------------------------------------------------------- */
+/* ---- arithmetic ------------------------------------------------------------------------------ */
 
 static struct br__jv too_big(struct br__jj *j)
 {
@@ -264,9 +265,12 @@ static struct br__jv float_op(struct br__jj *j, const char *op, double a, double
     }
     if (op[0] == '%' || strcmp(op, "//") == 0) {
         double rest = fmod(a, b);
-        if (rest != 0 && (rest < 0) != (b < 0))
+        if (rest == 0)
+            rest = copysign(0, b);
+        else if ((rest < 0) != (b < 0))
             rest += b;
-        return br__jv_float(op[0] == '%' ? rest : floor((a - rest) / b + 0.5));
+        double whole = floor((a - rest) / b + 0.5);
+        return br__jv_float(op[0] == '%' ? rest : whole != 0 ? whole : copysign(0, a / b));
     }
     return br__jv_float(op[0] == '+' ? a + b : op[0] == '-' ? a - b : op[0] == '*' ? a * b : a / b);
 }
@@ -305,7 +309,7 @@ static struct br__jv repeat(struct br__jj *j, struct br__jv s, int64_t times)
 {
     if (s.kind == BR__JV_LIST) {
         struct br__jv v = br__jv_list(j, s.list->flavour);
-        for (int64_t k = 0; k < times && s.list->n; k++)
+        for (int64_t k = 0; k < times && s.list->n && !j->rc; k++)
             for (size_t i = 0; i < s.list->n && br__jj_step(j, 1); i++)
                 br__jv_push(j, v, s.list->at[i]);
         return v;
@@ -371,7 +375,7 @@ static struct br__jv sign(struct br__jj *j, int minus, struct br__jv v)
     return br__jj_fail(j, BR_E_FORMAT, "a sign before a '%s'", br__jv_type(v));
 }
 
-/* ---- the rest of the operators --------------------------------------------------------------------- */
+/* ---- the rest of the operators --------------------------------------------------------------- */
 
 static int holds(struct br__jj *j, const char *op, struct br__jv a, struct br__jv b)
 {

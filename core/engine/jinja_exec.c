@@ -1,7 +1,7 @@
 /* jinja_exec.c - statements to text: scopes, loops, macros, and the run as a whole.
  *
- * Jinja2's scopes: `if` has none of its own; every pass of a loop, every macro, `with` and block has,
- * so that `set` in a loop is gone with the pass.  Only a namespace carries values out. */
+ * Jinja2's scopes: `if` has none of its own; every pass of a loop, every macro, `with` and block
+ * has, so that `set` in a loop is gone with the pass.  Only a namespace carries values out. */
 #include "jinja.h"
 
 #include <string.h>
@@ -10,7 +10,7 @@ enum jump { GO_ON, BREAK, CONTINUE };
 
 static enum jump exec_body(struct br__jj *j, const struct br__jn *body);
 
-/* ---- scopes --------------------------------------------------------------------------------- */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 const struct br__jv *br__jj_find_var(struct br__jj *j, const char *name)
 {
@@ -43,7 +43,8 @@ void br__jj_set_var(struct br__jj *j, struct br__jj_scope *sc, const char *name,
     sc->var[sc->n++] = (struct br__jj_var){name, v};
 }
 
-/* An empty scope inside `parent`: `old` again unless a macro holds on to it.  NULL after a failure. */
+/* An empty scope inside `parent`: `old` again unless a macro holds on to it.  NULL after a failure.
+ */
 static struct br__jj_scope *fresh_scope(struct br__jj *j, struct br__jj_scope *old,
                                         struct br__jj_scope *parent)
 {
@@ -70,7 +71,7 @@ static struct br__jv capture(struct br__jj *j, const struct br__jn *body, struct
     return br__jv_take(j, &text);
 }
 
-/* ---- set ------------------------------------------------------------------------------------ */
+/* ---- set ------------------------------------------------------------------------------------- */
 
 static void assign(struct br__jj *j, struct br__jj_scope *sc, const struct br__jn *target,
                    struct br__jv v)
@@ -135,7 +136,7 @@ static enum jump exec_with(struct br__jj *j, const struct br__jn *n)
     return jump;
 }
 
-/* ---- macros --------------------------------------------------------------------------------- */
+/* ---- macros ---------------------------------------------------------------------------------- */
 
 static struct br__jv make_macro(struct br__jj *j, const struct br__jn *def)
 {
@@ -221,7 +222,7 @@ static void exec_call_block(struct br__jj *j, const struct br__jn *n)
     br__jv_str(j, j->out, br__jj_call_value(j, f, &c));
 }
 
-/* ---- loops ---------------------------------------------------------------------------------- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 /* The elements for which the loop's `if` holds.  It sees the loop's variables, not `loop`. */
 static struct br__jv kept(struct br__jj *j, const struct br__jn *n, const struct br__jv *at,
@@ -243,11 +244,14 @@ static struct br__jv kept(struct br__jj *j, const struct br__jn *n, const struct
     return list;
 }
 
-static void run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop *loop)
+/* 1 if a pass came to its end.  Jinja2 asks that, not whether there were elements, before `else`.
+ */
+static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop *loop)
 {
     struct br__jj_scope *outer = j->scope, *sc = NULL;
     const struct br__jv var = {.kind = BR__JV_LOOP, .loop = loop};
     enum jump jump = GO_ON;
+    int completed = 0;
 
     j->loop_depth++;
     for (loop->i = 0; loop->i < loop->n && jump != BREAK && br__jj_step(j, 1); loop->i++) {
@@ -258,9 +262,24 @@ static void run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loo
         br__jj_set_var(j, sc, "loop", var);
         assign(j, sc, n->a, loop->at[loop->i]);
         jump = exec_body(j, n->body);
+        completed |= jump == GO_ON;
         j->scope = outer;
     }
     j->loop_depth--;
+    return completed;
+}
+
+/* The `else` of a loop; a jump in it is meant for the loop around. */
+static enum jump exec_else(struct br__jj *j, const struct br__jn *n)
+{
+    struct br__jj_scope *outer = j->scope, *sc = fresh_scope(j, NULL, outer);
+
+    if (!n->els || !sc)
+        return GO_ON;
+    j->scope = sc;
+    enum jump jump = exec_body(j, n->els);
+    j->scope = outer;
+    return jump;
 }
 
 static enum jump exec_for(struct br__jj *j, const struct br__jn *n)
@@ -278,26 +297,16 @@ static enum jump exec_for(struct br__jj *j, const struct br__jn *n)
         at = list.list->at;
         count = list.list->n;
     }
-    if (count == 0) {
-        if (!n->els)
-            return GO_ON;
-        struct br__jj_scope *outer = j->scope, *sc = fresh_scope(j, NULL, outer);
-        j->scope = sc ? sc : outer;
-        enum jump jump = exec_body(j, n->els); /* may leave the loop around this one */
-        j->scope = outer;
-        return jump;
-    }
     loop = br__jj_alloc(j, sizeof *loop);
     if (!loop)
         return GO_ON;
     loop->at = at;
     loop->n = count;
     loop->depth = j->loop_depth + 1;
-    run_loop(j, n, loop);
-    return GO_ON;
+    return run_loop(j, n, loop) ? GO_ON : exec_else(j, n);
 }
 
-/* ---- statements ----------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 static enum jump exec_if(struct br__jj *j, const struct br__jn *n)
 {
@@ -367,7 +376,7 @@ static enum jump exec_body(struct br__jj *j, const struct br__jn *body)
     return jump;
 }
 
-/* ---- a run ---------------------------------------------------------------------------------- */
+/* ---- a run ----------------------------------------------------------------------------------- */
 
 void br__jj_begin(struct br__jj *j, const struct br__jj_template *t,
                   const struct br__jj_limits *limits, struct br_err *err)

@@ -2,13 +2,13 @@
  *
  *   a if b else c < or < and < not < comparisons < + - < ~ < * / // % < ** < sign < . [] () | is
  *
- * `**` groups to the left, comparisons chain as in Python, and a filter or test binds to the operand
- * with its sign. */
+ * `**` groups to the left, comparisons chain as in Python, and a filter or test binds to the
+ * operand with its sign. */
 #include "jinja.h"
 
 #include <string.h>
 
-/* ---- the parser's small tools -------------------------------------------------------------- */
+/* ---- the parser's small tools ---------------------------------------------------------------- */
 
 const struct br__jj_tok *br__jj_cur(struct br__jj_parser *p)
 {
@@ -34,10 +34,14 @@ struct br__jn *br__jj_syntax(struct br__jj_parser *p, int code, const char *fmt,
 static const char *tok_text(const struct br__jj_tok *t)
 {
     static const char *const names[] = {
-        [BR__JT_EOF] = "the end of the template", [BR__JT_DATA] = "text",
-        [BR__JT_VAR_BEGIN] = "{{",                [BR__JT_VAR_END] = "}}",
-        [BR__JT_BLOCK_BEGIN] = "{%",              [BR__JT_BLOCK_END] = "%}",
-        [BR__JT_STR] = "a string",                [BR__JT_INT] = "a number",
+        [BR__JT_EOF] = "the end of the template",
+        [BR__JT_DATA] = "text",
+        [BR__JT_VAR_BEGIN] = "{{",
+        [BR__JT_VAR_END] = "}}",
+        [BR__JT_BLOCK_BEGIN] = "{%",
+        [BR__JT_BLOCK_END] = "%}",
+        [BR__JT_STR] = "a string",
+        [BR__JT_INT] = "a number",
         [BR__JT_FLOAT] = "a number",
     };
     return t->kind == BR__JT_NAME || t->kind == BR__JT_OP ? t->s : names[t->kind];
@@ -173,10 +177,25 @@ static struct br__jn *arguments(struct br__jj_parser *p)
     return br__jj_skip_op(p, "(") ? elements(p, ")", argument) : NULL;
 }
 
+/* The name of a filter or test; it may have dots. */
+static const char *dotted_name(struct br__jj_parser *p)
+{
+    const char *name = br__jj_want_name(p);
+
+    while (br__jj_skip_op(p, ".")) {
+        name = br__arena_printf(p->arena, "%s.%s", name, br__jj_want_name(p));
+        if (!name) {
+            br__jj_syntax(p, BR_E_NOMEM, "out of memory reading a template");
+            name = "";
+        }
+    }
+    return name;
+}
+
 struct br__jn *br__jj_parse_filters(struct br__jj_parser *p, struct br__jn *of, int bare)
 {
     while (!p->rc && (bare || br__jj_skip_op(p, "|"))) {
-        struct br__jn *n = join(p, BR__JN_FILTER, br__jj_want_name(p), of, NULL);
+        struct br__jn *n = join(p, BR__JN_FILTER, dotted_name(p), of, NULL);
         struct br__jn *args = arguments(p);
         if (p->rc)
             return n;
@@ -207,7 +226,7 @@ static int operand_follows(struct br__jj_parser *p)
 static struct br__jn *test(struct br__jj_parser *p, struct br__jn *of)
 {
     int negated = br__jj_skip_word(p, "not");
-    struct br__jn *n = join(p, BR__JN_TEST, br__jj_want_name(p), of, NULL), *args = NULL;
+    struct br__jn *n = join(p, BR__JN_TEST, dotted_name(p), of, NULL), *args = NULL;
 
     if (br__jj_is_op(p, "(")) {
         args = arguments(p);
@@ -222,7 +241,7 @@ static struct br__jn *test(struct br__jj_parser *p, struct br__jn *of)
     return negated ? join(p, BR__JN_NOT, NULL, n, NULL) : n;
 }
 
-/* ---- what follows an operand ------------------------------------------------------------------- */
+/* ---- what follows an operand ----------------------------------------------------------------- */
 
 /* a[b], a[b:c:d], a[b, c] */
 static struct br__jn *subscript(struct br__jj_parser *p)
@@ -307,7 +326,7 @@ static struct br__jn *filters_and_tests(struct br__jj_parser *p, struct br__jn *
     return n;
 }
 
-/* ---- operands ---------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 static struct br__jn *constant(struct br__jj_parser *p, struct br__jv v)
 {
@@ -375,8 +394,7 @@ static struct br__jn *pairs(struct br__jj_parser *p)
 static struct br__jn *display(struct br__jj_parser *p, int kind)
 {
     struct br__jn *n = br__jj_node(p, kind);
-    struct br__jn *list =
-        kind == BR__JN_DICT ? pairs(p) : elements(p, "]", br__jj_parse_expr);
+    struct br__jn *list = kind == BR__JN_DICT ? pairs(p) : elements(p, "]", br__jj_parse_expr);
 
     if (!p->rc)
         n->list = list;
@@ -420,7 +438,7 @@ static struct br__jn *primary(struct br__jj_parser *p)
     }
 }
 
-/* ---- operators ----------------------------------------------------------------------------------- */
+/* ---- operators ------------------------------------------------------------------------------- */
 
 static struct br__jn *unary(struct br__jj_parser *p, int filters)
 {

@@ -20,7 +20,7 @@ static struct br__jv as_method(struct br__jj *j, const char *name, const struct 
     return j->rc ? call.self : br__jj_invoke(j, row, "filter", &call);
 }
 
-/* ---- text --------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static struct br__jv x_upper(struct br__jj *j, const struct br__jj_call *c)
 {
@@ -47,6 +47,8 @@ static struct br__jv x_replace(struct br__jj *j, const struct br__jj_call *c)
     struct br__jj_call call = *c;
     struct br__jv arg[3] = {br__jv_as_str(j, c->arg[0]), br__jv_as_str(j, c->arg[1]), c->arg[2]};
 
+    call.self = br__jv_as_str(j, c->self);
+    call.self.markup = 0;
     call.pos = arg;
     call.n_pos = 3;
     call.n_kw = 0;
@@ -96,11 +98,13 @@ static struct br__jv x_format(struct br__jj *j, const struct br__jj_call *c)
 /* All lines but the first, and with `blank` also the empty ones. */
 static struct br__jv x_indent(struct br__jj *j, const struct br__jj_call *c)
 {
-    struct br__jv s = br__jv_as_str(j, c->self), width = c->arg[0];
+    struct br__jv s = c->self, width = c->arg[0];
     struct br__buf b = {.max = j->limits.bytes};
     int first = br__jv_true(c->arg[1]), blank = br__jv_true(c->arg[2]);
     int64_t n = width.kind == BR__JV_STR ? 0 : br__jv_int_arg(j, width, 4);
 
+    if (s.kind != BR__JV_STR)
+        return br__jj_fail(j, BR_E_FORMAT, "'indent' of a '%s'", br__jv_type(s));
     for (size_t from = 0; !b.failed && br__jj_step(j, 1);) {
         const char *end = memchr(s.s + from, '\n', s.n - from);
         size_t to = end ? (size_t)(end - s.s) : s.n;
@@ -116,7 +120,9 @@ static struct br__jv x_indent(struct br__jj *j, const struct br__jj_call *c)
         br__buf_putc(&b, '\n');
         from = to + 1;
     }
-    return br__jv_take(j, &b);
+    struct br__jv v = br__jv_take(j, &b);
+    v.markup = s.markup;
+    return v;
 }
 
 /* json.dumps as transformers calls it: ensure_ascii off, nothing escaped for HTML. */
@@ -154,10 +160,10 @@ static struct br__jv x_tojson(struct br__jj *j, const struct br__jj_call *c)
     return br__jv_take(j, &b);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
-/* Number in a string as Python reads it: blanks around, underscores between digits.  1 if it is one;
- * *is_int says which. */
+/* Number in a string as Python reads it: blanks around, underscores between digits.  1 if it is
+ * one; *is_int says which. */
 static int read_number(struct br__jv s, struct br__jv *out, int *is_int)
 {
     char text[80];
@@ -196,6 +202,8 @@ static struct br__jv x_int(struct br__jj *j, const struct br__jj_call *c)
         return br__jj_fail(j, BR_E_UNSUPPORTED, "'int' with another base is not supported");
     if (v.kind == BR__JV_BIG)
         return v;
+    if (v.kind == BR__JV_UNDEF)
+        return br__jv_attr(j, v, "", 0); /* its message names what is undefined */
     if (v.kind == BR__JV_STR && !read_number(v, &v, &is_int))
         return dflt;
     if (!br__jv_is_num(v) || (v.kind == BR__JV_FLOAT && !isfinite(v.f)))
@@ -210,7 +218,8 @@ static struct br__jv x_float(struct br__jj *j, const struct br__jj_call *c)
     struct br__jv v = c->self;
     int is_int;
 
-    (void)j;
+    if (v.kind == BR__JV_UNDEF)
+        return br__jv_attr(j, v, "", 0);
     if (v.kind == BR__JV_STR && !read_number(v, &v, &is_int))
         v = br__jv_none();
     if (br__jv_is_num(v))
@@ -229,7 +238,7 @@ static struct br__jv x_abs(struct br__jj *j, const struct br__jj_call *c)
     return br__jv_int(v.i < 0 ? -v.i : v.i);
 }
 
-/* round(): to even; ceil and floor as named.  The result is a float. */
+/* round() by default, which leaves integers alone; ceil and floor make floats. */
 static struct br__jv x_round(struct br__jj *j, const struct br__jj_call *c)
 {
     struct br__jv v = c->self, method = c->arg[1];
@@ -246,6 +255,8 @@ static struct br__jv x_round(struct br__jj *j, const struct br__jj_call *c)
         return br__jv_float(floor(x * scale) / scale);
     if (!absent(method) && !br__jv_is_text(method, "common"))
         return br__jj_fail(j, BR_E_FORMAT, "'round' has the methods common, ceil and floor");
+    if (v.kind != BR__JV_FLOAT)
+        return br__jv_int(v.i);
     /* Decimal rounding of the exact value, as Python's. */
     snprintf(text, sizeof text, "%.*f", (int)digits, x);
     return br__jv_float(strtod(text, NULL));

@@ -26,7 +26,7 @@ struct lexer {
     struct br_err *err;
 };
 
-/* ---- helpers ------------------------------------------------------------------------------- */
+/* ---- helpers --------------------------------------------------------------------------------- */
 
 static uint32_t line_of(struct lexer *l, size_t at)
 {
@@ -192,7 +192,7 @@ static int raw(struct lexer *l, size_t begin, size_t from)
     return BAD(l, begin, "'raw' does not end; '{%% endraw %%}' is missing");
 }
 
-/* ---- inside of a tag ------------------------------------------------------------------------ */
+/* ---- inside of a tag ------------------------------------------------------------------------- */
 
 /* Digits with single underscores between them; the byte behind. */
 static size_t digits(const struct lexer *l, size_t at)
@@ -263,8 +263,9 @@ static int32_t escape_digits(const struct lexer *l, size_t *at, size_t n, uint32
 
     for (; i < n && *at < l->n; i++, ++*at) {
         char c = l->src[*at], low = (char)(c | 0x20);
-        uint32_t d = is_digit(c) ? (uint32_t)(c - '0')
-                     : low >= 'a' && low <= 'f' ? (uint32_t)(low - 'a') + 10 : 99;
+        uint32_t d = is_digit(c)                ? (uint32_t)(c - '0')
+                     : low >= 'a' && low <= 'f' ? (uint32_t)(low - 'a') + 10
+                                                : 99;
         if (d >= base)
             break;
         v = v * base + d;

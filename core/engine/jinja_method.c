@@ -1,7 +1,7 @@
 /* jinja_method.c - methods of str, dict, list and loop, and the functions of the environment.
  *
- * A row without a function is a method that Python has and this file has not: calling it is an error
- * that says so, where a name that no type has would be an undefined attribute. */
+ * A row without a function is a method that Python has and this file has not: calling it is an
+ * error that says so, where a name that no type has would be an undefined attribute. */
 #include "jinja.h"
 
 #include <stdlib.h>
@@ -10,11 +10,6 @@
 
 /* jinja2.sandbox.MAX_RANGE */
 #define MAX_RANGE 100000
-
-static int absent(struct br__jv v)
-{
-    return v.kind == BR__JV_UNDEF || v.kind == BR__JV_NONE;
-}
 
 /* A string argument; "" and a failure for anything else. */
 static struct br__jv text_arg(struct br__jj *j, struct br__jv v)
@@ -35,9 +30,15 @@ static struct br__jv part(struct br__jv s, size_t from, size_t to)
 
 /* ---- str ------------------------------------------------------------------------------------- */
 
+/* The optional first argument was not given, or is none. */
+static int no_first_arg(const struct br__jj_call *c)
+{
+    return c->arg[0].kind == BR__JV_NONE || (c->arg[0].kind == BR__JV_UNDEF && !c->n_pos);
+}
+
 static struct br__jv strip_sides(struct br__jj *j, const struct br__jj_call *c, int sides)
 {
-    if (absent(c->arg[0]))
+    if (no_first_arg(c))
         return br__jj_strip(c->self, NULL, 0, sides);
     struct br__jv set = text_arg(j, c->arg[0]);
     return br__jj_strip(c->self, set.s, set.n, sides);
@@ -134,7 +135,7 @@ static struct br__jv split(struct br__jj *j, const struct br__jj_call *c, int fr
     struct br__jv list = br__jv_list(j, BR__JF_LIST);
     int64_t max = br__jv_int_arg(j, c->arg[1], -1);
 
-    if (absent(c->arg[0])) {
+    if (no_first_arg(c)) {
         split_space(j, list, c->self, max, from_right);
     } else {
         struct br__jv sep = text_arg(j, c->arg[0]);
@@ -236,6 +237,8 @@ static struct br__jv m_replace(struct br__jj *j, const struct br__jj_call *c)
     size_t from = 0;
     uint32_t unused;
 
+    if (s.markup)
+        new = br__jv_escape(j, new);
     for (; count != 0 && br__jj_step(j, 1) && !b.failed; count--) {
         size_t at = br__jj_find(j, s, from, old);
         if (at > s.n)
@@ -336,12 +339,14 @@ static struct br__jv m_join(struct br__jj *j, const struct br__jj_call *c)
     if (br__jv_items(j, c->arg[0], &at, &n))
         return c->self;
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
-        struct br__jv s = text_arg(j, at[i]);
+        struct br__jv s = c->self.markup ? br__jv_escape(j, at[i]) : text_arg(j, at[i]);
         if (i)
             br__buf_put(&b, c->self.s, c->self.n);
         br__buf_put(&b, s.s, s.n);
     }
-    return br__jv_take(j, &b);
+    struct br__jv v = br__jv_take(j, &b);
+    v.markup = c->self.markup;
+    return v;
 }
 
 /* 1 if s is not empty and holds for every character. */
@@ -377,7 +382,7 @@ static struct br__jv m_isdigit(struct br__jj *j, const struct br__jj_call *c)
     return br__jv_bool(only);
 }
 
-/* ---- dict, list, loop ----------------------------------------------------------------------------- */
+/* ---- dict, list, loop ------------------------------------------------------------------------ */
 
 static struct br__jv m_get(struct br__jj *j, const struct br__jj_call *c)
 {
@@ -563,7 +568,7 @@ const struct br__jj_row *br__jj_method(struct br__jv self, const char *name, siz
     }
 }
 
-/* ---- functions of the environment ---------------------------------------------------------------- */
+/* ---- functions of the environment ------------------------------------------------------------ */
 
 static struct br__jv f_range(struct br__jj *j, const struct br__jj_call *c)
 {

@@ -3,6 +3,7 @@
  * Where Jinja2 returns a generator (map, select, reverse ...) the list here has that flavour. */
 #include "jinja.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ static struct br__jv nothing(void)
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
 
-/* ---- elements ------------------------------------------------------------------------------------ */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 static struct br__jv copy(struct br__jj *j, struct br__jv from, int flavour)
 {
@@ -148,7 +149,7 @@ static struct br__jv x_batch(struct br__jj *j, const struct br__jj_call *c)
     return all;
 }
 
-/* ---- order --------------------------------------------------------------------------------------- */
+/* ---- order ----------------------------------------------------------------------------------- */
 
 /* What an element is ordered by: itself or an attribute, in lower case unless case counts. */
 static struct br__jv sort_key(struct br__jj *j, struct br__jv v, struct br__jv attribute,
@@ -162,6 +163,25 @@ static struct br__jv sort_key(struct br__jj *j, struct br__jv v, struct br__jv a
         return v;
     br__jj_put_case(&b, v.s, v.n, BR__JJ_LOWER);
     return br__jv_take(j, &b);
+}
+
+/* The key of |sort: a list, of one attribute or several separated by commas. */
+static struct br__jv sort_keys(struct br__jj *j, struct br__jv v, struct br__jv attribute,
+                               int case_sensitive)
+{
+    struct br__jv list = br__jv_list(j, BR__JF_LIST);
+
+    if (attribute.kind != BR__JV_STR) {
+        br__jv_push(j, list, sort_key(j, v, attribute, case_sensitive));
+        return list;
+    }
+    for (size_t at = 0; at <= attribute.n && br__jj_step(j, 1);) {
+        const char *comma = memchr(attribute.s + at, ',', attribute.n - at);
+        size_t n = comma ? (size_t)(comma - attribute.s) - at : attribute.n - at;
+        br__jv_push(j, list, sort_key(j, v, br__jv_slice(attribute.s + at, n), case_sensitive));
+        at += n + 1;
+    }
+    return list;
 }
 
 struct pair {
@@ -197,7 +217,7 @@ static struct br__jv sorted(struct br__jj *j, struct br__jv from, struct br__jv 
     struct pair *p = br__jj_alloc(j, (n + 1) * sizeof *p);
     struct pair *tmp = br__jj_alloc(j, (n + 1) * sizeof *tmp);
     for (size_t i = 0; i < n && !j->rc; i++)
-        p[i] = (struct pair){sort_key(j, list.list->at[i], attribute, case_sensitive),
+        p[i] = (struct pair){sort_keys(j, list.list->at[i], attribute, case_sensitive),
                              list.list->at[i]};
     if (j->rc)
         return list;
@@ -271,7 +291,7 @@ static struct br__jv x_max(struct br__jj *j, const struct br__jj_call *c)
     return extreme(j, c, 1);
 }
 
-/* ---- map, select, reject ---------------------------------------------------------------------------- */
+/* ---- map, select, reject --------------------------------------------------------------------- */
 
 /* The filter or test that argument `at` names, and the arguments behind it, which are c's. */
 static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call *c, size_t at,
@@ -286,10 +306,8 @@ static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call
         br__jj_fail(j, BR_E_UNSUPPORTED, "no %s is named '%.*s'", filter ? "filter" : "test",
                     name.kind == BR__JV_STR ? (int)BR__MIN(name.n, 60) : 1,
                     name.kind == BR__JV_STR ? name.s : "?");
-    *inner = (struct br__jj_call){.pos = c->pos + at + 1,
-                                  .n_pos = c->n_pos - at - 1,
-                                  .kw = c->kw,
-                                  .n_kw = c->n_kw};
+    *inner = (struct br__jj_call){
+        .pos = c->pos + at + 1, .n_pos = c->n_pos - at - 1, .kw = c->kw, .n_kw = c->n_kw};
     return row;
 }
 
@@ -314,7 +332,8 @@ static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
         row = named(j, c, 0, 1, &inner);
     else if (!attribute || c->n_kw != (dflt ? 2u : 1u))
         return br__jj_fail(j, BR_E_FORMAT, "'map' needs a filter or attribute=");
-    if (j->rc || br__jv_items(j, c->self, &at, &n))
+    /* What is false need not be a sequence. */
+    if (j->rc || !br__jv_true(c->self) || br__jv_items(j, c->self, &at, &n))
         return list;
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
         struct br__jv v;
@@ -330,7 +349,8 @@ static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
     return list;
 }
 
-/* Elements, or those whose attribute, pass a test (none: are true); `want` is the outcome that keeps. */
+/* Elements, or those whose attribute, pass a test (none: are true); `want` is the outcome that
+ * keeps. */
 static struct br__jv pick(struct br__jj *j, const struct br__jj_call *c, int attribute, int want)
 {
     struct br__jv list = br__jv_list(j, BR__JF_GENERATOR);
@@ -343,7 +363,7 @@ static struct br__jv pick(struct br__jj *j, const struct br__jj_call *c, int att
         return br__jj_fail(j, BR_E_FORMAT, "the name of an attribute is missing");
     if (c->n_pos > first)
         row = named(j, c, first, 0, &inner);
-    if (j->rc || br__jv_items(j, c->self, &at, &n))
+    if (j->rc || !br__jv_true(c->self) || br__jv_items(j, c->self, &at, &n))
         return list;
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
         struct br__jv v = attribute ? br__jv_path(j, at[i], c->pos[0]) : at[i];
@@ -406,7 +426,7 @@ const struct br__jj_row *br__jj_filter(const char *name, size_t len)
     return row ? row : br__jj_text_filter(name, len);
 }
 
-/* ---- tests --------------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* One question about self: a row per test, sharing one function where the answer is its kind. */
 #define TEST(name, answer)                                                                         \
@@ -428,7 +448,7 @@ TEST(float, v.kind == BR__JV_FLOAT)
 TEST(number, br__jv_is_num(v) || v.kind == BR__JV_BIG)
 TEST(string, v.kind == BR__JV_STR)
 TEST(mapping, v.kind == BR__JV_DICT)
-TEST(callable, v.kind == BR__JV_FUNC || v.kind == BR__JV_MACRO)
+TEST(callable, v.kind == BR__JV_FUNC || v.kind == BR__JV_MACRO || v.kind == BR__JV_UNDEF)
 TEST(escaped, v.kind == BR__JV_STR && v.markup)
 TEST(iterable, v.kind == BR__JV_STR || v.kind == BR__JV_LIST || v.kind == BR__JV_DICT ||
                    v.kind == BR__JV_UNDEF || v.kind == BR__JV_LOOP)
@@ -456,29 +476,32 @@ ORDER(gt, order > 0)
 ORDER(ge, order >= 0)
 #undef ORDER
 
-/* self % by for integers; a failure for anything else. */
-static int64_t rest(struct br__jj *j, struct br__jv v, struct br__jv by)
+/* Is v % by the number `want`?  A failure for anything but numbers. */
+static struct br__jv has_rest(struct br__jj *j, struct br__jv v, struct br__jv by, int want)
 {
-    if ((v.kind == BR__JV_INT || v.kind == BR__JV_BOOL) && by.kind == BR__JV_INT && by.i)
-        return by.i == -1 ? 0 : v.i % by.i;
-    br__jj_fail(j, BR_E_FORMAT, "the rest of '%s' by '%s' is not defined here", br__jv_type(v),
-                br__jv_type(by));
-    return 1;
+    if (!br__jv_is_num(v) || !br__jv_is_num(by) || br__jv_num(by) == 0)
+        return br__jj_fail(j, BR_E_FORMAT, "the rest of a '%s' by a '%s' is not defined here",
+                           br__jv_type(v), br__jv_type(by));
+    if (v.kind == BR__JV_FLOAT || by.kind == BR__JV_FLOAT)
+        return br__jv_bool(
+            fmod(fmod(br__jv_num(v), br__jv_num(by)) + br__jv_num(by), br__jv_num(by)) == want);
+    int64_t rest = by.i == -1 ? 0 : v.i % by.i;
+    return br__jv_bool((rest < 0 ? rest + llabs(by.i) : rest) == want);
 }
 
 static struct br__jv is_even(struct br__jj *j, const struct br__jj_call *c)
 {
-    return br__jv_bool(rest(j, c->self, br__jv_int(2)) == 0);
+    return has_rest(j, c->self, br__jv_int(2), 0);
 }
 
 static struct br__jv is_odd(struct br__jj *j, const struct br__jj_call *c)
 {
-    return br__jv_bool(rest(j, c->self, br__jv_int(2)) != 0);
+    return has_rest(j, c->self, br__jv_int(2), 1);
 }
 
 static struct br__jv is_divisibleby(struct br__jj *j, const struct br__jj_call *c)
 {
-    return br__jv_bool(rest(j, c->self, c->arg[0]) == 0);
+    return has_rest(j, c->self, c->arg[0], 0);
 }
 
 /* `is`: the same object.  Small values are the same when they are equal and of one type. */

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- str and repr --------------------------------------------------------------------------------- */
+/* ---- str and repr ---------------------------------------------------------------------------- */
 
 static void repr_text(struct br__buf *b, const char *s, size_t n)
 {
@@ -31,14 +31,14 @@ static void repr_text(struct br__buf *b, const char *s, size_t n)
 
 static void repr_list(struct br__jj *j, struct br__buf *b, const struct br__jj_list *l)
 {
-    static const char *const open[] = {"[", "(", NULL, NULL, "dict_keys([", "dict_values([",
-                                       "dict_items(["};
+    static const char *const open[] = {
+        "[", "(", NULL, NULL, "dict_keys([", "dict_values([", "dict_items(["};
     static const char *const close[] = {"]", ")", NULL, NULL, "])", "])", "])"};
 
     if (!open[l->flavour]) {
-        br__jj_fail(j, BR_E_UNSUPPORTED, "printing a '%s' is not supported; use |list or |join",
-                    br__jv_type((struct br__jv){.kind = BR__JV_LIST,
-                                                .list = (struct br__jj_list *)l}));
+        br__jj_fail(
+            j, BR_E_UNSUPPORTED, "printing a '%s' is not supported; use |list or |join",
+            br__jv_type((struct br__jv){.kind = BR__JV_LIST, .list = (struct br__jj_list *)l}));
         return;
     }
     br__buf_puts(b, open[l->flavour]);
@@ -91,7 +91,9 @@ void br__jv_repr(struct br__jj *j, struct br__buf *b, struct br__jv v)
         br__buf_double(b, v.f);
         break;
     case BR__JV_STR:
+        br__buf_puts(b, v.markup ? "Markup(" : "");
         repr_text(b, v.s, v.n);
+        br__buf_puts(b, v.markup ? ")" : "");
         break;
     case BR__JV_LIST:
         repr_list(j, b, v.list);
@@ -144,7 +146,7 @@ struct br__jv br__jv_escape(struct br__jj *j, struct br__jv v)
     return v;
 }
 
-/* ---- json.dumps -------------------------------------------------------------------------------------- */
+/* ---- json.dumps ------------------------------------------------------------------------------ */
 
 static void json_text(struct br__buf *b, const char *s, size_t n, int ascii)
 {
@@ -249,8 +251,7 @@ static void dump_value(struct dump *d, struct br__jv v)
         br__jj_fail(d->j, d->b->failed, "JSON of more than %zu bytes", d->b->max);
     if (v.kind == BR__JV_STR)
         json_text(d->b, v.s, v.n, d->style->ascii);
-    else if (v.kind == BR__JV_DICT ||
-             (v.kind == BR__JV_LIST && v.list->flavour <= BR__JF_TUPLE))
+    else if (v.kind == BR__JV_DICT || (v.kind == BR__JV_LIST && v.list->flavour <= BR__JF_TUPLE))
         dump_members(d, v);
     else if (v.kind == BR__JV_NONE)
         br__buf_puts(d->b, "null");
@@ -273,7 +274,7 @@ void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
     dump_value(&d, v);
 }
 
-/* ---- s % args ------------------------------------------------------------------------------------------ */
+/* ---- s % args -------------------------------------------------------------------------------- */
 
 /* One conversion: `c` with the digits behind a point (-1: none). */
 static void convert(struct br__jj *j, struct br__buf *b, char c, int precision, struct br__jv v)
@@ -313,12 +314,15 @@ struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br_
         if (c == '%')
             br__buf_putc(&b, '%');
         else if (!c || !strchr(precision < 0 ? "srdif" : "f", c))
-            br__jj_fail(j, BR_E_UNSUPPORTED, "of the formats of '%%' only %%s %%r %%d %%i %%f and "
-                                             "%%.Nf are supported");
+            br__jj_fail(j, BR_E_UNSUPPORTED,
+                        "of the formats of '%%' only %%s %%r %%d %%i %%f and "
+                        "%%.Nf are supported");
         else if (used >= n)
             br__jj_fail(j, BR_E_FORMAT, "not enough arguments for the format string");
         else
-            convert(j, &b, c, precision, arg[used++]);
+            convert(j, &b, c, precision,
+                    s.markup && c == 's' ? br__jv_escape(j, arg[used]) : arg[used]);
+        used += c != '%';
     }
     if (used < n)
         br__jj_fail(j, BR_E_FORMAT, "not all arguments are used by the format string");

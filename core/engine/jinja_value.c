@@ -140,14 +140,19 @@ static void append(struct br__jj *j, struct br__jj_dict *d, struct br__jv key, s
     d->val[d->n++] = v;
 }
 
+/* Python's containers that can change are no keys. */
+static int is_key(struct br__jj *j, struct br__jv v)
+{
+    if (v.kind != BR__JV_DICT && (v.kind != BR__JV_LIST || v.list->flavour != BR__JF_LIST))
+        return 1;
+    br__jj_fail(j, BR_E_FORMAT, "unhashable type: '%s'", br__jv_type(v));
+    return 0;
+}
+
 void br__jv_put(struct br__jj *j, struct br__jv dict, struct br__jv key, struct br__jv v)
 {
-    if (j->rc)
+    if (j->rc || !is_key(j, key))
         return;
-    if (key.kind == BR__JV_DICT || (key.kind == BR__JV_LIST && key.list->flavour == BR__JF_LIST)) {
-        br__jj_fail(j, BR_E_FORMAT, "unhashable type: '%s'", br__jv_type(key));
-        return;
-    }
     size_t i = key_at(j, dict.dict, key);
     if (i < dict.dict->n)
         dict.dict->val[i] = v;
@@ -283,7 +288,7 @@ const char *br__jv_type(struct br__jv v)
     return v.kind == BR__JV_LIST ? flavours[v.list->flavour] : kinds[v.kind];
 }
 
-/* ---- equality and order ------------------------------------------------------------------------ */
+/* ---- equality and order ---------------------------------------------------------------------- */
 
 /* Numbers of either type, exactly: 2^53 + 1 is not 2.0^53. */
 static int cmp_nums(struct br__jv a, struct br__jv b)
@@ -399,8 +404,7 @@ int br__jv_cmp(struct br__jj *j, struct br__jv a, struct br__jv b)
              a.list->flavour != BR__JF_RANGE)
         c = cmp_lists(j, a.list, b.list);
     else
-        br__jj_fail(j, BR_E_FORMAT, "'%s' and '%s' have no order", br__jv_type(a),
-                    br__jv_type(b));
+        br__jj_fail(j, BR_E_FORMAT, "'%s' and '%s' have no order", br__jv_type(a), br__jv_type(b));
     br__jj_leave(j);
     return c;
 }
@@ -418,6 +422,9 @@ int br__jv_in(struct br__jj *j, struct br__jv v, struct br__jv in)
         }
         return br__jj_find(j, in, 0, v) <= in.n;
     }
+    if ((in.kind == BR__JV_DICT || (in.kind == BR__JV_LIST && in.list->flavour == BR__JF_KEYS)) &&
+        !is_key(j, v))
+        return 0;
     if (in.kind == BR__JV_DICT)
         return br__jv_get(j, in, v) != NULL;
     if (br__jv_items(j, in, &at, &n))
@@ -428,7 +435,7 @@ int br__jv_in(struct br__jj *j, struct br__jv v, struct br__jv in)
     return 0;
 }
 
-/* ---- elements ---------------------------------------------------------------------------------- */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 static int characters(struct br__jj *j, struct br__jv s, const struct br__jv **at, size_t *n)
 {
@@ -506,7 +513,7 @@ int64_t br__jv_int_arg(struct br__jj *j, struct br__jv v, int64_t dflt)
     return dflt;
 }
 
-/* ---- attributes and subscripts ------------------------------------------------------------------ */
+/* ---- attributes and subscripts --------------------------------------------------------------- */
 
 static struct br__jv loop_attr(struct br__jj *j, const struct br__jj_loop *l, const char *name,
                                size_t n)
@@ -556,8 +563,8 @@ static struct br__jv no_value(struct br__jj *j, struct br__jv v)
         return br__jj_fail(j, BR_E_FORMAT, "an undefined value is used");
     if (v.of == BR__JV_KINDS)
         return br__jj_fail(j, BR_E_FORMAT, "'%.*s' is undefined", (int)BR__MIN(v.n, 80), v.s);
-    return br__jj_fail(j, BR_E_FORMAT, "'%s' has no attribute or element '%.*s'",
-                       kinds[v.of], (int)BR__MIN(v.n, 80), v.s);
+    return br__jj_fail(j, BR_E_FORMAT, "'%s' has no attribute or element '%.*s'", kinds[v.of],
+                       (int)BR__MIN(v.n, 80), v.s);
 }
 
 struct br__jv br__jv_attr(struct br__jj *j, struct br__jv obj, const char *name, size_t n)
@@ -599,7 +606,9 @@ static struct br__jv element(struct br__jj *j, struct br__jv obj, int64_t i)
         return obj.list->at[i];
     size_t at = br__jj_char_at(obj.s, obj.n, (size_t)i);
     uint32_t c;
-    return br__jv_slice(obj.s + at, br__jj_char(obj.s + at, &c));
+    struct br__jv v = br__jv_slice(obj.s + at, br__jj_char(obj.s + at, &c));
+    v.markup = obj.markup;
+    return v;
 }
 
 struct br__jv br__jv_item(struct br__jj *j, struct br__jv obj, struct br__jv key)
@@ -639,37 +648,45 @@ static void slice_bounds(struct br__jj *j, const struct br__jv bound[3], int64_t
     }
 }
 
+static struct br__jv cut_text(struct br__jj *j, struct br__jv s, int64_t start, int64_t stop,
+                              int64_t step)
+{
+    struct br__buf b = {.max = j->limits.bytes};
+    const struct br__jv *at;
+    size_t n;
+
+    if (step == 1) {
+        size_t from = br__jj_char_at(s.s, s.n, (size_t)start);
+        size_t len = br__jj_char_at(s.s + from, s.n - from, (size_t)BR__MAX(stop - start, 0));
+        return br__jv_slice(s.s + from, len);
+    }
+    if (br__jv_items(j, s, &at, &n))
+        return nothing();
+    for (; (step > 0 ? start < stop : start > stop) && br__jj_step(j, 1); start += step)
+        br__buf_put(&b, at[start].s, at[start].n);
+    return br__jv_take(j, &b);
+}
+
 struct br__jv br__jv_cut(struct br__jj *j, struct br__jv obj, const struct br__jv bound[3])
 {
     int64_t start, stop, step;
-    const struct br__jv *at;
-    struct br__buf b = {.max = j->limits.bytes};
-    size_t n;
 
     if (obj.kind == BR__JV_UNDEF)
         return no_value(j, obj);
     if (!is_indexed(obj))
-        return br__jv_undef("slice", 5, obj.kind);
+        return br__jj_fail(j, BR_E_FORMAT, "a slice of a '%s'", br__jv_type(obj));
     slice_bounds(j, bound, br__jv_len(j, obj), &start, &stop, &step);
     if (j->rc)
         return nothing();
-    if (obj.kind == BR__JV_STR && step == 1) {
-        if (stop <= start)
-            return br__jv_slice("", 0);
-        size_t from = br__jj_char_at(obj.s, obj.n, (size_t)start);
-        size_t rest = br__jj_char_at(obj.s + from, obj.n - from, (size_t)(stop - start));
-        return br__jv_slice(obj.s + from, rest);
+    if (obj.kind == BR__JV_STR) {
+        struct br__jv s = cut_text(j, obj, start, stop, step);
+        s.markup = obj.markup;
+        return s;
     }
-    if (br__jv_items(j, obj, &at, &n))
-        return nothing();
-    struct br__jv list = obj.kind == BR__JV_LIST ? br__jv_list(j, obj.list->flavour) : nothing();
-    for (; (step > 0 ? start < stop : start > stop) && br__jj_step(j, 1); start += step) {
-        if (obj.kind == BR__JV_LIST)
-            br__jv_push(j, list, at[start]);
-        else
-            br__buf_put(&b, at[start].s, at[start].n);
-    }
-    return obj.kind == BR__JV_LIST ? list : br__jv_take(j, &b);
+    struct br__jv list = br__jv_list(j, obj.list->flavour);
+    for (; (step > 0 ? start < stop : start > stop) && br__jj_step(j, 1); start += step)
+        br__jv_push(j, list, obj.list->at[start]);
+    return list;
 }
 
 struct br__jv br__jv_path(struct br__jj *j, struct br__jv obj, struct br__jv path)

@@ -10,14 +10,14 @@
 
 #define PIECE 512     /* tokens of a prompt that are computed at once */
 #define KEPT_GRAPHS 8 /* per rank */
+#define MAX_SLOTS 4096
 
 static int nomem(struct br_err *err)
 {
     return br_fail(err, BR_E_NOMEM, "out of memory for the model");
 }
 
-/* ---- ranks
- * ---------------------------------------------------------------------------------------- */
+/* ---- ranks ----------------------------------------------------------------------------------- */
 
 struct rank_run {
     struct br__rank *r;
@@ -134,22 +134,24 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
     return rc ? rc : br__ranks_run(m, make_groups, NULL, err);
 }
 
-/* ---- open, close
- * ------------------------------------------------------------------------------------- */
+/* ---- open, close ----------------------------------------------------------------------------- */
 
-static int settle_caches(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
+int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity, struct br_err *err)
 {
     int64_t max = br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH);
-    m->slots = o->slots ? o->slots : 1;
-    m->capacity = o->capacity ? o->capacity : max;
-    if (m->capacity > max)
+    if (capacity > max)
         return br_fail(err, BR_E_USAGE,
                        "%lld tokens are more than the model's max_position_embeddings %lld",
-                       (long long)m->capacity, (long long)max);
-    if (m->slots < 1 || m->slots > 4096 || m->capacity < 1)
+                       (long long)capacity, (long long)max);
+    if (slots < 1 || slots > MAX_SLOTS || capacity < 1 || slots * capacity > INT32_MAX)
         return br_fail(err, BR_E_USAGE, "caches of %lld sequences of %lld tokens are impossible",
-                       (long long)m->slots, (long long)m->capacity);
-    m->length = br__calloc((size_t)m->slots + 1, sizeof *m->length);
+                       (long long)slots, (long long)capacity);
+    if (m->clock)
+        BR_BUG("the caches are in use");
+    br__free(m->length);
+    m->slots = slots;
+    m->capacity = capacity;
+    m->length = br__calloc((size_t)slots + 1, sizeof *m->length);
     return m->length ? 0 : nomem(err);
 }
 
@@ -170,7 +172,7 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o, struct br_e
                      "plugin '%s' can convert %s but not run it: it has no layer builder",
                      m->weights->cfg->arch->plugin->name, m->weights->cfg->arch->model_type);
     if (!rc)
-        rc = settle_caches(m, o, err);
+        rc = br__llm_caches(m, 1, br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH), err);
     if (!rc)
         rc = open_ranks(m, o, err);
     if (rc) {
@@ -229,6 +231,10 @@ int64_t br__llm_capacity(const struct br__llm *m)
 {
     return m->capacity;
 }
+int64_t br__llm_slots(const struct br__llm *m)
+{
+    return m->slots;
+}
 const char *br__llm_device(const struct br__llm *m)
 {
     return m->ranks[0].dev.backend->name;
@@ -243,8 +249,7 @@ void br__llm_reset(struct br__llm *m, uint32_t slot)
         m->length[slot] = 0;
 }
 
-/* ---- graphs and caches
- * ----------------------------------------------------------------------------------- */
+/* ---- graphs and caches ----------------------------------------------------------------------- */
 
 void br__ready_free(struct br__ready *q)
 {
@@ -364,9 +369,7 @@ int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__read
     return 0;
 }
 
-/* ---- feeding
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- feeding --------------------------------------------------------------------------------- */
 
 struct batch { /* one piece: consecutive tokens of each sequence */
     const struct br__feed *feeds;
@@ -375,8 +378,8 @@ struct batch { /* one piece: consecutive tokens of each sequence */
     float *logits;         /* or NULL: this piece ends no prompt */
 };
 
-/* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their own,
- * in the slot after the last. */
+/* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their
+ * own, in the slot after the last. */
 static int64_t padding(const struct br__llm *m, int64_t n_tokens)
 {
     int64_t tp = m->topo.size[BR_AXIS_TP];

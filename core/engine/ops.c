@@ -11,8 +11,7 @@ static const struct br__node *input(const struct br_graph *g, const struct br__n
     return br__node(g, n->in[i]);
 }
 
-/* ---- helpers ------------------------------------------------------------------------------------
- */
+/* ---- helpers --------------------------------------------------------------------------------- */
 
 static int mismatch(const struct br_graph *g, const struct br__node *n, struct br_err *err)
 {
@@ -64,8 +63,7 @@ static int64_t row_elems(const struct br__node *x)
     return n;
 }
 
-/* ---- leaves and views
- * ---------------------------------------------------------------------------- */
+/* ---- leaves and views ------------------------------------------------------------------------ */
 
 static int shape_leaf(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -144,8 +142,7 @@ static int shape_reshape(const struct br_graph *g, struct br__node *n, struct br
     return restride(x, n->n_dim, n->shape, n->stride) ? mismatch(g, n, err) : 0;
 }
 
-/* ---- matrix products
- * ------------------------------------------------------------------------------ */
+/* ---- matrix products ------------------------------------------------------------------------- */
 
 static int shape_matmul(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -196,8 +193,7 @@ static int shape_grouped_tn(const struct br_graph *g, struct br__node *n, struct
     return FRESH(n, BR_F32, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
 }
 
-/* ---- rows
- * ------------------------------------------------------------------------------------------ */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static int shape_embed(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -267,8 +263,7 @@ static int shape_deinterleave(const struct br_graph *g, struct br__node *n, stru
     return FRESH(n, BR_F32, err, x->shape[0] * p, x->shape[1] / p);
 }
 
-/* ---- elementwise, broadcast, norms
- * ------------------------------------------------------------------ */
+/* ---- elementwise, broadcast, norms ----------------------------------------------------------- */
 
 /* How the second input must relate to the first: alike, one value per column, one per row. */
 static int second_fits(const struct br__node *n, const struct br__node *x, const struct br__node *y)
@@ -325,8 +320,7 @@ static int shape_norm_dw(const struct br_graph *g, struct br__node *n, struct br
     return FRESH(n, BR_F32, err, last(input(g, n, 0)));
 }
 
-/* ---- attention
- * --------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 static int shape_attention(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -356,8 +350,7 @@ static int shape_cache_write(const struct br_graph *g, struct br__node *n, struc
     return 0;
 }
 
-/* ---- routing
- * ------------------------------------------------------------------------------------------ */
+/* ---- routing --------------------------------------------------------------------------------- */
 
 static int shape_topk(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -418,8 +411,7 @@ static int shape_moe_combine_dp(const struct br_graph *g, struct br__node *n, st
     return FRESH(n, BR_F32, err, input(g, n, 0)->shape[0], n->attr.i[0]);
 }
 
-/* ---- gated delta net
- * ----------------------------------------------------------------------------------- */
+/* ---- gated delta net ------------------------------------------------------------------------- */
 
 static int shape_conv1d(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -463,8 +455,7 @@ static int shape_delta_rule_grad(const struct br_graph *g, struct br__node *n, s
     return FRESH(n, BR_F32, err, q->shape[0], 2 * row_elems(q) + row_elems(v) + 2 * v->shape[1]);
 }
 
-/* ---- losses, adapters, collectives
- * ------------------------------------------------------------------------ */
+/* ---- losses, adapters, collectives ----------------------------------------------------------- */
 
 static int shape_loss(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
@@ -515,8 +506,7 @@ static int shape_recv(const struct br_graph *g, struct br__node *n, struct br_er
     return shape_leaf(g, n, err);
 }
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 enum br__op_kind br__op_kind(uint32_t op)
 {

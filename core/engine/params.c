@@ -48,8 +48,7 @@ static void *own(struct br__params *p, size_t n)
     return m;
 }
 
-/* ---- from Megatron name to Hugging Face tensor
- * -------------------------------------------------------- */
+/* ---- from Megatron name to Hugging Face tensor ----------------------------------------------- */
 
 /* The number after "layers." in a name; -1 without one. */
 static int64_t layer_of(const char *mcore)
@@ -128,8 +127,7 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
     return br__weights_load(p->w, *out, err);
 }
 
-/* ---- shares
- * ---------------------------------------------------------------------------------------------- */
+/* ---- shares ---------------------------------------------------------------------------------- */
 
 /* Share `rank` of `size` of n, which must divide. */
 static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
@@ -215,9 +213,7 @@ static const void *gather(struct br__params *p, const struct br__part *parts, si
     return m;
 }
 
-/* ---- params
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- params ---------------------------------------------------------------------------------- */
 
 static struct br__param *known(const struct br__params *p, const char *key)
 {

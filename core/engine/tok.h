@@ -30,7 +30,7 @@
 #define BR__TOK_MAX_MERGES ((1u << BR__TOK_RANK_BITS) - 1)
 #define BR__TOK_NONE UINT32_MAX
 
-/* ---- tok_vocab.c: token <-> bytes ------------------------------------------------------------- */
+/* ---- tok_vocab.c: token <-> bytes ----------------------------------------------------------- */
 
 /* Longest token, longest run of collisions, and how many entries are put into a table together. */
 #define BR__TOK_MAX_BYTES 0xFFFFu
@@ -100,7 +100,7 @@ int br__tok_byte_of(uint32_t c);
  * character stands for no byte. */
 int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst);
 
-/* ---- tok_merges.c: pair of ids -> merge --------------------------------------------------------- */
+/* ---- tok_merges.c: pair of ids -> merge ----------------------------------------------------- */
 
 /* Most pairs that are asked for are no merge.  These bits, which stay in the processor's cache when
  * the table does not, tell of six in seven. */
@@ -162,7 +162,7 @@ static inline uint32_t br__tok_pair_rank(const struct br__tok_merges *m, uint32_
     }
 }
 
-/* ---- tok_added.c: added tokens in text ---------------------------------------------------------- */
+/* ---- tok_added.c: added tokens in text ------------------------------------------------------ */
 
 enum { BR__TOK_LSTRIP = 1, BR__TOK_RSTRIP = 2 };
 
@@ -179,13 +179,12 @@ struct br__tok_match {
 };
 int br__tok_added_put(struct br__tok_added *a, const char *text, size_t n, uint32_t id,
                       unsigned strip, struct br_err *err) BR_MUST_CHECK;
-/* The leftmost, then longest match at or after `from`: 1, or 0 if there is none.  `floor` is how
- * far blanks to the left may be taken in. */
+/* The leftmost, then longest match at or after `from`: 1, or 0 if there is none. */
 int br__tok_added_find(const struct br__tok_added *a, const unsigned char *s, size_t n, size_t from,
-                       size_t floor, struct br__tok_match *out, size_t *next);
+                       struct br__tok_match *out);
 void br__tok_added_free(struct br__tok_added *a);
 
-/* ---- tok_norm.c: Unicode -------------------------------------------------------------------------- */
+/* ---- tok_norm.c: Unicode -------------------------------------------------------------------- */
 
 enum {
     BR__TOK_OTHER,
@@ -218,7 +217,7 @@ static inline uint32_t br__tok_char(const unsigned char *s, size_t *n)
     if (s[0] < 0xF0)
         return *n = 3, (uint32_t)(s[0] & 0x0F) << 12 | (s[1] & 0x3Fu) << 6 | (s[2] & 0x3Fu);
     return *n = 4, (uint32_t)(s[0] & 0x07) << 18 | (s[1] & 0x3Fu) << 12 | (s[2] & 0x3Fu) << 6 |
-                   (s[3] & 0x3Fu);
+                       (s[3] & 0x3Fu);
 }
 
 /* NFC of n bytes of valid UTF-8.  *out is `s` itself where it is NFC already, else held by buf,
@@ -227,7 +226,7 @@ int br__tok_nfc(const struct br__tok_unicode *u, const unsigned char *s, size_t 
                 struct br__buf *buf, const unsigned char **out, size_t *n_out,
                 struct br_err *err) BR_MUST_CHECK;
 
-/* ---- tok_split.c: text -> pieces ------------------------------------------------------------------ */
+/* ---- tok_split.c: text -> pieces ------------------------------------------------------------ */
 
 extern const char br__tok_qwen2_pattern[];
 extern const char br__tok_gpt2_pattern[];
@@ -239,7 +238,7 @@ void br__tok_split_close(struct br__tok_split *p);
 
 /* One text being split by a pattern; its memory is kept from text to text. */
 struct br__tok_splitter {
-    void *match; /* PCRE2's own */
+    void *match;             /* PCRE2's own */
     size_t start, end, done; /* the match found last; what was given out */
 };
 void br__tok_splitter_free(struct br__tok_splitter *sp);
@@ -251,7 +250,7 @@ int br__tok_split_next(const struct br__tok_split *p, struct br__tok_splitter *s
 const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const unsigned char *s,
                                         const unsigned char *end);
 
-/* ---- working memory of one call ------------------------------------------------------------------- */
+/* ---- working memory of one call ------------------------------------------------------------- */
 
 /* A piece and its ids: one line of the processor's cache.  Found by the piece alone, a newer one
  * takes an older one's place. */
@@ -311,7 +310,7 @@ struct br__tok_pool {
     size_t bytes; /* of all working memory, in use or not, when last given back */
 };
 
-/* ---- tok_bpe.c ------------------------------------------------------------------------------------- */
+/* ---- tok_bpe.c ------------------------------------------------------------------------------ */
 
 /* Append the ids of a piece of n > 0 bytes.  `room` bytes may be read from s on. */
 int br__tok_piece(const struct br_tokenizer *t, struct br__tok_work *w, const unsigned char *s,
@@ -322,7 +321,7 @@ void br__tok_work_free(struct br__tok_work *w);
 size_t br__tok_work_trim(struct br__tok_work *w);
 int br__tok_ids_reserve(struct br_ids *ids, size_t more) BR_MUST_CHECK;
 
-/* ---- tok_json.c, tok_load.c ------------------------------------------------------------------------ */
+/* ---- tok_json.c, tok_load.c ----------------------------------------------------------------- */
 
 /* An added token as a file describes it; the text is in the tokenizer's arena. */
 struct br__tok_row {

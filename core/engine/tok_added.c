@@ -61,7 +61,8 @@ void br__tok_added_free(struct br__tok_added *a)
     *a = (struct br__tok_added){0};
 }
 
-/* ---- finding ------------------------------------------------------------------------------------- */
+/* ---- finding
+ * ------------------------------------------------------------------------------------- */
 
 /* Rust's char::is_whitespace: the blanks of the White_Space property. */
 static int is_blank(uint32_t c)
@@ -130,23 +131,20 @@ static size_t next_start(const struct br__tok_added *a, const unsigned char *s, 
 }
 
 int br__tok_added_find(const struct br__tok_added *a, const unsigned char *s, size_t n, size_t from,
-                       size_t floor, struct br__tok_match *out, size_t *next)
+                       struct br__tok_match *out)
 {
     size_t len = 0;
     if (!a->n)
         return 0;
     for (size_t at = from; at < n; at++) {
         at = next_start(a, s, n, at);
-        if (at >= n)
-            break;
-        uint32_t node = longest_at(a, s + at, n - at, &len);
+        uint32_t node = at < n ? longest_at(a, s + at, n - at, &len) : 0;
         if (!node)
             continue;
         unsigned strip = a->nodes[node].strip;
         out->id = a->nodes[node].id;
-        out->start = strip & BR__TOK_LSTRIP ? blanks_before(s, BR__MIN(floor, at), at) : at;
-        *next = at + len;
-        out->end = strip & BR__TOK_RSTRIP ? blanks_after(s, *next, n) : *next;
+        out->start = strip & BR__TOK_LSTRIP ? blanks_before(s, from, at) : at;
+        out->end = strip & BR__TOK_RSTRIP ? blanks_after(s, at + len, n) : at + len;
         return 1;
     }
     return 0;

@@ -1,5 +1,5 @@
-/* tok_bpe.c - a piece of text -> ids: the merge of least rank first, of equal ones the leftmost, until
- * none applies, as in tokenizers' BPE.
+/* tok_bpe.c - a piece of text -> ids: the merge of least rank first, of equal ones the leftmost,
+ * until none applies, as in tokenizers' BPE.
  *
  * Most pieces were seen before and come from the cache.  Of the others most are tokens; only the
  * rest is merged, in n log n steps for a piece of n bytes, whatever it holds. */
@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* ---- least key first ------------------------------------------------------------------------------ */
+/* ---- least key first
+ * ------------------------------------------------------------------------------ */
 
 #define NO_KEY INT32_MAX
 #define PLACE 15
@@ -100,7 +101,8 @@ static int room_for(struct br__tok_merging *m, size_t n)
     return BR_OK;
 }
 
-/* ---- merging ---------------------------------------------------------------------------------------- */
+/* ---- merging
+ * ---------------------------------------------------------------------------------------- */
 
 static void start_parts(const struct br__tok_merges *g, struct br__tok_merging *m,
                         const unsigned char *s, uint32_t n, int levels)
@@ -162,7 +164,8 @@ static void merge(const struct br__tok_merges *g, struct br__tok_merging *m, con
     }
 }
 
-/* ---- pieces ------------------------------------------------------------------------------------------- */
+/* ---- pieces
+ * ------------------------------------------------------------------------------------------- */
 
 int br__tok_ids_reserve(struct br_ids *ids, size_t more)
 {
@@ -261,8 +264,8 @@ int br__tok_piece(const struct br_tokenizer *t, struct br__tok_work *w, const un
     }
     load_key(key, s, n, room);
     struct br__tok_cached *c = &w->cache[cache_slot(key)];
-    uint64_t differ = (c->key[0] ^ key[0]) | (c->key[1] ^ key[1]) | (c->key[2] ^ key[2]) |
-                      (c->key[3] ^ key[3]);
+    uint64_t differ =
+        (c->key[0] ^ key[0]) | (c->key[1] ^ key[1]) | (c->key[2] ^ key[2]) | (c->key[3] ^ key[3]);
     if (!differ) {
         memcpy(out->p + out->n, c->ids, sizeof c->ids);
         out->n += c->n;
@@ -278,7 +281,8 @@ int br__tok_piece(const struct br_tokenizer *t, struct br__tok_work *w, const un
     return BR_OK;
 }
 
-/* ---- working memory ------------------------------------------------------------------------------------- */
+/* ---- working memory
+ * ------------------------------------------------------------------------------------- */
 
 #define CACHE_BYTES (sizeof(struct br__tok_cached) << BR__TOK_CACHE_BITS)
 /* What is kept from call to call of memory that grew with the text. */

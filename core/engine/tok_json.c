@@ -11,7 +11,8 @@
 /* An entry of the vocabulary takes at least this many bytes: `"x":1,` and its merge. */
 #define BYTES_PER_TOKEN 32
 
-/* ---- vocabulary and merges ------------------------------------------------------------------------ */
+/* ---- vocabulary and merges
+ * ------------------------------------------------------------------------ */
 
 int br__tok_json_vocab(struct br_tokenizer *t, struct br__jscan *j, struct br_err *err)
 {
@@ -85,7 +86,8 @@ static int read_merges(struct br_tokenizer *t, struct br__jscan *j, struct br_er
     return rc ? rc : br__tok_merges_flush(m, &t->vocab, err);
 }
 
-/* ---- small parts --------------------------------------------------------------------------------------- */
+/* ---- small parts
+ * --------------------------------------------------------------------------------------- */
 
 /* Parse the next value, whatever it is. */
 static int read_value(struct br__jscan *j, br__json **out)
@@ -194,7 +196,8 @@ static int use_decoder(struct br_tokenizer *t, const br__json *j, struct br_err 
     return unsupported(err, "decoder", type_of(j), "ByteLevel");
 }
 
-/* ---- added tokens ------------------------------------------------------------------------------------ */
+/* ---- added tokens
+ * ------------------------------------------------------------------------------------ */
 
 /* The row of that text, made if there is none yet; NULL if out of memory. */
 static struct br__tok_row *row_of(struct br_tokenizer *t, struct br__tok_rows *rows,
@@ -250,7 +253,8 @@ static int use_added_tokens(struct br_tokenizer *t, struct br__tok_rows *rows, c
     return BR_OK;
 }
 
-/* ---- the file ------------------------------------------------------------------------------------------ */
+/* ---- the file
+ * ------------------------------------------------------------------------------------------ */
 
 /* Members of "model" that must have the value that does nothing. */
 static int check_option(struct br_tokenizer *t, const char *key, const br__json *v,

@@ -16,7 +16,8 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory opening a tokenizer");
 }
 
-/* ---- vocab.json, merges.txt --------------------------------------------------------------------------- */
+/* ---- vocab.json, merges.txt
+ * --------------------------------------------------------------------------- */
 
 static int read_vocab(struct br_tokenizer *t, const char *text, size_t n, struct br_err *err)
 {
@@ -58,7 +59,8 @@ static int read_merges(struct br_tokenizer *t, const char *text, size_t n, struc
     return rc ? rc : br__tok_merges_flush(&t->merges, &t->vocab, err);
 }
 
-/* ---- tokenizer_config.json ------------------------------------------------------------------------------ */
+/* ---- tokenizer_config.json
+ * ------------------------------------------------------------------------------ */
 
 static int use_roles(struct br_tokenizer *t, const br__json *config, struct br_err *err)
 {
@@ -66,8 +68,8 @@ static int use_roles(struct br_tokenizer *t, const br__json *config, struct br_e
                                                      "unk_token"};
     for (int i = 0; i < BR_N_TOK_ROLES; i++) {
         const br__json *v = br__json_get(config, keys[i]);
-        const char *text = br__json_str(br__json_kind(v) == 'o' ? br__json_get(v, "content") : v,
-                                        NULL);
+        const char *text =
+            br__json_str(br__json_kind(v) == 'o' ? br__json_get(v, "content") : v, NULL);
         if (!text)
             continue;
         t->roles[i] = br__arena_strdup(&t->arena, text);
@@ -107,7 +109,8 @@ static int check_class(const br__json *config, struct br_err *err)
                    class);
 }
 
-/* ---- added tokens ---------------------------------------------------------------------------------------- */
+/* ---- added tokens
+ * ---------------------------------------------------------------------------------------- */
 
 /* The text as it is searched for: after normalization if that comes first. */
 static int put_in_tree(struct br_tokenizer *t, const struct br__tok_row *row, struct br_err *err)
@@ -119,10 +122,9 @@ static int put_in_tree(struct br_tokenizer *t, const struct br__tok_row *row, st
     if (row->normalized && t->nfc)
         rc = br__tok_nfc(&t->unicode, text, n, &buf, &text, &n, err);
     if (!rc)
-        rc = br__tok_added_put(&t->added[row->normalized], (const char *)text, n, (uint32_t)row->id,
-                               (row->lstrip ? BR__TOK_LSTRIP : 0u) |
-                                   (row->rstrip ? BR__TOK_RSTRIP : 0u),
-                               err);
+        rc = br__tok_added_put(
+            &t->added[row->normalized], (const char *)text, n, (uint32_t)row->id,
+            (row->lstrip ? BR__TOK_LSTRIP : 0u) | (row->rstrip ? BR__TOK_RSTRIP : 0u), err);
     br__buf_free(&buf);
     return rc;
 }
@@ -150,7 +152,8 @@ int br__tok_rows_use(struct br_tokenizer *t, const struct br__tok_rows *rows, st
     return t->whole ? BR_OK : nomem(err);
 }
 
-/* ---- the directory ----------------------------------------------------------------------------------------- */
+/* ---- the directory
+ * ----------------------------------------------------------------------------------------- */
 
 /* A file as text; its name goes before any error that `use` finds. */
 static int with_file(struct br_tokenizer *t, const char *dir, const char *name,

@@ -1,7 +1,7 @@
 /* tok_merges.c - the tokenizer's merges: pair of ids -> rank, rank -> id.
  *
- * As in tok_vocab.c a run of collisions is limited, and merges are resolved in batches, each step of
- * which asks for the memory of the next. */
+ * As in tok_vocab.c a run of collisions is limited, and merges are resolved in batches, each step
+ * of which asks for the memory of the next. */
 #include "tok.h"
 
 #include <string.h>
@@ -60,7 +60,8 @@ void br__tok_merges_free(struct br__tok_merges *m)
     *m = (struct br__tok_merges){0};
 }
 
-/* ---- a batch ------------------------------------------------------------------------------------------- */
+/* ---- a batch
+ * ------------------------------------------------------------------------------------------- */
 
 /* A token whose hash fits in the first slot looked at; most likely the one. */
 static uint32_t likely(const struct br__tok_vocab *v, uint64_t h)

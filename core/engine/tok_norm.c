@@ -1,4 +1,5 @@
-/* tok_norm.c - Unicode for the tokenizer: classes of characters, and NFC; the only user of utf8proc.
+/* tok_norm.c - Unicode for the tokenizer: classes of characters, and NFC; the only user of
+ * utf8proc.
  *
  * Facts come from utf8proc's tables.  Token ids have to be those of Hugging Face's tokenizers,
  * which ask two sources of their own, so two short tables bring the versions in line: its regular
@@ -42,7 +43,8 @@ static const struct range young_marks[] = {
 };
 /* clang-format on */
 
-/* ---- properties of all characters --------------------------------------------------------------- */
+/* ---- properties of all characters ---------------------------------------------------------------
+ */
 
 static void set_bits(struct br__tok_unicode *u, uint32_t c, unsigned clear, unsigned bits)
 {
@@ -114,7 +116,8 @@ void br__tok_unicode_init(struct br__tok_unicode *u)
     set_ranges(u, young_marks, BR_COUNTOF(young_marks), BR__TOK_CARE | BR__TOK_COMPOSES, 0);
 }
 
-/* ---- NFC ------------------------------------------------------------------------------------------ */
+/* ---- NFC
+ * ------------------------------------------------------------------------------------------ */
 
 static unsigned combining_class(uint32_t c)
 {

@@ -11,14 +11,15 @@
 #include <pcre2.h>
 #include <string.h>
 
-const char br__tok_qwen2_pattern[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const char br__tok_qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
+                                     "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+                                     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 /* What ByteLevel splits by when use_regex is set. */
 const char br__tok_gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/* ---- Qwen2's pattern by hand ----------------------------------------------------------------------- */
+/* ---- Qwen2's pattern by hand
+ * ----------------------------------------------------------------------- */
 
 /* clang-format off */
 #define O BR__TOK_OTHER
@@ -37,7 +38,8 @@ static const uint8_t ascii_class[128] = {
 #undef S
 /* clang-format on */
 
-static inline unsigned class_at(const struct br__tok_unicode *u, const unsigned char *s, size_t *len)
+static inline unsigned class_at(const struct br__tok_unicode *u, const unsigned char *s,
+                                size_t *len)
 {
     if (*s < 0x80)
         return *len = 1, ascii_class[*s];
@@ -126,7 +128,8 @@ const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const u
     return class == BR__TOK_OTHER ? skip_signs(u, next, end) : skip_blanks(u, s, end);
 }
 
-/* ---- any pattern -------------------------------------------------------------------------------------- */
+/* ---- any pattern
+ * -------------------------------------------------------------------------------------- */
 
 struct br__tok_split {
     pcre2_code *code;

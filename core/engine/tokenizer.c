@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* ---- working memory --------------------------------------------------------------------------------- */
+/* ---- working memory
+ * --------------------------------------------------------------------------------- */
 
 static int take_work(struct br__tok_pool *pool, struct br__tok_work **out)
 {
@@ -43,7 +44,8 @@ static void close_pool(struct br__tok_pool *pool)
     br__free(pool);
 }
 
-/* ---- open, close -------------------------------------------------------------------------------------- */
+/* ---- open, close
+ * -------------------------------------------------------------------------------------- */
 
 int br_tokenizer_open(struct br_tokenizer **out, const char *dir, struct br_err *err)
 {
@@ -92,7 +94,8 @@ void br_text_free(struct br_text *text)
     *text = (struct br_text){0};
 }
 
-/* ---- encode -------------------------------------------------------------------------------------------- */
+/* ---- encode
+ * -------------------------------------------------------------------------------------------- */
 
 struct encoder {
     const struct br_tokenizer *t;
@@ -133,13 +136,13 @@ static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
 }
 
 /* Cut at the added tokens of a tree; what is between them goes to `rest`. */
-static int cut(struct encoder *e, const struct br__tok_added *tree, const unsigned char *s, size_t n,
-               int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
+static int cut(struct encoder *e, const struct br__tok_added *tree, const unsigned char *s,
+               size_t n, int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
 {
     struct br__tok_match m;
-    size_t done = 0, from = 0;
+    size_t done = 0;
     int rc = BR_OK;
-    while (!rc && br__tok_added_find(tree, s, n, from, done, &m, &from)) {
+    while (!rc && br__tok_added_find(tree, s, n, done, &m)) {
         if (done < m.start)
             rc = rest(e, s + done, m.start - done);
         if (!rc && br__tok_ids_reserve(e->out, 1))
@@ -208,7 +211,8 @@ int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n
     return rc;
 }
 
-/* ---- questions -------------------------------------------------------------------------------------------- */
+/* ---- questions
+ * -------------------------------------------------------------------------------------------- */
 
 int32_t br_tokenizer_token_id(const struct br_tokenizer *t, const char *spelled)
 {
@@ -242,6 +246,6 @@ size_t br_tokenizer_memory(const struct br_tokenizer *t)
     pthread_mutex_unlock(&t->pool->lock);
     return sizeof *t + sizeof *t->pool + t->arena.total + v->bytes.cap +
            v->cap_ids * (sizeof *v->span + sizeof *v->flags) + v->cap * sizeof *v->slots +
-           (sizeof *m->slots << m->bits) + m->cap * sizeof *m->made +
-           (sizeof *m->byte_pair << 16) + v->n_ids + work;
+           (sizeof *m->slots << m->bits) + m->cap * sizeof *m->made + (sizeof *m->byte_pair << 16) +
+           v->n_ids + work;
 }

@@ -16,8 +16,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the results of a pass");
 }
 
-/* ---- results
- * ------------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name)
 {
@@ -75,8 +74,7 @@ static int put_value(struct job *j, const struct br__ready *q, const char *name,
     return 0;
 }
 
-/* ---- gradients
- * -------------------------------------------------------------------------------------------- */
+/* ---- gradients ------------------------------------------------------------------------------- */
 
 /* Add the gradient d of a param (rows of its pieces one after another, row stride `stride`) to the
  * results of its sources. */
@@ -115,10 +113,9 @@ static size_t wanted(const struct br__ready *q, br_val *wrt)
 }
 
 struct backward {
-    br_val *wrt, *grad, *grad_aux; /* [n] */
+    br_val *wrt, *grad, *grad_aux, *grad_mtp; /* [n] */
     size_t n;
     br_val sent; /* gradient that goes to the stage before */
-    br_val total;
 };
 
 /* Append a backward pass from `root` (a loss, or the SEND of an earlier stage). */
@@ -142,25 +139,32 @@ static int add_backward(struct br__ready *q, struct backward *w, unsigned flags,
     w->wrt = br__arena_alloc(&q->g.arena, cap * sizeof *w->wrt);
     w->grad = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad);
     w->grad_aux = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad_aux);
-    if (!w->wrt || !w->grad || !w->grad_aux)
+    w->grad_mtp = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad_mtp);
+    if (!w->wrt || !w->grad || !w->grad_aux || !w->grad_mtp)
         return nomem(err);
     w->n = wanted(q, w->wrt);
     int rc = append(q, w, q->b.loss ? q->b.loss : q->b.sent, w->grad, err);
-    if (rc || !(flags & BR__TRACE_AUX) || !q->b.aux_loss)
-        return rc;
-    w->total = BR__OP(&q->g, ADD, NULL, q->b.loss,
-                      BR__OP(&q->g, SCALE, BR__F(q->b.cfg->router_aux_loss_coef), q->b.aux_loss));
-    return append(q, w, w->total, w->grad_aux, err);
+    if (!rc && flags & BR__TRACE_AUX && q->b.aux_loss) {
+        br_val part = BR__OP(&q->g, SCALE, BR__F(q->b.cfg->router_aux_loss_coef), q->b.aux_loss);
+        rc = append(q, w, BR__OP(&q->g, ADD, NULL, q->b.loss, part), w->grad_aux, err);
+    }
+    if (!rc && q->b.mtp_loss)
+        rc = append(q, w, BR__OP(&q->g, ADD, NULL, q->b.loss, q->b.mtp_loss), w->grad_mtp, err);
+    return rc;
 }
 
-/* ---- outputs that a pass keeps
- * ------------------------------------------------------------------------------- */
+/* ---- outputs that a pass keeps --------------------------------------------------------------- */
 
 static size_t outputs(const struct br__ready *q, const struct backward *w, unsigned flags,
                       br_val *out)
 {
     size_t n = 0;
-    const br_val one[] = {q->b.logits, q->b.sent, q->b.loss, w->sent,
+    const br_val one[] = {q->b.logits,
+                          q->b.sent,
+                          q->b.loss,
+                          w->sent,
+                          q->b.mtp_logits,
+                          q->b.mtp_loss,
                           flags & BR__TRACE_AUX ? q->b.aux_loss : 0};
     for (size_t i = 0; i < BR_COUNTOF(one); i++)
         if (one[i])
@@ -176,24 +180,34 @@ static size_t outputs(const struct br__ready *q, const struct backward *w, unsig
             out[n++] = w->grad[i];
         if (w->grad_aux[i])
             out[n++] = w->grad_aux[i];
+        if (w->grad_mtp[i])
+            out[n++] = w->grad_mtp[i];
     }
     return n;
 }
 
-/* ---- one rank
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- one rank -------------------------------------------------------------------------------- */
+
+/* What token i should be followed by; -1: not counted. */
+static int32_t label(const struct br__trace_opts *o, uint32_t dp, int64_t i)
+{
+    if (o->labels)
+        return i < o->n ? o->labels[dp][i] : -1;
+    return i + 1 < o->n ? o->ids[dp][i + 1] : -1;
+}
 
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
                         const struct br__trace_opts *o)
 {
     uint32_t dp = br_topo_coord(&r->m->topo, r->place.rank, BR_AXIS_DP);
-    const int32_t *ids = o->ids[dp], *labels = o->labels ? o->labels[dp] : NULL;
+    const int32_t *ids = o->ids[dp];
     const int32_t seq[5] = {0, (int32_t)o->n, 0, (int32_t)o->n, 0};
     int32_t *seqs = br__exec_input(q->exec, q->b.seqs);
     int32_t *positions = br__exec_input(q->exec, q->b.positions);
     int32_t *in = br__exec_input(q->exec, q->b.ids);
     int32_t *next = br__exec_input(q->exec, q->b.labels);
+    int32_t *mtp_in = br__exec_input(q->exec, q->b.mtp_ids);
+    int32_t *after = br__exec_input(q->exec, q->b.mtp_labels);
     if (seqs)
         memcpy(seqs, seq, sizeof seq);
     for (int64_t i = 0; i < o->n; i++) {
@@ -202,7 +216,11 @@ static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
         if (in)
             in[i] = ids[i];
         if (next)
-            next[i] = labels ? labels[i] : i + 1 < o->n ? ids[i + 1] : -1;
+            next[i] = label(o, dp, i);
+        if (mtp_in) /* Megatron's roll leaves a zero behind */
+            mtp_in[i] = i + 1 < o->n ? ids[i + 1] : 0;
+        if (after)
+            after[i] = label(o, dp, i + 1);
     }
     int64_t topk = br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK);
     for (int64_t i = 0; o->routes && i < q->b.cfg->n_layers; i++)
@@ -216,6 +234,8 @@ static int put_values(struct job *j, const struct br__ready *q)
 {
     char name[32];
     int rc = q->b.logits ? put_value(j, q, "logits", q->b.logits, 1) : 0;
+    if (!rc && q->b.mtp_logits)
+        rc = put_value(j, q, "mtp.logits", q->b.mtp_logits, 1);
     for (int64_t i = 0; i < q->b.cfg->n_layers + 2 && j->o->flags & BR__TRACE_HIDDEN && !rc; i++) {
         if (i <= q->b.cfg->n_layers)
             snprintf(name, sizeof name, "hidden.%lld", (long long)i);
@@ -244,6 +264,8 @@ static int put_results(struct job *j, const struct br__rank *r, const struct br_
         rc = put_value(j, q, "loss", q->b.loss, share);
     if (!rc && first_tp && q->b.aux_loss && j->o->flags & BR__TRACE_AUX)
         rc = put_value(j, q, "aux_loss", q->b.aux_loss, share);
+    if (!rc && first_tp && q->b.mtp_loss)
+        rc = put_value(j, q, "mtp.loss", q->b.mtp_loss, share);
     for (size_t i = 0; i < w->n && !rc; i++) {
         const struct br__param *p = br__node(&q->g, w->wrt[i])->param;
         if (p->shared && !first_tp)
@@ -252,6 +274,8 @@ static int put_results(struct job *j, const struct br__rank *r, const struct br_
             rc = put_grad(j, p, "grad.", br__exec_data(q->exec, w->grad[i]), share);
         if (w->grad_aux[i] && !rc)
             rc = put_grad(j, p, "grad_aux.", br__exec_data(q->exec, w->grad_aux[i]), share);
+        if (w->grad_mtp[i] && !rc)
+            rc = put_grad(j, p, "grad_mtp.", br__exec_data(q->exec, w->grad_mtp[i]), share);
     }
     return rc;
 }
@@ -265,6 +289,7 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
     const unsigned losses = BR__TRACE_LOSS | BR__TRACE_GRADS | BR__TRACE_AUX;
     const struct br__build b = {.flags = BR__BUILD_ALL_LOGITS |
                                          (o->flags & losses ? BR__BUILD_LOSS : 0u) |
+                                         (o->flags & BR__TRACE_MTP ? BR__BUILD_MTP : 0u) |
                                          (o->routes ? BR__BUILD_ROUTES_GIVEN : 0u),
                                 .n_tokens = o->n,
                                 .n_seqs = 1,
@@ -274,7 +299,7 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
         return rc;
     if (o->flags & BR__TRACE_GRADS)
         rc = add_backward(q, &w, o->flags, err);
-    br_val *keep = br__calloc(4 * q->g.n + 16, sizeof *keep);
+    br_val *keep = br__calloc(5 * q->g.n + 16, sizeof *keep);
     if (!rc && !keep)
         rc = nomem(err);
     if (!rc)
@@ -294,9 +319,7 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
     return rc;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static int check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
 {

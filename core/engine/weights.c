@@ -15,8 +15,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the model's weights");
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static void set_shape(struct br__source *s, int ndim, const int64_t *shape)
 {
@@ -151,8 +150,7 @@ struct br__source *br__weights_find(const struct br__weights *w, const char *nam
     return i == BR__NOT_FOUND ? NULL : &w->sources[i];
 }
 
-/* ---- loading
- * --------------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 struct fill {
     struct br__weights *w;
@@ -255,8 +253,7 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
     return rc;
 }
 
-/* ---- health
- * ------------------------------------------------------------------------------------------ */
+/* ---- health ---------------------------------------------------------------------------------- */
 
 static int is_finite(const struct br__source *s)
 {

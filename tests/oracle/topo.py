@@ -6,14 +6,12 @@ Prints tests/data/topo/groups.txt; with GOLDEN, compares instead.  Lines:
 A layout is four sizes with product W, in the order tp cp dp pp (dense grid) or tp ep dp pp (expert grid), ascending with
 the first size slowest.  Each contributes its groups for every set of axes in the order of the sets' bits (tp 1, cp or ep
 2, dp 4, pp 8), each set as "0,1;2,3;".
-Needs megatron.core and, without a GPU, the shim cpu_shim.py of the oracle folder ($BRIDGE_SHARED/oracle)."""
-import os
+Needs megatron.core, and cpu_shim.py of the oracle folder on PYTHONPATH."""
 import sys
 import zlib
 
-sys.path.insert(0, os.path.join(os.environ.get("BRIDGE_SHARED", "../shared"), "oracle"))
-import cpu_shim  # noqa: E402,F401
-from megatron.core.parallel_state import RankGenerator  # noqa: E402
+import cpu_shim  # noqa: F401
+from megatron.core.parallel_state import RankGenerator
 
 ORDER = "tp-cp-ep-dp-pp"
 GRIDS = {"dense": ("tp", "cp", "dp", "pp"), "expert": ("tp", "ep", "dp", "pp")}

@@ -1,22 +1,9 @@
 /* test_engine.c - the engine against transformers: logits, hidden states, losses and gradients of
  * every fixture model, in float32, and the same through caches. */
-#include "../../core/engine/engine.h"
-#include <check.h>
+#include "libgolden.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define HF BRIDGE_TEST_DATA "/hf/"
-
-/* Tolerances of the fixtures (measured against float64 there). */
-struct tolerance {
-    double logits, grads;
-};
-static struct tolerance tolerance_of(const char *model)
-{
-    int next = strstr(model, "qwen3_next") != NULL;
-    return (struct tolerance){next ? 3e-4 : 1e-4, next ? 5e-4 : 1e-4};
-}
 
 static const char *const models[] = {
     "qwen2_sharded_fp32",
@@ -39,111 +26,7 @@ static const char *const models[] = {
     "qwen3_yarn_fp32",
 };
 
-/* ---- goldens
- * ------------------------------------------------------------------------------------------ */
-
-static void must(int rc, const struct br_err *err)
-{
-    ck_assert_msg(rc == 0, "%s", err->msg);
-}
-
-static struct br__ckpt_file {
-    struct br__arena arena;
-    struct br__file file;
-    struct br__st_entry *entries;
-    size_t n;
-    uint64_t data;
-} open_golden(const char *dir, const char *name)
-{
-    struct br__ckpt_file g;
-    struct br_err err = BR_ERR_INIT;
-    const char *metadata;
-    memset(&g, 0, sizeof g);
-    const char *path = br__path_join(&g.arena, dir, name);
-    must(br__file_open(&g.file, path, &err), &err);
-    must(br__st_open(&g.arena, &g.file, &g.entries, &g.n, &g.data, &metadata, &err), &err);
-    return g;
-}
-static void close_golden(struct br__ckpt_file *g)
-{
-    br__file_close(&g->file);
-    br__arena_free(&g->arena);
-}
-static const float *golden(const struct br__ckpt_file *g, const char *name, size_t *n)
-{
-    for (size_t i = 0; i < g->n; i++)
-        if (strcmp(g->entries[i].name, name) == 0) {
-            ck_assert_int_eq(g->entries[i].dtype, BR_F32);
-            *n = (size_t)(g->entries[i].end - g->entries[i].begin) / sizeof(float);
-            return (const float *)(const void *)(g->file.map + g->data + g->entries[i].begin);
-        }
-    return NULL;
-}
-
-static br__json *open_json(const char *dir)
-{
-    struct br_err err = BR_ERR_INIT;
-    struct br__arena a = {0};
-    char *text;
-    size_t n;
-    br__json *j;
-    must(br__read_text(br__path_join(&a, dir, "golden.json"), 1 << 24, &text, &n, &err), &err);
-    must(br__json_parse(&j, text, n, &err), &err);
-    br__free(text);
-    br__arena_free(&a);
-    return j;
-}
-static int64_t ids_of(const br__json *j, const char *key, int32_t *ids, int64_t max)
-{
-    int64_t n = 0;
-    for (const br__json *e = br__json_first(br__json_get(j, key)); e; e = br__json_next(e)) {
-        ck_assert_int_lt(n, max);
-        ids[n++] = (int32_t)br__json_num(e, -1);
-    }
-    return n;
-}
-
-/* ---- models
- * -------------------------------------------------------------------------------------------- */
-
-static struct br__llm *open_model(const char *dir, const char *adapter, int merge)
-{
-    struct br_err err = BR_ERR_INIT;
-    struct br__llm *m;
-    const struct br__llm_opts o = {
-        .weights = {.hf_model = dir, .adapter = adapter, .merge_adapter = merge},
-        .precision = BR_F32,
-        .device = "cpu"};
-    must(br__llm_open(&m, &o, &err), &err);
-    return m;
-}
-
-static double max_diff(const float *a, const float *b, size_t n)
-{
-    double d = 0;
-    for (size_t i = 0; i < n; i++)
-        d = fmax(d, fabs((double)a[i] - b[i]));
-    return d;
-}
-static double rel_l2(const float *a, const float *b, size_t n)
-{
-    double d = 0, s = 0;
-    for (size_t i = 0; i < n; i++) {
-        d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-        s += (double)b[i] * b[i];
-    }
-    return s > 0 ? sqrt(d / s) : sqrt(d);
-}
-
-static void trace(struct br__llm *m, const int32_t *ids, int64_t n, unsigned flags,
-                  struct br__trace *t)
-{
-    struct br_err err = BR_ERR_INIT;
-    const struct br__trace_opts o = {.ids = &ids, .n_batches = 1, .n = n, .flags = flags};
-    must(br__llm_trace(m, &o, t, &err), &err);
-}
-
-static void same(const struct br__trace *t, const char *got, const struct br__ckpt_file *g,
+static void same(const struct br__trace *t, const char *got, const struct golden_file *g,
                  const char *want, double tolerance, const char *model)
 {
     size_t n;
@@ -154,9 +37,7 @@ static void same(const struct br__trace *t, const char *got, const struct br__ck
     ck_assert_msg(d <= tolerance, "%s: %s differs by %g, allowed %g", model, want, d, tolerance);
 }
 
-/* ---- tests
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 START_TEST(test_logits)
 {
@@ -164,7 +45,7 @@ START_TEST(test_logits)
     char dir[512], name[32];
     snprintf(dir, sizeof dir, "%s%s", HF, model);
     br__json *j = open_json(dir);
-    struct br__ckpt_file g = open_golden(dir, "golden.safetensors");
+    struct golden_file g = open_golden(dir, "golden.safetensors");
     struct br__llm *m = open_model(dir, NULL, 0);
     double tol = tolerance_of(model).logits;
     int32_t ids[256];
@@ -235,7 +116,7 @@ START_TEST(test_grads)
     char dir[512];
     snprintf(dir, sizeof dir, "%s%s", HF, model);
     br__json *j = open_json(dir);
-    struct br__ckpt_file g = open_golden(dir, "golden_grads.safetensors");
+    struct golden_file g = open_golden(dir, "golden_grads.safetensors");
     struct br__llm *m = open_model(dir, NULL, 0);
     struct br__trace t;
     int32_t ids[256];
@@ -280,7 +161,7 @@ START_TEST(test_adapters)
     snprintf(dir, sizeof dir, "%s/adapters/%s", BRIDGE_TEST_DATA, name);
     br__json *j = open_json(dir);
     snprintf(base, sizeof base, "%s%s", HF, br__json_str(br__json_get(j, "base"), ""));
-    struct br__ckpt_file g = open_golden(dir, "golden.safetensors");
+    struct golden_file g = open_golden(dir, "golden.safetensors");
     struct br__llm *m = open_model(base, dir, merge);
     int32_t ids[256];
     struct br__trace t;
@@ -322,6 +203,11 @@ END_TEST
 
 int main(void)
 {
+    const char *want = getenv("BRIDGE_CPU");
+    if (want && strcmp(want, br_cpu_tier()) != 0) {
+        printf("this machine has no tier '%s'\n", want);
+        return 77;
+    }
     Suite *s = suite_create("engine");
     TCase *c = tcase_create("transformers");
     tcase_set_timeout(c, 120);

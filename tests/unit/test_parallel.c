@@ -1,13 +1,11 @@
 /* test_parallel.c - rank-threads against one rank: logits, losses and gradients under tensor,
  * pipeline, expert and expert-tensor parallelism must be those of a single rank, which
  * test_engine.c compares with transformers. */
-#include "../../core/engine/engine.h"
-#include <check.h>
+#include "libgolden.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define HF BRIDGE_TEST_DATA "/hf/"
 #define TOKENS 32
 
 struct topology {
@@ -24,12 +22,7 @@ static const char *const models[] = {"qwen2_tied_fp32",      "qwen2_tied_fp16",
                                      "qwen3_next_bf16"};
 #define N_CASES ((int)(BR_COUNTOF(topologies) * BR_COUNTOF(models)))
 
-static void must(int rc, const struct br_err *err)
-{
-    ck_assert_msg(rc == 0, "%s", err->msg);
-}
-
-static struct br__llm *open_model(const char *model, const struct topology *t)
+static struct br__llm *open_ranks(const char *model, const struct topology *t)
 {
     char dir[512];
     struct br_err err = BR_ERR_INIT;
@@ -54,7 +47,7 @@ static void fill_ids(int32_t *ids, uint32_t seed)
     }
 }
 
-static void trace(struct br__llm *m, const int32_t *const *ids, size_t n, struct br__trace *t)
+static void trace_all(struct br__llm *m, const int32_t *const *ids, size_t n, struct br__trace *t)
 {
     struct br_err err = BR_ERR_INIT;
     const struct br__trace_opts o = {
@@ -115,15 +108,15 @@ START_TEST(test_topology)
     snprintf(what, sizeof what, "%s tp%u pp%u ep%u etp%u", model, t->tp, t->pp, t->ep, t->etp);
     fill_ids(a, 1);
     fill_ids(b, 2);
-    struct br__llm *one = open_model(model, NULL), *many = open_model(model, t);
+    struct br__llm *one = open_ranks(model, NULL), *many = open_ranks(model, t);
     ck_assert_uint_eq(br__llm_topo(many)->size[BR_AXIS_DP], t->dp);
-    trace(one, ids, 1, &want);
+    trace_all(one, ids, 1, &want);
     if (t->dp == 2) {
-        trace(one, second, 1, &other);
+        trace_all(one, second, 1, &other);
         average(&want, &other);
         br__trace_free(&other);
     }
-    trace(many, ids, t->dp, &got);
+    trace_all(many, ids, t->dp, &got);
     compare(&got, &want, strstr(model, "next") ? 3e-4 : 1e-5, what);
     br__trace_free(&want);
     br__trace_free(&got);
@@ -139,7 +132,7 @@ START_TEST(test_decode)
     const char *model = models[_i];
     int is_moe = strstr(model, "moe") || strstr(model, "next");
     const struct topology t = is_moe ? all : (struct topology){2, 2, 1, 1, 1};
-    struct br__llm *one = open_model(model, NULL), *many = open_model(model, &t);
+    struct br__llm *one = open_ranks(model, NULL), *many = open_ranks(model, &t);
     struct br_err err = BR_ERR_INIT;
     size_t vocab = (size_t)br_cfg_i(br__llm_config(one), BR_CFG_VOCAB_SIZE);
     float *x = malloc(vocab * sizeof *x), *y = malloc(vocab * sizeof *y);
@@ -175,7 +168,7 @@ START_TEST(test_impossible)
     int32_t a[TOKENS];
     const int32_t *const ids[3] = {a, a, a};
     fill_ids(a, 1);
-    struct br__llm *m = open_model(cases[_i].model, &cases[_i].t);
+    struct br__llm *m = open_ranks(cases[_i].model, &cases[_i].t);
     const struct br__trace_opts o = {.ids = ids, .n_batches = cases[_i].t.dp, .n = TOKENS};
     ck_assert_int_ne(br__llm_trace(m, &o, &got, &err), 0);
     ck_assert_msg(strstr(err.msg, cases[_i].says) != NULL, "%s", err.msg);
