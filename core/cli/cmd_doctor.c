@@ -173,8 +173,10 @@ static const struct {
     const char *name;
     const char *(*version)(struct br__arena *a); /* of the one that is loaded */
 } libraries[] = {
-    {"glibc", glibc_version},         {"cJSON", br__json_version},    {"libyaml", br__yaml_version},
-    {"OpenSSL", br__openssl_version}, {"xxHash", br__xxhash_version},
+    {"glibc", glibc_version},           {"cJSON", br__json_version},
+    {"libyaml", br__yaml_version},      {"OpenSSL", br__openssl_version},
+    {"xxHash", br__xxhash_version},     {"PCRE2", br__pcre2_version},
+    {"utf8proc", br__utf8proc_version},
 };
 
 struct objects {

@@ -32,7 +32,7 @@ cp "$out" list
 jq -S '{plugins: [.plugins[] | {name, path}], searched, refused}' list >want
 jq -S '{plugins: [.plugins[] | {name, path}], searched, refused}' report | cmp - want || fail "doctor and plugin list differ"
 cp report "$out"
-json '.libraries | [.glibc, .cJSON, .libyaml, .OpenSSL, .xxHash] | all(test("^[0-9]+\\.[0-9]+"))'
+json '.libraries | [.glibc, .cJSON, .libyaml, .OpenSSL, .xxHash, .PCRE2, .utf8proc] | all(test("^[0-9]+\\.[0-9]+"))'
 # Without the file of a GPU backend there is none; with it, there is a reason for whatever the state is.
 json '.gpu.why | length > 10'
 if [ -z "$(jq -r '.searched[]' report | while read -r dir; do ls "$dir/bridge_cuda.so" 2>/dev/null; done)" ]; then
