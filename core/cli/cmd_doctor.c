@@ -2,7 +2,7 @@
  * question why something was not found.
  *
  * The parts are found first; text and JSON print the same finds.
- * CPUID bits: Intel SDM volume 2A, CPUID; arm64: Linux asm/hwcap.h. */
+ * CPUID bits: Intel SDM volume 2A, CPUID; arm64: getauxval(3). */
 #include "../engine/engine.h"
 #include "cli.h"
 
@@ -17,7 +17,6 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__)
-#include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
 
