@@ -4,13 +4,16 @@
  * running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022).  All query heads of a
  * group share a key head, so they are rows of one matrix: row r is query r / group, head r % group.
  * A block of keys is turned round once for many rows; a few rows (decoding) take dot products with
- * the keys as they lie, and share out the keys of one sequence instead: `parts` of them, each with
- * its own maximum and sum, which are merged at the end.  Every choice depends on shapes and on seqs
+ * the keys as they lie, all heads one after the other so that memory is read from end to end, and
+ * share out the keys of one sequence instead: `parts` of them, each with its own maximum and sum,
+ * which are merged at the end.  Every choice depends on shapes and on seqs
  * only, so that the result does not depend on the number of lanes. */
 
 #define KEYS 64       /* of a block: with two of d = 128 it fits the second cache */
 #define MANY_ROWS 192 /* rows that share a block of keys once it is turned round */
-#define FEW_ROWS 16   /* up to so many rows a sequence counts as decoding */
+#define FEW_KEYS 32   /* of a block when decoding, all heads of it */
+#define MOST_PARTS 16
+#define FEW_ROWS 16 /* up to so many rows a sequence counts as decoding */
 
 struct attention {
     const struct br_call *c;
@@ -34,10 +37,8 @@ static struct attention attention_of(const struct br_call *c)
     a.window = c->attr.i[0];
     a.scale = (float)c->attr.f[0];
     a.block = a.group < MANY_ROWS ? MANY_ROWS / a.group : 1;
-    a.parts = a.T * a.kv_heads < 512 ? 512 / (a.T * a.kv_heads) : 1;
-    a.parts = a.parts > 16 ? 16 : a.parts;
-    if (a.parts > (a.S + KEYS - 1) / KEYS)
-        a.parts = a.S > 0 ? (a.S + KEYS - 1) / KEYS : 1;
+    a.parts = a.T > 0 && a.T < 64 ? 64 / a.T : 1;
+    a.parts = a.parts > MOST_PARTS ? MOST_PARTS : a.parts;
     return a;
 }
 
@@ -46,9 +47,10 @@ BR__INLINE int is_few(const struct attention *a, const struct br__seq *s)
     return s->nq * a->group <= FEW_ROWS;
 }
 
-BR__INLINE int64_t blocks_of(const struct attention *a, const struct br__seq *s)
+/* Work items of a sequence. */
+BR__INLINE int64_t items_of(const struct attention *a, const struct br__seq *s)
 {
-    return is_few(a, s) ? a->parts : (s->nq + a->block - 1) / a->block;
+    return is_few(a, s) ? a->parts : (s->nq + a->block - 1) / a->block * a->kv_heads;
 }
 
 /* ---- one lane's workspace ---------------------------------------------------------------------
@@ -64,8 +66,8 @@ struct rows {
 
 BR__INLINE int64_t most_rows(const struct attention *a)
 {
-    int64_t n = a->block * a->group;
-    return n < FEW_ROWS ? FEW_ROWS : n;
+    int64_t n = a->block * a->group, few = FEW_ROWS * a->kv_heads;
+    return n < few ? few : n;
 }
 
 BR__INLINE size_t rows_floats(const struct attention *a)
@@ -100,6 +102,17 @@ static const float *float_rows(const struct br_tensor *x, int64_t row, int64_t n
     for (int64_t i = 0; i < n; i++)
         widen(room + i * d, x, at + i * x->stride[0], d);
     return room;
+}
+
+/* Ask for rows that come next. */
+static void fetch_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_t from,
+                       int64_t heads)
+{
+    int64_t each = x->dtype == BR_F32 ? 4 : 2, bytes = heads * x->stride[1] * each;
+    const char *p = (const char *)x->data + (row * x->stride[0] + from * x->stride[1]) * each;
+    for (int64_t i = 0; i < n; i++, p += x->stride[0] * each)
+        for (int64_t b = 0; b < bytes; b += 64)
+            __builtin_prefetch(p + b, 0, 2);
 }
 
 /* t[d, KEYS] = x[n, d] turned round */
@@ -195,28 +208,62 @@ static void rows_begin(const struct attention *a, const struct rows *w, const st
     zero(w->o, n * a->group * a->d);
 }
 
-/* Queries query .. query + n of a sequence over those of its keys [from, to) that they see. */
+/* Queries query .. query + n of a sequence over the keys that they see. */
 static void attend(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                   int64_t query, int64_t n, int64_t kv_head, int64_t from, int64_t to)
+                   int64_t query, int64_t n, int64_t kv_head)
 {
-    int64_t own = s->nk - s->nq + query, m = n * a->group, ld;
-    int few = is_few(a, s);
+    int64_t own = s->nk - s->nq + query, m = n * a->group, ld, to = own + n;
+    int64_t from = a->window > 0 && own - a->window + 1 > 0 ? own - a->window + 1 : 0;
     rows_begin(a, w, s, query, n, kv_head);
-    to = to < own + n ? to : own + n;
-    if (a->window > 0 && from < own - a->window + 1)
-        from = own - a->window + 1;
     for (int64_t k = from; k < to; k += KEYS) {
         int64_t keys = to - k < KEYS ? to - k : KEYS;
+        int64_t coming = to - k - keys < KEYS ? to - k - keys : KEYS;
+        fetch_rows(a->k, s->k0 + k + keys, coming, kv_head, 1);
+        fetch_rows(a->v, s->k0 + k + keys, coming, kv_head, 1);
         const float *x = float_rows(a->k, s->k0 + k, keys, kv_head, w->kv, &ld);
-        if (few)
-            meet_few(a, w, m, own, k, keys, x, ld);
-        else
-            turn_round(w->kt, x, ld, keys, a->d);
+        turn_round(w->kt, x, ld, keys, a->d);
         x = float_rows(a->v, s->k0 + k, keys, kv_head, w->kv, &ld);
-        if (few)
-            multiply(&(struct panel_product){w->s, KEYS, 1, x, ld, w->o, a->d, 1}, m, a->d, keys);
-        for (int64_t i = 0; !few && i < m; i += PANEL_M)
+        for (int64_t i = 0; i < m; i += PANEL_M)
             meet(a, w, i, m - i < PANEL_M ? m - i : PANEL_M, own, k, keys, x, ld);
+    }
+}
+
+/* The rows of a head when all heads of a few queries are under way. */
+BR__INLINE struct rows rows_of_head(const struct attention *a, const struct rows *w,
+                                    const struct br__seq *s, int64_t kv_head)
+{
+    int64_t first = kv_head * s->nq * a->group;
+    struct rows h = *w;
+    h.q += first * a->d;
+    h.o += first * a->d;
+    h.max += first;
+    h.sum += first;
+    return h;
+}
+
+/* All queries and heads of a sequence of few over its keys [from, to). */
+static void attend_few(const struct attention *a, const struct rows *w, const struct br__seq *s,
+                       int64_t from, int64_t to)
+{
+    int64_t own = s->nk - s->nq, m = s->nq * a->group, ld;
+    for (int64_t h = 0; h < a->kv_heads; h++) {
+        struct rows part = rows_of_head(a, w, s, h);
+        rows_begin(a, &part, s, 0, s->nq, h);
+    }
+    if (a->window > 0 && from < own - a->window + 1)
+        from = own - a->window + 1;
+    for (int64_t k = from; k < to; k += FEW_KEYS) {
+        int64_t keys = to - k < FEW_KEYS ? to - k : FEW_KEYS;
+        int64_t coming = to - k - keys < FEW_KEYS ? to - k - keys : FEW_KEYS;
+        fetch_rows(a->k, s->k0 + k + keys, coming, 0, a->kv_heads);
+        fetch_rows(a->v, s->k0 + k + keys, coming, 0, a->kv_heads);
+        for (int64_t h = 0; h < a->kv_heads; h++) {
+            struct rows part = rows_of_head(a, w, s, h);
+            const float *x = float_rows(a->k, s->k0 + k, keys, h, w->kv, &ld);
+            meet_few(a, &part, m, own, k, keys, x, ld);
+            x = float_rows(a->v, s->k0 + k, keys, h, w->kv, &ld);
+            multiply(&(struct panel_product){w->s, KEYS, 1, x, ld, part.o, a->d, 1}, m, a->d, keys);
+        }
     }
 }
 
@@ -261,24 +308,33 @@ static void store_partial(const struct attention *a, const struct rows *w, const
     }
 }
 
+static void few_item(const struct attention *a, const struct rows *w, const struct br__seq *s,
+                     int64_t part)
+{
+    int64_t each = ((s->nk + a->parts - 1) / a->parts + 15) / 16 * 16, from = part * each;
+    attend_few(a, w, s, from, from + each < s->nk ? from + each : s->nk);
+    for (int64_t h = 0; h < a->kv_heads; h++) {
+        struct rows rows = rows_of_head(a, w, s, h);
+        if (a->parts > 1)
+            store_partial(a, &rows, s, h, part);
+        else
+            store_rows(a, &rows, s, 0, s->nq, h);
+    }
+}
+
 /* Item i of a sequence's blocks x key heads; the last blocks see most keys and come first. */
 static void attention_item(const struct attention *a, const struct rows *w, const struct br__seq *s,
                            int64_t i)
 {
-    int64_t kv_head = i % a->kv_heads, b = i / a->kv_heads;
-    if (!is_few(a, s)) {
-        int64_t query = (blocks_of(a, s) - 1 - b) * a->block;
-        int64_t n = s->nq - query < a->block ? s->nq - query : a->block;
-        attend(a, w, s, query, n, kv_head, 0, s->nk);
-        store_rows(a, w, s, query, n, kv_head);
+    if (is_few(a, s)) {
+        few_item(a, w, s, i);
         return;
     }
-    int64_t each = ((s->nk + a->parts - 1) / a->parts + KEYS - 1) / KEYS * KEYS, from = b * each;
-    attend(a, w, s, 0, s->nq, kv_head, from, from + each < s->nk ? from + each : s->nk);
-    if (a->parts > 1)
-        store_partial(a, w, s, kv_head, b);
-    else
-        store_rows(a, w, s, 0, s->nq, kv_head);
+    int64_t kv_head = i % a->kv_heads, blocks = items_of(a, s) / a->kv_heads;
+    int64_t query = (blocks - 1 - i / a->kv_heads) * a->block;
+    int64_t n = s->nq - query < a->block ? s->nq - query : a->block;
+    attend(a, w, s, query, n, kv_head);
+    store_rows(a, w, s, query, n, kv_head);
 }
 
 static void merge_parts(const struct attention *a, int64_t t, int64_t head)
@@ -320,14 +376,14 @@ void BR__FN(attention)(const struct br_call *c)
     int64_t n = 0, before = 0, next = 0;
     for (int64_t i = 0; i < a.seqs->shape[0]; i++)
         if (br__seq_at(a.seqs, i, a.T, a.S, &s))
-            n += blocks_of(&a, &s) * a.kv_heads;
+            n += items_of(&a, &s);
     zero_strangers(c, a.seqs, a.S);
     struct br__share share = br__share(c, n);
     s.nq = 0;
     for (int64_t item, own = 0; br__share_next(&share, &item);) {
         while (item >= before + own) { /* on to the sequence of the item */
             before += own;
-            own = br__seq_at(a.seqs, next++, a.T, a.S, &s) ? blocks_of(&a, &s) * a.kv_heads : 0;
+            own = br__seq_at(a.seqs, next++, a.T, a.S, &s) ? items_of(&a, &s) : 0;
         }
         attention_item(&a, &w, &s, item - before);
     }

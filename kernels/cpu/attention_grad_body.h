@@ -117,7 +117,7 @@ static void back_item(const struct attention *a, const struct back *b, const str
     for (int64_t query = 0; query < s->nq; query += a->block) {
         int64_t n = s->nq - query < a->block ? s->nq - query : a->block;
         int64_t own = s->nk - s->nq + query, m = n * a->group;
-        attend(a, &b->w, s, query, n, kv_head, 0, s->nk);
+        attend(a, &b->w, s, query, n, kv_head);
         back_begin(a, b, s, query, n, kv_head);
         int64_t from = a->window > 0 && own - a->window + 1 > 0 ? own - a->window + 1 : 0;
         for (int64_t k = from; k < own + n; k += KEYS)

@@ -135,7 +135,7 @@ void BR__FN(delta_rule)(const struct br_call *c)
     struct delta_room w = delta_carve(&a, &scratch);
     int64_t lanes = c->team->n_lanes, heads = a.heads * a.seqs->shape[0];
     a.states = c->n_in > 6 ? &c->in[6] : NULL;
-    a.parts = heads < lanes ? (lanes + heads - 1) / (heads ? heads : 1) : 1;
+    a.parts = heads > 0 && heads < lanes ? (lanes + heads - 1) / heads : 1;
     a.width = ((a.dv + a.parts - 1) / a.parts + VN - 1) / VN * VN;
     zero_strangers(c, a.seqs, INT64_MAX);
     struct br__share share = br__share(c, heads * a.parts);
