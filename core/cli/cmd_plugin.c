@@ -161,11 +161,9 @@ static int unknown_plugin(const struct br__registry *r, const char *name, struct
     return rc;
 }
 
-static int open_plugin(struct br__cli *c, struct br__registry **r, const struct br__plugin **p,
-                       struct br_err *err)
+int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,
+                    const struct br__plugin **p, struct br_err *err)
 {
-    const char *name = c->pos[0];
-
     if (strchr(name, '/') || br__ends(name, ".so")) {
         int rc = br__registry_open(r, BR__TEXT(c, PLUGIN), err);
         return rc ? rc : br__registry_load_file(*r, name, p, err);
@@ -326,7 +324,7 @@ int br__cmd_plugin_show(struct br__cli *c, struct br_err *err)
 {
     struct br__registry *r = NULL;
     const struct br__plugin *p = NULL;
-    int rc = open_plugin(c, &r, &p, err);
+    int rc = br__open_plugin(c, c->pos[0], &r, &p, err);
 
     if (!rc)
         rc = BR__FLAG(c, JSON) ? show_json(p, err) : show_text(c, p, err);
@@ -384,7 +382,7 @@ int br__cmd_plugin_check(struct br__cli *c, struct br_err *err)
     struct br__registry *r = NULL;
     const struct br__plugin *p = NULL;
     int failed = 0;
-    int rc = open_plugin(c, &r, &p, err);
+    int rc = br__open_plugin(c, c->pos[0], &r, &p, err);
 
     if (!rc)
         rc = check_loaded(c, r, p, &failed, err);

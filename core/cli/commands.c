@@ -261,6 +261,40 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge recipe memory qwen3_30b_a3b_finetune_config --peft none --gpu-mem 141\n",
 },
 
+[BR__CMD_PLUGIN_NEW] = {
+    .name = "plugin new", .run = br__cmd_plugin_new, .args = "NAME", .min_pos = 1, .max_pos = 1,
+    .summary = "write a new plugin that builds and passes its checks",
+    .about =
+        "Makes a folder with NAME.c, a CMakeLists.txt and a test, for a family whose model_type is\n"
+        "NAME and whose tables are those of another plugin: change the rows that differ.  It needs\n"
+        "an installed bridge and nothing of its source.  docs/plugins.md goes through it.\n",
+    .examples =
+        "bridge plugin new olmo3\n"
+        "bridge plugin new mymoe --from qwen3_moe -o ./plugins/mymoe\n",
+},
+
+[BR__CMD_DOCTOR] = {
+    .name = "doctor", .run = br__cmd_doctor, .args = "",
+    .summary = "what this machine has: processor, plugins, GPU, folders, libraries",
+    .about =
+        "Prints what bridge finds and, where it finds nothing, why: the processor and the kernels\n"
+        "chosen for it, plugins found and refused, the GPU backend, the folders of downloads and\n"
+        "temporary files, and the versions of the libraries in use (with -v every file loaded).\n",
+    .examples =
+        "bridge doctor\n"
+        "bridge doctor --json\n",
+},
+
+[BR__CMD_COMPLETION] = {
+    .name = "completion", .run = br__cmd_completion, .args = "bash|zsh", .min_pos = 1, .max_pos = 1,
+    .summary = "print the shell's completion of this program's commands and options",
+    .about =
+        "An installed bridge has both where the shells look for them.\n",
+    .examples =
+        "source <(bridge completion bash)\n"
+        "bridge completion zsh >~/.zfunc/_bridge\n",
+},
+
 [BR__CMD_CHAT_TEMPLATE] = {
     .name = "chat-template", .run = br__cmd_chat_template, .args = "[FILE]", .max_pos = 1,
     .summary = "conversations in JSON -> the text of prompts",

@@ -123,6 +123,9 @@ extern const struct br__cfg_key {
 /* Architecture-independent rows of config.json (hidden_size, ...). */
 extern const struct br_field br__common_fields[];
 extern const size_t br__n_common_fields;
+/* The rope that fact `id` belongs to, beside those that every rope has. */
+enum br__rope { BR__ROPE_PLAIN, BR__ROPE_YARN, BR__ROPE_BANDS };
+int br__config_rope(uint32_t id);
 /* The row that governs canonical fact `id` for an arch (plugin's rows win), or NULL. */
 const struct br_field *br__config_field(const struct br__arch *arch, uint32_t id);
 
