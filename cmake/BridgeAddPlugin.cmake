@@ -26,7 +26,11 @@ function(bridge_add_plugin name)
     endif()
   endif()
 
+  # Where bridge looks when it is installed; out of the tree bridgeConfig.cmake knows.
   include(GNUInstallDirs)
+  if(NOT BRIDGE_PLUGIN_DIR)
+    set(BRIDGE_PLUGIN_DIR ${CMAKE_INSTALL_LIBDIR}/bridge/1)
+  endif()
   set(target bridge_plugin_${name})
   add_library(${target} MODULE ${ARGN})
   target_link_libraries(${target} PRIVATE bridge::bridge)
@@ -36,5 +40,5 @@ function(bridge_add_plugin name)
     C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF C_VISIBILITY_PRESET hidden
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/bridge/1
     BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/../..")
-  install(TARGETS ${target} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/bridge/1 COMPONENT main)
+  install(TARGETS ${target} LIBRARY DESTINATION ${BRIDGE_PLUGIN_DIR} COMPONENT main)
 endfunction()

@@ -202,7 +202,8 @@ const char *br__path_base(const char *path); /* after the last slash */
 
 /* ---- json.c: the only user of cJSON ---------------------------------------------------------- */
 
-typedef struct cJSON br__json; /* opaque outside json.c */
+const char *br__json_version(struct br__arena *a); /* cJSON's, as loaded; NULL: out of memory */
+typedef struct cJSON br__json;                     /* opaque outside json.c */
 #define BR__JSON_MAX_DEPTH 64
 /* Parse n bytes; the text must be one JSON value and valid UTF-8; duplicate keys in one object and
  * nesting beyond BR__JSON_MAX_DEPTH are errors (with byte offset).  Free with br__json_free. */
@@ -262,6 +263,10 @@ int br__jscan_end(struct br__jscan *j);  /* nothing but white space may follow *
 
 /* ---- hash.c ------------------------------------------------------------------------------------
  */
+
+/* Versions of the libraries, as loaded; NULL: out of memory. */
+const char *br__xxhash_version(struct br__arena *a);
+const char *br__openssl_version(struct br__arena *a);
 
 struct br__xxh3; /* streaming 64-bit XXH3 */
 struct br__xxh3 *br__xxh3_new(void);

@@ -2,6 +2,7 @@
 #include "base.h"
 
 #include <isa-l/crc.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <string.h>
 
@@ -112,4 +113,18 @@ void br__sha256_free(struct br__sha256 *h)
 uint32_t br__crc32(uint32_t crc, const void *p, size_t n)
 {
     return n ? crc32_gzip_refl(crc, p, n) : crc;
+}
+
+/* ---- versions ------------------------------------------------------------------------------ */
+
+const char *br__xxhash_version(struct br__arena *a)
+{
+    unsigned v = XXH_versionNumber();
+
+    return br__arena_printf(a, "%u.%u.%u", v / 10000, v / 100 % 100, v % 100);
+}
+
+const char *br__openssl_version(struct br__arena *a)
+{
+    return br__arena_strdup(a, OpenSSL_version(OPENSSL_VERSION_STRING));
 }

@@ -593,3 +593,10 @@ int br__json_print(const br__json *j, int sort, struct br__buf *out)
     br__buf_putc(out, '\n');
     return out->failed;
 }
+
+/* ---- version --------------------------------------------------------------------------------- */
+
+const char *br__json_version(struct br__arena *a)
+{
+    return br__arena_strdup(a, cJSON_Version());
+}

@@ -13,6 +13,9 @@
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
+ *   cmd_recipe.c   recipe list, show, diff, check, keys, memory
+ *   cmd_new.c      plugin new                           cmd_doctor.c doctor
+ *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
@@ -38,6 +41,15 @@
     X(PLUGIN_LIST)                                                                                 \
     X(PLUGIN_SHOW)                                                                                 \
     X(PLUGIN_CHECK)                                                                                \
+    X(RECIPE_LIST)                                                                                 \
+    X(RECIPE_SHOW)                                                                                 \
+    X(RECIPE_DIFF)                                                                                 \
+    X(RECIPE_CHECK)                                                                                \
+    X(RECIPE_KEYS)                                                                                 \
+    X(RECIPE_MEMORY)                                                                               \
+    X(PLUGIN_NEW)                                                                                  \
+    X(DOCTOR)                                                                                      \
+    X(COMPLETION)                                                                                  \
     X(CHAT_TEMPLATE)                                                                               \
     X(GENERATE)                                                                                    \
     X(COMPARE)                                                                                     \
@@ -174,6 +186,7 @@ void br__js_i64(struct br__js *j, const char *key, int64_t v);
 void br__js_num(struct br__js *j, const char *key, double v);
 void br__js_bool(struct br__js *j, const char *key, int v);
 void br__js_null(struct br__js *j, const char *key);
+void br__js_raw(struct br__js *j, const char *key, const char *json); /* a finished JSON value */
 void br__js_strs(struct br__js *j, const char *key, const char *const *s, size_t n);
 void br__js_shape(struct br__js *j, const char *key, const int64_t *shape, int n);
 /* Print and free; BR_E_NOMEM if the buffer failed on the way. */
@@ -243,6 +256,15 @@ int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_list(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_show(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_diff(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_check(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err);
+int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err);
+int br__cmd_plugin_new(struct br__cli *c, struct br_err *err);
+int br__cmd_doctor(struct br__cli *c, struct br_err *err);
+int br__cmd_completion(struct br__cli *c, struct br_err *err);
 int br__cmd_tokenize(struct br__cli *c, struct br_err *err);
 int br__cmd_chat_template(struct br__cli *c, struct br_err *err);
 
@@ -271,6 +293,9 @@ int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, cons
 const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id);
 uint64_t br__private_memory(void); /* bytes of this process that are its own, at their peak */
 
+/* cmd_plugin.c: a plugin by name, or by file if the name has a slash or ends in .so. */
+int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,
+                    const struct br__plugin **p, struct br_err *err) BR_MUST_CHECK;
 /* cmd_convert.c: options -> job; `r` gets the remarks about defaults that were chosen. */
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
                      struct br_err *err) BR_MUST_CHECK;

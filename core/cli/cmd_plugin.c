@@ -65,6 +65,16 @@ int br__cmd_list(struct br__cli *c, struct br_err *err)
 
 /* ---- plugin list ---------------------------------------------------------------------------- */
 
+/* Recipes proper; the rows that they build on do not count. */
+static uint32_t count_recipes(const struct br__plugin *p)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->n_recipes; i++)
+        n += br__recipe_is_listed(&p->recipes[i]) != 0;
+    return n;
+}
+
 static const char *arch_names(struct br__arena *a, const struct br__plugin *p)
 {
     const char *all = "";
@@ -82,7 +92,7 @@ static int plugins_text(struct br__cli *c, const struct br__registry *r, struct 
     br__table_row(&t, "plugin", "architectures", ">recipes", "path");
     for (size_t i = 0; i < r->n_plugins; i++) {
         const struct br__plugin *p = r->plugins[i];
-        snprintf(recipes, sizeof recipes, "%" PRIu32, p->n_recipes);
+        snprintf(recipes, sizeof recipes, "%" PRIu32, count_recipes(p));
         br__table_row(&t, p->name, arch_names(&c->arena, p), recipes, p->path);
     }
     int rc = br__table_print(&t, err);
@@ -112,7 +122,7 @@ static int plugins_json(const struct br__registry *r, struct br_err *err)
         for (uint32_t k = 0; k < p->n_archs; k++)
             br__js_str(&j, NULL, p->archs[k].model_type);
         br__js_end(&j);
-        br__js_u64(&j, "recipes", p->n_recipes);
+        br__js_u64(&j, "recipes", count_recipes(p));
         br__js_end(&j);
     }
     br__js_end(&j);
@@ -151,11 +161,9 @@ static int unknown_plugin(const struct br__registry *r, const char *name, struct
     return rc;
 }
 
-static int open_plugin(struct br__cli *c, struct br__registry **r, const struct br__plugin **p,
-                       struct br_err *err)
+int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,
+                    const struct br__plugin **p, struct br_err *err)
 {
-    const char *name = c->pos[0];
-
     if (strchr(name, '/') || br__ends(name, ".so")) {
         int rc = br__registry_open(r, BR__TEXT(c, PLUGIN), err);
         return rc ? rc : br__registry_load_file(*r, name, p, err);
@@ -316,7 +324,7 @@ int br__cmd_plugin_show(struct br__cli *c, struct br_err *err)
 {
     struct br__registry *r = NULL;
     const struct br__plugin *p = NULL;
-    int rc = open_plugin(c, &r, &p, err);
+    int rc = br__open_plugin(c, c->pos[0], &r, &p, err);
 
     if (!rc)
         rc = BR__FLAG(c, JSON) ? show_json(p, err) : show_text(c, p, err);
@@ -374,7 +382,7 @@ int br__cmd_plugin_check(struct br__cli *c, struct br_err *err)
     struct br__registry *r = NULL;
     const struct br__plugin *p = NULL;
     int failed = 0;
-    int rc = open_plugin(c, &r, &p, err);
+    int rc = br__open_plugin(c, c->pos[0], &r, &p, err);
 
     if (!rc)
         rc = check_loaded(c, r, p, &failed, err);

@@ -187,6 +187,114 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge plugin check ./build/bridge_llama.so\n",
 },
 
+[BR__CMD_RECIPE_LIST] = {
+    .name = "recipe list", .run = br__cmd_recipe_list, .args = "",
+    .summary = "list the training recipes",
+    .about =
+        "One row per recipe and mode: parallel sizes, GPUs, sequence length, global batch size, peak\n"
+        "learning rate.  A finetune recipe has up to three modes: sft (every weight), lora, dora.\n",
+    .examples =
+        "bridge recipe list\n"
+        "bridge recipe list --model qwen3_8b --mode lora\n"
+        "bridge recipe list --gpus 8 --json\n",
+},
+
+[BR__CMD_RECIPE_SHOW] = {
+    .name = "recipe show", .run = br__cmd_recipe_show, .args = "[NAME]", .max_pos = 1,
+    .summary = "print every value of a recipe",
+    .about =
+        "As text it is a recipe file: edit it and give it back with --recipe-file.  As YAML it is the\n"
+        "configuration file that Megatron Bridge loads.  Values are checked before they are shown.\n"
+        "\n"
+        "Names are those of Megatron Bridge's model page; its newer ones (..._sft_config,\n"
+        "..._peft_8gpu_h100_bf16_config) are understood too, with the page's values.\n",
+    .examples =
+        "bridge recipe show qwen3_8b_pretrain_config\n"
+        "bridge recipe show qwen3_8b_finetune_config --peft dora --set train_iters=1000 lr=2e-4\n"
+        "bridge recipe show qwen3_30b_a3b_pretrain_config --provenance\n"
+        "bridge recipe show qwen3_8b_pretrain_config > my.recipe\n"
+        "bridge recipe show --recipe-file my.recipe --format yaml > config.yaml\n",
+},
+
+[BR__CMD_RECIPE_DIFF] = {
+    .name = "recipe diff", .run = br__cmd_recipe_diff, .args = "A B", .min_pos = 2, .max_pos = 2,
+    .summary = "compare two recipes, value by value",
+    .about =
+        "A and B are names, names with a mode (NAME:dora), or recipe files.  Other options apply to\n"
+        "both.  Exit status 0 only if nothing differs.\n",
+    .examples =
+        "bridge recipe diff qwen3_8b_pretrain_config qwen3_14b_pretrain_config\n"
+        "bridge recipe diff qwen3_8b_finetune_config:sft qwen3_8b_finetune_config:lora\n",
+},
+
+[BR__CMD_RECIPE_CHECK] = {
+    .name = "recipe check", .run = br__cmd_recipe_check, .args = "[NAME|FILE]", .max_pos = 1,
+    .summary = "find what contradicts in a recipe, before a cluster does",
+    .about =
+        "Types, ranges, the two grids of processes, heads, layers, experts, batch and schedule, by\n"
+        "Megatron's own rules.  Each contradiction is printed with its equation.\n",
+    .examples =
+        "bridge recipe check qwen3_235b_a22b_pretrain_config --world-size 256\n"
+        "bridge recipe check my.recipe\n",
+},
+
+[BR__CMD_RECIPE_KEYS] = {
+    .name = "recipe keys", .run = br__cmd_recipe_keys, .args = "[WORD]", .max_pos = 1,
+    .summary = "explain the keys of recipes",
+    .about =
+        "Every key with its type, range, default and meaning; with WORD those whose name, other\n"
+        "spellings or path in Megatron Bridge's configuration contain it.\n",
+    .examples =
+        "bridge recipe keys\n"
+        "bridge recipe keys recompute\n",
+},
+
+[BR__CMD_RECIPE_MEMORY] = {
+    .name = "recipe memory", .run = br__cmd_recipe_memory, .args = "[NAME|FILE]", .max_pos = 1,
+    .summary = "estimate memory per GPU and time per step of a recipe",
+    .about =
+        "Weights, gradients, optimizer and activations on the fullest rank by Megatron-LM's own\n"
+        "formulas (theoretical_memory_usage.py, num_floating_point_operations), and whether they fit.\n"
+        "Workspaces, communication buffers and fragmentation come on top: leave some room.\n",
+    .examples =
+        "bridge recipe memory qwen3_8b_pretrain_config\n"
+        "bridge recipe memory qwen3_30b_a3b_finetune_config --peft none --gpu-mem 141\n",
+},
+
+[BR__CMD_PLUGIN_NEW] = {
+    .name = "plugin new", .run = br__cmd_plugin_new, .args = "NAME", .min_pos = 1, .max_pos = 1,
+    .summary = "write a new plugin that builds and passes its checks",
+    .about =
+        "Makes a folder with NAME.c, a CMakeLists.txt and a test, for a family whose model_type is\n"
+        "NAME and whose tables are those of another plugin: change the rows that differ.  It needs\n"
+        "an installed bridge and nothing of its source.  docs/plugins.md goes through it.\n",
+    .examples =
+        "bridge plugin new olmo3\n"
+        "bridge plugin new mymoe --from qwen3_moe -o ./plugins/mymoe\n",
+},
+
+[BR__CMD_DOCTOR] = {
+    .name = "doctor", .run = br__cmd_doctor, .args = "",
+    .summary = "what this machine has: processor, plugins, GPU, folders, libraries",
+    .about =
+        "Prints what bridge finds and, where it finds nothing, why: the processor and the kernels\n"
+        "chosen for it, plugins found and refused, the GPU backend, the folders of downloads and\n"
+        "temporary files, and the versions of the libraries in use (with -v every file loaded).\n",
+    .examples =
+        "bridge doctor\n"
+        "bridge doctor --json\n",
+},
+
+[BR__CMD_COMPLETION] = {
+    .name = "completion", .run = br__cmd_completion, .args = "bash|zsh", .min_pos = 1, .max_pos = 1,
+    .summary = "print the shell's completion of this program's commands and options",
+    .about =
+        "An installed bridge has both where the shells look for them.\n",
+    .examples =
+        "source <(bridge completion bash)\n"
+        "bridge completion zsh >~/.zfunc/_bridge\n",
+},
+
 [BR__CMD_CHAT_TEMPLATE] = {
     .name = "chat-template", .run = br__cmd_chat_template, .args = "[FILE]", .max_pos = 1,
     .summary = "conversations in JSON -> the text of prompts",

@@ -63,7 +63,7 @@ static void list_commands(const char *group)
     for (int i = 0; i < BR__N_CMD; i++)
         if (!group ||
             (br__starts(br__commands[i].name, group) && br__commands[i].name[strlen(group)] == ' '))
-            printf("  %-13s %s\n", br__commands[i].name, br__commands[i].summary);
+            printf("  %-14s %s\n", br__commands[i].name, br__commands[i].summary);
 }
 
 void br__help_all(void)

@@ -137,6 +137,12 @@ void br__js_null(struct br__js *j, const char *key)
     br__buf_puts(&j->buf, "null");
 }
 
+void br__js_raw(struct br__js *j, const char *key, const char *json)
+{
+    js_begin(j, key);
+    br__buf_puts(&j->buf, json);
+}
+
 void br__js_strs(struct br__js *j, const char *key, const char *const *s, size_t n)
 {
     br__js_array(j, key, 0);

@@ -79,6 +79,21 @@ static const struct br_backend *best(void)
     return win;
 }
 
+const char *br__backend_state(size_t i, int *usable, char *why, size_t size)
+{
+    const struct br_backend *b;
+    struct br_err err = BR_ERR_INIT;
+    if (i >= BR_COUNTOF(known))
+        return NULL;
+    why[0] = 0;
+    *usable = 0;
+    if (by_name(known[i], &b, &err))
+        snprintf(why, size, "%s", err.msg);
+    else
+        *usable = b->probe(why, size) > 0;
+    return known[i];
+}
+
 static int adopt_kernels(struct br__device *d, struct br_err *err)
 {
     uint32_t n = d->backend->kernels.n, size = d->backend->kernels.row_size;

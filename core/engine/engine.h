@@ -24,6 +24,12 @@ struct br__device {
 int br__device_open(struct br__device *d, const char *name, uint32_t n_lanes,
                     struct br_err *err) BR_MUST_CHECK;
 void br__device_close(struct br__device *d);
+/* Versions of the libraries that only this floor sees, as loaded; NULL: out of memory. */
+const char *br__pcre2_version(struct br__arena *a);    /* tok_split.c */
+const char *br__utf8proc_version(struct br__arena *a); /* tok_norm.c */
+/* Whether the GPU backend i, of those that "auto" tries, can be used here: its name, and in
+ * `why` what it is or why not; NULL beyond the last.  Opens no device. */
+const char *br__backend_state(size_t i, int *usable, char *why, size_t size);
 /* The first row that fits, or NULL. */
 const struct br_kernel *br__device_kernel(const struct br__device *d, uint32_t op,
                                           uint32_t weight_dtype);

@@ -146,7 +146,7 @@ int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity, struct br
     if (slots < 1 || slots > MAX_SLOTS || capacity < 1 || slots * capacity > INT32_MAX)
         return br_fail(err, BR_E_USAGE, "caches of %lld sequences of %lld tokens are impossible",
                        (long long)slots, (long long)capacity);
-    if (m->clock)
+    if (m->ranks && m->ranks[0].clock)
         BR_BUG("the caches are in use");
     br__free(m->length);
     m->slots = slots;
@@ -365,7 +365,7 @@ int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__read
             return rc;
         }
     }
-    (*out)->used = ++r->m->clock;
+    (*out)->used = ++r->clock;
     return 0;
 }
 

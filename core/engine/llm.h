@@ -28,6 +28,7 @@ struct br__rank {
     size_t n_ready, cap_ready;
     struct br__cache *caches;
     size_t n_caches, cap_caches;
+    uint64_t clock; /* counts the uses of graphs */
     struct br__arena arena;
     int rc;
     struct br_err err;
@@ -41,7 +42,6 @@ struct br__llm {
     uint32_t precision;
     int64_t slots, capacity; /* one more slot exists where batches must be padded */
     int64_t *length;         /* [slots + 1] tokens in each */
-    uint64_t clock;
 };
 
 /* Run fn on every rank, each on a thread of its own (a single one on the caller's); the first error

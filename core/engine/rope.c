@@ -43,6 +43,30 @@ static void yarn(const struct br_config *cfg, float *f, int64_t n, double *scale
         all != 0 ? yarn_mscale(factor, mscale) / yarn_mscale(factor, all) : yarn_mscale(factor, 1);
 }
 
+/* Wavelengths that fit often into the original context keep their frequency, those that fit less
+ * than low_freq_factor times are divided by the factor, those between are blended (transformers
+ * modeling_rope_utils, Megatron-LM rotary_pos_embedding.py _apply_scaling). */
+static int bands(const struct br_config *cfg, float *f, int64_t n, struct br_err *err)
+{
+    double factor = br_cfg_f(cfg, BR_CFG_ROPE_SCALING_FACTOR);
+    double low = br_cfg_f(cfg, BR_CFG_ROPE_LOW_FREQ_FACTOR);
+    double high = br_cfg_f(cfg, BR_CFG_ROPE_HIGH_FREQ_FACTOR);
+    double context = (double)br_cfg_i(cfg, BR_CFG_ROPE_ORIGINAL_MAX_POSITION_EMBEDDINGS);
+    if (!(factor > 0 && low > 0 && high > low && context > 0))
+        return br_fail(
+            err, BR_E_CONFIG,
+            "config.json: rope scaling by factor %g, low_freq_factor %g, high_freq_factor "
+            "%g, original_max_position_embeddings %g is impossible; expected positive "
+            "numbers, the low factor below the high one",
+            factor, low, high, context);
+    for (int64_t c = 0; c < n; c++) {
+        double turns = context * f[c] / (2 * PI); /* in the original context */
+        double keep = fmin(fmax((turns - low) / (high - low), 0), 1);
+        f[c] = (float)(f[c] / factor * (1 - keep) + f[c] * keep);
+    }
+    return 0;
+}
+
 int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
              struct br_err *err)
 {
@@ -60,5 +84,7 @@ int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t 
     const char *type = br_cfg_s(cfg, BR_CFG_POSITION_EMBEDDING_TYPE);
     if (type && !strcmp(type, "yarn"))
         yarn(cfg, inv_freq, *n, scale);
+    else if (br_cfg_i(cfg, BR_CFG_ROPE_SCALING))
+        return bands(cfg, inv_freq, *n, err);
     return 0;
 }

@@ -7,6 +7,7 @@
  * normalizer knows the marks of Unicode 9 only and leaves younger ones where they are.  Both were
  * found by asking tokenizers 0.23 about every character; tests/oracle/tokenizer_unicode.py asks
  * again. */
+#include "engine.h"
 #include "tok.h"
 
 #include <string.h>
@@ -254,4 +255,9 @@ int br__tok_nfc(const struct br__tok_unicode *u, const unsigned char *s, size_t 
     *out = (const unsigned char *)buf->p;
     *n_out = buf->n;
     return BR_OK;
+}
+
+const char *br__utf8proc_version(struct br__arena *a)
+{
+    return br__arena_strdup(a, utf8proc_version());
 }

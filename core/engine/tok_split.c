@@ -5,6 +5,7 @@
  *
  * Patterns are written for Oniguruma, whose \s is Unicode's White_Space.  PCRE2's differs by
  * U+180E, so \s is spelled out for it. */
+#include "engine.h"
 #include "tok.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -244,4 +245,12 @@ int br__tok_split_next(const struct br__tok_split *p, struct br__tok_splitter *s
     *end = sp->start > at ? sp->start : sp->end;
     sp->done = *end;
     return BR_OK;
+}
+
+const char *br__pcre2_version(struct br__arena *a)
+{
+    char text[64] = "";
+    if (pcre2_config(PCRE2_CONFIG_VERSION, NULL) < (int)sizeof text)
+        pcre2_config(PCRE2_CONFIG_VERSION, text);
+    return br__arena_strdup(a, text);
 }

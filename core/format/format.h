@@ -103,6 +103,10 @@ struct br__hf {
  */
 int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
                    struct br_err *err) BR_MUST_CHECK;
+/* The cache's root, by the rules of huggingface_hub (arena).  BR_E_NOTFOUND says for which id no
+ * environment variable gives one. */
+int br__hf_cache_root(struct br__arena *a, const char *id, const char **root,
+                      struct br_err *err) BR_MUST_CHECK;
 /* model.safetensors.index.json, checked as far as the text alone allows. */
 struct br__hf_index {
     const char **names; /* tensors, in the order of the text */
@@ -442,6 +446,7 @@ int br__yaml_parse(struct br__arena *a, const char *text, size_t n, struct br__y
 const struct br__yaml *br__yaml_get(const struct br__yaml *map, const char *dotted_path);
 /* Scalar values as yaml.safe_load reads them: null/true/1/1.0e-06.  0, or BR_E_FORMAT. */
 int br__yaml_is_null(const struct br__yaml *y);
+const char *br__yaml_version(struct br__arena *a); /* libyaml's, as loaded */
 int br__yaml_f64(const struct br__yaml *y, double *out) BR_MUST_CHECK;
 int br__yaml_bool(const struct br__yaml *y, int *out) BR_MUST_CHECK;
 /* Text of a float as PyYAML dumps it: 1.0e-06, 1000000.0. */

@@ -16,8 +16,7 @@ static const char *env(const char *name)
     return v && *v ? v : NULL;
 }
 
-/* The cache's root, by the rules of huggingface_hub. */
-static int cache_root(struct br__arena *a, const char *id, const char **root, struct br_err *err)
+int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, struct br_err *err)
 {
     const char *base;
 
@@ -131,7 +130,7 @@ static int find_repo(struct br__arena *a, const char *id, const char **repo, str
 {
     const char *root, *slash = strchr(id, '/');
 
-    int rc = cache_root(a, id, &root, err);
+    int rc = br__hf_cache_root(a, id, &root, err);
     if (rc)
         return rc;
     *repo = slash

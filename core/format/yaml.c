@@ -399,3 +399,10 @@ void br__yaml_put_double(struct br__buf *b, double v)
     }
     br__buf_free(&t);
 }
+
+/* ---- version --------------------------------------------------------------------------------- */
+
+const char *br__yaml_version(struct br__arena *a)
+{
+    return br__arena_strdup(a, yaml_get_version_string());
+}

@@ -53,26 +53,38 @@ int br__temp_dir(struct br__arena *a, const char *name, const char **dir, struct
 
 /* ---- recipes -------------------------------------------------------------------------------- */
 
-/* One "key=value" word of n bytes. */
-static int is_setting(const char *s, size_t n)
+/* One mode of a recipe; a mode that it refuses is no fault. */
+static int check_mode(struct checker *k, const char *name, const char *mode, char first_mode[16],
+                      struct br_err *err)
 {
-    size_t key = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+    struct br__recipe_opts o = {.name = name, .plugin = k->p, .mode = mode};
+    struct br__recipe *r = br__calloc(1, sizeof *r);
+    struct br__arena a = {0};
+    int rc = r ? br__recipe_open(&a, k->r, &o, r, err)
+               : br_fail(err, BR_E_NOMEM, "out of memory checking recipes");
 
-    return key > 0 && key + 1 < n && s[key] == '=';
+    if (!rc && first_mode)
+        snprintf(first_mode, 16, "%s", r->mode);
+    br__arena_free(&a);
+    br__free(r);
+    return rc == BR_E_UNSUPPORTED && mode ? BR_OK : rc;
 }
 
-static int check_recipe(const struct br_recipe *r, struct br_err *err)
+/* Each mode that a recipe has resolves, and its sizes fit each other. */
+static int check_recipe(struct checker *k, const struct br_recipe *r, struct br_err *err)
 {
-    if (!r->base)
-        return br_fail(err, BR_E_PLUGIN, "recipe '%s' has no base", r->name);
-    for (const char *s = r->set ? r->set : ""; *s;) {
-        size_t n = strcspn(s, " ");
-        if (n && !is_setting(s, n))
-            return br_fail(err, BR_E_PLUGIN, "recipe '%s': '%.*s' is not key=value", r->name,
-                           (int)n, s);
-        s += n + strspn(s + n, " ");
-    }
-    return BR_OK;
+    static const char *const others[] = {"sft", "lora", "dora"};
+    char mode[16] = "";
+
+    if (!r->base || !r->set)
+        return br_fail(err, BR_E_PLUGIN, "recipe '%s' has no %s", r->name,
+                       r->base ? "settings" : "base");
+    if (!br__recipe_is_listed(r))
+        return BR_OK; /* a base: checked by the recipes that build on it */
+    int rc = check_mode(k, r->name, NULL, mode, err);
+    for (size_t i = 0; !rc && strcmp(mode, "pretrain") && i < BR_COUNTOF(others); i++)
+        rc = check_mode(k, r->name, others[i], NULL, err);
+    return rc;
 }
 
 static int check_recipes(struct checker *k, struct br_err *err)
@@ -83,7 +95,7 @@ static int check_recipes(struct checker *k, struct br_err *err)
     int bad = BR_OK, rc = br__map_init(&names, k->p->n_recipes);
 
     for (uint32_t i = 0; !rc && !bad && i < k->p->n_recipes; i++) {
-        bad = check_recipe(&k->p->recipes[i], &why);
+        bad = check_recipe(k, &k->p->recipes[i], &why);
         if (!bad)
             rc = br__map_put(&names, k->p->recipes[i].name, i);
         if (rc == BR_E_EXISTS) {
@@ -95,7 +107,7 @@ static int check_recipes(struct checker *k, struct br_err *err)
     if (rc)
         return br_fail(err, rc, "out of memory checking recipes");
     snprintf(detail, sizeof detail, "%" PRIu32 " rows", k->p->n_recipes);
-    say(k, bad, &why, detail, "recipes have a base and settings that parse");
+    say(k, bad, &why, detail, "recipes resolve, in each of their modes");
     return BR_OK;
 }
 

@@ -48,6 +48,11 @@ const struct br_field br__common_fields[] = {
     BR_FROM_OR(YARN_MSCALE, ROPE("mscale"), 1.0),
     BR_FROM_OR(YARN_MSCALE_ALL_DIM, ROPE("mscale_all_dim"), 0.0),
     BR_FROM_OR(YARN_CORRECTION_RANGE_ROUND_TO_INT, ROPE("truncate"), 1),
+    /* defaults: what Megatron's RotaryEmbedding takes them for */
+    BR_FROM_OR(ROPE_SCALING_FACTOR, ROPE("factor"), 8.0),
+    BR_FROM_OR(ROPE_LOW_FREQ_FACTOR, ROPE("low_freq_factor"), 1.0),
+    BR_FROM_OR(ROPE_HIGH_FREQ_FACTOR, ROPE("high_freq_factor"), 4.0),
+    BR_FROM_OR(ROPE_ORIGINAL_MAX_POSITION_EMBEDDINGS, ROPE("original_max_position_embeddings"), 8192),
 };
 /* clang-format on */
 const size_t br__n_common_fields = BR_COUNTOF(br__common_fields);
@@ -173,10 +178,22 @@ static int apply_field(const struct br_field *f, const br__json *json, struct br
 
 /* ---- rope ------------------------------------------------------------------------------------ */
 
-static void clear_range(struct br_config *cfg, uint32_t from, uint32_t to)
+int br__config_rope(uint32_t id)
 {
-    for (uint32_t i = from; i <= to; i++)
-        cfg->has[i] = 0;
+    if (id >= BR_CFG_YARN_ROTARY_SCALING_FACTOR && id <= BR_CFG_YARN_CORRECTION_RANGE_ROUND_TO_INT)
+        return BR__ROPE_YARN;
+    if (id == BR_CFG_ROPE_SCALING_FACTOR ||
+        (id >= BR_CFG_ROPE_LOW_FREQ_FACTOR && id <= BR_CFG_ROPE_ORIGINAL_MAX_POSITION_EMBEDDINGS))
+        return BR__ROPE_BANDS;
+    return BR__ROPE_PLAIN;
+}
+
+/* Their rows share keys of config.json, so each was read for every model. */
+static void forget_other_ropes(struct br_config *cfg, int kind)
+{
+    for (uint32_t id = 0; id < BR_N_CFG; id++)
+        if (br__config_rope(id) && br__config_rope(id) != kind)
+            cfg->has[id] = 0;
 }
 
 /* "default" and absent mean plain rope; yarn brings seven numbers, none of which may be missing
@@ -186,25 +203,25 @@ static int read_rope(const br__json *json, struct br_config *cfg, struct br_err 
     const char *type = br__json_str(
         find_alternative(json, ROPE("rope_type") "|rope_scaling.type|rope_parameters.type"),
         "default");
+    const char *bands = br_cfg_s(cfg, BR_CFG_ROPE_SCALING_TYPE);
     if (!strcmp(type, "yarn")) {
+        forget_other_ropes(cfg, BR__ROPE_YARN);
         cfg->text[BR_CFG_POSITION_EMBEDDING_TYPE] = "yarn";
         if (!cfg->has[BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS])
             br_cfg_set(cfg, BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS,
                        br_cfg_f(cfg, BR_CFG_SEQ_LENGTH));
         return BR_OK;
     }
-    clear_range(cfg, BR_CFG_YARN_ROTARY_SCALING_FACTOR, BR_CFG_YARN_CORRECTION_RANGE_ROUND_TO_INT);
-    if (!strcmp(type, "llama3")) {
+    if (bands && !strcmp(type, bands)) {
+        forget_other_ropes(cfg, BR__ROPE_BANDS);
         br_cfg_set(cfg, BR_CFG_ROPE_SCALING, 1);
-        br_cfg_set(cfg, BR_CFG_ROPE_SCALING_FACTOR,
-                   br__json_num(find_alternative(json, ROPE("factor")), 8.0));
         return BR_OK;
     }
+    forget_other_ropes(cfg, BR__ROPE_PLAIN);
     if (strcmp(type, "default"))
         return br_fail(err, BR_E_CONFIG,
-                       "config.json: rope type '%s' is not supported; expected "
-                       "default, yarn or llama3",
-                       type);
+                       "config.json: rope type '%s' is not supported; expected default%s yarn%s%s",
+                       type, bands ? "," : " or", bands ? " or " : "", bands ? bands : "");
     return BR_OK;
 }
 

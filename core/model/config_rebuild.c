@@ -280,18 +280,12 @@ static int rebuild_field(struct rebuild *r, const struct br_field *f)
                                           br__cfg_keys[f->field].key, source_name(r)));
 }
 
-static int is_yarn_field(uint32_t id)
-{
-    return id >= BR_CFG_YARN_ROTARY_SCALING_FACTOR &&
-           id <= BR_CFG_YARN_CORRECTION_RANGE_ROUND_TO_INT;
-}
-
 static int rebuild_fields(struct rebuild *r)
 {
     int rc = BR_OK;
     for (uint32_t id = 0; id < BR_N_CFG && !rc; id++) {
         const struct br_field *f = br__config_field(r->arch, id);
-        if (f && !(f->flags & (BR_FIELD_FACT | BR_FIELD_READ)) && !is_yarn_field(id))
+        if (f && !(f->flags & (BR_FIELD_FACT | BR_FIELD_READ)) && !br__config_rope(id))
             rc = rebuild_field(r, f);
     }
     return rc;
@@ -341,13 +335,20 @@ static int check_architecture(struct rebuild *r)
 
 /* ---- rope ------------------------------------------------------------------------------------ */
 
-static int put_yarn_field(struct rebuild *r, uint32_t id, struct br__buf *b)
+/* Megatron has constants in place of three of the band numbers, which are the rows' defaults. */
+static int put_rope_field(struct rebuild *r, uint32_t id, struct br__buf *b)
 {
     const struct br_field *f = br__config_field(r->arch, id);
     struct value v = fact(r, id);
-    const char *key = f && f->hf_key ? first_key(r, f) : NULL;
+    if (!v.kind && f && br__config_rope(id) == BR__ROPE_BANDS) {
+        v = (struct value){.kind = 'n', .v = f->value};
+        if (guess(r, br__arena_printf(r->a, "%s is %g, as Megatron computes", br__cfg_keys[id].key,
+                                      v.v)))
+            return BR_E_NOMEM;
+    }
     if (!f || !f->hf_key || (!v.kind && id != BR_CFG_YARN_ROTARY_SCALING_FACTOR))
         return BR_OK;
+    const char *key = first_key(r, f);
     if (!key)
         return out_of_memory(r);
     const char *dot = strrchr(key, '.');
@@ -355,26 +356,31 @@ static int put_yarn_field(struct rebuild *r, uint32_t id, struct br__buf *b)
     return field_text(r, f, &v, b);
 }
 
+static int put_rope(struct rebuild *r, const char *type, int kind, struct br__buf *b)
+{
+    int rc = BR_OK;
+    br__buf_puts(b, "{\"rope_type\": ");
+    br__buf_json_str(b, type);
+    for (uint32_t id = 0; id < BR_N_CFG && !rc; id++)
+        rc = br__config_rope(id) == kind ? put_rope_field(r, id, b) : BR_OK;
+    br__buf_putc(b, '}');
+    return rc;
+}
+
 static int rebuild_rope(struct rebuild *r)
 {
+    const struct br_field *bands = br__config_field(r->arch, BR_CFG_ROPE_SCALING_TYPE);
     struct value type = fact(r, BR_CFG_POSITION_EMBEDDING_TYPE);
     struct value scaled = fact(r, BR_CFG_ROPE_SCALING);
     struct br__buf b = {0};
     int rc = BR_OK;
     if (type.kind == 's' && !strcmp(type.text, "yarn")) {
-        br__buf_puts(&b, "{\"rope_type\": \"yarn\"");
-        for (uint32_t id = 0; id < BR_N_CFG && !rc; id++)
-            rc = is_yarn_field(id) ? put_yarn_field(r, id, &b) : BR_OK;
-        br__buf_putc(&b, '}');
+        rc = put_rope(r, "yarn", BR__ROPE_YARN, &b);
     } else if (type.kind == 's' && strcmp(type.text, "rope")) {
         rc = mismatch(r, "position_embedding_type", type.text);
     } else if (scaled.kind == 'b' && scaled.v != 0) {
-        /* the other three numbers are constants in Megatron */
-        struct value factor = fact(r, BR_CFG_ROPE_SCALING_FACTOR);
-        br__buf_puts(&b, "{\"rope_type\": \"llama3\", \"factor\": ");
-        br__buf_double(&b, factor.kind == 'n' && isfinite(factor.v) ? factor.v : 8.0);
-        br__buf_puts(&b, ", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
-                         "\"original_max_position_embeddings\": 8192}");
+        rc = bands ? put_rope(r, bands->text, BR__ROPE_BANDS, &b)
+                   : mismatch(r, "rope_scaling", "true");
     } else {
         br__buf_puts(&b, "null");
     }

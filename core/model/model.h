@@ -123,6 +123,9 @@ extern const struct br__cfg_key {
 /* Architecture-independent rows of config.json (hidden_size, ...). */
 extern const struct br_field br__common_fields[];
 extern const size_t br__n_common_fields;
+/* The rope that fact `id` belongs to, beside those that every rope has. */
+enum br__rope { BR__ROPE_PLAIN, BR__ROPE_YARN, BR__ROPE_BANDS };
+int br__config_rope(uint32_t id);
 /* The row that governs canonical fact `id` for an arch (plugin's rows win), or NULL. */
 const struct br_field *br__config_field(const struct br__arch *arch, uint32_t id);
 
@@ -139,6 +142,12 @@ struct br__run_config_opts {
  * model's facts. */
 int br__run_config_text(struct br__buf *out, const struct br_config *cfg,
                         const struct br__run_config_opts *o, struct br_err *err) BR_MUST_CHECK;
+/* The model section alone, without the lines that only repeat a default.  `value` may write " text"
+ * for a key of its own and return 1. */
+int br__run_config_model(struct br__buf *out, const struct br_config *cfg,
+                         const struct br__run_config_opts *o,
+                         int (*value)(void *ud, const char *key, struct br__buf *out), void *ud,
+                         struct br_err *err) BR_MUST_CHECK;
 /* Entries of Megatron-LM's args namespace for br__td_common (arena): what its own loader, slime,
  * miles and Megatron Bridge without a run_config.yaml look for. */
 int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
@@ -439,5 +448,138 @@ int br__toy_write(const struct br__arch *arch, const char *dir, const struct br_
 /* config.json text of that toy. */
 int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br__json **out,
                    struct br_err *err) BR_MUST_CHECK;
+
+/* ---- recipe_keys.c, recipe_text.c, recipe.c: training recipes -------------------------------- */
+
+enum br__recipe_flags { BR__RECIPE_NULLABLE = 1, BR__RECIPE_COMPUTED = 2 };
+
+enum br__recipe_id {
+#define KEY(id, kind, flags, low, high, choices, dflt, config, aliases, help) BR__RK_##id,
+#include "recipe_keys.def"
+#undef KEY
+    BR__N_RK
+};
+/* The flat table that other tools print: keys [FIRST, END). */
+enum { BR__RK_FLAT_FIRST = BR__RK_tp, BR__RK_FLAT_END = BR__RK_eff_recompute_modules + 1 };
+
+struct br__recipe_key {
+    const char *name;
+    char kind;     /* B I F T C L O X, see recipe_keys.def */
+    uint8_t flags; /* enum br__recipe_flags */
+    double low, high;
+    const char *choices, *dflt, *config, *aliases, *help; /* dflt NULL: absent unless set */
+};
+extern const struct br__recipe_key br__recipe_keys[BR__N_RK];
+/* Id of a key by its name, an alias or its path in ConfigContainer; BR__N_RK if there is none. */
+uint32_t br__recipe_key_find(const char *name);
+/* Its type and range as a sentence part, "integer from 1 to 64, or null". */
+void br__recipe_key_range(const struct br__recipe_key *k, struct br__buf *out);
+/* A word that stands for several settings, by index; NULL beyond the last. */
+struct br__recipe_word {
+    const char *name, *value, *settings, *help;
+};
+const struct br__recipe_word *br__recipe_word(size_t i);
+
+struct br__recipe_value {
+    char tag; /* 0 absent, '0' null, 'B' 'I' (i), 'F' (f), 'T' (text), 'L' 'O' (text is JSON) */
+    int64_t i;
+    double f;
+    const char *text;
+    uint32_t ref;         /* written as $key: its id + 1; 0 = no reference */
+    const char *from;     /* "page", "v0.2.0", "default", "--set", or a file's name */
+    const char *row;      /* row of a plugin that set it, or NULL */
+    int line;             /* of the file, or 0 */
+    const char *upstream; /* what upstream's code has where `from` says otherwise, or NULL */
+};
+/* Read a value of a key: 0, or BR_E_CONFIG with got and expected.  Texts go into the arena. */
+int br__recipe_value_parse(struct br__arena *a, const struct br__recipe_key *k, const char *text,
+                           int quoted, struct br__recipe_value *out,
+                           struct br_err *err) BR_MUST_CHECK;
+/* As JSON, and in the recipes' own grammar. */
+void br__recipe_value_json(struct br__buf *out, const struct br__recipe_value *v);
+void br__recipe_value_text(struct br__buf *out, const struct br__recipe_value *v);
+
+/* The grammar of rows, recipe files and --set: key=value, any number of them; blanks may stand
+ * around the sign; a value is a word, a "quoted text" with JSON's escapes, a [list] or an {object};
+ * # begins a comment. */
+struct br__pairs {
+    const char *p;     /* rest of the text */
+    const char *where; /* what the text is, for messages */
+    int line;          /* > 0: lines are counted, and named in messages */
+    int whole;         /* one pair: a word runs to the end of the text */
+};
+struct br__pair {
+    const char *key, *value; /* in the arena; key NULL: no more */
+    int quoted, line;
+};
+int br__pairs_next(struct br__arena *a, struct br__pairs *t, struct br__pair *out,
+                   struct br_err *err) BR_MUST_CHECK;
+
+struct br__recipe_opts {
+    const char *name; /* recipe, or upstream's newer name of one; NULL: the file says it */
+    const struct br__plugin *plugin; /* look only here; NULL: in all */
+    const char *file;                /* recipe file, or NULL */
+    const char *mode, *peft;         /* or NULL */
+    const char *const *sets;         /* "key=value" */
+    size_t n_sets;
+    int64_t world;  /* processes in place of the recipe's own number; 0 = that */
+    int incomplete; /* leave contradictions to br__recipe_check */
+};
+struct br__recipe {
+    const char *name;  /* "qwen3_8b_pretrain_config" */
+    const char *asked; /* as it was asked for, when that is another name; else NULL */
+    const char *mode;
+    const struct br__plugin *plugin;
+    const char *example; /* settings of the model page's example, or NULL */
+    struct br__recipe_value v[BR__N_RK];
+};
+/* Resolve a recipe: rows from base to override, then file, then sets; every value is typed and in
+ * range, nothing contradicts.  BR_E_NOTFOUND names near recipes, BR_E_UNSUPPORTED is a recipe's own
+ * refusal, BR_E_CONFIG everything else.  Texts live in the arena or the registry. */
+int br__recipe_open(struct br__arena *a, struct br__registry *r, const struct br__recipe_opts *o,
+                    struct br__recipe *out, struct br_err *err) BR_MUST_CHECK;
+/* 1 for the row of a recipe, 0 for a base. */
+int br__recipe_is_listed(const struct br_recipe *row);
+/* 1 if the key has a number, and the number. */
+int br__recipe_has(const struct br__recipe *r, uint32_t id);
+int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt);
+
+/* ---- recipe_check.c: do the values of a recipe fit each other? ------------------------------- */
+
+/* One call of `line` per contradiction (NULL: only counted), each with its equation and the place
+ * that set the value.  world 0: the recipe's own number of processes. */
+size_t br__recipe_check(const struct br__recipe *r, int64_t world,
+                        void (*line)(void *ud, const char *text), void *ud);
+/* The parallel grids.  dp and edp are 0 when the number of processes is unknown. */
+struct br__recipe_grid {
+    int64_t world, tp, pp, cp, ep, etp, vpp, dp, edp;
+    int64_t min_world; /* least number of processes that fills both grids */
+};
+void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g);
+
+/* ---- recipe_memory.c: bytes and work --------------------------------------------------------- */
+
+struct br__recipe_memory {
+    double total_params, active_params; /* of the whole model                                */
+    double rank_params;                 /* on the fullest rank, adapters included            */
+    double trained_params;              /* of these, trained                                 */
+    double weights, gradients, optimizer, activations, total; /* bytes on the fullest rank   */
+    double flops_per_token, flops_per_step; /* forward and backward                          */
+    int64_t microbatches;                   /* per step and data-parallel rank               */
+};
+/* Estimate by Megatron-LM's formulas.  BR_E_CONFIG when the recipe gives no sizes. */
+int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__recipe_memory *out,
+                      struct br_err *err) BR_MUST_CHECK;
+
+/* ---- recipe_yaml.c: a recipe's model, and Megatron Bridge's own configuration file ----------- */
+
+/* The model that a recipe describes: config.json (free with br__json_free) and its facts.
+ * BR_E_CONFIG when the recipe does not give all sizes, or gives some that the architecture refuses.
+ */
+int br__recipe_config(struct br__arena *a, const struct br__recipe *r, br__json **json,
+                      struct br_config *cfg, struct br_err *err) BR_MUST_CHECK;
+/* A ConfigContainer file, which megatron.bridge.training.config reads. */
+int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__buf *out,
+                    struct br_err *err) BR_MUST_CHECK;
 
 #endif

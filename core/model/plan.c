@@ -461,6 +461,25 @@ static int bind_all(struct br__planner *pl)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+/* Megatron has no name for three of the numbers of rope in bands: it computes with the rows'
+ * defaults, whatever config.json says. */
+static int note_rope(const struct br__planner *pl)
+{
+    const struct br_config *cfg = pl->p->cfg;
+    for (uint32_t id = 0; pl->src_is_hf && id < BR_N_CFG; id++) {
+        const struct br_field *f = br__config_field(cfg->arch, id);
+        if (!f || !cfg->has[id] || br__config_rope(id) != BR__ROPE_BANDS ||
+            id == BR_CFG_ROPE_SCALING_FACTOR || cfg->v[id] == f->value)
+            continue;
+        if (br__plan_note(pl->p,
+                          "%s is %g in config.json, and %g is built into Megatron: the weights "
+                          "are exact, but Megatron's rope will differ",
+                          br__cfg_keys[id].key, cfg->v[id], f->value))
+            return br__plan_nomem(pl->err);
+    }
+    return BR_OK;
+}
+
 /* slime and miles keep Hugging Face's own linear-attention module inside self_attention: another
  * model. */
 static int refuse_dialects(const struct br__planner *pl)
@@ -488,7 +507,7 @@ static int make(struct br__planner *pl)
         return br__plan_nomem(pl->err);
     memset(p->scale_of, 0xff, n * sizeof *p->scale_of);
     int rc = refuse_dialects(pl);
-    if (rc || (rc = settle_and_expand(pl)) || (rc = bind_all(pl)))
+    if (rc || (rc = note_rope(pl)) || (rc = settle_and_expand(pl)) || (rc = bind_all(pl)))
         return rc;
     return br__plan_lay_out(pl);
 }

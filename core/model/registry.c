@@ -435,9 +435,9 @@ static void describe_search(const struct br__registry *r, struct br__buf *b)
             br__buf_printf(b, " %s", r->plugins[i]->archs[k].model_type);
     if (r->n_plugins == 0)
         br__buf_puts(b, " nothing");
-    br__buf_puts(
-        b, "; to add a model write one plugin file (CONTRIBUTING.md, \"Adding a model\"), and "
-           "see: bridge plugin list; looked in ");
+    br__buf_puts(b,
+                 "; to add a model write one plugin file (bridge help plugin new), and see: bridge "
+                 "plugin list; looked in ");
     for (size_t i = 0; i < r->n_dirs; i++)
         br__buf_printf(b, "%s, ", r->dirs[i]);
     br__buf_puts(b, "the built-in plugins");

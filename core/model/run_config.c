@@ -295,6 +295,57 @@ int br__run_config_text(struct br__buf *out, const struct br_config *cfg,
     return BR_OK;
 }
 
+/* What makes a model this model, whatever a run sets besides: rows of the model section that are
+ * neither facts nor computed. */
+static int is_identity(const char *key)
+{
+    static const char *const keys[] = {"_target_",       "activation_func", "add_bias_linear",
+                                       "autocast_dtype", "hidden_dropout",  "gated_linear_unit",
+                                       "normalization"};
+    for (size_t i = 0; i < BR_COUNTOF(keys); i++)
+        if (!strcmp(keys[i], key))
+            return 1;
+    return 0;
+}
+
+/* Whether a row describes the model.  Initialisers do not: Megatron Bridge makes them itself, from
+ * init_method_std. */
+static int describes_model(const struct br_config *cfg, const char *key)
+{
+    if (br__ends(key, "init_method"))
+        return 0;
+    return find_computed("model", key) || is_identity(key) || find_fact(cfg, key) < BR_N_CFG;
+}
+
+int br__run_config_model(struct br__buf *out, const struct br_config *cfg,
+                         const struct br__run_config_opts *o,
+                         int (*value)(void *ud, const char *key, struct br__buf *out), void *ud,
+                         struct br_err *err)
+{
+    struct writer w = {out, cfg, o};
+    const char *section = "";
+    for (size_t i = 0; i < BR_COUNTOF(rows); i++) {
+        const struct row *r = &rows[i];
+        if (r->kind != 'R')
+            section = r->kind == 'S' ? r->key : "";
+        if (r->kind != 'R' || strcmp(section, "model"))
+            continue;
+        size_t before = out->n;
+        br__buf_printf(out, "  %s:", r->key);
+        int rc = BR_OK, given = value(ud, r->key, out);
+        if (!given && describes_model(cfg, r->key))
+            rc = put_value(&w, "model", r, err);
+        else if (!given)
+            out->n = before;
+        if (rc)
+            return rc;
+        if (out->n > before)
+            br__buf_putc(out, '\n');
+    }
+    return out->failed ? br_fail(err, out->failed, "cannot build the model section in memory")
+                       : BR_OK;
+}
+
 /* ---- Megatron-LM's args ---------------------------------------------------------------------- */
 
 static void py_bool(struct br__buf *b, int v)

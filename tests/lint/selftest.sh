@@ -51,4 +51,50 @@ accepts floors core/model/registry.c 'void *p = dlopen("x", 2);'
 accepts floors plugins/a/a.c '#include <bridge/rules.h>' '#include "../../recipes/a.def"'
 accepts banned core/base/a.c 'snprintf(a, 1, "x"); my_strcpy2(a);'
 accepts padded core/include/bridge/a.h 'struct s { int a, b; long c; };'
+
+# abi VERDICT TEXT...: the header with these lines, after what the tree has recorded, is accepted, unrecorded
+# (accepted only by --record) or broken (refused by both).
+abi() {
+    local verdict=$1 plain=0 record=0
+    shift
+    printf '#include <stdint.h>\n#define BR_API __attribute__((visibility("default")))\n' \
+        >"$tree/core/include/bridge/a.h"
+    printf '%s\n' "$@" >>"$tree/core/include/bridge/a.h"
+    cp "$tree/tests/lint/abi.txt" "$tree/kept"
+    bash "$here/abi.sh" "$tree" >/dev/null 2>&1 || plain=1
+    bash "$here/abi.sh" "$tree" --record >/dev/null 2>&1 || record=1
+    cp "$tree/kept" "$tree/tests/lint/abi.txt"
+    case $verdict:$plain$record in
+    accepted:00 | unrecorded:10 | broken:11) ;;
+    *)
+        echo "abi: not $verdict ($plain$record): $*"
+        failed=1
+        ;;
+    esac
+}
+s='struct br_s { uint32_t struct_size, b; const char *c; };'
+f='struct br_f { int a; int (*g)(int x, int y); };'
+e='enum br_e { BR_A, BR_B, BR_N_E };'
+g='BR_API int br_g(int a, struct br_s *s) __attribute__((warn_unused_result));'
+rm -rf "$tree"/*
+mkdir -p "$tree/core/include/bridge" "$tree/tests/lint"
+printf '#include <stdint.h>\n%s\n' '#define BR_API __attribute__((visibility("default")))' "$s" "$f" "$e" "$g" \
+    >"$tree/core/include/bridge/a.h"
+bash "$here/abi.sh" "$tree" --record >/dev/null || failed=1
+abi accepted "$s" "$f" "$e" "$g"
+abi accepted "$e" "$f" "$s" "$g"
+abi unrecorded "${s/ \}/ long d; \}}" "$f" "$e" "$g"
+abi unrecorded "$s" "$f" "${e/BR_N_E/BR_C, BR_N_E}" "$g"
+abi unrecorded "$s" "$f" "$e" "$g" 'BR_API int br_h(void);'
+abi unrecorded "$s" "$f" "$e" "$g" 'struct br_new { int a; };'
+abi broken "${s/b;/b; long d;}" "$f" "$e" "$g"
+abi broken "${s/struct_size, b/b, struct_size}" "$f" "$e" "$g"
+abi broken "${s/const char *c/uint32_t c}" "$f" "$e" "$g"
+abi broken "${s/const char \*c;/}" "$f" "$e" "$g"
+abi broken "$s" "${f/ \}/ long d; \}}" "$e" "$g"
+abi broken "$s" "$f" "${e/BR_A/BR_Z, BR_A}" "$g"
+abi broken "$s" "$f" "${e/BR_A,/}" "$g"
+abi broken "$s" "$f" "$e"
+abi broken "$s" "$f" "$e" "${g/int a/long a}"
+abi broken "$s" "$e" "$g"
 exit "$failed"

@@ -285,7 +285,7 @@ START_TEST(fp8_exports_as_the_goldens_bf16)
         OK(br__ckpt_open(&ck, path_c, err));
         ck_assert_ptr_null(strstr(ck->hf->config_text, "quantization_config"));
         char golden[1200], hex[65];
-        snprintf(golden, sizeof golden, HF "%s/golden.json", fp8[_i]);
+        snprintf(golden, sizeof golden, BRIDGE_TEST_DATA "/hf_golden/%s/golden.json", fp8[_i]);
         br__json *j = read_json(golden);
         int n = 0;
         for (const br__json *m = br__json_first(br__json_get(j, "fp8.dequant_sha256")); m;

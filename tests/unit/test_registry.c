@@ -406,7 +406,7 @@ START_TEST(unknown_architecture_says_what_to_do)
                    "no plugin for model_type 'qwen3_mo' (Qwen3MoForCausalLM)");
     assert_says("did you mean 'qwen3_moe'?");
     assert_says("supported: newer older same same-v2 qwen2 qwen3 qwen3_moe qwen3_next");
-    assert_says("CONTRIBUTING.md");
+    assert_says("bridge help plugin new");
     assert_says("bridge plugin list");
     assert_says("looked in " BRIDGE_TEST_MODULES);
     assert_says("not taken (26): ");

@@ -65,7 +65,17 @@ extern "C" {
     X(YARN_CORRECTION_RANGE_ROUND_TO_INT, BOOL, "yarn_correction_range_round_to_int", "")          \
     X(ROPE_SCALING, BOOL, "rope_scaling", "use_rope_scaling")                                      \
     X(ROPE_SCALING_FACTOR, FLOAT, "rope_scaling_factor", "")                                       \
-    X(ADD_BIAS_LINEAR, BOOL, "add_bias_linear", "")
+    X(ADD_BIAS_LINEAR, BOOL, "add_bias_linear", "")                                                \
+    /* rope scaled by wavelength bands.  The type is what config.json calls it, a fact of the */    \
+    /* family; Megatron has the factor, and takes the other three for 1, 4 and 8192           */    \
+    X(ROPE_SCALING_TYPE, TEXT, "rope_scaling_type", "")                                            \
+    X(ROPE_LOW_FREQ_FACTOR, FLOAT, "rope_low_freq_factor", "")                                     \
+    X(ROPE_HIGH_FREQ_FACTOR, FLOAT, "rope_high_freq_factor", "")                                   \
+    X(ROPE_ORIGINAL_MAX_POSITION_EMBEDDINGS, INT, "rope_original_max_position_embeddings", "")     \
+    X(APPLY_ROPE_FUSION, BOOL, "apply_rope_fusion", "")                                            \
+    X(BIAS_ACTIVATION_FUSION, BOOL, "bias_activation_fusion", "-")                                 \
+    X(BIAS_DROPOUT_FUSION, BOOL, "bias_dropout_fusion", "")                                        \
+    X(PERSIST_LAYER_NORM, BOOL, "persist_layer_norm", "!no_persist_layer_norm")
 
 enum br_cfg {
 #define BR_X(id, kind, key, mlm) BR_CFG_##id,

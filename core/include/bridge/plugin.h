@@ -126,10 +126,18 @@ struct br_ignore {
 
 /* ---- recipes ------------------------------------------------------------------------- */
 
+/* A row whose name has a dot is a base for others and no recipe by itself.  `set` is key=value,
+ * separated by blanks; the keys are those of `bridge recipe keys`.  A key may be bound to a mode:
+ * pretrain. sft. lora. dora. peft. (both adapters) finetune. (all but pretrain), or to packed.
+ * ("sft.tp=2").  Besides keys: from=WORD       where the settings that follow come from, for
+ * --provenance code.KEY=VALUE  what upstream's code has instead; shown by --provenance, never
+ * applied example="..."   settings that the model's page shows with the recipe refuse="..." bound
+ * to a mode: the recipe does not have it, and why */
 struct br_recipe {
-    const char *name; /* as on the model page: "qwen3_8b_pretrain_config" */
-    const char *base; /* name of the row whose values it starts from      */
-    const char *set;  /* "tp=2 pp=1": overrides, key=value                */
+    const char *name; /* as on the model page: "qwen3_8b_pretrain_config"                       */
+    const char *base; /* rows that it starts from, separated by blanks, later ones win: of this
+                         plugin, or "pretrain", "finetune", "any"                               */
+    const char *set;  /* "tp=2 pp=1": overrides                                                 */
 };
 
 /* ---- architectures -------------------------------------------------------------------- */

@@ -1,0 +1,426 @@
+/* cmd_completion.c - completion bash|zsh: a script for the shell, from the command and option
+ * tables.
+ *
+ * Both scripts do the same: drop options and their values from the words before the cursor, so that
+ * what is left names the command; then complete the value of an option, an option, a command, or an
+ * argument.  What the tables know is printed as `case` patterns over "command:option"; the two
+ * frames around them are plain text. */
+#include "cli.h"
+
+#include <string.h>
+
+/* ---- what stands where ------------------------------------------------------------------------
+ */
+
+/* Values that only a run of the program knows: the first column of a list command's rows. */
+static const struct {
+    int cmd, opt; /* an argument of the command, or the value of the option */
+    const char *list;
+} listed[] = {
+    {BR__N_CMD, BR__OPT_ARCH, "list"},
+    {BR__N_CMD, BR__OPT_FROM, "plugin list"},
+    {BR__CMD_PLUGIN_SHOW, BR__OPT_NONE, "plugin list"},
+    {BR__CMD_PLUGIN_CHECK, BR__OPT_NONE, "plugin list"},
+};
+
+static const char *find_list(int cmd, int opt)
+{
+    for (size_t i = 0; i < BR_COUNTOF(listed); i++)
+        if (opt ? listed[i].opt == opt : listed[i].cmd == cmd)
+            return listed[i].list;
+    return NULL;
+}
+
+/* "a|b" or "[a]" of lower-case words: the words themselves, else NULL. */
+static int is_words(const char *s)
+{
+    return *s && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-|[]") == strlen(s);
+}
+
+/* The words of "[a|b]", separated by spaces. */
+static void print_words(const char *s)
+{
+    for (; *s; s++)
+        if (*s != '[' && *s != ']')
+            putchar(*s == '|' ? ' ' : *s);
+}
+
+/* `kind=... value=...` for a value whose placeholder is `arg`; `other` is the kind of those that
+ * say nothing. */
+static void print_action(const char *arg, const char *list, const char *other)
+{
+    if (is_words(arg)) {
+        fputs("kind=words value='", stdout);
+        print_words(arg);
+        puts("' ;;");
+    } else if (list) {
+        printf("kind=%s value='%s' ;;\n", strstr(arg, "FILE") ? "list_or_file" : "list", list);
+    } else {
+        printf("kind=%s ;;\n", strstr(arg, "FILE") ? "file" : strstr(arg, "DIR") ? "dir" : other);
+    }
+}
+
+/* All spellings of an option, each with this before it, separated by `sep`. */
+static void print_spellings(const struct br__option *o, const char *before, const char *sep)
+{
+    printf("%s--%s", before, o->name);
+    for (const char *p = o->aliases; *p; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+        printf("%s%s--%.*s", sep, before, (int)n, p);
+        p += n;
+    }
+    if (o->letter)
+        printf("%s%s-%c", sep, before, o->letter);
+}
+
+/* ---- patterns for both shells ------------------------------------------------------------------
+ */
+
+/* Options that take a value, between spaces: the word that follows is not the command. */
+static void print_valued(void)
+{
+    fputs("    local valued=' ", stdout);
+    for (int i = 1; i < BR__N_OPT; i++)
+        if (br__options[i].arg) {
+            print_spellings(&br__options[i], "", " ");
+            putchar(' ');
+        }
+    puts("'");
+}
+
+/* command:option) what its value is. */
+static void print_option_values(void)
+{
+    for (int i = 1; i < BR__N_OPT; i++) {
+        const struct br__option *o = &br__options[i];
+        const char *sep = "    ";
+        if (!o->arg)
+            continue;
+        for (int k = 0; k < BR__N_CMD; k++)
+            if (o->on >> k & 1) {
+                char before[80];
+                snprintf(before, sizeof before, "'%s':", br__commands[k].name);
+                fputs(sep, stdout);
+                print_spellings(o, before, " | ");
+                sep = " | ";
+            }
+        fputs(") ", stdout);
+        print_action(o->arg, find_list(BR__N_CMD, i), "none");
+    }
+}
+
+/* command:N) what bare argument N is. */
+static void print_arguments(void)
+{
+    for (int k = 0; k < BR__N_CMD; k++) {
+        const struct br__command *c = &br__commands[k];
+        int by_option = c->pos_opt[0] != BR__OPT_NONE;
+        for (int n = 0; n < BR__MAX_POS && (by_option ? c->pos_opt[n] != 0 : n < c->max_pos); n++) {
+            printf("    '%s':%d) ", c->name, n);
+            if (k == BR__CMD_HELP)
+                puts("kind=command ;;");
+            else if (by_option)
+                print_action(br__options[c->pos_opt[n]].arg, find_list(k, c->pos_opt[n]), "dir");
+            else
+                print_action(c->args, find_list(k, BR__OPT_NONE), "dir");
+        }
+    }
+}
+
+/* 1 for the first command that begins with this word of n bytes. */
+static int is_first(int k, size_t n)
+{
+    for (int i = 0; i < k; i++)
+        if (!strncmp(br__commands[i].name, br__commands[k].name, n) &&
+            (br__commands[i].name[n] == ' ' || !br__commands[i].name[n]))
+            return 0;
+    return 1;
+}
+
+/* ---- bash
+ * ---------------------------------------------------------------------------------------- */
+
+/* clang-format off */
+static const char bash_head[] =
+    "# bash completion of bridge; made by: bridge completion bash\n"
+    "_bridge() {\n"
+    "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}\n"
+    "    local cmd='' kind=none value='' i w at=$COMP_CWORD words=()\n";
+
+static const char bash_words[] =
+    "    COMPREPLY=()\n"
+    "    # bash cuts --name=value into three words\n"
+    "    if [ \"$cur\" = = ]; then\n"
+    "        cur=''\n"
+    "    elif [ \"$prev\" = = ]; then\n"
+    "        prev=${COMP_WORDS[COMP_CWORD - 2]}\n"
+    "    fi\n"
+    "    for ((i = 1; i < at; i++)); do\n"
+    "        w=${COMP_WORDS[i]}\n"
+    "        case $w in\n"
+    "        =) i=$((i + 1)) ;;\n"
+    "        -*)\n"
+    "            if [[ $valued == *\" $w \"* && ${COMP_WORDS[i + 1]-} != = ]]; then\n"
+    "                i=$((i + 1))\n"
+    "            fi\n"
+    "            ;;\n"
+    "        *) words+=(\"$w\") ;;\n"
+    "        esac\n"
+    "    done\n"
+    "    cmd=${words[0]-}\n"
+    "    at=${#words[@]}\n"
+    "    if [[ $groups == *\" $cmd \"* && $at -gt 1 ]]; then\n"
+    "        cmd=\"$cmd ${words[1]}\"\n"
+    "        at=$((at - 1))\n"
+    "    fi\n"
+    "    at=$((at - 1))\n"
+    "    if [[ $valued == *\" $prev \"* ]]; then\n"
+    "        case $cmd:$prev in\n";
+
+static const char bash_tail[] =
+    "    case $kind in\n"
+    "    words) mapfile -t COMPREPLY < <(compgen -W \"$value\" -- \"$cur\") ;;\n"
+    "    list | list_or_file)\n"
+    "        value=$(\"$1\" $value 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
+    "        mapfile -t COMPREPLY < <(compgen -W \"$value\" -- \"$cur\")\n"
+    "        ;;\n"
+    "    esac\n"
+    "    case $kind in\n"
+    "    dir)\n"
+    "        compopt -o filenames 2>/dev/null\n"
+    "        mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n"
+    "        ;;\n"
+    "    file | list_or_file)\n"
+    "        compopt -o filenames 2>/dev/null\n"
+    "        mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"$cur\")\n"
+    "        ;;\n"
+    "    esac\n"
+    "}\n"
+    "complete -F _bridge bridge br-bridge\n";
+/* clang-format on */
+
+static void print_groups(void)
+{
+    fputs("    local groups=' ", stdout);
+    for (int k = 0; k < BR__N_CMD; k++) {
+        size_t n = strcspn(br__commands[k].name, " ");
+        if (br__commands[k].name[n] && is_first(k, n))
+            printf("%.*s ", (int)n, br__commands[k].name);
+    }
+    puts("'");
+}
+
+/* First words, then the second words of each group. */
+static void bash_commands(void)
+{
+    fputs("    '') kind=words value='", stdout);
+    for (int k = 0; k < BR__N_CMD; k++) {
+        size_t n = strcspn(br__commands[k].name, " ");
+        if (is_first(k, n))
+            printf("%.*s ", (int)n, br__commands[k].name);
+    }
+    puts("' ;;");
+    for (int k = 0; k < BR__N_CMD; k++) {
+        size_t n = strcspn(br__commands[k].name, " ");
+        if (!br__commands[k].name[n] || !is_first(k, n))
+            continue;
+        printf("    '%.*s') kind=words value='", (int)n, br__commands[k].name);
+        for (int i = 0; i < BR__N_CMD; i++)
+            if (!strncmp(br__commands[i].name, br__commands[k].name, n + 1))
+                printf("%s ", br__commands[i].name + n + 1);
+        puts("' ;;");
+    }
+}
+
+static void bash_options(void)
+{
+    for (int k = 0; k < BR__N_CMD; k++) {
+        printf("        '%s') value='", br__commands[k].name);
+        for (int i = 1; i < BR__N_OPT; i++)
+            if (br__options[i].on >> k & 1 && br__options[i].kind != BR__KIND_IDLE)
+                printf("--%s ", br__options[i].name);
+        puts("' ;;");
+    }
+    puts("        *) value='--help --version' ;;");
+}
+
+static void print_bash(void)
+{
+    fputs(bash_head, stdout);
+    print_valued();
+    print_groups();
+    fputs(bash_words, stdout);
+    print_option_values();
+    puts("        esac\n"
+         "    elif [[ $cur == -* ]]; then\n"
+         "        kind=words\n"
+         "        case $cmd in");
+    bash_options();
+    puts("        esac\n"
+         "    else\n"
+         "        case $cmd:$at in");
+    print_arguments();
+    puts("        esac\n"
+         "        if [ \"$kind\" = command ]; then\n"
+         "            cmd=''\n"
+         "            [ $at = 0 ] || cmd=${words[1]-}\n"
+         "        fi\n"
+         "        case $cmd in");
+    bash_commands();
+    puts("        esac\n"
+         "    fi");
+    fputs(bash_tail, stdout);
+}
+
+/* ---- zsh
+ * ----------------------------------------------------------------------------------------- */
+
+/* clang-format off */
+static const char zsh_head[] =
+    "#compdef bridge br-bridge\n"
+    "# zsh completion of bridge; made by: bridge completion zsh\n"
+    "_bridge() {\n"
+    "    local cur=${words[CURRENT]} prev=${words[CURRENT-1]}\n"
+    "    local cmd='' kind=none value='' w at\n"
+    "    local -i i\n"
+    "    local -a bare rows\n";
+
+static const char zsh_words[] =
+    "    if [[ $cur == --*=* ]]; then\n"
+    "        prev=${cur%%=*}\n"
+    "        compset -P '*='\n"
+    "    fi\n"
+    "    for ((i = 2; i < CURRENT; i++)); do\n"
+    "        w=${words[i]}\n"
+    "        if [[ $w == -* ]]; then\n"
+    "            [[ $valued == *\" $w \"* ]] && i=$((i + 1))\n"
+    "        else\n"
+    "            bare+=(\"$w\")\n"
+    "        fi\n"
+    "    done\n"
+    "    cmd=${bare[1]}\n"
+    "    at=${#bare}\n"
+    "    if [[ $groups == *\" $cmd \"* && $at -gt 1 ]]; then\n"
+    "        cmd=\"$cmd ${bare[2]}\"\n"
+    "        at=$((at - 1))\n"
+    "    fi\n"
+    "    at=$((at - 1))\n"
+    "    if [[ $valued == *\" $prev \"* ]]; then\n"
+    "        case $cmd:$prev in\n";
+
+static const char zsh_tail[] =
+    "    case $kind in\n"
+    "    rows) _describe -o bridge rows ;;\n"
+    "    commands) _describe command rows ;;\n"
+    "    words) compadd -- ${=value} ;;\n"
+    "    list | list_or_file)\n"
+    "        compadd -- $(${words[1]} ${=value} 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
+    "        ;;\n"
+    "    esac\n"
+    "    case $kind in\n"
+    "    dir) _files -/ ;;\n"
+    "    file | list_or_file) _files ;;\n"
+    "    esac\n"
+    "}\n"
+    "if [ \"$funcstack[1]\" = _bridge ]; then\n"
+    "    _bridge \"$@\"\n"
+    "else\n"
+    "    compdef _bridge bridge br-bridge\n"
+    "fi\n";
+/* clang-format on */
+
+/* 'name:text' as _describe wants it. */
+static void zsh_row(const char *dashes, const char *name, size_t n, const char *text)
+{
+    printf("\n            '%s%.*s:", dashes, (int)n, name);
+    for (; *text; text++)
+        if (*text == '\'')
+            fputs("'\\''", stdout);
+        else
+            printf(*text == ':' || *text == '\\' ? "\\%c" : "%c", *text);
+    putchar('\'');
+}
+
+static void zsh_commands(void)
+{
+    fputs("        '') kind=commands; rows=(", stdout);
+    for (int k = 0; k < BR__N_CMD; k++) {
+        const struct br__command *c = &br__commands[k];
+        size_t n = strcspn(c->name, " ");
+        if (is_first(k, n))
+            zsh_row("", c->name, n, c->name[n] ? "a group of commands" : c->summary);
+    }
+    puts(") ;;");
+    for (int k = 0; k < BR__N_CMD; k++) {
+        size_t n = strcspn(br__commands[k].name, " ");
+        if (!br__commands[k].name[n] || !is_first(k, n))
+            continue;
+        printf("        '%.*s') kind=commands; rows=(", (int)n, br__commands[k].name);
+        for (int i = 0; i < BR__N_CMD; i++)
+            if (!strncmp(br__commands[i].name, br__commands[k].name, n + 1)) {
+                const char *second = br__commands[i].name + n + 1;
+                zsh_row("", second, strlen(second), br__commands[i].summary);
+            }
+        puts(") ;;");
+    }
+}
+
+static void zsh_options(void)
+{
+    for (int k = 0; k < BR__N_CMD; k++) {
+        printf("        '%s') rows=(", br__commands[k].name);
+        for (int i = 1; i < BR__N_OPT; i++)
+            if (br__options[i].on >> k & 1 && br__options[i].kind != BR__KIND_IDLE)
+                zsh_row("--", br__options[i].name, strlen(br__options[i].name),
+                        br__options[i].help);
+        puts(") ;;");
+    }
+    puts("        *) rows=('--help:help for the command' '--version:print the version') ;;");
+}
+
+static void print_zsh(void)
+{
+    fputs(zsh_head, stdout);
+    print_valued();
+    print_groups();
+    fputs(zsh_words, stdout);
+    print_option_values();
+    puts("        esac\n"
+         "    elif [[ $cur == -* ]]; then\n"
+         "        kind=rows\n"
+         "        case $cmd in");
+    zsh_options();
+    puts("        esac\n"
+         "    else\n"
+         "        case $cmd:$at in");
+    print_arguments();
+    puts("        esac\n"
+         "        if [[ $kind == command ]]; then\n"
+         "            cmd=''\n"
+         "            [[ $at == 0 ]] || cmd=${bare[2]}\n"
+         "        fi\n"
+         "        case $cmd in");
+    zsh_commands();
+    puts("        esac\n"
+         "    fi");
+    fputs(zsh_tail, stdout);
+}
+
+/* ---- the command
+ * ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    void (*print)(void);
+} shells[] = {{"bash", print_bash}, {"zsh", print_zsh}};
+
+int br__cmd_completion(struct br__cli *c, struct br_err *err)
+{
+    for (size_t i = 0; i < BR_COUNTOF(shells); i++)
+        if (!strcmp(c->pos[0], shells[i].name)) {
+            shells[i].print();
+            return BR_OK;
+        }
+    return br_fail(err, BR_E_USAGE, "no completion for shell '%s'; expected %s", c->pos[0],
+                   c->cmd->args);
+}

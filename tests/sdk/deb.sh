@@ -1,0 +1,51 @@
+# deb.sh - the Debian package of `cpack -G DEB`: what it holds, what it depends on, what lintian says, and that the
+# program works from an unpacked one with nothing of the build in reach.
+. "$(dirname "$0")/lib.sh"
+(cd "$work" && cpack -G DEB --config "$BRIDGE_BUILD/CPackConfig.cmake" -B "$work/pack" >"$work/log" 2>&1) ||
+    fail "$(cat "$work/log")"
+deb=$(echo "$work"/pack/bridge_*.deb)
+[ "$(basename "$deb")" = "bridge_$(dpkg-deb -f "$deb" Version)_$(dpkg --print-architecture).deb" ] ||
+    fail "the file is called $deb"
+root=$work/root
+dpkg-deb -x "$deb" "$root"
+dpkg-deb -e "$deb" "$work/control"
+
+grep -qx 'activate-noawait ldconfig' "$work/control/triggers" || fail "no ldconfig trigger"
+for name in libc6 libcjson1 libyaml-0-2 libisal2 libxxhash0 libssl3; do
+    dpkg-deb -f "$deb" Depends | grep -q "$name" || fail "Depends lacks $name"
+done
+! dpkg-deb -f "$deb" Depends | grep -q bridge || fail "the package depends on itself"
+for file in usr/bin/bridge usr/bin/br-bridge usr/include/bridge/plugin.h usr/share/man/man1/bridge.1.gz \
+    usr/share/man/man1/br-bridge.1.gz usr/share/doc/bridge/copyright usr/share/doc/bridge/changelog.gz \
+    usr/share/bash-completion/completions/bridge usr/share/zsh/vendor-completions/_bridge; do
+    [ -s "$root/$file" ] || fail "the package lacks $file"
+done
+if grep -rIlF -e "$source" -e "$BRIDGE_BUILD" "$root"; then
+    fail "these files of the package name a folder of the build"
+fi
+mapfile -t objects < <(find "$root" -type f \( -path '*/bin/bridge' -o -name '*.so*' \))
+[ ${#objects[@]} -ge 6 ] || fail "only these objects: ${objects[*]}"
+for object in "${objects[@]}"; do
+    ! readelf -dW "$object" | grep -q 'R.*PATH' || fail "$object has a library path of its own"
+    ! readelf -SW "$object" | grep -qF .debug_ || fail "$object is not stripped"
+done
+zcat "$root/usr/share/doc/bridge/changelog.gz" | head -1 | grep -q "^bridge ($(dpkg-deb -f "$deb" Version))" ||
+    fail "the changelog has another version"
+
+libdir=$(dirname "$(find "$root" -name libbridge.so)")
+for program in bridge br-bridge; do
+    LD_LIBRARY_PATH=$libdir "$root/usr/bin/$program" list | grep -q '^qwen3_next ' || fail "$program does not list"
+done
+LD_LIBRARY_PATH=$libdir "$root/usr/bin/bridge" plugin check qwen3 >/dev/null
+LD_LIBRARY_PATH=$libdir "$root/usr/bin/bridge" completion bash |
+    cmp - "$root/usr/share/bash-completion/completions/bridge" || fail "the completion is not the program's"
+
+if command -v lintian >/dev/null; then
+    lintian --allow-root "$deb" >"$work/lintian" 2>"$work/log" || true
+    cat "$work/lintian"
+    ! grep '^E:' "$work/lintian" || fail "lintian has errors"
+    [ -s "$work/lintian" ] || ! grep -v '^running with root' "$work/log" || fail "lintian did not run"
+else
+    echo "not checked: lintian is not installed"
+fi
+echo ok
