@@ -87,6 +87,8 @@ expect 0 generate --megatron-path megatron -p "Hello there" "${f32[@]}" -N 12 -q
 cmp text "$out" || fail "another tokenizer directory"
 expect 0 generate --hf-model "$model" --megatron-path megatron -p "Hello there" "${f32[@]}" -N 12 -q
 cmp text "$out" || fail "the tokenizer of the reference"
+expect 0 generate --megatron-path megatron -p "Hello there" "${f32[@]}" -N 12 -q
+cmp text "$out" || fail "the tokenizer that import put into the checkpoint"
 expect 0 generate "$model" -p "Hello there"
 complains "20 new"
 

@@ -38,7 +38,7 @@ CASES = {
     "qwen3_next": [
         ("16_of_4", "bfloat16", f"{MOE} num_key_value_heads=2 head_dim=64 num_experts=16 num_experts_per_tok=4 "
          "shared_expert_intermediate_size=96 linear_num_key_heads=4 linear_num_value_heads=8 linear_key_head_dim=32 "
-         "linear_value_head_dim=64", []),
+         "linear_value_head_dim=64 mtp_num_hidden_layers=1", []),
         ("every_second", "float32", f"{MOE} num_key_value_heads=8 head_dim=32 num_experts=8 num_experts_per_tok=2 "
          "shared_expert_intermediate_size=64 linear_num_key_heads=2 linear_num_value_heads=2 linear_key_head_dim=64 "
          "linear_value_head_dim=64 full_attention_interval=2 partial_rotary_factor=0.5 mlp_only_layers=[2] "
@@ -100,6 +100,39 @@ def check_bf16(label, model, path):
         print("told  ", text)
     else:
         check(ours <= 1.5 * theirs, text)
+
+
+def mtp_logits(model, path, ids, hidden):
+    """The multi-token-prediction layer, put together of transformers' own modules in Megatron-LM's order: it has none."""
+    from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextDecoderLayer, Qwen3NextRMSNorm
+    stored = {k[4:]: v.float() for k, v in load_file(f"{path}/model.safetensors").items() if k.startswith("mtp.")}
+    state = {k[9:]: v for k, v in stored.items() if k.startswith("layers.0.") and ".experts." not in k}
+    experts = [[stored[f"layers.0.mlp.experts.{e}.{kind}_proj.weight"] for kind in ("gate", "up", "down")]
+               for e in range(model.config.num_experts)]
+    state["mlp.experts.gate_up_proj"] = torch.stack([torch.cat(e[:2]) for e in experts])
+    state["mlp.experts.down_proj"] = torch.stack([e[2] for e in experts])
+    layer = Qwen3NextDecoderLayer(model.config, model.config.layer_types.index("full_attention")).float().eval()
+    layer.load_state_dict(state)
+
+    def norm(x, name):
+        module = Qwen3NextRMSNorm(x.shape[-1], model.config.rms_norm_eps)
+        module.load_state_dict({"weight": stored[name]})
+        return module(x)
+    n = len(ids)
+    with torch.no_grad():
+        ahead = model.model.embed_tokens(torch.tensor(ids[1:] + [0]))
+        both = torch.cat([norm(ahead, "pre_fc_norm_embedding.weight"), norm(hidden, "pre_fc_norm_hidden.weight")], -1)
+        x = (both @ stored["fc.weight"].T)[None]
+        mask = torch.full((n, n), torch.finfo(torch.float32).min).triu(1)[None, None]
+        x = layer(x, position_embeddings=model.model.rotary_emb(x, torch.arange(n)[None]), attention_mask=mask)
+        return model.lm_head(norm((x[0] if isinstance(x, tuple) else x).reshape(n, -1), "norm.weight"))
+
+
+def check_mtp(label, model, path):
+    ids = tokens(75, VOCAB, 17)
+    got = engine(program, ("--hf-model", path), ids, "--dtype", "float32", "--mtp", "--hidden-states")["mtp.logits"]
+    d = worst(got, mtp_logits(model, path, ids, hidden_states(model, ids)["hidden.norm"]))
+    check(d < LOGITS[arch], f"{label}: mtp.logits differ by {d:.2e}")
 
 
 def check_score(label, model, path):
@@ -164,6 +197,8 @@ def main():
             check_tensors(label, model, path, n)
         check_greedy(program, label, ("--hf-model", path), model, tokens(70, VOCAB, 3), 40)
         check_score(label, model, path)
+        if "mtp" in keys:
+            check_mtp(label, model, path)
         if dtype == "bfloat16":
             check_bf16(label, model, path)
             check_compare(label, model, path)
