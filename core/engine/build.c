@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_ROTARY 512
-
 struct stage {
     uint32_t first, n; /* layers */
     int is_first, is_last;
@@ -19,7 +17,7 @@ static br_val input(struct br_graph *g, const char *name, uint32_t n_dim, int64_
 
 static void make_inputs(struct br_graph *g, struct br__build *b, const struct stage *s)
 {
-    float freq[MAX_ROTARY];
+    float freq[BR__MAX_ROTARY];
     int64_t n;
     b->positions = input(g, "positions", 1, b->n_tokens, 0);
     b->seqs = input(g, "seqs", 2, b->n_seqs, 5);
@@ -31,7 +29,7 @@ static void make_inputs(struct br_graph *g, struct br__build *b, const struct st
         b->out_rows = input(g, "out_rows", 1, b->n_out, 0);
     if (s->is_last && b->flags & BR__BUILD_LOSS)
         b->labels = input(g, "labels", 1, b->n_tokens, 0);
-    if (!g->err.code && !br__rope(b->cfg, freq, MAX_ROTARY, &n, &b->rope_scale, &g->err))
+    if (!g->err.code && !br__rope(b->cfg, freq, BR__MAX_ROTARY, &n, &b->rope_scale, &g->err))
         b->inv_freq = br__const(g, freq, n);
 }
 

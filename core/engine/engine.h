@@ -317,6 +317,7 @@ uint32_t br__tp_rank(const struct br_graph *g);
 
 /* ---- rope.c: rotary frequencies -------------------------------------------------------------- */
 
+#define BR__MAX_ROTARY 512 /* channel pairs */
 /* inv_freq[*n] of the config's rotary embedding (*n = rotary channels / 2, at most max) and the
  * factor of cos and sin.  Plain: theta^(-2c/d); YaRN (Peng et al. 2023, transformers
  * _compute_yarn_parameters); llama3 (transformers _compute_llama3_parameters). */

@@ -288,6 +288,8 @@ static int shape_same(const struct br_graph *g, struct br__node *n, struct br_er
     const struct br__node *x = input(g, n, 0);
     if (n->n_in > 1 && !second_fits(n, x, input(g, n, 1)))
         return mismatch(g, n, err);
+    if (n->op == BR_OP_ROPE && 2 * br__node_elems(input(g, n, 2)) > last(x))
+        return mismatch(g, n, err);
     if (br__op_kind(n->op) == BR__OP_VIEW) {
         view_of(x, n);
         return 0;

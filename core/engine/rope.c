@@ -18,11 +18,16 @@ static double yarn_mscale(double factor, double mscale)
 
 /* Blend of the plain frequencies (short wavelengths) and those divided by the factor (long ones).
  */
-static void yarn(const struct br_config *cfg, float *f, int64_t n, double *scale)
+static int yarn(const struct br_config *cfg, float *f, int64_t n, double *scale, struct br_err *err)
 {
     double dim = 2 * (double)n, base = br_cfg_f(cfg, BR_CFG_ROTARY_BASE);
     double factor = br_cfg_f(cfg, BR_CFG_YARN_ROTARY_SCALING_FACTOR);
     double context = br_cfg_f(cfg, BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS);
+    if (!(factor > 0 && context > 0 && base > 1))
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: YaRN with factor %g, original_max_position_embeddings %g and "
+                       "theta %g is impossible",
+                       factor, context, base);
     double low = correction_dim(br_cfg_f(cfg, BR_CFG_YARN_BETA_FAST), dim, base, context);
     double high = correction_dim(br_cfg_f(cfg, BR_CFG_YARN_BETA_SLOW), dim, base, context);
     if (br_cfg_i(cfg, BR_CFG_YARN_CORRECTION_RANGE_ROUND_TO_INT)) {
@@ -41,6 +46,7 @@ static void yarn(const struct br_config *cfg, float *f, int64_t n, double *scale
     double mscale = br_cfg_f(cfg, BR_CFG_YARN_MSCALE);
     *scale =
         all != 0 ? yarn_mscale(factor, mscale) / yarn_mscale(factor, all) : yarn_mscale(factor, 1);
+    return 0;
 }
 
 /* Wavelengths that fit often into the original context keep their frequency, those that fit less
@@ -75,16 +81,18 @@ int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t 
     double base = br_cfg_f(cfg, BR_CFG_ROTARY_BASE);
     *n = (int64_t)channels / 2;
     *scale = 1;
-    if (*n < 1 || *n > max || !(base > 0))
+    if (*n < 1 || *n > max || (int64_t)channels % 2 ||
+        channels > (double)br_cfg_i(cfg, BR_CFG_KV_CHANNELS) || !(base > 0))
         return br_fail(err, BR_E_CONFIG,
-                       "config.json: rotary embedding of %g channels with theta %g is impossible",
+                       "config.json: rotary embedding of %g channels with theta %g is impossible; "
+                       "expected an even number up to head_dim",
                        channels, base);
     for (int64_t c = 0; c < *n; c++)
         inv_freq[c] = (float)(1.0 / pow(base, (double)c / (double)*n));
     const char *type = br_cfg_s(cfg, BR_CFG_POSITION_EMBEDDING_TYPE);
     if (type && !strcmp(type, "yarn"))
-        yarn(cfg, inv_freq, *n, scale);
-    else if (br_cfg_i(cfg, BR_CFG_ROPE_SCALING))
+        return yarn(cfg, inv_freq, *n, scale, err);
+    if (br_cfg_i(cfg, BR_CFG_ROPE_SCALING))
         return bands(cfg, inv_freq, *n, err);
     return 0;
 }

@@ -266,6 +266,22 @@ refused 11 "no tokenizer.json in 'qwen3_moe'; give --tokenizer" qwen3_moe --prom
 refused 11 "elsewhere" "$model" --prompt x --tokenizer elsewhere
 refused 5 "they do not belong together" qwen3_moe --tokenizer "$data/tokenizer/small" --prompt '<|im_start|>'
 
+# a config.json that asks for what the engine does not compute, or for nonsense
+odd() { # STATUS TEXT ARCH KEY=VALUE...
+    rm -rf odd
+    "$BRIDGE" toy "$3" -o odd --quiet --set "${@:4}" >/dev/null || fail "toy ${*:3}"
+    refused "$1" "$2" odd --input-ids 5,6,7
+}
+odd 5 "rotary embedding of 96 channels" qwen3_next partial_rotary_factor=3
+odd 5 "rotary embedding of 33 channels" qwen3 head_dim=33
+odd 5 "with theta 0 is impossible" qwen3 rope_theta=0
+odd 5 "YaRN with factor 0" qwen3 'rope_scaling={"rope_type":"yarn","factor":0,"original_max_position_embeddings":128}'
+odd 12 "rope_scaling.attention_factor is 3" qwen3 \
+    'rope_scaling={"rope_type":"yarn","factor":4,"original_max_position_embeddings":128,"attention_factor":3}'
+odd 12 "hidden_act is 'gelu'" qwen2 hidden_act=gelu
+odd 5 "9 of 4 experts" qwen3_moe num_experts_per_tok=9
+odd 5 "0 of 4 experts" qwen3_moe num_experts_per_tok=0
+
 cp -r "$data/adapters/qwen3_lora" adapter
 chmod -R u+w adapter
 jq 'del(.r)' "$data/adapters/qwen3_lora/adapter_config.json" >adapter/adapter_config.json

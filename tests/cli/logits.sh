@@ -47,6 +47,18 @@ header "$model/model.safetensors" | jq -c '[keys[] | select(. != "__metadata__" 
 header long.safetensors | jq -c '[keys[] | select(startswith("grad.")) | .[5:]]' >grads
 cmp names grads || fail "a gradient for every parameter"
 
+# every spelling of config.json
+for spelling in "$data"/hf/*/config.v*.json; do
+    rm -rf spelt
+    cp -r "$(dirname "$spelling")" spelt
+    chmod -R u+w spelt
+    for name in as_is other; do
+        expect 0 logits spelt --input-ids "$(seq -s, 39)" "${f32[@]}" -o $name.safetensors --overwrite
+        cp "$spelling" spelt/config.json
+    done
+    cmp as_is.safetensors other.safetensors || fail "$spelling"
+done
+
 # from Megatron, and shared by ranks
 "$BRIDGE" import "$model" --megatron-path megatron --no-sync --quiet >/dev/null
 for flags in "--megatron-path megatron" "--hf-model $model --megatron-path megatron --threads 1" "--hf-model $model --pp 2" \
