@@ -168,6 +168,8 @@ static int add_user_text(struct generation *g, const char *text, size_t n, struc
 {
     if (!g->chat)
         return add_text(g, text, n, err);
+    if (memchr(text, '\0', n))
+        return br_fail(err, BR_E_USAGE, "the message has a NUL byte, which a chat cannot");
     struct br__buf talk = {0};
     char *copy = br__arena_strndup(&g->c->arena, text, n);
     begin_talk(g, &talk);
@@ -180,15 +182,17 @@ static int add_user_text(struct generation *g, const char *text, size_t n, struc
 static int add_file(struct generation *g, const char *path, struct br_err *err)
 {
     char *text;
-    size_t n;
-    int rc = br__read_text(path, PROMPTS_MAX, &text, &n, err);
+    size_t size;
+    int rc = br__read_text(path, PROMPTS_MAX, &text, &size, err);
 
     if (rc)
         return rc;
     for (char *line = text; *line && !rc;) {
-        size_t len = strcspn(line, "\n");
-        if (len)
-            rc = add_user_text(g, line, len, err);
+        size_t len = strcspn(line, "\n"), n = len;
+        if (n && line[n - 1] == '\r')
+            n--;
+        if (n)
+            rc = add_user_text(g, line, n, err);
         line += len + (line[len] == '\n');
     }
     br__free(text);

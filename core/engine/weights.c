@@ -275,5 +275,12 @@ const char *br__weights_not_finite(struct br__weights *w)
         if (br_dtype_is_float(w->sources[i].dtype) && w->sources[i].data &&
             !is_finite(&w->sources[i]))
             return w->sources[i].name;
+    for (size_t i = 0; w->adapter && i < w->adapter->n_pairs; i++) {
+        const struct br__adapter_pair *p = &w->adapter->pairs[i];
+        const struct br__source *const parts[] = {&p->a, &p->b, &p->magnitude};
+        for (size_t k = 0; k < BR_COUNTOF(parts); k++)
+            if (parts[k]->data && !is_finite(parts[k]))
+                return parts[k]->name;
+    }
     return NULL;
 }

@@ -102,6 +102,9 @@ expect 0 generate "$model" -p "The quick brown fox" "${f32[@]}" -N 12 --json
 [ "$(ids)" = "$(cat batched)" ] || fail "batch and single run"
 expect 0 generate "$model" --prompts-file prompts "${f32[@]}" -N 12
 says "==== 4"
+printf 'The quick brown fox\r\n\r\n' >prompts
+expect 0 generate "$model" --prompts-file prompts "${f32[@]}" -N 12 --json
+json ".sequences | length == 1 and .[0].ids == $(cat batched)"
 printf 'abc\n' >prompts
 expect 0 generate "$model" --prompts-file prompts -N 2 --json
 json '.sequences | length == 1'
@@ -245,6 +248,9 @@ refused 2 "'99999999999999999999999' is no token id" "$model" --input-ids 999999
 refused 2 "no token ids" "$model" --input-ids ,
 refused 2 "give one of --prompt, --prompts-file and --input-ids" "$model" --input-ids 1 --prompt x
 refused 2 "'--prompt' is empty" "$model" --prompt ''
+last="generate chat --chat"
+printf 'a\0b' | "$BRIDGE" generate chat --chat >"$out" 2>"$err" && fail "a NUL byte"
+complains "NUL byte"
 : >nothing
 refused 2 "'nothing' has no prompts" "$model" --prompts-file nothing
 refused 11 "'missing'" "$model" --prompts-file missing
@@ -257,6 +263,7 @@ refused 2 "top-p 2, expected between 0 and 1" "$model" --input-ids 1 --temperatu
 refused 2 "min-p 2" "$model" --input-ids 1 --temperature 1 --min-p 2
 refused 2 "repetition" "$model" --input-ids 1 --repetition-penalty 0
 refused 2 "'-N' is '0', expected a whole number of at least 1" "$model" --input-ids 1 -N 0
+refused 12 "adapters at tensor-parallel size 2" "$base" --input-ids 1 --adapter "$data/adapters/qwen3_lora" --tp 2
 refused 2 "cannot be shared by tp 3" "$model" --input-ids 1 --tp 3
 refused 2 "cannot be shared by ep 3" qwen3_moe --input-ids 1 --ep 3
 refused 2 "layers" "$model" --input-ids 1 --pp 3
@@ -284,6 +291,11 @@ odd 5 "0 of 4 experts" qwen3_moe num_experts_per_tok=0
 
 cp -r "$data/adapters/qwen3_lora" adapter
 chmod -R u+w adapter
+printf '\000\000\300\177' | dd of=adapter/adapter_model.safetensors bs=1 \
+    seek=$(($(stat -c %s adapter/adapter_model.safetensors) - 4)) conv=notrunc status=none
+refused 16 ".lora_B.weight' has NaN or infinite values" "$base" --input-ids 1,2 --adapter adapter
+truncate -s 3000 adapter/adapter_model.safetensors
+refused 4 "adapter_model.safetensors" "$base" --input-ids 1,2 --adapter adapter
 jq 'del(.r)' "$data/adapters/qwen3_lora/adapter_config.json" >adapter/adapter_config.json
 refused 5 "r is 0" "$base" --input-ids 1 --adapter adapter
 printf '{"peft_type": "LORA", "r": 4,' >adapter/adapter_config.json
