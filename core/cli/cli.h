@@ -12,7 +12,8 @@
  *   output.c       JSON, aligned tables, sizes, results
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
- *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy */
+ *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
+ *   cmd_download.c download */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -32,6 +33,7 @@
     X(PLAN_EXPORT)                                                                                 \
     X(INSPECT)                                                                                     \
     X(DIFF)                                                                                        \
+    X(DOWNLOAD)                                                                                    \
     X(TOY)                                                                                         \
     X(LIST)                                                                                        \
     X(PLUGIN_LIST)                                                                                 \
@@ -81,6 +83,7 @@ enum br__opt_kind {
     BR__KIND_CHOICE, /* one of `arg`'s words, separated by |; .i is its index          */
     BR__KIND_DTYPE,  /* one of `arg`'s words or its usual abbreviation; .i is the dtype */
     BR__KIND_LIST,   /* key=value ..., and may be repeated                             */
+    BR__KIND_WORDS,  /* text that may be repeated, each time one                       */
     BR__KIND_IDLE    /* accepted for other tools' command lines: a flag without effect,
                         or with a value if `arg` is set; `help` says why               */
 };
@@ -199,8 +202,9 @@ struct br__report {
     enum br__progress progress;
     int drawn;           /* a bar stands on the terminal's line */
     int notes_to_stdout; /* verify: the differences are the output, not a remark */
-    char phase[64];
+    char phase[128];
     double began, shown;
+    uint64_t found; /* done already when the phase began: no part of its speed */
     struct br__arena arena;
     struct br__map said; /* every remark is made once */
     const char **notes, **warnings;
@@ -226,6 +230,7 @@ int br__cmd_plan_import(struct br__cli *c, struct br_err *err);
 int br__cmd_plan_export(struct br__cli *c, struct br_err *err);
 int br__cmd_inspect(struct br__cli *c, struct br_err *err);
 int br__cmd_diff(struct br__cli *c, struct br_err *err);
+int br__cmd_download(struct br__cli *c, struct br_err *err);
 int br__cmd_toy(struct br__cli *c, struct br_err *err);
 int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);

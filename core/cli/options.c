@@ -431,7 +431,7 @@ static int set_value(struct br__cli *c, int id, const struct token *t, struct br
         c->idle[c->n_idle] = br__arena_printf(&c->arena, "%s has no effect: %s", t->typed, o->help);
         return c->idle[c->n_idle++] ? BR_OK : no_memory(err);
     }
-    if (o->kind != BR__KIND_LIST)
+    if (o->kind != BR__KIND_LIST && o->kind != BR__KIND_WORDS)
         return BR_OK;
     const char **all = br__arena_alloc(&c->arena, (v->n_list + t->n_values) * sizeof *all);
     if (!all)
