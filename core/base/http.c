@@ -66,9 +66,9 @@ int64_t br__clock_ms(void)
 static const char *ca_bundle(void)
 {
     static const char *const names[] = {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"};
-    static const char *const places[] = {
-        "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
+    static const char *const places[] = {"/etc/ssl/certs/ca-certificates.crt",
+                                         "/etc/pki/tls/certs/ca-bundle.crt",
+                                         "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
     for (size_t i = 0; i < BR_COUNTOF(names); i++) {
         const char *v = getenv(names[i]);
         if (v && *v)
@@ -475,8 +475,8 @@ int64_t br__http_delay(const struct br__http *h, const struct br__http_reply *r,
     struct br__arena a = {0};
     if (attempt >= h->o.max_attempts)
         return -1;
-    int64_t ms = BR__MIN((int64_t)h->o.backoff_ms << BR__MIN(attempt - 1, 10),
-                         (int64_t)BACKOFF_MAX_MS);
+    int64_t ms =
+        BR__MIN((int64_t)h->o.backoff_ms << BR__MIN(attempt - 1, 10), (int64_t)BACKOFF_MAX_MS);
     uint64_t x = (h->jitter + (uint64_t)br__clock_ms() + (uint64_t)attempt) * 0x9E3779B97F4A7C15u;
     ms = ms / 2 + (int64_t)((x >> 33) % (uint64_t)(ms + 1)); /* half to one and a half */
     const char *value = br__http_header(&a, r, "Retry-After");
@@ -526,8 +526,8 @@ int br__http_same_origin(const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
     CURLU *x = curl_url(), *y = curl_url();
-    int same = x && y && !curl_url_set(x, CURLUPART_URL, a, 0) &&
-               !curl_url_set(y, CURLUPART_URL, b, 0);
+    int same =
+        x && y && !curl_url_set(x, CURLUPART_URL, a, 0) && !curl_url_set(y, CURLUPART_URL, b, 0);
     for (size_t i = 0; same && i < BR_COUNTOF(parts); i++) {
         char *p = url_part(x, parts[i]), *q = url_part(y, parts[i]);
         same = p && q && !strcasecmp(p, q);

@@ -113,8 +113,7 @@ static void print_text(const struct loader *l)
                br__human_bytes(l->t.fetched, bytes), l->seconds,
                br__human_bytes((uint64_t)((double)l->t.fetched / s), rate));
     if (l->t.resumed)
-        printf("resumed: %s came with an interrupted run\n",
-               br__human_bytes(l->t.resumed, bytes));
+        printf("resumed: %s came with an interrupted run\n", br__human_bytes(l->t.resumed, bytes));
     br__print_safe(stdout, l->dir);
     putchar('\n');
 }

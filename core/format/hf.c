@@ -555,8 +555,8 @@ static int open_weights(struct br__ckpt *ck, struct br__hub *hub, struct br_err 
 {
     struct opening o = {.ck = ck, .hub = hub};
 
-    int rc = hub ? list_hub(&o, err)
-                 : br__list_dir(&ck->arena, ck->dir, &o.listing, &o.n_listing, err);
+    int rc =
+        hub ? list_hub(&o, err) : br__list_dir(&ck->arena, ck->dir, &o.listing, &o.n_listing, err);
     if (rc)
         return rc;
     rc = choose_files(&o, err);

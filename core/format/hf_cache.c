@@ -13,7 +13,8 @@ static int nomem(const char *id, struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", id);
 }
 
-/* ---- which files ------------------------------------------------------------------------------ */
+/* ---- which files ------------------------------------------------------------------------------
+ */
 
 /* Files that every model may have and that are looked for by name, so that it is worth knowing that
  * one is not there. */
@@ -102,13 +103,14 @@ static int choose_weights(struct br__arena *a, struct br__hub *h, struct choice 
     for (size_t i = 0; i < n && !rc; i++) {
         c->files[c->n] = br__hub_find(h, names[i]);
         if (!c->files[c->n++])
-            rc = br_fail(err, BR_E_NOTFOUND, "'%s' names '%s', which the model does not have", INDEX,
-                         names[i]);
+            rc = br_fail(err, BR_E_NOTFOUND, "'%s' names '%s', which the model does not have",
+                         INDEX, names[i]);
     }
     return rc;
 }
 
-/* ---- fetching --------------------------------------------------------------------------------- */
+/* ---- fetching ---------------------------------------------------------------------------------
+ */
 
 /* Without a listing (offline, and nothing of ours was here before) the snapshot is taken as it is:
  * whoever opens it sees what is missing. */
@@ -178,7 +180,8 @@ int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
     return br__hf_fetch(a, id_or_dir, BR__HF_SIDE, NULL, dir, err);
 }
 
-/* ---- opening ---------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------
+ */
 
 /* Weights stay where they are: in the snapshot if all are there, else on the hub. */
 static int open_remote(struct br__ckpt **out, struct br__arena *a, struct br__hub **h,

@@ -104,8 +104,8 @@ static int set_token(struct br__hub *h, const char *text, const char *from, stru
         n--;
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)text[i] <= 0x20 || (unsigned char)text[i] >= 0x7f)
-            return br_fail(err, BR_E_USAGE, "%s does not hold a token: character %zu is none of one",
-                           from, i + 1);
+            return br_fail(err, BR_E_USAGE,
+                           "%s does not hold a token: character %zu is none of one", from, i + 1);
     if (!n)
         return BR_OK;
     h->token = br__arena_strndup(&h->arena, text, n);
@@ -156,7 +156,8 @@ static int find_endpoint(struct br__hub *h, struct br_err *err)
     return BR_OK;
 }
 
-/* One component of a hub id or of a revision: letters, digits, '.', '_' and '-', and no dot first. */
+/* One component of a hub id or of a revision: letters, digits, '.', '_' and '-', and no dot first.
+ */
 static int component_ok(const char *s, size_t n)
 {
     if (n == 0 || n > 96 || s[0] == '.')
@@ -209,9 +210,9 @@ static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
     if (!revision_ok(h->rev))
         return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a hub model can have", h->rev);
     const char *slash = strchr(h->id, '/');
-    h->folder = slash ? br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id,
-                                         slash + 1)
-                      : br__arena_printf(a, "models--%s", h->id);
+    h->folder =
+        slash ? br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id, slash + 1)
+              : br__arena_printf(a, "models--%s", h->id);
     int rc = h->folder ? find_root(h, err) : nomem(h, err);
     if (rc)
         return rc;
@@ -229,9 +230,9 @@ int br__hub_client(struct br__hub *h, struct br_err *err)
 const char *br__hub_url(struct br__hub *h, struct br__arena *a, const char *path)
 {
     const char *escaped = br__http_escape(a, path, "/");
-    return escaped ? br__arena_printf(a, "%s/%s/resolve/%s/%s", h->endpoint, h->id, h->commit,
-                                      escaped)
-                   : NULL;
+    return escaped
+               ? br__arena_printf(a, "%s/%s/resolve/%s/%s", h->endpoint, h->id, h->commit, escaped)
+               : NULL;
 }
 
 const char *br__hub_token_for(const struct br__hub *h, const char *url)
@@ -317,8 +318,8 @@ static int refuse(struct br__hub *h, const char *url, const struct br__http_repl
         return br_fail(err, BR_E_NOTFOUND, "'%s' is not in '%s' at commit %s", url, h->id,
                        h->commit ? h->commit : "?");
     if (r->status == 401 || r->status == 403)
-        return br_fail(err, BR_E_ACCESS, "'%s' answers %d%s%s; is the token in HF_TOKEN valid?", url,
-                       r->status, why ? ": " : "", why ? why : "");
+        return br_fail(err, BR_E_ACCESS, "'%s' answers %d%s%s; is the token in HF_TOKEN valid?",
+                       url, r->status, why ? ": " : "", why ? why : "");
     return br_fail(err, r->again ? BR_E_NETWORK : BR_E_NOTFOUND, "'%s' answers %d%s%s", url,
                    r->status, why ? ": " : "", why ? why : "");
 }
@@ -356,8 +357,8 @@ static int check_head(struct br__arena *a, const struct br__hub *h, const struct
                        f->path, h->commit, commit);
     const char *etag = br__hub_etag(a, tag);
     if (!etag || strcmp(etag, f->etag) != 0)
-        return br_fail(err, BR_E_FORMAT, "the etag of '%s' is %s, the listing says %s", f->path, tag,
-                       f->etag);
+        return br_fail(err, BR_E_FORMAT, "the etag of '%s' is %s, the listing says %s", f->path,
+                       tag, f->etag);
     if (size && (br__parse_i64(size, &bytes) || (uint64_t)bytes != f->size))
         return br_fail(err, BR_E_FORMAT, "the hub says that '%s' has %s bytes, its listing %llu",
                        f->path, size, (unsigned long long)f->size);
@@ -600,8 +601,9 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
                                        h->endpoint, h->id, h->commit);
     int rc = url ? BR_OK : nomem(h, err);
     for (int page = 0; !rc && url; page++)
-        rc = page < PAGES_MAX ? ask_page(h, url, &list, &url, err)
-                              : br_fail(err, BR_E_FORMAT, "the listing of '%s' does not end", h->id);
+        rc = page < PAGES_MAX
+                 ? ask_page(h, url, &list, &url, err)
+                 : br_fail(err, BR_E_FORMAT, "the listing of '%s' does not end", h->id);
     if (!rc)
         rc = br__hub_list_check(&list, err);
     h->files = list.files;
@@ -620,9 +622,9 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     const char *commit, *rev = br__http_escape(&h->arena, h->rev, "");
-    const char *url = rev ? br__arena_printf(&h->arena, "%s/api/models/%s/revision/%s", h->endpoint,
-                                             h->id, rev)
-                          : NULL;
+    const char *url =
+        rev ? br__arena_printf(&h->arena, "%s/api/models/%s/revision/%s", h->endpoint, h->id, rev)
+            : NULL;
     int rc = url ? ask(h, url, &r, &body, err) : nomem(h, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
@@ -675,7 +677,8 @@ int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__h
         rc = find_endpoint(h, err);
     if (!rc)
         rc = find_token(h, err);
-    if (!rc && (h->o.local_only || env_true("HF_HUB_OFFLINE") || env_true("TRANSFORMERS_OFFLINE"))) {
+    if (!rc &&
+        (h->o.local_only || env_true("HF_HUB_OFFLINE") || env_true("TRANSFORMERS_OFFLINE"))) {
         rc = open_offline(h, err);
         if (rc == BR_E_NOTFOUND && err)
             br_fail(err, rc, "%s; %s, so it was not downloaded", err->msg,

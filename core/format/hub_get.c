@@ -54,12 +54,12 @@ struct slot {
     struct getter *g;
     struct item *it; /* NULL: free */
     const char *url;
-    int locating;            /* HEAD, else GET */
-    int running;             /* a transfer is under way */
-    int hops;                /* redirects of this HEAD */
-    int attempt;             /* without a byte since */
-    int64_t due;             /* not running: when to start */
-    uint64_t pos, end;       /* bytes still to come */
+    int locating;      /* HEAD, else GET */
+    int running;       /* a transfer is under way */
+    int hops;          /* redirects of this HEAD */
+    int attempt;       /* without a byte since */
+    int64_t due;       /* not running: when to start */
+    uint64_t pos, end; /* bytes still to come */
     enum verdict verdict;
     unsigned char *buf;
     size_t n; /* in buf: they belong before pos */
@@ -101,8 +101,8 @@ static int set_paths(struct getter *g, struct item *it, const char *local_dir, s
     const struct br__hub *h = g->h;
     struct br__arena *a = &g->a;
     if (local_dir) {
-        const char *below = br__arena_printf(a, "%s/.cache/huggingface/download/%s", local_dir,
-                                             it->f->path);
+        const char *below =
+            br__arena_printf(a, "%s/.cache/huggingface/download/%s", local_dir, it->f->path);
         if (!below)
             return nomem(err);
         it->final = br__arena_printf(a, "%s/%s", local_dir, it->f->path);
@@ -114,8 +114,7 @@ static int set_paths(struct getter *g, struct item *it, const char *local_dir, s
         it->lock = br__arena_printf(a, "%s/.locks/%s/%s.lock", h->root, h->folder, it->f->etag);
         it->incomplete = br__arena_printf(a, "%s.bridge.incomplete", it->final);
     }
-    return it->final && it->lock && it->incomplete && (!local_dir || it->meta) ? BR_OK
-                                                                               : nomem(err);
+    return it->final && it->lock && it->incomplete && (!local_dir || it->meta) ? BR_OK : nomem(err);
 }
 
 /* The record of a local directory's file: commit, etag, time. */
@@ -371,8 +370,7 @@ static int part_body(void *ud, const void *p, size_t n, struct br_err *err)
 }
 
 /* Try the slot's request again after a while, or end the run. */
-static void repeat(struct slot *s, const struct br__http_reply *r, int rc,
-                   const struct br_err *err)
+static void repeat(struct slot *s, const struct br__http_reply *r, int rc, const struct br_err *err)
 {
     struct getter *g = s->g;
     struct item *it = s->it;

@@ -50,8 +50,8 @@ static int hash_range(struct br__hub_hasher *s, struct br__hub_hash *h, uint64_t
     if (!h->state && !(h->state = state_new(h)))
         return -BR_E_NOMEM;
     while (from < to) {
-        ssize_t k = br__io.pread(h->fd, s->buf, (size_t)BR__MIN(to - from, (uint64_t)CHUNK),
-                                 (off_t)from);
+        ssize_t k =
+            br__io.pread(h->fd, s->buf, (size_t)BR__MIN(to - from, (uint64_t)CHUNK), (off_t)from);
         if (k < 0 && errno == EINTR)
             continue;
         if (k <= 0)

@@ -124,8 +124,7 @@ static int bad_entry(const char *path, const char *what, struct br_err *err)
 
 /* The file of one entry.  sha256: of an LFS file, else NULL. */
 static int take_file(struct br__arena *a, struct br__hub_list *out, const char *path,
-                     const char *blob, const char *sha256, const br__json *size,
-                     struct br_err *err)
+                     const char *blob, const char *sha256, const br__json *size, struct br_err *err)
 {
     struct br__hub_file f = {.lfs = sha256 != NULL};
     if (!br__hub_path_ok(path))
@@ -139,7 +138,8 @@ static int take_file(struct br__arena *a, struct br__hub_list *out, const char *
     f.path = br__arena_strdup(a, path);
     f.blob = br__arena_strdup(a, blob);
     f.etag = sha256 ? br__arena_strdup(a, sha256) : f.blob;
-    if (!f.path || !f.blob || !f.etag || br__grow(&out->files, &out->cap, out->n, sizeof *out->files))
+    if (!f.path || !f.blob || !f.etag ||
+        br__grow(&out->files, &out->cap, out->n, sizeof *out->files))
         return br_fail(err, BR_E_NOMEM, "out of memory for the hub's listing");
     out->files[out->n++] = f;
     return BR_OK;
@@ -199,8 +199,8 @@ int br__hub_parse_cached_tree(struct br__arena *a, const char *text, size_t n,
     br__json *root = NULL;
     int rc = br__json_parse(&root, text, n, err);
     const br__json *files = rc ? NULL : br__json_get(root, "files");
-    if (!rc && (br__json_num(br__json_get(root, "format_version"), 0) != 1 ||
-                br__json_kind(files) != 'o'))
+    if (!rc &&
+        (br__json_num(br__json_get(root, "format_version"), 0) != 1 || br__json_kind(files) != 'o'))
         rc = br_fail(err, BR_E_FORMAT, "the cached listing is of an unknown format");
     for (const br__json *j = rc ? NULL : br__json_first(files); j && !rc; j = br__json_next(j)) {
         const char *sha = br__json_str(br__json_get(j, "lfs_sha256"), NULL);

@@ -84,8 +84,8 @@ static int take_up(struct br__hub_part *p, const struct tail *want)
     uint64_t bytes = p->size + sizeof have + p->n_parts * sizeof *p->done;
     if (br__io.fstat(p->fd, &st) || (uint64_t)st.st_size != bytes ||
         read_all(p->fd, &have, sizeof have, p->size) || memcmp(&have, want, sizeof have) != 0 ||
-        (p->n_parts && read_all(p->fd, p->done, p->n_parts * sizeof *p->done,
-                                p->size + sizeof have)))
+        (p->n_parts &&
+         read_all(p->fd, p->done, p->n_parts * sizeof *p->done, p->size + sizeof have)))
         return 0;
     for (size_t i = 0; i < p->n_parts; i++) {
         if (p->done[i] > br__hub_part_bytes(p, i))
@@ -113,8 +113,7 @@ int br__hub_part_open(struct br__hub_part *p, const char *path, const struct br_
     p->n_parts = (size_t)((f->size + BR__HUB_PART - 1) / BR__HUB_PART);
     p->path = br__strdup(path);
     p->done = br__calloc(p->n_parts * sizeof *p->done + 1, 1);
-    int rc = p->path && p->done ? BR_OK
-                                : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+    int rc = p->path && p->done ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
     if (!rc) {
         p->fd = br__io.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (p->fd < 0)

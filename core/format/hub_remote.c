@@ -1,10 +1,10 @@
 /* hub_remote.c - files of a model read from the hub without storing them: blocks that are fetched
  * when a byte of them is asked for, and kept while there is room.
  *
- * Blocks are shared by the threads of a job.  A thread that needs one that another fetches waits for
- * it; one that is read is pinned.  Every answer must be of the file that the listing names: the same
- * total, the asked range, and one etag for all of them.  A whole file's digest would need its bytes
- * in order, which nobody asks for here. */
+ * Blocks are shared by the threads of a job.  A thread that needs one that another fetches waits
+ * for it; one that is read is pinned.  Every answer must be of the file that the listing names: the
+ * same total, the asked range, and one etag for all of them.  A whole file's digest would need its
+ * bytes in order, which nobody asks for here. */
 #include "hub.h"
 
 #include <inttypes.h>
@@ -49,7 +49,8 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory reading from the hub");
 }
 
-/* ---- clients: one for each thread that fetches ------------------------------------------------ */
+/* ---- clients: one for each thread that fetches ------------------------------------------------
+ */
 
 static int take_client(struct br__hub *h, struct br__http **out, struct br_err *err)
 {
@@ -74,11 +75,12 @@ static void give_client(struct br__hub *h, struct br__http *http)
     br__http_close(http);
 }
 
-/* ---- where the bytes are ---------------------------------------------------------------------- */
+/* ---- where the bytes are ----------------------------------------------------------------------
+ */
 
 /* Ask the hub, following it as far as it stays itself. */
-static int locate(struct remote *r, struct br__http *http, struct br__arena *a, const char **location,
-                  struct br_err *err)
+static int locate(struct remote *r, struct br__http *http, struct br__arena *a,
+                  const char **location, struct br_err *err)
 {
     struct br__http_reply reply = {0};
     const char *url = br__hub_url(r->h, a, r->f->path), *next = url;
@@ -113,7 +115,8 @@ static int address(struct remote *r, struct br__http *http, struct br__arena *a,
     return rc || *out ? rc : nomem(err);
 }
 
-/* ---- one block -------------------------------------------------------------------------------- */
+/* ---- one block --------------------------------------------------------------------------------
+ */
 
 /* Is the answer the asked range of the listed file, and of the version that the others are of? */
 static int check_answer(struct remote *r, struct br__arena *a, const struct br__http_reply *reply,
@@ -123,9 +126,9 @@ static int check_answer(struct remote *r, struct br__arena *a, const struct br__
     const char *range = br__http_header(a, reply, "Content-Range");
     const char *tag = br__http_header(a, reply, "ETag");
     int whole = reply->status == 200 && off == 0 && n == r->f->size;
-    if (!whole && (reply->status != 206 || !range ||
-                   br__hub_content_range(range, &from, &to, &total) || from != off ||
-                   to != off + n || total != r->f->size))
+    if (!whole &&
+        (reply->status != 206 || !range || br__hub_content_range(range, &from, &to, &total) ||
+         from != off || to != off + n || total != r->f->size))
         return br_fail(err, BR_E_FORMAT,
                        "bytes %" PRIu64 " to %" PRIu64 " of '%s' were asked for, the answer is "
                        "%d with the range '%s'",
@@ -189,7 +192,8 @@ static int fetch(struct remote *r, uint64_t off, size_t n, struct br__buf *body,
     return rc;
 }
 
-/* ---- the cache -------------------------------------------------------------------------------- */
+/* ---- the cache --------------------------------------------------------------------------------
+ */
 
 static int cache_open(struct br__hub *h, struct br_err *err)
 {
@@ -290,7 +294,8 @@ static void unpin(struct br__hub_cache *c, struct block *b)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* ---- the file --------------------------------------------------------------------------------- */
+/* ---- the file ---------------------------------------------------------------------------------
+ */
 
 static int remote_read(void *ud, uint64_t off, void *buf, size_t n, struct br_err *err)
 {
@@ -376,7 +381,8 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, struct
         return rc;
     }
     f->size = file->size;
-    f->mtime_ns = (int64_t)(br__xxh3(file->etag, strlen(file->etag)) >> 1); /* what it is, not when */
+    f->mtime_ns =
+        (int64_t)(br__xxh3(file->etag, strlen(file->etag)) >> 1); /* what it is, not when */
     f->map = r->head;
     f->read_at = remote_read;
     f->close = remote_close;

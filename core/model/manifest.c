@@ -88,9 +88,10 @@ static void put_hub(struct br__buf *b, const struct br__ckpt *src)
         br__buf_printf(b, ", \"%s\": \"%s\", \"size\": %" PRIu64 "}",
                        f && f->lfs ? "sha256" : "blob_id", f ? f->etag : "", f ? f->size : 0);
     }
-    br__buf_puts(b, "],\n \"verified\": \"of each file: commit, etag and size of the hub's answer "
-                    "against its listing; of each range: its place, length, the file's total size and "
-                    "one etag for all ranges; the digest of the whole file was not computed\"},\n");
+    br__buf_puts(b,
+                 "],\n \"verified\": \"of each file: commit, etag and size of the hub's answer "
+                 "against its listing; of each range: its place, length, the file's total size and "
+                 "one etag for all ranges; the digest of the whole file was not computed\"},\n");
 }
 
 /* One output: the source tensors of its pieces as indices, in the order in which they first appear.

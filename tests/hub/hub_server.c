@@ -252,8 +252,8 @@ static int take_fault(const char *kind, const char *path, struct fault *out)
 static void add_fault(const char *spec)
 {
     struct fault *f = &faults[n_faults++];
-    if (n_faults >= MAX_FAULTS ||
-        sscanf(spec, "%15[^:]:%255[^:]:%lld:%255[^\n]", f->kind, f->where, &f->count, f->text) < 3) {
+    if (n_faults >= MAX_FAULTS || sscanf(spec, "%15[^:]:%255[^:]:%lld:%255[^\n]", f->kind, f->where,
+                                         &f->count, f->text) < 3) {
         fprintf(stderr, "bad fault '%s'\n", spec);
         exit(2);
     }
@@ -265,7 +265,7 @@ static void add_fault(const char *spec)
 struct conn {
     int fd, cdn; /* cdn: the second origin */
     char method[8], path[4 * PATH_SIZE];
-    int auth, good; /* a token came; it is the right one */
+    int auth, good;     /* a token came; it is the right one */
     long long from, to; /* asked range, to exclusive; from < 0: none */
     int keep;
     long long sent;
@@ -301,9 +301,8 @@ static int head(struct conn *c, int status, long long length, const char *more)
 {
     char text[4096];
     c->status = status;
-    int n = snprintf(text, sizeof text,
-                     "HTTP/1.1 %d X\r\nContent-Length: %lld\r\n%s%s\r\n", status, length,
-                     c->keep ? "" : "Connection: close\r\n", more);
+    int n = snprintf(text, sizeof text, "HTTP/1.1 %d X\r\nContent-Length: %lld\r\n%s%s\r\n", status,
+                     length, c->keep ? "" : "Connection: close\r\n", more);
     return put(c, text, (size_t)n);
 }
 
@@ -411,7 +410,8 @@ static int serve_file(struct conn *c, const struct file *f, const char *etag, co
     return body ? send_body(c, f, from, to, cut, bps, wrong) : 0;
 }
 
-/* ---- the hub ----------------------------------------------------------------------------------- */
+/* ---- the hub -----------------------------------------------------------------------------------
+ */
 
 static const struct file *find_file(int first, const char *path)
 {
@@ -644,13 +644,15 @@ static int hub(struct conn *c, const char *path, const char *query)
     return resolve(c, first, path);
 }
 
-/* ---- the second origin ------------------------------------------------------------------------- */
+/* ---- the second origin -------------------------------------------------------------------------
+ */
 
 static int cdn(struct conn *c, const char *path, const char *query)
 {
     struct fault x;
     char sha[128];
-    unsigned long long sig = strstr(query, "sig=") ? strtoull(strstr(query, "sig=") + 4, NULL, 10) : 0;
+    unsigned long long sig =
+        strstr(query, "sig=") ? strtoull(strstr(query, "sig=") + 4, NULL, 10) : 0;
     path += strlen("/cdn/");
     if (strcmp(c->method, "HEAD") && take_fault("expire", c->path, &x)) {
         pthread_mutex_lock(&lock);
@@ -666,7 +668,8 @@ static int cdn(struct conn *c, const char *path, const char *query)
     return refuse(c, 404, "NoSuchKey", NULL);
 }
 
-/* ---- connections --------------------------------------------------------------------------------- */
+/* ---- connections
+ * --------------------------------------------------------------------------------- */
 
 static void read_header(struct conn *c, char *line)
 {
