@@ -150,6 +150,7 @@ struct br__hub_opts {
     int local_only;                     /* as HF_HUB_OFFLINE=1 */
     int no_sync;                        /* do not wait until a download is on the disk */
     int connections;                    /* transfers at once; 0 = 8 */
+    uint32_t part_bytes;                /* of a ranged request; 0 = 16 MiB */
     int stall_s, backoff_ms;            /* as in br__http_opts */
 };
 

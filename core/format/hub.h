@@ -58,8 +58,6 @@ int br__hub_parents(const char *path, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- hub_part.c: a file that is not complete yet ---------------------------------------------- */
 
-#define BR__HUB_PART (UINT64_C(16) << 20) /* bytes of a ranged request */
-
 /* The bytes of a file in their places, and behind them what tells a later run which of them are
  * there: a head (magic, size, part size, etag) and for each part the number of its bytes from its
  * beginning.  A count is written after the bytes that it counts, so a killed process never leaves
@@ -67,14 +65,14 @@ int br__hub_parents(const char *path, struct br_err *err) BR_MUST_CHECK;
 struct br__hub_part {
     char *path; /* owned */
     int fd;
-    uint64_t size;
+    uint64_t size, bytes; /* of the file, of a part */
     size_t n_parts;
     uint64_t *done;   /* [n_parts] */
     uint64_t resumed; /* bytes that an earlier run left */
 };
 /* Open or make the file, whichever its state allows. */
 int br__hub_part_open(struct br__hub_part *p, const char *path, const struct br__hub_file *f,
-                      struct br_err *err) BR_MUST_CHECK;
+                      uint64_t part_bytes, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__hub_part_bytes(const struct br__hub_part *p, size_t i); /* of part i */
 /* Write n bytes at off and count them; they continue what their parts have, or start one over. */
 int br__hub_part_write(struct br__hub_part *p, uint64_t off, const void *data, size_t n,

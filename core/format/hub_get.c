@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define CONNECTIONS 8
+#define PART_BYTES (16u << 20)
 #define SLOT_BUF (256u << 10)
 #define LOCK_EVERY_MS 200
 #define MOVES_MAX 5
@@ -68,6 +69,7 @@ struct slot {
 struct getter {
     struct br__hub *h;
     struct br__arena a;
+    uint64_t part_bytes;
     struct item *items;
     size_t n_items, n_done;
     struct slot *slots;
@@ -222,7 +224,7 @@ static int item_begin(struct getter *g, struct item *it, struct br_err *err)
         g->have += it->f->size;
         return item_done(g, it, err);
     }
-    rc = br__hub_part_open(&it->part, it->incomplete, it->f, err);
+    rc = br__hub_part_open(&it->part, it->incomplete, it->f, g->part_bytes, err);
     if (!rc && !(it->taken = br__arena_alloc(&g->a, it->part.n_parts + 1)))
         rc = nomem(err);
     if (rc)
@@ -275,7 +277,7 @@ static void slot_free(struct slot *s)
 static void untake(struct slot *s)
 {
     if (s->pos < s->end && !s->it->whole)
-        s->it->taken[s->pos / BR__HUB_PART] = 0;
+        s->it->taken[s->pos / s->g->part_bytes] = 0;
 }
 
 static int flush(struct slot *s, struct br_err *err)
@@ -536,6 +538,7 @@ static int slot_start(struct slot *s, struct br_err *err)
 /* Give the slot the first part of the item that nobody has; 0 if there is none. */
 static int take_part(struct slot *s, struct item *it)
 {
+    const struct getter *g = s->g;
     for (size_t i = 0; i < it->part.n_parts; i++) {
         if (it->taken[i])
             continue;
@@ -543,8 +546,8 @@ static int take_part(struct slot *s, struct item *it)
         s->it = it;
         s->locating = 0;
         s->url = it->location;
-        s->pos = i * BR__HUB_PART + it->part.done[i];
-        s->end = i * BR__HUB_PART + br__hub_part_bytes(&it->part, i);
+        s->pos = i * g->part_bytes + it->part.done[i];
+        s->end = i * g->part_bytes + br__hub_part_bytes(&it->part, i);
         s->due = 0;
         return 1;
     }
@@ -763,7 +766,7 @@ static int refuse_offline(const struct getter *g, struct br_err *err)
 int br__hub_get(struct br__hub *h, const struct br__hub_file *const *want, size_t n,
                 const char *local_dir, struct br__hub_totals *totals, struct br_err *err)
 {
-    struct getter g = {.h = h};
+    struct getter g = {.h = h, .part_bytes = h->o.part_bytes ? h->o.part_bytes : PART_BYTES};
     int rc = add_items(&g, want, n, local_dir, err);
     if (!rc && g.n_items && h->offline)
         rc = refuse_offline(&g, err);

@@ -64,15 +64,15 @@ static int read_all(int fd, void *data, size_t n, uint64_t off)
 
 uint64_t br__hub_part_bytes(const struct br__hub_part *p, size_t i)
 {
-    return BR__MIN(BR__HUB_PART, p->size - i * BR__HUB_PART);
+    return BR__MIN(p->bytes, p->size - i * p->bytes);
 }
 
-static void make_tail(struct tail *t, const struct br__hub_file *f)
+static void make_tail(struct tail *t, const struct br__hub_file *f, uint64_t part_bytes)
 {
     memset(t, 0, sizeof *t);
     memcpy(t->magic, MAGIC, sizeof MAGIC - 1);
     t->size = f->size;
-    t->part = BR__HUB_PART;
+    t->part = part_bytes;
     snprintf(t->etag, sizeof t->etag, "%s", f->etag);
 }
 
@@ -106,11 +106,11 @@ static int start_over(struct br__hub_part *p, const struct tail *t, struct br_er
 }
 
 int br__hub_part_open(struct br__hub_part *p, const char *path, const struct br__hub_file *f,
-                      struct br_err *err)
+                      uint64_t part_bytes, struct br_err *err)
 {
     struct tail t;
-    *p = (struct br__hub_part){.fd = -1, .size = f->size};
-    p->n_parts = (size_t)((f->size + BR__HUB_PART - 1) / BR__HUB_PART);
+    *p = (struct br__hub_part){.fd = -1, .size = f->size, .bytes = part_bytes};
+    p->n_parts = (size_t)((f->size + part_bytes - 1) / part_bytes);
     p->path = br__strdup(path);
     p->done = br__calloc(p->n_parts * sizeof *p->done + 1, 1);
     int rc = p->path && p->done ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
@@ -119,7 +119,7 @@ int br__hub_part_open(struct br__hub_part *p, const char *path, const struct br_
         if (p->fd < 0)
             rc = fail(p, "open", err);
     }
-    make_tail(&t, f);
+    make_tail(&t, f, part_bytes);
     if (!rc && !take_up(p, &t))
         rc = start_over(p, &t, err);
     if (rc)
@@ -130,7 +130,7 @@ int br__hub_part_open(struct br__hub_part *p, const char *path, const struct br_
 /* Count the bytes up to `end` of the part that holds them. */
 static int count(struct br__hub_part *p, size_t part, uint64_t end, struct br_err *err)
 {
-    p->done[part] = end - part * BR__HUB_PART;
+    p->done[part] = end - part * p->bytes;
     return write_all(p, &p->done[part], sizeof *p->done,
                      p->size + sizeof(struct tail) + part * sizeof *p->done, err);
 }
@@ -142,8 +142,8 @@ int br__hub_part_write(struct br__hub_part *p, uint64_t off, const void *data, s
     if (n == 0 || end > p->size)
         BR_BUG("%zu bytes at %" PRIu64 " of '%s', which has %" PRIu64, n, off, p->path, p->size);
     int rc = write_all(p, data, n, off, err);
-    for (size_t part = (size_t)(off / BR__HUB_PART); !rc && part * BR__HUB_PART < end; part++)
-        rc = count(p, part, BR__MIN(end, (part + 1) * BR__HUB_PART), err);
+    for (size_t part = (size_t)(off / p->bytes); !rc && part * p->bytes < end; part++)
+        rc = count(p, part, BR__MIN(end, (part + 1) * p->bytes), err);
     return rc;
 }
 
@@ -161,7 +161,7 @@ uint64_t br__hub_part_front(const struct br__hub_part *p)
     size_t i = 0;
     while (i < p->n_parts && p->done[i] == br__hub_part_bytes(p, i))
         i++;
-    return i == p->n_parts ? p->size : i * BR__HUB_PART + p->done[i];
+    return i == p->n_parts ? p->size : i * p->bytes + p->done[i];
 }
 
 int br__hub_part_publish(struct br__hub_part *p, const char *name, int sync, struct br_err *err)
