@@ -304,6 +304,7 @@ struct br__http_request {
     int head;         /* HEAD in place of GET */
     const char *token; /* sent as "Authorization: Bearer" of this request only; NULL = none */
     uint64_t from, n; /* n > 0: ask for bytes [from, from + n) */
+    int attempts;     /* br__http_fetch: at most so many; 0 = max_attempts */
     /* The head is complete, the body has not begun; may be NULL. */
     int (*on_head)(void *ud, const struct br__http_reply *r, struct br_err *err);
     /* The next bytes of the body; may be NULL, then they are dropped. */

@@ -423,7 +423,7 @@ int br__http_fetch(struct br__http *h, const struct br__http_request *q,
     struct single s = {.body = body, .reply = reply};
     for (int attempt = 1;; attempt++) {
         int rc = fetch_once(h, q, &s, err);
-        if (!reply->again)
+        if (!reply->again || attempt == q->attempts)
             return rc;
         int64_t ms = br__http_delay(h, reply, attempt);
         if (ms < 0)

@@ -241,10 +241,11 @@ const char *br__hub_token_for(const struct br__hub *h, const char *url)
 }
 
 /* A document of the endpoint.  An error only if there is no reply at all. */
-static int ask(struct br__hub *h, const char *url, struct br__http_reply *r, struct br__buf *body,
-               struct br_err *err)
+static int ask(struct br__hub *h, const char *url, int attempts, struct br__http_reply *r,
+               struct br__buf *body, struct br_err *err)
 {
-    struct br__http_request q = {.url = url, .token = br__hub_token_for(h, url)};
+    struct br__http_request q = {
+        .url = url, .token = br__hub_token_for(h, url), .attempts = attempts};
     body->max = BR__HUB_JSON_MAX;
     int rc = br__hub_client(h, err);
     return rc ? rc : br__http_fetch(h->http, &q, r, body, err);
@@ -257,7 +258,7 @@ static const char *suggest(struct br__hub *h, const char *url, const char *in, c
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     const char *near = NULL, *text = "";
-    if (url && !ask(h, url, &r, &body, NULL) && r.status == 200)
+    if (url && !ask(h, url, 1, &r, &body, NULL) && r.status == 200)
         near = br__hub_nearest(&h->arena, body.p ? body.p : "", body.n, in, key, word);
     if (near)
         text = br__arena_printf(&h->arena, "; did you mean '%s'?", near);
@@ -576,7 +577,7 @@ static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *lis
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     *next = NULL;
-    int rc = ask(h, url, &r, &body, err);
+    int rc = ask(h, url, 0, &r, &body, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
     if (!rc)
@@ -617,6 +618,16 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     return rc;
 }
 
+/* Then an answer is not worth waiting for: one attempt. */
+static int is_cached(struct br__hub *h)
+{
+    const char *commit;
+    if (read_ref(h, &commit, NULL))
+        return 0;
+    const char *dir = br__arena_printf(&h->arena, "%s/snapshots/%s", h->dir, commit);
+    return dir && br__is_dir(dir);
+}
+
 static int ask_commit(struct br__hub *h, struct br_err *err)
 {
     struct br__http_reply r = {0};
@@ -625,7 +636,7 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     const char *url =
         rev ? br__arena_printf(&h->arena, "%s/api/models/%s/revision/%s", h->endpoint, h->id, rev)
             : NULL;
-    int rc = url ? ask(h, url, &r, &body, err) : nomem(h, err);
+    int rc = url ? ask(h, url, is_cached(h), &r, &body, err) : nomem(h, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
     if (!rc)
