@@ -19,7 +19,7 @@
 #include <time.h>
 
 #define HEAD_MAX (64u << 10)
-#define BUFFER (256L << 10)  /* of one receive */
+#define BUFFER (64L << 10)   /* of one receive */
 #define RETRY_AFTER_MAX 600  /* seconds that a server may make us wait */
 #define BACKOFF_MAX_MS 30000 /* that we make ourselves wait */
 

@@ -22,7 +22,7 @@
 
 #define CONNECTIONS 8
 #define PART_BYTES (16u << 20)
-#define SLOT_BUF (256u << 10)
+#define SLOT_BUF (64u << 10) /* stays in the second cache until it is written */
 #define LOCK_EVERY_MS 200
 #define MOVES_MAX 5
 #define SPACE_MARGIN (UINT64_C(16) << 20) /* what a download leaves free */

@@ -10,6 +10,18 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Walked like a file system does: never above where it began, and every step is a name. */
+static int stays_below(const char *path)
+{
+    while (*path) {
+        size_t n = strcspn(path, "/");
+        if (n == 0 || (path[0] == '.' && (n == 1 || (n == 2 && path[1] == '.'))))
+            return 0;
+        path += n + (path[n] == '/');
+    }
+    return 1;
+}
+
 static void check_files(struct br__arena *a, struct br__hub_list *list)
 {
     struct br__buf text = {0};
@@ -17,8 +29,8 @@ static void check_files(struct br__arena *a, struct br__hub_list *list)
 
     for (size_t i = 0; i < list->n; i++) {
         const char *path = list->files[i].path;
-        if (path[0] == '/' || strstr(path, "../") || br__ends(path, "..") || strchr(path, '\\') ||
-            list->files[i].size > BR__HUB_SIZE_MAX || strlen(list->files[i].blob) != 40)
+        if (!stays_below(path) || strchr(path, '\\') || list->files[i].size > BR__HUB_SIZE_MAX ||
+            strlen(list->files[i].blob) != 40)
             abort();
     }
     if (br__hub_list_check(list, NULL))
