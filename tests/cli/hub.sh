@@ -113,6 +113,25 @@ hub_up --rate 30000
 expect 0 download Qwen/toy-moe --include model.safetensors
 grep -qE '^bridge: downloading: +[0-9]+%  .* of .*/s  .* left \(model.safetensors [0-9]+%\)$' "$err" || fail "no progress"
 
+# TLS is verified: a certificate that nobody vouches for ends it, one that the user names does not
+openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost \
+    -addext subjectAltName=IP:127.0.0.1 2>/dev/null
+mkdir -p tls/api/models/Qwen/m/revision
+echo '{"sha": "no commit"}' >tls/api/models/Qwen/m/revision/main
+tls_port=$((20000 + $$ % 20000))
+(cd tls && exec timeout 60 openssl s_server -quiet -accept 127.0.0.1:$tls_port -cert ../cert.pem -key ../key.pem -WWW) \
+    >/dev/null 2>&1 &
+tls_pid=$!
+for ((i = 0; i < 100; i++)); do
+    ! (: <>/dev/tcp/127.0.0.1/$tls_port) 2>/dev/null || break
+    sleep 0.05
+done
+HF_ENDPOINT=https://127.0.0.1:$tls_port expect 17 download Qwen/m
+complains 'certificate'
+HF_ENDPOINT=https://127.0.0.1:$tls_port SSL_CERT_FILE=cert.pem expect 4 download Qwen/m
+complains "the hub's description has no commit"
+kill "$tls_pid"
+
 # secrets: the token goes to the hub and nowhere else
 rm -rf home
 hub_up

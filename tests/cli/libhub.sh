@@ -1,7 +1,8 @@
 # libhub.sh - a hub on 127.0.0.1 for the tests of the program; after lib.sh.  Models are below
 # $work/root, the cache is below $work/home.
 : "${BRIDGE_TEST_HUB:?}"
-unset HF_HUB_OFFLINE HF_HUB_CACHE HF_TOKEN http_proxy https_proxy all_proxy
+unset HF_HUB_OFFLINE HF_HUB_CACHE HF_TOKEN CURL_CA_BUNDLE REQUESTS_CA_BUNDLE SSL_CERT_FILE
+unset http_proxy https_proxy all_proxy HTTPS_PROXY ALL_PROXY
 export HF_HOME=$work/home
 hub_pid=
 hub_log=$work/hub.log
