@@ -577,7 +577,7 @@ static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *lis
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     *next = NULL;
-    int rc = ask(h, url, 0, &r, &body, err);
+    int rc = ask(h, url, br__is_dir(h->snapshot), &r, &body, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
     if (!rc)

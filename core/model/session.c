@@ -246,6 +246,23 @@ static int invent_source(struct br__session *s, struct br_err *err)
     return rc ? rc : br__hf_invent(&s->src, t, x->n_hf, err);
 }
 
+/* Before a download that may take hours: can the model be used?  From here on it is the commit that
+ * was looked at, whatever becomes of its branch meanwhile. */
+static int try_config(struct br__session *s, const char **model, struct br_err *err)
+{
+    int rc = open_hf(s, *model, BR__HF_CONFIG_ONLY, &s->src, err);
+    if (!rc)
+        rc = config_of_hf(s, s->src, err);
+    if (!rc)
+        *model = br__arena_printf(&s->arena, "%.*s@%s", (int)strcspn(*model, "@"), *model,
+                                  br__path_base(s->src->dir));
+    if (!rc && !*model)
+        rc = nomem(err);
+    br__ckpt_close(s->src);
+    s->src = NULL;
+    return rc;
+}
+
 static int open_import(struct br__session *s, struct br_err *err)
 {
     if (s->job.config_file)
@@ -253,16 +270,10 @@ static int open_import(struct br__session *s, struct br_err *err)
     if (!s->job.hf_model)
         return br_fail(err, BR_E_USAGE, "import needs --hf-model ID or DIR");
     unsigned stream = s->job.flags & (BR_JOB_STREAM | BR_JOB_DRY_RUN) ? BR__HF_REMOTE : 0;
-    int rc = BR_OK;
-    if (!br__is_dir(s->job.hf_model)) { /* before a download that may take hours: can it be used? */
-        rc = open_hf(s, s->job.hf_model, BR__HF_CONFIG_ONLY, &s->src, err);
-        if (!rc)
-            rc = config_of_hf(s, s->src, err);
-        br__ckpt_close(s->src);
-        s->src = NULL;
-    }
+    const char *model = s->job.hf_model;
+    int rc = br__is_dir(model) ? BR_OK : try_config(s, &model, err);
     if (!rc)
-        rc = open_hf(s, s->job.hf_model, stream, &s->src, err);
+        rc = open_hf(s, model, stream, &s->src, err);
     if (!rc && s->src->hub && !s->job.threads)
         s->job.threads = STREAM_THREADS;
     return rc ? rc : config_of_hf(s, s->src, err);

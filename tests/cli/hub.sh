@@ -32,7 +32,7 @@ cmp root/Qwen/toy-qwen3/tokenizer.json toy-qwen3-megatron/iter_0000000/tokenizer
 hub_up
 expect 0 --hf-model Qwen/toy-qwen3 import
 says 'up to date'
-[ "$(requests hub resolve)$(requests cdn '')" = 00 ] || fail "a second run asks for files: $(cat "$hub_log")"
+[ "$(requests hub resolve)$(requests cdn '')$(requests hub '')" = 001 ] || fail "a second run asks for files: $(cat "$hub_log")"
 HF_HUB_OFFLINE=1 expect 0 verify --hf-model Qwen/toy-qwen3 --megatron-path toy-qwen3-megatron
 expect 0 import Qwen/toy-qwen3 --offline --megatron-path again
 [ "$(requests hub '' | tail -n 1)" -le 2 ] || fail "offline, yet it asks"
