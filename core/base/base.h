@@ -66,6 +66,7 @@ void br__buf_putc(struct br__buf *b, char c);
 void br__buf_printf(struct br__buf *b, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__buf_vprintf(struct br__buf *b, const char *fmt, va_list ap);
 void br__buf_json_str(struct br__buf *b, const char *s); /* "quoted", escaped as JSON */
+void br__buf_json_text(struct br__buf *b, const char *s, size_t n); /* the same, NUL included */
 void br__buf_double(struct br__buf *b, double v); /* shortest text that reads back the same, as
                                                      Python's repr: 1e-06, 1000000.0, inf */
 void br__buf_free(struct br__buf *b);             /* back to {0} (max kept) */
@@ -236,6 +237,34 @@ void br__json_remove(br__json *obj, const char *key);
 /* Pretty text, two spaces, as Python's json.dumps(indent=2), numbers as in the source text where
  * parsed (1e-06 stays), trailing newline.  Sorted keys if sort. */
 int br__json_print(const br__json *j, int sort, struct br__buf *out) BR_MUST_CHECK;
+
+/* ---- jscan.c: JSON without a tree, for files too big for one ----------------------------------- */
+
+/* A position in a text.  Errors stick: after one, every call returns it or does nothing.
+ *
+ *     br__jscan_enter(&j, 'o');
+ *     while (br__jscan_next(&j) && !br__jscan_key(&j, &key))
+ *         ... read or skip exactly one value ...
+ */
+struct br__jscan {
+    const unsigned char *s;
+    size_t n, at;
+    struct br_err *err;
+    int rc;
+    int depth, fresh; /* fresh: a container was entered and nothing of it read */
+    char closing[BR__JSON_MAX_DEPTH];
+};
+void br__jscan_begin(struct br__jscan *j, const char *text, size_t n, struct br_err *err);
+char br__jscan_kind(struct br__jscan *j);            /* of the next value, as br__json_kind */
+int br__jscan_enter(struct br__jscan *j, char kind); /* 'o' or 'a' */
+/* 1: one more member or element follows; 0: the container is closed now, or an error. */
+int br__jscan_next(struct br__jscan *j);
+int br__jscan_key(struct br__jscan *j, struct br__buf *out); /* replaces what out holds */
+/* Append a string's bytes: valid UTF-8, NUL included. */
+int br__jscan_string(struct br__jscan *j, struct br__buf *out);
+int br__jscan_i64(struct br__jscan *j, int64_t *out);
+int br__jscan_skip(struct br__jscan *j); /* one value of any kind, checked */
+int br__jscan_end(struct br__jscan *j);  /* nothing but white space may follow */
 
 /* ---- hash.c ------------------------------------------------------------------------------------
  */

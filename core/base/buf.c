@@ -89,7 +89,11 @@ static void put_escape(struct br__buf *b, unsigned char c)
 
 void br__buf_json_str(struct br__buf *b, const char *s)
 {
-    size_t n = strlen(s);
+    br__buf_json_text(b, s, strlen(s));
+}
+
+void br__buf_json_text(struct br__buf *b, const char *s, size_t n)
+{
     br__buf_putc(b, '"');
     while (n > 0) {
         size_t good = br__utf8_span(s, n), run = 0;

@@ -13,11 +13,12 @@
  *   report.c       notes, warnings, progress: the listener of a job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
+ *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
  *   cmd_download.c download */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
-#include "../model/model.h"
+#include "../engine/engine.h"
 
 #include <pthread.h>
 
@@ -38,7 +39,14 @@
     X(LIST)                                                                                        \
     X(PLUGIN_LIST)                                                                                 \
     X(PLUGIN_SHOW)                                                                                 \
-    X(PLUGIN_CHECK)
+    X(PLUGIN_CHECK)                                                                                \
+    X(CHAT_TEMPLATE)                                                                               \
+    X(GENERATE)                                                                                    \
+    X(COMPARE)                                                                                     \
+    X(LOGITS)                                                                                      \
+    X(SCORE)                                                                                       \
+    X(BENCH)                                                                                       \
+    X(TOKENIZE)
 
 enum br__cmd_id {
 #define BR_X(id) BR__CMD_##id,
@@ -79,11 +87,12 @@ enum br__opt_kind {
     BR__KIND_FLAG,
     BR__KIND_TEXT,
     BR__KIND_INT,    /* at least `min`                                                 */
+    BR__KIND_FLOAT,  /* finite, at least `min`; .f                                      */
     BR__KIND_SIZE,   /* bytes: 500MB, 5GB (powers of ten), 2GiB (of two), plain number */
     BR__KIND_CHOICE, /* one of `arg`'s words, separated by |; .i is its index          */
     BR__KIND_DTYPE,  /* one of `arg`'s words or its usual abbreviation; .i is the dtype */
     BR__KIND_LIST,   /* key=value ..., and may be repeated                             */
-    BR__KIND_WORDS,  /* text that may be repeated, each time one                       */
+    BR__KIND_WORDS,  /* any text, and may be repeated; .list                           */
     BR__KIND_IDLE    /* accepted for other tools' command lines: a flag without effect,
                         or with a value if `arg` is set; `help` says why               */
 };
@@ -106,6 +115,7 @@ struct br__cli_value {
     const char **list;
     size_t n_list;
     int64_t i;
+    double f;
     int set;
 };
 /* A command line, understood.  Zeroed is valid. */
@@ -137,6 +147,7 @@ int br__size_parse(const char *text, uint64_t *bytes) BR_MUST_CHECK;
 #define BR__FLAG(c, id) ((c)->opt[BR__OPT_##id].set)
 #define BR__TEXT(c, id) ((c)->opt[BR__OPT_##id].text)
 #define BR__INT(c, id) ((c)->opt[BR__OPT_##id].i)
+#define BR__FLOAT(c, id) ((c)->opt[BR__OPT_##id].f)
 
 /* ---- help.c ------------------------------------------------------------------------------- */
 
@@ -236,6 +247,33 @@ int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
+int br__cmd_tokenize(struct br__cli *c, struct br_err *err);
+int br__cmd_chat_template(struct br__cli *c, struct br_err *err);
+
+int br__cmd_generate(struct br__cli *c, struct br_err *err);
+int br__cmd_compare(struct br__cli *c, struct br_err *err);
+int br__cmd_logits(struct br__cli *c, struct br_err *err);
+int br__cmd_score(struct br__cli *c, struct br_err *err);
+int br__cmd_bench(struct br__cli *c, struct br_err *err);
+
+/* cmd_model.c: what the commands that run a model share. */
+struct br_tokenizer;
+struct br_ids;
+/* The options of ON_ENGINE.  ID@revision is put together in the arena. */
+int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__llm_opts *o,
+                          struct br_err *err) BR_MUST_CHECK;
+/* --tokenizer, else where the model has one; BR_E_NOTFOUND says where was looked. */
+int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
+                      const char **dir, struct br_err *err) BR_MUST_CHECK;
+/* --input-ids, else the ids of --prompt.  *tok is opened when it is needed (or is NULL). */
+int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
+                     struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
+/* Ids of a text, refused where the tokenizer and the model are not of one vocabulary. */
+int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, const char *text,
+                   size_t n, struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
+/* Text of one token for people: control characters escaped, in the arena. */
+const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id);
+uint64_t br__private_memory(void); /* bytes of this process that are its own, at their peak */
 
 /* cmd_convert.c: options -> job; `r` gets the remarks about defaults that were chosen. */
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,

@@ -203,5 +203,116 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge plugin check ./build/bridge_llama.so\n",
 },
 
+[BR__CMD_CHAT_TEMPLATE] = {
+    .name = "chat-template", .run = br__cmd_chat_template, .args = "[FILE]", .max_pos = 1,
+    .summary = "conversations in JSON -> the text of prompts",
+    .about =
+        "Runs the chat template of a tokenizer directory: chat_template.jinja, else the one in\n"
+        "tokenizer_config.json.  The input, FILE or standard input, is a JSON object\n"
+        "{\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, \"enable_thinking\": false}\n"
+        "of which only the messages are needed, or the array of messages alone; the text is printed as\n"
+        "it is.  \"documents\" and, with more variables for the template, \"chat_template_kwargs\" are\n"
+        "read too; other members are ignored.\n"
+        "\n"
+        "With --jsonl every line of the input is such an object, and a line {\"text\": \"...\"} is printed\n"
+        "for each.\n"
+        "\n"
+        "Templates are run by bridge itself, as Jinja2 in transformers would: in bounded time and memory,\n"
+        "without access to anything.  A construct that it does not know is an error with its line.\n",
+    .examples =
+        "bridge chat-template --tokenizer ./Qwen3-8B --add-generation-prompt chat.json\n"
+        "bridge chat-template --tokenizer ./Qwen3-8B --jsonl chats.jsonl\n",
+    .need = {BR__OPT_CHAT_TOKENIZER},
+},
+
+[BR__CMD_GENERATE] = {
+    .name = "generate", .run = br__cmd_generate, .args = "[MODEL]",
+    .summary = "continue a prompt",
+    .about =
+        "Runs a model straight from its Hugging Face directory, without a load phase, or from a\n"
+        "Megatron checkpoint.  Greedy unless --temperature says otherwise; ends at any of the\n"
+        "end-of-sequence ids of generation_config.json.  The text is printed as it comes; a closing\n"
+        "line on stderr tells the rates, the time to the first token and the memory.\n"
+        "\n"
+        "With --chat and no --prompt on a terminal it is a conversation: one message a line.\n"
+        "--tp, --pp, --ep and --etp run that many ranks as threads, as Megatron would spread them.\n",
+    .examples =
+        "bridge generate Qwen/Qwen3-0.6B --prompt 'The capital of France is'\n"
+        "bridge generate --megatron-path ./Qwen3-8B-megatron --prompt Hello --max-new-tokens 50\n"
+        "bridge generate ./Qwen3-8B --chat --system 'Be brief.' --temperature 0.7 --top-p 0.8\n"
+        "bridge generate ./Qwen3-8B --prompts-file prompts.txt --json\n",
+    .pos_opt = {BR__OPT_HF_MODEL},
+},
+
+[BR__CMD_COMPARE] = {
+    .name = "compare", .run = br__cmd_compare, .args = "[MODEL] [MEGATRON_DIR]",
+    .summary = "run the same prompt through both formats of a model",
+    .about =
+        "Prints the next token and the five best of each, and how far the logits differ.  verify\n"
+        "compares bytes and needs no prompt; this shows that the weights also mean the same.\n"
+        "With --dtype float32, any difference is exit status 1.\n",
+    .examples =
+        "bridge compare --hf-model Qwen/Qwen3-8B --megatron-path ./Qwen3-8B-megatron --prompt Hello\n",
+    .pos_opt = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH},
+    .need = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH},
+},
+
+[BR__CMD_LOGITS] = {
+    .name = "logits", .run = br__cmd_logits, .args = "[MODEL]",
+    .summary = "write logits, hidden states, losses and gradients of given tokens",
+    .about =
+        "One pass over one sequence without caches.  Everything is float32, named as transformers\n"
+        "would: logits [tokens, vocab], hidden.<i>, loss, grad.<parameter>.\n",
+    .examples =
+        "bridge logits ./Qwen3-0.6B --input-ids 1,2,3 --output out.safetensors --dtype float32\n"
+        "bridge logits ./toy --input-ids ids.txt --grads --hidden-states -o out.safetensors\n",
+    .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_OUTPUT_FILE},
+},
+
+[BR__CMD_SCORE] = {
+    .name = "score", .run = br__cmd_score, .args = "[MODEL]",
+    .summary = "log-probabilities of a text, perplexity of a file",
+    .about =
+        "Each token is predicted from those before it; a text longer than 2048 tokens, or than the\n"
+        "model's context, is cut into windows of that length, the first token of which is not counted.\n",
+    .examples =
+        "bridge score ./Qwen3-0.6B --prompt 'Paris is the capital of France.'\n"
+        "bridge score ./Qwen3-0.6B --file book.txt --json\n",
+    .pos_opt = {BR__OPT_HF_MODEL},
+},
+
+[BR__CMD_BENCH] = {
+    .name = "bench", .run = br__cmd_bench, .args = "[MODEL]",
+    .summary = "how fast a model runs here, and how fast it could",
+    .about =
+        "Medians of several runs: prefill of a prompt against the machine's matrix-product peak, and\n"
+        "decoding against its streaming read rate over the bytes of weights that a step reads; both\n"
+        "ceilings are measured between the runs.\n",
+    .examples =
+        "bridge bench ./Qwen3-0.6B\n"
+        "bridge bench ./Qwen3-0.6B --batch 8 --json\n",
+    .pos_opt = {BR__OPT_HF_MODEL},
+},
+
+[BR__CMD_TOKENIZE] = {
+    .name = "tokenize", .run = br__cmd_tokenize, .args = "[FILE]", .max_pos = 1,
+    .summary = "text -> token ids, and back",
+    .about =
+        "Reads FILE or standard input and prints the ids of its text, the same ids as those of Hugging\n"
+        "Face's tokenizers.  With --decode it reads ids, separated by blanks or commas, and prints their\n"
+        "text.\n"
+        "\n"
+        "With --jsonl every line of the input is a JSON object: {\"text\": \"...\"} becomes {\"ids\": [...]},\n"
+        "and with --decode {\"ids\": [...]} becomes {\"text\": \"...\", \"text_skip_special\": \"...\"}.  Other\n"
+        "members are ignored.  All threads work on the lines, which come out in their order.\n"
+        "\n"
+        "A tokenizer is a directory with tokenizer.json, or with vocab.json and merges.txt: byte-level\n"
+        "BPE, the kind that Qwen models have.\n",
+    .examples =
+        "echo 'Hello, world' | bridge tokenize --tokenizer ./Qwen3-8B\n"
+        "bridge tokenize --hf-model Qwen/Qwen3-8B --count book.txt\n"
+        "bridge tokenize --tokenizer ./Qwen3-8B --jsonl corpus.jsonl > ids.jsonl\n",
+},
+
 };
 /* clang-format on */

@@ -374,6 +374,9 @@ static int bad_value(const struct br__option *o, const char *typed, const char *
         return br_fail(err, BR_E_USAGE,
                        "option '%s' is '%s', expected a whole number of at least %d", typed, text,
                        (int)o->min);
+    case BR__KIND_FLOAT:
+        return br_fail(err, BR_E_USAGE, "option '%s' is '%s', expected a number of at least %d",
+                       typed, text, (int)o->min);
     case BR__KIND_SIZE:
         return br_fail(err, BR_E_USAGE, "option '%s' is '%s', expected a size such as 500MB or 5GB",
                        typed, text);
@@ -393,6 +396,8 @@ static int read_value(const struct br__option *o, const char *text, struct br__c
     switch (o->kind) {
     case BR__KIND_INT:
         return br__parse_i64(text, &v->i) || v->i < o->min;
+    case BR__KIND_FLOAT:
+        return br__parse_f64(text, &v->f) || v->f < o->min;
     case BR__KIND_SIZE:
         if (br__size_parse(text, &bytes))
             return 1;

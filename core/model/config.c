@@ -297,6 +297,27 @@ static int read_mlp_layers(const br__json *json, struct br_config *cfg, struct b
     return BR_OK;
 }
 
+/* Sliding-window layers: those that layer_types names so, else all from max_window_layers on
+ * (transformers Qwen2Config). */
+static int read_window(const br__json *json, struct br_config *cfg, struct br_err *err)
+{
+    const br__json *types = br__json_get(json, "layer_types");
+    const br__json *w = br__json_get(json, "sliding_window");
+    int64_t from;
+    int rc = read_step(json, "sliding_window", INT32_MAX, &cfg->window, err);
+    if (rc || !br__json_bool(br__json_get(json, "use_sliding_window"), 0) || !w ||
+        br__json_kind(w) == '0') {
+        cfg->window = 0;
+        return rc;
+    }
+    const br__json *first = br__json_get(json, "max_window_layers");
+    from = (int64_t)br__json_num(first, 28);
+    const br__json *t = br__json_first(types);
+    for (int64_t i = 0; i < cfg->n_layers; i++, t = t ? br__json_next(t) : NULL)
+        cfg->windowed[i] = t ? !strcmp(br__json_str(t, ""), "sliding_attention") : i >= from;
+    return BR_OK;
+}
+
 /* ---- dtype and quantisation --------------------------------------------------------------------
  */
 
@@ -416,10 +437,13 @@ int br__config_from_json(struct br__arena *a, const struct br__arch *arch, const
         return rc;
     cfg->linear = br__arena_alloc(a, (size_t)cfg->n_layers);
     cfg->dense = br__arena_alloc(a, (size_t)cfg->n_layers);
-    if (!cfg->linear || !cfg->dense)
+    cfg->windowed = br__arena_alloc(a, (size_t)cfg->n_layers);
+    cfg->router_aux_loss_coef = br__json_num(br__json_get(json, "router_aux_loss_coef"), 0.001);
+    if (!cfg->linear || !cfg->dense || !cfg->windowed)
         return br_fail(err, BR_E_NOMEM, "out of memory reading config.json");
     if ((rc = read_attention_layers(json, cfg, err)) || (rc = read_mlp_layers(json, cfg, err)) ||
-        (rc = read_dtype(json, cfg, err)) || (rc = read_quantization(json, cfg, err)))
+        (rc = read_window(json, cfg, err)) || (rc = read_dtype(json, cfg, err)) ||
+        (rc = read_quantization(json, cfg, err)))
         return rc;
     return arch->check ? arch->check(cfg, err) : BR_OK;
 }

@@ -101,9 +101,12 @@ struct br_config {
     int fp8;              /* quantization_config says fp8 */
     int64_t fp8_block[2]; /* weight_block_size, default 128 x 128 */
     int64_t n_layers, n_experts, n_mtp;
-    uint8_t *linear; /* [n_layers] 1: delta-net layer */
-    uint8_t *dense;  /* [n_layers] 1: dense MLP */
-    int mixed_mlp;   /* some dense, some routed */
+    uint8_t *linear;   /* [n_layers] 1: delta-net layer */
+    uint8_t *dense;    /* [n_layers] 1: dense MLP */
+    int mixed_mlp;     /* some dense, some routed */
+    int64_t window;    /* keys that a query of a windowed layer sees, its own included; 0 = all */
+    uint8_t *windowed; /* [n_layers] 1: sliding-window attention */
+    double router_aux_loss_coef; /* config.json's own, which Megatron Bridge overrides */
 };
 
 /* Read config.json.  Refuses what the architecture's tables or its check() refuse, non-positive

@@ -11,11 +11,9 @@
  *
  * No expression here has a product feeding a sum, so that contraction to FMA cannot change a bit.
  */
-#include <bridge/tensor.h>
+#include "cpu.h"
 #include <float.h>
 #include <math.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -298,61 +296,32 @@ AVX512 static void e4m3_to_bf16_avx512(uint8_t *dst, const uint8_t *src, size_t 
 
 #endif
 
-/* ---- choosing a tier ----------------------------------------------------------------------- */
+/* ---- choosing a form ----------------------------------------------------------------------- */
 
-struct tier {
-    const char *name;
+struct form {
+    uint64_t needs; /* enum br__cpu_feature */
     size_t (*f32_to_bf16)(uint8_t *dst, const uint8_t *src, size_t n);
     void (*bf16_to_f32)(uint8_t *dst, const uint8_t *src, size_t n);
     void (*e4m3_to_bf16)(uint8_t *dst, const uint8_t *src, size_t n, float scale);
 };
 
 /* Best last. */
-static const struct tier tiers[] = {
-    {"scalar", f32_to_bf16_scalar, bf16_to_f32_scalar, e4m3_to_bf16_scalar},
+static const struct form forms[] = {
+    {0, f32_to_bf16_scalar, bf16_to_f32_scalar, e4m3_to_bf16_scalar},
 #if defined(__x86_64__)
-    {"avx2", f32_to_bf16_avx2, bf16_to_f32_avx2, e4m3_to_bf16_avx2},
-    {"avx512", f32_to_bf16_avx512, bf16_to_f32_avx512, e4m3_to_bf16_avx512},
+    {BR__CPU_AVX2, f32_to_bf16_avx2, bf16_to_f32_avx2, e4m3_to_bf16_avx2},
+    {BR__CPU_AVX512, f32_to_bf16_avx512, bf16_to_f32_avx512, e4m3_to_bf16_avx512},
 #endif
 };
 
-/* How many of tiers[], from the first, this machine can run. */
-static size_t n_usable(void)
+/* The best that the tier in use includes. */
+static const struct form *form(void)
 {
-#if defined(__x86_64__)
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("popcnt"))
-        return 1;
-    return __builtin_cpu_supports("avx512f") ? 3 : 2;
-#else
-    return 1;
-#endif
-}
-
-static const struct tier *choose(void)
-{
-    size_t n = n_usable();
-    const char *want = getenv("BRIDGE_CPU");
-    for (size_t i = 0; want && i < n; i++)
-        if (strcmp(tiers[i].name, want) == 0)
-            return &tiers[i];
-    return &tiers[n - 1];
-}
-
-/* Resolved at the first call.  Threads that race here all find and store the same answer. */
-static const struct tier *tier(void)
-{
-    static const struct tier *_Atomic chosen;
-    const struct tier *t = atomic_load_explicit(&chosen, memory_order_relaxed);
-    if (!t) {
-        t = choose();
-        atomic_store_explicit(&chosen, t, memory_order_relaxed);
-    }
-    return t;
-}
-
-const char *br_cpu_tier(void)
-{
-    return tier()->name;
+    uint64_t have = br__cpu_tier()->features;
+    size_t i = BR_COUNTOF(forms) - 1;
+    while (forms[i].needs & ~have)
+        i--;
+    return &forms[i];
 }
 
 /* ---- any pair, through double -------------------------------------------------------------- */
@@ -444,9 +413,9 @@ size_t br_cast(void *dst, int to, const void *src, int from, size_t n, double ad
         return 0;
     }
     if (add == 0 && from == BR_F32 && to == BR_BF16)
-        return tier()->f32_to_bf16(dst, src, n);
+        return form()->f32_to_bf16(dst, src, n);
     if (add == 0 && from == BR_BF16 && to == BR_F32) {
-        tier()->bf16_to_f32(dst, src, n);
+        form()->bf16_to_f32(dst, src, n);
         return 0;
     }
     return cast_any(dst, to, src, from, n, add);
@@ -474,7 +443,7 @@ void br_dequant_e4m3(void *dst, int to, const uint8_t *src, size_t n, const floa
         size_t m = n < (uint64_t)left ? n : (size_t)left;
         float s = scale[col / block];
         if (to == BR_BF16)
-            tier()->e4m3_to_bf16(out, src, m, s);
+            form()->e4m3_to_bf16(out, src, m, s);
         else
             dequant_any(out, to, src, m, s);
         out += m * br_dtype_size(to);

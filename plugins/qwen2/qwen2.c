@@ -1,5 +1,6 @@
 /* qwen2 - Qwen2 and Qwen2.5 (0.5B to 72B): grouped-query attention with a bias on q, k and v,
- * gated MLP.  An ordinary GPT block, so this file is tables. */
+ * gated MLP.  An ordinary GPT block. */
+#include <bridge/graph.h>
 #include <bridge/rules.h>
 
 static const struct br_field config[] = {
@@ -14,6 +15,14 @@ static const struct br_map maps[] = {
     BR_RULES_GLU,
 };
 
+static br_val layer(struct br_graph *g, br_val x, int i)
+{
+    br_val h = br_rmsnorm(g, x, "self_attention.linear_qkv.layer_norm_weight");
+    x = br_add(g, x, br_attention(g, h, i));
+    h = br_rmsnorm(g, x, "mlp.linear_fc1.layer_norm_weight");
+    return br_add(g, x, br_gated_mlp(g, h, "mlp."));
+}
+
 static const struct br_arch archs[] = {{
     .model_type = "qwen2",
     .hf_class = "Qwen2ForCausalLM",
@@ -23,6 +32,7 @@ static const struct br_arch archs[] = {{
            "sliding_window=null use_sliding_window=false",
     .config = BR_ROWS(config),
     .maps = BR_ROWS(maps),
+    .layer = layer,
 }};
 
 static const struct br_recipe recipes[] = {

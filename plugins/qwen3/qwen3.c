@@ -1,6 +1,7 @@
 /* qwen3 - Qwen3 dense models (0.6B to 32B): Qwen2's block with a norm on each query and key
  * head in place of the q, k, v bias, and a head size of its own.  Multi-token-prediction layers
  * are mapped too: Megatron Bridge knows them for this family, though no release has any. */
+#include <bridge/graph.h>
 #include <bridge/rules.h>
 
 static const struct br_field config[] = {
@@ -19,6 +20,14 @@ static const struct br_map maps[] = {
     BR_RULES_EXPAND_(BR_RULES_GLU_AT, BR_AT_MTP),
 };
 
+static br_val layer(struct br_graph *g, br_val x, int i)
+{
+    br_val h = br_rmsnorm(g, x, "self_attention.linear_qkv.layer_norm_weight");
+    x = br_add(g, x, br_attention(g, h, i));
+    h = br_rmsnorm(g, x, "mlp.linear_fc1.layer_norm_weight");
+    return br_add(g, x, br_gated_mlp(g, h, "mlp."));
+}
+
 static const struct br_arch archs[] = {{
     .model_type = "qwen3",
     .hf_class = "Qwen3ForCausalLM",
@@ -28,6 +37,7 @@ static const struct br_arch archs[] = {{
            "max_window_layers=2 sliding_window=null use_sliding_window=false",
     .config = BR_ROWS(config),
     .maps = BR_ROWS(maps),
+    .layer = layer,
 }};
 
 static const struct br_recipe recipes[] = {

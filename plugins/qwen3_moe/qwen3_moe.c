@@ -2,6 +2,7 @@
  *
  * Qwen3 attention, softmax-then-top-k router, no shared expert.  Layers named in
  * mlp_only_layers, or skipped by decoder_sparse_step, keep a dense MLP. */
+#include <bridge/graph.h>
 #include <bridge/rules.h>
 
 static const struct br_field config[] = {
@@ -22,6 +23,18 @@ static const struct br_map maps[] = {
     BR_RULES_TRUNK, BR_RULES_ATTENTION, BR_RULES_QK_NORM, BR_RULES_GLU, BR_RULES_MOE,
 };
 
+static br_val layer(struct br_graph *g, br_val x, int i)
+{
+    br_val h = br_rmsnorm(g, x, "self_attention.linear_qkv.layer_norm_weight");
+    x = br_add(g, x, br_attention(g, h, i));
+    if (!br_layer_is_moe(g, i)) {
+        h = br_rmsnorm(g, x, "mlp.linear_fc1.layer_norm_weight");
+        return br_add(g, x, br_gated_mlp(g, h, "mlp."));
+    }
+    h = br_rmsnorm(g, x, "pre_mlp_layernorm.weight");
+    return br_add(g, x, br_moe(g, h, i));
+}
+
 static const struct br_arch archs[] = {{
     .model_type = "qwen3_moe",
     .hf_class = "Qwen3MoeForCausalLM",
@@ -34,6 +47,7 @@ static const struct br_arch archs[] = {{
            "max_window_layers=2 sliding_window=null use_sliding_window=false",
     .config = BR_ROWS(config),
     .maps = BR_ROWS(maps),
+    .layer = layer,
 }};
 
 static const struct br_recipe recipes[] = {

@@ -4,6 +4,7 @@
  *
  * All norms are zero-centred on both sides except the delta net's output norm, which Hugging
  * Face stores plain and Megatron stores minus one. */
+#include <bridge/graph.h>
 #include <bridge/rules.h>
 
 #define M_GDN "decoder.layers.{gdn}.self_attention."
@@ -71,6 +72,24 @@ static const struct br_map maps[] = {
     BR_RULES_EXPAND_(BR_RULES_SHARED_EXPERT_AT, BR_AT_MTP),
 };
 
+static br_val mixer(struct br_graph *g, br_val x, int i)
+{
+    if (br_layer_is_linear(g, i))
+        return br_gated_delta_net(g, br_rmsnorm(g, x, "self_attention.in_proj.layer_norm_weight"),
+                                  i);
+    return br_attention(g, br_rmsnorm(g, x, "self_attention.linear_qkv.layer_norm_weight"), i);
+}
+
+static br_val layer(struct br_graph *g, br_val x, int i)
+{
+    x = br_add(g, x, mixer(g, x, i));
+    if (!br_layer_is_moe(g, i)) {
+        br_val h = br_rmsnorm(g, x, "mlp.linear_fc1.layer_norm_weight");
+        return br_add(g, x, br_gated_mlp(g, h, "mlp."));
+    }
+    return br_add(g, x, br_moe(g, br_rmsnorm(g, x, "pre_mlp_layernorm.weight"), i));
+}
+
 static const struct br_arch archs[] = {{
     .model_type = "qwen3_next",
     .hf_class = "Qwen3NextForCausalLM",
@@ -85,6 +104,7 @@ static const struct br_arch archs[] = {{
            "output_router_logits=false",
     .config = BR_ROWS(config),
     .maps = BR_ROWS(maps),
+    .layer = layer,
 }};
 
 static const struct br_recipe recipes[] = {

@@ -21,7 +21,7 @@ class Hub:
         self.log = f"{WORK}/{name}.log"
         ports = f"{WORK}/{name}.ports"
         self.process = subprocess.Popen(
-            [SERVER, f"{WORK}/root", self.log, ports, "--seconds", "300", "--page", "3", *options])
+            [SERVER, f"{WORK}/models", self.log, ports, "--seconds", "300", "--page", "3", *options])
         while not os.path.exists(ports):
             time.sleep(0.02)
         self.endpoint = "http://127.0.0.1:" + open(ports).read().split()[0]
@@ -77,7 +77,7 @@ SCAN = "c = h.scan_cache_dir(); print(json.dumps([[str(w) for w in c.warnings], 
 
 
 def same_files(path, ignore=()):
-    source = f"{WORK}/root/{MODEL}"
+    source = f"{WORK}/models/{MODEL}"
     names = sorted(os.path.relpath(os.path.join(d, f), source) for d, _, files in os.walk(source) for f in files)
     for name in names:
         if name not in ignore:
@@ -141,7 +141,7 @@ def same_tree(a, b):
 
 
 def both_at_once():
-    size = os.path.getsize(f"{WORK}/root/{MODEL}/model.safetensors")
+    size = os.path.getsize(f"{WORK}/models/{MODEL}/model.safetensors")
     for i, delay in enumerate((0, 0.4, 1.2)):
         with Hub(f"both{i}", "--rate", "12000000") as hub:
             them = python(SNAPSHOT, f"both{i}", hub.endpoint, wait=False)
@@ -182,13 +182,13 @@ def globs():
 
 def main():
     shutil.rmtree(WORK, ignore_errors=True)
-    os.makedirs(f"{WORK}/root/Qwen")
-    subprocess.run([BRIDGE, "toy", "qwen3", "-o", f"{WORK}/root/{MODEL}", "--set", "vocab_size=40000", "hidden_size=192"],
+    os.makedirs(f"{WORK}/models/Qwen")
+    subprocess.run([BRIDGE, "toy", "qwen3", "-o", f"{WORK}/models/{MODEL}", "--set", "vocab_size=40000", "hidden_size=192"],
                    check=True, stdout=subprocess.DEVNULL)
-    os.makedirs(f"{WORK}/root/{MODEL}/onnx/deep")
+    os.makedirs(f"{WORK}/models/{MODEL}/onnx/deep")
     for name, text in {"tokenizer.json": "{}", "README.md": "read", "merges.txt": "a b", "empty.txt": "",
                        "onnx/model.onnx": "graph", "onnx/deep/a.json": "[]"}.items():
-        with open(f"{WORK}/root/{MODEL}/{name}", "w") as f:
+        with open(f"{WORK}/models/{MODEL}/{name}", "w") as f:
             f.write(text)
     assert ours_for_them() == theirs_for_us()
     same_tree("ours", "theirs")

@@ -112,6 +112,14 @@ enum br_backend_flags {
     BR_BACKEND_HOST = 1 /* host memory is device memory: weights stay mapped */
 };
 
+/* What this device can do at best, per second. */
+struct br_peaks {
+    double read_bytes;   /* streaming read */
+    double matmul_flops; /* the tier's own multiply-add of rounded inputs, from registers */
+    double f32_flops;    /* the same for exact float32 products */
+    char tier[16];       /* whose instruction matmul_flops is */
+};
+
 struct br_backend {
     uint32_t struct_size; /* sizeof(struct br_backend) as compiled */
     uint32_t built_with;  /* BR_VERSION of the header, for messages only */
@@ -133,10 +141,16 @@ struct br_backend {
                 void *arg);
     /* The n communicators of a world whose ranks are threads of this process. */
     int (*comm_world)(struct br_comm **comms, uint32_t n, struct br_err *err);
+    /* Optional: measure the device's ceilings, on all lanes, in about a second.  buf: n bytes of
+     * device memory to read (mapped weights), or NULL for a buffer of the backend's own. */
+    int (*peaks)(void *device, const void *buf, size_t n, struct br_peaks *out, struct br_err *err);
 };
 
 typedef const struct br_backend *br_backend_fn(void);
 #define BR_BACKEND_SYMBOL "bridge_backend_v1"
+
+/* The CPU backend, which every libbridge has inside (kernels/cpu/cpu.c); not exported. */
+const struct br_backend *br__cpu_backend(void);
 
 #ifdef __cplusplus
 }

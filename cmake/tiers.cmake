@@ -1,0 +1,23 @@
+# bridge_tier_sources(VAR): kernels/cpu/tier_<tier>.c of the instruction sets that this architecture may
+# have, each compiled for its own.  Nothing else is compiled for more than the architecture's baseline, so
+# the program starts on any machine and looks before it uses them.
+set(tier_flags_avx2 -mavx2 -mfma -mf16c -mpopcnt)
+set(tier_flags_avx512 ${tier_flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
+    -mprefer-vector-width=512)
+
+# Optimised in debug builds too: intrinsics that are not inlined would make tests take minutes.
+function(bridge_tier_sources out)
+  set(tiers scalar)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+    list(APPEND tiers avx2 avx512)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+    list(APPEND tiers neon)
+  endif()
+  set(sources "")
+  foreach(tier ${tiers})
+    set(source ${PROJECT_SOURCE_DIR}/kernels/cpu/tier_${tier}.c)
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;${tier_flags_${tier}}")
+    list(APPEND sources ${source})
+  endforeach()
+  set(${out} ${sources} PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,300 @@
+/* jscan.c - JSON read from front to back without a tree, for files too big for one.
+ *
+ * As strict as json.c, with two differences: a string may contain NUL, and duplicate keys are the
+ * caller's business.  The first error sticks: every later call does nothing, so a caller looks at
+ * `rc` where it matters. */
+#include "base.h"
+
+#include <string.h>
+
+static int fail(struct br__jscan *j, const char *expected)
+{
+    if (j->rc)
+        return j->rc;
+    if (j->at >= j->n)
+        return j->rc = br_fail(j->err, BR_E_FORMAT, "byte %zu: the text ends, expected %s", j->at,
+                               expected);
+    unsigned char c = j->s[j->at];
+    const char *fmt = c > 0x20 && c < 0x7F ? "byte %zu: found '%c', expected %s"
+                                           : "byte %zu: found byte 0x%02x, expected %s";
+    return j->rc = br_fail(j->err, BR_E_FORMAT, fmt, j->at, c, expected);
+}
+
+/* The next byte that is not white space; -1 at the end or after an error. */
+static int peek(struct br__jscan *j)
+{
+    while (j->at < j->n && (j->s[j->at] == ' ' || j->s[j->at] == '\n' || j->s[j->at] == '\t' ||
+                            j->s[j->at] == '\r'))
+        j->at++;
+    return j->at < j->n && !j->rc ? j->s[j->at] : -1;
+}
+
+void br__jscan_begin(struct br__jscan *j, const char *text, size_t n, struct br_err *err)
+{
+    *j = (struct br__jscan){.s = (const unsigned char *)text, .n = n, .err = err};
+}
+
+char br__jscan_kind(struct br__jscan *j)
+{
+    int c = peek(j);
+    switch (c) {
+    case '{':
+        return 'o';
+    case '[':
+        return 'a';
+    case '"':
+        return 's';
+    case 't':
+    case 'f':
+        return 'b';
+    case 'n':
+        return '0';
+    default:
+        return c == '-' || (c >= '0' && c <= '9') ? 'n' : 0;
+    }
+}
+
+/* ---- containers ----------------------------------------------------------------------------- */
+
+int br__jscan_enter(struct br__jscan *j, char kind)
+{
+    int want = kind == 'o' ? '{' : '[';
+    if (peek(j) != want)
+        return fail(j, kind == 'o' ? "an object" : "an array");
+    if (j->depth == BR__JSON_MAX_DEPTH)
+        return fail(j, "fewer levels of nesting");
+    j->at++;
+    j->closing[j->depth++] = kind == 'o' ? '}' : ']';
+    j->fresh = 1;
+    return BR_OK;
+}
+
+int br__jscan_next(struct br__jscan *j)
+{
+    int c = peek(j), close = j->depth ? j->closing[j->depth - 1] : -1;
+    int first = j->fresh;
+    j->fresh = 0;
+    if (j->rc || j->depth == 0)
+        return 0;
+    if (c == close) {
+        j->at++;
+        j->depth--;
+        return 0;
+    }
+    if (first)
+        return 1;
+    if (c != ',') {
+        fail(j, close == '}' ? "',' or '}'" : "',' or ']'");
+        return 0;
+    }
+    j->at++;
+    return 1;
+}
+
+/* ---- strings -------------------------------------------------------------------------------- */
+
+/* Four hexadecimal digits; -1 if they are not. */
+static int32_t hex4(struct br__jscan *j)
+{
+    int32_t v = 0;
+    for (int i = 0; i < 4; i++, j->at++) {
+        int c = j->at < j->n ? j->s[j->at] : 0, low = c | 0x20;
+        if (c >= '0' && c <= '9')
+            v = v * 16 + c - '0';
+        else if (low >= 'a' && low <= 'f')
+            v = v * 16 + low - 'a' + 10;
+        else
+            return -1;
+    }
+    return v;
+}
+
+static void put_utf8(struct br__buf *b, uint32_t c)
+{
+    unsigned char s[4];
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const unsigned char lead[] = {0, 0x00, 0xC0, 0xE0, 0xF0};
+    for (size_t i = n; i-- > 1; c >>= 6)
+        s[i] = (unsigned char)(0x80 | (c & 0x3F));
+    s[0] = (unsigned char)(lead[n] | c);
+    br__buf_put(b, s, n);
+}
+
+/* The digits after "\u"; a pair of surrogates is one character. */
+static void unicode_escape(struct br__jscan *j, struct br__buf *out)
+{
+    size_t start = j->at;
+    int32_t v = hex4(j);
+    if (v < 0) {
+        fail(j, "four hexadecimal digits");
+        return;
+    }
+    if (v >= 0xD800 && v <= 0xDFFF) {
+        int32_t low = -1;
+        if (v < 0xDC00 && j->n - j->at >= 6 && j->s[j->at] == '\\' && j->s[j->at + 1] == 'u') {
+            j->at += 2;
+            low = hex4(j);
+        }
+        if (low < 0xDC00 || low > 0xDFFF) {
+            j->at = start;
+            fail(j, "a pair of surrogates");
+            return;
+        }
+        v = 0x10000 + ((v - 0xD800) << 10) + (low - 0xDC00);
+    }
+    put_utf8(out, (uint32_t)v);
+}
+
+static void escape(struct br__jscan *j, struct br__buf *out)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    int c = j->at < j->n ? j->s[j->at] : 0;
+    const char *at = c ? strchr(from, c) : NULL;
+    if (at)
+        br__buf_putc(out, to[at - from]);
+    else if (c != 'u')
+        fail(j, "an escape: one of \"\\/bfnrtu");
+    j->at += !j->rc;
+    if (c == 'u')
+        unicode_escape(j, out);
+}
+
+int br__jscan_string(struct br__jscan *j, struct br__buf *out)
+{
+    if (peek(j) != '"')
+        return fail(j, "a string");
+    j->at++;
+    while (!j->rc) {
+        size_t run = j->at;
+        int wide = 0;
+        while (run < j->n && j->s[run] >= 0x20 && j->s[run] != '"' && j->s[run] != '\\')
+            wide |= j->s[run++];
+        const char *text = (const char *)j->s + j->at;
+        size_t good = wide & 0x80 ? br__utf8_span(text, run - j->at) : run - j->at;
+        br__buf_put(out, text, good);
+        j->at += good;
+        if (j->at < run)
+            return fail(j, "UTF-8");
+        if (run >= j->n || j->s[run] < 0x20)
+            return fail(j, "a character or the closing '\"' of a string");
+        j->at++;
+        if (j->s[run] == '"')
+            break;
+        escape(j, out);
+    }
+    if (!j->rc && out->failed)
+        j->rc = br_fail(j->err, out->failed, "cannot hold a string of the JSON text in memory");
+    return j->rc;
+}
+
+int br__jscan_key(struct br__jscan *j, struct br__buf *out)
+{
+    out->n = 0;
+    br__buf_put(out, "", 0); /* so that the text of an empty key is there */
+    br__jscan_string(j, out);
+    if (peek(j) != ':')
+        return fail(j, "':'");
+    j->at++;
+    return j->rc;
+}
+
+/* ---- numbers, words, whole values -------------------------------------------------------------
+ */
+
+static int digits(struct br__jscan *j)
+{
+    size_t start = j->at;
+    while (j->at < j->n && j->s[j->at] >= '0' && j->s[j->at] <= '9')
+        j->at++;
+    return j->at > start;
+}
+
+int br__jscan_i64(struct br__jscan *j, int64_t *out)
+{
+    int c = peek(j), minus = c == '-';
+    size_t start = j->at;
+    uint64_t v = 0;
+    *out = 0;
+    j->at += (size_t)minus;
+    if (c < 0 || !digits(j))
+        return fail(j, "an integer");
+    size_t n = j->at - start - (size_t)minus;
+    const unsigned char *d = j->s + start + minus;
+    for (size_t i = 0; i < n && n <= 18; i++)
+        v = v * 10 + (uint64_t)(d[i] - '0');
+    if (n > 18 || (n > 1 && d[0] == '0') || (j->at < j->n && memchr(".eE", j->s[j->at], 3))) {
+        j->at = start;
+        return fail(j, "an integer of at most 18 digits");
+    }
+    *out = minus ? -(int64_t)v : (int64_t)v;
+    return BR_OK;
+}
+
+static int skip_number(struct br__jscan *j)
+{
+    j->at += j->s[j->at] == '-';
+    size_t start = j->at;
+    if (!digits(j) || (j->s[start] == '0' && j->at > start + 1))
+        return fail(j, "a number");
+    if (j->at < j->n && j->s[j->at] == '.') {
+        j->at++;
+        if (!digits(j))
+            return fail(j, "a digit");
+    }
+    if (j->at < j->n && (j->s[j->at] | 0x20) == 'e') {
+        j->at++;
+        j->at += j->at < j->n && (j->s[j->at] == '-' || j->s[j->at] == '+');
+        if (!digits(j))
+            return fail(j, "a digit");
+    }
+    return BR_OK;
+}
+
+static int skip_word(struct br__jscan *j)
+{
+    static const char *const words[] = {"true", "false", "null"};
+    for (size_t i = 0; i < BR_COUNTOF(words); i++) {
+        size_t n = strlen(words[i]);
+        if (j->n - j->at >= n && memcmp(j->s + j->at, words[i], n) == 0) {
+            j->at += n;
+            return BR_OK;
+        }
+    }
+    return fail(j, "a JSON value");
+}
+
+static int skip_scalar(struct br__jscan *j, char kind, struct br__buf *scratch)
+{
+    scratch->n = 0;
+    if (kind == 's')
+        return br__jscan_string(j, scratch);
+    if (kind == 'n')
+        return skip_number(j);
+    return kind ? skip_word(j) : fail(j, "a JSON value");
+}
+
+int br__jscan_skip(struct br__jscan *j)
+{
+    struct br__buf scratch = {0};
+    int outside = j->depth;
+    do {
+        char kind = br__jscan_kind(j);
+        if (kind == 'o' || kind == 'a')
+            br__jscan_enter(j, kind);
+        else
+            skip_scalar(j, kind, &scratch);
+        while (!j->rc && j->depth > outside && !br__jscan_next(j))
+            ;
+        if (!j->rc && j->depth > outside && j->closing[j->depth - 1] == '}')
+            br__jscan_key(j, &scratch);
+    } while (!j->rc && j->depth > outside);
+    br__buf_free(&scratch);
+    return j->rc;
+}
+
+int br__jscan_end(struct br__jscan *j)
+{
+    if (peek(j) >= 0)
+        return fail(j, "the end of the text");
+    return j->rc;
+}

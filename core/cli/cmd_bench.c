@@ -1,0 +1,184 @@
+/* cmd_bench.c - bench: prefill and decode rates beside this machine's ceilings, in one run. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_RUNS 64
+
+struct bench {
+    struct br__cli *c;
+    struct br__report r;
+    struct br__llm *m;
+    int64_t prefill, decode, runs, batch;
+    double prefill_s[MAX_RUNS], decode_s[MAX_RUNS]; /* seconds of each run */
+    struct br_peaks peaks[MAX_RUNS];
+    struct br__llm_cost cost;
+};
+
+static int by_value(const void *x, const void *y)
+{
+    double a = *(const double *)x, b = *(const double *)y;
+    return (a > b) - (a < b);
+}
+static double median(double *v, int64_t n)
+{
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return v[n / 2];
+}
+
+static int64_t option(const struct br__cli *c, int id, int64_t dflt)
+{
+    return c->opt[id].set ? c->opt[id].i : dflt;
+}
+
+/* One prompt, then tokens one by one: what is decoded does not change what it costs. */
+static int one_run(struct bench *b, int64_t run, const int32_t *ids, float *logits,
+                   struct br_err *err)
+{
+    struct br__feed *feeds = br__calloc((size_t)b->batch, sizeof *feeds);
+    if (!feeds)
+        return br_fail(err, BR_E_NOMEM, "out of memory for %lld sequences", (long long)b->batch);
+    for (uint32_t s = 0; s < (uint32_t)b->batch; s++) {
+        br__llm_reset(b->m, s);
+        feeds[s] = (struct br__feed){s, ids, b->prefill};
+    }
+    double t0 = br__now();
+    int rc = br__llm_feed(b->m, feeds, 1, logits, err);
+    b->prefill_s[run] = br__now() - t0;
+    if (!rc && b->batch > 1) /* the others' prompts are not timed */
+        rc = br__llm_feed(b->m, feeds + 1, (size_t)b->batch - 1, logits, err);
+    t0 = br__now();
+    for (int64_t i = 0; i < b->decode && !rc; i++) {
+        for (int64_t s = 0; s < b->batch; s++) {
+            feeds[s].ids = ids + (i + s) % b->prefill;
+            feeds[s].n = 1;
+        }
+        rc = br__llm_feed(b->m, feeds, (size_t)b->batch, logits, err);
+    }
+    b->decode_s[run] = br__now() - t0;
+    br__free(feeds);
+    return rc;
+}
+
+/* Run 0 warms up: pages of the model are mapped, graphs are built. */
+static int all_runs(struct bench *b, struct br_err *err)
+{
+    int64_t vocab = br_cfg_i(br__llm_config(b->m), BR_CFG_VOCAB_SIZE);
+    int32_t *ids = br__alloc((size_t)b->prefill * sizeof *ids);
+    float *logits = br__alloc((size_t)(vocab * b->batch) * sizeof *logits);
+    int rc = ids && logits ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for a prompt");
+
+    for (int64_t i = 0; !rc && i < b->prefill; i++)
+        ids[i] = (int32_t)((i * 7919 + 13) % vocab);
+    for (int64_t run = -1; run < b->runs && !rc; run++) {
+        rc = one_run(b, BR__MAX(run, 0), ids, logits, err);
+        if (!rc && run >= 0)
+            rc = br__llm_peaks(b->m, &b->peaks[run], err);
+    }
+    if (!rc)
+        rc = br__llm_cost(b->m, &b->cost, err);
+    br__free(ids);
+    br__free(logits);
+    return rc;
+}
+
+/* Products of the prompt: linear layers for every token, the head for the last, and causal
+ * attention (scores and values, half of the square). */
+static double prefill_flops(const struct bench *b)
+{
+    const struct br_config *cfg = br__llm_config(b->m);
+    double head =
+        2.0 * (double)br_cfg_i(cfg, BR_CFG_VOCAB_SIZE) * (double)br_cfg_i(cfg, BR_CFG_HIDDEN_SIZE);
+    double t = (double)b->prefill, attention = 0;
+    for (int64_t i = 0; i < cfg->n_layers; i++)
+        if (!cfg->linear[i])
+            attention += 2 * t * t * (double)br_cfg_i(cfg, BR_CFG_NUM_ATTENTION_HEADS) *
+                         (double)br_cfg_i(cfg, BR_CFG_KV_CHANNELS);
+    return (b->cost.flops_per_token - head) * t + head + attention;
+}
+
+struct summary {
+    double prefill_rate, decode_rate; /* tokens per second */
+    double flops, bytes;              /* per second, that the runs achieved */
+    double read_bytes, matmul_flops;  /* ceilings */
+};
+
+static struct summary sum_up(struct bench *b)
+{
+    struct summary s;
+    double read[MAX_RUNS], flops[MAX_RUNS];
+    double prefill = median(b->prefill_s, b->runs), decode = median(b->decode_s, b->runs);
+
+    for (int64_t i = 0; i < b->runs; i++) {
+        read[i] = b->peaks[i].read_bytes;
+        flops[i] = b->peaks[i].matmul_flops;
+    }
+    s.prefill_rate = (double)b->prefill / prefill;
+    s.decode_rate = (double)(b->decode * b->batch) / decode;
+    s.flops = prefill_flops(b) / prefill;
+    s.bytes = (double)b->cost.weight_bytes * (double)b->decode / decode;
+    s.read_bytes = median(read, b->runs);
+    s.matmul_flops = median(flops, b->runs);
+    return s;
+}
+
+static int print_summary(struct bench *b, struct br_err *err)
+{
+    struct summary s = sum_up(b);
+    struct br__js j = {0};
+
+    if (BR__FLAG(b->c, JSON)) {
+        br__js_object(&j, NULL, 0);
+        br__js_str(&j, "device", br__llm_device(b->m));
+        br__js_str(&j, "tier", b->peaks[0].tier);
+        br__js_num(&j, "prefill_tokens_per_second", s.prefill_rate);
+        br__js_num(&j, "decode_tokens_per_second", s.decode_rate);
+        br__js_num(&j, "matmul_peak_flops", s.matmul_flops);
+        br__js_num(&j, "read_peak_bytes", s.read_bytes);
+        br__js_num(&j, "prefill_ratio", s.flops / s.matmul_flops);
+        br__js_num(&j, "decode_ratio", s.bytes / s.read_bytes);
+        br__js_u64(&j, "weight_bytes_per_token", b->cost.weight_bytes);
+        br__js_u64(&j, "private_bytes", br__private_memory());
+        br__report_json(&b->r, &j);
+        br__js_end(&j);
+        return br__js_print(&j, err);
+    }
+    printf("%s, %s: read %.1f GB/s, matmul %.0f GFLOP/s\n", br__llm_device(b->m), b->peaks[0].tier,
+           s.read_bytes / 1e9, s.matmul_flops / 1e9);
+    printf("prefill %lld tokens: %.1f tokens/s, %.0f GFLOP/s, %.2f of the matmul peak\n",
+           (long long)b->prefill, s.prefill_rate, s.flops / 1e9, s.flops / s.matmul_flops);
+    printf("decode %lld tokens x %lld: %.2f tokens/s, %.1f GB/s of weights (%.1f MB a step), %.2f "
+           "of the read ceiling\n",
+           (long long)b->decode, (long long)b->batch, s.decode_rate, s.bytes / 1e9,
+           (double)b->cost.weight_bytes / 1e6, s.bytes / s.read_bytes);
+    printf("private memory %.0f MB\n", (double)br__private_memory() / 1e6);
+    return BR_OK;
+}
+
+int br__cmd_bench(struct br__cli *c, struct br_err *err)
+{
+    struct bench b = {.c = c,
+                      .prefill = option(c, BR__OPT_PREFILL_TOKENS, 512),
+                      .decode = option(c, BR__OPT_DECODE_TOKENS, 64),
+                      .runs = option(c, BR__OPT_REPEAT, 3),
+                      .batch = option(c, BR__OPT_BATCH, 1)};
+    struct br__llm_opts o;
+
+    if (b.runs > MAX_RUNS)
+        return br_fail(err, BR_E_USAGE, "option '--repeat' is at most %d", MAX_RUNS);
+    br__report_init(&b.r, c);
+    int rc = br__llm_opts_from_cli(c, &b.r, &o, err);
+    if (!rc)
+        rc = br__llm_open(&b.m, &o, err);
+    if (!rc)
+        rc = br__llm_caches(b.m, b.batch, b.prefill + b.decode, err);
+    if (!rc)
+        rc = all_runs(&b, err);
+    br__report_end(&b.r);
+    if (!rc)
+        rc = print_summary(&b, err);
+    br__llm_close(b.m);
+    br__report_free(&b.r);
+    return rc;
+}

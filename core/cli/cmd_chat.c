@@ -1,0 +1,188 @@
+/* cmd_chat.c - chat-template: conversations in JSON to the text of prompts. */
+#include "cli.h"
+
+#include <bridge/chat.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One conversation, or one line of many, is at most this long. */
+#define INPUT_MAX ((size_t)256 << 20)
+
+/* A conversation as the program takes it, over the defaults of the command line. */
+struct row {
+    br__json *json;
+    struct br_chat_request req;
+    struct br__buf messages, tools, documents, kwargs; /* JSON texts that req points to */
+};
+
+static void row_free(struct row *r)
+{
+    br__json_free(r->json);
+    br__buf_free(&r->messages);
+    br__buf_free(&r->tools);
+    br__buf_free(&r->documents);
+    br__buf_free(&r->kwargs);
+}
+
+/* JSON text of a member in *b; NULL if it is absent or null. */
+static int member_text(const br__json *obj, const char *key, struct br__buf *b, const char **text,
+                       struct br_err *err)
+{
+    const br__json *v = br__json_get(obj, key);
+    char kind = br__json_kind(v);
+
+    *text = NULL;
+    if (!kind || kind == '0')
+        return BR_OK;
+    if (br__json_print(v, 0, b))
+        return br_fail(err, b->failed, "cannot hold \"%s\" in memory", key);
+    *text = b->p;
+    return BR_OK;
+}
+
+/* A member that is true, false, null or absent: 1, 0, or dflt. */
+static int member_bool(const br__json *obj, const char *key, int dflt, int *out, struct br_err *err)
+{
+    const br__json *v = br__json_get(obj, key);
+    char kind = br__json_kind(v);
+
+    *out = br__json_bool(v, dflt);
+    if (kind && kind != '0' && kind != 'b')
+        return br_fail(err, BR_E_FORMAT, "\"%s\" is neither true nor false nor null", key);
+    return BR_OK;
+}
+
+static int read_object(struct row *r, struct br_err *err)
+{
+    int on = 0, thinking = r->req.enable_thinking == BR_CHAT_UNSET
+                               ? -1
+                               : r->req.enable_thinking == BR_CHAT_ON;
+    int rc = member_text(r->json, "messages", &r->messages, &r->req.messages_json, err);
+
+    if (!rc)
+        rc = member_text(r->json, "tools", &r->tools, &r->req.tools_json, err);
+    if (!rc)
+        rc = member_text(r->json, "documents", &r->documents, &r->req.documents_json, err);
+    if (!rc)
+        rc = member_text(r->json, "chat_template_kwargs", &r->kwargs, &r->req.kwargs_json, err);
+    if (!rc)
+        rc = member_bool(r->json, "add_generation_prompt", r->req.add_generation_prompt, &on, err);
+    if (!rc)
+        rc = member_bool(r->json, "enable_thinking", thinking, &thinking, err);
+    if (!rc && !r->req.messages_json)
+        rc = br_fail(err, BR_E_FORMAT, "there are no \"messages\"");
+    r->req.add_generation_prompt = on;
+    r->req.enable_thinking = thinking < 0 ? BR_CHAT_UNSET : thinking ? BR_CHAT_ON : BR_CHAT_OFF;
+    return rc;
+}
+
+/* An object with messages and more; or, unless it is a line of many, an array of messages. */
+static int row_read(struct row *r, const char *text, size_t n, int many, struct br_err *err)
+{
+    int rc = br__json_parse(&r->json, text, n, err);
+
+    if (rc)
+        return rc;
+    char kind = br__json_kind(r->json);
+    if (kind == 'o')
+        return read_object(r, err);
+    if (many || kind != 'a')
+        return br_fail(err, BR_E_FORMAT, "%s is needed: {\"messages\": [...]}",
+                       many ? "a JSON object" : "a JSON object or an array of messages");
+    rc = br__json_print(r->json, 0, &r->messages);
+    r->req.messages_json = r->messages.p;
+    return rc ? br_fail(err, rc, "cannot hold the messages in memory") : BR_OK;
+}
+
+static int render(struct br__cli *c, const struct br_chat *chat, const char *text, size_t n,
+                  int many, struct br_err *err)
+{
+    struct row r = {.req = {.struct_size = sizeof r.req}};
+    struct br__buf line = {0};
+    char *out = NULL;
+    size_t n_out = 0;
+
+    r.req.add_generation_prompt = BR__FLAG(c, ADD_GENERATION_PROMPT);
+    if (BR__FLAG(c, ENABLE_THINKING))
+        r.req.enable_thinking = BR__INT(c, ENABLE_THINKING) ? BR_CHAT_ON : BR_CHAT_OFF;
+    int rc = row_read(&r, text, n, many, err);
+    if (!rc)
+        rc = br_chat_render(chat, &r.req, &out, &n_out, err);
+    if (!rc && many) {
+        br__buf_puts(&line, "{\"text\": ");
+        br__buf_json_str(&line, out);
+        br__buf_puts(&line, "}\n");
+        rc = line.failed ? br_fail(err, line.failed, "cannot hold the text in memory") : BR_OK;
+    }
+    if (!rc) /* whether it arrives is seen when stdout is closed */
+        fwrite(many ? line.p : out, 1, many ? line.n : n_out, stdout);
+    br__buf_free(&line);
+    br_chat_free_text(out);
+    row_free(&r);
+    return rc;
+}
+
+static int is_blank(const char *s, size_t n)
+{
+    return strspn(s, " \t\r\n") >= n;
+}
+
+static int render_lines(struct br__cli *c, const struct br_chat *chat, FILE *in, struct br_err *err)
+{
+    char *line = NULL;
+    size_t cap = 0, number = 0;
+    ssize_t n;
+    int rc = BR_OK;
+
+    while (!rc && (n = getline(&line, &cap, in)) >= 0) {
+        number++;
+        if (is_blank(line, (size_t)n))
+            continue;
+        rc = (size_t)n > INPUT_MAX ? br_fail(err, BR_E_FORMAT, "longer than %zu bytes", INPUT_MAX)
+                                   : render(c, chat, line, (size_t)n, 1, err);
+        if (rc)
+            br_wrap(err, "input line %zu", number);
+    }
+    free(line);
+    return rc;
+}
+
+static int render_one(struct br__cli *c, const struct br_chat *chat, FILE *in, struct br_err *err)
+{
+    struct br__buf text = {.max = INPUT_MAX};
+    char block[1 << 14];
+    size_t n;
+
+    while ((n = fread(block, 1, sizeof block, in)) > 0 && !text.failed)
+        br__buf_put(&text, block, n);
+    int rc = text.failed
+                 ? br_fail(err, text.failed, "the input is longer than %zu bytes", INPUT_MAX)
+                 : render(c, chat, text.p ? text.p : "", text.n, 0, err);
+    br__buf_free(&text);
+    return rc;
+}
+
+int br__cmd_chat_template(struct br__cli *c, struct br_err *err)
+{
+    const char *path = c->n_pos ? c->pos[0] : NULL;
+    struct br_chat *chat;
+
+    int rc = br_chat_open(&chat, BR__TEXT(c, CHAT_TOKENIZER), err);
+    if (rc)
+        return rc;
+    FILE *in = path ? fopen(path, "r") : stdin;
+    if (!in) {
+        rc = br_fail(err, errno == ENOENT ? BR_E_NOTFOUND : BR_E_IO, "cannot open '%s': %s", path,
+                     strerror(errno));
+    } else {
+        rc = BR__FLAG(c, JSONL) ? render_lines(c, chat, in, err) : render_one(c, chat, in, err);
+        if (!rc && ferror(in))
+            rc = br_fail(err, BR_E_IO, "cannot read '%s': %s", path ? path : "standard input",
+                         strerror(errno));
+        if (path)
+            fclose(in);
+    }
+    br_chat_close(chat);
+    return rc;
+}

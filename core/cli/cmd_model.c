@@ -1,0 +1,191 @@
+/* cmd_model.c - what the commands that run a model share: opening it, tokens in, tokens out. */
+#include "cli.h"
+
+#include <bridge/tokenizer.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IDS_FILE_MAX (256u << 20)
+#define MAX_THREADS 4096
+
+static int no_memory(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory reading the command line");
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__llm_opts *o,
+                          struct br_err *err)
+{
+    struct br_job job;
+    int rc = br__job_from_cli(c, r, &job, err); /* --hf-model, --hf-revision, --plugin, --threads */
+
+    if (rc)
+        return rc;
+    if (!job.hf_model && !job.megatron_path)
+        return br_fail(err, BR_E_USAGE, "no model; give --hf-model or --megatron-path");
+    *o = (struct br__llm_opts){
+        .weights = {.hf_model = job.hf_model,
+                    .megatron_path = job.megatron_path,
+                    .plugin = job.plugin,
+                    .adapter = BR__TEXT(c, ADAPTER),
+                    .merge_adapter = BR__FLAG(c, MERGE_ADAPTER),
+                    .threads = job.threads,
+                    .listener = &r->listener},
+        .device = BR__TEXT(c, DEVICE),
+        .precision = (int)BR__INT(c, RUN_DTYPE),
+        .tp = (uint32_t)BR__INT(c, RUN_TP),
+        .pp = (uint32_t)BR__INT(c, RUN_PP),
+        .ep = (uint32_t)BR__INT(c, RUN_EP),
+        .etp = (uint32_t)BR__INT(c, RUN_ETP),
+        .threads = job.threads,
+    };
+    if (BR__FLAG(c, MERGE_ADAPTER) && !BR__FLAG(c, ADAPTER))
+        return br_fail(err, BR_E_USAGE, "option '--merge-adapter' needs --adapter");
+    return BR_OK;
+}
+
+/* ---- tokenizer ------------------------------------------------------------------------------- */
+
+static int has_tokenizer(struct br__arena *a, const char *dir)
+{
+    return br__exists(br__path_join(a, dir, "tokenizer.json")) ||
+           br__exists(br__path_join(a, dir, "vocab.json"));
+}
+
+int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
+                      const char **dir, struct br_err *err)
+{
+    const struct br__session *s = br__llm_weights(m)->session;
+    struct br__arena *a = &c->arena;
+    const char *places[] = {BR__TEXT(c, TOKENIZER_DIR), s->ref ? s->ref->dir : NULL, s->src->dir,
+                            br__path_join(a, s->src->dir, "tokenizer"),
+                            br__path_join(a, s->src->dir, "../tokenizer")};
+
+    *out = NULL;
+    for (size_t i = 0; i < BR_COUNTOF(places); i++) {
+        if (!places[i] || (i > 0 && !has_tokenizer(a, places[i])))
+            continue;
+        *dir = places[i];
+        return br_tokenizer_open(out, places[i], err);
+    }
+    return br_fail(err, BR_E_NOTFOUND,
+                   "no tokenizer.json in '%s'; give --tokenizer a directory that has one, or "
+                   "--input-ids",
+                   s->src->dir);
+}
+
+int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, const char *text,
+                   size_t n, struct br_ids *ids, struct br_err *err)
+{
+    int64_t vocab = br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
+    int rc = br_tokenizer_encode(tok, text, n, 0, ids, err);
+
+    for (size_t i = 0; i < ids->n && !rc; i++)
+        if (ids->p[i] >= vocab)
+            rc = br_fail(err, BR_E_CONFIG,
+                         "the tokenizer gives id %d, the model's vocabulary has %lld; they do not "
+                         "belong together",
+                         ids->p[i], (long long)vocab);
+    return rc;
+}
+
+/* ---- ids ------------------------------------------------------------------------------------- */
+
+/* Whole numbers separated by commas, blanks or line breaks, with or without [ ]. */
+static int parse_ids(const char *text, struct br_ids *ids, struct br_err *err)
+{
+    size_t len = strlen(text), cap = 0;
+
+    for (const char *p = text; *p;) {
+        size_t blank = strspn(p, ", \t\r\n[]");
+        p += blank;
+        size_t n = strcspn(p, ", \t\r\n[]");
+        if (n == 0)
+            continue;
+        char word[24];
+        int64_t id;
+        snprintf(word, sizeof word, "%.*s", (int)BR__MIN(n, sizeof word - 1), p);
+        if (n >= sizeof word || br__parse_i64(word, &id) || id < 0 || id > INT32_MAX)
+            return br_fail(err, BR_E_USAGE, "'%s' is no token id; expected 1,2,3", word);
+        /* The caller frees with br_ids_free, so the memory is malloc's. */
+        if (ids->n == cap) {
+            cap = cap ? 2 * cap : BR__MIN(len / 2 + 1, (size_t)4096);
+            int32_t *grown = realloc(ids->p, cap * sizeof *grown);
+            if (!grown)
+                return no_memory(err);
+            ids->p = grown;
+            ids->cap = cap;
+        }
+        ids->p[ids->n++] = (int32_t)id;
+        p += n;
+    }
+    return ids->n ? BR_OK : br_fail(err, BR_E_USAGE, "no token ids in '%.40s'", text);
+}
+
+int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
+                     struct br_ids *ids, struct br_err *err)
+{
+    const char *given = BR__TEXT(c, INPUT_IDS), *prompt = BR__TEXT(c, PROMPT), *dir;
+
+    *ids = (struct br_ids){0};
+    if (given && prompt)
+        return br_fail(err, BR_E_USAGE, "give --prompt or --input-ids, not both");
+    if (given && br__exists(given)) {
+        char *text;
+        size_t n;
+        int rc = br__read_text(given, IDS_FILE_MAX, &text, &n, err);
+        if (!rc) {
+            rc = parse_ids(text, ids, err);
+            br__free(text);
+        }
+        return rc;
+    }
+    if (given)
+        return parse_ids(given, ids, err);
+    if (!prompt)
+        return br_fail(err, BR_E_USAGE, "nothing to read; give --prompt or --input-ids");
+    int rc = *tok ? BR_OK : br__tokenizer_for(c, m, tok, &dir, err);
+    return rc ? rc : br__encode_for(m, *tok, prompt, strlen(prompt), ids, err);
+}
+
+const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id)
+{
+    size_t n = 0;
+    const char *p = tok ? br_tokenizer_bytes(tok, id, &n) : NULL;
+    struct br__buf b = {0};
+
+    for (size_t i = 0; p && i < n; i++)
+        if ((unsigned char)p[i] < 0x20 || p[i] == 0x7f)
+            br__buf_printf(&b, "\\x%02x", (unsigned char)p[i]);
+        else
+            br__buf_putc(&b, p[i]);
+    const char *text = p && b.p && br__utf8_valid(b.p, b.n) ? br__arena_strndup(a, b.p, b.n) : "";
+    br__buf_free(&b);
+    return text ? text : "";
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Anonymous memory now, from /proc/self/status (RssAnon, kB): mapped model files are not in it.
+ * Caches and activations are touched by the time a run ends, so now is the peak. */
+uint64_t br__private_memory(void)
+{
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[256];
+    uint64_t kb = 0;
+
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f))
+        if (br__starts(line, "RssAnon:")) {
+            const char *digits = line + strcspn(line, "0123456789");
+            char number[24];
+            int64_t v;
+            snprintf(number, sizeof number, "%.*s", (int)strspn(digits, "0123456789"), digits);
+            kb = br__parse_i64(number, &v) ? 0 : (uint64_t)v;
+        }
+    fclose(f);
+    return kb * 1024;
+}

@@ -1,0 +1,164 @@
+/* block_moe.c - routed experts: router, dispatch, grouped products, combination, shared expert.
+ *
+ * The router sees every token of the rank.  With expert parallelism the tokens of the ranks that
+ * share the experts are gathered, each rank computes what its experts (or its share of their
+ * channels, ETP) contribute, and the sums are scattered back: Megatron's "allgather" dispatcher.
+ * Tensor-parallel ranks hold the same tokens, so first each takes its own share of them. */
+#include "engine.h"
+#include <stdio.h>
+
+struct world { /* how the experts are shared */
+    uint32_t tp, tp_rank, ep, ep_rank, etp, etp_rank;
+    uint32_t size, rank; /* of the group ep x etp */
+};
+
+static struct world world_of(const struct br_graph *g)
+{
+    const struct br__place *p = g->build->place;
+    struct world w = {.tp = br__tp(g),
+                      .tp_rank = br__tp_rank(g),
+                      .ep = p->topo.size[BR_AXIS_EP],
+                      .ep_rank = br_topo_coord(&p->topo, p->rank, BR_AXIS_EP),
+                      .etp = p->topo.size[BR_AXIS_ETP],
+                      .etp_rank = br_topo_coord(&p->topo, p->rank, BR_AXIS_ETP)};
+    w.size = w.ep * w.etp;
+    w.rank = w.ep_rank * w.etp + w.etp_rank;
+    return w;
+}
+
+/* ---- routing --------------------------------------------------------------------------------- */
+
+static br_val given_routes(struct br_graph *g, int64_t topk)
+{
+    struct br__build *b = g->build;
+    const int64_t shape[2] = {b->n_tokens, topk};
+    return br__leaf(g, BR_OP_INPUT, BR_I32, br__arena_printf(&g->arena, "routes.%d", b->layer), 2,
+                    shape);
+}
+
+/* Sums for the load-balancing loss over all layers (Fedus et al. 2021, transformers
+ * load_balancing_loss_func). */
+static void count_load(struct br_graph *g, br_val probs, br_val idx, int64_t n_experts)
+{
+    struct br__build *b = g->build;
+    br_val counts = BR__OP(g, COUNT_COLS, BR__I(n_experts), idx);
+    br_val sums = BR__OP(g, SUM_ROWS, NULL, probs);
+    b->aux_counts = b->n_moe ? BR__OP(g, ADD, NULL, b->aux_counts, counts) : counts;
+    b->aux_probs = b->n_moe ? BR__OP(g, ADD, NULL, b->aux_probs, sums) : sums;
+    b->n_moe++;
+}
+
+/* Chosen experts idx[T, k] and their shares p[T, k].  Renormalising the chosen probabilities is a
+ * softmax over the chosen logits. */
+static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
+{
+    struct br__build *b = g->build;
+    int64_t topk = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
+    const struct br_attr exact = {.i = {BR_F32}};
+    br_val logits =
+        BR__OP(g, MATMUL, &exact, x, br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE));
+    *idx = b->flags & BR__BUILD_ROUTES_GIVEN ? given_routes(g, topk)
+                                             : BR__OP(g, TOPK, BR__I(topk), logits);
+    br_val probs = BR__OP(g, SOFTMAX, NULL, logits);
+    *p = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_PRE_SOFTMAX)
+             ? BR__OP(g, GATHER_COLS, NULL, probs, *idx)
+             : BR__OP(g, SOFTMAX, NULL, BR__OP(g, GATHER_COLS, NULL, logits, *idx));
+    if (b->layer < b->cfg->n_layers) {
+        b->routes[b->layer] = *idx;
+        count_load(g, probs, *idx, b->cfg->n_experts);
+    }
+}
+
+/* ---- tokens to experts and back -------------------------------------------------------------- */
+
+/* This tensor-parallel rank's share of the rows. */
+static br_val own_rows(struct br_graph *g, const struct world *w, br_val x)
+{
+    int64_t rows = br__node(g, x)->shape[0] / w->tp;
+    int branch = br__node(g, x)->dtype == BR_F32;
+    return w->tp == 1 ? x
+                      : br__slice(g, branch ? br__enter_tp(g, x) : x, 0, rows * w->tp_rank, rows);
+}
+
+static br_val gather(struct br_graph *g, const struct world *w, br_val x)
+{
+    return w->size == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
+}
+
+static br_val scatter(struct br_graph *g, const struct world *w, br_val x)
+{
+    if (w->size > 1)
+        x = BR__OP(g, REDUCE_SCATTER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
+    return w->tp == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_TP, 1, w->tp, w->tp_rank), x);
+}
+
+static br_val expert_weight(struct br_graph *g, const struct world *w, const char *name, int item,
+                            enum br__split split)
+{
+    struct br__build *b = g->build;
+    const struct br__param *p = NULL;
+    int64_t n = b->cfg->n_experts / w->ep;
+    char full[128];
+    snprintf(full, sizeof full, "%s%s", b->prefix, name);
+    if (g->err.code || br__param_experts(b->params, full, item, n * w->ep_rank, n, split,
+                                         w->etp_rank, w->etp, &p, &g->err))
+        return 0;
+    return br__param_leaf(g, p);
+}
+
+#define FC1 "mlp.experts.experts.linear_fc1.weight"
+#define FC2 "mlp.experts.experts.linear_fc2.weight"
+
+/* What the local experts contribute to x[T, hidden] with choices idx and shares p. */
+static br_val local_experts(struct br_graph *g, const struct world *w, br_val x, br_val idx,
+                            br_val p)
+{
+    struct br__build *b = g->build;
+    int64_t n = b->cfg->n_experts / w->ep, topk = br__node(g, idx)->shape[1];
+    int64_t rows = br__node(g, idx)->shape[0] * topk;
+    const struct br_attr *precision = BR__I(b->precision);
+    br_val sorted = BR__OP(g, MOE_SORT, BR__I(n * w->ep_rank, n), idx);
+    br_val offsets = br__slice(g, sorted, 0, 0, n + 1);
+    br_val order = br__slice(g, sorted, 0, n + 1, rows);
+    br_val y = BR__OP(g, MOE_GATHER, BR__I(topk), x, order);
+    br_val gate = BR__OP(g, GROUPED_MATMUL, precision, y,
+                         expert_weight(g, w, FC1, 0, BR__SPLIT_ROWS), offsets);
+    br_val up = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC1, 1, BR__SPLIT_ROWS),
+                       offsets);
+    y = BR__OP(g, SWIGLU, NULL, gate, up);
+    y = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC2, 0, BR__SPLIT_COLS),
+               offsets);
+    return BR__OP(g, MOE_COMBINE, NULL, y, p, order);
+}
+
+static br_val shared_expert(struct br_graph *g, br_val x)
+{
+    br_val y = br_gated_mlp(g, x, "mlp.shared_experts.");
+    if (!br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_GATE))
+        return y;
+    const struct br_attr exact = {.i = {BR_F32}};
+    br_val gate = BR__OP(g, MATMUL, &exact, x,
+                         br__weight(g, "mlp.shared_experts.gate_weight", 0, BR__SPLIT_NONE));
+    return BR__OP(g, MUL_COL, NULL, y, BR__OP(g, SIGMOID, NULL, gate));
+}
+
+br_val br_moe(struct br_graph *g, br_val x, int layer)
+{
+    struct world w = world_of(g);
+    br_val idx, p;
+    (void)layer;
+    if (g->build->cfg->n_experts % w.ep)
+        return br__graph_fail(g, BR_E_USAGE, "%lld experts cannot be shared by ep %u",
+                              (long long)g->build->cfg->n_experts, w.ep);
+    if (g->build->n_tokens % w.tp)
+        return br__graph_fail(g, BR_E_USAGE, "%lld tokens cannot be shared by tp %u",
+                              (long long)g->build->n_tokens, w.tp);
+    route(g, x, &idx, &p);
+    br_val y =
+        local_experts(g, &w, gather(g, &w, own_rows(g, &w, x)), gather(g, &w, own_rows(g, &w, idx)),
+                      gather(g, &w, own_rows(g, &w, p)));
+    y = scatter(g, &w, y);
+    if (br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_INTERMEDIATE_SIZE))
+        y = BR__OP(g, ADD, NULL, y, shared_expert(g, x));
+    return y;
+}

@@ -1,0 +1,226 @@
+/* blocks.c - the blocks of a transformer layer: norm, linear, softmax attention, gated MLP.
+ *
+ * Tensor parallelism (Shoeybi et al. 2019): a block branches its input to the ranks, each works on
+ * its heads or channels, and the sum over the ranks leaves it.  With one rank both are nothing. */
+#include "engine.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what blocks are made of ----------------------------------------------------------------- */
+
+const struct br_config *br_graph_config(const struct br_graph *g)
+{
+    return g->build->cfg;
+}
+int br_layer_is_linear(const struct br_graph *g, int layer)
+{
+    return layer >= 0 && layer < g->build->cfg->n_layers && g->build->cfg->linear[layer];
+}
+int br_layer_is_moe(const struct br_graph *g, int layer)
+{
+    /* Prediction layers come after the decoder's and are routed wherever the model is. */
+    const struct br_config *cfg = g->build->cfg;
+    return cfg->n_experts > 0 && !(layer >= 0 && layer < cfg->n_layers && cfg->dense[layer]);
+}
+
+uint32_t br__tp(const struct br_graph *g)
+{
+    return g->build->place->topo.size[BR_AXIS_TP];
+}
+uint32_t br__tp_rank(const struct br_graph *g)
+{
+    return br_topo_coord(&g->build->place->topo, g->build->place->rank, BR_AXIS_TP);
+}
+
+br_val br__enter_tp(struct br_graph *g, br_val x)
+{
+    return br__tp(g) == 1 ? x : BR__OP(g, BRANCH, BR__I(BR_GROUP_TP), x);
+}
+br_val br__leave_tp(struct br_graph *g, br_val x)
+{
+    return br__tp(g) == 1
+               ? x
+               : BR__OP(g, ALL_REDUCE, BR__I(BR_GROUP_TP, 1, br__tp(g), br__tp_rank(g)), x);
+}
+
+/* One leaf per param, so that its gradient is one value. */
+static br_val leaf_of(struct br_graph *g, const struct br__param *p)
+{
+    for (br_val v = 1; v < g->n; v++)
+        if (g->nodes[v].param == p)
+            return v;
+    return br__param_leaf(g, p);
+}
+
+static const struct br__param *find(struct br_graph *g, const char *name, int item,
+                                    enum br__split split)
+{
+    struct br__build *b = g->build;
+    const struct br__param *p = NULL;
+    char full[128];
+    snprintf(full, sizeof full, "%s%s", b->prefix, name);
+    if (g->err.code ||
+        br__param_get(b->params, full, item, split, br__tp_rank(g), br__tp(g), &p, &g->err))
+        return NULL;
+    return p;
+}
+
+br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split)
+{
+    const struct br__param *p = find(g, name, item, split);
+    return p ? leaf_of(g, p) : 0;
+}
+
+static br_val adapter_tensor(struct br_graph *g, const struct br__adapter_pair *pair, int which)
+{
+    const struct br__param *p = NULL;
+    if (g->err.code || br__param_adapter(g->build->params, pair, which, &p, &g->err))
+        return 0;
+    return leaf_of(g, p);
+}
+
+/* y = x w' becomes x (w + s b a)', for DoRA times magnitude / |w + s b a| row by row.  The length
+ * is a constant to the gradient, as in peft and in section 4.3 of the paper. */
+static br_val adapted(struct br_graph *g, br_val x, br_val y, br_val w,
+                      const struct br__adapter_pair *pair)
+{
+    const struct br_attr exact = {.i = {BR_F32}};
+    if (br__tp(g) > 1)
+        return br__graph_fail(g, BR_E_UNSUPPORTED,
+                              "adapters at tensor-parallel size %u are not supported; use --tp 1, "
+                              "or --merge",
+                              br__tp(g));
+    br_val a = adapter_tensor(g, pair, 'A'), b = adapter_tensor(g, pair, 'B');
+    br_val z = BR__OP(g, MATMUL, &exact, BR__OP(g, MATMUL, &exact, x, a), b);
+    y = BR__OP(g, ADD, NULL, y, BR__OP(g, SCALE, BR__F(pair->scaling), z));
+    if (!pair->magnitude.data)
+        return y;
+    br_val inv = BR__OP(g, DORA_INV_NORM, BR__F(pair->scaling), w, a, b);
+    return BR__OP(g, MUL_ROW, NULL, y, BR__OP(g, MUL, NULL, adapter_tensor(g, pair, 'M'), inv));
+}
+
+br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
+                  const char *bias)
+{
+    const struct br__param *p = find(g, name, item, split);
+    if (!p)
+        return 0;
+    br_val w = leaf_of(g, p);
+    br_val y = BR__OP(g, MATMUL, BR__I(g->build->precision), x, w);
+    const struct br__adapter *adapter = g->build->params->w->adapter;
+    const struct br__adapter_pair *pair =
+        adapter && !adapter->merge ? br__adapter_find(adapter, p->pieces[0].source->name) : NULL;
+    if (pair)
+        y = adapted(g, x, y, w, pair);
+    return bias ? BR__OP(g, ADD_ROW, NULL, y, br__weight(g, bias, item, split)) : y;
+}
+
+br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t n_dim,
+                 const int64_t *shape)
+{
+    struct br__build *b = g->build;
+    const char *name = br__arena_printf(&g->arena, "%s.%d", kind, b->layer);
+    if (!name || br__grow(&b->states, &b->cap_states, b->n_states, sizeof *b->states))
+        return br__graph_fail(g, BR_E_NOMEM, "out of memory for a cache");
+    br_val v = br__leaf(g, BR_OP_STATE, dtype, name, n_dim, shape);
+    b->states[b->n_states++] = (struct br__state){v, name, dtype, br__node_elems(br__node(g, v))};
+    return v;
+}
+
+/* ---- norm and residual ----------------------------------------------------------------------- */
+
+br_val br_add(struct br_graph *g, br_val x, br_val y)
+{
+    return BR__OP(g, ADD, NULL, x, y);
+}
+
+static const struct br_attr *norm_attr(const struct br_graph *g, struct br_attr *attr)
+{
+    const struct br_config *cfg = g->build->cfg;
+    *attr = (struct br_attr){.i = {br_cfg_i(cfg, BR_CFG_LAYERNORM_ZERO_CENTERED_GAMMA)},
+                             .f = {br_cfg_f(cfg, BR_CFG_LAYERNORM_EPSILON)}};
+    return attr;
+}
+
+br_val br_rmsnorm(struct br_graph *g, br_val x, const char *weight)
+{
+    struct br_attr attr;
+    return BR__OP(g, RMSNORM, norm_attr(g, &attr), x, br__weight(g, weight, 0, BR__SPLIT_NONE));
+}
+
+/* ---- softmax attention ----------------------------------------------------------------------- */
+
+/* x[T, heads*d] -> [T, heads, d], normed per head where the model does so, rotated.  The norm's
+ * weight is whole on each rank and meets only that rank's heads, hence the branch. */
+static br_val prepare(struct br_graph *g, br_val x, const char *norm)
+{
+    struct br__build *b = g->build;
+    struct br_attr attr;
+    if (br_cfg_i(b->cfg, BR_CFG_QK_LAYERNORM)) {
+        br_val w = br__enter_tp(g, br__weight(g, norm, 0, BR__SPLIT_NONE));
+        x = BR__OP(g, RMSNORM, norm_attr(g, &attr), x, w);
+    }
+    return BR__OP(g, ROPE, BR__IF(0, b->rope_scale), x, b->positions, b->inv_freq);
+}
+
+/* The keys or values that the queries see: the cache after this batch was written into it, or,
+ * without caches, the batch itself. */
+static br_val remember(struct br_graph *g, br_val x, const char *kind)
+{
+    struct br__build *b = g->build;
+    const struct br__node *n = br__node(g, x);
+    if (!(b->flags & BR__BUILD_CACHE))
+        return x;
+    const int64_t shape[3] = {b->slots * b->capacity, n->shape[1], n->shape[2]};
+    uint32_t dtype = b->precision == BR_BF16 ? BR_BF16 : BR_F32;
+    return BR__OP(g, CACHE_WRITE, NULL, br__state(g, kind, dtype, 3, shape), x, b->cache_rows);
+}
+
+#define QKV "self_attention.linear_qkv.weight"
+
+br_val br_attention(struct br_graph *g, br_val x, int layer)
+{
+    struct br__build *b = g->build;
+    const struct br_config *cfg = b->cfg;
+    int64_t d = br_cfg_i(cfg, BR_CFG_KV_CHANNELS), t = b->n_tokens, tp = br__tp(g);
+    int64_t heads = br_cfg_i(cfg, BR_CFG_NUM_ATTENTION_HEADS) / tp;
+    int64_t groups = BR__MAX(br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS) / tp, 1);
+    int gated = br_cfg_i(cfg, BR_CFG_ATTENTION_OUTPUT_GATE) != 0;
+    const char *bias = br_cfg_i(cfg, BR_CFG_ADD_QKV_BIAS) ? "self_attention.linear_qkv.bias" : NULL;
+    int64_t window = layer < cfg->n_layers && cfg->windowed[layer] ? cfg->window : 0;
+
+    x = br__enter_tp(g, x);
+    br_val q = br__linear(g, x, QKV, 0, BR__SPLIT_ROWS, bias), gate = 0;
+    br_val k = BR__RESHAPE(g, br__linear(g, x, QKV, 1, BR__SPLIT_KV, bias), t, groups, d);
+    br_val v = BR__RESHAPE(g, br__linear(g, x, QKV, 2, BR__SPLIT_KV, bias), t, groups, d);
+    q = BR__RESHAPE(g, q, t, heads, gated ? 2 * d : d);
+    if (gated) {
+        gate = br__slice(g, q, 2, d, d);
+        q = br__slice(g, q, 2, 0, d);
+    }
+    q = prepare(g, q, "self_attention.q_layernorm.weight");
+    k = remember(g, prepare(g, k, "self_attention.k_layernorm.weight"), "key");
+    v = remember(g, v, "value");
+    const struct br_attr attr = {.i = {window}, .f = {1.0 / sqrt((double)d)}};
+    br_val o = BR__OP(g, ATTENTION, &attr, q, k, v, b->seqs);
+    if (gated)
+        o = BR__OP(g, MUL, NULL, o, BR__OP(g, SIGMOID, NULL, gate));
+    o = BR__RESHAPE(g, o, t, heads * d);
+    return br__leave_tp(
+        g, br__linear(g, o, "self_attention.linear_proj.weight", 0, BR__SPLIT_COLS, NULL));
+}
+
+/* ---- gated MLP ------------------------------------------------------------------------------- */
+
+br_val br_gated_mlp(struct br_graph *g, br_val x, const char *prefix)
+{
+    char fc1[64], fc2[64];
+    snprintf(fc1, sizeof fc1, "%slinear_fc1.weight", prefix);
+    snprintf(fc2, sizeof fc2, "%slinear_fc2.weight", prefix);
+    x = br__enter_tp(g, x);
+    br_val gate = br__linear(g, x, fc1, 0, BR__SPLIT_ROWS, NULL);
+    br_val up = br__linear(g, x, fc1, 1, BR__SPLIT_ROWS, NULL);
+    br_val y = BR__OP(g, SWIGLU, NULL, gate, up);
+    return br__leave_tp(g, br__linear(g, y, fc2, 0, BR__SPLIT_COLS, NULL));
+}

@@ -1,0 +1,181 @@
+/* build.c - the forward pass of one rank: embedding, the plugin's layers of this pipeline stage,
+ * final norm, logits, losses. */
+#include "engine.h"
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_ROTARY 512
+
+struct stage {
+    uint32_t first, n; /* layers */
+    int is_first, is_last;
+};
+
+static br_val input(struct br_graph *g, const char *name, uint32_t n_dim, int64_t a, int64_t b)
+{
+    const int64_t shape[2] = {a, b};
+    return br__leaf(g, BR_OP_INPUT, BR_I32, name, n_dim, shape);
+}
+
+static void make_inputs(struct br_graph *g, struct br__build *b, const struct stage *s)
+{
+    float freq[MAX_ROTARY];
+    int64_t n;
+    b->positions = input(g, "positions", 1, b->n_tokens, 0);
+    b->seqs = input(g, "seqs", 2, b->n_seqs, 5);
+    if (s->is_first)
+        b->ids = input(g, "ids", 1, b->n_tokens, 0);
+    if (b->flags & BR__BUILD_CACHE)
+        b->cache_rows = input(g, "cache_rows", 1, b->n_tokens, 0);
+    if (s->is_last && !(b->flags & BR__BUILD_ALL_LOGITS))
+        b->out_rows = input(g, "out_rows", 1, b->n_out, 0);
+    if (s->is_last && b->flags & BR__BUILD_LOSS)
+        b->labels = input(g, "labels", 1, b->n_tokens, 0);
+    if (!g->err.code && !br__rope(b->cfg, freq, MAX_ROTARY, &n, &b->rope_scale, &g->err))
+        b->inv_freq = br__const(g, freq, n);
+}
+
+static br_val embed(struct br_graph *g, br_val ids)
+{
+    br_val table = br__weight(g, "embedding.word_embeddings.weight", 0, BR__SPLIT_ROWS);
+    int64_t rows = br__node(g, table)->shape[0];
+    br_val x = BR__OP(g, EMBED, BR__I(rows * br__tp_rank(g)), table, ids);
+    return br__leave_tp(g, x);
+}
+
+static br_val receive(struct br_graph *g, struct br__build *b, uint32_t from)
+{
+    const int64_t shape[2] = {b->n_tokens, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
+    br_val v = br__leaf(g, BR_OP_RECV, BR_F32, NULL, 2, shape);
+    if (v)
+        g->nodes[v].attr = (struct br_attr){.i = {BR_GROUP_PP, from}};
+    return v;
+}
+
+/* x[T, hidden] -> [rows, vocab], whole on every tensor-parallel rank. */
+static br_val head(struct br_graph *g, struct br__build *b, br_val x)
+{
+    int tied = !b->params->w->session->plan->untied;
+    uint32_t tp = br__tp(g);
+    x = br__enter_tp(g, x);
+    br_val y = br__linear(g, x, tied ? "embedding.word_embeddings.weight" : "output_layer.weight",
+                          0, BR__SPLIT_ROWS, NULL);
+    if (tp == 1)
+        return y;
+    y = BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_TP, 1, tp, br__tp_rank(g)), y);
+    return BR__OP(g, INTERLEAVE, BR__I(tp), y);
+}
+
+/* E * sum over experts of (share of choices) * (mean probability), over all layers and tokens. */
+static br_val aux_loss(struct br_graph *g, struct br__build *b)
+{
+    double n = (double)(b->n_moe * b->n_tokens), experts = (double)b->cfg->n_experts;
+    int64_t e = b->cfg->n_experts;
+    br_val dot = BR__OP(g, DOT_ROWS, NULL, BR__RESHAPE(g, b->aux_counts, 1, e),
+                        BR__RESHAPE(g, b->aux_probs, 1, e));
+    return BR__RESHAPE(g, BR__OP(g, SCALE, BR__F(experts / (n * n)), dot), 1);
+}
+
+/* Multi-token prediction (DeepSeek-AI 2024, section 2.2; Megatron-LM
+ * core/transformer/multi_token_prediction.py): from the final hidden state of token i and the
+ * embedding of token i + 1, through a layer of its own, the logits of token i + 2. */
+static void predict_further(struct br_graph *g, struct br__build *b, br_val hidden)
+{
+    b->mtp_ids = input(g, "mtp_ids", 1, b->n_tokens, 0);
+    br_val next = embed(g, b->mtp_ids);
+    snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
+    br_val both = BR__OP(g, CONCAT, NULL, br_rmsnorm(g, next, "enorm.weight"),
+                         br_rmsnorm(g, hidden, "hnorm.weight"));
+    br_val x = br__linear(g, both, "eh_proj.weight", 0, BR__SPLIT_NONE, NULL);
+    b->layer = (int)b->cfg->n_layers;
+    snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.transformer_layer.");
+    x = b->cfg->arch->layer(g, x, b->layer);
+    snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
+    x = br_rmsnorm(g, x, "final_layernorm.weight");
+    b->prefix[0] = '\0';
+    b->mtp_logits = head(g, b, x);
+    if (b->flags & BR__BUILD_LOSS) {
+        b->mtp_labels = input(g, "mtp_labels", 1, b->n_tokens, 0);
+        b->mtp_loss = BR__OP(g, CROSS_ENTROPY, NULL, b->mtp_logits, b->mtp_labels);
+    }
+}
+
+static void finish(struct br_graph *g, struct br__build *b, br_val x)
+{
+    b->prefix[0] = '\0';
+    x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
+    b->hidden[b->cfg->n_layers + 1] = x;
+    b->logits = head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
+    if (b->flags & BR__BUILD_LOSS)
+        b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
+    if (b->flags & BR__BUILD_LOSS && b->n_moe)
+        b->aux_loss = aux_loss(g, b);
+    if (b->flags & BR__BUILD_MTP)
+        predict_further(g, b, x);
+}
+
+static void layers(struct br_graph *g, struct br__build *b, const struct stage *s)
+{
+    const struct br__arch *arch = b->cfg->arch;
+    uint32_t stage = br_topo_coord(&b->place->topo, b->place->rank, BR_AXIS_PP);
+    br_val x;
+    if (s->is_first)
+        b->hidden[0] = x = embed(g, b->ids);
+    else
+        b->received = x = receive(g, b, stage - 1);
+    for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
+        b->layer = (int)i;
+        snprintf(b->prefix, sizeof b->prefix, "decoder.layers.%u.", i);
+        b->hidden[i + 1] = x = arch->layer(g, x, (int)i);
+    }
+    if (s->is_last)
+        finish(g, b, x);
+    else
+        b->sent = BR__OP(g, SEND, BR__I(BR_GROUP_PP, stage + 1), x);
+}
+
+/* Sizes that the ranks of a tensor-parallel group must be able to share. */
+static int check_shares(const struct br__build *b, struct br_err *err)
+{
+    static const uint32_t shared[] = {BR_CFG_NUM_ATTENTION_HEADS, BR_CFG_LINEAR_NUM_KEY_HEADS,
+                                      BR_CFG_VOCAB_SIZE};
+    uint32_t tp = b->place->topo.size[BR_AXIS_TP];
+    int64_t groups = br_cfg_i(b->cfg, BR_CFG_NUM_QUERY_GROUPS);
+    if (groups % tp && tp % groups)
+        return br_fail(err, BR_E_USAGE, "num_query_groups %lld cannot be shared by tp %u",
+                       (long long)groups, tp);
+    for (size_t i = 0; i < BR_COUNTOF(shared); i++)
+        if (br_cfg_i(b->cfg, shared[i]) % tp)
+            return br_fail(err, BR_E_USAGE, "%s %lld cannot be shared by tp %u",
+                           br__cfg_keys[shared[i]].key, (long long)br_cfg_i(b->cfg, shared[i]), tp);
+    return 0;
+}
+
+int br__build(struct br_graph *g, struct br__build *b, struct br_err *err)
+{
+    const struct br_topo *t = &b->place->topo;
+    uint32_t stage = br_topo_coord(t, b->place->rank, BR_AXIS_PP);
+    struct stage s = {.is_first = stage == 0, .is_last = stage + 1 == t->size[BR_AXIS_PP]};
+    if (!b->cfg->arch->layer)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "plugin '%s' can convert %s but not run it: it has no layer builder",
+                       b->cfg->arch->plugin->name, b->cfg->arch->model_type);
+    if (b->flags & BR__BUILD_MTP && b->cfg->n_mtp != 1)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "the model has %lld multi-token-prediction layers; "
+                       "expected 1",
+                       (long long)b->cfg->n_mtp);
+    int rc = check_shares(b, err);
+    if (!rc)
+        rc = br_topo_layers(t, stage, (uint32_t)b->cfg->n_layers, &s.first, &s.n, err);
+    if (rc)
+        return rc;
+    g->build = b;
+    b->hidden = br__arena_alloc(&g->arena, (size_t)(b->cfg->n_layers + 2) * sizeof *b->hidden);
+    b->routes = br__arena_alloc(&g->arena, (size_t)b->cfg->n_layers * sizeof *b->routes);
+    if (!b->hidden || !b->routes)
+        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+    make_inputs(g, b, &s);
+    layers(g, b, &s);
+    return br__graph_status(g, err);
+}

@@ -1,0 +1,365 @@
+/* chat.c - chat templates of tokenizer directories: finding them, and the variables they see.
+ *
+ * Where templates are looked for, which one of several is taken, and what is done to messages
+ * before a template sees them is transformers' doing (tokenization_utils_base,
+ * chat_template_utils). */
+#include "../model/model.h"
+#include "jinja.h"
+
+#include <bridge/chat.h>
+#include <string.h>
+#include <time.h>
+
+#define TEMPLATE_MAX ((size_t)4 << 20)
+#define CONFIG_MAX ((size_t)64 << 20)
+#define MAX_TEMPLATES 16
+
+/* A long conversation with many tools takes 10^5 steps and some MiB. */
+static const struct br__jj_limits limits = {
+    .steps = UINT64_C(50000000), .bytes = (size_t)512 << 20, .output = (size_t)128 << 20};
+
+static const char *const special_tokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                             "pad_token", "cls_token", "mask_token"};
+
+struct named {
+    const char *name;
+    struct br__jj_template *template;
+};
+
+struct br_chat {
+    struct br__arena arena;
+    const char *dir;
+    struct named list[MAX_TEMPLATES];
+    size_t n;
+    const char *token[BR_COUNTOF(special_tokens)]; /* NULL: the template does not see it */
+};
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int no_memory(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory reading a chat template");
+}
+
+static int add(struct br_chat *c, const char *name, const char *text, size_t n, struct br_err *err)
+{
+    if (c->n == MAX_TEMPLATES)
+        return br_fail(err, BR_E_UNSUPPORTED, "more than %d chat templates", MAX_TEMPLATES);
+    struct named *t = &c->list[c->n];
+    t->name = br__arena_strdup(&c->arena, name);
+    if (!t->name)
+        return no_memory(err);
+    int rc = br__jj_compile(&t->template, text, n, err);
+    if (rc)
+        br_wrap(err, "chat template '%s'", name);
+    else
+        c->n++;
+    return rc;
+}
+
+/* A template in a file of its own; *found says whether there is one. */
+static int add_file(struct br_chat *c, const char *dir, const char *file, const char *name,
+                    int *found, struct br_err *err)
+{
+    char *path = br__path_join(&c->arena, dir, file), *text;
+    size_t n;
+
+    *found = 0;
+    if (!path)
+        return no_memory(err);
+    if (!br__exists(path))
+        return BR_OK;
+    int rc = br__read_text(path, TEMPLATE_MAX, &text, &n, err);
+    if (rc)
+        return rc;
+    rc = add(c, name, text, n, err);
+    br__free(text);
+    *found = !rc;
+    return rc;
+}
+
+static int add_more_files(struct br_chat *c, struct br_err *err)
+{
+    static const char ending[] = ".jinja";
+    char *dir = br__path_join(&c->arena, c->dir, "additional_chat_templates"), **names;
+    size_t n;
+    int found;
+
+    if (!dir)
+        return no_memory(err);
+    if (!br__is_dir(dir))
+        return BR_OK;
+    int rc = br__list_dir(&c->arena, dir, &names, &n, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        if (!br__ends(names[i], ending))
+            continue;
+        char *name = br__arena_strndup(&c->arena, names[i], strlen(names[i]) - strlen(ending));
+        rc = name ? add_file(c, dir, names[i], name, &found, err) : no_memory(err);
+    }
+    return rc;
+}
+
+/* "chat_template" of tokenizer_config.json. */
+static int add_from_config(struct br_chat *c, const br__json *t, struct br_err *err)
+{
+    int rc = BR_OK;
+
+    if (br__json_kind(t) == 's')
+        return add(c, "default", br__json_str(t, ""), strlen(br__json_str(t, "")), err);
+    if (br__json_kind(t) != 'a')
+        return br_fail(err, BR_E_FORMAT, "\"chat_template\" is neither a text nor a list");
+    for (const br__json *e = br__json_first(t); e && !rc; e = br__json_next(e)) {
+        const char *name = br__json_str(br__json_get(e, "name"), NULL);
+        const char *text = br__json_str(br__json_get(e, "template"), NULL);
+        if (!name || !text)
+            return br_fail(err, BR_E_FORMAT,
+                           "an element of \"chat_template\" lacks its \"name\" or \"template\"");
+        rc = add(c, name, text, strlen(text), err);
+    }
+    return rc;
+}
+
+/* A token is a text, or an object with its text and how it is matched. */
+static int read_tokens(struct br_chat *c, const br__json *config, struct br_err *err)
+{
+    for (size_t i = 0; i < BR_COUNTOF(special_tokens); i++) {
+        const br__json *t = br__json_get(config, special_tokens[i]);
+        if (br__json_kind(t) == 'o')
+            t = br__json_get(t, "content");
+        const char *s = br__json_str(t, NULL);
+        if (!s || c->token[i])
+            continue;
+        c->token[i] = br__arena_strdup(&c->arena, s);
+        if (!c->token[i])
+            return no_memory(err);
+    }
+    return BR_OK;
+}
+
+/* Tokens of one JSON file, and its templates if none was found yet.  It need not be there. */
+static int read_config(struct br_chat *c, const char *file, struct br_err *err)
+{
+    char *path = br__path_join(&c->arena, c->dir, file), *text;
+    br__json *config;
+    size_t n;
+
+    if (!path)
+        return no_memory(err);
+    if (!br__exists(path))
+        return BR_OK;
+    int rc = br__read_text(path, CONFIG_MAX, &text, &n, err);
+    if (rc)
+        return rc;
+    rc = br__json_parse(&config, text, n, err);
+    br__free(text);
+    if (!rc) {
+        const br__json *t = br__json_get(config, "chat_template");
+        rc = read_tokens(c, config, err);
+        if (!rc && !c->n && br__json_kind(t) && br__json_kind(t) != '0')
+            rc = add_from_config(c, t, err);
+        br__json_free(config);
+    }
+    if (rc)
+        br_wrap(err, "%s", path);
+    return rc;
+}
+
+static int open_dir(struct br_chat *c, const char *dir, struct br_err *err)
+{
+    int found;
+
+    c->dir = br__arena_strdup(&c->arena, dir);
+    if (!c->dir)
+        return no_memory(err);
+    if (!br__is_dir(dir))
+        return br_fail(err, BR_E_NOTFOUND, "tokenizer directory '%s' does not exist", dir);
+    int rc = add_file(c, dir, "chat_template.jinja", "default", &found, err);
+    if (!rc)
+        rc = add_more_files(c, err);
+    if (rc) {
+        br_wrap(err, "%s", dir);
+        return rc;
+    }
+    rc = read_config(c, "tokenizer_config.json", err);
+    if (!rc)
+        rc = read_config(c, "special_tokens_map.json", err);
+    if (!rc && !c->n)
+        rc = br_fail(
+            err, BR_E_NOTFOUND,
+            "'%s' has no chat template: neither chat_template.jinja nor \"chat_template\" in "
+            "tokenizer_config.json",
+            dir);
+    return rc;
+}
+
+int br_chat_open(struct br_chat **out, const char *dir, struct br_err *err)
+{
+    *out = NULL;
+    struct br_chat *c = br__calloc(1, sizeof *c);
+    if (!c)
+        return no_memory(err);
+    int rc = open_dir(c, dir, err);
+    if (rc)
+        br_chat_close(c);
+    else
+        *out = c;
+    return rc;
+}
+
+void br_chat_close(struct br_chat *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n; i++)
+        br__jj_template_free(c->list[i].template);
+    br__arena_free(&c->arena);
+    br__free(c);
+}
+
+/* ---- rendering ------------------------------------------------------------------------------- */
+
+static const struct br__jj_template *find(const struct br_chat *c, const char *name)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (strcmp(c->list[i].name, name) == 0)
+            return c->list[i].template;
+    return NULL;
+}
+
+static int choose(const struct br_chat *c, int tools, const struct br__jj_template **out,
+                  struct br_err *err)
+{
+    *out = tools ? find(c, "tool_use") : NULL;
+    if (!*out)
+        *out = find(c, "default");
+    if (!*out)
+        return br_fail(err, BR_E_NOTFOUND, "%s: none of its %zu chat templates is named 'default'",
+                       c->dir, c->n);
+    return BR_OK;
+}
+
+/* A variable from JSON text; `kind` is 'a' or 'o', `text` NULL makes it none. */
+static int define_json(struct br__jj *j, const char *name, const char *text, char kind,
+                       struct br__jv *out, struct br_err *err)
+{
+    br__json *json;
+
+    *out = br__jv_none();
+    if (!text)
+        return BR_OK;
+    int rc = br__json_parse(&json, text, strlen(text), err);
+    if (rc) {
+        br_wrap(err, "%s", name);
+        return rc;
+    }
+    if (br__json_kind(json) != kind)
+        rc = br_fail(err, BR_E_FORMAT, "%s: a JSON %s is needed", name,
+                     kind == 'a' ? "array" : "object");
+    else
+        *out = br__jv_from_json(j, json);
+    br__json_free(json);
+    return rc ? rc : j->rc;
+}
+
+static const struct br__jv *member(struct br__jj *j, struct br__jv dict, const char *key)
+{
+    const struct br__jv *v = br__jv_get(j, dict, br__jv_text(key));
+    return v && v->kind != BR__JV_NONE ? v : NULL;
+}
+
+/* A message without its null members.  Reasoning goes by several names: what older interfaces call
+ * "thinking" or "reasoning" is also there as "reasoning_content", and the other way round. */
+static struct br__jv normal_message(struct br__jj *j, struct br__jv m)
+{
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
+    struct br__jv out = br__jv_dict(j, BR__JV_DICT);
+    const struct br__jv *reasoning = NULL;
+
+    for (size_t i = 0; i < BR_COUNTOF(names) && !reasoning; i++)
+        reasoning = member(j, m, names[i]);
+    if (reasoning)
+        br__jv_put(j, out, br__jv_text("thinking"), *reasoning);
+    for (size_t i = 0; i < m.dict->n && br__jj_step(j, 1); i++)
+        if (m.dict->val[i].kind != BR__JV_NONE)
+            br__jv_put(j, out, m.dict->key[i], m.dict->val[i]);
+    if (reasoning)
+        br__jv_put(j, out, br__jv_text("reasoning_content"), *reasoning);
+    return out;
+}
+
+static int define_messages(struct br__jj *j, const char *text, struct br_err *err)
+{
+    struct br__jv all, out = br__jv_list(j, BR__JF_LIST);
+
+    if (!text)
+        return br_fail(err, BR_E_FORMAT, "messages: there are none");
+    int rc = define_json(j, "messages", text, 'a', &all, err);
+    if (rc)
+        return rc;
+    if (!all.list->n)
+        return br_fail(err, BR_E_FORMAT, "messages: the conversation is empty");
+    for (size_t i = 0; i < all.list->n && !j->rc; i++) {
+        if (all.list->at[i].kind != BR__JV_DICT)
+            return br_fail(err, BR_E_FORMAT, "messages: element %zu is no object", i);
+        br__jv_push(j, out, normal_message(j, all.list->at[i]));
+    }
+    br__jj_define(j, "messages", out);
+    return j->rc;
+}
+
+static int define_all(struct br__jj *j, const struct br_chat *c, const struct br_chat_request *req,
+                      struct br_err *err)
+{
+    struct br__jv v;
+
+    for (size_t i = 0; i < BR_COUNTOF(special_tokens); i++)
+        if (c->token[i])
+            br__jj_define(j, special_tokens[i], br__jv_text(c->token[i]));
+    if (req->enable_thinking != BR_CHAT_UNSET)
+        br__jj_define(j, "enable_thinking", br__jv_bool(req->enable_thinking == BR_CHAT_ON));
+    int rc = define_json(j, "kwargs", req->kwargs_json, 'o', &v, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; v.kind == BR__JV_DICT && i < v.dict->n; i++)
+        br__jj_define(j, v.dict->key[i].s, v.dict->val[i]); /* keys of JSON end with a NUL */
+    rc = define_json(j, "tools", req->tools_json, 'a', &v, err);
+    br__jj_define(j, "tools", v);
+    if (!rc)
+        rc = define_json(j, "documents", req->documents_json, 'a', &v, err);
+    br__jj_define(j, "documents", v);
+    br__jj_define(j, "add_generation_prompt", br__jv_bool(req->add_generation_prompt));
+    return rc ? rc : define_messages(j, req->messages_json, err);
+}
+
+int br_chat_render(const struct br_chat *c, const struct br_chat_request *given, char **text,
+                   size_t *n, struct br_err *err)
+{
+    const struct br__jj_template *t = NULL;
+    struct br_chat_request req = {0};
+    struct br_err own = BR_ERR_INIT;
+    struct br__jj j;
+
+    *text = NULL;
+    *n = 0;
+    int rc = br__adopt(&req, sizeof req, given, given->struct_size);
+    if (rc)
+        return br_fail(err, BR_E_USAGE, "the request comes from a newer bridge");
+    rc = choose(c, req.tools_json != NULL, &t, err);
+    if (rc)
+        return rc;
+    br__jj_begin(&j, t, &limits, err ? err : &own);
+    j.now = req.now ? req.now : (int64_t)time(NULL);
+    rc = define_all(&j, c, &req, err);
+    if (!rc) {
+        rc = br__jj_run(&j, text, n);
+        if (rc)
+            br_wrap(err, "chat template of '%s'", c->dir);
+    }
+    br__jj_end(&j);
+    return rc;
+}
+
+void br_chat_free_text(char *text)
+{
+    br__free(text);
+}

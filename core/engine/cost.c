@@ -1,0 +1,59 @@
+/* cost.c - what a model's run costs by count, and what its device can do by measurement. */
+#include "llm.h"
+#include <string.h>
+
+/* Elements of the weights that one token meets in a matrix product. */
+static double elements_met(const struct br__ready *q, const struct br__node *n)
+{
+    const struct br__node *w = br__node(&q->g, n->in[1]);
+    double share = n->op == BR_OP_MATMUL ? 1
+                                         : (double)br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK) /
+                                               (double)q->b.cfg->n_experts;
+    return share * (double)br__node_elems(w);
+}
+
+int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err)
+{
+    memset(out, 0, sizeof *out);
+    out->private_bytes = m->weights->owned_bytes;
+    for (uint32_t i = 0; i < m->topo.world; i++) {
+        struct br__rank *r = &m->ranks[i];
+        const struct br__build b = br__batch_shape(m, 1, 1);
+        struct br__ready *q;
+        int rc = br__ready_get(r, &b, &q, err);
+        if (rc)
+            return rc;
+        for (br_val v = 1; v < q->g.n; v++) {
+            const struct br__node *n = br__node(&q->g, v);
+            if (n->op != BR_OP_MATMUL && n->op != BR_OP_GROUPED_MATMUL)
+                continue;
+            double met = elements_met(q, n);
+            out->flops_per_token += 2 * met;
+            out->weight_bytes +=
+                (uint64_t)(met * br_dtype_size((int)br__node(&q->g, n->in[1])->dtype));
+        }
+        for (size_t k = 0; k < r->n_ready; k++)
+            out->private_bytes += br__exec_bytes(r->ready[k]->exec);
+        for (size_t k = 0; k < r->n_caches; k++)
+            out->private_bytes += r->caches[k].bytes;
+    }
+    return 0;
+}
+
+int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err)
+{
+    const struct br__device *d = &m->ranks[0].dev;
+    const struct br__source *largest = NULL;
+    for (size_t i = 0; i < m->weights->n_sources; i++) {
+        const struct br__source *s = &m->weights->sources[i];
+        if (s->data && (!largest || s->rows * s->cols > largest->rows * largest->cols))
+            largest = s;
+    }
+    if (!d->backend->peaks)
+        return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot measure its ceilings",
+                       d->backend->name);
+    size_t n =
+        largest ? (size_t)(largest->rows * largest->cols) * br_dtype_size(largest->dtype) : 0;
+    int enough = n >= (size_t)1 << 28; /* far larger than any cache */
+    return d->backend->peaks(d->device, enough ? largest->data : NULL, enough ? n : 0, out, err);
+}

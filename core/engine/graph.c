@@ -1,0 +1,121 @@
+/* graph.c - values of a graph: appended in order, each with its shape, never changed.
+ *
+ * The order of nodes is a topological order, since inputs exist before their users. */
+#include "engine.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+br_val br__graph_fail(struct br_graph *g, int code, const char *fmt, ...)
+{
+    if (g->err.code)
+        return 0;
+    char text[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    (void)br_fail(&g->err, code, "%s", text);
+    return 0;
+}
+
+int br__graph_status(const struct br_graph *g, struct br_err *err)
+{
+    if (g->err.code && err)
+        *err = g->err;
+    return g->err.code;
+}
+
+void br__graph_free(struct br_graph *g)
+{
+    br__free(g->nodes);
+    br__arena_free(&g->arena);
+    memset(g, 0, sizeof *g);
+}
+
+const struct br__node *br__node(const struct br_graph *g, br_val v)
+{
+    static const struct br__node poison;
+    return v < g->n ? &g->nodes[v] : &poison;
+}
+
+int64_t br__node_elems(const struct br__node *n)
+{
+    int64_t e = 1;
+    for (uint32_t i = 0; i < n->n_dim; i++)
+        e *= n->shape[i];
+    return e;
+}
+
+/* Append a copy of n after running its shape rule. */
+static br_val append(struct br_graph *g, struct br__node *n)
+{
+    if (g->err.code)
+        return 0;
+    for (int first = g->n == 0; first >= 0; first--)
+        if (br__grow(&g->nodes, &g->cap, g->n, sizeof *g->nodes))
+            return br__graph_fail(g, BR_E_NOMEM, "out of memory for a graph of %zu nodes", g->n);
+        else if (first)
+            memset(&g->nodes[g->n++], 0, sizeof *g->nodes);
+    n->base = (br_val)g->n;
+    if (br__ops[n->op].shape(g, n, &g->err))
+        return 0;
+    g->nodes[g->n] = *n;
+    return (br_val)g->n++;
+}
+
+br_val br__op(struct br_graph *g, uint32_t op, const br_val *in, uint32_t n_in,
+              const struct br_attr *attr)
+{
+    struct br__node n = {.op = op, .n_in = n_in};
+    if (n_in < br__ops[op].min_in || n_in > br__ops[op].max_in)
+        BR_BUG("op %s with %u inputs", br__ops[op].name, n_in);
+    for (uint32_t i = 0; i < n_in; i++) {
+        if (in[i] == 0 || in[i] >= g->n)
+            return br__graph_fail(g, BR_E_CONFIG, "op %s lacks input %u", br__ops[op].name, i);
+        n.in[i] = in[i];
+    }
+    if (attr)
+        n.attr = *attr;
+    return append(g, &n);
+}
+
+br_val br__leaf(struct br_graph *g, uint32_t op, uint32_t dtype, const char *name, uint32_t n_dim,
+                const int64_t *shape)
+{
+    struct br__node n = {.op = op, .dtype = dtype, .name = name, .n_dim = n_dim};
+    memcpy(n.shape, shape, n_dim * sizeof shape[0]);
+    return append(g, &n);
+}
+
+br_val br__param_leaf(struct br_graph *g, const struct br__param *p)
+{
+    struct br__node n = {.op = BR_OP_PARAM, .dtype = p->dtype, .n_dim = p->n_dim, .param = p};
+    memcpy(n.shape, p->shape, sizeof n.shape);
+    return append(g, &n);
+}
+
+br_val br__const(struct br_graph *g, const float *v, int64_t len)
+{
+    float *copy = br__arena_alloc(&g->arena, (size_t)len * sizeof *v);
+    if (!copy)
+        return br__graph_fail(g, BR_E_NOMEM, "out of memory for a constant");
+    memcpy(copy, v, (size_t)len * sizeof *v);
+    struct br__node n = {.op = BR_OP_CONST, .dtype = BR_F32, .n_dim = 1, .shape = {len}};
+    n.data = copy;
+    return append(g, &n);
+}
+
+br_val br__slice(struct br_graph *g, br_val x, int axis, int64_t from, int64_t len)
+{
+    return BR__OP(g, SLICE, BR__I(axis, from, len), x);
+}
+
+br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *shape)
+{
+    if (x == 0 || x >= g->n)
+        return br__graph_fail(g, BR_E_CONFIG, "op RESHAPE lacks its input");
+    struct br__node n = {.op = BR_OP_RESHAPE, .n_in = 1, .n_dim = n_dim, .in = {x}};
+    memcpy(n.shape, shape, n_dim * sizeof shape[0]);
+    return append(g, &n);
+}

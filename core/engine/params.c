@@ -1,0 +1,364 @@
+/* params.c - weights by their Megatron names, and of each the share that a rank owns.
+ *
+ * A plugin's weight rules say which Hugging Face tensors a Megatron tensor is made of, so a block
+ * asks by Megatron name and gets the Hugging Face rows.  In Hugging Face layout every share of
+ * tensor parallelism is a run of rows or columns (for conv1d, three runs). */
+#include "engine.h"
+#include <stdio.h>
+#include <string.h>
+
+int br__params_open(struct br__params **out, struct br__weights *w, struct br_err *err)
+{
+    struct br__params *p = *out = br__calloc(1, sizeof *p);
+    if (!p || br__map_init(&p->by_key, 64)) {
+        br__params_close(p);
+        *out = NULL;
+        return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
+    }
+    p->w = w;
+    return 0;
+}
+
+void br__params_close(struct br__params *p)
+{
+    if (!p)
+        return;
+    for (size_t i = 0; i < p->n_owned; i++)
+        br__free(p->owned[i]);
+    br__free(p->owned);
+    br__free(p->list);
+    br__map_free(&p->by_key);
+    br__arena_free(&p->arena);
+    br__free(p);
+}
+
+static int nomem(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
+}
+
+/* Memory that lives as long as p. */
+static void *own(struct br__params *p, size_t n)
+{
+    if (br__grow(&p->owned, &p->cap_owned, p->n_owned, sizeof *p->owned))
+        return NULL;
+    void *m = br__alloc(n);
+    if (m)
+        p->owned[p->n_owned++] = m;
+    return m;
+}
+
+/* ---- from Megatron name to Hugging Face tensor ----------------------------------------------- */
+
+/* The number after "layers." in a name; -1 without one. */
+static int64_t layer_of(const char *mcore)
+{
+    const char *s = strstr(mcore, "layers.");
+    int64_t layer = -1;
+    char digits[20] = "";
+    if (s)
+        for (size_t n = 0; s[7 + n] >= '0' && s[7 + n] <= '9' && n + 1 < sizeof digits; n++)
+            digits[n] = s[7 + n];
+    return digits[0] && !br__parse_i64(digits, &layer) ? layer : -1;
+}
+
+/* The rule that makes `mcore`, and which item of its Megatron list that is. */
+static int find_rule(struct br__params *p, const char *mcore, const struct br_map **map,
+                     struct br__pattern *pattern, int *mc_item, struct br_err *err)
+{
+    const struct br__arch *arch = p->w->cfg->arch;
+    int64_t layer = layer_of(mcore);
+    struct br__arena a = {0};
+    int rc = BR_E_NOTFOUND;
+    for (uint32_t i = 0; i < arch->n_maps && rc == BR_E_NOTFOUND; i++) {
+        if (br__pattern_parse(arch->maps[i].mcore, pattern, err))
+            continue;
+        for (int k = 0; k < pattern->n_list && rc == BR_E_NOTFOUND; k++) {
+            const char *name = br__pattern_name(&a, pattern, layer, -1, k);
+            if (name && !strcmp(name, mcore)) {
+                *map = &arch->maps[i];
+                *mc_item = k;
+                rc = 0;
+            }
+        }
+    }
+    br__arena_free(&a);
+    if (rc)
+        return br_fail(err, BR_E_PLUGIN,
+                       "the builder of %s asks for '%s', which no weight rule makes",
+                       arch->model_type, mcore);
+    return 0;
+}
+
+/* Source of one item (and expert, or -1), and the row in it where that item begins: not 0 only in
+ * a fused-expert tensor. */
+static int find_source(struct br__params *p, const char *mcore, int item, int64_t expert,
+                       struct br__source **out, int64_t *row, int64_t *rows, struct br_err *err)
+{
+    const struct br_map *map = NULL;
+    struct br__pattern pattern;
+    int mc_item = 0;
+    int rc = find_rule(p, mcore, &map, &pattern, &mc_item, err);
+    if (rc || (rc = br__pattern_parse(map->hf, &pattern, err)))
+        return rc;
+    if (map->layout == BR_LAYOUT_COPY)
+        item = mc_item;
+    int64_t layer = layer_of(mcore);
+    const char *name = br__pattern_name(&p->arena, &pattern, layer, expert, item);
+    if (!name)
+        return nomem(err);
+    *row = 0;
+    *out = br__weights_find(p->w, name);
+    if (*out) {
+        *rows = (*out)->rows;
+    } else if (map->hf_fused && expert >= 0) {
+        int64_t n_list = pattern.n_list, n_experts = p->w->cfg->n_experts;
+        if ((rc = br__pattern_parse(map->hf_fused, &pattern, err)))
+            return rc;
+        const char *fused = br__pattern_name(&p->arena, &pattern, layer, -1, 0);
+        *out = fused ? br__weights_find(p->w, fused) : NULL;
+        if (*out && (*out)->rows % (n_experts * n_list) == 0) {
+            *rows = (*out)->rows / (n_experts * n_list);
+            *row = (expert * n_list + item) * *rows;
+        }
+    }
+    if (!*out)
+        return br_fail(err, BR_E_PLAN, "the model has no tensor '%s'", name);
+    return br__weights_load(p->w, *out, err);
+}
+
+/* ---- shares ---------------------------------------------------------------------------------- */
+
+/* Share `rank` of `size` of n, which must divide. */
+static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
+                 const char *name, struct br_err *err)
+{
+    if (n % size)
+        return br_fail(err, BR_E_USAGE,
+                       "'%s' has %lld rows or columns, which %u ranks cannot share", name,
+                       (long long)n, size);
+    *len = n / size;
+    *from = *len * rank;
+    return 0;
+}
+
+/* The parts of a source's rows [row, row + rows) that a rank owns; at most 3. */
+static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, int64_t rows,
+               enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
+               size_t *n_parts, struct br_err *err)
+{
+    int64_t from = 0, len = 0;
+    int rc = 0;
+    *n_parts = 1;
+    parts[0] = (struct br__part){s, row, rows, 0, s->cols};
+    if (split == BR__SPLIT_KV) {
+        uint32_t groups = (uint32_t)br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS);
+        if (groups < size) {
+            rank = (uint32_t)((uint64_t)rank * groups / size);
+            size = groups;
+        }
+        split = BR__SPLIT_ROWS;
+    }
+    if (split == BR__SPLIT_NONE || size == 1)
+        return 0;
+    if (split == BR__SPLIT_COLS || (split == BR__SPLIT_ROWS && s->ndim == 1)) {
+        if (!(rc = share(s->cols, rank, size, &from, &len, s->name, err)))
+            parts[0] = (struct br__part){s, row, rows, from, len};
+    } else if (split == BR__SPLIT_ROWS) {
+        if (!(rc = share(rows, rank, size, &from, &len, s->name, err)))
+            parts[0] = (struct br__part){s, row + from, len, 0, s->cols};
+    } else {
+        int64_t key =
+            br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
+        int64_t channels[3] = {key, key, rows - 2 * key};
+        for (int64_t i = 0, base = row; i < 3 && !rc; base += channels[i++])
+            if (!(rc = share(channels[i], rank, size, &from, &len, s->name, err)))
+                parts[i] = (struct br__part){s, base + from, len, 0, s->cols};
+        *n_parts = 3;
+    }
+    return rc;
+}
+
+/* The rows of a part, as dtype `to`, one after another. */
+static void copy_part(const struct br__part *q, int to, unsigned char *dst)
+{
+    const struct br__source *s = q->source;
+    size_t from_size = br_dtype_size(s->dtype), to_size = br_dtype_size(to);
+    const unsigned char *src = s->data;
+    for (int64_t i = 0; i < q->n_rows; i++) {
+        const unsigned char *p = src + (size_t)((q->row + i) * s->cols + q->col) * from_size;
+        unsigned char *d = dst + (size_t)(i * q->n_cols) * to_size;
+        if (s->dtype == to)
+            memcpy(d, p, (size_t)q->n_cols * to_size);
+        else
+            br_cast(d, to, p, s->dtype, (size_t)q->n_cols, 0);
+    }
+}
+
+/* Bytes of the parts: where they lie if that is one run of the right dtype, else a copy. */
+static const void *gather(struct br__params *p, const struct br__part *parts, size_t n, int to)
+{
+    const struct br__part *q = &parts[0];
+    if (n == 1 && q->source->dtype == to && (q->n_cols == q->source->cols || q->n_rows == 1))
+        return (const unsigned char *)q->source->data +
+               (size_t)(q->row * q->source->cols + q->col) * br_dtype_size(to);
+    size_t elems = 0;
+    for (size_t i = 0; i < n; i++)
+        elems += (size_t)(parts[i].n_rows * parts[i].n_cols);
+    unsigned char *m = own(p, elems * br_dtype_size(to)), *d = m;
+    for (size_t i = 0; m && i < n; i++) {
+        copy_part(&parts[i], to, d);
+        d += (size_t)(parts[i].n_rows * parts[i].n_cols) * br_dtype_size(to);
+    }
+    return m;
+}
+
+/* ---- params ---------------------------------------------------------------------------------- */
+
+static struct br__param *known(const struct br__params *p, const char *key)
+{
+    uint32_t i = br__map_get(&p->by_key, key);
+    return i == BR__NOT_FOUND ? NULL : p->list[i];
+}
+
+static int add(struct br__params *p, struct br__param *q, const char *key,
+               const struct br__part *parts, size_t n_parts)
+{
+    struct br__part *copy = br__arena_alloc(&p->arena, n_parts * sizeof *copy);
+    q->key = br__arena_strdup(&p->arena, key);
+    if (!copy || !q->key || br__grow(&p->list, &p->cap, p->n, sizeof *p->list) ||
+        br__map_put(&p->by_key, q->key, (uint32_t)p->n))
+        return BR_E_NOMEM;
+    memcpy(copy, parts, n_parts * sizeof *copy);
+    q->pieces = copy;
+    q->n_pieces = n_parts;
+    p->list[p->n++] = q;
+    return 0;
+}
+
+/* A vector for the graph: one axis, or the small conv1d matrix. */
+static int is_vector(const struct br__source *s)
+{
+    return s->ndim != 2;
+}
+
+static int make(struct br__params *p, const char *key, const char *mcore, int item,
+                enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
+                struct br_err *err)
+{
+    struct br__source *s;
+    struct br__part parts[3];
+    int64_t row, rows;
+    size_t n;
+    int rc = find_source(p, mcore, item, -1, &s, &row, &rows, err);
+    if (rc || (rc = cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err)))
+        return rc;
+    struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
+    if (!q)
+        return nomem(err);
+    q->dtype = is_vector(s) ? BR_F32 : (uint32_t)s->dtype;
+    q->split = split;
+    q->shared = split == BR__SPLIT_NONE;
+    for (size_t i = 0; i < n; i++)
+        q->shape[0] += parts[i].n_rows;
+    q->shape[1] = parts[0].n_cols;
+    q->n_dim = 2;
+    if (s->ndim == 1) {
+        q->n_dim = 1;
+        q->shape[0] = parts[0].n_cols;
+    }
+    q->data = gather(p, parts, n, (int)q->dtype);
+    if (!q->data || add(p, q, key, parts, n))
+        return nomem(err);
+    *out = q;
+    return 0;
+}
+
+int br__param_get(struct br__params *p, const char *mcore, int item, enum br__split split,
+                  uint32_t rank, uint32_t size, const struct br__param **out, struct br_err *err)
+{
+    char key[160];
+    snprintf(key, sizeof key, "%s|%d", mcore, item);
+    struct br__param *q = known(p, key);
+    int rc = q ? 0 : make(p, key, mcore, item, split, rank, size, &q, err);
+    *out = q;
+    return rc;
+}
+
+static int make_experts(struct br__params *p, const char *key, const char *mcore, int item,
+                        int64_t first, int64_t n, enum br__split split, uint32_t rank,
+                        uint32_t size, struct br__param **out, struct br_err *err)
+{
+    struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
+    struct br__part *parts = br__arena_alloc(&p->arena, (size_t)n * sizeof *parts);
+    const void **data = br__arena_alloc(&p->arena, (size_t)n * sizeof *data);
+    if (!q || !parts || !data)
+        return nomem(err);
+    for (int64_t e = 0; e < n; e++) {
+        struct br__source *s;
+        int64_t row, rows;
+        size_t one;
+        int rc = find_source(p, mcore, item, first + e, &s, &row, &rows, err);
+        if (rc || (rc = cut(p->w->cfg, s, row, rows, split, rank, size, &parts[e], &one, err)))
+            return rc;
+        if (e && s->dtype != (int)q->dtype)
+            return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
+                           br_dtype_torch(s->dtype), br_dtype_torch((int)q->dtype));
+        q->dtype = (uint32_t)s->dtype;
+        data[e] = gather(p, &parts[e], 1, s->dtype);
+        if (!data[e])
+            return nomem(err);
+    }
+    q->parts = data;
+    q->split = split;
+    q->expert = 1;
+    q->n_dim = 3;
+    q->shape[0] = n;
+    q->shape[1] = parts[0].n_rows;
+    q->shape[2] = parts[0].n_cols;
+    if (add(p, q, key, parts, (size_t)n))
+        return nomem(err);
+    *out = q;
+    return 0;
+}
+
+int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t first, int64_t n,
+                      enum br__split split, uint32_t rank, uint32_t size,
+                      const struct br__param **out, struct br_err *err)
+{
+    char key[160];
+    snprintf(key, sizeof key, "%s|%d", mcore, item);
+    struct br__param *q = known(p, key);
+    int rc = q ? 0 : make_experts(p, key, mcore, item, first, n, split, rank, size, &q, err);
+    *out = q;
+    return rc;
+}
+
+int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
+                      const struct br__param **out, struct br_err *err)
+{
+    char key[160];
+    snprintf(key, sizeof key, "adapter|%u|%c", pair->index, which);
+    struct br__param *q = known(p, key);
+    *out = q;
+    if (q)
+        return 0;
+    const struct br__source *s = which == 'A'   ? &pair->a
+                                 : which == 'B' ? &pair->b
+                                                : &pair->magnitude;
+    struct br__part part = {(struct br__source *)(uintptr_t)s, 0, s->rows, 0, s->cols};
+    q = br__arena_alloc(&p->arena, sizeof *q);
+    if (!q)
+        return nomem(err);
+    q->dtype = BR_F32;
+    q->n_dim = (uint32_t)s->ndim;
+    q->shape[0] = s->ndim == 2 ? s->rows : s->cols;
+    q->shape[1] = s->cols;
+    q->adapter = which;
+    q->shared = 1;
+    q->data = gather(p, &part, 1, BR_F32);
+    if (!q->data || add(p, q, key, &part, 1))
+        return nomem(err);
+    *out = q;
+    return 0;
+}

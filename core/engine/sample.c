@@ -1,0 +1,329 @@
+/* sample.c - from logits to the next token.
+ *
+ * The steps are those of transformers' generate(), in its order: repetition penalty, temperature,
+ * top-k, top-p, min-p (generation/logits_process.py).  What it leaves open is settled here: of
+ * equal logits the lower id comes first.
+ *
+ * Nothing is sorted.  "The k largest" and "the most likely that make up p" are both a cut through
+ * the order of the scores, found in three passes over the digits of the scores' bits, as in radix
+ * sort: the number, or the weight, of what lies above each digit says in which the cut is.
+ *
+ * Randomness is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11)
+ * with the seed as key and (step, sequence) as counter, so a draw depends on nothing else: not on
+ * the other sequences of a batch, nor on what was drawn before. */
+#include "engine.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+struct br__sampler {
+    struct br__sample_opts o;
+    uint32_t vocab, n; /* n candidates, by ascending id */
+    float *score;
+    int32_t *id;
+    double *weight; /* exp((score - largest) / temperature) */
+};
+
+/* ---- random numbers -------------------------------------------------------------------------- */
+
+void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
+{
+    uint32_t c[4], k0 = key[0], k1 = key[1];
+    memcpy(c, counter, sizeof c);
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)c[0] * 0xD2511F53, b = (uint64_t)c[2] * 0xCD9E8D57;
+        uint32_t next[] = {(uint32_t)(b >> 32) ^ c[1] ^ k0, (uint32_t)b,
+                           (uint32_t)(a >> 32) ^ c[3] ^ k1, (uint32_t)a};
+        memcpy(c, next, sizeof c);
+        k0 += 0x9E3779B9;
+        k1 += 0xBB67AE85;
+    }
+    memcpy(out, c, sizeof c);
+}
+
+/* Uniform in [0, 1), 53 bits. */
+static double uniform(uint64_t seed, uint64_t sequence, uint64_t step)
+{
+    uint32_t counter[] = {(uint32_t)step, (uint32_t)(step >> 32), (uint32_t)sequence,
+                          (uint32_t)(sequence >> 32)};
+    uint32_t key[] = {(uint32_t)seed, (uint32_t)(seed >> 32)}, out[4];
+    br__philox(counter, key, out);
+    return (double)(((uint64_t)out[1] << 32 | out[0]) >> 11) * 0x1p-53;
+}
+
+/* ---- cuts ------------------------------------------------------------------------------------ */
+
+/* Finite floats in their order, as unsigned numbers; both zeros are one. */
+static uint32_t order(float score)
+{
+    float plain = score + 0.0f;
+    uint32_t u;
+    memcpy(&u, &plain, sizeof u);
+    return u & 0x80000000 ? ~u : u | 0x80000000;
+}
+
+#define DIGITS 2048
+static const struct {
+    int shift, bits;
+} digits[] = {{21, 11}, {10, 11}, {0, 10}};
+
+/* The order of the candidate in which the running weight, from the largest down, reaches `target`;
+ * *above: the weight of those before.  weight NULL: each weighs 1. */
+static uint32_t find_cut(const struct br__sampler *s, const double *weight, double target,
+                         double *above)
+{
+    uint32_t prefix = 0;
+    *above = 0;
+    for (size_t d = 0; d < BR_COUNTOF(digits); d++) {
+        double sum[DIGITS] = {0};
+        int shift = digits[d].shift, bits = digits[d].bits;
+        uint32_t last = (UINT32_C(1) << bits) - 1;
+        for (uint32_t i = 0; i < s->n; i++) {
+            uint32_t key = order(s->score[i]);
+            if (d == 0 || key >> (shift + bits) == prefix)
+                sum[key >> shift & last] += weight ? weight[i] : 1;
+        }
+        /* Rounding may keep the sum below the target: then the lowest that weighs anything. */
+        uint32_t at = 0;
+        double before = *above, passed = *above;
+        for (uint32_t b = last + 1; b-- > 0;) {
+            if (sum[b] == 0)
+                continue;
+            at = b;
+            before = passed;
+            passed += sum[b];
+            if (passed >= target)
+                break;
+        }
+        *above = before;
+        prefix = prefix << bits | at;
+    }
+    return prefix;
+}
+
+static void keep(struct br__sampler *s, uint32_t to, uint32_t from)
+{
+    s->score[to] = s->score[from];
+    s->id[to] = s->id[from];
+    s->weight[to] = s->weight[from];
+}
+
+static float largest(const float *score, uint32_t from, uint32_t to)
+{
+    float most = score[from];
+    for (uint32_t i = from + 1; i < to; i++)
+        most = score[i] > most ? score[i] : most;
+    return most;
+}
+
+/* Drop most of what is not among the k largest.  Of k parts each has one that is no less than the
+ * least of the parts' largest, so there are k of those. */
+static void prune(struct br__sampler *s, uint32_t k)
+{
+    float bound = INFINITY;
+    for (uint64_t part = 0; part < k; part++) {
+        float most =
+            largest(s->score, (uint32_t)(s->n * part / k), (uint32_t)(s->n * (part + 1) / k));
+        bound = most < bound ? most : bound;
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->score[i] >= bound)
+            keep(s, n++, i);
+    s->n = n;
+}
+
+/* All that are no less than the k-th largest, as transformers: of equals, all stay. */
+static void top_k(struct br__sampler *s)
+{
+    if (s->o.top_k == 0 || s->o.top_k >= s->n)
+        return;
+    double above;
+    prune(s, (uint32_t)s->o.top_k);
+    uint32_t cut = find_cut(s, NULL, (double)s->o.top_k, &above), n = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (order(s->score[i]) >= cut)
+            keep(s, n++, i);
+    s->n = n;
+}
+
+static double total_weight(const struct br__sampler *s)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        sum += s->weight[i];
+    return sum;
+}
+
+/* A candidate stays if what is more likely makes up less than top_p; the first always does. */
+static void top_p(struct br__sampler *s)
+{
+    if (s->o.top_p >= 1)
+        return;
+    double above, target = s->o.top_p * total_weight(s);
+    uint32_t cut = find_cut(s, s->weight, target, &above), n = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        uint32_t key = order(s->score[i]);
+        if (key > cut || (key == cut && (above < target || above == 0))) {
+            above += key == cut ? s->weight[i] : 0;
+            keep(s, n++, i);
+        }
+    }
+    s->n = n;
+}
+
+/* A candidate stays if it is at least min_p times as likely as the most likely, whose weight is 1.
+ */
+static void min_p(struct br__sampler *s)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->weight[i] >= s->o.min_p)
+            keep(s, n++, i);
+    s->n = n;
+}
+
+/* ---- the steps ------------------------------------------------------------------------------- */
+
+static int check_finite(const struct br__sampler *s, struct br_err *err)
+{
+    for (uint32_t i = 0; i < s->vocab; i++)
+        if (!isfinite(s->score[i]))
+            return br_fail(err, BR_E_NUMERIC, "the logit of token %" PRIu32 " is %g", i,
+                           (double)s->score[i]);
+    return BR_OK;
+}
+
+/* All tokens, with their logits after the repetition penalty. */
+static int load(struct br__sampler *s, const float *logits, const int32_t *history,
+                size_t n_history, struct br_err *err)
+{
+    float penalty = (float)s->o.repetition_penalty;
+    memcpy(s->score, logits, s->vocab * sizeof *logits);
+    for (size_t i = 0; i < n_history && penalty != 1; i++) {
+        int32_t id = history[i];
+        if (id >= 0 && (uint32_t)id < s->vocab) /* once, however often the token occurs */
+            s->score[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+    }
+    s->n = s->vocab;
+    for (uint32_t i = 0; i < s->vocab; i++)
+        s->id[i] = (int32_t)i;
+    return check_finite(s, err);
+}
+
+static void weigh(struct br__sampler *s)
+{
+    float most = largest(s->score, 0, s->n);
+    for (uint32_t i = 0; i < s->n; i++)
+        s->weight[i] = exp(((double)s->score[i] - (double)most) / s->o.temperature);
+}
+
+static void greedy(struct br__sampler *s)
+{
+    float most = largest(s->score, 0, s->n);
+    uint32_t best = 0;
+    while (s->score[best] != most)
+        best++;
+    keep(s, 0, best);
+    s->weight[0] = 1;
+    s->n = 1;
+}
+
+int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t *history,
+                       size_t n_history, struct br__choices *out, struct br_err *err)
+{
+    *out = (struct br__choices){0};
+    int rc = load(s, logits, history, n_history, err);
+    if (rc)
+        return rc;
+    if (s->o.temperature == 0) {
+        greedy(s);
+    } else {
+        top_k(s); /* temperature does not change the order */
+        weigh(s);
+        top_p(s);
+        min_p(s);
+    }
+    *out = (struct br__choices){
+        .ids = s->id, .weights = s->weight, .n = s->n, .total = total_weight(s)};
+    return BR_OK;
+}
+
+int br__sample(struct br__sampler *s, const float *logits, const int32_t *history, size_t n_history,
+               uint64_t sequence, uint64_t step, int32_t *id, struct br_err *err)
+{
+    struct br__choices c;
+    int rc = br__sample_choices(s, logits, history, n_history, &c, err);
+    if (rc)
+        return rc;
+    double left = uniform(s->o.seed, sequence, step) * c.total;
+    uint32_t at = 0, last = 0; /* last: with rounding, the walk may pass the end */
+    for (; at < c.n; at++) {
+        if (c.weights[at] > 0)
+            last = at;
+        left -= c.weights[at];
+        if (left < 0)
+            break;
+    }
+    *id = c.ids[last];
+    return BR_OK;
+}
+
+/* ---- making one ------------------------------------------------------------------------------ */
+
+static int check_opts(const struct br__sample_opts *o, struct br_err *err)
+{
+    const struct {
+        const char *name, *rule;
+        double value;
+        int fine;
+    } rules[] = {
+        {"temperature", "0 (greedy) or more", o->temperature,
+         isfinite(o->temperature) && o->temperature >= 0},
+        {"top-p", "between 0 and 1", o->top_p, o->top_p >= 0 && o->top_p <= 1},
+        {"min-p", "between 0 and 1", o->min_p, o->min_p >= 0 && o->min_p <= 1},
+        {"repetition-penalty", "more than 0", o->repetition_penalty,
+         isfinite(o->repetition_penalty) && o->repetition_penalty > 0},
+    };
+    for (size_t i = 0; i < BR_COUNTOF(rules); i++)
+        if (!rules[i].fine)
+            return br_fail(err, BR_E_USAGE, "%s %g, expected %s", rules[i].name, rules[i].value,
+                           rules[i].rule);
+    return BR_OK;
+}
+
+int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, uint32_t vocab,
+                    struct br_err *err)
+{
+    *out = NULL;
+    int rc = check_opts(o, err);
+    if (rc)
+        return rc;
+    if (vocab == 0 || vocab > INT32_MAX)
+        return br_fail(err, BR_E_USAGE, "a vocabulary of %" PRIu32 " tokens", vocab);
+    struct br__sampler *s = br__calloc(1, sizeof *s);
+    if (!s)
+        return br_fail(err, BR_E_NOMEM, "out of memory for sampling");
+    s->o = *o;
+    s->vocab = vocab;
+    s->score = br__calloc(vocab, sizeof *s->score);
+    s->id = br__calloc(vocab, sizeof *s->id);
+    s->weight = br__calloc(vocab, sizeof *s->weight);
+    if (!s->score || !s->id || !s->weight) {
+        br__sampler_free(s);
+        return br_fail(err, BR_E_NOMEM, "out of memory for sampling");
+    }
+    *out = s;
+    return BR_OK;
+}
+
+void br__sampler_free(struct br__sampler *s)
+{
+    if (!s)
+        return;
+    br__free(s->score);
+    br__free(s->id);
+    br__free(s->weight);
+    br__free(s);
+}

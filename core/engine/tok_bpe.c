@@ -1,0 +1,330 @@
+/* tok_bpe.c - a piece of text -> ids: the merge of least rank first, of equal ones the leftmost,
+ * until none applies, as in tokenizers' BPE.
+ *
+ * Most pieces were seen before and come from the cache.  Of the others most are tokens; only the
+ * rest is merged, in n log n steps for a piece of n bytes, whatever it holds. */
+#include "tok.h"
+
+#include <string.h>
+
+/* ---- least key first
+ * ------------------------------------------------------------------------------ */
+
+#define NO_KEY INT32_MAX
+#define PLACE 15
+
+typedef int32_t four __attribute__((vector_size(16)));
+
+static inline four least(four a, four b)
+{
+    four less = a < b;
+    return (a & less) | (b & ~less);
+}
+
+/* Least of 16 keys; the low bits say which. */
+static inline int32_t least_of_16(const int32_t *keys)
+{
+    four k[4];
+    memcpy(k, keys, sizeof k);
+    four m = least(least(k[0], k[1]), least(k[2], k[3]));
+    int32_t a = BR__MIN(m[0], m[1]), b = BR__MIN(m[2], m[3]);
+    return BR__MIN(a, b);
+}
+
+static inline int32_t key_of(uint32_t rank, uint32_t at)
+{
+    return rank == BR__TOK_NONE ? NO_KEY : (int32_t)(rank << 4 | (at & PLACE));
+}
+
+static size_t round_up_16(size_t n)
+{
+    return (n + 15) & ~(size_t)15;
+}
+
+/* Number of levels for n parts: the top one has at most 16 keys. */
+static int n_levels(size_t n)
+{
+    int levels = 1;
+    for (; n > 16; n = (n + 15) / 16)
+        levels++;
+    return levels;
+}
+
+/* Carry the key of part `at` of level 0 up. */
+static void carry(struct br__tok_merging *m, int levels, size_t at)
+{
+    for (int l = 1; l < levels; l++) {
+        at /= 16;
+        int32_t key = least_of_16(m->keys[l - 1] + at * 16);
+        m->won[l][at] = (uint8_t)(key & PLACE);
+        m->keys[l][at] = key_of(key == NO_KEY ? BR__TOK_NONE : (uint32_t)key >> 4, (uint32_t)at);
+    }
+}
+
+/* The part with the least key; BR__TOK_NONE if no merge is left.  *rank is that key's. */
+static uint32_t least_part(const struct br__tok_merging *m, int levels, uint32_t *rank)
+{
+    int32_t key = least_of_16(m->keys[levels - 1]);
+    if (key == NO_KEY)
+        return BR__TOK_NONE;
+    size_t at = (size_t)(key & PLACE);
+    *rank = (uint32_t)key >> 4;
+    for (int l = levels - 1; l > 0; l--)
+        at = at * 16 + m->won[l][at];
+    return (uint32_t)at;
+}
+
+static int room_for(struct br__tok_merging *m, size_t n)
+{
+    if (n <= m->cap)
+        return BR_OK;
+    size_t cap = 256, bytes = 0, at = 0;
+    while (cap < n)
+        cap *= 2;
+    for (size_t k = cap; k > 0; k = k > 16 ? k / 16 : 0)
+        bytes += round_up_16(k) * (sizeof(int32_t) + 1);
+    bytes += cap * sizeof *m->parts;
+    char *block = br__alloc(bytes + 64);
+    if (!block)
+        return BR_E_NOMEM;
+    br__free(m->block);
+    *m = (struct br__tok_merging){.cap = cap, .block = block};
+    m->parts = (struct br__tok_part *)(void *)block;
+    at = cap * sizeof *m->parts;
+    int l = 0;
+    for (size_t k = cap; k > 0; k = k > 16 ? k / 16 : 0, l++) {
+        m->keys[l] = (int32_t *)(void *)(block + at);
+        at += round_up_16(k) * sizeof(int32_t);
+        m->won[l] = (uint8_t *)block + at;
+        at += round_up_16(k);
+    }
+    return BR_OK;
+}
+
+/* ---- merging
+ * ---------------------------------------------------------------------------------------- */
+
+static void start_parts(const struct br__tok_merges *g, struct br__tok_merging *m,
+                        const unsigned char *s, uint32_t n, int levels)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t rank = i + 1 < n ? g->byte_pair[s[i] << 8 | s[i + 1]] : BR__TOK_NONE;
+        m->parts[i] = (struct br__tok_part){g->byte_id[s[i]], i + 1, i - 1};
+        m->keys[0][i] = key_of(rank, i);
+    }
+    size_t k = n;
+    for (int l = 0;; l++) {
+        for (size_t i = k; i < round_up_16(k); i++)
+            m->keys[l][i] = NO_KEY;
+        if (l + 1 == levels)
+            break;
+        k = (k + 15) / 16;
+        for (size_t i = 0; i < k; i++) {
+            int32_t key = least_of_16(m->keys[l] + i * 16);
+            m->won[l + 1][i] = (uint8_t)(key & PLACE);
+            m->keys[l + 1][i] =
+                key_of(key == NO_KEY ? BR__TOK_NONE : (uint32_t)key >> 4, (uint32_t)i);
+        }
+    }
+}
+
+static inline void set_key(const struct br__tok_merges *g, struct br__tok_merging *m, uint32_t at,
+                           uint32_t right)
+{
+    const struct br__tok_part *p = m->parts;
+    m->keys[0][at] = key_of(br__tok_pair_rank(g, p[at].id, p[right].id), at);
+}
+
+/* Merge all of s[0..n); the parts that are left form a list from part 0 on. */
+static void merge(const struct br__tok_merges *g, struct br__tok_merging *m, const unsigned char *s,
+                  uint32_t n)
+{
+    struct br__tok_part *p = m->parts;
+    int levels = n_levels(n);
+    uint32_t rank = 0, at;
+    start_parts(g, m, s, n, levels);
+    while ((at = least_part(m, levels, &rank)) != BR__TOK_NONE) {
+        uint32_t gone = p[at].next, right = p[gone].next, left = p[at].prev;
+        p[at].id = g->made[rank];
+        p[at].next = right;
+        m->keys[0][gone] = NO_KEY;
+        m->keys[0][at] = NO_KEY;
+        if (right < n) {
+            p[right].prev = at;
+            set_key(g, m, at, right);
+        }
+        if (at > 0) {
+            set_key(g, m, left, at);
+            if (left / 16 != at / 16)
+                carry(m, levels, left);
+        }
+        if (gone / 16 != at / 16)
+            carry(m, levels, gone);
+        carry(m, levels, at);
+    }
+}
+
+/* ---- pieces
+ * ------------------------------------------------------------------------------------------- */
+
+int br__tok_ids_reserve(struct br_ids *ids, size_t more)
+{
+    if (ids->cap - ids->n >= more)
+        return BR_OK;
+    size_t cap = BR__MAX(ids->cap + ids->cap / 2, ids->n + more);
+    if (cap > SIZE_MAX / sizeof *ids->p)
+        return BR_E_NOMEM;
+    int32_t *p = br__realloc(ids->p, cap * sizeof *p);
+    if (!p)
+        return BR_E_NOMEM;
+    ids->p = p;
+    ids->cap = cap;
+    return BR_OK;
+}
+
+static int merge_piece(const struct br_tokenizer *t, struct br__tok_work *w, const unsigned char *s,
+                       size_t n, struct br_ids *out)
+{
+    if (n >= UINT32_MAX / 2 || room_for(&w->merging, n))
+        return BR_E_NOMEM;
+    merge(&t->merges, &w->merging, s, (uint32_t)n);
+    for (uint32_t at = 0; at < n; at = w->merging.parts[at].next) {
+        if (br__tok_ids_reserve(out, 1))
+            return BR_E_NOMEM;
+        out->p[out->n++] = (int32_t)w->merging.parts[at].id;
+    }
+    return BR_OK;
+}
+
+enum { WHOLE_YES = 1, WHOLE_NO = 2 };
+
+/* Not in the cache: a token as a whole, or merged. */
+static int new_piece(const struct br_tokenizer *t, struct br__tok_work *w, const unsigned char *s,
+                     size_t n, struct br_ids *out)
+{
+    size_t before = out->n;
+    uint32_t id = br__tok_vocab_find(&t->vocab, s, n);
+    if (id == BR__TOK_NONE)
+        return merge_piece(t, w, s, n, out);
+    int whole = atomic_load_explicit(&t->whole[id], memory_order_relaxed);
+    if (whole == WHOLE_YES || (t->ignore_merges && t->vocab.flags[id] & BR__TOK_VOCAB)) {
+        if (br__tok_ids_reserve(out, 1))
+            return BR_E_NOMEM;
+        out->p[out->n++] = (int32_t)id;
+        return BR_OK;
+    }
+    int rc = merge_piece(t, w, s, n, out);
+    if (!rc && !whole) {
+        int yes = out->n == before + 1 && out->p[before] == (int32_t)id;
+        atomic_store_explicit(&t->whole[id], yes ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
+    }
+    return rc;
+}
+
+/* The first n of 32 bytes are kept, the rest is zero. */
+static inline void load_key(uint64_t key[4], const unsigned char *s, size_t n, size_t room)
+{
+    static const unsigned char keep[64] = {
+        255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+        255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+    };
+    uint64_t mask[4];
+    if (room >= 32) {
+        memcpy(key, s, 32);
+        memcpy(mask, keep + 32 - n, 32);
+        for (int i = 0; i < 4; i++)
+            key[i] &= mask[i];
+    } else {
+        memset(key, 0, 32);
+        memcpy(key, s, n);
+    }
+    /* Bytes of a key are numbered from the low end of its words on the machines we run on. */
+    key[3] |= (uint64_t)n << 56;
+}
+
+static inline size_t cache_slot(const uint64_t key[4])
+{
+    uint64_t h = key[0] * UINT64_C(0x9E3779B97F4A7C15) + key[1] * UINT64_C(0xC2B2AE3D27D4EB4F) +
+                 key[2] * UINT64_C(0x165667B19E3779F9) + key[3] * UINT64_C(0xD6E8FEB86659FD93);
+    h ^= h >> 32;
+    return (size_t)((h * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - BR__TOK_CACHE_BITS));
+}
+
+int br__tok_piece(const struct br_tokenizer *t, struct br__tok_work *w, const unsigned char *s,
+                  size_t n, size_t room, struct br_ids *out)
+{
+    uint64_t key[4];
+    if (n > BR__TOK_CACHED_BYTES)
+        return new_piece(t, w, s, n, out);
+    if (br__tok_ids_reserve(out, BR__TOK_CACHED_IDS))
+        return BR_E_NOMEM;
+    if (n == 1) {
+        out->p[out->n++] = (int32_t)t->merges.byte_id[*s];
+        return BR_OK;
+    }
+    load_key(key, s, n, room);
+    struct br__tok_cached *c = &w->cache[cache_slot(key)];
+    uint64_t differ =
+        (c->key[0] ^ key[0]) | (c->key[1] ^ key[1]) | (c->key[2] ^ key[2]) | (c->key[3] ^ key[3]);
+    if (!differ) {
+        memcpy(out->p + out->n, c->ids, sizeof c->ids);
+        out->n += c->n;
+        return BR_OK;
+    }
+    size_t before = out->n;
+    int rc = new_piece(t, w, s, n, out);
+    if (rc || out->n - before > BR__TOK_CACHED_IDS)
+        return rc;
+    memcpy(c->key, key, sizeof key);
+    c->n = (uint32_t)(out->n - before);
+    memcpy(c->ids, out->p + before, c->n * sizeof *c->ids);
+    return BR_OK;
+}
+
+/* ---- working memory
+ * ------------------------------------------------------------------------------------- */
+
+#define CACHE_BYTES (sizeof(struct br__tok_cached) << BR__TOK_CACHE_BITS)
+/* What is kept from call to call of memory that grew with the text. */
+enum { KEEP_PARTS = 1 << 12, KEEP_NFC = 1 << 18 };
+
+int br__tok_work_new(struct br__tok_work **out)
+{
+    struct br__tok_work *w = br__calloc(1, sizeof *w);
+    *out = w;
+    if (!w)
+        return BR_E_NOMEM;
+    /* A zeroed line has length 0, which no piece has. */
+    w->cache_block = br__calloc(1, CACHE_BYTES + 63);
+    if (!w->cache_block) {
+        br__tok_work_free(w);
+        *out = NULL;
+        return BR_E_NOMEM;
+    }
+    w->cache = (void *)(((uintptr_t)w->cache_block + 63) & ~(uintptr_t)63);
+    return BR_OK;
+}
+
+void br__tok_work_free(struct br__tok_work *w)
+{
+    if (!w)
+        return;
+    br__free(w->cache_block);
+    br__free(w->merging.block);
+    br__buf_free(&w->nfc);
+    br__tok_splitter_free(&w->splitter);
+    br__free(w);
+}
+
+size_t br__tok_work_trim(struct br__tok_work *w)
+{
+    if (w->merging.cap > KEEP_PARTS) {
+        br__free(w->merging.block);
+        w->merging = (struct br__tok_merging){0};
+    }
+    if (w->nfc.cap > KEEP_NFC)
+        br__buf_free(&w->nfc);
+    /* A part takes its struct, a key and a byte, and 1/15 of the latter two on higher levels. */
+    return sizeof *w + CACHE_BYTES + w->nfc.cap +
+           w->merging.cap * (sizeof(struct br__tok_part) + 6);
+}

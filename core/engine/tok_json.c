@@ -1,0 +1,372 @@
+/* tok_json.c - tokenizer.json.
+ *
+ * Two of its members have 150 thousand entries each and are read without a tree; the others are
+ * small and are parsed.  A part that would change ids and that is not implemented is refused by
+ * name.  `truncation` and `padding` say what a caller once did with the ids, and are left alone,
+ * as transformers does. */
+#include "tok.h"
+
+#include <string.h>
+
+/* An entry of the vocabulary takes at least this many bytes: `"x":1,` and its merge. */
+#define BYTES_PER_TOKEN 32
+
+/* ---- vocabulary and merges
+ * ------------------------------------------------------------------------ */
+
+int br__tok_json_vocab(struct br_tokenizer *t, struct br__jscan *j, struct br_err *err)
+{
+    struct br__buf key = {0};
+    int64_t id;
+    int rc = br__tok_vocab_init(&t->vocab, j->n / BYTES_PER_TOKEN, err);
+    if (!rc)
+        rc = br__jscan_enter(j, 'o');
+    while (!rc && br__jscan_next(j)) {
+        rc = br__jscan_key(j, &key);
+        if (!rc)
+            rc = br__jscan_i64(j, &id);
+        if (!rc)
+            rc = br__tok_vocab_add(&t->vocab, key.p, key.n, id, BR__TOK_VOCAB, err);
+    }
+    br__buf_free(&key);
+    rc = rc ? rc : j->rc;
+    return rc ? rc : br__tok_vocab_flush(&t->vocab, err);
+}
+
+/* "a b": *cut is the length of the first. */
+static int merge_as_text(struct br__jscan *j, struct br__buf *b, size_t *cut)
+{
+    int rc = br__jscan_string(j, b);
+    const char *blank = rc || !b->n ? NULL : memchr(b->p, ' ', b->n);
+    if (rc)
+        return rc;
+    if (!blank || memchr(blank + 1, ' ', b->n - (size_t)(blank + 1 - b->p)))
+        return br_fail(j->err, BR_E_FORMAT, "'%.*s' is not two tokens with a blank between them",
+                       (int)BR__MIN(b->n, 200), b->n ? b->p : "");
+    *cut = (size_t)(blank - b->p);
+    memmove(b->p + *cut, b->p + *cut + 1, b->n - *cut - 1);
+    b->n--;
+    return BR_OK;
+}
+
+/* ["a", "b"], with the same result. */
+static int merge_as_pair(struct br__jscan *j, struct br__buf *b, size_t *cut)
+{
+    int parts = 0;
+    br__jscan_enter(j, 'a');
+    for (; br__jscan_next(j); parts++) {
+        if (parts == 1)
+            *cut = b->n;
+        if (br__jscan_string(j, b))
+            break;
+    }
+    if (!j->rc && parts != 2)
+        return br_fail(j->err, BR_E_FORMAT, "%d tokens, expected two", parts);
+    return j->rc;
+}
+
+static int read_merges(struct br_tokenizer *t, struct br__jscan *j, struct br_err *err)
+{
+    struct br__buf b = {0};
+    struct br__tok_merges *m = &t->merges;
+    int rc = br__tok_merges_init(m, &t->vocab, t->vocab.n, err);
+    if (!rc)
+        rc = br__jscan_enter(j, 'a');
+    while (!rc && br__jscan_next(j)) {
+        size_t cut = 0;
+        b.n = 0;
+        rc = br__jscan_kind(j) == 'a' ? merge_as_pair(j, &b, &cut) : merge_as_text(j, &b, &cut);
+        if (!rc && (cut == 0 || cut == b.n))
+            rc = br_fail(err, BR_E_FORMAT, "an empty token");
+        if (!rc)
+            rc = br__tok_merges_add(m, &t->vocab, b.p, cut, b.p + cut, b.n - cut, err);
+    }
+    br__buf_free(&b);
+    rc = rc ? rc : j->rc;
+    return rc ? rc : br__tok_merges_flush(m, &t->vocab, err);
+}
+
+/* ---- small parts
+ * --------------------------------------------------------------------------------------- */
+
+/* Parse the next value, whatever it is. */
+static int read_value(struct br__jscan *j, br__json **out)
+{
+    *out = NULL;
+    (void)br__jscan_kind(j); /* steps over blanks */
+    size_t start = j->at;
+    if (br__jscan_skip(j))
+        return j->rc;
+    return br__json_parse(out, (const char *)j->s + start, j->at - start, j->err);
+}
+
+static int is_null(const br__json *j)
+{
+    return !j || br__json_kind(j) == '0';
+}
+
+static const char *type_of(const br__json *j)
+{
+    return br__json_str(br__json_get(j, "type"), "");
+}
+
+static int unsupported(struct br_err *err, const char *part, const char *got, const char *expected)
+{
+    return br_fail(err, BR_E_UNSUPPORTED, "%s '%s' is not supported, expected %s", part, got,
+                   expected);
+}
+
+static int use_normalizer(struct br_tokenizer *t, const br__json *j, struct br_err *err)
+{
+    if (is_null(j))
+        return BR_OK;
+    if (strcmp(type_of(j), "Sequence") == 0) {
+        const br__json *each = br__json_first(br__json_get(j, "normalizers"));
+        for (; each; each = br__json_next(each)) {
+            int rc = use_normalizer(t, each, err);
+            if (rc)
+                return rc;
+        }
+        return BR_OK;
+    }
+    if (strcmp(type_of(j), "NFC") != 0)
+        return unsupported(err, "normalizer", type_of(j), "NFC or none");
+    t->nfc = 1;
+    return BR_OK;
+}
+
+/* A pattern; the one that is scanned by hand needs no object. */
+static int use_pattern(struct br_tokenizer *t, const char *pattern, struct br_err *err)
+{
+    if (strcmp(pattern, br__tok_qwen2_pattern) == 0)
+        return BR_OK;
+    return br__tok_split_open(&t->split, pattern, err);
+}
+
+static int use_split(struct br_tokenizer *t, const br__json *j, struct br_err *err)
+{
+    const char *regex = br__json_str(br__json_get(j, "pattern.Regex"), NULL);
+    const char *behavior = br__json_str(br__json_get(j, "behavior"), "");
+    if (!regex)
+        return unsupported(err, "pre_tokenizer", "Split without Regex", "a regular expression");
+    if (strcmp(behavior, "Isolated") != 0 || br__json_bool(br__json_get(j, "invert"), 0))
+        return unsupported(err, "pre_tokenizer", behavior, "behavior Isolated, not inverted");
+    return use_pattern(t, regex, err);
+}
+
+/* ByteLevel as the only step splits by GPT-2's pattern; after a Split it must not split again. */
+static int use_byte_level(struct br_tokenizer *t, const br__json *j, int alone, struct br_err *err)
+{
+    if (strcmp(type_of(j), "ByteLevel") != 0)
+        return unsupported(err, "pre_tokenizer", type_of(j), "ByteLevel");
+    if (br__json_bool(br__json_get(j, "add_prefix_space"), 1))
+        return unsupported(err, "pre_tokenizer", "add_prefix_space", "false");
+    if (br__json_bool(br__json_get(j, "use_regex"), 1) != alone)
+        return unsupported(err, "pre_tokenizer", "ByteLevel with use_regex",
+                           "exactly one step that splits");
+    return alone ? use_pattern(t, br__tok_gpt2_pattern, err) : BR_OK;
+}
+
+static int use_pre_tokenizer(struct br_tokenizer *t, const br__json *j, struct br_err *err)
+{
+    static const char expected[] = "ByteLevel, or Split and ByteLevel";
+    if (strcmp(type_of(j), "Sequence") != 0)
+        return use_byte_level(t, j, 1, err);
+    const br__json *first = br__json_first(br__json_get(j, "pretokenizers"));
+    const br__json *second = first ? br__json_next(first) : NULL;
+    if (!second || br__json_next(second) || strcmp(type_of(first), "Split") != 0)
+        return unsupported(err, "pre_tokenizer", "Sequence", expected);
+    int rc = use_split(t, first, err);
+    return rc ? rc : use_byte_level(t, second, 0, err);
+}
+
+static int use_post_processor(struct br_tokenizer *t, const br__json *j, struct br_err *err)
+{
+    (void)t;
+    if (is_null(j) || strcmp(type_of(j), "ByteLevel") == 0)
+        return BR_OK;
+    return unsupported(err, "post_processor", type_of(j), "ByteLevel or none");
+}
+
+static int use_decoder(struct br_tokenizer *t, const br__json *j, struct br_err *err)
+{
+    (void)t;
+    if (strcmp(type_of(j), "ByteLevel") == 0)
+        return BR_OK;
+    return unsupported(err, "decoder", type_of(j), "ByteLevel");
+}
+
+/* ---- added tokens
+ * ------------------------------------------------------------------------------------ */
+
+/* The row of that text, made if there is none yet; NULL if out of memory. */
+static struct br__tok_row *row_of(struct br_tokenizer *t, struct br__tok_rows *rows,
+                                  const char *text, int64_t id)
+{
+    uint32_t i = br__map_get(&rows->by_text, text);
+    if (i != BR__NOT_FOUND)
+        return &rows->p[i];
+    const char *own = br__arena_strdup(&t->arena, text);
+    if (!own || rows->n >= BR__NOT_FOUND ||
+        br__grow(&rows->p, &rows->cap, rows->n, sizeof *rows->p) ||
+        (!rows->by_text.cap && br__map_init(&rows->by_text, 32)) ||
+        br__map_put(&rows->by_text, own, (uint32_t)rows->n))
+        return NULL;
+    rows->p[rows->n] = (struct br__tok_row){.text = own, .id = id};
+    return &rows->p[rows->n++];
+}
+
+int br__tok_row_put(struct br_tokenizer *t, struct br__tok_rows *rows, const br__json *j,
+                    int64_t id, struct br_err *err)
+{
+    const char *text = br__json_str(br__json_get(j, "content"), "");
+    if (!*text)
+        return br_fail(err, BR_E_FORMAT, "the added token of id %lld has no content",
+                       (long long)id);
+    if (br__json_bool(br__json_get(j, "single_word"), 0))
+        return unsupported(err, "added token with single_word", text, "false");
+    struct br__tok_row *row = row_of(t, rows, text, id);
+    if (!row)
+        return br_fail(err, BR_E_NOMEM, "out of memory for the added tokens");
+    if (row->id != id)
+        return br_fail(err, BR_E_FORMAT, "added token '%s' has two ids, %lld and %lld", text,
+                       (long long)row->id, (long long)id);
+    row->special = br__json_bool(br__json_get(j, "special"), 0);
+    row->normalized = br__json_bool(br__json_get(j, "normalized"), !row->special);
+    row->lstrip = br__json_bool(br__json_get(j, "lstrip"), 0);
+    row->rstrip = br__json_bool(br__json_get(j, "rstrip"), 0);
+    return BR_OK;
+}
+
+static int use_added_tokens(struct br_tokenizer *t, struct br__tok_rows *rows, const br__json *j,
+                            struct br_err *err)
+{
+    for (const br__json *row = br__json_first(j); row; row = br__json_next(row)) {
+        uint64_t id;
+        if (br__json_u64(br__json_get(row, "id"), &id) || id > INT32_MAX)
+            return br_fail(err, BR_E_FORMAT, "added token '%s' has no id",
+                           br__json_str(br__json_get(row, "content"), "?"));
+        int rc = br__tok_row_put(t, rows, row, (int64_t)id, err);
+        if (rc)
+            return rc;
+    }
+    return BR_OK;
+}
+
+/* ---- the file
+ * ------------------------------------------------------------------------------------------ */
+
+/* Members of "model" that must have the value that does nothing. */
+static int check_option(struct br_tokenizer *t, const char *key, const br__json *v,
+                        struct br_err *err)
+{
+    int quiet = is_null(v) || (br__json_kind(v) == 'b' && !br__json_bool(v, 1)) ||
+                (br__json_kind(v) == 's' && !*br__json_str(v, "x")) ||
+                (br__json_kind(v) == 'n' && br__json_num(v, 1) == 0);
+    if (strcmp(key, "type") == 0)
+        return strcmp(br__json_str(v, ""), "BPE") == 0
+                   ? BR_OK
+                   : unsupported(err, "model", br__json_str(v, "?"), "BPE");
+    if (strcmp(key, "ignore_merges") == 0)
+        t->ignore_merges = br__json_bool(v, 0);
+    /* All bytes have tokens, so that an unknown one cannot come up. */
+    if (quiet || strcmp(key, "ignore_merges") == 0 || strcmp(key, "unk_token") == 0 ||
+        strcmp(key, "fuse_unk") == 0)
+        return BR_OK;
+    return unsupported(err, "model", key, "no such option, or its default");
+}
+
+static int read_option(struct br_tokenizer *t, struct br__jscan *j, const char *key)
+{
+    br__json *v;
+    int rc = read_value(j, &v);
+    if (!rc)
+        rc = check_option(t, key, v, j->err);
+    br__json_free(v);
+    return rc;
+}
+
+static int read_model(struct br_tokenizer *t, struct br__jscan *j, struct br_err *err)
+{
+    struct br__buf key = {0};
+    struct br__jscan merges = {0};
+    int rc = t->vocab.cap ? br_fail(err, BR_E_FORMAT, "there are two") : br__jscan_enter(j, 'o');
+    while (!rc && br__jscan_next(j)) {
+        rc = br__jscan_key(j, &key);
+        if (rc)
+            break;
+        if (strcmp(key.p, "vocab") == 0) {
+            rc = t->vocab.cap ? br_fail(err, BR_E_FORMAT, "two vocab members")
+                              : br__tok_json_vocab(t, j, err);
+        } else if (strcmp(key.p, "merges") == 0) {
+            /* They mean something only with the vocabulary, which may come later. */
+            int again = t->merges.slots || merges.s;
+            int later = !t->vocab.cap;
+            if (later)
+                merges = *j;
+            rc = again   ? br_fail(err, BR_E_FORMAT, "two merges members")
+                 : later ? br__jscan_skip(j)
+                         : read_merges(t, j, err);
+        } else {
+            rc = read_option(t, j, key.p);
+        }
+        if (rc)
+            br_wrap(err, "%s", key.p);
+    }
+    br__buf_free(&key);
+    rc = rc ? rc : j->rc;
+    if (!rc && !(t->vocab.cap && (t->merges.slots || merges.s)))
+        return br_fail(err, BR_E_FORMAT, "no vocab and merges");
+    return !rc && merges.s ? read_merges(t, &merges, err) : rc;
+}
+
+enum { NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, DECODER, ADDED_TOKENS, N_PARTS };
+static const struct {
+    const char *key;
+    int (*use)(struct br_tokenizer *t, const br__json *j, struct br_err *err);
+} parts[N_PARTS] = {
+    [NORMALIZER] = {"normalizer", use_normalizer},
+    [PRE_TOKENIZER] = {"pre_tokenizer", use_pre_tokenizer},
+    [POST_PROCESSOR] = {"post_processor", use_post_processor},
+    [DECODER] = {"decoder", use_decoder},
+    [ADDED_TOKENS] = {"added_tokens", NULL},
+};
+
+static int read_member(struct br_tokenizer *t, struct br__jscan *j, const char *key,
+                       br__json *found[N_PARTS])
+{
+    if (strcmp(key, "model") == 0)
+        return read_model(t, j, j->err);
+    for (size_t i = 0; i < N_PARTS; i++)
+        if (strcmp(key, parts[i].key) == 0)
+            return found[i] ? br_fail(j->err, BR_E_FORMAT, "there are two")
+                            : read_value(j, &found[i]);
+    return br__jscan_skip(j);
+}
+
+int br__tok_json_read(struct br_tokenizer *t, struct br__tok_rows *rows, const char *text, size_t n,
+                      struct br_err *err)
+{
+    struct br__jscan j;
+    struct br__buf key = {0};
+    br__json *found[N_PARTS] = {0};
+    br__jscan_begin(&j, text, n, err);
+    int rc = br__jscan_enter(&j, 'o');
+    while (!rc && br__jscan_next(&j)) {
+        rc = br__jscan_key(&j, &key);
+        if (!rc && (rc = read_member(t, &j, key.p, found)))
+            br_wrap(err, "%s", key.p);
+    }
+    if (!rc)
+        rc = br__jscan_end(&j);
+    if (!rc && !t->vocab.cap)
+        rc = br_fail(err, BR_E_FORMAT, "no model; is this a tokenizer.json?");
+    for (size_t i = 0; i < ADDED_TOKENS && !rc; i++)
+        rc = parts[i].use(t, found[i], err);
+    if (!rc)
+        rc = use_added_tokens(t, rows, found[ADDED_TOKENS], err);
+    for (size_t i = 0; i < N_PARTS; i++)
+        br__json_free(found[i]);
+    br__buf_free(&key);
+    return rc;
+}

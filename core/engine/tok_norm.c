@@ -1,0 +1,257 @@
+/* tok_norm.c - Unicode for the tokenizer: classes of characters, and NFC; the only user of
+ * utf8proc.
+ *
+ * Facts come from utf8proc's tables.  Token ids have to be those of Hugging Face's tokenizers,
+ * which ask two sources of their own, so two short tables bring the versions in line: its regular
+ * expressions know the letters and numbers of Unicode 16 (utf8proc 2.8 those of 15), its
+ * normalizer knows the marks of Unicode 9 only and leaves younger ones where they are.  Both were
+ * found by asking tokenizers 0.23 about every character; tests/oracle/tokenizer_unicode.py asks
+ * again. */
+#include "tok.h"
+
+#include <string.h>
+#include <utf8proc.h>
+
+struct range {
+    uint32_t first, last;
+};
+
+/* clang-format off */
+static const struct range letters_16[] = {
+    {0x1C89, 0x1C8A}, {0xA7CB, 0xA7CD}, {0xA7DA, 0xA7DC}, {0x105C0, 0x105F3}, {0x10D4A, 0x10D65},
+    {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x11380, 0x11389}, {0x1138B, 0x1138B},
+    {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113B7}, {0x113D1, 0x113D1},
+    {0x113D3, 0x113D3}, {0x11BC0, 0x11BE0}, {0x13460, 0x143FA}, {0x16100, 0x1611D},
+    {0x16D40, 0x16D6C}, {0x18CFF, 0x18CFF}, {0x1E5D0, 0x1E5ED}, {0x1E5F0, 0x1E5F0},
+    {0x2EBF0, 0x2EE5D},
+};
+static const struct range numbers_16[] = {
+    {0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x16130, 0x16139},
+    {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1E5F1, 0x1E5FA},
+};
+/* Combining marks assigned after Unicode 9 (1e4ec: 15), and the vowel sign U+11930, which composes. */
+static const struct range young_marks[] = {
+    {0x07FD, 0x07FD}, {0x0898, 0x089F}, {0x08CA, 0x08D3}, {0x09FE, 0x09FE}, {0x0C3C, 0x0C3C},
+    {0x0D3B, 0x0D3C}, {0x0EBA, 0x0EBA}, {0x1715, 0x1715}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFA},
+    {0xA82C, 0xA82C}, {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF},
+    {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B},
+    {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x11930, 0x11930}, {0x1193D, 0x1193E},
+    {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
+    {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97},
+    {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136},
+    {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF},
+};
+/* clang-format on */
+
+/* ---- properties of all characters ---------------------------------------------------------------
+ */
+
+static void set_bits(struct br__tok_unicode *u, uint32_t c, unsigned clear, unsigned bits)
+{
+    int shift = (int)(c & 1) * 4;
+    u->pairs[c >> 1] = (uint8_t)((u->pairs[c >> 1] & ~(clear << shift)) | bits << shift);
+}
+
+static void set_ranges(struct br__tok_unicode *u, const struct range *r, size_t n, unsigned clear,
+                       unsigned bits)
+{
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t c = r[i].first; c <= r[i].last; c++)
+            set_bits(u, c, clear, bits);
+}
+
+static unsigned class_of(uint32_t c, int category)
+{
+    if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO)
+        return BR__TOK_LETTER;
+    if (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO)
+        return BR__TOK_NUMBER;
+    if (category >= UTF8PROC_CATEGORY_ZS && category <= UTF8PROC_CATEGORY_ZP)
+        return BR__TOK_SPACE;
+    return (c >= 0x09 && c <= 0x0D) || c == 0x85 ? BR__TOK_SPACE : BR__TOK_OTHER;
+}
+
+/* A character with a canonical decomposition: all but its first part may compose with what stands
+ * before; and it is not NFC itself unless composing gives it back. */
+static void note_decomposition(struct br__tok_unicode *u, uint32_t c)
+{
+    enum { ROOM = 8 }; /* the longest canonical decomposition has 4 */
+    int32_t parts[ROOM];
+    int boundary = 0;
+    utf8proc_ssize_t n =
+        utf8proc_decompose_char((int32_t)c, parts, ROOM, UTF8PROC_DECOMPOSE, &boundary);
+    if (n < 1 || n > ROOM || (n == 1 && parts[0] == (int32_t)c))
+        return;
+    for (utf8proc_ssize_t i = 1; i < n; i++)
+        set_bits(u, (uint32_t)parts[i], 0, BR__TOK_CARE | BR__TOK_COMPOSES);
+    n = utf8proc_normalize_utf32(parts, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    if (n != 1 || parts[0] != (int32_t)c)
+        set_bits(u, c, 0, BR__TOK_CARE | BR__TOK_COMPOSES);
+}
+
+static int is_hangul(uint32_t c)
+{
+    return c >= 0xAC00 && c <= 0xD7A3;
+}
+
+void br__tok_unicode_init(struct br__tok_unicode *u)
+{
+    memset(u, 0, sizeof *u);
+    for (uint32_t c = 0; c < BR__TOK_PROPS_END; c++) {
+        const utf8proc_property_t *p = utf8proc_get_property((int32_t)c);
+        unsigned bits = class_of(c, p->category);
+        if (p->combining_class)
+            bits |= BR__TOK_CARE;
+        if (bits)
+            set_bits(u, c, 0, bits);
+        /* Eleven thousand syllables are made by rule of these: */
+        if (p->decomp_seqindex != UINT16_MAX && !is_hangul(c))
+            note_decomposition(u, c);
+    }
+    static const struct range vowels_and_tails[] = {{0x1161, 0x1175}, {0x11A8, 0x11C2}};
+    set_ranges(u, vowels_and_tails, BR_COUNTOF(vowels_and_tails), 0,
+               BR__TOK_CARE | BR__TOK_COMPOSES);
+    set_ranges(u, letters_16, BR_COUNTOF(letters_16), BR__TOK_CLASS, BR__TOK_LETTER);
+    set_ranges(u, numbers_16, BR_COUNTOF(numbers_16), BR__TOK_CLASS, BR__TOK_NUMBER);
+    set_ranges(u, young_marks, BR_COUNTOF(young_marks), BR__TOK_CARE | BR__TOK_COMPOSES, 0);
+}
+
+/* ---- NFC
+ * ------------------------------------------------------------------------------------------ */
+
+static unsigned combining_class(uint32_t c)
+{
+    return utf8proc_get_property((int32_t)c)->combining_class;
+}
+
+/* Sort marks by their combining class, equal ones in the order in which they stand.  The run may
+ * be as long as the text, so the sort is by counting; nearly all runs have one or two. */
+static void sort_marks(int32_t *c, int32_t *room, size_t n)
+{
+    size_t start[257] = {0};
+    if (n == 2 && combining_class((uint32_t)c[0]) <= combining_class((uint32_t)c[1]))
+        return;
+    for (size_t i = 0; i < n; i++)
+        start[combining_class((uint32_t)c[i]) + 1]++;
+    for (size_t k = 1; k < BR_COUNTOF(start); k++)
+        start[k] += start[k - 1];
+    for (size_t i = 0; i < n; i++)
+        room[start[combining_class((uint32_t)c[i])]++] = c[i];
+    memcpy(c, room, n * sizeof *c);
+}
+
+static void sort_all_marks(int32_t *c, int32_t *room, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t run = i;
+        while (run < n && combining_class((uint32_t)c[run]))
+            run++;
+        if (run - i > 1)
+            sort_marks(c + i, room, run - i);
+        i = run + 1;
+    }
+}
+
+/* Append the NFC of a span that the quick check could not vouch for.  utf8proc's own loop over
+ * strings is not used: it orders marks in quadratic time. */
+static int compose_span(const unsigned char *s, size_t n, struct br__buf *out, struct br_err *err)
+{
+    enum { LONGEST = 4, SMALL = 64 };
+    int32_t small[2 * SMALL], *chars = small;
+    size_t room = n * LONGEST, len, count = 0;
+    int boundary = 0;
+    if (room > SMALL)
+        chars = br__alloc(2 * room * sizeof *chars);
+    else
+        room = SMALL;
+    if (!chars)
+        return br_fail(err, BR_E_NOMEM, "out of memory normalizing %zu bytes", n);
+    for (size_t i = 0; i < n; i += len) {
+        int32_t c = (int32_t)br__tok_char(s + i, &len);
+        count += (size_t)utf8proc_decompose_char(c, chars + count, (utf8proc_ssize_t)LONGEST,
+                                                 UTF8PROC_DECOMPOSE, &boundary);
+    }
+    sort_all_marks(chars, chars + room, count);
+    count = (size_t)utf8proc_normalize_utf32(chars, (utf8proc_ssize_t)count,
+                                             UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    for (size_t i = 0; i < count; i++) {
+        unsigned char utf8[4];
+        br__buf_put(out, utf8, (size_t)utf8proc_encode_char(chars[i], utf8));
+    }
+    if (chars != small)
+        br__free(chars);
+    return BR_OK;
+}
+
+/* The quick check of Unicode's annex 15: from `at`, which begins a character that composes with
+ * nothing before it, to where text may not be NFC; n if it is.  *start is the last character before
+ * that composes with nothing before it. */
+static size_t quick_check(const struct br__tok_unicode *u, const unsigned char *s, size_t n,
+                          size_t at, size_t *start)
+{
+    unsigned last = 0;
+    size_t len;
+    *start = at;
+    while (at < n) {
+        uint64_t eight;
+        if (n - at >= 8 && (memcpy(&eight, s + at, 8), !(eight & UINT64_C(0x8080808080808080)))) {
+            at += 8;
+            *start = at - 1;
+            last = 0;
+            continue;
+        }
+        uint32_t c = br__tok_char(s + at, &len);
+        unsigned props = c < 0x300 ? 0 : br__tok_props(u, c);
+        if (!(props & BR__TOK_CARE)) {
+            *start = at;
+            last = 0;
+        } else {
+            unsigned class = combining_class(c);
+            if (props & BR__TOK_COMPOSES || class < last)
+                return at;
+            last = class;
+        }
+        at += len;
+    }
+    return n;
+}
+
+/* The span around `at` that has to be composed, from *start to the result. */
+static size_t span_end(const struct br__tok_unicode *u, const unsigned char *s, size_t n, size_t at,
+                       size_t *start)
+{
+    size_t len;
+    uint32_t c = br__tok_char(s + *start, &len);
+    /* A mark that is too young to be moved must not meet utf8proc, which knows it. */
+    if (*start < at && !(br__tok_props(u, c) & BR__TOK_CARE) && combining_class(c))
+        *start += len;
+    while (at < n && br__tok_props(u, br__tok_char(s + at, &len)) & BR__TOK_CARE)
+        at += len;
+    return at;
+}
+
+int br__tok_nfc(const struct br__tok_unicode *u, const unsigned char *s, size_t n,
+                struct br__buf *buf, const unsigned char **out, size_t *n_out, struct br_err *err)
+{
+    size_t start, done = 0, at = quick_check(u, s, n, 0, &start);
+    *out = s;
+    *n_out = n;
+    if (at == n)
+        return BR_OK;
+    buf->n = 0;
+    while (at < n) {
+        size_t end = span_end(u, s, n, at, &start);
+        br__buf_put(buf, s + done, start - done);
+        int rc = compose_span(s + start, end - start, buf, err);
+        if (rc)
+            return rc;
+        done = end;
+        at = quick_check(u, s, n, end, &start);
+    }
+    br__buf_put(buf, s + done, n - done);
+    if (buf->failed)
+        return br_fail(err, BR_E_NOMEM, "cannot hold %zu bytes of normalized text in memory", n);
+    *out = (const unsigned char *)buf->p;
+    *n_out = buf->n;
+    return BR_OK;
+}

@@ -1,0 +1,251 @@
+/* tokenizer.c - the public calls: open, encode, questions; and the working memory of calls.
+ *
+ * Text is cut at added tokens, normalized, perhaps cut again at those added tokens that are looked
+ * for in normalized text, split into pieces, and the pieces become ids.  What is not UTF-8 goes
+ * around all of that. */
+#include "tok.h"
+
+#include <string.h>
+
+/* ---- working memory
+ * --------------------------------------------------------------------------------- */
+
+static int take_work(struct br__tok_pool *pool, struct br__tok_work **out)
+{
+    pthread_mutex_lock(&pool->lock);
+    *out = pool->idle;
+    if (pool->idle)
+        pool->idle = pool->idle->next;
+    pthread_mutex_unlock(&pool->lock);
+    return *out ? BR_OK : br__tok_work_new(out);
+}
+
+static void give_work(struct br__tok_pool *pool, struct br__tok_work *w)
+{
+    size_t bytes = br__tok_work_trim(w);
+    pthread_mutex_lock(&pool->lock);
+    pool->bytes += bytes - w->bytes;
+    w->bytes = bytes;
+    w->next = pool->idle;
+    pool->idle = w;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void close_pool(struct br__tok_pool *pool)
+{
+    if (!pool)
+        return;
+    while (pool->idle) {
+        struct br__tok_work *w = pool->idle;
+        pool->idle = w->next;
+        br__tok_work_free(w);
+    }
+    pthread_mutex_destroy(&pool->lock);
+    br__free(pool);
+}
+
+/* ---- open, close
+ * -------------------------------------------------------------------------------------- */
+
+int br_tokenizer_open(struct br_tokenizer **out, const char *dir, struct br_err *err)
+{
+    struct br_tokenizer *t = br__calloc(1, sizeof *t);
+    *out = NULL;
+    if (t)
+        t->pool = br__calloc(1, sizeof *t->pool);
+    if (!t || !t->pool) {
+        br__free(t);
+        return br_fail(err, BR_E_NOMEM, "out of memory opening a tokenizer");
+    }
+    pthread_mutex_init(&t->pool->lock, NULL);
+    int rc = br__tok_load(t, dir, err);
+    if (rc) {
+        br_tokenizer_close(t);
+        return rc;
+    }
+    *out = t;
+    return BR_OK;
+}
+
+void br_tokenizer_close(struct br_tokenizer *t)
+{
+    if (!t)
+        return;
+    close_pool(t->pool);
+    br__tok_vocab_free(&t->vocab);
+    br__tok_merges_free(&t->merges);
+    br__tok_added_free(&t->added[0]);
+    br__tok_added_free(&t->added[1]);
+    br__tok_split_close(t->split);
+    br__free(t->whole);
+    br__arena_free(&t->arena);
+    br__free(t);
+}
+
+void br_ids_free(struct br_ids *ids)
+{
+    br__free(ids->p);
+    *ids = (struct br_ids){0};
+}
+
+void br_text_free(struct br_text *text)
+{
+    br__free(text->p);
+    *text = (struct br_text){0};
+}
+
+/* ---- encode
+ * -------------------------------------------------------------------------------------------- */
+
+struct encoder {
+    const struct br_tokenizer *t;
+    struct br__tok_work *w;
+    struct br_ids *out;
+    struct br_err *err;
+};
+
+static int nomem(struct encoder *e)
+{
+    return br_fail(e->err, BR_E_NOMEM, "out of memory encoding text");
+}
+
+static int put_piece(struct encoder *e, const unsigned char *s, size_t n, size_t room)
+{
+    return br__tok_piece(e->t, e->w, s, n, room, e->out) ? nomem(e) : BR_OK;
+}
+
+/* Normalized text without added tokens. */
+static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
+{
+    const unsigned char *end = s + n;
+    size_t next;
+    int rc = BR_OK;
+    if (!e->t->split) {
+        for (const unsigned char *after; s < end && !rc; s = after) {
+            after = br__tok_qwen2_next(&e->t->unicode, s, end);
+            rc = put_piece(e, s, (size_t)(after - s), (size_t)(end - s));
+        }
+        return rc;
+    }
+    for (size_t at = 0; at < n && !rc; at = next) {
+        rc = br__tok_split_next(e->t->split, &e->w->splitter, s, n, at, &next, e->err);
+        if (!rc)
+            rc = put_piece(e, s + at, next - at, n - at);
+    }
+    return rc;
+}
+
+/* Cut at the added tokens of a tree; what is between them goes to `rest`. */
+static int cut(struct encoder *e, const struct br__tok_added *tree, const unsigned char *s,
+               size_t n, int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
+{
+    struct br__tok_match m;
+    size_t done = 0;
+    int rc = BR_OK;
+    while (!rc && br__tok_added_find(tree, s, n, done, &m)) {
+        if (done < m.start)
+            rc = rest(e, s + done, m.start - done);
+        if (!rc && br__tok_ids_reserve(e->out, 1))
+            rc = nomem(e);
+        if (rc)
+            break;
+        e->out->p[e->out->n++] = (int32_t)m.id;
+        done = m.end;
+    }
+    return rc || done >= n ? rc : rest(e, s + done, n - done);
+}
+
+/* Valid UTF-8. */
+static int normalize(struct encoder *e, const unsigned char *s, size_t n)
+{
+    int rc = BR_OK;
+    if (e->t->nfc)
+        rc = br__tok_nfc(&e->t->unicode, s, n, &e->w->nfc, &s, &n, e->err);
+    return rc ? rc : cut(e, &e->t->added[1], s, n, encode_plain);
+}
+
+static int normalize_plain(struct encoder *e, const unsigned char *s, size_t n)
+{
+    int rc = BR_OK;
+    if (e->t->nfc)
+        rc = br__tok_nfc(&e->t->unicode, s, n, &e->w->nfc, &s, &n, e->err);
+    return rc ? rc : encode_plain(e, s, n);
+}
+
+/* Any bytes: what is UTF-8 goes to `valid`, each run of the rest is a piece. */
+static int by_validity(struct encoder *e, const unsigned char *s, size_t n,
+                       int (*valid)(struct encoder *e, const unsigned char *s, size_t n))
+{
+    int rc = BR_OK;
+    size_t good = br__utf8_span((const char *)s, n);
+    for (size_t at = 0; at < n && !rc;) {
+        if (good)
+            rc = valid(e, s + at, good);
+        at += good;
+        size_t bad = at;
+        for (good = 0; at < n && !good; at += !good)
+            good = br__utf8_span((const char *)s + at, n - at);
+        if (!rc && at > bad)
+            rc = put_piece(e, s + bad, at - bad, n - bad);
+    }
+    return rc;
+}
+
+static int encode_rest(struct encoder *e, const unsigned char *s, size_t n)
+{
+    return by_validity(e, s, n, normalize);
+}
+
+int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n, unsigned flags,
+                        struct br_ids *out, struct br_err *err)
+{
+    struct encoder e = {.t = t, .out = out, .err = err};
+    const unsigned char *s = (const unsigned char *)text;
+    if (n == 0)
+        return BR_OK;
+    if (take_work(t->pool, &e.w))
+        return nomem(&e);
+    int rc = flags & BR_TOK_NO_ADDED ? by_validity(&e, s, n, normalize_plain)
+                                     : cut(&e, &t->added[0], s, n, encode_rest);
+    give_work(t->pool, e.w);
+    return rc;
+}
+
+/* ---- questions
+ * -------------------------------------------------------------------------------------------- */
+
+int32_t br_tokenizer_token_id(const struct br_tokenizer *t, const char *spelled)
+{
+    size_t n = strlen(spelled);
+    uint32_t id =
+        br__utf8_valid(spelled, n) ? br__tok_vocab_spelled(&t->vocab, spelled, n) : BR__TOK_NONE;
+    return id == BR__TOK_NONE ? -1 : (int32_t)id;
+}
+
+int32_t br_tokenizer_n_vocab(const struct br_tokenizer *t)
+{
+    return (int32_t)t->vocab.n_ids;
+}
+
+int br_tokenizer_is_special(const struct br_tokenizer *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->vocab.n_ids && t->vocab.flags[id] & BR__TOK_SPECIAL ? 1 : 0;
+}
+
+const char *br_tokenizer_role(const struct br_tokenizer *t, int role)
+{
+    return role >= 0 && role < BR_N_TOK_ROLES ? t->roles[role] : NULL;
+}
+
+size_t br_tokenizer_memory(const struct br_tokenizer *t)
+{
+    const struct br__tok_vocab *v = &t->vocab;
+    const struct br__tok_merges *m = &t->merges;
+    pthread_mutex_lock(&t->pool->lock);
+    size_t work = t->pool->bytes;
+    pthread_mutex_unlock(&t->pool->lock);
+    return sizeof *t + sizeof *t->pool + t->arena.total + v->bytes.cap +
+           v->cap_ids * (sizeof *v->span + sizeof *v->flags) + v->cap * sizeof *v->slots +
+           (sizeof *m->slots << m->bits) + m->cap * sizeof *m->made + (sizeof *m->byte_pair << 16) +
+           v->n_ids + work;
+}

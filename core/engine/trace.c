@@ -1,0 +1,366 @@
+/* trace.c - one forward and backward pass without caches, with everything that it made: logits,
+ * hidden states, losses, gradients by Hugging Face name. */
+#include "llm.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+struct job {
+    const struct br__trace_opts *o;
+    struct br__trace *out;
+    pthread_mutex_t lock; /* ranks add to `out` */
+};
+
+static int nomem(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory for the results of a pass");
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+const struct br__named *br__trace_find(const struct br__trace *t, const char *name)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (strcmp(t->list[i].name, name) == 0)
+            return &t->list[i];
+    return NULL;
+}
+
+void br__trace_free(struct br__trace *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        br__free(t->list[i].data);
+    br__free(t->list);
+    br__free(t->routes);
+    br__arena_free(&t->arena);
+    memset(t, 0, sizeof *t);
+}
+
+/* The result of that name, made of zeros when it is new. */
+static struct br__named *result(struct br__trace *t, const char *name, int ndim,
+                                const int64_t *shape)
+{
+    const struct br__named *old = br__trace_find(t, name);
+    if (old)
+        return &t->list[old - t->list];
+    if (br__grow(&t->list, &t->cap, t->n, sizeof *t->list))
+        return NULL;
+    struct br__named *r = &t->list[t->n];
+    size_t elems = 1;
+    *r = (struct br__named){.name = br__arena_strdup(&t->arena, name), .ndim = ndim};
+    for (int i = 0; i < ndim; i++) {
+        r->shape[i] = shape[i];
+        elems *= (size_t)shape[i];
+    }
+    r->data = br__calloc(elems, sizeof(float));
+    if (!r->name || !r->data) {
+        br__free(r->data);
+        return NULL;
+    }
+    t->n++;
+    return r;
+}
+
+static int put_value(struct job *j, const struct br__ready *q, const char *name, br_val v,
+                     double scale)
+{
+    const struct br__node *n = br__node(&q->g, v);
+    struct br__named *r = result(j->out, name, (int)n->n_dim, n->shape);
+    if (!r)
+        return BR_E_NOMEM;
+    const float *x = br__exec_data(q->exec, v);
+    for (int64_t i = 0; i < br__node_elems(n); i++)
+        r->data[i] += (float)(x[i] * scale);
+    return 0;
+}
+
+/* ---- gradients ------------------------------------------------------------------------------- */
+
+/* Add the gradient d of a param (rows of its pieces one after another, row stride `stride`) to the
+ * results of its sources. */
+static int put_grad(struct job *j, const struct br__param *p, const char *prefix, const float *d,
+                    double scale)
+{
+    for (size_t i = 0; i < p->n_pieces; i++) {
+        const struct br__part *q = &p->pieces[i];
+        const struct br__source *s = q->source;
+        char name[256];
+        snprintf(name, sizeof name, "%s%s", prefix, s->name);
+        struct br__named *r = result(j->out, name, s->ndim, s->shape);
+        if (!r)
+            return BR_E_NOMEM;
+        for (int64_t row = 0; row < q->n_rows; row++, d += q->n_cols) {
+            float *to = r->data + (q->row + row) * s->cols + q->col;
+            for (int64_t c = 0; c < q->n_cols; c++)
+                to[c] += (float)(d[c] * scale);
+        }
+    }
+    return 0;
+}
+
+/* The params of a graph that gradients are asked for: the adapter's if there is one. */
+static size_t wanted(const struct br__ready *q, br_val *wrt)
+{
+    size_t n = 0;
+    const struct br__adapter *a = q->b.params->w->adapter;
+    int only_adapter = a && !a->merge;
+    for (br_val v = 1; v < q->g.n; v++) {
+        const struct br__param *p = br__node(&q->g, v)->param;
+        if (p && (!only_adapter || p->adapter))
+            wrt[n++] = v;
+    }
+    return n;
+}
+
+struct backward {
+    br_val *wrt, *grad, *grad_aux, *grad_mtp; /* [n] */
+    size_t n;
+    br_val sent; /* gradient that goes to the stage before */
+};
+
+/* Append a backward pass from `root` (a loss, or the SEND of an earlier stage). */
+static int append(struct br__ready *q, struct backward *w, br_val root, br_val *grad,
+                  struct br_err *err)
+{
+    size_t n = w->n;
+    if (q->b.received)
+        w->wrt[n++] = q->b.received;
+    int rc = br__grad(&q->g, &root, 1, w->wrt, n, grad, err);
+    if (!rc && q->b.received) {
+        const struct br_attr *to = &br__node(&q->g, q->b.received)->attr;
+        w->sent = BR__OP(&q->g, SEND, to, grad[w->n]);
+    }
+    return rc;
+}
+
+static int add_backward(struct br__ready *q, struct backward *w, unsigned flags, struct br_err *err)
+{
+    size_t cap = q->g.n + 1;
+    w->wrt = br__arena_alloc(&q->g.arena, cap * sizeof *w->wrt);
+    w->grad = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad);
+    w->grad_aux = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad_aux);
+    w->grad_mtp = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad_mtp);
+    if (!w->wrt || !w->grad || !w->grad_aux || !w->grad_mtp)
+        return nomem(err);
+    w->n = wanted(q, w->wrt);
+    int rc = append(q, w, q->b.loss ? q->b.loss : q->b.sent, w->grad, err);
+    if (!rc && flags & BR__TRACE_AUX && q->b.aux_loss) {
+        br_val part = BR__OP(&q->g, SCALE, BR__F(q->b.cfg->router_aux_loss_coef), q->b.aux_loss);
+        rc = append(q, w, BR__OP(&q->g, ADD, NULL, q->b.loss, part), w->grad_aux, err);
+    }
+    if (!rc && q->b.mtp_loss)
+        rc = append(q, w, BR__OP(&q->g, ADD, NULL, q->b.loss, q->b.mtp_loss), w->grad_mtp, err);
+    return rc;
+}
+
+/* ---- outputs that a pass keeps --------------------------------------------------------------- */
+
+static size_t outputs(const struct br__ready *q, const struct backward *w, unsigned flags,
+                      br_val *out)
+{
+    size_t n = 0;
+    const br_val one[] = {q->b.logits,
+                          q->b.sent,
+                          q->b.loss,
+                          w->sent,
+                          q->b.mtp_logits,
+                          q->b.mtp_loss,
+                          flags & BR__TRACE_AUX ? q->b.aux_loss : 0};
+    for (size_t i = 0; i < BR_COUNTOF(one); i++)
+        if (one[i])
+            out[n++] = one[i];
+    for (int64_t i = 0; i < q->b.cfg->n_layers + 2 && flags & BR__TRACE_HIDDEN; i++)
+        if (q->b.hidden[i])
+            out[n++] = q->b.hidden[i];
+    for (int64_t i = 0; i < q->b.cfg->n_layers; i++)
+        if (q->b.routes[i])
+            out[n++] = q->b.routes[i];
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->grad[i])
+            out[n++] = w->grad[i];
+        if (w->grad_aux[i])
+            out[n++] = w->grad_aux[i];
+        if (w->grad_mtp[i])
+            out[n++] = w->grad_mtp[i];
+    }
+    return n;
+}
+
+/* ---- one rank -------------------------------------------------------------------------------- */
+
+/* What token i should be followed by; -1: not counted. */
+static int32_t label(const struct br__trace_opts *o, uint32_t dp, int64_t i)
+{
+    if (o->labels)
+        return i < o->n ? o->labels[dp][i] : -1;
+    return i + 1 < o->n ? o->ids[dp][i + 1] : -1;
+}
+
+static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
+                        const struct br__trace_opts *o)
+{
+    uint32_t dp = br_topo_coord(&r->m->topo, r->place.rank, BR_AXIS_DP);
+    const int32_t *ids = o->ids[dp];
+    const int32_t seq[5] = {0, (int32_t)o->n, 0, (int32_t)o->n, 0};
+    int32_t *seqs = br__exec_input(q->exec, q->b.seqs);
+    int32_t *positions = br__exec_input(q->exec, q->b.positions);
+    int32_t *in = br__exec_input(q->exec, q->b.ids);
+    int32_t *next = br__exec_input(q->exec, q->b.labels);
+    int32_t *mtp_in = br__exec_input(q->exec, q->b.mtp_ids);
+    int32_t *after = br__exec_input(q->exec, q->b.mtp_labels);
+    if (seqs)
+        memcpy(seqs, seq, sizeof seq);
+    for (int64_t i = 0; i < o->n; i++) {
+        if (positions)
+            positions[i] = (int32_t)i;
+        if (in)
+            in[i] = ids[i];
+        if (next)
+            next[i] = label(o, dp, i);
+        if (mtp_in) /* Megatron's roll leaves a zero behind */
+            mtp_in[i] = i + 1 < o->n ? ids[i + 1] : 0;
+        if (after)
+            after[i] = label(o, dp, i + 1);
+    }
+    int64_t topk = br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK);
+    for (int64_t i = 0; o->routes && i < q->b.cfg->n_layers; i++)
+        if (q->b.routes[i])
+            memcpy(br__exec_data(q->exec, q->b.routes[i]), o->routes + i * o->n * topk,
+                   (size_t)(o->n * topk) * sizeof *o->routes);
+}
+
+/* Results that one rank of a group speaks for: values that all its ranks hold alike. */
+static int put_values(struct job *j, const struct br__ready *q)
+{
+    char name[32];
+    int rc = q->b.logits ? put_value(j, q, "logits", q->b.logits, 1) : 0;
+    if (!rc && q->b.mtp_logits)
+        rc = put_value(j, q, "mtp.logits", q->b.mtp_logits, 1);
+    for (int64_t i = 0; i < q->b.cfg->n_layers + 2 && j->o->flags & BR__TRACE_HIDDEN && !rc; i++) {
+        if (i <= q->b.cfg->n_layers)
+            snprintf(name, sizeof name, "hidden.%lld", (long long)i);
+        else
+            snprintf(name, sizeof name, "hidden.norm");
+        if (q->b.hidden[i])
+            rc = put_value(j, q, name, q->b.hidden[i], 1);
+    }
+    int64_t topk = j->out->topk;
+    for (int64_t i = 0; i < q->b.cfg->n_layers && j->out->routes && !rc; i++)
+        if (q->b.routes[i])
+            memcpy(j->out->routes + i * j->o->n * topk, br__exec_data(q->exec, q->b.routes[i]),
+                   (size_t)(j->o->n * topk) * sizeof(int32_t));
+    return rc;
+}
+
+static int put_results(struct job *j, const struct br__rank *r, const struct br__ready *q,
+                       const struct backward *w)
+{
+    const struct br_topo *t = &r->m->topo;
+    int first_tp = br_topo_coord(t, r->place.rank, BR_AXIS_TP) == 0;
+    int first_dp = br_topo_coord(t, r->place.rank, BR_AXIS_DP) == 0;
+    double share = 1.0 / t->size[BR_AXIS_DP];
+    int rc = first_tp && first_dp ? put_values(j, q) : 0;
+    if (!rc && first_tp && q->b.loss)
+        rc = put_value(j, q, "loss", q->b.loss, share);
+    if (!rc && first_tp && q->b.aux_loss && j->o->flags & BR__TRACE_AUX)
+        rc = put_value(j, q, "aux_loss", q->b.aux_loss, share);
+    if (!rc && first_tp && q->b.mtp_loss)
+        rc = put_value(j, q, "mtp.loss", q->b.mtp_loss, share);
+    for (size_t i = 0; i < w->n && !rc; i++) {
+        const struct br__param *p = br__node(&q->g, w->wrt[i])->param;
+        if (p->shared && !first_tp)
+            continue;
+        if (w->grad[i])
+            rc = put_grad(j, p, "grad.", br__exec_data(q->exec, w->grad[i]), share);
+        if (w->grad_aux[i] && !rc)
+            rc = put_grad(j, p, "grad_aux.", br__exec_data(q->exec, w->grad_aux[i]), share);
+        if (w->grad_mtp[i] && !rc)
+            rc = put_grad(j, p, "grad_mtp.", br__exec_data(q->exec, w->grad_mtp[i]), share);
+    }
+    return rc;
+}
+
+static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
+{
+    struct job *j = arg;
+    const struct br__trace_opts *o = j->o;
+    struct br__ready *q;
+    struct backward w = {0};
+    const unsigned losses = BR__TRACE_LOSS | BR__TRACE_GRADS | BR__TRACE_AUX;
+    const struct br__build b = {.flags = BR__BUILD_ALL_LOGITS |
+                                         (o->flags & losses ? BR__BUILD_LOSS : 0u) |
+                                         (o->flags & BR__TRACE_MTP ? BR__BUILD_MTP : 0u) |
+                                         (o->routes ? BR__BUILD_ROUTES_GIVEN : 0u),
+                                .n_tokens = o->n,
+                                .n_seqs = 1,
+                                .n_out = o->n};
+    int rc = br__ready_make(r, &b, &q, err);
+    if (rc)
+        return rc;
+    if (o->flags & BR__TRACE_GRADS)
+        rc = add_backward(q, &w, o->flags, err);
+    br_val *keep = br__calloc(5 * q->g.n + 16, sizeof *keep);
+    if (!rc && !keep)
+        rc = nomem(err);
+    if (!rc)
+        rc = br__exec_make(&q->exec, &q->g, &r->dev, r->place.comms, keep,
+                           outputs(q, &w, o->flags, keep), err);
+    if (!rc) {
+        fill_inputs(r, q, o);
+        rc = br__exec_run(q->exec, err);
+    }
+    if (!rc) {
+        pthread_mutex_lock(&j->lock);
+        rc = put_results(j, r, q, &w) ? nomem(err) : 0;
+        pthread_mutex_unlock(&j->lock);
+    }
+    br__free(keep);
+    br__ready_free(q);
+    return rc;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+static int check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
+{
+    int64_t vocab = br_cfg_i(m->weights->cfg, BR_CFG_VOCAB_SIZE);
+    int64_t max = br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH);
+    if (o->n < 1 || o->n > max)
+        return br_fail(err, BR_E_USAGE, "%lld tokens; expected 1 to max_position_embeddings %lld",
+                       (long long)o->n, (long long)max);
+    if (o->n < 2 && o->flags & (BR__TRACE_LOSS | BR__TRACE_GRADS))
+        return br_fail(err, BR_E_USAGE, "a loss needs at least 2 tokens");
+    if (o->n_batches != m->topo.size[BR_AXIS_DP])
+        return br_fail(err, BR_E_USAGE, "%zu sequences for dp %u; expected one each", o->n_batches,
+                       m->topo.size[BR_AXIS_DP]);
+    for (size_t b = 0; b < o->n_batches; b++)
+        for (int64_t i = 0; i < o->n; i++)
+            if (o->ids[b][i] < 0 || o->ids[b][i] >= vocab)
+                return br_fail(err, BR_E_USAGE, "token id %d is outside the vocabulary of %lld",
+                               o->ids[b][i], (long long)vocab);
+    return 0;
+}
+
+int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__trace *out,
+                  struct br_err *err)
+{
+    memset(out, 0, sizeof *out);
+    int rc = check(m, o, err);
+    if (rc)
+        return rc;
+    const struct br_config *cfg = m->weights->cfg;
+    if (cfg->n_experts) {
+        out->topk = br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
+        size_t n = (size_t)(cfg->n_layers * o->n * out->topk);
+        if (!(out->routes = br__alloc(n * sizeof *out->routes)))
+            return nomem(err);
+        memset(out->routes, 0xff, n * sizeof *out->routes);
+    }
+    struct job j = {.o = o, .out = out};
+    pthread_mutex_init(&j.lock, NULL);
+    rc = br__ranks_run(m, run_rank, &j, err);
+    pthread_mutex_destroy(&j.lock);
+    if (rc)
+        br__trace_free(out);
+    return rc;
+}

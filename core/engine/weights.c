@@ -1,0 +1,279 @@
+/* weights.c - a model's tensors under their Hugging Face names.
+ *
+ * A Hugging Face directory is used where it lies: a tensor is a pointer into the mapped file, so
+ * there is no load phase and no second copy.  From a Megatron checkpoint, whose rows lie in
+ * another order, tensors are gathered into memory once, by the plan that an export would make. */
+#include "engine.h"
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int nomem(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory for the model's weights");
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static void set_shape(struct br__source *s, int ndim, const int64_t *shape)
+{
+    s->ndim = ndim;
+    memcpy(s->shape, shape, (size_t)ndim * sizeof *shape);
+    s->rows = 1;
+    s->cols = ndim ? shape[ndim - 1] : 1;
+    for (int i = 0; i + 1 < ndim; i++)
+        s->rows *= shape[i];
+}
+
+static int from_files(struct br__weights *w)
+{
+    const struct br__ckpt *src = w->session->src;
+    for (size_t i = 0; i < src->n_tensors; i++) {
+        const struct br__tensor *t = &src->tensors[i];
+        if (w->session->plan->use[i] == BR__SCALE)
+            continue;
+        struct br__source *s = &w->sources[w->n_sources];
+        *s = (struct br__source){.name = t->name,
+                                 .dtype = t->dtype == BR_F8_E4M3 ? BR_BF16 : t->dtype,
+                                 .index = (uint32_t)w->n_sources,
+                                 .origin = (uint32_t)i};
+        set_shape(s, t->ndim, t->shape);
+        if (br__map_put(&w->by_name, s->name, s->index))
+            return BR_E_NOMEM;
+        w->n_sources++;
+    }
+    return 0;
+}
+
+static int from_pieces(struct br__weights *w)
+{
+    const struct br__plan *plan = w->session->plan;
+    for (size_t i = 0; i < plan->n_pieces; i++) {
+        const struct br__plan_out *o = &plan->outs[plan->pieces[i].out];
+        struct br__source *s = &w->sources[w->n_sources];
+        *s = (struct br__source){.name = o->name,
+                                 .dtype = o->dtype,
+                                 .index = (uint32_t)w->n_sources,
+                                 .origin = (uint32_t)i};
+        set_shape(s, o->ndim, o->shape);
+        if (br__map_put(&w->by_name, s->name, s->index))
+            return BR_E_NOMEM;
+        w->n_sources++;
+    }
+    return 0;
+}
+
+static int list_sources(struct br__weights *w, struct br_err *err)
+{
+    const struct br__session *s = w->session;
+    int hf = s->plan->direction == BR__IMPORT;
+    size_t n = hf ? s->src->n_tensors : s->plan->n_pieces;
+    w->sources = br__calloc(n + 1, sizeof *w->sources);
+    w->owned = br__calloc(n + 1, sizeof *w->owned);
+    if (!w->sources || !w->owned || br__map_init(&w->by_name, n) ||
+        (hf ? from_files(w) : from_pieces(w)))
+        return nomem(err);
+    return 0;
+}
+
+static int open_adapter(struct br__weights *w, const struct br__weights_opts *o, struct br_err *err)
+{
+    int rc = br__adapter_open(&w->adapter, o->adapter, err);
+    if (rc)
+        return rc;
+    w->adapter->merge = o->merge_adapter;
+    for (size_t i = 0; i < w->adapter->n_pairs; i++) {
+        const struct br__adapter_pair *p = &w->adapter->pairs[i];
+        const struct br__source *s = br__weights_find(w, p->target);
+        if (!s)
+            return br_fail(err, BR_E_PLAN, "adapter '%s' changes '%s', which the model has not",
+                           o->adapter, p->target);
+        if (s->ndim != 2 || s->rows != p->b.rows || s->cols != p->a.cols)
+            return br_fail(err, BR_E_PLAN,
+                           "adapter '%s' changes '%s' as [%lld, %lld], the model has [%lld, %lld]",
+                           o->adapter, p->target, (long long)p->b.rows, (long long)p->a.cols,
+                           (long long)s->rows, (long long)s->cols);
+    }
+    return 0;
+}
+
+int br__weights_open(struct br__weights **out, const struct br__weights_opts *o, struct br_err *err)
+{
+    *out = NULL;
+    if (!o->hf_model && !o->megatron_path)
+        return br_fail(err, BR_E_USAGE, "no model; give --hf-model or --megatron-path");
+    struct br__weights *w = br__calloc(1, sizeof *w);
+    if (!w)
+        return nomem(err);
+    struct br_job job = {.struct_size = sizeof job,
+                         .flags = o->megatron_path ? BR_JOB_PER_EXPERT : 0,
+                         .hf_model = o->hf_model,
+                         .megatron_path = o->megatron_path,
+                         .plugin = o->plugin,
+                         .threads = o->threads,
+                         .listener = o->listener};
+    w->threads = o->threads;
+    int rc = br__session_open(&w->session, &job, o->megatron_path ? BR__EXPORT : BR__IMPORT, err);
+    if (!rc) {
+        w->cfg = &w->session->cfg;
+        rc = list_sources(w, err);
+    }
+    if (!rc && o->adapter)
+        rc = open_adapter(w, o, err);
+    if (rc) {
+        br__weights_close(w);
+        return rc;
+    }
+    *out = w;
+    return 0;
+}
+
+void br__weights_close(struct br__weights *w)
+{
+    if (!w)
+        return;
+    for (size_t i = 0; w->owned && i < w->n_sources; i++)
+        br__free(w->owned[i]);
+    br__free(w->owned);
+    br__free(w->sources);
+    br__map_free(&w->by_name);
+    br__adapter_close(w->adapter);
+    br__session_close(w->session);
+    br__free(w);
+}
+
+struct br__source *br__weights_find(const struct br__weights *w, const char *name)
+{
+    uint32_t i = br__map_get(&w->by_name, name);
+    return i == BR__NOT_FOUND ? NULL : &w->sources[i];
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+struct fill {
+    struct br__weights *w;
+    const struct br__source *s;
+    unsigned char *dst;
+    uint64_t bytes;
+};
+#define FILL_CHUNK (BR__OUT_BUF / 4) /* dequantising and casting widen within one buffer */
+
+static int fill_chunk(void *arg, size_t i, int worker, struct br_err *err)
+{
+    struct fill *f = arg;
+    (void)worker;
+    const struct br__plan *plan = f->w->session->plan;
+    uint64_t off = (uint64_t)i * FILL_CHUNK;
+    size_t n = (size_t)BR__MIN(f->bytes - off, (uint64_t)FILL_CHUNK);
+    struct br__scratch scratch = {br__alloc(BR__OUT_BUF)};
+    if (!scratch.buf)
+        return nomem(err);
+    uint32_t size = br_dtype_size(f->s->dtype);
+    int rc = plan->direction == BR__EXPORT
+                 ? br__piece_read(plan, f->s->origin, off, f->dst + off, n, &scratch, err)
+                 : br__elements_read(plan, f->s->origin, off / size, n / size, f->s->dtype, 0,
+                                     f->dst + off, &scratch, err);
+    br__free(scratch.buf);
+    return rc;
+}
+
+static int fill(struct br__weights *w, const struct br__source *s, void *dst, uint64_t bytes,
+                struct br_err *err)
+{
+    struct fill f = {w, s, dst, bytes};
+    return br__pool_run(w->threads, (size_t)((bytes + FILL_CHUNK - 1) / FILL_CHUNK), fill_chunk, &f,
+                        err);
+}
+
+/* The bytes as they lie in the mapped file, or NULL if they are not the values themselves or not
+ * aligned as their dtype wants. */
+static const void *mapped(const struct br__weights *w, const struct br__source *s)
+{
+    const struct br__session *session = w->session;
+    if (session->plan->direction != BR__IMPORT)
+        return NULL;
+    const struct br__tensor *t = &session->src->tensors[s->origin];
+    if (t->dtype != s->dtype || t->offset % br_dtype_size(t->dtype))
+        return NULL;
+    return session->src->files[t->file].map + t->offset;
+}
+
+/* The merged weight in float32, in place of the stored one. */
+static int merge(struct br__weights *w, struct br__source *s, const struct br__adapter_pair *pair,
+                 const void *stored, struct br_err *err)
+{
+    size_t n = (size_t)(s->rows * s->cols);
+    float *f = br__alloc(n * sizeof *f);
+    if (!f)
+        return nomem(err);
+    br_cast(f, BR_F32, stored, s->dtype, n, 0);
+    int rc = br__adapter_merge(pair, f, s->rows, s->cols, err);
+    if (rc) {
+        br__free(f);
+        return rc;
+    }
+    br__free(w->owned[s->index]);
+    w->owned[s->index] = f;
+    w->owned_bytes += n * sizeof *f;
+    s->dtype = BR_F32;
+    s->data = f;
+    return 0;
+}
+
+static int load(struct br__weights *w, struct br__source *s, struct br_err *err)
+{
+    const void *data = mapped(w, s);
+    uint64_t bytes = (uint64_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
+    if (!data) {
+        data = w->owned[s->index] = br__alloc((size_t)bytes);
+        if (!data)
+            return nomem(err);
+        w->owned_bytes += bytes;
+        int rc = fill(w, s, w->owned[s->index], bytes, err);
+        if (rc)
+            return rc;
+    }
+    const struct br__adapter_pair *pair =
+        w->adapter && w->adapter->merge ? br__adapter_find(w->adapter, s->name) : NULL;
+    if (pair)
+        return merge(w, s, pair, data, err);
+    s->data = data;
+    return 0;
+}
+
+int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err *err)
+{
+    int rc = 0;
+    pthread_mutex_lock(&load_lock);
+    if (!s->data && (rc = load(w, s, err)))
+        br_wrap(err, "tensor '%s'", s->name);
+    pthread_mutex_unlock(&load_lock);
+    return rc;
+}
+
+/* ---- health ---------------------------------------------------------------------------------- */
+
+static int is_finite(const struct br__source *s)
+{
+    float f[1024];
+    size_t n = (size_t)(s->rows * s->cols), size = br_dtype_size(s->dtype);
+    for (size_t i = 0; i < n; i += BR_COUNTOF(f)) {
+        size_t m = BR__MIN(n - i, BR_COUNTOF(f));
+        br_cast(f, BR_F32, (const char *)s->data + i * size, s->dtype, m, 0);
+        for (size_t k = 0; k < m; k++)
+            if (!isfinite(f[k]))
+                return 0;
+    }
+    return 1;
+}
+
+const char *br__weights_not_finite(struct br__weights *w)
+{
+    for (size_t i = 0; i < w->n_sources; i++)
+        if (br_dtype_is_float(w->sources[i].dtype) && w->sources[i].data &&
+            !is_finite(&w->sources[i]))
+            return w->sources[i].name;
+    return NULL;
+}

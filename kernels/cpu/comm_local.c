@@ -1,0 +1,655 @@
+/* comm_local.c - communicators whose ranks are threads of this process.
+ *
+ * For checking tensor, pipeline and expert parallelism on one machine, so it promises no more than
+ * NCCL and MPI do and adds what a test wants: sums are the same bits on every rank and in every
+ * run (in the order of the ranks; float32 inside, rounded once to bfloat16 or float16), calls that
+ * do not match are errors, and no rank waits for one that is gone.
+ *
+ * A collective has two meetings.  Before the first each rank posts its buffers; between them each
+ * reads the others' and writes what is its own; after the second nobody looks any more.  A rank
+ * that gives up or leaves breaks the first meeting only: who came past it holds pointers into
+ * others' memory, and all of those are on their way to the second.
+ *
+ * Ranks in messages are those of the world.  Buffers may overlap only as NCCL has it: the input of
+ * all_gather and the output of reduce_scatter at this rank's part of the other buffer. */
+#include "cpu.h"
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_RANKS 1024
+#define NOBODY UINT32_MAX
+
+enum op { ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, ALL_TO_ALL, BROADCAST, SPLIT, SEND, RECV };
+static const char *const op_names[] = {
+    [ALL_REDUCE] = "all_reduce",
+    [ALL_GATHER] = "all_gather",
+    [REDUCE_SCATTER] = "reduce_scatter",
+    [ALL_TO_ALL] = "all_to_all",
+    [BROADCAST] = "broadcast",
+    [SPLIT] = "split",
+    [SEND] = "send",
+    [RECV] = "recv",
+};
+
+/* What a rank brings to a collective.  Fields that an operation does not have are zero. */
+struct posted {
+    enum op op;
+    uint32_t dtype, root;
+    size_t n; /* elements: of the buffer, or of each rank's part */
+    const void *in;
+    void *out;
+    const size_t *send_counts, *recv_counts;
+    uint32_t color, key;
+    struct group *made; /* split's answer, which the first rank of a color writes for all of it */
+    uint32_t made_rank;
+    int made_rc; /* -1: not yet */
+};
+
+/* From one rank to another.  The sender posts and empties it, the receiver does the rest. */
+enum state { EMPTY, POSTED, TAKING, TAKEN, REFUSED };
+struct message {
+    enum state state;
+    uint32_t dtype, want_dtype;
+    const void *buf;
+    size_t n, want_n;
+};
+
+struct member {
+    struct br_comm comm;
+    struct group *group;
+    uint32_t world_rank;
+    int left;
+    struct posted posted;
+};
+
+struct group {
+    struct world *world;
+    struct group *next;
+    pthread_cond_t changed;
+    uint32_t size, n_open;
+    uint32_t leaver;                                 /* world rank, or NOBODY */
+    uint32_t n_come, come_round, n_gone, gone_round; /* the two meetings */
+    struct message *messages;                        /* [from * size + to] */
+    struct member members[];
+};
+
+/* All groups that were split from one world.  Its lock guards everything but the bytes of
+ * buffers, and what is posted between two meetings. */
+struct world {
+    pthread_mutex_t lock;
+    struct group *groups;
+    uint32_t quitter; /* world rank, or NOBODY */
+};
+
+/* ---- meetings ------------------------------------------------------------------------------ */
+
+static int broken(const struct group *g)
+{
+    return g->world->quitter != NOBODY || g->leaver != NOBODY;
+}
+
+static int fail_broken(const struct group *g, enum op op, uint32_t leaver, struct br_err *err)
+{
+    if (g->world->quitter != NOBODY)
+        return br_fail(err, BR_E_COMM, "%s: rank %" PRIu32 " gave up; its own error says why",
+                       op_names[op], g->world->quitter);
+    return br_fail(err, BR_E_COMM, "%s: rank %" PRIu32 " has closed its communicator", op_names[op],
+                   leaver);
+}
+
+/* Post, and wait until all have. */
+static int meet(struct member *m, const struct posted *p, struct br_err *err)
+{
+    struct group *g = m->group;
+    pthread_mutex_lock(&g->world->lock);
+    uint32_t round = g->come_round;
+    if (!broken(g)) {
+        m->posted = *p;
+        if (++g->n_come == g->size) {
+            g->n_come = 0;
+            g->come_round++;
+            pthread_cond_broadcast(&g->changed);
+        }
+        while (g->come_round == round && !broken(g))
+            pthread_cond_wait(&g->changed, &g->world->lock);
+    }
+    int rc = g->come_round != round ? BR_OK : fail_broken(g, p->op, g->leaver, err);
+    pthread_mutex_unlock(&g->world->lock);
+    return rc;
+}
+
+/* Wait until nobody reads this rank's buffers any more. */
+static void part(struct member *m)
+{
+    struct group *g = m->group;
+    pthread_mutex_lock(&g->world->lock);
+    uint32_t round = g->gone_round;
+    if (++g->n_gone == g->size) {
+        g->n_gone = 0;
+        g->gone_round++;
+        pthread_cond_broadcast(&g->changed);
+    }
+    while (g->gone_round == round)
+        pthread_cond_wait(&g->changed, &g->world->lock);
+    pthread_mutex_unlock(&g->world->lock);
+}
+
+/* ---- do the calls match?  All ranks look at the same and come to the same answer ------------- */
+
+static int check_counts(const struct group *g, struct br_err *err)
+{
+    for (uint32_t from = 0; from < g->size; from++)
+        for (uint32_t to = 0; to < g->size; to++) {
+            const struct member *a = &g->members[from], *b = &g->members[to];
+            size_t sent = a->posted.send_counts[to], expected = b->posted.recv_counts[from];
+            if (sent != expected)
+                return br_fail(err, BR_E_COMM,
+                               "all_to_all: rank %" PRIu32 " sends %zu elements to rank %" PRIu32
+                               ", which expects %zu",
+                               a->world_rank, sent, b->world_rank, expected);
+        }
+    return BR_OK;
+}
+
+static int check_match(const struct group *g, struct br_err *err)
+{
+    const struct member *a = &g->members[0];
+    const struct posted *p = &a->posted;
+    for (uint32_t i = 1; i < g->size; i++) {
+        const struct member *b = &g->members[i];
+        const struct posted *q = &b->posted;
+        if (p->op == q->op && p->n == q->n && p->dtype == q->dtype && p->root == q->root)
+            continue;
+        return br_fail(err, BR_E_COMM,
+                       "rank %" PRIu32 " calls %s(%zu %s, root %" PRIu32 ") where rank %" PRIu32
+                       " calls %s(%zu %s, root %" PRIu32 ")",
+                       b->world_rank, op_names[q->op], q->n, br_dtype_torch((int)q->dtype), q->root,
+                       a->world_rank, op_names[p->op], p->n, br_dtype_torch((int)p->dtype),
+                       p->root);
+    }
+    return p->op == ALL_TO_ALL ? check_counts(g, err) : BR_OK;
+}
+
+/* Of one call by itself. */
+static int check_call(const struct member *m, enum op op, uint32_t dtype, size_t n, uint32_t peer,
+                      struct br_err *err)
+{
+    static const uint32_t known =
+        BR_BIT(BR_F32) | BR_BIT(BR_BF16) | BR_BIT(BR_F16) | BR_BIT(BR_I32) | BR_BIT(BR_I64);
+    if (dtype >= BR_N_DTYPES || !(known & BR_BIT(dtype)))
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "%s: dtype '%s', expected float32, bfloat16, float16, int32 or int64",
+                       op_names[op], br_dtype_torch((int)dtype));
+    if (n > SIZE_MAX / 8 / m->group->size)
+        return br_fail(err, BR_E_USAGE, "%s: %zu elements are more than memory has", op_names[op],
+                       n);
+    if (peer >= m->group->size)
+        return br_fail(err, BR_E_USAGE, "%s: rank %" PRIu32 " of a group of %" PRIu32, op_names[op],
+                       peer, m->group->size);
+    return BR_OK;
+}
+
+static int collective(struct br_comm *c, const struct posted *p,
+                      void (*move)(const struct member *m), struct br_err *err)
+{
+    struct member *m = c->self;
+    int rc = check_call(m, p->op, p->dtype, p->n, p->root, err);
+    if (!rc)
+        rc = meet(m, p, err);
+    if (rc)
+        return rc;
+    rc = check_match(m->group, err);
+    if (!rc)
+        move(m);
+    part(m);
+    return rc;
+}
+
+/* ---- sums ------------------------------------------------------------------------------------ */
+
+#define BLOCK 512
+union block {
+    float f[BLOCK];
+    uint64_t i[BLOCK]; /* wraps, as the device's integers do */
+};
+
+static const void *at(const void *p, size_t i, uint32_t dtype)
+{
+    return (const char *)p + i * br_dtype_size((int)dtype);
+}
+
+static void *at_mut(void *p, size_t i, uint32_t dtype)
+{
+    return (char *)p + i * br_dtype_size((int)dtype);
+}
+
+static void load(union block *b, const void *src, size_t n, uint32_t dtype)
+{
+    if (br_dtype_is_float((int)dtype)) {
+        br_cast(b->f, BR_F32, src, (int)dtype, n, 0);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int32_t narrow;
+        if (dtype == BR_I64) {
+            memcpy(&b->i[i], at(src, i, dtype), 8);
+        } else {
+            memcpy(&narrow, at(src, i, dtype), 4);
+            b->i[i] = (uint64_t)narrow;
+        }
+    }
+}
+
+static void add(union block *sum, const union block *b, size_t n, uint32_t dtype)
+{
+    if (br_dtype_is_float((int)dtype))
+        for (size_t i = 0; i < n; i++)
+            sum->f[i] += b->f[i];
+    else
+        for (size_t i = 0; i < n; i++)
+            sum->i[i] += b->i[i];
+}
+
+static void store(void *dst, const union block *b, size_t n, uint32_t dtype)
+{
+    if (br_dtype_is_float((int)dtype)) {
+        br_cast(dst, (int)dtype, b->f, BR_F32, n, 0);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) /* little-endian: the low bytes are the narrow value */
+        memcpy(at_mut(dst, i, dtype), &b->i[i], br_dtype_size((int)dtype));
+}
+
+/* Elements [from, from + n) of all ranks' inputs, n <= BLOCK. */
+static void sum_ranks(union block *sum, const struct group *g, size_t from, size_t n)
+{
+    union block one;
+    uint32_t dtype = g->members[0].posted.dtype;
+    load(sum, at(g->members[0].posted.in, from, dtype), n, dtype);
+    for (uint32_t i = 1; i < g->size; i++) {
+        load(&one, at(g->members[i].posted.in, from, dtype), n, dtype);
+        add(sum, &one, n, dtype);
+    }
+}
+
+/* Each rank sums its share of the elements, and writes it to everybody. */
+static void move_all_reduce(const struct member *m)
+{
+    const struct group *g = m->group;
+    size_t n = m->posted.n, rank = m->comm.rank;
+    size_t end = n * (rank + 1) / g->size;
+    union block sum;
+    for (size_t i = n * rank / g->size, k; i < end; i += k) {
+        k = end - i < BLOCK ? end - i : BLOCK;
+        sum_ranks(&sum, g, i, k);
+        for (uint32_t r = 0; r < g->size; r++)
+            store(at_mut(g->members[r].posted.out, i, m->posted.dtype), &sum, k, m->posted.dtype);
+    }
+}
+
+static void move_reduce_scatter(const struct member *m)
+{
+    size_t n = m->posted.n, first = n * m->comm.rank;
+    union block sum;
+    for (size_t i = 0, k; i < n; i += k) {
+        k = n - i < BLOCK ? n - i : BLOCK;
+        sum_ranks(&sum, m->group, first + i, k);
+        store(at_mut(m->posted.out, i, m->posted.dtype), &sum, k, m->posted.dtype);
+    }
+}
+
+static int all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype, struct br_err *err)
+{
+    struct posted p = {.op = ALL_REDUCE, .dtype = dtype, .n = n, .in = buf, .out = buf};
+    return collective(c, &p, move_all_reduce, err);
+}
+
+static int reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n_each,
+                          uint32_t dtype, struct br_err *err)
+{
+    struct posted p = {.op = REDUCE_SCATTER, .dtype = dtype, .n = n_each, .in = in, .out = out};
+    return collective(c, &p, move_reduce_scatter, err);
+}
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+static void copy(void *dst, const void *src, size_t n, uint32_t dtype)
+{
+    if (n > 0 && dst != src)
+        memcpy(dst, src, n * br_dtype_size((int)dtype));
+}
+
+static void move_all_gather(const struct member *m)
+{
+    const struct posted *p = &m->posted;
+    for (uint32_t r = 0; r < m->group->size; r++)
+        copy(at_mut(p->out, r * p->n, p->dtype), m->group->members[r].posted.in, p->n, p->dtype);
+}
+
+static void move_broadcast(const struct member *m)
+{
+    const struct posted *p = &m->posted;
+    copy(p->out, m->group->members[p->root].posted.in, p->n, p->dtype);
+}
+
+/* The parts lie side by side, in the order of the ranks, on both sides. */
+static void move_all_to_all(const struct member *m)
+{
+    const struct posted *p = &m->posted;
+    for (size_t r = 0, to = 0; r < m->group->size; to += p->recv_counts[r++]) {
+        const struct posted *q = &m->group->members[r].posted;
+        size_t from = 0;
+        for (uint32_t i = 0; i < m->comm.rank; i++)
+            from += q->send_counts[i];
+        copy(at_mut(p->out, to, p->dtype), at(q->in, from, p->dtype), p->recv_counts[r], p->dtype);
+    }
+}
+
+static int all_gather(struct br_comm *c, void *out, const void *in, size_t n_each, uint32_t dtype,
+                      struct br_err *err)
+{
+    struct posted p = {.op = ALL_GATHER, .dtype = dtype, .n = n_each, .in = in, .out = out};
+    return collective(c, &p, move_all_gather, err);
+}
+
+static int broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t root,
+                     struct br_err *err)
+{
+    struct posted p = {
+        .op = BROADCAST, .dtype = dtype, .root = root, .n = n, .in = buf, .out = buf};
+    return collective(c, &p, move_broadcast, err);
+}
+
+static int all_to_all(struct br_comm *c, void *out, const size_t *recv_counts, const void *in,
+                      const size_t *send_counts, uint32_t dtype, struct br_err *err)
+{
+    struct posted p = {.op = ALL_TO_ALL,
+                       .dtype = dtype,
+                       .in = in,
+                       .out = out,
+                       .send_counts = send_counts,
+                       .recv_counts = recv_counts};
+    return collective(c, &p, move_all_to_all, err);
+}
+
+/* ---- from one rank to another ---------------------------------------------------------------- */
+
+/* Wait until the message is in that state; 0 if it will not be. */
+static int await(struct member *m, struct message *msg, enum state state, const struct member *peer)
+{
+    struct world *w = m->group->world;
+    while (msg->state != state && w->quitter == NOBODY && !peer->left)
+        pthread_cond_wait(&m->group->changed, &w->lock);
+    return w->quitter == NOBODY && msg->state == state;
+}
+
+static void set_state(struct group *g, struct message *msg, enum state state)
+{
+    msg->state = state;
+    pthread_cond_broadcast(&g->changed);
+}
+
+static int fail_refused(const struct message *msg, const struct member *from,
+                        const struct member *to, struct br_err *err)
+{
+    return br_fail(err, BR_E_COMM,
+                   "rank %" PRIu32 " sends %zu %s to rank %" PRIu32 ", which expects %zu %s",
+                   from->world_rank, msg->n, br_dtype_torch((int)msg->dtype), to->world_rank,
+                   msg->want_n, br_dtype_torch((int)msg->want_dtype));
+}
+
+/* The arguments, and a peer that is somebody else. */
+static int check_peer(const struct member *m, enum op op, uint32_t dtype, size_t n, uint32_t peer,
+                      struct br_err *err)
+{
+    int rc = check_call(m, op, dtype, n, peer, err);
+    if (!rc && peer == m->comm.rank)
+        rc = br_fail(err, BR_E_USAGE, "%s: rank %" PRIu32 " to itself", op_names[op], peer);
+    return rc;
+}
+
+/* With the lock held: post, and wait until the receiver has the bytes. */
+static int hand_over(struct member *m, struct message *msg, const struct message *what,
+                     const struct member *peer, struct br_err *err)
+{
+    struct group *g = m->group;
+    if (!await(m, msg, EMPTY, peer)) /* another thread of this rank was first */
+        return fail_broken(g, SEND, peer->world_rank, err);
+    *msg = *what;
+    set_state(g, msg, POSTED);
+    while (msg->state == POSTED && g->world->quitter == NOBODY && !peer->left)
+        pthread_cond_wait(&g->changed, &g->world->lock);
+    /* Once the receiver reads the buffer it will come to an end, whatever else happens. */
+    while (msg->state == TAKING)
+        pthread_cond_wait(&g->changed, &g->world->lock);
+    int rc = BR_OK;
+    if (msg->state == POSTED)
+        rc = fail_broken(g, SEND, peer->world_rank, err);
+    else if (msg->state == REFUSED)
+        rc = fail_refused(msg, m, peer, err);
+    set_state(g, msg, EMPTY);
+    return rc;
+}
+
+static int send_to(struct br_comm *c, const void *buf, size_t n, uint32_t dtype, uint32_t peer,
+                   struct br_err *err)
+{
+    struct member *m = c->self;
+    int rc = check_peer(m, SEND, dtype, n, peer, err);
+    if (rc)
+        return rc;
+    struct group *g = m->group;
+    struct message *msg = &g->messages[(size_t)c->rank * g->size + peer];
+    struct message what = {.dtype = dtype, .buf = buf, .n = n};
+    pthread_mutex_lock(&g->world->lock);
+    rc = hand_over(m, msg, &what, &g->members[peer], err);
+    pthread_mutex_unlock(&g->world->lock);
+    return rc;
+}
+
+/* With the lock held. */
+static int take(struct member *m, struct message *msg, void *buf, size_t n, uint32_t dtype,
+                const struct member *peer, struct br_err *err)
+{
+    struct group *g = m->group;
+    if (!await(m, msg, POSTED, peer))
+        return fail_broken(g, RECV, peer->world_rank, err);
+    if (msg->n != n || msg->dtype != dtype) {
+        msg->want_n = n;
+        msg->want_dtype = dtype;
+        int rc = fail_refused(msg, peer, m, err);
+        set_state(g, msg, REFUSED);
+        return rc;
+    }
+    msg->state = TAKING;
+    pthread_mutex_unlock(&g->world->lock);
+    copy(buf, msg->buf, n, dtype);
+    pthread_mutex_lock(&g->world->lock);
+    set_state(g, msg, TAKEN);
+    return BR_OK;
+}
+
+static int recv_from(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t peer,
+                     struct br_err *err)
+{
+    struct member *m = c->self;
+    int rc = check_peer(m, RECV, dtype, n, peer, err);
+    if (rc)
+        return rc;
+    struct group *g = m->group;
+    struct message *msg = &g->messages[(size_t)peer * g->size + c->rank];
+    pthread_mutex_lock(&g->world->lock);
+    rc = take(m, msg, buf, n, dtype, &g->members[peer], err);
+    pthread_mutex_unlock(&g->world->lock);
+    return rc;
+}
+
+/* ---- groups ---------------------------------------------------------------------------------- */
+
+static void abort_world(struct br_comm *c)
+{
+    struct member *m = c->self;
+    struct world *w = m->group->world;
+    pthread_mutex_lock(&w->lock);
+    if (w->quitter == NOBODY)
+        w->quitter = m->world_rank;
+    for (struct group *g = w->groups; g; g = g->next)
+        pthread_cond_broadcast(&g->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* With the lock held. */
+static void free_group(struct group *g)
+{
+    struct group **p = &g->world->groups;
+    while (*p != g)
+        p = &(*p)->next;
+    *p = g->next;
+    pthread_cond_destroy(&g->changed);
+    free(g->messages);
+    free(g);
+}
+
+static void free_world(struct world *w)
+{
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+static void close_comm(struct br_comm *c)
+{
+    if (!c)
+        return;
+    struct member *m = c->self;
+    struct group *g = m->group;
+    struct world *w = g->world;
+    pthread_mutex_lock(&w->lock);
+    m->left = 1;
+    if (g->leaver == NOBODY)
+        g->leaver = m->world_rank;
+    pthread_cond_broadcast(&g->changed);
+    if (--g->n_open == 0)
+        free_group(g);
+    int last = !w->groups;
+    pthread_mutex_unlock(&w->lock);
+    if (last)
+        free_world(w);
+}
+
+static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
+                 struct br_err *err);
+
+/* A group of size ranks, of which ranks[i] are the ranks in the world; with the lock held. */
+static struct group *new_group(struct world *w, const uint32_t *ranks, uint32_t size)
+{
+    struct group *g = calloc(1, sizeof *g + size * sizeof g->members[0]);
+    struct message *messages = calloc((size_t)size * size, sizeof *messages);
+    if (!g || !messages || pthread_cond_init(&g->changed, NULL) != 0) {
+        free(messages);
+        free(g);
+        return NULL;
+    }
+    g->world = w;
+    g->size = g->n_open = size;
+    g->leaver = NOBODY;
+    g->messages = messages;
+    for (uint32_t i = 0; i < size; i++) {
+        struct member *m = &g->members[i];
+        m->group = g;
+        m->world_rank = ranks[i];
+        m->comm = (struct br_comm){
+            .self = m,
+            .rank = i,
+            .size = size,
+            .all_reduce = all_reduce,
+            .all_gather = all_gather,
+            .reduce_scatter = reduce_scatter,
+            .all_to_all = all_to_all,
+            .broadcast = broadcast,
+            .send = send_to,
+            .recv = recv_from,
+            .split = split,
+            .abort = abort_world,
+            .close = close_comm,
+        };
+    }
+    g->next = w->groups;
+    w->groups = g;
+    return g;
+}
+
+/* Make the group of a color, and tell its ranks; with the lock held, by the first of them. */
+static void make_color(struct group *g, uint32_t color)
+{
+    uint32_t of[MAX_RANKS], n = 0; /* ranks in g, by key and then by rank */
+    uint32_t ranks[MAX_RANKS] = {0};
+    for (uint32_t i = 0; i < g->size; i++) {
+        if (g->members[i].posted.color != color)
+            continue;
+        uint32_t j = n++;
+        for (; j > 0 && g->members[of[j - 1]].posted.key > g->members[i].posted.key; j--)
+            of[j] = of[j - 1];
+        of[j] = i;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        ranks[i] = g->members[of[i]].world_rank;
+    struct group *made = new_group(g->world, ranks, n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct posted *p = &g->members[of[i]].posted;
+        p->made_rc = made ? BR_OK : BR_E_NOMEM;
+        p->made = made;
+        p->made_rank = i;
+    }
+}
+
+static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
+                 struct br_err *err)
+{
+    struct member *m = c->self;
+    struct group *g = m->group;
+    struct posted p = {.op = SPLIT, .color = color, .key = key, .made_rc = -1};
+    *out = NULL;
+    int rc = meet(m, &p, err);
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&g->world->lock);
+    rc = check_match(g, err);
+    if (!rc) {
+        if (m->posted.made_rc < 0)
+            make_color(g, color);
+        rc = m->posted.made_rc;
+        if (rc)
+            br_fail(err, rc, "split: out of memory for the group of color %" PRIu32, color);
+        else
+            *out = &m->posted.made->members[m->posted.made_rank].comm;
+    }
+    pthread_mutex_unlock(&g->world->lock);
+    part(m);
+    return rc;
+}
+
+int br__cpu_comm_world(struct br_comm **comms, uint32_t n, struct br_err *err)
+{
+    if (n == 0 || n > MAX_RANKS)
+        return br_fail(err, BR_E_USAGE, "a world of %" PRIu32 " ranks, expected 1 to %d", n,
+                       MAX_RANKS);
+    uint32_t ranks[MAX_RANKS];
+    for (uint32_t i = 0; i < n; i++)
+        ranks[i] = i;
+    struct world *w = calloc(1, sizeof *w);
+    if (!w || pthread_mutex_init(&w->lock, NULL) != 0) {
+        free(w);
+        return br_fail(err, BR_E_NOMEM, "out of memory for a world of %" PRIu32 " ranks", n);
+    }
+    w->quitter = NOBODY;
+    struct group *g = new_group(w, ranks, n);
+    if (!g) {
+        free_world(w);
+        return br_fail(err, BR_E_NOMEM, "out of memory for a world of %" PRIu32 " ranks", n);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        comms[i] = &g->members[i].comm;
+    return BR_OK;
+}

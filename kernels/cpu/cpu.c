@@ -1,0 +1,177 @@
+/* cpu.c - the descriptor of the CPU backend: its kernel table, device, memory.
+ *
+ * The tables of all tiers are one, fastest first; the device's features say where its rows begin.
+ */
+#include "cpu.h"
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* ---- the kernel table ------------------------------------------------------------------------ */
+
+#define KERNEL(op, weights, fn) void BR__FN(fn)(const struct br_call *c);
+#define KERNEL_S(op, weights, fn)                                                                  \
+    KERNEL(op, weights, fn)                                                                        \
+    size_t BR__FN(fn##_scratch)(const struct br_call *c);
+#include "rows.h"
+#undef KERNEL
+#undef KERNEL_S
+
+static const struct br_kernel kernels[] = {
+#define KERNEL(op, weights, fn) {BR_OP_##op, weights, NEEDS, BR__FN(fn), NULL},
+#define KERNEL_S(op, weights, fn) {BR_OP_##op, weights, NEEDS, BR__FN(fn), BR__FN(fn##_scratch)},
+#include "rows.h"
+};
+
+/* ---- device ---------------------------------------------------------------------------------- */
+
+struct device {
+    struct br__team *team;
+    uint64_t features;
+};
+
+static int probe(char *why, size_t size)
+{
+    if (size > 0)
+        why[0] = 0;
+    return 1; /* always there, and the last choice */
+}
+
+static uint32_t n_cpus(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return (uint32_t)CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than cpu_set_t holds */
+    return n > 0 ? (uint32_t)n : 1;
+}
+
+static int open_device(void **device, uint32_t n_lanes, uint64_t *features, struct br_err *err)
+{
+    const struct br__cpu_tier *tier = br__cpu_tier();
+    const char *want = getenv("BRIDGE_CPU");
+    *device = NULL;
+    if (want && want[0] && strcmp(want, tier->name) != 0)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "BRIDGE_CPU=%s: this machine does not have that tier; its best is %s", want,
+                       tier->name);
+    if (n_lanes == 0)
+        n_lanes = n_cpus();
+    if (n_lanes > BR__MAX_LANES)
+        n_lanes = BR__MAX_LANES;
+    struct device *d = calloc(1, sizeof *d);
+    if (d)
+        d->team = br__team_new(n_lanes);
+    if (!d || !d->team) {
+        free(d);
+        return br_fail(err, BR_E_NOMEM, "cannot start %u threads", n_lanes);
+    }
+    d->features = tier->features;
+    *device = d;
+    *features = d->features;
+    return BR_OK;
+}
+
+static void close_device(void *device)
+{
+    struct device *d = device;
+    if (!d)
+        return;
+    br__team_free(d->team);
+    free(d);
+}
+
+static void run(void *device, void (*fn)(void *arg, struct br_team *team, uint32_t lane), void *arg)
+{
+    struct device *d = device;
+    br__team_run(d->team, fn, arg);
+}
+
+static int measure_peaks(void *device, const void *buf, size_t n, struct br_peaks *out,
+                         struct br_err *err)
+{
+    struct device *d = device;
+    return br__cpu_peaks(d->team, d->features, buf, n, out, err);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Before each block, to keep its alignment: how much was mapped. */
+struct block {
+    size_t mapped; /* 0: from the heap */
+    char pad[56];
+};
+_Static_assert(sizeof(struct block) == 64, "what follows a block header is aligned as it is");
+
+/* Large blocks are pages of their own: they are zero already, and take memory as they are used. */
+#define MAP_FROM (256 * 1024)
+
+static void *alloc(void *device, size_t n)
+{
+    (void)device;
+    if (n > SIZE_MAX / 2)
+        return NULL;
+    size_t total = (n + sizeof(struct block) + 63) & ~(size_t)63;
+    struct block *b;
+    if (total < MAP_FROM) {
+        b = aligned_alloc(64, total);
+        if (!b)
+            return NULL;
+        memset(b, 0, total);
+        return b + 1;
+    }
+    b = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (b == MAP_FAILED)
+        return NULL;
+    madvise(b, total, MADV_HUGEPAGE);
+    b->mapped = total;
+    return b + 1;
+}
+
+static void free_block(void *device, void *p)
+{
+    (void)device;
+    if (!p)
+        return;
+    struct block *b = (struct block *)p - 1;
+    if (b->mapped)
+        munmap(b, b->mapped);
+    else
+        free(b);
+}
+
+static int copy(void *device, void *dst, const void *src, size_t n, struct br_err *err)
+{
+    (void)device;
+    (void)err;
+    if (n > 0)
+        memcpy(dst, src, n);
+    return BR_OK;
+}
+
+/* ---- descriptor --------------------------------------------------------------------------------
+ */
+
+const struct br_backend *br__cpu_backend(void)
+{
+    static const struct br_backend self = {
+        .struct_size = sizeof self,
+        .built_with = BR_VERSION,
+        .name = "cpu",
+        .flags = BR_BACKEND_HOST,
+        .kernels = BR_ROWS(kernels),
+        .probe = probe,
+        .open = open_device,
+        .close = close_device,
+        .alloc = alloc,
+        .free = free_block,
+        .upload = copy,
+        .download = copy,
+        .run = run,
+        .peaks = measure_peaks,
+        .comm_world = br__cpu_comm_world,
+    };
+    return &self;
+}

@@ -1,0 +1,104 @@
+/* cpu.h - what the files of the CPU backend share: tiers, the thread team, sharing out of work.
+ *
+ * A tier is an instruction set.  tier_<tier>.c is the only file compiled for it; it includes the
+ * bodies (*_body.h), in which the logic of every kernel is written once with the words of vec.h,
+ * so that function `name` of kernels.def exists as br__<name>_<tier>.
+ *
+ * No kernel allocates, fails or prints: shapes were checked when the graph was built. */
+#ifndef BR__CPU_H
+#define BR__CPU_H
+
+#include <bridge/backend.h>
+#include <stdatomic.h>
+
+/* ---- detect.c: which tiers this machine has ------------------------------------------------ */
+
+/* Feature bits of the device.  A tier has its own bit and those of the tiers it builds on. */
+enum br__cpu_feature {
+    BR__CPU_AVX2 = 1,        /* AVX2, FMA, F16C, POPCNT */
+    BR__CPU_AVX512 = 2,      /* AVX-512 F, BW, DQ, VL */
+    BR__CPU_AVX512_BF16 = 4, /* vdpbf16ps */
+    BR__CPU_AMX = 8,         /* tiles, tdpbf16ps, and the kernel's permission to use them */
+    BR__CPU_NEON = 16
+};
+
+struct br__cpu_tier {
+    const char *name; /* as BRIDGE_CPU spells it */
+    uint64_t features;
+};
+/* Slowest first; the first needs nothing. */
+extern const struct br__cpu_tier br__cpu_tiers[];
+extern const size_t br__n_cpu_tiers;
+/* Features of the CPU that the operating system lets a process use. */
+uint64_t br__cpu_detect(void);
+/* The tier in use: the one that BRIDGE_CPU names if this machine has it, else the best.  Decided
+ * at the first call. */
+const struct br__cpu_tier *br__cpu_tier(void);
+
+/* ---- team.c: the lanes of a device ------------------------------------------------------------
+ */
+
+#define BR__MAX_LANES 256
+struct br__team;
+/* n >= 1 lanes: the thread that calls br__team_run is lane 0.  NULL: no threads to be had. */
+struct br__team *br__team_new(uint32_t n);
+void br__team_free(struct br__team *team); /* NULL is fine */
+uint32_t br__team_lanes(const struct br__team *team);
+/* Call fn on every lane; back when all have returned.  One run at a time. */
+void br__team_run(struct br__team *team,
+                  void (*fn)(void *arg, struct br_team *team, uint32_t lane), void *arg);
+
+/* Sharing out n pieces of work to the lanes, in order, each to whoever is free: a lane whose core
+ * is busy with something else takes fewer.  All lanes must come by, with the same n; a kernel that
+ * shares out twice must call team->sync in between.
+ *     struct br__share s = br__share(c, n);
+ *     for (int64_t i; br__share_next(&s, &i);) */
+struct br__share {
+    _Atomic int64_t *next; /* NULL: a single lane */
+    int64_t i, n;
+};
+struct br__share br__share(const struct br_call *c, int64_t n);
+
+static inline int br__share_next(struct br__share *s, int64_t *i)
+{
+    *i = s->next ? atomic_fetch_add_explicit(s->next, 1, memory_order_relaxed) : s->i++;
+    return *i < s->n;
+}
+
+static inline void br__sync(const struct br_call *c)
+{
+    if (c->team->n_lanes > 1)
+        c->team->sync(c->team, c->lane);
+}
+
+/* This lane's even part of 0..n, in multiples of `unit` but for the last. */
+static inline void br__lane_range(const struct br_call *c, int64_t n, int64_t unit, int64_t *from,
+                                  int64_t *to)
+{
+    int64_t units = (n + unit - 1) / unit, lanes = c->team->n_lanes;
+    int64_t end = units * (c->lane + 1) / lanes * unit;
+    *from = units * c->lane / lanes * unit;
+    *to = end < n ? end : n;
+}
+
+/* ---- peaks.c ---------------------------------------------------------------------------------
+ */
+
+/* peaks of the descriptor. */
+int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, size_t n,
+                  struct br_peaks *out, struct br_err *err);
+
+/* ---- comm_local.c ----------------------------------------------------------------------------
+ */
+
+/* comm_world of the descriptor. */
+int br__cpu_comm_world(struct br_comm **comms, uint32_t n, struct br_err *err);
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+#define BR__CAT3_(a, b, c) a##b##c
+#define BR__CAT3(a, b, c) BR__CAT3_(a, b, c)
+/* br__<name>_<tier> of the tier being compiled. */
+#define BR__FN(name) BR__CAT3(br__##name, _, TIER)
+
+#endif

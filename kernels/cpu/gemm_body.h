@@ -1,0 +1,227 @@
+/* gemm_body.h - products of many rows, through packed blocks, as fast as the tier multiplies.
+ *
+ * k is counted in units of 32 bits: one float, or a pair of bfloat16 where UNIT_K is 2.  Panels:
+ *   a: GEMM_MR rows (the last fewer),           packed[k][rows]  shared by all lanes, made first
+ *   b: GEMM_NR columns (the last with zeros),   packed[k][NR]    made by the lane, for one block
+ * of KC units each, so that a panel of b stays in the first-level cache while panels of a pass from
+ * the second.  The innermost loop keeps GEMM_MR x GEMM_NR sums in registers. */
+
+#if VN == 16
+#define GEMM_MR 14
+#define GEMM_NV 2
+#elif VN == 8
+#define GEMM_MR 6
+#define GEMM_NV 2
+#elif VN == 4
+#define GEMM_MR 8
+#define GEMM_NV 2
+#else
+#define GEMM_MR 4
+#define GEMM_NV 2
+#endif
+#define GEMM_NR (GEMM_NV * VN)
+
+#define GEMM_KC 256            /* units of k in a panel */
+#define GEMM_MC (16 * GEMM_MR) /* rows of a that stay in the second-level cache */
+#define GEMM_NB 256            /* columns of a block of work, at most */
+
+#define GEMM_LANE_BYTES ((size_t)GEMM_NB * GEMM_KC * sizeof(float))
+
+#include "unit_f32.h"
+
+static int64_t min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- packing --------------------------------------------------------------------------------- */
+
+BR__INLINE void store_part(float *dst, vf v, int64_t n)
+{
+    float part[VN];
+    if (n >= VN) {
+        v_store(dst, v);
+        return;
+    }
+    v_store(part, v);
+    memcpy(dst, part, (size_t)n * sizeof *dst);
+}
+
+/* dst[k][width] = units k0 .. k0 + kc of rows i0 .. i0 + n_i of m, and zeros up to width.  m has
+ * k_end elements along k. */
+BR__INLINE void pack(float *dst, int64_t width, const struct mat *m, const uint32_t dtype, int64_t i0,
+                     int64_t n_i, int64_t k0, int64_t kc, int64_t k_end)
+{
+    for (int64_t g = 0; g < width; g += VN) {
+        int64_t lanes = min_of(width - g, VN), n = min_of(n_i - g, VN);
+        if (m->k_major) {
+            for (int64_t k = 0; k < kc; k++)
+                store_part(dst + k * width + g, unit_across(m, dtype, i0 + g, n, k0 + k, k_end),
+                           lanes);
+            continue;
+        }
+        for (int64_t k = 0; k < kc; k += VN) {
+            vf r[VN];
+            for (int t = 0; t < VN; t++)
+                r[t] = t < n ? unit_along(m, dtype, i0 + g + t, k0 + k, k_end) : v_zero();
+            v_transpose(r);
+            for (int t = 0; t < VN && k + t < kc; t++)
+                store_part(dst + (k + t) * width + g, r[t], lanes);
+        }
+    }
+}
+
+static int64_t units(int64_t k)
+{
+    return (k + UNIT_K - 1) / UNIT_K;
+}
+
+static int64_t gemm_a_units(const struct product *p)
+{
+    return p->m * units(p->k);
+}
+
+/* Room for all of a, of products that have this many rows or, k_major, units of k together. */
+static size_t gemm_max_bytes(int64_t rows, int64_t k, int64_t n_products)
+{
+    return (size_t)(rows + n_products) * (size_t)units(k + 1) * sizeof(float);
+}
+
+/* All of a; each lane its panels.  Panel i0 of the units from k0 is at k0 * m + i0 * kc. */
+static void gemm_pack_a(const struct br_call *c, const struct product *p, float *packed)
+{
+    int64_t from, to, ku = units(p->k);
+    br__lane_range(c, p->m, GEMM_MR, &from, &to);
+    for (int64_t k0 = 0; k0 < ku; k0 += GEMM_KC) {
+        int64_t kc = min_of(GEMM_KC, ku - k0);
+        for (int64_t i = from; i < to; i += GEMM_MR) {
+            int64_t rows = min_of(GEMM_MR, p->m - i);
+            pack(packed + k0 * p->m + i * kc, rows, &p->a, BR_F32, i, rows, k0, kc, p->k);
+        }
+    }
+}
+
+/* Columns j0 .. j0 + n of b. */
+BR__INLINE void pack_b(const uint32_t dtype, const struct product *p, float *dst, int64_t j0,
+                       int64_t n, int64_t k0, int64_t kc)
+{
+    for (int64_t j = 0; j < n; j += GEMM_NR)
+        pack(dst + j * kc, GEMM_NR, &p->b, dtype, j0 + j, min_of(GEMM_NR, n - j), k0, kc, p->k);
+}
+
+static void gemm_pack_b(const struct product *p, float *dst, int64_t j0, int64_t n, int64_t k0,
+                        int64_t kc)
+{
+    if (p->b.dtype == BR_BF16)
+        pack_b(BR_BF16, p, dst, j0, n, k0, kc);
+    else if (p->b.dtype == BR_F16)
+        pack_b(BR_F16, p, dst, j0, n, k0, kc);
+    else
+        pack_b(BR_F32, p, dst, j0, n, k0, kc);
+}
+
+/* ---- the innermost loop ------------------------------------------------------------------------ */
+
+/* out[rows, cols] (+)= a b over kc units */
+BR__INLINE void micro(const int rows, int64_t kc, const float *a, const float *b, float *out,
+                      int64_t ldo, int64_t cols, int add)
+{
+    vf acc[GEMM_MR][GEMM_NV];
+    BR__UNROLL for (int i = 0; i < rows; i++)
+    {
+        BR__UNROLL for (int v = 0; v < GEMM_NV; v++) acc[i][v] = v_zero();
+    }
+    for (int64_t k = 0; k < kc; k++) {
+        vf bv[GEMM_NV];
+        BR__UNROLL for (int v = 0; v < GEMM_NV; v++) bv[v] = v_load(b + k * GEMM_NR + v * VN);
+        BR__UNROLL for (int i = 0; i < rows; i++)
+        {
+            vf av = v_set1(a[k * rows + i]);
+            BR__UNROLL for (int v = 0; v < GEMM_NV; v++) acc[i][v] = unit_fma(av, bv[v], acc[i][v]);
+        }
+    }
+    BR__UNROLL for (int i = 0; i < rows; i++)
+    {
+        BR__UNROLL for (int v = 0; v < GEMM_NV; v++)
+        {
+            float *to = out + i * ldo + v * VN;
+            int n = (int)min_of(cols - v * VN, VN);
+            if (n == VN)
+                v_store(to, add ? v_add(v_load(to), acc[i][v]) : acc[i][v]);
+            else if (n > 0)
+                v_store_n(to, add ? v_add(v_load_n(to, n), acc[i][v]) : acc[i][v], n);
+        }
+    }
+}
+
+static void micro_rows(int64_t rows, int64_t kc, const float *a, const float *b, float *out,
+                       int64_t ldo, int64_t cols, int add)
+{
+#define ROWS(n)                                                                                    \
+    case n:                                                                                        \
+        micro(n, kc, a, b, out, ldo, cols, add);                                                   \
+        break;
+    switch (rows) {
+        ROWS(1) ROWS(2) ROWS(3) ROWS(4)
+#if GEMM_MR >= 6
+        ROWS(5) ROWS(6)
+#endif
+#if GEMM_MR >= 8
+        ROWS(7) ROWS(8)
+#endif
+#if GEMM_MR >= 14
+        ROWS(9) ROWS(10) ROWS(11) ROWS(12) ROWS(13) ROWS(14)
+#endif
+    }
+#undef ROWS
+}
+
+/* ---- blocks of work -------------------------------------------------------------------------------
+ */
+
+/* Columns and rows of a block.  Eight blocks or more for each lane, so that they end together. */
+struct gemm_plan {
+    int64_t nb, mb, n_row_blocks, n;
+};
+
+static struct gemm_plan gemm_plan(const struct product *p, uint32_t n_lanes)
+{
+    int64_t lanes = n_lanes, want = n_lanes == 1 ? 1 : 8 * lanes;
+    int64_t nb = (p->n / want + GEMM_NR - 1) / GEMM_NR * GEMM_NR;
+    nb = nb < 4 * GEMM_NR ? 4 * GEMM_NR : min_of(nb, GEMM_NB / GEMM_NR * GEMM_NR);
+    int64_t columns = (p->n + nb - 1) / nb, split = (lanes + columns - 1) / columns;
+    int64_t mb = ((p->m + split - 1) / split + GEMM_MC - 1) / GEMM_MC * GEMM_MC;
+    int64_t n_rows = (p->m + mb - 1) / mb;
+    return (struct gemm_plan){nb, mb, n_rows, n_rows * columns};
+}
+
+static int64_t gemm_n_blocks(const struct product *p, uint32_t n_lanes)
+{
+    return gemm_plan(p, n_lanes).n;
+}
+
+/* Rows i0 .. i1, columns j0 .. j0 + n, over units k0 .. k0 + kc. */
+static void gemm_panels(const struct product *p, const float *a, const float *b, int64_t i0,
+                        int64_t i1, int64_t j0, int64_t n, int64_t kc, int add)
+{
+    for (int64_t ic = i0; ic < i1; ic += GEMM_MC)
+        for (int64_t j = 0; j < n; j += GEMM_NR)
+            for (int64_t i = ic; i < min_of(ic + GEMM_MC, i1); i += GEMM_MR)
+                micro_rows(min_of(GEMM_MR, p->m - i), kc, a + i * kc, b + j * kc,
+                           p->out + i * p->ldo + j0 + j, p->ldo, n - j, add);
+}
+
+static void gemm_block(const struct br_call *c, const struct product *p, const float *a,
+                       int64_t block, float *b)
+{
+    struct gemm_plan g = gemm_plan(p, c->team->n_lanes);
+    int64_t i0 = block % g.n_row_blocks * g.mb, i1 = min_of(i0 + g.mb, p->m);
+    int64_t j0 = block / g.n_row_blocks * g.nb, n = min_of(g.nb, p->n - j0), ku = units(p->k);
+    for (int64_t i = i0; ku == 0 && i < i1; i++)
+        memset(p->out + i * p->ldo + j0, 0, (size_t)n * sizeof(float));
+    for (int64_t k0 = 0; k0 < ku; k0 += GEMM_KC) {
+        int64_t kc = min_of(GEMM_KC, ku - k0);
+        gemm_pack_b(p, b, j0, n, k0, kc);
+        gemm_panels(p, a + k0 * p->m, b, i0, i1, j0, n, kc, k0 > 0);
+    }
+}

@@ -1,0 +1,121 @@
+/* loss_body.h - cross entropy over rows of logits, and the row norms of DoRA. */
+
+/* ---- cross entropy --------------------------------------------------------------------------- */
+
+/* Sums of so many terms fit float32 well; what they add up to is kept in double. */
+#define TERMS_AT_ONCE 2048
+
+/* log(sum(exp(x - max))) + max is *max + log(*sum). */
+static void log_sum(const float *x, int64_t n, float *max, double *sum)
+{
+    *max = largest(x, n);
+    *sum = 0;
+    vf m = v_set1(*max);
+    for (int64_t i = 0; i < n;) {
+        int64_t end = i + TERMS_AT_ONCE < n ? i + TERMS_AT_ONCE : n;
+        vf s0 = v_zero(), s1 = v_zero();
+        for (; i + 2 * VN <= end; i += 2 * VN) {
+            s0 = v_add(s0, v_exp(v_sub(v_load(x + i), m)));
+            s1 = v_add(s1, v_exp(v_sub(v_load(x + i + VN), m)));
+        }
+        *sum += (double)v_sum(v_add(s0, s1));
+        for (; i < end; i++)
+            *sum += (double)expf(x[i] - *max);
+    }
+}
+
+/* A label outside of the vocabulary is not counted either. */
+BR__INLINE int counts(int32_t label, int64_t V)
+{
+    return label >= 0 && label < V;
+}
+
+BR__INLINE int64_t n_counted(const int32_t *labels, int64_t T, int64_t V)
+{
+    int64_t n = 0;
+    for (int64_t t = 0; t < T; t++)
+        n += counts(labels[t], V);
+    return n;
+}
+
+size_t BR__FN(cross_entropy_scratch)(const struct br_call *c)
+{
+    return (size_t)c->in[0].shape[0] * sizeof(double);
+}
+
+void BR__FN(cross_entropy)(const struct br_call *c)
+{
+    const struct br_tensor *x = &c->in[0];
+    const int32_t *labels = br__ints(&c->in[1]);
+    int64_t from, to, T = br__rows(x), V = br__cols(x), n = 0;
+    double *loss = c->scratch, sum = 0;
+    br__lane_range(c, T, 1, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        float max;
+        if (!counts(labels[t], V))
+            continue;
+        const float *row = br__row(x, t);
+        log_sum(row, V, &max, &sum);
+        loss[t] = log(sum) + ((double)max - (double)row[labels[t]]);
+    }
+    br__sync(c);
+    if (c->lane != 0)
+        return;
+    sum = 0;
+    for (int64_t t = 0; t < T; t++)
+        if (counts(labels[t], V)) {
+            sum += loss[t];
+            n++;
+        }
+    *(float *)c->out.data = n ? (float)(sum / (double)n) : 0;
+}
+
+/* (softmax - 1 at the label) * y / number of labels that count */
+void BR__FN(cross_entropy_grad)(const struct br_call *c)
+{
+    const struct br_tensor *x = &c->in[0];
+    const int32_t *labels = br__ints(&c->in[1]);
+    int64_t from, to, T = br__rows(x), V = br__cols(x), n = n_counted(labels, T, V);
+    float each = n ? *(const float *)c->in[2].data / (float)n : 0;
+    br__lane_range(c, T, 1, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        float *o = br__row(&c->out, t), max;
+        double sum;
+        if (!counts(labels[t], V)) {
+            zero(o, V);
+            continue;
+        }
+        const float *row = br__row(x, t);
+        log_sum(row, V, &max, &sum);
+        exp_row(o, row, max, V);
+        scaled(o, o, (float)((double)each / sum), V);
+        o[labels[t]] -= each;
+    }
+}
+
+/* ---- DoRA ------------------------------------------------------------------------------------ */
+
+size_t BR__FN(dora_inv_norm_scratch)(const struct br_call *c)
+{
+    int64_t K = br__cols(&c->in[0]), r = br__cols(&c->in[2]);
+    return (2 * br__line(K) + br__line(r)) * sizeof(float) * c->team->n_lanes;
+}
+
+/* 1 / |w[n] + f0 * sum over j of b[n, j] a[j]| for each row n.  All three may be 16-bit floats. */
+void BR__FN(dora_inv_norm)(const struct br_call *c)
+{
+    const struct br_tensor *w = &c->in[0], *a = &c->in[1], *b = &c->in[2];
+    int64_t from, to, K = br__cols(w), r = br__cols(b);
+    float *sum = (float *)c->scratch + c->lane * (2 * br__line(K) + br__line(r));
+    float *row = sum + br__line(K), *bn = row + br__line(K);
+    br__lane_range(c, w->shape[0], 1, &from, &to);
+    for (int64_t n = from; n < to; n++) {
+        widen(sum, w, br__row_at(w, n), K);
+        widen(bn, b, br__row_at(b, n), r);
+        for (int64_t j = 0; j < r; j++) {
+            widen(row, a, br__row_at(a, j), K);
+            add_scaled(sum, row, (float)c->attr.f[0] * bn[j], K);
+        }
+        ((float *)c->out.data)[n] = 1 / sqrtf(dot(sum, sum, K));
+    }
+}

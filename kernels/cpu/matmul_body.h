@@ -1,0 +1,156 @@
+/* matmul_body.h - the matrix products of a tier: what each op multiplies, and sharing it out.
+ *
+ * Every op is a list of products out[i, j] = sum over k of a(i, k) b(j, k), one per expert or just
+ * one.  A product with few rows reads its weights once, row by row (dot_body.h: bound by memory);
+ * others go through packed blocks (gemm_body.h: bound by arithmetic).  Each product is cut into
+ * blocks, which the lanes take in order; no result depends on which lane computed it. */
+
+/* Element (i, k) is data[i * ld + k], or data[k * ld + i] if k_major. */
+struct mat {
+    const char *data;
+    uint32_t dtype;
+    int k_major;
+    int64_t ld;
+};
+
+struct product {
+    struct mat a, b;
+    float *out; /* [m, n], row stride ldo */
+    int64_t ldo, m, n, k;
+};
+
+#include "dot_body.h"
+#include "gemm_body.h"
+
+static int is_grouped(const struct br_call *c)
+{
+    return c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN ||
+           c->op == BR_OP_GROUPED_MATMUL_TN;
+}
+
+static const int32_t *offsets_of(const struct br_call *c)
+{
+    return c->in[2].data;
+}
+
+static int64_t n_products(const struct br_call *c)
+{
+    return is_grouped(c) ? c->in[2].shape[0] - 1 : 1;
+}
+
+/* Rows `from` .. of x, as a(i, k) with k along the row. */
+static struct mat rows_of(const struct br_tensor *x, int64_t from, int k_major)
+{
+    const char *data = (const char *)x->data + from * x->stride[0] * (int64_t)sizeof(float);
+    return (struct mat){data, BR_F32, k_major, x->stride[0]};
+}
+
+/* The weight of product e: [N, K], or part e of [E, N, K]. */
+static struct mat weight_of(const struct br_tensor *w, int64_t e, int k_major)
+{
+    int64_t size = w->dtype == BR_F32 ? 4 : 2;
+    if (w->n_dim == 2)
+        return (struct mat){w->data, w->dtype, k_major, w->stride[0]};
+    if (w->parts)
+        return (struct mat){w->parts[e], w->dtype, k_major, w->shape[2]};
+    return (struct mat){(const char *)w->data + e * w->stride[0] * size, w->dtype, k_major,
+                        w->stride[1]};
+}
+
+static struct product product_at(const struct br_call *c, int64_t e)
+{
+    const struct br_tensor *x = &c->in[0], *w = &c->in[1], *out = &c->out;
+    int64_t from = 0, n = x->shape[0];
+    if (is_grouped(c)) {
+        from = offsets_of(c)[e];
+        n = offsets_of(c)[e + 1] - from;
+    }
+    int tn = c->op == BR_OP_MATMUL_TN || c->op == BR_OP_GROUPED_MATMUL_TN;
+    if (tn) {
+        float *part = (float *)out->data + (out->n_dim == 3 ? e * out->stride[0] : 0);
+        return (struct product){rows_of(x, from, 1), rows_of(w, from, 1), part,
+                                out->stride[out->n_dim - 2], x->shape[1], w->shape[1], n};
+    }
+    int nn = c->op == BR_OP_MATMUL_NN || c->op == BR_OP_GROUPED_MATMUL_NN;
+    return (struct product){rows_of(x, from, 0), weight_of(w, e, nn),
+                            (float *)out->data + from * out->stride[0], out->stride[0], n,
+                            out->shape[1], x->shape[1]};
+}
+
+/* Few enough rows to be read along with the weights; only where k runs along the weight's rows. */
+static int is_small(const struct product *p)
+{
+    return p->m <= DOT_MAX_ROWS && !p->a.k_major && !p->b.k_major;
+}
+
+static int64_t n_blocks(const struct br_call *c, const struct product *p)
+{
+    if (p->m == 0 || p->n == 0)
+        return 0;
+    return is_small(p) ? dot_n_blocks(p) : gemm_n_blocks(p, c->team->n_lanes);
+}
+
+/* Rows that belong to no expert. */
+static void zero_rest(const struct br_call *c)
+{
+    int64_t first = offsets_of(c)[n_products(c)], from, to;
+    br__lane_range(c, c->out.shape[0] - first, 1, &from, &to);
+    for (int64_t r = first + from; r < first + to; r++)
+        memset((float *)c->out.data + r * c->out.stride[0], 0,
+               (size_t)c->out.shape[1] * sizeof(float));
+}
+
+/* Of packed rows, whatever the offsets will be: each row of x is packed at most once.  This lane's
+ * own block follows. */
+static size_t packed_bytes(const struct br_call *c)
+{
+    const struct br_tensor *x = &c->in[0];
+    return (gemm_max_bytes(x->shape[0], x->shape[1], n_products(c)) + 63) & ~(size_t)63;
+}
+
+/* Pack what the large products share.  Returns the number of blocks of all products. */
+static int64_t prepare(const struct br_call *c)
+{
+    int64_t total = 0, n_packed = 0;
+    float *packed = c->scratch;
+    for (int64_t e = 0; e < n_products(c); e++) {
+        struct product p = product_at(c, e);
+        total += n_blocks(c, &p);
+        if (is_small(&p))
+            continue;
+        gemm_pack_a(c, &p, packed);
+        packed += gemm_a_units(&p);
+        n_packed++;
+    }
+    if (n_packed > 0)
+        br__sync(c);
+    return total;
+}
+
+void BR__FN(matmul)(const struct br_call *c)
+{
+    if (c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN)
+        zero_rest(c);
+    int64_t total = prepare(c);
+    struct br__share share = br__share(c, total);
+    struct product p = product_at(c, 0);
+    const float *packed = c->scratch;
+    float *block = (float *)((char *)c->scratch + packed_bytes(c) + c->lane * GEMM_LANE_BYTES);
+    int64_t e = 0, first = 0, n = n_blocks(c, &p);
+    for (int64_t i; br__share_next(&share, &i);) {
+        for (; i >= first + n; n = n_blocks(c, &p)) {
+            first += n;
+            packed += is_small(&p) ? 0 : gemm_a_units(&p);
+            p = product_at(c, ++e);
+        }
+        if (is_small(&p))
+            dot_block(&p, i - first);
+        else
+            gemm_block(c, &p, packed, i - first, block);
+    }
+}
+
+size_t BR__FN(matmul_scratch)(const struct br_call *c)
+{
+    return packed_bytes(c) + c->team->n_lanes * GEMM_LANE_BYTES;
+}

@@ -1,0 +1,36 @@
+/* peak_body.h - loops that do nothing but what the tier can do at best; see peaks.c. */
+
+/* Read n bytes, a multiple of 4096, as eight streams far apart. */
+float BR__FN(peak_read)(const void *p, size_t n)
+{
+    const float *base = p;
+    const size_t length = n / 8 / sizeof(float);
+    vf m[8];
+    BR__UNROLL for (int s = 0; s < 8; s++) m[s] = v_zero();
+    for (size_t i = 0; i < length; i += 16) {
+        BR__UNROLL for (int s = 0; s < 8; s++)
+        {
+            const float *at = base + (size_t)s * length + i;
+            __builtin_prefetch(at + 256);
+            for (int u = 0; u < 16; u += VN)
+                m[s] = v_max(m[s], v_load(at + u));
+        }
+    }
+    BR__UNROLL for (int s = 1; s < 8; s++) m[0] = v_max(m[0], m[s]);
+    return v_hmax(m[0]);
+}
+
+/* Multiply-adds from registers; returns how many floating-point operations. */
+double BR__FN(peak_f32)(int64_t turns)
+{
+    vf acc[12], a = v_set1(1.0f), b = v_set1(1e-9f);
+    BR__UNROLL for (int i = 0; i < 12; i++) acc[i] = v_set1((float)i);
+    for (int64_t t = 0; t < turns; t++) {
+        BR__UNROLL for (int i = 0; i < 12; i++)
+        {
+            acc[i] = v_fma(a, b, acc[i]);
+            BR__KEEP(acc[i]);
+        }
+    }
+    return 2.0 * VN * 12 * (double)turns;
+}

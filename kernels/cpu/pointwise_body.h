@@ -1,0 +1,140 @@
+/* pointwise_body.h - elementwise and broadcast kernels: one walk, a few lines of arithmetic each.
+ */
+
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+/* a, b, y: elements of the inputs; s: f0 of the call, or the row's own factor */
+typedef vf map_fn(vf a, vf b, vf y, vf s);
+
+/* A vector meets every row. */
+BR__INLINE const float *operand(const struct br_tensor *t, const struct br__span *s)
+{
+    return (t->n_dim > 1 ? br__row(t, s->row) : (const float *)t->data) + s->col;
+}
+
+BR__INLINE void map_span(const float *a, const float *b, const float *y, float *o, int64_t n, vf s,
+                         map_fn *f)
+{
+    int64_t i = 0;
+    for (; i + VN <= n; i += VN)
+        v_store(o + i, f(v_load(a + i), v_load(b + i), v_load(y + i), s));
+    if (i < n) {
+        int m = (int)(n - i);
+        v_store_n(o + i, f(v_load_n(a + i, m), v_load_n(b + i, m), v_load_n(y + i, m), s), m);
+    }
+}
+
+/* Inputs that the op does not have are the first again; f ignores them. */
+BR__INLINE void map(const struct br_call *c, uint32_t n_in, map_fn *f)
+{
+    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    vf factor = v_set1((float)c->attr.f[0]);
+    while (br__span_next(&s)) {
+        const float *a = operand(&c->in[0], &s);
+        const float *b = n_in > 1 ? operand(&c->in[1], &s) : a;
+        const float *y = n_in > 2 ? operand(&c->in[2], &s) : a;
+        map_span(a, b, y, br__row(&c->out, s.row) + s.col, s.n, factor, f);
+    }
+}
+
+/* 1 / (1 + e^-x): 0 and 1 at the ends, never 0/0. */
+BR__INLINE vf sigmoid_of(vf x)
+{
+    return v_div(v_set1(1), v_add(v_set1(1), v_exp(v_sub(v_zero(), x))));
+}
+
+/* ---- arithmetic ------------------------------------------------------------------------------ */
+
+BR__INLINE vf f_add(vf a, vf b, vf y, vf s)
+{
+    (void)y, (void)s;
+    return v_add(a, b);
+}
+
+BR__INLINE vf f_mul(vf a, vf b, vf y, vf s)
+{
+    (void)y, (void)s;
+    return v_mul(a, b);
+}
+
+BR__INLINE vf f_scale(vf a, vf b, vf y, vf s)
+{
+    (void)b, (void)y;
+    return v_mul(a, s);
+}
+
+BR__INLINE vf f_swiglu(vf gate, vf up, vf y, vf s)
+{
+    (void)y, (void)s;
+    return v_mul(v_mul(gate, sigmoid_of(gate)), up);
+}
+
+/* silu'(g) = s + g s (1 - s) */
+BR__INLINE vf silu_slope(vf g)
+{
+    vf s = sigmoid_of(g);
+    return v_fma(v_mul(g, s), v_sub(v_set1(1), s), s);
+}
+
+BR__INLINE vf f_swiglu_dgate(vf gate, vf up, vf y, vf s)
+{
+    (void)s;
+    return v_mul(v_mul(y, up), silu_slope(gate));
+}
+
+BR__INLINE vf f_sigmoid(vf x, vf b, vf y, vf s)
+{
+    (void)b, (void)y, (void)s;
+    return sigmoid_of(x);
+}
+
+BR__INLINE vf f_sigmoid_grad(vf s, vf y, vf unused, vf factor)
+{
+    (void)unused, (void)factor;
+    return v_mul(y, v_mul(s, v_sub(v_set1(1), s)));
+}
+
+/* ---- kernels --------------------------------------------------------------------------------- */
+
+void BR__FN(add)(const struct br_call *c)
+{
+    map(c, 2, f_add);
+}
+
+void BR__FN(mul)(const struct br_call *c)
+{
+    map(c, 2, f_mul);
+}
+
+void BR__FN(scale)(const struct br_call *c)
+{
+    map(c, 1, f_scale);
+}
+
+void BR__FN(swiglu)(const struct br_call *c)
+{
+    map(c, 2, f_swiglu);
+}
+
+void BR__FN(swiglu_dgate)(const struct br_call *c)
+{
+    map(c, 3, f_swiglu_dgate);
+}
+
+void BR__FN(sigmoid)(const struct br_call *c)
+{
+    map(c, 1, f_sigmoid);
+}
+
+void BR__FN(sigmoid_grad)(const struct br_call *c)
+{
+    map(c, 2, f_sigmoid_grad);
+}
+
+void BR__FN(mul_col)(const struct br_call *c)
+{
+    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    while (br__span_next(&s))
+        scaled(br__row(&c->out, s.row) + s.col, br__row(&c->in[0], s.row) + s.col,
+               *br__row(&c->in[1], s.row), s.n);
+}

@@ -1,0 +1,172 @@
+/* team.c - the lanes of a device: threads that stay, and a barrier for them.
+ *
+ * The barrier spins briefly, for the next kernel usually comes within microseconds, and then sleeps
+ * in the kernel: pure spinning takes the core away from the very thread it waits for when there are
+ * fewer cores than threads.  The same barrier starts and ends a run, so idle lanes sleep too. */
+#include "cpu.h"
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SPINS 2000
+
+struct lane {
+    struct br__team *team;
+    pthread_t thread;
+    uint32_t index;
+    uint32_t loops; /* how often this lane came by br__share; its parity picks the ticket */
+    char pad[40];
+};
+_Static_assert(sizeof(struct lane) == 64, "a cache line of its own for each lane");
+
+struct br__team {
+    struct br_team pub; /* what kernels see; impl is this struct */
+    struct lane *lanes;
+    void (*fn)(void *arg, struct br_team *team, uint32_t lane); /* NULL: leave */
+    void *arg;
+    _Alignas(64) _Atomic uint32_t arrived;
+    _Alignas(64) _Atomic uint32_t round; /* the futex */
+    _Atomic uint32_t sleepers;
+    struct {
+        _Alignas(64) _Atomic int64_t next;
+    } ticket[2];
+};
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void sleep_while(struct br__team *t, uint32_t round)
+{
+    atomic_fetch_add(&t->sleepers, 1);
+    while (atomic_load(&t->round) == round)
+        syscall(SYS_futex, &t->round, FUTEX_WAIT_PRIVATE, round, NULL, NULL, 0);
+    atomic_fetch_sub(&t->sleepers, 1);
+}
+
+static void barrier(struct br__team *t)
+{
+    uint32_t round = atomic_load(&t->round);
+    if (atomic_fetch_add(&t->arrived, 1) + 1 == t->pub.n_lanes) {
+        atomic_store(&t->arrived, 0);
+        atomic_store(&t->round, round + 1);
+        /* Who is not counted yet will find the new round when it looks before sleeping. */
+        if (atomic_load(&t->sleepers) > 0)
+            syscall(SYS_futex, &t->round, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+        return;
+    }
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&t->round, memory_order_acquire) != round)
+            return;
+        pause_briefly();
+    }
+    sleep_while(t, round);
+}
+
+static void sync_lanes(struct br_team *team, uint32_t lane)
+{
+    (void)lane;
+    barrier(team->impl);
+}
+
+static void *work(void *arg)
+{
+    struct lane *l = arg;
+    struct br__team *t = l->team;
+    for (;;) {
+        barrier(t);
+        if (!t->fn)
+            return NULL;
+        t->fn(t->arg, &t->pub, l->index);
+        barrier(t);
+    }
+}
+
+void br__team_run(struct br__team *t, void (*fn)(void *arg, struct br_team *team, uint32_t lane),
+                  void *arg)
+{
+    if (t->pub.n_lanes == 1) {
+        fn(arg, &t->pub, 0);
+        return;
+    }
+    t->fn = fn;
+    t->arg = arg;
+    barrier(t);
+    fn(arg, &t->pub, 0);
+    barrier(t);
+}
+
+static void stop(struct br__team *t)
+{
+    t->fn = NULL;
+    barrier(t);
+    for (uint32_t i = 1; i < t->pub.n_lanes; i++)
+        pthread_join(t->lanes[i].thread, NULL);
+}
+
+void br__team_free(struct br__team *t)
+{
+    if (!t)
+        return;
+    if (t->pub.n_lanes > 1)
+        stop(t);
+    free(t->lanes);
+    free(t);
+}
+
+struct br__team *br__team_new(uint32_t n)
+{
+    struct br__team *t = aligned_alloc(64, sizeof *t);
+    struct lane *lanes = aligned_alloc(64, n * sizeof *lanes);
+    if (!t || !lanes) {
+        free(t);
+        free(lanes);
+        return NULL;
+    }
+    *t = (struct br__team){.pub = {.impl = t, .sync = sync_lanes, .n_lanes = n}, .lanes = lanes};
+    uint32_t made = 1;
+    lanes[0] = (struct lane){.team = t};
+    for (; made < n; made++) {
+        lanes[made] = (struct lane){.team = t, .index = made};
+        if (pthread_create(&lanes[made].thread, NULL, work, &lanes[made]) != 0)
+            break;
+    }
+    if (made == n)
+        return t;
+    /* The threads that were made wait in the barrier for n: come by for those that were not. */
+    atomic_fetch_add(&t->arrived, n - made);
+    barrier(t);
+    for (uint32_t i = 1; i < made; i++)
+        pthread_join(lanes[i].thread, NULL);
+    free(lanes);
+    free(t);
+    return NULL;
+}
+
+uint32_t br__team_lanes(const struct br__team *t)
+{
+    return t->pub.n_lanes;
+}
+
+/* Two tickets take turns: lanes meet between two loops, so while loop i runs nobody holds the
+ * ticket of loop i + 1, and lane 0 can reset it. */
+struct br__share br__share(const struct br_call *c, int64_t n)
+{
+    struct br__share s = {.n = n};
+    if (c->team->n_lanes == 1)
+        return s;
+    struct br__team *t = c->team->impl;
+    uint32_t loop = t->lanes[c->lane].loops++ & 1;
+    s.next = &t->ticket[loop].next;
+    if (c->lane == 0)
+        atomic_store_explicit(&t->ticket[loop ^ 1].next, 0, memory_order_relaxed);
+    return s;
+}

@@ -1,0 +1,30 @@
+/* tier_body.h - every body, as one translation unit of a tier.  TIER and BR__VEC_<TIER> are defined. */
+#include "access.h"
+#include "cpu.h"
+#include "vec.h"
+#include <math.h>
+
+#define KERNEL(op, weights, fn) void BR__FN(fn)(const struct br_call *c);
+#define KERNEL_S(op, weights, fn)                                                                  \
+    KERNEL(op, weights, fn)                                                                        \
+    size_t BR__FN(fn##_scratch)(const struct br_call *c);
+#include "kernels.def"
+#undef KERNEL
+#undef KERNEL_S
+
+float BR__FN(peak_read)(const void *p, size_t n);
+double BR__FN(peak_f32)(int64_t turns);
+
+#include "rows_body.h"
+#include "pointwise_body.h"
+#include "norm_body.h"
+#include "moe_body.h"
+#include "loss_body.h"
+#include "panel_body.h"
+#include "attention_body.h"
+#include "attention_grad_body.h"
+#include "conv_body.h"
+#include "delta_body.h"
+#include "delta_grad_body.h"
+#include "matmul_body.h"
+#include "peak_body.h"

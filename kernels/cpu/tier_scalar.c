@@ -1,0 +1,3 @@
+/* tier_scalar.c - every kernel for any machine. */
+#define TIER scalar
+#include "tier_body.h"

@@ -1,0 +1,171 @@
+/* vec_avx2.h - vec.h on AVX2, FMA and F16C. */
+#ifndef BR__VEC_AVX2_H
+#define BR__VEC_AVX2_H
+
+#include <immintrin.h>
+
+#define VN 8
+typedef __m256 vf;
+
+/* All ones in the first n of eight lanes. */
+BR__INLINE __m256i v_mask_n(int n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane);
+}
+
+BR__INLINE vf v_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+BR__INLINE void v_store(float *p, vf v)
+{
+    _mm256_storeu_ps(p, v);
+}
+BR__INLINE vf v_load_n(const float *p, int n)
+{
+    return _mm256_maskload_ps(p, v_mask_n(n));
+}
+BR__INLINE void v_store_n(float *p, vf v, int n)
+{
+    _mm256_maskstore_ps(p, v_mask_n(n), v);
+}
+/* The first n of eight 16-bit elements, zeros after them. */
+BR__INLINE __m128i v_half_n(const uint16_t *p, int n)
+{
+    uint16_t part[8] = {0};
+    for (int i = 0; i < n; i++)
+        part[i] = p[i];
+    return _mm_loadu_si128((const void *)part);
+}
+BR__INLINE vf v_widen_bf16(__m128i h)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+BR__INLINE vf v_load_bf16(const uint16_t *p)
+{
+    return v_widen_bf16(_mm_loadu_si128((const void *)p));
+}
+BR__INLINE vf v_load_bf16_n(const uint16_t *p, int n)
+{
+    return v_widen_bf16(v_half_n(p, n));
+}
+BR__INLINE vf v_load_f16(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
+}
+BR__INLINE vf v_load_f16_n(const uint16_t *p, int n)
+{
+    return _mm256_cvtph_ps(v_half_n(p, n));
+}
+BR__INLINE __m128i v_round_bf16(vf v)
+{
+    __m256i u = _mm256_castps_si256(v), top = _mm256_srli_epi32(u, 16);
+    __m256i odd = _mm256_and_si256(top, _mm256_set1_epi32(1));
+    __m256i sum = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7FFF)), odd);
+    __m256i quiet = _mm256_or_si256(top, _mm256_set1_epi32(0x40));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    __m256i r = _mm256_blendv_epi8(_mm256_srli_epi32(sum, 16), quiet, nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+}
+BR__INLINE void v_store_bf16(uint16_t *p, vf v)
+{
+    _mm_storeu_si128((void *)p, v_round_bf16(v));
+}
+BR__INLINE void v_store_bf16_n(uint16_t *p, vf v, int n)
+{
+    uint16_t part[8];
+    _mm_storeu_si128((void *)part, v_round_bf16(v));
+    for (int i = 0; i < n; i++)
+        p[i] = part[i];
+}
+BR__INLINE vf v_set1(float x)
+{
+    return _mm256_set1_ps(x);
+}
+BR__INLINE vf v_zero(void)
+{
+    return _mm256_setzero_ps();
+}
+BR__INLINE vf v_add(vf a, vf b)
+{
+    return _mm256_add_ps(a, b);
+}
+BR__INLINE vf v_sub(vf a, vf b)
+{
+    return _mm256_sub_ps(a, b);
+}
+BR__INLINE vf v_mul(vf a, vf b)
+{
+    return _mm256_mul_ps(a, b);
+}
+BR__INLINE vf v_div(vf a, vf b)
+{
+    return _mm256_div_ps(a, b);
+}
+BR__INLINE vf v_max(vf a, vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+BR__INLINE vf v_min(vf a, vf b)
+{
+    return _mm256_min_ps(a, b);
+}
+BR__INLINE vf v_sqrt(vf a)
+{
+    return _mm256_sqrt_ps(a);
+}
+BR__INLINE vf v_abs(vf a)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+BR__INLINE vf v_fma(vf a, vf b, vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+BR__INLINE vf v_pick_gt(vf a, vf b, vf x, vf y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+BR__INLINE vf v_pow2(vf n)
+{
+    __m256i u = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(u, 23));
+}
+BR__INLINE float v_sum(vf v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+BR__INLINE float v_hmax(vf v)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+BR__INLINE void v_transpose(vf r[VN])
+{
+    vf t[8];
+    BR__UNROLL for (int i = 0; i < 8; i += 2)
+    {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    /* Rows 0..3 and 4..7: lane l of u[c] holds column 4 l + c of four rows. */
+    vf u[8];
+    BR__UNROLL for (int i = 0; i < 8; i += 4)
+    {
+        u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
+        u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+    }
+    BR__UNROLL for (int i = 0; i < 4; i++)
+    {
+        r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+    }
+}
+
+#endif

@@ -1,0 +1,180 @@
+/* bench_kernels [LANES [SECONDS]] - the matrix products beside this machine's ceilings.
+ *
+ * Shapes are those of Qwen3-0.6B.  Each line cycles through enough copies of a weight that none is
+ * in a cache, as in a model.  Other processes may take a core for milliseconds, so both ceilings
+ * and products are timed in runs of about two, and the best tenth counts. */
+#include <bridge/backend.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_RUNS 1000
+#define WEIGHT_BYTES ((size_t)192 << 20)
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct bench {
+    const struct br_backend *backend;
+    void *device;
+    uint64_t features;
+    struct br_peaks peaks;
+    char *weights; /* WEIGHT_BYTES */
+    float *x, *out;
+    void *scratch;
+    double seconds; /* for each line */
+};
+
+struct job {
+    const struct br_kernel *row;
+    struct br_call call;
+    size_t step; /* bytes from one weight to the next */
+    int n;
+};
+
+static void on_lane(void *arg, struct br_team *team, uint32_t lane)
+{
+    struct job *j = arg;
+    struct br_call c = j->call;
+    c.team = team;
+    c.lane = lane;
+    for (int i = 0; i < j->n; i++) {
+        c.in[1].data = (char *)j->call.in[1].data + (size_t)i * j->step;
+        j->row->run(&c);
+        team->sync(team, lane);
+    }
+}
+
+static void ask_scratch(void *arg, struct br_team *team, uint32_t lane)
+{
+    struct job *j = arg;
+    if (lane == 0 && j->row->scratch) {
+        j->call.team = team;
+        j->step = j->row->scratch(&j->call);
+    }
+}
+
+static const struct br_kernel *find(const struct bench *b, uint32_t op, uint32_t dtype)
+{
+    for (uint32_t i = 0; i < b->backend->kernels.n; i++) {
+        const struct br_kernel *k = &b->backend->kernels.rows[i];
+        if (k->op == op && !(k->needs & ~b->features) && (k->weights & BR_BIT(dtype)))
+            return k;
+    }
+    return NULL;
+}
+
+static struct br_tensor view(void *p, uint32_t dtype, int64_t rows, int64_t cols)
+{
+    return (struct br_tensor){
+        .data = p, .dtype = dtype, .n_dim = 2, .shape = {rows, cols}, .stride = {cols, 1}};
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Seconds for one product: the tenth part of the runs is faster. */
+static double measure(struct bench *b, struct job *j, int n_weights)
+{
+    static double s[MAX_RUNS];
+    int n = 0, at = 0;
+    char *first = j->call.in[1].data;
+    for (double begin = now(); n < MAX_RUNS && (n < 5 || now() - begin < b->seconds); n++) {
+        at = at + j->n > n_weights ? 0 : at;
+        j->call.in[1].data = first + (size_t)at * j->step;
+        at += j->n;
+        double start = now();
+        b->backend->run(b->device, on_lane, j);
+        s[n] = (now() - start) / j->n;
+    }
+    qsort(s, (size_t)n, sizeof s[0], by_value);
+    return s[n / 10];
+}
+
+static double line(struct bench *b, uint32_t op, uint32_t dtype, int64_t m, int64_t n, int64_t k)
+{
+    struct job j = {find(b, op, dtype), {.op = op, .n_in = 2}, 0, 1};
+    size_t size = dtype == BR_F32 ? 4 : 2, bytes = (size_t)(n * k) * size;
+    double flops = 2.0 * (double)m * (double)n * (double)k;
+    j.call.attr.i[0] = BR_BF16;
+    j.call.in[0] = view(b->x, BR_F32, m, op == BR_OP_MATMUL ? k : n);
+    j.call.in[1] = view(b->weights, dtype, n, k);
+    j.call.out = view(b->out, BR_F32, m, op == BR_OP_MATMUL ? n : k);
+    b->backend->run(b->device, ask_scratch, &j);
+    j.call.scratch = b->backend->alloc(b->device, j.step + 64);
+    j.step = (bytes + 4095) / 4096 * 4096;
+    int n_weights = (int)(WEIGHT_BYTES / j.step);
+    double guess = flops / b->peaks.matmul_flops + (double)bytes / b->peaks.read_bytes;
+    j.n = 0.002 / guess < 1 ? 1 : (int)(0.002 / guess);
+    j.n = j.n > n_weights ? n_weights : j.n;
+    double s = measure(b, &j, n_weights), gbs = (double)bytes / s, rate = flops / s;
+    printf("%-10s %-5s %5ld %6ld %6ld %8.2f %9.1f   %5.2f %5.2f\n",
+           op == BR_OP_MATMUL ? "matmul" : "matmul_nn", br_dtype_st((int)dtype), (long)m, (long)n,
+           (long)k, gbs / 1e9, rate / 1e9, gbs / b->peaks.read_bytes, rate / b->peaks.matmul_flops);
+    b->backend->free(b->device, j.call.scratch);
+    return s;
+}
+
+static void fill(struct bench *b, int64_t n_x)
+{
+    for (int64_t i = 0; i < n_x; i++)
+        b->x[i] = (float)(i % 17 - 8) / 8;
+    for (size_t i = 0; i < WEIGHT_BYTES / 2; i++) {
+        uint16_t h = (uint16_t)(0x3C00 + i % 199); /* small in bfloat16, about 1 in float16 */
+        memcpy(b->weights + 2 * i, &h, 2);
+    }
+}
+
+static void table(struct bench *b)
+{
+    static const int64_t shapes[][2] = {{3072, 1024}, {1024, 3072}, {4096, 1024}, {1024, 2048}};
+    static const int64_t rows[] = {1, 2, 4, 8, 16, 32, 128, 512};
+    printf("\n%-10s %-5s %5s %6s %6s %8s %9s   %5s %5s\n", "op", "w", "rows", "n", "k", "GB/s",
+           "GFLOP/s", "read", "peak");
+    for (size_t i = 0; i < BR_COUNTOF(rows); i++)
+        for (size_t s = 0; s < BR_COUNTOF(shapes); s++)
+            line(b, BR_OP_MATMUL, BR_BF16, rows[i], shapes[s][0], shapes[s][1]);
+    line(b, BR_OP_MATMUL, BR_BF16, 1, 65536, 1024);
+    line(b, BR_OP_MATMUL, BR_F32, 1, 3072, 1024);
+    line(b, BR_OP_MATMUL, BR_F16, 1, 3072, 1024);
+    line(b, BR_OP_MATMUL, BR_F32, 512, 3072, 1024);
+    line(b, BR_OP_MATMUL_NN, BR_BF16, 512, 3072, 1024);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.backend = br__cpu_backend(),
+                      .seconds = argc > 2 ? strtod(argv[2], NULL) : 0.3};
+    uint32_t lanes = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
+    struct br_err err = BR_ERR_INIT;
+    const int64_t n_x = 512 * 4096, n_out = 512 * 65536;
+    if (b.backend->open(&b.device, lanes, &b.features, &err) != 0) {
+        fprintf(stderr, "bench_kernels: %s\n", err.msg);
+        return 1;
+    }
+    b.weights = b.backend->alloc(b.device, WEIGHT_BYTES);
+    b.x = b.backend->alloc(b.device, (size_t)n_x * 4);
+    b.out = b.backend->alloc(b.device, (size_t)n_out * 4);
+    if (!b.weights || !b.x || !b.out)
+        return 1;
+    fill(&b, n_x);
+    if (b.backend->peaks(b.device, NULL, 0, &b.peaks, &err) != 0)
+        return 1;
+    printf("%s: read %.1f GB/s, f32 %.0f GFLOP/s, matmul %.0f GFLOP/s\n", b.peaks.tier,
+           b.peaks.read_bytes / 1e9, b.peaks.f32_flops / 1e9, b.peaks.matmul_flops / 1e9);
+    table(&b);
+    b.backend->free(b.device, b.weights);
+    b.backend->free(b.device, b.x);
+    b.backend->free(b.device, b.out);
+    b.backend->close(b.device);
+    return 0;
+}

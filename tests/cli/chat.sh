@@ -1,0 +1,78 @@
+# chat.sh - chat templates: one of our own with jinja2's texts, those of published models when the
+# shared fixtures are there, and input that is wrong.
+. "$(dirname "$0")/lib.sh"
+
+# same FILE FIELD: the last run's texts are those in a field of the golden file's rows.
+same() {
+    jq -c '.text' "$out" >got
+    jq -c ".$2" "$1" >want
+    diff want got >"$err" || fail "texts differ from $1"
+    [ -s want ] || fail "$1 is empty"
+}
+
+own=$data/chat
+expect 0 chat-template --tokenizer "$own" --jsonl "$own/chats.jsonl"
+silent
+same "$own/chats.jsonl" text
+"$BRIDGE" chat-template --tokenizer "$own" --jsonl <"$own/chats.jsonl" | cmp - "$out" || fail "standard input"
+
+# one conversation: an object, or the messages alone; the text as it is
+expect 0 chat-template --tokenizer "$own" <<<'{"messages": [{"role": "user", "content": "Hello"}]}'
+[ "$(cat "$out")" = $'<s><user>Hello</user>' ] || fail "object"
+expect 0 chat-template --tokenizer "$own" --add-generation-prompt --enable-thinking false \
+    <<<'[{"role": "user", "content": "Hello"}]'
+printf '<s><user>Hello</user>\n<assistant><think></think>' | cmp - "$out" || fail "array"
+expect 0 chat-template --tokenizer "$own" --add-generation-prompt --enable-thinking false \
+    <<<'{"messages": [{"role": "user", "content": "Hello"}], "add_generation_prompt": false}'
+[ "$(cat "$out")" = $'<s><user>Hello</user>' ] || fail "what the input says goes first"
+expect 0 chat-template --tokenizer "$own" --jsonl \
+    <<<'{"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"bos_token": "B"}}'
+says '{"text": "B<user>x</user>"}'
+
+# published templates, which are not ours to copy
+shared=$data/../../../shared/fixtures
+if [ -d "$shared/tokenizer/chat" ]; then
+    for name in qwen2.5 qwen3; do
+        jq -c "select(.template == \"$name\")" "$shared/tokenizer/chat/chat.jsonl" >rows
+        expect 0 chat-template --tokenizer "$shared/tokenizer/$name" --jsonl rows
+        same rows text
+        echo "$name: $(wc -l <want) prompts equal"
+    done
+    jq -c '.add_generation_prompt = true' "$shared/hf/qwen3_tiny_chat/golden_chat.jsonl" >rows
+    expect 0 chat-template --tokenizer "$shared/hf/qwen3_tiny_chat" --jsonl rows
+    same rows prompt_text
+    echo "qwen3_tiny_chat: $(wc -l <want) prompts equal"
+else
+    echo "NOT TESTED: the templates of published models, for want of the shared fixtures"
+fi
+
+# what is wrong says where
+expect 4 chat-template --tokenizer "$own" --jsonl <<<$'\n{"messages": [{"role": "system", "content": ""}]}'
+complains 'input line 2'
+complains 'the template refuses: no message of a user among 1'
+expect 4 chat-template --tokenizer "$own" --jsonl <<<'{"messages": 5}'
+complains 'messages: a JSON array is needed'
+expect 4 chat-template --tokenizer "$own" --jsonl <<<'{"messages": []}'
+complains 'the conversation is empty'
+expect 4 chat-template --tokenizer "$own" --jsonl <<<'{"messages": [5]}'
+complains 'element 0 is no object'
+expect 4 chat-template --tokenizer "$own" --jsonl <<<'{"tools": []}'
+complains 'no "messages"'
+expect 4 chat-template --tokenizer "$own" --jsonl <<<'[{"role": "user"}]'
+complains 'a JSON object is needed'
+expect 4 chat-template --tokenizer "$own" --jsonl <<<'{"messages": [{"role": "user"}], "enable_thinking": "no"}'
+complains '"enable_thinking" is neither true nor false nor null'
+expect 4 chat-template --tokenizer "$own" --jsonl <<<'{"messages": '
+complains 'input line 1: byte'
+expect 2 chat-template
+complains "needs --tokenizer"
+expect 11 chat-template --tokenizer ./nothing
+complains "'./nothing' does not exist"
+expect 11 chat-template --tokenizer "$own" ./nothing
+mkdir empty
+expect 11 chat-template --tokenizer empty
+complains "'empty' has no chat template"
+printf 'line 1\n{%% include "x" %%}' >empty/chat_template.jinja
+expect 12 chat-template --tokenizer empty
+complains "line 2: the tag 'include' is not supported"
+done_ok

@@ -1,0 +1,27 @@
+/* libkern.h - run one kernel of the CPU backend, of any tier, the way the engine would.
+ *
+ * Tests of kernels are built twice: against the kernels as compiled, where a tier is tested if this
+ * machine has it, and (BRIDGE_EMULATED) against tiers compiled for an emulation of their instructions,
+ * where all of them are. */
+#ifndef BRIDGE_TESTS_LIBKERN_H
+#define BRIDGE_TESTS_LIBKERN_H
+
+#include "../../kernels/cpu/cpu.h"
+
+/* The tiers to test, slowest first; those that this machine lacks are named on stdout, once. */
+size_t kern_tiers(const struct br__cpu_tier **out, size_t max);
+
+/* The row that a device of that tier would use, or NULL. */
+const struct br_kernel *kern_row(const struct br__cpu_tier *tier, uint32_t op, uint32_t weight);
+
+/* Run call (in, out, op, attr, n_in set) on a device of n_lanes; scratch is as large as asked for,
+ * filled with NaN, and checked for writes beyond it. */
+void kern_run(const struct br__cpu_tier *tier, uint32_t n_lanes, struct br_call *call);
+
+/* A dense view; dims from the last. */
+struct br_tensor kern_tensor(void *data, uint32_t dtype, uint32_t n_dim, const int64_t *shape);
+
+/* Uniform in -1 .. 1, the same on every machine. */
+float kern_random(uint64_t *state);
+
+#endif

@@ -1,0 +1,153 @@
+/* libkernel.c - see libkernel.h. */
+#include "libkernel.h"
+#include "../../core/engine/engine.h"
+#include "../../kernels/cpu/cpu.h"
+
+#include <check.h>
+#include <string.h>
+
+void in_each_place(void (*fn)(const struct place *p, void *arg), void *arg)
+{
+    const struct br_backend *cpu = br__cpu_backend();
+    uint64_t have = br__cpu_detect();
+    for (size_t i = 0; i < br__n_cpu_tiers; i++) {
+        if (br__cpu_tiers[i].features & ~have)
+            continue;
+        for (uint32_t lanes = 1; lanes <= MAX_LANES; lanes++) {
+            struct br_err err = BR_ERR_INIT;
+            uint64_t features;
+            struct place p = {br__cpu_tiers[i].name, br__cpu_tiers[i].features, lanes, NULL};
+            ck_assert_msg(cpu->open(&p.device, lanes, &features, &err) == 0, "%s", err.msg);
+            fn(&p, arg);
+            cpu->close(p.device);
+        }
+    }
+}
+
+/* ---- tensors -----------------------------------------------------------------------------------
+ */
+
+struct br_tensor tensor(uint32_t dtype, uint32_t n_dim, const int64_t *shape)
+{
+    struct br_tensor t = {.dtype = dtype, .n_dim = n_dim};
+    int64_t n = 1;
+    for (uint32_t i = n_dim; i-- > 0;) {
+        t.shape[i] = shape[i];
+        t.stride[i] = n;
+        n *= shape[i];
+    }
+    t.data = calloc((size_t)n + !n, br_dtype_size((int)dtype));
+    ck_assert_ptr_nonnull(t.data);
+    return t;
+}
+
+void tensor_free(struct br_tensor *t)
+{
+    free(t->data);
+    t->data = NULL;
+}
+
+int64_t count(const struct br_tensor *t)
+{
+    int64_t n = 1;
+    for (uint32_t i = 0; i < t->n_dim; i++)
+        n *= t->shape[i];
+    return n;
+}
+
+float *floats(const struct br_tensor *t)
+{
+    ck_assert_uint_eq(t->dtype, BR_F32);
+    return t->data;
+}
+
+int32_t *ints(const struct br_tensor *t)
+{
+    ck_assert_uint_eq(t->dtype, BR_I32);
+    return t->data;
+}
+
+struct br_tensor with_gaps(const struct br_tensor *t, int64_t gap)
+{
+    struct br_tensor w = *t;
+    size_t each = br_dtype_size((int)t->dtype);
+    if (t->n_dim < 2)
+        gap = 0;
+    int64_t cols = t->shape[t->n_dim - 1], rows = cols ? count(t) / cols : 0;
+    for (uint32_t i = 0; i + 1 < t->n_dim; i++)
+        w.stride[i] = t->stride[i] / cols * (cols + gap);
+    size_t bytes = (size_t)(rows * (cols + gap) - (rows ? gap : 0)) * each;
+    w.data = malloc(bytes + !bytes);
+    ck_assert_ptr_nonnull(w.data);
+    memset(w.data, 0xFF, bytes);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy((char *)w.data + (size_t)(r * (cols + gap)) * each,
+               (char *)t->data + (size_t)(r * cols) * each, (size_t)cols * each);
+    return w;
+}
+
+void fill_random(struct br_tensor *t, uint32_t seed, float scale)
+{
+    float *x = floats(t);
+    uint32_t s = seed * 2654435761u + 1;
+    for (int64_t i = 0; i < count(t); i++) {
+        float sum = 0;
+        for (int j = 0; j < 4; j++) {
+            s = s * 1664525u + 1013904223u;
+            sum += (float)(s >> 8) / (float)(1 << 24) - 0.5f;
+        }
+        x[i] = sum * 1.7f * scale;
+    }
+}
+
+/* ---- calls -------------------------------------------------------------------------------------
+ */
+
+const struct br_kernel *kernel_of(const struct place *p, uint32_t op, uint32_t weight_dtype)
+{
+    const struct br_backend *cpu = br__cpu_backend();
+    for (size_t i = 0; i < cpu->kernels.n; i++) {
+        const struct br_kernel *k = &((const struct br_kernel *)cpu->kernels.rows)[i];
+        if (k->op == op && !(k->needs & ~p->features) &&
+            (!k->weights || k->weights & BR_BIT(weight_dtype)))
+            return k;
+    }
+    return NULL;
+}
+
+struct job {
+    const struct br_kernel *kernel;
+    const struct br_call *call;
+};
+
+static void one_lane(void *arg, struct br_team *team, uint32_t lane)
+{
+    struct job *j = arg;
+    struct br_call c = *j->call;
+    c.team = team;
+    c.lane = lane;
+    j->kernel->run(&c);
+}
+
+void run_call(const struct place *p, struct br_call *c)
+{
+    uint32_t weight = c->op == BR_OP_EMBED || c->n_in < 2 ? c->in[0].dtype : c->in[1].dtype;
+    const struct br_kernel *k = kernel_of(p, c->op, weight);
+    ck_assert_msg(k != NULL, "no kernel for op %u on %s", c->op, p->tier);
+    struct br_team sized = {.n_lanes = p->lanes};
+    c->team = &sized;
+    c->device = p->device;
+    size_t bytes = k->scratch ? k->scratch(c) : 0;
+    c->scratch = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
+    ck_assert_ptr_nonnull(c->scratch);
+    char *guard = (char *)c->scratch + bytes;
+    memset(c->scratch, 0xFF, bytes + 16);
+    struct job j = {k, c};
+    br__cpu_backend()->run(p->device, one_lane, &j);
+    for (int i = 0; i < 16; i++)
+        ck_assert_msg(guard[i] == (char)0xFF, "op %u on %s left its scratch of %zu bytes", c->op,
+                      p->tier, bytes);
+    free(c->scratch);
+    c->scratch = NULL;
+    c->team = NULL;
+}

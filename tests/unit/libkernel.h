@@ -1,0 +1,43 @@
+/* libkernel.h - kernels called as the engine calls them, on every tier of this machine and on one
+ * to three lanes.
+ *
+ * Each tensor is an allocation of its own, of exactly its size, so that the address sanitizer sees
+ * a kernel that leaves it; scratch is as large as the kernel asked for and full of NaN. */
+#ifndef LIBKERNEL_H
+#define LIBKERNEL_H
+
+#include <bridge/backend.h>
+#include <stdlib.h>
+
+#define MAX_LANES 3
+
+struct place {
+    const char *tier;
+    uint64_t features;
+    uint32_t lanes;
+    void *device;
+};
+
+/* Call fn in each place, tiers slowest first, lanes 1 to MAX_LANES. */
+void in_each_place(void (*fn)(const struct place *p, void *arg), void *arg);
+
+/* A contiguous tensor.  Its elements are zeros. */
+struct br_tensor tensor(uint32_t dtype, uint32_t n_dim, const int64_t *shape);
+#define TENSOR(dtype, ...)                                                                         \
+    tensor(dtype, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                        \
+           (const int64_t[]){__VA_ARGS__})
+void tensor_free(struct br_tensor *t);
+int64_t count(const struct br_tensor *t);
+float *floats(const struct br_tensor *t);
+int32_t *ints(const struct br_tensor *t);
+/* The same values with `gap` elements of 0xFF bytes (NaN, -1) between the rows. */
+struct br_tensor with_gaps(const struct br_tensor *t, int64_t gap);
+/* Reproducible numbers of about normal distribution. */
+void fill_random(struct br_tensor *t, uint32_t seed, float scale);
+
+/* The row that serves the call in that place, or NULL. */
+const struct br_kernel *kernel_of(const struct place *p, uint32_t op, uint32_t weight_dtype);
+/* Run the call (op, n_in, in, out, attr are set); c->out is filled. */
+void run_call(const struct place *p, struct br_call *c);
+
+#endif

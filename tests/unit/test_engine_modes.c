@@ -1,0 +1,366 @@
+/* test_engine_modes.c - the engine in its other modes: bfloat16, from a Megatron checkpoint,
+ * through caches and in batches; and what it says of models and prompts that cannot be run. */
+#include "libgolden.h"
+#include <bridge/tokenizer.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const models[] = {
+    "qwen2_sharded_fp32",      "qwen2_swa_bf16",  "qwen2_tied_fp16",
+    "qwen2_untied_bf16",       "qwen3_moe_bf16",  "qwen3_moe_fused_bf16",
+    "qwen3_moe_mlp_only_bf16", "qwen3_next_bf16", "qwen3_next_layer_types_fp32",
+    "qwen3_tied_bf16",         "qwen3_yarn_fp32", "qwen3_moe_fp8",
+};
+#define N_MODELS ((int)BR_COUNTOF(models))
+
+static struct br__llm *open_as(const struct br__llm_opts *o)
+{
+    struct br_err err = BR_ERR_INIT;
+    struct br__llm *m;
+    must(br__llm_open(&m, o, &err), &err);
+    return m;
+}
+
+static const char *dir_of(const char *model, char dir[512])
+{
+    snprintf(dir, 512, "%s%s", HF, model);
+    return dir;
+}
+
+/* ---- bfloat16
+ * ------------------------------------------------------------------------------------ */
+
+static double squares(const float *a, const float *b, size_t n)
+{
+    double s = 0;
+    for (size_t i = 0; i < n; i++)
+        s += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    return s;
+}
+
+/* As the fixtures measure transformers' own bfloat16 run: over the short and the long sequence. The
+ * experts are those of the float32 run, so that a flipped choice does not hide the rounding. */
+START_TEST(test_bf16)
+{
+    char dir[512];
+    const char *const lengths[] = {"short", "long"};
+    br__json *j = open_json(dir_of(models[_i], dir));
+    struct golden_file g = open_golden(dir, "golden.safetensors");
+    struct br__llm *exact = open_model(dir, NULL, 0);
+    struct br__llm *m = open_as(&(struct br__llm_opts){
+        .weights = {.hf_model = dir}, .precision = BR_BF16, .device = "cpu"});
+    double sum = 0;
+    size_t count = 0;
+    for (int k = 0; k < 2; k++) {
+        char key[32], name[32];
+        int32_t ids[64];
+        const int32_t *all[1] = {ids};
+        size_t n;
+        struct br_err err = BR_ERR_INIT;
+        struct br__trace a, b;
+        snprintf(key, sizeof key, "input_ids_%s", lengths[k]);
+        snprintf(name, sizeof name, "logits_%s", lengths[k]);
+        int64_t n_ids = ids_of(j, key, ids, 64);
+        trace(exact, ids, n_ids, 0, &a);
+        const struct br__trace_opts o = {
+            .ids = all, .n_batches = 1, .n = n_ids, .routes = a.routes};
+        must(br__llm_trace(m, &o, &b, &err), &err);
+        const float *want = golden(&g, name, &n);
+        sum += squares(br__trace_find(&b, "logits")->data, want, n);
+        count += n;
+        br__trace_free(&a);
+        br__trace_free(&b);
+    }
+    double rms = sqrt(sum / (double)count);
+    double theirs = br__json_num(br__json_get(j, "measured.logits_bf16_vs_f32_rms"), -1);
+    ck_assert_msg(theirs > 0 && rms <= 1.5 * theirs, "%s: rms %g, transformers' own is %g",
+                  models[_i], rms, theirs);
+    br__llm_close(exact);
+    br__llm_close(m);
+    close_golden(&g);
+    br__json_free(j);
+}
+END_TEST
+
+/* ---- from a Megatron checkpoint
+ * -------------------------------------------------------------------- */
+
+START_TEST(test_megatron)
+{
+    char dir[512], out[64] = "/tmp/bridge-engine-XXXXXX";
+    struct br_err err = BR_ERR_INIT;
+    struct br_job_result res = {.struct_size = sizeof res};
+    ck_assert(mkdtemp(out) != NULL);
+    const struct br_job job = {.struct_size = sizeof job,
+                               .flags = BR_JOB_OVERWRITE | BR_JOB_NO_SYNC,
+                               .hf_model = dir_of(models[_i], dir),
+                               .megatron_path = out};
+    must(br_import(&job, &res, &err), &err);
+    br__json *j = open_json(dir);
+    struct br__llm *hf = open_model(dir, NULL, 0);
+    /* Without the reference: config.json comes from the checkpoint. */
+    struct br__llm *mc = open_as(&(struct br__llm_opts){
+        .weights = {.megatron_path = out}, .precision = BR_F32, .device = "cpu"});
+    int32_t ids[64];
+    struct br__trace a, b;
+    int64_t n = ids_of(j, "input_ids_long", ids, 64);
+    trace(hf, ids, n, 0, &a);
+    trace(mc, ids, n, 0, &b);
+    size_t elems = (size_t)(n * a.list[0].shape[1]);
+    ck_assert_str_eq(a.list[0].name, "logits");
+    ck_assert_msg(memcmp(a.list[0].data, b.list[0].data, elems * sizeof(float)) == 0,
+                  "%s: logits from the Megatron directory differ by %g", models[_i],
+                  max_diff(a.list[0].data, b.list[0].data, elems));
+    br__trace_free(&a);
+    br__trace_free(&b);
+    br__llm_close(hf);
+    br__llm_close(mc);
+    br__json_free(j);
+    must(br__remove_tree(out, &err), &err);
+}
+END_TEST
+
+/* ---- caches and batches
+ * -------------------------------------------------------------------------------- */
+
+/* With a cache, in pieces of every size, equals without. */
+START_TEST(test_cache)
+{
+    char dir[512];
+    struct br_err err = BR_ERR_INIT;
+    br__json *j = open_json(dir_of(models[_i], dir));
+    struct br__llm *m = open_model(dir, NULL, 0);
+    int32_t ids[256];
+    int64_t n = ids_of(j, "input_ids_xlong", ids, 256);
+    if (n == 0)
+        n = ids_of(j, "input_ids_long", ids, 256);
+    struct br__trace t;
+    trace(m, ids, n, 0, &t);
+    size_t vocab = (size_t)t.list[0].shape[1];
+    float *logits = malloc(vocab * sizeof *logits);
+    static const int64_t pieces[] = {1, 7, 2, 1, 20, 3, 1, 70};
+    for (int64_t at = 0, k = 0; at < n; k++) {
+        int64_t take = BR__MIN(pieces[k % 8], n - at);
+        const struct br__feed f = {0, ids + at, take};
+        must(br__llm_feed(m, &f, 1, logits, &err), &err);
+        at += take;
+        double d = max_diff(logits, t.list[0].data + (size_t)(at - 1) * vocab, vocab);
+        ck_assert_msg(d <= tolerance_of(models[_i]).logits, "%s: after %lld tokens: %g", models[_i],
+                      (long long)at, d);
+    }
+    free(logits);
+    br__trace_free(&t);
+    br__llm_close(m);
+    br__json_free(j);
+}
+END_TEST
+
+/* Sequences of a batch do not see each other, and a slot can be used again. */
+START_TEST(test_batch)
+{
+    char dir[512];
+    struct br_err err = BR_ERR_INIT;
+    struct br__llm *one = open_model(dir_of(models[_i], dir), NULL, 0);
+    struct br__llm *many = open_model(dir, NULL, 0);
+    must(br__llm_caches(many, 3, 48, &err), &err);
+    size_t vocab = (size_t)br_cfg_i(br__llm_config(one), BR_CFG_VOCAB_SIZE);
+    float *a = malloc(vocab * sizeof *a), *b = malloc(3 * vocab * sizeof *b);
+    int32_t ids[3][16];
+    for (int s = 0; s < 3; s++)
+        for (int i = 0; i < 16; i++)
+            ids[s][i] = (s * 31 + i * 7 + 3) % 40;
+    for (int round = 0; round < 2; round++)
+        for (int step = 0; step < 4; step++) {
+            struct br__feed f[3];
+            for (uint32_t s = 0; s < 3; s++) {
+                if (step == 0)
+                    br__llm_reset(many, s);
+                f[s] = step == 0 ? (struct br__feed){s, ids[s], 5 + s}
+                                 : (struct br__feed){s, ids[s] + 4 + s + step, 1};
+            }
+            must(br__llm_feed(many, f, 3, b, &err), &err);
+            for (int s = 0; s < 3; s++) {
+                br__llm_reset(one, 0);
+                const struct br__feed whole = {0, ids[s], 5 + s + step};
+                must(br__llm_feed(one, &whole, 1, a, &err), &err);
+                double d = max_diff(a, b + (size_t)s * vocab, vocab);
+                ck_assert_msg(d <= tolerance_of(models[_i]).logits, "%s: sequence %d: %g",
+                              models[_i], s, d);
+            }
+        }
+    free(a);
+    free(b);
+    br__llm_close(one);
+    br__llm_close(many);
+}
+END_TEST
+
+/* A prompt longer than one piece. */
+START_TEST(test_long_prompt)
+{
+    char dir[512] = "/tmp/bridge-long-XXXXXX";
+    struct br_err err = BR_ERR_INIT;
+    struct br__registry *r;
+    const struct br__arch *arch;
+    const char *const sets[] = {"max_position_embeddings=2048"};
+    const struct br__toy_opts toy = {.sets = sets, .n_sets = 1, .dtype = BR_F32};
+    ck_assert(mkdtemp(dir) != NULL);
+    must(br__registry_open(&r, NULL, &err), &err);
+    must(br__registry_find(r, _i ? "qwen3_next" : "qwen3", NULL, &arch, &err), &err);
+    must(br__toy_write(arch, dir, &toy, &err), &err);
+    br__registry_close(r);
+    struct br__llm *m = open_model(dir, NULL, 0);
+    int32_t ids[1100];
+    for (int i = 0; i < 1100; i++)
+        ids[i] = (i * 37 + 5) % 300;
+    struct br__trace t;
+    trace(m, ids, 1100, 0, &t);
+    size_t vocab = (size_t)t.list[0].shape[1];
+    float *logits = malloc(vocab * sizeof *logits);
+    must(br__llm_feed(m, &(struct br__feed){0, ids, 1100}, 1, logits, &err), &err);
+    double d = max_diff(logits, t.list[0].data + (size_t)1099 * vocab, vocab);
+    ck_assert_msg(d <= 3e-4, "%g", d);
+    free(logits);
+    br__trace_free(&t);
+    br__llm_close(m);
+    must(br__remove_tree(dir, &err), &err);
+}
+END_TEST
+
+/* ---- refusals
+ * -------------------------------------------------------------------------------------------- */
+
+START_TEST(test_refusals)
+{
+    char dir[512];
+    struct br__llm *m = open_model(dir_of("qwen3_tied_bf16", dir), NULL, 0);
+    float *logits = malloc(1 << 20);
+    int32_t ids[300] = {0}, outside[] = {1, 5000}, negative[] = {-1};
+    int64_t max = br_cfg_i(br__llm_config(m), BR_CFG_SEQ_LENGTH);
+    ck_assert_int_lt((int)max, 300);
+    const struct {
+        struct br__feed feed;
+        const char *says;
+    } cases[] = {
+        {{0, ids, max + 1}, "max_position_embeddings"},
+        {{0, outside, 2}, "token id 5000 is outside the model's vocabulary"},
+        {{0, negative, 1}, "token id -1"},
+        {{1, ids, 1}, "slot 1"},
+        {{0, ids, 0}, "0 tokens"},
+    };
+    for (size_t i = 0; i < BR_COUNTOF(cases); i++) {
+        struct br_err err = BR_ERR_INIT;
+        ck_assert_int_eq(br__llm_feed(m, &cases[i].feed, 1, logits, &err), BR_E_USAGE);
+        ck_assert_msg(strstr(err.msg, cases[i].says) != NULL, "%s", err.msg);
+    }
+    free(logits);
+    br__llm_close(m);
+}
+END_TEST
+
+/* A NaN in a weight is found and named. */
+START_TEST(test_nan)
+{
+    char from[512], dir[64] = "/tmp/bridge-nan-XXXXXX", path[600], to[600];
+    struct br_err err = BR_ERR_INIT;
+    ck_assert(mkdtemp(dir) != NULL);
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir_of("qwen3_tied_bf16", from), files[i]);
+        snprintf(to, sizeof to, "%s/%s", dir, files[i]);
+        must(br__copy_file(path, to, 0, &err), &err);
+    }
+    struct br__llm *m = open_model(dir, NULL, 0);
+    const struct br__source *s =
+        br__weights_find(br__llm_weights(m), "model.layers.1.mlp.up_proj.weight");
+    const struct br__session *session = br__llm_weights(m)->session;
+    const struct br__tensor *t = &session->src->tensors[s->origin];
+    FILE *f = fopen(to, "r+b");
+    ck_assert(f && fseek(f, (long)t->offset + 10, SEEK_SET) == 0);
+    const unsigned char nan[2] = {0xc0, 0x7f};
+    ck_assert_int_eq((int)fwrite(nan, 1, 2, f), 2);
+    fclose(f);
+    float *logits = malloc(1 << 20);
+    const int32_t ids[3] = {1, 2, 3};
+    ck_assert_int_eq(br__llm_feed(m, &(struct br__feed){0, ids, 3}, 1, logits, &err), BR_E_NUMERIC);
+    ck_assert_msg(strstr(err.msg, "model.layers.1.mlp.up_proj.weight") != NULL, "%s", err.msg);
+    free(logits);
+    br__llm_close(m);
+    must(br__remove_tree(dir, &err), &err);
+}
+END_TEST
+
+/* A token's routed experts are read and no others: with NaN in all the others nothing happens. */
+START_TEST(test_routed_only)
+{
+    char from[512], dir[64] = "/tmp/bridge-routed-XXXXXX", path[600], to[600];
+    struct br_err err = BR_ERR_INIT;
+    ck_assert(mkdtemp(dir) != NULL);
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir_of("qwen3_moe_bf16", from), files[i]);
+        snprintf(to, sizeof to, "%s/%s", dir, files[i]);
+        must(br__copy_file(path, to, 0, &err), &err);
+    }
+    struct br__llm *m = open_model(dir, NULL, 0);
+    const struct br__session *session = br__llm_weights(m)->session;
+    const int32_t ids[1] = {17};
+    struct br__trace t, again;
+    trace(m, ids, 1, 0, &t);
+    int64_t experts = session->cfg.n_experts, poisoned = 0;
+    for (int64_t layer = 0; layer < session->cfg.n_layers; layer++)
+        for (int64_t e = 0; e < experts; e++) {
+            char name[128];
+            int routed = 0;
+            for (int64_t k = 0; k < t.topk; k++)
+                routed |= t.routes[layer * t.topk + k] == e;
+            snprintf(name, sizeof name, "model.layers.%lld.mlp.experts.%lld.down_proj.weight",
+                     (long long)layer, (long long)e);
+            const struct br__source *s = br__weights_find(br__llm_weights(m), name);
+            ck_assert(s != NULL);
+            FILE *f = routed ? NULL : fopen(to, "r+b");
+            if (!f)
+                continue;
+            fseek(f, (long)session->src->tensors[s->origin].offset, SEEK_SET);
+            for (int64_t i = 0; i < s->rows * s->cols * 2; i++)
+                fputc(0xff, f);
+            fclose(f);
+            poisoned++;
+        }
+    ck_assert_int_eq((int)poisoned, (int)(session->cfg.n_layers * (experts - t.topk)));
+    trace(m, ids, 1, 0, &again);
+    size_t vocab = (size_t)t.list[0].shape[1];
+    ck_assert(memcmp(t.list[0].data, again.list[0].data, vocab * sizeof(float)) == 0);
+    br__trace_free(&t);
+    br__trace_free(&again);
+    br__llm_close(m);
+    must(br__remove_tree(dir, &err), &err);
+}
+END_TEST
+
+int main(void)
+{
+    const char *want = getenv("BRIDGE_CPU");
+    if (want && strcmp(want, br_cpu_tier()) != 0) {
+        printf("this machine has no tier '%s'\n", want);
+        return 77;
+    }
+    Suite *s = suite_create("engine modes");
+    TCase *c = tcase_create("modes");
+    tcase_set_timeout(c, 120);
+    tcase_add_loop_test(c, test_bf16, 0, N_MODELS);
+    tcase_add_loop_test(c, test_megatron, 0, N_MODELS);
+    tcase_add_loop_test(c, test_cache, 0, N_MODELS);
+    tcase_add_loop_test(c, test_batch, 0, N_MODELS);
+    tcase_add_loop_test(c, test_long_prompt, 0, 2);
+    tcase_add_test(c, test_refusals);
+    tcase_add_test(c, test_nan);
+    tcase_add_test(c, test_routed_only);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}

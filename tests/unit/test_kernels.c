@@ -1,0 +1,431 @@
+/* test_kernels.c - what goldens of a few rows cannot show: long rows and many tokens against plain
+ * loops in double, passes that are cut in two, and indices, numbers and sizes that nobody expects.
+ */
+#include "../../core/base/base.h"
+#include "libkernel.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct br_tensor random_tensor(uint32_t n_dim, const int64_t *shape, uint32_t seed,
+                                      float scale)
+{
+    struct br_tensor t = tensor(BR_F32, n_dim, shape);
+    fill_random(&t, seed, scale);
+    return t;
+}
+#define RANDOM(seed, scale, ...)                                                                   \
+    random_tensor(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                        \
+                  (const int64_t[]){__VA_ARGS__}, seed, scale)
+
+static struct br_tensor int_tensor(int64_t n, int64_t m, const int32_t *v)
+{
+    struct br_tensor t = m ? TENSOR(BR_I32, n, m) : TENSOR(BR_I32, n);
+    memcpy(t.data, v, (size_t)count(&t) * sizeof *v);
+    return t;
+}
+#define INTS(...)                                                                                  \
+    int_tensor(sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t), 0,                        \
+               (const int32_t[]){__VA_ARGS__})
+#define SEQS(n, ...) int_tensor(n, 5, (const int32_t[]){__VA_ARGS__})
+
+static void free_call(struct br_call *c)
+{
+    for (uint32_t i = 0; i < c->n_in; i++)
+        if (c->in[i].data != c->out.data)
+            tensor_free(&c->in[i]);
+    tensor_free(&c->out);
+}
+
+static double off_by(const float *got, const double *want, int64_t n)
+{
+    double diff = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        ck_assert_msg(isfinite(got[i]), "[%ld] is %g", (long)i, (double)got[i]);
+        diff += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        norm += want[i] * want[i];
+    }
+    return sqrt(diff / norm);
+}
+
+/* ---- large -------------------------------------------------------------------------------------
+ */
+
+/* One head of one query, all in double. */
+static void attend_slowly(const struct br_call *c, int64_t t, int64_t h, double *o)
+{
+    int64_t d = c->in[0].shape[2], hq = c->in[0].shape[1], hk = c->in[1].shape[1], S = t + 1;
+    const float *q = floats(&c->in[0]) + (t * hq + h) * d, *k = floats(&c->in[1]),
+                *v = floats(&c->in[2]);
+    int64_t head = h * hk / hq;
+    double max = -INFINITY, sum = 0, *s = calloc((size_t)S, sizeof *s);
+    for (int64_t j = 0; j < S; j++) {
+        for (int64_t i = 0; i < d; i++)
+            s[j] += (double)q[i] * (double)k[(j * hk + head) * d + i] * c->attr.f[0];
+        max = s[j] > max ? s[j] : max;
+    }
+    memset(o, 0, (size_t)d * sizeof *o);
+    for (int64_t j = 0; j < S; j++) {
+        double p = exp(s[j] - max);
+        sum += p;
+        for (int64_t i = 0; i < d; i++)
+            o[i] += p * (double)v[(j * hk + head) * d + i];
+    }
+    for (int64_t i = 0; i < d; i++)
+        o[i] /= sum;
+    free(s);
+}
+
+static void long_attention(const struct place *p, void *arg)
+{
+    (void)arg;
+    const int64_t T = 333, hq = 6, hk = 2, d = 64;
+    struct br_call c = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {0.125}};
+    c.in[0] = RANDOM(1, 2, T, hq, d);
+    c.in[1] = RANDOM(2, 2, T, hk, d);
+    c.in[2] = RANDOM(3, 1, T, hk, d);
+    c.in[3] = SEQS(1, 0, (int32_t)T, 0, (int32_t)T, 0);
+    c.out = TENSOR(BR_F32, T, hq, d);
+    run_call(p, &c);
+    double want[64];
+    for (int64_t t = 0; t < T; t += 13)
+        for (int64_t h = 0; h < hq; h++) {
+            attend_slowly(&c, t, h, want);
+            ck_assert_double_lt(off_by(floats(&c.out) + (t * hq + h) * d, want, d), 5e-6);
+        }
+    free_call(&c);
+}
+
+START_TEST(attention_over_many_blocks)
+{
+    in_each_place(long_attention, NULL);
+}
+END_TEST
+
+static void large_vocabulary(const struct place *p, void *arg)
+{
+    (void)arg;
+    const int64_t T = 2, V = 151936;
+    struct br_call c = {.op = BR_OP_CROSS_ENTROPY, .n_in = 2};
+    c.in[0] = RANDOM(1, 6, T, V);
+    c.in[1] = INTS(150000, 3);
+    c.out = TENSOR(BR_F32, 1);
+    double want = 0;
+    for (int64_t t = 0; t < T; t++) {
+        const float *x = floats(&c.in[0]) + t * V;
+        double sum = 0;
+        for (int64_t i = 0; i < V; i++)
+            sum += exp((double)x[i]);
+        want += (log(sum) - (double)x[ints(&c.in[1])[t]]) / (double)T;
+    }
+    run_call(p, &c);
+    ck_assert_double_lt(off_by(floats(&c.out), &want, 1), 2e-7);
+    free_call(&c);
+}
+
+START_TEST(cross_entropy_of_a_large_vocabulary)
+{
+    in_each_place(large_vocabulary, NULL);
+}
+END_TEST
+
+/* ---- a pass cut in two --------------------------------------------------------------------------
+ */
+
+/* Rows [from, from + n) of a sequence of T, its state in slot 1. */
+static void delta_part(const struct place *p, const struct br_call *whole, struct br_tensor state,
+                       int64_t from, int64_t n, float *out)
+{
+    struct br_call c = *whole;
+    for (uint32_t i = 0; i < 5; i++) {
+        c.in[i].data = floats(&c.in[i]) + from * c.in[i].stride[0];
+        c.in[i].shape[0] = n;
+    }
+    c.in[5] = SEQS(1, 0, (int32_t)n, 0, (int32_t)(from + n), 1);
+    c.in[6] = state;
+    c.n_in = 7;
+    c.out.shape[0] = n;
+    c.out.data = out + from * c.out.stride[0];
+    run_call(p, &c);
+    tensor_free(&c.in[5]);
+}
+
+static void delta_in_parts(const struct place *p, void *arg)
+{
+    (void)arg;
+    const int64_t T = 150, hk = 2, hv = 4, dk = 32, dv = 48;
+    struct br_call c = {.op = BR_OP_DELTA_RULE, .n_in = 6, .attr.f = {0.2}};
+    c.in[0] = RANDOM(1, 0.2f, T, hk, dk);
+    c.in[1] = RANDOM(2, 0.2f, T, hk, dk);
+    c.in[2] = RANDOM(3, 1, T, hv, dv);
+    c.in[3] = RANDOM(4, 0.1f, T, hv);
+    c.in[4] = RANDOM(5, 0.1f, T, hv);
+    for (int64_t i = 0; i < T * hv; i++) {
+        floats(&c.in[3])[i] = -fabsf(floats(&c.in[3])[i]);
+        floats(&c.in[4])[i] += 0.5f;
+    }
+    c.in[5] = SEQS(1, 0, (int32_t)T, 0, (int32_t)T, 0);
+    c.out = TENSOR(BR_F32, T, hv, dv);
+    struct br_tensor state = RANDOM(9, 5, 2, hv, dk, dv), parts = TENSOR(BR_F32, T, hv, dv);
+    run_call(p, &c);
+    const int64_t cuts[] = {0, 1, 2, 34, 98, 150};
+    for (size_t i = 0; i + 1 < BR_COUNTOF(cuts); i++)
+        delta_part(p, &c, state, cuts[i], cuts[i + 1] - cuts[i], floats(&parts));
+    double *want = calloc((size_t)count(&parts), sizeof *want);
+    for (int64_t i = 0; i < count(&parts); i++)
+        want[i] = (double)floats(&c.out)[i];
+    ck_assert_double_lt(off_by(floats(&parts), want, count(&parts)), 1e-6);
+    free(want);
+    tensor_free(&state);
+    tensor_free(&parts);
+    free_call(&c);
+}
+
+START_TEST(delta_rule_hands_its_state_over)
+{
+    in_each_place(delta_in_parts, NULL);
+}
+END_TEST
+
+/* ---- numbers that are none
+ * ----------------------------------------------------------------------- */
+
+static void nan_passes(const struct place *p, void *arg)
+{
+    (void)arg;
+    static const uint32_t ops[] = {BR_OP_SOFTMAX, BR_OP_SIGMOID, BR_OP_L2NORM, BR_OP_SCALE};
+    for (size_t i = 0; i < BR_COUNTOF(ops); i++)
+        for (int64_t at = 0; at < 19; at += 6) {
+            struct br_call c = {.op = ops[i], .n_in = 1, .attr.f = {1e-6}};
+            c.in[0] = RANDOM(1, 1, 1, 19);
+            floats(&c.in[0])[at] = NAN;
+            c.out = TENSOR(BR_F32, 1, 19);
+            run_call(p, &c);
+            ck_assert_msg(isnan(floats(&c.out)[at]), "op %u at %d", ops[i], (int)at);
+            free_call(&c);
+        }
+    struct br_call c = {.op = BR_OP_TOPK, .n_in = 1, .attr.i = {3}};
+    c.in[0] = RANDOM(1, 1, 1, 5);
+    floats(&c.in[0])[2] = floats(&c.in[0])[4] = NAN;
+    c.out = TENSOR(BR_I32, 1, 3);
+    run_call(p, &c);
+    const int32_t *best = ints(&c.out);
+    ck_assert_msg(best[0] == 2 && best[1] == 4 && best[2] >= 0 && best[2] < 4 && best[2] != 2,
+                  "%d %d %d", best[0], best[1], best[2]);
+    free_call(&c);
+}
+
+START_TEST(nan_is_not_swallowed)
+{
+    in_each_place(nan_passes, NULL);
+}
+END_TEST
+
+/* ---- indices out of nowhere
+ * ---------------------------------------------------------------------- */
+
+static const int32_t wild[] = {INT32_MIN, INT32_MAX, -1, 5, 0, 1 << 20, -(1 << 20), 4};
+
+enum { ROWS, SLOTS, WIDE, TALL, NARROW, PAIRS, ONE, NONE };
+static struct br_tensor wild_input(int kind)
+{
+    switch (kind) {
+    case ROWS:
+        return int_tensor(8, 0, wild);
+    case SLOTS:
+        return int_tensor(4, 2, wild);
+    case WIDE:
+        return RANDOM(1, 1, 8, 6);
+    case TALL:
+        return RANDOM(2, 1, 4, 6);
+    case NARROW:
+        return RANDOM(3, 1, 4, 2);
+    case PAIRS:
+        return RANDOM(4, 1, 8, 2, 3);
+    default:
+        return RANDOM(5, 1, 1);
+    }
+}
+
+/* clang-format off */
+static const struct wild_case {
+    uint32_t op;
+    int in[3];
+    uint32_t dtype, n_dim;
+    int64_t out[3], i[2];
+} wild_cases[] = {
+    {BR_OP_EMBED,              {WIDE, ROWS, NONE},    BR_F32, 2, {8, 6},    {2, 0}},
+    {BR_OP_EMBED_GRAD,         {WIDE, ROWS, NONE},    BR_F32, 2, {8, 6},    {3, 8}},
+    {BR_OP_GATHER_ROWS,        {WIDE, ROWS, NONE},    BR_F32, 2, {8, 6},    {0, 0}},
+    {BR_OP_SCATTER_ROWS,       {WIDE, ROWS, NONE},    BR_F32, 2, {8, 6},    {8, 0}},
+    {BR_OP_CACHE_WRITE,        {PAIRS, PAIRS, ROWS},  BR_F32, 3, {8, 2, 3}, {0, 0}},
+    {BR_OP_CACHE_WRITE,        {PAIRS, PAIRS, ROWS},  BR_BF16, 3, {8, 2, 3}, {0, 0}},
+    {BR_OP_GATHER_COLS,        {TALL, SLOTS, NONE},   BR_F32, 2, {4, 2},    {0, 0}},
+    {BR_OP_SCATTER_COLS,       {NARROW, SLOTS, NONE}, BR_F32, 2, {4, 6},    {6, 0}},
+    {BR_OP_COUNT_COLS,         {SLOTS, NONE, NONE},   BR_F32, 1, {6},       {6, 0}},
+    {BR_OP_MOE_SORT,           {SLOTS, NONE, NONE},   BR_I32, 1, {4 + 1 + 8}, {1, 4}},
+    {BR_OP_MOE_GATHER,         {TALL, ROWS, NONE},    BR_F32, 2, {8, 6},    {2, 0}},
+    {BR_OP_MOE_GATHER_GRAD,    {WIDE, ROWS, NONE},    BR_F32, 2, {4, 6},    {2, 4}},
+    {BR_OP_MOE_COMBINE,        {WIDE, NARROW, ROWS},  BR_F32, 2, {4, 6},    {0, 0}},
+    {BR_OP_MOE_COMBINE_DY,     {TALL, NARROW, ROWS},  BR_F32, 2, {8, 6},    {0, 0}},
+    {BR_OP_MOE_COMBINE_DP,     {TALL, WIDE, ROWS},    BR_F32, 2, {4, 2},    {2, 0}},
+    {BR_OP_CROSS_ENTROPY,      {WIDE, ROWS, NONE},    BR_F32, 1, {1},       {0, 0}},
+    {BR_OP_CROSS_ENTROPY_GRAD, {WIDE, ROWS, ONE},     BR_F32, 2, {8, 6},    {0, 0}},
+};
+/* clang-format on */
+
+static void wild_indices(const struct place *p, void *arg)
+{
+    (void)arg;
+    for (size_t i = 0; i < BR_COUNTOF(wild_cases); i++) {
+        const struct wild_case *w = &wild_cases[i];
+        struct br_call c = {.op = w->op, .attr = {{w->i[0], w->i[1]}, {1}}};
+        for (; c.n_in < 3 && w->in[c.n_in] != NONE; c.n_in++)
+            c.in[c.n_in] = wild_input(w->in[c.n_in]);
+        c.out = tensor(w->dtype, w->n_dim, w->out);
+        run_call(p, &c);
+        for (int64_t j = 0; c.out.dtype == BR_F32 && j < count(&c.out); j++)
+            ck_assert_msg(isfinite(floats(&c.out)[j]), "op %u", w->op);
+        free_call(&c);
+    }
+}
+
+START_TEST(wild_indices_stay_inside)
+{
+    in_each_place(wild_indices, NULL);
+}
+END_TEST
+
+static struct br_tensor wild_seqs(void)
+{
+    return SEQS(9, INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX, /**/
+                INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN,    /**/
+                0, INT32_MAX, 0, INT32_MAX, 0,                            /**/
+                7, 2, 7, 2, 0,                                            /**/
+                0, -1, 0, -1, 0,                                          /**/
+                0, 2, 0, 1, 0,                                            /**/
+                2, 1, 2, 1, INT32_MAX,                                    /**/
+                3, 2, 3, 2, -1,                                           /**/
+                0, 2, -1, 3, 1);
+}
+
+static void wild_sequences(const struct place *p, void *arg)
+{
+    (void)arg;
+    const int64_t T = 8;
+    static const uint32_t ops[] = {BR_OP_ATTENTION,      BR_OP_ATTENTION_GRAD, BR_OP_CONV1D_SILU,
+                                   BR_OP_CONV1D_SILU_DX, BR_OP_CONV1D_SILU_DW, BR_OP_DELTA_RULE,
+                                   BR_OP_DELTA_RULE_GRAD};
+    for (size_t i = 0; i < BR_COUNTOF(ops); i++) {
+        struct br_call c = {.op = ops[i], .attr.f = {1}};
+        int attention = i < 2, conv = i >= 2 && i < 5, at = attention ? 3 : conv ? 2 : 5;
+        if (conv) {
+            c.in[0] = RANDOM(1, 1, T, 6);
+            c.in[1] = RANDOM(2, 1, 6, 4);
+        } else {
+            for (uint32_t j = 0; j < 3; j++)
+                c.in[j] = RANDOM(j, 1, T, 2, 3);
+            for (uint32_t j = 3; !attention && j < 5; j++)
+                c.in[j] = RANDOM(j, 0.1f, T, 2);
+        }
+        c.in[at] = wild_seqs();
+        c.in[at + 1] = ops[i] == BR_OP_CONV1D_SILU  ? TENSOR(BR_F32, 2, 3, 6)
+                       : ops[i] == BR_OP_DELTA_RULE ? TENSOR(BR_F32, 2, 2, 3, 3)
+                       : conv                       ? RANDOM(7, 1, T, 6)
+                                                    : RANDOM(7, 1, T, 2, 3);
+        c.n_in = (uint32_t)at + 2 - (ops[i] == BR_OP_ATTENTION);
+        c.out = ops[i] == BR_OP_CONV1D_SILU_DW    ? TENSOR(BR_F32, 6, 4)
+                : ops[i] == BR_OP_ATTENTION_GRAD  ? TENSOR(BR_F32, T, 3 * 6)
+                : ops[i] == BR_OP_DELTA_RULE_GRAD ? TENSOR(BR_F32, T, 3 * 6 + 4)
+                : conv                            ? TENSOR(BR_F32, T, 6)
+                                                  : TENSOR(BR_F32, T, 2, 3);
+        memset(c.out.data, 0xFF, (size_t)count(&c.out) * sizeof(float));
+        run_call(p, &c);
+        for (int64_t j = 0; j < count(&c.out); j++)
+            ck_assert_msg(isfinite(floats(&c.out)[j]), "op %u", ops[i]);
+        if (ops[i] == BR_OP_ATTENTION)
+            tensor_free(&c.in[4]);
+        free_call(&c);
+    }
+}
+
+START_TEST(wild_sequences_stay_inside)
+{
+    in_each_place(wild_sequences, NULL);
+}
+END_TEST
+
+/* ---- nothing at all
+ * ------------------------------------------------------------------------------ */
+
+/* A rank without tokens, or an expert batch without rows. */
+static void no_tokens(const struct place *p, void *arg)
+{
+    (void)arg;
+    struct br_call add = {.op = BR_OP_ADD, .n_in = 2};
+    add.in[0] = TENSOR(BR_F32, 0, 5);
+    add.in[1] = TENSOR(BR_F32, 0, 5);
+    add.out = TENSOR(BR_F32, 0, 5);
+    run_call(p, &add);
+    free_call(&add);
+    struct br_call a = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {1}};
+    a.in[0] = TENSOR(BR_F32, 0, 2, 4);
+    a.in[1] = TENSOR(BR_F32, 0, 2, 4);
+    a.in[2] = TENSOR(BR_F32, 0, 2, 4);
+    a.in[3] = TENSOR(BR_I32, 0, 5);
+    a.out = TENSOR(BR_F32, 0, 2, 4);
+    run_call(p, &a);
+    free_call(&a);
+    struct br_call d = {.op = BR_OP_DELTA_RULE, .n_in = 6, .attr.f = {1}};
+    for (int i = 0; i < 3; i++)
+        d.in[i] = TENSOR(BR_F32, 0, 2, 4);
+    for (int i = 3; i < 5; i++)
+        d.in[i] = TENSOR(BR_F32, 0, 2);
+    d.in[5] = TENSOR(BR_I32, 0, 5);
+    d.out = TENSOR(BR_F32, 0, 2, 4);
+    run_call(p, &d);
+    free_call(&d);
+    struct br_call m = {.op = BR_OP_MOE_COMBINE, .n_in = 3};
+    m.in[0] = TENSOR(BR_F32, 0, 6);
+    m.in[1] = TENSOR(BR_F32, 0, 2);
+    m.in[2] = TENSOR(BR_I32, 0);
+    m.out = TENSOR(BR_F32, 0, 6);
+    run_call(p, &m);
+    free_call(&m);
+    struct br_call s = {.op = BR_OP_SUM_ROWS, .n_in = 1};
+    s.in[0] = TENSOR(BR_F32, 0, 5);
+    s.out = TENSOR(BR_F32, 5);
+    memset(s.out.data, 0xFF, 20);
+    run_call(p, &s);
+    for (int i = 0; i < 5; i++)
+        ck_assert(floats(&s.out)[i] == 0);
+    free_call(&s);
+}
+
+START_TEST(no_rows_is_fine)
+{
+    in_each_place(no_tokens, NULL);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("kernels");
+    TCase *t = tcase_create("kernels");
+    tcase_set_timeout(t, 300);
+    tcase_add_test(t, attention_over_many_blocks);
+    tcase_add_test(t, cross_entropy_of_a_large_vocabulary);
+    tcase_add_test(t, delta_rule_hands_its_state_over);
+    tcase_add_test(t, nan_is_not_swallowed);
+    tcase_add_test(t, wild_indices_stay_inside);
+    tcase_add_test(t, wild_sequences_stay_inside);
+    tcase_add_test(t, no_rows_is_fine);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}

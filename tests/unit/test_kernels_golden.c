@@ -1,0 +1,298 @@
+/* test_kernels_golden.c - every op against what torch makes of the same inputs.
+ *
+ * data/kernels/ is written by oracle/make_kernel_goldens.py.  Each case runs on every tier and on
+ * one to three lanes, with contiguous inputs and with gaps between their rows; on one tier all of
+ * these must give the same bits. */
+#include "../../core/engine/engine.h"
+#include "libkernel.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    uint32_t op;
+} ops[] = {
+#define OP(name, min, max, shape, grad) {#name, BR_OP_##name},
+#include <bridge/ops.def>
+#undef OP
+};
+
+static unsigned char seen[BR_N_OPS];
+
+struct gold {
+    struct br__arena arena;
+    struct br__file file;
+    struct br__st_entry *entries;
+    size_t n;
+    uint64_t data_off;
+};
+
+struct one {
+    const char *name;
+    struct br_call call; /* op, attr, in, out of the golden */
+    struct br_tensor after[BR_MAX_IN];
+    double tol;
+    void *first; /* output of the first place of a tier */
+    const char *tier;
+};
+
+/* ---- files -------------------------------------------------------------------------------------
+ */
+
+static struct br_tensor load(const struct gold *g, const char *name)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        const struct br__st_entry *e = &g->entries[i];
+        if (strcmp(e->name, name) != 0)
+            continue;
+        struct br_tensor t = tensor((uint32_t)e->dtype, (uint32_t)e->ndim, e->shape);
+        memcpy(t.data, g->file.map + g->data_off + e->begin, e->end - e->begin);
+        return t;
+    }
+    return (struct br_tensor){0};
+}
+
+static struct br_tensor load_part(const struct gold *g, const char *name, const char *part, int n)
+{
+    char full[128];
+    snprintf(full, sizeof full, n < 0 ? "%s/%s" : "%s/%s.%d", name, part, n);
+    return load(g, full);
+}
+
+static void load_case(const struct gold *g, const br__json *j, struct one *o)
+{
+    *o = (struct one){.name = br__json_key(j)};
+    const char *op = br__json_str(br__json_get(j, "op"), "");
+    o->call.op = BR_N_OPS;
+    for (size_t i = 0; i < BR_COUNTOF(ops); i++)
+        if (strcmp(ops[i].name, op) == 0)
+            o->call.op = ops[i].op;
+    ck_assert_msg(o->call.op < BR_N_OPS, "%s: op %s", o->name, op);
+    seen[o->call.op] = 1;
+    int n = 0;
+    for (const br__json *v = br__json_first(br__json_get(j, "i")); v; v = br__json_next(v))
+        o->call.attr.i[n++] = (int64_t)br__json_num(v, 0);
+    n = 0;
+    for (const br__json *v = br__json_first(br__json_get(j, "f")); v; v = br__json_next(v))
+        o->call.attr.f[n++] = br__json_num(v, 0);
+    o->tol = br__json_num(br__json_get(j, "tol"), -1);
+    for (n = 0; n < BR_MAX_IN; n++) {
+        o->call.in[n] = load_part(g, o->name, "in", n);
+        if (!o->call.in[n].data)
+            break;
+        o->after[n] = load_part(g, o->name, "after", n);
+    }
+    o->call.n_in = (uint32_t)n;
+    o->call.out = load_part(g, o->name, "out", -1);
+    ck_assert(n > 0 && o->call.out.data);
+}
+
+static void free_case(struct one *o)
+{
+    for (uint32_t i = 0; i < o->call.n_in; i++) {
+        tensor_free(&o->call.in[i]);
+        tensor_free(&o->after[i]);
+    }
+    tensor_free(&o->call.out);
+    free(o->first);
+}
+
+/* ---- comparison --------------------------------------------------------------------------------
+ */
+
+static double element(const struct br_tensor *t, int64_t i)
+{
+    const int64_t cols = t->shape[t->n_dim - 1];
+    int64_t at = i % cols, row = i / cols;
+    for (uint32_t d = t->n_dim - 1; d-- > 0;) {
+        at += row % t->shape[d] * t->stride[d];
+        row /= t->shape[d];
+    }
+    if (t->dtype == BR_I32)
+        return ((const int32_t *)t->data)[at];
+    if (t->dtype == BR_F32)
+        return (double)((const float *)t->data)[at];
+    float x;
+    br_cast(&x, BR_F32, (const uint16_t *)t->data + at, (int)t->dtype, 1, 0);
+    return (double)x;
+}
+
+/* Relative L2 within tol, and no element off by more than 30 tol of the largest. */
+static void compare(const struct place *p, const struct one *o, const char *what,
+                    const struct br_tensor *got, const struct br_tensor *want)
+{
+    double diff = 0, norm = 0, worst = 0, most = 0;
+    for (int64_t i = 0; i < count(want); i++) {
+        double a = element(got, i), b = element(want, i), d = fabs(a - b);
+        ck_assert_msg(!(d != d) || b != b, "%s on %s x %u: %s[%ld] is %g, not %g", o->name, p->tier,
+                      p->lanes, what, (long)i, a, b);
+        diff += d * d;
+        norm += b * b;
+        worst = d > worst ? d : worst;
+        most = fabs(b) > most ? fabs(b) : most;
+    }
+    double l2 = sqrt(diff) / (norm > 0 ? sqrt(norm) : 1);
+    if (getenv("BRIDGE_TEST_SHOW"))
+        printf("%-24s %-8s x%u %-6s %.2g of %.2g\n", o->name, p->tier, p->lanes, what, l2, o->tol);
+    ck_assert_msg(l2 <= o->tol && worst <= 30 * o->tol * most,
+                  "%s on %s x %u: %s off by %g (largest %g), not %g", o->name, p->tier, p->lanes,
+                  what, l2, worst, o->tol);
+}
+
+static void run_case(const struct place *p, struct one *o, int64_t gap)
+{
+    struct br_call c = o->call;
+    for (uint32_t i = 0; i < c.n_in; i++)
+        c.in[i] = with_gaps(&o->call.in[i], gap);
+    int in_place = c.op == BR_OP_CACHE_WRITE;
+    c.out = in_place ? c.in[0] : tensor(c.out.dtype, c.out.n_dim, c.out.shape);
+    if (!in_place)
+        memset(c.out.data, 0xFF, (size_t)count(&c.out) * br_dtype_size((int)c.out.dtype));
+    run_call(p, &c);
+    compare(p, o, "out", &c.out, &o->call.out);
+    for (uint32_t i = 0; i < c.n_in; i++)
+        if (o->after[i].data)
+            compare(p, o, "after", &c.in[i], &o->after[i]);
+    size_t bytes = (size_t)count(&c.out) * br_dtype_size((int)c.out.dtype);
+    if (o->tier != p->tier) {
+        o->tier = p->tier;
+        free(o->first);
+        o->first = malloc(bytes);
+        ck_assert_ptr_nonnull(o->first);
+        memcpy(o->first, c.out.data, bytes);
+    }
+    if (!in_place)
+        ck_assert_msg(memcmp(o->first, c.out.data, bytes) == 0,
+                      "%s on %s: other bits on %u lanes, gap %d", o->name, p->tier, p->lanes,
+                      (int)gap);
+    for (uint32_t i = 0; i < c.n_in; i++)
+        tensor_free(&c.in[i]);
+    if (!in_place)
+        tensor_free(&c.out);
+}
+
+struct cases {
+    struct one *all;
+    size_t n;
+};
+
+static void run_place(const struct place *p, void *arg)
+{
+    const struct cases *c = arg;
+    for (size_t i = 0; i < c->n; i++) {
+        run_case(p, &c->all[i], 0);
+        run_case(p, &c->all[i], 3);
+    }
+}
+
+static void with_cases(const struct gold *g, const br__json *json, int run)
+{
+    struct cases c = {.n = br__json_count(json)};
+    size_t n = 0;
+    ck_assert(c.n > 0);
+    c.all = calloc(c.n, sizeof *c.all);
+    ck_assert_ptr_nonnull(c.all);
+    for (const br__json *j = br__json_first(json); j; j = br__json_next(j))
+        load_case(g, j, &c.all[n++]);
+    if (run)
+        in_each_place(run_place, &c);
+    for (size_t i = 0; i < c.n; i++)
+        free_case(&c.all[i]);
+    free(c.all);
+}
+
+/* The cases of a file; run 0: only see which ops they are for. */
+static void take_file(const char *name, int run)
+{
+    struct gold g = {0};
+    struct br_err err = BR_ERR_INIT;
+    const char *metadata;
+    br__json *all, *cases;
+    char path[512];
+    snprintf(path, sizeof path, "%s/kernels/%s.safetensors", BRIDGE_TEST_DATA, name);
+    ck_assert_msg(br__file_open(&g.file, path, &err) == 0, "%s", err.msg);
+    ck_assert(br__st_open(&g.arena, &g.file, &g.entries, &g.n, &g.data_off, &metadata, &err) == 0);
+    ck_assert(br__json_parse(&all, metadata, strlen(metadata), &err) == 0);
+    const char *text = br__json_str(br__json_get(all, "cases"), "");
+    ck_assert(br__json_parse(&cases, text, strlen(text), &err) == 0);
+    with_cases(&g, cases, run);
+    br__json_free(cases);
+    br__json_free(all);
+    br__file_close(&g.file);
+    br__arena_free(&g.arena);
+}
+
+static const char *const files[] = {"pointwise", "rows", "norms", "rope",  "attention",
+                                    "routing",   "conv", "delta", "losses"};
+
+START_TEST(goldens)
+{
+    take_file(files[_i], 1);
+}
+END_TEST
+
+/* ---- coverage ----------------------------------------------------------------------------------
+ */
+
+/* Leaves and views come before the products, collectives from ALL_REDUCE on. */
+static int is_computed(uint32_t op)
+{
+    return op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE;
+}
+
+static int has_weight(uint32_t op)
+{
+    return op == BR_OP_EMBED || op == BR_OP_MATMUL || op == BR_OP_MATMUL_NN ||
+           op == BR_OP_GROUPED_MATMUL || op == BR_OP_GROUPED_MATMUL_NN;
+}
+
+static void check_kernels(const struct place *p, void *arg)
+{
+    (void)arg;
+    for (uint32_t op = 0; op < BR_N_OPS; op++) {
+        if (!is_computed(op))
+            continue;
+        ck_assert_msg(kernel_of(p, op, BR_F32) != NULL, "%s has no kernel on %s", ops[op].name,
+                      p->tier);
+        for (uint32_t i = 0; has_weight(op) && i < 2; i++)
+            ck_assert_msg(kernel_of(p, op, i ? BR_F16 : BR_BF16) != NULL,
+                          "%s has no kernel for 16-bit weights on %s", ops[op].name, p->tier);
+    }
+    ck_assert_ptr_nonnull(kernel_of(p, BR_OP_ATTENTION, BR_BF16));
+}
+
+START_TEST(each_op_has_a_kernel)
+{
+    in_each_place(check_kernels, NULL);
+}
+END_TEST
+
+/* The matrix products have goldens of their own. */
+START_TEST(each_op_has_a_golden)
+{
+    memset(seen, 0, sizeof seen);
+    for (size_t i = 0; i < BR_COUNTOF(files); i++)
+        take_file(files[i], 0);
+    for (uint32_t op = BR_OP_EMBED; op < BR_OP_ALL_REDUCE; op++)
+        ck_assert_msg(seen[op], "%s has no golden", ops[op].name);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("kernels_golden");
+    TCase *t = tcase_create("goldens");
+    tcase_set_timeout(t, 300);
+    tcase_add_loop_test(t, goldens, 0, (int)BR_COUNTOF(files));
+    tcase_add_test(t, each_op_has_a_kernel);
+    tcase_add_test(t, each_op_has_a_golden);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}

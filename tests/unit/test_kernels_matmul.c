@@ -1,0 +1,326 @@
+/* test_kernels_matmul - the matrix products against sums in double precision.
+ *
+ * Every tier, weight dtype, op, lane count; shapes that end in the middle of every block; strided
+ * inputs and outputs with sentinels between the rows; experts with none, few and many rows.  Where
+ * inputs may be rounded to bfloat16 the reference rounds them too, so the tolerance is that of the
+ * order of summation alone. */
+#include "../../core/base/base.h"
+#include "libkern.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SENTINEL 12345.0f
+
+/* One operand: its values as the kernel must see them, and as doubles. */
+struct matrix {
+    void *data;
+    int64_t rows, cols, ld;
+    uint32_t dtype;
+};
+
+static double value(const struct matrix *m, int64_t r, int64_t c)
+{
+    const char *p = (const char *)m->data + (r * m->ld + c) * br_dtype_size((int)m->dtype);
+    double v;
+    br_cast(&v, BR_F64, p, (int)m->dtype, 1, 0);
+    return v;
+}
+
+static double rounded(double v)
+{
+    uint16_t h;
+    br_cast(&h, BR_BF16, &v, BR_F64, 1, 0);
+    br_cast(&v, BR_F64, &h, BR_BF16, 1, 0);
+    return v;
+}
+
+static struct matrix make(int64_t rows, int64_t cols, int64_t pad, uint32_t dtype, uint64_t *seed)
+{
+    struct matrix m = {NULL, rows, cols, cols + pad, dtype};
+    size_t n = (size_t)(rows * m.ld), size = br_dtype_size((int)dtype);
+    m.data = br__alloc(n * size + 1);
+    for (size_t i = 0; i < n; i++) {
+        /* What lies between the rows must not be used. */
+        float v = (int64_t)i % m.ld < cols ? kern_random(seed) : NAN;
+        br_cast((char *)m.data + i * size, (int)dtype, &v, BR_F32, 1, 0);
+    }
+    return m;
+}
+
+static struct br_tensor view(const struct matrix *m)
+{
+    struct br_tensor t = kern_tensor(m->data, m->dtype, 2, (const int64_t[]){m->rows, m->cols});
+    t.stride[0] = m->ld;
+    return t;
+}
+
+/* The shape of one test: x[t, k], w[n, k], of E experts if E > 0. */
+struct shape {
+    int64_t t, n, k;
+};
+
+struct run {
+    const struct br__cpu_tier *tier;
+    uint32_t op, dtype, lanes;
+    int64_t exact; /* attr i0 */
+    struct shape s;
+    int64_t pad;
+    uint64_t seed;
+};
+
+/* out[i, j] must be the sum over l < n of f(i, l) g(j, l), with strides in elements of the
+ * operands. */
+struct want {
+    const struct matrix *a, *b;
+    int64_t a0, b0;     /* first row */
+    int a_down, b_down; /* l walks down the rows */
+    int64_t rows, cols, n;
+};
+
+static double factor(const struct run *r, const struct matrix *m, int64_t row0, int down, int64_t i,
+                     int64_t l)
+{
+    double v = down ? value(m, row0 + l, i) : value(m, row0 + i, l);
+    return r->exact == BR_BF16 && (r->tier->features & BR__CPU_AVX512_BF16) ? rounded(v) : v;
+}
+
+/* Kernels may choose exact products where rounding is allowed. */
+static int near(const struct run *r, const struct want *w, int64_t i, int64_t j, double got)
+{
+    double sum = 0, size = 0, exact = 0;
+    for (int64_t l = 0; l < w->n; l++) {
+        double a = factor(r, w->a, w->a0, w->a_down, i, l);
+        double b = factor(r, w->b, w->b0, w->b_down, j, l);
+        double a1 = w->a_down ? value(w->a, w->a0 + l, i) : value(w->a, w->a0 + i, l);
+        double b1 = w->b_down ? value(w->b, w->b0 + l, j) : value(w->b, w->b0 + j, l);
+        sum += a * b;
+        exact += a1 * b1;
+        size += fabs(a * b);
+    }
+    double tolerance = 1e-6 * size + 1e-30;
+    return fabs(got - sum) <= tolerance || fabs(got - exact) <= tolerance;
+}
+
+static void compare(const struct run *r, const struct want *w, const float *out, int64_t ldo)
+{
+    for (int64_t i = 0; i < w->rows; i++) {
+        for (int64_t j = 0; j < w->cols; j++)
+            ck_assert_msg(near(r, w, i, j, (double)out[i * ldo + j]),
+                          "%s op %u %s, %u lanes, t %ld n %ld k %ld: [%ld, %ld] is %g",
+                          r->tier->name, r->op, br_dtype_st((int)r->dtype), r->lanes, (long)r->s.t,
+                          (long)r->s.n, (long)r->s.k, (long)i, (long)j, (double)out[i * ldo + j]);
+        for (int64_t j = w->cols; j < ldo; j++)
+            ck_assert_msg(out[i * ldo + j] == SENTINEL, "%s op %u: wrote beyond row %ld",
+                          r->tier->name, r->op, (long)i);
+    }
+}
+
+static float *filled(int64_t n)
+{
+    float *p = br__alloc((size_t)n * sizeof *p + 1);
+    for (int64_t i = 0; i < n; i++)
+        p[i] = SENTINEL;
+    return p;
+}
+
+/* MATMUL, _NN, _TN */
+static void plain(const struct run *r)
+{
+    uint64_t seed = r->seed;
+    int nn = r->op == BR_OP_MATMUL_NN, tn = r->op == BR_OP_MATMUL_TN;
+    struct matrix x = make(r->s.t, nn || tn ? r->s.n : r->s.k, r->pad, BR_F32, &seed);
+    struct matrix w = tn ? make(r->s.t, r->s.k, r->pad, BR_F32, &seed)
+                         : make(r->s.n, r->s.k, r->pad, r->dtype, &seed);
+    struct want want = {&x,
+                        &w,
+                        0,
+                        0,
+                        tn,
+                        nn || tn,
+                        tn ? r->s.n : r->s.t,
+                        nn || tn ? r->s.k : r->s.n,
+                        tn   ? r->s.t
+                        : nn ? r->s.n
+                             : r->s.k};
+    int64_t ldo = want.cols + r->pad;
+    float *out = filled(want.rows * ldo);
+    struct br_call c = {.op = r->op, .n_in = 2, .in = {view(&x), view(&w)}, .attr.i = {r->exact}};
+    c.out = kern_tensor(out, BR_F32, 2, (const int64_t[]){want.rows, want.cols});
+    c.out.stride[0] = ldo;
+    kern_run(r->tier, r->lanes, &c);
+    compare(r, &want, out, ldo);
+    br__free(x.data);
+    br__free(w.data);
+    br__free(out);
+}
+
+static const int32_t experts[][9] = {
+    {0, 0, 1, 1, 2, 5, 5, 5, 7},            /* decoding: a row here and there, two rows of others */
+    {0, 40, 40, 41, 80, 80, 112, 113, 120}, /* few and many */
+    {0, 0, 0, 0, 0, 0, 0, 0, 0},
+};
+#define N_EXPERTS 8
+
+/* The weights of the experts: one [E, N, K] block, or parts anywhere. */
+static struct br_tensor expert_weight(const struct run *r, const struct matrix *w,
+                                      const void **parts)
+{
+    struct br_tensor t =
+        kern_tensor(w->data, r->dtype, 3, (const int64_t[]){N_EXPERTS, r->s.n, r->s.k});
+    if (r->pad > 0) { /* rows of the block are w's rows, so padding means strides */
+        t.stride[1] = w->ld;
+        t.stride[0] = w->ld * r->s.n;
+        return t;
+    }
+    for (int e = 0; e < N_EXPERTS; e++)
+        parts[e] = (const char *)w->data + e * r->s.n * r->s.k * br_dtype_size((int)r->dtype);
+    t.data = NULL;
+    t.parts = parts;
+    return t;
+}
+
+static void compare_experts(const struct run *r, const struct matrix *x, const struct matrix *w,
+                            const int32_t *offsets, const float *out, int64_t ldo)
+{
+    int nn = r->op == BR_OP_GROUPED_MATMUL_NN, tn = r->op == BR_OP_GROUPED_MATMUL_TN;
+    for (int e = 0; e < N_EXPERTS; e++) {
+        int64_t from = offsets[e], n = offsets[e + 1] - from;
+        struct want want = {
+            x, w, from, e * r->s.n, 0, nn, n, nn ? r->s.k : r->s.n, nn ? r->s.n : r->s.k};
+        if (tn)
+            want = (struct want){x, w, from, from, 1, 1, r->s.n, r->s.k, n};
+        compare(r, &want, out + (tn ? e * r->s.n : from) * ldo, ldo);
+    }
+    for (int64_t i = offsets[N_EXPERTS]; !tn && i < r->s.t; i++)
+        for (int64_t j = 0; j < (nn ? r->s.k : r->s.n); j++)
+            ck_assert_msg(out[i * ldo + j] == 0, "row %ld of no expert is not zero", (long)i);
+}
+
+static void grouped(const struct run *r, const int32_t *offsets)
+{
+    uint64_t seed = r->seed;
+    int nn = r->op == BR_OP_GROUPED_MATMUL_NN, tn = r->op == BR_OP_GROUPED_MATMUL_TN;
+    struct matrix x = make(r->s.t, nn || tn ? r->s.n : r->s.k, r->pad, BR_F32, &seed);
+    struct matrix w = tn ? make(r->s.t, r->s.k, r->pad, BR_F32, &seed)
+                         : make(N_EXPERTS * r->s.n, r->s.k, r->pad, r->dtype, &seed);
+    const void *parts[N_EXPERTS];
+    int32_t copy[N_EXPERTS + 1];
+    memcpy(copy, offsets, sizeof copy);
+    int64_t rows = tn ? N_EXPERTS * r->s.n : r->s.t, cols = nn || tn ? r->s.k : r->s.n;
+    int64_t ldo = cols + r->pad;
+    float *out = filled(rows * ldo);
+    struct br_call c = {.op = r->op, .n_in = 3, .attr.i = {r->exact}};
+    c.in[0] = view(&x);
+    c.in[1] = tn ? view(&w) : expert_weight(r, &w, parts);
+    c.in[2] = kern_tensor(copy, BR_I32, 1, (const int64_t[]){N_EXPERTS + 1});
+    c.out = tn ? kern_tensor(out, BR_F32, 3, (const int64_t[]){N_EXPERTS, r->s.n, r->s.k})
+               : kern_tensor(out, BR_F32, 2, (const int64_t[]){rows, cols});
+    c.out.stride[tn] = ldo;
+    if (tn)
+        c.out.stride[0] = ldo * r->s.n;
+    kern_run(r->tier, r->lanes, &c);
+    compare_experts(r, &x, &w, copy, out, ldo);
+    br__free(x.data);
+    br__free(w.data);
+    br__free(out);
+}
+
+static const uint32_t dtypes[] = {BR_F32, BR_BF16, BR_F16};
+
+/* Call fn for every tier, dtype and kind of product that op has, with varying lanes and strides. */
+static void each(uint32_t op, struct shape s, void (*fn)(const struct run *r, const int32_t *o),
+                 const int32_t *offsets)
+{
+    const struct br__cpu_tier *tiers[8];
+    size_t n = kern_tiers(tiers, BR_COUNTOF(tiers));
+    int tn = op == BR_OP_MATMUL_TN || op == BR_OP_GROUPED_MATMUL_TN;
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < (tn ? 1 : BR_COUNTOF(dtypes)); d++)
+            for (int exact = 0; exact < 2; exact++) {
+                uint64_t seed = (uint64_t)(s.t * 131 + s.n * 31 + s.k + exact) + d;
+                struct run r = {tiers[i],
+                                op,
+                                dtypes[d],
+                                (uint32_t)(seed % 4 + 1),
+                                exact ? BR_F32 : BR_BF16,
+                                s,
+                                (int64_t)(seed / 4 % 3),
+                                seed};
+                fn(&r, offsets);
+            }
+}
+
+static void plain_run(const struct run *r, const int32_t *offsets)
+{
+    (void)offsets;
+    plain(r);
+}
+
+/* ---- tests --------------------------------------------------------------------------------- */
+
+/* Rows around every change of method, columns and k around every block. */
+static const struct shape few_rows[] = {
+    {1, 1, 1},   {1, 9, 33},  {1, 64, 128}, {2, 13, 40}, {3, 31, 65},  {4, 12, 64},
+    {5, 17, 31}, {7, 24, 96}, {8, 29, 130}, {11, 8, 7},  {16, 35, 48}, {17, 33, 70},
+};
+
+static const struct shape many_rows[] = {
+    {18, 40, 300}, {33, 70, 257}, {64, 64, 64}, {85, 97, 513}, {130, 300, 20}, {250, 36, 130},
+};
+
+START_TEST(small_products)
+{
+    each(BR_OP_MATMUL, few_rows[_i], plain_run, NULL);
+}
+END_TEST
+
+START_TEST(large_products)
+{
+    each(BR_OP_MATMUL, many_rows[_i], plain_run, NULL);
+}
+END_TEST
+
+START_TEST(transposed_products)
+{
+    each(BR_OP_MATMUL_NN, few_rows[_i], plain_run, NULL);
+    each(BR_OP_MATMUL_TN, few_rows[_i], plain_run, NULL);
+}
+END_TEST
+
+START_TEST(large_transposed_products)
+{
+    each(BR_OP_MATMUL_NN, many_rows[_i], plain_run, NULL);
+    each(BR_OP_MATMUL_TN, many_rows[_i], plain_run, NULL);
+}
+END_TEST
+
+START_TEST(expert_products)
+{
+    const int32_t *o = experts[_i];
+    struct shape s = {o[N_EXPERTS] + 3, 37, 50};
+    each(BR_OP_GROUPED_MATMUL, s, grouped, o);
+    each(BR_OP_GROUPED_MATMUL_NN, s, grouped, o);
+    each(BR_OP_GROUPED_MATMUL_TN, s, grouped, o);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("kernels_matmul");
+    TCase *tc = tcase_create("kernels_matmul");
+    tcase_set_timeout(tc, 300);
+    tcase_add_loop_test(tc, small_products, 0, BR_COUNTOF(few_rows));
+    tcase_add_loop_test(tc, large_products, 0, BR_COUNTOF(many_rows));
+    tcase_add_loop_test(tc, transposed_products, 0, BR_COUNTOF(few_rows));
+    tcase_add_loop_test(tc, large_transposed_products, 0, BR_COUNTOF(many_rows));
+    tcase_add_loop_test(tc, expert_products, 0, BR_COUNTOF(experts));
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

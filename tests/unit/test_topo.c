@@ -1,0 +1,269 @@
+/* test_topo.c - ranks, axes and groups against Megatron's own (tests/oracle/topo.py writes the
+ * golden file): a checksum over every layout of every world of up to 64 ranks, and some groups in
+ * full. */
+#include "../../core/engine/engine.h"
+
+#include <check.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_RANKS 64
+
+struct grid {
+    const char *name;
+    const char *tokens[4];
+    enum br_axis axes[4];
+};
+static const struct grid grids[] = {
+    {"dense", {"tp", "cp", "dp", "pp"}, {BR_AXIS_TP, BR_AXIS_CP, BR_AXIS_DP, BR_AXIS_PP}},
+    {"expert", {"tp", "ep", "dp", "pp"}, {BR_AXIS_ETP, BR_AXIS_EP, BR_AXIS_EDP, BR_AXIS_PP}},
+};
+
+/* sizes: as the golden file, [tp, cp | ep, dp, pp].  The other grid is one-dimensional. */
+static struct br_topo layout(const struct grid *g, const uint32_t sizes[4])
+{
+    struct br_topo t;
+    struct br_err err = BR_ERR_INIT;
+    uint32_t world = sizes[0] * sizes[1] * sizes[2] * sizes[3];
+    int rc = g == &grids[0] ? br_topo_make(&t, sizes[0], sizes[1], sizes[3], 1, 1, world, &err)
+                            : br_topo_make(&t, 1, 1, sizes[3], sizes[1], sizes[0], world, &err);
+    ck_assert_msg(rc == 0, "%s", err.msg);
+    for (int i = 0; i < 4; i++)
+        ck_assert_uint_eq(t.size[g->axes[i]], sizes[i]);
+    ck_assert_uint_eq(t.world, world);
+    return t;
+}
+
+static uint32_t axis_bits(const struct grid *g, unsigned set)
+{
+    uint32_t bits = 0;
+    for (int i = 0; i < 4; i++)
+        if (set >> i & 1)
+            bits |= UINT32_C(1) << g->axes[i];
+    return bits;
+}
+
+/* All groups of a set of axes, "0,1;2,3;", by their first ranks. */
+static void put_groups(struct br__buf *b, const struct br_topo *t, uint32_t axes)
+{
+    for (uint32_t rank = 0; rank < t->world; rank++) {
+        uint32_t out[MAX_RANKS], n = br_topo_group(t, rank, axes, out);
+        for (uint32_t i = 0; out[0] == rank && i < n; i++) {
+            char digits[] = {(char)('0' + out[i] / 10), (char)('0' + out[i] % 10),
+                             i + 1 < n ? ',' : ';'};
+            br__buf_put(b, digits + (out[i] < 10), out[i] < 10 ? 2 : 3);
+        }
+    }
+}
+
+static uint32_t crc_of_world(const struct grid *g, uint32_t world, unsigned *layouts)
+{
+    uint32_t crc = 0;
+    struct br__buf b = {0};
+    *layouts = 0;
+    for (uint32_t i = 1; i <= world; i++)
+        for (uint32_t j = 1; world % i == 0 && i * j <= world; j++)
+            for (uint32_t k = 1; world % (i * j) == 0 && i * j * k <= world; k++) {
+                if (world % (i * j * k))
+                    continue;
+                struct br_topo t = layout(g, (uint32_t[]){i, j, k, world / (i * j * k)});
+                ++*layouts;
+                b.n = 0;
+                for (unsigned set = 1; set < 16; set++)
+                    put_groups(&b, &t, axis_bits(g, set));
+                crc = br__crc32(crc, b.p, b.n);
+            }
+    ck_assert_int_eq(b.failed, 0);
+    br__buf_free(&b);
+    return crc;
+}
+
+/* ---- against the golden file --------------------------------------------------------------- */
+
+static void check_world(const char *line)
+{
+    uint32_t world, want[2];
+    unsigned n, layouts;
+    ck_assert_int_eq(sscanf(line, "world %" SCNu32 " layouts %u dense %" SCNx32 " expert %" SCNx32,
+                            &world, &n, &want[0], &want[1]),
+                     4);
+    ck_assert_uint_le(world, MAX_RANKS);
+    for (int i = 0; i < 2; i++) {
+        uint32_t crc = crc_of_world(&grids[i], world, &layouts);
+        ck_assert_uint_eq(layouts, n);
+        ck_assert_msg(crc == want[i], "world %" PRIu32 ", %s grid: %08" PRIx32 " is not %08" PRIx32,
+                      world, grids[i].name, crc, want[i]);
+    }
+}
+
+static void check_groups(const char *line)
+{
+    char name[8], tokens[16];
+    uint32_t sizes[4];
+    int at = 0;
+    ck_assert_int_eq(sscanf(line,
+                            "groups %7s %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %15s : %n",
+                            name, &sizes[0], &sizes[1], &sizes[2], &sizes[3], tokens, &at),
+                     6);
+    const struct grid *g = strcmp(name, "dense") == 0 ? &grids[0] : &grids[1];
+    unsigned set = 0;
+    for (int i = 0; i < 4; i++)
+        if (strstr(tokens, g->tokens[i]))
+            set |= 1u << i;
+    struct br_topo t = layout(g, sizes);
+    struct br__buf b = {0};
+    put_groups(&b, &t, axis_bits(g, set));
+    ck_assert_str_eq(b.p, line + at);
+    br__buf_free(&b);
+}
+
+START_TEST(megatrons_groups)
+{
+    char *text;
+    struct br_err err = BR_ERR_INIT;
+    int rc = br__read_text(BRIDGE_TEST_DATA "/topo/groups.txt", 1 << 20, &text, NULL, &err);
+    ck_assert_msg(rc == 0, "%s", err.msg);
+    unsigned worlds = 0, shown = 0;
+    for (char *line = text, *end; *line; line = end + 1) {
+        end = strchr(line, '\n');
+        ck_assert_ptr_nonnull(end);
+        *end = 0;
+        if (br__starts(line, "world ")) {
+            check_world(line);
+            worlds++;
+        } else {
+            check_groups(line);
+            shown++;
+        }
+    }
+    ck_assert_uint_eq(worlds, MAX_RANKS);
+    ck_assert_uint_eq(shown, 6 * 15);
+    br__free(text);
+}
+END_TEST
+
+/* ---- both grids at once ---------------------------------------------------------------------- */
+
+/* A rank is where its coordinates say, in its group along each axis too. */
+static int rank_is_placed(const struct br_topo *t, const enum br_axis axes[4], uint32_t rank)
+{
+    uint32_t back = 0;
+    for (int a = 3; a >= 0; a--) {
+        uint32_t out[MAX_RANKS], c = br_topo_coord(t, rank, axes[a]);
+        if (c >= t->size[axes[a]] ||
+            br_topo_group(t, rank, UINT32_C(1) << axes[a], out) != t->size[axes[a]] ||
+            out[c] != rank)
+            return 0;
+        back = back * t->size[axes[a]] + c;
+    }
+    return back == rank;
+}
+
+static void check_places(const struct br_topo *t)
+{
+    for (size_t i = 0; i < BR_COUNTOF(grids); i++)
+        for (uint32_t rank = 0; rank < t->world; rank++)
+            if (!rank_is_placed(t, grids[i].axes, rank))
+                ck_abort_msg("%s grid: rank %" PRIu32 " has no place", grids[i].name, rank);
+}
+
+/* Megatron's rule: the world is a multiple of tp*cp*pp and of etp*ep*pp. */
+START_TEST(which_sizes_go_together)
+{
+    static const uint32_t sizes[] = {1, 2, 3, 4, 8};
+    static const uint32_t worlds[] = {1, 2, 4, 6, 8, 12, 16, 24, 48, 64};
+    enum { N = BR_COUNTOF(sizes), TUPLES = N * N * N * N * N };
+    for (unsigned i = 0; i < TUPLES; i++) {
+        uint32_t tp = sizes[i % N], cp = sizes[i / N % N], pp = sizes[i / N / N % N],
+                 ep = sizes[i / N / N / N % N], etp = sizes[i / N / N / N / N];
+        for (size_t w = 0; w < BR_COUNTOF(worlds); w++) {
+            struct br_topo t;
+            struct br_err err = BR_ERR_INIT;
+            uint32_t world = worlds[w];
+            int fits = world % (tp * cp * pp) == 0 && world % (etp * ep * pp) == 0;
+            int rc = br_topo_make(&t, tp, cp, pp, ep, etp, world, &err);
+            if (rc != (fits ? BR_OK : BR_E_USAGE) || t.world != (fits ? world : 0))
+                ck_abort_msg("tuple %u, world %" PRIu32 ": %d %s", i, world, rc, err.msg);
+            if (!fits)
+                continue;
+            ck_assert_uint_eq(t.size[BR_AXIS_DP], world / (tp * cp * pp));
+            ck_assert_uint_eq(t.size[BR_AXIS_EDP], world / (etp * ep * pp));
+            check_places(&t);
+        }
+    }
+}
+END_TEST
+
+START_TEST(defaults)
+{
+    struct br_topo t;
+    ck_assert_int_eq(br_topo_make(&t, 0, 0, 0, 0, 0, 0, NULL), 0);
+    ck_assert_uint_eq(t.world, 1);
+    ck_assert_int_eq(br_topo_make(&t, 4, 1, 1, 1, 0, 0, NULL), 0); /* etp follows tp */
+    ck_assert_uint_eq(t.size[BR_AXIS_ETP], 4);
+    ck_assert_uint_eq(t.world, 4);
+    ck_assert_int_eq(br_topo_make(&t, 4, 1, 2, 6, 1, 0, NULL), 0); /* lcm(4, 6) * pp */
+    ck_assert_uint_eq(t.world, 24);
+    ck_assert_uint_eq(t.size[BR_AXIS_DP], 3);
+    ck_assert_uint_eq(t.size[BR_AXIS_EDP], 2);
+}
+END_TEST
+
+static const struct {
+    uint32_t tp, cp, pp, ep, etp, world;
+    const char *text;
+} refused[] = {
+    {4, 1, 3, 1, 1, 32, "world 32 is not tp 4 * cp 1 * pp 3 * dp"},
+    {2, 1, 1, 8, 1, 4, "world 4 is not etp 1 * ep 8 * pp 1 * edp"},
+    {UINT32_MAX, 1, 1, 1, 1, 0, "tp 4294967295 is more than 1048576 ranks"},
+    {1, 1, 1, 1, 1, UINT32_MAX, "the sizes ask for more than 1048576 ranks"},
+    {1 << 20, 1 << 20, 1 << 20, 1, 1, 0, "the sizes ask for more than 1048576 ranks"},
+    {1 << 20, 1, 1, 3, 1, 0, "the sizes ask for more than 1048576 ranks"},
+    {1 << 20, 1 << 20, 1 << 20, 1, 1, 64, "world 64 is not tp 1048576"},
+};
+START_TEST(refusals)
+{
+    struct br_topo t;
+    struct br_err err = BR_ERR_INIT;
+    int rc = br_topo_make(&t, refused[_i].tp, refused[_i].cp, refused[_i].pp, refused[_i].ep,
+                          refused[_i].etp, refused[_i].world, &err);
+    ck_assert_int_eq(rc, BR_E_USAGE);
+    ck_assert_msg(br__starts(err.msg, refused[_i].text), "%s", err.msg);
+}
+END_TEST
+
+START_TEST(layers_of_stages)
+{
+    struct br_topo t;
+    struct br_err err = BR_ERR_INIT;
+    uint32_t first, n;
+    ck_assert_int_eq(br_topo_make(&t, 1, 1, 4, 1, 1, 0, NULL), 0);
+    for (uint32_t stage = 0; stage < 4; stage++) {
+        ck_assert_int_eq(br_topo_layers(&t, stage, 28, &first, &n, &err), 0);
+        ck_assert_uint_eq(n, 7);
+        ck_assert_uint_eq(first, 7 * stage);
+    }
+    ck_assert_int_eq(br_topo_layers(&t, 0, 30, &first, &n, &err), BR_E_USAGE);
+    ck_assert_ptr_nonnull(strstr(err.msg, "30 layers are not pp 4 *"));
+    ck_assert_int_eq(br_topo_layers(&t, 4, 28, &first, &n, &err), BR_E_USAGE);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("topo");
+    TCase *t = tcase_create("topo");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, megatrons_groups);
+    tcase_add_test(t, which_sizes_go_together);
+    tcase_add_test(t, defaults);
+    tcase_add_loop_test(t, refusals, 0, (int)BR_COUNTOF(refused));
+    tcase_add_test(t, layers_of_stages);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
