@@ -4,19 +4,26 @@
 set(tier_flags_avx2 -mavx2 -mfma -mf16c -mpopcnt)
 set(tier_flags_avx512 ${tier_flags_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
     -mprefer-vector-width=512)
+set(tier_flags_avx512_bf16 ${tier_flags_avx512} -mavx512bf16)
+set(tier_flags_amx ${tier_flags_avx512_bf16} -mamx-tile -mamx-bf16)
 
-# Optimised in debug builds too: intrinsics that are not inlined would make tests take minutes.
+# Optimised in debug builds too: intrinsics that are not inlined would make tests take minutes.  Under
+# the sanitizers lightly: their checks of every inlined product take the compiler minutes.
 function(bridge_tier_sources out)
   set(tiers scalar)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-    list(APPEND tiers avx2 avx512)
+    list(APPEND tiers avx2 avx512 avx512_bf16 amx)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
     list(APPEND tiers neon)
+  endif()
+  set(optimise -O3)
+  if(BRIDGE_SANITIZE)
+    set(optimise -O1)
   endif()
   set(sources "")
   foreach(tier ${tiers})
     set(source ${PROJECT_SOURCE_DIR}/kernels/cpu/tier_${tier}.c)
-    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;${tier_flags_${tier}}")
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${optimise};${tier_flags_${tier}}")
     list(APPEND sources ${source})
   endforeach()
   set(${out} ${sources} PARENT_SCOPE)

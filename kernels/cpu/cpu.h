@@ -94,6 +94,12 @@ int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, siz
 /* comm_world of the descriptor. */
 int br__cpu_comm_world(struct br_comm **comms, uint32_t n, struct br_err *err);
 
+/* Bytes of an element of a stored weight. */
+static inline int64_t br__float_size(uint32_t dtype)
+{
+    return dtype == BR_F32 ? 4 : 2;
+}
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 #define BR__CAT3_(a, b, c) a##b##c

@@ -1,18 +1,24 @@
 /* dot_body.h - products of a few rows with weights that are read once, as fast as memory gives them.
  *
- * A tile is `rows` rows of x by W rows of the weight, each a sum over k in vector lanes.  The W
+ * A tile is up to four rows of x by W rows of the weight, each a sum over k in vector lanes.  The W
  * weight rows lie N / W apart: several far streams read faster than one, for a core's prefetchers
- * work page by page.  x stays in the first-level cache; with more than four rows the weight rows are
- * read again for each four, from that cache. */
+ * work page by page.  With more than four rows the weight rows are read again for each four, from
+ * the first-level cache.
+ *
+ * x is rearranged first, by each lane for itself, which costs less than to wait for another:
+ * packed[tile of four rows][block of 2 VN elements][row][2 VN], zeros at the end of k.  Of bfloat16
+ * the even elements of a block come first, then the odd ones: a vector of pairs becomes either half
+ * with one instruction, where widening consecutive elements takes two. */
 
-#if VN == 16 || defined(BR__VEC_NEON) /* 32 registers */
+/* Weight rows of a tile for 1, 2, 3 and 4 rows of x: as many sums as there are registers for. */
+#if VN == 16 || defined(BR__VEC_NEON)
 #define DOT_W1 8
 #define DOT_W2 8
 #define DOT_W3 8
 #define DOT_W4 6
 #elif VN == 8
 #define DOT_W1 8
-#define DOT_W2 4
+#define DOT_W2 6
 #define DOT_W3 4
 #define DOT_W4 3
 #else
@@ -24,30 +30,155 @@
 #ifndef DOT_MAX_ROWS
 #define DOT_MAX_ROWS 16
 #endif
-#define DOT_STEP (VN < 16 ? 16 : 32) /* elements of k per turn */
-#define DOT_AHEAD 1024               /* bytes to prefetch ahead in each stream */
-#define DOT_BLOCK_BYTES 65536        /* of weights, in one block of work */
+#define DOT_K (2 * VN)                      /* elements of a block */
+#define DOT_TURN (DOT_K < 32 ? 32 : DOT_K)  /* elements of a turn: a cache line of bfloat16 */
+#define DOT_AHEAD 1024                      /* bytes to prefetch ahead in each stream */
+#define DOT_BLOCK_BYTES 65536               /* of weights, in one block of work */
 
-BR__INLINE vf load_w(const char *row, int64_t k, const uint32_t dtype)
+/* ---- x ----------------------------------------------------------------------------------------- */
+
+static int64_t dot_padded(int64_t k)
 {
-    if (dtype == BR_F32)
-        return v_load((const float *)(const void *)row + k);
-    const uint16_t *half = (const uint16_t *)(const void *)row + k;
-    return dtype == BR_BF16 ? v_load_bf16(half) : v_load_f16(half);
+    return (k + DOT_K - 1) / DOT_K * DOT_K;
 }
 
-BR__INLINE vf load_w_n(const char *row, int64_t k, const uint32_t dtype, int n)
+/* Floats for the rows of x of one product. */
+static int64_t dot_x_floats(int64_t rows, int64_t k)
 {
-    if (dtype == BR_F32)
-        return v_load_n((const float *)(const void *)row + k, n);
-    const uint16_t *half = (const uint16_t *)(const void *)row + k;
-    return dtype == BR_BF16 ? v_load_bf16_n(half, n) : v_load_f16_n(half, n);
+    return rows * dot_padded(k);
 }
 
-/* out[i * ldo + at[j]] = x[i] . w[j] for i < rows and j < n_valid <= W */
+/* One block of a row, n <= 2 VN elements of it. */
+BR__INLINE void dot_pack_block(float *dst, const float *x, int64_t n, int pairs)
+{
+    float part[DOT_K] = {0};
+    if (n < DOT_K) {
+        memcpy(part, x, (size_t)n * sizeof *x);
+        x = part;
+    }
+    if (pairs) {
+        v_split(dst, x);
+    } else {
+        v_store(dst, v_load(x));
+        v_store(dst + VN, v_load(x + VN));
+    }
+}
+
+static void dot_pack(const struct product *p, float *packed)
+{
+    const float *x = (const float *)(const void *)p->a.data;
+    int64_t padded = dot_padded(p->k);
+    for (int64_t i = 0; i < p->m; i++) {
+        int64_t tile = i / 4 * 4, rows = p->m - tile < 4 ? p->m - tile : 4;
+        float *to = packed + tile * padded + (i - tile) * DOT_K;
+        for (int64_t k = 0; k < p->k; k += DOT_K) {
+            int64_t n = p->k - k < DOT_K ? p->k - k : DOT_K;
+            dot_pack_block(to + k * rows, x + i * p->a.ld + k, n, p->b.dtype == BR_BF16);
+        }
+    }
+}
+
+/* ---- one tile ------------------------------------------------------------------------------------ */
+
+/* Half h of the block of weights that begins at p. */
+BR__INLINE vf dot_half(const char *p, int h, const uint32_t dtype, const int tight)
+{
+    if (dtype == BR_F32)
+        return v_load((const float *)(const void *)p + h * VN);
+    const uint16_t *half = (const uint16_t *)(const void *)p;
+    if (dtype == BR_F16)
+        return v_load_f16(half + h * VN);
+    if (h == 0)
+        return v_load_bf16_even(half);
+    return tight ? v_load_bf16_odd_tight(half) : v_load_bf16_odd(half);
+}
+
+/* acc[i][j] += block of x row i by block of weight row j.  In this order, which compilers would change
+ * for one that needs more registers than there are. */
+BR__INLINE void dot_step(const int rows, const int W, const uint32_t dtype, const float *x,
+                         const char *const *w, int64_t at, vf acc[4][8])
+{
+    BR__UNROLL for (int h = 0; h < 2; h++)
+    {
+        vf v[8];
+        if (rows < W) {
+            BR__UNROLL for (int i = 0; i < rows; i++)
+            {
+                v[i] = v_load(x + i * DOT_K + h * VN);
+                BR__KEEP(v[i]);
+            }
+            BR__UNROLL for (int j = 0; j < W; j++)
+            {
+                vf wv = dot_half(w[j] + at, h, dtype, rows * W >= 12);
+                BR__KEEP(wv);
+                BR__UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_acc(acc[i][j], v[i], wv);
+            }
+        } else {
+            BR__UNROLL for (int j = 0; j < W; j++)
+            {
+                v[j] = dot_half(w[j] + at, h, dtype, rows * W >= 12);
+                BR__KEEP(v[j]);
+            }
+            BR__UNROLL for (int i = 0; i < rows; i++)
+            {
+                vf xv = v_load(x + i * DOT_K + h * VN);
+                BR__KEEP(xv);
+                BR__UNROLL for (int j = 0; j < W; j++) acc[i][j] = v_acc(acc[i][j], xv, v[j]);
+            }
+        }
+    }
+}
+
+/* The last n < 2 VN elements, with zeros after them. */
+BR__INLINE void dot_tail(const int rows, const int W, const uint32_t dtype, const float *x,
+                         const char *const *w, int64_t at, int64_t n, vf acc[4][8])
+{
+    char part[8][DOT_K * sizeof(float)] = {{0}};
+    const char *parts[8];
+    BR__UNROLL for (int j = 0; j < W; j++)
+    {
+        memcpy(part[j], w[j] + at, (size_t)n * (dtype == BR_F32 ? 4 : 2));
+        parts[j] = part[j];
+    }
+    dot_step(rows, W, dtype, x, parts, 0, acc);
+}
+
+/* out[i * ldo + at[j]] = the sums, for j < n_valid */
+BR__INLINE void dot_store(const int rows, const int W, vf acc[4][8], float *out, int64_t ldo,
+                          const int64_t *at, int n_valid)
+{
+    float sum[32];
+    BR__UNROLL for (int s = 0; s < rows * W; s += 4)
+    {
+        vf v[4];
+        BR__UNROLL for (int u = 0; u < 4; u++)
+        {
+            int t = s + u < rows * W ? s + u : s;
+            v[u] = acc[t / W][t % W];
+        }
+        v_sum4(sum + s, v);
+    }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < n_valid; j++)
+            out[i * ldo + at[j]] = sum[i * W + j];
+}
+
+/* Memory must be busy all the time, also while weight rows that are in the cache already are used
+ * again: pass t of n fetches the t-th part of the rows that come next. */
+struct ahead {
+    int64_t from, step; /* bytes beyond w: at first, and for each turn */
+};
+
+static struct ahead ahead_of(int64_t row_bytes, int64_t pass, int64_t n_passes, int64_t turn_bytes)
+{
+    if (n_passes == 1)
+        return (struct ahead){DOT_AHEAD, turn_bytes};
+    return (struct ahead){row_bytes + row_bytes * pass / n_passes, turn_bytes / n_passes};
+}
+
 BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, const float *x,
-                         int64_t ldx, const char *const *w, int64_t k_end, float *out, int64_t ldo,
-                         const int64_t *at, int n_valid)
+                         const char *const *w, int64_t k_end, struct ahead ahead, float *out,
+                         int64_t ldo, const int64_t *at, int n_valid)
 {
     const int64_t size = dtype == BR_F32 ? 4 : 2;
     vf acc[4][8];
@@ -56,58 +187,70 @@ BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, cons
         BR__UNROLL for (int j = 0; j < W; j++) acc[i][j] = v_zero();
     }
     int64_t k = 0;
-    for (; k + DOT_STEP <= k_end; k += DOT_STEP) {
-        BR__UNROLL for (int j = 0; j < W; j++) __builtin_prefetch(w[j] + k * size + DOT_AHEAD);
-        BR__UNROLL for (int u = 0; u < DOT_STEP; u += VN)
-        {
-            vf xv[4];
-            BR__UNROLL for (int i = 0; i < rows; i++) xv[i] = v_load(x + i * ldx + k + u);
-            BR__UNROLL for (int j = 0; j < W; j++)
-            {
-                vf wv = load_w(w[j], k + u, dtype);
-                BR__UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_fma(xv[i], wv, acc[i][j]);
-            }
-        }
+    for (; k + DOT_TURN <= k_end; k += DOT_TURN) {
+        BR__UNROLL for (int j = 0; j < W; j++) __builtin_prefetch(w[j] + ahead.from, 0, 2);
+        ahead.from += ahead.step;
+        BR__UNROLL for (int u = 0; u < DOT_TURN; u += DOT_K)
+            dot_step(rows, W, dtype, x + (k + u) * rows, w, (k + u) * size, acc);
     }
-    for (; k < k_end; k += VN) {
-        int n = k_end - k < VN ? (int)(k_end - k) : VN;
-        BR__UNROLL for (int j = 0; j < W; j++)
-        {
-            vf wv = load_w_n(w[j], k, dtype, n);
-            BR__UNROLL for (int i = 0; i < rows; i++)
-                acc[i][j] = v_fma(v_load_n(x + i * ldx + k, n), wv, acc[i][j]);
-        }
-    }
-    BR__UNROLL for (int i = 0; i < rows; i++)
-    {
-        BR__UNROLL for (int j = 0; j < W; j++)
-        {
-            if (j < n_valid)
-                out[i * ldo + at[j]] = v_sum(acc[i][j]);
-        }
-    }
+    for (; k + DOT_K <= k_end; k += DOT_K)
+        dot_step(rows, W, dtype, x + k * rows, w, k * size, acc);
+    if (k < k_end)
+        dot_tail(rows, W, dtype, x + k * rows, w, k * size, k_end - k, acc);
+    dot_store(rows, W, acc, out, ldo, at, n_valid);
 }
 
-/* Rows 0 .. m of x by the weight rows w[W]. */
-BR__INLINE void dot_rows(const int W, const uint32_t dtype, const struct product *p, int64_t m,
-                         const char *const *w, const int64_t *at, int n_valid)
+/* Each a function of its own: inlined side by side they would take registers from each other. */
+typedef void tile_fn(const float *x, const char *const *w, int64_t k_end, struct ahead ahead,
+                     float *out, int64_t ldo, const int64_t *at, int n_valid);
+
+#define TILE(name, rows, W, dtype)                                                                 \
+    static __attribute__((noinline)) void name(const float *x, const char *const *w,               \
+                                               int64_t k_end, struct ahead ahead, float *out,      \
+                                               int64_t ldo, const int64_t *at, int n_valid)        \
+    {                                                                                              \
+        dot_tile(rows, W, dtype, x, w, k_end, ahead, out, ldo, at, n_valid);                       \
+    }
+/* The tiles of products of 1, 2, 3 rows, and of 4 rows or what is left of more. */
+#define TILES(t, dtype)                                                                            \
+    TILE(t##_1, 1, DOT_W1, dtype)                                                                  \
+    TILE(t##_2, 2, DOT_W2, dtype)                                                                  \
+    TILE(t##_3, 3, DOT_W3, dtype)                                                                  \
+    TILE(t##_1of, 1, DOT_W4, dtype)                                                                \
+    TILE(t##_2of, 2, DOT_W4, dtype)                                                                \
+    TILE(t##_3of, 3, DOT_W4, dtype)                                                                \
+    TILE(t##_4, 4, DOT_W4, dtype)
+#define TILE_ROW(t)                                                                                \
+    {                                                                                              \
+        {t##_1, t##_2, t##_3, t##_4},                                                              \
+        {                                                                                          \
+            t##_1of, t##_2of, t##_3of, t##_4                                                       \
+        }                                                                                          \
+    }
+TILES(tile_bf16, BR_BF16)
+#ifndef BR__MATRIX_ONLY
+TILES(tile_f32, BR_F32)
+TILES(tile_f16, BR_F16)
+#endif
+
+/* By rows - 1, of a product of up to four rows and of one of more. */
+static tile_fn *tile_for(uint32_t dtype, int more, int64_t rows)
 {
-    const float *x = (const float *)(const void *)p->a.data;
-    for (int64_t i = 0; i < m; i += 4) {
-        const float *xi = x + i * p->a.ld;
-        float *out = p->out + i * p->ldo;
-        if (m - i >= 4)
-            dot_tile(4, W, dtype, xi, p->a.ld, w, p->k, out, p->ldo, at, n_valid);
-        else if (m - i == 3)
-            dot_tile(3, W, dtype, xi, p->a.ld, w, p->k, out, p->ldo, at, n_valid);
-        else if (m - i == 2)
-            dot_tile(2, W, dtype, xi, p->a.ld, w, p->k, out, p->ldo, at, n_valid);
-        else
-            dot_tile(1, W, dtype, xi, p->a.ld, w, p->k, out, p->ldo, at, n_valid);
-    }
+    static tile_fn *const bf16[2][4] = TILE_ROW(tile_bf16);
+#ifndef BR__MATRIX_ONLY
+    static tile_fn *const f32[2][4] = TILE_ROW(tile_f32), *const f16[2][4] = TILE_ROW(tile_f16);
+    if (dtype == BR_F32)
+        return f32[more][rows - 1];
+    if (dtype == BR_F16)
+        return f16[more][rows - 1];
+#endif
+    (void)dtype;
+    return bf16[more][rows - 1];
 }
 
-/* Streams, their length in rows, and how many rows of each a block takes. */
+/* ---- all rows of x by the rows of the weight ------------------------------------------------------- */
+
+/* Streams (the rows of a tile), their length in rows, and how many rows of each a block takes. */
 struct dot_plan {
     int64_t n_streams, length, step;
 };
@@ -115,7 +258,7 @@ struct dot_plan {
 static struct dot_plan dot_plan(const struct product *p)
 {
     static const int64_t widths[] = {DOT_W1, DOT_W2, DOT_W3, DOT_W4};
-    int64_t size = p->b.dtype == BR_F32 ? 4 : 2, w = widths[p->m < 4 ? p->m - 1 : 3];
+    int64_t size = br__float_size(p->b.dtype), w = widths[p->m < 4 ? p->m - 1 : 3];
     int64_t step = DOT_BLOCK_BYTES / (w * size * p->k + 1);
     return (struct dot_plan){w, (p->n + w - 1) / w, step > 0 ? step : 1};
 }
@@ -126,47 +269,33 @@ static int64_t dot_n_blocks(const struct product *p)
     return (d.length + d.step - 1) / d.step;
 }
 
-/* m is constant, or large. */
-BR__INLINE void dot_streams(const int W, const uint32_t dtype, const struct product *p, int64_t m,
-                            struct dot_plan d, int64_t from, int64_t to)
+static void dot_rows(const struct product *p, const float *x, const char *const *w,
+                     const int64_t *at, int n_valid)
 {
-    const int64_t size = dtype == BR_F32 ? 4 : 2;
-    for (int64_t r = from; r < to; r++) {
+    int64_t size = br__float_size(p->b.dtype), n_passes = (p->m + 3) / 4;
+    for (int64_t i = 0; i < p->m; i += 4) {
+        struct ahead ahead = ahead_of(p->b.ld * size, i / 4, n_passes, DOT_TURN * size);
+        tile_fn *tile = tile_for(p->b.dtype, p->m > 4, p->m - i < 4 ? p->m - i : 4);
+        tile(x + i * dot_padded(p->k), w, p->k, ahead, p->out + i * p->ldo, p->ldo, at, n_valid);
+    }
+}
+
+/* x: from dot_pack */
+static void dot_block(const struct product *p, const float *x, int64_t block)
+{
+    struct dot_plan d = dot_plan(p);
+    int64_t to = block * d.step + d.step < d.length ? block * d.step + d.step : d.length;
+    for (int64_t r = block * d.step; r < to; r++) {
         const char *w[8];
         int64_t at[8];
         int n_valid = 0;
-        for (int j = 0; j < W; j++) {
+        for (int j = 0; j < d.n_streams; j++) {
             at[j] = j * d.length + r;
             /* The last streams may be shorter: read a row twice, store it once. */
             int64_t row = at[j] < p->n ? at[j] : p->n - 1;
             n_valid += at[j] < p->n;
-            w[j] = p->b.data + row * p->b.ld * size;
+            w[j] = p->b.data + row * p->b.ld * br__float_size(p->b.dtype);
         }
-        dot_rows(W, dtype, p, m, w, at, n_valid);
+        dot_rows(p, x, w, at, n_valid);
     }
-}
-
-BR__INLINE void dot_dtype(const uint32_t dtype, const struct product *p, struct dot_plan d,
-                          int64_t from, int64_t to)
-{
-    if (p->m == 1)
-        dot_streams(DOT_W1, dtype, p, 1, d, from, to);
-    else if (p->m == 2)
-        dot_streams(DOT_W2, dtype, p, 2, d, from, to);
-    else if (p->m == 3)
-        dot_streams(DOT_W3, dtype, p, 3, d, from, to);
-    else
-        dot_streams(DOT_W4, dtype, p, p->m, d, from, to);
-}
-
-static void dot_block(const struct product *p, int64_t block)
-{
-    struct dot_plan d = dot_plan(p);
-    int64_t from = block * d.step, to = from + d.step < d.length ? from + d.step : d.length;
-    if (p->b.dtype == BR_BF16)
-        dot_dtype(BR_BF16, p, d, from, to);
-    else if (p->b.dtype == BR_F16)
-        dot_dtype(BR_F16, p, d, from, to);
-    else
-        dot_dtype(BR_F32, p, d, from, to);
 }

@@ -2,11 +2,15 @@
  *
  * k is counted in units of 32 bits: one float, or a pair of bfloat16 where UNIT_K is 2.  Panels:
  *   a: GEMM_MR rows (the last fewer),           packed[k][rows]  shared by all lanes, made first
+ *      with tiles (BR__TILES) GEMM_MR rows,     packed[rows][k], zeros in rows and k that are none
  *   b: GEMM_NR columns (the last with zeros),   packed[k][NR]    made by the lane, for one block
  * of KC units each, so that a panel of b stays in the first-level cache while panels of a pass from
  * the second.  The innermost loop keeps GEMM_MR x GEMM_NR sums in registers. */
 
-#if VN == 16
+#if defined(BR__TILES)
+#define GEMM_MR 32
+#define GEMM_NV 2
+#elif VN == 16
 #define GEMM_MR 14
 #define GEMM_NV 2
 #elif VN == 8
@@ -21,13 +25,31 @@
 #endif
 #define GEMM_NR (GEMM_NV * VN)
 
-#define GEMM_KC 256            /* units of k in a panel */
+#ifdef BR__TILES
+#define GEMM_KC 512 /* units of k in a panel */
+#define UNIT_ROUND 16
+#else
+#define GEMM_KC 256
+#define UNIT_ROUND 1
+#endif
 #define GEMM_MC (16 * GEMM_MR) /* rows of a that stay in the second-level cache */
 #define GEMM_NB 256            /* columns of a block of work, at most */
 
 #define GEMM_LANE_BYTES ((size_t)GEMM_NB * GEMM_KC * sizeof(float))
 
+#ifdef BR__TILES
+#include "amx_body.h"
+#define gemm_begin() tiles_begin()
+#define gemm_end() _tile_release() /* so that the kernel need not save them */
+#else
+#define gemm_begin() (void)0
+#define gemm_end() (void)0
+#endif
+#ifdef BR__PAIRS
+#include "unit_pair.h"
+#else
 #include "unit_f32.h"
+#endif
 
 static int64_t min_of(int64_t a, int64_t b)
 {
@@ -73,18 +95,56 @@ BR__INLINE void pack(float *dst, int64_t width, const struct mat *m, const uint3
 
 static int64_t units(int64_t k)
 {
-    return (k + UNIT_K - 1) / UNIT_K;
+    return (k + UNIT_K * UNIT_ROUND - 1) / (UNIT_K * UNIT_ROUND) * UNIT_ROUND;
 }
+
+#ifdef BR__TILES
+static int64_t gemm_rows(int64_t m)
+{
+    return (m + GEMM_MR - 1) / GEMM_MR * GEMM_MR;
+}
+
+/* dst[rows][kc] = units k0 .. k0 + kc of rows i0 .. i0 + n_i of m, zeros in the other rows. */
+static void pack_rows(float *dst, const struct mat *m, int64_t i0, int64_t n_i, int64_t k0,
+                      int64_t kc, int64_t k_end)
+{
+    for (int64_t g = 0; g < GEMM_MR; g += VN)
+        for (int64_t k = 0; k < kc; k += VN) {
+            vf r[VN];
+            for (int t = 0; t < VN; t++) {
+                if (m->k_major)
+                    r[t] = unit_across(m, BR_F32, i0 + g, n_i - g, k0 + k + t, k_end);
+                else
+                    r[t] = g + t < n_i ? unit_along(m, BR_F32, i0 + g + t, k0 + k, k_end) : v_zero();
+            }
+            if (m->k_major)
+                v_transpose(r);
+            for (int t = 0; t < VN; t++)
+                v_store(dst + (g + t) * kc + k, r[t]);
+        }
+}
+#define PACK_A(dst, rows, m, i0, k0, kc, k_end) pack_rows(dst, m, i0, rows, k0, kc, k_end)
+#else
+static int64_t gemm_rows(int64_t m)
+{
+    return m;
+}
+#define PACK_A(dst, rows, m, i0, k0, kc, k_end) pack(dst, rows, m, BR_F32, i0, rows, k0, kc, k_end)
+#endif
 
 static int64_t gemm_a_units(const struct product *p)
 {
-    return p->m * units(p->k);
+    return gemm_rows(p->m) * units(p->k);
 }
 
-/* Room for all of a, of products that have this many rows or, k_major, units of k together. */
-static size_t gemm_max_bytes(int64_t rows, int64_t k, int64_t n_products)
+/* Room for all of a, of n products that have this many rows (of k elements) together, or that have k
+ * rows each and this many elements along k together.  Rounding up adds less than one panel of rows,
+ * or one UNIT_ROUND of units, to each. */
+static size_t gemm_max_bytes(int64_t rows, int64_t k, int64_t n)
 {
-    return (size_t)(rows + n_products) * (size_t)units(k + 1) * sizeof(float);
+    int64_t along = (rows + n * (gemm_rows(1) - 1)) * units(k);
+    int64_t across = gemm_rows(k) * (units(rows) + n * UNIT_ROUND);
+    return (size_t)(along > across ? along : across) * sizeof(float);
 }
 
 /* All of a; each lane its panels.  Panel i0 of the units from k0 is at k0 * m + i0 * kc. */
@@ -96,7 +156,7 @@ static void gemm_pack_a(const struct br_call *c, const struct product *p, float 
         int64_t kc = min_of(GEMM_KC, ku - k0);
         for (int64_t i = from; i < to; i += GEMM_MR) {
             int64_t rows = min_of(GEMM_MR, p->m - i);
-            pack(packed + k0 * p->m + i * kc, rows, &p->a, BR_F32, i, rows, k0, kc, p->k);
+            PACK_A(packed + k0 * gemm_rows(p->m) + i * kc, rows, &p->a, i, k0, kc, p->k);
         }
     }
 }
@@ -122,8 +182,27 @@ static void gemm_pack_b(const struct product *p, float *dst, int64_t j0, int64_t
 
 /* ---- the innermost loop ------------------------------------------------------------------------ */
 
+#ifdef BR__TILES
+
 /* out[rows, cols] (+)= a b over kc units */
-BR__INLINE void micro(const int rows, int64_t kc, const float *a, const float *b, float *out,
+static void micro(int64_t rows, int64_t kc, const float *a, const float *b, float *out, int64_t ldo,
+                  int64_t cols, int add)
+{
+    _Alignas(64) float sum[GEMM_MR * GEMM_NR];
+    tiles_multiply(kc, a, b, sum);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t v = 0; v < GEMM_NR && v < cols; v += VN) {
+            float *to = out + i * ldo + v;
+            int n = (int)min_of(cols - v, VN);
+            vf s = v_load(sum + i * GEMM_NR + v);
+            v_store_n(to, add ? v_add(v_load_n(to, n), s) : s, n);
+        }
+}
+
+#else
+
+/* out[rows, cols] (+)= a b over kc units */
+BR__INLINE void micro_of(const int rows, int64_t kc, const float *a, const float *b, float *out,
                       int64_t ldo, int64_t cols, int add)
 {
     vf acc[GEMM_MR][GEMM_NV];
@@ -154,12 +233,12 @@ BR__INLINE void micro(const int rows, int64_t kc, const float *a, const float *b
     }
 }
 
-static void micro_rows(int64_t rows, int64_t kc, const float *a, const float *b, float *out,
+static void micro(int64_t rows, int64_t kc, const float *a, const float *b, float *out,
                        int64_t ldo, int64_t cols, int add)
 {
 #define ROWS(n)                                                                                    \
     case n:                                                                                        \
-        micro(n, kc, a, b, out, ldo, cols, add);                                                   \
+        micro_of(n, kc, a, b, out, ldo, cols, add);                                                   \
         break;
     switch (rows) {
         ROWS(1) ROWS(2) ROWS(3) ROWS(4)
@@ -175,6 +254,8 @@ static void micro_rows(int64_t rows, int64_t kc, const float *a, const float *b,
     }
 #undef ROWS
 }
+
+#endif
 
 /* ---- blocks of work -------------------------------------------------------------------------------
  */
@@ -207,7 +288,7 @@ static void gemm_panels(const struct product *p, const float *a, const float *b,
     for (int64_t ic = i0; ic < i1; ic += GEMM_MC)
         for (int64_t j = 0; j < n; j += GEMM_NR)
             for (int64_t i = ic; i < min_of(ic + GEMM_MC, i1); i += GEMM_MR)
-                micro_rows(min_of(GEMM_MR, p->m - i), kc, a + i * kc, b + j * kc,
+                micro(min_of(GEMM_MR, p->m - i), kc, a + i * kc, b + j * kc,
                            p->out + i * p->ldo + j0 + j, p->ldo, n - j, add);
 }
 
@@ -222,6 +303,6 @@ static void gemm_block(const struct br_call *c, const struct product *p, const f
     for (int64_t k0 = 0; k0 < ku; k0 += GEMM_KC) {
         int64_t kc = min_of(GEMM_KC, ku - k0);
         gemm_pack_b(p, b, j0, n, k0, kc);
-        gemm_panels(p, a + k0 * p->m, b, i0, i1, j0, n, kc, k0 > 0);
+        gemm_panels(p, a + k0 * gemm_rows(p->m), b, i0, i1, j0, n, kc, k0 > 0);
     }
 }

@@ -48,7 +48,7 @@ static struct mat rows_of(const struct br_tensor *x, int64_t from, int k_major)
 /* The weight of product e: [N, K], or part e of [E, N, K]. */
 static struct mat weight_of(const struct br_tensor *w, int64_t e, int k_major)
 {
-    int64_t size = w->dtype == BR_F32 ? 4 : 2;
+    int64_t size = br__float_size(w->dtype);
     if (w->n_dim == 2)
         return (struct mat){w->data, w->dtype, k_major, w->stride[0]};
     if (w->parts)
@@ -100,12 +100,18 @@ static void zero_rest(const struct br_call *c)
                (size_t)c->out.shape[1] * sizeof(float));
 }
 
-/* Of packed rows, whatever the offsets will be: each row of x is packed at most once.  This lane's
- * own block follows. */
-static size_t packed_bytes(const struct br_call *c)
+/* Scratch: the packed rows that lanes share, whatever the offsets will be (each row of x is packed at
+ * most once); then for each lane its block of b or its rows of x. */
+static size_t shared_bytes(const struct br_call *c)
 {
     const struct br_tensor *x = &c->in[0];
     return (gemm_max_bytes(x->shape[0], x->shape[1], n_products(c)) + 63) & ~(size_t)63;
+}
+
+static size_t lane_bytes(const struct br_call *c)
+{
+    size_t dot = (size_t)dot_x_floats(DOT_MAX_ROWS, c->in[0].shape[1]) * sizeof(float);
+    return dot > GEMM_LANE_BYTES ? (dot + 63) & ~(size_t)63 : GEMM_LANE_BYTES;
 }
 
 /* Pack what the large products share.  Returns the number of blocks of all products. */
@@ -127,30 +133,52 @@ static int64_t prepare(const struct br_call *c)
     return total;
 }
 
+/* Exact products are those of the tier below. */
+#ifdef BR__PAIRS
+void br__matmul_avx512(const struct br_call *c);
+size_t br__matmul_scratch_avx512(const struct br_call *c);
+#endif
+
 void BR__FN(matmul)(const struct br_call *c)
 {
+#ifdef BR__PAIRS
+    if (c->attr.i[0] != BR_BF16) {
+        br__matmul_avx512(c);
+        return;
+    }
+#endif
     if (c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN)
         zero_rest(c);
     int64_t total = prepare(c);
-    struct br__share share = br__share(c, total);
-    struct product p = product_at(c, 0);
+    float *own = (float *)((char *)c->scratch + shared_bytes(c) + c->lane * lane_bytes(c));
     const float *packed = c->scratch;
-    float *block = (float *)((char *)c->scratch + packed_bytes(c) + c->lane * GEMM_LANE_BYTES);
-    int64_t e = 0, first = 0, n = n_blocks(c, &p);
+    struct product p = product_at(c, 0);
+    struct br__share share = br__share(c, total);
+    int64_t e = 0, first = 0, n = n_blocks(c, &p), x_of = -1;
+    gemm_begin();
     for (int64_t i; br__share_next(&share, &i);) {
         for (; i >= first + n; n = n_blocks(c, &p)) {
             first += n;
             packed += is_small(&p) ? 0 : gemm_a_units(&p);
             p = product_at(c, ++e);
         }
-        if (is_small(&p))
-            dot_block(&p, i - first);
-        else
-            gemm_block(c, &p, packed, i - first, block);
+        if (!is_small(&p)) {
+            gemm_block(c, &p, packed, i - first, own);
+            continue;
+        }
+        if (x_of != e)
+            dot_pack(&p, own);
+        x_of = e;
+        dot_block(&p, own, i - first);
     }
+    gemm_end();
 }
 
 size_t BR__FN(matmul_scratch)(const struct br_call *c)
 {
-    return packed_bytes(c) + c->team->n_lanes * GEMM_LANE_BYTES;
+#ifdef BR__PAIRS
+    if (c->attr.i[0] != BR_BF16)
+        return br__matmul_scratch_avx512(c);
+#endif
+    return shared_bytes(c) + c->team->n_lanes * lane_bytes(c);
 }

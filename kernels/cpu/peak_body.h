@@ -1,4 +1,8 @@
 /* peak_body.h - loops that do nothing but what the tier can do at best; see peaks.c. */
+#ifndef BR__MATRIX_ONLY
+
+float BR__FN(peak_read)(const void *p, size_t n);
+double BR__FN(peak_f32)(int64_t turns);
 
 /* Read n bytes, a multiple of 4096, as eight streams far apart. */
 float BR__FN(peak_read)(const void *p, size_t n)
@@ -34,3 +38,41 @@ double BR__FN(peak_f32)(int64_t turns)
     }
     return 2.0 * VN * 12 * (double)turns;
 }
+
+#else
+
+double BR__FN(peak_rounded)(int64_t turns);
+
+/* Products of pairs of bfloat16 from tiles or registers; returns how many floating-point operations. */
+double BR__FN(peak_rounded)(int64_t turns)
+{
+#ifdef BR__TILES
+    static const float zeros[16 * 16];
+    tiles_begin();
+    _tile_loadd(4, zeros, 64);
+    _tile_loadd(5, zeros, 64);
+    _tile_loadd(6, zeros, 64);
+    _tile_loadd(7, zeros, 64);
+    for (int64_t t = 0; t < turns; t++) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_release();
+    return 4.0 * 2 * 16 * 16 * 32 * (double)turns;
+#else
+    vf acc[12], a = v_zero(), b = v_zero();
+    BR__UNROLL for (int i = 0; i < 12; i++) acc[i] = v_set1((float)i);
+    for (int64_t t = 0; t < turns; t++) {
+        BR__UNROLL for (int i = 0; i < 12; i++)
+        {
+            acc[i] = unit_fma(a, b, acc[i]);
+            BR__KEEP(acc[i]);
+        }
+    }
+    return 2.0 * 2 * VN * 12 * (double)turns;
+#endif
+}
+
+#endif

@@ -22,6 +22,8 @@ PEAKS(scalar)
 #if defined(__x86_64__)
 PEAKS(avx2)
 PEAKS(avx512)
+double br__peak_rounded_avx512_bf16(int64_t turns);
+double br__peak_rounded_amx(int64_t turns);
 #elif defined(__aarch64__)
 PEAKS(neon)
 #endif
@@ -29,6 +31,9 @@ PEAKS(neon)
 /* Fastest first. */
 static const struct peak peaks[] = {
 #if defined(__x86_64__)
+    {BR__CPU_AMX, "amx", br__peak_read_avx512, br__peak_f32_avx512, br__peak_rounded_amx},
+    {BR__CPU_AVX512_BF16, "avx512_bf16", br__peak_read_avx512, br__peak_f32_avx512,
+     br__peak_rounded_avx512_bf16},
     {BR__CPU_AVX512, "avx512", br__peak_read_avx512, br__peak_f32_avx512, NULL},
     {BR__CPU_AVX2, "avx2", br__peak_read_avx2, br__peak_f32_avx2, NULL},
 #elif defined(__aarch64__)

@@ -11,11 +11,16 @@
  *   v_set1 v_zero          all lanes alike
  *   v_add v_sub v_mul v_div v_sqrt v_abs
  *   v_fma(a, b, c)         a * b + c, rounded once
+ *   v_acc(acc, a, b)       acc + a * b for the innermost loops of products: keeps acc in its register
  *   v_max v_min            of (a, b): b where either is NaN
  *   v_pick_gt(a, b, x, y)  a > b ? x : y per lane
  *   v_pow2(n)              2^n for integral -126 <= n <= 127
  *   v_sum v_hmax           over the lanes; NaN in, NaN out for v_sum
  *   v_transpose(r[VN])     the VN x VN matrix of which r holds the rows
+ *   v_load_bf16_even _odd  the even, the odd ones of 2 VN bfloat16
+ *                          (_odd_tight: where no register can be spared)
+ *   v_split(dst, x)        2 VN floats of x: first the even, then the odd ones
+ *   v_sum4(out, v)         the sums of four vectors
  *   v_exp                  below */
 #ifndef BR__VEC_H
 #define BR__VEC_H
@@ -31,6 +36,7 @@
 #define BR__UNROLL _Pragma("GCC unroll 32")
 #endif
 
+#ifndef BR__KEEP
 /* The compiler must have v in a register here, and forget where it came from. */
 #if defined(BR__VEC_AVX512)
 #define BR__KEEP(v) __asm__ volatile("" : "+v"(v))
@@ -40,6 +46,7 @@
 #define BR__KEEP(v) __asm__ volatile("" : "+w"(v))
 #else
 #define BR__KEEP(v) __asm__ volatile("" : "+m"(v))
+#endif
 #endif
 
 /* One 16-bit float, for tails and for the scalar tier. */
@@ -84,6 +91,10 @@ BR__INLINE uint16_t s_to_bf16(float x)
 #include "vec_neon.h"
 #else
 #include "vec_scalar.h"
+#endif
+
+#ifndef v_load_bf16_odd_tight
+#define v_load_bf16_odd_tight v_load_bf16_odd
 #endif
 
 /* e^x with a relative error below 1.5e-7; 0 below -104, infinity above 89, NaN for NaN.

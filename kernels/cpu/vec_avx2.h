@@ -167,5 +167,47 @@ BR__INLINE void v_transpose(vf r[VN])
         r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
     }
 }
+BR__INLINE vf v_load_bf16_even(const uint16_t *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const void *)p), 16));
+}
+BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
+{
+    __m256i high = _mm256_set1_epi32((int)0xFFFF0000u);
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const void *)p), high));
+}
+/* A loop of twelve sums has no register left for the mask, nor for the even elements' load, which the
+ * compiler would keep. */
+BR__INLINE vf v_load_bf16_odd_tight(const uint16_t *p)
+{
+    static const _Alignas(32) uint32_t high[8] = {0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
+                                                  0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u};
+    const uint32_t *at = high;
+    __asm__("" : "+r"(at), "+r"(p));
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const void *)p),
+                                                _mm256_load_si256((const void *)at)));
+}
+#define v_load_bf16_odd_tight v_load_bf16_odd_tight
+BR__INLINE void v_split(float *dst, const float *x)
+{
+    const __m256i order = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
+    vf a = v_load(x), b = v_load(x + 8);
+    vf even = _mm256_shuffle_ps(a, b, 0x88), odd = _mm256_shuffle_ps(a, b, 0xDD);
+    v_store(dst, _mm256_permutevar8x32_ps(even, order));
+    v_store(dst + 8, _mm256_permutevar8x32_ps(odd, order));
+}
+BR__INLINE void v_sum4(float *out, const vf v[4])
+{
+    vf ab = _mm256_add_ps(_mm256_unpacklo_ps(v[0], v[1]), _mm256_unpackhi_ps(v[0], v[1]));
+    vf cd = _mm256_add_ps(_mm256_unpacklo_ps(v[2], v[3]), _mm256_unpackhi_ps(v[2], v[3]));
+    vf s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
+/* Sums must stay where they are: compilers turn a loop of twelve into one that moves them about. */
+BR__INLINE vf v_acc(vf acc, vf a, vf b)
+{
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
+    return acc;
+}
 
 #endif

@@ -155,5 +155,36 @@ BR__INLINE void v_transpose(vf r[VN])
         r[12 + c] = _mm512_shuffle_f32x4(odd, odd2, 0xDD);
     }
 }
+BR__INLINE vf v_load_bf16_even(const uint16_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512((const void *)p), 16));
+}
+BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
+{
+    __m512i high = _mm512_set1_epi32((int)0xFFFF0000u);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512((const void *)p), high));
+}
+BR__INLINE void v_split(float *dst, const float *x)
+{
+    const __m512i order =
+        _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    vf a = v_load(x), b = v_load(x + 16);
+    vf even = _mm512_shuffle_ps(a, b, 0x88), odd = _mm512_shuffle_ps(a, b, 0xDD);
+    v_store(dst, _mm512_permutexvar_ps(order, even));
+    v_store(dst + 16, _mm512_permutexvar_ps(order, odd));
+}
+BR__INLINE void v_sum4(float *out, const vf v[4])
+{
+    vf ab = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    vf cd = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    vf s = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0x4E));
+    s = _mm512_add_ps(s, _mm512_shuffle_f32x4(s, s, 0xB1));
+    _mm_storeu_ps(out, _mm512_castps512_ps128(s));
+}
+BR__INLINE vf v_acc(vf acc, vf a, vf b)
+{
+    return v_fma(a, b, acc);
+}
 
 #endif

@@ -146,5 +146,28 @@ BR__INLINE void v_transpose(vf r[VN])
     r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
     r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
+BR__INLINE vf v_load_bf16_even(const uint16_t *p)
+{
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u16(vld1q_u16(p)), 16));
+}
+BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
+{
+    uint32x4_t high = vdupq_n_u32(0xFFFF0000u);
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_u16(vld1q_u16(p)), high));
+}
+BR__INLINE void v_split(float *dst, const float *x)
+{
+    float32x4x2_t t = vld2q_f32(x);
+    vst1q_f32(dst, t.val[0]);
+    vst1q_f32(dst + 4, t.val[1]);
+}
+BR__INLINE void v_sum4(float *out, const vf v[4])
+{
+    vst1q_f32(out, vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])));
+}
+BR__INLINE vf v_acc(vf acc, vf a, vf b)
+{
+    return v_fma(a, b, acc);
+}
 
 #endif

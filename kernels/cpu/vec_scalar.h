@@ -122,5 +122,26 @@ BR__INLINE void v_transpose(vf r[VN])
 {
     (void)r;
 }
+BR__INLINE vf v_load_bf16_even(const uint16_t *p)
+{
+    return s_bf16(p[0]);
+}
+BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
+{
+    return s_bf16(p[1]);
+}
+BR__INLINE void v_split(float *dst, const float *x)
+{
+    dst[0] = x[0];
+    dst[1] = x[1];
+}
+BR__INLINE void v_sum4(float *out, const vf v[4])
+{
+    memcpy(out, v, 4 * sizeof *v);
+}
+BR__INLINE vf v_acc(vf acc, vf a, vf b)
+{
+    return v_fma(a, b, acc);
+}
 
 #endif

@@ -5,6 +5,7 @@
  * and products are timed in runs of about two, and the best tenth counts. */
 #include <bridge/backend.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +14,16 @@
 #define MAX_RUNS 1000
 #define WEIGHT_BYTES ((size_t)192 << 20)
 
-static double now(void)
+static int64_t nanoseconds(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static double now(void)
+{
+    return 1e-9 * (double)nanoseconds(CLOCK_MONOTONIC);
 }
 
 struct bench {
@@ -36,6 +42,7 @@ struct job {
     struct br_call call;
     size_t step; /* bytes from one weight to the next */
     int n;
+    _Atomic int64_t cpu_ns; /* of all lanes */
 };
 
 static void on_lane(void *arg, struct br_team *team, uint32_t lane)
@@ -44,19 +51,21 @@ static void on_lane(void *arg, struct br_team *team, uint32_t lane)
     struct br_call c = j->call;
     c.team = team;
     c.lane = lane;
+    int64_t begin = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
     for (int i = 0; i < j->n; i++) {
         c.in[1].data = (char *)j->call.in[1].data + (size_t)i * j->step;
         j->row->run(&c);
         team->sync(team, lane);
     }
+    j->cpu_ns += nanoseconds(CLOCK_THREAD_CPUTIME_ID) - begin;
 }
 
 static void ask_scratch(void *arg, struct br_team *team, uint32_t lane)
 {
     struct job *j = arg;
-    if (lane == 0 && j->row->scratch) {
+    if (lane == 0) {
         j->call.team = team;
-        j->step = j->row->scratch(&j->call);
+        j->step = j->row->scratch ? j->row->scratch(&j->call) : 0;
     }
 }
 
@@ -92,9 +101,9 @@ static double measure(struct bench *b, struct job *j, int n_weights)
         at = at + j->n > n_weights ? 0 : at;
         j->call.in[1].data = first + (size_t)at * j->step;
         at += j->n;
-        double start = now();
+        j->cpu_ns = 0;
         b->backend->run(b->device, on_lane, j);
-        s[n] = (now() - start) / j->n;
+        s[n] = 1e-9 * (double)j->cpu_ns / j->call.team->n_lanes / j->n;
     }
     qsort(s, (size_t)n, sizeof s[0], by_value);
     return s[n / 10];
@@ -102,7 +111,7 @@ static double measure(struct bench *b, struct job *j, int n_weights)
 
 static double line(struct bench *b, uint32_t op, uint32_t dtype, int64_t m, int64_t n, int64_t k)
 {
-    struct job j = {find(b, op, dtype), {.op = op, .n_in = 2}, 0, 1};
+    struct job j = {find(b, op, dtype), {.op = op, .n_in = 2}, 0, 1, 0};
     size_t size = dtype == BR_F32 ? 4 : 2, bytes = (size_t)(n * k) * size;
     double flops = 2.0 * (double)m * (double)n * (double)k;
     j.call.attr.i[0] = BR_BF16;

@@ -16,13 +16,13 @@ void must(int rc, const struct br_err *err)
     ck_assert_msg(rc == 0, "%s", err->msg);
 }
 
-struct golden_file open_golden(const char *dir, const char *name)
+struct golden_file open_golden(const char *root, const char *model, const char *name)
 {
     struct golden_file g;
     struct br_err err = BR_ERR_INIT;
     const char *metadata;
     memset(&g, 0, sizeof g);
-    const char *path = br__path_join(&g.arena, dir, name);
+    const char *path = br__arena_printf(&g.arena, "%s%s/%s", root, model, name);
     must(br__file_open(&g.file, path, &err), &err);
     must(br__st_open(&g.arena, &g.file, &g.entries, &g.n, &g.data, &metadata, &err), &err);
     return g;
@@ -43,14 +43,16 @@ const float *golden(const struct golden_file *g, const char *name, size_t *n)
     return NULL;
 }
 
-br__json *open_json(const char *dir)
+br__json *open_json(const char *root, const char *model)
 {
     struct br_err err = BR_ERR_INIT;
     struct br__arena a = {0};
     char *text;
     size_t n;
     br__json *j;
-    must(br__read_text(br__path_join(&a, dir, "golden.json"), 1 << 24, &text, &n, &err), &err);
+    must(br__read_text(br__arena_printf(&a, "%s%s/golden.json", root, model), 1 << 24, &text, &n,
+                       &err),
+         &err);
     must(br__json_parse(&j, text, n, &err), &err);
     br__free(text);
     br__arena_free(&a);

@@ -7,6 +7,7 @@
 #include <check.h>
 
 #define HF BRIDGE_TEST_DATA "/hf/"
+#define HF_GOLDEN BRIDGE_TEST_DATA "/hf_golden/"
 
 /* The test fails with the error's text. */
 void must(int rc, const struct br_err *err);
@@ -25,10 +26,11 @@ struct golden_file {
     size_t n;
     uint64_t data;
 };
-struct golden_file open_golden(const char *dir, const char *name);
+struct golden_file open_golden(const char *root, const char *model, const char *name);
 void close_golden(struct golden_file *g);
 const float *golden(const struct golden_file *g, const char *name, size_t *n); /* NULL: has none */
-br__json *open_json(const char *dir);                                          /* golden.json */
+/* golden.json of a model. */
+br__json *open_json(const char *root, const char *model);
 int64_t ids_of(const br__json *j, const char *key, int32_t *ids, int64_t max);
 
 struct br__llm *open_model(const char *dir, const char *adapter, int merge); /* float32 */

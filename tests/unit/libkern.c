@@ -5,20 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef BRIDGE_EMULATED
+#define TESTED (BR__CPU_AVX512 | BR__CPU_AVX512_BF16 | BR__CPU_AMX)
+#elif defined(__x86_64__)
+#define TESTED ~(uint64_t)BR__CPU_NEON
+#else
+#define TESTED (uint64_t) BR__CPU_NEON
+#endif
+
 size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
 {
-    uint64_t have = br__cpu_detect();
     size_t n = 0;
-    for (size_t i = 0; i < br__n_cpu_tiers; i++) {
+    for (size_t i = 0; i < br__n_cpu_tiers && n < max; i++) {
         const struct br__cpu_tier *t = &br__cpu_tiers[i];
-        int has = (t->features & have) == t->features;
+        if (t->features && !(t->features & TESTED))
+            continue;
 #ifdef BRIDGE_EMULATED
-        has = has || (t->features & (BR__CPU_AVX512 | BR__CPU_AVX512_BF16 | BR__CPU_AMX)) != 0;
-#endif
-        if (has && n < max)
+        if (t->features > BR__CPU_AVX2)
             out[n++] = t;
-        else if (!has)
-            printf("this machine has no %s: not tested\n", t->name);
+#else
+        static int told;
+        if ((t->features & br__cpu_detect()) == t->features)
+            out[n++] = t;
+        else if (told++ < (int)br__n_cpu_tiers)
+            printf("this machine has no %s: only its emulation is tested\n", t->name);
+#endif
     }
     return n;
 }

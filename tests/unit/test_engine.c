@@ -44,8 +44,8 @@ START_TEST(test_logits)
     const char *model = models[_i];
     char dir[512], name[32];
     snprintf(dir, sizeof dir, "%s%s", HF, model);
-    br__json *j = open_json(dir);
-    struct golden_file g = open_golden(dir, "golden.safetensors");
+    br__json *j = open_json(HF_GOLDEN, model);
+    struct golden_file g = open_golden(HF_GOLDEN, model, "golden.safetensors");
     struct br__llm *m = open_model(dir, NULL, 0);
     double tol = tolerance_of(model).logits;
     int32_t ids[256];
@@ -82,7 +82,7 @@ START_TEST(test_greedy)
     const char *model = models[_i];
     char dir[512];
     snprintf(dir, sizeof dir, "%s%s", HF, model);
-    br__json *j = open_json(dir);
+    br__json *j = open_json(HF_GOLDEN, model);
     struct br__llm *m = open_model(dir, NULL, 0);
     struct br_err err = BR_ERR_INIT;
     int32_t prompt[256], want[256];
@@ -115,8 +115,8 @@ START_TEST(test_grads)
         return;
     char dir[512];
     snprintf(dir, sizeof dir, "%s%s", HF, model);
-    br__json *j = open_json(dir);
-    struct golden_file g = open_golden(dir, "golden_grads.safetensors");
+    br__json *j = open_json(HF_GOLDEN, model);
+    struct golden_file g = open_golden(HF_GOLDEN, model, "golden_grads.safetensors");
     struct br__llm *m = open_model(dir, NULL, 0);
     struct br__trace t;
     int32_t ids[256];
@@ -150,6 +150,7 @@ START_TEST(test_grads)
 }
 END_TEST
 
+#define ADAPTERS BRIDGE_TEST_DATA "/adapters/"
 static const char *const adapters[] = {"qwen2_lora", "qwen2_dora", "qwen3_lora", "qwen3_dora"};
 
 START_TEST(test_adapters)
@@ -158,10 +159,10 @@ START_TEST(test_adapters)
     int merge = _i % 2;
     char dir[512], base[512];
     struct br_err err = BR_ERR_INIT;
-    snprintf(dir, sizeof dir, "%s/adapters/%s", BRIDGE_TEST_DATA, name);
-    br__json *j = open_json(dir);
+    snprintf(dir, sizeof dir, "%s%s", ADAPTERS, name);
+    br__json *j = open_json(ADAPTERS, name);
     snprintf(base, sizeof base, "%s%s", HF, br__json_str(br__json_get(j, "base"), ""));
-    struct golden_file g = open_golden(dir, "golden.safetensors");
+    struct golden_file g = open_golden(ADAPTERS, name, "golden.safetensors");
     struct br__llm *m = open_model(base, dir, merge);
     int32_t ids[256];
     struct br__trace t;

@@ -45,9 +45,9 @@ START_TEST(test_bf16)
 {
     char dir[512];
     const char *const lengths[] = {"short", "long"};
-    br__json *j = open_json(dir_of(models[_i], dir));
-    struct golden_file g = open_golden(dir, "golden.safetensors");
-    struct br__llm *exact = open_model(dir, NULL, 0);
+    br__json *j = open_json(HF_GOLDEN, models[_i]);
+    struct golden_file g = open_golden(HF_GOLDEN, models[_i], "golden.safetensors");
+    struct br__llm *exact = open_model(dir_of(models[_i], dir), NULL, 0);
     struct br__llm *m = open_as(&(struct br__llm_opts){
         .weights = {.hf_model = dir}, .precision = BR_BF16, .device = "cpu"});
     double sum = 0;
@@ -97,7 +97,7 @@ START_TEST(test_megatron)
                                .hf_model = dir_of(models[_i], dir),
                                .megatron_path = out};
     must(br_import(&job, &res, &err), &err);
-    br__json *j = open_json(dir);
+    br__json *j = open_json(HF_GOLDEN, models[_i]);
     struct br__llm *hf = open_model(dir, NULL, 0);
     /* Without the reference: config.json comes from the checkpoint. */
     struct br__llm *mc = open_as(&(struct br__llm_opts){
@@ -129,8 +129,8 @@ START_TEST(test_cache)
 {
     char dir[512];
     struct br_err err = BR_ERR_INIT;
-    br__json *j = open_json(dir_of(models[_i], dir));
-    struct br__llm *m = open_model(dir, NULL, 0);
+    br__json *j = open_json(HF_GOLDEN, models[_i]);
+    struct br__llm *m = open_model(dir_of(models[_i], dir), NULL, 0);
     int32_t ids[256];
     int64_t n = ids_of(j, "input_ids_xlong", ids, 256);
     if (n == 0)

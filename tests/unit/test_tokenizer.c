@@ -486,7 +486,7 @@ START_TEST(split_as_pcre2)
     unsigned char s[4 * 40];
     br__tok_unicode_init(u);
     ck_assert_msg(br__tok_split_open(&p, br__tok_qwen2_pattern, &err) == 0, "%s", err.msg);
-    for (int round = 0; round < 60000; round++) {
+    for (int round = 0; round < 20000; round++) {
         size_t n = random_text(s, 1 + below(40)), end;
         for (size_t at = 0; at < n; at = end) {
             ck_assert_msg(br__tok_split_next(p, &sp, s, n, at, &end, &err) == 0, "%s", err.msg);
@@ -538,7 +538,7 @@ START_TEST(nfc_as_utf8proc)
     struct br__tok_unicode *u = br__alloc(sizeof *u);
     unsigned char s[4 * 24];
     br__tok_unicode_init(u);
-    for (int round = 0; round < 60000; round++)
+    for (int round = 0; round < 20000; round++)
         ck_nfc(u, s, random_text(s, 1 + below(24)));
     for (uint32_t c = 1; c < 0x30000; c++) {
         size_t n = (size_t)utf8proc_encode_char((int32_t)c, s);

@@ -1,0 +1,8 @@
+/* tier_amx.c - matrix products for AMX tiles of bfloat16. */
+#define TIER amx
+#define BR__VEC_AVX512
+#define BR__MATRIX_ONLY
+#define BR__PAIRS
+#define BR__TILES
+#define DOT_MAX_ROWS 8 /* more are faster in tiles */
+#include "tier_body.h"
