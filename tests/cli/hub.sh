@@ -74,6 +74,24 @@ says 'up to date'
 expect 0 export streamed --hf-model Qwen/toy-moe --hf-path exported
 cmp exported/model.safetensors root/Qwen/toy-moe/model.safetensors
 
+# a stream that was killed after the first of its two files resumes there
+expect 0 toy qwen3 -o root/Qwen/wide --set vocab_size=40000 hidden_size=192
+hub_up --rate 12000000
+stream=(import Qwen/wide --stream --megatron-path wide -j 1)
+"$BRIDGE" "${stream[@]}" -q >/dev/null 2>&1 & pid=$!
+for ((i = 0; i < 2000; i++)); do
+    [ "$(cat .wide.bridge-partial/.bridge_journal 2>/dev/null | wc -l)" -lt 2 ] || break
+    sleep 0.01
+done
+kill -9 "$pid"
+wait "$pid" 2>/dev/null || true
+[ ! -e wide ] || fail "the stream was not killed in time"
+hub_up
+expect 0 "${stream[@]}"
+says 'resumed: '
+[ "$(sent cdn)" -lt "$(stat -c %s root/Qwen/wide/model.safetensors)" ] || fail "a resumed stream reads everything"
+expect 0 verify root/Qwen/wide wide
+
 # download: patterns, a directory of one's own, JSON
 expect 0 download Qwen/toy-qwen3 --include '*.json' --exclude 'generation*' --local-dir mine --json
 json '.status == "OK" and .files == 2 and .path == "mine" and .cached_files == 0'
