@@ -12,9 +12,7 @@
 #undef KERNEL
 #undef KERNEL_S
 
-float BR__FN(peak_read)(const void *p, size_t n);
-double BR__FN(peak_f32)(int64_t turns);
-
+#ifndef BR__MATRIX_ONLY
 #include "rows_body.h"
 #include "pointwise_body.h"
 #include "norm_body.h"
@@ -26,5 +24,6 @@ double BR__FN(peak_f32)(int64_t turns);
 #include "conv_body.h"
 #include "delta_body.h"
 #include "delta_grad_body.h"
+#endif
 #include "matmul_body.h"
 #include "peak_body.h"
