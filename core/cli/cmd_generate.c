@@ -31,6 +31,14 @@ struct generation {
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
+static void add_eos_id(struct generation *g, const br__json *e)
+{
+    double id = br__json_num(e, -1);
+
+    if (id >= 0 && id <= INT32_MAX && g->o.n_eos < MAX_EOS)
+        g->eos[g->o.n_eos++] = (int32_t)id;
+}
+
 /* eos_token_id of a JSON text: a number or a list of them. */
 static void add_eos(struct generation *g, const char *text)
 {
@@ -40,10 +48,9 @@ static void add_eos(struct generation *g, const char *text)
         return;
     const br__json *e = br__json_get(j, "eos_token_id");
     if (br__json_kind(e) == 'n')
-        g->eos[g->o.n_eos++] = (int32_t)br__json_num(e, -1);
-    for (e = br__json_kind(e) == 'a' ? br__json_first(e) : NULL; e && g->o.n_eos < MAX_EOS;
-         e = br__json_next(e))
-        g->eos[g->o.n_eos++] = (int32_t)br__json_num(e, -1);
+        add_eos_id(g, e);
+    for (e = br__json_kind(e) == 'a' ? br__json_first(e) : NULL; e; e = br__json_next(e))
+        add_eos_id(g, e);
     br__json_free(j);
 }
 
@@ -401,6 +408,17 @@ static int add_stdin(struct generation *g, struct br_err *err)
     return rc;
 }
 
+/* Options that do nothing without another one. */
+static int check_options(const struct br__cli *c, struct br_err *err)
+{
+    if (BR__FLAG(c, CHAT) && BR__FLAG(c, INPUT_IDS))
+        return br_fail(err, BR_E_USAGE, "option '--chat' needs text, not --input-ids");
+    if (!BR__FLAG(c, CHAT) && (BR__FLAG(c, SYSTEM) || BR__FLAG(c, ENABLE_THINKING)))
+        return br_fail(err, BR_E_USAGE, "option '%s' needs --chat",
+                       BR__FLAG(c, SYSTEM) ? "--system" : "--enable-thinking");
+    return BR_OK;
+}
+
 static int go(struct generation *g, struct br_err *err)
 {
     const char *prompt = BR__TEXT(g->c, PROMPT), *file = BR__TEXT(g->c, PROMPTS_FILE);
@@ -441,7 +459,9 @@ int br__cmd_generate(struct br__cli *c, struct br_err *err)
     g.o.on_text = on_text;
     g.o.ud = &g;
     br__report_init(&g.r, c);
-    int rc = br__llm_opts_from_cli(c, &g.r, &o, err);
+    int rc = check_options(c, err);
+    if (!rc)
+        rc = br__llm_opts_from_cli(c, &g.r, &o, err);
     if (!rc)
         rc = br__llm_open(&g.m, &o, err);
     if (!rc)

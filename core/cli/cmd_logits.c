@@ -133,6 +133,8 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
     rc = subject_open(&s, c, err);
     if (!rc)
         rc = br__ids_from_cli(c, s.m, &s.tok, &s.ids, err);
+    if (!rc && BR__FLAG(c, AUX_LOSS) && !br__llm_config(s.m)->n_experts)
+        rc = br_fail(err, BR_E_USAGE, "option '--aux-loss' is for models with routed experts");
     if (!rc)
         rc = trace(s.m, &s.ids, flags, &t, err);
     if (!rc)

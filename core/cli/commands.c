@@ -374,7 +374,7 @@ const struct br__command br__commands[BR__N_CMD] = {
     .examples =
         "bridge logits ./Qwen3-0.6B --input-ids 1,2,3 --output out.safetensors --dtype float32\n"
         "bridge logits ./toy --input-ids ids.txt --grads --hidden-states -o out.safetensors\n",
-    .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_OUTPUT_FILE},
+    .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_INPUT_IDS, BR__OPT_OUTPUT_FILE},
 },
 
 [BR__CMD_SCORE] = {

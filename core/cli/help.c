@@ -43,7 +43,7 @@ static const struct {
     {"SSL_CERT_FILE", "certificate bundle, also CURL_CA_BUNDLE and REQUESTS_CA_BUNDLE"},
     {"BRIDGE_PLUGIN_PATH", "directories of plugins, separated by colons, searched first"},
     {"XDG_DATA_HOME", "the user's plugins are in bridge/1 below it; default ~/.local/share"},
-    {"BRIDGE_CPU", "force a tier of the element kernels: scalar, avx2, avx512"},
+    {"BRIDGE_CPU", "force a tier of the CPU kernels: scalar, avx2, avx512, avx512_bf16, amx, neon"},
     {"TMPDIR", "where roundtrip and plugin check work; default /tmp"},
 };
 

@@ -479,7 +479,7 @@ static int check_feeds(const struct br__llm *m, const struct br__feed *feeds, si
     return 0;
 }
 
-static int check_finite(const struct br__llm *m, const float *logits, size_t n, struct br_err *err)
+int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n, struct br_err *err)
 {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(logits[i])) {
@@ -529,5 +529,5 @@ int br__llm_feed(struct br__llm *m, const struct br__feed *feeds, size_t n, floa
         rc = feed_piece(m, last + i, k - i, logits + i * vocab, err);
     }
     br__free(last);
-    return rc ? rc : check_finite(m, logits, n * vocab, err);
+    return rc ? rc : br__llm_check_finite(m, logits, n * vocab, err);
 }

@@ -360,6 +360,10 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
     pthread_mutex_init(&j.lock, NULL);
     rc = br__ranks_run(m, run_rank, &j, err);
     pthread_mutex_destroy(&j.lock);
+    const struct br__named *logits = rc ? NULL : br__trace_find(out, "logits");
+    if (logits)
+        rc = br__llm_check_finite(m, logits->data, (size_t)(logits->shape[0] * logits->shape[1]),
+                                  err);
     if (rc)
         br__trace_free(out);
     return rc;
