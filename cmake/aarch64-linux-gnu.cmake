@@ -9,7 +9,7 @@ get_filename_component(BRIDGE_SYSROOT "${CMAKE_CURRENT_LIST_DIR}/../build/aarch6
 set(libs ${BRIDGE_SYSROOT}/usr/lib/aarch64-linux-gnu)
 set(CMAKE_C_FLAGS_INIT "-isystem ${BRIDGE_SYSROOT}/usr/include -isystem ${BRIDGE_SYSROOT}/usr/include/aarch64-linux-gnu")
 foreach(kind EXE SHARED MODULE)
-  set(CMAKE_${kind}_LINKER_FLAGS_INIT "-L${libs} -Wl,-rpath-link,${libs}")
+  set(CMAKE_${kind}_LINKER_FLAGS_INIT "-L${libs} -Wl,-rpath-link,${libs}:${BRIDGE_SYSROOT}/lib/aarch64-linux-gnu")
 endforeach()
 set(ENV{PKG_CONFIG_PATH} "")
 set(ENV{PKG_CONFIG_LIBDIR} ${libs}/pkgconfig)

@@ -12,6 +12,12 @@ set_target_properties(bridge_portable_program PROPERTIES OUTPUT_NAME bridge
                       RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/portable/bin
                       INSTALL_RPATH "$ORIGIN/../lib")
 
+# DT_RPATH and not DT_RUNPATH: libcurl brings some thirty libraries of its own, which are in lib/ too, and
+# only the former also tells where the needs of a need are.
+foreach(target bridge_portable bridge_portable_program)
+  target_link_options(${target} PRIVATE -Wl,--disable-new-dtags)
+endforeach()
+
 set(bundle "")
 if(NOT CMAKE_CROSSCOMPILING)
   set(bundle RUNTIME_DEPENDENCIES

@@ -1,4 +1,4 @@
-/* hash.c - digests: XXH3 to compare, SHA-256 to identify, CRC-32 for ZIP. */
+/* hash.c - digests: XXH3 to compare, SHA-256 and SHA-1 to identify, CRC-32 for ZIP. */
 #include "base.h"
 
 #include <isa-l/crc.h>
@@ -61,52 +61,69 @@ uint64_t br__xxh3(const void *p, size_t n)
     return XXH3_64bits(n ? p : "", n);
 }
 
-/* ---- SHA-256 ------------------------------------------------------------------------------- */
+/* ---- SHA-256, SHA-1 ---------------------------------------------------------------------- */
 
-struct br__sha256 {
-    EVP_MD_CTX *ctx;
-};
-
-struct br__sha256 *br__sha256_new(void)
+static EVP_MD_CTX *digest_new(const EVP_MD *md)
 {
-    struct br__sha256 *h = br__calloc(1, sizeof *h);
-    if (!h)
-        return NULL;
-    h->ctx = EVP_MD_CTX_new();
-    if (!h->ctx || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1) {
-        br__sha256_free(h);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    if (ctx && EVP_DigestInit_ex(ctx, md, NULL) != 1) {
+        EVP_MD_CTX_free(ctx);
         return NULL;
     }
-    return h;
+    return ctx;
 }
 
-void br__sha256_update(struct br__sha256 *h, const void *p, size_t n)
+static void digest_update(EVP_MD_CTX *ctx, const void *p, size_t n)
 {
-    if (n && EVP_DigestUpdate(h->ctx, p, n) != 1)
-        BR_BUG("SHA-256 update failed");
+    if (n && EVP_DigestUpdate(ctx, p, n) != 1)
+        BR_BUG("digest update failed");
 }
 
-void br__sha256_hex(struct br__sha256 *h, char out[65])
+/* The digest of `size` bytes as text; out holds 2 * size + 1. */
+static void digest_hex(EVP_MD_CTX *ctx, unsigned size, char *out)
 {
     static const char hex[] = "0123456789abcdef";
     unsigned char md[EVP_MAX_MD_SIZE];
     unsigned n = 0;
-    if (EVP_DigestFinal_ex(h->ctx, md, &n) != 1 || n != 32)
-        BR_BUG("SHA-256 final failed");
-    for (unsigned i = 0; i < 32; i++) {
+    if (EVP_DigestFinal_ex(ctx, md, &n) != 1 || n != size)
+        BR_BUG("digest final failed");
+    for (unsigned i = 0; i < size; i++) {
         out[2 * i] = hex[md[i] >> 4];
         out[2 * i + 1] = hex[md[i] & 15];
     }
-    out[64] = '\0';
+    out[2 * size] = '\0';
 }
 
-void br__sha256_free(struct br__sha256 *h)
-{
-    if (!h)
-        return;
-    EVP_MD_CTX_free(h->ctx);
-    br__free(h);
-}
+/* The functions of one digest, of `size` bytes. */
+#define DIGEST(name, md, size)                                                                     \
+    struct br__##name {                                                                            \
+        EVP_MD_CTX *ctx;                                                                           \
+    };                                                                                             \
+    struct br__##name *br__##name##_new(void)                                                      \
+    {                                                                                              \
+        struct br__##name *h = br__calloc(1, sizeof *h);                                           \
+        if (h && !(h->ctx = digest_new(md))) {                                                     \
+            br__free(h);                                                                           \
+            return NULL;                                                                           \
+        }                                                                                          \
+        return h;                                                                                  \
+    }                                                                                              \
+    void br__##name##_update(struct br__##name *h, const void *p, size_t n)                        \
+    {                                                                                              \
+        digest_update(h->ctx, p, n);                                                               \
+    }                                                                                              \
+    void br__##name##_hex(struct br__##name *h, char out[2 * (size) + 1])                          \
+    {                                                                                              \
+        digest_hex(h->ctx, (size), out);                                                           \
+    }                                                                                              \
+    void br__##name##_free(struct br__##name *h)                                                   \
+    {                                                                                              \
+        if (h)                                                                                     \
+            EVP_MD_CTX_free(h->ctx);                                                               \
+        br__free(h);                                                                               \
+    }
+DIGEST(sha256, EVP_sha256(), 32)
+DIGEST(sha1, EVP_sha1(), 20)
 
 /* ---- CRC-32 -------------------------------------------------------------------------------- */
 

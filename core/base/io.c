@@ -66,6 +66,7 @@ struct br__io_ops br__io = {
     .rmdir = rmdir,
     .mmap = sys_mmap,
     .munmap = munmap,
+    .symlink = symlink,
 };
 
 /* Repeat a call that a signal interrupted. */
@@ -143,6 +144,8 @@ int br__file_read(const struct br__file *f, uint64_t off, void *buf, size_t n, s
         return br_fail(err, BR_E_FORMAT,
                        "'%s' is %" PRIu64 " bytes, %zu at byte %" PRIu64 " were expected", f->path,
                        f->size, n, off);
+    if (f->read_at)
+        return f->read_at(f->ud, off, buf, n, err);
     for (size_t done = 0; done < n;) {
         ssize_t got;
         RETRY(got, br__io.pread(f->fd, (char *)buf + done, n - done, (off_t)(off + done)));
@@ -166,7 +169,9 @@ void br__file_close(struct br__file *f)
 {
     if (!f->path) /* zeroed: its fd 0 is not ours */
         return;
-    if (f->map)
+    if (f->close)
+        f->close(f->ud);
+    else if (f->map)
         br__io.munmap((void *)f->map, f->size);
     if (f->fd >= 0)
         br__io.close(f->fd);

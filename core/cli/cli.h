@@ -16,7 +16,8 @@
  *   cmd_recipe.c   recipe list, show, diff, check, keys, memory
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
- *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize */
+ *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
+ *   cmd_download.c download */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -36,6 +37,7 @@
     X(PLAN_EXPORT)                                                                                 \
     X(INSPECT)                                                                                     \
     X(DIFF)                                                                                        \
+    X(DOWNLOAD)                                                                                    \
     X(TOY)                                                                                         \
     X(LIST)                                                                                        \
     X(PLUGIN_LIST)                                                                                 \
@@ -224,8 +226,9 @@ struct br__report {
     enum br__progress progress;
     int drawn;           /* a bar stands on the terminal's line */
     int notes_to_stdout; /* verify: the differences are the output, not a remark */
-    char phase[64];
+    char phase[128];
     double began, shown;
+    uint64_t found; /* done already when the phase began: no part of its speed */
     struct br__arena arena;
     struct br__map said; /* every remark is made once */
     const char **notes, **warnings;
@@ -251,6 +254,7 @@ int br__cmd_plan_import(struct br__cli *c, struct br_err *err);
 int br__cmd_plan_export(struct br__cli *c, struct br_err *err);
 int br__cmd_inspect(struct br__cli *c, struct br_err *err);
 int br__cmd_diff(struct br__cli *c, struct br_err *err);
+int br__cmd_download(struct br__cli *c, struct br_err *err);
 int br__cmd_toy(struct br__cli *c, struct br_err *err);
 int br__cmd_list(struct br__cli *c, struct br_err *err);
 int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);

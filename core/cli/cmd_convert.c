@@ -63,10 +63,15 @@ static uint32_t job_flags(const struct br__cli *c)
         uint8_t opt;
         uint32_t flag;
     } rows[] = {
-        {BR__OPT_OVERWRITE, BR_JOB_OVERWRITE},   {BR__OPT_NO_SYNC, BR_JOB_NO_SYNC},
-        {BR__OPT_NOT_STRICT, BR_JOB_NOT_STRICT}, {BR__OPT_UNTIE, BR_JOB_UNTIE},
-        {BR__OPT_NO_MTP, BR_JOB_NO_MTP},         {BR__OPT_RELEASE, BR_JOB_RELEASE},
+        {BR__OPT_OVERWRITE, BR_JOB_OVERWRITE},
+        {BR__OPT_NO_SYNC, BR_JOB_NO_SYNC},
+        {BR__OPT_NOT_STRICT, BR_JOB_NOT_STRICT},
+        {BR__OPT_UNTIE, BR_JOB_UNTIE},
+        {BR__OPT_NO_MTP, BR_JOB_NO_MTP},
+        {BR__OPT_RELEASE, BR_JOB_RELEASE},
         {BR__OPT_DRY_RUN, BR_JOB_DRY_RUN},
+        {BR__OPT_STREAM, BR_JOB_STREAM},
+        {BR__OPT_LOCAL_FILES_ONLY, BR_JOB_LOCAL_ONLY},
     };
     uint32_t flags = 0;
 

@@ -7,18 +7,16 @@
 
 #define HASH_TEXT 65
 
-/* An existing directory, or a hub id in the local cache. */
-static int open_any(struct br__cli *c, const char *name, struct br__ckpt **ck, struct br_err *err)
+/* An existing directory, or a hub id, of which only what is looked at is read. */
+static int open_any(struct br__cli *c, struct br__report *r, const char *name, struct br__ckpt **ck,
+                    struct br_err *err)
 {
-    const char *dir = name;
+    const struct br__hub_opts o = {.listener = &r->listener,
+                                   .local_only = BR__FLAG(c, LOCAL_FILES_ONLY)};
 
     *ck = NULL;
-    if (!br__exists(name)) {
-        int rc = br__hf_resolve(&c->arena, name, &dir, err);
-        if (rc)
-            return rc;
-    }
-    return br__ckpt_open(ck, dir, err);
+    return br__exists(name) ? br__ckpt_open(ck, name, err)
+                            : br__hf_open_model(ck, name, BR__HF_REMOTE, &o, err);
 }
 
 /* ---- inspect -------------------------------------------------------------------------------- */
@@ -206,7 +204,7 @@ int br__cmd_inspect(struct br__cli *c, struct br_err *err)
     int hash = BR__FLAG(c, HASH);
 
     br__report_init(&r, c);
-    int rc = open_any(c, c->pos[0], &l.ck, err);
+    int rc = open_any(c, &r, c->pos[0], &l.ck, err);
     if (!rc)
         rc = sort_tensors(&l, err);
     if (!rc && hash)
@@ -258,9 +256,9 @@ int br__cmd_diff(struct br__cli *c, struct br_err *err)
     size_t n_diff = 0;
 
     br__report_init(&r, c);
-    int rc = open_any(c, c->pos[0], &a, err);
+    int rc = open_any(c, &r, c->pos[0], &a, err);
     if (!rc)
-        rc = open_any(c, c->pos[1], &b, err);
+        rc = open_any(c, &r, c->pos[1], &b, err);
     if (!rc)
         rc = br__ckpt_diff(a, b, (int)BR__INT(c, THREADS), diff_line, &r, &n_diff, err);
     if (!rc && r.json)

@@ -241,7 +241,9 @@ int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *
 {
     struct br__session *s;
     struct inputs in;
-    int rc = br__session_open(&s, job, direction, err);
+    struct br_job from_headers = *job;
+    from_headers.flags |= BR_JOB_STREAM;
+    int rc = br__session_open(&s, &from_headers, direction, err);
 
     br__report_end(r);
     if (rc)

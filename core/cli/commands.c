@@ -136,6 +136,22 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge diff ./Qwen3-8B ./Qwen3-8B-exported\n",
 },
 
+[BR__CMD_DOWNLOAD] = {
+    .name = "download", .run = br__cmd_download, .args = "[MODEL]",
+    .summary = "bring a model of the Hugging Face hub to the local cache",
+    .about =
+        "Files arrive in parallel ranges, an interrupted download goes on where it was, and a file gets\n"
+        "its name only when its sha256 (or git blob id) is the hub's.  The cache is the one of\n"
+        "huggingface_hub; both tools share what either downloads.  Prints the directory.\n"
+        "\n"
+        "Commands that take --hf-model ID download what they need by themselves; plan, inspect and\n"
+        "export read no weights, and import --stream stores none.\n",
+    .examples =
+        "bridge download Qwen/Qwen3-8B\n"
+        "bridge download Qwen/Qwen3-8B@main --include '*.json' --include '*.txt' --local-dir ./Qwen3-8B\n",
+    .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_HF_MODEL},
+},
+
 [BR__CMD_TOY] = {
     .name = "toy", .run = br__cmd_toy, .args = "[NAME]",
     .summary = "write a small made-up model of any architecture",

@@ -36,6 +36,11 @@ static const struct {
 } environment[] = {
     {"HF_HUB_CACHE", "directory of downloaded models; default $HF_HOME/hub"},
     {"HF_HOME", "Hugging Face's directory; default ~/.cache/huggingface"},
+    {"HF_ENDPOINT", "the hub to ask; default https://huggingface.co"},
+    {"HF_TOKEN", "who asks, for private and gated models; default the file $HF_HOME/token"},
+    {"HF_HUB_OFFLINE", "1: ask nobody, use what the cache has"},
+    {"https_proxy, no_proxy", "and http_proxy, all_proxy: as curl reads them"},
+    {"SSL_CERT_FILE", "certificate bundle, also CURL_CA_BUNDLE and REQUESTS_CA_BUNDLE"},
     {"BRIDGE_PLUGIN_PATH", "directories of plugins, separated by colons, searched first"},
     {"XDG_DATA_HOME", "the user's plugins are in bridge/1 below it; default ~/.local/share"},
     {"BRIDGE_CPU", "force a tier of the CPU kernels: scalar, avx2, avx512, avx512_bf16, amx, neon"},

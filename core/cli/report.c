@@ -108,14 +108,18 @@ static void draw(struct br__report *r, uint64_t done, uint64_t total, double now
 {
     char sizes[2][32], rate[32], left[32], tail[160], bar[64];
     double spent = now - r->began, share = total ? (double)done / (double)total : 1;
-    double speed = spent > 0 ? (double)done / spent : 0;
+    double speed = spent > 0 && done > r->found ? (double)(done - r->found) / spent : 0;
+    const char *detail = strchr(r->phase, ':');
+    int name = detail ? (int)(detail - r->phase) : (int)strlen(r->phase);
+    detail = detail ? detail + 1 : "";
 
     snprintf(tail, sizeof tail, "%3d%%  %s of %s  %s/s  %s left", (int)(100 * share),
              br__human_bytes(done, sizes[0]), br__human_bytes(total, sizes[1]),
              br__human_bytes((uint64_t)speed, rate),
              clock_text(speed > 0 ? (double)(total - done) / speed : 0, left));
     if (r->progress == BR__PROGRESS_LINES) {
-        fprintf(stderr, "bridge: %s: %s\n", r->phase, tail + strspn(tail, " "));
+        fprintf(stderr, "bridge: %.*s: %s%s%s%s\n", name, r->phase, tail + strspn(tail, " "),
+                *detail ? " (" : "", detail + strspn(detail, " "), *detail ? ")" : "");
         return;
     }
     int room = terminal_columns() - (int)strlen(r->phase) - (int)strlen(tail) - 6;
@@ -136,10 +140,12 @@ static void on_progress(void *ud, const char *phase, uint64_t done, uint64_t tot
     if (r->progress == BR__PROGRESS_NONE)
         return;
     pthread_mutex_lock(&r->lock);
-    if (strncmp(phase, r->phase, sizeof r->phase - 1)) {
-        snprintf(r->phase, sizeof r->phase, "%s", phase);
+    size_t n = strcspn(phase, ":");
+    if (strncmp(phase, r->phase, n) || strcspn(r->phase, ":") != n) {
         r->began = r->shown = now;
+        r->found = done;
     }
+    snprintf(r->phase, sizeof r->phase, "%s", phase); /* the detail changes, the phase goes on */
     if (now - r->shown >= (r->progress == BR__PROGRESS_BAR ? BAR_EVERY : LINE_EVERY)) {
         draw(r, done, total, now);
         r->shown = now;

@@ -30,6 +30,7 @@ void br__ckpt_close(struct br__ckpt *ck)
         return;
     for (size_t i = 0; ck->files && i < ck->n_files; i++) /* an invented one has names only */
         br__file_close(&ck->files[i]);
+    br__hub_close(ck->hub);
     if (ck->hf) {
         br__free(ck->hf->config_text);
         br__free(ck->hf->generation_text);

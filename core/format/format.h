@@ -8,6 +8,7 @@
 #define BRIDGE_CORE_FORMAT_H
 
 #include "../base/base.h"
+#include <bridge/bridge.h>
 
 /* ---- the reader that both formats implement ------------------------------------------------- */
 
@@ -37,8 +38,9 @@ struct br__ckpt {
     struct br__map by_name;
     const char **warnings; /* one sentence each */
     size_t n_warnings, cap_warnings;
-    struct br__hf *hf; /* format HF only */
-    struct br__td *td; /* format torch_dist only */
+    struct br__hf *hf;   /* format HF only */
+    struct br__hub *hub; /* owned; HF only: weights are read from the hub, not from disk */
+    struct br__td *td;   /* format torch_dist only */
 };
 
 /* Open a directory of either format: torch_dist if it (or an iteration below it) has .metadata,
@@ -84,6 +86,8 @@ int br__st_open(struct br__arena *a, const struct br__file *f, struct br__st_ent
 int br__st_header(struct br__buf *out, struct br__st_entry *entries, size_t n,
                   const char *metadata_json) BR_MUST_CHECK;
 
+struct br__hub; /* a model of the Hugging Face hub: see below */
+
 /* ---- hf.c ------------------------------------------------------------------------------------ */
 
 struct br__hf {
@@ -95,18 +99,6 @@ struct br__hf {
     int has_index;              /* weights were named by model.safetensors.index.json */
 };
 
-/* hf_cache.c: turn what the user typed into a directory (arena): an existing directory; else a hub
- * id "org/name[@revision]" looked up in the local cache (HF_HUB_CACHE, HF_HOME/hub,
- * XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub;
- * models--org--name/refs/<revision, default main> -> snapshots/<commit>, or a commit given
- * directly). BR_E_NOTFOUND says what was searched and that downloading is not part of this version.
- */
-int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
-                   struct br_err *err) BR_MUST_CHECK;
-/* The cache's root, by the rules of huggingface_hub (arena).  BR_E_NOTFOUND says for which id no
- * environment variable gives one. */
-int br__hf_cache_root(struct br__arena *a, const char *id, const char **root,
-                      struct br_err *err) BR_MUST_CHECK;
 /* model.safetensors.index.json, checked as far as the text alone allows. */
 struct br__hf_index {
     const char **names; /* tensors, in the order of the text */
@@ -140,6 +132,102 @@ int br__hf_index_text(struct br__buf *out, const char **names, const char **file
  * weights, not the index. tokenizer_only: just what belongs into a torch_dist tokenizer/ folder. */
 int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, char ***names,
                       size_t *n, struct br_err *err) BR_MUST_CHECK;
+int br__hf_is_side_file(const char *name, int tokenizer_only);
+/* As br__hf_open without flags, of a model whose small files are in `dir` and whose weights may be
+ * on the hub only.  The checkpoint owns the hub if the call succeeds. */
+int br__hf_open_hub(struct br__ckpt **out, const char *dir, struct br__hub *hub,
+                    struct br_err *err) BR_MUST_CHECK;
+/* The weight files among n sorted names of a model's files, without its index: model.safetensors,
+ * or the model-K-of-N set; none if there are none (arena). */
+int br__hf_weight_names(struct br__arena *a, char **names, size_t n, char ***out, size_t *n_out,
+                        struct br_err *err) BR_MUST_CHECK;
+
+/* ---- hf_cache.c: what the user typed, to files ------------------------------------------------
+ */
+
+/* hub.c: the cache's root, by the rules of huggingface_hub (arena).  BR_E_NOTFOUND says for which
+ * id no environment variable gives one. */
+int br__hf_cache_root(struct br__arena *a, const char *id, const char **root,
+                      struct br_err *err) BR_MUST_CHECK;
+
+struct br__hub_opts {
+    const struct br_listener *listener; /* progress and notes; NULL: none */
+    int local_only;                     /* as HF_HUB_OFFLINE=1 */
+    int no_sync;                        /* do not wait until a download is on the disk */
+    int connections;                    /* transfers at once; 0 = 8 */
+    uint32_t part_bytes;                /* of a ranged request; 0 = 16 MiB */
+    int stall_s, backoff_ms;            /* as in br__http_opts */
+};
+
+/* What a command needs of a model: config.json and generation_config.json always come along. */
+enum br__hf_need {
+    BR__HF_CONFIG = 0,
+    BR__HF_TOKENIZER = 1, /* the files of the tokenizer          */
+    BR__HF_SIDE = 2,      /* every small file that travels along */
+    BR__HF_WEIGHTS = 4    /* index and weight files, on the disk */
+};
+/* Turn what the user typed into a directory (arena): an existing directory; else a hub id
+ * "org/name[@revision]".  Of an id the files that `need` names are brought into the cache that
+ * huggingface_hub uses (HF_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME/huggingface/hub,
+ * ~/.cache/huggingface/hub) unless they are there; offline (HF_HUB_OFFLINE, o->local_only, no
+ * network) what is there must do.  o may be NULL.  BR_E_NOTFOUND, BR_E_ACCESS, BR_E_NETWORK. */
+int br__hf_fetch(struct br__arena *a, const char *id_or_dir, unsigned need,
+                 const struct br__hub_opts *o, const char **dir, struct br_err *err) BR_MUST_CHECK;
+/* The same for everything but weights, with the default options. */
+int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
+                   struct br_err *err) BR_MUST_CHECK;
+/* Open a model for reading.  flags: BR__HF_CONFIG_ONLY reads no weights; BR__HF_REMOTE downloads no
+ * weights: those that are not in the cache are read from the hub, headers now, the rest when it is
+ * asked for, in blocks that are kept for a while (64 MiB in all); without flags weights are
+ * downloaded.  The small files of ck->dir are there in any case. */
+enum { BR__HF_REMOTE = 2 };
+int br__hf_open_model(struct br__ckpt **out, const char *id_or_dir, unsigned flags,
+                      const struct br__hub_opts *o, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- hub*.c: the Hugging Face hub -------------------------------------------------------------
+ */
+
+/* A file of a model, as the listing of its commit has it. */
+struct br__hub_file {
+    const char *path; /* relative, checked: it stays below any directory */
+    const char *etag; /* sha256 of an LFS file, else git's id of the blob; names the cached blob */
+    const char *blob; /* git's id: of the file, or of the pointer to an LFS file */
+    uint64_t size;
+    int lfs;
+};
+/* One model at one commit. */
+struct br__hub;
+/* Find the commit and the listing of "org/name[@revision]".  Offline the listing is what earlier
+ * runs left, or the files that are there. */
+int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__hub_opts *o,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__hub_close(struct br__hub *h);
+const struct br__hub_file *br__hub_files(const struct br__hub *h, size_t *n); /* sorted by path */
+const struct br__hub_file *br__hub_find(const struct br__hub *h, const char *path);
+const char *br__hub_snapshot(const struct br__hub *h); /* directory of the commit in the cache */
+const char *br__hub_id(const struct br__hub *h);
+const char *br__hub_commit(const struct br__hub *h);
+int br__hub_is_offline(const struct br__hub *h);
+int br__hub_has(const struct br__hub *h, const char *path); /* is it in the snapshot? */
+/* Remember, as huggingface_hub does, that the commit has no such file. */
+void br__hub_note_absent(struct br__hub *h, const char *path);
+
+struct br__hub_totals {
+    size_t n_files, n_cached;  /* asked for; there already */
+    uint64_t bytes;            /* of all of them */
+    uint64_t fetched, resumed; /* received now; received by an earlier run */
+};
+/* Bring files into the cache, or into local_dir if that is not NULL: in parallel ranges, resumed,
+ * hashed while they arrive; only what matches its etag gets its name. */
+int br__hub_get(struct br__hub *h, const struct br__hub_file *const *want, size_t n,
+                const char *local_dir, struct br__hub_totals *totals,
+                struct br_err *err) BR_MUST_CHECK;
+/* A safetensors file of the model as a br__file that reads by ranged requests; its map ends where
+ * the header does.  f must be closed before the hub is.  Threads may share it. */
+int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, struct br__file *f,
+                      struct br_err *err) BR_MUST_CHECK;
+/* Shell patterns as huggingface_hub reads them: '*' also matches '/', "dir/" is all of a folder. */
+int br__hub_glob(const char *pattern, const char *path);
 
 /* ---- pickle.c: reading (a VM for data, not for code) ----------------------------------------- */
 

@@ -149,7 +149,8 @@ int br__hf_index_text(struct br__buf *out, const char **names, const char **file
 /* What an open in progress knows; all of it in the checkpoint's arena. */
 struct opening {
     struct br__ckpt *ck;
-    char **listing; /* names in the directory, sorted */
+    struct br__hub *hub; /* or NULL */
+    char **listing;      /* names in the directory, sorted */
     size_t n_listing;
     size_t n_chosen;               /* files in ck->file_names; ck->n_files counts the opened ones */
     struct br__hf_index ix;        /* empty without an index */
@@ -313,6 +314,25 @@ static int choose_files(struct opening *o, struct br_err *err)
     return rc;
 }
 
+int br__hf_weight_names(struct br__arena *a, char **names, size_t n, char ***out, size_t *n_out,
+                        struct br_err *err)
+{
+    struct shard s;
+    const char *single = HF_SINGLE;
+
+    *n_out = 0;
+    *out = br__arena_alloc(a, (n + 1) * sizeof **out);
+    if (!*out)
+        return br_fail(err, BR_E_NOMEM, "out of memory with %zu names", n);
+    char **at = n ? bsearch(&single, names, n, sizeof *names, by_string) : NULL;
+    if (at)
+        (*out)[(*n_out)++] = *at;
+    for (size_t i = 0; !at && i < n; i++)
+        if (shard_number(names[i], &s))
+            (*out)[(*n_out)++] = names[i];
+    return BR_OK;
+}
+
 /* One warning that names the *.safetensors files beside the chosen ones. */
 static int warn_ignored(struct opening *o, struct br_err *err)
 {
@@ -345,6 +365,21 @@ static int warn_ignored(struct opening *o, struct br_err *err)
 
 /* ---- open ------------------------------------------------------------------------------------ */
 
+/* A weight file: on the disk, or else on the hub. */
+static int open_file(const struct opening *o, const char *name, struct br__file *f,
+                     struct br_err *err)
+{
+    struct br__ckpt *ck = o->ck;
+    if (o->hub && !br__hub_has(o->hub, name)) {
+        const struct br__hub_file *file = br__hub_find(o->hub, name);
+        return file ? br__hub_file_open(o->hub, file, f, err)
+                    : br_fail(err, BR_E_NOTFOUND, "'%s' has no '%s'", br__hub_id(o->hub), name);
+    }
+    const char *path = br__path_join(&ck->arena, ck->dir, name);
+    return path ? br__file_open(f, path, err)
+                : br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
+}
+
 /* Open every chosen file and read its header. */
 static int open_files(struct opening *o, struct br_err *err)
 {
@@ -359,10 +394,7 @@ static int open_files(struct opening *o, struct br_err *err)
     if (!ck->files || !ck->hf->metadata_json || !o->entries || !o->n_entries)
         return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
     for (size_t i = 0; i < n; i++) {
-        const char *path = br__path_join(&ck->arena, ck->dir, ck->file_names[i]);
-        if (!path)
-            return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
-        int rc = br__file_open(&ck->files[i], path, err);
+        int rc = open_file(o, ck->file_names[i], &ck->files[i], err);
         if (rc)
             return rc;
         ck->n_files = i + 1;
@@ -503,11 +535,28 @@ static int check_index(const struct opening *o, struct br_err *err)
     return rc ? rc : check_total_size(o, err);
 }
 
-static int open_weights(struct br__ckpt *ck, struct br_err *err)
+/* The names that a model has on the hub, which are sorted. */
+static int list_hub(struct opening *o, struct br_err *err)
 {
-    struct opening o = {.ck = ck};
+    const struct br__hub_file *files = br__hub_files(o->hub, &o->n_listing);
 
-    int rc = br__list_dir(&ck->arena, ck->dir, &o.listing, &o.n_listing, err);
+    o->listing = br__arena_alloc(&o->ck->arena, (o->n_listing + 1) * sizeof *o->listing);
+    if (!o->listing)
+        return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", o->ck->dir);
+    for (size_t i = 0; i < o->n_listing; i++) {
+        o->listing[i] = br__arena_strdup(&o->ck->arena, files[i].path);
+        if (!o->listing[i])
+            return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", o->ck->dir);
+    }
+    return BR_OK;
+}
+
+static int open_weights(struct br__ckpt *ck, struct br__hub *hub, struct br_err *err)
+{
+    struct opening o = {.ck = ck, .hub = hub};
+
+    int rc =
+        hub ? list_hub(&o, err) : br__list_dir(&ck->arena, ck->dir, &o.listing, &o.n_listing, err);
     if (rc)
         return rc;
     rc = choose_files(&o, err);
@@ -553,7 +602,9 @@ static struct br__ckpt *new_ckpt(const char *dir)
     return NULL;
 }
 
-int br__hf_open(struct br__ckpt **out, const char *dir, unsigned flags, struct br_err *err)
+/* hub: where weights are that are not in dir, or NULL. */
+static int open_dir(struct br__ckpt **out, const char *dir, struct br__hub *hub, unsigned flags,
+                    struct br_err *err)
 {
     *out = NULL;
     if (!br__is_dir(dir))
@@ -566,13 +617,24 @@ int br__hf_open(struct br__ckpt **out, const char *dir, unsigned flags, struct b
         rc = read_optional(ck, "generation_config.json", &ck->hf->generation_text,
                            &ck->hf->generation_size, err);
     if (!rc && !(flags & BR__HF_CONFIG_ONLY))
-        rc = open_weights(ck, err);
+        rc = open_weights(ck, hub, err);
     if (rc) {
         br__ckpt_close(ck);
         return rc;
     }
+    ck->hub = hub;
     *out = ck;
     return BR_OK;
+}
+
+int br__hf_open(struct br__ckpt **out, const char *dir, unsigned flags, struct br_err *err)
+{
+    return open_dir(out, dir, NULL, flags, err);
+}
+
+int br__hf_open_hub(struct br__ckpt **out, const char *dir, struct br__hub *hub, struct br_err *err)
+{
+    return open_dir(out, dir, hub, 0, err);
 }
 
 int br__hf_invent(struct br__ckpt **out, const struct br__tensor *tensors, size_t n,
@@ -634,7 +696,7 @@ static int matches(const char *pattern, const char *name)
            br__ends(name, star + 1);
 }
 
-static int is_side_file(const char *name, int tokenizer_only)
+int br__hf_is_side_file(const char *name, int tokenizer_only)
 {
     for (size_t i = 0; i < BR_COUNTOF(side_files); i++)
         if ((side_files[i].tokenizer || !tokenizer_only) && matches(side_files[i].pattern, name))
@@ -655,7 +717,7 @@ int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, 
         return rc;
     for (size_t i = 0; i < n_list; i++) {
         struct stat st;
-        if (!is_side_file(list[i], tokenizer_only))
+        if (!br__hf_is_side_file(list[i], tokenizer_only))
             continue;
         const char *path = br__path_join(a, dir, list[i]);
         if (!path)

@@ -1,182 +1,230 @@
-/* hf_cache.c - what the user typed to a directory: the local cache of the Hugging Face hub.
- *
- * An id "org/name@revision" is looked up as huggingface_hub lays its cache out:
- * models--org--name/refs/<revision> holds a commit, snapshots/<commit> is the directory.  Every
- * part of the id becomes part of a path, so each is checked first. */
+/* hf_cache.c - what the user typed, to the files of a model: a directory, or a model of the hub, of
+ * which a command gets the files that it needs and no others. */
 #include "format.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *env(const char *name)
-{
-    const char *v = getenv(name);
+#define INDEX "model.safetensors.index.json"
+#define INDEX_MAX (100u << 20)
 
-    return v && *v ? v : NULL;
+static int nomem(const char *id, struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", id);
 }
 
-int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, struct br_err *err)
+/* ---- which files ------------------------------------------------------------------------------
+ */
+
+/* Files that every model may have and that are looked for by name, so that it is worth knowing that
+ * one is not there. */
+static const char *const known[] = {"config.json", "generation_config.json", INDEX};
+
+static int is_wanted(const char *path, unsigned need)
 {
-    const char *base;
-
-    if ((base = env("HF_HUB_CACHE")))
-        *root = br__arena_strdup(a, base);
-    else if ((base = env("HF_HOME")))
-        *root = br__arena_printf(a, "%s/hub", base);
-    else if ((base = env("XDG_CACHE_HOME")))
-        *root = br__arena_printf(a, "%s/huggingface/hub", base);
-    else if ((base = env("HOME")))
-        *root = br__arena_printf(a, "%s/.cache/huggingface/hub", base);
-    else
-        return br_fail(err, BR_E_NOTFOUND,
-                       "'%s' is not a directory, and nothing says where the Hugging Face cache is: "
-                       "set HF_HUB_CACHE or HF_HOME",
-                       id);
-    return *root ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
-}
-
-/* One component of a hub id: letters, digits, '.', '_' and '-', and not "..". */
-static int component_ok(const char *s, size_t n)
-{
-    if (n == 0 || n > 96 || s[0] == '.')
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        if (!isalnum((unsigned char)s[i]) && !strchr("._-", s[i]))
-            return 0;
-    return 1;
-}
-
-/* "name" or "org/name" */
-static int id_ok(const char *id)
-{
-    const char *slash = strchr(id, '/');
-
-    if (!slash)
-        return component_ok(id, strlen(id));
-    return component_ok(id, (size_t)(slash - id)) && component_ok(slash + 1, strlen(slash + 1));
-}
-
-/* A revision names a file below refs/ and may contain '/': every component must be harmless. */
-static int revision_ok(const char *rev)
-{
-    for (;;) {
-        size_t n = strcspn(rev, "/");
-        if (!component_ok(rev, n))
-            return 0;
-        if (!rev[n])
+    for (size_t i = 0; i < BR_COUNTOF(known); i++)
+        if (!strcmp(path, known[i]))
             return 1;
-        rev += n + 1;
-    }
+    return (need & (BR__HF_TOKENIZER | BR__HF_SIDE)) &&
+           br__hf_is_side_file(path, !(need & BR__HF_SIDE));
 }
 
-static int is_commit(const char *s)
+struct choice {
+    const struct br__hub_file **files;
+    size_t n;
+};
+
+static int choose_small(struct br__arena *a, struct br__hub *h, unsigned need, struct choice *c,
+                        struct br_err *err)
 {
-    return strlen(s) == 40 && strspn(s, "0123456789abcdef") == 40;
+    size_t n;
+    const struct br__hub_file *files = br__hub_files(h, &n);
+
+    c->n = 0;
+    c->files = br__arena_alloc(a, (n + 1) * sizeof *c->files);
+    if (!c->files)
+        return nomem(br__hub_id(h), err);
+    for (size_t i = 0; i < n; i++)
+        if (is_wanted(files[i].path, need))
+            c->files[c->n++] = &files[i];
+    for (size_t i = 0; n && i < BR_COUNTOF(known); i++)
+        if (!br__hub_find(h, known[i]))
+            br__hub_note_absent(h, known[i]);
+    return BR_OK;
 }
 
-/* The commit that a revision of a cached model stands for. */
-static int read_ref(struct br__arena *a, const char *repo, const char *id, const char *rev,
-                    const char **commit, struct br_err *err)
+/* The names that the index gives to the weights' files. */
+static int indexed_names(struct br__arena *a, struct br__hub *h, char ***names, size_t *n,
+                         struct br_err *err)
 {
+    struct br__hf_index ix;
     char *text = NULL;
-    size_t n = 0;
+    size_t size = 0;
+    const char *path = br__path_join(a, br__hub_snapshot(h), INDEX);
+    int rc = path ? br__read_text(path, INDEX_MAX, &text, &size, err) : nomem(br__hub_id(h), err);
 
-    const char *path = br__arena_printf(a, "%s/refs/%s", repo, rev);
-    if (!path)
-        return br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
-    int rc = br__read_text(path, 4096, &text, &n, err);
-    if (rc == BR_E_NOTFOUND)
-        return br_fail(err, rc,
-                       "revision '%s' of '%s' is not in the local cache (no '%s'); this version "
-                       "does not download: run 'hf download %s --revision %s' first",
-                       rev, id, path, id, rev);
+    if (!rc)
+        rc = br__hf_index_parse(a, text, size, &ix, err);
+    br__free(text);
     if (rc)
         return rc;
-    while (n && isspace((unsigned char)text[n - 1]))
-        text[--n] = '\0';
-    if (!is_commit(text))
-        rc = br_fail(err, BR_E_FORMAT, "'%s' does not hold a commit of 40 hex digits", path);
-    else if (!(*commit = br__arena_strdup(a, text)))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
-    br__free(text);
+    *n = ix.n_files;
+    *names = br__arena_alloc(a, (ix.n_files + 1) * sizeof **names);
+    for (size_t i = 0; *names && i < ix.n_files; i++)
+        (*names)[i] = br__arena_strdup(a, ix.files[i]);
+    return *names ? BR_OK : nomem(br__hub_id(h), err);
+}
+
+static int listed_names(struct br__arena *a, struct br__hub *h, char ***names, size_t *n,
+                        struct br_err *err)
+{
+    size_t n_files;
+    const struct br__hub_file *files = br__hub_files(h, &n_files);
+    char **all = br__arena_alloc(a, (n_files + 1) * sizeof *all);
+
+    for (size_t i = 0; all && i < n_files; i++)
+        all[i] = br__arena_strdup(a, files[i].path);
+    return all ? br__hf_weight_names(a, all, n_files, names, n, err) : nomem(br__hub_id(h), err);
+}
+
+/* The weights' files; the index must be there if the model has one. */
+static int choose_weights(struct br__arena *a, struct br__hub *h, struct choice *c,
+                          struct br_err *err)
+{
+    char **names;
+    size_t n;
+    int rc = br__hub_find(h, INDEX) ? indexed_names(a, h, &names, &n, err)
+                                    : listed_names(a, h, &names, &n, err);
+
+    c->n = 0;
+    c->files = rc ? NULL : br__arena_alloc(a, (n + 1) * sizeof *c->files);
+    if (!rc && !c->files)
+        rc = nomem(br__hub_id(h), err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        c->files[c->n] = br__hub_find(h, names[i]);
+        if (!c->files[c->n++])
+            rc = br_fail(err, BR_E_NOTFOUND, "'%s' names '%s', which the model does not have",
+                         INDEX, names[i]);
+    }
     return rc;
 }
 
-/* Directory of a revision below the model's cache directory. */
-static int find_snapshot(struct br__arena *a, const char *repo, const char *id, const char *rev,
-                         const char **dir, struct br_err *err)
-{
-    const char *commit = rev;
+/* ---- fetching ---------------------------------------------------------------------------------
+ */
 
-    if (!is_commit(rev)) {
-        int rc = read_ref(a, repo, id, rev, &commit, err);
-        if (rc)
-            return rc;
-    }
-    *dir = br__arena_printf(a, "%s/snapshots/%s", repo, commit);
-    if (!*dir)
-        return br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
-    if (!br__is_dir(*dir))
-        return br_fail(err, BR_E_NOTFOUND,
-                       "revision '%s' of '%s' is not in the local cache (no '%s'); this version "
-                       "does not download: run 'hf download %s --revision %s' first",
-                       rev, id, *dir, id, rev);
-    return BR_OK;
+/* Without a listing (offline, and nothing of ours was here before) the snapshot is taken as it is:
+ * whoever opens it sees what is missing. */
+static int has_listing(const struct br__hub *h)
+{
+    size_t n;
+    br__hub_files(h, &n);
+    return n != 0;
 }
 
-/* The model's own directory in the cache. */
-static int find_repo(struct br__arena *a, const char *id, const char **repo, struct br_err *err)
+static int get(struct br__hub *h, const struct choice *c, struct br_err *err)
 {
-    const char *root, *slash = strchr(id, '/');
-
-    int rc = br__hf_cache_root(a, id, &root, err);
-    if (rc)
-        return rc;
-    *repo = slash
-                ? br__arena_printf(a, "%s/models--%.*s--%s", root, (int)(slash - id), id, slash + 1)
-                : br__arena_printf(a, "%s/models--%s", root, id);
-    if (!*repo)
-        return br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
-    if (!br__is_dir(*repo))
-        return br_fail(err, BR_E_NOTFOUND,
-                       "'%s' is neither a directory nor a model in the local Hugging Face cache "
-                       "(no '%s'; HF_HUB_CACHE or HF_HOME say where it is); this version does not "
-                       "download: run 'hf download %s' first",
-                       id, *repo, id);
-    return BR_OK;
+    return br__hub_get(h, c->files, c->n, NULL, NULL, err);
 }
 
-/* Look "org/name[@revision]" up in the cache. */
-static int resolve_id(struct br__arena *a, const char *id_at_rev, const char **dir,
-                      struct br_err *err)
+static int fetch(struct br__arena *a, struct br__hub *h, unsigned need, struct br_err *err)
 {
-    size_t id_len = strcspn(id_at_rev, "@");
-    const char *rev = id_at_rev[id_len] ? id_at_rev + id_len + 1 : "main";
-    const char *repo;
+    struct choice c;
 
-    const char *id = br__arena_strndup(a, id_at_rev, id_len);
-    if (!id)
-        return br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id_at_rev);
-    if (!id_ok(id))
-        return br_fail(err, BR_E_NOTFOUND,
-                       "'%s' is neither a directory nor of the form ORG/NAME[@REVISION]",
-                       id_at_rev);
-    if (!revision_ok(rev))
-        return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a hub model can have", rev);
-    int rc = find_repo(a, id, &repo, err);
-    return rc ? rc : find_snapshot(a, repo, id, rev, dir, err);
+    if (!has_listing(h))
+        return BR_OK;
+    int rc = choose_small(a, h, need, &c, err);
+    if (!rc)
+        rc = get(h, &c, err);
+    if (!rc && (need & BR__HF_WEIGHTS))
+        rc = choose_weights(a, h, &c, err);
+    if (!rc && (need & BR__HF_WEIGHTS))
+        rc = get(h, &c, err);
+    return rc;
 }
 
-int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir, struct br_err *err)
+/* 1 in *is_dir if the user named a directory. */
+static int find_dir(struct br__arena *a, const char *id_or_dir, const char **dir, int *is_dir,
+                    struct br_err *err)
 {
     *dir = NULL;
-    if (br__is_dir(id_or_dir)) {
+    *is_dir = br__is_dir(id_or_dir);
+    if (*is_dir) {
         *dir = br__arena_strdup(a, id_or_dir);
-        return *dir ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", id_or_dir);
+        return *dir ? BR_OK : nomem(id_or_dir, err);
     }
     if (br__exists(id_or_dir))
         return br_fail(err, BR_E_NOTFOUND, "'%s' is a file; expected the directory that holds it",
                        id_or_dir);
-    return resolve_id(a, id_or_dir, dir, err);
+    return BR_OK;
+}
+
+int br__hf_fetch(struct br__arena *a, const char *id_or_dir, unsigned need,
+                 const struct br__hub_opts *o, const char **dir, struct br_err *err)
+{
+    struct br__hub *h = NULL;
+    int is_dir, rc = find_dir(a, id_or_dir, dir, &is_dir, err);
+
+    if (rc || is_dir)
+        return rc;
+    rc = br__hub_open(&h, id_or_dir, o, err);
+    if (!rc)
+        rc = fetch(a, h, need, err);
+    if (!rc && !(*dir = br__arena_strdup(a, br__hub_snapshot(h))))
+        rc = nomem(id_or_dir, err);
+    br__hub_close(h);
+    return rc;
+}
+
+int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir, struct br_err *err)
+{
+    return br__hf_fetch(a, id_or_dir, BR__HF_SIDE, NULL, dir, err);
+}
+
+/* ---- opening ----------------------------------------------------------------------------------
+ */
+
+/* Weights stay where they are: in the snapshot if all are there, else on the hub. */
+static int open_remote(struct br__ckpt **out, struct br__arena *a, struct br__hub **h,
+                       struct br_err *err)
+{
+    struct choice c = {0};
+    size_t there = 0;
+    int rc = fetch(a, *h, BR__HF_SIDE, err);
+
+    if (!rc && has_listing(*h))
+        rc = choose_weights(a, *h, &c, err);
+    for (size_t i = 0; !rc && i < c.n; i++)
+        there += (size_t)br__hub_has(*h, c.files[i]->path);
+    if (!rc && there < c.n && !br__hub_is_offline(*h)) {
+        rc = br__hf_open_hub(out, br__hub_snapshot(*h), *h, err);
+        if (!rc)
+            *h = NULL; /* the checkpoint's */
+        return rc;
+    }
+    return rc ? rc : br__hf_open(out, br__hub_snapshot(*h), 0, err);
+}
+
+int br__hf_open_model(struct br__ckpt **out, const char *id_or_dir, unsigned flags,
+                      const struct br__hub_opts *o, struct br_err *err)
+{
+    struct br__arena a = {0};
+    struct br__hub *h = NULL;
+    const char *dir;
+    int is_dir, rc = find_dir(&a, id_or_dir, &dir, &is_dir, err);
+
+    *out = NULL;
+    if (!rc && (is_dir || !(flags & BR__HF_REMOTE) || (flags & BR__HF_CONFIG_ONLY))) {
+        unsigned need = flags & BR__HF_CONFIG_ONLY ? BR__HF_SIDE : BR__HF_SIDE | BR__HF_WEIGHTS;
+        if (!is_dir)
+            rc = br__hf_fetch(&a, id_or_dir, need, o, &dir, err);
+        if (!rc)
+            rc = br__hf_open(out, dir, flags & BR__HF_CONFIG_ONLY, err);
+    } else if (!rc) {
+        rc = br__hub_open(&h, id_or_dir, o, err);
+        if (!rc)
+            rc = open_remote(out, &a, &h, err);
+    }
+    br__hub_close(h);
+    br__arena_free(&a);
+    return rc;
 }

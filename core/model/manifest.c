@@ -75,6 +75,25 @@ static void put_source(struct br__buf *b, const struct br__session *s)
     br__buf_puts(b, "],\n");
 }
 
+/* Of weights that were read from the hub and not stored: what they were, and what was compared. */
+static void put_hub(struct br__buf *b, const struct br__ckpt *src)
+{
+    br__buf_puts(b, "\"source_hub\": {\"id\": ");
+    br__buf_json_str(b, br__hub_id(src->hub));
+    br__buf_printf(b, ", \"commit\": \"%s\", \"files\": [", br__hub_commit(src->hub));
+    for (size_t i = 0; i < src->n_files; i++) {
+        const struct br__hub_file *f = br__hub_find(src->hub, src->file_names[i]);
+        br__buf_puts(b, i ? ",\n {\"name\": " : "\n {\"name\": ");
+        br__buf_json_str(b, src->file_names[i]);
+        br__buf_printf(b, ", \"%s\": \"%s\", \"size\": %" PRIu64 "}",
+                       f && f->lfs ? "sha256" : "blob_id", f ? f->etag : "", f ? f->size : 0);
+    }
+    br__buf_puts(b,
+                 "],\n \"verified\": \"of each file: commit, etag and size of the hub's answer "
+                 "against its listing; of each range: its place, length, the file's total size and "
+                 "one etag for all ranges; the digest of the whole file was not computed\"},\n");
+}
+
 /* One output: the source tensors of its pieces as indices, in the order in which they first appear.
  */
 static void put_output(struct br__buf *b, const struct br__session *s, size_t first, size_t n)
@@ -128,6 +147,8 @@ static void put_head(struct br__buf *b, const struct br__session *s)
     put_str_or_null(b, s->generation_text);
     br__buf_puts(b, ",\n");
     put_source(b, s);
+    if (import && s->src->hub)
+        put_hub(b, s->src);
     put_outputs(b, s);
 }
 
@@ -305,7 +326,9 @@ int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *y
         br__buf_puts(&b, DIGESTS);
         rc = b.failed ? nomem(err) : BR_OK;
     }
-    if (!rc && n > b.n && !memcmp(text, b.p, b.n)) {
+    if (!rc && n > b.n && !memcmp(text, b.p, b.n) && s->src->hub) {
+        *yes = 1; /* the commit and the etags are equal: the bytes need not come again */
+    } else if (!rc && n > b.n && !memcmp(text, b.p, b.n)) {
         uint64_t *digests = br__arena_alloc(&a, (s->plan->n_pieces + 1) * sizeof *digests);
         br__buf_free(&b);
         rc = digests ? br__plan_digests(s, "checking", digests, err) : nomem(err);

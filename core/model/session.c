@@ -7,6 +7,7 @@
 #include <time.h>
 
 #define CONFIG_MAX (16u << 20)
+#define STREAM_THREADS 8 /* each waits for the network most of the time */
 
 static int nomem(struct br_err *err)
 {
@@ -206,11 +207,10 @@ static void settle_dtype(struct br__session *s, int direction)
 static int open_hf(struct br__session *s, const char *id, unsigned flags, struct br__ckpt **out,
                    struct br_err *err)
 {
-    const char *dir;
-    int rc = br__hf_resolve(&s->arena, id, &dir, err);
-    if (!rc)
-        rc = br__hf_open(out, dir, flags, err);
-    return rc;
+    const struct br__hub_opts o = {.listener = s->job.listener,
+                                   .local_only = (s->job.flags & BR_JOB_LOCAL_ONLY) != 0,
+                                   .no_sync = (s->job.flags & BR_JOB_NO_SYNC) != 0};
+    return br__hf_open_model(out, id, flags, &o, err);
 }
 
 /* Headers invented from a config.json: what a published model of these sizes would hold. */
@@ -246,13 +246,36 @@ static int invent_source(struct br__session *s, struct br_err *err)
     return rc ? rc : br__hf_invent(&s->src, t, x->n_hf, err);
 }
 
+/* Before a download that may take hours: can the model be used?  From here on it is the commit that
+ * was looked at, whatever becomes of its branch meanwhile. */
+static int try_config(struct br__session *s, const char **model, struct br_err *err)
+{
+    int rc = open_hf(s, *model, BR__HF_CONFIG_ONLY, &s->src, err);
+    if (!rc)
+        rc = config_of_hf(s, s->src, err);
+    if (!rc)
+        *model = br__arena_printf(&s->arena, "%.*s@%s", (int)strcspn(*model, "@"), *model,
+                                  br__path_base(s->src->dir));
+    if (!rc && !*model)
+        rc = nomem(err);
+    br__ckpt_close(s->src);
+    s->src = NULL;
+    return rc;
+}
+
 static int open_import(struct br__session *s, struct br_err *err)
 {
     if (s->job.config_file)
         return invent_source(s, err);
     if (!s->job.hf_model)
         return br_fail(err, BR_E_USAGE, "import needs --hf-model ID or DIR");
-    int rc = open_hf(s, s->job.hf_model, 0, &s->src, err);
+    unsigned stream = s->job.flags & (BR_JOB_STREAM | BR_JOB_DRY_RUN) ? BR__HF_REMOTE : 0;
+    const char *model = s->job.hf_model;
+    int rc = br__is_dir(model) ? BR_OK : try_config(s, &model, err);
+    if (!rc)
+        rc = open_hf(s, model, stream, &s->src, err);
+    if (!rc && s->src->hub && !s->job.threads)
+        s->job.threads = STREAM_THREADS;
     return rc ? rc : config_of_hf(s, s->src, err);
 }
 
@@ -262,7 +285,7 @@ static int open_export(struct br__session *s, struct br_err *err)
         return br_fail(err, BR_E_USAGE, "export needs --megatron-path DIR");
     int rc = br__td_open(&s->src, s->job.megatron_path, err);
     if (!rc && s->job.hf_model) {
-        rc = open_hf(s, s->job.hf_model, 0, &s->ref, err);
+        rc = open_hf(s, s->job.hf_model, BR__HF_REMOTE, &s->ref, err);
         if (rc == BR_E_NOTFOUND &&
             !open_hf(s, s->job.hf_model, BR__HF_CONFIG_ONLY, &s->ref, NULL)) {
             br__job_note(&s->job,

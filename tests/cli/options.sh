@@ -13,7 +13,7 @@ for v in --version -V; do
 done
 expect 0 --help
 says 'usage: bridge COMMAND'
-commands='help,import,export,verify,roundtrip,plan import,plan export,inspect,diff,toy,list,plugin list,plugin show,plugin check'
+commands='help,import,export,verify,roundtrip,plan import,plan export,inspect,diff,download,toy,list,plugin list,plugin show,plugin check'
 while read -r command; do
     expect 0 help $command
     says "usage: bridge $command"

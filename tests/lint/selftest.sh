@@ -25,6 +25,7 @@ refuses floors plugins/a/a.c '#include "../../core/base/base.h"'
 refuses floors kernels/cpu/a.c '#include "../../core/include/bridge/base.h"'
 refuses floors core/base/a.c '#include <cjson/cJSON.h>'
 refuses floors core/model/a.c '#include <yaml.h>'
+refuses floors core/format/hub.c '#include <curl/curl.h>'
 refuses floors core/base/a.c 'void *p = dlopen("x", 2);'
 refuses floors core/model/a.c '    printf("x");'
 refuses banned core/base/a.c "x = strcp""y(a, b);"

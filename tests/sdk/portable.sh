@@ -11,10 +11,10 @@ tar -xzf "$work"/pack/*.tar.gz -C "$work/portable" --strip-components=1
 program=$work/portable/bin/bridge
 "$program" plugin list | grep -q qwen3_next || fail "the tarball has no qwen3_next"
 "$program" plugin check "$plugin" || fail "the tarball cannot load a plugin"
-for object in "$program" "$work"/portable/lib/*.so*; do
+for object in "$program" "$work"/portable/lib/libbridge.so*; do
     ldd "$object" | awk '/=>/ { print $1, $3 }' | while read -r needs from; do
         case $needs in
-        libc.so.* | libm.so.* | libdl.so.* | libpthread.so.* | librt.so.*) ;;
+        libc.so.* | libm.so.* | libdl.so.* | libpthread.so.* | librt.so.* | libresolv.so.*) ;;
         *) [[ $from == "$work"/* ]] || fail "$(basename "$object") takes $needs from $from" ;;
         esac
     done

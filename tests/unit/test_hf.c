@@ -561,7 +561,7 @@ START_TEST(says_what_was_searched)
     make_model("h");
     set_cache("HF_HUB_CACHE", "h");
     expect_lost("Qwen/Other", BR_E_NOTFOUND, "h/models--Qwen--Other");
-    expect_lost("Qwen/Other", BR_E_NOTFOUND, "run 'hf download Qwen/Other' first");
+    expect_lost("Qwen/Other", BR_E_NOTFOUND, "HF_HUB_OFFLINE is set, so it was not downloaded");
     expect_lost("gpt2", BR_E_NOTFOUND, "h/models--gpt2");
     expect_lost("Qwen/Tiny@v2", BR_E_NOTFOUND, "revision 'v2' of 'Qwen/Tiny'");
     expect_lost("Qwen/Tiny@1123456789abcdef0123456789abcdef01234567", BR_E_NOTFOUND,

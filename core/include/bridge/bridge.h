@@ -17,7 +17,8 @@ extern "C" {
 struct br_listener {
     void *ud;
     /* Bytes written so far of the total; called from worker threads, one at a time, at most ~20/s.
-     */
+     * phase: what is going on, "importing", or that and a detail behind a colon, "downloading:
+     * model.safetensors 45%". */
     void (*progress)(void *ud, const char *phase, uint64_t done, uint64_t total);
     /* A fact the user should see: a default that was chosen, something ignored or left out. */
     void (*note)(void *ud, const char *text);
@@ -35,7 +36,9 @@ enum br_job_flags {
     BR_JOB_RELEASE = 128,  /* write release/ in place of iter_ */
     BR_JOB_DRY_RUN = 256,
     BR_JOB_FUSED = 512, /* export: fused-expert layout */
-    BR_JOB_PER_EXPERT = 1024
+    BR_JOB_PER_EXPERT = 1024,
+    BR_JOB_LOCAL_ONLY = 2048, /* download nothing */
+    BR_JOB_STREAM = 4096      /* import: read a hub model's weights from the hub, store none of them */
 };
 
 struct br_job {

@@ -1,0 +1,138 @@
+/* cmd_download.c - download: files of a hub model to the local cache, or to a directory. */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct loader {
+    struct br__cli *c;
+    struct br__report *r;
+    struct br__hub *h;
+    const struct br__hub_file **files; /* chosen */
+    size_t n_files;
+    const char *dir; /* where they end up */
+    struct br__hub_totals t;
+    double seconds;
+};
+
+static int matches(const struct br__cli_value *globs, const char *path)
+{
+    for (size_t i = 0; i < globs->n_list; i++)
+        if (br__hub_glob(globs->list[i], path))
+            return 1;
+    return 0;
+}
+
+static int choose(struct loader *l, struct br_err *err)
+{
+    const struct br__cli_value *include = &l->c->opt[BR__OPT_INCLUDE];
+    const struct br__cli_value *exclude = &l->c->opt[BR__OPT_EXCLUDE];
+    size_t n;
+    const struct br__hub_file *files = br__hub_files(l->h, &n);
+
+    l->files = br__arena_alloc(&l->c->arena, n * sizeof *l->files + 1);
+    if (!l->files)
+        return br_fail(err, BR_E_NOMEM, "out of memory with %zu files", n);
+    for (size_t i = 0; i < n; i++)
+        if ((!include->n_list || matches(include, files[i].path)) &&
+            !matches(exclude, files[i].path))
+            l->files[l->n_files++] = &files[i];
+    if (!n && br__hub_is_offline(l->h))
+        return BR_OK; /* no listing: the snapshot is what there is */
+    if (!l->n_files)
+        return br_fail(err, BR_E_NOTFOUND, "none of the %zu files of '%s' matches", n,
+                       br__hub_id(l->h));
+    return BR_OK;
+}
+
+static int open_hub(struct loader *l, struct br_err *err)
+{
+    struct br__cli *c = l->c;
+    const struct br__hub_opts o = {.listener = &l->r->listener,
+                                   .local_only = BR__FLAG(c, LOCAL_FILES_ONLY),
+                                   .no_sync = BR__FLAG(c, NO_SYNC),
+                                   .connections = (int)BR__MIN(BR__INT(c, CONNECTIONS), 64)};
+    const char *id = BR__TEXT(c, HF_MODEL);
+
+    if (br__is_dir(id))
+        return br_fail(err, BR_E_USAGE, "'%s' is a directory; expected the id of a hub model", id);
+    if (BR__FLAG(c, HF_REVISION))
+        id = br__arena_printf(&c->arena, "%s@%s", id, BR__TEXT(c, HF_REVISION));
+    return id ? br__hub_open(&l->h, id, &o, err)
+              : br_fail(err, BR_E_NOMEM, "out of memory looking up a model");
+}
+
+static int load(struct loader *l, struct br_err *err)
+{
+    double began = br__now();
+    int rc = open_hub(l, err);
+
+    if (!rc)
+        rc = choose(l, err);
+    if (!rc) {
+        const char *local = BR__TEXT(l->c, LOCAL_DIR);
+        l->dir = local ? local : br__hub_snapshot(l->h);
+        rc = br__hub_get(l->h, l->files, l->n_files, local, &l->t, err);
+    }
+    l->seconds = br__now() - began;
+    br__report_end(l->r);
+    return rc;
+}
+
+static int print_json(const struct loader *l, int rc, const struct br_err *failure,
+                      struct br_err *err)
+{
+    struct br__js j = {0};
+
+    br__js_object(&j, NULL, 0);
+    br__js_str(&j, "command", "download");
+    br__js_str(&j, "status", br_status_name(rc));
+    br__js_str(&j, "error", rc ? failure->msg : NULL);
+    br__js_str(&j, "path", rc ? NULL : l->dir);
+    br__js_str(&j, "commit", l->h ? br__hub_commit(l->h) : NULL);
+    br__js_u64(&j, "files", l->t.n_files);
+    br__js_u64(&j, "cached_files", l->t.n_cached);
+    br__js_u64(&j, "bytes", l->t.bytes);
+    br__js_u64(&j, "fetched_bytes", l->t.fetched);
+    br__js_u64(&j, "resumed_bytes", l->t.resumed);
+    br__js_num(&j, "seconds", l->seconds);
+    br__report_json(l->r, &j);
+    br__js_end(&j);
+    return br__js_print(&j, err);
+}
+
+static void print_text(const struct loader *l)
+{
+    char bytes[32], rate[32];
+    double s = l->seconds > 1e-6 ? l->seconds : 1e-6;
+
+    if (l->t.n_cached == l->t.n_files)
+        printf("up to date: %zu files of %s are there already\n", l->t.n_files, br__hub_id(l->h));
+    else
+        printf("downloaded %zu of %zu files of %s: %s in %.2f s (%s/s)\n",
+               l->t.n_files - l->t.n_cached, l->t.n_files, br__hub_id(l->h),
+               br__human_bytes(l->t.fetched, bytes), l->seconds,
+               br__human_bytes((uint64_t)((double)l->t.fetched / s), rate));
+    if (l->t.resumed)
+        printf("resumed: %s came with an interrupted run\n", br__human_bytes(l->t.resumed, bytes));
+    br__print_safe(stdout, l->dir);
+    putchar('\n');
+}
+
+int br__cmd_download(struct br__cli *c, struct br_err *err)
+{
+    struct br__report r;
+    struct loader l = {.c = c, .r = &r};
+
+    br__report_init(&r, c);
+    int rc = load(&l, err);
+    if (r.json) {
+        int printed = print_json(&l, rc, err, rc ? NULL : err);
+        rc = rc ? rc : printed;
+    } else if (!rc) {
+        print_text(&l);
+    }
+    br__hub_close(l.h);
+    br__report_free(&r);
+    return rc;
+}

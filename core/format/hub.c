@@ -1,0 +1,757 @@
+/* hub.c - one model of the Hugging Face hub: who asks, which commit, which files, what an answer
+ * that is none means, and the parts of the cache that are not blobs.
+ *
+ *   settings   environment, token, endpoint, where the cache is
+ *   asking     addresses, who sees the token, refusals
+ *   commit     a revision's commit and its listing, from the hub or from what earlier runs left
+ *   cache      refs, listings, links, absent files
+ *
+ * Layout and rules are those of huggingface_hub, so that both share one cache. */
+#include "hub.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#define PAGES_MAX 1000 /* of one listing */
+
+static int nomem(const struct br__hub *h, struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory with the model '%s'", h->id ? h->id : "");
+}
+
+static void note(const struct br__hub *h, const char *fmt, ...) BR_PRINTF(2, 3);
+static void note(const struct br__hub *h, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    if (!h->o.listener || !h->o.listener->note)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    h->o.listener->note(h->o.listener->ud, text);
+}
+
+/* ---- settings -------------------------------------------------------------------------------- */
+
+static const char *env(const char *name)
+{
+    const char *v = getenv(name);
+    return v && *v ? v : NULL;
+}
+
+static int env_true(const char *name)
+{
+    static const char *const yes[] = {"1", "on", "yes", "true"};
+    const char *v = env(name);
+    for (size_t i = 0; v && i < BR_COUNTOF(yes); i++)
+        if (!strcasecmp(v, yes[i]))
+            return 1;
+    return 0;
+}
+
+/* "~/x" is below HOME. */
+static const char *expand(struct br__arena *a, const char *path)
+{
+    const char *home = env("HOME");
+    if (br__starts(path, "~/") && home)
+        return br__arena_printf(a, "%s%s", home, path + 1);
+    return br__arena_strdup(a, path);
+}
+
+/* Hugging Face's own directory; NULL if nothing says where it is. */
+static const char *hf_home(struct br__arena *a)
+{
+    const char *base;
+    if ((base = env("HF_HOME")))
+        return expand(a, base);
+    if ((base = env("XDG_CACHE_HOME")))
+        return br__arena_printf(a, "%s/huggingface", expand(a, base));
+    if ((base = env("HOME")))
+        return br__arena_printf(a, "%s/.cache/huggingface", base);
+    return NULL;
+}
+
+int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, struct br_err *err)
+{
+    const char *base = env("HF_HUB_CACHE");
+    base = base ? base : env("HUGGINGFACE_HUB_CACHE");
+    if (base)
+        *root = expand(a, base);
+    else if ((base = hf_home(a)))
+        *root = br__arena_printf(a, "%s/hub", base);
+    else
+        return br_fail(err, BR_E_NOTFOUND,
+                       "'%s' is not a directory, and nothing says where the Hugging Face cache is: "
+                       "set HF_HUB_CACHE or HF_HOME",
+                       id);
+    return *root ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
+}
+
+/* The token's characters go into a header: no blanks, nothing that ends a line. */
+static int set_token(struct br__hub *h, const char *text, const char *from, struct br_err *err)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    size_t n = strlen(text);
+    while (n && isspace((unsigned char)text[n - 1]))
+        n--;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] <= 0x20 || (unsigned char)text[i] >= 0x7f)
+            return br_fail(err, BR_E_USAGE,
+                           "%s does not hold a token: character %zu is none of one", from, i + 1);
+    if (!n)
+        return BR_OK;
+    h->token = br__arena_strndup(&h->arena, text, n);
+    return h->token ? BR_OK : nomem(h, err);
+}
+
+static int find_token(struct br__hub *h, struct br_err *err)
+{
+    static const char *const names[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"};
+    if (env_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
+        return BR_OK;
+    for (size_t i = 0; i < BR_COUNTOF(names); i++)
+        if (env(names[i]))
+            return set_token(h, env(names[i]), names[i], err);
+    const char *path = env("HF_TOKEN_PATH"), *home = hf_home(&h->arena);
+    if (path)
+        path = expand(&h->arena, path);
+    else if (home)
+        path = br__arena_printf(&h->arena, "%s/token", home);
+    char *text = NULL;
+    if (!path || br__read_text(path, 4096, &text, NULL, NULL))
+        return BR_OK; /* nobody is logged in */
+    int rc = set_token(h, text, path, err);
+    br__free(text);
+    return rc;
+}
+
+static int find_endpoint(struct br__hub *h, struct br_err *err)
+{
+    const char *base = env("HF_ENDPOINT"), *url;
+    int rc = br__http_join(&h->arena, base ? base : "https://huggingface.co", "", &url, err);
+    if (rc) {
+        br_wrap(err, "HF_ENDPOINT");
+        return rc;
+    }
+    size_t n = strlen(base ? base : url);
+    h->endpoint = br__arena_strdup(&h->arena, base ? base : url);
+    if (!h->endpoint)
+        return nomem(h, err);
+    while (n && h->endpoint[n - 1] == '/')
+        n--;
+    h->endpoint = br__arena_strndup(&h->arena, h->endpoint, n);
+    if (!h->endpoint)
+        return nomem(h, err);
+    h->http_opts = (struct br__http_opts){.allow_plain = br__starts(h->endpoint, "http://"),
+                                          .stall_s = h->o.stall_s,
+                                          .backoff_ms = h->o.backoff_ms};
+    return BR_OK;
+}
+
+/* One component of a hub id or of a revision: letters, digits, '.', '_' and '-', and no dot first.
+ */
+static int component_ok(const char *s, size_t n)
+{
+    if (n == 0 || n > 96 || s[0] == '.')
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)s[i]) && !strchr("._-", s[i]))
+            return 0;
+    return 1;
+}
+
+/* "name" or "org/name" */
+static int id_ok(const char *id)
+{
+    const char *slash = strchr(id, '/');
+    if (!slash)
+        return component_ok(id, strlen(id));
+    return component_ok(id, (size_t)(slash - id)) && component_ok(slash + 1, strlen(slash + 1));
+}
+
+/* A revision names a file below refs/ and may contain '/': every component must be harmless. */
+static int revision_ok(const char *rev)
+{
+    for (;;) {
+        size_t n = strcspn(rev, "/");
+        if (!component_ok(rev, n))
+            return 0;
+        if (!rev[n])
+            return 1;
+        rev += n + 1;
+    }
+}
+
+static int is_commit(const char *s)
+{
+    return strlen(s) == 40 && strspn(s, "0123456789abcdef") == 40;
+}
+
+static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
+{
+    struct br__arena *a = &h->arena;
+    size_t n = strcspn(id_at_rev, "@");
+    h->id = br__arena_strndup(a, id_at_rev, n);
+    h->rev = br__arena_strdup(a, id_at_rev[n] ? id_at_rev + n + 1 : "main");
+    if (!h->id || !h->rev)
+        return nomem(h, err);
+    if (!id_ok(h->id))
+        return br_fail(err, BR_E_NOTFOUND,
+                       "'%s' is neither a directory nor of the form ORG/NAME[@REVISION]",
+                       id_at_rev);
+    if (!revision_ok(h->rev))
+        return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a hub model can have", h->rev);
+    const char *slash = strchr(h->id, '/');
+    h->folder =
+        slash ? br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id, slash + 1)
+              : br__arena_printf(a, "models--%s", h->id);
+    int rc = h->folder ? br__hf_cache_root(&h->arena, h->id, &h->root, err) : nomem(h, err);
+    if (rc)
+        return rc;
+    h->dir = br__arena_printf(a, "%s/%s", h->root, h->folder);
+    return h->dir ? BR_OK : nomem(h, err);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+int br__hub_client(struct br__hub *h, struct br_err *err)
+{
+    return h->http ? BR_OK : br__http_open(&h->http, &h->http_opts, err);
+}
+
+const char *br__hub_url(struct br__hub *h, struct br__arena *a, const char *path)
+{
+    const char *escaped = br__http_escape(a, path, "/");
+    return escaped
+               ? br__arena_printf(a, "%s/%s/resolve/%s/%s", h->endpoint, h->id, h->commit, escaped)
+               : NULL;
+}
+
+const char *br__hub_token_for(const struct br__hub *h, const char *url)
+{
+    return h->token && br__http_same_origin(h->endpoint, url) ? h->token : NULL;
+}
+
+/* A document of the endpoint.  An error only if there is no reply at all. */
+static int ask(struct br__hub *h, const char *url, int attempts, struct br__http_reply *r,
+               struct br__buf *body, struct br_err *err)
+{
+    struct br__http_request q = {
+        .url = url, .token = br__hub_token_for(h, url), .attempts = attempts};
+    body->max = BR__HUB_JSON_MAX;
+    int rc = br__hub_client(h, err);
+    return rc ? rc : br__http_fetch(h->http, &q, r, body, err);
+}
+
+/* " (did you mean 'x'?)" from a document of the endpoint, or "". */
+static const char *suggest(struct br__hub *h, const char *url, const char *in, const char *key,
+                           const char *word)
+{
+    struct br__http_reply r = {0};
+    struct br__buf body = {0};
+    const char *near = NULL, *text = "";
+    if (url && !ask(h, url, 1, &r, &body, NULL) && r.status == 200)
+        near = br__hub_nearest(&h->arena, body.p ? body.p : "", body.n, in, key, word);
+    if (near)
+        text = br__arena_printf(&h->arena, "; did you mean '%s'?", near);
+    br__http_reply_free(&r);
+    br__buf_free(&body);
+    return text ? text : "";
+}
+
+static const char *near_id(struct br__hub *h)
+{
+    const char *slash = strchr(h->id, '/');
+    if (!slash)
+        return "";
+    return suggest(h,
+                   br__arena_printf(&h->arena, "%s/api/models?author=%.*s&limit=200", h->endpoint,
+                                    (int)(slash - h->id), h->id),
+                   NULL, "id", h->id);
+}
+
+static const char *near_revision(struct br__hub *h)
+{
+    return suggest(h, br__arena_printf(&h->arena, "%s/api/models/%s/refs", h->endpoint, h->id),
+                   "branches", "name", h->rev);
+}
+
+static int refuse_gated(struct br__hub *h, struct br_err *err)
+{
+    if (!h->token)
+        return br_fail(err, BR_E_ACCESS,
+                       "'%s' is open only to accounts that accepted its terms, and no token was "
+                       "sent: accept them at %s/%s, then set HF_TOKEN to a token of that account "
+                       "(or run 'hf auth login')",
+                       h->id, h->endpoint, h->id);
+    return br_fail(err, BR_E_ACCESS,
+                   "'%s' is open only to accounts that accepted its terms, and the account of the "
+                   "token is none of them: accept them at %s/%s",
+                   h->id, h->endpoint, h->id);
+}
+
+static int refuse(struct br__hub *h, const char *url, const struct br__http_reply *r,
+                  struct br_err *err)
+{
+    struct br__arena *a = &h->arena;
+    const char *code = br__http_header(a, r, "X-Error-Code");
+    const char *why = br__http_header(a, r, "X-Error-Message");
+    code = code ? code : "";
+    if (!strcmp(code, "GatedRepo"))
+        return refuse_gated(h, err);
+    if (!strcmp(code, "RepoNotFound") || (r->status == 401 && !h->token))
+        return br_fail(err, BR_E_NOTFOUND,
+                       "the hub has no model '%s'%s (if it is private, set HF_TOKEN to a token "
+                       "that may see it)",
+                       h->id, near_id(h));
+    if (!strcmp(code, "RevisionNotFound"))
+        return br_fail(err, BR_E_NOTFOUND, "'%s' has no revision '%s'%s", h->id, h->rev,
+                       near_revision(h));
+    if (!strcmp(code, "EntryNotFound"))
+        return br_fail(err, BR_E_NOTFOUND, "'%s' is not in '%s' at commit %s", url, h->id,
+                       h->commit ? h->commit : "?");
+    if (r->status == 401 || r->status == 403)
+        return br_fail(err, BR_E_ACCESS, "'%s' answers %d%s%s; is the token in HF_TOKEN valid?",
+                       url, r->status, why ? ": " : "", why ? why : "");
+    return br_fail(err, r->again ? BR_E_NETWORK : BR_E_NOTFOUND, "'%s' answers %d%s%s", url,
+                   r->status, why ? ": " : "", why ? why : "");
+}
+
+int br__hub_refused(struct br__hub *h, const char *url, const struct br__http_reply *r,
+                    struct br_err *err)
+{
+    pthread_mutex_lock(&h->lock);
+    int rc = refuse(h, url, r, err);
+    pthread_mutex_unlock(&h->lock);
+    return rc;
+}
+
+/* ---- where a file's bytes are ---------------------------------------------------------------- */
+
+/* What a HEAD says of a file must be what the listing says. */
+static int check_head(struct br__arena *a, const struct br__hub *h, const struct br__hub_file *f,
+                      const struct br__http_reply *r, struct br_err *err)
+{
+    const char *commit = br__http_header(a, r, "X-Repo-Commit");
+    const char *tag = br__http_header(a, r, "X-Linked-Etag");
+    const char *size = br__http_header(a, r, "X-Linked-Size");
+    int64_t bytes = -1;
+    if (!tag)
+        tag = br__http_header(a, r, "ETag");
+    if (!size && r->status == 200)
+        size = br__http_header(a, r, "Content-Length");
+    if (!commit || !tag)
+        return br_fail(err, BR_E_FORMAT,
+                       "the answer for '%s' has no %s: that is no Hugging Face hub; is HF_ENDPOINT "
+                       "right, or is a proxy in the way?",
+                       f->path, commit ? "ETag" : "X-Repo-Commit");
+    if (strcmp(commit, h->commit) != 0)
+        return br_fail(err, BR_E_FORMAT, "'%s' was asked for at commit %s, the hub answers with %s",
+                       f->path, h->commit, commit);
+    const char *etag = br__hub_etag(a, tag);
+    if (!etag || strcmp(etag, f->etag) != 0)
+        return br_fail(err, BR_E_FORMAT, "the etag of '%s' is %s, the listing says %s", f->path,
+                       tag, f->etag);
+    if (size && (br__parse_i64(size, &bytes) || (uint64_t)bytes != f->size))
+        return br_fail(err, BR_E_FORMAT, "the hub says that '%s' has %s bytes, its listing %llu",
+                       f->path, size, (unsigned long long)f->size);
+    return BR_OK;
+}
+
+int br__hub_located(struct br__hub *h, struct br__arena *a, const struct br__hub_file *f,
+                    const char *url, const struct br__http_reply *r, const char **next,
+                    const char **location, struct br_err *err)
+{
+    *next = *location = NULL;
+    if (r->status == 200) {
+        *location = br__arena_strdup(a, url);
+        return *location ? check_head(a, h, f, r, err) : nomem(h, err);
+    }
+    const char *to = br__http_header(a, r, "Location");
+    if (r->status / 100 != 3 || !to)
+        return br__hub_refused(h, url, r, err);
+    int rc = br__http_join(a, url, to, &to, err);
+    if (rc)
+        return rc;
+    if (br__http_same_origin(h->endpoint, to)) {
+        *next = to;
+        return BR_OK;
+    }
+    *location = to;
+    return check_head(a, h, f, r, err);
+}
+
+int br__hub_expired(const struct br__hub *h, const char *url, const struct br__http_reply *r)
+{
+    return (r->status == 401 || r->status == 403 || r->status == 404 || r->status == 410) &&
+           !br__http_same_origin(h->endpoint, url);
+}
+
+/* ---- cache ----------------------------------------------------------------------------------- */
+
+int br__hub_parents(const char *path, struct br_err *err)
+{
+    struct br__arena a = {0};
+    const char *slash = strrchr(path, '/');
+    char *dir = slash ? br__arena_strndup(&a, path, (size_t)(slash - path)) : NULL;
+    int rc = !slash || (dir && !*dir) ? BR_OK
+             : dir                    ? br__mkdirs(dir, err)
+                                      : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+    br__arena_free(&a);
+    return rc;
+}
+
+/* A small file under a name of this process first: two processes may write the same one. */
+static int put_text(struct br__hub *h, const char *path, const char *text, size_t n,
+                    struct br_err *err)
+{
+    static atomic_uint serial;
+    const char *tmp = br__arena_printf(&h->arena, "%s.%ld-%u", path, (long)getpid(),
+                                       atomic_fetch_add(&serial, 1));
+    int rc = tmp ? br__hub_parents(path, err) : nomem(h, err);
+    if (!rc)
+        rc = br__write_file(tmp, text, n, 0, err);
+    if (!rc && br__io.rename(tmp, path)) {
+        rc = br_fail(err, BR_E_IO, "cannot rename '%s' to '%s': %s", tmp, path, strerror(errno));
+        br__io.unlink(tmp);
+    }
+    return rc;
+}
+
+/* The commit that a revision stood for when it was last looked up. */
+static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    const char *path = br__arena_printf(&h->arena, "%s/refs/%s", h->dir, h->rev);
+    *commit = NULL;
+    if (!path)
+        return nomem(h, err);
+    int rc = br__read_text(path, 4096, &text, &n, err);
+    if (rc == BR_E_NOTFOUND)
+        return br_fail(err, rc, "revision '%s' of '%s' is not in the local cache (no '%s')", h->rev,
+                       h->id, path);
+    if (rc)
+        return rc;
+    while (n && isspace((unsigned char)text[n - 1]))
+        text[--n] = '\0';
+    if (!is_commit(text))
+        rc = br_fail(err, BR_E_FORMAT, "'%s' does not hold a commit of 40 hex digits", path);
+    else if (!(*commit = br__arena_strdup(&h->arena, text)))
+        rc = nomem(h, err);
+    br__free(text);
+    return rc;
+}
+
+static int write_ref(struct br__hub *h, struct br_err *err)
+{
+    const char *old;
+    if (is_commit(h->rev) || (!read_ref(h, &old, NULL) && !strcmp(old, h->commit)))
+        return BR_OK;
+    const char *path = br__arena_printf(&h->arena, "%s/refs/%s", h->dir, h->rev);
+    return path ? put_text(h, path, h->commit, strlen(h->commit), err) : nomem(h, err);
+}
+
+static const char *tree_path(struct br__hub *h)
+{
+    return br__arena_printf(&h->arena, "%s/trees/%s.json", h->dir, h->commit);
+}
+
+/* The listing that an earlier run left; *found = 0 if there is none, or none that can be read. */
+static int read_tree(struct br__hub *h, int *found, struct br_err *err)
+{
+    struct br__hub_list list = {0};
+    char *text = NULL;
+    size_t n = 0;
+    const char *path = tree_path(h);
+    *found = 0;
+    if (!path)
+        return nomem(h, err);
+    if (br__read_text(path, BR__HUB_JSON_MAX, &text, &n, NULL))
+        return BR_OK;
+    int rc = br__hub_parse_cached_tree(&h->arena, text, n, &list, NULL);
+    if (!rc)
+        rc = br__hub_list_check(&list, NULL);
+    br__free(text);
+    if (rc) {
+        br__free(list.files);
+        return BR_OK;
+    }
+    h->files = list.files;
+    h->n_files = list.n;
+    *found = 1;
+    return BR_OK;
+}
+
+const char *br__hub_pointer(const struct br__hub *h, struct br__arena *a, const char *path)
+{
+    return br__arena_printf(a, "%s/%s", h->snapshot, path);
+}
+
+int br__hub_has(const struct br__hub *h, const char *path)
+{
+    struct br__arena a = {0};
+    struct stat st;
+    const char *at = br__hub_pointer(h, &a, path);
+    int has = at && !br__io.stat(at, &st) && S_ISREG(st.st_mode);
+    br__arena_free(&a);
+    return has;
+}
+
+int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err *err)
+{
+    struct br__arena a = {0};
+    struct br__buf target = {0};
+    const char *at = br__hub_pointer(h, &a, f->path);
+    br__buf_puts(&target, "../../");
+    for (const char *p = f->path; *p; p++)
+        if (*p == '/')
+            br__buf_puts(&target, "../");
+    br__buf_printf(&target, "blobs/%s", f->etag);
+    int rc = at && !target.failed ? br__hub_parents(at, err) : nomem(h, err);
+    /* One that is there, of another process or of a blob that was deleted, gives way. */
+    for (int i = 0; !rc && !br__hub_has(h, f->path); i++) {
+        if (!br__io.symlink(target.p, at))
+            continue;
+        if (errno != EEXIST || i > 8 || (br__io.unlink(at) && errno != ENOENT))
+            rc = br_fail(err, BR_E_IO, "cannot link '%s': %s", at, strerror(errno));
+    }
+    br__buf_free(&target);
+    br__arena_free(&a);
+    return rc;
+}
+
+void br__hub_note_absent(struct br__hub *h, const char *path)
+{
+    const char *at = br__arena_printf(&h->arena, "%s/.no_exist/%s/%s", h->dir, h->commit, path);
+    if (!at || h->offline || br__exists(at) || br__hub_parents(at, NULL))
+        return;
+    int fd = br__io.open(at, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd >= 0)
+        br__io.close(fd);
+}
+
+/* ---- commit ---------------------------------------------------------------------------------- */
+
+static int set_commit(struct br__hub *h, const char *commit, struct br_err *err)
+{
+    h->commit = commit;
+    h->snapshot = br__arena_printf(&h->arena, "%s/snapshots/%s", h->dir, commit);
+    return h->snapshot ? BR_OK : nomem(h, err);
+}
+
+/* Without a network: what is in the cache must do. */
+static int open_offline(struct br__hub *h, struct br_err *err)
+{
+    const char *commit = h->rev;
+    int found, rc;
+    h->offline = 1;
+    if (!br__is_dir(h->dir))
+        return br_fail(err, BR_E_NOTFOUND,
+                       "'%s' is neither a directory nor a model in the local Hugging Face cache "
+                       "(no '%s'; HF_HUB_CACHE or HF_HOME say where it is)",
+                       h->id, h->dir);
+    if (!is_commit(h->rev) && (rc = read_ref(h, &commit, err)))
+        return rc;
+    if ((rc = set_commit(h, commit, err)))
+        return rc;
+    if (!br__is_dir(h->snapshot))
+        return br_fail(err, BR_E_NOTFOUND,
+                       "revision '%s' of '%s' is not in the local cache (no '%s')", h->rev, h->id,
+                       h->snapshot);
+    return read_tree(h, &found, err);
+}
+
+/* One page of the listing; *next is the address of the following one, or NULL. */
+static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *list,
+                    const char **next, struct br_err *err)
+{
+    struct br__http_reply r = {0};
+    struct br__buf body = {0};
+    *next = NULL;
+    int rc = ask(h, url, br__is_dir(h->snapshot), &r, &body, err);
+    if (!rc && r.status != 200)
+        rc = br__hub_refused(h, url, &r, err);
+    if (!rc)
+        rc = br__hub_parse_tree(&h->arena, body.p ? body.p : "", body.n, list, err);
+    const char *link = rc ? NULL : br__http_header(&h->arena, &r, "Link");
+    link = link ? br__hub_next_link(&h->arena, link) : NULL;
+    if (link)
+        rc = br__http_join(&h->arena, url, link, next, err);
+    if (!rc && *next && !br__http_same_origin(h->endpoint, *next))
+        rc = br_fail(err, BR_E_FORMAT, "the listing of '%s' goes on at '%s', which is another host",
+                     h->id, *next);
+    br__http_reply_free(&r);
+    br__buf_free(&body);
+    return rc;
+}
+
+static int ask_tree(struct br__hub *h, struct br_err *err)
+{
+    struct br__hub_list list = {0};
+    struct br__buf text = {0};
+    const char *url = br__arena_printf(&h->arena, "%s/api/models/%s/tree/%s?recursive=true",
+                                       h->endpoint, h->id, h->commit);
+    int rc = url ? BR_OK : nomem(h, err);
+    for (int page = 0; !rc && url; page++)
+        rc = page < PAGES_MAX
+                 ? ask_page(h, url, &list, &url, err)
+                 : br_fail(err, BR_E_FORMAT, "the listing of '%s' does not end", h->id);
+    if (!rc)
+        rc = br__hub_list_check(&list, err);
+    h->files = list.files;
+    h->n_files = list.n;
+    if (!rc && br__hub_tree_text(&text, list.files, list.n))
+        rc = nomem(h, err);
+    const char *path = rc ? NULL : tree_path(h);
+    if (path)
+        rc = put_text(h, path, text.p, text.n, err);
+    br__buf_free(&text);
+    return rc;
+}
+
+/* Then an answer is not worth waiting for: one attempt. */
+static int is_cached(struct br__hub *h)
+{
+    const char *commit;
+    if (read_ref(h, &commit, NULL))
+        return 0;
+    const char *dir = br__arena_printf(&h->arena, "%s/snapshots/%s", h->dir, commit);
+    return dir && br__is_dir(dir);
+}
+
+static int ask_commit(struct br__hub *h, struct br_err *err)
+{
+    struct br__http_reply r = {0};
+    struct br__buf body = {0};
+    const char *commit, *rev = br__http_escape(&h->arena, h->rev, "");
+    const char *url =
+        rev ? br__arena_printf(&h->arena, "%s/api/models/%s/revision/%s", h->endpoint, h->id, rev)
+            : NULL;
+    int rc = url ? ask(h, url, is_cached(h), &r, &body, err) : nomem(h, err);
+    if (!rc && r.status != 200)
+        rc = br__hub_refused(h, url, &r, err);
+    if (!rc)
+        rc = br__hub_parse_commit(&h->arena, body.p ? body.p : "", body.n, &commit, err);
+    if (!rc)
+        rc = set_commit(h, commit, err);
+    br__http_reply_free(&r);
+    br__buf_free(&body);
+    return rc;
+}
+
+/* A commit never changes, so its listing is asked for once. */
+static int open_online(struct br__hub *h, struct br_err *err)
+{
+    int found;
+    int rc = is_commit(h->rev) ? set_commit(h, h->rev, err) : ask_commit(h, err);
+    if (!rc)
+        rc = read_tree(h, &found, err);
+    if (!rc && !found)
+        rc = ask_tree(h, err);
+    return rc ? rc : write_ref(h, err);
+}
+
+/* The hub cannot be reached: what is cached is better than nothing, said aloud. */
+static int fall_back(struct br__hub *h, struct br_err *err)
+{
+    struct br_err why = BR_ERR_INIT;
+    if (open_offline(h, &why)) {
+        br_wrap(err, "'%s' is not in the local cache, and the hub cannot be asked", h->id);
+        return BR_E_NETWORK;
+    }
+    note(h, "the hub cannot be asked (%s): using what is cached of '%s', commit %s",
+         err ? err->msg : "no network", h->id, h->commit);
+    return BR_OK;
+}
+
+int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__hub_opts *o,
+                 struct br_err *err)
+{
+    *out = NULL;
+    struct br__hub *h = br__calloc(1, sizeof *h);
+    if (!h)
+        return br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id_at_rev);
+    if (o)
+        h->o = *o;
+    pthread_mutex_init(&h->lock, NULL);
+    int rc = set_id(h, id_at_rev, err);
+    if (!rc)
+        rc = find_endpoint(h, err);
+    if (!rc)
+        rc = find_token(h, err);
+    if (!rc &&
+        (h->o.local_only || env_true("HF_HUB_OFFLINE") || env_true("TRANSFORMERS_OFFLINE"))) {
+        rc = open_offline(h, err);
+        if (rc == BR_E_NOTFOUND && err)
+            br_fail(err, rc, "%s; %s, so it was not downloaded", err->msg,
+                    h->o.local_only ? "only local files were asked for" : "HF_HUB_OFFLINE is set");
+    } else if (!rc) {
+        struct br_err why = BR_ERR_INIT;
+        rc = open_online(h, &why);
+        if (rc && err)
+            *err = why;
+        if (rc == BR_E_NETWORK)
+            rc = fall_back(h, err);
+    }
+    if (rc)
+        br__hub_close(h);
+    else
+        *out = h;
+    return rc;
+}
+
+void br__hub_close(struct br__hub *h)
+{
+    if (!h)
+        return;
+    br__hub_cache_free(h->blocks);
+    br__http_close(h->http);
+    br__free(h->files);
+    pthread_mutex_destroy(&h->lock);
+    br__arena_free(&h->arena);
+    br__free(h);
+}
+
+const struct br__hub_file *br__hub_files(const struct br__hub *h, size_t *n)
+{
+    *n = h->n_files;
+    return h->files;
+}
+
+static int by_path(const void *key, const void *file)
+{
+    return strcmp(key, ((const struct br__hub_file *)file)->path);
+}
+
+const struct br__hub_file *br__hub_find(const struct br__hub *h, const char *path)
+{
+    return h->n_files ? bsearch(path, h->files, h->n_files, sizeof *h->files, by_path) : NULL;
+}
+
+const char *br__hub_snapshot(const struct br__hub *h)
+{
+    return h->snapshot;
+}
+
+const char *br__hub_id(const struct br__hub *h)
+{
+    return h->id;
+}
+
+const char *br__hub_commit(const struct br__hub *h)
+{
+    return h->commit;
+}
+
+int br__hub_is_offline(const struct br__hub *h)
+{
+    return h->offline;
+}

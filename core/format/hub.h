@@ -1,0 +1,150 @@
+/* hub.h - shared by the files that talk to the Hugging Face hub (hub.c, hub_parse.c, hub_part.c,
+ * hub_hash.c, hub_get.c, hub_remote.c) and by nobody else.
+ *
+ * Facts about the hub's replies and about the cache are those of huggingface_hub: its file_download,
+ * _snapshot_download, _tree_cache and _local_folder modules. */
+#ifndef BRIDGE_CORE_HUB_H
+#define BRIDGE_CORE_HUB_H
+
+#include "format.h"
+#include <pthread.h>
+
+struct br__hub_cache; /* hub_remote.c: blocks of remote files */
+
+struct br__hub {
+    struct br__arena arena;
+    struct br__hub_opts o;
+    struct br__http_opts http_opts;
+    const char *id, *rev;    /* "org/name", "main" */
+    const char *endpoint;    /* without a slash at the end */
+    const char *token;       /* or NULL */
+    const char *root;        /* of the cache: HF_HUB_CACHE */
+    const char *folder;      /* models--org--name */
+    const char *dir;         /* root/folder */
+    const char *commit;      /* 40 hex digits */
+    const char *snapshot;    /* dir/snapshots/commit */
+    struct br__hub_file *files;
+    size_t n_files;
+    int offline;
+    struct br__http *http; /* of the thread that opened it */
+    struct br__hub_cache *blocks;
+    pthread_mutex_t lock; /* refusals, which any thread may meet, ask for near names */
+};
+
+/* ---- hub.c ----------------------------------------------------------------------------------- */
+
+/* The client, made when it is needed first. */
+int br__hub_client(struct br__hub *h, struct br_err *err) BR_MUST_CHECK;
+/* Address of a file of the commit (arena); NULL: out of memory. */
+const char *br__hub_url(struct br__hub *h, struct br__arena *a, const char *path);
+/* The token, if `url` may see it: only the endpoint's own origin. */
+const char *br__hub_token_for(const struct br__hub *h, const char *url);
+/* An error for a reply that is not what was hoped for: BR_E_ACCESS, BR_E_NOTFOUND, BR_E_NETWORK. */
+int br__hub_refused(struct br__hub *h, const char *url, const struct br__http_reply *r,
+                    struct br_err *err);
+/* What to do after a HEAD of a file at `url`: *next is another address of the endpoint to ask, or
+ * NULL when *location is where the bytes are.  Checks commit, etag and size against the listing. */
+int br__hub_located(struct br__hub *h, struct br__arena *a, const struct br__hub_file *f,
+                    const char *url, const struct br__http_reply *r, const char **next,
+                    const char **location, struct br_err *err) BR_MUST_CHECK;
+#define BR__HUB_REDIRECTS 5 /* of one HEAD */
+/* May the address of a file's bytes have expired?  Then the hub is asked for a new one. */
+int br__hub_expired(const struct br__hub *h, const char *url, const struct br__http_reply *r);
+/* The pointer of a file in the snapshot: where it is, and making it (a relative link). */
+const char *br__hub_pointer(const struct br__hub *h, struct br__arena *a, const char *path);
+int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err *err) BR_MUST_CHECK;
+/* Directories above a path. */
+int br__hub_parents(const char *path, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- hub_part.c: a file that is not complete yet ---------------------------------------------- */
+
+/* The bytes of a file in their places, and behind them what tells a later run which of them are
+ * there: a head (magic, size, part size, etag) and for each part the number of its bytes from its
+ * beginning.  A count is written after the bytes that it counts, so a killed process never leaves
+ * one that is too big; what a lost power supply leaves, the digest finds out. */
+struct br__hub_part {
+    char *path; /* owned */
+    int fd;
+    uint64_t size, bytes; /* of the file, of a part */
+    size_t n_parts;
+    uint64_t *done;   /* [n_parts] */
+    uint64_t resumed; /* bytes that an earlier run left */
+};
+/* Open or make the file, whichever its state allows. */
+int br__hub_part_open(struct br__hub_part *p, const char *path, const struct br__hub_file *f,
+                      uint64_t part_bytes, struct br_err *err) BR_MUST_CHECK;
+uint64_t br__hub_part_bytes(const struct br__hub_part *p, size_t i); /* of part i */
+/* Write n bytes at off and count them; they continue what their parts have, or start one over. */
+int br__hub_part_write(struct br__hub_part *p, uint64_t off, const void *data, size_t n,
+                       struct br_err *err) BR_MUST_CHECK;
+/* Nothing counts any more. */
+int br__hub_part_reset(struct br__hub_part *p, struct br_err *err) BR_MUST_CHECK;
+uint64_t br__hub_part_front(const struct br__hub_part *p); /* bytes without a gap from 0 on */
+/* Cut what is behind the bytes off, sync if asked, and give the file its name. */
+int br__hub_part_publish(struct br__hub_part *p, const char *name, int sync,
+                         struct br_err *err) BR_MUST_CHECK;
+void br__hub_part_close(struct br__hub_part *p); /* zeroed is fine */
+
+/* ---- hub_hash.c: digests in the background ----------------------------------------------------- */
+
+/* A thread that hashes files while they grow, one after the other. */
+struct br__hub_hasher;
+struct br__hub_hash { /* one file */
+    int fd;
+    uint64_t size;
+    int lfs;
+    /* below: under the hasher's lock */
+    uint64_t front, hashed;
+    int ended; /* 1: `hex` is the digest; else the br_status of what went wrong, negated */
+    char hex[65];
+    void *state;
+};
+int br__hub_hasher_open(struct br__hub_hasher **out, struct br_err *err) BR_MUST_CHECK;
+/* fd, size and lfs are set; the file is hashed up to its front as that moves. */
+void br__hub_hasher_add(struct br__hub_hasher *s, struct br__hub_hash *h);
+void br__hub_hasher_front(struct br__hub_hasher *s, struct br__hub_hash *h, uint64_t front);
+int br__hub_hasher_ended(struct br__hub_hasher *s, struct br__hub_hash *h); /* h->ended */
+/* Forget it; when this returns, the thread does not touch it any more. */
+void br__hub_hasher_remove(struct br__hub_hasher *s, struct br__hub_hash *h);
+void br__hub_hasher_close(struct br__hub_hasher *s); /* NULL is fine */
+
+/* ---- hub_remote.c ------------------------------------------------------------------------------ */
+
+void br__hub_cache_free(struct br__hub_cache *c); /* NULL is fine */
+
+/* ---- hub_parse.c: replies, which anybody may have written ------------------------------------ */
+
+#define BR__HUB_JSON_MAX (64u << 20)
+#define BR__HUB_SIZE_MAX (UINT64_C(1) << 46) /* of a file: 64 TiB */
+/* A path of a listing that stays below the directory that it is put into, on any system. */
+int br__hub_path_ok(const char *path);
+/* W/"abc" is abc; NULL if that is no sha256 or sha1 in hex. */
+char *br__hub_etag(struct br__arena *a, const char *value);
+/* "bytes 0-99/1000": 0, or BR_E_FORMAT. */
+int br__hub_content_range(const char *value, uint64_t *from, uint64_t *to,
+                          uint64_t *total) BR_MUST_CHECK;
+/* The target of rel="next" in a Link header (arena), or NULL. */
+char *br__hub_next_link(struct br__arena *a, const char *value);
+/* The commit of a model's description. */
+int br__hub_parse_commit(struct br__arena *a, const char *text, size_t n, const char **commit,
+                         struct br_err *err) BR_MUST_CHECK;
+/* One page of a listing; its files are appended to *files, which is a heap array. */
+struct br__hub_list {
+    struct br__hub_file *files;
+    size_t n, cap;
+};
+int br__hub_parse_tree(struct br__arena *a, const char *text, size_t n, struct br__hub_list *out,
+                       struct br_err *err) BR_MUST_CHECK;
+/* The listing as huggingface_hub keeps it in trees/<commit>.json, written and read. */
+int br__hub_tree_text(struct br__buf *out, const struct br__hub_file *files,
+                      size_t n) BR_MUST_CHECK;
+int br__hub_parse_cached_tree(struct br__arena *a, const char *text, size_t n,
+                              struct br__hub_list *out, struct br_err *err) BR_MUST_CHECK;
+/* Sort by path and refuse a path that is there twice. */
+int br__hub_list_check(struct br__hub_list *list, struct br_err *err) BR_MUST_CHECK;
+/* The strings of member `key` of every object of an array, or of an array's member `in`; the one
+ * nearest to `word`, or NULL. */
+const char *br__hub_nearest(struct br__arena *a, const char *text, size_t n, const char *in,
+                            const char *key, const char *word);
+
+#endif

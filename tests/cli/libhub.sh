@@ -1,0 +1,41 @@
+# libhub.sh - a hub on 127.0.0.1 for the tests of the program; after lib.sh.  Models are below
+# $work/root, the cache is below $work/home.
+: "${BRIDGE_TEST_HUB:?}"
+unset HF_HUB_OFFLINE HF_HUB_CACHE HF_TOKEN CURL_CA_BUNDLE REQUESTS_CA_BUNDLE SSL_CERT_FILE
+unset http_proxy https_proxy all_proxy HTTPS_PROXY ALL_PROXY
+export HF_HOME=$work/home
+hub_pid=
+hub_log=$work/hub.log
+mkdir -p "$work/root"
+trap 'hub_down; rm -rf "$work"' EXIT
+
+hub_down() {
+    [ -z "$hub_pid" ] || kill -9 "$hub_pid" 2>/dev/null || true
+    [ -z "$hub_pid" ] || wait "$hub_pid" 2>/dev/null || true
+    hub_pid=
+}
+
+# hub_up [OPTION...]: a new hub with a new log.
+hub_up() {
+    local i
+    hub_down
+    rm -f "$work/ports" "$hub_log"
+    "$BRIDGE_TEST_HUB" "$work/root" "$hub_log" "$work/ports" --seconds 300 "$@" &
+    hub_pid=$!
+    for ((i = 0; i < 1000; i++)); do
+        [ ! -e "$work/ports" ] || break
+        sleep 0.02
+    done
+    read -r hub_port cdn_port <"$work/ports"
+    export HF_ENDPOINT=http://127.0.0.1:$hub_port
+}
+
+# requests ORIGIN TEXT: lines of the log; sent ORIGIN: body bytes of the files that it sent.
+requests() {
+    sleep 0.05
+    grep "^$1 " "$hub_log" 2>/dev/null | grep -cF -- "$2" || true
+}
+sent() {
+    sleep 0.05
+    awk -v o="$1" '$1 == o && ($4 == 206 || $4 == 200) { n += $6 } END { print n + 0 }' "$hub_log"
+}

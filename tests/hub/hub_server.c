@@ -1,0 +1,668 @@
+/* hub_server.c - a Hugging Face hub of our own on 127.0.0.1, for tests and for the bench.
+ *
+ *   hub_server ROOT LOG PORTS [OPTION]...
+ *
+ * ROOT/<org>/<name>/ is the "main" of a model, ROOT/<org>/<name>@<revision>/ another branch.  Files
+ * are served as the real hub does: a commit per revision; *.safetensors and *.bin as LFS, that is a
+ * redirect to a second origin with the sha256 as linked etag; other files from a relative redirect,
+ * with git's blob id as etag; the listing in pages.  Models named "gated-*" want the token
+ * "hf_good".  PORTS receives "<hub port> <second port>".  LOG receives a line for each request:
+ *
+ *   <hub|cdn> <method> <path> <status> <first>-<last|-> <body bytes sent> <auth|anon>
+ *
+ * Options:
+ *   --fault KIND:SUBSTRING:COUNT:ARG   for the next COUNT requests of a path with SUBSTRING:
+ *       cut     close the connection after ARG body bytes      status  answer ARG
+ *       slow    ARG bytes a second                             wrong   change byte ARG of the file
+ *       short   claim ARG bytes less than there are            stall   say nothing for ARG seconds
+ *       etag    another etag                                   norange send all, whatever is asked
+ *       path    list a file of the name ARG as well            expire  the address dies after use
+ *   --retry-after S    with status faults      --page N     entries of a listing's page
+ *   --rate B           bytes a second of every transfer
+ *   --seconds S        end after that time (default 120)    --requests N  ... after that many */
+#include "hub_models.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_FAULTS 64
+
+struct fault {
+    char kind[16], where[256];
+    long long count, arg;
+    char text[256];
+};
+
+static struct fault faults[MAX_FAULTS];
+static int n_faults, page = 1000, retry_after = -1;
+static long long rate, requests_left = 100000;
+static int log_fd, port[2];
+static unsigned long long address_number; /* of a redirect's signature */
+static unsigned long long dead_below;     /* signatures that expired */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+/* ---- faults ---------------------------------------------------------------------------------- */
+
+/* Use up one of a fault's requests: its copy in *out. */
+static int take_fault(const char *kind, const char *path, struct fault *out)
+{
+    int hit = 0;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < n_faults && !hit; i++)
+        if (faults[i].count > 0 && !strcmp(faults[i].kind, kind) && strstr(path, faults[i].where)) {
+            faults[i].count--;
+            *out = faults[i];
+            hit = 1;
+        }
+    pthread_mutex_unlock(&lock);
+    return hit;
+}
+
+static void add_fault(const char *spec)
+{
+    struct fault *f = &faults[n_faults++];
+    if (n_faults >= MAX_FAULTS || sscanf(spec, "%15[^:]:%255[^:]:%lld:%255[^\n]", f->kind, f->where,
+                                         &f->count, f->text) < 3) {
+        fprintf(stderr, "bad fault '%s'\n", spec);
+        exit(2);
+    }
+    f->arg = strtoll(f->text, NULL, 10);
+}
+
+/* ---- one connection -------------------------------------------------------------------------- */
+
+struct conn {
+    int fd, cdn; /* cdn: the second origin */
+    char method[8], path[4 * PATH_SIZE];
+    int auth, good;     /* a token came; it is the right one */
+    long long from, to; /* asked range, to exclusive; from < 0: none */
+    int keep;
+    long long sent;
+    int status;
+};
+
+static void log_request(struct conn *c)
+{
+    char line[6 * PATH_SIZE], last[32] = "-";
+    if (c->from >= 0 && c->to >= 0)
+        snprintf(last, sizeof last, "%lld", c->to - 1);
+    int n = snprintf(line, sizeof line, "%s %s %s %d %lld-%s %lld %s\n", c->cdn ? "cdn" : "hub",
+                     c->method, c->path, c->status, c->from < 0 ? 0 : c->from, last, c->sent,
+                     c->auth ? "auth" : "anon");
+    if (write(log_fd, line, (size_t)n) != n)
+        die("log");
+}
+
+static int put(struct conn *c, const char *p, size_t n)
+{
+    while (n) {
+        ssize_t k = send(c->fd, p, n, MSG_NOSIGNAL);
+        if (k <= 0)
+            return -1;
+        p += k;
+        n -= (size_t)k;
+    }
+    return 0;
+}
+
+/* Head of a reply; `more` are further header lines, each with its line break. */
+static int head(struct conn *c, int status, long long length, const char *more)
+{
+    char text[4096];
+    c->status = status;
+    int n = snprintf(text, sizeof text, "HTTP/1.1 %d X\r\nContent-Length: %lld\r\n%s%s\r\n", status,
+                     length, c->keep ? "" : "Connection: close\r\n", more);
+    return put(c, text, (size_t)n);
+}
+
+static int reply(struct conn *c, int status, const char *more, const char *body)
+{
+    size_t n = strlen(body);
+    if (head(c, status, (long long)n, more))
+        return -1;
+    if (!strcmp(c->method, "HEAD"))
+        return 0;
+    c->sent += (long long)n;
+    return put(c, body, n);
+}
+
+static int refuse(struct conn *c, int status, const char *code, const char *commit)
+{
+    char more[512], tail[128] = "";
+    if (commit)
+        snprintf(tail, sizeof tail, "X-Repo-Commit: %s\r\n", commit);
+    snprintf(more, sizeof more, "X-Error-Code: %s\r\nX-Error-Message: %s\r\n%s", code, code, tail);
+    return reply(c, status, more, "{}");
+}
+
+static void nap(double s)
+{
+    struct timespec t = {.tv_sec = (time_t)s, .tv_nsec = (long)((s - (double)(time_t)s) * 1e9)};
+    nanosleep(&t, NULL);
+}
+
+/* Body bytes [from, to) of a file, at most `cut` of them, at `bps` bytes a second; byte `wrong` of
+ * the file is another one. */
+static int send_body(struct conn *c, const struct file *f, long long from, long long to,
+                     long long cut, long long bps, long long wrong)
+{
+    int fd = open(f->disk, O_RDONLY), rc = fd < 0 ? -1 : 0, plain = !bps && wrong < 0;
+    off_t off = (off_t)from;
+    if (cut >= 0 && to - from > cut) {
+        to = from + cut;
+        c->keep = 0;
+    }
+    while (!rc && off < to) {
+        char buf[16384];
+        long long want = to - off;
+        if (plain) {
+            ssize_t k = sendfile(c->fd, fd, &off, (size_t)(want > 1 << 20 ? 1 << 20 : want));
+            rc = k <= 0 ? -1 : 0;
+            c->sent += k > 0 ? k : 0;
+            continue;
+        }
+        long long step = bps ? bps / 20 + 1 : (long long)sizeof buf;
+        step = step > (long long)sizeof buf ? (long long)sizeof buf : step;
+        ssize_t k = pread(fd, buf, (size_t)(want < step ? want : step), off);
+        if (k <= 0)
+            rc = -1;
+        if (!rc && wrong >= off && wrong < off + k)
+            buf[wrong - off] ^= 1;
+        rc = rc || put(c, buf, (size_t)k) ? -1 : 0;
+        if (!rc) {
+            off += k;
+            c->sent += k;
+        }
+        if (bps)
+            nap((double)k / (double)bps);
+    }
+    close(fd);
+    return rc;
+}
+
+static int serve_file(struct conn *c, const struct file *f, const char *etag, const char *extra)
+{
+    struct fault x;
+    char more[2048], tag[128];
+    long long from = c->from, to = c->to < 0 || c->to > f->size ? f->size : c->to;
+    long long size = f->size, cut = -1, bps = rate, wrong = -1;
+    int body = strcmp(c->method, "HEAD") != 0;
+    if (body && take_fault("cut", c->path, &x))
+        cut = x.arg;
+    if (body && take_fault("slow", c->path, &x))
+        bps = x.arg;
+    if (body && take_fault("wrong", c->path, &x))
+        wrong = x.arg;
+    if (body && take_fault("short", c->path, &x)) {
+        size -= x.arg;
+        to = to > size ? size : to;
+    }
+    snprintf(tag, sizeof tag, "\"%s\"", etag);
+    if (body && take_fault("etag", c->path, &x))
+        snprintf(tag, sizeof tag, "\"another-%lld\"", x.arg);
+    if (from >= 0 && take_fault("norange", c->path, &x))
+        from = -1;
+    if (from >= size && from >= 0) {
+        snprintf(more, sizeof more, "Content-Range: bytes */%lld\r\n", size);
+        return reply(c, 416, more, "");
+    }
+    if (from < 0)
+        snprintf(more, sizeof more, "ETag: %s\r\nAccept-Ranges: bytes\r\n%s", tag, extra);
+    else
+        snprintf(more, sizeof more, "ETag: %s\r\nContent-Range: bytes %lld-%lld/%lld\r\n%s", tag,
+                 from, to - 1, size, extra);
+    int partial = from >= 0;
+    from = partial ? from : 0;
+    to = partial ? to : size;
+    if (head(c, partial ? 206 : 200, to - from, more))
+        return -1;
+    return body ? send_body(c, f, from, to, cut, bps, wrong) : 0;
+}
+
+/* ---- the hub -----------------------------------------------------------------------------------
+ */
+
+static const struct file *find_file(int first, const char *path)
+{
+    for (int i = first; i < n_files && !strcmp(files[i].commit, files[first].commit) &&
+                        !strcmp(files[i].repo, files[first].repo);
+         i++)
+        if (!strcmp(files[i].path, path))
+            return &files[i];
+    return NULL;
+}
+
+/* HEAD or GET of a file: where it is. */
+static int resolve(struct conn *c, int first, const char *path)
+{
+    char more[4 * PATH_SIZE];
+    const struct file *f = find_file(first, path);
+    if (!f)
+        return refuse(c, 404, "EntryNotFound", files[first].commit);
+    if (f->lfs) {
+        pthread_mutex_lock(&lock);
+        unsigned long long sig = ++address_number;
+        pthread_mutex_unlock(&lock);
+        snprintf(more, sizeof more,
+                 "X-Repo-Commit: %s\r\nX-Linked-Etag: \"%s\"\r\nX-Linked-Size: %lld\r\n"
+                 "Location: http://127.0.0.1:%d/cdn/%s/%s?sig=%llu\r\n",
+                 f->commit, f->sha256, f->size, port[1], f->sha256, f->path, sig);
+        return reply(c, 302, more, "Found");
+    }
+    snprintf(more, sizeof more,
+             "X-Repo-Commit: %s\r\nETag: \"%s\"\r\nX-Linked-Size: %lld\r\nX-Linked-Etag: \"%s\"\r\n"
+             "Location: /api/resolve-cache/models/%s/%s/%s\r\n",
+             f->commit, f->blob, f->size, f->blob, f->repo, f->commit, f->path);
+    return reply(c, 307, more, "Temporary Redirect");
+}
+
+/* One page of a listing. */
+static int tree(struct conn *c, int first, const char *query)
+{
+    static const char entry[] = "%s{\"type\":\"file\",\"oid\":\"%s\",\"size\":%lld,\"path\":\"%s\"";
+    struct fault x;
+    const char *at = strstr(query, "cursor=");
+    int skip = at ? (int)strtol(at + 7, NULL, 10) : 0, n = 0, seen = 0;
+    size_t cap = 1 << 20, len = 1;
+    char *body = malloc(cap), more[3 * PATH_SIZE] = "";
+    if (!body)
+        return -1;
+    body[0] = '[';
+    if (!skip && take_fault("path", c->path, &x))
+        len += (size_t)snprintf(body + len, cap - len, entry, n++ ? "," : "", files[first].blob,
+                                files[first].size, x.text);
+    if (n)
+        len += (size_t)snprintf(body + len, cap - len, "}");
+    for (int i = first; i < n_files && !strcmp(files[i].commit, files[first].commit) &&
+                        !strcmp(files[i].repo, files[first].repo);
+         i++) {
+        const struct file *f = &files[i];
+        if (seen++ < skip)
+            continue;
+        if (n == page) {
+            snprintf(more, sizeof more,
+                     "Link: <http://127.0.0.1:%d/api/models/%s/tree/%s?recursive=true&cursor=%d>; "
+                     "rel=\"next\"\r\n",
+                     port[0], f->repo, f->commit, seen - 1);
+            break;
+        }
+        len += (size_t)snprintf(body + len, cap - len, entry, n++ ? "," : "", f->blob, f->size,
+                                f->path);
+        if (f->lfs)
+            len += (size_t)snprintf(body + len, cap - len,
+                                    ",\"lfs\":{\"oid\":\"%s\",\"size\":%lld,\"pointerSize\":134}",
+                                    f->sha256, f->size);
+        len += (size_t)snprintf(body + len, cap - len, "}");
+    }
+    snprintf(body + len, cap - len, "]");
+    int rc = reply(c, 200, more, body);
+    free(body);
+    return rc;
+}
+
+static int model_info(struct conn *c, int first)
+{
+    size_t cap = 1 << 20, len;
+    char *body = malloc(cap);
+    if (!body)
+        return -1;
+    len = (size_t)snprintf(body, cap,
+                           "{\"_id\":\"0\",\"id\":\"%s\",\"modelId\":\"%s\",\"sha\":\"%s\","
+                           "\"private\":false,\"tags\":[],\"downloads\":0,\"likes\":0,"
+                           "\"siblings\":[",
+                           files[first].repo, files[first].repo, files[first].commit);
+    for (int i = first, n = 0; i < n_files && !strcmp(files[i].commit, files[first].commit) &&
+                               !strcmp(files[i].repo, files[first].repo);
+         i++)
+        len += (size_t)snprintf(body + len, cap - len, "%s{\"rfilename\":\"%s\"}", n++ ? "," : "",
+                                files[i].path);
+    snprintf(body + len, cap - len, "]}");
+    int rc = reply(c, 200, "", body);
+    free(body);
+    return rc;
+}
+
+static int refs(struct conn *c, const char *repo)
+{
+    char body[8192] = "{\"branches\":[", last[128] = "";
+    size_t len = strlen(body);
+    for (int i = 0; i < n_files && len < sizeof body - 512; i++)
+        if (!strcmp(files[i].repo, repo) && strcmp(last, files[i].rev) != 0) {
+            len += (size_t)snprintf(body + len, sizeof body - len,
+                                    "%s{\"name\":\"%s\",\"ref\":\"refs/heads/%s\","
+                                    "\"targetCommit\":\"%s\"}",
+                                    *last ? "," : "", files[i].rev, files[i].rev, files[i].commit);
+            snprintf(last, sizeof last, "%s", files[i].rev);
+        }
+    snprintf(body + len, sizeof body - len, "],\"converts\":[],\"tags\":[]}");
+    return reply(c, 200, "", body);
+}
+
+/* Models of an author, for "did you mean". */
+static int list_models(struct conn *c, const char *query)
+{
+    char body[8192] = "[", author[256] = "", last[PATH_SIZE] = "";
+    size_t len = 1;
+    const char *at = strstr(query, "author=");
+    if (at)
+        sscanf(at + 7, "%255[^&]", author);
+    for (int i = 0; i < n_files && len < sizeof body - 512; i++)
+        if (!strncmp(files[i].repo, author, strlen(author)) && strcmp(last, files[i].repo) != 0) {
+            len += (size_t)snprintf(body + len, sizeof body - len, "%s{\"id\":\"%s\"}",
+                                    *last ? "," : "", files[i].repo);
+            snprintf(last, sizeof last, "%s", files[i].repo);
+        }
+    snprintf(body + len, sizeof body - len, "]");
+    return reply(c, 200, "", body);
+}
+
+/* Access to a model, before anything of it is told. */
+static int check_access(struct conn *c, const char *repo, int *denied)
+{
+    *denied = 1;
+    if (!hub_is_repo(repo))
+        return refuse(c, c->auth ? 404 : 401, "RepoNotFound", NULL);
+    if (strstr(repo, "/gated-") && !c->auth)
+        return refuse(c, 401, "GatedRepo", NULL);
+    if (strstr(repo, "/gated-") && !c->good)
+        return refuse(c, 403, "GatedRepo", NULL);
+    *denied = 0;
+    return 0;
+}
+
+/* "/a/b" of *path: the next two components into out; *path moves behind them. */
+static int take(const char **path, int n, char *out, size_t size)
+{
+    const char *p = *path, *end = p;
+    for (int i = 0; i < n; i++) {
+        if (i)
+            end++;
+        end += strcspn(end, "/");
+        if (i + 1 < n && *end != '/')
+            return 0;
+    }
+    snprintf(out, size, "%.*s", (int)(end - p), p);
+    *path = end + (*end == '/');
+    return end > p;
+}
+
+static void unescape(char *s)
+{
+    char *to = s;
+    for (; *s; s++) {
+        unsigned v;
+        if (*s == '%' && isxdigit((unsigned char)s[1]) && isxdigit((unsigned char)s[2]) &&
+            sscanf(s + 1, "%2x", &v) == 1) {
+            *to++ = (char)v;
+            s += 2;
+        } else {
+            *to++ = *s;
+        }
+    }
+    *to = 0;
+}
+
+static int api(struct conn *c, const char *path, const char *query)
+{
+    char repo[PATH_SIZE], what[64], rev[PATH_SIZE] = "main";
+    int denied, rc;
+    if (!*path)
+        return list_models(c, query);
+    if (!take(&path, 2, repo, sizeof repo))
+        return refuse(c, 404, "RepoNotFound", NULL);
+    rc = check_access(c, repo, &denied);
+    if (denied)
+        return rc;
+    if (!take(&path, 1, what, sizeof what))
+        return model_info(c, hub_find_rev(repo, "main"));
+    if (!strcmp(what, "refs"))
+        return refs(c, repo);
+    if (!take(&path, 1, rev, sizeof rev))
+        return refuse(c, 404, "RevisionNotFound", NULL);
+    unescape(rev);
+    int first = hub_find_rev(repo, rev);
+    if (first < 0)
+        return refuse(c, 404, "RevisionNotFound", NULL);
+    return !strcmp(what, "tree") ? tree(c, first, query) : model_info(c, first);
+}
+
+static int hub(struct conn *c, const char *path, const char *query)
+{
+    char repo[PATH_SIZE], rev[PATH_SIZE], what[64];
+    int denied, rc, cached = !strncmp(path, "/api/resolve-cache/models/", 26);
+    if (!cached && !strncmp(path, "/api/models", 11))
+        return api(c, path + 11 + (path[11] == '/'), query);
+    path += cached ? 26 : 1;
+    if (!take(&path, 2, repo, sizeof repo))
+        return refuse(c, 404, "RepoNotFound", NULL);
+    rc = check_access(c, repo, &denied);
+    if (denied)
+        return rc;
+    if ((!cached && !take(&path, 1, what, sizeof what)) || !take(&path, 1, rev, sizeof rev))
+        return refuse(c, 404, "EntryNotFound", NULL);
+    unescape(rev);
+    int first = hub_find_rev(repo, rev);
+    if (first < 0)
+        return refuse(c, 404, "RevisionNotFound", NULL);
+    const struct file *f = cached ? find_file(first, path) : NULL;
+    if (f) {
+        char extra[128];
+        snprintf(extra, sizeof extra, "X-Repo-Commit: %s\r\n", f->commit);
+        return serve_file(c, f, f->blob, extra);
+    }
+    return resolve(c, first, path);
+}
+
+/* ---- the second origin -------------------------------------------------------------------------
+ */
+
+static int cdn(struct conn *c, const char *path, const char *query)
+{
+    struct fault x;
+    char sha[128];
+    unsigned long long sig =
+        strstr(query, "sig=") ? strtoull(strstr(query, "sig=") + 4, NULL, 10) : 0;
+    path += strlen("/cdn/");
+    if (strcmp(c->method, "HEAD") && take_fault("expire", c->path, &x)) {
+        pthread_mutex_lock(&lock);
+        dead_below = address_number + 1;
+        pthread_mutex_unlock(&lock);
+    }
+    if (sig < dead_below || !sig)
+        return refuse(c, 403, "AccessDenied", NULL);
+    take(&path, 1, sha, sizeof sha);
+    for (int i = 0; i < n_files; i++)
+        if (!strcmp(files[i].sha256, sha))
+            return serve_file(c, &files[i], sha, "");
+    return refuse(c, 404, "NoSuchKey", NULL);
+}
+
+/* ---- connections
+ * --------------------------------------------------------------------------------- */
+
+static void read_header(struct conn *c, char *line)
+{
+    long long from, to;
+    if (!strncasecmp(line, "Range: bytes=", 13)) {
+        int n = sscanf(line + 13, "%lld-%lld", &from, &to);
+        c->from = n >= 1 ? from : -1;
+        c->to = n == 2 ? to + 1 : -1;
+    } else if (!strncasecmp(line, "Authorization:", 14)) {
+        c->auth = 1;
+        c->good = strstr(line, "Bearer hf_good") != NULL;
+    } else if (!strncasecmp(line, "Connection: close", 17)) {
+        c->keep = 0;
+    }
+}
+
+static int handle(struct conn *c, char *text)
+{
+    struct fault x;
+    char *save = NULL, *line = strtok_r(text, "\r\n", &save);
+    char path[4 * PATH_SIZE];
+    c->keep = 1;
+    c->from = c->to = -1;
+    c->auth = c->good = 0;
+    c->sent = 0;
+    c->status = 0;
+    if (!line || sscanf(line, "%7s %4095s", c->method, c->path) != 2)
+        return -1;
+    while ((line = strtok_r(NULL, "\r\n", &save)))
+        read_header(c, line);
+    snprintf(path, sizeof path, "%s", c->path);
+    char *query = strchr(path, '?');
+    if (query)
+        *query++ = 0;
+    unescape(path);
+    int rc;
+    if (take_fault("stall", c->path, &x)) {
+        nap((double)x.arg);
+        rc = -1;
+    } else if (take_fault("status", c->path, &x)) {
+        char more[64] = "";
+        if (retry_after >= 0)
+            snprintf(more, sizeof more, "Retry-After: %d\r\n", retry_after);
+        rc = reply(c, (int)x.arg, more, "no");
+    } else {
+        rc = (c->cdn ? cdn : hub)(c, path, query ? query : "");
+    }
+    log_request(c);
+    pthread_mutex_lock(&lock);
+    if (--requests_left <= 0)
+        exit(3);
+    pthread_mutex_unlock(&lock);
+    return rc || !c->keep ? -1 : 0;
+}
+
+static void *serve(void *arg)
+{
+    struct conn *c = arg;
+    char buf[16384];
+    size_t n = 0;
+    for (;;) {
+        char *end = n ? memmem(buf, n, "\r\n\r\n", 4) : NULL;
+        if (end) {
+            size_t used = (size_t)(end + 4 - buf);
+            char text[16384];
+            memcpy(text, buf, used);
+            text[used - 4] = 0;
+            memmove(buf, buf + used, n -= used);
+            if (handle(c, text))
+                break;
+            continue;
+        }
+        ssize_t k = n < sizeof buf ? recv(c->fd, buf + n, sizeof buf - n, 0) : 0;
+        if (k <= 0)
+            break;
+        n += (size_t)k;
+    }
+    close(c->fd);
+    free(c);
+    return NULL;
+}
+
+static int listen_on(int *number)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) || listen(fd, 64) ||
+        getsockname(fd, (struct sockaddr *)&a, &len))
+        die("listen");
+    *number = ntohs(a.sin_port);
+    return fd;
+}
+
+/* Small socket buffers for throttled runs, so that what was sent is what was received. */
+static void accept_from(int fd, int is_cdn)
+{
+    int on = 1, small = 32768;
+    struct conn *c = calloc(1, sizeof *c);
+    pthread_t thread;
+    if (!c || (c->fd = accept(fd, NULL, NULL)) < 0) {
+        free(c);
+        return;
+    }
+    c->cdn = is_cdn;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (rate)
+        setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    if (pthread_create(&thread, NULL, serve, c))
+        die("thread");
+    pthread_detach(thread);
+}
+
+struct origin {
+    int fd, is_cdn;
+};
+
+static void *accept_all(void *arg)
+{
+    const struct origin *o = arg;
+    for (;;)
+        accept_from(o->fd, o->is_cdn);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct origin origins[2] = {{.is_cdn = 0}, {.is_cdn = 1}};
+    unsigned seconds = 120;
+    pthread_t thread;
+    if (argc < 4) {
+        fprintf(stderr, "usage: hub_server ROOT LOG PORTS [OPTION]...\n");
+        return 2;
+    }
+    for (int i = 4; i + 1 < argc; i += 2) {
+        const char *o = argv[i], *v = argv[i + 1];
+        if (!strcmp(o, "--fault"))
+            add_fault(v);
+        else if (!strcmp(o, "--retry-after"))
+            retry_after = (int)strtol(v, NULL, 10);
+        else if (!strcmp(o, "--page"))
+            page = (int)strtol(v, NULL, 10);
+        else if (!strcmp(o, "--rate"))
+            rate = strtoll(v, NULL, 10);
+        else if (!strcmp(o, "--seconds"))
+            seconds = (unsigned)strtol(v, NULL, 10);
+        else if (!strcmp(o, "--requests"))
+            requests_left = strtoll(v, NULL, 10);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    alarm(seconds);
+    hub_scan(argv[1]);
+    log_fd = open(argv[2], O_WRONLY | O_CREAT | O_APPEND, 0666);
+    if (log_fd < 0)
+        die(argv[2]);
+    for (int i = 0; i < 2; i++)
+        origins[i].fd = listen_on(&port[i]);
+    char tmp[PATH_SIZE];
+    snprintf(tmp, sizeof tmp, "%s.tmp", argv[3]);
+    FILE *f = fopen(tmp, "w");
+    if (!f || fprintf(f, "%d %d\n", port[0], port[1]) < 0 || fclose(f) || rename(tmp, argv[3]))
+        die(argv[3]);
+    if (pthread_create(&thread, NULL, accept_all, &origins[1]))
+        die("thread");
+    accept_all(&origins[0]);
+    return 0;
+}
