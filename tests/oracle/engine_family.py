@@ -16,6 +16,8 @@ from engine_lib import (GRADS, LOGITS, bridge, check, check_grads, check_greedy,
 program, arch, work, tokenizer = sys.argv[1:5]
 VOCAB = 512
 YARN = '{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":128}'
+YARN_ALL = ('{"rope_type":"yarn","factor":3.5,"original_max_position_embeddings":96,"beta_fast":20,"beta_slow":2,'
+            '"mscale":1.3,"mscale_all_dim":0.6,"truncate":false}')
 WINDOW = "use_sliding_window=true sliding_window=37 max_window_layers=1"
 DENSE = f"hidden_size=256 intermediate_size=352 num_hidden_layers=4 num_attention_heads=8 vocab_size={VOCAB}"
 MOE = f"hidden_size=256 num_hidden_layers=4 num_attention_heads=8 vocab_size={VOCAB} moe_intermediate_size=96"
@@ -23,7 +25,8 @@ MOE = f"hidden_size=256 num_hidden_layers=4 num_attention_heads=8 vocab_size={VO
 CASES = {
     "qwen2": [
         ("tied", "bfloat16", f"{DENSE} num_key_value_heads=2", []),
-        ("untied_window", "float32", f"{DENSE} num_key_value_heads=4 tie_word_embeddings=false {WINDOW}", []),
+        ("untied_window", "float32", f"{DENSE} num_key_value_heads=4 tie_word_embeddings=false {WINDOW} "
+         f"rope_scaling={YARN_ALL}", []),
     ],
     "qwen3": [
         ("tied_128", "bfloat16", f"{DENSE} num_key_value_heads=1 head_dim=128 tie_word_embeddings=true", []),
