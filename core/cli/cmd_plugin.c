@@ -354,6 +354,15 @@ static void check_line(void *ud, const char *what, int ok, const char *detail)
     br__js_end(k->j);
 }
 
+/* Its tables, then, if those are sound, whether it runs. */
+static int check_all(struct br__registry *r, const struct br__plugin *p, struct check *k,
+                     int *failed, struct br_err *err)
+{
+    int rc = br__plugin_check(r, p, check_line, k, failed, err);
+
+    return rc || *failed ? rc : br__engine_check(p, check_line, k, failed, err);
+}
+
 static int check_loaded(struct br__cli *c, struct br__registry *r, const struct br__plugin *p,
                         int *failed, struct br_err *err)
 {
@@ -361,12 +370,12 @@ static int check_loaded(struct br__cli *c, struct br__registry *r, const struct 
     struct check k = {BR__FLAG(c, JSON) ? &j : NULL};
 
     if (!k.j)
-        return br__plugin_check(r, p, check_line, &k, failed, err);
+        return check_all(r, p, &k, failed, err);
     br__js_object(&j, NULL, 0);
     br__js_str(&j, "plugin", p->name);
     br__js_str(&j, "path", p->path);
     br__js_array(&j, "checks", 0);
-    int rc = br__plugin_check(r, p, check_line, &k, failed, err);
+    int rc = check_all(r, p, &k, failed, err);
     br__js_end(&j);
     br__js_u64(&j, "failed", (uint64_t)*failed);
     br__js_end(&j);

@@ -197,7 +197,8 @@ const struct br__command br__commands[BR__N_CMD] = {
     .summary = "prove that a plugin is sound",
     .about =
         "Loads it, reads every row, expands its rules for its toy configuration (no two may claim the\n"
-        "same name or the same rows), and converts a toy model there and back, bit for bit.\n",
+        "same name or the same rows), and converts a toy model there and back, bit for bit.  If it has a\n"
+        "layer builder the toy is run: forward and backward, through caches, on two ranks.\n",
     .examples =
         "bridge plugin check qwen3_next\n"
         "bridge plugin check ./build/bridge_llama.so\n",

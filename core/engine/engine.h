@@ -501,4 +501,13 @@ int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen
                  size_t n, struct br__gen_stats *stats, struct br_err *err) BR_MUST_CHECK;
 void br__gen_free(struct br__gen_sequence *seqs, size_t n);
 
+/* ---- check.c: does a plugin's layer builder run? ------------------------------------------------
+ */
+
+/* Continues br__plugin_check: forward and backward of each architecture's toy, caches, two ranks.
+ * One call of `line` per check; *failed counts on. */
+int br__engine_check(const struct br__plugin *p,
+                     void (*line)(void *ud, const char *what, int ok, const char *detail), void *ud,
+                     int *failed, struct br_err *err) BR_MUST_CHECK;
+
 #endif

@@ -12,6 +12,7 @@ for name in "${plugins[@]}"; do
     silent
     grep -qv '^ok ' "$out" && fail "a check of $name is not ok"
     grep -q 'toy import and export (per-expert, untied): bit for bit' "$out" || fail "$name made no trip"
+    grep -q 'toy forward and backward: finite' "$out" || fail "$name was not run"
     [ -z "$(ls tmp)" ] || fail "a toy of $name is left"
     echo "ok: $name, $(wc -l <"$out") checks"
 done
