@@ -17,7 +17,7 @@
 #define DOT_W3 8
 #define DOT_W4 6
 #elif VN == 8
-#define DOT_W1 8
+#define DOT_W1 4
 #define DOT_W2 6
 #define DOT_W3 4
 #define DOT_W4 3
@@ -32,8 +32,8 @@
 #endif
 #define DOT_K (2 * VN)                      /* elements of a block */
 #define DOT_TURN (DOT_K < 32 ? 32 : DOT_K)  /* elements of a turn: a cache line of bfloat16 */
-#define DOT_AHEAD 2048                     /* bytes to prefetch ahead in each stream */
-#define DOT_BLOCK_BYTES 262144               /* of weights, in one block of work */
+#define DOT_AHEAD 1024                     /* bytes to prefetch ahead in each stream */
+#define DOT_BLOCK_BYTES 131072              /* of weights, in one block of work */
 
 /* ---- x ----------------------------------------------------------------------------------------- */
 
