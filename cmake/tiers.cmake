@@ -9,7 +9,7 @@ set(tier_flags_amx ${tier_flags_avx512_bf16} -mamx-tile -mamx-bf16)
 
 # Optimised in debug builds too: intrinsics that are not inlined would make tests take minutes.  Under
 # the sanitizers lightly, and without the checks for undefined behaviour: they see every inlined product
-# and take the compiler minutes and a gigabyte.
+# and take the compiler minutes and a gigabyte.  The scalar tier, all loops unrolled, not at all.
 function(bridge_tier_sources out)
   set(tiers scalar)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
@@ -17,12 +17,15 @@ function(bridge_tier_sources out)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
     list(APPEND tiers neon)
   endif()
-  set(optimise -O3)
-  if(BRIDGE_SANITIZE)
-    set(optimise -O1 -fno-sanitize=undefined)
-  endif()
   set(sources "")
   foreach(tier ${tiers})
+    set(optimise -O3)
+    if(BRIDGE_SANITIZE)
+      set(optimise -O1 -fno-sanitize=undefined)
+      if(tier STREQUAL scalar)
+        set(optimise -O0)
+      endif()
+    endif()
     set(source ${PROJECT_SOURCE_DIR}/kernels/cpu/tier_${tier}.c)
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${optimise};${tier_flags_${tier}}")
     list(APPEND sources ${source})
