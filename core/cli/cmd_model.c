@@ -124,8 +124,8 @@ static int parse_ids(const char *text, struct br_ids *ids, struct br_err *err)
     return ids->n ? BR_OK : br_fail(err, BR_E_USAGE, "no token ids in '%.40s'", text);
 }
 
-int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
-                     struct br_ids *ids, struct br_err *err)
+static int read_ids(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
+                    struct br_ids *ids, struct br_err *err)
 {
     const char *given = BR__TEXT(c, INPUT_IDS), *prompt = BR__TEXT(c, PROMPT), *dir;
 
@@ -148,6 +148,16 @@ int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_token
         return br_fail(err, BR_E_USAGE, "nothing to read; give --prompt or --input-ids");
     int rc = *tok ? BR_OK : br__tokenizer_for(c, m, tok, &dir, err);
     return rc ? rc : br__encode_for(m, *tok, prompt, strlen(prompt), ids, err);
+}
+
+int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
+                     struct br_ids *ids, struct br_err *err)
+{
+    int rc = read_ids(c, m, tok, ids, err);
+
+    if (rc)
+        br_ids_free(ids);
+    return rc;
 }
 
 const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id)
