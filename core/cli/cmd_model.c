@@ -109,10 +109,9 @@ static int parse_ids(const char *text, struct br_ids *ids, struct br_err *err)
         snprintf(word, sizeof word, "%.*s", (int)BR__MIN(n, sizeof word - 1), p);
         if (n >= sizeof word || br__parse_i64(word, &id) || id < 0 || id > INT32_MAX)
             return br_fail(err, BR_E_USAGE, "'%s' is no token id; expected 1,2,3", word);
-        /* The caller frees with br_ids_free, so the memory is malloc's. */
         if (ids->n == cap) {
             cap = cap ? 2 * cap : BR__MIN(len / 2 + 1, (size_t)4096);
-            int32_t *grown = realloc(ids->p, cap * sizeof *grown);
+            int32_t *grown = br__realloc(ids->p, cap * sizeof *grown);
             if (!grown)
                 return no_memory(err);
             ids->p = grown;
