@@ -65,7 +65,7 @@ void br__buf_puts(struct br__buf *b, const char *s);
 void br__buf_putc(struct br__buf *b, char c);
 void br__buf_printf(struct br__buf *b, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__buf_vprintf(struct br__buf *b, const char *fmt, va_list ap);
-void br__buf_json_str(struct br__buf *b, const char *s); /* "quoted", escaped as JSON */
+void br__buf_json_str(struct br__buf *b, const char *s);            /* "quoted", escaped as JSON */
 void br__buf_json_text(struct br__buf *b, const char *s, size_t n); /* the same, NUL included */
 void br__buf_double(struct br__buf *b, double v); /* shortest text that reads back the same, as
                                                      Python's repr: 1e-06, 1000000.0, inf */
@@ -92,6 +92,10 @@ int br__ends(const char *s, const char *suffix);
 /* Parse all of s as a decimal int64 / finite double; 0 or BR_E_FORMAT. */
 int br__parse_i64(const char *s, int64_t *out) BR_MUST_CHECK;
 int br__parse_f64(const char *s, double *out) BR_MUST_CHECK;
+/* Four hexadecimal digits of s[n] at *at, which moves over those that are; -1 at one that is not.
+ */
+int32_t br__hex4(const unsigned char *s, size_t n, size_t *at);
+uint64_t br__gcd(uint64_t a, uint64_t b);
 int br__edit_distance(const char *a, const char *b); /* Levenshtein, for "did you mean" */
 /* Sort with "layers.2." before "layers.10.": digits compare as numbers. For qsort of char*. */
 int br__natural_cmp(const char *a, const char *b);
@@ -137,8 +141,8 @@ struct br__file {
     uint64_t size;
     const unsigned char *map;
     int64_t mtime_ns;
-    /* A file that is elsewhere: br__file_read and br__file_close call these, fd is -1 and map may be
-     * only the beginning. */
+    /* A file that is elsewhere: br__file_read and br__file_close call these, fd is -1 and map may
+     * be only the beginning. */
     int (*read_at)(void *ud, uint64_t off, void *buf, size_t n, struct br_err *err);
     void (*close)(void *ud);
     void *ud;
@@ -239,7 +243,8 @@ void br__json_remove(br__json *obj, const char *key);
  * parsed (1e-06 stays), trailing newline.  Sorted keys if sort. */
 int br__json_print(const br__json *j, int sort, struct br__buf *out) BR_MUST_CHECK;
 
-/* ---- jscan.c: JSON without a tree, for files too big for one ----------------------------------- */
+/* ---- jscan.c: JSON without a tree, for files too big for one -----------------------------------
+ */
 
 /* A position in a text.  Errors stick: after one, every call returns it or does nothing.
  *
@@ -335,10 +340,10 @@ const char *br__http_header(struct br__arena *a, const struct br__http_reply *r,
 
 struct br__http_request {
     const char *url;
-    int head;         /* HEAD in place of GET */
+    int head;          /* HEAD in place of GET */
     const char *token; /* sent as "Authorization: Bearer" of this request only; NULL = none */
-    uint64_t from, n; /* n > 0: ask for bytes [from, from + n) */
-    int attempts;     /* br__http_fetch: at most so many; 0 = max_attempts */
+    uint64_t from, n;  /* n > 0: ask for bytes [from, from + n) */
+    int attempts;      /* br__http_fetch: at most so many; 0 = max_attempts */
     /* The head is complete, the body has not begun; may be NULL. */
     int (*on_head)(void *ud, const struct br__http_reply *r, struct br_err *err);
     /* The next bytes of the body; may be NULL, then they are dropped. */
@@ -373,6 +378,11 @@ int br__http_join(struct br__arena *a, const char *base, const char *ref, const 
 int br__http_same_origin(const char *a, const char *b); /* scheme, host and port are equal */
 /* Percent-encode all but letters, digits and "-._~" and the characters of `keep` (arena). */
 char *br__http_escape(struct br__arena *a, const char *s, const char *keep);
-int64_t br__clock_ms(void); /* monotonic */
+
+/* ---- clock.c: monotonic time ----------------------------------------------------------------- */
+
+int64_t br__clock_ns(void);
+int64_t br__clock_ms(void);
+double br__now(void); /* seconds */
 
 #endif

@@ -54,13 +54,6 @@ static void start_library(void)
     library_failed = curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK;
 }
 
-int64_t br__clock_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* The certificate bundle: what the user names, else libcurl's own if it is there, else where other
  * distributions than the one that built it keep theirs. */
 static const char *ca_bundle(void)

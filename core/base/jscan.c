@@ -93,22 +93,6 @@ int br__jscan_next(struct br__jscan *j)
 
 /* ---- strings -------------------------------------------------------------------------------- */
 
-/* Four hexadecimal digits; -1 if they are not. */
-static int32_t hex4(struct br__jscan *j)
-{
-    int32_t v = 0;
-    for (int i = 0; i < 4; i++, j->at++) {
-        int c = j->at < j->n ? j->s[j->at] : 0, low = c | 0x20;
-        if (c >= '0' && c <= '9')
-            v = v * 16 + c - '0';
-        else if (low >= 'a' && low <= 'f')
-            v = v * 16 + low - 'a' + 10;
-        else
-            return -1;
-    }
-    return v;
-}
-
 static void put_utf8(struct br__buf *b, uint32_t c)
 {
     unsigned char s[4];
@@ -124,7 +108,7 @@ static void put_utf8(struct br__buf *b, uint32_t c)
 static void unicode_escape(struct br__jscan *j, struct br__buf *out)
 {
     size_t start = j->at;
-    int32_t v = hex4(j);
+    int32_t v = br__hex4(j->s, j->n, &j->at);
     if (v < 0) {
         fail(j, "four hexadecimal digits");
         return;
@@ -133,7 +117,7 @@ static void unicode_escape(struct br__jscan *j, struct br__buf *out)
         int32_t low = -1;
         if (v < 0xDC00 && j->n - j->at >= 6 && j->s[j->at] == '\\' && j->s[j->at + 1] == 'u') {
             j->at += 2;
-            low = hex4(j);
+            low = br__hex4(j->s, j->n, &j->at);
         }
         if (low < 0xDC00 || low > 0xDFFF) {
             j->at = start;

@@ -64,35 +64,18 @@ static int peek(struct scan *sc)
     return sc->at < sc->n ? sc->s[sc->at] : -1;
 }
 
-/* Four hexadecimal digits at sc->at; -1 if they are not. */
-static int hex4(struct scan *sc)
-{
-    int v = 0;
-    for (int i = 0; i < 4; i++, sc->at++) {
-        int c = sc->at < sc->n ? sc->s[sc->at] : 0;
-        int low = c | 0x20;
-        if (c >= '0' && c <= '9')
-            v = v * 16 + c - '0';
-        else if (low >= 'a' && low <= 'f')
-            v = v * 16 + low - 'a' + 10;
-        else
-            return -1;
-    }
-    return v;
-}
-
 /* The digits after "\u": any character but NUL, which would cut C strings short; surrogates only
  * in pairs. */
 static int scan_unicode(struct scan *sc)
 {
     size_t start = sc->at;
-    int v = hex4(sc);
+    int v = (int)br__hex4(sc->s, sc->n, &sc->at);
     if (v < 0)
         return bad(sc, "four hexadecimal digits");
     if (v >= 0xD800 && v <= 0xDBFF && sc->n - sc->at >= 6 && sc->s[sc->at] == '\\' &&
         sc->s[sc->at + 1] == 'u') {
         sc->at += 2;
-        int low = hex4(sc);
+        int low = (int)br__hex4(sc->s, sc->n, &sc->at);
         if (low >= 0xDC00 && low <= 0xDFFF)
             return BR_OK;
     }

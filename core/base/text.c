@@ -177,3 +177,28 @@ int br__utf8_valid(const char *s, size_t n)
 {
     return br__utf8_span(s, n) == n;
 }
+
+int32_t br__hex4(const unsigned char *s, size_t n, size_t *at)
+{
+    int32_t v = 0;
+    for (int i = 0; i < 4; i++, ++*at) {
+        int c = *at < n ? s[*at] : 0, low = c | 0x20;
+        if (c >= '0' && c <= '9')
+            v = v * 16 + c - '0';
+        else if (low >= 'a' && low <= 'f')
+            v = v * 16 + low - 'a' + 10;
+        else
+            return -1;
+    }
+    return v;
+}
+
+uint64_t br__gcd(uint64_t a, uint64_t b)
+{
+    while (b) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}

@@ -209,7 +209,8 @@ int br__table_print(struct br__table *t, struct br_err *err) BR_MUST_CHECK; /* a
 
 /* Text without control characters other than line breaks. */
 void br__print_safe(FILE *f, const char *s);
-double br__now(void); /* seconds, monotonic */
+/* Append all that comes; b->failed says if it was too much, ferror(in) if it broke off. */
+void br__read_all(FILE *in, struct br__buf *b);
 /* Path or id as a shell word: quoted only if it must be.  In the arena; never NULL. */
 const char *br__shell_word(struct br__arena *a, const char *s);
 
@@ -287,6 +288,10 @@ int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__ll
 /* --tokenizer, else where the model has one; BR_E_NOTFOUND says where was looked. */
 int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
                       const char **dir, struct br_err *err) BR_MUST_CHECK;
+/* The next whole number of a list between blanks, commas and brackets: 1 and *id, 0 at the end, -1
+ * if `word` is none.  *s moves behind it. */
+#define BR__ID_WORD 24
+int br__next_id(const char **s, char word[BR__ID_WORD], int64_t *id);
 /* --input-ids, else the ids of --prompt.  *tok is opened when it is needed (or is NULL). */
 int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
                      struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;

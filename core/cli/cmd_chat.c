@@ -151,14 +151,11 @@ static int render_lines(struct br__cli *c, const struct br_chat *chat, FILE *in,
 static int render_one(struct br__cli *c, const struct br_chat *chat, FILE *in, struct br_err *err)
 {
     struct br__buf text = {.max = INPUT_MAX};
-    char block[1 << 14];
-    size_t n;
 
-    while ((n = fread(block, 1, sizeof block, in)) > 0 && !text.failed)
-        br__buf_put(&text, block, n);
+    br__read_all(in, &text);
     int rc = text.failed
                  ? br_fail(err, text.failed, "the input is longer than %zu bytes", INPUT_MAX)
-                 : render(c, chat, text.p ? text.p : "", text.n, 0, err);
+                 : render(c, chat, text.p, text.n, 0, err);
     br__buf_free(&text);
     return rc;
 }

@@ -401,13 +401,10 @@ static int open_text(struct generation *g, struct br_err *err)
 static int add_stdin(struct generation *g, struct br_err *err)
 {
     struct br__buf b = {.max = PROMPTS_MAX};
-    char chunk[4096];
-    size_t n;
 
-    while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0)
-        br__buf_put(&b, chunk, n);
+    br__read_all(stdin, &b);
     int rc = b.failed ? br_fail(err, b.failed, "standard input is too long for a prompt")
-                      : add_user_text(g, b.p ? b.p : "", b.n, err);
+                      : add_user_text(g, b.p, b.n, err);
     br__buf_free(&b);
     return rc;
 }

@@ -301,12 +301,8 @@ static double log_prob(const float *logits, size_t n, int32_t id)
 
 static int read_stream(FILE *f, const char *name, struct br__buf *b, struct br_err *err)
 {
-    char chunk[65536];
-    size_t n;
-
     b->max = TEXT_MAX;
-    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0)
-        br__buf_put(b, chunk, n);
+    br__read_all(f, b);
     if (ferror(f) || b->failed)
         return br_fail(err, b->failed ? b->failed : BR_E_IO, "cannot read '%s'", name);
     return BR_OK;

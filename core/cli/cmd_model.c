@@ -93,32 +93,32 @@ int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, cons
 
 /* ---- ids ------------------------------------------------------------------------------------- */
 
-/* Whole numbers separated by commas, blanks or line breaks, with or without [ ]. */
+int br__next_id(const char **s, char word[BR__ID_WORD], int64_t *id)
+{
+    static const char between[] = " \t\r\n,[]";
+    *s += strspn(*s, between);
+    size_t n = strcspn(*s, between);
+
+    if (!n)
+        return 0;
+    snprintf(word, BR__ID_WORD, "%.*s", (int)BR__MIN(n, (size_t)BR__ID_WORD - 1), *s);
+    *s += n;
+    return n >= BR__ID_WORD || br__parse_i64(word, id) ? -1 : 1;
+}
+
 static int parse_ids(const char *text, struct br_ids *ids, struct br_err *err)
 {
-    size_t len = strlen(text), cap = 0;
+    char word[BR__ID_WORD];
+    const char *s = text;
+    int64_t id;
+    int got;
 
-    for (const char *p = text; *p;) {
-        size_t blank = strspn(p, ", \t\r\n[]");
-        p += blank;
-        size_t n = strcspn(p, ", \t\r\n[]");
-        if (n == 0)
-            continue;
-        char word[24];
-        int64_t id;
-        snprintf(word, sizeof word, "%.*s", (int)BR__MIN(n, sizeof word - 1), p);
-        if (n >= sizeof word || br__parse_i64(word, &id) || id < 0 || id > INT32_MAX)
+    while ((got = br__next_id(&s, word, &id))) {
+        if (got < 0 || id < 0 || id > INT32_MAX)
             return br_fail(err, BR_E_USAGE, "'%s' is no token id; expected 1,2,3", word);
-        if (ids->n == cap) {
-            cap = cap ? 2 * cap : BR__MIN(len / 2 + 1, (size_t)4096);
-            int32_t *grown = br__realloc(ids->p, cap * sizeof *grown);
-            if (!grown)
-                return no_memory(err);
-            ids->p = grown;
-            ids->cap = cap;
-        }
+        if (br__grow(&ids->p, &ids->cap, ids->n, sizeof *ids->p))
+            return no_memory(err);
         ids->p[ids->n++] = (int32_t)id;
-        p += n;
     }
     return ids->n ? BR_OK : br_fail(err, BR_E_USAGE, "no token ids in '%.40s'", text);
 }

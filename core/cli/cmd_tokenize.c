@@ -82,20 +82,15 @@ static int add_id(struct br_ids *ids, int64_t id, struct br_err *err)
     return BR_OK;
 }
 
-/* Numbers between blanks, commas and the brackets of a list. */
 static int parse_ids(const char *s, struct br_ids *ids, struct br_err *err)
 {
-    static const char between[] = " \t\r\n,[]";
-    char word[24];
-    int rc = BR_OK;
-    while (!rc && *(s += strspn(s, between))) {
-        size_t n = strcspn(s, between);
-        int64_t id;
-        snprintf(word, sizeof word, "%.*s", (int)BR__MIN(n, sizeof word - 1), s);
-        if (br__parse_i64(word, &id) || n >= sizeof word)
+    char word[BR__ID_WORD];
+    int64_t id;
+    int rc = BR_OK, got;
+    while (!rc && (got = br__next_id(&s, word, &id))) {
+        if (got < 0)
             return br_fail(err, BR_E_FORMAT, "'%s' is no token id, expected a number", word);
         rc = add_id(ids, id, err);
-        s += n;
     }
     return rc;
 }
@@ -295,11 +290,7 @@ static int run_bulk(struct bulk *b, FILE *in, int threads, struct br_err *err)
 
 static int read_all(FILE *in, struct br__buf *text, struct br_err *err)
 {
-    char block[1 << 14];
-    size_t n;
-    br__buf_put(text, "", 0);
-    while ((n = fread(block, 1, sizeof block, in)) > 0 && !text->failed)
-        br__buf_put(text, block, n);
+    br__read_all(in, text);
     return text->failed ? br_fail(err, text->failed, "cannot hold the input in memory") : BR_OK;
 }
 

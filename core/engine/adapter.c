@@ -137,11 +137,8 @@ static int add_tensor(struct reader *rd, const struct br__st_entry *e, struct br
     if (e->ndim != (which == 'M' ? 1 : 2) || !br_dtype_is_float(e->dtype))
         return br_fail(err, BR_E_FORMAT, "tensor '%s' has an impossible shape or dtype", e->name);
     struct br__source *s = which == 'A' ? &p->a : which == 'B' ? &p->b : &p->magnitude;
-    *s = (struct br__source){.name = e->name, .dtype = e->dtype, .ndim = e->ndim};
-    memcpy(s->shape, e->shape, sizeof s->shape);
-    s->rows = e->ndim == 2 ? e->shape[0] : 1;
-    s->cols = e->shape[e->ndim - 1];
-    s->data = rd->data + e->begin;
+    *s = (struct br__source){.name = e->name, .dtype = e->dtype, .data = rd->data + e->begin};
+    br__source_shape(s, e->ndim, e->shape);
     return 0;
 }
 

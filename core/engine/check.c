@@ -51,21 +51,13 @@ static int pass(const struct checker *k, struct br__llm *m, struct br__trace *t,
     return br__llm_trace(m, &o, t, err);
 }
 
-static size_t elems(const struct br__named *r)
-{
-    size_t n = 1;
-    for (int i = 0; i < r->ndim; i++)
-        n *= (size_t)r->shape[i];
-    return n;
-}
-
 /* Logits, loss and every gradient are finite, and no gradient is missing. */
 static int finite_results(const struct br__trace *t, size_t n_params, struct br_err *err)
 {
     size_t grads = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct br__named *r = &t->list[i];
-        for (size_t e = 0; e < elems(r); e++)
+        for (size_t e = 0; e < br__named_elems(r); e++)
             if (!isfinite(r->data[e]))
                 return br_fail(err, BR_E_NUMERIC, "'%s' is not finite at element %zu", r->name, e);
         grads += br__starts(r->name, "grad.");
@@ -117,7 +109,7 @@ static int same_over_ranks(const struct checker *k, const struct br__named *logi
     rc = pass(k, m, &t, err);
     if (!rc) {
         const struct br__named *other = br__trace_find(&t, "logits");
-        for (size_t i = 0; i < elems(logits) && !rc; i++)
+        for (size_t i = 0; i < br__named_elems(logits) && !rc; i++)
             if (fabsf(other->data[i] - logits->data[i]) > TOLERANCE)
                 rc = br_fail(err, BR_E_DIFF, "logit %zu is %g on two ranks, %g on one", i,
                              (double)other->data[i], (double)logits->data[i]);

@@ -160,6 +160,8 @@ struct br__weights_opts {
     int threads;
     const struct br_listener *listener;
 };
+/* Set shape, rows and cols. */
+void br__source_shape(struct br__source *s, int ndim, const int64_t *shape);
 int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
                      struct br_err *err) BR_MUST_CHECK;
 void br__weights_close(struct br__weights *w);
@@ -409,6 +411,7 @@ struct br__trace_opts {
 };
 int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__trace *out,
                   struct br_err *err) BR_MUST_CHECK;
+size_t br__named_elems(const struct br__named *r);
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
 /* ---- sample.c: from logits to the next token ------------------------------------------------- */

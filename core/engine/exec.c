@@ -256,13 +256,10 @@ static int choose_kernels(struct br__exec *x, struct br_err *err)
     return 0;
 }
 
-struct ask {
-    struct br__exec *x;
-};
 /* Scratch depends on the number of lanes, which only the team knows. */
 static void ask_scratch(void *arg, struct br_team *team, uint32_t lane)
 {
-    struct br__exec *x = ((struct ask *)arg)->x;
+    struct br__exec *x = arg;
     if (lane != 0)
         return;
     for (size_t i = 0; i < x->n_steps; i++) {
@@ -301,7 +298,7 @@ static int make_steps(struct br__exec *x, struct br_err *err)
         return br_fail(err, BR_E_NOMEM, "out of memory for activations (%zu bytes)",
                        x->block_bytes);
     fill_steps(x);
-    x->d->backend->run(x->d->device, ask_scratch, &(struct ask){x});
+    x->d->backend->run(x->d->device, ask_scratch, x);
     x->scratch = x->d->backend->alloc(x->d->device, x->scratch_bytes + ALIGN);
     if (!x->scratch)
         return br_fail(err, BR_E_NOMEM, "out of memory for kernels' scratch (%zu bytes)",

@@ -3,7 +3,6 @@
 #include <bridge/tokenizer.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct active { /* a sequence in a cache slot */
     struct br__gen_sequence *s;
@@ -35,13 +34,6 @@ struct loop {
 static int nomem(struct br_err *err)
 {
     return br_fail(err, BR_E_NOMEM, "out of memory for generation");
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---- sequences come and go ------------------------------------------------------------------- */
@@ -125,7 +117,7 @@ static int take(struct loop *l, struct active *a, int32_t id, struct br_err *err
     a->fed = 1;
     l->stats->new_tokens++;
     if (l->stats->first_token == 0)
-        l->stats->first_token = now() - l->start;
+        l->stats->first_token = br__now() - l->start;
     int eos = is_eos(l->o, id), stopped = 0;
     int full =
         s->n_ids >= (size_t)l->o->max_new_tokens || (int64_t)a->n_history > br__llm_capacity(l->m);
@@ -160,7 +152,7 @@ static int step(struct loop *l, size_t *busy, struct br_err *err)
             rc = begin(l, &l->slots[i], err);
     if (rc)
         return rc;
-    double t0 = now();
+    double t0 = br__now();
     *busy = gather(l, &reading);
     if (*busy)
         rc = br__llm_feed(l->m, l->feeds, *busy, l->logits, err);
@@ -172,7 +164,7 @@ static int step(struct loop *l, size_t *busy, struct br_err *err)
         if (!rc)
             rc = take(l, a, id, err);
     }
-    *(reading ? &l->stats->prefill : &l->stats->decode) += now() - t0;
+    *(reading ? &l->stats->prefill : &l->stats->decode) += br__now() - t0;
     l->stats->decoded += reading ? 0 : *busy;
     return rc;
 }
@@ -195,7 +187,7 @@ static int open_loop(struct loop *l, struct br_err *err)
 int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
                  size_t n, struct br__gen_stats *stats, struct br_err *err)
 {
-    struct loop l = {.m = m, .o = o, .seqs = seqs, .n = n, .stats = stats, .start = now()};
+    struct loop l = {.m = m, .o = o, .seqs = seqs, .n = n, .stats = stats, .start = br__now()};
     size_t busy = 1;
     memset(stats, 0, sizeof *stats);
     int rc = open_loop(&l, err);

@@ -44,6 +44,19 @@ static br_val like(struct grads *gs, br_val d, br_val x)
     return br__reshape(gs->g, d, node(gs, x)->n_dim, node(gs, x)->shape);
 }
 
+/* Hand out consecutive columns of `all` to the first n_in inputs of v. */
+static void add_columns(struct grads *gs, br_val v, br_val all, uint32_t n_in)
+{
+    int64_t from = 0;
+    for (uint32_t i = 0; i < n_in; i++) {
+        br_val x = in(gs, v, i);
+        int64_t cols = br__node_elems(node(gs, x)) / node(gs, x)->shape[0];
+        if (gs->wants[x])
+            add(gs, x, like(gs, br__slice(gs->g, all, 1, from, cols), x));
+        from += cols;
+    }
+}
+
 /* The rules are named after ops.def's last column and declared here, so that a missing one does not
  * compile and an unused one does not pass. */
 typedef void rule(struct grads *gs, br_val v, br_val dy);
@@ -111,15 +124,7 @@ static void grad_gather_rows(struct grads *gs, br_val v, br_val dy)
 
 static void grad_concat(struct grads *gs, br_val v, br_val dy)
 {
-    int64_t from = 0;
-    uint32_t n_in = node(gs, v)->n_in;
-    for (uint32_t i = 0; i < n_in; i++) {
-        br_val x = in(gs, v, i);
-        int64_t cols = br__node_elems(node(gs, x)) / node(gs, x)->shape[0];
-        if (gs->wants[x])
-            add(gs, x, like(gs, br__slice(gs->g, dy, 1, from, cols), x));
-        from += cols;
-    }
+    add_columns(gs, v, dy, node(gs, v)->n_in);
 }
 
 static void grad_interleave(struct grads *gs, br_val v, br_val dy)
@@ -239,19 +244,6 @@ static void grad_rope(struct grads *gs, br_val v, br_val dy)
     struct br_attr attr = node(gs, v)->attr;
     attr.i[0] = !attr.i[0];
     add(gs, in(gs, v, 0), BR__OP(gs->g, ROPE, &attr, dy, in(gs, v, 1), in(gs, v, 2)));
-}
-
-/* Hand out consecutive columns of `all` to the inputs of v. */
-static void add_columns(struct grads *gs, br_val v, br_val all, uint32_t n_in)
-{
-    int64_t from = 0;
-    for (uint32_t i = 0; i < n_in; i++) {
-        br_val x = in(gs, v, i);
-        int64_t cols = br__node_elems(node(gs, x)) / node(gs, x)->shape[0];
-        if (gs->wants[x])
-            add(gs, x, like(gs, br__slice(gs->g, all, 1, from, cols), x));
-        from += cols;
-    }
 }
 
 static void grad_attention(struct grads *gs, br_val v, br_val dy)

@@ -120,20 +120,26 @@ static void exec_set_block(struct br__jj *j, const struct br__jn *n)
         br__jv_str(j, j->out, v);
 }
 
+/* A body in a scope of its own. */
+static enum jump exec_in(struct br__jj *j, struct br__jj_scope *sc, const struct br__jn *body)
+{
+    struct br__jj_scope *outer = j->scope;
+
+    j->scope = sc;
+    enum jump jump = exec_body(j, body);
+    j->scope = outer;
+    return jump;
+}
+
 static enum jump exec_with(struct br__jj *j, const struct br__jn *n)
 {
-    struct br__jj_scope *outer = j->scope, *sc = fresh_scope(j, NULL, outer);
+    struct br__jj_scope *sc = fresh_scope(j, NULL, j->scope);
 
     for (const struct br__jn *set = n->list; set && !j->rc; set = set->next) {
         struct br__jv v = br__jj_eval(j, set->b); /* none sees the others */
         assign(j, sc, set->a, v);
     }
-    if (j->rc)
-        return GO_ON;
-    j->scope = sc;
-    enum jump jump = exec_body(j, n->body);
-    j->scope = outer;
-    return jump;
+    return j->rc ? GO_ON : exec_in(j, sc, n->body);
 }
 
 /* ---- macros ---------------------------------------------------------------------------------- */
@@ -272,14 +278,9 @@ static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop
 /* The `else` of a loop; a jump in it is meant for the loop around. */
 static enum jump exec_else(struct br__jj *j, const struct br__jn *n)
 {
-    struct br__jj_scope *outer = j->scope, *sc = fresh_scope(j, NULL, outer);
+    struct br__jj_scope *sc = fresh_scope(j, NULL, j->scope);
 
-    if (!n->els || !sc)
-        return GO_ON;
-    j->scope = sc;
-    enum jump jump = exec_body(j, n->els);
-    j->scope = outer;
-    return jump;
+    return n->els && sc ? exec_in(j, sc, n->els) : GO_ON;
 }
 
 static enum jump exec_for(struct br__jj *j, const struct br__jn *n)

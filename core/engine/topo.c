@@ -30,16 +30,6 @@ static uint32_t axes_of(const enum br_axis *grid)
     return bits;
 }
 
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-    while (b) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 /* The size of one axis, 1 for 0. */
 static int check_size(const char *name, uint32_t size, uint32_t *out, struct br_err *err)
 {
@@ -85,7 +75,7 @@ int br_topo_make(struct br_topo *t, uint32_t tp, uint32_t cp, uint32_t pp, uint3
     uint64_t expert = (uint64_t)n[BR_AXIS_ETP] * n[BR_AXIS_EP] * n[BR_AXIS_PP];
     uint64_t ranks = world;
     if (!ranks && dense <= MAX_WORLD && expert <= MAX_WORLD)
-        ranks = dense / gcd(dense, expert) * expert;
+        ranks = dense / br__gcd(dense, expert) * expert;
     if (!ranks || ranks > MAX_WORLD)
         return br_fail(err, BR_E_USAGE, "the sizes ask for more than %" PRIu32 " ranks", MAX_WORLD);
     if (ranks % dense)

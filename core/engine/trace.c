@@ -26,6 +26,14 @@ const struct br__named *br__trace_find(const struct br__trace *t, const char *na
     return NULL;
 }
 
+size_t br__named_elems(const struct br__named *r)
+{
+    size_t n = 1;
+    for (int i = 0; i < r->ndim; i++)
+        n *= (size_t)r->shape[i];
+    return n;
+}
+
 void br__trace_free(struct br__trace *t)
 {
     for (size_t i = 0; i < t->n; i++)
@@ -46,13 +54,9 @@ static struct br__named *result(struct br__trace *t, const char *name, int ndim,
     if (br__grow(&t->list, &t->cap, t->n, sizeof *t->list))
         return NULL;
     struct br__named *r = &t->list[t->n];
-    size_t elems = 1;
     *r = (struct br__named){.name = br__arena_strdup(&t->arena, name), .ndim = ndim};
-    for (int i = 0; i < ndim; i++) {
-        r->shape[i] = shape[i];
-        elems *= (size_t)shape[i];
-    }
-    r->data = br__calloc(elems, sizeof(float));
+    memcpy(r->shape, shape, (size_t)ndim * sizeof *shape);
+    r->data = br__calloc(br__named_elems(r), sizeof(float));
     if (!r->name || !r->data) {
         br__free(r->data);
         return NULL;

@@ -17,7 +17,7 @@ static int nomem(struct br_err *err)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static void set_shape(struct br__source *s, int ndim, const int64_t *shape)
+void br__source_shape(struct br__source *s, int ndim, const int64_t *shape)
 {
     s->ndim = ndim;
     memcpy(s->shape, shape, (size_t)ndim * sizeof *shape);
@@ -39,7 +39,7 @@ static int from_files(struct br__weights *w)
                                  .dtype = t->dtype == BR_F8_E4M3 ? BR_BF16 : t->dtype,
                                  .index = (uint32_t)w->n_sources,
                                  .origin = (uint32_t)i};
-        set_shape(s, t->ndim, t->shape);
+        br__source_shape(s, t->ndim, t->shape);
         if (br__map_put(&w->by_name, s->name, s->index))
             return BR_E_NOMEM;
         w->n_sources++;
@@ -57,7 +57,7 @@ static int from_pieces(struct br__weights *w)
                                  .dtype = o->dtype,
                                  .index = (uint32_t)w->n_sources,
                                  .origin = (uint32_t)i};
-        set_shape(s, o->ndim, o->shape);
+        br__source_shape(s, o->ndim, o->shape);
         if (br__map_put(&w->by_name, s->name, s->index))
             return BR_E_NOMEM;
         w->n_sources++;
@@ -159,22 +159,29 @@ struct fill {
     uint64_t bytes;
 };
 #define FILL_CHUNK (BR__OUT_BUF / 4) /* dequantising and casting widen within one buffer */
+#define FILL_TASK (64 * FILL_CHUNK)  /* bytes that share a buffer */
 
-static int fill_chunk(void *arg, size_t i, int worker, struct br_err *err)
+static int fill_chunk(const struct fill *f, uint64_t off, struct br__scratch *scratch,
+                      struct br_err *err)
 {
-    struct fill *f = arg;
-    (void)worker;
     const struct br__plan *plan = f->w->session->plan;
-    uint64_t off = (uint64_t)i * FILL_CHUNK;
     size_t n = (size_t)BR__MIN(f->bytes - off, (uint64_t)FILL_CHUNK);
-    struct br__scratch scratch = {br__alloc(BR__OUT_BUF)};
-    if (!scratch.buf)
-        return nomem(err);
     uint32_t size = br_dtype_size(f->s->dtype);
-    int rc = plan->direction == BR__EXPORT
-                 ? br__piece_read(plan, f->s->origin, off, f->dst + off, n, &scratch, err)
-                 : br__elements_read(plan, f->s->origin, off / size, n / size, f->s->dtype, 0,
-                                     f->dst + off, &scratch, err);
+    return plan->direction == BR__EXPORT
+               ? br__piece_read(plan, f->s->origin, off, f->dst + off, n, scratch, err)
+               : br__elements_read(plan, f->s->origin, off / size, n / size, f->s->dtype, 0,
+                                   f->dst + off, scratch, err);
+}
+
+static int fill_task(void *arg, size_t i, int worker, struct br_err *err)
+{
+    const struct fill *f = arg;
+    (void)worker;
+    uint64_t from = (uint64_t)i * FILL_TASK, to = BR__MIN(from + FILL_TASK, f->bytes);
+    struct br__scratch scratch = {br__alloc(BR__OUT_BUF)};
+    int rc = scratch.buf ? 0 : nomem(err);
+    for (uint64_t off = from; off < to && !rc; off += FILL_CHUNK)
+        rc = fill_chunk(f, off, &scratch, err);
     br__free(scratch.buf);
     return rc;
 }
@@ -183,7 +190,7 @@ static int fill(struct br__weights *w, const struct br__source *s, void *dst, ui
                 struct br_err *err)
 {
     struct fill f = {w, s, dst, bytes};
-    return br__pool_run(w->threads, (size_t)((bytes + FILL_CHUNK - 1) / FILL_CHUNK), fill_chunk, &f,
+    return br__pool_run(w->threads, (size_t)((bytes + FILL_TASK - 1) / FILL_TASK), fill_task, &f,
                         err);
 }
 

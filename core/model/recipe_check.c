@@ -48,16 +48,6 @@ static void say(struct checker *c, uint32_t id, const char *fmt, ...)
 
 /* ---- grids ----------------------------------------------------------------------------------- */
 
-static int64_t gcd(int64_t a, int64_t b)
-{
-    while (b) {
-        int64_t t = a % b;
-        a = b;
-        b = t;
-    }
-    return a;
-}
-
 void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g)
 {
     *g = (struct br__recipe_grid){
@@ -72,7 +62,8 @@ void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recip
     int64_t dense = g->tp * g->cp, expert = g->etp * g->ep;
     if (!br__recipe_has(r, BR__RK_num_moe_experts))
         expert = 1; /* a dense model has no expert grid */
-    if (__builtin_mul_overflow(dense / gcd(dense, expert), expert, &g->min_world) ||
+    if (__builtin_mul_overflow(dense / (int64_t)br__gcd((uint64_t)dense, (uint64_t)expert), expert,
+                               &g->min_world) ||
         __builtin_mul_overflow(g->min_world, g->pp, &g->min_world))
         g->min_world = INT64_MAX;
     if (g->world % (dense * g->pp) == 0)

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define CONFIG_MAX (16u << 20)
 #define STREAM_THREADS 8 /* each waits for the network most of the time */
@@ -80,20 +79,13 @@ void br__progress_init(struct br__progress *g, const struct br_listener *l, cons
     pthread_mutex_init(&g->lock, NULL);
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* At most ~20 reports a second, and never a worker waiting for the terminal. */
 void br__progress_add(struct br__progress *g, uint64_t n)
 {
     uint64_t done = atomic_fetch_add(&g->done, n) + n;
     if (!g->listener || !g->listener->progress || pthread_mutex_trylock(&g->lock))
         return;
-    int64_t now = now_ns();
+    int64_t now = br__clock_ns();
     if (now - g->last_ns > 50000000) {
         g->last_ns = now;
         g->listener->progress(g->listener->ud, g->phase, done, g->total);

@@ -6,12 +6,12 @@
 server=${BRIDGE_BENCH_HUB:-$(dirname "$BRIDGE")/../tests/hub_server}
 [ -x "$server" ] || { echo "bench: '$server' is missing: build the tests, too" >&2; exit 1; }
 command -v curl >/dev/null || { echo "bench: the hub target needs curl" >&2; exit 1; }
-model=$work/root/Qwen/big
-mkdir -p "$work/root/Qwen"
+model=$work/served/Qwen/big
+mkdir -p "$work/served/Qwen"
 toy "$model" 28
 size=$(stat -c %s "$model/model.safetensors")
 sha=$(sha256sum <"$model/model.safetensors" | cut -d ' ' -f 1)
-"$server" "$work/root" "$work/log" "$work/ports" --seconds 3600 &
+"$server" "$work/served" "$work/log" "$work/ports" --seconds 3600 &
 server_pid=$!
 trap 'kill "$server_pid" 2>/dev/null || true; rm -rf "$work"' EXIT
 while [ ! -e "$work/ports" ]; do

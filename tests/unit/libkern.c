@@ -1,5 +1,6 @@
 /* libkern.c - see libkern.h */
 #include "libkern.h"
+#include "../../core/engine/engine.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,17 +35,13 @@ size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
     return n;
 }
 
-const struct br_kernel *kern_row(const struct br__cpu_tier *tier, uint32_t op, uint32_t weight)
+/* As the engine chooses. */
+const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight)
 {
     const struct br_backend *b = br__cpu_backend();
-    for (uint32_t i = 0; i < b->kernels.n; i++) {
-        const struct br_kernel *k = &b->kernels.rows[i];
-        if (k->op != op || (k->needs & ~tier->features) != 0)
-            continue;
-        if (k->weights == 0 || (k->weights & BR_BIT(weight)) != 0)
-            return k;
-    }
-    return NULL;
+    const struct br__device d = {
+        .features = features, .kernels = b->kernels.rows, .n_kernels = b->kernels.n};
+    return br__device_kernel(&d, op, weight);
 }
 
 struct job {
@@ -61,38 +58,38 @@ static void on_lane(void *arg, struct br_team *team, uint32_t lane)
     j->row->run(&c);
 }
 
-static void ask_scratch(void *arg, struct br_team *team, uint32_t lane)
-{
-    struct job *j = arg;
-    struct br_call c = j->call;
-    c.team = team;
-    if (lane == 0 && j->row->scratch)
-        *(size_t *)j->call.scratch = j->row->scratch(&c);
-}
-
 #define GUARD 256
+
+void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,
+                 struct br_call *call)
+{
+    uint32_t weight = call->op == BR_OP_EMBED || call->n_in < 2 ? 0 : 1;
+    struct job job = {kern_row(features, call->op, call->in[weight].dtype), *call};
+    ck_assert_msg(job.row != NULL, "%s has no kernel for op %u", tier, call->op);
+    struct br_team sized = {.n_lanes = n_lanes};
+    job.call.team = &sized;
+    job.call.device = device;
+    size_t n = job.row->scratch ? job.row->scratch(&job.call) : 0;
+    unsigned char *scratch = aligned_alloc(64, (n + GUARD + 63) / 64 * 64);
+    ck_assert_ptr_nonnull(scratch);
+    memset(scratch, 0xFF, n + GUARD);
+    job.call.scratch = scratch;
+    br__cpu_backend()->run(device, on_lane, &job);
+    for (size_t i = n; i < n + GUARD; i++)
+        ck_assert_msg(scratch[i] == 0xFF, "op %u on %s wrote beyond its %zu bytes of scratch",
+                      call->op, tier, n);
+    free(scratch);
+}
 
 void kern_run(const struct br__cpu_tier *tier, uint32_t n_lanes, struct br_call *call)
 {
     const struct br_backend *b = br__cpu_backend();
     struct br_err err = BR_ERR_INIT;
-    struct job job = {kern_row(tier, call->op, call->n_in > 1 ? call->in[1].dtype : BR_F32), *call};
-    ck_assert_msg(job.row != NULL, "%s has no kernel for op %u", tier->name, call->op);
     uint64_t features;
-    ck_assert_msg(b->open(&job.call.device, n_lanes, &features, &err) == 0, "%s", err.msg);
-    size_t n = 0;
-    job.call.scratch = &n;
-    b->run(job.call.device, ask_scratch, &job);
-    unsigned char *scratch = b->alloc(job.call.device, n + GUARD);
-    ck_assert_ptr_nonnull(scratch);
-    memset(scratch, 0xFF, n + GUARD);
-    job.call.scratch = scratch;
-    b->run(job.call.device, on_lane, &job);
-    for (size_t i = n; i < n + GUARD; i++)
-        ck_assert_msg(scratch[i] == 0xFF, "%s: wrote beyond its %zu bytes of scratch", tier->name,
-                      n);
-    b->free(job.call.device, scratch);
-    b->close(job.call.device);
+    void *device;
+    ck_assert_msg(b->open(&device, n_lanes, &features, &err) == 0, "%s", err.msg);
+    kern_run_on(device, tier->name, tier->features, n_lanes, call);
+    b->close(device);
 }
 
 struct br_tensor kern_tensor(void *data, uint32_t dtype, uint32_t n_dim, const int64_t *shape)

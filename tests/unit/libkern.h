@@ -1,8 +1,8 @@
 /* libkern.h - run one kernel of the CPU backend, of any tier, the way the engine would.
  *
  * Tests of kernels are built twice: against the kernels as compiled, where a tier is tested if this
- * machine has it, and (BRIDGE_EMULATED) against tiers compiled for an emulation of their instructions,
- * where all of them are. */
+ * machine has it, and (BRIDGE_EMULATED) against tiers compiled for an emulation of their
+ * instructions, where all of them are. */
 #ifndef BRIDGE_TESTS_LIBKERN_H
 #define BRIDGE_TESTS_LIBKERN_H
 
@@ -11,11 +11,14 @@
 /* The tiers to test, slowest first; those that this machine lacks are named on stdout, once. */
 size_t kern_tiers(const struct br__cpu_tier **out, size_t max);
 
-/* The row that a device of that tier would use, or NULL. */
-const struct br_kernel *kern_row(const struct br__cpu_tier *tier, uint32_t op, uint32_t weight);
+/* The row that a device of those features would use, or NULL. */
+const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight);
 
-/* Run call (in, out, op, attr, n_in set) on a device of n_lanes; scratch is as large as asked for,
- * filled with NaN, and checked for writes beyond it. */
+/* Run call (in, out, op, attr, n_in set) on a device of n_lanes with the kernels of a tier; scratch
+ * is as large as asked for, filled with NaN, and checked for writes beyond it. */
+void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,
+                 struct br_call *call);
+/* The same on a device of its own. */
 void kern_run(const struct br__cpu_tier *tier, uint32_t n_lanes, struct br_call *call);
 
 /* A dense view; dims from the last. */

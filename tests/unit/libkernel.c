@@ -1,7 +1,6 @@
 /* libkernel.c - see libkernel.h. */
 #include "libkernel.h"
-#include "../../core/engine/engine.h"
-#include "../../kernels/cpu/cpu.h"
+#include "libkern.h"
 
 #include <check.h>
 #include <string.h>
@@ -9,14 +8,13 @@
 void in_each_place(void (*fn)(const struct place *p, void *arg), void *arg)
 {
     const struct br_backend *cpu = br__cpu_backend();
-    uint64_t have = br__cpu_detect();
-    for (size_t i = 0; i < br__n_cpu_tiers; i++) {
-        if (br__cpu_tiers[i].features & ~have)
-            continue;
+    const struct br__cpu_tier *tiers[16];
+    size_t n = kern_tiers(tiers, BR_COUNTOF(tiers));
+    for (size_t i = 0; i < n; i++) {
         for (uint32_t lanes = 1; lanes <= MAX_LANES; lanes++) {
             struct br_err err = BR_ERR_INIT;
             uint64_t features;
-            struct place p = {br__cpu_tiers[i].name, br__cpu_tiers[i].features, lanes, NULL};
+            struct place p = {tiers[i]->name, tiers[i]->features, lanes, NULL};
             ck_assert_msg(cpu->open(&p.device, lanes, &features, &err) == 0, "%s", err.msg);
             fn(&p, arg);
             cpu->close(p.device);
@@ -24,18 +22,12 @@ void in_each_place(void (*fn)(const struct place *p, void *arg), void *arg)
     }
 }
 
-/* ---- tensors -----------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 struct br_tensor tensor(uint32_t dtype, uint32_t n_dim, const int64_t *shape)
 {
-    struct br_tensor t = {.dtype = dtype, .n_dim = n_dim};
-    int64_t n = 1;
-    for (uint32_t i = n_dim; i-- > 0;) {
-        t.shape[i] = shape[i];
-        t.stride[i] = n;
-        n *= shape[i];
-    }
+    struct br_tensor t = kern_tensor(NULL, dtype, n_dim, shape);
+    int64_t n = count(&t);
     t.data = calloc((size_t)n + !n, br_dtype_size((int)dtype));
     ck_assert_ptr_nonnull(t.data);
     return t;
@@ -100,54 +92,14 @@ void fill_random(struct br_tensor *t, uint32_t seed, float scale)
     }
 }
 
-/* ---- calls -------------------------------------------------------------------------------------
- */
+/* ---- calls ----------------------------------------------------------------------------------- */
 
 const struct br_kernel *kernel_of(const struct place *p, uint32_t op, uint32_t weight_dtype)
 {
-    const struct br_backend *cpu = br__cpu_backend();
-    for (size_t i = 0; i < cpu->kernels.n; i++) {
-        const struct br_kernel *k = &((const struct br_kernel *)cpu->kernels.rows)[i];
-        if (k->op == op && !(k->needs & ~p->features) &&
-            (!k->weights || k->weights & BR_BIT(weight_dtype)))
-            return k;
-    }
-    return NULL;
-}
-
-struct job {
-    const struct br_kernel *kernel;
-    const struct br_call *call;
-};
-
-static void one_lane(void *arg, struct br_team *team, uint32_t lane)
-{
-    struct job *j = arg;
-    struct br_call c = *j->call;
-    c.team = team;
-    c.lane = lane;
-    j->kernel->run(&c);
+    return kern_row(p->features, op, weight_dtype);
 }
 
 void run_call(const struct place *p, struct br_call *c)
 {
-    uint32_t weight = c->op == BR_OP_EMBED || c->n_in < 2 ? c->in[0].dtype : c->in[1].dtype;
-    const struct br_kernel *k = kernel_of(p, c->op, weight);
-    ck_assert_msg(k != NULL, "no kernel for op %u on %s", c->op, p->tier);
-    struct br_team sized = {.n_lanes = p->lanes};
-    c->team = &sized;
-    c->device = p->device;
-    size_t bytes = k->scratch ? k->scratch(c) : 0;
-    c->scratch = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
-    ck_assert_ptr_nonnull(c->scratch);
-    char *guard = (char *)c->scratch + bytes;
-    memset(c->scratch, 0xFF, bytes + 16);
-    struct job j = {k, c};
-    br__cpu_backend()->run(p->device, one_lane, &j);
-    for (int i = 0; i < 16; i++)
-        ck_assert_msg(guard[i] == (char)0xFF, "op %u on %s left its scratch of %zu bytes", c->op,
-                      p->tier, bytes);
-    free(c->scratch);
-    c->scratch = NULL;
-    c->team = NULL;
+    kern_run_on(p->device, p->tier, p->features, p->lanes, c);
 }

@@ -55,14 +55,6 @@ static void trace_all(struct br__llm *m, const int32_t *const *ids, size_t n, st
     must(br__llm_trace(m, &o, t, &err), &err);
 }
 
-static int64_t elems(const struct br__named *r)
-{
-    int64_t n = 1;
-    for (int i = 0; i < r->ndim; i++)
-        n *= r->shape[i];
-    return n;
-}
-
 /* Losses and gradients of b are averaged into a: what two data-parallel ranks must give. */
 static void average(struct br__trace *a, const struct br__trace *b)
 {
@@ -71,7 +63,7 @@ static void average(struct br__trace *a, const struct br__trace *b)
             continue;
         const struct br__named *other = br__trace_find(b, a->list[i].name);
         ck_assert(other != NULL);
-        for (int64_t k = 0; k < elems(other); k++)
+        for (int64_t k = 0; k < (int64_t)br__named_elems(other); k++)
             a->list[i].data[k] = (a->list[i].data[k] + other->data[k]) / 2;
     }
 }
@@ -83,8 +75,8 @@ static void compare(const struct br__trace *got, const struct br__trace *want, d
     for (size_t i = 0; i < want->n; i++) {
         const struct br__named *w = &want->list[i], *r = br__trace_find(got, w->name);
         double d = 0, s = 0;
-        ck_assert_msg(r && elems(r) == elems(w), "%s: no %s", what, w->name);
-        for (int64_t k = 0; k < elems(w); k++) {
+        ck_assert_msg(r && br__named_elems(r) == br__named_elems(w), "%s: no %s", what, w->name);
+        for (int64_t k = 0; k < (int64_t)br__named_elems(w); k++) {
             d += ((double)r->data[k] - w->data[k]) * ((double)r->data[k] - w->data[k]);
             s += (double)w->data[k] * w->data[k];
         }
