@@ -5,14 +5,18 @@
 #include <string.h>
 
 #define MAX_RUNS 64
+#define DECODE_PARTS 4 /* of a run, with a look at the ceilings after each */
+#define MAX_LOOKS (MAX_RUNS * (1 + DECODE_PARTS)) /* one more after each prompt */
 
 struct bench {
     struct br__cli *c;
     struct br__report r;
     struct br__llm *m;
     int64_t prefill, decode, runs, batch;
-    double prefill_s[MAX_RUNS], decode_s[MAX_RUNS]; /* seconds of each run */
-    struct br_peaks peaks[MAX_RUNS];
+    double prefill_s[MAX_RUNS], decode_s[MAX_RUNS];        /* seconds of each run */
+    double read_bytes[MAX_LOOKS], matmul_flops[MAX_LOOKS]; /* ceilings, seen between the parts */
+    int64_t n_looks;
+    char tier[sizeof((struct br_peaks *)0)->tier];
     struct br__llm_cost cost;
 };
 
@@ -32,13 +36,40 @@ static int64_t option(const struct br__cli *c, int id, int64_t dflt)
     return c->opt[id].set ? c->opt[id].i : dflt;
 }
 
-/* One prompt, then tokens one by one: what is decoded does not change what it costs. */
-static int one_run(struct bench *b, int64_t run, const int32_t *ids, float *logits,
-                   struct br_err *err)
+/* What the machine can do changes from second to second, so the ceilings are measured in between.
+ */
+static int look(struct bench *b, struct br_err *err)
 {
-    struct br__feed *feeds = br__calloc((size_t)b->batch, sizeof *feeds);
-    if (!feeds)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %lld sequences", (long long)b->batch);
+    struct br_peaks now;
+    int rc = br__llm_peaks(b->m, &now, err);
+    if (rc)
+        return rc;
+    b->read_bytes[b->n_looks] = now.read_bytes;
+    b->matmul_flops[b->n_looks++] = now.matmul_flops;
+    memcpy(b->tier, now.tier, sizeof b->tier);
+    return BR_OK;
+}
+
+/* Every sequence's next tokens, from first to end - 1: which ones does not change what they cost.
+ */
+static int decode_some(struct bench *b, struct br__feed *feeds, int64_t first, int64_t end,
+                       const int32_t *ids, float *logits, struct br_err *err)
+{
+    int rc = BR_OK;
+    for (int64_t i = first; i < end && !rc; i++) {
+        for (int64_t s = 0; s < b->batch; s++) {
+            feeds[s].ids = ids + (i + s) % b->prefill;
+            feeds[s].n = 1;
+        }
+        rc = br__llm_feed(b->m, feeds, (size_t)b->batch, logits, err);
+    }
+    return rc;
+}
+
+/* One prompt, then tokens one by one. */
+static int one_run(struct bench *b, int64_t run, struct br__feed *feeds, const int32_t *ids,
+                   float *logits, struct br_err *err)
+{
     for (uint32_t s = 0; s < (uint32_t)b->batch; s++) {
         br__llm_reset(b->m, s);
         feeds[s] = (struct br__feed){s, ids, b->prefill};
@@ -48,36 +79,38 @@ static int one_run(struct bench *b, int64_t run, const int32_t *ids, float *logi
     b->prefill_s[run] = br__now() - t0;
     if (!rc && b->batch > 1) /* the others' prompts are not timed */
         rc = br__llm_feed(b->m, feeds + 1, (size_t)b->batch - 1, logits, err);
-    t0 = br__now();
-    for (int64_t i = 0; i < b->decode && !rc; i++) {
-        for (int64_t s = 0; s < b->batch; s++) {
-            feeds[s].ids = ids + (i + s) % b->prefill;
-            feeds[s].n = 1;
-        }
-        rc = br__llm_feed(b->m, feeds, (size_t)b->batch, logits, err);
+    if (!rc)
+        rc = look(b, err);
+    b->decode_s[run] = 0;
+    for (int64_t p = 0; p < DECODE_PARTS && !rc; p++) {
+        t0 = br__now();
+        rc = decode_some(b, feeds, b->decode * p / DECODE_PARTS, b->decode * (p + 1) / DECODE_PARTS,
+                         ids, logits, err);
+        b->decode_s[run] += br__now() - t0;
+        if (!rc)
+            rc = look(b, err);
     }
-    b->decode_s[run] = br__now() - t0;
-    br__free(feeds);
     return rc;
 }
 
-/* Run 0 warms up: pages of the model are mapped, graphs are built. */
+/* Run -1 warms up: pages of the model are mapped, graphs are built. */
 static int all_runs(struct bench *b, struct br_err *err)
 {
     int64_t vocab = br_cfg_i(br__llm_config(b->m), BR_CFG_VOCAB_SIZE);
     int32_t *ids = br__alloc((size_t)b->prefill * sizeof *ids);
     float *logits = br__alloc((size_t)(vocab * b->batch) * sizeof *logits);
-    int rc = ids && logits ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for a prompt");
+    struct br__feed *feeds = br__calloc((size_t)b->batch, sizeof *feeds);
+    int rc = ids && logits && feeds ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for prompts");
 
     for (int64_t i = 0; !rc && i < b->prefill; i++)
         ids[i] = (int32_t)((i * 7919 + 13) % vocab);
     for (int64_t run = -1; run < b->runs && !rc; run++) {
-        rc = one_run(b, BR__MAX(run, 0), ids, logits, err);
-        if (!rc && run >= 0)
-            rc = br__llm_peaks(b->m, &b->peaks[run], err);
+        b->n_looks = BR__MAX(run, 0) * (1 + DECODE_PARTS);
+        rc = one_run(b, BR__MAX(run, 0), feeds, ids, logits, err);
     }
     if (!rc)
         rc = br__llm_cost(b->m, &b->cost, err);
+    br__free(feeds);
     br__free(ids);
     br__free(logits);
     return rc;
@@ -107,19 +140,14 @@ struct summary {
 static struct summary sum_up(struct bench *b)
 {
     struct summary s;
-    double read[MAX_RUNS], flops[MAX_RUNS];
     double prefill = median(b->prefill_s, b->runs), decode = median(b->decode_s, b->runs);
 
-    for (int64_t i = 0; i < b->runs; i++) {
-        read[i] = b->peaks[i].read_bytes;
-        flops[i] = b->peaks[i].matmul_flops;
-    }
     s.prefill_rate = (double)b->prefill / prefill;
     s.decode_rate = (double)(b->decode * b->batch) / decode;
     s.flops = prefill_flops(b) / prefill;
     s.bytes = (double)b->cost.weight_bytes * (double)b->decode / decode;
-    s.read_bytes = median(read, b->runs);
-    s.matmul_flops = median(flops, b->runs);
+    s.read_bytes = median(b->read_bytes, b->n_looks);
+    s.matmul_flops = median(b->matmul_flops, b->n_looks);
     return s;
 }
 
@@ -131,7 +159,7 @@ static int print_summary(struct bench *b, struct br_err *err)
     if (BR__FLAG(b->c, JSON)) {
         br__js_object(&j, NULL, 0);
         br__js_str(&j, "device", br__llm_device(b->m));
-        br__js_str(&j, "tier", b->peaks[0].tier);
+        br__js_str(&j, "tier", b->tier);
         br__js_num(&j, "prefill_tokens_per_second", s.prefill_rate);
         br__js_num(&j, "decode_tokens_per_second", s.decode_rate);
         br__js_num(&j, "matmul_peak_flops", s.matmul_flops);
@@ -144,7 +172,7 @@ static int print_summary(struct bench *b, struct br_err *err)
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    printf("%s, %s: read %.1f GB/s, matmul %.0f GFLOP/s\n", br__llm_device(b->m), b->peaks[0].tier,
+    printf("%s, %s: read %.1f GB/s, matmul %.0f GFLOP/s\n", br__llm_device(b->m), b->tier,
            s.read_bytes / 1e9, s.matmul_flops / 1e9);
     printf("prefill %lld tokens: %.1f tokens/s, %.0f GFLOP/s, %.2f of the matmul peak\n",
            (long long)b->prefill, s.prefill_rate, s.flops / 1e9, s.flops / s.matmul_flops);

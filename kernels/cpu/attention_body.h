@@ -4,14 +4,14 @@
  * running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022).  All query heads of a
  * group share a key head, so they are rows of one matrix: row r is query r / group, head r % group.
  * A block of keys is turned round once for many rows; a few rows (decoding) take dot products with
- * the keys as they lie, all heads one after the other so that memory is read from end to end, and
- * share out the keys of one sequence instead: `parts` of them, each with its own maximum and sum,
- * which are merged at the end.  Every choice depends on shapes and on seqs
- * only, so that the result does not depend on the number of lanes. */
+ * the keys as they lie, four keys at a time for all heads so that memory is read from end to end,
+ * and share out the keys of one sequence instead: `parts` of them, each with its own maximum and
+ * sum, which are merged at the end.  Every choice depends on shapes and on seqs only, so that the
+ * result does not depend on the number of lanes. */
 
 #define KEYS 64       /* of a block: with two of d = 128 it fits the second cache */
 #define MANY_ROWS 192 /* rows that share a block of keys once it is turned round */
-#define FEW_KEYS 32   /* of a block when decoding, all heads of it */
+#define FEW_KEYS 32   /* of a block when decoding, all heads of it; a multiple of 4 */
 #define MOST_PARTS 16
 #define FEW_ROWS 16 /* up to so many rows a sequence counts as decoding */
 
@@ -61,7 +61,7 @@ struct rows {
     float *max, *sum; /* [rows] */
     float *kt;        /* [d, KEYS] */
     float *kv;        /* [KEYS, d]: keys or values as float32, if they are not already */
-    float *s;         /* [rows or PANEL_M, KEYS] */
+    float *s;         /* scores: [PANEL_M, KEYS], or [rows of all heads, FEW_KEYS] */
 };
 
 BR__INLINE int64_t most_rows(const struct attention *a)
@@ -70,11 +70,17 @@ BR__INLINE int64_t most_rows(const struct attention *a)
     return n < few ? few : n;
 }
 
+BR__INLINE int64_t score_floats(const struct attention *a)
+{
+    int64_t few = FEW_ROWS * a->kv_heads * FEW_KEYS, many = PANEL_M * KEYS;
+    return few < many ? many : few;
+}
+
 BR__INLINE size_t rows_floats(const struct attention *a)
 {
     int64_t n = most_rows(a);
     return 2 * br__line(n * a->d) + 2 * br__line(n) + 2 * br__line(a->d * KEYS) +
-           br__line(FEW_ROWS * KEYS);
+           br__line(score_floats(a));
 }
 
 static struct rows rows_carve(const struct attention *a, float **scratch)
@@ -87,7 +93,7 @@ static struct rows rows_carve(const struct attention *a, float **scratch)
     w.sum = br__carve(scratch, n);
     w.kt = br__carve(scratch, a->d * KEYS);
     w.kv = br__carve(scratch, a->d * KEYS);
-    w.s = br__carve(scratch, FEW_ROWS * KEYS);
+    w.s = br__carve(scratch, score_floats(a));
     return w;
 }
 
@@ -104,12 +110,11 @@ static const float *float_rows(const struct br_tensor *x, int64_t row, int64_t n
     return room;
 }
 
-/* Ask for rows that come next. */
-static void fetch_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_t from,
-                       int64_t heads)
+/* Ask for rows of a head that come next. */
+static void fetch_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_t h)
 {
-    int64_t each = x->dtype == BR_F32 ? 4 : 2, bytes = heads * x->stride[1] * each;
-    const char *p = (const char *)x->data + (row * x->stride[0] + from * x->stride[1]) * each;
+    int64_t each = br__float_size(x->dtype), bytes = x->shape[2] * each;
+    const char *p = (const char *)x->data + (row * x->stride[0] + h * x->stride[1]) * each;
     for (int64_t i = 0; i < n; i++, p += x->stride[0] * each)
         for (int64_t b = 0; b < bytes; b += 64)
             __builtin_prefetch(p + b, 0, 2);
@@ -172,27 +177,16 @@ static void meet(const struct attention *a, const struct rows *w, int64_t i, int
     visible(a, own + i / a->group, k, n, &first, &unused);
     if (end <= first)
         return;
-    multiply(&(struct panel_product){w->q + i * a->d, a->d, 1, w->kt, KEYS, w->s, KEYS, 0}, m, end, a->d);
+    multiply(&(struct panel_product){w->q + i * a->d, a->d, 1, w->kt, KEYS, w->s, KEYS, 0}, m, end,
+             a->d);
     for (int64_t r = 0; r < m; r++) {
         int64_t from, to;
         visible(a, own + (i + r) / a->group, k, n, &from, &to);
         weigh(w->s + r * KEYS, from, to, end, w->max + i + r, w->sum + i + r, w->o + (i + r) * a->d,
               a->d);
     }
-    multiply(&(struct panel_product){w->s, KEYS, 1, values, ld, w->o + i * a->d, a->d, 1}, m, a->d, end);
-}
-
-/* The same for all of a few rows, with the keys as they lie. */
-static void meet_few(const struct attention *a, const struct rows *w, int64_t m, int64_t own,
-                     int64_t k, int64_t n, const float *keys, int64_t ld)
-{
-    for (int64_t r = 0; r < m; r++) {
-        int64_t from, to;
-        visible(a, own + r / a->group, k, n, &from, &to);
-        for (int64_t j = from; j < to; j++)
-            w->s[r * KEYS + j] = dot(w->q + r * a->d, keys + j * ld, a->d);
-        weigh(w->s + r * KEYS, from, to, n, w->max + r, w->sum + r, w->o + r * a->d, a->d);
-    }
+    multiply(&(struct panel_product){w->s, KEYS, 1, values, ld, w->o + i * a->d, a->d, 1}, m, a->d,
+             end);
 }
 
 static void rows_begin(const struct attention *a, const struct rows *w, const struct br__seq *s,
@@ -218,8 +212,8 @@ static void attend(const struct attention *a, const struct rows *w, const struct
     for (int64_t k = from; k < to; k += KEYS) {
         int64_t keys = to - k < KEYS ? to - k : KEYS;
         int64_t coming = to - k - keys < KEYS ? to - k - keys : KEYS;
-        fetch_rows(a->k, s->k0 + k + keys, coming, kv_head, 1);
-        fetch_rows(a->v, s->k0 + k + keys, coming, kv_head, 1);
+        fetch_rows(a->k, s->k0 + k + keys, coming, kv_head);
+        fetch_rows(a->v, s->k0 + k + keys, coming, kv_head);
         const float *x = float_rows(a->k, s->k0 + k, keys, kv_head, w->kv, &ld);
         turn_round(w->kt, x, ld, keys, a->d);
         x = float_rows(a->v, s->k0 + k, keys, kv_head, w->kv, &ld);
@@ -241,11 +235,110 @@ BR__INLINE struct rows rows_of_head(const struct attention *a, const struct rows
     return h;
 }
 
+/* ---- a few rows, all heads of them, meet keys as they lie
+ * ---------------------------------------- */
+
+/* Rows of head h of x[S, H, d] from `row` on: four, the last one repeated where there are only n.
+ * Those of the next four are asked for. */
+BR__INLINE void four_rows(const char *at[4], const struct br_tensor *x, int64_t row, int64_t n,
+                          int64_t h)
+{
+    int64_t size = br__float_size(x->dtype);
+    for (int64_t u = 0; u < 4; u++) {
+        int64_t r = row + (u < n ? u : n - 1);
+        at[u] = (const char *)x->data + (r * x->stride[0] + h * x->stride[1]) * size;
+    }
+    fetch_rows(x, row + 4, n - 4 < 4 ? n - 4 : 4, h);
+}
+
+/* s[4] = q . k[u] */
+BR__INLINE void four_scores(float *s, const float *q, const char *const k[4], int64_t d,
+                            const uint32_t dtype)
+{
+    vf sum[4];
+    int64_t i = 0;
+    BR__UNROLL for (int u = 0; u < 4; u++) sum[u] = v_zero();
+    for (; i + VN <= d; i += VN) {
+        vf x = v_load(q + i);
+        BR__UNROLL for (int u = 0; u < 4; u++) sum[u] = v_fma(x, load_w(k[u], i, dtype), sum[u]);
+    }
+    if (i < d) {
+        int m = (int)(d - i);
+        vf x = v_load_n(q + i, m);
+        BR__UNROLL for (int u = 0; u < 4; u++) sum[u] =
+            v_fma(x, load_w_n(k[u], i, dtype, m), sum[u]);
+    }
+    v_sum4(s, sum);
+}
+
+/* o += sum of s[u] v[u] */
+BR__INLINE void four_values(float *o, const float *s, const char *const v[4], int64_t d,
+                            const uint32_t dtype)
+{
+    int64_t i = 0;
+    for (; i + VN <= d; i += VN) {
+        vf x = v_load(o + i);
+        BR__UNROLL for (int u = 0; u < 4; u++) x = v_fma(v_set1(s[u]), load_w(v[u], i, dtype), x);
+        v_store(o + i, x);
+    }
+    if (i < d) {
+        int m = (int)(d - i);
+        vf x = v_load_n(o + i, m);
+        BR__UNROLL for (int u = 0; u < 4; u++) x =
+            v_fma(v_set1(s[u]), load_w_n(v[u], i, dtype, m), x);
+        v_store_n(o + i, x, m);
+    }
+}
+
+/* Scores of all rows (m of each head) with n keys from `row` of k on, or with them the values' part
+ * of the outputs. */
+BR__INLINE void few_pass(const struct attention *a, const struct rows *w, const struct br_tensor *x,
+                         int64_t row, int64_t n, int64_t m, const int values, const uint32_t dtype)
+{
+    for (int64_t j = 0; j < n; j += 4)
+        for (int64_t h = 0; h < a->kv_heads; h++) {
+            const char *at[4];
+            four_rows(at, x, row + j, n - j, h);
+            for (int64_t r = h * m; r < (h + 1) * m; r++) {
+                if (values)
+                    four_values(w->o + r * a->d, w->s + r * FEW_KEYS + j, at, a->d, dtype);
+                else
+                    four_scores(w->s + r * FEW_KEYS + j, w->q + r * a->d, at, a->d, dtype);
+            }
+        }
+}
+
+/* A function for each dtype. */
+#define FEW_PASS(name, values, dtype)                                                              \
+    static void name(const struct attention *a, const struct rows *w, const struct br_tensor *x,   \
+                     int64_t row, int64_t n, int64_t m)                                            \
+    {                                                                                              \
+        few_pass(a, w, x, row, n, m, values, dtype);                                               \
+    }
+FEW_PASS(scores_f32, 0, BR_F32)
+FEW_PASS(scores_bf16, 0, BR_BF16)
+FEW_PASS(scores_f16, 0, BR_F16)
+FEW_PASS(values_f32, 1, BR_F32)
+FEW_PASS(values_bf16, 1, BR_BF16)
+FEW_PASS(values_f16, 1, BR_F16)
+
+typedef void few_pass_fn(const struct attention *a, const struct rows *w, const struct br_tensor *x,
+                         int64_t row, int64_t n, int64_t m);
+
+static few_pass_fn *few_pass_for(uint32_t dtype, int values)
+{
+    if (dtype == BR_F32)
+        return values ? values_f32 : scores_f32;
+    if (dtype == BR_BF16)
+        return values ? values_bf16 : scores_bf16;
+    return values ? values_f16 : scores_f16;
+}
+
 /* All queries and heads of a sequence of few over its keys [from, to). */
 static void attend_few(const struct attention *a, const struct rows *w, const struct br__seq *s,
                        int64_t from, int64_t to)
 {
-    int64_t own = s->nk - s->nq, m = s->nq * a->group, ld;
+    int64_t own = s->nk - s->nq, m = s->nq * a->group;
     for (int64_t h = 0; h < a->kv_heads; h++) {
         struct rows part = rows_of_head(a, w, s, h);
         rows_begin(a, &part, s, 0, s->nq, h);
@@ -253,17 +346,15 @@ static void attend_few(const struct attention *a, const struct rows *w, const st
     if (a->window > 0 && from < own - a->window + 1)
         from = own - a->window + 1;
     for (int64_t k = from; k < to; k += FEW_KEYS) {
-        int64_t keys = to - k < FEW_KEYS ? to - k : FEW_KEYS;
-        int64_t coming = to - k - keys < FEW_KEYS ? to - k - keys : FEW_KEYS;
-        fetch_rows(a->k, s->k0 + k + keys, coming, 0, a->kv_heads);
-        fetch_rows(a->v, s->k0 + k + keys, coming, 0, a->kv_heads);
-        for (int64_t h = 0; h < a->kv_heads; h++) {
-            struct rows part = rows_of_head(a, w, s, h);
-            const float *x = float_rows(a->k, s->k0 + k, keys, h, w->kv, &ld);
-            meet_few(a, &part, m, own, k, keys, x, ld);
-            x = float_rows(a->v, s->k0 + k, keys, h, w->kv, &ld);
-            multiply(&(struct panel_product){w->s, KEYS, 1, x, ld, part.o, a->d, 1}, m, a->d, keys);
+        int64_t n = to - k < FEW_KEYS ? to - k : FEW_KEYS;
+        few_pass_for(a->k->dtype, 0)(a, w, a->k, s->k0 + k, n, m);
+        for (int64_t r = 0; r < m * a->kv_heads; r++) {
+            int64_t first, end;
+            visible(a, own + r % m / a->group, k, n, &first, &end);
+            weigh(w->s + r * FEW_KEYS, first, end, FEW_KEYS, w->max + r, w->sum + r,
+                  w->o + r * a->d, a->d);
         }
+        few_pass_for(a->v->dtype, 1)(a, w, a->v, s->k0 + k, n, m);
     }
 }
 

@@ -33,7 +33,7 @@
 #define DOT_K (2 * VN)                      /* elements of a block */
 #define DOT_TURN (DOT_K < 32 ? 32 : DOT_K)  /* elements of a turn: a cache line of bfloat16 */
 #define DOT_AHEAD 1024                     /* bytes to prefetch ahead in each stream */
-#define DOT_BLOCK_BYTES 131072              /* of weights, in one block of work */
+#define DOT_BLOCK_BYTES 262144              /* of weights, in one block of work */
 
 /* ---- x ----------------------------------------------------------------------------------------- */
 

@@ -4,15 +4,15 @@
 float BR__FN(peak_read)(const void *p, size_t n);
 double BR__FN(peak_f32)(int64_t turns);
 
-/* Read n bytes, a multiple of 4096, as eight streams far apart. */
+/* Read n bytes, a multiple of 256, as four streams far apart: one is slower, and so are more. */
 float BR__FN(peak_read)(const void *p, size_t n)
 {
     const float *base = p;
-    const size_t length = n / 8 / sizeof(float);
-    vf m[8];
-    BR__UNROLL for (int s = 0; s < 8; s++) m[s] = v_zero();
+    const size_t length = n / 4 / sizeof(float);
+    vf m[4];
+    BR__UNROLL for (int s = 0; s < 4; s++) m[s] = v_zero();
     for (size_t i = 0; i < length; i += 16) {
-        BR__UNROLL for (int s = 0; s < 8; s++)
+        BR__UNROLL for (int s = 0; s < 4; s++)
         {
             const float *at = base + (size_t)s * length + i;
             __builtin_prefetch(at + 256);
@@ -20,7 +20,7 @@ float BR__FN(peak_read)(const void *p, size_t n)
                 m[s] = v_max(m[s], v_load(at + u));
         }
     }
-    BR__UNROLL for (int s = 1; s < 8; s++) m[0] = v_max(m[0], m[s]);
+    BR__UNROLL for (int s = 1; s < 4; s++) m[0] = v_max(m[0], m[s]);
     return v_hmax(m[0]);
 }
 
@@ -43,7 +43,8 @@ double BR__FN(peak_f32)(int64_t turns)
 
 double BR__FN(peak_rounded)(int64_t turns);
 
-/* Products of pairs of bfloat16 from tiles or registers; returns how many floating-point operations. */
+/* Products of pairs of bfloat16 from tiles or registers; returns how many floating-point
+ * operations. */
 double BR__FN(peak_rounded)(int64_t turns)
 {
 #ifdef BR__TILES

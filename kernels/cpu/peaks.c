@@ -1,8 +1,10 @@
 /* peaks.c - the ceilings of this machine, measured: what speeds are compared with.
  *
- * Other processes may take part of the machine at any moment, so each ceiling is the best of
- * several short runs. */
+ * Memory and clocks are shared with whatever else the machine does, so a ceiling is the median of
+ * several runs, each about as long as what is compared with it: the best of many short bursts is a
+ * speed that nothing keeps up. */
 #include "cpu.h"
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -49,10 +51,12 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+#define PIECE ((size_t)1 << 20) /* bytes read by one call */
+
 struct measure {
     const struct peak *peak;
     const char *buf;
-    size_t n; /* bytes for each lane */
+    size_t n; /* bytes for each lane, whole pieces */
     double (*multiply)(int64_t turns);
     int64_t turns;
     double flops[BR__MAX_LANES];
@@ -63,7 +67,8 @@ static void read_lane(void *arg, struct br_team *team, uint32_t lane)
 {
     struct measure *m = arg;
     (void)team;
-    m->sink = m->peak->read(m->buf + lane * m->n, m->n);
+    for (size_t at = 0; at < m->n; at += PIECE)
+        m->sink = m->peak->read(m->buf + lane * m->n + at, PIECE);
 }
 
 static void multiply_lane(void *arg, struct br_team *team, uint32_t lane)
@@ -73,43 +78,55 @@ static void multiply_lane(void *arg, struct br_team *team, uint32_t lane)
     m->flops[lane] = m->multiply(m->turns);
 }
 
-#define RUNS 64
-#define RUN_BYTES ((size_t)32 << 20) /* of each lane */
-#define RUN_SECONDS 0.002
+#define RUNS 9
+#define RUN_SECONDS 0.01
 
-/* Each run reads another part, so that none comes from a cache. */
-static double best_read(struct br__team *team, struct measure *m, const char *buf, size_t n)
+static int by_value(const void *x, const void *y)
 {
-    uint32_t lanes = br__team_lanes(team);
-    size_t parts = n / lanes / RUN_BYTES;
-    double best = 0;
-    m->n = parts > 0 ? RUN_BYTES : n / lanes / 4096 * 4096;
-    for (size_t i = 0; i < RUNS; i++) {
-        m->buf = buf + (parts > 0 ? i % parts * lanes * m->n : 0);
-        double begin = now();
-        br__team_run(team, read_lane, m);
-        double rate = (double)m->n * lanes / (now() - begin);
-        best = rate > best ? rate : best;
-    }
-    return best;
+    double a = *(const double *)x, b = *(const double *)y;
+    return (a > b) - (a < b);
 }
 
-static double best_multiply(struct br__team *team, struct measure *m, double (*fn)(int64_t))
+static double median(double v[RUNS])
 {
-    double best = 0;
-    m->multiply = fn;
-    m->turns = 1000;
+    qsort(v, RUNS, sizeof *v, by_value);
+    return v[RUNS / 2];
+}
+
+/* All n bytes, far more than any cache holds, each lane its own part. */
+static double usual_read(struct br__team *team, struct measure *m, const char *buf, size_t n)
+{
+    uint32_t lanes = br__team_lanes(team);
+    double rate[RUNS];
+    m->buf = buf;
+    m->n = n / lanes / PIECE * PIECE;
     for (int i = 0; i < RUNS; i++) {
-        double begin = now(), flops = 0;
-        br__team_run(team, multiply_lane, m);
-        double seconds = now() - begin;
-        for (uint32_t l = 0; l < br__team_lanes(team); l++)
-            flops += m->flops[l];
-        if (seconds < RUN_SECONDS)
-            m->turns *= 2;
-        best = flops / seconds > best ? flops / seconds : best;
+        double begin = now();
+        br__team_run(team, read_lane, m);
+        rate[i] = (double)m->n * lanes / (now() - begin);
     }
-    return best;
+    return median(rate);
+}
+
+static double multiply_once(struct br__team *team, struct measure *m, double *seconds)
+{
+    double begin = now(), flops = 0;
+    br__team_run(team, multiply_lane, m);
+    *seconds = now() - begin;
+    for (uint32_t l = 0; l < br__team_lanes(team); l++)
+        flops += m->flops[l];
+    return flops / *seconds;
+}
+
+static double usual_multiply(struct br__team *team, struct measure *m, double (*fn)(int64_t))
+{
+    double rate[RUNS], seconds = 0;
+    m->multiply = fn;
+    for (m->turns = 1000; seconds < RUN_SECONDS; m->turns *= 2)
+        multiply_once(team, m, &seconds);
+    for (int i = 0; i < RUNS; i++)
+        rate[i] = multiply_once(team, m, &seconds);
+    return median(rate);
 }
 
 int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, size_t n,
@@ -130,11 +147,11 @@ int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, siz
         n = own;
     }
     memset(out, 0, sizeof *out);
-    out->read_bytes = best_read(team, &m, buf, n);
-    out->f32_flops = best_multiply(team, &m, m.peak->f32);
+    out->read_bytes = usual_read(team, &m, buf, n);
+    out->f32_flops = usual_multiply(team, &m, m.peak->f32);
     out->matmul_flops = out->f32_flops;
     if (m.peak->rounded)
-        out->matmul_flops = best_multiply(team, &m, m.peak->rounded);
+        out->matmul_flops = usual_multiply(team, &m, m.peak->rounded);
     memcpy(out->tier, m.peak->name, strlen(m.peak->name));
     if (mapped)
         munmap(mapped, own);

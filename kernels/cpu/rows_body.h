@@ -13,6 +13,23 @@ BR__INLINE void zero(float *dst, int64_t n)
     memset(dst, 0, (size_t)n * sizeof *dst);
 }
 
+/* VN elements of a row of a float dtype from the k-th on, or n < VN and zeros, as float32. */
+BR__INLINE vf load_w(const char *row, int64_t k, const uint32_t dtype)
+{
+    if (dtype == BR_F32)
+        return v_load((const float *)(const void *)row + k);
+    const uint16_t *half = (const uint16_t *)(const void *)row + k;
+    return dtype == BR_BF16 ? v_load_bf16(half) : v_load_f16(half);
+}
+
+BR__INLINE vf load_w_n(const char *row, int64_t k, const uint32_t dtype, int n)
+{
+    if (dtype == BR_F32)
+        return v_load_n((const float *)(const void *)row + k, n);
+    const uint16_t *half = (const uint16_t *)(const void *)row + k;
+    return dtype == BR_BF16 ? v_load_bf16_n(half, n) : v_load_f16_n(half, n);
+}
+
 /* n elements of a float dtype, from the at-th on, as float32. */
 static void widen(float *dst, const struct br_tensor *t, int64_t at, int64_t n)
 {

@@ -1,22 +1,6 @@
 /* unit_f32.h - what gemm_body.h multiplies: units of one float, exact products. */
 #define UNIT_K 1
 
-BR__INLINE vf load_w(const char *row, int64_t k, const uint32_t dtype)
-{
-    if (dtype == BR_F32)
-        return v_load((const float *)(const void *)row + k);
-    const uint16_t *half = (const uint16_t *)(const void *)row + k;
-    return dtype == BR_BF16 ? v_load_bf16(half) : v_load_f16(half);
-}
-
-BR__INLINE vf load_w_n(const char *row, int64_t k, const uint32_t dtype, int n)
-{
-    if (dtype == BR_F32)
-        return v_load_n((const float *)(const void *)row + k, n);
-    const uint16_t *half = (const uint16_t *)(const void *)row + k;
-    return dtype == BR_BF16 ? v_load_bf16_n(half, n) : v_load_f16_n(half, n);
-}
-
 /* VN units of row i from unit k on, zeros from k_end on. */
 BR__INLINE vf unit_along(const struct mat *m, const uint32_t dtype, int64_t i, int64_t k,
                          int64_t k_end)

@@ -141,7 +141,7 @@ struct br_backend {
                 void *arg);
     /* The n communicators of a world whose ranks are threads of this process. */
     int (*comm_world)(struct br_comm **comms, uint32_t n, struct br_err *err);
-    /* Optional: measure the device's ceilings, on all lanes, in about a second.  buf: n bytes of
+    /* Optional: measure the device's ceilings, on all lanes, in under half a second.  buf: n bytes of
      * device memory to read (mapped weights), or NULL for a buffer of the backend's own. */
     int (*peaks)(void *device, const void *buf, size_t n, struct br_peaks *out, struct br_err *err);
 };
