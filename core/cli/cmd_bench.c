@@ -109,7 +109,7 @@ static int all_runs(struct bench *b, struct br_err *err)
         rc = one_run(b, BR__MAX(run, 0), feeds, ids, logits, err);
     }
     if (!rc)
-        rc = br__llm_cost(b->m, &b->cost, err);
+        rc = br__llm_cost(b->m, b->prefill + b->decode / 2, &b->cost, err);
     br__free(feeds);
     br__free(ids);
     br__free(logits);
@@ -131,6 +131,13 @@ static double prefill_flops(const struct bench *b)
     return (b->cost.flops_per_token - head) * t + head + attention;
 }
 
+/* What a step of the batch reads: the weights once (of routed experts a sequence's share, as if all
+ * sequences met the same), and each sequence's keys and values, as many as there are halfway. */
+static double step_bytes(const struct bench *b)
+{
+    return (double)b->cost.weight_bytes + (double)b->batch * (double)b->cost.cache_bytes;
+}
+
 struct summary {
     double prefill_rate, decode_rate; /* tokens per second */
     double flops, bytes;              /* per second, that the runs achieved */
@@ -145,7 +152,7 @@ static struct summary sum_up(struct bench *b)
     s.prefill_rate = (double)b->prefill / prefill;
     s.decode_rate = (double)(b->decode * b->batch) / decode;
     s.flops = prefill_flops(b) / prefill;
-    s.bytes = (double)b->cost.weight_bytes * (double)b->decode / decode;
+    s.bytes = step_bytes(b) * (double)b->decode / decode;
     s.read_bytes = median(b->read_bytes, b->n_looks);
     s.matmul_flops = median(b->matmul_flops, b->n_looks);
     return s;
@@ -167,6 +174,7 @@ static int print_summary(struct bench *b, struct br_err *err)
         br__js_num(&j, "prefill_ratio", s.flops / s.matmul_flops);
         br__js_num(&j, "decode_ratio", s.bytes / s.read_bytes);
         br__js_u64(&j, "weight_bytes_per_token", b->cost.weight_bytes);
+        br__js_u64(&j, "cache_bytes_per_token", b->cost.cache_bytes);
         br__js_u64(&j, "private_bytes", br__private_memory());
         br__report_json(&b->r, &j);
         br__js_end(&j);
@@ -176,10 +184,10 @@ static int print_summary(struct bench *b, struct br_err *err)
            s.read_bytes / 1e9, s.matmul_flops / 1e9);
     printf("prefill %lld tokens: %.1f tokens/s, %.0f GFLOP/s, %.2f of the matmul peak\n",
            (long long)b->prefill, s.prefill_rate, s.flops / 1e9, s.flops / s.matmul_flops);
-    printf("decode %lld tokens x %lld: %.2f tokens/s, %.1f GB/s of weights (%.1f MB a step), %.2f "
-           "of the read ceiling\n",
+    printf("decode %lld tokens x %lld: %.2f tokens/s, %.1f GB/s (%.1f MB a step: weights, keys and "
+           "values), %.2f of the read ceiling\n",
            (long long)b->decode, (long long)b->batch, s.decode_rate, s.bytes / 1e9,
-           (double)b->cost.weight_bytes / 1e6, s.bytes / s.read_bytes);
+           step_bytes(b) / 1e6, s.bytes / s.read_bytes);
     printf("private memory %.0f MB\n", (double)br__private_memory() / 1e6);
     return BR_OK;
 }

@@ -12,7 +12,32 @@ static double elements_met(const struct br__ready *q, const struct br__node *n)
     return share * (double)br__node_elems(w);
 }
 
-int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err)
+/* Keys and values that the last of `context` tokens sees. */
+static uint64_t attention_bytes(const struct br__ready *q, const struct br__node *n,
+                                int64_t context)
+{
+    int64_t window = n->attr.i[0], seen = window > 0 && window < context ? window : context;
+    uint64_t bytes = 0;
+    for (int i = 1; i <= 2; i++) {
+        const struct br__node *kv = br__node(&q->g, n->in[i]);
+        bytes += (uint64_t)(seen * kv->shape[1] * kv->shape[2]) * br_dtype_size((int)kv->dtype);
+    }
+    return bytes;
+}
+
+static void add_node(const struct br__ready *q, const struct br__node *n, int64_t context,
+                     struct br__llm_cost *out)
+{
+    if (n->op == BR_OP_ATTENTION)
+        out->cache_bytes += attention_bytes(q, n, context);
+    if (n->op != BR_OP_MATMUL && n->op != BR_OP_GROUPED_MATMUL)
+        return;
+    double met = elements_met(q, n);
+    out->flops_per_token += 2 * met;
+    out->weight_bytes += (uint64_t)(met * br_dtype_size((int)br__node(&q->g, n->in[1])->dtype));
+}
+
+int br__llm_cost(struct br__llm *m, int64_t context, struct br__llm_cost *out, struct br_err *err)
 {
     memset(out, 0, sizeof *out);
     out->private_bytes = m->weights->owned_bytes;
@@ -23,15 +48,8 @@ int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err
         int rc = br__ready_get(r, &b, &q, err);
         if (rc)
             return rc;
-        for (br_val v = 1; v < q->g.n; v++) {
-            const struct br__node *n = br__node(&q->g, v);
-            if (n->op != BR_OP_MATMUL && n->op != BR_OP_GROUPED_MATMUL)
-                continue;
-            double met = elements_met(q, n);
-            out->flops_per_token += 2 * met;
-            out->weight_bytes +=
-                (uint64_t)(met * br_dtype_size((int)br__node(&q->g, n->in[1])->dtype));
-        }
+        for (br_val v = 1; v < q->g.n; v++)
+            add_node(q, br__node(&q->g, v), context, out);
         for (size_t k = 0; k < r->n_ready; k++)
             out->private_bytes += br__exec_bytes(r->ready[k]->exec);
         for (size_t k = 0; k < r->n_caches; k++)

@@ -368,10 +368,12 @@ int64_t br__llm_length(const struct br__llm *m, uint32_t slot);
 /* What running costs, for reports and for `bench`. */
 struct br__llm_cost {
     uint64_t weight_bytes;  /* read by one decode step of one sequence */
+    uint64_t cache_bytes;   /* keys and values that its attention reads, after `context` tokens */
     uint64_t private_bytes; /* caches, activations, scratch, weights that are not mapped */
     double flops_per_token; /* of the matrix products of a forward pass, attention left out */
 };
-int br__llm_cost(struct br__llm *m, struct br__llm_cost *out, struct br_err *err) BR_MUST_CHECK;
+int br__llm_cost(struct br__llm *m, int64_t context, struct br__llm_cost *out,
+                 struct br_err *err) BR_MUST_CHECK;
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 

@@ -317,10 +317,8 @@ BR__INLINE void few_pass(const struct attention *a, const struct rows *w, const 
     }
 FEW_PASS(scores_f32, 0, BR_F32)
 FEW_PASS(scores_bf16, 0, BR_BF16)
-FEW_PASS(scores_f16, 0, BR_F16)
 FEW_PASS(values_f32, 1, BR_F32)
 FEW_PASS(values_bf16, 1, BR_BF16)
-FEW_PASS(values_f16, 1, BR_F16)
 
 typedef void few_pass_fn(const struct attention *a, const struct rows *w, const struct br_tensor *x,
                          int64_t row, int64_t n, int64_t m);
@@ -329,9 +327,7 @@ static few_pass_fn *few_pass_for(uint32_t dtype, int values)
 {
     if (dtype == BR_F32)
         return values ? values_f32 : scores_f32;
-    if (dtype == BR_BF16)
-        return values ? values_bf16 : scores_bf16;
-    return values ? values_f16 : scores_f16;
+    return values ? values_bf16 : scores_bf16;
 }
 
 /* All queries and heads of a sequence of few over its keys [from, to). */

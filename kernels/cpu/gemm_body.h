@@ -210,6 +210,7 @@ BR__INLINE void micro_of(const int rows, int64_t kc, const float *a, const float
     {
         BR__UNROLL for (int v = 0; v < GEMM_NV; v++) acc[i][v] = v_zero();
     }
+    BR__UNROLL for (int i = 0; i < rows; i++) __builtin_prefetch(out + i * ldo, 1, 3);
     for (int64_t k = 0; k < kc; k++) {
         vf bv[GEMM_NV];
         BR__UNROLL for (int v = 0; v < GEMM_NV; v++) bv[v] = v_load(b + k * GEMM_NR + v * VN);

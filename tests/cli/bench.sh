@@ -19,6 +19,9 @@ json '.private_bytes > 0'
 total=$("$BRIDGE" inspect qwen3 --json | jq '[.tensors | to_entries[] | select(.key | test("embed|norm") | not) | .value.shape
     | reduce .[] as $n (2; . * $n)] | add')
 json ".weight_bytes_per_token >= $total and .weight_bytes_per_token < $total + 20000"
+# and, after 16 + 4 / 2 tokens, keys and values in bfloat16 of every layer
+kv=$(jq '.num_hidden_layers * .num_key_value_heads * .head_dim * 2 * 2 * 18' qwen3/config.json)
+json ".cache_bytes_per_token == $kv"
 bytes() { jq .weight_bytes_per_token "$out"; }
 expect 0 bench qwen3_moe "${small[@]}" --json --threads 1
 two=$(bytes)
