@@ -103,7 +103,7 @@ static br_val expert_weight(struct br_graph *g, const struct world *w, const cha
     if (g->err.code || br__param_experts(b->params, full, item, n * w->ep_rank, n, split,
                                          w->etp_rank, w->etp, &p, &g->err))
         return 0;
-    return br__param_leaf(g, p);
+    return br__plain_leaf(g, p);
 }
 
 #define FC1 "mlp.experts.experts.linear_fc1.weight"

@@ -66,38 +66,70 @@ static const struct br__param *find(struct br_graph *g, const char *name, int it
     return p;
 }
 
-br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split)
+/* The adapter that works beside a weight, or NULL. */
+static const struct br__adapter_pair *adapter_of(const struct br_graph *g,
+                                                 const struct br__part *weight)
 {
-    const struct br__param *p = find(g, name, item, split);
-    return p ? leaf_of(g, p) : 0;
+    const struct br__adapter *a = g->build->params->w->adapter;
+    return a && !a->merge ? br__adapter_find(a, weight->source->name) : NULL;
 }
 
-static br_val adapter_tensor(struct br_graph *g, const struct br__adapter_pair *pair, int which)
+br_val br__plain_leaf(struct br_graph *g, const struct br__param *p)
 {
-    const struct br__param *p = NULL;
-    if (g->err.code || br__param_adapter(g->build->params, pair, which, &p, &g->err))
-        return 0;
+    for (size_t i = 0; i < p->n_pieces; i++)
+        if (adapter_of(g, &p->pieces[i]))
+            return br__graph_fail(g, BR_E_UNSUPPORTED,
+                                  "an adapter of '%s' cannot work beside the weight; use "
+                                  "--merge-adapter",
+                                  p->pieces[i].source->name);
     return leaf_of(g, p);
 }
 
+br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split)
+{
+    const struct br__param *p = find(g, name, item, split);
+    return p ? br__plain_leaf(g, p) : 0;
+}
+
+/* A tensor of the pair as this rank needs it.  One that is whole although the weight is shared out
+ * meets only this rank's part of it, hence the branch. */
+static br_val adapter_tensor(struct br_graph *g, const struct br__adapter_pair *pair, int which,
+                             enum br__split split)
+{
+    const struct br__param *p = NULL;
+    if (g->err.code || br__param_adapter(g->build->params, pair, which, split, br__tp_rank(g),
+                                         br__tp(g), &p, &g->err))
+        return 0;
+    br_val v = leaf_of(g, p);
+    return p->split == (int)split ? v : br__enter_tp(g, v);
+}
+
+/* 1 / |w + s b a| row by row.  Of rows whose columns are shared out, the ranks' squares add up. */
+static br_val inverse_length(struct br_graph *g, br_val w, br_val a, br_val b, float scaling,
+                             enum br__split split)
+{
+    br_val inv = BR__OP(g, DORA_INV_NORM, BR__F(scaling), w, a, b);
+    if (split != BR__SPLIT_COLS || br__tp(g) == 1)
+        return inv;
+    br_val length = BR__OP(g, RSQRT, NULL, BR__OP(g, MUL, NULL, inv, inv));
+    return BR__OP(g, RSQRT, NULL, br__leave_tp(g, BR__OP(g, MUL, NULL, length, length)));
+}
+
 /* y = x w' becomes x (w + s b a)', for DoRA times magnitude / |w + s b a| row by row.  The length
- * is a constant to the gradient, as in peft and in section 4.3 of the paper. */
+ * is a constant to the gradient, as in peft and in section 4.3 of the paper.  Where y is a partial
+ * sum, so is what is added to it. */
 static br_val adapted(struct br_graph *g, br_val x, br_val y, br_val w,
-                      const struct br__adapter_pair *pair)
+                      const struct br__adapter_pair *pair, enum br__split split)
 {
     const struct br_attr exact = {.i = {BR_F32}};
-    if (br__tp(g) > 1)
-        return br__graph_fail(g, BR_E_UNSUPPORTED,
-                              "adapters at tensor-parallel size %u are not supported; use --tp 1, "
-                              "or --merge",
-                              br__tp(g));
-    br_val a = adapter_tensor(g, pair, 'A'), b = adapter_tensor(g, pair, 'B');
+    br_val a = adapter_tensor(g, pair, 'A', split), b = adapter_tensor(g, pair, 'B', split);
     br_val z = BR__OP(g, MATMUL, &exact, BR__OP(g, MATMUL, &exact, x, a), b);
     y = BR__OP(g, ADD, NULL, y, BR__OP(g, SCALE, BR__F(pair->scaling), z));
     if (!pair->magnitude.data)
         return y;
-    br_val inv = BR__OP(g, DORA_INV_NORM, BR__F(pair->scaling), w, a, b);
-    return BR__OP(g, MUL_ROW, NULL, y, BR__OP(g, MUL, NULL, adapter_tensor(g, pair, 'M'), inv));
+    br_val inv = inverse_length(g, w, a, b, pair->scaling, split);
+    br_val m = adapter_tensor(g, pair, 'M', split);
+    return BR__OP(g, MUL_ROW, NULL, y, BR__OP(g, MUL, NULL, m, inv));
 }
 
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
@@ -108,11 +140,9 @@ br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum
         return 0;
     br_val w = leaf_of(g, p);
     br_val y = BR__OP(g, MATMUL, BR__I(g->build->precision), x, w);
-    const struct br__adapter *adapter = g->build->params->w->adapter;
-    const struct br__adapter_pair *pair =
-        adapter && !adapter->merge ? br__adapter_find(adapter, p->pieces[0].source->name) : NULL;
+    const struct br__adapter_pair *pair = adapter_of(g, &p->pieces[0]);
     if (pair)
-        y = adapted(g, x, y, w, pair);
+        y = adapted(g, x, y, w, pair, split);
     return bias ? BR__OP(g, ADD_ROW, NULL, y, br__weight(g, bias, item, split)) : y;
 }
 

@@ -219,7 +219,7 @@ struct br__param {
     const char *key;               /* by which it is found again */
     const struct br__part *pieces; /* where its gradient belongs, in its own row order */
     size_t n_pieces;
-    int adapter; /* 0; else 'A', 'B' or 'M' of adapter pair `pair` */
+    int adapter; /* 0; else 'A', 'B' or 'M' of a pair */
     int split;   /* enum br__split */
     int shared;  /* all ranks of the tensor-parallel group hold the same */
     int expert;  /* belongs to the expert grid */
@@ -247,8 +247,10 @@ int br__param_get(struct br__params *p, const char *mcore, int item, enum br__sp
 int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t first, int64_t n,
                       enum br__split split, uint32_t rank, uint32_t size,
                       const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
-/* A tensor of an adapter pair, in float32. */
+/* A tensor of an adapter pair, in float32: of A its columns, of B and M their rows go with those of
+ * the weight, which is split so. */
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
+                      enum br__split split, uint32_t rank, uint32_t size,
                       const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- build.c: the whole forward pass of a rank, around a plugin's layers --------------------- */
@@ -306,6 +308,9 @@ int br__build(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MU
 
 /* What blocks need of it (blocks.c, block_gdn.c, block_moe.c). */
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split);
+/* The leaf of a weight that br__linear does not multiply: refused if it has an adapter, which would
+ * do nothing. */
+br_val br__plain_leaf(struct br_graph *g, const struct br__param *p);
 /* y = x w' with the weight, its adapter if there is one, and the bias of that name or NULL. */
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
                   const char *bias);

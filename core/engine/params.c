@@ -242,21 +242,20 @@ static int is_vector(const struct br__source *s)
     return s->ndim != 2;
 }
 
-static int make(struct br__params *p, const char *key, const char *mcore, int item,
-                enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
-                struct br_err *err)
+/* Of the rows [row, row + rows) of a source, as dtype. */
+static int make_of(struct br__params *p, const char *key, struct br__source *s, int64_t row,
+                   int64_t rows, int dtype, enum br__split split, uint32_t rank, uint32_t size,
+                   struct br__param **out, struct br_err *err)
 {
-    struct br__source *s;
     struct br__part parts[3];
-    int64_t row, rows;
     size_t n;
-    int rc = find_source(p, mcore, item, -1, &s, &row, &rows, err);
-    if (rc || (rc = cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err)))
+    int rc = cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err);
+    if (rc)
         return rc;
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)
         return nomem(err);
-    q->dtype = is_vector(s) ? BR_F32 : (uint32_t)s->dtype;
+    q->dtype = (uint32_t)dtype;
     q->split = split;
     q->shared = split == BR__SPLIT_NONE;
     for (size_t i = 0; i < n; i++)
@@ -272,6 +271,18 @@ static int make(struct br__params *p, const char *key, const char *mcore, int it
         return nomem(err);
     *out = q;
     return 0;
+}
+
+static int make(struct br__params *p, const char *key, const char *mcore, int item,
+                enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
+                struct br_err *err)
+{
+    struct br__source *s;
+    int64_t row, rows;
+    int rc = find_source(p, mcore, item, -1, &s, &row, &rows, err);
+    return rc ? rc
+              : make_of(p, key, s, row, rows, is_vector(s) ? BR_F32 : s->dtype, split, rank, size,
+                        out, err);
 }
 
 int br__param_get(struct br__params *p, const char *mcore, int item, enum br__split split,
@@ -335,30 +346,21 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
 }
 
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
+                      enum br__split split, uint32_t rank, uint32_t size,
                       const struct br__param **out, struct br_err *err)
 {
     char key[160];
     snprintf(key, sizeof key, "adapter|%u|%c", pair->index, which);
     struct br__param *q = known(p, key);
-    *out = q;
-    if (q)
-        return 0;
+    int follows = (which == 'A') == (split == BR__SPLIT_COLS);
     const struct br__source *s = which == 'A'   ? &pair->a
                                  : which == 'B' ? &pair->b
                                                 : &pair->magnitude;
-    struct br__part part = {(struct br__source *)(uintptr_t)s, 0, s->rows, 0, s->cols};
-    q = br__arena_alloc(&p->arena, sizeof *q);
-    if (!q)
-        return nomem(err);
-    q->dtype = BR_F32;
-    q->n_dim = (uint32_t)s->ndim;
-    q->shape[0] = s->ndim == 2 ? s->rows : s->cols;
-    q->shape[1] = s->cols;
-    q->adapter = which;
-    q->shared = 1;
-    q->data = gather(p, &part, 1, BR_F32);
-    if (!q->data || add(p, q, key, &part, 1))
-        return nomem(err);
+    int rc = q ? 0
+               : make_of(p, key, (struct br__source *)(uintptr_t)s, 0, s->rows, BR_F32,
+                         follows ? split : BR__SPLIT_NONE, rank, size, &q, err);
+    if (!rc)
+        q->adapter = which;
     *out = q;
-    return 0;
+    return rc;
 }

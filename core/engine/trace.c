@@ -119,10 +119,12 @@ static size_t wanted(const struct br__ready *q, br_val *wrt)
 struct backward {
     br_val *wrt, *grad, *grad_aux, *grad_mtp; /* [n] */
     size_t n;
-    br_val sent; /* gradient that goes to the stage before */
+    br_val passed; /* gradient that goes to the stage before, or came from the next in vain */
 };
 
-/* Append a backward pass from `root` (a loss, or the SEND of an earlier stage). */
+/* Append a backward pass from `root` (a loss, or the SEND of an earlier stage).  Where nothing is
+ * wanted (an adapter of later layers only) the gradient that was sent must be taken all the same.
+ */
 static int append(struct br__ready *q, struct backward *w, br_val root, br_val *grad,
                   struct br_err *err)
 {
@@ -130,9 +132,12 @@ static int append(struct br__ready *q, struct backward *w, br_val root, br_val *
     if (q->b.received)
         w->wrt[n++] = q->b.received;
     int rc = br__grad(&q->g, &root, 1, w->wrt, n, grad, err);
+    const struct br__node end = *br__node(&q->g, root);
     if (!rc && q->b.received) {
         const struct br_attr *to = &br__node(&q->g, q->b.received)->attr;
-        w->sent = BR__OP(&q->g, SEND, to, grad[w->n]);
+        w->passed = BR__OP(&q->g, SEND, to, grad[w->n]);
+    } else if (!rc && !n && end.op == BR_OP_SEND) {
+        w->passed = BR__OP(&q->g, RECV, &end.attr, end.in[0]);
     }
     return rc;
 }
@@ -166,7 +171,7 @@ static size_t outputs(const struct br__ready *q, const struct backward *w, unsig
     const br_val one[] = {q->b.logits,
                           q->b.sent,
                           q->b.loss,
-                          w->sent,
+                          w->passed,
                           q->b.mtp_logits,
                           q->b.mtp_loss,
                           flags & BR__TRACE_AUX ? q->b.aux_loss : 0};

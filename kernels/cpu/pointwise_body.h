@@ -94,6 +94,12 @@ BR__INLINE vf f_sigmoid_grad(vf s, vf y, vf unused, vf factor)
     return v_mul(y, v_mul(s, v_sub(v_set1(1), s)));
 }
 
+BR__INLINE vf f_rsqrt(vf x, vf b, vf y, vf s)
+{
+    (void)b, (void)y, (void)s;
+    return v_div(v_set1(1), v_sqrt(x));
+}
+
 /* ---- kernels --------------------------------------------------------------------------------- */
 
 void BR__FN(add)(const struct br_call *c)
@@ -129,6 +135,11 @@ void BR__FN(sigmoid)(const struct br_call *c)
 void BR__FN(sigmoid_grad)(const struct br_call *c)
 {
     map(c, 2, f_sigmoid_grad);
+}
+
+void BR__FN(rsqrt)(const struct br_call *c)
+{
+    map(c, 1, f_rsqrt);
 }
 
 void BR__FN(mul_col)(const struct br_call *c)

@@ -165,6 +165,8 @@ for kind in lora dora; do
     expect 0 generate "$base" --input-ids 3,4,5 "${f32[@]}" --json --ignore-eos --adapter "$data/adapters/qwen3_$kind"
     want=$(ids)
     [ "$plain" != "$want" ] || fail "the adapter does nothing"
+    expect 0 generate "$base" --input-ids 3,4,5 "${f32[@]}" --json --ignore-eos --adapter "$data/adapters/qwen3_$kind" --tp 2 --pp 2
+    same "shared by ranks"
     expect 0 generate "$base" --input-ids 3,4,5 "${f32[@]}" --json --ignore-eos --lora "$data/adapters/qwen3_$kind" --merge-adapter
     same "merged"
 done
@@ -263,7 +265,6 @@ refused 2 "top-p 2, expected between 0 and 1" "$model" --input-ids 1 --temperatu
 refused 2 "min-p 2" "$model" --input-ids 1 --temperature 1 --min-p 2
 refused 2 "repetition" "$model" --input-ids 1 --repetition-penalty 0
 refused 2 "'-N' is '0', expected a whole number of at least 1" "$model" --input-ids 1 -N 0
-refused 12 "adapters at tensor-parallel size 2" "$base" --input-ids 1 --adapter "$data/adapters/qwen3_lora" --tp 2
 refused 2 "cannot be shared by tp 3" "$model" --input-ids 1 --tp 3
 refused 2 "cannot be shared by ep 3" qwen3_moe --input-ids 1 --ep 3
 refused 2 "layers" "$model" --input-ids 1 --pp 3

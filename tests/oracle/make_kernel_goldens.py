@@ -334,6 +334,8 @@ def losses():
         w, a, b = randn(10, 35).to(dtype), randn(4, 35).to(dtype), randn(10, 4).to(dtype)
         out = 1 / (w.double() + 2.5 * b.double() @ a.double()).norm(dim=1)
         case(f, f"dora_{str(dtype)[6:]}", "DORA_INV_NORM", [w, a, b], out, f=[2.5])
+    x = randn(37, scale=4).square()
+    case(f, "rsqrt", "RSQRT", [x], x.double().rsqrt())
 
 
 def main(folder):

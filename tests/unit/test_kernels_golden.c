@@ -237,10 +237,10 @@ END_TEST
 /* ---- coverage ----------------------------------------------------------------------------------
  */
 
-/* Leaves and views come before the products, collectives from ALL_REDUCE on. */
+/* Leaves and views come before the products, collectives are ALL_REDUCE to RECV. */
 static int is_computed(uint32_t op)
 {
-    return op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE;
+    return (op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE) || op > BR_OP_RECV;
 }
 
 static int has_weight(uint32_t op)

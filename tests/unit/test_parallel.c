@@ -7,28 +7,165 @@
 #include <string.h>
 
 #define TOKENS 32
+#define MADE "made "
 
 struct topology {
     uint32_t tp, pp, ep, etp, dp;
 };
 /* dp is what follows from the others; data-parallel ranks are given different sequences. */
 static const struct topology topologies[] = {
-    {2, 1, 1, 1, 1}, {1, 2, 1, 1, 1}, {1, 1, 2, 1, 2}, {1, 1, 1, 2, 2}, {2, 2, 1, 1, 1},
-    {2, 1, 2, 1, 1}, {2, 1, 1, 2, 1}, {2, 1, 2, 2, 2}, {1, 2, 2, 1, 2}, {2, 2, 2, 1, 1},
+    {2, 1, 1, 1, 1}, {1, 2, 1, 1, 1}, {1, 1, 2, 1, 2}, {1, 1, 1, 2, 2},
+    {2, 2, 1, 1, 1}, {2, 1, 2, 1, 1}, {2, 1, 1, 2, 1}, {2, 1, 2, 2, 2},
+    {1, 2, 2, 1, 2}, {2, 2, 2, 1, 1}, {4, 1, 1, 1, 1},
 };
-static const char *const models[] = {"qwen2_tied_fp32",      "qwen2_tied_fp16",
-                                     "qwen3_tied_bf16",      "qwen3_moe_bf16",
-                                     "qwen3_moe_fused_bf16", "qwen3_moe_sparse_step_fp32",
-                                     "qwen3_next_bf16"};
+static const struct model {
+    const char *base;
+    const char *adapter; /* of the fixtures, or MADE and has_adapter's kind; NULL: none */
+} models[] = {
+    {"qwen2_tied_fp32", NULL},
+    {"qwen2_tied_fp16", NULL},
+    {"qwen3_tied_bf16", NULL},
+    {"qwen3_moe_bf16", NULL},
+    {"qwen3_moe_fused_bf16", NULL},
+    {"qwen3_moe_sparse_step_fp32", NULL},
+    {"qwen3_next_bf16", NULL},
+    {"qwen2_tied_fp32", "qwen2_lora"},
+    {"qwen2_tied_fp32", "qwen2_dora"},
+    {"qwen3_tied_bf16", "qwen3_lora"},
+    {"qwen3_tied_bf16", "qwen3_dora"},
+    {"qwen2_tied_fp16", MADE "dora"},
+    {"qwen3_tied_bf16", MADE "last"},
+    {"qwen3_moe_bf16", MADE "lora"},
+    {"qwen3_moe_fused_bf16", MADE "dora"},
+    {"qwen3_next_bf16", MADE "lora"},
+    {"qwen3_next_bf16", MADE "dora"},
+};
 #define N_CASES ((int)(BR_COUNTOF(topologies) * BR_COUNTOF(models)))
 
-static struct br__llm *open_ranks(const char *model, const struct topology *t)
+/* A topology of which the model's heads and experts can be shared out. */
+static int is_possible(const struct topology *t, const struct br_config *cfg)
+{
+    return (cfg->n_experts || (t->ep == 1 && t->etp == 1)) &&
+           br_cfg_i(cfg, BR_CFG_NUM_ATTENTION_HEADS) % t->tp == 0;
+}
+
+/* ---- adapters that the tests make ------------------------------------------------------------ */
+
+#define RANK 3
+
+static const char config_lora[] = "{\"peft_type\": \"LORA\", \"r\": 3, \"lora_alpha\": 6}";
+static const char config_dora[] =
+    "{\"peft_type\": \"LORA\", \"r\": 3, \"lora_alpha\": 6, \"use_dora\": true}";
+
+struct made {
+    struct br__arena arena;
+    struct br__st_entry entries[256];
+    size_t n;
+    struct br__buf data;
+    uint32_t seed;
+};
+
+/* rows x cols (one axis if rows is 0) of numbers around `mean`, no further off than `most`. */
+static void add_tensor(struct made *m, const char *weight, const char *end, int64_t rows,
+                       int64_t cols, double mean, double most)
+{
+    int n = (int)(strlen(weight) - strlen(".weight"));
+    ck_assert_uint_lt(m->n, BR_COUNTOF(m->entries));
+    m->entries[m->n++] = (struct br__st_entry){
+        .name = br__arena_printf(&m->arena, "base_model.model.%.*s%s", n, weight, end),
+        .dtype = BR_F32,
+        .ndim = rows ? 2 : 1,
+        .shape = {rows ? rows : cols, rows ? cols : 0}};
+    for (int64_t i = 0; i < BR__MAX(rows, 1) * cols; i++) {
+        m->seed = m->seed * 1664525 + 1013904223;
+        float x = (float)(mean + most * ((double)(m->seed >> 8) / (1 << 23) - 1));
+        br__buf_put(&m->data, &x, sizeof x);
+    }
+}
+
+/* The linear layers that an adapter of that kind changes. */
+static int has_adapter(const struct br__source *s, const char *kind, int64_t last)
+{
+    char layer[32];
+    snprintf(layer, sizeof layer, ".layers.%lld.", (long long)last);
+    int linear = br__ends(s->name, "_proj.weight") || strstr(s->name, ".in_proj_") ||
+                 br__ends(s->name, "lm_head.weight");
+    int routed = strstr(s->name, ".experts.") != NULL;
+    return s->ndim == 2 && linear && routed == !strcmp(kind, "experts") &&
+           (strcmp(kind, "last") || strstr(s->name, layer));
+}
+
+static void write_file(const char *dir, const char *name, const void *p, size_t n)
+{
+    char path[600];
+    struct br_err err = BR_ERR_INIT;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    must(br__write_file(path, p, n, 0, &err), &err);
+}
+
+static void make_adapter(const char *base, const char *kind, const char *dir)
+{
+    char path[512];
+    struct made made = {.seed = 7};
+    snprintf(path, sizeof path, "%s%s", HF, base);
+    struct br__llm *m = open_model(path, NULL, 0);
+    const struct br__weights *w = br__llm_weights(m);
+    int dora = !strcmp(kind, "dora");
+    for (size_t i = 0; i < w->n_sources; i++) {
+        const struct br__source *s = &w->sources[i];
+        if (!has_adapter(s, kind, w->cfg->n_layers - 1))
+            continue;
+        add_tensor(&made, s->name, ".lora_A.weight", RANK, s->cols, 0, 0.2);
+        add_tensor(&made, s->name, ".lora_B.weight", s->rows, RANK, 0, 0.2);
+        if (dora)
+            add_tensor(&made, s->name, ".lora_magnitude_vector", 0, s->rows, 0.6, 0.3);
+    }
+    ck_assert_uint_gt(made.n, 0);
+    struct br__buf file = {0};
+    const char *config = dora ? config_dora : config_lora;
+    ck_assert_int_eq(br__st_header(&file, made.entries, made.n, NULL), 0);
+    br__buf_put(&file, made.data.p, made.data.n);
+    write_file(dir, "adapter_model.safetensors", file.p, file.n);
+    write_file(dir, "adapter_config.json", config, strlen(config));
+    br__buf_free(&file);
+    br__buf_free(&made.data);
+    br__arena_free(&made.arena);
+    br__llm_close(m);
+}
+
+/* Where the model's adapter is, NULL without one. */
+static const char *adapter_dir(const struct model *model, char dir[512])
+{
+    if (!model->adapter)
+        return NULL;
+    if (!br__starts(model->adapter, MADE)) {
+        snprintf(dir, 512, "%s/adapters/%s", BRIDGE_TEST_DATA, model->adapter);
+        return dir;
+    }
+    snprintf(dir, 512, "/tmp/bridge-adapter-XXXXXX");
+    ck_assert(mkdtemp(dir) != NULL);
+    make_adapter(model->base, model->adapter + strlen(MADE), dir);
+    return dir;
+}
+
+/* Once it is open: its files stay mapped. */
+static void drop_adapter(const struct model *model, const char *dir)
+{
+    struct br_err err = BR_ERR_INIT;
+    if (model->adapter && br__starts(model->adapter, MADE))
+        must(br__remove_tree(dir, &err), &err);
+}
+
+/* ---- one rank and many ----------------------------------------------------------------------- */
+
+static struct br__llm *open_ranks(const char *model, const char *adapter, const struct topology *t)
 {
     char dir[512];
     struct br_err err = BR_ERR_INIT;
     struct br__llm *m;
     snprintf(dir, sizeof dir, "%s%s", HF, model);
-    struct br__llm_opts o = {.weights = {.hf_model = dir}, .precision = BR_F32, .device = "cpu"};
+    struct br__llm_opts o = {
+        .weights = {.hf_model = dir, .adapter = adapter}, .precision = BR_F32, .device = "cpu"};
     if (t) {
         o.tp = t->tp;
         o.pp = t->pp;
@@ -89,18 +226,24 @@ static void compare(const struct br__trace *got, const struct br__trace *want, d
 START_TEST(test_topology)
 {
     const struct topology *t = &topologies[_i % (int)BR_COUNTOF(topologies)];
-    const char *model = models[_i / (int)BR_COUNTOF(topologies)];
-    int is_moe = strstr(model, "moe") || strstr(model, "next");
-    if (!is_moe && (t->ep > 1 || t->etp > 1))
-        return;
-    char what[128];
+    const struct model *model = &models[_i / (int)BR_COUNTOF(topologies)];
+    char what[128], tmp[512];
     int32_t a[TOKENS], b[TOKENS];
     const int32_t *const ids[2] = {a, b}, *const second[1] = {b};
     struct br__trace want, other, got;
-    snprintf(what, sizeof what, "%s tp%u pp%u ep%u etp%u", model, t->tp, t->pp, t->ep, t->etp);
+    snprintf(what, sizeof what, "%s, %s, tp%u pp%u ep%u etp%u", model->base,
+             model->adapter ? model->adapter : "no adapter", t->tp, t->pp, t->ep, t->etp);
     fill_ids(a, 1);
     fill_ids(b, 2);
-    struct br__llm *one = open_ranks(model, NULL), *many = open_ranks(model, t);
+    const char *adapter = adapter_dir(model, tmp);
+    struct br__llm *one = open_ranks(model->base, adapter, NULL);
+    struct br__llm *many = open_ranks(model->base, adapter, t);
+    drop_adapter(model, adapter);
+    if (!is_possible(t, br__llm_config(one))) {
+        br__llm_close(one);
+        br__llm_close(many);
+        return;
+    }
     ck_assert_uint_eq(br__llm_topo(many)->size[BR_AXIS_DP], t->dp);
     trace_all(one, ids, 1, &want);
     if (t->dp == 2) {
@@ -109,7 +252,7 @@ START_TEST(test_topology)
         br__trace_free(&other);
     }
     trace_all(many, ids, t->dp, &got);
-    compare(&got, &want, strstr(model, "next") ? 3e-4 : 1e-5, what);
+    compare(&got, &want, strstr(model->base, "next") ? 3e-4 : 1e-5, what);
     br__trace_free(&want);
     br__trace_free(&got);
     br__llm_close(one);
@@ -121,10 +264,14 @@ END_TEST
 START_TEST(test_decode)
 {
     static const struct topology all = {2, 2, 2, 1, 1};
-    const char *model = models[_i];
-    int is_moe = strstr(model, "moe") || strstr(model, "next");
-    const struct topology t = is_moe ? all : (struct topology){2, 2, 1, 1, 1};
-    struct br__llm *one = open_ranks(model, NULL), *many = open_ranks(model, &t);
+    static const struct topology dense = {2, 2, 1, 1, 1};
+    const struct model *model = &models[_i];
+    char tmp[512];
+    const char *adapter = adapter_dir(model, tmp);
+    struct br__llm *one = open_ranks(model->base, adapter, NULL);
+    const struct topology *t = is_possible(&all, br__llm_config(one)) ? &all : &dense;
+    struct br__llm *many = open_ranks(model->base, adapter, t);
+    drop_adapter(model, adapter);
     struct br_err err = BR_ERR_INIT;
     size_t vocab = (size_t)br_cfg_i(br__llm_config(one), BR_CFG_VOCAB_SIZE);
     float *x = malloc(vocab * sizeof *x), *y = malloc(vocab * sizeof *y);
@@ -136,7 +283,7 @@ START_TEST(test_decode)
         must(br__llm_feed(many, &f, 1, y, &err), &err);
         for (size_t v = 0; v < vocab; v++)
             ck_assert_msg(fabsf(x[v] - y[v]) <= 3e-4f, "%s: token %d: logit %zu is %g, expected %g",
-                          model, i, v, (double)y[v], (double)x[v]);
+                          model->base, i, v, (double)y[v], (double)x[v]);
     }
     free(x);
     free(y);
@@ -149,18 +296,26 @@ START_TEST(test_impossible)
 {
     static const struct {
         struct topology t;
-        const char *model, *says;
+        struct model model;
+        const char *says;
     } cases[] = {
-        {{3, 1, 1, 1, 1}, "qwen3_tied_bf16", "num_query_groups 2 cannot be shared by tp 3"},
-        {{1, 3, 1, 1, 1}, "qwen3_tied_bf16", "pp 3"},
-        {{1, 1, 3, 1, 3}, "qwen3_moe_bf16", "experts cannot be shared by ep 3"},
+        {{3, 1, 1, 1, 1}, {"qwen3_tied_bf16", NULL}, "num_query_groups 2 cannot be shared by tp 3"},
+        {{1, 3, 1, 1, 1}, {"qwen3_tied_bf16", NULL}, "pp 3"},
+        {{1, 1, 3, 1, 3}, {"qwen3_moe_bf16", NULL}, "experts cannot be shared by ep 3"},
+        {{1, 1, 1, 1, 1},
+         {"qwen3_moe_bf16", MADE "experts"},
+         "experts.0.gate_proj.weight' cannot work beside the weight"},
     };
+    const struct model *model = &cases[_i].model;
+    char tmp[512];
     struct br_err err = BR_ERR_INIT;
     struct br__trace got;
     int32_t a[TOKENS];
     const int32_t *const ids[3] = {a, a, a};
     fill_ids(a, 1);
-    struct br__llm *m = open_ranks(cases[_i].model, &cases[_i].t);
+    const char *adapter = adapter_dir(model, tmp);
+    struct br__llm *m = open_ranks(model->base, adapter, &cases[_i].t);
+    drop_adapter(model, adapter);
     const struct br__trace_opts o = {.ids = ids, .n_batches = cases[_i].t.dp, .n = TOKENS};
     ck_assert_int_ne(br__llm_trace(m, &o, &got, &err), 0);
     ck_assert_msg(strstr(err.msg, cases[_i].says) != NULL, "%s", err.msg);
@@ -175,7 +330,7 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, test_topology, 0, N_CASES);
     tcase_add_loop_test(c, test_decode, 0, (int)BR_COUNTOF(models));
-    tcase_add_loop_test(c, test_impossible, 0, 3);
+    tcase_add_loop_test(c, test_impossible, 0, 4);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
