@@ -27,8 +27,9 @@
 #define DOT_W3 3
 #define DOT_W4 3
 #endif
+/* Up to so many rows this is faster than packing the weights into blocks. */
 #ifndef DOT_MAX_ROWS
-#define DOT_MAX_ROWS 16
+#define DOT_MAX_ROWS (VN == 8 ? 32 : 16)
 #endif
 #define DOT_K (2 * VN)                      /* elements of a block */
 #define DOT_TURN (DOT_K < 32 ? 32 : DOT_K)  /* elements of a turn: a cache line of bfloat16 */
