@@ -253,8 +253,8 @@ const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const u
 /* ---- working memory of one call ------------------------------------------------------------- */
 
 /* A piece and its ids: one line of the processor's cache.  Found by the piece alone, a newer one
- * takes an older one's place. */
-enum { BR__TOK_CACHED_BYTES = 31, BR__TOK_CACHED_IDS = 7, BR__TOK_CACHE_BITS = 14 };
+ * takes an older one's place.  Merging a piece costs more than the slowest memory, hence 4 MiB. */
+enum { BR__TOK_CACHED_BYTES = 31, BR__TOK_CACHED_IDS = 7, BR__TOK_CACHE_BITS = 16 };
 struct br__tok_cached {
     uint64_t key[4]; /* the bytes, zeros, and in the last one the length */
     uint32_t n;
@@ -312,9 +312,22 @@ struct br__tok_pool {
 
 /* ---- tok_bpe.c ------------------------------------------------------------------------------ */
 
-/* Append the ids of a piece of n > 0 bytes.  `room` bytes may be read from s on. */
-int br__tok_piece(const struct br_tokenizer *t, struct br__tok_work *w, const unsigned char *s,
-                  size_t n, size_t room, struct br_ids *out) BR_MUST_CHECK;
+/* A piece of n > 0 bytes on its way, and where the cache has it or would have it. */
+struct br__tok_piece {
+    const unsigned char *s;
+    size_t n;
+    struct br__tok_cached *line; /* NULL: it is never cached */
+    uint64_t key[4];
+    uint64_t hash; /* as the vocabulary has it */
+};
+/* Pieces that are worked on together. */
+#define BR__TOK_TOGETHER 32
+/* `room` bytes may be read from s on. */
+void br__tok_piece_init(struct br__tok_piece *p, struct br__tok_work *w, const unsigned char *s,
+                        size_t n, size_t room);
+/* Append the ids of n pieces. */
+int br__tok_pieces_put(const struct br_tokenizer *t, struct br__tok_work *w,
+                       struct br__tok_piece *p, size_t n, struct br_ids *out) BR_MUST_CHECK;
 int br__tok_work_new(struct br__tok_work **out) BR_MUST_CHECK;
 void br__tok_work_free(struct br__tok_work *w);
 /* Give back what an unusually large text needed; returns the bytes that are left. */
