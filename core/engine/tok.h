@@ -85,11 +85,31 @@ uint32_t br__tok_vocab_probe(const struct br__tok_vocab *v, uint64_t h, const vo
 void br__tok_vocab_free(struct br__tok_vocab *v);
 uint64_t br__tok_hash(const void *bytes, size_t n, int raw);
 
+/* Up to 8 bytes as a number, of n bytes no others have it.  From words that overlap, as a copy or
+ * comparison of n bytes would be a call. */
+static inline uint64_t br__tok_few_bytes(const void *bytes, size_t n)
+{
+    const unsigned char *s = bytes;
+    uint64_t eight;
+    uint32_t low, high;
+    if (n == 8)
+        return memcpy(&eight, s, 8), eight;
+    if (n < 4)
+        return n ? s[0] | (uint64_t)s[n / 2] << 8 | (uint64_t)s[n - 1] << 16 : 0;
+    memcpy(&low, s, 4);
+    memcpy(&high, s + n - 4, 4);
+    return low | (uint64_t)high << 32;
+}
+
 static inline int br__tok_vocab_is(const struct br__tok_vocab *v, uint32_t id, const void *bytes,
                                    size_t n, int raw)
 {
     const struct br__tok_span sp = v->span[id];
-    return sp.n == n && sp.raw == (raw != 0) && memcmp(v->bytes.p + sp.at, bytes, n) == 0;
+    const char *own = v->bytes.p + sp.at;
+    if (sp.n != n || sp.raw != (raw != 0))
+        return 0;
+    return n <= 8 ? br__tok_few_bytes(own, n) == br__tok_few_bytes(bytes, n)
+                  : memcmp(own, bytes, n) == 0;
 }
 
 /* Byte that a character of a spelling stands for, or -1.  Spellings use one printable character
