@@ -61,6 +61,7 @@ struct br__buf {
     int failed; /* sticky: BR_E_NOMEM or BR_E_FORMAT (too big) */
 };
 void br__buf_put(struct br__buf *b, const void *p, size_t n);
+char *br__buf_room(struct br__buf *b, size_t n); /* where n more bytes may be written; or NULL */
 void br__buf_puts(struct br__buf *b, const char *s);
 void br__buf_putc(struct br__buf *b, char c);
 void br__buf_printf(struct br__buf *b, const char *fmt, ...) BR_PRINTF(2, 3);
@@ -268,6 +269,9 @@ int br__jscan_next(struct br__jscan *j);
 int br__jscan_key(struct br__jscan *j, struct br__buf *out); /* replaces what out holds */
 /* Append a string's bytes: valid UTF-8, NUL included. */
 int br__jscan_string(struct br__jscan *j, struct br__buf *out);
+/* A string and a key where they stand in the text or, if they have escapes, in `room`. */
+int br__jscan_view(struct br__jscan *j, struct br__buf *room, const char **s, size_t *n);
+int br__jscan_key_view(struct br__jscan *j, struct br__buf *room, const char **s, size_t *n);
 int br__jscan_i64(struct br__jscan *j, int64_t *out);
 int br__jscan_skip(struct br__jscan *j); /* one value of any kind, checked */
 int br__jscan_end(struct br__jscan *j);  /* nothing but white space may follow */

@@ -42,6 +42,11 @@ void br__buf_put(struct br__buf *b, const void *p, size_t n)
     b->p[b->n] = '\0';
 }
 
+char *br__buf_room(struct br__buf *b, size_t n)
+{
+    return make_room(b, n) ? b->p + b->n : NULL;
+}
+
 void br__buf_puts(struct br__buf *b, const char *s)
 {
     br__buf_put(b, s, strlen(s));

@@ -23,10 +23,13 @@ static int fail(struct br__jscan *j, const char *expected)
 /* The next byte that is not white space; -1 at the end or after an error. */
 static int peek(struct br__jscan *j)
 {
-    while (j->at < j->n && (j->s[j->at] == ' ' || j->s[j->at] == '\n' || j->s[j->at] == '\t' ||
-                            j->s[j->at] == '\r'))
-        j->at++;
-    return j->at < j->n && !j->rc ? j->s[j->at] : -1;
+    const unsigned char *s = j->s;
+    size_t at = j->at, n = j->n;
+    while (at < n && s[at] <= ' ' &&
+           (s[at] == ' ' || s[at] == '\n' || s[at] == '\t' || s[at] == '\r'))
+        at++;
+    j->at = at;
+    return at < n && !j->rc ? s[at] : -1;
 }
 
 void br__jscan_begin(struct br__jscan *j, const char *text, size_t n, struct br_err *err)
@@ -143,26 +146,48 @@ static void escape(struct br__jscan *j, struct br__buf *out)
         unicode_escape(j, out);
 }
 
+/* High bits of the bytes that end a plain run of a string: a quote, a backslash, a control.  The
+ * lowest one set is right, those above it may not be; the lowest is the first byte on the machines
+ * we run on. */
+static inline uint64_t ends_of_eight(uint64_t v)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    uint64_t quote = v ^ ones * '"', escape = v ^ ones * '\\';
+    return (((v - ones * 0x20) & ~v) | ((quote - ones) & ~quote) | ((escape - ones) & ~escape)) &
+           high;
+}
+
+/* Step over the characters that stand for themselves, to the quote or escape behind them. */
+static int plain(struct br__jscan *j)
+{
+    size_t run = j->at;
+    uint64_t wide = 0, v, ends = 0;
+    for (; !ends && j->n - run >= 8; run += ends ? (size_t)__builtin_ctzll(ends) / 8 : 8) {
+        memcpy(&v, j->s + run, 8);
+        ends = ends_of_eight(v);
+        wide |= ends ? v & ((ends & -ends) - 1) : v;
+    }
+    for (; !ends && run < j->n && j->s[run] >= 0x20 && j->s[run] != '"' && j->s[run] != '\\'; run++)
+        wide |= j->s[run];
+    size_t n = run - j->at;
+    j->at += wide & UINT64_C(0x8080808080808080) ? br__utf8_span((const char *)j->s + j->at, n) : n;
+    if (j->at < run)
+        return fail(j, "UTF-8");
+    if (run >= j->n || j->s[run] < 0x20)
+        return fail(j, "a character or the closing '\"' of a string");
+    return BR_OK;
+}
+
 int br__jscan_string(struct br__jscan *j, struct br__buf *out)
 {
     if (peek(j) != '"')
         return fail(j, "a string");
     j->at++;
     while (!j->rc) {
-        size_t run = j->at;
-        int wide = 0;
-        while (run < j->n && j->s[run] >= 0x20 && j->s[run] != '"' && j->s[run] != '\\')
-            wide |= j->s[run++];
-        const char *text = (const char *)j->s + j->at;
-        size_t good = wide & 0x80 ? br__utf8_span(text, run - j->at) : run - j->at;
-        br__buf_put(out, text, good);
-        j->at += good;
-        if (j->at < run)
-            return fail(j, "UTF-8");
-        if (run >= j->n || j->s[run] < 0x20)
-            return fail(j, "a character or the closing '\"' of a string");
-        j->at++;
-        if (j->s[run] == '"')
+        size_t start = j->at;
+        plain(j);
+        br__buf_put(out, j->s + start, j->at - start);
+        if (j->rc || j->s[j->at++] == '"')
             break;
         escape(j, out);
     }
@@ -171,15 +196,47 @@ int br__jscan_string(struct br__jscan *j, struct br__buf *out)
     return j->rc;
 }
 
+int br__jscan_view(struct br__jscan *j, struct br__buf *room, const char **s, size_t *n)
+{
+    if (peek(j) != '"')
+        return fail(j, "a string");
+    size_t quote = j->at++;
+    if (plain(j))
+        return j->rc;
+    *s = (const char *)j->s + quote + 1;
+    *n = j->at - quote - 1;
+    if (j->s[j->at] == '"') {
+        j->at++;
+        return BR_OK;
+    }
+    j->at = quote;
+    room->n = 0;
+    br__jscan_string(j, room);
+    *s = room->p;
+    *n = room->n;
+    return j->rc;
+}
+
+static int colon(struct br__jscan *j)
+{
+    if (peek(j) != ':')
+        return fail(j, "':'");
+    j->at++;
+    return j->rc;
+}
+
 int br__jscan_key(struct br__jscan *j, struct br__buf *out)
 {
     out->n = 0;
     br__buf_put(out, "", 0); /* so that the text of an empty key is there */
     br__jscan_string(j, out);
-    if (peek(j) != ':')
-        return fail(j, "':'");
-    j->at++;
-    return j->rc;
+    return colon(j);
+}
+
+int br__jscan_key_view(struct br__jscan *j, struct br__buf *room, const char **s, size_t *n)
+{
+    br__jscan_view(j, room, s, n);
+    return colon(j);
 }
 
 /* ---- numbers, words, whole values -------------------------------------------------------------
@@ -187,10 +244,11 @@ int br__jscan_key(struct br__jscan *j, struct br__buf *out)
 
 static int digits(struct br__jscan *j)
 {
-    size_t start = j->at;
-    while (j->at < j->n && j->s[j->at] >= '0' && j->s[j->at] <= '9')
-        j->at++;
-    return j->at > start;
+    size_t start = j->at, at = start;
+    while (at < j->n && j->s[at] >= '0' && j->s[at] <= '9')
+        at++;
+    j->at = at;
+    return at > start;
 }
 
 int br__jscan_i64(struct br__jscan *j, int64_t *out)

@@ -140,8 +140,10 @@ static size_t utf8_len(const unsigned char *s, size_t n)
 {
     if (s[0] < 0x80)
         return 1;
-    size_t len = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
-    if (s[0] < 0xC2 || s[0] > 0xF4 || n < len)
+    if (s[0] < 0xE0) /* by far the most of what is left */
+        return s[0] >= 0xC2 && n >= 2 && (s[1] & 0xC0) == 0x80 ? 2 : 0;
+    size_t len = s[0] >= 0xF0 ? 4 : 3;
+    if (s[0] > 0xF4 || n < len)
         return 0;
     for (size_t i = 1; i < len; i++)
         if ((s[i] & 0xC0) != 0x80)

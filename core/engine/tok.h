@@ -85,11 +85,31 @@ uint32_t br__tok_vocab_probe(const struct br__tok_vocab *v, uint64_t h, const vo
 void br__tok_vocab_free(struct br__tok_vocab *v);
 uint64_t br__tok_hash(const void *bytes, size_t n, int raw);
 
+/* Up to 8 bytes as a number, of n bytes no others have it.  From words that overlap, as a copy or
+ * comparison of n bytes would be a call. */
+static inline uint64_t br__tok_few_bytes(const void *bytes, size_t n)
+{
+    const unsigned char *s = bytes;
+    uint64_t eight;
+    uint32_t low, high;
+    if (n == 8)
+        return memcpy(&eight, s, 8), eight;
+    if (n < 4)
+        return n ? s[0] | (uint64_t)s[n / 2] << 8 | (uint64_t)s[n - 1] << 16 : 0;
+    memcpy(&low, s, 4);
+    memcpy(&high, s + n - 4, 4);
+    return low | (uint64_t)high << 32;
+}
+
 static inline int br__tok_vocab_is(const struct br__tok_vocab *v, uint32_t id, const void *bytes,
                                    size_t n, int raw)
 {
     const struct br__tok_span sp = v->span[id];
-    return sp.n == n && sp.raw == (raw != 0) && memcmp(v->bytes.p + sp.at, bytes, n) == 0;
+    const char *own = v->bytes.p + sp.at;
+    if (sp.n != n || sp.raw != (raw != 0))
+        return 0;
+    return n <= 8 ? br__tok_few_bytes(own, n) == br__tok_few_bytes(bytes, n)
+                  : memcmp(own, bytes, n) == 0;
 }
 
 /* Byte that a character of a spelling stands for, or -1.  Spellings use one printable character
@@ -253,8 +273,8 @@ const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const u
 /* ---- working memory of one call ------------------------------------------------------------- */
 
 /* A piece and its ids: one line of the processor's cache.  Found by the piece alone, a newer one
- * takes an older one's place. */
-enum { BR__TOK_CACHED_BYTES = 31, BR__TOK_CACHED_IDS = 7, BR__TOK_CACHE_BITS = 14 };
+ * takes an older one's place.  Merging a piece costs more than the slowest memory, hence 4 MiB. */
+enum { BR__TOK_CACHED_BYTES = 31, BR__TOK_CACHED_IDS = 7, BR__TOK_CACHE_BITS = 16 };
 struct br__tok_cached {
     uint64_t key[4]; /* the bytes, zeros, and in the last one the length */
     uint32_t n;
@@ -312,9 +332,22 @@ struct br__tok_pool {
 
 /* ---- tok_bpe.c ------------------------------------------------------------------------------ */
 
-/* Append the ids of a piece of n > 0 bytes.  `room` bytes may be read from s on. */
-int br__tok_piece(const struct br_tokenizer *t, struct br__tok_work *w, const unsigned char *s,
-                  size_t n, size_t room, struct br_ids *out) BR_MUST_CHECK;
+/* A piece of n > 0 bytes on its way, and where the cache has it or would have it. */
+struct br__tok_piece {
+    const unsigned char *s;
+    size_t n;
+    struct br__tok_cached *line; /* NULL: it is never cached */
+    uint64_t key[4];
+    uint64_t hash; /* as the vocabulary has it */
+};
+/* Pieces that are worked on together. */
+#define BR__TOK_TOGETHER 32
+/* `room` bytes may be read from s on. */
+void br__tok_piece_init(struct br__tok_piece *p, struct br__tok_work *w, const unsigned char *s,
+                        size_t n, size_t room);
+/* Append the ids of n pieces. */
+int br__tok_pieces_put(const struct br_tokenizer *t, struct br__tok_work *w,
+                       struct br__tok_piece *p, size_t n, struct br_ids *out) BR_MUST_CHECK;
 int br__tok_work_new(struct br__tok_work **out) BR_MUST_CHECK;
 void br__tok_work_free(struct br__tok_work *w);
 /* Give back what an unusually large text needed; returns the bytes that are left. */

@@ -1,8 +1,10 @@
-/* tok_bpe.c - a piece of text -> ids: the merge of least rank first, of equal ones the leftmost,
+/* tok_bpe.c - pieces of text -> ids: the merge of least rank first, of equal ones the leftmost,
  * until none applies, as in tokenizers' BPE.
  *
  * Most pieces were seen before and come from the cache.  Of the others most are tokens; only the
- * rest is merged, in n log n steps for a piece of n bytes, whatever it holds. */
+ * rest is merged, in n log n steps for a piece of n bytes, whatever it holds.  All of it waits for
+ * memory more than for anything else, so pieces are worked on some at a time: what the next step
+ * reads of each is asked for before that step begins. */
 #include "tok.h"
 
 #include <string.h>
@@ -132,7 +134,10 @@ static inline void set_key(const struct br__tok_merges *g, struct br__tok_mergin
                            uint32_t right)
 {
     const struct br__tok_part *p = m->parts;
-    m->keys[0][at] = key_of(br__tok_pair_rank(g, p[at].id, p[right].id), at);
+    uint32_t rank = br__tok_pair_rank(g, p[at].id, p[right].id);
+    if (rank != BR__TOK_NONE)
+        __builtin_prefetch(&g->made[rank]); /* read when it is this merge's turn */
+    m->keys[0][at] = key_of(rank, at);
 }
 
 /* Merge all of s[0..n); the parts that are left form a list from part 0 on. */
@@ -199,13 +204,14 @@ static int merge_piece(const struct br_tokenizer *t, struct br__tok_work *w, con
 enum { WHOLE_YES = 1, WHOLE_NO = 2 };
 
 /* Not in the cache: a token as a whole, or merged. */
-static int new_piece(const struct br_tokenizer *t, struct br__tok_work *w, const unsigned char *s,
-                     size_t n, struct br_ids *out)
+static int new_piece(const struct br_tokenizer *t, struct br__tok_work *w,
+                     const struct br__tok_piece *p, struct br_ids *out)
 {
     size_t before = out->n;
-    uint32_t id = br__tok_vocab_find(&t->vocab, s, n);
+    uint32_t id = p->n > t->vocab.longest ? BR__TOK_NONE
+                                          : br__tok_vocab_probe(&t->vocab, p->hash, p->s, p->n);
     if (id == BR__TOK_NONE)
-        return merge_piece(t, w, s, n, out);
+        return merge_piece(t, w, p->s, p->n, out);
     int whole = atomic_load_explicit(&t->whole[id], memory_order_relaxed);
     if (whole == WHOLE_YES || (t->ignore_merges && t->vocab.flags[id] & BR__TOK_VOCAB)) {
         if (br__tok_ids_reserve(out, 1))
@@ -213,7 +219,7 @@ static int new_piece(const struct br_tokenizer *t, struct br__tok_work *w, const
         out->p[out->n++] = (int32_t)id;
         return BR_OK;
     }
-    int rc = merge_piece(t, w, s, n, out);
+    int rc = merge_piece(t, w, p->s, p->n, out);
     if (!rc && !whole) {
         int yes = out->n == before + 1 && out->p[before] == (int32_t)id;
         atomic_store_explicit(&t->whole[id], yes ? WHOLE_YES : WHOLE_NO, memory_order_relaxed);
@@ -250,35 +256,65 @@ static inline size_t cache_slot(const uint64_t key[4])
     return (size_t)((h * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - BR__TOK_CACHE_BITS));
 }
 
-int br__tok_piece(const struct br_tokenizer *t, struct br__tok_work *w, const unsigned char *s,
-                  size_t n, size_t room, struct br_ids *out)
+void br__tok_piece_init(struct br__tok_piece *p, struct br__tok_work *w, const unsigned char *s,
+                        size_t n, size_t room)
 {
-    uint64_t key[4];
-    if (n > BR__TOK_CACHED_BYTES)
-        return new_piece(t, w, s, n, out);
+    p->s = s;
+    p->n = n;
+    p->line = NULL;
+    if (n < 2 || n > BR__TOK_CACHED_BYTES)
+        return;
+    load_key(p->key, s, n, room);
+    p->line = &w->cache[cache_slot(p->key)];
+    __builtin_prefetch(p->line);
+}
+
+static inline int is_cached(const struct br__tok_piece *p)
+{
+    const struct br__tok_cached *c = p->line;
+    return c && !((c->key[0] ^ p->key[0]) | (c->key[1] ^ p->key[1]) | (c->key[2] ^ p->key[2]) |
+                  (c->key[3] ^ p->key[3]));
+}
+
+static int put_piece(const struct br_tokenizer *t, struct br__tok_work *w,
+                     const struct br__tok_piece *p, struct br_ids *out)
+{
+    struct br__tok_cached *c = p->line;
+    size_t before = out->n;
     if (br__tok_ids_reserve(out, BR__TOK_CACHED_IDS))
         return BR_E_NOMEM;
-    if (n == 1) {
-        out->p[out->n++] = (int32_t)t->merges.byte_id[*s];
-        return BR_OK;
-    }
-    load_key(key, s, n, room);
-    struct br__tok_cached *c = &w->cache[cache_slot(key)];
-    uint64_t differ =
-        (c->key[0] ^ key[0]) | (c->key[1] ^ key[1]) | (c->key[2] ^ key[2]) | (c->key[3] ^ key[3]);
-    if (!differ) {
-        memcpy(out->p + out->n, c->ids, sizeof c->ids);
+    if (is_cached(p)) {
+        memcpy(out->p + before, c->ids, sizeof c->ids);
         out->n += c->n;
         return BR_OK;
     }
-    size_t before = out->n;
-    int rc = new_piece(t, w, s, n, out);
-    if (rc || out->n - before > BR__TOK_CACHED_IDS)
+    if (p->n == 1) {
+        out->p[out->n++] = (int32_t)t->merges.byte_id[*p->s];
+        return BR_OK;
+    }
+    int rc = new_piece(t, w, p, out);
+    if (rc || !c || out->n - before > BR__TOK_CACHED_IDS)
         return rc;
-    memcpy(c->key, key, sizeof key);
+    memcpy(c->key, p->key, sizeof c->key);
     c->n = (uint32_t)(out->n - before);
     memcpy(c->ids, out->p + before, c->n * sizeof *c->ids);
     return BR_OK;
+}
+
+int br__tok_pieces_put(const struct br_tokenizer *t, struct br__tok_work *w,
+                       struct br__tok_piece *p, size_t n, struct br_ids *out)
+{
+    const struct br__tok_vocab *v = &t->vocab;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i].n == 1 || p[i].n > v->longest || is_cached(&p[i]))
+            continue;
+        p[i].hash = br__tok_hash(p[i].s, p[i].n, 0);
+        __builtin_prefetch(&v->slots[p[i].hash & (v->cap - 1)]);
+    }
+    int rc = BR_OK;
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = put_piece(t, w, &p[i], out);
+    return rc;
 }
 
 /* ---- working memory

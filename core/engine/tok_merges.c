@@ -156,17 +156,16 @@ int br__tok_merges_flush(struct br__tok_merges *m, const struct br__tok_vocab *v
 static int put_half(struct br__tok_merges *m, const struct br__tok_vocab *v, struct br__tok_pair *p,
                     int k, const char *spelled, size_t n, struct br_err *err)
 {
-    size_t at = m->bytes.n;
-    br__buf_put(&m->bytes, spelled, n);
-    if (m->bytes.failed)
+    char *room = br__buf_room(&m->bytes, n);
+    if (!room)
         return br_fail(err, m->bytes.failed, "cannot hold a merge in memory");
-    int64_t len = n > BR__TOK_MAX_BYTES ? -1 : br__tok_spelled_bytes(spelled, n, m->bytes.p + at);
+    int64_t len = n > BR__TOK_MAX_BYTES ? -1 : br__tok_spelled_bytes(spelled, n, room);
     if (len <= 0)
         return br_fail(err, BR_E_FORMAT, "merge %zu: '%.*s' does not spell bytes",
                        m->n + m->n_batch, (int)BR__MIN(n, 200), spelled);
-    m->bytes.n = at + (size_t)len;
+    m->bytes.n += (size_t)len;
     p->n[k] = (uint32_t)len;
-    p->hash[k] = br__tok_hash(m->bytes.p + at, (size_t)len, 0);
+    p->hash[k] = br__tok_hash(room, (size_t)len, 0);
     __builtin_prefetch(&v->slots[p->hash[k] & (v->cap - 1)]);
     return BR_OK;
 }

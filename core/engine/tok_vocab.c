@@ -68,14 +68,10 @@ static uint64_t mix(uint64_t h, uint64_t v)
 uint64_t br__tok_hash(const void *bytes, size_t n, int raw)
 {
     const unsigned char *s = bytes;
-    uint64_t h = mix(n, (uint64_t)raw), v;
-    for (; n > 8; n -= 8, s += 8) {
-        memcpy(&v, s, 8);
-        h = mix(h, v);
-    }
-    v = 0;
-    memcpy(&v, s, n);
-    return mix(mix(h, v), 0);
+    uint64_t h = mix(n, (uint64_t)raw);
+    for (; n > 8; n -= 8, s += 8)
+        h = mix(h, br__tok_few_bytes(s, 8));
+    return mix(mix(h, br__tok_few_bytes(s, n)), 0);
 }
 
 /* Id of the token with these bytes, or BR__TOK_NONE with *free_at the slot where it belongs
@@ -194,16 +190,14 @@ static int room_for_id(struct br__tok_vocab *v, size_t id, struct br_err *err)
 static int put_bytes(struct br__tok_vocab *v, const char *spelled, size_t n, int *raw,
                      struct br_err *err)
 {
-    size_t at = v->bytes.n;
-    br__buf_put(&v->bytes, spelled, n);
-    if (v->bytes.failed)
+    char *room = br__buf_room(&v->bytes, n);
+    if (!room)
         return br_fail(err, v->bytes.failed, "cannot hold the vocabulary in memory");
-    int64_t len = br__tok_spelled_bytes(spelled, n, v->bytes.p + at);
+    int64_t len = br__tok_spelled_bytes(spelled, n, room);
     *raw = len < 0;
     if (len < 0)
-        memcpy(v->bytes.p + at, spelled, n);
-    else
-        v->bytes.n = at + (size_t)len;
+        memcpy(room, spelled, n);
+    v->bytes.n += len < 0 ? n : (size_t)len;
     return BR_OK;
 }
 

@@ -111,26 +111,33 @@ static int nomem(struct encoder *e)
 
 static int put_piece(struct encoder *e, const unsigned char *s, size_t n, size_t room)
 {
-    return br__tok_piece(e->t, e->w, s, n, room, e->out) ? nomem(e) : BR_OK;
+    struct br__tok_piece p;
+    br__tok_piece_init(&p, e->w, s, n, room);
+    return br__tok_pieces_put(e->t, e->w, &p, 1, e->out) ? nomem(e) : BR_OK;
+}
+
+static int next_piece(struct encoder *e, const unsigned char *s, size_t n, size_t at, size_t *next)
+{
+    if (e->t->split)
+        return br__tok_split_next(e->t->split, &e->w->splitter, s, n, at, next, e->err);
+    *next = (size_t)(br__tok_qwen2_next(&e->t->unicode, s + at, s + n) - s);
+    return BR_OK;
 }
 
 /* Normalized text without added tokens. */
 static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
 {
-    const unsigned char *end = s + n;
-    size_t next;
+    struct br__tok_piece pieces[BR__TOK_TOGETHER];
     int rc = BR_OK;
-    if (!e->t->split) {
-        for (const unsigned char *after; s < end && !rc; s = after) {
-            after = br__tok_qwen2_next(&e->t->unicode, s, end);
-            rc = put_piece(e, s, (size_t)(after - s), (size_t)(end - s));
+    for (size_t at = 0, next, k; at < n && !rc;) {
+        for (k = 0; at < n && k < BR__TOK_TOGETHER; k++, at = next) {
+            rc = next_piece(e, s, n, at, &next);
+            if (rc)
+                break;
+            br__tok_piece_init(&pieces[k], e->w, s + at, next - at, n - at);
         }
-        return rc;
-    }
-    for (size_t at = 0; at < n && !rc; at = next) {
-        rc = br__tok_split_next(e->t->split, &e->w->splitter, s, n, at, &next, e->err);
-        if (!rc)
-            rc = put_piece(e, s + at, next - at, n - at);
+        if (!rc && br__tok_pieces_put(e->t, e->w, pieces, k, e->out))
+            rc = nomem(e);
     }
     return rc;
 }

@@ -131,6 +131,47 @@ START_TEST(in_pieces)
 }
 END_TEST
 
+/* Strings of all lengths around a word, with each kind of byte at each place: whether it may stand
+ * there, and what is read, both with a copy and where it stands. */
+START_TEST(strings)
+{
+    static const struct {
+        const char *in, *out; /* out: NULL, if it may not stand there */
+    } bits[] = {
+        {"b", "b"},        {"\\\"", "\""}, {"\\u00e9", "\xC3\xA9"}, {"\xC3\xA9", "\xC3\xA9"},
+        {"\x7F", "\x7F"},  {"\x1F", NULL}, {"\xC3", NULL},          {"\xE2\x82", NULL},
+        {"\xC1\x81", NULL}};
+    struct br__buf in = {0}, out = {0}, copy = {0}, room = {0};
+    struct br__jscan j;
+    for (int n = 0; n < 20; n++)
+        for (int at = 0; at <= n; at++)
+            for (size_t k = 0; k < BR_COUNTOF(bits); k++) {
+                const char *view = NULL;
+                size_t len = 0;
+                in.n = out.n = copy.n = 0;
+                br__buf_printf(&in, "\"%.*s%s%.*s\"", at, "aaaaaaaaaaaaaaaaaaaa", bits[k].in,
+                               n - at, "cccccccccccccccccccc");
+                br__buf_printf(&out, "%.*s%s%.*s", at, "aaaaaaaaaaaaaaaaaaaa",
+                               bits[k].out ? bits[k].out : "", n - at, "cccccccccccccccccccc");
+                int want = bits[k].out ? BR_OK : BR_E_FORMAT;
+                br__jscan_begin(&j, in.p, in.n, NULL);
+                ck_assert_int_eq(br__jscan_string(&j, &copy), want);
+                ck_assert(want || (copy.n == out.n && memcmp(copy.p, out.p, out.n) == 0));
+                ck_assert_int_eq(br__jscan_end(&j), want);
+                br__jscan_begin(&j, in.p, in.n, NULL);
+                ck_assert_int_eq(br__jscan_view(&j, &room, &view, &len), want);
+                ck_assert(want || (len == out.n && memcmp(view, out.p, len) == 0));
+                ck_assert_int_eq(br__jscan_end(&j), want);
+                br__jscan_begin(&j, in.p, in.n - 1, NULL); /* no closing quote */
+                ck_assert_int_eq(br__jscan_view(&j, &room, &view, &len), BR_E_FORMAT);
+            }
+    br__buf_free(&in);
+    br__buf_free(&out);
+    br__buf_free(&copy);
+    br__buf_free(&room);
+}
+END_TEST
+
 START_TEST(integers)
 {
     static const char *const wrong[] = {"1.0", "1e2", "01", "-", "\"1\"", "1234567890123456789",
@@ -156,6 +197,7 @@ int main(void)
     tcase_add_test(tc, accepts_what_the_parser_accepts);
     tcase_add_test(tc, too_deep);
     tcase_add_test(tc, in_pieces);
+    tcase_add_test(tc, strings);
     tcase_add_test(tc, integers);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);
