@@ -338,7 +338,7 @@ struct br__tok_piece {
     size_t n;
     struct br__tok_cached *line; /* NULL: it is never cached */
     uint64_t key[4];
-    uint64_t hash; /* as the vocabulary has it */
+    uint64_t hash; /* as the vocabulary has it; 0: not made yet */
 };
 /* Pieces that are worked on together. */
 #define BR__TOK_TOGETHER 32

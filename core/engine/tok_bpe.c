@@ -208,8 +208,12 @@ static int new_piece(const struct br_tokenizer *t, struct br__tok_work *w,
                      const struct br__tok_piece *p, struct br_ids *out)
 {
     size_t before = out->n;
-    uint32_t id = p->n > t->vocab.longest ? BR__TOK_NONE
-                                          : br__tok_vocab_probe(&t->vocab, p->hash, p->s, p->n);
+    uint32_t id = BR__TOK_NONE;
+    if (p->n <= t->vocab.longest) {
+        /* No hash yet: it was in the cache until another piece of its company took its line. */
+        uint64_t hash = p->hash ? p->hash : br__tok_hash(p->s, p->n, 0);
+        id = br__tok_vocab_probe(&t->vocab, hash, p->s, p->n);
+    }
     if (id == BR__TOK_NONE)
         return merge_piece(t, w, p->s, p->n, out);
     int whole = atomic_load_explicit(&t->whole[id], memory_order_relaxed);
@@ -262,6 +266,7 @@ void br__tok_piece_init(struct br__tok_piece *p, struct br__tok_work *w, const u
     p->s = s;
     p->n = n;
     p->line = NULL;
+    p->hash = 0;
     if (n < 2 || n > BR__TOK_CACHED_BYTES)
         return;
     load_key(p->key, s, n, room);
