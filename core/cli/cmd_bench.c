@@ -16,6 +16,7 @@ struct bench {
     double prefill_s[MAX_RUNS], decode_s[MAX_RUNS];        /* seconds of each run */
     double read_bytes[MAX_LOOKS], matmul_flops[MAX_LOOKS]; /* ceilings, seen between the parts */
     int64_t n_looks;
+    int warm; /* past the run that only maps pages and builds graphs */
     char tier[sizeof((struct br_peaks *)0)->tier];
     struct br__llm_cost cost;
 };
@@ -41,6 +42,8 @@ static int64_t option(const struct br__cli *c, int id, int64_t dflt)
 static int look(struct bench *b, struct br_err *err)
 {
     struct br_peaks now;
+    if (!b->warm)
+        return BR_OK;
     int rc = br__llm_peaks(b->m, &now, err);
     if (rc)
         return rc;
@@ -93,7 +96,7 @@ static int one_run(struct bench *b, int64_t run, struct br__feed *feeds, const i
     return rc;
 }
 
-/* Run -1 warms up: pages of the model are mapped, graphs are built. */
+/* Run -1 warms up. */
 static int all_runs(struct bench *b, struct br_err *err)
 {
     int64_t vocab = br_cfg_i(br__llm_config(b->m), BR_CFG_VOCAB_SIZE);
@@ -105,7 +108,7 @@ static int all_runs(struct bench *b, struct br_err *err)
     for (int64_t i = 0; !rc && i < b->prefill; i++)
         ids[i] = (int32_t)((i * 7919 + 13) % vocab);
     for (int64_t run = -1; run < b->runs && !rc; run++) {
-        b->n_looks = BR__MAX(run, 0) * (1 + DECODE_PARTS);
+        b->warm = run >= 0;
         rc = one_run(b, BR__MAX(run, 0), feeds, ids, logits, err);
     }
     if (!rc)
