@@ -2,10 +2,11 @@
 #ifndef BR__MATRIX_ONLY
 
 float BR__FN(peak_read)(const void *p, size_t n);
+float BR__FN(peak_read_asked)(const void *p, size_t n);
 double BR__FN(peak_f32)(int64_t turns);
 
-/* Read n bytes, a multiple of 256, as four streams far apart: one is slower, and so are more. */
-float BR__FN(peak_read)(const void *p, size_t n)
+/* Four streams far apart: one is slower, and so are more. */
+BR__INLINE float read_streams(const void *p, size_t n, const int asks)
 {
     const float *base = p;
     const size_t length = n / 4 / sizeof(float);
@@ -15,13 +16,26 @@ float BR__FN(peak_read)(const void *p, size_t n)
         BR__UNROLL for (int s = 0; s < 4; s++)
         {
             const float *at = base + (size_t)s * length + i;
-            __builtin_prefetch(at + 256);
+            if (asks)
+                __builtin_prefetch(at + 256);
             for (int u = 0; u < 16; u += VN)
                 m[s] = v_max(m[s], v_load(at + u));
         }
     }
     BR__UNROLL for (int s = 1; s < 4; s++) m[0] = v_max(m[0], m[s]);
     return v_hmax(m[0]);
+}
+
+/* Read n bytes, a multiple of 256, as the core fetches them by itself. */
+float BR__FN(peak_read)(const void *p, size_t n)
+{
+    return read_streams(p, n, 0);
+}
+
+/* The same with a prefetch for every line. */
+float BR__FN(peak_read_asked)(const void *p, size_t n)
+{
+    return read_streams(p, n, 1);
 }
 
 /* Multiply-adds from registers; returns how many floating-point operations. */

@@ -49,6 +49,12 @@
 #endif
 #endif
 
+/* An address in a register of its own: compilers would make it anew, from another and a distance,
+ * each time round. */
+#ifndef BR__KEEP_POINTER
+#define BR__KEEP_POINTER(p) __asm__("" : "+r"(p))
+#endif
+
 /* One 16-bit float, for tails and for the scalar tier. */
 BR__INLINE float s_bf16(uint16_t h)
 {

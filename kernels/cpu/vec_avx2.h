@@ -176,16 +176,16 @@ BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
     __m256i high = _mm256_set1_epi32((int)0xFFFF0000u);
     return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const void *)p), high));
 }
-/* A loop of twelve sums has no register left for the mask, nor for the even elements' load, which the
- * compiler would keep. */
+/* A loop of twelve sums has no register left for the mask, nor for the load that even elements need
+ * too, which the compiler would keep. */
 BR__INLINE vf v_load_bf16_odd_tight(const uint16_t *p)
 {
     static const _Alignas(32) uint32_t high[8] = {0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
                                                   0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u};
-    const uint32_t *at = high;
-    __asm__("" : "+r"(at), "+r"(p));
-    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const void *)p),
-                                                _mm256_load_si256((const void *)at)));
+    __m256i v;
+    __asm__("vmovdqu %1, %0" : "=x"(v) : "m"(*(const __m256i_u *)(const void *)p));
+    __asm__("vpand %1, %0, %0" : "+x"(v) : "m"(*(const __m256i *)(const void *)high));
+    return _mm256_castsi256_ps(v);
 }
 #define v_load_bf16_odd_tight v_load_bf16_odd_tight
 BR__INLINE void v_split(float *dst, const float *x)
