@@ -4,21 +4,28 @@
  * running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022).  All query heads of a
  * group share a key head, so they are rows of one matrix: row r is query r / group, head r % group.
  * A block of keys is turned round once for many rows; a few rows (decoding) take dot products with
- * the keys as they lie, four keys at a time for all heads so that memory is read from end to end,
- * and share out the keys of one sequence instead: `parts` of them, each with its own maximum and
- * sum, which are merged at the end.  Every choice depends on shapes and on seqs only, so that the
- * result does not depend on the number of lanes. */
+ * the keys as they lie, all heads of four keys at a time, and share out the keys of one sequence
+ * instead: `parts` of them, each with its own maximum and sum, which are merged at the end.  Every
+ * choice depends on shapes and on seqs only, so that the result does not depend on the number of
+ * lanes. */
 
 #define KEYS 64       /* of a block: with two of d = 128 it fits the second cache */
 #define MANY_ROWS 192 /* rows that share a block of keys once it is turned round */
-#define FEW_KEYS 32   /* of a block when decoding, all heads of it; a multiple of 4 */
+#define FEW_KEYS 64   /* of a block when decoding, all heads of it */
 #define MOST_PARTS 16
 #define FEW_ROWS 16 /* up to so many rows a sequence counts as decoding */
+/* Rows that meet four keys together: 4 sums each, in registers. */
+#if VN == 16 || defined(BR__VEC_NEON)
+#define FEW_TILE 4
+#else
+#define FEW_TILE 2
+#endif
 
 struct attention {
     const struct br_call *c;
     const struct br_tensor *q, *k, *v, *seqs;
     int64_t T, S, heads, kv_heads, group, d, window;
+    int64_t few_d; /* floats of a row when there are few: whole blocks of split_body.h */
     int64_t block; /* queries of a work item */
     int64_t parts; /* of the keys of a decoding sequence */
     float scale;
@@ -36,6 +43,7 @@ static struct attention attention_of(const struct br_call *c)
     a.group = a.heads / a.kv_heads;
     a.window = c->attr.i[0];
     a.scale = (float)c->attr.f[0];
+    a.few_d = split_padded(a.d);
     a.block = a.group < MANY_ROWS ? MANY_ROWS / a.group : 1;
     a.parts = a.T > 0 && a.T < 64 ? 64 / a.T : 1;
     a.parts = a.parts > MOST_PARTS ? MOST_PARTS : a.parts;
@@ -57,7 +65,7 @@ BR__INLINE int64_t items_of(const struct attention *a, const struct br__seq *s)
  */
 
 struct rows {
-    float *q, *o;     /* [rows, d] */
+    float *q, *o;     /* [rows, d], or [rows of all heads, few_d] */
     float *max, *sum; /* [rows] */
     float *kt;        /* [d, KEYS] */
     float *kv;        /* [KEYS, d]: keys or values as float32, if they are not already */
@@ -70,6 +78,13 @@ BR__INLINE int64_t most_rows(const struct attention *a)
     return n < few ? few : n;
 }
 
+/* Floats of the queries of all rows. */
+BR__INLINE int64_t query_floats(const struct attention *a)
+{
+    int64_t few = FEW_ROWS * a->kv_heads * a->few_d, many = a->block * a->group * a->d;
+    return few < many ? many : few;
+}
+
 BR__INLINE int64_t score_floats(const struct attention *a)
 {
     int64_t few = FEW_ROWS * a->kv_heads * FEW_KEYS, many = PANEL_M * KEYS;
@@ -79,7 +94,7 @@ BR__INLINE int64_t score_floats(const struct attention *a)
 BR__INLINE size_t rows_floats(const struct attention *a)
 {
     int64_t n = most_rows(a);
-    return 2 * br__line(n * a->d) + 2 * br__line(n) + 2 * br__line(a->d * KEYS) +
+    return 2 * br__line(query_floats(a)) + 2 * br__line(n) + 2 * br__line(a->d * KEYS) +
            br__line(score_floats(a));
 }
 
@@ -87,8 +102,8 @@ static struct rows rows_carve(const struct attention *a, float **scratch)
 {
     int64_t n = most_rows(a);
     struct rows w;
-    w.q = br__carve(scratch, n * a->d);
-    w.o = br__carve(scratch, n * a->d);
+    w.q = br__carve(scratch, query_floats(a));
+    w.o = br__carve(scratch, query_floats(a));
     w.max = br__carve(scratch, n);
     w.sum = br__carve(scratch, n);
     w.kt = br__carve(scratch, a->d * KEYS);
@@ -222,72 +237,166 @@ static void attend(const struct attention *a, const struct rows *w, const struct
     }
 }
 
+/* ---- a few rows, all heads of them, meet keys as they lie --------------------------------------
+ */
+
 /* The rows of a head when all heads of a few queries are under way. */
 BR__INLINE struct rows rows_of_head(const struct attention *a, const struct rows *w,
                                     const struct br__seq *s, int64_t kv_head)
 {
     int64_t first = kv_head * s->nq * a->group;
     struct rows h = *w;
-    h.q += first * a->d;
-    h.o += first * a->d;
+    h.q += first * a->few_d;
+    h.o += first * a->few_d;
     h.max += first;
     h.sum += first;
     return h;
 }
 
-/* ---- a few rows, all heads of them, meet keys as they lie
- * ---------------------------------------- */
-
-/* Rows of head h of x[S, H, d] from `row` on: four, the last one repeated where there are only n.
- * Those of the next four are asked for. */
-BR__INLINE void four_rows(const char *at[4], const struct br_tensor *x, int64_t row, int64_t n,
-                          int64_t h)
+static void few_begin(const struct attention *a, const struct rows *w, const struct br__seq *s,
+                      int64_t kv_head)
 {
-    int64_t size = br__float_size(x->dtype);
-    for (int64_t u = 0; u < 4; u++) {
-        int64_t r = row + (u < n ? u : n - 1);
-        at[u] = (const char *)x->data + (r * x->stride[0] + h * x->stride[1]) * size;
+    struct rows rows = rows_of_head(a, w, s, kv_head);
+    for (int64_t r = 0; r < s->nq * a->group; r++) {
+        float *q = rows.q + r * a->few_d;
+        const float *from = br__head(a->q, s->q0 + r / a->group, kv_head * a->group + r % a->group);
+        scaled(w->kv, from, a->scale, a->d);
+        for (int64_t i = 0; i < a->d; i += SPLIT_K)
+            split_block(q + i, w->kv + i, a->d - i < SPLIT_K ? a->d - i : SPLIT_K,
+                        a->k->dtype == BR_BF16);
+        rows.max[r] = -INFINITY;
+        rows.sum[r] = 0;
     }
-    fetch_rows(x, row + 4, n - 4 < 4 ? n - 4 : 4, h);
+    zero(rows.o, s->nq * a->group * a->few_d);
 }
 
-/* s[4] = q . k[u] */
-BR__INLINE void four_scores(float *s, const float *q, const char *const k[4], int64_t d,
-                            const uint32_t dtype)
+/* Four keys of a block of n: those that lie t after the beginnings of its quarters, for a core
+ * fetches several far streams faster than one. */
+struct four {
+    int64_t key[4];
+    const char *at[4]; /* their rows; where there is no such key, another's */
+    int n_valid;
+};
+
+BR__INLINE struct four four_keys(int64_t n, int64_t t)
 {
-    vf sum[4];
-    int64_t i = 0;
-    BR__UNROLL for (int u = 0; u < 4; u++) sum[u] = v_zero();
-    for (; i + VN <= d; i += VN) {
-        vf x = v_load(q + i);
-        BR__UNROLL for (int u = 0; u < 4; u++) sum[u] = v_fma(x, load_w(k[u], i, dtype), sum[u]);
+    struct four f = {.n_valid = 0};
+    int64_t quarter = (n + 3) / 4;
+    for (int u = 0; u < 4; u++) {
+        f.key[u] = t + u * quarter;
+        f.n_valid += f.key[u] < n;
     }
-    if (i < d) {
-        int m = (int)(d - i);
-        vf x = v_load_n(q + i, m);
-        BR__UNROLL for (int u = 0; u < 4; u++) sum[u] =
-            v_fma(x, load_w_n(k[u], i, dtype, m), sum[u]);
-    }
-    v_sum4(s, sum);
+    return f;
 }
 
-/* o += sum of s[u] v[u] */
-BR__INLINE void four_values(float *o, const float *s, const char *const v[4], int64_t d,
-                            const uint32_t dtype)
+/* Row `row` of head h is the block's key 0. */
+BR__INLINE void four_rows(struct four *f, const struct br_tensor *x, int64_t row, int64_t h)
 {
+    const int64_t size = br__float_size(x->dtype), stride = x->stride[0] * size;
+    for (int u = 0; u < 4; u++) {
+        int64_t key = f->key[u < f->n_valid ? u : 0];
+        f->at[u] = (const char *)x->data + (row + key) * stride + h * x->stride[1] * size;
+        for (int64_t b = 0; V_ASKS && b < x->shape[2] * size; b += 64)
+            __builtin_prefetch(f->at[u] + stride + b, 0, 2);
+    }
+}
+
+/* sum[r][u] += block of q row r . block of key u */
+BR__INLINE void four_scores_step(const int rows, const float *q, int64_t ldq,
+                                 const char *const k[4], int64_t at, const uint32_t dtype,
+                                 vf sum[FEW_TILE][4])
+{
+    BR__UNROLL for (int h = 0; h < 2; h++)
+    {
+        vf x[FEW_TILE];
+        BR__UNROLL for (int r = 0; r < rows; r++) x[r] = v_load(q + r * ldq + h * VN);
+        BR__UNROLL for (int u = 0; u < 4; u++)
+        {
+            vf key = split_half(k[u] + at, h, dtype, 0);
+            BR__UNROLL for (int r = 0; r < rows; r++) sum[r][u] = v_acc(sum[r][u], x[r], key);
+        }
+    }
+}
+
+/* s[r, key u] = q[r] . key u */
+BR__INLINE void four_scores(const int rows, float *s, const float *q, const struct four *f,
+                            int64_t d, int64_t ldq, const uint32_t dtype)
+{
+    const int64_t size = br__float_size(dtype);
+    vf sum[FEW_TILE][4];
+    float out[4];
     int64_t i = 0;
-    for (; i + VN <= d; i += VN) {
-        vf x = v_load(o + i);
-        BR__UNROLL for (int u = 0; u < 4; u++) x = v_fma(v_set1(s[u]), load_w(v[u], i, dtype), x);
-        v_store(o + i, x);
+    BR__UNROLL for (int r = 0; r < rows; r++)
+    {
+        BR__UNROLL for (int u = 0; u < 4; u++) sum[r][u] = v_zero();
     }
+    for (; i + SPLIT_K <= d; i += SPLIT_K)
+        four_scores_step(rows, q + i, ldq, f->at, i * size, dtype, sum);
     if (i < d) {
-        int m = (int)(d - i);
-        vf x = v_load_n(o + i, m);
-        BR__UNROLL for (int u = 0; u < 4; u++) x =
-            v_fma(v_set1(s[u]), load_w_n(v[u], i, dtype, m), x);
-        v_store_n(o + i, x, m);
+        char part[4][SPLIT_K * sizeof(float)];
+        const char *tail[4], *from[4];
+        for (int u = 0; u < 4; u++)
+            from[u] = f->at[u] + i * size;
+        split_tail(part, tail, from, 4, d - i, dtype);
+        four_scores_step(rows, q + i, ldq, tail, 0, dtype, sum);
     }
+    BR__UNROLL for (int r = 0; r < rows; r++)
+    {
+        v_sum4(out, sum[r]);
+        for (int u = 0; u < f->n_valid; u++)
+            s[r * FEW_KEYS + f->key[u]] = out[u];
+    }
+}
+
+/* block of o row r += sum of weight[r][u] block of v[u] */
+BR__INLINE void four_values_step(const int rows, float *o, int64_t ldo, vf weight[FEW_TILE][4],
+                                 const char *const v[4], int64_t at, const uint32_t dtype)
+{
+    BR__UNROLL for (int h = 0; h < 2; h++)
+    {
+        vf sum[FEW_TILE];
+        BR__UNROLL for (int r = 0; r < rows; r++) sum[r] = v_load(o + r * ldo + h * VN);
+        BR__UNROLL for (int u = 0; u < 4; u++)
+        {
+            vf value = split_half(v[u] + at, h, dtype, 0);
+            BR__UNROLL for (int r = 0; r < rows; r++) sum[r] = v_acc(sum[r], weight[r][u], value);
+        }
+        BR__UNROLL for (int r = 0; r < rows; r++) v_store(o + r * ldo + h * VN, sum[r]);
+    }
+}
+
+/* o[r] += sum of s[r, key u] value u */
+BR__INLINE void four_values(const int rows, float *o, const float *s, const struct four *f,
+                            int64_t d, int64_t ldo, const uint32_t dtype)
+{
+    const int64_t size = br__float_size(dtype);
+    vf weight[FEW_TILE][4];
+    int64_t i = 0;
+    BR__UNROLL for (int r = 0; r < rows; r++)
+    {
+        BR__UNROLL for (int u = 0; u < 4; u++) weight[r][u] =
+            v_set1(u < f->n_valid ? s[r * FEW_KEYS + f->key[u]] : 0);
+    }
+    for (; i + SPLIT_K <= d; i += SPLIT_K)
+        four_values_step(rows, o + i, ldo, weight, f->at, i * size, dtype);
+    if (i < d) {
+        char part[4][SPLIT_K * sizeof(float)];
+        const char *tail[4], *from[4];
+        for (int u = 0; u < 4; u++)
+            from[u] = f->at[u] + i * size;
+        split_tail(part, tail, from, 4, d - i, dtype);
+        four_values_step(rows, o + i, ldo, weight, tail, 0, dtype);
+    }
+}
+
+/* Rows r .. r + rows of all, of the head whose rows f names. */
+BR__INLINE void few_tile(const struct attention *a, const struct rows *w, const struct four *f,
+                         int64_t r, const int rows, const int values, const uint32_t dtype)
+{
+    if (values)
+        four_values(rows, w->o + r * a->few_d, w->s + r * FEW_KEYS, f, a->d, a->few_d, dtype);
+    else
+        four_scores(rows, w->s + r * FEW_KEYS, w->q + r * a->few_d, f, a->d, a->few_d, dtype);
 }
 
 /* Scores of all rows (m of each head) with n keys from `row` of k on, or with them the values' part
@@ -295,17 +404,17 @@ BR__INLINE void four_values(float *o, const float *s, const char *const v[4], in
 BR__INLINE void few_pass(const struct attention *a, const struct rows *w, const struct br_tensor *x,
                          int64_t row, int64_t n, int64_t m, const int values, const uint32_t dtype)
 {
-    for (int64_t j = 0; j < n; j += 4)
+    for (int64_t t = 0; t < (n + 3) / 4; t++) {
+        struct four f = four_keys(n, t);
         for (int64_t h = 0; h < a->kv_heads; h++) {
-            const char *at[4];
-            four_rows(at, x, row + j, n - j, h);
-            for (int64_t r = h * m; r < (h + 1) * m; r++) {
-                if (values)
-                    four_values(w->o + r * a->d, w->s + r * FEW_KEYS + j, at, a->d, dtype);
-                else
-                    four_scores(w->s + r * FEW_KEYS + j, w->q + r * a->d, at, a->d, dtype);
-            }
+            int64_t r = h * m, end = r + m;
+            four_rows(&f, x, row, h);
+            for (; r + FEW_TILE <= end; r += FEW_TILE)
+                few_tile(a, w, &f, r, FEW_TILE, values, dtype);
+            for (; r < end; r++)
+                few_tile(a, w, &f, r, 1, values, dtype);
         }
+    }
 }
 
 /* A function for each dtype. */
@@ -335,20 +444,16 @@ static void attend_few(const struct attention *a, const struct rows *w, const st
                        int64_t from, int64_t to)
 {
     int64_t own = s->nk - s->nq, m = s->nq * a->group;
-    for (int64_t h = 0; h < a->kv_heads; h++) {
-        struct rows part = rows_of_head(a, w, s, h);
-        rows_begin(a, &part, s, 0, s->nq, h);
-    }
-    if (a->window > 0 && from < own - a->window + 1)
-        from = own - a->window + 1;
+    for (int64_t h = 0; h < a->kv_heads; h++)
+        few_begin(a, w, s, h);
     for (int64_t k = from; k < to; k += FEW_KEYS) {
         int64_t n = to - k < FEW_KEYS ? to - k : FEW_KEYS;
         few_pass_for(a->k->dtype, 0)(a, w, a->k, s->k0 + k, n, m);
         for (int64_t r = 0; r < m * a->kv_heads; r++) {
             int64_t first, end;
             visible(a, own + r % m / a->group, k, n, &first, &end);
-            weigh(w->s + r * FEW_KEYS, first, end, FEW_KEYS, w->max + r, w->sum + r,
-                  w->o + r * a->d, a->d);
+            weigh(w->s + r * FEW_KEYS, first, end, n, w->max + r, w->sum + r, w->o + r * a->few_d,
+                  a->few_d);
         }
         few_pass_for(a->v->dtype, 1)(a, w, a->v, s->k0 + k, n, m);
     }
@@ -357,16 +462,17 @@ static void attend_few(const struct attention *a, const struct rows *w, const st
 /* ---- forward -----------------------------------------------------------------------------------
  */
 
-/* What a part of the keys made of a row: maximum, sum, and d unscaled outputs. */
+/* What a part of the keys made of a row: maximum, sum, and few_d unscaled outputs, split as values
+ * are; the sum is 0 where it saw no key. */
 BR__INLINE float *partial(const struct attention *a, int64_t t, int64_t head, int64_t part)
 {
     int64_t i = (t * a->heads + head) * a->parts + part;
-    return (float *)a->c->scratch + i * (int64_t)br__line(a->d + 2);
+    return (float *)a->c->scratch + i * (int64_t)br__line(a->few_d + 2);
 }
 
 BR__INLINE size_t partial_floats(const struct attention *a)
 {
-    return a->parts > 1 ? a->T * a->heads * a->parts * br__line(a->d + 2) : 0;
+    return a->parts > 1 ? a->T * a->heads * a->parts * br__line(a->few_d + 2) : 0;
 }
 
 size_t BR__FN(attention_scratch)(const struct br_call *c)
@@ -384,28 +490,37 @@ static void store_rows(const struct attention *a, const struct rows *w, const st
             w->o + r * a->d, 1 / w->sum[r], a->d);
 }
 
-static void store_partial(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                          int64_t kv_head, int64_t part)
+/* o[d] = a row's outputs, once they are divided by the sum of weights */
+static void store_few(const struct attention *a, float *o, float *blocks, float sum)
 {
-    for (int64_t r = 0; r < s->nq * a->group; r++) {
-        float *p = partial(a, s->q0 + r / a->group, kv_head * a->group + r % a->group, part);
-        p[0] = w->max[r];
-        p[1] = w->sum[r];
-        copy(p + 2, w->o + r * a->d, a->d);
-    }
+    scaled(blocks, blocks, 1 / sum, a->few_d);
+    split_join(o, blocks, a->d, a->v->dtype == BR_BF16);
 }
 
+/* A part of the keys of a sequence of few. */
 static void few_item(const struct attention *a, const struct rows *w, const struct br__seq *s,
                      int64_t part)
 {
     int64_t each = ((s->nk + a->parts - 1) / a->parts + 15) / 16 * 16, from = part * each;
-    attend_few(a, w, s, from, from + each < s->nk ? from + each : s->nk);
-    for (int64_t h = 0; h < a->kv_heads; h++) {
-        struct rows rows = rows_of_head(a, w, s, h);
-        if (a->parts > 1)
-            store_partial(a, &rows, s, h, part);
-        else
-            store_rows(a, &rows, s, 0, s->nq, h);
+    int64_t to = from + each < s->nk ? from + each : s->nk, own = s->nk - s->nq;
+    int64_t m = s->nq * a->group;
+    if (a->window > 0 && from < own - a->window + 1)
+        from = own - a->window + 1;
+    if (from < to)
+        attend_few(a, w, s, from, to);
+    for (int64_t r = 0; r < m * a->kv_heads; r++) {
+        int64_t t = s->q0 + r % m / a->group, head = r / m * a->group + r % a->group;
+        float *o = w->o + r * a->few_d, *p = partial(a, t, head, part);
+        if (a->parts == 1) {
+            store_few(a, br__head(&a->c->out, t, head), o, w->sum[r]);
+            continue;
+        }
+        p[1] = 0;
+        if (from >= to)
+            continue;
+        p[0] = w->max[r];
+        p[1] = w->sum[r];
+        copy(p + 2, o, a->few_d);
     }
 }
 
@@ -424,21 +539,26 @@ static void attention_item(const struct attention *a, const struct rows *w, cons
     store_rows(a, w, s, query, n, kv_head);
 }
 
+/* A row's parts, weighed by their maxima and summed up in the first. */
 static void merge_parts(const struct attention *a, int64_t t, int64_t head)
 {
-    float max = -INFINITY, sum = 0, *o = br__head(&a->c->out, t, head);
-    for (int64_t i = 0; i < a->parts; i++)
-        max = partial(a, t, head, i)[0] > max ? partial(a, t, head, i)[0] : max;
-    zero(o, a->d);
+    float max = -INFINITY, sum = 0, *all = partial(a, t, head, 0) + 2;
     for (int64_t i = 0; i < a->parts; i++) {
         const float *p = partial(a, t, head, i);
-        if (p[1] == 0) /* saw no key */
-            continue;
-        float fade = expf(p[0] - max);
-        sum += p[1] * fade;
-        add_scaled(o, p + 2, fade, a->d);
+        max = p[1] != 0 && p[0] > max ? p[0] : max;
     }
-    scaled(o, o, 1 / sum, a->d);
+    for (int64_t i = 0; i < a->parts; i++) {
+        const float *p = partial(a, t, head, i);
+        float fade = p[1] != 0 ? expf(p[0] - max) : 0;
+        sum += p[1] * fade;
+        if (p[1] == 0 && i == 0)
+            zero(all, a->few_d);
+        else if (p[1] != 0 && i == 0)
+            scaled(all, all, fade, a->few_d);
+        else if (p[1] != 0)
+            add_scaled(all, p + 2, fade, a->few_d);
+    }
+    store_few(a, br__head(&a->c->out, t, head), all, sum);
 }
 
 /* Merge the rows of the decoding sequences. */

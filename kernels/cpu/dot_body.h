@@ -7,9 +7,8 @@
  * the first-level cache.
  *
  * x is rearranged first, by each lane for itself, which costs less than to wait for another:
- * packed[tile of four rows][block of 2 VN elements][row][2 VN], zeros at the end of k.  Of bfloat16
- * the even elements of a block come first, then the odd ones: a vector of pairs becomes either half
- * with one instruction, where widening consecutive elements takes two. */
+ * packed[tile of four rows][block of 2 VN elements][row][2 VN], zeros at the end of k, the blocks
+ * as split_body.h has them. */
 
 /* Weight rows of a tile for 1, 2, 3 and 4 rows of x: as many sums as there are registers for. */
 #if VN == 16 || defined(BR__VEC_NEON)
@@ -32,73 +31,36 @@
 #ifndef DOT_MAX_ROWS
 #define DOT_MAX_ROWS (VN == 8 ? 32 : 16)
 #endif
-#define DOT_K (2 * VN)                     /* elements of a block */
-#define DOT_TURN (DOT_K < 32 ? 32 : DOT_K) /* elements of a turn: a cache line of bfloat16 */
-#define DOT_AHEAD 1024                     /* bytes to prefetch ahead in each stream */
-/* With one or two rows a core does little but read, and reads in order: of those whose best tier
- * has eight lanes, the one measured (Zen 3) is a tenth faster when it is not asked. */
-#define DOT_ASKS(rows) (VN != 8 || (rows) > 2)
+#define DOT_TURN (SPLIT_K < 32 ? 32 : SPLIT_K) /* elements of a turn: a cache line of bfloat16 */
+#define DOT_AHEAD 1024                         /* bytes to prefetch ahead in each stream */
+/* One or two rows do little but read, and read in order. */
+#define DOT_ASKS(rows) (V_ASKS || (rows) > 2)
 #define DOT_BLOCK_BYTES 262144 /* of weights, in one block of work */
 
 /* ---- x -----------------------------------------------------------------------------------------
  */
 
-static int64_t dot_padded(int64_t k)
-{
-    return (k + DOT_K - 1) / DOT_K * DOT_K;
-}
-
 /* Floats for the rows of x of one product. */
 static int64_t dot_x_floats(int64_t rows, int64_t k)
 {
-    return rows * dot_padded(k);
-}
-
-/* One block of a row, n <= 2 VN elements of it. */
-BR__INLINE void dot_pack_block(float *dst, const float *x, int64_t n, int pairs)
-{
-    float part[DOT_K] = {0};
-    if (n < DOT_K) {
-        memcpy(part, x, (size_t)n * sizeof *x);
-        x = part;
-    }
-    if (pairs) {
-        v_split(dst, x);
-    } else {
-        v_store(dst, v_load(x));
-        v_store(dst + VN, v_load(x + VN));
-    }
+    return rows * split_padded(k);
 }
 
 static void dot_pack(const struct product *p, float *packed)
 {
     const float *x = (const float *)(const void *)p->a.data;
-    int64_t padded = dot_padded(p->k);
+    int64_t padded = split_padded(p->k);
     for (int64_t i = 0; i < p->m; i++) {
         int64_t tile = i / 4 * 4, rows = p->m - tile < 4 ? p->m - tile : 4;
-        float *to = packed + tile * padded + (i - tile) * DOT_K;
-        for (int64_t k = 0; k < p->k; k += DOT_K) {
-            int64_t n = p->k - k < DOT_K ? p->k - k : DOT_K;
-            dot_pack_block(to + k * rows, x + i * p->a.ld + k, n, p->b.dtype == BR_BF16);
+        float *to = packed + tile * padded + (i - tile) * SPLIT_K;
+        for (int64_t k = 0; k < p->k; k += SPLIT_K) {
+            int64_t n = p->k - k < SPLIT_K ? p->k - k : SPLIT_K;
+            split_block(to + k * rows, x + i * p->a.ld + k, n, p->b.dtype == BR_BF16);
         }
     }
 }
 
-/* ---- one tile
- * ------------------------------------------------------------------------------------ */
-
-/* Half h of the block of weights that begins at p. */
-BR__INLINE vf dot_half(const char *p, int h, const uint32_t dtype, const int tight)
-{
-    if (dtype == BR_F32)
-        return v_load((const float *)(const void *)p + h * VN);
-    const uint16_t *half = (const uint16_t *)(const void *)p;
-    if (dtype == BR_F16)
-        return v_load_f16(half + h * VN);
-    if (h == 0)
-        return v_load_bf16_even(half);
-    return tight ? v_load_bf16_odd_tight(half) : v_load_bf16_odd(half);
-}
+/* ---- one tile -------------------------------------------------------------------------------- */
 
 /* acc[i][j] += block of x row i by block of weight row j.  In this order, which compilers would
  * change for one that needs more registers than there are. */
@@ -111,24 +73,24 @@ BR__INLINE void dot_step(const int rows, const int W, const uint32_t dtype, cons
         if (rows < W) {
             BR__UNROLL for (int i = 0; i < rows; i++)
             {
-                v[i] = v_load(x + i * DOT_K + h * VN);
+                v[i] = v_load(x + i * SPLIT_K + h * VN);
                 BR__KEEP(v[i]);
             }
             BR__UNROLL for (int j = 0; j < W; j++)
             {
-                vf wv = dot_half(w[j] + at, h, dtype, rows * W >= 12);
+                vf wv = split_half(w[j] + at, h, dtype, rows * W >= 12);
                 BR__KEEP(wv);
                 BR__UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_acc(acc[i][j], v[i], wv);
             }
         } else {
             BR__UNROLL for (int j = 0; j < W; j++)
             {
-                v[j] = dot_half(w[j] + at, h, dtype, rows * W >= 12);
+                v[j] = split_half(w[j] + at, h, dtype, rows * W >= 12);
                 BR__KEEP(v[j]);
             }
             BR__UNROLL for (int i = 0; i < rows; i++)
             {
-                vf xv = v_load(x + i * DOT_K + h * VN);
+                vf xv = v_load(x + i * SPLIT_K + h * VN);
                 BR__KEEP(xv);
                 BR__UNROLL for (int j = 0; j < W; j++) acc[i][j] = v_acc(acc[i][j], xv, v[j]);
             }
@@ -140,13 +102,9 @@ BR__INLINE void dot_step(const int rows, const int W, const uint32_t dtype, cons
 BR__INLINE void dot_tail(const int rows, const int W, const uint32_t dtype, const float *x,
                          const char *const *w, int64_t n, vf acc[4][8])
 {
-    char part[8][DOT_K * sizeof(float)] = {{0}};
+    char part[8][SPLIT_K * sizeof(float)];
     const char *parts[8];
-    BR__UNROLL for (int j = 0; j < W; j++)
-    {
-        memcpy(part[j], w[j], (size_t)n * (dtype == BR_F32 ? 4 : 2));
-        parts[j] = part[j];
-    }
+    split_tail(part, parts, w, W, n, dtype);
     dot_step(rows, W, dtype, x, parts, 0, acc);
 }
 
@@ -202,7 +160,7 @@ BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, cons
     }
     int64_t k = 0;
     for (; k + DOT_TURN <= k_end; k += DOT_TURN) {
-        BR__UNROLL for (int u = 0; u < DOT_TURN; u += DOT_K)
+        BR__UNROLL for (int u = 0; u < DOT_TURN; u += SPLIT_K)
             dot_step(rows, W, dtype, x + u * rows, p, u * size, acc);
         if (asks) {
             BR__UNROLL for (int j = 0; j < W; j++) __builtin_prefetch(p[j] + ahead.from, 0, 2);
@@ -215,10 +173,10 @@ BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, cons
             BR__KEEP_POINTER(p[j]);
         }
     }
-    for (; k + DOT_K <= k_end; k += DOT_K) {
+    for (; k + SPLIT_K <= k_end; k += SPLIT_K) {
         dot_step(rows, W, dtype, x, p, 0, acc);
-        x += DOT_K * rows;
-        BR__UNROLL for (int j = 0; j < W; j++) p[j] += DOT_K * size;
+        x += SPLIT_K * rows;
+        BR__UNROLL for (int j = 0; j < W; j++) p[j] += SPLIT_K * size;
     }
     if (k < k_end)
         dot_tail(rows, W, dtype, x, p, k_end - k, acc);
@@ -273,8 +231,7 @@ static tile_fn *tile_for(uint32_t dtype, int more, int64_t rows)
     return bf16[more][rows - 1];
 }
 
-/* ---- all rows of x by the rows of the weight
- * ------------------------------------------------------- */
+/* ---- all rows of x by the rows of the weight ------------------------------------------------- */
 
 /* Streams (the rows of a tile), their length in rows, and how many rows of each a block takes. */
 struct dot_plan {
@@ -312,7 +269,7 @@ static int dot_passes(const struct product *p, const float *x, struct dot_pass *
         int64_t i = 4 * t, rows = p->m - i < 4 ? p->m - i : 4;
         passes[t] = (struct dot_pass){tile_for(p->b.dtype, n > 1, rows),
                                       ahead_of(p->b.ld * size, t, n, DOT_TURN * size),
-                                      x + i * dot_padded(p->k), p->out + i * p->ldo};
+                                      x + i * split_padded(p->k), p->out + i * p->ldo};
     }
     return n;
 }

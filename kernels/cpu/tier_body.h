@@ -12,6 +12,7 @@
 #undef KERNEL
 #undef KERNEL_S
 
+#include "split_body.h"
 #ifndef BR__MATRIX_ONLY
 #include "rows_body.h"
 #include "pointwise_body.h"
