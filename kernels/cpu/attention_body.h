@@ -497,6 +497,17 @@ static void store_few(const struct attention *a, float *o, float *blocks, float 
     split_join(o, blocks, a->d, a->v->dtype == BR_BF16);
 }
 
+/* o: NULL where the part has no key */
+static void store_partial(const struct attention *a, float *p, const float *o, float max, float sum)
+{
+    p[1] = 0;
+    if (!o)
+        return;
+    p[0] = max;
+    p[1] = sum;
+    copy(p + 2, o, a->few_d);
+}
+
 /* A part of the keys of a sequence of few. */
 static void few_item(const struct attention *a, const struct rows *w, const struct br__seq *s,
                      int64_t part)
@@ -510,17 +521,11 @@ static void few_item(const struct attention *a, const struct rows *w, const stru
         attend_few(a, w, s, from, to);
     for (int64_t r = 0; r < m * a->kv_heads; r++) {
         int64_t t = s->q0 + r % m / a->group, head = r / m * a->group + r % a->group;
-        float *o = w->o + r * a->few_d, *p = partial(a, t, head, part);
-        if (a->parts == 1) {
+        float *o = w->o + r * a->few_d;
+        if (a->parts == 1)
             store_few(a, br__head(&a->c->out, t, head), o, w->sum[r]);
-            continue;
-        }
-        p[1] = 0;
-        if (from >= to)
-            continue;
-        p[0] = w->max[r];
-        p[1] = w->sum[r];
-        copy(p + 2, o, a->few_d);
+        else
+            store_partial(a, partial(a, t, head, part), from < to ? o : NULL, w->max[r], w->sum[r]);
     }
 }
 
