@@ -346,6 +346,10 @@ struct br__plan_opts {
 int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
                   const struct br__ckpt *src, const struct br__plan_opts *o,
                   struct br_err *err) BR_MUST_CHECK;
+/* The rules of the embedding and of the output layer that may be tied to it; NULL where there is
+ * none. */
+void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embedding,
+                         const struct br_map **output);
 void br__plan_free(struct br__plan *p);
 int br__plan_note(struct br__plan *p, const char *fmt, ...) BR_PRINTF(2, 3);
 

@@ -37,10 +37,6 @@ int br__plan_is_mtp(const struct br__arch *arch, const char *name, int hf_side);
 int br__plan_is_ignored(const struct br__arch *arch, const char *name);
 /* Does any tensor of the HF checkpoint match a fused-expert pattern of the rules? */
 int br__plan_has_fused(const struct br__arch *arch, const struct br__ckpt *ck);
-/* The rules of the embedding and of the output layer that may be tied to it; NULL where there is
- * none. */
-void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embedding,
-                         const struct br_map **output);
 /* A Megatron key under any of its spellings. */
 const struct br__tensor *br__plan_find_key(const struct br__ckpt *ck, const char *name);
 /* Keys of a training checkpoint that are no weights. */

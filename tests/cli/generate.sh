@@ -307,6 +307,20 @@ jq '.bias = "all"' "$data/adapters/qwen3_lora/adapter_config.json" >adapter/adap
 refused 12 "'bias' is set" "$base" --input-ids 1 --adapter adapter
 rm adapter/adapter_config.json
 refused 11 "cannot open 'adapter/adapter_config.json'" "$base" --input-ids 1 --adapter adapter
+# A tied model whose file holds a copy of the output layer: --sparse makes both of them zeros.
+"$BRIDGE" toy qwen3 -q -o tied --sparse --set tie_word_embeddings=false hidden_size=64 vocab_size=256
+jq '.tie_word_embeddings = true' tied/config.json >config.json && mv config.json tied/config.json
+header='{"base_model.model.lm_head.lora_A.weight":{"dtype":"F32","shape":[1,64],"data_offsets":[0,256]},
+ "base_model.model.lm_head.lora_B.weight":{"dtype":"F32","shape":[256,1],"data_offsets":[256,1280]}}'
+{
+    # shellcheck disable=SC2059 # the format is the two bytes of the length
+    printf "$(printf '\\x%02x' $((${#header} % 256)) $((${#header} / 256)))"
+    head -c 6 /dev/zero
+    printf '%s' "$header"
+    head -c 1280 /dev/zero
+} >adapter/adapter_model.safetensors
+jq '.r = 1' "$data/adapters/qwen3_lora/adapter_config.json" >adapter/adapter_config.json
+refused 12 "which this model ties to its embedding" tied --input-ids 1 --adapter adapter
 refused 8 "which the model has not" qwen3_moe --input-ids 1 --adapter "$data/adapters/qwen3_lora"
 refused 8 "the model has [" "$data/hf/qwen2_untied_bf16" --input-ids 1 --adapter "$data/adapters/qwen2_lora"
 
