@@ -6,6 +6,11 @@ say() {
     printf '\n== %s\n' "$*"
 }
 
+# median_of FILE: of the numbers in it, one a line.
+median_of() {
+    sort -g "$1" | awk '{ v[NR] = $1 } END { m = int((NR + 1) / 2); print NR % 2 ? v[m] : (v[m] + v[m + 1]) / 2 }'
+}
+
 # Run as root, with sudo if need be.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
