@@ -78,8 +78,8 @@ static int list_sources(struct br__weights *w, struct br_err *err)
     return 0;
 }
 
-/* Whether `name` is the output layer of a model that computes with the embedding instead: a file may
- * hold a copy all the same. */
+/* Whether `name` is the output layer of a model that computes with the embedding instead: a file
+ * may hold a copy all the same. */
 static int is_tied_output(const struct br__weights *w, const char *name)
 {
     const struct br_map *embedding, *output;
@@ -97,10 +97,11 @@ static int open_adapter(struct br__weights *w, const struct br__weights_opts *o,
         const struct br__adapter_pair *p = &w->adapter->pairs[i];
         const struct br__source *s = br__weights_find(w, p->target);
         if (is_tied_output(w, p->target))
-            return br_fail(err, BR_E_UNSUPPORTED,
-                           "adapter '%s' changes '%s', which this model ties to its embedding: there "
-                           "is no weight of its own to change; merge it with peft, which unties them",
-                           o->adapter, p->target);
+            return br_fail(
+                err, BR_E_UNSUPPORTED,
+                "adapter '%s' changes '%s', which this model ties to its embedding: there "
+                "is no weight of its own to change; merge it with peft, which unties them",
+                o->adapter, p->target);
         if (!s)
             return br_fail(err, BR_E_PLAN, "adapter '%s' changes '%s', which the model has not",
                            o->adapter, p->target);
