@@ -237,37 +237,30 @@ static void attend(const struct attention *a, const struct rows *w, const struct
     }
 }
 
-/* ---- a few rows, all heads of them, meet keys as they lie --------------------------------------
- */
+/* ---- a few rows, all heads of them, meet keys as they lie ------------------------------------ */
 
-/* The rows of a head when all heads of a few queries are under way. */
-BR__INLINE struct rows rows_of_head(const struct attention *a, const struct rows *w,
-                                    const struct br__seq *s, int64_t kv_head)
+/* Query and head of row r of all heads' rows. */
+BR__INLINE void few_row(const struct attention *a, const struct br__seq *s, int64_t r, int64_t *t,
+                        int64_t *head)
 {
-    int64_t first = kv_head * s->nq * a->group;
-    struct rows h = *w;
-    h.q += first * a->few_d;
-    h.o += first * a->few_d;
-    h.max += first;
-    h.sum += first;
-    return h;
+    int64_t m = s->nq * a->group;
+    *t = s->q0 + r % m / a->group;
+    *head = r / m * a->group + r % a->group;
 }
 
-static void few_begin(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                      int64_t kv_head)
+static void few_begin(const struct attention *a, const struct rows *w, const struct br__seq *s)
 {
-    struct rows rows = rows_of_head(a, w, s, kv_head);
-    for (int64_t r = 0; r < s->nq * a->group; r++) {
-        float *q = rows.q + r * a->few_d;
-        const float *from = br__head(a->q, s->q0 + r / a->group, kv_head * a->group + r % a->group);
-        scaled(w->kv, from, a->scale, a->d);
+    int64_t n = s->nq * a->heads, t, head;
+    for (int64_t r = 0; r < n; r++) {
+        few_row(a, s, r, &t, &head);
+        scaled(w->kv, br__head(a->q, t, head), a->scale, a->d);
         for (int64_t i = 0; i < a->d; i += SPLIT_K)
-            split_block(q + i, w->kv + i, a->d - i < SPLIT_K ? a->d - i : SPLIT_K,
+            split_block(w->q + r * a->few_d + i, w->kv + i, a->d - i < SPLIT_K ? a->d - i : SPLIT_K,
                         a->k->dtype == BR_BF16);
-        rows.max[r] = -INFINITY;
-        rows.sum[r] = 0;
+        w->max[r] = -INFINITY;
+        w->sum[r] = 0;
     }
-    zero(rows.o, s->nq * a->group * a->few_d);
+    zero(w->o, n * a->few_d);
 }
 
 /* Four keys of a block of n: those that lie t after the beginnings of its quarters, for a core
@@ -334,10 +327,8 @@ BR__INLINE void four_scores(const int rows, float *s, const float *q, const stru
         four_scores_step(rows, q + i, ldq, f->at, i * size, dtype, sum);
     if (i < d) {
         char part[4][SPLIT_K * sizeof(float)];
-        const char *tail[4], *from[4];
-        for (int u = 0; u < 4; u++)
-            from[u] = f->at[u] + i * size;
-        split_tail(part, tail, from, 4, d - i, dtype);
+        const char *tail[4];
+        split_tail(part, tail, f->at, i * size, 4, d - i, dtype);
         four_scores_step(rows, q + i, ldq, tail, 0, dtype, sum);
     }
     BR__UNROLL for (int r = 0; r < rows; r++)
@@ -381,10 +372,8 @@ BR__INLINE void four_values(const int rows, float *o, const float *s, const stru
         four_values_step(rows, o + i, ldo, weight, f->at, i * size, dtype);
     if (i < d) {
         char part[4][SPLIT_K * sizeof(float)];
-        const char *tail[4], *from[4];
-        for (int u = 0; u < 4; u++)
-            from[u] = f->at[u] + i * size;
-        split_tail(part, tail, from, 4, d - i, dtype);
+        const char *tail[4];
+        split_tail(part, tail, f->at, i * size, 4, d - i, dtype);
         four_values_step(rows, o + i, ldo, weight, tail, 0, dtype);
     }
 }
@@ -444,8 +433,7 @@ static void attend_few(const struct attention *a, const struct rows *w, const st
                        int64_t from, int64_t to)
 {
     int64_t own = s->nk - s->nq, m = s->nq * a->group;
-    for (int64_t h = 0; h < a->kv_heads; h++)
-        few_begin(a, w, s, h);
+    few_begin(a, w, s);
     for (int64_t k = from; k < to; k += FEW_KEYS) {
         int64_t n = to - k < FEW_KEYS ? to - k : FEW_KEYS;
         few_pass_for(a->k->dtype, 0)(a, w, a->k, s->k0 + k, n, m);
@@ -514,14 +502,13 @@ static void few_item(const struct attention *a, const struct rows *w, const stru
 {
     int64_t each = ((s->nk + a->parts - 1) / a->parts + 15) / 16 * 16, from = part * each;
     int64_t to = from + each < s->nk ? from + each : s->nk, own = s->nk - s->nq;
-    int64_t m = s->nq * a->group;
     if (a->window > 0 && from < own - a->window + 1)
         from = own - a->window + 1;
     if (from < to)
         attend_few(a, w, s, from, to);
-    for (int64_t r = 0; r < m * a->kv_heads; r++) {
-        int64_t t = s->q0 + r % m / a->group, head = r / m * a->group + r % a->group;
+    for (int64_t r = 0, t, head; r < s->nq * a->heads; r++) {
         float *o = w->o + r * a->few_d;
+        few_row(a, s, r, &t, &head);
         if (a->parts == 1)
             store_few(a, br__head(&a->c->out, t, head), o, w->sum[r]);
         else
@@ -554,13 +541,16 @@ static void merge_parts(const struct attention *a, int64_t t, int64_t head)
     }
     for (int64_t i = 0; i < a->parts; i++) {
         const float *p = partial(a, t, head, i);
-        float fade = p[1] != 0 ? expf(p[0] - max) : 0;
+        if (p[1] == 0) {
+            if (i == 0)
+                zero(all, a->few_d);
+            continue;
+        }
+        float fade = expf(p[0] - max);
         sum += p[1] * fade;
-        if (p[1] == 0 && i == 0)
-            zero(all, a->few_d);
-        else if (p[1] != 0 && i == 0)
+        if (i == 0)
             scaled(all, all, fade, a->few_d);
-        else if (p[1] != 0)
+        else
             add_scaled(all, p + 2, fade, a->few_d);
     }
     store_few(a, br__head(&a->c->out, t, head), all, sum);

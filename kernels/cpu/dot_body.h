@@ -37,8 +37,7 @@
 #define DOT_ASKS(rows) (V_ASKS || (rows) > 2)
 #define DOT_BLOCK_BYTES 262144 /* of weights, in one block of work */
 
-/* ---- x -----------------------------------------------------------------------------------------
- */
+/* ---- x --------------------------------------------------------------------------------------- */
 
 /* Floats for the rows of x of one product. */
 static int64_t dot_x_floats(int64_t rows, int64_t k)
@@ -104,7 +103,7 @@ BR__INLINE void dot_tail(const int rows, const int W, const uint32_t dtype, cons
 {
     char part[8][SPLIT_K * sizeof(float)];
     const char *parts[8];
-    split_tail(part, parts, w, W, n, dtype);
+    split_tail(part, parts, w, 0, W, n, dtype);
     dot_step(rows, W, dtype, x, parts, 0, acc);
 }
 

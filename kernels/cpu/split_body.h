@@ -38,15 +38,16 @@ BR__INLINE vf split_half(const char *p, int h, const uint32_t dtype, const int t
     return tight ? v_load_bf16_odd_tight(half) : v_load_bf16_odd(half);
 }
 
-/* The last n < 2 VN elements of `count` rows, zeros after them: rows[j] = a block in part[j]. */
+/* The last n < 2 VN elements of `count` rows, `at` bytes into each, zeros after them: rows[j] = a
+ * block in part[j]. */
 BR__INLINE void split_tail(char (*part)[SPLIT_K * sizeof(float)], const char **rows,
-                           const char *const *from, const int count, int64_t n,
+                           const char *const *from, int64_t at, const int count, int64_t n,
                            const uint32_t dtype)
 {
     BR__UNROLL for (int j = 0; j < count; j++)
     {
         memset(part[j], 0, sizeof part[j]);
-        memcpy(part[j], from[j], (size_t)(n * br__float_size(dtype)));
+        memcpy(part[j], from[j] + at, (size_t)(n * br__float_size(dtype)));
         rows[j] = part[j];
     }
 }
