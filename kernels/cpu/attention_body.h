@@ -289,8 +289,8 @@ BR__INLINE void four_rows(struct four *f, const struct br_tensor *x, int64_t row
     for (int u = 0; u < 4; u++) {
         int64_t key = f->key[u < f->n_valid ? u : 0];
         f->at[u] = (const char *)x->data + (row + key) * stride + h * x->stride[1] * size;
-        for (int64_t b = 0; V_ASKS && b < x->shape[2] * size; b += 64)
-            __builtin_prefetch(f->at[u] + stride + b, 0, 2);
+        for (int64_t b = 0; b < x->shape[2] * size; b += 64)
+            __builtin_prefetch(f->at[u] + stride + b, 0, V_CACHE);
     }
 }
 
@@ -305,7 +305,7 @@ BR__INLINE void four_scores_step(const int rows, const float *q, int64_t ldq,
         BR__UNROLL for (int r = 0; r < rows; r++) x[r] = v_load(q + r * ldq + h * VN);
         BR__UNROLL for (int u = 0; u < 4; u++)
         {
-            vf key = split_half(k[u] + at, h, dtype, 0);
+            vf key = split_half(k[u] + at, h, dtype);
             BR__UNROLL for (int r = 0; r < rows; r++) sum[r][u] = v_acc(sum[r][u], x[r], key);
         }
     }
@@ -349,7 +349,7 @@ BR__INLINE void four_values_step(const int rows, float *o, int64_t ldo, vf weigh
         BR__UNROLL for (int r = 0; r < rows; r++) sum[r] = v_load(o + r * ldo + h * VN);
         BR__UNROLL for (int u = 0; u < 4; u++)
         {
-            vf value = split_half(v[u] + at, h, dtype, 0);
+            vf value = split_half(v[u] + at, h, dtype);
             BR__UNROLL for (int r = 0; r < rows; r++) sum[r] = v_acc(sum[r], weight[r][u], value);
         }
         BR__UNROLL for (int r = 0; r < rows; r++) v_store(o + r * ldo + h * VN, sum[r]);

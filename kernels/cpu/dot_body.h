@@ -31,10 +31,7 @@
 #ifndef DOT_MAX_ROWS
 #define DOT_MAX_ROWS (VN == 8 ? 32 : 16)
 #endif
-#define DOT_TURN (SPLIT_K < 32 ? 32 : SPLIT_K) /* elements of a turn: a cache line of bfloat16 */
-#define DOT_AHEAD 1024                         /* bytes to prefetch ahead in each stream */
-/* One or two rows do little but read, and read in order. */
-#define DOT_ASKS(rows) (V_ASKS || (rows) > 2)
+#define DOT_TURN 64 /* elements of a turn: two cache lines of bfloat16 */
 #define DOT_BLOCK_BYTES 262144 /* of weights, in one block of work */
 
 /* ---- x --------------------------------------------------------------------------------------- */
@@ -77,20 +74,15 @@ BR__INLINE void dot_step(const int rows, const int W, const uint32_t dtype, cons
             }
             BR__UNROLL for (int j = 0; j < W; j++)
             {
-                vf wv = split_half(w[j] + at, h, dtype, rows * W >= 12);
+                vf wv = split_half(w[j] + at, h, dtype);
                 BR__KEEP(wv);
                 BR__UNROLL for (int i = 0; i < rows; i++) acc[i][j] = v_acc(acc[i][j], v[i], wv);
             }
         } else {
-            BR__UNROLL for (int j = 0; j < W; j++)
-            {
-                v[j] = split_half(w[j] + at, h, dtype, rows * W >= 12);
-                BR__KEEP(v[j]);
-            }
+            split_halves(v, w, W, at, h, dtype);
             BR__UNROLL for (int i = 0; i < rows; i++)
             {
-                vf xv = v_load(x + i * SPLIT_K + h * VN);
-                BR__KEEP(xv);
+                vf xv = v_load_now(x + i * SPLIT_K + h * VN);
                 BR__UNROLL for (int j = 0; j < W; j++) acc[i][j] = v_acc(acc[i][j], xv, v[j]);
             }
         }
@@ -131,7 +123,8 @@ BR__INLINE void dot_store(const int rows, const int W, vf acc[4][8], float *out,
 }
 
 /* Memory must be busy all the time, also while weight rows that are in the cache already are used
- * again: pass t of n fetches the t-th part of the rows that come next. */
+ * again: pass t of n fetches the t-th part of the rows that come next.  Each turn asks for all lines
+ * that lie as far as a turn's, many for the second time: the core drops some when it is busy. */
 struct ahead {
     int64_t from,
         step; /* bytes beyond what is used now: at first, and how much further each turn */
@@ -140,12 +133,27 @@ struct ahead {
 static struct ahead ahead_of(int64_t row_bytes, int64_t pass, int64_t n_passes, int64_t turn_bytes)
 {
     if (n_passes == 1)
-        return (struct ahead){DOT_AHEAD, 0};
+        return (struct ahead){V_AHEAD, 0};
     return (struct ahead){row_bytes + row_bytes * pass / n_passes,
                           turn_bytes / n_passes - turn_bytes};
 }
 
-BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, const int asks,
+BR__INLINE void dot_prefetch(const char *const *p, const int W, const int64_t turn, const int more,
+                             int64_t ahead)
+{
+    BR__UNROLL for (int64_t line = 0; line < turn; line += 64)
+    {
+        BR__UNROLL for (int j = 0; j < W; j++)
+        {
+            if (more)
+                __builtin_prefetch(p[j] + ahead + line, 0, 2);
+            else
+                __builtin_prefetch(p[j] + ahead + line, 0, V_CACHE);
+        }
+    }
+}
+
+BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, const int more,
                          const float *x, const char *const *w, int64_t k_end, struct ahead ahead,
                          float *out, int64_t ldo, const int64_t *at, int n_valid)
 {
@@ -161,9 +169,7 @@ BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, cons
     for (; k + DOT_TURN <= k_end; k += DOT_TURN) {
         BR__UNROLL for (int u = 0; u < DOT_TURN; u += SPLIT_K)
             dot_step(rows, W, dtype, x + u * rows, p, u * size, acc);
-        if (asks) {
-            BR__UNROLL for (int j = 0; j < W; j++) __builtin_prefetch(p[j] + ahead.from, 0, 2);
-        }
+        dot_prefetch(p, W, turn, more, ahead.from);
         ahead.from += ahead.step;
         x += DOT_TURN * rows;
         BR__UNROLL for (int j = 0; j < W; j++)
@@ -186,27 +192,29 @@ BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, cons
 typedef void tile_fn(const float *x, const char *const *w, int64_t k_end, struct ahead ahead,
                      float *out, int64_t ldo, const int64_t *at, int n_valid);
 
-#define TILE(name, rows, W, dtype, asks)                                                           \
+#define TILE(name, rows, W, dtype, more)                                                           \
     static __attribute__((noinline)) void name(const float *x, const char *const *w,               \
                                                int64_t k_end, struct ahead ahead, float *out,      \
                                                int64_t ldo, const int64_t *at, int n_valid)        \
     {                                                                                              \
-        dot_tile(rows, W, dtype, asks, x, w, k_end, ahead, out, ldo, at, n_valid);                 \
+        dot_tile(rows, W, dtype, more, x, w, k_end, ahead, out, ldo, at, n_valid);                 \
     }
-/* The tiles of products of 1, 2, 3 rows, and of 4 rows or what is left of more. */
+/* The tiles of products of 1 to 4 rows, and of four rows or what is left of more: these ask for rows
+ * that come later, while they use what is in the first cache. */
 #define TILES(t, dtype)                                                                            \
-    TILE(t##_1, 1, DOT_W1, dtype, DOT_ASKS(1))                                                     \
-    TILE(t##_2, 2, DOT_W2, dtype, DOT_ASKS(2))                                                     \
-    TILE(t##_3, 3, DOT_W3, dtype, DOT_ASKS(3))                                                     \
+    TILE(t##_1, 1, DOT_W1, dtype, 0)                                                               \
+    TILE(t##_2, 2, DOT_W2, dtype, 0)                                                               \
+    TILE(t##_3, 3, DOT_W3, dtype, 0)                                                               \
+    TILE(t##_4, 4, DOT_W4, dtype, 0)                                                               \
     TILE(t##_1of, 1, DOT_W4, dtype, 1)                                                             \
     TILE(t##_2of, 2, DOT_W4, dtype, 1)                                                             \
     TILE(t##_3of, 3, DOT_W4, dtype, 1)                                                             \
-    TILE(t##_4, 4, DOT_W4, dtype, 1)
+    TILE(t##_4of, 4, DOT_W4, dtype, 1)
 #define TILE_ROW(t)                                                                                \
     {                                                                                              \
         {t##_1, t##_2, t##_3, t##_4},                                                              \
         {                                                                                          \
-            t##_1of, t##_2of, t##_3of, t##_4                                                       \
+            t##_1of, t##_2of, t##_3of, t##_4of                                                     \
         }                                                                                          \
     }
 TILES(tile_bf16, BR_BF16)

@@ -17,7 +17,7 @@ BR__INLINE float read_streams(const void *p, size_t n, const int asks)
         {
             const float *at = base + (size_t)s * length + i;
             if (asks)
-                __builtin_prefetch(at + 256);
+                __builtin_prefetch((const char *)at + V_AHEAD, 0, V_CACHE);
             for (int u = 0; u < 16; u += VN)
                 m[s] = v_max(m[s], v_load(at + u));
         }

@@ -1,6 +1,6 @@
-/* split_body.h - rows as blocks of 2 VN elements, where bfloat16 is met as it is stored: the even
- * elements of a block come first, then the odd ones.  A vector of pairs of bfloat16 becomes either
- * half with one instruction, where widening consecutive elements takes two. */
+/* split_body.h - rows as blocks of 2 VN elements, where bfloat16 is met as it is stored: a block is
+ * two halves, of the elements that V_PLACE says.  2 VN stored ones become either half with one
+ * instruction, where widening consecutive elements takes two. */
 
 #define SPLIT_K (2 * VN) /* elements of a block */
 
@@ -26,16 +26,27 @@ BR__INLINE void split_block(float *dst, const float *x, int64_t n, int pairs)
 }
 
 /* Half h of the block of stored elements that begins at p. */
-BR__INLINE vf split_half(const char *p, int h, const uint32_t dtype, const int tight)
+BR__INLINE vf split_half(const char *p, const int h, const uint32_t dtype)
 {
     if (dtype == BR_F32)
         return v_load((const float *)(const void *)p + h * VN);
     const uint16_t *half = (const uint16_t *)(const void *)p;
-    if (dtype == BR_F16)
-        return v_load_f16(half + h * VN);
-    if (h == 0)
-        return v_load_bf16_even(half);
-    return tight ? v_load_bf16_odd_tight(half) : v_load_bf16_odd(half);
+    return dtype == BR_F16 ? v_load_f16(half + h * VN) : v_half_bf16(half, h);
+}
+
+/* v[j] = the same of what lies `at` bytes into rows[j], for j < count */
+BR__INLINE void split_halves(vf *v, const char *const *rows, const int count, int64_t at,
+                             const int h, const uint32_t dtype)
+{
+    if (dtype == BR_BF16) {
+        v_half_rows(v, rows, count, at, h);
+        return;
+    }
+    BR__UNROLL for (int j = 0; j < count; j++)
+    {
+        v[j] = split_half(rows[j] + at, h, dtype);
+        BR__KEEP(v[j]);
+    }
 }
 
 /* The last n < 2 VN elements of `count` rows, `at` bytes into each, zeros after them: rows[j] = a
@@ -59,12 +70,9 @@ BR__INLINE void split_join(float *dst, const float *blocks, int64_t n, int pairs
         memcpy(dst, blocks, (size_t)n * sizeof *dst);
         return;
     }
-    int64_t i = 0;
-    for (; i + SPLIT_K <= n; i += SPLIT_K)
-        for (int64_t u = 0; u < VN; u++) {
-            dst[i + 2 * u] = blocks[i + u];
-            dst[i + 2 * u + 1] = blocks[i + VN + u];
-        }
-    for (int64_t u = i; u < n; u++)
-        dst[u] = blocks[i + (u - i) / 2 + ((u - i) & 1) * VN];
+    for (int64_t i = 0; i < n; i += SPLIT_K) {
+        int64_t end = n - i < SPLIT_K ? n - i : SPLIT_K;
+        for (int64_t u = 0; u < end; u++)
+            dst[i + u] = blocks[i + V_PLACE(u)];
+    }
 }

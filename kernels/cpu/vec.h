@@ -17,9 +17,10 @@
  *   v_pow2(n)              2^n for integral -126 <= n <= 127
  *   v_sum v_hmax           over the lanes; NaN in, NaN out for v_sum
  *   v_transpose(r[VN])     the VN x VN matrix of which r holds the rows
- *   v_load_bf16_even _odd  the even, the odd ones of 2 VN bfloat16
- *                          (_odd_tight: where no register can be spared)
- *   v_split(dst, x)        2 VN floats of x: first the even, then the odd ones
+ *   v_load_now(p)          VN floats, loaded here and not where a compiler would rather
+ *   v_half_bf16(p, h)      one half of 2 VN bfloat16, widened: the half in which V_PLACE has them
+ *   v_half_rows(v, p, n, at, h)  v[j] = that half of what lies `at` bytes into p[j], for j < n
+ *   v_split(dst, x)        2 VN floats of x, element u at V_PLACE(u): half 0, then half 1
  *   v_sum4(out, v)         the sums of four vectors
  *   v_exp                  below */
 #ifndef BR__VEC_H
@@ -49,10 +50,12 @@
 #endif
 #endif
 
-/* Whether far streams that are read in order are fetched faster with prefetches.  Of the cores whose
- * best tier has eight lanes, the one measured (Zen 3) is a tenth faster without; one with sixteen
- * (Sapphire Rapids) is half again as fast with them. */
-#define V_ASKS (VN != 8)
+/* Far streams that are read in order are asked for so many bytes ahead, and into which cache (as
+ * __builtin_prefetch has it).  Of the cores whose best tier has eight lanes the one measured (Zen 3)
+ * fetches what lies further ahead by itself, and is slower when told to; of those with sixteen, one
+ * (Sapphire Rapids) is half again as fast for being told. */
+#define V_AHEAD (VN == 8 ? 384 : 1024)
+#define V_CACHE (VN == 8 ? 0 : 2)
 
 /* An address in a register of its own: compilers would make it anew, from another and a distance,
  * each time round. */
@@ -104,8 +107,29 @@ BR__INLINE uint16_t s_to_bf16(float x)
 #include "vec_scalar.h"
 #endif
 
-#ifndef v_load_bf16_odd_tight
-#define v_load_bf16_odd_tight v_load_bf16_odd
+/* Even elements, then odd ones, unless the tier has a better order. */
+#ifndef V_PLACE
+#define V_PLACE(u) ((u) / 2 + ((u) & 1) * VN)
+#endif
+
+#ifndef v_load_now
+BR__INLINE vf v_load_now(const float *p)
+{
+    vf v = v_load(p);
+    BR__KEEP(v);
+    return v;
+}
+#endif
+
+#ifndef v_half_rows
+BR__INLINE void v_half_rows(vf *v, const char *const *p, const int n, int64_t at, const int h)
+{
+    BR__UNROLL for (int j = 0; j < n; j++)
+    {
+        v[j] = v_half_bf16((const uint16_t *)(const void *)(p[j] + at), h);
+        BR__KEEP(v[j]);
+    }
+}
 #endif
 
 /* e^x with a relative error below 1.5e-7; 0 below -104, infinity above 89, NaN for NaN.

@@ -167,34 +167,41 @@ BR__INLINE void v_transpose(vf r[VN])
         r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
     }
 }
-BR__INLINE vf v_load_bf16_even(const uint16_t *p)
+BR__INLINE vf v_load_now(const float *p)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const void *)p), 16));
+    vf v;
+    __asm__ volatile("vmovups %1, %0" : "=x"(v) : "m"(*(const __m256_u *)(const void *)p));
+    return v;
 }
-BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
+#define v_load_now v_load_now
+/* Between zeros, words become floats: elements 0..3 and 8..11 make half 0. */
+#define V_PLACE(u) (((u) & 3) | ((u) & 8) >> 1 | ((u) & 4) << 1)
+BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 {
-    __m256i high = _mm256_set1_epi32((int)0xFFFF0000u);
-    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const void *)p), high));
+    __m256i v = _mm256_loadu_si256((const void *)p), zero = _mm256_setzero_si256();
+    return _mm256_castsi256_ps(h ? _mm256_unpackhi_epi16(zero, v) : _mm256_unpacklo_epi16(zero, v));
 }
-/* A loop of twelve sums has no register left for the mask, nor for the load that even elements need
- * too, which the compiler would keep. */
-BR__INLINE vf v_load_bf16_odd_tight(const uint16_t *p)
+/* For a loop of twelve sums, which leave four registers: the zeros become the last of the results.
+ * A compiler would load first and then run out. */
+BR__INLINE void v_half_rows(vf *v, const char *const *p, const int n, int64_t at, const int h)
 {
-    static const _Alignas(32) uint32_t high[8] = {0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u,
-                                                  0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u, 0xFFFF0000u};
-    __m256i v;
-    __asm__("vmovdqu %1, %0" : "=x"(v) : "m"(*(const __m256i_u *)(const void *)p));
-    __asm__("vpand %1, %0, %0" : "+x"(v) : "m"(*(const __m256i *)(const void *)high));
-    return _mm256_castsi256_ps(v);
+    __m256i zero;
+    __asm__ volatile("vpxor %0, %0, %0" : "=x"(zero));
+    BR__UNROLL for (int j = 0; j < n; j++)
+    {
+        const __m256i_u *from = (const void *)(p[j] + at);
+        if (h)
+            __asm__ volatile("vpunpckhwd %1, %2, %0" : "=x"(v[j]) : "m"(*from), "x"(zero));
+        else
+            __asm__ volatile("vpunpcklwd %1, %2, %0" : "=x"(v[j]) : "m"(*from), "x"(zero));
+    }
 }
-#define v_load_bf16_odd_tight v_load_bf16_odd_tight
+#define v_half_rows v_half_rows
 BR__INLINE void v_split(float *dst, const float *x)
 {
-    const __m256i order = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7);
     vf a = v_load(x), b = v_load(x + 8);
-    vf even = _mm256_shuffle_ps(a, b, 0x88), odd = _mm256_shuffle_ps(a, b, 0xDD);
-    v_store(dst, _mm256_permutevar8x32_ps(even, order));
-    v_store(dst + 8, _mm256_permutevar8x32_ps(odd, order));
+    v_store(dst, _mm256_permute2f128_ps(a, b, 0x20));
+    v_store(dst + 8, _mm256_permute2f128_ps(a, b, 0x31));
 }
 BR__INLINE void v_sum4(float *out, const vf v[4])
 {
@@ -203,10 +210,11 @@ BR__INLINE void v_sum4(float *out, const vf v[4])
     vf s = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
 }
-/* Sums must stay where they are: compilers turn a loop of twelve into one that moves them about. */
+/* Sums must stay where they are, and in order: compilers turn a loop of twelve into one that moves
+ * them about. */
 BR__INLINE vf v_acc(vf acc, vf a, vf b)
 {
-    __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
+    __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
     return acc;
 }
 

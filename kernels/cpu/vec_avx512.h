@@ -155,14 +155,10 @@ BR__INLINE void v_transpose(vf r[VN])
         r[12 + c] = _mm512_shuffle_f32x4(odd, odd2, 0xDD);
     }
 }
-BR__INLINE vf v_load_bf16_even(const uint16_t *p)
+BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512((const void *)p), 16));
-}
-BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
-{
-    __m512i high = _mm512_set1_epi32((int)0xFFFF0000u);
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512((const void *)p), high));
+    __m512i v = _mm512_loadu_si512((const void *)p), high = _mm512_set1_epi32((int)0xFFFF0000u);
+    return _mm512_castsi512_ps(h ? _mm512_and_si512(v, high) : _mm512_slli_epi32(v, 16));
 }
 BR__INLINE void v_split(float *dst, const float *x)
 {

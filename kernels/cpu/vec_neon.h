@@ -146,14 +146,10 @@ BR__INLINE void v_transpose(vf r[VN])
     r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
     r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
-BR__INLINE vf v_load_bf16_even(const uint16_t *p)
+BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 {
-    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u16(vld1q_u16(p)), 16));
-}
-BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
-{
-    uint32x4_t high = vdupq_n_u32(0xFFFF0000u);
-    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_u16(vld1q_u16(p)), high));
+    uint32x4_t v = vreinterpretq_u32_u16(vld1q_u16(p)), high = vdupq_n_u32(0xFFFF0000u);
+    return vreinterpretq_f32_u32(h ? vandq_u32(v, high) : vshlq_n_u32(v, 16));
 }
 BR__INLINE void v_split(float *dst, const float *x)
 {

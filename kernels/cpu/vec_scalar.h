@@ -122,13 +122,9 @@ BR__INLINE void v_transpose(vf r[VN])
 {
     (void)r;
 }
-BR__INLINE vf v_load_bf16_even(const uint16_t *p)
+BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 {
-    return s_bf16(p[0]);
-}
-BR__INLINE vf v_load_bf16_odd(const uint16_t *p)
-{
-    return s_bf16(p[1]);
+    return s_bf16(p[h]);
 }
 BR__INLINE void v_split(float *dst, const float *x)
 {
