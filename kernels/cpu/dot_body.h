@@ -32,7 +32,9 @@
 #define DOT_MAX_ROWS (VN == 8 ? 32 : 16)
 #endif
 #define DOT_TURN 64 /* elements of a turn: two cache lines of bfloat16 */
-#define DOT_BLOCK_BYTES 262144 /* of weights, in one block of work */
+/* Of weights, in one block of work: at the end of a block a core has fetched lines that another will
+ * use. */
+#define DOT_BLOCK_BYTES 524288
 
 /* ---- x --------------------------------------------------------------------------------------- */
 
@@ -245,17 +247,19 @@ struct dot_plan {
     int64_t n_streams, length, step;
 };
 
-static struct dot_plan dot_plan(const struct product *p)
+static struct dot_plan dot_plan(const struct product *p, int64_t lanes)
 {
     static const int64_t widths[] = {DOT_W1, DOT_W2, DOT_W3, DOT_W4};
     int64_t size = br__float_size(p->b.dtype), w = widths[p->m < 4 ? p->m - 1 : 3];
-    int64_t step = DOT_BLOCK_BYTES / (w * size * p->k + 1);
-    return (struct dot_plan){w, (p->n + w - 1) / w, step > 0 ? step : 1};
+    int64_t length = (p->n + w - 1) / w, bytes = length * w * size * p->k;
+    /* Two blocks for each lane or more, and as many for each. */
+    int64_t turns = bytes / (DOT_BLOCK_BYTES * lanes) + 1, blocks = lanes * (turns < 2 ? 2 : turns);
+    return (struct dot_plan){w, length, (length + blocks - 1) / blocks};
 }
 
-static int64_t dot_n_blocks(const struct product *p)
+static int64_t dot_n_blocks(const struct product *p, int64_t lanes)
 {
-    struct dot_plan d = dot_plan(p);
+    struct dot_plan d = dot_plan(p, lanes);
     return (d.length + d.step - 1) / d.step;
 }
 
@@ -282,9 +286,9 @@ static int dot_passes(const struct product *p, const float *x, struct dot_pass *
 }
 
 /* x: from dot_pack */
-static void dot_block(const struct product *p, const float *x, int64_t block)
+static void dot_block(const struct product *p, int64_t lanes, const float *x, int64_t block)
 {
-    struct dot_plan d = dot_plan(p);
+    struct dot_plan d = dot_plan(p, lanes);
     struct dot_pass passes[DOT_MAX_PASSES];
     int n_passes = dot_passes(p, x, passes);
     int64_t to = block * d.step + d.step < d.length ? block * d.step + d.step : d.length;

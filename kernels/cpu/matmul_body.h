@@ -87,7 +87,8 @@ static int64_t n_blocks(const struct br_call *c, const struct product *p)
 {
     if (p->m == 0 || p->n == 0)
         return 0;
-    return is_small(p) ? dot_n_blocks(p) : gemm_n_blocks(p, c->team->n_lanes);
+    int64_t lanes = c->team->n_lanes;
+    return is_small(p) ? dot_n_blocks(p, lanes) : gemm_n_blocks(p, lanes);
 }
 
 /* Rows that belong to no expert. */
@@ -169,7 +170,7 @@ void BR__FN(matmul)(const struct br_call *c)
         if (x_of != e)
             dot_pack(&p, own);
         x_of = e;
-        dot_block(&p, own, i - first);
+        dot_block(&p, c->team->n_lanes, own, i - first);
     }
     gemm_end();
 }
