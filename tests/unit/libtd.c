@@ -538,3 +538,104 @@ void td_end(struct td *m)
     br__buf_free(&m->storage);
     br__buf_free(&m->data);
 }
+
+struct br__ckpt *td_open_ok(const char *dir)
+{
+    struct br_err err = BR_ERR_INIT;
+    struct br__ckpt *ck = NULL;
+    int rc = br__td_open(&ck, dir, &err);
+
+    ck_assert_msg(rc == BR_OK, "%s: %s", dir, err.msg);
+    return ck;
+}
+
+void td_small(struct td *m, unsigned flags)
+{
+    static const int64_t half[] = {3, 4}, lower[] = {3, 0}, stack[] = {2, 1}, one[] = {1, 1},
+                         second[] = {1, 0}, shape_2d[] = {6, 4}, zero_2d[] = {0, 0};
+
+    td_begin(m, flags);
+    td_tensor(m, "decoder.w", BR_BF16, shape_2d, 2);
+    td_chunk(m, lower, half); /* boxes and items come in any order */
+    td_chunk(m, zero_2d, half);
+    td_tensor_end(m);
+    td_tensor(m, "a scalar (stacked)", BR_F32, stack, 2);
+    td_chunk(m, zero_2d, one);
+    td_chunk(m, second, one);
+    td_tensor_end(m);
+}
+
+/* An assertion per byte would take seconds: each one is logged. */
+void td_check_bytes(const unsigned char *got, uint64_t off, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (got[i] != td_byte(off + i))
+            ck_abort_msg("byte %zu of %zu read at %zu is %d, expected %d", i, n, (size_t)off,
+                         got[i], td_byte(off + i));
+}
+
+void td_check_contents(const struct br__ckpt *ck, const char *name)
+{
+    const struct br__tensor *t = br__ckpt_find(ck, name);
+    unsigned char buf[4096];
+    struct br_err err = BR_ERR_INIT;
+
+    ck_assert_msg(t != NULL, "%s is missing", name);
+    ck_assert_uint_le(t->bytes, sizeof buf);
+    for (uint64_t off = 0; off < t->bytes; off++) {
+        size_t n = (size_t)(t->bytes - off);
+        memset(buf, 0xee, sizeof buf);
+        ck_assert_msg(br__td_read(ck, t, off, buf, n, &err) == BR_OK, "%s", err.msg);
+        td_check_bytes(buf, off, n);
+    }
+}
+
+void td_refused(const char *dir, int code, const char *text)
+{
+    struct br_err err = BR_ERR_INIT;
+    struct br__ckpt *ck = NULL;
+    int rc = br__td_open(&ck, dir, &err);
+
+    ck_assert_msg(rc == code, "got %d (%s), expected %d (%s)", rc, err.msg, code, text);
+    ck_assert_ptr_null(ck);
+    ck_assert_msg(strstr(err.msg, text) != NULL, "got '%s', expected '%s'", err.msg, text);
+    /* Every path must work without an error record too. */
+    ck_assert_int_eq(br__td_open(&ck, dir, NULL), code);
+}
+
+void td_train_state(const struct td *m, const char *path, int64_t step)
+{
+    struct br__buf pickle = {0}, file = {0};
+
+    pk_op(&pickle, "\x80\x02}(");
+    pk_str(&pickle, "step");
+    pk_global(&pickle, "torch._utils", "_rebuild_tensor_v2");
+    pk_op(&pickle, "((");
+    pk_str(&pickle, "storage");
+    pk_global(&pickle, "torch", "LongStorage");
+    pk_str(&pickle, "0");
+    pk_str(&pickle, "cpu");
+    pk_int(&pickle, 1);
+    pk_op(&pickle, "tQ");
+    pk_int(&pickle, 0);
+    pk_op(&pickle, "))\x89");
+    pk_global(&pickle, "collections", "OrderedDict");
+    pk_op(&pickle, ")RtRu.");
+    torch_save(&file, &pickle, &(struct zip_in){"archive/data/0", &step, sizeof step}, 1);
+    td_put_file(m, path, file.p, file.n);
+    br__buf_free(&pickle);
+    br__buf_free(&file);
+}
+
+void td_common_pickle(struct br__buf *b, int64_t iteration, int as_list)
+{
+    pk_op(b, as_list ? "\x80\x02](}(" : "\x80\x02}(");
+    pk_str(b, "iteration");
+    pk_int(b, iteration);
+    pk_str(b, "args");
+    pk_new(b, "argparse", "Namespace");
+    pk_op(b, "}(");
+    pk_str(b, "num_layers");
+    pk_int(b, 2);
+    pk_op(b, as_list ? "ubue." : "ubu.");
+}

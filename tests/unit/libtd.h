@@ -86,4 +86,18 @@ void td_end(struct td *m); /* removes the files */
 /* Byte i of every tensor's contents. */
 unsigned char td_byte(uint64_t i);
 
+/* Two tensors: `decoder.w` [6, 4] in two boxes of rows, and stacked scalars. */
+void td_small(struct td *m, unsigned flags);
+/* A train_state.pt that holds `step`. */
+void td_train_state(const struct td *m, const char *path, int64_t step);
+/* A pickle with one key of the common state, as the object of a shard (a list) or as common.pt. */
+void td_common_pickle(struct br__buf *b, int64_t iteration, int as_list);
+
+/* ---- what the reader must say of them -------------------------------------------------------- */
+
+struct br__ckpt *td_open_ok(const char *dir);
+void td_check_bytes(const unsigned char *got, uint64_t off, size_t n); /* td_byte(off) ... */
+void td_check_contents(const struct br__ckpt *ck, const char *name);   /* from every offset */
+void td_refused(const char *dir, int code, const char *text); /* with that text in the message */
+
 #endif
