@@ -69,11 +69,7 @@ BR__INLINE void dot_step(const int rows, const int W, const uint32_t dtype, cons
     {
         vf v[8];
         if (rows < W) {
-            BR__UNROLL for (int i = 0; i < rows; i++)
-            {
-                v[i] = v_load(x + i * SPLIT_K + h * VN);
-                BR__KEEP(v[i]);
-            }
+            BR__UNROLL for (int i = 0; i < rows; i++) v[i] = v_load_now(x + i * SPLIT_K + h * VN);
             BR__UNROLL for (int j = 0; j < W; j++)
             {
                 vf wv = split_half(w[j] + at, h, dtype);

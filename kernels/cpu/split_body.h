@@ -38,10 +38,12 @@ BR__INLINE vf split_half(const char *p, const int h, const uint32_t dtype)
 BR__INLINE void split_halves(vf *v, const char *const *rows, const int count, int64_t at,
                              const int h, const uint32_t dtype)
 {
+#ifdef v_half_rows
     if (dtype == BR_BF16) {
         v_half_rows(v, rows, count, at, h);
         return;
     }
+#endif
     BR__UNROLL for (int j = 0; j < count; j++)
     {
         v[j] = split_half(rows[j] + at, h, dtype);

@@ -19,7 +19,8 @@
  *   v_transpose(r[VN])     the VN x VN matrix of which r holds the rows
  *   v_load_now(p)          VN floats, loaded here and not where a compiler would rather
  *   v_half_bf16(p, h)      one half of 2 VN bfloat16, widened: the half in which V_PLACE has them
- *   v_half_rows(v, p, n, at, h)  v[j] = that half of what lies `at` bytes into p[j], for j < n
+ *   v_half_rows(v, p, n, at, h)  v[j] = that half of what lies `at` bytes into p[j], for j < n;
+ *                          only where a tier needs fewer registers for all than one by one
  *   v_split(dst, x)        2 VN floats of x, element u at V_PLACE(u): half 0, then half 1
  *   v_sum4(out, v)         the sums of four vectors
  *   v_exp                  below */
@@ -118,17 +119,6 @@ BR__INLINE vf v_load_now(const float *p)
     vf v = v_load(p);
     BR__KEEP(v);
     return v;
-}
-#endif
-
-#ifndef v_half_rows
-BR__INLINE void v_half_rows(vf *v, const char *const *p, const int n, int64_t at, const int h)
-{
-    BR__UNROLL for (int j = 0; j < n; j++)
-    {
-        v[j] = v_half_bf16((const uint16_t *)(const void *)(p[j] + at), h);
-        BR__KEEP(v[j]);
-    }
 }
 #endif
 

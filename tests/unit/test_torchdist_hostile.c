@@ -262,6 +262,7 @@ START_TEST(reports_every_failure)
     td_end(&m);
 }
 END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("torchdist_hostile");
