@@ -9,7 +9,7 @@ set(tier_flags_amx ${tier_flags_avx512_bf16} -mamx-tile -mamx-bf16)
 
 # Optimised in debug builds too: intrinsics that are not inlined would make tests take minutes.  Under
 # the sanitizers lightly, and without the checks for undefined behaviour: they see every inlined product
-# and take the compiler minutes and a gigabyte.  The scalar tier, all loops unrolled, not at all.
+# and take the compiler minutes and a gigabyte; address checks as calls, which halves the compiler's time.
 function(bridge_tier_sources out)
   set(tiers scalar)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
@@ -23,8 +23,8 @@ function(bridge_tier_sources out)
     set(optimise -O3 -falign-functions=64 -falign-loops=64)
     if(BRIDGE_SANITIZE)
       set(optimise -O1 -fno-sanitize=undefined)
-      if(tier STREQUAL scalar)
-        set(optimise -O0)
+      if(CMAKE_C_COMPILER_ID STREQUAL GNU)
+        list(APPEND optimise --param=asan-instrumentation-with-call-threshold=0)
       endif()
     endif()
     set(source ${PROJECT_SOURCE_DIR}/kernels/cpu/tier_${tier}.c)

@@ -31,7 +31,8 @@
 #ifndef DOT_MAX_ROWS
 #define DOT_MAX_ROWS (VN == 8 ? 32 : 16)
 #endif
-#define DOT_TURN 64 /* elements of a turn: two cache lines of bfloat16 */
+/* Elements of a turn: two cache lines of bfloat16; without vectors so few that compilers can cope. */
+#define DOT_TURN (VN == 1 ? 4 : 64)
 /* Of weights, in one block of work: at the end of a block a core has fetched lines that another will
  * use. */
 #define DOT_BLOCK_BYTES 524288

@@ -98,19 +98,43 @@ static double median(double v[RUNS])
     return v[RUNS / 2];
 }
 
-/* All n bytes, far more than any cache holds, each lane its own part; the faster of both ways. */
-static double usual_read(struct br__team *team, struct measure *m, const struct peak *peak,
-                         const char *buf, size_t n)
+static double read_once(struct br__team *team, struct measure *m, double *seconds)
+{
+    double begin = now();
+    br__team_run(team, read_lane, m);
+    *seconds = now() - begin;
+    return (double)m->n * br__team_lanes(team) / *seconds;
+}
+
+/* Sets m->n to all of n bytes or as many as take a while.  own: the buffer again if it is to be
+ * written first, for pages that nobody wrote are all the same page. */
+static void choose_length(struct br__team *team, struct measure *m, size_t n, char *own)
 {
     uint32_t lanes = br__team_lanes(team);
-    double rate[2][RUNS], usual[2];
+    double seconds = 0;
+    size_t written = 0;
+    for (m->n = PIECE; m->n * lanes <= n; m->n *= 2) {
+        if (own)
+            memset(own + written, 1, m->n * lanes - written);
+        written = m->n * lanes;
+        read_once(team, m, &seconds);
+        if (seconds >= RUN_SECONDS)
+            return;
+    }
+    m->n /= 2;
+}
+
+/* Of n bytes, far more than any cache holds, each lane its own part; the faster of both ways. */
+static double usual_read(struct br__team *team, struct measure *m, const struct peak *peak,
+                         const char *buf, size_t n, char *own)
+{
+    double rate[2][RUNS], usual[2], seconds;
     m->buf = buf;
-    m->n = n / lanes / PIECE * PIECE;
+    m->read = peak->read[0];
+    choose_length(team, m, n, own);
     for (int i = 0; i < 2 * RUNS; i++) {
-        double begin = now();
         m->read = peak->read[i & 1];
-        br__team_run(team, read_lane, m);
-        rate[i & 1][i / 2] = (double)m->n * lanes / (now() - begin);
+        rate[i & 1][i / 2] = read_once(team, m, &seconds);
     }
     for (int way = 0; way < 2; way++)
         usual[way] = median(rate[way]);
@@ -152,12 +176,11 @@ int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, siz
         if (mapped == MAP_FAILED)
             return br_fail(err, BR_E_NOMEM, "no memory for a buffer of %zu bytes to read", own);
         madvise(mapped, own, MADV_HUGEPAGE);
-        memset(mapped, 1, own);
         buf = mapped;
         n = own;
     }
     memset(out, 0, sizeof *out);
-    out->read_bytes = usual_read(team, &m, peak, buf, n);
+    out->read_bytes = usual_read(team, &m, peak, buf, n, mapped);
     out->f32_flops = usual_multiply(team, &m, peak->f32);
     out->matmul_flops = out->f32_flops;
     if (peak->rounded)
