@@ -1,5 +1,6 @@
 /* test_base.c - floor base without files: errors, memory, text, JSON, hashes, threads. */
 #include "../../core/base/base.h"
+#include "librun.h"
 
 #include <check.h>
 #include <math.h>
@@ -887,9 +888,5 @@ int main(void)
     for (size_t i = 0; i < BR_COUNTOF(tests); i++)
         tcase_add_test(tc, tests[i]);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

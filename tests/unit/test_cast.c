@@ -4,6 +4,7 @@
  * no table can hold, a second implementation that searches for the nearest value instead of
  * shifting bits.  A tier is chosen once in a process, so each is tested in a child of its own. */
 #include "../../core/base/base.h"
+#include "librun.h"
 
 #include <check.h>
 #include <math.h>
@@ -499,9 +500,5 @@ int main(void)
     for (size_t i = 0; i < BR_COUNTOF(tests); i++)
         tcase_add_test(tc, tests[i]);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

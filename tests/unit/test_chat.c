@@ -1,6 +1,7 @@
 /* test_chat.c - chat templates of tokenizer directories: which template, which variables, what is
  * done to messages, and directories that are wrong. */
 #include "../../core/base/base.h"
+#include "librun.h"
 
 #include <bridge/chat.h>
 #include <check.h>
@@ -269,9 +270,5 @@ int main(void)
     tcase_add_test(tc, bad_requests_are_errors);
     tcase_add_test(tc, newer_requests_are_refused);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

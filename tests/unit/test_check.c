@@ -1,5 +1,6 @@
 /* test_check.c - `plugin check` finds what is wrong with a plugin: a sound one is changed in one
  * place at a time.  That sound ones pass, tests/arch shows for every plugin. */
+#include "librun.h"
 #include "model/model.h"
 
 #include <check.h>
@@ -221,9 +222,5 @@ int main(void)
     tcase_add_test(t, recipe_that_does_not_parse);
     tcase_add_test(t, recipe_named_twice);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

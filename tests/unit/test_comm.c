@@ -4,6 +4,7 @@
  * What a collective must give is computed here from what all ranks put in. */
 #include "../../core/base/base.h"
 #include "../../kernels/cpu/cpu.h"
+#include "librun.h"
 
 #include <check.h>
 #include <inttypes.h>
@@ -618,9 +619,5 @@ int main(void)
     tcase_add_test(t, abort_reaches_all_groups);
     tcase_add_test(t, dropouts);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

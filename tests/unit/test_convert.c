@@ -1,6 +1,7 @@
 /* test_convert.c - whole conversions against files that nobody here wrote: Megatron Bridge's
  * checkpoints and the hashes that its import gives, transformers' models, training checkpoints of
  * Megatron Bridge and Megatron-LM. */
+#include "librun.h"
 #include "model/model.h"
 
 #include <check.h>
@@ -348,9 +349,5 @@ int main(void)
     tcase_add_loop_test(t, fp8_exports_as_the_goldens_bf16, 0, (int)BR_COUNTOF(fp8));
     tcase_add_test(t, threads_do_not_change_a_byte);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* test_engine.c - the engine against transformers: logits, hidden states, losses and gradients of
  * every fixture model, in float32, and the same through caches. */
 #include "libgolden.h"
+#include "librun.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,9 +218,5 @@ int main(void)
     tcase_add_loop_test(c, test_grads, 0, (int)BR_COUNTOF(models));
     tcase_add_loop_test(c, test_adapters, 0, 2 * (int)BR_COUNTOF(adapters));
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* test_engine_modes.c - the engine in its other modes: bfloat16, from a Megatron checkpoint,
  * through caches and in batches; and what it says of models and prompts that cannot be run. */
 #include "libgolden.h"
+#include "librun.h"
 #include <bridge/tokenizer.h>
 #include <math.h>
 #include <stdlib.h>
@@ -358,9 +359,5 @@ int main(void)
     tcase_add_test(c, test_nan);
     tcase_add_test(c, test_routed_only);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

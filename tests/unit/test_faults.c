@@ -1,6 +1,7 @@
 /* test_faults.c - every system call and every allocation of an import and an export fails once: the
  * job must end in an error, leave nothing under the final name, and the next run must give the
  * bytes of an undisturbed one. */
+#include "librun.h"
 #include "model/model.h"
 
 #include <check.h>
@@ -236,9 +237,5 @@ int main(void)
     tcase_add_loop_test(t, import_faults, SHORT_READ, NO_MEMORY + 1);
     tcase_add_loop_test(t, export_faults, SHORT_READ, NO_MEMORY + 1);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -3,6 +3,7 @@
  * A row makes a small example of an op.  The loss is the sum of the op's result times fixed random
  * numbers; the derivative along a random direction of each input must be what the rule says. */
 #include "libgolden.h"
+#include "librun.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -306,9 +307,5 @@ int main(void)
     tcase_add_loop_test(c, test_example, 0, (int)BR_COUNTOF(examples));
     tcase_add_test(c, test_all_rules);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

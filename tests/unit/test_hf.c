@@ -1,5 +1,6 @@
 /* test_hf.c - Hugging Face directories and the local hub cache, friendly and hostile. */
 #include "../../core/format/format.h"
+#include "librun.h"
 
 #include <check.h>
 #include <errno.h>
@@ -718,10 +719,5 @@ int main(void)
     tcase_add_test(tc, survives_lack_of_memory);
     tcase_add_test(tc, survives_io_errors);
     suite_add_tcase(s, tc);
-
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -3,6 +3,7 @@
  * The hub is tests/hub/hub_server.c on 127.0.0.1.  Whatever it does, a run ends in time, with the
  * file or with an error that says why, and no wrong byte ever stands under a blob's name. */
 #include "libhub.h"
+#include "librun.h"
 
 #include <check.h>
 #include <errno.h>
@@ -503,9 +504,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite());
 }

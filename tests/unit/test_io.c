@@ -1,5 +1,6 @@
 /* test_io.c - files, with a file system that fails on purpose. */
 #include "../../core/base/base.h"
+#include "librun.h"
 
 #include <check.h>
 #include <errno.h>
@@ -708,9 +709,5 @@ int main(void)
     for (size_t i = 0; i < BR_COUNTOF(tests); i++)
         tcase_add_test(tc, tests[i]);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

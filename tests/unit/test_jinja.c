@@ -2,6 +2,7 @@
  * (tests/oracle/jinja_check.py checks it against the real one), the lines of errors, limits, and
  * failing allocations. */
 #include "../../core/engine/jinja.h"
+#include "librun.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -285,9 +286,5 @@ int main(void)
     tcase_add_test(tc, long_chains_end_in_an_error);
     tcase_add_test(tc, failing_allocations_are_errors);
     suite_add_tcase(s, tc);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* test_jscan.c - JSON without a tree: accepts what the parser with a tree accepts, and reads it in
  * pieces. */
 #include "../../core/base/base.h"
+#include "librun.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -200,9 +201,5 @@ int main(void)
     tcase_add_test(tc, strings);
     tcase_add_test(tc, integers);
     suite_add_tcase(s, tc);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -3,6 +3,7 @@
  */
 #include "../../core/base/base.h"
 #include "libkernel.h"
+#include "librun.h"
 
 #include <check.h>
 #include <math.h>
@@ -499,9 +500,5 @@ int main(void)
     tcase_add_test(t, wild_sequences_stay_inside);
     tcase_add_test(t, no_rows_is_fine);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

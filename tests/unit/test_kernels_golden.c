@@ -5,6 +5,7 @@
  * these must give the same bits. */
 #include "../../core/engine/engine.h"
 #include "libkernel.h"
+#include "librun.h"
 
 #include <check.h>
 #include <math.h>
@@ -290,9 +291,5 @@ int main(void)
     tcase_add_test(t, each_op_has_a_kernel);
     tcase_add_test(t, each_op_has_a_golden);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -6,6 +6,7 @@
  * order of summation alone. */
 #include "../../core/base/base.h"
 #include "libkern.h"
+#include "librun.h"
 
 #include <check.h>
 #include <math.h>
@@ -313,9 +314,5 @@ int main(void)
     tcase_add_loop_test(tc, large_transposed_products, 0, BR_COUNTOF(many_rows));
     tcase_add_loop_test(tc, expert_products, 0, BR_COUNTOF(experts));
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

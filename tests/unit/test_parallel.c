@@ -2,6 +2,7 @@
  * pipeline, expert and expert-tensor parallelism must be those of a single rank, which
  * test_engine.c compares with transformers. */
 #include "libgolden.h"
+#include "librun.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -332,9 +333,5 @@ int main(void)
     tcase_add_loop_test(c, test_decode, 0, (int)BR_COUNTOF(models));
     tcase_add_loop_test(c, test_impossible, 0, 4);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

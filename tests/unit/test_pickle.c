@@ -1,5 +1,6 @@
 /* test_pickle.c - the pickle reader, opcode by opcode: what comes out, what is refused and with
  * which words, and that hostile input costs neither memory nor time nor stack. */
+#include "librun.h"
 #include "libtd.h"
 
 #include <check.h>
@@ -630,10 +631,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite());
 }

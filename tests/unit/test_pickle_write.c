@@ -1,6 +1,7 @@
 /* test_pickle_write.c - pickles against the bytes that Python's pickle.dumps(x, 2) gives, and read
  * back. */
 #include "../../core/format/format.h"
+#include "librun.h"
 
 #include <check.h>
 #include <string.h>
@@ -259,9 +260,5 @@ int main(void)
     tcase_add_test(t, tensors_are_torchs);
     tcase_add_test(t, failed_allocation_sticks_to_the_buffer);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

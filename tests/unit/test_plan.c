@@ -1,4 +1,5 @@
 /* test_plan.c - patterns, layouts and plans: what the conversions of test_convert do not reach. */
+#include "librun.h"
 #include "model/model.h"
 #include "model/plan.h"
 
@@ -216,9 +217,5 @@ int main(void)
     tcase_add_test(t, megatron_keys_have_aliases);
     tcase_add_test(t, stacked_needs_like_layers);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -1,5 +1,6 @@
 /* test_recipe.c - the grammar of recipes, values read and written, rows that build on rows. */
 #include "../../core/model/model.h"
+#include "librun.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -440,9 +441,5 @@ int main(void)
     tcase_add_test(t, grids_fill_the_world);
     tcase_add_test(t, parameters_are_those_of_the_weights);
     suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -1,4 +1,5 @@
 /* test_registry - plugins of every age and kind of damage, and the search for an architecture. */
+#include "librun.h"
 #include "model/model.h"
 #include <check.h>
 #include <stdlib.h>
@@ -471,9 +472,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(suite());
 }

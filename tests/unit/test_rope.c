@@ -1,6 +1,7 @@
 /* test_rope - rope scaled in wavelength bands: config.json to facts to frequencies, against those
  * of transformers (tests/oracle/make_llama_toy.py). */
 #include "engine/engine.h"
+#include "librun.h"
 
 #include <check.h>
 #include <math.h>
@@ -99,9 +100,5 @@ int main(void)
     tcase_add_loop_test(t, frequencies_are_those_of_transformers, 0, (int)BR_COUNTOF(toys));
     tcase_add_loop_test(t, numbers_that_make_no_rope, 0, (int)BR_COUNTOF(cases));
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

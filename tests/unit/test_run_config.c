@@ -1,6 +1,7 @@
 /* test_run_config.c - run_config.yaml against files of the real Megatron Bridge, byte for byte;
  * text against PyYAML; and config.json rebuilt from run_config.yaml and from Megatron-LM's args. */
 #include "../../core/model/model.h"
+#include "librun.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -596,9 +597,5 @@ int main(void)
     tcase_add_test(t, refuses_bad_layer_lists);
     tcase_add_test(t, survives_failing_allocations);
     suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

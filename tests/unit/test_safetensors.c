@@ -1,6 +1,7 @@
 /* test_safetensors.c - headers of safetensors files: what is accepted, what is refused and with
  * which words, and that writing reproduces the reference implementation byte for byte. */
 #include "../../core/format/format.h"
+#include "librun.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -384,10 +385,5 @@ int main(void)
     tcase_add_test(tc, escapes_names);
     tcase_add_loop_test(tc, reproduces_the_reference, 0, (int)BR_COUNTOF(fixtures));
     suite_add_tcase(s, tc);
-
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

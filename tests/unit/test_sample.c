@@ -1,6 +1,7 @@
 /* test_sample.c - what may be drawn against transformers (tests/oracle/sample.py writes the golden
  * file), what is drawn against its probabilities, and the generator against Random123's vectors. */
 #include "../../core/engine/engine.h"
+#include "librun.h"
 
 #include <check.h>
 #include <inttypes.h>
@@ -424,9 +425,5 @@ int main(void)
     tcase_add_test(t, options_out_of_range);
     tcase_add_test(t, extreme_settings);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

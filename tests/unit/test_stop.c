@@ -1,5 +1,6 @@
 /* test_stop.c - stop strings: what is shown, and when, against looking at the whole text. */
 #include "../../core/engine/engine.h"
+#include "librun.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -189,9 +190,5 @@ int main(void)
     tcase_add_test(t, any_text_cut_anyhow);
     tcase_add_test(t, bad_strings);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

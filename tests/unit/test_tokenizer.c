@@ -1,6 +1,7 @@
 /* test_tokenizer.c - the tokenizer against what Hugging Face's tokenizers computed, its parts
  * against PCRE2, utf8proc and plain loops, and files that must be refused. */
 #include "../../core/engine/tok.h"
+#include "librun.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -745,9 +746,5 @@ int main(void)
     tcase_set_timeout(goldens, 120);
     tcase_set_timeout(files, 120);
     tcase_set_timeout(parts, 120);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -2,6 +2,7 @@
  * golden file): a checksum over every layout of every world of up to 64 ranks, and some groups in
  * full. */
 #include "../../core/engine/engine.h"
+#include "librun.h"
 
 #include <check.h>
 #include <inttypes.h>
@@ -261,9 +262,5 @@ int main(void)
     tcase_add_loop_test(t, refusals, 0, (int)BR_COUNTOF(refused));
     tcase_add_test(t, layers_of_stages);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -1,5 +1,6 @@
 /* test_torchdist_dirs.c - which directory of a torch_dist checkpoint is read, and what lies in it
  * beside the tensors. */
+#include "librun.h"
 #include "libtd.h"
 
 #include <check.h>
@@ -176,10 +177,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite());
 }

@@ -1,5 +1,6 @@
 /* test_torchdist_hostile.c - the torch_dist reader on files that are damaged, lie or lead
  * elsewhere, and when memory or the system fails it. */
+#include "librun.h"
 #include "libtd.h"
 
 #include <check.h>
@@ -285,10 +286,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite());
 }

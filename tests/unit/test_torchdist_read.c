@@ -1,5 +1,6 @@
 /* test_torchdist_read.c - the torch_dist reader against checkpoints that real Megatron wrote, and
  * against checkpoints built here with every variant and every defect that the reader knows. */
+#include "librun.h"
 #include "libtd.h"
 
 #include <check.h>
@@ -537,10 +538,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite());
 }

@@ -2,6 +2,7 @@
  * compares every item byte for byte; layout, .metadata, common state and train state by themselves.
  */
 #include "../../core/format/format.h"
+#include "librun.h"
 
 #include <check.h>
 #include <errno.h>
@@ -542,9 +543,5 @@ int main(void)
     tcase_add_test(t, unknown_args_values_are_refused);
     tcase_add_test(t, metadata_json_is_the_four_key_form);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* test_yaml.c - run_config.yaml as a tree: what PyYAML reads, and the refusal of what could hurt.
  */
 #include "../../core/format/format.h"
+#include "librun.h"
 
 #include <check.h>
 #include <math.h>
@@ -301,10 +302,5 @@ int main(void)
     tcase_add_test(tc, reads_a_run_config);
     tcase_add_test(tc, survives_lack_of_memory);
     suite_add_tcase(s, tc);
-
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(s);
 }

@@ -1,4 +1,5 @@
 /* test_zip.c - the reader of torch.save archives: real ones, hand-made variants, and damage. */
+#include "librun.h"
 #include "libtd.h"
 
 #include <check.h>
@@ -281,10 +282,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-    SRunner *r = srunner_create(suite());
-
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite());
 }

@@ -1,5 +1,6 @@
 /* test_zip_write.c - archives against bytes, lengths and checksums of what torch 2.15 wrote. */
 #include "../../core/format/format.h"
+#include "librun.h"
 
 #include <check.h>
 #include <errno.h>
@@ -222,9 +223,5 @@ int main(void)
     tcase_add_test(t, two_big_records);
     tcase_add_test(t, full_disk_is_reported);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }
