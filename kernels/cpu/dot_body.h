@@ -263,7 +263,7 @@ static int64_t dot_n_blocks(const struct product *p, int64_t lanes)
 /* Up to four rows of x, which meet every tile of weight rows. */
 struct dot_pass {
     tile_fn *tile;
-    struct ahead ahead;
+    struct ahead ahead; /* of whatever pass comes in this one's place */
     const float *x;
     float *out;
 };
@@ -302,8 +302,9 @@ static void dot_block(const struct product *p, int64_t lanes, const float *x, in
             w[j] = p->b.data + row * row_bytes;
         }
         for (int t = 0; t < n_passes; t++) {
-            const struct dot_pass *pass = &passes[t];
-            pass->tile(pass->x, w, p->k, pass->ahead, pass->out, p->ldo, at, n_valid);
+            /* To and fro: the rows of x that came last are those still in the first cache. */
+            const struct dot_pass *pass = &passes[r & 1 ? n_passes - 1 - t : t];
+            pass->tile(pass->x, w, p->k, passes[t].ahead, pass->out, p->ldo, at, n_valid);
         }
     }
 }
