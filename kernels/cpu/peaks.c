@@ -98,43 +98,44 @@ static double median(double v[RUNS])
     return v[RUNS / 2];
 }
 
-static double read_once(struct br__team *team, struct measure *m, double *seconds)
+static double seconds_of(struct br__team *team,
+                         void (*lane_fn)(void *arg, struct br_team *team, uint32_t lane),
+                         struct measure *m)
 {
     double begin = now();
-    br__team_run(team, read_lane, m);
-    *seconds = now() - begin;
-    return (double)m->n * br__team_lanes(team) / *seconds;
+    br__team_run(team, lane_fn, m);
+    return now() - begin;
 }
 
-/* Sets m->n to all of n bytes or as many as take a while.  own: the buffer again if it is to be
- * written first, for pages that nobody wrote are all the same page. */
+/* Sets m->n so that all lanes read n bytes or as many as take a while; 0 if n is too few for that.
+ * own: the buffer again if it is to be written first, for pages that nobody wrote are all the same
+ * page. */
 static void choose_length(struct br__team *team, struct measure *m, size_t n, char *own)
 {
     uint32_t lanes = br__team_lanes(team);
-    double seconds = 0;
     size_t written = 0;
-    for (m->n = PIECE; m->n * lanes <= n; m->n *= 2) {
+    for (size_t part = PIECE; part <= n / lanes; part *= 2) {
+        m->n = part;
         if (own)
-            memset(own + written, 1, m->n * lanes - written);
-        written = m->n * lanes;
-        read_once(team, m, &seconds);
-        if (seconds >= RUN_SECONDS)
+            memset(own + written, 1, part * lanes - written);
+        written = part * lanes;
+        if (seconds_of(team, read_lane, m) >= RUN_SECONDS)
             return;
     }
-    m->n /= 2;
 }
 
 /* Of n bytes, far more than any cache holds, each lane its own part; the faster of both ways. */
 static double usual_read(struct br__team *team, struct measure *m, const struct peak *peak,
                          const char *buf, size_t n, char *own)
 {
-    double rate[2][RUNS], usual[2], seconds;
+    uint32_t lanes = br__team_lanes(team);
+    double rate[2][RUNS], usual[2];
     m->buf = buf;
     m->read = peak->read[0];
     choose_length(team, m, n, own);
     for (int i = 0; i < 2 * RUNS; i++) {
         m->read = peak->read[i & 1];
-        rate[i & 1][i / 2] = read_once(team, m, &seconds);
+        rate[i & 1][i / 2] = (double)m->n * lanes / seconds_of(team, read_lane, m);
     }
     for (int way = 0; way < 2; way++)
         usual[way] = median(rate[way]);
@@ -143,9 +144,8 @@ static double usual_read(struct br__team *team, struct measure *m, const struct 
 
 static double multiply_once(struct br__team *team, struct measure *m, double *seconds)
 {
-    double begin = now(), flops = 0;
-    br__team_run(team, multiply_lane, m);
-    *seconds = now() - begin;
+    double flops = 0;
+    *seconds = seconds_of(team, multiply_lane, m);
     for (uint32_t l = 0; l < br__team_lanes(team); l++)
         flops += m->flops[l];
     return flops / *seconds;

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static struct br_tensor random_tensor(uint32_t n_dim, const int64_t *shape, uint32_t seed,
                                       float scale)
@@ -486,6 +487,27 @@ START_TEST(no_rows_is_fine)
 }
 END_TEST
 
+/* The ceilings read the buffer they are given and nothing beyond it, however small it is: the page
+ * after it cannot be read. */
+START_TEST(ceilings_stay_inside)
+{
+    const struct br_backend *b = br__cpu_backend();
+    const size_t n = 1 << 20, page = 1 << 16;
+    struct br_err err = {0};
+    struct br_peaks peaks;
+    void *device = NULL;
+    uint64_t features;
+    ck_assert_int_eq(b->open(&device, 2, &features, &err), BR_OK);
+    char *buf = mmap(NULL, n + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(buf, MAP_FAILED);
+    ck_assert_int_eq(mprotect(buf + n, page, PROT_NONE), 0);
+    ck_assert_int_eq(b->peaks(device, buf, n, &peaks, &err), BR_OK);
+    ck_assert(peaks.read_bytes == 0 && peaks.f32_flops > 0 && peaks.matmul_flops > 0);
+    munmap(buf, n + page);
+    b->close(device);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("kernels");
@@ -499,6 +521,7 @@ int main(void)
     tcase_add_test(t, wild_indices_stay_inside);
     tcase_add_test(t, wild_sequences_stay_inside);
     tcase_add_test(t, no_rows_is_fine);
+    tcase_add_test(t, ceilings_stay_inside);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
