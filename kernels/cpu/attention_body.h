@@ -583,6 +583,8 @@ void BR__FN(attention)(const struct br_call *c)
     struct br__share share = br__share(c, n);
     s.nq = 0;
     for (int64_t item, own = 0; br__share_next(&share, &item);) {
+        if (item < before) /* helping a lane whose stretch came before */
+            before = own = next = 0;
         while (item >= before + own) { /* on to the sequence of the item */
             before += own;
             own = br__seq_at(a.seqs, next++, a.T, a.S, &s) ? items_of(&a, &s) : 0;

@@ -48,22 +48,19 @@ uint32_t br__team_lanes(const struct br__team *team);
 void br__team_run(struct br__team *team,
                   void (*fn)(void *arg, struct br_team *team, uint32_t lane), void *arg);
 
-/* Sharing out n pieces of work to the lanes, in order, each to whoever is free: a lane whose core
- * is busy with something else takes fewer.  All lanes must come by, with the same n; a kernel that
- * shares out twice must call team->sync in between.
+/* Sharing out n pieces of work: each lane takes its own stretch of them, in order, and then helps the
+ * lanes that are not done, for a core may be busy with something else too.  Stretches, because what a
+ * core fetches ahead of a piece should be its own next piece.  All lanes must come by, with the same
+ * n; a kernel that shares out twice must call team->sync in between.
  *     struct br__share s = br__share(c, n);
  *     for (int64_t i; br__share_next(&s, &i);) */
 struct br__share {
-    _Atomic int64_t *next; /* NULL: a single lane */
-    int64_t i, n;
+    struct br__team *team;
+    int64_t n;
+    uint32_t lane, loop, helped;
 };
 struct br__share br__share(const struct br_call *c, int64_t n);
-
-static inline int br__share_next(struct br__share *s, int64_t *i)
-{
-    *i = s->next ? atomic_fetch_add_explicit(s->next, 1, memory_order_relaxed) : s->i++;
-    return *i < s->n;
-}
+int br__share_next(struct br__share *s, int64_t *i);
 
 static inline void br__sync(const struct br_call *c)
 {

@@ -33,9 +33,8 @@
 #endif
 /* Elements of a turn: two cache lines of bfloat16; without vectors so few that compilers can cope. */
 #define DOT_TURN (VN == 1 ? 4 : 64)
-/* Of weights, in one block of work: at the end of a block a core has fetched lines that another will
- * use. */
-#define DOT_BLOCK_BYTES 524288
+/* Of weights, in one block of work: what the last lane may still be at while the others wait. */
+#define DOT_BLOCK_BYTES 131072
 
 /* ---- x --------------------------------------------------------------------------------------- */
 

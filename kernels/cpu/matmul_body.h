@@ -3,7 +3,7 @@
  * Every op is a list of products out[i, j] = sum over k of a(i, k) b(j, k), one per expert or just
  * one.  A product with few rows reads its weights once, row by row (dot_body.h: bound by memory);
  * others go through packed blocks (gemm_body.h: bound by arithmetic).  Each product is cut into
- * blocks, which the lanes take in order; no result depends on which lane computed it. */
+ * blocks, which the lanes share; no result depends on which lane computed it. */
 
 /* Element (i, k) is data[i * ld + k], or data[k * ld + i] if k_major. */
 struct mat {
@@ -134,6 +134,33 @@ static int64_t prepare(const struct br_call *c)
     return total;
 }
 
+/* A product, its blocks among those of all, and its rows as prepare() packed them. */
+struct place {
+    struct product p;
+    int64_t e, first, n;
+    const float *packed;
+};
+
+static struct place first_place(const struct br_call *c)
+{
+    struct place at = {.p = product_at(c, 0), .packed = c->scratch};
+    at.n = n_blocks(c, &at.p);
+    return at;
+}
+
+/* Go to the product that has block i: mostly the one that is there, or the next. */
+static void seek(const struct br_call *c, struct place *at, int64_t i)
+{
+    if (i < at->first)
+        *at = first_place(c);
+    while (i >= at->first + at->n) {
+        at->first += at->n;
+        at->packed += is_small(&at->p) ? 0 : gemm_a_units(&at->p);
+        at->p = product_at(c, ++at->e);
+        at->n = n_blocks(c, &at->p);
+    }
+}
+
 /* Exact products are those of the tier below. */
 #ifdef BR__PAIRS
 void br__matmul_avx512(const struct br_call *c);
@@ -150,27 +177,22 @@ void BR__FN(matmul)(const struct br_call *c)
 #endif
     if (c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN)
         zero_rest(c);
-    int64_t total = prepare(c);
+    int64_t total = prepare(c), x_of = -1;
     float *own = (float *)((char *)c->scratch + shared_bytes(c) + c->lane * lane_bytes(c));
-    const float *packed = c->scratch;
-    struct product p = product_at(c, 0);
+    struct place at = first_place(c);
     struct br__share share = br__share(c, total);
-    int64_t e = 0, first = 0, n = n_blocks(c, &p), x_of = -1;
     gemm_begin();
     for (int64_t i; br__share_next(&share, &i);) {
-        for (; i >= first + n; n = n_blocks(c, &p)) {
-            first += n;
-            packed += is_small(&p) ? 0 : gemm_a_units(&p);
-            p = product_at(c, ++e);
-        }
-        if (!is_small(&p)) {
-            gemm_block(c, &p, packed, i - first, own);
+        seek(c, &at, i);
+        if (!is_small(&at.p)) {
+            gemm_block(c, &at.p, at.packed, i - at.first, own);
+            x_of = -1; /* its block of b lies there now */
             continue;
         }
-        if (x_of != e)
-            dot_pack(&p, own);
-        x_of = e;
-        dot_block(&p, c->team->n_lanes, own, i - first);
+        if (x_of != at.e)
+            dot_pack(&at.p, own);
+        x_of = at.e;
+        dot_block(&at.p, c->team->n_lanes, own, i - at.first);
     }
     gemm_end();
 }

@@ -12,8 +12,9 @@ static inline int64_t split_padded(int64_t k)
 /* One block of a row, n <= 2 VN elements of it and zeros after them. */
 BR__INLINE void split_block(float *dst, const float *x, int64_t n, int pairs)
 {
-    float part[SPLIT_K] = {0};
+    float part[SPLIT_K];
     if (n < SPLIT_K) {
+        memset(part, 0, sizeof part);
         memcpy(part, x, (size_t)n * sizeof *x);
         x = part;
     }

@@ -17,8 +17,9 @@ struct lane {
     struct br__team *team;
     pthread_t thread;
     uint32_t index;
-    uint32_t loops; /* how often this lane came by br__share; its parity picks the ticket */
-    char pad[40];
+    uint32_t loops; /* how often this lane came by br__share; its parity picks the count */
+    _Atomic int64_t taken[2]; /* of this lane's pieces, by whatever lane */
+    char pad[24];
 };
 _Static_assert(sizeof(struct lane) == 64, "a cache line of its own for each lane");
 
@@ -30,9 +31,6 @@ struct br__team {
     _Alignas(64) _Atomic uint32_t arrived;
     _Alignas(64) _Atomic uint32_t round; /* the futex */
     _Atomic uint32_t sleepers;
-    struct {
-        _Alignas(64) _Atomic int64_t next;
-    } ticket[2];
 };
 
 static void pause_briefly(void)
@@ -156,17 +154,25 @@ uint32_t br__team_lanes(const struct br__team *t)
     return t->pub.n_lanes;
 }
 
-/* Two tickets take turns: lanes meet between two loops, so while loop i runs nobody holds the
- * ticket of loop i + 1, and lane 0 can reset it. */
+/* Two counts take turns: lanes meet between two loops, so while loop i runs nobody counts for loop
+ * i + 1, and each lane can reset its own. */
 struct br__share br__share(const struct br_call *c, int64_t n)
 {
-    struct br__share s = {.n = n};
-    if (c->team->n_lanes == 1)
-        return s;
     struct br__team *t = c->team->impl;
     uint32_t loop = t->lanes[c->lane].loops++ & 1;
-    s.next = &t->ticket[loop].next;
-    if (c->lane == 0)
-        atomic_store_explicit(&t->ticket[loop ^ 1].next, 0, memory_order_relaxed);
-    return s;
+    atomic_store_explicit(&t->lanes[c->lane].taken[loop ^ 1], 0, memory_order_relaxed);
+    return (struct br__share){.team = t, .n = n, .lane = c->lane, .loop = loop};
+}
+
+int br__share_next(struct br__share *s, int64_t *i)
+{
+    int64_t lanes = s->team->pub.n_lanes;
+    for (; s->helped < lanes; s->helped++) {
+        int64_t of = (s->lane + s->helped) % lanes;
+        _Atomic int64_t *taken = &s->team->lanes[of].taken[s->loop];
+        *i = s->n * of / lanes + atomic_fetch_add_explicit(taken, 1, memory_order_relaxed);
+        if (*i < s->n * (of + 1) / lanes)
+            return 1;
+    }
+    return 0;
 }
