@@ -11,7 +11,7 @@
 #include <bridge/backend.h>
 #include <stdatomic.h>
 
-/* ---- detect.c: which tiers this machine has ------------------------------------------------ */
+/* ---- detect.c, tiers.c: what this machine has, and which of it is used ------------------------- */
 
 /* Feature bits of the device.  A tier has its own bit and those of the tiers it builds on. */
 enum br__cpu_feature {

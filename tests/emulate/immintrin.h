@@ -1,4 +1,4 @@
-/* immintrin.h - found instead of the compiler's when tiers are built for test_kernels_emulated: AVX-512
+/* immintrin.h - found instead of the compiler's when tiers are built for the emulated tests: AVX-512
  * and AMX in plain C, so that their logic is tested on machines without them.
  *
  * SIMDe has most of AVX-512; what it lacks is here, lane by lane as Intel's manual says, and so are the

@@ -6,9 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef BRIDGE_EMULATED
-#define TESTED (BR__CPU_AVX512 | BR__CPU_AVX512_BF16 | BR__CPU_AMX)
-#elif defined(__x86_64__)
+#if defined(__x86_64__)
 #define TESTED ~(uint64_t)BR__CPU_NEON
 #else
 #define TESTED (uint64_t) BR__CPU_NEON
@@ -21,16 +19,11 @@ size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
         const struct br__cpu_tier *t = &br__cpu_tiers[i];
         if (t->features && !(t->features & TESTED))
             continue;
-#ifdef BRIDGE_EMULATED
-        if (t->features > BR__CPU_AVX2)
-            out[n++] = t;
-#else
         static int told;
         if ((t->features & br__cpu_detect()) == t->features)
             out[n++] = t;
         else if (told++ < (int)br__n_cpu_tiers)
             printf("this machine has no %s: only its emulation is tested\n", t->name);
-#endif
     }
     return n;
 }

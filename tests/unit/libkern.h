@@ -1,8 +1,8 @@
 /* libkern.h - run one kernel of the CPU backend, of any tier, the way the engine would.
  *
  * Tests of kernels are built twice: against the kernels as compiled, where a tier is tested if this
- * machine has it, and (BRIDGE_EMULATED) against tiers compiled for an emulation of their
- * instructions, where all of them are. */
+ * machine has it, and against tiers compiled for an emulation of their instructions
+ * (tests/emulate), where all of them are. */
 #ifndef BRIDGE_TESTS_LIBKERN_H
 #define BRIDGE_TESTS_LIBKERN_H
 

@@ -1,0 +1,11 @@
+/* detect.c - this machine as one that has every tier, for those that it lacks are emulated. */
+#define br__cpu_detect real_cpu_detect
+#include "../../kernels/cpu/detect.c"
+#undef br__cpu_detect
+
+uint64_t br__cpu_detect(void);
+
+uint64_t br__cpu_detect(void)
+{
+    return real_cpu_detect() | BR__CPU_AVX512 | BR__CPU_AVX512_BF16 | BR__CPU_AMX;
+}
