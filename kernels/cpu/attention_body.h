@@ -3,13 +3,21 @@
  * Scores are never stored as a whole: query rows meet one block of keys after the other with a
  * running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022).  All query heads of a
  * group share a key head, so they are rows of one matrix: row r is query r / group, head r % group.
- * A block of keys is turned round once for many rows; a few rows (decoding) take dot products with
- * the keys as they lie, all heads of four keys at a time, and share out the keys of one sequence
- * instead: `parts` of them, each with its own maximum and sum, which are merged at the end.  Every
- * choice depends on shapes and on seqs only, so that the result does not depend on the number of
- * lanes. */
+ * A block of keys is turned round once for many rows (attention_panel_body.h,
+ * attention_tile_body.h); a few rows (decoding) take dot products with the keys as they lie, all
+ * heads of four keys at a time, and share out the keys of one sequence instead: `parts` of them,
+ * each with its own maximum and sum, which are merged at the end.  Every choice depends on shapes
+ * and on seqs only, so that the result does not depend on the number of lanes. */
 
-#define KEYS 64       /* of a block: with two of d = 128 it fits the second cache */
+#ifdef BR__TILES
+#define KEYS 128 /* of a block: what a product costs besides arithmetic is spread over them */
+#define MEET_ROWS GEMM_MR                  /* that meet a block at once */
+#define WIDTH(d) ((d + 31) & ~(int64_t)31) /* floats of a row of many: whole tiles */
+#else
+#define KEYS 64 /* of a block: with two of d = 128 it fits the second cache */
+#define MEET_ROWS PANEL_M
+#define WIDTH(d) (d)
+#endif
 #define MANY_ROWS 192 /* rows that share a block of keys once it is turned round */
 #define FEW_KEYS 64   /* of a block when decoding, all heads of it */
 #define MOST_PARTS 16
@@ -65,37 +73,38 @@ BR__INLINE int64_t items_of(const struct attention *a, const struct br__seq *s)
  */
 
 struct rows {
-    float *q, *o;     /* [rows, d], or [rows of all heads, few_d] */
+    float *q, *o;     /* [rows, WIDTH(d)], or [rows of all heads, few_d] */
     float *max, *sum; /* [rows] */
-    float *kt;        /* [d, KEYS] */
-    float *kv;        /* [KEYS, d]: keys or values as float32, if they are not already */
-    float *s;         /* scores: [PANEL_M, KEYS], or [rows of all heads, FEW_KEYS] */
+    float *kt;        /* a block of keys, turned round */
+    float *kv;        /* values, or keys too, as they are met where that is not how they lie */
+    float *s, *p; /* scores: [MEET_ROWS, KEYS], or [rows of all heads, FEW_KEYS]; as much again */
 };
 
 BR__INLINE int64_t most_rows(const struct attention *a)
 {
     int64_t n = a->block * a->group, few = FEW_ROWS * a->kv_heads;
+    n = (n + MEET_ROWS - 1) / MEET_ROWS * MEET_ROWS;
     return n < few ? few : n;
 }
 
 /* Floats of the queries of all rows. */
 BR__INLINE int64_t query_floats(const struct attention *a)
 {
-    int64_t few = FEW_ROWS * a->kv_heads * a->few_d, many = a->block * a->group * a->d;
+    int64_t few = FEW_ROWS * a->kv_heads * a->few_d, many = most_rows(a) * WIDTH(a->d);
     return few < many ? many : few;
 }
 
 BR__INLINE int64_t score_floats(const struct attention *a)
 {
-    int64_t few = FEW_ROWS * a->kv_heads * FEW_KEYS, many = PANEL_M * KEYS;
+    int64_t few = FEW_ROWS * a->kv_heads * FEW_KEYS, many = MEET_ROWS * KEYS;
     return few < many ? many : few;
 }
 
 BR__INLINE size_t rows_floats(const struct attention *a)
 {
     int64_t n = most_rows(a);
-    return 2 * br__line(query_floats(a)) + 2 * br__line(n) + 2 * br__line(a->d * KEYS) +
-           br__line(score_floats(a));
+    return 2 * br__line(query_floats(a)) + 2 * br__line(n) + 2 * br__line(WIDTH(a->d) * KEYS) +
+           br__line(score_floats(a)) + br__line(MEET_ROWS * KEYS);
 }
 
 static struct rows rows_carve(const struct attention *a, float **scratch)
@@ -106,23 +115,11 @@ static struct rows rows_carve(const struct attention *a, float **scratch)
     w.o = br__carve(scratch, query_floats(a));
     w.max = br__carve(scratch, n);
     w.sum = br__carve(scratch, n);
-    w.kt = br__carve(scratch, a->d * KEYS);
-    w.kv = br__carve(scratch, a->d * KEYS);
+    w.kt = br__carve(scratch, WIDTH(a->d) * KEYS);
+    w.kv = br__carve(scratch, WIDTH(a->d) * KEYS);
     w.s = br__carve(scratch, score_floats(a));
+    w.p = br__carve(scratch, MEET_ROWS * KEYS);
     return w;
-}
-
-/* Rows of head h of x[S, H, d] from `row` on as float32, *ld apart: as they lie, or widened. */
-static const float *float_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_t h,
-                               float *room, int64_t *ld)
-{
-    int64_t d = x->shape[2], at = row * x->stride[0] + h * x->stride[1];
-    *ld = x->dtype == BR_F32 ? x->stride[0] : d;
-    if (x->dtype == BR_F32)
-        return (const float *)x->data + at;
-    for (int64_t i = 0; i < n; i++)
-        widen(room + i * d, x, at + i * x->stride[0], d);
-    return room;
 }
 
 /* Ask for rows of a head that come next. */
@@ -133,21 +130,6 @@ static void fetch_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_
     for (int64_t i = 0; i < n; i++, p += x->stride[0] * each)
         for (int64_t b = 0; b < bytes; b += 64)
             __builtin_prefetch(p + b, 0, 2);
-}
-
-/* t[d, KEYS] = x[n, d] turned round */
-static void turn_round(float *t, const float *x, int64_t ld, int64_t n, int64_t d)
-{
-    int64_t j = 0;
-    for (; j + 8 <= n; j += 8) {
-        const float *r = x + j * ld;
-        for (int64_t i = 0; i < d; i++)
-            for (int64_t u = 0; u < 8; u++)
-                t[i * KEYS + j + u] = r[u * ld + i];
-    }
-    for (; j < n; j++)
-        for (int64_t i = 0; i < d; i++)
-            t[i * KEYS + j] = x[j * ld + i];
 }
 
 /* ---- rows meet a block of keys ------------------------------------------------------------------
@@ -183,45 +165,24 @@ static void weigh(float *s, int64_t first, int64_t end, int64_t n, float *max, f
     zero(s + end, n - end);
 }
 
-/* Rows i .. i + m of a work item and keys k .. k + n of the sequence, which kt and values hold. */
-static void meet(const struct attention *a, const struct rows *w, int64_t i, int64_t m, int64_t own,
-                 int64_t k, int64_t n, const float *values, int64_t ld)
-{
-    int64_t first, end, unused;
-    visible(a, own + (i + m - 1) / a->group, k, n, &unused, &end); /* the last row sees furthest */
-    visible(a, own + i / a->group, k, n, &first, &unused);
-    if (end <= first)
-        return;
-    multiply(&(struct panel_product){w->q + i * a->d, a->d, 1, w->kt, KEYS, w->s, KEYS, 0}, m, end,
-             a->d);
-    for (int64_t r = 0; r < m; r++) {
-        int64_t from, to;
-        visible(a, own + (i + r) / a->group, k, n, &from, &to);
-        weigh(w->s + r * KEYS, from, to, end, w->max + i + r, w->sum + i + r, w->o + (i + r) * a->d,
-              a->d);
-    }
-    multiply(&(struct panel_product){w->s, KEYS, 1, values, ld, w->o + i * a->d, a->d, 1}, m, a->d,
-             end);
-}
+/* Keys k .. k + n of a sequence, and their values. */
+struct block {
+    int64_t k, n;
+    const float *v;
+    int64_t ldv;
+};
 
-static void rows_begin(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                       int64_t query, int64_t n, int64_t kv_head)
-{
-    for (int64_t r = 0; r < n * a->group; r++) {
-        const float *q =
-            br__head(a->q, s->q0 + query + r / a->group, kv_head * a->group + r % a->group);
-        scaled(w->q + r * a->d, q, a->scale, a->d);
-        w->max[r] = -INFINITY;
-        w->sum[r] = 0;
-    }
-    zero(w->o, n * a->group * a->d);
-}
+#ifdef BR__TILES
+#include "attention_tile_body.h"
+#else
+#include "attention_panel_body.h"
+#endif
 
 /* Queries query .. query + n of a sequence over the keys that they see. */
 static void attend(const struct attention *a, const struct rows *w, const struct br__seq *s,
                    int64_t query, int64_t n, int64_t kv_head)
 {
-    int64_t own = s->nk - s->nq + query, m = n * a->group, ld, to = own + n;
+    int64_t own = s->nk - s->nq + query, m = n * a->group, to = own + n;
     int64_t from = a->window > 0 && own - a->window + 1 > 0 ? own - a->window + 1 : 0;
     rows_begin(a, w, s, query, n, kv_head);
     for (int64_t k = from; k < to; k += KEYS) {
@@ -229,11 +190,9 @@ static void attend(const struct attention *a, const struct rows *w, const struct
         int64_t coming = to - k - keys < KEYS ? to - k - keys : KEYS;
         fetch_rows(a->k, s->k0 + k + keys, coming, kv_head);
         fetch_rows(a->v, s->k0 + k + keys, coming, kv_head);
-        const float *x = float_rows(a->k, s->k0 + k, keys, kv_head, w->kv, &ld);
-        turn_round(w->kt, x, ld, keys, a->d);
-        x = float_rows(a->v, s->k0 + k, keys, kv_head, w->kv, &ld);
-        for (int64_t i = 0; i < m; i += PANEL_M)
-            meet(a, w, i, m - i < PANEL_M ? m - i : PANEL_M, own, k, keys, x, ld);
+        struct block b = block_begin(a, w, s, k, keys, kv_head);
+        for (int64_t i = 0; i < m; i += MEET_ROWS)
+            meet(a, w, &b, i, m - i < MEET_ROWS ? m - i : MEET_ROWS, own);
     }
 }
 
@@ -413,18 +372,23 @@ BR__INLINE void few_pass(const struct attention *a, const struct rows *w, const 
     {                                                                                              \
         few_pass(a, w, x, row, n, m, values, dtype);                                               \
     }
-FEW_PASS(scores_f32, 0, BR_F32)
 FEW_PASS(scores_bf16, 0, BR_BF16)
-FEW_PASS(values_f32, 1, BR_F32)
 FEW_PASS(values_bf16, 1, BR_BF16)
+#ifndef BR__MATRIX_ONLY
+FEW_PASS(scores_f32, 0, BR_F32)
+FEW_PASS(values_f32, 1, BR_F32)
+#endif
 
 typedef void few_pass_fn(const struct attention *a, const struct rows *w, const struct br_tensor *x,
                          int64_t row, int64_t n, int64_t m);
 
 static few_pass_fn *few_pass_for(uint32_t dtype, int values)
 {
+#ifndef BR__MATRIX_ONLY
     if (dtype == BR_F32)
         return values ? values_f32 : scores_f32;
+#endif
+    (void)dtype;
     return values ? values_bf16 : scores_bf16;
 }
 
@@ -475,7 +439,7 @@ static void store_rows(const struct attention *a, const struct rows *w, const st
     for (int64_t r = 0; r < n * a->group; r++)
         scaled(
             br__head(&a->c->out, s->q0 + query + r / a->group, kv_head * a->group + r % a->group),
-            w->o + r * a->d, 1 / w->sum[r], a->d);
+            w->o + r * WIDTH(a->d), 1 / w->sum[r], a->d);
 }
 
 /* o[d] = a row's outputs, once they are divided by the sum of weights */
@@ -582,6 +546,7 @@ void BR__FN(attention)(const struct br_call *c)
     zero_strangers(c, a.seqs, a.S);
     struct br__share share = br__share(c, n);
     s.nq = 0;
+    tiles_begin();
     for (int64_t item, own = 0; br__share_next(&share, &item);) {
         if (item < before) /* helping a lane whose stretch came before */
             before = own = next = 0;
@@ -591,6 +556,7 @@ void BR__FN(attention)(const struct br_call *c)
         }
         attention_item(&a, &w, &s, item - before);
     }
+    tiles_end();
     if (a.parts == 1)
         return;
     br__sync(c);

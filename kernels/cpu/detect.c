@@ -1,5 +1,5 @@
-/* detect.c - which instructions this machine has, by CPUID's feature bits and the operating system's
- * leave.
+/* detect.c - which instructions this machine has, by CPUID's feature bits and the operating
+ * system's leave.
  *
  * Never by model: virtual machines report models that do not fit their features. */
 #include "cpu.h"

@@ -39,11 +39,9 @@
 
 #ifdef BR__TILES
 #include "amx_body.h"
-#define gemm_begin() tiles_begin()
-#define gemm_end() _tile_release() /* so that the kernel need not save them */
 #else
-#define gemm_begin() (void)0
-#define gemm_end() (void)0
+#define tiles_begin() (void)0
+#define tiles_end() (void)0
 #endif
 #ifdef BR__PAIRS
 #include "unit_pair.h"
@@ -189,7 +187,11 @@ static void micro(int64_t rows, int64_t kc, const float *a, const float *b, floa
                   int64_t cols, int add)
 {
     _Alignas(64) float sum[GEMM_MR * GEMM_NR];
-    tiles_multiply(kc, a, b, sum);
+    if (rows == GEMM_MR && cols >= GEMM_NR) {
+        tiles_multiply(kc, a, kc, b, out, ldo, add);
+        return;
+    }
+    tiles_multiply(kc, a, kc, b, sum, GEMM_NR, 0);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t v = 0; v < GEMM_NR && v < cols; v += VN) {
             float *to = out + i * ldo + v;

@@ -181,7 +181,7 @@ void BR__FN(matmul)(const struct br_call *c)
     float *own = (float *)((char *)c->scratch + shared_bytes(c) + c->lane * lane_bytes(c));
     struct place at = first_place(c);
     struct br__share share = br__share(c, total);
-    gemm_begin();
+    tiles_begin();
     for (int64_t i; br__share_next(&share, &i);) {
         seek(c, &at, i);
         if (!is_small(&at.p)) {
@@ -194,7 +194,7 @@ void BR__FN(matmul)(const struct br_call *c)
         x_of = at.e;
         dot_block(&at.p, c->team->n_lanes, own, i - at.first);
     }
-    gemm_end();
+    tiles_end();
 }
 
 size_t BR__FN(matmul_scratch)(const struct br_call *c)

@@ -3,41 +3,6 @@
 
 /* ---- softmax --------------------------------------------------------------------------------- */
 
-/* Largest of n >= 1 numbers, NaN left out: exp(NaN - max) brings it back. */
-BR__INLINE float largest(const float *x, int64_t n)
-{
-    vf m = v_set1(-INFINITY);
-    int64_t i = 0;
-    for (; i + VN <= n; i += VN)
-        m = v_max(v_load(x + i), m);
-    float most = v_hmax(m);
-    for (; i < n; i++)
-        most = x[i] > most ? x[i] : most;
-    return most;
-}
-
-/* o = exp(x - max); returns the sum. */
-BR__INLINE float exp_row(float *o, const float *x, float max, int64_t n)
-{
-    vf s0 = v_zero(), s1 = v_zero(), m = v_set1(max);
-    int64_t i = 0;
-    for (; i + 2 * VN <= n; i += 2 * VN) {
-        vf a = v_exp(v_sub(v_load(x + i), m)), b = v_exp(v_sub(v_load(x + i + VN), m));
-        v_store(o + i, a);
-        v_store(o + i + VN, b);
-        s0 = v_add(s0, a);
-        s1 = v_add(s1, b);
-    }
-    float sum = v_sum(v_add(s0, s1));
-    for (; i < n; i += VN) {
-        int k = n - i < VN ? (int)(n - i) : VN;
-        v_store_n(o + i, v_exp(v_sub(v_load_n(x + i, k), m)), k);
-        for (int j = 0; j < k; j++)
-            sum += o[i + j];
-    }
-    return sum;
-}
-
 void BR__FN(softmax)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(&c->out);

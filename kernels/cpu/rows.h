@@ -4,7 +4,9 @@
 #define BR__MATRIX_ONLY
 #define TIER amx
 #define NEEDS BR__CPU_AMX
+#define BR__TILES
 #include "kernels.def"
+#undef BR__TILES
 #undef TIER
 #undef NEEDS
 #define TIER avx512_bf16

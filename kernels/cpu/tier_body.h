@@ -13,6 +13,11 @@
 #undef KERNEL_S
 
 #include "split_body.h"
+#include "stretch_body.h"
+#include "matmul_body.h"
+#ifdef BR__TILES
+#include "attention_body.h"
+#endif
 #ifndef BR__MATRIX_ONLY
 #include "rows_body.h"
 #include "pointwise_body.h"
@@ -26,5 +31,4 @@
 #include "delta_body.h"
 #include "delta_grad_body.h"
 #endif
-#include "matmul_body.h"
 #include "peak_body.h"

@@ -1,5 +1,5 @@
-/* cast.c - conversions in plain C: theirs is the one file besides the tiers that has instructions of a
- * tier in it. */
+/* cast.c - conversions in plain C: theirs is the one file besides the tiers that has instructions
+ * of a tier in it. */
 #include "../../kernels/cpu/cpu.h"
 
 static const struct br__cpu_tier *plain(void)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #if defined(__x86_64__)
 #define TESTED ~(uint64_t)BR__CPU_NEON
@@ -40,14 +41,38 @@ const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight
 struct job {
     const struct br_kernel *row;
     struct br_call call;
+    uint32_t late; /* a lane that is slow to begin, and after each meeting: others do its share */
 };
+
+/* A lane's team, as it sees it. */
+struct seen {
+    struct br_team team;
+    void (*sync)(struct br_team *team, uint32_t lane);
+    uint32_t late;
+};
+
+static void come_late(const struct seen *s, uint32_t lane)
+{
+    if (s->team.n_lanes > 1 && lane == s->late)
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+}
+
+static void late_sync(struct br_team *team, uint32_t lane)
+{
+    const struct seen *s = (const struct seen *)team;
+    s->sync(team, lane);
+    come_late(s, lane);
+}
 
 static void on_lane(void *arg, struct br_team *team, uint32_t lane)
 {
     struct job *j = arg;
+    struct seen s = {.team = *team, .sync = team->sync, .late = j->late};
     struct br_call c = j->call;
-    c.team = team;
+    s.team.sync = late_sync;
+    c.team = &s.team;
     c.lane = lane;
+    come_late(&s, lane);
     j->row->run(&c);
 }
 
@@ -57,7 +82,9 @@ void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_l
                  struct br_call *call)
 {
     uint32_t weight = call->op == BR_OP_EMBED || call->n_in < 2 ? 0 : 1;
-    struct job job = {kern_row(features, call->op, call->in[weight].dtype), *call};
+    static uint32_t n_jobs;
+    struct job job = {kern_row(features, call->op, call->in[weight].dtype), *call,
+                      n_jobs++ % n_lanes};
     ck_assert_msg(job.row != NULL, "%s has no kernel for op %u", tier, call->op);
     struct br_team sized = {.n_lanes = n_lanes};
     job.call.team = &sized;

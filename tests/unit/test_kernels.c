@@ -2,6 +2,7 @@
  * loops in double, passes that are cut in two, and indices, numbers and sizes that nobody expects.
  */
 #include "../../core/base/base.h"
+#include "libkern.h"
 #include "libkernel.h"
 #include "librun.h"
 
@@ -122,22 +123,27 @@ static struct br_tensor as_bf16(struct br_tensor *x)
     return t;
 }
 
-struct decoding {
+struct attending {
     int64_t d, group, window;
     int bf16, n_seqs, nq[4], nk[4];
 };
 
-static void decoding_attention(const struct place *p, void *arg)
+static void some_attention(const struct place *p, void *arg)
 {
-    const struct decoding *a = arg;
+    const struct attending *a = arg;
+    /* On tiles the weights of the values are rounded to bfloat16; a key too many, or too few, of a
+     * few hundred is off by several hundredths. */
+    const double allowed = a->bf16 && p->features & BR__CPU_AMX ? 1e-2 : 5e-6;
     const int64_t hk = 3, hq = hk * a->group;
     int64_t T = 0, S = 0, k0 = 0, t = 0;
-    struct br_call c = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {0.3}, .attr.i = {a->window}};
+    struct br_call c = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {0.25}, .attr.i = {a->window}};
     int32_t seqs[4][5];
     for (int i = 0; i < a->n_seqs; T += a->nq[i], S += a->nk[i], i++)
         memcpy(seqs[i], (const int32_t[]){(int32_t)T, a->nq[i], (int32_t)S, a->nk[i], i}, 20);
     struct br_tensor k = RANDOM(2, 1, S, hk, a->d), v = RANDOM(3, 1, S, hk, a->d);
     c.in[0] = RANDOM(1, 1, T, hq, a->d);
+    struct br_tensor q_bf16 = as_bf16(&c.in[0]); /* what rounding leaves as it is */
+    tensor_free(&q_bf16);
     c.in[1] = a->bf16 ? as_bf16(&k) : k;
     c.in[2] = a->bf16 ? as_bf16(&v) : v;
     c.in[3] = int_tensor(a->n_seqs, 5, seqs[0]);
@@ -150,7 +156,8 @@ static void decoding_attention(const struct place *p, void *arg)
             for (int64_t h = 0; h < hq; h++) {
                 attend_slowly(&c, floats(&k) + k0 * hk * a->d, floats(&v) + k0 * hk * a->d, t, h,
                               from > 0 ? from : 0, to, want);
-                ck_assert_double_lt(off_by(floats(&c.out) + (t * hq + h) * a->d, want, a->d), 5e-6);
+                ck_assert_double_lt(off_by(floats(&c.out) + (t * hq + h) * a->d, want, a->d),
+                                    allowed);
             }
         }
     if (a->bf16) {
@@ -160,9 +167,9 @@ static void decoding_attention(const struct place *p, void *arg)
     free_call(&c);
 }
 
-/* Rows of whole blocks and of parts of one, parts and quarters of the keys that are whole, short
- * and empty, single rows and several. */
-static struct decoding decodings[] = {
+/* A few queries, then many: rows of whole blocks and of parts of one, parts and quarters of the
+ * keys that are whole, short and empty, single rows and several. */
+static struct attending attendings[] = {
     {128, 2, 0, 1, 1, {1}, {613}},
     {128, 2, 0, 0, 1, {1}, {613}},
     {64, 7, 0, 1, 4, {1, 1, 1, 1}, {1, 2, 64, 1001}},
@@ -173,11 +180,19 @@ static struct decoding decodings[] = {
     {32, 2, 40, 1, 3, {1, 4, 1}, {300, 90, 12}},
     {16, 5, 1, 1, 2, {2, 1}, {80, 33}},
     {128, 16, 0, 1, 1, {1}, {300}},
+    {128, 2, 0, 1, 2, {150, 1}, {150, 70}},
+    {64, 5, 0, 1, 3, {40, 7, 3}, {175, 7, 9}},
+    {24, 3, 0, 1, 1, {131}, {200}},
+    {7, 6, 0, 1, 2, {33, 3}, {33, 130}},
+    {7, 6, 0, 0, 2, {33, 3}, {33, 130}},
+    {256, 8, 0, 1, 1, {30}, {41}},
+    {32, 2, 40, 1, 2, {129, 20}, {300, 90}},
+    {16, 1, 1, 1, 1, {100}, {100}},
 };
 
-START_TEST(attention_while_decoding)
+START_TEST(attention_of_few_and_many)
 {
-    in_each_place(decoding_attention, &decodings[_i]);
+    in_each_place(some_attention, &attendings[_i]);
 }
 END_TEST
 
@@ -514,7 +529,7 @@ int main(void)
     TCase *t = tcase_create("kernels");
     tcase_set_timeout(t, 300);
     tcase_add_test(t, attention_over_many_blocks);
-    tcase_add_loop_test(t, attention_while_decoding, 0, BR_COUNTOF(decodings));
+    tcase_add_loop_test(t, attention_of_few_and_many, 0, BR_COUNTOF(attendings));
     tcase_add_test(t, cross_entropy_of_a_large_vocabulary);
     tcase_add_test(t, delta_rule_hands_its_state_over);
     tcase_add_test(t, nan_is_not_swallowed);
