@@ -56,10 +56,12 @@ static int64_t min_of(int64_t a, int64_t b)
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
-BR__INLINE void store_part(float *dst, vf v, int64_t n)
+/* The first n floats of v.  room: floats that may be written, as those after the first n are still to
+ * come: copying n floats one by one takes longer than to make them. */
+BR__INLINE void store_part(float *dst, vf v, int64_t n, int64_t room)
 {
     float part[VN];
-    if (n >= VN) {
+    if (n >= VN || room >= VN) {
         v_store(dst, v);
         return;
     }
@@ -74,10 +76,11 @@ BR__INLINE void pack(float *dst, int64_t width, const struct mat *m, const uint3
 {
     for (int64_t g = 0; g < width; g += VN) {
         int64_t lanes = min_of(width - g, VN), n = min_of(n_i - g, VN);
+        int64_t room = width <= VN ? kc * width : 0; /* only then are the next k's what comes next */
         if (m->k_major) {
             for (int64_t k = 0; k < kc; k++)
                 store_part(dst + k * width + g, unit_across(m, dtype, i0 + g, n, k0 + k, k_end),
-                           lanes);
+                           lanes, room - k * width);
             continue;
         }
         for (int64_t k = 0; k < kc; k += VN) {
@@ -86,7 +89,7 @@ BR__INLINE void pack(float *dst, int64_t width, const struct mat *m, const uint3
                 r[t] = t < n ? unit_along(m, dtype, i0 + g + t, k0 + k, k_end) : v_zero();
             v_transpose(r);
             for (int t = 0; t < VN && k + t < kc; t++)
-                store_part(dst + (k + t) * width + g, r[t], lanes);
+                store_part(dst + (k + t) * width + g, r[t], lanes, room - (k + t) * width);
         }
     }
 }
