@@ -69,21 +69,48 @@ BR__INLINE void store_part(float *dst, vf v, int64_t n, int64_t room)
     memcpy(dst, part, (size_t)n * sizeof *dst);
 }
 
+/* dst[k][width] = units k0 .. k0 + kc of rows i .. i + VN of m, as many as make whole vectors;
+ * returns how many.  Rounded units are not among them. */
+BR__INLINE int64_t pack_whole(float *dst, int64_t width, const struct mat *m, const uint32_t dtype,
+                              int64_t i, int64_t k0, int64_t kc)
+{
+    const int64_t size = br__float_size(dtype);
+    const int widened = UNIT_K == 1 && dtype == BR_BF16;
+    const int64_t step = widened ? 2 * VN : VN;
+    int64_t k = 0;
+    if (dtype == BR_F16 || (UNIT_K == 2 && dtype == BR_F32))
+        return 0;
+    for (; k + step <= kc; k += step) {
+        vf r[VN];
+        v_turned(r, m->data + (i * m->ld + (k0 + k) * UNIT_K) * size, m->ld * size);
+        BR__UNROLL for (int t = 0; t < VN; t++)
+        {
+            float *to = dst + (k + (widened ? 2 * t : t)) * width;
+            v_store(to, widened ? v_low_bf16(r[t]) : r[t]);
+            if (widened)
+                v_store(to + width, v_high_bf16(r[t]));
+        }
+    }
+    return k;
+}
+
 /* dst[k][width] = units k0 .. k0 + kc of rows i0 .. i0 + n_i of m, and zeros up to width.  m has
  * k_end elements along k. */
 BR__INLINE void pack(float *dst, int64_t width, const struct mat *m, const uint32_t dtype, int64_t i0,
                      int64_t n_i, int64_t k0, int64_t kc, int64_t k_end)
 {
     for (int64_t g = 0; g < width; g += VN) {
-        int64_t lanes = min_of(width - g, VN), n = min_of(n_i - g, VN);
+        int64_t lanes = min_of(width - g, VN), n = min_of(n_i - g, VN), k = 0;
         int64_t room = width <= VN ? kc * width : 0; /* only then are the next k's what comes next */
         if (m->k_major) {
-            for (int64_t k = 0; k < kc; k++)
+            for (; k < kc; k++)
                 store_part(dst + k * width + g, unit_across(m, dtype, i0 + g, n, k0 + k, k_end),
                            lanes, room - k * width);
             continue;
         }
-        for (int64_t k = 0; k < kc; k += VN) {
+        if (n == VN)
+            k = pack_whole(dst + g, width, m, dtype, i0 + g, k0, min_of(kc, k_end / UNIT_K - k0));
+        for (; k < kc; k += VN) {
             vf r[VN];
             for (int t = 0; t < VN; t++)
                 r[t] = t < n ? unit_along(m, dtype, i0 + g + t, k0 + k, k_end) : v_zero();

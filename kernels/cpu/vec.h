@@ -17,6 +17,8 @@
  *   v_pow2(n)              2^n for integral -126 <= n <= 127
  *   v_sum v_hmax           over the lanes; NaN in, NaN out for v_sum
  *   v_transpose(r[VN])     the VN x VN matrix of which r holds the rows
+ *   v_turned(r, p, ld)     r[i] = float i, or pair i of bfloat16, of VN rows, ld bytes apart
+ *   v_low_bf16 _high_bf16  that half of each of VN pairs, widened
  *   v_load_now(p)          VN floats, loaded here and not where a compiler would rather
  *   v_half_bf16(p, h)      one half of 2 VN bfloat16, widened: the half in which V_PLACE has them
  *   v_half_rows(v, p, n, at, h)  v[j] = that half of what lies `at` bytes into p[j], for j < n;

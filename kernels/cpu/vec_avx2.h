@@ -144,28 +144,47 @@ BR__INLINE float v_hmax(vf v)
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
+/* The 4 x 4 matrices of the 128-bit lanes. */
+BR__INLINE void v_transpose_lanes(vf r[4])
+{
+    vf a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpackhi_ps(r[0], r[1]);
+    vf c = _mm256_unpacklo_ps(r[2], r[3]), d = _mm256_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm256_shuffle_ps(a, c, 0x44);
+    r[1] = _mm256_shuffle_ps(a, c, 0xEE);
+    r[2] = _mm256_shuffle_ps(b, d, 0x44);
+    r[3] = _mm256_shuffle_ps(b, d, 0xEE);
+}
 BR__INLINE void v_transpose(vf r[VN])
 {
-    vf t[8];
-    BR__UNROLL for (int i = 0; i < 8; i += 2)
-    {
-        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-    /* Rows 0..3 and 4..7: lane l of u[c] holds column 4 l + c of four rows. */
-    vf u[8];
-    BR__UNROLL for (int i = 0; i < 8; i += 4)
-    {
-        u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-        u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
-        u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-        u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
-    }
+    v_transpose_lanes(r);
+    v_transpose_lanes(r + 4);
     BR__UNROLL for (int i = 0; i < 4; i++)
     {
-        r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
-        r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+        vf low = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+        r[i] = low;
     }
+}
+/* Half of the work is done by loading. */
+BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
+{
+    BR__UNROLL for (int c = 0; c < 2; c++, p += 16)
+    {
+        BR__UNROLL for (int i = 0; i < 4; i++)
+        {
+            vf low = _mm256_castps128_ps256(_mm_loadu_ps((const void *)(p + i * ld)));
+            r[4 * c + i] = _mm256_insertf128_ps(low, _mm_loadu_ps((const void *)(p + (i + 4) * ld)), 1);
+        }
+        v_transpose_lanes(r + 4 * c);
+    }
+}
+BR__INLINE vf v_low_bf16(vf pairs)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
+}
+BR__INLINE vf v_high_bf16(vf pairs)
+{
+    return _mm256_and_ps(pairs, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xFFFF0000u)));
 }
 BR__INLINE vf v_load_now(const float *p)
 {

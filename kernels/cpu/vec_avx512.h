@@ -127,38 +127,60 @@ BR__INLINE float v_hmax(vf v)
 {
     return _mm512_reduce_max_ps(v);
 }
+/* The 4 x 4 matrices of the 128-bit lanes. */
+BR__INLINE void v_transpose_lanes(vf r[4])
+{
+    vf a = _mm512_unpacklo_ps(r[0], r[1]), b = _mm512_unpackhi_ps(r[0], r[1]);
+    vf c = _mm512_unpacklo_ps(r[2], r[3]), d = _mm512_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm512_shuffle_ps(a, c, 0x44);
+    r[1] = _mm512_shuffle_ps(a, c, 0xEE);
+    r[2] = _mm512_shuffle_ps(b, d, 0x44);
+    r[3] = _mm512_shuffle_ps(b, d, 0xEE);
+}
 BR__INLINE void v_transpose(vf r[VN])
 {
-    vf t[16], u[16];
-    BR__UNROLL for (int i = 0; i < 16; i += 2)
-    {
-        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-    }
-    /* Four rows each: 128-bit lane l of u[4 g + c] holds column 4 l + c of rows 4 g .. 4 g + 3. */
-    BR__UNROLL for (int i = 0; i < 16; i += 4)
-    {
-        u[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
-        u[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xEE);
-        u[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-        u[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
-    }
+    /* Four rows each: 128-bit lane l of r[4 g + c] holds column 4 l + c of rows 4 g .. 4 g + 3. */
+    BR__UNROLL for (int i = 0; i < 16; i += 4) v_transpose_lanes(r + i);
     BR__UNROLL for (int c = 0; c < 4; c++)
     {
-        vf even = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88);
-        vf odd = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xDD);
-        vf even2 = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0x88);
-        vf odd2 = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0xDD);
+        vf even = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x88);
+        vf odd = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xDD);
+        vf even2 = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0x88);
+        vf odd2 = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xDD);
         r[c] = _mm512_shuffle_f32x4(even, even2, 0x88);
         r[4 + c] = _mm512_shuffle_f32x4(odd, odd2, 0x88);
         r[8 + c] = _mm512_shuffle_f32x4(even, even2, 0xDD);
         r[12 + c] = _mm512_shuffle_f32x4(odd, odd2, 0xDD);
     }
 }
+/* Half of the work is done by loading. */
+BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
+{
+    BR__UNROLL for (int c = 0; c < 4; c++, p += 16)
+    {
+        BR__UNROLL for (int i = 0; i < 4; i++)
+        {
+            vf v = _mm512_castps128_ps512(_mm_loadu_ps((const void *)(p + i * ld)));
+            v = _mm512_insertf32x4(v, _mm_loadu_ps((const void *)(p + (i + 4) * ld)), 1);
+            v = _mm512_insertf32x4(v, _mm_loadu_ps((const void *)(p + (i + 8) * ld)), 2);
+            r[4 * c + i] = _mm512_insertf32x4(v, _mm_loadu_ps((const void *)(p + (i + 12) * ld)), 3);
+        }
+        v_transpose_lanes(r + 4 * c);
+    }
+}
+BR__INLINE vf v_low_bf16(vf pairs)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
+}
+BR__INLINE vf v_high_bf16(vf pairs)
+{
+    __m512i high = _mm512_set1_epi32((int)0xFFFF0000u);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), high));
+}
 BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 {
-    __m512i v = _mm512_loadu_si512((const void *)p), high = _mm512_set1_epi32((int)0xFFFF0000u);
-    return _mm512_castsi512_ps(h ? _mm512_and_si512(v, high) : _mm512_slli_epi32(v, 16));
+    vf v = _mm512_loadu_ps((const void *)p);
+    return h ? v_high_bf16(v) : v_low_bf16(v);
 }
 BR__INLINE void v_split(float *dst, const float *x)
 {

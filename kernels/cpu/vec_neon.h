@@ -146,10 +146,24 @@ BR__INLINE void v_transpose(vf r[VN])
     r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
     r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
+BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
+{
+    BR__UNROLL for (int i = 0; i < 4; i++)
+        r[i] = vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)p + i * ld));
+    v_transpose(r);
+}
+BR__INLINE vf v_low_bf16(vf pairs)
+{
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(pairs), 16));
+}
+BR__INLINE vf v_high_bf16(vf pairs)
+{
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(pairs), vdupq_n_u32(0xFFFF0000u)));
+}
 BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 {
-    uint32x4_t v = vreinterpretq_u32_u16(vld1q_u16(p)), high = vdupq_n_u32(0xFFFF0000u);
-    return vreinterpretq_f32_u32(h ? vandq_u32(v, high) : vshlq_n_u32(v, 16));
+    vf v = vreinterpretq_f32_u16(vld1q_u16(p));
+    return h ? v_high_bf16(v) : v_low_bf16(v);
 }
 BR__INLINE void v_split(float *dst, const float *x)
 {

@@ -122,6 +122,23 @@ BR__INLINE void v_transpose(vf r[VN])
 {
     (void)r;
 }
+BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
+{
+    (void)ld;
+    memcpy(r, p, sizeof *r);
+}
+BR__INLINE vf v_low_bf16(vf pairs)
+{
+    uint32_t u;
+    memcpy(&u, &pairs, sizeof u);
+    return s_bf16((uint16_t)u);
+}
+BR__INLINE vf v_high_bf16(vf pairs)
+{
+    uint32_t u;
+    memcpy(&u, &pairs, sizeof u);
+    return s_bf16((uint16_t)(u >> 16));
+}
 BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 {
     return s_bf16(p[h]);
