@@ -57,9 +57,9 @@ static int finite_results(const struct br__trace *t, size_t n_params, struct br_
     size_t grads = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct br__named *r = &t->list[i];
-        for (size_t e = 0; e < br__named_elems(r); e++)
-            if (!isfinite(r->data[e]))
-                return br_fail(err, BR_E_NUMERIC, "'%s' is not finite at element %zu", r->name, e);
+        size_t elems = br__named_elems(r), e = br__first_not_finite(r->data, elems);
+        if (e < elems)
+            return br_fail(err, BR_E_NUMERIC, "'%s' is not finite at element %zu", r->name, e);
         grads += br__starts(r->name, "grad.");
     }
     if (grads < n_params)

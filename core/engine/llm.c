@@ -525,15 +525,13 @@ static int check_feeds(const struct br__llm *m, const struct br__feed *feeds, si
 
 int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n, struct br_err *err)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(logits[i])) {
-            const char *name = br__weights_not_finite(m->weights);
-            return name ? br_fail(err, BR_E_NUMERIC, "tensor '%s' has NaN or infinite values", name)
-                        : br_fail(err, BR_E_NUMERIC,
-                                  "the logits are not finite although the weights are; try --dtype "
-                                  "float32");
-        }
-    return 0;
+    if (br__first_not_finite(logits, n) == n)
+        return 0;
+    const char *name = br__weights_not_finite(m->weights);
+    if (name)
+        return br_fail(err, BR_E_NUMERIC, "tensor '%s' has NaN or infinite values", name);
+    return br_fail(err, BR_E_NUMERIC,
+                   "the logits are not finite although the weights are; try --dtype float32");
 }
 
 static int feed_piece(struct br__llm *m, const struct br__feed *feeds, size_t n, float *logits,

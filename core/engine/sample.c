@@ -188,14 +188,13 @@ static void min_p(struct br__sampler *s)
 
 static int check_finite(const struct br__sampler *s, struct br_err *err)
 {
-    for (uint32_t i = 0; i < s->vocab; i++)
-        if (!isfinite(s->score[i]))
-            return br_fail(err, BR_E_NUMERIC, "the logit of token %" PRIu32 " is %g", i,
-                           (double)s->score[i]);
-    return BR_OK;
+    size_t i = br__first_not_finite(s->score, s->vocab);
+    if (i == s->vocab)
+        return BR_OK;
+    return br_fail(err, BR_E_NUMERIC, "the logit of token %zu is %g", i, (double)s->score[i]);
 }
 
-/* All tokens, with their logits after the repetition penalty. */
+/* The logits of all tokens after the repetition penalty. */
 static int load(struct br__sampler *s, const float *logits, const int32_t *history,
                 size_t n_history, struct br_err *err)
 {
@@ -206,10 +205,14 @@ static int load(struct br__sampler *s, const float *logits, const int32_t *histo
         if (id >= 0 && (uint32_t)id < s->vocab) /* once, however often the token occurs */
             s->score[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
     }
+    return check_finite(s, err);
+}
+
+static void all_tokens(struct br__sampler *s)
+{
     s->n = s->vocab;
     for (uint32_t i = 0; i < s->vocab; i++)
         s->id[i] = (int32_t)i;
-    return check_finite(s, err);
 }
 
 static void weigh(struct br__sampler *s)
@@ -221,11 +224,11 @@ static void weigh(struct br__sampler *s)
 
 static void greedy(struct br__sampler *s)
 {
-    float most = largest(s->score, 0, s->n);
+    float most = largest(s->score, 0, s->vocab);
     uint32_t best = 0;
     while (s->score[best] != most)
         best++;
-    keep(s, 0, best);
+    s->id[0] = (int32_t)best;
     s->weight[0] = 1;
     s->n = 1;
 }
@@ -240,6 +243,7 @@ int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t
     if (s->o.temperature == 0) {
         greedy(s);
     } else {
+        all_tokens(s);
         top_k(s); /* temperature does not change the order */
         weigh(s);
         top_p(s);

@@ -4,7 +4,6 @@
  * there is no load phase and no second copy.  From a Megatron checkpoint, whose rows lie in
  * another order, tensors are gathered into memory once, by the plan that an export would make. */
 #include "engine.h"
-#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -284,9 +283,8 @@ static int is_finite(const struct br__source *s)
     for (size_t i = 0; i < n; i += BR_COUNTOF(f)) {
         size_t m = BR__MIN(n - i, BR_COUNTOF(f));
         br_cast(f, BR_F32, (const char *)s->data + i * size, s->dtype, m, 0);
-        for (size_t k = 0; k < m; k++)
-            if (!isfinite(f[k]))
-                return 0;
+        if (br__first_not_finite(f, m) < m)
+            return 0;
     }
     return 1;
 }

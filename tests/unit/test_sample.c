@@ -4,6 +4,7 @@
 #include "librun.h"
 
 #include <check.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -345,6 +346,26 @@ END_TEST
 /* ---- bad input
  * ------------------------------------------------------------------------------------ */
 
+/* Wherever it is, among any number of others, however large or small those are. */
+START_TEST(what_is_not_finite_is_found)
+{
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+    static const float good[] = {0, -0.0f, FLT_MAX, -FLT_MAX, FLT_MIN, 1e-42f, -1e-45f, 1};
+    float x[200];
+    for (size_t i = 0; i < BR_COUNTOF(x); i++)
+        x[i] = good[i % BR_COUNTOF(good)];
+    for (size_t n = 0; n <= BR_COUNTOF(x); n++) {
+        ck_assert_uint_eq(br__first_not_finite(x, n), n);
+        for (size_t i = 0; i < n; i += n < 130 ? 1 : 7) {
+            float was = x[i];
+            x[i] = bad[i % BR_COUNTOF(bad)];
+            ck_assert_uint_eq(br__first_not_finite(x, n), i);
+            x[i] = was;
+        }
+    }
+}
+END_TEST
+
 START_TEST(logits_must_be_finite)
 {
     static const float bad[] = {NAN, INFINITY, -INFINITY};
@@ -421,6 +442,7 @@ int main(void)
     tcase_add_test(t, philox_known_answers);
     tcase_add_test(t, draws_follow_the_probabilities);
     tcase_add_test(t, draws_depend_on_seed_sequence_and_step);
+    tcase_add_test(t, what_is_not_finite_is_found);
     tcase_add_test(t, logits_must_be_finite);
     tcase_add_test(t, options_out_of_range);
     tcase_add_test(t, extreme_settings);
