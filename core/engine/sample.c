@@ -109,12 +109,21 @@ static void keep(struct br__sampler *s, uint32_t to, uint32_t from)
     s->weight[to] = s->weight[from];
 }
 
+/* Strands, because one after the other waits for the comparison before. */
 static float largest(const float *score, uint32_t from, uint32_t to)
 {
-    float most = score[from];
-    for (uint32_t i = from + 1; i < to; i++)
-        most = score[i] > most ? score[i] : most;
-    return most;
+    float most[16];
+    for (size_t j = 0; j < BR_COUNTOF(most); j++)
+        most[j] = score[from];
+    uint32_t i = from;
+    for (; i + BR_COUNTOF(most) <= to; i += BR_COUNTOF(most))
+        for (size_t j = 0; j < BR_COUNTOF(most); j++)
+            most[j] = score[i + j] > most[j] ? score[i + j] : most[j];
+    for (; i < to; i++)
+        most[0] = score[i] > most[0] ? score[i] : most[0];
+    for (size_t j = 1; j < BR_COUNTOF(most); j++)
+        most[0] = most[j] > most[0] ? most[j] : most[0];
+    return most[0];
 }
 
 /* Drop most of what is not among the k largest.  Of k parts each has one that is no less than the
