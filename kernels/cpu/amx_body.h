@@ -38,6 +38,8 @@ static void tiles_multiply(int64_t kc, const float *a, int64_t lda, const float 
                            int64_t ldc, int add)
 {
     const size_t a_row = (size_t)lda * 4, b_row = 32 * 4, c_row = (size_t)ldc * 4;
+    /* gcc 12's _tile_loadd does not say that it reads memory: what it reads must be there by now. */
+    __asm__ volatile("" : : : "memory");
     if (add) {
         _tile_loadd(0, c, c_row);
         _tile_loadd(1, c + 16, c_row);
