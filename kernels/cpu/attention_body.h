@@ -464,7 +464,8 @@ static void store_partial(const struct attention *a, float *p, const float *o, f
 static void few_item(const struct attention *a, const struct rows *w, const struct br__seq *s,
                      int64_t part)
 {
-    int64_t each = ((s->nk + a->parts - 1) / a->parts + 15) / 16 * 16, from = part * each;
+    int64_t turn = a->parts * FEW_KEYS; /* keys, if each part takes one block */
+    int64_t each = (s->nk + turn - 1) / turn * FEW_KEYS, from = part * each;
     int64_t to = from + each < s->nk ? from + each : s->nk, own = s->nk - s->nq;
     if (a->window > 0 && from < own - a->window + 1)
         from = own - a->window + 1;
