@@ -464,8 +464,10 @@ static void store_partial(const struct attention *a, float *p, const float *o, f
 static void few_item(const struct attention *a, const struct rows *w, const struct br__seq *s,
                      int64_t part)
 {
-    int64_t turn = a->parts * FEW_KEYS; /* keys, if each part takes one block */
-    int64_t each = (s->nk + turn - 1) / turn * FEW_KEYS, from = part * each;
+    /* Parts cost something to begin and to merge, which several sequences need not pay to be shared
+     * out evenly. */
+    int64_t unit = a->T < 4 ? FEW_KEYS / 4 : FEW_KEYS, turn = a->parts * unit;
+    int64_t each = (s->nk + turn - 1) / turn * unit, from = part * each;
     int64_t to = from + each < s->nk ? from + each : s->nk, own = s->nk - s->nq;
     if (a->window > 0 && from < own - a->window + 1)
         from = own - a->window + 1;
