@@ -421,6 +421,7 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
 size_t br__named_elems(const struct br__named *r);
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
+
 /* ---- finite.c -------------------------------------------------------------------------------- */
 
 /* Where in x[n] the first number is that is NaN or infinite; n: nowhere. */

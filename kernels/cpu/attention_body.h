@@ -11,8 +11,8 @@
 
 #ifdef BR__TILES
 #define KEYS 128 /* of a block: what a product costs besides arithmetic is spread over them */
-#define MEET_ROWS GEMM_MR                  /* that meet a block at once */
-#define WIDTH(d) ((d + 31) & ~(int64_t)31) /* floats of a row of many: whole tiles */
+#define MEET_ROWS GEMM_MR            /* that meet a block at once */
+#define WIDTH(d) (UNIT_K * units(d)) /* floats of a row of many: whole tiles */
 #else
 #define KEYS 64 /* of a block: with two of d = 128 it fits the second cache */
 #define MEET_ROWS PANEL_M
@@ -165,12 +165,50 @@ static void weigh(float *s, int64_t first, int64_t end, int64_t n, float *max, f
     zero(s + end, n - end);
 }
 
+/* Row r of the item that begins with query `query`, in x[T, H, d]. */
+BR__INLINE float *item_row(const struct attention *a, const struct br_tensor *x,
+                           const struct br__seq *s, int64_t query, int64_t kv_head, int64_t r)
+{
+    return br__head(x, s->q0 + query + r / a->group, kv_head * a->group + r % a->group);
+}
+
+/* q = row r, scaled, of which nothing is summed up yet */
+BR__INLINE void row_begin(const struct attention *a, const struct rows *w, const struct br__seq *s,
+                          int64_t query, int64_t kv_head, int64_t r, float *q)
+{
+    scaled(q, item_row(a, a->q, s, query, kv_head, r), a->scale, a->d);
+    w->max[r] = -INFINITY;
+    w->sum[r] = 0;
+}
+
 /* Keys k .. k + n of a sequence, and their values. */
 struct block {
     int64_t k, n;
     const float *v;
     int64_t ldv;
 };
+
+/* Keys of the block up to the last that one of rows i .. i + m sees; 0: they see none. */
+BR__INLINE int64_t seen_by(const struct attention *a, const struct block *b, int64_t i, int64_t m,
+                           int64_t own)
+{
+    int64_t first, end, unused;
+    visible(a, own + (i + m - 1) / a->group, b->k, b->n, &unused, &end); /* sees furthest */
+    visible(a, own + i / a->group, b->k, b->n, &first, &unused);
+    return end > first ? end : 0;
+}
+
+/* Scores of rows i .. i + m with n keys of the block into weights. */
+static void weigh_rows(const struct attention *a, const struct rows *w, const struct block *b,
+                       int64_t i, int64_t m, int64_t own, int64_t n)
+{
+    for (int64_t r = 0; r < m; r++) {
+        int64_t from, to;
+        visible(a, own + (i + r) / a->group, b->k, b->n, &from, &to);
+        weigh(w->s + r * KEYS, from, to, n, w->max + i + r, w->sum + i + r,
+              w->o + (i + r) * WIDTH(a->d), a->d);
+    }
+}
 
 #ifdef BR__TILES
 #include "attention_tile_body.h"
@@ -437,9 +475,8 @@ static void store_rows(const struct attention *a, const struct rows *w, const st
                        int64_t query, int64_t n, int64_t kv_head)
 {
     for (int64_t r = 0; r < n * a->group; r++)
-        scaled(
-            br__head(&a->c->out, s->q0 + query + r / a->group, kv_head * a->group + r % a->group),
-            w->o + r * WIDTH(a->d), 1 / w->sum[r], a->d);
+        scaled(item_row(a, &a->c->out, s, query, kv_head, r), w->o + r * WIDTH(a->d), 1 / w->sum[r],
+               a->d);
 }
 
 /* o[d] = a row's outputs, once they are divided by the sum of weights */

@@ -51,10 +51,7 @@ static void back_begin(const struct attention *a, const struct back *b, const st
 {
     for (int64_t r = 0; r < n * a->group; r++) {
         float *y = b->y + r * a->d, *o = b->w.o + r * a->d;
-        copy(
-            y,
-            br__head(&a->c->in[4], s->q0 + query + r / a->group, kv_head * a->group + r % a->group),
-            a->d);
+        copy(y, item_row(a, &a->c->in[4], s, query, kv_head, r), a->d);
         b->along[r] = dot(y, o, a->d) / b->w.sum[r];
         b->w.max[r] += logf(b->w.sum[r]);
         zero(o, a->d);

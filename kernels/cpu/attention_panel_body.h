@@ -43,13 +43,8 @@ static struct block block_begin(const struct attention *a, const struct rows *w,
 static void rows_begin(const struct attention *a, const struct rows *w, const struct br__seq *s,
                        int64_t query, int64_t n, int64_t kv_head)
 {
-    for (int64_t r = 0; r < n * a->group; r++) {
-        const float *q =
-            br__head(a->q, s->q0 + query + r / a->group, kv_head * a->group + r % a->group);
-        scaled(w->q + r * a->d, q, a->scale, a->d);
-        w->max[r] = -INFINITY;
-        w->sum[r] = 0;
-    }
+    for (int64_t r = 0; r < n * a->group; r++)
+        row_begin(a, w, s, query, kv_head, r, w->q + r * a->d);
     zero(w->o, n * a->group * a->d);
 }
 
@@ -57,20 +52,10 @@ static void rows_begin(const struct attention *a, const struct rows *w, const st
 static void meet(const struct attention *a, const struct rows *w, const struct block *b, int64_t i,
                  int64_t m, int64_t own)
 {
-    int64_t first, end, unused;
-    visible(a, own + (i + m - 1) / a->group, b->k, b->n, &unused,
-            &end); /* the last row sees furthest */
-    visible(a, own + i / a->group, b->k, b->n, &first, &unused);
-    if (end <= first)
+    int64_t n = seen_by(a, b, i, m, own), d = a->d;
+    if (n == 0)
         return;
-    multiply(&(struct panel_product){w->q + i * a->d, a->d, 1, w->kt, KEYS, w->s, KEYS, 0}, m, end,
-             a->d);
-    for (int64_t r = 0; r < m; r++) {
-        int64_t from, to;
-        visible(a, own + (i + r) / a->group, b->k, b->n, &from, &to);
-        weigh(w->s + r * KEYS, from, to, end, w->max + i + r, w->sum + i + r, w->o + (i + r) * a->d,
-              a->d);
-    }
-    multiply(&(struct panel_product){w->s, KEYS, 1, b->v, b->ldv, w->o + i * a->d, a->d, 1}, m,
-             a->d, end);
+    multiply(&(struct panel_product){w->q + i * d, d, 1, w->kt, KEYS, w->s, KEYS, 0}, m, n, d);
+    weigh_rows(a, w, b, i, m, own, n);
+    multiply(&(struct panel_product){w->s, KEYS, 1, b->v, b->ldv, w->o + i * d, d, 1}, m, d, n);
 }

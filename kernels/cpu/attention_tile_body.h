@@ -5,8 +5,8 @@
  * Packed is as gemm_body.h does it:
  *   w->q   panels of queries, [rows][pairs of d]
  *   w->kt  panels of 32 keys, [pairs of d][keys]
- *   w->kv  panels of 32 columns of values, [pairs of keys][columns]; KEYS / 2 pairs from one to the
- * next w->p   weights, [rows][pairs of keys] */
+ *   w->kv  panels of 32 columns of values, [pairs of keys][columns], each of KEYS / 2 pairs
+ *   w->p   weights, [rows][pairs of keys] */
 
 #define PANEL 32
 
@@ -39,13 +39,8 @@ static void rows_begin(const struct attention *a, const struct rows *w, const st
     for (int64_t i = 0; i < m; i += PANEL) {
         float *room = w->o + i * width;
         struct mat rows = {(const char *)room, BR_F32, 0, width};
-        for (int64_t r = i; r < m && r < i + PANEL; r++) {
-            scaled(room + (r - i) * width,
-                   br__head(a->q, s->q0 + query + r / a->group, kv_head * a->group + r % a->group),
-                   a->scale, a->d);
-            w->max[r] = -INFINITY;
-            w->sum[r] = 0;
-        }
+        for (int64_t r = i; r < m && r < i + PANEL; r++)
+            row_begin(a, w, s, query, kv_head, r, room + (r - i) * width);
         pack_rows(w->q + i * units(a->d), &rows, 0, min_of(PANEL, m - i), 0, units(a->d), a->d);
         zero(room, PANEL * width);
     }
@@ -55,21 +50,13 @@ static void rows_begin(const struct attention *a, const struct rows *w, const st
 static void meet(const struct attention *a, const struct rows *w, const struct block *b, int64_t i,
                  int64_t m, int64_t own)
 {
-    int64_t first, end, unused, ku = units(a->d), width = WIDTH(a->d);
-    visible(a, own + (i + m - 1) / a->group, b->k, b->n, &unused,
-            &end); /* the last row sees furthest */
-    visible(a, own + i / a->group, b->k, b->n, &first, &unused);
-    if (end <= first)
+    int64_t pairs = units(seen_by(a, b, i, m, own)), keys = 2 * pairs;
+    int64_t ku = units(a->d), width = WIDTH(a->d);
+    if (keys == 0)
         return;
-    int64_t pairs = units(end), keys = 2 * pairs;
     for (int64_t j = 0; j < keys; j += PANEL)
         tiles_multiply(ku, w->q + i * ku, ku, w->kt + j * ku, w->s + j, KEYS, 0);
-    for (int64_t r = 0; r < m; r++) {
-        int64_t from, to;
-        visible(a, own + (i + r) / a->group, b->k, b->n, &from, &to);
-        weigh(w->s + r * KEYS, from, to, keys, w->max + i + r, w->sum + i + r,
-              w->o + (i + r) * width, a->d);
-    }
+    weigh_rows(a, w, b, i, m, own, keys);
     struct mat weights = {(const char *)w->s, BR_F32, 0, KEYS};
     pack_rows(w->p, &weights, 0, m, 0, pairs, keys);
     for (int64_t j = 0; j < width; j += PANEL)
