@@ -23,13 +23,6 @@ _Noreturn void br__bug(const char *file, int line, const char *fmt, ...) BR_PRIN
 
 /* ---- mem.c: allocation --------------------------------------------------------------- */
 
-/* The allocator in use; tests replace it to fail the Nth call.  cJSON uses it too. */
-struct br__mem_ops {
-    void *(*realloc)(void *p, size_t n); /* n > 0; p may be NULL */
-    void (*free)(void *p);
-};
-extern struct br__mem_ops br__mem;
-
 void *br__alloc(size_t n);             /* uninitialised; NULL on failure; n == 0 gives 1 byte */
 void *br__calloc(size_t n, size_t sz); /* zeroed, checks n * sz */
 void *br__realloc(void *p, size_t n);
@@ -93,9 +86,6 @@ int br__ends(const char *s, const char *suffix);
 /* Parse all of s as a decimal int64 / finite double; 0 or BR_E_FORMAT. */
 int br__parse_i64(const char *s, int64_t *out) BR_MUST_CHECK;
 int br__parse_f64(const char *s, double *out) BR_MUST_CHECK;
-/* Four hexadecimal digits of s[n] at *at, which moves over those that are; -1 at one that is not.
- */
-int32_t br__hex4(const unsigned char *s, size_t n, size_t *at);
 uint64_t br__gcd(uint64_t a, uint64_t b);
 int br__edit_distance(const char *a, const char *b); /* Levenshtein, for "did you mean" */
 /* Sort with "layers.2." before "layers.10.": digits compare as numbers. For qsort of char*. */
@@ -315,73 +305,11 @@ int br__pool_run(int n_threads, size_t n,
                  struct br_err *err) BR_MUST_CHECK;
 int br__cpu_count(void); /* CPUs this process may run on */
 
-/* ---- http.c: the only user of libcurl -------------------------------------------------------- */
+/* ---- adopt.c: structs of another version ------------------------------------------------------ */
 
-/* A client of HTTP(S) for one thread: several transfers at once on kept connections.  TLS is always
- * verified (bundle: CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, SSL_CERT_FILE, else the system's); proxies
- * come from http_proxy, https_proxy, all_proxy and no_proxy.  Redirects are never followed: a
- * Location is a header like any other, so whoever asked decides who sees the token.  Every wait is
- * bounded: connecting by connect_s, silence of the other side by stall_s, heads by 64 KiB. */
-struct br__http;
-struct br__http_opts {
-    int allow_plain;  /* http:// as well as https:// */
-    int connect_s;    /* 0 = 10 seconds */
-    int stall_s;      /* 0 = 20 seconds without a byte end a transfer */
-    int backoff_ms;   /* wait before the second try, doubled for each further one; 0 = 500 */
-    int max_attempts; /* of one request without progress; 0 = 6 */
-};
-int br__http_open(struct br__http **out, const struct br__http_opts *o,
-                  struct br_err *err) BR_MUST_CHECK;
-void br__http_close(struct br__http *h); /* NULL is fine; transfers that run are dropped */
-
-struct br__http_reply {
-    int status;          /* of the last head; 0 if none came */
-    struct br__buf head; /* "name: value\n" per header, names as they came */
-    int again;           /* failed in a way that time may cure: 408, 429, 5xx, lost connection */
-};
-/* Value of a header, whatever the case of its name (arena), or NULL. */
-const char *br__http_header(struct br__arena *a, const struct br__http_reply *r, const char *name);
-
-struct br__http_request {
-    const char *url;
-    int head;          /* HEAD in place of GET */
-    const char *token; /* sent as "Authorization: Bearer" of this request only; NULL = none */
-    uint64_t from, n;  /* n > 0: ask for bytes [from, from + n) */
-    int attempts;      /* br__http_fetch: at most so many; 0 = max_attempts */
-    /* The head is complete, the body has not begun; may be NULL. */
-    int (*on_head)(void *ud, const struct br__http_reply *r, struct br_err *err);
-    /* The next bytes of the body; may be NULL, then they are dropped. */
-    int (*on_body)(void *ud, const void *p, size_t n, struct br_err *err);
-    /* The transfer ended and may be started again from here.  rc: 0 = a complete reply of whatever
-     * status; what a callback returned; BR_E_NETWORK, with the reason in err. */
-    void (*on_end)(void *ud, const struct br__http_reply *r, int rc, const struct br_err *err);
-    void *ud;
-};
-/* Start a transfer; the request is copied, its strings too. */
-int br__http_start(struct br__http *h, const struct br__http_request *q,
-                   struct br_err *err) BR_MUST_CHECK;
-/* Wait up to ms milliseconds for the network, then run callbacks.  *running: transfers left. */
-int br__http_poll(struct br__http *h, int ms, size_t *running, struct br_err *err) BR_MUST_CHECK;
-void br__http_drop(struct br__http *h, void *ud); /* end the transfers of `ud` without a callback */
-/* One request from start to end, tried again as long as that may help.  The body goes to *body
- * (NULL: dropped), at most body->max bytes.  Any status that is left is the caller's to judge. */
-int br__http_fetch(struct br__http *h, const struct br__http_request *q,
-                   struct br__http_reply *reply, struct br__buf *body,
-                   struct br_err *err) BR_MUST_CHECK;
-void br__http_reply_free(struct br__http_reply *r);
-/* Milliseconds to wait before try number `attempt` (the first repeat is 1), or -1 to give up:
- * doubled each time, with jitter, at least what Retry-After says. */
-int64_t br__http_delay(const struct br__http *h, const struct br__http_reply *r, int attempt);
-/* Seconds of a Retry-After value, a number or a date, from 0 to 600; -1 if it is neither. */
-int64_t br__http_retry_after(const char *value, int64_t now);
-
-/* URLs.  `ref` relative to `base`, as a browser would resolve it; BR_E_FORMAT for one that is no
- * http(s) URL or carries a user name. */
-int br__http_join(struct br__arena *a, const char *base, const char *ref, const char **out,
-                  struct br_err *err) BR_MUST_CHECK;
-int br__http_same_origin(const char *a, const char *b); /* scheme, host and port are equal */
-/* Percent-encode all but letters, digits and "-._~" and the characters of `keep` (arena). */
-char *br__http_escape(struct br__arena *a, const char *s, const char *keep);
+/* Copy a versioned struct: shorter is zero-extended, longer must end in zeros (else BR_E_PLUGIN).
+ */
+int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_MUST_CHECK;
 
 /* ---- clock.c: monotonic time ----------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
  * As strict as json.c, with two differences: a string may contain NUL, and duplicate keys are the
  * caller's business.  The first error sticks: every later call does nothing, so a caller looks at
  * `rc` where it matters. */
-#include "base.h"
+#include "base_internal.h"
 
 #include <string.h>
 

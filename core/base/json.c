@@ -9,7 +9,7 @@
  * integer on the node's valuestring: cJSON leaves that field NULL in number nodes and frees it with
  * the node, so no table beside the tree can go stale.  The same pass finds duplicate keys, where
  * the byte offset is still known.  Printing is ours. */
-#include "base.h"
+#include "base_internal.h"
 
 #include <cjson/cJSON.h>
 #include <pthread.h>

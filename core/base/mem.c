@@ -1,5 +1,5 @@
 /* mem.c - the one way to the allocator, so that tests can make the Nth call fail. */
-#include "base.h"
+#include "base_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

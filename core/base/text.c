@@ -1,7 +1,7 @@
 /* text.c - small text helpers.
  *
  * Numbers are read and written in the C locale: the program never calls setlocale. */
-#include "base.h"
+#include "base_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -372,7 +372,7 @@ static int open_file(const struct opening *o, const char *name, struct br__file 
     struct br__ckpt *ck = o->ck;
     if (o->hub && !br__hub_has(o->hub, name)) {
         const struct br__hub_file *file = br__hub_find(o->hub, name);
-        return file ? br__hub_file_open(o->hub, file, f, err)
+        return file ? br__hub_file_open(o->hub, file, BR__ST_HEADER_MAX, f, err)
                     : br_fail(err, BR_E_NOTFOUND, "'%s' has no '%s'", br__hub_id(o->hub), name);
     }
     const char *path = br__path_join(&ck->arena, ck->dir, name);

@@ -80,9 +80,6 @@ struct br__image {
     } seg[BR__IMAGE_MAX];
     size_t n;
 };
-/* Copy a versioned struct: shorter is zero-extended, longer must end in zeros (else BR_E_PLUGIN).
- */
-int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_MUST_CHECK;
 /* Adopt a whole descriptor into the arena; strings stay in the plugin.  name: the one the file
  * promises. BR_E_PLUGIN names the table and the row that broke a rule, and the version that the
  * plugin was built with. */

@@ -2,7 +2,7 @@
  * listing, a cached listing, a description, a head, a URL, a pattern.
  *
  * Whatever a listing brings in must be safe to put below a directory, and survive being cached. */
-#include "../../core/format/hub.h"
+#include "../../core/hub/hub_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

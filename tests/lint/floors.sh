@@ -1,43 +1,50 @@
-# floors.sh - who may include what: base < format < model < engine < cli; plugins and kernels see the
-# public headers only; each library and dlopen has one file that touches it.
+# floors.sh - who may include what, by the table in tests/lint/levels: lower levels only, and of each
+# folder its door only; plugins and kernels see the public headers and their own folder; each library
+# and dlopen has one file that touches it.
+table=$(dirname "$(realpath "$0")")/levels
 . "$(dirname "$0")/lib.sh"
 
-level() {
-    case $1 in
-    core/include/*) echo 0 ;;
-    core/base/*) echo 1 ;;
-    core/format/*) echo 2 ;;
-    core/model/*) echo 3 ;;
-    core/engine/*) echo 4 ;;
-    core/cli/*) echo 5 ;;
-    *) echo 9 ;;
-    esac
-}
-
-# "file:line target" of each #include "target", the target resolved against the file's folder.
+# "file:line target" of each #include "target" of the files named on standard input, with the target
+# resolved against the file's folder.
 quoted_includes() {
-    local file line target
-    for file; do
-        { grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]+"' "$file" || true; } |
-            while IFS=: read -r line target; do
-                target=$(sed 's/^[^"]*"\([^"]*\)".*/\1/' <<<"$target")
-                echo "$file $line $(realpath -ms --relative-to=. "$(dirname "$file")/$target")"
-            done
-    done
+    xargs -r grep -HnE '^[[:space:]]*#[[:space:]]*include[[:space:]]+"' /dev/null | awk '{
+        split($0, a, ":"); file = a[1]; target = $0
+        sub(/^[^"]*"/, "", target); sub(/".*/, "", target)
+        dir = file; sub(/\/[^\/]*$/, "", dir)
+        n = split(dir "/" target, part, "/"); m = 0
+        for (i = 1; i <= n; i++) {
+            if (part[i] == "" || part[i] == ".") continue
+            if (part[i] == ".." && m > 0 && path[m] != "..") { m--; continue }
+            path[++m] = part[i]
+        }
+        text = path[1]
+        for (i = 2; i <= m; i++) text = text "/" path[i]
+        print file ":" a[2], text
+    }'
 }
 
-while read -r file line target; do
-    if [ "$(level "$target")" -gt "$(level "$file")" ]; then
-        offence "$file:$line: includes $target, which is above its floor"
-    fi
-done < <(quoted_includes $(c_files core))
+while read -r message; do
+    offence "$message"
+done < <(c_files core | quoted_includes | awk '
+    FILENAME == ARGV[1] { if ($1 ~ /^[0-9]+$/) level[$2] = $1; next }
+    {
+        file = $1; sub(/:.*/, "", file)
+        split(file, f, "/"); split($2, t, "/")
+        from = f[2]; to = t[2]
+        if (!(from in level)) print $1 ": folder core/" from " has no level in tests/lint/levels"
+        else if (t[1] != "core") { if ($2 !~ /^recipes\/[a-z0-9_]*\.def$/) print $1 ": includes " $2 ", which is outside of core/" }
+        else if (to == from && from != "include") next
+        else if (!(to in level) || level[to] >= level[from]) print $1 ": includes " $2 ", which is not below core/" from
+        else if ($2 != "core/" to "/" to ".h") print $1 ": includes " $2 "; the door of core/" to " is core/" to "/" to ".h"
+    }' "$table" -)
 
-while read -r file line target; do
+while read -r place target; do
+    file=${place%%:*}
     case $target in
     "$(dirname "$file")"/* | recipes/*.def) ;;
-    *) offence "$file:$line: includes $target; only <bridge/...> and its own folder are open to it" ;;
+    *) offence "$place: includes $target; only <bridge/...> and its own folder are open to it" ;;
     esac
-done < <(quoted_includes $(c_files plugins kernels examples))
+done < <(c_files plugins kernels examples | quoted_includes)
 
 # only PATTERN FILE WHAT: PATTERN may occur in no other C file of the product.
 only() {
@@ -48,7 +55,7 @@ only() {
 }
 only '#[[:space:]]*include.*cJSON\.h|[^_[:alnum:]]cJSON_[A-Z]' core/base/json.c cJSON
 only '#[[:space:]]*include[[:space:]]*<yaml\.h>' core/format/yaml.c libyaml
-only '#[[:space:]]*include[[:space:]]*<curl/' core/base/http.c libcurl
+only '#[[:space:]]*include[[:space:]]*<curl/' core/hub/http.c libcurl
 only '#[[:space:]]*include[[:space:]]*<pcre2\.h>' core/engine/tok_split.c PCRE2
 only '#[[:space:]]*include[[:space:]]*<utf8proc\.h>' 'core/engine/(tok_norm|jinja_chars)\.c' utf8proc
 only '[^_[:alnum:]]dl(open|mopen|sym|vsym)[[:space:]]*\(' 'core/model/registry.c|core/engine/backend.c' dlopen

@@ -20,12 +20,17 @@ refuses() {
 
 refuses floors core/base/a.c '#include "../model/model.h"'
 refuses floors core/format/a.h '#include "../cli/cli.h"'
+refuses floors core/text/tok/a.c '#include "../../hub/hub.h"'
+refuses floors core/model/a.c '#include "../base/base_internal.h"'
+refuses floors core/model/a.c '#include "../format/torch/torch.h"'
+refuses floors core/attic/a.c '#include "../base/base.h"'
+refuses floors core/cli/a.c '#include "../../kernels/cpu/cpu.h"'
 refuses floors core/include/bridge/a.h '#include "../../base/base.h"'
 refuses floors plugins/a/a.c '#include "../../core/base/base.h"'
 refuses floors kernels/cpu/a.c '#include "../../core/include/bridge/base.h"'
 refuses floors core/base/a.c '#include <cjson/cJSON.h>'
 refuses floors core/model/a.c '#include <yaml.h>'
-refuses floors core/format/hub.c '#include <curl/curl.h>'
+refuses floors core/hub/hub.c '#include <curl/curl.h>'
 refuses floors core/base/a.c 'void *p = dlopen("x", 2);'
 refuses floors core/model/a.c '    printf("x");'
 refuses banned core/base/a.c "x = strcp""y(a, b);"
@@ -48,6 +53,7 @@ accepts() {
     fi
 }
 accepts floors core/model/a.c '#include "../base/base.h"' '#include "model.h"' 'snprintf(a, 1, "x");'
+accepts floors core/text/tok/a.c '#include "../../base/base.h"' '#include "../text.h"' '#include "../jinja/jinja.h"'
 accepts floors core/model/registry.c 'void *p = dlopen("x", 2);'
 accepts floors plugins/a/a.c '#include <bridge/rules.h>' '#include "../../recipes/a.def"'
 accepts banned core/base/a.c 'snprintf(a, 1, "x"); my_strcpy2(a);'

@@ -1,5 +1,6 @@
 /* libtd.c - see libtd.h. */
 #include "libtd.h"
+#include "format/format.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* test_base.c - floor base without files: errors, memory, text, JSON, hashes, threads. */
-#include "../../core/base/base.h"
+#include "base/base_internal.h"
 #include "librun.h"
 
 #include <check.h>

@@ -1,8 +1,9 @@
 /* test_faults.c - every system call and every allocation of an import and an export fails once: the
  * job must end in an error, leave nothing under the final name, and the next run must give the
  * bytes of an undisturbed one. */
+#include "base/base_internal.h"
 #include "librun.h"
-#include "model/model.h"
+#include <bridge/bridge.h>
 
 #include <check.h>
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* test_hf.c - Hugging Face directories and the local hub cache, friendly and hostile. */
-#include "../../core/format/format.h"
+#include "base/base_internal.h"
+#include "format/format.h"
 #include "librun.h"
 
 #include <check.h>

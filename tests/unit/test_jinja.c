@@ -1,7 +1,8 @@
 /* test_jinja.c - the template language: a table whose texts are jinja2's
  * (tests/oracle/jinja_check.py checks it against the real one), the lines of errors, limits, and
  * failing allocations. */
-#include "../../core/engine/jinja.h"
+#include "base/base_internal.h"
+#include "engine/jinja.h"
 #include "librun.h"
 
 #include <check.h>

@@ -1,6 +1,7 @@
 /* test_pickle_write.c - pickles against the bytes that Python's pickle.dumps(x, 2) gives, and read
  * back. */
-#include "../../core/format/format.h"
+#include "base/base_internal.h"
+#include "format/format.h"
 #include "librun.h"
 
 #include <check.h>

@@ -1,7 +1,8 @@
 /* test_run_config.c - run_config.yaml against files of the real Megatron Bridge, byte for byte;
  * text against PyYAML; and config.json rebuilt from run_config.yaml and from Megatron-LM's args. */
-#include "../../core/model/model.h"
+#include "base/base_internal.h"
 #include "librun.h"
+#include "model/model.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,5 +1,7 @@
 /* test_torchdist_hostile.c - the torch_dist reader on files that are damaged, lie or lead
  * elsewhere, and when memory or the system fails it. */
+#include "base/base_internal.h"
+#include "format/format.h"
 #include "librun.h"
 #include "libtd.h"
 

@@ -1,5 +1,6 @@
 /* test_torchdist_read.c - the torch_dist reader against checkpoints that real Megatron wrote, and
  * against checkpoints built here with every variant and every defect that the reader knows. */
+#include "format/format.h"
 #include "librun.h"
 #include "libtd.h"
 

@@ -1,7 +1,8 @@
 /* test_torchdist_write.c - rewrites directories that Megatron Bridge wrote (torch 2.15 and 2.9) and
  * compares every item byte for byte; layout, .metadata, common state and train state by themselves.
  */
-#include "../../core/format/format.h"
+#include "base/base_internal.h"
+#include "format/format.h"
 #include "librun.h"
 
 #include <check.h>

@@ -1,6 +1,7 @@
 /* test_yaml.c - run_config.yaml as a tree: what PyYAML reads, and the refusal of what could hurt.
  */
-#include "../../core/format/format.h"
+#include "base/base_internal.h"
+#include "format/format.h"
 #include "librun.h"
 
 #include <check.h>

@@ -1,4 +1,5 @@
 /* test_zip.c - the reader of torch.save archives: real ones, hand-made variants, and damage. */
+#include "format/format.h"
 #include "librun.h"
 #include "libtd.h"
 

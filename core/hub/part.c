@@ -1,9 +1,9 @@
-/* hub_part.c - a file that is being downloaded in parts, and what survives of it.
+/* part.c - a file that is being downloaded in parts, and what survives of it.
  *
  * The name ends in ".incomplete", as those of huggingface_hub do, but is none of its own: older
  * versions take the size of "<etag>.incomplete" for what was received, and this file has its full
  * size from the beginning. */
-#include "hub.h"
+#include "hub_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

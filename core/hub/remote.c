@@ -1,11 +1,11 @@
-/* hub_remote.c - files of a model read from the hub without storing them: blocks that are fetched
+/* remote.c - files of a model read from the hub without storing them: blocks that are fetched
  * when a byte of them is asked for, and kept while there is room.
  *
  * Blocks are shared by the threads of a job.  A thread that needs one that another fetches waits
  * for it; one that is read is pinned.  Every answer must be of the file that the listing names: the
  * same total, the asked range, and one etag for all of them.  A whole file's digest would need its
  * bytes in order, which nobody asks for here. */
-#include "hub.h"
+#include "hub_internal.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -195,6 +195,17 @@ static int fetch(struct remote *r, uint64_t off, size_t n, struct br__buf *body,
 /* ---- the cache --------------------------------------------------------------------------------
  */
 
+static void cache_free(struct br__hub_cache *c)
+{
+    for (size_t i = 0; i < c->n_clients; i++)
+        br__http_close(c->clients[i]);
+    for (size_t i = 0; i < N_BLOCKS; i++)
+        br__free(c->blocks[i].p);
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->changed);
+    br__free(c);
+}
+
 static int cache_open(struct br__hub *h, struct br_err *err)
 {
     if (h->blocks)
@@ -204,20 +215,8 @@ static int cache_open(struct br__hub *h, struct br_err *err)
         return nomem(err);
     pthread_mutex_init(&h->blocks->lock, NULL);
     pthread_cond_init(&h->blocks->changed, NULL);
+    h->blocks_free = cache_free;
     return BR_OK;
-}
-
-void br__hub_cache_free(struct br__hub_cache *c)
-{
-    if (!c)
-        return;
-    for (size_t i = 0; i < c->n_clients; i++)
-        br__http_close(c->clients[i]);
-    for (size_t i = 0; i < N_BLOCKS; i++)
-        br__free(c->blocks[i].p);
-    pthread_mutex_destroy(&c->lock);
-    pthread_cond_destroy(&c->changed);
-    br__free(c);
 }
 
 /* The block of that number, or the one that is to become it: empty, or unused for longest.  NULL:
@@ -337,7 +336,7 @@ static void remote_close(void *ud)
 }
 
 /* The header of a safetensors file: its length, then as much. */
-static int read_head(struct remote *r, struct br_err *err)
+static int read_head(struct remote *r, uint64_t max, struct br_err *err)
 {
     unsigned char length[8];
     uint64_t n = 0;
@@ -350,17 +349,17 @@ static int read_head(struct remote *r, struct br_err *err)
         n = n << 8 | length[i];
     if (rc)
         return rc;
-    if (n > r->f->size - sizeof length || n > BR__ST_HEADER_MAX)
+    if (n > r->f->size - sizeof length || n > max)
         return br_fail(err, BR_E_FORMAT,
                        "header length %" PRIu64 " at byte 0 of '%s' exceeds the file (%" PRIu64
-                       " bytes) or the format's limit of %u; is it a safetensors file?",
-                       n, r->f->path, r->f->size, BR__ST_HEADER_MAX);
+                       " bytes) or the format's limit of %" PRIu64 "; is it a safetensors file?",
+                       n, r->f->path, r->f->size, max);
     r->head = br__alloc((size_t)n + sizeof length);
     return r->head ? remote_read(r, 0, r->head, (size_t)n + sizeof length, err) : nomem(err);
 }
 
-int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, struct br__file *f,
-                      struct br_err *err)
+int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64_t max_header,
+                      struct br__file *f, struct br_err *err)
 {
     *f = (struct br__file){.fd = -1};
     int rc = cache_open(h, err);
@@ -372,7 +371,7 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, struct
     r->h = h;
     r->f = file;
     pthread_mutex_init(&r->lock, NULL);
-    rc = read_head(r, err);
+    rc = read_head(r, max_header, err);
     f->path = rc ? NULL : br__strdup(file->path);
     if (!rc && !f->path)
         rc = nomem(err);

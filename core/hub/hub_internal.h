@@ -1,15 +1,15 @@
-/* hub.h - shared by the files that talk to the Hugging Face hub (hub.c, hub_parse.c, hub_part.c,
- * hub_hash.c, hub_get.c, hub_remote.c) and by nobody else.
+/* hub_internal.h - what the files of core/hub share.
  *
  * Facts about the hub's replies and about the cache are those of huggingface_hub: its file_download,
  * _snapshot_download, _tree_cache and _local_folder modules. */
-#ifndef BRIDGE_CORE_HUB_H
-#define BRIDGE_CORE_HUB_H
+#ifndef BRIDGE_CORE_HUB_INTERNAL_H
+#define BRIDGE_CORE_HUB_INTERNAL_H
 
-#include "format.h"
+#include "http.h"
+#include "hub.h"
 #include <pthread.h>
 
-struct br__hub_cache; /* hub_remote.c: blocks of remote files */
+struct br__hub_cache; /* remote.c: blocks of remote files */
 
 struct br__hub {
     struct br__arena arena;
@@ -27,7 +27,8 @@ struct br__hub {
     size_t n_files;
     int offline;
     struct br__http *http; /* of the thread that opened it */
-    struct br__hub_cache *blocks;
+    struct br__hub_cache *blocks; /* of remote.c, made when it is needed first */
+    void (*blocks_free)(struct br__hub_cache *c);
     pthread_mutex_t lock; /* refusals, which any thread may meet, ask for near names */
 };
 
@@ -51,12 +52,11 @@ int br__hub_located(struct br__hub *h, struct br__arena *a, const struct br__hub
 /* May the address of a file's bytes have expired?  Then the hub is asked for a new one. */
 int br__hub_expired(const struct br__hub *h, const char *url, const struct br__http_reply *r);
 /* The pointer of a file in the snapshot: where it is, and making it (a relative link). */
-const char *br__hub_pointer(const struct br__hub *h, struct br__arena *a, const char *path);
 int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err *err) BR_MUST_CHECK;
 /* Directories above a path. */
 int br__hub_parents(const char *path, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- hub_part.c: a file that is not complete yet ---------------------------------------------- */
+/* ---- part.c: a file that is not complete yet ---------------------------------------------- */
 
 /* The bytes of a file in their places, and behind them what tells a later run which of them are
  * there: a head (magic, size, part size, etag) and for each part the number of its bytes from its
@@ -85,7 +85,7 @@ int br__hub_part_publish(struct br__hub_part *p, const char *name, int sync,
                          struct br_err *err) BR_MUST_CHECK;
 void br__hub_part_close(struct br__hub_part *p); /* zeroed is fine */
 
-/* ---- hub_hash.c: digests in the background ----------------------------------------------------- */
+/* ---- hash.c: digests in the background ----------------------------------------------------- */
 
 /* A thread that hashes files while they grow, one after the other. */
 struct br__hub_hasher;
@@ -108,11 +108,7 @@ int br__hub_hasher_ended(struct br__hub_hasher *s, struct br__hub_hash *h); /* h
 void br__hub_hasher_remove(struct br__hub_hasher *s, struct br__hub_hash *h);
 void br__hub_hasher_close(struct br__hub_hasher *s); /* NULL is fine */
 
-/* ---- hub_remote.c ------------------------------------------------------------------------------ */
-
-void br__hub_cache_free(struct br__hub_cache *c); /* NULL is fine */
-
-/* ---- hub_parse.c: replies, which anybody may have written ------------------------------------ */
+/* ---- parse.c: replies, which anybody may have written ------------------------------------ */
 
 #define BR__HUB_JSON_MAX (64u << 20)
 #define BR__HUB_SIZE_MAX (UINT64_C(1) << 46) /* of a file: 64 TiB */

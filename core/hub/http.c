@@ -8,7 +8,7 @@
  *
  * libcurl follows no redirect and repeats nothing here: both are decisions about who may see a
  * token and how long a user waits, and they are made in sight. */
-#include "base.h"
+#include "http.h"
 
 #include <curl/curl.h>
 #include <inttypes.h>

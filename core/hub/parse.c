@@ -1,8 +1,8 @@
-/* hub_parse.c - what a hub says: headers, listings, descriptions.
+/* parse.c - what a hub says: headers, listings, descriptions.
  *
  * The other side may be anybody: names become paths and sizes become reservations, so both are
  * checked here, before anything acts on them. */
-#include "hub.h"
+#include "hub_internal.h"
 
 #include <ctype.h>
 #include <inttypes.h>

@@ -7,7 +7,7 @@
  *   cache      refs, listings, links, absent files
  *
  * Layout and rules are those of huggingface_hub, so that both share one cache. */
-#include "hub.h"
+#include "hub_internal.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -490,7 +490,7 @@ static int read_tree(struct br__hub *h, int *found, struct br_err *err)
     return BR_OK;
 }
 
-const char *br__hub_pointer(const struct br__hub *h, struct br__arena *a, const char *path)
+static const char *pointer_of(const struct br__hub *h, struct br__arena *a, const char *path)
 {
     return br__arena_printf(a, "%s/%s", h->snapshot, path);
 }
@@ -499,7 +499,7 @@ int br__hub_has(const struct br__hub *h, const char *path)
 {
     struct br__arena a = {0};
     struct stat st;
-    const char *at = br__hub_pointer(h, &a, path);
+    const char *at = pointer_of(h, &a, path);
     int has = at && !br__io.stat(at, &st) && S_ISREG(st.st_mode);
     br__arena_free(&a);
     return has;
@@ -509,7 +509,7 @@ int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err 
 {
     struct br__arena a = {0};
     struct br__buf target = {0};
-    const char *at = br__hub_pointer(h, &a, f->path);
+    const char *at = pointer_of(h, &a, f->path);
     br__buf_puts(&target, "../../");
     for (const char *p = f->path; *p; p++)
         if (*p == '/')
@@ -712,7 +712,8 @@ void br__hub_close(struct br__hub *h)
 {
     if (!h)
         return;
-    br__hub_cache_free(h->blocks);
+    if (h->blocks)
+        h->blocks_free(h->blocks);
     br__http_close(h->http);
     br__free(h->files);
     pthread_mutex_destroy(&h->lock);

@@ -1,9 +1,9 @@
-/* hub_hash.c - a thread that hashes downloads while they arrive, so that the last byte and the
+/* hash.c - a thread that hashes downloads while they arrive, so that the last byte and the
  * verdict come nearly together.
  *
  * It reads back what was written, in order, from the page cache: the receiving thread never waits
  * for it, and parts may arrive in any order. */
-#include "hub.h"
+#include "hub_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* hub_get.c - files of a model brought to disk, several ranges at a time.
+/* get.c - files of a model brought to disk, several ranges at a time.
  *
  *   items      one per file: where it goes, its lock, its parts, its digest
  *   replies    what a slot's transfer brings: addresses (HEAD) or bytes (GET of a part)
@@ -9,7 +9,7 @@
  * An item waits for its lock, asks where its bytes are, receives its parts in order of their place
  * (so that the digest keeps up), and ends when the digest is that of the listing.  Everything here
  * runs in the calling thread but the digests. */
-#include "hub.h"
+#include "hub_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,0 +1,66 @@
+/* hub.h - the door of core/hub: models of the Hugging Face hub, listed, cached and downloaded.
+ *
+ * The cache on disk is the one that huggingface_hub uses, file for file.  This folder knows URLs,
+ * replies, blobs and snapshots; it knows no tensor and no file format.  Every reply is hostile. */
+#ifndef BRIDGE_CORE_HUB_H
+#define BRIDGE_CORE_HUB_H
+
+#include "../base/base.h"
+#include <bridge/bridge.h>
+
+struct br__hub_opts {
+    const struct br_listener *listener; /* progress and notes; NULL: none */
+    int local_only;                     /* as HF_HUB_OFFLINE=1 */
+    int no_sync;                        /* do not wait until a download is on the disk */
+    int connections;                    /* transfers at once; 0 = 8 */
+    uint32_t part_bytes;                /* of a ranged request; 0 = 16 MiB */
+    int stall_s, backoff_ms;            /* seconds of silence, first wait; see http.h */
+};
+/* One model at one commit. */
+struct br__hub;
+/* Find the commit and the listing of "org/name[@revision]".  Offline the listing is what earlier
+ * runs left, or the files that are there. */
+int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__hub_opts *o,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__hub_close(struct br__hub *h);
+/* A file of a model, as the listing of its commit has it. */
+struct br__hub_file {
+    const char *path; /* relative, checked: it stays below any directory */
+    const char *etag; /* sha256 of an LFS file, else git's id of the blob; names the cached blob */
+    const char *blob; /* git's id: of the file, or of the pointer to an LFS file */
+    uint64_t size;
+    int lfs;
+};
+const struct br__hub_file *br__hub_files(const struct br__hub *h, size_t *n); /* sorted by path */
+const struct br__hub_file *br__hub_find(const struct br__hub *h, const char *path);
+int br__hub_has(const struct br__hub *h, const char *path); /* is it in the snapshot? */
+/* Remember, as huggingface_hub does, that the commit has no such file. */
+void br__hub_note_absent(struct br__hub *h, const char *path);
+const char *br__hub_id(const struct br__hub *h);
+const char *br__hub_commit(const struct br__hub *h);
+const char *br__hub_snapshot(const struct br__hub *h); /* directory of the commit in the cache */
+int br__hub_is_offline(const struct br__hub *h);
+
+struct br__hub_totals {
+    size_t n_files, n_cached;  /* asked for; there already */
+    uint64_t bytes;            /* of all of them */
+    uint64_t fetched, resumed; /* received now; received by an earlier run */
+};
+/* Bring files into the cache, or into local_dir if that is not NULL: in parallel ranges, resumed,
+ * hashed while they arrive; only what matches its etag gets its name. */
+int br__hub_get(struct br__hub *h, const struct br__hub_file *const *want, size_t n,
+                const char *local_dir, struct br__hub_totals *totals,
+                struct br_err *err) BR_MUST_CHECK;
+/* A safetensors file of the model as a br__file that reads by ranged requests; its map ends where
+ * the header does, which may have max_header bytes.  f must be closed before the hub is.  Threads
+ * may share it. */
+int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64_t max_header,
+                      struct br__file *f, struct br_err *err) BR_MUST_CHECK;
+/* Shell patterns as huggingface_hub reads them: '*' also matches '/', "dir/" is all of a folder. */
+int br__hub_glob(const char *pattern, const char *path);
+/* The cache's root, by the rules of huggingface_hub (arena).  BR_E_NOTFOUND says for which
+ * id no environment variable gives one. */
+int br__hf_cache_root(struct br__arena *a, const char *id, const char **root,
+                      struct br_err *err) BR_MUST_CHECK;
+
+#endif
