@@ -3,7 +3,7 @@
  *
  * The parts are found first; text and JSON print the same finds.
  * CPUID bits: Intel SDM volume 2A, CPUID; arm64: getauxval(3). */
-#include "../engine/engine.h"
+#include "../text/text.h"
 #include "cli.h"
 
 #include <fcntl.h>

@@ -24,9 +24,6 @@ struct br__device {
 int br__device_open(struct br__device *d, const char *name, uint32_t n_lanes,
                     struct br_err *err) BR_MUST_CHECK;
 void br__device_close(struct br__device *d);
-/* Versions of the libraries that only this floor sees, as loaded; NULL: out of memory. */
-const char *br__pcre2_version(struct br__arena *a);    /* tok_split.c */
-const char *br__utf8proc_version(struct br__arena *a); /* tok_norm.c */
 /* Whether the GPU backend i, of those that "auto" tries, can be used here: its name, and in
  * `why` what it is or why not; NULL beyond the last.  Opens no device. */
 const char *br__backend_state(size_t i, int *usable, char *why, size_t size);
@@ -466,21 +463,6 @@ int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t
                        size_t n_history, struct br__choices *out, struct br_err *err) BR_MUST_CHECK;
 /* The generator: Philox4x32-10. */
 void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
-
-/* ---- stop.c: stop strings in streamed text --------------------------------------------------- */
-
-struct br__stop;
-/* n >= 0 strings, copied.  BR_E_USAGE: an empty one, or one that is not UTF-8. */
-int br__stop_new(struct br__stop **out, const char *const *strings, size_t n,
-                 struct br_err *err) BR_MUST_CHECK;
-void br__stop_free(struct br__stop *s);
-/* Add text (whole code points), and append to *out what can be shown: all but the end that may yet
- * become a stop string.  Returns the index of the stop string that ended the text, or -1.  The
- * text before it has then been shown; itself and what follows never is, and later text is
- * ignored.  The outcome does not depend on how the text is cut into pieces. */
-int br__stop_feed(struct br__stop *s, const char *text, size_t n, struct br__buf *out);
-/* The text is at its end: append what was held back.  Afterwards the object is as new. */
-void br__stop_end(struct br__stop *s, struct br__buf *out);
 
 /* ---- generate.c: the decoding loop ----------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
  *
  * The input is a template, run with a small conversation under tight limits.  What runs prints
  * valid UTF-8 without NUL, what does not says why and prints nothing; both the same way twice. */
-#include "../../core/engine/jinja.h"
+#include "../../core/text/jinja/jinja.h"
 
 #include <stdlib.h>
 #include <string.h>

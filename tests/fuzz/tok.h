@@ -2,7 +2,7 @@
 #ifndef BRIDGE_TESTS_FUZZ_TOK_H
 #define BRIDGE_TESTS_FUZZ_TOK_H
 
-#include "../../core/engine/tok.h"
+#include "../../core/text/tok/tok.h"
 
 #include <stdlib.h>
 

@@ -2,8 +2,8 @@
  * (tests/oracle/jinja_check.py checks it against the real one), the lines of errors, limits, and
  * failing allocations. */
 #include "base/base_internal.h"
-#include "engine/jinja.h"
 #include "librun.h"
+#include "text/jinja/jinja.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* test_stop.c - stop strings: what is shown, and when, against looking at the whole text. */
-#include "../../core/engine/engine.h"
 #include "librun.h"
+#include "text/text.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* test_tokenizer.c - the tokenizer against what Hugging Face's tokenizers computed, its parts
  * against PCRE2, utf8proc and plain loops, and files that must be refused. */
 #include "base/base_internal.h"
-#include "engine/tok.h"
 #include "librun.h"
+#include "text/tok/tok.h"
 
 #include <check.h>
 #include <pthread.h>

@@ -3,8 +3,7 @@
  * Where templates are looked for, which one of several is taken, and what is done to messages
  * before a template sees them is transformers' doing (tokenization_utils_base,
  * chat_template_utils). */
-#include "../model/model.h"
-#include "jinja.h"
+#include "jinja/jinja.h"
 
 #include <bridge/chat.h>
 #include <string.h>

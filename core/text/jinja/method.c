@@ -1,4 +1,4 @@
-/* jinja_method.c - methods of str, dict, list and loop, and the functions of the environment.
+/* method.c - methods of str, dict, list and loop, and the functions of the environment.
  *
  * A row without a function is a method that Python has and this file has not: calling it is an
  * error that says so, where a name that no type has would be an undefined attribute. */

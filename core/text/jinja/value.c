@@ -1,4 +1,4 @@
-/* jinja_value.c - values: making them, truth, equality, order, elements, attributes.
+/* value.c - values: making them, truth, equality, order, elements, attributes.
  *
  * The rules are Python's, since templates were written against it: True == 1, lists compare by
  * elements, str does not order against int, and so on. */

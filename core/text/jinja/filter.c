@@ -1,4 +1,4 @@
-/* jinja_filter.c - filters of text and numbers. */
+/* filter.c - filters of text and numbers. */
 #include "jinja.h"
 
 #include <math.h>

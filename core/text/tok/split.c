@@ -1,11 +1,11 @@
-/* tok_split.c - text -> pieces, each of which is encoded on its own; the only user of PCRE2.
+/* split.c - text -> pieces, each of which is encoded on its own; the only user of PCRE2.
  *
  * The pattern of Qwen2 and all later Qwen models is scanned by hand.  Any other pattern is run by
  * PCRE2, which is also what the hand scanner is tested against.
  *
  * Patterns are written for Oniguruma, whose \s is Unicode's White_Space.  PCRE2's differs by
  * U+180E, so \s is spelled out for it. */
-#include "engine.h"
+#include "../text.h"
 #include "tok.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8

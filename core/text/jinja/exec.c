@@ -1,4 +1,4 @@
-/* jinja_exec.c - statements to text: scopes, loops, macros, and the run as a whole.
+/* exec.c - statements to text: scopes, loops, macros, and the run as a whole.
  *
  * Jinja2's scopes: `if` has none of its own; every pass of a loop, every macro, `with` and block
  * has, so that `set` in a loop is gone with the pass.  Only a namespace carries values out. */

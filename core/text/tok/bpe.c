@@ -1,4 +1,4 @@
-/* tok_bpe.c - pieces of text -> ids: the merge of least rank first, of equal ones the leftmost,
+/* bpe.c - pieces of text -> ids: the merge of least rank first, of equal ones the leftmost,
  * until none applies, as in tokenizers' BPE.
  *
  * Most pieces were seen before and come from the cache.  Of the others most are tokens; only the

@@ -1,4 +1,4 @@
-/* jinja_chars.c - characters of UTF-8: positions, white space, case, stripping.
+/* chars.c - characters of UTF-8: positions, white space, case, stripping.
  *
  * White space is that of Python's str.isspace.  Categories and simple case mappings come from
  * utf8proc; of the mappings to more than one letter only that of the sharp s is here. */

@@ -1,4 +1,4 @@
-/* jinja_expr.c - tokens to expressions, by Jinja2's precedence:
+/* expr.c - tokens to expressions, by Jinja2's precedence:
  *
  *   a if b else c < or < and < not < comparisons < + - < ~ < * / // % < ** < sign < . [] () | is
  *

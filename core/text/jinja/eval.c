@@ -1,4 +1,4 @@
-/* jinja_eval.c - expressions to values, and the calls of filters, tests, methods and functions. */
+/* eval.c - expressions to values, and the calls of filters, tests, methods and functions. */
 #include "jinja.h"
 
 #include <math.h>

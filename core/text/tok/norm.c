@@ -1,4 +1,4 @@
-/* tok_norm.c - Unicode for the tokenizer: classes of characters, and NFC; the only user of
+/* norm.c - Unicode for the tokenizer: classes of characters, and NFC; the only user of
  * utf8proc.
  *
  * Facts come from utf8proc's tables.  Token ids have to be those of Hugging Face's tokenizers,
@@ -7,7 +7,7 @@
  * normalizer knows the marks of Unicode 9 only and leaves younger ones where they are.  Both were
  * found by asking tokenizers 0.23 about every character; tests/oracle/tokenizer_unicode.py asks
  * again. */
-#include "engine.h"
+#include "../text.h"
 #include "tok.h"
 
 #include <string.h>

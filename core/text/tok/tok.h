@@ -1,22 +1,22 @@
 /* tok.h - shared by the files of the tokenizer and by nobody else.
  *
  *   tokenizer.c   the public calls: open, encode, questions; working memory
- *   tok_load.c    the files of a directory -> tables
- *   tok_json.c    tokenizer.json and vocab.json, read without a tree
- *   tok_vocab.c   token <-> bytes
- *   tok_merges.c  pair of ids -> merge
- *   tok_added.c   added tokens, found in text
- *   tok_norm.c    Unicode: classes of characters, NFC                 (the only user of utf8proc)
- *   tok_split.c   text -> pieces that are encoded on their own        (the only user of PCRE2)
- *   tok_bpe.c     piece -> ids
- *   tok_decode.c  ids -> text
+ *   load.c    the files of a directory -> tables
+ *   json.c    tokenizer.json and vocab.json, read without a tree
+ *   vocab.c   token <-> bytes
+ *   merges.c  pair of ids -> merge
+ *   added.c   added tokens, found in text
+ *   norm.c    Unicode: classes of characters, NFC                 (the only user of utf8proc)
+ *   split.c   text -> pieces that are encoded on their own        (the only user of PCRE2)
+ *   bpe.c     piece -> ids
+ *   decode.c  ids -> text
  *
  * Text takes the way of Hugging Face's tokenizers: added tokens are cut out, the rest is
  * normalized, split into pieces by a pattern, and each piece is merged from single bytes. */
 #ifndef BRIDGE_CORE_TOK_H
 #define BRIDGE_CORE_TOK_H
 
-#include "../base/base.h"
+#include "../../base/base.h"
 
 #include <bridge/tokenizer.h>
 #include <pthread.h>
@@ -30,7 +30,7 @@
 #define BR__TOK_MAX_MERGES ((1u << BR__TOK_RANK_BITS) - 1)
 #define BR__TOK_NONE UINT32_MAX
 
-/* ---- tok_vocab.c: token <-> bytes ----------------------------------------------------------- */
+/* ---- vocab.c: token <-> bytes ----------------------------------------------------------- */
 
 /* Longest token, longest run of collisions, and how many entries are put into a table together. */
 #define BR__TOK_MAX_BYTES 0xFFFFu
@@ -120,7 +120,7 @@ int br__tok_byte_of(uint32_t c);
  * character stands for no byte. */
 int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst);
 
-/* ---- tok_merges.c: pair of ids -> merge ----------------------------------------------------- */
+/* ---- merges.c: pair of ids -> merge ----------------------------------------------------- */
 
 /* Most pairs that are asked for are no merge.  These bits, which stay in the processor's cache when
  * the table does not, tell of six in seven. */
@@ -182,7 +182,7 @@ static inline uint32_t br__tok_pair_rank(const struct br__tok_merges *m, uint32_
     }
 }
 
-/* ---- tok_added.c: added tokens in text ------------------------------------------------------ */
+/* ---- added.c: added tokens in text ------------------------------------------------------ */
 
 enum { BR__TOK_LSTRIP = 1, BR__TOK_RSTRIP = 2 };
 
@@ -204,7 +204,7 @@ int br__tok_added_find(const struct br__tok_added *a, const unsigned char *s, si
                        struct br__tok_match *out);
 void br__tok_added_free(struct br__tok_added *a);
 
-/* ---- tok_norm.c: Unicode -------------------------------------------------------------------- */
+/* ---- norm.c: Unicode -------------------------------------------------------------------- */
 
 enum {
     BR__TOK_OTHER,
@@ -246,7 +246,7 @@ int br__tok_nfc(const struct br__tok_unicode *u, const unsigned char *s, size_t 
                 struct br__buf *buf, const unsigned char **out, size_t *n_out,
                 struct br_err *err) BR_MUST_CHECK;
 
-/* ---- tok_split.c: text -> pieces ------------------------------------------------------------ */
+/* ---- split.c: text -> pieces ------------------------------------------------------------ */
 
 extern const char br__tok_qwen2_pattern[];
 extern const char br__tok_gpt2_pattern[];
@@ -330,7 +330,7 @@ struct br__tok_pool {
     size_t bytes; /* of all working memory, in use or not, when last given back */
 };
 
-/* ---- tok_bpe.c ------------------------------------------------------------------------------ */
+/* ---- bpe.c ------------------------------------------------------------------------------ */
 
 /* A piece of n > 0 bytes on its way, and where the cache has it or would have it. */
 struct br__tok_piece {
@@ -354,7 +354,7 @@ void br__tok_work_free(struct br__tok_work *w);
 size_t br__tok_work_trim(struct br__tok_work *w);
 int br__tok_ids_reserve(struct br_ids *ids, size_t more) BR_MUST_CHECK;
 
-/* ---- tok_json.c, tok_load.c ----------------------------------------------------------------- */
+/* ---- json.c, load.c ----------------------------------------------------------------- */
 
 /* An added token as a file describes it; the text is in the tokenizer's arena. */
 struct br__tok_row {

@@ -1,4 +1,4 @@
-/* jinja_text.c - values as text: str(), repr(), json.dumps, and Python's %.
+/* text.c - values as text: str(), repr(), json.dumps, and Python's %.
  *
  * Text that a template prints is what Python prints: True, None, 1e-06, ['a', "it's"]. */
 #include "jinja.h"

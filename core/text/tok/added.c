@@ -1,4 +1,4 @@
-/* tok_added.c - added tokens, cut out of a text before it is normalized and split.
+/* added.c - added tokens, cut out of a text before it is normalized and split.
  *
  * The semantics are those of tokenizers' AddedVocabulary: of all matches the leftmost, of those
  * the longest; a token with lstrip or rstrip takes the blanks beside it in. */

@@ -1,4 +1,4 @@
-/* jinja_seq.c - filters of sequences, and the tests.
+/* seq.c - filters of sequences, and the tests.
  *
  * Where Jinja2 returns a generator (map, select, reverse ...) the list here has that flavour. */
 #include "jinja.h"

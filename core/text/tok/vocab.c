@@ -1,4 +1,4 @@
-/* tok_vocab.c - the tokenizer's vocabulary: token <-> bytes.
+/* vocab.c - the tokenizer's vocabulary: token <-> bytes.
  *
  * The hash table probes linearly.  A file could be made so that all its keys collide; a run of
  * probes that no honest file needs is an error, so that opening and encoding stay linear.

@@ -1,4 +1,4 @@
-/* tok_json.c - tokenizer.json.
+/* json.c - tokenizer.json.
  *
  * Two of its members have 150 thousand entries each and are read without a tree; the others are
  * small and are parsed.  A part that would change ids and that is not implemented is refused by

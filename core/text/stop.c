@@ -3,7 +3,7 @@
  * Each string is followed by itself, byte by byte, with the failure table of Knuth, Morris and
  * Pratt; the longest beginning of any of them that the text ends with is held back.  The string
  * that is complete first ends the text, of several complete at one byte the longest. */
-#include "engine.h"
+#include "text.h"
 
 #include <string.h>
 

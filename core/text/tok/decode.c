@@ -1,4 +1,4 @@
-/* tok_decode.c - ids -> text, all at once or token by token.
+/* decode.c - ids -> text, all at once or token by token.
  *
  * Tokens are bytes, and a character's bytes may be spread over several.  Only whole characters are
  * given out; the beginning of one is held back until it is clear whether it goes on. */

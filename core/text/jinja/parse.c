@@ -1,4 +1,4 @@
-/* jinja_parse.c - tokens to statements, and the template that holds the tree. */
+/* parse.c - tokens to statements, and the template that holds the tree. */
 #include "jinja.h"
 
 #include <string.h>

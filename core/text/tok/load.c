@@ -1,4 +1,4 @@
-/* tok_load.c - the files of a tokenizer's directory -> tables.
+/* load.c - the files of a tokenizer's directory -> tables.
  *
  * tokenizer.json says everything.  Without it vocab.json and merges.txt are read as transformers'
  * Qwen2Tokenizer reads them: NFC, Qwen2's pattern, added tokens from tokenizer_config.json.  That

@@ -1,6 +1,6 @@
-/* tok_merges.c - the tokenizer's merges: pair of ids -> rank, rank -> id.
+/* merges.c - the tokenizer's merges: pair of ids -> rank, rank -> id.
  *
- * As in tok_vocab.c a run of collisions is limited, and merges are resolved in batches, each step
+ * As in vocab.c a run of collisions is limited, and merges are resolved in batches, each step
  * of which asks for the memory of the next. */
 #include "tok.h"
 

@@ -1,4 +1,4 @@
-/* jinja_lex.c - the text of a template to tokens.
+/* lex.c - the text of a template to tokens.
  *
  * The rules are those of Jinja2's lexer: line ends become \n and one at the end of the source goes;
  * blanks before a block or comment that begins its line go (lstrip_blocks), and one line end after

@@ -5,12 +5,12 @@
  * `generation` tag.  What a template prints is what Jinja2 3.1 on Python would print; what is not
  * known here is an error with its line, never a guess.
  *
- *   jinja_lex.c     text -> tokens             jinja_value.c   values: truth, order, containers
- *   jinja_parse.c   tokens -> statements       jinja_text.c    str(), repr(), tojson, %
- *   jinja_expr.c    tokens -> expressions      jinja_method.c  methods of str, dict, list; globals
- *   jinja_eval.c    expressions -> values      jinja_filter.c  filters of text and numbers
- *   jinja_exec.c    statements -> text         jinja_seq.c     filters of sequences; tests
- *   jinja_chars.c   characters of UTF-8
+ *   lex.c     text -> tokens             value.c   values: truth, order, containers
+ *   parse.c   tokens -> statements       text.c    str(), repr(), tojson, %
+ *   expr.c    tokens -> expressions      method.c  methods of str, dict, list; globals
+ *   eval.c    expressions -> values      filter.c  filters of text and numbers
+ *   exec.c    statements -> text         seq.c     filters of sequences; tests
+ *   chars.c   characters of UTF-8
  *
  * Templates are hostile input: a run is limited in steps, memory, output and depth.  A tree lives
  * in its template's arena, all values of a run in the run's.  Strings are UTF-8 without NUL, have
@@ -21,9 +21,9 @@
 #ifndef BRIDGE_CORE_JINJA_H
 #define BRIDGE_CORE_JINJA_H
 
-#include "../base/base.h"
+#include "../../base/base.h"
 
-/* ---- tokens (jinja_lex.c) -------------------------------------------------------------------- */
+/* ---- tokens (lex.c) -------------------------------------------------------------------- */
 
 enum br__jj_tok_kind {
     BR__JT_EOF,
@@ -52,7 +52,7 @@ struct br__jj_tok {
 int br__jj_lex(struct br__arena *a, const char *src, size_t n, struct br__jj_tok **tok,
                size_t *n_tok, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- values (jinja_value.c) ------------------------------------------------------------------ */
+/* ---- values (value.c) ------------------------------------------------------------------ */
 
 enum br__jv_kind {
     BR__JV_UNDEF, /* s: the name that was not found, or NULL; of: what it was sought in */
@@ -134,7 +134,7 @@ struct br__jj_macro {
     struct br__jj_scope *scope;
 };
 
-/* ---- the tree (jinja_parse.c, jinja_expr.c) -------------------------------------------------- */
+/* ---- the tree (parse.c, expr.c) -------------------------------------------------- */
 
 enum br__jn_kind {
     /* expressions: a, b, c are operands, list the elements or arguments */
@@ -362,7 +362,7 @@ struct br__jv br__jv_path(struct br__jj *j, struct br__jv obj, struct br__jv pat
 /* Integer argument; a failure for anything else, dflt for undefined or none. */
 int64_t br__jv_int_arg(struct br__jj *j, struct br__jv v, int64_t dflt);
 
-/* ---- text (jinja_text.c) --------------------------------------------------------------------- */
+/* ---- text (text.c) --------------------------------------------------------------------- */
 
 void br__jv_str(struct br__jj *j, struct br__buf *b, struct br__jv v);  /* str(v) */
 void br__jv_repr(struct br__jj *j, struct br__buf *b, struct br__jv v); /* repr(v) */
@@ -380,7 +380,7 @@ void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
 /* Python's s % args. */
 struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br__jv *arg, size_t n);
 
-/* ---- characters (jinja_chars.c) -------------------------------------------------------------- */
+/* ---- characters (chars.c) -------------------------------------------------------------- */
 
 size_t br__jj_char(const char *s, uint32_t *c); /* bytes of the first character of valid UTF-8 */
 size_t br__jj_chars(const char *s, size_t n);   /* number of characters */
