@@ -96,15 +96,17 @@ struct gpu {
     const char *driver;  /* the NVIDIA kernel driver's own version line; NULL: none */
 };
 
-static int find_gpu(struct br__cli *c, struct gpu *g, struct br_err *err)
+static int find_gpu(struct br__cli *c, const struct br__registry *r, struct gpu *g,
+                    struct br_err *err)
 {
+    const struct br__dirs dirs = {r->dirs, r->n_dirs};
     char why[1000];
     int usable = 0;
     const char *name;
 
     g->why = "";
-    for (size_t i = 0; !g->backend && (name = br__backend_state(i, &usable, why, sizeof why));
-         i++) {
+    for (size_t i = 0;
+         !g->backend && (name = br__backend_state(i, &dirs, &usable, why, sizeof why)); i++) {
         g->backend = usable ? name : NULL;
         g->why = usable ? br__arena_strdup(&c->arena, why)
                         : br__arena_printf(&c->arena, "%s%s%s", g->why, *g->why ? "; " : "", why);
@@ -371,9 +373,9 @@ int br__cmd_doctor(struct br__cli *c, struct br_err *err)
     struct report p = {0};
 
     uname(&p.system);
-    int rc = find_gpu(c, &p.gpu, err);
+    int rc = br__registry_open(&p.r, NULL, err);
     if (!rc)
-        rc = br__registry_open(&p.r, NULL, err);
+        rc = find_gpu(c, p.r, &p.gpu, err);
     if (!rc)
         rc = br__registry_load_all(p.r, err);
     if (!rc)

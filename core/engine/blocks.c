@@ -48,9 +48,9 @@ br_val br__leave_tp(struct br_graph *g, br_val x)
 static br_val leaf_of(struct br_graph *g, const struct br__param *p)
 {
     for (br_val v = 1; v < g->n; v++)
-        if (g->nodes[v].param == p)
+        if (g->nodes[v].stored == &p->stored)
             return v;
-    return br__param_leaf(g, p);
+    return br__param_leaf(g, &p->stored);
 }
 
 static const struct br__param *find(struct br_graph *g, const char *name, int item,

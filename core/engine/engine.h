@@ -6,124 +6,8 @@
 #ifndef BRIDGE_CORE_ENGINE_H
 #define BRIDGE_CORE_ENGINE_H
 
+#include "../graph/graph.h"
 #include "../model/model.h"
-#include <bridge/backend.h>
-#include <bridge/graph.h>
-#include <bridge/topo.h>
-
-/* ---- backend.c: backends found and opened ---------------------------------------------------- */
-
-struct br__device {
-    const struct br_backend *backend;
-    void *device;
-    uint64_t features;
-    const struct br_kernel *kernels; /* adopted rows */
-    uint32_t n_kernels, reserved;
-};
-/* name: "cpu", "auto" (best probe), or a backend's; n_lanes 0 = one per CPU. */
-int br__device_open(struct br__device *d, const char *name, uint32_t n_lanes,
-                    struct br_err *err) BR_MUST_CHECK;
-void br__device_close(struct br__device *d);
-/* Whether the GPU backend i, of those that "auto" tries, can be used here: its name, and in
- * `why` what it is or why not; NULL beyond the last.  Opens no device. */
-const char *br__backend_state(size_t i, int *usable, char *why, size_t size);
-/* The first row that fits, or NULL. */
-const struct br_kernel *br__device_kernel(const struct br__device *d, uint32_t op,
-                                          uint32_t weight_dtype);
-
-/* ---- graph.c: nodes -------------------------------------------------------------------------- */
-
-struct br__param; /* params.c */
-
-struct br__node {
-    uint32_t op, n_in; /* enum br_op */
-    br_val in[BR_MAX_IN];
-    uint32_t dtype, n_dim;
-    int64_t shape[BR_VIEW_DIMS], stride[BR_VIEW_DIMS];
-    struct br_attr attr;
-    br_val base;                   /* a view: the node that owns the memory; else the node itself */
-    int64_t offset;                /* of a view: elements from the base's first */
-    const char *name;              /* of an INPUT or STATE */
-    const float *data;             /* of a CONST (arena) */
-    const struct br__param *param; /* of a PARAM */
-};
-
-struct br_graph {
-    struct br__arena arena;
-    struct br__node *nodes; /* [0] is poison */
-    size_t n, cap;
-    struct br_err err;       /* sticky: code != 0 */
-    struct br__build *build; /* what the blocks know; NULL in a bare graph */
-};
-
-/* Add a node; its shape comes from the op's rule.  0 once the graph has failed. */
-br_val br__op(struct br_graph *g, uint32_t op, const br_val *in, uint32_t n_in,
-              const struct br_attr *attr);
-/* BR__OP(g, MATMUL, attr or NULL, x, w) */
-#define BR__OP(g, op, attr, ...)                                                                   \
-    br__op(g, BR_OP_##op, (const br_val[]){__VA_ARGS__},                                           \
-           (uint32_t)(sizeof((const br_val[]){__VA_ARGS__}) / sizeof(br_val)), attr)
-/* Attributes by position: BR__I(i0, i1, i2), BR__F(f0), both: BR__IF(i0, f0). */
-#define BR__I(...) (&(const struct br_attr){.i = {__VA_ARGS__}})
-#define BR__F(x) (&(const struct br_attr){.f = {x}})
-#define BR__IF(n, x) (&(const struct br_attr){.i = {n}, .f = {x}})
-/* name is kept, not copied. */
-br_val br__leaf(struct br_graph *g, uint32_t op, uint32_t dtype, const char *name, uint32_t n_dim,
-                const int64_t *shape);
-br_val br__param_leaf(struct br_graph *g, const struct br__param *p);
-br_val br__const(struct br_graph *g, const float *v, int64_t n); /* copied; shape [n] */
-br_val br__slice(struct br_graph *g, br_val x, int axis, int64_t from, int64_t n);
-br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *shape);
-#define BR__RESHAPE(g, x, ...)                                                                     \
-    br__reshape(g, x, (uint32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),              \
-                (const int64_t[]){__VA_ARGS__})
-/* Node of a value; of poison, a node of no elements. */
-const struct br__node *br__node(const struct br_graph *g, br_val v);
-/* Record the first error; returns 0 (poison). */
-br_val br__graph_fail(struct br_graph *g, int code, const char *fmt, ...) BR_PRINTF(3, 4);
-int br__graph_status(const struct br_graph *g, struct br_err *err); /* the sticky error */
-void br__graph_free(struct br_graph *g);
-int64_t br__node_elems(const struct br__node *n);
-
-/* ---- ops.c: the shape rules of ops.def ------------------------------------------------------- */
-
-enum br__op_kind { BR__OP_LEAF, BR__OP_VIEW, BR__OP_COMPUTE, BR__OP_COMM };
-enum br__op_kind br__op_kind(uint32_t op);
-struct br__op_row {
-    const char *name;
-    uint32_t min_in, max_in;
-    /* Set dtype, shape, stride (of a view also base and offset) from op, in and attr. */
-    int (*shape)(const struct br_graph *g, struct br__node *n, struct br_err *err);
-};
-extern const struct br__op_row br__ops[BR_N_OPS];
-
-/* ---- grad.c: the gradient rules of ops.def --------------------------------------------------- */
-
-int br__op_has_grad(uint32_t op);
-/* Append to the graph the gradients of roots[0], a loss of shape [1], by wrt[n]: out[i] is a value
- * of the shape of wrt[i], or 0 if no root depends on it.  A root that is a SEND stands for the loss
- * of a later pipeline stage: its gradient is received. */
-int br__grad(struct br_graph *g, const br_val *roots, size_t n_roots, const br_val *wrt, size_t n,
-             br_val *out, struct br_err *err) BR_MUST_CHECK;
-
-/* ---- exec.c: memory plan and run ------------------------------------------------------------- */
-
-struct br__exec;
-/* Plan memory and kernels for the nodes that `outputs` need.  comms[BR_N_GROUPS] may be NULL for a
- * single rank.  BR_E_UNSUPPORTED names the ops that the device lacks. */
-int br__exec_make(struct br__exec **out, const struct br_graph *g, struct br__device *d,
-                  struct br_comm *const *comms, const br_val *outputs, size_t n_outputs,
-                  struct br_err *err) BR_MUST_CHECK;
-void br__exec_free(struct br__exec *x);
-/* Device memory of an output, to read after a run.  Strided like its node. */
-void *br__exec_data(const struct br__exec *x, br_val v);
-/* Memory of an INPUT, to fill before a run; NULL if the graph has no such input (v is 0) or needs
- * it for none of its outputs (a stage without softmax attention needs no positions). */
-void *br__exec_input(const struct br__exec *x, br_val v);
-/* Use other memory for a STATE, e.g. one shared by several graphs. */
-void br__exec_bind(struct br__exec *x, br_val v, void *data);
-int br__exec_run(struct br__exec *x, struct br_err *err) BR_MUST_CHECK;
-uint64_t br__exec_bytes(const struct br__exec *x); /* memory that the plan holds */
 
 /* ---- weights.c: a model's Hugging Face tensors, wherever they come from ---------------------- */
 
@@ -209,10 +93,7 @@ struct br__part {
     int64_t row, n_rows, col, n_cols;
 };
 struct br__param {
-    const void *data;         /* rows one after another; NULL if in parts */
-    const void *const *parts; /* experts: one pointer per index of the first axis */
-    uint32_t dtype, n_dim;
-    int64_t shape[BR_VIEW_DIMS];
+    struct br__stored stored; /* first: nodes of a graph hold its address */
     const char *key;               /* by which it is found again */
     const struct br__part *pieces; /* where its gradient belongs, in its own row order */
     size_t n_pieces;
@@ -221,6 +102,11 @@ struct br__param {
     int shared;  /* all ranks of the tensor-parallel group hold the same */
     int expert;  /* belongs to the expert grid */
 };
+/* The param that a PARAM node was made of; NULL for other nodes. */
+static inline const struct br__param *br__node_param(const struct br__node *n)
+{
+    return (const struct br__param *)n->stored;
+}
 struct br__params {
     struct br__arena arena;
     struct br__weights *w;
@@ -258,13 +144,6 @@ enum br__build_flags {
     BR__BUILD_LOSS = 4,
     BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
     BR__BUILD_MTP = 16          /* the logits of the multi-token-prediction layer too */
-};
-
-/* A rank's place in the world. */
-struct br__place {
-    struct br_topo topo;
-    uint32_t rank;
-    struct br_comm *comms[BR_N_GROUPS]; /* NULL where the group is this rank alone */
 };
 
 struct br__state { /* a cache: a STATE leaf and how big it is */
@@ -418,11 +297,6 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
 size_t br__named_elems(const struct br__named *r);
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
-
-/* ---- finite.c -------------------------------------------------------------------------------- */
-
-/* Where in x[n] the first number is that is NaN or infinite; n: nowhere. */
-size_t br__first_not_finite(const float *x, size_t n);
 
 /* ---- sample.c: from logits to the next token ------------------------------------------------- */
 

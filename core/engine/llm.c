@@ -72,13 +72,6 @@ int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, st
     return rc ? rc : first_error(m, err);
 }
 
-void br__place_init(struct br__place *p, const struct br_topo *t, uint32_t rank)
-{
-    memset(p, 0, sizeof *p);
-    p->topo = *t;
-    p->rank = rank;
-}
-
 /* The axes along which the ranks of each group differ. */
 static const uint32_t group_axes[BR_N_GROUPS] = {
     [BR_GROUP_TP] = 1u << BR_AXIS_TP,   [BR_GROUP_PP] = 1u << BR_AXIS_PP,
@@ -104,7 +97,9 @@ static int make_groups(struct br__rank *r, void *arg, struct br_err *err)
 
 static int open_rank(struct br__rank *r, const char *device, uint32_t lanes, struct br_err *err)
 {
-    int rc = br__device_open(&r->dev, device, lanes, err);
+    const struct br__registry *reg = r->m->weights->session->registry;
+    int rc =
+        br__device_open(&r->dev, device, &(struct br__dirs){reg->dirs, reg->n_dirs}, lanes, err);
     return rc ? rc : br__params_open(&r->params, r->m->weights, err);
 }
 

@@ -57,7 +57,6 @@ struct br__build br__batch_shape(const struct br__llm *m, int64_t n_tokens, int6
 int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
                    struct br_err *err) BR_MUST_CHECK;
 void br__ready_free(struct br__ready *q);
-void br__place_init(struct br__place *p, const struct br_topo *t, uint32_t rank);
 /* BR_E_NUMERIC if one of n logits is NaN or infinite; the text names the weight that is to blame.
  */
 int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n,

@@ -255,19 +255,19 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)
         return nomem(err);
-    q->dtype = (uint32_t)dtype;
+    q->stored.dtype = (uint32_t)dtype;
     q->split = split;
     q->shared = split == BR__SPLIT_NONE;
     for (size_t i = 0; i < n; i++)
-        q->shape[0] += parts[i].n_rows;
-    q->shape[1] = parts[0].n_cols;
-    q->n_dim = 2;
+        q->stored.shape[0] += parts[i].n_rows;
+    q->stored.shape[1] = parts[0].n_cols;
+    q->stored.n_dim = 2;
     if (s->ndim == 1) {
-        q->n_dim = 1;
-        q->shape[0] = parts[0].n_cols;
+        q->stored.n_dim = 1;
+        q->stored.shape[0] = parts[0].n_cols;
     }
-    q->data = gather(p, parts, n, (int)q->dtype);
-    if (!q->data || add(p, q, key, parts, n))
+    q->stored.data = gather(p, parts, n, (int)q->stored.dtype);
+    if (!q->stored.data || add(p, q, key, parts, n))
         return nomem(err);
     *out = q;
     return 0;
@@ -312,21 +312,21 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
         int rc = find_source(p, mcore, item, first + e, &s, &row, &rows, err);
         if (rc || (rc = cut(p->w->cfg, s, row, rows, split, rank, size, &parts[e], &one, err)))
             return rc;
-        if (e && s->dtype != (int)q->dtype)
+        if (e && s->dtype != (int)q->stored.dtype)
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
-                           br_dtype_torch(s->dtype), br_dtype_torch((int)q->dtype));
-        q->dtype = (uint32_t)s->dtype;
+                           br_dtype_torch(s->dtype), br_dtype_torch((int)q->stored.dtype));
+        q->stored.dtype = (uint32_t)s->dtype;
         data[e] = gather(p, &parts[e], 1, s->dtype);
         if (!data[e])
             return nomem(err);
     }
-    q->parts = data;
+    q->stored.parts = data;
     q->split = split;
     q->expert = 1;
-    q->n_dim = 3;
-    q->shape[0] = n;
-    q->shape[1] = parts[0].n_rows;
-    q->shape[2] = parts[0].n_cols;
+    q->stored.n_dim = 3;
+    q->stored.shape[0] = n;
+    q->stored.shape[1] = parts[0].n_rows;
+    q->stored.shape[2] = parts[0].n_cols;
     if (add(p, q, key, parts, (size_t)n))
         return nomem(err);
     *out = q;

@@ -109,7 +109,7 @@ static size_t wanted(const struct br__ready *q, br_val *wrt)
     const struct br__adapter *a = q->b.params->w->adapter;
     int only_adapter = a && !a->merge;
     for (br_val v = 1; v < q->g.n; v++) {
-        const struct br__param *p = br__node(&q->g, v)->param;
+        const struct br__param *p = br__node_param(br__node(&q->g, v));
         if (p && (!only_adapter || p->adapter))
             wrt[n++] = v;
     }
@@ -276,7 +276,7 @@ static int put_results(struct job *j, const struct br__rank *r, const struct br_
     if (!rc && first_tp && q->b.mtp_loss)
         rc = put_value(j, q, "mtp.loss", q->b.mtp_loss, share);
     for (size_t i = 0; i < w->n && !rc; i++) {
-        const struct br__param *p = br__node(&q->g, w->wrt[i])->param;
+        const struct br__param *p = br__node_param(br__node(&q->g, w->wrt[i]));
         if (p->shared && !first_tp)
             continue;
         if (w->grad[i])

@@ -1,6 +1,6 @@
 /* libkern.c - see libkern.h */
 #include "libkern.h"
-#include "../../core/engine/engine.h"
+#include "graph/graph_internal.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
  *
  * A row makes a small example of an op.  The loss is the sum of the op's result times fixed random
  * numbers; the derivative along a random direction of each input must be what the rule says. */
+#include "graph/graph_internal.h"
 #include "libgolden.h"
 #include "librun.h"
 #include <math.h>
@@ -292,7 +293,7 @@ END_TEST
 static void open_device(void)
 {
     struct br_err err = BR_ERR_INIT;
-    must(br__device_open(&dev, "cpu", 2, &err), &err);
+    must(br__device_open(&dev, "cpu", NULL, 2, &err), &err);
 }
 static void close_device(void)
 {

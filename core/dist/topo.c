@@ -4,7 +4,7 @@
  * The pipeline is the last axis of both grids and has the same stride in both.
  * Source: Megatron-LM megatron/core/parallel_state.py, initialize_model_parallel (which sizes go
  * together) and generate_masked_orthogonal_rank_groups (which ranks a group holds). */
-#include "engine.h"
+#include "dist.h"
 
 #include <inttypes.h>
 

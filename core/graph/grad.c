@@ -2,7 +2,7 @@
  * result to its inputs, so that a gradient is made of the same ops as a forward pass.
  *
  * Every rule was checked by finite differences (tests/unit/test_grad.c goes through ops.def). */
-#include "engine.h"
+#include "graph_internal.h"
 #include <string.h>
 
 struct grads {

@@ -3,7 +3,7 @@
  * Memory is planned once: a value lives from its node to its last user, and values whose lives do
  * not meet share bytes of one block.  A run is then a walk over a list of calls; all lanes walk it
  * together and meet after each. */
-#include "engine.h"
+#include "graph_internal.h"
 #include <stdatomic.h>
 #include <string.h>
 
@@ -175,7 +175,7 @@ static void *memory_of(const struct br__exec *x, br_val base)
     if (n->op == BR_OP_CONST)
         return (void *)(uintptr_t)n->data;
     if (n->op == BR_OP_PARAM)
-        return (void *)(uintptr_t)n->param->data;
+        return (void *)(uintptr_t)n->stored->data;
     return is_step(n->op) ? x->block + x->offset[base] : NULL;
 }
 
@@ -185,7 +185,7 @@ static void tensor_of(const struct br__exec *x, br_val v, struct br_tensor *t)
     memset(t, 0, sizeof *t);
     unsigned char *p = memory_of(x, n->base);
     t->data = p ? p + (size_t)n->offset * br_dtype_size((int)n->dtype) : NULL;
-    t->parts = base->param ? base->param->parts : NULL;
+    t->parts = base->stored ? base->stored->parts : NULL;
     t->dtype = n->dtype;
     t->n_dim = n->n_dim;
     memcpy(t->shape, n->shape, sizeof t->shape);

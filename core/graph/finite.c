@@ -1,6 +1,6 @@
 /* finite.c - the search for numbers that are none, which every step of decoding makes of all
  * logits. */
-#include "engine.h"
+#include "graph.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * A rule sees a node whose op, inputs and attributes are set and gives it dtype and shape; views
  * also get their base, offset and strides.  A mismatch is a bug of a block or a builder, or a
  * config that the blocks cannot serve, so it is an error with the shapes in it. */
-#include "engine.h"
+#include "graph_internal.h"
 #include <string.h>
 
 static const struct br__node *input(const struct br_graph *g, const struct br__node *n, uint32_t i)

@@ -1,6 +1,6 @@
 /* backend.c - backends found and opened: the CPU's, which is linked in, and files
  * bridge_<name>.so in the plugin directories that export bridge_backend_v1(). */
-#include "engine.h"
+#include "graph_internal.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,21 +30,20 @@ static const struct br_backend *load(const char *path, struct br_err *err)
     return b;
 }
 
-static int by_name(const char *name, const struct br_backend **out, struct br_err *err)
+static int by_name(const char *name, const struct br__dirs *dirs, const struct br_backend **out,
+                   struct br_err *err)
 {
-    struct br__registry *r;
     *out = NULL;
     if (strcmp(name, br__cpu_backend()->name) == 0) {
         *out = br__cpu_backend();
         return 0;
     }
-    int rc = br__registry_open(&r, NULL, err);
-    if (rc)
-        return rc;
+    struct br__arena a = {0};
     struct br__buf looked = {0};
-    for (size_t i = 0; i < r->n_dirs && !*out && !rc; i++) {
-        const char *path = br__arena_printf(&r->arena, "%s/bridge_%s.so", r->dirs[i], name);
-        br__buf_printf(&looked, "%s%s", i ? ", " : "", r->dirs[i]);
+    int rc = 0;
+    for (size_t i = 0; dirs && i < dirs->n && !*out && !rc; i++) {
+        const char *path = br__arena_printf(&a, "%s/bridge_%s.so", dirs->list[i], name);
+        br__buf_printf(&looked, "%s%s", i ? ", " : "", dirs->list[i]);
         if (path && br__exists(path) && !(*out = load(path, err)))
             rc = BR_E_PLUGIN;
     }
@@ -54,7 +53,7 @@ static int by_name(const char *name, const struct br_backend **out, struct br_er
                      "for in %s",
                      name, name, looked.p ? looked.p : "no directory");
     br__buf_free(&looked);
-    br__registry_close(r);
+    br__arena_free(&a);
     return rc;
 }
 
@@ -63,14 +62,14 @@ static int by_name(const char *name, const struct br_backend **out, struct br_er
 static const char *const known[] = {"cuda"};
 
 /* The best score of those that are there; those that are not usable are no error here. */
-static const struct br_backend *best(void)
+static const struct br_backend *best(const struct br__dirs *dirs)
 {
     const struct br_backend *win = br__cpu_backend();
     char why[200];
     int score = win->probe(why, sizeof why);
     for (size_t i = 0; i < BR_COUNTOF(known); i++) {
         const struct br_backend *b;
-        int s = by_name(known[i], &b, NULL) ? 0 : b->probe(why, sizeof why);
+        int s = by_name(known[i], dirs, &b, NULL) ? 0 : b->probe(why, sizeof why);
         if (s > score) {
             score = s;
             win = b;
@@ -79,7 +78,8 @@ static const struct br_backend *best(void)
     return win;
 }
 
-const char *br__backend_state(size_t i, int *usable, char *why, size_t size)
+const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,
+                              size_t size)
 {
     const struct br_backend *b;
     struct br_err err = BR_ERR_INIT;
@@ -87,7 +87,7 @@ const char *br__backend_state(size_t i, int *usable, char *why, size_t size)
         return NULL;
     why[0] = 0;
     *usable = 0;
-    if (by_name(known[i], &b, &err))
+    if (by_name(known[i], dirs, &b, &err))
         snprintf(why, size, "%s", err.msg);
     else
         *usable = b->probe(why, size) > 0;
@@ -110,14 +110,15 @@ static int adopt_kernels(struct br__device *d, struct br_err *err)
     return 0;
 }
 
-int br__device_open(struct br__device *d, const char *name, uint32_t n_lanes, struct br_err *err)
+int br__device_open(struct br__device *d, const char *name, const struct br__dirs *dirs,
+                    uint32_t n_lanes, struct br_err *err)
 {
     memset(d, 0, sizeof *d);
     char why[200] = "";
     if (!name || strcmp(name, "auto") == 0) {
-        d->backend = best();
+        d->backend = best(dirs);
     } else {
-        int rc = by_name(name, &d->backend, err);
+        int rc = by_name(name, dirs, &d->backend, err);
         if (rc)
             return rc;
         if (d->backend->probe(why, sizeof why) <= 0)

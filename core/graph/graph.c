@@ -1,7 +1,7 @@
 /* graph.c - values of a graph: appended in order, each with its shape, never changed.
  *
  * The order of nodes is a topological order, since inputs exist before their users. */
-#include "engine.h"
+#include "graph_internal.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,20 +31,6 @@ void br__graph_free(struct br_graph *g)
     br__free(g->nodes);
     br__arena_free(&g->arena);
     memset(g, 0, sizeof *g);
-}
-
-const struct br__node *br__node(const struct br_graph *g, br_val v)
-{
-    static const struct br__node poison;
-    return v < g->n ? &g->nodes[v] : &poison;
-}
-
-int64_t br__node_elems(const struct br__node *n)
-{
-    int64_t e = 1;
-    for (uint32_t i = 0; i < n->n_dim; i++)
-        e *= n->shape[i];
-    return e;
 }
 
 /* Append a copy of n after running its shape rule. */
@@ -88,9 +74,9 @@ br_val br__leaf(struct br_graph *g, uint32_t op, uint32_t dtype, const char *nam
     return append(g, &n);
 }
 
-br_val br__param_leaf(struct br_graph *g, const struct br__param *p)
+br_val br__param_leaf(struct br_graph *g, const struct br__stored *p)
 {
-    struct br__node n = {.op = BR_OP_PARAM, .dtype = p->dtype, .n_dim = p->n_dim, .param = p};
+    struct br__node n = {.op = BR_OP_PARAM, .dtype = p->dtype, .n_dim = p->n_dim, .stored = p};
     memcpy(n.shape, p->shape, sizeof n.shape);
     return append(g, &n);
 }
