@@ -1,7 +1,7 @@
-/* format.h - floor 2, the door of core/format: checkpoints on disk, read and written.
+/* format.h - the door of core/format: checkpoints on disk, read and written.
  *
  * Two formats behind one reader: Hugging Face directories (safetensors) and Megatron torch_dist
- * directories (.metadata pickle + .distcp files of torch ZIP items).  This floor knows bytes,
+ * directories (.metadata pickle + .distcp files of torch ZIP items).  This folder knows bytes,
  * names, shapes and boxes; it knows no model.  Every input is hostile: sizes, products, offsets and
  * counts are checked before use. */
 #ifndef BRIDGE_CORE_FORMAT_H
@@ -10,7 +10,7 @@
 #include "../hub/hub.h"
 #include <bridge/bridge.h>
 
-/* ---- the reader that both formats implement ------------------------------------------------- */
+/* ---- a checkpoint of either format ----------------------------------------------------------- */
 
 /* One tensor of a checkpoint.  Strings are owned by the checkpoint. */
 struct br__tensor {
@@ -23,10 +23,19 @@ struct br__tensor {
     uint32_t priv;   /* torch_dist: index of its chunk list */
     uint64_t offset; /* HF: absolute offset in its file */
 };
-
 enum br__format { BR__FMT_HF = 1, BR__FMT_TORCH_DIST = 2 };
 
+struct br__ckpt;
+/* How a format reads and closes. */
+struct br__ckpt_ops {
+    /* Bytes [off, off + n) of the contiguous tensor, which has as many. */
+    int (*read)(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
+                size_t n, struct br_err *err);
+    void (*close)(struct br__ckpt *ck); /* what the common part does not own */
+};
+
 struct br__ckpt {
+    const struct br__ckpt_ops *ops;
     int format;              /* enum br__format */
     struct br__arena arena;  /* owns every string and table below */
     const char *dir;         /* directory that holds the files: HF dir, or the iteration dir */
@@ -47,20 +56,50 @@ struct br__ckpt {
  * else HF.  BR_E_NOTFOUND, BR_E_FORMAT, BR_E_IO, BR_E_NOMEM. */
 int br__ckpt_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 void br__ckpt_close(struct br__ckpt *ck); /* NULL and half-built are fine */
-
 /* Read n bytes at byte offset `off` of the contiguous row-major little-endian global tensor,
  * whatever the chunking.  Thread-safe. */
 int br__ckpt_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
                   size_t n, struct br_err *err) BR_MUST_CHECK;
 const struct br__tensor *br__ckpt_find(const struct br__ckpt *ck, const char *name);
-/* Append a warning (printf style) to ck->warnings; returns 0 or BR_E_NOMEM. */
-int br__ckpt_warn(struct br__ckpt *ck, const char *fmt, ...) BR_PRINTF(2, 3);
 
-/* ---- safetensors.c ------------------------------------------------------------------------------
- */
+/* ---- Hugging Face directories ---------------------------------------------------------------- */
+
+struct br__hf {
+    char *config_text; /* config.json verbatim, NUL-terminated; NULL if absent */
+    size_t config_size;
+    char *generation_text; /* generation_config.json verbatim or NULL */
+    size_t generation_size;
+    const char **metadata_json; /* per file: "__metadata__" text or NULL */
+    int has_index;              /* weights were named by model.safetensors.index.json */
+};
+/* Open a model for reading.  flags: BR__HF_CONFIG_ONLY reads no weights; BR__HF_REMOTE downloads no
+ * weights: those that are not in the cache are read from the hub, headers now, the rest when it is
+ * asked for, in blocks that are kept for a while (64 MiB in all); without flags weights are
+ * downloaded.  The small files of ck->dir are there in any case. */
+enum br__hf_flags { BR__HF_CONFIG_ONLY = 1, BR__HF_REMOTE = 2 };
+int br__hf_open_model(struct br__ckpt **out, const char *id_or_dir, unsigned flags,
+                      const struct br__hub_opts *o, struct br_err *err) BR_MUST_CHECK;
+/* The same for everything but weights, with the default options. */
+int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
+                   struct br_err *err) BR_MUST_CHECK;
+/* A checkpoint without bytes: tensors as given (names copied), no files.  For `plan --config`. */
+int br__hf_invent(struct br__ckpt **out, const struct br__tensor *tensors, size_t n,
+                  struct br_err *err) BR_MUST_CHECK;
+/* A checkpoint of no tensors, with a name and room for the texts of ck->hf; NULL: out of memory. */
+struct br__ckpt *br__hf_new(const char *dir);
+/* Text of model.safetensors.index.json: {"metadata": {"total_size": N}, "weight_map": {...}} with
+ * names sorted, two-space indent, as huggingface_hub writes it. */
+int br__hf_index_text(struct br__buf *out, const char **names, const char **files, size_t n,
+                      uint64_t total_size) BR_MUST_CHECK;
+/* Names in `dir` of the small files that travel with a model: generation_config, tokenizer files,
+ * chat templates, *.py custom code, merges/vocab, *.jinja, LICENSE, README.  Not config.json, not
+ * weights, not the index. tokenizer_only: just what belongs into a torch_dist tokenizer/ folder. */
+int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, char ***names,
+                      size_t *n, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- safetensors files ----------------------------------------------------------------------- */
 
 #define BR__ST_HEADER_MAX (100u << 20) /* as the reference implementation */
-
 /* One tensor of a header; `name` in the arena that was given. */
 struct br__st_entry {
     const char *name;
@@ -68,12 +107,6 @@ struct br__st_entry {
     int64_t shape[BR_MAX_DIMS];
     uint64_t begin, end; /* relative to the data section */
 };
-/* Parse the JSON header text.  data_bytes is the size of the data section.  Checks: known dtype,
- * shape product == end - begin, offsets inside the section, no overlap, no hole, no duplicate name.
- * *entries come in offset order.  *metadata_json: text of "__metadata__" (arena) or NULL. */
-int br__st_parse(struct br__arena *a, const char *json, size_t n, uint64_t data_bytes,
-                 struct br__st_entry **entries, size_t *n_entries, const char **metadata_json,
-                 struct br_err *err) BR_MUST_CHECK;
 /* Header of a mapped file: validates length, then br__st_parse.  *data_off = absolute start of
  * data. */
 int br__st_open(struct br__arena *a, const struct br__file *f, struct br__st_entry **entries,
@@ -86,92 +119,40 @@ int br__st_open(struct br__arena *a, const struct br__file *f, struct br__st_ent
 int br__st_header(struct br__buf *out, struct br__st_entry *entries, size_t n,
                   const char *metadata_json) BR_MUST_CHECK;
 
-/* ---- hf.c ------------------------------------------------------------------------------------ */
+/* ---- torch_dist directories, read ------------------------------------------------------------ */
 
-struct br__hf {
-    char *config_text; /* config.json verbatim, NUL-terminated; NULL if absent */
-    size_t config_size;
-    char *generation_text; /* generation_config.json verbatim or NULL */
-    size_t generation_size;
-    const char **metadata_json; /* per file: "__metadata__" text or NULL */
-    int has_index;              /* weights were named by model.safetensors.index.json */
+struct br__td_chunk {
+    int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
+    uint32_t file;
+    uint64_t item_off, item_len; /* the ZIP item */
+    uint64_t data_off;           /* absolute offset of the chunk's first element */
+    uint64_t flat;               /* byte offset of the first element in the global tensor */
+    uint64_t reach;              /* largest end of this and all chunks before it, likewise */
 };
-
-/* model.safetensors.index.json, checked as far as the text alone allows. */
-struct br__hf_index {
-    const char **names; /* tensors, in the order of the text */
-    uint32_t *file_of;  /* index into files, per tensor      */
-    size_t n;
-    const char **files; /* distinct, sorted bytewise         */
-    size_t n_files;
-    uint64_t total_size; /* UINT64_MAX if the index has none or no integer */
+struct br__td {
+    const char *root;           /* directory that holds the iteration dir; may equal dir's parent */
+    const char *iteration_name; /* "iter_0000003", "release" */
+    struct br__td_chunk **chunks; /* per tensor priv index: chunks sorted by flat offset */
+    size_t *n_chunks;
+    const char **objects; /* bytes items' keys, sorted */
+    uint32_t *object_file;
+    uint64_t *object_off, *object_len;
+    size_t n_objects;
+    struct br__pk
+        *common;     /* common state dict, from common.pt or common_state/shard_0_1; NULL if none */
+    int common_from; /* 0 none, 1 common.pt, 2 object */
+    struct br__pk *args; /* argparse.Namespace state of Megatron-LM, or NULL */
+    int has_run_config;
+    char *run_config_text; /* verbatim, NULL if absent */
+    size_t run_config_size;
+    int64_t iteration;                    /* from the common state, -1 if none */
+    int64_t train_step, consumed_samples; /* train_state.pt, -1 if none */
 };
-/* Parse the text of an index.  BR_E_FORMAT if it is no object with a "weight_map" of tensor names
- * to plain
- * *.safetensors file names (no directory part). */
-int br__hf_index_parse(struct br__arena *a, const char *text, size_t n, struct br__hf_index *out,
-                       struct br_err *err) BR_MUST_CHECK;
-/* Open an HF directory.  Weight files: those that model.safetensors.index.json names; else
- * model.safetensors; else a complete model-*-of-* set.  Other *.safetensors are ignored, with one
- * warning.  Checks: index names and headers agree both ways, duplicates across shards, path
- * traversal in the index, missing files.  flags: BR__HF_CONFIG_ONLY reads no weights. */
-enum { BR__HF_CONFIG_ONLY = 1 };
-int br__hf_open(struct br__ckpt **out, const char *dir, unsigned flags,
-                struct br_err *err) BR_MUST_CHECK;
-/* A checkpoint without bytes: tensors as given (names copied), no files.  For `plan --config`. */
-int br__hf_invent(struct br__ckpt **out, const struct br__tensor *tensors, size_t n,
-                  struct br_err *err) BR_MUST_CHECK;
-/* Text of model.safetensors.index.json: {"metadata": {"total_size": N}, "weight_map": {...}} with
- * names sorted, two-space indent, as huggingface_hub writes it. */
-int br__hf_index_text(struct br__buf *out, const char **names, const char **files, size_t n,
-                      uint64_t total_size) BR_MUST_CHECK;
-/* Names in `dir` of the small files that travel with a model: generation_config, tokenizer files,
- * chat templates, *.py custom code, merges/vocab, *.jinja, LICENSE, README.  Not config.json, not
- * weights, not the index. tokenizer_only: just what belongs into a torch_dist tokenizer/ folder. */
-int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, char ***names,
-                      size_t *n, struct br_err *err) BR_MUST_CHECK;
-int br__hf_is_side_file(const char *name, int tokenizer_only);
-/* As br__hf_open without flags, of a model whose small files are in `dir` and whose weights may be
- * on the hub only.  The checkpoint owns the hub if the call succeeds. */
-int br__hf_open_hub(struct br__ckpt **out, const char *dir, struct br__hub *hub,
-                    struct br_err *err) BR_MUST_CHECK;
-/* The weight files among n sorted names of a model's files, without its index: model.safetensors,
- * or the model-K-of-N set; none if there are none (arena). */
-int br__hf_weight_names(struct br__arena *a, char **names, size_t n, char ***out, size_t *n_out,
-                        struct br_err *err) BR_MUST_CHECK;
+/* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
+ * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
+int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- hf_cache.c: what the user typed, to files ------------------------------------------------
- */
-
-/* What a command needs of a model: config.json and generation_config.json always come along. */
-enum br__hf_need {
-    BR__HF_CONFIG = 0,
-    BR__HF_TOKENIZER = 1, /* the files of the tokenizer          */
-    BR__HF_SIDE = 2,      /* every small file that travels along */
-    BR__HF_WEIGHTS = 4    /* index and weight files, on the disk */
-};
-/* Turn what the user typed into a directory (arena): an existing directory; else a hub id
- * "org/name[@revision]".  Of an id the files that `need` names are brought into the cache that
- * huggingface_hub uses (HF_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME/huggingface/hub,
- * ~/.cache/huggingface/hub) unless they are there; offline (HF_HUB_OFFLINE, o->local_only, no
- * network) what is there must do.  o may be NULL.  BR_E_NOTFOUND, BR_E_ACCESS, BR_E_NETWORK. */
-int br__hf_fetch(struct br__arena *a, const char *id_or_dir, unsigned need,
-                 const struct br__hub_opts *o, const char **dir, struct br_err *err) BR_MUST_CHECK;
-/* The same for everything but weights, with the default options. */
-int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
-                   struct br_err *err) BR_MUST_CHECK;
-/* Open a model for reading.  flags: BR__HF_CONFIG_ONLY reads no weights; BR__HF_REMOTE downloads no
- * weights: those that are not in the cache are read from the hub, headers now, the rest when it is
- * asked for, in blocks that are kept for a while (64 MiB in all); without flags weights are
- * downloaded.  The small files of ck->dir are there in any case. */
-enum { BR__HF_REMOTE = 2 };
-int br__hf_open_model(struct br__ckpt **out, const char *id_or_dir, unsigned flags,
-                      const struct br__hub_opts *o, struct br_err *err) BR_MUST_CHECK;
-
-/* ---- hub*.c: the Hugging Face hub -------------------------------------------------------------
- */
-
-/* ---- pickle.c: reading (a VM for data, not for code) ----------------------------------------- */
+/* ---- values of a pickle ---------------------------------------------------------------------- */
 
 enum br__pk_kind {
     BR__PK_NONE,
@@ -189,7 +170,6 @@ enum br__pk_kind {
                       subclasses, items                          */
     BR__PK_PERSID  /* persistent id, item[0]                     */
 };
-
 /* 16 bytes: the .metadata of a large checkpoint is millions of them. */
 struct br__pk {
     uint8_t kind;
@@ -213,63 +193,10 @@ struct br__pk_global {
 struct br__pk_object {
     struct br__pk *callable, *args, *state, *items;
 };
-
-struct br__pk_limits {
-    size_t max_nodes; /* 0 = 64 Mi */
-    int max_depth;    /* 0 = 512   */
-};
-/* Run a pickle (protocols 0-5 subset that torch, Megatron and DCP write) of n bytes; objects live
- * in the arena.  Unknown globals become opaque objects; nothing is ever called.  Errors carry the
- * byte offset. torch.Size(t) is the tuple t, collections.OrderedDict a DICT, builtins.set a SET.
- * Values may be shared and cyclic: whoever recurses must bound it. */
-int br__pk_load(struct br__arena *a, const unsigned char *p, size_t n,
-                const struct br__pk_limits *limits, struct br__pk **out,
-                struct br_err *err) BR_MUST_CHECK;
 /* Value for a string key of a DICT, or of an OBJECT's dict state; NULL if absent. */
 const struct br__pk *br__pk_get(const struct br__pk *v, const char *key);
-/* 1 if v is OBJECT whose class/callable is module.name (module may end in "*" to match a prefix).
- */
-int br__pk_is(const struct br__pk *v, const char *module, const char *name);
-/* Python-repr-like text, for reports; bounded. */
-void br__pk_repr(struct br__buf *out, const struct br__pk *v);
 
-/* ---- pickle_write.c: protocol 2, what torch's weights-only loader accepts -------------------- */
-
-/* A writer is a br__buf; helpers append opcodes.  `memo` numbers BINPUT as Python's pickler does,
- * for byte equality with torch; memo < 0 writes none. */
-struct br__pkw {
-    struct br__buf *out;
-    int memo;               /* next memo slot, or -1 */
-    struct br__map globals; /* global -> memo slot, so that a second use is BINGET */
-    struct br__arena *arena;
-};
-void br__pkw_begin(struct br__pkw *w); /* 80 02 */
-void br__pkw_end(struct br__pkw *w);   /* '.'; releases the map */
-void br__pkw_global(struct br__pkw *w, const char *module, const char *name);
-void br__pkw_str(struct br__pkw *w,
-                 const char *s); /* interned: a repeat is BINGET when memo >= 0 */
-void br__pkw_int(struct br__pkw *w, int64_t v);
-void br__pkw_float(struct br__pkw *w, double v);
-void br__pkw_bool(struct br__pkw *w, int v);
-void br__pkw_none(struct br__pkw *w);
-void br__pkw_op(struct br__pkw *w, char op);   /* raw opcode: MARK '(' TUPLE 't' SETITEMS 'u' ... */
-void br__pkw_put(struct br__pkw *w);           /* BINPUT of the object on top, if memo >= 0 */
-void br__pkw_get(struct br__pkw *w, int slot); /* BINGET of what br__pkw_put numbered `slot` */
-void br__pkw_tuple(struct br__pkw *w, const int64_t *v, int n); /* tuple of ints, memoised */
-/* Around item i of the n items that fill an EMPTY_DICT ('}', key and value) or EMPTY_LIST (']'):
- * emits MARK and SETITEMS/APPENDS in the batches that Python makes. */
-enum br__pkw_container { BR__PKW_DICT, BR__PKW_LIST };
-void br__pkw_item_begin(struct br__pkw *w, size_t i, size_t n);
-void br__pkw_item_end(struct br__pkw *w, size_t i, size_t n, enum br__pkw_container kind);
-void br__pkw_new(struct br__pkw *w, const char *module,
-                 const char *name);    /* class.__new__(class) */
-void br__pkw_dict(struct br__pkw *w);  /* a dict of two or more entries, up to its MARK */
-void br__pkw_build(struct br__pkw *w); /* ends such a dict, as the state of the object below */
-/* A contiguous CPU tensor whose bytes are the record data/<storage>. */
-void br__pkw_tensor(struct br__pkw *w, const char *storage, int dtype, int ndim,
-                    const int64_t *shape);
-
-/* ---- zip.c: the stored ZIP64 container of torch.save ----------------------------------------- */
+/* ---- records of a torch.save archive --------------------------------------------------------- */
 
 struct br__zip_rec {
     const char *name;   /* without the archive prefix; arena */
@@ -284,116 +211,7 @@ int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_siz
                  struct br_err *err) BR_MUST_CHECK;
 const struct br__zip_rec *br__zip_find(const struct br__zip_rec *recs, size_t n, const char *name);
 
-/* Writer of one archive inside a larger file, byte for byte as PyTorchStreamWriter (torch 2.15):
- * records 64-byte aligned relative to the archive start, data descriptors, ZIP64 end records. */
-struct br__zipw {
-    struct br__out *out;
-    uint64_t base;              /* where the archive starts in out */
-    struct br__buf central;     /* central directory so far */
-    const char *prefix;         /* "archive" */
-    uint32_t n_recs, n_data;    /* records; those named data/<k> */
-    uint64_t crc_hash;          /* for .data/serialization_id */
-    uint64_t rec_off, rec_size; /* open record: header offset relative to base, data bytes */
-    uint32_t rec_crc;
-    char rec_name[64]; /* with the prefix */
-};
-void br__zipw_begin(struct br__zipw *z, struct br__out *out, const char *prefix);
-int br__zipw_record(struct br__zipw *z, const char *name, const void *p, size_t n,
-                    struct br_err *err) BR_MUST_CHECK;
-/* The records that every torch.save archive starts with: data.pkl, .format_version,
- * .storage_alignment, byteorder.  Data records data/0, data/1, ... come next. */
-int br__zipw_head(struct br__zipw *z, const void *pickle, size_t n,
-                  struct br_err *err) BR_MUST_CHECK;
-/* A record whose data is produced in pieces: start with its exact size, then the caller writes the
- * data to z->out itself (br__out_reserve/commit) and reports each piece for the CRC, then end. */
-int br__zipw_start(struct br__zipw *z, const char *name, uint64_t size,
-                   struct br_err *err) BR_MUST_CHECK;
-void br__zipw_data(struct br__zipw *z, const void *p, size_t n);
-int br__zipw_stop(struct br__zipw *z, struct br_err *err) BR_MUST_CHECK;
-/* version, .data/serialization_id, central directory, end records. */
-int br__zipw_finish(struct br__zipw *z, struct br_err *err) BR_MUST_CHECK;
-/* Release the writer after a failure; fine after br__zipw_finish too.  Does not touch z->out. */
-void br__zipw_abort(struct br__zipw *z);
-/* Length of a torch.save archive with the given pickle and data record sizes (n_data records), as
- * the writer above will make it, so that offsets are known before a byte is written. */
-uint64_t br__zip_archive_size(const char *prefix, size_t pickle_size, const uint64_t *data_sizes,
-                              size_t n_data);
-
-/* ---- torchdist_read.c ------------------------------------------------------------------------ */
-
-struct br__td_chunk {
-    int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
-    uint32_t file;
-    uint64_t item_off, item_len; /* the ZIP item */
-    uint64_t data_off;           /* absolute offset of the chunk's first element */
-    uint64_t flat;               /* byte offset of the first element in the global tensor */
-    uint64_t reach;              /* largest end of this and all chunks before it, likewise */
-};
-
-struct br__td {
-    const char *root;           /* directory that holds the iteration dir; may equal dir's parent */
-    const char *iteration_name; /* "iter_0000003", "release" */
-    struct br__td_chunk **chunks; /* per tensor priv index: chunks sorted by flat offset */
-    size_t *n_chunks;
-    const char **objects; /* bytes items' keys, sorted */
-    uint32_t *object_file;
-    uint64_t *object_off, *object_len;
-    size_t n_objects;
-    struct br__pk
-        *common;     /* common state dict, from common.pt or common_state/shard_0_1; NULL if none */
-    int common_from; /* 0 none, 1 common.pt, 2 object */
-    struct br__pk *args; /* argparse.Namespace state of Megatron-LM, or NULL */
-    int has_run_config;
-    char *run_config_text; /* verbatim, NULL if absent */
-    size_t run_config_size;
-    int64_t iteration;                    /* from the common state, -1 if none */
-    int64_t train_step, consumed_samples; /* train_state.pt, -1 if none */
-};
-
-/* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
- * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
-int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
-/* Path of the iteration directory that br__td_open would read (arena); BR_E_NOTFOUND if `dir` is no
- * torch_dist checkpoint. */
-int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir,
-                   struct br_err *err) BR_MUST_CHECK;
-/* torchdist_meta.c: interpret the bytes of a .metadata file: tensors (sorted by name), their chunks
- * (which tile each tensor exactly), objects, file names.  Opens nothing; data_off and by_name are
- * not set. */
-int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n,
-                     struct br_err *err) BR_MUST_CHECK;
-/* What becomes of failure rc at tensor `key`: training state (optimizer, RNG, ...) of a kind that
- * is not supported must not keep the weights from being read, so that turns into a warning and
- * BR_OK (leave the tensor out); everything else stays. */
-int br__td_tolerate(struct br__ckpt *ck, const char *key, int rc, struct br_err *err) BR_MUST_CHECK;
-/* torchdist_item.c: one torch.save archive, [off, off + len) of f.  The pickled object goes to `a`;
- * the records (for br__torch_tensor_read) too. */
-struct br__torch_file {
-    struct br__zip_rec *recs;
-    size_t n_recs;
-    struct br__pk *root;
-};
-int br__torch_load(struct br__arena *a, const struct br__file *f, uint64_t off, uint64_t len,
-                   struct br__torch_file *out, struct br_err *err) BR_MUST_CHECK;
-/* A pickled tensor: what it is and where its first element lies in the file.  Only contiguous
- * tensors. */
-struct br__torch_tensor {
-    int dtype, ndim;
-    int64_t shape[BR_MAX_DIMS];
-    uint64_t bytes, data_off;
-};
-int br__torch_tensor_read(const struct br__torch_file *tf, const struct br__pk *v,
-                          struct br__torch_tensor *out, struct br_err *err) BR_MUST_CHECK;
-/* Set data_off of every chunk, from the items; all files must be open. */
-int br__td_locate(struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
-/* Unpickle a bytes item (a torch.save archive); data records are not read. */
-int br__td_object(const struct br__ckpt *ck, struct br__arena *a, size_t i, struct br__pk **out,
-                  struct br_err *err) BR_MUST_CHECK;
-/* Index into a flat contiguous read: copy [off, off + n) of the global tensor from its chunks. */
-int br__td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
-                size_t n, struct br_err *err) BR_MUST_CHECK;
-
-/* ---- torchdist_write.c ----------------------------------------------------------------------- */
+/* ---- torch_dist directories, written --------------------------------------------------------- */
 
 /* One output tensor and its boxes, in the order in which they are to be stored. */
 struct br__td_out {
@@ -412,7 +230,6 @@ struct br__td_item {
 #define BR__TD_OBJECT UINT32_MAX
 #define BR__TD_FILE_TARGET                                                                         \
     (1ull << 30) /* a new .distcp about every GiB: parts for threads and resume */
-
 struct br__td_plan {
     const struct br__td_out *tensors;
     size_t n_tensors;
@@ -436,7 +253,6 @@ int br__td_write_file(const struct br__td_plan *p, uint32_t file, const char *pa
 /* .metadata bytes (protocol 2, plain Metadata, 5-element TensorProperties, no version). */
 int br__td_metadata(const struct br__td_plan *p, struct br__buf *out,
                     struct br_err *err) BR_MUST_CHECK;
-
 struct br__td_common {
     int64_t iteration;
     int non_homogeneous_layers;
@@ -476,10 +292,10 @@ int br__yaml_parse(struct br__arena *a, const char *text, size_t n, struct br__y
 const struct br__yaml *br__yaml_get(const struct br__yaml *map, const char *dotted_path);
 /* Scalar values as yaml.safe_load reads them: null/true/1/1.0e-06.  0, or BR_E_FORMAT. */
 int br__yaml_is_null(const struct br__yaml *y);
-const char *br__yaml_version(struct br__arena *a); /* libyaml's, as loaded */
 int br__yaml_f64(const struct br__yaml *y, double *out) BR_MUST_CHECK;
 int br__yaml_bool(const struct br__yaml *y, int *out) BR_MUST_CHECK;
 /* Text of a float as PyYAML dumps it: 1.0e-06, 1000000.0. */
 void br__yaml_put_double(struct br__buf *b, double v);
+const char *br__yaml_version(struct br__arena *a); /* libyaml's, as loaded */
 
 #endif

@@ -6,7 +6,7 @@
  *   side    the small files that travel with a model
  *
  * A directory may come from anywhere: names in it are never trusted as paths. */
-#include "format.h"
+#include "hf.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -587,12 +587,36 @@ static int read_optional(struct br__ckpt *ck, const char *name, char **text, siz
     return rc == BR_E_NOTFOUND ? BR_OK : rc;
 }
 
-static struct br__ckpt *new_ckpt(const char *dir)
+static int hf_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
+                   size_t n, struct br_err *err)
+{
+    if (t->file >= ck->n_files)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "tensor '%s' was made up from a configuration and has no bytes", t->name);
+    int rc = br__file_read(&ck->files[t->file], t->offset + off, dst, n, err);
+    if (rc)
+        br_wrap(err, "tensor '%s'", t->name);
+    return rc;
+}
+
+static void hf_close(struct br__ckpt *ck)
+{
+    br__hub_close(ck->hub);
+    if (!ck->hf)
+        return;
+    br__free(ck->hf->config_text);
+    br__free(ck->hf->generation_text);
+}
+
+static const struct br__ckpt_ops hf_ops = {hf_read, hf_close};
+
+struct br__ckpt *br__hf_new(const char *dir)
 {
     struct br__ckpt *ck = br__calloc(1, sizeof *ck);
 
     if (!ck)
         return NULL;
+    ck->ops = &hf_ops;
     ck->format = BR__FMT_HF;
     ck->dir = br__arena_strdup(&ck->arena, dir);
     ck->hf = br__arena_alloc(&ck->arena, sizeof *ck->hf);
@@ -609,7 +633,7 @@ static int open_dir(struct br__ckpt **out, const char *dir, struct br__hub *hub,
     *out = NULL;
     if (!br__is_dir(dir))
         return br_fail(err, BR_E_NOTFOUND, "'%s' is not a directory", dir);
-    struct br__ckpt *ck = new_ckpt(dir);
+    struct br__ckpt *ck = br__hf_new(dir);
     if (!ck)
         return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", dir);
     int rc = read_optional(ck, "config.json", &ck->hf->config_text, &ck->hf->config_size, err);
@@ -641,7 +665,7 @@ int br__hf_invent(struct br__ckpt **out, const struct br__tensor *tensors, size_
                   struct br_err *err)
 {
     *out = NULL;
-    struct br__ckpt *ck = new_ckpt("");
+    struct br__ckpt *ck = br__hf_new("");
     if (!ck)
         return br_fail(err, BR_E_NOMEM, "out of memory for %zu tensors", n);
     int rc = alloc_tensors(ck, n, err);

@@ -1,6 +1,6 @@
 /* hf_cache.c - what the user typed, to the files of a model: a directory, or a model of the hub, of
  * which a command gets the files that it needs and no others. */
-#include "format.h"
+#include "hf.h"
 
 #include <stdlib.h>
 #include <string.h>

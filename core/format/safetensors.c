@@ -3,7 +3,7 @@
  * A file is a little-endian u64 length, that many bytes of JSON, then the data section.  The
  * header alone says where every tensor lies, so it is believed only after its entries are shown
  * to tile the data section exactly: no overlap, no hole, nothing past the end. */
-#include "format.h"
+#include "hf.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -252,11 +252,8 @@ static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *pat
 {
     const br__json *rows = br__json_get(m, "source_tensors");
     size_t n = br__json_count(rows);
-    ck->format = BR__FMT_HF;
-    ck->dir = br__arena_strdup(&ck->arena, path);
-    ck->hf = br__arena_alloc(&ck->arena, sizeof *ck->hf);
     ck->tensors = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->tensors);
-    if (!ck->dir || !ck->hf || !ck->tensors || br__map_init(&ck->by_name, n))
+    if (!ck->tensors || br__map_init(&ck->by_name, n))
         return nomem(err);
     int rc = read_texts(ck, m, path, err);
     if (!rc)
@@ -288,7 +285,7 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
     }
     if (!rc && (rc = br__json_parse(&m, text, n, err)))
         br_wrap(err, "'%s'", path);
-    struct br__ckpt *ck = rc ? NULL : br__calloc(1, sizeof *ck);
+    struct br__ckpt *ck = rc ? NULL : br__hf_new(path);
     if (!rc && !ck)
         rc = nomem(err);
     if (!rc && !strcmp(br__json_str(br__json_get(m, "direction"), ""), "import"))

@@ -2,7 +2,7 @@
  *
  * What parses must print and parse again to the same print; an index that is accepted must name
  * plain files only and survive being written. */
-#include "../../core/format/format.h"
+#include "../../core/format/hf.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * Input: the pickle.  If it is accepted, names must be sorted and different, files stay inside the
  * directory, every box has a place, and the boxes of a tensor tile it: small tensors are counted
  * element by element. */
-#include "../../core/format/format.h"
+#include "../../core/format/torchdist/torchdist.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  *
  * Input: a pickle.  Whatever it is, memory must stay in proportion to it, a refusal must say why,
  * and an accepted value must be printable and searchable although it may be shared and cyclic. */
-#include "../../core/format/format.h"
+#include "../../core/format/torch/torch.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  *
  * Input: 8 bytes, little-endian size of the data section, then the header's JSON text.  A header
  * that is accepted must come back unchanged from writing and parsing it again. */
-#include "../../core/format/format.h"
+#include "../../core/format/hf.h"
 
 #include <stdlib.h>
 #include <string.h>

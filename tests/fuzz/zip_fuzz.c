@@ -2,7 +2,7 @@
  *
  * Input: the archive.  Every record, and the bytes of the tensor that data.pkl describes, must lie
  * inside the input. */
-#include "../../core/format/format.h"
+#include "../../core/format/torchdist/torchdist.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* libtd.c - see libtd.h. */
 #include "libtd.h"
-#include "format/format.h"
+#include "format/torchdist/torchdist.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -586,7 +586,7 @@ void td_check_contents(const struct br__ckpt *ck, const char *name)
     for (uint64_t off = 0; off < t->bytes; off++) {
         size_t n = (size_t)(t->bytes - off);
         memset(buf, 0xee, sizeof buf);
-        ck_assert_msg(br__td_read(ck, t, off, buf, n, &err) == BR_OK, "%s", err.msg);
+        ck_assert_msg(br__td_ops.read(ck, t, off, buf, n, &err) == BR_OK, "%s", err.msg);
         td_check_bytes(buf, off, n);
     }
 }

@@ -1,6 +1,6 @@
 /* test_hf.c - Hugging Face directories and the local hub cache, friendly and hostile. */
 #include "base/base_internal.h"
-#include "format/format.h"
+#include "format/hf.h"
 #include "librun.h"
 
 #include <check.h>

@@ -3,7 +3,7 @@
  * The hub is tests/hub/hub_server.c on 127.0.0.1.  Whatever it does, a run ends in time, with the
  * file or with an error that says why, and no wrong byte ever stands under a blob's name. */
 #include "base/base_internal.h"
-#include "format/format.h"
+#include "format/hf.h"
 #include "libhub.h"
 #include "librun.h"
 

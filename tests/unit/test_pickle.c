@@ -1,6 +1,6 @@
 /* test_pickle.c - the pickle reader, opcode by opcode: what comes out, what is refused and with
  * which words, and that hostile input costs neither memory nor time nor stack. */
-#include "format/format.h"
+#include "format/torch/torch.h"
 #include "librun.h"
 #include "libtd.h"
 

@@ -1,7 +1,7 @@
 /* test_pickle_write.c - pickles against the bytes that Python's pickle.dumps(x, 2) gives, and read
  * back. */
 #include "base/base_internal.h"
-#include "format/format.h"
+#include "format/torch/torch.h"
 #include "librun.h"
 
 #include <check.h>

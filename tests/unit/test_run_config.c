@@ -1,6 +1,7 @@
 /* test_run_config.c - run_config.yaml against files of the real Megatron Bridge, byte for byte;
  * text against PyYAML; and config.json rebuilt from run_config.yaml and from Megatron-LM's args. */
 #include "base/base_internal.h"
+#include "format/torch/torch.h"
 #include "librun.h"
 #include "model/model.h"
 

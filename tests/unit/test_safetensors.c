@@ -1,6 +1,6 @@
 /* test_safetensors.c - headers of safetensors files: what is accepted, what is refused and with
  * which words, and that writing reproduces the reference implementation byte for byte. */
-#include "../../core/format/format.h"
+#include "format/hf.h"
 #include "librun.h"
 
 #include <check.h>

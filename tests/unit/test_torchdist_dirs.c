@@ -1,6 +1,6 @@
 /* test_torchdist_dirs.c - which directory of a torch_dist checkpoint is read, and what lies in it
  * beside the tensors. */
-#include "format/format.h"
+#include "format/torchdist/torchdist.h"
 #include "librun.h"
 #include "libtd.h"
 

@@ -1,7 +1,7 @@
 /* test_torchdist_hostile.c - the torch_dist reader on files that are damaged, lie or lead
  * elsewhere, and when memory or the system fails it. */
 #include "base/base_internal.h"
-#include "format/format.h"
+#include "format/torchdist/torchdist.h"
 #include "librun.h"
 #include "libtd.h"
 
@@ -156,8 +156,8 @@ START_TEST(survives_damaged_items)
         m.data.p[i] = saved;
         refused += br__td_open(&ck, m.dir, &err) != BR_OK;
         for (size_t k = 0; ck && k < ck->n_tensors; k++)
-            ck_assert_int_eq(br__td_read(ck, &ck->tensors[k], 0, buf, ck->tensors[k].bytes, &err),
-                             BR_OK);
+            ck_assert_int_eq(
+                br__td_ops.read(ck, &ck->tensors[k], 0, buf, ck->tensors[k].bytes, &err), BR_OK);
         br__ckpt_close(ck);
     }
     ck_assert_int_gt(refused, 0);
@@ -211,7 +211,7 @@ static int open_and_read(const char *dir)
     int rc = br__td_open(&ck, dir, &err);
 
     for (size_t i = 0; !rc && i < ck->n_tensors; i++)
-        rc = br__td_read(ck, &ck->tensors[i], 0, buf, (size_t)ck->tensors[i].bytes, &err);
+        rc = br__td_ops.read(ck, &ck->tensors[i], 0, buf, (size_t)ck->tensors[i].bytes, &err);
     if (!rc) {
         ck_assert_uint_eq(ck->n_tensors, 2);
         ck_assert_int_eq(ck->td->iteration, 8);

@@ -1,6 +1,6 @@
 /* test_torchdist_read.c - the torch_dist reader against checkpoints that real Megatron wrote, and
  * against checkpoints built here with every variant and every defect that the reader knows. */
-#include "format/format.h"
+#include "format/torchdist/torchdist.h"
 #include "librun.h"
 #include "libtd.h"
 
@@ -37,7 +37,7 @@ static void hash_tensor(const struct br__ckpt *ck, const struct br__tensor *t, s
     ck_assert(h && buf);
     for (uint64_t off = 0; off < t->bytes; off += step) {
         size_t n = (size_t)BR__MIN(step, t->bytes - off);
-        ck_assert_msg(br__td_read(ck, t, off, buf, n, &err) == BR_OK, "%s", err.msg);
+        ck_assert_msg(br__td_ops.read(ck, t, off, buf, n, &err) == BR_OK, "%s", err.msg);
         br__sha256_update(h, buf, n);
     }
     br__sha256_hex(h, out);
@@ -368,7 +368,8 @@ START_TEST(reads_any_tiling)
     for (int k = 0; k < 300; k++) {
         size_t off = rnd(sizeof buf), n = 1 + rnd((uint32_t)(sizeof buf - off));
         memset(buf, 0xee, sizeof buf);
-        ck_assert_msg(br__td_read(ck, &ck->tensors[0], off, buf, n, &err) == BR_OK, "%s", err.msg);
+        ck_assert_msg(br__td_ops.read(ck, &ck->tensors[0], off, buf, n, &err) == BR_OK, "%s",
+                      err.msg);
         td_check_bytes(buf, off, n);
     }
     br__ckpt_close(ck);
@@ -394,8 +395,8 @@ START_TEST(reads_columns_of_large_tensors)
     struct br__ckpt *ck = td_open_ok(m.dir);
     for (size_t off = 0; off < total; off += 1777777) {
         memset(buf, 0xee, total);
-        ck_assert_msg(br__td_read(ck, &ck->tensors[0], off, buf, total - off, &err) == BR_OK, "%s",
-                      err.msg);
+        ck_assert_msg(br__td_ops.read(ck, &ck->tensors[0], off, buf, total - off, &err) == BR_OK,
+                      "%s", err.msg);
         td_check_bytes(buf, off, total - off);
     }
     free(buf);

@@ -2,7 +2,7 @@
  * compares every item byte for byte; layout, .metadata, common state and train state by themselves.
  */
 #include "base/base_internal.h"
-#include "format/format.h"
+#include "format/torchdist/torchdist.h"
 #include "librun.h"
 
 #include <check.h>

@@ -1,5 +1,5 @@
 /* test_zip_write.c - archives against bytes, lengths and checksums of what torch 2.15 wrote. */
-#include "../../core/format/format.h"
+#include "format/torch/torch.h"
 #include "librun.h"
 
 #include <check.h>

@@ -1,11 +1,11 @@
-/* torchdist_write_common.c - the common state: the small dict that is the same for every rank.
+/* write_common.c - the common state: the small dict that is the same for every rank.
  *
  * mcore up to 0.18 reads it from common.pt, newer ones also from a bytes item.  Megatron-LM puts
  * its argparse namespace into it.
  *
  * Source of keys and order: Megatron Bridge 0.6.2 and Megatron-LM core 0.19, checked with their
  * loaders. */
-#include "format.h"
+#include "../torch/torch.h"
 
 #include <string.h>
 

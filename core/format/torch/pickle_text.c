@@ -2,7 +2,7 @@
  *
  * Values come from hostile files and may be shared or cyclic: nothing here recurses without a
  * bound on depth and output. */
-#include "format.h"
+#include "torch.h"
 
 #include <inttypes.h>
 #include <string.h>

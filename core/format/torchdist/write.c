@@ -1,5 +1,5 @@
-/* torchdist_write.c - writes the .distcp files of a torch_dist checkpoint and the small archives
- * beside them.  torchdist_write_meta.c has .metadata, torchdist_write_common.c the common state.
+/* write.c - writes the .distcp files of a torch_dist checkpoint and the small archives
+ * beside them.  write_meta.c has .metadata, write_common.c the common state.
  *
  * A .distcp file is a row of complete torch.save archives, one per tensor chunk or bytes item,
  * whose place and length .metadata records.  Every offset follows from the plan, so files can be
@@ -7,7 +7,7 @@
  *
  * Source of the format: directories written by Megatron Bridge 0.6.2 with torch 2.15, which the
  * tests compare byte by byte. */
-#include "format.h"
+#include "../torch/torch.h"
 
 #include <inttypes.h>
 #include <string.h>

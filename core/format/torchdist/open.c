@@ -1,11 +1,11 @@
-/* torchdist_open.c - find and open a Megatron torch_dist checkpoint.
+/* open.c - find and open a Megatron torch_dist checkpoint.
  *
  * The user names a root (trackers, iter_NNNNNNN/ or release/) or the iteration directory itself.
  * Opening reads .metadata, maps every .distcp file once, locates all items, and collects the facts
  * beside the tensors: common state, run_config.yaml, train_state.pt.
  * Facts: Megatron-LM training/checkpointing.py (trackers), Megatron Bridge
  * training/utils/checkpoint_utils.py (train_state.pt, run_config.yaml). */
-#include "format.h"
+#include "torchdist.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -483,6 +483,7 @@ int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err)
     *out = NULL;
     if (!ck)
         return br_fail(err, BR_E_NOMEM, "out of memory");
+    ck->ops = &br__td_ops;
     int rc = open_all(ck, dir, err);
     if (rc) {
         br__ckpt_close(ck);

@@ -1,10 +1,10 @@
-/* torchdist_item.c - the torch.save archives that .distcp files are made of.
+/* item.c - the torch.save archives that .distcp files are made of.
  *
  * Each item of a checkpoint is a complete torch.save ZIP of its own: `data.pkl` describes a tensor
  * (or any object), `data/<key>` holds its storage.  Here an item is checked against what .metadata
  * promised and the place of its bytes is found; later reads then need neither ZIP nor pickle.
  * Facts: torch/_utils.py (_rebuild_*), torch/serialization.py (persistent ids). */
-#include "format.h"
+#include "torchdist.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -7,7 +7,7 @@
  *
  * Source of the layout: archives written by torch 2.15, also ones beyond 4 GiB; of the hash in
  * .data/serialization_id: caffe2/serialize/inline_container.cc, checked against such archives. */
-#include "format.h"
+#include "torch.h"
 
 #include <inttypes.h>
 #include <string.h>

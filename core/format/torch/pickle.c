@@ -10,7 +10,7 @@
  * pickle, values and nesting are counted.  One input byte makes at most one small value, so
  * memory stays proportional to the input.  The machine does not recurse; values may be shared and
  * cyclic, so br__pk_repr bounds its own depth and output. */
-#include "format.h"
+#include "torch.h"
 
 #include <inttypes.h>
 #include <string.h>

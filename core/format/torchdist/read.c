@@ -1,11 +1,11 @@
-/* torchdist_read.c - gather a range of a global tensor from the boxes that hold it.
+/* read.c - gather a range of a global tensor from the boxes that hold it.
  *
  * A tensor is tiled by N-dimensional boxes, each stored row-major in its own item.  A box is a
  * sequence of runs: stretches contiguous both in the box and in the global tensor, at rising
  * global offsets.  A box cut on the first axes only is one run; a tensor-parallel split of columns
  * has a run per row, which may be as short as 64 bytes.  Long runs are read straight into place;
  * short ones in blocks of many runs, which are then scattered. */
-#include "format.h"
+#include "torchdist.h"
 
 #include <string.h>
 
@@ -185,8 +185,8 @@ static size_t first_chunk(const struct br__td_chunk *c, size_t n, uint64_t off)
     return lo;
 }
 
-int br__td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
-                size_t n, struct br_err *err)
+static int td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
+                   size_t n, struct br_err *err)
 {
     const struct br__td_chunk *c = ck->td->chunks[t->priv];
     size_t n_chunks = ck->td->n_chunks[t->priv];
@@ -201,3 +201,11 @@ int br__td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t 
     }
     return BR_OK;
 }
+
+static void td_close(struct br__ckpt *ck)
+{
+    if (ck->td)
+        br__free(ck->td->run_config_text);
+}
+
+const struct br__ckpt_ops br__td_ops = {td_read, td_close};

@@ -1,9 +1,9 @@
-/* torchdist_write_meta.c - writes .metadata, the pickle that says which box of which tensor is
+/* write_meta.c - writes .metadata, the pickle that says which box of which tensor is
  * where.
  *
  * Source of the format: what torch 2.9 and 2.15 write, reduced to what either reads with mcore 0.12
  * to 0.19: a plain Metadata of protocol 2, five tensor properties, no version, no storage_meta. */
-#include "format.h"
+#include "../torch/torch.h"
 
 #include <inttypes.h>
 

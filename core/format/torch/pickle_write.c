@@ -6,7 +6,7 @@
  * out->failed once, at the end.
  *
  * Source of the opcodes: Python's pickletools; of the numbering: files written by torch. */
-#include "format.h"
+#include "torch.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* torchdist_meta.c - what a .metadata file says: tensors, their boxes, where each box is stored.
+/* meta.c - what a .metadata file says: tensors, their boxes, where each box is stored.
  *
  * .metadata is one pickled torch.distributed.checkpoint.metadata.Metadata (or Megatron's subclass
  * of it); classes are recognised by what they hold, since their modules moved over the years.
@@ -7,11 +7,11 @@
  *
  * The file is hostile until proven otherwise: here every box is shown to lie inside its tensor,
  * the boxes of a tensor to tile it exactly, and every box to have a storage entry with a name
- * inside the directory.  What the items themselves hold is torchdist_read.c's business.
+ * inside the directory.  What the items themselves hold is read.c's business.
  *
  * A tensor that cannot be represented (complex dtype, more than 8 axes) is an error if it is a
  * weight; optimizer and other training state is left out with a warning. */
-#include "format.h"
+#include "torchdist.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

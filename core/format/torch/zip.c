@@ -5,7 +5,7 @@
  * of them only the signature and the lengths of name and extra field are used.  CRCs are not
  * checked, since torch may skip them.  Format: PKWARE APPNOTE 6.3; what torch writes:
  * docs of PyTorchStreamWriter, caffe2/serialize/inline_container.cc. */
-#include "format.h"
+#include "../format.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,0 +1,57 @@
+/* torchdist.h - what the files of core/format/torchdist share, and open.c calls. */
+#ifndef BRIDGE_CORE_TORCHDIST_H
+#define BRIDGE_CORE_TORCHDIST_H
+
+#include "../format_internal.h"
+#include "../torch/torch.h"
+
+/* ---- open.c ---------------------------------------------------------------------------------- */
+
+/* Path of the iteration directory that br__td_open would read (arena); BR_E_NOTFOUND if `dir` is no
+ * torch_dist checkpoint. */
+int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir,
+                   struct br_err *err) BR_MUST_CHECK;
+
+/* ---- meta.c: the .metadata file -------------------------------------------------------------- */
+
+/* Interpret the bytes of a .metadata file: tensors (sorted by name), their chunks
+ * (which tile each tensor exactly), objects, file names.  Opens nothing; data_off and by_name are
+ * not set. */
+int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n,
+                     struct br_err *err) BR_MUST_CHECK;
+/* What becomes of failure rc at tensor `key`: training state (optimizer, RNG, ...) of a kind that
+ * is not supported must not keep the weights from being read, so that turns into a warning and
+ * BR_OK (leave the tensor out); everything else stays. */
+int br__td_tolerate(struct br__ckpt *ck, const char *key, int rc, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- item.c: torch.save archives inside .distcp files ---------------------------------------- */
+
+/* One torch.save archive, [off, off + len) of f.  The pickled object goes to `a`;
+ * the records (for br__torch_tensor_read) too. */
+struct br__torch_file {
+    struct br__zip_rec *recs;
+    size_t n_recs;
+    struct br__pk *root;
+};
+int br__torch_load(struct br__arena *a, const struct br__file *f, uint64_t off, uint64_t len,
+                   struct br__torch_file *out, struct br_err *err) BR_MUST_CHECK;
+/* A pickled tensor: what it is and where its first element lies in the file.  Only contiguous
+ * tensors. */
+struct br__torch_tensor {
+    int dtype, ndim;
+    int64_t shape[BR_MAX_DIMS];
+    uint64_t bytes, data_off;
+};
+int br__torch_tensor_read(const struct br__torch_file *tf, const struct br__pk *v,
+                          struct br__torch_tensor *out, struct br_err *err) BR_MUST_CHECK;
+/* Set data_off of every chunk, from the items; all files must be open. */
+int br__td_locate(struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
+/* Unpickle a bytes item (a torch.save archive); data records are not read. */
+int br__td_object(const struct br__ckpt *ck, struct br__arena *a, size_t i, struct br__pk **out,
+                  struct br_err *err) BR_MUST_CHECK;
+
+/* ---- read.c ---------------------------------------------------------------------------------- */
+
+extern const struct br__ckpt_ops br__td_ops;
+
+#endif
