@@ -7,7 +7,9 @@
 #define BRIDGE_CORE_BASE_H
 
 #include <bridge/base.h>
+#include <bridge/bridge.h>
 #include <bridge/tensor.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -189,6 +191,9 @@ int br__copy_file(const char *from, const char *to, int sync, struct br_err *err
 int br__exists(const char *path);
 int br__is_dir(const char *path);
 int br__mkdirs(const char *path, struct br_err *err) BR_MUST_CHECK; /* like mkdir -p */
+/* A new directory "<name>-XXXXXX" under $TMPDIR, else /tmp (path in the arena). */
+int br__temp_dir(struct br__arena *a, const char *name, const char **dir,
+                 struct br_err *err) BR_MUST_CHECK;
 int br__sync_dir(const char *path, struct br_err *err) BR_MUST_CHECK;
 int br__remove_tree(const char *path, struct br_err *err) BR_MUST_CHECK;
 /* Names in a directory, sorted bytewise, without . and ..; in the arena. */
@@ -310,6 +315,21 @@ int br__cpu_count(void); /* CPUs this process may run on */
 /* Copy a versioned struct: shorter is zero-extended, longer must end in zeros (else BR_E_PLUGIN).
  */
 int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_MUST_CHECK;
+
+/* ---- progress.c: telling a listener how far a job is ------------------------------------------- */
+
+struct br__progress {
+    const struct br_listener *listener;
+    const char *phase;
+    uint64_t total;
+    _Atomic uint64_t done;
+    pthread_mutex_t lock;
+    int64_t last_ns;
+};
+void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase,
+                       uint64_t total);
+void br__progress_add(struct br__progress *g, uint64_t n);
+void br__progress_end(struct br__progress *g);
 
 /* ---- clock.c: monotonic time ----------------------------------------------------------------- */
 

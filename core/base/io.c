@@ -504,6 +504,20 @@ int br__mkdirs(const char *path, struct br_err *err)
     return rc;
 }
 
+int br__temp_dir(struct br__arena *a, const char *name, const char **dir, struct br_err *err)
+{
+    const char *tmp = getenv("TMPDIR");
+    char *path = br__arena_printf(a, "%s/%s-XXXXXX", tmp && *tmp ? tmp : "/tmp", name);
+
+    if (!path)
+        return br_fail(err, BR_E_NOMEM, "out of memory");
+    if (!mkdtemp(path))
+        return br_fail(err, BR_E_IO, "cannot make temporary directory '%s': %s", path,
+                       strerror(errno));
+    *dir = path;
+    return BR_OK;
+}
+
 int br__sync_dir(const char *path, struct br_err *err)
 {
     int fd, rc;

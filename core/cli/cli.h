@@ -216,7 +216,7 @@ const char *br__shell_word(struct br__arena *a, const char *s);
 
 /* ---- report.c: stderr --------------------------------------------------------------------- */
 
-enum br__progress { BR__PROGRESS_NONE, BR__PROGRESS_LINES, BR__PROGRESS_BAR };
+enum br__progress_style { BR__PROGRESS_NONE, BR__PROGRESS_LINES, BR__PROGRESS_BAR };
 
 /* How a job talks to the user.  With --json notes and warnings are kept for the object;
  * otherwise they go to stderr as they come. */
@@ -224,7 +224,7 @@ struct br__report {
     struct br_listener listener; /* give this to the job */
     pthread_mutex_t lock;
     int quiet, json;
-    enum br__progress progress;
+    enum br__progress_style progress;
     int drawn;           /* a bar stands on the terminal's line */
     int notes_to_stdout; /* verify: the differences are the output, not a remark */
     char phase[128];

@@ -1,5 +1,7 @@
 /* cmd_plugin.c - what plugins offer: list, plugin list|show|check; and toy, which makes a model of
  * any architecture. */
+#include "../check/check.h"
+#include "../recipe/recipe.h"
 #include "cli.h"
 
 #include <inttypes.h>

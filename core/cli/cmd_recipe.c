@@ -1,4 +1,5 @@
 /* cmd_recipe.c - recipe list|show|diff|check|keys|memory. */
+#include "../recipe/recipe.h"
 #include "cli.h"
 
 #include <inttypes.h>

@@ -6,8 +6,8 @@
 #ifndef BRIDGE_CORE_ENGINE_H
 #define BRIDGE_CORE_ENGINE_H
 
+#include "../convert/convert.h"
 #include "../graph/graph.h"
-#include "../model/model.h"
 
 /* ---- weights.c: a model's Hugging Face tensors, wherever they come from ---------------------- */
 
@@ -198,15 +198,6 @@ br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t 
 uint32_t br__tp(const struct br_graph *g);
 uint32_t br__tp_rank(const struct br_graph *g);
 
-/* ---- rope.c: rotary frequencies -------------------------------------------------------------- */
-
-#define BR__MAX_ROTARY 512 /* channel pairs */
-/* inv_freq[*n] of the config's rotary embedding (*n = rotary channels / 2, at most max) and the
- * factor of cos and sin.  Plain: theta^(-2c/d); YaRN (Peng et al. 2023, transformers
- * _compute_yarn_parameters); llama3 (transformers _compute_llama3_parameters). */
-int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
-             struct br_err *err) BR_MUST_CHECK;
-
 /* ---- llm.c: a model that runs: ranks, graphs, caches ----------------------------------------- */
 
 struct br__llm_opts {
@@ -372,14 +363,5 @@ struct br__gen_stats {
 int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
                  size_t n, struct br__gen_stats *stats, struct br_err *err) BR_MUST_CHECK;
 void br__gen_free(struct br__gen_sequence *seqs, size_t n);
-
-/* ---- check.c: does a plugin's layer builder run? ------------------------------------------------
- */
-
-/* Continues br__plugin_check: forward and backward of each architecture's toy, caches, two ranks.
- * One call of `line` per check; *failed counts on. */
-int br__engine_check(const struct br__plugin *p,
-                     void (*line)(void *ud, const char *what, int ok, const char *detail), void *ud,
-                     int *failed, struct br_err *err) BR_MUST_CHECK;
 
 #endif

@@ -4,7 +4,7 @@
  * export the right symbol.  Sizes and counts are bounded before they are used, every pointer must
  * lead into the plugin's own file, and every enum value must be one that this build knows.  The
  * tables are copied; strings are borrowed, because an accepted plugin is never unloaded. */
-#include "model.h"
+#include "model_internal.h"
 #include <string.h>
 
 enum {

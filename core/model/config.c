@@ -2,7 +2,7 @@
  *
  * Keys and their Megatron names: Megatron Bridge models/conversion (CONFIG_MAPPING) and the
  * transformers 4 and 5 spellings of the Qwen configurations. */
-#include "model.h"
+#include "model_internal.h"
 
 #include <string.h>
 
@@ -24,7 +24,7 @@ const struct br__cfg_key br__cfg_keys[BR_N_CFG] = {
 #define ROPE(key) "rope_scaling." key "|rope_parameters." key
 
 /* clang-format off */
-const struct br_field br__common_fields[] = {
+static const struct br_field common_fields[] = {
     BR_FROM(NUM_LAYERS, "num_hidden_layers"),
     BR_FROM(HIDDEN_SIZE, "hidden_size"),
     BR_FROM(FFN_HIDDEN_SIZE, "intermediate_size"),
@@ -55,7 +55,6 @@ const struct br_field br__common_fields[] = {
     BR_FROM_OR(ROPE_ORIGINAL_MAX_POSITION_EMBEDDINGS, ROPE("original_max_position_embeddings"), 8192),
 };
 /* clang-format on */
-const size_t br__n_common_fields = BR_COUNTOF(br__common_fields);
 
 int64_t br_cfg_i(const struct br_config *cfg, uint32_t id)
 {
@@ -85,9 +84,9 @@ const struct br_field *br__config_field(const struct br__arch *arch, uint32_t id
     for (uint32_t i = arch->n_config; i-- > 0;)
         if (arch->config[i].field == id)
             return &arch->config[i];
-    for (size_t i = 0; i < br__n_common_fields; i++)
-        if (br__common_fields[i].field == id)
-            return &br__common_fields[i];
+    for (size_t i = 0; i < BR_COUNTOF(common_fields); i++)
+        if (common_fields[i].field == id)
+            return &common_fields[i];
     return NULL;
 }
 

@@ -4,7 +4,7 @@
  * them, so a plugin whose download was cut short ends in SIGBUS inside dlopen.  Everything that the
  * headers promise is therefore compared with the size of the file first.  This does not make a
  * malicious file safe (a plugin is code); it makes an accident readable. */
-#include "model.h"
+#include "model_internal.h"
 #include <elf.h>
 #include <inttypes.h>
 #include <string.h>

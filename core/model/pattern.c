@@ -1,7 +1,7 @@
 /* pattern.c - the two small languages of a weight rule: name patterns
  * ("…layers.{layer}.{q,k,v}_proj") and shape expressions
  * ("num_query_groups*kv_channels,hidden_size"). */
-#include "model.h"
+#include "model_internal.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  * A model's own plugin is opened by name, so in the common case one file is touched.  The working
  * directory is never searched: a checkpoint that is unpacked there must not bring code.  The only
  * caller of dlopen; an accepted plugin stays loaded, since its strings are in use. */
-#include "model.h"
+#include "model_internal.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>

@@ -3,7 +3,7 @@
  *
  * Stacking (a leading layer axis when all layers are alike) follows Megatron-LM
  * core/transformer/transformer_block.py, sharded_state_dict. */
-#include "model.h"
+#include "model_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

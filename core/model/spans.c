@@ -6,7 +6,7 @@
  * Row orders: Megatron Bridge models/conversion/param_mapping.py (QKV, gated QKV, gated MLP, GDN
  * linear), Megatron-LM core/ssm/gated_delta_net.py and core/transformer/mlp.py for the stored form;
  * checked against checkpoints written by both. */
-#include "model.h"
+#include "model_internal.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * Every pair of an accepted text is read as a value of its key; a value that is read must, written
  * in the recipes' grammar, read as the same value.  Then all of it is put over a recipe, checked,
  * estimated and written as YAML. */
-#include "../../core/model/model.h"
+#include "../../core/recipe/recipe_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

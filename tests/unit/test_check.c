@@ -1,7 +1,7 @@
 /* test_check.c - `plugin check` finds what is wrong with a plugin: a sound one is changed in one
  * place at a time.  That sound ones pass, tests/arch shows for every plugin. */
+#include "check/check.h"
 #include "librun.h"
-#include "model/model.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* test_convert.c - whole conversions against files that nobody here wrote: Megatron Bridge's
  * checkpoints and the hashes that its import gives, transformers' models, training checkpoints of
  * Megatron Bridge and Megatron-LM. */
+#include "convert/convert.h"
 #include "librun.h"
-#include "model/model.h"
 
 #include <check.h>
 #include <dirent.h>

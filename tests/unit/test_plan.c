@@ -1,7 +1,7 @@
 /* test_plan.c - patterns, layouts and plans: what the conversions of test_convert do not reach. */
+#include "convert/plan.h"
 #include "librun.h"
-#include "model/model.h"
-#include "model/plan.h"
+#include "model/model_internal.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* test_recipe.c - the grammar of recipes, values read and written, rows that build on rows. */
-#include "../../core/model/model.h"
 #include "librun.h"
+#include "recipe/recipe_internal.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* test_registry - plugins of every age and kind of damage, and the search for an architecture. */
 #include "librun.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>

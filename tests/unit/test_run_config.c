@@ -1,9 +1,10 @@
 /* test_run_config.c - run_config.yaml against files of the real Megatron Bridge, byte for byte;
  * text against PyYAML; and config.json rebuilt from run_config.yaml and from Megatron-LM's args. */
 #include "base/base_internal.h"
+#include "convert/job.h"
 #include "format/torch/torch.h"
 #include "librun.h"
-#include "model/model.h"
+#include "model/model_internal.h"
 
 #include <check.h>
 #include <stdlib.h>

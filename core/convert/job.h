@@ -1,9 +1,8 @@
-/* job.h - shared by the files that carry out jobs (session.c, work.c, manifest.c, import.c,
- * export.c, verify.c) and by nobody else. */
+/* job.h - what the files of core/convert that carry out jobs share. */
 #ifndef BRIDGE_CORE_JOB_H
 #define BRIDGE_CORE_JOB_H
 
-#include "model.h"
+#include "convert.h"
 #include <pthread.h>
 
 /* ---- session.c ------------------------------------------------------------------------------- */
@@ -13,12 +12,23 @@
 int br__session_open_like(struct br__session **out, const struct br_job *job, int direction,
                           const struct br__ckpt *like, struct br_err *err) BR_MUST_CHECK;
 void br__job_note(const struct br_job *job, const char *fmt, ...) BR_PRINTF(2, 3);
-void br__job_warn(const struct br_job *job, const char *fmt, ...) BR_PRINTF(2, 3);
 /* Tell the listener what the plan and the source have to say. */
 void br__session_report(const struct br__session *s);
 /* Refuse a destination that is, holds, or lies inside the source. */
 int br__check_overlap(struct br__session *s, const char *src, const char *dest,
                       struct br_err *err) BR_MUST_CHECK;
+
+/* ---- run_config.c: Megatron Bridge's run_config.yaml and Megatron-LM's args ------------------- */
+
+/* The whole file as Megatron Bridge 0.6.2 writes it (every section and key, sorted), with the
+ * model's facts. */
+int br__run_config_text(struct br__buf *out, const struct br_config *cfg,
+                        const struct br__run_config_opts *o, struct br_err *err) BR_MUST_CHECK;
+/* Entries of Megatron-LM's args namespace for br__td_common (arena): what its own loader, slime,
+ * miles and Megatron Bridge without a run_config.yaml look for. */
+int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
+                 const struct br__run_config_opts *o, const char *const (**args)[2], size_t *n,
+                 struct br_err *err) BR_MUST_CHECK;
 
 /* ---- detect.c -------------------------------------------------------------------------------- */
 
@@ -26,21 +36,6 @@ int br__check_overlap(struct br__session *s, const char *src, const char *dest,
  * key and that leaves the fewest of its own rules unmatched. */
 int br__detect_arch(struct br__registry *r, const struct br__ckpt *ck, const struct br__arch **out,
                     struct br_err *err) BR_MUST_CHECK;
-
-/* ---- progress -------------------------------------------------------------------------------- */
-
-struct br__progress {
-    const struct br_listener *listener;
-    const char *phase;
-    uint64_t total;
-    _Atomic uint64_t done;
-    pthread_mutex_t lock;
-    int64_t last_ns;
-};
-void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase,
-                       uint64_t total);
-void br__progress_add(struct br__progress *g, uint64_t n);
-void br__progress_end(struct br__progress *g);
 
 /* ---- work.c: a temporary sibling that becomes the destination, or resumes -------------------- */
 
@@ -77,9 +72,6 @@ void br__work_close(
 /* ---- manifest.c ------------------------------------------------------------------------------ */
 
 #define BR__MANIFEST "bridge_manifest.json"
-/* digests: one per piece of the plan. */
-int br__manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
-                      struct br_err *err) BR_MUST_CHECK;
 /* That text as the manifest of directory `dir`. */
 int br__manifest_write(const struct br__session *s, const uint64_t *digests, const char *dir,
                        int sync, struct br_err *err) BR_MUST_CHECK;

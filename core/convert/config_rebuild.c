@@ -4,7 +4,7 @@
  * run_config.yaml's model section or in Megatron-LM's args, and its first Hugging Face spelling is
  * written (transformers 4 names, which transformers 5 reads too).  What neither source knows comes
  * from the architecture's toy configuration and is reported as a guess. */
-#include "model.h"
+#include "convert.h"
 
 #include <inttypes.h>
 #include <math.h>

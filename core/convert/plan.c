@@ -21,49 +21,7 @@ const char *br__exactness_text(int e)
     return e >= 0 && e < (int)BR_COUNTOF(text) ? text[e] : "?";
 }
 
-int br__plan_nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory planning the conversion");
-}
-
-static int append_text(struct br__plan *p, const char ***list, size_t *n, size_t *cap,
-                       const char *fmt, va_list ap)
-{
-    struct br__buf b = {0};
-    br__buf_vprintf(&b, fmt, ap);
-    char *s = b.failed || !b.p ? NULL : br__arena_strdup(&p->arena, b.p);
-    br__buf_free(&b);
-    if (!s || br__grow(list, cap, *n, sizeof **list))
-        return BR_E_NOMEM;
-    (*list)[(*n)++] = s;
-    return BR_OK;
-}
-
-int br__plan_note(struct br__plan *p, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    int rc = append_text(p, &p->notes, &p->n_notes, &p->cap_notes, fmt, ap);
-    va_end(ap);
-    return rc;
-}
-
-int br__plan_skip(struct br__planner *pl, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    struct br__plan *p = pl->p;
-    int rc = append_text(p, &p->skipped, &p->n_skipped, &p->cap_skipped, fmt, ap);
-    va_end(ap);
-    return rc ? br__plan_nomem(pl->err) : BR_OK;
-}
-
 /* ---- 1. settle ------------------------------------------------------------------------------- */
-
-static const char *side(const struct br_map *m, int hf_side)
-{
-    return hf_side ? m->hf : m->mcore;
-}
 
 /* Highest index of the {mtp} set among the source's names, plus one. */
 static int64_t count_mtp(const struct br__planner *pl)
@@ -72,7 +30,7 @@ static int64_t count_mtp(const struct br__planner *pl)
     const struct br__ckpt *src = pl->p->src;
     int64_t n = 0;
     for (uint32_t r = 0; r < arch->n_maps; r++) {
-        const char *pattern = side(&arch->maps[r], pl->src_is_hf);
+        const char *pattern = br__map_side(&arch->maps[r], pl->src_is_hf);
         const char *at = strstr(pattern, "{mtp}");
         if (!at)
             continue;
@@ -110,20 +68,6 @@ static int settle_mtp(struct br__planner *pl)
     return BR_OK;
 }
 
-/* Does any tensor match a fused-expert pattern of the rules? */
-int br__plan_has_fused(const struct br__arch *arch, const struct br__ckpt *ck)
-{
-    for (uint32_t r = 0; r < arch->n_maps; r++) {
-        struct br__pattern pat;
-        if (!arch->maps[r].hf_fused || br__pattern_parse(arch->maps[r].hf_fused, &pat, NULL))
-            continue;
-        for (size_t i = 0; i < ck->n_tensors; i++)
-            if (br__pattern_match(&pat, ck->tensors[i].name))
-                return 1;
-    }
-    return 0;
-}
-
 static void settle_fused(struct br__planner *pl)
 {
     struct br__plan *p = pl->p;
@@ -133,20 +77,6 @@ static void settle_fused(struct br__planner *pl)
         p->fused = (pl->o->flags & BR_JOB_FUSED) != 0;
     else
         p->fused = pl->o->ref && br__plan_has_fused(p->cfg->arch, pl->o->ref);
-}
-
-/* The rules of the embedding and of the output layer that may be tied to it. */
-void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embedding,
-                         const struct br_map **output)
-{
-    *embedding = *output = NULL;
-    for (uint32_t r = 0; r < arch->n_maps; r++) {
-        const struct br_map *m = &arch->maps[r];
-        if (m->flags & BR_MAP_IF_UNTIED)
-            *output = m;
-        else if (m->flags & BR_MAP_VOCAB)
-            *embedding = m;
-    }
 }
 
 static int same_bytes(const struct br__planner *pl, const struct br__tensor *a,
@@ -202,8 +132,8 @@ static int settle_tie(struct br__planner *pl)
     p->untied = !br_cfg_i(p->cfg, BR_CFG_SHARE_EMBEDDINGS);
     if (p->untied || !om || !em)
         return BR_OK;
-    const struct br__tensor *output = br__ckpt_find(p->src, side(om, pl->src_is_hf));
-    const struct br__tensor *embedding = br__ckpt_find(p->src, side(em, pl->src_is_hf));
+    const struct br__tensor *output = br__ckpt_find(p->src, br__map_side(om, pl->src_is_hf));
+    const struct br__tensor *embedding = br__ckpt_find(p->src, br__map_side(em, pl->src_is_hf));
     int rc = output ? settle_duplicate(pl, output, embedding) : BR_OK;
     if (!pl->src_is_hf && !p->untied && pl->o->ref && br__ckpt_find(pl->o->ref, om->hf))
         p->tied_copy = 1;
@@ -248,37 +178,6 @@ static int settle_and_expand(struct br__planner *pl)
 
 /* ---- 3. bind --------------------------------------------------------------------------------- */
 
-/* Other spellings of Megatron keys: the prediction layer's inner module was renamed in memory, and
- * the local (not Transformer Engine) layer spec keeps the norm before a routed MLP under the dense
- * name. */
-const struct br__tensor *br__plan_find_key(const struct br__ckpt *ck, const char *name)
-{
-    static const char *const aliases[][2] = {
-        {".transformer_layer", ".mtp_model_layer"},
-        {".pre_mlp_layernorm.weight", ".mlp.linear_fc1.layer_norm_weight"},
-    };
-    const struct br__tensor *t = br__ckpt_find(ck, name);
-    char other[512];
-    for (unsigned pick = 1; !t && pick < 4; pick++) {
-        const char *s = name;
-        size_t n = 0;
-        for (size_t i = 0; i < BR_COUNTOF(aliases); i++) {
-            const char *at = (pick >> i & 1) ? strstr(s, aliases[i][0]) : NULL;
-            if (!at)
-                continue;
-            n += (size_t)snprintf(other + n, sizeof other - n, "%.*s%s", (int)(at - s), s,
-                                  aliases[i][1]);
-            s = at + strlen(aliases[i][0]);
-            if (n >= sizeof other)
-                return NULL;
-        }
-        n += (size_t)snprintf(other + n, sizeof other - n, "%s", s);
-        if (n < sizeof other)
-            t = br__ckpt_find(ck, other);
-    }
-    return t;
-}
-
 /* Only the vocabulary may be longer than the model says, and only in Megatron. */
 static int shape_fits(const struct br__planner *pl, const struct br__slot *s,
                       const struct br__tensor *t)
@@ -291,6 +190,26 @@ static int shape_fits(const struct br__planner *pl, const struct br__slot *s,
             !(i == 0 && !pl->src_is_hf && (m->flags & BR_MAP_VOCAB) && t->shape[0] > s->shape[0]))
             return 0;
     return 1;
+}
+
+static int check_scales(struct br__planner *pl, const struct br__tensor *s)
+{
+    unsigned char raw[4096];
+    float f[4096 / 2];
+    uint32_t size = br_dtype_size(s->dtype);
+    for (uint64_t off = 0; off < s->bytes; off += sizeof raw) {
+        size_t n = (size_t)BR__MIN((uint64_t)sizeof raw, s->bytes - off);
+        int rc = br__ckpt_read(pl->p->src, s, off, raw, n, pl->err);
+        if (rc)
+            return rc;
+        br_cast(f, BR_F32, raw, s->dtype, n / size, 0);
+        for (size_t i = 0; i < n / size; i++)
+            if (!(f[i] - f[i] == 0)) /* infinity and NaN */
+                return br_fail(pl->err, BR_E_PLAN,
+                               "'%s' has a non-finite FP8 scale at element %llu", s->name,
+                               (unsigned long long)(off / size + i));
+    }
+    return BR_OK;
 }
 
 /* "X_scale_inv" of an FP8 tensor: one scale per block, finite. */
@@ -329,27 +248,7 @@ static int bind_scale(struct br__planner *pl, const struct br__tensor *t)
     p->scale_of[t - p->src->tensors] = (uint32_t)(s - p->src->tensors);
     p->use[s - p->src->tensors] = BR__SCALE;
     p->dropped_quantization = 1;
-    return p->src->n_files ? br__check_scales(pl, s) : BR_OK;
-}
-
-int br__check_scales(struct br__planner *pl, const struct br__tensor *s)
-{
-    unsigned char raw[4096];
-    float f[4096 / 2];
-    uint32_t size = br_dtype_size(s->dtype);
-    for (uint64_t off = 0; off < s->bytes; off += sizeof raw) {
-        size_t n = (size_t)BR__MIN((uint64_t)sizeof raw, s->bytes - off);
-        int rc = br__ckpt_read(pl->p->src, s, off, raw, n, pl->err);
-        if (rc)
-            return rc;
-        br_cast(f, BR_F32, raw, s->dtype, n / size, 0);
-        for (size_t i = 0; i < n / size; i++)
-            if (!(f[i] - f[i] == 0)) /* infinity and NaN */
-                return br_fail(pl->err, BR_E_PLAN,
-                               "'%s' has a non-finite FP8 scale at element %llu", s->name,
-                               (unsigned long long)(off / size + i));
-    }
-    return BR_OK;
+    return p->src->n_files ? check_scales(pl, s) : BR_OK;
 }
 
 /* 1: bound, 0: cannot be (reported), < 0: error. */
@@ -378,40 +277,6 @@ static int bind_slot(struct br__planner *pl, size_t i)
     *use = BR__USED;
     pl->bound[i] = (uint32_t)(t - p->src->tensors);
     return t->dtype == BR_F8_E4M3 ? bind_scale(pl, t) : BR_OK;
-}
-
-/* Keys of a training checkpoint that are no weights. */
-int br__plan_is_training_state(const char *key)
-{
-    return br__starts(key, "optimizer.") || br__starts(key, "chained_") ||
-           br__starts(key, "rng_state") || br__starts(key, "rerun_state") ||
-           br__starts(key, "common_state") || strstr(key, "_extra_state") != NULL;
-}
-
-int br__plan_is_ignored(const struct br__arch *arch, const char *name)
-{
-    for (uint32_t i = 0; i < arch->n_ignore; i++) {
-        struct br__pattern pat;
-        if (!br__pattern_parse(arch->ignore[i].hf, &pat, NULL) && br__pattern_match(&pat, name))
-            return 1;
-    }
-    return 0;
-}
-
-int br__plan_is_mtp(const struct br__arch *arch, const char *name, int hf_side)
-{
-    for (uint32_t r = 0; r < arch->n_maps; r++) {
-        const struct br_map *m = &arch->maps[r];
-        struct br__pattern pat;
-        if (!(m->flags & BR_MAP_IF_MTP) && !strstr(m->mcore, "{mtp}"))
-            continue;
-        if (!br__pattern_parse(side(m, hf_side), &pat, NULL) && br__pattern_match(&pat, name))
-            return 1;
-        if (hf_side && m->hf_fused && !br__pattern_parse(m->hf_fused, &pat, NULL) &&
-            br__pattern_match(&pat, name))
-            return 1;
-    }
-    return 0;
 }
 
 static int check_unused(struct br__planner *pl)

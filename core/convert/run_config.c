@@ -3,7 +3,7 @@
  *
  * run_config.def and mlm_args.def list what does not depend on the model; this file computes the
  * rest.  The last section writes text as PyYAML does, because paths and ids come from the user. */
-#include "model.h"
+#include "job.h"
 
 #include <math.h>
 #include <regex.h>

@@ -1,5 +1,5 @@
-/* recipe_keys.c - the keys of recipes: looked up, and their values read and written. */
-#include "model.h"
+/* keys.c - the keys of recipes: looked up, and their values read and written. */
+#include "recipe_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -9,7 +9,7 @@
 const struct br__recipe_key br__recipe_keys[BR__N_RK] = {
 #define KEY(id, kind, flags, low, high, choices, dflt, config, aliases, help)                      \
     [BR__RK_##id] = {#id, #kind[0], flags, low, high, choices, dflt, config, aliases, help},
-#include "recipe_keys.def"
+#include "keys.def"
 #undef KEY
 };
 
@@ -368,4 +368,14 @@ void br__recipe_value_text(struct br__buf *out, const struct br__recipe_value *v
         br__buf_json_str(out, v->text);
     else
         br__buf_puts(out, v->text);
+}
+
+int br__recipe_has(const struct br__recipe *r, uint32_t id)
+{
+    return r->v[id].tag == 'I' || r->v[id].tag == 'B';
+}
+
+int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt)
+{
+    return br__recipe_has(r, id) ? r->v[id].i : dflt;
 }

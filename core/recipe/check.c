@@ -1,4 +1,4 @@
-/* recipe_check.c - do the values of a recipe fit each other?
+/* check.c - do the values of a recipe fit each other?
  *
  * Two grids share the processes: dense (tp, cp, dp, pp) and expert (etp, ep, expert-dp, pp).  Each
  * rule prints its equation with the numbers put in, and names the file and line of the value it is
@@ -7,7 +7,7 @@
  * Source of the rules: megatron.core.transformer.transformer_config,
  * megatron.core.transformer.moe.moe_layer and optimizer_param_scheduler (core 0.19.2);
  * megatron.bridge.training.config (0.6.2). */
-#include "model.h"
+#include "recipe.h"
 
 #include <inttypes.h>
 #include <string.h>

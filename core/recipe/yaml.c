@@ -1,12 +1,12 @@
-/* recipe_yaml.c - a recipe as Megatron Bridge's own ConfigContainer file, and its model as
+/* yaml.c - a recipe as Megatron Bridge's own ConfigContainer file, and its model as
  * config.json.
  *
- * Each key goes to the path that recipe_keys.def gives.  What a section is made of besides (its
+ * Each key goes to the path that keys.def gives.  What a section is made of besides (its
  * class, the run's folders) stands in the tables here.  Objects, enums and dtypes are written as
  * Megatron Bridge's loader expects them: by `_target_`.
  *
  * Source: megatron.bridge.training.config, megatron.training.config.instantiate_utils (0.6.2). */
-#include "model.h"
+#include "recipe_internal.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * A training checkpoint has, beside the weights, optimizer tensors and items with random states;
  * none of them takes part in a conversion, but a user wants to know that they are there, and that
  * they are sane. */
-#include "model.h"
+#include "convert.h"
 
 #include <string.h>
 

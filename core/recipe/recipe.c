@@ -4,7 +4,7 @@
  * All texts are first read into one list of assignments, in the order in which later ones win. Only
  * then is the mode known (a `mode` or `peft` may stand anywhere), and with it which of the
  * assignments that are bound to a mode count.  References and computed values come last. */
-#include "model.h"
+#include "recipe_internal.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -19,7 +19,7 @@ static const struct {
     const char *name, *set;
 } roots[] = {
 #define ROOT(name, set) {name, set},
-#include "recipe_roots.def"
+#include "roots.def"
 #undef ROOT
 };
 
@@ -619,16 +619,6 @@ static int dereference(struct resolver *r, uint32_t id)
     v->f = to->f;
     v->text = to->text;
     return BR_OK;
-}
-
-int br__recipe_has(const struct br__recipe *r, uint32_t id)
-{
-    return r->v[id].tag == 'I' || r->v[id].tag == 'B';
-}
-
-int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt)
-{
-    return br__recipe_has(r, id) ? r->v[id].i : dflt;
 }
 
 /* ---- computed values ------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* check.c - does a plugin's layer builder run?  What `plugin check` asks of every architecture,
  * beyond its tables: forward, backward, caches and tensor parallelism at toy size. */
-#include "engine.h"
+#include "../engine/engine.h"
+#include "check.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,8 @@
  * The author of a plugin gets one line per promise.  Nothing here knows an architecture: what can
  * be asked of one plugin is asked of all of them, which is what the test suite does.  What a row
  * may hold at all (known ids, layouts and flags, texts of its own) adopt.c has refused before. */
-#include "model.h"
+#include "../recipe/recipe.h"
+#include "check.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -35,20 +36,6 @@ static void say(struct checker *k, int rc, const struct br_err *why, const char 
     snprintf(full, sizeof full, "%s: %s", k->arch ? k->arch->model_type : k->p->name, what);
     k->failed += rc != BR_OK;
     k->line(k->ud, full, rc == BR_OK, rc ? why->msg : detail);
-}
-
-int br__temp_dir(struct br__arena *a, const char *name, const char **dir, struct br_err *err)
-{
-    const char *tmp = getenv("TMPDIR");
-    char *path = br__arena_printf(a, "%s/%s-XXXXXX", tmp && *tmp ? tmp : "/tmp", name);
-
-    if (!path)
-        return br_fail(err, BR_E_NOMEM, "out of memory");
-    if (!mkdtemp(path))
-        return br_fail(err, BR_E_IO, "cannot make temporary directory '%s': %s", path,
-                       strerror(errno));
-    *dir = path;
-    return BR_OK;
 }
 
 /* ---- recipes -------------------------------------------------------------------------------- */

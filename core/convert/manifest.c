@@ -152,8 +152,8 @@ static void put_head(struct br__buf *b, const struct br__session *s)
     put_outputs(b, s);
 }
 
-int br__manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
-                      struct br_err *err)
+static int manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
+                         struct br_err *err)
 {
     put_head(out, s);
     br__buf_puts(out, DIGESTS);
@@ -169,7 +169,7 @@ int br__manifest_write(const struct br__session *s, const uint64_t *digests, con
     struct br__arena a = {0};
     struct br__buf b = {0};
     const char *path = br__path_join(&a, dir, BR__MANIFEST);
-    int rc = path ? br__manifest_text(&b, s, digests, err) : nomem(err);
+    int rc = path ? manifest_text(&b, s, digests, err) : nomem(err);
     if (!rc)
         rc = br__write_file(path, b.p, b.n, sync, err);
     br__buf_free(&b);
@@ -330,7 +330,7 @@ int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *y
         br__buf_free(&b);
         rc = digests ? br__plan_digests(s, "checking", digests, err) : nomem(err);
         if (!rc)
-            rc = br__manifest_text(&b, s, digests, err);
+            rc = manifest_text(&b, s, digests, err);
         *yes = !rc && n == b.n && !memcmp(text, b.p, n);
     }
     br__buf_free(&b);

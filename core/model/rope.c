@@ -1,5 +1,5 @@
 /* rope.c - rotary embedding: the frequency of each channel pair, per scaling method. */
-#include "engine.h"
+#include "model.h"
 #include <math.h>
 #include <string.h>
 

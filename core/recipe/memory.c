@@ -1,4 +1,4 @@
-/* recipe_memory.c - how much memory a recipe needs on its fullest rank, and how much work a step
+/* memory.c - how much memory a recipe needs on its fullest rank, and how much work a step
  * is.
  *
  * Sources (Megatron-LM, core 0.19.2):
@@ -12,7 +12,7 @@
  * Beyond them: biases and head norms, the projection of multi-token prediction, delta-net and gated
  * attention weights (theirs counts plain attention everywhere), adapters over frozen weights, full
  * recompute, context parallelism, dtypes of a precision-aware optimizer. */
-#include "model.h"
+#include "recipe.h"
 
 #include <math.h>
 #include <string.h>

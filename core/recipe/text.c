@@ -1,5 +1,5 @@
-/* recipe_text.c - the grammar key=value: rows of plugins, recipe files, --set. */
-#include "model.h"
+/* text.c - the grammar key=value: rows of plugins, recipe files, --set. */
+#include "recipe_internal.h"
 
 #include <string.h>
 

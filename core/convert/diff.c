@@ -2,7 +2,7 @@
  *
  * How the bytes are cut into chunks and files plays no part.  Tensors are compared on all threads,
  * in blocks; the lines come out in key order whatever finishes first. */
-#include "model.h"
+#include "convert.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

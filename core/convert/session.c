@@ -1,6 +1,7 @@
 /* session.c - everything a job opens before it writes: plugins, configuration, source, reference,
  * plan. */
 #include "job.h"
+#include "plan.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,7 @@ void br__job_note(const struct br_job *job, const char *fmt, ...)
     va_end(ap);
 }
 
-void br__job_warn(const struct br_job *job, const char *fmt, ...)
+static void job_warn(const struct br_job *job, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -64,40 +65,12 @@ void br__session_report(const struct br__session *s)
     const struct br__ckpt *cks[] = {s->src, s->ref};
     for (int c = 0; c < 2; c++)
         for (size_t i = 0; cks[c] && i < cks[c]->n_warnings; i++)
-            br__job_warn(&s->job, "%s", cks[c]->warnings[i]);
+            job_warn(&s->job, "%s", cks[c]->warnings[i]);
     for (size_t i = 0; i < s->plan->n_notes; i++)
         br__job_note(&s->job, "%s", s->plan->notes[i]);
     for (size_t i = 0; i < s->plan->n_skipped; i++)
-        br__job_warn(&s->job, "skipped: %s", s->plan->skipped[i]);
+        job_warn(&s->job, "skipped: %s", s->plan->skipped[i]);
     report_training(s);
-}
-
-void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase,
-                       uint64_t total)
-{
-    *g = (struct br__progress){.listener = l, .phase = phase, .total = total};
-    pthread_mutex_init(&g->lock, NULL);
-}
-
-/* At most ~20 reports a second, and never a worker waiting for the terminal. */
-void br__progress_add(struct br__progress *g, uint64_t n)
-{
-    uint64_t done = atomic_fetch_add(&g->done, n) + n;
-    if (!g->listener || !g->listener->progress || pthread_mutex_trylock(&g->lock))
-        return;
-    int64_t now = br__clock_ns();
-    if (now - g->last_ns > 50000000) {
-        g->last_ns = now;
-        g->listener->progress(g->listener->ud, g->phase, done, g->total);
-    }
-    pthread_mutex_unlock(&g->lock);
-}
-
-void br__progress_end(struct br__progress *g)
-{
-    if (g->listener && g->listener->progress)
-        g->listener->progress(g->listener->ud, g->phase, atomic_load(&g->done), g->total);
-    pthread_mutex_destroy(&g->lock);
 }
 
 /* ---- architecture and configuration ---------------------------------------------------------- */

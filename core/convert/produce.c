@@ -3,7 +3,7 @@
  *
  * Import, export, verify and the digests of the manifest all read through here, so there is one
  * definition of what a converted tensor is. */
-#include "model.h"
+#include "convert.h"
 
 #include <string.h>
 

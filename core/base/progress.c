@@ -1,0 +1,30 @@
+/* progress.c - telling a listener how far a job is. */
+#include "base.h"
+
+void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase,
+                       uint64_t total)
+{
+    *g = (struct br__progress){.listener = l, .phase = phase, .total = total};
+    pthread_mutex_init(&g->lock, NULL);
+}
+
+/* At most ~20 reports a second, and never a worker waiting for the terminal. */
+void br__progress_add(struct br__progress *g, uint64_t n)
+{
+    uint64_t done = atomic_fetch_add(&g->done, n) + n;
+    if (!g->listener || !g->listener->progress || pthread_mutex_trylock(&g->lock))
+        return;
+    int64_t now = br__clock_ns();
+    if (now - g->last_ns > 50000000) {
+        g->last_ns = now;
+        g->listener->progress(g->listener->ud, g->phase, done, g->total);
+    }
+    pthread_mutex_unlock(&g->lock);
+}
+
+void br__progress_end(struct br__progress *g)
+{
+    if (g->listener && g->listener->progress)
+        g->listener->progress(g->listener->ud, g->phase, atomic_load(&g->done), g->total);
+    pthread_mutex_destroy(&g->lock);
+}

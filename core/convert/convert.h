@@ -1,0 +1,180 @@
+/* convert.h - the door of core/convert: conversion plans, the jobs that carry them out, and looking at
+ * checkpoints.
+ *
+ * A job is: registry -> architecture -> config -> rules expanded into moves of rows -> plan, where
+ * every check happens -> write.  The verbs themselves are public: br_import, br_export, br_verify of
+ * <bridge/bridge.h>.  This folder knows models and formats; it knows no graph, no device and never
+ * prints. */
+#ifndef BRIDGE_CORE_CONVERT_H
+#define BRIDGE_CORE_CONVERT_H
+
+#include "../model/model.h"
+
+/* ---- a plan: which bytes of the source become which bytes of the destination ------------------ */
+
+enum br__exactness {
+    BR__EXACT,       /* bytes move                                       */
+    BR__EXACT_SHIFT, /* w - 1 / w + 1, and back gives every bit          */
+    BR__WIDENED,     /* w - 1 kept exact in a wider dtype                */
+    BR__DEQUANT,     /* e4m3 * scale, rounded once                       */
+    BR__ROUNDED      /* a cast asked for by --torch-dtype, or w - 1 that is not exact */
+};
+const char *br__exactness_text(int e);
+
+enum br__direction { BR__IMPORT = 1, BR__EXPORT = 2 };
+
+/* n rows of the piece from dst_row are n rows of source tensor `src` from src_row. */
+struct br__seg {
+    uint32_t src; /* BR__SRC_ZERO = zeros */
+    uint32_t reserved;
+    uint64_t src_row, dst_row, n;
+};
+#define BR__SRC_ZERO UINT32_MAX
+
+/* What is stored as one unit: a box of a Megatron tensor (import), a whole HF tensor (export). */
+struct br__piece {
+    uint32_t out;
+    int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
+    uint64_t bytes;
+    size_t first_seg;
+    uint32_t n_segs;
+};
+
+struct br__plan_out { /* one output tensor */
+    const char *name;
+    int dtype, ndim;
+    int64_t shape[BR_MAX_DIMS];
+    uint64_t row_elems;
+    uint32_t rule;
+    uint8_t exactness;
+    int8_t add;    /* -1, 0, +1 */
+    uint32_t file; /* export: which of out_files */
+};
+
+/* What became of a tensor of the source. */
+enum br__use { BR__UNUSED, BR__USED, BR__IGNORED, BR__SCALE, BR__TIED_COPY, BR__LEFT_OUT };
+
+struct br__plan {
+    int direction;
+    struct br__arena arena;
+    struct br_config *cfg;      /* borrowed; n_mtp and the tie are settled by the plan */
+    const struct br__ckpt *src; /* borrowed */
+    struct br__expansion *x;
+    struct br__plan_out *outs;
+    size_t n_outs;
+    struct br__piece *pieces; /* in storage order */
+    size_t n_pieces;
+    struct br__seg *segs;
+    size_t n_segs;
+    uint8_t *use;       /* [src->n_tensors], enum br__use */
+    uint32_t *scale_of; /* [src->n_tensors] tensor with the FP8 block scales, or BR__NOT_FOUND */
+    const char **notes; /* sentences for the user */
+    size_t n_notes, cap_notes;
+    const char **skipped; /* --not-strict: what was skipped and why */
+    size_t n_skipped, cap_skipped;
+    uint64_t out_bytes;        /* tensor bytes written */
+    int untied;                /* embedding and output layer are separate in the destination */
+    int fused;                 /* HF side uses the fused-expert layout */
+    int tied_copy;             /* the HF side stores the output layer's copy although tied */
+    int dropped_quantization;  /* FP8 source: config.json's quantization_config is no longer true */
+    const char **out_files;    /* export: shard names */
+    const char **out_metadata; /* export: "__metadata__" JSON of each, or NULL */
+    size_t n_out_files;
+};
+/* The rules of the embedding and of the output layer that may be tied to it; NULL where there is
+ * none. */
+void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embedding,
+                         const struct br_map **output);
+
+/* ---- a session: everything that a job opened --------------------------------------------------- */
+
+/* Everything that a job opened, up to and including its plan: all checks are done, nothing is
+ * written. */
+struct br__session {
+    struct br__arena arena;
+    struct br_job job;
+    struct br__registry *registry;
+    const struct br__arch *arch;
+    struct br_config cfg;
+    struct br__ckpt *src; /* what is read */
+    struct br__ckpt *ref; /* export: the HF reference, or NULL */
+    struct br__plan *plan;
+    const char
+        *config_text; /* config.json of the HF side: verbatim, or rebuilt from the checkpoint */
+    const char *generation_text; /* generation_config.json verbatim, or NULL */
+};
+/* job->config_file set: the source's headers are invented from that config.json (plan only). */
+int br__session_open(struct br__session **out, const struct br_job *job, int direction,
+                     struct br_err *err) BR_MUST_CHECK;
+void br__session_close(struct br__session *s);
+
+/* ---- the bytes of a plan's pieces -------------------------------------------------------------- */
+
+/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
+ * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
+ * thread. */
+struct br__scratch {
+    unsigned char *buf; /* BR__OUT_BUF bytes */
+};
+int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
+                   struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
+/* Elements [e0, e0 + n) of a source tensor, converted to dtype `to` after adding `add`.  n * size
+ * of either dtype <= BR__OUT_BUF. */
+int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_t n, int to,
+                      double add, void *dst, struct br__scratch *s,
+                      struct br_err *err) BR_MUST_CHECK;
+
+/* ---- looking at checkpoints -------------------------------------------------------------------- */
+
+/* Compare two checkpoints of one format key by key; each difference is one line to `line` (NULL:
+ * only counted), in key order.  *n_diff counts them; the return value is about failures only.
+ * BR_E_USAGE if the formats differ. */
+int br__ckpt_diff(const struct br__ckpt *a, const struct br__ckpt *b, int threads,
+                  void (*line)(void *ud, const char *text), void *ud, size_t *n_diff,
+                  struct br_err *err) BR_MUST_CHECK;
+/* sha256 of the contiguous global tensor, hex. */
+int br__ckpt_sha256(const struct br__ckpt *ck, const struct br__tensor *t, char hex[65],
+                    struct br_err *err) BR_MUST_CHECK;
+/* What a torch_dist checkpoint says of a training run: NULL fields when it is weights only. */
+struct br__training {
+    int present;                         /* any optimizer, rng or rerun item */
+    int64_t iteration, consumed_samples; /* -1 unknown */
+    const char *optimizer;               /* "adam (distributed)", ... or NULL */
+    const char *sharding;                /* "fully_reshardable", "dp_reshardable", "none" or NULL */
+    size_t n_optimizer_tensors, n_rng_items, n_rerun_items;
+    int has_scheduler;
+    const char **warnings; /* e.g. stored main parameters that do not round to the weights */
+    size_t n_warnings;
+};
+/* Whether to compare optimizer.state.param.X, rounded, with X, and to warn where they differ: not
+ * at all, the two ends of each tensor (bounded reading, and enough for the known defect, which
+ * shifts whole tensors), every element. */
+enum br__main_check { BR__MAIN_NONE, BR__MAIN_ENDS, BR__MAIN_ALL };
+int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int check_main_params,
+                         struct br__training *out, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint that came without one -- */
+
+struct br__run_config_opts {
+    const char *hf_model_id; /* as the user gave it */
+    const char *save;        /* destination root as given */
+    int per_layer_moe_list;  /* moe_layer_freq as list + decoder block spec although no layer is
+                                dense */
+    int64_t pad_vocab_to;    /* --pad-vocab-to MULTIPLE; 0 = not padded */
+};
+/* The model section alone, without the lines that only repeat a default.  `value` may write " text"
+ * for a key of its own and return 1. */
+int br__run_config_model(struct br__buf *out, const struct br_config *cfg,
+                         const struct br__run_config_opts *o,
+                         int (*value)(void *ud, const char *key, struct br__buf *out), void *ud,
+                         struct br_err *err) BR_MUST_CHECK;
+/* config.json of an architecture from a checkpoint's run_config.yaml or, when that is NULL,
+ * Megatron-LM args (which may be NULL too: BR_E_NOTFOUND).  BR_E_CONFIG when the checkpoint is of
+ * another family, so that a caller may try all.  *guessed: sentences naming each value that had to
+ * be guessed (arena).  Free *config with br__json_free. */
+int br__config_rebuild(struct br__arena *a, const struct br__arch *arch,
+                       const struct br__yaml *run_config, const struct br__pk *args,
+                       br__json **config, const char ***guessed, size_t *n_guessed,
+                       struct br_err *err) BR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,49 @@
+/* model_internal.h - what the files of core/model share. */
+#ifndef BRIDGE_CORE_MODEL_INTERNAL_H
+#define BRIDGE_CORE_MODEL_INTERNAL_H
+
+#include "model.h"
+
+/* ---- elf.c ----------------------------------------------------------------------------------- */
+
+/* Whether a file's bytes are a complete shared object for this machine.  dlopen faults on one that
+ * was cut short, so this comes first.  BR_E_PLUGIN. */
+int br__elf_check(const unsigned char *p, size_t n, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- adopt.c: a plugin's descriptor checked and copied ----------------------------------------- */
+
+/* Where a plugin's file is mapped: all that its descriptor points to must lie inside.  No segments
+ * = not checked (a linked-in plugin). */
+#define BR__IMAGE_MAX 16
+struct br__image {
+    struct {
+        uintptr_t begin, end;
+    } seg[BR__IMAGE_MAX];
+    size_t n;
+};
+/* Adopt a whole descriptor into the arena; strings stay in the plugin.  name: the one the file
+ * promises. BR_E_PLUGIN names the table and the row that broke a rule, and the version that the
+ * plugin was built with. */
+int br__plugin_adopt(struct br__arena *a, const struct br_plugin *d, const struct br__image *image,
+                     const char *name, struct br__plugin **out, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- config.c -------------------------------------------------------------------------------- */
+
+/* Value of a canonical key ("hidden_size") by its Megatron name, for shape expressions; 0 if
+ * unknown name (*known = 0). */
+int64_t br__config_dim(const struct br_config *cfg, const char *key, size_t key_len, int *known);
+
+/* ---- spans.c: layouts as spans of rows ------------------------------------------------------- */
+
+/* n rows from hf_row of HF input `hf` are n rows from mc_row of Megatron output `mc`. */
+struct br__span {
+    int hf, mc;
+    int64_t hf_row, mc_row, n;
+};
+/* All spans of a layout other than COPY, ordered by (mc, mc_row).  hf_rows: rows of each HF input,
+ * which the layout must use up exactly. mc_rows gets the rows of each output. */
+int br__layout_spans(struct br__arena *a, uint32_t layout, const struct br_config *cfg,
+                     const int64_t *hf_rows, struct br__span **out, size_t *n, int64_t *mc_rows,
+                     struct br_err *err) BR_MUST_CHECK;
+
+#endif

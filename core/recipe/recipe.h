@@ -1,0 +1,117 @@
+/* recipe.h - the door of core/recipe: training recipes, resolved, typed and checked.
+ *
+ * Rows come from plugins, keys from keys.def.  This folder knows which values fit each other, what a
+ * model needs in memory, and how Megatron Bridge's configuration file is written; it trains nothing
+ * and knows no graph and no device. */
+#ifndef BRIDGE_CORE_RECIPE_H
+#define BRIDGE_CORE_RECIPE_H
+
+#include "../convert/convert.h"
+
+/* ---- opening a recipe ------------------------------------------------------------------------- */
+
+enum br__recipe_flags { BR__RECIPE_NULLABLE = 1, BR__RECIPE_COMPUTED = 2 };
+enum br__recipe_id {
+#define KEY(id, kind, flags, low, high, choices, dflt, config, aliases, help) BR__RK_##id,
+#include "keys.def"
+#undef KEY
+    BR__N_RK
+};
+/* The flat table that other tools print: keys [FIRST, END). */
+enum { BR__RK_FLAT_FIRST = BR__RK_tp, BR__RK_FLAT_END = BR__RK_eff_recompute_modules + 1 };
+struct br__recipe_value {
+    char tag; /* 0 absent, '0' null, 'B' 'I' (i), 'F' (f), 'T' (text), 'L' 'O' (text is JSON) */
+    int64_t i;
+    double f;
+    const char *text;
+    uint32_t ref;         /* written as $key: its id + 1; 0 = no reference */
+    const char *from;     /* "page", "v0.2.0", "default", "--set", or a file's name */
+    const char *row;      /* row of a plugin that set it, or NULL */
+    int line;             /* of the file, or 0 */
+    const char *upstream; /* what upstream's code has where `from` says otherwise, or NULL */
+};
+
+struct br__recipe_opts {
+    const char *name; /* recipe, or upstream's newer name of one; NULL: the file says it */
+    const struct br__plugin *plugin; /* look only here; NULL: in all */
+    const char *file;                /* recipe file, or NULL */
+    const char *mode, *peft;         /* or NULL */
+    const char *const *sets;         /* "key=value" */
+    size_t n_sets;
+    int64_t world;  /* processes in place of the recipe's own number; 0 = that */
+    int incomplete; /* leave contradictions to br__recipe_check */
+};
+struct br__recipe {
+    const char *name;  /* "qwen3_8b_pretrain_config" */
+    const char *asked; /* as it was asked for, when that is another name; else NULL */
+    const char *mode;
+    const struct br__plugin *plugin;
+    const char *example; /* settings of the model page's example, or NULL */
+    struct br__recipe_value v[BR__N_RK];
+};
+/* Resolve a recipe: rows from base to override, then file, then sets; every value is typed and in
+ * range, nothing contradicts.  BR_E_NOTFOUND names near recipes, BR_E_UNSUPPORTED is a recipe's own
+ * refusal, BR_E_CONFIG everything else.  Texts live in the arena or the registry. */
+int br__recipe_open(struct br__arena *a, struct br__registry *r, const struct br__recipe_opts *o,
+                    struct br__recipe *out, struct br_err *err) BR_MUST_CHECK;
+/* 1 for the row of a recipe, 0 for a base. */
+int br__recipe_is_listed(const struct br_recipe *row);
+/* 1 if the key has a number, and the number. */
+int br__recipe_has(const struct br__recipe *r, uint32_t id);
+int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt);
+
+/* ---- its keys and values ---------------------------------------------------------------------- */
+
+struct br__recipe_key {
+    const char *name;
+    char kind;     /* B I F T C L O X, see keys.def */
+    uint8_t flags; /* enum br__recipe_flags */
+    double low, high;
+    const char *choices, *dflt, *config, *aliases, *help; /* dflt NULL: absent unless set */
+};
+extern const struct br__recipe_key br__recipe_keys[BR__N_RK];
+/* Its type and range as a sentence part, "integer from 1 to 64, or null". */
+void br__recipe_key_range(const struct br__recipe_key *k, struct br__buf *out);
+/* A word that stands for several settings, by index; NULL beyond the last. */
+struct br__recipe_word {
+    const char *name, *value, *settings, *help;
+};
+const struct br__recipe_word *br__recipe_word(size_t i);
+/* As JSON, and in the recipes' own grammar. */
+void br__recipe_value_json(struct br__buf *out, const struct br__recipe_value *v);
+void br__recipe_value_text(struct br__buf *out, const struct br__recipe_value *v);
+
+/* ---- do the values fit each other? -------------------------------------------------------------- */
+
+/* One call of `line` per contradiction (NULL: only counted), each with its equation and the place
+ * that set the value.  world 0: the recipe's own number of processes. */
+size_t br__recipe_check(const struct br__recipe *r, int64_t world,
+                        void (*line)(void *ud, const char *text), void *ud);
+/* The parallel grids.  dp and edp are 0 when the number of processes is unknown. */
+struct br__recipe_grid {
+    int64_t world, tp, pp, cp, ep, etp, vpp, dp, edp;
+    int64_t min_world; /* least number of processes that fills both grids */
+};
+void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g);
+
+/* ---- bytes and work ------------------------------------------------------------------------------ */
+
+struct br__recipe_memory {
+    double total_params, active_params; /* of the whole model                                */
+    double rank_params;                 /* on the fullest rank, adapters included            */
+    double trained_params;              /* of these, trained                                 */
+    double weights, gradients, optimizer, activations, total; /* bytes on the fullest rank   */
+    double flops_per_token, flops_per_step; /* forward and backward                          */
+    int64_t microbatches;                   /* per step and data-parallel rank               */
+};
+/* Estimate by Megatron-LM's formulas.  BR_E_CONFIG when the recipe gives no sizes. */
+int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__recipe_memory *out,
+                      struct br_err *err) BR_MUST_CHECK;
+
+/* ---- Megatron Bridge's own configuration file ----------------------------------------------------- */
+
+/* A ConfigContainer file, which megatron.bridge.training.config reads. */
+int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__buf *out,
+                    struct br_err *err) BR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,42 @@
+/* recipe_internal.h - what the files of core/recipe share. */
+#ifndef BRIDGE_CORE_RECIPE_INTERNAL_H
+#define BRIDGE_CORE_RECIPE_INTERNAL_H
+
+#include "recipe.h"
+
+/* ---- keys.c ---------------------------------------------------------------------------------- */
+
+/* Id of a key by its name, an alias or its path in ConfigContainer; BR__N_RK if there is none. */
+uint32_t br__recipe_key_find(const char *name);
+/* Read a value of a key: 0, or BR_E_CONFIG with got and expected.  Texts go into the arena. */
+int br__recipe_value_parse(struct br__arena *a, const struct br__recipe_key *k, const char *text,
+                           int quoted, struct br__recipe_value *out,
+                           struct br_err *err) BR_MUST_CHECK;
+
+/* ---- text.c ---------------------------------------------------------------------------------- */
+
+/* The grammar of rows, recipe files and --set: key=value, any number of them; blanks may stand
+ * around the sign; a value is a word, a "quoted text" with JSON's escapes, a [list] or an {object};
+ * # begins a comment. */
+struct br__pairs {
+    const char *p;     /* rest of the text */
+    const char *where; /* what the text is, for messages */
+    int line;          /* > 0: lines are counted, and named in messages */
+    int whole;         /* one pair: a word runs to the end of the text */
+};
+struct br__pair {
+    const char *key, *value; /* in the arena; key NULL: no more */
+    int quoted, line;
+};
+int br__pairs_next(struct br__arena *a, struct br__pairs *t, struct br__pair *out,
+                   struct br_err *err) BR_MUST_CHECK;
+
+/* ---- yaml.c ---------------------------------------------------------------------------------- */
+
+/* The model that a recipe describes: config.json (free with br__json_free) and its facts.
+ * BR_E_CONFIG when the recipe does not give all sizes, or gives some that the architecture refuses.
+ */
+int br__recipe_config(struct br__arena *a, const struct br__recipe *r, br__json **json,
+                      struct br_config *cfg, struct br_err *err) BR_MUST_CHECK;
+
+#endif
