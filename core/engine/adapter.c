@@ -2,7 +2,7 @@
  * adapter_model.safetensors, names "base_model.model.<weight without .weight>.lora_A.weight".
  *
  * Source of the formulas: Hu et al. 2021 (LoRA), Liu et al. 2024 (DoRA), peft tuners/lora. */
-#include "engine.h"
+#include "weights.h"
 #include <math.h>
 #include <string.h>
 

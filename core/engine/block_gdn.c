@@ -3,7 +3,7 @@
  * Hugging Face's in_proj_qkvz has, per key head, [query | key | its values | their gates z], and
  * in_proj_ba [its betas | their decays a]; a rank owns whole key heads, so its share is a run of
  * rows.  Source: transformers modeling_qwen3_next.py, Qwen3NextGatedDeltaNet. */
-#include "engine.h"
+#include "build.h"
 #include <math.h>
 
 #define QK_NORM_EPS 1e-6

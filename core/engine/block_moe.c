@@ -4,7 +4,7 @@
  * share the experts are gathered, each rank computes what its experts (or its share of their
  * channels, ETP) contribute, and the sums are scattered back: Megatron's "allgather" dispatcher.
  * Tensor-parallel ranks hold the same tokens, so first each takes its own share of them. */
-#include "engine.h"
+#include "build.h"
 #include <stdio.h>
 
 struct world { /* how the experts are shared */

@@ -2,7 +2,7 @@
  *
  * Tensor parallelism (Shoeybi et al. 2019): a block branches its input to the ranks, each works on
  * its heads or channels, and the sum over the ranks leaves it.  With one rank both are nothing. */
-#include "engine.h"
+#include "build.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

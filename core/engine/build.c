@@ -1,6 +1,6 @@
 /* build.c - the forward pass of one rank: embedding, the plugin's layers of this pipeline stage,
  * final norm, logits, losses. */
-#include "engine.h"
+#include "build.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -278,10 +278,6 @@ const char *br__llm_device(const struct br__llm *m)
 {
     return m->ranks[0].dev.backend->name;
 }
-int64_t br__llm_length(const struct br__llm *m, uint32_t slot)
-{
-    return slot < m->slots ? m->length[slot] : 0;
-}
 void br__llm_reset(struct br__llm *m, uint32_t slot)
 {
     if (slot < m->slots)

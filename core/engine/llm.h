@@ -2,7 +2,7 @@
 #ifndef BRIDGE_CORE_LLM_H
 #define BRIDGE_CORE_LLM_H
 
-#include "engine.h"
+#include "build.h"
 
 /* A graph that was built for one shape of batch and is kept. */
 struct br__ready {

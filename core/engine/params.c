@@ -3,7 +3,7 @@
  * A plugin's weight rules say which Hugging Face tensors a Megatron tensor is made of, so a block
  * asks by Megatron name and gets the Hugging Face rows.  In Hugging Face layout every share of
  * tensor parallelism is a run of rows or columns (for conv1d, three runs). */
-#include "engine.h"
+#include "weights.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * A Hugging Face directory is used where it lies: a tensor is a pointer into the mapped file, so
  * there is no load phase and no second copy.  From a Megatron checkpoint, whose rows lie in
  * another order, tensors are gathered into memory once, by the plan that an export would make. */
-#include "engine.h"
+#include "weights.h"
 #include <pthread.h>
 #include <string.h>
 
@@ -15,16 +15,6 @@ static int nomem(struct br_err *err)
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
-
-void br__source_shape(struct br__source *s, int ndim, const int64_t *shape)
-{
-    s->ndim = ndim;
-    memcpy(s->shape, shape, (size_t)ndim * sizeof *shape);
-    s->rows = 1;
-    s->cols = ndim ? shape[ndim - 1] : 1;
-    for (int i = 0; i + 1 < ndim; i++)
-        s->rows *= shape[i];
-}
 
 static int from_files(struct br__weights *w)
 {

@@ -1,5 +1,6 @@
 /* test_engine.c - the engine against transformers: logits, hidden states, losses and gradients of
  * every fixture model, in float32, and the same through caches. */
+#include "engine/weights.h"
 #include "libgolden.h"
 #include "librun.h"
 #include <math.h>

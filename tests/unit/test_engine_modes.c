@@ -1,5 +1,6 @@
 /* test_engine_modes.c - the engine in its other modes: bfloat16, from a Megatron checkpoint,
  * through caches and in batches; and what it says of models and prompts that cannot be run. */
+#include "engine/weights.h"
 #include "libgolden.h"
 #include "librun.h"
 #include <bridge/tokenizer.h>

@@ -1,6 +1,7 @@
 /* test_parallel.c - rank-threads against one rank: logits, losses and gradients under tensor,
  * pipeline, expert and expert-tensor parallelism must be those of a single rank, which
  * test_engine.c compares with transformers. */
+#include "engine/weights.h"
 #include "libgolden.h"
 #include "librun.h"
 #include <math.h>

@@ -1,6 +1,6 @@
 /* test_sample.c - what may be drawn against transformers (tests/oracle/sample.py writes the golden
  * file), what is drawn against its probabilities, and the generator against Random123's vectors. */
-#include "../../core/engine/engine.h"
+#include "infer/infer_internal.h"
 #include "librun.h"
 
 #include <check.h>

@@ -11,7 +11,7 @@
  * Randomness is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11)
  * with the seed as key and (step, sequence) as counter, so a draw depends on nothing else: not on
  * the other sequences of a batch, nor on what was drawn before. */
-#include "engine.h"
+#include "infer_internal.h"
 
 #include <inttypes.h>
 #include <math.h>

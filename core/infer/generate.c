@@ -1,6 +1,5 @@
 /* generate.c - the decoding loop: feed, sample, show, until every sequence has ended. */
-#include "../text/text.h"
-#include "engine.h"
+#include "infer_internal.h"
 #include <bridge/tokenizer.h>
 #include <stdlib.h>
 #include <string.h>

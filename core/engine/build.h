@@ -1,0 +1,69 @@
+/* build.h - the forward pass of a rank as a graph, around a plugin's layers. */
+#ifndef BRIDGE_CORE_BUILD_H
+#define BRIDGE_CORE_BUILD_H
+
+#include "weights.h"
+
+/* ---- build.c: the whole forward pass -------------------------------------------------------------- */
+
+enum br__build_flags {
+    BR__BUILD_CACHE = 1,      /* read and write key, value and delta-net caches */
+    BR__BUILD_ALL_LOGITS = 2, /* logits of every token; else of the rows in `out_rows` */
+    BR__BUILD_LOSS = 4,
+    BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
+    BR__BUILD_MTP = 16          /* the logits of the multi-token-prediction layer too */
+};
+struct br__state { /* a cache: a STATE leaf and how big it is */
+    br_val v;
+    const char *name; /* "key.3", "value.3", "conv.2", "delta.2" */
+    uint32_t dtype;
+    int64_t elems;
+};
+struct br__build {
+    struct br__params *params;
+    const struct br_config *cfg;
+    const struct br__place *place;
+    uint32_t flags;                  /* enum br__build_flags */
+    uint32_t precision;              /* BR_F32 or BR_BF16: inputs of matrix products */
+    int64_t n_tokens, n_seqs, n_out; /* rows of a batch, sequences in it, rows of logits */
+    int64_t slots, capacity;         /* of the caches: sequences, tokens of each */
+    /* inputs */
+    br_val ids, positions, seqs, cache_rows, out_rows, labels, mtp_ids, mtp_labels;
+    br_val received; /* RECV of a stage that is not the first */
+    /* outputs */
+    br_val logits, loss, aux_loss, sent, mtp_logits, mtp_loss;
+    br_val *hidden; /* [n_layers + 2]: embedding, after each layer of this stage, after the final
+                       norm */
+    br_val *routes; /* [n_layers]: chosen experts, or 0 */
+    struct br__state *states;
+    size_t n_states, cap_states;
+    /* while building */
+    char prefix[64]; /* "decoder.layers.3." */
+    int layer;
+    br_val inv_freq;
+    double rope_scale;
+    br_val aux_counts, aux_probs; /* sums over the layers so far */
+    int64_t n_moe;
+};
+/* Build into an empty graph.  b->params, cfg, place, flags, precision and sizes are set. */
+int br__build(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- blocks.c: what layers are made of ------------------------------------------------------------ */
+
+/* What blocks need of it (blocks.c, block_gdn.c, block_moe.c). */
+br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split);
+/* The leaf of a weight that br__linear does not multiply: refused if it has an adapter, which would
+ * do nothing. */
+br_val br__plain_leaf(struct br_graph *g, const struct br__param *p);
+/* y = x w' with the weight, its adapter if there is one, and the bias of that name or NULL. */
+br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
+                  const char *bias);
+/* x enters work that the tensor-parallel ranks share; and a partial sum leaves it. */
+br_val br__enter_tp(struct br_graph *g, br_val x);
+br_val br__leave_tp(struct br_graph *g, br_val x);
+br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t n_dim,
+                 const int64_t *shape);
+uint32_t br__tp(const struct br_graph *g);
+uint32_t br__tp_rank(const struct br_graph *g);
+
+#endif

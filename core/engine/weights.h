@@ -1,0 +1,113 @@
+/* weights.h - the tensors of a model, its adapter, and the part of each that a rank owns. */
+#ifndef BRIDGE_CORE_WEIGHTS_H
+#define BRIDGE_CORE_WEIGHTS_H
+
+#include "engine.h"
+#include <string.h>
+
+/* ---- weights.c: a model's Hugging Face tensors, wherever they come from ------------------------- */
+
+/* Set shape, rows and cols. */
+static inline void br__source_shape(struct br__source *s, int ndim, const int64_t *shape)
+{
+    s->ndim = ndim;
+    memcpy(s->shape, shape, (size_t)ndim * sizeof *shape);
+    s->rows = 1;
+    s->cols = ndim ? shape[ndim - 1] : 1;
+    for (int i = 0; i + 1 < ndim; i++)
+        s->rows *= shape[i];
+}
+int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
+                     struct br_err *err) BR_MUST_CHECK;
+void br__weights_close(struct br__weights *w);
+struct br__source *br__weights_find(const struct br__weights *w, const char *name);
+/* Make s->data valid: a pointer into the mapped safetensors file where the bytes can be used as
+ * they are; else memory filled once (FP8 blocks dequantised to bfloat16, rows gathered from a
+ * Megatron checkpoint, a merged adapter). */
+int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err *err) BR_MUST_CHECK;
+/* Name of a tensor of the model or its adapter with a NaN or infinity, or NULL. */
+const char *br__weights_not_finite(struct br__weights *w);
+
+/* ---- adapter.c: LoRA and DoRA of a peft directory ----------------------------------------------- */
+
+struct br__adapter_pair {
+    const char *target;                /* name of the weight it changes */
+    struct br__source a, b, magnitude; /* a [r, in], b [out, r], magnitude [out] or no data */
+    float scaling;                     /* alpha / r, or alpha / sqrt(r) */
+    uint32_t index;                    /* in adapter->pairs */
+};
+struct br__adapter {
+    struct br__arena arena;
+    struct br__file file;
+    struct br__adapter_pair *pairs;
+    size_t n_pairs;
+    struct br__map by_target;
+    int merge; /* weights are changed when they are loaded */
+};
+int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
+void br__adapter_close(struct br__adapter *a);
+const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, const char *target);
+/* w[rows, cols] in float32 becomes the merged weight: w + s b a, for DoRA scaled row by row to
+ * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer). */
+int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
+                      struct br_err *err) BR_MUST_CHECK;
+
+/* ---- params.c: the part of each weight that a rank owns ------------------------------------------ */
+
+enum br__split {
+    BR__SPLIT_NONE, /* the whole                                               */
+    BR__SPLIT_ROWS, /* an equal share of the rows: column-parallel in Megatron */
+    BR__SPLIT_KV,   /* the same of key or value heads, of which several ranks may share one */
+    BR__SPLIT_COLS, /* an equal share of the columns: row-parallel             */
+    BR__SPLIT_CONV  /* conv1d of the delta net: a share of the query, key and value channels */
+};
+/* n rows and m columns of a source, which are consecutive rows of the param. */
+struct br__part {
+    struct br__source *source;
+    int64_t row, n_rows, col, n_cols;
+};
+struct br__param {
+    struct br__stored stored; /* first: nodes of a graph hold its address */
+    const char *key;               /* by which it is found again */
+    const struct br__part *pieces; /* where its gradient belongs, in its own row order */
+    size_t n_pieces;
+    int adapter; /* 0; else 'A', 'B' or 'M' of a pair */
+    int split;   /* enum br__split */
+    int shared;  /* all ranks of the tensor-parallel group hold the same */
+    int expert;  /* belongs to the expert grid */
+};
+/* The param that a PARAM node was made of; NULL for other nodes. */
+static inline const struct br__param *br__node_param(const struct br__node *n)
+{
+    return (const struct br__param *)n->stored;
+}
+struct br__params {
+    struct br__arena arena;
+    struct br__weights *w;
+    struct br__param **list;
+    size_t n, cap;
+    struct br__map by_key;
+    void **owned;
+    size_t n_owned, cap_owned;
+};
+/* Ranks see one weights object and each has its own params.  Loading takes a lock. */
+int br__params_open(struct br__params **out, struct br__weights *w,
+                    struct br_err *err) BR_MUST_CHECK;
+void br__params_close(struct br__params *p);
+/* The weight whose Megatron name is `mcore`; `item` chooses from the rule's Hugging Face list where
+ * the layout merges several (q, k, v: 0, 1, 2).  Share `rank` of `size`.  A vector (one axis, or
+ * conv1d) is converted to float32, a matrix keeps its dtype. */
+int br__param_get(struct br__params *p, const char *mcore, int item, enum br__split split,
+                  uint32_t rank, uint32_t size, const struct br__param **out,
+                  struct br_err *err) BR_MUST_CHECK;
+/* The same of experts [first, first + n), as one [n, rows, cols]. */
+int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t first, int64_t n,
+                      enum br__split split, uint32_t rank, uint32_t size,
+                      const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
+/* A tensor of an adapter pair, in float32: of A its columns, of B and M their rows go with those of
+ * the weight, which is split so. */
+int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
+                      enum br__split split, uint32_t rank, uint32_t size,
+                      const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
+
+#endif

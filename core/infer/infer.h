@@ -1,0 +1,61 @@
+/* infer.h - the door of core/infer: from logits to text.
+ *
+ * Chooses tokens and runs the decoding loop over a model and, for text, a tokenizer.  It knows no
+ * weights, no graph and no device. */
+#ifndef BRIDGE_CORE_INFER_H
+#define BRIDGE_CORE_INFER_H
+
+#include "../engine/engine.h"
+#include "../text/text.h"
+
+/* ---- choosing tokens --------------------------------------------------------------------------- */
+
+/* As in generation_config.json; each step can be switched off. */
+struct br__sample_opts {
+    double temperature;        /* 0: greedy, the steps after it are skipped */
+    uint64_t top_k;            /* 0: off */
+    double top_p;              /* 1: off */
+    double min_p;              /* 0: off */
+    double repetition_penalty; /* 1: off */
+    uint64_t seed;
+};
+#define BR__SAMPLE_GREEDY                                                                          \
+    {                                                                                              \
+        0, 0, 1, 0, 1, 0                                                                           \
+    }
+
+/* ---- the decoding loop -------------------------------------------------------------------------- */
+
+struct br__gen_opts {
+    struct br__sample_opts sample;
+    int64_t max_new_tokens;
+    const int32_t *eos; /* any of these ends a sequence */
+    size_t n_eos;
+    const char *const *stop; /* so does any of these texts, which is then left out */
+    size_t n_stop;
+    const struct br_tokenizer *tok; /* NULL: ids only, no text and no stop texts */
+    /* Text of a sequence as it comes, whole code points, without special tokens; may be NULL. */
+    void (*on_text)(void *ud, size_t sequence, const char *text, size_t n);
+    void *ud;
+};
+struct br__gen_sequence {
+    const int32_t *prompt; /* given */
+    size_t n_prompt;
+    int32_t *ids; /* the new ones, the one that ended it included; freed by br__gen_free */
+    size_t n_ids, cap_ids;
+    struct br__buf text;
+    const char *finish; /* "eos", "stop" or "length" */
+};
+struct br__gen_stats {
+    size_t prompt_tokens, new_tokens;
+    double first_token;     /* seconds until the first token of the first sequence */
+    double prefill, decode; /* seconds in steps that read prompts, and in the others */
+    size_t decoded;         /* tokens that the latter gave */
+};
+/* Continue n sequences, as many at once as there are cache slots; a slot that becomes free takes
+ * the next one.  The result of a sequence does not depend on the others. */
+int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
+                 size_t n, struct br__gen_stats *stats, struct br_err *err) BR_MUST_CHECK;
+void br__gen_free(struct br__gen_sequence *seqs, size_t n);
+
+#endif
