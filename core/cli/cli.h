@@ -1,6 +1,6 @@
-/* cli.h - floor 5, the door of core/cli: the command line.
+/* cli.h - the command line: what its files share.  Nothing includes it from outside.
  *
- * The only floor that prints, reads argv and turns a status into an exit code.  Everything
+ * The only folder that prints, reads argv and turns a status into an exit code.  Everything
  * that a user can type is a row: commands in commands.c, options in options.def.  A new
  * option is one row; a new command is an id here, a row there and a function.
  *
@@ -11,6 +11,7 @@
  *   help.c         help pages and the man page, from the two tables
  *   output.c       JSON, aligned tables, sizes, results
  *   report.c       notes, warnings, progress: the listener of a job
+ *   job.c          options -> struct br_job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
  *   cmd_recipe.c   recipe list, show, diff, check, keys, memory
@@ -27,41 +28,42 @@
 
 /* ---- commands.c: the command table -------------------------------------------------------- */
 
+/* Each command: its id, and the function br__cmd_<name> that runs it. */
 #define BR__CMD_MAP(X)                                                                             \
-    X(HELP)                                                                                        \
-    X(IMPORT)                                                                                      \
-    X(EXPORT)                                                                                      \
-    X(VERIFY)                                                                                      \
-    X(ROUNDTRIP)                                                                                   \
-    X(PLAN_IMPORT)                                                                                 \
-    X(PLAN_EXPORT)                                                                                 \
-    X(INSPECT)                                                                                     \
-    X(DIFF)                                                                                        \
-    X(DOWNLOAD)                                                                                    \
-    X(TOY)                                                                                         \
-    X(LIST)                                                                                        \
-    X(PLUGIN_LIST)                                                                                 \
-    X(PLUGIN_SHOW)                                                                                 \
-    X(PLUGIN_CHECK)                                                                                \
-    X(RECIPE_LIST)                                                                                 \
-    X(RECIPE_SHOW)                                                                                 \
-    X(RECIPE_DIFF)                                                                                 \
-    X(RECIPE_CHECK)                                                                                \
-    X(RECIPE_KEYS)                                                                                 \
-    X(RECIPE_MEMORY)                                                                               \
-    X(PLUGIN_NEW)                                                                                  \
-    X(DOCTOR)                                                                                      \
-    X(COMPLETION)                                                                                  \
-    X(CHAT_TEMPLATE)                                                                               \
-    X(GENERATE)                                                                                    \
-    X(COMPARE)                                                                                     \
-    X(LOGITS)                                                                                      \
-    X(SCORE)                                                                                       \
-    X(BENCH)                                                                                       \
-    X(TOKENIZE)
+    X(HELP, help)                                                                                  \
+    X(IMPORT, import)                                                                              \
+    X(EXPORT, export)                                                                              \
+    X(VERIFY, verify)                                                                              \
+    X(ROUNDTRIP, roundtrip)                                                                        \
+    X(PLAN_IMPORT, plan_import)                                                                    \
+    X(PLAN_EXPORT, plan_export)                                                                    \
+    X(INSPECT, inspect)                                                                            \
+    X(DIFF, diff)                                                                                  \
+    X(DOWNLOAD, download)                                                                          \
+    X(TOY, toy)                                                                                    \
+    X(LIST, list)                                                                                  \
+    X(PLUGIN_LIST, plugin_list)                                                                    \
+    X(PLUGIN_SHOW, plugin_show)                                                                    \
+    X(PLUGIN_CHECK, plugin_check)                                                                  \
+    X(RECIPE_LIST, recipe_list)                                                                    \
+    X(RECIPE_SHOW, recipe_show)                                                                    \
+    X(RECIPE_DIFF, recipe_diff)                                                                    \
+    X(RECIPE_CHECK, recipe_check)                                                                  \
+    X(RECIPE_KEYS, recipe_keys)                                                                    \
+    X(RECIPE_MEMORY, recipe_memory)                                                                \
+    X(PLUGIN_NEW, plugin_new)                                                                      \
+    X(DOCTOR, doctor)                                                                              \
+    X(COMPLETION, completion)                                                                      \
+    X(CHAT_TEMPLATE, chat_template)                                                                \
+    X(GENERATE, generate)                                                                          \
+    X(COMPARE, compare)                                                                            \
+    X(LOGITS, logits)                                                                              \
+    X(SCORE, score)                                                                                \
+    X(BENCH, bench)                                                                                \
+    X(TOKENIZE, tokenize)
 
 enum br__cmd_id {
-#define BR_X(id) BR__CMD_##id,
+#define BR_X(id, name) BR__CMD_##id,
     BR__CMD_MAP(BR_X)
 #undef BR_X
         BR__N_CMD
@@ -81,7 +83,6 @@ enum br__opt_id {
 struct br__cli;
 struct br__command {
     const char *name; /* one word, or two: "plan import" */
-    int (*run)(struct br__cli *c, struct br_err *err);
     const char *args;     /* bare arguments as the usage line shows them; "" if none       */
     const char *summary;  /* one line                                                      */
     const char *about;    /* paragraphs, for help and the man page                         */
@@ -153,8 +154,6 @@ const struct br__command *br__command_find(const char *name);
 int br__command_is_group(const char *word);
 /* The command or group nearest to a misspelt one; NULL if none is near. */
 const char *br__command_near(const char *word);
-/* Bytes of "5GB", "1.5 GiB", "4096": 0, or BR_E_USAGE. */
-int br__size_parse(const char *text, uint64_t *bytes) BR_MUST_CHECK;
 
 #define BR__FLAG(c, id) ((c)->opt[BR__OPT_##id].set)
 #define BR__TEXT(c, id) ((c)->opt[BR__OPT_##id].text)
@@ -164,9 +163,7 @@ int br__size_parse(const char *text, uint64_t *bytes) BR_MUST_CHECK;
 /* ---- help.c ------------------------------------------------------------------------------- */
 
 void br__help_brief(void);                          /* `bridge` alone                      */
-void br__help_all(void);                            /* `bridge help`                       */
 void br__help_command(const struct br__command *c); /* `bridge help import`               */
-int br__cmd_help(struct br__cli *c, struct br_err *err);
 
 /* ---- output.c: stdout --------------------------------------------------------------------- */
 
@@ -247,37 +244,9 @@ void br__print_error(const struct br_err *err, int verbose);
 
 /* ---- the commands ------------------------------------------------------------------------- */
 
-int br__cmd_import(struct br__cli *c, struct br_err *err);
-int br__cmd_export(struct br__cli *c, struct br_err *err);
-int br__cmd_verify(struct br__cli *c, struct br_err *err);
-int br__cmd_roundtrip(struct br__cli *c, struct br_err *err);
-int br__cmd_plan_import(struct br__cli *c, struct br_err *err);
-int br__cmd_plan_export(struct br__cli *c, struct br_err *err);
-int br__cmd_inspect(struct br__cli *c, struct br_err *err);
-int br__cmd_diff(struct br__cli *c, struct br_err *err);
-int br__cmd_download(struct br__cli *c, struct br_err *err);
-int br__cmd_toy(struct br__cli *c, struct br_err *err);
-int br__cmd_list(struct br__cli *c, struct br_err *err);
-int br__cmd_plugin_list(struct br__cli *c, struct br_err *err);
-int br__cmd_plugin_show(struct br__cli *c, struct br_err *err);
-int br__cmd_plugin_check(struct br__cli *c, struct br_err *err);
-int br__cmd_recipe_list(struct br__cli *c, struct br_err *err);
-int br__cmd_recipe_show(struct br__cli *c, struct br_err *err);
-int br__cmd_recipe_diff(struct br__cli *c, struct br_err *err);
-int br__cmd_recipe_check(struct br__cli *c, struct br_err *err);
-int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err);
-int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err);
-int br__cmd_plugin_new(struct br__cli *c, struct br_err *err);
-int br__cmd_doctor(struct br__cli *c, struct br_err *err);
-int br__cmd_completion(struct br__cli *c, struct br_err *err);
-int br__cmd_tokenize(struct br__cli *c, struct br_err *err);
-int br__cmd_chat_template(struct br__cli *c, struct br_err *err);
-
-int br__cmd_generate(struct br__cli *c, struct br_err *err);
-int br__cmd_compare(struct br__cli *c, struct br_err *err);
-int br__cmd_logits(struct br__cli *c, struct br_err *err);
-int br__cmd_score(struct br__cli *c, struct br_err *err);
-int br__cmd_bench(struct br__cli *c, struct br_err *err);
+#define BR_X(id, name) int br__cmd_##name(struct br__cli *c, struct br_err *err);
+BR__CMD_MAP(BR_X)
+#undef BR_X
 
 /* cmd_model.c: what the commands that run a model share. */
 struct br_tokenizer;
@@ -305,7 +274,7 @@ uint64_t br__private_memory(void); /* bytes of this process that are its own, at
 /* cmd_plugin.c: a plugin by name, or by file if the name has a slash or ends in .so. */
 int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,
                     const struct br__plugin **p, struct br_err *err) BR_MUST_CHECK;
-/* cmd_convert.c: options -> job; `r` gets the remarks about defaults that were chosen. */
+/* job.c: options -> job; `r` gets the remarks about defaults that were chosen. */
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
                      struct br_err *err) BR_MUST_CHECK;
 /* cmd_plan.c: open a job without running it and print what it would do. */

@@ -1,5 +1,5 @@
-/* cmd_convert.c - import, export, verify, roundtrip: options -> struct br_job -> a verb of the
- * library -> what to tell the user. */
+/* cmd_convert.c - import, export, verify, roundtrip: a job, a verb of the library, what to tell the
+ * user. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -10,7 +10,7 @@ static int no_memory(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory");
 }
 
-/* ---- options -> job -------------------------------------------------------------------------- */
+/* ---- destinations ---------------------------------------------------------------------------- */
 
 /* Name of a model as the user calls it: "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" are Qwen3-8B,
  * "." is what its directory is called; without `suffix` if it ends in that. */
@@ -47,67 +47,6 @@ static int default_dest(struct br__cli *c, struct br__report *r, const char *fro
     if (!*dest)
         return no_memory(err);
     br__report_note(r, "no --%s given: writing to %s", option, *dest);
-    return BR_OK;
-}
-
-static const char *with_revision(struct br__cli *c, const char *model)
-{
-    if (!model || !BR__FLAG(c, HF_REVISION) || br__is_dir(model))
-        return model;
-    return br__arena_printf(&c->arena, "%s@%s", model, BR__TEXT(c, HF_REVISION));
-}
-
-static uint32_t job_flags(const struct br__cli *c)
-{
-    static const struct {
-        uint8_t opt;
-        uint32_t flag;
-    } rows[] = {
-        {BR__OPT_OVERWRITE, BR_JOB_OVERWRITE},
-        {BR__OPT_NO_SYNC, BR_JOB_NO_SYNC},
-        {BR__OPT_NOT_STRICT, BR_JOB_NOT_STRICT},
-        {BR__OPT_UNTIE, BR_JOB_UNTIE},
-        {BR__OPT_NO_MTP, BR_JOB_NO_MTP},
-        {BR__OPT_RELEASE, BR_JOB_RELEASE},
-        {BR__OPT_DRY_RUN, BR_JOB_DRY_RUN},
-        {BR__OPT_STREAM, BR_JOB_STREAM},
-        {BR__OPT_LOCAL_FILES_ONLY, BR_JOB_LOCAL_ONLY},
-    };
-    uint32_t flags = 0;
-
-    for (size_t i = 0; i < BR_COUNTOF(rows); i++)
-        if (c->opt[rows[i].opt].set)
-            flags |= rows[i].flag;
-    if (BR__FLAG(c, LAYERS))
-        flags |= BR__INT(c, LAYERS) == 0 ? BR_JOB_STACKED : BR_JOB_PER_LAYER;
-    if (BR__FLAG(c, EXPERT_LAYOUT))
-        flags |= BR__INT(c, EXPERT_LAYOUT) == 0 ? BR_JOB_PER_EXPERT : BR_JOB_FUSED;
-    return flags;
-}
-
-#define MAX_THREADS 4096
-
-int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
-                     struct br_err *err)
-{
-    *job = (struct br_job){.struct_size = sizeof *job};
-    if (BR__INT(c, THREADS) > MAX_THREADS)
-        return br_fail(err, BR_E_USAGE, "option '--threads' is %" PRId64 ", expected at most %d",
-                       BR__INT(c, THREADS), MAX_THREADS);
-    job->flags = job_flags(c);
-    job->hf_model = with_revision(c, BR__TEXT(c, HF_MODEL));
-    if (BR__TEXT(c, HF_MODEL) && !job->hf_model)
-        return no_memory(err);
-    job->megatron_path = BR__TEXT(c, MEGATRON_PATH);
-    job->hf_path = BR__TEXT(c, HF_PATH);
-    job->plugin = BR__TEXT(c, PLUGIN);
-    job->config_file = BR__TEXT(c, CONFIG);
-    job->torch_dtype = (int32_t)BR__INT(c, TORCH_DTYPE);
-    job->threads = (int32_t)BR__INT(c, THREADS);
-    job->iteration = BR__INT(c, ITERATION);
-    job->pad_vocab_to = BR__INT(c, PAD_VOCAB_TO);
-    job->max_shard_size = (uint64_t)BR__INT(c, MAX_SHARD_SIZE);
-    job->listener = &r->listener;
     return BR_OK;
 }
 

@@ -1,4 +1,5 @@
 /* cmd_generate.c - generate: prompts to text, streamed, in a batch, as chat, or as JSON. */
+#include "../infer/infer.h"
 #include "cli.h"
 
 #include <bridge/chat.h>

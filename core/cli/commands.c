@@ -9,7 +9,7 @@
 const struct br__command br__commands[BR__N_CMD] = {
 
 [BR__CMD_HELP] = {
-    .name = "help", .run = br__cmd_help, .args = "[COMMAND|TOPIC]", .max_pos = 2,
+    .name = "help", .args = "[COMMAND|TOPIC]", .max_pos = 2,
     .summary = "explain a command or a topic",
     .about =
         "Topics: exit-codes, environment.  With --man the whole manual page, as roff.\n",
@@ -20,7 +20,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_IMPORT] = {
-    .name = "import", .run = br__cmd_import, .args = "[MODEL]",
+    .name = "import", .args = "[MODEL]",
     .summary = "Hugging Face safetensors -> Megatron torch_dist",
     .about =
         "Reads the model's config.json and weights, checks that every tensor is known, used once and\n"
@@ -40,7 +40,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_EXPORT] = {
-    .name = "export", .run = br__cmd_export, .args = "[MEGATRON_DIR]",
+    .name = "export", .args = "[MEGATRON_DIR]",
     .summary = "Megatron torch_dist -> Hugging Face safetensors",
     .about =
         "Reads a Megatron checkpoint of any parallel layout, also one of a training run (optimizer,\n"
@@ -58,7 +58,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_VERIFY] = {
-    .name = "verify", .run = br__cmd_verify, .args = "[MODEL] [MEGATRON_DIR]",
+    .name = "verify", .args = "[MODEL] [MEGATRON_DIR]",
     .summary = "prove that a Hugging Face model and a Megatron checkpoint are the same",
     .about =
         "Compares names, dtypes, shapes and every byte of the two, in the layout that a conversion\n"
@@ -72,7 +72,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_ROUNDTRIP] = {
-    .name = "roundtrip", .run = br__cmd_roundtrip, .args = "[MODEL]",
+    .name = "roundtrip", .args = "[MODEL]",
     .summary = "import, verify, export, and compare with the source",
     .about =
         "Works in a temporary directory under $TMPDIR and removes it, or keeps both results under\n"
@@ -85,7 +85,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_PLAN_IMPORT] = {
-    .name = "plan import", .run = br__cmd_plan_import, .args = "[MODEL]",
+    .name = "plan import", .args = "[MODEL]",
     .summary = "what an import would do, tensor by tensor",
     .about =
         "Makes every check of an import from the headers alone and prints, for each tensor that it\n"
@@ -99,7 +99,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_PLAN_EXPORT] = {
-    .name = "plan export", .run = br__cmd_plan_export, .args = "[MEGATRON_DIR]",
+    .name = "plan export", .args = "[MEGATRON_DIR]",
     .summary = "what an export would do, tensor by tensor",
     .about =
         "Makes every check of an export from the checkpoint's metadata alone and prints, for each\n"
@@ -111,7 +111,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_INSPECT] = {
-    .name = "inspect", .run = br__cmd_inspect, .args = "DIR", .min_pos = 1, .max_pos = 1,
+    .name = "inspect", .args = "DIR", .min_pos = 1, .max_pos = 1,
     .summary = "list the tensors of a checkpoint of either format",
     .about =
         "One row per tensor: dtype, shape, bytes and, with --hash, the sha256 of its contiguous\n"
@@ -125,7 +125,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_DIFF] = {
-    .name = "diff", .run = br__cmd_diff, .args = "A B", .min_pos = 2, .max_pos = 2,
+    .name = "diff", .args = "A B", .min_pos = 2, .max_pos = 2,
     .summary = "compare two checkpoints of the same format, tensor by tensor",
     .about =
         "Prints what only one of them has and where dtype, shape or bytes differ; exit status 0 only\n"
@@ -137,7 +137,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_DOWNLOAD] = {
-    .name = "download", .run = br__cmd_download, .args = "[MODEL]",
+    .name = "download", .args = "[MODEL]",
     .summary = "bring a model of the Hugging Face hub to the local cache",
     .about =
         "Files arrive in parallel ranges, an interrupted download goes on where it was, and a file gets\n"
@@ -153,7 +153,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_TOY] = {
-    .name = "toy", .run = br__cmd_toy, .args = "[NAME]",
+    .name = "toy", .args = "[NAME]",
     .summary = "write a small made-up model of any architecture",
     .about =
         "The configuration is the architecture's own smallest sensible one, changed by --set with\n"
@@ -165,7 +165,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_LIST] = {
-    .name = "list", .run = br__cmd_list, .args = "[architectures]", .max_pos = 1,
+    .name = "list", .args = "[architectures]", .max_pos = 1,
     .summary = "list the architectures that can be converted",
     .about =
         "One row per architecture of every plugin found.\n",
@@ -174,7 +174,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_PLUGIN_LIST] = {
-    .name = "plugin list", .run = br__cmd_plugin_list, .args = "",
+    .name = "plugin list", .args = "",
     .summary = "list the plugins found, and the files that were refused",
     .about =
         "Plugins are searched in the directories of BRIDGE_PLUGIN_PATH, then $XDG_DATA_HOME/bridge/1,\n"
@@ -184,7 +184,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_PLUGIN_SHOW] = {
-    .name = "plugin show", .run = br__cmd_plugin_show, .args = "NAME|FILE", .min_pos = 1, .max_pos = 1,
+    .name = "plugin show", .args = "NAME|FILE", .min_pos = 1, .max_pos = 1,
     .summary = "print the tables of a plugin",
     .about =
         "Architectures, config fields, weight rules, ignored names and recipes.\n",
@@ -193,7 +193,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_PLUGIN_CHECK] = {
-    .name = "plugin check", .run = br__cmd_plugin_check, .args = "NAME|FILE", .min_pos = 1, .max_pos = 1,
+    .name = "plugin check", .args = "NAME|FILE", .min_pos = 1, .max_pos = 1,
     .summary = "prove that a plugin is sound",
     .about =
         "Loads it, reads every row, expands its rules for its toy configuration (no two may claim the\n"
@@ -205,7 +205,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_RECIPE_LIST] = {
-    .name = "recipe list", .run = br__cmd_recipe_list, .args = "",
+    .name = "recipe list", .args = "",
     .summary = "list the training recipes",
     .about =
         "One row per recipe and mode: parallel sizes, GPUs, sequence length, global batch size, peak\n"
@@ -217,7 +217,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_RECIPE_SHOW] = {
-    .name = "recipe show", .run = br__cmd_recipe_show, .args = "[NAME]", .max_pos = 1,
+    .name = "recipe show", .args = "[NAME]", .max_pos = 1,
     .summary = "print every value of a recipe",
     .about =
         "As text it is a recipe file: edit it and give it back with --recipe-file.  As YAML it is the\n"
@@ -234,7 +234,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_RECIPE_DIFF] = {
-    .name = "recipe diff", .run = br__cmd_recipe_diff, .args = "A B", .min_pos = 2, .max_pos = 2,
+    .name = "recipe diff", .args = "A B", .min_pos = 2, .max_pos = 2,
     .summary = "compare two recipes, value by value",
     .about =
         "A and B are names, names with a mode (NAME:dora), or recipe files.  Other options apply to\n"
@@ -245,7 +245,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_RECIPE_CHECK] = {
-    .name = "recipe check", .run = br__cmd_recipe_check, .args = "[NAME|FILE]", .max_pos = 1,
+    .name = "recipe check", .args = "[NAME|FILE]", .max_pos = 1,
     .summary = "find what contradicts in a recipe, before a cluster does",
     .about =
         "Types, ranges, the two grids of processes, heads, layers, experts, batch and schedule, by\n"
@@ -256,7 +256,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_RECIPE_KEYS] = {
-    .name = "recipe keys", .run = br__cmd_recipe_keys, .args = "[WORD]", .max_pos = 1,
+    .name = "recipe keys", .args = "[WORD]", .max_pos = 1,
     .summary = "explain the keys of recipes",
     .about =
         "Every key with its type, range, default and meaning; with WORD those whose name, other\n"
@@ -267,7 +267,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_RECIPE_MEMORY] = {
-    .name = "recipe memory", .run = br__cmd_recipe_memory, .args = "[NAME|FILE]", .max_pos = 1,
+    .name = "recipe memory", .args = "[NAME|FILE]", .max_pos = 1,
     .summary = "estimate memory per GPU and time per step of a recipe",
     .about =
         "Weights, gradients, optimizer and activations on the fullest rank by Megatron-LM's own\n"
@@ -279,7 +279,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_PLUGIN_NEW] = {
-    .name = "plugin new", .run = br__cmd_plugin_new, .args = "NAME", .min_pos = 1, .max_pos = 1,
+    .name = "plugin new", .args = "NAME", .min_pos = 1, .max_pos = 1,
     .summary = "write a new plugin that builds and passes its checks",
     .about =
         "Makes a folder with NAME.c, a CMakeLists.txt and a test, for a family whose model_type is\n"
@@ -291,7 +291,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_DOCTOR] = {
-    .name = "doctor", .run = br__cmd_doctor, .args = "",
+    .name = "doctor", .args = "",
     .summary = "what this machine has: processor, plugins, GPU, folders, libraries",
     .about =
         "Prints what bridge finds and, where it finds nothing, why: the processor and the kernels\n"
@@ -303,7 +303,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_COMPLETION] = {
-    .name = "completion", .run = br__cmd_completion, .args = "bash|zsh", .min_pos = 1, .max_pos = 1,
+    .name = "completion", .args = "bash|zsh", .min_pos = 1, .max_pos = 1,
     .summary = "print the shell's completion of this program's commands and options",
     .about =
         "An installed bridge has both where the shells look for them.\n",
@@ -313,7 +313,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_CHAT_TEMPLATE] = {
-    .name = "chat-template", .run = br__cmd_chat_template, .args = "[FILE]", .max_pos = 1,
+    .name = "chat-template", .args = "[FILE]", .max_pos = 1,
     .summary = "conversations in JSON -> the text of prompts",
     .about =
         "Runs the chat template of a tokenizer directory: chat_template.jinja, else the one in\n"
@@ -335,7 +335,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_GENERATE] = {
-    .name = "generate", .run = br__cmd_generate, .args = "[MODEL]",
+    .name = "generate", .args = "[MODEL]",
     .summary = "continue a prompt",
     .about =
         "Runs a model straight from its Hugging Face directory, without a load phase, or from a\n"
@@ -354,7 +354,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_COMPARE] = {
-    .name = "compare", .run = br__cmd_compare, .args = "[MODEL] [MEGATRON_DIR]",
+    .name = "compare", .args = "[MODEL] [MEGATRON_DIR]",
     .summary = "run the same prompt through both formats of a model",
     .about =
         "Prints the next token and the five best of each, and how far the logits differ.  verify\n"
@@ -367,7 +367,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_LOGITS] = {
-    .name = "logits", .run = br__cmd_logits, .args = "[MODEL]",
+    .name = "logits", .args = "[MODEL]",
     .summary = "write logits, hidden states, losses and gradients of given tokens",
     .about =
         "One pass over one sequence without caches.  Everything is float32, named as transformers\n"
@@ -379,7 +379,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_SCORE] = {
-    .name = "score", .run = br__cmd_score, .args = "[MODEL]",
+    .name = "score", .args = "[MODEL]",
     .summary = "log-probabilities of a text, perplexity of a file",
     .about =
         "Each token is predicted from those before it; a text longer than 2048 tokens, or than the\n"
@@ -391,7 +391,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_BENCH] = {
-    .name = "bench", .run = br__cmd_bench, .args = "[MODEL]",
+    .name = "bench", .args = "[MODEL]",
     .summary = "how fast a model runs here, and how fast it could",
     .about =
         "Medians of several runs: prefill of a prompt against the machine's matrix-product peak, and\n"
@@ -404,7 +404,7 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_TOKENIZE] = {
-    .name = "tokenize", .run = br__cmd_tokenize, .args = "[FILE]", .max_pos = 1,
+    .name = "tokenize", .args = "[FILE]", .max_pos = 1,
     .summary = "text -> token ids, and back",
     .about =
         "Reads FILE or standard input and prints the ids of its text, the same ids as those of Hugging\n"

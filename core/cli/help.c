@@ -71,7 +71,7 @@ static void list_commands(const char *group)
             printf("  %-14s %s\n", br__commands[i].name, br__commands[i].summary);
 }
 
-void br__help_all(void)
+static void help_all(void)
 {
     puts("usage: bridge COMMAND [OPTION]... [ARGUMENT]...\n");
     list_commands(NULL);
@@ -351,7 +351,7 @@ int br__cmd_help(struct br__cli *c, struct br_err *err)
         return BR_OK;
     }
     if (c->n_pos == 0) {
-        br__help_all();
+        help_all();
         return BR_OK;
     }
     if (c->n_pos == 1)

@@ -13,6 +13,12 @@ static int close_stdout(struct br_err *err)
     return BR_OK;
 }
 
+static int (*const handlers[BR__N_CMD])(struct br__cli *c, struct br_err *err) = {
+#define BR_X(id, name) [BR__CMD_##id] = br__cmd_##name,
+    BR__CMD_MAP(BR_X)
+#undef BR_X
+};
+
 static int is_help(const struct br__cli *c)
 {
     return BR__FLAG(c, HELP) || (BR__FLAG(c, MAN) && !c->cmd);
@@ -21,7 +27,7 @@ static int is_help(const struct br__cli *c)
 /* `bridge plan --help`, `bridge import --help`, `bridge --help`. */
 static int show_help(struct br__cli *c, struct br_err *err)
 {
-    if (c->cmd && c->cmd->run != br__cmd_help) {
+    if (c->cmd && c->cmd != &br__commands[BR__CMD_HELP]) {
         br__help_command(c->cmd);
         return BR_OK;
     }
@@ -56,7 +62,7 @@ static int run(struct br__cli *c, struct br_err *err)
     if (!BR__FLAG(c, QUIET))
         for (size_t i = 0; i < c->n_idle; i++)
             fprintf(stderr, "bridge: note: %s\n", c->idle[i]);
-    return c->cmd->run(c, err);
+    return handlers[c->cmd - br__commands](c, err);
 }
 
 /* Every shard of a checkpoint stays open: a big one has more than the usual soft limit of 1024. */

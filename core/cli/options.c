@@ -310,7 +310,7 @@ static int split(struct br__cli *c, struct tokens *ts, int argc, char **argv, st
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-int br__size_parse(const char *text, uint64_t *bytes)
+static int size_parse(const char *text, uint64_t *bytes)
 {
     static const struct {
         const char *unit;
@@ -399,7 +399,7 @@ static int read_value(const struct br__option *o, const char *text, struct br__c
     case BR__KIND_FLOAT:
         return br__parse_f64(text, &v->f) || v->f < o->min;
     case BR__KIND_SIZE:
-        if (br__size_parse(text, &bytes))
+        if (size_parse(text, &bytes))
             return 1;
         v->i = (int64_t)bytes;
         return 0;
