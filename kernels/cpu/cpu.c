@@ -171,7 +171,7 @@ const struct br_backend *br__cpu_backend(void)
         .download = copy,
         .run = run,
         .peaks = measure_peaks,
-        .comm_world = br__cpu_comm_world,
+        .comm_world = br__comm_local,
     };
     return &self;
 }

@@ -85,12 +85,6 @@ static inline void br__lane_range(const struct br_call *c, int64_t n, int64_t un
 int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, size_t n,
                   struct br_peaks *out, struct br_err *err);
 
-/* ---- comm_local.c ----------------------------------------------------------------------------
- */
-
-/* comm_world of the descriptor. */
-int br__cpu_comm_world(struct br_comm **comms, uint32_t n, struct br_err *err);
-
 /* Bytes of an element of a stored weight. */
 static inline int64_t br__float_size(uint32_t dtype)
 {

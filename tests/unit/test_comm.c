@@ -3,8 +3,8 @@
  * Every rank is a thread and reports what it saw; check's own asserts are for the main thread.
  * What a collective must give is computed here from what all ranks put in. */
 #include "../../core/base/base.h"
-#include "../../kernels/cpu/cpu.h"
 #include "librun.h"
+#include <bridge/backend.h>
 
 #include <check.h>
 #include <inttypes.h>
@@ -52,7 +52,7 @@ static void run(uint32_t n, void (*fn)(struct rank *r), const void *arg, struct 
 {
     struct br_comm *comms[MAX_RANKS];
     struct br_err err = BR_ERR_INIT;
-    ck_assert_msg(br__cpu_comm_world(comms, n, &err) == 0, "%s", err.msg);
+    ck_assert_msg(br__comm_local(comms, n, &err) == 0, "%s", err.msg);
     for (uint32_t i = 0; i < n; i++) {
         ranks[i] = (struct rank){.comm = comms[i], .fn = fn, .arg = arg};
         ck_assert_int_eq(pthread_create(&ranks[i].thread, NULL, start, &ranks[i]), 0);
@@ -481,8 +481,8 @@ START_TEST(senseless_calls)
     struct br_comm *c[2];
     struct br_err err = BR_ERR_INIT;
     float x[2] = {0};
-    ck_assert_int_eq(br__cpu_comm_world(c, 0, &err), BR_E_USAGE);
-    ck_assert_int_eq(br__cpu_comm_world(c, UINT32_MAX, &err), BR_E_USAGE);
+    ck_assert_int_eq(br__comm_local(c, 0, &err), BR_E_USAGE);
+    ck_assert_int_eq(br__comm_local(c, UINT32_MAX, &err), BR_E_USAGE);
     ck_assert_int_eq(br__cpu_backend()->comm_world(c, 2, &err), 0);
     ck_assert_int_eq(c[0]->all_reduce(c[0], x, 1, BR_U8, &err), BR_E_UNSUPPORTED);
     ck_assert_int_eq(c[0]->all_reduce(c[0], x, 1, UINT32_MAX, &err), BR_E_UNSUPPORTED);

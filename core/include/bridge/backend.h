@@ -151,6 +151,9 @@ typedef const struct br_backend *br_backend_fn(void);
 
 /* The CPU backend, which every libbridge has inside (kernels/cpu/cpu.c); not exported. */
 const struct br_backend *br__cpu_backend(void);
+/* Its comm_world: communicators whose ranks are threads of this process (kernels/comm/local.c);
+ * not exported. */
+int br__comm_local(struct br_comm **comms, uint32_t n, struct br_err *err);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,4 @@
-/* comm_local.c - communicators whose ranks are threads of this process.
+/* local.c - communicators whose ranks are threads of this process.
  *
  * For checking tensor, pipeline and expert parallelism on one machine, so it promises no more than
  * NCCL and MPI do and adds what a test wants: sums are the same bits on every rank and in every
@@ -12,7 +12,7 @@
  *
  * Ranks in messages are those of the world.  Buffers may overlap only as NCCL has it: the input of
  * all_gather and the output of reduce_scatter at this rank's part of the other buffer. */
-#include "cpu.h"
+#include <bridge/backend.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -630,7 +630,7 @@ static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm
     return rc;
 }
 
-int br__cpu_comm_world(struct br_comm **comms, uint32_t n, struct br_err *err)
+int br__comm_local(struct br_comm **comms, uint32_t n, struct br_err *err)
 {
     if (n == 0 || n > MAX_RANKS)
         return br_fail(err, BR_E_USAGE, "a world of %" PRIu32 " ranks, expected 1 to %d", n,
