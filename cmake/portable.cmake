@@ -1,6 +1,6 @@
 # The portable tarball, `cpack -G TGZ` in any build tree: bin/bridge, lib/libbridge.so with the plugins
-# inside, and every shared library they need except glibc's.  It is a component of its own, so that
-# an ordinary install has neither the second library nor the copies.
+# inside, every shared library they need except glibc's, and the notices of those.  It is a component of its
+# own, so that an ordinary install has neither the second library nor the copies.
 
 bridge_shared_library(bridge_portable ${static_objects})
 set_target_properties(bridge_portable PROPERTIES
@@ -18,12 +18,21 @@ foreach(target bridge_portable bridge_portable_program)
   target_link_options(${target} PRIVATE -Wl,--disable-new-dtags)
 endforeach()
 
-set(bundle "")
-if(NOT CMAKE_CROSSCOMPILING)
-  set(bundle RUNTIME_DEPENDENCIES
-      PRE_EXCLUDE_REGEXES "^ld-linux.*" "^lib(c|m|dl|rt|pthread|resolv|util)\\.so.*"
-                          "^libbridge\\.so.*")
-endif()
-install(TARGETS bridge_portable bridge_portable_program ${bundle}
+install(TARGETS bridge_portable bridge_portable_program
         RUNTIME DESTINATION bin COMPONENT portable EXCLUDE_FROM_ALL
         LIBRARY DESTINATION lib COMPONENT portable EXCLUDE_FROM_ALL NAMELINK_SKIP)
+
+# One list of libraries decides both what is copied and whose notices are written.  A cross build copies none:
+# the loader of this machine cannot say which ones the program would find.
+if(NOT CMAKE_CROSSCOMPILING)
+  install(CODE "
+    set(root \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}\")
+    file(GET_RUNTIME_DEPENDENCIES RESOLVED_DEPENDENCIES_VAR BUNDLED
+         EXECUTABLES \"$<TARGET_FILE:bridge_portable_program>\" LIBRARIES \"$<TARGET_FILE:bridge_portable>\"
+         PRE_EXCLUDE_REGEXES \"^ld-linux.*\" \"^lib(c|m|dl|rt|pthread|resolv|util)\\\\.so.*\"
+                             \"^libbridge\\\\.so.*\")
+    file(INSTALL DESTINATION \"\${root}/lib\" TYPE FILE FOLLOW_SYMLINK_CHAIN FILES \${BUNDLED})
+    set(OUTPUT \"\${root}/${CMAKE_INSTALL_DOCDIR}/THIRD-PARTY-NOTICES.txt\")
+    include(\"${PROJECT_SOURCE_DIR}/cmake/notices.cmake\")"
+          COMPONENT portable EXCLUDE_FROM_ALL)
+endif()

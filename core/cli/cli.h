@@ -160,6 +160,14 @@ const char *br__command_near(const char *word);
 #define BR__INT(c, id) ((c)->opt[BR__OPT_##id].i)
 #define BR__FLOAT(c, id) ((c)->opt[BR__OPT_##id].f)
 
+/* ---- main.c: what this program is --------------------------------------------------------- */
+
+/* The commit that was built, with "+changes" if the tree differed from it; "" outside of git.
+ * Written by the build (cmake/commit.cmake) into the libraries, not into what unit tests link. */
+extern const char br__commit[];
+/* "bridge VERSION (COMMIT)", without a newline. */
+void br__print_version(void);
+
 /* ---- help.c ------------------------------------------------------------------------------- */
 
 void br__help_brief(void);                          /* `bridge` alone                      */

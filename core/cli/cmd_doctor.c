@@ -295,8 +295,8 @@ static int libraries_text(struct br__cli *c, const struct report *p, struct br_e
 
 static int report_text(struct br__cli *c, const struct report *p, struct br_err *err)
 {
-    printf("bridge %s on %s %s (%s)\n", br_version(), p->system.sysname, p->system.release,
-           p->system.machine);
+    br__print_version();
+    printf(" on %s %s (%s)\n", p->system.sysname, p->system.release, p->system.machine);
     cpu_text(c);
     int rc = plugins_text(c, p, err);
     printf("\nGPU: %s\n  %s\n  driver: %s\n", p->gpu.backend ? p->gpu.backend : "none", p->gpu.why,
@@ -340,6 +340,7 @@ static int report_json(struct br__cli *c, const struct report *p, struct br_err 
 
     br__js_object(&j, NULL, 0);
     br__js_str(&j, "version", br_version());
+    br__js_str(&j, "commit", *br__commit ? br__commit : NULL);
     br__js_str(&j, "system", p->system.sysname);
     br__js_str(&j, "release", p->system.release);
     br__js_str(&j, "machine", p->system.machine);

@@ -19,6 +19,13 @@ static int (*const handlers[BR__N_CMD])(struct br__cli *c, struct br_err *err) =
 #undef BR_X
 };
 
+void br__print_version(void)
+{
+    printf("bridge %s", br_version());
+    if (*br__commit)
+        printf(" (%s)", br__commit);
+}
+
 static int is_help(const struct br__cli *c)
 {
     return BR__FLAG(c, HELP) || (BR__FLAG(c, MAN) && !c->cmd);
@@ -51,7 +58,8 @@ static int hint(const struct br__cli *c, int rc, struct br_err *err)
 static int run(struct br__cli *c, struct br_err *err)
 {
     if (BR__FLAG(c, VERSION)) {
-        printf("bridge %s\n", br_version());
+        br__print_version();
+        putchar('\n');
         return BR_OK;
     }
     if (is_help(c))

@@ -1,8 +1,10 @@
 # doctor.sh - the report on this machine agrees with what the machine says elsewhere.
 . "$(dirname "$0")/lib.sh"
 
+version=$("$BRIDGE" --version)
 expect 0 doctor
 silent
+[[ $(head -n 1 "$out") = "$version on "* ]] || fail "the first line is not about '$version'"
 for part in 'bridge ' 'processor: ' 'plugins:' 'GPU: ' 'folders:' 'libraries:'; do
     grep -q "^$part" "$out" || fail "no part '$part'"
 done
@@ -12,7 +14,7 @@ says '  loaded '
 expect 0 doctor --json
 silent
 cp "$out" report
-json ".version == \"$("$BRIDGE" --version | cut -d' ' -f2)\""
+json '"bridge \(.version)\(if .commit then " (\(.commit))" else "" end)" == "'"$version"'"'
 json '.machine | IN("aarch64", "x86_64")'
 json ".processor.threads == $(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)"
 json '.processor.kernels | IN("scalar", "avx2", "avx512")'

@@ -59,6 +59,40 @@ accepts floors plugins/a/a.c '#include <bridge/rules.h>' '#include "../../recipe
 accepts banned core/base/a.c 'snprintf(a, 1, "x"); my_strcpy2(a);'
 accepts padded core/include/bridge/a.h 'struct s { int a, b; long c; };'
 
+# licence FILE TEXT...: the verdict on a tree that has a licence, and FILE with these lines.
+licence() {
+    local file=$1
+    shift
+    rm -rf "$tree"/* "$tree/.ci"
+    mkdir -p "$tree/$(dirname "$file")"
+    echo 'Apache License' >"$tree/LICENSE"
+    echo bridge >"$tree/NOTICE"
+    printf '%s\n' "$@" >"$tree/$file"
+    bash "$here/licence.sh" "$tree" >/dev/null 2>&1
+}
+# with_licence FILE TEXT... / without_licence FILE TEXT...: it must pass / must not.
+with_licence() { licence "$@" || { echo "licence refuses $*" && failed=1; }; }
+without_licence() { ! licence "$@" || { echo "licence accepts $*" && failed=1; }; }
+line='Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0'
+for file in core/a/a.c core/include/bridge/a.h recipes/a.def tests/unit/a.inc cmake/a.c.in; do
+    with_licence "$file" "/* $line */" 'int a;'
+    without_licence "$file" 'int a;'
+done
+for file in tests/a.sh scripts/a.py plugins/a/CMakeLists.txt CMakeLists.txt cmake/a.cmake; do
+    with_licence "$file" "# $line"
+    without_licence "$file" '# text'
+done
+with_licence scripts/a '#!/bin/sh' "# $line"
+without_licence scripts/a '#!/bin/sh'
+without_licence .ci/run '#!/bin/sh'
+without_licence core/a.c 1 2 3 4 5 "/* $line */"
+without_licence core/a.c "/* ${line/The bridge/Other} */"
+without_licence core/a.c "/* ${line/Apache-2.0/MIT} */"
+with_licence scripts/packages 'text'
+with_licence tests/data/a.py 'text'
+with_licence tests/fuzz/corpus/a.c 'text'
+refuses licence core/a.c "/* $line */" # nothing else, so no LICENSE
+
 # abi VERDICT TEXT...: the header with these lines, after what the tree has recorded, is accepted, unrecorded
 # (accepted only by --record) or broken (refused by both).
 abi() {

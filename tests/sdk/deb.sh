@@ -16,10 +16,17 @@ for name in libc6 libcjson1 libyaml-0-2 libisal2 libxxhash0 libssl3; do
 done
 ! dpkg-deb -f "$deb" Depends | grep -q bridge || fail "the package depends on itself"
 for file in usr/bin/bridge usr/bin/br-bridge usr/include/bridge/plugin.h usr/share/man/man1/bridge.1.gz \
-    usr/share/man/man1/br-bridge.1.gz usr/share/doc/bridge/copyright usr/share/doc/bridge/changelog.gz \
-    usr/share/bash-completion/completions/bridge usr/share/zsh/vendor-completions/_bridge; do
+    usr/share/man/man1/br-bridge.1.gz usr/share/doc/bridge/copyright usr/share/doc/bridge/changelog.gz; do
     [ -s "$root/$file" ] || fail "the package lacks $file"
 done
+# The licence is a link to the system's copy, which need not be unpacked here.
+[ "$(readlink "$root/usr/share/doc/bridge/LICENSE")" = ../../common-licenses/Apache-2.0 ] || fail "LICENSE is no link"
+mkdir "$root/usr/share/common-licenses"
+cp "$source/LICENSE" "$root/usr/share/common-licenses/Apache-2.0"
+has_docs "$root/usr/share/doc/bridge"
+[ ! -e /usr/share/common-licenses/Apache-2.0 ] || cmp "$source/LICENSE" /usr/share/common-licenses/Apache-2.0
+zcat "$root/usr/share/man/man1/bridge.1.gz" | cmp - "$source/docs/bridge.1" || fail "the manual page is another one"
+grep -qx 'License: Apache-2.0' "$root/usr/share/doc/bridge/copyright" || fail "the copyright file names another licence"
 if grep -rIlF -e "$source" -e "$BRIDGE_BUILD" "$root"; then
     fail "these files of the package name a folder of the build"
 fi
@@ -37,8 +44,7 @@ for program in bridge br-bridge; do
     LD_LIBRARY_PATH=$libdir "$root/usr/bin/$program" list | grep -q '^qwen3_next ' || fail "$program does not list"
 done
 LD_LIBRARY_PATH=$libdir "$root/usr/bin/bridge" plugin check qwen3 >/dev/null
-LD_LIBRARY_PATH=$libdir "$root/usr/bin/bridge" completion bash |
-    cmp - "$root/usr/share/bash-completion/completions/bridge" || fail "the completion is not the program's"
+LD_LIBRARY_PATH=$libdir has_completion "$root/usr/share" zsh/vendor-completions "$root/usr/bin/bridge"
 
 if command -v lintian >/dev/null; then
     lintian --allow-root "$deb" >"$work/lintian" 2>"$work/log" || true

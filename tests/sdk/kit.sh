@@ -12,6 +12,8 @@ done
 if grep -rIlF -e "$source" -e "$BRIDGE_BUILD" -e /opt/staged "$kit"; then
     fail "these installed files name a folder of the build"
 fi
+has_docs "$kit/share/doc/bridge"
+has_completion "$kit/share" zsh/site-functions bridge
 version=$(bridge --version | cut -d' ' -f2)
 [ "$(readlink "$libdir/libbridge.so")" = "libbridge.so.${version%%.*}" ] || fail "libbridge.so is no link to the soname"
 [ "$(readlink "$libdir/libbridge.so.${version%%.*}")" = "libbridge.so.$version" ] || fail "the soname is no link"

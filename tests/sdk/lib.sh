@@ -41,3 +41,23 @@ with_gcc() {
         $(pkg-config --cflags --libs bridge) -o "$out"
     echo "$out"
 }
+
+# has_docs FOLDER: the folder, share/doc/bridge of a package, holds what the source has for readers, pages that are
+# added one day too, and their links hold there.
+has_docs() {
+    local file link
+    for file in LICENSE NOTICE README.md CHANGELOG.md SECURITY.md "$source"/*.md "$source"/docs/*.md; do
+        file=${file#"$source"/}
+        cmp "$source/$file" "$1/$file" || fail "$1 lacks $file, or has another one"
+    done
+    [ "$(cd "$1" && find . -name '*.md' | wc -l)" -gt 8 ] || fail "only these pages: $(find "$1" -name '*.md')"
+    while IFS=: read -r file link; do
+        [ -e "$(dirname "$file")/$link" ] || fail "$file links to $link, which is not there"
+    done < <(cd "$1" && find "$PWD" -name '*.md' -exec grep -HoP '\]\(\K(?![a-z]+:)[^)#]+' {} +)
+}
+
+# has_completion SHARE ZSH PROGRAM: both files below a package's share/ are what the program prints.
+has_completion() {
+    "$3" completion bash | cmp - "$1/bash-completion/completions/bridge" || fail "completion for bash"
+    "$3" completion zsh | cmp - "$1/$2/_bridge" || fail "completion for zsh"
+}
