@@ -143,8 +143,7 @@ static const char *adapter_dir(const struct model *model, char dir[512])
         snprintf(dir, 512, "%s/adapters/%s", BRIDGE_TEST_DATA, model->adapter);
         return dir;
     }
-    snprintf(dir, 512, "/tmp/bridge-adapter-XXXXXX");
-    ck_assert(mkdtemp(dir) != NULL);
+    make_temp_dir(dir, 512, "bridge-adapter");
     make_adapter(model->base, model->adapter + strlen(MADE), dir);
     return dir;
 }
