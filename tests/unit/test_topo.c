@@ -58,6 +58,36 @@ static void put_groups(struct br__buf *b, const struct br_topo *t, uint32_t axes
     }
 }
 
+/* Megatron's rule in plain words: ranks count through the axes, the first of the order fastest, and
+ * a group are the ranks that differ along the axes of the set and no other.  The checksum of a
+ * world says only that something is wrong; this says where. */
+static void check_members(const struct grid *g, const struct br_topo *t, unsigned set)
+{
+    for (uint32_t rank = 0; rank < t->world; rank++) {
+        uint32_t got[MAX_RANKS], n = br_topo_group(t, rank, axis_bits(g, set), got), k = 0;
+        for (uint32_t other = 0; other < t->world; other++) {
+            int together = 1;
+            for (uint32_t i = 0, a = rank, b = other; i < 4; i++) {
+                uint32_t size = t->size[g->axes[i]];
+                together &= a % size == b % size || set >> i & 1;
+                a /= size;
+                b /= size;
+            }
+            if (together && (k >= n || got[k++] != other))
+                ck_abort_msg("%s grid of %s %" PRIu32 ", %s %" PRIu32 ", %s %" PRIu32
+                             ", %s %" PRIu32 ", set %x: rank %" PRIu32 " has not rank %" PRIu32
+                             " as member %" PRIu32 " of its group",
+                             g->name, g->tokens[0], t->size[g->axes[0]], g->tokens[1],
+                             t->size[g->axes[1]], g->tokens[2], t->size[g->axes[2]], g->tokens[3],
+                             t->size[g->axes[3]], set, rank, other, k ? k - 1 : 0);
+        }
+        if (k != n)
+            ck_abort_msg("%s grid, world %" PRIu32 ", set %x: the group of rank %" PRIu32
+                         " has %" PRIu32 " members, expected %" PRIu32,
+                         g->name, t->world, set, rank, n, k);
+    }
+}
+
 static uint32_t crc_of_world(const struct grid *g, uint32_t world, unsigned *layouts)
 {
     uint32_t crc = 0;
@@ -71,8 +101,10 @@ static uint32_t crc_of_world(const struct grid *g, uint32_t world, unsigned *lay
                 struct br_topo t = layout(g, (uint32_t[]){i, j, k, world / (i * j * k)});
                 ++*layouts;
                 b.n = 0;
-                for (unsigned set = 1; set < 16; set++)
+                for (unsigned set = 1; set < 16; set++) {
+                    check_members(g, &t, set);
                     put_groups(&b, &t, axis_bits(g, set));
+                }
                 crc = br__crc32(crc, b.p, b.n);
             }
     ck_assert_int_eq(b.failed, 0);
