@@ -4,7 +4,7 @@
 for arch in qwen3 qwen3_moe; do
     "$BRIDGE" toy $arch -o $arch --quiet >/dev/null
 done
-small=(--prefill-tokens 16 --decode-tokens 4 --repeat 1)
+small=(--prefill-tokens 16 --decode-tokens 4 --repeat 1 --threads 2)
 expect 0 bench --hf-model qwen3 "${small[@]}"
 says "cpu, "
 says "prefill 16 tokens: "
