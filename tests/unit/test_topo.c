@@ -58,6 +58,20 @@ static void put_groups(struct br__buf *b, const struct br_topo *t, uint32_t axes
     }
 }
 
+static void wrong_group(const struct grid *g, const struct br_topo *t, unsigned set, uint32_t rank,
+                        const char *how, uint32_t n)
+{
+    char sizes[128] = "", along[32] = "";
+    for (size_t i = 0, at = 0, end = 0; i < 4; i++) {
+        at += (size_t)snprintf(sizes + at, sizeof sizes - at, "%s %" PRIu32 " ", g->tokens[i],
+                               t->size[g->axes[i]]);
+        if (set >> i & 1)
+            end += (size_t)snprintf(along + end, sizeof along - end, " %s", g->tokens[i]);
+    }
+    ck_abort_msg("%s: the group of rank %" PRIu32 " along%s %s %" PRIu32, sizes, rank, along, how,
+                 n);
+}
+
 /* Megatron's rule in plain words: ranks count through the axes, the first of the order fastest, and
  * a group are the ranks that differ along the axes of the set and no other.  The checksum of a
  * world says only that something is wrong; this says where. */
@@ -74,17 +88,10 @@ static void check_members(const struct grid *g, const struct br_topo *t, unsigne
                 b /= size;
             }
             if (together && (k >= n || got[k++] != other))
-                ck_abort_msg("%s grid of %s %" PRIu32 ", %s %" PRIu32 ", %s %" PRIu32
-                             ", %s %" PRIu32 ", set %x: rank %" PRIu32 " has not rank %" PRIu32
-                             " as member %" PRIu32 " of its group",
-                             g->name, g->tokens[0], t->size[g->axes[0]], g->tokens[1],
-                             t->size[g->axes[1]], g->tokens[2], t->size[g->axes[2]], g->tokens[3],
-                             t->size[g->axes[3]], set, rank, other, k ? k - 1 : 0);
+                wrong_group(g, t, set, rank, "lacks rank", other);
         }
         if (k != n)
-            ck_abort_msg("%s grid, world %" PRIu32 ", set %x: the group of rank %" PRIu32
-                         " has %" PRIu32 " members, expected %" PRIu32,
-                         g->name, t->world, set, rank, n, k);
+            wrong_group(g, t, set, rank, "has more ranks than", k);
     }
 }
 
