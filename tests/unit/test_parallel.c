@@ -164,12 +164,12 @@ static struct br__llm *open_ranks(const char *model, const char *adapter, const 
     struct br_err err = BR_ERR_INIT;
     struct br__llm *m;
     snprintf(dir, sizeof dir, "%s%s", HF, model);
-    /* Four lanes, of two ranks two each, on every machine: a barrier of hundreds of lanes that
-     * share a few CPUs takes milliseconds, and there are as many as kernels in all these graphs. */
+    /* Two lanes on every machine, shared by the ranks: a barrier of hundreds of lanes on few CPUs
+     * takes milliseconds, and these graphs have as many barriers as kernels. */
     struct br__llm_opts o = {.weights = {.hf_model = dir, .adapter = adapter},
                              .precision = BR_F32,
                              .device = "cpu",
-                             .threads = 4};
+                             .threads = 2};
     if (t) {
         o.tp = t->tp;
         o.pp = t->pp;

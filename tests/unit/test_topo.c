@@ -95,7 +95,8 @@ static void check_members(const struct grid *g, const struct br_topo *t, unsigne
     }
 }
 
-static uint32_t crc_of_world(const struct grid *g, uint32_t world, unsigned *layouts)
+/* explain: a group that is not as it should be ends the test with its name. */
+static uint32_t crc_of_world(const struct grid *g, uint32_t world, int explain, unsigned *layouts)
 {
     uint32_t crc = 0;
     struct br__buf b = {0};
@@ -109,7 +110,8 @@ static uint32_t crc_of_world(const struct grid *g, uint32_t world, unsigned *lay
                 ++*layouts;
                 b.n = 0;
                 for (unsigned set = 1; set < 16; set++) {
-                    check_members(g, &t, set);
+                    if (explain)
+                        check_members(g, &t, set);
                     put_groups(&b, &t, axis_bits(g, set));
                 }
                 crc = br__crc32(crc, b.p, b.n);
@@ -130,8 +132,10 @@ static void check_world(const char *line)
                      4);
     ck_assert_uint_le(world, MAX_RANKS);
     for (int i = 0; i < 2; i++) {
-        uint32_t crc = crc_of_world(&grids[i], world, &layouts);
+        uint32_t crc = crc_of_world(&grids[i], world, 0, &layouts);
         ck_assert_uint_eq(layouts, n);
+        if (crc != want[i])
+            (void)crc_of_world(&grids[i], world, 1, &layouts);
         ck_assert_msg(crc == want[i], "world %" PRIu32 ", %s grid: %08" PRIx32 " is not %08" PRIx32,
                       world, grids[i].name, crc, want[i]);
     }
