@@ -5,7 +5,7 @@ need_fixture hf/qwen3_tiny_chat/golden_chat.jsonl
 model=$(dirname "$fixture")
 
 conversation() { # a conversation of one turn through --chat; of several, its text on standard input
-    local words=(--json --ignore-eos --dtype float32 -N "$(jq '.greedy_ids | length' <<<"$1")") thinking
+    local words=(--json --ignore-eos --dtype float32 --threads 2 -N "$(jq '.greedy_ids | length' <<<"$1")") thinking
     thinking=$(jq .enable_thinking <<<"$1")
     jq -j .prompt_text <<<"$1" >rendered
     if [ "$(jq '.messages | length' <<<"$1")" = 1 ]; then

@@ -49,8 +49,10 @@ START_TEST(test_bf16)
     br__json *j = open_json(HF_GOLDEN, models[_i]);
     struct golden_file g = open_golden(HF_GOLDEN, models[_i], "golden.safetensors");
     struct br__llm *exact = open_model(dir_of(models[_i], dir), NULL, 0);
-    struct br__llm *m = open_as(&(struct br__llm_opts){
-        .weights = {.hf_model = dir}, .precision = BR_BF16, .device = "cpu"});
+    struct br__llm *m = open_as(&(struct br__llm_opts){.weights = {.hf_model = dir},
+                                                       .precision = BR_BF16,
+                                                       .device = "cpu",
+                                                       .threads = TEST_THREADS});
     double sum = 0;
     size_t count = 0;
     for (int k = 0; k < 2; k++) {
@@ -101,8 +103,10 @@ START_TEST(test_megatron)
     br__json *j = open_json(HF_GOLDEN, models[_i]);
     struct br__llm *hf = open_model(dir, NULL, 0);
     /* Without the reference: config.json comes from the checkpoint. */
-    struct br__llm *mc = open_as(&(struct br__llm_opts){
-        .weights = {.megatron_path = out}, .precision = BR_F32, .device = "cpu"});
+    struct br__llm *mc = open_as(&(struct br__llm_opts){.weights = {.megatron_path = out},
+                                                        .precision = BR_F32,
+                                                        .device = "cpu",
+                                                        .threads = TEST_THREADS});
     int32_t ids[64];
     struct br__trace a, b;
     int64_t n = ids_of(j, "input_ids_long", ids, 64);
@@ -340,6 +344,36 @@ START_TEST(test_routed_only)
 }
 END_TEST
 
+/* The same bits for any number of lanes, also for far more than there are rows, heads or experts.
+ */
+START_TEST(test_lanes)
+{
+    static const int lanes[] = {1, 3, 256};
+    char dir[512];
+    int32_t ids[32];
+    struct br__trace want, got;
+    for (int i = 0; i < 32; i++)
+        ids[i] = (i * 37 + 5) % 40;
+    for (size_t i = 0; i < BR_COUNTOF(lanes); i++) {
+        struct br__llm *m =
+            open_as(&(struct br__llm_opts){.weights = {.hf_model = dir_of(models[_i], dir)},
+                                           .precision = BR_BF16,
+                                           .device = "cpu",
+                                           .threads = lanes[i]});
+        trace(m, ids, 32, 0, i ? &got : &want);
+        br__llm_close(m);
+        if (i == 0)
+            continue;
+        const struct br__named *a = br__trace_find(&want, "logits");
+        const struct br__named *b = br__trace_find(&got, "logits");
+        size_t n = (size_t)a->shape[0] * (size_t)a->shape[1] * sizeof(float);
+        ck_assert_msg(memcmp(a->data, b->data, n) == 0, "%s: %d lanes", models[_i], lanes[i]);
+        br__trace_free(&got);
+    }
+    br__trace_free(&want);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("engine modes");
@@ -353,6 +387,7 @@ int main(void)
     tcase_add_test(c, test_refusals);
     tcase_add_test(c, test_nan);
     tcase_add_test(c, test_routed_only);
+    tcase_add_loop_test(c, test_lanes, 0, N_MODELS);
     suite_add_tcase(s, c);
     return run_suite(s);
 }
