@@ -308,7 +308,12 @@ uint32_t br__crc32(uint32_t crc, const void *p, size_t n); /* zip's CRC-32, star
 int br__pool_run(int n_threads, size_t n,
                  int (*fn)(void *arg, size_t i, int worker, struct br_err *err), void *arg,
                  struct br_err *err) BR_MUST_CHECK;
-int br__cpu_count(void); /* CPUs this process may run on */
+#define BR__MAX_CPUS 256
+/* The CPUs to use, 1 to BR__MAX_CPUS: BRIDGE_CPUS if it is such a number, else how many this process
+ * may run on.  Nothing else counts CPUs. */
+int br__cpu_count(void);
+/* BR_E_USAGE if BRIDGE_CPUS is set and br__cpu_count ignores it. */
+int br__cpu_count_check(struct br_err *err) BR_MUST_CHECK;
 
 /* ---- adopt.c: structs of another version ------------------------------------------------------ */
 

@@ -7,9 +7,8 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <unistd.h>
-
-#define MAX_THREADS 256
 
 struct pool {
     int (*fn)(void *arg, size_t i, int worker, struct br_err *err);
@@ -62,9 +61,9 @@ int br__pool_run(int n_threads, size_t n,
                  struct br_err *err)
 {
     struct pool p = {.fn = fn, .arg = arg, .n = n, .lock = PTHREAD_MUTEX_INITIALIZER};
-    struct worker workers[MAX_THREADS];
+    struct worker workers[BR__MAX_CPUS];
     size_t want = (size_t)(n_threads > 0 ? n_threads : br__cpu_count());
-    want = BR__MIN(BR__MIN(want, n), MAX_THREADS);
+    want = BR__MIN(BR__MIN(want, n), BR__MAX_CPUS);
 
     /* The calling thread is worker 0.  A thread that cannot be had only costs time. */
     int made = 1;
@@ -83,11 +82,35 @@ int br__pool_run(int n_threads, size_t n,
     return p.rc;
 }
 
+/* What BRIDGE_CPUS says: 0 where it is unset or empty, -1 where it is no number of CPUs. */
+static int forced_cpus(const char **text)
+{
+    int64_t n;
+    *text = getenv("BRIDGE_CPUS");
+    if (!*text || !**text)
+        return 0;
+    return br__parse_i64(*text, &n) == 0 && n >= 1 && n <= BR__MAX_CPUS ? (int)n : -1;
+}
+
 int br__cpu_count(void)
 {
+    const char *text;
     cpu_set_t set;
+    int n = forced_cpus(&text);
+    if (n > 0)
+        return n;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
-        return CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than cpu_set_t holds */
-    return n > 0 ? (int)n : 1;
+        n = CPU_COUNT(&set);
+    else /* more CPUs than cpu_set_t holds */
+        n = (int)BR__MIN(sysconf(_SC_NPROCESSORS_ONLN), BR__MAX_CPUS);
+    return BR__MAX(1, BR__MIN(n, BR__MAX_CPUS));
+}
+
+int br__cpu_count_check(struct br_err *err)
+{
+    const char *text;
+    if (forced_cpus(&text) >= 0)
+        return BR_OK;
+    return br_fail(err, BR_E_USAGE, "BRIDGE_CPUS is '%s', expected a whole number from 1 to %d",
+                   text, BR__MAX_CPUS);
 }

@@ -44,6 +44,7 @@ static const struct {
     {"BRIDGE_PLUGIN_PATH", "directories of plugins, separated by colons, searched first"},
     {"XDG_DATA_HOME", "the user's plugins are in bridge/1 below it; default ~/.local/share"},
     {"BRIDGE_CPU", "force a tier of the CPU kernels: scalar, avx2, avx512, avx512_bf16, amx, neon"},
+    {"BRIDGE_CPUS", "CPUs to use, 1 to 256; default as many as the process may run on"},
     {"TMPDIR", "where roundtrip and plugin check work; default /tmp"},
 };
 

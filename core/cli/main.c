@@ -65,6 +65,7 @@ static int run(struct br__cli *c, struct br_err *err)
     if (is_help(c))
         return show_help(c, err);
     int rc = hint(c, br__cli_check(c, err), err);
+    rc = rc ? rc : br__cpu_count_check(err);
     if (rc)
         return rc;
     if (!BR__FLAG(c, QUIET))

@@ -125,6 +125,8 @@ int br__device_open(struct br__device *d, const char *name, const struct br__dir
             return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot be used here: %s", name,
                            why);
     }
+    if (n_lanes == 0)
+        n_lanes = (uint32_t)br__cpu_count();
     int rc = d->backend->open(&d->device, n_lanes, &d->features, err);
     if (!rc && (rc = adopt_kernels(d, err)))
         br__device_close(d);

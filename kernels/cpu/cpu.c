@@ -3,11 +3,9 @@
  * The tables of all tiers are one, fastest first; the device's features say where its rows begin.
  */
 #include "cpu.h"
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 /* ---- the kernel table ------------------------------------------------------------------------ */
 
@@ -39,15 +37,6 @@ static int probe(char *why, size_t size)
     return 1; /* always there, and the last choice */
 }
 
-static uint32_t n_cpus(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        return (uint32_t)CPU_COUNT(&set);
-    long n = sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than cpu_set_t holds */
-    return n > 0 ? (uint32_t)n : 1;
-}
-
 static int open_device(void **device, uint32_t n_lanes, uint64_t *features, struct br_err *err)
 {
     const struct br__cpu_tier *tier = br__cpu_tier();
@@ -57,8 +46,8 @@ static int open_device(void **device, uint32_t n_lanes, uint64_t *features, stru
         return br_fail(err, BR_E_UNSUPPORTED,
                        "BRIDGE_CPU=%s: this machine does not have that tier; its best is %s", want,
                        tier->name);
-    if (n_lanes == 0)
-        n_lanes = n_cpus();
+    if (n_lanes < 1)
+        n_lanes = 1;
     if (n_lanes > BR__MAX_LANES)
         n_lanes = BR__MAX_LANES;
     struct device *d = calloc(1, sizeof *d);

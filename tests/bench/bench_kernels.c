@@ -3,6 +3,7 @@
  * Shapes are those of Qwen3-0.6B.  Each line cycles through enough copies of a weight that none is
  * in a cache, as in a model.  Other processes may take a core for milliseconds, so both ceilings
  * and products are timed in runs of about two, and the best tenth counts. */
+#include "../../core/base/base.h"
 #include <bridge/backend.h>
 #include <math.h>
 #include <stdatomic.h>
@@ -163,7 +164,7 @@ int main(int argc, char **argv)
 {
     struct bench b = {.backend = br__cpu_backend(),
                       .seconds = argc > 2 ? strtod(argv[2], NULL) : 0.3};
-    uint32_t lanes = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
+    uint32_t lanes = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : (uint32_t)br__cpu_count();
     struct br_err err = BR_ERR_INIT;
     const int64_t n_x = 512 * 4096, n_out = 512 * 65536;
     if (b.backend->open(&b.device, lanes, &b.features, &err) != 0) {

@@ -16,16 +16,28 @@ silent
 cp "$out" report
 json '"bridge \(.version)\(if .commit then " (\(.commit))" else "" end)" == "'"$version"'"'
 json '.machine | IN("aarch64", "x86_64")'
-json ".processor.threads == $(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)"
-json '.processor.kernels | IN("scalar", "avx2", "avx512")'
-# What the kernel lists is what CPUID says; an emulator has a processor of its own.
-if [ "$(jq -r .machine report)" = "$(uname -m)" ] && [ "$(uname -m)" = x86_64 ]; then
-    for feature in $(jq -r '.processor.features[]' report); do
-        grep -qw -e "$feature" -e "$(tr -d _ <<<"$feature")" /proc/cpuinfo || fail "the kernel does not know '$feature'"
-    done
-    for feature in avx2 avx512f fma f16c; do
-        if grep -qw "$feature" /proc/cpuinfo; then
-            json ".processor.features | contains([\"$feature\"])"
+threads=${BRIDGE_CPUS:-$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)}
+json ".processor.threads == ([$threads, 256] | min)"
+[ "$(tiers)" = "$(sed -n 's/^    {"\([a-z0-9_]*\)", .*/\1/p' "$data/../../kernels/cpu/tiers.c" | paste -sd ' ')" ] ||
+    fail "help environment has other tiers than the kernels: $(tiers)"
+json ".processor.kernels | IN(\"$(tiers | sed 's/ /", "/g')\")"
+# Features are spelt as Linux spells them.  What it lists CPUID has too, but an old kernel does not list all that
+# CPUID has; an emulator has a processor of its own.
+known() { # MACHINE: what doctor may report
+    case $1 in
+    x86_64) echo sse4_2 popcnt avx f16c fma avx2 bmi2 avx512f avx512dq avx512bw avx512vl avx512_vnni avx_vnni avx512_bf16 \
+        avx512_fp16 amx_tile amx_bf16 amx_int8 ;;
+    aarch64) echo asimd asimdhp asimddp sve crc32 sve2 bf16 i8mm ;;
+    esac
+}
+machine=$(jq -r .machine report)
+for feature in $(jq -r '.processor.features[]' report); do
+    [[ " $(known "$machine") " = *" $feature "* ]] || fail "Linux has no feature '$feature'"
+done
+if [ "$machine" = "$(uname -m)" ]; then
+    for feature in $(known "$machine"); do
+        if grep -m 1 -E '^(flags|Features)' /proc/cpuinfo | grep -qw "$feature"; then
+            json ".processor.features | index(\"$feature\")"
         fi
     done
 fi
@@ -70,5 +82,13 @@ env -u HF_HOME -u HOME -u XDG_CACHE_HOME "$BRIDGE" doctor --json >"$out"
 [ "$(state HF_HUB_CACHE)" = ': not set' ] || fail "HF_HUB_CACHE is $(state HF_HUB_CACHE)"
 BRIDGE_CPU=scalar expect 0 doctor --json
 json '.processor.kernels == "scalar"'
+for n in 1 3 256; do
+    BRIDGE_CPUS=$n expect 0 doctor --json
+    json ".processor.threads == $n"
+done
+for n in 0 257 4x; do
+    BRIDGE_CPUS=$n expect 2 doctor
+    complains "BRIDGE_CPUS is '$n', expected a whole number from 1 to 256"
+done
 expect 2 doctor now
 done_ok

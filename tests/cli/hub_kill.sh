@@ -3,6 +3,9 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/libhub.sh"
 rounds=${BRIDGE_KILL_ROUNDS:-30}
+seed=${SEED:-$RANDOM}
+RANDOM=$seed
+echo "moments by SEED=$seed"
 size=40000000
 mkdir -p root/Qwen/big
 echo '{}' >root/Qwen/big/config.json

@@ -3,6 +3,9 @@
 # undisturbed run, resuming what it can prove finished.
 set -euo pipefail
 rounds=${BRIDGE_KILL_ROUNDS:-50}
+seed=${SEED:-$RANDOM}
+RANDOM=$seed
+echo "moments by SEED=$seed"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"

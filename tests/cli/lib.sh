@@ -40,4 +40,25 @@ flip_byte() {
     byte=$(od -An -tu1 -j $at -N 1 "$1" | tr -d ' ')
     printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 seek=$at conv=notrunc status=none
 }
+# skip WHY: the test can show nothing here.
+skip() {
+    echo "SKIPPED: $*"
+    exit 77
+}
+# need_fixture PATH: fixtures/PATH of the folder that BRIDGE_SHARED names is there, and becomes $fixture.  CI has
+# all of them, so that nothing is skipped there for long.
+need_fixture() {
+    fixture=${BRIDGE_SHARED:-}/fixtures/$1
+    [ ! -e "$fixture" ] || return 0
+    [ "${CI:-}" != true ] || fail "no fixtures/$1 in the folder that BRIDGE_SHARED names ('${BRIDGE_SHARED:-}')"
+    skip "no fixtures/$1 in the folder that BRIDGE_SHARED names ('${BRIDGE_SHARED:-}')"
+}
+# tiers: the names that BRIDGE_CPU may have, slowest first.
+tiers() { "$BRIDGE" help environment | sed -n 's/^ *BRIDGE_CPU .*: //p' | tr -d ,; }
 done_ok() { echo "ok: $(basename "$0" .sh)"; }
+
+# A tier that this machine lacks cannot be tested.
+if [ -n "${BRIDGE_CPU:-}" ]; then
+    [[ " $(tiers) " = *" $BRIDGE_CPU "* ]] || fail "BRIDGE_CPU=$BRIDGE_CPU: there is no such tier"
+    [ "$("$BRIDGE" doctor --json | jq -r .processor.kernels)" = "$BRIDGE_CPU" ] || skip "this machine has no tier '$BRIDGE_CPU'"
+fi

@@ -23,7 +23,7 @@ model=$data/hf/qwen3_tied_bf16
 golden=$data/hf_golden/qwen3_tied_bf16
 short=$(jq -r '.input_ids_short | join(",")' "$golden/golden.json")
 long=$(jq -r '.input_ids_long | join(",")' "$golden/golden.json")
-f32=(--dtype float32)
+f32=(--dtype float32 --threads 2)
 
 expect 0 logits --hf-model "$model" --input-ids "$short" "${f32[@]}" --output short.safetensors --hidden-states
 says "for 13 tokens to short.safetensors"
@@ -64,7 +64,7 @@ done
 for flags in "--megatron-path megatron" "--hf-model $model --megatron-path megatron --threads 1" "--hf-model $model --pp 2" \
     "--megatron-path megatron --tp 2"; do
     read -ra words <<<"$flags"
-    expect 0 logits "${words[@]}" --input-ids ids.txt "${f32[@]}" -o ranks.safetensors --overwrite --grads --hidden-states
+    expect 0 logits "${f32[@]}" "${words[@]}" --input-ids ids.txt -o ranks.safetensors --overwrite --grads --hidden-states
     close ranks.safetensors logits "$golden/golden.safetensors" logits_long 1e-4
     close ranks.safetensors loss long.safetensors loss 2e-6
     close ranks.safetensors grad.model.layers.1.self_attn.k_proj.weight long.safetensors grad.model.layers.1.self_attn.k_proj.weight 1e-5

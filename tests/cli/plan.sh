@@ -18,7 +18,23 @@ jq -r '.tensors[].inputs[]' "$out" | sort >got
 "$BRIDGE" inspect "$model" --json | jq -r '.tensors | keys[]' | sort >want
 diff want got >"$err" || fail "inputs"
 json '.output_bytes == ([.tensors[].bytes] | add) and .n_tensors == (.tensors | length) and .direction == "import"'
-json '.peak_private_bytes < 67108864 and .skipped == []'
+json '.skipped == []'
+
+# memory is counted for the threads that there will be: those of --threads, else one per CPU
+peak() {
+    expect 0 plan import "$model" --json "$@"
+    peak=$(jq .peak_private_bytes "$out")
+}
+peak --threads 2
+two=$peak
+[ "$two" -lt 67108864 ] || fail "$two bytes for two threads"
+peak --threads 200
+many=$peak
+[ "$many" -ge $((two + 198 * 262144)) ] || fail "$many bytes for 200 threads, $two for two"
+BRIDGE_CPUS=200 peak
+[ "$peak" = "$many" ] || fail "one thread per CPU"
+BRIDGE_CPUS=200 peak --threads 2
+[ "$peak" = "$two" ] || fail "--threads goes before the number of CPUs"
 
 expect 0 plan export "$megatron" --hf-model "$model" --json
 jq -r '.tensors[].name' "$out" | sort >got

@@ -77,7 +77,8 @@ struct br__llm *open_model(const char *dir, const char *adapter, int merge)
     const struct br__llm_opts o = {
         .weights = {.hf_model = dir, .adapter = adapter, .merge_adapter = merge},
         .precision = BR_F32,
-        .device = "cpu"};
+        .device = "cpu",
+        .threads = TEST_THREADS};
     must(br__llm_open(&m, &o, &err), &err);
     return m;
 }

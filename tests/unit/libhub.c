@@ -1,4 +1,5 @@
 #include "libhub.h"
+#include "librun.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -8,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[64];
+static char dir[256];
 static pid_t server;
 
 const char *hub_path(const char *fmt, ...)
@@ -26,8 +27,7 @@ const char *hub_path(const char *fmt, ...)
 
 void hub_setup(void)
 {
-    snprintf(dir, sizeof dir, "/tmp/bridge-hub-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    make_temp_dir(dir, sizeof dir, "bridge-hub");
     ck_assert_int_eq(br__mkdirs(hub_path("root"), NULL), BR_OK);
     unsetenv("HF_HUB_OFFLINE");
     unsetenv("HF_HUB_CACHE");

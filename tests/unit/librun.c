@@ -1,12 +1,60 @@
 /* librun.c - see librun.h. */
 #include "librun.h"
+#include "../../kernels/cpu/cpu.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* EXIT_SUCCESS, or why the program cannot be run on the tier that BRIDGE_CPU names.  br_cpu_tier()
+ * is not asked: it keeps its answer, and children of this process may want another. */
+static int forced_tier(void)
+{
+    const char *want = getenv("BRIDGE_CPU");
+    if (!want || !*want)
+        return EXIT_SUCCESS;
+    for (size_t i = 0; i < br__n_cpu_tiers; i++) {
+        const struct br__cpu_tier *t = &br__cpu_tiers[i];
+        if (strcmp(t->name, want) != 0)
+            continue;
+        if ((t->features & br__cpu_detect()) == t->features)
+            return EXIT_SUCCESS;
+        printf("SKIPPED: this machine has no tier '%s'\n", want);
+        return TEST_SKIPPED;
+    }
+    printf("BRIDGE_CPU=%s: there is no such tier\n", want);
+    return EXIT_FAILURE;
+}
 
 int run_suite(Suite *s)
 {
     SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
+    int rc = forced_tier();
+    if (rc == EXIT_SUCCESS) {
+        srunner_run_all(r, CK_ENV);
+        rc = srunner_ntests_failed(r) ? EXIT_FAILURE : EXIT_SUCCESS;
+    }
     srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return rc;
+}
+
+int need_fixture(const char *name)
+{
+    const char *root = getenv("BRIDGE_SHARED"), *ci = getenv("CI");
+    char path[1024];
+    int n = snprintf(path, sizeof path, "%s/fixtures/%s", root ? root : "", name);
+    if (root && *root && n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0)
+        return EXIT_SUCCESS;
+    int in_ci = ci && strcmp(ci, "true") == 0;
+    printf("%s: no fixtures/%s in the folder that BRIDGE_SHARED names ('%s')\n",
+           in_ci ? "FAILED" : "SKIPPED", name, root ? root : "");
+    return in_ci ? EXIT_FAILURE : TEST_SKIPPED;
+}
+
+void make_temp_dir(char *dir, size_t size, const char *name)
+{
+    const char *root = getenv("TMPDIR");
+    int n = snprintf(dir, size, "%s/%s-XXXXXX", root && *root ? root : "/tmp", name);
+    ck_assert_msg(n > 0 && (size_t)n < size, "TMPDIR is too long");
+    ck_assert_msg(mkdtemp(dir) != NULL, "cannot make '%s'", dir);
 }

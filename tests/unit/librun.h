@@ -1,11 +1,20 @@
-/* librun.h - what every Check program ends with. */
+/* librun.h - what every Check program ends with, and where it writes. */
 #ifndef BR_TEST_LIBRUN_H
 #define BR_TEST_LIBRUN_H
 
 #include <check.h>
 
+#define TEST_SKIPPED 77 /* exit status: nothing failed, and nothing is shown */
+
 /* Runs the suite, which it frees, and prints what failed; CK_VERBOSITY says how much.  The exit
- * status of the program. */
+ * status of the program: TEST_SKIPPED if BRIDGE_CPU names a tier that this machine lacks. */
 int run_suite(Suite *s);
+
+/* EXIT_SUCCESS if fixtures/<name> of the folder that BRIDGE_SHARED names is there; else what to
+ * exit with, said aloud: TEST_SKIPPED, or EXIT_FAILURE where CI=true, as CI has all fixtures. */
+int need_fixture(const char *name);
+
+/* A new directory <name>-XXXXXX below $TMPDIR, else /tmp. */
+void make_temp_dir(char *dir, size_t size, const char *name);
 
 #endif

@@ -1,6 +1,7 @@
 /* libtd.c - see libtd.h. */
 #include "libtd.h"
 #include "format/torchdist/torchdist.h"
+#include "librun.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -191,9 +192,7 @@ void td_begin(struct td *m, unsigned flags)
     memset(m, 0, sizeof *m);
     m->flags = flags;
     m->file = "__0_0.distcp";
-    snprintf(m->root, sizeof m->root, "%s/bridge-td-XXXXXX",
-             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(m->root));
+    make_temp_dir(m->root, sizeof m->root, "bridge-td");
     snprintf(m->dir, sizeof m->dir, "%s/iter_0000005", m->root);
 }
 

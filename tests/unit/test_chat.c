@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 static struct br_err err;
-static char root[64];
+static char root[256];
 static struct br_chat *chat;
 static char *text;
 static size_t n_text;
@@ -18,8 +18,7 @@ static size_t n_text;
 static void setup(void)
 {
     memset(&err, 0, sizeof err);
-    snprintf(root, sizeof root, "/tmp/bridge-chat-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(root));
+    make_temp_dir(root, sizeof root, "bridge-chat");
     chat = NULL;
     text = NULL;
 }
@@ -33,7 +32,7 @@ static void teardown(void)
 
 static void put(const char *name, const char *content)
 {
-    char path[256];
+    char path[512];
 
     snprintf(path, sizeof path, "%s/%s", root, name);
     ck_assert_int_eq(br__write_file(path, content, strlen(content), 0, &err), BR_OK);
@@ -97,7 +96,7 @@ END_TEST
 
 START_TEST(more_files_are_named_by_themselves)
 {
-    char path[256];
+    char path[512];
 
     put("chat_template.jinja", "file");
     snprintf(path, sizeof path, "%s/additional_chat_templates", root);

@@ -214,9 +214,7 @@ END_TEST
 
 static void setup(void)
 {
-    snprintf(dir, sizeof dir, "%s/bridge-faults-XXXXXX",
-             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    make_temp_dir(dir, sizeof dir, "bridge-faults");
     snprintf(dest, sizeof dest, "%s/dest", dir);
     snprintf(reference, sizeof reference, "%s/reference", dir);
     real_io = br__io;

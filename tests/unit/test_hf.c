@@ -14,15 +14,14 @@
 
 static struct br__arena arena;
 static struct br_err err;
-static char root[64];
+static char root[256];
 static struct br__ckpt *ck;
 
 static void setup(void)
 {
     memset(&arena, 0, sizeof arena);
     memset(&err, 0, sizeof err);
-    snprintf(root, sizeof root, "/tmp/bridge-hf-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(root));
+    make_temp_dir(root, sizeof root, "bridge-hf");
     ck = NULL;
 }
 

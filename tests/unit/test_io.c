@@ -10,14 +10,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static char dir[64];
+static char dir[256];
 static struct br__io_ops real;
 
 static void make_dir(void)
 {
     real = br__io;
-    snprintf(dir, sizeof dir, "/tmp/test_io.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    make_temp_dir(dir, sizeof dir, "bridge-io");
 }
 
 static void remove_dir(void)
@@ -30,7 +29,7 @@ static void remove_dir(void)
 /* A path in the test's directory; four live at a time. */
 static const char *in_dir(const char *name)
 {
-    static char path[4][256];
+    static char path[4][512];
     static int next;
     next = (next + 1) % 4;
     snprintf(path[next], sizeof path[next], "%s/%s", dir, name);

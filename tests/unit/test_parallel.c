@@ -144,8 +144,7 @@ static const char *adapter_dir(const struct model *model, char dir[512])
         snprintf(dir, 512, "%s/adapters/%s", BRIDGE_TEST_DATA, model->adapter);
         return dir;
     }
-    snprintf(dir, 512, "/tmp/bridge-adapter-XXXXXX");
-    ck_assert(mkdtemp(dir) != NULL);
+    make_temp_dir(dir, 512, "bridge-adapter");
     make_adapter(model->base, model->adapter + strlen(MADE), dir);
     return dir;
 }
@@ -166,8 +165,12 @@ static struct br__llm *open_ranks(const char *model, const char *adapter, const 
     struct br_err err = BR_ERR_INIT;
     struct br__llm *m;
     snprintf(dir, sizeof dir, "%s%s", HF, model);
-    struct br__llm_opts o = {
-        .weights = {.hf_model = dir, .adapter = adapter}, .precision = BR_F32, .device = "cpu"};
+    /* Two lanes on every machine, shared by the ranks: a barrier of hundreds of lanes on few CPUs
+     * takes milliseconds, and these graphs have as many barriers as kernels. */
+    struct br__llm_opts o = {.weights = {.hf_model = dir, .adapter = adapter},
+                             .precision = BR_F32,
+                             .device = "cpu",
+                             .threads = 2};
     if (t) {
         o.tp = t->tp;
         o.pp = t->pp;

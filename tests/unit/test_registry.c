@@ -8,7 +8,7 @@
 
 #define MODULE(name) BRIDGE_TEST_MODULES "/bridge_" name ".so"
 
-static char tmp[32];
+static char tmp[256];
 static struct br__registry *reg;
 static struct br__arena arena;
 static struct br_err err;
@@ -23,8 +23,7 @@ static void reopen(const char *plugin_path)
 static void setup(void)
 {
     memset(&err, 0, sizeof err);
-    snprintf(tmp, sizeof tmp, "/tmp/bridge-registry-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(tmp));
+    make_temp_dir(tmp, sizeof tmp, "bridge-registry");
     ck_assert_int_eq(setenv("XDG_DATA_HOME", tmp, 1), 0);
     reg = NULL;
     reopen("");

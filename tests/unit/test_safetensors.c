@@ -194,11 +194,11 @@ END_TEST
 
 static int open_bytes(const void *p, size_t n)
 {
-    char dir[] = "/tmp/bridge-st-XXXXXX";
+    char dir[256];
     struct br__file f = {0};
     uint64_t data_off = 0;
 
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    make_temp_dir(dir, sizeof dir, "bridge-st");
     char *path = br__arena_printf(&arena, "%s/x.safetensors", dir);
     ck_assert_int_eq(br__write_file(path, p, n, 0, &err), BR_OK);
     ck_assert_int_eq(br__file_open(&f, path, &err), BR_OK);
@@ -244,14 +244,14 @@ END_TEST
 
 START_TEST(refuses_a_header_beyond_the_limit)
 {
-    char dir[] = "/tmp/bridge-st-XXXXXX";
+    char dir[256];
     struct br__file f = {0};
     uint64_t data_off, n = BR__ST_HEADER_MAX + 1;
     unsigned char length[8];
 
     for (int i = 0; i < 8; i++)
         length[i] = (unsigned char)(n >> (8 * i));
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    make_temp_dir(dir, sizeof dir, "bridge-st");
     char *path = br__arena_printf(&arena, "%s/x.safetensors", dir);
     ck_assert_int_eq(br__write_file(path, length, 8, 0, &err), BR_OK);
     ck_assert_int_eq(truncate(path, (off_t)n + 100), 0); /* a hole */

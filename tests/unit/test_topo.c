@@ -58,7 +58,45 @@ static void put_groups(struct br__buf *b, const struct br_topo *t, uint32_t axes
     }
 }
 
-static uint32_t crc_of_world(const struct grid *g, uint32_t world, unsigned *layouts)
+static void wrong_group(const struct grid *g, const struct br_topo *t, unsigned set, uint32_t rank,
+                        const char *how, uint32_t n)
+{
+    char sizes[128] = "", along[32] = "";
+    for (size_t i = 0, at = 0, end = 0; i < 4; i++) {
+        at += (size_t)snprintf(sizes + at, sizeof sizes - at, "%s %" PRIu32 " ", g->tokens[i],
+                               t->size[g->axes[i]]);
+        if (set >> i & 1)
+            end += (size_t)snprintf(along + end, sizeof along - end, " %s", g->tokens[i]);
+    }
+    ck_abort_msg("%s: the group of rank %" PRIu32 " along%s %s %" PRIu32, sizes, rank, along, how,
+                 n);
+}
+
+/* Megatron's rule in plain words: ranks count through the axes, the first of the order fastest, and
+ * a group are the ranks that differ along the axes of the set and no other.  The checksum of a
+ * world says only that something is wrong; this says where. */
+static void check_members(const struct grid *g, const struct br_topo *t, unsigned set)
+{
+    for (uint32_t rank = 0; rank < t->world; rank++) {
+        uint32_t got[MAX_RANKS], n = br_topo_group(t, rank, axis_bits(g, set), got), k = 0;
+        for (uint32_t other = 0; other < t->world; other++) {
+            int together = 1;
+            for (uint32_t i = 0, a = rank, b = other; i < 4; i++) {
+                uint32_t size = t->size[g->axes[i]];
+                together &= a % size == b % size || set >> i & 1;
+                a /= size;
+                b /= size;
+            }
+            if (together && (k >= n || got[k++] != other))
+                wrong_group(g, t, set, rank, "lacks rank", other);
+        }
+        if (k != n)
+            wrong_group(g, t, set, rank, "has more ranks than", k);
+    }
+}
+
+/* explain: a group that is not as it should be ends the test with its name. */
+static uint32_t crc_of_world(const struct grid *g, uint32_t world, int explain, unsigned *layouts)
 {
     uint32_t crc = 0;
     struct br__buf b = {0};
@@ -71,8 +109,11 @@ static uint32_t crc_of_world(const struct grid *g, uint32_t world, unsigned *lay
                 struct br_topo t = layout(g, (uint32_t[]){i, j, k, world / (i * j * k)});
                 ++*layouts;
                 b.n = 0;
-                for (unsigned set = 1; set < 16; set++)
+                for (unsigned set = 1; set < 16; set++) {
+                    if (explain)
+                        check_members(g, &t, set);
                     put_groups(&b, &t, axis_bits(g, set));
+                }
                 crc = br__crc32(crc, b.p, b.n);
             }
     ck_assert_int_eq(b.failed, 0);
@@ -91,8 +132,10 @@ static void check_world(const char *line)
                      4);
     ck_assert_uint_le(world, MAX_RANKS);
     for (int i = 0; i < 2; i++) {
-        uint32_t crc = crc_of_world(&grids[i], world, &layouts);
+        uint32_t crc = crc_of_world(&grids[i], world, 0, &layouts);
         ck_assert_uint_eq(layouts, n);
+        if (crc != want[i])
+            (void)crc_of_world(&grids[i], world, 1, &layouts);
         ck_assert_msg(crc == want[i], "world %" PRIu32 ", %s grid: %08" PRIx32 " is not %08" PRIx32,
                       world, grids[i].name, crc, want[i]);
     }

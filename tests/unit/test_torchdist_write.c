@@ -19,15 +19,14 @@ static const char *const dirs[] = {
     "qwen3_next_mtp/torch_dist",
 };
 
-static char dir[64];
+static char dir[256];
 static struct br__arena arena;
 static struct br_err err;
 
 static void setup(void)
 {
     memset(&err, 0, sizeof err);
-    snprintf(dir, sizeof dir, "/tmp/test_torchdist_write.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    make_temp_dir(dir, sizeof dir, "bridge-td-write");
 }
 
 static void teardown(void)

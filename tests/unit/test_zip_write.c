@@ -8,12 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static char dir[64], path[96];
+static char dir[256], path[300];
 
 static void make_dir(void)
 {
-    snprintf(dir, sizeof dir, "/tmp/test_zip_write.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    make_temp_dir(dir, sizeof dir, "bridge-zip");
     snprintf(path, sizeof path, "%s/archive", dir);
 }
 

@@ -129,7 +129,7 @@ struct br_backend {
     BR_TABLE(struct br_kernel) kernels; /* fastest first */
     /* How good this backend is on this machine; 0: not usable, and `why` says why. */
     int (*probe)(char *why, size_t size);
-    /* A device with n_lanes threads (0 = one per CPU).  *features: bits that rows may need. */
+    /* A device with n_lanes >= 1 threads.  *features: bits that rows may need. */
     int (*open)(void **device, uint32_t n_lanes, uint64_t *features, struct br_err *err);
     void (*close)(void *device);
     void *(*alloc)(void *device, size_t n); /* zeroed, 64-byte aligned; NULL: out of memory */
