@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # bridge_add_plugin(NAME SOURCE...) - a model plugin, bridge_NAME.so, in bridge's tree and out of it:
 #
 #   find_package(bridge 1 REQUIRED)

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # Cross build with Debian's crossbuild-essential-arm64.  The arm64 libraries are unpacked, not installed
 # (libisal-dev's two architectures exclude each other), into BRIDGE_SYSROOT by scripts/test-aarch64.
 set(CMAKE_SYSTEM_NAME Linux)

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # Write the commit that SOURCE stands at into OUTPUT: 12 digits, and "+changes" if tracked files differ from it.
 # Run by every build; the file is touched only when its text changes.  A tree that is not the top of a git
 # checkout, such as an unpacked archive, even inside of another repository, has no commit.

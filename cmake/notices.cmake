@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # Write OUTPUT: which packages of Debian the files BUNDLED are from, and the licence texts of these packages.
 # A library without a text is an error: its copy may not be passed on.  DOC, /usr/share/doc if not given, and
 # LICENSES, /usr/share/common-licenses, are where Debian keeps the texts.

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # `cpack -G TGZ`: the portable tarball.  `cpack -G DEB`: the Debian package, which is an ordinary install under
 # /usr and what Debian's policy adds to one.  What differs between the two is in cpack_config.cmake.in.
 

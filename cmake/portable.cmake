@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # The portable tarball, `cpack -G TGZ` in any build tree: bin/bridge, lib/libbridge.so with the plugins
 # inside, every shared library they need except glibc's, and the notices of those.  It is a component of its
 # own, so that an ordinary install has neither the second library nor the copies.

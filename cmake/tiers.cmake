@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # bridge_tier_sources(VAR): kernels/cpu/tier_<tier>.c of the instruction sets that this architecture may
 # have, each compiled for its own.  Nothing else is compiled for more than the architecture's baseline, so
 # the program starts on any machine and looks before it uses them.

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* adopt.c - structs of another version: copied to this build's size. */
 #include "base.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* arena.c - bump allocation for the metadata of one job, freed at once. */
 #include "base.h"
 

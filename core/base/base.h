@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* base.h - floor 1, the door of core/base: memory, files, text, JSON, hashes, threads.
  *
  * Every higher floor stands on this.  It knows nothing of checkpoints or models.  All file

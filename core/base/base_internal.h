@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* base_internal.h - what the files of core/base share, and what tests replace to make calls fail. */
 #ifndef BRIDGE_CORE_BASE_INTERNAL_H
 #define BRIDGE_CORE_BASE_INTERNAL_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* buf.c - growable bytes.  Errors are sticky, so that a caller writes a whole text and looks at
  * `failed` once. */
 #include "base.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* clock.c - the monotonic clock. */
 #include "base.h"
 #include <time.h>

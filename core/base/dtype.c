@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* dtype.c - the element type table and shape arithmetic. */
 #include "base.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* err.c - the error record: fail, wrap, and the texts of the status codes. */
 #include "base.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hash.c - digests: XXH3 to compare, SHA-256 and SHA-1 to identify, CRC-32 for ZIP. */
 #include "base.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* io.c - files: the only place with system calls on them.
  *
  * Order: the call table, errors, reading, sequential writing, whole files, directories, paths.

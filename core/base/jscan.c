@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* jscan.c - JSON read from front to back without a tree, for files too big for one.
  *
  * As strict as json.c, with two differences: a string may contain NUL, and duplicate keys are the

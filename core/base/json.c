@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* json.c - JSON in and out; the only user of cJSON.
  *
  * cJSON builds the tree, but it is lenient (01, 1., control bytes, invalid UTF-8, duplicate keys)

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* map.c - string to uint32, open addressing with linear probing, never more than half full. */
 #include "base.h"
 

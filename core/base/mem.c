@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* mem.c - the one way to the allocator, so that tests can make the Nth call fail. */
 #include "base_internal.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pool.c - run n independent tasks on a fixed set of threads.
  *
  * Indexes are handed out in order and an index taken is always run, so when task i fails every

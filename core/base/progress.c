@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* progress.c - telling a listener how far a job is. */
 #include "base.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* text.c - small text helpers.
  *
  * Numbers are read and written in the C locale: the program never calls setlocale. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* check.h - the door of core/check: is a plugin sound?
  *
  * Everything that a plugin promises is tried on its toys: rules, conversion in each layout, forward

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* check.c - does a plugin's layer builder run?  What `plugin check` asks of every architecture,
  * beyond its tables: forward, backward, caches and tensor parallelism at toy size. */
 #include "../engine/engine.h"

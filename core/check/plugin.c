@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* check.c - is a plugin sound?  Everything that its tables promise, proved on its own toy.
  *
  * The author of a plugin gets one line per promise.  Nothing here knows an architecture: what can

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cli.h - the command line: what its files share.  Nothing includes it from outside.
  *
  * The only folder that prints, reads argv and turns a status into an exit code.  Everything

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_bench.c - bench: prefill and decode rates beside this machine's ceilings, in one run. */
 #include "cli.h"
 

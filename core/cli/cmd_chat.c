@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_chat.c - chat-template: conversations in JSON to the text of prompts. */
 #include "cli.h"
 

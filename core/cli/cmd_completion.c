@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_completion.c - completion bash|zsh: a script for the shell, from the command and option
  * tables.
  *

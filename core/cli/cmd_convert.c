@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_convert.c - import, export, verify, roundtrip: a job, a verb of the library, what to tell the
  * user. */
 #include "cli.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_doctor.c - doctor: what this bridge finds on this machine, for a bug report and for the
  * question why something was not found.
  *

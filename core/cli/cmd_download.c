@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_download.c - download: files of a hub model to the local cache, or to a directory. */
 #include "cli.h"
 

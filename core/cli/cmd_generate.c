@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_generate.c - generate: prompts to text, streamed, in a batch, as chat, or as JSON. */
 #include "../infer/infer.h"
 #include "cli.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_inspect.c - inspect and diff: looking at checkpoints of either format. */
 #include "cli.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_logits.c - logits, compare, score: what a model thinks of given tokens. */
 #include "cli.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_model.c - what the commands that run a model share: opening it, tokens in, tokens out. */
 #include "cli.h"
 

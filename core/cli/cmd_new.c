@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_new.c - plugin new: a folder with a plugin of its own, from the tables of one that is loaded.
  *
  * The source is printed from the adopted tables, so it needs no template of any family: rows that

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_plan.c - plan and --dry-run: what a job would do, tensor by tensor, from headers alone. */
 #include "cli.h"
 

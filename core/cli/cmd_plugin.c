@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_plugin.c - what plugins offer: list, plugin list|show|check; and toy, which makes a model of
  * any architecture. */
 #include "../check/check.h"

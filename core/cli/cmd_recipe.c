@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_recipe.c - recipe list|show|diff|check|keys|memory. */
 #include "../recipe/recipe.h"
 #include "cli.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_tokenize.c - tokenize: text to ids and back, one input or a line at a time in bulk. */
 #include "cli.h"
 

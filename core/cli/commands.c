@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* commands.c - every command of bridge: what it is called, what runs it, what help says.
  *
  * The help pages and the manual page are printed from this table and options.def, so a text

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* help.c - help pages and the manual page, printed from the command and option tables. */
 #include "cli.h"
 

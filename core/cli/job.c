@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* job.c - options -> struct br_job. */
 #include "cli.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* main.c - br_main: from argv to an exit code. */
 #include "cli.h"
 

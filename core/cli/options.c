@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* options.c - argv -> struct br__cli, by the rows of options.def.
  *
  * Two passes, because options may stand before the command that gives them their meaning: the

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* output.c - what goes to stdout: JSON, aligned columns, shell words. */
 #include "cli.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* report.c - what goes to stderr while a job runs: notes, warnings, progress, errors.
  *
  * Jobs call the listener from worker threads, so everything here takes the lock. */

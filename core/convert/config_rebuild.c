@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* config_rebuild.c - config.json of a checkpoint that came without one.
  *
  * The field rows of config.c are read backwards: Megatron's name of a fact is looked up in

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* convert.h - the door of core/convert: conversion plans, the jobs that carry them out, and looking at
  * checkpoints.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* detect.c - which architecture a torch_dist checkpoint is of, from its keys alone.
  *
  * Needed when no Hugging Face reference says it.  Patterns are the evidence: every key must match

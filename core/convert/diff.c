@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* diff.c - two checkpoints of one format, key by key: names, dtypes, shapes, then bytes.
  *
  * How the bytes are cut into chunks and files plays no part.  Tensors are compared on all threads,

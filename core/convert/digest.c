@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* digest.c - digests of a plan's pieces without writing them, and the fingerprint that ties a
  * temporary directory to its job. */
 #include "job.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* export.c - Megatron torch_dist to a Hugging Face directory: shards, index, config.json and the
  * files that travel with a model. */
 #include "job.h"

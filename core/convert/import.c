@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* import.c - Hugging Face to Megatron torch_dist: the plan's pieces as .distcp files, then the
  * small files that Megatron Bridge, Megatron-LM and slime each look for.
  *

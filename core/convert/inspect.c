@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* inspect.c - what a checkpoint holds, beyond its table of tensors: hashes, and what a training
  * run left.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* job.h - what the files of core/convert that carry out jobs share. */
 #ifndef BRIDGE_CORE_JOB_H
 #define BRIDGE_CORE_JOB_H

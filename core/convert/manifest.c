@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* manifest.c - bridge_manifest.json: what a conversion read, what it wrote, and what every stored
  * piece hashes to.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* plan.c - which bytes of the source become which bytes of the destination, and every check of it.
  *
  *   1. settle    the family's options from what the source holds: prediction layers, fused experts,

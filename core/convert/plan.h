@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* plan.h - making a plan.
  *
  *   plan.c          binds every tensor of the source to a rule, or says why not

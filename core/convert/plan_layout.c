@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* plan_layout.c - outputs, pieces and segments of a plan, from its expanded rules and bound
  * sources.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* plan_report.c - what does not fit, said at once and in words: a user with a wrong directory wants
  * the kind of mistake and a few names, not the first of nine thousand lines. */
 #include "plan.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* plan_shards.c - export: which HF file holds which tensor, and in which order.
  *
  * With a reference (a source directory, or the source's inventory in the manifest) its shard map

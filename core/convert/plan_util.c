@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* plan_util.c - what all files that make a plan use: notes, and kinds of names. */
 #include "plan.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* produce.c - the bytes of a plan's pieces: rows gathered from the source, dequantised, shifted,
  * cast.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* run_config.c - a model's configuration as the two Megatron programs keep it beside the weights:
  * Megatron Bridge's run_config.yaml, byte for byte as 0.6.2 writes it, and Megatron-LM's args.
  *

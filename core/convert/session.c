@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* session.c - everything a job opens before it writes: plugins, configuration, source, reference,
  * plan. */
 #include "job.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* verify.c - is a Megatron checkpoint exactly what importing this model would write?  Names both
  * ways, dtypes, shapes, and every byte, whatever the chunking. */
 #include "job.h"

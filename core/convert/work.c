@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* work.c - a temporary sibling directory that becomes the destination in one rename, or resumes.
  *
  * "<parent>/.<name>.bridge-partial" is locked by flock on the directory itself.  Its journal starts

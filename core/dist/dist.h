@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* dist.h - the door of core/dist: where a rank is among all ranks.
  *
  * <bridge/topo.h> computes coordinates and groups of Megatron's grids.  This folder knows ranks,

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* place.c - one rank's place in the world. */
 #include "dist.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* topo.c - which rank holds what: coordinates and groups of Megatron's two grids.
  *
  * A grid is four axes over all ranks, the first the fastest:  rank = sum of coordinate * stride.

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* adapter.c - LoRA and DoRA adapters as peft writes them: adapter_config.json and
  * adapter_model.safetensors, names "base_model.model.<weight without .weight>.lora_A.weight".
  *

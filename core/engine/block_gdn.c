@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* block_gdn.c - the gated delta net (Yang et al. 2024) as Qwen3-Next uses it.
  *
  * Hugging Face's in_proj_qkvz has, per key head, [query | key | its values | their gates z], and

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* block_moe.c - routed experts: router, dispatch, grouped products, combination, shared expert.
  *
  * The router sees every token of the rank.  With expert parallelism the tokens of the ranks that

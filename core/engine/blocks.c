@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* blocks.c - the blocks of a transformer layer: norm, linear, softmax attention, gated MLP.
  *
  * Tensor parallelism (Shoeybi et al. 2019): a block branches its input to the ranks, each works on

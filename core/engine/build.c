@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* build.c - the forward pass of one rank: embedding, the plugin's layers of this pipeline stage,
  * final norm, logits, losses. */
 #include "build.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* build.h - the forward pass of a rank as a graph, around a plugin's layers. */
 #ifndef BRIDGE_CORE_BUILD_H
 #define BRIDGE_CORE_BUILD_H

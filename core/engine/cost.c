@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cost.c - what a model's run costs by count, and what its device can do by measurement. */
 #include "llm.h"
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* llm.c - a model that generates: ranks as threads, a graph per shape of batch, caches.
  *
  * All ranks of a world are given the same sequences (data-parallel ones do the same work twice);

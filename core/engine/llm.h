@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* llm.h - shared by llm.c and trace.c: a running model's ranks. */
 #ifndef BRIDGE_CORE_LLM_H
 #define BRIDGE_CORE_LLM_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* params.c - weights by their Megatron names, and of each the share that a rank owns.
  *
  * A plugin's weight rules say which Hugging Face tensors a Megatron tensor is made of, so a block

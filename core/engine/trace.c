@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* trace.c - one forward and backward pass without caches, with everything that it made: logits,
  * hidden states, losses, gradients by Hugging Face name. */
 #include "llm.h"

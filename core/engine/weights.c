@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* weights.c - a model's tensors under their Hugging Face names.
  *
  * A Hugging Face directory is used where it lies: a tensor is a pointer into the mapped file, so

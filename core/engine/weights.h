@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* weights.h - the tensors of a model, its adapter, and the part of each that a rank owns. */
 #ifndef BRIDGE_CORE_WEIGHTS_H
 #define BRIDGE_CORE_WEIGHTS_H

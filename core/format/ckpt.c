@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* ckpt.c - what checkpoints of all formats have in common: lookup, warnings, ownership.
  *
  * Callers see tensors of a struct br__ckpt and never ask where the bytes lie: a Hugging Face

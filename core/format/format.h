@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* format.h - the door of core/format: checkpoints on disk, read and written.
  *
  * Two formats behind one reader: Hugging Face directories (safetensors) and Megatron torch_dist

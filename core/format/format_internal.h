@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* format_internal.h - what all readers of core/format share. */
 #ifndef BRIDGE_CORE_FORMAT_INTERNAL_H
 #define BRIDGE_CORE_FORMAT_INTERNAL_H

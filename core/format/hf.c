@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hf.c - Hugging Face model directories: from files to checked tensors.
  *
  *   index   model.safetensors.index.json, read and written

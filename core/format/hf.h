@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hf.h - what the readers of Hugging Face directories share. */
 #ifndef BRIDGE_CORE_HF_H
 #define BRIDGE_CORE_HF_H

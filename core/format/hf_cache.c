@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hf_cache.c - what the user typed, to the files of a model: a directory, or a model of the hub, of
  * which a command gets the files that it needs and no others. */
 #include "hf.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* open.c - which format a directory has.  A third format is one more question here. */
 #include "hf.h"
 #include "torchdist/torchdist.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* safetensors.c - the header of a safetensors file: read, checked, written.
  *
  * A file is a little-endian u64 length, that many bytes of JSON, then the data section.  The

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* yaml.c - run_config.yaml: a YAML document as a tree.  The only user of libyaml.
  *
  * libyaml cuts the text into events; this file keeps what a configuration may contain and refuses

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* backend.c - backends found and opened: the CPU's, which is linked in, and files
  * bridge_<name>.so in the plugin directories that export bridge_backend_v1(). */
 #include "graph_internal.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* exec.c - a graph made ready to run: which nodes, in which memory, by which kernels.
  *
  * Memory is planned once: a value lives from its node to its last user, and values whose lives do

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* finite.c - the search for numbers that are none, which every step of decoding makes of all
  * logits. */
 #include "graph.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* grad.c - reverse-mode gradients: each op's rule appends the nodes that carry the gradient of its
  * result to its inputs, so that a gradient is made of the same ops as a forward pass.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* graph.c - values of a graph: appended in order, each with its shape, never changed.
  *
  * The order of nodes is a topological order, since inputs exist before their users. */

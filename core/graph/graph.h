@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* graph.h - the door of core/graph: tensor programs, their gradients, and the device that runs them.
  *
  * A caller builds nodes, asks for gradients, plans memory and kernels for the outputs it wants, fills

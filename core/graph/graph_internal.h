@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* graph_internal.h - what the files of core/graph share: the shape rules and the kernel table. */
 #ifndef BRIDGE_CORE_GRAPH_INTERNAL_H
 #define BRIDGE_CORE_GRAPH_INTERNAL_H

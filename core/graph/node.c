@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* node.c - looking at the nodes of a graph. */
 #include "graph.h"
 

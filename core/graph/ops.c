@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* ops.c - the shape rules of ops.def, and its rows as a table.
  *
  * A rule sees a node whose op, inputs and attributes are set and gives it dtype and shape; views

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* get.c - files of a model brought to disk, several ranges at a time.
  *
  *   items      one per file: where it goes, its lock, its parts, its digest

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hash.c - a thread that hashes downloads while they arrive, so that the last byte and the
  * verdict come nearly together.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* http.c - HTTP(S) transfers, the only user of libcurl.
  *
  *   library    made ready once, certificate bundle, easy handles

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* http.h - an HTTP client; http.c is the only user of libcurl. */
 #ifndef BRIDGE_CORE_HTTP_H
 #define BRIDGE_CORE_HTTP_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hub.c - one model of the Hugging Face hub: who asks, which commit, which files, what an answer
  * that is none means, and the parts of the cache that are not blobs.
  *

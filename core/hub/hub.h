@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hub.h - the door of core/hub: models of the Hugging Face hub, listed, cached and downloaded.
  *
  * The cache on disk is the one that huggingface_hub uses, file for file.  This folder knows URLs,

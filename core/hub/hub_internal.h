@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hub_internal.h - what the files of core/hub share.
  *
  * Facts about the hub's replies and about the cache are those of huggingface_hub: its file_download,

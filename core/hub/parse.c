@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* parse.c - what a hub says: headers, listings, descriptions.
  *
  * The other side may be anybody: names become paths and sizes become reservations, so both are

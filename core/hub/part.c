@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* part.c - a file that is being downloaded in parts, and what survives of it.
  *
  * The name ends in ".incomplete", as those of huggingface_hub do, but is none of its own: older

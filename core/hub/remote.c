@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* remote.c - files of a model read from the hub without storing them: blocks that are fetched
  * when a byte of them is asked for, and kept while there is room.
  *

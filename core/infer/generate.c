@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* generate.c - the decoding loop: feed, sample, show, until every sequence has ended. */
 #include "infer_internal.h"
 #include <bridge/tokenizer.h>

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* infer.h - the door of core/infer: from logits to text.
  *
  * Chooses tokens and runs the decoding loop over a model and, for text, a tokenizer.  It knows no

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* infer_internal.h - sample.c: from logits to the next token. */
 #ifndef BRIDGE_CORE_INFER_INTERNAL_H
 #define BRIDGE_CORE_INFER_INTERNAL_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* sample.c - from logits to the next token.
  *
  * The steps are those of transformers' generate(), in its order: repetition penalty, temperature,

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* adopt.c - a plugin's descriptor, checked row by row and copied to this build's sizes.
  *
  * The plugin may have been built with an older or a newer header, or be nonsense that happens to

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* config.c - config.json into canonical facts, by the field rows of the core and of the plugin.
  *
  * Keys and their Megatron names: Megatron Bridge models/conversion (CONFIG_MAPPING) and the

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* elf.c - is this file a complete shared object for this machine?
  *
  * The dynamic linker trusts its input: it maps the segments that the headers promise and touches

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* model.h - the door of core/model: plugins, their architectures, configurations and weight rules.
  *
  * A plugin gives tables.  This folder finds and checks it, reads config.json by them, and expands the

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* model_internal.h - what the files of core/model share. */
 #ifndef BRIDGE_CORE_MODEL_INTERNAL_H
 #define BRIDGE_CORE_MODEL_INTERNAL_H

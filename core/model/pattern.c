@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pattern.c - the two small languages of a weight rule: name patterns
  * ("…layers.{layer}.{q,k,v}_proj") and shape expressions
  * ("num_query_groups*kv_channels,hidden_size"). */

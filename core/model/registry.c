@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* registry.c - plugins found, loaded, and asked for an architecture.
  *
  *   where plugins are   the search path

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* rope.c - rotary embedding: the frequency of each channel pair, per scaling method. */
 #include "model.h"
 #include <math.h>

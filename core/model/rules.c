@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* rules.c - the weight rules of an architecture expanded for one configuration: which tensors exist
  * on either side, and which rows of one are which rows of the other.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* spans.c - every layout change as spans of rows.
  *
  * A layout says which rows of its HF inputs are which rows of its Megatron outputs.  Import copies

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* toy.c - deterministic checkpoints of any architecture, from its own `toy` configuration: what the
  * tests, the quickstart and a plugin's author convert.
  *

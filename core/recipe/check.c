@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* check.c - do the values of a recipe fit each other?
  *
  * Two grids share the processes: dense (tp, cp, dp, pp) and expert (etp, ep, expert-dp, pp).  Each

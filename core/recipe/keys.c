@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* keys.c - the keys of recipes: looked up, and their values read and written. */
 #include "recipe_internal.h"
 

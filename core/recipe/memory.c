@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* memory.c - how much memory a recipe needs on its fullest rank, and how much work a step
  * is.
  *

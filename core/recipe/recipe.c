@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* recipe.c - a recipe resolved: the rows of a plugin from base to override, then the user's file
  * and settings.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* recipe.h - the door of core/recipe: training recipes, resolved, typed and checked.
  *
  * Rows come from plugins, keys from keys.def.  This folder knows which values fit each other, what a

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* text.c - the grammar key=value: rows of plugins, recipe files, --set. */
 #include "recipe_internal.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* yaml.c - a recipe as Megatron Bridge's own ConfigContainer file, and its model as
  * config.json.
  *

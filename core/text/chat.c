@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* chat.c - chat templates of tokenizer directories: finding them, and the variables they see.
  *
  * Where templates are looked for, which one of several is taken, and what is done to messages

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* stop.c - stop strings in text that comes in pieces.
  *
  * Each string is followed by itself, byte by byte, with the failure table of Knuth, Morris and

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* text.h - the door of core/text: tokenizers, chat templates, stop strings.
  *
  * Tokenizers and chat templates have public headers of their own.  This folder knows the files

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* llama - Llama 2, 3, 3.1, 3.2 and 3.3 text models: grouped-query attention without biases or norms
  * on queries and keys, gated MLP; from 3.1 on with rope scaled by wavelength bands.
  *

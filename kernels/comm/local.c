@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* local.c - communicators whose ranks are threads of this process.
  *
  * For checking tensor, pipeline and expert parallelism on one machine, so it promises no more than

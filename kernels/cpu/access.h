@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* access.h - how the bodies walk over the tensors of a call: rows, spans of rows, sequences.
  *
  * Inputs may be strided in every axis but the last.  Indices that come from i32 tensors are checked

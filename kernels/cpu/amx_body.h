@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* amx_body.h - the innermost loop of products on tiles.
  *
  * Eight tiles of 16 rows of 64 bytes.  Four hold 32 x 32 sums, two 32 rows of a (row by row), two

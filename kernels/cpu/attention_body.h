@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* attention_body.h - causal attention of grouped heads over sequences, and its gradient.
  *
  * Scores are never stored as a whole: query rows meet one block of keys after the other with a

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* attention_grad_body.h - the gradient of attention, and the cache that attention reads.
  *
  * A work item is one key head of one sequence: its keys and values collect from all its queries, so

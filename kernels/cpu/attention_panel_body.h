@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* attention_panel_body.h - many rows meet a block of keys in float32, through panel_body.h. */
 
 /* Rows of head h of x[S, H, d] from `row` on as float32, *ld apart: as they lie, or widened. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* attention_tile_body.h - many rows meet a block of keys in tiles: queries and weights are rounded
  * to bfloat16, which keys and values are.
  *

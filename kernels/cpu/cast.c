@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cast.c - conversion between float dtypes, and e4m3 dequantisation.
  *
  * Called by conversion for every element that changes dtype; knows rows of elements only.  Three

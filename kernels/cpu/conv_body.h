@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* conv_body.h - the gated delta net's short convolution and its decay.
  *
  * A lane owns a range of channels for all tokens of all sequences, so that neither the weights it

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cpu.c - the descriptor of the CPU backend: its kernel table, device, memory.
  *
  * The tables of all tiers are one, fastest first; the device's features say where its rows begin.

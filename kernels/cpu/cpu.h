@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cpu.h - what the files of the CPU backend share: tiers, the thread team, sharing out of work.
  *
  * A tier is an instruction set.  tier_<tier>.c is the only file compiled for it; it includes the

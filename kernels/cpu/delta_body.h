@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* delta_body.h - the gated delta rule (Yang et al. 2024, "Gated Delta Networks").
  *
  * STEP tokens at a time, in which the state is read once and written once.  With G the running sum

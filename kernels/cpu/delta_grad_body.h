@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* delta_grad_body.h - the gradient of the gated delta rule, token by token backwards.
  *
  * The states that the backward pass needs are computed again: one of every SPAN tokens is kept from

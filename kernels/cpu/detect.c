@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* detect.c - which instructions this machine has, by CPUID's feature bits and the operating
  * system's leave.
  *

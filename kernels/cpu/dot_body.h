@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* dot_body.h - products of a few rows with weights that are read once, as fast as memory gives
  * them.
  *

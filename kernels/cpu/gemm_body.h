@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* gemm_body.h - products of many rows, through packed blocks, as fast as the tier multiplies.
  *
  * k is counted in units of 32 bits: one float, or a pair of bfloat16 where UNIT_K is 2.  Panels:

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* loss_body.h - cross entropy over rows of logits, and the row norms of DoRA. */
 
 /* ---- cross entropy --------------------------------------------------------------------------- */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* matmul_body.h - the matrix products of a tier: what each op multiplies, and sharing it out.
  *
  * Every op is a list of products out[i, j] = sum over k of a(i, k) b(j, k), one per expert or just

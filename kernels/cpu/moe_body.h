@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* moe_body.h - routing: the best k experts of a token, slots sorted by expert, rows there and back.
  *
  * Slot t*k + j is the j-th choice of token t.  `order` lists slots in the order of the rows that

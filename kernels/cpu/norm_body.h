@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* norm_body.h - softmax and the norms over the last axis, with their gradients; rotary embedding.
  */
 

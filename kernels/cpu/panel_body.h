@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* panel_body.h - small float32 products, C = beta C + A B, of matrices that are in cache: what
  * attention and the delta rule are made of.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* peak_body.h - loops that do nothing but what the tier can do at best; see peaks.c. */
 #ifndef BR__MATRIX_ONLY
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* peaks.c - the ceilings of this machine, measured: what speeds are compared with.
  *
  * Memory and clocks are shared with whatever else the machine does, so a ceiling is the median of

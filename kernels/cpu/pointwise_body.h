@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pointwise_body.h - elementwise and broadcast kernels: one walk, a few lines of arithmetic each.
  */
 

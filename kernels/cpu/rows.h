@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* rows.h - kernels.def for every tier of this architecture, fastest tier first.  The includer defines
  * KERNEL and KERNEL_S, which may use TIER and NEEDS. */
 #if defined(__x86_64__)

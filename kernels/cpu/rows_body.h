@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* rows_body.h - stored rows as float32, and the kernels that move whole rows. */
 
 /* n elements of a float dtype, from the at-th on, as float32. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* split_body.h - rows as blocks of 2 VN elements, where bfloat16 is met as it is stored: a block is
  * two halves, of the elements that V_PLACE says.  2 VN stored ones become either half with one
  * instruction, where widening consecutive elements takes two. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* stretch_body.h - stretches of floats, and what the bodies that work row by row share. */
 
 BR__INLINE void copy(float *dst, const float *src, int64_t n)

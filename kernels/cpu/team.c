@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* team.c - the lanes of a device: threads that stay, and a barrier for them.
  *
  * The barrier spins briefly, for the next kernel usually comes within microseconds, and then sleeps

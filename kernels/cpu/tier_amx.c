@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tier_amx.c - matrix products for AMX tiles of bfloat16. */
 #define TIER amx
 #define BR__VEC_AVX512

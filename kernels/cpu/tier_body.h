@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tier_body.h - every body, as one translation unit of a tier.  TIER and BR__VEC_<TIER> are defined. */
 #include "access.h"
 #include "cpu.h"

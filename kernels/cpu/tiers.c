@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tiers.c - the tiers there are, and the one in use. */
 #include "cpu.h"
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* unit_f32.h - what gemm_body.h multiplies: units of one float, exact products. */
 #define UNIT_K 1
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* unit_pair.h - what gemm_body.h multiplies where inputs may be rounded: pairs of bfloat16. */
 #define UNIT_K 2
 

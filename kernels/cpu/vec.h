@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* vec.h - the one vector vocabulary in which the kernels are written.
  *
  * A tier file defines TIER and includes a vec_<tier>.h through this; a body then reads the same for

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* vec_avx2.h - vec.h on AVX2, FMA and F16C. */
 #ifndef BR__VEC_AVX2_H
 #define BR__VEC_AVX2_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* vec_avx512.h - vec.h on AVX-512 F, BW, DQ and VL. */
 #ifndef BR__VEC_AVX512_H
 #define BR__VEC_AVX512_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* vec_neon.h - vec.h on the Advanced SIMD that every 64-bit ARM has. */
 #ifndef BR__VEC_NEON_H
 #define BR__VEC_NEON_H

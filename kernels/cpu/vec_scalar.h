@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* vec_scalar.h - vec.h of one lane, for any machine: what the other tiers are compared with. */
 #ifndef BR__VEC_SCALAR_H
 #define BR__VEC_SCALAR_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* qwen2 - Qwen2 and Qwen2.5 (0.5B to 72B): grouped-query attention with a bias on q, k and v,
  * gated MLP.  An ordinary GPT block. */
 #include <bridge/graph.h>

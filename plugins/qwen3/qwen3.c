@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* qwen3 - Qwen3 dense models (0.6B to 32B): Qwen2's block with a norm on each query and key
  * head in place of the q, k, v bias, and a head size of its own.  Multi-token-prediction layers
  * are mapped too: Megatron Bridge knows them for this family, though no release has any. */

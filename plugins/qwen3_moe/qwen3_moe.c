@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* qwen3_moe - Qwen3 with routed experts (Qwen3-30B-A3B, Qwen3-235B-A22B).
  *
  * Qwen3 attention, softmax-then-top-k router, no shared expert.  Layers named in

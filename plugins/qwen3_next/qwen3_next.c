@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* qwen3_next - Qwen3-Next (80B-A3B): gated delta-net layers with a gated softmax-attention layer
  * every full_attention_interval, routed experts plus a shared one, optional multi-token
  * prediction.

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """bench_engine.py MODEL - tokens/s of transformers in bfloat16: a prompt of 512, then 64 tokens from an empty context."""
 import sys
 import time

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # bench_hub.sh - the hub target of scripts/bench: sourced by it, with its functions.
 #
 # The file has the shape of Qwen3-0.6B: 1.19 GB.  Both clients fetch it from tests/hub's server, which sends

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """bench_tokenize.py BRIDGE TOKENIZER_DIR ROUNDS - the measurements of scripts/lib/bench_tokenize.
 
 Seconds are processor time of the one thread that works, so that what else the machine does counts for less.

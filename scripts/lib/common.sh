@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # common.sh - what the scripts share: sourced, never run.  Leaves the shell in the source folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # plugin_check.sh - `bridge plugin check` on every plugin that is found, which is the test suite of the
 # architectures; and the form of what it prints.
 . "$(dirname "$0")/../cli/lib.sh"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* bench_kernels [LANES [SECONDS]] - the matrix products beside this machine's ceilings.
  *
  * Shapes are those of Qwen3-0.6B.  Each line cycles through enough copies of a weight that none is

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # bench.sh - `bridge bench`: that it measures and adds up; how fast is not judged here.
 . "$(dirname "$0")/lib.sh"
 

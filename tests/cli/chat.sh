@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # chat.sh - chat templates: one of our own with jinja2's texts, and input that is wrong.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # chat_published.sh - the chat templates of published models, which are not ours to copy, with jinja2's texts.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # compare.sh - `bridge compare`: both formats of a model, equal and not.
 . "$(dirname "$0")/lib.sh"
 

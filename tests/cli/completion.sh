@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # completion.sh - the scripts for bash and zsh parse, and complete what the program takes.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # convert.sh - import, export, verify and roundtrip as a user types them: what they write where, what
 # they say, and their JSON.
 . "$(dirname "$0")/lib.sh"

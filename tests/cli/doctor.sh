@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # doctor.sh - the report on this machine agrees with what the machine says elsewhere.
 . "$(dirname "$0")/lib.sh"
 

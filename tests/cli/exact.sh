@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # exact.sh - two sources that no fixture has: a tied model that stores its output layer again, and delta-net norms for
 # which w - 1 is not exact.
 . "$(dirname "$0")/lib.sh"

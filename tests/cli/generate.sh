@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # generate.sh - `bridge generate`: every option, from both formats, alone and in a batch, as chat,
 # and input that is wrong.
 . "$(dirname "$0")/lib.sh"

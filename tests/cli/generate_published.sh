@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # generate_published.sh - conversations through the chat template of a published model, which is not ours to copy:
 # transformers' prompts, greedy ids and texts.
 . "$(dirname "$0")/lib.sh"

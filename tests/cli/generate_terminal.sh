@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # generate_terminal.sh - a conversation on a terminal: each answer is part of the next prompt.
 . "$(dirname "$0")/lib.sh"
 command -v script >/dev/null || skip "no script(1), which makes a terminal"

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # hub.sh - a model is named by its id and everything else follows: from an empty cache to a verified
 # checkpoint, and what the second run does not do again.
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # hub_kill.sh - kill -9 at random moments of a download: a blob is absent or right, and a rerun asks only
 # for what is missing.
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # inspect.sh - names, dtypes, shapes and hashes of real checkpoints, and what training runs left.
 . "$(dirname "$0")/lib.sh"
 

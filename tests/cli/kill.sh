@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # kill -9 at random moments: the destination is absent or complete, and a rerun ends with the bytes of an
 # undisturbed run, resuming what it can prove finished.
 set -euo pipefail

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # lib.sh - what the tests of the program share.  They run with BRIDGE = the program and
 # BRIDGE_TEST_DATA = tests/data, in a directory of their own.
 set -euo pipefail

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # libhub.sh - a hub on 127.0.0.1 for the tests of the program; after lib.sh.  Models are below
 # $work/root, the cache is below $work/home.
 : "${BRIDGE_TEST_HUB:?}"

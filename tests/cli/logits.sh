@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # logits.sh - `bridge logits`: what it writes, against transformers' goldens; ranks, adapters, both
 # formats; input that is wrong.
 . "$(dirname "$0")/lib.sh"

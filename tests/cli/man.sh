@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # man.sh - the committed manual page is what the program prints; a bare `man` accepts it.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # options.sh - the command line itself: order, spellings, mistakes, help, exit codes.
 . "$(dirname "$0")/lib.sh"
 model=$data/hf/qwen3_tied_bf16

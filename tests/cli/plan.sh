@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # plan.sh - what a job would do, from headers alone.
 . "$(dirname "$0")/lib.sh"
 model=$data/torch_dist/qwen3_moe/hf

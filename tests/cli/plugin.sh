@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # plugin.sh - what list and plugin print.
 . "$(dirname "$0")/lib.sh"
 

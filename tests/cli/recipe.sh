@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # recipe.sh - recipe list, show, diff, check, keys: what they print, and every way in which they refuse.
 . "$(dirname "$0")/lib.sh"
 pre=qwen3_8b_pretrain_config fine=qwen3_8b_finetune_config

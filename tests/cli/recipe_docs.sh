@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # recipe_docs.sh - docs/recipes.md: every command on the page is run, in order, and prints what stands there.
 # A line "..." stands for any lines.
 . "$(dirname "$0")/lib.sh"

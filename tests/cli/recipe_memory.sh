@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # recipe_memory.sh - memory and work against numbers that Megatron-LM's own functions gave for the same recipes
 # (tests/data/recipes/megatron_memory.tsv says which), and against the published parameter counts.
 . "$(dirname "$0")/lib.sh"

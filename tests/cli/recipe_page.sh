@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # recipe_page.sh - the names, tables, notes and examples of the model page against what bridge prints.
 # tests/data/recipes/page.tsv is the page, row by row; nothing in it comes from recipes/*.def.
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # recipe_values.sh - every column of the table of Megatron Bridge's own values, for all 74 recipes and modes,
 # against `recipe show --json`.  The table was dumped from Megatron Bridge v0.2.0, with the page's sizes put in.
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # score.sh - `bridge score`: log-probabilities against transformers' golden losses, files, windows.
 . "$(dirname "$0")/lib.sh"
 

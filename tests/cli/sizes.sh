@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # sizes.sh - the twenty published sizes, planned from a config.json alone.  The parameter counts are those that the hub
 # shows for the released files (a tied output layer counted once).
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # Every kind of source that does not fit: an exit code that is not 0, a message that says what, where, got and
 # expected, and nothing written.
 set -euo pipefail

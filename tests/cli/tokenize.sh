@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # tokenize.sh - text to ids and back, one input and a line at a time.
 . "$(dirname "$0")/lib.sh"
 tok=$data/tokenizer/small

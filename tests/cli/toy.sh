@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # toy.sh - models out of nothing: the same bytes for the same options, config.json's own keys.
 . "$(dirname "$0")/lib.sh"
 

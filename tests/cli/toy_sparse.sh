@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # toy_sparse.sh - a big model over holes takes no space.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* immintrin.h - found instead of the compiler's when tiers are built for the emulated tests: AVX-512
  * and AMX in plain C, so that their logic is tested on machines without them.
  *

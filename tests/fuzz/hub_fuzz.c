@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hub_fuzz.c - libFuzzer target: what a hub says.  The first byte chooses what the rest is: a
  * listing, a cached listing, a description, a head, a URL, a pattern.
  *

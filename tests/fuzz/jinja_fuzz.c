@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* jinja_fuzz.c - libFuzzer target: chat templates.
  *
  * The input is a template, run with a small conversation under tight limits.  What runs prints

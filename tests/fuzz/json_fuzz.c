@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* json_fuzz.c - libFuzzer target: config.json and model.safetensors.index.json.
  *
  * What parses must print and parse again to the same print; an index that is accepted must name

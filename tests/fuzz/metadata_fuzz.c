@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* metadata_fuzz.c - libFuzzer target: what .metadata says.
  *
  * Input: the pickle.  If it is accepted, names must be sorted and different, files stay inside the

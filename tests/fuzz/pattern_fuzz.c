@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pattern_fuzz.c - name patterns and shape expressions of a plugin's weight rules.  Input: pattern,
  * newline, name to match, newline, shape expression. */
 #include "model/model.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pickle_fuzz.c - libFuzzer target: the pickle machine.
  *
  * Input: a pickle.  Whatever it is, memory must stay in proportion to it, a refusal must say why,

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* recipe_fuzz.c - libFuzzer target: a recipe file.
  *
  * Every pair of an accepted text is read as a value of its key; a value that is read must, written

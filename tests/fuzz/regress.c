@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* regress.c - runs a fuzz target over every file of the given directories, so that the corpus is
  * a test that any compiler can build.  A failure is the target's abort or the sanitizer's. */
 #include "../../core/base/base.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* safetensors_fuzz.c - libFuzzer target: the header of a safetensors file.
  *
  * Input: 8 bytes, little-endian size of the data section, then the header's JSON text.  A header

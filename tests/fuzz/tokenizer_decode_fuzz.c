@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer_decode_fuzz.c - libFuzzer target: ids to text.  Two bytes are an id; some name no
  * token, many are parts of characters. */
 #include "tok.h"

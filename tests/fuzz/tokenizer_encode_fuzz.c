@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer_encode_fuzz.c - libFuzzer target: text to ids.
  *
  * Without added tokens the bytes of the ids are the text, normalized: encoding them again gives

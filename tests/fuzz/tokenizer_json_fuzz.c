@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer_json_fuzz.c - libFuzzer target: tokenizer.json.
  *
  * What is accepted must encode any text to ids that it has, and decode them. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* yaml_fuzz.c - libFuzzer target: run_config.yaml.
  *
  * Every scalar of an accepted document is asked for every kind of value, every key is looked up. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* zip_fuzz.c - libFuzzer target: one torch.save archive, from the ZIP to the tensor in it.
  *
  * Input: the archive.  Every record, and the bytes of the tensor that data.pkl describes, must lie

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hub_models.c - what the hub of hub_server.c has: files below a directory, their digests, and the
  * commits that they make. */
 #include "hub_models.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hub_models.h - the models that the hub of hub_server.c has. */
 #ifndef BRIDGE_TESTS_HUB_MODELS_H
 #define BRIDGE_TESTS_HUB_MODELS_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hub_server.c - a Hugging Face hub of our own on 127.0.0.1, for tests and for the bench.
  *
  *   hub_server ROOT LOG PORTS [OPTION]...

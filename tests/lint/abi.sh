@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # abi.sh - the public headers may only grow at their ends: plugins and embedders are compiled against them,
 # and nobody recompiles those that exist.
 #

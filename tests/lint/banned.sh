@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # banned.sh - calls that have a safe sibling, unfinished business, and paths of one machine.
 . "$(dirname "$0")/lib.sh"
 

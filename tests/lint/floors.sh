@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # floors.sh - who may include what, by the table in tests/lint/levels: lower levels only, and of each
 # folder its door only; plugins and kernels see the public headers and their own folder; each library
 # and dlopen has one file that touches it.

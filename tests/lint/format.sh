@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # format.sh - .clang-format decides on C files; headers are tables that people align.  Versions of the
 # tool disagree with each other, so only the one of Debian 12 is asked.
 . "$(dirname "$0")/lib.sh"

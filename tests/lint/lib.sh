@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # lib.sh - what the lint scripts share.  Each is run as `bash NAME.sh SOURCE_FOLDER` and prints one
 # line per offence; exit 77 means skipped.
 set -euo pipefail

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # padded.sh - no implicit padding in public structs: a later member could land in it, and old binaries
 # would hand over bytes that nobody set.  Also: each public header compiles on its own.  Asks gcc: clang
 # lays out, and warns about, only the structs that are used.

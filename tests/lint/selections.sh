@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # selections.sh - every line of "touched X, run Y" in tests/README.md selects tests of this build.
 . "$(dirname "$0")/lib.sh"
 # Sanitizers have fewer tests.

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # selftest.sh - each lint script must object to a tree with the offence in it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # symbols.sh - what the built objects export: a plugin one function, libbridge the public names; and that
 # none of them makes the dynamic linker look outside of the tree.
 # BRIDGE_BUILD is the build tree.

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* bad - plugins that each break one rule.  The build makes bridge_bad_<rule>.so with
  * BAD=BAD_<rule>; everything that is not the rule in question is right. */
 #include "good.h"

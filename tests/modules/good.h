@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* good.h - the rows that the test plugins have in common: one architecture with one weight. */
 #include <bridge/plugin.h>
 

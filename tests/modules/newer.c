@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* newer - a plugin built with a header from after today's: every struct and row has one more
  * member. NAME, ROW_TAIL, ARCH_TAIL and PLUGIN_TAIL come from the build: with all tails zero it
  * loads, with one of them set it wants something that this host cannot know. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* null - exports the symbol and returns nothing. */
 #include <bridge/plugin.h>
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* older - a plugin built with a header from before today's: shorter rows, an architecture without
  * ignore, check and layer, a descriptor without recipes.  Loads; what is missing reads as zero. */
 #include <stddef.h>

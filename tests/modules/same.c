@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* same - a plugin built with the host's own header: loads.  Its check() refuses every config, which
  * is the caller's to report. */
 #include "good.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* undefined - needs a function that nobody has: refused at load, not at the first call. */
 #include "good.h"
 

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """engine_adapter.py BRIDGE WORK
 
 Adapters that peft makes on toys of two families: ranks, alphas, rank-stabilised scaling, DoRA, few and many targets.

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """engine_family.py BRIDGE ARCH WORK TOKENIZER
 
 Models of one family that `bridge toy` writes, larger and of other shapes than the fixtures: the engine's logits, hidden

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """engine_lib.py - what the engine's oracles share: running bridge, transformers' float32 reference, comparisons.
 
 The reference runs eagerly in float32 on one thread, with a loss that is the mean over next tokens.  A check that

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """engine_megatron.py BRIDGE FAMILY_DIR
 
 What `bridge logits` and `bridge generate` make of directories that the real Megatron wrote is what transformers makes of

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """engine_mtp.py BRIDGE WORK   (needs megatron-core, and its shim on PYTHONPATH)
 
 The multi-token-prediction head against the real megatron-core: its GPTModel, made of its plain torch modules so that it

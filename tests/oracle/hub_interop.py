@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """hub_interop.py BRIDGE HUB_SERVER WORK - the real huggingface_hub and bridge on one cache.
 
 Against the hub of tests/hub on 127.0.0.1: each reads what the other downloaded, offline, and asks for no

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """jinja_check.py - is bridge's template interpreter Jinja2's?
 
     python3 jinja_check.py [--bridge BIN] [--count N] [--seed S] [--write]

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """logits.py MODEL [GOLDENS | LIKE]
 
 Load MODEL with transformers.  Every tensor that the model has must come from the files: none left random, none

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """Writes tests/data/kernels/*.safetensors: what torch makes of the inputs of each engine op.
 
     python tests/oracle/make_kernel_goldens.py tests/data/kernels

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """make_llama_toy.py OUT
 
 Write the toys under tests/data/llama: a tiny LlamaForCausalLM each, saved by transformers' own save_pretrained, with

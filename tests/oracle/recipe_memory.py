@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """recipe_memory.py BRIDGE - `bridge recipe memory` against Megatron-LM's own two functions, for every recipe.
 
 theoretical_memory_usage.report_theoretical_memory gives bytes, training.num_floating_point_operations the work of a

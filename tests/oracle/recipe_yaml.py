@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """recipe_yaml.py BRIDGE OUT - does the real Megatron Bridge load what `bridge recipe show --format yaml` writes?
 
 For each recipe and mode of `bridge recipe list`: the YAML is loaded strictly by ConfigContainer.from_yaml, and every

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """same_hashes.py EXPECTED GOT [--tensors]
 
 Compare two lists of tensors: keys, dtypes, shapes and sha256, and the keys of the bytes items.  Each is the JSON of

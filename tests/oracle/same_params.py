@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """same_params.py PARAMS INSPECT ITERATION
 
 PARAMS: mb_load_params.py's JSON, the parameters of a model that real Megatron built from run_config.yaml and filled

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """same_tensors.py A B [--close PATTERN TOLERANCE]
 
 Two Hugging Face directories hold the same tensors: names, dtypes, shapes and bytes.  FP8 tensors of A count as the

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """sample.py [GOLDEN] - what transformers' logits processors leave to sample from.
 
 Prints tests/data/sample/cases.json: for many logits and settings the ids that survive and their probabilities, by

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """small_norms.py DIR - overwrite the delta-net norms of a toy with values below 0.5, many of them with w - 1 inexact in
 their own dtype.  Standard library only."""
 import json

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """tokenizer_random.py BRIDGE TOKENIZER_DIR [N] - bridge's ids and texts are those of Hugging Face's tokenizers.
 
 N random texts (default 20000): words, code, whitespace, many scripts, combining marks, emoji, added tokens and pieces

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """tokenizer_unicode.py BRIDGE TOKENIZER_DIR - bridge classes and normalizes every character as tokenizers does.
 
 Every character of planes 0 to 3 and 14, and a few of the others, which have none of any kind.

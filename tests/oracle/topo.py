@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """topo.py [GOLDEN] - the groups of Megatron's own RankGenerator, for every layout of every world of up to 64 ranks.
 
 Prints tests/data/topo/groups.txt; with GOLDEN, compares instead.  Lines:

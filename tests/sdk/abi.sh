@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # abi.sh - the llama example compiled with the installed headers as they were before the last member was added to
 # struct br_arch, and as they may be one day, with one more member in every struct and row.  Both plugins work here;
 # one that uses what this bridge cannot know is refused.

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # deb.sh - the Debian package of `cpack -G DEB`: what it holds, what it depends on, what lintian says, and that the
 # program works from an unpacked one with nothing of the build in reach.
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # docs.sh - every command of docs/plugins.md, run in order against an install, and what it must print.
 #
 # A command is an indented line that begins with "$ "; the indented lines below it are its output, in order.  "..."

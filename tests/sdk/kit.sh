@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # kit.sh - an install that was moved: what it holds, and the llama example built against it in both ways that the
 # documentation names, checked, and taken there and back on what transformers and Megatron Bridge wrote.
 . "$(dirname "$0")/lib.sh"

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # lib.sh - what the tests of the installed kit share.  They run with BRIDGE_BUILD = the build tree and CC = the
 # compiler, and see the sources only to copy what they build.
 set -euo pipefail

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # new.sh - `bridge plugin new` from each plugin of the install: what it writes is the same tables, builds without a
 # warning, passes its checks and its own test at once, by CMake and by one gcc line.
 . "$(dirname "$0")/lib.sh"

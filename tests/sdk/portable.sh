@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # portable.sh - the tarball of `cpack -G TGZ`: the plugins inside, a plugin from outside, nothing from the system
 # but glibc; what people read; the notices of exactly the libraries that are in it.
 . "$(dirname "$0")/lib.sh"

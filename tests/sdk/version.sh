@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # version.sh - the commit that a build names: that of a clean checkout, of a changed one, none of an archive; and a
 # build of the same commit has nothing to do.
 . "$(dirname "$0")/lib.sh"

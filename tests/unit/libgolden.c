@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libgolden.c - see libgolden.h. */
 #include "libgolden.h"
 #include <math.h>

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libgolden.h - what tests of the engine share: fixture models and the results that transformers
  * wrote for them. */
 #ifndef BRIDGE_TEST_LIBGOLDEN_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libhub.h - a hub of tests/hub, started and asked by unit tests. */
 #ifndef BRIDGE_TESTS_LIBHUB_H
 #define BRIDGE_TESTS_LIBHUB_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libkern.c - see libkern.h */
 #include "libkern.h"
 #include "graph/graph_internal.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libkern.h - run one kernel of the CPU backend, of any tier, the way the engine would.
  *
  * Tests of kernels are built twice: against the kernels as compiled, where a tier is tested if this

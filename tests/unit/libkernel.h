@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libkernel.h - kernels called as the engine calls them, on every tier of this machine and on one
  * to three lanes.
  *

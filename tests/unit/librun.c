@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* librun.c - see librun.h. */
 #include "librun.h"
 #include "../../kernels/cpu/cpu.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* librun.h - what every Check program ends with, and where it writes. */
 #ifndef BR_TEST_LIBRUN_H
 #define BR_TEST_LIBRUN_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libtd.c - see libtd.h. */
 #include "libtd.h"
 #include "format/torchdist/torchdist.h"

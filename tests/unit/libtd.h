@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libtd.h - build small torch_dist checkpoints by hand, for the tests of the reader.
  *
  * Independent of the writer under core/format: pickles and archives are put together opcode by

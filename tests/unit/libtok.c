@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libtok.c - see libtok.h. */
 #include "libtok.h"
 #include "text/tok/tok.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libtok.h - a tokenizer against files of what Hugging Face's tokenizers computed. */
 #ifndef BRIDGE_TEST_LIBTOK_H
 #define BRIDGE_TEST_LIBTOK_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_base.c - floor base without files: errors, memory, text, JSON, hashes, threads. */
 #include "base/base_internal.h"
 #include "librun.h"

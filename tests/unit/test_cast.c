@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_cast.c - the element kernels, on every tier that this machine has.
  *
  * The truth is a table of bit patterns from torch and ml_dtypes (dtypes/dtypes.json) and, for what

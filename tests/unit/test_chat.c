@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_chat.c - chat templates of tokenizer directories: which template, which variables, what is
  * done to messages, and directories that are wrong. */
 #include "../../core/base/base.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_check.c - `plugin check` finds what is wrong with a plugin: a sound one is changed in one
  * place at a time.  That sound ones pass, tests/arch shows for every plugin. */
 #include "check/check.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_comm.c - the collectives of threads, in groups of one to eight ranks.
  *
  * Every rank is a thread and reports what it saw; check's own asserts are for the main thread.

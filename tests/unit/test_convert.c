@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_convert.c - whole conversions against files that nobody here wrote: Megatron Bridge's
  * checkpoints and the hashes that its import gives, transformers' models, training checkpoints of
  * Megatron Bridge and Megatron-LM. */

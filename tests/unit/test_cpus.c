@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_cpus.c - BRIDGE_CPUS is the number of CPUs for everything that counts them: the pool of a
  * conversion, the lanes of a device. */
 #include "base/base.h"

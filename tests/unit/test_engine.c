@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_engine.c - the engine against transformers: logits, hidden states, losses and gradients of
  * every fixture model, in float32, and the same through caches. */
 #include "engine/weights.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_engine_modes.c - the engine in its other modes: bfloat16, from a Megatron checkpoint,
  * through caches and in batches; and what it says of models and prompts that cannot be run. */
 #include "engine/weights.h"

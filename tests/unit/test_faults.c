@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_faults.c - every system call and every allocation of an import and an export fails once: the
  * job must end in an error, leave nothing under the final name, and the next run must give the
  * bytes of an undisturbed one. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_grad.c - every gradient rule of ops.def against finite differences.
  *
  * A row makes a small example of an op.  The loss is the sum of the op's result times fixed random

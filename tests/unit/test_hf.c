@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_hf.c - Hugging Face directories and the local hub cache, friendly and hostile. */
 #include "base/base_internal.h"
 #include "format/hf.h"

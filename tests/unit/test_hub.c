@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_hub.c - downloads from a hub that behaves, and from one that does everything wrong.
  *
  * The hub is tests/hub/hub_server.c on 127.0.0.1.  Whatever it does, a run ends in time, with the

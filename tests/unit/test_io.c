@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_io.c - files, with a file system that fails on purpose. */
 #include "../../core/base/base.h"
 #include "librun.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_jinja.c - the template language: a table whose texts are jinja2's
  * (tests/oracle/jinja_check.py checks it against the real one), the lines of errors, limits, and
  * failing allocations. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_jscan.c - JSON without a tree: accepts what the parser with a tree accepts, and reads it in
  * pieces. */
 #include "../../core/base/base.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels.c - what goldens of a few rows cannot show: long rows and many tokens against plain
  * loops in double, passes that are cut in two, and indices, numbers and sizes that nobody expects.
  */

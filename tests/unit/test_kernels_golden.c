@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_golden.c - every op against what torch makes of the same inputs.
  *
  * data/kernels/ is written by oracle/make_kernel_goldens.py.  Each case runs on every tier and on

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_matmul - the matrix products against sums in double precision.
  *
  * Every tier, weight dtype, op, lane count; shapes that end in the middle of every block; strided

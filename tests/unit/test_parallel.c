@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_parallel.c - rank-threads against one rank: logits, losses and gradients under tensor,
  * pipeline, expert and expert-tensor parallelism must be those of a single rank, which
  * test_engine.c compares with transformers. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_pickle.c - the pickle reader, opcode by opcode: what comes out, what is refused and with
  * which words, and that hostile input costs neither memory nor time nor stack. */
 #include "format/torch/torch.h"

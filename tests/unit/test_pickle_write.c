@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_pickle_write.c - pickles against the bytes that Python's pickle.dumps(x, 2) gives, and read
  * back. */
 #include "base/base_internal.h"

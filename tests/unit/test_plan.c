@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_plan.c - patterns, layouts and plans: what the conversions of test_convert do not reach. */
 #include "convert/plan.h"
 #include "librun.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_recipe.c - the grammar of recipes, values read and written, rows that build on rows. */
 #include "librun.h"
 #include "recipe/recipe_internal.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_registry - plugins of every age and kind of damage, and the search for an architecture. */
 #include "librun.h"
 #include "model/model_internal.h"

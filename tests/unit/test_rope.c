@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_rope - rope scaled in wavelength bands: config.json to facts to frequencies, against those
  * of transformers (tests/oracle/make_llama_toy.py). */
 #include "engine/engine.h"

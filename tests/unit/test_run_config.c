@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_run_config.c - run_config.yaml against files of the real Megatron Bridge, byte for byte;
  * text against PyYAML; and config.json rebuilt from run_config.yaml and from Megatron-LM's args. */
 #include "base/base_internal.h"

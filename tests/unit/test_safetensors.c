@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_safetensors.c - headers of safetensors files: what is accepted, what is refused and with
  * which words, and that writing reproduces the reference implementation byte for byte. */
 #include "format/hf.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_sample.c - what may be drawn against transformers (tests/oracle/sample.py writes the golden
  * file), what is drawn against its probabilities, and the generator against Random123's vectors. */
 #include "infer/infer_internal.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_stop.c - stop strings: what is shown, and when, against looking at the whole text. */
 #include "librun.h"
 #include "text/text.h"

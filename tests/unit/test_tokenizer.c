@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_tokenizer.c - the tokenizer against what Hugging Face's tokenizers computed, its parts
  * against PCRE2, utf8proc and plain loops, and files that must be refused. */
 #include "base/base_internal.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_tokenizer_published.c - the tokenizers of published models, which are not ours to copy,
  * against what Hugging Face's tokenizers computed with them. */
 #include "librun.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_topo.c - ranks, axes and groups against Megatron's own (tests/oracle/topo.py writes the
  * golden file): a checksum over every layout of every world of up to 64 ranks, and some groups in
  * full. */

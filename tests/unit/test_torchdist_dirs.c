@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_torchdist_dirs.c - which directory of a torch_dist checkpoint is read, and what lies in it
  * beside the tensors. */
 #include "format/torchdist/torchdist.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_torchdist_hostile.c - the torch_dist reader on files that are damaged, lie or lead
  * elsewhere, and when memory or the system fails it. */
 #include "base/base_internal.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_torchdist_read.c - the torch_dist reader against checkpoints that real Megatron wrote, and
  * against checkpoints built here with every variant and every defect that the reader knows. */
 #include "format/torchdist/torchdist.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_torchdist_write.c - rewrites directories that Megatron Bridge wrote (torch 2.15 and 2.9) and
  * compares every item byte for byte; layout, .metadata, common state and train state by themselves.
  */

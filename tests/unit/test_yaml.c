@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_yaml.c - run_config.yaml as a tree: what PyYAML reads, and the refusal of what could hurt.
  */
 #include "base/base_internal.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_zip.c - the reader of torch.save archives: real ones, hand-made variants, and damage. */
 #include "format/format.h"
 #include "librun.h"

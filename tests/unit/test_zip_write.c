@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_zip_write.c - archives against bytes, lengths and checksums of what torch 2.15 wrote. */
 #include "format/torch/torch.h"
 #include "librun.h"

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* main.c - the program: everything is in libbridge, so that tests and embedders share it. */
 #include <bridge/bridge.h>
 

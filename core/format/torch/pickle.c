@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pickle.c - read Python pickles as data.
  *
  * A stack machine for the opcodes that torch, Megatron and torch's distributed checkpoint write

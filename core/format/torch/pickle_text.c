@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pickle_text.c - look into a loaded pickle: a value by key, a class test, Python-like text.
  *
  * Values come from hostile files and may be shared or cyclic: nothing here recurses without a

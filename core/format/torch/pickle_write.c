@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pickle_write.c - emits protocol 2 pickles opcode by opcode.
  *
  * torch's weights-only loader accepts this subset.  With a memo the

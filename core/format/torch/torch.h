@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* torch.h - torch's containers: pickles, and the ZIP archives of torch.save.  For core/format. */
 #ifndef BRIDGE_CORE_TORCH_H
 #define BRIDGE_CORE_TORCH_H

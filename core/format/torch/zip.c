@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* zip.c - read the stored (uncompressed) ZIP and ZIP64 archives of torch.save.
  *
  * An archive is a range of a mapped file; offsets inside it are relative to the range.  Only the

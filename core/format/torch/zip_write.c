@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* zip_write.c - writes the ZIP container of torch.save inside a larger file.
  *
  * Same bytes as PyTorchStreamWriter (torch 2.15) on miniz: stored records whose data starts at

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* item.c - the torch.save archives that .distcp files are made of.
  *
  * Each item of a checkpoint is a complete torch.save ZIP of its own: `data.pkl` describes a tensor

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* meta.c - what a .metadata file says: tensors, their boxes, where each box is stored.
  *
  * .metadata is one pickled torch.distributed.checkpoint.metadata.Metadata (or Megatron's subclass

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* open.c - find and open a Megatron torch_dist checkpoint.
  *
  * The user names a root (trackers, iter_NNNNNNN/ or release/) or the iteration directory itself.

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* read.c - gather a range of a global tensor from the boxes that hold it.
  *
  * A tensor is tiled by N-dimensional boxes, each stored row-major in its own item.  A box is a

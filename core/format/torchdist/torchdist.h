@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* torchdist.h - what the files of core/format/torchdist share, and open.c calls. */
 #ifndef BRIDGE_CORE_TORCHDIST_H
 #define BRIDGE_CORE_TORCHDIST_H

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* write.c - writes the .distcp files of a torch_dist checkpoint and the small archives
  * beside them.  write_meta.c has .metadata, write_common.c the common state.
  *

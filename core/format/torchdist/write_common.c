@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* write_common.c - the common state: the small dict that is the same for every rank.
  *
  * mcore up to 0.18 reads it from common.pt, newer ones also from a bytes item.  Megatron-LM puts

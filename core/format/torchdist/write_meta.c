@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* write_meta.c - writes .metadata, the pickle that says which box of which tensor is
  * where.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* backend.h - the backend ABI: kernels, memory and collectives of one kind of device.
  *
  * The CPU backend is linked in and is the reference for every op; others are files

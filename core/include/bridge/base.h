@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* base.h - status codes and errors: the one convention that every floor, plugin
  * and kernel of bridge shares.
  *

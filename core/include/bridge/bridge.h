@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* bridge.h - the verbs: what a program that embeds libbridge calls.
  *
  * Each verb takes an options struct whose first member is its size as compiled (zeroed tail =

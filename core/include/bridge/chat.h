@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* chat.h - chat templates: a conversation to the text of a prompt, as transformers renders it.
  *
  * A model says how its prompts look by a Jinja template beside its tokenizer.  The template is run

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* config.h - the canonical model configuration: one id per fact, named as in Megatron.
  *
  * The struct itself belongs to the core.  Plugins name facts by id, never by offset, so the

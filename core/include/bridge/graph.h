@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* graph.h - the builder vocabulary: what a plugin says of the forward pass.
  *
  * A builder is called once per layer and reads like the block diagram.  It names weights by

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* plugin.h - the whole plugin ABI: a plugin is a descriptor, not a program.
  *
  * A plugin exports one function, bridge_plugin_v1(), that returns const tables.  Nothing of

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* rules.h - row groups that the GPT-style families share, for the tables of plugin.h.
  *
  * A plugin's weight map is a list of these groups plus its own rows; the difference between

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tensor.h - element types and shapes, and the element kernels that conversion needs.
  *
  * Called by every floor and by plugins; knows nothing of files.  The kernels live in

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer.h - text to token ids and back: byte-level BPE as Hugging Face's tokenizers package
  * does it, to the same ids.
  *

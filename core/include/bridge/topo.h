@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* topo.h - how the ranks of a world share a model: pure arithmetic, no input or output.
  *
  * Two grids over the same ranks, in Megatron's order "tp-cp-ep-dp-pp" (first axis fastest):

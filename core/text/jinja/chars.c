@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* chars.c - characters of UTF-8: positions, white space, case, stripping.
  *
  * White space is that of Python's str.isspace.  Categories and simple case mappings come from

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* eval.c - expressions to values, and the calls of filters, tests, methods and functions. */
 #include "jinja.h"
 

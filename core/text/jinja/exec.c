@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* exec.c - statements to text: scopes, loops, macros, and the run as a whole.
  *
  * Jinja2's scopes: `if` has none of its own; every pass of a loop, every macro, `with` and block

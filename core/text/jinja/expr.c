@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* expr.c - tokens to expressions, by Jinja2's precedence:
  *
  *   a if b else c < or < and < not < comparisons < + - < ~ < * / // % < ** < sign < . [] () | is

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* filter.c - filters of text and numbers. */
 #include "jinja.h"
 

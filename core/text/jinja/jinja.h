@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* jinja.h - the template language of chat templates: shared by the jinja_*.c files and chat.c.
  *
  * A small interpreter of Jinja2 with the settings that transformers uses: an immutable sandbox,

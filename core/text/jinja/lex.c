@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* lex.c - the text of a template to tokens.
  *
  * The rules are those of Jinja2's lexer: line ends become \n and one at the end of the source goes;

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* method.c - methods of str, dict, list and loop, and the functions of the environment.
  *
  * A row without a function is a method that Python has and this file has not: calling it is an

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* parse.c - tokens to statements, and the template that holds the tree. */
 #include "jinja.h"
 

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* seq.c - filters of sequences, and the tests.
  *
  * Where Jinja2 returns a generator (map, select, reverse ...) the list here has that flavour. */

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* text.c - values as text: str(), repr(), json.dumps, and Python's %.
  *
  * Text that a template prints is what Python prints: True, None, 1e-06, ['a', "it's"]. */

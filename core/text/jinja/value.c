@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* value.c - values: making them, truth, equality, order, elements, attributes.
  *
  * The rules are Python's, since templates were written against it: True == 1, lists compare by

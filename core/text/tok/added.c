@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* added.c - added tokens, cut out of a text before it is normalized and split.
  *
  * The semantics are those of tokenizers' AddedVocabulary: of all matches the leftmost, of those

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* bpe.c - pieces of text -> ids: the merge of least rank first, of equal ones the leftmost,
  * until none applies, as in tokenizers' BPE.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* decode.c - ids -> text, all at once or token by token.
  *
  * Tokens are bytes, and a character's bytes may be spread over several.  Only whole characters are

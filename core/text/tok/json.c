@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* json.c - tokenizer.json.
  *
  * Two of its members have 150 thousand entries each and are read without a tree; the others are

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* load.c - the files of a tokenizer's directory -> tables.
  *
  * tokenizer.json says everything.  Without it vocab.json and merges.txt are read as transformers'

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* merges.c - the tokenizer's merges: pair of ids -> rank, rank -> id.
  *
  * As in vocab.c a run of collisions is limited, and merges are resolved in batches, each step

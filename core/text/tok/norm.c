@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* norm.c - Unicode for the tokenizer: classes of characters, and NFC; the only user of
  * utf8proc.
  *

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* split.c - text -> pieces, each of which is encoded on its own; the only user of PCRE2.
  *
  * The pattern of Qwen2 and all later Qwen models is scanned by hand.  Any other pattern is run by

@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tok.h - shared by the files of the tokenizer and by nobody else.
  *
  *   tokenizer.c   the public calls: open, encode, questions; working memory

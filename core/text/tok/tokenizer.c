@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer.c - the public calls: open, encode, questions; and the working memory of calls.
  *
  * Text is cut at added tokens, normalized, perhaps cut again at those added tokens that are looked

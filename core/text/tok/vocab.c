@@ -1,3 +1,4 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* vocab.c - the tokenizer's vocabulary: token <-> bytes.
  *
  * The hash table probes linearly.  A file could be made so that all its keys collide; a run of
