@@ -266,10 +266,10 @@ int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__ll
 /* --tokenizer, else where the model has one; BR_E_NOTFOUND says where was looked. */
 int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
                       const char **dir, struct br_err *err) BR_MUST_CHECK;
-/* The next whole number of a list between blanks, commas and brackets: 1 and *id, 0 at the end, -1
- * if `word` is none.  *s moves behind it. */
-#define BR__ID_WORD 24
-int br__next_id(const char **s, char word[BR__ID_WORD], int64_t *id);
+/* Append the ids of a text: whole numbers from 0 on, between blanks and brackets, with at most one comma
+ * between two of them.  `code` is the status of a text that is anything else. */
+int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code,
+                  struct br_err *err) BR_MUST_CHECK;
 /* --input-ids, else the ids of --prompt.  *tok is opened when it is needed (or is NULL). */
 int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
                      struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;

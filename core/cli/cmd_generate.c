@@ -189,13 +189,12 @@ static int add_file(struct generation *g, const char *path, struct br_err *err)
 
     if (rc)
         return rc;
-    for (char *line = text; *line && !rc;) {
-        size_t len = strcspn(line, "\n"), n = len;
-        if (n && line[n - 1] == '\r')
-            n--;
+    for (size_t at = 0, len; at < size && !rc; at += len + 1) { /* a prompt may hold NUL bytes */
+        const char *line = text + at, *eol = memchr(line, '\n', size - at);
+        len = eol ? (size_t)(eol - line) : size - at;
+        size_t n = len && line[len - 1] == '\r' ? len - 1 : len;
         if (n)
             rc = add_user_text(g, line, n, err);
-        line += len + (line[len] == '\n');
     }
     br__free(text);
     return rc || g->n ? rc : br_fail(err, BR_E_USAGE, "'%s' has no prompts", path);

@@ -83,19 +83,6 @@ static int add_id(struct br_ids *ids, int64_t id, struct br_err *err)
     return BR_OK;
 }
 
-static int parse_ids(const char *s, struct br_ids *ids, struct br_err *err)
-{
-    char word[BR__ID_WORD];
-    int64_t id;
-    int rc = BR_OK, got;
-    while (!rc && (got = br__next_id(&s, word, &id))) {
-        if (got < 0)
-            return br_fail(err, BR_E_FORMAT, "'%s' is no token id, expected a number", word);
-        rc = add_id(ids, id, err);
-    }
-    return rc;
-}
-
 /* ---- one line of many
  * ---------------------------------------------------------------------------- */
 
@@ -312,11 +299,12 @@ static int print_text(const struct br_text *text, int json, struct br_err *err)
     return rc;
 }
 
-static int decode_one(const struct bulk *b, const char *input, int json, struct br_err *err)
+static int decode_one(const struct bulk *b, const struct br__buf *input, int json,
+                      struct br_err *err)
 {
     struct br_ids ids = {0};
     struct br_text text = {0};
-    int rc = parse_ids(input, &ids, err);
+    int rc = br__parse_ids(input->p, input->n, &ids, BR_E_FORMAT, err);
     if (!rc)
         rc = br_tokenizer_decode(b->tok, ids.p, ids.n, b->flags, &text, err);
     if (!rc)
@@ -354,7 +342,7 @@ static int run_one(struct bulk *b, FILE *in, int json, struct br_err *err)
     struct br__buf input = {.max = MAX_INPUT};
     int rc = read_all(in, &input, err);
     if (!rc)
-        rc = b->decode ? decode_one(b, input.p, json, err) : encode_one(b, &input, json, err);
+        rc = b->decode ? decode_one(b, &input, json, err) : encode_one(b, &input, json, err);
     br__buf_free(&input);
     return rc;
 }
