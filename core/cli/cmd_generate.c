@@ -208,7 +208,7 @@ static void on_text(void *ud, size_t sequence, const char *text, size_t n)
 
     (void)sequence;
     if (g->streaming) {
-        fwrite(text, 1, n, stdout);
+        br__print_model_text(text, n);
         fflush(stdout);
     }
 }
@@ -224,9 +224,9 @@ static void closing_line(const struct generation *g)
 
     if (g->r.quiet || g->r.json)
         return;
-    fprintf(stderr,
+    br__say(stderr,
             "bridge: prompt %zu tokens, %.1f tokens/s; %zu new, decode %.1f tokens/s; first token "
-            "%.3f s; private memory %.0f MB\n",
+            "%.3f s; private memory %.0f MB",
             s->prompt_tokens, rate(s->prompt_tokens, s->prefill), s->new_tokens,
             rate(s->decoded, s->decode), s->first_token, (double)br__private_memory() / 1e6);
 }
@@ -268,6 +268,16 @@ static int print_json(struct generation *g, struct br_err *err)
     return br__js_print(&j, err);
 }
 
+static void print_ids(const struct br__gen_sequence *s)
+{
+    struct br__buf b = {0};
+
+    for (size_t k = 0; k < s->n_ids; k++)
+        br__buf_printf(&b, "%s%d", k ? "," : "", s->ids[k]);
+    br__print_model_text(b.n ? b.p : "", b.n);
+    br__buf_free(&b);
+}
+
 static void print_text(const struct generation *g)
 {
     if (g->streaming) {
@@ -275,11 +285,14 @@ static void print_text(const struct generation *g)
         return;
     }
     for (size_t i = 0; i < g->n; i++) {
+        const struct br__gen_sequence *s = &g->seqs[i];
         if (g->n > 1)
-            printf("==== %zu\n", i + 1);
-        for (size_t k = 0; !g->tok && k < g->seqs[i].n_ids; k++)
-            printf("%s%d", k ? "," : "", g->seqs[i].ids[k]);
-        printf("%s\n", g->seqs[i].text.p ? g->seqs[i].text.p : "");
+            br__say(stdout, "==== %zu", i + 1);
+        if (g->tok)
+            br__print_model_text(s->text.p ? s->text.p : "", s->text.n);
+        else
+            print_ids(s);
+        putchar('\n');
     }
 }
 

@@ -187,12 +187,11 @@ const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, 
     const char *p = tok ? br_tokenizer_bytes(tok, id, &n) : NULL;
     struct br__buf b = {0};
 
-    for (size_t i = 0; p && i < n; i++)
-        if ((unsigned char)p[i] < 0x20 || p[i] == 0x7f)
-            br__buf_printf(&b, "\\x%02x", (unsigned char)p[i]);
-        else
-            br__buf_putc(&b, p[i]);
-    const char *text = p && b.p && br__utf8_valid(b.p, b.n) ? br__arena_strndup(a, b.p, b.n) : "";
+    if (p && br__utf8_valid(p, n) && !memchr(p, '\0', n))
+        br__buf_put(&b, p, n);
+    else if (p)
+        br__buf_safe(&b, p, n, BR__TEXT_NAME);
+    const char *text = b.n ? br__arena_strndup(a, b.p, b.n) : "";
     br__buf_free(&b);
     return text ? text : "";
 }

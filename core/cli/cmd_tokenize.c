@@ -248,7 +248,7 @@ static void print_tasks(struct bulk *b)
 {
     for (size_t i = 0; i < b->n_tasks; i++) {
         struct task *t = &b->tasks[i];
-        fwrite(t->out.n ? t->out.p : "", 1, t->out.n, stdout);
+        br__print_model_text(t->out.n ? t->out.p : "", t->out.n);
         br__buf_free(&t->out);
         b->totals.tokens += t->totals.tokens;
         b->totals.bytes += t->totals.bytes;
@@ -286,14 +286,14 @@ static int print_text(const struct br_text *text, int json, struct br_err *err)
 {
     struct br__buf b = {.max = MAX_INPUT};
     if (!json) {
-        fwrite(text->p, 1, text->n, stdout);
+        br__print_model_text(text->p, text->n);
         return BR_OK;
     }
     br__buf_puts(&b, "{\"text\": ");
     br__buf_json_text(&b, text->p, text->n);
     br__buf_puts(&b, "}\n");
     if (!b.failed)
-        fwrite(b.p, 1, b.n, stdout);
+        br__print_model_text(b.p, b.n);
     int rc = b.failed ? br_fail(err, b.failed, "cannot hold the text in memory") : BR_OK;
     br__buf_free(&b);
     return rc;
@@ -321,7 +321,7 @@ static int print_ids(const struct br_ids *ids, int json, struct br_err *err)
     put_ids(&b, ids, json ? ", " : " ");
     br__buf_puts(&b, json ? "]}\n" : "\n");
     if (!b.failed)
-        fwrite(b.p, 1, b.n, stdout);
+        br__print_model_text(b.p, b.n);
     int rc = b.failed ? br_fail(err, b.failed, "cannot hold the ids in memory") : BR_OK;
     br__buf_free(&b);
     return rc;
@@ -355,7 +355,7 @@ static int print_count(const struct bulk *b, int json, double open_seconds, stru
     const struct totals *t = &b->totals;
     struct br__js j = {0};
     if (!json) {
-        printf("%" PRIu64 "\n", t->tokens);
+        br__say(stdout, "%" PRIu64, t->tokens);
         return BR_OK;
     }
     br__js_object(&j, NULL, 0);
