@@ -152,6 +152,9 @@ class Reader(pickle._Unpickler):  # the one in Python, whose NEWOBJ asks for no 
 Thing.__hash__ = object.__hash__
 
 
+zipfile.MAX_EXTRACT_VERSION = 1 << 16  # torch's reader does not ask which version a record needs
+
+
 def read_record(archive, name):
     """A record whole; zipfile compares names and CRC.  torch may leave the CRC out, as 0."""
     info = archive.getinfo(name)

@@ -56,6 +56,10 @@ def files_below(folder):
     return sorted(os.path.join(d, f) for d, _, names in os.walk(folder) for f in names)
 
 
+def names_below(folder):
+    return {os.path.relpath(os.path.join(d, n), folder) for d, ds, fs in os.walk(folder) for n in ds + fs}
+
+
 # ---- what is changed -------------------------------------------------------------------------------------------------
 
 
@@ -127,7 +131,7 @@ def change_json(rng, text):
         elif kind == 1 and isinstance(old, (int, float)):
             c[k] = rng.choice([old + 1, old - 1, old * 2, -old, old // 2 if type(old) is int else old / 2, str(old)])
         elif kind == 2 and isinstance(c, dict):
-            c[rng.choice([k + "x", k[:-1], rng.choice(found)[1] if isinstance(c, dict) else k]) if isinstance(k, str) else "x"] = c.pop(k)
+            c[rng.choice([k + "x", k[:-1], str(rng.choice(found)[1])])] = c.pop(k)
         elif kind == 3 and isinstance(c, list):
             c.insert(rng.randrange(len(c) + 1), old)
         else:
@@ -202,12 +206,10 @@ def change_archive(rng, path):
     marks = [m.start() for m in re.finditer(rb"PK\x01\x02|PK\x03\x04|PK\x05\x06|PK\x06\x06|PK\x06\x07", bytes(b))]
     if marks and rng.randrange(3):
         for _ in range(rng.choice([1, 1, 2])):
-            at = rng.choice(marks) + rng.randrange(4, 46)
-            k = rng.choice([1, 2, 4])
+            at, k = rng.choice(marks) + rng.randrange(4, 46), rng.choice([1, 2, 4])
+            field = (int.from_bytes(b[at:at + k], "little") + rng.choice([-1, 1, 2, 64])) % 256**k
             if at + k <= len(b):
-                b[at:at + k] = rng.choice([rng.randbytes(k), (int.from_bytes(b[at:at + k], "little") + rng.choice([-1, 1, 2, 64])) %
-                                           2**(8 * k) and b[at:at + k] or b"\1" * k, b"\0" * k, b"\xff" * k])
-                b[at] ^= rng.choice([0, 1, 2, 255])
+                b[at:at + k] = rng.choice([field.to_bytes(k, "little"), rng.randbytes(k), b"\0" * k, b"\xff" * k])
     else:
         b = change_bytes(rng, b)
     put(path, b)
@@ -538,27 +540,28 @@ def recipe(case):
 
 
 def resume(case):
-    """What a killed import left, changed; then the import again."""
-    case.copy("dense", "m")
-    partial = case.copy("partial", ".td.bridge-partial")
-    paths = [p for d, ds, fs in os.walk(partial) for p in [os.path.join(d, n) for n in ds + fs]]
+    """What a killed import or export left, changed; then the same command again."""
+    verb, source, option, to, read, want = case.rng.choice(case.world.killed)
+    case.copy(source, "source")
+    partial = case.copy("partial." + verb, f".{to}.bridge-partial")
+    paths = [os.path.join(d, n) for d, ds, fs in os.walk(partial) for n in ds + fs]
     kind = case.rng.randrange(4)
     if kind == 0:
         stray = os.path.join(case.rng.choice([partial] + [p for p in paths if os.path.isdir(p)]), "stray")
-        case.rng.choice([lambda: put(stray, b"x"), lambda: os.mkdir(stray), lambda: os.mkfifo(stray), lambda: os.symlink("/nowhere", stray)])()
+        case.rng.choice([lambda: put(stray, b"x"), lambda: os.mkdir(stray), lambda: os.mkfifo(stray),
+                         lambda: os.symlink("/nowhere", stray)])()
     elif kind == 1:
         odd_file(case.rng, case.rng.choice(paths))
     else:
         path = case.rng.choice([p for p in paths if os.path.isfile(p)])
         put(path, change_bytes(case.rng, get(path)))
-    status = case.run("import", "m", "--megatron-path", "td", "--no-sync", "--threads", "1")
-    got = case.converted(status, "td", reader.read_td)
+    got = case.converted(case.run(verb, "source", option, to, "--no-sync", "--threads", "1"), to, read)
     if got is None:
         return
-    case.compare(got, case.world.tensors["dense.td"], "a resumed import")
-    names = {os.path.relpath(os.path.join(d, n), case.path("td")) for d, ds, fs in os.walk(case.path("td")) for n in ds + fs}
-    if names != case.world.names:
-        raise Failure(f"silent: a resumed import publishes {sorted(names ^ case.world.names)[:3]}")
+    case.compare(got, case.world.tensors[want], "a resumed " + verb)
+    more = names_below(case.path(to)) ^ case.world.names[verb]
+    if more:
+        raise Failure(f"silent: a resumed {verb} publishes or lacks {sorted(more)[:3]}")
 
 
 def train(case):
@@ -582,7 +585,7 @@ class World:
         self.sanitized = o.sanitized
         self.patience = 5 if o.sanitized else 1
         self.slowest = 0
-        self.tensors = {}
+        self.tensors, self.names, self.killed = {}, {}, []
 
     def base(self, name):
         return os.path.join(self.dir, "base", name)
@@ -617,27 +620,32 @@ class World:
         os.mkdir(self.base("recipe"))
         with open(os.path.join(self.base("recipe"), "r.recipe"), "wb") as f:
             subprocess.run([self.bridge, "recipe", "show", "qwen3_8b_pretrain_config"], check=True, stdout=f)
-        td = self.base("dense.td")
-        self.names = {os.path.relpath(os.path.join(d, n), td) for d, ds, fs in os.walk(td) for n in ds + fs}
-        self.kill_an_import()
+        self.kill("import", "dense", "--megatron-path", "td", reader.read_td, "dense.td")
+        self.kill("export", "dense.td", "--hf-path", "h", reader.read_hf, "dense")
+        if not self.killed:
+            print("mutate: nothing could be killed half way: the class 'resume' is left out", flush=True)
+            del CLASSES["resume"]
 
-    def kill_an_import(self):
-        """An import of the dense model, killed when its first byte of data is there; it is tried until one is."""
-        partial, work = self.base(".td.bridge-partial"), self.base("td")
+    def kill(self, verb, source, option, to, read, want):
+        """A conversion, killed when its first data are there; it is tried until they are.  And one that ends."""
+        partial, dest = self.base(f".{to}.bridge-partial"), self.base(to)
+        args = [self.bridge, verb, "source", option, to, "--threads", "1"]  # names as a case has them
+        shutil.copytree(self.base(source), self.base("source"), symlinks=True)
+        subprocess.run(args, check=True, stdout=subprocess.DEVNULL, cwd=self.base(""))
+        self.names[verb] = names_below(dest)
         for _ in range(200):
-            p = subprocess.Popen([self.bridge, "import", self.base("dense"), "--megatron-path", work, "--threads", "1"],
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while p.poll() is None and not any(f.endswith(".distcp") for f in files_below(partial)):
+            shutil.rmtree(dest, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            p = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.base(""))
+            while p.poll() is None and not any(f.endswith((".distcp", ".safetensors")) for f in names_below(partial)):
                 pass
             p.send_signal(signal.SIGKILL)
             p.wait()
-            if not os.path.exists(work) and any(f.endswith(".distcp") for f in files_below(partial)):
-                os.rename(partial, self.base("partial"))
-                return
-            shutil.rmtree(work, ignore_errors=True)
-            shutil.rmtree(partial, ignore_errors=True)
-        print("mutate: no import could be killed half way: the class 'resume' is left out", flush=True)
-        del CLASSES["resume"]
+            if not os.path.exists(dest) and any(f.endswith((".distcp", ".safetensors")) for f in names_below(partial)):
+                os.rename(partial, self.base("partial." + verb))
+                self.killed.append((verb, source, option, to, read, want))
+                break
+        shutil.rmtree(self.base("source"))
 
 
 world = None
