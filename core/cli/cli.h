@@ -225,8 +225,9 @@ enum br__text_kind {
 };
 void br__buf_safe(struct br__buf *b, const char *s, size_t n, enum br__text_kind kind);
 void br__print_safe(FILE *f, const char *s, size_t n, enum br__text_kind kind);
-/* One line with its line break, as BR__TEXT_NAME. */
+/* One line with its line break, as BR__TEXT_NAME.  br__say_failed: one was lost for want of memory. */
 void br__say(FILE *f, const char *fmt, ...) BR_PRINTF(2, 3);
+int br__say_failed(void);
 /* The bytes that were asked for, on stdout: as they are, but on a terminal BR__TEXT_PROSE. */
 void br__print_model_text(const char *s, size_t n);
 /* Append all that comes; b->failed says if it was too much, ferror(in) if it broke off. */

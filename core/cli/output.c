@@ -43,11 +43,14 @@ const char *br__shell_word(struct br__arena *a, const char *s)
 static size_t code_point(const char *s, size_t n, uint32_t *c)
 {
     const unsigned char *u = (const unsigned char *)s;
-    size_t len = u[0] < 0x80 ? 1 : u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : 4;
+    size_t len = u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : 4;
 
+    *c = u[0];
+    if (*c < 0x80)
+        return 1;
     if (len > n || !br__utf8_valid(s, len))
         return 0;
-    *c = len == 1 ? u[0] : u[0] & (0x7Fu >> len);
+    *c = u[0] & (0x7Fu >> len);
     for (size_t i = 1; i < len; i++)
         *c = *c << 6 | (u[i] & 0x3Fu);
     return len;
@@ -83,42 +86,62 @@ static int stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind
     }
 }
 
+enum { ESCAPE = 12 };
+
 /* A code point, or a byte that is none. */
-static void put_escape(struct br__buf *b, uint32_t c, int is_code_point)
+static void escape(uint32_t c, int is_code_point, char out[ESCAPE])
 {
     if (c == '\n' || c == '\t' || c == '\r')
-        br__buf_printf(b, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : 'r');
+        snprintf(out, ESCAPE, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : 'r');
     else
-        br__buf_printf(b, is_code_point && c >= 0x7F ? "\\u%04x" : "\\x%02x", (unsigned)c);
+        snprintf(out, ESCAPE, is_code_point && c >= 0x7F ? "\\u%04x" : "\\x%02x",
+                 (unsigned)c & 0xFFFF);
+}
+
+/* How many bytes at s stay as they are.  Behind them *cut bytes, 0 at the end, are shown as
+ * `shown`. */
+static size_t plain_run(const char *s, size_t n, enum br__text_kind kind, size_t *cut,
+                        char shown[ESCAPE])
+{
+    uint32_t c = 0;
+
+    for (size_t at = 0, next; at < n; at = next) {
+        size_t len = code_point(s + at, n - at, &c);
+        next = at + BR__MAX(len, (size_t)1);
+        if (len && ((!is_control(c) && !is_mark(c)) || stays(c, s + next, n - next, kind)))
+            continue;
+        escape(c, len != 0, shown);
+        *cut = next - at;
+        return at;
+    }
+    shown[0] = '\0';
+    *cut = 0;
+    return n;
 }
 
 void br__buf_safe(struct br__buf *b, const char *s, size_t n, enum br__text_kind kind)
 {
-    size_t run = 0; /* where the bytes begin that stay as they are */
-    uint32_t c = 0;
+    char shown[ESCAPE];
 
-    for (size_t at = 0; at < n;) {
-        size_t len = code_point(s + at, n - at, &c), next = at + BR__MAX(len, (size_t)1);
-        if (!len || ((is_control(c) || is_mark(c)) && !stays(c, s + next, n - next, kind))) {
-            br__buf_put(b, s + run, at - run);
-            put_escape(b, len ? c : (unsigned char)s[at], len != 0);
-            run = next;
-        }
-        at = next;
+    for (size_t run, cut; n; s += run + cut, n -= run + cut) {
+        run = plain_run(s, n, kind, &cut, shown);
+        br__buf_put(b, s, run);
+        br__buf_puts(b, shown);
     }
-    br__buf_put(b, n ? s + run : "", n - run);
 }
 
 void br__print_safe(FILE *f, const char *s, size_t n, enum br__text_kind kind)
 {
-    struct br__buf b = {0};
+    char shown[ESCAPE];
 
-    br__buf_safe(&b, s, n, kind);
-    fwrite(b.n ? b.p : "", 1, b.n, f);
-    if (b.failed)
-        fputs("... (out of memory)", f);
-    br__buf_free(&b);
+    for (size_t run, cut; n; s += run + cut, n -= run + cut) {
+        run = plain_run(s, n, kind, &cut, shown);
+        fwrite(s, 1, run, f);
+        fputs(shown, f);
+    }
 }
+
+static int lost; /* a line could not be put together */
 
 void br__say(FILE *f, const char *fmt, ...)
 {
@@ -128,9 +151,15 @@ void br__say(FILE *f, const char *fmt, ...)
     va_start(ap, fmt);
     br__buf_vprintf(&b, fmt, ap);
     va_end(ap);
+    lost |= b.failed;
     br__print_safe(f, b.n ? b.p : "", b.n, BR__TEXT_NAME);
-    fputs(b.failed ? "... (out of memory)\n" : "\n", f);
+    putc('\n', f);
     br__buf_free(&b);
+}
+
+int br__say_failed(void)
+{
+    return lost;
 }
 
 void br__print_model_text(const char *s, size_t n)
