@@ -187,4 +187,41 @@ for folder in clone plain; do
     bash "$here/commits.sh" "$tree/$folder" >/dev/null || rc=$?
     [ "$rc" = 77 ] || { echo "commits does not skip a $folder"; failed=1; }
 done
+
+# docs: a copy of this tree in which everything that docs.sh looks at is wrong once; it must name each.
+rm -rf "$tree"/* "$tree"/.git
+cp -r "$here"/../../{.ci,CMakeLists.txt,CONTRIBUTING.md,README.md,cmake,core,docs,kernels,plugins,scripts} "$tree"
+mkdir -p "$tree/tests" "$tree/attic"
+cp -r "$here" "$tree/tests"
+page=$tree/docs/architecture.md
+sed -i -e '/^| `core\/dist` /d' -e 's/^| `core\/hub` .*/&\n| `core\/cellar` | nothing |/' \
+    -e 's/`br__grad()` in/`br__graduate()` in/' "$page"
+sed -i '0,/^5 /s/^5 /6 /' "$tree/tests/lint/levels"
+cat >>"$tree/README.md" <<'END'
+`core/base/nothing.c` `br__nothing_of_the_kind` [a page](docs/nothing.md) BRIDGE_NOBODY_READS `(run)`
+END
+sed -i 's/libxxhash //' "$tree/CMakeLists.txt"
+sed -i 's/^libyaml-dev .*//' "$tree/scripts/lib/packages"
+sed -i 's/"not found"/"nowhere"/' "$tree/core/include/bridge/base.h"
+printf '%s\n' '#include <yaml.h>' 'const char *x = getenv("BRIDGE_UNNAMED");' >"$tree/core/base/extra.c"
+bash "$here/docs.sh" "$tree" >"$tree/said" 2>&1 && { echo "docs accepts a spoiled tree"; failed=1; }
+while IFS= read -r offence; do
+    grep -qF -- "$offence" "$tree/said" || { echo "docs does not say: $offence"; failed=1; }
+done <<'END'
+folders: not named: core/dist
+folders: not there: core/cellar
+the order is not that of tests/lint/levels
+layout: not named: attic
+name 'core/base/nothing.c', which does not exist
+br__graduate() is not defined in core/graph/grad.c
+name 'br__nothing_of_the_kind', which the code does not have
+broken link to 'docs/nothing.md'
+a figure is missing
+libraries: not there: libxxhash
+Debian packages: not there: libyaml-dev
+users of yaml.h: not named: core/base/extra.c
+exit statuses: not named: 11 nowhere
+the code reads BRIDGE_UNNAMED, which no document names
+documents name the variable BRIDGE_NOBODY_READS, which nothing reads
+END
 exit "$failed"
