@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # libpage.sh - run_page: the commands of a page of documentation are run, and must print what stands there.
 #
 # A command is a line that begins with four blanks and "$ "; the lines indented below it are what it prints on stdout

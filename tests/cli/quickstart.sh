@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # quickstart.sh - scripts/quickstart in a tree of its own: what it shows while it installs and builds, that a failed
 # build is shown, and what it says of PATH.  apt, cmake and ninja are stand-ins; the round trips are real.
 . "$(dirname "$0")/lib.sh"

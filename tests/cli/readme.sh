@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # readme.sh - README.md: the tour is run and prints what stands there; every other line that begins with a command of
 # bridge is run too, on small models under the names that the page uses.
 . "$(dirname "$0")/libpage.sh"

@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # commits.sh - commit messages since the commit in commits.base, merges apart: subject `area: imperative`, at most
 # 72 characters, no period at its end, and a body that says why.
 . "$(dirname "$0")/lib.sh"

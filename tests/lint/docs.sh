@@ -1,3 +1,4 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # docs.sh - what the documents say of the tree and the code is so: folders, files, functions, links, libraries, exit
 # statuses, environment variables, top-level folders.
 . "$(dirname "$0")/lib.sh"
