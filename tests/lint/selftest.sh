@@ -139,4 +139,14 @@ abi broken "$s" "$f" "${e/BR_A,/}" "$g"
 abi broken "$s" "$f" "$e"
 abi broken "$s" "$f" "$e" "${g/int a/long a}"
 abi broken "$s" "$e" "$g"
+u='/*
+ * UNSTABLE: text. */'
+bash "$here/abi.sh" "$tree" --record >/dev/null && failed=1 # what broke is not recorded
+printf '%s\n' "$u" >>"$tree/core/include/bridge/a.h"
+rm "$tree/tests/lint/abi.txt"
+bash "$here/abi.sh" "$tree" --record >/dev/null || failed=1
+abi accepted "$s" "$e" "$g" "$u"
+abi unrecorded "${s/b;/b; long d;}" "$e" "$g" "$u"
+abi unrecorded "$s" "$e" "$u"
+abi unrecorded "$s" "$f" "$e" "$g" "$u"
 exit "$failed"
