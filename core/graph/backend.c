@@ -78,6 +78,8 @@ static int by_name(const char *name, const struct br__dirs *dirs, struct br_back
         br__buf_printf(&looked, "%s%s", i ? ", " : "", dirs->list[i]);
         if (path && br__exists(path) && (rc = load(path, out, err)))
             rc = BR_E_PLUGIN;
+        else if (!rc && strcmp(out->name, name) != 0)
+            rc = br_fail(err, BR_E_PLUGIN, "backend '%s' calls itself '%s'", path, out->name);
     }
     if (rc == BR_E_NOTFOUND)
         rc = br_fail(err, rc,
