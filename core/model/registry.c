@@ -107,8 +107,6 @@ static int add_library_dir(struct br__registry *r, struct br_err *err)
 
 int br__registry_open(struct br__registry **out, const char *plugin_file, struct br_err *err)
 {
-    const struct br__plugin *p;
-
     *out = NULL;
     struct br__registry *r = br__calloc(1, sizeof *r);
     if (!r)
@@ -119,7 +117,7 @@ int br__registry_open(struct br__registry **out, const char *plugin_file, struct
     if (rc == BR_OK)
         rc = add_library_dir(r, err);
     if (rc == BR_OK && plugin_file)
-        rc = br__registry_load_file(r, plugin_file, &p, err);
+        rc = br__registry_load_file(r, plugin_file, &r->given, err);
     if (rc) {
         br__registry_close(r);
         return rc;
