@@ -26,7 +26,8 @@ struct br__sample {
     float *weights;     /* [n] of each label in the loss; 0: left out */
     int32_t *ends;      /* [n_ends] attention does not cross these; the last is n */
     int64_t n_ends;
-    int64_t cap; /* elements of each array */
+    int64_t span; /* Megatron pads a batch to no less than this */
+    int64_t cap;  /* elements of each array */
 };
 int br__sample_room(struct br__sample *s, int64_t n, struct br_err *err) BR_MUST_CHECK;
 void br__sample_free(struct br__sample *s);
@@ -99,5 +100,79 @@ struct br__sampler {
 int br__sampler_next(struct br__sampler *s, int64_t consumed, int64_t *index, int64_t *n,
                      int64_t *consumes, struct br_err *err) BR_MUST_CHECK;
 void br__sampler_free(struct br__sampler *s);
+
+/* ---- finetuning data
+ * ------------------------------------------------------------------------------ */
+
+struct br_chat;
+struct br_listener;
+enum br__sft_loss { BR__LOSS_ANSWER, BR__LOSS_LAST_TURN, BR__LOSS_FULL };
+enum br__packing_kind { BR__PACK_NONE, BR__PACK_FIRST_FIT_DECREASING, BR__PACK_FIRST_FIT_SHUFFLE };
+/* The names are those of Megatron Bridge's dataset_kwargs.  Zero is the default where a comment
+ * says nothing else; strings are borrowed while the data is open. */
+struct br__sft_opts {
+    const char *path; /* JSONL */
+    const struct br_tokenizer *tok;
+    const struct br_chat *chat; /* records are conversations; else prompt and answer */
+    int64_t seq_length;
+    const char
+        *prompt_template;  /* NULL: "{input} {output}"; it ends with the label's placeholder */
+    const char *label_key; /* NULL: "output" */
+    const char *truncation_field; /* NULL: "input"; "a,b"; "": none */
+    int truncation_left, add_bos, no_eos;
+    /* prompt_completion_config: two columns, the prompt's own template with {prompt} in it */
+    const char *prompt_column, *completion_column; /* both, or neither */
+    const char *separator;                         /* between the two; NULL: "" */
+    int loss;                                      /* enum br__sft_loss */
+    const char *tools_json; /* tools of conversations that bring none; NULL: none */
+    int64_t max_samples;    /* that many, in an order of its own; 0: the records as they are */
+    int packing;            /* enum br__packing_kind */
+    int64_t pack_size, pack_multiple;   /* of each example in a row, 0 or 1: as long as it is */
+    uint32_t seed;                      /* of packing */
+    int skip_bad;                       /* leave out and report what cannot be used */
+    int threads;                        /* 0: one per CPU */
+    const struct br_listener *listener; /* may be NULL */
+};
+struct br__sft;
+/* Every record is read and checked.  The first bad one is the error, with file and line; with
+ * skip_bad it is a warning each. */
+int br__sft_open(struct br__sft **out, const struct br__sft_opts *o,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__sft_close(struct br__sft *s);          /* NULL is fine */
+int64_t br__sft_count(const struct br__sft *s); /* samples: records, or packed rows */
+int64_t br__sft_skipped(const struct br__sft *s);
+int32_t br__sft_eos(const struct br__sft *s); /* what batches are padded with */
+/* Sample i, or -1: one that only fills a batch; its weights are 0.  Thread-safe. */
+int br__sft_sample(const struct br__sft *s, int64_t i, struct br__sample *out,
+                   struct br_err *err) BR_MUST_CHECK;
+/* DIR/training.jsonl and so on, in the arena; NULL if there is none.  split: enum br__split. */
+const char *br__sft_file(struct br__arena *a, const char *dir, int split);
+
+/* ---- batches
+ * ---------------------------------------------------------------------------------------- */
+
+/* Rows of one length, as Megatron collates them.  Start from {0}; the arrays are used again. */
+struct br__batch {
+    int64_t n_rows, length;
+    int32_t *ids, *labels, *positions; /* [n_rows * length] */
+    float *weights;                    /* [n_rows * length] */
+    int32_t *n_real;                   /* [n_rows] tokens before the padding */
+    /* Sequences that see only themselves: sequence k is tokens [ends[k - 1], ends[k]) of all rows
+     * in one line; padding at the end of a row is a sequence of its own. */
+    int32_t *ends;
+    int64_t n_ends;
+    double n_loss; /* sum of the weights */
+    int64_t cap, cap_rows;
+};
+struct br__collate {
+    int64_t max;      /* no row is longer; 0: no limit */
+    int64_t multiple; /* of the length; 0 or 1: as long as the longest */
+    int to_max;       /* always max */
+    int packed;       /* positions of padding are 0, as in packed rows, and do not go on */
+    int32_t pad_id;   /* of ids and labels */
+};
+int br__batch_fill(struct br__batch *b, const struct br__sample *samples, int64_t n,
+                   const struct br__collate *c, struct br_err *err) BR_MUST_CHECK;
+void br__batch_free(struct br__batch *b);
 
 #endif

@@ -205,7 +205,7 @@ int br__gpt_sample(const struct br__gpt_index *x, const struct br__tokens *t,
         rc = read_text(x, t, x->order[i], s->extra, out->ids, err);
     if (rc)
         return rc;
-    out->n = n;
+    out->n = out->span = n;
     memcpy(out->labels, out->ids + 1, (size_t)(n - 1) * sizeof *out->labels);
     out->labels[n - 1] = s->extra ? out->ids[n] : s->pad;
     set_masks(s, out);
