@@ -305,9 +305,14 @@ struct br__indexed_out {
     const char *paths[6];
     int dtype, sync;
     int64_t n_seq, n_doc, n_tokens;
+    int64_t open; /* tokens of the sequence that has not ended */
 };
 int br__indexed_create(struct br__indexed_out *w, const char *prefix, int dtype, int sync,
                        struct br_err *err) BR_MUST_CHECK;
+/* Tokens of a sequence in parts; br__indexed_add is both for a whole one. */
+int br__indexed_put(struct br__indexed_out *w, const int32_t *ids, size_t n,
+                    struct br_err *err) BR_MUST_CHECK;
+int br__indexed_end_seq(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
 int br__indexed_add(struct br__indexed_out *w, const int32_t *ids, size_t n,
                     struct br_err *err) BR_MUST_CHECK; /* one sequence */
 int br__indexed_end_doc(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
@@ -335,6 +340,20 @@ int br__npy_parse(struct br__npy *x, const unsigned char *p, uint64_t n, uint64_
 /* The same bytes as numpy.save. */
 int br__npy_write(const char *path, int dtype, int ndim, const int64_t *shape, const void *data,
                   int sync, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- parquet.c: Parquet files as rows
+ * ------------------------------------------------------------ */
+
+struct br__parquet;
+int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *err) BR_MUST_CHECK;
+void br__parquet_close(struct br__parquet *p); /* NULL is fine */
+int64_t br__parquet_rows(const struct br__parquet *p);
+/* The columns to read, before the first row: these, or (n = 0) all whose types are known. */
+int br__parquet_select(struct br__parquet *p, const char *const *names, size_t n,
+                       struct br_err *err) BR_MUST_CHECK;
+/* Append the next row as a JSON object; *more is 0 at the end.  Memory: a page of each column. */
+int br__parquet_next(struct br__parquet *p, struct br__buf *json, int *more,
+                     struct br_err *err) BR_MUST_CHECK;
 
 /* ---- yaml.c: the only user of libyaml -------------------------------------------------------- */
 

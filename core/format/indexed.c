@@ -285,7 +285,7 @@ static int narrow(int dtype, int32_t id, void *to, struct br_err *err)
     return BR_OK;
 }
 
-int br__indexed_add(struct br__indexed_out *w, const int32_t *ids, size_t n, struct br_err *err)
+int br__indexed_put(struct br__indexed_out *w, const int32_t *ids, size_t n, struct br_err *err)
 {
     unsigned char block[4096];
     size_t size = br_dtype_size(w->dtype), room = sizeof block / size;
@@ -298,7 +298,21 @@ int br__indexed_add(struct br__indexed_out *w, const int32_t *ids, size_t n, str
             rc = br__out_write(&w->bin, block, m * size, err);
         done += m;
     }
-    return rc ? rc : put_length(w, (int64_t)n, err);
+    w->open += (int64_t)n;
+    return rc;
+}
+
+int br__indexed_end_seq(struct br__indexed_out *w, struct br_err *err)
+{
+    int64_t n = w->open;
+    w->open = 0;
+    return put_length(w, n, err);
+}
+
+int br__indexed_add(struct br__indexed_out *w, const int32_t *ids, size_t n, struct br_err *err)
+{
+    int rc = br__indexed_put(w, ids, n, err);
+    return rc ? rc : br__indexed_end_seq(w, err);
 }
 
 int br__indexed_end_doc(struct br__indexed_out *w, struct br_err *err)
