@@ -10,7 +10,7 @@
 
 #include "../base/base.h"
 
-enum br__split { BR__TRAIN, BR__VALID, BR__TEST, BR__N_SPLITS };
+enum br__data_split { BR__TRAIN, BR__VALID, BR__TEST, BR__N_SPLITS };
 extern const char *const br__split_names[BR__N_SPLITS]; /* "train", "valid", "test" */
 
 /* ---- a sample -----------------------------------------------------------------------------------
@@ -77,13 +77,13 @@ int32_t br__pad_id(const struct br_tokenizer *tok, int32_t eod);
 /* ---- the order of samples
  * ------------------------------------------------------------------------ */
 
-enum br__sampler_kind {
+enum br__data_sampler_kind {
     BR__SAMPLER_SINGLE, /* 0, 1, 2, ...: pretraining */
     BR__SAMPLER_CYCLIC, /* torch's random order, another each epoch: validation */
     BR__SAMPLER_BATCH   /* whole global batches in torch's random order: finetuning */
 };
-struct br__sampler {
-    int kind;                          /* enum br__sampler_kind */
+struct br__data_sampler {
+    int kind;                          /* enum br__data_sampler_kind */
     int64_t total;                     /* samples */
     int64_t micro_batch, global_batch; /* global_batch: BATCH */
     int64_t dp, rank;                  /* of this rank among those that share the data */
@@ -97,9 +97,9 @@ struct br__sampler {
 /* The next batch after `consumed` samples (of all ranks): its indices into index[], the number of
  * them, and what it consumes.  SINGLE and CYCLIC: a micro batch; BATCH: this rank's part of a
  * global batch.  *n is 0 at the end of SINGLE; the others begin the next epoch. */
-int br__sampler_next(struct br__sampler *s, int64_t consumed, int64_t *index, int64_t *n,
-                     int64_t *consumes, struct br_err *err) BR_MUST_CHECK;
-void br__sampler_free(struct br__sampler *s);
+int br__data_sampler_next(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
+                          int64_t *consumes, struct br_err *err) BR_MUST_CHECK;
+void br__data_sampler_free(struct br__data_sampler *s);
 
 /* ---- finetuning data
  * ------------------------------------------------------------------------------ */
@@ -145,7 +145,8 @@ int32_t br__sft_eos(const struct br__sft *s); /* what batches are padded with */
 /* Sample i, or -1: one that only fills a batch; its weights are 0.  Thread-safe. */
 int br__sft_sample(const struct br__sft *s, int64_t i, struct br__sample *out,
                    struct br_err *err) BR_MUST_CHECK;
-/* DIR/training.jsonl and so on, in the arena; NULL if there is none.  split: enum br__split. */
+/* DIR/training.jsonl and so on, in the arena; NULL if there is none.  split: enum br__data_split.
+ */
 const char *br__sft_file(struct br__arena *a, const char *dir, int split);
 
 /* ---- batches
@@ -174,5 +175,39 @@ struct br__collate {
 int br__batch_fill(struct br__batch *b, const struct br__sample *samples, int64_t n,
                    const struct br__collate *c, struct br_err *err) BR_MUST_CHECK;
 void br__batch_free(struct br__batch *b);
+
+/* ---- token files from text
+ * --------------------------------------------------------------------------- */
+
+#define BR__MAX_KEYS 16
+struct br__build_opts {
+    const char *const *inputs; /* JSONL (.jsonl, .nvjsonl, .json), Parquet (.parquet), else text */
+    size_t n_inputs;
+    const char *output;      /* PREFIX.bin and .idx; with several keys PREFIX_KEY.bin */
+    const char *const *keys; /* members or columns that are texts; none: "text" */
+    size_t n_keys;
+    const struct br_tokenizer *tok;
+    int32_t eod; /* appended to every document; -1: nothing is */
+    int dtype;   /* BR_U16 or BR_I32; BR_NONE: by the size of the vocabulary */
+    int threads; /* 0: one per CPU */
+    int sync, overwrite, skip_bad;
+    const struct br_listener *listener; /* may be NULL */
+};
+struct br__build_result {
+    int64_t documents, empty, bad; /* records written, without tokens, left out */
+    int64_t tokens;                /* of all keys */
+    uint64_t bytes;                /* of text */
+    double cpu_seconds;            /* of all threads, tokenising */
+};
+/* All or nothing: the files appear when they are complete.  A text file is one document.  Memory
+ * does not grow with the input. */
+int br__data_build(const struct br__build_opts *o, struct br__build_result *res,
+                   struct br_err *err) BR_MUST_CHECK;
+/* Several token files to one, in their order. */
+int br__data_merge(const char *const *inputs, size_t n, const char *output, int overwrite, int sync,
+                   const struct br_listener *l, struct br__build_result *res,
+                   struct br_err *err) BR_MUST_CHECK;
+/* NAME of NAME.bin, NAME.idx or NAME, in the arena; NULL: out of memory. */
+const char *br__data_prefix(struct br__arena *a, const char *path);
 
 #endif

@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* records.c - a JSONL file as records by number: where each line begins is kept, lines are read
  * when they are wanted. */
+#include "input.h"
 #include "sft.h"
 
 #include <inttypes.h>
@@ -47,11 +48,51 @@ static int scan_block(struct scan *s, const char *p, size_t n, int64_t base)
     return BR_OK;
 }
 
+/* Rows are written as lines to a file that is gone when it is closed: rows by number would need the
+ * whole of a column in memory. */
+static int open_rows(struct br__records *r, const char *path, struct br_err *err)
+{
+    struct br__input in;
+    struct br__arena a = {0};
+    struct br__out o;
+    const char *dir = NULL, *lines = NULL;
+    int rc = br__input_open(&in, path, NULL, 0, err);
+    if (rc)
+        return rc;
+    rc = br__temp_dir(&a, "bridge-rows", &dir, err);
+    if (!rc && !(lines = br__path_join(&a, dir, "rows.jsonl")))
+        rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+    if (!rc)
+        rc = br__out_open(&o, lines, 0, 0, err);
+    if (!rc) {
+        while (!rc && !(rc = br__input_next(&in, err)) && in.n)
+            for (size_t i = 0, at = 0; i < in.n && !rc; at = in.ends[i++]) {
+                rc = br__out_write(&o, in.block.p + at, in.ends[i] - at, err);
+                if (!rc)
+                    rc = br__out_write(&o, "\n", 1, err);
+            }
+        if (rc)
+            br__out_abort(&o);
+        else
+            rc = br__out_finish(&o, err);
+    }
+    if (!rc)
+        rc = br__file_open(&r->file, lines, err);
+    if (dir) {
+        int gone = br__remove_tree(dir, rc ? NULL : err);
+        rc = rc ? rc : gone;
+    }
+    br__input_close(&in);
+    br__arena_free(&a);
+    return rc;
+}
+
 int br__records_open(struct br__records *r, const char *path, struct br_err *err)
 {
-    *r = (struct br__records){0};
+    *r = (struct br__records){.path = path};
     struct scan s = {.r = r, .number = 1, .blank = 1};
-    int rc = br__file_open(&r->file, path, err);
+    r->rows = br__ends(path, ".parquet");
+    int rc = r->rows ? open_rows(r, path, err) : br__file_open(&r->file, path, err);
     char *block = rc ? NULL : br__alloc(BLOCK);
     if (!rc && !block)
         rc = BR_E_NOMEM;
@@ -101,5 +142,5 @@ int br__records_read(const struct br__records *r, int64_t i, struct br__buf *roo
 
 void br__records_wrap(const struct br__records *r, int64_t i, struct br_err *err)
 {
-    br_wrap(err, "%s, line %" PRId64, r->file.path, r->line[i]);
+    br_wrap(err, "%s, %s %" PRId64, r->path, r->rows ? "row" : "line", r->line[i]);
 }

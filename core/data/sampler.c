@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-static int check(const struct br__sampler *s, int64_t consumed, struct br_err *err)
+static int check(const struct br__data_sampler *s, int64_t consumed, struct br_err *err)
 {
     int64_t step = s->micro_batch * s->dp;
     if (s->total < 1)
@@ -24,7 +24,7 @@ static int check(const struct br__sampler *s, int64_t consumed, struct br_err *e
 }
 
 /* s->order = randperm(n) for this epoch; kept until another is asked for. */
-static int shuffled(struct br__sampler *s, uint64_t seed, int64_t n, int64_t epoch,
+static int shuffled(struct br__data_sampler *s, uint64_t seed, int64_t n, int64_t epoch,
                     struct br_err *err)
 {
     if (s->order && s->order_n == n && s->order_epoch == epoch)
@@ -45,8 +45,8 @@ static int shuffled(struct br__sampler *s, uint64_t seed, int64_t n, int64_t epo
 /* ---- single -----------------------------------------------------------------------------------
  */
 
-static void next_single(const struct br__sampler *s, int64_t consumed, int64_t *index, int64_t *n,
-                        int64_t *consumes)
+static void next_single(const struct br__data_sampler *s, int64_t consumed, int64_t *index,
+                        int64_t *n, int64_t *consumes)
 {
     int64_t step = s->micro_batch * s->dp, left = s->total - consumed;
     *n = *consumes = 0;
@@ -62,7 +62,7 @@ static void next_single(const struct br__sampler *s, int64_t consumed, int64_t *
  */
 
 /* With sharding each rank shuffles a block of its own, by the same permutation. */
-static int next_cyclic(struct br__sampler *s, int64_t consumed, int64_t *index, int64_t *n,
+static int next_cyclic(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
                        int64_t *consumes, struct br_err *err)
 {
     int64_t step = s->micro_batch * s->dp, active = s->total - s->total % step;
@@ -89,7 +89,7 @@ static int next_cyclic(struct br__sampler *s, int64_t consumed, int64_t *index, 
  */
 
 /* Ranks take every dp-th sample.  An epoch is what it consumes: whole batches, or all samples. */
-static int next_batch(struct br__sampler *s, int64_t consumed, int64_t *index, int64_t *n,
+static int next_batch(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
                       int64_t *consumes, struct br_err *err)
 {
     int64_t g = s->global_batch, active = s->total;
@@ -115,8 +115,8 @@ static int next_batch(struct br__sampler *s, int64_t consumed, int64_t *index, i
     return BR_OK;
 }
 
-int br__sampler_next(struct br__sampler *s, int64_t consumed, int64_t *index, int64_t *n,
-                     int64_t *consumes, struct br_err *err)
+int br__data_sampler_next(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
+                          int64_t *consumes, struct br_err *err)
 {
     int rc = check(s, consumed, err);
     if (rc)
@@ -129,7 +129,7 @@ int br__sampler_next(struct br__sampler *s, int64_t consumed, int64_t *index, in
     return BR_OK;
 }
 
-void br__sampler_free(struct br__sampler *s)
+void br__data_sampler_free(struct br__data_sampler *s)
 {
     br__free(s->order);
     s->order = NULL;

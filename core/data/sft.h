@@ -9,10 +9,12 @@
 #include "../text/text.h"
 #include "data.h"
 
-/* ---- records.c: one JSON object after the other ------------------------------------------------
+/* ---- records.c: JSON objects by number ------------------------------------------------
  */
 
 struct br__records {
+    const char *path; /* borrowed */
+    int rows;         /* Parquet */
     struct br__file file;
     int64_t *at;   /* [n + 1] where each line begins; blank lines are no records */
     int64_t *line; /* [n] its number in the file, from 1 */

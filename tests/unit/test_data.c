@@ -618,10 +618,10 @@ START_TEST(samplers_are_megatron_bridge_s)
     br__json *j = golden("samplers.json");
     int n_cases = 0;
     for (const br__json *c = br__json_first(j); c; c = br__json_next(c), n_cases++) {
-        struct br__sampler s = {.total = num(c, "total"),
-                                .micro_batch = num(c, "micro_batch_size"),
-                                .dp = num(c, "dp"),
-                                .rank = num(c, "rank")};
+        struct br__data_sampler s = {.total = num(c, "total"),
+                                     .micro_batch = num(c, "micro_batch_size"),
+                                     .dp = num(c, "dp"),
+                                     .rank = num(c, "rank")};
         int64_t consumed = num(c, "consumed"), index[64], n, used;
         while (strcmp(kinds[s.kind], br__json_str(br__json_get(c, "type"), "")) != 0)
             s.kind++;
@@ -636,15 +636,15 @@ START_TEST(samplers_are_megatron_bridge_s)
         }
         for (const br__json *b = br__json_first(br__json_get(c, "batches")); b;
              b = br__json_next(b)) {
-            must(br__sampler_next(&s, consumed, index, &n, &used, &err));
+            must(br__data_sampler_next(&s, consumed, index, &n, &used, &err));
             SAME(index, n, b);
             consumed += used;
         }
         if (s.kind == BR__SAMPLER_SINGLE) {
-            must(br__sampler_next(&s, consumed, index, &n, &used, &err));
+            must(br__data_sampler_next(&s, consumed, index, &n, &used, &err));
             ck_assert_int_eq(n, 0);
         }
-        br__sampler_free(&s);
+        br__data_sampler_free(&s);
     }
     ck_assert_int_ge(n_cases, 20);
     br__json_free(j);
