@@ -26,7 +26,7 @@ static int room(struct br__batch *b, int64_t tokens, int64_t rows, int64_t ends,
     return BR_OK;
 }
 
-static int64_t row_length(const struct br__sample *s, int64_t n, const struct br__collate *c)
+int64_t br__batch_length(const struct br__sample *s, int64_t n, const struct br__collate *c)
 {
     int64_t len = 1, m = BR__MAX(1, c->multiple);
     for (int64_t i = 0; i < n; i++)
@@ -63,7 +63,7 @@ static void put_row(struct br__batch *b, int64_t row, const struct br__sample *s
 int br__batch_fill(struct br__batch *b, const struct br__sample *samples, int64_t n,
                    const struct br__collate *c, struct br_err *err)
 {
-    int64_t length = row_length(samples, n, c), ends = 0;
+    int64_t length = br__batch_length(samples, n, c), ends = 0;
     for (int64_t i = 0; i < n; i++)
         ends += samples[i].n_ends + 1;
     if (length > INT32_MAX / BR__MAX(1, n))

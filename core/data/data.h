@@ -172,9 +172,98 @@ struct br__collate {
     int packed;       /* positions of padding are 0, as in packed rows, and do not go on */
     int32_t pad_id;   /* of ids and labels */
 };
+/* How long the rows of these samples are. */
+int64_t br__batch_length(const struct br__sample *samples, int64_t n, const struct br__collate *c);
 int br__batch_fill(struct br__batch *b, const struct br__sample *samples, int64_t n,
                    const struct br__collate *c, struct br_err *err) BR_MUST_CHECK;
 void br__batch_free(struct br__batch *b);
+
+/* ---- pretokenised records
+ * ------------------------------------------------------------------------ */
+
+/* JSONL whose records are samples: "input_ids", and perhaps "labels", "loss_mask", "position_ids",
+ * "cu_seqlens".  Without labels they are the ids shifted by one, and the mask has one entry less
+ * than the ids; with labels every array is as long as the ids. */
+struct br__pretok_opts {
+    const char *path;
+    int64_t seq_length; /* no record is longer */
+    int64_t n_vocab;    /* ids are below it; 0: not known */
+    const char *split;  /* "99,1,0": the records of one split; NULL: all */
+    int which;          /* enum br__data_split */
+    int64_t n_samples;  /* over several epochs; -1: each record once */
+    uint32_t seed;      /* of the order, another each epoch */
+    int file_order;     /* as they stand in the file */
+    int skip_bad;
+    const struct br_listener *listener;
+};
+struct br__pretok;
+int br__pretok_open(struct br__pretok **out, const struct br__pretok_opts *o,
+                    struct br_err *err) BR_MUST_CHECK;
+void br__pretok_close(struct br__pretok *p);
+int64_t br__pretok_count(const struct br__pretok *p);
+int br__pretok_sample(const struct br__pretok *p, int64_t i, struct br__sample *out,
+                      struct br_err *err) BR_MUST_CHECK;
+/* 1 if the first record of a JSONL file has "input_ids", 0 if not, and -1 with an error. */
+int br__is_pretok(const char *path, struct br_err *err);
+
+/* ---- JSONL straight into pretraining
+ * --------------------------------------------------------------- */
+
+/* A JSONL or Parquet file tokenised once: *prefix (in the arena) names token files below cache_dir
+ * whose name depends on the file (path, size, time of change), the tokenizer and the options. */
+struct br__cached_opts {
+    const char *path, *cache_dir;
+    const char *key; /* NULL: "text" */
+    const struct br_tokenizer *tok;
+    const char *tok_dir; /* its files are part of the name */
+    int32_t eod;         /* appended to every document; -1: nothing is */
+    int threads, skip_bad;
+    const struct br_listener *listener;
+};
+int br__data_cached(struct br__arena *a, const struct br__cached_opts *o, const char **prefix,
+                    struct br_err *err) BR_MUST_CHECK;
+
+/* ---- the loader
+ * -------------------------------------------------------------------------------------- */
+
+/* Anything that has samples by number. */
+struct br__data_source {
+    const void *data;
+    int split; /* of pretraining data */
+    int64_t n; /* samples */
+    int (*sample)(const struct br__data_source *s, int64_t i, struct br__sample *out,
+                  struct br_err *err);
+};
+struct br__data_source br__data_source_pretrain(const struct br__pretrain *p, int split);
+struct br__data_source br__data_source_pretok(const struct br__pretok *p);
+struct br__data_source br__data_source_sft(const struct br__sft *s);
+
+/* What one step of training sees. */
+struct br__step {
+    int64_t consumed; /* samples of all ranks before it */
+    int64_t consumes;
+    int64_t n_micro;
+    struct br__batch
+        *micro; /* [n_micro]; BATCH: all have one length, and the last may be smaller */
+};
+struct br__loader_opts {
+    struct br__data_source source;
+    struct br__data_sampler sampler; /* copied; its order is made by the loader */
+    struct br__collate collate;
+    int64_t global_batch; /* samples of a step, of all ranks */
+    int64_t consumed;     /* to begin after */
+    int64_t n_steps;      /* to prepare; 0: until the loader is closed or the samples end */
+    int depth;            /* steps prepared ahead; 0: 2 */
+};
+struct br__loader;
+/* A thread prepares steps ahead; what they hold depends on the options alone. */
+int br__loader_open(struct br__loader **out, const struct br__loader_opts *o,
+                    struct br_err *err) BR_MUST_CHECK;
+/* The next step, valid until the next call; *out is NULL at the end.  The caller is one thread. */
+int br__loader_next(struct br__loader *l, const struct br__step **out,
+                    struct br_err *err) BR_MUST_CHECK;
+double br__loader_waited(const struct br__loader *l); /* seconds that br__loader_next waited */
+void br__loader_close(struct br__loader *l);          /* NULL is fine */
 
 /* ---- token files from text
  * --------------------------------------------------------------------------- */

@@ -340,25 +340,6 @@ static void truncate_columns(struct build *b, size_t over)
 /* ---- the example --------------------------------------------------------------------------------
  */
 
-int br__example_room(struct br__example *e, struct br_err *err)
-{
-    if (e->ids.n <= e->cap)
-        return BR_OK;
-    uint8_t *p = br__realloc(e->learn, e->ids.n);
-    if (!p)
-        return nomem(err);
-    e->learn = p;
-    e->cap = e->ids.n;
-    return BR_OK;
-}
-
-void br__example_free(struct br__example *e)
-{
-    br_ids_free(&e->ids);
-    br__free(e->learn);
-    *e = (struct br__example){0};
-}
-
 static int put_ids(struct br__example *e, const int32_t *p, size_t n, struct br_err *err)
 {
     for (size_t i = 0; i < n; i++) {

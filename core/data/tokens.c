@@ -1,7 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* tokens.c - where tokens come from, and the arrays of a sample. */
+/* tokens.c - where tokens come from, and the arrays of samples and examples. */
 #include "gpt.h"
 #include "random.h"
+#include "sft.h"
 
 #include <inttypes.h>
 
@@ -89,4 +90,23 @@ void br__sample_free(struct br__sample *s)
     br__free(s->weights);
     br__free(s->ends);
     *s = (struct br__sample){0};
+}
+
+int br__example_room(struct br__example *e, struct br_err *err)
+{
+    if (e->ids.n <= e->cap)
+        return BR_OK;
+    uint8_t *p = br__realloc(e->learn, e->ids.n);
+    if (!p)
+        return br_fail(err, BR_E_NOMEM, "out of memory for an example of %zu tokens", e->ids.n);
+    e->learn = p;
+    e->cap = e->ids.n;
+    return BR_OK;
+}
+
+void br__example_free(struct br__example *e)
+{
+    br_ids_free(&e->ids);
+    br__free(e->learn);
+    *e = (struct br__example){0};
 }

@@ -73,8 +73,7 @@ static struct br__sft_opts options(const br__json *c)
     const br__json *pc = br__json_get(kw, "prompt_completion_config");
     static char path[1000];
     const char *mode = word(kw, "chat_loss_mode");
-    snprintf(path, sizeof path, "%s", in_shared("train/data/sft/"));
-    strcat(path, word(c, "file"));
+    snprintf(path, sizeof path, "%s/fixtures/train/data/sft/%s", shared, word(c, "file"));
     struct br__sft_opts o = {.path = path,
                              .tok = tok,
                              .seq_length = (int64_t)br__json_num(br__json_get(c, "seq_length"), 0),
