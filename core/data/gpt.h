@@ -52,6 +52,10 @@ struct br__gpt_index {
 int br__gpt_index_make(struct br__gpt_index *x, const struct br__tokens *t, int64_t first,
                        int64_t end, int64_t n_samples, const struct br__gpt_shape *s,
                        struct br_err *err) BR_MUST_CHECK;
+/* The same, kept below dir as .npy files.  split: its name. */
+int br__gpt_index_cached(struct br__gpt_index *x, const char *dir, const char *split,
+                         const struct br__tokens *t, int64_t first, int64_t end, int64_t n_samples,
+                         const struct br__gpt_shape *s, struct br_err *err) BR_MUST_CHECK;
 void br__gpt_index_free(struct br__gpt_index *x);
 /* Sample number i into *out. */
 int br__gpt_sample(const struct br__gpt_index *x, const struct br__tokens *t,

@@ -117,14 +117,19 @@ static int64_t share_of(double share, int64_t n)
     return (int64_t)rint(share * (double)n);
 }
 
-static int add_part(struct br__pretrain *p, struct split *s, const struct br__tokens *t,
+static int add_part(struct br__pretrain *p, int split, const struct br__tokens *t,
                     const double range[2], int64_t want, struct br_err *err)
 {
+    struct split *s = &p->splits[split];
     struct part *part = &s->parts[s->n_parts];
     part->tokens = t;
     part->first = share_of(range[0], t->n_seq);
     part->end = share_of(range[1], t->n_seq);
-    int rc = br__gpt_index_make(&part->index, t, part->first, part->end, want, &p->shape, err);
+    int rc =
+        p->cache_dir && !t->mock_lengths
+            ? br__gpt_index_cached(&part->index, p->cache_dir, br__split_names[split], t,
+                                   part->first, part->end, want, &p->shape, err)
+            : br__gpt_index_make(&part->index, t, part->first, part->end, want, &p->shape, err);
     s->n_parts += !rc;
     return rc;
 }
@@ -193,7 +198,7 @@ static int build_split(struct br__pretrain *p, int split, const struct blend *b,
                                  : -1;
         rc = open_tokens(p, b->paths[i], n_vocab, &t, err);
         if (!rc)
-            rc = add_part(p, s, t, range, n, err);
+            rc = add_part(p, split, t, range, n, err);
         s->parts[i].weight = b->weights ? b->weights[i] : 1;
     }
     if (rc) {
@@ -265,6 +270,7 @@ int br__pretrain_open(struct br__pretrain **out, const struct br__pretrain_opts 
                                       .reset_position_ids = o->reset_position_ids,
                                       .reset_attention_mask = o->reset_attention_mask,
                                       .eod_mask_loss = o->eod_mask_loss};
+    p->cache_dir = o->cache_dir;
     int rc = each ? build_from_each(p, o, err) : build_from_one(p, o, err);
     if (rc)
         br__pretrain_close(p);

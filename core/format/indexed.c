@@ -270,30 +270,46 @@ static int put_length(struct br__indexed_out *w, int64_t n, struct br_err *err)
     return br__out_write(&w->lists[LENGTHS], &len, sizeof len, err);
 }
 
-static int narrow(int dtype, int32_t id, void *to, struct br_err *err)
+/* n <= 1024 ids into their type; one that does not fit is named. */
+static int narrow(int dtype, const int32_t *ids, size_t n, void *to, struct br_err *err)
 {
-    int64_t max = dtype == BR_U8    ? UINT8_MAX
-                  : dtype == BR_I8  ? INT8_MAX
-                  : dtype == BR_I16 ? INT16_MAX
-                  : dtype == BR_U16 ? UINT16_MAX
-                                    : INT32_MAX;
-    int64_t v = id;
-    if (id < 0 || id > max)
-        return br_fail(err, BR_E_FORMAT, "token id %" PRId32 ", expected 0 to %" PRId64 " in %s",
-                       id, max, br_dtype_torch(dtype));
-    memcpy(to, &v, br_dtype_size(dtype)); /* little-endian: the low bytes come first */
+    unsigned bits = 8 * br_dtype_size(dtype) - (dtype != BR_U8 && dtype != BR_U16);
+    int64_t max = bits > 31 ? INT32_MAX : (INT64_C(1) << bits) - 1;
+    uint32_t all = 0;
+    for (size_t i = 0; i < n; i++)
+        all |= (uint32_t)ids[i];
+    for (size_t i = 0; i < n && all > (uint64_t)max; i++)
+        if (ids[i] < 0 || ids[i] > max)
+            return br_fail(err, BR_E_FORMAT,
+                           "token id %" PRId32 ", expected 0 to %" PRId64 " in %s", ids[i], max,
+                           br_dtype_torch(dtype));
+    switch (br_dtype_size(dtype)) {
+    case 1:
+        for (size_t i = 0; i < n; i++)
+            ((uint8_t *)to)[i] = (uint8_t)ids[i];
+        break;
+    case 2:
+        for (size_t i = 0; i < n; i++)
+            ((uint16_t *)to)[i] = (uint16_t)ids[i];
+        break;
+    case 4:
+        memcpy(to, ids, n * sizeof *ids);
+        break;
+    default:
+        for (size_t i = 0; i < n; i++)
+            ((int64_t *)to)[i] = ids[i];
+    }
     return BR_OK;
 }
 
 int br__indexed_put(struct br__indexed_out *w, const int32_t *ids, size_t n, struct br_err *err)
 {
-    unsigned char block[4096];
-    size_t size = br_dtype_size(w->dtype), room = sizeof block / size;
+    int64_t block[1024];
+    size_t size = br_dtype_size(w->dtype);
     int rc = BR_OK;
     for (size_t done = 0; done < n && !rc;) {
-        size_t m = BR__MIN(room, n - done);
-        for (size_t i = 0; i < m && !rc; i++)
-            rc = narrow(w->dtype, ids[done + i], block + i * size, err);
+        size_t m = BR__MIN(BR_COUNTOF(block), n - done);
+        rc = narrow(w->dtype, ids + done, m, block, err);
         if (!rc)
             rc = br__out_write(&w->bin, block, m * size, err);
         done += m;

@@ -527,6 +527,64 @@ START_TEST(mock_data_is_megatron_s)
 }
 END_TEST
 
+/* Read back, made again where it is damaged, and the types that Megatron writes. */
+START_TEST(indices_are_cached)
+{
+    const char *paths[] = {prefix("a_uint16")};
+    struct br__pretrain_opts o = {.paths = paths,
+                                  .n_paths = 1,
+                                  .split = "900,50,50",
+                                  .n_samples = {200, 8, 4},
+                                  .seq_length = 16,
+                                  .seed = 1234,
+                                  .eod = 486,
+                                  .pad = -1,
+                                  .cache_dir = temp("cache/deep")};
+    struct br__sample a = {0}, b = {0};
+    struct br__arena arena = {0};
+    char **names;
+    size_t n;
+    for (int round = 0; round < 4; round++) {
+        struct br__pretrain *p, *q;
+        must(br__pretrain_open(&p, &o, &err));
+        must(br__list_dir(&arena, o.cache_dir, &names, &n, &err));
+        ck_assert_uint_eq(n, 12);
+        o.cache_dir = NULL;
+        must(br__pretrain_open(&q, &o, &err));
+        o.cache_dir = temp("cache/deep");
+        for (int s = 0; s < BR__N_SPLITS; s++) {
+            ck_assert_int_eq(br__pretrain_count(p, s), br__pretrain_count(q, s));
+            for (int64_t i = 0; i < br__pretrain_count(p, s); i++) {
+                must(br__pretrain_sample(p, s, i, &a, NULL, &err));
+                must(br__pretrain_sample(q, s, i, &b, NULL, &err));
+                ck_assert_mem_eq(a.ids, b.ids, 16 * sizeof *a.ids);
+            }
+        }
+        struct br__pretrain_part x, y;
+        ck_assert(br__pretrain_part(p, 0, 0, &x) && br__pretrain_part(q, 0, 0, &y));
+        ck_assert_int_eq(x.epochs, y.epochs);
+        br__pretrain_close(p);
+        br__pretrain_close(q);
+        for (size_t i = 0; i < n; i++) {
+            struct br__npy v;
+            char path[1200];
+            snprintf(path, sizeof path, "%s/%s", o.cache_dir, names[i]);
+            if (!br__ends(names[i], ".npy"))
+                continue;
+            must(br__npy_open(&v, path, &err));
+            ck_assert_int_eq(v.dtype, br__ends(names[i], "shuffle_index.npy") ? BR_U32 : BR_I32);
+            br__npy_close(&v);
+            if (round && br__ends(names[i], round == 1 ? "sample_index.npy" : "document_index.npy"))
+                must(br__npy_write(path, BR_I32, 1, (const int64_t[]){2},
+                                   (const int32_t[]){0, 99999}, 0, &err));
+        }
+    }
+    br__sample_free(&a);
+    br__sample_free(&b);
+    br__arena_free(&arena);
+}
+END_TEST
+
 static void open_refused(const struct br__pretrain_opts *o, const char *says)
 {
     struct br__pretrain *p;
@@ -678,6 +736,7 @@ int main(void)
     tcase_add_test(t, flags_of_samples_are_megatron_s);
     tcase_add_test(t, blends_are_megatron_s);
     tcase_add_test(t, mock_data_is_megatron_s);
+    tcase_add_test(t, indices_are_cached);
     tcase_add_test(t, what_cannot_be_sampled_is_refused);
     tcase_add_test(t, pads_are_dropped);
     tcase_add_test(t, samplers_are_megatron_bridge_s);
