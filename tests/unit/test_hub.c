@@ -29,8 +29,12 @@ static void on_note(void *ud, const char *text)
     snprintf(notes + strlen(notes), sizeof notes - strlen(notes), "%s\n", text);
 }
 static const struct br_listener listener = {.note = on_note};
-static const struct br__hub_opts quick = {
-    .listener = &listener, .no_sync = 1, .stall_s = 1, .backoff_ms = 1, .part_bytes = PART};
+static const struct br__hub_opts quick = {.listener = &listener,
+                                          .no_sync = 1,
+                                          .stall_s = 1,
+                                          .backoff_ms = 1,
+                                          .document_s = 3,
+                                          .part_bytes = PART};
 
 static void setup(void)
 {
@@ -159,7 +163,7 @@ START_TEST(says_what_is_wrong)
     ck_assert_int_eq(br__write_file(hub_path("home/token"), "hf_good\n", 8, 0, NULL), BR_OK);
     OK(fetch("Qwen/gated-m", BR__HF_SIDE, &dir));
     setenv("HF_ENDPOINT", "ftp://127.0.0.1", 1);
-    FAILS(fetch("Qwen/m", 0, &dir), BR_E_FORMAT, "HF_ENDPOINT: ");
+    FAILS(fetch("Qwen/m", 0, &dir), BR_E_FORMAT, "HF_ENDPOINT is 'ftp://127.0.0.1', expected");
 }
 END_TEST
 
@@ -209,6 +213,11 @@ static const struct fault {
     {"norange:cdn:9999:0", NULL, BR_OK, NULL, 0},
     {"path:tree:1:../../../evil", NULL, BR_E_FORMAT, "could leave the model's directory", 0},
     {"path:tree:1:/etc/evil", NULL, BR_E_FORMAT, "could leave the model's directory", 0},
+    {"endless:tree:9999:1000000", NULL, BR_E_FORMAT, "at most 1000000 files in 134217728 bytes", 0},
+    {"drip:tree:9999:64", NULL, BR_E_NETWORK, "timed out", 0},
+    {"provisional:tree:9999:1000", NULL, BR_E_NETWORK, "one provisional answer after another", 0},
+    {"longhead:tree:9999:200000", NULL, BR_E_NETWORK, "or a header line without end", 0},
+    {"cut:cdn:9999:1", NULL, BR_E_NETWORK, "after 6 attempts", 0},
 };
 
 START_TEST(survives)
@@ -242,6 +251,27 @@ START_TEST(survives)
     if (f->option2 && f->option2[0] == '1')
         ck_assert_int_ge(br__clock_ms() - began, 1000);
     ck_assert_int_lt(br__clock_ms() - began, 20000);
+}
+END_TEST
+
+/* A user who waits is told for what, at once. */
+START_TEST(tells_of_long_waits)
+{
+    const char *dir;
+    hub_start("--fault", "status:revision:1:429", "--retry-after", "5", NULL);
+    OK(fetch("Qwen/m", BR__HF_TOKENIZER, &dir));
+    ck_assert_msg(strstr(notes, "/revision/main' answers 429: trying again in 5 seconds"), "%s",
+                  notes);
+}
+END_TEST
+
+START_TEST(names_an_endpoint_without_its_password)
+{
+    const char *dir;
+    setenv("HF_ENDPOINT", "http://user:secret@127.0.0.1:1/x", 1);
+    FAILS(fetch("Qwen/m", BR__HF_TOKENIZER, &dir), BR_E_FORMAT,
+          "HF_ENDPOINT is 'http://...@127.0.0.1:1/x', expected an http or https address");
+    ck_assert_ptr_null(strstr(err.msg, "secret"));
 }
 END_TEST
 
@@ -496,6 +526,8 @@ static Suite *suite(void)
     tcase_add_test(t, the_token_stays_at_home);
     tcase_add_loop_test(t, survives, 0, (int)BR_COUNTOF(faults));
     tcase_add_test(t, distrusts_what_is_resumed);
+    tcase_add_test(t, tells_of_long_waits);
+    tcase_add_test(t, names_an_endpoint_without_its_password);
     tcase_add_test(t, processes_share_the_work);
     tcase_add_test(t, minds_its_own_files);
     tcase_add_test(t, every_call_fails_once);
