@@ -145,7 +145,16 @@ int br__file_open(struct br__file *f, const char *path, struct br_err *err) BR_M
 /* Read exactly n bytes at off; a short file or I/O error is an error that names file and range. */
 int br__file_read(const struct br__file *f, uint64_t off, void *buf, size_t n,
                   struct br_err *err) BR_MUST_CHECK;
+/* BR_E_BUSY if the file that was opened has another size or time of change by now.  A file that is
+ * elsewhere passes. */
+int br__file_unchanged(const struct br__file *f, struct br_err *err) BR_MUST_CHECK;
 void br__file_close(struct br__file *f); /* safe on a zeroed or half-opened struct */
+
+/* mapped.c: the maps of br__file_open.  br__mapped_file, the path of the file that is mapped at an
+ * address or NULL, may be called in a signal handler. */
+void br__mapped_add(const void *p, uint64_t n, const char *path);
+void br__mapped_remove(const void *p);
+const char *br__mapped_file(const void *address);
 
 /* Whole small file as a NUL-terminated string (caller frees with br__free).  BR_E_NOTFOUND if
  * absent, BR_E_FORMAT if larger than max. */

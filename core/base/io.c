@@ -118,6 +118,7 @@ static int map_file(struct br__file *f, struct br_err *err)
     if (p == MAP_FAILED)
         return fail_read(err, errno, "map", f->path);
     f->map = p;
+    br__mapped_add(p, f->size, f->path);
     return BR_OK;
 }
 
@@ -172,8 +173,10 @@ void br__file_close(struct br__file *f)
         return;
     if (f->close)
         f->close(f->ud);
-    else if (f->map)
+    else if (f->map) {
+        br__mapped_remove(f->map);
         br__io.munmap((void *)f->map, f->size);
+    }
     if (f->fd >= 0)
         br__io.close(f->fd);
     br__free(f->path);

@@ -26,6 +26,7 @@
 #include "../engine/engine.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 /* ---- commands.c: the command table -------------------------------------------------------- */
 
@@ -168,6 +169,16 @@ const char *br__command_near(const char *word);
 extern const char br__commit[];
 /* "bridge VERSION (COMMIT)", without a newline. */
 void br__print_version(void);
+
+/* ---- signals.c ---------------------------------------------------------------------------- */
+
+/* Between the two, SIGBUS in a mapped file ends the program with a message and BR_E_IO, and SIGXFSZ
+ * makes writing fail.  The caller's own handlers come back at the end. */
+struct br__signals {
+    struct sigaction bus, file_size;
+};
+void br__signals_begin(struct br__signals *old);
+void br__signals_end(const struct br__signals *old);
 
 /* ---- help.c ------------------------------------------------------------------------------- */
 
