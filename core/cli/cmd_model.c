@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define IDS_FILE_MAX (256u << 20)
-#define MAX_THREADS 4096
 
 static int no_memory(struct br_err *err)
 {
