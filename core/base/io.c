@@ -102,6 +102,11 @@ static int fail_at(struct br_err *err, int code, const char *where, int e, const
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
+static int64_t nanoseconds(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static int map_file(struct br__file *f, struct br_err *err)
 {
     struct stat st;
@@ -111,7 +116,9 @@ static int map_file(struct br__file *f, struct br_err *err)
         return br_fail(err, BR_E_IO, "cannot read '%s': it is %s, not a file", f->path,
                        S_ISDIR(st.st_mode) ? "a directory" : "a device or pipe");
     f->size = (uint64_t)st.st_size;
-    f->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    f->mtime_ns = nanoseconds(st.st_mtim);
+    f->ctime_ns = nanoseconds(st.st_ctim);
+    f->inode = st.st_ino;
     if (f->size == 0)
         return BR_OK;
     void *p = br__io.mmap(f->size, f->fd);
@@ -165,6 +172,21 @@ int br__file_read(const struct br__file *f, uint64_t off, void *buf, size_t n, s
         done += (size_t)got;
     }
     return BR_OK;
+}
+
+int br__file_unchanged(const struct br__file *f, struct br_err *err)
+{
+    struct stat st;
+    if (f->fd < 0)
+        return BR_OK;
+    if (br__io.fstat(f->fd, &st) < 0)
+        return fail_read(err, errno, "examine", f->path);
+    if ((uint64_t)st.st_size == f->size && nanoseconds(st.st_mtim) == f->mtime_ns)
+        return BR_OK;
+    return br_fail(err, BR_E_BUSY,
+                   "'%s' changed while it was read: another process writes to it; run again when "
+                   "it is complete",
+                   f->path);
 }
 
 void br__file_close(struct br__file *f)

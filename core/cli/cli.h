@@ -84,7 +84,7 @@ enum br__opt_id {
 
 struct br__cli;
 struct br__command {
-    const char *name; /* one word, or two: "plan import" */
+    const char *name;     /* one word, or two: "plan import" */
     const char *args;     /* bare arguments as the usage line shows them; "" if none       */
     const char *summary;  /* one line                                                      */
     const char *about;    /* paragraphs, for help and the man page                         */

@@ -24,6 +24,7 @@ static uint32_t job_flags(const struct br__cli *c)
         {BR__OPT_DRY_RUN, BR_JOB_DRY_RUN},
         {BR__OPT_STREAM, BR_JOB_STREAM},
         {BR__OPT_LOCAL_FILES_ONLY, BR_JOB_LOCAL_ONLY},
+        {BR__OPT_NO_VERIFY, BR_JOB_NO_VERIFY},
     };
     uint32_t flags = 0;
 
