@@ -16,13 +16,13 @@ static struct iovec text(const char *s)
     return (struct iovec){.iov_base = (void *)(uintptr_t)s, .iov_len = strlen(s)};
 }
 
-/* The path without what would move a terminal's cursor or end the line, in place of stdio's help.
- */
+/* The path as printable ASCII: nothing that moves a terminal's cursor or turns its text around, and
+ * no tables of Unicode in a handler. */
 static const char *plain(const char *path, char *out, size_t size)
 {
     size_t n = 0;
     for (; path[n] && n + 1 < size; n++)
-        out[n] = (unsigned char)path[n] < 0x20 || path[n] == 0x7f ? '?' : path[n];
+        out[n] = path[n] >= 0x20 && path[n] < 0x7f ? path[n] : '?';
     out[n] = 0;
     return out;
 }

@@ -147,28 +147,14 @@ static void tell_wait(void *ud, const char *what, int status, int64_t ms)
              (long long)(ms / 1000));
 }
 
-/* An address without the user's name and password, for a message. */
-static const char *without_user(struct br__arena *a, const char *url)
-{
-    const char *scheme = strstr(url, "://"), *host = scheme ? scheme + 3 : url;
-    const char *user = memchr(host, '@', strcspn(host, "/?#"));
-    if (!user)
-        return url;
-    url = br__arena_printf(a, "%.*s...%s", (int)(host - url), url, user);
-    return url ? url : "";
-}
-
 static int find_endpoint(struct br__hub *h, struct br_err *err)
 {
     const char *base = env("HF_ENDPOINT"), *url;
     int rc = br__http_join(&h->arena, base ? base : "https://huggingface.co", "", &url, err);
-    if (rc == BR_E_FORMAT)
-        return br_fail(err, rc,
-                       "HF_ENDPOINT is '%s', expected an http or https address without a user's "
-                       "name, such as https://huggingface.co",
-                       without_user(&h->arena, base ? base : ""));
-    if (rc)
+    if (rc) {
+        br_wrap(err, "HF_ENDPOINT");
         return rc;
+    }
     size_t n = strlen(base ? base : url);
     h->endpoint = br__arena_strdup(&h->arena, base ? base : url);
     if (!h->endpoint)
@@ -335,6 +321,8 @@ static int refuse(struct br__hub *h, const char *url, const struct br__http_repl
     struct br__arena *a = &h->arena;
     const char *code = br__http_header(a, r, "X-Error-Code");
     const char *why = br__http_header(a, r, "X-Error-Message");
+    char shown[BR__URL_SHOWN];
+    url = br__http_shown(url, shown);
     code = code ? code : "";
     if (!strcmp(code, "GatedRepo"))
         return refuse_gated(h, err);
@@ -607,6 +595,7 @@ static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *lis
 {
     struct br__http_reply r = {0};
     struct br__buf body = {0};
+    char shown[BR__URL_SHOWN];
     *next = NULL;
     int rc = ask(h, url, br__is_dir(h->snapshot), &r, &body, err);
     if (!rc && r.status != 200)
@@ -625,7 +614,7 @@ static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *lis
         rc = br__http_join(&h->arena, url, link, next, err);
     if (!rc && *next && !br__http_same_origin(h->endpoint, *next))
         rc = br_fail(err, BR_E_FORMAT, "the listing of '%s' goes on at '%s', which is another host",
-                     h->id, *next);
+                     h->id, br__http_shown(*next, shown));
     br__http_reply_free(&r);
     br__buf_free(&body);
     return rc;
