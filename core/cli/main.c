@@ -86,13 +86,11 @@ static void allow_many_files(void)
     }
 }
 
-int br_main(int argc, char **argv)
+static int run_program(int argc, char **argv)
 {
     struct br_err err = BR_ERR_INIT;
     struct br__cli c = {0};
     int rc;
-
-    allow_many_files();
 
     if (argc < 2) {
         br__help_brief();
@@ -112,4 +110,15 @@ int br_main(int argc, char **argv)
         br__print_error(&flush, BR__FLAG(&c, VERBOSE));
     br__cli_free(&c);
     return rc ? rc : flushed;
+}
+
+int br_main(int argc, char **argv)
+{
+    struct br__signals signals;
+
+    allow_many_files();
+    br__signals_begin(&signals);
+    int rc = run_program(argc, argv);
+    br__signals_end(&signals);
+    return rc;
 }
