@@ -198,6 +198,7 @@ static int take_segments(struct dl_phdr_info *info, size_t size, void *ud)
             continue;
         uintptr_t begin = info->dlpi_addr + ph->p_vaddr;
         q->image->seg[q->image->n].begin = begin;
+        q->image->seg[q->image->n].code = (ph->p_flags & PF_X) != 0;
         q->image->seg[q->image->n++].end = begin + ph->p_memsz;
     }
     return 1;
