@@ -11,6 +11,8 @@ static int close_stdout(struct br_err *err)
 {
     if (fflush(stdout) || ferror(stdout))
         return br_fail(err, BR_E_IO, "cannot write to standard output: %s", strerror(errno));
+    if (br__say_failed())
+        return br_fail(err, BR_E_NOMEM, "out of memory printing the result");
     return BR_OK;
 }
 
@@ -19,13 +21,6 @@ static int (*const handlers[BR__N_CMD])(struct br__cli *c, struct br_err *err) =
     BR__CMD_MAP(BR_X)
 #undef BR_X
 };
-
-void br__print_version(void)
-{
-    printf("bridge %s", br_version());
-    if (*br__commit)
-        printf(" (%s)", br__commit);
-}
 
 static int is_help(const struct br__cli *c)
 {
@@ -59,8 +54,7 @@ static int hint(const struct br__cli *c, int rc, struct br_err *err)
 static int run(struct br__cli *c, struct br_err *err)
 {
     if (BR__FLAG(c, VERSION)) {
-        br__print_version();
-        putchar('\n');
+        br__say(stdout, "%s", br__version_text(&c->arena));
         return BR_OK;
     }
     if (is_help(c))
@@ -71,7 +65,7 @@ static int run(struct br__cli *c, struct br_err *err)
         return rc;
     if (!BR__FLAG(c, QUIET))
         for (size_t i = 0; i < c->n_idle; i++)
-            fprintf(stderr, "bridge: note: %s\n", c->idle[i]);
+            br__say(stderr, "bridge: note: %s", c->idle[i]);
     return handlers[c->cmd - br__commands](c, err);
 }
 
@@ -85,13 +79,11 @@ static void allow_many_files(void)
     }
 }
 
-int br_main(int argc, char **argv)
+static int run_program(int argc, char **argv)
 {
     struct br_err err = BR_ERR_INIT;
     struct br__cli c = {0};
     int rc;
-
-    allow_many_files();
 
     if (argc < 2) {
         br__help_brief();
@@ -111,4 +103,15 @@ int br_main(int argc, char **argv)
         br__print_error(&flush, BR__FLAG(&c, VERBOSE));
     br__cli_free(&c);
     return rc ? rc : flushed;
+}
+
+int br_main(int argc, char **argv)
+{
+    struct br__signals signals;
+
+    allow_many_files();
+    br__signals_begin(&signals);
+    int rc = run_program(argc, argv);
+    br__signals_end(&signals);
+    return rc;
 }

@@ -427,8 +427,11 @@ static int open_destination(struct exporter *m, int *up_to_date)
         return rc;
     if ((rc = check_space(m)))
         return rc;
-    return br__work_open(&m->w, m->dest, br__session_fingerprint(m->s), m->n_parts, m->sync, n > 0,
-                         m->err);
+    rc = br__work_open(&m->w, m->dest, br__session_fingerprint(m->s), m->n_parts, m->sync, n > 0,
+                       m->err);
+    return rc ? rc
+              : br__work_keep(&m->w, m->w.tmp, m->s->plan->out_files, m->s->plan->n_out_files,
+                              m->err);
 }
 
 static int write_all(struct exporter *m)
@@ -449,7 +452,9 @@ static int write_all(struct exporter *m)
     if (!rc)
         rc = put_index(m);
     if (!rc)
-        rc = br__manifest_write(s, m->digests, m->w.tmp, m->sync, m->err);
+        rc = br__manifest_write(s, m->digests, NULL, m->w.tmp, m->sync, m->err);
+    if (!rc)
+        rc = br__ckpt_settle(s->src, m->err);
     return rc ? rc : br__work_commit(&m->w, m->err);
 }
 

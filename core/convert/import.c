@@ -19,6 +19,7 @@ struct importer {
     const char *tmp_root; /* where the trackers of a fresh root go, or NULL */
     const char *tmp_iter;
     uint64_t *digests;     /* per piece */
+    uint32_t *crcs;        /* per piece */
     struct br__buf common; /* pickle of the common state, list form */
     struct br__progress progress;
     _Atomic uint64_t resumed;
@@ -65,7 +66,8 @@ static int lay_out(struct importer *m)
     m->td.items =
         br__arena_alloc(&m->a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *m->td.items);
     m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
-    if (!m->outs || !m->td.items || !m->digests)
+    m->crcs = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->crcs);
+    if (!m->outs || !m->td.items || !m->digests || !m->crcs)
         return nomem(m);
     for (size_t i = 0; i < p->n_outs; i++) {
         const struct br__plan_out *o = &p->outs[i];
@@ -134,7 +136,7 @@ static void file_items(const struct br__td_plan *td, size_t file, size_t *first,
 }
 
 /* Is one stored item what the plan says, and its data what the journal says? */
-static int prove_item(const struct br__file *f, const struct br__td_item *it, uint64_t digest,
+static int prove_item(const struct br__file *f, struct br__td_item *it, uint64_t digest,
                       unsigned char *buf, struct br__xxh3 *hash, int *ok, struct br_err *err)
 {
     struct br__arena a = {0};
@@ -156,6 +158,7 @@ static int prove_item(const struct br__file *f, const struct br__td_item *it, ui
     }
     if (*ok && data && it->tensor != BR__TD_OBJECT)
         *ok = crc == data->crc && br__xxh3_digest(hash) == digest;
+    it->crc = crc;
     br__arena_free(&a);
     return rc;
 }
@@ -293,6 +296,8 @@ static int put_small_files(struct importer *m)
 {
     const char *state = br__path_join(&m->a, m->tmp_iter, "train_state.pt");
     int rc = state ? put_common(m) : nomem(m);
+    for (size_t i = 0; i < m->s->plan->n_pieces; i++)
+        m->crcs[i] = m->td.items[m->n_objects + i].crc;
     if (!rc)
         rc = put(m, m->tmp_iter, "metadata.json", br__td_metadata_json,
                  strlen(br__td_metadata_json));
@@ -303,7 +308,7 @@ static int put_small_files(struct importer *m)
     if (!rc)
         rc = put_tokenizer(m);
     if (!rc)
-        rc = br__manifest_write(m->s, m->digests, m->tmp_iter, m->sync, m->err);
+        rc = br__manifest_write(m->s, m->digests, m->crcs, m->tmp_iter, m->sync, m->err);
     if (!rc)
         rc = put_metadata(m);
     if (!rc && m->tmp_root)
@@ -343,6 +348,19 @@ static int files_complete(struct importer *m, const char *iter)
     return meta && br__exists(meta);
 }
 
+/* A resumed run keeps data files, which are read back, and writes everything else again. */
+static int remove_strays(struct importer *m)
+{
+    const char **names = br__arena_alloc(&m->a, (m->td.n_files + 1) * sizeof *names);
+    int rc = names ? BR_OK : nomem(m);
+    for (uint32_t i = 0; i < m->td.n_files && !rc; i++)
+        if (!(names[i] = br__arena_printf(&m->a, "__0_%u.distcp", i)))
+            rc = nomem(m);
+    if (!rc)
+        rc = br__work_keep(&m->w, m->tmp_iter, names, m->td.n_files, m->err);
+    return rc || !m->tmp_root ? rc : br__work_keep(&m->w, m->tmp_root, &m->iter_name, 1, m->err);
+}
+
 /* Decide between a fresh root, one iteration of an existing root, and nothing to do. */
 static int open_destination(struct importer *m, int *up_to_date)
 {
@@ -374,7 +392,8 @@ static int open_destination(struct importer *m, int *up_to_date)
         return rc;
     m->tmp_root = empty ? m->w.tmp : NULL;
     m->tmp_iter = empty ? br__path_join(&m->a, m->w.tmp, m->iter_name) : m->w.tmp;
-    return m->tmp_iter ? br__mkdirs(m->tmp_iter, m->err) : nomem(m);
+    rc = m->tmp_iter ? br__mkdirs(m->tmp_iter, m->err) : nomem(m);
+    return rc ? rc : remove_strays(m);
 }
 
 static int write_all(struct importer *m)
@@ -387,6 +406,8 @@ static int write_all(struct importer *m)
     br__progress_end(&m->progress);
     if (!rc)
         rc = put_small_files(m);
+    if (!rc)
+        rc = br__ckpt_settle(m->s->src, m->err);
     if (!rc && m->sync && m->tmp_root)
         rc = br__sync_dir(m->tmp_iter, m->err);
     if (!rc)

@@ -1,9 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* model.h - the door of core/model: plugins, their architectures, configurations and weight rules.
  *
- * A plugin gives tables.  This folder finds and checks it, reads config.json by them, and expands the
- * weight rules into moves of rows between Hugging Face and Megatron tensors.  It knows formats only
- * as far as a toy checkpoint is written; it knows no conversion, no graph and no device. */
+ * A plugin gives tables.  This folder finds and checks it, reads config.json by them, and expands
+ * the weight rules into moves of rows between Hugging Face and Megatron tensors.  It knows formats
+ * only as far as a toy checkpoint is written; it knows no conversion, no graph and no device. */
 #ifndef BRIDGE_CORE_MODEL_H
 #define BRIDGE_CORE_MODEL_H
 
@@ -40,6 +40,7 @@ struct br__registry {
     struct br__arena arena;
     struct br__plugin **plugins;
     size_t n_plugins, cap_plugins;
+    const struct br__plugin *given; /* that of plugin_file, or NULL */
     const char **dirs; /* search order, for messages */
     size_t n_dirs, cap_dirs;
     const char **refused; /* "path: reason" of files that were looked at and not taken */
@@ -179,6 +180,8 @@ struct br__expand_opts {
     int per_layer; /* 0 = family default, 1 = per-layer keys, -1 = stacked (error if impossible) */
     int fused;     /* HF side in the fused-expert layout */
     int untied;    /* embedding and output layer are separate tensors */
+    size_t max_hf; /* more Hugging Face tensors are BR_E_CONFIG; 0 = no limit but the
+                      configuration's */
 };
 int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
                      const struct br__expand_opts *o, struct br__expansion **out,

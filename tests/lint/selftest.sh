@@ -34,6 +34,10 @@ refuses floors core/model/a.c '#include <yaml.h>'
 refuses floors core/hub/hub.c '#include <curl/curl.h>'
 refuses floors core/base/a.c 'void *p = dlopen("x", 2);'
 refuses floors core/model/a.c '    printf("x");'
+refuses prints core/cli/a.c '    printf("%s", name);'
+refuses prints core/cli/a.c '    fputs(name, stderr);'
+refuses prints core/cli/a.c '    fwrite(p, 1, n, stdout);'
+refuses prints core/cli/a.c '    fputs(name[0] ? "a" : "b", stdout);'
 refuses banned core/base/a.c "x = strcp""y(a, b);"
 refuses banned tests/unit/a.c "s""printf(a, b);"
 refuses banned docs/a.md "TO""DO: later"
@@ -57,6 +61,8 @@ accepts floors core/model/a.c '#include "../base/base.h"' '#include "model.h"' '
 accepts floors core/text/tok/a.c '#include "../../base/base.h"' '#include "../text.h"' '#include "../jinja/jinja.h"'
 accepts floors core/model/registry.c 'void *p = dlopen("x", 2);'
 accepts floors plugins/a/a.c '#include <bridge/rules.h>' '#include "../../recipes/a.def"'
+accepts prints core/cli/a.c 'puts("\n a:");' "putchar('x');" 'fputs("> ", stdout);' 'br__say(f, "%s", s);'
+accepts prints core/cli/output.c 'fwrite(p, 1, n, f);'
 accepts banned core/base/a.c 'snprintf(a, 1, "x"); my_strcpy2(a);'
 accepts padded core/include/bridge/a.h 'struct s { int a, b; long c; };'
 
@@ -139,6 +145,16 @@ abi broken "$s" "$f" "${e/BR_A,/}" "$g"
 abi broken "$s" "$f" "$e"
 abi broken "$s" "$f" "$e" "${g/int a/long a}"
 abi broken "$s" "$e" "$g"
+u='/*
+ * UNSTABLE: text. */'
+bash "$here/abi.sh" "$tree" --record >/dev/null && failed=1 # what broke is not recorded
+printf '%s\n' "$u" >>"$tree/core/include/bridge/a.h"
+rm "$tree/tests/lint/abi.txt"
+bash "$here/abi.sh" "$tree" --record >/dev/null || failed=1
+abi accepted "$s" "$e" "$g" "$u"
+abi unrecorded "${s/b;/b; long d;}" "$e" "$g" "$u"
+abi unrecorded "$s" "$e" "$u"
+abi unrecorded "$s" "$f" "$e" "$g" "$u"
 
 # commits VERDICT MESSAGE: a repository whose only commit after the base has this message is accepted or refused.
 git_in_tree() {
