@@ -59,7 +59,7 @@ static void add_eos(struct generation *g, const char *text)
 /* generation_config.json's ids; config.json's where it names none. */
 static void find_eos(struct generation *g)
 {
-    const struct br__session *s = br__llm_weights(g->m)->session;
+    const struct br__model_source *s = br__llm_weights(g->m)->src;
 
     g->o.eos = g->eos;
     if (BR__FLAG(g->c, IGNORE_EOS))

@@ -272,7 +272,7 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
             "config.json: quantization_config is dropped, the exported weights are not quantised");
         *edited = 1;
     }
-    if (s->plan->untied && br__json_bool(br__json_get(json, "tie_word_embeddings"), 0)) {
+    if (s->plan->b.untied && br__json_bool(br__json_get(json, "tie_word_embeddings"), 0)) {
         rc = br__json_set(json, "tie_word_embeddings", "false", m->err);
         br__job_note(&s->job, "config.json: tie_word_embeddings becomes false, the output layer is "
                               "a tensor of its own");

@@ -46,7 +46,7 @@ static int common_state(struct importer *m, struct br__buf *out, int as_list)
     const struct br__run_config_opts o = run_config_opts(m);
     struct br__td_common c = {.iteration = m->s->job.iteration,
                               .non_homogeneous_layers =
-                                  m->s->plan->x->per_layer &&
+                                  m->s->plan->b.x->per_layer &&
                                   !br_cfg_i(&m->s->cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT)};
     int rc = br__mlm_args(&m->a, &m->s->cfg, &o, &c.args, &c.n_args, m->err);
     return rc ? rc : br__td_common_pickle(out, &c, as_list, m->err);
@@ -60,7 +60,7 @@ static void add_object(struct importer *m, const char *key)
 static int lay_out(struct importer *m)
 {
     const struct br__plan *p = m->s->plan;
-    const struct br__expansion *x = p->x;
+    const struct br__expansion *x = p->b.x;
     m->outs = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *m->outs);
     m->td.items =
         br__arena_alloc(&m->a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *m->td.items);

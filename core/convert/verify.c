@@ -89,7 +89,7 @@ static int match_outputs(struct verifier *v, uint8_t *seen)
     char want[96], got[96];
     for (size_t i = 0; i < p->n_outs; i++) {
         const struct br__plan_out *o = &p->outs[i];
-        const struct br__tensor *t = br__plan_find_key(v->mc, o->name);
+        const struct br__tensor *t = br__find_key(v->mc, o->name);
         if (!t) {
             difference(v, "'%s' is missing from the checkpoint", o->name);
             continue;
@@ -107,7 +107,7 @@ static int match_outputs(struct verifier *v, uint8_t *seen)
             v->found[i] = t;
     }
     for (size_t i = 0; i < v->mc->n_tensors; i++)
-        if (!seen[i] && !br__plan_is_training_state(v->mc->tensors[i].name))
+        if (!seen[i] && !br__is_training_state(v->mc->tensors[i].name))
             difference(v, "'%s' is in the checkpoint only", v->mc->tensors[i].name);
     return BR_OK;
 }

@@ -9,6 +9,7 @@
 
 #include "../convert/convert.h"
 #include "../graph/graph.h"
+#include <pthread.h>
 
 /* ---- open and close --------------------------------------------------------------------------- */
 
@@ -66,12 +67,11 @@ struct br__source {
     int64_t shape[BR_MAX_DIMS];
     int64_t rows, cols;
     const void *data; /* mapped file, or memory of the weights; NULL until br__weights_load */
-    uint32_t index;   /* in weights->sources */
-    uint32_t origin;  /* HF: tensor of the file; Megatron: piece of the plan */
+    uint32_t index;   /* in weights->sources and in its model's tensors */
 };
 struct br__adapter;
 struct br__weights {
-    struct br__session *session; /* configuration, architecture, open files */
+    struct br__model_source *src; /* configuration, architecture, open files */
     const struct br_config *cfg;
     struct br__source *sources;
     size_t n_sources;
@@ -80,6 +80,7 @@ struct br__weights {
     int threads;
     struct br__adapter *adapter; /* or NULL */
     uint64_t owned_bytes;
+    pthread_mutex_t lock; /* of loading: ranks share the weights */
 };
 struct br__weights *br__llm_weights(const struct br__llm *m);
 

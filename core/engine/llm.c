@@ -98,7 +98,7 @@ static int make_groups(struct br__rank *r, void *arg, struct br_err *err)
 
 static int open_rank(struct br__rank *r, const char *device, uint32_t lanes, struct br_err *err)
 {
-    const struct br__registry *reg = r->m->weights->session->registry;
+    const struct br__registry *reg = r->m->weights->src->registry;
     int rc =
         br__device_open(&r->dev, device, &(struct br__dirs){reg->dirs, reg->n_dirs}, lanes, err);
     return rc ? rc : br__params_open(&r->params, r->m->weights, err);
@@ -176,7 +176,7 @@ static int check_attention_factor(const struct br_config *cfg, const br__json *c
 static int check_config(const struct br__weights *w, struct br_err *err)
 {
     const struct br_config *cfg = w->cfg;
-    const char *text = w->session->config_text;
+    const char *text = w->src->config_text;
     br__json *config = NULL;
     int64_t topk = br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
     if (cfg->n_experts && (topk < 1 || topk > cfg->n_experts))

@@ -279,15 +279,15 @@ START_TEST(test_nan)
         must(br__copy_file(path, to, 0, &err), &err);
     }
     struct br__llm *m = open_model(dir, NULL, 0);
-    const struct br__source *s =
-        br__weights_find(br__llm_weights(m), "model.layers.1.mlp.up_proj.weight");
-    const struct br__session *session = br__llm_weights(m)->session;
-    const struct br__tensor *t = &session->src->tensors[s->origin];
+    struct br__ckpt *ck;
+    must(br__ckpt_open(&ck, dir, &err), &err);
+    const struct br__tensor *t = br__ckpt_find(ck, "model.layers.1.mlp.up_proj.weight");
     FILE *f = fopen(to, "r+b");
     ck_assert(f && fseek(f, (long)t->offset + 10, SEEK_SET) == 0);
     const unsigned char nan[2] = {0xc0, 0x7f};
     ck_assert_int_eq((int)fwrite(nan, 1, 2, f), 2);
     fclose(f);
+    br__ckpt_close(ck);
     float *logits = malloc(1 << 20);
     const int32_t ids[3] = {1, 2, 3};
     ck_assert_int_eq(br__llm_feed(m, &(struct br__feed){0, ids, 3}, 1, logits, &err), BR_E_NUMERIC);
@@ -311,12 +311,14 @@ START_TEST(test_routed_only)
         must(br__copy_file(path, to, 0, &err), &err);
     }
     struct br__llm *m = open_model(dir, NULL, 0);
-    const struct br__session *session = br__llm_weights(m)->session;
+    const struct br_config *cfg = br__llm_config(m);
+    struct br__ckpt *ck;
+    must(br__ckpt_open(&ck, dir, &err), &err);
     const int32_t ids[1] = {17};
     struct br__trace t, again;
     trace(m, ids, 1, 0, &t);
-    int64_t experts = session->cfg.n_experts, poisoned = 0;
-    for (int64_t layer = 0; layer < session->cfg.n_layers; layer++)
+    int64_t experts = cfg->n_experts, poisoned = 0;
+    for (int64_t layer = 0; layer < cfg->n_layers; layer++)
         for (int64_t e = 0; e < experts; e++) {
             char name[128];
             int routed = 0;
@@ -324,18 +326,19 @@ START_TEST(test_routed_only)
                 routed |= t.routes[layer * t.topk + k] == e;
             snprintf(name, sizeof name, "model.layers.%lld.mlp.experts.%lld.down_proj.weight",
                      (long long)layer, (long long)e);
-            const struct br__source *s = br__weights_find(br__llm_weights(m), name);
-            ck_assert(s != NULL);
+            const struct br__tensor *stored = br__ckpt_find(ck, name);
+            ck_assert(stored != NULL);
             FILE *f = routed ? NULL : fopen(to, "r+b");
             if (!f)
                 continue;
-            fseek(f, (long)session->src->tensors[s->origin].offset, SEEK_SET);
-            for (int64_t i = 0; i < s->rows * s->cols * 2; i++)
+            fseek(f, (long)stored->offset, SEEK_SET);
+            for (uint64_t i = 0; i < stored->bytes; i++)
                 fputc(0xff, f);
             fclose(f);
             poisoned++;
         }
-    ck_assert_int_eq((int)poisoned, (int)(session->cfg.n_layers * (experts - t.topk)));
+    br__ckpt_close(ck);
+    ck_assert_int_eq((int)poisoned, (int)(cfg->n_layers * (experts - t.topk)));
     trace(m, ids, 1, 0, &again);
     size_t vocab = (size_t)t.list[0].shape[1];
     ck_assert(memcmp(t.list[0].data, again.list[0].data, vocab * sizeof(float)) == 0);
