@@ -96,14 +96,6 @@ void br__session_close(struct br__session *s);
 int br__source_open_td(struct br__model_source **out, const struct br__source_opts *o,
                        struct br_err *err) BR_MUST_CHECK;
 
-/* ---- the bytes of a plan's pieces -------------------------------------------------------------- */
-
-/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
- * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
- * thread. */
-int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
-                   struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
-
 /* ---- looking at checkpoints -------------------------------------------------------------------- */
 
 /* Compare two checkpoints of one format key by key; each difference is one line to `line` (NULL:

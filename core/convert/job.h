@@ -31,6 +31,14 @@ int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
                  const struct br__run_config_opts *o, const char *const (**args)[2], size_t *n,
                  struct br_err *err) BR_MUST_CHECK;
 
+/* ---- produce.c: the bytes of a plan's pieces -------------------------------------------------- */
+
+/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
+ * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
+ * thread. */
+int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
+                   struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
+
 /* ---- detect.c -------------------------------------------------------------------------------- */
 
 /* Architecture of a torch_dist checkpoint from its keys alone: the one whose patterns match every

@@ -18,11 +18,6 @@ const char *br__exactness_text(int e)
     return e >= 0 && e < (int)BR_COUNTOF(text) ? text[e] : "?";
 }
 
-int br__plan_nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory planning the conversion");
-}
-
 /* Megatron has no name for three of the numbers of rope in bands: it computes with the rows'
  * defaults, whatever config.json says. */
 static int note_rope(struct br__planner *pl)

@@ -31,7 +31,10 @@ struct br__planner {
     struct br_err *err;
     int src_is_hf; /* import */
 };
-int br__plan_nomem(struct br_err *err);
+static inline int br__plan_nomem(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory planning the conversion");
+}
 
 /* plan_layout.c: outputs, pieces and segments from the bound expansion. */
 int br__plan_lay_out(struct br__planner *pl);

@@ -4,7 +4,7 @@
  *
  * Import, export, verify and the digests of the manifest all read through here, so there is one
  * definition of what a converted tensor is. */
-#include "convert.h"
+#include "job.h"
 
 #include <string.h>
 

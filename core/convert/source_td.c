@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* source_td.c - a Megatron torch_dist checkpoint as a model to be read: the tensors are the pieces
  * of the plan that an export would make, and are gathered as an export would write them. */
-#include "convert.h"
+#include "job.h"
 
 #include <string.h>
 
