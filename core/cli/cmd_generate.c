@@ -18,6 +18,7 @@ struct generation {
     struct br__cli *c;
     struct br__report r;
     struct br__llm *m;
+    struct br__llm_session *s;
     struct br_tokenizer *tok;
     struct br_chat *chat;
     const char *tokenizer_dir;
@@ -300,13 +301,13 @@ static int size_caches(struct generation *g, struct br_err *err)
     int64_t need = BR__MIN(longest + g->o.max_new_tokens, max);
     if (BR__FLAG(g->c, CONTEXT))
         need = BR__INT(g->c, CONTEXT);
-    return br__llm_caches(g->m, (int64_t)BR__MIN(g->n, (size_t)MAX_BATCH), need, err);
+    return br__llm_session_open(&g->s, g->m, (int64_t)BR__MIN(g->n, (size_t)MAX_BATCH), need, err);
 }
 
 static int run(struct generation *g, struct br_err *err)
 {
     double opened = br__now();
-    int rc = br__generate(g->m, &g->o, g->seqs, g->n, &g->stats, err);
+    int rc = br__generate(g->s, &g->o, g->seqs, g->n, &g->stats, err);
 
     g->stats.first_token += opened - g->began;
     return rc;
@@ -367,7 +368,8 @@ static int converse(struct generation *g, struct br_err *err)
     char *line = NULL;
     size_t cap = 0;
     int64_t max = br_cfg_i(br__llm_config(g->m), BR_CFG_SEQ_LENGTH);
-    int rc = br__llm_caches(g->m, 1, BR__FLAG(g->c, CONTEXT) ? BR__INT(g->c, CONTEXT) : max, err);
+    int rc = br__llm_session_open(&g->s, g->m, 1,
+                                  BR__FLAG(g->c, CONTEXT) ? BR__INT(g->c, CONTEXT) : max, err);
 
     begin_talk(g, &talk);
     g->streaming = 1;
@@ -474,6 +476,7 @@ int br__cmd_generate(struct br__cli *c, struct br_err *err)
     br__free(g.seqs);
     br_chat_close(g.chat);
     br_tokenizer_close(g.tok);
+    br__llm_session_close(g.s);
     br__llm_close(g.m);
     br__report_free(&g.r);
     return rc;

@@ -209,7 +209,7 @@ static int32_t label(const struct br__trace_opts *o, uint32_t dp, int64_t i)
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
                         const struct br__trace_opts *o)
 {
-    uint32_t dp = br_topo_coord(&r->m->topo, r->place.rank, BR_AXIS_DP);
+    uint32_t dp = br_topo_coord(&r->m->topo, r->place->rank, BR_AXIS_DP);
     const int32_t *ids = o->ids[dp];
     const int32_t seq[5] = {0, (int32_t)o->n, 0, (int32_t)o->n, 0};
     int32_t *seqs = br__exec_input(q->exec, q->b.seqs);
@@ -266,8 +266,8 @@ static int put_results(struct job *j, const struct br__rank *r, const struct br_
                        const struct backward *w)
 {
     const struct br_topo *t = &r->m->topo;
-    int first_tp = br_topo_coord(t, r->place.rank, BR_AXIS_TP) == 0;
-    int first_dp = br_topo_coord(t, r->place.rank, BR_AXIS_DP) == 0;
+    int first_tp = br_topo_coord(t, r->place->rank, BR_AXIS_TP) == 0;
+    int first_dp = br_topo_coord(t, r->place->rank, BR_AXIS_DP) == 0;
     double share = 1.0 / t->size[BR_AXIS_DP];
     int rc = first_tp && first_dp ? put_values(j, q) : 0;
     if (!rc && first_tp && q->b.loss)
@@ -313,7 +313,7 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
     if (!rc && !keep)
         rc = nomem(err);
     if (!rc)
-        rc = br__exec_make(&q->exec, &q->g, &r->dev, r->place.comms, keep,
+        rc = br__exec_make(&q->exec, &q->g, &r->dev, r->place->comms, keep,
                            outputs(q, &w, o->flags, keep), err);
     if (!rc) {
         fill_inputs(r, q, o);

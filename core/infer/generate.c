@@ -17,7 +17,7 @@ struct active { /* a sequence in a cache slot */
 };
 
 struct loop {
-    struct br__llm *m;
+    struct br__llm_session *m;
     const struct br__gen_opts *o;
     struct br__gen_sequence *seqs;
     size_t n, begun;      /* sequences, and how many of them have had a slot */
@@ -175,7 +175,7 @@ static int step(struct loop *l, size_t *busy, struct br_err *err)
 static int open_loop(struct loop *l, struct br_err *err)
 {
     l->n_slots = BR__MIN((size_t)br__llm_slots(l->m), l->n);
-    l->vocab = (size_t)br_cfg_i(br__llm_config(l->m), BR_CFG_VOCAB_SIZE);
+    l->vocab = (size_t)br_cfg_i(br__llm_config(br__llm_session_model(l->m)), BR_CFG_VOCAB_SIZE);
     l->slots = br__calloc(l->n_slots, sizeof *l->slots);
     l->feeds = br__calloc(l->n_slots, sizeof *l->feeds);
     l->fed = br__calloc(l->n_slots, sizeof *l->fed);
@@ -185,8 +185,9 @@ static int open_loop(struct loop *l, struct br_err *err)
     return br__sampler_new(&l->sampler, &l->o->sample, (uint32_t)l->vocab, err);
 }
 
-int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
-                 size_t n, struct br__gen_stats *stats, struct br_err *err)
+int br__generate(struct br__llm_session *m, const struct br__gen_opts *o,
+                 struct br__gen_sequence *seqs, size_t n, struct br__gen_stats *stats,
+                 struct br_err *err)
 {
     struct loop l = {.m = m, .o = o, .seqs = seqs, .n = n, .stats = stats, .start = br__now()};
     size_t busy = 1;

@@ -55,7 +55,7 @@ struct br__gen_stats {
 };
 /* Continue n sequences, as many at once as there are cache slots; a slot that becomes free takes
  * the next one.  The result of a sequence does not depend on the others. */
-int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
+int br__generate(struct br__llm_session *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
                  size_t n, struct br__gen_stats *stats, struct br_err *err) BR_MUST_CHECK;
 void br__gen_free(struct br__gen_sequence *seqs, size_t n);
 
