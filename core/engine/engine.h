@@ -120,6 +120,7 @@ struct br__trace {
     struct br__arena arena;
     struct br__named *list; /* logits; hidden.<i>, hidden.norm; loss; grad.<name>; ... */
     size_t n, cap;
+    struct br__map by_name;
     int32_t *routes; /* [layers, tokens, k] chosen experts, -1 in dense layers; or NULL */
     int64_t topk;
 };

@@ -26,6 +26,7 @@ struct br__rank {
     const struct br__place *place;
     struct br__device dev;
     struct br__params *params;
+    struct br__pass *pass; /* the last one, or NULL */
 };
 struct br__llm {
     struct br__weights *weights;
@@ -69,4 +70,32 @@ void br__ready_free(struct br__ready *q);
  */
 int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n,
                          struct br_err *err) BR_MUST_CHECK;
+
+/* ---- backward.c: a forward and backward pass as a graph that is kept ------------------------------ */
+
+/* The losses that gradients may be asked of. */
+enum br__root {
+    BR__ROOT_LM,  /* the language model's */
+    BR__ROOT_AUX, /* and router_aux_loss_coef times the load-balancing loss */
+    BR__ROOT_MTP, /* the language model's and that of multi-token prediction */
+    BR__N_ROOTS
+};
+struct br__pass_shape {
+    int64_t n_tokens; /* of one sequence */
+    uint32_t build;   /* enum br__build_flags */
+    uint32_t roots;   /* bits 1 << enum br__root */
+    uint32_t hidden;  /* hidden states may be read after a run */
+    uint32_t aux_loss; /* so may the load-balancing loss */
+};
+struct br__pass {
+    struct br__pass_shape shape;
+    struct br__ready *ready;   /* its inputs, outputs and memory */
+    br_val *grad[BR__N_ROOTS]; /* [n_params] by param->index, 0: none; NULL: not asked for, or a
+                                  loss that this stage does not have */
+    size_t n_params;
+};
+/* The pass of that shape: the one kept from the last call, or a new one in its place. */
+int br__pass_get(struct br__rank *r, const struct br__pass_shape *shape, struct br__pass **out,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__pass_drop(struct br__rank *r);
 #endif

@@ -141,6 +141,7 @@ void br__llm_close(struct br__llm *m)
         return;
     br__world_close(m->world);
     for (uint32_t i = 0; m->ranks && i < m->topo.world; i++) {
+        br__pass_drop(&m->ranks[i]);
         br__params_close(m->ranks[i].params);
         br__device_close(&m->ranks[i].dev);
     }

@@ -233,6 +233,7 @@ static int add(struct br__params *p, struct br__param *q, const char *key,
     memcpy(copy, parts, n_parts * sizeof *copy);
     q->pieces = copy;
     q->n_pieces = n_parts;
+    q->index = (uint32_t)p->n;
     p->list[p->n++] = q;
     return 0;
 }

@@ -250,6 +250,37 @@ START_TEST(test_long_prompt)
 }
 END_TEST
 
+/* The graph of a pass is kept: run again, and after another one, it gives the same bits. */
+START_TEST(test_pass_again)
+{
+    char dir[512];
+    struct br__llm *m = open_model(dir_of(models[_i], dir), NULL, 0);
+    int32_t ids[24];
+    for (int i = 0; i < 24; i++)
+        ids[i] = (i * 37 + 5) % 40;
+    const unsigned all = BR__TRACE_HIDDEN | BR__TRACE_GRADS;
+    struct br__trace first, other, again[2];
+    trace(m, ids, 24, all, &first);
+    ck_assert(first.n > 8);
+    trace(m, ids, 24, all, &again[0]);
+    trace(m, ids, 7, 0, &other);
+    trace(m, ids, 24, all, &again[1]);
+    for (int k = 0; k < 2; k++) {
+        ck_assert_uint_eq(again[k].n, first.n);
+        for (size_t i = 0; i < first.n; i++) {
+            const struct br__named *a = &first.list[i], *b = br__trace_find(&again[k], a->name);
+            ck_assert(b != NULL);
+            ck_assert_msg(memcmp(a->data, b->data, br__named_elems(a) * sizeof(float)) == 0,
+                          "%s: %s", models[_i], a->name);
+        }
+        br__trace_free(&again[k]);
+    }
+    br__trace_free(&first);
+    br__trace_free(&other);
+    br__llm_close(m);
+}
+END_TEST
+
 /* ---- refusals
  * -------------------------------------------------------------------------------------------- */
 
@@ -407,6 +438,7 @@ int main(void)
     tcase_add_loop_test(c, test_bf16, 0, N_MODELS);
     tcase_add_loop_test(c, test_megatron, 0, N_MODELS);
     tcase_add_loop_test(c, test_cache, 0, N_MODELS);
+    tcase_add_loop_test(c, test_pass_again, 0, N_MODELS);
     tcase_add_loop_test(c, test_batch, 0, N_MODELS);
     tcase_add_loop_test(c, test_long_prompt, 0, 2);
     tcase_add_test(c, test_refusals);
