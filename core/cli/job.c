@@ -44,7 +44,7 @@ static uint32_t job_flags(const struct br__cli *c)
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
                      struct br_err *err)
 {
-    *job = (struct br_job){.struct_size = sizeof *job};
+    *job = (struct br_job)BR_JOB_INIT;
     if (BR__INT(c, THREADS) > MAX_THREADS)
         return br_fail(err, BR_E_USAGE, "option '--threads' is %" PRId64 ", expected at most %d",
                        BR__INT(c, THREADS), MAX_THREADS);

@@ -412,7 +412,10 @@ static int run(struct importer *m, struct br_job_result *res)
         rc = write_all(m);
         res->bytes_written = s->plan->out_bytes;
     }
-    snprintf(res->path, sizeof res->path, "%s/%s", m->root, m->iter_name);
+    const char *path = br__path_join(&m->a, m->root, m->iter_name);
+    if (!path)
+        return nomem(m);
+    br__result_path(res, path);
     res->n_tensors = s->plan->n_outs;
     res->resumed_bytes = atomic_load(&m->resumed);
     return rc;
@@ -421,8 +424,7 @@ static int run(struct importer *m, struct br_job_result *res)
 int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err)
 {
     struct importer m = {.err = err};
-    struct br_job_result none = {.struct_size = sizeof none};
-    res = res ? res : &none;
+    struct br_job_result did = BR_JOB_RESULT_INIT;
     int rc = br__session_open(&m.s, job, BR__IMPORT, err);
     if (rc)
         return rc;
@@ -431,7 +433,8 @@ int br_import(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.megatron_path)
         rc = br_fail(err, BR_E_USAGE, "import needs --megatron-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, res);
+        rc = run(&m, &did);
+    br__result_give(res, &did);
     br__buf_free(&m.common);
     br__work_close(&m.w);
     br__arena_free(&m.a);

@@ -15,6 +15,9 @@ int br__session_open_like(struct br__session **out, const struct br_job *job, in
 void br__job_note(const struct br_job *job, const char *fmt, ...) BR_PRINTF(2, 3);
 /* Tell the listener what the plan and the source have to say. */
 void br__session_report(const struct br__session *s);
+/* What a job did, given to its caller: no more than the struct that it was compiled with. */
+void br__result_path(struct br_job_result *res, const char *path);
+void br__result_give(struct br_job_result *to, const struct br_job_result *res);
 /* Refuse a destination that is, holds, or lies inside the source. */
 int br__check_overlap(struct br__session *s, const char *src, const char *dest,
                       struct br_err *err) BR_MUST_CHECK;

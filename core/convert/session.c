@@ -233,6 +233,23 @@ int br__check_overlap(struct br__session *s, const char *src, const char *dest, 
     return BR_OK;
 }
 
+void br__result_path(struct br_job_result *res, const char *path)
+{
+    size_t n = strlen(path) + 1;
+    if (n <= sizeof res->path)
+        memcpy(res->path, path, n);
+    if (n <= sizeof res->full_path)
+        memcpy(res->full_path, path, n);
+}
+
+void br__result_give(struct br_job_result *to, const struct br_job_result *res)
+{
+    uint32_t size = to ? to->struct_size : 0;
+    if (size > sizeof to->struct_size)
+        memcpy((char *)to + sizeof to->struct_size, (const char *)res + sizeof to->struct_size,
+               BR__MIN(size, (uint32_t)sizeof *res) - sizeof to->struct_size);
+}
+
 static int make_plan(struct br__session *s, int direction, const struct br__ckpt *like,
                      struct br_err *err)
 {

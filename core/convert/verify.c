@@ -165,11 +165,11 @@ int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err
         struct verifier v = {.s = s, .mc = mc};
         br__session_report(s);
         rc = compare(&v, &a, err);
-        if (res) {
-            res->n_tensors = s->plan->n_outs;
-            res->bytes_written = s->plan->out_bytes;
-            snprintf(res->path, sizeof res->path, "%s", mc->dir);
-        }
+        struct br_job_result did = BR_JOB_RESULT_INIT;
+        did.n_tensors = s->plan->n_outs;
+        did.bytes_written = s->plan->out_bytes;
+        br__result_path(&did, mc->dir);
+        br__result_give(res, &did);
         br__session_close(s);
     }
     br__arena_free(&a);
