@@ -12,7 +12,6 @@
 #define DEFAULT_NEW_TOKENS 20
 #define PROMPTS_MAX (256u << 20)
 #define MAX_BATCH 64
-#define MAX_EOS 64
 
 struct generation {
     struct br__cli *c;
@@ -23,7 +22,7 @@ struct generation {
     struct br_chat *chat;
     const char *tokenizer_dir;
     struct br__gen_opts o;
-    int32_t eos[MAX_EOS];
+    int32_t eos[BR__MAX_EOS];
     struct br_ids *prompts; /* [n] */
     struct br__gen_sequence *seqs;
     size_t n, cap;
@@ -33,42 +32,6 @@ struct generation {
 };
 
 /* ---- settings -------------------------------------------------------------------------------- */
-
-static void add_eos_id(struct generation *g, const br__json *e)
-{
-    double id = br__json_num(e, -1);
-
-    if (id >= 0 && id <= INT32_MAX && g->o.n_eos < MAX_EOS)
-        g->eos[g->o.n_eos++] = (int32_t)id;
-}
-
-/* eos_token_id of a JSON text: a number or a list of them. */
-static void add_eos(struct generation *g, const char *text)
-{
-    br__json *j = NULL;
-
-    if (!text || br__json_parse(&j, text, strlen(text), NULL))
-        return;
-    const br__json *e = br__json_get(j, "eos_token_id");
-    if (br__json_kind(e) == 'n')
-        add_eos_id(g, e);
-    for (e = br__json_kind(e) == 'a' ? br__json_first(e) : NULL; e; e = br__json_next(e))
-        add_eos_id(g, e);
-    br__json_free(j);
-}
-
-/* generation_config.json's ids; config.json's where it names none. */
-static void find_eos(struct generation *g)
-{
-    const struct br__model_source *s = br__llm_weights(g->m)->src;
-
-    g->o.eos = g->eos;
-    if (BR__FLAG(g->c, IGNORE_EOS))
-        return;
-    add_eos(g, s->generation_text);
-    if (!g->o.n_eos)
-        add_eos(g, s->config_text);
-}
 
 static double number(const struct br__cli *c, int id, double dflt)
 {
@@ -91,7 +54,8 @@ static void settings(struct generation *g)
         BR__FLAG(c, MAX_NEW_TOKENS) ? BR__INT(c, MAX_NEW_TOKENS) : DEFAULT_NEW_TOKENS;
     g->o.stop = c->opt[BR__OPT_STOP].list;
     g->o.n_stop = c->opt[BR__OPT_STOP].n_list;
-    find_eos(g);
+    g->o.eos = g->eos;
+    g->o.n_eos = BR__FLAG(c, IGNORE_EOS) ? 0 : br__eos_ids(g->m, g->eos);
 }
 
 /* ---- prompts --------------------------------------------------------------------------------- */
