@@ -20,12 +20,10 @@ struct br__place {
 /* ---- world.c: all ranks as threads of this process -------------------------------------------- */
 
 struct br__world;
-/* The n communicators of a world whose ranks are threads. */
-typedef int br__comm_world_fn(struct br_comm **comms, uint32_t n, struct br_err *err);
 /* Start the ranks of topology t: t->world - 1 threads, which stay until br__world_close; rank 0 is
- * whoever calls br__world_run.  `comms` is not called for a single rank, and may be NULL for one. */
-int br__world_open(struct br__world **out, const struct br_topo *t, br__comm_world_fn *comms,
-                   struct br_err *err) BR_MUST_CHECK;
+ * whoever calls br__world_run.  devices[t->world] join the plane; a single rank needs neither. */
+int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
+                   void *const *devices, struct br_err *err) BR_MUST_CHECK;
 void br__world_close(struct br__world *w); /* NULL is fine */
 const struct br__place *br__world_place(const struct br__world *w, uint32_t rank);
 /* Run fn once on every rank and wait for all.  A rank that fails aborts the others' collectives;

@@ -24,9 +24,8 @@ struct rank_thread {
 
 struct br__world {
     struct br_topo topo;
-    struct rank_thread *ranks; /* [topo.world] */
-    struct br_comm **comms;    /* [topo.world], or NULL for a single rank */
-    uint32_t n_threads;        /* that were started */
+    struct rank_thread *ranks;                               /* [topo.world] */
+    uint32_t n_threads;                                      /* that were started */
     int (*fn)(void *arg, uint32_t rank, struct br_err *err); /* NULL: leave */
     void *arg;
     pthread_mutex_t turn;    /* one run at a time */
@@ -64,8 +63,9 @@ static void run_rank(struct rank_thread *r)
     struct br__world *w = r->world;
     memset(&r->err, 0, sizeof r->err);
     r->rc = w->fn(w->arg, r->place.rank, &r->err);
-    if (r->rc && w->comms)
-        w->comms[r->place.rank]->abort(w->comms[r->place.rank]);
+    struct br_comm *world = r->place.comms[BR_GROUP_WORLD];
+    if (r->rc && world) /* nobody shall wait for this rank */
+        world->ops->abort(world);
 }
 
 static void *serve(void *arg)
@@ -130,18 +130,33 @@ static const uint32_t group_axes[BR_N_GROUPS] = {
     [BR_GROUP_EDP] = 1u << BR_AXIS_EDP,
 };
 
+/* How the ranks of a world find each other. */
+struct meeting {
+    struct br__world *world;
+    const struct br_plane *plane;
+    void *const *devices;
+    unsigned char id[BR_COMM_ID];
+};
+
+static int join_world(void *arg, uint32_t rank, struct br_err *err)
+{
+    struct meeting *m = arg;
+    struct br__world *w = m->world;
+    return m->plane->join(m->devices[rank], m->id, rank, w->topo.world,
+                          &w->ranks[rank].place.comms[BR_GROUP_WORLD], err);
+}
+
 /* A group's color is its lowest rank, so every group of an axis set gets its own. */
 static int split_groups(void *arg, uint32_t rank, struct br_err *err)
 {
-    struct br__world *w = arg;
+    struct br__world *w = ((struct meeting *)arg)->world;
     struct br__place *p = &w->ranks[rank].place;
-    struct br_comm *world = w->comms[rank];
+    struct br_comm *world = p->comms[BR_GROUP_WORLD];
     uint32_t *members = br__calloc(w->topo.world, sizeof *members);
     int rc = members ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for the groups of ranks");
-    p->comms[BR_GROUP_WORLD] = world;
     for (uint32_t g = 1; !rc && g < BR_N_GROUPS; g++) {
         (void)br_topo_group(&w->topo, rank, group_axes[g], members);
-        rc = world->split(world, members[0], rank, &p->comms[g], err);
+        rc = world->ops->split(world, members[0], rank, &p->comms[g], err);
     }
     br__free(members);
     return rc;
@@ -157,8 +172,8 @@ static int start_threads(struct br__world *w, struct br_err *err)
     return 0;
 }
 
-int br__world_open(struct br__world **out, const struct br_topo *t, br__comm_world_fn *comms,
-                   struct br_err *err)
+int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
+                   void *const *devices, struct br_err *err)
 {
     *out = NULL;
     struct br__world *w = br__calloc(1, sizeof *w);
@@ -171,13 +186,14 @@ int br__world_open(struct br__world **out, const struct br_topo *t, br__comm_wor
     for (uint32_t i = 0; !rc && i < t->world; i++)
         w->ranks[i] = (struct rank_thread){.world = w, .place = {.topo = *t, .rank = i}};
     if (!rc && t->world > 1) {
-        w->comms = br__calloc(t->world, sizeof *w->comms);
-        rc = w->comms ? comms(w->comms, t->world, err)
-                      : br_fail(err, BR_E_NOMEM, "out of memory for the ranks");
+        struct meeting m = {.world = w, .plane = plane, .devices = devices};
+        rc = plane->id(m.id, err);
         if (!rc)
             rc = start_threads(w, err);
         if (!rc)
-            rc = br__world_run(w, split_groups, w, err);
+            rc = br__world_run(w, join_world, &m, err);
+        if (!rc)
+            rc = br__world_run(w, split_groups, &m, err);
     }
     if (rc)
         br__world_close(w);
@@ -194,15 +210,14 @@ void br__world_close(struct br__world *w)
     start(w);
     for (uint32_t i = 1; i <= w->n_threads; i++)
         pthread_join(w->ranks[i].thread, NULL);
-    for (uint32_t i = 0; w->ranks && i < w->topo.world; i++)
-        for (uint32_t g = 1; g < BR_N_GROUPS; g++)
-            if (w->ranks[i].place.comms[g])
-                w->ranks[i].place.comms[g]->close(w->ranks[i].place.comms[g]);
-    for (uint32_t i = 0; w->comms && i < w->topo.world; i++)
-        if (w->comms[i])
-            w->comms[i]->close(w->comms[i]);
+    /* BR_GROUP_WORLD is 0: the world itself goes last. */
+    for (uint32_t g = BR_N_GROUPS; g-- > 0;)
+        for (uint32_t i = 0; w->ranks && i < w->topo.world; i++) {
+            struct br_comm *c = w->ranks[i].place.comms[g];
+            if (c)
+                c->ops->close(c);
+        }
     pthread_mutex_destroy(&w->turn);
-    br__free(w->comms);
     br__free(w->ranks);
     br__free(w);
 }

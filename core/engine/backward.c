@@ -130,8 +130,7 @@ static int pass_make(struct br__rank *r, struct br__pass *p, struct br_err *err)
     br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->ready->g.n + 16, sizeof *keep);
     if (!keep)
         return nomem(err);
-    rc = br__exec_make(&p->ready->exec, &p->ready->g, &r->dev, r->place->comms, keep,
-                       outputs(p, w.passed, keep), err);
+    rc = br__ready_plan(r, p->ready, keep, outputs(p, w.passed, keep), err);
     br__free(keep);
     return rc;
 }

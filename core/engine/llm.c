@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE 512     /* tokens of a prompt that are computed at once */
+#define PIECE 512 /* tokens of a prompt that are computed at once, if the backend says nothing */
 #define KEPT_GRAPHS 8 /* per rank */
 #define MAX_SLOTS 4096
 
@@ -59,7 +59,7 @@ static void close_rank(struct br__rank_session *r)
     for (size_t i = 0; i < r->n_ready; i++)
         br__ready_free(r->ready[i]);
     for (size_t i = 0; i < r->n_caches; i++)
-        r->rank->dev.backend->free(r->rank->dev.device, r->caches[i].data);
+        r->rank->dev.backend.free(r->rank->dev.device, r->caches[i].data);
     br__free(r->ready);
     br__free(r->caches);
     br__arena_free(&r->arena);
@@ -100,10 +100,18 @@ void br__ready_free(struct br__ready *q)
 {
     if (!q)
         return;
-    br__exec_free(q->exec);
+    br__frame_free(q->frame);
+    br__program_free(q->program);
     br__free(q->b.states);
     br__graph_free(&q->g);
     br__free(q);
+}
+
+int br__ready_plan(struct br__rank *r, struct br__ready *q, const br_val *outputs, size_t n,
+                   struct br_err *err)
+{
+    int rc = br__program_make(&q->program, &q->g, &r->dev, outputs, n, err);
+    return rc ? rc : br__frame_make(&q->frame, q->program, &r->dev, r->place->comms, err);
 }
 
 /* Everything that a rank computes of a batch, as the outputs that keep it alive. */
@@ -115,7 +123,7 @@ static int plan(struct br__rank *r, struct br__ready *q, struct br_err *err)
     for (size_t i = 0; i < BR_COUNTOF(all); i++)
         if (all[i])
             outputs[n++] = all[i];
-    return br__exec_make(&q->exec, &q->g, &r->dev, r->place->comms, outputs, n, err);
+    return br__ready_plan(r, q, outputs, n, err);
 }
 
 int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
@@ -148,7 +156,7 @@ static void *cache(struct br__rank_session *r, const struct br__state *s)
     const char *name = br__arena_strdup(&r->arena, s->name);
     if (!name || br__grow(&r->caches, &r->cap_caches, r->n_caches, sizeof *r->caches))
         return NULL;
-    void *p = r->rank->dev.backend->alloc(r->rank->dev.device, bytes);
+    void *p = r->rank->dev.backend.alloc(r->rank->dev.device, bytes);
     if (p)
         r->caches[r->n_caches++] = (struct br__cache){name, p, bytes};
     return p;
@@ -161,7 +169,7 @@ static int bind_caches(struct br__rank_session *r, struct br__ready *q, struct b
         if (!p)
             return br_fail(err, BR_E_NOMEM, "out of memory for the caches of %lld x %lld tokens",
                            (long long)r->s->slots, (long long)r->s->capacity);
-        br__exec_bind(q->exec, q->b.states[i].v, p);
+        br__frame_bind(q->frame, q->b.states[i].v, p);
     }
     return 0;
 }
@@ -246,11 +254,11 @@ struct br__build br__batch_shape(const struct br__llm_session *s, int64_t n_toke
 static void fill_inputs(const struct br__ready *q, const struct batch *in)
 {
     const struct br__llm_session *m = in->s;
-    int32_t *ids = br__exec_input(q->exec, q->b.ids);
-    int32_t *positions = br__exec_input(q->exec, q->b.positions);
-    int32_t *seqs = br__exec_input(q->exec, q->b.seqs);
-    int32_t *rows = br__exec_input(q->exec, q->b.cache_rows);
-    int32_t *out = br__exec_input(q->exec, q->b.out_rows);
+    int32_t *ids = br__frame_input(q->frame, q->b.ids);
+    int32_t *positions = br__frame_input(q->frame, q->b.positions);
+    int32_t *seqs = br__frame_input(q->frame, q->b.seqs);
+    int32_t *rows = br__frame_input(q->frame, q->b.cache_rows);
+    int32_t *out = br__frame_input(q->frame, q->b.out_rows);
     int64_t t = 0;
     for (size_t s = 0; s < in->n_feeds + (in->pad > 0); s++) {
         int is_pad = s == in->n_feeds;
@@ -289,12 +297,10 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
     if (rc)
         return rc;
     fill_inputs(q, in);
-    if ((rc = br__exec_run(q->exec, err)))
-        return rc;
-    if (in->logits && is_answering(r))
-        memcpy(in->logits, br__exec_data(q->exec, q->b.logits),
-               in->n_feeds * (size_t)br_cfg_i(q->b.cfg, BR_CFG_VOCAB_SIZE) * sizeof(float));
-    return 0;
+    rc = br__frame_run(q->frame, err);
+    if (!rc && in->logits && is_answering(r))
+        rc = br__frame_read(q->frame, q->b.logits, in->logits, err);
+    return rc;
 }
 
 static int check_feeds(const struct br__llm_session *m, const struct br__feed *feeds, size_t n,
@@ -344,6 +350,8 @@ int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t
                  struct br_err *err)
 {
     int rc = check_feeds(s, feeds, n, err);
+    const uint32_t wanted = s->m->ranks[0].dev.backend.tokens_at_once;
+    const int64_t piece = wanted ? wanted : PIECE;
     size_t vocab = (size_t)br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
     struct br__feed *last = br__calloc(n, sizeof *last);
     if (!rc && !last)
@@ -352,12 +360,12 @@ int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t
      * far as one piece goes. */
     for (size_t i = 0; i < n && !rc; i++) {
         last[i] = feeds[i];
-        for (; last[i].n > PIECE && !rc; last[i].ids += PIECE, last[i].n -= PIECE)
-            rc = feed_piece(s, &(struct br__feed){last[i].slot, last[i].ids, PIECE}, 1, NULL, err);
+        for (; last[i].n > piece && !rc; last[i].ids += piece, last[i].n -= piece)
+            rc = feed_piece(s, &(struct br__feed){last[i].slot, last[i].ids, piece}, 1, NULL, err);
     }
     for (size_t i = 0, k; i < n && !rc; i = k) {
         int64_t tokens = last[i].n;
-        for (k = i + 1; k < n && tokens + last[k].n <= PIECE; k++)
+        for (k = i + 1; k < n && tokens + last[k].n <= piece; k++)
             tokens += last[k].n;
         rc = feed_piece(s, last + i, k - i, logits + i * vocab, err);
     }

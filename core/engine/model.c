@@ -30,12 +30,32 @@ int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, st
     return br__world_run(m->world, run_rank, &run, err);
 }
 
-static int open_rank(struct br__rank *r, const char *device, uint32_t lanes, struct br_err *err)
+static int open_rank(struct br__llm *m, uint32_t rank, const char *device, uint32_t threads,
+                     struct br_err *err)
 {
-    const struct br__registry *reg = r->m->weights->src->registry;
-    int rc =
-        br__device_open(&r->dev, device, &(struct br__dirs){reg->dirs, reg->n_dirs}, lanes, err);
-    return rc ? rc : br__params_open(&r->params, r->m->weights, err);
+    const struct br__registry *reg = m->weights->src->registry;
+    const struct br__dirs dirs = {reg->dirs, reg->n_dirs};
+    struct br__rank *r = &m->ranks[rank];
+    r->m = m;
+    int rc = br__device_open(&r->dev, device, &dirs, rank, threads, err);
+    return rc ? rc : br__params_open(&r->params, m->weights, br__device_is_host(&r->dev), err);
+}
+
+static int open_world(struct br__llm *m, struct br_err *err)
+{
+    const struct br_backend *b = &m->ranks[0].dev.backend;
+    void **devices = br__calloc(m->topo.world, sizeof *devices);
+    if (!devices)
+        return nomem(err);
+    for (uint32_t i = 0; i < m->topo.world; i++)
+        devices[i] = m->ranks[i].dev.device;
+    int rc = m->topo.world > 1 && !b->plane
+                 ? br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name)
+                 : br__world_open(&m->world, &m->topo, b->plane, devices, err);
+    for (uint32_t i = 0; i < m->topo.world && !rc; i++)
+        m->ranks[i].place = br__world_place(m->world, i);
+    br__free(devices);
+    return rc;
 }
 
 static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
@@ -46,18 +66,11 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
     if (!m->ranks)
         return nomem(err);
     for (uint32_t i = 0; i < n; i++) {
-        m->ranks[i].m = m;
-        int rc = open_rank(&m->ranks[i], o->device, BR__MAX(all / n, 1), err);
+        int rc = open_rank(m, i, o->device, BR__MAX(all / n, 1), err);
         if (rc)
             return rc;
     }
-    const struct br_backend *b = m->ranks[0].dev.backend;
-    if (n > 1 && !b->comm_world)
-        return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name);
-    int rc = br__world_open(&m->world, &m->topo, b->comm_world, err);
-    for (uint32_t i = 0; i < n && !rc; i++)
-        m->ranks[i].place = br__world_place(m->world, i);
-    return rc;
+    return open_world(m, err);
 }
 
 /* ---- open, close ----------------------------------------------------------------------------- */
@@ -164,7 +177,7 @@ const struct br_topo *br__llm_topo(const struct br__llm *m)
 }
 const char *br__llm_device(const struct br__llm *m)
 {
-    return m->ranks[0].dev.backend->name;
+    return m->ranks[0].dev.backend.name;
 }
 
 /* ---- health ---------------------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ static struct br_llm_opts options(const char *dir)
 {
     struct br_llm_opts o = BR_LLM_INIT;
     o.hf_model = dir;
-    o.device = "cpu";
+    o.device = test_device();
     o.dtype = BR_F32;
     o.threads = 2;
     return o;
