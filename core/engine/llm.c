@@ -253,7 +253,7 @@ struct br__build br__batch_shape(const struct br__llm_session *s, int64_t n_toke
 
 static void fill_inputs(const struct br__ready *q, const struct batch *in)
 {
-    const struct br__llm_session *m = in->s;
+    const struct br__llm_session *session = in->s;
     int32_t *ids = br__frame_input(q->frame, q->b.ids);
     int32_t *positions = br__frame_input(q->frame, q->b.positions);
     int32_t *seqs = br__frame_input(q->frame, q->b.seqs);
@@ -262,9 +262,9 @@ static void fill_inputs(const struct br__ready *q, const struct batch *in)
     int64_t t = 0;
     for (size_t s = 0; s < in->n_feeds + (in->pad > 0); s++) {
         int is_pad = s == in->n_feeds;
-        int64_t slot = is_pad ? m->slots : in->feeds[s].slot;
-        int64_t n = is_pad ? in->pad : in->feeds[s].n, past = is_pad ? 0 : m->length[slot];
-        const int64_t row[5] = {t, n, slot * m->capacity, past + n, slot};
+        int64_t slot = is_pad ? session->slots : in->feeds[s].slot;
+        int64_t n = is_pad ? in->pad : in->feeds[s].n, past = is_pad ? 0 : session->length[slot];
+        const int64_t row[5] = {t, n, slot * session->capacity, past + n, slot};
         for (int i = 0; seqs && i < 5; i++)
             seqs[s * 5 + (size_t)i] = (int32_t)row[i];
         for (int64_t i = 0; i < n; i++, t++) {
@@ -303,30 +303,30 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
     return rc;
 }
 
-static int check_feeds(const struct br__llm_session *m, const struct br__feed *feeds, size_t n,
+static int check_feeds(const struct br__llm_session *s, const struct br__feed *feeds, size_t n,
                        struct br_err *err)
 {
-    int64_t vocab = br_cfg_i(m->m->weights->cfg, BR_CFG_VOCAB_SIZE);
-    for (size_t s = 0; s < n; s++) {
-        const struct br__feed *f = &feeds[s];
-        if (f->slot >= m->slots || f->n < 1)
+    int64_t vocab = br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
+    for (size_t i = 0; i < n; i++) {
+        const struct br__feed *f = &feeds[i];
+        if (f->slot >= s->slots || f->n < 1)
             return br_fail(err, BR_E_USAGE, "sequence slot %u with %lld tokens is impossible",
                            f->slot, (long long)f->n);
-        for (size_t k = 0; k < s; k++)
+        for (size_t k = 0; k < i; k++)
             if (feeds[k].slot == f->slot)
                 return br_fail(err, BR_E_USAGE, "slot %u is fed twice at once", f->slot);
-        if (f->n > m->capacity - m->length[f->slot])
+        if (f->n > s->capacity - s->length[f->slot])
             return br_fail(err, BR_E_USAGE,
                            "%lld more tokens after %lld do not fit into a cache of %lld; the model "
                            "has max_position_embeddings %lld",
-                           (long long)f->n, (long long)m->length[f->slot], (long long)m->capacity,
-                           (long long)br_cfg_i(m->m->weights->cfg, BR_CFG_SEQ_LENGTH));
-        for (int64_t i = 0; i < f->n; i++)
-            if (f->ids[i] < 0 || f->ids[i] >= vocab)
+                           (long long)f->n, (long long)s->length[f->slot], (long long)s->capacity,
+                           (long long)br_cfg_i(s->m->weights->cfg, BR_CFG_SEQ_LENGTH));
+        for (int64_t t = 0; t < f->n; t++)
+            if (f->ids[t] < 0 || f->ids[t] >= vocab)
                 return br_fail(err, BR_E_USAGE,
                                "token id %d is outside the model's vocabulary of %lld; is the "
                                "tokenizer another model's?",
-                               f->ids[i], (long long)vocab);
+                               f->ids[t], (long long)vocab);
     }
     return 0;
 }
