@@ -29,8 +29,9 @@ static const char *model_name(struct br__arena *a, const char *model, const char
     if (revision)
         *revision = 0;
     if (name && is_dir && strspn(name, "./") == strlen(name)) {
-        const char *path = br__path_abs(a, model);
-        name = path ? br__arena_strdup(a, br__path_base(path)) : NULL;
+        char *path;
+        name =
+            !br__path_abs(a, model, &path, NULL) ? br__arena_strdup(a, br__path_base(path)) : NULL;
     }
     if (name && br__ends(name, suffix) && strlen(name) > strlen(suffix))
         name[strlen(name) - strlen(suffix)] = 0;
@@ -67,8 +68,8 @@ static void print_outcome(const struct outcome *o, const char *verb)
     double s = o->seconds > 1e-6 ? o->seconds : 1e-6;
 
     if (o->res.up_to_date) {
-        printf("up to date: %s holds this %s already; nothing was written\n", o->res.path,
-               o->command);
+        printf("up to date: %s holds this %s already; the data of its weights was not read again\n",
+               o->res.path, o->command);
         return;
     }
     printf("%s %" PRIu64 " tensors (%s) to %s in %.2f s (%s/s)\n", verb, o->res.n_tensors,
@@ -159,7 +160,10 @@ static int convert(struct br__cli *c, struct br__report *r, const struct br_job 
 
     if (BR__FLAG(c, DRY_RUN))
         return br__plan_show(c, r, job, direction, err);
+    struct br__interrupt i;
+    br__interrupt_begin(&i, NULL, "interrupted; the same command resumes");
     int rc = run_verb(importing ? br_import : br_export, job, r, &o, err);
+    br__interrupt_end(&i);
     if (r->json) {
         int printed = print_outcome_json(r, &o, err, rc ? NULL : err);
         return rc ? rc : printed;
@@ -356,11 +360,14 @@ int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)
 {
     struct br__report r;
     struct trip t = {.c = c, .r = &r};
+    struct br__interrupt i = {0};
 
     br__report_init(&r, c);
     int rc = br__job_from_cli(c, &r, &t.job, err);
     if (!rc)
         rc = trip_dir(&t, err);
+    if (!rc && t.temporary)
+        br__interrupt_begin(&i, t.dir, NULL);
     if (!rc)
         rc = trip_paths(&t, err);
     for (int step = 0; !rc && step < 3; step++)
@@ -371,6 +378,7 @@ int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)
     int removed = BR_OK;
     if (t.temporary)
         removed = br__remove_tree(t.dir, rc ? NULL : err);
+    br__interrupt_end(&i);
     br__report_free(&r);
     return rc ? rc : printed ? printed : removed;
 }

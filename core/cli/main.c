@@ -91,6 +91,11 @@ int br_main(int argc, char **argv)
     struct br__cli c = {0};
     int rc;
 
+    rc = br__std_fds(&err);
+    if (rc) {
+        br__print_error(&err, 0);
+        return rc;
+    }
     allow_many_files();
 
     if (argc < 2) {

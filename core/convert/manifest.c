@@ -37,6 +37,13 @@ static void put_str_or_null(struct br__buf *b, const char *s)
         br__buf_puts(b, "null");
 }
 
+static void put_file(struct br__buf *b, size_t i, const char *name, uint64_t size, uint64_t xxh3)
+{
+    br__buf_puts(b, i ? ",\n {\"name\": " : "\n {\"name\": ");
+    br__buf_json_str(b, name);
+    br__buf_printf(b, ", \"size\": %" PRIu64 ", \"xxh3\": \"%016" PRIx64 "\"}", size, xxh3);
+}
+
 static void put_options(struct br__buf *b, const struct br__session *s)
 {
     const struct br_job *j = &s->job;
@@ -134,6 +141,14 @@ static void put_outputs(struct br__buf *b, const struct br__session *s)
     br__buf_puts(b, "],");
 }
 
+static void put_side_files(struct br__buf *b, const struct br__session *s)
+{
+    br__buf_puts(b, "\"side_files\": [");
+    for (size_t i = 0; i < s->side.n; i++)
+        put_file(b, i, s->side.files[i].name, s->side.files[i].size, s->side.files[i].xxh3);
+    br__buf_puts(b, "],\n");
+}
+
 static void put_head(struct br__buf *b, const struct br__session *s)
 {
     int import = s->plan->direction == BR__IMPORT;
@@ -150,31 +165,47 @@ static void put_head(struct br__buf *b, const struct br__session *s)
     put_source(b, s);
     if (import && s->src->hub)
         put_hub(b, s->src);
+    put_side_files(b, s);
     put_outputs(b, s);
 }
 
-static int manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
-                         struct br_err *err)
+static void put_digests(struct br__buf *b, const struct br__session *s, const uint64_t *digests)
 {
-    put_head(out, s);
-    br__buf_puts(out, DIGESTS);
+    br__buf_puts(b, DIGESTS);
     for (size_t i = 0; i < s->plan->n_pieces; i++)
-        br__buf_printf(out, "%s\"%016" PRIx64 "\"", !i ? "\n " : i % 4 ? ", " : ",\n ", digests[i]);
-    br__buf_puts(out, "]}\n");
-    return out->failed ? nomem(err) : BR_OK;
+        br__buf_printf(b, "%s\"%016" PRIx64 "\"", !i ? "\n " : i % 4 ? ", " : ",\n ", digests[i]);
+    br__buf_puts(b, "],\n");
 }
 
-int br__manifest_write(const struct br__session *s, const uint64_t *digests, const char *dir,
-                       int sync, struct br_err *err)
+/* The files of `dir` as they are there now; BR_E_NOTFOUND if one is not. */
+static int put_written(struct br__buf *b, const struct br__names *files, const char *dir,
+                       struct br_err *err)
 {
     struct br__arena a = {0};
-    struct br__buf b = {0};
-    const char *path = br__path_join(&a, dir, BR__MANIFEST);
-    int rc = path ? manifest_text(&b, s, digests, err) : nomem(err);
-    if (!rc)
-        rc = br__write_file(path, b.p, b.n, sync, err);
-    br__buf_free(&b);
+    int rc = BR_OK;
+    br__buf_puts(b, "\"files\": [");
+    for (size_t i = 0; i < files->n && !rc; i++) {
+        struct br__side_file f = {.name = files->p[i]};
+        const char *path = br__path_join(&a, dir, f.name);
+        rc = path ? br__file_digest(path, &f.size, &f.xxh3, err) : nomem(err);
+        put_file(b, i, f.name, f.size, f.xxh3);
+    }
+    br__buf_puts(b, "]}\n");
     br__arena_free(&a);
+    return rc ? rc : b->failed ? nomem(err) : BR_OK;
+}
+
+int br__manifest_write(const struct br__session *s, const uint64_t *digests,
+                       const struct br__names *files, const struct br__dir *d, int sync,
+                       struct br_err *err)
+{
+    struct br__buf b = {0};
+    put_head(&b, s);
+    put_digests(&b, s, digests);
+    int rc = put_written(&b, files, d->path, err);
+    if (!rc)
+        rc = br__write_in(d, BR__MANIFEST, b.p, b.n, sync, err);
+    br__buf_free(&b);
     return rc;
 }
 
@@ -305,8 +336,32 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
 
 /* ---- up to date? ----------------------------------------------------------------------------- */
 
-int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes,
-                            struct br_err *err)
+/* The source's digests, unless it is the hub's, where equal commits and etags mean equal bytes:
+ * then those of the text. */
+static int same_digests(const struct br__session *s, const char *text, size_t n, struct br__buf *b,
+                        int *same, struct br_err *err)
+{
+    uint64_t *digests = br__calloc(s->plan->n_pieces + 1, sizeof *digests);
+    struct br__buf mine = {.max = MANIFEST_MAX};
+    int rc = digests ? BR_OK : nomem(err);
+    *same = n >= b->n && !memcmp(text, b->p, b->n);
+    if (!rc && *same && !s->src->hub)
+        rc = br__plan_digests(s, "checking", digests, err);
+    if (!rc && *same) {
+        put_digests(&mine, s, digests);
+        rc = mine.failed ? nomem(err) : BR_OK;
+    }
+    if (!rc && *same) {
+        *same = n - b->n >= mine.n && (s->src->hub ? 1 : !memcmp(text + b->n, mine.p, mine.n));
+        br__buf_put(b, text + b->n, *same ? mine.n : 0);
+    }
+    br__buf_free(&mine);
+    br__free(digests);
+    return rc;
+}
+
+int br__manifest_up_to_date(const struct br__session *s, const struct br__names *files,
+                            const char *dir, int *yes, struct br_err *err)
 {
     struct br__arena a = {0};
     struct br__buf b = {0};
@@ -321,18 +376,12 @@ int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *y
     }
     if (!rc) {
         put_head(&b, s);
-        br__buf_puts(&b, DIGESTS);
-        rc = b.failed ? nomem(err) : BR_OK;
+        rc = b.failed ? nomem(err) : same_digests(s, text, n, &b, yes, err);
     }
-    if (!rc && n > b.n && !memcmp(text, b.p, b.n) && s->src->hub) {
-        *yes = 1; /* the commit and the etags are equal: the bytes need not come again */
-    } else if (!rc && n > b.n && !memcmp(text, b.p, b.n)) {
-        uint64_t *digests = br__arena_alloc(&a, (s->plan->n_pieces + 1) * sizeof *digests);
-        br__buf_free(&b);
-        rc = digests ? br__plan_digests(s, "checking", digests, err) : nomem(err);
-        if (!rc)
-            rc = manifest_text(&b, s, digests, err);
+    if (!rc && *yes) {
+        rc = put_written(&b, files, dir, err);
         *yes = !rc && n == b.n && !memcmp(text, b.p, n);
+        rc = rc == BR_E_NOMEM ? rc : BR_OK; /* a file that cannot be read is not up to date */
     }
     br__buf_free(&b);
     br__free(text);

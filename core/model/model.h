@@ -1,9 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* model.h - the door of core/model: plugins, their architectures, configurations and weight rules.
  *
- * A plugin gives tables.  This folder finds and checks it, reads config.json by them, and expands the
- * weight rules into moves of rows between Hugging Face and Megatron tensors.  It knows formats only
- * as far as a toy checkpoint is written; it knows no conversion, no graph and no device. */
+ * A plugin gives tables.  This folder finds and checks it, reads config.json by them, and expands
+ * the weight rules into moves of rows between Hugging Face and Megatron tensors.  It knows formats
+ * only as far as a toy checkpoint is written; it knows no conversion, no graph and no device. */
 #ifndef BRIDGE_CORE_MODEL_H
 #define BRIDGE_CORE_MODEL_H
 
