@@ -85,10 +85,10 @@ static int no_child(const struct br__dir *d, const char *path, const char *name,
                     struct br_err *err)
 {
     struct stat st;
-    if ((e == ENOTDIR || e == ELOOP) && !br__io.fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) &&
-        S_ISLNK(st.st_mode))
-        return br_fail(err, BR_E_EXISTS,
-                       "'%s' is a symbolic link, which is not followed here; remove it", path);
+    if ((e == ENOTDIR || e == ELOOP) && !br__io.fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW))
+        return br_fail(err, BR_E_EXISTS, "'%s' is %s; remove it", path,
+                       S_ISLNK(st.st_mode) ? "a symbolic link, which is not followed here"
+                                           : "no directory");
     return BR__FAIL_READ(err, e, "open the directory", path);
 }
 

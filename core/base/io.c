@@ -586,8 +586,9 @@ int br__path_abs(struct br__arena *a, const char *path, char **abs, struct br_er
     for (const char *p = path; *p;) {
         size_t n = strcspn(p, "/");
         int e = step(out, p, n);
-        if (e)
-            return BR__FAIL_WRITE(err, e, "resolve the path", path);
+        if (e) /* a path that is too long would crowd the reason out */
+            return br_fail(err, BR_E_IO, "cannot resolve the path '%.200s%s': %s", path,
+                           strlen(path) > 200 ? "..." : "", strerror(e));
         p += n + (p[n] == '/');
     }
     *abs = br__arena_strdup(a, out[0] ? out : "/");

@@ -250,7 +250,10 @@ static int trip_dir(struct trip *t, struct br_err *err)
 {
     if (BR__FLAG(t->c, OUTPUT_DIR)) {
         t->dir = BR__TEXT(t->c, OUTPUT_DIR);
-        return br__mkdirs(t->dir, err);
+        int rc = BR_OK;
+        if (br__is_dir(t->job.hf_model))
+            rc = br__path_overlap(&t->c->arena, t->job.hf_model, t->dir, err);
+        return rc ? rc : br__mkdirs(t->dir, err);
     }
     int rc = br__temp_dir(&t->c->arena, "bridge-roundtrip", &t->dir, err);
     if (rc)

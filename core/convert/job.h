@@ -66,7 +66,7 @@ struct br__work {
     char *text;    /* of the journal that was found */
     pthread_mutex_t lock;
     uint64_t **digests; /* [n_parts] digests of a finished part (arena), or NULL */
-    size_t n_parts;
+    size_t n_parts, n_done; /* n_done: by this run */
 };
 /* Take the lock on the name `final`, a canonical path whose parent is made.  fingerprint identifies
  * the job.  BR_E_BUSY if another process has it, BR_E_EXISTS for a temporary directory that is not

@@ -146,6 +146,7 @@ int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size
     br__buf_putc(&b, '\n');
     pthread_mutex_lock(&w->lock);
     int rc = b.failed ? nomem(err) : append_journal(w, b.p, b.n, err);
+    w->n_done += !rc;
     pthread_mutex_unlock(&w->lock);
     br__buf_free(&b);
     return rc;
@@ -193,10 +194,12 @@ static int lock_tmp(struct br__work *w, int *trusted, int *got, struct br_err *e
     if (!rc)
         rc = br__dir_lock(&w->tmp, 0, &locked, err);
     if (rc == BR_E_BUSY)
-        return br_fail(err, rc, "another process is writing '%s' (it works in '%s')", w->final,
-                       w->tmp.path);
-    if (rc)
+        rc = br_fail(err, rc, "another process is writing '%s' (it works in '%s')", w->final,
+                     w->tmp.path);
+    if (rc) {
+        br__dir_close(&w->tmp); /* not locked: nothing of it is removed */
         return rc;
+    }
     w->unlocked = !locked;
     *got = !br__io.fstat(w->tmp.fd, &by_fd) && !br__dir_stat(&w->parent, w->tmp_name, &by_name) &&
            by_fd.st_ino == by_name.st_ino && by_fd.st_dev == by_name.st_dev;
@@ -488,8 +491,11 @@ void br__work_close(struct br__work *w)
 {
     if (!w->open)
         return;
-    /* One in which nothing was begun is no work to resume: this fails if it is not empty. */
-    if (!w->committed && !w->begun && w->tmp.fd >= 0)
+    /* No part is finished: there is nothing to resume. */
+    int ours = w->tmp.path && !w->unlocked && !w->committed;
+    if (ours && w->begun && !w->same && !w->n_done)
+        (void)!br__dir_remove(&w->parent, w->tmp_name, NULL);
+    else if (ours && !w->begun) /* this fails if it is not empty */
         (void)!br__dir_remove_empty(&w->parent, w->tmp_name);
     if (w->journal_fd >= 0)
         br__io.close(w->journal_fd);

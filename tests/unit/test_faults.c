@@ -351,7 +351,9 @@ static int same_result(const char *a, const char *b)
 {
     char command[800];
     snprintf(command, sizeof command,
-             "diff -r -x '.bridge*' -x '*.tmp' -x '.*.bridge-partial' '%s' '%s' >/dev/null", a, b);
+             "diff -r -x '.bridge*' -x '*.tmp' -x '*.bridge-partial' -x '*.bridge-old' '%s' '%s' "
+             ">/dev/null",
+             a, b);
     return system(command) == 0;
 }
 
