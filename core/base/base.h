@@ -181,7 +181,8 @@ int br__dir_empty(const struct br__dir *d, const char *const *keep, size_t n_kee
 int br__dir_list(struct br__arena *a, const struct br__dir *d, char ***names, size_t *n,
                  struct br_err *err) BR_MUST_CHECK;
 char *br__dir_name(const struct br__dir *d, const char *name); /* "path/name" (heap), or NULL */
-/* Refuse an open file of `d` that is not regular, has a second name, or another owner than d. */
+/* Refuse an open file of `d` that is not regular, has a second name, or is another user's (its
+ * directory's owner may be trusted as much as the directory). */
 int br__file_is_ours(const struct br__dir *d, int fd, const char *path,
                      struct br_err *err) BR_MUST_CHECK;
 /* File `name` for reading and writing, made empty with `mode` if absent; no link, and if `ours` as

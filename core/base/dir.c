@@ -52,16 +52,22 @@ void br__dir_close(struct br__dir *d)
     *d = (struct br__dir){.fd = -1};
 }
 
-int br__dir_open(struct br__dir *d, const char *path, struct br_err *err)
+static int open_path(struct br__dir *d, const char *path, int writing, struct br_err *err)
 {
     *d = (struct br__dir){br__strdup(path), -1};
     if (!d->path)
         return BR__FAIL_MEM(err, path);
     BR__RETRY(d->fd, br__io.openat(AT_FDCWD, path, OPEN_DIR, 0));
-    int rc = d->fd < 0 ? BR__FAIL_READ(err, errno, "open the directory", path) : BR_OK;
+    int rc = d->fd < 0 ? br__fail_errno(err, __func__, writing, errno, "open the directory", path)
+                       : BR_OK;
     if (rc)
         br__dir_close(d);
     return rc;
+}
+
+int br__dir_open(struct br__dir *d, const char *path, struct br_err *err)
+{
+    return open_path(d, path, 0, err);
 }
 
 int br__dir_of(struct br__dir *d, const char *path, int make, struct br_err *err)
@@ -75,7 +81,7 @@ int br__dir_of(struct br__dir *d, const char *path, int make, struct br_err *err
     if (!rc && make)
         rc = br__mkdirs(parent, err);
     if (!rc)
-        rc = br__dir_open(d, parent, err);
+        rc = open_path(d, parent, 1, err);
     br__arena_free(&a);
     return rc;
 }
@@ -226,10 +232,11 @@ int br__file_is_ours(const struct br__dir *d, int fd, const char *path, struct b
     struct stat st, dir;
     if (br__io.fstat(fd, &st) < 0 || br__io.fstat(d->fd, &dir) < 0)
         return BR__FAIL_READ(err, errno, "examine", path);
-    const char *what = !S_ISREG(st.st_mode)      ? "no regular file"
-                       : st.st_nlink != 1        ? "a file with a second name"
-                       : st.st_uid != dir.st_uid ? "a file of another user"
-                                                 : NULL;
+    const char *what = !S_ISREG(st.st_mode) ? "no regular file"
+                       : st.st_nlink != 1   ? "a file with a second name"
+                       : st.st_uid != geteuid() && st.st_uid != dir.st_uid
+                           ? "a file of another user"
+                           : NULL;
     return what ? br_fail(err, BR_E_EXISTS, "'%s' is %s; remove it", path, what) : BR_OK;
 }
 
@@ -323,7 +330,7 @@ int br__dir_move(const struct br__dir *from_dir, const char *from, const struct 
     snprintf(verb, sizeof verb, "rename '%s' to", from);
     rc = BR__FAIL_WRITE(err, e, verb, path ? path : to);
     br__free(path);
-    return e == EEXIST || e == ENOTEMPTY ? BR_E_EXISTS : rc;
+    return rc;
 }
 
 int br__dir_exchange(const struct br__dir *d, const char *a, const char *b, struct br_err *err)

@@ -77,7 +77,10 @@ static int read_code(int e)
 
 static int write_code(int e)
 {
-    return e == ENOSPC || e == EDQUOT ? BR_E_NOSPC : e == ENOMEM ? BR_E_NOMEM : BR_E_IO;
+    return e == ENOSPC || e == EDQUOT ? BR_E_NOSPC
+           : e == ENOMEM              ? BR_E_NOMEM
+           : e == ENOTEMPTY           ? BR_E_EXISTS
+                                      : BR_E_IO;
 }
 
 /* What to do about an error that its text alone does not explain. */
@@ -292,7 +295,9 @@ int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sy
     struct br__dir d;
     *o = (struct br__out){.fd = -1};
     int rc = br__dir_of(&d, path, 0, err);
-    if (!rc)
+    if (rc)
+        br_wrap(err, "cannot create '%s'", path);
+    else
         rc = br__out_open_in(o, &d, br__path_base(path), size_hint, sync, err);
     br__dir_close(&d);
     return rc;
@@ -499,7 +504,9 @@ int br__write_file(const char *path, const void *p, size_t n, int sync, struct b
 {
     struct br__dir d;
     int rc = br__dir_of(&d, path, 0, err);
-    if (!rc)
+    if (rc)
+        br_wrap(err, "cannot create '%s'", path);
+    else
         rc = br__write_in(&d, br__path_base(path), p, n, sync, err);
     br__dir_close(&d);
     return rc;

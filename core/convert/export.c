@@ -484,9 +484,8 @@ static int examine(struct exporter *m, struct dest *d)
             d->names[d->n++] = names[i];
         else
             d->started = 1;
-    if (!rc && d->n)
+    if (!rc && d->n && files_complete(m))
         rc = br__manifest_up_to_date(m->s, &m->files, m->dest, &d->complete, m->err);
-    d->complete = d->complete && files_complete(m);
     return rc;
 }
 

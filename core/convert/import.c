@@ -459,9 +459,8 @@ static int examine(struct importer *m, struct dest *d)
         d->bare &= names[i][0] == '.' && br__ends(names[i], ".bridge-partial");
     d->fresh = !n && !m->fixed;
     d->iter_exists = br__exists(m->iter);
-    if (!rc && n)
+    if (!rc && n && files_complete(m))
         rc = br__manifest_up_to_date(m->s, &m->files, m->iter, &d->complete, m->err);
-    d->complete = d->complete && files_complete(m);
     return rc;
 }
 

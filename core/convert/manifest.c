@@ -336,27 +336,44 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
 
 /* ---- up to date? ----------------------------------------------------------------------------- */
 
-/* The source's digests, unless it is the hub's, where equal commits and etags mean equal bytes:
- * then those of the text. */
-static int same_digests(const struct br__session *s, const char *text, size_t n, struct br__buf *b,
-                        int *same, struct br_err *err)
+/* Is the middle of the text, n bytes, what the source's digests make?  The hub's is believed: there
+ * equal commits and etags mean equal bytes, which need not come again. */
+static int same_digests(const struct br__session *s, const char *text, size_t n, int *same,
+                        struct br_err *err)
 {
+    struct br__buf b = {.max = MANIFEST_MAX};
+    *same = s->src->hub != NULL;
+    if (*same)
+        return BR_OK;
     uint64_t *digests = br__calloc(s->plan->n_pieces + 1, sizeof *digests);
-    struct br__buf mine = {.max = MANIFEST_MAX};
-    int rc = digests ? BR_OK : nomem(err);
-    *same = n >= b->n && !memcmp(text, b->p, b->n);
-    if (!rc && *same && !s->src->hub)
-        rc = br__plan_digests(s, "checking", digests, err);
-    if (!rc && *same) {
-        put_digests(&mine, s, digests);
-        rc = mine.failed ? nomem(err) : BR_OK;
-    }
-    if (!rc && *same) {
-        *same = n - b->n >= mine.n && (s->src->hub ? 1 : !memcmp(text + b->n, mine.p, mine.n));
-        br__buf_put(b, text + b->n, *same ? mine.n : 0);
-    }
-    br__buf_free(&mine);
+    int rc = digests ? br__plan_digests(s, "checking", digests, err) : nomem(err);
+    if (!rc)
+        put_digests(&b, s, digests);
+    if (!rc && b.failed)
+        rc = nomem(err);
+    *same = !rc && n == b.n && !memcmp(text, b.p, n);
+    br__buf_free(&b);
     br__free(digests);
+    return rc;
+}
+
+/* What is cheap first: the text before the digests, the files that it lists behind them. */
+static int compare_text(const struct br__session *s, const struct br__names *files, const char *dir,
+                        const char *text, size_t n, int *same, struct br_err *err)
+{
+    struct br__buf head = {0}, tail = {.max = MANIFEST_MAX};
+    put_head(&head, s);
+    int rc = head.failed ? nomem(err) : BR_OK;
+    *same = !rc && n > head.n && !memcmp(text, head.p, head.n);
+    if (*same) { /* a file that cannot be read is not up to date */
+        int written = put_written(&tail, files, dir, NULL);
+        rc = written == BR_E_NOMEM ? nomem(err) : BR_OK;
+        *same = !written && n - head.n > tail.n && !memcmp(text + n - tail.n, tail.p, tail.n);
+    }
+    if (*same)
+        rc = same_digests(s, text + head.n, n - head.n - tail.n, same, err);
+    br__buf_free(&head);
+    br__buf_free(&tail);
     return rc;
 }
 
@@ -364,27 +381,16 @@ int br__manifest_up_to_date(const struct br__session *s, const struct br__names 
                             const char *dir, int *yes, struct br_err *err)
 {
     struct br__arena a = {0};
-    struct br__buf b = {0};
     char *text = NULL;
     size_t n;
     *yes = 0;
     const char *path = br__path_join(&a, dir, BR__MANIFEST);
     int rc = path ? br__read_text(path, MANIFEST_MAX, &text, &n, err) : nomem(err);
-    if (rc == BR_E_NOTFOUND || rc == BR_E_FORMAT) {
-        br__arena_free(&a);
-        return BR_OK;
-    }
-    if (!rc) {
-        put_head(&b, s);
-        rc = b.failed ? nomem(err) : same_digests(s, text, n, &b, yes, err);
-    }
-    if (!rc && *yes) {
-        rc = put_written(&b, files, dir, err);
-        *yes = !rc && n == b.n && !memcmp(text, b.p, n);
-        rc = rc == BR_E_NOMEM ? rc : BR_OK; /* a file that cannot be read is not up to date */
-    }
-    br__buf_free(&b);
-    br__free(text);
     br__arena_free(&a);
+    if (rc == BR_E_NOTFOUND || rc == BR_E_FORMAT)
+        return BR_OK;
+    if (!rc)
+        rc = compare_text(s, files, dir, text, n, yes, err);
+    br__free(text);
     return rc;
 }

@@ -22,7 +22,7 @@ complains 'the working directory was removed'
 
 # descriptors: too few, and closed at the start
 got=0
-(ulimit -n 4 && "$BRIDGE" import m --megatron-path few) >"$out" 2>"$err" || got=$?
+(exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- && ulimit -n 4 && exec "$BRIDGE" import m --megatron-path few) >"$out" 2>"$err" || got=$?
 [ "$got" = 3 ] || fail "four descriptors: status $got"
 complains 'Too many open files in this process; raise the limit'
 for closed in '<&-' '>&-' '2>&-' '<&- >&-' '<&- >&- 2>&-'; do
