@@ -318,7 +318,10 @@ const struct br__command br__commands[BR__N_CMD] = {
     .summary = "conversations in JSON -> the text of prompts",
     .about =
         "Runs the chat template of a tokenizer directory: chat_template.jinja, else the one in\n"
-        "tokenizer_config.json.  The input, FILE or standard input, is a JSON object\n"
+        "tokenizer_config.json; with tools the one named tool_use, if there is one.  The directory is a\n"
+        "local one, not a model's id: bridge download fetches a model of the hub and prints where it is.\n"
+        "\n"
+        "The input, FILE or standard input, is a JSON object\n"
         "{\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, \"enable_thinking\": false}\n"
         "of which only the messages are needed, or the array of messages alone; the text is printed as\n"
         "it is.  \"documents\" and, with more variables for the template, \"chat_template_kwargs\" are\n"

@@ -10,6 +10,7 @@
  * directory is never searched: a checkpoint that is unpacked there must not bring code.  The only
  * caller of dlopen; an accepted plugin stays loaded, since its strings are in use. */
 #include "model_internal.h"
+#include <bridge/backend.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
@@ -106,8 +107,6 @@ static int add_library_dir(struct br__registry *r, struct br_err *err)
 
 int br__registry_open(struct br__registry **out, const char *plugin_file, struct br_err *err)
 {
-    const struct br__plugin *p;
-
     *out = NULL;
     struct br__registry *r = br__calloc(1, sizeof *r);
     if (!r)
@@ -118,7 +117,7 @@ int br__registry_open(struct br__registry **out, const char *plugin_file, struct
     if (rc == BR_OK)
         rc = add_library_dir(r, err);
     if (rc == BR_OK && plugin_file)
-        rc = br__registry_load_file(r, plugin_file, &p, err);
+        rc = br__registry_load_file(r, plugin_file, &r->given, err);
     if (rc) {
         br__registry_close(r);
         return rc;
@@ -223,6 +222,7 @@ static int take_segments(struct dl_phdr_info *info, size_t size, void *ud)
             continue;
         uintptr_t begin = info->dlpi_addr + ph->p_vaddr;
         q->image->seg[q->image->n].begin = begin;
+        q->image->seg[q->image->n].code = (ph->p_flags & PF_X) != 0;
         q->image->seg[q->image->n++].end = begin + ph->p_memsz;
     }
     return 1;
@@ -237,6 +237,9 @@ static int adopt_handle(struct br__registry *r, void *handle, const char *name,
 
     /* dlsym's void * to a function: POSIX asks for this form. */
     *(void **)&fn = dlsym(handle, BR_PLUGIN_SYMBOL);
+    if (!fn && dlsym(handle, BR_BACKEND_SYMBOL))
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "it is a backend, for --device %s, and no plugin of models", name);
     if (!fn)
         return br_fail(err, BR_E_PLUGIN,
                        "it exports no " BR_PLUGIN_SYMBOL "(): not a plugin of "
@@ -330,7 +333,7 @@ static int load_found(struct br__registry *r, const char *path, struct br_err *e
     struct br_err why = BR_ERR_INIT;
 
     int rc = br__registry_load_file(r, path, &p, &why);
-    if (rc == BR_OK)
+    if (rc == BR_OK || rc == BR_E_UNSUPPORTED) /* a backend lies in the same folders */
         return BR_OK;
     if (rc == BR_E_NOMEM)
         return br_fail(err, rc, "%s", why.msg);

@@ -24,18 +24,24 @@ as_root() {
     fi
 }
 
-# install_packages USE...: those of scripts/lib/packages that one of the uses names and that are missing.
-# Touches apt only if there are any, so a machine that has them needs neither root nor network.
-install_packages() {
-    local use missing=() package needed_by
+# missing_packages USE...: those of scripts/lib/packages that one of the uses names and that are not installed.
+missing_packages() {
+    local use package needed_by
     while read -r package needed_by; do
         for use; do
             if [ "$needed_by" = "$use" ] &&
                 ! dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed; then
-                missing+=("$package")
+                echo "$package"
             fi
         done
     done < <(grep -v '^#' scripts/lib/packages)
+}
+
+# install_packages USE...: touches apt only if some are missing, so a machine that has them needs neither root nor
+# network.
+install_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages "$@")
     if [ "${#missing[@]}" -gt 0 ]; then
         say "installing ${missing[*]}"
         as_root apt-get -qq update

@@ -39,6 +39,10 @@ for call in 'open("a", 0)' 'mkdir(a, 0777)' 'rename(a, b)' 'unlink(a)' 'rmdir(a)
     refuses floors core/model/a.c "    x = $call;"
     refuses floors kernels/cpu/a.c "    $call;"
 done
+refuses prints core/cli/a.c '    printf("%s", name);'
+refuses prints core/cli/a.c '    fputs(name, stderr);'
+refuses prints core/cli/a.c '    fwrite(p, 1, n, stdout);'
+refuses prints core/cli/a.c '    fputs(name[0] ? "a" : "b", stdout);'
 refuses banned core/base/a.c "x = strcp""y(a, b);"
 refuses banned tests/unit/a.c "s""printf(a, b);"
 refuses banned docs/a.md "TO""DO: later"
@@ -64,6 +68,8 @@ accepts floors core/base/dir.c 'int fd = openat(a, b, 0);' 'br__io.unlinkat(fd, 
 accepts floors core/model/a.c 'd->backend->open(d);' 'br__hub_link(h);' 'fopen(path, "re");' 'br__io.stat(p, &st);'
 accepts floors core/model/registry.c 'void *p = dlopen("x", 2);'
 accepts floors plugins/a/a.c '#include <bridge/rules.h>' '#include "../../recipes/a.def"'
+accepts prints core/cli/a.c 'puts("\n a:");' "putchar('x');" 'fputs("> ", stdout);' 'br__say(f, "%s", s);'
+accepts prints core/cli/output.c 'fwrite(p, 1, n, f);'
 accepts banned core/base/a.c 'snprintf(a, 1, "x"); my_strcpy2(a);'
 accepts padded core/include/bridge/a.h 'struct s { int a, b; long c; };'
 
@@ -146,4 +152,99 @@ abi broken "$s" "$f" "${e/BR_A,/}" "$g"
 abi broken "$s" "$f" "$e"
 abi broken "$s" "$f" "$e" "${g/int a/long a}"
 abi broken "$s" "$e" "$g"
+u='/*
+ * UNSTABLE: text. */'
+bash "$here/abi.sh" "$tree" --record >/dev/null && failed=1 # what broke is not recorded
+printf '%s\n' "$u" >>"$tree/core/include/bridge/a.h"
+rm "$tree/tests/lint/abi.txt"
+bash "$here/abi.sh" "$tree" --record >/dev/null || failed=1
+abi accepted "$s" "$e" "$g" "$u"
+abi unrecorded "${s/b;/b; long d;}" "$e" "$g" "$u"
+abi unrecorded "$s" "$e" "$u"
+abi unrecorded "$s" "$f" "$e" "$g" "$u"
+
+# commits VERDICT MESSAGE: a repository whose only commit after the base has this message is accepted or refused.
+git_in_tree() {
+    git -C "$tree" -c user.name=A -c user.email=a@example.org -c commit.gpgSign=false -c core.hooksPath=/dev/null "$@"
+}
+commits() {
+    local verdict=$1 got=accepted
+    git_in_tree reset -q --hard "$base"
+    git_in_tree commit -q --allow-empty --cleanup=verbatim -m "$2"
+    bash "$here/commits.sh" "$tree" >/dev/null 2>&1 || got=refused
+    if [ "$got" != "$verdict" ]; then
+        echo "commits: $got, expected $verdict: $2"
+        failed=1
+    fi
+}
+rm -rf "$tree"/*
+mkdir -p "$tree/tests/lint"
+git_in_tree init -q
+git_in_tree commit -q --allow-empty -m 'Whatever was said before the rule'
+base=$(git_in_tree rev-parse HEAD)
+echo "$base" >"$tree/tests/lint/commits.base"
+why=$'\n\nBecause it was slow.'
+long=$(printf 'cpu: %067d' 0)
+commits accepted "cpu: copy rows with one store$why"
+commits accepted "tests/cli, docs: embed a table$why"
+commits accepted "$long$why"
+commits refused "${long}0$why"
+commits refused "cpu: copy rows with one store"
+commits refused $'cpu: copy rows with one store\n\n  \n'
+commits refused "cpu: copy rows with one store.$why"
+commits refused "Copy rows with one store$why"
+commits refused "CPU: copy rows with one store$why"
+commits refused "cpu copy: rows with one store$why"
+commits refused "cpu: added one store$why"
+commits refused "cpu: fixes the store$why"
+git_in_tree reset -q --hard "$base"
+git_in_tree merge -q --no-ff -m 'Merge branch x' "$(git_in_tree commit-tree -p "$base" -m "cpu: copy$why" "$base^{tree}")"
+bash "$here/commits.sh" "$tree" >/dev/null || { echo "commits refuses a merge"; failed=1; }
+echo 0000000000000000000000000000000000000000 >"$tree/tests/lint/commits.base"
+! bash "$here/commits.sh" "$tree" >/dev/null || { echo "commits accepts a base that is not there"; failed=1; }
+git_in_tree clone -q --depth 1 "file://$tree" "$tree/clone"
+mkdir -p "$tree/clone/tests/lint" "$tree/plain/tests/lint"
+echo "$base" | tee "$tree/clone/tests/lint/commits.base" >"$tree/plain/tests/lint/commits.base"
+for folder in clone plain; do
+    rc=0
+    bash "$here/commits.sh" "$tree/$folder" >/dev/null || rc=$?
+    [ "$rc" = 77 ] || { echo "commits does not skip a $folder"; failed=1; }
+done
+
+# docs: a copy of this tree in which everything that docs.sh looks at is wrong once; it must name each.
+rm -rf "$tree"/* "$tree"/.git
+cp -r "$here"/../../{.ci,CMakeLists.txt,CONTRIBUTING.md,README.md,cmake,core,docs,kernels,plugins,scripts} "$tree"
+mkdir -p "$tree/tests" "$tree/attic"
+cp -r "$here" "$tree/tests"
+page=$tree/docs/architecture.md
+sed -i -e '/^| `core\/dist` /d' -e 's/^| `core\/hub` .*/&\n| `core\/cellar` | nothing |/' \
+    -e 's/`br__grad()` in/`br__graduate()` in/' "$page"
+sed -i '0,/^5 /s/^5 /6 /' "$tree/tests/lint/levels"
+cat >>"$tree/README.md" <<'END'
+`core/base/nothing.c` `br__nothing_of_the_kind` [a page](docs/nothing.md) BRIDGE_NOBODY_READS `(run)`
+END
+sed -i 's/libxxhash //' "$tree/CMakeLists.txt"
+sed -i 's/^libyaml-dev .*//' "$tree/scripts/lib/packages"
+sed -i 's/"not found"/"nowhere"/' "$tree/core/include/bridge/base.h"
+printf '%s\n' '#include <yaml.h>' 'const char *x = getenv("BRIDGE_UNNAMED");' >"$tree/core/base/extra.c"
+bash "$here/docs.sh" "$tree" >"$tree/said" 2>&1 && { echo "docs accepts a spoiled tree"; failed=1; }
+while IFS= read -r offence; do
+    grep -qF -- "$offence" "$tree/said" || { echo "docs does not say: $offence"; failed=1; }
+done <<'END'
+folders: not named: core/dist
+folders: not there: core/cellar
+the order is not that of tests/lint/levels
+layout: not named: attic
+name 'core/base/nothing.c', which does not exist
+br__graduate() is not defined in core/graph/grad.c
+name 'br__nothing_of_the_kind', which the code does not have
+broken link to 'docs/nothing.md'
+a figure is missing
+libraries: not there: libxxhash
+Debian packages: not there: libyaml-dev
+users of yaml.h: not named: core/base/extra.c
+exit statuses: not named: 11 nowhere
+the code reads BRIDGE_UNNAMED, which no document names
+documents name the variable BRIDGE_NOBODY_READS, which nothing reads
+END
 exit "$failed"

@@ -15,7 +15,7 @@ extern br_plugin_fn *const br__static_plugins[];
 
 static struct br__arena arena;
 static struct br_err err;
-static const struct br__arch *archs[16];
+static const struct br__arch *archs[64];
 static size_t n_archs;
 
 static void adopt_all(void)
@@ -26,6 +26,7 @@ static void adopt_all(void)
         const struct br_plugin *d = br__static_plugins[i]();
         struct br__plugin *p;
         ck_assert_int_eq(br__plugin_adopt(&arena, d, &anywhere, d->name, &p, &err), 0);
+        ck_assert_uint_le(n_archs + p->n_archs, BR_COUNTOF(archs));
         for (uint32_t j = 0; j < p->n_archs; j++)
             archs[n_archs++] = &p->archs[j];
     }
