@@ -100,7 +100,7 @@ const char *br__shape_str(const int64_t *shape, int n, char *out, size_t size);
 int br__utf8_valid(const char *s, size_t n);
 size_t br__utf8_span(const char *s, size_t n); /* length of the longest valid beginning */
 
-/* ---- system calls on files ------------------------------------------------------------------ */
+/* ---- sys.c: system calls on files ----------------------------------------------------------- */
 
 /* Every system call on files that the library makes; same contracts as the calls of the same name
  * (errno set).  Tests replace entries to inject faults. */
@@ -297,6 +297,9 @@ int br__write_file(const char *path, const void *p, size_t n, int sync,
 /* Copy the bytes of file `from` (for side files); same discipline. */
 int br__copy_in(const struct br__dir *d, const char *name, const char *from, int sync,
                 struct br_err *err) BR_MUST_CHECK;
+
+/* ---- path.c ------------------------------------------------------------------------------------
+ */
 
 /* a/b in the arena; b absolute gives b. */
 char *br__path_join(struct br__arena *a, const char *dir, const char *name);

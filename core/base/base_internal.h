@@ -19,6 +19,8 @@ extern struct br__mem_ops br__mem;
         rc = (call);                                                                               \
     while (rc < 0 && errno == EINTR)
 
+/* The status of a call that should have changed a file. */
+int br__write_status(int e);
 /* "cannot <verb> '<path>': <text of e>", with `where` the function that met it. */
 int br__fail_errno(struct br_err *err, const char *where, int writing, int e, const char *verb,
                    const char *path);

@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* io.c - files: with dir.c the only place with system calls on them.
+/* io.c - files, read and written through the calls of sys.c.
  *
- * Order: the call table, errors, reading, sequential writing, whole files, paths.  Names are looked
+ * Order: reading, sequential writing, whole files.  Names are looked
  * up in an open directory (dir.c); a path is its directory, opened first, and the rest. Interrupted
  * calls are repeated, short ones continued; every error names path and reason. */
 #include "base_internal.h"
@@ -12,99 +12,8 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-/* ---- the call table ------------------------------------------------------------------------ */
-
-static int sys_openat(int dir, const char *path, int flags, mode_t mode)
-{
-    return openat(dir, path, flags, mode);
-}
-
-static int sys_fallocate(int fd, off_t size)
-{
-    return fallocate(fd, 0, 0, size);
-}
-
-static int sys_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
-{
-    return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
-}
-
-static void *sys_mmap(size_t n, int fd)
-{
-    return mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0);
-}
-
-/* Start writing dirty pages; does not wait. */
-static int sys_writeback(int fd)
-{
-    return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-}
-
-struct br__io_ops br__io = {
-    .openat = sys_openat,
-    .close = close,
-    .pread = pread,
-    .pwrite = pwrite,
-    .fsync = fsync,
-    .writeback = sys_writeback,
-    .ftruncate = ftruncate,
-    .fallocate = sys_fallocate,
-    .fchmod = fchmod,
-    .flock = flock,
-    .fstat = fstat,
-    .fstatat = fstatat,
-    .stat = stat,
-    .mkdirat = mkdirat,
-    .renameat = renameat,
-    .renameat2 = sys_renameat2,
-    .unlinkat = unlinkat,
-    .symlinkat = symlinkat,
-    .mmap = sys_mmap,
-    .munmap = munmap,
-};
-
-/* ---- errors -------------------------------------------------------------------------------- */
-
-static int read_code(int e)
-{
-    return e == ENOENT || e == ENOTDIR ? BR_E_NOTFOUND : e == ENOMEM ? BR_E_NOMEM : BR_E_IO;
-}
-
-static int write_code(int e)
-{
-    return e == ENOSPC || e == EDQUOT ? BR_E_NOSPC
-           : e == ENOMEM              ? BR_E_NOMEM
-           : e == ENOTEMPTY           ? BR_E_EXISTS
-                                      : BR_E_IO;
-}
-
-/* What to do about an error that its text alone does not explain. */
-static const char *advice(int e)
-{
-    switch (e) {
-    case EMFILE:
-        return " in this process; raise the limit (ulimit -n)";
-    case ENFILE:
-        return " in this system";
-    case ELOOP:
-        return "; a symbolic link is not followed here: remove it";
-    default:
-        return "";
-    }
-}
-
-int br__fail_errno(struct br_err *err, const char *where, int writing, int e, const char *verb,
-                   const char *path)
-{
-    char text[128];
-    return br_fail_at(err, writing ? write_code(e) : read_code(e), where, "cannot %s '%s': %s%s",
-                      verb, path, strerror_r(e, text, sizeof text), advice(e));
-}
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
@@ -342,7 +251,7 @@ static int put_bytes(struct br__out *o, const unsigned char *p, size_t n, struct
         if (put <= 0) {
             int e = put < 0 ? errno : EIO; /* 0 for n > 0 would loop for ever */
             char text[128];
-            o->failed = write_code(e);
+            o->failed = br__write_status(e);
             return br_fail(err, o->failed, "cannot write '%s' at byte %" PRIu64 ": %s", o->path,
                            o->off, strerror_r(e, text, sizeof text));
         }
@@ -541,94 +450,4 @@ int br__copy_in(const struct br__dir *d, const char *name, const char *from, int
         rc = newfile_close(&w, copy_bytes(&w.out, &f, err), err);
     br__file_close(&f);
     return rc;
-}
-
-/* ---- paths --------------------------------------------------------------------------------- */
-
-char *br__path_join(struct br__arena *a, const char *dir, const char *name)
-{
-    if (name[0] == '/' || dir[0] == '\0')
-        return br__arena_strdup(a, name);
-    return br__arena_printf(a, "%s%s%s", dir, br__ends(dir, "/") ? "" : "/", name);
-}
-
-/* Append one component to the canonical path in out, resolving a link if it is one; an errno. */
-static int step(char out[PATH_MAX], const char *name, size_t n)
-{
-    char next[PATH_MAX], real[PATH_MAX];
-    if (n == 0 || (n == 1 && name[0] == '.'))
-        return 0;
-    if (n == 2 && name[0] == '.' && name[1] == '.') {
-        char *slash = strrchr(out, '/');
-        if (slash) /* the root's parent is the root */
-            *slash = '\0';
-        return 0;
-    }
-    if (n > NAME_MAX)
-        return ENAMETOOLONG;
-    int len = snprintf(next, sizeof next, "%s/%.*s", out, (int)n, name);
-    if (len < 0 || (size_t)len >= sizeof next)
-        return ENAMETOOLONG;
-    const char *to = realpath(next, real);
-    if (!to && errno != ENOENT)
-        return errno;
-    memcpy(out, to ? to : next, strlen(to ? to : next) + 1);
-    if (strcmp(out, "/") == 0)
-        out[0] = '\0';
-    return 0;
-}
-
-int br__path_abs(struct br__arena *a, const char *path, char **abs, struct br_err *err)
-{
-    /* `out` never ends in a slash, so the root is the empty string. */
-    char out[PATH_MAX] = "";
-    *abs = NULL;
-    if (path[0] != '/' && !getcwd(out, sizeof out))
-        return br_fail(err, BR_E_IO,
-                       "cannot tell where '%s' is: the working directory was removed or cannot be "
-                       "reached; change into another",
-                       path);
-    if (strcmp(out, "/") == 0)
-        out[0] = '\0';
-    for (const char *p = path; *p;) {
-        size_t n = strcspn(p, "/");
-        int e = step(out, p, n);
-        if (e) /* a path that is too long would crowd the reason out */
-            return br_fail(err, BR_E_IO, "cannot resolve the path '%.200s%s': %s", path,
-                           strlen(path) > 200 ? "..." : "", strerror(e));
-        p += n + (p[n] == '/');
-    }
-    *abs = br__arena_strdup(a, out[0] ? out : "/");
-    return *abs ? BR_OK : BR__FAIL_MEM(err, path);
-}
-
-int br__path_inside(struct br__arena *a, const char *dir, const char *path, int *inside,
-                    struct br_err *err)
-{
-    char *d, *p;
-    int rc = br__path_abs(a, dir, &d, err);
-    if (!rc)
-        rc = br__path_abs(a, path, &p, err);
-    size_t n = rc ? 0 : strlen(d);
-    *inside = !rc && !strncmp(d, p, n) && (n == 1 || p[n] == '/' || !p[n]);
-    return rc;
-}
-
-int br__path_overlap(struct br__arena *a, const char *source, const char *dest, struct br_err *err)
-{
-    int in, holds = 0;
-    int rc = br__path_inside(a, source, dest, &in, err);
-    if (!rc && !in)
-        rc = br__path_inside(a, dest, source, &holds, err);
-    if (!rc && (in || holds))
-        rc = br_fail(err, BR_E_USAGE,
-                     "source '%s' and destination '%s' overlap; choose a destination outside",
-                     source, dest);
-    return rc;
-}
-
-const char *br__path_base(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
