@@ -224,6 +224,11 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
         if (r.json) {
             int printed = print_outcome_json(&r, &o, err, rc ? NULL : err);
             rc = rc ? rc : printed;
+        } else if (!rc && (!job.hf_model || !job.megatron_path)) {
+            char bytes[32];
+            br__say(stdout, "no damage found in %" PRIu64 " tensors of %s (%s, %.2f s)",
+                    o.res.n_tensors, o.res.path, br__human_bytes(o.res.bytes_written, bytes),
+                    o.seconds);
         } else if (!rc) {
             br__say(stdout,
                     "equal: all %" PRIu64 " tensors of %s are those of %s, bit for bit (%.2f s)",

@@ -309,7 +309,7 @@ static int size_caches(struct generation *g, struct br_err *err)
         return br_fail(err, BR_E_USAGE,
                        "the prompt has %lld tokens, the model's max_position_embeddings is %lld",
                        (long long)longest, (long long)max);
-    int64_t need = BR__MIN(longest + g->o.max_new_tokens, max);
+    int64_t need = longest + BR__MIN(g->o.max_new_tokens, max - longest);
     if (BR__FLAG(g->c, CONTEXT))
         need = BR__INT(g->c, CONTEXT);
     return br__llm_caches(g->m, (int64_t)BR__MIN(g->n, (size_t)MAX_BATCH), need, err);

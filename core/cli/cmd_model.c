@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define IDS_FILE_MAX (256u << 20)
-#define MAX_THREADS 4096
 
 static int no_memory(struct br_err *err)
 {
@@ -32,6 +31,7 @@ int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__ll
                     .plugin = job.plugin,
                     .adapter = BR__TEXT(c, ADAPTER),
                     .merge_adapter = BR__FLAG(c, MERGE_ADAPTER),
+                    .no_verify = (job.flags & BR_JOB_NO_VERIFY) != 0,
                     .threads = job.threads,
                     .listener = &r->listener},
         .device = BR__TEXT(c, DEVICE),

@@ -86,7 +86,7 @@ static void allow_many_files(void)
     }
 }
 
-int br_main(int argc, char **argv)
+static int run_program(int argc, char **argv)
 {
     struct br_err err = BR_ERR_INIT;
     struct br__cli c = {0};
@@ -97,8 +97,6 @@ int br_main(int argc, char **argv)
         br__print_error(&err, 0);
         return rc;
     }
-    allow_many_files();
-
     if (argc < 2) {
         br__help_brief();
         rc = close_stdout(&err);
@@ -117,4 +115,15 @@ int br_main(int argc, char **argv)
         br__print_error(&flush, BR__FLAG(&c, VERBOSE));
     br__cli_free(&c);
     return rc ? rc : flushed;
+}
+
+int br_main(int argc, char **argv)
+{
+    struct br__signals signals;
+
+    allow_many_files();
+    br__signals_begin(&signals);
+    int rc = run_program(argc, argv);
+    br__signals_end(&signals);
+    return rc;
 }

@@ -561,7 +561,9 @@ static int write_all(struct exporter *m)
     if (!rc)
         rc = put_index(m);
     if (!rc)
-        rc = br__manifest_write(s, m->digests, &m->files, &m->w.tmp, m->sync, m->err);
+        rc = br__manifest_write(s, m->digests, NULL, &m->files, &m->w.tmp, m->sync, m->err);
+    if (!rc)
+        rc = br__ckpt_settle(s->src, m->err);
     return rc ? rc : commit(m);
 }
 

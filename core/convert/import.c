@@ -30,6 +30,7 @@ struct importer {
     struct br__dir dir;                  /* of the iteration, as it is written */
     struct br__names files;              /* that an iteration has besides weights and manifest */
     uint64_t *digests;                   /* per piece */
+    uint32_t *crcs;                      /* per piece */
     struct br__buf common;               /* pickle of the common state, list form */
     struct br__progress progress;
     _Atomic uint64_t resumed;
@@ -76,7 +77,8 @@ static int lay_out(struct importer *m)
     m->td.items =
         br__arena_alloc(&m->a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *m->td.items);
     m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
-    if (!m->outs || !m->td.items || !m->digests)
+    m->crcs = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->crcs);
+    if (!m->outs || !m->td.items || !m->digests || !m->crcs)
         return nomem(m);
     for (size_t i = 0; i < p->n_outs; i++) {
         const struct br__plan_out *o = &p->outs[i];
@@ -140,7 +142,7 @@ static void file_items(const struct br__td_plan *td, size_t file, size_t *first,
 }
 
 /* Is one stored item what the plan says, and its data what the journal says? */
-static int prove_item(const struct br__file *f, const struct br__td_item *it, uint64_t digest,
+static int prove_item(const struct br__file *f, struct br__td_item *it, uint64_t digest,
                       unsigned char *buf, struct br__xxh3 *hash, int *ok, struct br_err *err)
 {
     struct br__arena a = {0};
@@ -162,6 +164,7 @@ static int prove_item(const struct br__file *f, const struct br__td_item *it, ui
     }
     if (*ok && data && it->tensor != BR__TD_OBJECT)
         *ok = crc == data->crc && br__xxh3_digest(hash) == digest;
+    it->crc = crc;
     br__arena_free(&a);
     return rc;
 }
@@ -280,6 +283,8 @@ static int put_tokenizer(struct importer *m)
 static int put_small_files(struct importer *m)
 {
     int rc = put_common(m);
+    for (size_t i = 0; i < m->s->plan->n_pieces; i++)
+        m->crcs[i] = m->td.items[m->n_objects + i].crc;
     if (!rc)
         rc = put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
     if (!rc)
@@ -290,7 +295,8 @@ static int put_small_files(struct importer *m)
         rc = put_tokenizer(m);
     if (!rc)
         rc = put_metadata(m);
-    return rc ? rc : br__manifest_write(m->s, m->digests, &m->files, &m->dir, m->sync, m->err);
+    return rc ? rc
+              : br__manifest_write(m->s, m->digests, m->crcs, &m->files, &m->dir, m->sync, m->err);
 }
 
 static int add_name(struct importer *m, struct br__names *list, const char *name)
@@ -584,6 +590,8 @@ static int write_all(struct importer *m)
     br__progress_end(&m->progress);
     if (!rc)
         rc = put_small_files(m);
+    if (!rc)
+        rc = br__ckpt_settle(m->s->src, m->err);
     return rc ? rc : commit(m);
 }
 

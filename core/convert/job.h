@@ -65,7 +65,7 @@ struct br__work {
     char head[48]; /* first line of the journal */
     char *text;    /* of the journal that was found */
     pthread_mutex_t lock;
-    uint64_t **digests; /* [n_parts] digests of a finished part (arena), or NULL */
+    uint64_t **digests;     /* [n_parts] digests of a finished part (arena), or NULL */
     size_t n_parts, n_done; /* n_done: by this run */
 };
 /* Take the lock on the name `final`, a canonical path whose parent is made.  fingerprint identifies
@@ -108,23 +108,67 @@ int br__file_digest(const char *path, uint64_t *size, uint64_t *xxh3,
 /* ---- manifest.c ------------------------------------------------------------------------------ */
 
 #define BR__MANIFEST "bridge_manifest.json"
-/* The manifest of directory `d`.  `files` are names in it that it lists with size and digest, read
- * back. */
-int br__manifest_write(const struct br__session *s, const uint64_t *digests,
+/* The manifest of directory `d`: digests of all pieces; crcs, an import's CRC-32s, else NULL;
+ * `files` are names in it that it lists with size and digest, read back. */
+int br__manifest_write(const struct br__session *s, const uint64_t *digests, const uint32_t *crcs,
                        const struct br__names *files, const struct br__dir *d, int sync,
                        struct br_err *err) BR_MUST_CHECK;
 /* The source inventory of an import's manifest as a checkpoint without bytes: tensors, shard map,
  * config texts.  NULL in *out (and BR_OK) when there is no manifest. */
 int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *err) BR_MUST_CHECK;
+/* The manifest of a directory; NULL in *m (and BR_OK) when there is none.  Free with br__json_free.
+ */
+int br__manifest_load(struct br__arena *a, const char *dir, const char **path, br__json **m,
+                      struct br_err *err) BR_MUST_CHECK;
 /* Does `dir` hold the result of this session's job?  Compares the manifest's text, the digests of
  * every piece of the source, and `files`; not the data of the weights that are there. */
 int br__manifest_up_to_date(const struct br__session *s, const struct br__names *files,
                             const char *dir, int *yes, struct br_err *err) BR_MUST_CHECK;
 
+/* ---- checksum.c: what a checkpoint and its manifest say of its bytes --------------------------
+ */
+
+/* A tensor of an export, or a chunk of a torch_dist tensor. */
+struct br__part_sum {
+    const struct br__tensor *t;
+    const struct br__td_chunk *c; /* NULL: the whole tensor */
+    uint64_t xxh3;
+    uint32_t crc;
+    uint8_t has_xxh3, has_crc; /* the manifest says */
+};
+struct br__checksums {
+    struct br__arena a;
+    const struct br__ckpt *ck;
+    const char *manifest;       /* its path; NULL: there is none */
+    struct br__part_sum *parts; /* by tensor, then in chunk order */
+    size_t *first;              /* per tensor: of parts */
+    size_t n_parts;
+};
+/* Parts of ck (borrowed) with what its manifest says of them; BR_E_FORMAT also if that is of other
+ * tensors or chunks.  Close it in any case. */
+int br__checksums_open(struct br__checksums *k, const struct br__ckpt *ck,
+                       struct br_err *err) BR_MUST_CHECK;
+void br__checksums_close(struct br__checksums *k);
+/* The CRC-32 that a chunk's record has against that of the manifest. */
+int br__checksums_crc(const struct br__checksums *k, const struct br__part_sum *p,
+                      struct br_err *err) BR_MUST_CHECK;
+/* The same for all chunks of a torch_dist checkpoint: finds files that were exchanged or are of
+ * another run, without reading data. */
+int br__manifest_check(const struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- check.c: one directory against its own checksums -----------------------------------------
+ */
+
+/* All that can be known of a directory of either format without a second one: CRC-32s and the
+ * manifest's digests over every byte. */
+int br__check_dir(const struct br_job *job, const char *dir, struct br_job_result *res,
+                  struct br_err *err) BR_MUST_CHECK;
+
 /* ---- digests of pieces, on all threads ------------------------------------------------------- */
 
+/* crcs, if not NULL, gets CRC-32s. */
 int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *digests,
-                     struct br_err *err) BR_MUST_CHECK;
+                     uint32_t *crcs, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__session_fingerprint(const struct br__session *s);
 
 #endif

@@ -169,11 +169,17 @@ static void put_head(struct br__buf *b, const struct br__session *s)
     put_outputs(b, s);
 }
 
-static void put_digests(struct br__buf *b, const struct br__session *s, const uint64_t *digests)
+/* crcs: of an import, else NULL. */
+static void put_digests(struct br__buf *b, const struct br__session *s, const uint64_t *digests,
+                        const uint32_t *crcs)
 {
     br__buf_puts(b, DIGESTS);
     for (size_t i = 0; i < s->plan->n_pieces; i++)
         br__buf_printf(b, "%s\"%016" PRIx64 "\"", !i ? "\n " : i % 4 ? ", " : ",\n ", digests[i]);
+    if (crcs)
+        br__buf_puts(b, "],\n\"crc32\": [");
+    for (size_t i = 0; crcs && i < s->plan->n_pieces; i++)
+        br__buf_printf(b, "%s\"%08" PRIx32 "\"", !i ? "\n " : i % 8 ? ", " : ",\n ", crcs[i]);
     br__buf_puts(b, "],\n");
 }
 
@@ -195,13 +201,13 @@ static int put_written(struct br__buf *b, const struct br__names *files, const c
     return rc ? rc : b->failed ? nomem(err) : BR_OK;
 }
 
-int br__manifest_write(const struct br__session *s, const uint64_t *digests,
+int br__manifest_write(const struct br__session *s, const uint64_t *digests, const uint32_t *crcs,
                        const struct br__names *files, const struct br__dir *d, int sync,
                        struct br_err *err)
 {
     struct br__buf b = {0};
     put_head(&b, s);
-    put_digests(&b, s, digests);
+    put_digests(&b, s, digests, crcs);
     int rc = put_written(&b, files, d->path, err);
     if (!rc)
         rc = br__write_in(d, BR__MANIFEST, b.p, b.n, sync, err);
@@ -250,18 +256,23 @@ static int read_files(struct br__ckpt *ck, const br__json *files, const char *pa
     size_t n = br__json_count(files);
     ck->file_names = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->file_names);
     ck->hf->metadata_json = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->hf->metadata_json);
-    if (!ck->file_names || !ck->hf->metadata_json)
-        return nomem(err);
-    for (const br__json *j = br__json_first(files); j; j = br__json_next(j)) {
+    struct br__map seen = {0}; /* two shards of one name would be written into one file */
+    int rc =
+        ck->file_names && ck->hf->metadata_json && !br__map_init(&seen, n) ? BR_OK : nomem(err);
+    for (const br__json *j = br__json_first(files); j && !rc; j = br__json_next(j)) {
         const char *name = br__json_str(br__json_get(j, "name"), "");
         const char *meta = br__json_str(br__json_get(j, "metadata"), NULL);
-        if (!br__ends(name, ".safetensors") ||
-            strchr(name, '/')) /* it becomes a file name of the export */
-            return bad(path, "file name in source_files", err);
+        if (!br__ends(name, ".safetensors") || strchr(name, '/') || br__map_put(&seen, name, 0)) {
+            rc = bad(path, "or repeated file name in source_files", err);
+            break;
+        }
         ck->file_names[ck->n_files] = br__arena_strdup(&ck->arena, name);
-        ck->hf->metadata_json[ck->n_files++] = meta ? br__arena_strdup(&ck->arena, meta) : NULL;
+        ck->hf->metadata_json[ck->n_files] = meta ? br__arena_strdup(&ck->arena, meta) : NULL;
+        if (!ck->file_names[ck->n_files++])
+            rc = nomem(err);
     }
-    return BR_OK;
+    br__map_free(&seen);
+    return rc;
 }
 
 static int read_texts(struct br__ckpt *ck, const br__json *m, const char *path, struct br_err *err)
@@ -302,34 +313,48 @@ static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *pat
     return rc;
 }
 
+int br__manifest_load(struct br__arena *a, const char *dir, const char **path, br__json **m,
+                      struct br_err *err)
+{
+    char *text = NULL;
+    size_t n;
+    *m = NULL;
+    *path = br__path_join(a, dir, BR__MANIFEST);
+    int rc = *path ? br__read_text(*path, MANIFEST_MAX, &text, &n, err) : nomem(err);
+    if (rc == BR_E_NOTFOUND) {
+        if (err)
+            *err = (struct br_err)BR_ERR_INIT;
+        return BR_OK;
+    }
+    if (!rc && (rc = br__json_parse(m, text, n, err)))
+        br_wrap(err, "'%s'", *path);
+    br__free(text);
+    return rc;
+}
+
 int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *err)
 {
     struct br__arena a = {0};
-    char *text = NULL;
-    size_t n;
-    br__json *m = NULL;
+    const char *path;
+    br__json *m;
     *out = NULL;
-    const char *path = br__path_join(&a, dir, BR__MANIFEST);
-    int rc = path ? br__read_text(path, MANIFEST_MAX, &text, &n, err) : nomem(err);
-    if (rc == BR_E_NOTFOUND) {
+    int rc = br__manifest_load(&a, dir, &path, &m, err);
+    if (rc || !m) {
         br__arena_free(&a);
-        return BR_OK;
+        return rc;
     }
-    if (!rc && (rc = br__json_parse(&m, text, n, err)))
-        br_wrap(err, "'%s'", path);
-    struct br__ckpt *ck = rc ? NULL : br__hf_new(path);
-    if (!rc && !ck)
+    struct br__ckpt *ck = br__hf_new(path);
+    if (!ck)
         rc = nomem(err);
-    if (!rc && !strcmp(br__json_str(br__json_get(m, "direction"), ""), "import"))
+    else if (!strcmp(br__json_str(br__json_get(m, "direction"), ""), "import"))
         rc = read_manifest(ck, m, path, err);
-    else if (!rc)
+    else
         rc = bad(path, "direction", err);
     if (rc)
         br__ckpt_close(ck);
     else
         *out = ck;
     br__json_free(m);
-    br__free(text);
     br__arena_free(&a);
     return rc;
 }
@@ -345,15 +370,19 @@ static int same_digests(const struct br__session *s, const char *text, size_t n,
     *same = s->src->hub != NULL;
     if (*same)
         return BR_OK;
+    int import = s->plan->direction == BR__IMPORT;
     uint64_t *digests = br__calloc(s->plan->n_pieces + 1, sizeof *digests);
-    int rc = digests ? br__plan_digests(s, "checking", digests, err) : nomem(err);
+    uint32_t *crcs = br__calloc(s->plan->n_pieces + 1, sizeof *crcs);
+    int rc = digests && crcs ? br__plan_digests(s, "checking", digests, import ? crcs : NULL, err)
+                             : nomem(err);
     if (!rc)
-        put_digests(&b, s, digests);
+        put_digests(&b, s, digests, import ? crcs : NULL);
     if (!rc && b.failed)
         rc = nomem(err);
     *same = !rc && n == b.n && !memcmp(text, b.p, n);
     br__buf_free(&b);
     br__free(digests);
+    br__free(crcs);
     return rc;
 }
 

@@ -159,6 +159,22 @@ static int keys_per_layer(const struct br__planner *pl, const struct br__ckpt *c
     return 0;
 }
 
+/* How many tensors a configuration may ask for before it is taken for that of another model: room
+ * for what may be missing, and memory in proportion to the source.  An export's tensors have an
+ * element each, of two bytes or more. */
+static size_t max_tensors(const struct br__planner *pl)
+{
+    const struct br__ckpt *src = pl->p->src;
+    uint64_t bytes = 0;
+    if (pl->o->flags & BR_JOB_NOT_STRICT)
+        return 0;
+    if (pl->src_is_hf)
+        return 2 * src->n_tensors + 1000;
+    for (size_t i = 0; i < src->n_tensors && bytes < UINT32_MAX; i++)
+        bytes += src->tensors[i].bytes;
+    return (size_t)BR__MIN(bytes, (uint64_t)UINT32_MAX) / 2 + 1000;
+}
+
 static int settle_and_expand(struct br__planner *pl)
 {
     struct br__plan *p = pl->p;
@@ -166,7 +182,7 @@ static int settle_and_expand(struct br__planner *pl)
     if (rc || (rc = settle_tie(pl)))
         return rc;
     settle_fused(pl);
-    struct br__expand_opts x = {.fused = p->fused, .untied = p->untied};
+    struct br__expand_opts x = {.fused = p->fused, .untied = p->untied, .max_hf = max_tensors(pl)};
     const struct br__ckpt *layout = pl->src_is_hf ? pl->o->like : p->src;
     if (layout)
         x.per_layer = keys_per_layer(pl, layout) ? 1 : -1;

@@ -110,6 +110,21 @@ static int place_by_reference(struct br__planner *pl, struct key *keys)
     return check_reference(pl, made);
 }
 
+/* --max-shard-size goes before the reference's shards; its tensors must be there all the same. */
+static int complete_by_reference(struct br__planner *pl)
+{
+    struct br__plan *p = pl->p;
+    uint8_t *made = br__arena_alloc(&p->arena, pl->o->ref->n_tensors + 1);
+    if (!made || br__plan_note(p, "shards are cut to --max-shard-size, not as the reference's are"))
+        return br__plan_nomem(pl->err);
+    for (size_t i = 0; i < p->n_outs; i++) {
+        const struct br__tensor *t = br__ckpt_find(pl->o->ref, p->outs[i].name);
+        if (t)
+            made[t - pl->o->ref->tensors] = 1;
+    }
+    return check_reference(pl, made);
+}
+
 static int reference_files(struct br__planner *pl)
 {
     struct br__plan *p = pl->p;
@@ -189,11 +204,13 @@ int br__plan_shards(struct br__planner *pl, uint32_t *order)
     struct key *keys = br__arena_alloc(&p->arena, (p->n_outs + 1) * sizeof *keys);
     if (!keys)
         return br__plan_nomem(pl->err);
-    int rc;
-    if (reference_fits(pl))
+    int rc, fits = reference_fits(pl);
+    if (fits && !pl->o->max_shard_size)
         (void)((rc = reference_files(pl)) || (rc = place_by_reference(pl, keys)));
     else
         rc = place_by_size(pl, keys);
+    if (!rc && fits && pl->o->max_shard_size)
+        rc = complete_by_reference(pl);
     for (size_t i = 0; i < p->n_outs && !rc; i++)
         order[i] = keys[i].index;
     return rc;

@@ -71,6 +71,9 @@ void br__session_report(const struct br__session *s)
         br__job_note(&s->job, "%s", s->plan->notes[i]);
     for (size_t i = 0; i < s->plan->n_skipped; i++)
         job_warn(&s->job, "skipped: %s", s->plan->skipped[i]);
+    if (s->src->td && s->src->td->n_no_crc && !s->src->td->no_verify)
+        br__job_note(&s->job, "%zu of %zu records have no CRC-32: their bytes are not checked",
+                     s->src->td->n_no_crc, s->src->td->n_records);
     report_training(s);
 }
 
@@ -250,6 +253,10 @@ static int open_export(struct br__session *s, struct br_err *err)
     if (!s->job.megatron_path)
         return br_fail(err, BR_E_USAGE, "export needs --megatron-path DIR");
     int rc = br__td_open(&s->src, s->job.megatron_path, err);
+    if (!rc && s->job.flags & BR_JOB_NO_VERIFY)
+        s->src->td->no_verify = 1;
+    else if (!rc)
+        rc = br__manifest_check(s->src, err);
     if (!rc && s->job.hf_model) {
         rc = open_hf(s, s->job.hf_model, BR__HF_REMOTE, &s->ref, err);
         if (rc == BR_E_NOTFOUND &&

@@ -154,17 +154,25 @@ int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err
     struct br__ckpt *mc = NULL;
     struct br__session *s;
     struct br__arena a = {0};
-    if (!job->megatron_path || !job->hf_model)
+    if (!job->megatron_path && !job->hf_model)
         return br_fail(err, BR_E_USAGE,
-                       "verify needs --hf-model ID or DIR and --megatron-path DIR");
+                       "verify needs --hf-model ID or DIR, --megatron-path DIR, "
+                       "or both to compare them");
+    if (!job->megatron_path || !job->hf_model)
+        return br__check_dir(job, job->hf_model ? job->hf_model : job->megatron_path, res, err);
     int rc = br__td_open(&mc, job->megatron_path, err);
     if (rc)
         return rc;
+    mc->td->no_verify = (job->flags & BR_JOB_NO_VERIFY) != 0;
     rc = br__session_open_like(&s, job, BR__IMPORT, mc, err);
     if (!rc) {
         struct verifier v = {.s = s, .mc = mc};
         br__session_report(s);
         rc = compare(&v, &a, err);
+        if (!rc)
+            rc = br__ckpt_settle(mc, err);
+        if (!rc)
+            rc = br__ckpt_settle(s->src, err);
         if (res) {
             res->n_tensors = s->plan->n_outs;
             res->bytes_written = s->plan->out_bytes;

@@ -1,21 +1,24 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the door of core/engine: a model that runs.
  *
- * Open a model, give it caches, feed it tokens, read logits; or trace one whole forward and backward
- * pass.  This folder knows configurations, weights, layers and ranks; it knows no text and no
- * sampling.  It asks the architecture for its layers and a backend for kernels, and never prints. */
+ * Open a model, give it caches, feed it tokens, read logits; or trace one whole forward and
+ * backward pass.  This folder knows configurations, weights, layers and ranks; it knows no text and
+ * no sampling.  It asks the architecture for its layers and a backend for kernels, and never
+ * prints. */
 #ifndef BRIDGE_CORE_ENGINE_H
 #define BRIDGE_CORE_ENGINE_H
 
 #include "../convert/convert.h"
 #include "../graph/graph.h"
 
-/* ---- open and close --------------------------------------------------------------------------- */
+/* ---- open and close ---------------------------------------------------------------------------
+ */
 
 struct br__weights_opts {
     const char *hf_model, *megatron_path; /* one of them, or both: weights from the second */
     const char *plugin, *adapter;         /* or NULL */
     int merge_adapter;
+    int no_verify; /* do not compare checksums of a Megatron checkpoint */
     int threads;
     const struct br_listener *listener;
 };
@@ -32,7 +35,8 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
 
-/* ---- forward: tokens in, logits out ------------------------------------------------------------- */
+/* ---- forward: tokens in, logits out -------------------------------------------------------------
+ */
 
 /* Room for `slots` sequences of `capacity` tokens; before the first tokens are fed. */
 int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity,
@@ -51,7 +55,8 @@ int br__llm_feed(struct br__llm *m, const struct br__feed *feeds, size_t n, floa
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm *m, uint32_t slot); /* forget the sequence */
 
-/* ---- what is known of it -------------------------------------------------------------------------- */
+/* ---- what is known of it
+ * -------------------------------------------------------------------------- */
 
 const struct br_config *br__llm_config(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
@@ -95,7 +100,8 @@ int br__llm_cost(struct br__llm *m, int64_t context, struct br__llm_cost *out,
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- one whole forward (and backward) pass without caches, with all that it made ----------------- */
+/* ---- one whole forward (and backward) pass without caches, with all that it made
+ * ----------------- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,

@@ -12,6 +12,7 @@
 #define PIECE 512 /* tokens of a prompt that are computed at once, if the backend says nothing */
 #define KEPT_GRAPHS 8 /* per rank */
 #define MAX_SLOTS 4096
+#define MAX_RANKS 1024 /* threads of one process */
 
 static int nomem(struct br_err *err)
 {
@@ -165,7 +166,7 @@ int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity, struct br
         return br_fail(err, BR_E_USAGE,
                        "%lld tokens are more than the model's max_position_embeddings %lld",
                        (long long)capacity, (long long)max);
-    if (slots < 1 || slots > MAX_SLOTS || capacity < 1 || slots * capacity > INT32_MAX)
+    if (slots < 1 || slots > MAX_SLOTS || capacity < 1 || capacity > INT32_MAX / slots)
         return br_fail(err, BR_E_USAGE, "caches of %lld sequences of %lld tokens are impossible",
                        (long long)slots, (long long)capacity);
     if (m->ranks && m->ranks[0].clock)
@@ -231,6 +232,9 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o, struct br_e
         m->precision = o->precision ? (uint32_t)o->precision : stored == BR_F32 ? BR_F32 : BR_BF16;
         rc = br_topo_make(&m->topo, o->tp, 1, o->pp, o->ep, o->etp, 0, err);
     }
+    if (!rc && m->topo.world > MAX_RANKS)
+        rc = br_fail(err, BR_E_USAGE, "the parallel sizes ask for %u ranks, expected 1 to %d",
+                     m->topo.world, MAX_RANKS);
     if (!rc && !m->weights->cfg->arch->layer)
         rc = br_fail(err, BR_E_UNSUPPORTED,
                      "plugin '%s' can convert %s but not run it: it has no layer builder",

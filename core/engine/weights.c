@@ -113,7 +113,8 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
     if (!w)
         return nomem(err);
     struct br_job job = {.struct_size = sizeof job,
-                         .flags = o->megatron_path ? BR_JOB_PER_EXPERT : 0,
+                         .flags = (o->megatron_path ? BR_JOB_PER_EXPERT : 0) |
+                                  (o->no_verify ? BR_JOB_NO_VERIFY : 0),
                          .hf_model = o->hf_model,
                          .megatron_path = o->megatron_path,
                          .plugin = o->plugin,

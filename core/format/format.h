@@ -32,6 +32,7 @@ struct br__ckpt_ops {
     /* Bytes [off, off + n) of the contiguous tensor, which has as many. */
     int (*read)(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
                 size_t n, struct br_err *err);
+    int (*settle)(const struct br__ckpt *ck, struct br_err *err); /* or NULL */
     void (*close)(struct br__ckpt *ck); /* what the common part does not own */
 };
 
@@ -62,6 +63,9 @@ void br__ckpt_close(struct br__ckpt *ck); /* NULL and half-built are fine */
 int br__ckpt_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
                   size_t n, struct br_err *err) BR_MUST_CHECK;
 const struct br__tensor *br__ckpt_find(const struct br__ckpt *ck, const char *name);
+/* After the last read, before a result is believed: records that were read in part are read whole
+ * and checked, and no file may have changed since it was opened.  BR_E_FORMAT, BR_E_BUSY. */
+int br__ckpt_settle(const struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- Hugging Face directories ---------------------------------------------------------------- */
 
@@ -130,13 +134,25 @@ struct br__td_chunk {
     uint64_t data_off;           /* absolute offset of the chunk's first element */
     uint64_t flat;               /* byte offset of the first element in the global tensor */
     uint64_t reach;              /* largest end of this and all chunks before it, likewise */
+    struct br__td_record *rec;   /* that the data lies in */
+};
+/* The ZIP record of a chunk, whose CRC-32 is put together from the ranges that are read of it, in
+ * any order and by any thread. */
+struct br__td_record {
+    uint64_t off, size;    /* of the data, absolute in the file */
+    uint32_t crc;          /* as the archive has it; 0: not computed */
+    _Atomic uint32_t sum;  /* of the ranges read so far */
+    _Atomic uint64_t seen; /* bytes of them; from `size` on the record was checked */
 };
 struct br__td {
     const char *root;           /* directory that holds the iteration dir; may equal dir's parent */
     const char *iteration_name; /* "iter_0000003", "release" */
     struct br__td_chunk **chunks; /* per tensor priv index: chunks sorted by flat offset */
     size_t *n_chunks;
-    const char **objects; /* bytes items' keys, sorted */
+    struct br__td_record *records; /* one per chunk */
+    size_t n_records, n_no_crc;    /* n_no_crc: not empty and without a CRC-32 */
+    int no_verify;                 /* do not compare CRC-32s */
+    const char **objects;          /* bytes items' keys, sorted */
     uint32_t *object_file;
     uint64_t *object_off, *object_len;
     size_t n_objects;
@@ -153,6 +169,11 @@ struct br__td {
 /* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
  * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
 int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
+/* Read the whole record of a chunk of t and compare its CRC-32; hash, if not NULL, takes the bytes.
+ */
+int br__td_check_record(const struct br__ckpt *ck, const struct br__tensor *t,
+                        const struct br__td_chunk *c, struct br__xxh3 *hash,
+                        struct br_err *err) BR_MUST_CHECK;
 
 /* ---- values of a pickle ---------------------------------------------------------------------- */
 
@@ -203,15 +224,18 @@ const struct br__pk *br__pk_get(const struct br__pk *v, const char *key);
 struct br__zip_rec {
     const char *name;   /* without the archive prefix; arena */
     uint64_t off, size; /* of the data, absolute in the file */
-    uint32_t crc;
+    uint32_t crc;       /* 0 and not empty: not computed, as torch can be told to write it */
 };
 /* Central directory of the archive that occupies [base, base + length) of `map`.  Sizes come from
- * the central directory (local headers hold 0), zip64 fields honoured, every record must lie inside
- * the range, be stored, and share one prefix. */
+ * the central directory (local headers hold 0, or the same), zip64 fields honoured, every record
+ * must lie inside the range, be stored, and share one prefix. */
 int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,
                  uint64_t length, struct br__zip_rec **recs, size_t *n,
                  struct br_err *err) BR_MUST_CHECK;
 const struct br__zip_rec *br__zip_find(const struct br__zip_rec *recs, size_t n, const char *name);
+/* A record's bytes against its CRC-32, if there is one. */
+int br__zip_check(const struct br__zip_rec *rec, const unsigned char *map,
+                  struct br_err *err) BR_MUST_CHECK;
 
 /* ---- torch_dist directories, written --------------------------------------------------------- */
 
@@ -228,6 +252,7 @@ struct br__td_item {
     uint64_t data_bytes;
     uint32_t file;               /* set by the layout */
     uint64_t item_off, item_len; /* set by the layout */
+    uint32_t crc;                /* of a chunk's data, set when it is written */
 };
 #define BR__TD_OBJECT UINT32_MAX
 #define BR__TD_FILE_TARGET                                                                         \
@@ -276,6 +301,86 @@ int br__td_write_common(const struct br__dir *d, const struct br__buf *pickle, i
 int br__td_write_train_state(const struct br__dir *d, const char *name, int64_t step, int sync,
                              struct br_err *err) BR_MUST_CHECK;
 extern const char br__td_metadata_json[]; /* the four-key metadata.json */
+
+/* ---- indexed.c: Megatron's token files, NAME.bin and NAME.idx ---------------------------------
+ */
+
+struct br__indexed {
+    struct br__file bin, idx;
+    int dtype; /* enum br_dtype: a whole number type */
+    int64_t n_seq, n_doc, n_tokens;
+    const unsigned char *lengths, *offsets, *bounds; /* in the map of .idx, unaligned */
+};
+/* The whole index is checked: every sequence lies in the .bin, documents tile the sequences. */
+int br__indexed_open(struct br__indexed *x, const char *prefix, struct br_err *err) BR_MUST_CHECK;
+void br__indexed_close(struct br__indexed *x);                     /* safe on a zeroed one */
+int64_t br__indexed_len(const struct br__indexed *x, int64_t seq); /* tokens */
+/* First sequence of document i, 0 <= i <= n_doc; the last is n_seq. */
+int64_t br__indexed_doc(const struct br__indexed *x, int64_t i);
+/* Tokens [from, from + n) of a sequence, which has as many; thread-safe. */
+int br__indexed_read(const struct br__indexed *x, int64_t seq, int64_t from, int64_t n,
+                     int32_t *out, struct br_err *err) BR_MUST_CHECK;
+/* uint16 for a vocabulary of fewer than 65,500 tokens, else int32, as Megatron chooses. */
+int br__indexed_dtype(int64_t n_vocab);
+
+/* Written: files of other names until br__indexed_finish, which always ends the writer, as
+ * br__indexed_abort does; an abort leaves nothing behind. */
+struct br__indexed_out {
+    struct br__arena arena;
+    struct br__dir dir;
+    struct br__out bin, lists[2];
+    const char *names[6]; /* in dir */
+    int dtype, sync;
+    int64_t n_seq, n_doc, n_tokens;
+    int64_t open; /* tokens of the sequence that has not ended */
+};
+int br__indexed_create(struct br__indexed_out *w, const char *prefix, int dtype, int sync,
+                       struct br_err *err) BR_MUST_CHECK;
+/* Tokens of a sequence in parts; br__indexed_add is both for a whole one. */
+int br__indexed_put(struct br__indexed_out *w, const int32_t *ids, size_t n,
+                    struct br_err *err) BR_MUST_CHECK;
+int br__indexed_end_seq(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
+int br__indexed_add(struct br__indexed_out *w, const int32_t *ids, size_t n,
+                    struct br_err *err) BR_MUST_CHECK; /* one sequence */
+int br__indexed_end_doc(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
+/* All sequences and documents of another file of the same dtype. */
+int br__indexed_append(struct br__indexed_out *w, const struct br__indexed *x,
+                       struct br_err *err) BR_MUST_CHECK;
+int br__indexed_finish(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
+void br__indexed_abort(struct br__indexed_out *w);
+
+/* ---- npy.c: arrays as numpy.save writes them ---------------------------------------------------
+ */
+
+#define BR__NPY_DIMS 2
+struct br__npy {
+    struct br__file file;
+    int dtype, ndim; /* one or two dimensions, row-major */
+    int64_t shape[BR__NPY_DIMS];
+    const unsigned char *data; /* in the map, 8-byte aligned */
+};
+int br__npy_open(struct br__npy *x, const char *path, struct br_err *err) BR_MUST_CHECK;
+void br__npy_close(struct br__npy *x);
+/* A header of n bytes at most; *data_off is where the elements begin, all of which are there. */
+int br__npy_parse(struct br__npy *x, const unsigned char *p, uint64_t n, uint64_t *data_off,
+                  struct br_err *err) BR_MUST_CHECK;
+/* The same bytes as numpy.save. */
+int br__npy_write(const char *path, int dtype, int ndim, const int64_t *shape, const void *data,
+                  int sync, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- parquet.c: Parquet files as rows
+ * ------------------------------------------------------------ */
+
+struct br__parquet;
+int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *err) BR_MUST_CHECK;
+void br__parquet_close(struct br__parquet *p); /* NULL is fine */
+int64_t br__parquet_rows(const struct br__parquet *p);
+/* The columns to read, before the first row: these, or (n = 0) all whose types are known. */
+int br__parquet_select(struct br__parquet *p, const char *const *names, size_t n,
+                       struct br_err *err) BR_MUST_CHECK;
+/* Append the next row as a JSON object; *more is 0 at the end.  Memory: a page of each column. */
+int br__parquet_next(struct br__parquet *p, struct br__buf *json, int *more,
+                     struct br_err *err) BR_MUST_CHECK;
 
 /* ---- yaml.c: the only user of libyaml -------------------------------------------------------- */
 

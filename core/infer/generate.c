@@ -39,10 +39,18 @@ static int nomem(struct br_err *err)
 
 /* ---- sequences come and go ------------------------------------------------------------------- */
 
+/* Ids that a sequence can come to: its prompt and the new ones that are asked for, as far as the
+ * cache has room; of the last id nothing is cached. */
+static size_t history_room(const struct loop *l, size_t n_prompt)
+{
+    int64_t room = br__llm_capacity(l->m) + 1 - (int64_t)n_prompt;
+    return n_prompt + (size_t)BR__MAX(BR__MIN(room, l->o->max_new_tokens), 1);
+}
+
 static int begin(struct loop *l, struct active *a, struct br_err *err)
 {
     struct br__gen_sequence *s = &l->seqs[l->begun];
-    size_t slot = (size_t)(a - l->slots), most = s->n_prompt + (size_t)l->o->max_new_tokens;
+    size_t slot = (size_t)(a - l->slots), most = history_room(l, s->n_prompt);
     if (s->n_prompt == 0)
         return br_fail(err, BR_E_USAGE, "prompt %zu has no tokens", l->begun + 1);
     *a = (struct active){.s = s, .index = l->begun++};

@@ -180,6 +180,8 @@ struct br__expand_opts {
     int per_layer; /* 0 = family default, 1 = per-layer keys, -1 = stacked (error if impossible) */
     int fused;     /* HF side in the fused-expert layout */
     int untied;    /* embedding and output layer are separate tensors */
+    size_t max_hf; /* more Hugging Face tensors are BR_E_CONFIG; 0 = no limit but the
+                      configuration's */
 };
 int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
                      const struct br__expand_opts *o, struct br__expansion **out,

@@ -164,7 +164,7 @@ static int write_data(struct br__zipw *z, uint64_t bytes, size_t item, produce_f
 static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i,
                       struct br__buf *scratch, produce_fn *produce, void *arg, struct br_err *err)
 {
-    const struct br__td_item *it = &p->items[i];
+    struct br__td_item *it = &p->items[i];
     struct br__zipw z;
     int rc;
     br__zipw_begin(&z, out, "archive");
@@ -180,6 +180,7 @@ static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i
             rc = br__zipw_start(&z, "data/0", it->data_bytes, err);
         if (!rc)
             rc = write_data(&z, it->data_bytes, i, produce, arg, err);
+        it->crc = z.rec_crc;
         if (!rc)
             rc = br__zipw_stop(&z, err);
     }
