@@ -8,6 +8,16 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Print and free a line that was put together. */
+static int say(struct br__buf *b, struct br_err *err)
+{
+    int rc = b->failed ? br_fail(err, b->failed, "out of memory") : BR_OK;
+    if (!rc)
+        br__say(stdout, "%s", b->p);
+    br__buf_free(b);
+    return rc;
+}
+
 /* ---- build
  * ------------------------------------------------------------------------------------------ */
 
@@ -79,13 +89,14 @@ static int print_built(struct br__cli *c, struct br__report *r, const char *outp
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    printf("%s: %" PRId64 " documents, %" PRId64 " tokens", output, b->documents, b->tokens);
+    struct br__buf t = {0};
+    br__buf_printf(&t, "%s: %" PRId64 " documents, %" PRId64 " tokens", output, b->documents,
+                   b->tokens);
     if (b->empty)
-        printf("; %" PRId64 " without tokens were left out", b->empty);
+        br__buf_printf(&t, "; %" PRId64 " without tokens were left out", b->empty);
     if (b->bad)
-        printf("; %" PRId64 " bad records were left out", b->bad);
-    printf("\n");
-    return BR_OK;
+        br__buf_printf(&t, "; %" PRId64 " bad records were left out", b->bad);
+    return say(&t, err);
 }
 
 static int build(struct br__cli *c, struct br__report *r, const struct br_tokenizer *tok,
@@ -220,17 +231,18 @@ static int print_inspected(const struct br__cli *c, const char *prefix, const st
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    printf("%s: %s, %" PRId64 " documents, %" PRId64 " sequences, %" PRId64 " tokens\n", prefix,
-           br_dtype_torch(x->dtype), x->n_doc, x->n_seq, x->n_tokens);
-    printf("sequences of %" PRId64 " to %" PRId64 " tokens, largest id %" PRId32, l.min, l.max,
-           max);
+    struct br__buf t = {0}, begin = {0};
+    br__say(stdout, "%s: %s, %" PRId64 " documents, %" PRId64 " sequences, %" PRId64 " tokens",
+            prefix, br_dtype_torch(x->dtype), x->n_doc, x->n_seq, x->n_tokens);
+    br__buf_printf(&t, "sequences of %" PRId64 " to %" PRId64 " tokens, largest id %" PRId32, l.min,
+                   l.max, max);
     if (l.empty)
-        printf(", %" PRId64 " empty documents", l.empty);
-    printf("\nbegins");
+        br__buf_printf(&t, ", %" PRId64 " empty documents", l.empty);
+    br__buf_puts(&begin, "begins");
     for (int64_t i = 0; i < shown; i++)
-        printf(" %" PRId32, first[i]);
-    printf("\n");
-    return BR_OK;
+        br__buf_printf(&begin, " %" PRId32, first[i]);
+    int rc = say(&t, err), began = say(&begin, err);
+    return rc ? rc : began;
 }
 
 int br__cmd_data_inspect(struct br__cli *c, struct br_err *err)

@@ -7,6 +7,7 @@
 #include "cli.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,8 +20,11 @@ static void end_by(const struct br__interrupt *i, int sig)
     struct sigaction dfl = {.sa_handler = SIG_DFL};
     sigset_t one;
 
-    if (i->say && !i->temp)
-        fprintf(stderr, "%sbridge: %s\n", isatty(2) ? "\n" : "", i->say);
+    if (i->say && !i->temp) {
+        if (isatty(STDERR_FILENO))
+            putc('\n', stderr); /* after the progress */
+        br__say(stderr, "bridge: %s", i->say);
+    }
     for (int k = 0; i->temp && k < REMOVE_TRIES && br__remove_tree(i->temp, NULL); k++)
         usleep(1000);
     sigaction(sig, &dfl, NULL);
