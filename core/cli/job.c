@@ -41,7 +41,7 @@ static uint32_t job_flags(const struct br__cli *c)
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
                      struct br_err *err)
 {
-    *job = (struct br_job){.struct_size = sizeof *job};
+    *job = (struct br_job)BR_JOB_INIT;
     job->flags = job_flags(c);
     job->hf_model = with_revision(c, BR__TEXT(c, HF_MODEL));
     if (BR__TEXT(c, HF_MODEL) && !job->hf_model)

@@ -22,13 +22,6 @@ static int (*const handlers[BR__N_CMD])(struct br__cli *c, struct br_err *err) =
 #undef BR_X
 };
 
-const char *br__version_text(struct br__arena *a)
-{
-    const char *text = *br__commit ? br__arena_printf(a, "bridge %s (%s)", br_version(), br__commit)
-                                   : br__arena_printf(a, "bridge %s", br_version());
-    return text ? text : "bridge";
-}
-
 static int is_help(const struct br__cli *c)
 {
     return BR__FLAG(c, HELP) || (BR__FLAG(c, MAN) && !c->cmd);

@@ -58,7 +58,7 @@ static int common_state(struct importer *m, struct br__buf *out, int as_list)
     const struct br__run_config_opts o = run_config_opts(m);
     struct br__td_common c = {.iteration = m->s->job.iteration,
                               .non_homogeneous_layers =
-                                  m->s->plan->x->per_layer &&
+                                  m->s->plan->b.x->per_layer &&
                                   !br_cfg_i(&m->s->cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT)};
     int rc = br__mlm_args(&m->a, &m->s->cfg, &o, &c.args, &c.n_args, m->err);
     return rc ? rc : br__td_common_pickle(out, &c, as_list, m->err);
@@ -72,7 +72,7 @@ static void add_object(struct importer *m, const char *key)
 static int lay_out(struct importer *m)
 {
     const struct br__plan *p = m->s->plan;
-    const struct br__expansion *x = p->x;
+    const struct br__expansion *x = p->b.x;
     m->outs = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *m->outs);
     m->td.items =
         br__arena_alloc(&m->a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *m->td.items);
@@ -636,7 +636,7 @@ static int run(struct importer *m, struct br_job_result *res)
     rc = up_to_date ? complete(m) : write_all(m);
     if (!up_to_date)
         res->bytes_written = s->plan->out_bytes;
-    snprintf(res->path, sizeof res->path, "%s", m->iter);
+    br__result_path(res, m->iter);
     res->n_tensors = s->plan->n_outs;
     res->resumed_bytes = atomic_load(&m->resumed);
     return rc;
@@ -645,8 +645,7 @@ static int run(struct importer *m, struct br_job_result *res)
 int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err)
 {
     struct importer m = {.err = err, .dir.fd = -1};
-    struct br_job_result none = {.struct_size = sizeof none};
-    res = res ? res : &none;
+    struct br_job_result did = BR_JOB_RESULT_INIT;
     int rc = br__session_open(&m.s, job, BR__IMPORT, err);
     if (rc)
         return rc;
@@ -655,7 +654,8 @@ int br_import(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.megatron_path)
         rc = br_fail(err, BR_E_USAGE, "import needs --megatron-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, res);
+        rc = run(&m, &did);
+    br__result_give(res, &did);
     br__buf_free(&m.common);
     br__dir_close(&m.dir);
     br__work_close(&m.w);

@@ -15,6 +15,10 @@ int br__session_open_like(struct br__session **out, const struct br_job *job, in
 void br__job_note(const struct br_job *job, const char *fmt, ...) BR_PRINTF(2, 3);
 /* Tell the listener what the plan and the source have to say. */
 void br__session_report(const struct br__session *s);
+/* What a job did, given to its caller: no more than the struct that it was compiled with. */
+void br__result_path(struct br_job_result *res, const char *path);
+void br__result_give(struct br_job_result *to, const struct br_job_result *res);
+
 /* ---- run_config.c: Megatron Bridge's run_config.yaml and Megatron-LM's args -------------------
  */
 
@@ -27,6 +31,14 @@ int br__run_config_text(struct br__buf *out, const struct br_config *cfg,
 int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
                  const struct br__run_config_opts *o, const char *const (**args)[2], size_t *n,
                  struct br_err *err) BR_MUST_CHECK;
+
+/* ---- produce.c: the bytes of a plan's pieces -------------------------------------------------- */
+
+/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
+ * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
+ * thread. */
+int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
+                   struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- detect.c -------------------------------------------------------------------------------- */
 

@@ -53,9 +53,10 @@ static void put_options(struct br__buf *b, const struct br__session *s)
         "\"untied\": %s, \"mtp_num_layers\": %lld, \"pad_vocab_to\": %lld, \"iteration\": %lld, "
         "\"release\": %s, \"strict\": %s},\n",
         j->torch_dtype ? br_dtype_torch(j->torch_dtype) : "auto",
-        s->plan->x->per_layer ? "per-layer" : "stacked", s->plan->fused ? "fused" : "per-expert",
-        s->plan->untied ? "true" : "false", (long long)s->cfg.n_mtp, (long long)j->pad_vocab_to,
-        (long long)j->iteration, j->flags & BR_JOB_RELEASE ? "true" : "false",
+        s->plan->b.x->per_layer ? "per-layer" : "stacked",
+        s->plan->b.fused ? "fused" : "per-expert", s->plan->b.untied ? "true" : "false",
+        (long long)s->cfg.n_mtp, (long long)j->pad_vocab_to, (long long)j->iteration,
+        j->flags & BR_JOB_RELEASE ? "true" : "false",
         j->flags & BR_JOB_NOT_STRICT ? "false" : "true");
 }
 
@@ -78,7 +79,7 @@ static void put_source(struct br__buf *b, const struct br__session *s)
         br__buf_json_str(b, t->name);
         br__buf_printf(b, ",\"%s\",", br_dtype_torch(t->dtype));
         put_shape(b, t->shape, t->ndim);
-        br__buf_printf(b, ",%u,%d]", import ? t->file : 0, s->plan->use[i]);
+        br__buf_printf(b, ",%u,%d]", import ? t->file : 0, s->plan->b.use[i]);
     }
     br__buf_puts(b, "],\n");
 }

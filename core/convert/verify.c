@@ -89,7 +89,7 @@ static int match_outputs(struct verifier *v, uint8_t *seen)
     char want[96], got[96];
     for (size_t i = 0; i < p->n_outs; i++) {
         const struct br__plan_out *o = &p->outs[i];
-        const struct br__tensor *t = br__plan_find_key(v->mc, o->name);
+        const struct br__tensor *t = br__find_key(v->mc, o->name);
         if (!t) {
             difference(v, "'%s' is missing from the checkpoint", o->name);
             continue;
@@ -107,7 +107,7 @@ static int match_outputs(struct verifier *v, uint8_t *seen)
             v->found[i] = t;
     }
     for (size_t i = 0; i < v->mc->n_tensors; i++)
-        if (!seen[i] && !br__plan_is_training_state(v->mc->tensors[i].name))
+        if (!seen[i] && !br__is_training_state(v->mc->tensors[i].name))
             difference(v, "'%s' is in the checkpoint only", v->mc->tensors[i].name);
     return BR_OK;
 }
@@ -173,11 +173,11 @@ int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err
             rc = br__ckpt_settle(mc, err);
         if (!rc)
             rc = br__ckpt_settle(s->src, err);
-        if (res) {
-            res->n_tensors = s->plan->n_outs;
-            res->bytes_written = s->plan->out_bytes;
-            snprintf(res->path, sizeof res->path, "%s", mc->dir);
-        }
+        struct br_job_result did = BR_JOB_RESULT_INIT;
+        did.n_tensors = s->plan->n_outs;
+        did.bytes_written = s->plan->out_bytes;
+        br__result_path(&did, mc->dir);
+        br__result_give(res, &did);
         br__session_close(s);
     }
     br__arena_free(&a);

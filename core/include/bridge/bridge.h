@@ -58,6 +58,10 @@ struct br_job {
     uint64_t max_shard_size;   /* export without a shard map; 0 = 5 GB */
     const struct br_listener *listener;
 };
+#define BR_JOB_INIT                                                                                \
+    {                                                                                              \
+        sizeof(struct br_job), 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, NULL                \
+    }
 
 /* What a job did. */
 struct br_job_result {
@@ -66,8 +70,13 @@ struct br_job_result {
     uint64_t n_tensors;
     uint64_t bytes_written; /* verify: bytes compared */
     uint64_t resumed_bytes; /* found finished from an interrupted run */
-    char path[1024];        /* directory that holds the result */
+    char path[1024];        /* directory that holds the result; "" if it is longer */
+    char full_path[4096];   /* the same, of any length that the system allows */
 };
+#define BR_JOB_RESULT_INIT                                                                         \
+    {                                                                                              \
+        sizeof(struct br_job_result), 0, 0, 0, 0, {0}, {0}                                         \
+    }
 
 BR_API int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err);
 BR_API int br_export(const struct br_job *job, struct br_job_result *res, struct br_err *err);
