@@ -227,7 +227,7 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
         } else if (!rc && (!job.hf_model || !job.megatron_path)) {
             char bytes[32];
             br__say(stdout, "no damage found in %" PRIu64 " tensors of %s (%s, %.2f s)",
-                    o.res.n_tensors, o.res.path, br__human_bytes(o.res.bytes_written, bytes),
+                    o.res.n_tensors, o.res.full_path, br__human_bytes(o.res.bytes_written, bytes),
                     o.seconds);
         } else if (!rc) {
             br__say(stdout,
