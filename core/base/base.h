@@ -100,12 +100,12 @@ const char *br__shape_str(const int64_t *shape, int n, char *out, size_t size);
 int br__utf8_valid(const char *s, size_t n);
 size_t br__utf8_span(const char *s, size_t n); /* length of the longest valid beginning */
 
-/* ---- io.c: files ---------------------------------------------------------------------------- */
+/* ---- sys.c: system calls on files ----------------------------------------------------------- */
 
 /* Every system call on files that the library makes; same contracts as the calls of the same name
  * (errno set).  Tests replace entries to inject faults. */
 struct br__io_ops {
-    int (*open)(const char *path, int flags, mode_t mode);
+    int (*openat)(int dir, const char *path, int flags, mode_t mode);
     int (*close)(int fd);
     ssize_t (*pread)(int fd, void *buf, size_t n, off_t off);
     ssize_t (*pwrite)(int fd, const void *buf, size_t n, off_t off);
@@ -113,18 +113,111 @@ struct br__io_ops {
     int (*writeback)(int fd); /* sync_file_range: start, do not wait; a hint */
     int (*ftruncate)(int fd, off_t size);
     int (*fallocate)(int fd, off_t size); /* mode 0 from offset 0; may fail with EOPNOTSUPP */
+    int (*fchmod)(int fd, mode_t mode);
+    int (*flock)(int fd, int operation);
     int (*fstat)(int fd, struct stat *st);
+    int (*fstatat)(int dir, const char *path, struct stat *st, int flags);
     int (*stat)(const char *path, struct stat *st);
-    int (*rename)(const char *from, const char *to);
-    int (*exchange)(const char *a, const char *b); /* renameat2 RENAME_EXCHANGE */
-    int (*unlink)(const char *path);
-    int (*mkdir)(const char *path, mode_t mode);
-    int (*rmdir)(const char *path);
+    int (*mkdirat)(int dir, const char *path, mode_t mode);
+    int (*renameat)(int from_dir, const char *from, int to_dir, const char *to);
+    int (*renameat2)(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
+    int (*unlinkat)(int dir, const char *path, int flags);
+    int (*symlinkat)(const char *target, int dir, const char *path);
     void *(*mmap)(size_t n, int fd); /* whole file, PROT_READ, MAP_SHARED */
     int (*munmap)(void *p, size_t n);
-    int (*symlink)(const char *target, const char *path);
 };
 extern struct br__io_ops br__io;
+
+/* ---- dir.c: directories by descriptor ------------------------------------------------------- */
+
+/* An open directory.  What a user typed is opened by path and links are followed; what lies below
+ * is looked up in it by one name, and a link of that name is refused, never followed. */
+struct br__dir {
+    char *path; /* owned; for messages */
+    int fd;
+};
+int br__dir_open(struct br__dir *d, const char *path, struct br_err *err) BR_MUST_CHECK;
+/* The directory that holds `path`, whose name in it is br__path_base(path); made if `make`. */
+int br__dir_of(struct br__dir *d, const char *path, int make, struct br_err *err) BR_MUST_CHECK;
+/* Directory `name` of parent; made if `make` and absent. */
+int br__dir_child(struct br__dir *d, const struct br__dir *parent, const char *name, int make,
+                  struct br_err *err) BR_MUST_CHECK;
+/* The directory that holds `path`, which begins with `base`: base as a user typed it, from there on
+ * no links. */
+int br__dir_below(struct br__dir *d, const char *base, const char *path, int make,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Directory `name` of parent for this user alone (mode 0700), made if absent.  One of another user
+ * is refused: its owner is compared with that of a directory made now, since some file systems give
+ * everything one owner.  *trusted = 0: others could write to it until now. */
+int br__dir_private(struct br__dir *d, const struct br__dir *parent, const char *name, int *trusted,
+                    struct br_err *err) BR_MUST_CHECK;
+/* Give it the mode that a new directory has here (umask, default ACL, set-group-ID). */
+int br__dir_publish_mode(const struct br__dir *d, struct br_err *err) BR_MUST_CHECK;
+void br__dir_close(struct br__dir *d); /* safe on a zeroed or half-opened struct */
+/* Can `name` not be renamed, because a file system is mounted on it? */
+int br__dir_is_fixed(const struct br__dir *parent, const char *name);
+/* Lock the directory itself until it is closed.  BR_E_BUSY if another process still has it after
+ * wait_ms.  A file system without locks is no failure: *locked = 0. */
+int br__dir_lock(const struct br__dir *d, int wait_ms, int *locked,
+                 struct br_err *err) BR_MUST_CHECK;
+int br__fd_lock(int fd, const char *path, int wait_ms, int *locked,
+                struct br_err *err) BR_MUST_CHECK;
+int br__dir_sync(const struct br__dir *d, struct br_err *err) BR_MUST_CHECK;
+/* lstat: 0, or -1 and errno. */
+int br__dir_stat(const struct br__dir *d, const char *name, struct stat *st);
+int br__dir_rename(const struct br__dir *d, const char *from, const char *to,
+                   struct br_err *err) BR_MUST_CHECK;
+int br__dir_move(const struct br__dir *from_dir, const char *from, const struct br__dir *to_dir,
+                 const char *to, struct br_err *err) BR_MUST_CHECK;
+/* A file, a link, or a directory with all that is in it; absent is fine. */
+int br__dir_remove(const struct br__dir *d, const char *name, struct br_err *err) BR_MUST_CHECK;
+int br__dir_remove_empty(const struct br__dir *d, const char *name) BR_MUST_CHECK;
+/* Let its owner change what is in it; where that fails, the change says so. */
+void br__dir_unprotect(const struct br__dir *d);
+/* All but n_keep names. */
+int br__dir_empty(const struct br__dir *d, const char *const *keep, size_t n_keep,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Names, sorted bytewise, without . and ..; in the arena. */
+int br__dir_list(struct br__arena *a, const struct br__dir *d, char ***names, size_t *n,
+                 struct br_err *err) BR_MUST_CHECK;
+char *br__dir_name(const struct br__dir *d, const char *name); /* "path/name" (heap), or NULL */
+/* Refuse an open file of `d` that is not regular, has a second name, or is another user's (its
+ * directory's owner may be trusted as much as the directory). */
+int br__file_is_ours(const struct br__dir *d, int fd, const char *path,
+                     struct br_err *err) BR_MUST_CHECK;
+/* File `name` for reading and writing, made empty with `mode` if absent; no link, and if `ours` as
+ * br__file_is_ours says. */
+int br__dir_file(const struct br__dir *d, const char *name, mode_t mode, int ours, int *fd,
+                 struct br_err *err) BR_MUST_CHECK;
+/* A symbolic link to `target`, in place of a file or link that is there. */
+int br__dir_link(const struct br__dir *d, const char *name, const char *target,
+                 struct br_err *err) BR_MUST_CHECK;
+/* May names in it be made and removed? */
+int br__dir_is_writable(const struct br__dir *d);
+/* Put directory `a` in the place of `b` at once, and b in that of a.  BR_E_UNSUPPORTED: the file
+ * system cannot, and nothing has changed. */
+int br__dir_exchange(const struct br__dir *d, const char *a, const char *b,
+                     struct br_err *err) BR_MUST_CHECK;
+int br__free_space(const struct br__dir *d, uint64_t *bytes, struct br_err *err) BR_MUST_CHECK;
+
+/* By path: links are followed except in the last name. */
+int br__exists(const char *path);
+int br__is_dir(const char *path);
+int br__mkdirs(const char *path, struct br_err *err) BR_MUST_CHECK; /* like mkdir -p */
+/* A new directory "<name>-<random>" under $TMPDIR, else /tmp (path in the arena). */
+int br__temp_dir(struct br__arena *a, const char *name, const char **dir,
+                 struct br_err *err) BR_MUST_CHECK;
+int br__remove_tree(const char *path, struct br_err *err) BR_MUST_CHECK;
+int br__list_dir(struct br__arena *a, const char *path, char ***names, size_t *n,
+                 struct br_err *err) BR_MUST_CHECK;
+uint64_t br__random(void); /* for names that nobody guesses */
+/* Descriptors 0 to 2 that are closed are opened on /dev/null, so that no file gets their numbers;
+ * using them fails as before. */
+int br__std_fds(struct br_err *err) BR_MUST_CHECK;
+/* Can one more file be opened? */
+int br__fd_spare(struct br_err *err) BR_MUST_CHECK;
+
+/* ---- io.c: files ---------------------------------------------------------------------------- */
 
 /* A file opened for reading.  `map` is the whole file mapped read-only (NULL when empty);
  * headers and metadata are read through it, bulk data through br__file_read (which cannot
@@ -143,6 +236,9 @@ struct br__file {
     void *ud;
 };
 int br__file_open(struct br__file *f, const char *path, struct br_err *err) BR_MUST_CHECK;
+/* One that this program wrote: no link, one name, the directory's owner. */
+int br__file_open_in(struct br__file *f, const struct br__dir *d, const char *name,
+                     struct br_err *err) BR_MUST_CHECK;
 /* Read exactly n bytes at off; a short file or I/O error is an error that names file and range. */
 int br__file_read(const struct br__file *f, uint64_t off, void *buf, size_t n,
                   struct br_err *err) BR_MUST_CHECK;
@@ -162,6 +258,9 @@ const char *br__mapped_file(const void *address);
 int br__read_text(const char *path, size_t max, char **out, size_t *n,
                   struct br_err *err) BR_MUST_CHECK;
 
+int br__read_text_in(const struct br__dir *d, const char *name, size_t max, char **out, size_t *n,
+                     struct br_err *err) BR_MUST_CHECK;
+
 /* A file being written sequentially through a buffer.  The name is new: an existing file is
  * unlinked first. */
 struct br__out {
@@ -178,43 +277,51 @@ struct br__out {
 /* size_hint > 0 preallocates (ENOSPC comes here, before any byte). */
 int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sync,
                  struct br_err *err) BR_MUST_CHECK;
+int br__out_open_in(struct br__out *o, const struct br__dir *d, const char *name,
+                    uint64_t size_hint, int sync, struct br_err *err) BR_MUST_CHECK;
 /* Write into an existing file from byte `off` on; it keeps its size.  For files written in parts by
  * several threads, made by br__create_sized: a new file of that size, its space reserved where the
  * file system can. */
-int br__out_open_at(struct br__out *o, const char *path, uint64_t off, int sync,
-                    struct br_err *err) BR_MUST_CHECK;
-int br__create_sized(const char *path, uint64_t size, struct br_err *err) BR_MUST_CHECK;
+int br__out_open_at(struct br__out *o, const struct br__dir *d, const char *name, uint64_t off,
+                    int sync, struct br_err *err) BR_MUST_CHECK;
+int br__create_sized(const struct br__dir *d, const char *name, uint64_t size,
+                     struct br_err *err) BR_MUST_CHECK;
 /* Room for up to n <= BR__OUT_BUF contiguous bytes to be filled in place, then committed. */
 unsigned char *br__out_reserve(struct br__out *o, size_t n, struct br_err *err);
 void br__out_commit(struct br__out *o, size_t n);
 int br__out_write(struct br__out *o, const void *p, size_t n, struct br_err *err) BR_MUST_CHECK;
+/* End the file at `size` with a hole behind what was written. */
+int br__out_extend(struct br__out *o, uint64_t size, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__out_tell(const struct br__out *o);
 /* Flush, sync if asked, close.  On any earlier failure returns it. */
 int br__out_finish(struct br__out *o, struct br_err *err) BR_MUST_CHECK;
 void br__out_abort(struct br__out *o); /* close without finishing; the file stays for the caller */
 
-/* Write a small file: temporary name beside it, fsync if sync, rename over. */
+/* Write a small file: temporary name beside it, which ends in BR__TMP, fsync if sync, rename over.
+ */
+#define BR__TMP ".tmp"
+int br__write_in(const struct br__dir *d, const char *name, const void *p, size_t n, int sync,
+                 struct br_err *err) BR_MUST_CHECK;
 int br__write_file(const char *path, const void *p, size_t n, int sync,
                    struct br_err *err) BR_MUST_CHECK;
-/* Copy a file's bytes (for side files); same discipline. */
-int br__copy_file(const char *from, const char *to, int sync, struct br_err *err) BR_MUST_CHECK;
+/* Copy the bytes of file `from` (for side files); same discipline. */
+int br__copy_in(const struct br__dir *d, const char *name, const char *from, int sync,
+                struct br_err *err) BR_MUST_CHECK;
 
-int br__exists(const char *path);
-int br__is_dir(const char *path);
-int br__mkdirs(const char *path, struct br_err *err) BR_MUST_CHECK; /* like mkdir -p */
-/* A new directory "<name>-XXXXXX" under $TMPDIR, else /tmp (path in the arena). */
-int br__temp_dir(struct br__arena *a, const char *name, const char **dir,
-                 struct br_err *err) BR_MUST_CHECK;
-int br__sync_dir(const char *path, struct br_err *err) BR_MUST_CHECK;
-int br__remove_tree(const char *path, struct br_err *err) BR_MUST_CHECK;
-/* Names in a directory, sorted bytewise, without . and ..; in the arena. */
-int br__list_dir(struct br__arena *a, const char *path, char ***names, size_t *n,
-                 struct br_err *err) BR_MUST_CHECK;
-int br__free_space(const char *path, uint64_t *bytes, struct br_err *err) BR_MUST_CHECK;
+/* ---- path.c ------------------------------------------------------------------------------------
+ */
+
 /* a/b in the arena; b absolute gives b. */
 char *br__path_join(struct br__arena *a, const char *dir, const char *name);
-/* Canonical absolute path; the last components may not exist yet. In the arena, NULL on failure. */
-char *br__path_abs(struct br__arena *a, const char *path);
+/* Canonical absolute path, in the arena; the last components may not exist yet. */
+int br__path_abs(struct br__arena *a, const char *path, char **abs,
+                 struct br_err *err) BR_MUST_CHECK;
+/* 1 in *inside if `path` is `dir` or lies in it. */
+int br__path_inside(struct br__arena *a, const char *dir, const char *path, int *inside,
+                    struct br_err *err) BR_MUST_CHECK;
+/* BR_E_USAGE if `dest` is, holds, or lies inside `source`. */
+int br__path_overlap(struct br__arena *a, const char *source, const char *dest,
+                     struct br_err *err) BR_MUST_CHECK;
 const char *br__path_base(const char *path); /* after the last slash */
 
 /* ---- json.c: the only user of cJSON ---------------------------------------------------------- */

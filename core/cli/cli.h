@@ -11,6 +11,7 @@
  *   options.c      argv -> struct br__cli
  *   help.c         help pages and the man page, from the two tables
  *   output.c       text of others, JSON, aligned tables
+ *   interrupt.c    runs that a signal ends
  *   report.c       notes, warnings, progress: the listener of a job
  *   job.c          options -> struct br_job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
@@ -318,5 +319,19 @@ int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job
 /* cmd_plan.c: open a job without running it and print what it would do. */
 int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
                   struct br_err *err) BR_MUST_CHECK;
+
+/* ---- interrupt.c: runs that a signal ends ---------------------------------------------------- */
+
+struct br__interrupt {
+    const char *temp; /* folder to remove, or NULL */
+    const char *say;  /* else this is said, or NULL */
+    int running, last;
+    _Atomic int over;
+    pthread_t thread;
+    sigset_t set, before;
+};
+/* Until br__interrupt_end, SIGINT, SIGTERM and SIGHUP still end the process, in good order. */
+void br__interrupt_begin(struct br__interrupt *i, const char *temp, const char *say);
+void br__interrupt_end(struct br__interrupt *i); /* zeroed is fine */
 
 #endif

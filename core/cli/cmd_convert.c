@@ -29,8 +29,9 @@ static const char *model_name(struct br__arena *a, const char *model, const char
     if (revision)
         *revision = 0;
     if (name && is_dir && strspn(name, "./") == strlen(name)) {
-        const char *path = br__path_abs(a, model);
-        name = path ? br__arena_strdup(a, br__path_base(path)) : NULL;
+        char *path;
+        name =
+            !br__path_abs(a, model, &path, NULL) ? br__arena_strdup(a, br__path_base(path)) : NULL;
     }
     if (name && br__ends(name, suffix) && strlen(name) > strlen(suffix))
         name[strlen(name) - strlen(suffix)] = 0;
@@ -67,7 +68,8 @@ static void print_outcome(const struct outcome *o, const char *verb)
     double s = o->seconds > 1e-6 ? o->seconds : 1e-6;
 
     if (o->res.up_to_date) {
-        br__say(stdout, "up to date: %s holds this %s already; nothing was written",
+        br__say(stdout,
+                "up to date: %s holds this %s already; the data of its weights was not read again",
                 o->res.full_path, o->command);
         return;
     }
@@ -159,7 +161,10 @@ static int convert(struct br__cli *c, struct br__report *r, const struct br_job 
 
     if (BR__FLAG(c, DRY_RUN))
         return br__plan_show(c, r, job, direction, err);
+    struct br__interrupt i;
+    br__interrupt_begin(&i, NULL, "interrupted; the same command resumes");
     int rc = run_verb(importing ? br_import : br_export, job, r, &o, err);
+    br__interrupt_end(&i);
     if (r->json) {
         int printed = print_outcome_json(r, &o, err, rc ? NULL : err);
         return rc ? rc : printed;
@@ -222,7 +227,7 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
         } else if (!rc && (!job.hf_model || !job.megatron_path)) {
             char bytes[32];
             br__say(stdout, "no damage found in %" PRIu64 " tensors of %s (%s, %.2f s)",
-                    o.res.n_tensors, o.res.path, br__human_bytes(o.res.bytes_written, bytes),
+                    o.res.n_tensors, o.res.full_path, br__human_bytes(o.res.bytes_written, bytes),
                     o.seconds);
         } else if (!rc) {
             br__say(stdout,
@@ -252,7 +257,10 @@ static int trip_dir(struct trip *t, struct br_err *err)
 {
     if (BR__FLAG(t->c, OUTPUT_DIR)) {
         t->dir = BR__TEXT(t->c, OUTPUT_DIR);
-        return br__mkdirs(t->dir, err);
+        int rc = BR_OK;
+        if (br__is_dir(t->job.hf_model))
+            rc = br__path_overlap(&t->c->arena, t->job.hf_model, t->dir, err);
+        return rc ? rc : br__mkdirs(t->dir, err);
     }
     int rc = br__temp_dir(&t->c->arena, "bridge-roundtrip", &t->dir, err);
     if (rc)
@@ -361,11 +369,14 @@ int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)
 {
     struct br__report r;
     struct trip t = {.c = c, .r = &r};
+    struct br__interrupt i = {0};
 
     br__report_init(&r, c);
     int rc = br__job_from_cli(c, &r, &t.job, err);
     if (!rc)
         rc = trip_dir(&t, err);
+    if (!rc && t.temporary)
+        br__interrupt_begin(&i, t.dir, NULL);
     if (!rc)
         rc = trip_paths(&t, err);
     for (int step = 0; !rc && step < 3; step++)
@@ -376,6 +387,7 @@ int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)
     int removed = BR_OK;
     if (t.temporary)
         removed = br__remove_tree(t.dir, rc ? NULL : err);
+    br__interrupt_end(&i);
     br__report_free(&r);
     return rc ? rc : printed ? printed : removed;
 }

@@ -71,12 +71,12 @@ static int has_feature(size_t i)
 static const char *proc_line(struct br__arena *a, const char *path, const char *key)
 {
     char text[4096] = {0};
-    int fd = br__io.open(path, O_RDONLY | O_CLOEXEC, 0);
+    FILE *f = fopen(path, "re");
 
-    if (fd < 0)
+    if (!f)
         return NULL;
-    ssize_t n = br__io.pread(fd, text, sizeof text - 1, 0);
-    br__io.close(fd);
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
     const char *at = n > 0 ? strstr(text, key) : NULL;
     return at ? br__arena_strndup(a, at + strlen(key), strcspn(at + strlen(key), "\n")) : NULL;
 }
@@ -195,8 +195,9 @@ static int take_object(struct dl_phdr_info *info, size_t size, void *ud)
     (void)size;
     if (info->dlpi_name[0] != '/') /* the program itself, and the vDSO */
         return 0;
-    const char *path = br__path_abs(o->a, info->dlpi_name);
-    if (!path || br__grow(&o->path, &o->cap, o->n, sizeof *o->path)) {
+    char *path;
+    if (br__path_abs(o->a, info->dlpi_name, &path, NULL) ||
+        br__grow(&o->path, &o->cap, o->n, sizeof *o->path)) {
         o->failed = 1;
         return 1;
     }

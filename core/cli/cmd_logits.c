@@ -79,9 +79,32 @@ static int write_results(const struct br__trace *t, const char *path, struct br_
     return rc;
 }
 
-static int check_output(const struct br__cli *c, struct br_err *err)
+/* The result must not replace what it is computed from. */
+static int check_inputs(struct br__cli *c, const char *path, struct br_err *err)
+{
+    const char *const inputs[] = {BR__TEXT(c, HF_MODEL), BR__TEXT(c, ADAPTER), BR__TEXT(c, PLUGIN),
+                                  BR__TEXT(c, INPUT_IDS)};
+    int inside = 0, rc = BR_OK;
+
+    for (size_t i = 0; !rc && !inside && i < BR_COUNTOF(inputs); i++) {
+        if (!inputs[i] || !br__exists(inputs[i]))
+            continue;
+        rc = br__path_inside(&c->arena, inputs[i], path, &inside, err);
+        if (inside)
+            rc = br_fail(err, BR_E_USAGE,
+                         "--output '%s' lies in '%s', which is read; choose another place", path,
+                         inputs[i]);
+    }
+    return rc;
+}
+
+static int check_output(struct br__cli *c, struct br_err *err)
 {
     const char *path = BR__TEXT(c, OUTPUT_FILE);
+    int rc = check_inputs(c, path, err);
+
+    if (rc)
+        return rc;
 
     if (br__exists(path) && !BR__FLAG(c, OVERWRITE))
         return br_fail(err, BR_E_EXISTS, "'%s' exists; give --overwrite to replace it", path);

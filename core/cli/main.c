@@ -85,6 +85,11 @@ static int run_program(int argc, char **argv)
     struct br__cli c = {0};
     int rc;
 
+    rc = br__std_fds(&err);
+    if (rc) {
+        br__print_error(&err, 0);
+        return rc;
+    }
     if (argc < 2) {
         br__help_brief();
         rc = close_stdout(&err);

@@ -133,11 +133,11 @@ static int check_all(struct checker *k, const struct br_job *job, struct br_job_
     br__progress_end(&k->progress);
     if (!rc)
         rc = tell(k, job, err);
-    if (res) {
-        res->n_tensors = k->sums.ck->n_tensors;
-        res->bytes_written = total;
-        snprintf(res->path, sizeof res->path, "%s", k->sums.ck->dir);
-    }
+    struct br_job_result did = BR_JOB_RESULT_INIT;
+    did.n_tensors = k->sums.ck->n_tensors;
+    did.bytes_written = total;
+    br__result_path(&did, k->sums.ck->dir);
+    br__result_give(res, &did);
     return rc;
 }
 

@@ -1,17 +1,18 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* convert.h - the door of core/convert: conversion plans, the jobs that carry them out, and looking at
- * checkpoints.
+/* convert.h - the door of core/convert: conversion plans, the jobs that carry them out, and looking
+ * at checkpoints.
  *
  * A job is: registry -> architecture -> config -> rules expanded into moves of rows -> plan, where
- * every check happens -> write.  The verbs themselves are public: br_import, br_export, br_verify of
- * <bridge/bridge.h>.  This folder knows models and formats; it knows no graph, no device and never
- * prints. */
+ * every check happens -> write.  The verbs themselves are public: br_import, br_export, br_verify
+ * of <bridge/bridge.h>.  This folder knows models and formats; it knows no graph, no device and
+ * never prints. */
 #ifndef BRIDGE_CORE_CONVERT_H
 #define BRIDGE_CORE_CONVERT_H
 
 #include "../model/model.h"
 
-/* ---- a plan: which bytes of the source become which bytes of the destination ------------------ */
+/* ---- a plan: which bytes of the source become which bytes of the destination ------------------
+ */
 
 enum br__exactness {
     BR__EXACT,       /* bytes move                                       */
@@ -68,7 +69,8 @@ struct br__plan {
     size_t n_out_files;
 };
 
-/* ---- a session: everything that a job opened --------------------------------------------------- */
+/* ---- a session: everything that a job opened ---------------------------------------------------
+ */
 
 /* Everything that a job opened, up to and including its plan: all checks are done, nothing is
  * written. */
@@ -84,19 +86,29 @@ struct br__session {
     const char
         *config_text; /* config.json of the HF side: verbatim, or rebuilt from the checkpoint */
     const char *generation_text; /* generation_config.json verbatim, or NULL */
+    struct br__side {            /* files that travel with the model */
+        const char *dir;         /* where they are */
+        struct br__side_file {
+            const char *name;
+            uint64_t size, xxh3;
+        } * files;
+        size_t n;
+    } side;
 };
 /* job->config_file set: the source's headers are invented from that config.json (plan only). */
 int br__session_open(struct br__session **out, const struct br_job *job, int direction,
                      struct br_err *err) BR_MUST_CHECK;
 void br__session_close(struct br__session *s);
 
-/* ---- source_td.c: a torch_dist checkpoint as a model to be read -------------------------------- */
+/* ---- source_td.c: a torch_dist checkpoint as a model to be read --------------------------------
+ */
 
 /* The model at o->megatron_path. */
 int br__source_open_td(struct br__model_source **out, const struct br__source_opts *o,
                        struct br_err *err) BR_MUST_CHECK;
 
-/* ---- looking at checkpoints -------------------------------------------------------------------- */
+/* ---- looking at checkpoints --------------------------------------------------------------------
+ */
 
 /* Compare two checkpoints of one format key by key; each difference is one line to `line` (NULL:
  * only counted), in key order.  *n_diff counts them; the return value is about failures only.
@@ -125,7 +137,8 @@ enum br__main_check { BR__MAIN_NONE, BR__MAIN_ENDS, BR__MAIN_ALL };
 int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int check_main_params,
                          struct br__training *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint that came without one -- */
+/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint that came without one --
+ */
 
 struct br__run_config_opts {
     const char *hf_model_id; /* as the user gave it */

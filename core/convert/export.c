@@ -4,7 +4,10 @@
 #include "job.h"
 
 #include <string.h>
-#include <unistd.h>
+
+#define CONFIG "config.json"
+#define GENERATION "generation_config.json"
+#define INDEX "model.safetensors.index.json"
 
 /* A run of pieces of one shard: what one thread writes, and what is resumed.  A shard has several,
  * because one thread does not reach what the page cache takes. */
@@ -20,6 +23,8 @@ struct exporter {
     struct br__arena a;
     struct br__work w;
     const char *dest;
+    struct br__names files;  /* of the result besides weights and manifest */
+    struct br__names names;  /* all of them, and the journal */
     struct br__buf *headers; /* per shard */
     size_t *first, *count;   /* per shard: its run of pieces */
     struct part *parts;
@@ -131,12 +136,12 @@ static int write_piece(struct part_job *job, size_t piece, struct br__out *out, 
     return BR_OK;
 }
 
-static int write_part(struct part_job *job, size_t index, const char *path, struct br_err *err)
+static int write_part(struct part_job *job, size_t index, const char *name, struct br_err *err)
 {
     struct exporter *m = job->m;
     const struct part *part = &m->parts[index];
     struct br__out out;
-    int rc = br__out_open_at(&out, path, part->off, m->sync, err);
+    int rc = br__out_open_at(&out, &m->w.tmp, name, part->off, m->sync, err);
     if (rc)
         return rc;
     for (size_t i = 0; i < part->n && !rc; i++)
@@ -149,7 +154,7 @@ static int write_part(struct part_job *job, size_t index, const char *path, stru
 }
 
 /* A part that the journal calls finished is believed only after it was read back. */
-static int prove_part(struct part_job *job, size_t index, const char *path, int *ok,
+static int prove_part(struct part_job *job, size_t index, const char *name, int *ok,
                       struct br_err *err)
 {
     struct exporter *m = job->m;
@@ -157,7 +162,7 @@ static int prove_part(struct part_job *job, size_t index, const char *path, int 
     const uint64_t *journal = m->w.digests[index];
     struct br__file f;
     *ok = 0;
-    if (!journal || journal[0] != part->n || br__file_open(&f, path, NULL))
+    if (!journal || journal[0] != part->n || br__file_open_in(&f, &m->w.tmp, name, NULL))
         return BR_OK;
     uint64_t at = part->off;
     int rc = BR_OK;
@@ -189,20 +194,14 @@ static uint64_t part_bytes(const struct exporter *m, const struct part *part)
 static int export_part(struct part_job *job, size_t index, struct br_err *err)
 {
     struct exporter *m = job->m;
-    struct br__arena a = {0};
-    int proven = 0;
-    const char *path = br__path_join(&a, m->w.tmp, m->s->plan->out_files[m->parts[index].file]);
-    int rc = path ? prove_part(job, index, path, &proven, err)
-                  : br_fail(err, BR_E_NOMEM, "out of memory exporting");
-    if (!rc && proven) {
-        uint64_t n = part_bytes(m, &m->parts[index]);
-        atomic_fetch_add(&m->resumed, n);
-        br__progress_add(&m->progress, n);
-    } else if (!rc) {
-        rc = write_part(job, index, path, err);
-    }
-    br__arena_free(&a);
-    return rc;
+    const char *name = m->s->plan->out_files[m->parts[index].file];
+    int proven = 0, rc = prove_part(job, index, name, &proven, err);
+    if (rc || !proven)
+        return rc ? rc : write_part(job, index, name, err);
+    uint64_t n = part_bytes(m, &m->parts[index]);
+    atomic_fetch_add(&m->resumed, n);
+    br__progress_add(&m->progress, n);
+    return BR_OK;
 }
 
 static int run_part(void *arg, size_t index, int worker, struct br_err *err)
@@ -224,14 +223,15 @@ static int prepare_shard(struct exporter *m, size_t file)
 {
     struct br__out out;
     struct stat st;
-    const char *path = br__path_join(&m->a, m->w.tmp, m->s->plan->out_files[file]);
-    if (!path)
-        return nomem(m);
+    const char *name = m->s->plan->out_files[file];
     int rc = BR_OK;
-    if (br__io.stat(path, &st) || (uint64_t)st.st_size != m->file_bytes[file])
-        rc = br__create_sized(path, m->file_bytes[file], m->err);
+    if (br__dir_stat(&m->w.tmp, name, &st) || !S_ISREG(st.st_mode) ||
+        (uint64_t)st.st_size != m->file_bytes[file])
+        rc = br__dir_remove(&m->w.tmp, name, m->err);
+    if (!rc && br__dir_stat(&m->w.tmp, name, &st))
+        rc = br__create_sized(&m->w.tmp, name, m->file_bytes[file], m->err);
     if (!rc)
-        rc = br__out_open_at(&out, path, 0, m->sync, m->err);
+        rc = br__out_open_at(&out, &m->w.tmp, name, 0, m->sync, m->err);
     if (rc)
         return rc;
     rc = br__out_write(&out, m->headers[file].p, m->headers[file].n, m->err);
@@ -298,8 +298,7 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
 
 static int put(struct exporter *m, const char *name, const void *p, size_t n)
 {
-    const char *path = br__path_join(&m->a, m->w.tmp, name);
-    return path ? br__write_file(path, p, n, m->sync, m->err) : nomem(m);
+    return br__write_in(&m->w.tmp, name, p, n, m->sync, m->err);
 }
 
 static int put_config(struct exporter *m)
@@ -312,9 +311,9 @@ static int put_config(struct exporter *m)
         return rc;
     rc = edit_config(m, json, &edited);
     if (!rc && edited)
-        rc = br__json_print(json, 0, &b) ? nomem(m) : put(m, "config.json", b.p, b.n);
+        rc = br__json_print(json, 0, &b) ? nomem(m) : put(m, CONFIG, b.p, b.n);
     else if (!rc)
-        rc = put(m, "config.json", text, strlen(text));
+        rc = put(m, CONFIG, text, strlen(text));
     br__buf_free(&b);
     br__json_free(json);
     return rc;
@@ -324,27 +323,42 @@ static int put_config(struct exporter *m)
 
 /* Tokenizer, chat template, generation_config and custom code: from the reference, or what the
  * import kept. */
+static int find_side_files(struct exporter *m)
+{
+    struct br__session *s = m->s;
+    if (s->job.hf_model)
+        return br__side_find(s, s->ref->dir, 0, m->err);
+    const char *tokenizer = br__path_join(&s->arena, s->src->dir, "tokenizer");
+    if (!tokenizer)
+        return nomem(m);
+    return br__side_find(s, br__is_dir(tokenizer) ? tokenizer : NULL, 1, m->err);
+}
+
+/* What the checkpoint's manifest holds of generation_config.json; a reference has the file. */
+static const char *generation_text(const struct exporter *m)
+{
+    return m->s->job.hf_model ? NULL : m->s->generation_text;
+}
+
 static int put_side_files(struct exporter *m)
 {
-    const struct br__session *s = m->s;
-    if (s->job.hf_model)
-        return br__work_copy_side_files(s->ref->dir, m->w.tmp, 0, m->sync, m->err);
-    const char *tokenizer = br__path_join(&m->a, s->src->dir, "tokenizer");
-    int rc = tokenizer ? BR_OK : nomem(m);
-    if (!rc && br__is_dir(tokenizer))
-        rc = br__work_copy_side_files(tokenizer, m->w.tmp, 1, m->sync, m->err);
-    if (!rc && s->generation_text)
-        rc = put(m, "generation_config.json", s->generation_text, strlen(s->generation_text));
-    return rc;
+    const char *text = generation_text(m);
+    int rc = br__side_copy(m->s, &m->w.tmp, m->sync, m->err);
+    return rc || !text ? rc : put(m, GENERATION, text, strlen(text));
+}
+
+static int wants_index(const struct exporter *m)
+{
+    const struct br__plan *p = m->s->plan;
+    return p->n_out_files > 1 || strcmp(p->out_files[0], "model.safetensors") != 0 ||
+           (m->s->ref && m->s->ref->hf->has_index);
 }
 
 static int put_index(struct exporter *m)
 {
     const struct br__plan *p = m->s->plan;
     struct br__buf b = {.max = 256u << 20};
-    int wanted = p->n_out_files > 1 || strcmp(p->out_files[0], "model.safetensors") ||
-                 (m->s->ref && m->s->ref->hf->has_index);
-    if (!wanted)
+    if (!wants_index(m))
         return BR_OK;
     const char **names = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *names);
     const char **files = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *files);
@@ -356,22 +370,59 @@ static int put_index(struct exporter *m)
     }
     int rc = br__hf_index_text(&b, names, files, p->n_outs, p->out_bytes) ? nomem(m) : BR_OK;
     if (!rc)
-        rc = put(m, "model.safetensors.index.json", b.p, b.n);
+        rc = put(m, INDEX, b.p, b.n);
     br__buf_free(&b);
     return rc;
+}
+
+/* The files that the manifest lists, and all names of the result. */
+static int list_files(struct exporter *m)
+{
+    const struct br__plan *p = m->s->plan;
+    size_t n = m->s->side.n + 3;
+    m->files.p = br__arena_alloc(&m->a, n * sizeof *m->files.p);
+    m->names.p = br__arena_alloc(&m->a, (n + p->n_out_files + 2) * sizeof *m->names.p);
+    if (!m->files.p || !m->names.p)
+        return nomem(m);
+    m->files.p[m->files.n++] = CONFIG;
+    for (size_t i = 0; i < m->s->side.n; i++)
+        m->files.p[m->files.n++] = m->s->side.files[i].name;
+    if (generation_text(m))
+        m->files.p[m->files.n++] = GENERATION;
+    if (wants_index(m))
+        m->files.p[m->files.n++] = INDEX;
+    memcpy(m->names.p, m->files.p, m->files.n * sizeof *m->names.p);
+    m->names.n = m->files.n;
+    for (size_t i = 0; i < p->n_out_files; i++)
+        m->names.p[m->names.n++] = p->out_files[i];
+    m->names.p[m->names.n++] = BR__MANIFEST;
+    m->names.p[m->names.n++] = BR__JOURNAL;
+    return BR_OK;
 }
 
 /* ---- destination ----------------------------------------------------------------------------- */
 
 static int check_space(const struct exporter *m)
 {
-    uint64_t need = 16u << 20;
+    uint64_t need =
+        (1u << 20) + br__side_bytes(m->s) + (m->s->src->n_tensors + m->s->plan->n_outs) * 512;
     for (size_t i = 0; i < m->s->plan->n_out_files; i++)
         need += m->file_bytes[i];
-    return br__work_space(m->dest, need, m->err);
+    return br__work_space(&m->w, &m->w.tmp, need, m->err);
 }
 
-/* The whole directory is replaced, so it must be one that holds a model and nothing below it. */
+/* May --overwrite delete a file of this name?  Only what a model directory is known to hold. */
+static int is_model_file(const char *name)
+{
+    static const char *const known[] = {
+        CONFIG, INDEX, GENERATION, BR__MANIFEST, BR__JOURNAL, ".gitattributes", ".gitignore"};
+    for (size_t i = 0; i < BR_COUNTOF(known); i++)
+        if (!strcmp(name, known[i]))
+            return 1;
+    return br__ends(name, ".safetensors") || br__hf_is_side_file(name, 0);
+}
+
+/* The whole directory is replaced, so it must be one that holds a model and nothing else. */
 static int may_replace(struct exporter *m, char **names, size_t n)
 {
     int has_config = 0;
@@ -379,11 +430,16 @@ static int may_replace(struct exporter *m, char **names, size_t n)
         const char *path = br__path_join(&m->a, m->dest, names[i]);
         if (!path)
             return nomem(m);
-        has_config |= !strcmp(names[i], "config.json");
+        has_config |= !strcmp(names[i], CONFIG);
         if (br__is_dir(path))
             return br_fail(m->err, BR_E_EXISTS,
                            "'%s' holds a directory '%s'; --overwrite replaces only a plain model "
                            "directory",
+                           m->dest, names[i]);
+        if (!is_model_file(names[i]))
+            return br_fail(m->err, BR_E_EXISTS,
+                           "'%s' holds '%s', which is no part of a model; --overwrite would delete "
+                           "it: move it away",
                            m->dest, names[i]);
     }
     return has_config ? BR_OK
@@ -398,46 +454,99 @@ static int files_complete(struct exporter *m)
     struct stat st;
     for (size_t i = 0; i < m->s->plan->n_out_files; i++) {
         const char *path = br__path_join(&m->a, m->dest, m->s->plan->out_files[i]);
-        if (!path || br__io.stat(path, &st) || (uint64_t)st.st_size != m->file_bytes[i])
+        if (!path || br__io.stat(path, &st) || !S_ISREG(st.st_mode) ||
+            (uint64_t)st.st_size != m->file_bytes[i])
             return 0;
     }
     return 1;
 }
 
-static int open_destination(struct exporter *m, int *up_to_date)
+/* What is at the destination. */
+struct dest {
+    char **names; /* but the temporary directory in it */
+    size_t n;
+    int complete, started; /* the result is there; a temporary directory is in it */
+};
+
+static int examine(struct exporter *m, struct dest *d)
 {
     char **names;
     size_t n = 0;
-    int exists = br__exists(m->dest), same = 0, rc = BR_OK;
-    *up_to_date = 0;
-    if (exists && !br__is_dir(m->dest))
+    *d = (struct dest){0};
+    if (!br__exists(m->dest))
+        return BR_OK;
+    if (!br__is_dir(m->dest))
         return br_fail(m->err, BR_E_EXISTS, "'%s' exists and is no directory", m->dest);
-    if (exists)
-        rc = br__list_dir(&m->a, m->dest, &names, &n, m->err);
-    if (!rc && n)
-        rc = br__manifest_up_to_date(m->s, m->dest, &same, m->err);
-    *up_to_date = !rc && same && files_complete(m);
-    if (rc || *up_to_date)
+    int rc = br__list_dir(&m->a, m->dest, &names, &n, m->err);
+    d->names = names;
+    for (size_t i = 0; i < n && !rc; i++)
+        if (strcmp(names[i], BR__WORK_INSIDE) != 0)
+            d->names[d->n++] = names[i];
+        else
+            d->started = 1;
+    if (!rc && d->n && files_complete(m))
+        rc = br__manifest_up_to_date(m->s, &m->files, m->dest, &d->complete, m->err);
+    return rc;
+}
+
+static int may_write(struct exporter *m, const struct dest *d)
+{
+    if (!d->n || m->w.publishing)
+        return BR_OK;
+    if (!(m->s->job.flags & BR_JOB_OVERWRITE))
+        return br_fail(m->err, BR_E_EXISTS,
+                       "'%s' is not empty and is not the complete result of this export; use "
+                       "--overwrite",
+                       m->dest);
+    return may_replace(m, d->names, d->n);
+}
+
+static int begin(struct exporter *m, const struct dest *d)
+{
+    m->w.replace = d->n > 0;
+    int rc = br__work_begin(&m->w, m->n_parts, m->err);
+    return rc || m->w.publishing ? rc : check_space(m);
+}
+
+/* What is there is looked at again under the lock: another process may just have finished. */
+static int open_destination(struct exporter *m, int *up_to_date)
+{
+    struct dest d;
+    int rc = examine(m, &d);
+    *up_to_date = d.complete;
+    if (rc || d.complete || (!d.started && (rc = may_write(m, &d))))
         return rc;
-    if (n && !(m->s->job.flags & BR_JOB_OVERWRITE))
-        return br_fail(m->err, BR_E_EXISTS, "'%s' %s; use --overwrite", m->dest,
-                       same ? "has this export's manifest but lacks weight files"
-                            : "is not empty and is not the result of this export");
-    if (n && (rc = may_replace(m, names, n)))
+    rc = br__work_lock(&m->w, m->dest, br__session_fingerprint(m->s), m->sync, m->err);
+    if (!rc)
+        rc = examine(m, &d);
+    *up_to_date = d.complete;
+    if (rc || d.complete || (rc = may_write(m, &d))) {
+        br__work_close(&m->w);
         return rc;
-    if ((rc = check_space(m)))
-        return rc;
-    rc = br__work_open(&m->w, m->dest, br__session_fingerprint(m->s), m->n_parts, m->sync, n > 0,
-                       m->err);
-    return rc ? rc
-              : br__work_keep(&m->w, m->w.tmp, m->s->plan->out_files, m->s->plan->n_out_files,
-                              m->err);
+    }
+    return begin(m, &d);
+}
+
+/* Remove what is not of this export, so that nothing a killed run left is published. */
+static int commit(struct exporter *m)
+{
+    int rc = m->w.publishing ? BR_OK : br__dir_empty(&m->w.tmp, m->names.p, m->names.n, m->err);
+    if (!rc)
+        rc = br__work_commit(&m->w, &m->names, CONFIG, m->err);
+    if (!rc && m->w.left)
+        br__job_note(&m->s->job, "'%s' could not be removed from '%s'", m->w.left,
+                     m->w.parent.path);
+    return rc;
 }
 
 static int write_all(struct exporter *m)
 {
     const struct br__session *s = m->s;
     int rc = BR_OK;
+    if (m->w.unlocked)
+        br__job_note(&s->job, BR__NO_LOCKS, m->w.parent.path);
+    if (m->w.publishing)
+        return commit(m);
     for (size_t f = 0; f < s->plan->n_out_files && !rc; f++)
         rc = prepare_shard(m, f);
     if (rc)
@@ -452,25 +561,29 @@ static int write_all(struct exporter *m)
     if (!rc)
         rc = put_index(m);
     if (!rc)
-        rc = br__manifest_write(s, m->digests, NULL, m->w.tmp, m->sync, m->err);
+        rc = br__manifest_write(s, m->digests, NULL, &m->files, &m->w.tmp, m->sync, m->err);
     if (!rc)
         rc = br__ckpt_settle(s->src, m->err);
-    return rc ? rc : br__work_commit(&m->w, m->err);
+    return rc ? rc : commit(m);
 }
 
 static int run(struct exporter *m, struct br_job_result *res)
 {
     struct br__session *s = m->s;
-    int up_to_date, rc;
-    m->dest = br__path_abs(&m->a, s->job.hf_path);
-    if (!m->dest)
-        return nomem(m);
-    if ((rc = br__check_overlap(s, s->src->dir, m->dest, m->err)) ||
-        (s->job.hf_model && (rc = br__check_overlap(s, s->ref->dir, m->dest, m->err))) ||
-        (rc = lay_out(m)) || (rc = open_destination(m, &up_to_date)))
+    char *dest;
+    int up_to_date, rc = br__path_abs(&m->a, s->job.hf_path, &dest, m->err);
+    if (rc)
+        return rc;
+    m->dest = dest;
+    if ((rc = br__path_overlap(&m->a, s->src->dir, m->dest, m->err)) ||
+        (s->job.hf_model && (rc = br__path_overlap(&m->a, s->ref->dir, m->dest, m->err))) ||
+        (rc = find_side_files(m)) || (rc = lay_out(m)) || (rc = list_files(m)) ||
+        (rc = open_destination(m, &up_to_date)))
         return rc;
     res->up_to_date = (uint32_t)up_to_date;
-    if (!up_to_date) {
+    if (up_to_date) {
+        br__work_tidy(m->dest);
+    } else {
         rc = write_all(m);
         res->bytes_written = s->plan->out_bytes;
     }

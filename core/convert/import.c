@@ -8,19 +8,30 @@
 
 #include <string.h>
 
+#define METADATA ".metadata"
+#define TRAIN_STATE "train_state.pt"
+#define TOKENIZER "tokenizer"
+#define TEXT_TRACKER "latest_checkpointed_iteration.txt"
+#define STATE_TRACKER "latest_train_state.pt"
+#define TRACKER_MAX (1u << 20)
+#define TRACKERS_MS 60000 /* how long another process may write them */
+#define LOOKS 8           /* at a destination that others change */
+
 struct importer {
     struct br__session *s;
     struct br__arena a;
     struct br__work w;
     struct br__td_plan td;
     struct br__td_out *outs;
-    size_t n_objects; /* items before the first piece */
-    const char *root, *iter_name;
-    const char *tmp_root; /* where the trackers of a fresh root go, or NULL */
-    const char *tmp_iter;
-    uint64_t *digests;     /* per piece */
-    uint32_t *crcs;        /* per piece */
-    struct br__buf common; /* pickle of the common state, list form */
+    size_t n_objects;                    /* items before the first piece */
+    const char *root, *iter_name, *iter; /* the destination, and the iteration in it */
+    int fresh;                           /* root is made, trackers and all, by one rename */
+    int fixed;                           /* root cannot be renamed */
+    struct br__dir dir;                  /* of the iteration, as it is written */
+    struct br__names files;              /* that an iteration has besides weights and manifest */
+    uint64_t *digests;                   /* per piece */
+    uint32_t *crcs;                      /* per piece */
+    struct br__buf common;               /* pickle of the common state, list form */
     struct br__progress progress;
     _Atomic uint64_t resumed;
     int sync;
@@ -118,11 +129,6 @@ static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
     return BR_OK;
 }
 
-static const char *file_path(struct importer *m, struct br__arena *a, size_t file)
-{
-    return br__arena_printf(a, "%s/__0_%zu.distcp", m->tmp_iter, file);
-}
-
 /* First item of a file and the number of its items: layouts are contiguous runs. */
 static void file_items(const struct br__td_plan *td, size_t file, size_t *first, size_t *n)
 {
@@ -164,15 +170,16 @@ static int prove_item(const struct br__file *f, struct br__td_item *it, uint64_t
 }
 
 /* A file that the journal calls finished is believed only after it was read back. */
-static int prove_file(struct file_job *job, size_t file, const char *path, int *ok,
-                      struct br_err *err)
+static int prove_file(struct file_job *job, size_t file, int *ok, struct br_err *err)
 {
+    char name[32];
     struct importer *m = job->m;
     const uint64_t *journal = m->w.digests[file];
     struct br__file f;
     size_t first, n, objects = 0;
     *ok = 0;
-    if (!journal || br__file_open(&f, path, NULL))
+    snprintf(name, sizeof name, BR__TD_FILE, (unsigned)file);
+    if (!journal || br__file_open_in(&f, &m->dir, name, NULL))
         return BR_OK;
     file_items(&m->td, file, &first, &n);
     objects = first < m->n_objects ? BR__MIN(n, m->n_objects - first) : 0;
@@ -191,23 +198,19 @@ static int prove_file(struct file_job *job, size_t file, const char *path, int *
 static int write_or_resume(struct file_job *job, size_t file, struct br_err *err)
 {
     struct importer *m = job->m;
-    struct br__arena a = {0};
     size_t first, n;
-    int proven = 0;
-    const char *path = file_path(m, &a, file);
-    int rc = path ? prove_file(job, file, path, &proven, err) : BR_E_NOMEM;
+    int proven = 0, rc = prove_file(job, file, &proven, err);
     if (proven && !rc) {
         atomic_fetch_add(&m->resumed, m->td.file_bytes[file]);
         br__progress_add(&m->progress, m->td.file_bytes[file]);
     } else if (!rc) {
-        rc = br__td_write_file(&m->td, (uint32_t)file, path, m->sync, produce, job, err);
+        rc = br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->sync, produce, job, err);
         file_items(&m->td, file, &first, &n);
         size_t objects = first < m->n_objects ? BR__MIN(n, m->n_objects - first) : 0;
         if (!rc)
             rc = br__work_done(&m->w, file, m->digests + first + objects - m->n_objects,
                                n - objects, err);
     }
-    br__arena_free(&a);
     return rc;
 }
 
@@ -224,19 +227,17 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
 
 /* ---- small files ----------------------------------------------------------------------------- */
 
-static int put(struct importer *m, const char *dir, const char *name, const void *p, size_t n)
+static int put(struct importer *m, const char *name, const void *p, size_t n)
 {
-    const char *path = br__path_join(&m->a, dir, name);
-    return path ? br__write_file(path, p, n, m->sync, m->err) : nomem(m);
+    return br__write_in(&m->dir, name, p, n, m->sync, m->err);
 }
 
 static int put_common(struct importer *m)
 {
     struct br__buf b = {0};
-    const char *path = br__path_join(&m->a, m->tmp_iter, "common.pt");
-    int rc = path ? common_state(m, &b, 0) : nomem(m);
+    int rc = common_state(m, &b, 0);
     if (!rc)
-        rc = br__td_archive(path, "common", b.p, b.n, NULL, NULL, 0, m->sync, m->err);
+        rc = br__td_write_common(&m->dir, &b, m->sync, m->err);
     br__buf_free(&b);
     return rc;
 }
@@ -246,7 +247,7 @@ static int put_metadata(struct importer *m)
     struct br__buf b = {.max = 1u << 31};
     int rc = br__td_metadata(&m->td, &b, m->err);
     if (!rc)
-        rc = put(m, m->tmp_iter, ".metadata", b.p, b.n);
+        rc = put(m, METADATA, b.p, b.n);
     br__buf_free(&b);
     return rc;
 }
@@ -257,148 +258,331 @@ static int put_run_config(struct importer *m)
     struct br__buf b = {0};
     int rc = br__run_config_text(&b, &m->s->cfg, &o, m->err);
     if (!rc)
-        rc = put(m, m->tmp_iter, "run_config.yaml", b.p, b.n);
+        rc = put(m, "run_config.yaml", b.p, b.n);
     br__buf_free(&b);
     return rc;
 }
 
 static int put_tokenizer(struct importer *m)
 {
-    const char *dir = br__path_join(&m->a, m->tmp_iter, "tokenizer");
-    int rc = dir ? br__work_copy_side_files(m->s->src->dir, dir, 1, m->sync, m->err) : nomem(m);
-    return !rc && m->sync && br__is_dir(dir) ? br__sync_dir(dir, m->err) : rc;
+    struct br__dir d;
+    if (!m->s->side.n)
+        return BR_OK;
+    int rc = br__dir_child(&d, &m->dir, TOKENIZER, 1, m->err);
+    if (rc)
+        return rc;
+    rc = br__dir_empty(&d, NULL, 0, m->err); /* what an interrupted run copied may be of before */
+    if (!rc)
+        rc = br__side_copy(m->s, &d, m->sync, m->err);
+    if (!rc && m->sync)
+        rc = br__dir_sync(&d, m->err);
+    br__dir_close(&d);
+    return rc;
+}
+
+static int put_small_files(struct importer *m)
+{
+    int rc = put_common(m);
+    for (size_t i = 0; i < m->s->plan->n_pieces; i++)
+        m->crcs[i] = m->td.items[m->n_objects + i].crc;
+    if (!rc)
+        rc = put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
+    if (!rc)
+        rc = put_run_config(m);
+    if (!rc)
+        rc = br__td_write_train_state(&m->dir, TRAIN_STATE, m->s->job.iteration, m->sync, m->err);
+    if (!rc)
+        rc = put_tokenizer(m);
+    if (!rc)
+        rc = put_metadata(m);
+    return rc ? rc
+              : br__manifest_write(m->s, m->digests, m->crcs, &m->files, &m->dir, m->sync, m->err);
+}
+
+static int add_name(struct importer *m, struct br__names *list, const char *name)
+{
+    if (!name)
+        return nomem(m);
+    list->p[list->n++] = name;
+    return BR_OK;
+}
+
+/* The files of an iteration that the manifest lists. */
+static int list_files(struct importer *m)
+{
+    static const char *const fixed[] = {"common.pt", "metadata.json", "run_config.yaml",
+                                        TRAIN_STATE, METADATA};
+    size_t n = BR_COUNTOF(fixed) + m->s->side.n;
+    m->files.p = br__arena_alloc(&m->a, n * sizeof *m->files.p);
+    int rc = m->files.p ? BR_OK : nomem(m);
+    for (size_t i = 0; i < BR_COUNTOF(fixed) && !rc; i++)
+        rc = add_name(m, &m->files, fixed[i]);
+    for (size_t i = 0; i < m->s->side.n && !rc; i++)
+        rc = add_name(m, &m->files,
+                      br__arena_printf(&m->a, TOKENIZER "/%s", m->s->side.files[i].name));
+    return rc;
+}
+
+/* All names directly in the iteration's directory. */
+static int list_names(struct importer *m, struct br__names *out)
+{
+    *out = (struct br__names){
+        .p = br__arena_alloc(&m->a, (m->files.n + m->td.n_files + 3) * sizeof *out->p)};
+    int rc = out->p ? BR_OK : nomem(m);
+    for (size_t i = 0; i < m->files.n && !rc; i++)
+        if (!strchr(m->files.p[i], '/'))
+            rc = add_name(m, out, m->files.p[i]);
+    for (uint32_t i = 0; i < m->td.n_files && !rc; i++)
+        rc = add_name(m, out, br__arena_printf(&m->a, BR__TD_FILE, (unsigned)i));
+    if (!rc && m->s->side.n)
+        rc = add_name(m, out, TOKENIZER);
+    if (!rc)
+        rc = add_name(m, out, BR__MANIFEST);
+    return rc ? rc : add_name(m, out, BR__JOURNAL);
+}
+
+/* ---- trackers -------------------------------------------------------------------------------- */
+
+/* What the text tracker says of this import. */
+static const char *tracker_text(const struct importer *m)
+{
+    return m->s->job.flags & BR_JOB_RELEASE ? "release"
+                                            : br__arena_printf((struct br__arena *)&m->a, "%lld",
+                                                               (long long)m->s->job.iteration);
 }
 
 /* `release` is found by the text tracker alone; a numbered iteration by either, and Megatron Bridge
  * prefers latest_train_state.pt, which never means release. */
-static int put_trackers(struct importer *m, const char *root)
+static int put_trackers(struct importer *m, const struct br__dir *root)
 {
-    char number[16];
-    int release = (m->s->job.flags & BR_JOB_RELEASE) != 0;
-    int len = snprintf(number, sizeof number, "%lld", (long long)m->s->job.iteration);
-    const char *text = release ? "release" : number;
-    const char *state = br__path_join(&m->a, root, "latest_train_state.pt");
-    if (!state)
-        return nomem(m);
-    int rc = BR_OK;
-    if (release) {
-        if (br__exists(state) && br__io.unlink(state))
-            rc = br_fail(m->err, BR_E_IO, "cannot remove '%s'", state);
-    } else {
-        rc = br__td_write_train_state(state, m->s->job.iteration, m->sync, m->err);
-    }
-    return rc ? rc
-              : put(m, root, "latest_checkpointed_iteration.txt", text, release ? 7 : (size_t)len);
+    const char *text = tracker_text(m);
+    int rc = text ? BR_OK : nomem(m);
+    if (!rc)
+        rc = m->s->job.flags & BR_JOB_RELEASE
+                 ? br__dir_remove(root, STATE_TRACKER, m->err)
+                 : br__td_write_train_state(root, STATE_TRACKER, m->s->job.iteration, m->sync,
+                                            m->err);
+    return rc ? rc : br__write_in(root, TEXT_TRACKER, text, strlen(text), m->sync, m->err);
 }
 
-/* .metadata last of the iteration: its presence says that the data is complete. */
-static int put_small_files(struct importer *m)
+/* What a process that was killed while it wrote a tracker left under a name of its own. */
+static int is_stale(const char *name)
 {
-    const char *state = br__path_join(&m->a, m->tmp_iter, "train_state.pt");
-    int rc = state ? put_common(m) : nomem(m);
-    for (size_t i = 0; i < m->s->plan->n_pieces; i++)
-        m->crcs[i] = m->td.items[m->n_objects + i].crc;
-    if (!rc)
-        rc = put(m, m->tmp_iter, "metadata.json", br__td_metadata_json,
-                 strlen(br__td_metadata_json));
-    if (!rc)
-        rc = put_run_config(m);
-    if (!rc)
-        rc = br__td_write_train_state(state, m->s->job.iteration, m->sync, m->err);
-    if (!rc)
-        rc = put_tokenizer(m);
-    if (!rc)
-        rc = br__manifest_write(m->s, m->digests, m->crcs, m->tmp_iter, m->sync, m->err);
-    if (!rc)
-        rc = put_metadata(m);
-    if (!rc && m->tmp_root)
-        rc = put_trackers(m, m->tmp_root);
+    return br__ends(name, BR__TMP) &&
+           (br__starts(name, STATE_TRACKER ".") || br__starts(name, TEXT_TRACKER "."));
+}
+
+static int remove_stale(struct importer *m, const struct br__dir *root)
+{
+    char **names;
+    size_t n;
+    int rc = br__dir_list(&m->a, root, &names, &n, m->err);
+    for (size_t i = 0; i < n && !rc; i++)
+        if (is_stale(names[i]))
+            rc = br__dir_remove(root, names[i], m->err);
     return rc;
+}
+
+/* In a root that others may write iterations into at the same time: one after the other. */
+static int update_trackers(struct importer *m)
+{
+    struct br__dir root;
+    int locked, rc = br__dir_open(&root, m->root, m->err);
+    if (rc)
+        return rc;
+    rc = br__dir_lock(&root, TRACKERS_MS, &locked, m->err);
+    if (!rc)
+        rc = remove_stale(m, &root);
+    if (!rc)
+        rc = put_trackers(m, &root);
+    if (!rc && m->sync)
+        rc = br__dir_sync(&root, m->err);
+    br__dir_close(&root);
+    return rc;
+}
+
+/* Is file `name` of the root there with these bytes? */
+static int holds(struct importer *m, const char *name, const char *want, size_t n)
+{
+    char *have = NULL;
+    size_t n_have = 0;
+    const char *path = br__path_join(&m->a, m->root, name);
+    int same = path && !br__read_text(path, TRACKER_MAX, &have, &n_have, NULL) && n_have == n &&
+               !memcmp(have, want, n);
+    br__free(have);
+    return same;
+}
+
+/* Do the trackers of the root name this import? */
+static int trackers_agree(struct importer *m)
+{
+    const char *text = tracker_text(m), *state = br__path_join(&m->a, m->root, STATE_TRACKER);
+    const char *own = br__path_join(&m->a, m->iter, TRAIN_STATE);
+    char *bytes = NULL;
+    size_t n = 0;
+    if (!text || !state || !own || !holds(m, TEXT_TRACKER, text, strlen(text)))
+        return 0;
+    if (m->s->job.flags & BR_JOB_RELEASE)
+        return !br__exists(state);
+    int same =
+        !br__read_text(own, TRACKER_MAX, &bytes, &n, NULL) && holds(m, STATE_TRACKER, bytes, n);
+    br__free(bytes);
+    return same;
 }
 
 /* ---- destination ----------------------------------------------------------------------------- */
 
-static int is_empty_dir(struct importer *m, const char *dir, int *empty)
-{
-    char **names;
-    size_t n = 0;
-    int rc = br__list_dir(&m->a, dir, &names, &n, m->err);
-    *empty = n == 0;
-    return rc;
-}
+/* What is at the destination. */
+struct dest {
+    int exists, fresh; /* root: is there; is absent or empty, so that it can appear as a whole */
+    int bare;          /* root holds nothing but temporary directories */
+    int iter_exists, complete;
+};
 
-static int check_space(const struct importer *m)
-{
-    uint64_t need = 64u << 20;
-    for (uint32_t i = 0; i < m->td.n_files; i++)
-        need += m->td.file_bytes[i] + (m->td.file_bytes[i] >> 6); /* metadata and manifest */
-    return br__work_space(m->root, need, m->err);
-}
-
-/* The manifest vouches for the small files; the data files must be there at their sizes. */
-static int files_complete(struct importer *m, const char *iter)
+static int files_complete(struct importer *m)
 {
     struct stat st;
     for (uint32_t i = 0; i < m->td.n_files; i++) {
-        const char *path = br__arena_printf(&m->a, "%s/__0_%u.distcp", iter, i);
-        if (!path || br__io.stat(path, &st) || (uint64_t)st.st_size != m->td.file_bytes[i])
+        const char *path = br__arena_printf(&m->a, "%s/" BR__TD_FILE, m->iter, (unsigned)i);
+        if (!path || br__io.stat(path, &st) || !S_ISREG(st.st_mode) ||
+            (uint64_t)st.st_size != m->td.file_bytes[i])
             return 0;
     }
-    const char *meta = br__path_join(&m->a, iter, ".metadata");
-    return meta && br__exists(meta);
+    return 1;
 }
 
-/* A resumed run keeps data files, which are read back, and writes everything else again. */
-static int remove_strays(struct importer *m)
+static int examine(struct importer *m, struct dest *d)
 {
-    const char **names = br__arena_alloc(&m->a, (m->td.n_files + 1) * sizeof *names);
-    int rc = names ? BR_OK : nomem(m);
-    for (uint32_t i = 0; i < m->td.n_files && !rc; i++)
-        if (!(names[i] = br__arena_printf(&m->a, "__0_%u.distcp", i)))
-            rc = nomem(m);
-    if (!rc)
-        rc = br__work_keep(&m->w, m->tmp_iter, names, m->td.n_files, m->err);
-    return rc || !m->tmp_root ? rc : br__work_keep(&m->w, m->tmp_root, &m->iter_name, 1, m->err);
+    char **names;
+    size_t n = 0;
+    int rc = BR_OK;
+    *d = (struct dest){.exists = br__exists(m->root), .bare = 1};
+    if (d->exists && !br__is_dir(m->root))
+        return br_fail(m->err, BR_E_EXISTS, "'%s' exists and is no directory", m->root);
+    if (d->exists)
+        rc = br__list_dir(&m->a, m->root, &names, &n, m->err);
+    for (size_t i = 0; i < n && !rc; i++)
+        d->bare &= names[i][0] == '.' && br__ends(names[i], ".bridge-partial");
+    d->fresh = !n && !m->fixed;
+    d->iter_exists = br__exists(m->iter);
+    if (!rc && n && files_complete(m))
+        rc = br__manifest_up_to_date(m->s, &m->files, m->iter, &d->complete, m->err);
+    return rc;
 }
 
-/* Decide between a fresh root, one iteration of an existing root, and nothing to do. */
+/* --overwrite replaces an iteration, not what somebody put beside it. */
+static int check_known(struct importer *m)
+{
+    static const char *const known[] = {METADATA,          "metadata.json", "common.pt",
+                                        "run_config.yaml", TRAIN_STATE,     TOKENIZER,
+                                        BR__MANIFEST,      BR__JOURNAL};
+    char **names;
+    size_t n;
+    int rc = br__list_dir(&m->a, m->iter, &names, &n, m->err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        size_t k = 0;
+        while (k < BR_COUNTOF(known) && strcmp(known[k], names[i]) != 0)
+            k++;
+        if (k == BR_COUNTOF(known) && !br__ends(names[i], ".distcp"))
+            rc = br_fail(m->err, BR_E_EXISTS,
+                         "'%s' holds '%s', which is no part of a checkpoint; --overwrite would "
+                         "delete it: move it away",
+                         m->iter, names[i]);
+    }
+    return rc;
+}
+
+static int may_write(struct importer *m, const struct dest *d)
+{
+    if (d->fresh || d->bare || m->w.publishing)
+        return BR_OK;
+    if (!(m->s->job.flags & BR_JOB_OVERWRITE))
+        return br_fail(m->err, BR_E_EXISTS,
+                       "'%s' is not empty and is not the complete result of this import; use "
+                       "--overwrite to replace its %s",
+                       m->root, m->iter_name);
+    return d->iter_exists ? check_known(m) : BR_OK;
+}
+
+/* Weights, what .metadata and the manifest say of each tensor, and files copied or of fixed size.
+ */
+static int check_space(const struct importer *m)
+{
+    uint64_t need = (1u << 20) + br__side_bytes(m->s) +
+                    (m->td.n_items + m->s->src->n_tensors + m->s->plan->n_outs) * 512;
+    for (uint32_t i = 0; i < m->td.n_files; i++)
+        need += m->td.file_bytes[i];
+    return br__work_space(&m->w, &m->dir, need, m->err);
+}
+
+static int begin(struct importer *m, const struct dest *d)
+{
+    m->fresh = d->fresh;
+    m->w.replace = !d->fresh && d->iter_exists;
+    int rc = br__work_begin(&m->w, m->td.n_files, m->err);
+    if (rc || m->w.publishing)
+        return rc;
+    rc = m->fresh ? br__dir_child(&m->dir, &m->w.tmp, m->iter_name, 1, m->err)
+                  : br__dir_child(&m->dir, &m->w.parent, m->w.tmp_name, 0, m->err);
+    return rc ? rc : check_space(m);
+}
+
+/* Decide between a fresh root, one iteration of an existing root, and nothing to do.  What is there
+ * is looked at again under the lock, since another process may just have finished. */
 static int open_destination(struct importer *m, int *up_to_date)
 {
-    const struct br_job *job = &m->s->job;
-    const char *iter = br__path_join(&m->a, m->root, m->iter_name);
-    int exists = br__exists(m->root), empty = 1, same = 0, rc = iter ? BR_OK : nomem(m);
-    *up_to_date = 0;
-    if (!rc && exists && !br__is_dir(m->root))
-        rc = br_fail(m->err, BR_E_EXISTS, "'%s' exists and is no directory", m->root);
-    if (!rc && exists)
-        rc = is_empty_dir(m, m->root, &empty);
-    if (!rc && !empty)
-        rc = br__manifest_up_to_date(m->s, iter, &same, m->err);
-    *up_to_date = !rc && same && files_complete(m, iter);
-    if (rc || *up_to_date)
-        return rc;
-    if (!empty && !(job->flags & BR_JOB_OVERWRITE))
-        return br_fail(m->err, BR_E_EXISTS, "'%s' %s; use --overwrite to replace its %s", m->root,
-                       same ? "has this import's manifest but lacks data files"
-                            : "is not empty and is not the result of this import",
-                       m->iter_name);
-    rc = check_space(m);
-    if (rc)
-        return rc;
-    const char *final = empty ? m->root : iter;
-    rc = br__work_open(&m->w, final, br__session_fingerprint(m->s), m->td.n_files, m->sync,
-                       !empty && br__exists(iter), m->err);
-    if (rc)
-        return rc;
-    m->tmp_root = empty ? m->w.tmp : NULL;
-    m->tmp_iter = empty ? br__path_join(&m->a, m->w.tmp, m->iter_name) : m->w.tmp;
-    rc = m->tmp_iter ? br__mkdirs(m->tmp_iter, m->err) : nomem(m);
-    return rc ? rc : remove_strays(m);
+    struct dest before, d;
+    for (int i = 0; i < LOOKS; i++) {
+        int rc = examine(m, &before);
+        *up_to_date = before.complete;
+        if (rc || before.complete || (rc = may_write(m, &before)))
+            return rc;
+        rc = br__work_lock(&m->w, before.fresh ? m->root : m->iter, br__session_fingerprint(m->s),
+                           m->sync, m->err);
+        if (rc)
+            return rc;
+        m->fixed = before.fresh && m->w.inside;
+        if (!m->fixed && !(rc = examine(m, &d)) && !d.complete && d.fresh == before.fresh &&
+            d.iter_exists == before.iter_exists && !(rc = may_write(m, &d)))
+            return begin(m, &d);
+        br__work_close(&m->w);
+        if (rc)
+            return rc;
+    }
+    return br_fail(m->err, BR_E_BUSY, "other processes keep changing '%s'; run again", m->root);
+}
+
+/* Remove what is not of this import, so that nothing a killed run left is published. */
+static int commit(struct importer *m)
+{
+    struct br__names names, top = {0};
+    const char *root_names[] = {m->iter_name, TEXT_TRACKER, STATE_TRACKER, BR__JOURNAL};
+    int rc = list_names(m, &names);
+    if (!rc && !m->w.publishing)
+        rc = br__dir_empty(&m->dir, names.p, names.n, m->err);
+    if (!rc && m->fresh) {
+        if (m->sync)
+            rc = br__dir_sync(&m->dir, m->err);
+        if (!rc)
+            rc = put_trackers(m, &m->w.tmp);
+        if (!rc)
+            rc = br__dir_empty(&m->w.tmp, root_names, BR_COUNTOF(root_names), m->err);
+    }
+    if (!rc)
+        rc = br__work_commit(&m->w, m->fresh ? &top : &names, METADATA, m->err);
+    if (!rc && m->w.left)
+        br__job_note(&m->s->job, "'%s' could not be removed from '%s'", m->w.left,
+                     m->w.parent.path);
+    return !rc && !m->fresh ? update_trackers(m) : rc;
 }
 
 static int write_all(struct importer *m)
 {
     uint64_t total = 0;
+    if (m->w.unlocked)
+        br__job_note(&m->s->job, BR__NO_LOCKS, m->w.parent.path);
+    if (m->w.publishing)
+        return commit(m);
     for (uint32_t i = 0; i < m->td.n_files; i++)
         total += m->td.file_bytes[i];
     br__progress_init(&m->progress, m->s->job.listener, "importing", total);
@@ -408,35 +592,51 @@ static int write_all(struct importer *m)
         rc = put_small_files(m);
     if (!rc)
         rc = br__ckpt_settle(m->s->src, m->err);
-    if (!rc && m->sync && m->tmp_root)
-        rc = br__sync_dir(m->tmp_iter, m->err);
-    if (!rc)
-        rc = br__work_commit(&m->w, m->err);
-    return !rc && !m->tmp_root ? put_trackers(m, m->root) : rc;
+    return rc ? rc : commit(m);
+}
+
+/* The result is there already; what belongs to it may not be. */
+static int complete(struct importer *m)
+{
+    char **names;
+    size_t n;
+    int stale = 0, agree = trackers_agree(m);
+    br__work_tidy(m->iter);
+    br__work_tidy(m->root);
+    int rc = br__list_dir(&m->a, m->root, &names, &n, m->err);
+    for (size_t i = 0; i < n && !rc; i++)
+        stale |= is_stale(names[i]);
+    if (rc || (agree && !stale))
+        return rc;
+    if (!agree)
+        br__job_note(&m->s->job, "the trackers of '%s' named something else; now they name %s",
+                     m->root, m->iter_name);
+    return update_trackers(m);
 }
 
 static int run(struct importer *m, struct br_job_result *res)
 {
     struct br__session *s = m->s;
-    int up_to_date, rc = BR_OK;
-    m->root = br__path_abs(&m->a, s->job.megatron_path);
+    char *root;
+    int up_to_date, rc = br__path_abs(&m->a, s->job.megatron_path, &root, m->err);
+    if (rc)
+        return rc;
+    m->root = root;
     m->iter_name = s->job.flags & BR_JOB_RELEASE
                        ? "release"
                        : br__arena_printf(&m->a, "iter_%07lld", (long long)s->job.iteration);
-    if (!m->root || !m->iter_name)
+    m->iter = m->iter_name ? br__path_join(&m->a, m->root, m->iter_name) : NULL;
+    if (!m->iter)
         return nomem(m);
-    if ((rc = br__check_overlap(s, s->src->dir, m->root, m->err)) || (rc = lay_out(m)) ||
-        (rc = open_destination(m, &up_to_date)))
+    if ((rc = br__path_overlap(&m->a, s->src->dir, m->root, m->err)) ||
+        (rc = br__side_find(s, s->src->dir, 1, m->err)) || (rc = lay_out(m)) ||
+        (rc = list_files(m)) || (rc = open_destination(m, &up_to_date)))
         return rc;
     res->up_to_date = (uint32_t)up_to_date;
-    if (!up_to_date) {
-        rc = write_all(m);
+    rc = up_to_date ? complete(m) : write_all(m);
+    if (!up_to_date)
         res->bytes_written = s->plan->out_bytes;
-    }
-    const char *path = br__path_join(&m->a, m->root, m->iter_name);
-    if (!path)
-        return nomem(m);
-    br__result_path(res, path);
+    br__result_path(res, m->iter);
     res->n_tensors = s->plan->n_outs;
     res->resumed_bytes = atomic_load(&m->resumed);
     return rc;
@@ -444,7 +644,7 @@ static int run(struct importer *m, struct br_job_result *res)
 
 int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err)
 {
-    struct importer m = {.err = err};
+    struct importer m = {.err = err, .dir.fd = -1};
     struct br_job_result did = BR_JOB_RESULT_INIT;
     int rc = br__session_open(&m.s, job, BR__IMPORT, err);
     if (rc)
@@ -457,6 +657,7 @@ int br_import(const struct br_job *job, struct br_job_result *res, struct br_err
         rc = run(&m, &did);
     br__result_give(res, &did);
     br__buf_free(&m.common);
+    br__dir_close(&m.dir);
     br__work_close(&m.w);
     br__arena_free(&m.a);
     br__session_close(m.s);

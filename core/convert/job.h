@@ -18,9 +18,6 @@ void br__session_report(const struct br__session *s);
 /* What a job did, given to its caller: no more than the struct that it was compiled with. */
 void br__result_path(struct br_job_result *res, const char *path);
 void br__result_give(struct br_job_result *to, const struct br_job_result *res);
-/* Refuse a destination that is, holds, or lies inside the source. */
-int br__check_overlap(struct br__session *s, const char *src, const char *dest,
-                      struct br_err *err) BR_MUST_CHECK;
 
 /* ---- run_config.c: Megatron Bridge's run_config.yaml and Megatron-LM's args -------------------
  */
@@ -50,48 +47,84 @@ int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *d
 int br__detect_arch(struct br__registry *r, const struct br__ckpt *ck, const struct br__arch **out,
                     struct br_err *err) BR_MUST_CHECK;
 
-/* ---- work.c: a temporary sibling that becomes the destination, or resumes -------------------- */
+/* ---- work.c: a temporary directory that becomes the destination, or resumes ------------------ */
 
+#define BR__JOURNAL ".bridge_journal"
+#define BR__WORK_INSIDE                                                                            \
+    ".bridge-partial" /* the temporary directory, where it is in the destination */
+#define BR__NO_LOCKS                                                                               \
+    "the file system of '%s' has no locks: nothing keeps a second process from the same "          \
+    "destination"
+struct br__names {
+    const char **p;
+    size_t n;
+};
 struct br__work {
     struct br__arena arena;
-    const char *final, *tmp;
-    int dir_fd; /* holds the lock */
-    int journal_fd;
-    int sync;
-    int replace; /* final exists and is to be replaced */
+    const char *final, *name; /* the destination, and its name in its directory */
+    const char *tmp_name, *old_name;
+    struct br__dir parent; /* holds the temporary directory */
+    struct br__dir tmp;    /* holds the lock */
+    struct br__dir old;    /* locked, while it is replaced */
+    int inside;            /* the destination cannot be renamed: the temporary directory is in it */
+    int unlocked;          /* the file system has no locks */
+    int replace;           /* set by the caller: what is at the destination may go */
+    int same, publishing;  /* what an earlier run left is of this job; is complete */
+    int open, begun, committed;
+    const char *gone; /* where the replaced directory is now */
+    const char *left; /* after a commit: a name that could not be removed */
+    int journal_fd, sync;
+    char head[48]; /* first line of the journal */
+    char *text;    /* of the journal that was found */
     pthread_mutex_t lock;
-    uint64_t **digests; /* [n_parts] digests of a finished part (arena), or NULL */
-    size_t n_parts;
+    uint64_t **digests;     /* [n_parts] digests of a finished part (arena), or NULL */
+    size_t n_parts, n_done; /* n_done: by this run */
 };
-/* fingerprint identifies the job: a temporary directory left by the same job is resumed, another
- * one is emptied. BR_E_BUSY if another process works on it. */
-int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, size_t n_parts,
-                  int sync, int replace, struct br_err *err) BR_MUST_CHECK;
-/* The file system that is to hold `final` has `need` bytes free, else BR_E_NOSPC; makes the parent.
- */
-int br__work_space(const char *final, uint64_t need, struct br_err *err) BR_MUST_CHECK;
-/* Copy the side files of model directory `from` (br__hf_side_files) into `to`, which is made if
- * there are any. */
-int br__work_copy_side_files(const char *from, const char *to, int tokenizer_only, int sync,
-                             struct br_err *err) BR_MUST_CHECK;
-/* Remove from `dir`, the temporary directory or one in it, all but the n names and the journal:
- * what an interrupted run or somebody else left there must not become part of the result. */
-int br__work_keep(struct br__work *w, const char *dir, const char *const *names, size_t n,
+/* Take the lock on the name `final`, a canonical path whose parent is made.  fingerprint identifies
+ * the job.  BR_E_BUSY if another process has it, BR_E_EXISTS for a temporary directory that is not
+ * ours.  What is at the destination now stays until the work is closed. */
+int br__work_lock(struct br__work *w, const char *final, uint64_t fingerprint, int sync,
                   struct br_err *err) BR_MUST_CHECK;
+/* Resume what is of this job, or empty the temporary directory. */
+int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err) BR_MUST_CHECK;
+/* The destination's file system has `need` bytes, less what regular files of `dir` (in the
+ * temporary directory) hold; else BR_E_NOSPC. */
+int br__work_space(const struct br__work *w, const struct br__dir *dir, uint64_t need,
+                   struct br_err *err) BR_MUST_CHECK;
 /* Record that part i is complete, with its pieces' digests. */
 int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
                   struct br_err *err) BR_MUST_CHECK;
-/* Sync, drop the journal, rename to the final name. */
-int br__work_commit(struct br__work *w, struct br_err *err) BR_MUST_CHECK;
-void br__work_close(
-    struct br__work *w); /* leaves the temporary directory for a rerun unless committed */
+/* Sync, take the destination's name, drop the journal and what was there.  `names` are those of the
+ * result, `last` the one without which it is no checkpoint. */
+int br__work_commit(struct br__work *w, const struct br__names *names, const char *last,
+                    struct br_err *err) BR_MUST_CHECK;
+/* Leaves the temporary directory for a rerun unless committed. */
+void br__work_close(struct br__work *w);
+/* Remove what a run left that was killed after its result had its name. */
+void br__work_tidy(const char *final);
+
+/* ---- side.c: files that travel with a model ---------------------------------------------------
+ */
+
+/* Find the side files of directory `dir` (NULL: none) and read each: sizes and digests into
+ * s->side. */
+int br__side_find(struct br__session *s, const char *dir, int tokenizer_only,
+                  struct br_err *err) BR_MUST_CHECK;
+int br__side_copy(const struct br__session *s, const struct br__dir *to, int sync,
+                  struct br_err *err) BR_MUST_CHECK;
+uint64_t br__side_bytes(const struct br__session *s);
+/* Size and digest of a whole file. */
+int br__file_digest(const char *path, uint64_t *size, uint64_t *xxh3,
+                    struct br_err *err) BR_MUST_CHECK;
 
 /* ---- manifest.c ------------------------------------------------------------------------------ */
 
 #define BR__MANIFEST "bridge_manifest.json"
-/* The manifest of directory `dir`: digests of all pieces; crcs, an import's CRC-32s, else NULL. */
+/* The manifest of directory `d`: digests of all pieces; crcs, an import's CRC-32s, else NULL;
+ * `files` are names in it that it lists with size and digest, read back. */
 int br__manifest_write(const struct br__session *s, const uint64_t *digests, const uint32_t *crcs,
-                       const char *dir, int sync, struct br_err *err) BR_MUST_CHECK;
+                       const struct br__names *files, const struct br__dir *d, int sync,
+                       struct br_err *err) BR_MUST_CHECK;
 /* The source inventory of an import's manifest as a checkpoint without bytes: tensors, shard map,
  * config texts.  NULL in *out (and BR_OK) when there is no manifest. */
 int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *err) BR_MUST_CHECK;
@@ -99,10 +132,10 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
  */
 int br__manifest_load(struct br__arena *a, const char *dir, const char **path, br__json **m,
                       struct br_err *err) BR_MUST_CHECK;
-/* Does `dir` hold the complete result of this session's job?  Compares the manifest's text, then
- * the digests of every piece of the source. */
-int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes,
-                            struct br_err *err) BR_MUST_CHECK;
+/* Does `dir` hold the result of this session's job?  Compares the manifest's text, the digests of
+ * every piece of the source, and `files`; not the data of the weights that are there. */
+int br__manifest_up_to_date(const struct br__session *s, const struct br__names *files,
+                            const char *dir, int *yes, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- checksum.c: what a checkpoint and its manifest say of its bytes --------------------------
  */

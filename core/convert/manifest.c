@@ -37,6 +37,13 @@ static void put_str_or_null(struct br__buf *b, const char *s)
         br__buf_puts(b, "null");
 }
 
+static void put_file(struct br__buf *b, size_t i, const char *name, uint64_t size, uint64_t xxh3)
+{
+    br__buf_puts(b, i ? ",\n {\"name\": " : "\n {\"name\": ");
+    br__buf_json_str(b, name);
+    br__buf_printf(b, ", \"size\": %" PRIu64 ", \"xxh3\": \"%016" PRIx64 "\"}", size, xxh3);
+}
+
 static void put_options(struct br__buf *b, const struct br__session *s)
 {
     const struct br_job *j = &s->job;
@@ -135,6 +142,14 @@ static void put_outputs(struct br__buf *b, const struct br__session *s)
     br__buf_puts(b, "],");
 }
 
+static void put_side_files(struct br__buf *b, const struct br__session *s)
+{
+    br__buf_puts(b, "\"side_files\": [");
+    for (size_t i = 0; i < s->side.n; i++)
+        put_file(b, i, s->side.files[i].name, s->side.files[i].size, s->side.files[i].xxh3);
+    br__buf_puts(b, "],\n");
+}
+
 static void put_head(struct br__buf *b, const struct br__session *s)
 {
     int import = s->plan->direction == BR__IMPORT;
@@ -151,35 +166,53 @@ static void put_head(struct br__buf *b, const struct br__session *s)
     put_source(b, s);
     if (import && s->src->hub)
         put_hub(b, s->src);
+    put_side_files(b, s);
     put_outputs(b, s);
 }
 
-static int manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
-                         const uint32_t *crcs, struct br_err *err)
+/* crcs: of an import, else NULL. */
+static void put_digests(struct br__buf *b, const struct br__session *s, const uint64_t *digests,
+                        const uint32_t *crcs)
 {
-    put_head(out, s);
-    br__buf_puts(out, DIGESTS);
+    br__buf_puts(b, DIGESTS);
     for (size_t i = 0; i < s->plan->n_pieces; i++)
-        br__buf_printf(out, "%s\"%016" PRIx64 "\"", !i ? "\n " : i % 4 ? ", " : ",\n ", digests[i]);
+        br__buf_printf(b, "%s\"%016" PRIx64 "\"", !i ? "\n " : i % 4 ? ", " : ",\n ", digests[i]);
     if (crcs)
-        br__buf_puts(out, "],\n\"crc32\": [");
+        br__buf_puts(b, "],\n\"crc32\": [");
     for (size_t i = 0; crcs && i < s->plan->n_pieces; i++)
-        br__buf_printf(out, "%s\"%08" PRIx32 "\"", !i ? "\n " : i % 8 ? ", " : ",\n ", crcs[i]);
-    br__buf_puts(out, "]}\n");
-    return out->failed ? nomem(err) : BR_OK;
+        br__buf_printf(b, "%s\"%08" PRIx32 "\"", !i ? "\n " : i % 8 ? ", " : ",\n ", crcs[i]);
+    br__buf_puts(b, "],\n");
+}
+
+/* The files of `dir` as they are there now; BR_E_NOTFOUND if one is not. */
+static int put_written(struct br__buf *b, const struct br__names *files, const char *dir,
+                       struct br_err *err)
+{
+    struct br__arena a = {0};
+    int rc = BR_OK;
+    br__buf_puts(b, "\"files\": [");
+    for (size_t i = 0; i < files->n && !rc; i++) {
+        struct br__side_file f = {.name = files->p[i]};
+        const char *path = br__path_join(&a, dir, f.name);
+        rc = path ? br__file_digest(path, &f.size, &f.xxh3, err) : nomem(err);
+        put_file(b, i, f.name, f.size, f.xxh3);
+    }
+    br__buf_puts(b, "]}\n");
+    br__arena_free(&a);
+    return rc ? rc : b->failed ? nomem(err) : BR_OK;
 }
 
 int br__manifest_write(const struct br__session *s, const uint64_t *digests, const uint32_t *crcs,
-                       const char *dir, int sync, struct br_err *err)
+                       const struct br__names *files, const struct br__dir *d, int sync,
+                       struct br_err *err)
 {
-    struct br__arena a = {0};
     struct br__buf b = {0};
-    const char *path = br__path_join(&a, dir, BR__MANIFEST);
-    int rc = path ? manifest_text(&b, s, digests, crcs, err) : nomem(err);
+    put_head(&b, s);
+    put_digests(&b, s, digests, crcs);
+    int rc = put_written(&b, files, d->path, err);
     if (!rc)
-        rc = br__write_file(path, b.p, b.n, sync, err);
+        rc = br__write_in(d, BR__MANIFEST, b.p, b.n, sync, err);
     br__buf_free(&b);
-    br__arena_free(&a);
     return rc;
 }
 
@@ -329,40 +362,65 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
 
 /* ---- up to date? ----------------------------------------------------------------------------- */
 
-int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *yes,
-                            struct br_err *err)
+/* Is the middle of the text, n bytes, what the source's digests make?  The hub's is believed: there
+ * equal commits and etags mean equal bytes, which need not come again. */
+static int same_digests(const struct br__session *s, const char *text, size_t n, int *same,
+                        struct br_err *err)
+{
+    struct br__buf b = {.max = MANIFEST_MAX};
+    *same = s->src->hub != NULL;
+    if (*same)
+        return BR_OK;
+    int import = s->plan->direction == BR__IMPORT;
+    uint64_t *digests = br__calloc(s->plan->n_pieces + 1, sizeof *digests);
+    uint32_t *crcs = br__calloc(s->plan->n_pieces + 1, sizeof *crcs);
+    int rc = digests && crcs ? br__plan_digests(s, "checking", digests, import ? crcs : NULL, err)
+                             : nomem(err);
+    if (!rc)
+        put_digests(&b, s, digests, import ? crcs : NULL);
+    if (!rc && b.failed)
+        rc = nomem(err);
+    *same = !rc && n == b.n && !memcmp(text, b.p, n);
+    br__buf_free(&b);
+    br__free(digests);
+    br__free(crcs);
+    return rc;
+}
+
+/* What is cheap first: the text before the digests, the files that it lists behind them. */
+static int compare_text(const struct br__session *s, const struct br__names *files, const char *dir,
+                        const char *text, size_t n, int *same, struct br_err *err)
+{
+    struct br__buf head = {0}, tail = {.max = MANIFEST_MAX};
+    put_head(&head, s);
+    int rc = head.failed ? nomem(err) : BR_OK;
+    *same = !rc && n > head.n && !memcmp(text, head.p, head.n);
+    if (*same) { /* a file that cannot be read is not up to date */
+        int written = put_written(&tail, files, dir, NULL);
+        rc = written == BR_E_NOMEM ? nomem(err) : BR_OK;
+        *same = !written && n - head.n > tail.n && !memcmp(text + n - tail.n, tail.p, tail.n);
+    }
+    if (*same)
+        rc = same_digests(s, text + head.n, n - head.n - tail.n, same, err);
+    br__buf_free(&head);
+    br__buf_free(&tail);
+    return rc;
+}
+
+int br__manifest_up_to_date(const struct br__session *s, const struct br__names *files,
+                            const char *dir, int *yes, struct br_err *err)
 {
     struct br__arena a = {0};
-    struct br__buf b = {0};
     char *text = NULL;
     size_t n;
     *yes = 0;
     const char *path = br__path_join(&a, dir, BR__MANIFEST);
     int rc = path ? br__read_text(path, MANIFEST_MAX, &text, &n, err) : nomem(err);
-    if (rc == BR_E_NOTFOUND || rc == BR_E_FORMAT) {
-        br__arena_free(&a);
-        return BR_OK;
-    }
-    if (!rc) {
-        put_head(&b, s);
-        br__buf_puts(&b, DIGESTS);
-        rc = b.failed ? nomem(err) : BR_OK;
-    }
-    if (!rc && n > b.n && !memcmp(text, b.p, b.n) && s->src->hub) {
-        *yes = 1; /* the commit and the etags are equal: the bytes need not come again */
-    } else if (!rc && n > b.n && !memcmp(text, b.p, b.n)) {
-        int import = s->plan->direction == BR__IMPORT;
-        uint64_t *digests = br__arena_alloc(&a, (s->plan->n_pieces + 1) * sizeof *digests);
-        uint32_t *crcs = br__arena_alloc(&a, (s->plan->n_pieces + 1) * sizeof *crcs);
-        br__buf_free(&b);
-        rc = digests && crcs ? br__plan_digests(s, "checking", digests, import ? crcs : NULL, err)
-                             : nomem(err);
-        if (!rc)
-            rc = manifest_text(&b, s, digests, import ? crcs : NULL, err);
-        *yes = !rc && n == b.n && !memcmp(text, b.p, n);
-    }
-    br__buf_free(&b);
-    br__free(text);
     br__arena_free(&a);
+    if (rc == BR_E_NOTFOUND || rc == BR_E_FORMAT)
+        return BR_OK;
+    if (!rc)
+        rc = compare_text(s, files, dir, text, n, yes, err);
+    br__free(text);
     return rc;
 }

@@ -226,20 +226,6 @@ static int open_export(struct br__session *s, struct br_err *err)
     return br__config_of_ckpt(&s->arena, s->registry, s->ref, &s->cfg, err);
 }
 
-int br__check_overlap(struct br__session *s, const char *src, const char *dest, struct br_err *err)
-{
-    const char *a = br__path_abs(&s->arena, src), *b = br__path_abs(&s->arena, dest);
-    if (!a || !b)
-        return nomem(err);
-    size_t na = strlen(a), nb = strlen(b);
-    size_t n = BR__MIN(na, nb);
-    if (!strncmp(a, b, n) && (na == nb || (na > nb ? a : b)[n] == '/'))
-        return br_fail(err, BR_E_USAGE,
-                       "source '%s' and destination '%s' overlap; choose a destination outside", a,
-                       b);
-    return BR_OK;
-}
-
 void br__result_path(struct br_job_result *res, const char *path)
 {
     size_t n = strlen(path) + 1;

@@ -1,48 +1,58 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* work.c - a temporary sibling directory that becomes the destination in one rename, or resumes.
+/* work.c - a temporary directory that becomes the destination in one rename, or resumes.
  *
- * "<parent>/.<name>.bridge-partial" is locked by flock on the directory itself.  Its journal starts
- * with the job's fingerprint and gains a line for every finished part: the part's number and the
- * digests of its pieces, written after the part is synced.  A rerun of the same job believes a line
- * only after it has read the part back (the caller does that); a torn last line is ignored. */
+ * "<parent>/.<name>.bridge-partial" is locked by flock on the directory itself: whoever holds it is
+ * the only one who may change what is at the destination's name.  Its journal starts with the job's
+ * fingerprint and gains a line for every finished part: the part's number and the digests of its
+ * pieces, written after the part is synced.  A rerun of the same job believes a line only after it
+ * has read the part back (the caller does that); a torn last line is ignored.
+ *
+ * A destination that cannot be renamed (a file system is mounted on it, or its parent cannot be
+ * written) holds its temporary directory itself, "<name>/.bridge-partial", and what is complete
+ * there is moved up one by one.
+ *
+ * Nothing is emptied or removed that has no journal of this user in it: a directory that somebody
+ * put there, or renamed so, is refused.  docs/conversion.md says what is there after a kill at each
+ * point, and what the next run does. */
 #include "job.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#define JOURNAL ".bridge_journal"
+#define JOURNAL BR__JOURNAL
 #define JOURNAL_MAX (256u << 20)
+#define HEAD "bridge-journal 1 "
+#define PUBLISH "publish\n"        /* a line: all is written, and is being moved up */
+#define REPLACED HEAD "replaced\n" /* the whole journal of a directory that is to be removed */
+#define INSIDE BR__WORK_INSIDE
+#define LOCK_TRIES 16
+#define PUBLISHER_MS 60000 /* how long its publisher may keep a destination */
 
 static int nomem(struct br_err *err)
 {
     return br_fail(err, BR_E_NOMEM, "out of memory preparing the destination");
 }
 
-static const char *journal_path(struct br__work *w)
-{
-    return br__path_join(&w->arena, w->tmp, JOURNAL);
-}
+/* ---- journal --------------------------------------------------------------------------------- */
 
-/* Lock the directory; it may have been renamed away between open and flock. */
-static int lock_dir(struct br__work *w, struct br_err *err)
+/* The journal of `d`, or NULL in *text: there is none, and the directory is empty. */
+static int load_journal(struct br__work *w, const struct br__dir *d, char **text, size_t *n,
+                        struct br_err *err)
 {
-    struct stat by_fd, by_path;
-    w->dir_fd = br__io.open(w->tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    if (w->dir_fd < 0)
-        return br_fail(err, BR_E_IO, "cannot open '%s': %s", w->tmp, strerror(errno));
-    if (flock(w->dir_fd, LOCK_EX | LOCK_NB))
-        return br_fail(err, BR_E_BUSY, "another process is writing '%s' (it works in '%s')",
-                       w->final, w->tmp);
-    if (br__io.fstat(w->dir_fd, &by_fd) || br__io.stat(w->tmp, &by_path) ||
-        by_fd.st_ino != by_path.st_ino)
-        return br_fail(err, BR_E_BUSY, "another process has just finished '%s'; run again",
-                       w->final);
-    return BR_OK;
+    char **names;
+    size_t n_names;
+    int rc = br__read_text_in(d, JOURNAL, JOURNAL_MAX, text, n, err);
+    if (rc != BR_E_NOTFOUND)
+        return rc;
+    rc = br__dir_list(&w->arena, d, &names, &n_names, err);
+    if (!rc && n_names)
+        rc = br_fail(err, BR_E_EXISTS,
+                     "'%s' has files but no journal, so no interrupted run left it; remove it or "
+                     "give it another name",
+                     d->path);
+    return rc;
 }
 
 /* One line: "<part> <n> <digest>...\n". */
@@ -50,7 +60,7 @@ static int read_line(struct br__work *w, char *line, struct br_err *err)
 {
     char *end;
     size_t part = strtoull(line, &end, 10), n = strtoull(end, &end, 10);
-    if (part >= w->n_parts || n > JOURNAL_MAX / 17)
+    if (end == line || part >= w->n_parts || n > JOURNAL_MAX / 17)
         return BR_OK;
     uint64_t *d = br__arena_alloc(&w->arena, (n + 1) * sizeof *d);
     if (!d)
@@ -60,63 +70,6 @@ static int read_line(struct br__work *w, char *line, struct br_err *err)
         d[i + 1] = strtoull(end, &end, 16);
     w->digests[part] = d;
     return BR_OK;
-}
-
-/* 1 in *same if the journal is this job's; then its lines are in w->digests. */
-static int read_journal(struct br__work *w, const char *head, int *same, struct br_err *err)
-{
-    char *text = NULL;
-    size_t n = 0;
-    const char *path = journal_path(w);
-    *same = 0;
-    if (!path)
-        return nomem(err);
-    if (br__read_text(path, JOURNAL_MAX, &text, &n, NULL))
-        return BR_OK;
-    int rc = BR_OK;
-    *same = br__starts(text, head);
-    char *line = text + strlen(head), *eol;
-    for (; *same && !rc && line < text + n && (eol = strchr(line, '\n')); line = eol + 1) {
-        *eol = '\0';
-        rc = read_line(w, line, err);
-    }
-    br__free(text);
-    return rc;
-}
-
-/* Everything in the temporary directory but the directory itself, which holds the lock. */
-static int empty_dir(struct br__work *w, struct br_err *err)
-{
-    char **names;
-    size_t n;
-    int rc = br__list_dir(&w->arena, w->tmp, &names, &n, err);
-    for (size_t i = 0; i < n && !rc; i++) {
-        const char *path = br__path_join(&w->arena, w->tmp, names[i]);
-        rc = path ? br__remove_tree(path, err) : nomem(err);
-    }
-    return rc;
-}
-
-int br__work_keep(struct br__work *w, const char *dir, const char *const *names, size_t n,
-                  struct br_err *err)
-{
-    char **found;
-    size_t n_found;
-    struct br__map keep;
-    int rc = br__map_init(&keep, n + 1) ? nomem(err) : BR_OK;
-    for (size_t i = 0; i <= n && !rc; i++)
-        if (br__map_put(&keep, i < n ? names[i] : JOURNAL, 0) == BR_E_NOMEM)
-            rc = nomem(err);
-    if (!rc)
-        rc = br__list_dir(&w->arena, dir, &found, &n_found, err);
-    for (size_t i = 0; !rc && i < n_found; i++) {
-        if (br__map_get(&keep, found[i]) != BR__NOT_FOUND)
-            continue;
-        const char *path = br__path_join(&w->arena, dir, found[i]);
-        rc = path ? br__remove_tree(path, err) : nomem(err);
-    }
-    br__map_free(&keep);
-    return rc;
 }
 
 static int write_all(int fd, const char *p, size_t n, off_t off)
@@ -140,56 +93,47 @@ static int append_journal(struct br__work *w, const char *text, size_t n, struct
     if (br__io.fstat(w->journal_fd, &st) || write_all(w->journal_fd, text, n, st.st_size) ||
         (w->sync && br__io.fsync(w->journal_fd)))
         return br_fail(err, errno == ENOSPC ? BR_E_NOSPC : BR_E_IO,
-                       "cannot write the journal in '%s': %s", w->tmp, strerror(errno));
+                       "cannot write the journal in '%s': %s", w->tmp.path, strerror(errno));
     return BR_OK;
 }
 
-static int start_journal(struct br__work *w, const char *head, struct br_err *err)
+/* What an earlier run left, judged by the first line. */
+static int judge_journal(struct br__work *w, int trusted, struct br_err *err)
 {
-    int same, rc = read_journal(w, head, &same, err);
-    if (!rc && !same)
-        rc = empty_dir(w, err);
-    const char *path = journal_path(w);
-    if (rc || !path)
-        return rc ? rc : nomem(err);
-    w->journal_fd = br__io.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (w->journal_fd < 0)
-        return br_fail(err, BR_E_IO, "cannot create '%s': %s", path, strerror(errno));
-    /* A torn last line would glue itself to the next one. */
-    return append_journal(w, same ? "\n" : head, same ? 1 : strlen(head), err);
+    size_t n = 0;
+    int rc = load_journal(w, &w->tmp, &w->text, &n, err);
+    if (rc || !w->text)
+        return rc;
+    w->same = trusted && br__starts(w->text, w->head);
+    const char *publish = w->same ? strstr(w->text, "\n" PUBLISH) : NULL;
+    w->publishing = publish != NULL;
+    return BR_OK;
 }
 
-static int name_dirs(struct br__work *w, const char *final, struct br_err *err)
+int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err)
 {
-    w->final = br__arena_strdup(&w->arena, final);
-    const char *base = br__path_base(final);
-    size_t dir = (size_t)(base - final);
-    w->tmp = br__arena_printf(&w->arena, "%.*s.%s.bridge-partial", (int)dir, final, base);
-    if (!w->final || !w->tmp)
-        return nomem(err);
-    return br__mkdirs(w->tmp, err);
-}
-
-int br__work_open(struct br__work *w, const char *final, uint64_t fingerprint, size_t n_parts,
-                  int sync, int replace, struct br_err *err)
-{
-    char head[64];
-    memset(w, 0, sizeof *w);
-    w->dir_fd = w->journal_fd = -1;
-    w->sync = sync;
-    w->replace = replace;
-    w->n_parts = n_parts + 1; /* never zero: it also says that the work is open */
-    pthread_mutex_init(&w->lock, NULL);
-    w->digests = br__arena_alloc(&w->arena, w->n_parts * sizeof *w->digests);
-    int rc = w->digests ? name_dirs(w, final, err) : nomem(err);
-    snprintf(head, sizeof head, "bridge-journal 1 %016" PRIx64 "\n", fingerprint);
+    static const char *const journal = JOURNAL;
+    w->n_parts = n_parts;
+    w->digests = br__arena_alloc(&w->arena, (n_parts + 1) * sizeof *w->digests);
+    int rc = w->digests ? BR_OK : nomem(err);
+    /* The journal goes last: without it the rest would be nobody's. */
+    if (!rc && !w->same)
+        rc = br__dir_empty(&w->tmp, &journal, 1, err);
+    if (!rc && !w->same)
+        rc = br__dir_remove(&w->tmp, JOURNAL, err);
     if (!rc)
-        rc = lock_dir(w, err);
-    if (!rc)
-        rc = start_journal(w, head, err);
+        rc = br__dir_file(&w->tmp, JOURNAL, 0666, 1, &w->journal_fd, err);
+    char *line = w->same ? w->text + strlen(w->head) : NULL, *eol;
+    for (; !rc && line && (eol = strchr(line, '\n')); line = eol + 1) {
+        *eol = '\0';
+        rc = read_line(w, line, err);
+    }
+    w->begun = 1;
     if (rc)
-        br__work_close(w);
-    return rc;
+        return rc;
+    /* A torn last line would glue itself to the next one. */
+    return w->same ? append_journal(w, "\n", 1, err)
+                   : append_journal(w, w->head, strlen(w->head), err);
 }
 
 int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
@@ -202,96 +146,364 @@ int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size
     br__buf_putc(&b, '\n');
     pthread_mutex_lock(&w->lock);
     int rc = b.failed ? nomem(err) : append_journal(w, b.p, b.n, err);
+    w->n_done += !rc;
     pthread_mutex_unlock(&w->lock);
     br__buf_free(&b);
     return rc;
 }
 
-/* Put the temporary directory in the place of an existing one, then delete that. */
+/* ---- the lock on a destination's name -------------------------------------------------------- */
+
+/* Open the directory that is to hold the temporary one, and name that. */
+static int find_place(struct br__work *w, const char *final, struct br_err *err)
+{
+    struct stat st;
+    w->final = br__arena_strdup(&w->arena, final);
+    w->name = w->final ? br__path_base(w->final) : NULL;
+    int rc = w->name ? br__dir_of(&w->parent, final, 1, err) : nomem(err);
+    if (rc)
+        return rc;
+    int exists = *w->name ? !br__dir_stat(&w->parent, w->name, &st) : 0;
+    if (!*w->name || (exists && !S_ISDIR(st.st_mode)))
+        return br_fail(err, BR_E_EXISTS, "'%s' is %s; choose another destination", final,
+                       !*w->name             ? "the root directory"
+                       : S_ISLNK(st.st_mode) ? "a link that leads nowhere"
+                                             : "no directory");
+    w->inside =
+        exists && (br__dir_is_fixed(&w->parent, w->name) || !br__dir_is_writable(&w->parent));
+    if (w->inside) {
+        struct br__dir dest;
+        rc = br__dir_child(&dest, &w->parent, w->name, 0, err);
+        br__dir_close(&w->parent);
+        w->parent = rc ? (struct br__dir){.fd = -1} : dest;
+    }
+    w->tmp_name = w->inside ? INSIDE : br__arena_printf(&w->arena, ".%s.bridge-partial", w->name);
+    w->old_name = br__arena_printf(&w->arena, ".%s.bridge-old", w->name);
+    return rc ? rc : w->tmp_name && w->old_name ? BR_OK : nomem(err);
+}
+
+/* Open and lock the temporary directory; *got = 0: it was renamed or removed meanwhile. */
+static int lock_tmp(struct br__work *w, int *trusted, int *got, struct br_err *err)
+{
+    struct stat by_fd, by_name;
+    int locked;
+    *got = 0;
+    int rc = br__dir_private(&w->tmp, &w->parent, w->tmp_name, trusted, err);
+    if (rc == BR_E_NOTFOUND)
+        return BR_OK;
+    if (!rc)
+        rc = br__dir_lock(&w->tmp, 0, &locked, err);
+    if (rc == BR_E_BUSY)
+        rc = br_fail(err, rc, "another process is writing '%s' (it works in '%s')", w->final,
+                     w->tmp.path);
+    if (rc) {
+        br__dir_close(&w->tmp); /* not locked: nothing of it is removed */
+        return rc;
+    }
+    w->unlocked = !locked;
+    *got = !br__io.fstat(w->tmp.fd, &by_fd) && !br__dir_stat(&w->parent, w->tmp_name, &by_name) &&
+           by_fd.st_ino == by_name.st_ino && by_fd.st_dev == by_name.st_dev;
+    if (!*got)
+        br__dir_close(&w->tmp);
+    return BR_OK;
+}
+
+/* Is directory `name` marked as one that was replaced? */
+static int is_replaced(const struct br__dir *parent, const char *name)
+{
+    struct br__dir d;
+    char *text = NULL;
+    if (br__dir_child(&d, parent, name, 0, NULL))
+        return 0;
+    int yes = !br__read_text_in(&d, JOURNAL, JOURNAL_MAX, &text, NULL, NULL) &&
+              br__starts(text, REPLACED);
+    br__free(text);
+    br__dir_close(&d);
+    return yes;
+}
+
+/* Remove a replaced directory, its mark last: a run that is killed here leaves one that the next
+ * knows. */
+static int remove_replaced(const struct br__dir *parent, const char *name, struct br_err *err)
+{
+    static const char *const journal = JOURNAL;
+    struct br__dir d;
+    int rc = br__dir_child(&d, parent, name, 0, err);
+    if (!rc)
+        rc = br__dir_empty(&d, &journal, 1, err);
+    br__dir_close(&d);
+    return rc ? rc : br__dir_remove(parent, name, err);
+}
+
+/* Without exchange of names a run may have been killed between its two renames: then the old
+ * destination goes back to its name. */
+static int recover_old(struct br__work *w, struct br_err *err)
+{
+    struct stat st;
+    if (w->inside || br__dir_stat(&w->parent, w->old_name, &st) ||
+        !is_replaced(&w->parent, w->old_name))
+        return BR_OK;
+    if (!br__dir_stat(&w->parent, w->name, &st))
+        return remove_replaced(&w->parent, w->old_name, err);
+    struct br__dir d;
+    int rc = br__dir_rename(&w->parent, w->old_name, w->name, err);
+    if (!rc)
+        rc = br__dir_child(&d, &w->parent, w->name, 0, err);
+    if (!rc)
+        rc = br__dir_remove(&d, JOURNAL, err);
+    if (!rc)
+        br__dir_close(&d);
+    return rc;
+}
+
+int br__work_lock(struct br__work *w, const char *final, uint64_t fingerprint, int sync,
+                  struct br_err *err)
+{
+    int got = 0, trusted = 0;
+    memset(w, 0, sizeof *w);
+    w->parent.fd = w->tmp.fd = w->old.fd = w->journal_fd = -1;
+    w->sync = sync;
+    w->open = 1;
+    pthread_mutex_init(&w->lock, NULL);
+    snprintf(w->head, sizeof w->head, HEAD "%016" PRIx64 "\n", fingerprint);
+    int rc = find_place(w, final, err);
+    for (int i = 0; !rc && !got && i < LOCK_TRIES; i++)
+        rc = lock_tmp(w, &trusted, &got, err);
+    if (!rc && !got)
+        rc = br_fail(err, BR_E_BUSY, "other processes keep finishing '%s'; run again", final);
+    if (!rc)
+        rc = judge_journal(w, trusted, err);
+    if (!rc)
+        rc = recover_old(w, err);
+    if (rc)
+        br__work_close(w);
+    return rc;
+}
+
+int br__work_space(const struct br__work *w, const struct br__dir *dir, uint64_t need,
+                   struct br_err *err)
+{
+    struct br__arena a = {0};
+    struct stat st;
+    char **names, need_text[32], have_text[32];
+    size_t n;
+    uint64_t have = 0, there = 0;
+    int rc = br__free_space(&w->tmp, &have, err);
+    if (!rc)
+        rc = br__dir_list(&a, dir, &names, &n, err);
+    for (size_t i = 0; !rc && i < n; i++)
+        if (!br__dir_stat(dir, names[i], &st) && S_ISREG(st.st_mode))
+            there += (uint64_t)st.st_blocks * 512;
+    if (!rc && need > have && need - have > there)
+        rc = br_fail(err, BR_E_NOSPC, "'%s' needs %s, its file system has %s free", w->final,
+                     br__human_bytes(need - BR__MIN(need, there), need_text),
+                     br__human_bytes(have, have_text));
+    br__arena_free(&a);
+    return rc;
+}
+
+/* ---- taking the destination's name ----------------------------------------------------------- */
+
+static int put_mark(struct br__work *w, struct br_err *err)
+{
+    struct br__out o;
+    int rc = br__out_open_in(&o, &w->old, JOURNAL, 0, w->sync, err);
+    if (rc)
+        return rc;
+    rc = br__out_write(&o, REPLACED, strlen(REPLACED), err);
+    if (rc)
+        br__out_abort(&o);
+    return rc ? rc : br__out_finish(&o, err);
+}
+
+/* Mark and lock what is at the destination, so that it is known, and nobody's, under the temporary
+ * name.  Who published it holds it until its trackers are written. */
+static int take_old(struct br__work *w, struct br_err *err)
+{
+    int locked, rc = br__dir_child(&w->old, &w->parent, w->name, 0, err);
+    if (!rc)
+        rc = br__dir_lock(&w->old, PUBLISHER_MS, &locked, err);
+    if (!rc)
+        br__dir_unprotect(&w->old);
+    return rc ? rc : put_mark(w, err);
+}
+
+/* Two renames; between them the destination is absent, never half. */
+static int swap_by_two(struct br__work *w, struct br_err *err)
+{
+    struct br_err second = BR_ERR_INIT;
+    int rc = br__dir_rename(&w->parent, w->name, w->old_name, err);
+    if (rc)
+        return rc;
+    rc = br__dir_rename(&w->parent, w->tmp_name, w->name, &second);
+    if (rc && br__dir_rename(&w->parent, w->old_name, w->name, NULL))
+        return br_fail(err, rc, "%s; what was there is now '%s', and the next run puts it back",
+                       second.msg, w->old_name);
+    if (rc)
+        return br_fail(err, rc, "%s; '%s' is as it was", second.msg, w->final);
+    w->gone = w->old_name;
+    return BR_OK;
+}
+
 static int swap_in(struct br__work *w, struct br_err *err)
 {
-    if (br__io.exchange(w->tmp, w->final) == 0)
-        return br__remove_tree(w->tmp, err);
-    /* File systems without exchange: two renames; between them the destination is absent, never
-     * half. */
-    const char *old = br__arena_printf(&w->arena, "%s-old", w->tmp);
-    if (!old)
-        return nomem(err);
-    int rc = br__remove_tree(old, err);
+    int rc = take_old(w, err);
     if (rc)
         return rc;
-    if (br__io.rename(w->final, old) || br__io.rename(w->tmp, w->final))
-        return br_fail(err, BR_E_IO, "cannot replace '%s': %s", w->final, strerror(errno));
-    return br__remove_tree(old, err);
+    rc = br__dir_exchange(&w->parent, w->tmp_name, w->name, err);
+    if (rc == BR_E_UNSUPPORTED)
+        rc = swap_by_two(w, err);
+    else if (!rc)
+        w->gone = w->tmp_name;
+    if (rc && br__dir_remove(&w->old, JOURNAL, NULL))
+        br_wrap(err, "'%s' keeps a file " JOURNAL, w->final);
+    return rc;
 }
 
-int br__work_commit(struct br__work *w, struct br_err *err)
+/* Without its journal a directory is complete, and the old one has no use.  Neither failing makes
+ * the destination wrong. */
+static void clean_up(struct br__work *w)
 {
-    const char *journal = journal_path(w);
-    if (!journal)
-        return nomem(err);
-    if (br__io.unlink(journal))
-        return br_fail(err, BR_E_IO, "cannot remove '%s': %s", journal, strerror(errno));
-    int rc = w->sync ? br__sync_dir(w->tmp, err) : BR_OK;
-    if (rc)
-        return rc;
-    if (w->replace)
-        rc = swap_in(w, err);
-    else if (br__io.rename(w->tmp, w->final))
-        rc = br_fail(err, BR_E_IO, "cannot rename '%s' to '%s': %s", w->tmp, w->final,
-                     strerror(errno));
-    if (rc || !w->sync)
-        return rc;
-    const char *base = br__path_base(w->final);
-    char *parent =
-        br__arena_strndup(&w->arena, w->final, BR__MAX((size_t)(base - w->final), (size_t)1));
-    return parent ? br__sync_dir(parent, err) : nomem(err);
+    if (br__dir_remove(&w->tmp, JOURNAL, NULL))
+        w->left = JOURNAL;
+    if (w->gone && remove_replaced(&w->parent, w->gone, NULL))
+        w->left = w->gone;
 }
 
-int br__work_space(const char *final, uint64_t need, struct br_err *err)
+/* ---- moving up, where the destination itself stays ------------------------------------------- */
+
+static int is_named(const struct br__names *names, const char *name)
 {
-    struct br__arena a = {0};
-    char need_text[32], have_text[32];
-    uint64_t have;
-    const char *base = br__path_base(final);
-    char *parent = br__arena_strndup(&a, final, BR__MAX((size_t)(base - final), (size_t)1));
-    int rc = parent ? br__mkdirs(parent, err) : nomem(err);
+    for (size_t i = 0; i < names->n; i++)
+        if (!strcmp(names->p[i], name))
+            return 1;
+    return 0;
+}
+
+static int move_up(struct br__work *w, const char *name, struct br_err *err)
+{
+    struct stat st;
+    int rc = BR_OK;
+    if (!br__dir_stat(&w->parent, name, &st) && S_ISDIR(st.st_mode))
+        rc = br__dir_remove(&w->parent, name, err);
+    return rc ? rc : br__dir_move(&w->tmp, name, &w->parent, name, err);
+}
+
+/* What is not of this result goes, `last`, without which it is no checkpoint, first; then it comes
+ * last.  Each step may be done already, by a run that was killed. */
+static int publish_inside(struct br__work *w, const struct br__names *names, const char *last,
+                          struct br_err *err)
+{
+    char **list;
+    size_t n;
+    struct stat st;
+    int rc = BR_OK, has_last = !br__dir_stat(&w->tmp, last, &st);
+    if (has_last)
+        rc = br__dir_remove(&w->parent, last, err);
     if (!rc)
-        rc = br__free_space(parent, &have, err);
-    if (!rc && have < need)
-        rc = br_fail(err, BR_E_NOSPC, "'%s' needs %s, its file system has %s free", final,
-                     br__human_bytes(need, need_text), br__human_bytes(have, have_text));
-    br__arena_free(&a);
+        rc = br__dir_list(&w->arena, &w->parent, &list, &n, err);
+    for (size_t i = 0; !rc && i < n; i++)
+        if (!is_named(names, list[i]) && strcmp(list[i], INSIDE) != 0)
+            rc = br__dir_remove(&w->parent, list[i], err);
+    if (!rc)
+        rc = br__dir_list(&w->arena, &w->tmp, &list, &n, err);
+    for (size_t i = 0; !rc && i < n; i++)
+        if (strcmp(list[i], JOURNAL) != 0 && strcmp(list[i], last) != 0)
+            rc = move_up(w, list[i], err);
+    if (!rc && w->sync)
+        rc = br__dir_sync(&w->parent, err);
+    if (!rc && has_last)
+        rc = move_up(w, last, err);
     return rc;
 }
 
-int br__work_copy_side_files(const char *from, const char *to, int tokenizer_only, int sync,
-                             struct br_err *err)
+/* ---- the end --------------------------------------------------------------------------------- */
+
+int br__work_commit(struct br__work *w, const struct br__names *names, const char *last,
+                    struct br_err *err)
 {
-    struct br__arena a = {0};
+    int rc = w->inside ? BR_OK : br__dir_publish_mode(&w->tmp, err);
+    if (!rc && w->sync)
+        rc = br__dir_sync(&w->tmp, err);
+    if (!rc && w->inside && !w->publishing)
+        rc = append_journal(w, PUBLISH, strlen(PUBLISH), err);
+    if (rc)
+        return rc;
+    if (w->inside)
+        rc = publish_inside(w, names, last, err);
+    else
+        rc = w->replace ? swap_in(w, err) : br__dir_rename(&w->parent, w->tmp_name, w->name, err);
+    if (!rc && w->sync)
+        rc = br__dir_sync(&w->parent, err);
+    if (rc)
+        return rc;
+    w->committed = 1;
+    clean_up(w);
+    if (w->inside && br__dir_remove(&w->parent, INSIDE, NULL))
+        w->left = INSIDE;
+    return BR_OK;
+}
+
+/* A temporary directory that holds nothing but a journal, or a replaced directory. */
+static void sweep(struct br__work *w, const char *name)
+{
+    struct br__dir d;
     char **names;
-    size_t n = 0;
-    int rc = br__hf_side_files(&a, from, tokenizer_only, &names, &n, err);
-    if (!rc && n)
-        rc = br__mkdirs(to, err);
-    for (size_t i = 0; i < n && !rc; i++) {
-        const char *source = br__path_join(&a, from, names[i]);
-        const char *copy = br__path_join(&a, to, names[i]);
-        rc = source && copy ? br__copy_file(source, copy, sync, err) : nomem(err);
+    size_t n;
+    int locked, trusted;
+    struct stat st;
+    if (br__dir_stat(&w->parent, name, &st) ||
+        br__dir_private(&d, &w->parent, name, &trusted, NULL))
+        return;
+    if (!br__dir_lock(&d, 0, &locked, NULL) && !br__dir_list(&w->arena, &d, &names, &n, NULL)) {
+        if (n == 0 || (n == 1 && !strcmp(names[0], JOURNAL)))
+            (void)!br__dir_remove(&w->parent, name, NULL);
+        else if (is_replaced(&w->parent, name))
+            (void)!remove_replaced(&w->parent, name, NULL);
     }
-    br__arena_free(&a);
-    return rc;
+    br__dir_close(&d);
+}
+
+void br__work_tidy(const char *final)
+{
+    struct br__work w = {.parent.fd = -1};
+    struct br__dir dest;
+    struct stat st;
+    w.name = br__path_base(final);
+    w.tmp_name = br__arena_printf(&w.arena, ".%s.bridge-partial", w.name);
+    w.old_name = br__arena_printf(&w.arena, ".%s.bridge-old", w.name);
+    if (w.tmp_name && w.old_name && !br__dir_of(&w.parent, final, 0, NULL)) {
+        sweep(&w, w.tmp_name);
+        sweep(&w, w.old_name);
+        if (!br__dir_child(&dest, &w.parent, w.name, 0, NULL)) {
+            br__dir_close(&w.parent);
+            w.parent = dest;
+            sweep(&w, INSIDE);
+            if (!br__dir_stat(&dest, JOURNAL, &st))
+                (void)!br__dir_remove(&dest, JOURNAL, NULL);
+        }
+    }
+    br__dir_close(&w.parent);
+    br__arena_free(&w.arena);
 }
 
 void br__work_close(struct br__work *w)
 {
-    if (!w->n_parts) /* never opened */
+    if (!w->open)
         return;
+    /* No part is finished: there is nothing to resume. */
+    int ours = w->tmp.path && !w->unlocked && !w->committed;
+    if (ours && w->begun && !w->same && !w->n_done)
+        (void)!br__dir_remove(&w->parent, w->tmp_name, NULL);
+    else if (ours && !w->begun) /* this fails if it is not empty */
+        (void)!br__dir_remove_empty(&w->parent, w->tmp_name);
     if (w->journal_fd >= 0)
         br__io.close(w->journal_fd);
-    if (w->dir_fd >= 0)
-        br__io.close(w->dir_fd);
-    w->journal_fd = w->dir_fd = -1;
+    br__dir_close(&w->old);
+    br__dir_close(&w->tmp);
+    br__dir_close(&w->parent);
     pthread_mutex_destroy(&w->lock);
+    br__free(w->text);
     br__arena_free(&w->arena);
+    memset(w, 0, sizeof *w);
 }

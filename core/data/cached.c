@@ -26,9 +26,11 @@ static int name_of(struct br__arena *a, const struct br__cached_opts *o, char na
                                         "tokenizer_config.json"};
     struct br__file f;
     struct br__xxh3 *h = br__xxh3_new();
-    const char *path = br__path_abs(a, o->path);
-    int rc = h && path ? br__file_open(&f, o->path, err)
-                       : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", o->path);
+    char *path;
+    int rc = h ? br__path_abs(a, o->path, &path, err)
+               : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", o->path);
+    if (!rc)
+        rc = br__file_open(&f, o->path, err);
     if (!rc) {
         const char *text = br__arena_printf(a, "1|%s|%" PRIu64 "|%" PRId64 "|%" PRId32 "|%s", path,
                                             f.size, f.mtime_ns, o->eod, o->key ? o->key : "text");

@@ -101,6 +101,7 @@ int br__hf_index_text(struct br__buf *out, const char **names, const char **file
  * weights, not the index. tokenizer_only: just what belongs into a torch_dist tokenizer/ folder. */
 int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, char ***names,
                       size_t *n, struct br_err *err) BR_MUST_CHECK;
+int br__hf_is_side_file(const char *name, int tokenizer_only);
 
 /* ---- safetensors files ----------------------------------------------------------------------- */
 
@@ -270,9 +271,10 @@ struct br__td_plan {
 /* Assign items to files and compute every offset.  Depends on the plan only (never on threads):
  * contiguous runs of items, at least two files when there is more than one tensor item. */
 int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err) BR_MUST_CHECK;
-/* Write all items of one file.  produce(arg, item index, offset, dst, n) fills n data bytes of an
- * item from byte offset `offset`; it is called in order with n <= BR__OUT_BUF. */
-int br__td_write_file(const struct br__td_plan *p, uint32_t file, const char *path, int sync,
+#define BR__TD_FILE "__0_%u.distcp" /* name of a file, of its number */
+/* Write all items of one file into `d`.  produce(arg, item index, offset, dst, n) fills n data
+ * bytes of an item from byte offset `offset`; it is called in order with n <= BR__OUT_BUF. */
+int br__td_write_file(const struct br__td_plan *p, uint32_t file, const struct br__dir *d, int sync,
                       int (*produce)(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
                                      struct br_err *err),
                       void *arg, struct br_err *err) BR_MUST_CHECK;
@@ -293,11 +295,10 @@ struct br__td_common {
  * form). */
 int br__td_common_pickle(struct br__buf *out, const struct br__td_common *c, int as_list,
                          struct br_err *err) BR_MUST_CHECK;
-/* Whole small archives: common.pt (prefix "common"), train_state.pt (prefix "train_state"). */
-int br__td_archive(const char *path, const char *prefix, const void *pickle, size_t n,
-                   const void *const *datas, const size_t *data_sizes, size_t n_datas, int sync,
-                   struct br_err *err) BR_MUST_CHECK;
-int br__td_write_train_state(const char *path, int64_t step, int sync,
+/* Whole small archives: common.pt, and train_state.pt under any name. */
+int br__td_write_common(const struct br__dir *d, const struct br__buf *pickle, int sync,
+                        struct br_err *err) BR_MUST_CHECK;
+int br__td_write_train_state(const struct br__dir *d, const char *name, int64_t step, int sync,
                              struct br_err *err) BR_MUST_CHECK;
 extern const char br__td_metadata_json[]; /* the four-key metadata.json */
 
@@ -326,8 +327,9 @@ int br__indexed_dtype(int64_t n_vocab);
  * br__indexed_abort does; an abort leaves nothing behind. */
 struct br__indexed_out {
     struct br__arena arena;
+    struct br__dir dir;
     struct br__out bin, lists[2];
-    const char *paths[6];
+    const char *names[6]; /* in dir */
     int dtype, sync;
     int64_t n_seq, n_doc, n_tokens;
     int64_t open; /* tokens of the sequence that has not ended */

@@ -738,6 +738,24 @@ int br__hf_is_side_file(const char *name, int tokenizer_only)
     return 0;
 }
 
+/* A side file is copied into what may be published, so a link must not fetch it from anywhere: only
+ * from the directory itself, or from the blobs of the cache whose snapshot it is. */
+static int check_link(struct br__arena *a, const char *dir, const char *path, struct br_err *err)
+{
+    const char *blobs = br__path_join(a, dir, "../../blobs");
+    int in_dir = 0, in_blobs = 0;
+
+    int rc = br__path_inside(a, dir, path, &in_dir, err);
+    if (!rc && !in_dir && blobs && br__is_dir(blobs))
+        rc = br__path_inside(a, blobs, path, &in_blobs, err);
+    if (!rc && !in_dir && !in_blobs)
+        rc = br_fail(err, BR_E_USAGE,
+                     "'%s' is a link that leads out of the model's directory, and would be copied "
+                     "into the result; put a copy in its place if it is meant",
+                     path);
+    return rc;
+}
+
 int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, char ***names,
                       size_t *n, struct br_err *err)
 {
@@ -760,11 +778,14 @@ int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, 
         if (br__io.stat(path, &st))
             return br_fail(err, BR_E_IO,
                            "'%s' is listed but cannot be read; is it a dangling link?", path);
-        if (S_ISREG(st.st_mode))
-            list[kept++] = list[i];
-        else if (!S_ISDIR(st.st_mode) || is_fixed_name(list[i]))
+        if (!S_ISREG(st.st_mode) && (!S_ISDIR(st.st_mode) || is_fixed_name(list[i])))
             return br_fail(err, BR_E_FORMAT,
                            "'%s' is no regular file; put the file there or remove it", path);
+        if (!S_ISREG(st.st_mode))
+            continue;
+        if ((rc = check_link(a, dir, path, err)))
+            return rc;
+        list[kept++] = list[i];
     }
     *names = list;
     *n = kept;

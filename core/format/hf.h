@@ -40,7 +40,6 @@ int br__hf_open_hub(struct br__ckpt **out, const char *dir, struct br__hub *hub,
  * or the model-K-of-N set; none if there are none (arena). */
 int br__hf_weight_names(struct br__arena *a, char **names, size_t n, char ***out, size_t *n_out,
                         struct br_err *err) BR_MUST_CHECK;
-int br__hf_is_side_file(const char *name, int tokenizer_only);
 
 /* ---- hf_cache.c ------------------------------------------------------------------------------ */
 

@@ -6,7 +6,6 @@
  * an error and not a signal. */
 #include "indexed.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
@@ -229,8 +228,8 @@ enum { LENGTHS, BOUNDS };
 static const char *const part_names[] = {
     "idx.lengths" PART, "idx.documents" PART, "bin" PART, "idx" PART, "bin", "idx"};
 enum { P_LENGTHS, P_BOUNDS, P_BIN, P_IDX, P_BIN_DONE, P_IDX_DONE };
-_Static_assert(BR_COUNTOF(part_names) == BR_COUNTOF(((struct br__indexed_out *)0)->paths),
-               "a path each");
+_Static_assert(BR_COUNTOF(part_names) == BR_COUNTOF(((struct br__indexed_out *)0)->names),
+               "a name each");
 
 /* The lists that the .idx needs are kept in two files beside it until the end: memory does not
  * grow with the number of sequences. */
@@ -238,19 +237,22 @@ int br__indexed_create(struct br__indexed_out *w, const char *prefix, int dtype,
                        struct br_err *err)
 {
     int64_t zero = 0;
-    *w = (struct br__indexed_out){.dtype = dtype, .sync = sync};
+    *w = (struct br__indexed_out){.dtype = dtype, .sync = sync, .dir.fd = -1};
     if (!code_of(dtype) || br_dtype_is_float(dtype))
         BR_BUG("dtype %d of token ids", dtype);
-    for (size_t i = 0; i < BR_COUNTOF(part_names); i++)
-        if (!(w->paths[i] = br__arena_printf(&w->arena, "%s.%s", prefix, part_names[i]))) {
-            br__arena_free(&w->arena);
-            return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", prefix);
-        }
-    int rc = br__out_open(&w->bin, w->paths[P_BIN], 0, sync, err);
+    int rc = br__dir_of(&w->dir, prefix, 0, err);
+    if (rc)
+        br_wrap(err, "cannot create '%s.bin'", prefix);
+    for (size_t i = 0; i < BR_COUNTOF(part_names) && !rc; i++)
+        if (!(w->names[i] =
+                  br__arena_printf(&w->arena, "%s.%s", br__path_base(prefix), part_names[i])))
+            rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", prefix);
     if (!rc)
-        rc = br__out_open(&w->lists[LENGTHS], w->paths[P_LENGTHS], 0, 0, err);
+        rc = br__out_open_in(&w->bin, &w->dir, w->names[P_BIN], 0, sync, err);
     if (!rc)
-        rc = br__out_open(&w->lists[BOUNDS], w->paths[P_BOUNDS], 0, 0, err);
+        rc = br__out_open_in(&w->lists[LENGTHS], &w->dir, w->names[P_LENGTHS], 0, 0, err);
+    if (!rc)
+        rc = br__out_open_in(&w->lists[BOUNDS], &w->dir, w->names[P_BOUNDS], 0, 0, err);
     if (!rc)
         rc = br__out_write(&w->lists[BOUNDS], &zero, sizeof zero, err);
     if (rc)
@@ -424,11 +426,11 @@ static int write_idx(struct br__indexed_out *w, struct br_err *err)
 {
     struct br__file lists[2] = {0};
     struct br__out o;
-    int rc = br__out_open(&o, w->paths[P_IDX], 0, w->sync, err);
+    int rc = br__out_open_in(&o, &w->dir, w->names[P_IDX], 0, w->sync, err);
     if (rc)
         return rc;
     for (int i = LENGTHS; i <= BOUNDS && !rc; i++)
-        rc = br__file_open(&lists[i], w->paths[P_LENGTHS + i], err);
+        rc = br__file_open_in(&lists[i], &w->dir, w->names[P_LENGTHS + i], err);
     if (!rc)
         rc = put_header(&o, w, err);
     if (!rc)
@@ -445,28 +447,23 @@ static int write_idx(struct br__indexed_out *w, struct br_err *err)
     return rc;
 }
 
-static int move(const char *from, const char *to, struct br_err *err)
+/* The file of this name; a directory stays. */
+static int remove_file(const struct br__indexed_out *w, int i, struct br_err *err)
 {
-    char text[128];
-    if (br__io.rename(from, to) == 0)
-        return BR_OK;
-    return br_fail(err, BR_E_IO, "cannot rename '%s' to '%s': %s", from, to,
-                   strerror_r(errno, text, sizeof text));
+    struct stat st;
+    int is_file = w->names[i] && !br__dir_stat(&w->dir, w->names[i], &st) && !S_ISDIR(st.st_mode);
+    return is_file ? br__dir_remove(&w->dir, w->names[i], err) : BR_OK;
 }
 
 /* The .idx comes last: without it the .bin is nothing yet, so a reader sees both or neither. */
 static int publish(struct br__indexed_out *w, struct br_err *err)
 {
-    br__io.unlink(w->paths[P_IDX_DONE]);
-    int rc = move(w->paths[P_BIN], w->paths[P_BIN_DONE], err);
+    int rc = remove_file(w, P_IDX_DONE, err);
     if (!rc)
-        rc = move(w->paths[P_IDX], w->paths[P_IDX_DONE], err);
-    if (rc || !w->sync)
-        return rc;
-    const char *base = br__path_base(w->paths[P_IDX_DONE]);
-    size_t n = (size_t)(base - w->paths[P_IDX_DONE]);
-    const char *dir = n ? br__arena_strndup(&w->arena, w->paths[P_IDX_DONE], n) : ".";
-    return dir ? br__sync_dir(dir, err) : br_fail(err, BR_E_NOMEM, "out of memory for a path");
+        rc = br__dir_rename(&w->dir, w->names[P_BIN], w->names[P_BIN_DONE], err);
+    if (!rc)
+        rc = br__dir_rename(&w->dir, w->names[P_IDX], w->names[P_IDX_DONE], err);
+    return rc || !w->sync ? rc : br__dir_sync(&w->dir, err);
 }
 
 int br__indexed_finish(struct br__indexed_out *w, struct br_err *err)
@@ -488,8 +485,8 @@ void br__indexed_abort(struct br__indexed_out *w)
     for (int i = LENGTHS; i <= BOUNDS; i++)
         br__out_abort(&w->lists[i]);
     for (int i = P_LENGTHS; i <= P_IDX; i++)
-        if (w->paths[i])
-            br__io.unlink(w->paths[i]);
+        (void)!remove_file(w, i, NULL);
+    br__dir_close(&w->dir);
     br__arena_free(&w->arena);
     *w = (struct br__indexed_out){0};
 }

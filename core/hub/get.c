@@ -34,6 +34,7 @@ enum stage { WAITING, LOCATING, RECEIVING, HASHING, DONE };
 
 struct item {
     const struct br__hub_file *f;
+    const char *base, *lock_base;          /* where they begin: no link is followed below */
     const char *final, *incomplete, *lock; /* paths */
     const char *meta;                      /* local directory: the file's record; else NULL */
     enum stage stage;
@@ -105,6 +106,8 @@ static int set_paths(struct getter *g, struct item *it, const char *local_dir, s
 {
     const struct br__hub *h = g->h;
     struct br__arena *a = &g->a;
+    it->base = local_dir ? local_dir : h->dir;
+    it->lock_base = local_dir ? local_dir : h->root;
     if (local_dir) {
         const char *below =
             br__arena_printf(a, "%s/.cache/huggingface/download/%s", local_dir, it->f->path);
@@ -127,9 +130,11 @@ static int record(const struct getter *g, const struct item *it, struct br_err *
 {
     struct br__buf b = {0};
     br__buf_printf(&b, "%s\n%s\n%lld.0\n", g->h->commit, it->f->etag, (long long)time(NULL));
-    int rc = b.failed ? nomem(err) : br__hub_parents(it->meta, err);
+    struct br__dir d = {.fd = -1};
+    int rc = b.failed ? nomem(err) : br__dir_below(&d, it->base, it->meta, 1, err);
     if (!rc)
-        rc = br__write_file(it->meta, b.p, b.n, 0, err);
+        rc = br__write_in(&d, br__path_base(it->meta), b.p, b.n, 0, err);
+    br__dir_close(&d);
     br__buf_free(&b);
     return rc;
 }
@@ -168,23 +173,23 @@ static int take_lock(struct item *it, int *got, struct br_err *err)
 {
     struct stat by_fd, by_path;
     *got = 0;
-    int rc = br__hub_parents(it->lock, err);
-    if (rc)
-        return rc;
-    int fd = br__io.open(it->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0664);
-    if (fd < 0)
-        return br_fail(err, BR_E_IO, "cannot open '%s': %s", it->lock, strerror(errno));
-    /* ENOSYS and ENOLCK: a file system without locks; names that appear when complete must do. */
-    int held = !flock(fd, LOCK_EX | LOCK_NB) || errno == ENOSYS || errno == ENOLCK;
+    struct br__dir d;
+    const char *name = br__path_base(it->lock);
+    int fd = -1, locked, rc = br__dir_below(&d, it->lock_base, it->lock, 1, err);
+    if (!rc) /* in a shared cache it may be anybody's */
+        rc = br__dir_file(&d, name, 0664, 0, &fd, err);
+    /* Without locks in the file system, names that appear when complete must do. */
+    int held = !rc && !(rc = br__fd_lock(fd, it->lock, 0, &locked, err));
     /* Whoever had it may have removed the file. */
-    if (held && !br__io.fstat(fd, &by_fd) && !br__io.stat(it->lock, &by_path) &&
+    if (held && !br__io.fstat(fd, &by_fd) && !br__dir_stat(&d, name, &by_path) &&
         by_fd.st_ino == by_path.st_ino) {
         it->lock_fd = fd;
         *got = 1;
-    } else {
+    } else if (fd >= 0) {
         br__io.close(fd);
     }
-    return BR_OK;
+    br__dir_close(&d);
+    return rc == BR_E_BUSY ? BR_OK : rc;
 }
 
 static void item_release(struct getter *g, struct item *it)
@@ -218,16 +223,11 @@ static void start_hash(struct getter *g, struct item *it)
 /* The lock is ours: either the work was done meanwhile, or it begins. */
 static int item_begin(struct getter *g, struct item *it, struct br_err *err)
 {
-    int rc = br__hub_parents(it->final, err);
-    if (!rc)
-        rc = br__hub_parents(it->incomplete, err);
-    if (rc)
-        return rc;
     if (is_complete(it)) {
         g->have += it->f->size;
         return item_done(g, it, err);
     }
-    rc = br__hub_part_open(&it->part, it->incomplete, it->f, g->part_bytes, err);
+    int rc = br__hub_part_open(&it->part, it->base, it->incomplete, it->f, g->part_bytes, err);
     if (!rc && !(it->taken = br__arena_alloc(&g->a, it->part.n_parts + 1)))
         rc = nomem(err);
     if (rc)
@@ -627,7 +627,7 @@ static int mismatch(struct getter *g, struct item *it, struct br_err *err)
     for (size_t i = 0; i < it->part.n_parts; i++)
         g->have -= it->part.done[i];
     g->t.resumed -= it->part.resumed;
-    int rc = br__hub_part_publish(&it->part, aside, 0, err);
+    int rc = br__hub_part_publish(&it->part, it->base, aside, 0, err);
     if (rc)
         return rc;
     if (!resumed)
@@ -649,7 +649,7 @@ static int item_finish(struct getter *g, struct item *it, int ended, struct br_e
         return br_fail(err, -ended, "cannot read '%s' back to hash it", it->incomplete);
     if (strcmp(it->hash.hex, it->f->etag) != 0)
         return mismatch(g, it, err);
-    int rc = br__hub_part_publish(&it->part, it->final, !g->h->o.no_sync, err);
+    int rc = br__hub_part_publish(&it->part, it->base, it->final, !g->h->o.no_sync, err);
     return rc ? rc : item_done(g, it, err);
 }
 
@@ -751,9 +751,13 @@ static int check_space(const struct getter *g, const char *dir, struct br_err *e
             there = BR__MIN((uint64_t)st.st_blocks * 512, it->f->size);
         need += it->f->size - there;
     }
+    struct br__dir d = {.fd = -1};
     int rc = br__mkdirs(dir, err);
     if (!rc)
-        rc = br__free_space(dir, &have, err);
+        rc = br__dir_open(&d, dir, err);
+    if (!rc)
+        rc = br__free_space(&d, &have, err);
+    br__dir_close(&d);
     if (!rc && have < need)
         rc = br_fail(err, BR_E_NOSPC, "'%s' needs %s, its file system has %s free", dir,
                      br__human_bytes(need, need_text), br__human_bytes(have, have_text));
@@ -774,7 +778,15 @@ int br__hub_get(struct br__hub *h, const struct br__hub_file *const *want, size_
                 const char *local_dir, struct br__hub_totals *totals, struct br_err *err)
 {
     struct getter g = {.h = h, .part_bytes = h->o.part_bytes ? h->o.part_bytes : PART_BYTES};
-    int rc = add_items(&g, want, n, local_dir, err);
+    int inside = 0, rc = BR_OK;
+    if (local_dir)
+        rc = br__path_inside(&g.a, h->root, local_dir, &inside, err);
+    if (!rc && inside)
+        rc = br_fail(err, BR_E_USAGE,
+                     "'%s' lies in the cache of downloads, '%s'; choose a directory outside",
+                     local_dir, h->root);
+    if (!rc)
+        rc = add_items(&g, want, n, local_dir, err);
     if (!rc && g.n_items && h->offline)
         rc = refuse_offline(&g, err);
     if (!rc && g.n_items) {

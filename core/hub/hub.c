@@ -416,32 +416,15 @@ int br__hub_expired(const struct br__hub *h, const char *url, const struct br__h
 
 /* ---- cache ----------------------------------------------------------------------------------- */
 
-int br__hub_parents(const char *path, struct br_err *err)
-{
-    struct br__arena a = {0};
-    const char *slash = strrchr(path, '/');
-    char *dir = slash ? br__arena_strndup(&a, path, (size_t)(slash - path)) : NULL;
-    int rc = !slash || (dir && !*dir) ? BR_OK
-             : dir                    ? br__mkdirs(dir, err)
-                                      : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
-    br__arena_free(&a);
-    return rc;
-}
-
-/* A small file under a name of this process first: two processes may write the same one. */
+/* A small file of the cache, which two processes may write at once. */
 static int put_text(struct br__hub *h, const char *path, const char *text, size_t n,
                     struct br_err *err)
 {
-    static atomic_uint serial;
-    const char *tmp = br__arena_printf(&h->arena, "%s.%ld-%u", path, (long)getpid(),
-                                       atomic_fetch_add(&serial, 1));
-    int rc = tmp ? br__hub_parents(path, err) : nomem(h, err);
+    struct br__dir d;
+    int rc = br__dir_below(&d, h->dir, path, 1, err);
     if (!rc)
-        rc = br__write_file(tmp, text, n, 0, err);
-    if (!rc && br__io.rename(tmp, path)) {
-        rc = br_fail(err, BR_E_IO, "cannot rename '%s' to '%s': %s", tmp, path, strerror(errno));
-        br__io.unlink(tmp);
-    }
+        rc = br__write_in(&d, br__path_base(path), text, n, 0, err);
+    br__dir_close(&d);
     return rc;
 }
 
@@ -535,14 +518,12 @@ int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err 
         if (*p == '/')
             br__buf_puts(&target, "../");
     br__buf_printf(&target, "blobs/%s", f->etag);
-    int rc = at && !target.failed ? br__hub_parents(at, err) : nomem(h, err);
+    struct br__dir d = {.fd = -1};
+    int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : nomem(h, err);
     /* One that is there, of another process or of a blob that was deleted, gives way. */
-    for (int i = 0; !rc && !br__hub_has(h, f->path); i++) {
-        if (!br__io.symlink(target.p, at))
-            continue;
-        if (errno != EEXIST || i > 8 || (br__io.unlink(at) && errno != ENOENT))
-            rc = br_fail(err, BR_E_IO, "cannot link '%s': %s", at, strerror(errno));
-    }
+    if (!rc && !br__hub_has(h, f->path))
+        rc = br__dir_link(&d, br__path_base(at), target.p, err);
+    br__dir_close(&d);
     br__buf_free(&target);
     br__arena_free(&a);
     return rc;
@@ -550,12 +531,14 @@ int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err 
 
 void br__hub_note_absent(struct br__hub *h, const char *path)
 {
+    struct br__dir d;
+    int fd;
     const char *at = br__arena_printf(&h->arena, "%s/.no_exist/%s/%s", h->dir, h->commit, path);
-    if (!at || h->offline || br__exists(at) || br__hub_parents(at, NULL))
+    if (!at || h->offline || br__exists(at) || br__dir_below(&d, h->dir, at, 1, NULL))
         return;
-    int fd = br__io.open(at, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-    if (fd >= 0)
+    if (!br__dir_file(&d, br__path_base(at), 0666, 0, &fd, NULL))
         br__io.close(fd);
+    br__dir_close(&d);
 }
 
 /* ---- commit ---------------------------------------------------------------------------------- */

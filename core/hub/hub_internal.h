@@ -1,8 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* hub_internal.h - what the files of core/hub share.
  *
- * Facts about the hub's replies and about the cache are those of huggingface_hub: its file_download,
- * _snapshot_download, _tree_cache and _local_folder modules. */
+ * Facts about the hub's replies and about the cache are those of huggingface_hub: its
+ * file_download, _snapshot_download, _tree_cache and _local_folder modules. */
 #ifndef BRIDGE_CORE_HUB_INTERNAL_H
 #define BRIDGE_CORE_HUB_INTERNAL_H
 
@@ -16,18 +16,18 @@ struct br__hub {
     struct br__arena arena;
     struct br__hub_opts o;
     struct br__http_opts http_opts;
-    const char *id, *rev;    /* "org/name", "main" */
-    const char *endpoint;    /* without a slash at the end */
-    const char *token;       /* or NULL */
-    const char *root;        /* of the cache: HF_HUB_CACHE */
-    const char *folder;      /* models--org--name */
-    const char *dir;         /* root/folder */
-    const char *commit;      /* 40 hex digits */
-    const char *snapshot;    /* dir/snapshots/commit */
+    const char *id, *rev; /* "org/name", "main" */
+    const char *endpoint; /* without a slash at the end */
+    const char *token;    /* or NULL */
+    const char *root;     /* of the cache: HF_HUB_CACHE */
+    const char *folder;   /* models--org--name */
+    const char *dir;      /* root/folder */
+    const char *commit;   /* 40 hex digits */
+    const char *snapshot; /* dir/snapshots/commit */
     struct br__hub_file *files;
     size_t n_files;
     int offline;
-    struct br__http *http; /* of the thread that opened it */
+    struct br__http *http;        /* of the thread that opened it */
     struct br__hub_cache *blocks; /* of remote.c, made when it is needed first */
     void (*blocks_free)(struct br__hub_cache *c);
     pthread_mutex_t lock; /* refusals, which any thread may meet, ask for near names */
@@ -54,8 +54,6 @@ int br__hub_located(struct br__hub *h, struct br__arena *a, const struct br__hub
 int br__hub_expired(const struct br__hub *h, const char *url, const struct br__http_reply *r);
 /* The pointer of a file in the snapshot: where it is, and making it (a relative link). */
 int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err *err) BR_MUST_CHECK;
-/* Directories above a path. */
-int br__hub_parents(const char *path, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- part.c: a file that is not complete yet ---------------------------------------------- */
 
@@ -64,16 +62,19 @@ int br__hub_parents(const char *path, struct br_err *err) BR_MUST_CHECK;
  * beginning.  A count is written after the bytes that it counts, so a killed process never leaves
  * one that is too big; what a lost power supply leaves, the digest finds out. */
 struct br__hub_part {
-    char *path; /* owned */
+    char *path;         /* owned */
+    struct br__dir dir; /* that holds it */
     int fd;
     uint64_t size, bytes; /* of the file, of a part */
     size_t n_parts;
     uint64_t *done;   /* [n_parts] */
     uint64_t resumed; /* bytes that an earlier run left */
 };
-/* Open or make the file, whichever its state allows. */
-int br__hub_part_open(struct br__hub_part *p, const char *path, const struct br__hub_file *f,
-                      uint64_t part_bytes, struct br_err *err) BR_MUST_CHECK;
+/* Open or make the file, whichever its state allows.  `path` begins with `base`, below which no
+ * link is followed; so in publish. */
+int br__hub_part_open(struct br__hub_part *p, const char *base, const char *path,
+                      const struct br__hub_file *f, uint64_t part_bytes,
+                      struct br_err *err) BR_MUST_CHECK;
 uint64_t br__hub_part_bytes(const struct br__hub_part *p, size_t i); /* of part i */
 /* Write n bytes at off and count them; they continue what their parts have, or start one over. */
 int br__hub_part_write(struct br__hub_part *p, uint64_t off, const void *data, size_t n,
@@ -82,7 +83,7 @@ int br__hub_part_write(struct br__hub_part *p, uint64_t off, const void *data, s
 int br__hub_part_reset(struct br__hub_part *p, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__hub_part_front(const struct br__hub_part *p); /* bytes without a gap from 0 on */
 /* Cut what is behind the bytes off, sync if asked, and give the file its name. */
-int br__hub_part_publish(struct br__hub_part *p, const char *name, int sync,
+int br__hub_part_publish(struct br__hub_part *p, const char *base, const char *path, int sync,
                          struct br_err *err) BR_MUST_CHECK;
 void br__hub_part_close(struct br__hub_part *p); /* zeroed is fine */
 

@@ -7,7 +7,6 @@
 #include "hub_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -106,20 +105,30 @@ static int start_over(struct br__hub_part *p, const struct tail *t, struct br_er
     return write_all(p, t, sizeof *t, p->size, err);
 }
 
-int br__hub_part_open(struct br__hub_part *p, const char *path, const struct br__hub_file *f,
-                      uint64_t part_bytes, struct br_err *err)
+/* Open the file; one that another user began, or that is no file, gives way. */
+static int open_part(struct br__hub_part *p, const char *base, struct br_err *err)
+{
+    const char *name = br__path_base(p->path);
+    int rc = br__dir_below(&p->dir, base, p->path, 1, err);
+    if (rc)
+        return rc;
+    if (br__dir_file(&p->dir, name, 0666, 1, &p->fd, NULL) &&
+        !(rc = br__dir_remove(&p->dir, name, err)))
+        rc = br__dir_file(&p->dir, name, 0666, 1, &p->fd, err);
+    return rc;
+}
+
+int br__hub_part_open(struct br__hub_part *p, const char *base, const char *path,
+                      const struct br__hub_file *f, uint64_t part_bytes, struct br_err *err)
 {
     struct tail t;
-    *p = (struct br__hub_part){.fd = -1, .size = f->size, .bytes = part_bytes};
+    *p = (struct br__hub_part){.fd = -1, .dir.fd = -1, .size = f->size, .bytes = part_bytes};
     p->n_parts = (size_t)((f->size + part_bytes - 1) / part_bytes);
     p->path = br__strdup(path);
     p->done = br__calloc(p->n_parts * sizeof *p->done + 1, 1);
     int rc = p->path && p->done ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
-    if (!rc) {
-        p->fd = br__io.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (p->fd < 0)
-            rc = fail(p, "open", err);
-    }
+    if (!rc)
+        rc = open_part(p, base, err);
     make_tail(&t, f, part_bytes);
     if (!rc && !take_up(p, &t))
         rc = start_over(p, &t, err);
@@ -165,8 +174,10 @@ uint64_t br__hub_part_front(const struct br__hub_part *p)
     return i == p->n_parts ? p->size : i * p->bytes + p->done[i];
 }
 
-int br__hub_part_publish(struct br__hub_part *p, const char *name, int sync, struct br_err *err)
+int br__hub_part_publish(struct br__hub_part *p, const char *base, const char *path, int sync,
+                         struct br_err *err)
 {
+    struct br__dir to;
     if (br__io.ftruncate(p->fd, (off_t)p->size))
         return fail(p, "set the size of", err);
     if (sync && br__io.fsync(p->fd))
@@ -175,7 +186,11 @@ int br__hub_part_publish(struct br__hub_part *p, const char *name, int sync, str
     p->fd = -1;
     if (br__io.close(fd) && errno != EINTR)
         return fail(p, "close", err);
-    return br__io.rename(p->path, name) ? fail(p, "rename", err) : BR_OK;
+    int rc = br__dir_below(&to, base, path, 1, err);
+    if (!rc)
+        rc = br__dir_move(&p->dir, br__path_base(p->path), &to, br__path_base(path), err);
+    br__dir_close(&to);
+    return rc;
 }
 
 void br__hub_part_close(struct br__hub_part *p)
@@ -184,7 +199,8 @@ void br__hub_part_close(struct br__hub_part *p)
         return;
     if (p->fd >= 0)
         br__io.close(p->fd);
+    br__dir_close(&p->dir);
     br__free(p->path);
     br__free(p->done);
-    *p = (struct br__hub_part){.fd = -1};
+    *p = (struct br__hub_part){.fd = -1, .dir.fd = -1};
 }

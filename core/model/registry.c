@@ -16,6 +16,7 @@
 #include <link.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PLUGIN_NAME_MAX 64
 #define STATIC_PATH "(static)"
@@ -96,9 +97,8 @@ static int add_library_dir(struct br__registry *r, struct br_err *err)
         return BR_OK;
     /* The main program's name is argv[0], which the caller chooses. */
     const char *file = *object->l_name ? object->l_name : "/proc/self/exe";
-    char *path = br__path_abs(&r->arena, file);
-    char *slash = path ? strrchr(path, '/') : NULL;
-    if (!slash)
+    char *path, *slash;
+    if (br__path_abs(&r->arena, file, &path, NULL) || !(slash = strrchr(path, '/')))
         return BR_OK;
     *slash = 0;
     char *dir = br__arena_printf(&r->arena, "%s/bridge/1", path);
@@ -163,6 +163,27 @@ static int name_of_file(const char *path, char name[PLUGIN_NAME_MAX + 1])
     return 1;
 }
 
+/* Code that anybody may replace is not loaded: not from a file that others may write, nor from a
+ * folder that they may, unless it is sticky and the file is root's or the user's own. */
+static int check_rights(const char *path, const struct stat *file, struct br_err *err)
+{
+    struct br__dir folder;
+    struct stat st = {0};
+
+    if (file->st_mode & S_IWOTH)
+        return br_fail(err, BR_E_PLUGIN, "anybody may write to it: chmod o-w");
+    int rc = br__dir_of(&folder, path, 0, err);
+    if (!rc && br__io.fstat(folder.fd, &st))
+        rc = br_fail(err, BR_E_PLUGIN, "its folder cannot be examined: %s", strerror(errno));
+    br__dir_close(&folder);
+    if (rc)
+        return rc;
+    if (!(st.st_mode & S_IWOTH) ||
+        (st.st_mode & S_ISVTX && (file->st_uid == 0 || file->st_uid == geteuid())))
+        return BR_OK;
+    return br_fail(err, BR_E_PLUGIN, "anybody may write to its folder: chmod o-w");
+}
+
 static int check_file(const char *path, struct br_err *err)
 {
     struct br__file f = {0};
@@ -172,6 +193,9 @@ static int check_file(const char *path, struct br_err *err)
         return br_fail(err, BR_E_NOTFOUND, "%s", strerror(errno));
     if (!S_ISREG(st.st_mode))
         return br_fail(err, BR_E_PLUGIN, "not a regular file");
+    int checked = check_rights(path, &st, err);
+    if (checked)
+        return checked;
     int rc = br__file_open(&f, path, err);
     if (rc)
         return rc;
@@ -481,7 +505,10 @@ static void describe_unknown(const struct br__registry *r, struct wanted w, stru
 static int fail_unknown(const struct br__registry *r, struct wanted w, struct br_err *err)
 {
     struct br__buf b = {0};
+    int spare = br__fd_spare(err);
 
+    if (spare) /* then nothing could be looked for */
+        return spare;
     describe_unknown(r, w, &b);
     describe_search(r, &b);
     int rc =

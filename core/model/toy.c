@@ -140,34 +140,29 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct br__st_entry *)a)->name, ((const struct br__st_entry *)b)->name);
 }
 
-/* A file that is all header and hole. */
-static int write_sparse(const char *path, const struct br__buf *header, uint64_t total,
-                        struct br_err *err)
+static int write_dense(struct br__out *out, const struct br__st_entry *e, size_t n, uint64_t seed,
+                       struct br_err *err)
 {
-    int rc = br__write_file(path, header->p, header->n, 0, err);
-    int fd = rc ? -1 : br__io.open(path, O_WRONLY | O_CLOEXEC, 0);
-    if (!rc && (fd < 0 || br__io.ftruncate(fd, (off_t)total)))
-        rc = br_fail(err, BR_E_IO, "cannot extend '%s': %s", path, strerror(errno));
-    if (fd >= 0)
-        br__io.close(fd);
+    int rc = BR_OK;
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = write_values(out, &e[i], seed, err);
     return rc;
 }
 
-static int write_dense(const char *path, const struct br__buf *header, const struct br__st_entry *e,
-                       size_t n, uint64_t total, uint64_t seed, struct br_err *err)
+/* The header, and values or a hole. */
+static int write_file(const char *path, const struct br__buf *header, const struct br__st_entry *e,
+                      size_t n, uint64_t total, const struct br__toy_opts *o, struct br_err *err)
 {
     struct br__out out;
-    int rc = br__out_open(&out, path, total, 0, err);
+    int rc = br__out_open(&out, path, o->sparse ? 0 : total, 0, err);
     if (rc)
         return rc;
     rc = br__out_write(&out, header->p, header->n, err);
-    for (size_t i = 0; i < n && !rc; i++)
-        rc = write_values(&out, &e[i], seed, err);
+    if (!rc)
+        rc = o->sparse ? br__out_extend(&out, total, err) : write_dense(&out, e, n, o->seed, err);
     if (rc)
         br__out_abort(&out);
-    else
-        rc = br__out_finish(&out, err);
-    return rc;
+    return rc ? rc : br__out_finish(&out, err);
 }
 
 /* One shard with entries [0, n). */
@@ -180,8 +175,7 @@ static int write_shard(const char *path, struct br__st_entry *e, size_t n,
                  : BR_OK;
     uint64_t total = header.n + (n ? e[n - 1].end : 0);
     if (!rc)
-        rc = o->sparse ? write_sparse(path, &header, total, err)
-                       : write_dense(path, &header, e, n, total, o->seed, err);
+        rc = write_file(path, &header, e, n, total, o, err);
     br__buf_free(&header);
     return rc;
 }

@@ -121,7 +121,7 @@ if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
         rm -rf st .st.bridge-partial
         echo '#' >ms/merges.txt
         killed_at $point
-        [ ! -e st ] || continue
+        [ ! -e st ] || fail "no kill before the end"
         echo stray >".st.bridge-partial/$iter/stray.bin"
         echo stray >.st.bridge-partial/stray.bin
         mkdir -p ".st.bridge-partial/$iter/tokenizer"
@@ -139,10 +139,11 @@ if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
     expect 0 import ms --megatron-path st -q
     expect 0 verify m2 st
 
-    # a source that is rewritten while it is read: the writer comes at the first fsync of a data file
+    # a source that is rewritten while it is read: the writer comes while a data file waits for its fsync
     rm -rf st
     cp m/model.safetensors ms/model.safetensors
-    strace -fo /dev/null -e trace=fsync -e inject=fsync:delay_enter=3000000:when=1 \
+    strace -fo /dev/null -P "$PWD/.st.bridge-partial/$iter/__0_0.distcp" -e trace=fsync \
+        -e inject=fsync:delay_enter=3000000 \
         "$BRIDGE" import ms --megatron-path st >"$out" 2>"$err" &
     pid=$!
     for _ in $(seq 300); do

@@ -109,6 +109,31 @@ says 'up to date'
 head -n 1 mine/.cache/huggingface/download/config.json.metadata | grep -qx "$commit" || fail "metadata"
 expect 0 download Qwen/toy-qwen3
 cmp root/Qwen/toy-qwen3/README.md "$(tail -n 1 "$out")/README.md"
+
+# names that somebody else put into a directory of downloads are not followed
+mkdir -p elsewhere trap/.cache/huggingface/download
+ln -s ../elsewhere trap/onnx
+expect 9 download Qwen/toy-qwen3 --local-dir trap --include 'onnx/*'
+complains "trap/onnx' is a symbolic link"
+[ -z "$(ls -A elsewhere)" ] || fail "a link was followed: $(ls -A elsewhere)"
+echo precious >elsewhere/file
+ln -s "$work/elsewhere/file" "trap/.cache/huggingface/download/model.safetensors.$weights.bridge.incomplete"
+ln -s "$work/elsewhere/file" trap/model.safetensors
+expect 0 download Qwen/toy-qwen3 --local-dir trap --include model.safetensors
+cmp root/Qwen/toy-qwen3/model.safetensors trap/model.safetensors
+ln -s "$work/elsewhere/lock" trap/.cache/huggingface/download/README.md.lock
+expect 3 download Qwen/toy-qwen3 --local-dir trap --include README.md
+complains 'symbolic link'
+[ "$(ls -A elsewhere):$(cat elsewhere/file)" = file:precious ] || fail "a link was followed"
+expect 2 download Qwen/toy-qwen3 --local-dir $repo/mine
+complains 'lies in the cache of downloads'
+mv $repo/snapshots $repo/kept
+mkdir trap/snapshots
+ln -s "$work/trap/snapshots" $repo/snapshots
+expect 9 download Qwen/toy-qwen3
+[ -z "$(ls -A trap/snapshots)" ] || fail "a link in the cache was followed"
+rm $repo/snapshots
+mv $repo/kept $repo/snapshots
 expect 11 download Qwen/toy-qwen3 --include '*.gguf'
 complains "none of the 6 files of 'Qwen/toy-qwen3' matches"
 expect 2 download mine

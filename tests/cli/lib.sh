@@ -54,6 +54,29 @@ need_fixture() {
     [ "${CI:-}" != true ] || fail "no fixtures/$1 in the folder that BRIDGE_SHARED names ('${BRIDGE_SHARED:-}')"
     skip "no fixtures/$1 in the folder that BRIDGE_SHARED names ('${BRIDGE_SHARED:-}')"
 }
+# need_root WHY: the test mounts, changes owners or injects system calls.  CI runs it.
+need_root() {
+    [ "$(id -u)" != 0 ] || return 0
+    [ "${CI:-}" != true ] || fail "CI is not root: $1"
+    skip "only root can: $1"
+}
+# need_strace: system calls can be made to fail; then inject SPEC STATUS ARGUMENT... runs bridge with strace's
+# -e inject=SPEC.  An emulator's own calls are not bridge's.
+need_strace() {
+    if [ "$(head -c 4 "$BRIDGE" | tail -c 3)" = ELF ] && strace -o /dev/null true 2>/dev/null; then
+        return 0
+    fi
+    [ "${CI:-}" != true ] || fail "strace cannot be used"
+    skip "strace cannot be used"
+}
+inject() {
+    local spec=$1 want=$2 got=0
+    shift 2
+    last="$* (with $spec)"
+    ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-} strace -f -o /dev/null -e inject="$spec" \
+        "$BRIDGE" "$@" >"$out" 2>"$err" || got=$?
+    [ "$got" = "$want" ] || fail "exit status $got, expected $want"
+}
 # tiers: the names that BRIDGE_CPU may have, slowest first.
 tiers() { "$BRIDGE" help environment | sed -n 's/^ *BRIDGE_CPU .*: //p' | tr -d ,; }
 done_ok() { echo "ok: $(basename "$0" .sh)"; }

@@ -61,6 +61,10 @@ only '#[[:space:]]*include[[:space:]]*<pcre2\.h>' core/text/tok/split.c PCRE2
 only '#[[:space:]]*include[[:space:]]*<utf8proc\.h>' 'core/text/(tok/norm|jinja/chars)\.c' utf8proc
 only '#[[:space:]]*include[[:space:]]*<(snappy-c|zstd|zlib)\.h>' core/format/parquet_codec.c 'a decompressor'
 only '[^_[:alnum:]]dl(open|mopen|sym|vsym)[[:space:]]*\(' 'core/model/registry.c|core/graph/backend.c' dlopen
+# Names are made, changed and removed by descriptor, in one place; reading is br__file_open's.
+only '(^|[^_[:alnum:].>])(open|openat|creat|mkdir|mkdirat|rename|renameat|renameat2|unlink|unlinkat|rmdir|remove|symlink|symlinkat|link|linkat|mkdtemp|mkstemp|mkostemp|flock|nftw)\(' 'core/base/(dir|io|sys)\.c' 'a system call on names'
+only 'br__io\.(openat|mkdirat|renameat|renameat2|unlinkat|symlinkat|fchmod|flock)[^_[:alnum:]]' 'core/base/(dir|io|sys)\.c' 'a system call on names'
+only 'fopen\([^;]*"[^"/]*[wa+][^"/]*"' 'core/base/(dir|io|sys)\.c' 'a file to write'
 # err.c prints once, on its way to abort(); embed is a program of its own.
 only '[^_[:alnum:]](v?f?printf|f?puts|putchar|perror|_?exit)[[:space:]]*\(' 'core/cli/.*|core/base/err\.c|examples/embed/.*' 'printing or exit'
 

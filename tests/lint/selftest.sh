@@ -34,6 +34,11 @@ refuses floors core/model/a.c '#include <yaml.h>'
 refuses floors core/hub/hub.c '#include <curl/curl.h>'
 refuses floors core/base/a.c 'void *p = dlopen("x", 2);'
 refuses floors core/model/a.c '    printf("x");'
+for call in 'open("a", 0)' 'mkdir(a, 0777)' 'rename(a, b)' 'unlink(a)' 'rmdir(a)' 'symlink(a, b)' 'flock(fd, 2)' \
+    'br__io.unlinkat(fd, a, 0)' 'br__io.openat(fd, a, 0, 0)' 'fopen(a, "wb")' 'fopen(a, "re+")'; do
+    refuses floors core/model/a.c "    x = $call;"
+    refuses floors kernels/cpu/a.c "    $call;"
+done
 refuses prints core/cli/a.c '    printf("%s", name);'
 refuses prints core/cli/a.c '    fputs(name, stderr);'
 refuses prints core/cli/a.c '    fwrite(p, 1, n, stdout);'
@@ -59,6 +64,8 @@ accepts() {
 }
 accepts floors core/model/a.c '#include "../base/base.h"' '#include "model.h"' 'snprintf(a, 1, "x");'
 accepts floors core/text/tok/a.c '#include "../../base/base.h"' '#include "../text.h"' '#include "../jinja/jinja.h"'
+accepts floors core/base/dir.c 'int fd = openat(a, b, 0);' 'br__io.unlinkat(fd, a, 0);'
+accepts floors core/model/a.c 'd->backend->open(d);' 'br__hub_link(h);' 'fopen(path, "re");' 'br__io.stat(p, &st);'
 accepts floors core/model/registry.c 'void *p = dlopen("x", 2);'
 accepts floors plugins/a/a.c '#include <bridge/rules.h>' '#include "../../recipes/a.def"'
 accepts prints core/cli/a.c 'puts("\n a:");' "putchar('x');" 'fputs("> ", stdout);' 'br__say(f, "%s", s);'

@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* librun.c - see librun.h. */
 #include "librun.h"
+#include "../../core/base/base.h"
 #include "../../kernels/cpu/cpu.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,17 @@ int need_fixture(const char *name)
     printf("%s: no fixtures/%s in the folder that BRIDGE_SHARED names ('%s')\n",
            in_ci ? "FAILED" : "SKIPPED", name, root ? root : "");
     return in_ci ? EXIT_FAILURE : TEST_SKIPPED;
+}
+
+void copy_file(const char *from, const char *to)
+{
+    struct br_err err = BR_ERR_INIT;
+    struct br__dir d;
+    int rc = br__dir_of(&d, to, 0, &err);
+    if (!rc)
+        rc = br__copy_in(&d, br__path_base(to), from, 0, &err);
+    br__dir_close(&d);
+    ck_assert_msg(rc == BR_OK, "%s", err.msg);
 }
 
 void make_temp_dir(char *dir, size_t size, const char *name)

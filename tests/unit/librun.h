@@ -18,6 +18,9 @@ const char *test_device(void);
  * exit with, said aloud: TEST_SKIPPED, or EXIT_FAILURE where CI=true, as CI has all fixtures. */
 int need_fixture(const char *name);
 
+/* The bytes of file `from` as file `to`. */
+void copy_file(const char *from, const char *to);
+
 /* A new directory <name>-XXXXXX below $TMPDIR, else /tmp. */
 void make_temp_dir(char *dir, size_t size, const char *name);
 

@@ -1,35 +1,43 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_faults.c - every system call and every allocation of an import and an export fails once: the
  * job must end in an error, leave nothing under the final name, and the next run must give the
- * bytes of an undisturbed one. */
+ * bytes of an undisturbed one.  So it must after a kill at any call of a job that replaces
+ * another's result. */
 #include "base/base_internal.h"
 #include "librun.h"
 #include <bridge/bridge.h>
 
 #include <check.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define HF BRIDGE_TEST_DATA "/torch_dist/qwen3_next/hf"
+#define OTHER BRIDGE_TEST_DATA "/torch_dist/qwen3/hf"
 
 static char dir[256], dest[300], reference[300];
 
 /* ---- the Nth call fails ---------------------------------------------------------------------- */
 
-enum fault { SHORT_READ, FAIL_EIO, FAIL_ENOSPC, NO_MEMORY };
+enum fault { SHORT_READ, FAIL_EIO, FAIL_ENOSPC, NO_MEMORY, KILLED };
+#define KILL_STATUS 99
 static struct br__io_ops real_io;
 static struct br__mem_ops real_mem;
 static enum fault kind;
 static long countdown; /* calls until the fault; negative: never */
 static int fired;
-static unsigned sync_flag; /* syncing is slow: only the I/O errors need it */
+static int no_exchange;
+static unsigned sync_flag;
 
 static int due(void)
 {
     if (countdown < 0 || countdown-- > 0)
         return 0;
+    if (kind == KILLED)
+        _exit(KILL_STATUS);
     fired = 1;
     errno = kind == FAIL_ENOSPC ? ENOSPC : EIO;
     return 1;
@@ -50,9 +58,9 @@ static ssize_t f_pwrite(int fd, const void *buf, size_t n, off_t off)
     /* Half writes happen too; they are no error. */
     return real_io.pwrite(fd, buf, n > 4096 ? n / 2 : n, off);
 }
-static int f_open(const char *path, int flags, mode_t mode)
+static int f_openat(int at, const char *path, int flags, mode_t mode)
 {
-    WRITING(real_io.open(path, flags, mode));
+    WRITING(real_io.openat(at, path, flags, mode));
 }
 static int f_fsync(int fd)
 {
@@ -66,17 +74,40 @@ static int f_fallocate(int fd, off_t size)
 {
     WRITING(real_io.fallocate(fd, size));
 }
-static int f_rename(const char *from, const char *to)
+static int f_fchmod(int fd, mode_t mode)
 {
-    WRITING(real_io.rename(from, to));
+    WRITING(real_io.fchmod(fd, mode));
 }
-static int f_unlink(const char *path)
+static int f_flock(int fd, int operation)
 {
-    WRITING(real_io.unlink(path));
+    WRITING(real_io.flock(fd, operation));
 }
-static int f_mkdir(const char *path, mode_t mode)
+static int f_fstat(int fd, struct stat *st)
 {
-    WRITING(real_io.mkdir(path, mode));
+    WRITING(real_io.fstat(fd, st));
+}
+static int f_fstatat(int at, const char *path, struct stat *st, int flags)
+{
+    WRITING(real_io.fstatat(at, path, st, flags));
+}
+static int f_mkdirat(int at, const char *path, mode_t mode)
+{
+    WRITING(real_io.mkdirat(at, path, mode));
+}
+static int f_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    WRITING(real_io.renameat(from_dir, from, to_dir, to));
+}
+/* Some file systems cannot exchange: then two renames do it. */
+static int f_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+    if (no_exchange)
+        return errno = EINVAL, -1;
+    WRITING(real_io.renameat2(from_dir, from, to_dir, to, flags));
+}
+static int f_unlinkat(int at, const char *path, int flags)
+{
+    WRITING(real_io.unlinkat(at, path, flags));
 }
 
 static void *f_realloc(void *p, size_t n)
@@ -95,13 +126,18 @@ static void arm(enum fault k, long n)
     }
     br__io.pread = f_pread;
     br__io.pwrite = f_pwrite;
-    br__io.open = f_open;
+    br__io.openat = f_openat;
     br__io.fsync = f_fsync;
     br__io.ftruncate = f_ftruncate;
     br__io.fallocate = f_fallocate;
-    br__io.rename = f_rename;
-    br__io.unlink = f_unlink;
-    br__io.mkdir = f_mkdir;
+    br__io.fchmod = f_fchmod;
+    br__io.flock = f_flock;
+    br__io.fstat = f_fstat;
+    br__io.fstatat = f_fstatat;
+    br__io.mkdirat = f_mkdirat;
+    br__io.renameat = f_renameat;
+    br__io.renameat2 = f_renameat2;
+    br__io.unlinkat = f_unlinkat;
 }
 
 static void disarm(void)
@@ -112,25 +148,37 @@ static void disarm(void)
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
-static int run_import(struct br_err *err)
+static int run_import_of(const char *model, int64_t iteration, unsigned flags, struct br_err *err)
 {
     struct br_job job = {.struct_size = sizeof job,
-                         .flags = sync_flag,
-                         .hf_model = HF,
+                         .flags = sync_flag | flags,
+                         .hf_model = model,
                          .megatron_path = dest,
+                         .iteration = iteration,
                          .threads = 1};
     return br_import(&job, NULL, err);
 }
 
-static int run_export(struct br_err *err)
+static int run_import(struct br_err *err)
+{
+    return run_import_of(HF, 0, 0, err);
+}
+
+static int run_export_as(int dtype, unsigned flags, struct br_err *err)
 {
     struct br_job job = {.struct_size = sizeof job,
-                         .flags = sync_flag,
+                         .flags = sync_flag | flags,
                          .megatron_path = BRIDGE_TEST_DATA "/torch_dist/qwen3_next/torch_dist",
                          .hf_model = HF,
                          .hf_path = dest,
+                         .torch_dtype = dtype,
                          .threads = 1};
     return br_export(&job, NULL, err);
+}
+
+static int run_export(struct br_err *err)
+{
+    return run_export_as(BR_NONE, 0, err);
 }
 
 static void remove_tree(const char *path)
@@ -200,6 +248,8 @@ static void all_faults(int (*run)(struct br_err *), enum fault k, long stride)
  */
 #define STRIDE_IO 30
 #define STRIDE_MEM 30
+#define KILL_STRIDE 23
+#define KILL_ALL 60
 
 START_TEST(import_faults)
 {
@@ -213,11 +263,147 @@ START_TEST(export_faults)
 }
 END_TEST
 
+/* ---- kill -9 at each call
+ * ------------------------------------------------------------------------ */
+
+/* A job that replaces what another left. */
+struct replacing {
+    int (*before)(struct br_err *);
+    int (*job)(struct br_err *);
+    const char *replaced; /* below the destination */
+};
+
+static int export_f32(struct br_err *err)
+{
+    return run_export_as(BR_F32, BR_JOB_OVERWRITE, err);
+}
+
+static int export_f16(struct br_err *err)
+{
+    return run_export_as(BR_F16, BR_JOB_OVERWRITE, err);
+}
+
+/* Iteration 0 and 5 of one root; the second is another model's and is replaced by this one. */
+static int import_before(struct br_err *err)
+{
+    int rc = run_import(err);
+    return rc ? rc : run_import_of(OTHER, 5, BR_JOB_OVERWRITE, err);
+}
+
+static int import_5(struct br_err *err)
+{
+    return run_import_of(HF, 5, BR_JOB_OVERWRITE, err);
+}
+
+static const struct replacing replacings[] = {{export_f16, export_f32, ""},
+                                              {import_before, import_5, "/iter_0000005"}};
+
+/* Nothing of bridge but results lies about: beside the destination, in it, or in its iterations. */
+static int nothing_left(void)
+{
+    char command[400];
+    snprintf(command, sizeof command,
+             "! find '%s' -name '.bridge*' -o -name '*.tmp' -o -name '*bridge-partial' -o -name "
+             "'*bridge-old' | grep . >&2",
+             dir);
+    return system(command) == 0;
+}
+
+static int copy_tree(const char *from, const char *to)
+{
+    char command[800];
+    snprintf(command, sizeof command, "cp -a '%s' '%s'", from, to);
+    return system(command) == 0;
+}
+
+/* The job in a child that ends at call n, as kill -9 would end it.  Returns 0 when it makes fewer
+ * calls. */
+static int killed_at(int (*run)(struct br_err *), long n)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        struct br_err e = BR_ERR_INIT;
+        arm(KILLED, n);
+        _exit(run(&e) ? 1 : 0);
+    }
+    ck_assert_int_gt(child, 0);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) != 1, "call %ld: the job failed", n);
+    return WEXITSTATUS(status) == KILL_STATUS;
+}
+
+/* How many calls an undisturbed run makes. */
+static long count_calls(int (*run)(struct br_err *))
+{
+    struct br_err err = BR_ERR_INIT;
+    arm(KILLED, LONG_MAX);
+    ck_assert_msg(run(&err) == BR_OK, "%s", err.msg);
+    long n = LONG_MAX - countdown;
+    disarm();
+    br__io.renameat2 = f_renameat2;
+    countdown = -1;
+    return n;
+}
+
+/* As same_tree, of all but what a killed run may leave. */
+static int same_result(const char *a, const char *b)
+{
+    char command[800];
+    snprintf(command, sizeof command,
+             "diff -r -x '.bridge*' -x '*.tmp' -x '*.bridge-partial' -x '*.bridge-old' '%s' '%s' "
+             ">/dev/null",
+             a, b);
+    return system(command) == 0;
+}
+
+/* After a kill at any call: what was there, or all that was to come, or (where names cannot be
+ * exchanged) nothing under its name.  Then the same job ends with the same bytes and leaves nothing
+ * over. */
+START_TEST(kill_at_each_call)
+{
+    const struct replacing *r = &replacings[_i % 2];
+    char old[320], replaced[340];
+    struct br_err err = BR_ERR_INIT;
+    sync_flag = _i < 2 ? 0 : BR_JOB_NO_SYNC;
+    no_exchange = _i >= 2;
+    br__io.renameat2 = f_renameat2;
+    snprintf(old, sizeof old, "%s/old", dir);
+    snprintf(replaced, sizeof replaced, "%s%s", dest, r->replaced);
+    ck_assert_msg(r->before(&err) == BR_OK, "%s", err.msg);
+    ck_assert(copy_tree(dest, old));
+    long total = count_calls(r->job);
+    ck_assert_int_gt(total, 2 * KILL_ALL);
+    ck_assert_int_eq(rename(dest, reference), 0);
+    /* Of the calls that write every few, of those before and of the commit each. */
+    for (long n = 0; n < total; n += n < KILL_ALL || n > total - KILL_ALL ? 1 : KILL_STRIDE) {
+        ck_assert(copy_tree(old, dest));
+        ck_assert_msg(killed_at(r->job, n), "call %ld was not made", n);
+        ck_assert_msg(same_result(dest, old) || same_result(dest, reference) ||
+                          (no_exchange && !br__exists(replaced)),
+                      "call %ld: neither the old nor the new result", n);
+        err = (struct br_err)BR_ERR_INIT;
+        ck_assert_msg(r->job(&err) == BR_OK, "call %ld: rerun: %s", n, err.msg);
+        ck_assert_msg(same_tree(dest, reference), "call %ld: the result differs", n);
+        ck_assert_msg(nothing_left(), "call %ld", n);
+        remove_tree(dest);
+    }
+}
+END_TEST
+
+/* No power is lost here: syncing is a call like others, and need not wait for a disk. */
+static int pretend_fsync(int fd)
+{
+    (void)fd;
+    return 0;
+}
+
 static void setup(void)
 {
     make_temp_dir(dir, sizeof dir, "bridge-faults");
     snprintf(dest, sizeof dest, "%s/dest", dir);
     snprintf(reference, sizeof reference, "%s/reference", dir);
+    br__io.fsync = pretend_fsync;
     real_io = br__io;
     real_mem = br__mem;
 }
@@ -236,6 +422,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, import_faults, SHORT_READ, NO_MEMORY + 1);
     tcase_add_loop_test(t, export_faults, SHORT_READ, NO_MEMORY + 1);
+    tcase_add_loop_test(t, kill_at_each_call, 0, 4);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -655,13 +655,13 @@ END_TEST
 
 static struct br__io_ops real_io;
 
-static int failing_open(const char *path, int flags, mode_t mode)
+static int failing_open(int at, const char *path, int flags, mode_t mode)
 {
     if (fail_at-- == 0) {
         errno = EIO;
         return -1;
     }
-    return real_io.open(path, flags, mode);
+    return real_io.openat(at, path, flags, mode);
 }
 
 static ssize_t failing_pread(int fd, void *buf, size_t n, off_t off)
@@ -681,7 +681,7 @@ START_TEST(survives_io_errors)
     real_io = br__io;
     for (n = 0; rc == BR_E_IO && n < 1000; n++) {
         fail_at = n;
-        br__io.open = failing_open;
+        br__io.openat = failing_open;
         br__io.pread = failing_pread;
         rc = br__hf_open(&ck, BRIDGE_TEST_DATA "/hf/qwen2_sharded_fp32", 0, &err);
         br__io = real_io;

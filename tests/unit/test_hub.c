@@ -379,9 +379,9 @@ static int due(void)
     errno = EIO;
     return 1;
 }
-static int f_open(const char *path, int flags, mode_t mode)
+static int f_openat(int dir, const char *path, int flags, mode_t mode)
 {
-    return due() ? -1 : real_io.open(path, flags, mode);
+    return due() ? -1 : real_io.openat(dir, path, flags, mode);
 }
 static ssize_t f_pread(int fd, void *buf, size_t n, off_t off)
 {
@@ -395,17 +395,25 @@ static int f_ftruncate(int fd, off_t size)
 {
     return due() ? -1 : real_io.ftruncate(fd, size);
 }
-static int f_rename(const char *from, const char *to)
+static int f_renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
-    return due() ? -1 : real_io.rename(from, to);
+    return due() ? -1 : real_io.renameat(from_dir, from, to_dir, to);
 }
-static int f_mkdir(const char *path, mode_t mode)
+static int f_mkdirat(int dir, const char *path, mode_t mode)
 {
-    return due() ? -1 : real_io.mkdir(path, mode);
+    return due() ? -1 : real_io.mkdirat(dir, path, mode);
 }
-static int f_symlink(const char *target, const char *path)
+static int f_symlinkat(const char *target, int dir, const char *path)
 {
-    return due() ? -1 : real_io.symlink(target, path);
+    return due() ? -1 : real_io.symlinkat(target, dir, path);
+}
+static int f_unlinkat(int dir, const char *path, int flags)
+{
+    return due() ? -1 : real_io.unlinkat(dir, path, flags);
+}
+static int f_flock(int fd, int operation)
+{
+    return due() ? -1 : real_io.flock(fd, operation);
 }
 static void *f_realloc(void *p, size_t n)
 {
@@ -447,13 +455,15 @@ static void fail_each(void (*arm)(void))
 
 static void arm_io(void)
 {
-    br__io.open = f_open;
+    br__io.openat = f_openat;
     br__io.pread = f_pread;
     br__io.pwrite = f_pwrite;
     br__io.ftruncate = f_ftruncate;
-    br__io.rename = f_rename;
-    br__io.mkdir = f_mkdir;
-    br__io.symlink = f_symlink;
+    br__io.renameat = f_renameat;
+    br__io.mkdirat = f_mkdirat;
+    br__io.symlinkat = f_symlinkat;
+    br__io.unlinkat = f_unlinkat;
+    br__io.flock = f_flock;
 }
 
 static void arm_mem(void)

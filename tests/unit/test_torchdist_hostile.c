@@ -183,10 +183,10 @@ static void *failing_realloc(void *p, size_t n)
     return fails() ? NULL : realloc(p, n);
 }
 
-static int failing_open(const char *path, int flags, mode_t mode)
+static int failing_open(int at, const char *path, int flags, mode_t mode)
 {
     errno = EIO;
-    return fails() ? -1 : open(path, flags, mode);
+    return fails() ? -1 : openat(at, path, flags, mode);
 }
 
 static int failing_stat(const char *path, struct stat *st)
@@ -259,7 +259,7 @@ START_TEST(reports_every_failure)
     br__mem.realloc = failing_realloc;
     fail_each(m.root);
     br__mem = mem;
-    br__io.open = failing_open;
+    br__io.openat = failing_open;
     br__io.stat = failing_stat;
     br__io.fstat = failing_fstat;
     br__io.pread = failing_pread;

@@ -21,6 +21,7 @@ static const char *const dirs[] = {
 };
 
 static char dir[256];
+static struct br__dir here; /* the same */
 static struct br__arena arena;
 static struct br_err err;
 
@@ -28,11 +29,13 @@ static void setup(void)
 {
     memset(&err, 0, sizeof err);
     make_temp_dir(dir, sizeof dir, "bridge-td-write");
+    ck_assert_int_eq(br__dir_open(&here, dir, NULL), 0);
 }
 
 static void teardown(void)
 {
     br__arena_free(&arena);
+    br__dir_close(&here);
     ck_assert_int_eq(br__remove_tree(dir, NULL), 0);
 }
 
@@ -115,9 +118,7 @@ static void write_copy(struct copy *c)
 {
     struct br__buf meta = {0};
     for (uint32_t f = 0; f < c->plan.n_files; f++) {
-        char name[32];
-        snprintf(name, sizeof name, "__0_%u.distcp", f);
-        OK(br__td_write_file(&c->plan, f, path_of(name), 0, produce, c, &err));
+        OK(br__td_write_file(&c->plan, f, &here, 0, produce, c, &err));
     }
     OK(br__td_metadata(&c->plan, &meta, &err));
     OK(br__write_file(path_of(".metadata"), meta.p, meta.n, 0, &err));
@@ -229,7 +230,7 @@ static int write_all(struct copy *c)
     struct br__td_plan p = c->plan;
     int rc = br__td_layout(&a, &p, NULL);
     for (uint32_t f = 0; f < 2 && !rc; f++)
-        rc = br__td_write_file(&p, f, "file", 0, produce, c, NULL);
+        rc = br__td_write_file(&p, f, &here, 0, produce, c, NULL);
     if (!rc)
         rc = br__td_metadata(&p, &meta, NULL);
     br__buf_free(&meta);
@@ -419,7 +420,7 @@ START_TEST(train_state_is_megatron_bridges)
 {
     char *mine, *real;
     size_t n, n_real;
-    OK(br__td_write_train_state(path_of("train_state.pt"), 0, 0, &err));
+    OK(br__td_write_train_state(&here, "train_state.pt", 0, 0, &err));
     OK(br__read_text(path_of("train_state.pt"), 1 << 20, &mine, &n, &err));
     OK(br__read_text(data_path("qwen3/torch_dist/iter_0000000/train_state.pt"), 1 << 20, &real,
                      &n_real, &err));
@@ -436,7 +437,7 @@ START_TEST(train_state_holds_the_step)
     struct br__file f;
     struct br__zip_rec *recs;
     size_t n;
-    OK(br__td_write_train_state(path_of("train_state.pt"), 0x0102030405, 0, &err));
+    OK(br__td_write_train_state(&here, "train_state.pt", 0x0102030405, 0, &err));
     OK(br__file_open(&f, path_of("train_state.pt"), &err));
     OK(br__zip_read(&arena, f.map, f.size, 0, f.size, &recs, &n, &err));
     const struct br__zip_rec *r = br__zip_find(recs, n, "data/0");

@@ -443,10 +443,13 @@ static int name_places(struct br__ckpt *ck, const char *dir, struct br_err *err)
 {
     struct br__td *td = ck->td;
     int direct = strcmp(ck->dir, dir) == 0;
-    char *abs = br__path_abs(&ck->arena, ck->dir);
+    char *abs;
+    int rc = br__path_abs(&ck->arena, ck->dir, &abs, err);
 
     td->root = dir;
-    if (direct && abs) {
+    if (rc)
+        return rc;
+    if (direct) {
         const char *base = br__path_base(abs);
         size_t n = base > abs + 1 ? (size_t)(base - abs) - 1 : 1; /* "/" stays "/" */
         td->root = br__arena_strndup(&ck->arena, abs, n);
@@ -455,7 +458,7 @@ static int name_places(struct br__ckpt *ck, const char *dir, struct br_err *err)
         td->root = br__arena_strdup(&ck->arena, dir);
         td->iteration_name = br__path_base(ck->dir);
     }
-    if (!abs || !td->root)
+    if (!td->root)
         return br_fail(err, BR_E_NOMEM, "out of memory");
     return BR_OK;
 }

@@ -192,12 +192,14 @@ static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i
     return rc;
 }
 
-int br__td_write_file(const struct br__td_plan *p, uint32_t file, const char *path, int sync,
+int br__td_write_file(const struct br__td_plan *p, uint32_t file, const struct br__dir *d, int sync,
                       produce_fn *produce, void *arg, struct br_err *err)
 {
     struct br__out out;
     struct br__buf scratch = {0};
-    int rc = br__out_open(&out, path, p->file_bytes[file], sync, err);
+    char name[32];
+    snprintf(name, sizeof name, BR__TD_FILE, (unsigned)file);
+    int rc = br__out_open_in(&out, d, name, p->file_bytes[file], sync, err);
     if (rc)
         return rc;
     for (size_t i = 0; i < p->n_items && !rc; i++)
@@ -212,29 +214,51 @@ int br__td_write_file(const struct br__td_plan *p, uint32_t file, const char *pa
 
 /* ---- small archives -------------------------------------------------------------------------- */
 
-int br__td_archive(const char *path, const char *prefix, const void *pickle, size_t n,
-                   const void *const *datas, const size_t *data_sizes, size_t n_datas, int sync,
-                   struct br_err *err)
+struct archive {
+    const char *prefix; /* of its records' names */
+    const struct br__buf *pickle;
+    const void *const *datas;
+    const size_t *sizes;
+    size_t n_datas;
+};
+
+/* Under its name only when complete: readers look for train_state.pt at any time. */
+static int write_archive(const struct br__dir *d, const char *name, const struct archive *ar,
+                         int sync, struct br_err *err)
 {
     struct br__out out;
     struct br__zipw z;
-    int rc = br__out_open(&out, path, 0, sync, err);
+    char tmp[96];
+    snprintf(tmp, sizeof tmp, "%.64s.%016" PRIx64 BR__TMP, name, br__random());
+    int rc = br__out_open_in(&out, d, tmp, 0, sync, err);
     if (rc)
         return rc;
-    br__zipw_begin(&z, &out, prefix);
-    rc = br__zipw_head(&z, pickle, n, err);
-    for (size_t i = 0; i < n_datas && !rc; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "data/%zu", i);
-        rc = br__zipw_record(&z, name, datas[i], data_sizes[i], err);
+    br__zipw_begin(&z, &out, ar->prefix);
+    rc = br__zipw_head(&z, ar->pickle->p, ar->pickle->n, err);
+    for (size_t i = 0; i < ar->n_datas && !rc; i++) {
+        char record[32];
+        snprintf(record, sizeof record, "data/%zu", i);
+        rc = br__zipw_record(&z, record, ar->datas[i], ar->sizes[i], err);
     }
     if (!rc)
         rc = br__zipw_finish(&z, err);
     br__zipw_abort(&z);
+    if (rc)
+        br__out_abort(&out);
+    else
+        rc = br__out_finish(&out, err);
     if (!rc)
-        return br__out_finish(&out, err);
-    br__out_abort(&out);
+        rc = br__dir_rename(d, tmp, name, err);
+    if (rc && br__dir_remove(d, tmp, NULL))
+        br_wrap(err, "'%s' is left over", tmp);
     return rc;
+}
+
+int br__td_write_common(const struct br__dir *d, const struct br__buf *pickle, int sync,
+                        struct br_err *err)
+{
+    return write_archive(d, "common.pt", &(struct archive){.prefix = "common", .pickle = pickle},
+                         sync, err);
 }
 
 /* Megatron Bridge's TrainState after an import: everything zero but the step. */
@@ -253,7 +277,8 @@ static const struct {
 };
 #define N_TRAIN_STATE BR_COUNTOF(train_state)
 
-int br__td_write_train_state(const char *path, int64_t step, int sync, struct br_err *err)
+int br__td_write_train_state(const struct br__dir *d, const char *name, int64_t step, int sync,
+                             struct br_err *err)
 {
     static const unsigned char zeros[8];
     unsigned char step_le[8];
@@ -278,9 +303,9 @@ int br__td_write_train_state(const char *path, int64_t step, int sync, struct br
     br__pkw_op(&w, 'u');
     br__pkw_end(&w);
     br__arena_free(&arena);
+    const struct archive ar = {"train_state", &pickle, datas, sizes, N_TRAIN_STATE};
     int rc = pickle.failed ? br_fail(err, pickle.failed, "out of memory for the train state")
-                           : br__td_archive(path, "train_state", pickle.p, pickle.n, datas, sizes,
-                                            N_TRAIN_STATE, sync, err);
+                           : write_archive(d, name, &ar, sync, err);
     br__buf_free(&pickle);
     return rc;
 }

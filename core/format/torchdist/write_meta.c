@@ -157,7 +157,7 @@ static void put_storage_data(struct meta *m)
     br__pkw_put(w);
     for (size_t i = 0; i < n; i++) {
         const struct br__td_item *it = &m->p->items[i];
-        snprintf(name, sizeof name, "__0_%" PRIu32 ".distcp", it->file);
+        snprintf(name, sizeof name, BR__TD_FILE, (unsigned)it->file);
         br__pkw_item_begin(w, i, n);
         put_index(m, it);
         br__pkw_new(w, "torch.distributed.checkpoint.filesystem", "_StorageInfo");
