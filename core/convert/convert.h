@@ -147,10 +147,9 @@ struct br__training {
     const char **warnings; /* e.g. stored main parameters that do not round to the weights */
     size_t n_warnings;
 };
-/* Whether to compare optimizer.state.param.X, rounded, with X, and to warn where they differ: not
- * at all, the two ends of each tensor (bounded reading, and enough for the known defect, which
- * shifts whole tensors), every element. */
-enum br__main_check { BR__MAIN_NONE, BR__MAIN_ENDS, BR__MAIN_ALL };
+/* check_main_params (enum br__main_check): whether to compare optimizer.state.param.X, rounded, with X, and to
+ * warn where they differ: not at all, the two ends of each tensor (bounded reading, and enough for
+ * the known defect, which shifts whole tensors), every element. */
 int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int check_main_params,
                          struct br__training *out, struct br_err *err) BR_MUST_CHECK;
 

@@ -8,6 +8,7 @@
  * short ones in blocks of many runs, which are then scattered. */
 #include "torchdist.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #define BLOCK_BYTES (64u << 10) /* on the stack; stays in the L2 cache between read and scatter */
@@ -89,8 +90,9 @@ static uint64_t end_run(const struct box *b, uint64_t off)
 
 /* What a read wants: [off, end) of the tensor into dst. */
 struct want {
-    const struct br__file *file;
-    uint64_t data_off; /* of the box in the file */
+    const struct br__td_chunk *chunk; /* the box in hand */
+    br__td_get *get;
+    void *ud;
     uint64_t off, end;
     unsigned char *dst;
 };
@@ -110,8 +112,8 @@ static int read_long_runs(const struct want *w, const struct box *b, uint64_t r,
     for (; r < end; r++) {
         uint64_t skip, start = run_start(b, r);
         uint64_t n = clip(w, start, b->run, &skip);
-        int rc = br__file_read(w->file, w->data_off + r * b->run + skip,
-                               w->dst + (start + skip - w->off), (size_t)n, err);
+        int rc = w->get(w->ud, w->chunk, r * b->run + skip, w->dst + (start + skip - w->off),
+                        (size_t)n, err);
         if (rc)
             return rc;
     }
@@ -146,7 +148,7 @@ static int read_short_runs(const struct want *w, const struct box *b, uint64_t r
 
     while (r < end) {
         uint64_t n = BR__MIN(per_block, end - r);
-        int rc = br__file_read(w->file, w->data_off + r * b->run, block, (size_t)(n * b->run), err);
+        int rc = w->get(w->ud, w->chunk, r * b->run, block, (size_t)(n * b->run), err);
         if (rc)
             return rc;
         scatter(w, b, block, r, r + n);
@@ -155,8 +157,8 @@ static int read_short_runs(const struct want *w, const struct box *b, uint64_t r
     return BR_OK;
 }
 
-static int read_chunk(struct want *w, const struct br__ckpt *ck, const struct br__tensor *t,
-                      const struct br__td_chunk *c, struct br_err *err)
+static int read_chunk(struct want *w, const struct br__tensor *t, const struct br__td_chunk *c,
+                      struct br_err *err)
 {
     struct box b;
 
@@ -164,8 +166,7 @@ static int read_chunk(struct want *w, const struct br__ckpt *ck, const struct br
     uint64_t first = first_run(&b, w->off), end = end_run(&b, w->end);
     if (first >= end)
         return BR_OK;
-    w->file = &ck->files[c->file];
-    w->data_off = c->data_off;
+    w->chunk = c;
     if (end - first == 1 || b.run >= DIRECT_BYTES)
         return read_long_runs(w, &b, first, end, err);
     return read_short_runs(w, &b, first, end, err);
@@ -186,21 +187,54 @@ static size_t first_chunk(const struct br__td_chunk *c, size_t n, uint64_t off)
     return lo;
 }
 
-static int td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
-                   size_t n, struct br_err *err)
+int br__td_gather(const struct br__tensor *t, const struct br__td_boxes *b, uint64_t off, void *dst,
+                  size_t n, struct br_err *err)
 {
-    const struct br__td_chunk *c = ck->td->chunks[t->priv];
-    size_t n_chunks = ck->td->n_chunks[t->priv];
-    struct want w = {.off = off, .end = off + n, .dst = dst};
+    struct want w = {.get = b->get, .ud = b->ud, .off = off, .end = off + n, .dst = dst};
 
-    for (size_t i = first_chunk(c, n_chunks, off); i < n_chunks && c[i].flat < w.end; i++) {
-        int rc = read_chunk(&w, ck, t, &c[i], err);
+    for (size_t i = first_chunk(b->list, b->n, off); i < b->n && b->list[i].flat < w.end; i++) {
+        int rc = read_chunk(&w, t, &b->list[i], err);
         if (rc) {
             br_wrap(err, "tensor '%s'", t->name);
             return rc;
         }
     }
     return BR_OK;
+}
+
+int br__td_walk_box(const struct br__tensor *t, const struct br__td_chunk *c, uint64_t off,
+                    uint64_t n, int (*take)(void *ud, uint64_t at, uint64_t n, struct br_err *err),
+                    void *ud, struct br_err *err)
+{
+    struct box b;
+
+    make_box(&b, t, c);
+    while (n) {
+        uint64_t r = off / b.run, skip = off % b.run, k = BR__MIN(b.run - skip, n);
+        int rc = take(ud, run_start(&b, r) + skip, k, err);
+        if (rc)
+            return rc;
+        off += k;
+        n -= k;
+    }
+    return BR_OK;
+}
+
+static int get_stored(void *ud, const struct br__td_chunk *c, uint64_t off, void *dst, size_t n,
+                      struct br_err *err)
+{
+    const struct br__ckpt *ck = ud;
+
+    return br__file_read(&ck->files[c->file], c->data_off + off, dst, n, err);
+}
+
+static int td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
+                   size_t n, struct br_err *err)
+{
+    const struct br__td_boxes b = {ck->td->chunks[t->priv], ck->td->n_chunks[t->priv], get_stored,
+                                   (void *)(uintptr_t)ck};
+
+    return br__td_gather(t, &b, off, dst, n, err);
 }
 
 static void td_close(struct br__ckpt *ck)

@@ -57,6 +57,10 @@ static const void *object_pickle(const struct br__td_plan *p, const struct br__t
 static int item_length(const struct br__td_plan *p, struct br__td_item *it, struct br__buf *scratch,
                        struct br_err *err)
 {
+    if (it->verbatim) {
+        it->item_len = it->data_bytes;
+        return 0;
+    }
     if (it->tensor == BR__TD_OBJECT) {
         size_t n;
         object_pickle(p, it, &n);
@@ -161,12 +165,30 @@ static int write_data(struct br__zipw *z, uint64_t bytes, size_t item, produce_f
     return 0;
 }
 
+/* An archive that is there already, as it is. */
+static int copy_item(struct br__out *out, const struct br__td_item *it, size_t item,
+                     produce_fn *produce, void *arg, struct br_err *err)
+{
+    for (uint64_t off = 0; off < it->data_bytes;) {
+        size_t n = (size_t)BR__MIN(it->data_bytes - off, (uint64_t)BR__OUT_BUF);
+        unsigned char *dst = br__out_reserve(out, n, err);
+        int rc = dst ? produce(arg, item, off, dst, n, err) : out->failed;
+        if (rc)
+            return rc;
+        br__out_commit(out, n);
+        off += n;
+    }
+    return 0;
+}
+
 static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i,
                       struct br__buf *scratch, produce_fn *produce, void *arg, struct br_err *err)
 {
     const struct br__td_item *it = &p->items[i];
     struct br__zipw z;
     int rc;
+    if (it->verbatim)
+        return copy_item(out, it, i, produce, arg, err);
     br__zipw_begin(&z, out, "archive");
     if (it->tensor == BR__TD_OBJECT) {
         size_t n;
