@@ -1,17 +1,18 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* convert.h - the door of core/convert: conversion plans, the jobs that carry them out, and looking at
- * checkpoints.
+/* convert.h - the door of core/convert: conversion plans, the jobs that carry them out, and looking
+ * at checkpoints.
  *
  * A job is: registry -> architecture -> config -> rules expanded into moves of rows -> plan, where
- * every check happens -> write.  The verbs themselves are public: br_import, br_export, br_verify of
- * <bridge/bridge.h>.  This folder knows models and formats; it knows no graph, no device and never
- * prints. */
+ * every check happens -> write.  The verbs themselves are public: br_import, br_export, br_verify
+ * of <bridge/bridge.h>.  This folder knows models and formats; it knows no graph, no device and
+ * never prints. */
 #ifndef BRIDGE_CORE_CONVERT_H
 #define BRIDGE_CORE_CONVERT_H
 
 #include "../model/model.h"
 
-/* ---- a plan: which bytes of the source become which bytes of the destination ------------------ */
+/* ---- a plan: which bytes of the source become which bytes of the destination ------------------
+ */
 
 enum br__exactness {
     BR__EXACT,       /* bytes move                                       */
@@ -87,7 +88,8 @@ struct br__plan {
 void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embedding,
                          const struct br_map **output);
 
-/* ---- a session: everything that a job opened --------------------------------------------------- */
+/* ---- a session: everything that a job opened ---------------------------------------------------
+ */
 
 /* Everything that a job opened, up to and including its plan: all checks are done, nothing is
  * written. */
@@ -109,7 +111,8 @@ int br__session_open(struct br__session **out, const struct br_job *job, int dir
                      struct br_err *err) BR_MUST_CHECK;
 void br__session_close(struct br__session *s);
 
-/* ---- the bytes of a plan's pieces -------------------------------------------------------------- */
+/* ---- the bytes of a plan's pieces --------------------------------------------------------------
+ */
 
 /* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
  * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
@@ -125,7 +128,8 @@ int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_
                       double add, void *dst, struct br__scratch *s,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- looking at checkpoints -------------------------------------------------------------------- */
+/* ---- looking at checkpoints --------------------------------------------------------------------
+ */
 
 /* Compare two checkpoints of one format key by key; each difference is one line to `line` (NULL:
  * only counted), in key order.  *n_diff counts them; the return value is about failures only.
@@ -147,13 +151,35 @@ struct br__training {
     const char **warnings; /* e.g. stored main parameters that do not round to the weights */
     size_t n_warnings;
 };
-/* check_main_params (enum br__main_check): whether to compare optimizer.state.param.X, rounded, with X, and to
- * warn where they differ: not at all, the two ends of each tensor (bounded reading, and enough for
- * the known defect, which shifts whole tensors), every element. */
+/* check_main_params (enum br__main_check): whether to compare optimizer.state.param.X, rounded,
+ * with X, and to warn where they differ: not at all, the two ends of each tensor (bounded reading,
+ * and enough for the known defect, which shifts whole tensors), every element. */
 int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int check_main_params,
                          struct br__training *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint that came without one -- */
+/* ---- repairing the training state of a checkpoint
+ * ------------------------------------------------ */
+
+struct br__repair_opts {
+    const char *from, *to; /* root or iteration directory; root that must not exist, or be empty */
+    int threads, no_sync;
+    const struct br_listener *listener;
+};
+struct br__repair_result {
+    int needed;                  /* 0: nothing is wrong, and nothing was written */
+    int from_form;               /* enum br__optim_form */
+    size_t n_params, n_repaired; /* weights with state; those whose state was shifted or lost */
+    uint64_t lost_main, lost_moments; /* elements: taken from the weight, set to zero */
+    uint64_t n_tensors, bytes;        /* written */
+    char path[1024];                  /* the iteration directory */
+};
+/* Write a training checkpoint again, as fully_reshardable and with the optimizer state that
+ * br__train_state_repair gives.  Weights, random states and all else stay as they are. */
+int br__repair(const struct br__repair_opts *o, struct br__repair_result *r,
+               struct br_err *err) BR_MUST_CHECK;
+
+/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint that came without one --
+ */
 
 struct br__run_config_opts {
     const char *hf_model_id; /* as the user gave it */

@@ -18,8 +18,11 @@ void br__session_report(const struct br__session *s);
 /* Refuse a destination that is, holds, or lies inside the source. */
 int br__check_overlap(struct br__session *s, const char *src, const char *dest,
                       struct br_err *err) BR_MUST_CHECK;
+int br__check_apart(struct br__arena *a, const char *src, const char *dest,
+                    struct br_err *err) BR_MUST_CHECK;
 
-/* ---- run_config.c: Megatron Bridge's run_config.yaml and Megatron-LM's args ------------------- */
+/* ---- run_config.c: Megatron Bridge's run_config.yaml and Megatron-LM's args -------------------
+ */
 
 /* The whole file as Megatron Bridge 0.6.2 writes it (every section and key, sorted), with the
  * model's facts. */

@@ -267,9 +267,9 @@ static int open_export(struct br__session *s, struct br_err *err)
     return s->ref ? config_of_hf(s, s->ref, err) : config_from_checkpoint(s, err);
 }
 
-int br__check_overlap(struct br__session *s, const char *src, const char *dest, struct br_err *err)
+int br__check_apart(struct br__arena *arena, const char *src, const char *dest, struct br_err *err)
 {
-    const char *a = br__path_abs(&s->arena, src), *b = br__path_abs(&s->arena, dest);
+    const char *a = br__path_abs(arena, src), *b = br__path_abs(arena, dest);
     if (!a || !b)
         return nomem(err);
     size_t na = strlen(a), nb = strlen(b);
@@ -279,6 +279,11 @@ int br__check_overlap(struct br__session *s, const char *src, const char *dest, 
                        "source '%s' and destination '%s' overlap; choose a destination outside", a,
                        b);
     return BR_OK;
+}
+
+int br__check_overlap(struct br__session *s, const char *src, const char *dest, struct br_err *err)
+{
+    return br__check_apart(&s->arena, src, dest, err);
 }
 
 static int make_plan(struct br__session *s, int direction, const struct br__ckpt *like,

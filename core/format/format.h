@@ -341,6 +341,14 @@ void br__train_state_close(struct br__train_state *s); /* NULL is fine */
 /* Elements [first, first + n) of parameter i.  Thread-safe. */
 int br__train_state_read(const struct br__train_state *s, size_t i, int kind, uint64_t first,
                          float *dst, size_t n, struct br_err *err) BR_MUST_CHECK;
+/* Bytes [off, off + n) of the row-major contents of a box, of a tensor as it is stored or of state
+ * as float32 (all three multiples of the element size there). */
+int br__ckpt_read_box(const struct br__ckpt *ck, const struct br__tensor *t,
+                      const struct br__td_item *box, uint64_t off, void *dst, size_t n,
+                      struct br_err *err) BR_MUST_CHECK;
+int br__train_state_read_box(const struct br__train_state *s, size_t i, int kind,
+                             const struct br__td_item *box, uint64_t off, void *dst, size_t n,
+                             struct br_err *err) BR_MUST_CHECK;
 /* Compare main copies, rounded, with the weights: the two ends of each tensor, or all of it.  Sets
  * n_unlike. */
 enum br__main_check { BR__MAIN_NONE, BR__MAIN_ENDS, BR__MAIN_ALL };

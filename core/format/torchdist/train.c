@@ -85,6 +85,58 @@ int br__train_state_read(const struct br__train_state *s, size_t i, int kind, ui
     return BR_OK;
 }
 
+/* ---- boxes ------------------------------------------------------------------------------------
+ */
+
+struct box_read {
+    const struct br__ckpt *ck;
+    const struct br__tensor *tensor;
+    const struct br__train_state *s; /* NULL: read the tensor */
+    size_t param;
+    int kind;
+    unsigned char *dst;
+};
+
+static int take_range(void *ud, uint64_t at, uint64_t n, struct br_err *err)
+{
+    struct box_read *r = ud;
+    int rc = r->s ? br__train_state_read(r->s, r->param, r->kind, at / sizeof(float),
+                                         (float *)(void *)r->dst, (size_t)n / sizeof(float), err)
+                  : br__ckpt_read(r->ck, r->tensor, at, r->dst, (size_t)n, err);
+    r->dst += n;
+    return rc;
+}
+
+static int read_box(struct box_read *r, const struct br__tensor *t, const struct br__td_item *box,
+                    uint64_t off, size_t n, struct br_err *err)
+{
+    struct br__td_chunk c = {0};
+
+    memcpy(c.off, box->off, sizeof c.off);
+    memcpy(c.size, box->size, sizeof c.size);
+    for (int i = 0; i < t->ndim; i++)
+        c.flat = c.flat * (uint64_t)t->shape[i] + (uint64_t)c.off[i];
+    c.flat *= br_dtype_size(t->dtype);
+    return br__td_walk_box(t, &c, off, n, take_range, r, err);
+}
+
+int br__ckpt_read_box(const struct br__ckpt *ck, const struct br__tensor *t,
+                      const struct br__td_item *box, uint64_t off, void *dst, size_t n,
+                      struct br_err *err)
+{
+    struct box_read r = {.ck = ck, .tensor = t, .dst = dst};
+    return read_box(&r, t, box, off, n, err);
+}
+
+int br__train_state_read_box(const struct br__train_state *s, size_t i, int kind,
+                             const struct br__td_item *box, uint64_t off, void *dst, size_t n,
+                             struct br_err *err)
+{
+    struct box_read r = {.s = s, .param = i, .kind = kind, .dst = dst};
+    struct br__tensor view = br__train_view(s, i);
+    return read_box(&r, &view, box, off, n, err);
+}
+
 /* ---- opening ------------------------------------------------------------------------------------
  */
 
