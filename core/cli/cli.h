@@ -10,7 +10,7 @@
  *   options.def    the option table
  *   options.c      argv -> struct br__cli
  *   help.c         help pages and the man page, from the two tables
- *   output.c       JSON, aligned tables, sizes, results
+ *   output.c       text of others, JSON, aligned tables
  *   report.c       notes, warnings, progress: the listener of a job
  *   job.c          options -> struct br_job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
@@ -168,8 +168,8 @@ const char *br__command_near(const char *word);
 /* The commit that was built, with "+changes" if the tree differed from it; "" outside of git.
  * Written by the build (cmake/commit.cmake) into the libraries, not into what unit tests link. */
 extern const char br__commit[];
-/* "bridge VERSION (COMMIT)", without a newline. */
-void br__print_version(void);
+/* "bridge VERSION (COMMIT)" in the arena; never NULL. */
+const char *br__version_text(struct br__arena *a);
 
 /* ---- help.c ------------------------------------------------------------------------------- */
 
@@ -215,8 +215,23 @@ struct br__table {
 void br__table_row(struct br__table *t, ...);                               /* t->cols strings */
 int br__table_print(struct br__table *t, struct br_err *err) BR_MUST_CHECK; /* and free */
 
-/* Text without control characters other than line breaks. */
-void br__print_safe(FILE *f, const char *s);
+/* Text that may hold what somebody else wrote: names from files, answers of a hub, what a model
+ * says.  Controls, characters that change the direction of text and bytes that are no UTF-8 are
+ * shown as \n, \x1b, \u202e.  tests/lint/prints.sh finds prints of this folder that go round these
+ * functions. */
+enum br__text_kind {
+    BR__TEXT_NAME,    /* one line                                                               */
+    BR__TEXT_MESSAGE, /* "\n  " stays: the lines of a list, which no line of its own begins with */
+    BR__TEXT_PROSE,   /* line breaks, tabs and direction marks stay                             */
+    BR__TEXT_JSON     /* finished JSON, which has only such controls as may be written \u202e   */
+};
+void br__buf_safe(struct br__buf *b, const char *s, size_t n, enum br__text_kind kind);
+void br__print_safe(FILE *f, const char *s, size_t n, enum br__text_kind kind);
+/* One line with its line break, as BR__TEXT_NAME.  br__say_failed: one was lost for want of memory. */
+void br__say(FILE *f, const char *fmt, ...) BR_PRINTF(2, 3);
+int br__say_failed(void);
+/* The bytes that were asked for, on stdout: as they are, but on a terminal BR__TEXT_PROSE. */
+void br__print_model_text(const char *s, size_t n);
 /* Append all that comes; b->failed says if it was too much, ferror(in) if it broke off. */
 void br__read_all(FILE *in, struct br__buf *b);
 /* Path or id as a shell word: quoted only if it must be.  In the arena; never NULL. */
@@ -268,17 +283,17 @@ int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__ll
 /* --tokenizer, else where the model has one; BR_E_NOTFOUND says where was looked. */
 int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
                       const char **dir, struct br_err *err) BR_MUST_CHECK;
-/* The next whole number of a list between blanks, commas and brackets: 1 and *id, 0 at the end, -1
- * if `word` is none.  *s moves behind it. */
-#define BR__ID_WORD 24
-int br__next_id(const char **s, char word[BR__ID_WORD], int64_t *id);
+/* Append the ids of a text: whole numbers from 0 on, between blanks and brackets, with at most one comma
+ * between two of them.  `code` is the status of a text that is anything else. */
+int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code,
+                  struct br_err *err) BR_MUST_CHECK;
 /* --input-ids, else the ids of --prompt.  *tok is opened when it is needed (or is NULL). */
 int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
                      struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
 /* Ids of a text, refused where the tokenizer and the model are not of one vocabulary. */
 int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, const char *text,
                    size_t n, struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
-/* Text of one token for people: control characters escaped, in the arena. */
+/* Text of one token, in the arena: exact if it is UTF-8 without NUL, else escaped. */
 const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id);
 uint64_t br__private_memory(void); /* bytes of this process that are its own, at their peak */
 

@@ -184,15 +184,17 @@ static int print_summary(struct bench *b, struct br_err *err)
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    printf("%s, %s: read %.1f GB/s, matmul %.0f GFLOP/s\n", br__llm_device(b->m), b->tier,
-           s.read_bytes / 1e9, s.matmul_flops / 1e9);
-    printf("prefill %lld tokens: %.1f tokens/s, %.0f GFLOP/s, %.2f of the matmul peak\n",
-           (long long)b->prefill, s.prefill_rate, s.flops / 1e9, s.flops / s.matmul_flops);
-    printf("decode %lld tokens x %lld: %.2f tokens/s, %.1f GB/s (%.1f MB a step: weights, keys and "
-           "values), %.2f of the read ceiling\n",
-           (long long)b->decode, (long long)b->batch, s.decode_rate, s.bytes / 1e9,
-           step_bytes(b) / 1e6, s.bytes / s.read_bytes);
-    printf("private memory %.0f MB\n", (double)br__private_memory() / 1e6);
+    br__say(stdout, "%s, %s: read %.1f GB/s, matmul %.0f GFLOP/s", br__llm_device(b->m), b->tier,
+            s.read_bytes / 1e9, s.matmul_flops / 1e9);
+    br__say(stdout, "prefill %lld tokens: %.1f tokens/s, %.0f GFLOP/s, %.2f of the matmul peak",
+            (long long)b->prefill, s.prefill_rate, s.flops / 1e9, s.flops / s.matmul_flops);
+    br__say(
+        stdout,
+        "decode %lld tokens x %lld: %.2f tokens/s, %.1f GB/s (%.1f MB a step: weights, keys and "
+        "values), %.2f of the read ceiling",
+        (long long)b->decode, (long long)b->batch, s.decode_rate, s.bytes / 1e9,
+        step_bytes(b) / 1e6, s.bytes / s.read_bytes);
+    br__say(stdout, "private memory %.0f MB", (double)br__private_memory() / 1e6);
     return BR_OK;
 }
 

@@ -117,7 +117,7 @@ static int render(struct br__cli *c, const struct br_chat *chat, const char *tex
         rc = line.failed ? br_fail(err, line.failed, "cannot hold the text in memory") : BR_OK;
     }
     if (!rc) /* whether it arrives is seen when stdout is closed */
-        fwrite(many ? line.p : out, 1, many ? line.n : n_out, stdout);
+        br__print_model_text(many ? line.p : out, many ? line.n : n_out);
     br__buf_free(&line);
     br_chat_free_text(out);
     row_free(&r);

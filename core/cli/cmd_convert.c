@@ -67,18 +67,18 @@ static void print_outcome(const struct outcome *o, const char *verb)
     double s = o->seconds > 1e-6 ? o->seconds : 1e-6;
 
     if (o->res.up_to_date) {
-        printf("up to date: %s holds this %s already; nothing was written\n", o->res.path,
-               o->command);
+        br__say(stdout, "up to date: %s holds this %s already; nothing was written", o->res.path,
+                o->command);
         return;
     }
-    printf("%s %" PRIu64 " tensors (%s) to %s in %.2f s (%s/s)\n", verb, o->res.n_tensors,
-           br__human_bytes(o->res.bytes_written + o->res.resumed_bytes, bytes), o->res.path,
-           o->seconds, br__human_bytes((uint64_t)((double)o->res.bytes_written / s), rate));
+    br__say(stdout, "%s %" PRIu64 " tensors (%s) to %s in %.2f s (%s/s)", verb, o->res.n_tensors,
+            br__human_bytes(o->res.bytes_written + o->res.resumed_bytes, bytes), o->res.path,
+            o->seconds, br__human_bytes((uint64_t)((double)o->res.bytes_written / s), rate));
     if (o->res.resumed_bytes)
-        printf("resumed: %s were finished by an interrupted run\n",
-               br__human_bytes(o->res.resumed_bytes, bytes));
+        br__say(stdout, "resumed: %s were finished by an interrupted run",
+                br__human_bytes(o->res.resumed_bytes, bytes));
     if (o->next)
-        printf("next: %s\n", o->next);
+        br__say(stdout, "next: %s", o->next);
 }
 
 static int print_outcome_json(struct br__report *r, const struct outcome *o,
@@ -220,8 +220,9 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
             int printed = print_outcome_json(&r, &o, err, rc ? NULL : err);
             rc = rc ? rc : printed;
         } else if (!rc) {
-            printf("equal: all %" PRIu64 " tensors of %s are those of %s, bit for bit (%.2f s)\n",
-                   o.res.n_tensors, job.megatron_path, job.hf_model, o.seconds);
+            br__say(stdout,
+                    "equal: all %" PRIu64 " tensors of %s are those of %s, bit for bit (%.2f s)",
+                    o.res.n_tensors, job.megatron_path, job.hf_model, o.seconds);
         }
     }
     br__report_free(&r);
@@ -276,12 +277,10 @@ static void print_line(void *ud, const char *text)
 {
     struct br__report *r = ud;
 
-    if (r->json) {
+    if (r->json)
         r->listener.note(r, text);
-    } else {
-        br__print_safe(stdout, text);
-        putchar('\n');
-    }
+    else
+        br__say(stdout, "%s", text);
 }
 
 /* The exported directory against the source; *by_value when FP8 or a cast changed the bytes, and
@@ -322,13 +321,14 @@ static int trip_report(const struct trip *t, int rc, const struct br_err *failur
     br__report_end(t->r);
     if (!t->r->json) {
         if (!rc)
-            printf("round trip exact: all %" PRIu64
-                   " tensors came back %s (import %.2f s, verify %.2f s, "
-                   "export %.2f s)\n",
-                   t->n_tensors, t->by_value ? "with the converted values" : "bit for bit",
-                   t->seconds[0], t->seconds[1], t->seconds[2]);
+            br__say(stdout,
+                    "round trip exact: all %" PRIu64
+                    " tensors came back %s (import %.2f s, verify %.2f s, "
+                    "export %.2f s)",
+                    t->n_tensors, t->by_value ? "with the converted values" : "bit for bit",
+                    t->seconds[0], t->seconds[1], t->seconds[2]);
         if (!t->temporary && t->job.hf_path)
-            printf("kept: %s, %s\n", t->job.megatron_path, t->job.hf_path);
+            br__say(stdout, "kept: %s, %s", t->job.megatron_path, t->job.hf_path);
         return BR_OK;
     }
     br__js_object(&j, NULL, 0);

@@ -234,12 +234,16 @@ static void cpu_text(struct br__cli *c)
 {
     const char *model = cpu_model(&c->arena);
 
-    printf("\nprocessor: %s, %d threads\n  kernels   %s\n  features ", model ? model : "unknown",
-           br__cpu_count(), br_cpu_tier());
+    struct br__buf has = {0};
+
+    putchar('\n');
+    br__say(stdout, "processor: %s, %d threads", model ? model : "unknown", br__cpu_count());
+    br__say(stdout, "  kernels   %s", br_cpu_tier());
     for (size_t i = 0; i < BR_COUNTOF(features); i++)
         if (has_feature(i))
-            printf(" %s", features[i].name);
-    puts("");
+            br__buf_printf(&has, " %s", features[i].name);
+    br__say(stdout, "  features %s", has.n ? has.p : "");
+    br__buf_free(&has);
 }
 
 static int plugins_text(struct br__cli *c, const struct report *p, struct br_err *err)
@@ -257,12 +261,10 @@ static int plugins_text(struct br__cli *c, const struct report *p, struct br_err
     }
     int rc = br__table_print(&t, err);
     for (size_t i = 0; i < p->r->n_dirs; i++)
-        printf("  searched %s%s\n", p->r->dirs[i], br__is_dir(p->r->dirs[i]) ? "" : " (absent)");
-    for (size_t i = 0; i < p->r->n_refused; i++) {
-        fputs("  refused ", stdout);
-        br__print_safe(stdout, p->r->refused[i]);
-        putchar('\n');
-    }
+        br__say(stdout, "  searched %s%s", p->r->dirs[i],
+                br__is_dir(p->r->dirs[i]) ? "" : " (absent)");
+    for (size_t i = 0; i < p->r->n_refused; i++)
+        br__say(stdout, "  refused %s", p->r->refused[i]);
     return rc;
 }
 
@@ -290,18 +292,21 @@ static int libraries_text(struct br__cli *c, const struct report *p, struct br_e
     }
     int rc = br__table_print(&t, err);
     for (size_t i = 0; BR__FLAG(c, VERBOSE) && i < p->objects.n; i++)
-        printf("  loaded %s\n", p->objects.path[i]);
+        br__say(stdout, "  loaded %s", p->objects.path[i]);
     return rc;
 }
 
 static int report_text(struct br__cli *c, const struct report *p, struct br_err *err)
 {
-    br__print_version();
-    printf(" on %s %s (%s)\n", p->system.sysname, p->system.release, p->system.machine);
+    br__say(stdout, "%s on %s %s (%s)", br__version_text(&c->arena), p->system.sysname,
+            p->system.release, p->system.machine);
     cpu_text(c);
     int rc = plugins_text(c, p, err);
-    printf("\nGPU: %s\n  %s\n  driver: %s\n", p->gpu.backend ? p->gpu.backend : "none", p->gpu.why,
-           p->gpu.driver ? p->gpu.driver : "no NVIDIA kernel driver is loaded");
+    putchar('\n');
+    br__say(stdout, "GPU: %s", p->gpu.backend ? p->gpu.backend : "none");
+    br__say(stdout, "  %s", p->gpu.why);
+    br__say(stdout, "  driver: %s",
+            p->gpu.driver ? p->gpu.driver : "no NVIDIA kernel driver is loaded");
     rc = rc ? rc : folders_text(c, p, err);
     return rc ? rc : libraries_text(c, p, err);
 }

@@ -108,16 +108,17 @@ static void print_text(const struct loader *l)
     double s = l->seconds > 1e-6 ? l->seconds : 1e-6;
 
     if (l->t.n_cached == l->t.n_files)
-        printf("up to date: %zu files of %s are there already\n", l->t.n_files, br__hub_id(l->h));
+        br__say(stdout, "up to date: %zu files of %s are there already", l->t.n_files,
+                br__hub_id(l->h));
     else
-        printf("downloaded %zu of %zu files of %s: %s in %.2f s (%s/s)\n",
-               l->t.n_files - l->t.n_cached, l->t.n_files, br__hub_id(l->h),
-               br__human_bytes(l->t.fetched, bytes), l->seconds,
-               br__human_bytes((uint64_t)((double)l->t.fetched / s), rate));
+        br__say(stdout, "downloaded %zu of %zu files of %s: %s in %.2f s (%s/s)",
+                l->t.n_files - l->t.n_cached, l->t.n_files, br__hub_id(l->h),
+                br__human_bytes(l->t.fetched, bytes), l->seconds,
+                br__human_bytes((uint64_t)((double)l->t.fetched / s), rate));
     if (l->t.resumed)
-        printf("resumed: %s came with an interrupted run\n", br__human_bytes(l->t.resumed, bytes));
-    br__print_safe(stdout, l->dir);
-    putchar('\n');
+        br__say(stdout, "resumed: %s came with an interrupted run",
+                br__human_bytes(l->t.resumed, bytes));
+    br__say(stdout, "%s", l->dir);
 }
 
 int br__cmd_download(struct br__cli *c, struct br_err *err)

@@ -189,13 +189,12 @@ static int add_file(struct generation *g, const char *path, struct br_err *err)
 
     if (rc)
         return rc;
-    for (char *line = text; *line && !rc;) {
-        size_t len = strcspn(line, "\n"), n = len;
-        if (n && line[n - 1] == '\r')
-            n--;
+    for (size_t at = 0, len; at < size && !rc; at += len + 1) { /* a prompt may hold NUL bytes */
+        const char *line = text + at, *eol = memchr(line, '\n', size - at);
+        len = eol ? (size_t)(eol - line) : size - at;
+        size_t n = len && line[len - 1] == '\r' ? len - 1 : len;
         if (n)
             rc = add_user_text(g, line, n, err);
-        line += len + (line[len] == '\n');
     }
     br__free(text);
     return rc || g->n ? rc : br_fail(err, BR_E_USAGE, "'%s' has no prompts", path);
@@ -209,7 +208,7 @@ static void on_text(void *ud, size_t sequence, const char *text, size_t n)
 
     (void)sequence;
     if (g->streaming) {
-        fwrite(text, 1, n, stdout);
+        br__print_model_text(text, n);
         fflush(stdout);
     }
 }
@@ -225,9 +224,9 @@ static void closing_line(const struct generation *g)
 
     if (g->r.quiet || g->r.json)
         return;
-    fprintf(stderr,
+    br__say(stderr,
             "bridge: prompt %zu tokens, %.1f tokens/s; %zu new, decode %.1f tokens/s; first token "
-            "%.3f s; private memory %.0f MB\n",
+            "%.3f s; private memory %.0f MB",
             s->prompt_tokens, rate(s->prompt_tokens, s->prefill), s->new_tokens,
             rate(s->decoded, s->decode), s->first_token, (double)br__private_memory() / 1e6);
 }
@@ -269,6 +268,16 @@ static int print_json(struct generation *g, struct br_err *err)
     return br__js_print(&j, err);
 }
 
+static void print_ids(const struct br__gen_sequence *s)
+{
+    struct br__buf b = {0};
+
+    for (size_t k = 0; k < s->n_ids; k++)
+        br__buf_printf(&b, "%s%d", k ? "," : "", s->ids[k]);
+    br__print_model_text(b.n ? b.p : "", b.n);
+    br__buf_free(&b);
+}
+
 static void print_text(const struct generation *g)
 {
     if (g->streaming) {
@@ -276,11 +285,14 @@ static void print_text(const struct generation *g)
         return;
     }
     for (size_t i = 0; i < g->n; i++) {
+        const struct br__gen_sequence *s = &g->seqs[i];
         if (g->n > 1)
-            printf("==== %zu\n", i + 1);
-        for (size_t k = 0; !g->tok && k < g->seqs[i].n_ids; k++)
-            printf("%s%d", k ? "," : "", g->seqs[i].ids[k]);
-        printf("%s\n", g->seqs[i].text.p ? g->seqs[i].text.p : "");
+            br__say(stdout, "==== %zu", i + 1);
+        if (g->tok)
+            br__print_model_text(s->text.p ? s->text.p : "", s->text.n);
+        else
+            print_ids(s);
+        putchar('\n');
     }
 }
 

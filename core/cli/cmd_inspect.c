@@ -149,46 +149,38 @@ static int tensor_table(const struct look *l, struct br_err *err)
 /* "iteration 3, 12 consumed samples, adam (distributed), sharding fully_reshardable" */
 static void print_training(const struct br__training *t)
 {
-    const char *sep = "training: ";
+    struct br__buf b = {0};
 
     if (!t->present)
         return;
-    if (t->iteration >= 0) {
-        printf("%siteration %" PRId64, sep, t->iteration);
-        sep = ", ";
-    }
-    if (t->consumed_samples >= 0) {
-        printf("%s%" PRId64 " consumed samples", sep, t->consumed_samples);
-        sep = ", ";
-    }
-    if (t->optimizer) {
-        printf("%s%s, sharding %s, %zu optimizer tensors", sep, t->optimizer, t->sharding,
-               t->n_optimizer_tensors);
-        sep = ", ";
-    }
-    printf("%s%s, %zu random states, %zu rerun states\n", sep,
-           t->has_scheduler ? "a scheduler" : "no scheduler", t->n_rng_items, t->n_rerun_items);
+    if (t->iteration >= 0)
+        br__buf_printf(&b, "iteration %" PRId64 ", ", t->iteration);
+    if (t->consumed_samples >= 0)
+        br__buf_printf(&b, "%" PRId64 " consumed samples, ", t->consumed_samples);
+    if (t->optimizer)
+        br__buf_printf(&b, "%s, sharding %s, %zu optimizer tensors, ", t->optimizer, t->sharding,
+                       t->n_optimizer_tensors);
+    br__say(stdout, "training: %s%s, %zu random states, %zu rerun states", b.n ? b.p : "",
+            t->has_scheduler ? "a scheduler" : "no scheduler", t->n_rng_items, t->n_rerun_items);
+    br__buf_free(&b);
 }
 
 static int look_text(const struct look *l, struct br_err *err)
 {
     const struct br__ckpt *ck = l->ck;
-    char bytes[32];
+    char bytes[32], objects[32] = "";
     int rc = tensor_table(l, err);
 
     if (rc)
         return rc;
-    printf("\n%s: %s, %zu tensors, %s in %zu files", ck->dir,
-           ck->format == BR__FMT_HF ? "Hugging Face" : "torch_dist", ck->n_tensors,
-           br__human_bytes(l->total, bytes), ck->n_files);
     if (ck->td)
-        printf(", %zu objects", ck->td->n_objects);
+        snprintf(objects, sizeof objects, ", %zu objects", ck->td->n_objects);
     putchar('\n');
-    for (size_t i = 0; ck->td && BR__FLAG(l->c, VERBOSE) && i < ck->td->n_objects; i++) {
-        fputs("  ", stdout);
-        br__print_safe(stdout, ck->td->objects[i]);
-        putchar('\n');
-    }
+    br__say(stdout, "%s: %s, %zu tensors, %s in %zu files%s", ck->dir,
+            ck->format == BR__FMT_HF ? "Hugging Face" : "torch_dist", ck->n_tensors,
+            br__human_bytes(l->total, bytes), ck->n_files, objects);
+    for (size_t i = 0; ck->td && BR__FLAG(l->c, VERBOSE) && i < ck->td->n_objects; i++)
+        br__say(stdout, "  %s", ck->td->objects[i]);
     print_training(&l->training);
     fflush(stdout);
     for (size_t i = 0; i < ck->n_warnings; i++)
@@ -226,12 +218,10 @@ static void diff_line(void *ud, const char *text)
 {
     struct br__report *r = ud;
 
-    if (r->json) {
+    if (r->json)
         r->listener.note(r, text);
-    } else if (!r->quiet) {
-        br__print_safe(stdout, text);
-        putchar('\n');
-    }
+    else if (!r->quiet)
+        br__say(stdout, "%s", text);
 }
 
 static int diff_json(const struct br__report *r, size_t n_diff, size_t n_a, size_t n_b,
@@ -265,7 +255,7 @@ int br__cmd_diff(struct br__cli *c, struct br_err *err)
     if (!rc && r.json)
         rc = diff_json(&r, n_diff, a->n_tensors, b->n_tensors, err);
     else if (!rc && !n_diff)
-        printf("equal: all %zu tensors\n", a->n_tensors);
+        br__say(stdout, "equal: all %zu tensors", a->n_tensors);
     if (!rc && n_diff)
         rc = br_fail(err, BR_E_DIFF, "%zu of %zu tensors differ", n_diff,
                      BR__MAX(a->n_tensors, b->n_tensors));

@@ -96,11 +96,11 @@ static int print_logits(struct subject *s, const struct br__trace *t, struct br_
     const struct br__named *loss = br__trace_find(t, "loss"), *aux = br__trace_find(t, "aux_loss");
 
     if (!BR__FLAG(s->c, JSON)) {
-        printf("wrote %zu tensors for %zu tokens to %s\n", t->n, s->ids.n, path);
+        br__say(stdout, "wrote %zu tensors for %zu tokens to %s", t->n, s->ids.n, path);
         if (loss)
-            printf("loss %.7g\n", (double)loss->data[0]);
+            br__say(stdout, "loss %.7g", (double)loss->data[0]);
         if (aux)
-            printf("aux_loss %.7g\n", (double)aux->data[0]);
+            br__say(stdout, "aux_loss %.7g", (double)aux->data[0]);
         return BR_OK;
     }
     br__js_object(&j, NULL, 0);
@@ -232,8 +232,8 @@ static int print_comparison(struct subject *s, const float *a, const float *b, s
             br__arena_printf(&t.arena, "%.4f", (double)b[y[k]]),
             br__token_text(&t.arena, s->tok, y[k]));
     int rc = br__table_print(&t, err);
-    printf("next token %s; logits differ by at most %.3g, on average %.3g; cosine %.9f\n",
-           x[0] == y[0] ? "the same" : "DIFFERENT", d.max, d.mean, d.cosine);
+    br__say(stdout, "next token %s; logits differ by at most %.3g, on average %.3g; cosine %.9f",
+            x[0] == y[0] ? "the same" : "DIFFERENT", d.max, d.mean, d.cosine);
     return rc;
 }
 
@@ -378,8 +378,8 @@ static int print_scores(struct subject *s, const struct scores *sc, struct br_er
                 isnan(sc->logprob[i]) ? "-" : br__arena_printf(&t.arena, "%.5f", sc->logprob[i]),
                 br__token_text(&t.arena, s->tok, s->ids.p[i]));
         int rc = br__table_print(&t, err);
-        printf("tokens %zu, counted %zu, log p %.6f, mean %.6f, perplexity %.6g\n", s->ids.n,
-               sc->counted, sc->sum, mean, exp(-mean));
+        br__say(stdout, "tokens %zu, counted %zu, log p %.6f, mean %.6f, perplexity %.6g", s->ids.n,
+                sc->counted, sc->sum, mean, exp(-mean));
         return rc;
     }
     br__js_object(&j, NULL, 0);

@@ -94,34 +94,55 @@ int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, cons
 
 /* ---- ids ------------------------------------------------------------------------------------- */
 
-int br__next_id(const char **s, char word[BR__ID_WORD], int64_t *id)
+static int is_separator(char c)
 {
-    static const char between[] = " \t\r\n,[]";
-    *s += strspn(*s, between);
-    size_t n = strcspn(*s, between);
-
-    if (!n)
-        return 0;
-    snprintf(word, BR__ID_WORD, "%.*s", (int)BR__MIN(n, (size_t)BR__ID_WORD - 1), *s);
-    *s += n;
-    return n >= BR__ID_WORD || br__parse_i64(word, id) ? -1 : 1;
+    return c && strchr(" \t\r\n,[]", c);
 }
 
-static int parse_ids(const char *text, struct br_ids *ids, struct br_err *err)
+/* The separators before the next id: at most one comma, and none without an id before it. */
+static const char *skip_separators(const char *s, const char *end, int *commas)
 {
-    char word[BR__ID_WORD];
-    const char *s = text;
-    int64_t id;
-    int got;
+    for (*commas = 0; s < end && is_separator(*s); s++)
+        *commas += *s == ',';
+    return s;
+}
 
-    while ((got = br__next_id(&s, word, &id))) {
-        if (got < 0 || id < 0 || id > INT32_MAX)
-            return br_fail(err, BR_E_USAGE, "'%s' is no token id; expected 1,2,3", word);
+int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code, struct br_err *err)
+{
+    const char *s = text, *end = text + n;
+    char word[24];
+    int64_t id;
+    int commas;
+
+    for (size_t first = ids->n;;) {
+        s = skip_separators(s, end, &commas);
+        if (commas > (s < end && ids->n > first))
+            return br_fail(err, code, "a comma without a token id at byte %zu; expected 1,2,3",
+                           (size_t)(s - text));
+        if (s == end)
+            return BR_OK;
+        size_t len = 0;
+        while (s + len < end && !is_separator(s[len]))
+            len++;
+        snprintf(word, sizeof word, "%.*s", (int)BR__MIN(len, sizeof word - 1), s);
+        if (memchr(s, '\0', len))
+            return br_fail(err, code, "the token ids have a NUL byte behind byte %zu",
+                           (size_t)(s - text));
+        if (len >= sizeof word || br__parse_i64(word, &id) || id < 0 || id > INT32_MAX)
+            return br_fail(err, code, "'%s' is no token id, at byte %zu; expected 1,2,3", word,
+                           (size_t)(s - text));
         if (br__grow(&ids->p, &ids->cap, ids->n, sizeof *ids->p))
             return no_memory(err);
         ids->p[ids->n++] = (int32_t)id;
+        s += len;
     }
-    return ids->n ? BR_OK : br_fail(err, BR_E_USAGE, "no token ids in '%.40s'", text);
+}
+
+static int parse_ids(const char *text, size_t n, struct br_ids *ids, struct br_err *err)
+{
+    int rc = br__parse_ids(text, n, ids, BR_E_USAGE, err);
+
+    return rc || ids->n ? rc : br_fail(err, BR_E_USAGE, "no token ids in '%.40s'", text);
 }
 
 static int read_ids(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
@@ -137,13 +158,13 @@ static int read_ids(struct br__cli *c, const struct br__llm *m, struct br_tokeni
         size_t n;
         int rc = br__read_text(given, IDS_FILE_MAX, &text, &n, err);
         if (!rc) {
-            rc = parse_ids(text, ids, err);
+            rc = parse_ids(text, n, ids, err);
             br__free(text);
         }
         return rc;
     }
     if (given)
-        return parse_ids(given, ids, err);
+        return parse_ids(given, strlen(given), ids, err);
     if (!prompt)
         return br_fail(err, BR_E_USAGE, "nothing to read; give --prompt or --input-ids");
     int rc = *tok ? BR_OK : br__tokenizer_for(c, m, tok, &dir, err);
@@ -166,12 +187,11 @@ const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, 
     const char *p = tok ? br_tokenizer_bytes(tok, id, &n) : NULL;
     struct br__buf b = {0};
 
-    for (size_t i = 0; p && i < n; i++)
-        if ((unsigned char)p[i] < 0x20 || p[i] == 0x7f)
-            br__buf_printf(&b, "\\x%02x", (unsigned char)p[i]);
-        else
-            br__buf_putc(&b, p[i]);
-    const char *text = p && b.p && br__utf8_valid(b.p, b.n) ? br__arena_strndup(a, b.p, b.n) : "";
+    if (p && br__utf8_valid(p, n) && !memchr(p, '\0', n))
+        br__buf_put(&b, p, n);
+    else if (p)
+        br__buf_safe(&b, p, n, BR__TEXT_NAME);
+    const char *text = b.n ? br__arena_strndup(a, b.p, b.n) : "";
     br__buf_free(&b);
     return text ? text : "";
 }

@@ -457,10 +457,12 @@ static int new_done(struct br__cli *c, const struct draft *d, const char *dir, s
     const char *word = br__shell_word(&c->arena, dir);
 
     if (!BR__FLAG(c, JSON)) {
-        printf("wrote %s.c, CMakeLists.txt and test.sh to %s, from the tables of %s\n"
-               "next: cmake -S %s -B %s/build && cmake --build %s/build && ctest --test-dir "
-               "%s/build\n",
-               d->name, dir, d->arch->model_type, word, word, word, word);
+        br__say(stdout, "wrote %s.c, CMakeLists.txt and test.sh to %s, from the tables of %s",
+                d->name, dir, d->arch->model_type);
+        br__say(stdout,
+                "next: cmake -S %s -B %s/build && cmake --build %s/build && ctest --test-dir "
+                "%s/build",
+                word, word, word, word);
         return BR_OK;
     }
     br__js_object(&j, NULL, 0);

@@ -153,14 +153,15 @@ static void plan_summary(const struct br__session *s, const struct br_job *job, 
 
     for (size_t i = 0; i < p->n_outs; i++)
         count[p->outs[i].exactness]++;
-    printf("\n%s of %s (%s): %zu tensors -> %zu tensors, %s%s%s\n",
-           direction == BR__IMPORT ? "import" : "export", source(job, direction), s->arch->hf_class,
-           p->src->n_tensors, p->n_outs, br__human_bytes(p->out_bytes, bytes), dest ? " to " : "",
-           dest ? dest : "");
+    putchar('\n');
+    br__say(stdout, "%s of %s (%s): %zu tensors -> %zu tensors, %s%s%s",
+            direction == BR__IMPORT ? "import" : "export", source(job, direction),
+            s->arch->hf_class, p->src->n_tensors, p->n_outs, br__human_bytes(p->out_bytes, bytes),
+            dest ? " to " : "", dest ? dest : "");
     for (int e = 0; e <= BR__ROUNDED; e++)
         if (count[e])
-            printf("  %zu tensors: %s\n", count[e], br__exactness_text(e));
-    printf("  peak private memory: about %s\n", br__human_bytes(peak_memory(s), memory));
+            br__say(stdout, "  %zu tensors: %s", count[e], br__exactness_text(e));
+    br__say(stdout, "  peak private memory: about %s", br__human_bytes(peak_memory(s), memory));
 }
 
 static int plan_text(struct br__report *r, const struct br__session *s, const struct br_job *job,

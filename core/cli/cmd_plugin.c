@@ -103,10 +103,10 @@ static int plugins_text(struct br__cli *c, const struct br__registry *r, struct 
         return rc;
     puts("\nsearched:");
     for (size_t i = 0; i < r->n_dirs; i++)
-        printf("  %s\n", r->dirs[i]);
+        br__say(stdout, "  %s", r->dirs[i]);
     fflush(stdout);
     for (size_t i = 0; i < r->n_refused; i++)
-        fprintf(stderr, "bridge: warning: refused %s\n", r->refused[i]);
+        br__say(stderr, "bridge: warning: refused %s", r->refused[i]);
     return BR_OK;
 }
 
@@ -230,22 +230,29 @@ static int show_text(struct br__cli *c, const struct br__plugin *p, struct br_er
 {
     int rc = BR_OK;
 
-    printf("%s (%s), built with bridge %u.%u.%u\n", p->name, p->path, p->built_with / 10000,
-           p->built_with / 100 % 100, p->built_with % 100);
+    br__say(stdout, "%s (%s), built with bridge %u.%u.%u", p->name, p->path, p->built_with / 10000,
+            p->built_with / 100 % 100, p->built_with % 100);
     for (uint32_t i = 0; !rc && i < p->n_archs; i++) {
         const struct br__arch *a = &p->archs[i];
-        printf("\n%s (%s)\n\n", a->model_type, a->hf_class);
+        putchar('\n');
+        br__say(stdout, "%s (%s)", a->model_type, a->hf_class);
+        putchar('\n');
         rc = show_fields(&c->arena, a, err);
         putchar('\n');
         if (!rc)
             rc = show_maps(&c->arena, a, err);
+        if (a->n_ignore)
+            puts("\n  ignored:");
         for (uint32_t k = 0; k < a->n_ignore; k++)
-            printf("%s  %s\n", k ? "" : "\n  ignored:\n", a->ignore[k].hf);
-        printf("\n  toy: %s\n", a->toy ? a->toy : "");
+            br__say(stdout, "  %s", a->ignore[k].hf);
+        putchar('\n');
+        br__say(stdout, "  toy: %s", a->toy ? a->toy : "");
     }
+    if (p->n_recipes)
+        puts("\nrecipes:");
     for (uint32_t i = 0; i < p->n_recipes; i++)
-        printf("%s  %-44s %s: %s\n", i ? "" : "\nrecipes:\n", p->recipes[i].name,
-               p->recipes[i].base, p->recipes[i].set);
+        br__say(stdout, "  %-44s %s: %s", p->recipes[i].name, p->recipes[i].base,
+                p->recipes[i].set);
     return rc;
 }
 
@@ -346,8 +353,8 @@ static void check_line(void *ud, const char *what, int ok, const char *detail)
     struct check *k = ud;
 
     if (!k->j) {
-        printf("%-6s  %s%s%s\n", ok ? "ok" : "FAILED", what, detail && *detail ? ": " : "",
-               detail ? detail : "");
+        br__say(stdout, "%-6s  %s%s%s", ok ? "ok" : "FAILED", what, detail && *detail ? ": " : "",
+                detail ? detail : "");
         return;
     }
     br__js_object(k->j, NULL, BR__JS_INLINE);
@@ -432,8 +439,8 @@ static int toy_done(struct br__cli *c, const struct br__arch *a, const char *dir
     struct br__js j = {0};
 
     if (!BR__FLAG(c, JSON)) {
-        printf("wrote a toy %s to %s\nnext: bridge import --hf-model %s\n", a->hf_class, dir,
-               br__shell_word(&c->arena, dir));
+        br__say(stdout, "wrote a toy %s to %s", a->hf_class, dir);
+        br__say(stdout, "next: bridge import --hf-model %s", br__shell_word(&c->arena, dir));
         return BR_OK;
     }
     br__js_object(&j, NULL, 0);

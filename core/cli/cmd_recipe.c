@@ -76,9 +76,9 @@ static int resolve(struct br__cli *c, struct br__registry *registry,
     if (!rc)
         rc = br__recipe_open(&c->arena, registry, o, *out, err);
     if (!rc && (*out)->asked && !BR__FLAG(c, QUIET) && !BR__FLAG(c, JSON))
-        fprintf(stderr,
+        br__say(stderr,
                 "bridge: note: '%s' is a newer name of '%s', which has the values of the "
-                "model page\n",
+                "model page",
                 (*out)->asked, (*out)->name);
     return rc;
 }
@@ -304,7 +304,7 @@ static int print_buf(struct br__buf *b, struct br_err *err)
     int rc = b->failed ? br_fail(err, b->failed, "cannot hold the output in memory") : BR_OK;
 
     if (!rc)
-        br__print_safe(stdout, b->p);
+        br__print_safe(stdout, b->p, b->n, BR__TEXT_PROSE);
     br__buf_free(b);
     return rc;
 }
@@ -502,12 +502,10 @@ static void check_line(void *ud, const char *text)
 {
     struct br__js *j = ud;
 
-    if (j) {
+    if (j)
         br__js_str(j, NULL, text);
-    } else {
-        br__print_safe(stdout, text);
-        putchar('\n');
-    }
+    else
+        br__say(stdout, "%s", text);
 }
 
 static int check_done(struct br__cli *c, const struct br__recipe *r, struct br_err *err)

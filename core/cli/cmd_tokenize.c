@@ -83,19 +83,6 @@ static int add_id(struct br_ids *ids, int64_t id, struct br_err *err)
     return BR_OK;
 }
 
-static int parse_ids(const char *s, struct br_ids *ids, struct br_err *err)
-{
-    char word[BR__ID_WORD];
-    int64_t id;
-    int rc = BR_OK, got;
-    while (!rc && (got = br__next_id(&s, word, &id))) {
-        if (got < 0)
-            return br_fail(err, BR_E_FORMAT, "'%s' is no token id, expected a number", word);
-        rc = add_id(ids, id, err);
-    }
-    return rc;
-}
-
 /* ---- one line of many
  * ---------------------------------------------------------------------------- */
 
@@ -261,7 +248,7 @@ static void print_tasks(struct bulk *b)
 {
     for (size_t i = 0; i < b->n_tasks; i++) {
         struct task *t = &b->tasks[i];
-        fwrite(t->out.n ? t->out.p : "", 1, t->out.n, stdout);
+        br__print_model_text(t->out.n ? t->out.p : "", t->out.n);
         br__buf_free(&t->out);
         b->totals.tokens += t->totals.tokens;
         b->totals.bytes += t->totals.bytes;
@@ -299,24 +286,25 @@ static int print_text(const struct br_text *text, int json, struct br_err *err)
 {
     struct br__buf b = {.max = MAX_INPUT};
     if (!json) {
-        fwrite(text->p, 1, text->n, stdout);
+        br__print_model_text(text->p, text->n);
         return BR_OK;
     }
     br__buf_puts(&b, "{\"text\": ");
     br__buf_json_text(&b, text->p, text->n);
     br__buf_puts(&b, "}\n");
     if (!b.failed)
-        fwrite(b.p, 1, b.n, stdout);
+        br__print_model_text(b.p, b.n);
     int rc = b.failed ? br_fail(err, b.failed, "cannot hold the text in memory") : BR_OK;
     br__buf_free(&b);
     return rc;
 }
 
-static int decode_one(const struct bulk *b, const char *input, int json, struct br_err *err)
+static int decode_one(const struct bulk *b, const struct br__buf *input, int json,
+                      struct br_err *err)
 {
     struct br_ids ids = {0};
     struct br_text text = {0};
-    int rc = parse_ids(input, &ids, err);
+    int rc = br__parse_ids(input->p, input->n, &ids, BR_E_FORMAT, err);
     if (!rc)
         rc = br_tokenizer_decode(b->tok, ids.p, ids.n, b->flags, &text, err);
     if (!rc)
@@ -333,7 +321,7 @@ static int print_ids(const struct br_ids *ids, int json, struct br_err *err)
     put_ids(&b, ids, json ? ", " : " ");
     br__buf_puts(&b, json ? "]}\n" : "\n");
     if (!b.failed)
-        fwrite(b.p, 1, b.n, stdout);
+        br__print_model_text(b.p, b.n);
     int rc = b.failed ? br_fail(err, b.failed, "cannot hold the ids in memory") : BR_OK;
     br__buf_free(&b);
     return rc;
@@ -354,7 +342,7 @@ static int run_one(struct bulk *b, FILE *in, int json, struct br_err *err)
     struct br__buf input = {.max = MAX_INPUT};
     int rc = read_all(in, &input, err);
     if (!rc)
-        rc = b->decode ? decode_one(b, input.p, json, err) : encode_one(b, &input, json, err);
+        rc = b->decode ? decode_one(b, &input, json, err) : encode_one(b, &input, json, err);
     br__buf_free(&input);
     return rc;
 }
@@ -367,7 +355,7 @@ static int print_count(const struct bulk *b, int json, double open_seconds, stru
     const struct totals *t = &b->totals;
     struct br__js j = {0};
     if (!json) {
-        printf("%" PRIu64 "\n", t->tokens);
+        br__say(stdout, "%" PRIu64, t->tokens);
         return BR_OK;
     }
     br__js_object(&j, NULL, 0);

@@ -11,6 +11,8 @@ static int close_stdout(struct br_err *err)
 {
     if (fflush(stdout) || ferror(stdout))
         return br_fail(err, BR_E_IO, "cannot write to standard output: %s", strerror(errno));
+    if (br__say_failed())
+        return br_fail(err, BR_E_NOMEM, "out of memory printing the result");
     return BR_OK;
 }
 
@@ -20,11 +22,11 @@ static int (*const handlers[BR__N_CMD])(struct br__cli *c, struct br_err *err) =
 #undef BR_X
 };
 
-void br__print_version(void)
+const char *br__version_text(struct br__arena *a)
 {
-    printf("bridge %s", br_version());
-    if (*br__commit)
-        printf(" (%s)", br__commit);
+    const char *text = *br__commit ? br__arena_printf(a, "bridge %s (%s)", br_version(), br__commit)
+                                   : br__arena_printf(a, "bridge %s", br_version());
+    return text ? text : "bridge";
 }
 
 static int is_help(const struct br__cli *c)
@@ -59,8 +61,7 @@ static int hint(const struct br__cli *c, int rc, struct br_err *err)
 static int run(struct br__cli *c, struct br_err *err)
 {
     if (BR__FLAG(c, VERSION)) {
-        br__print_version();
-        putchar('\n');
+        br__say(stdout, "%s", br__version_text(&c->arena));
         return BR_OK;
     }
     if (is_help(c))
@@ -71,7 +72,7 @@ static int run(struct br__cli *c, struct br_err *err)
         return rc;
     if (!BR__FLAG(c, QUIET))
         for (size_t i = 0; i < c->n_idle; i++)
-            fprintf(stderr, "bridge: note: %s\n", c->idle[i]);
+            br__say(stderr, "bridge: note: %s", c->idle[i]);
     return handlers[c->cmd - br__commands](c, err);
 }
 

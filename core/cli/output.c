@@ -1,9 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* output.c - what goes to stdout: JSON, aligned columns, shell words. */
+/* output.c - what goes to a terminal: text of others, JSON, aligned columns, shell words. */
 #include "cli.h"
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 void br__read_all(FILE *in, struct br__buf *b)
 {
@@ -35,16 +36,138 @@ const char *br__shell_word(struct br__arena *a, const char *s)
     return word ? word : s;
 }
 
-/* Names come from files: a control character among them must not reach the terminal. */
-static int is_control(char c)
+/* ---- text of others ----------------------------------------------------------------------------
+ */
+
+/* One code point at s, which has n > 0 bytes: its length, or 0 for a byte that begins no UTF-8. */
+static size_t code_point(const char *s, size_t n, uint32_t *c)
 {
-    return (unsigned char)c < 0x20 || c == 0x7f;
+    const unsigned char *u = (const unsigned char *)s;
+    size_t len = u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : 4;
+
+    *c = u[0];
+    if (*c < 0x80)
+        return 1;
+    if (len > n || !br__utf8_valid(s, len))
+        return 0;
+    *c = u[0] & (0x7Fu >> len);
+    for (size_t i = 1; i < len; i++)
+        *c = *c << 6 | (u[i] & 0x3Fu);
+    return len;
 }
 
-void br__print_safe(FILE *f, const char *s)
+/* Does a terminal act on this code point, or does it change where others stand?  C0 and C1
+ * controls, the directional embeddings, overrides and isolates (UAX #9), line and paragraph
+ * separators. */
+static int is_control(uint32_t c)
 {
-    for (; *s; s++)
-        putc(is_control(*s) && *s != '\n' ? '?' : *s, f);
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x2028 && c <= 0x202E) ||
+           (c >= 0x2066 && c <= 0x2069);
+}
+
+/* Direction marks reorder their neighbours; right-to-left prose needs them, a name does not. */
+static int is_mark(uint32_t c)
+{
+    return c == 0x061C || c == 0x200E || c == 0x200F;
+}
+
+/* `rest` follows a line break. */
+static int stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind)
+{
+    switch (kind) {
+    case BR__TEXT_MESSAGE:
+        return c == '\n' && n >= 2 && rest[0] == ' ' && rest[1] == ' ';
+    case BR__TEXT_JSON:
+        return c < 0x20;
+    case BR__TEXT_PROSE:
+        return c == '\n' || c == '\t' || is_mark(c);
+    default:
+        return 0;
+    }
+}
+
+enum { ESCAPE = 12 };
+
+/* A code point, or a byte that is none. */
+static void escape(uint32_t c, int is_code_point, char out[ESCAPE])
+{
+    if (c == '\n' || c == '\t' || c == '\r')
+        snprintf(out, ESCAPE, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : 'r');
+    else
+        snprintf(out, ESCAPE, is_code_point && c >= 0x7F ? "\\u%04x" : "\\x%02x",
+                 (unsigned)c & 0xFFFF);
+}
+
+/* How many bytes at s stay as they are.  Behind them *cut bytes, 0 at the end, are shown as
+ * `shown`. */
+static size_t plain_run(const char *s, size_t n, enum br__text_kind kind, size_t *cut,
+                        char shown[ESCAPE])
+{
+    uint32_t c = 0;
+
+    for (size_t at = 0, next; at < n; at = next) {
+        size_t len = code_point(s + at, n - at, &c);
+        next = at + BR__MAX(len, (size_t)1);
+        if (len && ((!is_control(c) && !is_mark(c)) || stays(c, s + next, n - next, kind)))
+            continue;
+        escape(c, len != 0, shown);
+        *cut = next - at;
+        return at;
+    }
+    shown[0] = '\0';
+    *cut = 0;
+    return n;
+}
+
+void br__buf_safe(struct br__buf *b, const char *s, size_t n, enum br__text_kind kind)
+{
+    char shown[ESCAPE];
+
+    for (size_t run, cut; n; s += run + cut, n -= run + cut) {
+        run = plain_run(s, n, kind, &cut, shown);
+        br__buf_put(b, s, run);
+        br__buf_puts(b, shown);
+    }
+}
+
+void br__print_safe(FILE *f, const char *s, size_t n, enum br__text_kind kind)
+{
+    char shown[ESCAPE];
+
+    for (size_t run, cut; n; s += run + cut, n -= run + cut) {
+        run = plain_run(s, n, kind, &cut, shown);
+        fwrite(s, 1, run, f);
+        fputs(shown, f);
+    }
+}
+
+static int lost; /* a line could not be put together */
+
+void br__say(FILE *f, const char *fmt, ...)
+{
+    struct br__buf b = {0};
+    va_list ap;
+
+    va_start(ap, fmt);
+    br__buf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    lost |= b.failed;
+    br__print_safe(f, b.n ? b.p : "", b.n, BR__TEXT_NAME);
+    putc('\n', f);
+    br__buf_free(&b);
+}
+
+int br__say_failed(void)
+{
+    return lost;
+}
+
+void br__print_model_text(const char *s, size_t n)
+{
+    if (isatty(STDOUT_FILENO))
+        br__print_safe(stdout, s, n, BR__TEXT_PROSE);
+    else
+        fwrite(s, 1, n, stdout);
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
@@ -170,7 +293,7 @@ int br__js_print(struct br__js *j, struct br_err *err)
     if (j->buf.failed) {
         rc = br_fail(err, j->buf.failed, "cannot hold the JSON output in memory");
     } else {
-        fwrite(j->buf.p, 1, j->buf.n, stdout);
+        br__print_safe(stdout, j->buf.p, j->buf.n, BR__TEXT_JSON);
         putchar('\n');
     }
     br__buf_free(&j->buf);
@@ -185,13 +308,15 @@ void br__table_row(struct br__table *t, ...)
 
     va_start(ap, t);
     for (int i = 0; i < t->cols; i++) {
-        char *cell = br__arena_strdup(&t->arena, va_arg(ap, const char *));
+        const char *text = va_arg(ap, const char *);
+        struct br__buf b = {0};
+        br__buf_safe(&b, text, strlen(text), BR__TEXT_NAME);
+        char *cell = b.failed ? NULL : br__arena_strdup(&t->arena, b.n ? b.p : "");
+        br__buf_free(&b);
         if (!cell || br__grow(&t->cells, &t->cap, t->n, sizeof *t->cells)) {
             t->failed = 1;
             break;
         }
-        for (char *p = cell; *p; p++)
-            *p = is_control(*p) ? '?' : *p;
         t->cells[t->n++] = cell;
     }
     va_end(ap);

@@ -46,8 +46,8 @@ static void keep(struct br__report *r, const char ***list, size_t *n, size_t *ca
 /* "bridge: warning: text" */
 static void tell(FILE *f, const char *prefix, const char *text)
 {
-    fputs(prefix, f);
-    br__print_safe(f, text);
+    br__print_safe(f, prefix, strlen(prefix), BR__TEXT_NAME);
+    br__print_safe(f, text, strlen(text), BR__TEXT_MESSAGE);
     putc('\n', f);
 }
 
@@ -108,6 +108,7 @@ static int terminal_columns(void)
 static void draw(struct br__report *r, uint64_t done, uint64_t total, double now)
 {
     char sizes[2][32], rate[32], left[32], tail[160], bar[64];
+    char line[sizeof r->phase + sizeof tail + sizeof bar + 4];
     double spent = now - r->began, share = total ? (double)done / (double)total : 1;
     double speed = spent > 0 && done > r->found ? (double)(done - r->found) / spent : 0;
     const char *detail = strchr(r->phase, ':');
@@ -119,7 +120,7 @@ static void draw(struct br__report *r, uint64_t done, uint64_t total, double now
              br__human_bytes((uint64_t)speed, rate),
              clock_text(speed > 0 ? (double)(total - done) / speed : 0, left));
     if (r->progress == BR__PROGRESS_LINES) {
-        fprintf(stderr, "bridge: %.*s: %s%s%s%s\n", name, r->phase, tail + strspn(tail, " "),
+        br__say(stderr, "bridge: %.*s: %s%s%s%s", name, r->phase, tail + strspn(tail, " "),
                 *detail ? " (" : "", detail + strspn(detail, " "), *detail ? ")" : "");
         return;
     }
@@ -128,7 +129,10 @@ static void draw(struct br__report *r, uint64_t done, uint64_t total, double now
     for (int i = 0; i < width; i++)
         bar[i] = i < (int)(share * width) ? '#' : ' ';
     bar[width] = 0;
-    fprintf(stderr, "\r%s [%s] %s\x1b[K", r->phase, bar, tail);
+    snprintf(line, sizeof line, "%s [%s] %s", r->phase, bar, tail);
+    putc('\r', stderr);
+    br__print_safe(stderr, line, strlen(line), BR__TEXT_NAME);
+    fputs("\x1b[K", stderr);
     fflush(stderr);
     r->drawn = 1;
 }
@@ -238,6 +242,6 @@ void br__print_error(const struct br_err *err, int verbose)
         return;
     tell(stderr, "bridge: ", err->msg);
     if (verbose)
-        fprintf(stderr, "bridge: (%s in %s)\n", br_status_name(err->code),
+        br__say(stderr, "bridge: (%s in %s)", br_status_name(err->code),
                 err->where[0] ? err->where : "?");
 }

@@ -4,7 +4,7 @@
  * Needed when no Hugging Face reference says it.  Patterns are the evidence: every key must match
  * one of the architecture's, and of several that pass, the one that leaves the fewest of its own
  * rules unmatched is it (a dense Qwen3 checkpoint also passes Qwen3-MoE's rules, but leaves the
- * experts' unmatched). */
+ * experts' unmatched).  Between equals the plugin that the user named decides. */
 #include "job.h"
 
 #include <string.h>
@@ -43,6 +43,16 @@ static void add_name(struct br__buf *b, const char *name)
     br__buf_printf(b, "%s%s", b->n ? ", " : "", name);
 }
 
+/* 1 if `arch` with `missed` unmatched rules is better than the best so far, 0 if it is as good, -1
+ * if not. */
+static int compare(const struct br__registry *reg, const struct br__arch *best, int best_missed,
+                   const struct br__arch *arch, int missed)
+{
+    if (!best || missed != best_missed)
+        return !best || missed < best_missed ? 1 : -1;
+    return (arch->plugin == reg->given) - (best->plugin == reg->given);
+}
+
 int br__detect_arch(struct br__registry *reg, const struct br__ckpt *ck,
                     const struct br__arch **out, struct br_err *err)
 {
@@ -60,9 +70,10 @@ int br__detect_arch(struct br__registry *reg, const struct br__ckpt *ck,
             int missed = unmatched_rules(arch, ck, hit);
             br__free(hit);
             add_name(&all, arch->model_type);
-            if (missed < 0 || (*out && missed > best))
+            int better = missed < 0 ? -1 : compare(reg, *out, best, arch, missed);
+            if (better < 0)
                 continue;
-            if (!*out || missed < best)
+            if (better > 0)
                 br__buf_free(&tied);
             add_name(&tied, arch->model_type);
             best = missed;

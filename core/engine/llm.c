@@ -522,8 +522,9 @@ int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n,
     const char *name = br__weights_not_finite(m->weights);
     if (name)
         return br_fail(err, BR_E_NUMERIC, "tensor '%s' has NaN or infinite values", name);
-    return br_fail(err, BR_E_NUMERIC,
-                   "the logits are not finite although the weights are; try --dtype float32");
+    return br_fail(err, BR_E_NUMERIC, "the logits are not finite although the weights are%s",
+                   m->precision == BR_F32 ? ", in float32: the model overflows that, too"
+                                          : "; try --dtype float32");
 }
 
 static int feed_piece(struct br__llm *m, const struct br__feed *feeds, size_t n, float *logits,

@@ -721,6 +721,15 @@ static int matches(const char *pattern, const char *name)
            br__ends(name, star + 1);
 }
 
+/* A folder may be called README_images, but not tokenizer.json. */
+static int is_fixed_name(const char *name)
+{
+    for (size_t i = 0; i < BR_COUNTOF(side_files); i++)
+        if (strcmp(side_files[i].pattern, name) == 0)
+            return 1;
+    return 0;
+}
+
 int br__hf_is_side_file(const char *name, int tokenizer_only)
 {
     for (size_t i = 0; i < BR_COUNTOF(side_files); i++)
@@ -753,6 +762,9 @@ int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, 
                            "'%s' is listed but cannot be read; is it a dangling link?", path);
         if (S_ISREG(st.st_mode))
             list[kept++] = list[i];
+        else if (!S_ISDIR(st.st_mode) || is_fixed_name(list[i]))
+            return br_fail(err, BR_E_FORMAT,
+                           "'%s' is no regular file; put the file there or remove it", path);
     }
     *names = list;
     *n = kept;

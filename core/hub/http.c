@@ -31,6 +31,7 @@ struct transfer {
     struct curl_slist *headers;
     struct br__http_request q;
     char *url; /* ours: q.url is this one, and q.token is gone once the headers are made */
+    char shown[BR__URL_SHOWN];
     struct br__http_reply reply;
     int head_done; /* on_head was called for the reply that counts */
     int rc;        /* what a callback returned */
@@ -161,7 +162,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     }
     if (t->reply.head.failed && !t->rc)
         t->rc = br_fail(&t->err, BR_E_NETWORK, "'%s' answers with a head of more than %u bytes",
-                        t->q.url, HEAD_MAX);
+                        t->shown, HEAD_MAX);
     return t->rc ? 0 : n;
 }
 
@@ -265,8 +266,11 @@ static int is_final(CURLcode code)
 int br__http_start(struct br__http *h, const struct br__http_request *q, struct br_err *err)
 {
     struct transfer *t = br__calloc(1, sizeof *t);
+    char shown[BR__URL_SHOWN];
+    br__http_shown(q->url, shown);
     if (!t)
-        return br_fail(err, BR_E_NOMEM, "out of memory asking for '%s'", q->url);
+        return br_fail(err, BR_E_NOMEM, "out of memory asking for '%s'", shown);
+    memcpy(t->shown, shown, sizeof shown);
     t->client = h;
     t->q = *q;
     t->reply.head.max = HEAD_MAX;
@@ -274,7 +278,7 @@ int br__http_start(struct br__http *h, const struct br__http_request *q, struct 
     t->easy = t->url ? curl_easy_init() : NULL;
     if (!t->easy || set_options(t) || curl_multi_add_handle(h->multi, t->easy) != CURLM_OK) {
         transfer_free(t);
-        return br_fail(err, BR_E_NOMEM, "out of memory asking for '%s'", q->url);
+        return br_fail(err, BR_E_NOMEM, "out of memory asking for '%s'", shown);
     }
     t->q.token = NULL;
     t->next = h->first;
@@ -297,7 +301,7 @@ static void finish(struct br__http *h, struct transfer *t, CURLcode code)
 {
     if (code != CURLE_OK && !t->rc) {
         t->rc = br_fail(&t->err, code == CURLE_OUT_OF_MEMORY ? BR_E_NOMEM : BR_E_NETWORK,
-                        "'%s': %s", t->q.url, t->why[0] ? t->why : curl_easy_strerror(code));
+                        "'%s': %s", t->shown, t->why[0] ? t->why : curl_easy_strerror(code));
         t->reply.again = !is_final(code);
     }
     unlink_transfer(h, t);
@@ -497,20 +501,39 @@ static int is_web(CURLU *u)
     return ok;
 }
 
+/* By hand, because it must do for text that is no URL. */
+const char *br__http_shown(const char *url, char out[BR__URL_SHOWN])
+{
+    size_t n = strcspn(url, "?#"), scheme = 0;
+    const char *at = memrchr(url, '@', n), *host = url;
+
+    if (at) { /* in bridge's own URLs an '@' of a path is %40 */
+        const char *slashes = strstr(url, "//");
+        scheme = slashes && slashes < at ? (size_t)(slashes + 2 - url) : 0;
+        host = at + 1;
+        n -= (size_t)(host - url);
+    }
+    snprintf(out, BR__URL_SHOWN, "%.*s%.*s%s", (int)BR__MIN(scheme, (size_t)16), url,
+             (int)BR__MIN(n, (size_t)200), host, n > 200 ? "..." : "");
+    return out;
+}
+
 int br__http_join(struct br__arena *a, const char *base, const char *ref, const char **out,
                   struct br_err *err)
 {
     CURLU *u = curl_url();
-    char *text = NULL;
+    char *text = NULL, shown[BR__URL_SHOWN];
     int rc = BR_OK;
     *out = NULL;
+    br__http_shown(*ref ? ref : base, shown);
     if (!u)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading the URL '%s'", ref);
+        return br_fail(err, BR_E_NOMEM, "out of memory reading the URL '%s'", shown);
     if (curl_url_set(u, CURLUPART_URL, base, 0) || curl_url_set(u, CURLUPART_URL, ref, 0) ||
         !is_web(u) || curl_url_get(u, CURLUPART_URL, &text, 0))
-        rc = br_fail(err, BR_E_FORMAT, "'%s' is no http or https address", ref);
+        rc = br_fail(err, BR_E_FORMAT, "'%s' is no http or https address without a user name",
+                     shown);
     else if (!(*out = br__arena_strdup(a, text)))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory reading the URL '%s'", ref);
+        rc = br_fail(err, BR_E_NOMEM, "out of memory reading the URL '%s'", shown);
     curl_free(text);
     curl_url_cleanup(u);
     return rc;

@@ -67,6 +67,10 @@ int64_t br__http_retry_after(const char *value, int64_t now);
  * http(s) URL or carries a user name. */
 int br__http_join(struct br__arena *a, const char *base, const char *ref, const char **out,
                   struct br_err *err) BR_MUST_CHECK;
+/* What a message may say of a URL, whoever wrote it: without user name, password, query (where
+ * signatures are) and fragment, cut to the room.  Returns out. */
+#define BR__URL_SHOWN 256
+const char *br__http_shown(const char *url, char out[BR__URL_SHOWN]);
 int br__http_same_origin(const char *a, const char *b); /* scheme, host and port are equal */
 /* Percent-encode all but letters, digits and "-._~" and the characters of `keep` (arena). */
 char *br__http_escape(struct br__arena *a, const char *s, const char *keep);

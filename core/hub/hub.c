@@ -304,6 +304,8 @@ static int refuse(struct br__hub *h, const char *url, const struct br__http_repl
     struct br__arena *a = &h->arena;
     const char *code = br__http_header(a, r, "X-Error-Code");
     const char *why = br__http_header(a, r, "X-Error-Message");
+    char shown[BR__URL_SHOWN];
+    url = br__http_shown(url, shown);
     code = code ? code : "";
     if (!strcmp(code, "GatedRepo"))
         return refuse_gated(h, err);
@@ -576,6 +578,7 @@ static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *lis
 {
     struct br__http_reply r = {0};
     struct br__buf body = {0};
+    char shown[BR__URL_SHOWN];
     *next = NULL;
     int rc = ask(h, url, br__is_dir(h->snapshot), &r, &body, err);
     if (!rc && r.status != 200)
@@ -588,7 +591,7 @@ static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *lis
         rc = br__http_join(&h->arena, url, link, next, err);
     if (!rc && *next && !br__http_same_origin(h->endpoint, *next))
         rc = br_fail(err, BR_E_FORMAT, "the listing of '%s' goes on at '%s', which is another host",
-                     h->id, *next);
+                     h->id, br__http_shown(*next, shown));
     br__http_reply_free(&r);
     br__buf_free(&body);
     return rc;

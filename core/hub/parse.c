@@ -25,7 +25,9 @@ static int component_ok(const char *s, size_t n)
 
 int br__hub_path_ok(const char *path)
 {
-    if (strlen(path) > 1024 || br__starts(path, ".cache/huggingface/"))
+    /* --local-dir keeps its records below the directory's .cache/huggingface. */
+    if (strlen(path) > 1024 || br__starts(path, ".cache/huggingface/") ||
+        !strcmp(path, ".cache/huggingface") || !strcmp(path, ".cache"))
         return 0;
     for (;;) {
         size_t n = strcspn(path, "/");
@@ -217,6 +219,24 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const struct br__hub_file *)a)->path, ((const struct br__hub_file *)b)->path);
 }
 
+static int by_key(const void *key, const void *file)
+{
+    return strcmp(key, ((const struct br__hub_file *)file)->path);
+}
+
+/* No file is a folder of another one: "a" beside "a/b".  The list is sorted. */
+static int check_folders(const struct br__hub_list *list, struct br_err *err)
+{
+    char folder[1025]; /* br__hub_path_ok: no path is longer */
+    for (size_t i = 0; i < list->n; i++)
+        for (const char *p = list->files[i].path, *s = p; (s = strchr(s, '/')); s++) {
+            snprintf(folder, sizeof folder, "%.*s", (int)(s - p), p);
+            if (bsearch(folder, list->files, list->n, sizeof *list->files, by_key))
+                return bad_entry(folder, "an entry as a file and one as a folder", err);
+        }
+    return BR_OK;
+}
+
 int br__hub_list_check(struct br__hub_list *list, struct br_err *err)
 {
     if (list->n)
@@ -224,7 +244,7 @@ int br__hub_list_check(struct br__hub_list *list, struct br_err *err)
     for (size_t i = 1; i < list->n; i++)
         if (!strcmp(list->files[i - 1].path, list->files[i].path))
             return bad_entry(list->files[i].path, "two entries", err);
-    return BR_OK;
+    return check_folders(list, err);
 }
 
 /* ---- near names ------------------------------------------------------------------------------ */

@@ -44,6 +44,18 @@ static size_t mapped_from(const struct br__image *image, const void *p)
     return 0;
 }
 
+/* A function of the plugin's own, or none. */
+static int check_code(struct job *j, uintptr_t at, uint32_t row, const char *what)
+{
+    if (!at || j->image->n == 0)
+        return BR_OK;
+    for (size_t i = 0; i < j->image->n; i++)
+        if (j->image->seg[i].code && at >= j->image->seg[i].begin && at < j->image->seg[i].end)
+            return BR_OK;
+    return br_fail(j->err, BR_E_PLUGIN, "arch row %u: %s is not a function of the plugin's own",
+                   row, what);
+}
+
 /* `what` and the text's place are only for the message. */
 static int check_text(struct job *j, const char *s, const char *table, uint32_t row,
                       const char *what)
@@ -209,6 +221,10 @@ static int adopt_arch(struct job *j, const struct br_arch *d, uint32_t row, stru
         rc = check_text(j, d->hf_class, "arch", row, "hf_class");
     if (rc == BR_OK)
         rc = check_text(j, d->toy, "arch", row, "toy");
+    if (rc == BR_OK)
+        rc = check_code(j, (uintptr_t)d->check, row, "check");
+    if (rc == BR_OK)
+        rc = check_code(j, (uintptr_t)d->layer, row, "layer");
     if (rc)
         return rc;
     a->model_type = d->model_type;

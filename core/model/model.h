@@ -40,6 +40,7 @@ struct br__registry {
     struct br__arena arena;
     struct br__plugin **plugins;
     size_t n_plugins, cap_plugins;
+    const struct br__plugin *given; /* that of plugin_file, or NULL */
     const char **dirs; /* search order, for messages */
     size_t n_dirs, cap_dirs;
     const char **refused; /* "path: reason" of files that were looked at and not taken */

@@ -19,6 +19,7 @@ int br__elf_check(const unsigned char *p, size_t n, struct br_err *err) BR_MUST_
 struct br__image {
     struct {
         uintptr_t begin, end;
+        int code; /* may be run */
     } seg[BR__IMAGE_MAX];
     size_t n;
 };

@@ -106,8 +106,6 @@ static int add_library_dir(struct br__registry *r, struct br_err *err)
 
 int br__registry_open(struct br__registry **out, const char *plugin_file, struct br_err *err)
 {
-    const struct br__plugin *p;
-
     *out = NULL;
     struct br__registry *r = br__calloc(1, sizeof *r);
     if (!r)
@@ -118,7 +116,7 @@ int br__registry_open(struct br__registry **out, const char *plugin_file, struct
     if (rc == BR_OK)
         rc = add_library_dir(r, err);
     if (rc == BR_OK && plugin_file)
-        rc = br__registry_load_file(r, plugin_file, &p, err);
+        rc = br__registry_load_file(r, plugin_file, &r->given, err);
     if (rc) {
         br__registry_close(r);
         return rc;
@@ -199,6 +197,7 @@ static int take_segments(struct dl_phdr_info *info, size_t size, void *ud)
             continue;
         uintptr_t begin = info->dlpi_addr + ph->p_vaddr;
         q->image->seg[q->image->n].begin = begin;
+        q->image->seg[q->image->n].code = (ph->p_flags & PF_X) != 0;
         q->image->seg[q->image->n++].end = begin + ph->p_memsz;
     }
     return 1;

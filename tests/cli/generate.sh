@@ -192,7 +192,8 @@ refused 2 "token id 512 is outside the model's vocabulary of 512" "$model" --inp
 refused 2 "'x' is no token id" "$model" --input-ids 1,x
 refused 2 "'-1' is no token id" "$model" --input-ids 1,-1
 refused 2 "'99999999999999999999999' is no token id" "$model" --input-ids 99999999999999999999999
-refused 2 "no token ids" "$model" --input-ids ,
+refused 2 "a comma without a token id" "$model" --input-ids ,
+refused 2 "no token ids" "$model" --input-ids "[ ]"
 refused 2 "give one of --prompt, --prompts-file and --input-ids" "$model" --input-ids 1 --prompt x
 refused 2 "'--prompt' is empty" "$model" --prompt ''
 last="generate chat --chat"

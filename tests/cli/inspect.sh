@@ -95,7 +95,7 @@ mkdir evil
 header='{"a\u001b[31mb":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
 { printf "\\x$(printf %x ${#header})\\0\\0\\0\\0\\0\\0\\0"; printf '%s!' "$header"; } >evil/model.safetensors
 expect 0 inspect evil
-says 'a?[31mb'
+says 'a\x1b[31mb'
 expect 0 inspect evil --json
 json '.tensors | keys == ["a\u001b[31mb"]'
 

@@ -18,6 +18,7 @@
  *       short   claim ARG bytes less than there are            stall   say nothing for ARG seconds
  *       etag    another etag                                   norange send all, whatever is asked
  *       path    list a file of the name ARG as well            expire  the address dies after use
+ *       location  redirect to ARG
  *   --retry-after S    with status faults      --page N     entries of a listing's page
  *   --rate B           bytes a second of every transfer
  *   --seconds S        end after that time (default 120)    --requests N  ... after that many */
@@ -260,6 +261,11 @@ static int resolve(struct conn *c, int first, const char *path)
     const struct file *f = find_file(first, path);
     if (!f)
         return refuse(c, 404, "EntryNotFound", files[first].commit);
+    struct fault x;
+    if (take_fault("location", c->path, &x)) {
+        snprintf(more, sizeof more, "Location: %s\r\n", x.text);
+        return reply(c, 302, more, "Found");
+    }
     if (f->lfs) {
         pthread_mutex_lock(&lock);
         unsigned long long sig = ++address_number;

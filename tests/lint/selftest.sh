@@ -34,6 +34,10 @@ refuses floors core/model/a.c '#include <yaml.h>'
 refuses floors core/hub/hub.c '#include <curl/curl.h>'
 refuses floors core/base/a.c 'void *p = dlopen("x", 2);'
 refuses floors core/model/a.c '    printf("x");'
+refuses prints core/cli/a.c '    printf("%s", name);'
+refuses prints core/cli/a.c '    fputs(name, stderr);'
+refuses prints core/cli/a.c '    fwrite(p, 1, n, stdout);'
+refuses prints core/cli/a.c '    fputs(name[0] ? "a" : "b", stdout);'
 refuses banned core/base/a.c "x = strcp""y(a, b);"
 refuses banned tests/unit/a.c "s""printf(a, b);"
 refuses banned docs/a.md "TO""DO: later"
@@ -57,6 +61,8 @@ accepts floors core/model/a.c '#include "../base/base.h"' '#include "model.h"' '
 accepts floors core/text/tok/a.c '#include "../../base/base.h"' '#include "../text.h"' '#include "../jinja/jinja.h"'
 accepts floors core/model/registry.c 'void *p = dlopen("x", 2);'
 accepts floors plugins/a/a.c '#include <bridge/rules.h>' '#include "../../recipes/a.def"'
+accepts prints core/cli/a.c 'puts("\n a:");' "putchar('x');" 'fputs("> ", stdout);' 'br__say(f, "%s", s);'
+accepts prints core/cli/output.c 'fwrite(p, 1, n, f);'
 accepts banned core/base/a.c 'snprintf(a, 1, "x"); my_strcpy2(a);'
 accepts padded core/include/bridge/a.h 'struct s { int a, b; long c; };'
 

@@ -24,6 +24,8 @@ enum {
     BAD_rowsize,    /* a row size that no struct has            */
     BAD_hugerow,    /* a row size beyond reason                 */
     BAD_structsize, /* a descriptor size beyond reason         */
+    BAD_wildcheck,  /* a function outside of the plugin         */
+    BAD_datalayer,  /* a function that is data of the plugin    */
     BAD_name        /* another name than the file's             */
 };
 
@@ -51,6 +53,8 @@ static const struct br_arch archs[] = {{
                IF(rowsize, 12u, IF(hugerow, 1u << 20, (unsigned)sizeof config[0]))},
     .maps = {IF(wildrows, (const struct br_map *)NOWHERE, maps), IF(nomaps, 0u, 2u),
              sizeof maps[0]},
+    .check = IF(wildcheck, (int (*)(struct br_config *, struct br_err *))NOWHERE, NULL),
+    .layer = IF(datalayer, (uint32_t(*)(struct br_graph *, uint32_t, int))(uintptr_t)maps, NULL),
 }};
 static const struct br_plugin self = {
     .struct_size = IF(structsize, 1u << 30, (unsigned)sizeof self),

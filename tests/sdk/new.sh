@@ -28,6 +28,11 @@ for from in qwen2 qwen3 qwen3_moe qwen3_next; do
     bridge logits "toy.$name" --plugin "$plugin" --input-ids 1,2,3,4,5,6,7 --hidden-states -q -o have.safetensors \
         --overwrite >/dev/null
     cmp want.safetensors have.safetensors || fail "$name does not compute what $from does"
+    # Both fit its checkpoint's names; without a config.json the plugin that was named decides.
+    bridge import "toy.$name" --plugin "$plugin" --megatron-path "mc.$name" >/dev/null
+    rm "mc.$name"/iter_0000000/bridge_manifest.json
+    bridge export "mc.$name" --plugin "$plugin" --hf-path "back.$name" >log 2>&1 || fail "$(cat log)"
+    jq -e --arg type "$name" '.model_type == $type' "back.$name/config.json" >/dev/null || fail "$name became another"
     [ "$(bridge plugin show "$plugin" --json | jq -r '.architectures[0] | .model_type + " " + .class')" = \
         "$name $(sed 's/_\(.\)/\u\1/g; s/^./\u&/' <<<"$name")ForCausalLM" ] || fail "$name is called something else"
 done

@@ -347,10 +347,11 @@ START_TEST(test_routed_only)
 END_TEST
 
 /* The same bits for any number of lanes, also for far more than there are rows, heads or experts.
- */
+ * The most that a machine may have is tried on one model: lanes that outnumber CPUs wait for each
+ * other. */
 START_TEST(test_lanes)
 {
-    static const int lanes[] = {1, 3, 256};
+    const int lanes[] = {1, 3, _i == 0 ? 256 : 16};
     char dir[512];
     int32_t ids[32];
     struct br__trace want, got;

@@ -455,7 +455,7 @@ START_TEST(lists_side_files)
 
     for (size_t i = 0; i < BR_COUNTOF(files); i++)
         put(files[i], "x");
-    make_dir("special_tokens_map.json"); /* not a file */
+    make_dir("README_pictures");
     ck_assert_int_eq(br__hf_side_files(&arena, root, 0, &names, &n, &err), BR_OK);
     ck_assert_uint_eq(n, BR_COUNTOF(all));
     for (size_t i = 0; i < n; i++)
@@ -464,6 +464,14 @@ START_TEST(lists_side_files)
     ck_assert_uint_eq(n, BR_COUNTOF(tokenizer));
     for (size_t i = 0; i < n; i++)
         ck_assert_str_eq(names[i], tokenizer[i]);
+    make_dir("special_tokens_map.json"); /* a directory where a file belongs is not left out */
+    ck_assert_int_eq(br__hf_side_files(&arena, root, 0, &names, &n, &err), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "special_tokens_map.json' is no regular file"));
+    ck_assert_int_eq(rmdir(in_root("special_tokens_map.json")), 0);
+    ck_assert_int_eq(mkfifo(in_root("vocab.txt"), 0600), 0);
+    ck_assert_int_eq(br__hf_side_files(&arena, root, 1, &names, &n, &err), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "vocab.txt' is no regular file"));
+    ck_assert_int_eq(unlink(in_root("vocab.txt")), 0);
     ck_assert_int_eq(symlink("nowhere", in_root("added_tokens.json")), 0);
     ck_assert_int_eq(br__hf_side_files(&arena, root, 1, &names, &n, &err), BR_E_IO);
     ck_assert_ptr_nonnull(strstr(err.msg, "dangling link"));

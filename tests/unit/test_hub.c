@@ -5,6 +5,7 @@
  * file or with an error that says why, and no wrong byte ever stands under a blob's name. */
 #include "base/base_internal.h"
 #include "format/hf.h"
+#include "hub/http.h"
 #include "libhub.h"
 #include "librun.h"
 
@@ -178,6 +179,28 @@ START_TEST(the_token_stays_at_home)
 }
 END_TEST
 
+START_TEST(messages_hold_no_secret_of_a_url)
+{
+    static const char *const pairs[][2] = {
+        {"https://a.b/c/d", "https://a.b/c/d"},
+        {"https://a.b:8/c?X-Amz-Signature=1#f", "https://a.b:8/c"},
+        {"https://a.b#f?x", "https://a.b"},
+        {"http://u:p@a.b/c", "http://a.b/c"},
+        {"http://u:p@q@a.b/c?d@e", "http://a.b/c"},
+        {"//u:p@a.b/c", "//a.b/c"},
+        {"u:p@a.b", "a.b"},
+        {"u:p@a.b//c", "a.b//c"},
+        {"/api/x?cursor=1", "/api/x"},
+        {"", ""},
+    };
+    char shown[BR__URL_SHOWN], deep[2000] = "https://u:p@";
+    for (size_t i = 0; i < BR_COUNTOF(pairs); i++)
+        ck_assert_str_eq(br__http_shown(pairs[i][0], shown), pairs[i][1]);
+    memset(deep + strlen(deep), 'x', sizeof deep - strlen(deep) - 1);
+    ck_assert(!strncmp(br__http_shown(deep, shown), "https://xxx", 11) && br__ends(shown, "x..."));
+}
+END_TEST
+
 /* ---- faults ------------------------------------------------------------------------------------
  */
 
@@ -209,6 +232,13 @@ static const struct fault {
     {"norange:cdn:9999:0", NULL, BR_OK, NULL, 0},
     {"path:tree:1:../../../evil", NULL, BR_E_FORMAT, "could leave the model's directory", 0},
     {"path:tree:1:/etc/evil", NULL, BR_E_FORMAT, "could leave the model's directory", 0},
+    {"path:tree:1:.cache/huggingface", NULL, BR_E_FORMAT, "could leave the model's directory", 0},
+    {"path:tree:1:config.json/x", NULL, BR_E_FORMAT,
+     "lists 'config.json' with an entry as a file and one as a folder", 0},
+    {"location:resolve:9999:http://user:s3cret@127.0.0.1/x?sig=abc", NULL, BR_E_FORMAT,
+     "'http://127.0.0.1/x' is no http or https address without a user name", 0},
+    {"location:resolve:9999:ftp://user:s3cret@127.0.0.1/x?sig=abc", NULL, BR_E_FORMAT,
+     "'ftp://127.0.0.1/x' is no http or https address", 0},
 };
 
 START_TEST(survives)
@@ -228,6 +258,7 @@ START_TEST(survives)
     if (f->rc) {
         FAILS(fetch("Qwen/m", BR__HF_TOKENIZER | BR__HF_WEIGHTS, &dir), f->rc, f->says);
         ck_assert(!br__exists(blob(sha)) || !strcmp(hub_sha256(blob(sha)), sha));
+        ck_assert_msg(!strstr(err.msg, "s3cret") && !strstr(err.msg, "sig="), "%s", err.msg);
         hub_start(NULL); /* the next run has better luck */
     }
     OK(fetch("Qwen/m", BR__HF_TOKENIZER | BR__HF_WEIGHTS, &dir));
@@ -384,6 +415,7 @@ static void fail_each(void (*arm)(void))
         ck_assert_msg(!rc || err.msg[0], "call %ld", n);
         failed += rc != 0;
         ck_assert(!br__exists(blob(sha)) || !strcmp(hub_sha256(blob(sha)), sha));
+        ck_assert_msg(!strstr(err.msg, "s3cret") && !strstr(err.msg, "sig="), "%s", err.msg);
         OK(fetch("Qwen/m", BR__HF_WEIGHTS, &dir));
         ck_assert_str_eq(hub_sha256(br__path_join(&arena, dir, "model.safetensors")), sha);
         ck_assert_int_eq(br__remove_tree(hub_path("home"), NULL), BR_OK);
@@ -494,6 +526,7 @@ static Suite *suite(void)
     tcase_add_test(t, falls_back_on_the_cache);
     tcase_add_test(t, says_what_is_wrong);
     tcase_add_test(t, the_token_stays_at_home);
+    tcase_add_test(t, messages_hold_no_secret_of_a_url);
     tcase_add_loop_test(t, survives, 0, (int)BR_COUNTOF(faults));
     tcase_add_test(t, distrusts_what_is_resumed);
     tcase_add_test(t, processes_share_the_work);

@@ -202,6 +202,8 @@ static const struct {
     {MODULE("bad_rowsize"), "config has rows of 12 bytes"},
     {MODULE("bad_hugerow"), "config has rows of 1048576 bytes"},
     {MODULE("bad_structsize"), "the descriptor has rows of 1073741824 bytes"},
+    {MODULE("bad_wildcheck"), "arch row 0: check is not a function of the plugin's own"},
+    {MODULE("bad_datalayer"), "arch row 0: layer is not a function of the plugin's own"},
     {MODULE("bad_name"), "calls itself 'other'"},
     {MODULE("foreign"), "exports no bridge_plugin_v1()"},
     {MODULE("null"), "returned NULL"},
@@ -433,7 +435,7 @@ START_TEST(unknown_architecture_says_what_to_do)
     assert_says("bridge help plugin new");
     assert_says("bridge plugin list");
     assert_says("looked in " BRIDGE_TEST_MODULES);
-    assert_says("not taken (26): ");
+    assert_says("not taken (28): ");
     assert_unknown(NULL, "Qwen3NextForCausalLN", "did you mean 'Qwen3NextForCausalLM'?");
     assert_unknown("zamba", NULL, "no plugin for model_type 'zamba'; supported");
     assert_unknown(NULL, NULL, "neither architectures nor model_type");

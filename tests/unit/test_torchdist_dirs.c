@@ -61,6 +61,14 @@ START_TEST(follows_trackers)
     check_unresolved(&m, BR_E_FORMAT, "holds '', expected 'release' or an iteration number");
     td_put_file(&m, tracker, "-3", 2);
     check_unresolved(&m, BR_E_FORMAT, "holds '-3'");
+    td_put_file(&m, tracker, "-0", 2);
+    check_unresolved(&m, BR_E_FORMAT, "holds '-0'");
+    td_put_file(&m, tracker, "05", 2);
+    check_unresolved(&m, BR_E_FORMAT, "holds '05'");
+    td_put_file(&m, tracker, "5\n1", 3);
+    check_unresolved(&m, BR_E_FORMAT, "holds '5\n1'");
+    td_put_file(&m, tracker, "5\0001", 3);
+    check_unresolved(&m, BR_E_FORMAT, "a NUL byte");
     td_put_file(&m, tracker, "five", 4);
     check_unresolved(&m, BR_E_FORMAT, "holds 'five'");
     td_end(&m);

@@ -119,6 +119,12 @@ static int is_checkpoint(struct br__arena *a, const char *dir, int *yes, struct 
     return BR_OK;
 }
 
+/* Megatron writes str(int): digits, and no zero before another. */
+static int is_iteration(const char *word)
+{
+    return *word && !word[strspn(word, "0123456789")] && (word[0] != '0' || !word[1]);
+}
+
 /* "release" or a number, perhaps with white space around. */
 static int by_tracker(struct search *s)
 {
@@ -132,11 +138,14 @@ static int by_tracker(struct search *s)
     int rc = optional(br__read_text(path, TRACKER_MAX, &text, &n, s->err), s->err);
     if (rc || !text)
         return rc;
-    char *word = text + strspn(text, " \t\r\n");
-    word[strcspn(word, " \t\r\n")] = 0;
-    if (strcmp(word, "release") == 0)
+    char *word = text + strspn(text, " \t\r\n"), *end = text + n;
+    while (end > word && memchr(" \t\r\n", end[-1], 4))
+        *--end = 0;
+    if (memchr(word, 0, (size_t)(end - word)))
+        rc = br_fail(s->err, BR_E_FORMAT, "'%s' holds a NUL byte", path);
+    else if (strcmp(word, "release") == 0)
         rc = found(s, TRACKER, "release");
-    else if (br__parse_i64(word, &iteration) == BR_OK && iteration >= 0)
+    else if (is_iteration(word) && br__parse_i64(word, &iteration) == BR_OK)
         rc = found_iteration(s, TRACKER, iteration);
     else
         rc = br_fail(s->err, BR_E_FORMAT,
