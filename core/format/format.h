@@ -148,6 +148,9 @@ struct br__td {
     size_t run_config_size;
     int64_t iteration;                    /* from the common state, -1 if none */
     int64_t train_step, consumed_samples; /* train_state.pt, -1 if none */
+    int64_t skipped_samples,
+        valid_samples; /* likewise: left out after a bad step, used for validation */
+    double flops;      /* likewise */
 };
 /* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
  * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
@@ -276,6 +279,14 @@ int br__td_archive(const char *path, const char *prefix, const void *pickle, siz
                    struct br_err *err) BR_MUST_CHECK;
 int br__td_write_train_state(const char *path, int64_t step, int sync,
                              struct br_err *err) BR_MUST_CHECK;
+/* The counters of a run, for the same file. */
+struct br__train_counters {
+    int64_t step, consumed_samples, skipped_samples, valid_samples;
+    double flops; /* stored as float32 */
+    int do_train, do_valid, do_test;
+};
+int br__td_write_counters(const char *path, const struct br__train_counters *c, int sync,
+                          struct br_err *err) BR_MUST_CHECK;
 extern const char br__td_metadata_json[]; /* the four-key metadata.json */
 
 /* ---- training state of torch_dist directories: torchdist/train*.c ---------------------------- */

@@ -216,6 +216,44 @@ START_TEST(test_run)
 }
 END_TEST
 
+/* ---- their checkpoints
+ * ------------------------------------------------------------------------------ */
+
+/* Checkpoints of real training in float32 and bfloat16, whole models and adapters: all are sound.
+ */
+static const char *const ckpts[] = {"runs/qwen2_fp32",
+                                    "runs/qwen3_fp32",
+                                    "runs/qwen3_bf16",
+                                    "runs/qwen3_moe_fp32",
+                                    "runs/qwen3_next_mtp_fp32",
+                                    "lora/qwen2",
+                                    "lora/qwen3",
+                                    "dora/qwen2",
+                                    "dora/qwen3"};
+
+START_TEST(test_ckpts)
+{
+    char p[1024];
+    struct br__ckpt *ck;
+    snprintf(p, sizeof p, "%s/fixtures/train/%s/ckpt", getenv("BRIDGE_SHARED"), ckpts[_i]);
+    must(br__ckpt_open(&ck, p, &err), &err);
+    struct br__train_state *s;
+    must(br__train_state_open(&s, ck, &err), &err);
+    int adapter = strstr(ckpts[_i], "ora/") != NULL;
+    ck_assert_int_eq(s->form, BR__OPTIM_FULLY);
+    ck_assert_uint_eq(4 * s->n_params, ck->n_tensors);
+    ck_assert_int_eq(s->iteration, adapter ? 5 : 10);
+    ck_assert_int_eq(s->groups[0].step, s->iteration);
+    ck_assert_int_eq(s->consumed_samples, 4 * s->iteration);
+    ck_assert_int_eq(s->scheduler.num_steps, s->consumed_samples);
+    must(br__train_state_repair(s, &err), &err);
+    ck_assert_uint_eq(s->n_unlike, 0);
+    ck_assert_uint_eq(s->n_repaired, 0);
+    br__train_state_close(s);
+    br__ckpt_close(ck);
+}
+END_TEST
+
 int main(void)
 {
     int rc = need_fixture("train/runs");
@@ -225,6 +263,7 @@ int main(void)
     TCase *tc = tcase_create("train_runs");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, test_run, 0, BR_COUNTOF(cases));
+    tcase_add_loop_test(tc, test_ckpts, 0, BR_COUNTOF(ckpts));
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

@@ -207,8 +207,12 @@ int br__td_walk_box(const struct br__tensor *t, const struct br__td_chunk *c, ui
                     void *ud, struct br_err *err)
 {
     struct box b;
+    uint64_t flat = 0;
 
     make_box(&b, t, c);
+    for (int i = 0; i < t->ndim; i++)
+        flat = flat * (uint64_t)t->shape[i] + (uint64_t)c->off[i];
+    b.base = flat * br_dtype_size(t->dtype);
     while (n) {
         uint64_t r = off / b.run, skip = off % b.run, k = BR__MIN(b.run - skip, n);
         int rc = take(ud, run_start(&b, r) + skip, k, err);

@@ -74,7 +74,8 @@ struct br__td_boxes {
 /* Bytes [off, off + n) of the global tensor. */
 int br__td_gather(const struct br__tensor *t, const struct br__td_boxes *b, uint64_t off, void *dst,
                   size_t n, struct br_err *err) BR_MUST_CHECK;
-/* The other way round: bytes [off, off + n) of a box as ranges of the global tensor, in order. */
+/* The other way round: bytes [off, off + n) of a box (off and size set) as ranges of the global
+ * tensor, in order. */
 int br__td_walk_box(const struct br__tensor *t, const struct br__td_chunk *c, uint64_t off,
                     uint64_t n, int (*take)(void *ud, uint64_t at, uint64_t n, struct br_err *err),
                     void *ud, struct br_err *err) BR_MUST_CHECK;

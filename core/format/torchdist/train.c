@@ -114,9 +114,6 @@ static int read_box(struct box_read *r, const struct br__tensor *t, const struct
 
     memcpy(c.off, box->off, sizeof c.off);
     memcpy(c.size, box->size, sizeof c.size);
-    for (int i = 0; i < t->ndim; i++)
-        c.flat = c.flat * (uint64_t)t->shape[i] + (uint64_t)c.off[i];
-    c.flat *= br_dtype_size(t->dtype);
     return br__td_walk_box(t, &c, off, n, take_range, r, err);
 }
 

@@ -24,6 +24,7 @@ struct br__train_local {
     uint64_t pos;          /* dp_reshardable: of the first, in the bucket */
     uint64_t shift;        /* repair: stored[i] is the true element i + shift */
     uint64_t gap;          /* repair: elements between the one before and this, not stored */
+    int is_lost;           /* repair: nothing stored explains it */
 };
 /* The parameters of one rank in the order of its buffer. */
 struct br__train_rank {

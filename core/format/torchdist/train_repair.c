@@ -21,6 +21,7 @@
 #define MAX_STEPS 4096             /* paddings tried, in units of BUCKET_ALIGN */
 #define MAX_BACK 8        /* parameters before the first difference where the bucket may begin */
 #define BLOCK 1024        /* elements compared at once */
+#define MAX_FAILURES 4    /* parameters in a row before a rank's search ends */
 #define ENOUGH 256        /* elements that must agree before a shift is believed */
 #define ENOUGH_CHANGES 16 /* of these, that differ from the one before */
 
@@ -85,6 +86,8 @@ static struct piece find_piece(const struct br__train_state *s, uint32_t rank, s
     const struct br__train_rank *r = &s->layout->ranks[rank];
     const struct br__train_local *x = &r->list[local];
 
+    if (x->is_lost)
+        return (struct piece){0, 0, x->n - first, 1};
     if (first >= x->shift)
         return (struct piece){local, first - x->shift, x->n - first, 0};
     uint64_t back = x->shift - first, left = x->n - first; /* before the start of `local` */
@@ -209,21 +212,24 @@ static void set_shift(struct br__train_rank *r, size_t first, size_t end, uint64
     }
 }
 
-/* Try a bucket that begins at parameter `first` after `pad` elements of padding. */
-static int try_pad(const struct br__train_state *s, uint32_t rank, size_t first, uint64_t pad,
-                   int *fits, struct br_err *err)
+/* Try a bucket that begins at parameter `first` after `pad` elements of padding: all up to `local`
+ * must fit, and of what follows as much as is convincing. */
+static int try_pad(const struct br__train_state *s, uint32_t rank, size_t first, size_t local,
+                   uint64_t pad, int *fits, struct br_err *err)
 {
     struct br__train_rank *r = &s->layout->ranks[rank];
-    struct evidence e = {.s = s, .rank = rank, .fits = 1};
+    struct evidence e = {.s = s, .rank = rank, .fits = 1}, all = e;
     uint64_t shift = (first ? r->list[first - 1].shift : 0) + pad;
     int rc = BR_OK;
 
-    for (size_t i = first; i < r->n && !rc && e.fits && !is_enough(&e); i++) {
+    for (size_t i = first; i < r->n && !rc && e.fits && (i <= local || !is_enough(&e)); i++) {
         set_shift(r, i, i + 1, shift,
                   i == first ? pad : align(r->list[i - 1].n, ALIGN) - r->list[i - 1].n);
         rc = compare_local(&e, i, 0, err);
     }
-    *fits = e.fits && e.compared;
+    for (size_t i = first; i <= local && !rc && e.fits && all.fits; i++)
+        rc = compare_local(&all, i, 1, err);
+    *fits = e.fits && all.fits && e.compared;
     return rc;
 }
 
@@ -245,7 +251,7 @@ static int search(const struct br__train_state *s, uint32_t rank, size_t local, 
             *pad = align(end, BUCKET_ALIGN) - end + step * BUCKET_ALIGN;
             if (!*pad)
                 continue;
-            int rc = try_pad(s, rank, *first, *pad, &fits, err);
+            int rc = try_pad(s, rank, *first, local, *pad, &fits, err);
             if (rc || fits)
                 return rc;
         }
@@ -260,6 +266,7 @@ static int find_shifts(struct br__train_state *s, uint32_t rank, struct br_err *
 {
     struct br__train_rank *r = &s->layout->ranks[rank];
     uint64_t *pos = br__calloc(r->n + 1, sizeof *pos);
+    size_t failures = 0;
     int rc = pos ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory repairing the optimizer state");
 
     set_shift(r, 0, r->n, 0, 0);
@@ -271,13 +278,18 @@ static int find_shifts(struct br__train_state *s, uint32_t rank, struct br_err *
         rc = compare_local(&e, i, 1, err);
         if (rc || e.fits)
             continue;
-        rc = search(s, rank, i, pos, &first, &pad, err);
-        if (!rc && first == r->n) { /* nothing explains it */
-            s->params[r->list[i].param].from_weight = 1;
+        if (failures < MAX_FAILURES)
+            rc = search(s, rank, i, pos, &first, &pad, err);
+        if (rc)
+            break;
+        if (first == r->n) { /* nothing explains it */
             set_shift(r, i, r->n, shift, gap);
+            r->list[i].is_lost = 1;
+            failures++;
             continue;
         }
-        set_shift(r, BR__MIN(first, i), r->n, shift + pad, pad);
+        failures = 0;
+        set_shift(r, first, r->n, shift + pad, pad);
         for (size_t k = first; k <= i; k++)
             pos[k] = pos[k - 1] + r->list[k - 1].n + r->list[k].gap;
     }
@@ -307,7 +319,7 @@ static uint64_t count_lost(const struct br__train_state *s, size_t i, int *is_sh
     for (size_t q = 0; q < s->layout->n_ranks; q++) {
         const struct br__train_rank *r = &s->layout->ranks[q];
         for (size_t k = 0; k < r->n; k++) {
-            if (r->list[k].param != i || !r->list[k].shift ||
+            if (r->list[k].param != i || (!r->list[k].shift && !r->list[k].is_lost) ||
                 !br__train_is_stored(s, r, &r->list[k]))
                 continue;
             *is_shifted = 1;
@@ -341,6 +353,21 @@ static int shift_back(struct br__train_state *s, struct br_err *err)
     return rc;
 }
 
+/* Parameters whose main copy is still not the weight. */
+static int give_up_rest(struct br__train_state *s, struct br_err *err)
+{
+    int rc = br__train_state_check(s, BR__MAIN_ALL, err);
+
+    for (size_t i = 0; i < s->n_params && !rc; i++)
+        if (s->params[i].unlike) {
+            s->n_repaired += !s->params[i].boxes || s->form == BR__OPTIM_DP;
+            give_up(&s->params[i]);
+            s->params[i].unlike = 0;
+        }
+    s->n_unlike = 0;
+    return rc;
+}
+
 int br__train_state_repair(struct br__train_state *s, struct br_err *err)
 {
     struct br_err why = BR_ERR_INIT;
@@ -357,12 +384,5 @@ int br__train_state_repair(struct br__train_state *s, struct br_err *err)
         rc = BR_OK;
     else
         return br_fail(err, rc, "%s", why.msg);
-    for (size_t i = 0; i < s->n_params && !rc; i++) {
-        struct br__train_param *p = &s->params[i];
-        if (p->from_weight || (p->unlike && !p->boxes) || (p->unlike && s->form == BR__OPTIM_DP)) {
-            give_up(p);
-            s->n_repaired++;
-        }
-    }
-    return rc;
+    return rc ? rc : give_up_rest(s, err);
 }

@@ -258,7 +258,7 @@ int br__td_archive(const char *path, const char *prefix, const void *pickle, siz
     return rc;
 }
 
-/* Megatron Bridge's TrainState after an import: everything zero but the step. */
+/* Megatron Bridge's TrainState. */
 static const struct {
     const char *name;
     int dtype;
@@ -274,18 +274,19 @@ static const struct {
 };
 #define N_TRAIN_STATE BR_COUNTOF(train_state)
 
-int br__td_write_train_state(const char *path, int64_t step, int sync, struct br_err *err)
+int br__td_write_counters(const char *path, const struct br__train_counters *c, int sync,
+                          struct br_err *err)
 {
-    static const unsigned char zeros[8];
-    unsigned char step_le[8];
-    const void *datas[N_TRAIN_STATE];
+    const int64_t counts[] = {c->step, c->consumed_samples, c->skipped_samples, c->valid_samples};
+    const float flops = (float)c->flops;
+    const unsigned char does[] = {c->do_train != 0, c->do_valid != 0, c->do_test != 0};
+    const void *datas[N_TRAIN_STATE] = {&counts[0], &counts[1], &counts[2], &counts[3],
+                                        &flops,     &does[0],   &does[1],   &does[2]};
     size_t sizes[N_TRAIN_STATE];
     struct br__buf pickle = {0};
     struct br__arena arena = {0};
     struct br__pkw w = {.out = &pickle, .arena = &arena};
 
-    for (int i = 0; i < 8; i++)
-        step_le[i] = (unsigned char)((uint64_t)step >> (8 * i));
     br__pkw_begin(&w);
     br__pkw_dict(&w);
     for (size_t i = 0; i < N_TRAIN_STATE; i++) {
@@ -293,7 +294,6 @@ int br__td_write_train_state(const char *path, int64_t step, int sync, struct br
         snprintf(storage, sizeof storage, "%zu", i);
         br__pkw_str(&w, train_state[i].name);
         br__pkw_tensor(&w, storage, train_state[i].dtype, 0, NULL);
-        datas[i] = i ? zeros : step_le;
         sizes[i] = br_dtype_size(train_state[i].dtype);
     }
     br__pkw_op(&w, 'u');
@@ -304,4 +304,10 @@ int br__td_write_train_state(const char *path, int64_t step, int sync, struct br
                                             N_TRAIN_STATE, sync, err);
     br__buf_free(&pickle);
     return rc;
+}
+
+/* After an import everything is zero but the step. */
+int br__td_write_train_state(const char *path, int64_t step, int sync, struct br_err *err)
+{
+    return br__td_write_counters(path, &(struct br__train_counters){.step = step}, sync, err);
 }
