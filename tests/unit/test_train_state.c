@@ -663,7 +663,7 @@ static void put_group(struct br__buf *b, const struct variant *v)
         pk_str(b, keys[i][0]);
         put_value(b, keys[i][1]);
     }
-    if (v->group_key) { /* a repeated key overwrites */
+    if (v && v->group_key) { /* a repeated key overwrites */
         pk_str(b, v->group_key);
         put_value(b, v->group_value);
     }
@@ -682,6 +682,17 @@ static void put_bucket(struct td *m, const struct variant *v, const char *kind, 
     td_tensor_end(m);
 }
 
+/* The common state, with nothing but the form. */
+static void put_dp_common(struct br__buf *b, const char *sharding)
+{
+    pk_op(b, "\x80\x02](}(");
+    pk_str(b, "content_metadata");
+    pk_op(b, "}(");
+    pk_str(b, "distrib_optim_sharding_type");
+    pk_str(b, sharding);
+    pk_op(b, "uue.");
+}
+
 static void make_variant(struct td *m, const struct variant *v)
 {
     static const int64_t eight[] = {8}, zero[] = {0};
@@ -696,12 +707,7 @@ static void make_variant(struct td *m, const struct variant *v)
     put_bucket(m, v, "exp_avg_sq", v->length ? v->length : 8);
     put_group(&group, v);
     td_object(m, v->object ? v->object : GROUP "optimizer/shard_0_1", &group);
-    pk_op(&common, "\x80\x02](}(");
-    pk_str(&common, "content_metadata");
-    pk_op(&common, "}(");
-    pk_str(&common, "distrib_optim_sharding_type");
-    pk_str(&common, v->sharding ? v->sharding : "dp_reshardable");
-    pk_op(&common, "uue.");
+    put_dp_common(&common, v->sharding ? v->sharding : "dp_reshardable");
     td_object(m, "common_state/shard_0_1", &common);
     td_write(m);
     char name[320];
@@ -736,6 +742,297 @@ START_TEST(test_hostile)
 }
 END_TEST
 
+/* ---- dp_reshardable on other grids -------------------------------------------------------------
+ */
+
+/* Megatron's order of modules, and which share a tensor-parallel rank has: whole, rows, columns,
+ * rows of gate and up, experts. */
+static const struct {
+    const char *name;
+    char split;
+} modules[] = {
+    {"self_attention.linear_proj.weight", 'C'},
+    {"self_attention.linear_qkv.layer_norm_weight", 'W'},
+    {"self_attention.linear_qkv.weight", 'R'},
+    {"self_attention.q_layernorm.weight", 'W'},
+    {"self_attention.k_layernorm.weight", 'W'},
+    {"mlp.linear_fc1.layer_norm_weight", 'W'},
+    {"mlp.linear_fc1.weight", 'G'},
+    {"mlp.linear_fc2.weight", 'C'},
+    {"pre_mlp_layernorm.weight", 'W'},
+    {"mlp.router.weight", 'W'},
+    {"mlp.experts.experts.linear_fc1.weight", 'E'},
+    {"mlp.experts.experts.linear_fc2.weight", 'E'},
+};
+/* One parameter of a rank: element e is element index[e] of the tensor. */
+struct local {
+    size_t param;
+    uint64_t *index;
+    size_t n;
+};
+struct grid {
+    const char *name;
+    int tp, pp, ep;
+    uint64_t bucket; /* elements after which a bucket ends */
+};
+static const struct grid grids[] = {
+    {"qwen3_dp1_fr", 1, 1, 1, 1 << 20}, {"qwen3_dp1_fr", 2, 1, 1, 1 << 20},
+    {"qwen3_dp1_fr", 1, 2, 1, 8192},    {"qwen3_dp1_fr", 2, 2, 1, 3000},
+    {"qwen3_dp1_fr", 1, 1, 1, 1},       {"qwen3_moe_ep2_fr", 1, 1, 2, 1 << 20},
+    {"qwen3_moe_ep2_fr", 1, 2, 4, 900}, {"qwen3_moe_ep2_fr", 1, 1, 1, 5000},
+};
+
+/* The share of one rank of the matrix [rows, cols] that begins at element `base`. */
+static void share(struct local *x, struct br__arena *a, char split, uint64_t base, uint64_t rows,
+                  uint64_t cols, uint64_t tp, uint64_t part)
+{
+    x->index = br__arena_alloc(a, rows * cols * sizeof *x->index);
+    for (uint64_t half = 0; half < 2; half++)
+        for (uint64_t r = 0; r < rows; r++)
+            for (uint64_t c = 0; c < cols; c++) {
+                uint64_t in_half = split == 'G' ? rows / 2 : rows;
+                int mine = split == 'C'   ? c / (cols / tp) == part
+                           : split == 'R' ? r / (rows / tp) == part
+                           : split == 'G' ? r % in_half / (in_half / tp) == part
+                                          : 1;
+                if (mine && (split == 'G' ? r / in_half : 0) == half)
+                    x->index[x->n++] = base + r * cols + c;
+            }
+}
+
+static int has_param(const struct br__train_state *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_params; i++)
+        if (strcmp(s->params[i].weight->name, name) == 0)
+            return 1;
+    return 0;
+}
+
+static void add_outer(const struct br__train_state *s, struct br__arena *a, const struct grid *g,
+                      int part, const char *name, char split, struct local *list, size_t *n)
+{
+    struct local *x = &list[(*n)++];
+    x->param = find_param(s, name);
+    const struct br__tensor *t = s->params[x->param].weight;
+    share(x, a, split, 0, (uint64_t)t->shape[0], t->ndim > 1 ? (uint64_t)t->shape[1] : 1,
+          (uint64_t)g->tp, (uint64_t)part);
+}
+
+static void add_module(const struct br__train_state *s, struct br__arena *a, const struct grid *g,
+                       int chain, int part, int layer, size_t m, struct local *list, size_t *n)
+{
+    char name[128];
+    snprintf(name, sizeof name, "decoder.layers.%s", modules[m].name);
+    int is_expert = modules[m].split == 'E';
+    if (!has_param(s, name) || (chain && !is_expert) || (!chain && is_expert && g->ep > 1))
+        return;
+    size_t param = find_param(s, name);
+    const struct br__tensor *t = s->params[param].weight;
+    int skip = 1 + is_expert, experts = is_expert ? (int)t->shape[1] : 1;
+    uint64_t rows = (uint64_t)t->shape[skip],
+             cols = t->ndim > skip + 1 ? (uint64_t)t->shape[skip + 1] : 1;
+    int first = chain ? part * experts / g->ep : 0;
+    int end = chain ? (part + 1) * experts / g->ep : experts;
+    for (int e = first; e < end; e++, ++*n) {
+        list[*n].param = param;
+        share(&list[*n], a, modules[m].split, (uint64_t)(layer * experts + e) * rows * cols, rows,
+              cols, (uint64_t)g->tp, (uint64_t)part);
+    }
+}
+
+/* All parameters of a rank, last first. */
+static size_t list_rank(const struct br__train_state *s, struct br__arena *a, const struct grid *g,
+                        int chain, int pp, int part, struct local *list)
+{
+    size_t n = 0;
+    if (!chain && pp == 0)
+        add_outer(s, a, g, part, "embedding.word_embeddings.weight", 'R', list, &n);
+    for (int layer = pp * 2 / g->pp; layer < (pp + 1) * 2 / g->pp; layer++)
+        for (size_t m = 0; m < BR_COUNTOF(modules); m++)
+            add_module(s, a, g, chain, part, layer, m, list, &n);
+    if (!chain && pp == g->pp - 1) {
+        add_outer(s, a, g, part, "decoder.final_layernorm.weight", 'W', list, &n);
+        add_outer(s, a, g, part, "output_layer.weight", 'R', list, &n);
+    }
+    for (size_t i = 0; i < n / 2; i++) {
+        struct local x = list[i];
+        list[i] = list[n - 1 - i];
+        list[n - 1 - i] = x;
+    }
+    return n;
+}
+
+/* A checkpoint of weights and buckets being put together: tensors of float32 are in memory. */
+struct dp_save {
+    struct br__arena a;
+    const struct br__ckpt *ck;
+    struct br__td_plan plan;
+    struct br__td_out outs[256];
+    struct br__td_item items[256];
+    const void *memory[256]; /* per item; NULL: the weight */
+    const struct br__tensor *weight[256];
+};
+
+static int dp_produce(void *arg, size_t item, uint64_t off, void *dst, size_t n, struct br_err *e)
+{
+    const struct dp_save *d = arg;
+    if (d->memory[item]) {
+        memcpy(dst, (const char *)d->memory[item] + off, n);
+        return BR_OK;
+    }
+    return br__ckpt_read(d->ck, d->weight[item], off, dst, n, e);
+}
+
+static void add_archive(struct dp_save *d, const char *key, const struct br__buf *pickle)
+{
+    struct br__buf archive = {0};
+    torch_save(&archive, pickle, NULL, 0);
+    d->memory[d->plan.n_items] = br__arena_strndup(&d->a, archive.p, archive.n);
+    d->items[d->plan.n_items++] = (struct br__td_item){
+        .tensor = BR__TD_OBJECT, .object_key = key, .verbatim = 1, .data_bytes = archive.n};
+    br__buf_free(&archive);
+}
+
+static void add_tensor(struct dp_save *d, const char *key, const struct br__tensor *weight,
+                       const float *memory, int64_t n)
+{
+    size_t i = d->plan.n_tensors++, at = d->plan.n_items++;
+    ck_assert_uint_lt(at, BR_COUNTOF(d->items));
+    d->outs[i] = (struct br__td_out){.key = key, .dtype = BR_F32, .ndim = 1, .shape = {n}};
+    if (weight) {
+        d->outs[i].dtype = weight->dtype;
+        d->outs[i].ndim = weight->ndim;
+        memcpy(d->outs[i].shape, weight->shape, sizeof weight->shape);
+    }
+    d->items[at] = (struct br__td_item){
+        .tensor = (uint32_t)i, .data_bytes = weight ? weight->bytes : (uint64_t)n * sizeof(float)};
+    memcpy(d->items[at].size, d->outs[i].shape, sizeof d->items[at].size);
+    d->memory[at] = memory;
+    d->weight[at] = weight;
+}
+
+/* The three tensors of a bucket that holds list[first .. end). */
+static void add_bucket(struct dp_save *d, const struct br__train_state *s, const char *prefix,
+                       int group, int bucket, const struct local *list, size_t first, size_t end,
+                       int64_t length)
+{
+    static const char *const kinds[] = {"param", "exp_avg", "exp_avg_sq"};
+    for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+        float *data = br__arena_alloc(&d->a, (size_t)length * sizeof *data);
+        uint64_t pos = 0;
+        for (int64_t i = 0; i < length; i++)
+            data[i] = 777;
+        for (size_t i = first; i < end; i++) {
+            float *x = read_all(s, list[i].param, k);
+            pos = up(pos, 64);
+            for (size_t e = 0; e < list[i].n; e++)
+                data[pos++] = x[list[i].index[e]];
+            free(x);
+        }
+        add_tensor(d,
+                   br__arena_printf(&d->a,
+                                    "%soptimizer.distributed.dp_group_idx_%d.gbuf_idx_0.dtype_("
+                                    "torch.bfloat16, torch.float32).bucket_idx_%d.%s",
+                                    prefix, group, bucket, kinds[k]),
+                   NULL, data, length);
+    }
+}
+
+static void add_rank(struct dp_save *d, const struct br__train_state *s, const struct grid *g,
+                     int chain, int pp, int part)
+{
+    struct local list[64] = {{0}};
+    size_t n = list_rank(s, &d->a, g, chain, pp, part, list), first = 0;
+    const char *prefix = g->ep == 1 ? "" : chain ? "chained_1." : "chained_0.";
+    int group = pp * (chain ? g->ep : g->tp) + part, bucket = 0;
+    uint64_t pos = 0;
+    for (size_t i = 0; i < n; i++) {
+        pos = up(pos, 64) + list[i].n;
+        if (pos < g->bucket && i + 1 < n)
+            continue;
+        add_bucket(d, s, prefix, group, bucket++, list, first, i + 1, (int64_t)pos);
+        first = i + 1;
+        pos = 0;
+    }
+}
+
+static void add_groups(struct dp_save *d, const struct grid *g)
+{
+    struct br__buf b = {0};
+    put_group(&b, NULL);
+    for (int chain = 0; chain <= (g->ep > 1); chain++)
+        for (int i = 0; i < g->pp * (chain ? g->ep : g->tp); i++)
+            add_archive(d,
+                        br__arena_printf(
+                            &d->a, "%soptimizer.distributed.dp_group_idx_%d.optimizer/shard_0_1",
+                            g->ep == 1 ? ""
+                            : chain    ? "chained_1."
+                                       : "chained_0.",
+                            i),
+                        &b);
+    br__buf_free(&b);
+    put_dp_common(&b, "dp_reshardable");
+    add_archive(d, "common_state/shard_0_1", &b);
+    br__buf_free(&b);
+}
+
+START_TEST(test_grids)
+{
+    const struct grid *g = &grids[_i];
+    struct br__ckpt *ck = open_case(g->name), *written;
+    struct br__train_state *s = open_state(ck), *got;
+    struct dp_save *d = br__calloc(1, sizeof *d);
+    struct br__buf meta = {0};
+    d->ck = ck;
+    d->plan.tensors = d->outs;
+    d->plan.items = d->items;
+    add_groups(d, g);
+    for (size_t i = 0; i < s->n_params; i++)
+        add_tensor(d, s->params[i].weight->name, s->params[i].weight, NULL, 0);
+    for (int pp = 0; pp < g->pp; pp++) {
+        for (int part = 0; part < g->tp; part++)
+            add_rank(d, s, g, 0, pp, part);
+        for (int part = 0; g->ep > 1 && part < g->ep; part++)
+            add_rank(d, s, g, 1, pp, part);
+    }
+    must(br__td_layout(&d->a, &d->plan, &err), &err);
+    for (uint32_t f = 0; f < d->plan.n_files; f++)
+        must(br__td_write_file(&d->plan, f,
+                               path_of(&d->a, br__arena_printf(&d->a, "__0_%u.distcp", f)), 0,
+                               dp_produce, d, &err),
+             &err);
+    must(br__td_metadata(&d->plan, &meta, &err), &err);
+    must(br__write_file(path_of(&d->a, ".metadata"), meta.p, meta.n, 0, &err), &err);
+    br__buf_free(&meta);
+    br__buf_printf(&meta,
+                   "model:\n  tensor_model_parallel_size: %d\n  pipeline_model_parallel_size: %d\n"
+                   "  expert_model_parallel_size: %d\n  expert_tensor_parallel_size: 1\n",
+                   g->tp, g->pp, g->ep);
+    must(br__write_file(path_of(&d->a, "run_config.yaml"), meta.p, meta.n, 0, &err), &err);
+    br__buf_free(&meta);
+    must(br__ckpt_open(&written, dir, &err), &err);
+    got = open_state(written);
+    ck_assert_int_eq(got->form, BR__OPTIM_DP);
+    ck_assert_int_eq(got->experts_apart, g->ep > 1);
+    ck_assert_uint_eq(got->n_params, s->n_params);
+    for (size_t i = 0; i < s->n_params; i++)
+        for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+            float *x = read_all(s, i, k), *y = read_all(got, i, k);
+            ck_assert_msg(memcmp(x, y, (size_t)elements(&s->params[i]) * sizeof *x) == 0,
+                          "tp %d, pp %d, ep %d: kind %d of '%s'", g->tp, g->pp, g->ep, k,
+                          s->params[i].weight->name);
+            free(x);
+            free(y);
+        }
+    br__train_state_close(got);
+    br__train_state_close(s);
+    br__ckpt_close(written);
+    br__ckpt_close(ck);
+    br__arena_free(&d->a);
+    br__free(d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("train_state");
@@ -751,6 +1048,7 @@ int main(void)
     tcase_add_test(files, test_counters);
     tcase_add_loop_test(files, test_shifted, 0, BR_COUNTOF(buckets));
     tcase_add_test(files, test_unexplained);
+    tcase_add_loop_test(files, test_grids, 0, BR_COUNTOF(grids));
     suite_add_tcase(s, tc);
     suite_add_tcase(s, files);
     return run_suite(s);
