@@ -157,8 +157,7 @@ struct br__training {
 int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int check_main_params,
                          struct br__training *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- repairing the training state of a checkpoint
- * ------------------------------------------------ */
+/* ---- repairing the training state of a checkpoint -------------------------------------------- */
 
 struct br__repair_opts {
     const char *from, *to; /* root or iteration directory; root that must not exist, or be empty */

@@ -36,8 +36,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory repairing a checkpoint");
 }
 
-/* ---- plan
- * ----------------------------------------------------------------------------------------- */
+/* ---- plan ------------------------------------------------------------------------------------ */
 
 static int is_optimizer(const char *key)
 {
@@ -140,8 +139,7 @@ static int make_plan(struct repair *p)
     return rc ? rc : br__td_layout(&p->a, &p->td, p->err);
 }
 
-/* ---- data
- * ------------------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n, struct br_err *err)
 {
@@ -180,8 +178,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     return rc;
 }
 
-/* ---- the other files
- * ---------------------------------------------------------------------------------- */
+/* ---- the other files ------------------------------------------------------------------------- */
 
 static int copy_tree(struct repair *p, const char *from, const char *to, int depth)
 {
@@ -276,8 +273,7 @@ static int put_trackers(struct repair *p)
     return br__write_file(tracker, text, strlen(text), !p->o->no_sync, p->err);
 }
 
-/* ---- the job
- * ------------------------------------------------------------------------------------------ */
+/* ---- the job --------------------------------------------------------------------------------- */
 
 /* What is wrong with it, if anything. */
 static int examine(struct repair *p)

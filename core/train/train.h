@@ -67,8 +67,7 @@ int br__schedule_check(const struct br__schedule *s, struct br_err *err) BR_MUST
 double br__lr_at(const struct br__schedule *s, const struct br__schedule_group *g, int64_t samples);
 double br__wd_at(const struct br__schedule *s, const struct br__schedule_group *g, int64_t samples);
 
-/* ---- scaler.c: the loss scale of float16
- * --------------------------------------------------------- */
+/* ---- scaler.c: the loss scale of float16 ----------------------------------------------------- */
 
 /* Megatron's DynamicGradScaler.  Multiply the loss by `scale`, divide the gradients by it. */
 struct br__scaler {
@@ -79,8 +78,7 @@ struct br__scaler {
 /* After a step: found_inf says that a gradient was infinite or NaN, so the step was skipped. */
 void br__scaler_update(struct br__scaler *s, int found_inf);
 
-/* ---- optim.c: AdamW, gradient norm, clipping
- * ----------------------------------------------------- */
+/* ---- optim.c: AdamW, gradient norm, clipping ------------------------------------------------- */
 
 /* Constants of one step and one parameter group, as the element loop needs them. */
 struct br__adamw {

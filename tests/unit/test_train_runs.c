@@ -216,8 +216,7 @@ START_TEST(test_run)
 }
 END_TEST
 
-/* ---- their checkpoints
- * ------------------------------------------------------------------------------ */
+/* ---- their checkpoints ----------------------------------------------------------------------- */
 
 /* Checkpoints of real training in float32 and bfloat16, whole models and adapters: all are sound.
  */

@@ -12,8 +12,7 @@
 
 int br__train_read_common(struct br__train_state *s, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- train_layout.c: where Megatron's gradient buffers hold the parameters
- * ----------------------- */
+/* ---- train_layout.c: where Megatron's gradient buffers hold the parameters ------------------- */
 
 /* One parameter of one model-parallel rank. */
 struct br__train_local {
@@ -63,22 +62,34 @@ int br__train_layout_boxes(struct br__train_state *s, struct br__arena *a, size_
 
 int br__train_bind_buckets(struct br__train_state *s, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- train_repair.c
- * ------------------------------------------------------------------------------- */
+/* ---- train_shift.c --------------------------------------------------------------------------- */
 
-/* Elements of local parameter `local` of a rank whose stored tensors are shifted: true values where
- * they are stored, else the weight or zero. */
+/* Where elements of a parameter are whose rank's tensors are stored shifted. */
+struct br__train_piece {
+    size_t local;   /* whose stored tensor holds them */
+    uint64_t first; /* there */
+    uint64_t n;
+    int is_lost;
+};
+/* The longest range from element `first` of a local parameter that is in one place. */
+struct br__train_piece br__train_find_piece(const struct br__train_state *s, uint32_t rank,
+                                            size_t local, uint64_t first);
+/* Elements [first, first + n) of a local parameter, from a tensor of the global shape. */
+int br__train_read_local(const struct br__train_state *s, uint32_t rank, size_t local,
+                         const struct br__tensor *tensor, uint64_t first, float *dst, size_t n,
+                         struct br_err *err) BR_MUST_CHECK;
+/* The same of the optimizer state: true values where they are stored, else the weight or zero. */
 int br__train_read_shifted(const struct br__train_state *s, uint32_t rank, size_t local, int kind,
                            uint64_t first, float *dst, size_t n, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- train_write.c
- * -------------------------------------------------------------------------------- */
+/* ---- train_write.c --------------------------------------------------------------------------- */
 
 /* Values of the common state's keys 'optimizer' and 'opt_param_scheduler'. */
 void br__td_put_optimizer(struct br__pkw *w, const struct br__train_save *t);
 void br__td_put_scheduler(struct br__pkw *w, const struct br__optim_scheduler *s);
 
-/* ---- train.c ----------------------------------------------------------------------------------
+/* ---- train_values.c
+ * ----------------------------------------------------------------------------------
  */
 
 /* A tensor of the weight's shape in float32: what optimizer state of parameter i is read as. */

@@ -13,8 +13,7 @@
 
 #define ALIGN UINT64_C(64)
 
-/* ---- keys
- * ---------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 /* Move *p behind `text`; 0 if it does not stand there. */
 static int skip(const char **p, const char *text)
@@ -133,8 +132,7 @@ static int find_buckets(struct br__train_state *s, struct br_err *err)
     return merge_buckets(l, err);
 }
 
-/* ---- places
- * --------------------------------------------------------------------------------------- */
+/* ---- places ---------------------------------------------------------------------------------- */
 
 /* The buckets of one rank: [*first, *end). */
 static void buckets_of(const struct br__train_layout *l, uint32_t chain, uint32_t group,

@@ -78,8 +78,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory laying out the optimizer's buffers");
 }
 
-/* ---- sizes of the grid
- * ---------------------------------------------------------------------------- */
+/* ---- sizes of the grid ----------------------------------------------------------------------- */
 
 struct sizes {
     struct br__arena a;
@@ -156,8 +155,7 @@ static int read_grid(struct maker *m, struct sizes *z)
     return BR_OK;
 }
 
-/* ---- parameters
- * ----------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
 static int find_module(const char *key)
 {
@@ -288,8 +286,7 @@ static int index_params(struct maker *m)
     return rc;
 }
 
-/* ---- ranks
- * ---------------------------------------------------------------------------------------- */
+/* ---- ranks ----------------------------------------------------------------------------------- */
 
 /* A list in the making.  The first pass counts. */
 struct filler {
@@ -445,8 +442,7 @@ int br__train_layout_make(struct br__train_state *s, struct br_err *err)
     return rc;
 }
 
-/* ---- boxes
- * ---------------------------------------------------------------------------------------- */
+/* ---- boxes ----------------------------------------------------------------------------------- */
 
 /* Place of a parameter that has one. */
 static struct place sure_place(const char *name)

@@ -25,114 +25,7 @@
 #define ENOUGH 256        /* elements that must agree before a shift is believed */
 #define ENOUGH_CHANGES 16 /* of these, that differ from the one before */
 
-/* ---- reading a rank's buffer
- * --------------------------------------------------------------------- */
-
-struct local_read {
-    const struct br__ckpt *ck;
-    const struct br__tensor *tensor; /* of the global shape, any float dtype */
-    float *dst;
-};
-
-static int take_range(void *ud, uint64_t at, uint64_t n, struct br_err *err)
-{
-    struct local_read *r = ud;
-    size_t elements = (size_t)(n / sizeof(float));
-    int rc = br__train_read_as_f32(r->ck, r->tensor, at / sizeof(float), r->dst, elements, err);
-    r->dst += elements;
-    return rc;
-}
-
-/* Elements [first, first + n) of a local parameter, from a tensor of the global shape. */
-static int read_local(const struct br__train_state *s, uint32_t rank, size_t local,
-                      const struct br__tensor *tensor, uint64_t first, float *dst, size_t n,
-                      struct br_err *err)
-{
-    const struct br__train_local *x = &s->layout->ranks[rank].list[local];
-    struct local_read r = {s->ck, tensor, dst};
-    struct br__tensor view = br__train_view(s, x->param);
-    struct br__td_chunk box[2];
-    size_t n_boxes = br__train_local_boxes(s, rank, local, box);
-    uint64_t each = x->n / n_boxes;
-
-    for (size_t b = 0; b < n_boxes && n; b++) {
-        if (first >= each) {
-            first -= each;
-            continue;
-        }
-        size_t k = (size_t)BR__MIN(each - first, (uint64_t)n);
-        int rc = br__td_walk_box(&view, &box[b], first * sizeof(float), k * sizeof(float),
-                                 take_range, &r, err);
-        if (rc)
-            return rc;
-        first = 0;
-        n -= k;
-    }
-    return BR_OK;
-}
-
-/* Where elements of a shifted parameter are. */
-struct piece {
-    size_t local;   /* whose stored tensor holds them */
-    uint64_t first; /* there */
-    uint64_t n;
-    int is_lost;
-};
-
-/* The longest range from element `first` of a local parameter that is in one place. */
-static struct piece find_piece(const struct br__train_state *s, uint32_t rank, size_t local,
-                               uint64_t first)
-{
-    const struct br__train_rank *r = &s->layout->ranks[rank];
-    const struct br__train_local *x = &r->list[local];
-
-    if (x->is_lost)
-        return (struct piece){0, 0, x->n - first, 1};
-    if (first >= x->shift)
-        return (struct piece){local, first - x->shift, x->n - first, 0};
-    uint64_t back = x->shift - first, left = x->n - first; /* before the start of `local` */
-    for (size_t j = local; j-- > 0;) {
-        uint64_t gap = r->list[j + 1].gap, n = r->list[j].n;
-        if (back <= gap)
-            return (struct piece){0, 0, BR__MIN(back, left), 1};
-        back -= gap;
-        if (back <= n)
-            return (struct piece){j, n - back, BR__MIN(back, left),
-                                  !br__train_is_stored(s, r, &r->list[j])};
-        back -= n;
-    }
-    return (struct piece){0, 0, BR__MIN(back, left), 1};
-}
-
-int br__train_read_shifted(const struct br__train_state *s, uint32_t rank, size_t local, int kind,
-                           uint64_t first, float *dst, size_t n, struct br_err *err)
-{
-    const struct br__train_rank *r = &s->layout->ranks[rank];
-    const struct br__train_param *p = &s->params[r->list[local].param];
-
-    while (n) {
-        struct piece x = find_piece(s, rank, local, first);
-        size_t k = (size_t)BR__MIN(x.n, (uint64_t)n);
-        const struct br__tensor *stored =
-            x.is_lost ? NULL : s->params[r->list[x.local].param].tensor[kind];
-        int rc = BR_OK;
-        if (stored)
-            rc = read_local(s, rank, x.local, stored, x.first, dst, k, err);
-        else if (kind == BR__OPTIM_MAIN)
-            rc = read_local(s, rank, local, p->weight, first, dst, k, err);
-        else
-            memset(dst, 0, k * sizeof *dst);
-        if (rc)
-            return rc;
-        first += k;
-        dst += k;
-        n -= k;
-    }
-    return BR_OK;
-}
-
-/* ---- does a shift fit
- * ------------------------------------------------------------------------------ */
+/* ---- does a shift fit ------------------------------------------------------------------------ */
 
 /* A comparison of main copies with weights, over one parameter or several. */
 struct evidence {
@@ -142,8 +35,8 @@ struct evidence {
     int fits;
 };
 
-static int compare_piece(struct evidence *e, size_t local, const struct piece *x, uint64_t first,
-                         size_t n, struct br_err *err)
+static int compare_piece(struct evidence *e, size_t local, const struct br__train_piece *x,
+                         uint64_t first, size_t n, struct br_err *err)
 {
     const struct br__train_state *s = e->s;
     const struct br__train_rank *r = &s->layout->ranks[e->rank];
@@ -154,9 +47,9 @@ static int compare_piece(struct evidence *e, size_t local, const struct piece *x
 
     if (!stored)
         return BR_OK;
-    int rc = read_local(s, e->rank, x->local, stored, x->first, main, n, err);
+    int rc = br__train_read_local(s, e->rank, x->local, stored, x->first, main, n, err);
     if (!rc)
-        rc = read_local(s, e->rank, local, p->weight, first, weight, n, err);
+        rc = br__train_read_local(s, e->rank, local, p->weight, first, weight, n, err);
     if (rc)
         return rc;
     br_cast(narrow, p->weight->dtype, main, BR_F32, n, 0);
@@ -183,7 +76,7 @@ static int compare_local(struct evidence *e, size_t local, int all, struct br_er
     if (!br__train_is_stored(e->s, r, x))
         return BR_OK;
     for (uint64_t at = 0; !rc && e->fits && at < x->n && (all || !is_enough(e));) {
-        struct piece p = find_piece(e->s, e->rank, local, at);
+        struct br__train_piece p = br__train_find_piece(e->s, e->rank, local, at);
         size_t n = (size_t)BR__MIN(p.n, (uint64_t)(all ? BLOCK : 64));
         if (!p.is_lost)
             rc = compare_piece(e, local, &p, at, n, err);
@@ -192,8 +85,7 @@ static int compare_local(struct evidence *e, size_t local, int all, struct br_er
     return rc;
 }
 
-/* ---- finding the shifts of a rank
- * --------------------------------------------------------------------- */
+/* ---- finding the shifts of a rank ------------------------------------------------------------ */
 
 static uint64_t align(uint64_t n, uint64_t to)
 {
@@ -297,8 +189,7 @@ static int find_shifts(struct br__train_state *s, uint32_t rank, struct br_err *
     return rc;
 }
 
-/* ---- repair
- * ------------------------------------------------------------------------------------------- */
+/* ---- repair ---------------------------------------------------------------------------------- */
 
 static void give_up(struct br__train_param *p)
 {
@@ -324,7 +215,7 @@ static uint64_t count_lost(const struct br__train_state *s, size_t i, int *is_sh
                 continue;
             *is_shifted = 1;
             for (uint64_t at = 0; at < r->list[k].n;) {
-                struct piece p = find_piece(s, (uint32_t)q, k, at);
+                struct br__train_piece p = br__train_find_piece(s, (uint32_t)q, k, at);
                 lost += p.is_lost ? p.n : 0;
                 at += p.n;
             }

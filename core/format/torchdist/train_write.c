@@ -9,8 +9,7 @@
 
 #include <string.h>
 
-/* ---- common state
- * ---------------------------------------------------------------------------------- */
+/* ---- common state ---------------------------------------------------------------------------- */
 
 static void put_flag(struct br__pkw *w, const char *key, int v)
 {
@@ -112,8 +111,7 @@ void br__td_put_scheduler(struct br__pkw *w, const struct br__optim_scheduler *s
     br__pkw_op(w, 'u');
 }
 
-/* ---- the common state of another checkpoint
- * ----------------------------------------------------------- */
+/* ---- the common state of another checkpoint -------------------------------------------------- */
 
 /* content_metadata with the two keys of the form first, as Megatron writes them. */
 static int put_content(struct br__pkw *w, const struct br__pk *old, struct br_err *err)
@@ -188,8 +186,7 @@ int br__td_train_common(struct br__buf *out, const struct br__ckpt *ck,
     return rc;
 }
 
-/* ---- tensors
- * ---------------------------------------------------------------------------------------- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static const char *const kinds[BR__N_OPTIM_KINDS] = {"param", "exp_avg", "exp_avg_sq"};
 
