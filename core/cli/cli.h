@@ -20,7 +20,7 @@
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
- *   cmd_download.c download */
+ *   cmd_download.c download                             cmd_data.c data build, merge, inspect */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -63,7 +63,10 @@
     X(LOGITS, logits)                                                                              \
     X(SCORE, score)                                                                                \
     X(BENCH, bench)                                                                                \
-    X(TOKENIZE, tokenize)
+    X(TOKENIZE, tokenize)                                                                          \
+    X(DATA_BUILD, data_build)                                                                      \
+    X(DATA_MERGE, data_merge)                                                                      \
+    X(DATA_INSPECT, data_inspect)
 
 enum br__cmd_id {
 #define BR_X(id, name) BR__CMD_##id,
@@ -85,7 +88,7 @@ enum br__opt_id {
 
 struct br__cli;
 struct br__command {
-    const char *name; /* one word, or two: "plan import" */
+    const char *name;     /* one word, or two: "plan import" */
     const char *args;     /* bare arguments as the usage line shows them; "" if none       */
     const char *summary;  /* one line                                                      */
     const char *about;    /* paragraphs, for help and the man page                         */

@@ -44,20 +44,22 @@ static void print_text(const struct br__repair_result *r, double seconds)
     char bytes[32];
 
     if (!r->needed) {
-        printf("nothing to repair: %zu parameters, %s; nothing was written\n", r->n_params,
-               form_name(r->from_form));
+        br__say(stdout, "nothing to repair: %zu parameters, %s; nothing was written", r->n_params,
+                form_name(r->from_form));
         return;
     }
     if (r->from_form == BR__OPTIM_DP)
-        printf("%zu parameters: dp_reshardable -> fully_reshardable\n", r->n_params);
+        br__say(stdout, "%zu parameters: dp_reshardable -> fully_reshardable", r->n_params);
     if (r->n_repaired)
-        printf("%zu of %zu parameters had shifted optimizer state\n", r->n_repaired, r->n_params);
+        br__say(stdout, "%zu of %zu parameters had shifted optimizer state", r->n_repaired,
+                r->n_params);
     if (r->lost_main || r->lost_moments)
-        printf("lost: %" PRIu64 " elements of main parameters (now the weights'), %" PRIu64
-               " of moments (now 0)\n",
-               r->lost_main, r->lost_moments);
-    printf("wrote %" PRIu64 " tensors (%s) to %s in %.2f s\n", r->n_tensors,
-           br__human_bytes(r->bytes, bytes), r->path, seconds);
+        br__say(stdout,
+                "lost: %" PRIu64 " elements of main parameters (now the weights'), %" PRIu64
+                " of moments (now 0)",
+                r->lost_main, r->lost_moments);
+    br__say(stdout, "wrote %" PRIu64 " tensors (%s) to %s in %.2f s", r->n_tensors,
+            br__human_bytes(r->bytes, bytes), r->path, seconds);
 }
 
 int br__cmd_repair(struct br__cli *c, struct br_err *err)

@@ -445,5 +445,45 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge tokenize --tokenizer ./Qwen3-8B --jsonl corpus.jsonl > ids.jsonl\n",
 },
 
+[BR__CMD_DATA_BUILD] = {
+    .name = "data build", .args = "FILE...", .min_pos = 1, .max_pos = UINT8_MAX,
+    .summary = "texts -> token files for pretraining, Megatron's .bin and .idx",
+    .about =
+        "Tokenises every record of the files, in their order, and writes OUTPUT.bin and OUTPUT.idx, the\n"
+        "files that Megatron's preprocess_data.py writes and its IndexedDataset reads.  By name, a file\n"
+        "is JSONL (.jsonl, .nvjsonl, .json: one object a line), Parquet (.parquet) or else text, which\n"
+        "is one document.  --json-keys says which members or columns hold the texts; with several, each\n"
+        "gets files of its own, OUTPUT_KEY.bin.\n"
+        "\n"
+        "Documents without tokens are left out.  Ids are stored in two bytes if the vocabulary has fewer\n"
+        "than 65,500 tokens.  Memory does not grow with the input, and the files appear when they are\n"
+        "complete: an interrupted build leaves none.\n",
+    .examples =
+        "bridge data build corpus.jsonl --tokenizer Qwen/Qwen3-8B --append-eod -o corpus\n"
+        "bridge data build *.jsonl --tokenizer ./Qwen3-8B --json-keys text,title -o ./tokens/all\n",
+    .need = {BR__OPT_DATA_OUTPUT},
+},
+
+[BR__CMD_DATA_MERGE] = {
+    .name = "data merge", .args = "NAME...", .min_pos = 1, .max_pos = UINT8_MAX,
+    .summary = "several token files -> one, in their order",
+    .about =
+        "Each NAME stands for NAME.bin and NAME.idx.  All must hold ids of one type.\n",
+    .examples =
+        "bridge data merge part-0 part-1 part-2 -o all\n",
+    .need = {BR__OPT_DATA_OUTPUT},
+},
+
+[BR__CMD_DATA_INSPECT] = {
+    .name = "data inspect", .args = "NAME", .min_pos = 1, .max_pos = 1,
+    .summary = "what token files hold",
+    .about =
+        "Checks NAME.idx and reads every id of NAME.bin; prints documents, sequences, tokens, the lengths\n"
+        "and the largest id, which must be below the model's vocabulary size.\n",
+    .examples =
+        "bridge data inspect corpus\n"
+        "bridge data inspect corpus.idx --json\n",
+},
+
 };
 /* clang-format on */

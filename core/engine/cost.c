@@ -51,8 +51,9 @@ int br__llm_cost(struct br__llm *m, int64_t context, struct br__llm_cost *out, s
             return rc;
         for (br_val v = 1; v < q->g.n; v++)
             add_node(q, br__node(&q->g, v), context, out);
+        out->private_bytes += br__device_bytes(&r->dev);
         for (size_t k = 0; k < r->n_ready; k++)
-            out->private_bytes += br__exec_bytes(r->ready[k]->exec);
+            out->private_bytes += br__frame_bytes(r->ready[k]->frame);
         for (size_t k = 0; k < r->n_caches; k++)
             out->private_bytes += r->caches[k].bytes;
     }
@@ -68,11 +69,12 @@ int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err)
         if (s->data && (!largest || s->rows * s->cols > largest->rows * largest->cols))
             largest = s;
     }
-    if (!d->backend->peaks)
+    if (!d->backend.peaks)
         return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot measure its ceilings",
-                       d->backend->name);
+                       d->backend.name);
     size_t n =
         largest ? (size_t)(largest->rows * largest->cols) * br_dtype_size(largest->dtype) : 0;
-    int enough = n >= (size_t)1 << 28; /* far larger than any cache */
-    return d->backend->peaks(d->device, enough ? largest->data : NULL, enough ? n : 0, out, err);
+    /* Far larger than any cache, and where the device can read it. */
+    int enough = n >= (size_t)1 << 28 && br__device_is_host(d);
+    return d->backend.peaks(d->device, enough ? largest->data : NULL, enough ? n : 0, out, err);
 }

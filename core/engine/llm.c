@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE 512     /* tokens of a prompt that are computed at once */
+#define PIECE 512 /* tokens of a prompt that are computed at once, if the backend says nothing */
 #define KEPT_GRAPHS 8 /* per rank */
 #define MAX_SLOTS 4096
 
@@ -26,14 +26,22 @@ struct rank_run {
     void *arg;
 };
 
+/* Nobody shall wait for this rank. */
+static void give_up(const struct br__rank *r)
+{
+    struct br_comm *c = r->m->world ? r->m->world[r->place.rank] : NULL;
+    if (c)
+        c->ops->abort(c);
+}
+
 static void *rank_thread(void *arg)
 {
     struct rank_run *run = arg;
     struct br__rank *r = run->r;
     memset(&r->err, 0, sizeof r->err);
     r->rc = run->fn(r, run->arg, &r->err);
-    if (r->rc && r->m->world)
-        r->m->world[r->place.rank]->abort(r->m->world[r->place.rank]);
+    if (r->rc)
+        give_up(r);
     return NULL;
 }
 
@@ -61,7 +69,7 @@ int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, st
     for (; !rc && made < n; made++)
         if (pthread_create(&threads[made], NULL, rank_thread, &runs[made])) {
             rc = br_fail(err, BR_E_NOMEM, "cannot start a thread for rank %u", made);
-            m->world[0]->abort(m->world[0]);
+            give_up(&m->ranks[0]);
             break;
         }
     if (!rc)
@@ -80,6 +88,18 @@ static const uint32_t group_axes[BR_N_GROUPS] = {
     [BR_GROUP_EDP] = 1u << BR_AXIS_EDP,
 };
 
+/* The world's name, which all ranks are given. */
+struct world_id {
+    unsigned char id[BR_COMM_ID];
+};
+
+static int join_world(struct br__rank *r, void *arg, struct br_err *err)
+{
+    const struct world_id *id = arg;
+    return r->dev.backend.plane->join(r->dev.device, id->id, r->place.rank, r->m->topo.world,
+                                      &r->m->world[r->place.rank], err);
+}
+
 /* A group's color is its lowest rank, so every group of an axis set gets its own. */
 static int make_groups(struct br__rank *r, void *arg, struct br_err *err)
 {
@@ -90,18 +110,33 @@ static int make_groups(struct br__rank *r, void *arg, struct br_err *err)
     r->place.comms[BR_GROUP_WORLD] = world;
     for (uint32_t g = 1; !rc && g < BR_N_GROUPS; g++) {
         (void)br_topo_group(&r->m->topo, r->place.rank, group_axes[g], members);
-        rc = world->split(world, members[0], r->place.rank, &r->place.comms[g], err);
+        rc = world->ops->split(world, members[0], r->place.rank, &r->place.comms[g], err);
     }
     br__free(members);
     return rc;
 }
 
-static int open_rank(struct br__rank *r, const char *device, uint32_t lanes, struct br_err *err)
+static int open_rank(struct br__rank *r, const char *device, uint32_t threads, struct br_err *err)
 {
     const struct br__registry *reg = r->m->weights->session->registry;
-    int rc =
-        br__device_open(&r->dev, device, &(struct br__dirs){reg->dirs, reg->n_dirs}, lanes, err);
-    return rc ? rc : br__params_open(&r->params, r->m->weights, err);
+    const struct br__dirs dirs = {reg->dirs, reg->n_dirs};
+    int rc = br__device_open(&r->dev, device, &dirs, r->place.rank, threads, err);
+    return rc ? rc : br__params_open(&r->params, r->m->weights, br__device_is_host(&r->dev), err);
+}
+
+/* The communicators of all ranks: first of the world, then of its groups. */
+static int open_world(struct br__llm *m, struct br_err *err)
+{
+    struct world_id id;
+    const struct br_backend *b = &m->ranks[0].dev.backend;
+    m->world = br__calloc(m->topo.world, sizeof *m->world);
+    if (!m->world)
+        return nomem(err);
+    int rc = b->plane ? b->plane->id(id.id, err)
+                      : br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name);
+    if (!rc)
+        rc = br__ranks_run(m, join_world, &id, err);
+    return rc ? rc : br__ranks_run(m, make_groups, NULL, err);
 }
 
 static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
@@ -118,16 +153,7 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
         if (rc)
             return rc;
     }
-    if (n == 1)
-        return 0;
-    const struct br_backend *b = m->ranks[0].dev.backend;
-    m->world = br__calloc(n, sizeof *m->world);
-    if (!m->world)
-        return nomem(err);
-    int rc = b->comm_world
-                 ? b->comm_world(m->world, n, err)
-                 : br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name);
-    return rc ? rc : br__ranks_run(m, make_groups, NULL, err);
+    return n == 1 ? 0 : open_world(m, err);
 }
 
 /* ---- open, close ----------------------------------------------------------------------------- */
@@ -228,10 +254,10 @@ static void close_rank(struct br__rank *r)
     for (size_t i = 0; i < r->n_ready; i++)
         br__ready_free(r->ready[i]);
     for (size_t i = 0; i < r->n_caches; i++)
-        r->dev.backend->free(r->dev.device, r->caches[i].data);
+        r->dev.backend.free(r->dev.device, r->caches[i].data);
     for (uint32_t g = 1; g < BR_N_GROUPS; g++)
         if (r->place.comms[g])
-            r->place.comms[g]->close(r->place.comms[g]);
+            r->place.comms[g]->ops->close(r->place.comms[g]);
     br__free(r->ready);
     br__free(r->caches);
     br__arena_free(&r->arena);
@@ -247,7 +273,7 @@ void br__llm_close(struct br__llm *m)
         close_rank(&m->ranks[i]);
     for (uint32_t i = 0; m->world && i < m->topo.world; i++)
         if (m->world[i])
-            m->world[i]->close(m->world[i]);
+            m->world[i]->ops->close(m->world[i]);
     br__free(m->world);
     br__free(m->ranks);
     br__free(m->length);
@@ -277,7 +303,7 @@ int64_t br__llm_slots(const struct br__llm *m)
 }
 const char *br__llm_device(const struct br__llm *m)
 {
-    return m->ranks[0].dev.backend->name;
+    return m->ranks[0].dev.backend.name;
 }
 void br__llm_reset(struct br__llm *m, uint32_t slot)
 {
@@ -291,10 +317,18 @@ void br__ready_free(struct br__ready *q)
 {
     if (!q)
         return;
-    br__exec_free(q->exec);
+    br__frame_free(q->frame);
+    br__program_free(q->program);
     br__free(q->b.states);
     br__graph_free(&q->g);
     br__free(q);
+}
+
+int br__ready_plan(struct br__rank *r, struct br__ready *q, const br_val *outputs, size_t n,
+                   struct br_err *err)
+{
+    int rc = br__program_make(&q->program, &q->g, &r->dev, outputs, n, err);
+    return rc ? rc : br__frame_make(&q->frame, q->program, &r->dev, r->place.comms, err);
 }
 
 /* Everything that a rank computes of a batch, as the outputs that keep it alive. */
@@ -306,7 +340,7 @@ static int plan(struct br__rank *r, struct br__ready *q, struct br_err *err)
     for (size_t i = 0; i < BR_COUNTOF(all); i++)
         if (all[i])
             outputs[n++] = all[i];
-    return br__exec_make(&q->exec, &q->g, &r->dev, r->place.comms, outputs, n, err);
+    return br__ready_plan(r, q, outputs, n, err);
 }
 
 int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
@@ -339,7 +373,7 @@ static void *cache(struct br__rank *r, const struct br__state *s)
     const char *name = br__arena_strdup(&r->arena, s->name);
     if (!name || br__grow(&r->caches, &r->cap_caches, r->n_caches, sizeof *r->caches))
         return NULL;
-    void *p = r->dev.backend->alloc(r->dev.device, bytes);
+    void *p = r->dev.backend.alloc(r->dev.device, bytes);
     if (p)
         r->caches[r->n_caches++] = (struct br__cache){name, p, bytes};
     return p;
@@ -352,7 +386,7 @@ static int bind_caches(struct br__rank *r, struct br__ready *q, struct br_err *e
         if (!p)
             return br_fail(err, BR_E_NOMEM, "out of memory for the caches of %lld x %lld tokens",
                            (long long)r->m->slots, (long long)r->m->capacity);
-        br__exec_bind(q->exec, q->b.states[i].v, p);
+        br__frame_bind(q->frame, q->b.states[i].v, p);
     }
     return 0;
 }
@@ -436,11 +470,11 @@ struct br__build br__batch_shape(const struct br__llm *m, int64_t n_tokens, int6
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q, const struct batch *in)
 {
     const struct br__llm *m = r->m;
-    int32_t *ids = br__exec_input(q->exec, q->b.ids);
-    int32_t *positions = br__exec_input(q->exec, q->b.positions);
-    int32_t *seqs = br__exec_input(q->exec, q->b.seqs);
-    int32_t *rows = br__exec_input(q->exec, q->b.cache_rows);
-    int32_t *out = br__exec_input(q->exec, q->b.out_rows);
+    int32_t *ids = br__frame_input(q->frame, q->b.ids);
+    int32_t *positions = br__frame_input(q->frame, q->b.positions);
+    int32_t *seqs = br__frame_input(q->frame, q->b.seqs);
+    int32_t *rows = br__frame_input(q->frame, q->b.cache_rows);
+    int32_t *out = br__frame_input(q->frame, q->b.out_rows);
     int64_t t = 0;
     for (size_t s = 0; s < in->n_feeds + (in->pad > 0); s++) {
         int is_pad = s == in->n_feeds;
@@ -479,12 +513,10 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
     if (rc)
         return rc;
     fill_inputs(r, q, in);
-    if ((rc = br__exec_run(q->exec, err)))
-        return rc;
-    if (in->logits && is_answering(r))
-        memcpy(in->logits, br__exec_data(q->exec, q->b.logits),
-               in->n_feeds * (size_t)br_cfg_i(q->b.cfg, BR_CFG_VOCAB_SIZE) * sizeof(float));
-    return 0;
+    rc = br__frame_run(q->frame, err);
+    if (!rc && in->logits && is_answering(r))
+        rc = br__frame_read(q->frame, q->b.logits, in->logits, err);
+    return rc;
 }
 
 static int check_feeds(const struct br__llm *m, const struct br__feed *feeds, size_t n,
@@ -546,6 +578,8 @@ int br__llm_feed(struct br__llm *m, const struct br__feed *feeds, size_t n, floa
                  struct br_err *err)
 {
     int rc = check_feeds(m, feeds, n, err);
+    const uint32_t wanted = m->ranks[0].dev.backend.tokens_at_once;
+    const int64_t piece = wanted ? wanted : PIECE;
     size_t vocab = (size_t)br_cfg_i(m->weights->cfg, BR_CFG_VOCAB_SIZE);
     struct br__feed *last = br__calloc(n, sizeof *last);
     if (!rc && !last)
@@ -554,12 +588,12 @@ int br__llm_feed(struct br__llm *m, const struct br__feed *feeds, size_t n, floa
      * far as one piece goes. */
     for (size_t i = 0; i < n && !rc; i++) {
         last[i] = feeds[i];
-        for (; last[i].n > PIECE && !rc; last[i].ids += PIECE, last[i].n -= PIECE)
-            rc = feed_piece(m, &(struct br__feed){last[i].slot, last[i].ids, PIECE}, 1, NULL, err);
+        for (; last[i].n > piece && !rc; last[i].ids += piece, last[i].n -= piece)
+            rc = feed_piece(m, &(struct br__feed){last[i].slot, last[i].ids, piece}, 1, NULL, err);
     }
     for (size_t i = 0, k; i < n && !rc; i = k) {
         int64_t tokens = last[i].n;
-        for (k = i + 1; k < n && tokens + last[k].n <= PIECE; k++)
+        for (k = i + 1; k < n && tokens + last[k].n <= piece; k++)
             tokens += last[k].n;
         rc = feed_piece(m, last + i, k - i, logits + i * vocab, err);
     }

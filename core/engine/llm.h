@@ -9,7 +9,8 @@
 struct br__ready {
     struct br_graph g;
     struct br__build b;
-    struct br__exec *exec;
+    struct br__program *program;
+    struct br__frame *frame;
     uint64_t used; /* when last, for throwing out the oldest */
 };
 
@@ -54,8 +55,10 @@ int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__read
                   struct br_err *err) BR_MUST_CHECK;
 /* The graph of a batch of n_tokens that holds n_seqs sequences and wants their last logits. */
 struct br__build br__batch_shape(const struct br__llm *m, int64_t n_tokens, int64_t n_seqs);
-/* Build a graph of one's own: b's sizes and flags are set. */
+/* Build a graph of one's own: b's sizes and flags are set.  br__ready_plan makes it ready to run. */
 int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
+                   struct br_err *err) BR_MUST_CHECK;
+int br__ready_plan(struct br__rank *r, struct br__ready *q, const br_val *outputs, size_t n,
                    struct br_err *err) BR_MUST_CHECK;
 void br__ready_free(struct br__ready *q);
 /* BR_E_NUMERIC if one of n logits is NaN or infinite; the text names the weight that is to blame.

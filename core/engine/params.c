@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int br__params_open(struct br__params **out, struct br__weights *w, struct br_err *err)
+int br__params_open(struct br__params **out, struct br__weights *w, int host, struct br_err *err)
 {
     struct br__params *p = *out = br__calloc(1, sizeof *p);
     if (!p || br__map_init(&p->by_key, 64)) {
@@ -17,6 +17,7 @@ int br__params_open(struct br__params **out, struct br__weights *w, struct br_er
         return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
     }
     p->w = w;
+    p->host = host;
     return 0;
 }
 
@@ -125,7 +126,9 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
     }
     if (!*out)
         return br_fail(err, BR_E_PLAN, "the model has no tensor '%s'", name);
-    return br__weights_load(p->w, *out, err);
+    /* Off the host bytes are made when they are uploaded; a merged adapter changes the dtype. */
+    int merges = p->w->adapter && p->w->adapter->merge;
+    return p->host || merges ? br__weights_load(p->w, *out, err) : 0;
 }
 
 /* ---- shares ---------------------------------------------------------------------------------- */
@@ -180,20 +183,28 @@ static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, i
     return rc;
 }
 
-/* The rows of a part, as dtype `to`, one after another. */
-static void copy_part(const struct br__part *q, int to, unsigned char *dst)
+/* Elements [from, end) of a part, whose rows follow one another, as dtype `to`. */
+static void copy_part(const struct br__part *q, int to, int64_t from, int64_t end,
+                      unsigned char *dst)
 {
     const struct br__source *s = q->source;
     size_t from_size = br_dtype_size(s->dtype), to_size = br_dtype_size(to);
     const unsigned char *src = s->data;
-    for (int64_t i = 0; i < q->n_rows; i++) {
-        const unsigned char *p = src + (size_t)((q->row + i) * s->cols + q->col) * from_size;
-        unsigned char *d = dst + (size_t)(i * q->n_cols) * to_size;
+    for (int64_t n; from < end; from += n, dst += (size_t)n * to_size) {
+        int64_t row = from / q->n_cols, col = from % q->n_cols;
+        n = BR__MIN(q->n_cols - col, end - from);
+        const unsigned char *p =
+            src + (size_t)((q->row + row) * s->cols + q->col + col) * from_size;
         if (s->dtype == to)
-            memcpy(d, p, (size_t)q->n_cols * to_size);
+            memcpy(dst, p, (size_t)n * to_size);
         else
-            br_cast(d, to, p, s->dtype, (size_t)q->n_cols, 0);
+            br_cast(dst, to, p, s->dtype, (size_t)n, 0);
     }
+}
+
+static int64_t elems_of(const struct br__part *q)
+{
+    return q->n_rows * q->n_cols;
 }
 
 /* Bytes of the parts: where they lie if that is one run of the right dtype, else a copy. */
@@ -205,13 +216,35 @@ static const void *gather(struct br__params *p, const struct br__part *parts, si
                (size_t)(q->row * q->source->cols + q->col) * br_dtype_size(to);
     size_t elems = 0;
     for (size_t i = 0; i < n; i++)
-        elems += (size_t)(parts[i].n_rows * parts[i].n_cols);
+        elems += (size_t)elems_of(&parts[i]);
     unsigned char *m = own(p, elems * br_dtype_size(to)), *d = m;
     for (size_t i = 0; m && i < n; i++) {
-        copy_part(&parts[i], to, d);
-        d += (size_t)(parts[i].n_rows * parts[i].n_cols) * br_dtype_size(to);
+        copy_part(&parts[i], to, 0, elems_of(&parts[i]), d);
+        d += (size_t)elems_of(&parts[i]) * br_dtype_size(to);
     }
     return m;
+}
+
+/* br_source_bytes of a param: bytes [at, at + n) of its parts, whole elements. */
+static int make_bytes(void *arg, void *host, size_t at, size_t n, struct br_err *err)
+{
+    const struct br__param *p = arg;
+    int to = (int)p->stored.dtype, rc = 0;
+    size_t size = br_dtype_size(to);
+    int64_t from = (int64_t)(at / size), end = from + (int64_t)(n / size);
+    unsigned char *dst = host;
+    for (size_t i = 0; i < p->n_pieces && from < end && !rc; i++) {
+        const struct br__part *q = &p->pieces[i];
+        int64_t stop = BR__MIN(end, elems_of(q));
+        if (from < stop && !(rc = br__weights_load(p->weights, q->source, err))) {
+            copy_part(q, to, from, stop, dst);
+            dst += (size_t)(stop - from) * size;
+            from = stop;
+        }
+        from -= elems_of(q);
+        end -= elems_of(q);
+    }
+    return rc;
 }
 
 /* ---- params ---------------------------------------------------------------------------------- */
@@ -233,6 +266,9 @@ static int add(struct br__params *p, struct br__param *q, const char *key,
     memcpy(copy, parts, n_parts * sizeof *copy);
     q->pieces = copy;
     q->n_pieces = n_parts;
+    q->weights = p->w;
+    if (!p->host)
+        q->stored.bytes = (struct br_source_bytes){make_bytes, q};
     p->list[p->n++] = q;
     return 0;
 }
@@ -267,8 +303,8 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
         q->stored.n_dim = 1;
         q->stored.shape[0] = parts[0].n_cols;
     }
-    q->stored.data = gather(p, parts, n, (int)q->stored.dtype);
-    if (!q->stored.data || add(p, q, key, parts, n))
+    q->stored.data = p->host ? gather(p, parts, n, (int)q->stored.dtype) : NULL;
+    if ((p->host && !q->stored.data) || add(p, q, key, parts, n))
         return nomem(err);
     *out = q;
     return 0;
@@ -317,11 +353,11 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
                            br_dtype_torch(s->dtype), br_dtype_torch((int)q->stored.dtype));
         q->stored.dtype = (uint32_t)s->dtype;
-        data[e] = gather(p, &parts[e], 1, s->dtype);
-        if (!data[e])
+        data[e] = p->host ? gather(p, &parts[e], 1, s->dtype) : NULL;
+        if (p->host && !data[e])
             return nomem(err);
     }
-    q->stored.parts = data;
+    q->stored.parts = p->host ? data : NULL;
     q->split = split;
     q->expert = 1;
     q->stored.n_dim = 3;

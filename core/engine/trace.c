@@ -66,41 +66,72 @@ static struct br__named *result(struct br__trace *t, const char *name, int ndim,
     return r;
 }
 
-static int put_value(struct job *j, const struct br__ready *q, const char *name, br_val v,
-                     double scale)
+/* Results of one rank, while it holds the lock. */
+struct sink {
+    struct job *j;
+    const struct br__ready *q;
+    double share; /* of a value that data-parallel ranks average */
+    struct br_err *err;
+};
+
+/* The value as the device has it, rows one after another; the caller frees it. */
+static float *values_of(const struct sink *s, br_val v)
 {
-    const struct br__node *n = br__node(&q->g, v);
-    struct br__named *r = result(j->out, name, (int)n->n_dim, n->shape);
+    size_t n = (size_t)br__node_elems(br__node(&s->q->g, v));
+    float *x = br__alloc(n * sizeof *x);
+    if (!x)
+        (void)nomem(s->err);
+    else if (!br__frame_read(s->q->frame, v, x, s->err))
+        return x;
+    br__free(x);
+    return NULL;
+}
+
+static int put_value(const struct sink *s, const char *name, br_val v, double scale)
+{
+    const struct br__node *n = br__node(&s->q->g, v);
+    struct br__named *r = result(s->j->out, name, (int)n->n_dim, n->shape);
     if (!r)
-        return BR_E_NOMEM;
-    const float *x = br__exec_data(q->exec, v);
-    for (int64_t i = 0; i < br__node_elems(n); i++)
+        return nomem(s->err);
+    float *x = values_of(s, v);
+    for (int64_t i = 0; x && i < br__node_elems(n); i++)
         r->data[i] += (float)(x[i] * scale);
-    return 0;
+    br__free(x);
+    return x ? 0 : BR_E_NOMEM;
 }
 
 /* ---- gradients ------------------------------------------------------------------------------- */
 
-/* Add the gradient d of a param (rows of its pieces one after another, row stride `stride`) to the
- * results of its sources. */
-static int put_grad(struct job *j, const struct br__param *p, const char *prefix, const float *d,
-                    double scale)
+/* Add d, the gradient of a param, to the results of its sources. */
+static int add_grad(const struct sink *s, const struct br__param *p, const char *prefix,
+                    const float *d)
 {
     for (size_t i = 0; i < p->n_pieces; i++) {
         const struct br__part *q = &p->pieces[i];
-        const struct br__source *s = q->source;
         char name[256];
-        snprintf(name, sizeof name, "%s%s", prefix, s->name);
-        struct br__named *r = result(j->out, name, s->ndim, s->shape);
+        snprintf(name, sizeof name, "%s%s", prefix, q->source->name);
+        struct br__named *r = result(s->j->out, name, q->source->ndim, q->source->shape);
         if (!r)
-            return BR_E_NOMEM;
+            return nomem(s->err);
         for (int64_t row = 0; row < q->n_rows; row++, d += q->n_cols) {
-            float *to = r->data + (q->row + row) * s->cols + q->col;
+            float *to = r->data + (q->row + row) * q->source->cols + q->col;
             for (int64_t c = 0; c < q->n_cols; c++)
-                to[c] += (float)(d[c] * scale);
+                to[c] += (float)(d[c] * s->share);
         }
     }
     return 0;
+}
+
+/* grad: the gradient of the param, or 0. */
+static int put_grad(const struct sink *s, const struct br__param *p, const char *prefix,
+                    br_val grad)
+{
+    if (!grad)
+        return 0;
+    float *d = values_of(s, grad);
+    int rc = d ? add_grad(s, p, prefix, d) : BR_E_NOMEM;
+    br__free(d);
+    return rc;
 }
 
 /* The params of a graph that gradients are asked for: the adapter's if there is one. */
@@ -212,12 +243,12 @@ static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
     uint32_t dp = br_topo_coord(&r->m->topo, r->place.rank, BR_AXIS_DP);
     const int32_t *ids = o->ids[dp];
     const int32_t seq[5] = {0, (int32_t)o->n, 0, (int32_t)o->n, 0};
-    int32_t *seqs = br__exec_input(q->exec, q->b.seqs);
-    int32_t *positions = br__exec_input(q->exec, q->b.positions);
-    int32_t *in = br__exec_input(q->exec, q->b.ids);
-    int32_t *next = br__exec_input(q->exec, q->b.labels);
-    int32_t *mtp_in = br__exec_input(q->exec, q->b.mtp_ids);
-    int32_t *after = br__exec_input(q->exec, q->b.mtp_labels);
+    int32_t *seqs = br__frame_input(q->frame, q->b.seqs);
+    int32_t *positions = br__frame_input(q->frame, q->b.positions);
+    int32_t *in = br__frame_input(q->frame, q->b.ids);
+    int32_t *next = br__frame_input(q->frame, q->b.labels);
+    int32_t *mtp_in = br__frame_input(q->frame, q->b.mtp_ids);
+    int32_t *after = br__frame_input(q->frame, q->b.mtp_labels);
     if (seqs)
         memcpy(seqs, seq, sizeof seq);
     for (int64_t i = 0; i < o->n; i++) {
@@ -235,57 +266,55 @@ static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
     int64_t topk = br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK);
     for (int64_t i = 0; o->routes && i < q->b.cfg->n_layers; i++)
         if (q->b.routes[i])
-            memcpy(br__exec_data(q->exec, q->b.routes[i]), o->routes + i * o->n * topk,
+            memcpy(br__frame_input(q->frame, q->b.routes[i]), o->routes + i * o->n * topk,
                    (size_t)(o->n * topk) * sizeof *o->routes);
 }
 
 /* Results that one rank of a group speaks for: values that all its ranks hold alike. */
-static int put_values(struct job *j, const struct br__ready *q)
+static int put_values(const struct sink *s)
 {
+    const struct br__build *b = &s->q->b;
+    const struct br__trace_opts *o = s->j->o;
+    struct br__trace *out = s->j->out;
     char name[32];
-    int rc = q->b.logits ? put_value(j, q, "logits", q->b.logits, 1) : 0;
-    if (!rc && q->b.mtp_logits)
-        rc = put_value(j, q, "mtp.logits", q->b.mtp_logits, 1);
-    for (int64_t i = 0; i < q->b.cfg->n_layers + 2 && j->o->flags & BR__TRACE_HIDDEN && !rc; i++) {
-        if (i <= q->b.cfg->n_layers)
+    int rc = b->logits ? put_value(s, "logits", b->logits, 1) : 0;
+    if (!rc && b->mtp_logits)
+        rc = put_value(s, "mtp.logits", b->mtp_logits, 1);
+    for (int64_t i = 0; i < b->cfg->n_layers + 2 && o->flags & BR__TRACE_HIDDEN && !rc; i++) {
+        if (i <= b->cfg->n_layers)
             snprintf(name, sizeof name, "hidden.%lld", (long long)i);
         else
             snprintf(name, sizeof name, "hidden.norm");
-        if (q->b.hidden[i])
-            rc = put_value(j, q, name, q->b.hidden[i], 1);
+        if (b->hidden[i])
+            rc = put_value(s, name, b->hidden[i], 1);
     }
-    int64_t topk = j->out->topk;
-    for (int64_t i = 0; i < q->b.cfg->n_layers && j->out->routes && !rc; i++)
-        if (q->b.routes[i])
-            memcpy(j->out->routes + i * j->o->n * topk, br__exec_data(q->exec, q->b.routes[i]),
-                   (size_t)(j->o->n * topk) * sizeof(int32_t));
+    for (int64_t i = 0; i < b->cfg->n_layers && out->routes && !rc; i++)
+        if (b->routes[i])
+            rc = br__frame_read_i32(s->q->frame, b->routes[i], out->routes + i * o->n * out->topk,
+                                    s->err);
     return rc;
 }
 
-static int put_results(struct job *j, const struct br__rank *r, const struct br__ready *q,
-                       const struct backward *w)
+static int put_results(const struct sink *s, const struct br__rank *r, const struct backward *w)
 {
     const struct br_topo *t = &r->m->topo;
+    const struct br__build *b = &s->q->b;
     int first_tp = br_topo_coord(t, r->place.rank, BR_AXIS_TP) == 0;
     int first_dp = br_topo_coord(t, r->place.rank, BR_AXIS_DP) == 0;
-    double share = 1.0 / t->size[BR_AXIS_DP];
-    int rc = first_tp && first_dp ? put_values(j, q) : 0;
-    if (!rc && first_tp && q->b.loss)
-        rc = put_value(j, q, "loss", q->b.loss, share);
-    if (!rc && first_tp && q->b.aux_loss && j->o->flags & BR__TRACE_AUX)
-        rc = put_value(j, q, "aux_loss", q->b.aux_loss, share);
-    if (!rc && first_tp && q->b.mtp_loss)
-        rc = put_value(j, q, "mtp.loss", q->b.mtp_loss, share);
+    int rc = first_tp && first_dp ? put_values(s) : 0;
+    if (!rc && first_tp && b->loss)
+        rc = put_value(s, "loss", b->loss, s->share);
+    if (!rc && first_tp && b->aux_loss && s->j->o->flags & BR__TRACE_AUX)
+        rc = put_value(s, "aux_loss", b->aux_loss, s->share);
+    if (!rc && first_tp && b->mtp_loss)
+        rc = put_value(s, "mtp.loss", b->mtp_loss, s->share);
     for (size_t i = 0; i < w->n && !rc; i++) {
-        const struct br__param *p = br__node_param(br__node(&q->g, w->wrt[i]));
+        const struct br__param *p = br__node_param(br__node(&s->q->g, w->wrt[i]));
         if (p->shared && !first_tp)
             continue;
-        if (w->grad[i])
-            rc = put_grad(j, p, "grad.", br__exec_data(q->exec, w->grad[i]), share);
-        if (w->grad_aux[i] && !rc)
-            rc = put_grad(j, p, "grad_aux.", br__exec_data(q->exec, w->grad_aux[i]), share);
-        if (w->grad_mtp[i] && !rc)
-            rc = put_grad(j, p, "grad_mtp.", br__exec_data(q->exec, w->grad_mtp[i]), share);
+        if (!(rc = put_grad(s, p, "grad.", w->grad[i])) &&
+            !(rc = put_grad(s, p, "grad_aux.", w->grad_aux[i])))
+            rc = put_grad(s, p, "grad_mtp.", w->grad_mtp[i]);
     }
     return rc;
 }
@@ -313,15 +342,15 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
     if (!rc && !keep)
         rc = nomem(err);
     if (!rc)
-        rc = br__exec_make(&q->exec, &q->g, &r->dev, r->place.comms, keep,
-                           outputs(q, &w, o->flags, keep), err);
+        rc = br__ready_plan(r, q, keep, outputs(q, &w, o->flags, keep), err);
     if (!rc) {
         fill_inputs(r, q, o);
-        rc = br__exec_run(q->exec, err);
+        rc = br__frame_run(q->frame, err);
     }
     if (!rc) {
+        const struct sink s = {j, q, 1.0 / r->m->topo.size[BR_AXIS_DP], err};
         pthread_mutex_lock(&j->lock);
-        rc = put_results(j, r, q, &w) ? nomem(err) : 0;
+        rc = put_results(&s, r, &w);
         pthread_mutex_unlock(&j->lock);
     }
     br__free(keep);

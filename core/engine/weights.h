@@ -72,6 +72,7 @@ struct br__param {
     const char *key;               /* by which it is found again */
     const struct br__part *pieces; /* where its gradient belongs, in its own row order */
     size_t n_pieces;
+    struct br__weights *weights; /* whose pieces they are */
     int adapter; /* 0; else 'A', 'B' or 'M' of a pair */
     int split;   /* enum br__split */
     int shared;  /* all ranks of the tensor-parallel group hold the same */
@@ -90,9 +91,10 @@ struct br__params {
     struct br__map by_key;
     void **owned;
     size_t n_owned, cap_owned;
+    int host; /* params are used where they lie in host memory; else their bytes are made on demand */
 };
 /* Ranks see one weights object and each has its own params.  Loading takes a lock. */
-int br__params_open(struct br__params **out, struct br__weights *w,
+int br__params_open(struct br__params **out, struct br__weights *w, int host,
                     struct br_err *err) BR_MUST_CHECK;
 void br__params_close(struct br__params *p);
 /* The weight whose Megatron name is `mcore`; `item` chooses from the rule's Hugging Face list where

@@ -395,6 +395,85 @@ int br__td_train_common(struct br__buf *out, const struct br__ckpt *ck,
 const char *br__td_sharding(const struct br__td *td);
 int64_t br__td_samples(const struct br__td *td);
 
+/* ---- indexed.c: Megatron's token files, NAME.bin and NAME.idx ---------------------------------
+ */
+
+struct br__indexed {
+    struct br__file bin, idx;
+    int dtype; /* enum br_dtype: a whole number type */
+    int64_t n_seq, n_doc, n_tokens;
+    const unsigned char *lengths, *offsets, *bounds; /* in the map of .idx, unaligned */
+};
+/* The whole index is checked: every sequence lies in the .bin, documents tile the sequences. */
+int br__indexed_open(struct br__indexed *x, const char *prefix, struct br_err *err) BR_MUST_CHECK;
+void br__indexed_close(struct br__indexed *x);                     /* safe on a zeroed one */
+int64_t br__indexed_len(const struct br__indexed *x, int64_t seq); /* tokens */
+/* First sequence of document i, 0 <= i <= n_doc; the last is n_seq. */
+int64_t br__indexed_doc(const struct br__indexed *x, int64_t i);
+/* Tokens [from, from + n) of a sequence, which has as many; thread-safe. */
+int br__indexed_read(const struct br__indexed *x, int64_t seq, int64_t from, int64_t n,
+                     int32_t *out, struct br_err *err) BR_MUST_CHECK;
+/* uint16 for a vocabulary of fewer than 65,500 tokens, else int32, as Megatron chooses. */
+int br__indexed_dtype(int64_t n_vocab);
+
+/* Written: files of other names until br__indexed_finish, which always ends the writer, as
+ * br__indexed_abort does; an abort leaves nothing behind. */
+struct br__indexed_out {
+    struct br__arena arena;
+    struct br__out bin, lists[2];
+    const char *paths[6];
+    int dtype, sync;
+    int64_t n_seq, n_doc, n_tokens;
+    int64_t open; /* tokens of the sequence that has not ended */
+};
+int br__indexed_create(struct br__indexed_out *w, const char *prefix, int dtype, int sync,
+                       struct br_err *err) BR_MUST_CHECK;
+/* Tokens of a sequence in parts; br__indexed_add is both for a whole one. */
+int br__indexed_put(struct br__indexed_out *w, const int32_t *ids, size_t n,
+                    struct br_err *err) BR_MUST_CHECK;
+int br__indexed_end_seq(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
+int br__indexed_add(struct br__indexed_out *w, const int32_t *ids, size_t n,
+                    struct br_err *err) BR_MUST_CHECK; /* one sequence */
+int br__indexed_end_doc(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
+/* All sequences and documents of another file of the same dtype. */
+int br__indexed_append(struct br__indexed_out *w, const struct br__indexed *x,
+                       struct br_err *err) BR_MUST_CHECK;
+int br__indexed_finish(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
+void br__indexed_abort(struct br__indexed_out *w);
+
+/* ---- npy.c: arrays as numpy.save writes them ---------------------------------------------------
+ */
+
+#define BR__NPY_DIMS 2
+struct br__npy {
+    struct br__file file;
+    int dtype, ndim; /* one or two dimensions, row-major */
+    int64_t shape[BR__NPY_DIMS];
+    const unsigned char *data; /* in the map, 8-byte aligned */
+};
+int br__npy_open(struct br__npy *x, const char *path, struct br_err *err) BR_MUST_CHECK;
+void br__npy_close(struct br__npy *x);
+/* A header of n bytes at most; *data_off is where the elements begin, all of which are there. */
+int br__npy_parse(struct br__npy *x, const unsigned char *p, uint64_t n, uint64_t *data_off,
+                  struct br_err *err) BR_MUST_CHECK;
+/* The same bytes as numpy.save. */
+int br__npy_write(const char *path, int dtype, int ndim, const int64_t *shape, const void *data,
+                  int sync, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- parquet.c: Parquet files as rows
+ * ------------------------------------------------------------ */
+
+struct br__parquet;
+int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *err) BR_MUST_CHECK;
+void br__parquet_close(struct br__parquet *p); /* NULL is fine */
+int64_t br__parquet_rows(const struct br__parquet *p);
+/* The columns to read, before the first row: these, or (n = 0) all whose types are known. */
+int br__parquet_select(struct br__parquet *p, const char *const *names, size_t n,
+                       struct br_err *err) BR_MUST_CHECK;
+/* Append the next row as a JSON object; *more is 0 at the end.  Memory: a page of each column. */
+int br__parquet_next(struct br__parquet *p, struct br__buf *json, int *more,
+                     struct br_err *err) BR_MUST_CHECK;
+
 /* ---- yaml.c: the only user of libyaml -------------------------------------------------------- */
 
 /* A YAML document as a tree; scalars keep their text and whether they were plain (unquoted). */

@@ -3,53 +3,86 @@
  * bridge_<name>.so in the plugin directories that export bridge_backend_v1(). */
 #include "graph_internal.h"
 #include <dlfcn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 /* ---- looking at one -------------------------------------------------------------------------- */
 
-/* The backend of a file, or NULL: another kind of module, or one that this build cannot use.  A
- * module that was accepted is never unloaded, since its tables and code are in use. */
-static const struct br_backend *load(const char *path, struct br_err *err)
+/* What no backend can do without. */
+static int check_complete(const struct br_backend *b, const char *path, struct br_err *err)
+{
+    const char *lacks = !b->name       ? "name"
+                        : !b->probe    ? "probe"
+                        : !b->open     ? "open"
+                        : !b->close    ? "close"
+                        : !b->alloc    ? "alloc"
+                        : !b->free     ? "free"
+                        : !b->upload   ? "upload"
+                        : !b->download ? "download"
+                        : !b->copy     ? "copy"
+                        : !b->run      ? "run"
+                                       : NULL;
+    if (lacks)
+        return br_fail(err, BR_E_PLUGIN, "backend '%s' lacks '%s', which docs/backends.md asks for",
+                       path, lacks);
+    if (b->align & (b->align - 1))
+        return br_fail(err, BR_E_PLUGIN, "backend '%s' wants alignment %u, no power of two", path,
+                       b->align);
+    return 0;
+}
+
+/* A backend of any size as this build knows it. */
+static int adopt(struct br_backend *out, const struct br_backend *b, const char *path,
+                 struct br_err *err)
+{
+    if (b->struct_size < offsetof(struct br_backend, kernels))
+        return br_fail(err, BR_E_PLUGIN, "backend '%s' says that it is %u bytes long", path,
+                       b->struct_size);
+    if (br__adopt(out, sizeof *out, b, b->struct_size))
+        return br_fail(err, BR_E_PLUGIN, "backend '%s' is of a newer bridge; this is %s", path,
+                       br_version());
+    return check_complete(out, path, err);
+}
+
+/* The backend of a file.  A module that was accepted is never unloaded, since its tables and code
+ * are in use. */
+static int load(const char *path, struct br_backend *out, struct br_err *err)
 {
     void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!h) {
-        (void)br_fail(err, BR_E_PLUGIN, "'%s' does not load: %s", path, dlerror());
-        return NULL;
-    }
+    if (!h)
+        return br_fail(err, BR_E_PLUGIN, "'%s' does not load: %s", path, dlerror());
     br_backend_fn *fn;
     *(void **)&fn = dlsym(h, BR_BACKEND_SYMBOL);
     const struct br_backend *b = fn ? fn() : NULL;
-    if (!b || b->struct_size < sizeof *b) {
-        (void)br_fail(err, BR_E_PLUGIN,
-                      fn ? "'%s' is a backend built with an older bridge; rebuild it"
-                         : "'%s' is no backend: it lacks %s",
-                      path, BR_BACKEND_SYMBOL);
+    int rc =
+        b ? adopt(out, b, path, err)
+          : br_fail(err, BR_E_PLUGIN, "'%s' is no backend: it lacks %s", path, BR_BACKEND_SYMBOL);
+    if (rc)
         dlclose(h);
-        return NULL;
-    }
-    return b;
+    return rc;
 }
 
-static int by_name(const char *name, const struct br__dirs *dirs, const struct br_backend **out,
+static int by_name(const char *name, const struct br__dirs *dirs, struct br_backend *out,
                    struct br_err *err)
 {
-    *out = NULL;
     if (strcmp(name, br__cpu_backend()->name) == 0) {
-        *out = br__cpu_backend();
+        *out = *br__cpu_backend();
         return 0;
     }
     struct br__arena a = {0};
     struct br__buf looked = {0};
-    int rc = 0;
-    for (size_t i = 0; dirs && i < dirs->n && !*out && !rc; i++) {
+    int rc = BR_E_NOTFOUND;
+    for (size_t i = 0; dirs && i < dirs->n && rc == BR_E_NOTFOUND; i++) {
         const char *path = br__arena_printf(&a, "%s/bridge_%s.so", dirs->list[i], name);
         br__buf_printf(&looked, "%s%s", i ? ", " : "", dirs->list[i]);
-        if (path && br__exists(path) && !(*out = load(path, err)))
+        if (path && br__exists(path) && (rc = load(path, out, err)))
             rc = BR_E_PLUGIN;
+        else if (!rc && strcmp(out->name, name) != 0)
+            rc = br_fail(err, BR_E_PLUGIN, "backend '%s' calls itself '%s'", path, out->name);
     }
-    if (!*out && !rc)
-        rc = br_fail(err, BR_E_NOTFOUND,
+    if (rc == BR_E_NOTFOUND)
+        rc = br_fail(err, rc,
                      "no backend '%s'; 'cpu' is built in, bridge_%s.so was looked "
                      "for in %s",
                      name, name, looked.p ? looked.p : "no directory");
@@ -63,26 +96,25 @@ static int by_name(const char *name, const struct br__dirs *dirs, const struct b
 static const char *const known[] = {"cuda"};
 
 /* The best score of those that are there; those that are not usable are no error here. */
-static const struct br_backend *best(const struct br__dirs *dirs)
+static void best(const struct br__dirs *dirs, struct br_backend *win)
 {
-    const struct br_backend *win = br__cpu_backend();
     char why[200];
+    *win = *br__cpu_backend();
     int score = win->probe(why, sizeof why);
     for (size_t i = 0; i < BR_COUNTOF(known); i++) {
-        const struct br_backend *b;
-        int s = by_name(known[i], dirs, &b, NULL) ? 0 : b->probe(why, sizeof why);
+        struct br_backend b;
+        int s = by_name(known[i], dirs, &b, NULL) ? 0 : b.probe(why, sizeof why);
         if (s > score) {
             score = s;
-            win = b;
+            *win = b;
         }
     }
-    return win;
 }
 
 const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,
                               size_t size)
 {
-    const struct br_backend *b;
+    struct br_backend b;
     struct br_err err = BR_ERR_INIT;
     if (i >= BR_COUNTOF(known))
         return NULL;
@@ -91,13 +123,13 @@ const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable
     if (by_name(known[i], dirs, &b, &err))
         snprintf(why, size, "%s", err.msg);
     else
-        *usable = b->probe(why, size) > 0;
+        *usable = b.probe(why, size) > 0;
     return known[i];
 }
 
 static int adopt_kernels(struct br__device *d, struct br_err *err)
 {
-    uint32_t n = d->backend->kernels.n, size = d->backend->kernels.row_size;
+    uint32_t n = d->backend.kernels.n, size = d->backend.kernels.row_size;
     struct br_kernel *rows = br__calloc(n + 1, sizeof *rows);
     if (!rows)
         return br_fail(err, BR_E_NOMEM, "out of memory for kernels");
@@ -105,30 +137,50 @@ static int adopt_kernels(struct br__device *d, struct br_err *err)
     d->n_kernels = n;
     for (uint32_t i = 0; i < n; i++)
         if (br__adopt(&rows[i], sizeof rows[i],
-                      (const char *)d->backend->kernels.rows + (size_t)i * size, size))
+                      (const char *)d->backend.kernels.rows + (size_t)i * size, size))
             return br_fail(err, BR_E_PLUGIN, "kernel row %u of backend '%s' is of a newer bridge",
-                           i, d->backend->name);
+                           i, d->backend.name);
     return 0;
 }
 
+/* "name" or "name:2"; *index: the device's number if one is said. */
+static int choose(struct br_backend *out, const char *name, const struct br__dirs *dirs,
+                  uint32_t *index, struct br_err *err)
+{
+    char word[64], why[200] = "";
+    if (!name || strcmp(name, "auto") == 0) {
+        best(dirs, out);
+        return 0;
+    }
+    const char *colon = strchr(name, ':');
+    int64_t number = *index;
+    int n =
+        snprintf(word, sizeof word, "%.*s", (int)(colon ? colon - name : (int)strlen(name)), name);
+    if (n < 0 || (size_t)n >= sizeof word ||
+        (colon && (br__parse_i64(colon + 1, &number) || number < 0 || number > UINT16_MAX)))
+        return br_fail(err, BR_E_USAGE, "'%s' is no device; expected a name, or NAME:NUMBER", name);
+    *index = (uint32_t)number;
+    int rc = by_name(word, dirs, out, err);
+    if (!rc && out->probe(why, sizeof why) <= 0)
+        rc = br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot be used here: %s", word, why);
+    return rc;
+}
+
 int br__device_open(struct br__device *d, const char *name, const struct br__dirs *dirs,
-                    uint32_t n_lanes, struct br_err *err)
+                    uint32_t rank, uint32_t n_threads, struct br_err *err)
 {
     memset(d, 0, sizeof *d);
-    char why[200] = "";
-    if (!name || strcmp(name, "auto") == 0) {
-        d->backend = best(dirs);
-    } else {
-        int rc = by_name(name, dirs, &d->backend, err);
-        if (rc)
-            return rc;
-        if (d->backend->probe(why, sizeof why) <= 0)
-            return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot be used here: %s", name,
-                           why);
-    }
-    if (n_lanes == 0)
-        n_lanes = (uint32_t)br__cpu_count();
-    int rc = d->backend->open(&d->device, n_lanes, &d->features, err);
+    int rc = choose(&d->backend, name, dirs, &rank, err);
+    if (rc)
+        return rc;
+    uint32_t there = d->backend.count ? d->backend.count() : UINT32_MAX;
+    if (rank >= there)
+        return br_fail(
+            err, BR_E_UNSUPPORTED,
+            "device %u of backend '%s' is wanted, %u are there; every rank needs its own", rank,
+            d->backend.name, there);
+    d->n_threads = n_threads ? n_threads : (uint32_t)br__cpu_count();
+    rc = d->backend.open(&d->device, rank, d->n_threads, &d->features, err);
     if (!rc && (rc = adopt_kernels(d, err)))
         br__device_close(d);
     return rc;
@@ -136,19 +188,21 @@ int br__device_open(struct br__device *d, const char *name, const struct br__dir
 
 void br__device_close(struct br__device *d)
 {
-    if (d->device)
-        d->backend->close(d->device);
+    if (d->device) {
+        br__device_release(d);
+        d->backend.close(d->device);
+    }
     br__free((void *)(uintptr_t)d->kernels);
     memset(d, 0, sizeof *d);
 }
 
-const struct br_kernel *br__device_kernel(const struct br__device *d, uint32_t op,
-                                          uint32_t weight_dtype)
+const struct br_kernel *br__device_kernel(const struct br__device *d, struct br__kernel_key key)
 {
     for (uint32_t i = 0; i < d->n_kernels; i++) {
         const struct br_kernel *k = &d->kernels[i];
-        if (k->op == op && !(k->needs & ~d->features) &&
-            (!k->weights || k->weights & BR_BIT(weight_dtype)))
+        uint32_t values = k->values ? k->values : BR_BIT(BR_F32);
+        if (k->op == key.op && !(k->needs & ~d->features) && values & BR_BIT(key.value) &&
+            (!k->weights || k->weights & BR_BIT(key.weight)))
             return k;
     }
     return NULL;

@@ -357,7 +357,7 @@ static void grad_send(struct grads *gs, br_val v, br_val dy)
 #define grad_leaf NULL
 #define grad_none NULL
 static rule *const rules[BR_N_OPS] = {
-#define OP(name, min, max, shape, grad) [BR_OP_##name] = grad_##grad,
+#define OP(name, min, max, shape, grad, weight, value) [BR_OP_##name] = grad_##grad,
 #include <bridge/ops.def>
 #undef OP
 };

@@ -1,9 +1,13 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* graph.h - the door of core/graph: tensor programs, their gradients, and the device that runs them.
+/* graph.h - the door of core/graph: tensor programs, their gradients, and the device that runs
+ * them.
  *
- * A caller builds nodes, asks for gradients, plans memory and kernels for the outputs it wants, fills
- * inputs and runs.  This folder knows the ops of <bridge/ops.def>, shapes and backends; it knows no
- * model, no checkpoint and no plugin. */
+ * A caller builds nodes, asks for gradients, plans memory and kernels for the outputs it wants,
+ * fills inputs and runs.  This folder knows the ops of <bridge/ops.def>, shapes and backends; it
+ * knows no model, no checkpoint and no plugin.
+ *
+ * A graph says what is computed, a program how on one kind of device, a frame where; a frame runs.
+ */
 #ifndef BRIDGE_CORE_GRAPH_H
 #define BRIDGE_CORE_GRAPH_H
 
@@ -13,12 +17,14 @@
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
 
-/* Where the values of a PARAM lie, rows one after another. */
+/* The values of a PARAM, rows one after another.  A host device uses them where they lie, in `data`
+ * or `parts`; any other gets a copy once, of what `bytes` makes, or of data or parts without it. */
 struct br__stored {
-    const void *data;         /* NULL if in parts */
+    const void *data;         /* NULL if in parts, or only to be made */
     const void *const *parts; /* experts: one pointer per index of the first axis */
     uint32_t dtype, n_dim;
     int64_t shape[BR_VIEW_DIMS];
+    struct br_source_bytes bytes; /* make may be NULL */
 };
 struct br__node {
     uint32_t op, n_in; /* enum br_op */
@@ -26,10 +32,10 @@ struct br__node {
     uint32_t dtype, n_dim;
     int64_t shape[BR_VIEW_DIMS], stride[BR_VIEW_DIMS];
     struct br_attr attr;
-    br_val base;                   /* a view: the node that owns the memory; else the node itself */
-    int64_t offset;                /* of a view: elements from the base's first */
-    const char *name;              /* of an INPUT or STATE */
-    const float *data;             /* of a CONST (arena) */
+    br_val base;       /* a view: the node that owns the memory; else the node itself */
+    int64_t offset;    /* of a view: elements from the base's first */
+    const char *name;  /* of an INPUT or STATE */
+    const float *data; /* of a CONST (arena) */
     const struct br__stored *stored; /* of a PARAM */
 };
 struct br_graph {
@@ -85,41 +91,69 @@ struct br__dirs {
     const char **list;
     size_t n;
 };
+/* An open device, used by one thread at a time, with the memory that all graphs on it share. */
 struct br__device {
-    const struct br_backend *backend;
+    struct br_backend backend; /* as this build knows it: a shorter one is filled up with zeros */
     void *device;
     uint64_t features;
     const struct br_kernel *kernels; /* adopted rows */
-    uint32_t n_kernels, reserved;
+    uint32_t n_kernels, n_threads;
+    struct br__placed *placed; /* copies of weights, off the host */
+    size_t n_placed, cap_placed, placed_bytes;
+    void *work, *scratch; /* values of the run in progress, and what its kernels scribble on */
+    size_t work_bytes, scratch_bytes;
+    uint64_t generation; /* counts the moves of work and scratch */
 };
-/* name: "cpu", "auto" (best probe), or a backend's, whose file is looked for in `dirs`; n_lanes 0 =
- * one per CPU. */
+/* name: "cpu", "auto" (best probe), or a backend's, whose file is looked for in `dirs`; "name:2" is
+ * its device number 2, else it is number `rank`.  n_threads 0 = one per CPU. */
 int br__device_open(struct br__device *d, const char *name, const struct br__dirs *dirs,
-                    uint32_t n_lanes, struct br_err *err) BR_MUST_CHECK;
+                    uint32_t rank, uint32_t n_threads, struct br_err *err) BR_MUST_CHECK;
 void br__device_close(struct br__device *d);
+/* Whether memory of the device is memory of the host. */
+static inline int br__device_is_host(const struct br__device *d)
+{
+    return (d->backend.flags & BR_BACKEND_HOST) != 0;
+}
+uint64_t br__device_bytes(const struct br__device *d); /* work, scratch and weights that it holds */
 /* Whether the GPU backend i, of those that "auto" tries, can be used here: its name, and in
  * `why` what it is or why not; NULL beyond the last.  Opens no device. */
 const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,
                               size_t size);
 
-/* ---- execution: memory plan and run ----------------------------------------------------------- */
+/* ---- programs: which nodes run, by which kernels, where in memory -------------------------------
+ */
 
-struct br__exec;
-/* Plan memory and kernels for the nodes that `outputs` need.  comms[BR_N_GROUPS] may be NULL for a
- * single rank.  BR_E_UNSUPPORTED names the ops that the device lacks. */
-int br__exec_make(struct br__exec **out, const struct br_graph *g, struct br__device *d,
-                  struct br_comm *const *comms, const br_val *outputs, size_t n_outputs,
-                  struct br_err *err) BR_MUST_CHECK;
-void br__exec_free(struct br__exec *x);
-/* Device memory of an output, to read after a run.  Strided like its node. */
-void *br__exec_data(const struct br__exec *x, br_val v);
-/* Memory of an INPUT, to fill before a run; NULL if the graph has no such input (v is 0) or needs
- * it for none of its outputs (a stage without softmax attention needs no positions). */
-void *br__exec_input(const struct br__exec *x, br_val v);
-/* Use other memory for a STATE, e.g. one shared by several graphs. */
-void br__exec_bind(struct br__exec *x, br_val v, void *data);
-int br__exec_run(struct br__exec *x, struct br_err *err) BR_MUST_CHECK;
-uint64_t br__exec_bytes(const struct br__exec *x); /* memory that the plan holds */
+/* What `outputs` need of a graph, planned for a kind of device.  It holds no memory of the device
+ * and no address, and does not change.  The graph and the device must outlive it. */
+struct br__program;
+/* BR_E_UNSUPPORTED names the ops that the device lacks. */
+int br__program_make(struct br__program **out, const struct br_graph *g, const struct br__device *d,
+                     const br_val *outputs, size_t n_outputs, struct br_err *err) BR_MUST_CHECK;
+void br__program_free(struct br__program *p);
+
+/* ---- frames: a program's memory, and its run ----------------------------------------------------
+ */
+
+/* Inputs and states of its own; values lie in the device's work memory until the device's next run.
+ * Nobody outside of this folder sees an address in memory of the device, but for states. */
+struct br__frame;
+/* comms[BR_N_GROUPS] may be NULL for a single rank. */
+int br__frame_make(struct br__frame **out, const struct br__program *p, struct br__device *d,
+                   struct br_comm *const *comms, struct br_err *err) BR_MUST_CHECK;
+void br__frame_free(struct br__frame *f);
+/* Host memory of an INPUT, to fill before a run; NULL if the graph has no such input (v is 0) or
+ * needs it for none of its outputs (a stage without softmax attention needs no positions). */
+void *br__frame_input(const struct br__frame *f, br_val v);
+/* The memory of a STATE: of the device, the caller's, and perhaps shared by several graphs. */
+void br__frame_bind(struct br__frame *f, br_val v, void *data);
+/* All work is done when it returns. */
+int br__frame_run(struct br__frame *f, struct br_err *err) BR_MUST_CHECK;
+/* Values of an output (or an INPUT) after a run, rows one after another; floats as float32. */
+int br__frame_read(const struct br__frame *f, br_val v, float *to,
+                   struct br_err *err) BR_MUST_CHECK;
+int br__frame_read_i32(const struct br__frame *f, br_val v, int32_t *to,
+                       struct br_err *err) BR_MUST_CHECK;
+uint64_t br__frame_bytes(const struct br__frame *f); /* of its own: inputs and constants */
 
 /* Where in x[n] the first number is that is NaN or infinite; n: nowhere. */
 size_t br__first_not_finite(const float *x, size_t n);

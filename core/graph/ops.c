@@ -25,11 +25,28 @@ static int mismatch(const struct br_graph *g, const struct br__node *n, struct b
                    text[0], text[1], text[2]);
 }
 
+/* The dtype of a result, by the op's column of ops.def.  Activations and products are float32. */
+static uint32_t value_dtype(const struct br_graph *g, const struct br__node *n)
+{
+    switch (br__ops[n->op].value) {
+    case BR__VALUE_own:
+    case BR__VALUE_view: /* the rule has set it */
+        return n->dtype;
+    case BR__VALUE_in0:
+        return input(g, n, 0)->dtype;
+    case BR__VALUE_i32:
+        return BR_I32;
+    default:
+        return BR_F32;
+    }
+}
+
 /* A fresh contiguous result; each dim must be positive and the product fit. */
-static int fresh(struct br__node *n, uint32_t dtype, uint32_t n_dim, const int64_t *shape,
+static int fresh(const struct br_graph *g, struct br__node *n, uint32_t n_dim, const int64_t *shape,
                  struct br_err *err)
 {
     uint64_t bytes;
+    uint32_t dtype = value_dtype(g, n);
     if (br_shape_bytes(shape, (int)n_dim, br_dtype_size((int)dtype), &bytes) || bytes == 0)
         return br_fail(err, BR_E_CONFIG, "op %s would give an empty or too large tensor",
                        br__ops[n->op].name);
@@ -43,9 +60,8 @@ static int fresh(struct br__node *n, uint32_t dtype, uint32_t n_dim, const int64
     }
     return 0;
 }
-#define FRESH(n, dtype, err, ...)                                                                  \
-    fresh(n, dtype, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__},  \
-          err)
+#define FRESH(g, n, err, ...)                                                                      \
+    fresh(g, n, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__}, err)
 
 static int same_shape(const struct br__node *a, const struct br__node *b)
 {
@@ -68,10 +84,9 @@ static int64_t row_elems(const struct br__node *x)
 
 static int shape_leaf(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    (void)g;
     int64_t shape[BR_VIEW_DIMS];
     memcpy(shape, n->shape, sizeof shape);
-    return fresh(n, n->dtype, n->n_dim, shape, err);
+    return fresh(g, n, n->n_dim, shape, err);
 }
 
 static void view_of(const struct br__node *x, struct br__node *n)
@@ -150,7 +165,7 @@ static int shape_matmul(const struct br_graph *g, struct br__node *n, struct br_
     const struct br__node *x = input(g, n, 0), *w = input(g, n, 1);
     if (x->n_dim != 2 || w->n_dim != 2 || x->shape[1] != w->shape[1])
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, x->shape[0], w->shape[0]);
+    return FRESH(g, n, err, x->shape[0], w->shape[0]);
 }
 
 static int shape_matmul_nn(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -158,7 +173,7 @@ static int shape_matmul_nn(const struct br_graph *g, struct br__node *n, struct 
     const struct br__node *y = input(g, n, 0), *w = input(g, n, 1);
     if (y->n_dim != 2 || w->n_dim != 2 || y->shape[1] != w->shape[0])
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, y->shape[0], w->shape[1]);
+    return FRESH(g, n, err, y->shape[0], w->shape[1]);
 }
 
 static int shape_matmul_tn(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -166,7 +181,7 @@ static int shape_matmul_tn(const struct br_graph *g, struct br__node *n, struct 
     const struct br__node *y = input(g, n, 0), *x = input(g, n, 1);
     if (y->n_dim != 2 || x->n_dim != 2 || y->shape[0] != x->shape[0])
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, y->shape[1], x->shape[1]);
+    return FRESH(g, n, err, y->shape[1], x->shape[1]);
 }
 
 static int shape_grouped(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -175,7 +190,7 @@ static int shape_grouped(const struct br_graph *g, struct br__node *n, struct br
     if (x->n_dim != 2 || w->n_dim != 3 || x->shape[1] != w->shape[2] ||
         off->shape[0] != w->shape[0] + 1)
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, x->shape[0], w->shape[1]);
+    return FRESH(g, n, err, x->shape[0], w->shape[1]);
 }
 
 static int shape_grouped_nn(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -183,7 +198,7 @@ static int shape_grouped_nn(const struct br_graph *g, struct br__node *n, struct
     const struct br__node *y = input(g, n, 0), *w = input(g, n, 1);
     if (y->n_dim != 2 || w->n_dim != 3 || y->shape[1] != w->shape[1])
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, y->shape[0], w->shape[2]);
+    return FRESH(g, n, err, y->shape[0], w->shape[2]);
 }
 
 static int shape_grouped_tn(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -191,7 +206,7 @@ static int shape_grouped_tn(const struct br_graph *g, struct br__node *n, struct
     const struct br__node *y = input(g, n, 0), *x = input(g, n, 1), *off = input(g, n, 2);
     if (y->n_dim != 2 || x->n_dim != 2 || y->shape[0] != x->shape[0] || off->shape[0] < 2)
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
+    return FRESH(g, n, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -201,12 +216,12 @@ static int shape_embed(const struct br_graph *g, struct br__node *n, struct br_e
     const struct br__node *table = input(g, n, 0), *ids = input(g, n, 1);
     if (table->n_dim != 2 || ids->n_dim != 1)
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, ids->shape[0], table->shape[1]);
+    return FRESH(g, n, err, ids->shape[0], table->shape[1]);
 }
 
 static int shape_embed_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(n, BR_F32, err, n->attr.i[1], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, n->attr.i[1], input(g, n, 0)->shape[1]);
 }
 
 static int shape_gather_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -214,12 +229,12 @@ static int shape_gather_rows(const struct br_graph *g, struct br__node *n, struc
     const struct br__node *x = input(g, n, 0), *rows = input(g, n, 1);
     if (x->n_dim != 2 || rows->n_dim != 1)
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, rows->shape[0], x->shape[1]);
+    return FRESH(g, n, err, rows->shape[0], x->shape[1]);
 }
 
 static int shape_scatter_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(n, BR_F32, err, n->attr.i[0], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, n->attr.i[0], input(g, n, 0)->shape[1]);
 }
 
 static int shape_concat(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -231,7 +246,7 @@ static int shape_concat(const struct br_graph *g, struct br__node *n, struct br_
             return mismatch(g, n, err);
         cols += row_elems(x);
     }
-    return FRESH(n, BR_F32, err, input(g, n, 0)->shape[0], cols);
+    return FRESH(g, n, err, input(g, n, 0)->shape[0], cols);
 }
 
 static int shape_pad(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -243,7 +258,7 @@ static int shape_pad(const struct br_graph *g, struct br__node *n, struct br_err
     if (n->attr.i[0] < 0 || n->attr.i[1] < n->attr.i[0] + shape[axis])
         return mismatch(g, n, err);
     shape[axis] = n->attr.i[1];
-    return fresh(n, BR_F32, x->n_dim, shape, err);
+    return fresh(g, n, x->n_dim, shape, err);
 }
 
 static int shape_interleave(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -252,7 +267,7 @@ static int shape_interleave(const struct br_graph *g, struct br__node *n, struct
     int64_t p = n->attr.i[0];
     if (x->n_dim != 2 || p < 1 || x->shape[0] % p)
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, x->shape[0] / p, x->shape[1] * p);
+    return FRESH(g, n, err, x->shape[0] / p, x->shape[1] * p);
 }
 
 static int shape_deinterleave(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -261,7 +276,7 @@ static int shape_deinterleave(const struct br_graph *g, struct br__node *n, stru
     int64_t p = n->attr.i[0];
     if (x->n_dim != 2 || p < 1 || x->shape[1] % p)
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, x->shape[0] * p, x->shape[1] / p);
+    return FRESH(g, n, err, x->shape[0] * p, x->shape[1] / p);
 }
 
 /* ---- elementwise, broadcast, norms ----------------------------------------------------------- */
@@ -295,19 +310,19 @@ static int shape_same(const struct br_graph *g, struct br__node *n, struct br_er
         view_of(x, n);
         return 0;
     }
-    return fresh(n, x->dtype, x->n_dim, x->shape, err);
+    return fresh(g, n, x->n_dim, x->shape, err);
 }
 
 static int shape_sum_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *x = input(g, n, 0);
-    return x->n_dim == 2 ? FRESH(n, BR_F32, err, x->shape[1]) : mismatch(g, n, err);
+    return x->n_dim == 2 ? FRESH(g, n, err, x->shape[1]) : mismatch(g, n, err);
 }
 
 static int shape_fill_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *x = input(g, n, 0);
-    return x->n_dim == 1 ? FRESH(n, BR_F32, err, n->attr.i[0], x->shape[0]) : mismatch(g, n, err);
+    return x->n_dim == 1 ? FRESH(g, n, err, n->attr.i[0], x->shape[0]) : mismatch(g, n, err);
 }
 
 static int shape_dot_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -315,12 +330,12 @@ static int shape_dot_rows(const struct br_graph *g, struct br__node *n, struct b
     const struct br__node *x = input(g, n, 0);
     if (x->n_dim != 2 || !same_shape(x, input(g, n, 1)))
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, x->shape[0], 1);
+    return FRESH(g, n, err, x->shape[0], 1);
 }
 
 static int shape_norm_dw(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(n, BR_F32, err, last(input(g, n, 0)));
+    return FRESH(g, n, err, last(input(g, n, 0)));
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */
@@ -331,7 +346,7 @@ static int shape_attention(const struct br_graph *g, struct br__node *n, struct 
     if (q->n_dim != 3 || k->n_dim != 3 || !same_shape(k, v) || q->shape[2] != k->shape[2] ||
         q->shape[1] % k->shape[1] || k->dtype != v->dtype)
         return mismatch(g, n, err);
-    return fresh(n, BR_F32, 3, q->shape, err);
+    return fresh(g, n, 3, q->shape, err);
 }
 
 static int shape_attention_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -339,7 +354,7 @@ static int shape_attention_grad(const struct br_graph *g, struct br__node *n, st
     const struct br__node *q = input(g, n, 0), *k = input(g, n, 1);
     if (q->shape[0] != k->shape[0])
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, q->shape[0], row_elems(q) + 2 * row_elems(k));
+    return FRESH(g, n, err, q->shape[0], row_elems(q) + 2 * row_elems(k));
 }
 
 /* The cache itself: a view, so that who reads the result comes after the write. */
@@ -360,40 +375,39 @@ static int shape_topk(const struct br_graph *g, struct br__node *n, struct br_er
     const struct br__node *x = input(g, n, 0);
     if (x->n_dim != 2 || n->attr.i[0] < 1 || n->attr.i[0] > x->shape[1])
         return mismatch(g, n, err);
-    return FRESH(n, BR_I32, err, x->shape[0], n->attr.i[0]);
+    return FRESH(g, n, err, x->shape[0], n->attr.i[0]);
 }
 
 static int shape_gather_cols(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *idx = input(g, n, 1);
-    return FRESH(n, BR_F32, err, idx->shape[0], idx->shape[1]);
+    return FRESH(g, n, err, idx->shape[0], idx->shape[1]);
 }
 
 static int shape_scatter_cols(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(n, BR_F32, err, input(g, n, 0)->shape[0], n->attr.i[0]);
+    return FRESH(g, n, err, input(g, n, 0)->shape[0], n->attr.i[0]);
 }
 
 static int shape_count_cols(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    (void)g;
-    return FRESH(n, BR_F32, err, n->attr.i[0]);
+    return FRESH(g, n, err, n->attr.i[0]);
 }
 
 static int shape_moe_sort(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *idx = input(g, n, 0);
-    return FRESH(n, BR_I32, err, n->attr.i[1] + 1 + idx->shape[0] * idx->shape[1]);
+    return FRESH(g, n, err, n->attr.i[1] + 1 + idx->shape[0] * idx->shape[1]);
 }
 
 static int shape_moe_gather(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(n, BR_F32, err, input(g, n, 1)->shape[0], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, input(g, n, 1)->shape[0], input(g, n, 0)->shape[1]);
 }
 
 static int shape_moe_gather_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(n, BR_F32, err, n->attr.i[1], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, n->attr.i[1], input(g, n, 0)->shape[1]);
 }
 
 static int shape_moe_combine(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -401,17 +415,17 @@ static int shape_moe_combine(const struct br_graph *g, struct br__node *n, struc
     const struct br__node *y = input(g, n, 0), *p = input(g, n, 1);
     if (input(g, n, 2)->shape[0] != y->shape[0])
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, p->shape[0], y->shape[1]);
+    return FRESH(g, n, err, p->shape[0], y->shape[1]);
 }
 
 static int shape_moe_combine_dy(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(n, BR_F32, err, input(g, n, 2)->shape[0], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, input(g, n, 2)->shape[0], input(g, n, 0)->shape[1]);
 }
 
 static int shape_moe_combine_dp(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(n, BR_F32, err, input(g, n, 0)->shape[0], n->attr.i[0]);
+    return FRESH(g, n, err, input(g, n, 0)->shape[0], n->attr.i[0]);
 }
 
 /* ---- gated delta net ------------------------------------------------------------------------- */
@@ -421,17 +435,17 @@ static int shape_conv1d(const struct br_graph *g, struct br__node *n, struct br_
     const struct br__node *x = input(g, n, 0), *w = input(g, n, 1);
     if (x->n_dim != 2 || w->n_dim != 2 || x->shape[1] != w->shape[0])
         return mismatch(g, n, err);
-    return fresh(n, BR_F32, 2, x->shape, err);
+    return fresh(g, n, 2, x->shape, err);
 }
 
 static int shape_conv1d_dx(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return fresh(n, BR_F32, 2, input(g, n, 0)->shape, err);
+    return fresh(g, n, 2, input(g, n, 0)->shape, err);
 }
 
 static int shape_conv1d_dw(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return fresh(n, BR_F32, 2, input(g, n, 1)->shape, err);
+    return fresh(g, n, 2, input(g, n, 1)->shape, err);
 }
 
 static int shape_gdn_decay(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -440,7 +454,7 @@ static int shape_gdn_decay(const struct br_graph *g, struct br__node *n, struct 
     if (a->n_dim != 2 || input(g, n, 1)->shape[0] != a->shape[1] ||
         input(g, n, 2)->shape[0] != a->shape[1])
         return mismatch(g, n, err);
-    return fresh(n, BR_F32, 2, a->shape, err);
+    return fresh(g, n, 2, a->shape, err);
 }
 
 static int shape_delta_rule(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -449,13 +463,13 @@ static int shape_delta_rule(const struct br_graph *g, struct br__node *n, struct
     if (q->n_dim != 3 || v->n_dim != 3 || !same_shape(q, k) || v->shape[0] != q->shape[0] ||
         v->shape[1] % q->shape[1] || input(g, n, 3)->shape[1] != v->shape[1])
         return mismatch(g, n, err);
-    return fresh(n, BR_F32, 3, v->shape, err);
+    return fresh(g, n, 3, v->shape, err);
 }
 
 static int shape_delta_rule_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *q = input(g, n, 0), *v = input(g, n, 2);
-    return FRESH(n, BR_F32, err, q->shape[0], 2 * row_elems(q) + row_elems(v) + 2 * v->shape[1]);
+    return FRESH(g, n, err, q->shape[0], 2 * row_elems(q) + row_elems(v) + 2 * v->shape[1]);
 }
 
 /* ---- losses, adapters, collectives ----------------------------------------------------------- */
@@ -464,12 +478,12 @@ static int shape_loss(const struct br_graph *g, struct br__node *n, struct br_er
 {
     if (input(g, n, 0)->n_dim != 2 || input(g, n, 0)->shape[0] != input(g, n, 1)->shape[0])
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, 1);
+    return FRESH(g, n, err, 1);
 }
 
 static int shape_loss_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return fresh(n, BR_F32, 2, input(g, n, 0)->shape, err);
+    return fresh(g, n, 2, input(g, n, 0)->shape, err);
 }
 
 static int shape_dora(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -477,7 +491,7 @@ static int shape_dora(const struct br_graph *g, struct br__node *n, struct br_er
     const struct br__node *w = input(g, n, 0), *a = input(g, n, 1), *b = input(g, n, 2);
     if (a->shape[1] != w->shape[1] || b->shape[0] != w->shape[0] || a->shape[0] != b->shape[1])
         return mismatch(g, n, err);
-    return FRESH(n, BR_F32, err, w->shape[0]);
+    return FRESH(g, n, err, w->shape[0]);
 }
 
 static int shape_all_gather(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -486,7 +500,7 @@ static int shape_all_gather(const struct br_graph *g, struct br__node *n, struct
     int64_t shape[BR_VIEW_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     shape[0] *= n->attr.i[2];
-    return fresh(n, x->dtype, x->n_dim, shape, err);
+    return fresh(g, n, x->n_dim, shape, err);
 }
 
 static int shape_reduce_scatter(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -497,15 +511,17 @@ static int shape_reduce_scatter(const struct br_graph *g, struct br__node *n, st
     if (n->attr.i[2] < 1 || shape[0] % n->attr.i[2])
         return mismatch(g, n, err);
     shape[0] /= n->attr.i[2];
-    return fresh(n, x->dtype, x->n_dim, shape, err);
+    return fresh(g, n, x->n_dim, shape, err);
 }
 
 /* A RECV has no input to take its shape from: the wanted one is already in it, or it is that of
  * the value that it follows (in[0]). */
 static int shape_recv(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    if (n->n_in)
-        return fresh(n, BR_F32, input(g, n, 0)->n_dim, input(g, n, 0)->shape, err);
+    if (n->n_in) {
+        n->dtype = input(g, n, 0)->dtype;
+        return fresh(g, n, input(g, n, 0)->n_dim, input(g, n, 0)->shape, err);
+    }
     return shape_leaf(g, n, err);
 }
 
@@ -522,7 +538,8 @@ enum br__op_kind br__op_kind(uint32_t op)
 
 /* clang-format off */
 const struct br__op_row br__ops[BR_N_OPS] = {
-#define OP(name, min, max, shape, grad) [BR_OP_##name] = {#name, min, max, shape_##shape},
+#define OP(name, min, max, shape, grad, weight, value)                                             \
+    [BR_OP_##name] = {#name, min, max, shape_##shape, BR__WEIGHT_##weight, BR__VALUE_##value},
 #include <bridge/ops.def>
 #undef OP
 };

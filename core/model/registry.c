@@ -10,6 +10,7 @@
  * directory is never searched: a checkpoint that is unpacked there must not bring code.  The only
  * caller of dlopen; an accepted plugin stays loaded, since its strings are in use. */
 #include "model_internal.h"
+#include <bridge/backend.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
@@ -212,6 +213,9 @@ static int adopt_handle(struct br__registry *r, void *handle, const char *name,
 
     /* dlsym's void * to a function: POSIX asks for this form. */
     *(void **)&fn = dlsym(handle, BR_PLUGIN_SYMBOL);
+    if (!fn && dlsym(handle, BR_BACKEND_SYMBOL))
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "it is a backend, for --device %s, and no plugin of models", name);
     if (!fn)
         return br_fail(err, BR_E_PLUGIN,
                        "it exports no " BR_PLUGIN_SYMBOL "(): not a plugin of "
@@ -305,7 +309,7 @@ static int load_found(struct br__registry *r, const char *path, struct br_err *e
     struct br_err why = BR_ERR_INIT;
 
     int rc = br__registry_load_file(r, path, &p, &why);
-    if (rc == BR_OK)
+    if (rc == BR_OK || rc == BR_E_UNSUPPORTED) /* a backend lies in the same folders */
         return BR_OK;
     if (rc == BR_E_NOMEM)
         return br_fail(err, rc, "%s", why.msg);

@@ -542,6 +542,20 @@ static void close_comm(struct br_comm *c)
 static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
                  struct br_err *err);
 
+static const struct br_comm_ops ops = {
+    .struct_size = sizeof ops,
+    .all_reduce = all_reduce,
+    .all_gather = all_gather,
+    .reduce_scatter = reduce_scatter,
+    .all_to_all = all_to_all,
+    .broadcast = broadcast,
+    .send = send_to,
+    .recv = recv_from,
+    .split = split,
+    .abort = abort_world,
+    .close = close_comm,
+};
+
 /* A group of size ranks, of which ranks[i] are the ranks in the world; with the lock held. */
 static struct group *new_group(struct world *w, const uint32_t *ranks, uint32_t size)
 {
@@ -560,21 +574,7 @@ static struct group *new_group(struct world *w, const uint32_t *ranks, uint32_t 
         struct member *m = &g->members[i];
         m->group = g;
         m->world_rank = ranks[i];
-        m->comm = (struct br_comm){
-            .self = m,
-            .rank = i,
-            .size = size,
-            .all_reduce = all_reduce,
-            .all_gather = all_gather,
-            .reduce_scatter = reduce_scatter,
-            .all_to_all = all_to_all,
-            .broadcast = broadcast,
-            .send = send_to,
-            .recv = recv_from,
-            .split = split,
-            .abort = abort_world,
-            .close = close_comm,
-        };
+        m->comm = (struct br_comm){.ops = &ops, .self = m, .rank = i, .size = size};
     }
     g->next = w->groups;
     w->groups = g;
@@ -631,26 +631,110 @@ static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm
     return rc;
 }
 
-int br__comm_local(struct br_comm **comms, uint32_t n, struct br_err *err)
+/* ---- worlds ---------------------------------------------------------------------------------- */
+
+/* Worlds that not all of their ranks have joined. */
+static pthread_mutex_t pending_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct pending {
+    struct pending *next;
+    uint64_t number;
+    uint32_t size, n_joined;
+    struct group *group;
+    unsigned char joined[MAX_RANKS];
+} * pending;
+
+static struct group *new_world(uint32_t size)
 {
-    if (n == 0 || n > MAX_RANKS)
-        return br_fail(err, BR_E_USAGE, "a world of %" PRIu32 " ranks, expected 1 to %d", n,
-                       MAX_RANKS);
     uint32_t ranks[MAX_RANKS];
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < size; i++)
         ranks[i] = i;
     struct world *w = calloc(1, sizeof *w);
     if (!w || pthread_mutex_init(&w->lock, NULL) != 0) {
         free(w);
-        return br_fail(err, BR_E_NOMEM, "out of memory for a world of %" PRIu32 " ranks", n);
+        return NULL;
     }
     w->quitter = NOBODY;
-    struct group *g = new_group(w, ranks, n);
-    if (!g) {
+    struct group *g = new_group(w, ranks, size);
+    if (!g)
         free_world(w);
-        return br_fail(err, BR_E_NOMEM, "out of memory for a world of %" PRIu32 " ranks", n);
+    return g;
+}
+
+/* With pending_lock held: the world of that number, new for its first rank. */
+static struct pending *find_pending(uint64_t number, uint32_t size)
+{
+    struct pending *p = pending;
+    while (p && p->number != number)
+        p = p->next;
+    if (p)
+        return p;
+    p = calloc(1, sizeof *p);
+    if (!p || !(p->group = new_world(size))) {
+        free(p);
+        return NULL;
     }
-    for (uint32_t i = 0; i < n; i++)
-        comms[i] = &g->members[i].comm;
+    p->number = number;
+    p->size = size;
+    p->next = pending;
+    return pending = p;
+}
+
+static void drop_pending(struct pending *p)
+{
+    struct pending **at = &pending;
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    free(p);
+}
+
+static int new_id(unsigned char id[BR_COMM_ID], struct br_err *err)
+{
+    static uint64_t number;
+    (void)err;
+    memset(id, 0, BR_COMM_ID);
+    pthread_mutex_lock(&pending_lock);
+    number++;
+    memcpy(id, &number, sizeof number);
+    pthread_mutex_unlock(&pending_lock);
     return BR_OK;
 }
+
+/* Does not wait for the others: a collective does. */
+static int join(void *device, const unsigned char id[BR_COMM_ID], uint32_t rank, uint32_t size,
+                struct br_comm **out, struct br_err *err)
+{
+    uint64_t number;
+    (void)device;
+    *out = NULL;
+    if (size == 0 || size > MAX_RANKS || rank >= size)
+        return br_fail(err, BR_E_USAGE,
+                       "rank %" PRIu32 " of a world of %" PRIu32 " ranks, expected 1 to %d", rank,
+                       size, MAX_RANKS);
+    memcpy(&number, id, sizeof number);
+    pthread_mutex_lock(&pending_lock);
+    struct pending *p = find_pending(number, size);
+    int rc = p ? BR_OK : BR_E_NOMEM;
+    if (!p) {
+        (void)br_fail(err, rc, "out of memory for a world of %" PRIu32 " ranks", size);
+    } else if (p->size != size || p->joined[rank]) {
+        rc = br_fail(err, BR_E_COMM,
+                     "rank %" PRIu32 " of %" PRIu32 " joins a world of %" PRIu32 " ranks%s", rank,
+                     size, p->size, p->joined[rank] ? " twice" : "");
+    } else {
+        p->joined[rank] = 1;
+        *out = &p->group->members[rank].comm;
+        if (++p->n_joined == size)
+            drop_pending(p);
+    }
+    pthread_mutex_unlock(&pending_lock);
+    return rc;
+}
+
+const struct br_plane br__local_plane = {
+    .struct_size = sizeof br__local_plane,
+    .built_with = BR_VERSION,
+    .name = "local",
+    .id = new_id,
+    .join = join,
+};

@@ -469,14 +469,14 @@ BR__INLINE size_t partial_floats(const struct attention *a)
 size_t BR__FN(attention_scratch)(const struct br_call *c)
 {
     struct attention a = attention_of(c);
-    return (partial_floats(&a) + rows_floats(&a) * c->team->n_lanes) * sizeof(float);
+    return (partial_floats(&a) + rows_floats(&a) * c->stream->n_threads) * sizeof(float);
 }
 
 static void store_rows(const struct attention *a, const struct rows *w, const struct br__seq *s,
                        int64_t query, int64_t n, int64_t kv_head)
 {
     for (int64_t r = 0; r < n * a->group; r++)
-        scaled(item_row(a, &a->c->out, s, query, kv_head, r), w->o + r * WIDTH(a->d), 1 / w->sum[r],
+        scaled(item_row(a, a->c->out, s, query, kv_head, r), w->o + r * WIDTH(a->d), 1 / w->sum[r],
                a->d);
 }
 
@@ -515,7 +515,7 @@ static void few_item(const struct attention *a, const struct rows *w, const stru
         float *o = w->o + r * a->few_d;
         few_row(a, s, r, &t, &head);
         if (a->parts == 1)
-            store_few(a, br__head(&a->c->out, t, head), o, w->sum[r]);
+            store_few(a, br__head(a->c->out, t, head), o, w->sum[r]);
         else
             store_partial(a, partial(a, t, head, part), from < to ? o : NULL, w->max[r], w->sum[r]);
     }
@@ -558,7 +558,7 @@ static void merge_parts(const struct attention *a, int64_t t, int64_t head)
         else
             add_scaled(all, p + 2, fade, a->few_d);
     }
-    store_few(a, br__head(&a->c->out, t, head), all, sum);
+    store_few(a, br__head(a->c->out, t, head), all, sum);
 }
 
 /* Merge the rows of the decoding sequences. */
@@ -569,7 +569,7 @@ static void attention_merge(const struct attention *a)
         if (!br__seq_at(a->seqs, i, a->T, a->S, &s) || !is_few(a, &s))
             continue;
         for (int64_t r = 0; r < s.nq * a->heads; r++)
-            if (r % a->c->team->n_lanes == a->c->lane)
+            if (r % a->c->stream->n_threads == a->c->stream->thread)
                 merge_parts(a, s.q0 + r / a->heads, r % a->heads);
     }
 }
@@ -577,7 +577,7 @@ static void attention_merge(const struct attention *a)
 void BR__FN(attention)(const struct br_call *c)
 {
     struct attention a = attention_of(c);
-    float *scratch = (float *)c->scratch + partial_floats(&a) + c->lane * rows_floats(&a);
+    float *scratch = (float *)c->scratch + partial_floats(&a) + c->stream->thread * rows_floats(&a);
     struct rows w = rows_carve(&a, &scratch);
     struct br__seq s = {0};
     int64_t n = 0, before = 0, next = 0;

@@ -36,14 +36,14 @@ static struct back back_carve(const struct attention *a, float **scratch)
 size_t BR__FN(attention_grad_scratch)(const struct br_call *c)
 {
     struct attention a = attention_of(c);
-    return back_floats(&a) * c->team->n_lanes * sizeof(float);
+    return back_floats(&a) * c->stream->n_threads * sizeof(float);
 }
 
 /* dq, dk or dv of a row: `head` counts all query heads, then the key heads, then the value heads.
  */
 BR__INLINE float *grad_row(const struct attention *a, int64_t t, int64_t head)
 {
-    return br__row(&a->c->out, t) + head * a->d;
+    return br__row(a->c->out, t) + head * a->d;
 }
 
 /* After the forward pass: log of the sum into max, dO . O, and dQ = 0. */
@@ -81,7 +81,7 @@ static void back_row(float *p, float *ds, float log_sum, float along, int64_t fi
 static void back_meet(const struct attention *a, const struct back *b, const struct br__seq *s,
                       int64_t m, int64_t own, int64_t kv_head, int64_t k, int64_t n)
 {
-    int64_t ld, d = a->d, out = a->c->out.stride[0];
+    int64_t ld, d = a->d, out = a->c->out->stride[0];
     /* Rows before r0 see none of these keys. */
     int64_t r0 = k > own ? (k - own) * a->group : 0;
     float *q = b->w.q + r0 * d, *y = b->y + r0 * d;
@@ -129,7 +129,7 @@ static void back_item(const struct attention *a, const struct back *b, const str
 void BR__FN(attention_grad)(const struct br_call *c)
 {
     struct attention a = attention_of(c);
-    float *scratch = (float *)c->scratch + c->lane * back_floats(&a);
+    float *scratch = (float *)c->scratch + c->stream->thread * back_floats(&a);
     struct back b = back_carve(&a, &scratch);
     struct br__seq s;
     zero_strangers(c, a.seqs, a.S);
@@ -145,7 +145,7 @@ void BR__FN(attention_grad)(const struct br_call *c)
 /* Rows that lie outside of the cache are left out. */
 void BR__FN(cache_write)(const struct br_call *c)
 {
-    const struct br_tensor *x = &c->in[1], *cache = &c->out;
+    const struct br_tensor *x = &c->in[1], *cache = c->out;
     const int32_t *rows = br__ints(&c->in[2]);
     int64_t from, to, heads = x->shape[1], d = x->shape[2];
     br__lane_range(c, x->shape[0] * heads, 1, &from, &to);

@@ -28,14 +28,14 @@ static struct conv conv_begin(const struct br_call *c, float **scratch)
  */
 BR__INLINE size_t conv_bytes(const struct br_call *c, int64_t rows)
 {
-    return rows * (br__line(br__cols(&c->in[0])) + 16 * c->team->n_lanes) * sizeof(float);
+    return rows * (br__line(br__cols(&c->in[0])) + 16 * c->stream->n_threads) * sizeof(float);
 }
 
 BR__INLINE float *conv_scratch(const struct br_call *c, int64_t rows)
 {
     int64_t from, to;
     br__lane_range(c, br__cols(&c->in[0]), 16, &from, &to);
-    return (float *)c->scratch + rows * (from + 16 * (int64_t)c->lane);
+    return (float *)c->scratch + rows * (from + 16 * (int64_t)c->stream->thread);
 }
 
 /* This lane's channels of the sequence's token t; before the first token those of `old`, the
@@ -71,7 +71,7 @@ static void conv_at(const struct conv *v, const struct br__seq *s, int64_t t, co
 /* Rows of the output that belong to no sequence are zeros. */
 static void conv_strangers(const struct conv *v)
 {
-    const struct br_tensor *out = &v->c->out;
+    const struct br_tensor *out = v->c->out;
     if (br__seqs_cover(v->seqs, out->shape[0], INT64_MAX))
         return;
     for (int64_t t = 0; t < out->shape[0]; t++)
@@ -113,14 +113,14 @@ void BR__FN(conv1d_silu)(const struct br_call *c)
     for (int64_t i = 0; i < v.seqs->shape[0]; i++) {
         struct br__seq s;
         float *state = NULL;
-        if (!br__seq_at(v.seqs, i, c->out.shape[0], INT64_MAX, &s))
+        if (!br__seq_at(v.seqs, i, c->out->shape[0], INT64_MAX, &s))
             continue;
         if (states && s.slot >= 0 && s.slot < states->shape[0])
             state = (float *)states->data + s.slot * states->stride[0] + v.from;
         int64_t ld = state ? states->stride[1] : 0;
         const float *old = s.nk > s.nq ? state : NULL;
         for (int64_t t = 0; t < s.nq; t++) {
-            float *o = br__row(&c->out, s.q0 + t) + v.from;
+            float *o = br__row(c->out, s.q0 + t) + v.from;
             conv_at(&v, &s, t, old, ld, o);
             map_span(o, o, o, o, v.n, v_zero(), f_silu);
         }
@@ -170,7 +170,7 @@ void BR__FN(conv1d_silu_dx)(const struct br_call *c)
     conv_strangers(&v);
     for (int64_t i = 0; i < v.seqs->shape[0]; i++) {
         struct br__seq s;
-        if (!br__seq_at(v.seqs, i, c->out.shape[0], INT64_MAX, &s))
+        if (!br__seq_at(v.seqs, i, c->out->shape[0], INT64_MAX, &s))
             continue;
         for (int64_t t = 0; t < s.nq + v.K - 1; t++) {
             float *dz = scratch + t % v.K * v.n;
@@ -181,7 +181,7 @@ void BR__FN(conv1d_silu_dx)(const struct br_call *c)
             int64_t done = t - (v.K - 1);
             if (done < 0)
                 continue;
-            float *o = br__row(&c->out, s.q0 + done) + v.from;
+            float *o = br__row(c->out, s.q0 + done) + v.from;
             zero(o, v.n);
             for (int64_t j = 0; j < v.K; j++)
                 add_product(o, scratch + (t - j) % v.K * v.n, v.w + j * v.n, v.n);
@@ -222,7 +222,7 @@ void BR__FN(conv1d_silu_dw)(const struct br_call *c)
     }
     for (int64_t i = 0; i < v.n; i++)
         for (int64_t j = 0; j < v.K; j++)
-            br__row(&c->out, v.from + i)[j] = sum[j * v.n + i];
+            br__row(c->out, v.from + i)[j] = sum[j * v.n + i];
 }
 
 /* ---- decay ----------------------------------------------------------------------------------- */
@@ -236,10 +236,10 @@ BR__INLINE float softplus(float x)
 void BR__FN(gdn_decay)(const struct br_call *c)
 {
     const float *A_log = c->in[1].data, *dt_bias = c->in[2].data;
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s)) {
         const float *a = br__row(&c->in[0], s.row);
-        float *o = br__row(&c->out, s.row);
+        float *o = br__row(c->out, s.row);
         for (int64_t h = s.col; h < s.col + s.n; h++)
             o[h] = -expf(A_log[h]) * softplus(a[h] + dt_bias[h]);
     }
@@ -248,10 +248,10 @@ void BR__FN(gdn_decay)(const struct br_call *c)
 void BR__FN(gdn_decay_da)(const struct br_call *c)
 {
     const float *A_log = c->in[1].data, *dt_bias = c->in[2].data;
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s)) {
         const float *a = br__row(&c->in[0], s.row), *y = br__row(&c->in[3], s.row);
-        float *o = br__row(&c->out, s.row);
+        float *o = br__row(c->out, s.row);
         for (int64_t h = s.col; h < s.col + s.n; h++)
             o[h] = -expf(A_log[h]) / (1 + expf(-a[h] - dt_bias[h])) * y[h];
     }

@@ -19,8 +19,9 @@
 #undef KERNEL_S
 
 static const struct br_kernel kernels[] = {
-#define KERNEL(op, weights, fn) {BR_OP_##op, weights, NEEDS, BR__FN(fn), NULL},
-#define KERNEL_S(op, weights, fn) {BR_OP_##op, weights, NEEDS, BR__FN(fn), BR__FN(fn##_scratch)},
+#define KERNEL(op, weights, fn) {BR_OP_##op, weights, 0, 0, NEEDS, BR__FN(fn), NULL},
+#define KERNEL_S(op, weights, fn)                                                                  \
+    {BR_OP_##op, weights, 0, 0, NEEDS, BR__FN(fn), BR__FN(fn##_scratch)},
 #include "rows.h"
 };
 
@@ -38,8 +39,10 @@ static int probe(char *why, size_t size)
     return 1; /* always there, and the last choice */
 }
 
-static int open_device(void **device, uint32_t n_lanes, uint64_t *features, struct br_err *err)
+static int open_device(void **device, uint32_t index, uint32_t n_lanes, uint64_t *features,
+                       struct br_err *err)
 {
+    (void)index;
     const struct br__cpu_tier *tier = br__cpu_tier();
     const char *want = getenv("BRIDGE_CPU");
     *device = NULL;
@@ -73,7 +76,7 @@ static void close_device(void *device)
     free(d);
 }
 
-static void run(void *device, void (*fn)(void *arg, struct br_team *team, uint32_t lane), void *arg)
+static void run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg)
 {
     struct device *d = device;
     br__team_run(d->team, fn, arg);
@@ -159,9 +162,10 @@ const struct br_backend *br__cpu_backend(void)
         .free = free_block,
         .upload = copy,
         .download = copy,
+        .copy = copy,
         .run = run,
+        .plane = &br__local_plane,
         .peaks = measure_peaks,
-        .comm_world = br__comm_local,
     };
     return &self;
 }

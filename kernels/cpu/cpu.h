@@ -46,13 +46,13 @@ struct br__team *br__team_new(uint32_t n);
 void br__team_free(struct br__team *team); /* NULL is fine */
 uint32_t br__team_lanes(const struct br__team *team);
 /* Call fn on every lane; back when all have returned.  One run at a time. */
-void br__team_run(struct br__team *team,
-                  void (*fn)(void *arg, struct br_team *team, uint32_t lane), void *arg);
+void br__team_run(struct br__team *team, void (*fn)(void *arg, const struct br_stream *s),
+                  void *arg);
 
 /* Sharing out n pieces of work: each lane takes its own stretch of them, in order, and then helps the
  * lanes that are not done, for a core may be busy with something else too.  Stretches, because what a
  * core fetches ahead of a piece should be its own next piece.  All lanes must come by, with the same
- * n; a kernel that shares out twice must call team->sync in between.
+ * n; a kernel that shares out twice must call br__sync in between.
  *     struct br__share s = br__share(c, n);
  *     for (int64_t i; br__share_next(&s, &i);) */
 struct br__share {
@@ -65,17 +65,17 @@ int br__share_next(struct br__share *s, int64_t *i);
 
 static inline void br__sync(const struct br_call *c)
 {
-    if (c->team->n_lanes > 1)
-        c->team->sync(c->team, c->lane);
+    if (c->stream->n_threads > 1)
+        c->stream->sync(c->stream);
 }
 
 /* This lane's even part of 0..n, in multiples of `unit` but for the last. */
 static inline void br__lane_range(const struct br_call *c, int64_t n, int64_t unit, int64_t *from,
                                   int64_t *to)
 {
-    int64_t units = (n + unit - 1) / unit, lanes = c->team->n_lanes;
-    int64_t end = units * (c->lane + 1) / lanes * unit;
-    *from = units * c->lane / lanes * unit;
+    int64_t units = (n + unit - 1) / unit, lanes = c->stream->n_threads;
+    int64_t lane = c->stream->thread, end = units * (lane + 1) / lanes * unit;
+    *from = units * lane / lanes * unit;
     *to = end < n ? end : n;
 }
 

@@ -100,7 +100,7 @@ static void delta_step(const struct delta *a, const struct delta_room *w, int64_
     }
     multiply(&(struct panel_product){w->qk, STEP, 1, w->d, m, o, m, 1}, n, m, n);
     for (int64_t i = 0; i < n; i++)
-        copy(br__head(&a->c->out, t + i, head) + col, o + i * m, m);
+        copy(br__head(a->c->out, t + i, head) + col, o + i * m, m);
     multiply(&(struct panel_product){w->k, 1, a->dk, w->d, m, state, ld, fade}, a->dk, m, n);
 }
 
@@ -126,15 +126,15 @@ static void delta_item(const struct delta *a, const struct delta_room *w, const 
 size_t BR__FN(delta_rule_scratch)(const struct br_call *c)
 {
     struct delta a = delta_of(c);
-    return delta_floats(&a) * c->team->n_lanes * sizeof(float);
+    return delta_floats(&a) * c->stream->n_threads * sizeof(float);
 }
 
 void BR__FN(delta_rule)(const struct br_call *c)
 {
     struct delta a = delta_of(c);
-    float *scratch = (float *)c->scratch + c->lane * delta_floats(&a);
+    float *scratch = (float *)c->scratch + c->stream->thread * delta_floats(&a);
     struct delta_room w = delta_carve(&a, &scratch);
-    int64_t lanes = c->team->n_lanes, heads = a.heads * a.seqs->shape[0];
+    int64_t lanes = c->stream->n_threads, heads = a.heads * a.seqs->shape[0];
     a.states = c->n_in > 6 ? &c->in[6] : NULL;
     a.parts = heads > 0 && heads < lanes ? (lanes + heads - 1) / heads : 1;
     a.width = ((a.dv + a.parts - 1) / a.parts + VN - 1) / VN * VN;

@@ -43,7 +43,7 @@ static struct delta_back delta_back_carve(const struct delta *a, float *scratch)
 size_t BR__FN(delta_rule_grad_scratch)(const struct br_call *c)
 {
     struct delta a = delta_of(c);
-    return delta_back_floats(&a) * c->team->n_lanes * sizeof(float);
+    return delta_back_floats(&a) * c->stream->n_threads * sizeof(float);
 }
 
 /* The state after token t from the one before; miss = v - e^g S'k. */
@@ -70,7 +70,7 @@ struct delta_grads {
 static struct delta_grads delta_grads_of(const struct delta *a, int64_t t, int64_t head)
 {
     int64_t key = head / a->group, keys = a->heads / a->group * a->dk;
-    float *row = br__row(&a->c->out, t), *v = row + 2 * keys, *g = v + a->heads * a->dv;
+    float *row = br__row(a->c->out, t), *v = row + 2 * keys, *g = v + a->heads * a->dv;
     return (struct delta_grads){row + key * a->dk, row + keys + key * a->dk, v + head * a->dv,
                                 g + head, g + a->heads + head};
 }
@@ -139,7 +139,7 @@ void BR__FN(delta_rule_grad)(const struct br_call *c)
 {
     struct delta a = delta_of(c);
     struct delta_back b =
-        delta_back_carve(&a, (float *)c->scratch + c->lane * delta_back_floats(&a));
+        delta_back_carve(&a, (float *)c->scratch + c->stream->thread * delta_back_floats(&a));
     int64_t keys = a.heads / a.group;
     zero_strangers(c, a.seqs, INT64_MAX);
     struct br__share share = br__share(c, a.seqs->shape[0] * keys);

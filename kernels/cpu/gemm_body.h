@@ -329,7 +329,7 @@ static void gemm_panels(const struct product *p, const float *a, const float *b,
 static void gemm_block(const struct br_call *c, const struct product *p, const float *a,
                        int64_t block, float *b)
 {
-    struct gemm_plan g = gemm_plan(p, c->team->n_lanes);
+    struct gemm_plan g = gemm_plan(p, c->stream->n_threads);
     int64_t i0 = block % g.n_row_blocks * g.mb, i1 = min_of(i0 + g.mb, p->m);
     int64_t j0 = block / g.n_row_blocks * g.nb, n = min_of(g.nb, p->n - j0), ku = units(p->k);
     for (int64_t i = i0; ku == 0 && i < i1; i++)

@@ -60,7 +60,7 @@ void BR__FN(cross_entropy)(const struct br_call *c)
         loss[t] = log(sum) + ((double)max - (double)row[labels[t]]);
     }
     br__sync(c);
-    if (c->lane != 0)
+    if (c->stream->thread != 0)
         return;
     sum = 0;
     for (int64_t t = 0; t < T; t++)
@@ -68,7 +68,7 @@ void BR__FN(cross_entropy)(const struct br_call *c)
             sum += loss[t];
             n++;
         }
-    *(float *)c->out.data = n ? (float)(sum / (double)n) : 0;
+    *(float *)c->out->data = n ? (float)(sum / (double)n) : 0;
 }
 
 /* (softmax - 1 at the label) * y / number of labels that count */
@@ -80,7 +80,7 @@ void BR__FN(cross_entropy_grad)(const struct br_call *c)
     float each = n ? *(const float *)c->in[2].data / (float)n : 0;
     br__lane_range(c, T, 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        float *o = br__row(&c->out, t), max;
+        float *o = br__row(c->out, t), max;
         double sum;
         if (!counts(labels[t], V)) {
             zero(o, V);
@@ -99,7 +99,7 @@ void BR__FN(cross_entropy_grad)(const struct br_call *c)
 size_t BR__FN(dora_inv_norm_scratch)(const struct br_call *c)
 {
     int64_t K = br__cols(&c->in[0]), r = br__cols(&c->in[2]);
-    return (2 * br__line(K) + br__line(r)) * sizeof(float) * c->team->n_lanes;
+    return (2 * br__line(K) + br__line(r)) * sizeof(float) * c->stream->n_threads;
 }
 
 /* 1 / |w[n] + f0 * sum over j of b[n, j] a[j]| for each row n.  All three may be 16-bit floats. */
@@ -107,7 +107,7 @@ void BR__FN(dora_inv_norm)(const struct br_call *c)
 {
     const struct br_tensor *w = &c->in[0], *a = &c->in[1], *b = &c->in[2];
     int64_t from, to, K = br__cols(w), r = br__cols(b);
-    float *sum = (float *)c->scratch + c->lane * (2 * br__line(K) + br__line(r));
+    float *sum = (float *)c->scratch + c->stream->thread * (2 * br__line(K) + br__line(r));
     float *row = sum + br__line(K), *bn = row + br__line(K);
     br__lane_range(c, w->shape[0], 1, &from, &to);
     for (int64_t n = from; n < to; n++) {
@@ -117,6 +117,6 @@ void BR__FN(dora_inv_norm)(const struct br_call *c)
             widen(row, a, br__row_at(a, j), K);
             add_scaled(sum, row, (float)c->attr.f[0] * bn[j], K);
         }
-        ((float *)c->out.data)[n] = 1 / sqrtf(dot(sum, sum, K));
+        ((float *)c->out->data)[n] = 1 / sqrtf(dot(sum, sum, K));
     }
 }

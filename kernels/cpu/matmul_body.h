@@ -60,7 +60,7 @@ static struct mat weight_of(const struct br_tensor *w, int64_t e, int k_major)
 
 static struct product product_at(const struct br_call *c, int64_t e)
 {
-    const struct br_tensor *x = &c->in[0], *w = &c->in[1], *out = &c->out;
+    const struct br_tensor *x = &c->in[0], *w = &c->in[1], *out = c->out;
     int64_t from = 0, n = x->shape[0];
     if (is_grouped(c)) {
         from = offsets_of(c)[e];
@@ -88,7 +88,7 @@ static int64_t n_blocks(const struct br_call *c, const struct product *p)
 {
     if (p->m == 0 || p->n == 0)
         return 0;
-    int64_t lanes = c->team->n_lanes;
+    int64_t lanes = c->stream->n_threads;
     return is_small(p) ? dot_n_blocks(p, lanes) : gemm_n_blocks(p, lanes);
 }
 
@@ -96,10 +96,10 @@ static int64_t n_blocks(const struct br_call *c, const struct product *p)
 static void zero_rest(const struct br_call *c)
 {
     int64_t first = offsets_of(c)[n_products(c)], from, to;
-    br__lane_range(c, c->out.shape[0] - first, 1, &from, &to);
+    br__lane_range(c, c->out->shape[0] - first, 1, &from, &to);
     for (int64_t r = first + from; r < first + to; r++)
-        memset((float *)c->out.data + r * c->out.stride[0], 0,
-               (size_t)c->out.shape[1] * sizeof(float));
+        memset((float *)c->out->data + r * c->out->stride[0], 0,
+               (size_t)c->out->shape[1] * sizeof(float));
 }
 
 /* Scratch: the packed rows that lanes share, whatever the offsets will be (each row of x is packed at
@@ -179,7 +179,8 @@ void BR__FN(matmul)(const struct br_call *c)
     if (c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN)
         zero_rest(c);
     int64_t total = prepare(c), x_of = -1;
-    float *own = (float *)((char *)c->scratch + shared_bytes(c) + c->lane * lane_bytes(c));
+    float *own =
+        (float *)((char *)c->scratch + shared_bytes(c) + c->stream->thread * lane_bytes(c));
     struct place at = first_place(c);
     struct br__share share = br__share(c, total);
     tiles_begin();
@@ -193,7 +194,7 @@ void BR__FN(matmul)(const struct br_call *c)
         if (x_of != at.e)
             dot_pack(&at.p, own);
         x_of = at.e;
-        dot_block(&at.p, c->team->n_lanes, own, i - at.first);
+        dot_block(&at.p, c->stream->n_threads, own, i - at.first);
     }
     tiles_end();
 }
@@ -204,5 +205,5 @@ size_t BR__FN(matmul_scratch)(const struct br_call *c)
     if (c->attr.i[0] != BR_BF16)
         return br__matmul_scratch_avx512(c);
 #endif
-    return shared_bytes(c) + c->team->n_lanes * lane_bytes(c);
+    return shared_bytes(c) + c->stream->n_threads * lane_bytes(c);
 }

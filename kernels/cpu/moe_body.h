@@ -18,7 +18,7 @@ void BR__FN(topk)(const struct br_call *c)
     br__lane_range(c, br__rows(&c->in[0]), 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         const float *x = br__row(&c->in[0], t);
-        int32_t *best = (int32_t *)c->out.data + br__row_at(&c->out, t);
+        int32_t *best = (int32_t *)c->out->data + br__row_at(c->out, t);
         int64_t n = 0;
         for (int64_t e = 0; e < E; e++) {
             if (n == k && !beats(x[e], x[best[k - 1]]))
@@ -34,11 +34,11 @@ void BR__FN(topk)(const struct br_call *c)
 void BR__FN(gather_cols)(const struct br_call *c)
 {
     int64_t from, to, E = br__cols(&c->in[0]), k = br__cols(&c->in[1]);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         const float *x = br__row(&c->in[0], t);
         const int32_t *idx = br__ints(&c->in[1]) + br__row_at(&c->in[1], t);
-        float *o = br__row(&c->out, t);
+        float *o = br__row(c->out, t);
         for (int64_t j = 0; j < k; j++)
             o[j] = idx[j] >= 0 && idx[j] < E ? x[idx[j]] : 0;
     }
@@ -46,12 +46,12 @@ void BR__FN(gather_cols)(const struct br_call *c)
 
 void BR__FN(scatter_cols)(const struct br_call *c)
 {
-    int64_t from, to, E = br__cols(&c->out), k = br__cols(&c->in[1]);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    int64_t from, to, E = br__cols(c->out), k = br__cols(&c->in[1]);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         const float *y = br__row(&c->in[0], t);
         const int32_t *idx = br__ints(&c->in[1]) + br__row_at(&c->in[1], t);
-        float *o = br__row(&c->out, t);
+        float *o = br__row(c->out, t);
         zero(o, E);
         for (int64_t j = 0; j < k; j++)
             if (idx[j] >= 0 && idx[j] < E)
@@ -62,8 +62,8 @@ void BR__FN(scatter_cols)(const struct br_call *c)
 void BR__FN(count_cols)(const struct br_call *c)
 {
     int64_t from, to, rows = br__rows(&c->in[0]), k = br__cols(&c->in[0]);
-    float *o = c->out.data;
-    br__lane_range(c, br__cols(&c->out), 16, &from, &to);
+    float *o = c->out->data;
+    br__lane_range(c, br__cols(c->out), 16, &from, &to);
     if (from >= to)
         return;
     zero(o + from, to - from);
@@ -81,8 +81,8 @@ void BR__FN(moe_sort)(const struct br_call *c)
 {
     const struct br_tensor *idx = &c->in[0];
     int64_t rows = br__rows(idx), k = br__cols(idx), first = c->attr.i[0], E = c->attr.i[1];
-    int32_t *offsets = c->out.data, *order = offsets + E + 1, sum = 0;
-    if (c->lane != 0)
+    int32_t *offsets = c->out->data, *order = offsets + E + 1, sum = 0;
+    if (c->stream->thread != 0)
         return;
     memset(offsets, 0, (size_t)(E + 1) * sizeof *offsets);
     for (int64_t s = 0; s < rows * k; s++) {
@@ -114,9 +114,9 @@ void BR__FN(moe_gather)(const struct br_call *c)
 {
     const int32_t *order = br__ints(&c->in[1]);
     int64_t k = c->attr.i[0], T = c->in[0].shape[0];
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s)) {
-        float *o = br__row(&c->out, s.row) + s.col;
+        float *o = br__row(c->out, s.row) + s.col;
         int64_t slot = order[s.row];
         if (slot < 0 || slot / k >= T)
             zero(o, s.n);
@@ -130,9 +130,9 @@ void BR__FN(moe_combine_dy)(const struct br_call *c)
     const struct br_tensor *z = &c->in[0], *p = &c->in[1];
     const int32_t *order = br__ints(&c->in[2]);
     int64_t k = br__cols(p), slots = p->shape[0] * k;
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s)) {
-        float *o = br__row(&c->out, s.row) + s.col;
+        float *o = br__row(c->out, s.row) + s.col;
         int64_t slot = order[s.row];
         if (slot < 0 || slot >= slots)
             zero(o, s.n);
@@ -147,14 +147,14 @@ void BR__FN(moe_combine_dy)(const struct br_call *c)
 /* Slots of all lanes together, one table each. */
 BR__INLINE size_t rows_of_slots_bytes(const struct br_call *c, int64_t slots)
 {
-    return br__line(slots) * sizeof(int32_t) * c->team->n_lanes;
+    return br__line(slots) * sizeof(int32_t) * c->stream->n_threads;
 }
 
 /* row[slot] for slots [from, to), -1 where order does not name it; indexed from 0. */
 BR__INLINE const int32_t *rows_of_slots(const struct br_call *c, const struct br_tensor *order,
                                         int64_t slots, int64_t from, int64_t to)
 {
-    int32_t *row = (int32_t *)c->scratch + br__line(slots) * c->lane;
+    int32_t *row = (int32_t *)c->scratch + br__line(slots) * c->stream->thread;
     for (int64_t s = from; s < to; s++)
         row[s] = -1;
     for (int64_t r = 0; r < order->shape[0]; r++) {
@@ -174,14 +174,14 @@ size_t BR__FN(moe_gather_grad_scratch)(const struct br_call *c)
 BR__INLINE void combine(const struct br_call *c, const struct br_tensor *y,
                         const struct br_tensor *p, const struct br_tensor *order, int64_t k)
 {
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
-    int64_t T = c->out.shape[0];
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
+    int64_t T = c->out->shape[0];
     if (s.at >= s.end)
         return;
     const int32_t *row =
         rows_of_slots(c, order, T * k, s.at / s.cols * k, ((s.end - 1) / s.cols + 1) * k);
     while (br__span_next(&s)) {
-        float *o = br__row(&c->out, s.row) + s.col;
+        float *o = br__row(c->out, s.row) + s.col;
         zero(o, s.n);
         for (int64_t j = 0; j < k; j++) {
             int64_t r = row[s.row * k + j];
@@ -208,19 +208,19 @@ void BR__FN(moe_combine)(const struct br_call *c)
 
 size_t BR__FN(moe_combine_dp_scratch)(const struct br_call *c)
 {
-    return rows_of_slots_bytes(c, c->out.shape[0] * br__cols(&c->out));
+    return rows_of_slots_bytes(c, c->out->shape[0] * br__cols(c->out));
 }
 
 void BR__FN(moe_combine_dp)(const struct br_call *c)
 {
     const struct br_tensor *z = &c->in[0], *y = &c->in[1];
-    int64_t from, to, k = br__cols(&c->out), T = c->out.shape[0], n = br__cols(z);
+    int64_t from, to, k = br__cols(c->out), T = c->out->shape[0], n = br__cols(z);
     br__lane_range(c, T, 1, &from, &to);
     const int32_t *row = rows_of_slots(c, &c->in[2], T * k, from * k, to * k);
     for (int64_t t = from; t < to; t++)
         for (int64_t j = 0; j < k; j++) {
             int64_t r = row[t * k + j];
             int there = r >= 0 && r < y->shape[0];
-            br__row(&c->out, t)[j] = there ? dot(br__row(z, t), br__row(y, r), n) : 0;
+            br__row(c->out, t)[j] = there ? dot(br__row(z, t), br__row(y, r), n) : 0;
         }
 }

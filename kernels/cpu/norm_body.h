@@ -6,22 +6,22 @@
 
 void BR__FN(softmax)(const struct br_call *c)
 {
-    int64_t from, to, n = br__cols(&c->out);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    int64_t from, to, n = br__cols(c->out);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         const float *x = br__row(&c->in[0], r);
-        float *o = br__row(&c->out, r);
+        float *o = br__row(c->out, r);
         scaled(o, o, 1 / exp_row(o, x, largest(x, n), n), n);
     }
 }
 
 void BR__FN(softmax_grad)(const struct br_call *c)
 {
-    int64_t from, to, n = br__cols(&c->out);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    int64_t from, to, n = br__cols(c->out);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         const float *p = br__row(&c->in[0], r), *y = br__row(&c->in[1], r);
-        float *o = br__row(&c->out, r), inner = dot(p, y, n);
+        float *o = br__row(c->out, r), inner = dot(p, y, n);
         for (int64_t i = 0; i < n; i += VN) {
             int k = n - i < VN ? (int)(n - i) : VN;
             vf d = v_sub(v_load_n(y + i, k), v_set1(inner));
@@ -51,12 +51,12 @@ BR__INLINE float inv_rms(const float *x, int64_t n, double eps)
 
 void BR__FN(rmsnorm)(const struct br_call *c)
 {
-    int64_t from, to, n = br__cols(&c->out);
+    int64_t from, to, n = br__cols(c->out);
     const float *w = c->in[1].data;
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         const float *x = br__row(&c->in[0], r);
-        float *o = br__row(&c->out, r);
+        float *o = br__row(c->out, r);
         vf inv = v_set1(inv_rms(x, n, c->attr.f[0]));
         if (c->attr.i[0])
             map_span(x, w, x, o, n, inv, f_norm_1p);
@@ -81,13 +81,13 @@ BR__INLINE void project(float *o, const float *x, float along, float r, int64_t 
 /* With g = y * weight: r (g - x r^2 mean(g x)). */
 void BR__FN(rmsnorm_dx)(const struct br_call *c)
 {
-    int64_t from, to, n = br__cols(&c->out);
+    int64_t from, to, n = br__cols(c->out);
     const float *w = c->in[1].data;
     vf one = v_set1(c->attr.i[0] ? 1 : 0);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t row = from; row < to; row++) {
         const float *x = br__row(&c->in[0], row), *y = br__row(&c->in[2], row);
-        float *o = br__row(&c->out, row), r = inv_rms(x, n, c->attr.f[0]);
+        float *o = br__row(c->out, row), r = inv_rms(x, n, c->attr.f[0]);
         map_span(y, w, y, o, n, one, f_weighted);
         project(o, x, r * r * (dot(o, x, n) / (float)n), r, n);
     }
@@ -111,7 +111,7 @@ void BR__FN(rmsnorm_dw)(const struct br_call *c)
     br__lane_range(c, d, 16, &from, &to);
     for (int64_t col = from; col < to; col += COLS_AT_ONCE) {
         int64_t n = to - col < COLS_AT_ONCE ? to - col : COLS_AT_ONCE;
-        float *o = (float *)c->out.data + col;
+        float *o = (float *)c->out->data + col;
         zero(o, n);
         for (int64_t r = 0; r < rows;) {
             zero(part, n);
@@ -133,22 +133,22 @@ void BR__FN(rmsnorm_dw)(const struct br_call *c)
 
 void BR__FN(l2norm)(const struct br_call *c)
 {
-    int64_t from, to, n = br__cols(&c->out);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    int64_t from, to, n = br__cols(c->out);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         const float *x = br__row(&c->in[0], r);
-        scaled(br__row(&c->out, r), x, 1 / sqrtf(dot(x, x, n) + (float)c->attr.f[0]), n);
+        scaled(br__row(c->out, r), x, 1 / sqrtf(dot(x, x, n) + (float)c->attr.f[0]), n);
     }
 }
 
 /* r (y - x r^2 sum(x y)) */
 void BR__FN(l2norm_grad)(const struct br_call *c)
 {
-    int64_t from, to, n = br__cols(&c->out);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    int64_t from, to, n = br__cols(c->out);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t row = from; row < to; row++) {
         const float *x = br__row(&c->in[0], row), *y = br__row(&c->in[1], row);
-        float *o = br__row(&c->out, row), r = 1 / sqrtf(dot(x, x, n) + (float)c->attr.f[0]);
+        float *o = br__row(c->out, row), r = 1 / sqrtf(dot(x, x, n) + (float)c->attr.f[0]);
         copy(o, y, n);
         project(o, x, r * r * dot(y, x, n), r, n);
     }
@@ -195,7 +195,7 @@ static void turn_of(float *cosine, float *sine, const float *inv_freq, float pos
 
 size_t BR__FN(rope_scratch)(const struct br_call *c)
 {
-    return 2 * br__line(br__cols(&c->in[2])) * sizeof(float) * c->team->n_lanes;
+    return 2 * br__line(br__cols(&c->in[2])) * sizeof(float) * c->stream->n_threads;
 }
 
 /* (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin); the transpose has -sin. */
@@ -217,7 +217,7 @@ void BR__FN(rope)(const struct br_call *c)
     int64_t m = br__cols(&c->in[2]), d = x->shape[2], heads = x->shape[1], from, to, last = -1;
     if (2 * m > d)
         m = d / 2;
-    float *cosine = (float *)c->scratch + c->lane * 2 * br__line(br__cols(&c->in[2]));
+    float *cosine = (float *)c->scratch + c->stream->thread * 2 * br__line(br__cols(&c->in[2]));
     float *sine = cosine + br__line(br__cols(&c->in[2]));
     vf sign = v_set1(c->attr.i[0] ? -1 : 1);
     br__lane_range(c, x->shape[0] * heads, 1, &from, &to);
@@ -227,7 +227,7 @@ void BR__FN(rope)(const struct br_call *c)
             turn_of(cosine, sine, c->in[2].data, (float)br__ints(&c->in[1])[t], (float)c->attr.f[0],
                     m);
         last = t;
-        float *o = br__head(&c->out, t, h);
+        float *o = br__head(c->out, t, h);
         const float *in = br__head(x, t, h);
         turn(o, in, cosine, sine, sign, m);
         copy(o + 2 * m, in + 2 * m, d - 2 * m);

@@ -69,19 +69,17 @@ struct measure {
     _Atomic float sink;
 };
 
-static void read_lane(void *arg, struct br_team *team, uint32_t lane)
+static void read_lane(void *arg, const struct br_stream *s)
 {
     struct measure *m = arg;
-    (void)team;
     for (size_t at = 0; at < m->n; at += PIECE)
-        m->sink = m->read(m->buf + lane * m->n + at, PIECE);
+        m->sink = m->read(m->buf + s->thread * m->n + at, PIECE);
 }
 
-static void multiply_lane(void *arg, struct br_team *team, uint32_t lane)
+static void multiply_lane(void *arg, const struct br_stream *s)
 {
     struct measure *m = arg;
-    (void)team;
-    m->flops[lane] = m->multiply(m->turns);
+    m->flops[s->thread] = m->multiply(m->turns);
 }
 
 #define RUNS 7
@@ -100,8 +98,7 @@ static double median(double v[RUNS])
 }
 
 static double seconds_of(struct br__team *team,
-                         void (*lane_fn)(void *arg, struct br_team *team, uint32_t lane),
-                         struct measure *m)
+                         void (*lane_fn)(void *arg, const struct br_stream *s), struct measure *m)
 {
     double begin = now();
     br__team_run(team, lane_fn, m);

@@ -28,13 +28,13 @@ BR__INLINE void map_span(const float *a, const float *b, const float *y, float *
 /* Inputs that the op does not have are the first again; f ignores them. */
 BR__INLINE void map(const struct br_call *c, uint32_t n_in, map_fn *f)
 {
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     vf factor = v_set1((float)c->attr.f[0]);
     while (br__span_next(&s)) {
         const float *a = operand(&c->in[0], &s);
         const float *b = n_in > 1 ? operand(&c->in[1], &s) : a;
         const float *y = n_in > 2 ? operand(&c->in[2], &s) : a;
-        map_span(a, b, y, br__row(&c->out, s.row) + s.col, s.n, factor, f);
+        map_span(a, b, y, br__row(c->out, s.row) + s.col, s.n, factor, f);
     }
 }
 
@@ -145,8 +145,8 @@ void BR__FN(rsqrt)(const struct br_call *c)
 
 void BR__FN(mul_col)(const struct br_call *c)
 {
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s))
-        scaled(br__row(&c->out, s.row) + s.col, br__row(&c->in[0], s.row) + s.col,
+        scaled(br__row(c->out, s.row) + s.col, br__row(&c->in[0], s.row) + s.col,
                *br__row(&c->in[1], s.row), s.n);
 }

@@ -28,9 +28,9 @@ void BR__FN(embed)(const struct br_call *c)
     const struct br_tensor *table = &c->in[0];
     const int32_t *ids = br__ints(&c->in[1]);
     int64_t first = c->attr.i[0], vocab = table->shape[0];
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s)) {
-        float *o = br__row(&c->out, s.row) + s.col;
+        float *o = br__row(c->out, s.row) + s.col;
         int64_t id = ids[s.row] - first;
         if (id < 0 || id >= vocab)
             zero(o, s.n);
@@ -43,16 +43,16 @@ void BR__FN(embed)(const struct br_call *c)
 static void scatter_add(const struct br_call *c, const struct br_tensor *y, const int32_t *rows,
                         int64_t first)
 {
-    int64_t from, to, n_out = c->out.shape[0], n = y->shape[0];
-    br__lane_range(c, br__cols(&c->out), 16, &from, &to);
+    int64_t from, to, n_out = c->out->shape[0], n = y->shape[0];
+    br__lane_range(c, br__cols(c->out), 16, &from, &to);
     if (from >= to)
         return;
     for (int64_t r = 0; r < n_out; r++)
-        zero(br__row(&c->out, r) + from, to - from);
+        zero(br__row(c->out, r) + from, to - from);
     for (int64_t t = 0; t < n; t++) {
         int64_t r = rows[t] - first;
         if (r >= 0 && r < n_out)
-            add_scaled(br__row(&c->out, r) + from, br__row(y, t) + from, 1, to - from);
+            add_scaled(br__row(c->out, r) + from, br__row(y, t) + from, 1, to - from);
     }
 }
 
@@ -69,9 +69,9 @@ void BR__FN(scatter_rows)(const struct br_call *c)
 void BR__FN(gather_rows)(const struct br_call *c)
 {
     const int32_t *rows = br__ints(&c->in[1]);
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s)) {
-        float *o = br__row(&c->out, s.row) + s.col;
+        float *o = br__row(c->out, s.row) + s.col;
         int64_t r = rows[s.row];
         if (r < 0 || r >= c->in[0].shape[0])
             zero(o, s.n);
@@ -85,9 +85,9 @@ void BR__FN(gather_rows)(const struct br_call *c)
 void BR__FN(concat)(const struct br_call *c)
 {
     int64_t from, to;
-    br__lane_range(c, c->out.shape[0], 1, &from, &to);
+    br__lane_range(c, c->out->shape[0], 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        float *o = br__row(&c->out, t);
+        float *o = br__row(c->out, t);
         for (uint32_t i = 0; i < c->n_in; i++) {
             const struct br_tensor *x = &c->in[i];
             int64_t per = x->n_dim > 1 ? br__rows(x) / x->shape[0] : 1;
@@ -104,12 +104,12 @@ static void pad_rows(const struct br_call *c)
     const struct br_tensor *x = &c->in[0];
     int64_t from, to, n = br__cols(x), per = br__rows(x) / x->shape[0];
     int64_t begin = c->attr.i[0] * per, end = begin + br__rows(x);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++)
         if (r < begin || r >= end)
-            zero(br__row(&c->out, r), n);
+            zero(br__row(c->out, r), n);
         else
-            copy(br__row(&c->out, r), br__row(x, r - begin), n);
+            copy(br__row(c->out, r), br__row(x, r - begin), n);
 }
 
 void BR__FN(pad)(const struct br_call *c)
@@ -118,10 +118,10 @@ void BR__FN(pad)(const struct br_call *c)
         pad_rows(c);
         return;
     }
-    int64_t from, to, n = br__cols(&c->in[0]), start = c->attr.i[0], total = br__cols(&c->out);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    int64_t from, to, n = br__cols(&c->in[0]), start = c->attr.i[0], total = br__cols(c->out);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
-        float *o = br__row(&c->out, r);
+        float *o = br__row(c->out, r);
         zero(o, start);
         copy(o + start, br__row(&c->in[0], r), n);
         zero(o + start + n, total - start - n);
@@ -130,29 +130,29 @@ void BR__FN(pad)(const struct br_call *c)
 
 void BR__FN(interleave)(const struct br_call *c)
 {
-    int64_t from, to, p = c->attr.i[0], n = br__cols(&c->in[0]), rows = c->out.shape[0];
+    int64_t from, to, p = c->attr.i[0], n = br__cols(&c->in[0]), rows = c->out->shape[0];
     br__lane_range(c, rows, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t b = 0; b < p; b++)
-            copy(br__row(&c->out, t) + b * n, br__row(&c->in[0], b * rows + t), n);
+            copy(br__row(c->out, t) + b * n, br__row(&c->in[0], b * rows + t), n);
 }
 
 void BR__FN(deinterleave)(const struct br_call *c)
 {
-    int64_t from, to, p = c->attr.i[0], n = br__cols(&c->out), rows = c->in[0].shape[0];
+    int64_t from, to, p = c->attr.i[0], n = br__cols(c->out), rows = c->in[0].shape[0];
     br__lane_range(c, rows, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t b = 0; b < p; b++)
-            copy(br__row(&c->out, b * rows + t), br__row(&c->in[0], t) + b * n, n);
+            copy(br__row(c->out, b * rows + t), br__row(&c->in[0], t) + b * n, n);
 }
 
 /* ---- sums over rows -------------------------------------------------------------------------- */
 
 void BR__FN(fill_rows)(const struct br_call *c)
 {
-    struct br__span s = br__spans(c, br__rows(&c->out), br__cols(&c->out));
+    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s))
-        copy(br__row(&c->out, s.row) + s.col, (const float *)c->in[0].data + s.col, s.n);
+        copy(br__row(c->out, s.row) + s.col, (const float *)c->in[0].data + s.col, s.n);
 }
 
 /* Rows that are added up before their sum is added to the total: keeps the rounding error that of
@@ -168,7 +168,7 @@ void BR__FN(sum_rows)(const struct br_call *c)
     float part[COLS_AT_ONCE];
     for (int64_t col = from; col < to; col += COLS_AT_ONCE) {
         int64_t n = to - col < COLS_AT_ONCE ? to - col : COLS_AT_ONCE;
-        float *o = (float *)c->out.data + col;
+        float *o = (float *)c->out->data + col;
         zero(o, n);
         for (int64_t r = 0; r < rows;) {
             zero(part, n);
@@ -182,7 +182,7 @@ void BR__FN(sum_rows)(const struct br_call *c)
 void BR__FN(dot_rows)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(&c->in[0]);
-    br__lane_range(c, br__rows(&c->out), 1, &from, &to);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++)
-        *br__row(&c->out, r) = dot(br__row(&c->in[0], r), br__row(&c->in[1], r), n);
+        *br__row(c->out, r) = dot(br__row(&c->in[0], r), br__row(&c->in[1], r), n);
 }

@@ -110,12 +110,12 @@ BR__INLINE float exp_row(float *o, const float *x, float max, int64_t n)
 /* Rows of the output that belong to no sequence are zeros.  Every lane must come by. */
 BR__INLINE void zero_strangers(const struct br_call *c, const struct br_tensor *seqs, int64_t S)
 {
-    int64_t from, to, T = c->out.shape[0];
+    int64_t from, to, T = c->out->shape[0];
     if (br__seqs_cover(seqs, T, S))
         return;
-    int64_t rows = br__rows(&c->out);
+    int64_t rows = br__rows(c->out);
     br__lane_range(c, rows, 1, &from, &to);
     for (int64_t r = from; r < to; r++)
-        zero(br__row(&c->out, r), br__cols(&c->out));
+        zero(br__row(c->out, r), br__cols(c->out));
     br__sync(c);
 }

@@ -15,19 +15,19 @@
 #define SPINS 2000
 
 struct lane {
-    struct br__team *team;
+    struct br_stream stream; /* what kernels see; impl is the team */
     pthread_t thread;
-    uint32_t index;
     uint32_t loops; /* how often this lane came by br__share; its parity picks the count */
+    char pad[4];
     _Atomic int64_t taken[2]; /* of this lane's pieces, by whatever lane */
-    char pad[24];
+    char pad_end[8];
 };
 _Static_assert(sizeof(struct lane) == 64, "a cache line of its own for each lane");
 
 struct br__team {
-    struct br_team pub; /* what kernels see; impl is this struct */
     struct lane *lanes;
-    void (*fn)(void *arg, struct br_team *team, uint32_t lane); /* NULL: leave */
+    uint32_t n_lanes;
+    void (*fn)(void *arg, const struct br_stream *s); /* NULL: leave */
     void *arg;
     _Alignas(64) _Atomic uint32_t arrived;
     _Alignas(64) _Atomic uint32_t round; /* the futex */
@@ -54,7 +54,7 @@ static void sleep_while(struct br__team *t, uint32_t round)
 static void barrier(struct br__team *t)
 {
     uint32_t round = atomic_load(&t->round);
-    if (atomic_fetch_add(&t->arrived, 1) + 1 == t->pub.n_lanes) {
+    if (atomic_fetch_add(&t->arrived, 1) + 1 == t->n_lanes) {
         atomic_store(&t->arrived, 0);
         atomic_store(&t->round, round + 1);
         /* Who is not counted yet will find the new round when it looks before sleeping. */
@@ -70,36 +70,34 @@ static void barrier(struct br__team *t)
     sleep_while(t, round);
 }
 
-static void sync_lanes(struct br_team *team, uint32_t lane)
+static void sync_lanes(const struct br_stream *s)
 {
-    (void)lane;
-    barrier(team->impl);
+    barrier(s->impl);
 }
 
 static void *work(void *arg)
 {
     struct lane *l = arg;
-    struct br__team *t = l->team;
+    struct br__team *t = l->stream.impl;
     for (;;) {
         barrier(t);
         if (!t->fn)
             return NULL;
-        t->fn(t->arg, &t->pub, l->index);
+        t->fn(t->arg, &l->stream);
         barrier(t);
     }
 }
 
-void br__team_run(struct br__team *t, void (*fn)(void *arg, struct br_team *team, uint32_t lane),
-                  void *arg)
+void br__team_run(struct br__team *t, void (*fn)(void *arg, const struct br_stream *s), void *arg)
 {
-    if (t->pub.n_lanes == 1) {
-        fn(arg, &t->pub, 0);
+    if (t->n_lanes == 1) {
+        fn(arg, &t->lanes[0].stream);
         return;
     }
     t->fn = fn;
     t->arg = arg;
     barrier(t);
-    fn(arg, &t->pub, 0);
+    fn(arg, &t->lanes[0].stream);
     barrier(t);
 }
 
@@ -107,7 +105,7 @@ static void stop(struct br__team *t)
 {
     t->fn = NULL;
     barrier(t);
-    for (uint32_t i = 1; i < t->pub.n_lanes; i++)
+    for (uint32_t i = 1; i < t->n_lanes; i++)
         pthread_join(t->lanes[i].thread, NULL);
 }
 
@@ -115,7 +113,7 @@ void br__team_free(struct br__team *t)
 {
     if (!t)
         return;
-    if (t->pub.n_lanes > 1)
+    if (t->n_lanes > 1)
         stop(t);
     free(t->lanes);
     free(t);
@@ -130,11 +128,11 @@ struct br__team *br__team_new(uint32_t n)
         free(lanes);
         return NULL;
     }
-    *t = (struct br__team){.pub = {.impl = t, .sync = sync_lanes, .n_lanes = n}, .lanes = lanes};
+    *t = (struct br__team){.lanes = lanes, .n_lanes = n};
+    for (uint32_t i = 0; i < n; i++)
+        lanes[i] = (struct lane){.stream = {t, sync_lanes, i, n}};
     uint32_t made = 1;
-    lanes[0] = (struct lane){.team = t};
     for (; made < n; made++) {
-        lanes[made] = (struct lane){.team = t, .index = made};
         if (pthread_create(&lanes[made].thread, NULL, work, &lanes[made]) != 0)
             break;
     }
@@ -152,22 +150,23 @@ struct br__team *br__team_new(uint32_t n)
 
 uint32_t br__team_lanes(const struct br__team *t)
 {
-    return t->pub.n_lanes;
+    return t->n_lanes;
 }
 
 /* Two counts take turns: lanes meet between two loops, so while loop i runs nobody counts for loop
  * i + 1, and each lane can reset its own. */
 struct br__share br__share(const struct br_call *c, int64_t n)
 {
-    struct br__team *t = c->team->impl;
-    uint32_t loop = t->lanes[c->lane].loops++ & 1;
-    atomic_store_explicit(&t->lanes[c->lane].taken[loop ^ 1], 0, memory_order_relaxed);
-    return (struct br__share){.team = t, .n = n, .lane = c->lane, .loop = loop};
+    struct br__team *t = c->stream->impl;
+    struct lane *l = &t->lanes[c->stream->thread];
+    uint32_t loop = l->loops++ & 1;
+    atomic_store_explicit(&l->taken[loop ^ 1], 0, memory_order_relaxed);
+    return (struct br__share){.team = t, .n = n, .lane = c->stream->thread, .loop = loop};
 }
 
 int br__share_next(struct br__share *s, int64_t *i)
 {
-    int64_t lanes = s->team->pub.n_lanes;
+    int64_t lanes = s->team->n_lanes;
     for (; s->helped < lanes; s->helped++) {
         int64_t of = (s->lane + s->helped) % lanes;
         _Atomic int64_t *taken = &s->team->lanes[of].taken[s->loop];

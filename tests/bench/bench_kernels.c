@@ -42,32 +42,40 @@ struct bench {
 struct job {
     const struct br_kernel *row;
     struct br_call call;
+    struct br_tensor in[2], out;
+    uint32_t n_threads;
     size_t step; /* bytes from one weight to the next */
     int n;
     _Atomic int64_t cpu_ns; /* of all lanes */
 };
 
-static void on_lane(void *arg, struct br_team *team, uint32_t lane)
+static void on_lane(void *arg, const struct br_stream *s)
 {
     struct job *j = arg;
     struct br_call c = j->call;
-    c.team = team;
-    c.lane = lane;
+    struct br_tensor in[2] = {j->in[0], j->in[1]};
+    c.in = in;
+    c.out = &j->out;
+    c.stream = s;
     int64_t begin = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
     for (int i = 0; i < j->n; i++) {
-        c.in[1].data = (char *)j->call.in[1].data + (size_t)i * j->step;
+        in[1].data = (char *)j->in[1].data + (size_t)i * j->step;
         j->row->run(&c);
-        team->sync(team, lane);
+        s->sync(s);
     }
     j->cpu_ns += nanoseconds(CLOCK_THREAD_CPUTIME_ID) - begin;
 }
 
-static void ask_scratch(void *arg, struct br_team *team, uint32_t lane)
+static void ask_scratch(void *arg, const struct br_stream *s)
 {
     struct job *j = arg;
-    if (lane == 0) {
-        j->call.team = team;
-        j->step = j->row->scratch ? j->row->scratch(&j->call) : 0;
+    struct br_call c = j->call;
+    c.in = j->in;
+    c.out = &j->out;
+    c.stream = s;
+    if (s->thread == 0) {
+        j->n_threads = s->n_threads;
+        j->step = j->row->scratch ? j->row->scratch(&c) : 0;
     }
 }
 
@@ -98,14 +106,14 @@ static double measure(struct bench *b, struct job *j, int n_weights)
 {
     static double s[MAX_RUNS];
     int n = 0, at = 0;
-    char *first = j->call.in[1].data;
+    char *first = j->in[1].data;
     for (double begin = now(); n < MAX_RUNS && (n < 5 || now() - begin < b->seconds); n++) {
         at = at + j->n > n_weights ? 0 : at;
-        j->call.in[1].data = first + (size_t)at * j->step;
+        j->in[1].data = first + (size_t)at * j->step;
         at += j->n;
         j->cpu_ns = 0;
         b->backend->run(b->device, on_lane, j);
-        s[n] = 1e-9 * (double)j->cpu_ns / j->call.team->n_lanes / j->n;
+        s[n] = 1e-9 * (double)j->cpu_ns / j->n_threads / j->n;
     }
     qsort(s, (size_t)n, sizeof s[0], by_value);
     return s[n / 10];
@@ -113,13 +121,13 @@ static double measure(struct bench *b, struct job *j, int n_weights)
 
 static double line(struct bench *b, uint32_t op, uint32_t dtype, int64_t m, int64_t n, int64_t k)
 {
-    struct job j = {find(b, op, dtype), {.op = op, .n_in = 2}, 0, 1, 0};
+    struct job j = {.row = find(b, op, dtype), .call = {.op = op, .n_in = 2, .n_out = 1}, .n = 1};
     size_t size = dtype == BR_F32 ? 4 : 2, bytes = (size_t)(n * k) * size;
     double flops = 2.0 * (double)m * (double)n * (double)k;
     j.call.attr.i[0] = BR_BF16;
-    j.call.in[0] = view(b->x, BR_F32, m, op == BR_OP_MATMUL ? k : n);
-    j.call.in[1] = view(b->weights, dtype, n, k);
-    j.call.out = view(b->out, BR_F32, m, op == BR_OP_MATMUL ? n : k);
+    j.in[0] = view(b->x, BR_F32, m, op == BR_OP_MATMUL ? k : n);
+    j.in[1] = view(b->weights, dtype, n, k);
+    j.out = view(b->out, BR_F32, m, op == BR_OP_MATMUL ? n : k);
     b->backend->run(b->device, ask_scratch, &j);
     j.call.scratch = b->backend->alloc(b->device, j.step + 64);
     j.step = (bytes + 4095) / 4096 * 4096;
@@ -168,7 +176,7 @@ int main(int argc, char **argv)
     uint32_t lanes = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : (uint32_t)br__cpu_count();
     struct br_err err = BR_ERR_INIT;
     const int64_t n_x = 512 * 4096, n_out = 512 * 65536;
-    if (b.backend->open(&b.device, lanes, &b.features, &err) != 0) {
+    if (b.backend->open(&b.device, 0, lanes, &b.features, &err) != 0) {
         fprintf(stderr, "bench_kernels: %s\n", err.msg);
         return 1;
     }

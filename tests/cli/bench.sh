@@ -7,13 +7,13 @@ for arch in qwen3 qwen3_moe; do
 done
 small=(--prefill-tokens 16 --decode-tokens 4 --repeat 1 --threads 2)
 expect 0 bench --hf-model qwen3 "${small[@]}"
-says "cpu, "
+says "${BRIDGE_TEST_DEVICE:-cpu}, "
 says "prefill 16 tokens: "
 says "decode 4 tokens x 1: "
 says "of the read ceiling"
 says "private memory"
 expect 0 bench qwen3 "${small[@]}" --batch 3 --json
-json '.device == "cpu" and (.tier | length) > 0 and .prefill_tokens_per_second > 0 and .decode_tokens_per_second > 0'
+json '.device == "'"${BRIDGE_TEST_DEVICE:-cpu}"'" and (.tier | length) > 0 and .prefill_tokens_per_second > 0 and .decode_tokens_per_second > 0'
 json '.matmul_peak_flops > 0 and .read_peak_bytes > 0 and .prefill_ratio > 0 and .decode_ratio > 0'
 json '.private_bytes > 0'
 # a step reads each weight once, the embedding's one row aside: 2 bytes of every parameter but that table

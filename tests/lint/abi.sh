@@ -8,8 +8,9 @@
 #   member STRUCT NAME OFFSET SIZE
 #   value NAME NUMBER                an enumerator; the BR_N_ counters are not promised
 #   function PROTOTYPE
+#   unstable FACT                    of a header that says UNSTABLE: it may change, but not unnoticed
 #
-# A fact that vanished or changed breaks binaries.  A new one must be recorded:
+# A fact that vanished or changed breaks binaries, unless it is unstable.  A new one must be recorded:
 #
 #   bash tests/lint/abi.sh . --record
 #
@@ -21,12 +22,11 @@ mode=${2:-}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
-for header in core/include/bridge/*.h; do
-    printf '#include <bridge/%s>\n' "$(basename "$header")"
-done >"$tmp/all.h"
+includes() { [ $# = 0 ] || printf '#include <bridge/%s>\n' "$@"; }
 
-# The public declarations as a program that prints their facts.
-gcc -std=c11 -E -P -Icore/include "$tmp/all.h" | awk '
+# facts_of FILE: the public declarations that it includes, by a program that prints their facts.
+facts_of() {
+    gcc -std=c11 -E -P -Icore/include "$1" | awk '
     { text = text " " $0 }
 
     function print_fact(format, args) { printf "    printf(\"%s\\n\"%s);\n", format, args }
@@ -91,14 +91,27 @@ gcc -std=c11 -E -P -Icore/include "$tmp/all.h" | awk '
         }
         print "}"
     }' >"$tmp/facts.c"
-gcc -std=c11 -Wno-deprecated-declarations -Icore/include -I"$tmp" "$tmp/facts.c" -o "$tmp/facts"
-"$tmp/facts" >"$tmp/now"
+    gcc -std=c11 -Wno-deprecated-declarations -Icore/include -I"$tmp" "$tmp/facts.c" -o "$tmp/facts"
+    "$tmp/facts"
+}
+headers=$(cd core/include/bridge && echo *.h)
+unstable=$(cd core/include/bridge && grep -lx ' \* UNSTABLE: .*' *.h || true)
+includes $headers >"$tmp/all.h"
+includes $(tr ' ' '\n' <<<"$headers" | grep -vxF "$unstable") >"$tmp/stable.h"
+facts_of "$tmp/stable.h" >"$tmp/stable"
+facts_of "$tmp/all.h" | awk '
+    FILENAME == ARGV[1] { stable[$0] = 1; next }
+    { print ($0 in stable ? "" : "unstable ") $0 }' "$tmp/stable" - >"$tmp/now"
 : >"$tmp/released"
 [ ! -e "$record" ] || cp "$record" "$tmp/released"
 
 # What broke, one line each; then, only if nothing did, the new record into $tmp/next.
 awk -v next_file="$tmp/next" '
     function key(  k) { k = $1 " " $2; return $1 == "member" ? k " " $3 : k }
+    $1 == "unstable" { # what is new is said below
+        if (FILENAME != ARGV[1]) all[++n] = $0
+        next
+    }
     FILENAME == ARGV[1] {
         old[key()] = $0
         if ($1 == "struct") { size[$2] = $3; grows[$2] = $4 }
@@ -133,7 +146,7 @@ if [ "$bad" = 0 ] && ! cmp -s <(sort "$tmp/next") <(sort "$tmp/released"); then
     if [ "$mode" = --record ]; then
         cp "$tmp/next" "$record"
     else
-        diff <(sort "$tmp/released") <(sort "$tmp/next") | sed -n 's/^> /new: /p'
+        diff <(sort "$tmp/released") <(sort "$tmp/next") | sed -n 's/^> /new: /p; s/^< unstable /gone: unstable /p'
         offence "abi: new since $record; if it is meant, run: bash tests/lint/abi.sh . --record"
     fi
 fi

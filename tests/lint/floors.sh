@@ -59,6 +59,7 @@ only '#[[:space:]]*include[[:space:]]*<yaml\.h>' core/format/yaml.c libyaml
 only '#[[:space:]]*include[[:space:]]*<curl/' core/hub/http.c libcurl
 only '#[[:space:]]*include[[:space:]]*<pcre2\.h>' core/text/tok/split.c PCRE2
 only '#[[:space:]]*include[[:space:]]*<utf8proc\.h>' 'core/text/(tok/norm|jinja/chars)\.c' utf8proc
+only '#[[:space:]]*include[[:space:]]*<(snappy-c|zstd|zlib)\.h>' core/format/parquet_codec.c 'a decompressor'
 only '[^_[:alnum:]]dl(open|mopen|sym|vsym)[[:space:]]*\(' 'core/model/registry.c|core/graph/backend.c' dlopen
 # err.c prints once, on its way to abort().
 only '[^_[:alnum:]](v?f?printf|f?puts|putchar|perror|_?exit)[[:space:]]*\(' 'core/cli/.*|core/base/err\.c' 'printing or exit'

@@ -145,6 +145,16 @@ abi broken "$s" "$f" "${e/BR_A,/}" "$g"
 abi broken "$s" "$f" "$e"
 abi broken "$s" "$f" "$e" "${g/int a/long a}"
 abi broken "$s" "$e" "$g"
+u='/*
+ * UNSTABLE: text. */'
+bash "$here/abi.sh" "$tree" --record >/dev/null && failed=1 # what broke is not recorded
+printf '%s\n' "$u" >>"$tree/core/include/bridge/a.h"
+rm "$tree/tests/lint/abi.txt"
+bash "$here/abi.sh" "$tree" --record >/dev/null || failed=1
+abi accepted "$s" "$e" "$g" "$u"
+abi unrecorded "${s/b;/b; long d;}" "$e" "$g" "$u"
+abi unrecorded "$s" "$e" "$u"
+abi unrecorded "$s" "$f" "$e" "$g" "$u"
 
 # commits VERDICT MESSAGE: a repository whose only commit after the base has this message is accepted or refused.
 git_in_tree() {

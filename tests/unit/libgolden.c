@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libgolden.c - see libgolden.h. */
 #include "libgolden.h"
+#include "librun.h"
 #include <math.h>
 #include <string.h>
 
@@ -78,7 +79,7 @@ struct br__llm *open_model(const char *dir, const char *adapter, int merge)
     const struct br__llm_opts o = {
         .weights = {.hf_model = dir, .adapter = adapter, .merge_adapter = merge},
         .precision = BR_F32,
-        .device = "cpu",
+        .device = test_device(),
         .threads = TEST_THREADS};
     must(br__llm_open(&m, &o, &err), &err);
     return m;

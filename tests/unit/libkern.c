@@ -36,79 +36,91 @@ const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight
     const struct br_backend *b = br__cpu_backend();
     const struct br__device d = {
         .features = features, .kernels = b->kernels.rows, .n_kernels = b->kernels.n};
-    return br__device_kernel(&d, op, weight);
+    return br__device_kernel(&d, (struct br__kernel_key){op, (int)weight, BR_F32});
 }
 
 struct job {
     const struct br_kernel *row;
     struct br_call call;
-    uint32_t late; /* a lane that is slow to begin, and after each meeting: others do its share */
+    uint32_t late; /* a thread that is slow to begin, and after each meeting: others do its share */
 };
 
-/* A lane's team, as it sees it. */
+/* A thread's stream, as its kernel sees it. */
 struct seen {
-    struct br_team team;
-    void (*sync)(struct br_team *team, uint32_t lane);
+    struct br_stream stream;
+    const struct br_stream *real;
     uint32_t late;
 };
 
-static void come_late(const struct seen *s, uint32_t lane)
+static void come_late(const struct seen *s)
 {
-    if (s->team.n_lanes > 1 && lane == s->late)
+    if (s->stream.n_threads > 1 && s->stream.thread == s->late)
         nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 }
 
-static void late_sync(struct br_team *team, uint32_t lane)
+static void late_sync(const struct br_stream *stream)
 {
-    const struct seen *s = (const struct seen *)team;
-    s->sync(team, lane);
-    come_late(s, lane);
+    const struct seen *s = (const struct seen *)stream;
+    s->real->sync(s->real);
+    come_late(s);
 }
 
-static void on_lane(void *arg, struct br_team *team, uint32_t lane)
+static void on_thread(void *arg, const struct br_stream *stream)
 {
     struct job *j = arg;
-    struct seen s = {.team = *team, .sync = team->sync, .late = j->late};
+    struct seen s = {.stream = *stream, .real = stream, .late = j->late};
     struct br_call c = j->call;
-    s.team.sync = late_sync;
-    c.team = &s.team;
-    c.lane = lane;
-    come_late(&s, lane);
+    s.stream.sync = late_sync;
+    c.stream = &s.stream;
+    come_late(&s);
     j->row->run(&c);
 }
 
 #define GUARD 256
 
-void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,
-                 struct br_call *call)
+/* Dtype of the call's stored weight, as the engine finds it. */
+static uint32_t weight_of(const struct kern_call *c)
 {
-    uint32_t weight = call->op == BR_OP_EMBED || call->n_in < 2 ? 0 : 1;
+    enum br__weight which = br__ops[c->op].weight;
+    return which == BR__WEIGHT_none ? BR_NONE : c->in[which].dtype;
+}
+
+void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,
+                 struct kern_call *call)
+{
     static uint32_t n_jobs;
-    struct job job = {kern_row(features, call->op, call->in[weight].dtype), *call,
-                      n_jobs++ % n_lanes};
+    struct br_stream sized = {.n_threads = n_lanes};
+    struct job job = {.row = kern_row(features, call->op, weight_of(call)),
+                      .call = {.struct_size = sizeof job.call,
+                               .op = call->op,
+                               .n_in = call->n_in,
+                               .n_out = 1,
+                               .in = call->in,
+                               .out = &call->out,
+                               .attr = call->attr,
+                               .stream = &sized,
+                               .device = device},
+                      .late = n_jobs++ % n_lanes};
     ck_assert_msg(job.row != NULL, "%s has no kernel for op %u", tier, call->op);
-    struct br_team sized = {.n_lanes = n_lanes};
-    job.call.team = &sized;
-    job.call.device = device;
     size_t n = job.row->scratch ? job.row->scratch(&job.call) : 0;
     unsigned char *scratch = aligned_alloc(64, (n + GUARD + 63) / 64 * 64);
     ck_assert_ptr_nonnull(scratch);
     memset(scratch, 0xFF, n + GUARD);
     job.call.scratch = scratch;
-    br__cpu_backend()->run(device, on_lane, &job);
+    br__cpu_backend()->run(device, on_thread, &job);
     for (size_t i = n; i < n + GUARD; i++)
         ck_assert_msg(scratch[i] == 0xFF, "op %u on %s wrote beyond its %zu bytes of scratch",
                       call->op, tier, n);
     free(scratch);
 }
 
-void kern_run(const struct br__cpu_tier *tier, uint32_t n_lanes, struct br_call *call)
+void kern_run(const struct br__cpu_tier *tier, uint32_t n_lanes, struct kern_call *call)
 {
     const struct br_backend *b = br__cpu_backend();
     struct br_err err = BR_ERR_INIT;
     uint64_t features;
     void *device;
-    ck_assert_msg(b->open(&device, n_lanes, &features, &err) == 0, "%s", err.msg);
+    ck_assert_msg(b->open(&device, 0, n_lanes, &features, &err) == 0, "%s", err.msg);
     kern_run_on(device, tier->name, tier->features, n_lanes, call);
     b->close(device);
 }

@@ -16,7 +16,7 @@ void in_each_place(void (*fn)(const struct place *p, void *arg), void *arg)
             struct br_err err = BR_ERR_INIT;
             uint64_t features;
             struct place p = {tiers[i]->name, tiers[i]->features, lanes, NULL};
-            ck_assert_msg(cpu->open(&p.device, lanes, &features, &err) == 0, "%s", err.msg);
+            ck_assert_msg(cpu->open(&p.device, 0, lanes, &features, &err) == 0, "%s", err.msg);
             fn(&p, arg);
             cpu->close(p.device);
         }
@@ -100,7 +100,7 @@ const struct br_kernel *kernel_of(const struct place *p, uint32_t op, uint32_t w
     return kern_row(p->features, op, weight_dtype);
 }
 
-void run_call(const struct place *p, struct br_call *c)
+void run_call(const struct place *p, struct kern_call *c)
 {
     kern_run_on(p->device, p->tier, p->features, p->lanes, c);
 }

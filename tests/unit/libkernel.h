@@ -7,7 +7,7 @@
 #ifndef LIBKERNEL_H
 #define LIBKERNEL_H
 
-#include <bridge/backend.h>
+#include "libkern.h"
 #include <stdlib.h>
 
 #define MAX_LANES 3
@@ -39,6 +39,6 @@ void fill_random(struct br_tensor *t, uint32_t seed, float scale);
 /* The row that serves the call in that place, or NULL. */
 const struct br_kernel *kernel_of(const struct place *p, uint32_t op, uint32_t weight_dtype);
 /* Run the call (op, n_in, in, out, attr are set); c->out is filled. */
-void run_call(const struct place *p, struct br_call *c);
+void run_call(const struct place *p, struct kern_call *c);
 
 #endif

@@ -39,6 +39,12 @@ int run_suite(Suite *s)
     return rc;
 }
 
+const char *test_device(void)
+{
+    const char *name = getenv("BRIDGE_TEST_DEVICE");
+    return name && *name ? name : "cpu";
+}
+
 int need_fixture(const char *name)
 {
     const char *root = getenv("BRIDGE_SHARED"), *ci = getenv("CI");

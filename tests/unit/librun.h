@@ -11,6 +11,9 @@
  * status of the program: TEST_SKIPPED if BRIDGE_CPU names a tier that this machine lacks. */
 int run_suite(Suite *s);
 
+/* The device that a test of the engine runs on: BRIDGE_TEST_DEVICE, else "cpu". */
+const char *test_device(void);
+
 /* EXIT_SUCCESS if fixtures/<name> of the folder that BRIDGE_SHARED names is there; else what to
  * exit with, said aloud: TEST_SKIPPED, or EXIT_FAILURE where CI=true, as CI has all fixtures. */
 int need_fixture(const char *name);

@@ -502,7 +502,7 @@ static void is_the_best(void)
         if (is_here(&br__cpu_tiers[i]))
             best = &br__cpu_tiers[i];
     MUST(best && strcmp(br_cpu_tier(), best->name) == 0, "%s", br_cpu_tier());
-    int rc = br__cpu_backend()->open(&device, 1, &features, &err);
+    int rc = br__cpu_backend()->open(&device, 0, 1, &features, &err);
     MUST(rc == BR_E_UNSUPPORTED && device == NULL, "%d", rc);
     MUST(strstr(err.msg, getenv("BRIDGE_CPU")) && strstr(err.msg, best->name), "%s", err.msg);
 }

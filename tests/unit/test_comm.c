@@ -45,15 +45,25 @@ static void *start(void *arg)
 {
     struct rank *r = arg;
     r->fn(r);
-    r->comm->close(r->comm);
+    r->comm->ops->close(r->comm);
     return NULL;
+}
+
+/* The ends of a world of n ranks. */
+static int make_world(struct br_comm **comms, uint32_t n, struct br_err *err)
+{
+    unsigned char id[BR_COMM_ID];
+    int rc = br__local_plane.id(id, err);
+    for (uint32_t i = 0; i < n && !rc; i++)
+        rc = br__local_plane.join(NULL, id, i, n, &comms[i], err);
+    return rc;
 }
 
 static void run(uint32_t n, void (*fn)(struct rank *r), const void *arg, struct rank ranks[])
 {
     struct br_comm *comms[MAX_RANKS];
     struct br_err err = BR_ERR_INIT;
-    ck_assert_msg(br__comm_local(comms, n, &err) == 0, "%s", err.msg);
+    ck_assert_msg(make_world(comms, n, &err) == 0, "%s", err.msg);
     for (uint32_t i = 0; i < n; i++) {
         ranks[i] = (struct rank){.comm = comms[i], .fn = fn, .arg = arg};
         ck_assert_int_eq(pthread_create(&ranks[i].thread, NULL, start, &ranks[i]), 0);
@@ -155,7 +165,7 @@ static void do_all_reduce(struct rank *r)
             uint32_t dtype = dtypes[t];
             size_t n = counts[k];
             void *buf = filled(r, dtype, n);
-            CALL(r, r->comm->all_reduce(r->comm, buf, n, dtype, &r->err));
+            CALL(r, r->comm->ops->all_reduce(r->comm, buf, n, dtype, &r->err));
             for (size_t i = 0; i < n; i++)
                 MUST(r, get(buf, dtype, i) == sum(dtype, r->comm->size, i),
                      "%s %zu of %zu: %.9g is not %.9g", br_dtype_st((int)dtype), i, n,
@@ -173,7 +183,7 @@ static void do_reduce_scatter(struct rank *r)
             size_t n = counts[k / 2] / MAX_RANKS, first = n * r->comm->rank;
             char *in = filled(r, dtype, n * size), *fresh = calloc(n + 1, 8);
             char *out = k % 2 ? in + first * br_dtype_size((int)dtype) : fresh; /* in place */
-            CALL(r, r->comm->reduce_scatter(r->comm, out, in, n, dtype, &r->err));
+            CALL(r, r->comm->ops->reduce_scatter(r->comm, out, in, n, dtype, &r->err));
             for (size_t i = 0; i < n; i++)
                 MUST(r, get(out, dtype, i) == sum(dtype, r->comm->size, first + i), "%s %zu of %zu",
                      br_dtype_st((int)dtype), i, n);
@@ -193,7 +203,7 @@ static void do_all_gather(struct rank *r)
             char *mine = out + r->comm->rank * bytes;
             if (k % 2)
                 memcpy(mine, in, bytes);
-            CALL(r, r->comm->all_gather(r->comm, out, k % 2 ? mine : in, n, dtype, &r->err));
+            CALL(r, r->comm->ops->all_gather(r->comm, out, k % 2 ? mine : in, n, dtype, &r->err));
             for (size_t i = 0; i < n * size; i++) {
                 uint64_t want;
                 put(&want, dtype, 0, value(dtype, (uint32_t)(i / n), i % n));
@@ -211,7 +221,7 @@ static void do_broadcast(struct rank *r)
         for (uint32_t root = 0; root < r->comm->size; root++) {
             size_t n = counts[k];
             float *buf = filled(r, BR_F32, n);
-            CALL(r, r->comm->broadcast(r->comm, buf, n, BR_F32, root, &r->err));
+            CALL(r, r->comm->ops->broadcast(r->comm, buf, n, BR_F32, root, &r->err));
             for (size_t i = 0; i < n; i++)
                 MUST(r, buf[i] == (float)value(BR_F32, root, i), "%zu of %zu from %" PRIu32, i, n,
                      root);
@@ -239,8 +249,8 @@ static void do_all_to_all(struct rank *r)
         for (uint32_t i = 0; i < size; i++)
             for (size_t j = 0; j < send_counts[i]; j++)
                 in[at++] = (int64_t)(me * 10000 + i * 1000 + j);
-        CALL(r, r->comm->all_to_all(r->comm, n_out ? out : NULL, recv_counts, n_in ? in : NULL,
-                                    send_counts, BR_I64, &r->err));
+        CALL(r, r->comm->ops->all_to_all(r->comm, n_out ? out : NULL, recv_counts, n_in ? in : NULL,
+                                         send_counts, BR_I64, &r->err));
         at = 0;
         for (uint32_t i = 0; i < size; i++)
             for (size_t j = 0; j < recv_counts[i]; j++, at++)
@@ -267,9 +277,9 @@ static void do_extremes(struct rank *r)
     int32_t narrow = INT32_MAX;
     int64_t wide = INT64_MIN;
     float f[2] = {r->comm->rank ? INFINITY : -INFINITY, 1};
-    CALL(r, r->comm->all_reduce(r->comm, &narrow, 1, BR_I32, &r->err));
-    CALL(r, r->comm->all_reduce(r->comm, &wide, 1, BR_I64, &r->err));
-    CALL(r, r->comm->all_reduce(r->comm, f, 2, BR_F32, &r->err));
+    CALL(r, r->comm->ops->all_reduce(r->comm, &narrow, 1, BR_I32, &r->err));
+    CALL(r, r->comm->ops->all_reduce(r->comm, &wide, 1, BR_I64, &r->err));
+    CALL(r, r->comm->ops->all_reduce(r->comm, f, 2, BR_F32, &r->err));
     MUST(r, narrow == -2, "int32: %" PRId32, narrow);
     MUST(r, wide == 0, "int64: %" PRId64, wide);
     MUST(r, isnan(f[0]) && f[1] == 2, "%g %g", (double)f[0], (double)f[1]);
@@ -299,9 +309,9 @@ static void do_ring(struct rank *r)
             if ((me % 2 == 0) == (step == 0)) { /* the even ones send first */
                 for (size_t i = 0; i < n; i++)
                     buf[i] = (float)(me * 1000 + round);
-                CALL(r, r->comm->send(r->comm, buf, n, BR_F32, to, &r->err));
+                CALL(r, r->comm->ops->send(r->comm, buf, n, BR_F32, to, &r->err));
             } else {
-                CALL(r, r->comm->recv(r->comm, buf, n, BR_F32, from, &r->err));
+                CALL(r, r->comm->ops->recv(r->comm, buf, n, BR_F32, from, &r->err));
                 for (size_t i = 0; i < n; i++)
                     MUST(r, buf[i] == (float)(from * 1000 + round), "round %" PRIu32, round);
             }
@@ -314,15 +324,15 @@ static void do_fan_in(struct rank *r)
 {
     if (r->comm->rank > 0) {
         for (int64_t i = 0; i < ROUNDS; i++)
-            CALL(r, r->comm->send(r->comm, &(int64_t){i * 100 + r->comm->rank}, 1, BR_I64, 0,
-                                  &r->err));
+            CALL(r, r->comm->ops->send(r->comm, &(int64_t){i * 100 + r->comm->rank}, 1, BR_I64, 0,
+                                       &r->err));
         return;
     }
     for (int64_t i = 0; i < ROUNDS; i++)
         for (uint32_t j = 1; j < r->comm->size; j++) {
             uint32_t peer = i % 2 ? j : r->comm->size - j;
             int64_t got = -1;
-            CALL(r, r->comm->recv(r->comm, &got, 1, BR_I64, peer, &r->err));
+            CALL(r, r->comm->ops->recv(r->comm, &got, 1, BR_I64, peer, &r->err));
             MUST(r, got == i * 100 + peer, "%" PRId64 " from %" PRIu32, got, peer);
         }
 }
@@ -333,9 +343,9 @@ static void do_pipeline(struct rank *r)
     float x[3] = {1, 2, 3};
     for (int i = 0; i < ROUNDS; i++) {
         if (r->comm->rank > 0)
-            CALL(r, r->comm->recv(r->comm, x, 3, BR_F32, r->comm->rank - 1, &r->err));
+            CALL(r, r->comm->ops->recv(r->comm, x, 3, BR_F32, r->comm->rank - 1, &r->err));
         if (r->comm->rank + 1 < r->comm->size)
-            CALL(r, r->comm->send(r->comm, x, 3, BR_F32, r->comm->rank + 1, &r->err));
+            CALL(r, r->comm->ops->send(r->comm, x, 3, BR_F32, r->comm->rank + 1, &r->err));
     }
     MUST(r, x[0] == 1 && x[1] == 2 && x[2] == 3, "%g %g %g", (double)x[0], (double)x[1],
          (double)x[2]);
@@ -358,18 +368,18 @@ static void do_split(struct rank *r)
 {
     uint32_t me = r->comm->rank, size = r->comm->size;
     struct br_comm *row, *column, *back;
-    CALL(r, r->comm->split(r->comm, me / 2, 0, &row, &r->err));
-    CALL(r, r->comm->split(r->comm, me % 2, me, &column, &r->err));
+    CALL(r, r->comm->ops->split(r->comm, me / 2, 0, &row, &r->err));
+    CALL(r, r->comm->ops->split(r->comm, me % 2, me, &column, &r->err));
     if (r->wrong[0])
         return;
-    CALL(r, column->split(column, 7, size - me, &back, &r->err));
+    CALL(r, column->ops->split(column, 7, size - me, &back, &r->err));
     MUST(r, row->rank == me % 2 && column->rank == me / 2, "ranks");
     MUST(r, back->rank == column->size - 1 - column->rank && back->size == column->size, "back");
     for (int i = 0; i < ROUNDS; i++) {
         int32_t x = (int32_t)me, y = (int32_t)me, who = (int32_t)me;
-        CALL(r, row->all_reduce(row, &x, 1, BR_I32, &r->err));
-        CALL(r, column->all_reduce(column, &y, 1, BR_I32, &r->err));
-        CALL(r, back->broadcast(back, &who, 1, BR_I32, 0, &r->err));
+        CALL(r, row->ops->all_reduce(row, &x, 1, BR_I32, &r->err));
+        CALL(r, column->ops->all_reduce(column, &y, 1, BR_I32, &r->err));
+        CALL(r, back->ops->broadcast(back, &who, 1, BR_I32, 0, &r->err));
         int32_t want_x = 0, want_y = 0, last = 0;
         for (int32_t j = 0; j < (int32_t)size; j++) {
             want_x += j / 2 == (int32_t)me / 2 ? j : 0;
@@ -378,9 +388,9 @@ static void do_split(struct rank *r)
         }
         MUST(r, x == want_x && y == want_y && who == last, "%d %d %d", x, y, who);
     }
-    row->close(row);
-    back->close(back);
-    column->close(column);
+    row->ops->close(row);
+    back->ops->close(back);
+    column->ops->close(column);
 }
 
 START_TEST(splits)
@@ -399,33 +409,33 @@ struct mismatch {
 
 static int other_count(struct rank *r, void *buf)
 {
-    return r->comm->all_reduce(r->comm, buf, 4 + r->comm->rank / 2, BR_F32, &r->err);
+    return r->comm->ops->all_reduce(r->comm, buf, 4 + r->comm->rank / 2, BR_F32, &r->err);
 }
 static int other_dtype(struct rank *r, void *buf)
 {
-    return r->comm->all_reduce(r->comm, buf, 4, r->comm->rank == 2 ? BR_I32 : BR_F32, &r->err);
+    return r->comm->ops->all_reduce(r->comm, buf, 4, r->comm->rank == 2 ? BR_I32 : BR_F32, &r->err);
 }
 static int other_root(struct rank *r, void *buf)
 {
-    return r->comm->broadcast(r->comm, buf, 4, BR_F32, r->comm->rank == 2, &r->err);
+    return r->comm->ops->broadcast(r->comm, buf, 4, BR_F32, r->comm->rank == 2, &r->err);
 }
 static int other_op(struct rank *r, void *buf)
 {
     if (r->comm->rank == 2)
-        return r->comm->broadcast(r->comm, buf, 4, BR_F32, 0, &r->err);
-    return r->comm->all_reduce(r->comm, buf, 4, BR_F32, &r->err);
+        return r->comm->ops->broadcast(r->comm, buf, 4, BR_F32, 0, &r->err);
+    return r->comm->ops->all_reduce(r->comm, buf, 4, BR_F32, &r->err);
 }
 static int other_pair(struct rank *r, void *buf)
 {
     size_t send[] = {1, 1, 1}, recv[] = {1, r->comm->rank == 2 ? 2 : 1, 1};
-    return r->comm->all_to_all(r->comm, buf, recv, (char *)buf + 64, send, BR_F32, &r->err);
+    return r->comm->ops->all_to_all(r->comm, buf, recv, (char *)buf + 64, send, BR_F32, &r->err);
 }
 static int other_split(struct rank *r, void *buf)
 {
     struct br_comm *out = buf;
     if (r->comm->rank == 2)
-        return r->comm->all_reduce(r->comm, buf, 0, BR_F32, &r->err);
-    int rc = r->comm->split(r->comm, 0, 0, &out, &r->err);
+        return r->comm->ops->all_reduce(r->comm, buf, 0, BR_F32, &r->err);
+    int rc = r->comm->ops->split(r->comm, 0, 0, &out, &r->err);
     MUST(r, !out, "a group in spite of the error");
     return rc;
 }
@@ -448,7 +458,7 @@ static void do_mismatch(struct rank *r)
     MUST(r, rc == BR_E_COMM && strstr(r->err.msg, t->text), "%d: %s", rc, r->err.msg);
     /* All have come to the same answer, so the group is still in step. */
     int64_t one = 1;
-    CALL(r, r->comm->all_reduce(r->comm, &one, 1, BR_I64, &r->err));
+    CALL(r, r->comm->ops->all_reduce(r->comm, &one, 1, BR_I64, &r->err));
     MUST(r, one == 3, "%" PRId64, one);
 }
 
@@ -462,13 +472,13 @@ static void do_mismatched_message(struct rank *r)
 {
     int32_t x[4] = {5, 6, 7, 8};
     static const char text[] = "rank 0 sends 3 int32 to rank 1, which expects 4 int32";
-    int rc = r->comm->rank ? r->comm->recv(r->comm, x, 4, BR_I32, 0, &r->err)
-                           : r->comm->send(r->comm, x, 3, BR_I32, 1, &r->err);
+    int rc = r->comm->rank ? r->comm->ops->recv(r->comm, x, 4, BR_I32, 0, &r->err)
+                           : r->comm->ops->send(r->comm, x, 3, BR_I32, 1, &r->err);
     MUST(r, rc == BR_E_COMM && strcmp(r->err.msg, text) == 0, "%d: %s", rc, r->err.msg);
     if (r->comm->rank)
-        CALL(r, r->comm->recv(r->comm, x, 1, BR_I32, 0, &r->err));
+        CALL(r, r->comm->ops->recv(r->comm, x, 1, BR_I32, 0, &r->err));
     else
-        CALL(r, r->comm->send(r->comm, x, 1, BR_I32, 1, &r->err));
+        CALL(r, r->comm->ops->send(r->comm, x, 1, BR_I32, 1, &r->err));
 }
 
 START_TEST(mismatched_message)
@@ -482,18 +492,25 @@ START_TEST(senseless_calls)
     struct br_comm *c[2];
     struct br_err err = BR_ERR_INIT;
     float x[2] = {0};
-    ck_assert_int_eq(br__comm_local(c, 0, &err), BR_E_USAGE);
-    ck_assert_int_eq(br__comm_local(c, UINT32_MAX, &err), BR_E_USAGE);
-    ck_assert_int_eq(br__cpu_backend()->comm_world(c, 2, &err), 0);
-    ck_assert_int_eq(c[0]->all_reduce(c[0], x, 1, BR_U8, &err), BR_E_UNSUPPORTED);
-    ck_assert_int_eq(c[0]->all_reduce(c[0], x, 1, UINT32_MAX, &err), BR_E_UNSUPPORTED);
-    ck_assert_int_eq(c[0]->all_gather(c[0], x, x, SIZE_MAX / 8, BR_F32, &err), BR_E_USAGE);
-    ck_assert_int_eq(c[0]->broadcast(c[0], x, 1, BR_F32, 2, &err), BR_E_USAGE);
-    ck_assert_int_eq(c[0]->send(c[0], x, 1, BR_F32, 2, &err), BR_E_USAGE);
-    ck_assert_int_eq(c[0]->recv(c[0], x, 1, BR_F32, 0, &err), BR_E_USAGE);
+    const struct br_plane *plane = br__cpu_backend()->plane;
+    unsigned char id[BR_COMM_ID];
+    ck_assert_int_eq(plane->id(id, &err), 0);
+    ck_assert_int_eq(plane->join(NULL, id, 0, 0, &c[0], &err), BR_E_USAGE);
+    ck_assert_int_eq(plane->join(NULL, id, 2, 2, &c[0], &err), BR_E_USAGE);
+    ck_assert_int_eq(plane->join(NULL, id, 0, UINT32_MAX, &c[0], &err), BR_E_USAGE);
+    ck_assert_int_eq(plane->join(NULL, id, 0, 2, &c[0], &err), 0);
+    ck_assert_int_eq(plane->join(NULL, id, 0, 2, &c[1], &err), BR_E_COMM);
+    ck_assert_int_eq(plane->join(NULL, id, 1, 3, &c[1], &err), BR_E_COMM);
+    ck_assert_int_eq(plane->join(NULL, id, 1, 2, &c[1], &err), 0);
+    ck_assert_int_eq(c[0]->ops->all_reduce(c[0], x, 1, BR_U8, &err), BR_E_UNSUPPORTED);
+    ck_assert_int_eq(c[0]->ops->all_reduce(c[0], x, 1, UINT32_MAX, &err), BR_E_UNSUPPORTED);
+    ck_assert_int_eq(c[0]->ops->all_gather(c[0], x, x, SIZE_MAX / 8, BR_F32, &err), BR_E_USAGE);
+    ck_assert_int_eq(c[0]->ops->broadcast(c[0], x, 1, BR_F32, 2, &err), BR_E_USAGE);
+    ck_assert_int_eq(c[0]->ops->send(c[0], x, 1, BR_F32, 2, &err), BR_E_USAGE);
+    ck_assert_int_eq(c[0]->ops->recv(c[0], x, 1, BR_F32, 0, &err), BR_E_USAGE);
     ck_assert_str_eq(err.msg, "recv: rank 0 to itself");
-    c[1]->close(c[1]);
-    c[0]->close(c[0]);
+    c[1]->ops->close(c[1]);
+    c[0]->ops->close(c[0]);
     c[0] = NULL;
 }
 END_TEST
@@ -508,20 +525,20 @@ struct loss {
 
 static int wait_reduce(struct rank *r, void *buf)
 {
-    return r->comm->all_reduce(r->comm, buf, 2, BR_F32, &r->err);
+    return r->comm->ops->all_reduce(r->comm, buf, 2, BR_F32, &r->err);
 }
 static int wait_split(struct rank *r, void *buf)
 {
     struct br_comm *out = buf;
-    return r->comm->split(r->comm, 0, 0, &out, &r->err);
+    return r->comm->ops->split(r->comm, 0, 0, &out, &r->err);
 }
 static int wait_send(struct rank *r, void *buf)
 {
-    return r->comm->send(r->comm, buf, 2, BR_F32, r->comm->size - 1, &r->err);
+    return r->comm->ops->send(r->comm, buf, 2, BR_F32, r->comm->size - 1, &r->err);
 }
 static int wait_recv(struct rank *r, void *buf)
 {
-    return r->comm->recv(r->comm, buf, 2, BR_F32, r->comm->size - 1, &r->err);
+    return r->comm->ops->recv(r->comm, buf, 2, BR_F32, r->comm->size - 1, &r->err);
 }
 static int (*const waits[])(struct rank *r, void *buf) = {wait_reduce, wait_split, wait_send,
                                                           wait_recv};
@@ -535,7 +552,7 @@ static void do_loss(struct rank *r)
     if (r->comm->rank == last) {
         usleep(2000); /* most others wait by now */
         if (t->aborts)
-            r->comm->abort(r->comm);
+            r->comm->ops->abort(r->comm);
         else
             return;
         int rc = t->call(r, buf);
@@ -562,18 +579,18 @@ END_TEST
 static void do_abort_in_pair(struct rank *r)
 {
     struct br_comm *pair;
-    CALL(r, r->comm->split(r->comm, r->comm->rank / 2, 0, &pair, &r->err));
+    CALL(r, r->comm->ops->split(r->comm, r->comm->rank / 2, 0, &pair, &r->err));
     if (r->wrong[0])
         return;
     int32_t x = 0;
     int rc = 0;
     for (int i = 0; rc == 0; i++) {
         if (r->comm->rank == 3 && i == 20)
-            pair->abort(pair);
-        rc = pair->all_reduce(pair, &x, 1, BR_I32, &r->err);
+            pair->ops->abort(pair);
+        rc = pair->ops->all_reduce(pair, &x, 1, BR_I32, &r->err);
     }
     MUST(r, rc == BR_E_COMM && strstr(r->err.msg, "rank 3 gave up"), "%d: %s", rc, r->err.msg);
-    pair->close(pair);
+    pair->ops->close(pair);
 }
 
 START_TEST(abort_reaches_all_groups)
@@ -591,8 +608,8 @@ static void do_dropout(struct rank *r)
         if (i == 5 + 3 * r->comm->rank)
             return;
         memset(x, 0, sizeof x);
-        rc = i % 2 ? r->comm->all_reduce(r->comm, x, 64, BR_F32, &r->err)
-                   : r->comm->broadcast(r->comm, x, 64, BR_F32, i % r->comm->size, &r->err);
+        rc = i % 2 ? r->comm->ops->all_reduce(r->comm, x, 64, BR_F32, &r->err)
+                   : r->comm->ops->broadcast(r->comm, x, 64, BR_F32, i % r->comm->size, &r->err);
     }
     MUST(r, rc == BR_E_COMM && strstr(r->err.msg, "has closed"), "%d: %s", rc, r->err.msg);
 }

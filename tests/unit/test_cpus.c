@@ -97,10 +97,10 @@ START_TEST(a_pool_has_that_many_threads)
 }
 END_TEST
 
-static void count_lane(void *arg, struct br_team *team, uint32_t lane)
+static void count_lane(void *arg, const struct br_stream *s)
 {
     atomic_int *seen = arg;
-    if (lane < team->n_lanes)
+    if (s->thread < s->n_threads)
         atomic_fetch_add(seen, 1);
 }
 
@@ -110,8 +110,8 @@ START_TEST(a_device_has_that_many_lanes)
     struct br_err err = BR_ERR_INIT;
     atomic_int seen = 0;
     force(counts[_i]);
-    ck_assert_msg(br__device_open(&d, "cpu", NULL, 0, &err) == 0, "%s", err.msg);
-    d.backend->run(d.device, count_lane, &seen);
+    ck_assert_msg(br__device_open(&d, "cpu", NULL, 0, 0, &err) == 0, "%s", err.msg);
+    d.backend.run(d.device, count_lane, &seen);
     br__device_close(&d);
     ck_assert_int_eq(seen, counts[_i]);
 }

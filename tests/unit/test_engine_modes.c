@@ -53,7 +53,7 @@ START_TEST(test_bf16)
     struct br__llm *exact = open_model(dir_of(models[_i], dir), NULL, 0);
     struct br__llm *m = open_as(&(struct br__llm_opts){.weights = {.hf_model = dir},
                                                        .precision = BR_BF16,
-                                                       .device = "cpu",
+                                                       .device = test_device(),
                                                        .threads = TEST_THREADS});
     double sum = 0;
     size_t count = 0;
@@ -107,7 +107,7 @@ START_TEST(test_megatron)
     /* Without the reference: config.json comes from the checkpoint. */
     struct br__llm *mc = open_as(&(struct br__llm_opts){.weights = {.megatron_path = out},
                                                         .precision = BR_F32,
-                                                        .device = "cpu",
+                                                        .device = test_device(),
                                                         .threads = TEST_THREADS});
     int32_t ids[64];
     struct br__trace a, b;
@@ -361,7 +361,7 @@ START_TEST(test_lanes)
         struct br__llm *m =
             open_as(&(struct br__llm_opts){.weights = {.hf_model = dir_of(models[_i], dir)},
                                            .precision = BR_BF16,
-                                           .device = "cpu",
+                                           .device = test_device(),
                                            .threads = lanes[i]});
         trace(m, ids, 32, 0, i ? &got : &want);
         br__llm_close(m);

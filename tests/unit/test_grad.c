@@ -160,10 +160,10 @@ static float uniform(float low, float high)
     return low + (high - low) * (float)(state >> 8) / (float)(1 << 24);
 }
 
-static void fill(const struct example_in *e, br_val v, const struct br__exec *x,
+static void fill(const struct example_in *e, br_val v, const struct br__frame *x,
                  const struct br_graph *g)
 {
-    void *p = br__exec_input(x, v);
+    void *p = br__frame_input(x, v);
     int64_t n = br__node_elems(br__node(g, v));
     int is_default = e->low == 0 && e->high == 0;
     for (int64_t i = 0; i < n; i++)
@@ -193,29 +193,26 @@ static br_val weighted_sum(struct br_graph *g, br_val y)
     return BR__RESHAPE(g, dot, 1);
 }
 
-static double loss_of(struct br__exec *x, br_val loss)
+static double loss_of(struct br__frame *x, br_val loss)
 {
     struct br_err err = BR_ERR_INIT;
-    must(br__exec_run(x, &err), &err);
-    return *(const float *)br__exec_data(x, loss);
+    must(br__frame_run(x, &err), &err);
+    float value;
+    must(br__frame_read(x, loss, &value, &err), &err);
+    return value;
 }
 
 /* The derivative along a random direction, by differences and by the gradient. */
-static void check_input(struct br__exec *x, const struct br_graph *g, br_val in, br_val grad,
+static void check_input(struct br__frame *x, const struct br_graph *g, br_val in, br_val grad,
                         br_val loss, const char *op, int which)
 {
-    float *p = br__exec_input(x, in), keep[MAX_ELEMS], d[MAX_ELEMS], dx[MAX_ELEMS];
+    float *p = br__frame_input(x, in), keep[MAX_ELEMS], d[MAX_ELEMS], dx[MAX_ELEMS];
     int64_t n = br__node_elems(br__node(g, in));
     double along = 0, norm_d = 0, norm_g = 0;
     (void)loss_of(x, loss);
-    const struct br__node *gn = br__node(g, grad);
-    const float *gp = br__exec_data(x, grad);
-    int64_t cols = gn->shape[gn->n_dim - 1];
-    for (int64_t i = 0; i < n; i++) { /* the gradient may be a strided view of up to 3 axes */
-        int64_t at = i % cols, row = i / cols;
-        for (uint32_t a = gn->n_dim - 1; a-- > 0; row /= gn->shape[a])
-            at += row % gn->shape[a] * gn->stride[a];
-        dx[i] = gp[at];
+    struct br_err err = BR_ERR_INIT;
+    must(br__frame_read(x, grad, dx, &err), &err);
+    for (int64_t i = 0; i < n; i++) {
         d[i] = uniform(-1, 1);
         along += (double)dx[i] * d[i];
         norm_d += (double)d[i] * d[i];
@@ -247,7 +244,8 @@ START_TEST(test_example)
     const struct example *e = &examples[_i];
     struct br_graph g = {0};
     struct br_err err = BR_ERR_INIT;
-    struct br__exec *x;
+    struct br__program *p;
+    struct br__frame *x;
     br_val in[MAX_INPUTS], wrt[MAX_INPUTS], grads[MAX_INPUTS], outputs[MAX_INPUTS + 1];
     uint32_t n = 0;
     size_t n_wrt = 0;
@@ -267,12 +265,14 @@ START_TEST(test_example)
         ck_assert_msg(grads[i] != 0, "%s: no gradient for input %zu", op, i);
         outputs[i + 1] = grads[i];
     }
-    must(br__exec_make(&x, &g, &dev, NULL, outputs, n_wrt + 1, &err), &err);
+    must(br__program_make(&p, &g, &dev, outputs, n_wrt + 1, &err), &err);
+    must(br__frame_make(&x, p, &dev, NULL, &err), &err);
     for (uint32_t i = 0; i < n; i++)
         fill(&e->in[i], in[i], x, &g);
     for (size_t i = 0; i < n_wrt; i++)
         check_input(x, &g, wrt[i], grads[i], loss, op, (int)i);
-    br__exec_free(x);
+    br__frame_free(x);
+    br__program_free(p);
     br__graph_free(&g);
 }
 END_TEST
@@ -294,7 +294,9 @@ END_TEST
 static void open_device(void)
 {
     struct br_err err = BR_ERR_INIT;
-    must(br__device_open(&dev, "cpu", NULL, 2, &err), &err);
+    const char *dir = getenv("BRIDGE_PLUGIN_PATH");
+    must(br__device_open(&dev, test_device(), &(struct br__dirs){&dir, dir != NULL}, 0, 2, &err),
+         &err);
 }
 static void close_device(void)
 {

@@ -35,7 +35,7 @@ static struct br_tensor int_tensor(int64_t n, int64_t m, const int32_t *v)
                (const int32_t[]){__VA_ARGS__})
 #define SEQS(n, ...) int_tensor(n, 5, (const int32_t[]){__VA_ARGS__})
 
-static void free_call(struct br_call *c)
+static void free_call(struct kern_call *c)
 {
     for (uint32_t i = 0; i < c->n_in; i++)
         if (c->in[i].data != c->out.data)
@@ -59,7 +59,7 @@ static double off_by(const float *got, const double *want, int64_t n)
  */
 
 /* Head h of query t, which sees keys [from, to), all in double. */
-static void attend_slowly(const struct br_call *c, const float *k, const float *v, int64_t t,
+static void attend_slowly(const struct kern_call *c, const float *k, const float *v, int64_t t,
                           int64_t h, int64_t from, int64_t to, double *o)
 {
     int64_t d = c->in[0].shape[2], hq = c->in[0].shape[1], hk = c->in[1].shape[1];
@@ -87,7 +87,7 @@ static void long_attention(const struct place *p, void *arg)
 {
     (void)arg;
     const int64_t T = 333, hq = 6, hk = 2, d = 64;
-    struct br_call c = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {0.125}};
+    struct kern_call c = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {0.125}};
     c.in[0] = RANDOM(1, 2, T, hq, d);
     c.in[1] = RANDOM(2, 2, T, hk, d);
     c.in[2] = RANDOM(3, 1, T, hk, d);
@@ -135,7 +135,8 @@ static void some_attention(const struct place *p, void *arg)
     const int tiles = a->bf16 && p->features & BR__CPU_AMX;
     const int64_t hk = 3, hq = hk * a->group;
     int64_t T = 0, S = 0, k0 = 0, t = 0;
-    struct br_call c = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {0.25}, .attr.i = {a->window}};
+    struct kern_call c = {
+        .op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {0.25}, .attr.i = {a->window}};
     int32_t seqs[4][5];
     for (int i = 0; i < a->n_seqs; T += a->nq[i], S += a->nk[i], i++)
         memcpy(seqs[i], (const int32_t[]){(int32_t)T, a->nq[i], (int32_t)S, a->nk[i], i}, 20);
@@ -204,7 +205,7 @@ static void large_vocabulary(const struct place *p, void *arg)
 {
     (void)arg;
     const int64_t T = 2, V = 151936;
-    struct br_call c = {.op = BR_OP_CROSS_ENTROPY, .n_in = 2};
+    struct kern_call c = {.op = BR_OP_CROSS_ENTROPY, .n_in = 2};
     c.in[0] = RANDOM(1, 6, T, V);
     c.in[1] = INTS(150000, 3);
     c.out = TENSOR(BR_F32, 1);
@@ -231,10 +232,10 @@ END_TEST
  */
 
 /* Rows [from, from + n) of a sequence of T, its state in slot 1. */
-static void delta_part(const struct place *p, const struct br_call *whole, struct br_tensor state,
+static void delta_part(const struct place *p, const struct kern_call *whole, struct br_tensor state,
                        int64_t from, int64_t n, float *out)
 {
-    struct br_call c = *whole;
+    struct kern_call c = *whole;
     for (uint32_t i = 0; i < 5; i++) {
         c.in[i].data = floats(&c.in[i]) + from * c.in[i].stride[0];
         c.in[i].shape[0] = n;
@@ -252,7 +253,7 @@ static void delta_in_parts(const struct place *p, void *arg)
 {
     (void)arg;
     const int64_t T = 150, hk = 2, hv = 4, dk = 32, dv = 48;
-    struct br_call c = {.op = BR_OP_DELTA_RULE, .n_in = 6, .attr.f = {0.2}};
+    struct kern_call c = {.op = BR_OP_DELTA_RULE, .n_in = 6, .attr.f = {0.2}};
     c.in[0] = RANDOM(1, 0.2f, T, hk, dk);
     c.in[1] = RANDOM(2, 0.2f, T, hk, dk);
     c.in[2] = RANDOM(3, 1, T, hv, dv);
@@ -294,7 +295,7 @@ static void nan_passes(const struct place *p, void *arg)
     static const uint32_t ops[] = {BR_OP_SOFTMAX, BR_OP_SIGMOID, BR_OP_L2NORM, BR_OP_SCALE};
     for (size_t i = 0; i < BR_COUNTOF(ops); i++)
         for (int64_t at = 0; at < 19; at += 6) {
-            struct br_call c = {.op = ops[i], .n_in = 1, .attr.f = {1e-6}};
+            struct kern_call c = {.op = ops[i], .n_in = 1, .attr.f = {1e-6}};
             c.in[0] = RANDOM(1, 1, 1, 19);
             floats(&c.in[0])[at] = NAN;
             c.out = TENSOR(BR_F32, 1, 19);
@@ -302,7 +303,7 @@ static void nan_passes(const struct place *p, void *arg)
             ck_assert_msg(isnan(floats(&c.out)[at]), "op %u at %d", ops[i], (int)at);
             free_call(&c);
         }
-    struct br_call c = {.op = BR_OP_TOPK, .n_in = 1, .attr.i = {3}};
+    struct kern_call c = {.op = BR_OP_TOPK, .n_in = 1, .attr.i = {3}};
     c.in[0] = RANDOM(1, 1, 1, 5);
     floats(&c.in[0])[2] = floats(&c.in[0])[4] = NAN;
     c.out = TENSOR(BR_I32, 1, 3);
@@ -377,7 +378,7 @@ static void wild_indices(const struct place *p, void *arg)
     (void)arg;
     for (size_t i = 0; i < BR_COUNTOF(wild_cases); i++) {
         const struct wild_case *w = &wild_cases[i];
-        struct br_call c = {.op = w->op, .attr = {{w->i[0], w->i[1]}, {1}}};
+        struct kern_call c = {.op = w->op, .attr = {{w->i[0], w->i[1]}, {1}}};
         for (; c.n_in < 3 && w->in[c.n_in] != NONE; c.n_in++)
             c.in[c.n_in] = wild_input(w->in[c.n_in]);
         c.out = tensor(w->dtype, w->n_dim, w->out);
@@ -415,7 +416,7 @@ static void wild_sequences(const struct place *p, void *arg)
                                    BR_OP_CONV1D_SILU_DX, BR_OP_CONV1D_SILU_DW, BR_OP_DELTA_RULE,
                                    BR_OP_DELTA_RULE_GRAD};
     for (size_t i = 0; i < BR_COUNTOF(ops); i++) {
-        struct br_call c = {.op = ops[i], .attr.f = {1}};
+        struct kern_call c = {.op = ops[i], .attr.f = {1}};
         int attention = i < 2, conv = i >= 2 && i < 5, at = attention ? 3 : conv ? 2 : 5;
         if (conv) {
             c.in[0] = RANDOM(1, 1, T, 6);
@@ -460,13 +461,13 @@ END_TEST
 static void no_tokens(const struct place *p, void *arg)
 {
     (void)arg;
-    struct br_call add = {.op = BR_OP_ADD, .n_in = 2};
+    struct kern_call add = {.op = BR_OP_ADD, .n_in = 2};
     add.in[0] = TENSOR(BR_F32, 0, 5);
     add.in[1] = TENSOR(BR_F32, 0, 5);
     add.out = TENSOR(BR_F32, 0, 5);
     run_call(p, &add);
     free_call(&add);
-    struct br_call a = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {1}};
+    struct kern_call a = {.op = BR_OP_ATTENTION, .n_in = 4, .attr.f = {1}};
     a.in[0] = TENSOR(BR_F32, 0, 2, 4);
     a.in[1] = TENSOR(BR_F32, 0, 2, 4);
     a.in[2] = TENSOR(BR_F32, 0, 2, 4);
@@ -474,7 +475,7 @@ static void no_tokens(const struct place *p, void *arg)
     a.out = TENSOR(BR_F32, 0, 2, 4);
     run_call(p, &a);
     free_call(&a);
-    struct br_call d = {.op = BR_OP_DELTA_RULE, .n_in = 6, .attr.f = {1}};
+    struct kern_call d = {.op = BR_OP_DELTA_RULE, .n_in = 6, .attr.f = {1}};
     for (int i = 0; i < 3; i++)
         d.in[i] = TENSOR(BR_F32, 0, 2, 4);
     for (int i = 3; i < 5; i++)
@@ -483,14 +484,14 @@ static void no_tokens(const struct place *p, void *arg)
     d.out = TENSOR(BR_F32, 0, 2, 4);
     run_call(p, &d);
     free_call(&d);
-    struct br_call m = {.op = BR_OP_MOE_COMBINE, .n_in = 3};
+    struct kern_call m = {.op = BR_OP_MOE_COMBINE, .n_in = 3};
     m.in[0] = TENSOR(BR_F32, 0, 6);
     m.in[1] = TENSOR(BR_F32, 0, 2);
     m.in[2] = TENSOR(BR_I32, 0);
     m.out = TENSOR(BR_F32, 0, 6);
     run_call(p, &m);
     free_call(&m);
-    struct br_call s = {.op = BR_OP_SUM_ROWS, .n_in = 1};
+    struct kern_call s = {.op = BR_OP_SUM_ROWS, .n_in = 1};
     s.in[0] = TENSOR(BR_F32, 0, 5);
     s.out = TENSOR(BR_F32, 5);
     memset(s.out.data, 0xFF, 20);
@@ -516,7 +517,7 @@ START_TEST(ceilings_stay_inside)
     struct br_peaks peaks;
     void *device = NULL;
     uint64_t features;
-    ck_assert_int_eq(b->open(&device, 2, &features, &err), BR_OK);
+    ck_assert_int_eq(b->open(&device, 0, 2, &features, &err), BR_OK);
     char *buf = mmap(NULL, n + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(buf, MAP_FAILED);
     ck_assert_int_eq(mprotect(buf + n, page, PROT_NONE), 0);

@@ -17,7 +17,7 @@ static const struct {
     const char *name;
     uint32_t op;
 } ops[] = {
-#define OP(name, min, max, shape, grad) {#name, BR_OP_##name},
+#define OP(name, min, max, shape, grad, weight, value) {#name, BR_OP_##name},
 #include <bridge/ops.def>
 #undef OP
 };
@@ -34,7 +34,7 @@ struct gold {
 
 struct one {
     const char *name;
-    struct br_call call; /* op, attr, in, out of the golden */
+    struct kern_call call; /* op, attr, in, out of the golden */
     struct br_tensor after[BR_MAX_IN];
     double tol;
     void *first; /* output of the first place of a tier */
@@ -146,7 +146,7 @@ static void compare(const struct place *p, const struct one *o, const char *what
 
 static void run_case(const struct place *p, struct one *o, int64_t gap)
 {
-    struct br_call c = o->call;
+    struct kern_call c = o->call;
     for (uint32_t i = 0; i < c.n_in; i++)
         c.in[i] = with_gaps(&o->call.in[i], gap);
     int in_place = c.op == BR_OP_CACHE_WRITE;

@@ -144,7 +144,7 @@ static void plain(const struct run *r)
                              : r->s.k};
     int64_t ldo = want.cols + r->pad;
     float *out = filled(want.rows * ldo);
-    struct br_call c = {.op = r->op, .n_in = 2, .in = {view(&x), view(&w)}, .attr.i = {r->exact}};
+    struct kern_call c = {.op = r->op, .n_in = 2, .in = {view(&x), view(&w)}, .attr.i = {r->exact}};
     c.out = kern_tensor(out, BR_F32, 2, (const int64_t[]){want.rows, want.cols});
     c.out.stride[0] = ldo;
     kern_run(r->tier, r->lanes, &c);
@@ -210,7 +210,7 @@ static void grouped(const struct run *r, const int32_t *offsets)
     int64_t rows = tn ? N_EXPERTS * r->s.n : r->s.t, cols = nn || tn ? r->s.k : r->s.n;
     int64_t ldo = cols + r->pad;
     float *out = filled(rows * ldo);
-    struct br_call c = {.op = r->op, .n_in = 3, .attr.i = {r->exact}};
+    struct kern_call c = {.op = r->op, .n_in = 3, .attr.i = {r->exact}};
     c.in[0] = view(&x);
     c.in[1] = tn ? view(&w) : expert_weight(r, &w, parts);
     c.in[2] = kern_tensor(copy, BR_I32, 1, (const int64_t[]){N_EXPERTS + 1});

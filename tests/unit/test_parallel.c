@@ -170,7 +170,7 @@ static struct br__llm *open_ranks(const char *model, const char *adapter, const 
      * takes milliseconds, and these graphs have as many barriers as kernels. */
     struct br__llm_opts o = {.weights = {.hf_model = dir, .adapter = adapter},
                              .precision = BR_F32,
-                             .device = "cpu",
+                             .device = test_device(),
                              .threads = 2};
     if (t) {
         o.tp = t->tp;

@@ -3,8 +3,20 @@
  *
  * The CPU backend is linked in and is the reference for every op; others are files
  * bridge_<name>.so found like plugins, which export bridge_backend_v1().  A backend sees
- * tensors and calls; it knows no model, no graph and no file.  The sizes rule of plugin.h
- * holds: structs grow at their end only. */
+ * tensors and calls; it knows no model, no graph and no file.  docs/backends.md tells how to write
+ * one.
+ *
+ * UNSTABLE: unlike the other public headers this one may still change where it is;
+ * tests/lint/abi.txt marks its facts so.  The sizes rule of plugin.h holds all the same: structs
+ * grow at their end, and one that is shorter than this build's is taken with the missing members
+ * zero.
+ *
+ * Memory.  A device owns its memory: the engine never reads or writes it, and hands its addresses
+ * to kernels, collectives and the copies below only.  With BR_BACKEND_HOST it is host memory, and
+ * the engine uses it in place. Order.  A device carries out what it is given (copies, kernels,
+ * collectives) in the order given. Kernels and collectives may return before their work is done;
+ * sync() and download() wait.  An error that comes to light late is kept, and returned by the next
+ * of those two. */
 #ifndef BRIDGE_BACKEND_H
 #define BRIDGE_BACKEND_H
 
@@ -16,7 +28,7 @@ extern "C" {
 #endif
 
 enum br_op {
-#define OP(name, min, max, shape, grad) BR_OP_##name,
+#define OP(name, min, max, shape, grad, weight, value) BR_OP_##name,
 #include <bridge/ops.def>
 #undef OP
     BR_N_OPS
@@ -35,10 +47,12 @@ enum br_group {
 
 #define BR_VIEW_DIMS 4
 #define BR_MAX_IN 8
+#define BR_BIT(dtype) (UINT32_C(1) << (dtype))
 
-/* A borrowed view of device memory.  Strides are in elements; the last axis is contiguous.  A
- * weight of many parts along its first axis (experts stored one by one) has `parts`, one
- * pointer per index of that axis, and no `data`; each part is contiguous. */
+/* A borrowed view of device memory.  Strides are in elements; the last axis is contiguous.  On the
+ * host a weight of many parts along its first axis (experts stored one by one) has `parts`, one
+ * pointer per index of that axis, and no `data`; each part is contiguous.  Elsewhere `parts` is
+ * NULL. */
 struct br_tensor {
     void *data;
     const void *const *parts;
@@ -51,44 +65,52 @@ struct br_attr {
     double f[2];
 };
 
-/* The threads that run a graph together ("lanes").  sync: wait for all of them. */
-struct br_team {
-    void *impl;
-    void (*sync)(struct br_team *team, uint32_t lane);
-    uint32_t n_lanes, reserved;
+/* Where kernels run one after another.  On a host backend every thread of a team walks the same
+ * calls, and its stream says which thread it is; kernels share their work out by that.  Any other
+ * device has one stream, n_threads 1, and its kernels enqueue on it. */
+struct br_stream {
+    void *impl;                              /* the backend's own: its team, its queue */
+    void (*sync)(const struct br_stream *s); /* wait for the team; NULL where n_threads is 1 */
+    uint32_t thread, n_threads;              /* this one of how many */
 };
 
-/* One node of a graph as a kernel sees it.  Every lane gets the same call but for `lane`, and does
- * its share; the lanes meet after the kernel, and inside it through team->sync. */
+/* One node of a graph as a kernel sees it.  Every thread of a team gets the same call but for
+ * `stream`. */
 struct br_call {
-    uint32_t op, n_in; /* enum br_op */
-    struct br_tensor in[BR_MAX_IN];
-    struct br_tensor out;
+    uint32_t struct_size; /* sizeof(struct br_call) of the bridge that calls */
+    uint32_t op;          /* enum br_op */
+    uint32_t n_in, n_out;
+    const struct br_tensor *in, *out; /* host arrays of n_in and n_out views */
     struct br_attr attr;
-    struct br_team *team;
-    void *scratch; /* what the row's scratch() asked for, 64-byte aligned, shared by the lanes */
+    const struct br_stream *stream;
+    void *scratch; /* device memory that scratch() asked for, aligned, shared by the team */
     void *device;
-    uint32_t lane, reserved;
 };
 
 /* A row of the kernel table.  The first row wins whose op fits, whose `needs` are all among the
- * device's features, and whose `weights` has the bit of the dtype of in[1] (in[0] of EMBED); 0
- * means float32 only, or an op without a stored weight. */
+ * device's features, whose `weights` has the dtype of the stored weight (ops.def says which input
+ * that is) and whose `values` has that of the other float inputs and of the result. */
 struct br_kernel {
     uint32_t op;
-    uint32_t weights; /* BR_BIT(dtype) | ... */
-    uint64_t needs;   /* feature bits, the backend's own */
+    uint32_t weights; /* BR_BIT(dtype) | ...; 0: any, for ops without a stored weight */
+    uint32_t values;  /* BR_BIT(dtype) | ...; 0: float32 */
+    uint32_t reserved;
+    uint64_t needs; /* feature bits, the backend's own */
     void (*run)(const struct br_call *c);
-    size_t (*scratch)(const struct br_call *c); /* bytes; NULL = none.  team->n_lanes is set */
+    size_t (*scratch)(const struct br_call *c); /* bytes; NULL = none.  stream->n_threads is set */
 };
-#define BR_BIT(dtype) (UINT32_C(1) << (dtype))
 
-/* A communicator: what NCCL and MPI offer, no more.  Counts are elements of dtype; buffers are of
- * the device; all ranks of the group call alike.  Each returns an enum br_status; a rank that
- * failed or left makes the others' calls return BR_E_COMM instead of waiting for ever. */
-struct br_comm {
-    void *self;
-    uint32_t rank, size;
+/* ---- collectives -------------------------------------------------------------------------------
+ */
+
+struct br_comm;
+/* What NCCL and MPI offer, no more.  Counts are elements of dtype; buffers are of the device; all
+ * ranks of the group call alike.  Each returns an enum br_status; a rank that failed or left makes
+ * the others' calls return BR_E_COMM instead of waiting for ever. */
+struct br_comm_ops {
+    uint32_t
+        struct_size; /* sizeof(struct br_comm_ops) as compiled; members beyond it do not exist */
+    uint32_t reserved;
     int (*all_reduce)(struct br_comm *c, void *buf, size_t n, uint32_t dtype, struct br_err *err);
     int (*all_gather)(struct br_comm *c, void *out, const void *in, size_t n_each, uint32_t dtype,
                       struct br_err *err);
@@ -108,6 +130,29 @@ struct br_comm {
     void (*abort)(struct br_comm *c); /* this rank gives up: every waiting rank fails */
     void (*close)(struct br_comm *c);
 };
+/* One rank's end of a group of ranks, made by its plane; used by one thread at a time. */
+struct br_comm {
+    const struct br_comm_ops *ops;
+    void *self;
+    uint32_t rank, size;
+};
+
+/* How ranks find each other: threads of a process, MPI, NCCL. */
+#define BR_COMM_ID 128
+struct br_plane {
+    uint32_t struct_size; /* sizeof(struct br_plane) as compiled */
+    uint32_t built_with;  /* BR_VERSION of the header, for messages only */
+    const char *name;     /* "local" */
+    /* A new world's name; one rank asks for it and tells the others. */
+    int (*id)(unsigned char id[BR_COMM_ID], struct br_err *err);
+    /* The rank's end of that world, for buffers of the device.  Every rank calls it, each from a
+     * thread of its own or all from one where the plane does not wait for the others. */
+    int (*join)(void *device, const unsigned char id[BR_COMM_ID], uint32_t rank, uint32_t size,
+                struct br_comm **out, struct br_err *err);
+};
+
+/* ---- the backend -------------------------------------------------------------------------------
+ */
 
 enum br_backend_flags {
     BR_BACKEND_HOST = 1 /* host memory is device memory: weights stay mapped */
@@ -121,40 +166,63 @@ struct br_peaks {
     char tier[16];       /* whose instruction matmul_flops is */
 };
 
+/* The bytes of a weight, made on demand: [at, at + n) of it into host memory.  May be called by
+ * several threads at once for ranges that do not meet. */
+struct br_source_bytes {
+    int (*make)(void *arg, void *host, size_t at, size_t n, struct br_err *err);
+    void *arg;
+};
+
 struct br_backend {
-    uint32_t struct_size; /* sizeof(struct br_backend) as compiled */
-    uint32_t built_with;  /* BR_VERSION of the header, for messages only */
-    const char *name;     /* "cpu"; must match the file: bridge_<name>.so */
-    uint32_t flags;       /* enum br_backend_flags */
+    uint32_t struct_size;    /* sizeof(struct br_backend) as compiled */
+    uint32_t built_with;     /* BR_VERSION of the header, for messages only */
+    const char *name;        /* "cpu"; must match the file: bridge_<name>.so */
+    uint32_t flags;          /* enum br_backend_flags */
+    uint32_t align;          /* of tensors, bytes, a power of two; 0 = 64 */
+    uint32_t tokens_at_once; /* tokens of a prompt that one run should hold; 0 = 512 */
     uint32_t reserved;
     BR_TABLE(struct br_kernel) kernels; /* fastest first */
     /* How good this backend is on this machine; 0: not usable, and `why` says why. */
     int (*probe)(char *why, size_t size);
-    /* A device with n_lanes >= 1 threads.  *features: bits that rows may need. */
-    int (*open)(void **device, uint32_t n_lanes, uint64_t *features, struct br_err *err);
+    /* Optional: how many devices there are.  Each rank of a process opens one of its own, rank i
+     * number i.  NULL: one, which any number of ranks may open at once. */
+    uint32_t (*count)(void);
+    /* Device number `index`.  n_threads >= 1: threads of the host that may work for it.
+     * *features: bits that rows may need. */
+    int (*open)(void **device, uint32_t index, uint32_t n_threads, uint64_t *features,
+                struct br_err *err);
     void (*close)(void *device);
-    void *(*alloc)(void *device, size_t n); /* zeroed, 64-byte aligned; NULL: out of memory */
+    void *(*alloc)(void *device, size_t n); /* zeroed, aligned; NULL: out of memory */
     void (*free)(void *device, void *p);
+    /* dst is of the device.  src may be reused when it returns. */
     int (*upload)(void *device, void *dst, const void *src, size_t n, struct br_err *err);
+    /* src is of the device.  Waits for all that was given before. */
     int (*download)(void *device, void *dst, const void *src, size_t n, struct br_err *err);
-    /* Run fn on every lane and return when all are done. */
-    void (*run)(void *device, void (*fn)(void *arg, struct br_team *team, uint32_t lane),
-                void *arg);
-    /* The n communicators of a world whose ranks are threads of this process. */
-    int (*comm_world)(struct br_comm **comms, uint32_t n, struct br_err *err);
-    /* Optional: measure the device's ceilings, on all lanes, in under half a second.  buf: n bytes of
-     * device memory to read (mapped weights), or NULL for a buffer of the backend's own. */
+    /* Both are of the device, and do not meet. */
+    int (*copy)(void *device, void *dst, const void *src, size_t n, struct br_err *err);
+    /* Optional: wait for all that was given before. */
+    int (*sync)(void *device, struct br_err *err);
+    /* Optional: upload what `from` makes, by up to n_threads threads; NULL: a piece after the other
+     * through upload. */
+    int (*fill)(void *device, void *dst, size_t n, const struct br_source_bytes *from,
+                uint32_t n_threads, struct br_err *err);
+    /* Call fn once for each stream of the device, and return when all have. */
+    void (*run)(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg);
+    /* Optional: collectives between ranks' devices.  NULL: one rank only. */
+    const struct br_plane *plane;
+    /* Optional: measure the device's ceilings, on all threads, in under half a second.  buf: n
+     * bytes of device memory to read (mapped weights), or NULL for a buffer of the backend's own.
+     */
     int (*peaks)(void *device, const void *buf, size_t n, struct br_peaks *out, struct br_err *err);
 };
 
 typedef const struct br_backend *br_backend_fn(void);
 #define BR_BACKEND_SYMBOL "bridge_backend_v1"
 
-/* The CPU backend, which every libbridge has inside (kernels/cpu/cpu.c); not exported. */
+/* Inside libbridge, not exported: the CPU backend (kernels/cpu/cpu.c), and the plane of ranks that
+ * are threads of this process and whose buffers are host memory (kernels/comm/local.c). */
 const struct br_backend *br__cpu_backend(void);
-/* Its comm_world: communicators whose ranks are threads of this process (kernels/comm/local.c);
- * not exported. */
-int br__comm_local(struct br_comm **comms, uint32_t n, struct br_err *err);
+extern const struct br_plane br__local_plane;
 
 #ifdef __cplusplus
 }

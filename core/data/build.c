@@ -1,0 +1,387 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* build.c - texts to token files: a batch of records is read, all threads tokenise it, and its
+ * tokens are written in order. */
+#include "../text/text.h"
+#include "input.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TASK_BYTES ((size_t)64 << 10)
+
+/* Consecutive records of a batch, and their tokens under each key. */
+struct task {
+    size_t from, end; /* records */
+    struct br_ids ids[BR__MAX_KEYS];
+    size_t
+        *lengths[BR__MAX_KEYS]; /* [n] tokens of each document that has some; text: of the piece */
+    size_t n[BR__MAX_KEYS], cap[BR__MAX_KEYS];
+    int64_t empty, bad;
+    uint64_t bytes;
+    double seconds;
+};
+
+struct build {
+    const struct br__build_opts *o;
+    const char *const *keys;
+    size_t n_keys;
+    struct br__indexed_out out[BR__MAX_KEYS];
+    struct br__input input;
+    struct task *tasks;
+    size_t n_tasks, cap_tasks;
+    struct br__build_result *res;
+    struct br__progress progress;
+};
+
+static int nomem(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory building token files");
+}
+
+static double cpu_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- a record
+ * ------------------------------------------------------------------------------------- */
+
+/* What a thread needs again and again. */
+struct desk {
+    struct br__buf room[BR__MAX_KEYS], key;
+    const char *text[BR__MAX_KEYS];
+    size_t n[BR__MAX_KEYS];
+};
+
+static void clear_desk(struct desk *d)
+{
+    for (size_t k = 0; k < BR__MAX_KEYS; k++)
+        br__buf_free(&d->room[k]);
+    br__buf_free(&d->key);
+}
+
+static int read_members(const struct build *b, struct desk *d, struct br__jscan *j,
+                        struct br_err *err)
+{
+    const char *name;
+    size_t len;
+    int rc = br__jscan_enter(j, 'o');
+    while (!rc && br__jscan_next(j)) {
+        rc = br__jscan_key_view(j, &d->key, &name, &len);
+        size_t k = 0;
+        while (k < b->n_keys && (strlen(b->keys[k]) != len || memcmp(b->keys[k], name, len) != 0))
+            k++;
+        if (rc)
+            break;
+        if (k == b->n_keys) {
+            rc = br__jscan_skip(j);
+        } else if (d->text[k]) {
+            return br_fail(err, BR_E_FORMAT, "two members \"%s\"", b->keys[k]);
+        } else {
+            d->room[k].n = 0;
+            rc = br__jscan_view(j, &d->room[k], &d->text[k], &d->n[k]);
+        }
+    }
+    rc = rc ? rc : j->rc;
+    return rc ? rc : br__jscan_end(j);
+}
+
+/* The texts of a line, one for each key. */
+static int read_line(const struct build *b, struct desk *d, const char *s, size_t n,
+                     struct br_err *err)
+{
+    struct br__jscan j;
+    memset(d->text, 0, sizeof d->text);
+    br__jscan_begin(&j, s, n, err);
+    int rc = read_members(b, d, &j, err);
+    for (size_t k = 0; k < b->n_keys && !rc; k++)
+        if (!d->text[k])
+            rc = br_fail(err, BR_E_FORMAT, "the record has no member \"%s\"", b->keys[k]);
+    return rc;
+}
+
+/* Documents without tokens are left out, as Megatron-LM's preprocess_data.py does; pieces of a text
+ * get no end of document. */
+static int tokenise(const struct build *b, struct task *t, size_t k, const char *s, size_t n,
+                    int whole, struct br_err *err)
+{
+    struct br_ids *ids = &t->ids[k];
+    size_t before = ids->n;
+    double began = cpu_now();
+    int rc = br_tokenizer_encode(b->o->tok, s, n, 0, ids, err);
+    t->seconds += cpu_now() - began;
+    t->bytes += n;
+    if (rc)
+        return rc;
+    if (whole && ids->n == before) {
+        t->empty += k == 0;
+        return BR_OK;
+    }
+    if (whole && b->o->eod >= 0) {
+        if (br__grow(&ids->p, &ids->cap, ids->n, sizeof *ids->p))
+            return nomem(err);
+        ids->p[ids->n++] = b->o->eod;
+    }
+    if (br__grow(&t->lengths[k], &t->cap[k], t->n[k], sizeof *t->lengths[k]))
+        return nomem(err);
+    t->lengths[k][t->n[k]++] = ids->n - before;
+    return BR_OK;
+}
+
+static int is_blank(const char *s, size_t n)
+{
+    while (n && (s[n - 1] == ' ' || s[n - 1] == '\t' || s[n - 1] == '\r' || s[n - 1] == '\n'))
+        n--;
+    return n == 0;
+}
+
+static int work_on(const struct build *b, struct task *t, struct desk *d, size_t record,
+                   struct br_err *err)
+{
+    size_t at = record ? b->input.ends[record - 1] : 0, n = b->input.ends[record] - at;
+    const char *s = b->input.block.p + at;
+    if (b->input.kind == BR__INPUT_TEXT)
+        return tokenise(b, t, 0, s, n, 0, err);
+    if (is_blank(s, n))
+        return BR_OK;
+    int rc = read_line(b, d, s, n, err);
+    for (size_t k = 0; k < b->n_keys && !rc; k++)
+        rc = tokenise(b, t, k, d->text[k], d->n[k], 1, err);
+    return rc;
+}
+
+static int run_task(void *arg, size_t i, int worker, struct br_err *err)
+{
+    struct build *b = arg;
+    struct task *t = &b->tasks[i];
+    struct desk d = {.key = {0}};
+    int rc = BR_OK;
+    (void)worker;
+    for (size_t r = t->from; r < t->end && !rc; r++) {
+        rc = work_on(b, t, &d, r, err);
+        if (!rc)
+            continue;
+        br_wrap(err, "%s, %s %" PRId64, b->input.file.path,
+                b->input.kind == BR__INPUT_PARQUET ? "row" : "line", b->input.first + (int64_t)r);
+        if (rc != BR_E_FORMAT || !b->o->skip_bad)
+            break;
+        t->bad++;
+        if (b->o->listener && b->o->listener->warning)
+            b->o->listener->warning(b->o->listener->ud, err->msg);
+        rc = BR_OK;
+    }
+    clear_desk(&d);
+    br__progress_add(&b->progress,
+                     b->input.ends[t->end - 1] - (t->from ? b->input.ends[t->from - 1] : 0));
+    return rc;
+}
+
+/* ---- a batch
+ * -------------------------------------------------------------------------------------- */
+
+static int cut_tasks(struct build *b)
+{
+    const struct br__input *f = &b->input;
+    b->n_tasks = 0;
+    for (size_t r = 0; r < f->n; b->n_tasks++) {
+        size_t from = r, begin = r ? f->ends[r - 1] : 0;
+        if (br__grow(&b->tasks, &b->cap_tasks, b->n_tasks, sizeof *b->tasks))
+            return BR_E_NOMEM;
+        while (r < f->n && (r == from || f->ends[r] - begin <= TASK_BYTES))
+            r++;
+        b->tasks[b->n_tasks] = (struct task){.from = from, .end = r};
+    }
+    return BR_OK;
+}
+
+static int write_task(struct build *b, const struct task *t, struct br_err *err)
+{
+    int rc = BR_OK;
+    for (size_t k = 0; k < b->n_keys && !rc; k++) {
+        const int32_t *ids = t->ids[k].p;
+        for (size_t i = 0; i < t->n[k] && !rc; i++) {
+            rc = br__indexed_put(&b->out[k], ids, t->lengths[k][i], err);
+            ids += t->lengths[k][i];
+            if (b->input.kind == BR__INPUT_TEXT)
+                continue;
+            if (!rc)
+                rc = br__indexed_end_seq(&b->out[k], err);
+            if (!rc)
+                rc = br__indexed_end_doc(&b->out[k], err);
+        }
+    }
+    b->res->empty += t->empty;
+    b->res->bad += t->bad;
+    b->res->bytes += t->bytes;
+    b->res->cpu_seconds += t->seconds;
+    return rc;
+}
+
+static void free_tasks(struct build *b)
+{
+    for (size_t i = 0; i < b->n_tasks; i++)
+        for (size_t k = 0; k < b->n_keys; k++) {
+            br_ids_free(&b->tasks[i].ids[k]);
+            br__free(b->tasks[i].lengths[k]);
+        }
+    b->n_tasks = 0;
+}
+
+/* A text file ends: what was put is its one document. */
+static int end_text(struct build *b, struct br_err *err)
+{
+    if (b->out[0].open == 0) {
+        b->res->empty++;
+        return BR_OK;
+    }
+    int rc = b->o->eod >= 0 ? br__indexed_put(&b->out[0], &b->o->eod, 1, err) : BR_OK;
+    if (!rc)
+        rc = br__indexed_end_seq(&b->out[0], err);
+    return rc ? rc : br__indexed_end_doc(&b->out[0], err);
+}
+
+static int read_input(struct build *b, const char *path, struct br_err *err)
+{
+    int rc = br__input_open(&b->input, path, b->keys, b->n_keys, err);
+    while (!rc && !(rc = br__input_next(&b->input, err)) && b->input.n) {
+        rc = cut_tasks(b) ? nomem(err) : br__pool_run(b->o->threads, b->n_tasks, run_task, b, err);
+        for (size_t i = 0; i < b->n_tasks && !rc; i++)
+            rc = write_task(b, &b->tasks[i], err);
+        free_tasks(b);
+    }
+    if (!rc && b->input.kind == BR__INPUT_TEXT)
+        rc = end_text(b, err);
+    br__input_close(&b->input);
+    return rc;
+}
+
+/* ---- all of it
+ * ------------------------------------------------------------------------------------ */
+
+static int refuse_existing(struct br__arena *a, const char *prefix, int overwrite,
+                           struct br_err *err)
+{
+    const char *idx = br__arena_printf(a, "%s.idx", prefix);
+    if (!idx)
+        return nomem(err);
+    if (!overwrite && br__exists(idx))
+        return br_fail(err, BR_E_EXISTS, "'%s' exists; --overwrite replaces it", idx);
+    return BR_OK;
+}
+
+static int check_inputs(const struct build *b, uint64_t *bytes, struct br_err *err)
+{
+    for (size_t i = 0; i < b->o->n_inputs; i++) {
+        struct br__input f;
+        int rc = br__input_open(&f, b->o->inputs[i], b->keys, b->n_keys, err);
+        *bytes += f.file.size;
+        int kind = f.kind;
+        br__input_close(&f);
+        if (rc)
+            return rc;
+        if (kind == BR__INPUT_TEXT && b->n_keys > 1)
+            return br_fail(
+                err, BR_E_USAGE,
+                "'%s' is a text file, which has no members; --json-keys is for JSONL and "
+                "Parquet",
+                b->o->inputs[i]);
+    }
+    return BR_OK;
+}
+
+static int open_outputs(struct build *b, struct br__arena *a, struct br_err *err)
+{
+    const struct br__build_opts *o = b->o;
+    int dtype = o->dtype ? o->dtype : br__indexed_dtype(br_tokenizer_n_vocab(o->tok));
+    int rc = BR_OK;
+    for (size_t k = 0; k < b->n_keys && !rc; k++) {
+        const char *prefix =
+            b->n_keys == 1 ? o->output : br__arena_printf(a, "%s_%s", o->output, b->keys[k]);
+        rc = prefix ? refuse_existing(a, prefix, o->overwrite, err) : nomem(err);
+        if (!rc)
+            rc = br__indexed_create(&b->out[k], prefix, dtype, o->sync, err);
+    }
+    return rc;
+}
+
+int br__data_build(const struct br__build_opts *o, struct br__build_result *res, struct br_err *err)
+{
+    static const char *const text[] = {"text"};
+    struct br__arena a = {0};
+    uint64_t bytes = 0;
+    struct build b = {.o = o, .keys = text, .n_keys = 1, .res = res};
+    *res = (struct br__build_result){0};
+    if (o->n_keys > BR__MAX_KEYS)
+        return br_fail(err, BR_E_USAGE, "%zu keys, at most %d", o->n_keys, BR__MAX_KEYS);
+    if (o->n_keys) {
+        b.keys = o->keys;
+        b.n_keys = o->n_keys;
+    }
+    int rc = check_inputs(&b, &bytes, err);
+    if (!rc)
+        rc = open_outputs(&b, &a, err);
+    br__progress_init(&b.progress, o->listener, "tokenizing", bytes);
+    for (size_t i = 0; i < o->n_inputs && !rc; i++)
+        rc = read_input(&b, o->inputs[i], err);
+    br__progress_end(&b.progress);
+    if (!rc && b.out[0].n_doc == 0)
+        rc = br_fail(err, BR_E_FORMAT, "the input has no document with tokens");
+    for (size_t k = 0; k < b.n_keys; k++) {
+        res->tokens += b.out[k].n_tokens;
+        if (k == 0)
+            res->documents = b.out[k].n_doc;
+        if (rc)
+            br__indexed_abort(&b.out[k]);
+        else
+            rc = br__indexed_finish(&b.out[k], err);
+    }
+    br__free(b.tasks);
+    br__arena_free(&a);
+    return rc;
+}
+
+/* ---- merging
+ * -------------------------------------------------------------------------------------- */
+
+const char *br__data_prefix(struct br__arena *a, const char *path)
+{
+    size_t n = strlen(path);
+    return br__arena_strndup(a, path, br__ends(path, ".bin") || br__ends(path, ".idx") ? n - 4 : n);
+}
+
+int br__data_merge(const char *const *inputs, size_t n, const char *output, int overwrite, int sync,
+                   const struct br_listener *l, struct br__build_result *res, struct br_err *err)
+{
+    struct br__arena a = {0};
+    struct br__indexed_out w = {0};
+    struct br__progress g;
+    *res = (struct br__build_result){0};
+    int rc = refuse_existing(&a, output, overwrite, err), open = 0;
+    br__progress_init(&g, l, "merging", n);
+    for (size_t i = 0; i < n && !rc; i++) {
+        struct br__indexed x = {0};
+        const char *prefix = br__data_prefix(&a, inputs[i]);
+        rc = prefix ? br__indexed_open(&x, prefix, err) : nomem(err);
+        if (!rc && !open) {
+            rc = br__indexed_create(&w, output, x.dtype, sync, err);
+            open = !rc;
+        }
+        if (!rc)
+            rc = br__indexed_append(&w, &x, err);
+        br__indexed_close(&x);
+        br__progress_add(&g, 1);
+    }
+    br__progress_end(&g);
+    res->documents = w.n_doc;
+    res->tokens = w.n_tokens;
+    if (!rc)
+        rc = br__indexed_finish(&w, err);
+    else if (open)
+        br__indexed_abort(&w);
+    br__arena_free(&a);
+    return rc;
+}

@@ -1,0 +1,186 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* gpt_cache.c - the three index arrays kept as .npy, of the types and under the names that Megatron
+ * gives them: HASH-GPTDataset-SPLIT-document_index.npy and so on, with a description.txt of what
+ * the hash is of.  The hash is bridge's own, as Megatron's covers its tokenizer object.
+ *
+ * A cache that does not fit is made again: it only saves time. */
+#include "gpt.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { DESCRIPTION, DOCUMENTS, STARTS, ORDER, N_FILES };
+
+struct cache {
+    struct br__arena arena;
+    const char *text, *path[N_FILES];
+    int64_t first, end; /* sequences */
+    const struct br__tokens *t;
+};
+
+static int nomem(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory for an index cache");
+}
+
+static int name_files(struct cache *c, const char *dir, const char *split, int64_t n_samples,
+                      const struct br__gpt_shape *s, struct br_err *err)
+{
+    static const char *const ends[] = {"description.txt", "document_index.npy", "sample_index.npy",
+                                       "shuffle_index.npy"};
+    struct br__buf b = {0};
+    br__buf_puts(&b, "{\n    \"class\": \"GPTDataset\",\n    \"dataset_path\": ");
+    br__buf_json_str(&b, c->t->name);
+    br__buf_printf(&b,
+                   ",\n    \"num_samples\": %" PRId64 ",\n    \"index_split\": \"%s\",\n"
+                   "    \"random_seed\": %" PRIu32 ",\n    \"sequence_length\": %" PRId64 ",\n"
+                   "    \"sequences\": [%" PRId64 ", %" PRId64 "],\n    \"tokens\": %" PRId64 ",\n"
+                   "    \"idx\": [%" PRIu64 ", %" PRId64 "]\n}",
+                   n_samples, split, s->seed, s->seq_length, c->first, c->end, c->t->x.n_tokens,
+                   c->t->x.idx.size, c->t->x.idx.mtime_ns);
+    c->text = b.failed ? NULL : br__arena_strdup(&c->arena, b.p);
+    br__buf_free(&b);
+    for (int i = 0; i < N_FILES && c->text; i++)
+        if (!(c->path[i] = br__arena_printf(&c->arena, "%s/%016" PRIx64 "-GPTDataset-%s-%s", dir,
+                                            br__xxh3(c->text, strlen(c->text)), split, ends[i])))
+            c->text = NULL;
+    return c->text ? BR_OK : nomem(err);
+}
+
+/* ---- reading
+ * ------------------------------------------------------------------------------------------ */
+
+static int64_t at(const struct br__npy *a, int64_t i)
+{
+    if (a->dtype == BR_I32)
+        return ((const int32_t *)(const void *)a->data)[i];
+    if (a->dtype == BR_U32)
+        return ((const uint32_t *)(const void *)a->data)[i];
+    return ((const int64_t *)(const void *)a->data)[i];
+}
+
+/* Arrays that a sample can be read by: every number is in range, and starts do not go back. */
+static int usable(const struct cache *c, const struct br__npy *a)
+{
+    const struct br__npy *d = &a[DOCUMENTS], *s = &a[STARTS], *o = &a[ORDER];
+    if (d->dtype != BR_I32 || d->ndim != 1 || (s->dtype != BR_I32 && s->dtype != BR_I64) ||
+        s->ndim != 2 || s->shape[1] != 2 || (o->dtype != BR_U32 && o->dtype != BR_I64) ||
+        o->ndim != 1 || s->shape[0] != o->shape[0] + 1 || o->shape[0] < 1)
+        return 0;
+    for (int64_t i = 0; i < d->shape[0]; i++)
+        if (at(d, i) < c->first || at(d, i) >= c->end)
+            return 0;
+    for (int64_t i = 0; i < o->shape[0]; i++)
+        if (at(o, i) < 0 || at(o, i) >= o->shape[0])
+            return 0;
+    for (int64_t i = 0; i < s->shape[0]; i++) {
+        int64_t doc = at(s, 2 * i), token = at(s, 2 * i + 1);
+        if (doc < 0 || doc >= d->shape[0] || token < 0 ||
+            token >= br__tokens_len(c->t, at(d, doc)) || (i && doc < at(s, 2 * i - 2)))
+            return 0;
+    }
+    return 1;
+}
+
+static int load(struct br__gpt_index *x, const struct br__npy *a, struct br_err *err)
+{
+    x->n_documents = a[DOCUMENTS].shape[0];
+    x->n_samples = a[ORDER].shape[0];
+    x->documents = br__calloc((size_t)x->n_documents, sizeof *x->documents);
+    x->starts = br__calloc((size_t)x->n_samples + 1, sizeof *x->starts);
+    x->order = br__calloc((size_t)x->n_samples, sizeof *x->order);
+    if (!x->documents || !x->starts || !x->order) {
+        br__gpt_index_free(x);
+        return nomem(err);
+    }
+    for (int64_t i = 0; i < x->n_documents; i++)
+        x->documents[i] = (int32_t)at(&a[DOCUMENTS], i);
+    for (int64_t i = 0; i <= x->n_samples; i++)
+        for (int k = 0; k < 2; k++)
+            x->starts[i][k] = at(&a[STARTS], 2 * i + k);
+    for (int64_t i = 0; i < x->n_samples; i++)
+        x->order[i] = at(&a[ORDER], i);
+    return BR_OK;
+}
+
+/* *found: the cache was there and is used. */
+static int try_cache(struct br__gpt_index *x, const struct cache *c, int *found, struct br_err *err)
+{
+    struct br__npy a[N_FILES];
+    char *text = NULL;
+    size_t n;
+    int rc = BR_OK, ok = br__read_text(c->path[DESCRIPTION], 1 << 20, &text, &n, NULL) == BR_OK &&
+                         strcmp(text, c->text) == 0;
+    br__free(text);
+    memset(a, 0, sizeof a);
+    for (int i = DOCUMENTS; i < N_FILES && ok; i++)
+        ok = br__npy_open(&a[i], c->path[i], NULL) == BR_OK;
+    *found = ok && usable(c, a);
+    if (*found)
+        rc = load(x, a, err);
+    for (int i = DOCUMENTS; i < N_FILES; i++)
+        br__npy_close(&a[i]);
+    if (*found && !rc)
+        x->n_epochs = c->end > c->first ? x->n_documents / (c->end - c->first) : 0;
+    return rc;
+}
+
+/* ---- writing
+ * ------------------------------------------------------------------------------------------ */
+
+/* Numbers in four bytes, which is what Megatron takes while they fit. */
+static int write_narrow(const char *path, int dtype, int ndim, const int64_t *shape,
+                        const int64_t *v, struct br_err *err)
+{
+    int64_t n = shape[0] * (ndim > 1 ? shape[1] : 1);
+    uint32_t *to = br__calloc((size_t)n, sizeof *to);
+    if (!to)
+        return nomem(err);
+    for (int64_t i = 0; i < n; i++)
+        to[i] = (uint32_t)v[i];
+    int rc = br__npy_write(path, dtype, ndim, shape, to, 0, err);
+    br__free(to);
+    return rc;
+}
+
+static int store(const struct br__gpt_index *x, const struct cache *c, const char *dir,
+                 struct br_err *err)
+{
+    int64_t most = 0;
+    int rc = br__mkdirs(dir, err);
+    for (int64_t i = 0; i <= x->n_samples; i++)
+        most = BR__MAX(most, x->starts[i][1]);
+    if (!rc)
+        rc = br__npy_write(c->path[DOCUMENTS], BR_I32, 1, &x->n_documents, x->documents, 0, err);
+    const int64_t pairs[2] = {x->n_samples + 1, 2};
+    if (!rc)
+        rc = most > INT32_MAX ? br__npy_write(c->path[STARTS], BR_I64, 2, pairs, x->starts, 0, err)
+                              : write_narrow(c->path[STARTS], BR_I32, 2, pairs, x->starts[0], err);
+    if (!rc)
+        rc = x->n_samples >= (int64_t)UINT32_MAX - 1
+                 ? br__npy_write(c->path[ORDER], BR_I64, 1, &x->n_samples, x->order, 0, err)
+                 : write_narrow(c->path[ORDER], BR_U32, 1, &x->n_samples, x->order, err);
+    /* The description comes last: without it there is no cache. */
+    return rc ? rc : br__write_file(c->path[DESCRIPTION], c->text, strlen(c->text), 0, err);
+}
+
+int br__gpt_index_cached(struct br__gpt_index *x, const char *dir, const char *split,
+                         const struct br__tokens *t, int64_t first, int64_t end, int64_t n_samples,
+                         const struct br__gpt_shape *s, struct br_err *err)
+{
+    struct cache c = {.t = t, .first = first, .end = end};
+    int found = 0;
+    *x = (struct br__gpt_index){0};
+    int rc = name_files(&c, dir, split, n_samples, s, err);
+    if (!rc)
+        rc = try_cache(x, &c, &found, err);
+    if (!rc && !found) {
+        rc = br__gpt_index_make(x, t, first, end, n_samples, s, err);
+        if (!rc)
+            rc = store(x, &c, dir, err);
+        if (rc)
+            br__gpt_index_free(x);
+    }
+    br__arena_free(&c.arena);
+    return rc;
+}

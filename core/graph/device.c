@@ -1,0 +1,118 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* device.c - memory of a device that its graphs share: weights, work memory, scratch. */
+#include "graph_internal.h"
+
+#include <string.h>
+
+#define PIECE ((size_t)4 << 20) /* bytes of a weight that are made and uploaded at once */
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+static size_t stored_bytes(const struct br__stored *s)
+{
+    size_t n = br_dtype_size((int)s->dtype);
+    for (uint32_t i = 0; i < s->n_dim; i++)
+        n *= (size_t)s->shape[i];
+    return n;
+}
+
+/* Piece by piece through host memory. */
+static int fill(struct br__device *d, unsigned char *to, size_t n,
+                const struct br_source_bytes *from, struct br_err *err)
+{
+    unsigned char *piece = br__alloc(BR__MIN(n, PIECE));
+    int rc = piece ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for a piece of a weight");
+    for (size_t at = 0, k; at < n && !rc; at += k) {
+        k = BR__MIN(n - at, PIECE);
+        rc = from->make(from->arg, piece, at, k, err);
+        if (!rc)
+            rc = d->backend.upload(d->device, to + at, piece, k, err);
+    }
+    br__free(piece);
+    return rc;
+}
+
+static int upload(struct br__device *d, const struct br__stored *s, unsigned char *to, size_t n,
+                  struct br_err *err)
+{
+    const struct br_backend *b = &d->backend;
+    if (s->bytes.make)
+        return b->fill ? b->fill(d->device, to, n, &s->bytes, d->n_threads, err)
+                       : fill(d, to, n, &s->bytes, err);
+    if (s->data)
+        return b->upload(d->device, to, s->data, n, err);
+    size_t each = n / (size_t)s->shape[0];
+    int rc = 0;
+    for (int64_t i = 0; i < s->shape[0] && !rc; i++)
+        rc = b->upload(d->device, to + (size_t)i * each, s->parts[i], each, err);
+    return rc;
+}
+
+int br__device_place(struct br__device *d, const struct br__stored *s, void **data,
+                     struct br_err *err)
+{
+    for (size_t i = 0; i < d->n_placed; i++)
+        if (d->placed[i].stored == s) {
+            *data = d->placed[i].data;
+            return 0;
+        }
+    size_t n = stored_bytes(s);
+    if (br__grow(&d->placed, &d->cap_placed, d->n_placed, sizeof *d->placed))
+        return br_fail(err, BR_E_NOMEM, "out of memory for weights");
+    *data = d->backend.alloc(d->device, n);
+    if (!*data)
+        return br_fail(
+            err, BR_E_NOMEM,
+            "device '%s' is out of memory for a weight of %zu bytes beside %zu of others",
+            d->backend.name, n, d->placed_bytes);
+    int rc = upload(d, s, *data, n, err);
+    if (rc) {
+        d->backend.free(d->device, *data);
+        return rc;
+    }
+    d->placed[d->n_placed++] = (struct br__placed){s, *data};
+    d->placed_bytes += n;
+    return 0;
+}
+
+/* ---- work memory ----------------------------------------------------------------------------- */
+
+static int grow(struct br__device *d, void **p, size_t *have, size_t want, const char *what,
+                struct br_err *err)
+{
+    if (*p && want <= *have)
+        return 0;
+    if (*p)
+        d->backend.free(d->device, *p);
+    *have = 0;
+    d->generation++;
+    /* A kernel may fetch a little beyond its last element. */
+    *p = d->backend.alloc(d->device, want + 64);
+    if (!*p)
+        return br_fail(err, BR_E_NOMEM, "out of memory for %s (%zu bytes)", what, want);
+    *have = want;
+    return 0;
+}
+
+int br__device_reserve(struct br__device *d, size_t work, size_t scratch, struct br_err *err)
+{
+    int rc = grow(d, &d->work, &d->work_bytes, work, "activations", err);
+    return rc ? rc : grow(d, &d->scratch, &d->scratch_bytes, scratch, "kernels' scratch", err);
+}
+
+void br__device_release(struct br__device *d)
+{
+    const struct br_backend *b = &d->backend;
+    for (size_t i = 0; i < d->n_placed; i++)
+        b->free(d->device, d->placed[i].data);
+    br__free(d->placed);
+    if (d->work)
+        b->free(d->device, d->work);
+    if (d->scratch)
+        b->free(d->device, d->scratch);
+}
+
+uint64_t br__device_bytes(const struct br__device *d)
+{
+    return d->work_bytes + d->scratch_bytes + d->placed_bytes;
+}

@@ -1,0 +1,375 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* frame.c - a program with memory: its inputs and states, the addresses of its steps, and its run.
+ *
+ * This file alone knows where on a device a value lies.  A run uploads the inputs in one copy,
+ * hands each stretch of kernels between two collectives to the device, and waits at its end. */
+#include "graph_internal.h"
+
+#include <string.h>
+
+struct call { /* of a step; tensors: its inputs, then its output */
+    struct br_call call;
+    struct br_tensor *tensors;
+};
+
+struct br__frame {
+    const struct br__program *p;
+    struct br__device *d;
+    struct br_comm *comms[BR_N_GROUPS];
+    unsigned char *leaves; /* of the device: inputs, then constants */
+    unsigned char *inputs; /* of the host: the same memory, or what is uploaded to it */
+    void **state;          /* [g->n] memory that was bound */
+    void **weight;         /* [g->n] of a PARAM: its memory on the device */
+    struct call *calls;    /* [p->n_steps] */
+    struct br_tensor *tensors;
+    size_t scratch_bytes;
+    uint64_t generation; /* of the device, when the calls were filled in */
+    int stale;           /* something was bound since */
+};
+
+/* ---- where values lie ------------------------------------------------------------------------ */
+
+static void *memory_of(const struct br__frame *f, br_val base)
+{
+    const struct br__node *n = br__node(f->p->g, base);
+    switch (n->op) {
+    case BR_OP_INPUT:
+        return f->leaves + f->p->offset[base];
+    case BR_OP_CONST:
+        return br__device_is_host(f->d) ? (void *)(uintptr_t)n->data
+                                        : f->leaves + f->p->offset[base];
+    case BR_OP_PARAM:
+        return f->weight[base];
+    case BR_OP_STATE:
+        return f->state[base];
+    default:
+        return (unsigned char *)f->d->work + f->p->offset[base];
+    }
+}
+
+static void tensor_of(const struct br__frame *f, br_val v, struct br_tensor *t)
+{
+    const struct br__node *n = br__node(f->p->g, v), *base = br__node(f->p->g, n->base);
+    memset(t, 0, sizeof *t);
+    unsigned char *p = memory_of(f, n->base);
+    t->data = p ? p + (size_t)n->offset * br_dtype_size((int)n->dtype) : NULL;
+    t->parts = base->stored && br__device_is_host(f->d) ? base->stored->parts : NULL;
+    t->dtype = n->dtype;
+    t->n_dim = n->n_dim;
+    memcpy(t->shape, n->shape, sizeof t->shape);
+    memcpy(t->stride, n->stride, sizeof t->stride);
+}
+
+static void fill_calls(struct br__frame *f)
+{
+    for (size_t i = 0; i < f->p->n_steps; i++) {
+        br_val v = f->p->steps[i].node;
+        const struct br__node *n = br__node(f->p->g, v);
+        struct call *c = &f->calls[i];
+        for (uint32_t k = 0; k < n->n_in; k++)
+            tensor_of(f, n->in[k], &c->tensors[k]);
+        tensor_of(f, v, &c->tensors[n->n_in]);
+        c->call = (struct br_call){.struct_size = sizeof c->call,
+                                   .op = n->op,
+                                   .n_in = n->n_in,
+                                   .n_out = 1,
+                                   .in = c->tensors,
+                                   .out = &c->tensors[n->n_in],
+                                   .attr = n->attr,
+                                   .scratch = f->d->scratch,
+                                   .device = f->d->device};
+    }
+    f->generation = f->d->generation;
+    f->stale = 0;
+}
+
+/* ---- making ---------------------------------------------------------------------------------- */
+
+static int alloc_calls(struct br__frame *f, struct br_err *err)
+{
+    const struct br__program *p = f->p;
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < p->n_steps; i++)
+        n += br__node(p->g, p->steps[i].node)->n_in + 1;
+    f->state = br__calloc(p->g->n, sizeof *f->state);
+    f->weight = br__calloc(p->g->n, sizeof *f->weight);
+    f->calls = br__calloc(p->n_steps + 1, sizeof *f->calls);
+    f->tensors = br__calloc(n + 1, sizeof *f->tensors);
+    if (!f->state || !f->weight || !f->calls || !f->tensors)
+        return br_fail(err, BR_E_NOMEM, "out of memory for a graph of %zu steps", p->n_steps);
+    for (size_t i = 0; i < p->n_steps; i++) {
+        f->calls[i].tensors = f->tensors + at;
+        at += br__node(p->g, p->steps[i].node)->n_in + 1;
+    }
+    return 0;
+}
+
+static int upload_constants(struct br__frame *f, struct br_err *err)
+{
+    int rc = 0;
+    for (br_val v = 1; v < f->p->g->n && !rc; v++) {
+        const struct br__node *n = br__node(f->p->g, v);
+        if (f->p->needed[v] && n->op == BR_OP_CONST)
+            rc = f->d->backend.upload(f->d->device, f->leaves + f->p->offset[v], n->data,
+                                      (size_t)br__node_elems(n) * sizeof *n->data, err);
+    }
+    return rc;
+}
+
+/* Memory of inputs and, off the host, of constants. */
+static int make_leaves(struct br__frame *f, struct br_err *err)
+{
+    const struct br__program *p = f->p;
+    int host = br__device_is_host(f->d);
+    size_t n = p->input_bytes + (host ? 0 : p->const_bytes);
+    f->leaves = f->d->backend.alloc(f->d->device, n + p->align);
+    f->inputs = host ? f->leaves : br__calloc(p->input_bytes + 1, 1);
+    if (!f->leaves || !f->inputs)
+        return br_fail(err, BR_E_NOMEM, "out of memory for inputs of %zu bytes", n);
+    return host ? 0 : upload_constants(f, err);
+}
+
+static int place_weights(struct br__frame *f, struct br_err *err)
+{
+    int rc = 0;
+    for (br_val v = 1; v < f->p->g->n && !rc; v++) {
+        const struct br__node *n = br__node(f->p->g, v);
+        if (!f->p->needed[v] || n->op != BR_OP_PARAM)
+            continue;
+        if (br__device_is_host(f->d))
+            f->weight[v] = (void *)(uintptr_t)n->stored->data;
+        else
+            rc = br__device_place(f->d, n->stored, &f->weight[v], err);
+    }
+    return rc;
+}
+
+/* Scratch depends on the number of threads, which only the device's stream tells. */
+static void ask_scratch(void *arg, const struct br_stream *s)
+{
+    struct br__frame *f = arg;
+    if (s->thread != 0)
+        return;
+    for (size_t i = 0; i < f->p->n_steps; i++) {
+        const struct br_kernel *k = f->p->steps[i].kernel;
+        struct br_call call = f->calls[i].call;
+        call.stream = s;
+        size_t n = k && k->scratch ? k->scratch(&call) : 0;
+        f->scratch_bytes = BR__MAX(f->scratch_bytes, n);
+    }
+}
+
+int br__frame_make(struct br__frame **out, const struct br__program *p, struct br__device *d,
+                   struct br_comm *const *comms, struct br_err *err)
+{
+    *out = NULL;
+    struct br__frame *f = br__calloc(1, sizeof *f);
+    if (!f)
+        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+    f->p = p;
+    f->d = d;
+    if (comms)
+        memcpy(f->comms, comms, sizeof f->comms);
+    int rc = alloc_calls(f, err);
+    if (!rc)
+        rc = make_leaves(f, err);
+    if (!rc)
+        rc = place_weights(f, err);
+    if (!rc)
+        rc = br__device_reserve(d, p->work_bytes, 0, err);
+    if (!rc) {
+        fill_calls(f);
+        d->backend.run(d->device, ask_scratch, f);
+        rc = br__device_reserve(d, p->work_bytes, f->scratch_bytes, err);
+    }
+    if (rc) {
+        br__frame_free(f);
+        return rc;
+    }
+    *out = f;
+    return 0;
+}
+
+void br__frame_free(struct br__frame *f)
+{
+    if (!f)
+        return;
+    if (f->inputs != f->leaves)
+        br__free(f->inputs);
+    if (f->leaves)
+        f->d->backend.free(f->d->device, f->leaves);
+    br__free(f->state);
+    br__free(f->weight);
+    br__free(f->calls);
+    br__free(f->tensors);
+    br__free(f);
+}
+
+void *br__frame_input(const struct br__frame *f, br_val v)
+{
+    return v && f->p->needed[v] ? f->inputs + f->p->offset[v] : NULL;
+}
+
+void br__frame_bind(struct br__frame *f, br_val v, void *data)
+{
+    f->state[v] = data;
+    f->stale = 1;
+}
+
+uint64_t br__frame_bytes(const struct br__frame *f)
+{
+    return f->p->input_bytes + (br__device_is_host(f->d) ? 0 : f->p->const_bytes);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static size_t elems_of(const struct br_tensor *t)
+{
+    size_t n = 1;
+    for (uint32_t i = 0; i < t->n_dim; i++)
+        n *= (size_t)t->shape[i];
+    return n;
+}
+
+/* In place where the plan has it so, else of a copy. */
+static int all_reduce(struct br__frame *f, struct br_comm *comm, const struct br_tensor *in,
+                      const struct br_tensor *out, struct br_err *err)
+{
+    size_t n = elems_of(in);
+    int rc = 0;
+    if (out->data != in->data)
+        rc = f->d->backend.copy(f->d->device, out->data, in->data,
+                                n * br_dtype_size((int)in->dtype), err);
+    return rc ? rc : comm->ops->all_reduce(comm, out->data, n, in->dtype, err);
+}
+
+static int communicate(struct br__frame *f, const struct br_call *c, struct br_err *err)
+{
+    struct br_comm *comm = f->comms[c->attr.i[0]];
+    const struct br_tensor *in = c->in, *out = c->out;
+    uint32_t peer = (uint32_t)c->attr.i[1];
+    if (!comm)
+        BR_BUG("op %s without a communicator", br__ops[c->op].name);
+    const struct br_comm_ops *o = comm->ops;
+    switch (c->op) {
+    case BR_OP_ALL_REDUCE:
+        return all_reduce(f, comm, in, out, err);
+    case BR_OP_ALL_GATHER:
+        return o->all_gather(comm, out->data, in->data, elems_of(in), in->dtype, err);
+    case BR_OP_REDUCE_SCATTER:
+        return o->reduce_scatter(comm, out->data, in->data, elems_of(out), in->dtype, err);
+    case BR_OP_SEND:
+        return o->send(comm, in->data, elems_of(in), in->dtype, peer, err);
+    case BR_OP_RECV:
+        return o->recv(comm, out->data, elems_of(out), out->dtype, peer, err);
+    default:
+        BR_BUG("op %s is no collective", br__ops[c->op].name);
+    }
+}
+
+struct stretch { /* steps that are all kernels */
+    const struct br__frame *f;
+    size_t from, to;
+};
+
+static void run_stretch(void *arg, const struct br_stream *s)
+{
+    const struct stretch *r = arg;
+    for (size_t i = r->from; i < r->to; i++) {
+        struct br_call call = r->f->calls[i].call;
+        call.stream = s;
+        r->f->p->steps[i].kernel->run(&call);
+        if (s->n_threads > 1 && i + 1 < r->to)
+            s->sync(s);
+    }
+}
+
+static int run_steps(struct br__frame *f, struct br_err *err)
+{
+    const struct br__program *p = f->p;
+    for (size_t i = 0, end; i < p->n_steps; i = end) {
+        end = i + 1;
+        if (!p->steps[i].kernel) {
+            int rc = communicate(f, &f->calls[i].call, err);
+            if (rc)
+                return rc;
+            continue;
+        }
+        while (end < p->n_steps && p->steps[end].kernel)
+            end++;
+        f->d->backend.run(f->d->device, run_stretch, &(struct stretch){f, i, end});
+    }
+    return 0;
+}
+
+int br__frame_run(struct br__frame *f, struct br_err *err)
+{
+    const struct br_backend *b = &f->d->backend;
+    int rc = br__device_reserve(f->d, f->p->work_bytes, f->scratch_bytes, err);
+    if (rc)
+        return rc;
+    if (f->stale || f->generation != f->d->generation)
+        fill_calls(f);
+    if (f->inputs != f->leaves && f->p->input_bytes)
+        rc = b->upload(f->d->device, f->leaves, f->inputs, f->p->input_bytes, err);
+    if (!rc)
+        rc = run_steps(f, err);
+    return !rc && b->sync ? b->sync(f->d->device, err) : rc;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* Elements of a view from its first to its last, with what lies between. */
+static size_t span_of(const struct br_tensor *t)
+{
+    int64_t n = 1;
+    for (uint32_t i = 0; i < t->n_dim; i++)
+        n += (t->shape[i] - 1) * t->stride[i];
+    return (size_t)n;
+}
+
+/* Rows of a strided view, one after another, as dtype `to`. */
+static void unpack(const struct br_tensor *t, const unsigned char *from, int to, unsigned char *dst)
+{
+    size_t size = br_dtype_size((int)t->dtype), cols = (size_t)t->shape[t->n_dim - 1];
+    size_t rows = elems_of(t) / cols;
+    for (size_t r = 0; r < rows; r++, dst += cols * br_dtype_size(to)) {
+        int64_t at = 0, rest = (int64_t)r;
+        for (uint32_t a = t->n_dim - 1; a-- > 0; rest /= t->shape[a])
+            at += rest % t->shape[a] * t->stride[a];
+        if ((int)t->dtype == to)
+            memcpy(dst, from + (size_t)at * size, cols * size);
+        else
+            br_cast(dst, to, from + (size_t)at * size, (int)t->dtype, cols, 0);
+    }
+}
+
+static int read_as(const struct br__frame *f, br_val v, int to, void *dst, struct br_err *err)
+{
+    struct br_tensor t;
+    tensor_of(f, v, &t);
+    size_t n = span_of(&t), bytes = n * br_dtype_size((int)t.dtype);
+    if ((int)t.dtype == to && br__node_contiguous(br__node(f->p->g, v)))
+        return f->d->backend.download(f->d->device, dst, t.data, bytes, err);
+    if (br__device_is_host(f->d)) {
+        unpack(&t, t.data, to, dst);
+        return 0;
+    }
+    unsigned char *copy = br__alloc(bytes);
+    int rc = copy ? f->d->backend.download(f->d->device, copy, t.data, bytes, err)
+                  : br_fail(err, BR_E_NOMEM, "out of memory reading %zu bytes", bytes);
+    if (!rc)
+        unpack(&t, copy, to, dst);
+    br__free(copy);
+    return rc;
+}
+
+int br__frame_read(const struct br__frame *f, br_val v, float *to, struct br_err *err)
+{
+    return read_as(f, v, BR_F32, to, err);
+}
+
+int br__frame_read_i32(const struct br__frame *f, br_val v, int32_t *to, struct br_err *err)
+{
+    return read_as(f, v, BR_I32, to, err);
+}
