@@ -134,7 +134,8 @@ struct br__file {
     int fd;
     uint64_t size;
     const unsigned char *map;
-    int64_t mtime_ns;
+    int64_t mtime_ns, ctime_ns; /* ctime cannot be set by anybody */
+    uint64_t inode;
     /* A file that is elsewhere: br__file_read and br__file_close call these, fd is -1 and map may
      * be only the beginning. */
     int (*read_at)(void *ud, uint64_t off, void *buf, size_t n, struct br_err *err);
@@ -145,7 +146,16 @@ int br__file_open(struct br__file *f, const char *path, struct br_err *err) BR_M
 /* Read exactly n bytes at off; a short file or I/O error is an error that names file and range. */
 int br__file_read(const struct br__file *f, uint64_t off, void *buf, size_t n,
                   struct br_err *err) BR_MUST_CHECK;
+/* BR_E_BUSY if the file that was opened has another size or time of change by now.  A file that is
+ * elsewhere passes. */
+int br__file_unchanged(const struct br__file *f, struct br_err *err) BR_MUST_CHECK;
 void br__file_close(struct br__file *f); /* safe on a zeroed or half-opened struct */
+
+/* mapped.c: the maps of br__file_open.  br__mapped_file, the path of the file that is mapped at an
+ * address or NULL, may be called in a signal handler. */
+void br__mapped_add(const void *p, uint64_t n, const char *path);
+void br__mapped_remove(const void *p);
+const char *br__mapped_file(const void *address);
 
 /* Whole small file as a NUL-terminated string (caller frees with br__free).  BR_E_NOTFOUND if
  * absent, BR_E_FORMAT if larger than max. */
@@ -300,6 +310,9 @@ void br__sha1_hex(struct br__sha1 *h, char out[41]); /* ends it */
 void br__sha1_free(struct br__sha1 *h);
 
 uint32_t br__crc32(uint32_t crc, const void *p, size_t n); /* zip's CRC-32, start from 0 */
+/* What a part contributes to the CRC-32 of the whole that n more bytes follow in: the CRC-32 of
+ * parts back to back is the xor of the contributions of all, in any order. */
+uint32_t br__crc32_shift(uint32_t crc, uint64_t n);
 
 /* ---- pool.c: fixed set of workers ------------------------------------------------------------ */
 
@@ -310,19 +323,21 @@ int br__pool_run(int n_threads, size_t n,
                  int (*fn)(void *arg, size_t i, int worker, struct br_err *err), void *arg,
                  struct br_err *err) BR_MUST_CHECK;
 #define BR__MAX_CPUS 256
-/* The CPUs to use, 1 to BR__MAX_CPUS: BRIDGE_CPUS if it is such a number, else how many this process
- * may run on.  Nothing else counts CPUs. */
+/* The CPUs to use, 1 to BR__MAX_CPUS: BRIDGE_CPUS if it is such a number, else how many this
+ * process may run on.  Nothing else counts CPUs. */
 int br__cpu_count(void);
 /* BR_E_USAGE if BRIDGE_CPUS is set and br__cpu_count ignores it. */
 int br__cpu_count_check(struct br_err *err) BR_MUST_CHECK;
 
-/* ---- adopt.c: structs of another version ------------------------------------------------------ */
+/* ---- adopt.c: structs of another version ------------------------------------------------------
+ */
 
 /* Copy a versioned struct: shorter is zero-extended, longer must end in zeros (else BR_E_PLUGIN).
  */
 int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_MUST_CHECK;
 
-/* ---- progress.c: telling a listener how far a job is ------------------------------------------- */
+/* ---- progress.c: telling a listener how far a job is -------------------------------------------
+ */
 
 struct br__progress {
     const struct br_listener *listener;

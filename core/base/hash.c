@@ -133,6 +133,32 @@ uint32_t br__crc32(uint32_t crc, const void *p, size_t n)
     return n ? crc32_gzip_refl(crc, p, n) : crc;
 }
 
+/* Product of two polynomials modulo the CRC's; the highest bit is the coefficient of x^0. */
+static uint32_t crc_multiply(uint32_t a, uint32_t b)
+{
+    uint32_t p = 0;
+    for (uint32_t bit = UINT32_C(1) << 31; bit; bit >>= 1) {
+        p ^= a & bit ? b : 0;
+        b = b >> 1 ^ (b & 1 ? 0xedb88320u : 0);
+    }
+    return p;
+}
+
+uint32_t br__crc32_shift(uint32_t crc, uint64_t n)
+{
+    /* x^(2^k); they repeat after 32, because x^(2^32) is x again. */
+    static const uint32_t power[] = {
+        0x40000000, 0x20000000, 0x08000000, 0x00800000, 0x00008000, 0xedb88320, 0xb1e6b092,
+        0xa06a2517, 0xed627dae, 0x88d14467, 0xd7bbfe6a, 0xec447f11, 0x8e7ea170, 0x6427800e,
+        0x4d47bae0, 0x09fe548f, 0x83852d0f, 0x30362f1a, 0x7b5a9cc3, 0x31fec169, 0x9fec022a,
+        0x6c8dedc4, 0x15d6874d, 0x5fde7a4e, 0xbad90e37, 0x2e4e5eef, 0x4eaba214, 0xa8a472c0,
+        0x429a969e, 0x148d302a, 0xc40ba6d0, 0xc4e22c3c};
+    for (unsigned k = 3; n; n >>= 1, k++) /* from bytes to bits */
+        if (n & 1)
+            crc = crc_multiply(power[k % 32], crc);
+    return crc;
+}
+
 /* ---- versions ------------------------------------------------------------------------------ */
 
 const char *br__xxhash_version(struct br__arena *a)

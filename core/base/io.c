@@ -102,6 +102,11 @@ static int fail_at(struct br_err *err, int code, const char *where, int e, const
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
+static int64_t nanoseconds(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static int map_file(struct br__file *f, struct br_err *err)
 {
     struct stat st;
@@ -111,13 +116,16 @@ static int map_file(struct br__file *f, struct br_err *err)
         return br_fail(err, BR_E_IO, "cannot read '%s': it is %s, not a file", f->path,
                        S_ISDIR(st.st_mode) ? "a directory" : "a device or pipe");
     f->size = (uint64_t)st.st_size;
-    f->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    f->mtime_ns = nanoseconds(st.st_mtim);
+    f->ctime_ns = nanoseconds(st.st_ctim);
+    f->inode = st.st_ino;
     if (f->size == 0)
         return BR_OK;
     void *p = br__io.mmap(f->size, f->fd);
     if (p == MAP_FAILED)
         return fail_read(err, errno, "map", f->path);
     f->map = p;
+    br__mapped_add(p, f->size, f->path);
     return BR_OK;
 }
 
@@ -166,14 +174,31 @@ int br__file_read(const struct br__file *f, uint64_t off, void *buf, size_t n, s
     return BR_OK;
 }
 
+int br__file_unchanged(const struct br__file *f, struct br_err *err)
+{
+    struct stat st;
+    if (f->fd < 0)
+        return BR_OK;
+    if (br__io.fstat(f->fd, &st) < 0)
+        return fail_read(err, errno, "examine", f->path);
+    if ((uint64_t)st.st_size == f->size && nanoseconds(st.st_mtim) == f->mtime_ns)
+        return BR_OK;
+    return br_fail(err, BR_E_BUSY,
+                   "'%s' changed while it was read: another process writes to it; run again when "
+                   "it is complete",
+                   f->path);
+}
+
 void br__file_close(struct br__file *f)
 {
     if (!f->path) /* zeroed: its fd 0 is not ours */
         return;
     if (f->close)
         f->close(f->ud);
-    else if (f->map)
+    else if (f->map) {
+        br__mapped_remove(f->map);
         br__io.munmap((void *)f->map, f->size);
+    }
     if (f->fd >= 0)
         br__io.close(f->fd);
     br__free(f->path);

@@ -357,8 +357,8 @@ static int all_used(const struct trip *t, char *detail, size_t size, struct br_e
     if (rc)
         return rc;
     for (size_t i = 0; i < s->src->n_tensors; i++)
-        n[s->plan->use[i]]++;
-    if (n[BR__UNUSED] || n[BR__LEFT_OUT] || s->plan->n_skipped)
+        n[s->plan->b.use[i]]++;
+    if (n[BR__UNUSED] || n[BR__LEFT_OUT] || s->plan->b.n_skipped)
         rc = br_fail(err, BR_E_PLUGIN, "%zu tensors have no rule", n[BR__UNUSED] + n[BR__LEFT_OUT]);
     snprintf(detail, size, "%zu used, %zu ignored", s->src->n_tensors - n[BR__IGNORED],
              n[BR__IGNORED]);

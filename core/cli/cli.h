@@ -27,6 +27,7 @@
 #include "../engine/engine.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 /* ---- commands.c: the command table -------------------------------------------------------- */
 
@@ -78,7 +79,7 @@ _Static_assert(BR__N_CMD <= 64, "the commands of an option are bits of a uint64_
 
 enum br__opt_id {
     BR__OPT_NONE, /* so that a zeroed row names no option */
-#define OPT(id, name, aliases, letter, kind, min, arg, dflt, on, help) BR__OPT_##id,
+#define OPT(id, name, aliases, letter, kind, min, max, arg, dflt, on, help) BR__OPT_##id,
 #include "options.def"
 #undef OPT
     BR__N_OPT
@@ -105,8 +106,8 @@ extern const struct br__command br__commands[BR__N_CMD];
 enum br__opt_kind {
     BR__KIND_FLAG,
     BR__KIND_TEXT,
-    BR__KIND_INT,    /* at least `min`                                                 */
-    BR__KIND_FLOAT,  /* finite, at least `min`; .f                                      */
+    BR__KIND_INT,    /* from `min` to `max`                                            */
+    BR__KIND_FLOAT,  /* finite, from `min` to `max`; .f                                 */
     BR__KIND_SIZE,   /* bytes: 500MB, 5GB (powers of ten), 2GiB (of two), plain number */
     BR__KIND_CHOICE, /* one of `arg`'s words, separated by |; .i is its index          */
     BR__KIND_DTYPE,  /* one of `arg`'s words or its usual abbreviation; .i is the dtype */
@@ -121,11 +122,11 @@ struct br__option {
     const char *aliases; /* other spellings, separated by spaces; "" if none              */
     char letter;         /* -x, or 0                                                      */
     uint8_t kind;        /* enum br__opt_kind                                             */
-    int32_t min;
-    const char *arg;  /* placeholder of the value, "DIR"; NULL for a flag              */
-    const char *dflt; /* what happens without it, as text; NULL if nothing             */
-    uint64_t on;      /* commands that take it: bits 1 << enum br__cmd_id               */
-    const char *help; /* one line                                                      */
+    int64_t min, max;    /* of INT, FLOAT and SIZE                                        */
+    const char *arg;     /* placeholder of the value, "DIR"; NULL for a flag              */
+    const char *dflt;    /* what happens without it, as text; NULL if nothing             */
+    uint64_t on;         /* commands that take it: bits 1 << enum br__cmd_id               */
+    const char *help;    /* one line                                                      */
 };
 extern const struct br__option br__options[BR__N_OPT];
 
@@ -173,6 +174,16 @@ const char *br__command_near(const char *word);
 extern const char br__commit[];
 /* "bridge VERSION (COMMIT)" in the arena; never NULL. */
 const char *br__version_text(struct br__arena *a);
+
+/* ---- signals.c ---------------------------------------------------------------------------- */
+
+/* Between the two, SIGBUS in a mapped file ends the program with a message and BR_E_IO, and SIGXFSZ
+ * makes writing fail.  The caller's own handlers come back at the end. */
+struct br__signals {
+    struct sigaction bus, file_size;
+};
+void br__signals_begin(struct br__signals *old);
+void br__signals_end(const struct br__signals *old);
 
 /* ---- help.c ------------------------------------------------------------------------------- */
 

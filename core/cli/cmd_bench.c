@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_RUNS 64
+#define MAX_RUNS 64    /* as options.def has it */
 #define DECODE_PARTS 4 /* of a run, with a look at the ceilings after each */
 #define MAX_LOOKS (MAX_RUNS * (1 + DECODE_PARTS)) /* one more after each prompt */
 
@@ -13,6 +13,7 @@ struct bench {
     struct br__cli *c;
     struct br__report r;
     struct br__llm *m;
+    struct br__llm_session *s;
     int64_t prefill, decode, runs, batch;
     double prefill_s[MAX_RUNS], decode_s[MAX_RUNS];        /* seconds of each run */
     double read_bytes[MAX_LOOKS], matmul_flops[MAX_LOOKS]; /* ceilings, seen between the parts */
@@ -65,7 +66,7 @@ static int decode_some(struct bench *b, struct br__feed *feeds, int64_t first, i
             feeds[s].ids = ids + (i + s) % b->prefill;
             feeds[s].n = 1;
         }
-        rc = br__llm_feed(b->m, feeds, (size_t)b->batch, logits, err);
+        rc = br__llm_feed(b->s, feeds, (size_t)b->batch, logits, err);
     }
     return rc;
 }
@@ -75,14 +76,14 @@ static int one_run(struct bench *b, int64_t run, struct br__feed *feeds, const i
                    float *logits, struct br_err *err)
 {
     for (uint32_t s = 0; s < (uint32_t)b->batch; s++) {
-        br__llm_reset(b->m, s);
+        br__llm_reset(b->s, s);
         feeds[s] = (struct br__feed){s, ids, b->prefill};
     }
     double t0 = br__now();
-    int rc = br__llm_feed(b->m, feeds, 1, logits, err);
+    int rc = br__llm_feed(b->s, feeds, 1, logits, err);
     b->prefill_s[run] = br__now() - t0;
     if (!rc && b->batch > 1) /* the others' prompts are not timed */
-        rc = br__llm_feed(b->m, feeds + 1, (size_t)b->batch - 1, logits, err);
+        rc = br__llm_feed(b->s, feeds + 1, (size_t)b->batch - 1, logits, err);
     if (!rc)
         rc = look(b, err);
     b->decode_s[run] = 0;
@@ -113,7 +114,7 @@ static int all_runs(struct bench *b, struct br_err *err)
         rc = one_run(b, BR__MAX(run, 0), feeds, ids, logits, err);
     }
     if (!rc)
-        rc = br__llm_cost(b->m, b->prefill + b->decode / 2, &b->cost, err);
+        rc = br__llm_cost(b->s, b->prefill + b->decode / 2, &b->cost, err);
     br__free(feeds);
     br__free(ids);
     br__free(logits);
@@ -207,19 +208,18 @@ int br__cmd_bench(struct br__cli *c, struct br_err *err)
                       .batch = option(c, BR__OPT_BATCH, 1)};
     struct br__llm_opts o;
 
-    if (b.runs > MAX_RUNS)
-        return br_fail(err, BR_E_USAGE, "option '--repeat' is at most %d", MAX_RUNS);
     br__report_init(&b.r, c);
     int rc = br__llm_opts_from_cli(c, &b.r, &o, err);
     if (!rc)
         rc = br__llm_open(&b.m, &o, err);
     if (!rc)
-        rc = br__llm_caches(b.m, b.batch, b.prefill + b.decode, err);
+        rc = br__llm_session_open(&b.s, b.m, b.batch, b.prefill + b.decode, err);
     if (!rc)
         rc = all_runs(&b, err);
     br__report_end(&b.r);
     if (!rc)
         rc = print_summary(&b, err);
+    br__llm_session_close(b.s);
     br__llm_close(b.m);
     br__report_free(&b.r);
     return rc;

@@ -67,12 +67,12 @@ static void print_outcome(const struct outcome *o, const char *verb)
     double s = o->seconds > 1e-6 ? o->seconds : 1e-6;
 
     if (o->res.up_to_date) {
-        br__say(stdout, "up to date: %s holds this %s already; nothing was written", o->res.path,
-                o->command);
+        br__say(stdout, "up to date: %s holds this %s already; nothing was written",
+                o->res.full_path, o->command);
         return;
     }
     br__say(stdout, "%s %" PRIu64 " tensors (%s) to %s in %.2f s (%s/s)", verb, o->res.n_tensors,
-            br__human_bytes(o->res.bytes_written + o->res.resumed_bytes, bytes), o->res.path,
+            br__human_bytes(o->res.bytes_written + o->res.resumed_bytes, bytes), o->res.full_path,
             o->seconds, br__human_bytes((uint64_t)((double)o->res.bytes_written / s), rate));
     if (o->res.resumed_bytes)
         br__say(stdout, "resumed: %s were finished by an interrupted run",
@@ -90,7 +90,7 @@ static int print_outcome_json(struct br__report *r, const struct outcome *o,
     br__js_str(&j, "command", o->command);
     br__js_str(&j, "status", br_status_name(o->rc));
     br__js_str(&j, "error", o->rc ? failure->msg : NULL);
-    br__js_str(&j, "path", o->res.path[0] ? o->res.path : NULL);
+    br__js_str(&j, "path", o->res.full_path[0] ? o->res.full_path : NULL);
     br__js_bool(&j, "up_to_date", (int)o->res.up_to_date);
     br__js_u64(&j, "tensors", o->res.n_tensors);
     br__js_u64(&j, "bytes_written", o->res.bytes_written);
@@ -108,7 +108,7 @@ static int run_verb(int (*verb)(const struct br_job *, struct br_job_result *, s
 {
     double began = br__now();
 
-    o->res = (struct br_job_result){.struct_size = sizeof o->res};
+    o->res = (struct br_job_result)BR_JOB_RESULT_INIT;
     o->rc = verb(job, &o->res, err);
     o->seconds = br__now() - began;
     br__report_end(r);
@@ -219,6 +219,11 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
         if (r.json) {
             int printed = print_outcome_json(&r, &o, err, rc ? NULL : err);
             rc = rc ? rc : printed;
+        } else if (!rc && (!job.hf_model || !job.megatron_path)) {
+            char bytes[32];
+            br__say(stdout, "no damage found in %" PRIu64 " tensors of %s (%s, %.2f s)",
+                    o.res.n_tensors, o.res.path, br__human_bytes(o.res.bytes_written, bytes),
+                    o.seconds);
         } else if (!rc) {
             br__say(stdout,
                     "equal: all %" PRIu64 " tensors of %s are those of %s, bit for bit (%.2f s)",
@@ -298,7 +303,7 @@ static int trip_compare(struct trip *t, struct br_err *err)
     t->by_value |= t->job.torch_dtype != BR_NONE;
     if (!rc && t->by_value) {
         struct br_job job = t->job;
-        struct br_job_result res = {.struct_size = sizeof res};
+        struct br_job_result res = BR_JOB_RESULT_INIT;
         job.hf_model = t->job.hf_path;
         rc = br_verify(&job, &res, err);
     } else if (!rc) {

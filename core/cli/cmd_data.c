@@ -79,12 +79,13 @@ static int print_built(struct br__cli *c, struct br__report *r, const char *outp
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    printf("%s: %" PRId64 " documents, %" PRId64 " tokens", output, b->documents, b->tokens);
+    char empty[64] = "", bad[64] = "";
     if (b->empty)
-        printf("; %" PRId64 " without tokens were left out", b->empty);
+        snprintf(empty, sizeof empty, "; %" PRId64 " without tokens were left out", b->empty);
     if (b->bad)
-        printf("; %" PRId64 " bad records were left out", b->bad);
-    printf("\n");
+        snprintf(bad, sizeof bad, "; %" PRId64 " bad records were left out", b->bad);
+    br__say(stdout, "%s: %" PRId64 " documents, %" PRId64 " tokens%s%s", output, b->documents,
+            b->tokens, empty, bad);
     return BR_OK;
 }
 
@@ -220,16 +221,16 @@ static int print_inspected(const struct br__cli *c, const char *prefix, const st
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    printf("%s: %s, %" PRId64 " documents, %" PRId64 " sequences, %" PRId64 " tokens\n", prefix,
-           br_dtype_torch(x->dtype), x->n_doc, x->n_seq, x->n_tokens);
-    printf("sequences of %" PRId64 " to %" PRId64 " tokens, largest id %" PRId32, l.min, l.max,
-           max);
+    char empty[48] = "", ids[SHOWN * sizeof " -2147483648"] = "";
     if (l.empty)
-        printf(", %" PRId64 " empty documents", l.empty);
-    printf("\nbegins");
-    for (int64_t i = 0; i < shown; i++)
-        printf(" %" PRId32, first[i]);
-    printf("\n");
+        snprintf(empty, sizeof empty, ", %" PRId64 " empty documents", l.empty);
+    for (int64_t i = 0, at = 0; i < shown; i++)
+        at += snprintf(ids + at, sizeof ids - (size_t)at, " %" PRId32, first[i]);
+    br__say(stdout, "%s: %s, %" PRId64 " documents, %" PRId64 " sequences, %" PRId64 " tokens",
+            prefix, br_dtype_torch(x->dtype), x->n_doc, x->n_seq, x->n_tokens);
+    br__say(stdout, "sequences of %" PRId64 " to %" PRId64 " tokens, largest id %" PRId32 "%s",
+            l.min, l.max, max, empty);
+    br__say(stdout, "begins%s", ids);
     return BR_OK;
 }
 

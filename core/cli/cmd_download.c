@@ -52,7 +52,7 @@ static int open_hub(struct loader *l, struct br_err *err)
     const struct br__hub_opts o = {.listener = &l->r->listener,
                                    .local_only = BR__FLAG(c, LOCAL_FILES_ONLY),
                                    .no_sync = BR__FLAG(c, NO_SYNC),
-                                   .connections = (int)BR__MIN(BR__INT(c, CONNECTIONS), 64)};
+                                   .connections = (int)BR__INT(c, CONNECTIONS)};
     const char *id = BR__TEXT(c, HF_MODEL);
 
     if (br__is_dir(id))

@@ -12,17 +12,17 @@
 #define DEFAULT_NEW_TOKENS 20
 #define PROMPTS_MAX (256u << 20)
 #define MAX_BATCH 64
-#define MAX_EOS 64
 
 struct generation {
     struct br__cli *c;
     struct br__report r;
     struct br__llm *m;
+    struct br__llm_session *s;
     struct br_tokenizer *tok;
     struct br_chat *chat;
     const char *tokenizer_dir;
     struct br__gen_opts o;
-    int32_t eos[MAX_EOS];
+    int32_t eos[BR__MAX_EOS];
     struct br_ids *prompts; /* [n] */
     struct br__gen_sequence *seqs;
     size_t n, cap;
@@ -32,42 +32,6 @@ struct generation {
 };
 
 /* ---- settings -------------------------------------------------------------------------------- */
-
-static void add_eos_id(struct generation *g, const br__json *e)
-{
-    double id = br__json_num(e, -1);
-
-    if (id >= 0 && id <= INT32_MAX && g->o.n_eos < MAX_EOS)
-        g->eos[g->o.n_eos++] = (int32_t)id;
-}
-
-/* eos_token_id of a JSON text: a number or a list of them. */
-static void add_eos(struct generation *g, const char *text)
-{
-    br__json *j = NULL;
-
-    if (!text || br__json_parse(&j, text, strlen(text), NULL))
-        return;
-    const br__json *e = br__json_get(j, "eos_token_id");
-    if (br__json_kind(e) == 'n')
-        add_eos_id(g, e);
-    for (e = br__json_kind(e) == 'a' ? br__json_first(e) : NULL; e; e = br__json_next(e))
-        add_eos_id(g, e);
-    br__json_free(j);
-}
-
-/* generation_config.json's ids; config.json's where it names none. */
-static void find_eos(struct generation *g)
-{
-    const struct br__session *s = br__llm_weights(g->m)->session;
-
-    g->o.eos = g->eos;
-    if (BR__FLAG(g->c, IGNORE_EOS))
-        return;
-    add_eos(g, s->generation_text);
-    if (!g->o.n_eos)
-        add_eos(g, s->config_text);
-}
 
 static double number(const struct br__cli *c, int id, double dflt)
 {
@@ -90,7 +54,8 @@ static void settings(struct generation *g)
         BR__FLAG(c, MAX_NEW_TOKENS) ? BR__INT(c, MAX_NEW_TOKENS) : DEFAULT_NEW_TOKENS;
     g->o.stop = c->opt[BR__OPT_STOP].list;
     g->o.n_stop = c->opt[BR__OPT_STOP].n_list;
-    find_eos(g);
+    g->o.eos = g->eos;
+    g->o.n_eos = BR__FLAG(c, IGNORE_EOS) ? 0 : br__eos_ids(g->m, g->eos);
 }
 
 /* ---- prompts --------------------------------------------------------------------------------- */
@@ -309,16 +274,16 @@ static int size_caches(struct generation *g, struct br_err *err)
         return br_fail(err, BR_E_USAGE,
                        "the prompt has %lld tokens, the model's max_position_embeddings is %lld",
                        (long long)longest, (long long)max);
-    int64_t need = BR__MIN(longest + g->o.max_new_tokens, max);
+    int64_t need = longest + BR__MIN(g->o.max_new_tokens, max - longest);
     if (BR__FLAG(g->c, CONTEXT))
         need = BR__INT(g->c, CONTEXT);
-    return br__llm_caches(g->m, (int64_t)BR__MIN(g->n, (size_t)MAX_BATCH), need, err);
+    return br__llm_session_open(&g->s, g->m, (int64_t)BR__MIN(g->n, (size_t)MAX_BATCH), need, err);
 }
 
 static int run(struct generation *g, struct br_err *err)
 {
     double opened = br__now();
-    int rc = br__generate(g->m, &g->o, g->seqs, g->n, &g->stats, err);
+    int rc = br__generate(g->s, &g->o, g->seqs, g->n, &g->stats, err);
 
     g->stats.first_token += opened - g->began;
     return rc;
@@ -379,7 +344,8 @@ static int converse(struct generation *g, struct br_err *err)
     char *line = NULL;
     size_t cap = 0;
     int64_t max = br_cfg_i(br__llm_config(g->m), BR_CFG_SEQ_LENGTH);
-    int rc = br__llm_caches(g->m, 1, BR__FLAG(g->c, CONTEXT) ? BR__INT(g->c, CONTEXT) : max, err);
+    int rc = br__llm_session_open(&g->s, g->m, 1,
+                                  BR__FLAG(g->c, CONTEXT) ? BR__INT(g->c, CONTEXT) : max, err);
 
     begin_talk(g, &talk);
     g->streaming = 1;
@@ -486,6 +452,7 @@ int br__cmd_generate(struct br__cli *c, struct br_err *err)
     br__free(g.seqs);
     br_chat_close(g.chat);
     br_tokenizer_close(g.tok);
+    br__llm_session_close(g.s);
     br__llm_close(g.m);
     br__report_free(&g.r);
     return rc;

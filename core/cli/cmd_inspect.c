@@ -16,8 +16,11 @@ static int open_any(struct br__cli *c, struct br__report *r, const char *name, s
                                    .local_only = BR__FLAG(c, LOCAL_FILES_ONLY)};
 
     *ck = NULL;
-    return br__exists(name) ? br__ckpt_open(ck, name, err)
-                            : br__hf_open_model(ck, name, BR__HF_REMOTE, &o, err);
+    int rc = br__exists(name) ? br__ckpt_open(ck, name, err)
+                              : br__hf_open_model(ck, name, BR__HF_REMOTE, &o, err);
+    if (!rc && (*ck)->td)
+        (*ck)->td->no_verify = BR__FLAG(c, NO_VERIFY);
+    return rc;
 }
 
 /* ---- inspect -------------------------------------------------------------------------------- */
@@ -202,6 +205,8 @@ int br__cmd_inspect(struct br__cli *c, struct br_err *err)
         rc = sort_tensors(&l, err);
     if (!rc && hash)
         rc = hash_all(&l, err);
+    if (!rc && hash)
+        rc = br__ckpt_settle(l.ck, err);
     if (!rc)
         rc = br__training_summary(&c->arena, l.ck, hash ? BR__MAIN_ALL : BR__MAIN_ENDS, &l.training,
                                   err);
@@ -252,6 +257,10 @@ int br__cmd_diff(struct br__cli *c, struct br_err *err)
         rc = open_any(c, &r, c->pos[1], &b, err);
     if (!rc)
         rc = br__ckpt_diff(a, b, (int)BR__INT(c, THREADS), diff_line, &r, &n_diff, err);
+    if (!rc)
+        rc = br__ckpt_settle(a, err);
+    if (!rc)
+        rc = br__ckpt_settle(b, err);
     if (!rc && r.json)
         rc = diff_json(&r, n_diff, a->n_tensors, b->n_tensors, err);
     else if (!rc && !n_diff)

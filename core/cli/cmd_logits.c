@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_logits.c - logits, compare, score: what a model thinks of given tokens. */
+#include "../infer/infer.h"
 #include "cli.h"
 
 #include <bridge/tokenizer.h>
@@ -288,18 +289,6 @@ int br__cmd_compare(struct br__cli *c, struct br_err *err)
 
 /* ---- score ----------------------------------------------------------------------------------- */
 
-/* log p of token `id` under one row of logits. */
-static double log_prob(const float *logits, size_t n, int32_t id)
-{
-    double max = logits[0], sum = 0;
-
-    for (size_t v = 1; v < n; v++)
-        max = fmax(max, logits[v]);
-    for (size_t v = 0; v < n; v++)
-        sum += exp(logits[v] - max);
-    return logits[id] - max - log(sum);
-}
-
 static int read_stream(FILE *f, const char *name, struct br__buf *b, struct br_err *err)
 {
     b->max = TEXT_MAX;
@@ -334,33 +323,15 @@ struct scores {
     size_t counted;
 };
 
-/* Windows of the model's context that do not overlap: each token is predicted from those before it
- * in its window. */
 static int score_all(struct subject *s, struct scores *sc, struct br_err *err)
 {
-    size_t vocab = (size_t)br_cfg_i(br__llm_config(s->m), BR_CFG_VOCAB_SIZE);
-    size_t window =
-        BR__MIN((size_t)br_cfg_i(br__llm_config(s->m), BR_CFG_SEQ_LENGTH), (size_t)2048);
-
-    for (size_t from = 0; from < s->ids.n; from += window) {
-        const struct br_ids part = {s->ids.p + from, BR__MIN(window, s->ids.n - from), 0};
-        struct br__trace t;
-        int rc = trace(s->m, &part, 0, &t, err);
-        if (rc)
-            return rc;
-        const float *logits = br__trace_find(&t, "logits")->data;
-        sc->logprob[from] = NAN;
-        for (size_t i = 1; i < part.n; i++) {
-            double lp = log_prob(logits + (i - 1) * vocab, vocab, part.p[i]);
-            sc->logprob[from + i] = lp;
-            sc->sum += lp;
+    int rc = br__score(s->m, s->ids.p, s->ids.n, sc->logprob, err);
+    for (size_t i = 0; i < s->ids.n && !rc; i++)
+        if (!isnan(sc->logprob[i])) {
+            sc->sum += sc->logprob[i];
             sc->counted++;
         }
-        br__trace_free(&t);
-    }
-    if (!isfinite(sc->sum))
-        return br_fail(err, BR_E_NUMERIC, "the log-probabilities are not finite");
-    return BR_OK;
+    return rc;
 }
 
 static int print_scores(struct subject *s, const struct scores *sc, struct br_err *err)

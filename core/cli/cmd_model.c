@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define IDS_FILE_MAX (256u << 20)
-#define MAX_THREADS 4096
 
 static int no_memory(struct br_err *err)
 {
@@ -32,6 +31,7 @@ int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__ll
                     .plugin = job.plugin,
                     .adapter = BR__TEXT(c, ADAPTER),
                     .merge_adapter = BR__FLAG(c, MERGE_ADAPTER),
+                    .no_verify = (job.flags & BR_JOB_NO_VERIFY) != 0,
                     .threads = job.threads,
                     .listener = &r->listener},
         .device = BR__TEXT(c, DEVICE),
@@ -58,11 +58,11 @@ static int has_tokenizer(struct br__arena *a, const char *dir)
 int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
                       const char **dir, struct br_err *err)
 {
-    const struct br__session *s = br__llm_weights(m)->session;
+    const struct br__model_source *s = br__llm_weights(m)->src;
     struct br__arena *a = &c->arena;
-    const char *places[] = {BR__TEXT(c, TOKENIZER_DIR), s->ref ? s->ref->dir : NULL, s->src->dir,
-                            br__path_join(a, s->src->dir, "tokenizer"),
-                            br__path_join(a, s->src->dir, "../tokenizer")};
+    const char *places[] = {BR__TEXT(c, TOKENIZER_DIR), s->ref_dir, s->dir,
+                            br__path_join(a, s->dir, "tokenizer"),
+                            br__path_join(a, s->dir, "../tokenizer")};
 
     *out = NULL;
     for (size_t i = 0; i < BR_COUNTOF(places); i++) {
@@ -74,7 +74,7 @@ int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_toke
     return br_fail(err, BR_E_NOTFOUND,
                    "no tokenizer.json in '%s'; give --tokenizer a directory that has one, or "
                    "--input-ids",
-                   s->src->dir);
+                   s->dir);
 }
 
 int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, const char *text,

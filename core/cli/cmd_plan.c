@@ -73,13 +73,13 @@ static int inputs_make(struct br__arena *a, const struct br__plan *p, struct inp
 
 static const struct br_map *rule_of(const struct br__plan *p, const struct br__plan_out *o)
 {
-    return &p->cfg->arch->maps[o->rule];
+    return &p->b.cfg->arch->maps[o->rule];
 }
 
 /* The rule's Hugging Face side, in the layout that this plan uses. */
 static const char *hf_pattern(const struct br__plan *p, const struct br_map *m)
 {
-    return p->fused && m->hf_fused ? m->hf_fused : m->hf;
+    return p->b.fused && m->hf_fused ? m->hf_fused : m->hf;
 }
 
 static uint64_t out_bytes(const struct br__plan_out *o)
@@ -115,12 +115,12 @@ static const char *source(const struct br_job *job, int direction)
 
 static void plan_remarks(struct br__report *r, const struct br__plan *p)
 {
-    for (size_t i = 0; i < p->n_notes; i++)
-        br__report_note(r, "%s", p->notes[i]);
-    for (size_t i = 0; i < p->n_skipped; i++)
-        br__report_warning(r, "skipped: %s", p->skipped[i]);
-    for (size_t i = 0; i < p->src->n_warnings; i++)
-        br__report_warning(r, "%s", p->src->warnings[i]);
+    for (size_t i = 0; i < p->b.n_notes; i++)
+        br__report_note(r, "%s", p->b.notes[i]);
+    for (size_t i = 0; i < p->b.n_skipped; i++)
+        br__report_warning(r, "skipped: %s", p->b.skipped[i]);
+    for (size_t i = 0; i < p->b.src->n_warnings; i++)
+        br__report_warning(r, "%s", p->b.src->warnings[i]);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
@@ -134,7 +134,7 @@ static void plan_row(struct br__table *t, const struct br__plan *p, const struct
     char shape[160], bytes[32], from[512];
 
     if (n == 1)
-        snprintf(from, sizeof from, "%s", p->src->tensors[in->of[in->first[i]]].name);
+        snprintf(from, sizeof from, "%s", p->b.src->tensors[in->of[in->first[i]]].name);
     else
         snprintf(from, sizeof from, "%zu x %s", n,
                  p->direction == BR__IMPORT ? hf_pattern(p, m) : m->mcore);
@@ -156,7 +156,7 @@ static void plan_summary(const struct br__session *s, const struct br_job *job, 
     putchar('\n');
     br__say(stdout, "%s of %s (%s): %zu tensors -> %zu tensors, %s%s%s",
             direction == BR__IMPORT ? "import" : "export", source(job, direction),
-            s->arch->hf_class, p->src->n_tensors, p->n_outs, br__human_bytes(p->out_bytes, bytes),
+            s->arch->hf_class, p->b.src->n_tensors, p->n_outs, br__human_bytes(p->out_bytes, bytes),
             dest ? " to " : "", dest ? dest : "");
     for (int e = 0; e <= BR__ROUNDED; e++)
         if (count[e])
@@ -204,7 +204,7 @@ static void plan_out_json(struct br__js *j, const struct br__plan *p, const stru
         br__js_str(j, "file", p->out_files[o->file]);
     br__js_array(j, "inputs", 0);
     for (size_t k = in->first[i]; k < in->first[i + 1]; k++)
-        br__js_str(j, NULL, p->src->tensors[in->of[k]].name);
+        br__js_str(j, NULL, p->b.src->tensors[in->of[k]].name);
     br__js_end(j);
     br__js_end(j);
 }
@@ -225,11 +225,11 @@ static int plan_json(struct br__report *r, const struct br__session *s, const st
     for (size_t i = 0; i < p->n_outs; i++)
         plan_out_json(&j, p, in, i);
     br__js_end(&j);
-    br__js_u64(&j, "n_inputs", p->src->n_tensors);
+    br__js_u64(&j, "n_inputs", p->b.src->n_tensors);
     br__js_u64(&j, "n_tensors", p->n_outs);
     br__js_u64(&j, "output_bytes", p->out_bytes);
     br__js_u64(&j, "peak_private_bytes", peak_memory(s));
-    br__js_strs(&j, "skipped", p->skipped, p->n_skipped);
+    br__js_strs(&j, "skipped", p->b.skipped, p->b.n_skipped);
     plan_remarks(r, p);
     br__report_json(r, &j);
     br__js_end(&j);

@@ -746,9 +746,6 @@ int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err)
     struct br__recipe_memory m;
     int rc = open_recipe(c, 0, &o, err);
 
-    if (!rc && BR__INT(c, MFU) > 100)
-        rc =
-            br_fail(err, BR_E_USAGE, "--mfu %" PRId64 " is more than 100 percent", BR__INT(c, MFU));
     if (!rc)
         rc = br__recipe_memory(o.recipe, 0, &m, err);
     if (!rc) {

@@ -73,6 +73,7 @@ int br__cmd_repair(struct br__cli *c, struct br_err *err)
                                       .to = BR__TEXT(c, OUTPUT_DIR),
                                       .threads = (int)BR__INT(c, THREADS),
                                       .no_sync = BR__FLAG(c, NO_SYNC),
+                                      .no_verify = BR__FLAG(c, NO_VERIFY),
                                       .listener = &r.listener};
     int rc = br__repair(&o, &res, err);
     br__report_end(&r);

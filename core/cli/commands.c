@@ -60,16 +60,20 @@ const struct br__command br__commands[BR__N_CMD] = {
 
 [BR__CMD_VERIFY] = {
     .name = "verify", .args = "[MODEL] [MEGATRON_DIR]",
-    .summary = "prove that a Hugging Face model and a Megatron checkpoint are the same",
+    .summary = "prove that a Hugging Face model and a Megatron checkpoint are the same, or one undamaged",
     .about =
         "Compares names, dtypes, shapes and every byte of the two, in the layout that a conversion\n"
         "gives.  Prints each difference; exit status 0 only if there is none.  Give it the options\n"
-        "that import was given, such as --torch-dtype.\n",
+        "that import was given, such as --torch-dtype.\n"
+        "\n"
+        "With one directory of either kind it checks that one: headers, that chunks tile every tensor,\n"
+        "the CRC-32 of each record, and the digests of bridge_manifest.json if there is one.  Each\n"
+        "damaged tensor is named, and the exit status is 4.\n",
     .examples =
         "bridge verify --hf-model Qwen/Qwen3-8B --megatron-path ./Qwen3-8B-megatron\n"
-        "bridge verify ./Qwen3-8B ./Qwen3-8B-megatron\n",
+        "bridge verify ./Qwen3-8B ./Qwen3-8B-megatron\n"
+        "bridge verify ./Qwen3-8B-megatron\n",
     .pos_opt = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH},
-    .need = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH},
 },
 
 [BR__CMD_ROUNDTRIP] = {

@@ -2,10 +2,6 @@
 /* job.c - options -> struct br_job. */
 #include "cli.h"
 
-#include <inttypes.h>
-
-#define MAX_THREADS 4096
-
 static const char *with_revision(struct br__cli *c, const char *model)
 {
     if (!model || !BR__FLAG(c, HF_REVISION) || br__is_dir(model))
@@ -28,6 +24,7 @@ static uint32_t job_flags(const struct br__cli *c)
         {BR__OPT_DRY_RUN, BR_JOB_DRY_RUN},
         {BR__OPT_STREAM, BR_JOB_STREAM},
         {BR__OPT_LOCAL_FILES_ONLY, BR_JOB_LOCAL_ONLY},
+        {BR__OPT_NO_VERIFY, BR_JOB_NO_VERIFY},
     };
     uint32_t flags = 0;
 
@@ -44,10 +41,7 @@ static uint32_t job_flags(const struct br__cli *c)
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
                      struct br_err *err)
 {
-    *job = (struct br_job){.struct_size = sizeof *job};
-    if (BR__INT(c, THREADS) > MAX_THREADS)
-        return br_fail(err, BR_E_USAGE, "option '--threads' is %" PRId64 ", expected at most %d",
-                       BR__INT(c, THREADS), MAX_THREADS);
+    *job = (struct br_job)BR_JOB_INIT;
     job->flags = job_flags(c);
     job->hf_model = with_revision(c, BR__TEXT(c, HF_MODEL));
     if (BR__TEXT(c, HF_MODEL) && !job->hf_model)

@@ -22,13 +22,6 @@ static int (*const handlers[BR__N_CMD])(struct br__cli *c, struct br_err *err) =
 #undef BR_X
 };
 
-const char *br__version_text(struct br__arena *a)
-{
-    const char *text = *br__commit ? br__arena_printf(a, "bridge %s (%s)", br_version(), br__commit)
-                                   : br__arena_printf(a, "bridge %s", br_version());
-    return text ? text : "bridge";
-}
-
 static int is_help(const struct br__cli *c)
 {
     return BR__FLAG(c, HELP) || (BR__FLAG(c, MAN) && !c->cmd);
@@ -86,13 +79,11 @@ static void allow_many_files(void)
     }
 }
 
-int br_main(int argc, char **argv)
+static int run_program(int argc, char **argv)
 {
     struct br_err err = BR_ERR_INIT;
     struct br__cli c = {0};
     int rc;
-
-    allow_many_files();
 
     if (argc < 2) {
         br__help_brief();
@@ -112,4 +103,15 @@ int br_main(int argc, char **argv)
         br__print_error(&flush, BR__FLAG(&c, VERBOSE));
     br__cli_free(&c);
     return rc ? rc : flushed;
+}
+
+int br_main(int argc, char **argv)
+{
+    struct br__signals signals;
+
+    allow_many_files();
+    br__signals_begin(&signals);
+    int rc = run_program(argc, argv);
+    br__signals_end(&signals);
+    return rc;
 }

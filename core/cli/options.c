@@ -7,14 +7,15 @@
  * among those that the command takes and reads its value. */
 #include "cli.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* Kinds are short in the table. */
 #define KIND_(kind) BR__KIND_##kind
 const struct br__option br__options[BR__N_OPT] = {
-    [BR__OPT_NONE] = {"", "", 0, BR__KIND_FLAG, 0, NULL, NULL, 0, ""},
-#define OPT(id, name, aliases, letter, kind, min, arg, dflt, on, help)                             \
-    [BR__OPT_##id] = {name, aliases, letter, KIND_(kind), min, arg, dflt, on, help},
+    [BR__OPT_NONE] = {"", "", 0, BR__KIND_FLAG, 0, 0, NULL, NULL, 0, ""},
+#define OPT(id, name, aliases, letter, kind, min, max, arg, dflt, on, help)                        \
+    [BR__OPT_##id] = {name, aliases, letter, KIND_(kind), min, max, arg, dflt, on, help},
 #include "options.def"
 #undef OPT
 };
@@ -373,11 +374,12 @@ static int bad_value(const struct br__option *o, const char *typed, const char *
     switch (o->kind) {
     case BR__KIND_INT:
         return br_fail(err, BR_E_USAGE,
-                       "option '%s' is '%s', expected a whole number of at least %d", typed, text,
-                       (int)o->min);
+                       "option '%s' is '%s', expected a whole number from %" PRId64 " to %" PRId64,
+                       typed, text, o->min, o->max);
     case BR__KIND_FLOAT:
-        return br_fail(err, BR_E_USAGE, "option '%s' is '%s', expected a number of at least %d",
-                       typed, text, (int)o->min);
+        return br_fail(err, BR_E_USAGE,
+                       "option '%s' is '%s', expected a number from %" PRId64 " to %" PRId64, typed,
+                       text, o->min, o->max);
     case BR__KIND_SIZE:
         return br_fail(err, BR_E_USAGE, "option '%s' is '%s', expected a size such as 500MB or 5GB",
                        typed, text);
@@ -396,14 +398,14 @@ static int read_value(const struct br__option *o, const char *text, struct br__c
     v->text = text;
     switch (o->kind) {
     case BR__KIND_INT:
-        return br__parse_i64(text, &v->i) || v->i < o->min;
+        return br__parse_i64(text, &v->i) || v->i < o->min || v->i > o->max;
     case BR__KIND_FLOAT:
-        return br__parse_f64(text, &v->f) || v->f < o->min;
+        return br__parse_f64(text, &v->f) || v->f < (double)o->min || v->f > (double)o->max;
     case BR__KIND_SIZE:
         if (size_parse(text, &bytes))
             return 1;
         v->i = (int64_t)bytes;
-        return 0;
+        return v->i < o->min || v->i > o->max;
     case BR__KIND_DTYPE:
         text = dtype_word(text);
         v->i = br_dtype_from_torch(text); /* "auto" is no dtype: BR_NONE */

@@ -358,3 +358,10 @@ int br__table_print(struct br__table *t, struct br_err *err)
     memset(t, 0, sizeof *t);
     return rc;
 }
+
+const char *br__version_text(struct br__arena *a)
+{
+    const char *text = *br__commit ? br__arena_printf(a, "bridge %s (%s)", br_version(), br__commit)
+                                   : br__arena_printf(a, "bridge %s", br_version());
+    return text ? text : "bridge";
+}

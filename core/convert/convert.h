@@ -11,8 +11,7 @@
 
 #include "../model/model.h"
 
-/* ---- a plan: which bytes of the source become which bytes of the destination ------------------
- */
+/* ---- a plan: which bytes of the source become which bytes of the destination ----------------- */
 
 enum br__exactness {
     BR__EXACT,       /* bytes move                                       */
@@ -53,43 +52,23 @@ struct br__plan_out { /* one output tensor */
     uint32_t file; /* export: which of out_files */
 };
 
-/* What became of a tensor of the source. */
-enum br__use { BR__UNUSED, BR__USED, BR__IGNORED, BR__SCALE, BR__TIED_COPY, BR__LEFT_OUT };
-
 struct br__plan {
     int direction;
     struct br__arena arena;
-    struct br_config *cfg;      /* borrowed; n_mtp and the tie are settled by the plan */
-    const struct br__ckpt *src; /* borrowed */
-    struct br__expansion *x;
+    struct br__binding b; /* the source's tensors and the rules */
     struct br__plan_out *outs;
     size_t n_outs;
     struct br__piece *pieces; /* in storage order */
     size_t n_pieces;
     struct br__seg *segs;
     size_t n_segs;
-    uint8_t *use;       /* [src->n_tensors], enum br__use */
-    uint32_t *scale_of; /* [src->n_tensors] tensor with the FP8 block scales, or BR__NOT_FOUND */
-    const char **notes; /* sentences for the user */
-    size_t n_notes, cap_notes;
-    const char **skipped; /* --not-strict: what was skipped and why */
-    size_t n_skipped, cap_skipped;
     uint64_t out_bytes;        /* tensor bytes written */
-    int untied;                /* embedding and output layer are separate in the destination */
-    int fused;                 /* HF side uses the fused-expert layout */
-    int tied_copy;             /* the HF side stores the output layer's copy although tied */
-    int dropped_quantization;  /* FP8 source: config.json's quantization_config is no longer true */
     const char **out_files;    /* export: shard names */
     const char **out_metadata; /* export: "__metadata__" JSON of each, or NULL */
     size_t n_out_files;
 };
-/* The rules of the embedding and of the output layer that may be tied to it; NULL where there is
- * none. */
-void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embedding,
-                         const struct br_map **output);
 
-/* ---- a session: everything that a job opened ---------------------------------------------------
- */
+/* ---- a session: everything that a job opened ------------------------------------------------- */
 
 /* Everything that a job opened, up to and including its plan: all checks are done, nothing is
  * written. */
@@ -111,25 +90,13 @@ int br__session_open(struct br__session **out, const struct br_job *job, int dir
                      struct br_err *err) BR_MUST_CHECK;
 void br__session_close(struct br__session *s);
 
-/* ---- the bytes of a plan's pieces --------------------------------------------------------------
- */
+/* ---- source_td.c: a torch_dist checkpoint as a model to be read ------------------------------ */
 
-/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
- * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
- * thread. */
-struct br__scratch {
-    unsigned char *buf; /* BR__OUT_BUF bytes */
-};
-int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
-                   struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
-/* Elements [e0, e0 + n) of a source tensor, converted to dtype `to` after adding `add`.  n * size
- * of either dtype <= BR__OUT_BUF. */
-int br__elements_read(const struct br__plan *p, uint32_t src, uint64_t e0, size_t n, int to,
-                      double add, void *dst, struct br__scratch *s,
-                      struct br_err *err) BR_MUST_CHECK;
+/* The model at o->megatron_path. */
+int br__source_open_td(struct br__model_source **out, const struct br__source_opts *o,
+                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- looking at checkpoints --------------------------------------------------------------------
- */
+/* ---- looking at checkpoints ------------------------------------------------------------------ */
 
 /* Compare two checkpoints of one format key by key; each difference is one line to `line` (NULL:
  * only counted), in key order.  *n_diff counts them; the return value is about failures only.
@@ -162,6 +129,7 @@ int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int che
 struct br__repair_opts {
     const char *from, *to; /* root or iteration directory; root that must not exist, or be empty */
     int threads, no_sync;
+    int no_verify; /* do not compare checksums of what is read */
     const struct br_listener *listener;
 };
 struct br__repair_result {
@@ -177,8 +145,7 @@ struct br__repair_result {
 int br__repair(const struct br__repair_opts *o, struct br__repair_result *r,
                struct br_err *err) BR_MUST_CHECK;
 
-/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint that came without one --
- */
+/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint without one ---------- */
 
 struct br__run_config_opts {
     const char *hf_model_id; /* as the user gave it */

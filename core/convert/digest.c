@@ -8,6 +8,7 @@
 struct digester {
     const struct br__session *s;
     uint64_t *digests;
+    uint32_t *crcs; /* or NULL */
     struct br__progress progress;
 };
 
@@ -18,6 +19,7 @@ static int digest_piece(struct digester *d, size_t piece, unsigned char *buf,
                         struct br__scratch *scratch, struct br__xxh3 *hash, struct br_err *err)
 {
     uint64_t bytes = d->s->plan->pieces[piece].bytes;
+    uint32_t crc = 0;
     br__xxh3_reset(hash);
     for (uint64_t off = 0; off < bytes; off += BR__OUT_BUF) {
         size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, bytes - off);
@@ -25,9 +27,13 @@ static int digest_piece(struct digester *d, size_t piece, unsigned char *buf,
         if (rc)
             return rc;
         br__xxh3_update(hash, buf, n);
+        if (d->crcs)
+            crc = br__crc32(crc, buf, n);
         br__progress_add(&d->progress, n);
     }
     d->digests[piece] = br__xxh3_digest(hash);
+    if (d->crcs)
+        d->crcs[piece] = crc;
     return BR_OK;
 }
 
@@ -49,9 +55,9 @@ static int digest_run(void *arg, size_t run, int worker, struct br_err *err)
 }
 
 int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *digests,
-                     struct br_err *err)
+                     uint32_t *crcs, struct br_err *err)
 {
-    struct digester d = {.s = s, .digests = digests};
+    struct digester d = {.s = s, .digests = digests, .crcs = crcs};
     br__progress_init(&d.progress, s->job.listener, phase, s->plan->out_bytes);
     int rc = br__pool_run(s->job.threads, (s->plan->n_pieces + RUN - 1) / RUN, digest_run, &d, err);
     br__progress_end(&d.progress);
@@ -66,9 +72,10 @@ uint64_t br__session_fingerprint(const struct br__session *s)
                    (long long)s->job.iteration, (int)(s->job.flags & BR_JOB_RELEASE),
                    s->job.hf_model ? s->job.hf_model : "", s->config_text ? s->config_text : "");
     for (size_t i = 0; i < s->src->n_files; i++)
-        br__buf_printf(&b, "\n%s %llu %lld", s->src->file_names[i],
+        br__buf_printf(&b, "\n%s %llu %lld %lld %llu", s->src->file_names[i],
                        (unsigned long long)s->src->files[i].size,
-                       (long long)s->src->files[i].mtime_ns);
+                       (long long)s->src->files[i].mtime_ns, (long long)s->src->files[i].ctime_ns,
+                       (unsigned long long)s->src->files[i].inode);
     for (size_t i = 0; i < p->n_outs; i++)
         br__buf_printf(&b, "\n%s %d %u", p->outs[i].name, p->outs[i].dtype, p->outs[i].file);
     br__buf_put(&b, p->segs, p->n_segs * sizeof *p->segs);

@@ -272,7 +272,7 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
             "config.json: quantization_config is dropped, the exported weights are not quantised");
         *edited = 1;
     }
-    if (s->plan->untied && br__json_bool(br__json_get(json, "tie_word_embeddings"), 0)) {
+    if (s->plan->b.untied && br__json_bool(br__json_get(json, "tie_word_embeddings"), 0)) {
         rc = br__json_set(json, "tie_word_embeddings", "false", m->err);
         br__job_note(&s->job, "config.json: tie_word_embeddings becomes false, the output layer is "
                               "a tensor of its own");
@@ -427,8 +427,11 @@ static int open_destination(struct exporter *m, int *up_to_date)
         return rc;
     if ((rc = check_space(m)))
         return rc;
-    return br__work_open(&m->w, m->dest, br__session_fingerprint(m->s), m->n_parts, m->sync, n > 0,
-                         m->err);
+    rc = br__work_open(&m->w, m->dest, br__session_fingerprint(m->s), m->n_parts, m->sync, n > 0,
+                       m->err);
+    return rc ? rc
+              : br__work_keep(&m->w, m->w.tmp, m->s->plan->out_files, m->s->plan->n_out_files,
+                              m->err);
 }
 
 static int write_all(struct exporter *m)
@@ -449,7 +452,9 @@ static int write_all(struct exporter *m)
     if (!rc)
         rc = put_index(m);
     if (!rc)
-        rc = br__manifest_write(s, m->digests, m->w.tmp, m->sync, m->err);
+        rc = br__manifest_write(s, m->digests, NULL, m->w.tmp, m->sync, m->err);
+    if (!rc)
+        rc = br__ckpt_settle(s->src, m->err);
     return rc ? rc : br__work_commit(&m->w, m->err);
 }
 
@@ -469,7 +474,7 @@ static int run(struct exporter *m, struct br_job_result *res)
         rc = write_all(m);
         res->bytes_written = s->plan->out_bytes;
     }
-    snprintf(res->path, sizeof res->path, "%s", m->dest);
+    br__result_path(res, m->dest);
     res->n_tensors = s->plan->n_outs;
     res->resumed_bytes = atomic_load(&m->resumed);
     return rc;
@@ -478,8 +483,7 @@ static int run(struct exporter *m, struct br_job_result *res)
 int br_export(const struct br_job *job, struct br_job_result *res, struct br_err *err)
 {
     struct exporter m = {.err = err};
-    struct br_job_result none = {.struct_size = sizeof none};
-    res = res ? res : &none;
+    struct br_job_result did = BR_JOB_RESULT_INIT;
     int rc = br__session_open(&m.s, job, BR__EXPORT, err);
     if (rc)
         return rc;
@@ -488,7 +492,8 @@ int br_export(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.hf_path)
         rc = br_fail(err, BR_E_USAGE, "export needs --hf-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, res);
+        rc = run(&m, &did);
+    br__result_give(res, &did);
     for (size_t i = 0; m.headers && i < m.s->plan->n_out_files; i++)
         br__buf_free(&m.headers[i]);
     br__work_close(&m.w);

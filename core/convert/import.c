@@ -19,6 +19,7 @@ struct importer {
     const char *tmp_root; /* where the trackers of a fresh root go, or NULL */
     const char *tmp_iter;
     uint64_t *digests;     /* per piece */
+    uint32_t *crcs;        /* per piece */
     struct br__buf common; /* pickle of the common state, list form */
     struct br__progress progress;
     _Atomic uint64_t resumed;
@@ -46,7 +47,7 @@ static int common_state(struct importer *m, struct br__buf *out, int as_list)
     const struct br__run_config_opts o = run_config_opts(m);
     struct br__td_common c = {.iteration = m->s->job.iteration,
                               .non_homogeneous_layers =
-                                  m->s->plan->x->per_layer &&
+                                  m->s->plan->b.x->per_layer &&
                                   !br_cfg_i(&m->s->cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT)};
     int rc = br__mlm_args(&m->a, &m->s->cfg, &o, &c.args, &c.n_args, m->err);
     return rc ? rc : br__td_common_pickle(out, &c, as_list, m->err);
@@ -60,12 +61,13 @@ static void add_object(struct importer *m, const char *key)
 static int lay_out(struct importer *m)
 {
     const struct br__plan *p = m->s->plan;
-    const struct br__expansion *x = p->x;
+    const struct br__expansion *x = p->b.x;
     m->outs = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *m->outs);
     m->td.items =
         br__arena_alloc(&m->a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *m->td.items);
     m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
-    if (!m->outs || !m->td.items || !m->digests)
+    m->crcs = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->crcs);
+    if (!m->outs || !m->td.items || !m->digests || !m->crcs)
         return nomem(m);
     for (size_t i = 0; i < p->n_outs; i++) {
         const struct br__plan_out *o = &p->outs[i];
@@ -134,7 +136,7 @@ static void file_items(const struct br__td_plan *td, size_t file, size_t *first,
 }
 
 /* Is one stored item what the plan says, and its data what the journal says? */
-static int prove_item(const struct br__file *f, const struct br__td_item *it, uint64_t digest,
+static int prove_item(const struct br__file *f, struct br__td_item *it, uint64_t digest,
                       unsigned char *buf, struct br__xxh3 *hash, int *ok, struct br_err *err)
 {
     struct br__arena a = {0};
@@ -156,6 +158,7 @@ static int prove_item(const struct br__file *f, const struct br__td_item *it, ui
     }
     if (*ok && data && it->tensor != BR__TD_OBJECT)
         *ok = crc == data->crc && br__xxh3_digest(hash) == digest;
+    it->crc = crc;
     br__arena_free(&a);
     return rc;
 }
@@ -293,6 +296,8 @@ static int put_small_files(struct importer *m)
 {
     const char *state = br__path_join(&m->a, m->tmp_iter, "train_state.pt");
     int rc = state ? put_common(m) : nomem(m);
+    for (size_t i = 0; i < m->s->plan->n_pieces; i++)
+        m->crcs[i] = m->td.items[m->n_objects + i].crc;
     if (!rc)
         rc = put(m, m->tmp_iter, "metadata.json", br__td_metadata_json,
                  strlen(br__td_metadata_json));
@@ -303,7 +308,7 @@ static int put_small_files(struct importer *m)
     if (!rc)
         rc = put_tokenizer(m);
     if (!rc)
-        rc = br__manifest_write(m->s, m->digests, m->tmp_iter, m->sync, m->err);
+        rc = br__manifest_write(m->s, m->digests, m->crcs, m->tmp_iter, m->sync, m->err);
     if (!rc)
         rc = put_metadata(m);
     if (!rc && m->tmp_root)
@@ -343,6 +348,19 @@ static int files_complete(struct importer *m, const char *iter)
     return meta && br__exists(meta);
 }
 
+/* A resumed run keeps data files, which are read back, and writes everything else again. */
+static int remove_strays(struct importer *m)
+{
+    const char **names = br__arena_alloc(&m->a, (m->td.n_files + 1) * sizeof *names);
+    int rc = names ? BR_OK : nomem(m);
+    for (uint32_t i = 0; i < m->td.n_files && !rc; i++)
+        if (!(names[i] = br__arena_printf(&m->a, "__0_%u.distcp", i)))
+            rc = nomem(m);
+    if (!rc)
+        rc = br__work_keep(&m->w, m->tmp_iter, names, m->td.n_files, m->err);
+    return rc || !m->tmp_root ? rc : br__work_keep(&m->w, m->tmp_root, &m->iter_name, 1, m->err);
+}
+
 /* Decide between a fresh root, one iteration of an existing root, and nothing to do. */
 static int open_destination(struct importer *m, int *up_to_date)
 {
@@ -374,7 +392,8 @@ static int open_destination(struct importer *m, int *up_to_date)
         return rc;
     m->tmp_root = empty ? m->w.tmp : NULL;
     m->tmp_iter = empty ? br__path_join(&m->a, m->w.tmp, m->iter_name) : m->w.tmp;
-    return m->tmp_iter ? br__mkdirs(m->tmp_iter, m->err) : nomem(m);
+    rc = m->tmp_iter ? br__mkdirs(m->tmp_iter, m->err) : nomem(m);
+    return rc ? rc : remove_strays(m);
 }
 
 static int write_all(struct importer *m)
@@ -387,6 +406,8 @@ static int write_all(struct importer *m)
     br__progress_end(&m->progress);
     if (!rc)
         rc = put_small_files(m);
+    if (!rc)
+        rc = br__ckpt_settle(m->s->src, m->err);
     if (!rc && m->sync && m->tmp_root)
         rc = br__sync_dir(m->tmp_iter, m->err);
     if (!rc)
@@ -412,7 +433,10 @@ static int run(struct importer *m, struct br_job_result *res)
         rc = write_all(m);
         res->bytes_written = s->plan->out_bytes;
     }
-    snprintf(res->path, sizeof res->path, "%s/%s", m->root, m->iter_name);
+    const char *path = br__path_join(&m->a, m->root, m->iter_name);
+    if (!path)
+        return nomem(m);
+    br__result_path(res, path);
     res->n_tensors = s->plan->n_outs;
     res->resumed_bytes = atomic_load(&m->resumed);
     return rc;
@@ -421,8 +445,7 @@ static int run(struct importer *m, struct br_job_result *res)
 int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err)
 {
     struct importer m = {.err = err};
-    struct br_job_result none = {.struct_size = sizeof none};
-    res = res ? res : &none;
+    struct br_job_result did = BR_JOB_RESULT_INIT;
     int rc = br__session_open(&m.s, job, BR__IMPORT, err);
     if (rc)
         return rc;
@@ -431,7 +454,8 @@ int br_import(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.megatron_path)
         rc = br_fail(err, BR_E_USAGE, "import needs --megatron-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, res);
+        rc = run(&m, &did);
+    br__result_give(res, &did);
     br__buf_free(&m.common);
     br__work_close(&m.w);
     br__arena_free(&m.a);

@@ -46,9 +46,10 @@ static void put_options(struct br__buf *b, const struct br__session *s)
         "\"untied\": %s, \"mtp_num_layers\": %lld, \"pad_vocab_to\": %lld, \"iteration\": %lld, "
         "\"release\": %s, \"strict\": %s},\n",
         j->torch_dtype ? br_dtype_torch(j->torch_dtype) : "auto",
-        s->plan->x->per_layer ? "per-layer" : "stacked", s->plan->fused ? "fused" : "per-expert",
-        s->plan->untied ? "true" : "false", (long long)s->cfg.n_mtp, (long long)j->pad_vocab_to,
-        (long long)j->iteration, j->flags & BR_JOB_RELEASE ? "true" : "false",
+        s->plan->b.x->per_layer ? "per-layer" : "stacked",
+        s->plan->b.fused ? "fused" : "per-expert", s->plan->b.untied ? "true" : "false",
+        (long long)s->cfg.n_mtp, (long long)j->pad_vocab_to, (long long)j->iteration,
+        j->flags & BR_JOB_RELEASE ? "true" : "false",
         j->flags & BR_JOB_NOT_STRICT ? "false" : "true");
 }
 
@@ -71,7 +72,7 @@ static void put_source(struct br__buf *b, const struct br__session *s)
         br__buf_json_str(b, t->name);
         br__buf_printf(b, ",\"%s\",", br_dtype_torch(t->dtype));
         put_shape(b, t->shape, t->ndim);
-        br__buf_printf(b, ",%u,%d]", import ? t->file : 0, s->plan->use[i]);
+        br__buf_printf(b, ",%u,%d]", import ? t->file : 0, s->plan->b.use[i]);
     }
     br__buf_puts(b, "],\n");
 }
@@ -154,23 +155,27 @@ static void put_head(struct br__buf *b, const struct br__session *s)
 }
 
 static int manifest_text(struct br__buf *out, const struct br__session *s, const uint64_t *digests,
-                         struct br_err *err)
+                         const uint32_t *crcs, struct br_err *err)
 {
     put_head(out, s);
     br__buf_puts(out, DIGESTS);
     for (size_t i = 0; i < s->plan->n_pieces; i++)
         br__buf_printf(out, "%s\"%016" PRIx64 "\"", !i ? "\n " : i % 4 ? ", " : ",\n ", digests[i]);
+    if (crcs)
+        br__buf_puts(out, "],\n\"crc32\": [");
+    for (size_t i = 0; crcs && i < s->plan->n_pieces; i++)
+        br__buf_printf(out, "%s\"%08" PRIx32 "\"", !i ? "\n " : i % 8 ? ", " : ",\n ", crcs[i]);
     br__buf_puts(out, "]}\n");
     return out->failed ? nomem(err) : BR_OK;
 }
 
-int br__manifest_write(const struct br__session *s, const uint64_t *digests, const char *dir,
-                       int sync, struct br_err *err)
+int br__manifest_write(const struct br__session *s, const uint64_t *digests, const uint32_t *crcs,
+                       const char *dir, int sync, struct br_err *err)
 {
     struct br__arena a = {0};
     struct br__buf b = {0};
     const char *path = br__path_join(&a, dir, BR__MANIFEST);
-    int rc = path ? manifest_text(&b, s, digests, err) : nomem(err);
+    int rc = path ? manifest_text(&b, s, digests, crcs, err) : nomem(err);
     if (!rc)
         rc = br__write_file(path, b.p, b.n, sync, err);
     br__buf_free(&b);
@@ -219,18 +224,23 @@ static int read_files(struct br__ckpt *ck, const br__json *files, const char *pa
     size_t n = br__json_count(files);
     ck->file_names = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->file_names);
     ck->hf->metadata_json = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->hf->metadata_json);
-    if (!ck->file_names || !ck->hf->metadata_json)
-        return nomem(err);
-    for (const br__json *j = br__json_first(files); j; j = br__json_next(j)) {
+    struct br__map seen = {0}; /* two shards of one name would be written into one file */
+    int rc =
+        ck->file_names && ck->hf->metadata_json && !br__map_init(&seen, n) ? BR_OK : nomem(err);
+    for (const br__json *j = br__json_first(files); j && !rc; j = br__json_next(j)) {
         const char *name = br__json_str(br__json_get(j, "name"), "");
         const char *meta = br__json_str(br__json_get(j, "metadata"), NULL);
-        if (!br__ends(name, ".safetensors") ||
-            strchr(name, '/')) /* it becomes a file name of the export */
-            return bad(path, "file name in source_files", err);
+        if (!br__ends(name, ".safetensors") || strchr(name, '/') || br__map_put(&seen, name, 0)) {
+            rc = bad(path, "or repeated file name in source_files", err);
+            break;
+        }
         ck->file_names[ck->n_files] = br__arena_strdup(&ck->arena, name);
-        ck->hf->metadata_json[ck->n_files++] = meta ? br__arena_strdup(&ck->arena, meta) : NULL;
+        ck->hf->metadata_json[ck->n_files] = meta ? br__arena_strdup(&ck->arena, meta) : NULL;
+        if (!ck->file_names[ck->n_files++])
+            rc = nomem(err);
     }
-    return BR_OK;
+    br__map_free(&seen);
+    return rc;
 }
 
 static int read_texts(struct br__ckpt *ck, const br__json *m, const char *path, struct br_err *err)
@@ -271,34 +281,48 @@ static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *pat
     return rc;
 }
 
+int br__manifest_load(struct br__arena *a, const char *dir, const char **path, br__json **m,
+                      struct br_err *err)
+{
+    char *text = NULL;
+    size_t n;
+    *m = NULL;
+    *path = br__path_join(a, dir, BR__MANIFEST);
+    int rc = *path ? br__read_text(*path, MANIFEST_MAX, &text, &n, err) : nomem(err);
+    if (rc == BR_E_NOTFOUND) {
+        if (err)
+            *err = (struct br_err)BR_ERR_INIT;
+        return BR_OK;
+    }
+    if (!rc && (rc = br__json_parse(m, text, n, err)))
+        br_wrap(err, "'%s'", *path);
+    br__free(text);
+    return rc;
+}
+
 int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *err)
 {
     struct br__arena a = {0};
-    char *text = NULL;
-    size_t n;
-    br__json *m = NULL;
+    const char *path;
+    br__json *m;
     *out = NULL;
-    const char *path = br__path_join(&a, dir, BR__MANIFEST);
-    int rc = path ? br__read_text(path, MANIFEST_MAX, &text, &n, err) : nomem(err);
-    if (rc == BR_E_NOTFOUND) {
+    int rc = br__manifest_load(&a, dir, &path, &m, err);
+    if (rc || !m) {
         br__arena_free(&a);
-        return BR_OK;
+        return rc;
     }
-    if (!rc && (rc = br__json_parse(&m, text, n, err)))
-        br_wrap(err, "'%s'", path);
-    struct br__ckpt *ck = rc ? NULL : br__hf_new(path);
-    if (!rc && !ck)
+    struct br__ckpt *ck = br__hf_new(path);
+    if (!ck)
         rc = nomem(err);
-    if (!rc && !strcmp(br__json_str(br__json_get(m, "direction"), ""), "import"))
+    else if (!strcmp(br__json_str(br__json_get(m, "direction"), ""), "import"))
         rc = read_manifest(ck, m, path, err);
-    else if (!rc)
+    else
         rc = bad(path, "direction", err);
     if (rc)
         br__ckpt_close(ck);
     else
         *out = ck;
     br__json_free(m);
-    br__free(text);
     br__arena_free(&a);
     return rc;
 }
@@ -327,11 +351,14 @@ int br__manifest_up_to_date(const struct br__session *s, const char *dir, int *y
     if (!rc && n > b.n && !memcmp(text, b.p, b.n) && s->src->hub) {
         *yes = 1; /* the commit and the etags are equal: the bytes need not come again */
     } else if (!rc && n > b.n && !memcmp(text, b.p, b.n)) {
+        int import = s->plan->direction == BR__IMPORT;
         uint64_t *digests = br__arena_alloc(&a, (s->plan->n_pieces + 1) * sizeof *digests);
+        uint32_t *crcs = br__arena_alloc(&a, (s->plan->n_pieces + 1) * sizeof *crcs);
         br__buf_free(&b);
-        rc = digests ? br__plan_digests(s, "checking", digests, err) : nomem(err);
+        rc = digests && crcs ? br__plan_digests(s, "checking", digests, import ? crcs : NULL, err)
+                             : nomem(err);
         if (!rc)
-            rc = manifest_text(&b, s, digests, err);
+            rc = manifest_text(&b, s, digests, import ? crcs : NULL, err);
         *yes = !rc && n == b.n && !memcmp(text, b.p, n);
     }
     br__buf_free(&b);

@@ -23,13 +23,13 @@ struct layout {
 
 static const struct br_map *rule_of(const struct layout *l, uint32_t rule)
 {
-    return &l->p->cfg->arch->maps[rule];
+    return &l->p->b.cfg->arch->maps[rule];
 }
 
 /* The dtype that a source tensor counts as: FP8 is bf16 once dequantised. */
 static int source_dtype(const struct layout *l, uint32_t src)
 {
-    int d = l->p->src->tensors[src].dtype;
+    int d = l->p->b.src->tensors[src].dtype;
     if (l->pl->o->dtype != BR_NONE)
         return l->pl->o->dtype;
     return d == BR_F8_E4M3 ? BR_BF16 : d;
@@ -37,7 +37,7 @@ static int source_dtype(const struct layout *l, uint32_t src)
 
 static int exactness_of(const struct layout *l, uint32_t src)
 {
-    int d = l->p->src->tensors[src].dtype;
+    int d = l->p->b.src->tensors[src].dtype;
     if (d == BR_F8_E4M3)
         return BR__DEQUANT;
     return source_dtype(l, src) == d ? BR__EXACT : BR__ROUNDED;
@@ -66,17 +66,17 @@ static int survives(const void *w, int d, size_t n, int to, double add)
  * it would have. */
 static int shift_import(struct layout *l, struct br__plan_out *out, uint32_t src)
 {
-    const struct br__tensor *t = &l->p->src->tensors[src];
+    const struct br__tensor *t = &l->p->b.src->tensors[src];
     const int candidates[] = {t->dtype, BR_F32, BR_F64};
     out->add = -1;
     out->exactness = BR__EXACT_SHIFT;
     if (l->pl->o->dtype != BR_NONE ||
-        !l->p->src->n_files) /* rounding was asked for; headers only */
+        !l->p->b.src->n_files) /* rounding was asked for; headers only */
         return BR_OK;
     unsigned char *w = br__alloc(t->bytes);
     if (!w)
         return br__plan_nomem(l->err);
-    int rc = br__ckpt_read(l->p->src, t, 0, w, t->bytes, l->err);
+    int rc = br__ckpt_read(l->p->b.src, t, 0, w, t->bytes, l->err);
     size_t n = (size_t)(t->bytes / br_dtype_size(t->dtype)), i = 0;
     while (!rc && i < BR_COUNTOF(candidates) && !survives(w, t->dtype, n, candidates[i], -1))
         i++;
@@ -86,8 +86,8 @@ static int shift_import(struct layout *l, struct br__plan_out *out, uint32_t src
     if (i == BR_COUNTOF(candidates)) {
         out->exactness = BR__ROUNDED;
         if (l->pl->o->flags & BR_JOB_NOT_STRICT)
-            return br__plan_skip(l->pl, "'%s': w - 1 is not exact in any dtype and is rounded",
-                                 t->name);
+            return br__binding_skip(
+                &l->p->b, l->err, "'%s': w - 1 is not exact in any dtype and is rounded", t->name);
         return br_fail(l->err, BR_E_PLAN,
                        "'%s' has values so small that w - 1, which Megatron stores, is not exact "
                        "even in float64; --not-strict rounds them",
@@ -105,11 +105,12 @@ static int note_widened(struct layout *l)
     const struct br__plan_out *o = l->first_widened;
     if (!o)
         return BR_OK;
-    return br__plan_note(l->p,
-                         "%zu tensor(s) are stored as %s, first '%s': Megatron keeps w - 1, which "
-                         "loses bits of "
-                         "these in the model's own dtype",
-                         l->n_widened, br_dtype_torch(o->dtype), o->name)
+    return br__binding_note(
+               &l->p->b,
+               "%zu tensor(s) are stored as %s, first '%s': Megatron keeps w - 1, which "
+               "loses bits of "
+               "these in the model's own dtype",
+               l->n_widened, br_dtype_torch(o->dtype), o->name)
                ? br__plan_nomem(l->err)
                : BR_OK;
 }
@@ -118,9 +119,9 @@ static int note_widened(struct layout *l)
  * config.json has, if that loses nothing. */
 static int shift_export(struct layout *l, struct br__plan_out *out, uint32_t src)
 {
-    const struct br__tensor *t = &l->p->src->tensors[src];
+    const struct br__tensor *t = &l->p->b.src->tensors[src];
     const struct br__tensor *ref = l->pl->o->ref ? br__ckpt_find(l->pl->o->ref, out->name) : NULL;
-    int want = ref ? ref->dtype : l->p->cfg->dtype;
+    int want = ref ? ref->dtype : l->p->b.cfg->dtype;
     out->add = 1;
     out->exactness = BR__EXACT_SHIFT;
     if (l->pl->o->dtype != BR_NONE || want == t->dtype || t->dtype == l->main_dtype ||
@@ -129,7 +130,7 @@ static int shift_export(struct layout *l, struct br__plan_out *out, uint32_t src
         return BR_OK;
     size_t n = (size_t)(t->bytes / br_dtype_size(t->dtype));
     unsigned char *m = br__alloc(t->bytes), *w = br__alloc(t->bytes), *back = br__alloc(t->bytes);
-    int rc = m && w && back ? br__ckpt_read(l->p->src, t, 0, m, t->bytes, l->err)
+    int rc = m && w && back ? br__ckpt_read(l->p->b.src, t, 0, m, t->bytes, l->err)
                             : br__plan_nomem(l->err);
     if (!rc) {
         br_cast(w, want, m, t->dtype, n, 1);
@@ -158,7 +159,7 @@ static uint32_t src_slot(const struct layout *l, const struct br__move *m)
 /* One move feeds an output: it must be bound, and agree in dtype with the others. */
 static int feed_output(struct layout *l, const struct br__move *m, uint8_t *state)
 {
-    uint32_t d = dst_slot(l, m), src = l->pl->bound[src_slot(l, m)];
+    uint32_t d = dst_slot(l, m), src = l->p->b.tensor_of[src_slot(l, m)];
     struct br__plan_out *out = &l->p->outs[d];
     if (src == BR__NOT_FOUND) {
         state[d] = 2; /* cannot be made */
@@ -169,7 +170,7 @@ static int feed_output(struct layout *l, const struct br__move *m, uint8_t *stat
         return br_fail(l->err, BR_E_PLAN,
                        "'%s' would mix dtypes: '%s' is %s, others are %s; use --torch-dtype, or "
                        "--layers per-layer",
-                       out->name, l->p->src->tensors[src].name, br_dtype_torch(dtype),
+                       out->name, l->p->b.src->tensors[src].name, br_dtype_torch(dtype),
                        br_dtype_torch(out->dtype));
     out->dtype = dtype;
     out->exactness = (uint8_t)BR__MAX((int)out->exactness, exactness_of(l, src));
@@ -197,8 +198,9 @@ static int compact_outputs(struct layout *l, size_t n, const uint8_t *state)
     for (size_t i = 0; i < n; i++) {
         l->out_of[i] = BR__NOT_FOUND;
         if (state[i] & 2) {
-            int rc = br__plan_skip(l->pl, "'%s' is not written: a source of it is missing",
-                                   p->outs[i].name);
+            int rc =
+                br__binding_skip(&l->p->b, l->err, "'%s' is not written: a source of it is missing",
+                                 p->outs[i].name);
             if (rc)
                 return rc;
             continue;
@@ -215,7 +217,7 @@ static int main_dtype(const struct br__ckpt *src)
     uint64_t bytes[BR_N_DTYPES] = {0};
     int best = BR_NONE;
     for (size_t i = 0; i < src->n_tensors; i++)
-        if (!br__plan_is_training_state(src->tensors[i].name))
+        if (!br__is_training_state(src->tensors[i].name))
             bytes[src->tensors[i].dtype] += src->tensors[i].bytes;
     for (int d = 0; d < BR_N_DTYPES; d++)
         if (bytes[d] > bytes[best])
@@ -225,14 +227,14 @@ static int main_dtype(const struct br__ckpt *src)
 
 static int shift_outputs(struct layout *l)
 {
-    l->main_dtype = main_dtype(l->p->src);
-    const struct br__expansion *x = l->p->x;
+    l->main_dtype = main_dtype(l->p->b.src);
+    const struct br__expansion *x = l->p->b.x;
     for (size_t i = 0; i < x->n_moves; i++) {
         const struct br__move *m = &x->moves[i];
         uint32_t o = l->out_of[dst_slot(l, m)];
         if (o == BR__NOT_FOUND || !(rule_of(l, l->p->outs[o].rule)->flags & BR_MAP_ZERO_CENTERED))
             continue;
-        uint32_t src = l->pl->bound[src_slot(l, m)];
+        uint32_t src = l->p->b.tensor_of[src_slot(l, m)];
         int rc = l->pl->src_is_hf ? shift_import(l, &l->p->outs[o], src)
                                   : shift_export(l, &l->p->outs[o], src);
         if (rc)
@@ -250,8 +252,8 @@ static int make_outputs(struct layout *l, const struct br__slot *slots, size_t n
     if (!p->outs || !l->out_of || !state)
         return br__plan_nomem(l->err);
     init_outputs(l, slots, n);
-    for (size_t i = 0; i < p->x->n_moves; i++) {
-        int rc = feed_output(l, &p->x->moves[i], state);
+    for (size_t i = 0; i < p->b.x->n_moves; i++) {
+        int rc = feed_output(l, &p->b.x->moves[i], state);
         if (rc)
             return rc;
     }
@@ -326,19 +328,19 @@ static int64_t padded_rows(const struct layout *l, const struct br__plan_out *o)
 static int import_part(struct layout *l, const struct br__view *v, uint64_t first, uint64_t rows)
 {
     struct br__plan *p = l->p;
-    const struct br__slot *s = &p->x->mc[v->mc];
+    const struct br__slot *s = &p->b.x->mc[v->mc];
     struct br__plan_out *o = &p->outs[l->out_of[v->mc]];
     int rc = start_piece(l, l->out_of[v->mc]);
     if (rc)
         return rc;
     box(s, v->row + first, rows, &p->pieces[p->n_pieces]);
     for (uint32_t i = 0; i < v->n_moves && !rc; i++) {
-        const struct br__move *m = &p->x->moves[v->first_move + i];
+        const struct br__move *m = &p->b.x->moves[v->first_move + i];
         uint64_t lo = BR__MAX(m->mc_row, v->row + first);
         uint64_t hi = BR__MIN(m->mc_row + m->n, v->row + first + rows);
         if (lo < hi)
-            rc = add_seg(l, l->pl->bound[m->hf], m->hf_row + (lo - m->mc_row), lo - v->row - first,
-                         hi - lo);
+            rc = add_seg(l, l->p->b.tensor_of[m->hf], m->hf_row + (lo - m->mc_row),
+                         lo - v->row - first, hi - lo);
     }
     int64_t padded = padded_rows(l, o);
     if (!rc && padded > s->shape[0]) {
@@ -350,7 +352,7 @@ static int import_part(struct layout *l, const struct br__view *v, uint64_t firs
 
 static int import_pieces(struct layout *l)
 {
-    const struct br__expansion *x = l->p->x;
+    const struct br__expansion *x = l->p->b.x;
     for (size_t i = 0; i < x->n_views; i++) {
         const struct br__view *v = &x->views[i];
         if (l->out_of[v->mc] == BR__NOT_FOUND)
@@ -367,7 +369,7 @@ static int import_pieces(struct layout *l)
 /* Every row of every HF tensor is used exactly once, by one rule instance. */
 static int check_hf_tiling(struct layout *l, const struct br__move *sorted)
 {
-    const struct br__expansion *x = l->p->x;
+    const struct br__expansion *x = l->p->b.x;
     for (size_t i = 0; i < x->n_moves; i++) {
         int first = i == 0 || sorted[i - 1].hf != sorted[i].hf;
         int last = i + 1 == x->n_moves || sorted[i + 1].hf != sorted[i].hf;
@@ -377,7 +379,7 @@ static int check_hf_tiling(struct layout *l, const struct br__move *sorted)
             return br_fail(l->err, BR_E_PLUGIN,
                            "the weight rules of %s use a row of '%s' twice or never, near row "
                            "%llu of %llu",
-                           l->p->cfg->arch->model_type, s->name,
+                           l->p->b.cfg->arch->model_type, s->name,
                            (unsigned long long)sorted[i].hf_row, (unsigned long long)s->rows);
     }
     return BR_OK;
@@ -393,7 +395,7 @@ static int by_hf(const void *a, const void *b)
 
 static int sorted_by_hf(struct layout *l, struct br__move **out)
 {
-    const struct br__expansion *x = l->p->x;
+    const struct br__expansion *x = l->p->b.x;
     *out = br__arena_alloc(&l->p->arena, (x->n_moves + 1) * sizeof **out);
     if (!*out)
         return br__plan_nomem(l->err);
@@ -412,9 +414,9 @@ static int add_tied_copy(struct layout *l, uint32_t *copy_of)
     const struct br_map *em, *output;
     uint32_t embedding = BR__NOT_FOUND;
     *copy_of = BR__NOT_FOUND;
-    if (!p->tied_copy)
+    if (!p->b.tied_copy)
         return BR_OK;
-    br__plan_tied_rules(p->cfg->arch, &em, &output);
+    br__tied_rules(p->b.cfg->arch, &em, &output);
     for (uint32_t o = 0; o < p->n_outs; o++)
         if (rule_of(l, p->outs[o].rule) == em)
             embedding = o;
@@ -432,7 +434,7 @@ static int export_piece(struct layout *l, uint32_t out, const struct br__move *m
     struct br__plan *p = l->p;
     int rc = start_piece(l, out);
     for (size_t i = 0; i < n && !rc; i++)
-        rc = add_seg(l, l->pl->bound[m[i].mc], m[i].mc_row, m[i].hf_row, m[i].n);
+        rc = add_seg(l, l->p->b.tensor_of[m[i].mc], m[i].mc_row, m[i].hf_row, m[i].n);
     if (rc)
         return rc;
     memcpy(p->pieces[p->n_pieces].size, p->outs[out].shape, sizeof p->outs[out].shape);
@@ -449,7 +451,7 @@ static int export_pieces(struct layout *l, const struct br__move *sorted)
     int rc = first && count && order ? add_tied_copy(l, &copy_of) : br__plan_nomem(l->err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < p->x->n_moves; i++) {
+    for (size_t i = 0; i < p->b.x->n_moves; i++) {
         uint32_t o = l->out_of[sorted[i].hf];
         if (o != BR__NOT_FOUND && !count[o]++)
             first[o] = i;
@@ -467,7 +469,7 @@ static int export_pieces(struct layout *l, const struct br__move *sorted)
 int br__plan_lay_out(struct br__planner *pl)
 {
     struct layout l = {.pl = pl, .p = pl->p, .err = pl->err};
-    const struct br__expansion *x = pl->p->x;
+    const struct br__expansion *x = pl->p->b.x;
     struct br__move *sorted;
     int rc = pl->src_is_hf ? make_outputs(&l, x->mc, x->n_mc) : make_outputs(&l, x->hf, x->n_hf);
     if (rc || (rc = sorted_by_hf(&l, &sorted)))

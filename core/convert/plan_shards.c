@@ -52,10 +52,10 @@ static int by_file_dtype_name(const void *a, const void *b)
 /* Is a reference tensor one that the export rightly does not have? */
 static int may_be_absent(const struct br__planner *pl, const struct br__tensor *t)
 {
-    const struct br__arch *arch = pl->p->cfg->arch;
-    if (br__plan_is_ignored(arch, t->name))
+    const struct br__arch *arch = pl->p->b.cfg->arch;
+    if (br__is_ignored(arch, t->name))
         return 1;
-    if ((pl->o->flags & BR_JOB_NO_MTP) && br__plan_is_mtp(arch, t->name, 1))
+    if ((pl->o->flags & BR_JOB_NO_MTP) && br__is_mtp(arch, t->name, 1))
         return 1;
     return br__ends(t->name, "_scale_inv"); /* consumed with its weight */
 }
@@ -69,8 +69,9 @@ static int check_reference(struct br__planner *pl, const uint8_t *made)
         if (made[i] || may_be_absent(pl, &ref->tensors[i]))
             continue;
         if (pl->o->flags & BR_JOB_NOT_STRICT) {
-            int rc = br__plan_skip(pl, "the reference has '%s', the checkpoint does not",
-                                   ref->tensors[i].name);
+            int rc = br__binding_skip(&pl->p->b, pl->err,
+                                      "the reference has '%s', the checkpoint does not",
+                                      ref->tensors[i].name);
             if (rc)
                 return rc;
         } else if (!absent++) {
@@ -103,10 +104,26 @@ static int place_by_reference(struct br__planner *pl, struct key *keys)
         extra += !t;
     }
     if (extra &&
-        br__plan_note(p, "%zu tensor(s) that the reference does not have are added to '%s'", extra,
-                      p->out_files[p->n_out_files - 1]))
+        br__binding_note(&p->b, "%zu tensor(s) that the reference does not have are added to '%s'",
+                         extra, p->out_files[p->n_out_files - 1]))
         return br__plan_nomem(pl->err);
     qsort(keys, p->n_outs, sizeof *keys, by_file_and_rank);
+    return check_reference(pl, made);
+}
+
+/* --max-shard-size goes before the reference's shards; its tensors must be there all the same. */
+static int complete_by_reference(struct br__planner *pl)
+{
+    struct br__plan *p = pl->p;
+    uint8_t *made = br__arena_alloc(&p->arena, pl->o->ref->n_tensors + 1);
+    if (!made ||
+        br__binding_note(&p->b, "shards are cut to --max-shard-size, not as the reference's are"))
+        return br__plan_nomem(pl->err);
+    for (size_t i = 0; i < p->n_outs; i++) {
+        const struct br__tensor *t = br__ckpt_find(pl->o->ref, p->outs[i].name);
+        if (t)
+            made[t - pl->o->ref->tensors] = 1;
+    }
     return check_reference(pl, made);
 }
 
@@ -138,7 +155,7 @@ static int reference_fits(const struct br__planner *pl)
     size_t known = 0;
     for (size_t i = 0; i < pl->p->n_outs; i++)
         known += br__ckpt_find(ref, pl->p->outs[i].name) != NULL;
-    return known && br__plan_has_fused(pl->p->cfg->arch, ref) == pl->p->fused;
+    return known && br__has_fused(pl->p->b.cfg->arch, ref) == pl->p->b.fused;
 }
 
 /* ---- without a reference --------------------------------------------------------------------- */
@@ -189,11 +206,13 @@ int br__plan_shards(struct br__planner *pl, uint32_t *order)
     struct key *keys = br__arena_alloc(&p->arena, (p->n_outs + 1) * sizeof *keys);
     if (!keys)
         return br__plan_nomem(pl->err);
-    int rc;
-    if (reference_fits(pl))
+    int rc, fits = reference_fits(pl);
+    if (fits && !pl->o->max_shard_size)
         (void)((rc = reference_files(pl)) || (rc = place_by_reference(pl, keys)));
     else
         rc = place_by_size(pl, keys);
+    if (!rc && fits && pl->o->max_shard_size)
+        rc = complete_by_reference(pl);
     for (size_t i = 0; i < p->n_outs && !rc; i++)
         order[i] = keys[i].index;
     return rc;

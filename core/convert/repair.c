@@ -351,6 +351,8 @@ static int write_all(struct repair *p)
     int rc = br__pool_run(p->o->threads, p->td.n_files, write_file, p, p->err);
     br__progress_end(&p->progress);
     if (!rc)
+        rc = br__ckpt_settle(p->ck, p->err);
+    if (!rc)
         rc = copy_others(p);
     if (!rc)
         rc = put_common(p);
@@ -374,6 +376,8 @@ int br__repair(const struct br__repair_opts *o, struct br__repair_result *r, str
 
     memset(r, 0, sizeof *r);
     int rc = br__ckpt_open(&p.ck, o->from, err);
+    if (!rc && p.ck->td)
+        p.ck->td->no_verify = o->no_verify;
     if (!rc)
         rc = br__train_state_open(&p.s, p.ck, err);
     if (!rc)

@@ -67,34 +67,17 @@ void br__session_report(const struct br__session *s)
     for (int c = 0; c < 2; c++)
         for (size_t i = 0; cks[c] && i < cks[c]->n_warnings; i++)
             job_warn(&s->job, "%s", cks[c]->warnings[i]);
-    for (size_t i = 0; i < s->plan->n_notes; i++)
-        br__job_note(&s->job, "%s", s->plan->notes[i]);
-    for (size_t i = 0; i < s->plan->n_skipped; i++)
-        job_warn(&s->job, "skipped: %s", s->plan->skipped[i]);
+    for (size_t i = 0; i < s->plan->b.n_notes; i++)
+        br__job_note(&s->job, "%s", s->plan->b.notes[i]);
+    for (size_t i = 0; i < s->plan->b.n_skipped; i++)
+        job_warn(&s->job, "skipped: %s", s->plan->b.skipped[i]);
+    if (s->src->td && s->src->td->n_no_crc && !s->src->td->no_verify)
+        br__job_note(&s->job, "%zu of %zu records have no CRC-32: their bytes are not checked",
+                     s->src->td->n_no_crc, s->src->td->n_records);
     report_training(s);
 }
 
 /* ---- architecture and configuration ---------------------------------------------------------- */
-
-static int config_from_text(struct br__session *s, const char *text, size_t n, struct br_err *err)
-{
-    br__json *json;
-    int rc = br__json_parse(&json, text, n, err);
-    if (rc) {
-        br_wrap(err, "config.json");
-        return rc;
-    }
-    const char *type = br__json_str(br__json_get(json, "model_type"), NULL);
-    const char *class = br__json_str(br__json_first(br__json_get(json, "architectures")), NULL);
-    if (!type && !class)
-        rc = br_fail(err, BR_E_CONFIG, "config.json has neither 'architectures' nor 'model_type'");
-    if (!rc)
-        rc = br__registry_find(s->registry, type, class, &s->arch, err);
-    if (!rc)
-        rc = br__config_from_json(&s->arena, s->arch, json, &s->cfg, err);
-    br__json_free(json);
-    return rc;
-}
 
 /* Without a reference: config.json rebuilt from run_config.yaml or from Megatron-LM's arguments. */
 static int config_from_checkpoint(struct br__session *s, struct br_err *err)
@@ -137,46 +120,27 @@ static int config_from_checkpoint(struct br__session *s, struct br_err *err)
     return rc;
 }
 
-static int config_of_hf(struct br__session *s, const struct br__ckpt *hf, struct br_err *err)
-{
-    if (!hf->hf->config_text)
-        return br_fail(err, BR_E_NOTFOUND, "'%s' has no config.json", hf->dir);
-    s->config_text = hf->hf->config_text;
-    s->generation_text = hf->hf->generation_text;
-    int rc = config_from_text(s, hf->hf->config_text, hf->hf->config_size, err);
-    if (rc)
-        br_wrap(err, "'%s'", hf->dir);
-    return rc;
-}
-
-/* An import that casts makes a model of that dtype.  config.json silent about it: the dtype of most
- * bytes of the source. */
 static void settle_dtype(struct br__session *s, int direction)
 {
-    uint64_t bytes[BR_N_DTYPES] = {0};
     if (direction == BR__IMPORT && s->job.torch_dtype != BR_NONE)
-        s->cfg.dtype = s->job.torch_dtype;
-    if (s->cfg.dtype != BR_NONE)
-        return;
-    for (size_t i = 0; i < s->src->n_tensors; i++)
-        bytes[s->src->tensors[i].dtype] += s->src->tensors[i].bytes;
-    int best = BR_BF16;
-    const int candidates[] = {BR_BF16, BR_F32, BR_F16};
-    for (size_t i = 0; i < BR_COUNTOF(candidates); i++)
-        if (bytes[candidates[i]] > bytes[best])
-            best = candidates[i];
-    s->cfg.dtype = best;
+        s->cfg.dtype = s->job.torch_dtype; /* an import that casts makes a model of that dtype */
+    br__config_settle_dtype(&s->cfg, s->src);
+}
+
+/* The Hugging Face side's own texts. */
+static void keep_texts(struct br__session *s, const struct br__ckpt *hf)
+{
+    s->config_text = hf->hf->config_text;
+    s->generation_text = hf->hf->generation_text;
 }
 
 /* ---- sources --------------------------------------------------------------------------------- */
 
-static int open_hf(struct br__session *s, const char *id, unsigned flags, struct br__ckpt **out,
-                   struct br_err *err)
+static struct br__hub_opts hub_opts(const struct br__session *s)
 {
-    const struct br__hub_opts o = {.listener = s->job.listener,
-                                   .local_only = (s->job.flags & BR_JOB_LOCAL_ONLY) != 0,
-                                   .no_sync = (s->job.flags & BR_JOB_NO_SYNC) != 0};
-    return br__hf_open_model(out, id, flags, &o, err);
+    return (struct br__hub_opts){.listener = s->job.listener,
+                                 .local_only = (s->job.flags & BR_JOB_LOCAL_ONLY) != 0,
+                                 .no_sync = (s->job.flags & BR_JOB_NO_SYNC) != 0};
 }
 
 /* Headers invented from a config.json: what a published model of these sizes would hold. */
@@ -187,7 +151,7 @@ static int invent_source(struct br__session *s, struct br_err *err)
     int rc = br__read_text(s->job.config_file, CONFIG_MAX, &text, &n, err);
     if (rc)
         return rc;
-    rc = config_from_text(s, text, n, err);
+    rc = br__config_from_text(&s->arena, s->registry, text, n, &s->cfg, err);
     br__free(text);
     if (rc) {
         br_wrap(err, "'%s'", s->job.config_file);
@@ -212,48 +176,40 @@ static int invent_source(struct br__session *s, struct br_err *err)
     return rc ? rc : br__hf_invent(&s->src, t, x->n_hf, err);
 }
 
-/* Before a download that may take hours: can the model be used?  From here on it is the commit that
- * was looked at, whatever becomes of its branch meanwhile. */
-static int try_config(struct br__session *s, const char **model, struct br_err *err)
-{
-    int rc = open_hf(s, *model, BR__HF_CONFIG_ONLY, &s->src, err);
-    if (!rc)
-        rc = config_of_hf(s, s->src, err);
-    if (!rc)
-        *model = br__arena_printf(&s->arena, "%.*s@%s", (int)strcspn(*model, "@"), *model,
-                                  br__path_base(s->src->dir));
-    if (!rc && !*model)
-        rc = nomem(err);
-    br__ckpt_close(s->src);
-    s->src = NULL;
-    return rc;
-}
-
 static int open_import(struct br__session *s, struct br_err *err)
 {
     if (s->job.config_file)
         return invent_source(s, err);
     if (!s->job.hf_model)
         return br_fail(err, BR_E_USAGE, "import needs --hf-model ID or DIR");
-    unsigned stream = s->job.flags & (BR_JOB_STREAM | BR_JOB_DRY_RUN) ? BR__HF_REMOTE : 0;
-    const char *model = s->job.hf_model;
-    int rc = br__is_dir(model) ? BR_OK : try_config(s, &model, err);
-    if (!rc)
-        rc = open_hf(s, model, stream, &s->src, err);
-    if (!rc && s->src->hub && !s->job.threads)
+    const struct br__hub_opts hub = hub_opts(s);
+    const struct br__hf_how how = {
+        .registry = s->registry,
+        .flags = s->job.flags & (BR_JOB_STREAM | BR_JOB_DRY_RUN) ? BR__HF_REMOTE : 0,
+        .hub = &hub};
+    int rc = br__open_hf_model(&s->arena, s->job.hf_model, &how, &s->src, &s->cfg, err);
+    if (rc)
+        return rc;
+    if (s->src->hub && !s->job.threads)
         s->job.threads = STREAM_THREADS;
-    return rc ? rc : config_of_hf(s, s->src, err);
+    keep_texts(s, s->src);
+    return BR_OK;
 }
 
 static int open_export(struct br__session *s, struct br_err *err)
 {
     if (!s->job.megatron_path)
         return br_fail(err, BR_E_USAGE, "export needs --megatron-path DIR");
+    const struct br__hub_opts hub = hub_opts(s);
     int rc = br__td_open(&s->src, s->job.megatron_path, err);
+    if (!rc && s->job.flags & BR_JOB_NO_VERIFY)
+        s->src->td->no_verify = 1;
+    else if (!rc)
+        rc = br__manifest_check(s->src, err);
     if (!rc && s->job.hf_model) {
-        rc = open_hf(s, s->job.hf_model, BR__HF_REMOTE, &s->ref, err);
+        rc = br__hf_open_model(&s->ref, s->job.hf_model, BR__HF_REMOTE, &hub, err);
         if (rc == BR_E_NOTFOUND &&
-            !open_hf(s, s->job.hf_model, BR__HF_CONFIG_ONLY, &s->ref, NULL)) {
+            !br__hf_open_model(&s->ref, s->job.hf_model, BR__HF_CONFIG_ONLY, &hub, NULL)) {
             br__job_note(&s->job,
                          "'%s' has no weights: only its configuration and side files are used",
                          s->job.hf_model);
@@ -264,7 +220,10 @@ static int open_export(struct br__session *s, struct br_err *err)
     }
     if (rc)
         return rc;
-    return s->ref ? config_of_hf(s, s->ref, err) : config_from_checkpoint(s, err);
+    if (!s->ref)
+        return config_from_checkpoint(s, err);
+    keep_texts(s, s->ref);
+    return br__config_of_ckpt(&s->arena, s->registry, s->ref, &s->cfg, err);
 }
 
 int br__check_apart(struct br__arena *arena, const char *src, const char *dest, struct br_err *err)
@@ -284,6 +243,23 @@ int br__check_apart(struct br__arena *arena, const char *src, const char *dest, 
 int br__check_overlap(struct br__session *s, const char *src, const char *dest, struct br_err *err)
 {
     return br__check_apart(&s->arena, src, dest, err);
+}
+
+void br__result_path(struct br_job_result *res, const char *path)
+{
+    size_t n = strlen(path) + 1;
+    if (n <= sizeof res->path)
+        memcpy(res->path, path, n);
+    if (n <= sizeof res->full_path)
+        memcpy(res->full_path, path, n);
+}
+
+void br__result_give(struct br_job_result *to, const struct br_job_result *res)
+{
+    uint32_t size = to ? to->struct_size : 0;
+    if (size > sizeof to->struct_size)
+        memcpy((char *)to + sizeof to->struct_size, (const char *)res + sizeof to->struct_size,
+               BR__MIN(size, (uint32_t)sizeof *res) - sizeof to->struct_size);
 }
 
 static int make_plan(struct br__session *s, int direction, const struct br__ckpt *like,
@@ -333,6 +309,7 @@ int br__session_open_like(struct br__session **out, const struct br_job *job, in
     if (!rc)
         rc = direction == BR__IMPORT ? open_import(s, err) : open_export(s, err);
     if (!rc) {
+        s->arch = s->cfg.arch;
         settle_dtype(s, direction);
         rc = make_plan(s, direction, like, err);
     }

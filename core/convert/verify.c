@@ -89,7 +89,7 @@ static int match_outputs(struct verifier *v, uint8_t *seen)
     char want[96], got[96];
     for (size_t i = 0; i < p->n_outs; i++) {
         const struct br__plan_out *o = &p->outs[i];
-        const struct br__tensor *t = br__plan_find_key(v->mc, o->name);
+        const struct br__tensor *t = br__find_key(v->mc, o->name);
         if (!t) {
             difference(v, "'%s' is missing from the checkpoint", o->name);
             continue;
@@ -107,7 +107,7 @@ static int match_outputs(struct verifier *v, uint8_t *seen)
             v->found[i] = t;
     }
     for (size_t i = 0; i < v->mc->n_tensors; i++)
-        if (!seen[i] && !br__plan_is_training_state(v->mc->tensors[i].name))
+        if (!seen[i] && !br__is_training_state(v->mc->tensors[i].name))
             difference(v, "'%s' is in the checkpoint only", v->mc->tensors[i].name);
     return BR_OK;
 }
@@ -154,22 +154,30 @@ int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err
     struct br__ckpt *mc = NULL;
     struct br__session *s;
     struct br__arena a = {0};
-    if (!job->megatron_path || !job->hf_model)
+    if (!job->megatron_path && !job->hf_model)
         return br_fail(err, BR_E_USAGE,
-                       "verify needs --hf-model ID or DIR and --megatron-path DIR");
+                       "verify needs --hf-model ID or DIR, --megatron-path DIR, "
+                       "or both to compare them");
+    if (!job->megatron_path || !job->hf_model)
+        return br__check_dir(job, job->hf_model ? job->hf_model : job->megatron_path, res, err);
     int rc = br__td_open(&mc, job->megatron_path, err);
     if (rc)
         return rc;
+    mc->td->no_verify = (job->flags & BR_JOB_NO_VERIFY) != 0;
     rc = br__session_open_like(&s, job, BR__IMPORT, mc, err);
     if (!rc) {
         struct verifier v = {.s = s, .mc = mc};
         br__session_report(s);
         rc = compare(&v, &a, err);
-        if (res) {
-            res->n_tensors = s->plan->n_outs;
-            res->bytes_written = s->plan->out_bytes;
-            snprintf(res->path, sizeof res->path, "%s", mc->dir);
-        }
+        if (!rc)
+            rc = br__ckpt_settle(mc, err);
+        if (!rc)
+            rc = br__ckpt_settle(s->src, err);
+        struct br_job_result did = BR_JOB_RESULT_INIT;
+        did.n_tensors = s->plan->n_outs;
+        did.bytes_written = s->plan->out_bytes;
+        br__result_path(&did, mc->dir);
+        br__result_give(res, &did);
         br__session_close(s);
     }
     br__arena_free(&a);

@@ -97,6 +97,28 @@ static int empty_dir(struct br__work *w, struct br_err *err)
     return rc;
 }
 
+int br__work_keep(struct br__work *w, const char *dir, const char *const *names, size_t n,
+                  struct br_err *err)
+{
+    char **found;
+    size_t n_found;
+    struct br__map keep;
+    int rc = br__map_init(&keep, n + 1) ? nomem(err) : BR_OK;
+    for (size_t i = 0; i <= n && !rc; i++)
+        if (br__map_put(&keep, i < n ? names[i] : JOURNAL, 0) == BR_E_NOMEM)
+            rc = nomem(err);
+    if (!rc)
+        rc = br__list_dir(&w->arena, dir, &found, &n_found, err);
+    for (size_t i = 0; !rc && i < n_found; i++) {
+        if (br__map_get(&keep, found[i]) != BR__NOT_FOUND)
+            continue;
+        const char *path = br__path_join(&w->arena, dir, found[i]);
+        rc = path ? br__remove_tree(path, err) : nomem(err);
+    }
+    br__map_free(&keep);
+    return rc;
+}
+
 static int write_all(int fd, const char *p, size_t n, off_t off)
 {
     while (n) {

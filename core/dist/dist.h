@@ -1,8 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* dist.h - the door of core/dist: where a rank is among all ranks.
+/* dist.h - the door of core/dist: the ranks of this process, and where each is among all.
  *
  * <bridge/topo.h> computes coordinates and groups of Megatron's grids.  This folder knows ranks,
- * groups and communicators; it knows no tensor and no model. */
+ * groups, communicators and the threads that ranks run on; it knows no tensor and no model. */
 #ifndef BRIDGE_CORE_DIST_H
 #define BRIDGE_CORE_DIST_H
 
@@ -16,7 +16,20 @@ struct br__place {
     uint32_t rank;
     struct br_comm *comms[BR_N_GROUPS]; /* NULL where the group is this rank alone */
 };
-/* Rank `rank` of topology t, with no communicators yet. */
-void br__place_init(struct br__place *p, const struct br_topo *t, uint32_t rank);
+
+/* ---- world.c: all ranks as threads of this process -------------------------------------------- */
+
+struct br__world;
+/* Start the ranks of topology t: t->world - 1 threads, which stay until br__world_close; rank 0 is
+ * whoever calls br__world_run.  devices[t->world] join the plane; a single rank needs neither. */
+int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
+                   void *const *devices, struct br_err *err) BR_MUST_CHECK;
+void br__world_close(struct br__world *w); /* NULL is fine */
+const struct br__place *br__world_place(const struct br__world *w, uint32_t rank);
+/* Run fn once on every rank and wait for all.  A rank that fails aborts the others' collectives;
+ * the error is the first by rank that is more than BR_E_COMM, which only reports another's.
+ * Callers on several threads take turns. */
+int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struct br_err *err),
+                  void *arg, struct br_err *err) BR_MUST_CHECK;
 
 #endif

@@ -54,7 +54,7 @@ static br_val receive(struct br_graph *g, struct br__build *b, uint32_t from)
 /* x[T, hidden] -> [rows, vocab], whole on every tensor-parallel rank. */
 static br_val head(struct br_graph *g, struct br__build *b, br_val x)
 {
-    int tied = !b->params->w->session->plan->untied;
+    int tied = !b->params->w->src->untied;
     uint32_t tp = br__tp(g);
     x = br__enter_tp(g, x);
     br_val y = br__linear(g, x, tied ? "embedding.word_embeddings.weight" : "output_layer.weight",

@@ -38,20 +38,21 @@ static void add_node(const struct br__ready *q, const struct br__node *n, int64_
     out->weight_bytes += (uint64_t)(met * br_dtype_size((int)br__node(&q->g, n->in[1])->dtype));
 }
 
-int br__llm_cost(struct br__llm *m, int64_t context, struct br__llm_cost *out, struct br_err *err)
+int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost *out,
+                 struct br_err *err)
 {
     memset(out, 0, sizeof *out);
-    out->private_bytes = m->weights->owned_bytes;
-    for (uint32_t i = 0; i < m->topo.world; i++) {
-        struct br__rank *r = &m->ranks[i];
-        const struct br__build b = br__batch_shape(m, 1, 1);
+    out->private_bytes = s->m->weights->owned_bytes;
+    for (uint32_t i = 0; i < s->m->topo.world; i++) {
+        struct br__rank_session *r = &s->ranks[i];
+        const struct br__build b = br__batch_shape(s, 1, 1);
         struct br__ready *q;
         int rc = br__ready_get(r, &b, &q, err);
         if (rc)
             return rc;
         for (br_val v = 1; v < q->g.n; v++)
             add_node(q, br__node(&q->g, v), context, out);
-        out->private_bytes += br__device_bytes(&r->dev);
+        out->private_bytes += br__device_bytes(&r->rank->dev);
         for (size_t k = 0; k < r->n_ready; k++)
             out->private_bytes += br__frame_bytes(r->ready[k]->frame);
         for (size_t k = 0; k < r->n_caches; k++)

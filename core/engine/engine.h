@@ -1,21 +1,25 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the door of core/engine: a model that runs.
  *
- * Open a model, give it caches, feed it tokens, read logits; or trace one whole forward and backward
- * pass.  This folder knows configurations, weights, layers and ranks; it knows no text and no
- * sampling.  It asks the architecture for its layers and a backend for kernels, and never prints. */
+ * Open a model, give it caches, feed it tokens, read logits; or trace one whole forward and
+ * backward pass.  This folder knows configurations, weights, layers and ranks; it knows no text and
+ * no sampling.  It asks the architecture for its layers and a backend for kernels, and never
+ * prints. */
 #ifndef BRIDGE_CORE_ENGINE_H
 #define BRIDGE_CORE_ENGINE_H
 
 #include "../convert/convert.h"
 #include "../graph/graph.h"
+#include <pthread.h>
 
-/* ---- open and close --------------------------------------------------------------------------- */
+/* ---- open and close ---------------------------------------------------------------------------
+ */
 
 struct br__weights_opts {
     const char *hf_model, *megatron_path; /* one of them, or both: weights from the second */
     const char *plugin, *adapter;         /* or NULL */
     int merge_adapter;
+    int no_verify; /* do not compare checksums of a Megatron checkpoint */
     int threads;
     const struct br_listener *listener;
 };
@@ -32,11 +36,18 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
 
-/* ---- forward: tokens in, logits out ------------------------------------------------------------- */
+/* ---- forward: tokens in, logits out -------------------------------------------------------------
+ */
 
-/* Room for `slots` sequences of `capacity` tokens; before the first tokens are fed. */
-int br__llm_caches(struct br__llm *m, int64_t slots, int64_t capacity,
-                   struct br_err *err) BR_MUST_CHECK;
+/* A session holds sequences: room for `slots` of them, of `capacity` tokens each.  A model may have
+ * several; their forward passes take turns.  Close it before the model. */
+struct br__llm_session;
+int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_t slots,
+                         int64_t capacity, struct br_err *err) BR_MUST_CHECK;
+void br__llm_session_close(struct br__llm_session *s); /* NULL is fine */
+struct br__llm *br__llm_session_model(const struct br__llm_session *s);
+int64_t br__llm_capacity(const struct br__llm_session *s);
+int64_t br__llm_slots(const struct br__llm_session *s);
 /* The next tokens of a sequence that lives in cache slot `slot`. */
 struct br__feed {
     uint32_t slot;
@@ -47,16 +58,15 @@ struct br__feed {
  * logits[n, vocab_size], float32.  Long prompts are cut into pieces that bound memory.
  * BR_E_USAGE: an id outside the vocabulary, a slot used twice, more tokens than the cache holds.
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
-int br__llm_feed(struct br__llm *m, const struct br__feed *feeds, size_t n, float *logits,
+int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t n, float *logits,
                  struct br_err *err) BR_MUST_CHECK;
-void br__llm_reset(struct br__llm *m, uint32_t slot); /* forget the sequence */
+void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 
-/* ---- what is known of it -------------------------------------------------------------------------- */
+/* ---- what is known of it
+ * -------------------------------------------------------------------------- */
 
 const struct br_config *br__llm_config(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
-int64_t br__llm_capacity(const struct br__llm *m);
-int64_t br__llm_slots(const struct br__llm *m);
 const char *br__llm_device(const struct br__llm *m); /* "cpu" */
 /* One stored tensor as a matrix: everything but its last axis is rows (conv1d.weight [C, 1, K] is
  * C rows of K).  A vector is one row. */
@@ -66,12 +76,11 @@ struct br__source {
     int64_t shape[BR_MAX_DIMS];
     int64_t rows, cols;
     const void *data; /* mapped file, or memory of the weights; NULL until br__weights_load */
-    uint32_t index;   /* in weights->sources */
-    uint32_t origin;  /* HF: tensor of the file; Megatron: piece of the plan */
+    uint32_t index;   /* in weights->sources and in its model's tensors */
 };
 struct br__adapter;
 struct br__weights {
-    struct br__session *session; /* configuration, architecture, open files */
+    struct br__model_source *src; /* configuration, architecture, open files */
     const struct br_config *cfg;
     struct br__source *sources;
     size_t n_sources;
@@ -80,6 +89,7 @@ struct br__weights {
     int threads;
     struct br__adapter *adapter; /* or NULL */
     uint64_t owned_bytes;
+    pthread_mutex_t lock; /* of loading: ranks share the weights */
 };
 struct br__weights *br__llm_weights(const struct br__llm *m);
 
@@ -90,12 +100,13 @@ struct br__llm_cost {
     uint64_t private_bytes; /* caches, activations, scratch, weights that are not mapped */
     double flops_per_token; /* of the matrix products of a forward pass, attention left out */
 };
-int br__llm_cost(struct br__llm *m, int64_t context, struct br__llm_cost *out,
+int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost *out,
                  struct br_err *err) BR_MUST_CHECK;
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- one whole forward (and backward) pass without caches, with all that it made ----------------- */
+/* ---- one whole forward (and backward) pass without caches, with all that it made
+ * ----------------- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
@@ -115,6 +126,7 @@ struct br__trace {
     struct br__arena arena;
     struct br__named *list; /* logits; hidden.<i>, hidden.norm; loss; grad.<name>; ... */
     size_t n, cap;
+    struct br__map by_name;
     int32_t *routes; /* [layers, tokens, k] chosen experts, -1 in dense layers; or NULL */
     int64_t topk;
 };

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* llm.h - shared by llm.c and trace.c: a running model's ranks. */
+/* llm.h - shared by model.c, llm.c, trace.c and cost.c: a model's ranks, and its sessions. */
 #ifndef BRIDGE_CORE_LLM_H
 #define BRIDGE_CORE_LLM_H
 
@@ -21,40 +21,48 @@ struct br__cache {
     size_t bytes;
 };
 
+/* A rank of a model: where it is, its device, its share of the weights. */
 struct br__rank {
     struct br__llm *m;
-    struct br__place place;
+    const struct br__place *place;
     struct br__device dev;
     struct br__params *params;
+    struct br__pass *pass; /* the last one, or NULL */
+};
+struct br__llm {
+    struct br__weights *weights;
+    struct br_topo topo;
+    struct br__world *world;
+    struct br__rank *ranks; /* [topo.world] */
+    uint32_t precision;
+};
+
+/* What a rank keeps for the sequences of a session. */
+struct br__rank_session {
+    struct br__llm_session *s;
+    struct br__rank *rank;
     struct br__ready **ready;
     size_t n_ready, cap_ready;
     struct br__cache *caches;
     size_t n_caches, cap_caches;
     uint64_t clock; /* counts the uses of graphs */
     struct br__arena arena;
-    int rc;
-    struct br_err err;
+};
+struct br__llm_session {
+    struct br__llm *m;
+    int64_t slots, capacity;        /* one more slot exists where batches must be padded */
+    int64_t *length;                /* [slots + 1] tokens in each */
+    struct br__rank_session *ranks; /* [topo.world] */
 };
 
-struct br__llm {
-    struct br__weights *weights;
-    struct br_topo topo;
-    struct br__rank *ranks; /* [topo.world] */
-    struct br_comm **world;
-    uint32_t precision;
-    int64_t slots, capacity; /* one more slot exists where batches must be padded */
-    int64_t *length;         /* [slots + 1] tokens in each */
-};
-
-/* Run fn on every rank, each on a thread of its own (a single one on the caller's); the first error
- * by rank.  A rank that fails aborts the others' collectives. */
+/* Run fn on every rank (br__world_run). */
 int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, struct br_err *err),
                   void *arg, struct br_err *err) BR_MUST_CHECK;
 /* The kept graph of that shape, planned and with its caches, made if it is new. */
-int br__ready_get(struct br__rank *r, const struct br__build *b, struct br__ready **out,
+int br__ready_get(struct br__rank_session *r, const struct br__build *b, struct br__ready **out,
                   struct br_err *err) BR_MUST_CHECK;
 /* The graph of a batch of n_tokens that holds n_seqs sequences and wants their last logits. */
-struct br__build br__batch_shape(const struct br__llm *m, int64_t n_tokens, int64_t n_seqs);
+struct br__build br__batch_shape(const struct br__llm_session *s, int64_t n_tokens, int64_t n_seqs);
 /* Build a graph of one's own: b's sizes and flags are set.  br__ready_plan makes it ready to run. */
 int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
                    struct br_err *err) BR_MUST_CHECK;
@@ -65,4 +73,32 @@ void br__ready_free(struct br__ready *q);
  */
 int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n,
                          struct br_err *err) BR_MUST_CHECK;
+
+/* ---- backward.c: a forward and backward pass as a graph that is kept ------------------------------ */
+
+/* The losses that gradients may be asked of. */
+enum br__root {
+    BR__ROOT_LM,  /* the language model's */
+    BR__ROOT_AUX, /* and router_aux_loss_coef times the load-balancing loss */
+    BR__ROOT_MTP, /* the language model's and that of multi-token prediction */
+    BR__N_ROOTS
+};
+struct br__pass_shape {
+    int64_t n_tokens; /* of one sequence */
+    uint32_t build;   /* enum br__build_flags */
+    uint32_t roots;   /* bits 1 << enum br__root */
+    uint32_t hidden;  /* hidden states may be read after a run */
+    uint32_t aux_loss; /* so may the load-balancing loss */
+};
+struct br__pass {
+    struct br__pass_shape shape;
+    struct br__ready *ready;   /* its inputs, outputs and memory */
+    br_val *grad[BR__N_ROOTS]; /* [n_params] by param->index, 0: none; NULL: not asked for, or a
+                                  loss that this stage does not have */
+    size_t n_params;
+};
+/* The pass of that shape: the one kept from the last call, or a new one in its place. */
+int br__pass_get(struct br__rank *r, const struct br__pass_shape *shape, struct br__pass **out,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__pass_drop(struct br__rank *r);
 #endif

@@ -266,6 +266,7 @@ static int add(struct br__params *p, struct br__param *q, const char *key,
     memcpy(copy, parts, n_parts * sizeof *copy);
     q->pieces = copy;
     q->n_pieces = n_parts;
+    q->index = (uint32_t)p->n;
     q->weights = p->w;
     if (!p->host)
         q->stored.bytes = (struct br_source_bytes){make_bytes, q};

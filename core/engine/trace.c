@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* trace.c - one forward and backward pass without caches, with everything that it made: logits,
- * hidden states, losses, gradients by Hugging Face name. */
+ * hidden states, losses, gradients by Hugging Face name (backward.c makes them). */
 #include "llm.h"
 #include <pthread.h>
 #include <stdio.h>
@@ -21,10 +21,8 @@ static int nomem(struct br_err *err)
 
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name)
 {
-    for (size_t i = 0; i < t->n; i++)
-        if (strcmp(t->list[i].name, name) == 0)
-            return &t->list[i];
-    return NULL;
+    uint32_t i = t->n ? br__map_get(&t->by_name, name) : BR__NOT_FOUND;
+    return i == BR__NOT_FOUND ? NULL : &t->list[i];
 }
 
 size_t br__named_elems(const struct br__named *r)
@@ -41,6 +39,7 @@ void br__trace_free(struct br__trace *t)
         br__free(t->list[i].data);
     br__free(t->list);
     br__free(t->routes);
+    br__map_free(&t->by_name);
     br__arena_free(&t->arena);
     memset(t, 0, sizeof *t);
 }
@@ -58,7 +57,8 @@ static struct br__named *result(struct br__trace *t, const char *name, int ndim,
     *r = (struct br__named){.name = br__arena_strdup(&t->arena, name), .ndim = ndim};
     memcpy(r->shape, shape, (size_t)ndim * sizeof *shape);
     r->data = br__calloc(br__named_elems(r), sizeof(float));
-    if (!r->name || !r->data) {
+    if (!r->name || !r->data || (!t->n && br__map_init(&t->by_name, 64)) ||
+        br__map_put(&t->by_name, r->name, (uint32_t)t->n)) {
         br__free(r->data);
         return NULL;
     }
@@ -134,99 +134,6 @@ static int put_grad(const struct sink *s, const struct br__param *p, const char 
     return rc;
 }
 
-/* The params of a graph that gradients are asked for: the adapter's if there is one. */
-static size_t wanted(const struct br__ready *q, br_val *wrt)
-{
-    size_t n = 0;
-    const struct br__adapter *a = q->b.params->w->adapter;
-    int only_adapter = a && !a->merge;
-    for (br_val v = 1; v < q->g.n; v++) {
-        const struct br__param *p = br__node_param(br__node(&q->g, v));
-        if (p && (!only_adapter || p->adapter))
-            wrt[n++] = v;
-    }
-    return n;
-}
-
-struct backward {
-    br_val *wrt, *grad, *grad_aux, *grad_mtp; /* [n] */
-    size_t n;
-    br_val passed; /* gradient that goes to the stage before, or came from the next in vain */
-};
-
-/* Append a backward pass from `root` (a loss, or the SEND of an earlier stage).  Where nothing is
- * wanted (an adapter of later layers only) the gradient that was sent must be taken all the same.
- */
-static int append(struct br__ready *q, struct backward *w, br_val root, br_val *grad,
-                  struct br_err *err)
-{
-    size_t n = w->n;
-    if (q->b.received)
-        w->wrt[n++] = q->b.received;
-    int rc = br__grad(&q->g, &root, 1, w->wrt, n, grad, err);
-    const struct br__node end = *br__node(&q->g, root);
-    if (!rc && q->b.received) {
-        const struct br_attr *to = &br__node(&q->g, q->b.received)->attr;
-        w->passed = BR__OP(&q->g, SEND, to, grad[w->n]);
-    } else if (!rc && !n && end.op == BR_OP_SEND) {
-        w->passed = BR__OP(&q->g, RECV, &end.attr, end.in[0]);
-    }
-    return rc;
-}
-
-static int add_backward(struct br__ready *q, struct backward *w, unsigned flags, struct br_err *err)
-{
-    size_t cap = q->g.n + 1;
-    w->wrt = br__arena_alloc(&q->g.arena, cap * sizeof *w->wrt);
-    w->grad = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad);
-    w->grad_aux = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad_aux);
-    w->grad_mtp = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad_mtp);
-    if (!w->wrt || !w->grad || !w->grad_aux || !w->grad_mtp)
-        return nomem(err);
-    w->n = wanted(q, w->wrt);
-    int rc = append(q, w, q->b.loss ? q->b.loss : q->b.sent, w->grad, err);
-    if (!rc && flags & BR__TRACE_AUX && q->b.aux_loss) {
-        br_val part = BR__OP(&q->g, SCALE, BR__F(q->b.cfg->router_aux_loss_coef), q->b.aux_loss);
-        rc = append(q, w, BR__OP(&q->g, ADD, NULL, q->b.loss, part), w->grad_aux, err);
-    }
-    if (!rc && q->b.mtp_loss)
-        rc = append(q, w, BR__OP(&q->g, ADD, NULL, q->b.loss, q->b.mtp_loss), w->grad_mtp, err);
-    return rc;
-}
-
-/* ---- outputs that a pass keeps --------------------------------------------------------------- */
-
-static size_t outputs(const struct br__ready *q, const struct backward *w, unsigned flags,
-                      br_val *out)
-{
-    size_t n = 0;
-    const br_val one[] = {q->b.logits,
-                          q->b.sent,
-                          q->b.loss,
-                          w->passed,
-                          q->b.mtp_logits,
-                          q->b.mtp_loss,
-                          flags & BR__TRACE_AUX ? q->b.aux_loss : 0};
-    for (size_t i = 0; i < BR_COUNTOF(one); i++)
-        if (one[i])
-            out[n++] = one[i];
-    for (int64_t i = 0; i < q->b.cfg->n_layers + 2 && flags & BR__TRACE_HIDDEN; i++)
-        if (q->b.hidden[i])
-            out[n++] = q->b.hidden[i];
-    for (int64_t i = 0; i < q->b.cfg->n_layers; i++)
-        if (q->b.routes[i])
-            out[n++] = q->b.routes[i];
-    for (size_t i = 0; i < w->n; i++) {
-        if (w->grad[i])
-            out[n++] = w->grad[i];
-        if (w->grad_aux[i])
-            out[n++] = w->grad_aux[i];
-        if (w->grad_mtp[i])
-            out[n++] = w->grad_mtp[i];
-    }
-    return n;
-}
-
 /* ---- one rank -------------------------------------------------------------------------------- */
 
 /* What token i should be followed by; -1: not counted. */
@@ -240,7 +147,7 @@ static int32_t label(const struct br__trace_opts *o, uint32_t dp, int64_t i)
 static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
                         const struct br__trace_opts *o)
 {
-    uint32_t dp = br_topo_coord(&r->m->topo, r->place.rank, BR_AXIS_DP);
+    uint32_t dp = br_topo_coord(&r->m->topo, r->place->rank, BR_AXIS_DP);
     const int32_t *ids = o->ids[dp];
     const int32_t seq[5] = {0, (int32_t)o->n, 0, (int32_t)o->n, 0};
     int32_t *seqs = br__frame_input(q->frame, q->b.seqs);
@@ -295,12 +202,27 @@ static int put_values(const struct sink *s)
     return rc;
 }
 
-static int put_results(const struct sink *s, const struct br__rank *r, const struct backward *w)
+/* Gradients of every loss, param by param. */
+static int put_grads(const struct sink *s, const struct br__rank *r, const struct br__pass *p)
+{
+    static const char *const prefix[BR__N_ROOTS] = {"grad.", "grad_aux.", "grad_mtp."};
+    const struct br_topo *t = &r->m->topo;
+    int first_tp = br_topo_coord(t, r->place->rank, BR_AXIS_TP) == 0;
+    int rc = 0;
+    for (size_t i = 0; i < p->n_params; i++) {
+        const struct br__param *param = r->params->list[i];
+        for (int k = 0; k < BR__N_ROOTS && !rc && (first_tp || !param->shared); k++)
+            rc = put_grad(s, param, prefix[k], p->grad[k] ? p->grad[k][i] : 0);
+    }
+    return rc;
+}
+
+static int put_results(const struct sink *s, const struct br__rank *r, const struct br__pass *p)
 {
     const struct br_topo *t = &r->m->topo;
     const struct br__build *b = &s->q->b;
-    int first_tp = br_topo_coord(t, r->place.rank, BR_AXIS_TP) == 0;
-    int first_dp = br_topo_coord(t, r->place.rank, BR_AXIS_DP) == 0;
+    int first_tp = br_topo_coord(t, r->place->rank, BR_AXIS_TP) == 0;
+    int first_dp = br_topo_coord(t, r->place->rank, BR_AXIS_DP) == 0;
     int rc = first_tp && first_dp ? put_values(s) : 0;
     if (!rc && first_tp && b->loss)
         rc = put_value(s, "loss", b->loss, s->share);
@@ -308,53 +230,40 @@ static int put_results(const struct sink *s, const struct br__rank *r, const str
         rc = put_value(s, "aux_loss", b->aux_loss, s->share);
     if (!rc && first_tp && b->mtp_loss)
         rc = put_value(s, "mtp.loss", b->mtp_loss, s->share);
-    for (size_t i = 0; i < w->n && !rc; i++) {
-        const struct br__param *p = br__node_param(br__node(&s->q->g, w->wrt[i]));
-        if (p->shared && !first_tp)
-            continue;
-        if (!(rc = put_grad(s, p, "grad.", w->grad[i])) &&
-            !(rc = put_grad(s, p, "grad_aux.", w->grad_aux[i])))
-            rc = put_grad(s, p, "grad_mtp.", w->grad_mtp[i]);
-    }
-    return rc;
+    return rc ? rc : put_grads(s, r, p);
+}
+
+static struct br__pass_shape shape_of(const struct br__trace_opts *o)
+{
+    const unsigned losses = BR__TRACE_LOSS | BR__TRACE_GRADS | BR__TRACE_AUX;
+    struct br__pass_shape s = {.n_tokens = o->n,
+                               .build = (o->flags & losses ? BR__BUILD_LOSS : 0u) |
+                                        (o->flags & BR__TRACE_MTP ? BR__BUILD_MTP : 0u) |
+                                        (o->routes ? BR__BUILD_ROUTES_GIVEN : 0u),
+                               .hidden = (o->flags & BR__TRACE_HIDDEN) != 0,
+                               .aux_loss = (o->flags & BR__TRACE_AUX) != 0};
+    if (o->flags & BR__TRACE_GRADS)
+        s.roots = 1u << BR__ROOT_LM | 1u << BR__ROOT_MTP |
+                  (o->flags & BR__TRACE_AUX ? 1u << BR__ROOT_AUX : 0u);
+    return s;
 }
 
 static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
 {
     struct job *j = arg;
-    const struct br__trace_opts *o = j->o;
-    struct br__ready *q;
-    struct backward w = {0};
-    const unsigned losses = BR__TRACE_LOSS | BR__TRACE_GRADS | BR__TRACE_AUX;
-    const struct br__build b = {.flags = BR__BUILD_ALL_LOGITS |
-                                         (o->flags & losses ? BR__BUILD_LOSS : 0u) |
-                                         (o->flags & BR__TRACE_MTP ? BR__BUILD_MTP : 0u) |
-                                         (o->routes ? BR__BUILD_ROUTES_GIVEN : 0u),
-                                .n_tokens = o->n,
-                                .n_seqs = 1,
-                                .n_out = o->n};
-    int rc = br__ready_make(r, &b, &q, err);
+    struct br__pass *p;
+    const struct br__pass_shape shape = shape_of(j->o);
+    int rc = br__pass_get(r, &shape, &p, err);
     if (rc)
         return rc;
-    if (o->flags & BR__TRACE_GRADS)
-        rc = add_backward(q, &w, o->flags, err);
-    br_val *keep = br__calloc(5 * q->g.n + 16, sizeof *keep);
-    if (!rc && !keep)
-        rc = nomem(err);
-    if (!rc)
-        rc = br__ready_plan(r, q, keep, outputs(q, &w, o->flags, keep), err);
-    if (!rc) {
-        fill_inputs(r, q, o);
-        rc = br__frame_run(q->frame, err);
-    }
-    if (!rc) {
-        const struct sink s = {j, q, 1.0 / r->m->topo.size[BR_AXIS_DP], err};
-        pthread_mutex_lock(&j->lock);
-        rc = put_results(&s, r, &w);
-        pthread_mutex_unlock(&j->lock);
-    }
-    br__free(keep);
-    br__ready_free(q);
+    fill_inputs(r, p->ready, j->o);
+    rc = br__frame_run(p->ready->frame, err);
+    if (rc)
+        return rc;
+    const struct sink s = {j, p->ready, 1.0 / r->m->topo.size[BR_AXIS_DP], err};
+    pthread_mutex_lock(&j->lock);
+    rc = put_results(&s, r, p);
+    pthread_mutex_unlock(&j->lock);
     return rc;
 }
 

@@ -1,14 +1,11 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* weights.c - a model's tensors under their Hugging Face names.
  *
- * A Hugging Face directory is used where it lies: a tensor is a pointer into the mapped file, so
- * there is no load phase and no second copy.  From a Megatron checkpoint, whose rows lie in
- * another order, tensors are gathered into memory once, by the plan that an export would make. */
+ * Where a model's source has the values in memory (Hugging Face files, mapped) they are used where
+ * they lie: no load phase, no second copy.  Others (FP8 blocks, the rows of a Megatron checkpoint,
+ * which lie in another order) are read into memory once. */
 #include "weights.h"
-#include <pthread.h>
 #include <string.h>
-
-static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int nomem(struct br_err *err)
 {
@@ -17,54 +14,22 @@ static int nomem(struct br_err *err)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int from_files(struct br__weights *w)
-{
-    const struct br__ckpt *src = w->session->src;
-    for (size_t i = 0; i < src->n_tensors; i++) {
-        const struct br__tensor *t = &src->tensors[i];
-        if (w->session->plan->use[i] == BR__SCALE)
-            continue;
-        struct br__source *s = &w->sources[w->n_sources];
-        *s = (struct br__source){.name = t->name,
-                                 .dtype = t->dtype == BR_F8_E4M3 ? BR_BF16 : t->dtype,
-                                 .index = (uint32_t)w->n_sources,
-                                 .origin = (uint32_t)i};
-        br__source_shape(s, t->ndim, t->shape);
-        if (br__map_put(&w->by_name, s->name, s->index))
-            return BR_E_NOMEM;
-        w->n_sources++;
-    }
-    return 0;
-}
-
-static int from_pieces(struct br__weights *w)
-{
-    const struct br__plan *plan = w->session->plan;
-    for (size_t i = 0; i < plan->n_pieces; i++) {
-        const struct br__plan_out *o = &plan->outs[plan->pieces[i].out];
-        struct br__source *s = &w->sources[w->n_sources];
-        *s = (struct br__source){.name = o->name,
-                                 .dtype = o->dtype,
-                                 .index = (uint32_t)w->n_sources,
-                                 .origin = (uint32_t)i};
-        br__source_shape(s, o->ndim, o->shape);
-        if (br__map_put(&w->by_name, s->name, s->index))
-            return BR_E_NOMEM;
-        w->n_sources++;
-    }
-    return 0;
-}
-
 static int list_sources(struct br__weights *w, struct br_err *err)
 {
-    const struct br__session *s = w->session;
-    int hf = s->plan->direction == BR__IMPORT;
-    size_t n = hf ? s->src->n_tensors : s->plan->n_pieces;
+    size_t n = w->src->n_tensors;
     w->sources = br__calloc(n + 1, sizeof *w->sources);
     w->owned = br__calloc(n + 1, sizeof *w->owned);
-    if (!w->sources || !w->owned || br__map_init(&w->by_name, n) ||
-        (hf ? from_files(w) : from_pieces(w)))
+    if (!w->sources || !w->owned || br__map_init(&w->by_name, n))
         return nomem(err);
+    for (size_t i = 0; i < n; i++) {
+        const struct br__source_tensor *t = &w->src->tensors[i];
+        struct br__source *s = &w->sources[i];
+        *s = (struct br__source){.name = t->name, .dtype = t->dtype, .index = (uint32_t)i};
+        br__source_shape(s, t->ndim, t->shape);
+        if (br__map_put(&w->by_name, s->name, s->index))
+            return nomem(err);
+        w->n_sources++;
+    }
     return 0;
 }
 
@@ -73,8 +38,8 @@ static int list_sources(struct br__weights *w, struct br_err *err)
 static int is_tied_output(const struct br__weights *w, const char *name)
 {
     const struct br_map *embedding, *output;
-    br__plan_tied_rules(w->cfg->arch, &embedding, &output);
-    return !w->session->plan->untied && output && strcmp(name, output->hf) == 0;
+    br__tied_rules(w->cfg->arch, &embedding, &output);
+    return !w->src->untied && output && strcmp(name, output->hf) == 0;
 }
 
 static int open_adapter(struct br__weights *w, const struct br__weights_opts *o, struct br_err *err)
@@ -112,17 +77,18 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
     struct br__weights *w = br__calloc(1, sizeof *w);
     if (!w)
         return nomem(err);
-    struct br_job job = {.struct_size = sizeof job,
-                         .flags = o->megatron_path ? BR_JOB_PER_EXPERT : 0,
-                         .hf_model = o->hf_model,
-                         .megatron_path = o->megatron_path,
-                         .plugin = o->plugin,
-                         .threads = o->threads,
-                         .listener = o->listener};
+    pthread_mutex_init(&w->lock, NULL);
+    const struct br__source_opts source = {.hf_model = o->hf_model,
+                                           .megatron_path = o->megatron_path,
+                                           .plugin = o->plugin,
+                                           .threads = o->threads,
+                                           .no_verify = o->no_verify,
+                                           .listener = o->listener};
     w->threads = o->threads;
-    int rc = br__session_open(&w->session, &job, o->megatron_path ? BR__EXPORT : BR__IMPORT, err);
+    int rc = o->megatron_path ? br__source_open_td(&w->src, &source, err)
+                              : br__source_open_hf(&w->src, &source, err);
     if (!rc) {
-        w->cfg = &w->session->cfg;
+        w->cfg = w->src->cfg;
         rc = list_sources(w, err);
     }
     if (!rc && o->adapter)
@@ -145,7 +111,8 @@ void br__weights_close(struct br__weights *w)
     br__free(w->sources);
     br__map_free(&w->by_name);
     br__adapter_close(w->adapter);
-    br__session_close(w->session);
+    br__source_close(w->src);
+    pthread_mutex_destroy(&w->lock);
     br__free(w);
 }
 
@@ -169,13 +136,9 @@ struct fill {
 static int fill_chunk(const struct fill *f, uint64_t off, struct br__scratch *scratch,
                       struct br_err *err)
 {
-    const struct br__plan *plan = f->w->session->plan;
+    const struct br__model_source *src = f->w->src;
     size_t n = (size_t)BR__MIN(f->bytes - off, (uint64_t)FILL_CHUNK);
-    uint32_t size = br_dtype_size(f->s->dtype);
-    return plan->direction == BR__EXPORT
-               ? br__piece_read(plan, f->s->origin, off, f->dst + off, n, scratch, err)
-               : br__elements_read(plan, f->s->origin, off / size, n / size, f->s->dtype, 0,
-                                   f->dst + off, scratch, err);
+    return src->ops->read(src, &src->tensors[f->s->index], off, f->dst + off, n, scratch, err);
 }
 
 static int fill_task(void *arg, size_t i, int worker, struct br_err *err)
@@ -197,19 +160,6 @@ static int fill(struct br__weights *w, const struct br__source *s, void *dst, ui
     struct fill f = {w, s, dst, bytes};
     return br__pool_run(w->threads, (size_t)((bytes + FILL_TASK - 1) / FILL_TASK), fill_task, &f,
                         err);
-}
-
-/* The bytes as they lie in the mapped file, or NULL if they are not the values themselves or not
- * aligned as their dtype wants. */
-static const void *mapped(const struct br__weights *w, const struct br__source *s)
-{
-    const struct br__session *session = w->session;
-    if (session->plan->direction != BR__IMPORT)
-        return NULL;
-    const struct br__tensor *t = &session->src->tensors[s->origin];
-    if (t->dtype != s->dtype || t->offset % br_dtype_size(t->dtype))
-        return NULL;
-    return session->src->files[t->file].map + t->offset;
 }
 
 /* The merged weight in float32, in place of the stored one. */
@@ -236,7 +186,7 @@ static int merge(struct br__weights *w, struct br__source *s, const struct br__a
 
 static int load(struct br__weights *w, struct br__source *s, struct br_err *err)
 {
-    const void *data = mapped(w, s);
+    const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
     uint64_t bytes = (uint64_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
     if (!data) {
         data = w->owned[s->index] = br__alloc((size_t)bytes);
@@ -258,10 +208,10 @@ static int load(struct br__weights *w, struct br__source *s, struct br_err *err)
 int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err *err)
 {
     int rc = 0;
-    pthread_mutex_lock(&load_lock);
+    pthread_mutex_lock(&w->lock);
     if (!s->data && (rc = load(w, s, err)))
         br_wrap(err, "tensor '%s'", s->name);
-    pthread_mutex_unlock(&load_lock);
+    pthread_mutex_unlock(&w->lock);
     return rc;
 }
 

@@ -70,6 +70,7 @@ struct br__part {
 struct br__param {
     struct br__stored stored; /* first: nodes of a graph hold its address */
     const char *key;               /* by which it is found again */
+    uint32_t index;                /* in params->list */
     const struct br__part *pieces; /* where its gradient belongs, in its own row order */
     size_t n_pieces;
     struct br__weights *weights; /* whose pieces they are */

@@ -30,6 +30,15 @@ int br__ckpt_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_
     return n == 0 ? BR_OK : ck->ops->read(ck, t, off, dst, n, err);
 }
 
+int br__ckpt_settle(const struct br__ckpt *ck, struct br_err *err)
+{
+    int rc = ck->ops->settle ? ck->ops->settle(ck, err) : BR_OK;
+
+    for (size_t i = 0; ck->files && i < ck->n_files && !rc; i++)
+        rc = br__file_unchanged(&ck->files[i], err);
+    return rc;
+}
+
 const struct br__tensor *br__ckpt_find(const struct br__ckpt *ck, const char *name)
 {
     uint32_t i = br__map_get(&ck->by_name, name);

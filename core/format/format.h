@@ -32,6 +32,7 @@ struct br__ckpt_ops {
     /* Bytes [off, off + n) of the contiguous tensor, which has as many. */
     int (*read)(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
                 size_t n, struct br_err *err);
+    int (*settle)(const struct br__ckpt *ck, struct br_err *err); /* or NULL */
     void (*close)(struct br__ckpt *ck); /* what the common part does not own */
 };
 
@@ -62,6 +63,9 @@ void br__ckpt_close(struct br__ckpt *ck); /* NULL and half-built are fine */
 int br__ckpt_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
                   size_t n, struct br_err *err) BR_MUST_CHECK;
 const struct br__tensor *br__ckpt_find(const struct br__ckpt *ck, const char *name);
+/* After the last read, before a result is believed: records that were read in part are read whole
+ * and checked, and no file may have changed since it was opened.  BR_E_FORMAT, BR_E_BUSY. */
+int br__ckpt_settle(const struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- Hugging Face directories ---------------------------------------------------------------- */
 
@@ -129,13 +133,25 @@ struct br__td_chunk {
     uint64_t data_off;           /* absolute offset of the chunk's first element */
     uint64_t flat;               /* byte offset of the first element in the global tensor */
     uint64_t reach;              /* largest end of this and all chunks before it, likewise */
+    struct br__td_record *rec;   /* that the data lies in */
+};
+/* The ZIP record of a chunk, whose CRC-32 is put together from the ranges that are read of it, in
+ * any order and by any thread. */
+struct br__td_record {
+    uint64_t off, size;    /* of the data, absolute in the file */
+    uint32_t crc;          /* as the archive has it; 0: not computed */
+    _Atomic uint32_t sum;  /* of the ranges read so far */
+    _Atomic uint64_t seen; /* bytes of them; from `size` on the record was checked */
 };
 struct br__td {
     const char *root;           /* directory that holds the iteration dir; may equal dir's parent */
     const char *iteration_name; /* "iter_0000003", "release" */
     struct br__td_chunk **chunks; /* per tensor priv index: chunks sorted by flat offset */
     size_t *n_chunks;
-    const char **objects; /* bytes items' keys, sorted */
+    struct br__td_record *records; /* one per chunk */
+    size_t n_records, n_no_crc;    /* n_no_crc: not empty and without a CRC-32 */
+    int no_verify;                 /* do not compare CRC-32s */
+    const char **objects;          /* bytes items' keys, sorted */
     uint32_t *object_file;
     uint64_t *object_off, *object_len;
     size_t n_objects;
@@ -155,6 +171,11 @@ struct br__td {
 /* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
  * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
 int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
+/* Read the whole record of a chunk of t and compare its CRC-32; hash, if not NULL, takes the bytes.
+ */
+int br__td_check_record(const struct br__ckpt *ck, const struct br__tensor *t,
+                        const struct br__td_chunk *c, struct br__xxh3 *hash,
+                        struct br_err *err) BR_MUST_CHECK;
 
 /* ---- values of a pickle ---------------------------------------------------------------------- */
 
@@ -205,15 +226,18 @@ const struct br__pk *br__pk_get(const struct br__pk *v, const char *key);
 struct br__zip_rec {
     const char *name;   /* without the archive prefix; arena */
     uint64_t off, size; /* of the data, absolute in the file */
-    uint32_t crc;
+    uint32_t crc;       /* 0 and not empty: not computed, as torch can be told to write it */
 };
 /* Central directory of the archive that occupies [base, base + length) of `map`.  Sizes come from
- * the central directory (local headers hold 0), zip64 fields honoured, every record must lie inside
- * the range, be stored, and share one prefix. */
+ * the central directory (local headers hold 0, or the same), zip64 fields honoured, every record
+ * must lie inside the range, be stored, and share one prefix. */
 int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,
                  uint64_t length, struct br__zip_rec **recs, size_t *n,
                  struct br_err *err) BR_MUST_CHECK;
 const struct br__zip_rec *br__zip_find(const struct br__zip_rec *recs, size_t n, const char *name);
+/* A record's bytes against its CRC-32, if there is one. */
+int br__zip_check(const struct br__zip_rec *rec, const unsigned char *map,
+                  struct br_err *err) BR_MUST_CHECK;
 
 /* ---- torch_dist directories, written --------------------------------------------------------- */
 
@@ -231,6 +255,7 @@ struct br__td_item {
     uint64_t data_bytes;
     uint32_t file;               /* set by the layout */
     uint64_t item_off, item_len; /* set by the layout */
+    uint32_t crc;                /* of a chunk's data, set when it is written */
 };
 #define BR__TD_OBJECT UINT32_MAX
 #define BR__TD_FILE_TARGET                                                                         \

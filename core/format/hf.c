@@ -609,7 +609,7 @@ static void hf_close(struct br__ckpt *ck)
     br__free(ck->hf->generation_text);
 }
 
-static const struct br__ckpt_ops hf_ops = {hf_read, hf_close};
+static const struct br__ckpt_ops hf_ops = {.read = hf_read, .close = hf_close};
 
 struct br__ckpt *br__hf_new(const char *dir)
 {

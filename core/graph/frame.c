@@ -259,9 +259,12 @@ static int communicate(struct br__frame *f, const struct br_call *c, struct br_e
     case BR_OP_REDUCE_SCATTER:
         return o->reduce_scatter(comm, out->data, in->data, elems_of(out), in->dtype, err);
     case BR_OP_SEND:
-        return o->send(comm, in->data, elems_of(in), in->dtype, peer, err);
+        return o->exchange(
+            comm, &(struct br_p2p){in->data, elems_of(in), in->dtype, peer, .is_send = 1}, 1, err);
     case BR_OP_RECV:
-        return o->recv(comm, out->data, elems_of(out), out->dtype, peer, err);
+        return o->exchange(
+            comm, &(struct br_p2p){out->data, elems_of(out), out->dtype, peer, .is_send = 0}, 1,
+            err);
     default:
         BR_BUG("op %s is no collective", br__ops[c->op].name);
     }

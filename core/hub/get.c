@@ -25,6 +25,8 @@
 #define PART_BYTES (16u << 20)
 #define SLOT_BUF (64u << 10) /* stays in the second cache until it is written */
 #define LOCK_EVERY_MS 200
+#define PROGRESS 4096 /* bytes that a connection must bring to count as one that works */
+#define LOCATE_S 60   /* for one HEAD */
 #define MOVES_MAX 5
 #define SPACE_MARGIN (UINT64_C(16) << 20) /* what a download leaves free */
 
@@ -59,7 +61,7 @@ struct slot {
     int locating;      /* HEAD, else GET */
     int running;       /* a transfer is under way */
     int hops;          /* redirects of this HEAD */
-    int attempt;       /* without a byte since */
+    int attempt;       /* without progress since */
     int64_t due;       /* not running: when to start */
     uint64_t pos, end; /* bytes still to come */
     enum verdict verdict;
@@ -291,10 +293,12 @@ static int flush(struct slot *s, struct br_err *err)
         return rc;
     s->g->t.fetched += s->n;
     s->g->have += s->n;
-    s->n = 0;
     it->moves = 0;
-    if (!it->whole) /* a stream from the beginning gains nothing by being cut later */
+    /* A stream from the beginning gains nothing by being cut later, and a server that gives a byte
+     * a connection would give them for ever. */
+    if (!it->whole && s->n >= BR__MIN((uint64_t)PROGRESS, s->g->part_bytes / 16))
         s->attempt = 0;
+    s->n = 0;
     br__hub_hasher_front(s->g->hasher, &it->hash, br__hub_part_front(&it->part));
     return BR_OK;
 }
@@ -386,6 +390,7 @@ static void repeat(struct slot *s, const struct br__http_reply *r, int rc, const
         give_up(g, rc, &why);
         return;
     }
+    br__http_tell(g->h->http, it->f->path, r, ms);
     s->due = br__clock_ms() + ms;
 }
 
@@ -518,7 +523,8 @@ static void head_end(void *ud, const struct br__http_reply *r, int rc, const str
 static int slot_start(struct slot *s, struct br_err *err)
 {
     struct br__hub *h = s->g->h;
-    struct br__http_request q = {.url = s->url, .head = s->locating, .ud = s};
+    struct br__http_request q = {
+        .url = s->url, .head = s->locating, .timeout_s = s->locating ? LOCATE_S : 0, .ud = s};
     s->verdict = FINE;
     if (!s->url)
         return nomem(err);

@@ -21,7 +21,10 @@
 
 #define HEAD_MAX (64u << 10)
 #define BUFFER (64L << 10)   /* of one receive */
-#define RETRY_AFTER_MAX 600  /* seconds that a server may make us wait */
+#define HEADS_MAX 16         /* provisional ones of one reply */
+#define TOO_SLOW 16L         /* bytes a second, over stall_s */
+#define RETRY_AFTER_MAX 600  /* seconds that a server may make us wait, once or in all */
+#define TELL_MS 5000         /* a wait that is worth a word */
 #define BACKOFF_MAX_MS 30000 /* that we make ourselves wait */
 
 struct transfer {
@@ -33,6 +36,7 @@ struct transfer {
     char *url; /* ours: q.url is this one, and q.token is gone once the headers are made */
     char shown[BR__URL_SHOWN];
     struct br__http_reply reply;
+    int heads;     /* how many began */
     int head_done; /* on_head was called for the reply that counts */
     int rc;        /* what a callback returned */
     struct br_err err;
@@ -91,6 +95,7 @@ int br__http_open(struct br__http **out, const struct br__http_opts *o, struct b
     h->o.stall_s = o->stall_s ? o->stall_s : 20;
     h->o.backoff_ms = o->backoff_ms ? o->backoff_ms : 500;
     h->o.max_attempts = o->max_attempts ? o->max_attempts : 6;
+    h->o.document_s = o->document_s ? o->document_s : 300;
     h->jitter = (uint64_t)br__clock_ms() ^ (uint64_t)(uintptr_t)h;
     *out = h;
     return BR_OK;
@@ -154,6 +159,9 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     if (len >= 5 && strncmp(p, "HTTP/", 5) == 0) {
         t->reply.head.n = 0; /* of an earlier, provisional reply */
         t->head_done = 0;
+        if (++t->heads > HEADS_MAX)
+            t->rc = br_fail(&t->err, BR_E_NETWORK,
+                            "'%s' sends one provisional answer after another", t->shown);
     } else if (len) {
         br__buf_put(&t->reply.head, p, len);
         br__buf_putc(&t->reply.head, '\n');
@@ -228,7 +236,8 @@ static int set_options(struct transfer *t)
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_NOBODY, t->q.head ? 1L : 0L);
     SET(CURLOPT_CONNECTTIMEOUT, (long)o->connect_s);
-    SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
+    SET(CURLOPT_LOW_SPEED_LIMIT, TOO_SLOW);
+    SET(CURLOPT_TIMEOUT, (long)t->q.timeout_s);
     SET(CURLOPT_LOW_SPEED_TIME, (long)o->stall_s);
     SET(CURLOPT_BUFFERSIZE, BUFFER);
     SET(CURLOPT_USERAGENT, "bridge");
@@ -300,8 +309,10 @@ static void unlink_transfer(struct br__http *h, const struct transfer *t)
 static void finish(struct br__http *h, struct transfer *t, CURLcode code)
 {
     if (code != CURLE_OK && !t->rc) {
-        t->rc = br_fail(&t->err, code == CURLE_OUT_OF_MEMORY ? BR_E_NOMEM : BR_E_NETWORK,
-                        "'%s': %s", t->shown, t->why[0] ? t->why : curl_easy_strerror(code));
+        /* libcurl has the same code for a header line that is longer than it takes. */
+        t->rc = br_fail(&t->err, BR_E_NETWORK, "'%s': %s%s", t->shown,
+                        t->why[0] ? t->why : curl_easy_strerror(code),
+                        code == CURLE_OUT_OF_MEMORY ? ", or a header line without end" : "");
         t->reply.again = !is_final(code);
     }
     unlink_transfer(h, t);
@@ -387,6 +398,7 @@ static int fetch_once(struct br__http *h, const struct br__http_request *q, stru
 {
     struct br__http_request one = *q;
     size_t running;
+    one.timeout_s = h->o.document_s;
     one.on_body = single_body;
     one.on_end = single_end;
     one.ud = s;
@@ -419,13 +431,19 @@ int br__http_fetch(struct br__http *h, const struct br__http_request *q,
                    struct br__http_reply *reply, struct br__buf *body, struct br_err *err)
 {
     struct single s = {.body = body, .reply = reply};
+    int64_t waited = 0, busy = 0;
+    char shown[BR__URL_SHOWN];
     for (int attempt = 1;; attempt++) {
+        int64_t began = br__clock_ms();
         int rc = fetch_once(h, q, &s, err);
-        if (!reply->again || attempt == q->attempts)
+        busy += br__clock_ms() - began;
+        if (!reply->again || attempt == q->attempts || busy >= h->o.document_s * INT64_C(1000))
             return rc;
         int64_t ms = br__http_delay(h, reply, attempt);
-        if (ms < 0)
+        waited += ms;
+        if (ms < 0 || waited > RETRY_AFTER_MAX * 1000)
             return rc;
+        br__http_tell(h, br__http_shown(q->url, shown), reply, ms);
         sleep_ms(ms);
     }
 }
@@ -481,6 +499,13 @@ int64_t br__http_delay(const struct br__http *h, const struct br__http_reply *r,
     int64_t s = value ? br__http_retry_after(value, (int64_t)time(NULL)) : -1;
     br__arena_free(&a);
     return BR__MAX(ms, s * 1000);
+}
+
+void br__http_tell(const struct br__http *h, const char *what, const struct br__http_reply *r,
+                   int64_t ms)
+{
+    if (ms >= TELL_MS && h->o.waiting)
+        h->o.waiting(h->o.ud, what, r->status, ms);
 }
 
 /* ---- URLs ------------------------------------------------------------------------------------ */

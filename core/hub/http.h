@@ -9,7 +9,8 @@
  * verified (bundle: CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, SSL_CERT_FILE, else the system's); proxies
  * come from http_proxy, https_proxy, all_proxy and no_proxy.  Redirects are never followed: a
  * Location is a header like any other, so whoever asked decides who sees the token.  Every wait is
- * bounded: connecting by connect_s, silence of the other side by stall_s, heads by 64 KiB. */
+ * bounded: connecting by connect_s, silence of the other side by stall_s, a document by document_s,
+ * heads by 64 KiB and 16 provisional ones, all waits of br__http_fetch by 600 seconds. */
 struct br__http;
 struct br__http_opts {
     int allow_plain;  /* http:// as well as https:// */
@@ -17,6 +18,11 @@ struct br__http_opts {
     int stall_s;      /* 0 = 20 seconds without a byte end a transfer */
     int backoff_ms;   /* wait before the second try, doubled for each further one; 0 = 500 */
     int max_attempts; /* of one request without progress; 0 = 6 */
+    int document_s;   /* of transfer in one br__http_fetch, however it trickles; 0 = 300 seconds */
+    /* Called before a wait of five seconds or more, so that whoever waits knows for what; may be
+     * NULL. */
+    void (*waiting)(void *ud, const char *what, int status, int64_t ms);
+    void *ud;
 };
 int br__http_open(struct br__http **out, const struct br__http_opts *o,
                   struct br_err *err) BR_MUST_CHECK;
@@ -35,6 +41,7 @@ struct br__http_request {
     int head;          /* HEAD in place of GET */
     const char *token; /* sent as "Authorization: Bearer" of this request only; NULL = none */
     uint64_t from, n;  /* n > 0: ask for bytes [from, from + n) */
+    int timeout_s;     /* for all of it; 0 = as long as it is not too slow */
     int attempts;      /* br__http_fetch: at most so many; 0 = max_attempts */
     /* The head is complete, the body has not begun; may be NULL. */
     int (*on_head)(void *ud, const struct br__http_reply *r, struct br_err *err);
@@ -60,6 +67,9 @@ void br__http_reply_free(struct br__http_reply *r);
 /* Milliseconds to wait before try number `attempt` (the first repeat is 1), or -1 to give up:
  * doubled each time, with jitter, at least what Retry-After says. */
 int64_t br__http_delay(const struct br__http *h, const struct br__http_reply *r, int attempt);
+/* Tell of a wait for `what` that is about to begin, if it is long. */
+void br__http_tell(const struct br__http *h, const char *what, const struct br__http_reply *r,
+                   int64_t ms);
 /* Seconds of a Retry-After value, a number or a date, from 0 to 600; -1 if it is neither. */
 int64_t br__http_retry_after(const char *value, int64_t now);
 

@@ -18,7 +18,10 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define PAGES_MAX 1000 /* of one listing */
+/* Of one listing. */
+#define PAGES_MAX 1000
+#define FILES_MAX 1000000
+#define LISTING_MAX (128u << 20) /* bytes of all pages */
 
 static int nomem(const struct br__hub *h, struct br_err *err)
 {
@@ -133,6 +136,17 @@ static int find_token(struct br__hub *h, struct br_err *err)
     return rc;
 }
 
+/* Why a request is not sent again at once. */
+static void tell_wait(void *ud, const char *what, int status, int64_t ms)
+{
+    if (status)
+        note(ud, "'%s' answers %d: trying again in %lld seconds", what, status,
+             (long long)(ms / 1000));
+    else
+        note(ud, "'%s' does not answer: trying again in %lld seconds", what,
+             (long long)(ms / 1000));
+}
+
 static int find_endpoint(struct br__hub *h, struct br_err *err)
 {
     const char *base = env("HF_ENDPOINT"), *url;
@@ -151,7 +165,10 @@ static int find_endpoint(struct br__hub *h, struct br_err *err)
     if (!h->endpoint)
         return nomem(h, err);
     h->http_opts = (struct br__http_opts){.allow_plain = br__starts(h->endpoint, "http://"),
+                                          .waiting = tell_wait,
+                                          .ud = h,
                                           .stall_s = h->o.stall_s,
+                                          .document_s = h->o.document_s,
                                           .backoff_ms = h->o.backoff_ms};
     return BR_OK;
 }
@@ -573,7 +590,7 @@ static int open_offline(struct br__hub *h, struct br_err *err)
 }
 
 /* One page of the listing; *next is the address of the following one, or NULL. */
-static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *list,
+static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *list, size_t *bytes,
                     const char **next, struct br_err *err)
 {
     struct br__http_reply r = {0};
@@ -585,6 +602,12 @@ static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *lis
         rc = br__hub_refused(h, url, &r, err);
     if (!rc)
         rc = br__hub_parse_tree(&h->arena, body.p ? body.p : "", body.n, list, err);
+    *bytes += body.n;
+    if (!rc && (list->n > FILES_MAX || *bytes > LISTING_MAX))
+        rc = br_fail(err, BR_E_FORMAT,
+                     "the listing of '%s' has %zu files in %zu bytes and goes on, expected at most "
+                     "%d files in %u bytes",
+                     h->id, list->n, *bytes, FILES_MAX, LISTING_MAX);
     const char *link = rc ? NULL : br__http_header(&h->arena, &r, "Link");
     link = link ? br__hub_next_link(&h->arena, link) : NULL;
     if (link)
@@ -603,11 +626,13 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     struct br__buf text = {0};
     const char *url = br__arena_printf(&h->arena, "%s/api/models/%s/tree/%s?recursive=true",
                                        h->endpoint, h->id, h->commit);
+    size_t bytes = 0;
     int rc = url ? BR_OK : nomem(h, err);
     for (int page = 0; !rc && url; page++)
         rc = page < PAGES_MAX
-                 ? ask_page(h, url, &list, &url, err)
-                 : br_fail(err, BR_E_FORMAT, "the listing of '%s' does not end", h->id);
+                 ? ask_page(h, url, &list, &bytes, &url, err)
+                 : br_fail(err, BR_E_FORMAT, "the listing of '%s' does not end after %d pages",
+                           h->id, PAGES_MAX);
     if (!rc)
         rc = br__hub_list_check(&list, err);
     h->files = list.files;

@@ -16,6 +16,7 @@ struct br__hub_opts {
     int connections;                    /* transfers at once; 0 = 8 */
     uint32_t part_bytes;                /* of a ranged request; 0 = 16 MiB */
     int stall_s, backoff_ms;            /* seconds of silence, first wait; see http.h */
+    int document_s;                     /* of transfer of a document; see http.h */
 };
 /* One model at one commit. */
 struct br__hub;

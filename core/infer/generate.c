@@ -1,33 +1,26 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* generate.c - the decoding loop: feed, sample, show, until every sequence has ended. */
+/* generate.c - prompts to text: sequences are added as slots become free, tokens become text, and a
+ * stop text ends its sequence. */
 #include "infer_internal.h"
 #include <bridge/tokenizer.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct active { /* a sequence in a cache slot */
+struct active { /* a sequence that is being generated */
     struct br__gen_sequence *s;
     size_t index;
-    int fed; /* its prompt is in the cache */
-    int32_t next;
+    uint64_t id;
     struct br_detok detok;
     struct br__stop *stop;
-    int32_t *history; /* prompt and new ids */
-    size_t n_history;
 };
 
 struct loop {
-    struct br__llm *m;
+    struct br__gen *gen;
     const struct br__gen_opts *o;
     struct br__gen_sequence *seqs;
-    size_t n, begun;      /* sequences, and how many of them have had a slot */
-    struct active *slots; /* [n_slots]; s is NULL in a free one */
-    size_t n_slots;
-    struct br__feed *feeds;
-    struct active **fed; /* [n_slots] which sequence a feed is for */
-    float *logits;
-    size_t vocab;
-    struct br__sampler *sampler;
+    size_t n, begun;       /* sequences, and how many of them were added */
+    struct active *active; /* [n_active]; s is NULL in a free one */
+    size_t n_active;
     struct br__gen_stats *stats;
     double start;
 };
@@ -42,19 +35,19 @@ static int nomem(struct br_err *err)
 static int begin(struct loop *l, struct active *a, struct br_err *err)
 {
     struct br__gen_sequence *s = &l->seqs[l->begun];
-    size_t slot = (size_t)(a - l->slots), most = s->n_prompt + (size_t)l->o->max_new_tokens;
+    const struct br__gen_request r = {.prompt = s->prompt,
+                                      .n_prompt = s->n_prompt,
+                                      .eos = l->o->eos,
+                                      .n_eos = l->o->n_eos,
+                                      .sample = l->o->sample,
+                                      .number = l->begun,
+                                      .max_new_tokens = l->o->max_new_tokens};
     if (s->n_prompt == 0)
         return br_fail(err, BR_E_USAGE, "prompt %zu has no tokens", l->begun + 1);
     *a = (struct active){.s = s, .index = l->begun++};
-    a->history = br__alloc(most * sizeof *a->history);
-    if (!a->history)
-        return nomem(err);
-    memcpy(a->history, s->prompt, s->n_prompt * sizeof *a->history);
-    a->n_history = s->n_prompt;
-    l->stats->prompt_tokens += s->n_prompt;
-    br__llm_reset(l->m, (uint32_t)slot);
-    if (!l->o->tok)
-        return 0;
+    int rc = br__gen_add(l->gen, &r, &a->id, err);
+    if (rc || !l->o->tok)
+        return rc;
     br_detok_begin(&a->detok, l->o->tok, BR_TOK_SKIP_SPECIAL);
     return br__stop_new(&a->stop, l->o->stop, l->o->n_stop, err);
 }
@@ -62,9 +55,16 @@ static int begin(struct loop *l, struct active *a, struct br_err *err)
 static void end(struct active *a, const char *finish)
 {
     a->s->finish = finish;
-    br__free(a->history);
     br__stop_free(a->stop);
     memset(a, 0, sizeof *a);
+}
+
+static struct active *active_of(struct loop *l, uint64_t id)
+{
+    size_t i = 0;
+    while (!l->active[i].s || l->active[i].id != id)
+        i++;
+    return &l->active[i];
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
@@ -99,109 +99,70 @@ static int put_text(struct loop *l, struct active *a, int32_t id, int at_end, in
 
 /* ---- one step -------------------------------------------------------------------------------- */
 
-static int is_eos(const struct br__gen_opts *o, int32_t id)
-{
-    for (size_t i = 0; i < o->n_eos; i++)
-        if (o->eos[i] == id)
-            return 1;
-    return 0;
-}
-
 /* A new token of a sequence: kept, shown, and the sequence ended if that is due. */
-static int take(struct loop *l, struct active *a, int32_t id, struct br_err *err)
+static int take(struct loop *l, const struct br__gen_token *t, struct br_err *err)
 {
+    struct active *a = active_of(l, t->sequence);
     struct br__gen_sequence *s = a->s;
+    int stopped = 0, last = t->finish != BR_FINISH_NOT;
     if (br__grow(&s->ids, &s->cap_ids, s->n_ids, sizeof *s->ids))
         return nomem(err);
-    s->ids[s->n_ids++] = id;
-    a->history[a->n_history++] = a->next = id;
-    a->fed = 1;
-    l->stats->new_tokens++;
-    if (l->stats->first_token == 0)
-        l->stats->first_token = br__now() - l->start;
-    int eos = is_eos(l->o, id), stopped = 0;
-    int full =
-        s->n_ids >= (size_t)l->o->max_new_tokens || (int64_t)a->n_history > br__llm_capacity(l->m);
-    int rc = l->o->tok ? put_text(l, a, id, eos || full, &stopped, err) : 0;
-    if (!rc && (eos || full || stopped))
-        end(a, eos ? "eos" : stopped ? "stop" : "length");
-    return rc;
-}
-
-/* What each busy slot is fed next; *reading: some of it is a prompt. */
-static size_t gather(struct loop *l, int *reading)
-{
-    size_t k = 0;
-    *reading = 0;
-    for (size_t i = 0; i < l->n_slots; i++) {
-        struct active *a = &l->slots[i];
-        if (!a->s)
-            continue;
-        *reading |= !a->fed;
-        l->feeds[k] = (struct br__feed){(uint32_t)i, a->fed ? &a->next : a->s->prompt,
-                                        a->fed ? 1 : (int64_t)a->s->n_prompt};
-        l->fed[k++] = a;
-    }
-    return k;
+    s->ids[s->n_ids++] = t->id;
+    int rc = l->o->tok ? put_text(l, a, t->id, last, &stopped, err) : 0;
+    if (rc)
+        return rc;
+    if (stopped)
+        br__gen_cancel(l->gen, t->sequence);
+    if (last || stopped)
+        end(a, t->finish == BR_FINISH_EOS ? "eos" : stopped ? "stop" : "length");
+    return 0;
 }
 
 static int step(struct loop *l, size_t *busy, struct br_err *err)
 {
-    int reading, rc = 0;
-    for (size_t i = 0; i < l->n_slots && l->begun < l->n && !rc; i++)
-        if (!l->slots[i].s)
-            rc = begin(l, &l->slots[i], err);
+    struct br__gen_step out;
+    int rc = 0;
+    for (size_t i = 0; i < l->n_active && l->begun < l->n && !rc; i++)
+        if (!l->active[i].s)
+            rc = begin(l, &l->active[i], err);
     if (rc)
         return rc;
     double t0 = br__now();
-    *busy = gather(l, &reading);
-    if (*busy)
-        rc = br__llm_feed(l->m, l->feeds, *busy, l->logits, err);
-    for (size_t k = 0; k < *busy && !rc; k++) {
-        struct active *a = l->fed[k];
-        int32_t id;
-        rc = br__sample(l->sampler, l->logits + k * l->vocab, a->history, a->n_history, a->index,
-                        a->s->n_ids, &id, err);
-        if (!rc)
-            rc = take(l, a, id, err);
-    }
-    *(reading ? &l->stats->prefill : &l->stats->decode) += br__now() - t0;
-    l->stats->decoded += reading ? 0 : *busy;
+    rc = br__gen_step(l->gen, &out, err);
+    *busy = out.n;
+    if (!rc && out.n && l->stats->first_token == 0)
+        l->stats->first_token = br__now() - l->start;
+    for (size_t k = 0; k < out.n && !rc; k++)
+        rc = take(l, &out.tokens[k], err);
+    *(out.prompt_tokens ? &l->stats->prefill : &l->stats->decode) += br__now() - t0;
+    l->stats->prompt_tokens += out.prompt_tokens;
+    l->stats->new_tokens += out.n;
+    l->stats->decoded += out.prompt_tokens ? 0 : out.n;
     return rc;
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static int open_loop(struct loop *l, struct br_err *err)
+int br__generate(struct br__llm_session *s, const struct br__gen_opts *o,
+                 struct br__gen_sequence *seqs, size_t n, struct br__gen_stats *stats,
+                 struct br_err *err)
 {
-    l->n_slots = BR__MIN((size_t)br__llm_slots(l->m), l->n);
-    l->vocab = (size_t)br_cfg_i(br__llm_config(l->m), BR_CFG_VOCAB_SIZE);
-    l->slots = br__calloc(l->n_slots, sizeof *l->slots);
-    l->feeds = br__calloc(l->n_slots, sizeof *l->feeds);
-    l->fed = br__calloc(l->n_slots, sizeof *l->fed);
-    l->logits = br__calloc(l->n_slots * l->vocab, sizeof *l->logits);
-    if (!l->slots || !l->feeds || !l->fed || !l->logits)
-        return nomem(err);
-    return br__sampler_new(&l->sampler, &l->o->sample, (uint32_t)l->vocab, err);
-}
-
-int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
-                 size_t n, struct br__gen_stats *stats, struct br_err *err)
-{
-    struct loop l = {.m = m, .o = o, .seqs = seqs, .n = n, .stats = stats, .start = br__now()};
+    struct loop l = {.o = o, .seqs = seqs, .n = n, .stats = stats, .start = br__now()};
     size_t busy = 1;
     memset(stats, 0, sizeof *stats);
-    int rc = open_loop(&l, err);
+    int rc = br__gen_begin(&l.gen, s, err);
+    if (!rc) {
+        l.n_active = BR__MIN(br__gen_free_slots(l.gen), n);
+        l.active = br__calloc(l.n_active, sizeof *l.active);
+        rc = l.active ? 0 : nomem(err);
+    }
     while (!rc && (busy || l.begun < n))
         rc = step(&l, &busy, err);
-    for (size_t i = 0; l.slots && i < l.n_slots; i++)
-        if (l.slots[i].s)
-            end(&l.slots[i], NULL);
-    br__sampler_free(l.sampler);
-    br__free(l.slots);
-    br__free(l.feeds);
-    br__free(l.fed);
-    br__free(l.logits);
+    for (size_t i = 0; l.active && i < l.n_active; i++)
+        if (l.active[i].s)
+            end(&l.active[i], NULL);
+    br__gen_end(l.gen);
+    br__free(l.active);
     return rc;
 }
 

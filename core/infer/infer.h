@@ -1,13 +1,14 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* infer.h - the door of core/infer: from logits to text.
  *
- * Chooses tokens and runs the decoding loop over a model and, for text, a tokenizer.  It knows no
+ * Chooses tokens, step by step, and turns them to text with a tokenizer.  It knows no
  * weights, no graph and no device. */
 #ifndef BRIDGE_CORE_INFER_H
 #define BRIDGE_CORE_INFER_H
 
 #include "../engine/engine.h"
 #include "../text/text.h"
+#include <bridge/llm.h>
 
 /* ---- choosing tokens --------------------------------------------------------------------------- */
 
@@ -25,7 +26,61 @@ struct br__sample_opts {
         0, 0, 1, 0, 1, 0                                                                           \
     }
 
-/* ---- the decoding loop -------------------------------------------------------------------------- */
+/* Ids that end a sequence: generation_config.json's, config.json's where it names none.  How many. */
+#define BR__MAX_EOS 64
+size_t br__eos_ids(const struct br__llm *m, int32_t ids[BR__MAX_EOS]);
+
+/* ---- generation by steps ------------------------------------------------------------------------ */
+
+/* Sequences of a session, each of which gets a token a step.  A sequence's tokens do not depend on
+ * the others.  One thread at a time; the session belongs to it from begin to end. */
+struct br__gen;
+int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err *err) BR_MUST_CHECK;
+void br__gen_end(struct br__gen *g);                      /* NULL is fine */
+size_t br__gen_free_slots(const struct br__gen *g);
+
+struct br__gen_request {
+    const int32_t *prompt; /* copied */
+    size_t n_prompt;
+    const int32_t *eos; /* any of these ends the sequence; copied */
+    size_t n_eos;
+    struct br__sample_opts sample;
+    uint64_t number;        /* with the seed and the step it decides the draw */
+    int64_t max_new_tokens; /* >= 1 */
+    int logprob;            /* compute the log-probability of each token */
+};
+/* A new sequence; its prompt is read in the next step.  BR_E_BUSY: no slot is free. */
+int br__gen_add(struct br__gen *g, const struct br__gen_request *r, uint64_t *id,
+                struct br_err *err) BR_MUST_CHECK;
+/* Forget a sequence; nothing happens if it has ended. */
+void br__gen_cancel(struct br__gen *g, uint64_t id);
+
+struct br__gen_token {
+    uint64_t sequence;
+    int32_t id;
+    int finish;     /* enum br_finish: the sequence has ended with this token */
+    double logprob; /* log p of the token under the model's own distribution (temperature 1, nothing
+                       cut off); NAN if it was not asked for */
+};
+struct br__gen_step {
+    const struct br__gen_token *tokens; /* one of every sequence, until the next call */
+    size_t n;
+    size_t prompt_tokens; /* read in this step */
+};
+/* After an error only br__gen_end is left. */
+int br__gen_step(struct br__gen *g, struct br__gen_step *step, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- scores ------------------------------------------------------------------------------------- */
+
+/* logits[n, vocab_size] of one pass over n tokens. */
+int br__logits(struct br__llm *m, const int32_t *ids, size_t n, float *logits,
+               struct br_err *err) BR_MUST_CHECK;
+/* log p of each token given those before it, in windows of at most 2048 tokens that do not overlap;
+ * NAN for the first of a window. */
+int br__score(struct br__llm *m, const int32_t *ids, size_t n, double *logprob,
+              struct br_err *err) BR_MUST_CHECK;
+
+/* ---- prompts to text ---------------------------------------------------------------------------- */
 
 struct br__gen_opts {
     struct br__sample_opts sample;
@@ -55,8 +110,9 @@ struct br__gen_stats {
 };
 /* Continue n sequences, as many at once as there are cache slots; a slot that becomes free takes
  * the next one.  The result of a sequence does not depend on the others. */
-int br__generate(struct br__llm *m, const struct br__gen_opts *o, struct br__gen_sequence *seqs,
-                 size_t n, struct br__gen_stats *stats, struct br_err *err) BR_MUST_CHECK;
+int br__generate(struct br__llm_session *s, const struct br__gen_opts *o,
+                 struct br__gen_sequence *seqs, size_t n, struct br__gen_stats *stats,
+                 struct br_err *err) BR_MUST_CHECK;
 void br__gen_free(struct br__gen_sequence *seqs, size_t n);
 
 #endif

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* infer_internal.h - sample.c: from logits to the next token. */
+/* infer_internal.h - from logits to the next token (sample.c), and its probability (score.c). */
 #ifndef BRIDGE_CORE_INFER_INTERNAL_H
 #define BRIDGE_CORE_INFER_INTERNAL_H
 
@@ -10,6 +10,9 @@ struct br__sampler; /* has room for one vocabulary; serves any number of sequenc
 int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, uint32_t vocab,
                     struct br_err *err) BR_MUST_CHECK;
 void br__sampler_free(struct br__sampler *s);
+/* Other options from now on; of another sequence, say. */
+int br__sampler_set(struct br__sampler *s, const struct br__sample_opts *o,
+                    struct br_err *err) BR_MUST_CHECK;
 
 /* The next token of a sequence, from logits[vocab].  history: all ids so far, prompt and new ones.
  * (seed, sequence, step) decide the draw: number sequences from the user's point of view (the line
@@ -29,5 +32,8 @@ int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t
                        size_t n_history, struct br__choices *out, struct br_err *err) BR_MUST_CHECK;
 /* The generator: Philox4x32-10. */
 void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* log p of token `id` under n logits. */
+double br__log_prob(const float *logits, size_t n, int32_t id);
 
 #endif

@@ -332,6 +332,14 @@ int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, u
     return BR_OK;
 }
 
+int br__sampler_set(struct br__sampler *s, const struct br__sample_opts *o, struct br_err *err)
+{
+    int rc = check_opts(o, err);
+    if (!rc)
+        s->o = *o;
+    return rc;
+}
+
 void br__sampler_free(struct br__sampler *s)
 {
     if (!s)

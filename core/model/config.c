@@ -405,9 +405,10 @@ static int check_sizes(struct br_config *cfg, struct br_err *err)
                        "config.json: linear_num_value_heads %lld is not a "
                        "multiple of linear_num_key_heads %lld",
                        (long long)vh, (long long)kh);
-    /* A hostile config.json must not make the plan's loops endless. */
+    /* A hostile config.json must not make the plan's loops endless, nor its tables larger than a
+     * million tensors; of published models the largest has 61 layers of 384 experts. */
     if (cfg->n_layers > 65536 || cfg->n_experts > 65536 || cfg->n_mtp > 64 || heads > 65536 ||
-        vh > 65536 || cfg->n_layers * (cfg->n_experts + 1) > 1 << 22)
+        vh > 65536 || cfg->n_layers * (cfg->n_experts + 1) > 1 << 18)
         return br_fail(err, BR_E_CONFIG,
                        "config.json: %lld layers, %lld experts, %lld heads, %lld "
                        "prediction layers: more than any model has",

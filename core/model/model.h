@@ -1,9 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* model.h - the door of core/model: plugins, their architectures, configurations and weight rules.
  *
- * A plugin gives tables.  This folder finds and checks it, reads config.json by them, and expands the
- * weight rules into moves of rows between Hugging Face and Megatron tensors.  It knows formats only
- * as far as a toy checkpoint is written; it knows no conversion, no graph and no device. */
+ * A plugin gives tables.  This folder finds and checks it, reads config.json by them, and expands
+ * the weight rules into moves of rows between Hugging Face and Megatron tensors.  It knows formats
+ * only as far as a toy checkpoint is written; it knows no conversion, no graph and no device. */
 #ifndef BRIDGE_CORE_MODEL_H
 #define BRIDGE_CORE_MODEL_H
 
@@ -180,10 +180,140 @@ struct br__expand_opts {
     int per_layer; /* 0 = family default, 1 = per-layer keys, -1 = stacked (error if impossible) */
     int fused;     /* HF side in the fused-expert layout */
     int untied;    /* embedding and output layer are separate tensors */
+    size_t max_hf; /* more Hugging Face tensors are BR_E_CONFIG; 0 = no limit but the
+                      configuration's */
 };
 int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
                      const struct br__expand_opts *o, struct br__expansion **out,
                      struct br_err *err) BR_MUST_CHECK;
+
+/* ---- bind.c: the tensors of a checkpoint and the rules ---------------------------------------- */
+
+/* What became of a tensor of the checkpoint. */
+enum br__use { BR__UNUSED, BR__USED, BR__IGNORED, BR__SCALE, BR__TIED_COPY, BR__LEFT_OUT };
+
+struct br__bind_opts {
+    int hf;         /* the checkpoint has Hugging Face names; else Megatron's */
+    unsigned flags; /* enum br_job_flags */
+    const struct br__ckpt *like; /* hf: keys per layer or stacked as in this torch_dist checkpoint */
+    const struct br__ckpt *ref;  /* Megatron: the HF reference whose layout is kept, or NULL */
+};
+struct br__binding {
+    struct br__arena arena;
+    struct br_config *cfg; /* borrowed; n_mtp and the tie are settled by the checkpoint */
+    const struct br__ckpt *src; /* borrowed */
+    struct br__expansion *x;
+    uint32_t *tensor_of; /* [slots of the checkpoint's side] its tensor, or BR__NOT_FOUND */
+    uint8_t *use;        /* [src->n_tensors], enum br__use */
+    uint32_t *scale_of; /* [src->n_tensors] tensor with the FP8 block scales, or BR__NOT_FOUND */
+    const char **notes; /* sentences for the user */
+    size_t n_notes, cap_notes;
+    const char **skipped; /* --not-strict: what was skipped and why */
+    size_t n_skipped, cap_skipped;
+    int untied;    /* embedding and output layer are separate */
+    int fused;     /* HF side uses the fused-expert layout */
+    int tied_copy; /* the HF side stores the output layer's copy although tied */
+    int dropped_quantization; /* FP8: config.json's quantization_config is no longer true */
+};
+/* Find a tensor of its shape for every slot that the rules expect.  BR_E_PLAN names missing,
+ * unexpected and misshapen ones.  On failure b is empty. */
+int br__bind(struct br__binding *b, struct br_config *cfg, const struct br__ckpt *src,
+             const struct br__bind_opts *o, struct br_err *err) BR_MUST_CHECK;
+void br__binding_free(struct br__binding *b);
+/* Keep a sentence for the user; BR_E_NOMEM. */
+int br__binding_note(struct br__binding *b, const char *fmt, ...) BR_PRINTF(2, 3);
+int br__binding_skip(struct br__binding *b, struct br_err *err, const char *fmt, ...)
+    BR_PRINTF(3, 4);
+
+/* The rules of the embedding and of the output layer that may be tied to it; NULL where there is
+ * none. */
+void br__tied_rules(const struct br__arch *arch, const struct br_map **embedding,
+                    const struct br_map **output);
+/* Does the name (of the HF or the Megatron side) belong to a multi-token-prediction layer? */
+int br__is_mtp(const struct br__arch *arch, const char *name, int hf_side);
+/* Is the HF name one that the architecture knows and does not want? */
+int br__is_ignored(const struct br__arch *arch, const char *name);
+/* Does any tensor of the HF checkpoint match a fused-expert pattern of the rules? */
+int br__has_fused(const struct br__arch *arch, const struct br__ckpt *ck);
+/* A Megatron key under any of its spellings. */
+const struct br__tensor *br__find_key(const struct br__ckpt *ck, const char *name);
+/* Keys of a training checkpoint that are no weights. */
+int br__is_training_state(const char *key);
+
+/* ---- elements.c: values of a bound tensor ----------------------------------------------------- */
+
+struct br__scratch {
+    unsigned char *buf; /* BR__OUT_BUF bytes */
+};
+/* Elements [e0, e0 + n) of tensor `src` of the checkpoint, converted to dtype `to` after adding
+ * `add`.  n * size of either dtype <= BR__OUT_BUF.  Thread-safe with one scratch per thread. */
+int br__elements_read(const struct br__binding *b, uint32_t src, uint64_t e0, size_t n, int to,
+                      double add, void *dst, struct br__scratch *s,
+                      struct br_err *err) BR_MUST_CHECK;
+
+/* ---- source.c: a model to be read ------------------------------------------------------------- */
+
+/* What an engine or a trainer needs of a model: configuration, architecture, tensors by their
+ * Hugging Face names.  source.c reads Hugging Face directories; core/convert reads torch_dist. */
+struct br__source_tensor {
+    const char *name;
+    int dtype, ndim; /* dtype: that of the values read, bfloat16 for FP8 blocks */
+    int64_t shape[BR_MAX_DIMS];
+    uint32_t from; /* the source's own number of it */
+};
+struct br__model_source {
+    const struct br__source_ops *ops;
+    struct br__registry *registry;
+    const struct br_config *cfg;
+    int untied;              /* the output layer has a weight of its own */
+    const char *config_text; /* config.json, verbatim or rebuilt */
+    const char *generation_text; /* generation_config.json, or NULL */
+    const char *dir;             /* where the weights lie */
+    const char *ref_dir; /* torch_dist: of the Hugging Face model that came with it, or NULL */
+    struct br__source_tensor *tensors;
+    size_t n_tensors;
+};
+struct br__source_ops {
+    /* Bytes [off, off + n) of the tensor's values, n <= BR__OUT_BUF / 4; both are multiples of the
+     * element size.  Thread-safe with one scratch per thread. */
+    int (*read)(const struct br__model_source *s, const struct br__source_tensor *t, uint64_t off,
+                void *dst, size_t n, struct br__scratch *scratch, struct br_err *err);
+    /* The values where they lie in memory, aligned, as long as the source is open; NULL: only
+     * read() gives them. */
+    const void *(*map)(const struct br__model_source *s, const struct br__source_tensor *t);
+    void (*close)(struct br__model_source *s);
+};
+struct br__source_opts {
+    const char *hf_model;      /* id or directory */
+    const char *megatron_path; /* torch_dist: root or iteration; hf_model is then its reference */
+    const char *plugin;        /* or NULL */
+    int threads;               /* for what is read while opening; 0 = one per CPU */
+    int no_verify;             /* do not compare checksums of a Megatron checkpoint */
+    const struct br_listener *listener;
+};
+/* The model o->hf_model; checks that its tensors fit.  A model of the hub is downloaded. */
+int br__source_open_hf(struct br__model_source **out, const struct br__source_opts *o,
+                       struct br_err *err) BR_MUST_CHECK;
+void br__source_close(struct br__model_source *s); /* NULL is fine */
+
+/* Configuration of a config.json's text; strings in the arena. */
+int br__config_from_text(struct br__arena *a, struct br__registry *r, const char *text, size_t n,
+                         struct br_config *cfg, struct br_err *err) BR_MUST_CHECK;
+/* That of a Hugging Face checkpoint's config.json. */
+int br__config_of_ckpt(struct br__arena *a, struct br__registry *r, const struct br__ckpt *hf,
+                       struct br_config *cfg, struct br_err *err) BR_MUST_CHECK;
+struct br__hf_how {
+    struct br__registry *registry;
+    unsigned flags; /* enum br__hf_flags */
+    const struct br__hub_opts *hub;
+};
+/* Open a model's weights and read its configuration.  Of a model of the hub the configuration comes
+ * first: one that cannot be used is refused before its download. */
+int br__open_hf_model(struct br__arena *a, const char *model, const struct br__hf_how *how,
+                      struct br__ckpt **out, struct br_config *cfg,
+                      struct br_err *err) BR_MUST_CHECK;
+/* Where config.json is silent about the dtype: that of most bytes of the checkpoint. */
+void br__config_settle_dtype(struct br_config *cfg, const struct br__ckpt *src);
 
 /* ---- rope.c: rotary frequencies -------------------------------------------------------------- */
 

@@ -48,4 +48,28 @@ int br__layout_spans(struct br__arena *a, uint32_t layout, const struct br_confi
                      const int64_t *hf_rows, struct br__span **out, size_t *n, int64_t *mc_rows,
                      struct br_err *err) BR_MUST_CHECK;
 
+/* ---- bind.c, bind_report.c, bind_util.c ------------------------------------------------------ */
+
+struct br__binder {
+    struct br__binding *b;
+    const struct br__bind_opts *o;
+    struct br_err *err;
+    int hf;                      /* the checkpoint has Hugging Face names */
+    const struct br__slot *slots; /* of the checkpoint's side */
+    size_t n_slots;
+    int drop_mtp;
+    size_t n_dropped;
+    struct br__buf report; /* what does not fit, first names of each kind */
+    size_t n_missing, n_unexpected, n_misfit;
+    const char *first_missing, *first_unexpected;
+};
+int br__bind_nomem(struct br_err *err);
+/* The name pattern of a rule on one side. */
+const char *br__map_side(const struct br_map *m, int hf_side);
+/* With --not-strict these only list; otherwise they collect, and br__misfit_end fails. */
+int br__misfit_missing(struct br__binder *w, const char *name);
+int br__misfit_unexpected(struct br__binder *w, const char *name);
+int br__misfit_add(struct br__binder *w, const char *fmt, ...) BR_PRINTF(2, 3);
+int br__misfit_end(struct br__binder *w);
+
 #endif

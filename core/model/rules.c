@@ -89,6 +89,11 @@ static int add_slot(struct expander *e, int hf_side, const struct br__slot *s, u
         *index = found;
         return BR_OK;
     }
+    if (hf_side && e->o->max_hf && *n >= e->o->max_hf)
+        return br_fail(e->err, BR_E_CONFIG,
+                       "config.json asks for more than %zu tensors (%lld layers, %lld experts), "
+                       "which is far from what the weights hold; is it of this model?",
+                       e->o->max_hf, (long long)e->cfg->n_layers, (long long)e->cfg->n_experts);
     if (br__grow(slots, hf_side ? &e->cap_hf : &e->cap_mc, *n, sizeof **slots) ||
         br__map_put(names, s->name, (uint32_t)*n))
         return out_of_memory(e);

@@ -52,9 +52,7 @@ struct posted {
 enum state { EMPTY, POSTED, TAKING, TAKEN, REFUSED };
 struct message {
     enum state state;
-    uint32_t dtype, want_dtype;
-    const void *buf;
-    size_t n, want_n;
+    struct br_p2p sent, wanted; /* wanted: by a receiver who refused it */
 };
 
 struct member {
@@ -377,14 +375,14 @@ static int all_to_all(struct br_comm *c, void *out, const size_t *recv_counts, c
 
 /* ---- from one rank to another ---------------------------------------------------------------- */
 
-/* Wait until the message is in that state; 0 if it will not be. */
-static int await(struct member *m, struct message *msg, enum state state, const struct member *peer)
-{
-    struct world *w = m->group->world;
-    while (msg->state != state && w->quitter == NOBODY && !peer->left)
-        pthread_cond_wait(&m->group->changed, &w->lock);
-    return w->quitter == NOBODY && msg->state == state;
-}
+/* How far one op of an exchange is. */
+enum stage { WAITING, IN_SLOT, DONE };
+struct exchange {
+    struct member *m;
+    const struct br_p2p *ops;
+    size_t n;
+    unsigned char *stage; /* [n] enum stage */
+};
 
 static void set_state(struct group *g, struct message *msg, enum state state)
 {
@@ -392,98 +390,162 @@ static void set_state(struct group *g, struct message *msg, enum state state)
     pthread_cond_broadcast(&g->changed);
 }
 
+static struct message *slot_of(const struct member *m, const struct br_p2p *op)
+{
+    uint32_t from = op->is_send ? m->comm.rank : op->peer;
+    uint32_t to = op->is_send ? op->peer : m->comm.rank;
+    return &m->group->messages[(size_t)from * m->group->size + to];
+}
+
 static int fail_refused(const struct message *msg, const struct member *from,
                         const struct member *to, struct br_err *err)
 {
+    const struct br_p2p *a = &msg->sent, *b = &msg->wanted;
+    if (a->tag != b->tag)
+        return br_fail(err, BR_E_COMM,
+                       "rank %" PRIu32 " sends number %" PRIu32 " to rank %" PRIu32
+                       ", which expects number %" PRIu32,
+                       from->world_rank, a->tag, to->world_rank, b->tag);
     return br_fail(err, BR_E_COMM,
                    "rank %" PRIu32 " sends %zu %s to rank %" PRIu32 ", which expects %zu %s",
-                   from->world_rank, msg->n, br_dtype_torch((int)msg->dtype), to->world_rank,
-                   msg->want_n, br_dtype_torch((int)msg->want_dtype));
+                   from->world_rank, a->n, br_dtype_torch((int)a->dtype), to->world_rank, b->n,
+                   br_dtype_torch((int)b->dtype));
 }
 
-/* The arguments, and a peer that is somebody else. */
-static int check_peer(const struct member *m, enum op op, uint32_t dtype, size_t n, uint32_t peer,
-                      struct br_err *err)
+/* With the lock held: post a message, and empty its slot when the receiver is done with it. */
+static int advance_send(struct exchange *x, size_t i, struct br_err *err)
 {
-    int rc = check_call(m, op, dtype, n, peer, err);
-    if (!rc && peer == m->comm.rank)
-        rc = br_fail(err, BR_E_USAGE, "%s: rank %" PRIu32 " to itself", op_names[op], peer);
-    return rc;
+    struct group *g = x->m->group;
+    struct message *msg = slot_of(x->m, &x->ops[i]);
+    if (x->stage[i] == WAITING && msg->state == EMPTY) {
+        msg->sent = x->ops[i];
+        set_state(g, msg, POSTED);
+        x->stage[i] = IN_SLOT;
+    } else if (x->stage[i] == IN_SLOT && (msg->state == TAKEN || msg->state == REFUSED)) {
+        int is_refused = msg->state == REFUSED;
+        set_state(g, msg, EMPTY);
+        x->stage[i] = DONE;
+        return is_refused ? fail_refused(msg, x->m, &g->members[x->ops[i].peer], err) : BR_OK;
+    }
+    return BR_OK;
 }
 
-/* With the lock held: post, and wait until the receiver has the bytes. */
-static int hand_over(struct member *m, struct message *msg, const struct message *what,
-                     const struct member *peer, struct br_err *err)
+/* With the lock held, which is open while bytes are copied: the sender stays until that is over. */
+static int advance_recv(struct exchange *x, size_t i, struct br_err *err)
 {
-    struct group *g = m->group;
-    if (!await(m, msg, EMPTY, peer)) /* another thread of this rank was first */
-        return fail_broken(g, SEND, peer->world_rank, err);
-    *msg = *what;
-    set_state(g, msg, POSTED);
-    while (msg->state == POSTED && g->world->quitter == NOBODY && !peer->left)
-        pthread_cond_wait(&g->changed, &g->world->lock);
-    /* Once the receiver reads the buffer it will come to an end, whatever else happens. */
-    while (msg->state == TAKING)
-        pthread_cond_wait(&g->changed, &g->world->lock);
-    int rc = BR_OK;
-    if (msg->state == POSTED)
-        rc = fail_broken(g, SEND, peer->world_rank, err);
-    else if (msg->state == REFUSED)
-        rc = fail_refused(msg, m, peer, err);
-    set_state(g, msg, EMPTY);
-    return rc;
-}
-
-static int send_to(struct br_comm *c, const void *buf, size_t n, uint32_t dtype, uint32_t peer,
-                   struct br_err *err)
-{
-    struct member *m = c->self;
-    int rc = check_peer(m, SEND, dtype, n, peer, err);
-    if (rc)
-        return rc;
-    struct group *g = m->group;
-    struct message *msg = &g->messages[(size_t)c->rank * g->size + peer];
-    struct message what = {.dtype = dtype, .buf = buf, .n = n};
-    pthread_mutex_lock(&g->world->lock);
-    rc = hand_over(m, msg, &what, &g->members[peer], err);
-    pthread_mutex_unlock(&g->world->lock);
-    return rc;
-}
-
-/* With the lock held. */
-static int take(struct member *m, struct message *msg, void *buf, size_t n, uint32_t dtype,
-                const struct member *peer, struct br_err *err)
-{
-    struct group *g = m->group;
-    if (!await(m, msg, POSTED, peer))
-        return fail_broken(g, RECV, peer->world_rank, err);
-    if (msg->n != n || msg->dtype != dtype) {
-        msg->want_n = n;
-        msg->want_dtype = dtype;
-        int rc = fail_refused(msg, peer, m, err);
+    struct group *g = x->m->group;
+    const struct br_p2p *op = &x->ops[i];
+    struct message *msg = slot_of(x->m, op);
+    if (msg->state != POSTED)
+        return BR_OK;
+    x->stage[i] = DONE;
+    if (msg->sent.n != op->n || msg->sent.dtype != op->dtype || msg->sent.tag != op->tag) {
+        msg->wanted = *op;
         set_state(g, msg, REFUSED);
-        return rc;
+        return fail_refused(msg, &g->members[op->peer], x->m, err);
     }
     msg->state = TAKING;
     pthread_mutex_unlock(&g->world->lock);
-    copy(buf, msg->buf, n, dtype);
+    copy(op->buf, msg->sent.buf, op->n, op->dtype);
     pthread_mutex_lock(&g->world->lock);
     set_state(g, msg, TAKEN);
     return BR_OK;
 }
 
-static int recv_from(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t peer,
-                     struct br_err *err)
+/* Whether an op between the same two ranks, in the same direction, comes before op i. */
+static int has_to_wait(const struct exchange *x, size_t i)
 {
-    struct member *m = c->self;
-    int rc = check_peer(m, RECV, dtype, n, peer, err);
-    if (rc)
-        return rc;
-    struct group *g = m->group;
-    struct message *msg = &g->messages[(size_t)peer * g->size + c->rank];
+    for (size_t k = 0; k < i; k++)
+        if (x->stage[k] != DONE && x->ops[k].peer == x->ops[i].peer &&
+            x->ops[k].is_send == x->ops[i].is_send)
+            return 1;
+    return 0;
+}
+
+/* With the lock held: one round over all ops.  *left: those that are not done; *moved: whether one
+ * came further. */
+static int advance(struct exchange *x, size_t *left, int *moved, struct br_err *err)
+{
+    *left = 0;
+    *moved = 0;
+    for (size_t i = 0; i < x->n; i++) {
+        if (x->stage[i] == DONE)
+            continue;
+        unsigned char before = x->stage[i];
+        if (!has_to_wait(x, i)) {
+            int rc = x->ops[i].is_send ? advance_send(x, i, err) : advance_recv(x, i, err);
+            if (rc)
+                return rc;
+        }
+        *moved |= x->stage[i] != before;
+        *left += x->stage[i] != DONE;
+    }
+    return BR_OK;
+}
+
+/* With the lock held: BR_E_COMM if an op that is not done waits for a rank that is gone. */
+static int check_peers(const struct exchange *x, struct br_err *err)
+{
+    const struct group *g = x->m->group;
+    for (size_t i = 0; i < x->n; i++) {
+        const struct member *peer = &g->members[x->ops[i].peer];
+        /* Once the receiver reads the buffer it will come to an end, whatever else happens. */
+        int is_read = x->stage[i] == IN_SLOT && slot_of(x->m, &x->ops[i])->state == TAKING;
+        if (x->stage[i] != DONE && !is_read && (g->world->quitter != NOBODY || peer->left))
+            return fail_broken(g, x->ops[i].is_send ? SEND : RECV, peer->world_rank, err);
+    }
+    return BR_OK;
+}
+
+/* With the lock held: take back what was posted and nobody took. */
+static void withdraw(struct exchange *x)
+{
+    struct group *g = x->m->group;
+    for (size_t i = 0; i < x->n; i++) {
+        if (!x->ops[i].is_send || x->stage[i] != IN_SLOT)
+            continue;
+        struct message *msg = slot_of(x->m, &x->ops[i]);
+        while (msg->state == TAKING)
+            pthread_cond_wait(&g->changed, &g->world->lock);
+        set_state(g, msg, EMPTY);
+    }
+}
+
+static int run_exchange(struct exchange *x, struct br_err *err)
+{
+    struct group *g = x->m->group;
+    size_t left;
+    int moved, rc;
     pthread_mutex_lock(&g->world->lock);
-    rc = take(m, msg, buf, n, dtype, &g->members[peer], err);
+    while (!(rc = advance(x, &left, &moved, err)) && left > 0 &&
+           (moved || !(rc = check_peers(x, err))))
+        if (!moved)
+            pthread_cond_wait(&g->changed, &g->world->lock);
+    if (rc)
+        withdraw(x);
     pthread_mutex_unlock(&g->world->lock);
+    return rc;
+}
+
+static int exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, struct br_err *err)
+{
+    struct exchange x = {.m = c->self, .ops = ops, .n = n};
+    for (size_t i = 0; i < n; i++) {
+        enum op op = ops[i].is_send ? SEND : RECV;
+        int rc = check_call(x.m, op, ops[i].dtype, ops[i].n, ops[i].peer, err);
+        if (rc)
+            return rc;
+        if (ops[i].peer == c->rank)
+            return br_fail(err, BR_E_USAGE, "%s: rank %" PRIu32 " to itself", op_names[op],
+                           ops[i].peer);
+    }
+    unsigned char few[8] = {0};
+    x.stage = n <= sizeof few ? few : calloc(n, 1);
+    if (!x.stage)
+        return br_fail(err, BR_E_NOMEM, "out of memory for an exchange of %zu messages", n);
+    int rc = run_exchange(&x, err);
+    if (x.stage != few)
+        free(x.stage);
     return rc;
 }
 
@@ -549,8 +611,7 @@ static const struct br_comm_ops ops = {
     .reduce_scatter = reduce_scatter,
     .all_to_all = all_to_all,
     .broadcast = broadcast,
-    .send = send_to,
-    .recv = recv_from,
+    .exchange = exchange,
     .split = split,
     .abort = abort_world,
     .close = close_comm,

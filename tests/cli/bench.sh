@@ -38,7 +38,7 @@ refused() { # STATUS TEXT ARGUMENT...
     mute
 }
 refused 2 "no model" "${small[@]}"
-refused 2 "'--repeat' is at most 64" qwen3 --repeat 65
+refused 2 "'--repeat' is '65', expected a whole number from 1 to 64" qwen3 --repeat 65
 refused 2 "'--repeat'" qwen3 --repeat 0
 refused 2 "max_position_embeddings" qwen3 --prefill-tokens 600
 refused 11 "no backend 'none'" qwen3 --device none "${small[@]}"

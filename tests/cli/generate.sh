@@ -207,10 +207,10 @@ refused 2 "option '--system' needs --chat" "$model" --prompt x --system y
 refused 2 "option '--enable-thinking' needs --chat" "$model" --prompt x --enable-thinking true
 refused 2 "'--merge-adapter' needs --adapter" "$model" --input-ids 1 --merge-adapter
 refused 2 "'--temperature' is '-1'" "$model" --input-ids 1 --temperature -1
-refused 2 "top-p 2, expected between 0 and 1" "$model" --input-ids 1 --temperature 1 --top-p 2
-refused 2 "min-p 2" "$model" --input-ids 1 --temperature 1 --min-p 2
+refused 2 "'--top-p' is '2', expected a number from 0 to 1" "$model" --input-ids 1 --temperature 1 --top-p 2
+refused 2 "'--min-p' is '2'" "$model" --input-ids 1 --temperature 1 --min-p 2
 refused 2 "repetition" "$model" --input-ids 1 --repetition-penalty 0
-refused 2 "'-N' is '0', expected a whole number of at least 1" "$model" --input-ids 1 -N 0
+refused 2 "'-N' is '0', expected a whole number from 1 to 2147483647" "$model" --input-ids 1 -N 0
 refused 2 "cannot be shared by tp 3" "$model" --input-ids 1 --tp 3
 refused 2 "cannot be shared by ep 3" qwen3_moe --input-ids 1 --ep 3
 refused 2 "layers" "$model" --input-ids 1 --pp 3

@@ -81,8 +81,8 @@ expect 2 diff a b c
 complains "unexpected argument 'c'"
 expect 2 list recipes
 complains "cannot list 'recipes'"
-expect 2 verify "$model"
-complains "'verify' needs --megatron-path DIR"
+expect 2 verify
+complains "verify needs --hf-model ID or DIR, --megatron-path DIR, or both"
 expect 2 plan import
 complains "--config FILE"
 expect 2 plan import "$model" --config "$model/config.json"
@@ -92,11 +92,11 @@ complains "not both"
 for bad in x -1 1.5 '' 99999999999999999999; do
     expect 2 import "$model" -n --threads="$bad"
 done
-complains "expected a whole number of at least 0"
+complains "expected a whole number from 0 to 4096"
 expect 2 import "$model" -n --threads 5000
-complains "at most 4096"
+complains "from 0 to 4096"
 expect 2 import "$model" -n --pad-vocab-to 0
-complains "at least 1"
+complains "from 1 to 16777216"
 expect 2 import "$model" -n --torch-dtype int8
 complains "expected float32|float16|bfloat16|auto"
 expect 2 import "$model" -n --layers both

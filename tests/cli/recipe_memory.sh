@@ -85,7 +85,7 @@ json "(.rank_parameters - $ep8 - 48 * 128 * 3 * 2048 * 768 / 8 | fabs) < 1"
 json '.fits == false'
 
 expect 2 recipe memory qwen3_8b_pretrain_config --mfu 101
-complains '--mfu 101 is more than 100 percent'
+complains "option '--mfu' is '101', expected a whole number from 1 to 100"
 expect 5 recipe memory qwen3_8b_pretrain_config --set num_layers=null
 complains "recipe 'qwen3_8b_pretrain_config' has no num_layers, which the estimate needs"
 expect 5 recipe memory qwen3_30b_a3b_pretrain_config --set moe_ffn_hidden_size=null

@@ -50,6 +50,15 @@ says "'optimizer.state.exp_avg.embedding.word_embeddings.weight'"
 expect 0 export shifted --hf-model "$cases/qwen2_tied_pp2_fr/hf" --hf-path hf
 expect 0 diff hf "$cases/qwen2_tied_pp2_fr/hf_expected"
 
+# damage is not written again with checksums of its own
+cp -r "$cases/qwen3_dp2_dpr/torch_dist" bad
+file=bad/iter_0000003/__0_0.distcp
+flip_byte "$file" $(($(stat -c %s "$file") / 2))
+expect 4 repair bad -o x
+complains "of '__0_0.distcp' are damaged: their CRC-32 is"
+[ ! -e x ] || fail "x was made of a damaged checkpoint"
+expect 0 repair bad -o damaged --no-verify -q
+
 # destinations
 expect 9 repair "$cases/qwen3_dp2_dpr/torch_dist" -o whole
 complains "is not empty"

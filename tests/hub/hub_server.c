@@ -18,6 +18,8 @@
  *       short   claim ARG bytes less than there are            stall   say nothing for ARG seconds
  *       etag    another etag                                   norange send all, whatever is asked
  *       path    list a file of the name ARG as well            expire  the address dies after use
+ *       endless a page of ARG bytes that names a next one      drip    ARG blanks a second
+ *       provisional  ARG times "100 Continue" first            longhead  a header line of ARG bytes
  *       location  redirect to ARG
  *   --retry-after S    with status faults      --page N     entries of a listing's page
  *   --rate B           bytes a second of every transfer
@@ -283,6 +285,23 @@ static int resolve(struct conn *c, int first, const char *path)
     return reply(c, 307, more, "Temporary Redirect");
 }
 
+/* A page of about n bytes that lists nothing and names a next one. */
+static int endless(struct conn *c, int first, long long n)
+{
+    char more[3 * PATH_SIZE], *body = malloc((size_t)n + 16);
+    if (!body)
+        return -1;
+    memset(body, ' ', (size_t)n);
+    memcpy(body + n, "[]", 3);
+    snprintf(more, sizeof more,
+             "Link: <http://127.0.0.1:%d/api/models/%s/tree/%s?recursive=true&cursor=0>; "
+             "rel=\"next\"\r\n",
+             port[0], files[first].repo, files[first].commit);
+    int rc = reply(c, 200, more, body);
+    free(body);
+    return rc;
+}
+
 /* One page of a listing. */
 static int tree(struct conn *c, int first, const char *query)
 {
@@ -295,6 +314,10 @@ static int tree(struct conn *c, int first, const char *query)
     if (!body)
         return -1;
     body[0] = '[';
+    if (take_fault("endless", c->path, &x)) {
+        free(body);
+        return endless(c, first, x.arg);
+    }
     if (!skip && take_fault("path", c->path, &x))
         len += (size_t)snprintf(body + len, cap - len, entry, n++ ? "," : "", files[first].blob,
                                 files[first].size, x.text);
@@ -542,7 +565,20 @@ static int handle(struct conn *c, char *text)
         *query++ = 0;
     unescape(path);
     int rc;
-    if (take_fault("stall", c->path, &x)) {
+    if (take_fault("provisional", c->path, &x))
+        for (long long i = 0; i < x.arg; i++)
+            if (put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25))
+                return -1;
+    if (take_fault("drip", c->path, &x)) {
+        rc = head(c, 200, 1 << 20, "");
+        for (; !rc; nap(1.0 / (double)x.arg))
+            rc = put(c, " ", 1);
+    } else if (take_fault("longhead", c->path, &x)) {
+        rc = put(c, "HTTP/1.1 200 X\r\nX-Long: ", 24);
+        for (long long i = 0; i < x.arg && !rc; i++)
+            rc = put(c, "a", 1);
+        rc = -1;
+    } else if (take_fault("stall", c->path, &x)) {
         nap((double)x.arg);
         rc = -1;
     } else if (take_fault("status", c->path, &x)) {

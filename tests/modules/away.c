@@ -285,15 +285,9 @@ static int broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uin
 {
     INNER(c, broadcast, buf, n, dtype, root, err);
 }
-static int send_to(struct br_comm *c, const void *buf, size_t n, uint32_t dtype, uint32_t peer,
-                   struct br_err *err)
+static int exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, struct br_err *err)
 {
-    INNER(c, send, buf, n, dtype, peer, err);
-}
-static int recv_from(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t peer,
-                     struct br_err *err)
-{
-    INNER(c, recv, buf, n, dtype, peer, err);
+    INNER(c, exchange, ops, n, err);
 }
 
 static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
@@ -328,8 +322,7 @@ static int wrap(struct away *d, struct br_comm *inner, struct br_comm **out, str
         .reduce_scatter = reduce_scatter,
         .all_to_all = all_to_all,
         .broadcast = broadcast,
-        .send = send_to,
-        .recv = recv_from,
+        .exchange = exchange,
         .split = split,
         .abort = abort_world,
         .close = close_comm,

@@ -772,6 +772,15 @@ START_TEST(hashes)
     ck_assert_uint_eq(br__crc32(0, "123456789", 9), 0xCBF43926);
     ck_assert_uint_eq(br__crc32(br__crc32(0, "1234", 4), "56789", 5), 0xCBF43926);
     ck_assert_uint_eq(br__crc32(5, NULL, 0), 5);
+    for (size_t i = 0; i < sizeof big; i++)
+        big[i] = (char)(i * 131 >> 3);
+    for (size_t n = 0; n <= sizeof big; n += 7) /* of two parts, whatever their lengths */
+        ck_assert_uint_eq(br__crc32_shift(br__crc32(0, big, n), sizeof big - n) ^
+                              br__crc32(0, big + n, sizeof big - n),
+                          br__crc32(0, big, sizeof big));
+    /* x^(2^32 - 1) is 1: so many bits of zeros, and eight times as many, change nothing. */
+    ck_assert_uint_eq(br__crc32_shift(0x12345678, UINT32_MAX), 0x12345678);
+    ck_assert_uint_eq(br__crc32_shift(0x12345678, (uint64_t)UINT32_MAX << 20), 0x12345678);
 
     ck_assert_uint_eq(br__xxh3("", 0), 0x2D06800538D394C2); /* published empty-input value */
     ck_assert_uint_eq(br__xxh3(NULL, 0), 0x2D06800538D394C2);

@@ -296,6 +296,48 @@ END_TEST
 
 enum { ROUNDS = 50, LONGEST = 600 };
 
+static int send_one(struct br_comm *c, const void *buf, size_t n, uint32_t dtype, uint32_t peer,
+                    struct br_err *err)
+{
+    const struct br_p2p op = {(void *)(uintptr_t)buf, n, dtype, peer, .is_send = 1};
+    return c->ops->exchange(c, &op, 1, err);
+}
+static int recv_one(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t peer,
+                    struct br_err *err)
+{
+    return c->ops->exchange(c, &(struct br_p2p){buf, n, dtype, peer, .is_send = 0}, 1, err);
+}
+
+/* Each rank with each other at once, three messages both ways, receives first: pairs that block
+ * would never come to an end. */
+static void do_all_pairs(struct rank *r)
+{
+    enum { EACH = 3, N = 400 };
+    static float out[MAX_RANKS][MAX_RANKS][EACH][N], in[MAX_RANKS][MAX_RANKS][EACH][N];
+    struct br_p2p ops[2 * MAX_RANKS * EACH];
+    uint32_t size = r->comm->size, me = r->comm->rank;
+    for (int round = 0; round < ROUNDS / 5; round++) {
+        size_t n = 0;
+        for (int way = 0; way < 2; way++)
+            for (uint32_t i = 0; i < size; i++)
+                for (uint32_t k = 0; i != me && k < EACH; k++) {
+                    float *buf = way ? out[me][i][k] : in[me][i][k];
+                    for (int j = 0; way && j < N; j++)
+                        buf[j] = (float)(me * 10000 + i * 1000 + k * 100 + (uint32_t)round);
+                    ops[n++] =
+                        (struct br_p2p){buf, N - k, BR_F32, i, .is_send = (uint32_t)way, .tag = k};
+                }
+        CALL(r, r->comm->ops->exchange(r->comm, ops, n, &r->err));
+        for (uint32_t i = 0; i < size; i++)
+            for (uint32_t k = 0; i != me && k < EACH; k++)
+                for (uint32_t j = 0; j < N - k; j++)
+                    MUST(r,
+                         in[me][i][k][j] ==
+                             (float)(i * 10000 + me * 1000 + k * 100 + (uint32_t)round),
+                         "round %d: %g from %" PRIu32, round, (double)in[me][i][k][j], i);
+    }
+}
+
 /* Round by round, the ring and every pair of it that is ready; sizes differ, some are zero. */
 static void do_ring(struct rank *r)
 {
@@ -309,9 +351,9 @@ static void do_ring(struct rank *r)
             if ((me % 2 == 0) == (step == 0)) { /* the even ones send first */
                 for (size_t i = 0; i < n; i++)
                     buf[i] = (float)(me * 1000 + round);
-                CALL(r, r->comm->ops->send(r->comm, buf, n, BR_F32, to, &r->err));
+                CALL(r, send_one(r->comm, buf, n, BR_F32, to, &r->err));
             } else {
-                CALL(r, r->comm->ops->recv(r->comm, buf, n, BR_F32, from, &r->err));
+                CALL(r, recv_one(r->comm, buf, n, BR_F32, from, &r->err));
                 for (size_t i = 0; i < n; i++)
                     MUST(r, buf[i] == (float)(from * 1000 + round), "round %" PRIu32, round);
             }
@@ -324,15 +366,14 @@ static void do_fan_in(struct rank *r)
 {
     if (r->comm->rank > 0) {
         for (int64_t i = 0; i < ROUNDS; i++)
-            CALL(r, r->comm->ops->send(r->comm, &(int64_t){i * 100 + r->comm->rank}, 1, BR_I64, 0,
-                                       &r->err));
+            CALL(r, send_one(r->comm, &(int64_t){i * 100 + r->comm->rank}, 1, BR_I64, 0, &r->err));
         return;
     }
     for (int64_t i = 0; i < ROUNDS; i++)
         for (uint32_t j = 1; j < r->comm->size; j++) {
             uint32_t peer = i % 2 ? j : r->comm->size - j;
             int64_t got = -1;
-            CALL(r, r->comm->ops->recv(r->comm, &got, 1, BR_I64, peer, &r->err));
+            CALL(r, recv_one(r->comm, &got, 1, BR_I64, peer, &r->err));
             MUST(r, got == i * 100 + peer, "%" PRId64 " from %" PRIu32, got, peer);
         }
 }
@@ -343,9 +384,9 @@ static void do_pipeline(struct rank *r)
     float x[3] = {1, 2, 3};
     for (int i = 0; i < ROUNDS; i++) {
         if (r->comm->rank > 0)
-            CALL(r, r->comm->ops->recv(r->comm, x, 3, BR_F32, r->comm->rank - 1, &r->err));
+            CALL(r, recv_one(r->comm, x, 3, BR_F32, r->comm->rank - 1, &r->err));
         if (r->comm->rank + 1 < r->comm->size)
-            CALL(r, r->comm->ops->send(r->comm, x, 3, BR_F32, r->comm->rank + 1, &r->err));
+            CALL(r, send_one(r->comm, x, 3, BR_F32, r->comm->rank + 1, &r->err));
     }
     MUST(r, x[0] == 1 && x[1] == 2 && x[2] == 3, "%g %g %g", (double)x[0], (double)x[1],
          (double)x[2]);
@@ -355,6 +396,7 @@ START_TEST(messages)
 {
     if (_i % 2 == 0)
         run_well((uint32_t)_i, do_ring, NULL);
+    run_well((uint32_t)_i, do_all_pairs, NULL);
     run_well((uint32_t)_i, do_fan_in, NULL);
     run_well((uint32_t)_i, do_pipeline, NULL);
 }
@@ -472,18 +514,30 @@ static void do_mismatched_message(struct rank *r)
 {
     int32_t x[4] = {5, 6, 7, 8};
     static const char text[] = "rank 0 sends 3 int32 to rank 1, which expects 4 int32";
-    int rc = r->comm->rank ? r->comm->ops->recv(r->comm, x, 4, BR_I32, 0, &r->err)
-                           : r->comm->ops->send(r->comm, x, 3, BR_I32, 1, &r->err);
+    int rc = r->comm->rank ? recv_one(r->comm, x, 4, BR_I32, 0, &r->err)
+                           : send_one(r->comm, x, 3, BR_I32, 1, &r->err);
     MUST(r, rc == BR_E_COMM && strcmp(r->err.msg, text) == 0, "%d: %s", rc, r->err.msg);
     if (r->comm->rank)
-        CALL(r, r->comm->ops->recv(r->comm, x, 1, BR_I32, 0, &r->err));
+        CALL(r, recv_one(r->comm, x, 1, BR_I32, 0, &r->err));
     else
-        CALL(r, r->comm->ops->send(r->comm, x, 1, BR_I32, 1, &r->err));
+        CALL(r, send_one(r->comm, x, 1, BR_I32, 1, &r->err));
+}
+
+static void do_mismatched_tag(struct rank *r)
+{
+    int32_t x[2] = {0};
+    static const char text[] = "rank 0 sends number 3 to rank 1, which expects number 2";
+    const struct br_p2p ops[] = {
+        {&x[0], 1, BR_I32, 1 - r->comm->rank, .is_send = !r->comm->rank, .tag = 1},
+        {&x[1], 1, BR_I32, 1 - r->comm->rank, .is_send = !r->comm->rank, .tag = 3 - r->comm->rank}};
+    int rc = r->comm->ops->exchange(r->comm, ops, 2, &r->err);
+    MUST(r, rc == BR_E_COMM && strcmp(r->err.msg, text) == 0, "%d: %s", rc, r->err.msg);
 }
 
 START_TEST(mismatched_message)
 {
     run_well(2, do_mismatched_message, NULL);
+    run_well(2, do_mismatched_tag, NULL);
 }
 END_TEST
 
@@ -506,8 +560,8 @@ START_TEST(senseless_calls)
     ck_assert_int_eq(c[0]->ops->all_reduce(c[0], x, 1, UINT32_MAX, &err), BR_E_UNSUPPORTED);
     ck_assert_int_eq(c[0]->ops->all_gather(c[0], x, x, SIZE_MAX / 8, BR_F32, &err), BR_E_USAGE);
     ck_assert_int_eq(c[0]->ops->broadcast(c[0], x, 1, BR_F32, 2, &err), BR_E_USAGE);
-    ck_assert_int_eq(c[0]->ops->send(c[0], x, 1, BR_F32, 2, &err), BR_E_USAGE);
-    ck_assert_int_eq(c[0]->ops->recv(c[0], x, 1, BR_F32, 0, &err), BR_E_USAGE);
+    ck_assert_int_eq(send_one(c[0], x, 1, BR_F32, 2, &err), BR_E_USAGE);
+    ck_assert_int_eq(recv_one(c[0], x, 1, BR_F32, 0, &err), BR_E_USAGE);
     ck_assert_str_eq(err.msg, "recv: rank 0 to itself");
     c[1]->ops->close(c[1]);
     c[0]->ops->close(c[0]);
@@ -534,11 +588,11 @@ static int wait_split(struct rank *r, void *buf)
 }
 static int wait_send(struct rank *r, void *buf)
 {
-    return r->comm->ops->send(r->comm, buf, 2, BR_F32, r->comm->size - 1, &r->err);
+    return send_one(r->comm, buf, 2, BR_F32, r->comm->size - 1, &r->err);
 }
 static int wait_recv(struct rank *r, void *buf)
 {
-    return r->comm->ops->recv(r->comm, buf, 2, BR_F32, r->comm->size - 1, &r->err);
+    return recv_one(r->comm, buf, 2, BR_F32, r->comm->size - 1, &r->err);
 }
 static int (*const waits[])(struct rank *r, void *buf) = {wait_reduce, wait_split, wait_send,
                                                           wait_recv};

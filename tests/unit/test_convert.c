@@ -7,6 +7,7 @@
 
 #include <check.h>
 #include <dirent.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -325,6 +326,34 @@ static void same_trees(struct br__arena *a, const char *x, const char *y)
     }
 }
 
+/* Where the result lies is told whole, or not at all; and no byte is written beyond the struct that
+ * a caller was compiled with. */
+START_TEST(a_long_destination_is_told_whole)
+{
+    struct br_job_result old = {.struct_size = offsetof(struct br_job_result, full_path)};
+    struct br_job_result res = BR_JOB_RESULT_INIT;
+    char dest[1600], want[1700];
+    size_t n = (size_t)snprintf(dest, sizeof dest, "%s", dir);
+    while (n < 1300)
+        n += (size_t)snprintf(dest + n, sizeof dest - n, "/%0100d", 7);
+    struct br_job job = job_of(HF "qwen3_tied_bf16", dest, NULL);
+    OK(br_import(&job, &res, err));
+    snprintf(want, sizeof want, "%s/iter_0000000", dest);
+    ck_assert_str_eq(res.full_path, want);
+    ck_assert_str_eq(res.path, "");
+    memset(old.full_path, 'x', sizeof old.full_path);
+    OK(br_import(&job, &old, err));
+    ck_assert_uint_eq(old.up_to_date, 1);
+    for (size_t i = 0; i < sizeof old.full_path; i++)
+        ck_assert_int_eq(old.full_path[i], 'x');
+    snprintf(path_a, sizeof path_a, "%s/short", dir);
+    job = job_of(HF "qwen3_tied_bf16", path_a, NULL);
+    OK(br_import(&job, &res, err));
+    ck_assert_str_eq(res.path, res.full_path);
+    ck_assert_uint_eq(res.struct_size, sizeof res);
+}
+END_TEST
+
 /* Made under one name, for a checkpoint may hold its own. */
 START_TEST(threads_do_not_change_a_byte)
 {
@@ -368,6 +397,7 @@ int main(void)
     tcase_add_loop_test(t, a_round_trip_gives_the_source, 0, (int)BR_COUNTOF(models));
     tcase_add_test(t, fused_and_per_expert_are_one_model);
     tcase_add_loop_test(t, fp8_exports_as_the_goldens_bf16, 0, (int)BR_COUNTOF(fp8));
+    tcase_add_test(t, a_long_destination_is_told_whole);
     tcase_add_test(t, threads_do_not_change_a_byte);
     suite_add_tcase(s, t);
     return run_suite(s);

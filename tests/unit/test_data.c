@@ -20,12 +20,19 @@ static void must(int rc)
     ck_assert_msg(rc == BR_OK, "%s", err.msg);
 }
 
+/* tests/data, or what scripts/test-oracle made of the same form. */
+static const char *data_dir(void)
+{
+    const char *root = getenv("BRIDGE_TEST_DATA");
+    return root && *root ? root : BRIDGE_TEST_DATA;
+}
+
 static br__json *golden(const char *name)
 {
     char path[600], *text;
     size_t n;
     br__json *j;
-    snprintf(path, sizeof path, DATA "%s", name);
+    snprintf(path, sizeof path, "%s/data/%s", data_dir(), name);
     must(br__read_text(path, 1 << 24, &text, &n, &err));
     must(br__json_parse(&j, text, n, &err));
     br__free(text);
@@ -56,7 +63,7 @@ static const char *prefix(const char *name)
     static char paths[4][600];
     static int at;
     char *p = paths[at++ % 4];
-    snprintf(p, sizeof paths[0], DATA "%s", name);
+    snprintf(p, sizeof paths[0], "%s/data/%s", data_dir(), name);
     return p;
 }
 

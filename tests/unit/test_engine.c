@@ -92,10 +92,12 @@ START_TEST(test_greedy)
     int64_t n = ids_of(j, "prompt_ids", prompt, 256), n_want = ids_of(j, "greedy_ids", want, 256);
     size_t vocab = (size_t)br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
     float *logits = malloc(vocab * sizeof *logits);
+    struct br__llm_session *seqs;
+    must(br__llm_session_open(&seqs, m, 1, n + n_want, &err), &err);
     struct br__feed feed = {0, prompt, n};
     ck_assert(n > 0 && n_want > 0);
     for (int64_t i = 0; i < n_want; i++) {
-        must(br__llm_feed(m, &feed, 1, logits, &err), &err);
+        must(br__llm_feed(seqs, &feed, 1, logits, &err), &err);
         int32_t best = 0;
         for (size_t v = 1; v < vocab; v++)
             if (logits[v] > logits[best])
@@ -105,6 +107,7 @@ START_TEST(test_greedy)
         feed = (struct br__feed){0, &want[i], 1};
     }
     free(logits);
+    br__llm_session_close(seqs);
     br__llm_close(m);
     br__json_free(j);
 }

@@ -128,6 +128,17 @@ START_TEST(test_megatron)
 }
 END_TEST
 
+/* Room for `slots` sequences of `capacity` tokens; 0: as many as the model allows. */
+static struct br__llm_session *open_session(struct br__llm *m, int64_t slots, int64_t capacity)
+{
+    struct br__llm_session *s;
+    struct br_err err = BR_ERR_INIT;
+    if (!capacity)
+        capacity = br_cfg_i(br__llm_config(m), BR_CFG_SEQ_LENGTH);
+    must(br__llm_session_open(&s, m, slots, capacity, &err), &err);
+    return s;
+}
+
 /* ---- caches and batches
  * -------------------------------------------------------------------------------- */
 
@@ -146,11 +157,12 @@ START_TEST(test_cache)
     trace(m, ids, n, 0, &t);
     size_t vocab = (size_t)t.list[0].shape[1];
     float *logits = malloc(vocab * sizeof *logits);
+    struct br__llm_session *seqs = open_session(m, 1, 0);
     static const int64_t pieces[] = {1, 7, 2, 1, 20, 3, 1, 70};
     for (int64_t at = 0, k = 0; at < n; k++) {
         int64_t take = BR__MIN(pieces[k % 8], n - at);
         const struct br__feed f = {0, ids + at, take};
-        must(br__llm_feed(m, &f, 1, logits, &err), &err);
+        must(br__llm_feed(seqs, &f, 1, logits, &err), &err);
         at += take;
         double d = max_diff(logits, t.list[0].data + (size_t)(at - 1) * vocab, vocab);
         ck_assert_msg(d <= tolerance_of(models[_i]).logits, "%s: after %lld tokens: %g", models[_i],
@@ -158,6 +170,7 @@ START_TEST(test_cache)
     }
     free(logits);
     br__trace_free(&t);
+    br__llm_session_close(seqs);
     br__llm_close(m);
     br__json_free(j);
 }
@@ -168,10 +181,9 @@ START_TEST(test_batch)
 {
     char dir[512];
     struct br_err err = BR_ERR_INIT;
-    struct br__llm *one = open_model(dir_of(models[_i], dir), NULL, 0);
-    struct br__llm *many = open_model(dir, NULL, 0);
-    must(br__llm_caches(many, 3, 48, &err), &err);
-    size_t vocab = (size_t)br_cfg_i(br__llm_config(one), BR_CFG_VOCAB_SIZE);
+    struct br__llm *m = open_model(dir_of(models[_i], dir), NULL, 0);
+    struct br__llm_session *one = open_session(m, 1, 0), *many = open_session(m, 3, 48);
+    size_t vocab = (size_t)br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
     float *a = malloc(vocab * sizeof *a), *b = malloc(3 * vocab * sizeof *b);
     int32_t ids[3][16];
     for (int s = 0; s < 3; s++)
@@ -198,8 +210,9 @@ START_TEST(test_batch)
         }
     free(a);
     free(b);
-    br__llm_close(one);
-    br__llm_close(many);
+    br__llm_session_close(one);
+    br__llm_session_close(many);
+    br__llm_close(m);
 }
 END_TEST
 
@@ -225,13 +238,46 @@ START_TEST(test_long_prompt)
     trace(m, ids, 1100, 0, &t);
     size_t vocab = (size_t)t.list[0].shape[1];
     float *logits = malloc(vocab * sizeof *logits);
-    must(br__llm_feed(m, &(struct br__feed){0, ids, 1100}, 1, logits, &err), &err);
+    struct br__llm_session *seqs = open_session(m, 1, 0);
+    must(br__llm_feed(seqs, &(struct br__feed){0, ids, 1100}, 1, logits, &err), &err);
     double d = max_diff(logits, t.list[0].data + (size_t)1099 * vocab, vocab);
     ck_assert_msg(d <= 3e-4, "%g", d);
     free(logits);
     br__trace_free(&t);
+    br__llm_session_close(seqs);
     br__llm_close(m);
     must(br__remove_tree(dir, &err), &err);
+}
+END_TEST
+
+/* The graph of a pass is kept: run again, and after another one, it gives the same bits. */
+START_TEST(test_pass_again)
+{
+    char dir[512];
+    struct br__llm *m = open_model(dir_of(models[_i], dir), NULL, 0);
+    int32_t ids[24];
+    for (int i = 0; i < 24; i++)
+        ids[i] = (i * 37 + 5) % 40;
+    const unsigned all = BR__TRACE_HIDDEN | BR__TRACE_GRADS;
+    struct br__trace first, other, again[2];
+    trace(m, ids, 24, all, &first);
+    ck_assert(first.n > 8);
+    trace(m, ids, 24, all, &again[0]);
+    trace(m, ids, 7, 0, &other);
+    trace(m, ids, 24, all, &again[1]);
+    for (int k = 0; k < 2; k++) {
+        ck_assert_uint_eq(again[k].n, first.n);
+        for (size_t i = 0; i < first.n; i++) {
+            const struct br__named *a = &first.list[i], *b = br__trace_find(&again[k], a->name);
+            ck_assert(b != NULL);
+            ck_assert_msg(memcmp(a->data, b->data, br__named_elems(a) * sizeof(float)) == 0,
+                          "%s: %s", models[_i], a->name);
+        }
+        br__trace_free(&again[k]);
+    }
+    br__trace_free(&first);
+    br__trace_free(&other);
+    br__llm_close(m);
 }
 END_TEST
 
@@ -242,6 +288,7 @@ START_TEST(test_refusals)
 {
     char dir[512];
     struct br__llm *m = open_model(dir_of("qwen3_tied_bf16", dir), NULL, 0);
+    struct br__llm_session *seqs = open_session(m, 1, 0);
     float *logits = malloc(1 << 20);
     int32_t ids[300] = {0}, outside[] = {1, 5000}, negative[] = {-1};
     int64_t max = br_cfg_i(br__llm_config(m), BR_CFG_SEQ_LENGTH);
@@ -258,10 +305,11 @@ START_TEST(test_refusals)
     };
     for (size_t i = 0; i < BR_COUNTOF(cases); i++) {
         struct br_err err = BR_ERR_INIT;
-        ck_assert_int_eq(br__llm_feed(m, &cases[i].feed, 1, logits, &err), BR_E_USAGE);
+        ck_assert_int_eq(br__llm_feed(seqs, &cases[i].feed, 1, logits, &err), BR_E_USAGE);
         ck_assert_msg(strstr(err.msg, cases[i].says) != NULL, "%s", err.msg);
     }
     free(logits);
+    br__llm_session_close(seqs);
     br__llm_close(m);
 }
 END_TEST
@@ -279,20 +327,23 @@ START_TEST(test_nan)
         must(br__copy_file(path, to, 0, &err), &err);
     }
     struct br__llm *m = open_model(dir, NULL, 0);
-    const struct br__source *s =
-        br__weights_find(br__llm_weights(m), "model.layers.1.mlp.up_proj.weight");
-    const struct br__session *session = br__llm_weights(m)->session;
-    const struct br__tensor *t = &session->src->tensors[s->origin];
+    struct br__ckpt *ck;
+    must(br__ckpt_open(&ck, dir, &err), &err);
+    const struct br__tensor *t = br__ckpt_find(ck, "model.layers.1.mlp.up_proj.weight");
     FILE *f = fopen(to, "r+b");
     ck_assert(f && fseek(f, (long)t->offset + 10, SEEK_SET) == 0);
     const unsigned char nan[2] = {0xc0, 0x7f};
     ck_assert_int_eq((int)fwrite(nan, 1, 2, f), 2);
     fclose(f);
+    br__ckpt_close(ck);
+    struct br__llm_session *seqs = open_session(m, 1, 0);
     float *logits = malloc(1 << 20);
     const int32_t ids[3] = {1, 2, 3};
-    ck_assert_int_eq(br__llm_feed(m, &(struct br__feed){0, ids, 3}, 1, logits, &err), BR_E_NUMERIC);
+    ck_assert_int_eq(br__llm_feed(seqs, &(struct br__feed){0, ids, 3}, 1, logits, &err),
+                     BR_E_NUMERIC);
     ck_assert_msg(strstr(err.msg, "model.layers.1.mlp.up_proj.weight") != NULL, "%s", err.msg);
     free(logits);
+    br__llm_session_close(seqs);
     br__llm_close(m);
     must(br__remove_tree(dir, &err), &err);
 }
@@ -311,12 +362,14 @@ START_TEST(test_routed_only)
         must(br__copy_file(path, to, 0, &err), &err);
     }
     struct br__llm *m = open_model(dir, NULL, 0);
-    const struct br__session *session = br__llm_weights(m)->session;
+    const struct br_config *cfg = br__llm_config(m);
+    struct br__ckpt *ck;
+    must(br__ckpt_open(&ck, dir, &err), &err);
     const int32_t ids[1] = {17};
     struct br__trace t, again;
     trace(m, ids, 1, 0, &t);
-    int64_t experts = session->cfg.n_experts, poisoned = 0;
-    for (int64_t layer = 0; layer < session->cfg.n_layers; layer++)
+    int64_t experts = cfg->n_experts, poisoned = 0;
+    for (int64_t layer = 0; layer < cfg->n_layers; layer++)
         for (int64_t e = 0; e < experts; e++) {
             char name[128];
             int routed = 0;
@@ -324,18 +377,19 @@ START_TEST(test_routed_only)
                 routed |= t.routes[layer * t.topk + k] == e;
             snprintf(name, sizeof name, "model.layers.%lld.mlp.experts.%lld.down_proj.weight",
                      (long long)layer, (long long)e);
-            const struct br__source *s = br__weights_find(br__llm_weights(m), name);
-            ck_assert(s != NULL);
+            const struct br__tensor *stored = br__ckpt_find(ck, name);
+            ck_assert(stored != NULL);
             FILE *f = routed ? NULL : fopen(to, "r+b");
             if (!f)
                 continue;
-            fseek(f, (long)session->src->tensors[s->origin].offset, SEEK_SET);
-            for (int64_t i = 0; i < s->rows * s->cols * 2; i++)
+            fseek(f, (long)stored->offset, SEEK_SET);
+            for (uint64_t i = 0; i < stored->bytes; i++)
                 fputc(0xff, f);
             fclose(f);
             poisoned++;
         }
-    ck_assert_int_eq((int)poisoned, (int)(session->cfg.n_layers * (experts - t.topk)));
+    br__ckpt_close(ck);
+    ck_assert_int_eq((int)poisoned, (int)(cfg->n_layers * (experts - t.topk)));
     trace(m, ids, 1, 0, &again);
     size_t vocab = (size_t)t.list[0].shape[1];
     ck_assert(memcmp(t.list[0].data, again.list[0].data, vocab * sizeof(float)) == 0);
@@ -385,6 +439,7 @@ int main(void)
     tcase_add_loop_test(c, test_bf16, 0, N_MODELS);
     tcase_add_loop_test(c, test_megatron, 0, N_MODELS);
     tcase_add_loop_test(c, test_cache, 0, N_MODELS);
+    tcase_add_loop_test(c, test_pass_again, 0, N_MODELS);
     tcase_add_loop_test(c, test_batch, 0, N_MODELS);
     tcase_add_loop_test(c, test_long_prompt, 0, 2);
     tcase_add_test(c, test_refusals);

@@ -30,8 +30,12 @@ static void on_note(void *ud, const char *text)
     snprintf(notes + strlen(notes), sizeof notes - strlen(notes), "%s\n", text);
 }
 static const struct br_listener listener = {.note = on_note};
-static const struct br__hub_opts quick = {
-    .listener = &listener, .no_sync = 1, .stall_s = 1, .backoff_ms = 1, .part_bytes = PART};
+static const struct br__hub_opts quick = {.listener = &listener,
+                                          .no_sync = 1,
+                                          .stall_s = 1,
+                                          .backoff_ms = 1,
+                                          .document_s = 3,
+                                          .part_bytes = PART};
 
 static void setup(void)
 {
@@ -232,6 +236,11 @@ static const struct fault {
     {"norange:cdn:9999:0", NULL, BR_OK, NULL, 0},
     {"path:tree:1:../../../evil", NULL, BR_E_FORMAT, "could leave the model's directory", 0},
     {"path:tree:1:/etc/evil", NULL, BR_E_FORMAT, "could leave the model's directory", 0},
+    {"endless:tree:9999:1000000", NULL, BR_E_FORMAT, "at most 1000000 files in 134217728 bytes", 0},
+    {"drip:tree:9999:64", NULL, BR_E_NETWORK, "timed out", 0},
+    {"provisional:tree:9999:1000", NULL, BR_E_NETWORK, "one provisional answer after another", 0},
+    {"longhead:tree:9999:200000", NULL, BR_E_NETWORK, "or a header line without end", 0},
+    {"cut:cdn:9999:1", NULL, BR_E_NETWORK, "after 6 attempts", 0},
     {"path:tree:1:.cache/huggingface", NULL, BR_E_FORMAT, "could leave the model's directory", 0},
     {"path:tree:1:config.json/x", NULL, BR_E_FORMAT,
      "lists 'config.json' with an entry as a file and one as a folder", 0},
@@ -273,6 +282,17 @@ START_TEST(survives)
     if (f->option2 && f->option2[0] == '1')
         ck_assert_int_ge(br__clock_ms() - began, 1000);
     ck_assert_int_lt(br__clock_ms() - began, 20000);
+}
+END_TEST
+
+/* A user who waits is told for what, at once. */
+START_TEST(tells_of_long_waits)
+{
+    const char *dir;
+    hub_start("--fault", "status:revision:1:429", "--retry-after", "5", NULL);
+    OK(fetch("Qwen/m", BR__HF_TOKENIZER, &dir));
+    ck_assert_msg(strstr(notes, "/revision/main' answers 429: trying again in 5 seconds"), "%s",
+                  notes);
 }
 END_TEST
 
@@ -529,6 +549,7 @@ static Suite *suite(void)
     tcase_add_test(t, messages_hold_no_secret_of_a_url);
     tcase_add_loop_test(t, survives, 0, (int)BR_COUNTOF(faults));
     tcase_add_test(t, distrusts_what_is_resumed);
+    tcase_add_test(t, tells_of_long_waits);
     tcase_add_test(t, processes_share_the_work);
     tcase_add_test(t, minds_its_own_files);
     tcase_add_test(t, every_call_fails_once);

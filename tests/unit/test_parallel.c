@@ -6,6 +6,8 @@
 #include "libgolden.h"
 #include "librun.h"
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -266,6 +268,14 @@ START_TEST(test_topology)
 }
 END_TEST
 
+static struct br__llm_session *open_session(struct br__llm *m)
+{
+    struct br__llm_session *s;
+    struct br_err err = BR_ERR_INIT;
+    must(br__llm_session_open(&s, m, 1, TOKENS, &err), &err);
+    return s;
+}
+
 /* Through caches, one token at a time: batches that the ranks must pad. */
 START_TEST(test_decode)
 {
@@ -278,6 +288,7 @@ START_TEST(test_decode)
     const struct topology *t = is_possible(&all, br__llm_config(one)) ? &all : &dense;
     struct br__llm *many = open_ranks(model->base, adapter, t);
     drop_adapter(model, adapter);
+    struct br__llm_session *a = open_session(one), *b = open_session(many);
     struct br_err err = BR_ERR_INIT;
     size_t vocab = (size_t)br_cfg_i(br__llm_config(one), BR_CFG_VOCAB_SIZE);
     float *x = malloc(vocab * sizeof *x), *y = malloc(vocab * sizeof *y);
@@ -285,16 +296,51 @@ START_TEST(test_decode)
     fill_ids(ids, 3);
     for (int i = 0; i < TOKENS; i += i ? 1 : 13) {
         const struct br__feed f = {0, ids + i, i ? 1 : 13};
-        must(br__llm_feed(one, &f, 1, x, &err), &err);
-        must(br__llm_feed(many, &f, 1, y, &err), &err);
+        must(br__llm_feed(a, &f, 1, x, &err), &err);
+        must(br__llm_feed(b, &f, 1, y, &err), &err);
         for (size_t v = 0; v < vocab; v++)
             ck_assert_msg(fabsf(x[v] - y[v]) <= 3e-4f, "%s: token %d: logit %zu is %g, expected %g",
                           model->base, i, v, (double)y[v], (double)x[v]);
     }
     free(x);
     free(y);
+    br__llm_session_close(a);
+    br__llm_session_close(b);
     br__llm_close(one);
     br__llm_close(many);
+}
+END_TEST
+
+/* The linker gives every pthread_create of this program to the first of these. */
+static atomic_int threads_started;
+int __real_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*fn)(void *), void *arg)
+{
+    atomic_fetch_add(&threads_started, 1);
+    return __real_pthread_create(t, a, fn, arg);
+}
+
+/* Ranks are threads that stay: no step starts one. */
+START_TEST(test_threads_stay)
+{
+    static const struct topology t = {2, 2, 1, 1, 1};
+    struct br__llm *m = open_ranks("qwen3_tied_bf16", NULL, &t);
+    struct br__llm_session *s = open_session(m);
+    struct br_err err = BR_ERR_INIT;
+    size_t vocab = (size_t)br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
+    float *logits = malloc(vocab * sizeof *logits);
+    int32_t ids[TOKENS];
+    fill_ids(ids, 3);
+    ck_assert_int_ge(atomic_load(&threads_started), 3);
+    must(br__llm_feed(s, &(struct br__feed){0, ids, 1}, 1, logits, &err), &err);
+    int before = atomic_load(&threads_started);
+    for (int i = 1; i < TOKENS; i++)
+        must(br__llm_feed(s, &(struct br__feed){0, ids + i, 1}, 1, logits, &err), &err);
+    ck_assert_int_eq(atomic_load(&threads_started), before);
+    free(logits);
+    br__llm_session_close(s);
+    br__llm_close(m);
 }
 END_TEST
 
@@ -336,6 +382,7 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, test_topology, 0, N_CASES);
     tcase_add_loop_test(c, test_decode, 0, (int)BR_COUNTOF(models));
+    tcase_add_test(c, test_threads_stay);
     tcase_add_loop_test(c, test_impossible, 0, 4);
     suite_add_tcase(s, c);
     return run_suite(s);

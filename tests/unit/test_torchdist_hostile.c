@@ -140,7 +140,7 @@ START_TEST(refuses_truncated_metadata)
 }
 END_TEST
 
-/* Damage single bytes of a .distcp: opening either fails cleanly or succeeds, and then reads. */
+/* Damage single bytes of a .distcp: opening or reading fails cleanly, or the contents are right. */
 START_TEST(survives_damaged_items)
 {
     struct td m;
@@ -156,9 +156,12 @@ START_TEST(survives_damaged_items)
         td_put_file(&m, "iter_0000005/__0_0.distcp", m.data.p, m.data.n);
         m.data.p[i] = saved;
         refused += br__td_open(&ck, m.dir, &err) != BR_OK;
-        for (size_t k = 0; ck && k < ck->n_tensors; k++)
-            ck_assert_int_eq(
-                br__td_ops.read(ck, &ck->tensors[k], 0, buf, ck->tensors[k].bytes, &err), BR_OK);
+        for (size_t k = 0; ck && k < ck->n_tensors; k++) {
+            int rc = br__td_ops.read(ck, &ck->tensors[k], 0, buf, ck->tensors[k].bytes, &err);
+            ck_assert(rc == BR_OK || rc == BR_E_FORMAT);
+            if (!rc)
+                td_check_bytes(buf, 0, ck->tensors[k].bytes);
+        }
         br__ckpt_close(ck);
     }
     ck_assert_int_gt(refused, 0);

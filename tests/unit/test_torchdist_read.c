@@ -378,6 +378,98 @@ START_TEST(reads_any_tiling)
 }
 END_TEST
 
+/* ---- CRC-32 of records ---------------------------------------------------------------------- */
+
+#define CRC_BYTES (3 * 5 * 4 * 7 * 2)
+
+/* A random tiling, and its whole range cut at random places: ends of n ranges. */
+static struct br__ckpt *open_tiling(struct td *m, int s, size_t ends[8])
+{
+    static const int64_t shape[] = {3, 5, 4, 7};
+    struct boxes b = {.ndim = 4, .n = 1, .size = {{3, 5, 4, 7}}};
+
+    seed = (uint32_t)s;
+    split(&b, 1 + (int)rnd(60));
+    make_boxes(m, &b, shape);
+    td_write(m);
+    for (size_t i = 0, from = 0; i < 8; from = ends[i++])
+        ends[i] = i == 7 ? CRC_BYTES : from + rnd((uint32_t)(CRC_BYTES - from) / 3);
+    return td_open_ok(m->dir);
+}
+
+/* Read ranges i of `which`, a set of bits, from the last to the first. */
+static int read_ranges(const struct br__ckpt *ck, const size_t ends[8], unsigned which)
+{
+    unsigned char buf[CRC_BYTES];
+    int rc = BR_OK;
+
+    for (size_t i = 8; i-- > 0 && !rc;) {
+        size_t from = i ? ends[i - 1] : 0;
+        if (which >> i & 1)
+            rc = br__ckpt_read(ck, &ck->tensors[0], from, buf, ends[i] - from, &err);
+    }
+    return rc;
+}
+
+/* Whatever the order of the ranges, each record's sum is its CRC-32, without reading it again. */
+START_TEST(sums_what_is_read)
+{
+    size_t ends[8];
+    struct td m;
+    struct br__ckpt *ck = open_tiling(&m, _i, ends);
+
+    ck_assert_msg(!read_ranges(ck, ends, 0x55) && !read_ranges(ck, ends, 0xaa), "%s", err.msg);
+    ck_assert_uint_eq(ck->td->n_no_crc, 0);
+    for (size_t i = 0; i < ck->td->n_records; i++) {
+        ck_assert_uint_eq(ck->td->records[i].seen, ck->td->records[i].size);
+        ck_assert_uint_eq(ck->td->records[i].sum, ck->td->records[i].crc);
+    }
+    ck_assert_int_eq(br__ckpt_settle(ck, &err), BR_OK);
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
+/* A wrong bit is found by the read that completes its record, or else when all is settled. */
+START_TEST(finds_a_wrong_bit)
+{
+    size_t ends[8];
+    struct td m;
+    struct br__ckpt *ck = open_tiling(&m, _i, ends);
+    const struct br__td_record *rec = &ck->td->records[rnd((uint32_t)ck->td->n_records)];
+    FILE *f = fopen(ck->files[0].path, "r+b");
+    long at = (long)(rec->off + rnd((uint32_t)rec->size));
+
+    ck_assert_ptr_nonnull(f);
+    fseek(f, at, SEEK_SET);
+    int c = getc(f);
+    fseek(f, at, SEEK_SET);
+    putc(c ^ 1 << rnd(8), f);
+    fclose(f);
+    br__ckpt_close(ck);
+
+    ck = td_open_ok(m.dir);
+    ck_assert_int_eq(read_ranges(ck, ends, 0xff), BR_E_FORMAT);
+    ck_assert_msg(strstr(err.msg, "tensor 't': chunk at") && strstr(err.msg, "are damaged"), "%s",
+                  err.msg);
+    br__ckpt_close(ck);
+
+    ck = td_open_ok(m.dir); /* in part, and one part twice */
+    int rc = read_ranges(ck, ends, 0x0f);
+    rc = rc ? rc : read_ranges(ck, ends, 0x0f);
+    rc = rc ? rc : read_ranges(ck, ends, 0xf0);
+    ck_assert_int_eq(rc ? rc : br__ckpt_settle(ck, &err), BR_E_FORMAT);
+    br__ckpt_close(ck);
+
+    ck = td_open_ok(m.dir);
+    ck->td->no_verify = 1;
+    ck_assert_int_eq(read_ranges(ck, ends, 0xff), BR_OK);
+    ck_assert_int_eq(br__ckpt_settle(ck, &err), BR_OK);
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
 /* Large enough that runs are read in several blocks, and rows directly. */
 START_TEST(reads_columns_of_large_tensors)
 {
@@ -532,6 +624,8 @@ static Suite *suite(void)
     suite_add_tcase(s, made);
     tcase_set_timeout(boxes, 60);
     tcase_add_loop_test(boxes, reads_any_tiling, 0, 40);
+    tcase_add_loop_test(boxes, sums_what_is_read, 0, 50);
+    tcase_add_loop_test(boxes, finds_a_wrong_bit, 0, 50);
     tcase_add_test(boxes, reads_columns_of_large_tensors);
     tcase_add_loop_test(boxes, finds_gaps_and_overlaps, 0, 10);
     tcase_add_test(boxes, names_the_bad_element);

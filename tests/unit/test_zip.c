@@ -68,6 +68,14 @@ static size_t entry(const struct br__buf *b, int k)
     return 0;
 }
 
+/* Offset of the local header of the k-th central entry. */
+static size_t local_header(const struct br__buf *b, int k)
+{
+    const unsigned char *e = (const unsigned char *)b->p + entry(b, k) + 42;
+
+    return e[0] | (size_t)e[1] << 8;
+}
+
 /* ---- accepted ------------------------------------------------------------------------------- */
 
 START_TEST(reads_records)
@@ -149,7 +157,7 @@ START_TEST(refuses_every_truncation)
 END_TEST
 
 /* Each row damages one field: `at` counts from the named place. */
-enum place { AT_END = 1, AT_END64, AT_ENTRY };
+enum place { AT_END = 1, AT_END64, AT_ENTRY, AT_LOCAL };
 static const struct {
     enum place place;
     size_t at;
@@ -179,6 +187,13 @@ static const struct {
     {AT_ENTRY, 42, 4, 1, BR_E_FORMAT, "record 'data/0': no local header"},
     {AT_ENTRY, 46, 1, 'x', BR_E_FORMAT, "bad record name 'xrchive/data/0'"},
     {AT_ENTRY, 54, 1, 0, BR_E_FORMAT, "bad record name"},
+    {AT_LOCAL, 8, 2, 8, BR_E_FORMAT, "record 'data/0': its local header"},
+    {AT_LOCAL, 14, 4, 1, BR_E_FORMAT, "record 'data/0': its local header"},
+    {AT_LOCAL, 18, 4, 9, BR_E_FORMAT, "record 'data/0': its local header"},
+    {AT_LOCAL, 22, 4, 11, BR_E_FORMAT, "record 'data/0': its local header"},
+    {AT_LOCAL, 26, 2, 13, BR_E_FORMAT, "record 'data/0': its local header"},
+    {AT_LOCAL, 26, 2, 0xffff, BR_E_FORMAT, "record 'data/0': its local header"},
+    {AT_LOCAL, 30, 1, 'x', BR_E_FORMAT, "record 'data/0': its local header"},
 };
 
 START_TEST(refuses_damage)
@@ -188,9 +203,42 @@ START_TEST(refuses_damage)
     zip_make(&b, three, 3, 0);
     size_t base = damage[_i].place == AT_END     ? b.n - 22
                   : damage[_i].place == AT_END64 ? b.n - 22 - 20 - 56
+                  : damage[_i].place == AT_LOCAL ? local_header(&b, 1)
                                                  : entry(&b, 1);
     set_le(&b, base + damage[_i].at, damage[_i].v, damage[_i].bytes);
     check_refused(&b, damage[_i].code, damage[_i].text);
+    br__buf_free(&b);
+}
+END_TEST
+
+/* What a local header says beside zeros is fine when it is the same. */
+START_TEST(accepts_local_sizes)
+{
+    struct br__buf b = {0};
+
+    zip_make(&b, three, 3, 0);
+    set_le(&b, local_header(&b, 1) + 14, br__crc32(0, "0123456789", 10), 4);
+    set_le(&b, local_header(&b, 1) + 18, 10, 4);
+    set_le(&b, local_header(&b, 1) + 22, 10, 4);
+    ck_assert_msg(read_exact(b.p, b.n) == BR_OK, "%s", err.msg);
+    br__buf_free(&b);
+}
+END_TEST
+
+START_TEST(checks_crcs)
+{
+    struct br__buf b = {0};
+
+    zip_make(&b, three, 3, 0);
+    ck_assert_int_eq(read_exact(b.p, b.n), BR_OK);
+    const unsigned char *p = (const unsigned char *)b.p;
+    for (size_t i = 0; i < n_recs; i++)
+        ck_assert_int_eq(br__zip_check(&recs[i], p, &err), BR_OK);
+    b.p[recs[1].off] ^= 1;
+    ck_assert_int_eq(br__zip_check(&recs[1], p, &err), BR_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.msg, "record 'data/0' is damaged: its CRC-32 is"));
+    recs[1].crc = 0; /* not computed */
+    ck_assert_int_eq(br__zip_check(&recs[1], p, &err), BR_OK);
     br__buf_free(&b);
 }
 END_TEST
@@ -275,6 +323,8 @@ static Suite *suite(void)
     tcase_add_test(t, refuses_bad_ranges);
     tcase_add_test(t, refuses_every_truncation);
     tcase_add_loop_test(t, refuses_damage, 0, BR_COUNTOF(damage));
+    tcase_add_test(t, accepts_local_sizes);
+    tcase_add_test(t, checks_crcs);
     tcase_add_test(t, refuses_bad_names);
     tcase_add_test(t, refuses_bad_zip64_fields);
     tcase_add_test(t, survives_any_byte);

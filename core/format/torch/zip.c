@@ -1,11 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* zip.c - read the stored (uncompressed) ZIP and ZIP64 archives of torch.save.
  *
- * An archive is a range of a mapped file; offsets inside it are relative to the range.  Only the
- * central directory is believed: local headers hold zero sizes (torch writes data descriptors),
- * of them only the signature and the lengths of name and extra field are used.  CRCs are not
- * checked, since torch may skip them.  Format: PKWARE APPNOTE 6.3; what torch writes:
- * docs of PyTorchStreamWriter, caffe2/serialize/inline_container.cc. */
+ * An archive is a range of a mapped file; offsets inside it are relative to the range.  Sizes and
+ * CRCs come from the central directory: local headers hold zeros where a data descriptor follows,
+ * as torch writes it.  What a local header does say must agree.  Format: PKWARE APPNOTE 6.3; what
+ * torch writes: docs of PyTorchStreamWriter, caffe2/serialize/inline_container.cc. */
 #include "../format.h"
 
 #include <inttypes.h>
@@ -148,15 +147,40 @@ static int read_name(struct zip *z, const unsigned char *name, size_t len, const
     return BR_OK;
 }
 
+/* Does the local header name the record that the central entry e names, and are its CRC and sizes
+ * the same where it has them?  A zero means that a descriptor behind the data has them, all ones
+ * that the ZIP64 field does. */
+static int local_agrees(const unsigned char *local, uint64_t room, const unsigned char *e)
+{
+    size_t name_len = (size_t)le(e + 28, 2);
+
+    if (le(local + 26, 2) != name_len || name_len > room ||
+        memcmp(local + LOCAL_BYTES, e + ENTRY_BYTES, name_len) != 0 ||
+        le(local + 8, 2) != le(e + 10, 2))
+        return 0;
+    for (int at = 14; at < 26; at += 4) { /* CRC, packed size, size; two bytes later in the entry */
+        uint64_t v = le(local + at, 4), c = le(e + at + 2, 4);
+        if (v && v != IN_ZIP64 && c != IN_ZIP64 && v != c)
+            return 0;
+    }
+    return 1;
+}
+
 /* Where the data starts: behind the local header, whose extra field (torch's padding) has its own
  * length. */
-static int locate(struct zip *z, const struct sizes *s, struct br__zip_rec *rec)
+static int locate(struct zip *z, const unsigned char *e, const struct sizes *s,
+                  struct br__zip_rec *rec)
 {
     int fits = z->dir >= LOCAL_BYTES && s->header <= z->dir - LOCAL_BYTES;
     const unsigned char *local = fits ? z->p + s->header : NULL;
 
     if (!local || le(local, 4) != SIG_LOCAL)
         return br_fail(z->err, BR_E_FORMAT, "zip: record '%s': no local header at %" PRIu64,
+                       rec->name, s->header);
+    if (!local_agrees(local, z->dir - LOCAL_BYTES - s->header, e))
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: record '%s': its local header at %" PRIu64
+                       " and the central directory differ in name, method, size or CRC-32",
                        rec->name, s->header);
     uint64_t data = s->header + LOCAL_BYTES + le(local + 26, 2) + le(local + 28, 2);
     if (data > z->dir || s->size > z->dir - data)
@@ -193,7 +217,7 @@ static int read_entry(struct zip *z, uint64_t *at, struct br__zip_rec *rec)
                        "zip: record '%s' is compressed or encrypted, which torch never does",
                        rec->name);
     rec->crc = (uint32_t)le(e + 16, 4);
-    return locate(z, &s, rec);
+    return locate(z, e, &s, rec);
 }
 
 int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,
@@ -224,6 +248,18 @@ int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_siz
     *recs = r;
     *n = (size_t)z.n_recs;
     return BR_OK;
+}
+
+int br__zip_check(const struct br__zip_rec *rec, const unsigned char *map, struct br_err *err)
+{
+    uint32_t crc = rec->crc ? br__crc32(0, map + rec->off, (size_t)rec->size) : 0;
+
+    if (crc == rec->crc)
+        return BR_OK;
+    return br_fail(err, BR_E_FORMAT,
+                   "zip: record '%s' is damaged: its CRC-32 is %08" PRIx32
+                   ", the archive says %08" PRIx32,
+                   rec->name, crc, rec->crc);
 }
 
 const struct br__zip_rec *br__zip_find(const struct br__zip_rec *recs, size_t n, const char *name)

@@ -20,6 +20,11 @@ int br__torch_load(struct br__arena *a, const struct br__file *f, uint64_t off, 
 
     if (rc)
         return rc;
+    for (size_t i = 0; i < out->n_recs && !rc; i++) /* data is checked by whoever reads it */
+        rc = br__starts(out->recs[i].name, "data/") ? BR_OK
+                                                    : br__zip_check(&out->recs[i], f->map, err);
+    if (rc)
+        return rc;
     const struct br__zip_rec *order = br__zip_find(out->recs, out->n_recs, "byteorder");
     if (order && (order->size != 6 || memcmp(f->map + order->off, "little", 6) != 0))
         return br_fail(err, BR_E_UNSUPPORTED, "byte order is not little");
@@ -175,6 +180,7 @@ static int place(const struct br__torch_file *tf, const struct storage *s, int64
                        "%" PRIu64,
                        out->bytes, offset, name, rec->size);
     out->data_off = rec->off + skip;
+    out->rec = rec;
     return BR_OK;
 }
 
@@ -243,6 +249,11 @@ static int locate_chunk(struct br__arena *scratch, const struct br__ckpt *ck,
                        br__shape_str(c->size, t->ndim, expect, sizeof expect));
     }
     c->data_off = v.data_off;
+    c->rec = &ck->td->records[ck->td->n_records++];
+    c->rec->off = v.rec->off;
+    c->rec->size = v.rec->size;
+    c->rec->crc = v.rec->crc;
+    ck->td->n_no_crc += v.rec->size && !v.rec->crc;
     return BR_OK;
 }
 
@@ -269,9 +280,14 @@ static int locate_tensor(struct br__arena *scratch, const struct br__ckpt *ck,
 int br__td_locate(struct br__ckpt *ck, struct br_err *err)
 {
     struct br__arena scratch = {0};
-    size_t kept = 0;
+    size_t kept = 0, n_chunks = 0;
     int rc = BR_OK;
 
+    for (size_t i = 0; i < ck->n_tensors; i++)
+        n_chunks += ck->td->n_chunks[ck->tensors[i].priv];
+    ck->td->records = br__arena_alloc(&ck->arena, (n_chunks + 1) * sizeof *ck->td->records);
+    if (!ck->td->records)
+        return br_fail(err, BR_E_NOMEM, "out of memory");
     for (size_t i = 0; i < ck->n_tensors && !rc; i++) {
         rc = locate_tensor(&scratch, ck, &ck->tensors[i], err);
         if (!rc)

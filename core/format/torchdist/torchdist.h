@@ -48,6 +48,7 @@ struct br__torch_tensor {
     int dtype, ndim;
     int64_t shape[BR_MAX_DIMS];
     uint64_t bytes, data_off;
+    const struct br__zip_rec *rec; /* that holds it */
 };
 int br__torch_tensor_read(const struct br__torch_file *tf, const struct br__pk *v,
                           struct br__torch_tensor *out, struct br_err *err) BR_MUST_CHECK;

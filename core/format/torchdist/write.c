@@ -184,7 +184,7 @@ static int copy_item(struct br__out *out, const struct br__td_item *it, size_t i
 static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i,
                       struct br__buf *scratch, produce_fn *produce, void *arg, struct br_err *err)
 {
-    const struct br__td_item *it = &p->items[i];
+    struct br__td_item *it = &p->items[i];
     struct br__zipw z;
     int rc;
     if (it->verbatim)
@@ -202,6 +202,7 @@ static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i
             rc = br__zipw_start(&z, "data/0", it->data_bytes, err);
         if (!rc)
             rc = write_data(&z, it->data_bytes, i, produce, arg, err);
+        it->crc = z.rec_crc;
         if (!rc)
             rc = br__zipw_stop(&z, err);
     }

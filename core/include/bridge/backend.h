@@ -104,6 +104,13 @@ struct br_kernel {
  */
 
 struct br_comm;
+/* A send to or a receive from another rank of the group. */
+struct br_p2p {
+    void *buf; /* of the device; a send does not change it */
+    size_t n;
+    uint32_t dtype, peer, is_send;
+    uint32_t tag; /* which of several it is, to find calls that do not match */
+};
 /* What NCCL and MPI offer, no more.  Counts are elements of dtype; buffers are of the device; all
  * ranks of the group call alike.  Each returns an enum br_status; a rank that failed or left makes
  * the others' calls return BR_E_COMM instead of waiting for ever. */
@@ -120,10 +127,9 @@ struct br_comm_ops {
                       const size_t *send_counts, uint32_t dtype, struct br_err *err);
     int (*broadcast)(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t root,
                      struct br_err *err);
-    int (*send)(struct br_comm *c, const void *buf, size_t n, uint32_t dtype, uint32_t peer,
-                struct br_err *err);
-    int (*recv)(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t peer,
-                struct br_err *err);
+    /* Sends and receives that go on together, so that no order of them can hang.  Those between the
+     * same two ranks meet in the order given, and must agree in all but buf. */
+    int (*exchange)(struct br_comm *c, const struct br_p2p *ops, size_t n, struct br_err *err);
     /* Ranks of one color form a group, ordered by key (ncclCommSplit, MPI_Comm_split). */
     int (*split)(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
                  struct br_err *err);

@@ -39,7 +39,8 @@ enum br_job_flags {
     BR_JOB_FUSED = 512, /* export: fused-expert layout */
     BR_JOB_PER_EXPERT = 1024,
     BR_JOB_LOCAL_ONLY = 2048, /* download nothing */
-    BR_JOB_STREAM = 4096      /* import: read a hub model's weights from the hub, store none of them */
+    BR_JOB_STREAM = 4096, /* import: read a hub model's weights from the hub, store none of them */
+    BR_JOB_NO_VERIFY = 8192 /* do not compare checksums of what is read */
 };
 
 struct br_job {
@@ -57,6 +58,10 @@ struct br_job {
     uint64_t max_shard_size;   /* export without a shard map; 0 = 5 GB */
     const struct br_listener *listener;
 };
+#define BR_JOB_INIT                                                                                \
+    {                                                                                              \
+        sizeof(struct br_job), 0, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, NULL                \
+    }
 
 /* What a job did. */
 struct br_job_result {
@@ -65,14 +70,20 @@ struct br_job_result {
     uint64_t n_tensors;
     uint64_t bytes_written; /* verify: bytes compared */
     uint64_t resumed_bytes; /* found finished from an interrupted run */
-    char path[1024];        /* directory that holds the result */
+    char path[1024];        /* directory that holds the result; "" if it is longer */
+    char full_path[4096];   /* the same, of any length that the system allows */
 };
+#define BR_JOB_RESULT_INIT                                                                         \
+    {                                                                                              \
+        sizeof(struct br_job_result), 0, 0, 0, 0, {0}, {0}                                         \
+    }
 
 BR_API int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err);
 BR_API int br_export(const struct br_job *job, struct br_job_result *res, struct br_err *err);
 
 /* Compare bitwise: names, dtypes, shapes, bytes.  BR_OK if all equal, BR_E_DIFF if not; each
- * difference goes to the listener's `note`. */
+ * difference goes to the listener's `note`.  With one of hf_model and megatron_path alone, either a
+ * directory of either format: check it against its own checksums, BR_E_FORMAT if it is damaged. */
 BR_API int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err *err);
 
 /* The command line program: parses, runs, prints, returns the exit code. */

@@ -1,44 +1,43 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* plan_util.c - what all files that make a plan use: notes, and kinds of names. */
-#include "plan.h"
+/* bind_util.c - notes of a binding, and kinds of names. */
+#include "model_internal.h"
 
 #include <string.h>
 
-int br__plan_nomem(struct br_err *err)
+int br__bind_nomem(struct br_err *err)
 {
-    return br_fail(err, BR_E_NOMEM, "out of memory planning the conversion");
+    return br_fail(err, BR_E_NOMEM, "out of memory fitting the tensors to the model");
 }
 
-static int append_text(struct br__plan *p, const char ***list, size_t *n, size_t *cap,
+static int append_text(struct br__binding *b, const char ***list, size_t *n, size_t *cap,
                        const char *fmt, va_list ap)
 {
-    struct br__buf b = {0};
-    br__buf_vprintf(&b, fmt, ap);
-    char *s = b.failed || !b.p ? NULL : br__arena_strdup(&p->arena, b.p);
-    br__buf_free(&b);
+    struct br__buf text = {0};
+    br__buf_vprintf(&text, fmt, ap);
+    char *s = text.failed || !text.p ? NULL : br__arena_strdup(&b->arena, text.p);
+    br__buf_free(&text);
     if (!s || br__grow(list, cap, *n, sizeof **list))
         return BR_E_NOMEM;
     (*list)[(*n)++] = s;
     return BR_OK;
 }
 
-int br__plan_note(struct br__plan *p, const char *fmt, ...)
+int br__binding_note(struct br__binding *b, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    int rc = append_text(p, &p->notes, &p->n_notes, &p->cap_notes, fmt, ap);
+    int rc = append_text(b, &b->notes, &b->n_notes, &b->cap_notes, fmt, ap);
     va_end(ap);
     return rc;
 }
 
-int br__plan_skip(struct br__planner *pl, const char *fmt, ...)
+int br__binding_skip(struct br__binding *b, struct br_err *err, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    struct br__plan *p = pl->p;
-    int rc = append_text(p, &p->skipped, &p->n_skipped, &p->cap_skipped, fmt, ap);
+    int rc = append_text(b, &b->skipped, &b->n_skipped, &b->cap_skipped, fmt, ap);
     va_end(ap);
-    return rc ? br__plan_nomem(pl->err) : BR_OK;
+    return rc ? br__bind_nomem(err) : BR_OK;
 }
 
 const char *br__map_side(const struct br_map *m, int hf_side)
@@ -47,7 +46,7 @@ const char *br__map_side(const struct br_map *m, int hf_side)
 }
 
 /* Does any tensor match a fused-expert pattern of the rules? */
-int br__plan_has_fused(const struct br__arch *arch, const struct br__ckpt *ck)
+int br__has_fused(const struct br__arch *arch, const struct br__ckpt *ck)
 {
     for (uint32_t r = 0; r < arch->n_maps; r++) {
         struct br__pattern pat;
@@ -61,8 +60,8 @@ int br__plan_has_fused(const struct br__arch *arch, const struct br__ckpt *ck)
 }
 
 /* The rules of the embedding and of the output layer that may be tied to it. */
-void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embedding,
-                         const struct br_map **output)
+void br__tied_rules(const struct br__arch *arch, const struct br_map **embedding,
+                    const struct br_map **output)
 {
     *embedding = *output = NULL;
     for (uint32_t r = 0; r < arch->n_maps; r++) {
@@ -77,7 +76,7 @@ void br__plan_tied_rules(const struct br__arch *arch, const struct br_map **embe
 /* Other spellings of Megatron keys: the prediction layer's inner module was renamed in memory, and
  * the local (not Transformer Engine) layer spec keeps the norm before a routed MLP under the dense
  * name. */
-const struct br__tensor *br__plan_find_key(const struct br__ckpt *ck, const char *name)
+const struct br__tensor *br__find_key(const struct br__ckpt *ck, const char *name)
 {
     static const char *const aliases[][2] = {
         {".transformer_layer", ".mtp_model_layer"},
@@ -106,14 +105,14 @@ const struct br__tensor *br__plan_find_key(const struct br__ckpt *ck, const char
 }
 
 /* Keys of a training checkpoint that are no weights. */
-int br__plan_is_training_state(const char *key)
+int br__is_training_state(const char *key)
 {
     return br__starts(key, "optimizer.") || br__starts(key, "chained_") ||
            br__starts(key, "rng_state") || br__starts(key, "rerun_state") ||
            br__starts(key, "common_state") || strstr(key, "_extra_state") != NULL;
 }
 
-int br__plan_is_ignored(const struct br__arch *arch, const char *name)
+int br__is_ignored(const struct br__arch *arch, const char *name)
 {
     for (uint32_t i = 0; i < arch->n_ignore; i++) {
         struct br__pattern pat;
@@ -123,7 +122,7 @@ int br__plan_is_ignored(const struct br__arch *arch, const char *name)
     return 0;
 }
 
-int br__plan_is_mtp(const struct br__arch *arch, const char *name, int hf_side)
+int br__is_mtp(const struct br__arch *arch, const char *name, int hf_side)
 {
     for (uint32_t r = 0; r < arch->n_maps; r++) {
         const struct br_map *m = &arch->maps[r];

@@ -1,0 +1,218 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* world.c - the ranks of this process: threads that stay, and the communicators of their groups.
+ *
+ * A run is a number that goes up.  Each thread waits for it to change, runs, and counts itself off.
+ * Waiting is sleeping on the word (futex), without a spin before it: ranks may be as many as the
+ * cores or more, and who spins takes the core away from the very rank it waits for.  Measured: a
+ * spin of 2000 pauses cost a quarter more processor time than threads made anew for each step. */
+#include "dist.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct rank_thread {
+    struct br__world *world;
+    struct br__place place;
+    pthread_t thread;
+    int rc;
+    struct br_err err;
+};
+
+struct br__world {
+    struct br_topo topo;
+    struct rank_thread *ranks;                               /* [topo.world] */
+    uint32_t n_threads;                                      /* that were started */
+    int (*fn)(void *arg, uint32_t rank, struct br_err *err); /* NULL: leave */
+    void *arg;
+    pthread_mutex_t turn;    /* one run at a time */
+    _Atomic uint32_t run;    /* goes up with each run; threads wait for it */
+    _Atomic uint32_t active; /* threads that have not finished this run; the caller waits for 0 */
+};
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+/* Wait while *word is `value`. */
+static void wait_while(_Atomic uint32_t *word, uint32_t value)
+{
+    while (atomic_load(word) == value)
+        syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void wake(_Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static void run_rank(struct rank_thread *r)
+{
+    struct br__world *w = r->world;
+    memset(&r->err, 0, sizeof r->err);
+    r->rc = w->fn(w->arg, r->place.rank, &r->err);
+    struct br_comm *world = r->place.comms[BR_GROUP_WORLD];
+    if (r->rc && world) /* nobody shall wait for this rank */
+        world->ops->abort(world);
+}
+
+static void *serve(void *arg)
+{
+    struct rank_thread *r = arg;
+    struct br__world *w = r->world;
+    for (uint32_t seen = 0;; seen++) {
+        wait_while(&w->run, seen);
+        if (!w->fn)
+            return NULL;
+        run_rank(r);
+        if (atomic_fetch_sub(&w->active, 1) == 1)
+            wake(&w->active);
+    }
+}
+
+/* Let the threads run w->fn, or leave. */
+static void start(struct br__world *w)
+{
+    atomic_store(&w->active, w->n_threads);
+    atomic_fetch_add(&w->run, 1);
+    if (w->n_threads)
+        wake(&w->run);
+}
+
+/* Prefer the root cause over BR_E_COMM, which only reports that another rank failed. */
+static int first_error(const struct br__world *w, struct br_err *err)
+{
+    const struct rank_thread *bad = NULL;
+    for (uint32_t i = 0; i < w->topo.world; i++) {
+        const struct rank_thread *r = &w->ranks[i];
+        if (r->rc && (!bad || (bad->rc == BR_E_COMM && r->rc != BR_E_COMM)))
+            bad = r;
+    }
+    if (bad && err)
+        *err = bad->err;
+    return bad ? bad->rc : 0;
+}
+
+int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struct br_err *err),
+                  void *arg, struct br_err *err)
+{
+    pthread_mutex_lock(&w->turn);
+    w->fn = fn;
+    w->arg = arg;
+    start(w);
+    run_rank(&w->ranks[0]);
+    for (uint32_t left; (left = atomic_load(&w->active)) != 0;)
+        wait_while(&w->active, left);
+    int rc = first_error(w, err);
+    pthread_mutex_unlock(&w->turn);
+    return rc;
+}
+
+/* ---- opening and closing -----------------------------------------------------------------------
+ */
+
+/* The axes along which the ranks of each group differ. */
+static const uint32_t group_axes[BR_N_GROUPS] = {
+    [BR_GROUP_TP] = 1u << BR_AXIS_TP,   [BR_GROUP_PP] = 1u << BR_AXIS_PP,
+    [BR_GROUP_DP] = 1u << BR_AXIS_DP,   [BR_GROUP_EP_ETP] = 1u << BR_AXIS_EP | 1u << BR_AXIS_ETP,
+    [BR_GROUP_EDP] = 1u << BR_AXIS_EDP,
+};
+
+/* How the ranks of a world find each other. */
+struct meeting {
+    struct br__world *world;
+    const struct br_plane *plane;
+    void *const *devices;
+    unsigned char id[BR_COMM_ID];
+};
+
+static int join_world(void *arg, uint32_t rank, struct br_err *err)
+{
+    struct meeting *m = arg;
+    struct br__world *w = m->world;
+    return m->plane->join(m->devices[rank], m->id, rank, w->topo.world,
+                          &w->ranks[rank].place.comms[BR_GROUP_WORLD], err);
+}
+
+/* A group's color is its lowest rank, so every group of an axis set gets its own. */
+static int split_groups(void *arg, uint32_t rank, struct br_err *err)
+{
+    struct br__world *w = ((struct meeting *)arg)->world;
+    struct br__place *p = &w->ranks[rank].place;
+    struct br_comm *world = p->comms[BR_GROUP_WORLD];
+    uint32_t *members = br__calloc(w->topo.world, sizeof *members);
+    int rc = members ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for the groups of ranks");
+    for (uint32_t g = 1; !rc && g < BR_N_GROUPS; g++) {
+        (void)br_topo_group(&w->topo, rank, group_axes[g], members);
+        rc = world->ops->split(world, members[0], rank, &p->comms[g], err);
+    }
+    br__free(members);
+    return rc;
+}
+
+static int start_threads(struct br__world *w, struct br_err *err)
+{
+    for (uint32_t i = 1; i < w->topo.world; i++) {
+        if (pthread_create(&w->ranks[i].thread, NULL, serve, &w->ranks[i]))
+            return br_fail(err, BR_E_NOMEM, "cannot start a thread for rank %u", i);
+        w->n_threads++;
+    }
+    return 0;
+}
+
+int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
+                   void *const *devices, struct br_err *err)
+{
+    *out = NULL;
+    struct br__world *w = br__calloc(1, sizeof *w);
+    if (!w)
+        return br_fail(err, BR_E_NOMEM, "out of memory for the ranks");
+    w->topo = *t;
+    pthread_mutex_init(&w->turn, NULL);
+    w->ranks = br__calloc(t->world, sizeof *w->ranks);
+    int rc = w->ranks ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for the ranks");
+    for (uint32_t i = 0; !rc && i < t->world; i++)
+        w->ranks[i] = (struct rank_thread){.world = w, .place = {.topo = *t, .rank = i}};
+    if (!rc && t->world > 1) {
+        struct meeting m = {.world = w, .plane = plane, .devices = devices};
+        rc = plane->id(m.id, err);
+        if (!rc)
+            rc = start_threads(w, err);
+        if (!rc)
+            rc = br__world_run(w, join_world, &m, err);
+        if (!rc)
+            rc = br__world_run(w, split_groups, &m, err);
+    }
+    if (rc)
+        br__world_close(w);
+    else
+        *out = w;
+    return rc;
+}
+
+void br__world_close(struct br__world *w)
+{
+    if (!w)
+        return;
+    w->fn = NULL;
+    start(w);
+    for (uint32_t i = 1; i <= w->n_threads; i++)
+        pthread_join(w->ranks[i].thread, NULL);
+    /* BR_GROUP_WORLD is 0: the world itself goes last. */
+    for (uint32_t g = BR_N_GROUPS; g-- > 0;)
+        for (uint32_t i = 0; w->ranks && i < w->topo.world; i++) {
+            struct br_comm *c = w->ranks[i].place.comms[g];
+            if (c)
+                c->ops->close(c);
+        }
+    pthread_mutex_destroy(&w->turn);
+    br__free(w->ranks);
+    br__free(w);
+}
+
+const struct br__place *br__world_place(const struct br__world *w, uint32_t rank)
+{
+    return &w->ranks[rank].place;
+}

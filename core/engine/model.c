@@ -1,0 +1,195 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* model.c - a model that can run: its weights, and the ranks that hold them. */
+#include "llm.h"
+#include <math.h>
+#include <string.h>
+
+static int nomem(struct br_err *err)
+{
+    return br_fail(err, BR_E_NOMEM, "out of memory for the model");
+}
+
+/* ---- ranks ----------------------------------------------------------------------------------- */
+
+struct rank_run {
+    struct br__llm *m;
+    int (*fn)(struct br__rank *r, void *arg, struct br_err *err);
+    void *arg;
+};
+
+static int run_rank(void *arg, uint32_t rank, struct br_err *err)
+{
+    const struct rank_run *run = arg;
+    return run->fn(&run->m->ranks[rank], run->arg, err);
+}
+
+int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, struct br_err *err),
+                  void *arg, struct br_err *err)
+{
+    struct rank_run run = {m, fn, arg};
+    return br__world_run(m->world, run_rank, &run, err);
+}
+
+static int open_rank(struct br__llm *m, uint32_t rank, const char *device, uint32_t threads,
+                     struct br_err *err)
+{
+    const struct br__registry *reg = m->weights->src->registry;
+    const struct br__dirs dirs = {reg->dirs, reg->n_dirs};
+    struct br__rank *r = &m->ranks[rank];
+    r->m = m;
+    int rc = br__device_open(&r->dev, device, &dirs, rank, threads, err);
+    return rc ? rc : br__params_open(&r->params, m->weights, br__device_is_host(&r->dev), err);
+}
+
+static int open_world(struct br__llm *m, struct br_err *err)
+{
+    const struct br_backend *b = &m->ranks[0].dev.backend;
+    void **devices = br__calloc(m->topo.world, sizeof *devices);
+    if (!devices)
+        return nomem(err);
+    for (uint32_t i = 0; i < m->topo.world; i++)
+        devices[i] = m->ranks[i].dev.device;
+    int rc = m->topo.world > 1 && !b->plane
+                 ? br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name)
+                 : br__world_open(&m->world, &m->topo, b->plane, devices, err);
+    for (uint32_t i = 0; i < m->topo.world && !rc; i++)
+        m->ranks[i].place = br__world_place(m->world, i);
+    br__free(devices);
+    return rc;
+}
+
+static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
+{
+    uint32_t n = m->topo.world;
+    uint32_t all = (uint32_t)(o->threads > 0 ? o->threads : br__cpu_count());
+    m->ranks = br__calloc(n, sizeof *m->ranks);
+    if (!m->ranks)
+        return nomem(err);
+    for (uint32_t i = 0; i < n; i++) {
+        int rc = open_rank(m, i, o->device, BR__MAX(all / n, 1), err);
+        if (rc)
+            return rc;
+    }
+    return open_world(m, err);
+}
+
+/* ---- open, close ----------------------------------------------------------------------------- */
+
+/* YaRN's attention_factor, which transformers multiplies queries and keys by in place of the factor
+ * that follows from the scale. */
+static int check_attention_factor(const struct br_config *cfg, const br__json *config,
+                                  struct br_err *err)
+{
+    static const char *const keys[] = {"rope_scaling.attention_factor",
+                                       "rope_parameters.attention_factor"};
+    float freq[BR__MAX_ROTARY];
+    int64_t n;
+    double scale;
+    int rc = br__rope(cfg, freq, BR__MAX_ROTARY, &n, &scale, err);
+    for (size_t i = 0; i < BR_COUNTOF(keys) && !rc; i++) {
+        double given = br__json_num(br__json_get(config, keys[i]), scale);
+        if (fabs(given - scale) > 1e-6)
+            rc =
+                br_fail(err, BR_E_UNSUPPORTED, "config.json: %s is %g, the engine computes with %g",
+                        keys[i], given, scale);
+    }
+    return rc;
+}
+
+/* What a conversion need not know of a model and the engine must. */
+static int check_config(const struct br__weights *w, struct br_err *err)
+{
+    const struct br_config *cfg = w->cfg;
+    const char *text = w->src->config_text;
+    br__json *config = NULL;
+    int64_t topk = br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
+    if (cfg->n_experts && (topk < 1 || topk > cfg->n_experts))
+        return br_fail(err, BR_E_CONFIG, "config.json: each token goes to %lld of %lld experts",
+                       (long long)topk, (long long)cfg->n_experts);
+    int rc = text ? br__json_parse(&config, text, strlen(text), err) : 0;
+    const char *act = br__json_str(br__json_get(config, "hidden_act"), "silu");
+    if (!rc && strcmp(act, "silu"))
+        rc = br_fail(err, BR_E_UNSUPPORTED,
+                     "config.json: hidden_act is '%s', the engine computes silu", act);
+    if (!rc)
+        rc = check_attention_factor(cfg, config, err);
+    br__json_free(config);
+    return rc;
+}
+
+static int open_model(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
+{
+    int rc = br__weights_open(&m->weights, &o->weights, err);
+    if (rc)
+        return rc;
+    const struct br_config *cfg = m->weights->cfg;
+    m->precision = o->precision ? (uint32_t)o->precision : cfg->dtype == BR_F32 ? BR_F32 : BR_BF16;
+    rc = br_topo_make(&m->topo, o->tp, 1, o->pp, o->ep, o->etp, 0, err);
+    if (!rc && !cfg->arch->layer)
+        rc = br_fail(err, BR_E_UNSUPPORTED,
+                     "plugin '%s' can convert %s but not run it: it has no layer builder",
+                     cfg->arch->plugin->name, cfg->arch->model_type);
+    if (!rc)
+        rc = check_config(m->weights, err);
+    return rc ? rc : open_ranks(m, o, err);
+}
+
+int br__llm_open(struct br__llm **out, const struct br__llm_opts *o, struct br_err *err)
+{
+    *out = NULL;
+    struct br__llm *m = br__calloc(1, sizeof *m);
+    if (!m)
+        return nomem(err);
+    int rc = open_model(m, o, err);
+    if (rc)
+        br__llm_close(m);
+    else
+        *out = m;
+    return rc;
+}
+
+void br__llm_close(struct br__llm *m)
+{
+    if (!m)
+        return;
+    br__world_close(m->world);
+    for (uint32_t i = 0; m->ranks && i < m->topo.world; i++) {
+        br__pass_drop(&m->ranks[i]);
+        br__params_close(m->ranks[i].params);
+        br__device_close(&m->ranks[i].dev);
+    }
+    br__free(m->ranks);
+    br__weights_close(m->weights);
+    br__free(m);
+}
+
+const struct br_config *br__llm_config(const struct br__llm *m)
+{
+    return m->weights->cfg;
+}
+struct br__weights *br__llm_weights(const struct br__llm *m)
+{
+    return m->weights;
+}
+const struct br_topo *br__llm_topo(const struct br__llm *m)
+{
+    return &m->topo;
+}
+const char *br__llm_device(const struct br__llm *m)
+{
+    return m->ranks[0].dev.backend.name;
+}
+
+/* ---- health ---------------------------------------------------------------------------------- */
+
+int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n, struct br_err *err)
+{
+    if (br__first_not_finite(logits, n) == n)
+        return 0;
+    const char *name = br__weights_not_finite(m->weights);
+    if (name)
+        return br_fail(err, BR_E_NUMERIC, "tensor '%s' has NaN or infinite values", name);
+    return br_fail(err, BR_E_NUMERIC, "the logits are not finite although the weights are%s",
+                   m->precision == BR_F32 ? ", in float32: the model overflows that, too"
+                                          : "; try --dtype float32");
+}
