@@ -11,6 +11,16 @@
 /* ---- build
  * ------------------------------------------------------------------------------------------ */
 
+/* Print a line and empty the buffer. */
+static int say_line(struct br__buf *line, struct br_err *err)
+{
+    int failed = line->failed;
+    if (!failed)
+        br__say(stdout, "%s", line->p);
+    br__buf_free(line);
+    return failed ? br_fail(err, BR_E_NOMEM, "out of memory printing a line") : BR_OK;
+}
+
 /* --json-keys text,title and --json-keys text title */
 static int split_keys(struct br__cli *c, const char *const **keys, size_t *n, struct br_err *err)
 {
@@ -79,14 +89,14 @@ static int print_built(struct br__cli *c, struct br__report *r, const char *outp
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    char empty[64] = "", bad[64] = "";
+    struct br__buf line = {0};
+    br__buf_printf(&line, "%s: %" PRId64 " documents, %" PRId64 " tokens", output, b->documents,
+                   b->tokens);
     if (b->empty)
-        snprintf(empty, sizeof empty, "; %" PRId64 " without tokens were left out", b->empty);
+        br__buf_printf(&line, "; %" PRId64 " without tokens were left out", b->empty);
     if (b->bad)
-        snprintf(bad, sizeof bad, "; %" PRId64 " bad records were left out", b->bad);
-    br__say(stdout, "%s: %" PRId64 " documents, %" PRId64 " tokens%s%s", output, b->documents,
-            b->tokens, empty, bad);
-    return BR_OK;
+        br__buf_printf(&line, "; %" PRId64 " bad records were left out", b->bad);
+    return say_line(&line, err);
 }
 
 static int build(struct br__cli *c, struct br__report *r, const struct br_tokenizer *tok,
@@ -221,17 +231,18 @@ static int print_inspected(const struct br__cli *c, const char *prefix, const st
         br__js_end(&j);
         return br__js_print(&j, err);
     }
-    char empty[48] = "", ids[SHOWN * sizeof " -2147483648"] = "";
-    if (l.empty)
-        snprintf(empty, sizeof empty, ", %" PRId64 " empty documents", l.empty);
-    for (int64_t i = 0, at = 0; i < shown; i++)
-        at += snprintf(ids + at, sizeof ids - (size_t)at, " %" PRId32, first[i]);
+    struct br__buf line = {0};
     br__say(stdout, "%s: %s, %" PRId64 " documents, %" PRId64 " sequences, %" PRId64 " tokens",
             prefix, br_dtype_torch(x->dtype), x->n_doc, x->n_seq, x->n_tokens);
-    br__say(stdout, "sequences of %" PRId64 " to %" PRId64 " tokens, largest id %" PRId32 "%s",
-            l.min, l.max, max, empty);
-    br__say(stdout, "begins%s", ids);
-    return BR_OK;
+    br__buf_printf(&line, "sequences of %" PRId64 " to %" PRId64 " tokens, largest id %" PRId32,
+                   l.min, l.max, max);
+    if (l.empty)
+        br__buf_printf(&line, ", %" PRId64 " empty documents", l.empty);
+    int rc = say_line(&line, err);
+    br__buf_puts(&line, "begins");
+    for (int64_t i = 0; i < shown; i++)
+        br__buf_printf(&line, " %" PRId32, first[i]);
+    return rc ? rc : say_line(&line, err);
 }
 
 int br__cmd_data_inspect(struct br__cli *c, struct br_err *err)

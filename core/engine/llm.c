@@ -10,7 +10,6 @@
 #define PIECE 512 /* tokens of a prompt that are computed at once, if the backend says nothing */
 #define KEPT_GRAPHS 8 /* per rank */
 #define MAX_SLOTS 4096
-#define MAX_RANKS 1024 /* threads of one process */
 
 static int nomem(struct br_err *err)
 {
@@ -97,24 +96,6 @@ void br__llm_reset(struct br__llm_session *s, uint32_t slot)
 
 /* ---- graphs and caches ----------------------------------------------------------------------- */
 
-void br__ready_free(struct br__ready *q)
-{
-    if (!q)
-        return;
-    br__frame_free(q->frame);
-    br__program_free(q->program);
-    br__free(q->b.states);
-    br__graph_free(&q->g);
-    br__free(q);
-}
-
-int br__ready_plan(struct br__rank *r, struct br__ready *q, const br_val *outputs, size_t n,
-                   struct br_err *err)
-{
-    int rc = br__program_make(&q->program, &q->g, &r->dev, outputs, n, err);
-    return rc ? rc : br__frame_make(&q->frame, q->program, &r->dev, r->place->comms, err);
-}
-
 /* Everything that a rank computes of a batch, as the outputs that keep it alive. */
 static int plan(struct br__rank *r, struct br__ready *q, struct br_err *err)
 {
@@ -125,27 +106,6 @@ static int plan(struct br__rank *r, struct br__ready *q, struct br_err *err)
         if (all[i])
             outputs[n++] = all[i];
     return br__ready_plan(r, q, outputs, n, err);
-}
-
-int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
-                   struct br_err *err)
-{
-    *out = NULL;
-    struct br__ready *q = br__calloc(1, sizeof *q);
-    if (!q)
-        return nomem(err);
-    q->b = *b;
-    q->b.params = r->params;
-    q->b.cfg = r->m->weights->cfg;
-    q->b.place = r->place;
-    q->b.precision = r->m->precision;
-    int rc = br__build(&q->g, &q->b, err);
-    if (rc) {
-        br__ready_free(q);
-        return rc;
-    }
-    *out = q;
-    return 0;
 }
 
 static void *cache(struct br__rank_session *r, const struct br__state *s)

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* llm.h - shared by model.c, llm.c, trace.c and cost.c: a model's ranks, and its sessions. */
+/* llm.h - what model.c, ready.c, llm.c, backward.c, trace.c and cost.c share: ranks and sessions. */
 #ifndef BRIDGE_CORE_LLM_H
 #define BRIDGE_CORE_LLM_H
 

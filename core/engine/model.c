@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#define MAX_RANKS 1024 /* threads of one process */
+
 static int nomem(struct br_err *err)
 {
     return br_fail(err, BR_E_NOMEM, "out of memory for the model");
@@ -125,6 +127,9 @@ static int open_model(struct br__llm *m, const struct br__llm_opts *o, struct br
     const struct br_config *cfg = m->weights->cfg;
     m->precision = o->precision ? (uint32_t)o->precision : cfg->dtype == BR_F32 ? BR_F32 : BR_BF16;
     rc = br_topo_make(&m->topo, o->tp, 1, o->pp, o->ep, o->etp, 0, err);
+    if (!rc && m->topo.world > MAX_RANKS)
+        rc = br_fail(err, BR_E_USAGE, "the parallel sizes ask for %u ranks, expected 1 to %d",
+                     m->topo.world, MAX_RANKS);
     if (!rc && !cfg->arch->layer)
         rc = br_fail(err, BR_E_UNSUPPORTED,
                      "plugin '%s' can convert %s but not run it: it has no layer builder",
