@@ -16,6 +16,7 @@
  *   job.c          options -> struct br_job
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
+ *   cmd_repair.c   repair
  *   cmd_recipe.c   recipe list, show, diff, check, keys, memory
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
@@ -42,6 +43,7 @@
     X(PLAN_EXPORT, plan_export)                                                                    \
     X(INSPECT, inspect)                                                                            \
     X(DIFF, diff)                                                                                  \
+    X(REPAIR, repair)                                                                              \
     X(DOWNLOAD, download)                                                                          \
     X(TOY, toy)                                                                                    \
     X(LIST, list)                                                                                  \

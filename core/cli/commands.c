@@ -141,6 +141,24 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge diff ./Qwen3-8B ./Qwen3-8B-exported\n",
 },
 
+[BR__CMD_REPAIR] = {
+    .name = "repair", .args = "DIR", .min_pos = 1, .max_pos = 1,
+    .summary = "write a training checkpoint again with sound optimizer state",
+    .about =
+        "Two things that stop a run from going on elsewhere are put right.  A checkpoint of the form\n"
+        "dp_reshardable, which Megatron loads on the same tensor and pipeline sizes only, becomes\n"
+        "fully_reshardable.  Optimizer tensors that Megatron stored shifted (several padded gradient\n"
+        "buckets) are shifted back; the few elements that were never stored are counted: main\n"
+        "parameters become those of the weights, moments 0.\n"
+        "\n"
+        "Weights, random states, scheduler and counters stay as they are.  Writes nothing if nothing\n"
+        "is wrong.\n",
+    .examples =
+        "bridge repair ./run/checkpoints -o ./run/checkpoints-repaired\n"
+        "bridge repair ./run/checkpoints/iter_0004000 -o ./repaired --json\n",
+    .need = {BR__OPT_OUTPUT_DIR},
+},
+
 [BR__CMD_DOWNLOAD] = {
     .name = "download", .args = "[MODEL]",
     .summary = "bring a model of the Hugging Face hub to the local cache",

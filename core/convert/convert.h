@@ -11,8 +11,7 @@
 
 #include "../model/model.h"
 
-/* ---- a plan: which bytes of the source become which bytes of the destination ------------------
- */
+/* ---- a plan: which bytes of the source become which bytes of the destination ----------------- */
 
 enum br__exactness {
     BR__EXACT,       /* bytes move                                       */
@@ -69,8 +68,7 @@ struct br__plan {
     size_t n_out_files;
 };
 
-/* ---- a session: everything that a job opened ---------------------------------------------------
- */
+/* ---- a session: everything that a job opened ------------------------------------------------- */
 
 /* Everything that a job opened, up to and including its plan: all checks are done, nothing is
  * written. */
@@ -100,15 +98,13 @@ int br__session_open(struct br__session **out, const struct br_job *job, int dir
                      struct br_err *err) BR_MUST_CHECK;
 void br__session_close(struct br__session *s);
 
-/* ---- source_td.c: a torch_dist checkpoint as a model to be read --------------------------------
- */
+/* ---- source_td.c: a torch_dist checkpoint as a model to be read ------------------------------ */
 
 /* The model at o->megatron_path. */
 int br__source_open_td(struct br__model_source **out, const struct br__source_opts *o,
                        struct br_err *err) BR_MUST_CHECK;
 
-/* ---- looking at checkpoints --------------------------------------------------------------------
- */
+/* ---- looking at checkpoints ------------------------------------------------------------------ */
 
 /* Compare two checkpoints of one format key by key; each difference is one line to `line` (NULL:
  * only counted), in key order.  *n_diff counts them; the return value is about failures only.
@@ -130,15 +126,34 @@ struct br__training {
     const char **warnings; /* e.g. stored main parameters that do not round to the weights */
     size_t n_warnings;
 };
-/* Whether to compare optimizer.state.param.X, rounded, with X, and to warn where they differ: not
- * at all, the two ends of each tensor (bounded reading, and enough for the known defect, which
- * shifts whole tensors), every element. */
-enum br__main_check { BR__MAIN_NONE, BR__MAIN_ENDS, BR__MAIN_ALL };
+/* check_main_params (enum br__main_check): whether to compare optimizer.state.param.X, rounded,
+ * with X, and to warn where they differ: not at all, the two ends of each tensor (bounded reading,
+ * and enough for the known defect, which shifts whole tensors), every element. */
 int br__training_summary(struct br__arena *a, const struct br__ckpt *ck, int check_main_params,
                          struct br__training *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint that came without one --
- */
+/* ---- repairing the training state of a checkpoint -------------------------------------------- */
+
+struct br__repair_opts {
+    const char *from, *to; /* root or iteration directory; root that must not exist, or be empty */
+    int threads, no_sync;
+    int no_verify; /* do not compare checksums of what is read */
+    const struct br_listener *listener;
+};
+struct br__repair_result {
+    int needed;                  /* 0: nothing is wrong, and nothing was written */
+    int from_form;               /* enum br__optim_form */
+    size_t n_params, n_repaired; /* weights with state; those whose state was shifted or lost */
+    uint64_t lost_main, lost_moments; /* elements: taken from the weight, set to zero */
+    uint64_t n_tensors, bytes;        /* written */
+    char path[1024];                  /* the iteration directory */
+};
+/* Write a training checkpoint again, as fully_reshardable and with the optimizer state that
+ * br__train_state_repair gives.  Weights, random states and all else stay as they are. */
+int br__repair(const struct br__repair_opts *o, struct br__repair_result *r,
+               struct br_err *err) BR_MUST_CHECK;
+
+/* ---- Megatron Bridge's run_config.yaml, and config.json of a checkpoint without one ---------- */
 
 struct br__run_config_opts {
     const char *hf_model_id; /* as the user gave it */

@@ -165,6 +165,9 @@ struct br__td {
     size_t run_config_size;
     int64_t iteration;                    /* from the common state, -1 if none */
     int64_t train_step, consumed_samples; /* train_state.pt, -1 if none */
+    int64_t skipped_samples,
+        valid_samples; /* likewise: left out after a bad step, used for validation */
+    double flops;      /* likewise */
 };
 /* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
  * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
@@ -196,8 +199,8 @@ enum br__pk_kind {
 /* 16 bytes: the .metadata of a large checkpoint is millions of them. */
 struct br__pk {
     uint8_t kind;
-    uint8_t b : 1;   /* BOOL */
-    uint8_t big : 1; /* INT that does not fit int64; its value is not kept */
+    uint8_t b : 1;   /* BOOL; OBJECT: made by NEWOBJ, not by REDUCE */
+    uint8_t big : 1; /* INT that does not fit int64; its value is not kept.  OBJECT: NEWOBJ_EX */
     uint8_t cap : 6; /* room of u.item: 0 = exactly n items, else 2^cap pointers */
     uint16_t depth;  /* nesting below this value when it was built */
     uint32_t n;      /* STR/BYTES: length; LIST/TUPLE/SET: items; DICT: pairs */
@@ -248,6 +251,7 @@ struct br__td_out {
 struct br__td_item {
     uint32_t tensor;        /* index into br__td_out array; BR__TD_OBJECT for a bytes item */
     const char *object_key; /* bytes item's key */
+    int verbatim;           /* bytes item: produce() gives the whole archive, data_bytes long */
     int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
     uint64_t data_bytes;
     uint32_t file;               /* set by the layout */
@@ -290,6 +294,7 @@ struct br__td_common {
      * strings hold no comma or bracket) */
     const char *const (*args)[2];
     size_t n_args;
+    const struct br__train_save *train; /* NULL: weights only */
 };
 /* The common state dict as a protocol 2 pickle: as_list wraps it in a one-element list (the object
  * form). */
@@ -300,7 +305,122 @@ int br__td_write_common(const struct br__dir *d, const struct br__buf *pickle, i
                         struct br_err *err) BR_MUST_CHECK;
 int br__td_write_train_state(const struct br__dir *d, const char *name, int64_t step, int sync,
                              struct br_err *err) BR_MUST_CHECK;
+/* The counters of a run, for the same file. */
+struct br__train_counters {
+    int64_t step, consumed_samples, skipped_samples, valid_samples;
+    double flops; /* stored as float32 */
+    int do_train, do_valid, do_test;
+};
+int br__td_write_counters(const struct br__dir *d, const char *name,
+                          const struct br__train_counters *c, int sync,
+                          struct br_err *err) BR_MUST_CHECK;
 extern const char br__td_metadata_json[]; /* the four-key metadata.json */
+
+/* ---- training state of torch_dist directories: torchdist/train*.c ---------------------------- */
+
+/* How a checkpoint keeps the optimizer's tensors. */
+enum br__optim_form {
+    BR__OPTIM_NONE,  /* there are none */
+    BR__OPTIM_PLAIN, /* no distributed optimizer: shaped as the weights, main copies are fp32_param
+                      */
+    BR__OPTIM_FULLY, /* fully_reshardable: shaped as the weights */
+    BR__OPTIM_DP     /* dp_reshardable: the flat gradient buckets of each model-parallel rank */
+};
+/* What an AdamW keeps of each parameter, all float32. */
+enum br__optim_kind { BR__OPTIM_MAIN, BR__OPTIM_EXP_AVG, BR__OPTIM_EXP_AVG_SQ, BR__N_OPTIM_KINDS };
+
+struct br__optim_group {
+    uint32_t optimizer; /* 0; 1: that of the experts, when expert parallelism is on */
+    int is_expert_parallel, is_decoupled_lr, bias_correction;
+    double wd_mult, lr_mult, max_lr, min_lr, lr, beta1, beta2, eps, weight_decay;
+    int64_t step;
+};
+/* Megatron's opt_param_scheduler; steps are samples. */
+struct br__optim_scheduler {
+    double max_lr, min_lr, start_wd, end_wd;
+    int64_t warmup_steps, decay_steps, wd_incr_steps, num_steps;
+    const char *decay_style, *wd_incr_style;
+};
+/* One weight with its optimizer state. */
+struct br__train_param {
+    const struct br__tensor *weight;
+    const struct br__tensor *tensor[BR__N_OPTIM_KINDS]; /* shaped as the weight; NULL: none */
+    struct br__td_chunk *boxes; /* in buckets, or in shifted tensors; NULL: none */
+    size_t n_boxes;
+    uint64_t lost[BR__N_OPTIM_KINDS]; /* elements: main from the weight, moments zero */
+    int from_weight;                  /* nothing stored is to be believed */
+    uint64_t compared,
+        unlike; /* set by check: elements, and those that do not round to the weight */
+};
+struct br__train_layout;
+struct br__train_state {
+    struct br__arena arena;
+    const struct br__ckpt *ck; /* borrowed */
+    int form;                  /* enum br__optim_form */
+    int experts_apart; /* two optimizers in a chain: Megatron's form with expert parallelism */
+    struct br__optim_group *groups;
+    size_t n_groups, cap_groups;
+    int has_scheduler;
+    struct br__optim_scheduler scheduler;
+    int64_t iteration, consumed_samples; /* -1 unknown */
+    size_t n_rng_items;
+    struct br__train_param *params; /* of the weights that have state, in name order */
+    size_t n_params;
+    size_t n_frozen;                 /* weights without any */
+    struct br__train_layout *layout; /* what lies where in the buckets; or NULL */
+    size_t n_unlike, first_unlike; /* set by check: parameters whose main copy is not the weight */
+    size_t n_repaired;             /* set by repair: such parameters */
+};
+/* BR_E_UNSUPPORTED: a form of optimizer state that is not read here; BR_E_FORMAT: it contradicts
+ * itself. */
+int br__train_state_open(struct br__train_state **out, const struct br__ckpt *ck,
+                         struct br_err *err) BR_MUST_CHECK;
+void br__train_state_close(struct br__train_state *s); /* NULL is fine */
+/* Elements [first, first + n) of parameter i.  Thread-safe. */
+int br__train_state_read(const struct br__train_state *s, size_t i, int kind, uint64_t first,
+                         float *dst, size_t n, struct br_err *err) BR_MUST_CHECK;
+/* Bytes [off, off + n) of the row-major contents of a box, of a tensor as it is stored or of state
+ * as float32 (all three multiples of the element size there). */
+int br__ckpt_read_box(const struct br__ckpt *ck, const struct br__tensor *t,
+                      const struct br__td_item *box, uint64_t off, void *dst, size_t n,
+                      struct br_err *err) BR_MUST_CHECK;
+int br__train_state_read_box(const struct br__train_state *s, size_t i, int kind,
+                             const struct br__td_item *box, uint64_t off, void *dst, size_t n,
+                             struct br_err *err) BR_MUST_CHECK;
+/* Compare main copies, rounded, with the weights: the two ends of each tensor, or all of it.  Sets
+ * n_unlike. */
+enum br__main_check { BR__MAIN_NONE, BR__MAIN_ENDS, BR__MAIN_ALL };
+int br__train_state_check(struct br__train_state *s, int how, struct br_err *err) BR_MUST_CHECK;
+/* Megatron 0.19 stores the optimizer tensors of fully_reshardable shifted when a gradient buffer
+ * has several padded buckets.  Find such parameters and shift them back; what was never stored, or
+ * cannot be found, is lost: main copies come from the weights, moments become zero, and `lost`
+ * counts them. */
+int br__train_state_repair(struct br__train_state *s, struct br_err *err) BR_MUST_CHECK;
+/* Groups and scheduler to be written into the common state of a fully_reshardable checkpoint. */
+struct br__train_save {
+    int experts_apart;
+    const struct br__optim_group *groups;
+    size_t n_groups;
+    const struct br__optim_scheduler *scheduler; /* NULL: none */
+};
+/* The tensors of a training checkpoint: those of p, which holds weights and is not laid out yet,
+ * and for each weight t with trained[t] (NULL: each) its three optimizer tensors, float32, in the
+ * weight's boxes. Replaces p->tensors and p->items (arena).  source[i]: weight and kind of tensor
+ * i; kind -1: the weight itself. */
+struct br__train_source {
+    uint32_t weight;
+    int kind;
+};
+int br__td_train_plan(struct br__arena *a, struct br__td_plan *p, const uint8_t *trained,
+                      struct br__train_source **source, struct br_err *err) BR_MUST_CHECK;
+/* The common state of checkpoint `ck` with the optimizer's part as `t` says, in fully_reshardable's
+ * form; everything else stays. */
+int br__td_train_common(struct br__buf *out, const struct br__ckpt *ck,
+                        const struct br__train_save *t, int as_list,
+                        struct br_err *err) BR_MUST_CHECK;
+/* What the checkpoint itself calls the form, NULL if it does not say; samples seen, or -1. */
+const char *br__td_sharding(const struct br__td *td);
+int64_t br__td_samples(const struct br__td *td);
 
 /* ---- indexed.c: Megatron's token files, NAME.bin and NAME.idx ---------------------------------
  */

@@ -1,9 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_faults.c - every system call and every allocation of an import and an export fails once: the
- * job must end in an error, leave nothing under the final name, and the next run must give the
- * bytes of an undisturbed one.  So it must after a kill at any call of a job that replaces
+/* test_faults.c - every system call and every allocation of an import, an export and a repair fails
+ * once: the job must end in an error, leave nothing under the final name, and the next run must
+ * give the bytes of an undisturbed one.  So it must after a kill at any call of a job that replaces
  * another's result. */
 #include "base/base_internal.h"
+#include "convert/convert.h"
 #include "librun.h"
 #include <bridge/bridge.h>
 
@@ -181,6 +182,29 @@ static int run_export(struct br_err *err)
     return run_export_as(BR_NONE, 0, err);
 }
 
+/* Repair takes no destination that exists, be it its own result. */
+static int repair_if_absent(const char *name, struct br_err *err)
+{
+    struct br__repair_result r;
+    char from[512];
+    if (br__exists(dest))
+        return BR_OK;
+    snprintf(from, sizeof from, "%s/torch_dist_train/%s/torch_dist", BRIDGE_TEST_DATA, name);
+    const struct br__repair_opts o = {
+        .from = from, .to = dest, .threads = 1, .no_sync = sync_flag != 0};
+    return br__repair(&o, &r, err);
+}
+
+static int run_repair_buckets(struct br_err *err)
+{
+    return repair_if_absent("qwen3_dp2_dpr", err);
+}
+
+static int run_repair_shifted(struct br_err *err)
+{
+    return repair_if_absent("qwen2_tied_pp2_fr", err);
+}
+
 static void remove_tree(const char *path)
 {
     struct br_err err = BR_ERR_INIT;
@@ -260,6 +284,14 @@ END_TEST
 START_TEST(export_faults)
 {
     all_faults(run_export, (enum fault)_i, _i == NO_MEMORY ? STRIDE_MEM : STRIDE_IO);
+}
+END_TEST
+
+START_TEST(repair_faults)
+{
+    all_faults(run_repair_buckets, (enum fault)_i, STRIDE_IO);
+    if (_i == SHORT_READ || _i == NO_MEMORY)
+        all_faults(run_repair_shifted, (enum fault)_i, STRIDE_IO);
 }
 END_TEST
 
@@ -423,6 +455,7 @@ int main(void)
     tcase_add_loop_test(t, import_faults, SHORT_READ, NO_MEMORY + 1);
     tcase_add_loop_test(t, export_faults, SHORT_READ, NO_MEMORY + 1);
     tcase_add_loop_test(t, kill_at_each_call, 0, 4);
+    tcase_add_loop_test(t, repair_faults, SHORT_READ, NO_MEMORY + 1);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -590,12 +590,16 @@ static struct br__pk *object(struct vm *vm, struct br__pk *callable, struct br__
     return nest(vm, v, callable) || nest(vm, v, args) ? NULL : v;
 }
 
-static int reduce(struct vm *vm)
+/* callable(*args), or callable.__new__(callable, *args). */
+static int reduce(struct vm *vm, int is_new)
 {
     struct br__pk *args = pop(vm);
     struct br__pk *callable = args ? pop(vm) : NULL;
+    struct br__pk *v = callable ? object(vm, callable, args) : NULL;
 
-    return callable ? push(vm, object(vm, callable, args)) : vm->rc;
+    if (v && v->kind == BR__PK_OBJECT)
+        v->b = is_new != 0;
+    return v ? push(vm, v) : vm->rc;
 }
 
 /* cls, args, kwargs: the keyword arguments become one more positional one. */
@@ -611,7 +615,10 @@ static int newobj_ex(struct vm *vm)
     struct br__pk *all = sequence(vm, BR__PK_TUPLE, args->u.item, args->n);
     if (all && kw->n && append(vm, all, &kw, 1, 1))
         return vm->rc;
-    return all ? push(vm, object(vm, cls, all)) : vm->rc;
+    struct br__pk *v = all ? object(vm, cls, all) : NULL;
+    if (v && v->kind == BR__PK_OBJECT)
+        v->big = 1;
+    return v ? push(vm, v) : vm->rc;
 }
 
 static int build(struct vm *vm)
@@ -812,7 +819,7 @@ static int step(struct vm *vm)
         return stack_global(vm);
     case OP_REDUCE:
     case OP_NEWOBJ:
-        return reduce(vm);
+        return reduce(vm, vm->op == OP_NEWOBJ);
     case OP_NEWOBJ_EX:
         return newobj_ex(vm);
     case OP_BUILD:

@@ -60,6 +60,13 @@ void br__pkw_build(struct br__pkw *w); /* ends such a dict, as the state of the 
 void br__pkw_tensor(struct br__pkw *w, const char *storage, int dtype, int ndim,
                     const int64_t *shape);
 
+/* ---- pickle_copy.c: a loaded value, written again ----------------------------------------------
+ */
+
+/* Appends v.  BR_E_UNSUPPORTED: too deep or cyclic, a number beyond int64, a persistent id.  What
+ * reading turned into plain values stays that (pickle.c). */
+int br__pkw_value(struct br__pkw *w, const struct br__pk *v, struct br_err *err) BR_MUST_CHECK;
+
 /* ---- zip_write.c: the stored ZIP64 container of torch.save ----------------------------------- */
 
 /* Writer of one archive inside a larger file, byte for byte as PyTorchStreamWriter (torch 2.15):

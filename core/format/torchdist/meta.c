@@ -289,7 +289,6 @@ static int read_chunk(struct meta *m, const struct br__tensor *t, const struct b
         }
         *empty |= c->size[i] == 0;
     }
-    c->flat = flat_offset(t, c->off);
     c->file = UINT32_MAX; /* no storage entry yet */
     return BR_OK;
 }
@@ -311,22 +310,31 @@ static int read_chunks(struct meta *m, const struct br__tensor *t, const struct 
             return rc;
         n += !empty;
     }
-    qsort(c, n, sizeof *c, chunk_cmp);
+    m->td->chunks[t->priv] = c;
+    m->td->n_chunks[t->priv] = n;
+    return br__td_tile(t, c, n, m->err);
+}
+
+int br__td_tile(const struct br__tensor *t, struct br__td_chunk *c, size_t n, struct br_err *err)
+{
+    struct meta m = {.err = err};
     uint64_t reach = 0;
+
+    for (size_t i = 0; i < n; i++)
+        c[i].flat = flat_offset(t, c[i].off);
+    qsort(c, n, sizeof *c, chunk_cmp);
     for (size_t i = 0; i < n; i++) {
         int64_t last[BR_MAX_DIMS];
         last_element(t, &c[i], last);
         reach = BR__MAX(reach, flat_offset(t, last) + br_dtype_size(t->dtype));
         c[i].reach = reach;
     }
-    m->td->chunks[t->priv] = c;
-    m->td->n_chunks[t->priv] = n;
-    return check_tiling(m, t, c, n);
+    return check_tiling(&m, t, c, n);
 }
 
 /* ---- state_dict_metadata ------------------------------------------------------------------ */
 
-static int is_state(const char *key)
+int br__td_is_state(const char *key)
 {
     static const char *const prefixes[] = {"optimizer.", "chained_", "rng_state",
                                            "rerun_state_machine_state", "common_state"};
@@ -361,7 +369,7 @@ static int read_tensor(struct meta *m, struct br__tensor *t, const struct br__pk
 
 int br__td_tolerate(struct br__ckpt *ck, const char *key, int rc, struct br_err *err)
 {
-    if (rc != BR_E_UNSUPPORTED || !is_state(key))
+    if (rc != BR_E_UNSUPPORTED || !br__td_is_state(key))
         return rc;
     if (br__ckpt_warn(ck, "%s; left out", err ? err->msg : key))
         return br_fail(err, BR_E_NOMEM, "out of memory");

@@ -33,42 +33,48 @@ static int optional(int rc, struct br_err *err)
 
 /* ---- train_state.pt ---------------------------------------------------------------------- */
 
-/* A 0-d int64 tensor of the dict; -1 if there is none. */
+/* A 0-d tensor of the dict, of that dtype; *out stays as it is if there is none. */
 static int read_counter(const struct br__file *f, const struct br__torch_file *tf, const char *key,
-                        int64_t *out, struct br_err *err)
+                        int dtype, void *out, struct br_err *err)
 {
     const struct br__pk *v = br__pk_get(tf->root, key);
     struct br__torch_tensor t;
 
-    *out = -1;
     if (!v)
         return BR_OK;
     int rc = br__torch_tensor_read(tf, v, &t, err);
-    if (!rc && (t.dtype != BR_I64 || t.bytes != sizeof *out))
-        rc = br_fail(err, BR_E_FORMAT, "not a single int64");
+    if (!rc && (t.dtype != dtype || t.bytes != br_dtype_size(dtype)))
+        rc = br_fail(err, BR_E_FORMAT, "not a single %s", br_dtype_torch(dtype));
     if (!rc)
-        rc = br__file_read(f, t.data_off, out, sizeof *out, err);
+        rc = br__file_read(f, t.data_off, out, br_dtype_size(dtype), err);
     if (rc)
         br_wrap(err, "'%s'", key);
     return rc;
 }
 
-/* Step and consumed samples of Megatron Bridge's train_state.pt.  BR_E_NOTFOUND if absent. */
-static int read_train_state(const char *path, int64_t *step, int64_t *samples, struct br_err *err)
+/* Megatron Bridge's train_state.pt; what it lacks stays as it is.  BR_E_NOTFOUND if absent. */
+static int read_train_state(const char *path, struct br__train_counters *c, struct br_err *err)
 {
     struct br__arena a = {0};
     struct br__torch_file tf;
     struct br__file f = {0};
+    float flops = 0;
 
-    *step = *samples = -1;
     int rc = br__file_open(&f, path, err);
     if (rc)
         return rc;
     rc = br__torch_load(&a, &f, 0, f.size, &tf, err);
     if (!rc)
-        rc = read_counter(&f, &tf, "step", step, err);
+        rc = read_counter(&f, &tf, "step", BR_I64, &c->step, err);
     if (!rc)
-        rc = read_counter(&f, &tf, "consumed_train_samples", samples, err);
+        rc = read_counter(&f, &tf, "consumed_train_samples", BR_I64, &c->consumed_samples, err);
+    if (!rc)
+        rc = read_counter(&f, &tf, "skipped_train_samples", BR_I64, &c->skipped_samples, err);
+    if (!rc)
+        rc = read_counter(&f, &tf, "consumed_valid_samples", BR_I64, &c->valid_samples, err);
+    if (!rc)
+        rc = read_counter(&f, &tf, "floating_point_operations_so_far", BR_F32, &flops, err);
+    c->flops = flops;
     if (rc)
         br_wrap(err, "'%s'", path);
     br__arena_free(&a);
@@ -157,16 +163,16 @@ static int by_tracker(struct search *s)
 static int by_train_state(struct search *s)
 {
     const char *path = br__path_join(s->a, s->dir, LATEST_TRAIN_STATE);
-    int64_t step, samples;
+    struct br__train_counters c = {.step = -1};
 
     if (!path)
         return found(s, LATEST_TRAIN_STATE, NULL);
-    int rc = read_train_state(path, &step, &samples, s->err);
+    int rc = read_train_state(path, &c, s->err);
     if (rc)
         return optional(rc, s->err);
-    if (step < 0)
+    if (c.step < 0)
         return br_fail(s->err, BR_E_FORMAT, "'%s' has no step", path);
-    return found_iteration(s, LATEST_TRAIN_STATE, step);
+    return found_iteration(s, LATEST_TRAIN_STATE, c.step);
 }
 
 static int by_listing(struct search *s)
@@ -357,7 +363,15 @@ static int read_extras(struct br__ckpt *ck, struct br_err *err)
     if (rc)
         return rc;
     td->has_run_config = td->run_config_text != NULL;
-    return optional(read_train_state(state, &td->train_step, &td->consumed_samples, err), err);
+    struct br__train_counters c = {
+        .step = -1, .consumed_samples = -1, .skipped_samples = -1, .valid_samples = -1};
+    rc = optional(read_train_state(state, &c, err), err);
+    td->train_step = c.step;
+    td->consumed_samples = c.consumed_samples;
+    td->skipped_samples = c.skipped_samples;
+    td->valid_samples = c.valid_samples;
+    td->flops = c.flops;
+    return rc;
 }
 
 /* ---- opening ----------------------------------------------------------------------------- */

@@ -94,13 +94,15 @@ static uint64_t end_run(const struct box *b, uint64_t off)
 
 /* What a read wants: [off, end) of the tensor into dst. */
 struct want {
-    const struct br__file *file;
-    uint64_t data_off; /* of the box in the file */
+    br__td_get *get;
+    void *ud;
+    const struct br__ckpt *ck; /* get reads its records, which are checked; NULL: it does not */
     uint64_t off, end;
     unsigned char *dst;
-    int check;      /* take the CRC-32 of what is read of the box */
-    uint32_t crc;   /* of that so far */
-    uint64_t at, n; /* where it begins in the box, and its bytes */
+    const struct br__td_chunk *chunk; /* the box in hand */
+    int check;                        /* take the CRC-32 of what is read of the box */
+    uint32_t crc;                     /* of that so far */
+    uint64_t at, n;                   /* where it begins in the box, and its bytes */
 };
 
 /* The next n bytes, which begin at byte `at` of the box and follow what came before. */
@@ -130,7 +132,7 @@ static int read_long_runs(struct want *w, const struct box *b, uint64_t r, uint6
         uint64_t skip, start = run_start(b, r);
         uint64_t n = clip(w, start, b->run, &skip), at = r * b->run + skip;
         unsigned char *dst = w->dst + (start + skip - w->off);
-        int rc = br__file_read(w->file, w->data_off + at, dst, (size_t)n, err);
+        int rc = w->get(w->ud, w->chunk, at, dst, (size_t)n, err);
         if (rc)
             return rc;
         take_crc(w, at, dst, n);
@@ -166,7 +168,7 @@ static int read_short_runs(struct want *w, const struct box *b, uint64_t r, uint
 
     while (r < end) {
         uint64_t n = BR__MIN(per_block, end - r);
-        int rc = br__file_read(w->file, w->data_off + r * b->run, block, (size_t)(n * b->run), err);
+        int rc = w->get(w->ud, w->chunk, r * b->run, block, (size_t)(n * b->run), err);
         if (rc)
             return rc;
         /* Of the first and the last run a part may be all that is wanted. */
@@ -222,19 +224,19 @@ static int wants_crc(const struct br__ckpt *ck, const struct br__td_chunk *c)
 /* Add what w read of a chunk to the sum of its record; whoever adds the last byte compares.  Bytes
  * that were read twice make the sum wrong, so a mismatch is believed only after the record was read
  * again in one go. */
-static int add_crc(const struct want *w, const struct br__ckpt *ck, const struct br__tensor *t,
-                   const struct br__td_chunk *c, struct br_err *err)
+static int add_crc(const struct want *w, const struct br__tensor *t, struct br_err *err)
 {
+    const struct br__td_chunk *c = w->chunk;
     struct br__td_record *rec = c->rec;
-    uint64_t behind = rec->size - (c->data_off - rec->off + w->at + w->n);
 
     if (!w->n)
         return BR_OK;
+    uint64_t behind = rec->size - (c->data_off - rec->off + w->at + w->n);
     atomic_fetch_xor(&rec->sum, br__crc32_shift(w->crc, behind));
     uint64_t before = atomic_fetch_add(&rec->seen, w->n);
     if (before >= rec->size || before + w->n < rec->size || atomic_load(&rec->sum) == rec->crc)
         return BR_OK;
-    return br__td_check_record(ck, t, c, NULL, err);
+    return br__td_check_record(w->ck, t, c, NULL, err);
 }
 
 static int td_settle(const struct br__ckpt *ck, struct br_err *err)
@@ -254,8 +256,8 @@ static int td_settle(const struct br__ckpt *ck, struct br_err *err)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static int read_chunk(struct want *w, const struct br__ckpt *ck, const struct br__tensor *t,
-                      const struct br__td_chunk *c, struct br_err *err)
+static int read_chunk(struct want *w, const struct br__tensor *t, const struct br__td_chunk *c,
+                      struct br_err *err)
 {
     struct box b;
     int rc;
@@ -264,16 +266,15 @@ static int read_chunk(struct want *w, const struct br__ckpt *ck, const struct br
     uint64_t first = first_run(&b, w->off), end = end_run(&b, w->end);
     if (first >= end)
         return BR_OK;
-    w->file = &ck->files[c->file];
-    w->data_off = c->data_off;
-    w->check = wants_crc(ck, c);
+    w->chunk = c;
+    w->check = w->ck && wants_crc(w->ck, c);
     w->crc = 0;
     w->n = 0;
     if (end - first == 1 || b.run >= DIRECT_BYTES)
         rc = read_long_runs(w, &b, first, end, err);
     else
         rc = read_short_runs(w, &b, first, end, err);
-    return rc ? rc : add_crc(w, ck, t, c, err);
+    return rc ? rc : add_crc(w, t, err);
 }
 
 /* First chunk that, or one before which, reaches past `off`. */
@@ -291,21 +292,68 @@ static size_t first_chunk(const struct br__td_chunk *c, size_t n, uint64_t off)
     return lo;
 }
 
-static int td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
-                   size_t n, struct br_err *err)
+static int gather(struct want *w, const struct br__tensor *t, const struct br__td_chunk *c,
+                  size_t n_chunks, struct br_err *err)
 {
-    const struct br__td_chunk *c = ck->td->chunks[t->priv];
-    size_t n_chunks = ck->td->n_chunks[t->priv];
-    struct want w = {.off = off, .end = off + n, .dst = dst};
-
-    for (size_t i = first_chunk(c, n_chunks, off); i < n_chunks && c[i].flat < w.end; i++) {
-        int rc = read_chunk(&w, ck, t, &c[i], err);
+    for (size_t i = first_chunk(c, n_chunks, w->off); i < n_chunks && c[i].flat < w->end; i++) {
+        int rc = read_chunk(w, t, &c[i], err);
         if (rc) {
             br_wrap(err, "tensor '%s'", t->name);
             return rc;
         }
     }
     return BR_OK;
+}
+
+int br__td_gather(const struct br__tensor *t, const struct br__td_boxes *b, uint64_t off, void *dst,
+                  size_t n, struct br_err *err)
+{
+    struct want w = {.get = b->get, .ud = b->ud, .off = off, .end = off + n, .dst = dst};
+
+    return gather(&w, t, b->list, b->n, err);
+}
+
+int br__td_walk_box(const struct br__tensor *t, const struct br__td_chunk *c, uint64_t off,
+                    uint64_t n, int (*take)(void *ud, uint64_t at, uint64_t n, struct br_err *err),
+                    void *ud, struct br_err *err)
+{
+    struct box b;
+    uint64_t flat = 0;
+
+    make_box(&b, t, c);
+    for (int i = 0; i < t->ndim; i++)
+        flat = flat * (uint64_t)t->shape[i] + (uint64_t)c->off[i];
+    b.base = flat * br_dtype_size(t->dtype);
+    while (n) {
+        uint64_t r = off / b.run, skip = off % b.run, k = BR__MIN(b.run - skip, n);
+        int rc = take(ud, run_start(&b, r) + skip, k, err);
+        if (rc)
+            return rc;
+        off += k;
+        n -= k;
+    }
+    return BR_OK;
+}
+
+static int get_stored(void *ud, const struct br__td_chunk *c, uint64_t off, void *dst, size_t n,
+                      struct br_err *err)
+{
+    const struct br__ckpt *ck = ud;
+
+    return br__file_read(&ck->files[c->file], c->data_off + off, dst, n, err);
+}
+
+static int td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64_t off, void *dst,
+                   size_t n, struct br_err *err)
+{
+    struct want w = {.get = get_stored,
+                     .ud = (void *)(uintptr_t)ck,
+                     .ck = ck,
+                     .off = off,
+                     .end = off + n,
+                     .dst = dst};
+
+    return gather(&w, t, ck->td->chunks[t->priv], ck->td->n_chunks[t->priv], err);
 }
 
 static void td_close(struct br__ckpt *ck)

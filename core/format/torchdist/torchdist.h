@@ -20,6 +20,12 @@ int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir,
  * not set. */
 int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n,
                      struct br_err *err) BR_MUST_CHECK;
+/* Order the n boxes of a tensor (off and size set, inside the tensor, none empty) as its chunk
+ * list: sets flat and reach.  BR_E_FORMAT if they do not tile it exactly. */
+int br__td_tile(const struct br__tensor *t, struct br__td_chunk *c, size_t n,
+                struct br_err *err) BR_MUST_CHECK;
+/* Whether a key is training state and no weight: optimizer, random states, common state. */
+int br__td_is_state(const char *key);
 /* What becomes of failure rc at tensor `key`: training state (optimizer, RNG, ...) of a kind that
  * is not supported must not keep the weights from being read, so that turns into a warning and
  * BR_OK (leave the tensor out); everything else stays. */
@@ -55,5 +61,24 @@ int br__td_object(const struct br__ckpt *ck, struct br__arena *a, size_t i, stru
 /* ---- read.c ---------------------------------------------------------------------------------- */
 
 extern const struct br__ckpt_ops br__td_ops;
+
+/* Bytes [off, off + n) of the contents of a box, which is row-major. */
+typedef int br__td_get(void *ud, const struct br__td_chunk *c, uint64_t off, void *dst, size_t n,
+                       struct br_err *err);
+/* The boxes of one tensor, as br__td_tile leaves them, and where their contents come from. */
+struct br__td_boxes {
+    const struct br__td_chunk *list;
+    size_t n;
+    br__td_get *get;
+    void *ud;
+};
+/* Bytes [off, off + n) of the global tensor. */
+int br__td_gather(const struct br__tensor *t, const struct br__td_boxes *b, uint64_t off, void *dst,
+                  size_t n, struct br_err *err) BR_MUST_CHECK;
+/* The other way round: bytes [off, off + n) of a box (off and size set) as ranges of the global
+ * tensor, in order. */
+int br__td_walk_box(const struct br__tensor *t, const struct br__td_chunk *c, uint64_t off,
+                    uint64_t n, int (*take)(void *ud, uint64_t at, uint64_t n, struct br_err *err),
+                    void *ud, struct br_err *err) BR_MUST_CHECK;
 
 #endif

@@ -57,6 +57,10 @@ static const void *object_pickle(const struct br__td_plan *p, const struct br__t
 static int item_length(const struct br__td_plan *p, struct br__td_item *it, struct br__buf *scratch,
                        struct br_err *err)
 {
+    if (it->verbatim) {
+        it->item_len = it->data_bytes;
+        return 0;
+    }
     if (it->tensor == BR__TD_OBJECT) {
         size_t n;
         object_pickle(p, it, &n);
@@ -161,12 +165,30 @@ static int write_data(struct br__zipw *z, uint64_t bytes, size_t item, produce_f
     return 0;
 }
 
+/* An archive that is there already, as it is. */
+static int copy_item(struct br__out *out, const struct br__td_item *it, size_t item,
+                     produce_fn *produce, void *arg, struct br_err *err)
+{
+    for (uint64_t off = 0; off < it->data_bytes;) {
+        size_t n = (size_t)BR__MIN(it->data_bytes - off, (uint64_t)BR__OUT_BUF);
+        unsigned char *dst = br__out_reserve(out, n, err);
+        int rc = dst ? produce(arg, item, off, dst, n, err) : out->failed;
+        if (rc)
+            return rc;
+        br__out_commit(out, n);
+        off += n;
+    }
+    return 0;
+}
+
 static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i,
                       struct br__buf *scratch, produce_fn *produce, void *arg, struct br_err *err)
 {
     struct br__td_item *it = &p->items[i];
     struct br__zipw z;
     int rc;
+    if (it->verbatim)
+        return copy_item(out, it, i, produce, arg, err);
     br__zipw_begin(&z, out, "archive");
     if (it->tensor == BR__TD_OBJECT) {
         size_t n;
@@ -261,7 +283,7 @@ int br__td_write_common(const struct br__dir *d, const struct br__buf *pickle, i
                          sync, err);
 }
 
-/* Megatron Bridge's TrainState after an import: everything zero but the step. */
+/* Megatron Bridge's TrainState. */
 static const struct {
     const char *name;
     int dtype;
@@ -277,19 +299,19 @@ static const struct {
 };
 #define N_TRAIN_STATE BR_COUNTOF(train_state)
 
-int br__td_write_train_state(const struct br__dir *d, const char *name, int64_t step, int sync,
-                             struct br_err *err)
+int br__td_write_counters(const struct br__dir *d, const char *name,
+                          const struct br__train_counters *c, int sync, struct br_err *err)
 {
-    static const unsigned char zeros[8];
-    unsigned char step_le[8];
-    const void *datas[N_TRAIN_STATE];
+    const int64_t counts[] = {c->step, c->consumed_samples, c->skipped_samples, c->valid_samples};
+    const float flops = (float)c->flops;
+    const unsigned char does[] = {c->do_train != 0, c->do_valid != 0, c->do_test != 0};
+    const void *datas[N_TRAIN_STATE] = {&counts[0], &counts[1], &counts[2], &counts[3],
+                                        &flops,     &does[0],   &does[1],   &does[2]};
     size_t sizes[N_TRAIN_STATE];
     struct br__buf pickle = {0};
     struct br__arena arena = {0};
     struct br__pkw w = {.out = &pickle, .arena = &arena};
 
-    for (int i = 0; i < 8; i++)
-        step_le[i] = (unsigned char)((uint64_t)step >> (8 * i));
     br__pkw_begin(&w);
     br__pkw_dict(&w);
     for (size_t i = 0; i < N_TRAIN_STATE; i++) {
@@ -297,7 +319,6 @@ int br__td_write_train_state(const struct br__dir *d, const char *name, int64_t 
         snprintf(storage, sizeof storage, "%zu", i);
         br__pkw_str(&w, train_state[i].name);
         br__pkw_tensor(&w, storage, train_state[i].dtype, 0, NULL);
-        datas[i] = i ? zeros : step_le;
         sizes[i] = br_dtype_size(train_state[i].dtype);
     }
     br__pkw_op(&w, 'u');
@@ -308,4 +329,11 @@ int br__td_write_train_state(const struct br__dir *d, const char *name, int64_t 
                            : write_archive(d, name, &ar, sync, err);
     br__buf_free(&pickle);
     return rc;
+}
+
+/* After an import everything is zero but the step. */
+int br__td_write_train_state(const struct br__dir *d, const char *name, int64_t step, int sync,
+                             struct br_err *err)
+{
+    return br__td_write_counters(d, name, &(struct br__train_counters){.step = step}, sync, err);
 }

@@ -6,7 +6,7 @@
  *
  * Source of keys and order: Megatron Bridge 0.6.2 and Megatron-LM core 0.19, checked with their
  * loaders. */
-#include "../torch/torch.h"
+#include "train.h"
 
 #include <string.h>
 
@@ -88,10 +88,24 @@ static int put_common(struct br__pkw *w, const struct br__td_common *c, struct b
     br__pkw_float(w, 3.0);
     br__pkw_str(w, "iteration");
     br__pkw_int(w, c->iteration);
+    if (c->train) {
+        br__pkw_str(w, "optimizer");
+        br__td_put_optimizer(w, c->train);
+    }
+    if (c->train && c->train->scheduler) {
+        br__pkw_str(w, "opt_param_scheduler");
+        br__td_put_scheduler(w, c->train->scheduler);
+    }
     br__pkw_str(w, "num_floating_point_operations_so_far");
     br__pkw_int(w, 0);
     br__pkw_str(w, "content_metadata");
     br__pkw_dict(w);
+    if (c->train) {
+        br__pkw_str(w, "distrib_optim_sharding_type");
+        br__pkw_str(w, "fully_reshardable");
+        br__pkw_str(w, "distrib_optim_fully_reshardable_mem_efficient");
+        br__pkw_bool(w, 0);
+    }
     br__pkw_str(w, "singleton_local_shards");
     br__pkw_bool(w, 0);
     br__pkw_str(w, "chained_optim_avoid_prefix");

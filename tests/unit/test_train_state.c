@@ -1,0 +1,1061 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* test_train_state.c - training state of Megatron's own checkpoints: the three forms give the same
+ * numbers, shifted tensors are shifted back, and what is written is read as it was.
+ *
+ * The cases of data/torch_dist_train of one family are independent runs of the same three steps on
+ * other grids, so their optimizer states are equal bit for bit. */
+#include "convert/convert.h"
+#include "format/torch/torch.h"
+#include "libgolden.h"
+#include "librun.h"
+#include "libtd.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROOT BRIDGE_TEST_DATA "/torch_dist_train/"
+
+static struct br_err err;
+static char dir[256]; /* of this test, removed after it */
+
+static void setup(void)
+{
+    make_temp_dir(dir, sizeof dir, "train-state");
+}
+
+static void teardown(void)
+{
+    must(br__remove_tree(dir, &err), &err);
+}
+
+static const char *path_of(struct br__arena *a, const char *name)
+{
+    return br__path_join(a, dir, name);
+}
+
+static struct br__ckpt *open_case(const char *name)
+{
+    char root[512];
+    struct br__ckpt *ck;
+    snprintf(root, sizeof root, "%s%s/torch_dist", ROOT, name);
+    must(br__ckpt_open(&ck, root, &err), &err);
+    return ck;
+}
+
+static struct br__train_state *open_state(const struct br__ckpt *ck)
+{
+    struct br__train_state *s;
+    must(br__train_state_open(&s, ck, &err), &err);
+    return s;
+}
+
+static uint64_t elements(const struct br__train_param *p)
+{
+    return p->weight->bytes / br_dtype_size(p->weight->dtype);
+}
+
+static float *read_all(const struct br__train_state *s, size_t i, int kind)
+{
+    size_t n = (size_t)elements(&s->params[i]);
+    float *out = malloc((n + 1) * sizeof *out);
+    must(br__train_state_read(s, i, kind, 0, out, n, &err), &err);
+    return out;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    int form, experts_apart;
+    size_t n_groups, n_params, n_rng;
+} cases[] = {
+    {"qwen3_dp1_fr", BR__OPTIM_FULLY, 0, 2, 11, 1},
+    {"qwen3_dp1_nodist", BR__OPTIM_PLAIN, 0, 2, 11, 1},
+    {"qwen3_dp2_dpr", BR__OPTIM_DP, 0, 2, 11, 1},
+    {"qwen3_tp2_fr", BR__OPTIM_FULLY, 0, 2, 11, 2},
+    {"qwen3_mlm_dp1_fr", BR__OPTIM_FULLY, 0, 2, 11, 1},
+    {"qwen3_moe_ep2_fr", BR__OPTIM_FULLY, 1, 3, 12, 2},
+    {"qwen2_tied_pp2_fr", BR__OPTIM_FULLY, 0, 2, 9, 2},
+};
+
+static void check_group(const struct br__optim_group *g, int i)
+{
+    ck_assert_uint_eq(g->optimizer, i == 2);
+    ck_assert_int_eq(g->is_expert_parallel, i == 2);
+    ck_assert_int_eq(g->is_decoupled_lr, 0);
+    ck_assert_int_eq(g->bias_correction, 1);
+    ck_assert_double_eq(g->wd_mult, i != 1);
+    ck_assert_double_eq(g->lr_mult, 1);
+    ck_assert_double_eq(g->max_lr, 0.02);
+    ck_assert_double_eq(g->min_lr, 0.002);
+    ck_assert_double_eq(g->lr, 0.019314915792601584);
+    ck_assert_double_eq(g->beta1, 0.9);
+    ck_assert_double_eq(g->beta2, 0.95);
+    ck_assert_double_eq(g->eps, 1e-8);
+    ck_assert_double_eq(g->weight_decay, i == 1 ? 0 : 0.033);
+    ck_assert_int_eq(g->step, 3);
+}
+
+START_TEST(test_open)
+{
+    struct br__ckpt *ck = open_case(cases[_i].name);
+    struct br__train_state *s = open_state(ck);
+    ck_assert_int_eq(s->form, cases[_i].form);
+    ck_assert_int_eq(s->experts_apart, cases[_i].experts_apart);
+    ck_assert_uint_eq(s->n_groups, cases[_i].n_groups);
+    ck_assert_uint_eq(s->n_params, cases[_i].n_params);
+    ck_assert_uint_eq(s->n_frozen, 0);
+    ck_assert_uint_eq(s->n_rng_items, cases[_i].n_rng);
+    for (int i = 0; i < (int)s->n_groups; i++)
+        check_group(&s->groups[i], i);
+    ck_assert_int_eq(s->has_scheduler, 1);
+    const struct br__optim_scheduler *c = &s->scheduler;
+    ck_assert_double_eq(c->max_lr, 0.02);
+    ck_assert_double_eq(c->min_lr, 0.002);
+    ck_assert_double_eq(c->start_wd, 0.033);
+    ck_assert_double_eq(c->end_wd, 0.033);
+    ck_assert_int_eq(c->warmup_steps, 8);
+    ck_assert_int_eq(c->decay_steps, 40);
+    ck_assert_int_eq(c->wd_incr_steps, 40);
+    ck_assert_int_eq(c->num_steps, 12);
+    ck_assert_str_eq(c->decay_style, "cosine");
+    ck_assert_str_eq(c->wd_incr_style, "constant");
+    ck_assert_int_eq(s->iteration, 3);
+    ck_assert_int_eq(s->consumed_samples, 12);
+    for (size_t i = 0; i < s->n_params; i++)
+        for (int k = 0; k < BR__N_OPTIM_KINDS; k++)
+            ck_assert_uint_eq(s->params[i].lost[k], 0);
+    must(br__train_state_check(s, BR__MAIN_ALL, &err), &err);
+    ck_assert_uint_eq(s->n_unlike, strstr(cases[_i].name, "qwen2_tied_pp2") != NULL);
+    br__train_state_close(s);
+    br__ckpt_close(ck);
+}
+END_TEST
+
+/* The forms and grids that hold the same run. */
+static const char *const twins[] = {"qwen3_dp1_nodist", "qwen3_dp2_dpr", "qwen3_tp2_fr",
+                                    "qwen3_mlm_dp1_fr"};
+
+START_TEST(test_same_numbers)
+{
+    struct br__ckpt *ck_a = open_case("qwen3_dp1_fr"), *ck_b = open_case(twins[_i]);
+    struct br__train_state *a = open_state(ck_a), *b = open_state(ck_b);
+    ck_assert_uint_eq(a->n_params, b->n_params);
+    for (size_t i = 0; i < a->n_params; i++)
+        for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+            size_t n = (size_t)elements(&a->params[i]);
+            float *x = read_all(a, i, k), *y = read_all(b, i, k), some[7];
+            ck_assert_str_eq(a->params[i].weight->name, b->params[i].weight->name);
+            ck_assert_msg(memcmp(x, y, n * sizeof *x) == 0, "%s: kind %d of '%s' differs",
+                          twins[_i], k, a->params[i].weight->name);
+            for (size_t at = 0; at + 7 <= n; at += 61) { /* ranges as well as wholes */
+                must(br__train_state_read(b, i, k, at, some, 7, &err), &err);
+                ck_assert_mem_eq(some, x + at, sizeof some);
+            }
+            free(x);
+            free(y);
+        }
+    br__train_state_close(a);
+    br__train_state_close(b);
+    br__ckpt_close(ck_a);
+    br__ckpt_close(ck_b);
+}
+END_TEST
+
+/* ---- repair ---------------------------------------------------------------------------------- */
+
+/* Megatron's own defective checkpoint: a shift of 64, so 64 elements are lost of one parameter. */
+START_TEST(test_repair)
+{
+    struct br__ckpt *ck = open_case("qwen2_tied_pp2_fr");
+    struct br__train_state *raw = open_state(ck), *s = open_state(ck);
+    must(br__train_state_repair(s, &err), &err);
+    ck_assert_uint_eq(s->n_repaired, 1);
+    for (size_t i = 0; i < s->n_params; i++) {
+        const struct br__train_param *p = &s->params[i];
+        int bad = strcmp(p->weight->name, "embedding.word_embeddings.weight") == 0;
+        size_t n = (size_t)elements(p), lost = bad ? 64 : 0;
+        for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+            float *x = read_all(s, i, k), *stored = read_all(raw, i, k);
+            ck_assert_uint_eq(p->lost[k], lost);
+            ck_assert_mem_eq(x + lost, stored, (n - lost) * sizeof *x);
+            for (size_t e = 0; k != BR__OPTIM_MAIN && e < lost; e++)
+                ck_assert_float_eq(x[e], 0);
+            free(x);
+            free(stored);
+        }
+        ck_assert_int_eq(p->from_weight, 0);
+    }
+    must(br__train_state_check(s, BR__MAIN_ALL, &err), &err);
+    ck_assert_uint_eq(s->n_unlike, 0);
+    br__train_state_close(raw);
+    br__train_state_close(s);
+    br__ckpt_close(ck);
+}
+END_TEST
+
+/* ---- writing ----------------------------------------------------------------------------------
+ */
+
+/* A training checkpoint in the making: weights and what goes with them from `s`, or optimizer
+ * tensors from memory. */
+struct save {
+    struct br__arena a;
+    const struct br__ckpt *ck;
+    const struct br__train_state *s;
+    float **memory[BR__N_OPTIM_KINDS]; /* per parameter; NULL: read the state */
+    struct br__td_plan plan;
+    struct br__train_source *source;
+    uint32_t *tensor_of, *param_of; /* per weight of the plan */
+    struct br__buf common;
+};
+
+static int produce(void *arg, size_t item, uint64_t off, void *dst, size_t n, struct br_err *e)
+{
+    const struct save *v = arg;
+    const struct br__td_item *it = &v->plan.items[item];
+    const struct br__train_source *from = &v->source[it->tensor];
+    ck_assert_uint_le(n, BR__OUT_BUF); /* bounded memory: the caller never gets more at once */
+    if (from->kind < 0)
+        return br__ckpt_read_box(v->ck, &v->ck->tensors[v->tensor_of[from->weight]], it, off, dst,
+                                 n, e);
+    uint32_t param = v->param_of[from->weight];
+    if (!v->memory[0])
+        return br__train_state_read_box(v->s, param, from->kind, it, off, dst, n, e);
+    memcpy(dst, (char *)v->memory[from->kind][param] + off, n);
+    return BR_OK;
+}
+
+/* Items of all weights: in the boxes they have, or in one. */
+static void plan_weights(struct save *v, int one_box)
+{
+    size_t n = v->ck->n_tensors, n_items = 1, param = 0;
+    for (size_t i = 0; i < n; i++)
+        n_items += v->ck->td->n_chunks[v->ck->tensors[i].priv];
+    struct br__td_out *outs = br__arena_alloc(&v->a, n * sizeof *outs);
+    v->tensor_of = br__arena_alloc(&v->a, n * sizeof *v->tensor_of);
+    v->param_of = br__arena_alloc(&v->a, n * sizeof *v->param_of);
+    v->plan.items = br__arena_alloc(&v->a, n_items * sizeof *v->plan.items);
+    v->plan.tensors = outs;
+    v->plan.items[v->plan.n_items++] =
+        (struct br__td_item){.tensor = BR__TD_OBJECT, .object_key = "common_state/shard_0_1"};
+    for (size_t i = 0; i < n; i++) {
+        const struct br__tensor *t = &v->ck->tensors[i];
+        size_t at = v->plan.n_tensors;
+        if (br__starts(t->name, "optimizer."))
+            continue;
+        ck_assert_ptr_eq(v->s->params[param].weight, t);
+        outs[at] = (struct br__td_out){.key = t->name, .dtype = t->dtype, .ndim = t->ndim};
+        memcpy(outs[at].shape, t->shape, sizeof t->shape);
+        v->tensor_of[at] = (uint32_t)i;
+        v->param_of[at] = (uint32_t)param++;
+        for (size_t k = 0; k < (one_box ? 1 : v->ck->td->n_chunks[t->priv]); k++) {
+            const struct br__td_chunk *c = &v->ck->td->chunks[t->priv][k];
+            struct br__td_item *it = &v->plan.items[v->plan.n_items++];
+            it->tensor = (uint32_t)at;
+            memcpy(it->off, c->off, sizeof it->off);
+            memcpy(it->size, one_box ? t->shape : c->size, sizeof it->size);
+            if (one_box)
+                memset(it->off, 0, sizeof it->off);
+            must(br_shape_bytes(it->size, t->ndim, br_dtype_size(t->dtype), &it->data_bytes), &err);
+        }
+        v->plan.n_tensors++;
+    }
+}
+
+/* Write it below `dir`, which becomes an iteration directory. */
+static void write_save(struct save *v, int one_box)
+{
+    struct br__buf meta = {0};
+    const struct br__train_save t = {v->s->experts_apart, v->s->groups, v->s->n_groups,
+                                     &v->s->scheduler};
+    const struct br__td_common c = {.iteration = v->s->iteration, .train = &t};
+    plan_weights(v, one_box);
+    must(br__td_common_pickle(&v->common, &c, 1, &err), &err);
+    v->plan.common_pickle = v->common.p;
+    v->plan.common_pickle_size = v->common.n;
+    must(br__td_train_plan(&v->a, &v->plan, NULL, &v->source, &err), &err);
+    must(br__td_layout(&v->a, &v->plan, &err), &err);
+    struct br__dir to;
+    must(br__dir_open(&to, dir, &err), &err);
+    for (uint32_t f = 0; f < v->plan.n_files; f++)
+        must(br__td_write_file(&v->plan, f, &to, 0, produce, v, &err), &err);
+    br__dir_close(&to);
+    must(br__td_metadata(&v->plan, &meta, &err), &err);
+    must(br__write_file(path_of(&v->a, "metadata.json"), br__td_metadata_json,
+                        strlen(br__td_metadata_json), 0, &err),
+         &err);
+    must(br__write_file(path_of(&v->a, ".metadata"), meta.p, meta.n, 0, &err), &err);
+    br__buf_free(&meta);
+    br__buf_free(&v->common);
+}
+
+static void compare_key(const struct br__ckpt *a, const struct br__ckpt *b, const char *key)
+{
+    const struct br__pk *x = br__pk_get(a->td->common, key), *y = br__pk_get(b->td->common, key);
+    struct br__buf p = {0}, q = {0};
+    ck_assert(x && y);
+    br__pk_repr(&p, x);
+    br__pk_repr(&q, y);
+    ck_assert_str_eq(p.p, q.p);
+    br__buf_free(&p);
+    br__buf_free(&q);
+}
+
+static void count_difference(void *ud, const char *text)
+{
+    (void)ud;
+    printf("%s\n", text);
+}
+
+/* A save after no step is the checkpoint it came from: every tensor, and what the common state says
+ * of the optimizer, in Megatron's own order of keys. */
+START_TEST(test_zero_steps)
+{
+    static const char *const keys[] = {"checkpoint_version", "iteration", "optimizer",
+                                       "opt_param_scheduler", "content_metadata"};
+    struct br__ckpt *ck = open_case(cases[_i].name), *written;
+    struct br__train_state *s = open_state(ck);
+    struct save v = {.ck = ck, .s = s};
+    size_t n_diff;
+    if (s->form == BR__OPTIM_FULLY) {
+        write_save(&v, 0);
+        must(br__ckpt_open(&written, dir, &err), &err);
+        must(br__ckpt_diff(ck, written, 1, count_difference, NULL, &n_diff, &err), &err);
+        ck_assert_uint_eq(n_diff, 0);
+        for (size_t i = 0; i < BR_COUNTOF(keys); i++)
+            compare_key(ck, written, keys[i]);
+        br__ckpt_close(written);
+        br__arena_free(&v.a);
+    }
+    br__train_state_close(s);
+    br__ckpt_close(ck);
+}
+END_TEST
+
+/* train_state.pt, byte for byte as Megatron Bridge wrote it. */
+START_TEST(test_counters)
+{
+    struct br__ckpt *ck = open_case("qwen3_dp1_fr");
+    struct br__arena a = {0};
+    struct br__file x, y;
+    const struct br__train_counters c = {.step = ck->td->train_step,
+                                         .consumed_samples = ck->td->consumed_samples,
+                                         .skipped_samples = ck->td->skipped_samples,
+                                         .valid_samples = ck->td->valid_samples,
+                                         .flops = ck->td->flops,
+                                         .do_train = 1};
+    ck_assert_int_eq(c.step, 3);
+    ck_assert_int_eq(c.consumed_samples, 12);
+    ck_assert_int_eq(c.skipped_samples, 0);
+    ck_assert_double_eq(c.flops, 37035);
+    struct br__dir to;
+    must(br__dir_open(&to, dir, &err), &err);
+    must(br__td_write_counters(&to, "train_state.pt", &c, 0, &err), &err);
+    br__dir_close(&to);
+    must(br__file_open(&x, path_of(&a, "train_state.pt"), &err), &err);
+    must(br__file_open(&y, br__path_join(&a, ck->dir, "train_state.pt"), &err), &err);
+    ck_assert_uint_eq(x.size, y.size);
+    ck_assert_mem_eq(x.map, y.map, (size_t)x.size);
+    br__file_close(&x);
+    br__file_close(&y);
+    br__arena_free(&a);
+    br__ckpt_close(ck);
+}
+END_TEST
+
+/* ---- Megatron's defect, made here -------------------------------------------------------------
+ */
+
+/* Modules of the dense toys in Megatron's order, of which a buffer is the reverse. */
+static const char *const order[] = {"self_attention.linear_proj.weight",
+                                    "self_attention.linear_qkv.layer_norm_weight",
+                                    "self_attention.linear_qkv.weight",
+                                    "self_attention.q_layernorm.weight",
+                                    "self_attention.k_layernorm.weight",
+                                    "mlp.linear_fc1.layer_norm_weight",
+                                    "mlp.linear_fc1.weight",
+                                    "mlp.linear_fc2.weight"};
+struct slot {
+    size_t param;       /* of the state */
+    uint64_t first;     /* element of its tensor */
+    uint64_t n, padded; /* elements; position in the padded buffer */
+};
+
+static size_t find_param(const struct br__train_state *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_params; i++)
+        if (strcmp(s->params[i].weight->name, name) == 0)
+            return i;
+    ck_abort_msg("no '%s'", name);
+    return 0;
+}
+
+static size_t list_slots(const struct br__train_state *s, struct slot *out)
+{
+    size_t n = 0;
+    out[n++].param = find_param(s, "output_layer.weight");
+    out[n++].param = find_param(s, "decoder.final_layernorm.weight");
+    for (int64_t layer = 2; layer-- > 0;)
+        for (size_t i = BR_COUNTOF(order); i-- > 0; n++) {
+            char name[128];
+            snprintf(name, sizeof name, "decoder.layers.%s", order[i]);
+            out[n].param = find_param(s, name);
+            out[n].n = elements(&s->params[out[n].param]) / 2;
+            out[n].first = (uint64_t)layer * out[n].n;
+        }
+    out[n++].param = find_param(s, "embedding.word_embeddings.weight");
+    for (size_t i = 0; i < n; i++)
+        if (!out[i].n)
+            out[i].n = elements(&s->params[out[i].param]);
+    return n;
+}
+
+static uint64_t up(uint64_t n, uint64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* The whole buffer of one kind as Megatron joins it: buckets of at least `bucket` elements, their
+ * padding left out.  Sets the padded positions, which is where it then cuts. */
+static float *join(const struct br__train_state *s, struct slot *slots, size_t n, int kind,
+                   uint64_t bucket, uint64_t unit, size_t *size)
+{
+    float *all = malloc(200000 * sizeof *all);
+    uint64_t pos = 0, start = 0; /* padded */
+    size_t at = 0;               /* joined */
+    for (size_t i = 0; i < n; i++) {
+        for (; pos % 64; pos++)
+            all[at++] = 777; /* between parameters: never written */
+        float *x = read_all(s, slots[i].param, kind);
+        slots[i].padded = pos;
+        memcpy(all + at, x + slots[i].first, slots[i].n * sizeof *x);
+        at += slots[i].n;
+        pos += slots[i].n;
+        free(x);
+        if (pos - start >= bucket)
+            start = pos = start + up(pos - start, unit);
+    }
+    *size = at;
+    return all;
+}
+
+static const struct {
+    uint64_t bucket, unit; /* elements; what padding makes them a multiple of */
+} buckets[] = {{1 << 20, 128}, {8192, 128}, {3000, 128}, {1000, 128},
+               {100, 128},     {8192, 384}, {5000, 640}, {8192, 65536}};
+
+static void spoil(const struct br__train_state *s, struct save *v, uint64_t bucket, uint64_t unit)
+{
+    struct slot slots[64] = {{0}};
+    size_t n = list_slots(s, slots), size;
+    for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+        float *all = join(s, slots, n, k, bucket, unit, &size);
+        v->memory[k] = br__arena_alloc(&v->a, s->n_params * sizeof *v->memory[k]);
+        for (size_t i = 0; i < s->n_params; i++)
+            v->memory[k][i] = br__arena_alloc(&v->a, elements(&s->params[i]) * sizeof(float));
+        for (size_t i = 0; i < n; i++)
+            for (uint64_t e = 0; e < slots[i].n; e++)
+                v->memory[k][slots[i].param][slots[i].first + e] =
+                    slots[i].padded + e < size ? all[slots[i].padded + e] : 0;
+        free(all);
+    }
+}
+
+/* Every element that the defect did not destroy comes back; the others are counted. */
+static void compare_repaired(const struct br__train_state *truth, const struct br__train_state *got)
+{
+    for (size_t i = 0; i < truth->n_params; i++) {
+        const struct br__train_param *p = &got->params[i];
+        size_t n = (size_t)elements(p);
+        float *weight = malloc(n * sizeof *weight);
+        uint16_t *narrow = malloc(n * sizeof *narrow);
+        must(br__ckpt_read(got->ck, p->weight, 0, narrow, n * sizeof *narrow, &err), &err);
+        br_cast(weight, BR_F32, narrow, BR_BF16, n, 0);
+        for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+            float *x = read_all(truth, i, k), *y = read_all(got, i, k);
+            uint64_t lost = 0;
+            for (size_t e = 0; e < n; e++) {
+                int same = memcmp(&x[e], &y[e], sizeof *x) == 0;
+                lost += !same;
+                ck_assert_msg(same || y[e] == (k == BR__OPTIM_MAIN ? weight[e] : 0),
+                              "'%s', kind %d, element %zu: %g, expected %g", p->weight->name, k, e,
+                              y[e], x[e]);
+            }
+            /* what is lost may happen to be right */
+            ck_assert_uint_le(lost, p->lost[k]);
+            ck_assert_uint_le(p->lost[k], lost + n / 8 + 1);
+            free(x);
+            free(y);
+        }
+        free(weight);
+        free(narrow);
+    }
+}
+
+START_TEST(test_shifted)
+{
+    struct br__ckpt *ck = open_case("qwen3_dp1_fr"), *bad;
+    struct br__train_state *s = open_state(ck), *repaired;
+    struct save v = {.ck = ck, .s = s};
+    struct br__arena a = {0};
+    spoil(s, &v, buckets[_i].bucket, buckets[_i].unit);
+    write_save(&v, 1);
+    struct br__dir to;
+    must(br__dir_open(&to, dir, &err), &err);
+    must(
+        br__copy_in(&to, "run_config.yaml", br__path_join(&a, ck->dir, "run_config.yaml"), 0, &err),
+        &err);
+    br__dir_close(&to);
+    must(br__ckpt_open(&bad, dir, &err), &err);
+    repaired = open_state(bad);
+    must(br__train_state_repair(repaired, &err), &err);
+    ck_assert_int_eq(repaired->n_repaired > 0, _i > 0);
+    for (size_t i = 0; i < repaired->n_params; i++)
+        ck_assert_msg(!repaired->params[i].from_weight, "bucket %d: '%s' was given up",
+                      (int)buckets[_i].bucket, repaired->params[i].weight->name);
+    compare_repaired(s, repaired);
+    must(br__train_state_check(repaired, BR__MAIN_ALL, &err), &err);
+    ck_assert_uint_eq(repaired->n_unlike, 0);
+    br__train_state_close(repaired);
+    br__ckpt_close(bad);
+    br__train_state_close(s);
+    br__ckpt_close(ck);
+    br__arena_free(&v.a);
+    br__arena_free(&a);
+}
+END_TEST
+
+/* Values that no shift explains: all of that tensor is given up. */
+START_TEST(test_unexplained)
+{
+    struct br__ckpt *ck = open_case("qwen3_dp1_fr"), *bad;
+    struct br__train_state *s = open_state(ck), *repaired;
+    struct save v = {.ck = ck, .s = s};
+    spoil(s, &v, 1 << 20, 128);
+    size_t i = find_param(s, "decoder.layers.mlp.linear_fc2.weight"), n = elements(&s->params[i]);
+    for (size_t e = 0; e < n; e++)
+        v.memory[BR__OPTIM_MAIN][i][e] += 1;
+    write_save(&v, 1);
+    must(br__ckpt_open(&bad, dir, &err), &err);
+    repaired = open_state(bad); /* without run_config.yaml: no order, no shift */
+    must(br__train_state_repair(repaired, &err), &err);
+    ck_assert_uint_eq(repaired->n_repaired, 1);
+    ck_assert_int_eq(repaired->params[i].from_weight, 1);
+    for (int k = 0; k < BR__N_OPTIM_KINDS; k++)
+        ck_assert_uint_eq(repaired->params[i].lost[k], n);
+    float *m = read_all(repaired, i, BR__OPTIM_EXP_AVG);
+    for (size_t e = 0; e < n; e++)
+        ck_assert_float_eq(m[e], 0);
+    free(m);
+    must(br__train_state_check(repaired, BR__MAIN_ALL, &err), &err);
+    ck_assert_uint_eq(repaired->n_unlike, 0);
+    br__train_state_close(repaired);
+    br__ckpt_close(bad);
+    br__train_state_close(s);
+    br__ckpt_close(ck);
+    br__arena_free(&v.a);
+}
+END_TEST
+
+/* ---- hostile ----------------------------------------------------------------------------------
+ */
+
+#define DTYPE "gbuf_idx_0.dtype_(torch.float32, torch.float32)."
+#define GROUP "optimizer.distributed.dp_group_idx_0."
+#define NORM "decoder.final_layernorm.weight"
+
+/* A dp_reshardable checkpoint of one parameter of eight elements, and what is wrong with it. */
+struct variant {
+    const char *text; /* in the message; NULL: sound */
+    int code;
+    const char *weight, *buffer, *yaml, *sharding, *group_key, *group_value, *object;
+    int64_t length, second; /* of the bucket; of its exp_avg */
+    int dtype;
+};
+static const struct variant variants[] = {
+    {.text = NULL},
+    {.text = "of the form 'fsdp_dtensor'", .code = BR_E_UNSUPPORTED, .sharding = "fsdp_dtensor"},
+    {.text = "end before its parameter", .code = BR_E_UNSUPPORTED, .length = 7},
+    {.text = "hold more than its parameters", .code = BR_E_UNSUPPORTED, .length = 9},
+    {.text = "differ in length", .code = BR_E_FORMAT, .second = 3},
+    {.text = "no vector of float32", .code = BR_E_UNSUPPORTED, .dtype = BR_F64},
+    {.text = "is not known", .code = BR_E_UNSUPPORTED, .weight = "decoder.layers.0.odd.weight"},
+    {.text = "is not known", .code = BR_E_UNSUPPORTED, .weight = "decoder.layers.999999999.x"},
+    {.text = "0 layers and",
+     .code = BR_E_FORMAT,
+     .weight = "decoder.layers.99999.mlp.linear_fc1.layer_norm_weight"},
+    {.text = "end before its parameter", .code = BR_E_UNSUPPORTED, .buffer = GROUP "gbuf_idx_0."},
+    {.text = "end before its parameter",
+     .code = BR_E_UNSUPPORTED,
+     .buffer = "optimizer.distributed.dp_group_idx_9999999999." DTYPE},
+    {.text = "has no bucket 0", .code = BR_E_FORMAT, .buffer = GROUP DTYPE "bucket_idx_7"},
+    {.text = "with virtual_pipeline",
+     .code = BR_E_UNSUPPORTED,
+     .yaml = "model:\n  virtual_pipeline_model_parallel_size: 2\n"},
+    {.text = "expected 1 to 4096",
+     .code = BR_E_FORMAT,
+     .yaml = "model:\n  tensor_model_parallel_size: -3\n"},
+    {.text = "expected 1 to 4096",
+     .code = BR_E_FORMAT,
+     .yaml = "model:\n  pipeline_model_parallel_size: many\n"},
+    {.text = "expected 1 to 4096",
+     .code = BR_E_FORMAT,
+     .yaml = "model:\n  expert_model_parallel_size: 4097\n"},
+    {.text = "run_config.yaml", .code = BR_E_FORMAT, .yaml = "model: [\n"},
+    {.text = "over how many ranks", .code = BR_E_UNSUPPORTED, .yaml = "other: 1\n"},
+    {.text = "'eps' is something else",
+     .code = BR_E_FORMAT,
+     .group_key = "eps",
+     .group_value = "]"},
+    {.text = "'max_lr' is something else, expected a finite",
+     .code = BR_E_FORMAT,
+     .group_key = "max_lr",
+     .group_value = "Fnan"},
+    {.text = "'betas' is something else",
+     .code = BR_E_FORMAT,
+     .group_key = "betas",
+     .group_value = "(1.5 0"},
+    {.text = "'step' is something else",
+     .code = BR_E_FORMAT,
+     .group_key = "step",
+     .group_value = "I-4"},
+    {.text = "'is_decoupled_lr' is something else",
+     .code = BR_E_FORMAT,
+     .group_key = "is_decoupled_lr",
+     .group_value = "I7"},
+    {.text = "no item has the optimizer's groups",
+     .code = BR_E_FORMAT,
+     .object = "optimizer.other"},
+};
+
+static void put_float(struct br__buf *b, double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, sizeof u);
+    br__buf_putc(b, 'G');
+    for (int shift = 56; shift >= 0; shift -= 8)
+        br__buf_putc(b, (char)(unsigned char)(u >> shift & 255));
+}
+
+/* "F0.5", "I3", "(0.9 0.95" (a tuple), "]" (an empty list). */
+static void put_value(struct br__buf *b, const char *text)
+{
+    char *end;
+    if (*text == 'F') {
+        put_float(b, strtod(text + 1, NULL));
+    } else if (*text == 'I') {
+        pk_int(b, strtol(text + 1, NULL, 10));
+    } else if (*text == '(') {
+        pk_op(b, "(");
+        put_float(b, strtod(text + 1, &end));
+        put_float(b, strtod(end, NULL));
+        pk_op(b, "t");
+    } else {
+        pk_op(b, text);
+    }
+}
+
+static void put_group(struct br__buf *b, const struct variant *v)
+{
+    static const char *const keys[][2] = {{"max_lr", "F0.02"}, {"min_lr", "I0"},
+                                          {"eps", "F1e-8"},    {"betas", "(0.9 0.95"},
+                                          {"wd_mult", "F1.0"}, {"step", "I3"}};
+    pk_op(b, "\x80\x02](}(");
+    pk_str(b, "param_groups");
+    pk_op(b, "](}(");
+    for (size_t i = 0; i < BR_COUNTOF(keys); i++) {
+        pk_str(b, keys[i][0]);
+        put_value(b, keys[i][1]);
+    }
+    if (v && v->group_key) { /* a repeated key overwrites */
+        pk_str(b, v->group_key);
+        put_value(b, v->group_value);
+    }
+    pk_op(b, "ueue.");
+}
+
+static void put_bucket(struct td *m, const struct variant *v, const char *kind, int64_t n)
+{
+    static const int64_t zero[] = {0};
+    char key[256];
+    const char *buffer = v->buffer ? v->buffer : GROUP DTYPE;
+    snprintf(key, sizeof key, "%s%s.%s", buffer, strstr(buffer, "bucket") ? "" : "bucket_idx_0",
+             kind);
+    td_tensor(m, key, v->dtype ? v->dtype : BR_F32, &n, 1);
+    td_chunk(m, zero, &n);
+    td_tensor_end(m);
+}
+
+/* The common state, with nothing but the form. */
+static void put_dp_common(struct br__buf *b, const char *sharding)
+{
+    pk_op(b, "\x80\x02](}(");
+    pk_str(b, "content_metadata");
+    pk_op(b, "}(");
+    pk_str(b, "distrib_optim_sharding_type");
+    pk_str(b, sharding);
+    pk_op(b, "uue.");
+}
+
+static void make_variant(struct td *m, const struct variant *v)
+{
+    static const int64_t eight[] = {8}, zero[] = {0};
+    const char *yaml = v->yaml ? v->yaml : "model:\n  tensor_model_parallel_size: 1\n";
+    struct br__buf group = {0}, common = {0};
+    td_begin(m, 0);
+    td_tensor(m, v->weight ? v->weight : NORM, BR_F32, eight, 1);
+    td_chunk(m, zero, eight);
+    td_tensor_end(m);
+    put_bucket(m, v, "param", v->length ? v->length : 8);
+    put_bucket(m, v, "exp_avg", v->second ? v->second : v->length ? v->length : 8);
+    put_bucket(m, v, "exp_avg_sq", v->length ? v->length : 8);
+    put_group(&group, v);
+    td_object(m, v->object ? v->object : GROUP "optimizer/shard_0_1", &group);
+    put_dp_common(&common, v->sharding ? v->sharding : "dp_reshardable");
+    td_object(m, "common_state/shard_0_1", &common);
+    td_write(m);
+    char name[320];
+    snprintf(name, sizeof name, "%s/run_config.yaml", br__path_base(m->dir));
+    td_put_file(m, name, yaml, strlen(yaml));
+    br__buf_free(&group);
+    br__buf_free(&common);
+}
+
+START_TEST(test_hostile)
+{
+    const struct variant *v = &variants[_i];
+    struct br__train_state *s;
+    struct br__ckpt *ck;
+    struct td m;
+    make_variant(&m, v);
+    must(br__ckpt_open(&ck, m.root, &err), &err);
+    int rc = br__train_state_open(&s, ck, &err);
+    if (v->text) {
+        ck_assert_msg(rc == v->code && strstr(err.msg, v->text) != NULL, "%d: got %d, '%s'", _i, rc,
+                      err.msg);
+        ck_assert_ptr_null(s);
+        ck_assert_int_eq(br__train_state_open(&s, ck, NULL), v->code);
+    } else {
+        must(rc, &err);
+        ck_assert_uint_eq(s->n_params, 1);
+        ck_assert_uint_eq(s->n_groups, 1);
+        br__train_state_close(s);
+    }
+    br__ckpt_close(ck);
+    td_end(&m);
+}
+END_TEST
+
+/* ---- dp_reshardable on other grids -------------------------------------------------------------
+ */
+
+/* Megatron's order of modules, and which share a tensor-parallel rank has: whole, rows, columns,
+ * rows of gate and up, experts. */
+static const struct {
+    const char *name;
+    char split;
+} modules[] = {
+    {"self_attention.linear_proj.weight", 'C'},
+    {"self_attention.linear_qkv.layer_norm_weight", 'W'},
+    {"self_attention.linear_qkv.weight", 'R'},
+    {"self_attention.q_layernorm.weight", 'W'},
+    {"self_attention.k_layernorm.weight", 'W'},
+    {"mlp.linear_fc1.layer_norm_weight", 'W'},
+    {"mlp.linear_fc1.weight", 'G'},
+    {"mlp.linear_fc2.weight", 'C'},
+    {"pre_mlp_layernorm.weight", 'W'},
+    {"mlp.router.weight", 'W'},
+    {"mlp.experts.experts.linear_fc1.weight", 'E'},
+    {"mlp.experts.experts.linear_fc2.weight", 'E'},
+};
+/* One parameter of a rank: element e is element index[e] of the tensor. */
+struct local {
+    size_t param;
+    uint64_t *index;
+    size_t n;
+};
+struct grid {
+    const char *name;
+    int tp, pp, ep;
+    uint64_t bucket; /* elements after which a bucket ends */
+};
+static const struct grid grids[] = {
+    {"qwen3_dp1_fr", 1, 1, 1, 1 << 20}, {"qwen3_dp1_fr", 2, 1, 1, 1 << 20},
+    {"qwen3_dp1_fr", 1, 2, 1, 8192},    {"qwen3_dp1_fr", 2, 2, 1, 3000},
+    {"qwen3_dp1_fr", 1, 1, 1, 1},       {"qwen3_moe_ep2_fr", 1, 1, 2, 1 << 20},
+    {"qwen3_moe_ep2_fr", 1, 2, 4, 900}, {"qwen3_moe_ep2_fr", 1, 1, 1, 5000},
+};
+
+/* The share of one rank of the matrix [rows, cols] that begins at element `base`. */
+static void share(struct local *x, struct br__arena *a, char split, uint64_t base, uint64_t rows,
+                  uint64_t cols, uint64_t tp, uint64_t part)
+{
+    x->index = br__arena_alloc(a, rows * cols * sizeof *x->index);
+    for (uint64_t half = 0; half < 2; half++)
+        for (uint64_t r = 0; r < rows; r++)
+            for (uint64_t c = 0; c < cols; c++) {
+                uint64_t in_half = split == 'G' ? rows / 2 : rows;
+                int mine = split == 'C'   ? c / (cols / tp) == part
+                           : split == 'R' ? r / (rows / tp) == part
+                           : split == 'G' ? r % in_half / (in_half / tp) == part
+                                          : 1;
+                if (mine && (split == 'G' ? r / in_half : 0) == half)
+                    x->index[x->n++] = base + r * cols + c;
+            }
+}
+
+static int has_param(const struct br__train_state *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_params; i++)
+        if (strcmp(s->params[i].weight->name, name) == 0)
+            return 1;
+    return 0;
+}
+
+static void add_outer(const struct br__train_state *s, struct br__arena *a, const struct grid *g,
+                      int part, const char *name, char split, struct local *list, size_t *n)
+{
+    struct local *x = &list[(*n)++];
+    x->param = find_param(s, name);
+    const struct br__tensor *t = s->params[x->param].weight;
+    share(x, a, split, 0, (uint64_t)t->shape[0], t->ndim > 1 ? (uint64_t)t->shape[1] : 1,
+          (uint64_t)g->tp, (uint64_t)part);
+}
+
+static void add_module(const struct br__train_state *s, struct br__arena *a, const struct grid *g,
+                       int chain, int part, int layer, size_t m, struct local *list, size_t *n)
+{
+    char name[128];
+    snprintf(name, sizeof name, "decoder.layers.%s", modules[m].name);
+    int is_expert = modules[m].split == 'E';
+    if (!has_param(s, name) || (chain && !is_expert) || (!chain && is_expert && g->ep > 1))
+        return;
+    size_t param = find_param(s, name);
+    const struct br__tensor *t = s->params[param].weight;
+    int skip = 1 + is_expert, experts = is_expert ? (int)t->shape[1] : 1;
+    uint64_t rows = (uint64_t)t->shape[skip],
+             cols = t->ndim > skip + 1 ? (uint64_t)t->shape[skip + 1] : 1;
+    int first = chain ? part * experts / g->ep : 0;
+    int end = chain ? (part + 1) * experts / g->ep : experts;
+    for (int e = first; e < end; e++, ++*n) {
+        list[*n].param = param;
+        share(&list[*n], a, modules[m].split, (uint64_t)(layer * experts + e) * rows * cols, rows,
+              cols, (uint64_t)g->tp, (uint64_t)part);
+    }
+}
+
+/* All parameters of a rank, last first. */
+static size_t list_rank(const struct br__train_state *s, struct br__arena *a, const struct grid *g,
+                        int chain, int pp, int part, struct local *list)
+{
+    size_t n = 0;
+    if (!chain && pp == 0)
+        add_outer(s, a, g, part, "embedding.word_embeddings.weight", 'R', list, &n);
+    for (int layer = pp * 2 / g->pp; layer < (pp + 1) * 2 / g->pp; layer++)
+        for (size_t m = 0; m < BR_COUNTOF(modules); m++)
+            add_module(s, a, g, chain, part, layer, m, list, &n);
+    if (!chain && pp == g->pp - 1) {
+        add_outer(s, a, g, part, "decoder.final_layernorm.weight", 'W', list, &n);
+        add_outer(s, a, g, part, "output_layer.weight", 'R', list, &n);
+    }
+    for (size_t i = 0; i < n / 2; i++) {
+        struct local x = list[i];
+        list[i] = list[n - 1 - i];
+        list[n - 1 - i] = x;
+    }
+    return n;
+}
+
+/* A checkpoint of weights and buckets being put together: tensors of float32 are in memory. */
+struct dp_save {
+    struct br__arena a;
+    const struct br__ckpt *ck;
+    struct br__td_plan plan;
+    struct br__td_out outs[256];
+    struct br__td_item items[256];
+    const void *memory[256]; /* per item; NULL: the weight */
+    const struct br__tensor *weight[256];
+};
+
+static int dp_produce(void *arg, size_t item, uint64_t off, void *dst, size_t n, struct br_err *e)
+{
+    const struct dp_save *d = arg;
+    if (d->memory[item]) {
+        memcpy(dst, (const char *)d->memory[item] + off, n);
+        return BR_OK;
+    }
+    return br__ckpt_read(d->ck, d->weight[item], off, dst, n, e);
+}
+
+static void add_archive(struct dp_save *d, const char *key, const struct br__buf *pickle)
+{
+    struct br__buf archive = {0};
+    torch_save(&archive, pickle, NULL, 0);
+    d->memory[d->plan.n_items] = br__arena_strndup(&d->a, archive.p, archive.n);
+    d->items[d->plan.n_items++] = (struct br__td_item){
+        .tensor = BR__TD_OBJECT, .object_key = key, .verbatim = 1, .data_bytes = archive.n};
+    br__buf_free(&archive);
+}
+
+static void add_tensor(struct dp_save *d, const char *key, const struct br__tensor *weight,
+                       const float *memory, int64_t n)
+{
+    size_t i = d->plan.n_tensors++, at = d->plan.n_items++;
+    ck_assert_uint_lt(at, BR_COUNTOF(d->items));
+    d->outs[i] = (struct br__td_out){.key = key, .dtype = BR_F32, .ndim = 1, .shape = {n}};
+    if (weight) {
+        d->outs[i].dtype = weight->dtype;
+        d->outs[i].ndim = weight->ndim;
+        memcpy(d->outs[i].shape, weight->shape, sizeof weight->shape);
+    }
+    d->items[at] = (struct br__td_item){
+        .tensor = (uint32_t)i, .data_bytes = weight ? weight->bytes : (uint64_t)n * sizeof(float)};
+    memcpy(d->items[at].size, d->outs[i].shape, sizeof d->items[at].size);
+    d->memory[at] = memory;
+    d->weight[at] = weight;
+}
+
+/* The three tensors of a bucket that holds list[first .. end). */
+static void add_bucket(struct dp_save *d, const struct br__train_state *s, const char *prefix,
+                       int group, int bucket, const struct local *list, size_t first, size_t end,
+                       int64_t length)
+{
+    static const char *const kinds[] = {"param", "exp_avg", "exp_avg_sq"};
+    for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+        float *data = br__arena_alloc(&d->a, (size_t)length * sizeof *data);
+        uint64_t pos = 0;
+        for (int64_t i = 0; i < length; i++)
+            data[i] = 777;
+        for (size_t i = first; i < end; i++) {
+            float *x = read_all(s, list[i].param, k);
+            pos = up(pos, 64);
+            for (size_t e = 0; e < list[i].n; e++)
+                data[pos++] = x[list[i].index[e]];
+            free(x);
+        }
+        add_tensor(d,
+                   br__arena_printf(&d->a,
+                                    "%soptimizer.distributed.dp_group_idx_%d.gbuf_idx_0.dtype_("
+                                    "torch.bfloat16, torch.float32).bucket_idx_%d.%s",
+                                    prefix, group, bucket, kinds[k]),
+                   NULL, data, length);
+    }
+}
+
+static void add_rank(struct dp_save *d, const struct br__train_state *s, const struct grid *g,
+                     int chain, int pp, int part)
+{
+    struct local list[64] = {{0}};
+    size_t n = list_rank(s, &d->a, g, chain, pp, part, list), first = 0;
+    const char *prefix = g->ep == 1 ? "" : chain ? "chained_1." : "chained_0.";
+    int group = pp * (chain ? g->ep : g->tp) + part, bucket = 0;
+    uint64_t pos = 0;
+    for (size_t i = 0; i < n; i++) {
+        pos = up(pos, 64) + list[i].n;
+        if (pos < g->bucket && i + 1 < n)
+            continue;
+        add_bucket(d, s, prefix, group, bucket++, list, first, i + 1, (int64_t)pos);
+        first = i + 1;
+        pos = 0;
+    }
+}
+
+static void add_groups(struct dp_save *d, const struct grid *g)
+{
+    struct br__buf b = {0};
+    put_group(&b, NULL);
+    for (int chain = 0; chain <= (g->ep > 1); chain++)
+        for (int i = 0; i < g->pp * (chain ? g->ep : g->tp); i++)
+            add_archive(d,
+                        br__arena_printf(
+                            &d->a, "%soptimizer.distributed.dp_group_idx_%d.optimizer/shard_0_1",
+                            g->ep == 1 ? ""
+                            : chain    ? "chained_1."
+                                       : "chained_0.",
+                            i),
+                        &b);
+    br__buf_free(&b);
+    put_dp_common(&b, "dp_reshardable");
+    add_archive(d, "common_state/shard_0_1", &b);
+    br__buf_free(&b);
+}
+
+START_TEST(test_grids)
+{
+    const struct grid *g = &grids[_i];
+    struct br__ckpt *ck = open_case(g->name), *written;
+    struct br__train_state *s = open_state(ck), *got;
+    struct dp_save *d = br__calloc(1, sizeof *d);
+    struct br__buf meta = {0};
+    d->ck = ck;
+    d->plan.tensors = d->outs;
+    d->plan.items = d->items;
+    add_groups(d, g);
+    for (size_t i = 0; i < s->n_params; i++)
+        add_tensor(d, s->params[i].weight->name, s->params[i].weight, NULL, 0);
+    for (int pp = 0; pp < g->pp; pp++) {
+        for (int part = 0; part < g->tp; part++)
+            add_rank(d, s, g, 0, pp, part);
+        for (int part = 0; g->ep > 1 && part < g->ep; part++)
+            add_rank(d, s, g, 1, pp, part);
+    }
+    must(br__td_layout(&d->a, &d->plan, &err), &err);
+    struct br__dir to;
+    must(br__dir_open(&to, dir, &err), &err);
+    for (uint32_t f = 0; f < d->plan.n_files; f++)
+        must(br__td_write_file(&d->plan, f, &to, 0, dp_produce, d, &err), &err);
+    br__dir_close(&to);
+    must(br__td_metadata(&d->plan, &meta, &err), &err);
+    must(br__write_file(path_of(&d->a, ".metadata"), meta.p, meta.n, 0, &err), &err);
+    br__buf_free(&meta);
+    br__buf_printf(&meta,
+                   "model:\n  tensor_model_parallel_size: %d\n  pipeline_model_parallel_size: %d\n"
+                   "  expert_model_parallel_size: %d\n  expert_tensor_parallel_size: 1\n",
+                   g->tp, g->pp, g->ep);
+    must(br__write_file(path_of(&d->a, "run_config.yaml"), meta.p, meta.n, 0, &err), &err);
+    br__buf_free(&meta);
+    must(br__ckpt_open(&written, dir, &err), &err);
+    got = open_state(written);
+    ck_assert_int_eq(got->form, BR__OPTIM_DP);
+    ck_assert_int_eq(got->experts_apart, g->ep > 1);
+    ck_assert_uint_eq(got->n_params, s->n_params);
+    for (size_t i = 0; i < s->n_params; i++)
+        for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+            float *x = read_all(s, i, k), *y = read_all(got, i, k);
+            ck_assert_msg(memcmp(x, y, (size_t)elements(&s->params[i]) * sizeof *x) == 0,
+                          "tp %d, pp %d, ep %d: kind %d of '%s'", g->tp, g->pp, g->ep, k,
+                          s->params[i].weight->name);
+            free(x);
+            free(y);
+        }
+    br__train_state_close(got);
+    br__train_state_close(s);
+    br__ckpt_close(written);
+    br__ckpt_close(ck);
+    br__arena_free(&d->a);
+    br__free(d);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("train_state");
+    TCase *tc = tcase_create("train_state"), *files = tcase_create("files");
+    tcase_set_timeout(tc, 300);
+    tcase_set_timeout(files, 300);
+    tcase_add_checked_fixture(files, setup, teardown);
+    tcase_add_loop_test(tc, test_open, 0, BR_COUNTOF(cases));
+    tcase_add_loop_test(tc, test_same_numbers, 0, BR_COUNTOF(twins));
+    tcase_add_test(tc, test_repair);
+    tcase_add_loop_test(tc, test_hostile, 0, BR_COUNTOF(variants));
+    tcase_add_loop_test(files, test_zero_steps, 0, BR_COUNTOF(cases));
+    tcase_add_test(files, test_counters);
+    tcase_add_loop_test(files, test_shifted, 0, BR_COUNTOF(buckets));
+    tcase_add_test(files, test_unexplained);
+    tcase_add_loop_test(files, test_grids, 0, BR_COUNTOF(grids));
+    suite_add_tcase(s, tc);
+    suite_add_tcase(s, files);
+    return run_suite(s);
+}
