@@ -388,6 +388,8 @@ int br__repair(const struct br__repair_opts *o, struct br__repair_result *r, str
         rc = write_all(&p);
     br__dir_close(&p.dir);
     br__work_close(&p.w);
+    if (p.root)
+        br__work_tidy(p.root);
     br__buf_free(&p.common);
     br__train_state_close(p.s);
     br__ckpt_close(p.ck);
