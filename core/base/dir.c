@@ -1,9 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* dir.c - directories by descriptor: the only place that makes, renames and removes names.
  *
- * A path that a user typed is followed wherever its links lead.  Names below it, which this program
- * or anybody else may have put there, are looked up one by one in an open directory, and no link
- * among them is followed: whoever may write to the directory could otherwise send us elsewhere. */
+ * Links in a path that the user typed are followed.  Names below that path are looked up one by
+ * one, each relative to the descriptor of its directory, and links among them are refused: another
+ * user who can write to the directory could plant one that leads out of it. */
 #include "base_internal.h"
 
 #include <dirent.h>

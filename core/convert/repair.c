@@ -1,9 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* repair.c - writes a training checkpoint again with sound optimizer state, as fully_reshardable.
  *
- * Weights keep their boxes, items that are no tensors their bytes; of the common state only what
- * names the optimizer's form changes.  The result has the form that Megatron itself loads at any
- * tensor, pipeline and data-parallel size. */
+ * Weights keep their boxes, and bytes items keep their bytes.  In the common state only the fields
+ * that name the optimizer's sharding form change.  Megatron loads the result at any tensor,
+ * pipeline and data-parallel size. */
 #include "job.h"
 
 #include <inttypes.h>

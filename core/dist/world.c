@@ -1,9 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* world.c - the ranks of this process: threads that stay, and the communicators of their groups.
  *
- * A run is a number that goes up.  Each thread waits for it to change, runs, and counts itself off.
- * Waiting is sleeping on the word (futex), without a spin before it: ranks may be as many as the
- * cores or more, and who spins takes the core away from the very rank it waits for. */
+ * Each run increments a counter.  A thread sleeps on that counter (futex), executes the run, and
+ * reports that it is done.  It does not spin before it sleeps: ranks may outnumber cores, and a
+ * spinning thread would occupy the core that the rank it waits for needs. */
 #include "dist.h"
 
 #include <linux/futex.h>

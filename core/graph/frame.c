@@ -1,8 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* frame.c - a program with memory: its inputs and states, the addresses of its steps, and its run.
  *
- * This file alone knows where on a device a value lies.  A run uploads the inputs in one copy,
- * hands each stretch of kernels between two collectives to the device, and waits at its end. */
+ * Only this file knows the device address of a value.  A run uploads all inputs in one copy,
+ * submits the kernels between two collectives as one batch, and waits for the device at the end. */
 #include "graph_internal.h"
 
 #include <string.h>

@@ -1,6 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* steps.c - generation by steps: sequences come and go, each step gives every one of them a token.
- */
+/* steps.c - generation by steps: each step adds one token to every active sequence. */
 #include "infer_internal.h"
 
 #include <math.h>
