@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # kill -9 at random moments: the destination is absent or complete, and a rerun ends with the bytes of an
-# undisturbed run, resuming what it can prove finished.
+# undisturbed run, resuming what it can prove finished.  A run that is killed between its rename and its
+# end leaves the journal in a complete destination (the table in docs/conversion.md), the rerun removes it.
 set -euo pipefail
 rounds=${BRIDGE_KILL_ROUNDS:-50}
 seed=${SEED:-$RANDOM}
@@ -42,7 +43,7 @@ for ((i = 0; i < rounds; i++)); do
     status=0
     wait "$pid" 2>/dev/null || status=$?
     [ "$status" != 137 ] || killed=$((killed + 1))
-    if [ -e dest ] && ! diff -r dest "$ref" >&2; then
+    if [ -e dest ] && ! diff -r -x .bridge_journal dest "$ref" >&2; then
         echo "round $i: a killed $name left half a destination" >&2
         exit 1
     fi
