@@ -306,17 +306,21 @@ class Case:
             raise Failure(f"silent: {what} says 0, the other reader: {self.refusal}")
 
     def inspect(self, read, folder):
+        """What bridge lists is what the other reader reads; what it leaves out, it says."""
         if self.run("inspect", folder, "--hash", "--json") != 0:
             return
         said = json.loads(bytes(get(self.path(".out"))))
         got = {name: (t["dtype"], tuple(t["shape"]), t["sha256"]) for name, t in said["tensors"].items()}
-        want = self.oracle(read, self.path(folder))
-        for name in set(want or {}) - set(got):  # left out, and said so
+        odd = {}
+        want = self.oracle((lambda f: read(f, odd)) if read is reader.read_td else read, self.path(folder))
+        for name in set(want or {}) - set(got):
             if any(name in warning for warning in said["warnings"]):
                 del want[name]
         if want is None:
             self.refused("inspect")
-        else:
+        for name in set(odd) & set(got):
+            raise Failure(f"silent: inspect lists '{name}', the other reader: {odd[name]}")
+        if want is not None:
             self.compare(got, want, "inspect --hash")
 
     def converted(self, status, folder, read):

@@ -88,11 +88,20 @@ printf '\x0d' | dd of="bad/$iter/__0_1.distcp" bs=1 seek=$((at - 4)) conv=notrun
 expect 4 export bad --hf-path b
 complains "its local header at"
 
-# a CRC-32 of 0 is "not computed": a note, and the bytes go through
+# zeros FILE OFFSET: four of them
+zeros() { printf '\0\0\0\0' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+
+# a CRC-32 of 0 is "not computed": a note, and the bytes go through; but not where the descriptor behind them knows it
 rm -rf bad b
 cp -r td bad
-at=$(grep -abo 'archive/data/0' "bad/$iter/__0_1.distcp" | sed -n 2p | cut -d: -f1)
-printf '\0\0\0\0' | dd of="bad/$iter/__0_1.distcp" bs=1 seek=$((at - 30)) conv=notrunc status=none
+file=bad/$iter/__0_1.distcp
+at=$(grep -abo 'archive/data/0' "$file" | sed -n 2p | cut -d: -f1)
+zeros "$file" $((at - 30))
+expect 4 export bad --hf-model m --hf-path b
+complains "no data descriptor with its CRC-32"
+data_at=$(grep -abo 'archive/data/0' "$file" | sed -n 1p | cut -d: -f1)
+descriptor=$(grep -abo $'PK\x07\x08' "$file" | cut -d: -f1 | awk -v after="$data_at" '$1 > after { print; exit }')
+zeros "$file" $((descriptor + 4))
 expect 4 export bad --hf-path b # the manifest still knows
 rm "bad/$iter/bridge_manifest.json"
 expect 0 export bad --hf-model m --hf-path b
