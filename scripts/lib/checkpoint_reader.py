@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pickle
+import re
 import struct
 import zipfile
 
@@ -210,11 +211,16 @@ def place(whole, shape, size, part, offsets, sizes):
 
 
 def find_iteration(folder):
+    """As docs/conversion.md has it: the directory itself, the tracker's, the largest iter_*, release."""
     if os.path.exists(os.path.join(folder, ".metadata")):
         return folder
-    with open(os.path.join(folder, "latest_checkpointed_iteration.txt")) as f:
-        word = f.read().strip()
-    return os.path.join(folder, word if word == "release" else f"iter_{int(word):07}")
+    tracker = os.path.join(folder, "latest_checkpointed_iteration.txt")
+    if os.path.exists(tracker):
+        with open(tracker) as f:
+            word = f.read().strip()
+        return os.path.join(folder, word if word == "release" else f"iter_{int(word):07}")
+    numbers = [int(n[5:]) for n in os.listdir(folder) if re.fullmatch("iter_[0-9]+", n)]
+    return os.path.join(folder, f"iter_{max(numbers):07}" if numbers else "release")
 
 
 def read_chunks(folder, name, t, items, files):
