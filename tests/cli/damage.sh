@@ -148,19 +148,19 @@ if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
     expect 0 import ms --megatron-path st -q
     expect 0 verify m2 st
 
-    # a source that is rewritten while it is read: the writer comes while a data file waits for its fsync
+    # a source that is rewritten while it is read: bridge stands still at the fsync of a data file meanwhile
     rm -rf st
     cp m/model.safetensors ms/model.safetensors
-    strace -fo /dev/null -P "$PWD/.st.bridge-partial/$iter/__0_0.distcp" -e trace=fsync \
-        -e inject=fsync:delay_enter=3000000 \
+    strace -D -fo trace -P "$PWD/.st.bridge-partial/$iter/__0_0.distcp" -e trace=fsync -e inject=fsync:signal=STOP:when=1 \
         "$BRIDGE" import ms --megatron-path st >"$out" 2>"$err" &
     pid=$!
-    for _ in $(seq 300); do
-        [ -e ".st.bridge-partial/$iter/__0_0.distcp" ] && break
+    last="import ms --megatron-path st (whose source changes)"
+    until grep -q 'stopped by SIGSTOP' trace 2>/dev/null; do
+        kill -0 $pid 2>/dev/null || fail "the import never waited for its data"
         sleep 0.02
     done
-    sleep 0.3
     dd if=m2/model.safetensors of=ms/model.safetensors conv=notrunc status=none
+    kill -CONT $pid
     got=0
     wait $pid || got=$?
     [ $got = 14 ] || fail "exit status $got of an import whose source changed, expected 14"
