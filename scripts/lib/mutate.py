@@ -1,10 +1,10 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """mutate.py BRIDGE DATA - the cases of scripts/mutate.
 
-A case is a number: it chooses the class, and with the seed everything that is random.  It copies a checkpoint, changes
-something of it, and runs bridge one to three times.  Judged: a signal, an undocumented status, a sanitizer's report, more
-than 20 s or 2 GB, a half-written destination, controls on stderr, and exit 0 with tensors that are not those of
-checkpoint_reader.py.
+A case is a number: it chooses the class, and with the seed everything that is random.  It copies a checkpoint or training
+data, changes something of it, and runs bridge one to three times.  Judged: a signal, an undocumented status, a sanitizer's
+report, more than 20 s or 2 GB, a half-written destination, controls on stderr, and exit 0 with tensors that are not those of
+checkpoint_reader.py, or tokens that are not those of data_reader.py.
 """
 import argparse
 import collections
