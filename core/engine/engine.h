@@ -17,6 +17,8 @@
 
 struct br__weights_opts {
     const char *hf_model, *megatron_path; /* one of them, or both: weights from the second */
+    struct br__model_source *source;      /* or one that is open, in their place: closed with the
+                                             weights,      and if they cannot be opened */
     const char *plugin, *adapter;         /* or NULL */
     int merge_adapter;
     int no_verify; /* do not compare checksums of a Megatron checkpoint */
@@ -77,6 +79,7 @@ struct br__source {
     int64_t rows, cols;
     const void *data; /* mapped file, or memory of the weights; NULL until br__weights_load */
     uint32_t index;   /* in weights->sources and in its model's tensors */
+    int minus_one; /* data is the values minus 1: those of a trained weight that Megatron has so */
 };
 struct br__adapter;
 struct br__weights {
@@ -184,6 +187,7 @@ struct br__trained {
     int ndim;
     int64_t shape[BR_MAX_DIMS];
     size_t n;       /* elements */
+    int minus_one;  /* `main` is the Hugging Face tensor minus 1, as Megatron has it */
     float *main;    /* float32 main weights */
     uint16_t *bf16; /* the model's copy where the values are bfloat16; else NULL */
     float *grad;    /* the sum of the gradients since br__trainer_zero */

@@ -21,6 +21,7 @@ static int nomem(struct br_err *err)
 struct layout {
     size_t *at;            /* [n_sources] first element */
     const char **megatron; /* [n_sources] NULL: not trained */
+    uint8_t *centred;      /* [n_sources] */
 };
 
 /* The part of a param's key before its item: a Megatron name. */
@@ -43,6 +44,7 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
                 continue;
             l->megatron[q->index] = name;
             l->at[q->index] = s->elems;
+            l->centred[q->index] = p->centred != 0;
             s->elems += (size_t)(q->rows * q->cols);
             s->n++;
         }
@@ -61,14 +63,18 @@ static void take(struct br__store *s, struct br__source *q, const struct layout 
                               .megatron = l->megatron[q->index],
                               .ndim = q->ndim,
                               .n = (size_t)(q->rows * q->cols),
+                              .minus_one = l->centred[q->index],
                               .main = s->main + at,
                               .grad = s->grad + at};
     memcpy(t->shape, q->shape, sizeof t->shape);
     br_cast(t->main, BR_F32, q->data, q->dtype, t->n, 0);
+    for (size_t k = 0; k < t->n && t->minus_one; k++)
+        t->main[k] -= 1;
     s->frozen[i] = (struct br__frozen){q, q->dtype, q->data};
     s->of_source[q->index] = (uint32_t)i;
     q->dtype = BR_F32;
     q->data = t->main;
+    q->minus_one = t->minus_one;
 }
 
 static int make(struct br__store *s, struct br__weights *w, const struct br__params *params,
@@ -78,7 +84,8 @@ static int make(struct br__store *s, struct br__weights *w, const struct br__par
     size_t bytes = (w->n_sources + 1) * sizeof *l.megatron, at = 0;
     l.megatron = br__arena_alloc(&s->arena, bytes);
     s->of_source = br__arena_alloc(&s->arena, (w->n_sources + 1) * sizeof *s->of_source);
-    if (!l.at || !l.megatron || !s->of_source)
+    l.centred = br__arena_alloc(&s->arena, w->n_sources + 1);
+    if (!l.at || !l.megatron || !l.centred || !s->of_source)
         return nomem(err);
     memset(l.megatron, 0, bytes);
     memset(s->of_source, 0xff, (w->n_sources + 1) * sizeof *s->of_source);
@@ -111,6 +118,7 @@ void br__store_close(struct br__store *s)
     for (size_t i = 0; i < s->n && s->frozen; i++) {
         s->frozen[i].source->dtype = s->frozen[i].dtype;
         s->frozen[i].source->data = s->frozen[i].data;
+        s->frozen[i].source->minus_one = 0;
     }
     br__free(s->main);
     br__free(s->grad);
