@@ -18,7 +18,8 @@ const struct br__run_key br__run_keys[BR__N_RK] = {
 #undef ONLY
 };
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -----------------------------------------------------------------------------------
+ */
 
 const struct br__recipe_value *br__run_get(struct br__run_maker *k, uint32_t id)
 {
@@ -58,8 +59,8 @@ const char **br__run_list(struct br__run_maker *k, uint32_t id, size_t *n)
         struct br__buf b = {0};
         if (br__json_kind(e) == 's')
             br__buf_puts(&b, br__json_str(e, ""));
-        else
-            br__buf_double(&b, br__json_num(e, 0));
+        else /* "4", not "4.0" */
+            br__buf_printf(&b, "%.17g", br__json_num(e, 0));
         list[*n] = b.failed ? NULL : br__arena_strdup(k->a, b.n ? b.p : "");
         k->failed |= !list[(*n)++];
         br__buf_free(&b);
@@ -109,7 +110,8 @@ void br__run_note(struct br__run_maker *k, const char *fmt, ...)
     br__buf_free(&b);
 }
 
-/* ---- what is refused ------------------------------------------------------------------------------ */
+/* ---- what is refused
+ * ------------------------------------------------------------------------------ */
 
 static int is_among(const char *words, const char *text)
 {
@@ -159,7 +161,8 @@ static int check_keys(struct br__run_maker *k)
     return rc;
 }
 
-/* ---- the model -------------------------------------------------------------------------------------- */
+/* ---- the model
+ * -------------------------------------------------------------------------------------- */
 
 /* Whether hf_model is another one than that of the recipe itself. */
 static int is_other_model(struct br__run_maker *k, int *other)
@@ -218,10 +221,11 @@ static int find_model(struct br__run_maker *k)
     return rc;
 }
 
-/* ---- checkpoints that a run begins from ------------------------------------------------------------- */
+/* ---- checkpoints that a run begins from
+ * ------------------------------------------------------------- */
 
-/* DIR/checkpoints/..., as the model page writes it, is DIR/NAME/checkpoints/... where runs have names:
- * *found is the only one that is there, or NULL. */
+/* DIR/checkpoints/..., as the model page writes it, is DIR/NAME/checkpoints/... where runs have
+ * names: *found is the only one that is there, or NULL. */
 static int find_below_name(struct br__run_maker *k, const char *path, const char **found)
 {
     const char *at = strstr(path, "/checkpoints");
@@ -243,10 +247,11 @@ static int find_below_name(struct br__run_maker *k, const char *path, const char
         hits++;
     }
     if (!rc && hits > 1)
-        rc = br_fail(k->err, BR_E_CONFIG,
-                     "'%s' does not exist, and %zu runs below '%s' have a folder of that name; give "
-                     "the whole path",
-                     path, hits, dir);
+        rc =
+            br_fail(k->err, BR_E_CONFIG,
+                    "'%s' does not exist, and %zu runs below '%s' have a folder of that name; give "
+                    "the whole path",
+                    path, hits, dir);
     return rc;
 }
 
@@ -256,7 +261,8 @@ static int find_weights(struct br__run_maker *k)
     const char *path = br__run_text(k, BR__RK_pretrained_checkpoint), *found = NULL;
 
     if (!path && !br__run_text(k, BR__RK_load) && out->mode != BR__MODE_PRETRAIN)
-        br__run_note(k, "no pretrained_checkpoint: only a checkpoint of this run can be gone on from");
+        br__run_note(k,
+                     "no pretrained_checkpoint: only a checkpoint of this run can be gone on from");
     if (!path)
         return BR_OK;
     if (!br__exists(path)) {
@@ -320,7 +326,8 @@ static void find_tokenizer(struct br__run_maker *k)
         }
 }
 
-/* ---- precision, losses, memory ------------------------------------------------------------------------ */
+/* ---- precision, losses, memory
+ * ------------------------------------------------------------------------ */
 
 static void set_precision(struct br__run_maker *k)
 {
@@ -370,7 +377,8 @@ static void set_recompute(struct br__run_maker *k)
         br__run_list(k, BR__RK_eff_recompute_modules, &out->n_recompute_modules);
 }
 
-/* ---- steps and schedule ---------------------------------------------------------------------------------- */
+/* ---- steps and schedule
+ * ---------------------------------------------------------------------------------- */
 
 static int set_rampup(struct br__run_maker *k)
 {
@@ -485,7 +493,8 @@ static int set_schedule(struct br__run_maker *k)
     return br__schedule_check(s, k->err);
 }
 
-/* ---- adapters ---------------------------------------------------------------------------------------------- */
+/* ---- adapters
+ * ---------------------------------------------------------------------------------------------- */
 
 static int set_peft(struct br__run_maker *k)
 {
@@ -508,7 +517,9 @@ static int set_peft(struct br__run_maker *k)
     return BR_OK;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void set_folders(struct br__run_maker *k)
 {
@@ -553,8 +564,8 @@ static int check_recipe(struct br__run_maker *k)
 int br__run_make(struct br__arena *a, struct br__registry *reg, struct br__recipe *r,
                  const struct br__run_opts *o, struct br__run *out, struct br_err *err)
 {
-    static int (*const parts[])(struct br__run_maker *) = {
-        check_keys, check_recipe, find_weights, set_steps, set_schedule, set_peft};
+    static int (*const parts[])(struct br__run_maker *) = {check_keys, check_recipe, find_weights,
+                                                           set_steps,  set_schedule, set_peft};
     struct br__run_maker k = {.a = a, .registry = reg, .r = r, .o = o, .out = out, .err = err};
 
     *out = (struct br__run){.recipe = r};

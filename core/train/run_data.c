@@ -7,7 +7,8 @@
 
 #define FILE_MAX (16 << 20) /* a file that lists data paths */
 
-/* ---- pretraining ------------------------------------------------------------------------------- */
+/* ---- pretraining -------------------------------------------------------------------------------
+ */
 
 static struct br__run_blend blend_of(struct br__run_maker *k, uint32_t id)
 {
@@ -170,8 +171,8 @@ static int make_pretrain(struct br__run_maker *k)
     const char *loader = br__run_text(k, BR__RK_dataloader_type);
     const char *order = br__run_text(k, BR__RK_data_order);
     const char *class = br__run_text(k, BR__RK_dataset_class);
-    int mock = br__run_int(k, BR__RK_mock, 0) != 0 ||
-               (class && !strcmp(class, "MockGPTDatasetConfig"));
+    int mock =
+        br__run_int(k, BR__RK_mock, 0) != 0 || (class && !strcmp(class, "MockGPTDatasetConfig"));
     int rc = find_tokens(k);
 
     if (rc)
@@ -184,8 +185,9 @@ static int make_pretrain(struct br__run_maker *k)
                        "data_paths names its data",
                        k->r->name);
     if (loader && !strcmp(loader, "external"))
-        return br_fail(k->err, BR_E_UNSUPPORTED,
-                       "dataloader_type=external is Python code; single, cyclic and batch are here");
+        return br_fail(
+            k->err, BR_E_UNSUPPORTED,
+            "dataloader_type=external is Python code; single, cyclic and batch are here");
     d->sampler = loader && !strcmp(loader, "cyclic")  ? BR__SAMPLER_CYCLIC
                  : loader && !strcmp(loader, "batch") ? BR__SAMPLER_BATCH
                                                       : BR__SAMPLER_SINGLE;
@@ -199,7 +201,8 @@ static int make_pretrain(struct br__run_maker *k)
     return BR_OK;
 }
 
-/* ---- finetuning --------------------------------------------------------------------------------- */
+/* ---- finetuning ---------------------------------------------------------------------------------
+ */
 
 struct kwargs {
     struct br__run_maker *k;
@@ -411,10 +414,13 @@ static int set_sft_files(struct br__run_maker *k)
                                br__run_int(k, BR__RK_do_test, 0) != 0};
 
     if (!dir)
-        return br_fail(k->err, BR_E_UNSUPPORTED,
-                       "the data set '%s' of the hub cannot be read here yet; dataset_path=DIR takes "
-                       "training.jsonl, validation.jsonl and test.jsonl",
-                       hub ? hub : name ? name : "squad");
+        return br_fail(
+            k->err, BR_E_UNSUPPORTED,
+            "the data set '%s' of the hub cannot be read here yet; dataset_path=DIR takes "
+            "training.jsonl, validation.jsonl and test.jsonl",
+            hub    ? hub
+            : name ? name
+                   : "squad");
     for (int i = 0; i < BR__N_SPLITS; i++) {
         if (!wants[i])
             continue;
