@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* ---- reading ------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int64_t nanoseconds(struct timespec t)
 {
@@ -173,7 +173,7 @@ int br__read_text_in(const struct br__dir *d, const char *name, size_t max, char
     return rc ? rc : take_text(&f, max, out, n, err);
 }
 
-/* ---- sequential writing -------------------------------------------------------------------- */
+/* ---- sequential writing ---------------------------------------------------------------------- */
 
 /* The name must be new: truncating an old file makes ext4 flush it, at twice the price. */
 static int create(struct br__out *o, int dir, const char *name, uint64_t size_hint,
@@ -387,7 +387,7 @@ void br__out_abort(struct br__out *o)
     *o = (struct br__out){.fd = -1};
 }
 
-/* ---- whole files --------------------------------------------------------------------------- */
+/* ---- whole files ----------------------------------------------------------------------------- */
 
 /* A file that appears under its name only when complete: written as "<name>.<random>.tmp" beside
  * it, then renamed.  Two processes that write one name have two such files. */

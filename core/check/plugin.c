@@ -39,7 +39,7 @@ static void say(struct checker *k, int rc, const struct br_err *why, const char 
     k->line(k->ud, full, rc == BR_OK, rc ? why->msg : detail);
 }
 
-/* ---- recipes -------------------------------------------------------------------------------- */
+/* ---- recipes --------------------------------------------------------------------------------- */
 
 /* One mode of a recipe; a mode that it refuses is no fault. */
 static int check_mode(struct checker *k, const char *name, const char *mode, char first_mode[16],
@@ -99,7 +99,7 @@ static int check_recipes(struct checker *k, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- rows of an architecture ---------------------------------------------------------------- */
+/* ---- rows of an architecture ----------------------------------------------------------------- */
 
 static void check_identity(struct checker *k)
 {
@@ -168,7 +168,7 @@ static int check_maps(struct checker *k, const struct br_config *cfg)
     return rc;
 }
 
-/* ---- rules, expanded: one to one ------------------------------------------------------------ */
+/* ---- rules, expanded: one to one ------------------------------------------------------------- */
 
 /* One form that an architecture's checkpoints can take. */
 struct variant {
@@ -308,7 +308,7 @@ static void check_expansions(struct checker *k, const struct br_config *toy)
                     check_expansion(k, toy, &v);
 }
 
-/* ---- the toy -------------------------------------------------------------------------------- */
+/* ---- the toy --------------------------------------------------------------------------------- */
 
 /* The toy's config.json as the architecture reads it.  Its failure is a finding, not an error. */
 static int check_toy_config(struct checker *k, struct br_config *cfg)

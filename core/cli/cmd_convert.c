@@ -52,7 +52,7 @@ static int default_dest(struct br__cli *c, struct br__report *r, const char *fro
     return BR_OK;
 }
 
-/* ---- telling what was done ------------------------------------------------------------------ */
+/* ---- telling what was done ------------------------------------------------------------------- */
 
 struct outcome {
     const char *command;
@@ -129,7 +129,7 @@ static const char *verify_command(struct br__cli *c, const struct br_job *job)
                             dtype[0] ? " --torch-dtype " : "", dtype);
 }
 
-/* ---- import, export ------------------------------------------------------------------------- */
+/* ---- import, export -------------------------------------------------------------------------- */
 
 static int import_job(struct br__cli *c, struct br__report *r, struct br_job *job,
                       struct br_err *err)
@@ -208,7 +208,7 @@ int br__cmd_export(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- verify --------------------------------------------------------------------------------- */
+/* ---- verify ---------------------------------------------------------------------------------- */
 
 int br__cmd_verify(struct br__cli *c, struct br_err *err)
 {
@@ -239,7 +239,7 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- roundtrip ------------------------------------------------------------------------------ */
+/* ---- roundtrip ------------------------------------------------------------------------------- */
 
 struct trip {
     struct br__cli *c;

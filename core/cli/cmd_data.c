@@ -8,8 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- build
- * ------------------------------------------------------------------------------------------ */
+/* ---- build ----------------------------------------------------------------------------------- */
 
 /* Print a line and empty the buffer. */
 static int say_line(struct br__buf *line, struct br_err *err)
@@ -144,8 +143,7 @@ int br__cmd_data_build(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- merge
- * ------------------------------------------------------------------------------------------ */
+/* ---- merge ----------------------------------------------------------------------------------- */
 
 int br__cmd_data_merge(struct br__cli *c, struct br_err *err)
 {
@@ -162,8 +160,7 @@ int br__cmd_data_merge(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- inspect
- * ---------------------------------------------------------------------------------------- */
+/* ---- inspect --------------------------------------------------------------------------------- */
 
 #define SHOWN 8 /* tokens of a document that are printed */
 

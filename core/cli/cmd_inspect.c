@@ -23,7 +23,7 @@ static int open_any(struct br__cli *c, struct br__report *r, const char *name, s
     return rc;
 }
 
-/* ---- inspect -------------------------------------------------------------------------------- */
+/* ---- inspect --------------------------------------------------------------------------------- */
 
 struct look {
     struct br__cli *c;
@@ -217,7 +217,7 @@ int br__cmd_inspect(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- diff ----------------------------------------------------------------------------------- */
+/* ---- diff ------------------------------------------------------------------------------------ */
 
 static void diff_line(void *ud, const char *text)
 {

@@ -52,8 +52,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory tokenizing");
 }
 
-/* ---- ids as text ------------------------------------------------------------------------------
- */
+/* ---- ids as text ----------------------------------------------------------------------------- */
 
 static void put_id(struct br__buf *b, int32_t id, const char *before)
 {
@@ -83,8 +82,7 @@ static int add_id(struct br_ids *ids, int64_t id, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- one line of many
- * ---------------------------------------------------------------------------- */
+/* ---- one line of many ------------------------------------------------------------------------ */
 
 static int line_text(struct br__jscan *j, struct br__buf *text)
 {
@@ -205,8 +203,7 @@ static int run_task(void *arg, size_t i, int worker, struct br_err *err)
     return rc;
 }
 
-/* ---- many lines
- * ------------------------------------------------------------------------------------ */
+/* ---- many lines ------------------------------------------------------------------------------ */
 
 /* Lines up to BATCH_BYTES; none at the end of the input. */
 static int read_batch(struct bulk *b, FILE *in, struct br_err *err)
@@ -273,8 +270,7 @@ static int run_bulk(struct bulk *b, FILE *in, int threads, struct br_err *err)
     return rc;
 }
 
-/* ---- one input
- * --------------------------------------------------------------------------------------- */
+/* ---- one input ------------------------------------------------------------------------------- */
 
 static int read_all(FILE *in, struct br__buf *text, struct br_err *err)
 {
@@ -347,8 +343,7 @@ static int run_one(struct bulk *b, FILE *in, int json, struct br_err *err)
     return rc;
 }
 
-/* ---- the command
- * ---------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static int print_count(const struct bulk *b, int json, double open_seconds, struct br_err *err)
 {

@@ -41,7 +41,7 @@ static int no_memory(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory reading the command line");
 }
 
-/* ---- looking options up --------------------------------------------------------------------- */
+/* ---- looking options up ---------------------------------------------------------------------- */
 
 /* 1 if `word` of length n is among the words of `list`, which are separated by `sep`; *index
  * is its position. */
@@ -119,7 +119,7 @@ static int unknown_option(const struct token *t, struct br_err *err)
     return br_fail(err, BR_E_USAGE, "unknown option '%s'", t->typed);
 }
 
-/* ---- commands by name ----------------------------------------------------------------------- */
+/* ---- commands by name ------------------------------------------------------------------------ */
 
 const struct br__command *br__command_find(const char *name)
 {
@@ -452,7 +452,7 @@ static int set_value(struct br__cli *c, int id, const struct token *t, struct br
     return BR_OK;
 }
 
-/* ---- second pass: the command and its options ----------------------------------------------- */
+/* ---- second pass: the command and its options ------------------------------------------------ */
 
 /* Which command the bare words name; *used = how many words that took. */
 static int find_command(struct br__cli *c, const struct tokens *ts, size_t *used,

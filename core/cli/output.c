@@ -36,8 +36,7 @@ const char *br__shell_word(struct br__arena *a, const char *s)
     return word ? word : s;
 }
 
-/* ---- text of others ----------------------------------------------------------------------------
- */
+/* ---- text of others -------------------------------------------------------------------------- */
 
 /* One code point at s, which has n > 0 bytes: its length, or 0 for a byte that begins no UTF-8. */
 static size_t code_point(const char *s, size_t n, uint32_t *c)
@@ -170,7 +169,7 @@ void br__print_model_text(const char *s, size_t n)
         fwrite(s, 1, n, stdout);
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 /* Comma, line break and key before a value or container. */
 static void js_begin(struct br__js *j, const char *key)

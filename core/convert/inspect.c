@@ -33,7 +33,7 @@ int br__ckpt_sha256(const struct br__ckpt *ck, const struct br__tensor *t, char 
     return rc;
 }
 
-/* ---- what a training run left --------------------------------------------------------------- */
+/* ---- what a training run left ---------------------------------------------------------------- */
 
 /* The optimizer's keys; several optimizers are chained as chained_0., chained_1., ... */
 static const char *optimizer_part(const char *key)

@@ -19,8 +19,7 @@ void br__session_report(const struct br__session *s);
 void br__result_path(struct br_job_result *res, const char *path);
 void br__result_give(struct br_job_result *to, const struct br_job_result *res);
 
-/* ---- run_config.c: Megatron Bridge's run_config.yaml and Megatron-LM's args -------------------
- */
+/* ---- run_config.c: Megatron Bridge's run_config.yaml and Megatron-LM's args ------------------ */
 
 /* The whole file as Megatron Bridge 0.6.2 writes it (every section and key, sorted), with the
  * model's facts. */
@@ -32,7 +31,7 @@ int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
                  const struct br__run_config_opts *o, const char *const (**args)[2], size_t *n,
                  struct br_err *err) BR_MUST_CHECK;
 
-/* ---- produce.c: the bytes of a plan's pieces -------------------------------------------------- */
+/* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------- */
 
 /* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
  * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
@@ -103,8 +102,7 @@ void br__work_close(struct br__work *w);
 /* Remove what a run left that was killed after its result had its name. */
 void br__work_tidy(const char *final);
 
-/* ---- side.c: files that travel with a model ---------------------------------------------------
- */
+/* ---- side.c: files that travel with a model -------------------------------------------------- */
 
 /* Find the side files of directory `dir` (NULL: none) and read each: sizes and digests into
  * s->side. */
@@ -137,8 +135,7 @@ int br__manifest_load(struct br__arena *a, const char *dir, const char **path, b
 int br__manifest_up_to_date(const struct br__session *s, const struct br__names *files,
                             const char *dir, int *yes, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- checksum.c: what a checkpoint and its manifest say of its bytes --------------------------
- */
+/* ---- checksum.c: what a checkpoint and its manifest say of its bytes ------------------------- */
 
 /* A tensor of an export, or a chunk of a torch_dist tensor. */
 struct br__part_sum {
@@ -168,8 +165,7 @@ int br__checksums_crc(const struct br__checksums *k, const struct br__part_sum *
  * another run, without reading data. */
 int br__manifest_check(const struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- check.c: one directory against its own checksums -----------------------------------------
- */
+/* ---- check.c: one directory against its own checksums ---------------------------------------- */
 
 /* All that can be known of a directory of either format without a second one: CRC-32s and the
  * manifest's digests over every byte. */

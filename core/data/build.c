@@ -47,8 +47,7 @@ static double cpu_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* ---- a record
- * ------------------------------------------------------------------------------------- */
+/* ---- a record -------------------------------------------------------------------------------- */
 
 /* What a thread needs again and again. */
 struct desk {
@@ -180,8 +179,7 @@ static int run_task(void *arg, size_t i, int worker, struct br_err *err)
     return rc;
 }
 
-/* ---- a batch
- * -------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 static int cut_tasks(struct build *b)
 {
@@ -259,8 +257,7 @@ static int read_input(struct build *b, const char *path, struct br_err *err)
     return rc;
 }
 
-/* ---- all of it
- * ------------------------------------------------------------------------------------ */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static int refuse_existing(struct br__arena *a, const char *prefix, int overwrite,
                            struct br_err *err)
@@ -344,8 +341,7 @@ int br__data_build(const struct br__build_opts *o, struct br__build_result *res,
     return rc;
 }
 
-/* ---- merging
- * -------------------------------------------------------------------------------------- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 const char *br__data_prefix(struct br__arena *a, const char *path)
 {

@@ -13,8 +13,7 @@
 enum br__data_split { BR__TRAIN, BR__VALID, BR__TEST, BR__N_SPLITS };
 extern const char *const br__split_names[BR__N_SPLITS]; /* "train", "valid", "test" */
 
-/* ---- a sample -----------------------------------------------------------------------------------
- */
+/* ---- a sample -------------------------------------------------------------------------------- */
 
 /* Tokens with what is to be predicted at each.  The arrays belong to the sample and are used again
  * by the next call; start from {0}, end with br__sample_free. */
@@ -32,8 +31,7 @@ struct br__sample {
 int br__sample_room(struct br__sample *s, int64_t n, struct br_err *err) BR_MUST_CHECK;
 void br__sample_free(struct br__sample *s);
 
-/* ---- pretraining data
- * ---------------------------------------------------------------------------- */
+/* ---- pretraining data ------------------------------------------------------------------------ */
 
 struct br_tokenizer;
 struct br__pretrain_opts {
@@ -74,8 +72,7 @@ int br__pretrain_part(const struct br__pretrain *p, int split, size_t k,
  * another special token too, which must be learnt. */
 int32_t br__pad_id(const struct br_tokenizer *tok, int32_t eod);
 
-/* ---- the order of samples
- * ------------------------------------------------------------------------ */
+/* ---- the order of samples -------------------------------------------------------------------- */
 
 enum br__data_sampler_kind {
     BR__SAMPLER_SINGLE, /* 0, 1, 2, ...: pretraining */
@@ -101,8 +98,7 @@ int br__data_sampler_next(struct br__data_sampler *s, int64_t consumed, int64_t 
                           int64_t *consumes, struct br_err *err) BR_MUST_CHECK;
 void br__data_sampler_free(struct br__data_sampler *s);
 
-/* ---- finetuning data
- * ------------------------------------------------------------------------------ */
+/* ---- finetuning data ------------------------------------------------------------------------- */
 
 struct br_chat;
 struct br_listener;
@@ -149,8 +145,7 @@ int br__sft_sample(const struct br__sft *s, int64_t i, struct br__sample *out,
  */
 const char *br__sft_file(struct br__arena *a, const char *dir, int split);
 
-/* ---- batches
- * ---------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 /* Rows of one length, as Megatron collates them.  Start from {0}; the arrays are used again. */
 struct br__batch {
@@ -178,8 +173,7 @@ int br__batch_fill(struct br__batch *b, const struct br__sample *samples, int64_
                    const struct br__collate *c, struct br_err *err) BR_MUST_CHECK;
 void br__batch_free(struct br__batch *b);
 
-/* ---- pretokenised records
- * ------------------------------------------------------------------------ */
+/* ---- pretokenised records -------------------------------------------------------------------- */
 
 /* JSONL whose records are samples: "input_ids", and perhaps "labels", "loss_mask", "position_ids",
  * "cu_seqlens".  Without labels they are the ids shifted by one, and the mask has one entry less
@@ -206,8 +200,7 @@ int br__pretok_sample(const struct br__pretok *p, int64_t i, struct br__sample *
 /* 1 if the first record of a JSONL file has "input_ids", 0 if not, and -1 with an error. */
 int br__is_pretok(const char *path, struct br_err *err);
 
-/* ---- JSONL straight into pretraining
- * --------------------------------------------------------------- */
+/* ---- JSONL straight into pretraining --------------------------------------------------------- */
 
 /* A JSONL or Parquet file tokenised once: *prefix (in the arena) names token files below cache_dir
  * whose name depends on the file (path, size, time of change), the tokenizer and the options. */
@@ -223,8 +216,7 @@ struct br__cached_opts {
 int br__data_cached(struct br__arena *a, const struct br__cached_opts *o, const char **prefix,
                     struct br_err *err) BR_MUST_CHECK;
 
-/* ---- the loader
- * -------------------------------------------------------------------------------------- */
+/* ---- the loader ------------------------------------------------------------------------------ */
 
 /* Anything that has samples by number. */
 struct br__data_source {
@@ -265,8 +257,7 @@ int br__loader_next(struct br__loader *l, const struct br__step **out,
 double br__loader_waited(const struct br__loader *l); /* seconds that br__loader_next waited */
 void br__loader_close(struct br__loader *l);          /* NULL is fine */
 
-/* ---- token files from text
- * --------------------------------------------------------------------------- */
+/* ---- token files from text ------------------------------------------------------------------- */
 
 #define BR__MAX_KEYS 16
 struct br__build_opts {

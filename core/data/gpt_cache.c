@@ -47,8 +47,7 @@ static int name_files(struct cache *c, const char *dir, const char *split, int64
     return c->text ? BR_OK : nomem(err);
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int64_t at(const struct br__npy *a, int64_t i)
 {
@@ -125,8 +124,7 @@ static int try_cache(struct br__gpt_index *x, const struct cache *c, int *found,
     return rc;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Numbers in four bytes, which is what Megatron takes while they fit. */
 static int write_narrow(const char *path, int dtype, int ndim, const int64_t *shape,

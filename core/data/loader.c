@@ -29,8 +29,7 @@ struct br__loader {
     double waited; /* the caller's */
 };
 
-/* ---- sources
- * ---------------------------------------------------------------------------------------- */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 static int pretrain_sample(const struct br__data_source *s, int64_t i, struct br__sample *out,
                            struct br_err *err)
@@ -65,8 +64,7 @@ struct br__data_source br__data_source_sft(const struct br__sft *s)
     return (struct br__data_source){s, 0, br__sft_count(s), sft_sample};
 }
 
-/* ---- one step
- * --------------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 /* The indices of a step into l->index; none: fewer samples are left than a step has. */
 static int choose(struct br__loader *l, struct br__step *s, struct br_err *err)
@@ -118,8 +116,7 @@ static int fill(struct br__loader *l, struct br__step *s, struct br_err *err)
     return rc;
 }
 
-/* ---- the thread
- * ------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
 static void *prepare(void *arg)
 {
@@ -173,8 +170,7 @@ double br__loader_waited(const struct br__loader *l)
     return l->waited;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int make_room(struct br__loader *l, struct br_err *err)
 {

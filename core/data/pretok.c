@@ -31,8 +31,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for a record");
 }
 
-/* ---- a record
- * ----------------------------------------------------------------------------------------- */
+/* ---- a record -------------------------------------------------------------------------------- */
 
 static int read_numbers(struct br__jscan *j, struct numbers *a, const char *name,
                         struct br_err *err)
@@ -187,8 +186,7 @@ static void free_numbers(struct numbers *a)
         br__free(a[i].v);
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int check_all(struct br__pretok *p, int64_t from, int64_t end, struct br_err *err)
 {

@@ -41,8 +41,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory opening the data");
 }
 
-/* ---- what the user wrote ----------------------------------------------------------------------
- */
+/* ---- what the user wrote --------------------------------------------------------------------- */
 
 struct blend {
     const char **paths;
@@ -89,8 +88,7 @@ static int parse_blend(struct br__arena *a, struct blend *b, const char *const *
     return BR_OK;
 }
 
-/* ---- building a split -------------------------------------------------------------------------
- */
+/* ---- building a split ------------------------------------------------------------------------ */
 
 static int open_tokens(struct br__pretrain *p, const char *path, int32_t n_vocab,
                        const struct br__tokens **out, struct br_err *err)
@@ -213,8 +211,7 @@ static int build_split(struct br__pretrain *p, int split, const struct blend *b,
     return rc ? rc : check_turns(s, split, err);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int build_from_one(struct br__pretrain *p, const struct br__pretrain_opts *o,
                           struct br_err *err)
@@ -295,8 +292,7 @@ void br__pretrain_close(struct br__pretrain *p)
     br__free(p);
 }
 
-/* ---- using ------------------------------------------------------------------------------------
- */
+/* ---- using ----------------------------------------------------------------------------------- */
 
 int64_t br__pretrain_count(const struct br__pretrain *p, int split)
 {

@@ -26,8 +26,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for finetuning data");
 }
 
-/* ---- examples -----------------------------------------------------------------------------------
- */
+/* ---- examples -------------------------------------------------------------------------------- */
 
 /* Packing with a multiple: pad so that the tokens without the last are one. */
 static int pad_example(const struct br__sft *s, struct br__example *e, struct br_err *err)
@@ -61,8 +60,7 @@ static int example(const struct br__sft *s, int64_t record, struct br__buf *room
     return rc;
 }
 
-/* ---- checking all records
- * ------------------------------------------------------------------------ */
+/* ---- checking all records -------------------------------------------------------------------- */
 
 struct check {
     struct br__sft *s;
@@ -118,8 +116,7 @@ static int check_records(struct br__sft *s, struct br_err *err)
     return rc;
 }
 
-/* ---- which sample is which record
- * ------------------------------------------------------------------ */
+/* ---- which sample is which record ------------------------------------------------------------ */
 
 #define BLOCK 1000000
 
@@ -188,8 +185,7 @@ static int arrange(struct br__sft *s, struct br_err *err)
     return rc;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 int br__sft_open(struct br__sft **out, const struct br__sft_opts *o, struct br_err *err)
 {
@@ -253,8 +249,7 @@ const char *br__sft_file(struct br__arena *a, const char *dir, int split)
     return path && br__exists(path) ? path : NULL;
 }
 
-/* ---- samples
- * ---------------------------------------------------------------------------------------- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 /* Append an example without its last token; labels are the tokens shifted by one. */
 static void append(const struct br__sft *s, struct br__sample *out, const struct br__example *e)

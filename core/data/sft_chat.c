@@ -41,8 +41,7 @@ int br__chat_markers(struct br__sft_rules *r, struct br_err *err)
                    "assistant's turns are found");
 }
 
-/* ---- messages -----------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 struct conversation {
     struct br__buf json;
@@ -127,8 +126,7 @@ static int read_turns(struct conversation *c, const br__json *record, struct br_
     return rc;
 }
 
-/* ---- text and tokens
- * ------------------------------------------------------------------------------ */
+/* ---- text and tokens ------------------------------------------------------------------------- */
 
 /* The record's tools, as an array or as the text of one; else those of the options. */
 static int render(const struct br__sft_rules *r, const br__json *record, const char *messages,

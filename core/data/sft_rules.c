@@ -18,8 +18,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for finetuning data");
 }
 
-/* ---- the template -------------------------------------------------------------------------------
- */
+/* ---- the template ---------------------------------------------------------------------------- */
 
 /* "\n" typed on a command line is meant as a line break. */
 static char *unescaped(struct br__arena *a, const char *s)
@@ -116,8 +115,7 @@ static int cut_fields(struct br__sft_rules *r, const char *list, struct br_err *
     return BR_OK;
 }
 
-/* ---- the rules ----------------------------------------------------------------------------------
- */
+/* ---- the rules ------------------------------------------------------------------------------- */
 
 static int32_t role_id(const struct br_tokenizer *tok, int role)
 {
@@ -183,8 +181,7 @@ void br__sft_rules_free(struct br__sft_rules *r)
     *r = (struct br__sft_rules){0};
 }
 
-/* ---- pieces of a record -------------------------------------------------------------------------
- */
+/* ---- pieces of a record ---------------------------------------------------------------------- */
 
 #define MAX_PIECES 64
 
@@ -305,8 +302,7 @@ static int column_pieces(struct build *b, const br__json *record, struct br_err 
     return rc;
 }
 
-/* ---- truncation ---------------------------------------------------------------------------------
- */
+/* ---- truncation ------------------------------------------------------------------------------ */
 
 /* The fields named for it share what is too much, the first one more where it does not divide; if
  * that is not enough, pieces are dropped from the side that is truncated. */
@@ -337,8 +333,7 @@ static void truncate_columns(struct build *b, size_t over)
     shorten(b, 1, over - by);
 }
 
-/* ---- the example --------------------------------------------------------------------------------
- */
+/* ---- the example ----------------------------------------------------------------------------- */
 
 static int put_ids(struct br__example *e, const int32_t *p, size_t n, struct br_err *err)
 {

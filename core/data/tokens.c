@@ -8,8 +8,7 @@
 
 const char *const br__split_names[BR__N_SPLITS] = {"train", "valid", "test"};
 
-/* ---- token sources ----------------------------------------------------------------------------
- */
+/* ---- token sources --------------------------------------------------------------------------- */
 
 int br__tokens_open(struct br__tokens *t, const char *prefix, struct br_err *err)
 {
@@ -61,8 +60,7 @@ int br__tokens_read(const struct br__tokens *t, int64_t seq, int64_t from, int64
     return BR_OK;
 }
 
-/* ---- samples ----------------------------------------------------------------------------------
- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 int br__sample_room(struct br__sample *s, int64_t n, struct br_err *err)
 {

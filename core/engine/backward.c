@@ -18,7 +18,7 @@ struct walk {
 };
 
 /* The params of a graph that gradients are asked for: the adapter's if there is one. */
-static size_t trainable(const struct br__ready *q, br_val *wrt)
+static size_t trainable(const struct br__compiled *q, br_val *wrt)
 {
     size_t n = 0;
     const struct br__adapter *a = q->b.params->w->adapter;
@@ -35,7 +35,7 @@ static size_t trainable(const struct br__ready *q, br_val *wrt)
  * adapter of later layers only) the gradient that was sent must be taken all the same. */
 static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_err *err)
 {
-    struct br__ready *q = w->p->ready;
+    struct br__compiled *q = w->p->compiled;
     size_t n = w->n;
     if (q->b.received)
         w->wrt[n++] = q->b.received;
@@ -60,7 +60,7 @@ static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_
 
 static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
 {
-    struct br__ready *q = w->p->ready;
+    struct br__compiled *q = w->p->compiled;
     size_t cap = q->g.n + 1;
     w->wrt = br__arena_alloc(&q->g.arena, cap * sizeof *w->wrt);
     w->grad = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad);
@@ -82,7 +82,7 @@ static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
 /* All that may be read after a run, and what must be sent. */
 static size_t outputs(const struct br__pass *p, br_val passed, br_val *out)
 {
-    const struct br__build *b = &p->ready->b;
+    const struct br__build *b = &p->compiled->b;
     const br_val one[] = {b->logits,
                           b->sent,
                           b->loss,
@@ -110,7 +110,7 @@ static size_t outputs(const struct br__pass *p, br_val passed, br_val *out)
 static void pass_free(struct br__pass *p)
 {
     if (p)
-        br__ready_free(p->ready);
+        br__compiled_free(p->compiled);
     br__free(p);
 }
 
@@ -121,16 +121,16 @@ static int pass_make(struct br__rank *r, struct br__pass *p, struct br_err *err)
                                 .n_tokens = p->shape.n_tokens,
                                 .n_seqs = 1,
                                 .n_out = p->shape.n_tokens};
-    int rc = br__ready_make(r, &b, &p->ready, err);
+    int rc = br__compiled_make(r, &b, &p->compiled, err);
     p->n_params = r->params->n;
     if (!rc && p->shape.roots)
         rc = add_backward(&w, p->shape.roots, err);
     if (rc)
         return rc;
-    br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->ready->g.n + 16, sizeof *keep);
+    br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->compiled->g.n + 16, sizeof *keep);
     if (!keep)
         return nomem(err);
-    rc = br__ready_plan(r, p->ready, keep, outputs(p, w.passed, keep), err);
+    rc = br__compiled_plan(r, p->compiled, keep, outputs(p, w.passed, keep), err);
     br__free(keep);
     return rc;
 }

@@ -5,7 +5,7 @@
 
 #include "weights.h"
 
-/* ---- build.c: the whole forward pass -------------------------------------------------------------- */
+/* ---- build.c: the whole forward pass --------------------------------------------------------- */
 
 enum br__build_flags {
     BR__BUILD_CACHE = 1,      /* read and write key, value and delta-net caches */
@@ -23,7 +23,7 @@ struct br__state { /* a cache: a STATE leaf and how big it is */
 struct br__build {
     struct br__params *params;
     const struct br_config *cfg;
-    const struct br__place *place;
+    const struct br__rank_info *info;
     uint32_t flags;                  /* enum br__build_flags */
     uint32_t precision;              /* BR_F32 or BR_BF16: inputs of matrix products */
     int64_t n_tokens, n_seqs, n_out; /* rows of a batch, sequences in it, rows of logits */
@@ -46,10 +46,10 @@ struct br__build {
     br_val aux_counts, aux_probs; /* sums over the layers so far */
     int64_t n_moe;
 };
-/* Build into an empty graph.  b->params, cfg, place, flags, precision and sizes are set. */
-int br__build(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
+/* Build into an empty graph.  b->params, cfg, info, flags, precision and sizes are set. */
+int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- blocks.c: what layers are made of ------------------------------------------------------------ */
+/* ---- blocks.c: what layers are made of ------------------------------------------------------- */
 
 /* What blocks need of it (blocks.c, block_gdn.c, block_moe.c). */
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split);

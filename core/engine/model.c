@@ -55,7 +55,7 @@ static int open_world(struct br__llm *m, struct br_err *err)
                  ? br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name)
                  : br__world_open(&m->world, &m->topo, b->plane, devices, err);
     for (uint32_t i = 0; i < m->topo.world && !rc; i++)
-        m->ranks[i].place = br__world_place(m->world, i);
+        m->ranks[i].info = br__world_rank(m->world, i);
     br__free(devices);
     return rc;
 }

@@ -43,8 +43,7 @@ static uint64_t u64_at(const unsigned char *p)
     return v;
 }
 
-/* ---- reading: the index -----------------------------------------------------------------------
- */
+/* ---- reading: the index ---------------------------------------------------------------------- */
 
 static int check_header(struct br__indexed *x, const unsigned char *p, uint64_t n,
                         struct br_err *err)
@@ -126,8 +125,7 @@ int br__idx_parse(struct br__indexed *x, const unsigned char *p, uint64_t n, uin
     return rc ? rc : check_documents(x, err);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int open_part(struct br__arena *a, struct br__file *f, const char *prefix, const char *ext,
                      struct br_err *err)
@@ -220,8 +218,7 @@ int br__indexed_read(const struct br__indexed *x, int64_t seq, int64_t from, int
     return BR_OK;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 enum { LENGTHS, BOUNDS };
 

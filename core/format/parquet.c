@@ -26,8 +26,7 @@ struct br__parquet {
     int64_t left, row; /* rows of this row group; rows read */
 };
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int read_footer(struct br__parquet *p, struct br_err *err)
 {
@@ -85,8 +84,7 @@ int64_t br__parquet_rows(const struct br__parquet *p)
     return p->meta.n_rows;
 }
 
-/* ---- which columns
- * ---------------------------------------------------------------------------------- */
+/* ---- which columns --------------------------------------------------------------------------- */
 
 /* Why a node cannot be read; NULL if it can. */
 static const char *obstacle(const struct br__pq_meta *m, uint32_t node)
@@ -135,8 +133,7 @@ int br__parquet_select(struct br__parquet *p, const char *const *names, size_t n
     return BR_OK;
 }
 
-/* ---- a row
- * -------------------------------------------------------------------------------------------- */
+/* ---- a row ----------------------------------------------------------------------------------- */
 
 struct walk {
     struct br__parquet *p;

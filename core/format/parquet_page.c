@@ -38,8 +38,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for a page");
 }
 
-/* ---- numbers
- * ---------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static int read_varint(struct bytes *b, uint64_t *out)
 {
@@ -107,8 +106,7 @@ static int read_hybrid(struct bytes b, unsigned width, uint32_t *out, size_t n, 
     return BR_OK;
 }
 
-/* ---- DELTA_BINARY_PACKED
- * ------------------------------------------------------------------------------ */
+/* ---- DELTA_BINARY_PACKED --------------------------------------------------------------------- */
 
 /* Numbers as a first one and differences, in blocks of miniblocks with a width of bits each.  into:
  * room for n numbers; more or fewer are an error. */
@@ -149,8 +147,7 @@ static int read_deltas(struct bytes *b, union br__pq_value *out, size_t n, struc
     return BR_OK;
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static int plain_texts(struct bytes *b, union br__pq_value *out, size_t n, struct br_err *err)
 {
@@ -298,8 +295,7 @@ static int read_values(struct br__pq_column *c, struct bytes b, int encoding, si
                    "encoding %d of values, expected plain, dictionary or delta", encoding);
 }
 
-/* ---- levels
- * --------------------------------------------------------------------------------------------- */
+/* ---- levels ---------------------------------------------------------------------------------- */
 
 static unsigned width_of(unsigned max)
 {
@@ -341,8 +337,7 @@ static int counted_levels(struct br__pq_column *c, struct bytes *b, unsigned max
     return read_levels(c, own, max, out, n, err);
 }
 
-/* ---- pages
- * ---------------------------------------------------------------------------------------------- */
+/* ---- pages ----------------------------------------------------------------------------------- */
 
 static int room_for(struct br__pq_column *c, size_t n, struct br_err *err)
 {

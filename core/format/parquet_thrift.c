@@ -166,8 +166,7 @@ static int64_t int_field(struct in *in, int type, int64_t dflt)
     return dflt;
 }
 
-/* ---- the schema
- * ----------------------------------------------------------------------------------- */
+/* ---- the schema ------------------------------------------------------------------------------ */
 
 static char *name_field(struct in *in, struct br__arena *a, int type)
 {
@@ -268,8 +267,7 @@ static void read_schema(struct in *in, struct br__arena *a, struct br__pq_meta *
     link_nodes(in, m);
 }
 
-/* ---- row groups
- * ----------------------------------------------------------------------------------- */
+/* ---- row groups ------------------------------------------------------------------------------ */
 
 static void read_chunk_meta(struct in *in, struct br__pq_chunk *c)
 {
@@ -385,8 +383,7 @@ int br__pq_footer(struct br__arena *a, struct br__pq_meta *m, const unsigned cha
     return in.rc;
 }
 
-/* ---- page headers
- * --------------------------------------------------------------------------------- */
+/* ---- page headers ---------------------------------------------------------------------------- */
 
 static void read_page_part(struct in *in, struct br__pq_page *h, int which)
 {

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define PIECE ((size_t)4 << 20) /* bytes of a weight that are made and uploaded at once */
+#define UPLOAD_BYTES ((size_t)4 << 20) /* bytes of a weight that are made and uploaded at once */
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
@@ -20,10 +20,10 @@ static size_t stored_bytes(const struct br__stored *s)
 static int fill(struct br__device *d, unsigned char *to, size_t n,
                 const struct br_source_bytes *from, struct br_err *err)
 {
-    unsigned char *piece = br__alloc(BR__MIN(n, PIECE));
+    unsigned char *piece = br__alloc(BR__MIN(n, UPLOAD_BYTES));
     int rc = piece ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for a piece of a weight");
     for (size_t at = 0, k; at < n && !rc; at += k) {
-        k = BR__MIN(n - at, PIECE);
+        k = BR__MIN(n - at, UPLOAD_BYTES);
         rc = from->make(from->arg, piece, at, k, err);
         if (!rc)
             rc = d->backend.upload(d->device, to + at, piece, k, err);

@@ -50,8 +50,7 @@ struct br__kernel_key {
 /* The first row that fits, or NULL. */
 const struct br_kernel *br__device_kernel(const struct br__device *d, struct br__kernel_key key);
 
-/* ---- device.c: memory that the graphs of a device share -----------------------------------------
- */
+/* ---- device.c: memory that the graphs of a device share -------------------------------------- */
 
 struct br__placed {
     const struct br__stored *stored;

@@ -45,8 +45,7 @@ static void find_needed(struct br__program *p, const br_val *outputs, size_t n_o
     }
 }
 
-/* ---- work memory: first fit over a sorted list of gaps, grown at its end ----------------------
- */
+/* ---- work memory: first fit over a sorted list of gaps, grown at its end --------------------- */
 
 static int release(struct br__program *p, size_t from, size_t n)
 {

@@ -50,8 +50,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory reading from the hub");
 }
 
-/* ---- clients: one for each thread that fetches ------------------------------------------------
- */
+/* ---- clients: one for each thread that fetches ----------------------------------------------- */
 
 static int take_client(struct br__hub *h, struct br__http **out, struct br_err *err)
 {
@@ -76,8 +75,7 @@ static void give_client(struct br__hub *h, struct br__http *http)
     br__http_close(http);
 }
 
-/* ---- where the bytes are ----------------------------------------------------------------------
- */
+/* ---- where the bytes are --------------------------------------------------------------------- */
 
 /* Ask the hub, following it as far as it stays itself. */
 static int locate(struct remote *r, struct br__http *http, struct br__arena *a,
@@ -116,8 +114,7 @@ static int address(struct remote *r, struct br__http *http, struct br__arena *a,
     return rc || *out ? rc : nomem(err);
 }
 
-/* ---- one block --------------------------------------------------------------------------------
- */
+/* ---- one block ------------------------------------------------------------------------------- */
 
 /* Is the answer the asked range of the listed file, and of the version that the others are of? */
 static int check_answer(struct remote *r, struct br__arena *a, const struct br__http_reply *reply,
@@ -193,8 +190,7 @@ static int fetch(struct remote *r, uint64_t off, size_t n, struct br__buf *body,
     return rc;
 }
 
-/* ---- the cache --------------------------------------------------------------------------------
- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 static void cache_free(struct br__hub_cache *c)
 {
@@ -294,8 +290,7 @@ static void unpin(struct br__hub_cache *c, struct block *b)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* ---- the file ---------------------------------------------------------------------------------
- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static int remote_read(void *ud, uint64_t off, void *buf, size_t n, struct br_err *err)
 {

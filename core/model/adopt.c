@@ -28,8 +28,7 @@ struct job {
     struct br_err *err;
 };
 
-/* ---- pointers ----------------------------------------------------------------------------------
- */
+/* ---- pointers -------------------------------------------------------------------------------- */
 
 /* How many bytes of the plugin's file are mapped from p on; 0 if p is not in it. */
 static size_t mapped_from(const struct br__image *image, const void *p)
@@ -82,8 +81,7 @@ static int check_size(struct job *j, uint32_t size, const char *what)
     return BR_OK;
 }
 
-/* ---- tables -------------------------------------------------------------------------------------
- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* A table as the plugin has it: n rows of row_size bytes. */
 struct table {

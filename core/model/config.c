@@ -335,8 +335,7 @@ static int read_window(const br__json *json, struct br_config *cfg, struct br_er
     return BR_OK;
 }
 
-/* ---- dtype and quantisation --------------------------------------------------------------------
- */
+/* ---- dtype and quantisation ------------------------------------------------------------------ */
 
 static int read_dtype(const br__json *json, struct br_config *cfg, struct br_err *err)
 {
@@ -376,8 +375,7 @@ static int read_quantization(const br__json *json, struct br_config *cfg, struct
     return BR_OK;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static int check_sizes(struct br_config *cfg, struct br_err *err)
 {

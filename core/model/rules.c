@@ -27,7 +27,7 @@ struct rule {
     int64_t hf_shape[BR__MAX_LIST][BR_MAX_DIMS];
     int hf_ndim[BR__MAX_LIST];
     int64_t mc_rows[BR__MAX_LIST];
-    struct br__span *spans;
+    struct br__row_move *spans;
     size_t n_spans;
     int stacked;
 };
@@ -230,12 +230,12 @@ static int add_output(struct expander *e, const struct rule *r, int64_t layer, i
 {
     size_t first_move = e->x->n_moves;
     int copy = r->map->layout == BR_LAYOUT_COPY;
-    const struct br__span whole = {0, 0, 0, 0, r->mc_rows[mc_item]};
+    const struct br__row_move whole = {0, 0, 0, 0, r->mc_rows[mc_item]};
     uint32_t mc;
     uint64_t row;
     int rc = mc_slot(e, r, layer, expert, mc_item, hf_first, &mc, &row);
     for (size_t i = 0; i < (copy ? 1 : r->n_spans) && !rc; i++) {
-        const struct br__span *s = copy ? &whole : &r->spans[i];
+        const struct br__row_move *s = copy ? &whole : &r->spans[i];
         uint32_t hf;
         uint64_t base;
         if (s->mc != span_mc)
@@ -311,8 +311,8 @@ static int rule_shapes(struct expander *e, struct rule *r)
         memcpy(r->mc_rows, rows, sizeof rows);
         return BR_OK;
     }
-    return br__layout_spans(e->a, r->map->layout, e->cfg, rows, &r->spans, &r->n_spans, r->mc_rows,
-                            e->err);
+    return br__layout_row_moves(e->a, r->map->layout, e->cfg, rows, &r->spans, &r->n_spans,
+                                r->mc_rows, e->err);
 }
 
 static int rule_applies(const struct expander *e, const struct rule *r)

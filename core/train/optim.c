@@ -52,8 +52,7 @@ void br__adamw_step(const struct br__adamw *h, float *param, float *m, float *v,
         br_cast(out, BR_BF16, param, BR_F32, n, 0);
 }
 
-/* ---- norm -------------------------------------------------------------------------------------
- */
+/* ---- norm ------------------------------------------------------------------------------------ */
 
 struct norm_job {
     const struct br__grad_span *g;
@@ -127,8 +126,7 @@ uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale)
     return zeros;
 }
 
-/* ---- groups -----------------------------------------------------------------------------------
- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 /* "decoder.layers.X" without a number holds all layers, with one axis more than a layer's own
  * tensor. */

@@ -10,8 +10,7 @@
 
 #include "../infer/infer.h"
 
-/* ---- schedule.c: learning rate and weight decay -------------------------------------------------
- */
+/* ---- schedule.c: learning rate and weight decay ---------------------------------------------- */
 
 /* The names are Megatron's: lr_decay_style, lr_wsd_decay_style, weight_decay_incr_style. */
 #define BR__LR_STYLE_MAP(X)                                                                        \

@@ -195,8 +195,7 @@ START_TEST(test_repair)
 }
 END_TEST
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* A training checkpoint in the making: weights and what goes with them from `s`, or optimizer
  * tensors from memory. */
@@ -365,8 +364,7 @@ START_TEST(test_counters)
 }
 END_TEST
 
-/* ---- Megatron's defect, made here -------------------------------------------------------------
- */
+/* ---- Megatron's defect, made here ------------------------------------------------------------ */
 
 /* Modules of the dense toys in Megatron's order, of which a buffer is the reverse. */
 static const char *const order[] = {"self_attention.linear_proj.weight",
@@ -559,8 +557,7 @@ START_TEST(test_unexplained)
 }
 END_TEST
 
-/* ---- hostile ----------------------------------------------------------------------------------
- */
+/* ---- hostile --------------------------------------------------------------------------------- */
 
 #define DTYPE "gbuf_idx_0.dtype_(torch.float32, torch.float32)."
 #define GROUP "optimizer.distributed.dp_group_idx_0."
@@ -748,8 +745,7 @@ START_TEST(test_hostile)
 }
 END_TEST
 
-/* ---- dp_reshardable on other grids -------------------------------------------------------------
- */
+/* ---- dp_reshardable on other grids ----------------------------------------------------------- */
 
 /* Megatron's order of modules, and which share a tensor-parallel rank has: whole, rows, columns,
  * rows of gate and up, experts. */

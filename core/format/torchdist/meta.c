@@ -52,7 +52,7 @@ static void *make(struct meta *m, size_t n, size_t size)
     return br__arena_alloc(&m->ck->arena, n * size);
 }
 
-/* ---- values ------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static int is_text(const struct br__pk *v)
 {
@@ -93,7 +93,7 @@ static const char *dtype_name(const struct br__pk *properties)
     return dtype->u.g->name;
 }
 
-/* ---- boxes -------------------------------------------------------------------------------- */
+/* ---- boxes ----------------------------------------------------------------------------------- */
 
 static uint64_t flat_offset(const struct br__tensor *t, const int64_t *at)
 {
@@ -332,7 +332,7 @@ int br__td_tile(const struct br__tensor *t, struct br__td_chunk *c, size_t n, st
     return check_tiling(&m, t, c, n);
 }
 
-/* ---- state_dict_metadata ------------------------------------------------------------------ */
+/* ---- state_dict_metadata --------------------------------------------------------------------- */
 
 int br__td_is_state(const char *key)
 {
@@ -456,7 +456,7 @@ static int read_state_dict(struct meta *m, const struct br__pk *d)
     return rc;
 }
 
-/* ---- storage_data -------------------------------------------------------------------------- */
+/* ---- storage_data ---------------------------------------------------------------------------- */
 
 /* A path that cannot leave the directory. */
 static int is_inside(const char *path)

@@ -12,8 +12,7 @@
 
 #define BLOCK (1u << 16) /* elements compared at once */
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 struct box_source {
     const struct br__train_state *s;
@@ -55,8 +54,7 @@ int br__train_state_read(const struct br__train_state *s, size_t i, int kind, ui
     return BR_OK;
 }
 
-/* ---- boxes ------------------------------------------------------------------------------------
- */
+/* ---- boxes ----------------------------------------------------------------------------------- */
 
 struct box_read {
     const struct br__ckpt *ck;
@@ -104,8 +102,7 @@ int br__train_state_read_box(const struct br__train_state *s, size_t i, int kind
     return read_box(&r, &view, box, off, n, err);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int is_castable(int dtype)
 {
@@ -244,8 +241,7 @@ void br__train_state_close(struct br__train_state *s)
     br__free(s);
 }
 
-/* ---- main copies against weights ----------------------------------------------------------------
- */
+/* ---- main copies against weights ------------------------------------------------------------- */
 
 struct main_check {
     const struct br__train_state *s;

@@ -46,8 +46,7 @@ int64_t br__td_samples(const struct br__td *td)
     return n;
 }
 
-/* ---- values of a dict --------------------------------------------------------------------------
- */
+/* ---- values of a dict ------------------------------------------------------------------------ */
 
 /* A dict that is read key by key; the first error sticks. */
 struct reader {
@@ -114,8 +113,7 @@ static const char *word(struct reader *r, struct br__arena *a, const char *key, 
     return s ? s : "";
 }
 
-/* ---- groups -------------------------------------------------------------------------------------
- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static void read_betas(struct reader *r, struct br__optim_group *g)
 {
@@ -280,8 +278,7 @@ static int read_object_groups(struct br__train_state *s, struct br_err *err)
                                  "dp_reshardable, but no item has the optimizer's groups");
 }
 
-/* ---- scheduler ----------------------------------------------------------------------------------
- */
+/* ---- scheduler ------------------------------------------------------------------------------- */
 
 static int read_scheduler(struct br__train_state *s, struct br_err *err)
 {

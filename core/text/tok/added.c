@@ -62,8 +62,7 @@ void br__tok_added_free(struct br__tok_added *a)
     *a = (struct br__tok_added){0};
 }
 
-/* ---- finding
- * ------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 /* Rust's char::is_whitespace: the blanks of the White_Space property. */
 static int is_blank(uint32_t c)

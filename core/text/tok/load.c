@@ -17,8 +17,7 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory opening a tokenizer");
 }
 
-/* ---- vocab.json, merges.txt
- * --------------------------------------------------------------------------- */
+/* ---- vocab.json, merges.txt ------------------------------------------------------------------ */
 
 static int read_vocab(struct br_tokenizer *t, const char *text, size_t n, struct br_err *err)
 {
@@ -60,8 +59,7 @@ static int read_merges(struct br_tokenizer *t, const char *text, size_t n, struc
     return rc ? rc : br__tok_merges_flush(&t->merges, &t->vocab, err);
 }
 
-/* ---- tokenizer_config.json
- * ------------------------------------------------------------------------------ */
+/* ---- tokenizer_config.json ------------------------------------------------------------------- */
 
 static int use_roles(struct br_tokenizer *t, const br__json *config, struct br_err *err)
 {
@@ -110,8 +108,7 @@ static int check_class(const br__json *config, struct br_err *err)
                    class);
 }
 
-/* ---- added tokens
- * ---------------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 /* The text as it is searched for: after normalization if that comes first. */
 static int put_in_tree(struct br_tokenizer *t, const struct br__tok_row *row, struct br_err *err)
@@ -153,8 +150,7 @@ int br__tok_rows_use(struct br_tokenizer *t, const struct br__tok_rows *rows, st
     return t->whole ? BR_OK : nomem(err);
 }
 
-/* ---- the directory
- * ----------------------------------------------------------------------------------------- */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 /* A file as text; its name goes before any error that `use` finds. */
 static int with_file(struct br_tokenizer *t, const char *dir, const char *name,

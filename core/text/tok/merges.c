@@ -61,8 +61,7 @@ void br__tok_merges_free(struct br__tok_merges *m)
     *m = (struct br__tok_merges){0};
 }
 
-/* ---- a batch
- * ------------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 /* A token whose hash fits in the first slot looked at; most likely the one. */
 static uint32_t likely(const struct br__tok_vocab *v, uint64_t h)

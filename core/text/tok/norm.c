@@ -45,8 +45,7 @@ static const struct range young_marks[] = {
 };
 /* clang-format on */
 
-/* ---- properties of all characters ---------------------------------------------------------------
- */
+/* ---- properties of all characters ------------------------------------------------------------ */
 
 static void set_bits(struct br__tok_unicode *u, uint32_t c, unsigned clear, unsigned bits)
 {
@@ -118,8 +117,7 @@ void br__tok_unicode_init(struct br__tok_unicode *u)
     set_ranges(u, young_marks, BR_COUNTOF(young_marks), BR__TOK_CARE | BR__TOK_COMPOSES, 0);
 }
 
-/* ---- NFC
- * ------------------------------------------------------------------------------------------ */
+/* ---- NFC ------------------------------------------------------------------------------------- */
 
 static unsigned combining_class(uint32_t c)
 {

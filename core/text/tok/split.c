@@ -20,8 +20,7 @@ const char br__tok_qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L
 const char br__tok_gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/* ---- Qwen2's pattern by hand
- * ----------------------------------------------------------------------- */
+/* ---- Qwen2's pattern by hand ----------------------------------------------------------------- */
 
 /* clang-format off */
 #define O BR__TOK_OTHER
@@ -130,8 +129,7 @@ const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const u
     return class == BR__TOK_OTHER ? skip_signs(u, next, end) : skip_blanks(u, s, end);
 }
 
-/* ---- any pattern
- * -------------------------------------------------------------------------------------- */
+/* ---- any pattern ----------------------------------------------------------------------------- */
 
 struct br__tok_split {
     pcre2_code *code;

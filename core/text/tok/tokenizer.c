@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* ---- working memory
- * --------------------------------------------------------------------------------- */
+/* ---- working memory -------------------------------------------------------------------------- */
 
 static int take_work(struct br__tok_pool *pool, struct br__tok_work **out)
 {
@@ -45,8 +44,7 @@ static void close_pool(struct br__tok_pool *pool)
     br__free(pool);
 }
 
-/* ---- open, close
- * -------------------------------------------------------------------------------------- */
+/* ---- open, close ----------------------------------------------------------------------------- */
 
 int br_tokenizer_open(struct br_tokenizer **out, const char *dir, struct br_err *err)
 {
@@ -95,8 +93,7 @@ void br_text_free(struct br_text *text)
     *text = (struct br_text){0};
 }
 
-/* ---- encode
- * -------------------------------------------------------------------------------------------- */
+/* ---- encode ---------------------------------------------------------------------------------- */
 
 struct encoder {
     const struct br_tokenizer *t;
@@ -219,8 +216,7 @@ int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n
     return rc;
 }
 
-/* ---- questions
- * -------------------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 int32_t br_tokenizer_token_id(const struct br_tokenizer *t, const char *spelled)
 {

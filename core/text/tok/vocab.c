@@ -14,8 +14,7 @@
 
 #define TAG_MASK (UINT64_MAX << BR__TOK_ID_BITS)
 
-/* ---- spelling ----------------------------------------------------------------------------------
- */
+/* ---- spelling -------------------------------------------------------------------------------- */
 
 static int stands_for_itself(uint32_t c)
 {
@@ -57,8 +56,7 @@ int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst)
     return (int64_t)out;
 }
 
-/* ---- the table --------------------------------------------------------------------------------
- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -166,8 +164,7 @@ void br__tok_vocab_free(struct br__tok_vocab *v)
     *v = (struct br__tok_vocab){0};
 }
 
-/* ---- adding tokens
- * -------------------------------------------------------------------------------- */
+/* ---- adding tokens --------------------------------------------------------------------------- */
 
 static int room_for_id(struct br__tok_vocab *v, size_t id, struct br_err *err)
 {

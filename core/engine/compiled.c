@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* ready.c - a rank's graph for one shape of batch: built, planned, freed. */
+/* compiled.c - a rank's graph for one shape of batch: built, planned, freed. */
 #include "llm.h"
 
 static int nomem(struct br_err *err)
@@ -7,35 +7,35 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
 }
 
-int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
-                   struct br_err *err)
+int br__compiled_make(struct br__rank *r, const struct br__build *b, struct br__compiled **out,
+                      struct br_err *err)
 {
     *out = NULL;
-    struct br__ready *q = br__calloc(1, sizeof *q);
+    struct br__compiled *q = br__calloc(1, sizeof *q);
     if (!q)
         return nomem(err);
     q->b = *b;
     q->b.params = r->params;
     q->b.cfg = r->m->weights->cfg;
-    q->b.place = r->place;
+    q->b.info = r->info;
     q->b.precision = r->m->precision;
-    int rc = br__build(&q->g, &q->b, err);
+    int rc = br__build_forward(&q->g, &q->b, err);
     if (rc) {
-        br__ready_free(q);
+        br__compiled_free(q);
         return rc;
     }
     *out = q;
     return 0;
 }
 
-int br__ready_plan(struct br__rank *r, struct br__ready *q, const br_val *outputs, size_t n,
-                   struct br_err *err)
+int br__compiled_plan(struct br__rank *r, struct br__compiled *q, const br_val *outputs, size_t n,
+                      struct br_err *err)
 {
     int rc = br__program_make(&q->program, &q->g, &r->dev, outputs, n, err);
-    return rc ? rc : br__frame_make(&q->frame, q->program, &r->dev, r->place->comms, err);
+    return rc ? rc : br__frame_make(&q->frame, q->program, &r->dev, r->info->comms, err);
 }
 
-void br__ready_free(struct br__ready *q)
+void br__compiled_free(struct br__compiled *q)
 {
     if (!q)
         return;
