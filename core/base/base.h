@@ -21,6 +21,10 @@
 #define BR_BUG(...) br__bug(__FILE__, __LINE__, __VA_ARGS__)
 _Noreturn void br__bug(const char *file, int line, const char *fmt, ...) BR_PRINTF(3, 4);
 
+/* BR_E_NOMEM, "out of memory <what>": what was to be made or done, such as "for the adapter" or
+ * "reading '%s'" with its path. */
+#define br__nomem(err, ...) br_fail((err), BR_E_NOMEM, "out of memory " __VA_ARGS__)
+
 #define BR__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define BR__MAX(a, b) ((a) > (b) ? (a) : (b))
 

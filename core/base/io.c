@@ -55,7 +55,7 @@ int br__file_open(struct br__file *f, const char *path, struct br_err *err)
 {
     *f = (struct br__file){.fd = -1};
     f->path = br__strdup(path);
-    int rc = f->path ? open_file(f, AT_FDCWD, path, 0, err) : BR__FAIL_MEM(err, path);
+    int rc = f->path ? open_file(f, AT_FDCWD, path, 0, err) : br__nomem(err, "for '%s'", path);
     if (rc)
         br__file_close(f);
     return rc;
@@ -66,7 +66,8 @@ int br__file_open_in(struct br__file *f, const struct br__dir *d, const char *na
 {
     *f = (struct br__file){.fd = -1};
     f->path = br__dir_name(d, name);
-    int rc = f->path ? open_file(f, d->fd, name, O_NOFOLLOW, err) : BR__FAIL_MEM(err, name);
+    int rc =
+        f->path ? open_file(f, d->fd, name, O_NOFOLLOW, err) : br__nomem(err, "for '%s'", name);
     if (!rc)
         rc = br__file_is_ours(d, f->fd, f->path, err);
     if (rc)
@@ -141,7 +142,7 @@ static int take_text(struct br__file *f, size_t max, char **out, size_t *n, stru
         rc = br_fail(err, BR_E_FORMAT, "'%s' is %" PRIu64 " bytes, at most %zu were expected",
                      f->path, f->size, max);
     else if (!(text = br__alloc(f->size + 1)))
-        rc = BR__FAIL_MEM(err, f->path);
+        rc = br__nomem(err, "for '%s'", f->path);
     else
         rc = br__file_read(f, 0, text, f->size, err);
     if (rc) {
@@ -209,7 +210,7 @@ static int prepare(struct br__out *o, const struct br__dir *d, const char *name,
     *o = (struct br__out){.fd = -1, .sync = sync, .cap = BR__OUT_BUF};
     o->path = br__dir_name(d, name);
     o->buf = br__alloc(o->cap);
-    return o->path && o->buf ? BR_OK : BR__FAIL_MEM(err, name);
+    return o->path && o->buf ? BR_OK : br__nomem(err, "for '%s'", name);
 }
 
 int br__out_open_in(struct br__out *o, const struct br__dir *d, const char *name,
@@ -404,8 +405,8 @@ static int newfile_open(struct newfile *w, const struct br__dir *d, const char *
     struct br__buf tmp = {0};
     br__buf_printf(&tmp, "%s.%016" PRIx64 BR__TMP, name, br__random());
     *w = (struct newfile){.dir = d, .name = name, .tmp = tmp.p};
-    int rc =
-        tmp.failed ? BR__FAIL_MEM(err, name) : br__out_open_in(&w->out, d, w->tmp, size, sync, err);
+    int rc = tmp.failed ? br__nomem(err, "for '%s'", name)
+                        : br__out_open_in(&w->out, d, w->tmp, size, sync, err);
     if (rc)
         br__buf_free(&tmp);
     return rc;

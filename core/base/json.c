@@ -450,7 +450,7 @@ int br__json_set(br__json *obj, const char *key, const char *value_json, struct 
         cJSON_ReplaceItemViaPointer(obj, old, value);
     } else if (!cJSON_AddItemToObject(obj, key, value)) {
         cJSON_Delete(value);
-        return br_fail(err, BR_E_NOMEM, "out of memory setting \"%s\"", key);
+        return br__nomem(err, "setting \"%s\"", key);
     }
     return BR_OK;
 }

@@ -62,7 +62,7 @@ int br__path_abs(struct br__arena *a, const char *path, char **abs, struct br_er
         p += n + (p[n] == '/');
     }
     *abs = br__arena_strdup(a, out[0] ? out : "/");
-    return *abs ? BR_OK : BR__FAIL_MEM(err, path);
+    return *abs ? BR_OK : br__nomem(err, "for '%s'", path);
 }
 
 int br__path_inside(struct br__arena *a, const char *dir, const char *path, int *inside,

@@ -48,8 +48,7 @@ static int check_mode(struct checker *k, const char *name, const char *mode, cha
     struct br__recipe_opts o = {.name = name, .plugin = k->p, .mode = mode};
     struct br__recipe *r = br__calloc(1, sizeof *r);
     struct br__arena a = {0};
-    int rc = r ? br__recipe_open(&a, k->r, &o, r, err)
-               : br_fail(err, BR_E_NOMEM, "out of memory checking recipes");
+    int rc = r ? br__recipe_open(&a, k->r, &o, r, err) : br__nomem(err, "checking recipes");
 
     if (!rc && first_mode)
         snprintf(first_mode, 16, "%s", r->mode);
@@ -245,7 +244,7 @@ static int one_to_one(struct br__arena *a, const struct br__expansion *x, struct
     struct rows hf, mc;
 
     if (rows_make(a, &hf, x->hf, x->n_hf) || rows_make(a, &mc, x->mc, x->n_mc))
-        return br_fail(err, BR_E_NOMEM, "out of memory checking rows");
+        return br__nomem(err, "checking rows");
     for (size_t i = 0; i < x->n_moves; i++) {
         const struct br__move *m = &x->moves[i];
         int rc = mark(&hf, x->hf, m->hf, m->hf_row, m->n, err);

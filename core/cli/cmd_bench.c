@@ -105,8 +105,7 @@ static int all_runs(struct bench *b, struct br_err *err)
     int32_t *ids = br__alloc((size_t)b->prefill * sizeof *ids);
     float *logits = br__alloc((size_t)(vocab * b->batch) * sizeof *logits);
     struct br__forward_seq *inputs = br__calloc((size_t)b->batch, sizeof *inputs);
-    int rc =
-        ids && logits && inputs ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for prompts");
+    int rc = ids && logits && inputs ? BR_OK : br__nomem(err, "for prompts");
 
     for (int64_t i = 0; !rc && i < b->prefill; i++)
         ids[i] = (int32_t)((i * 7919 + 13) % vocab);

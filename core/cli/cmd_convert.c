@@ -6,11 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory");
-}
-
 /* ---- destinations ---------------------------------------------------------------------------- */
 
 /* Name of a model as the user calls it: "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" are Qwen3-8B,
@@ -47,7 +42,7 @@ static int default_dest(struct br__cli *c, struct br__report *r, const char *fro
 
     *dest = name ? br__arena_printf(&c->arena, "./%s%s", name, new_suffix) : NULL;
     if (!*dest)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     br__report_note(r, "no --%s given: writing to %s", option, *dest);
     return BR_OK;
 }
@@ -362,7 +357,8 @@ static int trip_paths(struct trip *t, struct br_err *err)
 {
     t->job.megatron_path = br__arena_printf(&t->c->arena, "%s/megatron", t->dir);
     t->job.hf_path = br__arena_printf(&t->c->arena, "%s/hf", t->dir);
-    return t->job.megatron_path && t->job.hf_path ? BR_OK : no_memory(err);
+    return t->job.megatron_path && t->job.hf_path ? BR_OK
+                                                  : br__nomem(err, "reading the command line");
 }
 
 int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)

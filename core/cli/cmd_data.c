@@ -17,7 +17,7 @@ static int say_line(struct br__buf *line, struct br_err *err)
     if (!failed)
         br__say(stdout, "%s", line->p);
     br__buf_free(line);
-    return failed ? br_fail(err, BR_E_NOMEM, "out of memory printing a line") : BR_OK;
+    return failed ? br__nomem(err, "printing a line") : BR_OK;
 }
 
 /* --json-keys text,title and --json-keys text title */

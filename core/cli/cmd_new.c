@@ -417,7 +417,7 @@ static int write_files(struct br__cli *c, const struct draft *d, const char *dir
                                : br__arena_printf(&c->arena, "%s/%s%s", dir, d->name, suffix);
         files[i].put(&b, d);
         rc = path && !b.failed ? br__write_file(path, b.p, b.n, 0, err)
-                               : br_fail(err, BR_E_NOMEM, "out of memory writing a plugin");
+                               : br__nomem(err, "writing a plugin");
         br__buf_free(&b);
     }
     return rc;

@@ -251,7 +251,7 @@ int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *
     if (rc)
         return rc;
     if (inputs_make(&c->arena, s->plan, &in))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory printing the plan");
+        rc = br__nomem(err, "printing the plan");
     else
         rc = r->json ? plan_json(r, s, job, &in, err) : plan_text(r, s, job, &in, err);
     br__session_close(s);

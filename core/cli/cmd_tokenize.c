@@ -47,11 +47,6 @@ static double cpu_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory tokenizing");
-}
-
 /* ---- ids as text ----------------------------------------------------------------------------- */
 
 static void put_id(struct br__buf *b, int32_t id, const char *before)
@@ -77,7 +72,7 @@ static int add_id(struct br_ids *ids, int64_t id, struct br_err *err)
         return br_fail(err, BR_E_FORMAT, "%" PRId64 " is no token id, expected 0 to %d", id,
                        INT32_MAX);
     if (br__grow(&ids->p, &ids->cap, ids->n, sizeof *ids->p))
-        return nomem(err);
+        return br__nomem(err, "tokenizing");
     ids->p[ids->n++] = (int32_t)id;
     return BR_OK;
 }
@@ -218,7 +213,7 @@ static int read_batch(struct bulk *b, FILE *in, struct br_err *err)
     while (!rc && b->in.n < BATCH_BYTES && (n = getline(&line, &cap, in)) > 0) {
         br__buf_put(&b->in, line, (size_t)n);
         if (b->in.failed || br__grow(&b->ends, &b->cap_lines, b->n_lines, sizeof *b->ends))
-            rc = nomem(err);
+            rc = br__nomem(err, "tokenizing");
         else
             b->ends[b->n_lines++] = b->in.n;
     }
@@ -232,7 +227,7 @@ static int cut_tasks(struct bulk *b, struct br_err *err)
     for (size_t line = 0; line < b->n_lines; b->n_tasks++) {
         size_t first = line, start = line ? b->ends[line - 1] : 0;
         if (br__grow(&b->tasks, &b->cap_tasks, b->n_tasks, sizeof *b->tasks))
-            return nomem(err);
+            return br__nomem(err, "tokenizing");
         while (line < b->n_lines && (line == first || b->ends[line] - start <= TASK_BYTES))
             line++;
         b->tasks[b->n_tasks] = (struct task){first, line, {.max = MAX_INPUT}, {0}};

@@ -344,7 +344,7 @@ int br__table_print(struct br__table *t, struct br_err *err)
     int rc = BR_OK;
 
     if (t->failed)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory printing a table");
+        rc = br__nomem(err, "printing a table");
     for (size_t i = 0; !rc && i < t->n; i++) {
         int c = (int)(i % (size_t)t->cols);
         size_t n = strlen(t->cells[i]) - (i < (size_t)t->cols && t->cells[i][0] == '>');

@@ -120,8 +120,7 @@ int br__gpt_index_make(struct br__gpt_index *x, const struct br__tokens *t, int6
     x->order = br__calloc((size_t)p.samples, sizeof *x->order);
     if (!x->documents || !x->starts || !x->order) {
         br__gpt_index_free(x);
-        return br_fail(err, BR_E_NOMEM, "out of memory for the index of %" PRId64 " samples",
-                       p.samples);
+        return br__nomem(err, "for the index of %" PRId64 " samples", p.samples);
     }
     br__mt_seed(&r, s->seed);
     int64_t together = p.epochs - (p.apart >= 0);

@@ -184,7 +184,7 @@ static int make_room(struct br__loader *l, struct br_err *err)
     for (int i = 0; i < l->slots && ok; i++)
         ok = (l->ring[i].micro = br__calloc((size_t)((per_rank + micro - 1) / micro),
                                             sizeof *l->ring[i].micro)) != NULL;
-    return ok ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for the loader");
+    return ok ? BR_OK : br__nomem(err, "for the loader");
 }
 
 int br__loader_open(struct br__loader **out, const struct br__loader_opts *o, struct br_err *err)
@@ -199,7 +199,7 @@ int br__loader_open(struct br__loader **out, const struct br__loader_opts *o, st
                        o->global_batch, s->micro_batch * s->dp);
     struct br__loader *l = br__calloc(1, sizeof *l);
     if (!l)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the loader");
+        return br__nomem(err, "for the loader");
     l->o = *o;
     l->o.sampler.total = o->source.n;
     l->o.sampler.global_batch = o->global_batch;

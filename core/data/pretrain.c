@@ -36,11 +36,6 @@ struct br__pretrain {
     const char *cache_dir;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory opening the data");
-}
-
 /* ---- what the user wrote --------------------------------------------------------------------- */
 
 struct blend {
@@ -58,7 +53,7 @@ static int parse_blend(struct br__arena *a, struct blend *b, const char *const *
     b->paths = br__arena_alloc(a, (n + 1) * sizeof *b->paths);
     b->weights = br__arena_alloc(a, (n + 1) * sizeof *b->weights);
     if (!b->paths || !b->weights)
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     for (size_t i = 0; n % 2 == 0 && i < n; i += 2)
         numbers += br__parse_f64(words[i], &b->weights[i / 2]) == BR_OK;
     if (numbers && numbers != n / 2)
@@ -101,7 +96,7 @@ static int open_tokens(struct br__pretrain *p, const char *path, int32_t n_vocab
     struct br__tokens *t = br__arena_alloc(&p->arena, sizeof *t);
     char *name = path ? br__arena_strdup(&p->arena, path) : NULL;
     if (!t || (path && !name) || br__grow(&p->files, &p->cap_files, p->n_files, sizeof *p->files))
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     int rc = path ? br__tokens_open(t, name, err) : br__tokens_mock(t, n_vocab, p->shape.eod, err);
     if (!rc)
         p->files[p->n_files++] = t;
@@ -157,7 +152,7 @@ static int take_turns(struct split *s, const double *weights, int64_t want, stru
     }
     br__free(sizes);
     br__free(w);
-    return rc ? nomem(err) : BR_OK;
+    return rc ? br__nomem(err, "opening the data") : BR_OK;
 }
 
 static int check_turns(const struct split *s, int split, struct br_err *err)
@@ -188,7 +183,7 @@ static int build_split(struct br__pretrain *p, int split, const struct blend *b,
         return br_fail(err, BR_E_CONFIG, "a blend with weights needs a number of samples");
     s->parts = br__arena_alloc(&p->arena, b->n * sizeof *s->parts);
     if (!s->parts)
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     for (size_t i = 0; i < b->n && !rc; i++) {
         const struct br__tokens *t = NULL;
         int64_t n = alone        ? want
@@ -258,7 +253,7 @@ int br__pretrain_open(struct br__pretrain **out, const struct br__pretrain_opts 
         return br_fail(err, BR_E_CONFIG, "data paths are given for all splits and for each");
     struct br__pretrain *p = br__calloc(1, sizeof *p);
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     p->shape = (struct br__gpt_shape){.seq_length = o->seq_length,
                                       .seed = o->seed,
                                       .eod = o->eod,

@@ -35,7 +35,7 @@ static int shuffled(struct br__data_sampler *s, uint64_t seed, int64_t n, int64_
     br__free(s->order);
     s->order = br__calloc((size_t)n, sizeof *s->order);
     if (!s->order)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the order of %" PRId64 " samples", n);
+        return br__nomem(err, "for the order of %" PRId64 " samples", n);
     br__torch_randperm(seed, n, s->order);
     s->order_n = n;
     s->order_epoch = epoch;

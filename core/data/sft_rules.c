@@ -13,11 +13,6 @@ static const char *const never_learnt[] = {"<|im_start|>",   "<|vision_start|>",
                                            "<|vision_pad|>", "<|image_pad|>",    "<|video_pad|>",
                                            "<|AUDIO|>",      "<|audio_bos|>",    "<|audio_eos|>"};
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for finetuning data");
-}
-
 /* ---- the template ---------------------------------------------------------------------------- */
 
 /* "\n" typed on a command line is meant as a line break. */
@@ -62,7 +57,7 @@ static int cut_template(struct br__sft_rules *r, const char *text, struct br_err
     }
     if (!rc)
         rc = add_piece(r, s, strlen(s));
-    return rc ? nomem(err) : BR_OK;
+    return rc ? br__nomem(err, "for finetuning data") : BR_OK;
 }
 
 /* The field of a piece, without blanks and braces: its length in *n; NULL: the piece is text. */
@@ -104,12 +99,12 @@ static int cut_fields(struct br__sft_rules *r, const char *list, struct br_err *
 {
     r->cut = br__arena_alloc(&r->arena, (strlen(list) + 1) * sizeof *r->cut);
     if (!r->cut)
-        return nomem(err);
+        return br__nomem(err, "for finetuning data");
     while (*list) {
         size_t n = strcspn(list, ",");
         r->cut[r->n_cut] = br__arena_strndup(&r->arena, list, n);
         if (!r->cut[r->n_cut++])
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         list += n + (list[n] == ',');
     }
     return BR_OK;
@@ -138,7 +133,7 @@ static int find_ids(struct br__sft_rules *r, struct br_err *err)
         if (id < 0)
             continue;
         if (br__grow(&r->skip.p, &r->skip.cap, r->skip.n, sizeof *r->skip.p))
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         r->skip.p[r->skip.n++] = id;
     }
     return BR_OK;
@@ -241,7 +236,7 @@ static int encode(struct build *b, const struct br__buf *text, struct br_err *er
     if (b->n == MAX_PIECES)
         return br_fail(err, BR_E_UNSUPPORTED, "the template has more than %d pieces", MAX_PIECES);
     s->from = b->ids.n;
-    int rc = text->failed ? nomem(err)
+    int rc = text->failed ? br__nomem(err, "for finetuning data")
                           : br_tokenizer_encode(b->r->o->tok, text->n ? text->p : "", text->n, 0,
                                                 &b->ids, err);
     s->n = b->ids.n - s->from;
@@ -339,7 +334,7 @@ static int put_ids(struct br__example *e, const int32_t *p, size_t n, struct br_
 {
     for (size_t i = 0; i < n; i++) {
         if (br__grow(&e->ids.p, &e->ids.cap, e->ids.n, sizeof *e->ids.p))
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         e->ids.p[e->ids.n++] = p[i];
     }
     return BR_OK;

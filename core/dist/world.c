@@ -141,7 +141,7 @@ static int split_groups(void *arg, uint32_t rank, struct br_err *err)
     struct br__rank_info *p = &w->ranks[rank].info;
     struct br_comm *world = p->comms[BR_GROUP_WORLD];
     uint32_t *members = br__calloc(w->topo.world, sizeof *members);
-    int rc = members ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for the groups of ranks");
+    int rc = members ? 0 : br__nomem(err, "for the groups of ranks");
     for (uint32_t g = 1; !rc && g < BR_N_GROUPS; g++) {
         (void)br_topo_group(&w->topo, rank, group_axes[g], members);
         rc = world->ops->split(world, members[0], rank, &p->comms[g], err);
@@ -166,11 +166,11 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
     *out = NULL;
     struct br__world *w = br__calloc(1, sizeof *w);
     if (!w)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the ranks");
+        return br__nomem(err, "for the ranks");
     w->topo = *t;
     pthread_mutex_init(&w->turn, NULL);
     w->ranks = br__calloc(t->world, sizeof *w->ranks);
-    int rc = w->ranks ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for the ranks");
+    int rc = w->ranks ? 0 : br__nomem(err, "for the ranks");
     for (uint32_t i = 0; !rc && i < t->world; i++)
         w->ranks[i] = (struct rank_thread){.world = w, .info = {.topo = *t, .rank = i}};
     if (!rc && t->world > 1) {

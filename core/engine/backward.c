@@ -4,11 +4,6 @@
 #include "llm.h"
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the gradients");
-}
-
 /* What the walk back starts from, and what it is asked for. */
 struct walk {
     struct br__pass *p;
@@ -51,7 +46,7 @@ static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_
     }
     br_val *of_param = br__arena_alloc(&q->g.arena, (w->p->n_params + 1) * sizeof *of_param);
     if (!of_param)
-        return nomem(err);
+        return br__nomem(err, "for the gradients");
     for (size_t i = 0; i < w->n; i++)
         of_param[br__node_param(br__node(&q->g, w->wrt[i]))->index] = w->grad[i];
     w->p->grad[root] = of_param;
@@ -65,7 +60,7 @@ static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
     w->wrt = br__arena_alloc(&q->g.arena, cap * sizeof *w->wrt);
     w->grad = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad);
     if (!w->wrt || !w->grad)
-        return nomem(err);
+        return br__nomem(err, "for the gradients");
     w->n = trainable(q, w->wrt);
     int rc = 0;
     if (roots & 1u << BR__ROOT_LM)
@@ -129,7 +124,7 @@ static int pass_make(struct br__rank *r, struct br__pass *p, struct br_err *err)
         return rc;
     br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->compiled->g.n + 16, sizeof *keep);
     if (!keep)
-        return nomem(err);
+        return br__nomem(err, "for the gradients");
     rc = br__compiled_plan(r, p->compiled, keep, outputs(p, w.passed, keep), err);
     br__free(keep);
     return rc;
@@ -145,7 +140,7 @@ int br__pass_get(struct br__rank *r, const struct br__pass_shape *shape, struct 
     *out = NULL;
     struct br__pass *p = br__calloc(1, sizeof *p);
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for the gradients");
     p->shape = *shape;
     int rc = pass_make(r, p, err);
     if (rc) {

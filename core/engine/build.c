@@ -173,7 +173,7 @@ int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *er
     b->hidden = br__arena_alloc(&g->arena, (size_t)(b->cfg->n_layers + 2) * sizeof *b->hidden);
     b->routes = br__arena_alloc(&g->arena, (size_t)b->cfg->n_layers * sizeof *b->routes);
     if (!b->hidden || !b->routes)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+        return br__nomem(err, "for a graph");
     make_inputs(g, b, &s);
     layers(g, b, &s);
     return br__graph_status(g, err);

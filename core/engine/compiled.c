@@ -2,18 +2,13 @@
 /* compiled.c - a rank's graph for one shape of batch: built, planned, freed. */
 #include "llm.h"
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
-}
-
 int br__compiled_make(struct br__rank *r, const struct br__build *b, struct br__compiled **out,
                       struct br_err *err)
 {
     *out = NULL;
     struct br__compiled *q = br__calloc(1, sizeof *q);
     if (!q)
-        return nomem(err);
+        return br__nomem(err, "for a graph");
     q->b = *b;
     q->b.params = r->params;
     q->b.cfg = r->m->weights->cfg;

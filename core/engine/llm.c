@@ -11,11 +11,6 @@
 #define KEPT_GRAPHS 8      /* per rank */
 #define MAX_SLOTS 4096
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the model's sequences");
-}
-
 /* ---- open, close ----------------------------------------------------------------------------- */
 
 static int check_sizes(const struct br__llm *m, int64_t slots, int64_t capacity, struct br_err *err)
@@ -46,7 +41,7 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
     }
     if (!s || !s->length || !s->ranks) {
         br__llm_session_close(s);
-        return nomem(err);
+        return br__nomem(err, "for the model's sequences");
     }
     for (uint32_t i = 0; i < m->topo.world; i++)
         s->ranks[i] = (struct br__rank_session){.s = s, .rank = &m->ranks[i]};
@@ -128,8 +123,8 @@ static int bind_caches(struct br__rank_session *r, struct br__compiled *q, struc
     for (size_t i = 0; i < q->b.n_states; i++) {
         void *p = cache(r, &q->b.states[i]);
         if (!p)
-            return br_fail(err, BR_E_NOMEM, "out of memory for the caches of %lld x %lld tokens",
-                           (long long)r->s->slots, (long long)r->s->capacity);
+            return br__nomem(err, "for the caches of %lld x %lld tokens", (long long)r->s->slots,
+                             (long long)r->s->capacity);
         br__frame_bind(q->frame, q->b.states[i].v, p);
     }
     return 0;
@@ -168,7 +163,8 @@ int br__compiled_get(struct br__rank_session *r, const struct br__build *b,
     size_t at;
     *out = kept(r, b);
     if (!*out) {
-        int rc = place_for_graph(r, &at) ? nomem(err) : br__compiled_make(r->rank, b, out, err);
+        int rc = place_for_graph(r, &at) ? br__nomem(err, "for the model's sequences")
+                                         : br__compiled_make(r->rank, b, out, err);
         if (rc)
             return rc;
         r->compiled[at] = *out;
@@ -316,7 +312,7 @@ int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inp
     size_t vocab = (size_t)br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
     struct br__forward_seq *last = br__calloc(n, sizeof *last);
     if (!rc && !last)
-        rc = nomem(err);
+        rc = br__nomem(err, "for the model's sequences");
     /* All but the last piece of each prompt alone; then what is left of all of them together, as
      * far as one piece goes. */
     for (size_t i = 0; i < n && !rc; i++) {

@@ -12,11 +12,6 @@ struct job {
     pthread_mutex_t lock; /* ranks add to `out` */
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the results of a pass");
-}
-
 /* ---- results --------------------------------------------------------------------------------- */
 
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name)
@@ -80,7 +75,7 @@ static float *values_of(const struct sink *s, br_val v)
     size_t n = (size_t)br__node_elems(br__node(&s->q->g, v));
     float *x = br__alloc(n * sizeof *x);
     if (!x)
-        (void)nomem(s->err);
+        (void)br__nomem(s->err, "for the results of a pass");
     else if (!br__frame_read(s->q->frame, v, x, s->err))
         return x;
     br__free(x);
@@ -92,7 +87,7 @@ static int put_value(const struct sink *s, const char *name, br_val v, double sc
     const struct br__node *n = br__node(&s->q->g, v);
     struct br__named *r = result(s->j->out, name, (int)n->n_dim, n->shape);
     if (!r)
-        return nomem(s->err);
+        return br__nomem(s->err, "for the results of a pass");
     float *x = values_of(s, v);
     for (int64_t i = 0; x && i < br__node_elems(n); i++)
         r->data[i] += (float)(x[i] * scale);
@@ -112,7 +107,7 @@ static int add_grad(const struct sink *s, const struct br__param *p, const char 
         snprintf(name, sizeof name, "%s%s", prefix, q->source->name);
         struct br__named *r = result(s->j->out, name, q->source->ndim, q->source->shape);
         if (!r)
-            return nomem(s->err);
+            return br__nomem(s->err, "for the results of a pass");
         for (int64_t row = 0; row < q->n_rows; row++, d += q->n_cols) {
             float *to = r->data + (q->row + row) * q->source->cols + q->col;
             for (int64_t c = 0; c < q->n_cols; c++)
@@ -301,7 +296,7 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
         out->topk = br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
         size_t n = (size_t)(cfg->n_layers * o->n * out->topk);
         if (!(out->routes = br__alloc(n * sizeof *out->routes)))
-            return nomem(err);
+            return br__nomem(err, "for the results of a pass");
         memset(out->routes, 0xff, n * sizeof *out->routes);
     }
     struct job j = {.o = o, .out = out};

@@ -9,11 +9,6 @@
 #define INDEX "model.safetensors.index.json"
 #define INDEX_MAX (100u << 20)
 
-static int nomem(const char *id, struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", id);
-}
-
 /* ---- which files ----------------------------------------------------------------------------- */
 
 /* Files that every model may have and that are looked for by name, so that it is worth knowing that
@@ -43,7 +38,7 @@ static int choose_small(struct br__arena *a, struct br__hub *h, unsigned need, s
     c->n = 0;
     c->files = br__arena_alloc(a, (n + 1) * sizeof *c->files);
     if (!c->files)
-        return nomem(br__hub_id(h), err);
+        return br__nomem(err, "opening '%s'", br__hub_id(h));
     for (size_t i = 0; i < n; i++)
         if (is_wanted(files[i].path, need))
             c->files[c->n++] = &files[i];
@@ -61,7 +56,8 @@ static int indexed_names(struct br__arena *a, struct br__hub *h, char ***names, 
     char *text = NULL;
     size_t size = 0;
     const char *path = br__path_join(a, br__hub_snapshot(h), INDEX);
-    int rc = path ? br__read_text(path, INDEX_MAX, &text, &size, err) : nomem(br__hub_id(h), err);
+    int rc = path ? br__read_text(path, INDEX_MAX, &text, &size, err)
+                  : br__nomem(err, "opening '%s'", br__hub_id(h));
 
     if (!rc)
         rc = br__hf_index_parse(a, text, size, &ix, err);
@@ -72,7 +68,7 @@ static int indexed_names(struct br__arena *a, struct br__hub *h, char ***names, 
     *names = br__arena_alloc(a, (ix.n_files + 1) * sizeof **names);
     for (size_t i = 0; *names && i < ix.n_files; i++)
         (*names)[i] = br__arena_strdup(a, ix.files[i]);
-    return *names ? BR_OK : nomem(br__hub_id(h), err);
+    return *names ? BR_OK : br__nomem(err, "opening '%s'", br__hub_id(h));
 }
 
 static int listed_names(struct br__arena *a, struct br__hub *h, char ***names, size_t *n,
@@ -84,7 +80,8 @@ static int listed_names(struct br__arena *a, struct br__hub *h, char ***names, s
 
     for (size_t i = 0; all && i < n_files; i++)
         all[i] = br__arena_strdup(a, files[i].path);
-    return all ? br__hf_weight_names(a, all, n_files, names, n, err) : nomem(br__hub_id(h), err);
+    return all ? br__hf_weight_names(a, all, n_files, names, n, err)
+               : br__nomem(err, "opening '%s'", br__hub_id(h));
 }
 
 /* The weights' files; the index must be there if the model has one. */
@@ -99,7 +96,7 @@ static int choose_weights(struct br__arena *a, struct br__hub *h, struct choice 
     c->n = 0;
     c->files = rc ? NULL : br__arena_alloc(a, (n + 1) * sizeof *c->files);
     if (!rc && !c->files)
-        rc = nomem(br__hub_id(h), err);
+        rc = br__nomem(err, "opening '%s'", br__hub_id(h));
     for (size_t i = 0; i < n && !rc; i++) {
         c->files[c->n] = br__hub_find(h, names[i]);
         if (!c->files[c->n++])
@@ -149,7 +146,7 @@ static int find_dir(struct br__arena *a, const char *id_or_dir, const char **dir
     *is_dir = br__is_dir(id_or_dir);
     if (*is_dir) {
         *dir = br__arena_strdup(a, id_or_dir);
-        return *dir ? BR_OK : nomem(id_or_dir, err);
+        return *dir ? BR_OK : br__nomem(err, "opening '%s'", id_or_dir);
     }
     if (br__exists(id_or_dir))
         return br_fail(err, BR_E_NOTFOUND, "'%s' is a file; expected the directory that holds it",
@@ -169,7 +166,7 @@ int br__hf_fetch(struct br__arena *a, const char *id_or_dir, unsigned need,
     if (!rc)
         rc = fetch(a, h, need, err);
     if (!rc && !(*dir = br__arena_strdup(a, br__hub_snapshot(h))))
-        rc = nomem(id_or_dir, err);
+        rc = br__nomem(err, "opening '%s'", id_or_dir);
     br__hub_close(h);
     return rc;
 }

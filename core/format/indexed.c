@@ -132,7 +132,7 @@ static int open_part(struct br__arena *a, struct br__file *f, const char *prefix
 {
     const char *path = br__arena_printf(a, "%s.%s", prefix, ext);
     if (!path)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", prefix);
+        return br__nomem(err, "for '%s'", prefix);
     return br__file_open(f, path, err);
 }
 
@@ -243,7 +243,7 @@ int br__indexed_create(struct br__indexed_out *w, const char *prefix, int dtype,
     for (size_t i = 0; i < BR_COUNTOF(part_names) && !rc; i++)
         if (!(w->names[i] =
                   br__arena_printf(&w->arena, "%s.%s", br__path_base(prefix), part_names[i])))
-            rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", prefix);
+            rc = br__nomem(err, "for '%s'", prefix);
     if (!rc)
         rc = br__out_open_in(&w->bin, &w->dir, w->names[P_BIN], 0, sync, err);
     if (!rc)

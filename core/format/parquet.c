@@ -48,7 +48,7 @@ int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *
     struct br__parquet *p = br__calloc(1, sizeof *p);
     *out = NULL;
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+        return br__nomem(err, "for '%s'", path);
     int rc = br__file_open(&p->file, path, err);
     if (!rc) {
         rc = read_footer(p, err);
@@ -59,7 +59,7 @@ int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *
         p->columns = br__arena_alloc(&p->arena, (p->meta.n_leaves + 1) * sizeof *p->columns);
         p->wanted = br__arena_alloc(&p->arena, p->meta.n_nodes + 1);
         if (!p->columns || !p->wanted)
-            rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+            rc = br__nomem(err, "for '%s'", path);
     }
     if (rc)
         br__parquet_close(p);

@@ -256,7 +256,7 @@ static void read_schema(struct in *in, struct br__arena *a, struct br__pq_meta *
     }
     m->nodes = br__arena_alloc(a, n * sizeof *m->nodes);
     if (!m->nodes) {
-        in->rc = br_fail(in->err, BR_E_NOMEM, "out of memory for a schema");
+        in->rc = br__nomem(in->err, "for a schema");
         return;
     }
     m->n_nodes = n;
@@ -347,7 +347,7 @@ static void read_groups(struct in *in, struct br__arena *a, struct br__pq_meta *
     m->group_rows = br__arena_alloc(a, (n + 1) * sizeof *m->group_rows);
     m->chunks = br__arena_alloc(a, (n * m->n_leaves + 1) * sizeof *m->chunks);
     if (!m->group_rows || !m->chunks) {
-        in->rc = br_fail(in->err, BR_E_NOMEM, "out of memory for %" PRIu32 " row groups", n);
+        in->rc = br__nomem(in->err, "for %" PRIu32 " row groups", n);
         return;
     }
     m->n_groups = n;

@@ -23,9 +23,9 @@
 #define FILES_MAX 1000000
 #define LISTING_MAX (128u << 20) /* bytes of all pages */
 
-static int nomem(const struct br__hub *h, struct br_err *err)
+static int hub_nomem(const struct br__hub *h, struct br_err *err)
 {
-    return br_fail(err, BR_E_NOMEM, "out of memory with the model '%s'", h->id ? h->id : "");
+    return br__nomem(err, "with the model '%s'", h->id ? h->id : "");
 }
 
 static void note(const struct br__hub *h, const char *fmt, ...) BR_PRINTF(2, 3);
@@ -94,7 +94,7 @@ int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, st
                        "'%s' is not a directory, and nothing says where the Hugging Face cache is: "
                        "set HF_HUB_CACHE or HF_HOME",
                        id);
-    return *root ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
+    return *root ? BR_OK : br__nomem(err, "looking up '%s'", id);
 }
 
 /* The token's characters go into a header: no blanks, nothing that ends a line. */
@@ -112,7 +112,7 @@ static int set_token(struct br__hub *h, const char *text, const char *from, stru
     if (!n)
         return BR_OK;
     h->token = br__arena_strndup(&h->arena, text, n);
-    return h->token ? BR_OK : nomem(h, err);
+    return h->token ? BR_OK : hub_nomem(h, err);
 }
 
 static int find_token(struct br__hub *h, struct br_err *err)
@@ -158,12 +158,12 @@ static int find_endpoint(struct br__hub *h, struct br_err *err)
     size_t n = strlen(base ? base : url);
     h->endpoint = br__arena_strdup(&h->arena, base ? base : url);
     if (!h->endpoint)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     while (n && h->endpoint[n - 1] == '/')
         n--;
     h->endpoint = br__arena_strndup(&h->arena, h->endpoint, n);
     if (!h->endpoint)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     h->http_opts = (struct br__http_opts){.allow_plain = br__starts(h->endpoint, "http://"),
                                           .waiting = tell_wait,
                                           .ud = h,
@@ -219,7 +219,7 @@ static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
     h->id = br__arena_strndup(a, id_at_rev, n);
     h->rev = br__arena_strdup(a, id_at_rev[n] ? id_at_rev + n + 1 : "main");
     if (!h->id || !h->rev)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     if (!id_ok(h->id))
         return br_fail(err, BR_E_NOTFOUND,
                        "'%s' is neither a directory nor of the form ORG/NAME[@REVISION]",
@@ -230,11 +230,11 @@ static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
     h->folder =
         slash ? br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id, slash + 1)
               : br__arena_printf(a, "models--%s", h->id);
-    int rc = h->folder ? br__hf_cache_root(&h->arena, h->id, &h->root, err) : nomem(h, err);
+    int rc = h->folder ? br__hf_cache_root(&h->arena, h->id, &h->root, err) : hub_nomem(h, err);
     if (rc)
         return rc;
     h->dir = br__arena_printf(a, "%s/%s", h->root, h->folder);
-    return h->dir ? BR_OK : nomem(h, err);
+    return h->dir ? BR_OK : hub_nomem(h, err);
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */
@@ -392,7 +392,7 @@ int br__hub_located(struct br__hub *h, struct br__arena *a, const struct br__hub
     *next = *location = NULL;
     if (r->status == 200) {
         *location = br__arena_strdup(a, url);
-        return *location ? check_head(a, h, f, r, err) : nomem(h, err);
+        return *location ? check_head(a, h, f, r, err) : hub_nomem(h, err);
     }
     const char *to = br__http_header(a, r, "Location");
     if (r->status / 100 != 3 || !to)
@@ -436,7 +436,7 @@ static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
     const char *path = br__arena_printf(&h->arena, "%s/refs/%s", h->dir, h->rev);
     *commit = NULL;
     if (!path)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     int rc = br__read_text(path, 4096, &text, &n, err);
     if (rc == BR_E_NOTFOUND)
         return br_fail(err, rc, "revision '%s' of '%s' is not in the local cache (no '%s')", h->rev,
@@ -448,7 +448,7 @@ static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
     if (!is_commit(text))
         rc = br_fail(err, BR_E_FORMAT, "'%s' does not hold a commit of 40 hex digits", path);
     else if (!(*commit = br__arena_strdup(&h->arena, text)))
-        rc = nomem(h, err);
+        rc = hub_nomem(h, err);
     br__free(text);
     return rc;
 }
@@ -459,7 +459,7 @@ static int write_ref(struct br__hub *h, struct br_err *err)
     if (is_commit(h->rev) || (!read_ref(h, &old, NULL) && !strcmp(old, h->commit)))
         return BR_OK;
     const char *path = br__arena_printf(&h->arena, "%s/refs/%s", h->dir, h->rev);
-    return path ? put_text(h, path, h->commit, strlen(h->commit), err) : nomem(h, err);
+    return path ? put_text(h, path, h->commit, strlen(h->commit), err) : hub_nomem(h, err);
 }
 
 static const char *tree_path(struct br__hub *h)
@@ -476,7 +476,7 @@ static int read_tree(struct br__hub *h, int *found, struct br_err *err)
     const char *path = tree_path(h);
     *found = 0;
     if (!path)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     if (br__read_text(path, BR__HUB_JSON_MAX, &text, &n, NULL))
         return BR_OK;
     int rc = br__hub_parse_cached_tree(&h->arena, text, n, &list, NULL);
@@ -519,7 +519,7 @@ int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err 
             br__buf_puts(&target, "../");
     br__buf_printf(&target, "blobs/%s", f->etag);
     struct br__dir d = {.fd = -1};
-    int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : nomem(h, err);
+    int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : hub_nomem(h, err);
     /* One that is there, of another process or of a blob that was deleted, gives way. */
     if (!rc && !br__hub_has(h, f->path))
         rc = br__dir_link(&d, br__path_base(at), target.p, err);
@@ -547,7 +547,7 @@ static int set_commit(struct br__hub *h, const char *commit, struct br_err *err)
 {
     h->commit = commit;
     h->snapshot = br__arena_printf(&h->arena, "%s/snapshots/%s", h->dir, commit);
-    return h->snapshot ? BR_OK : nomem(h, err);
+    return h->snapshot ? BR_OK : hub_nomem(h, err);
 }
 
 /* Without a network: what is in the cache must do. */
@@ -610,7 +610,7 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     const char *url = br__arena_printf(&h->arena, "%s/api/models/%s/tree/%s?recursive=true",
                                        h->endpoint, h->id, h->commit);
     size_t bytes = 0;
-    int rc = url ? BR_OK : nomem(h, err);
+    int rc = url ? BR_OK : hub_nomem(h, err);
     for (int page = 0; !rc && url; page++)
         rc = page < PAGES_MAX
                  ? ask_page(h, url, &list, &bytes, &url, err)
@@ -621,7 +621,7 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     h->files = list.files;
     h->n_files = list.n;
     if (!rc && br__hub_tree_text(&text, list.files, list.n))
-        rc = nomem(h, err);
+        rc = hub_nomem(h, err);
     const char *path = rc ? NULL : tree_path(h);
     if (path)
         rc = put_text(h, path, text.p, text.n, err);
@@ -647,7 +647,7 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     const char *url =
         rev ? br__arena_printf(&h->arena, "%s/api/models/%s/revision/%s", h->endpoint, h->id, rev)
             : NULL;
-    int rc = url ? ask(h, url, is_cached(h), &r, &body, err) : nomem(h, err);
+    int rc = url ? ask(h, url, is_cached(h), &r, &body, err) : hub_nomem(h, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
     if (!rc)
@@ -690,7 +690,7 @@ int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__h
     *out = NULL;
     struct br__hub *h = br__calloc(1, sizeof *h);
     if (!h)
-        return br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id_at_rev);
+        return br__nomem(err, "looking up '%s'", id_at_rev);
     if (o)
         h->o = *o;
     pthread_mutex_init(&h->lock, NULL);

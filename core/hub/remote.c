@@ -45,11 +45,6 @@ struct br__hub_cache {
     size_t n_clients;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading from the hub");
-}
-
 /* ---- clients: one for each thread that fetches ----------------------------------------------- */
 
 static int take_client(struct br__hub *h, struct br__http **out, struct br_err *err)
@@ -83,7 +78,7 @@ static int locate(struct remote *r, struct br__http *http, struct br__arena *a,
 {
     struct br__http_reply reply = {0};
     const char *url = br__hub_url(r->h, a, r->f->path), *next = url;
-    int rc = url ? BR_OK : nomem(err);
+    int rc = url ? BR_OK : br__nomem(err, "reading from the hub");
     for (int hops = 0; !rc && next; hops++) {
         struct br__http_request q = {.url = next, .head = 1};
         url = next;
@@ -111,7 +106,7 @@ static int address(struct remote *r, struct br__http *http, struct br__arena *a,
     }
     *out = rc ? NULL : br__arena_strdup(a, r->location);
     pthread_mutex_unlock(&r->lock);
-    return rc || *out ? rc : nomem(err);
+    return rc || *out ? rc : br__nomem(err, "reading from the hub");
 }
 
 /* ---- one block ------------------------------------------------------------------------------- */
@@ -209,7 +204,7 @@ static int cache_open(struct br__hub *h, struct br_err *err)
         return BR_OK;
     h->blocks = br__calloc(1, sizeof *h->blocks);
     if (!h->blocks)
-        return nomem(err);
+        return br__nomem(err, "reading from the hub");
     pthread_mutex_init(&h->blocks->lock, NULL);
     pthread_cond_init(&h->blocks->changed, NULL);
     h->blocks_free = cache_free;
@@ -351,7 +346,8 @@ static int read_head(struct remote *r, uint64_t max, struct br_err *err)
                        " bytes) or the format's limit of %" PRIu64 "; is it a safetensors file?",
                        n, r->f->path, r->f->size, max);
     r->head = br__alloc((size_t)n + sizeof length);
-    return r->head ? remote_read(r, 0, r->head, (size_t)n + sizeof length, err) : nomem(err);
+    return r->head ? remote_read(r, 0, r->head, (size_t)n + sizeof length, err)
+                   : br__nomem(err, "reading from the hub");
 }
 
 int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64_t max_header,
@@ -361,7 +357,7 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64
     int rc = cache_open(h, err);
     struct remote *r = rc ? NULL : br__calloc(1, sizeof *r);
     if (!rc && !r)
-        rc = nomem(err);
+        rc = br__nomem(err, "reading from the hub");
     if (rc)
         return rc;
     r->h = h;
@@ -370,7 +366,7 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64
     rc = read_head(r, max_header, err);
     f->path = rc ? NULL : br__strdup(file->path);
     if (!rc && !f->path)
-        rc = nomem(err);
+        rc = br__nomem(err, "reading from the hub");
     if (rc) {
         remote_close(r);
         return rc;

@@ -27,11 +27,6 @@ struct br__gen {
     struct br__sampler *sampler;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for generation");
-}
-
 /* ---- begin, end ------------------------------------------------------------------------------ */
 
 int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err *err)
@@ -39,7 +34,7 @@ int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err
     *out = NULL;
     struct br__gen *g = br__calloc(1, sizeof *g);
     if (!g)
-        return nomem(err);
+        return br__nomem(err, "for generation");
     g->s = s;
     g->n_slots = (size_t)br__llm_slots(s);
     g->vocab = (size_t)br_cfg_i(br__llm_config(br__llm_session_model(s)), BR_CFG_VOCAB_SIZE);
@@ -48,7 +43,9 @@ int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err
     g->fed = br__calloc(g->n_slots, sizeof *g->fed);
     g->out = br__calloc(g->n_slots, sizeof *g->out);
     g->logits = br__calloc(g->n_slots * g->vocab, sizeof *g->logits);
-    int rc = g->seqs && g->inputs && g->fed && g->out && g->logits ? BR_OK : nomem(err);
+    int rc = g->seqs && g->inputs && g->fed && g->out && g->logits
+                 ? BR_OK
+                 : br__nomem(err, "for generation");
     if (!rc)
         rc = br__sampler_new(&g->sampler, &(struct br__sample_opts)BR__SAMPLE_GREEDY,
                              (uint32_t)g->vocab, err);
@@ -134,7 +131,7 @@ int br__gen_add(struct br__gen *g, const struct br__gen_request *r, uint64_t *id
     if (!history || !eos) {
         br__free(history);
         br__free(eos);
-        return nomem(err);
+        return br__nomem(err, "for generation");
     }
     memcpy(history, r->prompt, r->n_prompt * sizeof *history);
     if (r->n_eos)

@@ -42,7 +42,7 @@ int br__misfit_add(struct br__binder *w, const char *fmt, ...)
     va_start(ap, fmt);
     br__buf_vprintf(&b, fmt, ap);
     va_end(ap);
-    int rc = b.failed ? br__bind_nomem(w->err) : BR_OK;
+    int rc = b.failed ? br__nomem(w->err, "fitting the tensors to the model") : BR_OK;
     if (!rc && !strict(w))
         rc = br__binding_skip(w->b, w->err, "%s", b.p);
     else if (!rc && w->n_misfit++ == 0)
@@ -101,7 +101,7 @@ int br__misfit_end(struct br__binder *w)
     br__buf_puts(&b, "; --not-strict continues without them");
     if (w->report.p)
         br__buf_puts(&b, w->report.p);
-    int rc = b.failed || w->report.failed ? br__bind_nomem(w->err)
+    int rc = b.failed || w->report.failed ? br__nomem(w->err, "fitting the tensors to the model")
                                           : br_fail(w->err, BR_E_PLAN, "%s", b.p);
     br__buf_free(&b);
     return rc;

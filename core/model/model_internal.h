@@ -63,7 +63,6 @@ struct br__binder {
     size_t n_missing, n_unexpected, n_misfit;
     const char *first_missing, *first_unexpected;
 };
-int br__bind_nomem(struct br_err *err);
 /* The name pattern of a rule on one side. */
 const char *br__map_side(const struct br_map *m, int hf_side);
 /* With --not-strict these only list; otherwise they collect, and br__misfit_end fails. */

@@ -146,7 +146,7 @@ int br__layout_row_moves(struct br__arena *a, uint32_t layout, const struct br_c
         BR_BUG("layout %u has no spans", layout);
     }
     if (e.nomem)
-        return br_fail(err, BR_E_NOMEM, "out of memory laying out weights");
+        return br__nomem(err, "laying out weights");
     int64_t used[BR__MAX_LIST] = {0};
     for (size_t i = 0; i < e.n; i++)
         used[e.spans[i].hf] += e.spans[i].n;

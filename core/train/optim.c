@@ -90,9 +90,7 @@ int br__grad_norm(const struct br__grad_span *g, size_t n, int threads, double *
     uint32_t *tensor = br__arena_alloc(&a, n_chunks * sizeof *tensor);
     size_t *first = br__arena_alloc(&a, n_chunks * sizeof *first);
     double *sum = br__arena_alloc(&a, n_chunks * sizeof *sum), total = 0;
-    int rc = tensor && first && sum
-                 ? BR_OK
-                 : br_fail(err, BR_E_NOMEM, "out of memory for the gradient norm");
+    int rc = tensor && first && sum ? BR_OK : br__nomem(err, "for the gradient norm");
     for (size_t i = 0; !rc && i < n; i++)
         for (size_t k = 0; k < g[i].n; k += BR__NORM_CHUNK) {
             tensor[at] = (uint32_t)i;

@@ -113,7 +113,7 @@ static int fail(struct vm *vm, int code, const char *where, const char *fmt, ...
     return vm->rc;
 }
 
-static int no_memory(struct vm *vm)
+static int vm_nomem(struct vm *vm)
 {
     return FAIL(vm, BR_E_NOMEM, "out of memory");
 }
@@ -162,7 +162,7 @@ static struct br__pk *node(struct vm *vm, int kind)
         vm->slab_size = BR__MIN(BR__MAX(vm->slab_size * 2, 32), 1024);
         vm->slab = br__arena_alloc(vm->a, vm->slab_size * sizeof *vm->slab);
         if (!vm->slab) {
-            no_memory(vm);
+            vm_nomem(vm);
             return NULL;
         }
         vm->slab_left = vm->slab_size;
@@ -204,7 +204,7 @@ static int append(struct vm *vm, struct br__pk *v, struct br__pk *const *items, 
         size_t grown = have ? (size_t)1 << log2 : need;
         struct br__pk **p = br__arena_alloc(vm->a, grown * sizeof *p);
         if (!p)
-            return no_memory(vm);
+            return vm_nomem(vm);
         if (have)
             memcpy(p, v->u.item, have * sizeof *p);
         v->cap = have ? log2 & 63 : 0;
@@ -271,7 +271,7 @@ static struct br__pk *bytes_value(struct vm *vm, int kind, uint64_t len)
     struct br__pk *v = node(vm, kind);
     char *s = v ? br__arena_alloc(vm->a, (size_t)len + 1) : NULL; /* zeroed: terminated */
     if (!s) {
-        no_memory(vm);
+        vm_nomem(vm);
         return NULL;
     }
     memcpy(s, p, (size_t)len);
@@ -339,7 +339,7 @@ static struct br__pk *global_value(struct vm *vm, const struct br__pk *module,
     struct br__pk *v = node(vm, BR__PK_GLOBAL);
     struct br__pk_global *g = v ? br__arena_alloc(vm->a, sizeof *g) : NULL;
     if (!g) {
-        no_memory(vm);
+        vm_nomem(vm);
         return NULL;
     }
     g->module = key[0];
@@ -363,7 +363,7 @@ static int push(struct vm *vm, struct br__pk *v)
     if (!v)
         return vm->rc;
     if (br__grow(&vm->stack, &vm->stack_cap, vm->sp, sizeof *vm->stack))
-        return no_memory(vm);
+        return vm_nomem(vm);
     vm->stack[vm->sp++] = v;
     return BR_OK;
 }
@@ -388,7 +388,7 @@ static struct br__pk *top(struct vm *vm)
 static int push_mark(struct vm *vm)
 {
     if (br__grow(&vm->marks, &vm->marks_cap, vm->n_marks, sizeof *vm->marks))
-        return no_memory(vm);
+        return vm_nomem(vm);
     vm->marks[vm->n_marks++] = vm->sp;
     return BR_OK;
 }
@@ -440,7 +440,7 @@ static int memo_put(struct vm *vm, uint64_t i)
         size_t cap = BR__MAX(BR__MAX(vm->memo_cap * 2, 64), (size_t)i + 1);
         struct br__pk **m = br__realloc(vm->memo, cap * sizeof *m);
         if (!m)
-            return no_memory(vm);
+            return vm_nomem(vm);
         memset(m + vm->memo_cap, 0, (cap - vm->memo_cap) * sizeof *m);
         vm->memo = m;
         vm->memo_cap = cap;
@@ -581,7 +581,7 @@ static struct br__pk *object(struct vm *vm, struct br__pk *callable, struct br__
     v = node(vm, BR__PK_OBJECT);
     struct br__pk_object *o = v ? br__arena_alloc(vm->a, sizeof *o) : NULL;
     if (!o) {
-        no_memory(vm);
+        vm_nomem(vm);
         return NULL;
     }
     o->callable = callable;

@@ -109,7 +109,7 @@ static const char *word(struct reader *r, struct br__arena *a, const char *key, 
     }
     s = br__arena_strdup(a, s);
     if (!s && !r->rc)
-        r->rc = br_fail(r->err, BR_E_NOMEM, "out of memory reading the scheduler");
+        r->rc = br__nomem(r->err, "reading the scheduler");
     return s ? s : "";
 }
 
@@ -177,7 +177,7 @@ static int add_group(struct br__train_state *s, const struct br__optim_group *g,
     if (s->n_groups == MAX_GROUPS)
         return br_fail(err, BR_E_UNSUPPORTED, "more than %d optimizer groups", MAX_GROUPS);
     if (br__grow(&s->groups, &s->cap_groups, s->n_groups, sizeof *s->groups))
-        return br_fail(err, BR_E_NOMEM, "out of memory reading optimizer groups");
+        return br__nomem(err, "reading optimizer groups");
     s->groups[s->n_groups++] = *g;
     return BR_OK;
 }

@@ -73,11 +73,6 @@ struct maker {
     struct br_err *err;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory laying out the optimizer's buffers");
-}
-
 /* ---- sizes of the grid ----------------------------------------------------------------------- */
 
 struct sizes {
@@ -266,7 +261,7 @@ static int index_params(struct maker *m)
 
     m->by_module = br__alloc(n * sizeof *m->by_module);
     if (!m->by_module)
-        return nomem(m->err);
+        return br__nomem(m->err, "laying out the optimizer's buffers");
     for (size_t i = 0; i < n; i++)
         m->by_module[i] = BR__NOT_FOUND;
     for (size_t i = 0; i < m->s->n_params && !rc; i++) {
@@ -379,7 +374,7 @@ static int fill_rank(struct maker *m, struct br__train_rank *rank, size_t *total
                        MAX_LOCALS);
     rank->list = br__arena_alloc(&m->s->arena, (f.n + 1) * sizeof *rank->list);
     if (!rank->list)
-        return nomem(m->err);
+        return br__nomem(m->err, "laying out the optimizer's buffers");
     put_rank(&f);
     for (size_t i = 0; i < f.n / 2; i++) {
         struct br__train_local x = rank->list[i];
@@ -404,7 +399,7 @@ static int make_ranks(struct maker *m)
     l->n_ranks = dense + experts;
     l->ranks = br__arena_alloc(&m->s->arena, l->n_ranks * sizeof *l->ranks);
     if (!l->ranks)
-        return nomem(m->err);
+        return br__nomem(m->err, "laying out the optimizer's buffers");
     for (size_t i = 0; i < l->n_ranks && !rc; i++) {
         struct br__train_rank *r = &l->ranks[i];
         int64_t parts = i < dense ? l->tp : l->ep, at = (int64_t)(i < dense ? i : i - dense);
@@ -425,7 +420,7 @@ int br__train_layout_make(struct br__train_state *s, struct br_err *err)
     m.l = br__arena_alloc(&s->arena, sizeof *m.l);
     m.axes = br__calloc(s->n_params + 1, sizeof *m.axes);
     if (!m.l || !m.axes)
-        rc = nomem(err);
+        rc = br__nomem(err, "laying out the optimizer's buffers");
     if (!rc)
         rc = place_params(&m);
     if (!rc)
@@ -507,7 +502,7 @@ int br__train_layout_boxes(struct br__train_state *s, struct br__arena *a, size_
             count += l->ranks[r].list[k].param == i;
     *boxes = br__arena_alloc(a, (2 * count + 1) * sizeof **boxes);
     if (!*boxes)
-        return nomem(err);
+        return br__nomem(err, "laying out the optimizer's buffers");
     for (size_t r = 0; r < l->n_ranks; r++)
         for (size_t k = 0; k < l->ranks[r].n; k++)
             if (l->ranks[r].list[k].param == i &&

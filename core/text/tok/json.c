@@ -236,7 +236,7 @@ int br__tok_row_put(struct br_tokenizer *t, struct br__tok_rows *rows, const br_
         return unsupported(err, "added token with single_word", text, "false");
     struct br__tok_row *row = row_of(t, rows, text, id);
     if (!row)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the added tokens");
+        return br__nomem(err, "for the added tokens");
     if (row->id != id)
         return br_fail(err, BR_E_FORMAT, "added token '%s' has two ids, %lld and %lld", text,
                        (long long)row->id, (long long)id);

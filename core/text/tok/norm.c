@@ -165,7 +165,7 @@ static int compose_span(const unsigned char *s, size_t n, struct br__buf *out, s
     else
         room = SMALL;
     if (!chars)
-        return br_fail(err, BR_E_NOMEM, "out of memory normalizing %zu bytes", n);
+        return br__nomem(err, "normalizing %zu bytes", n);
     for (size_t i = 0; i < n; i += len) {
         int32_t c = (int32_t)br__tok_char(s + i, &len);
         count += (size_t)utf8proc_decompose_char(c, chars + count, (utf8proc_ssize_t)LONGEST,

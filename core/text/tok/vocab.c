@@ -126,7 +126,7 @@ static int make_slots(struct br__tok_vocab *v, size_t cap, struct br_err *err)
 {
     uint64_t *slots = br__alloc(cap * sizeof *slots);
     if (!slots)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu tokens", cap);
+        return br__nomem(err, "for %zu tokens", cap);
     memset(slots, 0xFF, cap * sizeof *slots);
     uint64_t *old = v->slots;
     size_t n_old = v->cap;
@@ -174,7 +174,7 @@ static int room_for_id(struct br__tok_vocab *v, size_t id, struct br_err *err)
         v->span = span ? span : v->span;
         uint8_t *flags = span ? br__realloc(v->flags, cap) : NULL;
         if (!flags)
-            return br_fail(err, BR_E_NOMEM, "out of memory for %zu tokens", cap);
+            return br__nomem(err, "for %zu tokens", cap);
         v->flags = flags;
         memset(flags + v->cap_ids, 0, cap - v->cap_ids);
         memset(span + v->cap_ids, 0, (cap - v->cap_ids) * sizeof *span);
