@@ -1,8 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* amx_impl.h - the innermost loop of products on tiles.
+/* amx_impl.h - the innermost loop of matrix products on AMX tiles.
  *
- * Eight tiles of 16 rows of 64 bytes.  Four hold 32 x 32 sums, two 32 rows of a (row by row), two
- * 32 columns of b (pair by pair of k, which is how gemm_impl.h packs b anyway). */
+ * Needs: BR__TILES.  Defines: tiles_begin, tiles_end, tiles_multiply.
+ *
+ * Eight tiles of 16 rows of 64 bytes: four hold 32 x 32 sums, two 32 rows of a (row by row), two
+ * 32 columns of b (pair by pair of k, as gemm_impl.h packs b anyway). */
 
 struct tile_config {
     uint8_t palette, start_row, reserved[14];

@@ -1,5 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* attention_f32_impl.h - many rows meet a block of keys in float32, through small_gemm_impl.h. */
+/* attention_f32_impl.h - prefill of attention in float32, through small_gemm_impl.h.
+ *
+ * Needs: what attention_impl.h has defined where it includes this.  Defines: key_block_begin,
+ * query_rows_begin, update_tile; float_rows and transpose, which the gradient uses too. */
 
 /* Rows of head h of x[S, H, d] from `row` on as float32, *ld apart: as they lie, or widened. */
 static const float *float_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_t h,
@@ -14,7 +17,7 @@ static const float *float_rows(const struct br_tensor *x, int64_t row, int64_t n
     return room;
 }
 
-/* t[d, KEY_BLOCK] = x[n, d] turned round */
+/* t[d, KEY_BLOCK] = x[n, d]' */
 static void transpose(float *t, const float *x, int64_t ld, int64_t n, int64_t d)
 {
     int64_t j = 0;
@@ -29,7 +32,7 @@ static void transpose(float *t, const float *x, int64_t ld, int64_t n, int64_t d
             t[i * KEY_BLOCK + j] = x[j * ld + i];
 }
 
-/* kt[d, KEY_BLOCK] = the keys turned round; values as they lie, or widened */
+/* kt[d, KEY_BLOCK] = the keys transposed; values as they lie, or widened */
 static struct key_block key_block_begin(const struct attention *a, const struct workspace *w,
                                         const struct br__seq *s, int64_t k, int64_t n,
                                         int64_t kv_head)

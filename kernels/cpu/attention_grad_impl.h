@@ -1,16 +1,25 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* attention_grad_impl.h - the gradient of attention, and the cache that attention reads.
  *
- * A work item is one key head of one sequence: its keys and values collect from all its queries,
- * so nothing is shared between threads.  Each block of queries runs the forward pass again for
- * maximum, sum and output, then meets its keys a second time:
- *     P = exp(q k' - log sum),  dV += P' dO,  dS = P (dO v' - dO . O),  dQ += dS K,  dK += dS' Q */
+ * Needs: attention_impl.h without BR__TILES.  Defines: the kernels attention_grad, cache_write.
+ *
+ * A work item is one key head of one sequence: its keys and values collect from all its queries, so
+ * threads share nothing.  Each block of queries runs the forward pass again for maximum, sum and
+ * output, then goes through its keys a second time:
+ *     P = exp(q k' - log sum),  dV += P' dO,  dS = P (dO v' - dO . O),  dQ += dS K,  dK += dS' Q
+ *
+ * Order of calls.
+ *   attention_grad
+ *     back_item          a key head of a sequence
+ *       prefill_block      the forward pass of a block of queries
+ *       back_begin         log of the sum, dO . O
+ *       back_update        for each block of keys: five products, and P and dS by back_row */
 
 struct back {
     struct workspace w; /* w.o collects dQ once the forward pass is done */
     float *y;           /* dO [rows, d] */
     float *along;       /* dO . O of each row */
-    float *vt;          /* values turned round [d, KEY_BLOCK] */
+    float *vt;          /* values transposed [d, KEY_BLOCK] */
     float *p, *ds;      /* [rows, KEY_BLOCK] */
 };
 
@@ -77,7 +86,7 @@ static void back_row(float *p, float *ds, float log_sum, float along, int64_t fi
     zero(ds + end, n - end);
 }
 
-/* m rows of a block of queries meet n keys of the sequence from key k on. */
+/* m rows of a block of queries with n keys of the sequence from key k on. */
 static void back_update(const struct attention *a, const struct back *b, const struct br__seq *s,
                         int64_t m, int64_t own, int64_t kv_head, int64_t k, int64_t n)
 {

@@ -1,29 +1,53 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* attention_impl.h - causal attention of grouped heads over sequences, and its gradient.
+/* attention_impl.h - causal attention of grouped heads over sequences.
  *
- * Scores are never stored as a whole: query rows meet one block of keys after the other with a
- * running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022).  All query heads of a
- * group share a key head, so they are rows of one matrix: row r is query r / group, head r % group.
- * A block of keys is turned round once for many rows (attention_f32_impl.h,
- * attention_tiles_impl.h); a few rows (decoding) take dot products with the keys as they lie, all
- * heads of four keys at a time, and share out the keys of one sequence instead: `parts` of them,
- * each with its own maximum and sum, which are merged at the end.  Every choice depends on shapes
- * and on seqs only, so that the result does not depend on the number of threads. */
+ * Needs: bf16_blocks_impl.h, vec_ops_impl.h, matmul_impl.h; small_gemm_impl.h and row_ops_impl.h
+ * unless BR__TILES, with which queries and weights are rounded to bf16.  Defines: the kernel
+ * attention, and for attention_grad_impl.h struct attention, struct workspace, prefill_block and
+ * what they need.
+ *
+ * Online softmax over key blocks (Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022):
+ * scores are never stored as a whole, each query row keeps a running maximum and sum.  The query
+ * heads of a group share a key head, so they are rows of one matrix: row r is query r / group, head
+ * r % group.  Prefill transposes each key block once for many rows; decode takes dot products with
+ * the untransposed keys, and shares out the keys of one sequence: `parts` of them, merged at the
+ * end. Every choice depends on shapes and on seqs only: the result does not depend on the number of
+ * threads.
+ *
+ * Order of calls.  A thread takes work items, and each is one or the other:
+ *   attention
+ *     attention_item         prefill: a block of queries, one key head
+ *       prefill_block
+ *         query_rows_begin     scaled queries, max = -inf, sum = 0   (of attention_f32_impl.h,
+ *         for each block of KEY_BLOCK keys:                           attention_tiles_impl.h)
+ *           key_block_begin    keys transposed or packed              (")
+ *           update_tile        S = Q K', softmax_update_rows, O += P V   (")
+ *       prefill_store          O / sum
+ *     attention_item         decode: a part of the keys of a sequence, all heads
+ *       decode_item
+ *         decode_keys
+ *           decode_begin
+ *           for each block of DECODE_KEYS keys:
+ *             decode_pass      scores: quad_scores, four keys at a time
+ *             softmax_update
+ *             decode_pass      values: quad_values
+ *         decode_store, or partial_store where a sequence has several parts
+ *     attention_merge        sums the parts of decode: merge_parts */
 
 #ifdef BR__TILES
 #define KEY_BLOCK 128       /* of a block: spreads what a product costs besides arithmetic */
-#define UPDATE_ROWS GEMM_MR /* that meet a block at once */
-#define WIDTH(d) (GEMM_UNIT * gemm_units(d)) /* floats of a row of many: whole tiles */
+#define UPDATE_ROWS GEMM_MR /* that update_tile takes at once */
+#define WIDTH(d) (GEMM_UNIT * gemm_units(d)) /* floats of a row in prefill: whole tiles */
 #else
 #define KEY_BLOCK 64 /* of a block: with two of d = 128 it fits the second cache */
 #define UPDATE_ROWS SMALL_MR
 #define WIDTH(d) (d)
 #endif
-#define PREFILL_ROWS 192 /* rows that share a block of keys once it is turned round */
-#define DECODE_KEYS 64   /* of a block when decoding, all heads of it */
+#define PREFILL_ROWS 192 /* query rows that share a transposed block of keys */
+#define DECODE_KEYS 64   /* of a block when decoding, of all heads */
 #define MAX_PARTS 16
-#define DECODE_ROWS 16 /* up to so many rows a sequence counts as decoding */
-/* Rows that meet four keys together: 4 sums each, in registers. */
+#define DECODE_ROWS 16 /* a sequence of at most so many rows is decoding */
+/* Query rows of one pass over four keys: 4 sums each, in registers. */
 #if VN == 16 || defined(BR__VEC_NEON)
 #define DECODE_TILE 4
 #else
@@ -34,7 +58,7 @@ struct attention {
     const struct br_call *c;
     const struct br_tensor *q, *k, *v, *seqs;
     int64_t T, S, heads, kv_heads, group, d, window;
-    int64_t decode_d; /* floats of a row when there are few: whole blocks of bf16_blocks_impl.h */
+    int64_t decode_d; /* floats of a row in decode: whole blocks of bf16_blocks_impl.h */
     int64_t block;    /* queries of a work item */
     int64_t parts;    /* of the keys of a decoding sequence */
     float scale;
@@ -75,8 +99,8 @@ BR__INLINE int64_t items_of(const struct attention *a, const struct br__seq *s)
 struct workspace {
     float *q, *o;     /* [rows, WIDTH(d)], or [rows of all heads, decode_d] */
     float *max, *sum; /* [rows] */
-    float *kt;        /* a block of keys, turned round */
-    float *kv;        /* values, or keys too, as they are met where that is not how they lie */
+    float *kt;        /* a block of keys, transposed */
+    float *kv;        /* values, or keys before they are transposed, widened to float32 */
     float *s, *p; /* scores: [UPDATE_ROWS, KEY_BLOCK], or [rows of all heads, DECODE_KEYS]; as much
                      again */
 };
@@ -123,7 +147,7 @@ static struct workspace workspace_carve(const struct attention *a, float **scrat
     return w;
 }
 
-/* Ask for rows of a head that come next. */
+/* Prefetch the next rows of a head. */
 static void fetch_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_t h)
 {
     int64_t each = br__float_size(x->dtype), bytes = x->shape[2] * each;
@@ -133,7 +157,7 @@ static void fetch_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_
             __builtin_prefetch(p + b, 0, 2);
 }
 
-/* ---- rows meet a block of keys --------------------------------------------------------------- */
+/* ---- prefill: many query rows, one block of keys after the other ----------------------------- */
 
 /* The block's keys [first, end) that a row sees; key 0 of the block is key k of the sequence, and
  * the row's own key is `own`. */
@@ -144,8 +168,8 @@ BR__INLINE void visible_keys(const struct attention *a, int64_t own, int64_t k, 
     *end = own + 1 - k < n ? own + 1 - k : n;
 }
 
-/* Turn a row's scores of keys [first, end) into weights, those of the other keys of 0..n into
- * zeros, and bring what the row has summed up so far to the new maximum. */
+/* One row of online softmax.  s[n]: scores become weights exp(s - max) for keys [first, end), 0 for
+ * the others.  max, sum and o[d] are rescaled if the maximum grows. */
 static void softmax_update(float *s, int64_t first, int64_t end, int64_t n, float *max, float *sum,
                            float *o, int64_t d)
 {
@@ -236,7 +260,7 @@ static void prefill_block(const struct attention *a, const struct workspace *w,
     }
 }
 
-/* ---- a few rows, all heads of them, meet keys as they lie ------------------------------------ */
+/* ---- decode: a few rows of all heads, keys as they are stored -------------------------------- */
 
 /* Query and head of row r of all heads' rows. */
 BR__INLINE void decode_row(const struct attention *a, const struct br__seq *s, int64_t r,
@@ -263,8 +287,8 @@ static void decode_begin(const struct attention *a, const struct workspace *w,
     zero(w->o, n * a->decode_d);
 }
 
-/* Four keys of a block of n: those that lie t after the beginnings of its quarters, for a core
- * fetches several far streams faster than one. */
+/* Four keys of a block of n: the t-th of each of its quarters, since a core reads several distant
+ * streams faster than one. */
 struct key_quad {
     int64_t key[4];
     const char *at[4]; /* their rows; where there is no such key, another's */
@@ -458,8 +482,8 @@ static void decode_keys(const struct attention *a, const struct workspace *w,
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-/* What a part of the keys made of a row: maximum, sum, and decode_d unscaled outputs, split as
- * values are; the sum is 0 where it saw no key. */
+/* The result of a row over a part of the keys: maximum, sum, and decode_d unscaled outputs, split
+ * as values are; the sum is 0 where it saw no key. */
 BR__INLINE float *partial(const struct attention *a, int64_t t, int64_t head, int64_t part)
 {
     int64_t i = (t * a->heads + head) * a->parts + part;
@@ -507,8 +531,8 @@ static void partial_store(const struct attention *a, float *p, const float *o, f
 static void decode_item(const struct attention *a, const struct workspace *w,
                         const struct br__seq *s, int64_t part)
 {
-    /* Parts cost something to begin and to merge, which several sequences need not pay to be shared
-     * out evenly. */
+    /* Small parts balance the load of few sequences; beginning and merging a part costs time, so
+     * more sequences get larger ones. */
     int64_t unit = a->T < 4 ? DECODE_KEYS / 4 : DECODE_KEYS, turn = a->parts * unit;
     int64_t each = (s->nk + turn - 1) / turn * unit, from = part * each;
     int64_t to = from + each < s->nk ? from + each : s->nk, own = s->nk - s->nq;
@@ -541,7 +565,7 @@ static void attention_item(const struct attention *a, const struct workspace *w,
     prefill_store(a, w, s, query, n, kv_head);
 }
 
-/* A row's parts, weighed by their maxima and summed up in the first. */
+/* Sum a row's parts into the first, each scaled by exp(its maximum - the largest maximum). */
 static void merge_parts(const struct attention *a, int64_t t, int64_t head)
 {
     float max = -INFINITY, sum = 0, *all = partial(a, t, head, 0) + 2;
@@ -595,7 +619,7 @@ void BR__FN(attention)(const struct br_call *c)
     s.nq = 0;
     tiles_begin();
     for (int64_t item, own = 0; br__share_next(&share, &item);) {
-        if (item < before) /* helping a thread whose stretch came before */
+        if (item < before) /* stolen from a thread with an earlier range */
             before = own = next = 0;
         while (item >= before + own) { /* on to the sequence of the item */
             before += own;

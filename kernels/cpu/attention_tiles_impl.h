@@ -1,9 +1,12 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* attention_tiles_impl.h - many rows meet a block of keys in tiles: queries and weights are rounded
- * to bfloat16, which keys and values are.
+/* attention_tiles_impl.h - prefill of attention in tiles: queries and weights are rounded to
+ * bfloat16, which keys and values are.
+ *
+ * Needs: what attention_impl.h has defined where it includes this, BR__TILES.  Defines:
+ * key_block_begin, query_rows_begin, update_tile.
  *
  * Rows are padded with zeros to whole panels of 32, their width and the keys to multiples of 32.
- * Packed is as gemm_impl.h does it:
+ * Packed as gemm_impl.h does it:
  *   w->q   panels of queries, [rows][pairs of d]
  *   w->kt  panels of 32 keys, [pairs of d][keys]
  *   w->kv  panels of 32 columns of values, [pairs of keys][columns], each of KEY_BLOCK / 2 pairs

@@ -1,14 +1,17 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* conv_impl.h - the gated delta net's short convolution and its decay.
  *
+ * Needs: vec_ops_impl.h, pointwise_impl.h.  Defines: the kernels conv1d_silu and gdn_decay and
+ * their gradients.
+ *
  * A thread owns a range of channels for all tokens of all sequences, so that neither the weights it
- * turns round nor the states need a lock. */
+ * transposes nor the states need a lock. */
 
 struct conv {
     const struct br_call *c;
     const struct br_tensor *x, *seqs;
     int64_t from, to, n, K; /* channels [from, to) of this thread, n of them; taps */
-    float *w;               /* [K, n]: row j meets the token K - 1 - j before */
+    float *w;               /* [K, n]: row j multiplies the token K - 1 - j before */
 };
 
 static struct conv conv_begin(const struct br_call *c, float **scratch)
@@ -68,7 +71,7 @@ static void conv_at(const struct conv *v, const struct br__seq *s, int64_t t, co
     }
 }
 
-/* Rows of the output that belong to no sequence are zeros. */
+/* Zero output rows that no sequence owns. */
 static void conv_zero_unowned(const struct conv *v)
 {
     const struct br_tensor *out = v->c->out;
@@ -122,7 +125,7 @@ void BR__FN(conv1d_silu)(const struct br_call *c)
         for (int64_t t = 0; t < s.nq; t++) {
             float *o = br__row(c->out, s.q0 + t) + v.from;
             conv_at(&v, &s, t, old, ld, o);
-            map_span(o, o, o, o, v.n, v_zero(), f_silu);
+            map_range(o, o, o, o, v.n, v_zero(), f_silu);
         }
         if (state)
             conv_keep(&v, &s, state, ld);
@@ -142,7 +145,7 @@ static void conv_dz(const struct conv *v, const struct br__seq *s, int64_t t, fl
 {
     conv_at(v, s, t, NULL, 0, o);
     const float *y = br__row(&v->c->in[3], s->q0 + t) + v->from;
-    map_span(o, y, y, o, v->n, v_zero(), f_silu_grad);
+    map_range(o, y, y, o, v->n, v_zero(), f_silu_grad);
 }
 
 /* o += a * b */

@@ -32,7 +32,7 @@ struct device {
     uint64_t features;
 };
 
-static int probe(char *why, size_t size)
+static int cpu_probe(char *why, size_t size)
 {
     if (size > 0)
         why[0] = 0;
@@ -76,7 +76,7 @@ static void close_device(void *device)
     free(d);
 }
 
-static void run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg)
+static void cpu_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg)
 {
     struct device *d = device;
     br__team_run(d->team, fn, arg);
@@ -101,7 +101,7 @@ _Static_assert(sizeof(struct block) == 64, "what follows a block header is align
 /* Large blocks are pages of their own: they are zero already, and take memory as they are used. */
 #define MAP_FROM (256 * 1024)
 
-static void *alloc(void *device, size_t n)
+static void *cpu_alloc(void *device, size_t n)
 {
     (void)device;
     if (n > SIZE_MAX / 2)
@@ -135,7 +135,7 @@ static void free_block(void *device, void *p)
         free(b);
 }
 
-static int copy(void *device, void *dst, const void *src, size_t n, struct br_err *err)
+static int cpu_copy(void *device, void *dst, const void *src, size_t n, struct br_err *err)
 {
     (void)device;
     (void)err;
@@ -154,15 +154,15 @@ const struct br_backend *br__cpu_backend(void)
         .name = "cpu",
         .flags = BR_BACKEND_HOST,
         .kernels = BR_ROWS(kernels),
-        .probe = probe,
+        .probe = cpu_probe,
         .open = open_device,
         .close = close_device,
-        .alloc = alloc,
+        .alloc = cpu_alloc,
         .free = free_block,
-        .upload = copy,
-        .download = copy,
-        .copy = copy,
-        .run = run,
+        .upload = cpu_copy,
+        .download = cpu_copy,
+        .copy = cpu_copy,
+        .run = cpu_run,
         .plane = &br__local_plane,
         .roofline = measure_roofline,
     };

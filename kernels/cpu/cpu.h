@@ -2,7 +2,7 @@
 /* cpu.h - what the files of the CPU backend share: tiers, the thread team, sharing out of work.
  *
  * A tier is an instruction set.  tier_<tier>.c is the only file compiled for it; it includes the
- * bodies (*_impl.h), in which the logic of every kernel is written once with the words of vec.h,
+ * files *_impl.h, in which every kernel is written once in terms of vec.h,
  * so that function `name` of kernels.def exists as br__<name>_<tier>.
  *
  * No kernel allocates, fails or prints: shapes were checked when the graph was built. */
@@ -48,10 +48,10 @@ uint32_t br__team_threads(const struct br__team *team);
 void br__team_run(struct br__team *team, void (*fn)(void *arg, const struct br_stream *s),
                   void *arg);
 
-/* Sharing out n pieces of work: each thread takes its own stretch of them, in order, and then
- * helps the threads that are not done, for a core may be busy with something else too.  Stretches,
- * because what a core fetches ahead of a piece should be its own next piece.  All threads must
- * come by, with the same n; a kernel that shares out twice must call br__sync in between.
+/* Static partition of n pieces of work with stealing: each thread takes a contiguous range in
+ * order, then pieces of threads that are not done.  Contiguous ranges keep the hardware prefetcher
+ * useful; stealing evens out cores that are busy with other processes.  Every thread must call it,
+ * with the same n; between two partitions in one kernel there must be a br__sync.
  *     struct br__share s = br__share(c, n);
  *     for (int64_t i; br__share_next(&s, &i);) */
 struct br__share {

@@ -1,17 +1,19 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* delta_grad_impl.h - the gradient of the gated delta rule, token by token backwards.
  *
- * The states that the backward pass needs are computed again: one of every CHUNK tokens is kept
- * from a first pass, and all of a span from the kept one on when its turn comes.  A work item is
- * one key head of one sequence with all value heads that share it. */
+ * Needs: delta_impl.h.  Defines: the kernel delta_rule_grad.
+ *
+ * The states that the backward pass needs are computed again: the first pass keeps one of every
+ * CHUNK tokens; the backward pass recomputes those of a chunk from the one kept at its start.  A
+ * work item is one key head of one sequence with all value heads that share it. */
 
 #define CHUNK 64
 
 struct delta_back {
     float *kept;  /* the state before tokens 0, CHUNK, 2 CHUNK, ..: [dk, dv] each */
-    float *state; /* before and after each token of a span: CHUNK + 1 */
+    float *state; /* before and after each token of a chunk: CHUNK + 1 */
     float *ds;    /* gradient of the state */
-    float *miss;  /* [CHUNK, dv]: v - S'k of each token of the span */
+    float *miss;  /* [CHUNK, dv]: v - S'k of each token of the chunk */
     float *d, *dd, *dkv;
 };
 

@@ -1,13 +1,17 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* delta_impl.h - the gated delta rule (Yang et al. 2024, "Gated Delta Networks").
  *
- * STEP tokens at a time, in which the state is read once and written once.  With G the running sum
- * of g inside of the step and S the state before it, d_i = beta_i (v_i - e^G_i S'k_i) - sum over j
- * < i of beta_i e^(G_i - G_j) (k_i . k_j) d_j o_i = f0 (e^G_i S'q_i + sum over j <= i of e^(G_i -
- * G_j) (q_i . k_j) d_j) S  <- e^G_last S + sum over j of e^(G_last - G_j) k_j d_j' which for one
- * token is the recurrence itself; a short step costs the products of the recurrence and little
- * more, where longer ones pay for ever more pairs.  Columns of the state do not depend on each
- * other: if there are fewer heads than threads, threads share out the columns of a head. */
+ * Needs: vec_ops_impl.h, small_gemm_impl.h.  Defines: the kernel delta_rule; struct delta and
+ * delta_of for delta_grad_impl.h.
+ *
+ * STEP tokens at a time, for which the state is read once and written once.  With G the running sum
+ * of g inside of the step and S the state before it:
+ *     d_i = beta_i (v_i - e^G_i S'k_i) - sum over j < i of beta_i e^(G_i - G_j) (k_i . k_j) d_j
+ *     o_i = f0 (e^G_i S'q_i + sum over j <= i of e^(G_i - G_j) (q_i . k_j) d_j)
+ *     S  <- e^G_last S + sum over j of e^(G_last - G_j) k_j d_j'
+ * For one token this is the recurrence itself.  A short step costs the products of the recurrence
+ * and little more; a longer one pays for more and more pairs.  Columns of the state are
+ * independent: if there are fewer heads than threads, threads share out the columns of a head. */
 
 #define STEP 16
 
@@ -60,7 +64,7 @@ static struct delta_room delta_carve(const struct delta *a, float **scratch)
     return w;
 }
 
-/* What n tokens from row t on have to do with each other, all columns alike; returns e^G_last. */
+/* Pairwise factors of n tokens from row t on, shared by all columns; returns e^G_last. */
 static float delta_pairs(const struct delta *a, const struct delta_room *w, int64_t t, int64_t n,
                          int64_t head)
 {

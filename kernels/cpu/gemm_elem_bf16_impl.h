@@ -1,6 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* gemm_elem_bf16_impl.h - what gemm_impl.h multiplies where inputs may be rounded: pairs of
- * bfloat16. */
+/* gemm_elem_bf16_impl.h - units of gemm_impl.h where inputs may be rounded: pairs of bfloat16.
+ *
+ * Needs: struct mat, vec.h with AVX-512, BR__PAIRS.  Defines: GEMM_UNIT, gemm_unit_along,
+ * gemm_unit_across, gemm_unit_fma. */
 #define GEMM_UNIT 2
 
 /* 2 VN floats or bfloat16 as VN pairs. */

@@ -1,12 +1,15 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* gemm_impl.h - products of many rows, through packed blocks, as fast as the tier multiplies.
  *
+ * Needs: struct product of matmul_impl.h, which includes this; BR__TILES, BR__PAIRS or neither.
+ * Defines: gemm_*, min_of, tiles_begin, tiles_end.
+ *
  * k is counted in units of 32 bits: one float, or a pair of bfloat16 where GEMM_UNIT is 2.  Panels:
- *   a: GEMM_MR rows (the last fewer),           packed[k][rows]  shared by all threads, made first
- *      with tiles (BR__TILES) GEMM_MR rows,     packed[rows][k], zeros in rows and k that are none
- *   b: GEMM_NR columns (the last with zeros),   packed[k][NR]    made by the thread, for one block
- * of KC units each, so that a panel of b stays in the first-level cache while panels of a pass from
- * the second.  The innermost loop keeps GEMM_MR x GEMM_NR sums in registers. */
+ *   a: GEMM_MR rows (the last fewer),           packed[k][rows]  made first, shared by all threads
+ *      with tiles (BR__TILES) GEMM_MR rows,     packed[rows][k], zeros in missing rows and k
+ *   b: GEMM_NR columns (the last with zeros),   packed[k][NR]    made by a thread for one block
+ * of KC units each, so that a panel of b stays in the first-level cache while panels of a stream
+ * from the second.  The innermost loop keeps GEMM_MR x GEMM_NR sums in registers. */
 
 #if defined(BR__TILES)
 #define GEMM_MR 32
@@ -57,8 +60,8 @@ static int64_t min_of(int64_t a, int64_t b)
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
-/* The first n floats of v.  room: floats that may be written, as those after the first n are still
- * to come: copying n floats one by one takes longer than to make them. */
+/* Store the first n floats of v.  room: floats that may be overwritten because later stores
+ * replace them; a full-vector store is faster than copying n floats. */
 BR__INLINE void gemm_store_part(float *dst, vf v, int64_t n, int64_t room)
 {
     float part[VN];
@@ -102,8 +105,7 @@ BR__INLINE void gemm_pack(float *dst, int64_t width, const struct mat *m, const 
 {
     for (int64_t g = 0; g < width; g += VN) {
         int64_t n_vec = min_of(width - g, VN), n = min_of(n_i - g, VN), k = 0;
-        int64_t room =
-            width <= VN ? kc * width : 0; /* only then are the next k's what comes next */
+        int64_t room = width <= VN ? kc * width : 0; /* only then do the next k's floats follow */
         if (m->k_major) {
             for (; k < kc; k++)
                 gemm_store_part(dst + k * width + g,
@@ -310,7 +312,7 @@ static void gemm_micro(int64_t rows, int64_t kc, const float *a, const float *b,
 
 /* ---- blocks of work -------------------------------------------------------------------------- */
 
-/* Columns and rows of a block.  Eight blocks or more for each thread, so that they end together. */
+/* Columns and rows of a block.  Eight blocks or more for each thread balance the load. */
 struct gemm_plan {
     int64_t nb, mb, n_row_blocks, n;
 };

@@ -2,12 +2,15 @@
 /* gemv_impl.h - products of a few rows with weights that are read once, as fast as memory gives
  * them.
  *
- * A tile is up to four rows of x by W rows of the weight, each a sum over k in vector elements. The
- * W weight rows lie N / W apart: several far streams read faster than one, for a core's prefetchers
+ * Needs: struct product of matmul_impl.h, which includes this, and bf16_blocks_impl.h;
+ * BR__MATRIX_ONLY leaves bfloat16 weights alone; GEMV_MAX_ROWS may be set.  Defines: gemv_*.
+ *
+ * A tile is up to four rows of x by W rows of the weight, each a sum over k in vector lanes.  The W
+ * weight rows lie N / W apart: several far streams read faster than one, since a core's prefetchers
  * work page by page.  With more than four rows the weight rows are read again for each four, from
  * the first-level cache.
  *
- * x is rearranged first, by each thread for itself, which costs less than to wait for another:
+ * Each thread first rearranges x for itself, which costs less than to wait for another:
  * packed[tile of four rows][block of 2 VN elements][row][2 VN], zeros at the end of k, the blocks
  * as bf16_blocks_impl.h has them. */
 
@@ -32,10 +35,9 @@
 #ifndef GEMV_MAX_ROWS
 #define GEMV_MAX_ROWS (VN == 8 ? 32 : 16)
 #endif
-/* Elements of a turn: two cache lines of bfloat16; without vectors so few that compilers can cope.
- */
+/* Elements of a turn: two cache lines of bfloat16; fewer in the scalar tier, for compile time. */
 #define GEMV_TURN (VN == 1 ? 4 : 64)
-/* Of weights, in one block of work: what the last thread may still be at while the others wait. */
+/* Bytes of weights in a block of work: bounds how long threads wait for the last one. */
 #define GEMV_BLOCK_BYTES 131072
 
 /* ---- x --------------------------------------------------------------------------------------- */
@@ -122,10 +124,9 @@ BR__INLINE void gemv_store(const int rows, const int W, vf acc[4][8], float *out
     }
 }
 
-/* Memory must be busy all the time, also while weight rows that are in the cache already are used
- * again: pass t of n fetches the t-th part of the rows that come next.  Each turn asks for all
- * lines that lie as far as a turn's, many for the second time: the core drops some when it is busy.
- */
+/* Prefetch continuously: while pass t of n reuses cached weight rows it prefetches the t-th part of
+ * the next rows.  Each turn requests all lines of a turn's length ahead; many are requested twice,
+ * since a busy core drops prefetches. */
 struct ahead {
     int64_t from,
         step; /* bytes beyond what is used now: at first, and how much further each turn */
@@ -158,7 +159,7 @@ BR__INLINE void gemv_tile(const int rows, const int W, const uint32_t dtype, con
                           const float *x, const char *const *w, int64_t k_end, struct ahead ahead,
                           float *out, int64_t ldo, const int64_t *at, int n_valid)
 {
-    const int64_t size = dtype == BR_F32 ? 4 : 2, turn = GEMV_TURN * size;
+    const int64_t size = br__float_size(dtype), turn = GEMV_TURN * size;
     const char *p[8];
     vf acc[4][8];
     BR__UNROLL for (int j = 0; j < W; j++) p[j] = w[j];
@@ -264,10 +265,10 @@ static int64_t gemv_n_blocks(const struct product *p, int64_t threads)
     return (d.length + d.step - 1) / d.step;
 }
 
-/* Up to four rows of x, which meet every tile of weight rows. */
+/* Up to four rows of x, multiplied with every tile of weight rows. */
 struct gemv_pass {
     gemv_tile_fn *tile;
-    struct ahead ahead; /* of whatever pass comes in this one's place */
+    struct ahead ahead; /* of the pass that runs in this position */
     const float *x;
     float *out;
 };
@@ -306,7 +307,8 @@ static void gemv_block(const struct product *p, int64_t threads, const float *x,
             w[j] = p->b.data + row * row_bytes;
         }
         for (int t = 0; t < n_passes; t++) {
-            /* To and fro: the rows of x that came last are those still in the first cache. */
+            /* Alternate the direction: the rows of x used last are still in the first-level cache.
+             */
             const struct gemv_pass *pass = &passes[r & 1 ? n_passes - 1 - t : t];
             pass->tile(pass->x, w, p->k, passes[t].ahead, pass->out, p->ldo, at, n_valid);
         }

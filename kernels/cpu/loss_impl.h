@@ -1,5 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* loss_impl.h - cross entropy over rows of logits, and the row norms of DoRA. */
+/* loss_impl.h - cross entropy over rows of logits, and the row norms of DoRA.
+ *
+ * Needs: vec_ops_impl.h, row_ops_impl.h.  Defines: the kernels cross_entropy, cross_entropy_grad,
+ * dora_inv_norm. */
 
 /* ---- cross entropy --------------------------------------------------------------------------- */
 

@@ -1,6 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* matmul_impl.h - the matrix products of a tier: what each op multiplies, and sharing it out.
  *
+ * Needs: bf16_blocks_impl.h, vec_ops_impl.h; BR__PAIRS and BR__TILES as gemm_impl.h.  Defines: the
+ * kernel matmul, struct mat, struct product.
+ *
  * Every op is a list of products out[i, j] = sum over k of a(i, k) b(j, k), one per expert or just
  * one.  A product with few rows reads its weights once, row by row (gemv_impl.h: bound by memory);
  * others go through packed blocks (gemm_impl.h: bound by arithmetic).  Each product is cut into
@@ -122,7 +125,7 @@ static size_t thread_bytes(const struct br_call *c)
 }
 
 /* Pack what the large products share.  Returns the number of blocks of all products. */
-static int64_t prepare(const struct br_call *c)
+static int64_t matmul_prepare(const struct br_call *c)
 {
     int64_t total = 0, n_packed = 0;
     float *packed = c->scratch;
@@ -140,7 +143,7 @@ static int64_t prepare(const struct br_call *c)
     return total;
 }
 
-/* A product, its blocks among those of all, and its rows as prepare() packed them. */
+/* A product, its blocks among those of all, and its rows as matmul_prepare() packed them. */
 struct product_cursor {
     struct product p;
     int64_t e, first, n;
@@ -183,7 +186,7 @@ void BR__FN(matmul)(const struct br_call *c)
 #endif
     if (c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN)
         zero_rest(c);
-    int64_t total = prepare(c), x_of = -1;
+    int64_t total = matmul_prepare(c), x_of = -1;
     float *own =
         (float *)((char *)c->scratch + shared_bytes(c) + c->stream->thread * thread_bytes(c));
     struct product_cursor at = cursor_first(c);

@@ -1,6 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* moe_impl.h - routing: the best k experts of a token, slots sorted by expert, rows there and back.
  *
+ * Needs: vec_ops_impl.h.  Defines: the kernels topk, gather_cols, scatter_cols, count_cols, moe_*.
+ *
  * Slot t*k + j is the j-th choice of token t.  `order` lists slots in the order of the rows that
  * the grouped products work on; -1 fills the end. */
 

@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* norm_impl.h - softmax and the norms over the last axis, with their gradients; rotary embedding.
- */
+ *
+ * Needs: vec_ops_impl.h.  Defines: the kernels softmax, rmsnorm*, l2norm, their gradients, rope. */
 
 /* ---- softmax --------------------------------------------------------------------------------- */
 
@@ -59,9 +60,9 @@ void BR__FN(rmsnorm)(const struct br_call *c)
         float *o = br__row(c->out, r);
         vf inv = v_set1(inv_rms(x, n, c->attr.f[0]));
         if (c->attr.i[0])
-            map_span(x, w, x, o, n, inv, f_norm_1p);
+            map_range(x, w, x, o, n, inv, f_norm_1p);
         else
-            map_span(x, w, x, o, n, inv, f_norm);
+            map_range(x, w, x, o, n, inv, f_norm);
     }
 }
 
@@ -88,7 +89,7 @@ void BR__FN(rmsnorm_dx)(const struct br_call *c)
     for (int64_t row = from; row < to; row++) {
         const float *x = br__row(&c->in[0], row), *y = br__row(&c->in[2], row);
         float *o = br__row(c->out, row), r = inv_rms(x, n, c->attr.f[0]);
-        map_span(y, w, y, o, n, one, f_weighted);
+        map_range(y, w, y, o, n, one, f_weighted);
         project(o, x, r * r * (dot(o, x, n) / (float)n), r, n);
     }
 }

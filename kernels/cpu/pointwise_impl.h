@@ -1,20 +1,22 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pointwise_impl.h - elementwise and broadcast kernels: one walk, a few lines of arithmetic each.
- */
+ *
+ * Needs: vec.h.  Defines: the kernels add, mul, scale, sigmoid, swiglu and their like; map,
+ * sigmoid_of, silu_slope. */
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 /* a, b, y: elements of the inputs; s: f0 of the call, or the row's own factor */
 typedef vf map_fn(vf a, vf b, vf y, vf s);
 
-/* A vector meets every row. */
+/* A vector is used for every row. */
 BR__INLINE const float *operand(const struct br_tensor *t, const struct br__row_range *s)
 {
     return (t->n_dim > 1 ? br__row(t, s->row) : (const float *)t->data) + s->col;
 }
 
-BR__INLINE void map_span(const float *a, const float *b, const float *y, float *o, int64_t n, vf s,
-                         map_fn *f)
+BR__INLINE void map_range(const float *a, const float *b, const float *y, float *o, int64_t n, vf s,
+                          map_fn *f)
 {
     int64_t i = 0;
     for (; i + VN <= n; i += VN)
@@ -34,7 +36,7 @@ BR__INLINE void map(const struct br_call *c, uint32_t n_in, map_fn *f)
         const float *a = operand(&c->in[0], &s);
         const float *b = n_in > 1 ? operand(&c->in[1], &s) : a;
         const float *y = n_in > 2 ? operand(&c->in[2], &s) : a;
-        map_span(a, b, y, br__row(c->out, s.row) + s.col, s.n, factor, f);
+        map_range(a, b, y, br__row(c->out, s.row) + s.col, s.n, factor, f);
     }
 }
 

@@ -1,9 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* roofline.c - the ceilings of this machine, measured: what speeds are compared with.
  *
- * Memory and clocks are shared with whatever else the machine does, so a ceiling is the median of
- * several runs, each about as long as what is compared with it: the best of many short bursts is a
- * speed that nothing keeps up. */
+ * Other work shares memory and clocks, so a ceiling is the median of several runs, each about as
+ * long as what is compared with it: the best of many short bursts is a speed that nothing sustains.
+ */
 #include "cpu.h"
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 struct ceiling {
     uint64_t needs;
     const char *name;
-    float (*read[2])(const void *p, size_t n); /* which of two ways is faster, a machine knows */
+    float (*read[2])(const void *p, size_t n); /* without and with prefetch: the machine decides */
     double (*f32)(int64_t turns);
     double (*rounded)(int64_t turns); /* products of bfloat16; NULL: f32 is as good */
 };
@@ -122,7 +122,8 @@ static void choose_length(struct br__team *team, struct measure *m, size_t n, ch
     }
 }
 
-/* Of n bytes, far more than any cache holds, each thread its own part; the faster of both ways. */
+/* Bytes per second of reading n bytes, far more than a cache holds, by all threads; the faster of
+ * both ways. */
 static double usual_read(struct br__team *team, struct measure *m, const struct ceiling *ceiling,
                          const char *buf, size_t n, char *own)
 {

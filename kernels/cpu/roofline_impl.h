@@ -1,5 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* roofline_impl.h - loops that do nothing but what the tier can do at best; see roofline.c. */
+/* roofline_impl.h - loops that do nothing but what the tier does at best; see roofline.c.
+ *
+ * Needs: matmul_impl.h.  Defines: br__roofline_read, _read_asked and _f32 of the tier, or
+ * _rounded with BR__MATRIX_ONLY. */
 #ifndef BR__MATRIX_ONLY
 
 float BR__FN(roofline_read)(const void *p, size_t n);

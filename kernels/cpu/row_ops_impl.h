@@ -1,5 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* row_ops_impl.h - stored rows as float32, and the kernels that move whole rows. */
+/* row_ops_impl.h - stored rows as float32, and the kernels that move or sum whole rows.
+ *
+ * Needs: vec_ops_impl.h.  Defines: widen; the kernels embed, gather_rows, scatter_rows, concat,
+ * pad, interleave, fill_rows, sum_rows, dot_rows and their gradients. */
 
 /* n elements of a float dtype, from the at-th on, as float32. */
 static void widen(float *dst, const struct br_tensor *t, int64_t at, int64_t n)
@@ -155,8 +158,8 @@ void BR__FN(fill_rows)(const struct br_call *c)
         copy(br__row(c->out, s.row) + s.col, (const float *)c->in[0].data + s.col, s.n);
 }
 
-/* Rows that are added up before their sum is added to the total: keeps the rounding error that of
- * the root of the number of rows, not of the number. */
+/* Rows whose partial sum is added to the total: rounding errors grow with the root of the number of
+ * rows, not with the number. */
 #define ROWS_AT_ONCE 64
 /* Columns of a thread's work at once. */
 #define COLS_AT_ONCE 256

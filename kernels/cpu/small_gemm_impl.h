@@ -2,9 +2,11 @@
 /* small_gemm_impl.h - small float32 products, C = beta C + A B, of matrices that are in cache: what
  * attention and the delta rule are made of.
  *
+ * Needs: vec.h.  Defines: small_gemm, struct small_gemm, SMALL_MR.
+ *
  * A may lie either way round (its elements are only ever spread over a vector); rows of B and C are
  * contiguous.  Registers hold SMALL_MR rows by SMALL_NV vectors of C while k runs; a panel of B
- * that many vectors wide stays in the first cache for all rows of A. */
+ * that many vectors wide stays in the first-level cache for all rows of A. */
 
 #define SMALL_MR 6
 #if VN == 16 || defined(BR__VEC_NEON)

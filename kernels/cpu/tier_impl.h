@@ -1,6 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* tier_impl.h - every body, as one translation unit of a tier.  TIER and BR__VEC_<TIER> are
- * defined. */
+/* tier_impl.h - all kernels of one tier, as one translation unit.
+ *
+ * Needs: TIER, and BR__VEC_<TIER> unless it is scalar.  BR__MATRIX_ONLY: matrix products and what
+ * is made of them, for tiers that add nothing else; with it BR__PAIRS (bf16 in pairs) and
+ * BR__TILES. Defines: br__<name>_<TIER> for the rows of kernels.def, and br__roofline_*_<TIER>. */
 #include "access.h"
 #include "cpu.h"
 #include "vec.h"

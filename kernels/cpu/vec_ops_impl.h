@@ -1,5 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* vec_ops_impl.h - stretches of floats, and what the bodies that work row by row share. */
+/* vec_ops_impl.h - operations on runs of floats: copy, scale, dot, maximum, exp.
+ *
+ * Needs: vec.h, access.h.  Defines: copy, zero, load_w, load_w_n, add_scaled, scaled, dot, largest,
+ * exp_row, zero_unowned_rows. */
 
 BR__INLINE void copy(float *dst, const float *src, int64_t n)
 {
@@ -52,7 +55,7 @@ BR__INLINE void scaled(float *dst, const float *src, float s, int64_t n)
     }
 }
 
-/* Sum of products in four strands, so that neither latency nor rounding piles up on one. */
+/* Four independent sums: shorter dependency chains, smaller rounding error. */
 BR__INLINE float dot(const float *a, const float *b, int64_t n)
 {
     vf s0 = v_zero(), s1 = v_zero(), s2 = v_zero(), s3 = v_zero();
@@ -72,7 +75,7 @@ BR__INLINE float dot(const float *a, const float *b, int64_t n)
     return v_sum(v_add(v_add(s0, s1), v_add(s2, s3)));
 }
 
-/* Largest of n >= 1 numbers, NaN left out: exp(NaN - max) brings it back. */
+/* Maximum of n >= 1 numbers that ignores NaN; exp(NaN - max) is NaN again. */
 BR__INLINE float largest(const float *x, int64_t n)
 {
     vf m = v_set1(-INFINITY);
@@ -107,7 +110,7 @@ BR__INLINE float exp_row(float *o, const float *x, float max, int64_t n)
     return sum;
 }
 
-/* Rows of the output that belong to no sequence are zeros.  Every thread must come by. */
+/* Zero output rows that no sequence owns.  Contains a barrier: every thread must call it. */
 BR__INLINE void zero_unowned_rows(const struct br_call *c, const struct br_tensor *seqs, int64_t S)
 {
     int64_t from, to, T = c->out->shape[0];
