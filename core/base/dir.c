@@ -148,7 +148,7 @@ int br__dir_below(struct br__dir *d, const char *base, const char *path, int mak
 
 /* What a directory made now in `parent` looks like: file systems may give everything one owner or
  * one mode. */
-static int probe(const struct br__dir *parent, struct stat *st, struct br_err *err)
+static int dir_probe(const struct br__dir *parent, struct stat *st, struct br_err *err)
 {
     char name[48];
     snprintf(name, sizeof name, ".bridge-probe-%016" PRIx64, br__random());
@@ -171,7 +171,7 @@ static int check_owner(const struct br__dir *d, const struct br__dir *parent, in
         return BR__FAIL_READ(err, errno, "examine", d->path);
     if (st.st_uid == geteuid() && !(st.st_mode & OTHERS_WRITE))
         return BR_OK;
-    int rc = probe(parent, &mine, err);
+    int rc = dir_probe(parent, &mine, err);
     if (rc)
         return rc;
     if (st.st_uid != mine.st_uid)

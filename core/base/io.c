@@ -177,8 +177,8 @@ int br__read_text_in(const struct br__dir *d, const char *name, size_t max, char
 /* ---- sequential writing ---------------------------------------------------------------------- */
 
 /* The name must be new: truncating an old file makes ext4 flush it, at twice the price. */
-static int create(struct br__out *o, int dir, const char *name, uint64_t size_hint,
-                  struct br_err *err)
+static int io_create(struct br__out *o, int dir, const char *name, uint64_t size_hint,
+                     struct br_err *err)
 {
     int rc;
     BR__RETRY(rc, br__io.unlinkat(dir, name, 0));
@@ -204,8 +204,8 @@ static int create(struct br__out *o, int dir, const char *name, uint64_t size_hi
 }
 
 /* The buffer and the full name; the file is not open yet. */
-static int prepare(struct br__out *o, const struct br__dir *d, const char *name, int sync,
-                   struct br_err *err)
+static int io_prepare(struct br__out *o, const struct br__dir *d, const char *name, int sync,
+                      struct br_err *err)
 {
     *o = (struct br__out){.fd = -1, .sync = sync, .cap = BR__OUT_BUF};
     o->path = br__dir_name(d, name);
@@ -216,9 +216,9 @@ static int prepare(struct br__out *o, const struct br__dir *d, const char *name,
 int br__out_open_in(struct br__out *o, const struct br__dir *d, const char *name,
                     uint64_t size_hint, int sync, struct br_err *err)
 {
-    int rc = prepare(o, d, name, sync, err);
+    int rc = io_prepare(o, d, name, sync, err);
     if (!rc)
-        rc = create(o, d->fd, name, size_hint, err);
+        rc = io_create(o, d->fd, name, size_hint, err);
     if (rc)
         br__out_abort(o);
     return rc;
@@ -241,7 +241,7 @@ int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sy
 int br__out_open_at(struct br__out *o, const struct br__dir *d, const char *name, uint64_t off,
                     int sync, struct br_err *err)
 {
-    int rc = prepare(o, d, name, sync, err);
+    int rc = io_prepare(o, d, name, sync, err);
     if (!rc) {
         BR__RETRY(o->fd, br__io.openat(d->fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0));
         rc = o->fd < 0 ? BR__FAIL_WRITE(err, errno, "open", o->path)
@@ -291,7 +291,7 @@ static int put_bytes(struct br__out *o, const unsigned char *p, size_t n, struct
 /* The disk starts on what will be synced while the rest is still being written. */
 #define WRITEBACK (8u << 20)
 
-static int flush(struct br__out *o, struct br_err *err)
+static int io_flush(struct br__out *o, struct br_err *err)
 {
     if (o->failed)
         return br_fail(err, o->failed, "an earlier write to '%s' failed", o->path);
@@ -308,7 +308,7 @@ unsigned char *br__out_reserve(struct br__out *o, size_t n, struct br_err *err)
 {
     if (n > o->cap)
         BR_BUG("reserve of %zu bytes, the buffer has %zu", n, o->cap);
-    if ((o->failed || n > o->cap - o->n) && flush(o, err))
+    if ((o->failed || n > o->cap - o->n) && io_flush(o, err))
         return NULL;
     return o->buf + o->n;
 }
@@ -322,7 +322,7 @@ void br__out_commit(struct br__out *o, size_t n)
 
 int br__out_write(struct br__out *o, const void *p, size_t n, struct br_err *err)
 {
-    if ((o->failed || n > o->cap - o->n) && flush(o, err))
+    if ((o->failed || n > o->cap - o->n) && io_flush(o, err))
         return o->failed;
     if (n >= o->cap)
         return put_bytes(o, p, n, err);
@@ -334,7 +334,7 @@ int br__out_write(struct br__out *o, const void *p, size_t n, struct br_err *err
 
 int br__out_extend(struct br__out *o, uint64_t size, struct br_err *err)
 {
-    int rc = flush(o, err);
+    int rc = io_flush(o, err);
     if (rc)
         return rc;
     BR__RETRY(rc, br__io.ftruncate(o->fd, (off_t)size));
@@ -347,9 +347,9 @@ uint64_t br__out_tell(const struct br__out *o)
 }
 
 /* Flush, cut what was preallocated too much, and sync if asked. */
-static int settle(struct br__out *o, struct br_err *err)
+static int io_settle(struct br__out *o, struct br_err *err)
 {
-    int rc = flush(o, err);
+    int rc = io_flush(o, err);
     if (rc)
         return rc;
     if (o->prealloc > o->off) {
@@ -367,7 +367,7 @@ static int settle(struct br__out *o, struct br_err *err)
 
 int br__out_finish(struct br__out *o, struct br_err *err)
 {
-    int rc = settle(o, err);
+    int rc = io_settle(o, err);
     int fd = o->fd;
     o->fd = -1;
     /* Network file systems report lost writes here.  Linux closes even when it says EINTR. */
