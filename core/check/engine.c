@@ -23,8 +23,8 @@ struct checker {
 };
 
 /* One result: rc says whether it is ok, why has the text of a failure. */
-static void tell(struct checker *k, const char *what, int rc, const struct br_err *why,
-                 const char *detail)
+static void check_tell(struct checker *k, const char *what, int rc, const struct br_err *why,
+                       const char *detail)
 {
     char full[160];
     snprintf(full, sizeof full, "%s: %s", k->arch->model_type, what);
@@ -45,7 +45,8 @@ static int open_toy(const struct checker *k, uint32_t tp, struct br__llm **m, st
     return br__llm_open(m, &o, err);
 }
 
-static int pass(const struct checker *k, struct br__llm *m, struct br__trace *t, struct br_err *err)
+static int check_pass(const struct checker *k, struct br__llm *m, struct br__trace *t,
+                      struct br_err *err)
 {
     const int32_t *const ids[1] = {k->ids};
     const struct br__trace_opts o = {
@@ -110,7 +111,7 @@ static int same_over_ranks(const struct checker *k, const struct br__named *logi
     int rc = open_toy(k, 2, &m, err);
     if (rc)
         return rc;
-    rc = pass(k, m, &t, err);
+    rc = check_pass(k, m, &t, err);
     if (!rc) {
         const struct br__named *other = br__trace_find(&t, "logits");
         for (size_t i = 0; i < br__named_elems(logits) && !rc; i++)
@@ -131,18 +132,18 @@ static void check_run(struct checker *k)
     int rc = open_toy(k, 1, &m, &why);
     for (int i = 0; !rc && i < TOKENS; i++)
         k->ids[i] = (int32_t)((i * 37 + 5) % br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE));
-    if (!rc && !(rc = pass(k, m, &t, &why)))
+    if (!rc && !(rc = check_pass(k, m, &t, &why)))
         rc = finite_results(&t, count_params(m), &why);
-    tell(k, "toy forward and backward", rc, &why, "finite, a gradient for every weight");
+    check_tell(k, "toy forward and backward", rc, &why, "finite, a gradient for every weight");
     if (!rc) {
         const struct br__named *logits = br__trace_find(&t, "logits");
         rc = same_through_caches(k, m, logits, &why);
-        tell(k, "toy decoded through caches", rc, &why, "as in one pass");
+        check_tell(k, "toy decoded through caches", rc, &why, "as in one pass");
         rc = same_over_ranks(k, logits, &why);
         if (rc == BR_E_USAGE) /* sizes that two ranks cannot share */
-            tell(k, "toy on two tensor-parallel ranks", 0, NULL, why.msg);
+            check_tell(k, "toy on two tensor-parallel ranks", 0, NULL, why.msg);
         else
-            tell(k, "toy on two tensor-parallel ranks", rc, &why, "as on one");
+            check_tell(k, "toy on two tensor-parallel ranks", rc, &why, "as on one");
     }
     br__trace_free(&t);
     br__llm_close(m);
@@ -153,7 +154,7 @@ static int check_arch(struct checker *k, struct br_err *err)
     const struct br__toy_opts toy = {.dtype = BR_F32};
     struct br_err why = BR_ERR_INIT;
     if (!k->arch->layer) {
-        tell(k, "layer builder", 0, NULL, "none: it can convert and not run");
+        check_tell(k, "layer builder", 0, NULL, "none: it can convert and not run");
         return 0;
     }
     int rc = br__temp_dir(&k->arena, "bridge-check", &k->dir, err);
@@ -161,7 +162,7 @@ static int check_arch(struct checker *k, struct br_err *err)
         return rc;
     rc = br__toy_write(k->arch, k->dir, &toy, &why);
     if (rc)
-        tell(k, "toy", rc, &why, NULL);
+        check_tell(k, "toy", rc, &why, NULL);
     else
         check_run(k);
     return br__remove_tree(k->dir, err);
