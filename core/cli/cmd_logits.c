@@ -37,8 +37,8 @@ static int subject_open(struct subject *s, struct br__cli *c, struct br_err *err
 }
 
 /* Every data-parallel rank is given the same tokens. */
-static int trace(struct br__llm *m, const struct br_ids *ids, unsigned flags, struct br__trace *t,
-                 struct br_err *err)
+static int logits_trace(struct br__llm *m, const struct br_ids *ids, unsigned flags,
+                        struct br__trace *t, struct br_err *err)
 {
     const int32_t *all[64];
     size_t dp = br__llm_topo(m)->size[BR_AXIS_DP];
@@ -161,7 +161,7 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
     if (!rc && BR__FLAG(c, AUX_LOSS) && !br__llm_config(s.m)->n_experts)
         rc = br_fail(err, BR_E_USAGE, "option '--aux-loss' is for models with routed experts");
     if (!rc)
-        rc = trace(s.m, &s.ids, flags, &t, err);
+        rc = logits_trace(s.m, &s.ids, flags, &t, err);
     if (!rc)
         rc = write_results(&t, BR__TEXT(c, OUTPUT_FILE), err);
     br__report_end(&s.r);
@@ -176,7 +176,7 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
 
 #define TOP 5
 
-static void top(const float *logits, size_t n, int32_t best[TOP])
+static void logits_top(const float *logits, size_t n, int32_t best[TOP])
 {
     for (int k = 0; k < TOP; k++) {
         best[k] = -1;
@@ -194,7 +194,7 @@ struct difference {
     double max, mean, cosine;
 };
 
-static struct difference differ(const float *a, const float *b, size_t n)
+static struct difference logits_differ(const float *a, const float *b, size_t n)
 {
     struct difference d = {0, 0, 0};
     double ab = 0, aa = 0, bb = 0;
@@ -229,11 +229,11 @@ static int print_comparison(struct subject *s, const float *a, const float *b, s
                             struct br_err *err)
 {
     int32_t x[TOP], y[TOP];
-    struct difference d = differ(a, b, n);
+    struct difference d = logits_differ(a, b, n);
     struct br__js j = {0};
 
-    top(a, n, x);
-    top(b, n, y);
+    logits_top(a, n, x);
+    logits_top(b, n, y);
     if (BR__FLAG(s->c, JSON)) {
         br__js_object(&j, NULL, 0);
         br__js_bool(&j, "same_next_token", x[0] == y[0]);
@@ -268,7 +268,7 @@ static float *last_logits(struct subject *s, struct br_err *err)
     size_t vocab = (size_t)br_cfg_i(br__llm_config(s->m), BR_CFG_VOCAB_SIZE);
     float *row = NULL;
 
-    if (trace(s->m, &s->ids, 0, &t, err))
+    if (logits_trace(s->m, &s->ids, 0, &t, err))
         return NULL;
     row = br__alloc(vocab * sizeof *row);
     if (row)
@@ -301,7 +301,7 @@ int br__cmd_compare(struct br__cli *c, struct br_err *err)
     if (!rc) {
         size_t vocab = (size_t)br_cfg_i(br__llm_config(s.m), BR_CFG_VOCAB_SIZE);
         rc = print_comparison(&s, a, b, vocab, err);
-        if (!rc && differ(a, b, vocab).max > 0 && c->opt[BR__OPT_RUN_DTYPE].i == BR_F32)
+        if (!rc && logits_differ(a, b, vocab).max > 0 && c->opt[BR__OPT_RUN_DTYPE].i == BR_F32)
             rc = BR_E_DIFF;
     }
     br__free(a);

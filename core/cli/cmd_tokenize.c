@@ -374,7 +374,7 @@ static int check_options(const struct br__cli *c, struct br_err *err)
     return BR_OK;
 }
 
-static int run(struct br__cli *c, struct bulk *b, struct br_err *err)
+static int tokenize_run(struct br__cli *c, struct bulk *b, struct br_err *err)
 {
     const char *path = c->n_pos ? c->pos[0] : NULL;
     FILE *in = path ? fopen(path, "rb") : stdin;
@@ -414,7 +414,7 @@ int br__cmd_tokenize(struct br__cli *c, struct br_err *err)
                      .in = {.max = MAX_INPUT}};
     b.flags = (BR__FLAG(c, NO_ADDED) ? BR_TOK_NO_ADDED : 0u) |
               (BR__FLAG(c, SKIP_SPECIAL) ? BR_TOK_SKIP_SPECIAL : 0u);
-    rc = run(c, &b, err);
+    rc = tokenize_run(c, &b, err);
     if (!rc && b.count)
         rc = print_count(&b, BR__FLAG(c, JSON), open_seconds, err);
     br_tokenizer_close(tok);

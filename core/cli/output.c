@@ -71,7 +71,7 @@ static int is_mark(uint32_t c)
 }
 
 /* `rest` follows a line break. */
-static int stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind)
+static int output_stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind)
 {
     switch (kind) {
     case BR__TEXT_MESSAGE:
@@ -88,7 +88,7 @@ static int stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind
 enum { ESCAPE = 12 };
 
 /* A code point, or a byte that is none. */
-static void escape(uint32_t c, int is_code_point, char out[ESCAPE])
+static void output_escape(uint32_t c, int is_code_point, char out[ESCAPE])
 {
     if (c == '\n' || c == '\t' || c == '\r')
         snprintf(out, ESCAPE, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : 'r');
@@ -107,9 +107,9 @@ static size_t plain_run(const char *s, size_t n, enum br__text_kind kind, size_t
     for (size_t at = 0, next; at < n; at = next) {
         size_t len = code_point(s + at, n - at, &c);
         next = at + BR__MAX(len, (size_t)1);
-        if (len && ((!is_control(c) && !is_mark(c)) || stays(c, s + next, n - next, kind)))
+        if (len && ((!is_control(c) && !is_mark(c)) || output_stays(c, s + next, n - next, kind)))
             continue;
-        escape(c, len != 0, shown);
+        output_escape(c, len != 0, shown);
         *cut = next - at;
         return at;
     }
