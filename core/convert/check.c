@@ -43,7 +43,7 @@ static int check_part(const struct checker *k, const struct br__part_sum *p, str
     return rc;
 }
 
-/* Damage is kept, so that all of it is told and in order; other failures end the check. */
+/* Damage is collected, so that all of it is reported in order; other failures end the check. */
 static int check_task(void *arg, size_t i, int worker, struct br_err *err)
 {
     struct checker *k = arg;
@@ -97,7 +97,7 @@ static void note_gaps(const struct checker *k, const struct br_job *job)
                      "that could be checked");
 }
 
-static int tell(struct checker *k, const struct br_job *job, struct br_err *err)
+static int check_tell(struct checker *k, const struct br_job *job, struct br_err *err)
 {
     size_t n = 0;
     for (size_t i = 0; i < k->sums.n_parts; i++) {
@@ -126,7 +126,7 @@ static int check_all(struct checker *k, const struct br_job *job, struct br_job_
     rc = br__pool_run(job->threads, k->sums.n_parts, check_task, k, err);
     br__progress_end(&k->progress);
     if (!rc)
-        rc = tell(k, job, err);
+        rc = check_tell(k, job, err);
     struct br_job_result did = BR_JOB_RESULT_INIT;
     did.n_tensors = k->sums.ck->n_tensors;
     did.bytes_written = total;

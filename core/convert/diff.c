@@ -97,7 +97,7 @@ static int compare_one(void *arg, size_t i, int worker, struct br_err *err)
 }
 
 /* The difference as a sentence, or nothing. */
-static void describe(struct br__buf *out, const struct pair *p)
+static void diff_describe(struct br__buf *out, const struct pair *p)
 {
     char a[160], b[160];
 
@@ -119,12 +119,12 @@ static void describe(struct br__buf *out, const struct pair *p)
     }
 }
 
-static int report(const struct job *j, void (*line)(void *ud, const char *text), void *ud,
-                  size_t *n_diff, struct br_err *err)
+static int diff_report(const struct job *j, void (*line)(void *ud, const char *text), void *ud,
+                       size_t *n_diff, struct br_err *err)
 {
     for (size_t i = 0; i < j->n; i++) {
         struct br__buf b = {0};
-        describe(&b, &j->pairs[i]);
+        diff_describe(&b, &j->pairs[i]);
         int failed = b.failed;
         if (b.n) {
             ++*n_diff;
@@ -155,7 +155,7 @@ int br__ckpt_diff(const struct br__ckpt *a, const struct br__ckpt *b, int thread
     if (!rc)
         rc = br__pool_run(threads, j.n, compare_one, &j, err);
     if (!rc)
-        rc = report(&j, line, ud, n_diff, err);
+        rc = diff_report(&j, line, ud, n_diff, err);
     br__free(j.pairs);
     return rc;
 }

@@ -290,7 +290,7 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
     return rc;
 }
 
-static int put(struct exporter *m, const char *name, const void *p, size_t n)
+static int export_put(struct exporter *m, const char *name, const void *p, size_t n)
 {
     return br__write_in(&m->w.tmp, name, p, n, m->sync, m->err);
 }
@@ -305,10 +305,10 @@ static int put_config(struct exporter *m)
         return rc;
     rc = edit_config(m, json, &edited);
     if (!rc && edited)
-        rc =
-            br__json_print(json, 0, &b) ? br__nomem(m->err, "exporting") : put(m, CONFIG, b.p, b.n);
+        rc = br__json_print(json, 0, &b) ? br__nomem(m->err, "exporting")
+                                         : export_put(m, CONFIG, b.p, b.n);
     else if (!rc)
-        rc = put(m, CONFIG, text, strlen(text));
+        rc = export_put(m, CONFIG, text, strlen(text));
     br__buf_free(&b);
     br__json_free(json);
     return rc;
@@ -339,7 +339,7 @@ static int put_side_files(struct exporter *m)
 {
     const char *text = generation_text(m);
     int rc = br__side_copy(m->s, &m->w.tmp, m->sync, m->err);
-    return rc || !text ? rc : put(m, GENERATION, text, strlen(text));
+    return rc || !text ? rc : export_put(m, GENERATION, text, strlen(text));
 }
 
 static int wants_index(const struct exporter *m)
@@ -367,7 +367,7 @@ static int put_index(struct exporter *m)
                  ? br__nomem(m->err, "exporting")
                  : BR_OK;
     if (!rc)
-        rc = put(m, INDEX, b.p, b.n);
+        rc = export_put(m, INDEX, b.p, b.n);
     br__buf_free(&b);
     return rc;
 }
@@ -465,7 +465,7 @@ struct dest {
     int complete, started; /* the result is there; a temporary directory is in it */
 };
 
-static int examine(struct exporter *m, struct dest *d)
+static int export_examine(struct exporter *m, struct dest *d)
 {
     char **names;
     size_t n = 0;
@@ -498,7 +498,7 @@ static int may_write(struct exporter *m, const struct dest *d)
     return may_replace(m, d->names, d->n);
 }
 
-static int begin(struct exporter *m, const struct dest *d)
+static int export_begin(struct exporter *m, const struct dest *d)
 {
     m->w.replace = d->n > 0;
     int rc = br__work_begin(&m->w, m->n_parts, m->err);
@@ -509,23 +509,23 @@ static int begin(struct exporter *m, const struct dest *d)
 static int open_destination(struct exporter *m, int *up_to_date)
 {
     struct dest d;
-    int rc = examine(m, &d);
+    int rc = export_examine(m, &d);
     *up_to_date = d.complete;
     if (rc || d.complete || (!d.started && (rc = may_write(m, &d))))
         return rc;
     rc = br__work_lock(&m->w, m->dest, br__session_fingerprint(m->s), m->sync, m->err);
     if (!rc)
-        rc = examine(m, &d);
+        rc = export_examine(m, &d);
     *up_to_date = d.complete;
     if (rc || d.complete || (rc = may_write(m, &d))) {
         br__work_close(&m->w);
         return rc;
     }
-    return begin(m, &d);
+    return export_begin(m, &d);
 }
 
 /* Remove what is not of this export, so that nothing a killed run left is published. */
-static int commit(struct exporter *m)
+static int export_commit(struct exporter *m)
 {
     int rc = m->w.publishing ? BR_OK : br__dir_empty(&m->w.tmp, m->names.p, m->names.n, m->err);
     if (!rc)
@@ -543,7 +543,7 @@ static int write_all(struct exporter *m)
     if (m->w.unlocked)
         br__job_note(&s->job, BR__NO_LOCKS, m->w.parent.path);
     if (m->w.publishing)
-        return commit(m);
+        return export_commit(m);
     for (size_t f = 0; f < s->plan->n_out_files && !rc; f++)
         rc = prepare_shard(m, f);
     if (rc)
@@ -561,10 +561,10 @@ static int write_all(struct exporter *m)
         rc = br__manifest_write(s, m->digests, NULL, &m->files, &m->w.tmp, m->sync, m->err);
     if (!rc)
         rc = br__ckpt_settle(s->src, m->err);
-    return rc ? rc : commit(m);
+    return rc ? rc : export_commit(m);
 }
 
-static int run(struct exporter *m, struct br_job_result *res)
+static int export_run(struct exporter *m, struct br_job_result *res)
 {
     struct br__session *s = m->s;
     char *dest;
@@ -602,7 +602,7 @@ int br_export(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.hf_path)
         rc = br_fail(err, BR_E_USAGE, "export needs --hf-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, &did);
+        rc = export_run(&m, &did);
     br__result_give(res, &did);
     for (size_t i = 0; m.headers && i < m.s->plan->n_out_files; i++)
         br__buf_free(&m.headers[i]);

@@ -107,7 +107,8 @@ struct file_job {
     struct br__xxh3 *hash;
 };
 
-static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n, struct br_err *err)
+static int import_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                          struct br_err *err)
 {
     struct file_job *f = arg;
     struct importer *m = f->m;
@@ -199,7 +200,7 @@ static int write_or_resume(struct file_job *job, size_t file, struct br_err *err
         atomic_fetch_add(&m->resumed, m->td.file_bytes[file]);
         br__progress_add(&m->progress, m->td.file_bytes[file]);
     } else if (!rc) {
-        rc = br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->sync, produce, job, err);
+        rc = br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->sync, import_produce, job, err);
         file_items(&m->td, file, &first, &n);
         size_t objects = first < m->n_objects ? BR__MIN(n, m->n_objects - first) : 0;
         if (!rc)
@@ -222,7 +223,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
 
 /* ---- small files ----------------------------------------------------------------------------- */
 
-static int put(struct importer *m, const char *name, const void *p, size_t n)
+static int import_put(struct importer *m, const char *name, const void *p, size_t n)
 {
     return br__write_in(&m->dir, name, p, n, m->sync, m->err);
 }
@@ -242,7 +243,7 @@ static int put_metadata(struct importer *m)
     struct br__buf b = {.max = 1u << 31};
     int rc = br__td_metadata(&m->td, &b, m->err);
     if (!rc)
-        rc = put(m, METADATA, b.p, b.n);
+        rc = import_put(m, METADATA, b.p, b.n);
     br__buf_free(&b);
     return rc;
 }
@@ -253,7 +254,7 @@ static int put_run_config(struct importer *m)
     struct br__buf b = {0};
     int rc = br__run_config_text(&b, &m->s->cfg, &o, m->err);
     if (!rc)
-        rc = put(m, "run_config.yaml", b.p, b.n);
+        rc = import_put(m, "run_config.yaml", b.p, b.n);
     br__buf_free(&b);
     return rc;
 }
@@ -281,7 +282,7 @@ static int put_small_files(struct importer *m)
     for (size_t i = 0; i < m->s->plan->n_pieces; i++)
         m->crcs[i] = m->td.items[m->n_objects + i].crc;
     if (!rc)
-        rc = put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
+        rc = import_put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
     if (!rc)
         rc = put_run_config(m);
     if (!rc)
@@ -397,7 +398,7 @@ static int update_trackers(struct importer *m)
 }
 
 /* Is file `name` of the root there with these bytes? */
-static int holds(struct importer *m, const char *name, const char *want, size_t n)
+static int import_holds(struct importer *m, const char *name, const char *want, size_t n)
 {
     char *have = NULL;
     size_t n_have = 0;
@@ -415,12 +416,12 @@ static int trackers_agree(struct importer *m)
     const char *own = br__path_join(&m->a, m->iter, TRAIN_STATE);
     char *bytes = NULL;
     size_t n = 0;
-    if (!text || !state || !own || !holds(m, TEXT_TRACKER, text, strlen(text)))
+    if (!text || !state || !own || !import_holds(m, TEXT_TRACKER, text, strlen(text)))
         return 0;
     if (m->s->job.flags & BR_JOB_RELEASE)
         return !br__exists(state);
-    int same =
-        !br__read_text(own, TRACKER_MAX, &bytes, &n, NULL) && holds(m, STATE_TRACKER, bytes, n);
+    int same = !br__read_text(own, TRACKER_MAX, &bytes, &n, NULL) &&
+               import_holds(m, STATE_TRACKER, bytes, n);
     br__free(bytes);
     return same;
 }
@@ -446,7 +447,7 @@ static int files_complete(struct importer *m)
     return 1;
 }
 
-static int examine(struct importer *m, struct dest *d)
+static int import_examine(struct importer *m, struct dest *d)
 {
     char **names;
     size_t n = 0;
@@ -510,7 +511,7 @@ static int check_space(const struct importer *m)
     return br__work_space(&m->w, &m->dir, need, m->err);
 }
 
-static int begin(struct importer *m, const struct dest *d)
+static int import_begin(struct importer *m, const struct dest *d)
 {
     m->fresh = d->fresh;
     m->w.replace = !d->fresh && d->iter_exists;
@@ -528,7 +529,7 @@ static int open_destination(struct importer *m, int *up_to_date)
 {
     struct dest before, d;
     for (int i = 0; i < LOOKS; i++) {
-        int rc = examine(m, &before);
+        int rc = import_examine(m, &before);
         *up_to_date = before.complete;
         if (rc || before.complete || (rc = may_write(m, &before)))
             return rc;
@@ -537,9 +538,9 @@ static int open_destination(struct importer *m, int *up_to_date)
         if (rc)
             return rc;
         m->fixed = before.fresh && m->w.inside;
-        if (!m->fixed && !(rc = examine(m, &d)) && !d.complete && d.fresh == before.fresh &&
+        if (!m->fixed && !(rc = import_examine(m, &d)) && !d.complete && d.fresh == before.fresh &&
             d.iter_exists == before.iter_exists && !(rc = may_write(m, &d)))
-            return begin(m, &d);
+            return import_begin(m, &d);
         br__work_close(&m->w);
         if (rc)
             return rc;
@@ -548,7 +549,7 @@ static int open_destination(struct importer *m, int *up_to_date)
 }
 
 /* Remove what is not of this import, so that nothing a killed run left is published. */
-static int commit(struct importer *m)
+static int import_commit(struct importer *m)
 {
     struct br__names names, top = {0};
     const char *root_names[] = {m->iter_name, TEXT_TRACKER, STATE_TRACKER, BR__JOURNAL};
@@ -577,7 +578,7 @@ static int write_all(struct importer *m)
     if (m->w.unlocked)
         br__job_note(&m->s->job, BR__NO_LOCKS, m->w.parent.path);
     if (m->w.publishing)
-        return commit(m);
+        return import_commit(m);
     for (uint32_t i = 0; i < m->td.n_files; i++)
         total += m->td.file_bytes[i];
     br__progress_init(&m->progress, m->s->job.listener, "importing", total);
@@ -587,11 +588,11 @@ static int write_all(struct importer *m)
         rc = put_small_files(m);
     if (!rc)
         rc = br__ckpt_settle(m->s->src, m->err);
-    return rc ? rc : commit(m);
+    return rc ? rc : import_commit(m);
 }
 
 /* The result is there already; what belongs to it may not be. */
-static int complete(struct importer *m)
+static int import_complete(struct importer *m)
 {
     char **names;
     size_t n;
@@ -609,7 +610,7 @@ static int complete(struct importer *m)
     return update_trackers(m);
 }
 
-static int run(struct importer *m, struct br_job_result *res)
+static int import_run(struct importer *m, struct br_job_result *res)
 {
     struct br__session *s = m->s;
     char *root;
@@ -628,7 +629,7 @@ static int run(struct importer *m, struct br_job_result *res)
         (rc = list_files(m)) || (rc = open_destination(m, &up_to_date)))
         return rc;
     res->up_to_date = (uint32_t)up_to_date;
-    rc = up_to_date ? complete(m) : write_all(m);
+    rc = up_to_date ? import_complete(m) : write_all(m);
     if (!up_to_date)
         res->bytes_written = s->plan->out_bytes;
     br__result_path(res, m->iter);
@@ -649,7 +650,7 @@ int br_import(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.megatron_path)
         rc = br_fail(err, BR_E_USAGE, "import needs --megatron-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, &did);
+        rc = import_run(&m, &did);
     br__result_give(res, &did);
     br__buf_free(&m.common);
     br__dir_close(&m.dir);

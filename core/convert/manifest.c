@@ -214,7 +214,7 @@ int br__manifest_write(const struct br__session *s, const uint64_t *digests, con
 
 /* ---- reading: the source's inventory as a reference ------------------------------------------ */
 
-static int bad(const char *path, const char *what, struct br_err *err)
+static int manifest_bad(const char *path, const char *what, struct br_err *err)
 {
     return br_fail(err, BR_E_FORMAT, "'%s': bad %s; remove the file to do without it", path, what);
 }
@@ -233,16 +233,16 @@ static int read_tensor(struct br__ckpt *ck, const br__json *row, const char *pat
         return br__nomem(err, "with the manifest");
     if (!*t->name || t->dtype == BR_NONE || br__json_kind(shape) != 'a' ||
         br__json_count(shape) > BR_MAX_DIMS || br__json_u64(file, &d) || d >= ck->n_files)
-        return bad(path, "source_tensors row", err);
+        return manifest_bad(path, "source_tensors row", err);
     t->file = (uint32_t)d;
     for (const br__json *j = br__json_first(shape); j; j = br__json_next(j)) {
         if (br__json_u64(j, &d))
-            return bad(path, "shape in source_tensors", err);
+            return manifest_bad(path, "shape in source_tensors", err);
         t->shape[t->ndim++] = (int64_t)d;
     }
     if (br_shape_bytes(t->shape, t->ndim, br_dtype_size(t->dtype), &t->bytes) ||
         br__map_put(&ck->by_name, t->name, (uint32_t)ck->n_tensors))
-        return bad(path, "tensor in source_tensors", err);
+        return manifest_bad(path, "tensor in source_tensors", err);
     ck->n_tensors++;
     return BR_OK;
 }
@@ -261,7 +261,7 @@ static int read_files(struct br__ckpt *ck, const br__json *files, const char *pa
         const char *name = br__json_str(br__json_get(j, "name"), "");
         const char *meta = br__json_str(br__json_get(j, "metadata"), NULL);
         if (!br__ends(name, ".safetensors") || strchr(name, '/') || br__map_put(&seen, name, 0)) {
-            rc = bad(path, "or repeated file name in source_files", err);
+            rc = manifest_bad(path, "or repeated file name in source_files", err);
             break;
         }
         ck->file_names[ck->n_files] = br__arena_strdup(&ck->arena, name);
@@ -278,7 +278,7 @@ static int read_texts(struct br__ckpt *ck, const br__json *m, const char *path, 
     const char *config = br__json_str(br__json_get(m, "config"), NULL);
     const char *generation = br__json_str(br__json_get(m, "generation_config"), NULL);
     if (!config)
-        return bad(path, "config", err);
+        return manifest_bad(path, "config", err);
     ck->hf->config_text = br__strdup(config);
     ck->hf->config_size = strlen(config);
     if (generation) {
@@ -350,7 +350,7 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
     else if (!strcmp(br__json_str(br__json_get(m, "direction"), ""), "import"))
         rc = read_manifest(ck, m, path, err);
     else
-        rc = bad(path, "direction", err);
+        rc = manifest_bad(path, "direction", err);
     if (rc)
         br__ckpt_close(ck);
     else

@@ -138,7 +138,8 @@ static int make_plan(struct repair *p)
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n, struct br_err *err)
+static int repair_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                          struct br_err *err)
 {
     struct repair *p = arg;
     const struct br__td_item *it = &p->td.items[item];
@@ -167,7 +168,8 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     struct repair *p = arg;
 
     (void)worker;
-    return br__td_write_file(&p->td, (uint32_t)file, &p->dir, !p->o->no_sync, produce, p, err);
+    return br__td_write_file(&p->td, (uint32_t)file, &p->dir, !p->o->no_sync, repair_produce, p,
+                             err);
 }
 
 /* ---- the other files ------------------------------------------------------------------------- */
@@ -268,7 +270,7 @@ static int put_trackers(struct repair *p)
 /* ---- the job --------------------------------------------------------------------------------- */
 
 /* What is wrong with it, if anything. */
-static int examine(struct repair *p)
+static int repair_examine(struct repair *p)
 {
     struct br__repair_result *r = p->r;
     int rc = br__train_state_repair(p->s, p->err);
@@ -375,7 +377,7 @@ int br__repair(const struct br__repair_opts *o, struct br__repair_result *r, str
     if (!rc)
         rc = br__train_state_open(&p.s, p.ck, err);
     if (!rc)
-        rc = examine(&p);
+        rc = repair_examine(&p);
     if (!rc && r->needed)
         rc = name_iteration(&p);
     if (!rc && r->needed)

@@ -626,7 +626,7 @@ static uint32_t next_char(const char **s)
 }
 
 /* The escape of a code point into out, or its own letter; returns the length. */
-static int escape(uint32_t c, char *out, size_t size)
+static int run_config_escape(uint32_t c, char *out, size_t size)
 {
     static const struct {
         uint32_t c;
@@ -649,7 +649,8 @@ static void put_escaped(struct br__buf *b, const char *s, size_t column)
     int after_escape = 0;
     for (const char *p = s; *p;) {
         char text[16];
-        int first = p == s, n = escape(next_char(&p), text, sizeof text), is_escape = n > 1;
+        int first = p == s, n = run_config_escape(next_char(&p), text, sizeof text),
+            is_escape = n > 1;
         int may_break = !first && *p && (is_escape || after_escape || text[0] == ' ');
         size_t before = column;
         column += (size_t)n;

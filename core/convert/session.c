@@ -12,7 +12,7 @@
 
 /* ---- telling the caller ---------------------------------------------------------------------- */
 
-static void tell(void (*fn)(void *, const char *), void *ud, const char *fmt, va_list ap)
+static void session_tell(void (*fn)(void *, const char *), void *ud, const char *fmt, va_list ap)
 {
     char text[1024];
     if (!fn)
@@ -26,7 +26,7 @@ void br__job_note(const struct br_job *job, const char *fmt, ...)
     va_list ap;
     va_start(ap, fmt);
     if (job->listener)
-        tell(job->listener->note, job->listener->ud, fmt, ap);
+        session_tell(job->listener->note, job->listener->ud, fmt, ap);
     va_end(ap);
 }
 
@@ -35,7 +35,7 @@ static void job_warn(const struct br_job *job, const char *fmt, ...)
     va_list ap;
     va_start(ap, fmt);
     if (job->listener)
-        tell(job->listener->warning, job->listener->ud, fmt, ap);
+        session_tell(job->listener->warning, job->listener->ud, fmt, ap);
     va_end(ap);
 }
 

@@ -444,7 +444,7 @@ int br__work_commit(struct br__work *w, const struct br__names *names, const cha
 }
 
 /* A temporary directory that holds nothing but a journal, or a replaced directory. */
-static void sweep(struct br__work *w, const char *name)
+static void work_sweep(struct br__work *w, const char *name)
 {
     struct br__dir d;
     char **names;
@@ -472,12 +472,12 @@ void br__work_tidy(const char *final)
     w.tmp_name = br__arena_printf(&w.arena, ".%s.bridge-partial", w.name);
     w.old_name = br__arena_printf(&w.arena, ".%s.bridge-old", w.name);
     if (w.tmp_name && w.old_name && !br__dir_of(&w.parent, final, 0, NULL)) {
-        sweep(&w, w.tmp_name);
-        sweep(&w, w.old_name);
+        work_sweep(&w, w.tmp_name);
+        work_sweep(&w, w.old_name);
         if (!br__dir_child(&dest, &w.parent, w.name, 0, NULL)) {
             br__dir_close(&w.parent);
             w.parent = dest;
-            sweep(&w, INSIDE);
+            work_sweep(&w, INSIDE);
             if (!br__dir_stat(&dest, JOURNAL, &st))
                 (void)!br__dir_remove(&dest, JOURNAL, NULL);
         }
