@@ -100,8 +100,8 @@ static int read_line(const struct build *b, struct desk *d, const char *s, size_
 
 /* Documents without tokens are left out, as Megatron-LM's preprocess_data.py does; pieces of a text
  * get no end of document. */
-static int tokenise(const struct build *b, struct task *t, size_t k, const char *s, size_t n,
-                    int whole, struct br_err *err)
+static int build_tokenise(const struct build *b, struct task *t, size_t k, const char *s, size_t n,
+                          int whole, struct br_err *err)
 {
     struct br_ids *ids = &t->ids[k];
     size_t before = ids->n;
@@ -139,12 +139,12 @@ static int work_on(const struct build *b, struct task *t, struct desk *d, size_t
     size_t at = record ? b->input.ends[record - 1] : 0, n = b->input.ends[record] - at;
     const char *s = b->input.block.p + at;
     if (b->input.kind == BR__INPUT_TEXT)
-        return tokenise(b, t, 0, s, n, 0, err);
+        return build_tokenise(b, t, 0, s, n, 0, err);
     if (is_blank(s, n))
         return BR_OK;
     int rc = read_line(b, d, s, n, err);
     for (size_t k = 0; k < b->n_keys && !rc; k++)
-        rc = tokenise(b, t, k, d->text[k], d->n[k], 1, err);
+        rc = build_tokenise(b, t, k, d->text[k], d->n[k], 1, err);
     return rc;
 }
 

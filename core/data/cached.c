@@ -50,8 +50,8 @@ static int name_of(struct br__arena *a, const struct br__cached_opts *o, char na
     return rc;
 }
 
-static void say(const struct br__cached_opts *o, const char *prefix,
-                const struct br__build_result *r)
+static void cached_say(const struct br__cached_opts *o, const char *prefix,
+                       const struct br__build_result *r)
 {
     struct br__buf b = {0};
     br__buf_printf(&b, "'%s': %" PRId64 " documents, %" PRId64 " tokens are in %s.bin", o->path,
@@ -91,6 +91,6 @@ int br__data_cached(struct br__arena *a, const struct br__cached_opts *o, const 
                                .listener = o->listener};
     rc = br__data_build(&b, &r, err);
     if (!rc)
-        say(o, *prefix, &r);
+        cached_say(o, *prefix, &r);
     return rc;
 }

@@ -44,7 +44,7 @@ static int name_files(struct cache *c, const char *dir, const char *split, int64
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static int64_t at(const struct br__npy *a, int64_t i)
+static int64_t cache_at(const struct br__npy *a, int64_t i)
 {
     if (a->dtype == BR_I32)
         return ((const int32_t *)(const void *)a->data)[i];
@@ -54,7 +54,7 @@ static int64_t at(const struct br__npy *a, int64_t i)
 }
 
 /* Arrays that a sample can be read by: every number is in range, and starts do not go back. */
-static int usable(const struct cache *c, const struct br__npy *a)
+static int cache_usable(const struct cache *c, const struct br__npy *a)
 {
     const struct br__npy *d = &a[DOCUMENTS], *s = &a[STARTS], *o = &a[ORDER];
     if (d->dtype != BR_I32 || d->ndim != 1 || (s->dtype != BR_I32 && s->dtype != BR_I64) ||
@@ -62,21 +62,21 @@ static int usable(const struct cache *c, const struct br__npy *a)
         o->ndim != 1 || s->shape[0] != o->shape[0] + 1 || o->shape[0] < 1)
         return 0;
     for (int64_t i = 0; i < d->shape[0]; i++)
-        if (at(d, i) < c->first || at(d, i) >= c->end)
+        if (cache_at(d, i) < c->first || cache_at(d, i) >= c->end)
             return 0;
     for (int64_t i = 0; i < o->shape[0]; i++)
-        if (at(o, i) < 0 || at(o, i) >= o->shape[0])
+        if (cache_at(o, i) < 0 || cache_at(o, i) >= o->shape[0])
             return 0;
     for (int64_t i = 0; i < s->shape[0]; i++) {
-        int64_t doc = at(s, 2 * i), token = at(s, 2 * i + 1);
+        int64_t doc = cache_at(s, 2 * i), token = cache_at(s, 2 * i + 1);
         if (doc < 0 || doc >= d->shape[0] || token < 0 ||
-            token >= br__tokens_len(c->t, at(d, doc)) || (i && doc < at(s, 2 * i - 2)))
+            token >= br__tokens_len(c->t, cache_at(d, doc)) || (i && doc < cache_at(s, 2 * i - 2)))
             return 0;
     }
     return 1;
 }
 
-static int load(struct br__gpt_index *x, const struct br__npy *a, struct br_err *err)
+static int cache_load(struct br__gpt_index *x, const struct br__npy *a, struct br_err *err)
 {
     x->n_documents = a[DOCUMENTS].shape[0];
     x->n_samples = a[ORDER].shape[0];
@@ -88,12 +88,12 @@ static int load(struct br__gpt_index *x, const struct br__npy *a, struct br_err 
         return br__nomem(err, "for an index cache");
     }
     for (int64_t i = 0; i < x->n_documents; i++)
-        x->documents[i] = (int32_t)at(&a[DOCUMENTS], i);
+        x->documents[i] = (int32_t)cache_at(&a[DOCUMENTS], i);
     for (int64_t i = 0; i <= x->n_samples; i++)
         for (int k = 0; k < 2; k++)
-            x->starts[i][k] = at(&a[STARTS], 2 * i + k);
+            x->starts[i][k] = cache_at(&a[STARTS], 2 * i + k);
     for (int64_t i = 0; i < x->n_samples; i++)
-        x->order[i] = at(&a[ORDER], i);
+        x->order[i] = cache_at(&a[ORDER], i);
     return BR_OK;
 }
 
@@ -109,9 +109,9 @@ static int try_cache(struct br__gpt_index *x, const struct cache *c, int *found,
     memset(a, 0, sizeof a);
     for (int i = DOCUMENTS; i < N_FILES && ok; i++)
         ok = br__npy_open(&a[i], c->path[i], NULL) == BR_OK;
-    *found = ok && usable(c, a);
+    *found = ok && cache_usable(c, a);
     if (*found)
-        rc = load(x, a, err);
+        rc = cache_load(x, a, err);
     for (int i = DOCUMENTS; i < N_FILES; i++)
         br__npy_close(&a[i]);
     if (*found && !rc)
@@ -136,8 +136,8 @@ static int write_narrow(const char *path, int dtype, int ndim, const int64_t *sh
     return rc;
 }
 
-static int store(const struct br__gpt_index *x, const struct cache *c, const char *dir,
-                 struct br_err *err)
+static int cache_store(const struct br__gpt_index *x, const struct cache *c, const char *dir,
+                       struct br_err *err)
 {
     int64_t most = 0;
     int rc = br__mkdirs(dir, err);
@@ -170,7 +170,7 @@ int br__gpt_index_cached(struct br__gpt_index *x, const char *dir, const char *s
     if (!rc && !found) {
         rc = br__gpt_index_make(x, t, first, end, n_samples, s, err);
         if (!rc)
-            rc = store(x, &c, dir, err);
+            rc = cache_store(x, &c, dir, err);
         if (rc)
             br__gpt_index_free(x);
     }

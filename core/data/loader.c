@@ -67,7 +67,7 @@ struct br__data_source br__data_source_sft(const struct br__sft *s)
 /* ---- one step -------------------------------------------------------------------------------- */
 
 /* The indices of a step into l->index; none: fewer samples are left than a step has. */
-static int choose(struct br__loader *l, struct br__step *s, struct br_err *err)
+static int loader_choose(struct br__loader *l, struct br__step *s, struct br_err *err)
 {
     l->n_index = 0;
     s->consumed = l->consumed;
@@ -102,10 +102,10 @@ static struct br__collate rule_of(const struct br__loader *l)
     return c;
 }
 
-static int fill(struct br__loader *l, struct br__step *s, struct br_err *err)
+static int loader_fill(struct br__loader *l, struct br__step *s, struct br_err *err)
 {
     int64_t micro = l->o.sampler.micro_batch;
-    int rc = choose(l, s, err);
+    int rc = loader_choose(l, s, err);
     for (int64_t i = 0; i < l->n_index && !rc; i++)
         rc = l->o.source.sample(&l->o.source, l->index[i], &l->samples[i], err);
     struct br__collate c = rule_of(l);
@@ -118,7 +118,7 @@ static int fill(struct br__loader *l, struct br__step *s, struct br_err *err)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-static void *prepare(void *arg)
+static void *loader_prepare(void *arg)
 {
     struct br__loader *l = arg;
     pthread_mutex_lock(&l->lock);
@@ -131,7 +131,7 @@ static void *prepare(void *arg)
         struct br__step *s = &l->ring[l->filled % l->slots];
         struct br_err err = BR_ERR_INIT;
         pthread_mutex_unlock(&l->lock);
-        int rc = fill(l, s, &err);
+        int rc = loader_fill(l, s, &err);
         pthread_mutex_lock(&l->lock);
         l->rc = rc;
         l->err = err;
@@ -209,7 +209,7 @@ int br__loader_open(struct br__loader **out, const struct br__loader_opts *o, st
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
     int rc = make_room(l, err);
-    if (!rc && pthread_create(&l->thread, NULL, prepare, l) != 0)
+    if (!rc && pthread_create(&l->thread, NULL, loader_prepare, l) != 0)
         rc = br_fail(err, BR_E_NOMEM, "cannot start the loader's thread");
     l->has_thread = !rc;
     if (rc)

@@ -162,8 +162,8 @@ static void restart_positions(const struct numbers *a, struct br__sample *out)
             out->positions[i] = (int32_t)(i - at);
 }
 
-static int load(const struct br__pretok *p, int64_t record, struct br__buf *text, struct numbers *a,
-                struct br_err *err)
+static int pretok_load(const struct br__pretok *p, int64_t record, struct br__buf *text,
+                       struct numbers *a, struct br_err *err)
 {
     int rc = br__records_read(&p->records, record, text, err);
     if (!rc)
@@ -191,7 +191,7 @@ static int check_all(struct br__pretok *p, int64_t from, int64_t end, struct br_
     int rc = BR_OK;
     br__progress_init(&g, p->o.listener, "checking records", (uint64_t)(end - from));
     for (int64_t i = from; i < end && !rc; i++) {
-        rc = load(p, i, &text, a, err);
+        rc = pretok_load(p, i, &text, a, err);
         if (!rc)
             p->good[p->n_good++] = i;
         if (rc == BR_E_FORMAT && p->o.skip_bad) {
@@ -207,7 +207,7 @@ static int check_all(struct br__pretok *p, int64_t from, int64_t end, struct br_
     return rc;
 }
 
-static int arrange(struct br__pretok *p, struct br_err *err)
+static int pretok_arrange(struct br__pretok *p, struct br_err *err)
 {
     struct br__mt19937 r;
     int64_t n = p->n_good, want = p->o.n_samples < 0 ? n : p->o.n_samples;
@@ -247,7 +247,7 @@ int br__pretok_open(struct br__pretok **out, const struct br__pretok_opts *o, st
         rc = br_fail(err, BR_E_CONFIG, "'%s' has no record for %s", o->path,
                      br__split_names[o->which]);
     if (!rc)
-        rc = arrange(p, err);
+        rc = pretok_arrange(p, err);
     if (rc)
         br__pretok_close(p);
     else
@@ -277,7 +277,7 @@ int br__pretok_sample(const struct br__pretok *p, int64_t i, struct br__sample *
     struct br__buf text = {0};
     if (i < 0 || i >= p->n_samples)
         BR_BUG("sample %" PRId64 " of %" PRId64, i, p->n_samples);
-    int rc = load(p, p->good[p->order[i]], &text, a, err);
+    int rc = pretok_load(p, p->good[p->order[i]], &text, a, err);
     if (!rc)
         rc = put_sample(a, out, err);
     if (!rc)

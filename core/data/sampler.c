@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-static int check(const struct br__data_sampler *s, int64_t consumed, struct br_err *err)
+static int sampler_check(const struct br__data_sampler *s, int64_t consumed, struct br_err *err)
 {
     int64_t step = s->micro_batch * s->dp;
     if (s->total < 1)
@@ -24,8 +24,8 @@ static int check(const struct br__data_sampler *s, int64_t consumed, struct br_e
 }
 
 /* s->order = randperm(n) for this epoch; kept until another is asked for. */
-static int shuffled(struct br__data_sampler *s, uint64_t seed, int64_t n, int64_t epoch,
-                    struct br_err *err)
+static int sampler_shuffled(struct br__data_sampler *s, uint64_t seed, int64_t n, int64_t epoch,
+                            struct br_err *err)
 {
     if (s->order && s->order_n == n && s->order_epoch == epoch)
         return BR_OK;
@@ -74,7 +74,7 @@ static int next_cyclic(struct br__data_sampler *s, int64_t consumed, int64_t *in
                        consumed, step);
     int64_t block = active / s->dp;
     int64_t all = s->no_sharding ? s->total - s->total % s->micro_batch : block;
-    int rc = shuffled(s, (uint64_t)epoch, all, epoch, err);
+    int rc = sampler_shuffled(s, (uint64_t)epoch, all, epoch, err);
     for (int64_t i = 0; i < s->micro_batch && !rc; i++)
         index[i] = s->no_sharding ? s->order[at + i * s->dp + s->rank]
                                   : s->rank * block + s->order[at / s->dp + i];
@@ -99,7 +99,7 @@ static int next_batch(struct br__data_sampler *s, int64_t consumed, int64_t *ind
                        "%" PRId64 " samples are fewer than one global batch of %" PRId64, s->total,
                        g);
     int64_t epoch = consumed / active, at = consumed % active;
-    int rc = shuffled(s, s->seed + (uint64_t)epoch, s->total, epoch, err);
+    int rc = sampler_shuffled(s, s->seed + (uint64_t)epoch, s->total, epoch, err);
     if (rc)
         return rc;
     int64_t left = BR__MIN(g, BR__MIN(active, s->total) - at);
@@ -115,7 +115,7 @@ static int next_batch(struct br__data_sampler *s, int64_t consumed, int64_t *ind
 int br__data_sampler_next(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
                           int64_t *consumes, struct br_err *err)
 {
-    int rc = check(s, consumed, err);
+    int rc = sampler_check(s, consumed, err);
     if (rc)
         return rc;
     if (s->kind == BR__SAMPLER_CYCLIC)

@@ -39,8 +39,8 @@ static int pad_example(const struct br__sft *s, struct br__example *e, struct br
     return br__example_room(e, err);
 }
 
-static int example(const struct br__sft *s, int64_t record, struct br__buf *room,
-                   struct br__example *e, struct br_err *err)
+static int sft_example(const struct br__sft *s, int64_t record, struct br__buf *room,
+                       struct br__example *e, struct br_err *err)
 {
     int rc = br__records_read(&s->records, record, room, err);
     if (!rc)
@@ -72,7 +72,7 @@ static int check_task(void *arg, size_t task, int worker, struct br_err *err)
     int rc = BR_OK;
     (void)worker;
     for (int64_t i = from; i < end && !rc; i++) {
-        rc = example(s, i, &room, &e, err);
+        rc = sft_example(s, i, &room, &e, err);
         if (!rc && e.ids.n > INT32_MAX)
             rc = br_fail(err, BR_E_UNSUPPORTED, "a record of %zu tokens", e.ids.n);
         s->length[i] = rc ? 0 : (int32_t)e.ids.n;
@@ -158,7 +158,7 @@ static int map_rows(struct br__sft *s, int64_t n, int64_t want, struct br_err *e
     return rc;
 }
 
-static int arrange(struct br__sft *s, struct br_err *err)
+static int sft_arrange(struct br__sft *s, struct br_err *err)
 {
     int rc = BR_OK;
     s->n_samples = s->n_good;
@@ -201,7 +201,7 @@ int br__sft_open(struct br__sft **out, const struct br__sft_opts *o, struct br_e
     if (!rc)
         rc = check_records(s, err);
     if (!rc)
-        rc = arrange(s, err);
+        rc = sft_arrange(s, err);
     if (rc)
         br__sft_close(s);
     else
@@ -247,7 +247,7 @@ const char *br__sft_file(struct br__arena *a, const char *dir, int split)
 /* ---- samples --------------------------------------------------------------------------------- */
 
 /* Append an example without its last token; labels are the tokens shifted by one. */
-static void append(const struct br__sft *s, struct br__sample *out, const struct br__example *e)
+static void sft_append(const struct br__sft *s, struct br__sample *out, const struct br__example *e)
 {
     int64_t n = (int64_t)e->ids.n - 1, at = out->n;
     for (int64_t i = 0; i < n; i++) {
@@ -268,11 +268,11 @@ static int one_record(const struct br__sft *s, int64_t record, struct br__sample
 {
     struct br__example e = {0};
     struct br__buf room = {0};
-    int rc = example(s, record, &room, &e, err);
+    int rc = sft_example(s, record, &room, &e, err);
     if (!rc)
         rc = br__sample_room(out, (int64_t)e.ids.n, err);
     if (!rc)
-        append(s, out, &e);
+        sft_append(s, out, &e);
     br__example_free(&e);
     br__buf_free(&room);
     return rc;
@@ -284,11 +284,11 @@ static int one_row(const struct br__sft *s, int64_t row, struct br__sample *out,
     struct br__buf room = {0};
     int rc = br__sample_room(out, s->o.pack_size + 1, err);
     for (int64_t k = s->packing.first[row]; k < s->packing.first[row + 1] && !rc; k++) {
-        rc = example(s, s->good[s->packing.item[k]], &room, &e, err);
+        rc = sft_example(s, s->good[s->packing.item[k]], &room, &e, err);
         if (!rc && (int64_t)e.ids.n - 1 != s->length[s->packing.item[k]])
             rc = br_fail(err, BR_E_IO, "'%s' changed while it is used", s->o.path);
         if (!rc)
-            append(s, out, &e);
+            sft_append(s, out, &e);
     }
     out->span = out->n;
     br__example_free(&e);
