@@ -40,7 +40,7 @@ static void wait_while(_Atomic uint32_t *word, uint32_t value)
         syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
 }
 
-static void wake(_Atomic uint32_t *word)
+static void world_wake(_Atomic uint32_t *word)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
@@ -57,7 +57,7 @@ static void run_rank(struct rank_thread *r)
         world->ops->abort(world);
 }
 
-static void *serve(void *arg)
+static void *world_serve(void *arg)
 {
     struct rank_thread *r = arg;
     struct br__world *w = r->world;
@@ -67,17 +67,17 @@ static void *serve(void *arg)
             return NULL;
         run_rank(r);
         if (atomic_fetch_sub(&w->active, 1) == 1)
-            wake(&w->active);
+            world_wake(&w->active);
     }
 }
 
 /* Let the threads run w->fn, or leave. */
-static void start(struct br__world *w)
+static void world_start(struct br__world *w)
 {
     atomic_store(&w->active, w->n_threads);
     atomic_fetch_add(&w->run, 1);
     if (w->n_threads)
-        wake(&w->run);
+        world_wake(&w->run);
 }
 
 /* Prefer the root cause over BR_E_COMM, which only reports that another rank failed. */
@@ -100,7 +100,7 @@ int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struc
     pthread_mutex_lock(&w->turn);
     w->fn = fn;
     w->arg = arg;
-    start(w);
+    world_start(w);
     run_rank(&w->ranks[0]);
     for (uint32_t left; (left = atomic_load(&w->active)) != 0;)
         wait_while(&w->active, left);
@@ -153,7 +153,7 @@ static int split_groups(void *arg, uint32_t rank, struct br_err *err)
 static int start_threads(struct br__world *w, struct br_err *err)
 {
     for (uint32_t i = 1; i < w->topo.world; i++) {
-        if (pthread_create(&w->ranks[i].thread, NULL, serve, &w->ranks[i]))
+        if (pthread_create(&w->ranks[i].thread, NULL, world_serve, &w->ranks[i]))
             return br_fail(err, BR_E_NOMEM, "cannot start a thread for rank %u", i);
         w->n_threads++;
     }
@@ -195,7 +195,7 @@ void br__world_close(struct br__world *w)
     if (!w)
         return;
     w->fn = NULL;
-    start(w);
+    world_start(w);
     for (uint32_t i = 1; i <= w->n_threads; i++)
         pthread_join(w->ranks[i].thread, NULL);
     /* BR_GROUP_WORLD is 0: the world itself goes last. */
