@@ -216,7 +216,7 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
 
 /* ---- merging --------------------------------------------------------------------------------- */
 
-static float *floats(const struct br__source *s)
+static float *adapter_floats(const struct br__source *s)
 {
     size_t n = (size_t)(s->rows * s->cols);
     float *f = br__alloc(n * sizeof *f);
@@ -251,8 +251,8 @@ int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, 
         return br_fail(
             err, BR_E_PLAN, "the adapter is for [%lld, %lld], the weight is [%lld, %lld]",
             (long long)p->b.rows, (long long)p->a.cols, (long long)rows, (long long)cols);
-    float *a = floats(&p->a), *b = floats(&p->b);
-    float *m = p->magnitude.data ? floats(&p->magnitude) : NULL;
+    float *a = adapter_floats(&p->a), *b = adapter_floats(&p->b);
+    float *m = p->magnitude.data ? adapter_floats(&p->magnitude) : NULL;
     double *sum = br__alloc((size_t)cols * sizeof *sum);
     int ok = a && b && sum && (m || !p->magnitude.data);
     for (int64_t i = 0; ok && i < rows; i++)

@@ -13,7 +13,7 @@ struct walk {
 };
 
 /* The params of a graph that gradients are asked for: the adapter's if there is one. */
-static size_t trainable(const struct br__compiled *q, br_val *wrt)
+static size_t backward_trainable(const struct br__compiled *q, br_val *wrt)
 {
     size_t n = 0;
     const struct br__adapter *a = q->b.params->w->adapter;
@@ -26,8 +26,8 @@ static size_t trainable(const struct br__compiled *q, br_val *wrt)
     return n;
 }
 
-/* Append a backward pass from `loss` (of an earlier stage: its SEND).  Where nothing is wanted (an
- * adapter of later layers only) the gradient that was sent must be taken all the same. */
+/* Append a backward pass from `loss` (of an earlier stage: its SEND).  If this stage wants none (an
+ * adapter of later layers only) the gradient sent to it must be received all the same. */
 static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_err *err)
 {
     struct br__compiled *q = w->p->compiled;
@@ -61,7 +61,7 @@ static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
     w->grad = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad);
     if (!w->wrt || !w->grad)
         return br__nomem(err, "for the gradients");
-    w->n = trainable(q, w->wrt);
+    w->n = backward_trainable(q, w->wrt);
     int rc = 0;
     if (roots & 1u << BR__ROOT_LM)
         rc = walk_back(w, BR__ROOT_LM, q->b.loss ? q->b.loss : q->b.sent, err);
@@ -75,7 +75,7 @@ static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
 }
 
 /* All that may be read after a run, and what must be sent. */
-static size_t outputs(const struct br__pass *p, br_val passed, br_val *out)
+static size_t backward_outputs(const struct br__pass *p, br_val passed, br_val *out)
 {
     const struct br__build *b = &p->compiled->b;
     const br_val one[] = {b->logits,
@@ -125,7 +125,7 @@ static int pass_make(struct br__rank *r, struct br__pass *p, struct br_err *err)
     br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->compiled->g.n + 16, sizeof *keep);
     if (!keep)
         return br__nomem(err, "for the gradients");
-    rc = br__compiled_plan(r, p->compiled, keep, outputs(p, w.passed, keep), err);
+    rc = br__compiled_plan(r, p->compiled, keep, backward_outputs(p, w.passed, keep), err);
     br__free(keep);
     return rc;
 }

@@ -10,7 +10,8 @@ struct stage {
     int is_first, is_last;
 };
 
-static br_val input(struct br_graph *g, const char *name, uint32_t n_dim, int64_t a, int64_t b)
+static br_val build_input(struct br_graph *g, const char *name, uint32_t n_dim, int64_t a,
+                          int64_t b)
 {
     const int64_t shape[2] = {a, b};
     return br__leaf(g, BR_OP_INPUT, BR_I32, name, n_dim, shape);
@@ -20,21 +21,21 @@ static void make_inputs(struct br_graph *g, struct br__build *b, const struct st
 {
     float freq[BR__MAX_ROTARY];
     int64_t n;
-    b->positions = input(g, "positions", 1, b->n_tokens, 0);
-    b->seqs = input(g, "seqs", 2, b->n_seqs, 5);
+    b->positions = build_input(g, "positions", 1, b->n_tokens, 0);
+    b->seqs = build_input(g, "seqs", 2, b->n_seqs, 5);
     if (s->is_first)
-        b->ids = input(g, "ids", 1, b->n_tokens, 0);
+        b->ids = build_input(g, "ids", 1, b->n_tokens, 0);
     if (b->flags & BR__BUILD_CACHE)
-        b->cache_rows = input(g, "cache_rows", 1, b->n_tokens, 0);
+        b->cache_rows = build_input(g, "cache_rows", 1, b->n_tokens, 0);
     if (s->is_last && !(b->flags & BR__BUILD_ALL_LOGITS))
-        b->out_rows = input(g, "out_rows", 1, b->n_out, 0);
+        b->out_rows = build_input(g, "out_rows", 1, b->n_out, 0);
     if (s->is_last && b->flags & BR__BUILD_LOSS)
-        b->labels = input(g, "labels", 1, b->n_tokens, 0);
+        b->labels = build_input(g, "labels", 1, b->n_tokens, 0);
     if (!g->err.code && !br__rope(b->cfg, freq, BR__MAX_ROTARY, &n, &b->rope_scale, &g->err))
         b->inv_freq = br__const(g, freq, n);
 }
 
-static br_val embed(struct br_graph *g, br_val ids)
+static br_val build_embed(struct br_graph *g, br_val ids)
 {
     br_val table = br__weight(g, "embedding.word_embeddings.weight", 0, BR__SPLIT_ROWS);
     int64_t rows = br__node(g, table)->shape[0];
@@ -42,7 +43,7 @@ static br_val embed(struct br_graph *g, br_val ids)
     return br__leave_tp(g, x);
 }
 
-static br_val receive(struct br_graph *g, struct br__build *b, uint32_t from)
+static br_val build_receive(struct br_graph *g, struct br__build *b, uint32_t from)
 {
     const int64_t shape[2] = {b->n_tokens, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
     br_val v = br__leaf(g, BR_OP_RECV, BR_F32, NULL, 2, shape);
@@ -52,7 +53,7 @@ static br_val receive(struct br_graph *g, struct br__build *b, uint32_t from)
 }
 
 /* x[T, hidden] -> [rows, vocab], whole on every tensor-parallel rank. */
-static br_val head(struct br_graph *g, struct br__build *b, br_val x)
+static br_val build_head(struct br_graph *g, struct br__build *b, br_val x)
 {
     int tied = !b->params->w->src->untied;
     uint32_t tp = br__tp(g);
@@ -80,8 +81,8 @@ static br_val aux_loss(struct br_graph *g, struct br__build *b)
  * embedding of token i + 1, through a layer of its own, the logits of token i + 2. */
 static void predict_further(struct br_graph *g, struct br__build *b, br_val hidden)
 {
-    b->mtp_ids = input(g, "mtp_ids", 1, b->n_tokens, 0);
-    br_val next = embed(g, b->mtp_ids);
+    b->mtp_ids = build_input(g, "mtp_ids", 1, b->n_tokens, 0);
+    br_val next = build_embed(g, b->mtp_ids);
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
     br_val both = BR__OP(g, CONCAT, NULL, br_rmsnorm(g, next, "enorm.weight"),
                          br_rmsnorm(g, hidden, "hnorm.weight"));
@@ -92,19 +93,19 @@ static void predict_further(struct br_graph *g, struct br__build *b, br_val hidd
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
     x = br_rmsnorm(g, x, "final_layernorm.weight");
     b->prefix[0] = '\0';
-    b->mtp_logits = head(g, b, x);
+    b->mtp_logits = build_head(g, b, x);
     if (b->flags & BR__BUILD_LOSS) {
-        b->mtp_labels = input(g, "mtp_labels", 1, b->n_tokens, 0);
+        b->mtp_labels = build_input(g, "mtp_labels", 1, b->n_tokens, 0);
         b->mtp_loss = BR__OP(g, CROSS_ENTROPY, NULL, b->mtp_logits, b->mtp_labels);
     }
 }
 
-static void finish(struct br_graph *g, struct br__build *b, br_val x)
+static void build_finish(struct br_graph *g, struct br__build *b, br_val x)
 {
     b->prefix[0] = '\0';
     x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
     b->hidden[b->cfg->n_layers + 1] = x;
-    b->logits = head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
+    b->logits = build_head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
     if (b->flags & BR__BUILD_LOSS)
         b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
     if (b->flags & BR__BUILD_LOSS && b->n_moe)
@@ -113,22 +114,22 @@ static void finish(struct br_graph *g, struct br__build *b, br_val x)
         predict_further(g, b, x);
 }
 
-static void layers(struct br_graph *g, struct br__build *b, const struct stage *s)
+static void build_layers(struct br_graph *g, struct br__build *b, const struct stage *s)
 {
     const struct br__arch *arch = b->cfg->arch;
     uint32_t stage = br_topo_coord(&b->info->topo, b->info->rank, BR_AXIS_PP);
     br_val x;
     if (s->is_first)
-        b->hidden[0] = x = embed(g, b->ids);
+        b->hidden[0] = x = build_embed(g, b->ids);
     else
-        b->received = x = receive(g, b, stage - 1);
+        b->received = x = build_receive(g, b, stage - 1);
     for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
         b->layer = (int)i;
         snprintf(b->prefix, sizeof b->prefix, "decoder.layers.%u.", i);
         b->hidden[i + 1] = x = arch->layer(g, x, (int)i);
     }
     if (s->is_last)
-        finish(g, b, x);
+        build_finish(g, b, x);
     else
         b->sent = BR__OP(g, SEND, BR__I(BR_GROUP_PP, stage + 1), x);
 }
@@ -175,6 +176,6 @@ int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *er
     if (!b->hidden || !b->routes)
         return br__nomem(err, "for a graph");
     make_inputs(g, b, &s);
-    layers(g, b, &s);
+    build_layers(g, b, &s);
     return br__graph_status(g, err);
 }

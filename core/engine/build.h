@@ -53,8 +53,8 @@ int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *er
 
 /* What blocks need of it (blocks.c, block_gdn.c, block_moe.c). */
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split);
-/* The leaf of a weight that br__linear does not multiply: refused if it has an adapter, which would
- * do nothing. */
+/* Leaf of a weight used outside br__linear.  Fails if an adapter targets it, since the adapter
+ * would be ignored. */
 br_val br__plain_leaf(struct br_graph *g, const struct br__param *p);
 /* y = x w' with the weight, its adapter if there is one, and the bias of that name or NULL. */
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,

@@ -3,7 +3,7 @@
 #include "llm.h"
 #include <string.h>
 
-/* Elements of the weights that one token meets in a matrix product. */
+/* Elements of weights that one token is multiplied with. */
 static double elements_met(const struct br__compiled *q, const struct br__node *n)
 {
     const struct br__node *w = br__node(&q->g, n->in[1]);

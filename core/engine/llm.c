@@ -92,7 +92,7 @@ void br__llm_reset(struct br__llm_session *s, uint32_t slot)
 /* ---- graphs and caches ----------------------------------------------------------------------- */
 
 /* Everything that a rank computes of a batch, as the outputs that keep it alive. */
-static int plan(struct br__rank *r, struct br__compiled *q, struct br_err *err)
+static int session_plan(struct br__rank *r, struct br__compiled *q, struct br_err *err)
 {
     const br_val all[] = {q->b.logits, q->b.sent, q->b.loss};
     br_val outputs[BR_COUNTOF(all)];
@@ -103,7 +103,7 @@ static int plan(struct br__rank *r, struct br__compiled *q, struct br_err *err)
     return br__compiled_plan(r, q, outputs, n, err);
 }
 
-static void *cache(struct br__rank_session *r, const struct br__state *s)
+static void *session_cache(struct br__rank_session *r, const struct br__state *s)
 {
     size_t bytes = (size_t)s->elems * br_dtype_size((int)s->dtype);
     for (size_t i = 0; i < r->n_caches; i++)
@@ -121,7 +121,7 @@ static void *cache(struct br__rank_session *r, const struct br__state *s)
 static int bind_caches(struct br__rank_session *r, struct br__compiled *q, struct br_err *err)
 {
     for (size_t i = 0; i < q->b.n_states; i++) {
-        void *p = cache(r, &q->b.states[i]);
+        void *p = session_cache(r, &q->b.states[i]);
         if (!p)
             return br__nomem(err, "for the caches of %lld x %lld tokens", (long long)r->s->slots,
                              (long long)r->s->capacity);
@@ -130,7 +130,7 @@ static int bind_caches(struct br__rank_session *r, struct br__compiled *q, struc
     return 0;
 }
 
-static struct br__compiled *kept(struct br__rank_session *r, const struct br__build *b)
+static struct br__compiled *session_kept(struct br__rank_session *r, const struct br__build *b)
 {
     for (size_t i = 0; i < r->n_compiled; i++) {
         struct br__compiled *q = r->compiled[i];
@@ -141,7 +141,7 @@ static struct br__compiled *kept(struct br__rank_session *r, const struct br__bu
     return NULL;
 }
 
-/* Where the next graph goes: a free place, or that of the one not used for longest. */
+/* Index for the next graph: a free one, or that of the least recently used graph. */
 static int place_for_graph(struct br__rank_session *r, size_t *at)
 {
     *at = r->n_compiled;
@@ -161,7 +161,7 @@ int br__compiled_get(struct br__rank_session *r, const struct br__build *b,
                      struct br__compiled **out, struct br_err *err)
 {
     size_t at;
-    *out = kept(r, b);
+    *out = session_kept(r, b);
     if (!*out) {
         int rc = place_for_graph(r, &at) ? br__nomem(err, "for the model's sequences")
                                          : br__compiled_make(r->rank, b, out, err);
@@ -169,7 +169,7 @@ int br__compiled_get(struct br__rank_session *r, const struct br__build *b,
             return rc;
         r->compiled[at] = *out;
         r->n_compiled++;
-        if ((rc = plan(r->rank, *out, err)) || (rc = bind_caches(r, *out, err))) {
+        if ((rc = session_plan(r->rank, *out, err)) || (rc = bind_caches(r, *out, err))) {
             br__compiled_free(*out);
             r->n_compiled--;
             return rc;
@@ -191,7 +191,7 @@ struct batch { /* one piece: consecutive tokens of each sequence */
 
 /* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their
  * own, in the slot after the last. */
-static int64_t padding(const struct br__llm *m, int64_t n_tokens)
+static int64_t session_padding(const struct br__llm *m, int64_t n_tokens)
 {
     int64_t tp = m->topo.size[BR_AXIS_TP];
     return (tp - n_tokens % tp) % tp;
@@ -199,7 +199,7 @@ static int64_t padding(const struct br__llm *m, int64_t n_tokens)
 
 struct br__build br__batch_shape(const struct br__llm_session *s, int64_t n_tokens, int64_t n_seqs)
 {
-    int64_t pad = padding(s->m, n_tokens);
+    int64_t pad = session_padding(s->m, n_tokens);
     return (struct br__build){.flags = BR__BUILD_CACHE,
                               .n_tokens = n_tokens + pad,
                               .n_seqs = n_seqs + (pad > 0),
@@ -294,7 +294,7 @@ static int forward_piece(struct br__llm_session *s, const struct br__forward_seq
     struct batch in = {.s = s, .inputs = inputs, .n_inputs = n, .logits = logits};
     for (size_t i = 0; i < n; i++)
         in.n_tokens += inputs[i].n;
-    in.pad = padding(s->m, in.n_tokens);
+    in.pad = session_padding(s->m, in.n_tokens);
     int rc = br__ranks_run(s->m, run_batch, &in, err);
     if (rc)
         return rc;
@@ -313,8 +313,8 @@ int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inp
     struct br__forward_seq *last = br__calloc(n, sizeof *last);
     if (!rc && !last)
         rc = br__nomem(err, "for the model's sequences");
-    /* All but the last piece of each prompt alone; then what is left of all of them together, as
-     * far as one piece goes. */
+    /* Each prompt's full pieces run alone; the remainders run together, as many as one piece
+     * holds. */
     for (size_t i = 0; i < n && !rc; i++) {
         last[i] = inputs[i];
         for (; last[i].n > piece && !rc; last[i].ids += piece, last[i].n -= piece)

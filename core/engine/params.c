@@ -35,7 +35,7 @@ void br__params_close(struct br__params *p)
 }
 
 /* Memory that lives as long as p. */
-static void *own(struct br__params *p, size_t n)
+static void *param_own(struct br__params *p, size_t n)
 {
     if (br__grow(&p->owned, &p->cap_owned, p->n_owned, sizeof *p->owned))
         return NULL;
@@ -129,8 +129,8 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
 /* ---- shares ---------------------------------------------------------------------------------- */
 
 /* Share `rank` of `size` of n, which must divide. */
-static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
-                 const char *name, struct br_err *err)
+static int param_share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
+                       const char *name, struct br_err *err)
 {
     if (n % size)
         return br_fail(err, BR_E_USAGE,
@@ -142,9 +142,9 @@ static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t
 }
 
 /* The parts of a source's rows [row, row + rows) that a rank owns; at most 3. */
-static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, int64_t rows,
-               enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
-               size_t *n_parts, struct br_err *err)
+static int param_cut(const struct br_config *cfg, struct br__source *s, int64_t row, int64_t rows,
+                     enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
+                     size_t *n_parts, struct br_err *err)
 {
     int64_t from = 0, len = 0;
     int rc = 0;
@@ -161,17 +161,17 @@ static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, i
     if (split == BR__SPLIT_NONE || size == 1)
         return 0;
     if (split == BR__SPLIT_COLS || (split == BR__SPLIT_ROWS && s->ndim == 1)) {
-        if (!(rc = share(s->cols, rank, size, &from, &len, s->name, err)))
+        if (!(rc = param_share(s->cols, rank, size, &from, &len, s->name, err)))
             parts[0] = (struct br__part){s, row, rows, from, len};
     } else if (split == BR__SPLIT_ROWS) {
-        if (!(rc = share(rows, rank, size, &from, &len, s->name, err)))
+        if (!(rc = param_share(rows, rank, size, &from, &len, s->name, err)))
             parts[0] = (struct br__part){s, row + from, len, 0, s->cols};
     } else {
         int64_t key =
             br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
         int64_t channels[3] = {key, key, rows - 2 * key};
         for (int64_t i = 0, base = row; i < 3 && !rc; base += channels[i++])
-            if (!(rc = share(channels[i], rank, size, &from, &len, s->name, err)))
+            if (!(rc = param_share(channels[i], rank, size, &from, &len, s->name, err)))
                 parts[i] = (struct br__part){s, base + from, len, 0, s->cols};
         *n_parts = 3;
     }
@@ -203,7 +203,8 @@ static int64_t elems_of(const struct br__part *q)
 }
 
 /* Bytes of the parts: where they lie if that is one run of the right dtype, else a copy. */
-static const void *gather(struct br__params *p, const struct br__part *parts, size_t n, int to)
+static const void *param_gather(struct br__params *p, const struct br__part *parts, size_t n,
+                                int to)
 {
     const struct br__part *q = &parts[0];
     if (n == 1 && q->source->dtype == to && (q->n_cols == q->source->cols || q->n_rows == 1))
@@ -212,7 +213,7 @@ static const void *gather(struct br__params *p, const struct br__part *parts, si
     size_t elems = 0;
     for (size_t i = 0; i < n; i++)
         elems += (size_t)elems_of(&parts[i]);
-    unsigned char *m = own(p, elems * br_dtype_size(to)), *d = m;
+    unsigned char *m = param_own(p, elems * br_dtype_size(to)), *d = m;
     for (size_t i = 0; m && i < n; i++) {
         copy_part(&parts[i], to, 0, elems_of(&parts[i]), d);
         d += (size_t)elems_of(&parts[i]) * br_dtype_size(to);
@@ -244,14 +245,14 @@ static int make_bytes(void *arg, void *host, size_t at, size_t n, struct br_err 
 
 /* ---- params ---------------------------------------------------------------------------------- */
 
-static struct br__param *known(const struct br__params *p, const char *key)
+static struct br__param *param_known(const struct br__params *p, const char *key)
 {
     uint32_t i = br__map_get(&p->by_key, key);
     return i == BR__NOT_FOUND ? NULL : p->list[i];
 }
 
-static int add(struct br__params *p, struct br__param *q, const char *key,
-               const struct br__part *parts, size_t n_parts)
+static int param_add(struct br__params *p, struct br__param *q, const char *key,
+                     const struct br__part *parts, size_t n_parts)
 {
     struct br__part *copy = br__arena_alloc(&p->arena, n_parts * sizeof *copy);
     q->key = br__arena_strdup(&p->arena, key);
@@ -282,7 +283,7 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
 {
     struct br__part parts[3];
     size_t n;
-    int rc = cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err);
+    int rc = param_cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err);
     if (rc)
         return rc;
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
@@ -299,16 +300,16 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
         q->stored.n_dim = 1;
         q->stored.shape[0] = parts[0].n_cols;
     }
-    q->stored.data = p->host ? gather(p, parts, n, (int)q->stored.dtype) : NULL;
-    if ((p->host && !q->stored.data) || add(p, q, key, parts, n))
+    q->stored.data = p->host ? param_gather(p, parts, n, (int)q->stored.dtype) : NULL;
+    if ((p->host && !q->stored.data) || param_add(p, q, key, parts, n))
         return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }
 
-static int make(struct br__params *p, const char *key, const char *mcore, int item,
-                enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
-                struct br_err *err)
+static int param_make(struct br__params *p, const char *key, const char *mcore, int item,
+                      enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
+                      struct br_err *err)
 {
     struct br__source *s;
     int64_t row, rows;
@@ -323,8 +324,8 @@ int br__param_get(struct br__params *p, const char *mcore, int item, enum br__sp
 {
     char key[160];
     snprintf(key, sizeof key, "%s|%d", mcore, item);
-    struct br__param *q = known(p, key);
-    int rc = q ? 0 : make(p, key, mcore, item, split, rank, size, &q, err);
+    struct br__param *q = param_known(p, key);
+    int rc = q ? 0 : param_make(p, key, mcore, item, split, rank, size, &q, err);
     *out = q;
     return rc;
 }
@@ -343,13 +344,14 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
         int64_t row, rows;
         size_t one;
         int rc = find_source(p, mcore, item, first + e, &s, &row, &rows, err);
-        if (rc || (rc = cut(p->w->cfg, s, row, rows, split, rank, size, &parts[e], &one, err)))
+        if (rc ||
+            (rc = param_cut(p->w->cfg, s, row, rows, split, rank, size, &parts[e], &one, err)))
             return rc;
         if (e && s->dtype != (int)q->stored.dtype)
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
                            br_dtype_torch(s->dtype), br_dtype_torch((int)q->stored.dtype));
         q->stored.dtype = (uint32_t)s->dtype;
-        data[e] = p->host ? gather(p, &parts[e], 1, s->dtype) : NULL;
+        data[e] = p->host ? param_gather(p, &parts[e], 1, s->dtype) : NULL;
         if (p->host && !data[e])
             return br__nomem(err, "for parameters");
     }
@@ -360,7 +362,7 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     q->stored.shape[0] = n;
     q->stored.shape[1] = parts[0].n_rows;
     q->stored.shape[2] = parts[0].n_cols;
-    if (add(p, q, key, parts, (size_t)n))
+    if (param_add(p, q, key, parts, (size_t)n))
         return br__nomem(err, "for parameters");
     *out = q;
     return 0;
@@ -372,7 +374,7 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
 {
     char key[160];
     snprintf(key, sizeof key, "%s|%d", mcore, item);
-    struct br__param *q = known(p, key);
+    struct br__param *q = param_known(p, key);
     int rc = q ? 0 : make_experts(p, key, mcore, item, first, n, split, rank, size, &q, err);
     *out = q;
     return rc;
@@ -384,7 +386,7 @@ int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair,
 {
     char key[160];
     snprintf(key, sizeof key, "adapter|%u|%c", pair->index, which);
-    struct br__param *q = known(p, key);
+    struct br__param *q = param_known(p, key);
     int follows = (which == 'A') == (split == BR__SPLIT_COLS);
     const struct br__source *s = which == 'A'   ? &pair->a
                                  : which == 'B' ? &pair->b

@@ -40,8 +40,8 @@ void br__trace_free(struct br__trace *t)
 }
 
 /* The result of that name, made of zeros when it is new. */
-static struct br__named *result(struct br__trace *t, const char *name, int ndim,
-                                const int64_t *shape)
+static struct br__named *trace_result(struct br__trace *t, const char *name, int ndim,
+                                      const int64_t *shape)
 {
     const struct br__named *old = br__trace_find(t, name);
     if (old)
@@ -85,7 +85,7 @@ static float *values_of(const struct sink *s, br_val v)
 static int put_value(const struct sink *s, const char *name, br_val v, double scale)
 {
     const struct br__node *n = br__node(&s->q->g, v);
-    struct br__named *r = result(s->j->out, name, (int)n->n_dim, n->shape);
+    struct br__named *r = trace_result(s->j->out, name, (int)n->n_dim, n->shape);
     if (!r)
         return br__nomem(s->err, "for the results of a pass");
     float *x = values_of(s, v);
@@ -105,7 +105,7 @@ static int add_grad(const struct sink *s, const struct br__param *p, const char 
         const struct br__part *q = &p->pieces[i];
         char name[256];
         snprintf(name, sizeof name, "%s%s", prefix, q->source->name);
-        struct br__named *r = result(s->j->out, name, q->source->ndim, q->source->shape);
+        struct br__named *r = trace_result(s->j->out, name, q->source->ndim, q->source->shape);
         if (!r)
             return br__nomem(s->err, "for the results of a pass");
         for (int64_t row = 0; row < q->n_rows; row++, d += q->n_cols) {
@@ -132,7 +132,7 @@ static int put_grad(const struct sink *s, const struct br__param *p, const char 
 /* ---- one rank -------------------------------------------------------------------------------- */
 
 /* What token i should be followed by; -1: not counted. */
-static int32_t label(const struct br__trace_opts *o, uint32_t dp, int64_t i)
+static int32_t trace_label(const struct br__trace_opts *o, uint32_t dp, int64_t i)
 {
     if (o->labels)
         return i < o->n ? o->labels[dp][i] : -1;
@@ -159,11 +159,11 @@ static void fill_inputs(const struct br__rank *r, const struct br__compiled *q,
         if (in)
             in[i] = ids[i];
         if (next)
-            next[i] = label(o, dp, i);
+            next[i] = trace_label(o, dp, i);
         if (mtp_in) /* Megatron's roll leaves a zero behind */
             mtp_in[i] = i + 1 < o->n ? ids[i + 1] : 0;
         if (after)
-            after[i] = label(o, dp, i + 1);
+            after[i] = trace_label(o, dp, i + 1);
     }
     int64_t topk = br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK);
     for (int64_t i = 0; o->routes && i < q->b.cfg->n_layers; i++)
@@ -264,7 +264,7 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static int check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
+static int trace_check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
 {
     int64_t vocab = br_cfg_i(m->weights->cfg, BR_CFG_VOCAB_SIZE);
     int64_t max = br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH);
@@ -288,7 +288,7 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
                   struct br_err *err)
 {
     memset(out, 0, sizeof *out);
-    int rc = check(m, o, err);
+    int rc = trace_check(m, o, err);
     if (rc)
         return rc;
     const struct br_config *cfg = m->weights->cfg;

@@ -149,8 +149,8 @@ static int fill_task(void *arg, size_t i, int worker, struct br_err *err)
     return rc;
 }
 
-static int fill(struct br__weights *w, const struct br__source *s, void *dst, uint64_t bytes,
-                struct br_err *err)
+static int weights_fill(struct br__weights *w, const struct br__source *s, void *dst,
+                        uint64_t bytes, struct br_err *err)
 {
     struct fill f = {w, s, dst, bytes};
     return br__pool_run(w->threads, (size_t)((bytes + FILL_TASK - 1) / FILL_TASK), fill_task, &f,
@@ -158,8 +158,9 @@ static int fill(struct br__weights *w, const struct br__source *s, void *dst, ui
 }
 
 /* The merged weight in float32, in place of the stored one. */
-static int merge(struct br__weights *w, struct br__source *s, const struct br__adapter_pair *pair,
-                 const void *stored, struct br_err *err)
+static int weights_merge(struct br__weights *w, struct br__source *s,
+                         const struct br__adapter_pair *pair, const void *stored,
+                         struct br_err *err)
 {
     size_t n = (size_t)(s->rows * s->cols);
     float *f = br__alloc(n * sizeof *f);
@@ -179,7 +180,7 @@ static int merge(struct br__weights *w, struct br__source *s, const struct br__a
     return 0;
 }
 
-static int load(struct br__weights *w, struct br__source *s, struct br_err *err)
+static int weights_load(struct br__weights *w, struct br__source *s, struct br_err *err)
 {
     const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
     uint64_t bytes = (uint64_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
@@ -188,14 +189,14 @@ static int load(struct br__weights *w, struct br__source *s, struct br_err *err)
         if (!data)
             return br__nomem(err, "for the model's weights");
         w->owned_bytes += bytes;
-        int rc = fill(w, s, w->owned[s->index], bytes, err);
+        int rc = weights_fill(w, s, w->owned[s->index], bytes, err);
         if (rc)
             return rc;
     }
     const struct br__adapter_pair *pair =
         w->adapter && w->adapter->merge ? br__adapter_find(w->adapter, s->name) : NULL;
     if (pair)
-        return merge(w, s, pair, data, err);
+        return weights_merge(w, s, pair, data, err);
     s->data = data;
     return 0;
 }
@@ -204,7 +205,7 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
 {
     int rc = 0;
     pthread_mutex_lock(&w->lock);
-    if (!s->data && (rc = load(w, s, err)))
+    if (!s->data && (rc = weights_load(w, s, err)))
         br_wrap(err, "tensor '%s'", s->name);
     pthread_mutex_unlock(&w->lock);
     return rc;
