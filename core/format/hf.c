@@ -159,7 +159,7 @@ struct opening {
     size_t *n_entries;             /* per file */
 };
 
-static int listed(const struct opening *o, const char *name)
+static int hf_listed(const struct opening *o, const char *name)
 {
     return bsearch(&name, o->listing, o->n_listing, sizeof *o->listing, by_string) != NULL;
 }
@@ -283,7 +283,7 @@ static int read_index(struct opening *o, struct br_err *err)
     }
     ck->hf->has_index = 1;
     for (size_t i = 0; i < o->ix.n_files; i++) {
-        if (!listed(o, o->ix.files[i]))
+        if (!hf_listed(o, o->ix.files[i]))
             return br_fail(err, BR_E_NOTFOUND,
                            "'%s' is missing, but " HF_INDEX " names it; is the download complete?",
                            o->ix.files[i]);
@@ -302,9 +302,9 @@ static int choose_files(struct opening *o, struct br_err *err)
     ck->file_names = br__arena_alloc(&ck->arena, (o->n_listing + 1) * sizeof *ck->file_names);
     if (!ck->file_names)
         return br__nomem(err, "opening '%s'", ck->dir);
-    if (listed(o, HF_INDEX)) {
+    if (hf_listed(o, HF_INDEX)) {
         rc = read_index(o, err);
-    } else if (listed(o, HF_SINGLE)) {
+    } else if (hf_listed(o, HF_SINGLE)) {
         ck->file_names[o->n_chosen++] = HF_SINGLE;
         rc = BR_OK;
     } else {
@@ -708,7 +708,7 @@ static const struct side_file {
     {"README*", 0},
 };
 
-static int matches(const char *pattern, const char *name)
+static int hf_matches(const char *pattern, const char *name)
 {
     const char *star = strchr(pattern, '*');
 
@@ -731,7 +731,7 @@ static int is_fixed_name(const char *name)
 int br__hf_is_side_file(const char *name, int tokenizer_only)
 {
     for (size_t i = 0; i < BR_COUNTOF(side_files); i++)
-        if ((side_files[i].tokenizer || !tokenizer_only) && matches(side_files[i].pattern, name))
+        if ((side_files[i].tokenizer || !tokenizer_only) && hf_matches(side_files[i].pattern, name))
             return 1;
     return 0;
 }

@@ -117,12 +117,12 @@ static int has_listing(const struct br__hub *h)
     return n != 0;
 }
 
-static int get(struct br__hub *h, const struct choice *c, struct br_err *err)
+static int hf_cache_get(struct br__hub *h, const struct choice *c, struct br_err *err)
 {
     return br__hub_get(h, c->files, c->n, NULL, NULL, err);
 }
 
-static int fetch(struct br__arena *a, struct br__hub *h, unsigned need, struct br_err *err)
+static int hf_cache_fetch(struct br__arena *a, struct br__hub *h, unsigned need, struct br_err *err)
 {
     struct choice c;
 
@@ -130,11 +130,11 @@ static int fetch(struct br__arena *a, struct br__hub *h, unsigned need, struct b
         return BR_OK;
     int rc = choose_small(a, h, need, &c, err);
     if (!rc)
-        rc = get(h, &c, err);
+        rc = hf_cache_get(h, &c, err);
     if (!rc && (need & BR__HF_WEIGHTS))
         rc = choose_weights(a, h, &c, err);
     if (!rc && (need & BR__HF_WEIGHTS))
-        rc = get(h, &c, err);
+        rc = hf_cache_get(h, &c, err);
     return rc;
 }
 
@@ -164,7 +164,7 @@ int br__hf_fetch(struct br__arena *a, const char *id_or_dir, unsigned need,
         return rc;
     rc = br__hub_open(&h, id_or_dir, o, err);
     if (!rc)
-        rc = fetch(a, h, need, err);
+        rc = hf_cache_fetch(a, h, need, err);
     if (!rc && !(*dir = br__arena_strdup(a, br__hub_snapshot(h))))
         rc = br__nomem(err, "opening '%s'", id_or_dir);
     br__hub_close(h);
@@ -184,7 +184,7 @@ static int open_remote(struct br__ckpt **out, struct br__arena *a, struct br__hu
 {
     struct choice c = {0};
     size_t there = 0;
-    int rc = fetch(a, *h, BR__HF_SIDE, err);
+    int rc = hf_cache_fetch(a, *h, BR__HF_SIDE, err);
 
     if (!rc && has_listing(*h))
         rc = choose_weights(a, *h, &c, err);

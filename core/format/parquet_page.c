@@ -351,7 +351,7 @@ static int room_for(struct br__pq_column *c, size_t n, struct br_err *err)
 }
 
 /* The next page's header, and its bytes as stored in c->stored. */
-static int fetch(struct br__pq_column *c, struct br__pq_page *h, struct br_err *err)
+static int page_fetch(struct br__pq_column *c, struct br__pq_page *h, struct br_err *err)
 {
     unsigned char head[512];
     int64_t end = c->chunk.begin + c->chunk.bytes;
@@ -466,7 +466,7 @@ static int next_page(struct br__pq_column *c, struct br_err *err)
     struct br__pq_page h;
     c->n = c->k = c->v = 0;
     while (c->n == 0) {
-        int rc = fetch(c, &h, err);
+        int rc = page_fetch(c, &h, err);
         if (!rc && h.type == PQ_DICTIONARY_PAGE)
             rc = dictionary_page(c, &h, err);
         else if (!rc && (h.type == PQ_DATA_PAGE || h.type == PQ_DATA_PAGE_V2)) {

@@ -35,7 +35,7 @@ static int next_event(struct reader *r, yaml_event_t *ev)
                    r->parser.problem ? r->parser.problem : "unreadable");
 }
 
-static int refuse(struct reader *r, const yaml_event_t *ev, const char *what)
+static int yaml_refuse(struct reader *r, const yaml_event_t *ev, const char *what)
 {
     return br_fail(r->err, BR_E_FORMAT, "YAML line %zu: %s", ev->start_mark.line + 1, what);
 }
@@ -58,7 +58,7 @@ static int tag_ok(const char *tag)
 static int check_node(struct reader *r, const yaml_event_t *ev, const void *anchor, const void *tag)
 {
     if (anchor)
-        return refuse(r, ev, "anchors ('&name') are not supported here");
+        return yaml_refuse(r, ev, "anchors ('&name') are not supported here");
     if (!tag_ok(tag))
         return br_fail(r->err, BR_E_FORMAT, "YAML line %zu: the tag '%s' is not supported here",
                        ev->start_mark.line + 1, (const char *)tag);
@@ -75,7 +75,7 @@ static int read_scalar(struct reader *r, const yaml_event_t *ev, struct br__yaml
     if (rc)
         return rc;
     if (memchr(text, '\0', n))
-        return refuse(r, ev, "text with a NUL character");
+        return yaml_refuse(r, ev, "text with a NUL character");
     y->kind = BR__YAML_SCALAR;
     y->text = br__arena_strndup(r->arena, text, n);
     if (!y->text)
@@ -139,12 +139,12 @@ static int add_key(struct reader *r, const yaml_event_t *ev, struct children *c)
     struct br__yaml key = {0};
 
     if (ev->type != YAML_SCALAR_EVENT)
-        return refuse(r, ev, "a key that is not plain text");
+        return yaml_refuse(r, ev, "a key that is not plain text");
     int rc = read_scalar(r, ev, &key);
     if (rc)
         return rc;
     if (key.plain && strcmp(key.text, "<<") == 0)
-        return refuse(r, ev, "merge keys ('<<') are not supported here");
+        return yaml_refuse(r, ev, "merge keys ('<<') are not supported here");
     if (br__grow(&c->keys, &c->cap_keys, c->n_keys, sizeof *c->keys))
         return br__nomem(r->err, "reading YAML");
     c->keys[c->n_keys++] = key.text;
@@ -200,7 +200,7 @@ static int read_node(struct reader *r, const yaml_event_t *ev, int depth, struct
         return br__nomem(r->err, "reading YAML");
     *out = y;
     if (depth > YAML_MAX_DEPTH)
-        return refuse(r, ev, "nested too deeply");
+        return yaml_refuse(r, ev, "nested too deeply");
     switch (ev->type) {
     case YAML_SCALAR_EVENT:
         return read_scalar(r, ev, y);
@@ -213,14 +213,14 @@ static int read_node(struct reader *r, const yaml_event_t *ev, int depth, struct
         rc = check_node(r, ev, ev->data.sequence_start.anchor, ev->data.sequence_start.tag);
         return rc ? rc : read_children(r, depth + 1, y);
     case YAML_ALIAS_EVENT:
-        return refuse(r, ev, "aliases ('*name') are not supported here");
+        return yaml_refuse(r, ev, "aliases ('*name') are not supported here");
     default:
-        return refuse(r, ev, "expected a value");
+        return yaml_refuse(r, ev, "expected a value");
     }
 }
 
 /* Take the next event, which must be of that type. */
-static int expect(struct reader *r, yaml_event_type_t type, const char *otherwise)
+static int yaml_expect(struct reader *r, yaml_event_type_t type, const char *otherwise)
 {
     yaml_event_t ev;
 
@@ -228,7 +228,7 @@ static int expect(struct reader *r, yaml_event_type_t type, const char *otherwis
     if (rc)
         return rc;
     if (ev.type != type)
-        rc = refuse(r, &ev, otherwise);
+        rc = yaml_refuse(r, &ev, otherwise);
     yaml_event_delete(&ev);
     return rc;
 }
@@ -237,9 +237,9 @@ static int read_document(struct reader *r, struct br__yaml **out)
 {
     yaml_event_t ev;
 
-    int rc = expect(r, YAML_STREAM_START_EVENT, "not a YAML stream");
+    int rc = yaml_expect(r, YAML_STREAM_START_EVENT, "not a YAML stream");
     if (!rc)
-        rc = expect(r, YAML_DOCUMENT_START_EVENT, "no document");
+        rc = yaml_expect(r, YAML_DOCUMENT_START_EVENT, "no document");
     if (!rc)
         rc = next_event(r, &ev);
     if (rc)
@@ -247,9 +247,9 @@ static int read_document(struct reader *r, struct br__yaml **out)
     rc = read_node(r, &ev, 0, out);
     yaml_event_delete(&ev);
     if (!rc)
-        rc = expect(r, YAML_DOCUMENT_END_EVENT, "more than one value");
+        rc = yaml_expect(r, YAML_DOCUMENT_END_EVENT, "more than one value");
     if (!rc)
-        rc = expect(r, YAML_STREAM_END_EVENT, "more than one document");
+        rc = yaml_expect(r, YAML_STREAM_END_EVENT, "more than one document");
     return rc;
 }
 

@@ -168,8 +168,8 @@ static int local_agrees(const unsigned char *local, uint64_t room, const unsigne
 
 /* Where the data starts: behind the local header, whose extra field (torch's padding) has its own
  * length. */
-static int locate(struct zip *z, const unsigned char *e, const struct sizes *s,
-                  struct br__zip_rec *rec)
+static int zip_locate(struct zip *z, const unsigned char *e, const struct sizes *s,
+                      struct br__zip_rec *rec)
 {
     int fits = z->dir >= LOCAL_BYTES && s->header <= z->dir - LOCAL_BYTES;
     const unsigned char *local = fits ? z->p + s->header : NULL;
@@ -217,7 +217,7 @@ static int read_entry(struct zip *z, uint64_t *at, struct br__zip_rec *rec)
                        "zip: record '%s' is compressed or encrypted, which torch never does",
                        rec->name);
     rec->crc = (uint32_t)le(e + 16, 4);
-    return locate(z, e, &s, rec);
+    return zip_locate(z, e, &s, rec);
 }
 
 int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,

@@ -40,7 +40,7 @@ static int entry_cmp(const void *a, const void *b)
     return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
 }
 
-static void *make(struct meta *m, size_t n, size_t size)
+static void *meta_make(struct meta *m, size_t n, size_t size)
 {
     if (n > SIZE_MAX / size)
         return NULL;
@@ -295,7 +295,7 @@ static int read_chunks(struct meta *m, const struct br__tensor *t, const struct 
 
     if (!list || list->kind != BR__PK_LIST)
         return br_fail(m->err, BR_E_FORMAT, "tensor '%s' has no list of chunks", t->name);
-    struct br__td_chunk *c = make(m, list->n + (size_t)1, sizeof *c);
+    struct br__td_chunk *c = meta_make(m, list->n + (size_t)1, sizeof *c);
     if (!c)
         return br__nomem(m->err, "reading the metadata");
     for (uint32_t i = 0; i < list->n; i++) {
@@ -413,13 +413,13 @@ static int make_tables(struct meta *m, size_t n)
 {
     struct br__td *td = m->td;
 
-    m->ck->tensors = make(m, n + 1, sizeof *m->ck->tensors);
-    td->chunks = make(m, n + 1, sizeof *td->chunks);
-    td->n_chunks = make(m, n + 1, sizeof *td->n_chunks);
-    td->objects = make(m, n + 1, sizeof *td->objects);
-    td->object_file = make(m, n + 1, sizeof *td->object_file);
-    td->object_off = make(m, n + 1, sizeof *td->object_off);
-    td->object_len = make(m, n + 1, sizeof *td->object_len);
+    m->ck->tensors = meta_make(m, n + 1, sizeof *m->ck->tensors);
+    td->chunks = meta_make(m, n + 1, sizeof *td->chunks);
+    td->n_chunks = meta_make(m, n + 1, sizeof *td->n_chunks);
+    td->objects = meta_make(m, n + 1, sizeof *td->objects);
+    td->object_file = meta_make(m, n + 1, sizeof *td->object_file);
+    td->object_off = meta_make(m, n + 1, sizeof *td->object_off);
+    td->object_len = meta_make(m, n + 1, sizeof *td->object_len);
     if (!m->ck->tensors || !td->chunks || !td->n_chunks || !td->objects || !td->object_file ||
         !td->object_off || !td->object_len)
         return br__nomem(m->err, "reading the metadata");
@@ -477,7 +477,7 @@ static int file_index(struct meta *m, const char *path, uint32_t *out)
         return br_fail(m->err, BR_E_FORMAT, "file name '%s' points out of the directory", path);
     if (ck->n_files == m->cap_files) { /* doubles in the arena, which keeps it until the end */
         size_t cap = BR__MAX(m->cap_files * 2, 16);
-        const char **names = make(m, cap, sizeof *names);
+        const char **names = meta_make(m, cap, sizeof *names);
         if (!names)
             return br__nomem(m->err, "reading the metadata");
         if (ck->n_files)
@@ -614,7 +614,7 @@ int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n, stru
         ck->n_files = 0; /* names without files */
         return rc;
     }
-    ck->files = make(&m, ck->n_files + 1, sizeof *ck->files);
+    ck->files = meta_make(&m, ck->n_files + 1, sizeof *ck->files);
     if (!ck->files) {
         ck->n_files = 0;
         return br__nomem(m.err, "reading the metadata");
