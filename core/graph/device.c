@@ -17,8 +17,8 @@ static size_t stored_bytes(const struct br__stored *s)
 }
 
 /* Piece by piece through host memory. */
-static int fill(struct br__device *d, unsigned char *to, size_t n,
-                const struct br_source_bytes *from, struct br_err *err)
+static int device_fill(struct br__device *d, unsigned char *to, size_t n,
+                       const struct br_source_bytes *from, struct br_err *err)
 {
     unsigned char *piece = br__alloc(BR__MIN(n, UPLOAD_BYTES));
     int rc = piece ? 0 : br__nomem(err, "for a piece of a weight");
@@ -32,13 +32,13 @@ static int fill(struct br__device *d, unsigned char *to, size_t n,
     return rc;
 }
 
-static int upload(struct br__device *d, const struct br__stored *s, unsigned char *to, size_t n,
-                  struct br_err *err)
+static int device_upload(struct br__device *d, const struct br__stored *s, unsigned char *to,
+                         size_t n, struct br_err *err)
 {
     const struct br_backend *b = &d->backend;
     if (s->bytes.make)
         return b->fill ? b->fill(d->device, to, n, &s->bytes, d->n_threads, err)
-                       : fill(d, to, n, &s->bytes, err);
+                       : device_fill(d, to, n, &s->bytes, err);
     if (s->data)
         return b->upload(d->device, to, s->data, n, err);
     size_t each = n / (size_t)s->shape[0];
@@ -65,7 +65,7 @@ int br__device_place(struct br__device *d, const struct br__stored *s, void **da
             err, BR_E_NOMEM,
             "device '%s' is out of memory for a weight of %zu bytes beside %zu of others",
             d->backend.name, n, d->placed_bytes);
-    int rc = upload(d, s, *data, n, err);
+    int rc = device_upload(d, s, *data, n, err);
     if (rc) {
         d->backend.free(d->device, *data);
         return rc;
@@ -77,8 +77,8 @@ int br__device_place(struct br__device *d, const struct br__stored *s, void **da
 
 /* ---- work memory ----------------------------------------------------------------------------- */
 
-static int grow(struct br__device *d, void **p, size_t *have, size_t want, const char *what,
-                struct br_err *err)
+static int device_grow(struct br__device *d, void **p, size_t *have, size_t want, const char *what,
+                       struct br_err *err)
 {
     if (*p && want <= *have)
         return 0;
@@ -96,8 +96,9 @@ static int grow(struct br__device *d, void **p, size_t *have, size_t want, const
 
 int br__device_reserve(struct br__device *d, size_t work, size_t scratch, struct br_err *err)
 {
-    int rc = grow(d, &d->work, &d->work_bytes, work, "activations", err);
-    return rc ? rc : grow(d, &d->scratch, &d->scratch_bytes, scratch, "kernels' scratch", err);
+    int rc = device_grow(d, &d->work, &d->work_bytes, work, "activations", err);
+    return rc ? rc
+              : device_grow(d, &d->scratch, &d->scratch_bytes, scratch, "kernels' scratch", err);
 }
 
 void br__device_release(struct br__device *d)

@@ -243,7 +243,7 @@ static int all_reduce(struct br__frame *f, struct br_comm *comm, const struct br
     return rc ? rc : comm->ops->all_reduce(comm, out->data, n, in->dtype, err);
 }
 
-static int communicate(struct br__frame *f, const struct br_call *c, struct br_err *err)
+static int frame_communicate(struct br__frame *f, const struct br_call *c, struct br_err *err)
 {
     struct br_comm *comm = f->comms[c->attr.i[0]];
     const struct br_tensor *in = c->in, *out = c->out;
@@ -293,7 +293,7 @@ static int run_steps(struct br__frame *f, struct br_err *err)
     for (size_t i = 0, end; i < p->n_steps; i = end) {
         end = i + 1;
         if (!p->steps[i].kernel) {
-            int rc = communicate(f, &f->calls[i].call, err);
+            int rc = frame_communicate(f, &f->calls[i].call, err);
             if (rc)
                 return rc;
             continue;
@@ -332,7 +332,8 @@ static size_t span_of(const struct br_tensor *t)
 }
 
 /* Rows of a strided view, one after another, as dtype `to`. */
-static void unpack(const struct br_tensor *t, const unsigned char *from, int to, unsigned char *dst)
+static void frame_unpack(const struct br_tensor *t, const unsigned char *from, int to,
+                         unsigned char *dst)
 {
     size_t size = br_dtype_size((int)t->dtype), cols = (size_t)t->shape[t->n_dim - 1];
     size_t rows = elems_of(t) / cols;
@@ -355,14 +356,14 @@ static int read_as(const struct br__frame *f, br_val v, int to, void *dst, struc
     if ((int)t.dtype == to && br__node_contiguous(br__node(f->p->g, v)))
         return f->d->backend.download(f->d->device, dst, t.data, bytes, err);
     if (br__device_is_host(f->d)) {
-        unpack(&t, t.data, to, dst);
+        frame_unpack(&t, t.data, to, dst);
         return 0;
     }
     unsigned char *copy = br__alloc(bytes);
     int rc = copy ? f->d->backend.download(f->d->device, copy, t.data, bytes, err)
                   : br__nomem(err, "reading %zu bytes", bytes);
     if (!rc)
-        unpack(&t, copy, to, dst);
+        frame_unpack(&t, copy, to, dst);
     br__free(copy);
     return rc;
 }

@@ -2,7 +2,8 @@
 /* program.c - a graph planned for a kind of device: which nodes run, by which kernels, and where
  * each value lies in work memory.
  *
- * A value lives from its node to its last user, and values whose lives do not meet share bytes. */
+ * A value lives from its node to its last user; values whose lifetimes do not overlap share bytes.
+ */
 #include "graph_internal.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ static void find_needed(struct br__program *p, const br_val *outputs, size_t n_o
 
 /* ---- work memory: first fit over a sorted list of gaps, grown at its end --------------------- */
 
-static int release(struct br__program *p, size_t from, size_t n)
+static int program_release(struct br__program *p, size_t from, size_t n)
 {
     size_t i = 0;
     while (i < p->n_gaps && p->gaps[i].from < from)
@@ -71,7 +72,7 @@ static int release(struct br__program *p, size_t from, size_t n)
     return 0;
 }
 
-static size_t claim(struct br__program *p, size_t n)
+static size_t program_claim(struct br__program *p, size_t n)
 {
     for (size_t i = 0; i < p->n_gaps; i++) {
         struct br__free_block *s = &p->gaps[i];
@@ -118,7 +119,7 @@ static int release_ended(struct br__program *p, br_val v)
             again |= br__node(p->g, n->in[k])->base == base;
         int unused = base == v && p->last[v] == 0;
         if (!again && (p->last[base] == v || unused) && br__is_step(br__node(p->g, base)->op) &&
-            release(p, p->offset[base], br__node_bytes(p, br__node(p->g, base))))
+            program_release(p, p->offset[base], br__node_bytes(p, br__node(p->g, base))))
             return BR_E_NOMEM;
     }
     return 0;
@@ -132,12 +133,12 @@ static int plan_memory(struct br__program *p)
             continue;
         if (in_place(p, v)) {
             p->offset[v] = p->offset[br__node(p->g, n->in[0])->base];
-            if (p->last[v] == 0 && release(p, p->offset[v], br__node_bytes(p, n)))
+            if (p->last[v] == 0 && program_release(p, p->offset[v], br__node_bytes(p, n)))
                 return BR_E_NOMEM;
             continue;
         }
         if (n->base == v)
-            p->offset[v] = claim(p, br__node_bytes(p, n));
+            p->offset[v] = program_claim(p, br__node_bytes(p, n));
         if (release_ended(p, v))
             return BR_E_NOMEM;
     }
