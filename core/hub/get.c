@@ -123,7 +123,7 @@ static int set_paths(struct getter *g, struct item *it, const char *local_dir, s
 }
 
 /* The record of a local directory's file: commit, etag, time. */
-static int record(const struct getter *g, const struct item *it, struct br_err *err)
+static int get_record(const struct getter *g, const struct item *it, struct br_err *err)
 {
     struct br__buf b = {0};
     br__buf_printf(&b, "%s\n%s\n%lld.0\n", g->h->commit, it->f->etag, (long long)time(NULL));
@@ -138,7 +138,7 @@ static int record(const struct getter *g, const struct item *it, struct br_err *
 }
 
 /* Does the record of a local file say that it is this one? */
-static int recorded(const struct item *it)
+static int get_recorded(const struct item *it)
 {
     char *text = NULL;
     if (br__read_text(it->meta, 4096, &text, NULL, NULL))
@@ -155,15 +155,15 @@ static int is_there(const struct getter *g, const struct item *it)
     struct stat st;
     if (!it->meta)
         return br__hub_has(g->h, it->f->path);
-    return !br__io.stat(it->final, &st) && (uint64_t)st.st_size == it->f->size && recorded(it);
+    return !br__io.stat(it->final, &st) && (uint64_t)st.st_size == it->f->size && get_recorded(it);
 }
 
-/* Has somebody finished the file's bytes? */
+/* Whether another process has finished the file. */
 static int is_complete(const struct item *it)
 {
     struct stat st;
     return !br__io.stat(it->final, &st) && S_ISREG(st.st_mode) &&
-           (uint64_t)st.st_size == it->f->size && (!it->meta || recorded(it));
+           (uint64_t)st.st_size == it->f->size && (!it->meta || get_recorded(it));
 }
 
 /* Take the lock as huggingface_hub's filelock does; 0 in *got if another process has it. */
@@ -178,7 +178,7 @@ static int take_lock(struct item *it, int *got, struct br_err *err)
         rc = br__dir_file(&d, name, 0664, 0, &fd, err);
     /* Without locks in the file system, names that appear when complete must do. */
     int held = !rc && !(rc = br__fd_lock(fd, it->lock, 0, &locked, err));
-    /* Whoever had it may have removed the file. */
+    /* The process that held the lock may have removed the file. */
     if (held && !br__io.fstat(fd, &by_fd) && !br__dir_stat(&d, name, &by_path) &&
         by_fd.st_ino == by_path.st_ino) {
         it->lock_fd = fd;
@@ -203,7 +203,7 @@ static void item_release(struct getter *g, struct item *it)
 
 static int item_done(struct getter *g, struct item *it, struct br_err *err)
 {
-    int rc = it->meta ? record(g, it, err) : br__hub_link(g->h, it->f, err);
+    int rc = it->meta ? get_record(g, it, err) : br__hub_link(g->h, it->f, err);
     item_release(g, it);
     it->stage = DONE;
     g->n_done++;
@@ -241,7 +241,7 @@ static int item_begin(struct getter *g, struct item *it, struct br_err *err)
 
 /* ---- progress -------------------------------------------------------------------------------- */
 
-static void tell(struct getter *g, int last)
+static void get_tell(struct getter *g, int last)
 {
     const struct br_listener *l = g->h->o.listener;
     char phase[160];
@@ -275,13 +275,13 @@ static void slot_free(struct slot *s)
 }
 
 /* The part that a slot has not finished is there for another one. */
-static void untake(struct slot *s)
+static void get_untake(struct slot *s)
 {
     if (s->pos < s->end && !s->it->whole)
         s->it->taken[s->pos / s->g->part_bytes] = 0;
 }
 
-static int flush(struct slot *s, struct br_err *err)
+static int get_flush(struct slot *s, struct br_err *err)
 {
     struct item *it = s->it;
     if (!s->n)
@@ -318,7 +318,7 @@ static enum verdict check_tag(struct slot *s, const struct br__http_reply *r)
     return strcmp(tag, it->origin_tag) ? CHANGED : FINE;
 }
 
-static enum verdict judge(struct slot *s, const struct br__http_reply *r)
+static enum verdict get_judge(struct slot *s, const struct br__http_reply *r)
 {
     uint64_t from, to, total;
     const char *range = br__http_header(&s->g->a, r, "Content-Range");
@@ -341,7 +341,7 @@ static enum verdict judge(struct slot *s, const struct br__http_reply *r)
 static int part_head(void *ud, const struct br__http_reply *r, struct br_err *err)
 {
     struct slot *s = ud;
-    s->verdict = is_success(r) ? judge(s, r) : REFUSED;
+    s->verdict = is_success(r) ? get_judge(s, r) : REFUSED;
     if (s->verdict == FINE || s->verdict == REFUSED)
         return BR_OK;
     return br_fail(err, BR_E_FORMAT,
@@ -366,16 +366,17 @@ static int part_body(void *ud, const void *p, size_t n, struct br_err *err)
         s->pos += k;
         from += k;
         n -= k;
-        int rc = s->n == SLOT_BUF ? flush(s, err) : BR_OK;
+        int rc = s->n == SLOT_BUF ? get_flush(s, err) : BR_OK;
         if (rc)
             return rc;
     }
-    tell(s->g, 0);
+    get_tell(s->g, 0);
     return BR_OK;
 }
 
 /* Try the slot's request again after a while, or end the run. */
-static void repeat(struct slot *s, const struct br__http_reply *r, int rc, const struct br_err *err)
+static void get_repeat(struct slot *s, const struct br__http_reply *r, int rc,
+                       const struct br_err *err)
 {
     struct getter *g = s->g;
     struct item *it = s->it;
@@ -393,11 +394,11 @@ static void repeat(struct slot *s, const struct br__http_reply *r, int rc, const
 }
 
 /* The address is not good any more: this slot asks for another one, the others wait. */
-static void relocate(struct slot *s, const struct br__http_reply *r, int rc,
-                     const struct br_err *err)
+static void get_relocate(struct slot *s, const struct br__http_reply *r, int rc,
+                         const struct br_err *err)
 {
     struct item *it = s->it;
-    untake(s);
+    get_untake(s);
     s->n = 0;
     if (it->stage == LOCATING) { /* somebody does it already */
         slot_free(s);
@@ -412,7 +413,7 @@ static void relocate(struct slot *s, const struct br__http_reply *r, int rc,
     s->locating = 1;
     s->hops = 0;
     s->url = br__hub_url(s->g->h, &s->g->a, it->f->path);
-    repeat(s, r, rc, err);
+    get_repeat(s, r, rc, err);
 }
 
 /* No ranges: every byte comes again, in one stream, to this slot. */
@@ -447,14 +448,14 @@ static void part_unfinished(struct slot *s, const struct br__http_reply *r, int 
         if ((rc = take_whole(s, &why)))
             give_up(s->g, rc, &why);
     } else if (s->verdict == CHANGED) {
-        relocate(s, r, rc, &why);
+        get_relocate(s, r, rc, &why);
     } else if (!rc && br__hub_expired(h, s->url, r)) {
         rc = br__hub_refused(h, s->url, r, &why);
-        relocate(s, r, rc, &why);
+        get_relocate(s, r, rc, &why);
     } else if (!rc && !is_success(r)) {
         rc = br__hub_refused(h, s->url, r, &why);
         if (r->again)
-            repeat(s, r, rc, &why);
+            get_repeat(s, r, rc, &why);
         else
             give_up(s->g, rc, &why);
     } else if (rc && !r->again && rc != BR_E_NETWORK) {
@@ -470,7 +471,7 @@ static void part_unfinished(struct slot *s, const struct br__http_reply *r, int 
                 give_up(s->g, rc, &again);
             s->attempt = attempt;
         }
-        repeat(s, r, rc ? rc : BR_E_NETWORK, &why);
+        get_repeat(s, r, rc ? rc : BR_E_NETWORK, &why);
     }
 }
 
@@ -479,7 +480,7 @@ static void part_end(void *ud, const struct br__http_reply *r, int rc, const str
     struct slot *s = ud;
     struct br_err why = *err;
     s->running = 0;
-    int wrote = s->verdict == FINE ? flush(s, &why) : BR_OK;
+    int wrote = s->verdict == FINE ? get_flush(s, &why) : BR_OK;
     if (wrote)
         give_up(s->g, wrote, &why);
     else if (s->verdict == FINE && s->pos == s->end)
@@ -503,7 +504,7 @@ static void head_end(void *ud, const struct br__http_reply *r, int rc, const str
         rc = br_fail(&why, BR_E_NETWORK, "'%s' is redirected more than %d times", s->it->f->path,
                      BR__HUB_REDIRECTS);
     if (rc && r->again) {
-        repeat(s, r, rc, &why);
+        get_repeat(s, r, rc, &why);
     } else if (rc) {
         give_up(g, rc, &why);
     } else if (next) {
@@ -614,7 +615,7 @@ static int slots_advance(struct getter *g, struct br_err *err)
 
 /* The bytes are not those that the hub lists: they are kept under another name, for whoever wants
  * to know why.  Bytes of an earlier run may be the culprit, so then all come once more. */
-static int mismatch(struct getter *g, struct item *it, struct br_err *err)
+static int get_mismatch(struct getter *g, struct item *it, struct br_err *err)
 {
     const char *aside = br__arena_printf(&g->a, "%s.mismatch", it->incomplete);
     int resumed = it->part.resumed != 0 && !it->again;
@@ -646,7 +647,7 @@ static int item_finish(struct getter *g, struct item *it, int ended, struct br_e
     if (ended < 0)
         return br_fail(err, -ended, "cannot read '%s' back to hash it", it->incomplete);
     if (strcmp(it->hash.hex, it->f->etag) != 0)
-        return mismatch(g, it, err);
+        return get_mismatch(g, it, err);
     int rc = br__hub_part_publish(&it->part, it->base, it->final, !g->h->o.no_sync, err);
     return rc ? rc : item_done(g, it, err);
 }
@@ -675,7 +676,7 @@ static int any_running(const struct getter *g)
     return 0;
 }
 
-static int run(struct getter *g, struct br_err *err)
+static int get_run(struct getter *g, struct br_err *err)
 {
     size_t running;
     int rc = BR_OK;
@@ -685,7 +686,7 @@ static int run(struct getter *g, struct br_err *err)
             rc = br__http_poll(g->h->http, any_running(g) ? 50 : 5, &running, err);
         if (!rc && !g->rc)
             rc = items_advance(g, err);
-        tell(g, 0);
+        get_tell(g, 0);
     }
     if (!rc && g->rc) {
         rc = g->rc;
@@ -796,8 +797,8 @@ int br__hub_get(struct br__hub *h, const struct br__hub_file *const *want, size_
         if (!rc)
             rc = make_slots(&g, err);
         if (!rc)
-            rc = run(&g, err);
-        tell(&g, 1);
+            rc = get_run(&g, err);
+        get_tell(&g, 1);
     }
     for (size_t i = 0; i < g.n_slots; i++) {
         if (g.slots[i].running)

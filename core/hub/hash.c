@@ -76,7 +76,7 @@ static struct br__hub_hash *next_file(const struct br__hub_hasher *s)
     return NULL;
 }
 
-static void step(struct br__hub_hasher *s, struct br__hub_hash *h)
+static void hash_step(struct br__hub_hasher *s, struct br__hub_hash *h)
 {
     /* short steps, so that a file can be removed soon */
     uint64_t from = h->hashed, to = BR__MIN(h->front, from + 16 * CHUNK);
@@ -105,7 +105,7 @@ static void *hash_files(void *arg)
     while (!s->stop) {
         struct br__hub_hash *h = next_file(s);
         if (h)
-            step(s, h);
+            hash_step(s, h);
         else
             pthread_cond_wait(&s->work, &s->lock);
     }

@@ -306,7 +306,7 @@ static void unlink_transfer(struct br__http *h, const struct transfer *t)
 
 /* Status and reason of a transfer that ended; its owner hears of it last, when it may start
  * another one. */
-static void finish(struct br__http *h, struct transfer *t, CURLcode code)
+static void http_finish(struct br__http *h, struct transfer *t, CURLcode code)
 {
     if (code != CURLE_OK && !t->rc) {
         /* libcurl has the same code for a header line that is longer than it takes. */
@@ -338,7 +338,7 @@ int br__http_poll(struct br__http *h, int ms, size_t *running, struct br_err *er
         if (m->msg == CURLMSG_DONE) {
             CURLcode result = m->data.result;
             curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
-            finish(h, (struct transfer *)(void *)t, result);
+            http_finish(h, (struct transfer *)(void *)t, result);
         }
     }
     *running = 0;
