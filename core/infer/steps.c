@@ -56,7 +56,7 @@ int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err
     return rc;
 }
 
-static void leave(struct br__gen *g, struct sequence *q)
+static void gen_leave(struct br__gen *g, struct sequence *q)
 {
     br__free(q->history);
     br__free(q->eos);
@@ -70,7 +70,7 @@ void br__gen_end(struct br__gen *g)
         return;
     for (size_t i = 0; g->seqs && i < g->n_slots; i++)
         if (g->seqs[i].used)
-            leave(g, &g->seqs[i]);
+            gen_leave(g, &g->seqs[i]);
     br__sampler_free(g->sampler);
     br__free(g->seqs);
     br__free(g->inputs);
@@ -152,7 +152,7 @@ void br__gen_cancel(struct br__gen *g, uint64_t id)
 {
     for (size_t i = 0; i < g->n_slots; i++)
         if (g->seqs[i].used && g->seqs[i].id == id)
-            leave(g, &g->seqs[i]);
+            gen_leave(g, &g->seqs[i]);
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -166,8 +166,8 @@ static int is_eos(const struct sequence *q, int32_t token)
 }
 
 /* The token that follows, and whether the sequence ends with it. */
-static int choose(struct br__gen *g, struct sequence *q, const float *logits,
-                  struct br__gen_token *out, struct br_err *err)
+static int gen_choose(struct br__gen *g, struct sequence *q, const float *logits,
+                      struct br__gen_token *out, struct br_err *err)
 {
     int32_t token;
     int rc = br__sampler_set(g->sampler, &q->r.sample, err);
@@ -206,10 +206,10 @@ int br__gen_step(struct br__gen *g, struct br__gen_step *step, struct br_err *er
     }
     int rc = n ? br__llm_forward(g->s, g->inputs, n, g->logits, err) : BR_OK;
     for (size_t k = 0; k < n && !rc; k++)
-        rc = choose(g, g->fed[k], g->logits + k * g->vocab, &g->out[k], err);
+        rc = gen_choose(g, g->fed[k], g->logits + k * g->vocab, &g->out[k], err);
     for (size_t k = 0; k < n && !rc; k++)
         if (g->out[k].finish != BR_FINISH_NOT)
-            leave(g, g->fed[k]);
+            gen_leave(g, g->fed[k]);
     step->n = rc ? 0 : n;
     return rc;
 }
