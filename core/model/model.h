@@ -244,11 +244,16 @@ int br__is_training_state(const char *key);
 struct br__scratch {
     unsigned char *buf; /* BR__OUT_BUF bytes */
 };
-/* Elements [e0, e0 + n) of tensor `src` of the checkpoint, converted to dtype `to` after adding
- * `add`.  n * size of either dtype <= BR__OUT_BUF.  Thread-safe with one scratch per thread. */
-int br__elements_read(const struct br__binding *b, uint32_t src, uint64_t e0, size_t n, int to,
-                      double add, void *dst, struct br__scratch *s,
-                      struct br_err *err) BR_MUST_CHECK;
+struct br__elements {
+    uint32_t src;   /* tensor of the checkpoint */
+    int to;         /* dtype of the result */
+    uint64_t first; /* elements [first, first + n) */
+    size_t n;       /* n * size of either dtype <= BR__OUT_BUF */
+    double add;     /* to each, before it is converted */
+};
+/* Read and convert them.  Thread-safe with one scratch per thread. */
+int br__elements_read(const struct br__binding *b, const struct br__elements *e, void *dst,
+                      struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- source.c: a model to be read ------------------------------------------------------------ */
 

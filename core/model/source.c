@@ -105,8 +105,8 @@ static int hf_read(const struct br__model_source *s, const struct br__source_ten
                    struct br_err *err)
 {
     uint32_t size = br_dtype_size(t->dtype);
-    return br__elements_read(&hf_of(s)->binding, t->from, off / size, n / size, t->dtype, 0, dst,
-                             scratch, err);
+    const struct br__elements e = {t->from, t->dtype, off / size, n / size, 0};
+    return br__elements_read(&hf_of(s)->binding, &e, dst, scratch, err);
 }
 
 /* NULL also where the file has the values at an address that their dtype cannot have. */

@@ -90,7 +90,7 @@ int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br
 /* ---- values ---------------------------------------------------------------------------------- */
 
 /* SplitMix64 (Steele, Lea, Flood 2014) of a counter. */
-static uint64_t mix(uint64_t x)
+static uint64_t toy_mix(uint64_t x)
 {
     x += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -101,10 +101,10 @@ static uint64_t mix(uint64_t x)
 /* Matrices are spread evenly around zero, like initialised weights; vectors (norms, biases, decay
  * rates) around one, with enough spread that a misplaced one shows.  All values are multiples of
  * 2^-24, so float32 holds them exactly. */
-static void fill(float *dst, size_t n, uint64_t key, uint64_t first, int vector)
+static void toy_fill(float *dst, size_t n, uint64_t key, uint64_t first, int vector)
 {
     for (size_t i = 0; i < n; i++) {
-        int64_t r = (int64_t)(mix(key + first + i) >> 40) - (1 << 23); /* [-2^23, 2^23) */
+        int64_t r = (int64_t)(toy_mix(key + first + i) >> 40) - (1 << 23); /* [-2^23, 2^23) */
         dst[i] = vector ? 1.0f + (float)(r / 4) / 16777216.0f : (float)(r / 14) / 16777216.0f;
     }
 }
@@ -114,7 +114,7 @@ static int write_values(struct br__out *out, const struct br__st_entry *e, uint6
 {
     enum { BLOCK = 8192 };
     float values[BLOCK];
-    uint64_t key = mix(seed ^ br__xxh3(e->name, strlen(e->name)));
+    uint64_t key = toy_mix(seed ^ br__xxh3(e->name, strlen(e->name)));
     uint32_t size = br_dtype_size(e->dtype);
     uint64_t n = (e->end - e->begin) / size;
     for (uint64_t i = 0; i < n; i += BLOCK) {
@@ -122,7 +122,7 @@ static int write_values(struct br__out *out, const struct br__st_entry *e, uint6
         unsigned char *dst = br__out_reserve(out, k * size, err);
         if (!dst)
             return out->failed;
-        fill(values, k, key, i, e->ndim < 2);
+        toy_fill(values, k, key, i, e->ndim < 2);
         if (e->dtype == BR_F32)
             memcpy(dst, values, k * size);
         else
@@ -196,7 +196,7 @@ static uint64_t entry_bytes(const struct br__st_entry *e)
 }
 
 /* first[k] is where shard k starts; returns the number of shards. */
-static size_t split(const struct toy *t, size_t *first)
+static size_t toy_split(const struct toy *t, size_t *first)
 {
     size_t shards = 0;
     uint64_t filled = 0;
@@ -239,7 +239,7 @@ static int write_weights(struct toy *t)
     size_t *first = br__arena_alloc(&t->a, (t->n + 2) * sizeof *first);
     if (!first)
         return br__nomem(t->err, "making a toy");
-    size_t shards = split(t, first);
+    size_t shards = toy_split(t, first);
     const char **files = br__arena_alloc(&t->a, (shards + 1) * sizeof *files);
     int rc = files ? BR_OK : br__nomem(t->err, "making a toy");
     for (size_t k = 0; k < shards && !rc; k++) {
