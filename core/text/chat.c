@@ -36,7 +36,8 @@ struct br_chat {
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int add(struct br_chat *c, const char *name, const char *text, size_t n, struct br_err *err)
+static int chat_add(struct br_chat *c, const char *name, const char *text, size_t n,
+                    struct br_err *err)
 {
     if (c->n == MAX_TEMPLATES)
         return br_fail(err, BR_E_UNSUPPORTED, "more than %d chat templates", MAX_TEMPLATES);
@@ -67,7 +68,7 @@ static int add_file(struct br_chat *c, const char *dir, const char *file, const 
     int rc = br__read_text(path, TEMPLATE_MAX, &text, &n, err);
     if (rc)
         return rc;
-    rc = add(c, name, text, n, err);
+    rc = chat_add(c, name, text, n, err);
     br__free(text);
     *found = !rc;
     return rc;
@@ -101,7 +102,7 @@ static int add_from_config(struct br_chat *c, const br__json *t, struct br_err *
     int rc = BR_OK;
 
     if (br__json_kind(t) == 's')
-        return add(c, "default", br__json_str(t, ""), strlen(br__json_str(t, "")), err);
+        return chat_add(c, "default", br__json_str(t, ""), strlen(br__json_str(t, "")), err);
     if (br__json_kind(t) != 'a')
         return br_fail(err, BR_E_FORMAT, "\"chat_template\" is neither a text nor a list");
     for (const br__json *e = br__json_first(t); e && !rc; e = br__json_next(e)) {
@@ -110,7 +111,7 @@ static int add_from_config(struct br_chat *c, const br__json *t, struct br_err *
         if (!name || !text)
             return br_fail(err, BR_E_FORMAT,
                            "an element of \"chat_template\" lacks its \"name\" or \"template\"");
-        rc = add(c, name, text, strlen(text), err);
+        rc = chat_add(c, name, text, strlen(text), err);
     }
     return rc;
 }
@@ -214,7 +215,7 @@ void br_chat_close(struct br_chat *c)
 
 /* ---- rendering ------------------------------------------------------------------------------- */
 
-static const struct br__jj_template *find(const struct br_chat *c, const char *name)
+static const struct br__jj_template *chat_find(const struct br_chat *c, const char *name)
 {
     for (size_t i = 0; i < c->n; i++)
         if (strcmp(c->list[i].name, name) == 0)
@@ -222,12 +223,12 @@ static const struct br__jj_template *find(const struct br_chat *c, const char *n
     return NULL;
 }
 
-static int choose(const struct br_chat *c, int tools, const struct br__jj_template **out,
-                  struct br_err *err)
+static int chat_choose(const struct br_chat *c, int tools, const struct br__jj_template **out,
+                       struct br_err *err)
 {
-    *out = tools ? find(c, "tool_use") : NULL;
+    *out = tools ? chat_find(c, "tool_use") : NULL;
     if (!*out)
-        *out = find(c, "default");
+        *out = chat_find(c, "default");
     if (!*out)
         return br_fail(err, BR_E_NOTFOUND, "%s: none of its %zu chat templates is named 'default'",
                        c->dir, c->n);
@@ -257,7 +258,7 @@ static int define_json(struct br__jj *j, const char *name, const char *text, cha
     return rc ? rc : j->rc;
 }
 
-static const struct br__jv *member(struct br__jj *j, struct br__jv dict, const char *key)
+static const struct br__jv *chat_member(struct br__jj *j, struct br__jv dict, const char *key)
 {
     const struct br__jv *v = br__jv_get(j, dict, br__jv_text(key));
     return v && v->kind != BR__JV_NONE ? v : NULL;
@@ -272,7 +273,7 @@ static struct br__jv normal_message(struct br__jj *j, struct br__jv m)
     const struct br__jv *reasoning = NULL;
 
     for (size_t i = 0; i < BR_COUNTOF(names) && !reasoning; i++)
-        reasoning = member(j, m, names[i]);
+        reasoning = chat_member(j, m, names[i]);
     if (reasoning)
         br__jv_put(j, out, br__jv_text("thinking"), *reasoning);
     for (size_t i = 0; i < m.dict->n && br__jj_step(j, 1); i++)
@@ -340,7 +341,7 @@ int br_chat_render(const struct br_chat *c, const struct br_chat_request *given,
     int rc = br__adopt(&req, sizeof req, given, given->struct_size);
     if (rc)
         return br_fail(err, BR_E_USAGE, "the request comes from a newer bridge");
-    rc = choose(c, req.tools_json != NULL, &t, err);
+    rc = chat_choose(c, req.tools_json != NULL, &t, err);
     if (rc)
         return rc;
     br__jj_begin(&j, t, &limits, err ? err : &own);

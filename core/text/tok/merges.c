@@ -64,15 +64,15 @@ void br__tok_merges_free(struct br__tok_merges *m)
 /* ---- a batch --------------------------------------------------------------------------------- */
 
 /* A token whose hash fits in the first slot looked at; most likely the one. */
-static uint32_t likely(const struct br__tok_vocab *v, uint64_t h)
+static uint32_t merges_likely(const struct br__tok_vocab *v, uint64_t h)
 {
     uint64_t slot = v->slots[h & (v->cap - 1)];
     return slot == UINT64_MAX || (slot ^ h) & BR__TOK_TAG_MASK ? BR__TOK_NONE
                                                                : (uint32_t)slot & BR__TOK_MAX_IDS;
 }
 
-static uint32_t resolve(const struct br__tok_vocab *v, uint32_t guess, uint64_t h,
-                        const char *bytes, size_t n)
+static uint32_t merges_resolve(const struct br__tok_vocab *v, uint32_t guess, uint64_t h,
+                               const char *bytes, size_t n)
 {
     if (guess != BR__TOK_NONE && br__tok_vocab_is(v, guess, bytes, n, 0))
         return guess;
@@ -102,8 +102,8 @@ static int put_merge(struct br__tok_merges *m, const struct br__tok_vocab *v,
 {
     const char *bytes = m->bytes.p + p->at, *second = bytes + p->n[0];
     size_t n = (size_t)p->n[0] + p->n[1];
-    uint32_t left = resolve(v, p->guess[0], p->hash[0], bytes, p->n[0]);
-    uint32_t right = resolve(v, p->guess[1], p->hash[1], second, p->n[1]);
+    uint32_t left = merges_resolve(v, p->guess[0], p->hash[0], bytes, p->n[0]);
+    uint32_t right = merges_resolve(v, p->guess[1], p->hash[1], second, p->n[1]);
     /* Most files number tokens in the order of their merges. */
     uint32_t made = m->n ? m->made[m->n - 1] + 1 : 0;
     if (made >= v->n_ids || !br__tok_vocab_is(v, made, bytes, n, 0))
@@ -130,7 +130,7 @@ int br__tok_merges_flush(struct br__tok_merges *m, const struct br__tok_vocab *v
     int rc = BR_OK;
     for (size_t i = 0; i < m->n_batch; i++)
         for (int k = 0; k < 2; k++) {
-            uint32_t id = m->batch[i].guess[k] = likely(v, m->batch[i].hash[k]);
+            uint32_t id = m->batch[i].guess[k] = merges_likely(v, m->batch[i].hash[k]);
             if (id != BR__TOK_NONE)
                 __builtin_prefetch(&v->span[id]);
         }

@@ -222,7 +222,8 @@ static size_t span_end(const struct br__tok_unicode *u, const unsigned char *s, 
 {
     size_t len;
     uint32_t c = br__tok_char(s + *start, &len);
-    /* A mark that is too young to be moved must not meet utf8proc, which knows it. */
+    /* A mark newer than the Unicode version of the tokenizer must not be passed to utf8proc, which
+     * would reorder it. */
     if (*start < at && !(br__tok_props(u, c) & BR__TOK_CARE) && combining_class(c))
         *start += len;
     while (at < n && br__tok_props(u, br__tok_char(s + at, &len)) & BR__TOK_CARE)

@@ -136,7 +136,7 @@ struct br__tok_split {
 };
 
 /* The pattern with \s and \S spelled out. */
-static int translate(const char *pattern, struct br__buf *out, struct br_err *err)
+static int split_translate(const char *pattern, struct br__buf *out, struct br_err *err)
 {
     static const char blanks[] = "\\x{9}-\\x{d}\\x{85}\\p{Z}";
     int in_set = 0;
@@ -168,7 +168,7 @@ int br__tok_split_open(struct br__tok_split **out, const char *pattern, struct b
     PCRE2_SIZE at;
 
     *out = NULL;
-    int rc = translate(pattern, &b, err);
+    int rc = split_translate(pattern, &b, err);
     if (rc) {
         br__buf_free(&b);
         return rc;

@@ -137,8 +137,8 @@ static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
 }
 
 /* Cut at the added tokens of a tree; what is between them goes to `rest`. */
-static int cut(struct encoder *e, const struct br__tok_added *tree, const unsigned char *s,
-               size_t n, int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
+static int encode_cut(struct encoder *e, const struct br__tok_added *tree, const unsigned char *s,
+                      size_t n, int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
 {
     struct br__tok_match m;
     size_t done = 0;
@@ -157,12 +157,12 @@ static int cut(struct encoder *e, const struct br__tok_added *tree, const unsign
 }
 
 /* Valid UTF-8. */
-static int normalize(struct encoder *e, const unsigned char *s, size_t n)
+static int encode_normalize(struct encoder *e, const unsigned char *s, size_t n)
 {
     int rc = BR_OK;
     if (e->t->nfc)
         rc = br__tok_nfc(&e->t->unicode, s, n, &e->w->nfc, &s, &n, e->err);
-    return rc ? rc : cut(e, &e->t->added[1], s, n, encode_plain);
+    return rc ? rc : encode_cut(e, &e->t->added[1], s, n, encode_plain);
 }
 
 static int normalize_plain(struct encoder *e, const unsigned char *s, size_t n)
@@ -194,7 +194,7 @@ static int by_validity(struct encoder *e, const unsigned char *s, size_t n,
 
 static int encode_rest(struct encoder *e, const unsigned char *s, size_t n)
 {
-    return by_validity(e, s, n, normalize);
+    return by_validity(e, s, n, encode_normalize);
 }
 
 int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n, unsigned flags,
@@ -207,7 +207,7 @@ int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n
     if (take_work(t->pool, &e.w))
         return br__nomem(e.err, "encoding text");
     int rc = flags & BR_TOK_NO_ADDED ? by_validity(&e, s, n, normalize_plain)
-                                     : cut(&e, &t->added[0], s, n, encode_rest);
+                                     : encode_cut(&e, &t->added[0], s, n, encode_rest);
     give_work(t->pool, e.w);
     return rc;
 }

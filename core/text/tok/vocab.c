@@ -58,7 +58,7 @@ int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst)
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t h, uint64_t v)
+static uint64_t vocab_mix(uint64_t h, uint64_t v)
 {
     h = (h ^ v) * UINT64_C(0xD6E8FEB86659FD93);
     return h ^ h >> 32;
@@ -67,16 +67,16 @@ static uint64_t mix(uint64_t h, uint64_t v)
 uint64_t br__tok_hash(const void *bytes, size_t n, int raw)
 {
     const unsigned char *s = bytes;
-    uint64_t h = mix(n, (uint64_t)raw);
+    uint64_t h = vocab_mix(n, (uint64_t)raw);
     for (; n > 8; n -= 8, s += 8)
-        h = mix(h, br__tok_few_bytes(s, 8));
-    return mix(mix(h, br__tok_few_bytes(s, n)), 0);
+        h = vocab_mix(h, br__tok_few_bytes(s, 8));
+    return vocab_mix(vocab_mix(h, br__tok_few_bytes(s, n)), 0);
 }
 
 /* Id of the token with these bytes, or BR__TOK_NONE with *free_at the slot where it belongs
  * (SIZE_MAX: too many collisions). */
-static uint32_t probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes, size_t n,
-                      int raw, size_t *free_at)
+static uint32_t vocab_probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes, size_t n,
+                            int raw, size_t *free_at)
 {
     size_t i = h & (v->cap - 1);
     for (int tries = 0; tries < BR__TOK_MAX_PROBES; tries++, i = (i + 1) & (v->cap - 1)) {
@@ -96,7 +96,7 @@ static uint32_t probe(const struct br__tok_vocab *v, uint64_t h, const void *byt
 uint32_t br__tok_vocab_probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes, size_t n)
 {
     size_t free_at;
-    return probe(v, h, bytes, n, 0, &free_at);
+    return vocab_probe(v, h, bytes, n, 0, &free_at);
 }
 
 uint32_t br__tok_vocab_find(const struct br__tok_vocab *v, const void *bytes, size_t n)
@@ -116,7 +116,7 @@ uint32_t br__tok_vocab_spelled(const struct br__tok_vocab *v, const char *spelle
     int raw = len < 0;
     const char *key = raw ? spelled : bytes;
     size_t n_key = raw ? n : (size_t)len;
-    uint32_t id = probe(v, br__tok_hash(key, n_key, raw), key, n_key, raw, &free_at);
+    uint32_t id = vocab_probe(v, br__tok_hash(key, n_key, raw), key, n_key, raw, &free_at);
     if (bytes != room)
         br__free(bytes);
     return id;
@@ -199,10 +199,11 @@ static int put_bytes(struct br__tok_vocab *v, const char *spelled, size_t n, int
     return BR_OK;
 }
 
-static int claim(struct br__tok_vocab *v, const struct br__tok_new *a, struct br_err *err)
+static int vocab_claim(struct br__tok_vocab *v, const struct br__tok_new *a, struct br_err *err)
 {
     size_t slot;
-    uint32_t other = probe(v, a->hash, v->bytes.p + a->span.at, a->span.n, (int)a->span.raw, &slot);
+    uint32_t other =
+        vocab_probe(v, a->hash, v->bytes.p + a->span.at, a->span.n, (int)a->span.raw, &slot);
     if (other != BR__TOK_NONE)
         return br_fail(err, BR_E_FORMAT, "ids %u and %u are the same token", other, a->id);
     if (v->flags[a->id])
@@ -221,7 +222,7 @@ int br__tok_vocab_flush(struct br__tok_vocab *v, struct br_err *err)
 {
     int rc = BR_OK;
     for (size_t i = 0; i < v->n_batch && !rc; i++)
-        rc = claim(v, &v->batch[i], err);
+        rc = vocab_claim(v, &v->batch[i], err);
     v->n_batch = 0;
     return rc;
 }
