@@ -30,6 +30,10 @@ static void add(struct grads *gs, br_val x, br_val d)
 {
     if (!gs->wants[x])
         return;
+    /* A leaf may be stored in any dtype; its gradient is a sum, as it comes. */
+    int leaf = br__op_kind(node(gs, node(gs, x)->base)->op) == BR__OP_LEAF;
+    if (!leaf && node(gs, d)->dtype != node(gs, x)->dtype)
+        d = BR__OP(gs->g, CAST, BR__I(node(gs, x)->dtype), d);
     gs->of[x] = gs->of[x] ? BR__OP(gs->g, ADD, NULL, gs->of[x], d) : d;
 }
 static br_val matrix(struct grads *gs, br_val x)
@@ -213,6 +217,17 @@ static void grad_swiglu(struct grads *gs, br_val v, br_val dy)
         add(gs, up, BR__OP(gs->g, SWIGLU, NULL, gate, dy));
 }
 
+static void grad_cast(struct grads *gs, br_val v, br_val dy)
+{
+    add(gs, in(gs, v, 0), dy);
+}
+
+static void grad_log_sum_exp(struct grads *gs, br_val v, br_val dy)
+{
+    br_val x = in(gs, v, 0);
+    add(gs, x, BR__OP(gs->g, MUL_COL, NULL, BR__OP(gs->g, SOFTMAX, NULL, x), dy));
+}
+
 static void grad_sigmoid(struct grads *gs, br_val v, br_val dy)
 {
     add(gs, in(gs, v, 0), BR__OP(gs->g, SIGMOID_GRAD, NULL, v, dy));
@@ -322,6 +337,23 @@ static void grad_cross_entropy(struct grads *gs, br_val v, br_val dy)
 {
     br_val logits = in(gs, v, 0);
     add(gs, logits, BR__OP(gs->g, CROSS_ENTROPY_GRAD, NULL, logits, in(gs, v, 1), dy));
+}
+
+/* Both at once, for both need the logits again. */
+static void grad_head_loss(struct grads *gs, br_val v, br_val dy)
+{
+    br_val x = in(gs, v, 0), w = in(gs, v, 1), labels = in(gs, v, 2), stats = in(gs, v, 3);
+    const struct br_attr attr = node(gs, v)->attr;
+    br_val sum = 0, dx;
+    if (gs->wants[w])
+        sum = br__leaf(gs->g, BR_OP_ZEROS, BR_F32, NULL, 2, node(gs, w)->shape);
+    if (sum)
+        dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy, sum);
+    else
+        dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy);
+    add(gs, x, dx);
+    if (sum)
+        add(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
 }
 
 static void grad_all_reduce(struct grads *gs, br_val v, br_val dy)
