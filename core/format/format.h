@@ -259,6 +259,7 @@ struct br__td_item {
     uint32_t crc;                /* of a chunk's data, set when it is written */
 };
 #define BR__TD_OBJECT UINT32_MAX
+#define BR__TD_COMMON "common_state/shard_0_1" /* key of the common state */
 #define BR__TD_FILE_TARGET                                                                         \
     (1ull << 30) /* a new .distcp about every GiB: parts for threads and resume */
 struct br__td_plan {
