@@ -5,8 +5,7 @@
 
 #include "weights.h"
 
-/* ---- build.c: the whole forward pass
- * -------------------------------------------------------------- */
+/* ---- build.c: the whole forward pass --------------------------------------------------------- */
 
 enum br__build_flags {
     BR__BUILD_CACHE = 1,      /* read and write key, value and delta-net caches */
@@ -66,8 +65,7 @@ struct br__build {
 /* Build into an empty graph.  b->params, cfg, place, flags, precision and sizes are set. */
 int br__build(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- block_loss.c: the end of a graph for training
- * ------------------------------------------------ */
+/* ---- block_loss.c: the end of a graph for training ------------------------------------------- */
 
 int br__losses_start(struct br_graph *g, struct br__build *b);
 /* hidden[T, hidden], after the final norm; and the same of the MTP layer. */
@@ -76,8 +74,7 @@ void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val logits);
 /* Of a routed layer: logits and probabilities [T, E], chosen experts i32[T, k]. */
 void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx);
 
-/* ---- blocks.c: what layers are made of
- * ------------------------------------------------------------ */
+/* ---- blocks.c: what layers are made of ------------------------------------------------------- */
 
 /* What blocks need of it (blocks.c, block_gdn.c, block_moe.c). */
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split);

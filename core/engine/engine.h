@@ -12,14 +12,25 @@
 #include "../graph/graph.h"
 #include <pthread.h>
 
-/* ---- open and close ---------------------------------------------------------------------------
- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
+/* Low-rank adapters to be trained, hung on Megatron's linears as Megatron Bridge does: one A for
+ * the inputs of q, k and v, one for gate and up. */
+struct br__lora_opts {
+    /* Modules by their last name ("linear_qkv") or by a pattern of the whole ("*.layers.0.*"). */
+    const char *const *targets, *const *excluded;
+    size_t n_targets, n_excluded;
+    int64_t dim;
+    double alpha;
+    int dora;
+    int bias_inside; /* DoRA in Megatron Bridge's form: the magnitude scales the bias, too */
+};
 struct br__weights_opts {
     const char *hf_model, *megatron_path; /* one of them, or both: weights from the second */
-    struct br__model_source *source;      /* or one that is open, in their place: closed with the
-                                             weights,      and if they cannot be opened */
-    const char *plugin, *adapter;         /* or NULL */
+    struct br__model_source *source;  /* in their place, open: closed with the weights, or if they
+                                         cannot be opened */
+    const char *plugin, *adapter;     /* or NULL */
+    const struct br__lora_opts *lora; /* or NULL; not beside an adapter */
     int merge_adapter;
     int no_verify; /* do not compare checksums of a Megatron checkpoint */
     int threads;
@@ -38,8 +49,7 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
 
-/* ---- forward: tokens in, logits out -------------------------------------------------------------
- */
+/* ---- forward: tokens in, logits out ---------------------------------------------------------- */
 
 /* A session holds sequences: room for `slots` of them, of `capacity` tokens each.  A model may have
  * several; their forward passes take turns.  Close it before the model. */
@@ -64,8 +74,7 @@ int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 
-/* ---- what is known of it
- * -------------------------------------------------------------------------- */
+/* ---- what is known of it --------------------------------------------------------------------- */
 
 const struct br_config *br__llm_config(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
@@ -78,8 +87,8 @@ struct br__source {
     int64_t shape[BR_MAX_DIMS];
     int64_t rows, cols;
     const void *data; /* mapped file, or memory of the weights; NULL until br__weights_load */
-    uint32_t index;   /* in weights->sources and in its model's tensors */
-    int minus_one; /* data is the values minus 1: those of a trained weight that Megatron has so */
+    uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
+    int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
 };
 struct br__adapter;
 struct br__weights {
@@ -108,8 +117,7 @@ int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- one whole forward (and backward) pass without caches, with all that it made
- * ----------------- */
+/* ---- one whole forward (and backward) pass without caches, with all that it made ------------- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
@@ -150,8 +158,7 @@ size_t br__named_elems(const struct br__named *r);
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
 
-/* ---- training: weights that change, losses and gradients of a micro batch -----------------------
- */
+/* ---- training: weights that change, losses and gradients of a micro batch -------------------- */
 
 enum br__aux_kind { /* moe_router_load_balancing_type */
                     BR__AUX_NONE,

@@ -84,9 +84,11 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
     p->grad = br__calloc(n_params + 1, sizeof *p->grad);
     if (!wrt || !grad || !roots || !p->grad)
         return nomem(err);
-    for (br_val v = 1; v < g->n; v++)
-        if (br__node_param(br__node(g, v)))
+    for (br_val v = 1; v < g->n; v++) {
+        const struct br__param *param = br__node_param(br__node(g, v));
+        if (param && br__is_trained(t->m->weights, param))
             wrt[n++] = v;
+    }
     n_roots = roots_of(&p->losses, roots);
     int rc = br__grad(g, roots, n_roots, wrt, n, grad, err);
     for (size_t i = 0; i < n && !rc; i++)
@@ -416,14 +418,11 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
 
 static int check_opts(const struct br__llm *m, const struct br__train_opts *o, struct br_err *err)
 {
-    const struct br__adapter *a = m->weights->adapter;
     const char *lack = NULL;
     if (m->topo.world > 1)
         lack = "several ranks";
     else if (!br__device_is_host(&m->ranks[0].dev))
         lack = "a device whose memory is not the host's";
-    else if (a && !a->merge)
-        lack = "an adapter beside the weights";
     else if (o->values != BR_NONE && o->values != BR_F32)
         lack = "values that are not float32";
     else if (o->native_ce)
@@ -515,7 +514,7 @@ void br__trainer_zero(struct br__trainer *t)
 
 int br__trainer_updated(struct br__trainer *t, struct br_err *err)
 {
-    (void)t;
     (void)err;
+    br__params_refresh(t->rank->params);
     return 0;
 }

@@ -30,6 +30,11 @@ static const char *const cases[] = {
     "sft/qwen3_moe_unpacked",
     "sft/qwen3_unpacked",
     "sft/qwen3_unpacked_per_token",
+    "lora/qwen2",
+    "lora/qwen3",
+    "lora/qwen3_moe",
+    "dora/qwen2",
+    "dora/qwen3",
 };
 
 struct run {
@@ -73,17 +78,57 @@ static const char *model_dir(const struct run *x, char *out, size_t size)
     return out;
 }
 
+/* "lora", "dora", or NULL. */
+static const char *peft_of(const struct run *x)
+{
+    return br__json_str(br__json_get(x->r.config, "peft"), NULL);
+}
+
+static struct br__lora_opts lora_of(const struct run *x)
+{
+    static const char *targets[] = {"linear_qkv", "linear_proj", "linear_fc1", "linear_fc2"};
+    return (struct br__lora_opts){.targets = targets,
+                                  .n_targets = x->is_moe ? 2 : 4,
+                                  .dim = (int64_t)recorded_opt(x->r.config, "dim", 8),
+                                  .alpha = recorded_opt(x->r.config, "alpha", 16),
+                                  .dora = strcmp(peft_of(x), "dora") == 0,
+                                  .bias_inside = 1};
+}
+
+/* Copies the tensors of a safetensors file into the trained ones of the same name, or compares
+ * them. */
+static void exchange(struct run *x, const char *file, int compare)
+{
+    struct golden_file g = open_golden(x->r.dir, "", file);
+    ck_assert_uint_eq(g.n, x->n);
+    for (size_t i = 0; i < x->n; i++) {
+        size_t n;
+        const float *want = golden(&g, x->list[i].name, &n);
+        ck_assert_msg(want && n == x->list[i].n, "%s", x->list[i].name);
+        if (!compare) {
+            memcpy(x->list[i].main, want, n * sizeof *want);
+            continue;
+        }
+        double d = max_diff(x->list[i].main, want, n);
+        ck_assert_msg(d <= 2e-4, "'%s' differs by %g after the last step", x->list[i].name, d);
+    }
+    close_golden(&g);
+    must(br__trainer_updated(x->t, &err), &err);
+}
+
 static void run_open(struct run *x, const char *name, int threads)
 {
     char p[1100];
     memset(x, 0, sizeof *x);
     recorded_open(&x->r, name);
+    const struct br__train_opts train = options_of(x);
+    const struct br__lora_opts lora = peft_of(x) ? lora_of(x) : (struct br__lora_opts){0};
     const struct br__llm_opts o = {.weights.hf_model = model_dir(x, p, sizeof p),
+                                   .weights.lora = peft_of(x) ? &lora : NULL,
                                    .device = test_device(),
                                    .precision = BR_F32,
                                    .threads = threads};
     must(br__llm_open(&x->model, &o, &err), &err);
-    const struct br__train_opts train = options_of(x);
     must(br__trainer_open(&x->t, x->model, &train, &err), &err);
     x->list = br__trainer_list(x->t, &x->n);
     x->grads = calloc(x->n, sizeof *x->grads);
@@ -92,6 +137,8 @@ static void run_open(struct run *x, const char *name, int threads)
         x->elems += x->list[i].n;
     }
     x->moments = calloc(2 * x->elems, sizeof *x->moments);
+    if (peft_of(x))
+        exchange(x, "init_trainable.safetensors", 0);
 }
 
 static void run_close(struct run *x)
@@ -224,8 +271,45 @@ START_TEST(test_run)
          s = br__json_next(s), batch = br__json_next(batch))
         one_step(&x, batch, s, step++);
     ck_assert_int_eq(step - 1, (int)recorded_opt(x.r.config, "iters", NAN));
-    compare_final(&x);
+    if (peft_of(&x))
+        exchange(&x, "final_trainable.safetensors", 1);
+    else
+        compare_final(&x);
     run_close(&x);
+}
+END_TEST
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+/* Main weights after n steps, copied. */
+static float *after_steps(const char *name, int n, int threads, size_t *elems)
+{
+    struct run x;
+    run_open(&x, name, threads);
+    const br__json *batch = br__json_first(x.r.batches);
+    const br__json *s = br__json_first(br__json_get(x.r.steps, "steps"));
+    for (int step = 1; step <= n; step++, s = br__json_next(s), batch = br__json_next(batch))
+        one_step(&x, batch, s, step);
+    float *out = malloc(x.elems * sizeof *out), *at = out;
+    for (size_t i = 0; i < x.n; at += x.list[i].n, i++)
+        memcpy(at, x.list[i].main, x.list[i].n * sizeof *at);
+    *elems = x.elems;
+    run_close(&x);
+    return out;
+}
+
+static const char *const by_threads[] = {"runs/qwen2_fp32", "runs/qwen3_next_mtp_fp32",
+                                         "sft/qwen2_packed", "dora/qwen3"};
+
+START_TEST(test_threads)
+{
+    size_t n, m;
+    float *one = after_steps(by_threads[_i], 3, 1, &n);
+    float *three = after_steps(by_threads[_i], 3, 3, &m);
+    ck_assert_uint_eq(n, m);
+    ck_assert_msg(memcmp(one, three, n * sizeof *one) == 0, "3 threads give other weights than 1");
+    free(one);
+    free(three);
 }
 END_TEST
 
@@ -238,6 +322,7 @@ int main(void)
     TCase *tc = tcase_create("trainer");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, test_run, 0, BR_COUNTOF(cases));
+    tcase_add_loop_test(tc, test_threads, 0, BR_COUNTOF(by_threads));
     suite_add_tcase(s, tc);
     return run_suite(s);
 }
