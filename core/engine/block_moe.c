@@ -128,7 +128,9 @@ static br_val local_experts(struct br_graph *g, const struct world *w, br_val x,
                          expert_weight(g, w, FC1, 0, BR__SPLIT_ROWS), offsets);
     br_val up = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC1, 1, BR__SPLIT_ROWS),
                        offsets);
+    br_val from = br__module_starts(g, BR__RECOMPUTE_MOE_ACT);
     y = BR__OP(g, SWIGLU, NULL, gate, up);
+    br__module_ends(g, from, 1);
     y = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC2, 0, BR__SPLIT_COLS),
                offsets);
     return BR__OP(g, MOE_COMBINE, NULL, y, p, order);
@@ -156,6 +158,7 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
     if (g->build->n_tokens % w.tp)
         return br__graph_fail(g, BR_E_USAGE, "%lld tokens cannot be shared by tp %u",
                               (long long)g->build->n_tokens, w.tp);
+    br_val from = br__module_starts(g, BR__RECOMPUTE_MOE);
     route(g, x, &idx, &p);
     br_val y =
         local_experts(g, &w, gather(g, &w, own_rows(g, &w, x)), gather(g, &w, own_rows(g, &w, idx)),
@@ -163,5 +166,6 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
     y = scatter(g, &w, y);
     if (br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_INTERMEDIATE_SIZE))
         y = BR__OP(g, ADD, NULL, y, shared_expert(g, x));
+    br__module_ends(g, from, 0);
     return y;
 }

@@ -187,7 +187,11 @@ static const struct br_attr *norm_attr(const struct br_graph *g, struct br_attr 
 br_val br_rmsnorm(struct br_graph *g, br_val x, const char *weight)
 {
     struct br_attr attr;
-    return BR__OP(g, RMSNORM, norm_attr(g, &attr), x, br__weight(g, weight, 0, BR__SPLIT_NONE));
+    br_val w = br__weight(g, weight, 0, BR__SPLIT_NONE);
+    br_val from = br__module_starts(g, BR__RECOMPUTE_LAYERNORM);
+    br_val y = BR__OP(g, RMSNORM, norm_attr(g, &attr), x, w);
+    br__module_ends(g, from, 1);
+    return y;
 }
 
 /* ---- softmax attention ----------------------------------------------------------------------- */
@@ -259,9 +263,13 @@ br_val br_gated_mlp(struct br_graph *g, br_val x, const char *prefix)
     char fc1[64], fc2[64];
     snprintf(fc1, sizeof fc1, "%slinear_fc1.weight", prefix);
     snprintf(fc2, sizeof fc2, "%slinear_fc2.weight", prefix);
+    br_val from = br__module_starts(g, strstr(prefix, "shared") ? BR__RECOMPUTE_SHARED_EXPERTS
+                                                                : BR__RECOMPUTE_MLP);
     x = br__enter_tp(g, x);
     br_val gate = br__linear(g, x, fc1, 0, BR__SPLIT_ROWS, NULL);
     br_val up = br__linear(g, x, fc1, 1, BR__SPLIT_ROWS, NULL);
     br_val y = BR__OP(g, SWIGLU, NULL, gate, up);
-    return br__leave_tp(g, br__linear(g, y, fc2, 0, BR__SPLIT_COLS, NULL));
+    y = br__leave_tp(g, br__linear(g, y, fc2, 0, BR__SPLIT_COLS, NULL));
+    br__module_ends(g, from, 0);
+    return y;
 }

@@ -88,7 +88,9 @@ static void predict_further(struct br_graph *g, struct br__build *b, br_val hidd
     br_val x = br__linear(g, both, "eh_proj.weight", 0, BR__SPLIT_NONE, NULL);
     b->layer = (int)b->cfg->n_layers;
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.transformer_layer.");
+    br__layer_starts(g, b->layer);
     x = b->cfg->arch->layer(g, x, b->layer);
+    br__layer_ends(g, b->layer);
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
     x = br_rmsnorm(g, x, "final_layernorm.weight");
     b->prefix[0] = '\0';
@@ -129,7 +131,9 @@ static void layers(struct br_graph *g, struct br__build *b, const struct stage *
     for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
         b->layer = (int)i;
         snprintf(b->prefix, sizeof b->prefix, "decoder.layers.%u.", i);
+        br__layer_starts(g, i);
         b->hidden[i + 1] = x = arch->layer(g, x, (int)i);
+        br__layer_ends(g, i);
     }
     if (s->is_last)
         finish(g, b, x);

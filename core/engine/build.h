@@ -28,6 +28,7 @@ struct br__losses {
     br_val logits, dlogits, mtp_logits, mtp_dlogits;
     struct br__moe_losses *moe; /* [n_moe] */
     size_t n_moe;
+    br_val segment; /* first node of the one that is open; 0: none */
 };
 struct br__state { /* a cache: a STATE leaf and how big it is */
     br_val v;
@@ -61,6 +62,7 @@ struct br__build {
     br_val aux_counts, aux_probs; /* sums over the layers so far */
     int64_t n_moe;
     struct br__losses *losses; /* of a graph for training; else NULL */
+    int in_segment;            /* of nodes that a backward pass makes again */
 };
 /* Build into an empty graph.  b->params, cfg, place, flags, precision and sizes are set. */
 int br__build(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
@@ -73,6 +75,13 @@ void br__lm_loss(struct br_graph *g, struct br__build *b, br_val logits);
 void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val logits);
 /* Of a routed layer: logits and probabilities [T, E], chosen experts i32[T, k]. */
 void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx);
+
+/* Layer i begins or has just ended, as far as layers are made again. */
+void br__layer_starts(struct br_graph *g, int64_t i);
+void br__layer_ends(struct br_graph *g, int64_t i);
+/* A module begins: its first node, or 0 if it is not made again; and ends.  all: see br__recompute. */
+br_val br__module_starts(struct br_graph *g, unsigned module);
+void br__module_ends(struct br_graph *g, br_val from, int all);
 
 /* ---- blocks.c: what layers are made of ------------------------------------------------------- */
 

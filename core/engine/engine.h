@@ -168,13 +168,30 @@ enum br__aux_kind { /* moe_router_load_balancing_type */
                                        batches so far */
                     BR__N_AUX_KINDS
 };
+/* What a backward pass makes again in place of keeping it; results are the same bits. */
+enum br__recompute_kind {
+    BR__RECOMPUTE_NONE,
+    BR__RECOMPUTE_UNIFORM,  /* all layers, in segments */
+    BR__RECOMPUTE_BLOCK,    /* the first layers, each by itself */
+    BR__RECOMPUTE_SELECTIVE /* modules of all layers */
+};
+enum br__recompute_module { /* "core_attn" needs none: attention never keeps its probabilities */
+                            BR__RECOMPUTE_LAYERNORM = 1,
+                            BR__RECOMPUTE_MLP = 2, /* "mlp", dense */
+                            BR__RECOMPUTE_MOE = 4,
+                            BR__RECOMPUTE_MOE_ACT = 8,
+                            BR__RECOMPUTE_SHARED_EXPERTS = 16
+};
 struct br__train_opts {
     int values;       /* BR_F32; BR_NONE is BR_F32 */
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
-    int aux_kind;  /* enum br__aux_kind */
-    double aux_coeff, z_coeff; /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
+    int recompute; /* enum br__recompute_kind */
+    int64_t recompute_layers;   /* uniform: of a segment; block: how many are made again */
+    unsigned recompute_modules; /* selective: enum br__recompute_module */
+    int aux_kind;               /* enum br__aux_kind */
+    double aux_coeff, z_coeff;  /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
 };
 /* The weights of a model as they are trained.  It takes the place of the model's own: what the
  * model computes while it is open, it computes with these.  Open it before any session of the
@@ -228,6 +245,9 @@ struct br__micro_out {
     const double *aux, *z; /* [n_moe] without coefficient and scale; the trainer's, until its next
                               micro batch; NULL: no such loss */
 };
+/* Memory of the trainer and its device: weights and gradients, values of a run, scratch; graphs for
+ * shapes of micro batches are made when they are met. */
+uint64_t br__trainer_bytes(const struct br__trainer *t);
 /* Forward and, if `backward`, backward pass: gradients are added to those of the list.
  * BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not fit. */
 int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,

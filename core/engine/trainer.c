@@ -505,6 +505,11 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *
     return t->store.list;
 }
 
+uint64_t br__trainer_bytes(const struct br__trainer *t)
+{
+    return 2 * t->store.elems * sizeof(float) + br__device_bytes(&t->rank->dev);
+}
+
 void br__trainer_zero(struct br__trainer *t)
 {
     memset(t->store.grad, 0, t->store.elems * sizeof *t->store.grad);

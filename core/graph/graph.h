@@ -38,10 +38,17 @@ struct br__node {
     const float *data; /* of a CONST (arena) */
     const struct br__stored *stored; /* of a PARAM */
 };
+/* Nodes [from, to) whose values are not kept for a backward pass, which makes them again. */
+struct br__segment {
+    br_val from, to;
+    int all; /* also those that nodes behind it use */
+};
 struct br_graph {
     struct br__arena arena;
     struct br__node *nodes; /* [0] is poison */
     size_t n, cap;
+    struct br__segment *segments; /* in order; they do not meet */
+    size_t n_segments, cap_segments;
     struct br_err err;       /* sticky: code != 0 */
     struct br__build *build; /* what the layer builders know; NULL in a bare graph */
 };
@@ -75,6 +82,13 @@ int64_t br__node_elems(const struct br__node *n);
 br_val br__graph_fail(struct br_graph *g, int code, const char *fmt, ...) BR_PRINTF(3, 4);
 int br__graph_status(const struct br_graph *g, struct br_err *err); /* the sticky error */
 void br__graph_free(struct br_graph *g);
+
+/* A node like v, with the inputs in[n_in of v]. */
+br_val br__clone(struct br_graph *g, br_val v, const br_val *in);
+/* Nodes [from, to) become a segment: later gradients read clones of them, made from what entered
+ * the segment, and the planner frees the values themselves as soon as the forward pass is through
+ * with them.  What nodes behind the segment use of it is kept for their gradients unless `all`. */
+void br__recompute(struct br_graph *g, br_val from, br_val to, int all);
 
 /* ---- gradients ------------------------------------------------------------------------------- */
 

@@ -37,6 +37,14 @@ static const char *const cases[] = {
     "dora/qwen3",
 };
 
+struct recompute_case {
+    const char *name;
+    int kind;
+    int64_t layers;
+    unsigned modules;
+    int falls; /* the memory */
+};
+
 struct run {
     struct recorded r;
     struct br__llm *model;
@@ -116,12 +124,18 @@ static void exchange(struct run *x, const char *file, int compare)
     must(br__trainer_updated(x->t, &err), &err);
 }
 
-static void run_open(struct run *x, const char *name, int threads)
+static void run_open_with(struct run *x, const char *name, int threads,
+                          const struct recompute_case *recompute)
 {
     char p[1100];
     memset(x, 0, sizeof *x);
     recorded_open(&x->r, name);
-    const struct br__train_opts train = options_of(x);
+    struct br__train_opts train = options_of(x);
+    if (recompute) {
+        train.recompute = recompute->kind;
+        train.recompute_layers = recompute->layers;
+        train.recompute_modules = recompute->modules;
+    }
     const struct br__lora_opts lora = peft_of(x) ? lora_of(x) : (struct br__lora_opts){0};
     const struct br__llm_opts o = {.weights.hf_model = model_dir(x, p, sizeof p),
                                    .weights.lora = peft_of(x) ? &lora : NULL,
@@ -139,6 +153,11 @@ static void run_open(struct run *x, const char *name, int threads)
     x->moments = calloc(2 * x->elems, sizeof *x->moments);
     if (peft_of(x))
         exchange(x, "init_trainable.safetensors", 0);
+}
+
+static void run_open(struct run *x, const char *name, int threads)
+{
+    run_open_with(x, name, threads, NULL);
 }
 
 static void run_close(struct run *x)
@@ -313,6 +332,53 @@ START_TEST(test_threads)
 }
 END_TEST
 
+/* ---- recompute ------------------------------------------------------------------------------- */
+
+static const struct recompute_case recomputes[] = {
+    {"runs/qwen3_next_mtp_fp32", BR__RECOMPUTE_UNIFORM, 1, 0, 1},
+    {"runs/qwen3_next_mtp_fp32", BR__RECOMPUTE_BLOCK, 1, 0, 1},
+    {"runs/qwen3_moe_fp32", BR__RECOMPUTE_UNIFORM, 2, 0, 0},
+    {"runs/qwen3_moe_fp32", BR__RECOMPUTE_SELECTIVE, 0,
+     BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MOE_ACT, 1},
+    {"runs/qwen3_next_fp32", BR__RECOMPUTE_SELECTIVE, 0,
+     BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MOE | BR__RECOMPUTE_SHARED_EXPERTS, 1},
+    {"sft/qwen2_packed", BR__RECOMPUTE_SELECTIVE, 0, BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MLP,
+     1},
+    {"dora/qwen3", BR__RECOMPUTE_UNIFORM, 1, 0, 1},
+};
+
+/* Gradients of the first batch, copied, and the memory of it. */
+static float *gradients(const char *name, const struct recompute_case *c, size_t *elems,
+                        uint64_t *bytes)
+{
+    struct run x;
+    struct totals sum = {0};
+    run_open_with(&x, name, TEST_THREADS, c);
+    run_micro(&x, br__json_first(x.r.batches), &sum);
+    float *out = malloc(x.elems * sizeof *out), *at = out;
+    for (size_t i = 0; i < x.n; at += x.list[i].n, i++)
+        memcpy(at, x.list[i].grad, x.list[i].n * sizeof *at);
+    *elems = x.elems;
+    *bytes = br__trainer_bytes(x.t);
+    run_close(&x);
+    return out;
+}
+
+START_TEST(test_recompute)
+{
+    const struct recompute_case *c = &recomputes[_i];
+    uint64_t kept, again;
+    size_t n, m;
+    float *want = gradients(c->name, NULL, &n, &kept), *got = gradients(c->name, c, &m, &again);
+    ck_assert_uint_eq(n, m);
+    ck_assert_msg(memcmp(want, got, n * sizeof *want) == 0, "other gradients when made again");
+    ck_assert_msg(!c->falls || again < kept, "%llu bytes, %llu when all is kept",
+                  (unsigned long long)again, (unsigned long long)kept);
+    free(want);
+    free(got);
+}
+END_TEST
+
 int main(void)
 {
     int rc = need_fixture("train/runs");
@@ -322,6 +388,7 @@ int main(void)
     TCase *tc = tcase_create("trainer");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, test_run, 0, BR_COUNTOF(cases));
+    tcase_add_loop_test(tc, test_recompute, 0, BR_COUNTOF(recomputes));
     tcase_add_loop_test(tc, test_threads, 0, BR_COUNTOF(by_threads));
     suite_add_tcase(s, tc);
     return run_suite(s);
