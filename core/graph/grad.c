@@ -399,6 +399,23 @@ static void grad_cross_entropy(struct grads *gs, br_val v, br_val dy)
     add(gs, logits, BR__OP(gs->g, CROSS_ENTROPY_GRAD, NULL, logits, in(gs, v, 1), dy));
 }
 
+/* Both at once, for both need the logits again. */
+static void grad_head_loss(struct grads *gs, br_val v, br_val dy)
+{
+    br_val x = in(gs, v, 0), w = in(gs, v, 1), labels = in(gs, v, 2), stats = in(gs, v, 3);
+    const struct br_attr attr = node(gs, v)->attr;
+    br_val sum = 0, dx;
+    if (wanted(gs, w))
+        sum = br__leaf(gs->g, BR_OP_ZEROS, BR_F32, NULL, 2, node(gs, w)->shape);
+    if (sum)
+        dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy, sum);
+    else
+        dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy);
+    add(gs, x, dx);
+    if (sum)
+        add(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
+}
+
 static void grad_all_reduce(struct grads *gs, br_val v, br_val dy)
 {
     const struct br_attr attr = node(gs, v)->attr;

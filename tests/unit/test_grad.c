@@ -149,6 +149,7 @@ static const struct example examples[] = {
      0,
      {0}},
     {BR_OP_CROSS_ENTROPY, {D2(4, 5), I1(4, label)}, {.i = {0}}, 0, {0}},
+    {BR_OP_LM_HEAD_LOSS, {D2(4, 6), D2(5, 6), I1(4, label)}, F32A, 0, {0}},
 };
 
 static struct br__device dev;
@@ -235,8 +236,11 @@ static void check_input(struct br__frame *x, const struct br_graph *g, br_val in
 
 static br_val example_node(struct br_graph *g, const struct example *e, br_val *in, uint32_t n)
 {
-    return e->op == BR_OP_RESHAPE ? br__reshape(g, in[0], (uint32_t)e->n_dim, e->shape)
-                                  : br__op(g, e->op, in, n, &e->attr);
+    if (e->op == BR_OP_RESHAPE)
+        return br__reshape(g, in[0], (uint32_t)e->n_dim, e->shape);
+    if (e->op == BR_OP_LM_HEAD_LOSS) /* whose last input is what another op makes of the first */
+        in[n] = br__op(g, BR_OP_LM_HEAD_STATS, in, n, &e->attr);
+    return br__op(g, e->op, in, n + (e->op == BR_OP_LM_HEAD_LOSS), &e->attr);
 }
 
 START_TEST(test_example)
