@@ -33,13 +33,13 @@ static size_t trainable(const struct br__ready *q, br_val *wrt)
 
 /* Append a backward pass from `loss` (of an earlier stage: its SEND).  Where nothing is wanted (an
  * adapter of later layers only) the gradient that was sent must be taken all the same. */
-static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_err *err)
+static int walk_back(struct walk *w, enum br__pass_loss root, br_val loss, struct br_err *err)
 {
     struct br__ready *q = w->p->ready;
     size_t n = w->n;
     if (q->b.received)
         w->wrt[n++] = q->b.received;
-    int rc = br__grad(&q->g, &loss, 1, w->wrt, n, w->grad, err);
+    int rc = br__grad(&q->g, &(struct br__root){.v = loss}, 1, w->wrt, n, w->grad, err);
     if (rc)
         return rc;
     const struct br__node end = *br__node(&q->g, loss);

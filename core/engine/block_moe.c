@@ -64,7 +64,9 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
     *p = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_PRE_SOFTMAX)
              ? BR__OP(g, GATHER_COLS, NULL, probs, *idx)
              : BR__OP(g, SOFTMAX, NULL, BR__OP(g, GATHER_COLS, NULL, logits, *idx));
-    if (b->layer < b->cfg->n_layers) {
+    if (b->losses) {
+        br__moe_loss(g, logits, probs, *idx);
+    } else if (b->layer < b->cfg->n_layers) {
         b->routes[b->layer] = *idx;
         count_load(g, probs, *idx, b->cfg->n_experts);
     }

@@ -93,7 +93,9 @@ static void predict_further(struct br_graph *g, struct br__build *b, br_val hidd
     x = br_rmsnorm(g, x, "final_layernorm.weight");
     b->prefix[0] = '\0';
     b->mtp_logits = head(g, b, x);
-    if (b->flags & BR__BUILD_LOSS) {
+    if (b->losses) {
+        br__mtp_loss(g, b, b->mtp_logits);
+    } else if (b->flags & BR__BUILD_LOSS) {
         b->mtp_labels = input(g, "mtp_labels", 1, b->n_tokens, 0);
         b->mtp_loss = BR__OP(g, CROSS_ENTROPY, NULL, b->mtp_logits, b->mtp_labels);
     }
@@ -105,9 +107,11 @@ static void finish(struct br_graph *g, struct br__build *b, br_val x)
     x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
     b->hidden[b->cfg->n_layers + 1] = x;
     b->logits = head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
-    if (b->flags & BR__BUILD_LOSS)
+    if (b->losses)
+        br__lm_loss(g, b, b->logits);
+    else if (b->flags & BR__BUILD_LOSS)
         b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
-    if (b->flags & BR__BUILD_LOSS && b->n_moe)
+    if (!b->losses && b->flags & BR__BUILD_LOSS && b->n_moe)
         b->aux_loss = aux_loss(g, b);
     if (b->flags & BR__BUILD_MTP)
         predict_further(g, b, x);
@@ -172,7 +176,7 @@ int br__build(struct br_graph *g, struct br__build *b, struct br_err *err)
     g->build = b;
     b->hidden = br__arena_alloc(&g->arena, (size_t)(b->cfg->n_layers + 2) * sizeof *b->hidden);
     b->routes = br__arena_alloc(&g->arena, (size_t)b->cfg->n_layers * sizeof *b->routes);
-    if (!b->hidden || !b->routes)
+    if (!b->hidden || !b->routes || (b->losses && br__losses_start(g, b)))
         return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
     make_inputs(g, b, &s);
     layers(g, b, &s);

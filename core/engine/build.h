@@ -5,7 +5,8 @@
 
 #include "weights.h"
 
-/* ---- build.c: the whole forward pass -------------------------------------------------------------- */
+/* ---- build.c: the whole forward pass
+ * -------------------------------------------------------------- */
 
 enum br__build_flags {
     BR__BUILD_CACHE = 1,      /* read and write key, value and delta-net caches */
@@ -13,6 +14,21 @@ enum br__build_flags {
     BR__BUILD_LOSS = 4,
     BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
     BR__BUILD_MTP = 16          /* the logits of the multi-token-prediction layer too */
+};
+/* What a graph for training has besides; block_loss.c makes it. */
+struct br__moe_losses { /* of one routed layer */
+    br_val past;        /* input [E]: counts of the step's earlier micro batches; 0: not needed */
+    br_val counts;      /* [E] of this one */
+    br_val aux;         /* [1, 1] */
+};
+struct br__losses {
+    const struct br__train_opts *o;
+    /* inputs: weight of each token's loss, [T]; of the aux losses, [1, 1] */
+    br_val weights, mtp_weights, aux_weight;
+    /* logits of all tokens, and the gradient that they get */
+    br_val logits, dlogits, mtp_logits, mtp_dlogits;
+    struct br__moe_losses *moe; /* [n_moe] */
+    size_t n_moe;
 };
 struct br__state { /* a cache: a STATE leaf and how big it is */
     br_val v;
@@ -45,11 +61,23 @@ struct br__build {
     double rope_scale;
     br_val aux_counts, aux_probs; /* sums over the layers so far */
     int64_t n_moe;
+    struct br__losses *losses; /* of a graph for training; else NULL */
 };
 /* Build into an empty graph.  b->params, cfg, place, flags, precision and sizes are set. */
 int br__build(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- blocks.c: what layers are made of ------------------------------------------------------------ */
+/* ---- block_loss.c: the end of a graph for training
+ * ------------------------------------------------ */
+
+int br__losses_start(struct br_graph *g, struct br__build *b);
+/* hidden[T, hidden], after the final norm; and the same of the MTP layer. */
+void br__lm_loss(struct br_graph *g, struct br__build *b, br_val logits);
+void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val logits);
+/* Of a routed layer: logits and probabilities [T, E], chosen experts i32[T, k]. */
+void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx);
+
+/* ---- blocks.c: what layers are made of
+ * ------------------------------------------------------------ */
 
 /* What blocks need of it (blocks.c, block_gdn.c, block_moe.c). */
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split);

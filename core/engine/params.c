@@ -92,10 +92,16 @@ static int find_rule(struct br__params *p, const char *mcore, const struct br_ma
     return 0;
 }
 
-/* Source of one item (and expert, or -1), and the row in it where that item begins: not 0 only in
- * a fused-expert tensor. */
+/* Rows [row, row + rows) of a source: row is not 0 only in a fused-expert tensor. */
+struct found {
+    struct br__source *source;
+    int64_t row, rows;
+    uint32_t flags; /* of its rule: enum br_map_flags */
+};
+
+/* Source of one item (and expert, or -1). */
 static int find_source(struct br__params *p, const char *mcore, int item, int64_t expert,
-                       struct br__source **out, int64_t *row, int64_t *rows, struct br_err *err)
+                       struct found *f, struct br_err *err)
 {
     const struct br_map *map = NULL;
     struct br__pattern pattern;
@@ -109,26 +115,25 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
     const char *name = br__pattern_name(&p->arena, &pattern, layer, expert, item);
     if (!name)
         return nomem(err);
-    *row = 0;
-    *out = br__weights_find(p->w, name);
-    if (*out) {
-        *rows = (*out)->rows;
+    *f = (struct found){.source = br__weights_find(p->w, name), .flags = map->flags};
+    if (f->source) {
+        f->rows = f->source->rows;
     } else if (map->hf_fused && expert >= 0) {
         int64_t n_list = pattern.n_list, n_experts = p->w->cfg->n_experts;
         if ((rc = br__pattern_parse(map->hf_fused, &pattern, err)))
             return rc;
         const char *fused = br__pattern_name(&p->arena, &pattern, layer, -1, 0);
-        *out = fused ? br__weights_find(p->w, fused) : NULL;
-        if (*out && (*out)->rows % (n_experts * n_list) == 0) {
-            *rows = (*out)->rows / (n_experts * n_list);
-            *row = (expert * n_list + item) * *rows;
+        f->source = fused ? br__weights_find(p->w, fused) : NULL;
+        if (f->source && f->source->rows % (n_experts * n_list) == 0) {
+            f->rows = f->source->rows / (n_experts * n_list);
+            f->row = (expert * n_list + item) * f->rows;
         }
     }
-    if (!*out)
+    if (!f->source)
         return br_fail(err, BR_E_PLAN, "the model has no tensor '%s'", name);
     /* Off the host bytes are made when they are uploaded; a merged adapter changes the dtype. */
     int merges = p->w->adapter && p->w->adapter->merge;
-    return p->host || merges ? br__weights_load(p->w, *out, err) : 0;
+    return p->host || merges ? br__weights_load(p->w, f->source, err) : 0;
 }
 
 /* ---- shares ---------------------------------------------------------------------------------- */
@@ -315,12 +320,14 @@ static int make(struct br__params *p, const char *key, const char *mcore, int it
                 enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
                 struct br_err *err)
 {
-    struct br__source *s;
-    int64_t row, rows;
-    int rc = find_source(p, mcore, item, -1, &s, &row, &rows, err);
-    return rc ? rc
-              : make_of(p, key, s, row, rows, is_vector(s) ? BR_F32 : s->dtype, split, rank, size,
-                        out, err);
+    struct found f;
+    int rc = find_source(p, mcore, item, -1, &f, err);
+    if (!rc)
+        rc = make_of(p, key, f.source, f.row, f.rows,
+                     is_vector(f.source) ? BR_F32 : f.source->dtype, split, rank, size, out, err);
+    if (!rc)
+        (*out)->centred = (f.flags & BR_MAP_ZERO_CENTERED) != 0;
+    return rc;
 }
 
 int br__param_get(struct br__params *p, const char *mcore, int item, enum br__split split,
@@ -344,11 +351,12 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     if (!q || !parts || !data)
         return nomem(err);
     for (int64_t e = 0; e < n; e++) {
-        struct br__source *s;
-        int64_t row, rows;
+        struct found f;
         size_t one;
-        int rc = find_source(p, mcore, item, first + e, &s, &row, &rows, err);
-        if (rc || (rc = cut(p->w->cfg, s, row, rows, split, rank, size, &parts[e], &one, err)))
+        int rc = find_source(p, mcore, item, first + e, &f, err);
+        const struct br__source *s = f.source;
+        if (rc ||
+            (rc = cut(p->w->cfg, f.source, f.row, f.rows, split, rank, size, &parts[e], &one, err)))
             return rc;
         if (e && s->dtype != (int)q->stored.dtype)
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,

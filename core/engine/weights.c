@@ -72,12 +72,15 @@ static int open_adapter(struct br__weights *w, const struct br__weights_opts *o,
 int br__weights_open(struct br__weights **out, const struct br__weights_opts *o, struct br_err *err)
 {
     *out = NULL;
-    if (!o->hf_model && !o->megatron_path)
+    if (!o->source && !o->hf_model && !o->megatron_path)
         return br_fail(err, BR_E_USAGE, "no model; give --hf-model or --megatron-path");
     struct br__weights *w = br__calloc(1, sizeof *w);
-    if (!w)
+    if (!w) {
+        br__source_close(o->source);
         return nomem(err);
+    }
     pthread_mutex_init(&w->lock, NULL);
+    w->src = o->source;
     const struct br__source_opts source = {.hf_model = o->hf_model,
                                            .megatron_path = o->megatron_path,
                                            .plugin = o->plugin,
@@ -85,7 +88,9 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
                                            .no_verify = o->no_verify,
                                            .listener = o->listener};
     w->threads = o->threads;
-    int rc = o->megatron_path ? br__source_open_td(&w->src, &source, err)
+    int rc = 0;
+    if (!w->src)
+        rc = o->megatron_path ? br__source_open_td(&w->src, &source, err)
                               : br__source_open_hf(&w->src, &source, err);
     if (!rc) {
         w->cfg = w->src->cfg;

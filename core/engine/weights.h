@@ -78,6 +78,7 @@ struct br__param {
     int split;   /* enum br__split */
     int shared;  /* all ranks of the tensor-parallel group hold the same */
     int expert;  /* belongs to the expert grid */
+    int centred; /* Megatron's tensor is this one minus 1 */
 };
 /* The param that a PARAM node was made of; NULL for other nodes. */
 static inline const struct br__param *br__node_param(const struct br__node *n)

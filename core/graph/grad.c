@@ -381,14 +381,16 @@ static void mark(struct grads *gs, const br_val *wrt, size_t n)
     }
 }
 
-static br_val seed(struct br_graph *g, br_val root)
+static br_val seed(struct br_graph *g, const struct br__root *root)
 {
     static const float one = 1;
-    return br__node(g, root)->op == BR_OP_SEND ? root : br__const(g, &one, 1);
+    if (root->seed)
+        return root->seed;
+    return br__node(g, root->v)->op == BR_OP_SEND ? root->v : br__const(g, &one, 1);
 }
 
-int br__grad(struct br_graph *g, const br_val *roots, size_t n_roots, const br_val *wrt, size_t n,
-             br_val *out, struct br_err *err)
+int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots, const br_val *wrt,
+             size_t n, br_val *out, struct br_err *err)
 {
     if (br__graph_status(g, err))
         return g->err.code;
@@ -401,7 +403,7 @@ int br__grad(struct br_graph *g, const br_val *roots, size_t n_roots, const br_v
     }
     mark(&gs, wrt, n);
     for (size_t i = 0; i < n_roots; i++)
-        gs.of[roots[i]] = seed(g, roots[i]);
+        add(&gs, roots[i].v, seed(g, &roots[i]));
     for (br_val v = (br_val)gs.n; v-- > 1;)
         if (gs.of[v] && gs.wants[v] && rules[br__node(g, v)->op])
             rules[br__node(g, v)->op](&gs, v, gs.of[v]);

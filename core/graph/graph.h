@@ -78,11 +78,16 @@ void br__graph_free(struct br_graph *g);
 
 /* ---- gradients ------------------------------------------------------------------------------- */
 
-/* Append to the graph the gradients of roots[0], a loss of shape [1], by wrt[n]: out[i] is a value
- * of the shape of wrt[i], or 0 if no root depends on it.  A root that is a SEND stands for the loss
- * of a later pipeline stage: its gradient is received. */
-int br__grad(struct br_graph *g, const br_val *roots, size_t n_roots, const br_val *wrt, size_t n,
-             br_val *out, struct br_err *err) BR_MUST_CHECK;
+/* Where the walk back starts: a value and the gradient that it gets there, of its shape.  seed 0:
+ * 1, for a loss of shape [1].  A root that is a SEND stands for the loss of a later pipeline stage:
+ * its gradient is received. */
+struct br__root {
+    br_val v, seed;
+};
+/* Append to the graph the gradients of the sum of all roots, each times its seed, by wrt[n]: out[i]
+ * is a value of the shape of wrt[i], or 0 if no root depends on it. */
+int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots, const br_val *wrt,
+             size_t n, br_val *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- devices --------------------------------------------------------------------------------- */
 

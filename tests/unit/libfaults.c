@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#define BLOCK ((size_t)64 << 10) /* so much at once is data of tensors */
+
 static struct br__io_ops real_io;
 static struct br__mem_ops real_mem;
 static int is_saved;
@@ -13,6 +15,12 @@ static long countdown; /* calls until the fault; negative: never */
 static long limit;     /* what countdown began with */
 static int no_exchange;
 int fault_fired;
+long fault_last_block;
+
+long fault_calls(void)
+{
+    return limit - countdown;
+}
 
 static int due(void)
 {
@@ -35,6 +43,8 @@ static ssize_t f_pread(int fd, void *buf, size_t n, off_t off)
 #define WRITING(call) return kind != SHORT_READ && due() ? -1 : (call)
 static ssize_t f_pwrite(int fd, const void *buf, size_t n, off_t off)
 {
+    if (n >= BLOCK)
+        fault_last_block = fault_calls();
     if (kind != SHORT_READ && due())
         return -1;
     /* Half writes happen too; they are no error. */
@@ -140,11 +150,6 @@ void fault_disarm(void)
     countdown = -1;
     if (no_exchange)
         br__io.renameat2 = f_renameat2;
-}
-
-long fault_calls(void)
-{
-    return limit - countdown;
 }
 
 void fault_forbid_exchange(int on)

@@ -259,7 +259,7 @@ START_TEST(test_example)
     }
     br_val y = example_node(&g, e, in, n);
     br_val loss = e->op == BR_OP_CROSS_ENTROPY ? y : weighted_sum(&g, y);
-    must(br__grad(&g, &loss, 1, wrt, n_wrt, grads, &err), &err);
+    must(br__grad(&g, &(struct br__root){.v = loss}, 1, wrt, n_wrt, grads, &err), &err);
     outputs[0] = loss;
     for (size_t i = 0; i < n_wrt; i++) {
         ck_assert_msg(grads[i] != 0, "%s: no gradient for input %zu", op, i);
