@@ -83,6 +83,11 @@ struct br__plan_opts {
 int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
                   const struct br__ckpt *src, const struct br__plan_opts *o,
                   struct br_err *err) BR_MUST_CHECK;
+/* The plan of an adapters-only checkpoint: tensors of `src` with Megatron's names per layer
+ * ("decoder.layers.3.….adapter.linear_in.weight") are stored stacked, as Megatron Bridge does it.
+ * BR_E_PLAN: a tensor that not all layers have. */
+int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src,
+                      struct br_err *err) BR_MUST_CHECK;
 void br__plan_free(struct br__plan *p);
 
 /* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------ */
@@ -290,6 +295,7 @@ struct br__run_config_opts {
     int per_layer_moe_list;  /* moe_layer_freq as list + decoder block spec although no layer is
                                 dense */
     int64_t pad_vocab_to;    /* --pad-vocab-to MULTIPLE; 0 = not padded */
+    const struct br__train_counters *training; /* args: a run with optimizer state; or NULL */
 };
 /* The whole file as Megatron Bridge 0.6.2 writes it (every section and key, sorted), with the
  * model's facts. */
