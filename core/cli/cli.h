@@ -21,7 +21,8 @@
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
- *   cmd_download.c download                             cmd_data.c data build, merge, inspect */
+ *   cmd_download.c download                             cmd_data.c data build, merge, inspect
+ *   cmd_train.c    train, with train_plan.c and train_log.c */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -68,7 +69,8 @@
     X(TOKENIZE, tokenize)                                                                          \
     X(DATA_BUILD, data_build)                                                                      \
     X(DATA_MERGE, data_merge)                                                                      \
-    X(DATA_INSPECT, data_inspect)
+    X(DATA_INSPECT, data_inspect)                                                                  \
+    X(TRAIN, train)
 
 enum br__cmd_id {
 #define BR_X(id, name) BR__CMD_##id,
@@ -311,7 +313,6 @@ int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, cons
                    size_t n, struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
 /* Text of one token, in the arena: exact if it is UTF-8 without NUL, else escaped. */
 const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id);
-uint64_t br__private_memory(void); /* bytes of this process that are its own, at their peak */
 
 /* cmd_plugin.c: a plugin by name, or by file if the name has a slash or ends in .so. */
 int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,

@@ -322,11 +322,11 @@ static int find_side_files(struct exporter *m)
 {
     struct br__session *s = m->s;
     if (s->job.hf_model)
-        return br__side_find(s, s->ref->dir, 0, m->err);
+        return br__side_find(&s->arena, s->ref->dir, 0, &s->side, m->err);
     const char *tokenizer = br__path_join(&s->arena, s->src->dir, "tokenizer");
     if (!tokenizer)
         return br__nomem(m->err, "exporting");
-    return br__side_find(s, br__is_dir(tokenizer) ? tokenizer : NULL, 1, m->err);
+    return br__side_find(&s->arena, br__is_dir(tokenizer) ? tokenizer : NULL, 1, &s->side, m->err);
 }
 
 /* What the checkpoint's manifest holds of generation_config.json; a reference has the file. */
@@ -338,7 +338,7 @@ static const char *generation_text(const struct exporter *m)
 static int put_side_files(struct exporter *m)
 {
     const char *text = generation_text(m);
-    int rc = br__side_copy(m->s, &m->w.tmp, m->sync, m->err);
+    int rc = br__side_copy(&m->s->side, &m->w.tmp, m->sync, m->err);
     return rc || !text ? rc : export_put(m, GENERATION, text, strlen(text));
 }
 
@@ -401,8 +401,8 @@ static int list_files(struct exporter *m)
 
 static int check_space(const struct exporter *m)
 {
-    uint64_t need =
-        (1u << 20) + br__side_bytes(m->s) + (m->s->src->n_tensors + m->s->plan->n_outs) * 512;
+    uint64_t need = (1u << 20) + br__side_bytes(&m->s->side) +
+                    (m->s->src->n_tensors + m->s->plan->n_outs) * 512;
     for (size_t i = 0; i < m->s->plan->n_out_files; i++)
         need += m->file_bytes[i];
     return br__work_space(&m->w, &m->w.tmp, need, m->err);

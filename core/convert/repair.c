@@ -9,8 +9,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define COMMON_OBJECT "common_state/shard_0_1"
-#define METADATA ".metadata"
 #define COMMON_MAX (64u << 20)
 #define MAX_DEPTH 8 /* of the folders beside the weights */
 
@@ -53,7 +51,7 @@ static void put_objects(struct repair *p)
             continue;
         it->tensor = BR__TD_OBJECT;
         it->object_key = td->objects[i];
-        it->verbatim = !rewrite || strcmp(td->objects[i], COMMON_OBJECT) != 0;
+        it->verbatim = !rewrite || strcmp(td->objects[i], BR__TD_COMMON) != 0;
         it->data_bytes = it->verbatim ? td->object_len[i] : 0;
         p->object_of[p->td.n_items++] = (uint32_t)i;
     }
@@ -200,7 +198,7 @@ static int copy_tree(struct repair *p, const char *from, const struct br__dir *t
 /* Files that are written anew, or would be false. */
 static int is_replaced(const struct repair *p, const char *name)
 {
-    return strcmp(name, ".metadata") == 0 || br__ends(name, ".distcp") ||
+    return strcmp(name, BR__METADATA) == 0 || br__ends(name, ".distcp") ||
            strcmp(name, "integrity.json") == 0 || strcmp(name, "bridge_manifest.json") == 0 ||
            (strcmp(name, "common.pt") == 0 && p->s->form == BR__OPTIM_DP);
 }
@@ -235,20 +233,9 @@ static int put_common(struct repair *p)
     return rc;
 }
 
-static int put_metadata(struct repair *p)
-{
-    struct br__buf b = {.max = 1u << 31};
-    int rc = br__td_metadata(&p->td, &b, p->err);
-
-    if (!rc)
-        rc = br__write_in(&p->dir, METADATA, b.p, b.n, !p->o->no_sync, p->err);
-    br__buf_free(&b);
-    return rc;
-}
-
 static int put_trackers(struct repair *p)
 {
-    const char *state = br__path_join(&p->a, p->ck->dir, "train_state.pt");
+    const char *state = br__path_join(&p->a, p->ck->dir, BR__TRAIN_STATE);
     int64_t iteration = 0;
     char text[32] = "release";
 
@@ -260,11 +247,10 @@ static int put_trackers(struct repair *p)
             return br_fail(p->err, rc, "'%s' names no iteration", p->iter_name);
         snprintf(text, sizeof text, "%" PRId64, iteration);
         if (br__exists(state) &&
-            (rc = br__copy_in(&p->w.tmp, "latest_train_state.pt", state, !p->o->no_sync, p->err)))
+            (rc = br__copy_in(&p->w.tmp, BR__STATE_TRACKER, state, !p->o->no_sync, p->err)))
             return rc;
     }
-    return br__write_in(&p->w.tmp, "latest_checkpointed_iteration.txt", text, strlen(text),
-                        !p->o->no_sync, p->err);
+    return br__write_in(&p->w.tmp, BR__TEXT_TRACKER, text, strlen(text), !p->o->no_sync, p->err);
 }
 
 /* ---- the job --------------------------------------------------------------------------------- */
@@ -353,13 +339,13 @@ static int write_all(struct repair *p)
     if (!rc)
         rc = put_common(p);
     if (!rc)
-        rc = put_metadata(p);
+        rc = br__iteration_metadata(&p->td, &p->dir, !p->o->no_sync, p->err);
     if (!rc)
         rc = put_trackers(p);
     if (!rc && !p->o->no_sync)
         rc = br__dir_sync(&p->dir, p->err);
     if (!rc)
-        rc = br__work_commit(&p->w, &(struct br__names){0}, METADATA, p->err);
+        rc = br__work_commit(&p->w, &(struct br__names){0}, BR__METADATA, p->err);
     p->r->n_tensors = p->td.n_tensors;
     p->r->bytes = total;
     snprintf(p->r->path, sizeof p->r->path, "%s/%s", p->root, p->iter_name);

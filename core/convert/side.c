@@ -30,20 +30,19 @@ int br__file_digest(const char *path, uint64_t *size, uint64_t *xxh3, struct br_
     return rc;
 }
 
-int br__side_find(struct br__session *s, const char *dir, int tokenizer_only, struct br_err *err)
+int br__side_find(struct br__arena *a, const char *dir, int tokenizer_only, struct br__side *out,
+                  struct br_err *err)
 {
-    struct br__arena *a = &s->arena;
-    struct br__side *side = &s->side;
     char **names;
     size_t n;
-    *side = (struct br__side){.dir = dir};
+    *out = (struct br__side){.dir = dir};
     if (!dir)
         return BR_OK;
     int rc = br__hf_side_files(a, dir, tokenizer_only, &names, &n, err);
-    if (!rc && !(side->files = br__arena_alloc(a, (n + 1) * sizeof *side->files)))
+    if (!rc && !(out->files = br__arena_alloc(a, (n + 1) * sizeof *out->files)))
         rc = br__nomem(err, "with the side files");
     for (size_t i = 0; i < n && !rc; i++) {
-        struct br__side_file *f = &side->files[side->n++];
+        struct br__side_file *f = &out->files[out->n++];
         const char *path = br__path_join(a, dir, names[i]);
         f->name = names[i];
         rc = path ? br__file_digest(path, &f->size, &f->xxh3, err)
@@ -52,24 +51,24 @@ int br__side_find(struct br__session *s, const char *dir, int tokenizer_only, st
     return rc;
 }
 
-int br__side_copy(const struct br__session *s, const struct br__dir *to, int sync,
+int br__side_copy(const struct br__side *side, const struct br__dir *to, int sync,
                   struct br_err *err)
 {
     struct br__arena a = {0};
     int rc = BR_OK;
-    for (size_t i = 0; i < s->side.n && !rc; i++) {
-        const char *name = s->side.files[i].name;
-        const char *from = br__path_join(&a, s->side.dir, name);
+    for (size_t i = 0; i < side->n && !rc; i++) {
+        const char *name = side->files[i].name;
+        const char *from = br__path_join(&a, side->dir, name);
         rc = from ? br__copy_in(to, name, from, sync, err) : br__nomem(err, "with the side files");
     }
     br__arena_free(&a);
     return rc;
 }
 
-uint64_t br__side_bytes(const struct br__session *s)
+uint64_t br__side_bytes(const struct br__side *side)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < s->side.n; i++)
-        bytes += s->side.files[i].size;
+    for (size_t i = 0; i < side->n; i++)
+        bytes += side->files[i].size;
     return bytes;
 }

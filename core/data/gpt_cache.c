@@ -1,7 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* gpt_cache.c - the three index arrays kept as .npy, of the types and under the names that Megatron
  * gives them: HASH-GPTDataset-SPLIT-document_index.npy and so on, with a description.txt of what
- * the hash is of.  The hash is bridge's own, as Megatron's covers its tokenizer object.
+ * the hash is of.  The hash is bridge's own, as Megatron's covers its tokenizer object; so are the
+ * digests of the arrays in the description, which a changed byte does not fit.
  *
  * A cache that does not fit is made again: it only saves time. */
 #include "gpt.h"
@@ -13,7 +14,8 @@ enum { DESCRIPTION, DOCUMENTS, STARTS, ORDER, N_FILES };
 
 struct cache {
     struct br__arena arena;
-    const char *text, *path[N_FILES];
+    const char *text; /* the description up to the digests */
+    const char *path[N_FILES];
     int64_t first, end; /* sequences */
     const struct br__tokens *t;
 };
@@ -30,7 +32,7 @@ static int name_files(struct cache *c, const char *dir, const char *split, int64
                    ",\n    \"num_samples\": %" PRId64 ",\n    \"index_split\": \"%s\",\n"
                    "    \"random_seed\": %" PRIu32 ",\n    \"sequence_length\": %" PRId64 ",\n"
                    "    \"sequences\": [%" PRId64 ", %" PRId64 "],\n    \"tokens\": %" PRId64 ",\n"
-                   "    \"idx\": [%" PRIu64 ", %" PRId64 "]\n}",
+                   "    \"idx\": [%" PRIu64 ", %" PRId64 "],\n    \"xxh3\": ",
                    n_samples, split, s->seed, s->seq_length, c->first, c->end, c->t->x.n_tokens,
                    c->t->x.idx.size, c->t->x.idx.mtime_ns);
     c->text = b.failed ? NULL : br__arena_strdup(&c->arena, b.p);
@@ -97,23 +99,49 @@ static int cache_load(struct br__gpt_index *x, const struct br__npy *a, struct b
     return BR_OK;
 }
 
+static int open_arrays(const struct cache *c, struct br__npy a[N_FILES], struct br_err *err)
+{
+    int rc = BR_OK;
+    memset(a, 0, N_FILES * sizeof *a);
+    for (int i = DOCUMENTS; i < N_FILES && !rc; i++)
+        rc = br__npy_open(&a[i], c->path[i], err);
+    return rc;
+}
+
+static void close_arrays(struct br__npy a[N_FILES])
+{
+    for (int i = DOCUMENTS; i < N_FILES; i++)
+        br__npy_close(&a[i]);
+}
+
+/* The text that belongs to these arrays; to be freed. */
+static void cache_describe(struct br__buf *b, const struct cache *c,
+                           const struct br__npy a[N_FILES])
+{
+    br__buf_puts(b, c->text);
+    for (int i = DOCUMENTS; i < N_FILES; i++)
+        br__buf_printf(b, "%s\"%016" PRIx64 "\"", i == DOCUMENTS ? "[" : ", ",
+                       br__xxh3(a[i].file.map, (size_t)a[i].file.size));
+    br__buf_puts(b, "]\n}");
+}
+
 /* *found: the cache was there and is used. */
 static int try_cache(struct br__gpt_index *x, const struct cache *c, int *found, struct br_err *err)
 {
     struct br__npy a[N_FILES];
+    struct br__buf want = {0};
     char *text = NULL;
     size_t n;
-    int rc = BR_OK, ok = br__read_text(c->path[DESCRIPTION], 1 << 20, &text, &n, NULL) == BR_OK &&
-                         strcmp(text, c->text) == 0;
+    int rc = BR_OK, ok = br__read_text(c->path[DESCRIPTION], 1 << 20, &text, &n, NULL) == BR_OK;
+    ok = open_arrays(c, a, NULL) == BR_OK && ok;
+    if (ok)
+        cache_describe(&want, c, a);
+    *found = ok && !want.failed && strcmp(text, want.p) == 0 && cache_usable(c, a);
     br__free(text);
-    memset(a, 0, sizeof a);
-    for (int i = DOCUMENTS; i < N_FILES && ok; i++)
-        ok = br__npy_open(&a[i], c->path[i], NULL) == BR_OK;
-    *found = ok && cache_usable(c, a);
+    br__buf_free(&want);
     if (*found)
         rc = cache_load(x, a, err);
-    for (int i = DOCUMENTS; i < N_FILES; i++)
-        br__npy_close(&a[i]);
+    close_arrays(a);
     if (*found && !rc)
         x->n_epochs = c->end > c->first ? x->n_documents / (c->end - c->first) : 0;
     return rc;
@@ -136,6 +164,22 @@ static int write_narrow(const char *path, int dtype, int ndim, const int64_t *sh
     return rc;
 }
 
+/* It comes last: without it there is no cache. */
+static int store_description(const struct cache *c, struct br_err *err)
+{
+    struct br__npy a[N_FILES];
+    struct br__buf text = {0};
+    int rc = open_arrays(c, a, err);
+    if (!rc)
+        cache_describe(&text, c, a);
+    if (!rc)
+        rc = text.failed ? br__nomem(err, "for an index cache")
+                         : br__write_file(c->path[DESCRIPTION], text.p, text.n, 0, err);
+    br__buf_free(&text);
+    close_arrays(a);
+    return rc;
+}
+
 static int cache_store(const struct br__gpt_index *x, const struct cache *c, const char *dir,
                        struct br_err *err)
 {
@@ -153,8 +197,7 @@ static int cache_store(const struct br__gpt_index *x, const struct cache *c, con
         rc = x->n_samples >= (int64_t)UINT32_MAX - 1
                  ? br__npy_write(c->path[ORDER], BR_I64, 1, &x->n_samples, x->order, 0, err)
                  : write_narrow(c->path[ORDER], BR_U32, 1, &x->n_samples, x->order, err);
-    /* The description comes last: without it there is no cache. */
-    return rc ? rc : br__write_file(c->path[DESCRIPTION], c->text, strlen(c->text), 0, err);
+    return rc ? rc : store_description(c, err);
 }
 
 int br__gpt_index_cached(struct br__gpt_index *x, const char *dir, const char *split,

@@ -7,13 +7,14 @@
 /* What the walk back starts from, and what it is asked for. */
 struct walk {
     struct br__pass *p;
-    br_val *wrt, *grad; /* leaves, and room for the gradient of each */
+    struct br__want *wrt; /* leaves */
+    br_val *grad;         /* room for the gradient of each */
     size_t n;
     br_val passed; /* gradient that goes to the stage before, or came from the next in vain */
 };
 
 /* The params of a graph that gradients are asked for: the adapter's if there is one. */
-static size_t backward_trainable(const struct br__compiled *q, br_val *wrt)
+static size_t backward_trainable(const struct br__compiled *q, struct br__want *wrt)
 {
     size_t n = 0;
     const struct br__adapter *a = q->b.params->w->adapter;
@@ -21,20 +22,20 @@ static size_t backward_trainable(const struct br__compiled *q, br_val *wrt)
     for (br_val v = 1; v < q->g.n; v++) {
         const struct br__param *p = br__node_param(br__node(&q->g, v));
         if (p && (!only_adapter || p->adapter))
-            wrt[n++] = v;
+            wrt[n++].leaf = v;
     }
     return n;
 }
 
 /* Append a backward pass from `loss` (of an earlier stage: its SEND).  If this stage wants none (an
  * adapter of later layers only) the gradient sent to it must be received all the same. */
-static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_err *err)
+static int walk_back(struct walk *w, enum br__pass_loss root, br_val loss, struct br_err *err)
 {
     struct br__compiled *q = w->p->compiled;
     size_t n = w->n;
     if (q->b.received)
-        w->wrt[n++] = q->b.received;
-    int rc = br__grad(&q->g, &loss, 1, w->wrt, n, w->grad, err);
+        w->wrt[n++].leaf = q->b.received;
+    int rc = br__grad(&q->g, &(struct br__root){.v = loss}, 1, w->wrt, n, w->grad, err);
     if (rc)
         return rc;
     const struct br__node end = *br__node(&q->g, loss);
@@ -48,7 +49,7 @@ static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_
     if (!of_param)
         return br__nomem(err, "for the gradients");
     for (size_t i = 0; i < w->n; i++)
-        of_param[br__node_param(br__node(&q->g, w->wrt[i]))->index] = w->grad[i];
+        of_param[br__node_param(br__node(&q->g, w->wrt[i].leaf))->index] = w->grad[i];
     w->p->grad[root] = of_param;
     return 0;
 }

@@ -89,10 +89,16 @@ static void predict_further(struct br_graph *g, struct br__build *b, br_val hidd
     br_val x = br__linear(g, both, "eh_proj.weight", 0, BR__SPLIT_NONE, NULL);
     b->layer = (int)b->cfg->n_layers;
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.transformer_layer.");
+    br__layer_starts(g, b->layer);
     x = b->cfg->arch->layer(g, x, b->layer);
+    br__layer_ends(g, b->layer);
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
     x = br_rmsnorm(g, x, "final_layernorm.weight");
     b->prefix[0] = '\0';
+    if (b->losses) {
+        br__mtp_loss(g, b, x);
+        return;
+    }
     b->mtp_logits = build_head(g, b, x);
     if (b->flags & BR__BUILD_LOSS) {
         b->mtp_labels = build_input(g, "mtp_labels", 1, b->n_tokens, 0);
@@ -105,10 +111,14 @@ static void build_finish(struct br_graph *g, struct br__build *b, br_val x)
     b->prefix[0] = '\0';
     x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
     b->hidden[b->cfg->n_layers + 1] = x;
-    b->logits = build_head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
-    if (b->flags & BR__BUILD_LOSS)
+    if (b->losses)
+        br__lm_loss(g, b, x);
+    else
+        b->logits =
+            build_head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
+    if (!b->losses && b->flags & BR__BUILD_LOSS)
         b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
-    if (b->flags & BR__BUILD_LOSS && b->n_moe)
+    if (!b->losses && b->flags & BR__BUILD_LOSS && b->n_moe)
         b->aux_loss = aux_loss(g, b);
     if (b->flags & BR__BUILD_MTP)
         predict_further(g, b, x);
@@ -126,7 +136,9 @@ static void build_layers(struct br_graph *g, struct br__build *b, const struct s
     for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
         b->layer = (int)i;
         snprintf(b->prefix, sizeof b->prefix, "decoder.layers.%u.", i);
+        br__layer_starts(g, i);
         b->hidden[i + 1] = x = arch->layer(g, x, (int)i);
+        br__layer_ends(g, i);
     }
     if (s->is_last)
         build_finish(g, b, x);
@@ -173,7 +185,7 @@ int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *er
     g->build = b;
     b->hidden = br__arena_alloc(&g->arena, (size_t)(b->cfg->n_layers + 2) * sizeof *b->hidden);
     b->routes = br__arena_alloc(&g->arena, (size_t)b->cfg->n_layers * sizeof *b->routes);
-    if (!b->hidden || !b->routes)
+    if (!b->hidden || !b->routes || (b->losses && br__losses_start(g, b)))
         return br__nomem(err, "for a graph");
     make_inputs(g, b, &s);
     build_layers(g, b, &s);

@@ -14,6 +14,21 @@ enum br__build_flags {
     BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
     BR__BUILD_MTP = 16          /* the logits of the multi-token-prediction layer too */
 };
+/* What a graph for training has besides; block_loss.c makes it. */
+struct br__moe_losses { /* of one routed layer */
+    br_val past;        /* input [E]: counts of the step's earlier micro batches; 0: not needed */
+    br_val counts;      /* [E] of this one */
+    br_val aux, z;      /* [1, 1]; 0: no such loss */
+};
+struct br__losses {
+    const struct br__train_opts *o;
+    /* inputs: weight of each token's loss, [T]; of the routed layers' losses, [1, 1] */
+    br_val weights, mtp_weights, aux_weight, z_weight;
+    br_val loss, mtp_loss;      /* of each token, [T] */
+    struct br__moe_losses *moe; /* [n_moe] */
+    size_t n_moe;
+    br_val segment; /* first node of the one that is open; 0: none */
+};
 struct br__state { /* a cache: a STATE leaf and how big it is */
     br_val v;
     const char *name; /* "key.3", "value.3", "conv.2", "delta.2" */
@@ -45,9 +60,32 @@ struct br__build {
     double rope_scale;
     br_val aux_counts, aux_probs; /* sums over the layers so far */
     int64_t n_moe;
+    struct br__losses *losses; /* of a graph for training; else NULL */
+    int in_segment;            /* of nodes that a backward pass makes again */
 };
 /* Build into an empty graph.  b->params, cfg, info, flags, precision and sizes are set. */
 int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- block_loss.c: the end of a graph for training ------------------------------------------- */
+
+int br__losses_start(struct br_graph *g, struct br__build *b);
+/* x[T, hidden], after the final norm; and the same of the MTP layer. */
+void br__lm_loss(struct br_graph *g, struct br__build *b, br_val x);
+void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val x);
+/* Of a routed layer: input and weight of the router, logits and probabilities [T, E], chosen
+ * experts i32[T, k]. */
+struct br__routing {
+    br_val x, w, logits, probs, idx;
+};
+void br__moe_loss(struct br_graph *g, const struct br__routing *r);
+
+/* Layer i begins or has just ended, as far as layers are made again. */
+void br__layer_starts(struct br_graph *g, int64_t i);
+void br__layer_ends(struct br_graph *g, int64_t i);
+/* A module begins: its first node, or 0 if it is not made again; and ends.  all: see br__recompute.
+ */
+br_val br__module_starts(struct br_graph *g, unsigned module);
+void br__module_ends(struct br_graph *g, br_val from, int all);
 
 /* ---- blocks.c: what layers are made of ------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* llm.h - what model.c, compiled.c, llm.c, backward.c, trace.c and cost.c share: ranks and
- * sessions. */
+ * sessions.
+ */
 #ifndef BRIDGE_CORE_LLM_H
 #define BRIDGE_CORE_LLM_H
 
@@ -65,7 +66,8 @@ int br__compiled_get(struct br__rank_session *r, const struct br__build *b,
 /* The graph of a batch of n_tokens that holds n_seqs sequences and wants their last logits. */
 struct br__build br__batch_shape(const struct br__llm_session *s, int64_t n_tokens, int64_t n_seqs);
 /* Build a graph of one's own: b's sizes and flags are set.  br__compiled_plan makes it ready to
- * run. */
+ * run.
+ */
 int br__compiled_make(struct br__rank *r, const struct br__build *b, struct br__compiled **out,
                       struct br_err *err) BR_MUST_CHECK;
 int br__compiled_plan(struct br__rank *r, struct br__compiled *q, const br_val *outputs, size_t n,
@@ -79,7 +81,7 @@ int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n,
 /* ---- backward.c: a forward and backward pass as a graph that is kept ------------------------- */
 
 /* The losses that gradients may be asked of. */
-enum br__root {
+enum br__pass_loss {
     BR__ROOT_LM,  /* the language model's */
     BR__ROOT_AUX, /* and router_aux_loss_coef times the load-balancing loss */
     BR__ROOT_MTP, /* the language model's and that of multi-token prediction */
@@ -88,7 +90,7 @@ enum br__root {
 struct br__pass_shape {
     int64_t n_tokens;  /* of one sequence */
     uint32_t build;    /* enum br__build_flags */
-    uint32_t roots;    /* bits 1 << enum br__root */
+    uint32_t roots;    /* bits 1 << enum br__pass_loss */
     uint32_t hidden;   /* hidden states may be read after a run */
     uint32_t aux_loss; /* so may the load-balancing loss */
 };

@@ -87,10 +87,16 @@ static int find_rule(struct br__params *p, const char *mcore, const struct br_ma
     return 0;
 }
 
-/* Source of one item (and expert, or -1), and the row in it where that item begins: not 0 only in
- * a fused-expert tensor. */
+/* Rows [row, row + rows) of a source: row is not 0 only in a fused-expert tensor. */
+struct found {
+    struct br__source *source;
+    int64_t row, rows;
+    uint32_t flags; /* of its rule: enum br_map_flags */
+};
+
+/* Source of one item (and expert, or -1). */
 static int find_source(struct br__params *p, const char *mcore, int item, int64_t expert,
-                       struct br__source **out, int64_t *row, int64_t *rows, struct br_err *err)
+                       struct found *f, struct br_err *err)
 {
     const struct br_map *map = NULL;
     struct br__pattern pattern;
@@ -104,26 +110,25 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
     const char *name = br__pattern_name(&p->arena, &pattern, layer, expert, item);
     if (!name)
         return br__nomem(err, "for parameters");
-    *row = 0;
-    *out = br__weights_find(p->w, name);
-    if (*out) {
-        *rows = (*out)->rows;
+    *f = (struct found){.source = br__weights_find(p->w, name), .flags = map->flags};
+    if (f->source) {
+        f->rows = f->source->rows;
     } else if (map->hf_fused && expert >= 0) {
         int64_t n_list = pattern.n_list, n_experts = p->w->cfg->n_experts;
         if ((rc = br__pattern_parse(map->hf_fused, &pattern, err)))
             return rc;
         const char *fused = br__pattern_name(&p->arena, &pattern, layer, -1, 0);
-        *out = fused ? br__weights_find(p->w, fused) : NULL;
-        if (*out && (*out)->rows % (n_experts * n_list) == 0) {
-            *rows = (*out)->rows / (n_experts * n_list);
-            *row = (expert * n_list + item) * *rows;
+        f->source = fused ? br__weights_find(p->w, fused) : NULL;
+        if (f->source && f->source->rows % (n_experts * n_list) == 0) {
+            f->rows = f->source->rows / (n_experts * n_list);
+            f->row = (expert * n_list + item) * f->rows;
         }
     }
-    if (!*out)
+    if (!f->source)
         return br_fail(err, BR_E_PLAN, "the model has no tensor '%s'", name);
     /* Off the host bytes are made when they are uploaded; a merged adapter changes the dtype. */
     int merges = p->w->adapter && p->w->adapter->merge;
-    return p->host || merges ? br__weights_load(p->w, *out, err) : 0;
+    return p->host || merges ? br__weights_load(p->w, f->source, err) : 0;
 }
 
 /* ---- shares ---------------------------------------------------------------------------------- */
@@ -202,22 +207,30 @@ static int64_t elems_of(const struct br__part *q)
     return q->n_rows * q->n_cols;
 }
 
+static void copy_parts(const struct br__part *parts, size_t n, int to, unsigned char *dst)
+{
+    for (size_t i = 0; i < n; i++) {
+        copy_part(&parts[i], to, 0, elems_of(&parts[i]), dst);
+        dst += (size_t)elems_of(&parts[i]) * br_dtype_size(to);
+    }
+}
+
 /* Bytes of the parts: where they lie if that is one run of the right dtype, else a copy. */
 static const void *param_gather(struct br__params *p, const struct br__part *parts, size_t n,
-                                int to)
+                                int to, int *copied)
 {
     const struct br__part *q = &parts[0];
+    *copied = 0;
     if (n == 1 && q->source->dtype == to && (q->n_cols == q->source->cols || q->n_rows == 1))
         return (const unsigned char *)q->source->data +
                (size_t)(q->row * q->source->cols + q->col) * br_dtype_size(to);
     size_t elems = 0;
     for (size_t i = 0; i < n; i++)
         elems += (size_t)elems_of(&parts[i]);
-    unsigned char *m = param_own(p, elems * br_dtype_size(to)), *d = m;
-    for (size_t i = 0; m && i < n; i++) {
-        copy_part(&parts[i], to, 0, elems_of(&parts[i]), d);
-        d += (size_t)elems_of(&parts[i]) * br_dtype_size(to);
-    }
+    unsigned char *m = param_own(p, elems * br_dtype_size(to));
+    if (m)
+        copy_parts(parts, n, to, m);
+    *copied = 1;
     return m;
 }
 
@@ -300,7 +313,7 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
         q->stored.n_dim = 1;
         q->stored.shape[0] = parts[0].n_cols;
     }
-    q->stored.data = p->host ? param_gather(p, parts, n, (int)q->stored.dtype) : NULL;
+    q->stored.data = p->host ? param_gather(p, parts, n, (int)q->stored.dtype, &q->copied) : NULL;
     if ((p->host && !q->stored.data) || param_add(p, q, key, parts, n))
         return br__nomem(err, "for parameters");
     *out = q;
@@ -311,12 +324,14 @@ static int param_make(struct br__params *p, const char *key, const char *mcore, 
                       enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
                       struct br_err *err)
 {
-    struct br__source *s;
-    int64_t row, rows;
-    int rc = find_source(p, mcore, item, -1, &s, &row, &rows, err);
-    return rc ? rc
-              : make_of(p, key, s, row, rows, is_vector(s) ? BR_F32 : s->dtype, split, rank, size,
-                        out, err);
+    struct found f;
+    int rc = find_source(p, mcore, item, -1, &f, err);
+    if (!rc)
+        rc = make_of(p, key, f.source, f.row, f.rows,
+                     is_vector(f.source) ? BR_F32 : f.source->dtype, split, rank, size, out, err);
+    if (!rc)
+        (*out)->centred = (f.flags & BR_MAP_ZERO_CENTERED) != 0;
+    return rc;
 }
 
 int br__param_get(struct br__params *p, const char *mcore, int item, enum br__split split,
@@ -340,18 +355,19 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     if (!q || !parts || !data)
         return br__nomem(err, "for parameters");
     for (int64_t e = 0; e < n; e++) {
-        struct br__source *s;
-        int64_t row, rows;
+        struct found f;
         size_t one;
-        int rc = find_source(p, mcore, item, first + e, &s, &row, &rows, err);
-        if (rc ||
-            (rc = param_cut(p->w->cfg, s, row, rows, split, rank, size, &parts[e], &one, err)))
+        int rc = find_source(p, mcore, item, first + e, &f, err);
+        const struct br__source *s = f.source;
+        if (rc || (rc = param_cut(p->w->cfg, f.source, f.row, f.rows, split, rank, size, &parts[e],
+                                  &one, err)))
             return rc;
         if (e && s->dtype != (int)q->stored.dtype)
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
                            br_dtype_torch(s->dtype), br_dtype_torch((int)q->stored.dtype));
         q->stored.dtype = (uint32_t)s->dtype;
-        data[e] = p->host ? param_gather(p, &parts[e], 1, s->dtype) : NULL;
+        int copied; /* not of experts: shares of columns do not train */
+        data[e] = p->host ? param_gather(p, &parts[e], 1, s->dtype, &copied) : NULL;
         if (p->host && !data[e])
             return br__nomem(err, "for parameters");
     }
@@ -380,22 +396,56 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
     return rc;
 }
 
+/* Rows of B or elements of a magnitude, which lie apart in what all of them share. */
+static int make_of_rows(struct br__params *p, const char *key, const struct br__part *rows,
+                        size_t n, struct br__param **out, struct br_err *err)
+{
+    struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
+    if (!q)
+        return br__nomem(err, "for parameters");
+    memset(q, 0, sizeof *q);
+    q->stored.dtype = BR_F32;
+    q->stored.n_dim = (uint32_t)rows[0].source->ndim;
+    for (size_t i = 0; i < n; i++)
+        q->stored.shape[0] += q->stored.n_dim == 1 ? rows[i].n_cols : rows[i].n_rows;
+    q->stored.shape[1] = q->stored.n_dim == 1 ? 0 : rows[0].n_cols;
+    q->split = BR__SPLIT_NONE;
+    q->shared = 1;
+    q->stored.data = param_gather(p, rows, n, BR_F32, &q->copied);
+    if (!q->stored.data || param_add(p, q, key, rows, n))
+        return br__nomem(err, "for parameters");
+    *out = q;
+    return 0;
+}
+
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
                       enum br__split split, uint32_t rank, uint32_t size,
                       const struct br__param **out, struct br_err *err)
 {
-    char key[160];
-    snprintf(key, sizeof key, "adapter|%u|%c", pair->index, which);
+    char key[320];
+    int follows = (which == 'A') == (split == BR__SPLIT_COLS), rc = 0;
+    struct br__source *s = which == 'A' ? pair->a : which == 'B' ? pair->b : pair->magnitude;
+    const struct br__part *rows = which == 'A' ? NULL : which == 'B' ? pair->b_rows : pair->m_rows;
+    snprintf(key, sizeof key, "%s|%u", s->name, rows ? pair->index : 0);
     struct br__param *q = param_known(p, key);
-    int follows = (which == 'A') == (split == BR__SPLIT_COLS);
-    const struct br__source *s = which == 'A'   ? &pair->a
-                                 : which == 'B' ? &pair->b
-                                                : &pair->magnitude;
-    int rc = q ? 0
-               : make_of(p, key, (struct br__source *)(uintptr_t)s, 0, s->rows, BR_F32,
-                         follows ? split : BR__SPLIT_NONE, rank, size, &q, err);
+    if (!q && rows && (size > 1 || !p->host))
+        return br_fail(err, BR_E_UNSUPPORTED, "new adapters work on one rank of the host only");
+    if (!q)
+        rc = rows ? make_of_rows(p, key, rows, pair->n_rows, &q, err)
+                  : make_of(p, key, s, 0, s->rows, BR_F32, follows ? split : BR__SPLIT_NONE, rank,
+                            size, &q, err);
     if (!rc)
         q->adapter = which;
     *out = q;
     return rc;
+}
+
+void br__params_refresh(struct br__params *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        struct br__param *q = p->list[i];
+        if (q->copied)
+            copy_parts(q->pieces, q->n_pieces, (int)q->stored.dtype,
+                       (unsigned char *)(uintptr_t)q->stored.data);
+    }
 }

@@ -55,10 +55,10 @@ static int open_adapter(struct br__weights *w, const struct br__weights_opts *o,
         if (!s)
             return br_fail(err, BR_E_PLAN, "adapter '%s' changes '%s', which the model has not",
                            o->adapter, p->target);
-        if (s->ndim != 2 || s->rows != p->b.rows || s->cols != p->a.cols)
+        if (s->ndim != 2 || s->rows != p->b->rows || s->cols != p->a->cols)
             return br_fail(err, BR_E_PLAN,
                            "adapter '%s' changes '%s' as [%lld, %lld], the model has [%lld, %lld]",
-                           o->adapter, p->target, (long long)p->b.rows, (long long)p->a.cols,
+                           o->adapter, p->target, (long long)p->b->rows, (long long)p->a->cols,
                            (long long)s->rows, (long long)s->cols);
     }
     return 0;
@@ -67,12 +67,15 @@ static int open_adapter(struct br__weights *w, const struct br__weights_opts *o,
 int br__weights_open(struct br__weights **out, const struct br__weights_opts *o, struct br_err *err)
 {
     *out = NULL;
-    if (!o->hf_model && !o->megatron_path)
+    if (!o->source && !o->hf_model && !o->megatron_path)
         return br_fail(err, BR_E_USAGE, "no model; give --hf-model or --megatron-path");
     struct br__weights *w = br__calloc(1, sizeof *w);
-    if (!w)
+    if (!w) {
+        br__source_close(o->source);
         return br__nomem(err, "for the model's weights");
+    }
     pthread_mutex_init(&w->lock, NULL);
+    w->src = o->source;
     const struct br__source_opts source = {.hf_model = o->hf_model,
                                            .megatron_path = o->megatron_path,
                                            .plugin = o->plugin,
@@ -80,7 +83,9 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
                                            .no_verify = o->no_verify,
                                            .listener = o->listener};
     w->threads = o->threads;
-    int rc = o->megatron_path ? br__source_open_td(&w->src, &source, err)
+    int rc = 0;
+    if (!w->src)
+        rc = o->megatron_path ? br__source_open_td(&w->src, &source, err)
                               : br__source_open_hf(&w->src, &source, err);
     if (!rc) {
         w->cfg = w->src->cfg;
@@ -88,6 +93,10 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
     }
     if (!rc && o->adapter)
         rc = open_adapter(w, o, err);
+    else if (!rc && o->lora)
+        rc = br__lora_make(&w->adapter, w, o->lora, err);
+    for (size_t i = 0; !rc && w->adapter && i < w->adapter->n_sources; i++)
+        w->adapter->sources[i].index = (uint32_t)(w->n_sources + i);
     if (rc) {
         br__weights_close(w);
         return rc;
@@ -232,12 +241,8 @@ const char *br__weights_not_finite(struct br__weights *w)
         if (br_dtype_is_float(w->sources[i].dtype) && w->sources[i].data &&
             !is_finite(&w->sources[i]))
             return w->sources[i].name;
-    for (size_t i = 0; w->adapter && i < w->adapter->n_pairs; i++) {
-        const struct br__adapter_pair *p = &w->adapter->pairs[i];
-        const struct br__source *const parts[] = {&p->a, &p->b, &p->magnitude};
-        for (size_t k = 0; k < BR_COUNTOF(parts); k++)
-            if (parts[k]->data && !is_finite(parts[k]))
-                return parts[k]->name;
-    }
+    for (size_t i = 0; w->adapter && i < w->adapter->n_sources; i++)
+        if (!is_finite(&w->adapter->sources[i]))
+            return w->adapter->sources[i].name;
     return NULL;
 }

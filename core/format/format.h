@@ -172,6 +172,10 @@ struct br__td {
 /* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
  * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
 int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
+/* The iteration directory (arena) that br__td_open would read; BR_E_NOTFOUND if `dir` is no
+ * torch_dist checkpoint. */
+int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir,
+                   struct br_err *err) BR_MUST_CHECK;
 /* Read the whole record of a chunk of t and compare its CRC-32; hash, if not NULL, takes the bytes.
  */
 int br__td_check_record(const struct br__ckpt *ck, const struct br__tensor *t,
@@ -259,6 +263,7 @@ struct br__td_item {
     uint32_t crc;                /* of a chunk's data, set when it is written */
 };
 #define BR__TD_OBJECT UINT32_MAX
+#define BR__TD_COMMON "common_state/shard_0_1" /* key of the common state */
 #define BR__TD_FILE_TARGET                                                                         \
     (1ull << 30) /* a new .distcp about every GiB: parts for threads and resume */
 struct br__td_plan {
@@ -295,6 +300,9 @@ struct br__td_common {
     const char *const (*args)[2];
     size_t n_args;
     const struct br__train_save *train; /* NULL: weights only */
+    /* what Megatron has no place for, and ignores: entries of a dict under the key "bridge" */
+    const char *const (*extra)[2];
+    size_t n_extra;
 };
 /* The common state dict as a protocol 2 pickle: as_list wraps it in a one-element list (the object
  * form). */

@@ -303,6 +303,8 @@ static unsigned width_of(unsigned max)
 static int read_levels(struct br__pq_column *c, struct bytes b, unsigned max, uint8_t *out,
                        size_t n, struct br_err *err)
 {
+    if (n == 0) /* a page may be empty, and then there is no room either */
+        return BR_OK;
     if (max == 0) {
         memset(out, 0, n);
         return BR_OK;

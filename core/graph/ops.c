@@ -26,7 +26,7 @@ static int op_mismatch(const struct br_graph *g, const struct br__node *n, struc
                    text[0], text[1], text[2]);
 }
 
-/* The dtype of a result, by the op's column of ops.def.  Activations and products are float32. */
+/* The dtype of a result, by the op's column of ops.def. */
 static uint32_t value_dtype(const struct br_graph *g, const struct br__node *n)
 {
     switch (br__ops[n->op].value) {
@@ -35,11 +35,27 @@ static uint32_t value_dtype(const struct br_graph *g, const struct br__node *n)
         return n->dtype;
     case BR__VALUE_in0:
         return op_input(g, n, 0)->dtype;
+    case BR__VALUE_act:
+        return g->values ? g->values : BR_F32;
+    case BR__VALUE_prod:
+        return g->values && n->attr.i[0] == BR_BF16 && n->attr.i[3] != BR_F32 ? g->values : BR_F32;
+    case BR__VALUE_f64:
+        return BR_F64;
     case BR__VALUE_i32:
         return BR_I32;
     default:
         return BR_F32;
     }
+}
+
+static void view_of(const struct br__node *x, struct br__node *n)
+{
+    n->dtype = x->dtype;
+    n->base = x->base;
+    n->offset = x->offset;
+    n->n_dim = x->n_dim;
+    memcpy(n->shape, x->shape, sizeof n->shape);
+    memcpy(n->stride, x->stride, sizeof n->stride);
 }
 
 /* A fresh contiguous result; each dim must be positive and the product fit. */
@@ -65,6 +81,20 @@ static int op_fresh(const struct br_graph *g, struct br__node *n, uint32_t n_dim
     op_fresh(g, n, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__},   \
              err)
 
+/* The sum that input i is, to which the op adds what would be its result of that shape. */
+static int added_to(const struct br_graph *g, struct br__node *n, uint32_t i, uint32_t n_dim,
+                    const int64_t *shape, struct br_err *err)
+{
+    const struct br__node *sum = op_input(g, n, i);
+    if (sum->n_dim != n_dim || memcmp(sum->shape, shape, n_dim * sizeof *shape) != 0)
+        return op_mismatch(g, n, err);
+    view_of(sum, n);
+    return 0;
+}
+#define ADDED_TO(g, n, i, err, ...)                                                                \
+    added_to(g, n, i, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                          \
+             (int64_t[]){__VA_ARGS__}, err)
+
 static int same_shape(const struct br__node *a, const struct br__node *b)
 {
     return a->n_dim == b->n_dim && memcmp(a->shape, b->shape, a->n_dim * sizeof a->shape[0]) == 0;
@@ -89,16 +119,6 @@ static int shape_leaf(const struct br_graph *g, struct br__node *n, struct br_er
     int64_t shape[BR_VIEW_DIMS];
     memcpy(shape, n->shape, sizeof shape);
     return op_fresh(g, n, n->n_dim, shape, err);
-}
-
-static void view_of(const struct br__node *x, struct br__node *n)
-{
-    n->dtype = x->dtype;
-    n->base = x->base;
-    n->offset = x->offset;
-    n->n_dim = x->n_dim;
-    memcpy(n->shape, x->shape, sizeof n->shape);
-    memcpy(n->stride, x->stride, sizeof n->stride);
 }
 
 static int shape_slice(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -184,6 +204,8 @@ static int shape_matmul_tn(const struct br_graph *g, struct br__node *n, struct 
     const struct br__node *y = op_input(g, n, 0), *x = op_input(g, n, 1);
     if (y->n_dim != 2 || x->n_dim != 2 || y->shape[0] != x->shape[0])
         return op_mismatch(g, n, err);
+    if (n->op == BR_OP_MATMUL_TN_ADD)
+        return ADDED_TO(g, n, 2, err, y->shape[1], x->shape[1]);
     return FRESH(g, n, err, y->shape[1], x->shape[1]);
 }
 
@@ -209,6 +231,8 @@ static int shape_grouped_tn(const struct br_graph *g, struct br__node *n, struct
     const struct br__node *y = op_input(g, n, 0), *x = op_input(g, n, 1), *off = op_input(g, n, 2);
     if (y->n_dim != 2 || x->n_dim != 2 || y->shape[0] != x->shape[0] || off->shape[0] < 2)
         return op_mismatch(g, n, err);
+    if (n->op == BR_OP_GROUPED_MATMUL_TN_ADD)
+        return ADDED_TO(g, n, 3, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
     return FRESH(g, n, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
 }
 
@@ -225,6 +249,14 @@ static int shape_embed(const struct br_graph *g, struct br__node *n, struct br_e
 static int shape_embed_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     return FRESH(g, n, err, n->attr.i[1], op_input(g, n, 0)->shape[1]);
+}
+
+static int shape_embed_grad_add(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *sum = op_input(g, n, 2);
+    if (sum->n_dim != 2 || op_input(g, n, 1)->shape[0] != op_input(g, n, 0)->shape[0])
+        return op_mismatch(g, n, err);
+    return ADDED_TO(g, n, 2, err, sum->shape[0], op_input(g, n, 0)->shape[1]);
 }
 
 static int shape_gather_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -297,6 +329,8 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
         return x->n_dim == 2 && y->n_dim == 2 && y->shape[0] == x->shape[0] && y->shape[1] == 1;
     case BR_OP_ROPE:
         return x->n_dim == 3 && y->n_dim == 1 && y->shape[0] == x->shape[0];
+    case BR_OP_AFTER:
+        return 1;
     default:
         return same_shape(x, y);
     }
@@ -314,6 +348,42 @@ static int shape_same(const struct br_graph *g, struct br__node *n, struct br_er
         return 0;
     }
     return op_fresh(g, n, x->n_dim, x->shape, err);
+}
+
+static int shape_add_to(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 1);
+    return added_to(g, n, 0, x->n_dim, x->shape, err);
+}
+
+static int shape_cast(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    n->dtype = (uint32_t)n->attr.i[0];
+    return op_fresh(g, n, op_input(g, n, 0)->n_dim, op_input(g, n, 0)->shape, err);
+}
+
+static int shape_log_sum_exp(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0);
+    return x->n_dim == 2 ? FRESH(g, n, err, x->shape[0], 1) : op_mismatch(g, n, err);
+}
+
+static int shape_square_sums(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0);
+    if (x->n_dim != 1)
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, (x->shape[0] + 65535) / 65536);
+}
+
+static int shape_adamw(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (op_input(g, n, i)->n_dim != 1 ||
+            op_input(g, n, i)->shape[0] != (i == 4 ? 8 : op_input(g, n, 0)->shape[0]))
+            return op_mismatch(g, n, err);
+    view_of(op_input(g, n, 0), n);
+    return 0;
 }
 
 static int shape_sum_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -489,6 +559,39 @@ static int shape_loss_grad(const struct br_graph *g, struct br__node *n, struct 
     return op_fresh(g, n, 2, op_input(g, n, 0)->shape, err);
 }
 
+/* Whether x[T, h], w[V, h] and labels[T] fit. */
+static int head_fits(const struct br_graph *g, const struct br__node *n)
+{
+    const struct br__node *x = op_input(g, n, 0), *w = op_input(g, n, 1),
+                          *labels = op_input(g, n, 2);
+    return x->n_dim == 2 && w->n_dim == 2 && x->shape[1] == w->shape[1] && labels->n_dim == 1 &&
+           labels->shape[0] == x->shape[0];
+}
+
+static int shape_head_stats(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    return head_fits(g, n) ? FRESH(g, n, err, op_input(g, n, 0)->shape[0], 3)
+                           : op_mismatch(g, n, err);
+}
+
+static int shape_head_loss(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0), *stats = op_input(g, n, 3);
+    if (!head_fits(g, n) || stats->n_dim != 2 || stats->shape[1] != 3 ||
+        stats->shape[0] % x->shape[0])
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, x->shape[0]);
+}
+
+static int shape_head_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0), *y = op_input(g, n, 4);
+    if (!head_fits(g, n) || y->n_dim != 1 || y->shape[0] != x->shape[0] ||
+        (n->n_in > 5 && !same_shape(op_input(g, n, 5), op_input(g, n, 1))))
+        return op_mismatch(g, n, err);
+    return op_fresh(g, n, 2, x->shape, err);
+}
+
 static int shape_dora(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *w = op_input(g, n, 0), *a = op_input(g, n, 1), *b = op_input(g, n, 2);
@@ -534,7 +637,7 @@ enum br__op_kind br__op_kind(uint32_t op)
 {
     if (op <= BR_OP_STATE)
         return BR__OP_LEAF;
-    if (op <= BR_OP_BRANCH)
+    if (op <= BR_OP_BRANCH || op == BR_OP_AFTER)
         return BR__OP_VIEW;
     return op >= BR_OP_ALL_REDUCE && op <= BR_OP_RECV ? BR__OP_COMM : BR__OP_COMPUTE;
 }

@@ -256,6 +256,36 @@ static void check_schedule(struct checker *c)
             v[BR__RK_end_weight_decay].f, v[BR__RK_start_weight_decay].f);
 }
 
+/* What a WSD schedule needs, and two keys that say the same thing. */
+static void check_newer(struct checker *c)
+{
+    const struct br__recipe_value *v = c->r->v, *apply = &v[BR__RK_apply_wd_to_qk_layernorm];
+    int wsd = check_is(c, BR__RK_lr_decay_style, "WSD");
+
+    if (wsd && !HAS(c, lr_wsd_decay_iters))
+        check_say(c, BR__RK_lr_decay_style, "lr_decay_style=WSD needs lr_wsd_decay_iters");
+    if (!wsd && (HAS(c, lr_wsd_decay_iters) || v[BR__RK_lr_wsd_decay_style].tag))
+        check_say(
+            c, HAS(c, lr_wsd_decay_iters) ? BR__RK_lr_wsd_decay_iters : BR__RK_lr_wsd_decay_style,
+            "lr_wsd_decay_iters and lr_wsd_decay_style need lr_decay_style=WSD");
+    if (wsd && INT(c, lr_wsd_decay_iters) > INT(c, eff_lr_decay_iters))
+        check_say(c, BR__RK_lr_wsd_decay_iters,
+                  "lr_wsd_decay_iters %" PRId64 " is more than the %" PRId64 " steps of the decay",
+                  INT(c, lr_wsd_decay_iters), INT(c, eff_lr_decay_iters));
+    if (apply->tag && !apply->i && v[BR__RK_no_weight_decay_cond_type].tag == 'T')
+        check_say(
+            c, BR__RK_apply_wd_to_qk_layernorm,
+            "apply_wd_to_qk_layernorm=false contradicts no_weight_decay_cond_type=qwen3_next, "
+            "which "
+            "decays the norms of queries and keys; set that to null");
+    if (apply->tag && apply->i && v[BR__RK_no_weight_decay_cond_type].tag == '0' &&
+        br__recipe_is_set(c->r, BR__RK_no_weight_decay_cond_type))
+        check_say(
+            c, BR__RK_apply_wd_to_qk_layernorm,
+            "apply_wd_to_qk_layernorm=true contradicts no_weight_decay_cond_type=null; leave one "
+            "out");
+}
+
 /* Keys of adapters without an adapter, and the other way round. */
 static void check_adapter(struct checker *c)
 {
@@ -289,8 +319,9 @@ size_t br__recipe_check(const struct br__recipe *r, int64_t world,
                         void (*line)(void *ud, const char *text), void *ud)
 {
     static void (*const rules[])(struct checker *) = {
-        check_tensor, check_pipeline,  check_experts,  check_sequence, check_world,
-        check_batch,  check_recompute, check_schedule, check_adapter,  check_tokenizer,
+        check_tensor, check_pipeline, check_experts,   check_sequence,
+        check_world,  check_batch,    check_recompute, check_schedule,
+        check_newer,  check_adapter,  check_tokenizer,
     };
     struct checker c = {.r = r, .line = line, .ud = ud};
 

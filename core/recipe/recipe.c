@@ -635,26 +635,45 @@ static int mixed_precision_has(const struct br__recipe *r, const char *what)
     return strstr(r->v[BR__RK_mixed_precision].text, what) != NULL;
 }
 
+/* A precision other than bfloat16 sets the keys that repeat it. */
+static void compute_dtypes(struct br__recipe *r)
+{
+    int fp16 = mixed_precision_has(r, "fp16");
+
+    if (!fp16 && strcmp(r->v[BR__RK_mixed_precision].text, "fp32"))
+        return;
+    const char *dtype = fp16 ? "torch.float16" : "torch.float32";
+    recipe_compute(r, BR__RK_bf16, 'B', 0, 0, NULL);
+    recipe_compute(r, BR__RK_params_dtype, 'T', 0, 0, dtype);
+    if (r->v[BR__RK_pipeline_dtype].tag == 'T')
+        recipe_compute(r, BR__RK_pipeline_dtype, 'T', 0, 0, dtype);
+}
+
 /* Megatron Bridge's runtime_config_update: a named precision recipe sets gradients' reduction
  * (float32 for bf16_mixed and its FP8 kin, not for fp16_mixed) and what pipeline stages exchange.
  */
 static void compute_all(struct br__recipe *r)
 {
     const struct br__recipe_value *v = r->v;
-    int fp16 = mixed_precision_has(r, "fp16");
+    int fp16 = mixed_precision_has(r, "fp16"),
+        fp32 = !strcmp(v[BR__RK_mixed_precision].text, "fp32");
     int64_t reduce = v[BR__RK_mp_grad_reduce_in_fp32].tag ? v[BR__RK_mp_grad_reduce_in_fp32].i
+                     : fp32                               ? 1
                      : mixed_precision_has(r, "_mixed")   ? !fp16
                                                           : v[BR__RK_ddp_grad_reduce_in_fp32].i;
     double decay = v[BR__RK_start_weight_decay].tag == 'F'
                        ? v[BR__RK_start_weight_decay].f
                        : v[BR__RK_optimizer_weight_decay_field].f;
 
+    compute_dtypes(r);
     recipe_compute(r, BR__RK_eff_lr_decay_iters, 'I',
                    br__recipe_i(r, BR__RK_lr_decay_iters_field, v[BR__RK_train_iters].i), 0, NULL);
     recipe_compute(r, BR__RK_eff_weight_decay, 'F', 0, decay, NULL);
     recipe_compute(r, BR__RK_eff_grad_reduce_in_fp32, 'B', reduce, 0, NULL);
     recipe_compute(r, BR__RK_eff_pipeline_dtype, 'T', 0, 0,
-                   fp16 ? "torch.float16" : "torch.bfloat16");
+                   fp16   ? "torch.float16"
+                   : fp32 ? "torch.float32"
+                          : "torch.bfloat16");
     recipe_compute(r, BR__RK_eff_use_distributed_optimizer, 'B',
                    v[BR__RK_ddp_use_distributed_optimizer].i ||
                        v[BR__RK_opt_use_distributed_optimizer].i,
@@ -664,6 +683,114 @@ static void compute_all(struct br__recipe *r)
         recipe_compute(r, BR__RK_eff_recompute_modules, 'L', 0, 0,
                        v[BR__RK_recompute_modules].tag == 'L' ? v[BR__RK_recompute_modules].text
                                                               : "[\"core_attn\"]");
+}
+
+/* ---- a resolved recipe changed --------------------------------------------------------------- */
+
+int br__recipe_is_set(const struct br__recipe *r, uint32_t id)
+{
+    const struct br__recipe_value *v = &r->v[id];
+    return v->tag && !v->row && strcmp(v->from, "default") && strcmp(v->from, "computed") != 0;
+}
+
+/* The fact of a configuration that a key stands for, by its name in Megatron's model section. */
+static uint32_t fact_of(uint32_t id)
+{
+    const char *path = br__recipe_keys[id].config;
+    uint32_t fact = 0;
+
+    if (!br__starts(path, "model."))
+        return BR_N_CFG;
+    while (fact < BR_N_CFG && strcmp(br__cfg_keys[fact].key, path + strlen("model.")))
+        fact++;
+    return fact;
+}
+
+/* Keys that say what the model is; the others of [num_layers, ...] are settings of its training. */
+static int is_shape(uint32_t id)
+{
+    return (id >= BR__RK_num_layers && id <= BR__RK_linear_attention_freq &&
+            id != BR__RK_make_vocab_size_divisible_by) ||
+           (id >= BR__RK_linear_conv_kernel_dim && id <= BR__RK_max_position_embeddings) ||
+           id == BR__RK_mtp_num_layers;
+}
+
+static struct br__recipe_value value_of(const struct br_config *cfg, uint32_t id)
+{
+    uint32_t fact = id == BR__RK_max_position_embeddings ? BR_CFG_SEQ_LENGTH : fact_of(id);
+    struct br__recipe_value v = {.tag = '0', .from = "hf_model"};
+
+    if (id == BR__RK_linear_attention_freq) { /* delta nets but for every so manyth layer */
+        int64_t n = 0;
+        while (n < cfg->n_layers && cfg->linear[n])
+            n++;
+        v.tag = n ? 'I' : '0';
+        v.i = n + 1;
+    } else if (id == BR__RK_mtp_num_layers) {
+        v.tag = 'I';
+        v.i = cfg->n_mtp;
+    } else if (fact < BR_N_CFG && cfg->has[fact]) {
+        char kind = br__recipe_keys[id].kind;
+        v.tag = kind == 'C' ? 'T' : kind;
+        v.i = br_cfg_i(cfg, fact);
+        v.f = br_cfg_f(cfg, fact);
+        v.text = br_cfg_s(cfg, fact);
+    }
+    return v;
+}
+
+void br__recipe_adopt_model(struct br__recipe *r, const struct br_config *cfg)
+{
+    for (uint32_t id = 0; id < BR__N_RK; id++) {
+        struct br__recipe_value v = is_shape(id) ? value_of(cfg, id) : (struct br__recipe_value){0};
+        int fits = v.tag != '0' || br__recipe_keys[id].flags & BR__RECIPE_NULLABLE;
+        if (v.tag && fits && r->v[id].tag && !br__recipe_is_set(r, id))
+            r->v[id] = v;
+    }
+    const struct br__recipe_value tokenizer[] = {
+        {.tag = 'T', .text = "HuggingFaceTokenizer", .from = "hf_model"},
+        {.tag = 'T', .text = r->v[BR__RK_hf_model].text, .from = "hf_model"},
+        {.tag = '0', .from = "hf_model"}};
+    static const uint32_t ids[] = {BR__RK_tokenizer_type, BR__RK_tokenizer_model,
+                                   BR__RK_tokenizer_vocab_size};
+    for (size_t i = 0; i < BR_COUNTOF(ids); i++)
+        if (!br__recipe_is_set(r, ids[i]))
+            r->v[ids[i]] = tokenizer[i];
+}
+
+const char *br__recipe_unlike(const struct br__recipe *r, const struct br_config *cfg)
+{
+    for (uint32_t id = 0; id < BR__N_RK; id++) {
+        struct br__recipe_value v = is_shape(id) ? value_of(cfg, id) : (struct br__recipe_value){0};
+        const struct br__recipe_value *have = &r->v[id];
+        if (id == BR__RK_mtp_num_layers || id == BR__RK_max_position_embeddings || !v.tag ||
+            v.tag != have->tag)
+            continue;
+        if ((v.tag == 'F' && v.f != have->f) || (v.tag == 'T' && strcmp(v.text, have->text)) ||
+            ((v.tag == 'I' || v.tag == 'B') && v.i != have->i))
+            return br__recipe_keys[id].name;
+    }
+    return NULL;
+}
+
+void br__recipe_single_rank(struct br__recipe *r)
+{
+    static const uint32_t ones[] = {BR__RK_tp, BR__RK_pp, BR__RK_cp, BR__RK_ep, BR__RK_gpus};
+    static const uint32_t nulls[] = {BR__RK_vpp, BR__RK_pp_layout, BR__RK_cp_comm_type};
+    static const uint32_t no[] = {BR__RK_sequence_parallel,
+                                  BR__RK_account_for_embedding_in_pipeline_split,
+                                  BR__RK_account_for_loss_in_pipeline_split};
+
+    for (size_t i = 0; i < BR_COUNTOF(ones); i++)
+        recipe_compute(r, ones[i], 'I', 1, 0, NULL);
+    for (size_t i = 0; i < BR_COUNTOF(nulls); i++)
+        recipe_compute(r, nulls[i], '0', 0, 0, NULL);
+    for (size_t i = 0; i < BR_COUNTOF(no); i++)
+        recipe_compute(r, no[i], 'B', 0, 0, NULL);
+    if (br__recipe_has(r, BR__RK_etp))
+        recipe_compute(r, BR__RK_etp, 'I', 1, 0, NULL);
+    if (r->v[BR__RK_comm_overlap].tag == 'T')
+        recipe_compute(r, BR__RK_comm_overlap, '0', 0, 0, NULL);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */

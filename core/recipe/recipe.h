@@ -61,6 +61,22 @@ int br__recipe_is_listed(const struct br_recipe *row);
 int br__recipe_has(const struct br__recipe *r, uint32_t id);
 int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt);
 
+/* 1 if the user set the value, in a file or on the command line. */
+int br__recipe_is_set(const struct br__recipe *r, uint32_t id);
+/* The model that a recipe describes: config.json (free with br__json_free) and its facts.
+ * BR_E_CONFIG when the recipe does not give all sizes, or gives some that the architecture refuses.
+ */
+int br__recipe_config(struct br__arena *a, const struct br__recipe *r, br__json **json,
+                      struct br_config *cfg, struct br_err *err) BR_MUST_CHECK;
+/* Another model's sizes and tokenizer, hf_model's, in place of the recipe's, but for those that the
+ * user set.  The recipe then borrows texts of the configuration. */
+void br__recipe_adopt_model(struct br__recipe *r, const struct br_config *cfg);
+/* A size in which the recipe and a configuration differ, or NULL.  Prediction layers, which
+ * training may leave out, and the longest sequence do not count. */
+const char *br__recipe_unlike(const struct br__recipe *r, const struct br_config *cfg);
+/* One process: parallel sizes become 1, and what hangs on them is turned off. */
+void br__recipe_single_rank(struct br__recipe *r);
+
 /* ---- its keys and values --------------------------------------------------------------------- */
 
 struct br__recipe_key {

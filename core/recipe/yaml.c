@@ -249,17 +249,19 @@ static int put_logger(struct writer *w, struct br_err *err)
 
 static int put_mixed_precision(struct writer *w, struct br_err *err)
 {
+    int fp32 = is_text(w->r, BR__RK_mixed_precision, "fp32"); /* upstream has no name for it */
+
     (void)err;
-    if (!is_text(w->r, BR__RK_mixed_precision, "MixedPrecisionConfig(bf16)")) {
+    if (!fp32 && !is_text(w->r, BR__RK_mixed_precision, "MixedPrecisionConfig(bf16)")) {
         br__buf_printf(w->out, "mixed_precision: %s\n", w->r->v[BR__RK_mixed_precision].text);
         return BR_OK;
     }
     yaml_begin(w, "mixed_precision",
                "megatron.bridge.training.mixed_precision.MixedPrecisionConfig");
-    br__buf_puts(w->out, "  bf16: true\n  params_dtype:");
-    put_text(w->out, "torch.bfloat16");
+    br__buf_puts(w->out, fp32 ? "  fp32: true\n  params_dtype:" : "  bf16: true\n  params_dtype:");
+    put_text(w->out, fp32 ? "torch.float32" : "torch.bfloat16");
     br__buf_puts(w->out, "\n  pipeline_dtype:");
-    put_text(w->out, "torch.bfloat16");
+    put_text(w->out, fp32 ? "torch.float32" : "torch.bfloat16");
     br__buf_puts(w->out, "\n  autocast_enabled: false\n");
     put_keys(w);
     return BR_OK;

@@ -46,7 +46,7 @@ static void query_rows_begin(const struct attention *a, const struct workspace *
         struct mat rows = {(const char *)room, BR_F32, 0, width};
         for (int64_t r = i; r < m && r < i + TILE_PANEL; r++)
             query_row_begin(a, w, s, query, kv_head, r, room + (r - i) * width);
-        gemm_pack_rows(w->q + i * gemm_units(a->d), &rows, 0, min_of(TILE_PANEL, m - i), 0,
+        gemm_pack_rows(w->q + i * gemm_units(a->d), &rows, BR_F32, 0, min_of(TILE_PANEL, m - i), 0,
                        gemm_units(a->d), a->d);
         zero(room, TILE_PANEL * width);
     }
@@ -64,7 +64,7 @@ static void update_tile(const struct attention *a, const struct workspace *w,
         tiles_multiply(ku, w->q + i * ku, ku, w->kt + j * ku, w->s + j, KEY_BLOCK, 0);
     softmax_update_rows(a, w, b, i, m, own, keys);
     struct mat weights = {(const char *)w->s, BR_F32, 0, KEY_BLOCK};
-    gemm_pack_rows(w->p, &weights, 0, m, 0, pairs, keys);
+    gemm_pack_rows(w->p, &weights, BR_F32, 0, m, 0, pairs, keys);
     for (int64_t j = 0; j < width; j += TILE_PANEL)
         tiles_multiply(pairs, w->p, pairs, w->kv + j * (KEY_BLOCK / 2), w->o + i * width + j, width,
                        1);

@@ -5,10 +5,10 @@
  * Needs: struct product of matmul_impl.h, which includes this, and bf16_blocks_impl.h;
  * BR__MATRIX_ONLY leaves bfloat16 weights alone; GEMV_MAX_ROWS may be set.  Defines: gemv_*.
  *
- * A tile is up to four rows of x by W rows of the weight, each a sum over k in vector lanes.  The W
- * weight rows lie N / W apart: several far streams read faster than one, since a core's prefetchers
- * work page by page.  With more than four rows the weight rows are read again for each four, from
- * the first-level cache.
+ * A tile is up to four rows of x by W rows of the weight, each a sum over k in vector elements. The
+ * W weight rows lie N / W apart: several far streams read faster than one, since a core's
+ * prefetchers work page by page.  With more than four rows the weight rows are read again for each
+ * four, from the first-level cache.
  *
  * Each thread first rearranges x for itself, which costs less than to wait for another:
  * packed[tile of four rows][block of 2 VN elements][row][2 VN], zeros at the end of k, the blocks

@@ -9,9 +9,9 @@
 #include "vec.h"
 #include <math.h>
 
-#define KERNEL(op, weights, fn) void BR__FN(fn)(const struct br_call *c);
-#define KERNEL_S(op, weights, fn)                                                                  \
-    KERNEL(op, weights, fn)                                                                        \
+#define KERNEL(op, weights, values, fn) void BR__FN(fn)(const struct br_call *c);
+#define KERNEL_S(op, weights, values, fn)                                                          \
+    KERNEL(op, weights, values, fn)                                                                \
     size_t BR__FN(fn##_scratch)(const struct br_call *c);
 #include "kernels.def"
 #undef KERNEL
@@ -22,6 +22,7 @@
 #include "bf16_blocks_impl.h"
 #include "vec_ops_impl.h"
 #include "matmul_impl.h"
+#include "head_impl.h"
 #ifdef BR__TILES
 #include "attention_impl.h"
 #endif
@@ -31,6 +32,7 @@
 #include "norm_impl.h"
 #include "moe_impl.h"
 #include "loss_impl.h"
+#include "optim_impl.h"
 #include "small_gemm_impl.h"
 #include "attention_impl.h"
 #include "attention_grad_impl.h"

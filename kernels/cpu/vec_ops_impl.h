@@ -2,7 +2,7 @@
 /* vec_ops_impl.h - operations on runs of floats: copy, scale, dot, maximum, exp.
  *
  * Needs: vec.h, access.h.  Defines: copy, zero, load_w, load_w_n, add_scaled, scaled, dot, largest,
- * exp_row, zero_unowned_rows. */
+ * exp_row, log_sum, zero_unowned_rows. */
 
 BR__INLINE void copy(float *dst, const float *src, int64_t n)
 {
@@ -29,6 +29,16 @@ BR__INLINE vf load_w_n(const char *row, int64_t k, const uint32_t dtype, int n)
         return v_load_n((const float *)(const void *)row + k, n);
     const uint16_t *half = (const uint16_t *)(const void *)row + k;
     return dtype == BR_BF16 ? v_load_bf16_n(half, n) : v_load_f16_n(half, n);
+}
+
+/* dst = src rounded to bfloat16 */
+BR__INLINE void narrow(uint16_t *dst, const float *src, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + VN <= n; i += VN)
+        v_store_bf16(dst + i, v_load(src + i));
+    for (; i < n; i++)
+        dst[i] = s_to_bf16(src[i]);
 }
 
 /* dst += src * s */
@@ -108,6 +118,28 @@ BR__INLINE float exp_row(float *o, const float *x, float max, int64_t n)
             sum += o[i + j];
     }
     return sum;
+}
+
+/* Sums of so many terms fit float32 well; what they add up to is kept in double. */
+#define TERMS_AT_ONCE 2048
+
+/* log(sum(exp(x - max))) + max is *max + log(*sum). */
+static void log_sum(const float *x, int64_t n, float *max, double *sum)
+{
+    *max = largest(x, n);
+    *sum = 0;
+    vf m = v_set1(*max);
+    for (int64_t i = 0; i < n;) {
+        int64_t end = i + TERMS_AT_ONCE < n ? i + TERMS_AT_ONCE : n;
+        vf s0 = v_zero(), s1 = v_zero();
+        for (; i + 2 * VN <= end; i += 2 * VN) {
+            s0 = v_add(s0, v_exp(v_sub(v_load(x + i), m)));
+            s1 = v_add(s1, v_exp(v_sub(v_load(x + i + VN), m)));
+        }
+        *sum += (double)v_sum(v_add(s0, s1));
+        for (; i < end; i++)
+            *sum += (double)expf(x[i] - *max);
+    }
 }
 
 /* Zero output rows that no sequence owns.  Contains a barrier: every thread must call it. */

@@ -32,9 +32,9 @@ static void on_note(void *ud, const char *text)
 static const struct br_listener listener = {.note = on_note};
 static const struct br__hub_opts quick = {.listener = &listener,
                                           .no_sync = 1,
-                                          .stall_s = 1,
+                                          .stall_s = 3,
                                           .backoff_ms = 1,
-                                          .document_s = 3,
+                                          .document_s = 6,
                                           .part_bytes = PART};
 
 static void setup(void)
@@ -223,7 +223,7 @@ static const struct fault {
     {"status:cdn:1:418", NULL, BR_E_NOTFOUND, "answers 418", 0},
     {"status:revision:9999:502", NULL, BR_E_NETWORK, "answers 502", 0},
     {"slow:cdn:3:2000000", NULL, BR_OK, NULL, 1},
-    {"stall:cdn:1:3", NULL, BR_OK, NULL, 1},
+    {"stall:cdn:1:9", NULL, BR_OK, NULL, 1},
     {"wrong:cdn:3:1500000", NULL, BR_E_FORMAT, "and not used; run again", 0},
     {"wrong:config.json:1:3", NULL, BR_E_FORMAT, "the git blob id of 'config.json' is", 0},
     {"short:cdn:1:1000", NULL, BR_OK, NULL, 0},
@@ -279,7 +279,8 @@ START_TEST(survives)
     }
     if (f->option2 && f->option2[0] == '1')
         ck_assert_int_ge(br__clock_ms() - began, 1000);
-    ck_assert_int_lt(br__clock_ms() - began, 20000);
+    ck_assert_int_lt(br__clock_ms() - began,
+                     200000); /* a busy machine is slow, a hang far slower */
 }
 END_TEST
 

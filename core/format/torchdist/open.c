@@ -16,7 +16,6 @@
 #define TRACKER "latest_checkpointed_iteration.txt"
 #define TRAIN_STATE "train_state.pt"
 #define LATEST_TRAIN_STATE "latest_train_state.pt"
-#define COMMON_OBJECT "common_state/shard_0_1"
 #define TRACKER_MAX 1024
 #define SMALL_FILE_MAX (16u << 20)
 
@@ -302,7 +301,7 @@ static int read_common_object(struct br__ckpt *ck, struct br__pk **out, struct b
 {
     const struct br__td *td = ck->td;
     const char **object =
-        bsearch(COMMON_OBJECT, td->objects, td->n_objects, sizeof *td->objects, name_cmp);
+        bsearch(BR__TD_COMMON, td->objects, td->n_objects, sizeof *td->objects, name_cmp);
 
     if (!object)
         return BR_OK;
@@ -330,7 +329,7 @@ static int read_common(struct br__ckpt *ck, struct br_err *err)
         return rc;
     if (v->kind != BR__PK_DICT)
         return br_fail(err, BR_E_FORMAT, "the common state in '%s' is no dict",
-                       from == 1 ? path : COMMON_OBJECT);
+                       from == 1 ? path : BR__TD_COMMON);
     ck->td->common = v;
     ck->td->common_from = from;
     return BR_OK;

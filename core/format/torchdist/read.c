@@ -221,9 +221,9 @@ static int wants_crc(const struct br__ckpt *ck, const struct br__td_chunk *c)
            atomic_load_explicit(&c->rec->seen, memory_order_relaxed) < c->rec->size;
 }
 
-/* Add what w read of a chunk to the sum of its record; the thread that adds the last byte compares.  Bytes
- * that were read twice make the sum wrong, so a mismatch is believed only after the record was read
- * again in one go. */
+/* Add what w read of a chunk to the sum of its record; the thread that adds the last byte compares.
+ * Bytes that were read twice make the sum wrong, so a mismatch is believed only after the record
+ * was read again in one go. */
 static int add_crc(const struct want *w, const struct br__tensor *t, struct br_err *err)
 {
     const struct br__td_chunk *c = w->chunk;

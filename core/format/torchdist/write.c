@@ -17,8 +17,6 @@ const char br__td_metadata_json[] =
     "{\"sharded_backend\": \"torch_dist\", \"sharded_backend_version\": 1, "
     "\"common_backend\": \"torch\", \"common_backend_version\": 1}";
 
-#define COMMON_KEY "common_state/shard_0_1"
-
 /* The payload of an _extra_state item: a pickled [None], which every Transformer Engine takes. */
 static const char none_list[] = {'\x80', 2, ']', 'q', 0, 'N', 'a', '.'};
 
@@ -42,9 +40,9 @@ static int chunk_pickle(struct br__buf *out, const struct br__td_out *t, const i
 static const void *object_pickle(const struct br__td_plan *p, const struct br__td_item *it,
                                  size_t *n)
 {
-    if (strcmp(it->object_key, COMMON_KEY) == 0) {
+    if (strcmp(it->object_key, BR__TD_COMMON) == 0) {
         if (!p->common_pickle)
-            BR_BUG("the plan has " COMMON_KEY " but no pickle for it");
+            BR_BUG("the plan has " BR__TD_COMMON " but no pickle for it");
         *n = p->common_pickle_size;
         return p->common_pickle;
     }
