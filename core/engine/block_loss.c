@@ -17,32 +17,32 @@ static br_val float_input(struct br_graph *g, const char *name, uint32_t n_dim, 
     return br__leaf(g, BR_OP_INPUT, BR_F32, name, n_dim, shape);
 }
 
-/* weight * (softmax(logits) - 1 at the label): the gradient that the logits get. */
-static br_val dlogits(struct br_graph *g, br_val logits, br_val labels, br_val weights)
+/* The loss of each token, [T], of x[T, hidden]: logits of all words are never made. */
+static br_val head_loss(struct br_graph *g, br_val x, br_val labels)
 {
-    int64_t t = br__node(g, logits)->shape[0], vocab = br__node(g, logits)->shape[1];
-    br_val w = BR__RESHAPE(g, weights, t, 1);
-    br_val at_label = BR__OP(g, SCATTER_COLS, BR__I(vocab), w, BR__RESHAPE(g, labels, t, 1));
-    br_val all = BR__OP(g, MUL_COL, NULL, BR__OP(g, SOFTMAX, NULL, logits), w);
-    return BR__OP(g, ADD, NULL, all, BR__OP(g, SCALE, BR__F(-1), at_label));
+    const struct br__build *b = g->build;
+    int tied = !b->params->w->src->untied;
+    br_val w = br__weight(g, tied ? "embedding.word_embeddings.weight" : "output_layer.weight", 0,
+                          BR__SPLIT_ROWS);
+    const struct br_attr attr = {.i = {b->precision, 0, b->losses->o->native_ce != 0}};
+    br_val stats = BR__OP(g, LM_HEAD_STATS, &attr, x, w, labels);
+    return BR__OP(g, LM_HEAD_LOSS, &attr, x, w, labels, stats);
 }
 
-void br__lm_loss(struct br_graph *g, struct br__build *b, br_val logits)
+void br__lm_loss(struct br_graph *g, struct br__build *b, br_val x)
 {
     struct br__losses *l = b->losses;
     l->weights = float_input(g, "weights", 1, b->n_tokens);
-    l->logits = logits;
-    l->dlogits = dlogits(g, logits, b->labels, l->weights);
+    l->loss = head_loss(g, x, b->labels);
 }
 
-void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val logits)
+void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val x)
 {
     struct br__losses *l = b->losses;
     const int64_t shape[1] = {b->n_tokens};
     b->mtp_labels = br__leaf(g, BR_OP_INPUT, BR_I32, "mtp_labels", 1, shape);
     l->mtp_weights = float_input(g, "mtp_weights", 1, b->n_tokens);
-    l->mtp_logits = logits;
-    l->mtp_dlogits = dlogits(g, logits, b->mtp_labels, l->mtp_weights);
+    l->mtp_loss = head_loss(g, x, b->mtp_labels);
 }
 
 /* ---- routed layers (Megatron-LM core/transformer/moe/moe_utils.py) --------------------------- */
@@ -70,14 +70,33 @@ static br_val load_by_sequence(struct br_graph *g, br_val probs, br_val idx)
     return sum;
 }
 
-void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
+/* Sum over tokens of log(sum(exp(logits)))^2.  That logarithm is the loss of any expert, taken for
+ * a label, and its logit: here of the first, whose loss is the smallest. */
+static br_val z_loss(struct br_graph *g, br_val x, br_val w, br_val logits)
+{
+    int64_t t = br__node(g, logits)->shape[0];
+    const struct br_attr exact = {.i = {BR_F32}};
+    br_val first = BR__OP(g, TOPK, BR__I(1), logits), labels = BR__RESHAPE(g, first, t);
+    br_val loss = BR__OP(g, LM_HEAD_LOSS, &exact, x, w, labels,
+                         BR__OP(g, LM_HEAD_STATS, &exact, x, w, labels));
+    br_val z = BR__OP(g, ADD, NULL, BR__RESHAPE(g, loss, 1, t),
+                      BR__RESHAPE(g, BR__OP(g, GATHER_COLS, NULL, logits, first), 1, t));
+    return BR__OP(g, DOT_ROWS, NULL, z, z);
+}
+
+void br__moe_loss(struct br_graph *g, const struct br__routing *r)
 {
     struct br__build *b = g->build;
     struct br__losses *l = b->losses;
     struct br__moe_losses *m = &l->moe[l->n_moe++];
     int64_t e = b->cfg->n_experts;
+    br_val probs = r->probs, idx = r->idx;
     *m = (struct br__moe_losses){0};
-    (void)logits;
+    if (l->o->z_coeff != 0) {
+        if (!l->z_weight)
+            l->z_weight = float_input(g, "z_weight", 2, 1);
+        m->z = z_loss(g, r->x, r->w, r->logits);
+    }
     if (l->o->aux_kind == BR__AUX_NONE || l->o->aux_coeff == 0)
         return;
     if (!l->aux_weight)

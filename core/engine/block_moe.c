@@ -56,8 +56,8 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
     struct br__build *b = g->build;
     int64_t topk = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
     const struct br_attr exact = {.i = {BR_F32}};
-    br_val logits =
-        BR__OP(g, MATMUL, &exact, x, br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE));
+    br_val w = br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE);
+    br_val logits = BR__OP(g, MATMUL, &exact, x, w);
     *idx = b->flags & BR__BUILD_ROUTES_GIVEN ? given_routes(g, topk)
                                              : BR__OP(g, TOPK, BR__I(topk), logits);
     br_val probs = BR__OP(g, SOFTMAX, NULL, logits);
@@ -65,7 +65,7 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
              ? BR__OP(g, GATHER_COLS, NULL, probs, *idx)
              : BR__OP(g, SOFTMAX, NULL, BR__OP(g, GATHER_COLS, NULL, logits, *idx));
     if (b->losses) {
-        br__moe_loss(g, logits, probs, *idx);
+        br__moe_loss(g, &(struct br__routing){x, w, logits, probs, *idx});
     } else if (b->layer < b->cfg->n_layers) {
         b->routes[b->layer] = *idx;
         count_load(g, probs, *idx, b->cfg->n_experts);

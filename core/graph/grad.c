@@ -9,6 +9,7 @@
 struct grads {
     struct br_graph *g;
     br_val *of;     /* [n] gradient of each value so far, 0 = none */
+    br_val *into;   /* [n] the sum that its gradient is added to; 0 = none */
     uint8_t *wants; /* [n] some wanted value is below it */
     size_t n;       /* values of the forward graph */
     br_val *now;    /* [n] what a rule reads in its place: itself, or its clone; 0: not made yet */
@@ -105,7 +106,21 @@ static void add(struct grads *gs, br_val x, br_val d)
     x = home(gs, x);
     if (!gs->wants[x])
         return;
+    if (gs->into[x]) {
+        gs->of[x] = gs->into[x] = BR__OP(gs->g, ADD_TO, NULL, gs->into[x], d);
+        return;
+    }
     gs->of[x] = gs->of[x] ? BR__OP(gs->g, ADD, NULL, gs->of[x], d) : d;
+}
+/* The sum that the gradient of x is added to, or 0; and that it was. */
+static br_val sum_of(const struct grads *gs, br_val x)
+{
+    return gs->into[home(gs, x)];
+}
+static void added(struct grads *gs, br_val x, br_val sum)
+{
+    x = home(gs, x);
+    gs->of[x] = gs->into[x] = sum;
 }
 static br_val matrix(struct grads *gs, br_val x)
 {
@@ -168,7 +183,9 @@ static void grad_matmul(struct grads *gs, br_val v, br_val dy)
     const struct br_attr attr = node(gs, v)->attr;
     if (wanted(gs, x))
         add(gs, x, BR__OP(gs->g, MATMUL_NN, &attr, dy, w));
-    if (wanted(gs, w))
+    if (wanted(gs, w) && sum_of(gs, w))
+        added(gs, w, BR__OP(gs->g, MATMUL_TN_ADD, &attr, dy, x, sum_of(gs, w)));
+    else if (wanted(gs, w))
         add(gs, w, BR__OP(gs->g, MATMUL_TN, &attr, dy, x));
 }
 
@@ -178,7 +195,9 @@ static void grad_grouped(struct grads *gs, br_val v, br_val dy)
     const struct br_attr attr = node(gs, v)->attr;
     if (wanted(gs, x))
         add(gs, x, BR__OP(gs->g, GROUPED_MATMUL_NN, &attr, dy, w, offsets));
-    if (wanted(gs, w))
+    if (wanted(gs, w) && sum_of(gs, w))
+        added(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN_ADD, &attr, dy, x, offsets, sum_of(gs, w)));
+    else if (wanted(gs, w))
         add(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN, &attr, dy, x, offsets));
 }
 
@@ -186,10 +205,12 @@ static void grad_grouped(struct grads *gs, br_val v, br_val dy)
 
 static void grad_embed(struct grads *gs, br_val v, br_val dy)
 {
-    br_val table = in(gs, v, 0);
-    add(gs, table,
-        BR__OP(gs->g, EMBED_GRAD, BR__I(node(gs, v)->attr.i[0], node(gs, table)->shape[0]), dy,
-               in(gs, v, 1)));
+    br_val table = in(gs, v, 0), ids = in(gs, v, 1);
+    const struct br_attr attr = {.i = {node(gs, v)->attr.i[0], node(gs, table)->shape[0]}};
+    if (sum_of(gs, table))
+        added(gs, table, BR__OP(gs->g, EMBED_GRAD_ADD, &attr, dy, ids, sum_of(gs, table)));
+    else
+        add(gs, table, BR__OP(gs->g, EMBED_GRAD, &attr, dy, ids));
 }
 
 static void grad_gather_rows(struct grads *gs, br_val v, br_val dy)
@@ -404,16 +425,19 @@ static void grad_head_loss(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = in(gs, v, 0), w = in(gs, v, 1), labels = in(gs, v, 2), stats = in(gs, v, 3);
     const struct br_attr attr = node(gs, v)->attr;
-    br_val sum = 0, dx;
-    if (wanted(gs, w))
+    br_val sum = sum_of(gs, w), dx;
+    int own = wanted(gs, w) && !sum;
+    if (own)
         sum = br__leaf(gs->g, BR_OP_ZEROS, BR_F32, NULL, 2, node(gs, w)->shape);
     if (sum)
         dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy, sum);
     else
         dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy);
     add(gs, x, dx);
-    if (sum)
+    if (own)
         add(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
+    else if (sum)
+        added(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
 }
 
 static void grad_all_reduce(struct grads *gs, br_val v, br_val dy)
@@ -462,10 +486,12 @@ int br__op_has_grad(uint32_t op)
 }
 
 /* wants[v]: v is asked for, or made of something that is. */
-static void mark(struct grads *gs, const br_val *wrt, size_t n)
+static void mark(struct grads *gs, const struct br__want *want, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        gs->wants[wrt[i]] = 1;
+    for (size_t i = 0; i < n; i++) {
+        gs->wants[want[i].leaf] = 1;
+        gs->into[want[i].leaf] = want[i].into;
+    }
     for (br_val v = 1; v < gs->n; v++) {
         const struct br__node *x = br__node(gs->g, v);
         for (uint32_t i = 0; i < x->n_in && rules[x->op]; i++)
@@ -481,29 +507,31 @@ static br_val seed(struct br_graph *g, const struct br__root *root)
     return br__node(g, root->v)->op == BR_OP_SEND ? root->v : br__const(g, &one, 1);
 }
 
-int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots, const br_val *wrt,
-             size_t n, br_val *out, struct br_err *err)
+int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots,
+             const struct br__want *want, size_t n, br_val *out, struct br_err *err)
 {
     if (br__graph_status(g, err))
         return g->err.code;
     struct grads gs = {.g = g, .n = g->n};
     gs.of = br__calloc(gs.n, sizeof *gs.of);
+    gs.into = br__calloc(gs.n, sizeof *gs.into);
     gs.wants = br__calloc(gs.n, 1);
     gs.now = br__calloc(gs.n, sizeof *gs.now);
-    if (!gs.of || !gs.wants || !gs.now) {
+    if (!gs.of || !gs.into || !gs.wants || !gs.now) {
         br__graph_fail(g, BR_E_NOMEM, "out of memory for gradients");
         goto out;
     }
-    mark(&gs, wrt, n);
+    mark(&gs, want, n);
     for (size_t i = 0; i < n_roots; i++)
         add(&gs, roots[i].v, seed(g, &roots[i]));
     for (br_val v = (br_val)gs.n; v-- > 1;)
         if (gs.of[v] && gs.wants[v] && rules[br__node(g, v)->op])
             rules[br__node(g, v)->op](&gs, now(&gs, v), gs.of[v]);
     for (size_t i = 0; i < n; i++)
-        out[i] = gs.of[wrt[i]];
+        out[i] = gs.of[want[i].leaf];
 out:
     br__free(gs.of);
+    br__free(gs.into);
     br__free(gs.wants);
     br__free(gs.now);
     br__free(gs.home);

@@ -98,10 +98,16 @@ void br__recompute(struct br_graph *g, br_val from, br_val to, int all);
 struct br__root {
     br_val v, seed;
 };
-/* Append to the graph the gradients of the sum of all roots, each times its seed, by wrt[n]: out[i]
- * is a value of the shape of wrt[i], or 0 if no root depends on it. */
-int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots, const br_val *wrt,
-             size_t n, br_val *out, struct br_err *err) BR_MUST_CHECK;
+/* A value whose gradient is wanted.  into: float32 room of its shape in a STATE, to which the
+ * gradient is added where it is made; 0: the gradient is a value of its own. */
+struct br__want {
+    br_val leaf, into;
+};
+/* Append to the graph the gradients of the sum of all roots, each times its seed: out[i] is a value
+ * of the shape of wants[i].leaf (with `into` that room, after all was added to it), or 0 if no root
+ * depends on it. */
+int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots,
+             const struct br__want *wants, size_t n, br_val *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- devices --------------------------------------------------------------------------------- */
 

@@ -17,6 +17,7 @@ static const char *const cases[] = {
     "runs/qwen2_fp32_eodmask",
     "runs/qwen2_fp32_eodmask_per_token",
     "runs/qwen2_fp32_pad_in_data",
+    "runs/qwen2_fp32_fused_ce",
     "runs/qwen3_fp32",
     "runs/qwen3_fp32_wd_ramp",
     "runs/qwen3_moe_fp32",
@@ -72,6 +73,7 @@ static struct br__train_opts options_of(struct run *x)
                                  : BR__AUX_LOSS,
         .aux_coeff = recorded_opt(model, "moe_aux_loss_coeff", 0.001),
         .mtp = x->is_mtp,
+        .native_ce = br__json_bool(br__json_get(x->r.config, "ce_fusion"), 0),
     };
 }
 
@@ -125,12 +127,14 @@ static void exchange(struct run *x, const char *file, int compare)
 }
 
 static void run_open_with(struct run *x, const char *name, int threads,
-                          const struct recompute_case *recompute)
+                          const struct recompute_case *recompute, double z_coeff)
 {
     char p[1100];
     memset(x, 0, sizeof *x);
     recorded_open(&x->r, name);
     struct br__train_opts train = options_of(x);
+    if ((train.z_coeff = z_coeff) != 0)
+        train.aux_kind = BR__AUX_NONE;
     if (recompute) {
         train.recompute = recompute->kind;
         train.recompute_layers = recompute->layers;
@@ -157,7 +161,12 @@ static void run_open_with(struct run *x, const char *name, int threads,
 
 static void run_open(struct run *x, const char *name, int threads)
 {
-    run_open_with(x, name, threads, NULL);
+    run_open_with(x, name, threads, NULL, 0);
+}
+
+static void run_open_z(struct run *x, const char *name, double z_coeff)
+{
+    run_open_with(x, name, TEST_THREADS, NULL, z_coeff);
 }
 
 static void run_close(struct run *x)
@@ -353,7 +362,7 @@ static float *gradients(const char *name, const struct recompute_case *c, size_t
 {
     struct run x;
     struct totals sum = {0};
-    run_open_with(&x, name, TEST_THREADS, c);
+    run_open_with(&x, name, TEST_THREADS, c, 0);
     run_micro(&x, br__json_first(x.r.batches), &sum);
     float *out = malloc(x.elems * sizeof *out), *at = out;
     for (size_t i = 0; i < x.n; at += x.list[i].n, i++)
@@ -379,6 +388,61 @@ START_TEST(test_recompute)
 }
 END_TEST
 
+/* ---- z-loss of the router -------------------------------------------------------------------- */
+
+static const struct br__trained *trained(const struct run *x, const char *name)
+{
+    for (size_t i = 0; i < x->n; i++)
+        if (strcmp(x->list[i].name, name) == 0)
+            return &x->list[i];
+    ck_abort_msg("'%s' is not trained", name);
+}
+
+/* Sum over routed layers of the first micro batch's z-loss, which alone is differentiated. */
+static double z_of(struct run *x, int backward)
+{
+    static struct recorded_micro m;
+    struct br__micro_out out;
+    recorded_micro(&m, br__json_first(br__json_first(x->r.batches)));
+    const struct br__micro mb = {.n_tokens = m.n_tokens,
+                                 .n_seqs = m.n_seqs,
+                                 .ids = m.ids,
+                                 .labels = m.labels,
+                                 .mask = m.mask,
+                                 .aux_scale = 1};
+    must(br__trainer_run(x->t, &mb, backward, &out, &err), &err);
+    double sum = 0;
+    for (size_t i = 0; i < out.n_moe; i++)
+        sum += out.z[i];
+    return sum;
+}
+
+/* The derivative by one element of the first router is what differences say; and by itself the
+ * value is about log(experts)^2 in a model whose router knows nothing yet. */
+START_TEST(test_z)
+{
+    const float step = 2e-2f;
+    struct run x;
+    run_open_z(&x, "runs/qwen3_moe_fp32", 0.5);
+    const struct br__trained *w = trained(&x, "model.layers.1.mlp.gate.weight");
+    double at = z_of(&x, 1);
+    ck_assert_double_ge(at, 2 * log(4) * log(4) * 0.9);
+    ck_assert_double_le(at, 2 * log(4) * log(4) * 3);
+    for (size_t i = 0; i < w->n; i += w->n / 7) {
+        float was = w->main[i];
+        w->main[i] = was + step;
+        double more = z_of(&x, 0);
+        w->main[i] = was - step;
+        double less = z_of(&x, 0);
+        w->main[i] = was;
+        double slope = 0.5 * (more - less) / (2 * (double)step);
+        ck_assert_msg(fabs(slope - w->grad[i]) <= 1e-4 + 2e-3 * fabs(slope),
+                      "element %zu: gradient %g, differences say %g", i, (double)w->grad[i], slope);
+    }
+    run_close(&x);
+}
+END_TEST
+
 int main(void)
 {
     int rc = need_fixture("train/runs");
@@ -388,6 +452,7 @@ int main(void)
     TCase *tc = tcase_create("trainer");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, test_run, 0, BR_COUNTOF(cases));
+    tcase_add_test(tc, test_z);
     tcase_add_loop_test(tc, test_recompute, 0, BR_COUNTOF(recomputes));
     tcase_add_loop_test(tc, test_threads, 0, BR_COUNTOF(by_threads));
     suite_add_tcase(s, tc);
