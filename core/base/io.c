@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* ---- reading ------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int64_t nanoseconds(struct timespec t)
 {
@@ -173,7 +173,7 @@ int br__read_text_in(const struct br__dir *d, const char *name, size_t max, char
     return rc ? rc : take_text(&f, max, out, n, err);
 }
 
-/* ---- sequential writing -------------------------------------------------------------------- */
+/* ---- sequential writing ---------------------------------------------------------------------- */
 
 /* The name must be new: truncating an old file makes ext4 flush it, at twice the price. */
 static int create(struct br__out *o, int dir, const char *name, uint64_t size_hint,
@@ -387,7 +387,7 @@ void br__out_abort(struct br__out *o)
     *o = (struct br__out){.fd = -1};
 }
 
-/* ---- whole files --------------------------------------------------------------------------- */
+/* ---- whole files ----------------------------------------------------------------------------- */
 
 /* A file that appears under its name only when complete: written as "<name>.<random>.tmp" beside
  * it, then renamed.  Two processes that write one name have two such files. */
@@ -477,8 +477,7 @@ int br__copy_in(const struct br__dir *d, const char *name, const char *from, int
     return rc;
 }
 
-/* ---- logs: files that grow by pieces, each of which others can read at once
- * ---------------------------------------------------------------------- */
+/* ---- logs: files that grow by pieces, each of which others can read at once ------------------ */
 
 static int prepare_append(struct br__append *a, uint64_t keep, struct br_err *err)
 {
@@ -500,7 +499,7 @@ int br__append_open(struct br__append *a, const char *path, uint64_t keep, struc
 {
     *a = (struct br__append){.fd = -1, .path = br__strdup(path)};
     if (!a->path)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+        return br__nomem(err, "for '%s'", path);
     BR__RETRY(a->fd,
               br__io.openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666));
     int rc = a->fd < 0 ? BR__FAIL_WRITE(err, errno, "open", path) : prepare_append(a, keep, err);

@@ -58,7 +58,7 @@ char br__jscan_kind(struct br__jscan *j)
     }
 }
 
-/* ---- containers ----------------------------------------------------------------------------- */
+/* ---- containers ------------------------------------------------------------------------------ */
 
 int br__jscan_enter(struct br__jscan *j, char kind)
 {
@@ -95,7 +95,7 @@ int br__jscan_next(struct br__jscan *j)
     return 1;
 }
 
-/* ---- strings -------------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 static void put_utf8(struct br__buf *b, uint32_t c)
 {
@@ -240,8 +240,7 @@ int br__jscan_key_view(struct br__jscan *j, struct br__buf *room, const char **s
     return colon(j);
 }
 
-/* ---- numbers, words, whole values -------------------------------------------------------------
- */
+/* ---- numbers, words, whole values ------------------------------------------------------------ */
 
 static int digits(struct br__jscan *j)
 {

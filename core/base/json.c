@@ -32,7 +32,7 @@ static void set_hooks(void)
     cJSON_InitHooks(&hooks);
 }
 
-/* ---- scanner: strict JSON, depth and escapes ----------------------------------------------- */
+/* ---- scanner: strict JSON, depth and escapes ------------------------------------------------- */
 
 struct scan {
     const unsigned char *s;
@@ -231,7 +231,7 @@ static int scan_text(struct scan *sc)
     return rc;
 }
 
-/* ---- second pass: number texts and duplicate keys ------------------------------------------ */
+/* ---- second pass: number texts and duplicate keys -------------------------------------------- */
 
 /* The next scalar or key of a text that the scanner accepted; *n bytes long. */
 static const char *token(struct scan *sc, size_t *n)
@@ -333,7 +333,7 @@ void br__json_free(br__json *j)
     cJSON_Delete(j);
 }
 
-/* ---- reading the tree ---------------------------------------------------------------------- */
+/* ---- reading the tree ------------------------------------------------------------------------ */
 
 char br__json_kind(const br__json *j)
 {
@@ -426,7 +426,7 @@ size_t br__json_count(const br__json *j)
     return n;
 }
 
-/* ---- editing ------------------------------------------------------------------------------- */
+/* ---- editing --------------------------------------------------------------------------------- */
 
 br__json *br__json_new_object(void)
 {
@@ -450,7 +450,7 @@ int br__json_set(br__json *obj, const char *key, const char *value_json, struct 
         cJSON_ReplaceItemViaPointer(obj, old, value);
     } else if (!cJSON_AddItemToObject(obj, key, value)) {
         cJSON_Delete(value);
-        return br_fail(err, BR_E_NOMEM, "out of memory setting \"%s\"", key);
+        return br__nomem(err, "setting \"%s\"", key);
     }
     return BR_OK;
 }
@@ -462,7 +462,7 @@ void br__json_remove(br__json *obj, const char *key)
         cJSON_Delete(cJSON_DetachItemViaPointer(obj, old));
 }
 
-/* ---- printing ------------------------------------------------------------------------------ */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 /* One character of valid UTF-8, stepping over it. */
 static uint32_t next_char(const char **s)

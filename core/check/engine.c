@@ -89,10 +89,9 @@ static int same_through_caches(const struct checker *k, struct br__llm *m,
     size_t vocab = (size_t)logits->shape[1];
     float *row = br__alloc(vocab * sizeof *row);
     struct br__llm_session *s = NULL;
-    int rc = row ? br__llm_session_open(&s, m, 1, TOKENS, err)
-                 : br_fail(err, BR_E_NOMEM, "out of memory for logits");
+    int rc = row ? br__llm_session_open(&s, m, 1, TOKENS, err) : br__nomem(err, "for logits");
     for (int i = 0; i < TOKENS && !rc; i++) {
-        rc = br__llm_feed(s, &(struct br__feed){0, k->ids + i, 1}, 1, row, err);
+        rc = br__llm_forward(s, &(struct br__forward_seq){0, k->ids + i, 1}, 1, row, err);
         for (size_t v = 0; v < vocab && !rc; v++)
             if (fabsf(row[v] - logits->data[(size_t)i * vocab + v]) > TOLERANCE)
                 rc = br_fail(err, BR_E_DIFF, "logit %zu of token %d is %g with caches, %g without",

@@ -39,7 +39,7 @@ static void say(struct checker *k, int rc, const struct br_err *why, const char 
     k->line(k->ud, full, rc == BR_OK, rc ? why->msg : detail);
 }
 
-/* ---- recipes -------------------------------------------------------------------------------- */
+/* ---- recipes --------------------------------------------------------------------------------- */
 
 /* One mode of a recipe; a mode that it refuses is no fault. */
 static int check_mode(struct checker *k, const char *name, const char *mode, char first_mode[16],
@@ -48,8 +48,7 @@ static int check_mode(struct checker *k, const char *name, const char *mode, cha
     struct br__recipe_opts o = {.name = name, .plugin = k->p, .mode = mode};
     struct br__recipe *r = br__calloc(1, sizeof *r);
     struct br__arena a = {0};
-    int rc = r ? br__recipe_open(&a, k->r, &o, r, err)
-               : br_fail(err, BR_E_NOMEM, "out of memory checking recipes");
+    int rc = r ? br__recipe_open(&a, k->r, &o, r, err) : br__nomem(err, "checking recipes");
 
     if (!rc && first_mode)
         snprintf(first_mode, 16, "%s", r->mode);
@@ -99,7 +98,7 @@ static int check_recipes(struct checker *k, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- rows of an architecture ---------------------------------------------------------------- */
+/* ---- rows of an architecture ----------------------------------------------------------------- */
 
 static void check_identity(struct checker *k)
 {
@@ -168,7 +167,7 @@ static int check_maps(struct checker *k, const struct br_config *cfg)
     return rc;
 }
 
-/* ---- rules, expanded: one to one ------------------------------------------------------------ */
+/* ---- rules, expanded: one to one ------------------------------------------------------------- */
 
 /* One form that an architecture's checkpoints can take. */
 struct variant {
@@ -245,7 +244,7 @@ static int one_to_one(struct br__arena *a, const struct br__expansion *x, struct
     struct rows hf, mc;
 
     if (rows_make(a, &hf, x->hf, x->n_hf) || rows_make(a, &mc, x->mc, x->n_mc))
-        return br_fail(err, BR_E_NOMEM, "out of memory checking rows");
+        return br__nomem(err, "checking rows");
     for (size_t i = 0; i < x->n_moves; i++) {
         const struct br__move *m = &x->moves[i];
         int rc = mark(&hf, x->hf, m->hf, m->hf_row, m->n, err);
@@ -308,7 +307,7 @@ static void check_expansions(struct checker *k, const struct br_config *toy)
                     check_expansion(k, toy, &v);
 }
 
-/* ---- the toy -------------------------------------------------------------------------------- */
+/* ---- the toy --------------------------------------------------------------------------------- */
 
 /* The toy's config.json as the architecture reads it.  Its failure is a finding, not an error. */
 static int check_toy_config(struct checker *k, struct br_config *cfg)

@@ -19,7 +19,7 @@ struct bench {
     double read_bytes[MAX_LOOKS], matmul_flops[MAX_LOOKS]; /* ceilings, seen between the parts */
     int64_t n_looks;
     int warm; /* past the run that only maps pages and builds graphs */
-    char tier[sizeof((struct br_peaks *)0)->tier];
+    char tier[sizeof((struct br_roofline *)0)->tier];
     struct br__llm_cost cost;
 };
 
@@ -43,10 +43,10 @@ static int64_t option(const struct br__cli *c, int id, int64_t dflt)
  */
 static int look(struct bench *b, struct br_err *err)
 {
-    struct br_peaks now;
+    struct br_roofline now;
     if (!b->warm)
         return BR_OK;
-    int rc = br__llm_peaks(b->m, &now, err);
+    int rc = br__llm_roofline(b->m, &now, err);
     if (rc)
         return rc;
     b->read_bytes[b->n_looks] = now.read_bytes;
@@ -57,40 +57,40 @@ static int look(struct bench *b, struct br_err *err)
 
 /* Every sequence's next tokens, from first to end - 1: which ones does not change what they cost.
  */
-static int decode_some(struct bench *b, struct br__feed *feeds, int64_t first, int64_t end,
+static int decode_some(struct bench *b, struct br__forward_seq *inputs, int64_t first, int64_t end,
                        const int32_t *ids, float *logits, struct br_err *err)
 {
     int rc = BR_OK;
     for (int64_t i = first; i < end && !rc; i++) {
         for (int64_t s = 0; s < b->batch; s++) {
-            feeds[s].ids = ids + (i + s) % b->prefill;
-            feeds[s].n = 1;
+            inputs[s].ids = ids + (i + s) % b->prefill;
+            inputs[s].n = 1;
         }
-        rc = br__llm_feed(b->s, feeds, (size_t)b->batch, logits, err);
+        rc = br__llm_forward(b->s, inputs, (size_t)b->batch, logits, err);
     }
     return rc;
 }
 
 /* One prompt, then tokens one by one. */
-static int one_run(struct bench *b, int64_t run, struct br__feed *feeds, const int32_t *ids,
+static int one_run(struct bench *b, int64_t run, struct br__forward_seq *inputs, const int32_t *ids,
                    float *logits, struct br_err *err)
 {
     for (uint32_t s = 0; s < (uint32_t)b->batch; s++) {
         br__llm_reset(b->s, s);
-        feeds[s] = (struct br__feed){s, ids, b->prefill};
+        inputs[s] = (struct br__forward_seq){s, ids, b->prefill};
     }
     double t0 = br__now();
-    int rc = br__llm_feed(b->s, feeds, 1, logits, err);
+    int rc = br__llm_forward(b->s, inputs, 1, logits, err);
     b->prefill_s[run] = br__now() - t0;
     if (!rc && b->batch > 1) /* the others' prompts are not timed */
-        rc = br__llm_feed(b->s, feeds + 1, (size_t)b->batch - 1, logits, err);
+        rc = br__llm_forward(b->s, inputs + 1, (size_t)b->batch - 1, logits, err);
     if (!rc)
         rc = look(b, err);
     b->decode_s[run] = 0;
     for (int64_t p = 0; p < DECODE_PARTS && !rc; p++) {
         t0 = br__now();
-        rc = decode_some(b, feeds, b->decode * p / DECODE_PARTS, b->decode * (p + 1) / DECODE_PARTS,
-                         ids, logits, err);
+        rc = decode_some(b, inputs, b->decode * p / DECODE_PARTS,
+                         b->decode * (p + 1) / DECODE_PARTS, ids, logits, err);
         b->decode_s[run] += br__now() - t0;
         if (!rc)
             rc = look(b, err);
@@ -104,18 +104,18 @@ static int all_runs(struct bench *b, struct br_err *err)
     int64_t vocab = br_cfg_i(br__llm_config(b->m), BR_CFG_VOCAB_SIZE);
     int32_t *ids = br__alloc((size_t)b->prefill * sizeof *ids);
     float *logits = br__alloc((size_t)(vocab * b->batch) * sizeof *logits);
-    struct br__feed *feeds = br__calloc((size_t)b->batch, sizeof *feeds);
-    int rc = ids && logits && feeds ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for prompts");
+    struct br__forward_seq *inputs = br__calloc((size_t)b->batch, sizeof *inputs);
+    int rc = ids && logits && inputs ? BR_OK : br__nomem(err, "for prompts");
 
     for (int64_t i = 0; !rc && i < b->prefill; i++)
         ids[i] = (int32_t)((i * 7919 + 13) % vocab);
     for (int64_t run = -1; run < b->runs && !rc; run++) {
         b->warm = run >= 0;
-        rc = one_run(b, BR__MAX(run, 0), feeds, ids, logits, err);
+        rc = one_run(b, BR__MAX(run, 0), inputs, ids, logits, err);
     }
     if (!rc)
         rc = br__llm_cost(b->s, b->prefill + b->decode / 2, &b->cost, err);
-    br__free(feeds);
+    br__free(inputs);
     br__free(ids);
     br__free(logits);
     return rc;

@@ -6,11 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory");
-}
-
 /* ---- destinations ---------------------------------------------------------------------------- */
 
 /* Name of a model as the user calls it: "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" are Qwen3-8B,
@@ -47,12 +42,12 @@ static int default_dest(struct br__cli *c, struct br__report *r, const char *fro
 
     *dest = name ? br__arena_printf(&c->arena, "./%s%s", name, new_suffix) : NULL;
     if (!*dest)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     br__report_note(r, "no --%s given: writing to %s", option, *dest);
     return BR_OK;
 }
 
-/* ---- telling what was done ------------------------------------------------------------------ */
+/* ---- telling what was done ------------------------------------------------------------------- */
 
 struct outcome {
     const char *command;
@@ -129,7 +124,7 @@ static const char *verify_command(struct br__cli *c, const struct br_job *job)
                             dtype[0] ? " --torch-dtype " : "", dtype);
 }
 
-/* ---- import, export ------------------------------------------------------------------------- */
+/* ---- import, export -------------------------------------------------------------------------- */
 
 static int import_job(struct br__cli *c, struct br__report *r, struct br_job *job,
                       struct br_err *err)
@@ -208,7 +203,7 @@ int br__cmd_export(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- verify --------------------------------------------------------------------------------- */
+/* ---- verify ---------------------------------------------------------------------------------- */
 
 int br__cmd_verify(struct br__cli *c, struct br_err *err)
 {
@@ -239,7 +234,7 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- roundtrip ------------------------------------------------------------------------------ */
+/* ---- roundtrip ------------------------------------------------------------------------------- */
 
 struct trip {
     struct br__cli *c;
@@ -362,7 +357,8 @@ static int trip_paths(struct trip *t, struct br_err *err)
 {
     t->job.megatron_path = br__arena_printf(&t->c->arena, "%s/megatron", t->dir);
     t->job.hf_path = br__arena_printf(&t->c->arena, "%s/hf", t->dir);
-    return t->job.megatron_path && t->job.hf_path ? BR_OK : no_memory(err);
+    return t->job.megatron_path && t->job.hf_path ? BR_OK
+                                                  : br__nomem(err, "reading the command line");
 }
 
 int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)

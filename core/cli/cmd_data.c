@@ -8,8 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- build
- * ------------------------------------------------------------------------------------------ */
+/* ---- build ----------------------------------------------------------------------------------- */
 
 /* Print a line and empty the buffer. */
 static int say_line(struct br__buf *line, struct br_err *err)
@@ -18,7 +17,7 @@ static int say_line(struct br__buf *line, struct br_err *err)
     if (!failed)
         br__say(stdout, "%s", line->p);
     br__buf_free(line);
-    return failed ? br_fail(err, BR_E_NOMEM, "out of memory printing a line") : BR_OK;
+    return failed ? br__nomem(err, "printing a line") : BR_OK;
 }
 
 /* --json-keys text,title and --json-keys text title */
@@ -144,8 +143,7 @@ int br__cmd_data_build(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- merge
- * ------------------------------------------------------------------------------------------ */
+/* ---- merge ----------------------------------------------------------------------------------- */
 
 int br__cmd_data_merge(struct br__cli *c, struct br_err *err)
 {
@@ -162,8 +160,7 @@ int br__cmd_data_merge(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- inspect
- * ---------------------------------------------------------------------------------------- */
+/* ---- inspect --------------------------------------------------------------------------------- */
 
 #define SHOWN 8 /* tokens of a document that are printed */
 

@@ -33,7 +33,7 @@ static int choose(struct loader *l, struct br_err *err)
 
     l->files = br__arena_alloc(&l->c->arena, n * sizeof *l->files + 1);
     if (!l->files)
-        return br_fail(err, BR_E_NOMEM, "out of memory with %zu files", n);
+        return br__nomem(err, "with %zu files", n);
     for (size_t i = 0; i < n; i++)
         if ((!include->n_list || matches(include, files[i].path)) &&
             !matches(exclude, files[i].path))
@@ -59,8 +59,7 @@ static int open_hub(struct loader *l, struct br_err *err)
         return br_fail(err, BR_E_USAGE, "'%s' is a directory; expected the id of a hub model", id);
     if (BR__FLAG(c, HF_REVISION))
         id = br__arena_printf(&c->arena, "%s@%s", id, BR__TEXT(c, HF_REVISION));
-    return id ? br__hub_open(&l->h, id, &o, err)
-              : br_fail(err, BR_E_NOMEM, "out of memory looking up a model");
+    return id ? br__hub_open(&l->h, id, &o, err) : br__nomem(err, "looking up a model");
 }
 
 static int load(struct loader *l, struct br_err *err)

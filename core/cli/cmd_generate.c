@@ -67,7 +67,7 @@ static int add_prompt(struct generation *g, struct br_ids ids, struct br_err *er
     if (br__grow(&g->prompts, &cap, g->n, sizeof *g->prompts) ||
         br__grow(&g->seqs, &g->cap, g->n, sizeof *g->seqs)) {
         br_ids_free(&ids);
-        return br_fail(err, BR_E_NOMEM, "out of memory for prompts");
+        return br__nomem(err, "for prompts");
     }
     g->prompts[g->n] = ids;
     g->seqs[g->n] = (struct br__gen_sequence){.prompt = ids.p, .n_prompt = ids.n};

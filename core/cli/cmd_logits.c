@@ -59,7 +59,7 @@ static int write_results(const struct br__trace *t, const char *path, struct br_
 {
     struct br__st_entry *e = br__calloc(t->n, sizeof *e);
     struct br__buf out = {.max = (size_t)1 << 40};
-    int rc = e ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory writing '%s'", path);
+    int rc = e ? BR_OK : br__nomem(err, "writing '%s'", path);
 
     for (size_t i = 0; i < t->n && !rc; i++) {
         e[i] = (struct br__st_entry){
@@ -67,7 +67,7 @@ static int write_results(const struct br__trace *t, const char *path, struct br_
         memcpy(e[i].shape, t->list[i].shape, sizeof e[i].shape);
     }
     if (!rc && br__st_header(&out, e, t->n, NULL))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory writing '%s'", path);
+        rc = br__nomem(err, "writing '%s'", path);
     for (size_t i = 0; i < t->n && !rc; i++)
         br__buf_put(&out, t->list[i].data, (size_t)(e[i].end - e[i].begin));
     if (!rc && out.failed)
@@ -275,7 +275,7 @@ static float *last_logits(struct subject *s, struct br_err *err)
         memcpy(row, br__trace_find(&t, "logits")->data + (s->ids.n - 1) * vocab,
                vocab * sizeof *row);
     else
-        (void)br_fail(err, BR_E_NOMEM, "out of memory for logits");
+        (void)br__nomem(err, "for logits");
     br__trace_free(&t);
     return row;
 }
@@ -410,7 +410,7 @@ int br__cmd_score(struct br__cli *c, struct br_err *err)
     if (!rc && s.ids.n < 2)
         rc = br_fail(err, BR_E_USAGE, "%zu tokens; at least 2 are needed for a score", s.ids.n);
     if (!rc && !(sc.logprob = br__alloc(s.ids.n * sizeof *sc.logprob)))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory for %zu scores", s.ids.n);
+        rc = br__nomem(err, "for %zu scores", s.ids.n);
     if (!rc)
         rc = score_all(&s, &sc, err);
     br__report_end(&s.r);

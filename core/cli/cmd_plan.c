@@ -69,7 +69,7 @@ static int inputs_make(struct br__arena *a, const struct br__plan *p, struct inp
     return BR_OK;
 }
 
-/* ---- the parts that text and JSON share ----------------------------------------------------- */
+/* ---- the parts that text and JSON share ------------------------------------------------------ */
 
 static const struct br_map *rule_of(const struct br__plan *p, const struct br__plan_out *o)
 {
@@ -123,7 +123,7 @@ static void plan_remarks(struct br__report *r, const struct br__plan *p)
         br__report_warning(r, "%s", p->b.src->warnings[i]);
 }
 
-/* ---- text ----------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void plan_row(struct br__table *t, const struct br__plan *p, const struct inputs *in,
                      size_t i)
@@ -183,7 +183,7 @@ static int plan_text(struct br__report *r, const struct br__session *s, const st
     return BR_OK;
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static void plan_out_json(struct br__js *j, const struct br__plan *p, const struct inputs *in,
                           size_t i)
@@ -236,7 +236,7 @@ static int plan_json(struct br__report *r, const struct br__session *s, const st
     return br__js_print(&j, err);
 }
 
-/* ---- the commands --------------------------------------------------------------------------- */
+/* ---- the commands ---------------------------------------------------------------------------- */
 
 int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
                   struct br_err *err)
@@ -251,7 +251,7 @@ int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *
     if (rc)
         return rc;
     if (inputs_make(&c->arena, s->plan, &in))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory printing the plan");
+        rc = br__nomem(err, "printing the plan");
     else
         rc = r->json ? plan_json(r, s, job, &in, err) : plan_text(r, s, job, &in, err);
     br__session_close(s);

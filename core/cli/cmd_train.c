@@ -16,8 +16,7 @@ struct training {
     const char *log_path;
 };
 
-/* ---- what was typed
- * ----------------------------------------------------------------------------------- */
+/* ---- what was typed -------------------------------------------------------------------------- */
 
 /* RECIPE key=value ...: the recipe comes first, unless a file says which. */
 static int recipe_opts(struct br__cli *c, struct br__recipe_opts *o, struct br_err *err)
@@ -66,8 +65,7 @@ static int make_run(struct training *x, struct br_err *err)
     return rc ? rc : br__run_make(&c->arena, x->registry, &x->recipe, &o, &x->run, err);
 }
 
-/* ---- signals
- * --------------------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static struct br__train *volatile running;
 
@@ -93,9 +91,7 @@ static void catch_signals(struct br__train *t)
     }
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static const char *const end_words[] = {"error", "done", "stopped", "exit_interval",
                                         "exit_duration_in_mins"};
@@ -165,9 +161,7 @@ static void closing_line(const struct training *x, enum br__train_end end)
             br__human_bytes(l->peak_bytes, bytes), x->log_path);
 }
 
-/* ---- running
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static int open_log(struct training *x, struct br_err *err)
 {

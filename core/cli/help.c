@@ -174,7 +174,7 @@ void br__help_command(const struct br__command *c)
     indented(c->examples, "  ");
 }
 
-/* ---- the manual page ------------------------------------------------------------------------ */
+/* ---- the manual page ------------------------------------------------------------------------- */
 
 /* Text for roff: backslashes and dashes escaped, no line begins with a control character. */
 static void roff(const char *s)
@@ -312,7 +312,7 @@ static void help_man(void)
     man_topics();
 }
 
-/* ---- bridge help ---------------------------------------------------------------------------- */
+/* ---- bridge help ----------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;

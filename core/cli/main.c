@@ -12,7 +12,7 @@ static int close_stdout(struct br_err *err)
     if (fflush(stdout) || ferror(stdout))
         return br_fail(err, BR_E_IO, "cannot write to standard output: %s", strerror(errno));
     if (br__say_failed())
-        return br_fail(err, BR_E_NOMEM, "out of memory printing the result");
+        return br__nomem(err, "printing the result");
     return BR_OK;
 }
 

@@ -36,12 +36,7 @@ struct tokens {
     size_t n_bare;
 };
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading the command line");
-}
-
-/* ---- looking options up --------------------------------------------------------------------- */
+/* ---- looking options up ---------------------------------------------------------------------- */
 
 /* 1 if `word` of length n is among the words of `list`, which are separated by `sep`; *index
  * is its position. */
@@ -119,7 +114,7 @@ static int unknown_option(const struct token *t, struct br_err *err)
     return br_fail(err, BR_E_USAGE, "unknown option '%s'", t->typed);
 }
 
-/* ---- commands by name ----------------------------------------------------------------------- */
+/* ---- commands by name ------------------------------------------------------------------------ */
 
 const struct br__command *br__command_find(const char *name)
 {
@@ -173,7 +168,7 @@ static int group_error(const char *group, const char *second, struct br_err *err
 
     group_words(&b, group);
     if (b.failed)
-        rc = no_memory(err);
+        rc = br__nomem(err, "reading the command line");
     else if (second)
         rc = br_fail(err, BR_E_USAGE, "'%s' has no '%s'; it has: %s", group, second, b.p);
     else
@@ -231,7 +226,7 @@ static int add_option(struct br__cli *c, struct tokens *ts, struct token *t,
     } else {
         t->values = br__arena_alloc(&c->arena, (size_t)(argc - *i) * sizeof *t->values + 1);
         if (!t->values)
-            return no_memory(err);
+            return br__nomem(err, "reading the command line");
         int rc = take_values(t, &br__options[id], inline_value, argc, argv, i, err);
         if (rc)
             return rc;
@@ -249,7 +244,7 @@ static int long_option(struct br__cli *c, struct tokens *ts, const char *body, i
     t.typed = br__arena_strndup(&c->arena, argv[*i], (size_t)(body - argv[*i]) + n);
     t.name = normal_name(&c->arena, body, n);
     if (!t.typed || !t.name)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     return add_option(c, ts, &t, body[n] ? body + n + 1 : NULL, argc, argv, i, err);
 }
 
@@ -262,14 +257,14 @@ static int short_options(struct br__cli *c, struct tokens *ts, int argc, char **
 
     whole.name = normal_name(&c->arena, word, strcspn(word, "="));
     if (!whole.name)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     if (word[1] && find_option(&whole, ~UINT64_C(0)))
         return long_option(c, ts, word, argc, argv, i, err);
     for (const char *p = word; *p; p++) {
         struct token t = {.letter = *p};
         t.typed = br__arena_printf(&c->arena, "-%c", *p);
         if (!t.typed)
-            return no_memory(err);
+            return br__nomem(err, "reading the command line");
         int id = find_option(&t, ~UINT64_C(0));
         int last = id && takes_value(&br__options[id]) && p[1];
         int rc = add_option(c, ts, &t, last ? p + 1 : NULL, argc, argv, i, err);
@@ -288,7 +283,7 @@ static int split(struct br__cli *c, struct tokens *ts, int argc, char **argv, st
     ts->bare = br__arena_alloc(&c->arena, (size_t)argc * sizeof *ts->bare + 1);
     ts->opt = br__arena_alloc(&c->arena, BR__MIN(letters, (size_t)argc * 64) * sizeof *ts->opt);
     if (!ts->bare || !ts->opt)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     for (int i = 1; i < argc; i++) {
         const char *w = argv[i];
         int rc = BR_OK;
@@ -437,13 +432,13 @@ static int set_value(struct br__cli *c, int id, const struct token *t, struct br
     v->set = 1;
     if (o->kind == BR__KIND_IDLE) {
         c->idle[c->n_idle] = br__arena_printf(&c->arena, "%s has no effect: %s", t->typed, o->help);
-        return c->idle[c->n_idle++] ? BR_OK : no_memory(err);
+        return c->idle[c->n_idle++] ? BR_OK : br__nomem(err, "reading the command line");
     }
     if (o->kind != BR__KIND_LIST && o->kind != BR__KIND_WORDS)
         return BR_OK;
     const char **all = br__arena_alloc(&c->arena, (v->n_list + t->n_values) * sizeof *all);
     if (!all)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     if (v->n_list)
         memcpy(all, v->list, v->n_list * sizeof *all);
     memcpy(all + v->n_list, t->values, t->n_values * sizeof *all);
@@ -452,7 +447,7 @@ static int set_value(struct br__cli *c, int id, const struct token *t, struct br
     return BR_OK;
 }
 
-/* ---- second pass: the command and its options ----------------------------------------------- */
+/* ---- second pass: the command and its options ------------------------------------------------ */
 
 /* Which command the bare words name; *used = how many words that took. */
 static int find_command(struct br__cli *c, const struct tokens *ts, size_t *used,
@@ -480,7 +475,7 @@ static int find_command(struct br__cli *c, const struct tokens *ts, size_t *used
     *used = 2;
     const char *name = br__arena_printf(&c->arena, "%s %s", first, ts->bare[1]);
     if (!name)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     c->cmd = br__command_find(name);
     return c->cmd ? BR_OK : group_error(first, ts->bare[1], err);
 }
@@ -496,7 +491,7 @@ static int wrong_command(const struct br__cli *c, const struct token *t, struct 
         if (o->on >> i & 1)
             br__buf_printf(&b, "%s%s", b.n ? ", " : "", br__commands[i].name);
     if (b.failed)
-        rc = no_memory(err);
+        rc = br__nomem(err, "reading the command line");
     else
         rc = br_fail(err, BR_E_USAGE, "option '%s' is not for '%s'; it is for: %s", t->typed,
                      c->cmd->name, b.p);
@@ -510,7 +505,7 @@ static int assign_options(struct br__cli *c, const struct tokens *ts, struct br_
 
     c->idle = br__arena_alloc(&c->arena, ts->n_opt * sizeof *c->idle + 1);
     if (!c->idle)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     for (size_t i = 0; i < ts->n_opt; i++) {
         int id = find_option(&ts->opt[i], on);
         int rc = id ? set_value(c, id, &ts->opt[i], err) : wrong_command(c, &ts->opt[i], err);

@@ -36,8 +36,7 @@ const char *br__shell_word(struct br__arena *a, const char *s)
     return word ? word : s;
 }
 
-/* ---- text of others ----------------------------------------------------------------------------
- */
+/* ---- text of others -------------------------------------------------------------------------- */
 
 /* One code point at s, which has n > 0 bytes: its length, or 0 for a byte that begins no UTF-8. */
 static size_t code_point(const char *s, size_t n, uint32_t *c)
@@ -170,7 +169,7 @@ void br__print_model_text(const char *s, size_t n)
         fwrite(s, 1, n, stdout);
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 /* Comma, line break and key before a value or container. */
 static void js_begin(struct br__js *j, const char *key)
@@ -345,7 +344,7 @@ int br__table_print(struct br__table *t, struct br_err *err)
     int rc = BR_OK;
 
     if (t->failed)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory printing a table");
+        rc = br__nomem(err, "printing a table");
     for (size_t i = 0; !rc && i < t->n; i++) {
         int c = (int)(i % (size_t)t->cols);
         size_t n = strlen(t->cells[i]) - (i < (size_t)t->cols && t->cells[i][0] == '>');

@@ -10,8 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- the file
- * --------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static void put_num(struct br__buf *b, const char *key, double v)
 {
@@ -93,8 +92,7 @@ static void write_eval(struct br__train_log *l, const struct br__eval_report *r)
     write_line(l, &b);
 }
 
-/* ---- the console
- * -------------------------------------------------------------------------------------- */
+/* ---- the console ----------------------------------------------------------------------------- */
 
 /* " [2026-01-01 00:00:00] iteration       20/      20 | consumed samples: ..." */
 static void print_step(struct br__train_log *l, const struct br__step_report *r)
@@ -196,8 +194,7 @@ static void on_saved(void *ud, int64_t iteration, const char *dir)
     }
 }
 
-/* ---- opening and closing
- * ---------------------------------------------------------------------------------- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines)
 {

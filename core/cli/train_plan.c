@@ -15,8 +15,7 @@ static const char *precision(const struct br__run *run)
                                    : "bfloat16 weights and activations, float32 main weights";
 }
 
-/* ---- keys without effect
- * ------------------------------------------------------------------------------- */
+/* ---- keys without effect --------------------------------------------------------------------- */
 
 /* The keys that a recipe or the user sets and that mean nothing here. */
 static int is_idle(const struct br__run *run, uint32_t id)
@@ -47,9 +46,7 @@ static void put_idle(struct br__buf *b, const struct br__run *run)
         br__buf_putc(b, '\n');
 }
 
-/* ---- text
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void put_count(struct br__buf *b, double n)
 {
@@ -181,9 +178,7 @@ int br__train_print_plan(const struct br__cli *c, const struct br__run *run,
     return rc;
 }
 
-/* ---- JSON
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static void data_json(struct br__js *j, const struct br__run *run, const struct br__train *t)
 {

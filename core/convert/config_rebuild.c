@@ -95,11 +95,6 @@ struct rebuild {
     struct br_err *err;
 };
 
-static int out_of_memory(struct rebuild *r)
-{
-    return br_fail(r->err, BR_E_NOMEM, "out of memory rebuilding config.json");
-}
-
 static const char *source_name(const struct rebuild *r)
 {
     return r->model ? "run_config.yaml" : "the checkpoint's args";
@@ -130,14 +125,15 @@ static struct value fact(const struct rebuild *r, uint32_t id)
 
 static int set(struct rebuild *r, const char *key, const char *json)
 {
-    return json ? br__json_set(r->json, key, json, r->err) : out_of_memory(r);
+    return json ? br__json_set(r->json, key, json, r->err)
+                : br__nomem(r->err, "rebuilding config.json");
 }
 
 static int set_text(struct rebuild *r, const char *key, const char *text)
 {
     struct br__buf b = {0};
     br__buf_json_str(&b, text);
-    int rc = b.failed ? out_of_memory(r) : set(r, key, b.p);
+    int rc = b.failed ? br__nomem(r->err, "rebuilding config.json") : set(r, key, b.p);
     br__buf_free(&b);
     return rc;
 }
@@ -145,7 +141,7 @@ static int set_text(struct rebuild *r, const char *key, const char *text)
 static int guess(struct rebuild *r, const char *sentence)
 {
     if (!sentence || br__grow(&r->guessed, &r->cap_guessed, r->n_guessed, sizeof *r->guessed))
-        return out_of_memory(r);
+        return br__nomem(r->err, "rebuilding config.json");
     r->guessed[r->n_guessed++] = sentence;
     return BR_OK;
 }
@@ -167,7 +163,7 @@ static int field_text(struct rebuild *r, const struct br_field *f, const struct 
         br__buf_printf(out, "%" PRId64, (int64_t)v->v);
     else
         br__buf_double(out, v->v);
-    return out->failed ? out_of_memory(r) : BR_OK;
+    return out->failed ? br__nomem(r->err, "rebuilding config.json") : BR_OK;
 }
 
 /* The spelling that is written: the first alternative; NULL on a failed allocation. */
@@ -180,7 +176,7 @@ static int set_field(struct rebuild *r, const struct br_field *f, const struct v
 {
     struct br__buf b = {0};
     const char *key = first_key(r, f);
-    int rc = key ? field_text(r, f, v, &b) : out_of_memory(r);
+    int rc = key ? field_text(r, f, v, &b) : br__nomem(r->err, "rebuilding config.json");
     if (!rc)
         rc = set(r, key, b.p);
     br__buf_free(&b);
@@ -351,7 +347,7 @@ static int put_rope_field(struct rebuild *r, uint32_t id, struct br__buf *b)
         return BR_OK;
     const char *key = first_key(r, f);
     if (!key)
-        return out_of_memory(r);
+        return br__nomem(r->err, "rebuilding config.json");
     const char *dot = strrchr(key, '.');
     br__buf_printf(b, ", \"%s\": ", dot ? dot + 1 : key);
     return field_text(r, f, &v, b);
@@ -386,7 +382,7 @@ static int rebuild_rope(struct rebuild *r)
         br__buf_puts(&b, "null");
     }
     if (!rc)
-        rc = b.failed ? out_of_memory(r) : set(r, "rope_scaling", b.p);
+        rc = b.failed ? br__nomem(r->err, "rebuilding config.json") : set(r, "rope_scaling", b.p);
     br__buf_free(&b);
     return rc;
 }
@@ -401,7 +397,7 @@ static int read_flags(struct rebuild *r, const char *key, int attention, uint8_t
     size_t n = (size_t)r->n_layers;
     *out = br__arena_alloc(r->a, n);
     if (!*out)
-        return out_of_memory(r);
+        return br__nomem(r->err, "rebuilding config.json");
     if (freq.kind == 'n' && freq.v >= 1 && freq.v == floor(freq.v)) {
         for (size_t i = 0; i < n; i++)
             (*out)[i] = attention ? fmod((double)i + 1, freq.v) != 0 : fmod((double)i, freq.v) == 0;
@@ -438,7 +434,7 @@ static int rebuild_moe_layers(struct rebuild *r)
         if (!routed[i])
             br__buf_printf(&b, "%s%" PRId64, b.n > 1 ? ", " : "", i);
     br__buf_putc(&b, ']');
-    rc = b.failed ? out_of_memory(r) : set(r, "mlp_only_layers", b.p);
+    rc = b.failed ? br__nomem(r->err, "rebuilding config.json") : set(r, "mlp_only_layers", b.p);
     br__buf_free(&b);
     return rc;
 }
@@ -470,7 +466,7 @@ static int rebuild_attention_layers(struct rebuild *r)
     for (int64_t i = 0; i < r->n_layers; i++)
         br__buf_printf(&b, "%s\"%s_attention\"", i ? ", " : "[", linear[i] ? "linear" : "full");
     br__buf_putc(&b, ']');
-    rc = b.failed ? out_of_memory(r) : set(r, "layer_types", b.p);
+    rc = b.failed ? br__nomem(r->err, "rebuilding config.json") : set(r, "layer_types", b.p);
     br__buf_free(&b);
     return rc;
 }
@@ -499,7 +495,7 @@ static int rebuild_fixed(struct rebuild *r)
     br__buf_json_str(&b, r->arch->hf_class);
     br__buf_putc(&b, ']');
     if (!rc)
-        rc = b.failed ? out_of_memory(r) : set(r, "architectures", b.p);
+        rc = b.failed ? br__nomem(r->err, "rebuilding config.json") : set(r, "architectures", b.p);
     br__buf_free(&b);
     if (rc || (rc = set_text(r, "hidden_act", "silu")) || (rc = set(r, "use_cache", "true")))
         return rc;
@@ -514,7 +510,7 @@ static int set_toy_value(struct rebuild *r, const char *key, const char *value)
     struct br_err ignored = BR_ERR_INIT;
     int rc = br__json_parse(&parsed, value, strlen(value), &ignored);
     if (rc == BR_E_NOMEM)
-        return out_of_memory(r);
+        return br__nomem(r->err, "rebuilding config.json");
     if (rc)
         return set_text(r, key, value);
     br__json_free(parsed);
@@ -531,7 +527,7 @@ static int rebuild_from_toy(struct rebuild *r)
         const char *value = br__arena_strndup(r->a, p + eq + (eq < n), n - eq - (eq < n));
         p += n;
         if (!key || !value)
-            return out_of_memory(r);
+            return br__nomem(r->err, "rebuilding config.json");
         int irregular =
             !strcmp(key, "full_attention_interval") && br__json_get(r->json, "layer_types") != NULL;
         if (irregular || br__json_get(r->json, key))
@@ -539,7 +535,7 @@ static int rebuild_from_toy(struct rebuild *r)
         if (!strcmp(key, "max_window_layers"))
             value = br__arena_printf(r->a, "%" PRId64, r->n_layers);
         if (!value)
-            return out_of_memory(r);
+            return br__nomem(r->err, "rebuilding config.json");
         rc = set_toy_value(r, key, value);
         if (!rc)
             rc = guess(r, br__arena_printf(r->a, "%s is %s by assumption", key, value));
@@ -579,10 +575,10 @@ int br__config_rebuild(struct br__arena *a, const struct br__arch *arch,
                        "the checkpoint has neither run_config.yaml nor args to "
                        "rebuild config.json from; give the model with --hf-model");
     r.json = br__json_new_object();
-    int rc = r.json ? rebuild_all(&r) : out_of_memory(&r);
+    int rc = r.json ? rebuild_all(&r) : br__nomem(r.err, "rebuilding config.json");
     const char **list = rc ? NULL : br__arena_alloc(a, (r.n_guessed + 1) * sizeof *list);
     if (!rc && !list)
-        rc = out_of_memory(&r);
+        rc = br__nomem(r.err, "rebuilding config.json");
     if (rc) {
         br__json_free(r.json);
     } else {

@@ -64,7 +64,7 @@ int br__detect_arch(struct br__registry *reg, const struct br__ckpt *ck,
             const struct br__arch *arch = &reg->plugins[p]->archs[a];
             uint8_t *hit = br__alloc(arch->n_maps + 1u);
             if (!hit) {
-                rc = br_fail(err, BR_E_NOMEM, "out of memory looking at the checkpoint");
+                rc = br__nomem(err, "looking at the checkpoint");
                 break;
             }
             int missed = unmatched_rules(arch, ck, hit);

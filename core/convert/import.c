@@ -32,11 +32,6 @@ struct importer {
     struct br_err *err;
 };
 
-static int nomem(struct importer *m)
-{
-    return br_fail(m->err, BR_E_NOMEM, "out of memory importing");
-}
-
 /* ---- what goes into the .distcp files -------------------------------------------------------- */
 
 static struct br__run_config_opts run_config_opts(const struct importer *m)
@@ -64,7 +59,7 @@ static int lay_out(struct importer *m)
     m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
     m->crcs = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->crcs);
     if (!m->digests || !m->crcs)
-        return nomem(m);
+        return br__nomem(m->err, "importing");
     int rc = br__iteration_tables(&m->a, p, &m->td, &m->n_objects, m->err);
     if (!rc)
         rc = common_state(m, &m->common, 1);
@@ -188,7 +183,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     struct file_job job = {.m = arg, .scratch = {br__alloc(BR__OUT_BUF)}, .hash = br__xxh3_new()};
     (void)worker;
     int rc = job.scratch.buf && job.hash ? write_or_resume(&job, file, err)
-                                         : br_fail(err, BR_E_NOMEM, "out of memory importing");
+                                         : br__nomem(err, "importing");
     br__xxh3_free(job.hash);
     br__free(job.scratch.buf);
     return rc;
@@ -245,7 +240,7 @@ static int put_small_files(struct importer *m)
 static int add_name(struct importer *m, struct br__names *list, const char *name)
 {
     if (!name)
-        return nomem(m);
+        return br__nomem(m->err, "importing");
     list->p[list->n++] = name;
     return BR_OK;
 }
@@ -257,7 +252,7 @@ static int list_files(struct importer *m)
                                         BR__TRAIN_STATE, BR__METADATA};
     size_t n = BR_COUNTOF(fixed) + m->s->side.n;
     m->files.p = br__arena_alloc(&m->a, n * sizeof *m->files.p);
-    int rc = m->files.p ? BR_OK : nomem(m);
+    int rc = m->files.p ? BR_OK : br__nomem(m->err, "importing");
     for (size_t i = 0; i < BR_COUNTOF(fixed) && !rc; i++)
         rc = add_name(m, &m->files, fixed[i]);
     for (size_t i = 0; i < m->s->side.n && !rc; i++)
@@ -271,7 +266,7 @@ static int list_names(struct importer *m, struct br__names *out)
 {
     *out = (struct br__names){
         .p = br__arena_alloc(&m->a, (m->files.n + m->td.n_files + 3) * sizeof *out->p)};
-    int rc = out->p ? BR_OK : nomem(m);
+    int rc = out->p ? BR_OK : br__nomem(m->err, "importing");
     for (size_t i = 0; i < m->files.n && !rc; i++)
         if (!strchr(m->files.p[i], '/'))
             rc = add_name(m, out, m->files.p[i]);
@@ -521,7 +516,7 @@ static int run(struct importer *m, struct br_job_result *res)
                        : br__arena_printf(&m->a, "iter_%07lld", (long long)s->job.iteration);
     m->iter = m->iter_name ? br__path_join(&m->a, m->root, m->iter_name) : NULL;
     if (!m->iter)
-        return nomem(m);
+        return br__nomem(m->err, "importing");
     if ((rc = br__path_overlap(&m->a, s->src->dir, m->root, m->err)) ||
         (rc = br__side_find(&s->arena, s->src->dir, 1, &s->side, m->err)) || (rc = lay_out(m)) ||
         (rc = list_files(m)) || (rc = open_destination(m, &up_to_date)))

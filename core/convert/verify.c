@@ -75,7 +75,7 @@ static int compare_task(void *arg, size_t piece, int worker, struct br_err *err)
     unsigned char *want = br__alloc(BR__OUT_BUF), *got = br__alloc(BR__OUT_BUF);
     (void)worker;
     int rc = scratch.buf && want && got ? compare_piece(v, piece, want, got, &scratch, err)
-                                        : br_fail(err, BR_E_NOMEM, "out of memory verifying");
+                                        : br__nomem(err, "verifying");
     br__free(want);
     br__free(got);
     br__free(scratch.buf);
@@ -133,7 +133,7 @@ static int compare(struct verifier *v, struct br__arena *a, struct br_err *err)
     v->found = br__arena_alloc(a, (p->n_outs + 1) * sizeof *v->found);
     v->differs = br__arena_alloc(a, (p->n_pieces + 1) * sizeof *v->differs);
     if (!seen || !v->found || !v->differs)
-        return br_fail(err, BR_E_NOMEM, "out of memory verifying");
+        return br__nomem(err, "verifying");
     int rc = match_outputs(v, seen);
     if (rc)
         return rc;

@@ -19,7 +19,7 @@ static int room(struct br__batch *b, int64_t tokens, int64_t rows, int64_t ends,
     b->n_real = br__calloc((size_t)rows, sizeof *b->n_real);
     if (!b->ids || !b->labels || !b->positions || !b->weights || !b->ends || !b->n_real) {
         br__batch_free(b);
-        return br_fail(err, BR_E_NOMEM, "out of memory for a batch of %" PRId64 " tokens", tokens);
+        return br__nomem(err, "for a batch of %" PRId64 " tokens", tokens);
     }
     b->cap = tokens;
     b->cap_rows = rows;

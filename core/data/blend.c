@@ -96,8 +96,7 @@ int64_t br__blend_share(int64_t target, double weight, double surplus)
     return (int64_t)ceil(ceil((double)target * weight) * (1 + surplus));
 }
 
-/* ---- splits -----------------------------------------------------------------------------------
- */
+/* ---- splits ---------------------------------------------------------------------------------- */
 
 /* Numbers between anything, as Megatron's regular expression finds them. */
 int br__split_parse(const char *text, double (*range)[2], struct br_err *err)

@@ -20,11 +20,6 @@ struct cache {
     const struct br__tokens *t;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for an index cache");
-}
-
 static int name_files(struct cache *c, const char *dir, const char *split, int64_t n_samples,
                       const struct br__gpt_shape *s, struct br_err *err)
 {
@@ -46,11 +41,10 @@ static int name_files(struct cache *c, const char *dir, const char *split, int64
         if (!(c->path[i] = br__arena_printf(&c->arena, "%s/%016" PRIx64 "-GPTDataset-%s-%s", dir,
                                             br__xxh3(c->text, strlen(c->text)), split, ends[i])))
             c->text = NULL;
-    return c->text ? BR_OK : nomem(err);
+    return c->text ? BR_OK : br__nomem(err, "for an index cache");
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int64_t at(const struct br__npy *a, int64_t i)
 {
@@ -93,7 +87,7 @@ static int load(struct br__gpt_index *x, const struct br__npy *a, struct br_err 
     x->order = br__calloc((size_t)x->n_samples, sizeof *x->order);
     if (!x->documents || !x->starts || !x->order) {
         br__gpt_index_free(x);
-        return nomem(err);
+        return br__nomem(err, "for an index cache");
     }
     for (int64_t i = 0; i < x->n_documents; i++)
         x->documents[i] = (int32_t)at(&a[DOCUMENTS], i);
@@ -152,8 +146,7 @@ static int try_cache(struct br__gpt_index *x, const struct cache *c, int *found,
     return rc;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Numbers in four bytes, which is what Megatron takes while they fit. */
 static int write_narrow(const char *path, int dtype, int ndim, const int64_t *shape,
@@ -162,7 +155,7 @@ static int write_narrow(const char *path, int dtype, int ndim, const int64_t *sh
     int64_t n = shape[0] * (ndim > 1 ? shape[1] : 1);
     uint32_t *to = br__calloc((size_t)n, sizeof *to);
     if (!to)
-        return nomem(err);
+        return br__nomem(err, "for an index cache");
     for (int64_t i = 0; i < n; i++)
         to[i] = (uint32_t)v[i];
     int rc = br__npy_write(path, dtype, ndim, shape, to, 0, err);
@@ -179,8 +172,8 @@ static int store_description(const struct cache *c, struct br_err *err)
     if (!rc)
         describe(&text, c, a);
     if (!rc)
-        rc =
-            text.failed ? nomem(err) : br__write_file(c->path[DESCRIPTION], text.p, text.n, 0, err);
+        rc = text.failed ? br__nomem(err, "for an index cache")
+                         : br__write_file(c->path[DESCRIPTION], text.p, text.n, 0, err);
     br__buf_free(&text);
     close_arrays(a);
     return rc;

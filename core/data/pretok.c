@@ -26,13 +26,7 @@ enum { IDS, LABELS, MASK, POSITIONS, CU_SEQLENS, N_ARRAYS };
 static const char *const names[N_ARRAYS] = {"input_ids", "labels", "loss_mask", "position_ids",
                                             "cu_seqlens"};
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for a record");
-}
-
-/* ---- a record
- * ----------------------------------------------------------------------------------------- */
+/* ---- a record -------------------------------------------------------------------------------- */
 
 static int read_numbers(struct br__jscan *j, struct numbers *a, const char *name,
                         struct br_err *err)
@@ -43,7 +37,7 @@ static int read_numbers(struct br__jscan *j, struct numbers *a, const char *name
     int rc = br__jscan_enter(j, 'a');
     while (!rc && br__jscan_next(j)) {
         if (br__grow(&a->v, &a->cap, (size_t)a->n, sizeof *a->v))
-            return nomem(err);
+            return br__nomem(err, "for a record");
         char kind = br__jscan_kind(j);
         if (kind == 'b') { /* masks may be booleans */
             a->v[a->n] = j->s[j->at] == 't';
@@ -187,8 +181,7 @@ static void free_numbers(struct numbers *a)
         br__free(a[i].v);
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int check_all(struct br__pretok *p, int64_t from, int64_t end, struct br_err *err)
 {
@@ -221,7 +214,7 @@ static int arrange(struct br__pretok *p, struct br_err *err)
     p->n_samples = (want + n - 1) / n * n; /* whole epochs */
     p->order = br__calloc((size_t)p->n_samples, sizeof *p->order);
     if (!p->order)
-        return nomem(err);
+        return br__nomem(err, "for a record");
     br__mt_seed(&r, p->o.seed);
     for (int64_t at = 0; at < p->n_samples; at += n) {
         for (int64_t i = 0; i < n; i++)
@@ -238,14 +231,14 @@ int br__pretok_open(struct br__pretok **out, const struct br__pretok_opts *o, st
     struct br__pretok *p = br__calloc(1, sizeof *p);
     *out = NULL;
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for a record");
     p->o = *o;
     int rc = o->split ? br__split_parse(o->split, range, err) : BR_OK;
     if (!rc)
         rc = br__records_open(&p->records, o->path, err);
     p->good = br__calloc((size_t)p->records.n, sizeof *p->good);
     if (!rc && !p->good)
-        rc = nomem(err);
+        rc = br__nomem(err, "for a record");
     int64_t from = (int64_t)rint(range[o->which][0] * (double)p->records.n);
     int64_t end = (int64_t)rint(range[o->which][1] * (double)p->records.n);
     if (!rc)

@@ -6,8 +6,7 @@
  * 2). */
 #include "random.h"
 
-/* ---- MT19937 ----------------------------------------------------------------------------------
- */
+/* ---- MT19937 --------------------------------------------------------------------------------- */
 
 enum { N = 624, M = 397 };
 
@@ -44,8 +43,7 @@ uint32_t br__mt_next(struct br__mt19937 *r)
     return y ^ (y >> 18);
 }
 
-/* ---- numpy.random.RandomState -----------------------------------------------------------------
- */
+/* ---- numpy.random.RandomState ---------------------------------------------------------------- */
 
 /* 0 to max, by rejection under the smallest mask that covers max (random_interval). */
 static uint64_t interval(struct br__mt19937 *r, uint64_t max)
@@ -93,8 +91,7 @@ void br__np_permutation(struct br__mt19937 *r, int64_t n, int64_t *out)
     br__np_shuffle_i64(r, out, n);
 }
 
-/* ---- torch ------------------------------------------------------------------------------------
- */
+/* ---- torch ----------------------------------------------------------------------------------- */
 
 void br__torch_randperm(uint64_t seed, int64_t n, int64_t *out)
 {
@@ -109,8 +106,7 @@ void br__torch_randperm(uint64_t seed, int64_t n, int64_t *out)
     }
 }
 
-/* ---- numpy.random.default_rng -----------------------------------------------------------------
- */
+/* ---- numpy.random.default_rng ---------------------------------------------------------------- */
 
 static uint32_t hashed(uint32_t v, uint32_t *k, uint32_t multiplier)
 {

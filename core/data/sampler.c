@@ -35,15 +35,14 @@ static int shuffled(struct br__data_sampler *s, uint64_t seed, int64_t n, int64_
     br__free(s->order);
     s->order = br__calloc((size_t)n, sizeof *s->order);
     if (!s->order)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the order of %" PRId64 " samples", n);
+        return br__nomem(err, "for the order of %" PRId64 " samples", n);
     br__torch_randperm(seed, n, s->order);
     s->order_n = n;
     s->order_epoch = epoch;
     return BR_OK;
 }
 
-/* ---- single -----------------------------------------------------------------------------------
- */
+/* ---- single ---------------------------------------------------------------------------------- */
 
 static void next_single(const struct br__data_sampler *s, int64_t consumed, int64_t *index,
                         int64_t *n, int64_t *consumes)
@@ -58,8 +57,7 @@ static void next_single(const struct br__data_sampler *s, int64_t consumed, int6
             index[(*n)++] = consumed + i;
 }
 
-/* ---- cyclic -----------------------------------------------------------------------------------
- */
+/* ---- cyclic ---------------------------------------------------------------------------------- */
 
 /* With sharding each rank shuffles a block of its own, by the same permutation. */
 static int next_cyclic(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
@@ -85,8 +83,7 @@ static int next_cyclic(struct br__data_sampler *s, int64_t consumed, int64_t *in
     return rc;
 }
 
-/* ---- batch ------------------------------------------------------------------------------------
- */
+/* ---- batch ----------------------------------------------------------------------------------- */
 
 /* Ranks take every dp-th sample.  An epoch is what it consumes: whole batches, or all samples. */
 static int next_batch(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,

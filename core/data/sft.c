@@ -21,13 +21,7 @@ struct br__sft {
     int64_t n_samples;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for finetuning data");
-}
-
-/* ---- examples -----------------------------------------------------------------------------------
- */
+/* ---- examples -------------------------------------------------------------------------------- */
 
 /* Packing with a multiple: pad so that the tokens without the last are one. */
 static int pad_example(const struct br__sft *s, struct br__example *e, struct br_err *err)
@@ -38,7 +32,7 @@ static int pad_example(const struct br__sft *s, struct br__example *e, struct br
     int64_t want = BR__MIN(s->o.pack_size / m * m, (n - 1 + m - 1) / m * m) + 1;
     for (; n < want; n++) {
         if (br__grow(&e->ids.p, &e->ids.cap, e->ids.n, sizeof *e->ids.p))
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         e->ids.p[e->ids.n++] = s->rules.eos;
     }
     e->ids.n = (size_t)want; /* or cut */
@@ -61,8 +55,7 @@ static int example(const struct br__sft *s, int64_t record, struct br__buf *room
     return rc;
 }
 
-/* ---- checking all records
- * ------------------------------------------------------------------------ */
+/* ---- checking all records -------------------------------------------------------------------- */
 
 struct check {
     struct br__sft *s;
@@ -102,7 +95,7 @@ static int check_records(struct br__sft *s, struct br_err *err)
     s->length = br__calloc((size_t)n, sizeof *s->length);
     s->good = br__calloc((size_t)n, sizeof *s->good);
     if (!s->length || !s->good)
-        return nomem(err);
+        return br__nomem(err, "for finetuning data");
     br__progress_init(&c.progress, s->o.listener, "checking records", (uint64_t)n);
     int rc = br__pool_run(s->o.threads, (size_t)((n + TASK - 1) / TASK), check_task, &c, err);
     br__progress_end(&c.progress);
@@ -118,8 +111,7 @@ static int check_records(struct br__sft *s, struct br_err *err)
     return rc;
 }
 
-/* ---- which sample is which record
- * ------------------------------------------------------------------ */
+/* ---- which sample is which record ------------------------------------------------------------ */
 
 #define BLOCK 1000000
 
@@ -132,7 +124,7 @@ static int map_records(struct br__sft *s, int64_t n, int64_t want, struct br_err
     int64_t *order = br__calloc((size_t)blocks, sizeof *order);
     int64_t *inside = br__calloc((size_t)block, sizeof *inside);
     s->mapping = br__calloc((size_t)want, sizeof *s->mapping);
-    int rc = order && inside && s->mapping ? BR_OK : nomem(err);
+    int rc = order && inside && s->mapping ? BR_OK : br__nomem(err, "for finetuning data");
     if (!rc) {
         br__mt_seed(&r, 1);
         br__np_permutation(&r, blocks, order);
@@ -155,7 +147,7 @@ static int map_rows(struct br__sft *s, int64_t n, int64_t want, struct br_err *e
     struct br__mt19937 r;
     int64_t *order = br__calloc((size_t)n, sizeof *order);
     s->mapping = br__calloc((size_t)want, sizeof *s->mapping);
-    int rc = order && s->mapping ? BR_OK : nomem(err);
+    int rc = order && s->mapping ? BR_OK : br__nomem(err, "for finetuning data");
     br__mt_seed(&r, s->o.seed);
     for (int64_t at = 0; at < want && !rc;) {
         br__np_permutation(&r, n, order);
@@ -188,15 +180,14 @@ static int arrange(struct br__sft *s, struct br_err *err)
     return rc;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 int br__sft_open(struct br__sft **out, const struct br__sft_opts *o, struct br_err *err)
 {
     struct br__sft *s = br__calloc(1, sizeof *s);
     *out = NULL;
     if (!s)
-        return nomem(err);
+        return br__nomem(err, "for finetuning data");
     s->o = *o;
     if (o->packing && o->pack_size < 1)
         s->o.pack_size = o->seq_length;
@@ -253,8 +244,7 @@ const char *br__sft_file(struct br__arena *a, const char *dir, int split)
     return path && br__exists(path) ? path : NULL;
 }
 
-/* ---- samples
- * ---------------------------------------------------------------------------------------- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 /* Append an example without its last token; labels are the tokens shifted by one. */
 static void append(const struct br__sft *s, struct br__sample *out, const struct br__example *e)

@@ -41,8 +41,7 @@ int br__chat_markers(struct br__sft_rules *r, struct br_err *err)
                    "assistant's turns are found");
 }
 
-/* ---- messages -----------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 struct conversation {
     struct br__buf json;
@@ -78,7 +77,7 @@ static int add_turn(struct conversation *c, const br__json *turn, int64_t i, str
         name = br__json_str(role, "");
         br__buf_puts(&c->json, c->json.n > 1 ? ", " : "");
         if (br__json_print(turn, 0, &c->json))
-            return br_fail(err, BR_E_NOMEM, "out of memory for a conversation");
+            return br__nomem(err, "for a conversation");
     } else if (br__json_kind(from) == 's' && br__json_kind(value) == 's') {
         name = role_named(br__json_str(from, ""), lower);
         put_turn(&c->json, name, br__json_str(value, ""));
@@ -123,12 +122,11 @@ static int read_turns(struct conversation *c, const br__json *record, struct br_
         rc = add_turn(c, t, n++, err);
     br__buf_putc(&c->json, ']');
     if (!rc && c->json.failed)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory for a conversation");
+        rc = br__nomem(err, "for a conversation");
     return rc;
 }
 
-/* ---- text and tokens
- * ------------------------------------------------------------------------------ */
+/* ---- text and tokens ------------------------------------------------------------------------- */
 
 /* The record's tools, as an array or as the text of one; else those of the options. */
 static int render(const struct br__sft_rules *r, const br__json *record, const char *messages,

@@ -13,13 +13,7 @@ static const char *const never_learnt[] = {"<|im_start|>",   "<|vision_start|>",
                                            "<|vision_pad|>", "<|image_pad|>",    "<|video_pad|>",
                                            "<|AUDIO|>",      "<|audio_bos|>",    "<|audio_eos|>"};
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for finetuning data");
-}
-
-/* ---- the template -------------------------------------------------------------------------------
- */
+/* ---- the template ---------------------------------------------------------------------------- */
 
 /* "\n" typed on a command line is meant as a line break. */
 static char *unescaped(struct br__arena *a, const char *s)
@@ -63,7 +57,7 @@ static int cut_template(struct br__sft_rules *r, const char *text, struct br_err
     }
     if (!rc)
         rc = add_piece(r, s, strlen(s));
-    return rc ? nomem(err) : BR_OK;
+    return rc ? br__nomem(err, "for finetuning data") : BR_OK;
 }
 
 /* The field of a piece, without blanks and braces: its length in *n; NULL: the piece is text. */
@@ -105,19 +99,18 @@ static int cut_fields(struct br__sft_rules *r, const char *list, struct br_err *
 {
     r->cut = br__arena_alloc(&r->arena, (strlen(list) + 1) * sizeof *r->cut);
     if (!r->cut)
-        return nomem(err);
+        return br__nomem(err, "for finetuning data");
     while (*list) {
         size_t n = strcspn(list, ",");
         r->cut[r->n_cut] = br__arena_strndup(&r->arena, list, n);
         if (!r->cut[r->n_cut++])
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         list += n + (list[n] == ',');
     }
     return BR_OK;
 }
 
-/* ---- the rules ----------------------------------------------------------------------------------
- */
+/* ---- the rules ------------------------------------------------------------------------------- */
 
 static int32_t role_id(const struct br_tokenizer *tok, int role)
 {
@@ -140,7 +133,7 @@ static int find_ids(struct br__sft_rules *r, struct br_err *err)
         if (id < 0)
             continue;
         if (br__grow(&r->skip.p, &r->skip.cap, r->skip.n, sizeof *r->skip.p))
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         r->skip.p[r->skip.n++] = id;
     }
     return BR_OK;
@@ -183,8 +176,7 @@ void br__sft_rules_free(struct br__sft_rules *r)
     *r = (struct br__sft_rules){0};
 }
 
-/* ---- pieces of a record -------------------------------------------------------------------------
- */
+/* ---- pieces of a record ---------------------------------------------------------------------- */
 
 #define MAX_PIECES 64
 
@@ -244,7 +236,7 @@ static int encode(struct build *b, const struct br__buf *text, struct br_err *er
     if (b->n == MAX_PIECES)
         return br_fail(err, BR_E_UNSUPPORTED, "the template has more than %d pieces", MAX_PIECES);
     s->from = b->ids.n;
-    int rc = text->failed ? nomem(err)
+    int rc = text->failed ? br__nomem(err, "for finetuning data")
                           : br_tokenizer_encode(b->r->o->tok, text->n ? text->p : "", text->n, 0,
                                                 &b->ids, err);
     s->n = b->ids.n - s->from;
@@ -305,8 +297,7 @@ static int column_pieces(struct build *b, const br__json *record, struct br_err 
     return rc;
 }
 
-/* ---- truncation ---------------------------------------------------------------------------------
- */
+/* ---- truncation ------------------------------------------------------------------------------ */
 
 /* The fields named for it share what is too much, the first one more where it does not divide; if
  * that is not enough, pieces are dropped from the side that is truncated. */
@@ -337,14 +328,13 @@ static void truncate_columns(struct build *b, size_t over)
     shorten(b, 1, over - by);
 }
 
-/* ---- the example --------------------------------------------------------------------------------
- */
+/* ---- the example ----------------------------------------------------------------------------- */
 
 static int put_ids(struct br__example *e, const int32_t *p, size_t n, struct br_err *err)
 {
     for (size_t i = 0; i < n; i++) {
         if (br__grow(&e->ids.p, &e->ids.cap, e->ids.n, sizeof *e->ids.p))
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         e->ids.p[e->ids.n++] = p[i];
     }
     return BR_OK;

@@ -32,8 +32,7 @@ struct br__special_ids br__special_ids(const struct br_tokenizer *tok)
     return choose(id, br_tokenizer_n_vocab(tok));
 }
 
-/* ---- from its files -----------------------------------------------------------------------------
- */
+/* ---- from its files -------------------------------------------------------------------------- */
 
 static int read_json(const char *dir, const char *name, br__json **out, struct br_err *err)
 {

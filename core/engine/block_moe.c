@@ -15,7 +15,7 @@ struct world { /* how the experts are shared */
 
 static struct world world_of(const struct br_graph *g)
 {
-    const struct br__place *p = g->build->place;
+    const struct br__rank_info *p = g->build->info;
     struct world w = {.tp = br__tp(g),
                       .tp_rank = br__tp_rank(g),
                       .ep = p->topo.size[BR_AXIS_EP],

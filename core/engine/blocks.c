@@ -27,11 +27,11 @@ int br_layer_is_moe(const struct br_graph *g, int layer)
 
 uint32_t br__tp(const struct br_graph *g)
 {
-    return g->build->place->topo.size[BR_AXIS_TP];
+    return g->build->info->topo.size[BR_AXIS_TP];
 }
 uint32_t br__tp_rank(const struct br_graph *g)
 {
-    return br_topo_coord(&g->build->place->topo, g->build->place->rank, BR_AXIS_TP);
+    return br_topo_coord(&g->build->info->topo, g->build->info->rank, BR_AXIS_TP);
 }
 
 br_val br__enter_tp(struct br_graph *g, br_val x)

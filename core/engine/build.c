@@ -125,7 +125,7 @@ static void finish(struct br_graph *g, struct br__build *b, br_val x)
 static void layers(struct br_graph *g, struct br__build *b, const struct stage *s)
 {
     const struct br__arch *arch = b->cfg->arch;
-    uint32_t stage = br_topo_coord(&b->place->topo, b->place->rank, BR_AXIS_PP);
+    uint32_t stage = br_topo_coord(&b->info->topo, b->info->rank, BR_AXIS_PP);
     br_val x;
     if (s->is_first)
         b->hidden[0] = x = embed(g, b->ids);
@@ -149,7 +149,7 @@ static int check_shares(const struct br__build *b, struct br_err *err)
 {
     static const uint32_t shared[] = {BR_CFG_NUM_ATTENTION_HEADS, BR_CFG_LINEAR_NUM_KEY_HEADS,
                                       BR_CFG_VOCAB_SIZE};
-    uint32_t tp = b->place->topo.size[BR_AXIS_TP];
+    uint32_t tp = b->info->topo.size[BR_AXIS_TP];
     int64_t groups = br_cfg_i(b->cfg, BR_CFG_NUM_QUERY_GROUPS);
     if (groups % tp && tp % groups)
         return br_fail(err, BR_E_USAGE, "num_query_groups %lld cannot be shared by tp %u",
@@ -161,10 +161,10 @@ static int check_shares(const struct br__build *b, struct br_err *err)
     return 0;
 }
 
-int br__build(struct br_graph *g, struct br__build *b, struct br_err *err)
+int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err)
 {
-    const struct br_topo *t = &b->place->topo;
-    uint32_t stage = br_topo_coord(t, b->place->rank, BR_AXIS_PP);
+    const struct br_topo *t = &b->info->topo;
+    uint32_t stage = br_topo_coord(t, b->info->rank, BR_AXIS_PP);
     struct stage s = {.is_first = stage == 0, .is_last = stage + 1 == t->size[BR_AXIS_PP]};
     if (!b->cfg->arch->layer)
         return br_fail(err, BR_E_UNSUPPORTED,
@@ -184,7 +184,7 @@ int br__build(struct br_graph *g, struct br__build *b, struct br_err *err)
     b->hidden = br__arena_alloc(&g->arena, (size_t)(b->cfg->n_layers + 2) * sizeof *b->hidden);
     b->routes = br__arena_alloc(&g->arena, (size_t)b->cfg->n_layers * sizeof *b->routes);
     if (!b->hidden || !b->routes || (b->losses && br__losses_start(g, b)))
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+        return br__nomem(err, "for a graph");
     make_inputs(g, b, &s);
     layers(g, b, &s);
     return br__graph_status(g, err);

@@ -14,7 +14,7 @@ int br__params_open(struct br__params **out, struct br__weights *w, int host, st
     if (!p || br__map_init(&p->by_key, 64)) {
         br__params_close(p);
         *out = NULL;
-        return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
+        return br__nomem(err, "for parameters");
     }
     p->w = w;
     p->host = host;
@@ -32,11 +32,6 @@ void br__params_close(struct br__params *p)
     br__map_free(&p->by_key);
     br__arena_free(&p->arena);
     br__free(p);
-}
-
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
 }
 
 /* Memory that lives as long as p. */
@@ -114,7 +109,7 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
     int64_t layer = layer_of(mcore);
     const char *name = br__pattern_name(&p->arena, &pattern, layer, expert, item);
     if (!name)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     *f = (struct found){.source = br__weights_find(p->w, name), .flags = map->flags};
     if (f->source) {
         f->rows = f->source->rows;
@@ -306,7 +301,7 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
         return rc;
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     q->stored.dtype = (uint32_t)dtype;
     q->split = split;
     q->shared = split == BR__SPLIT_NONE;
@@ -320,7 +315,7 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
     }
     q->stored.data = p->host ? gather(p, parts, n, (int)q->stored.dtype, &q->copied) : NULL;
     if ((p->host && !q->stored.data) || add(p, q, key, parts, n))
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }
@@ -358,7 +353,7 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     struct br__part *parts = br__arena_alloc(&p->arena, (size_t)n * sizeof *parts);
     const void **data = br__arena_alloc(&p->arena, (size_t)n * sizeof *data);
     if (!q || !parts || !data)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     for (int64_t e = 0; e < n; e++) {
         struct found f;
         size_t one;
@@ -374,7 +369,7 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
         int copied; /* not of experts: shares of columns do not train */
         data[e] = p->host ? gather(p, &parts[e], 1, s->dtype, &copied) : NULL;
         if (p->host && !data[e])
-            return nomem(err);
+            return br__nomem(err, "for parameters");
     }
     q->stored.parts = p->host ? data : NULL;
     q->split = split;
@@ -384,7 +379,7 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     q->stored.shape[1] = parts[0].n_rows;
     q->stored.shape[2] = parts[0].n_cols;
     if (add(p, q, key, parts, (size_t)n))
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }
@@ -407,7 +402,7 @@ static int make_of_rows(struct br__params *p, const char *key, const struct br__
 {
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     memset(q, 0, sizeof *q);
     q->stored.dtype = BR_F32;
     q->stored.n_dim = (uint32_t)rows[0].source->ndim;
@@ -418,7 +413,7 @@ static int make_of_rows(struct br__params *p, const char *key, const struct br__
     q->shared = 1;
     q->stored.data = gather(p, rows, n, BR_F32, &q->copied);
     if (!q->stored.data || add(p, q, key, rows, n))
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }

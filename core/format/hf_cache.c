@@ -11,11 +11,10 @@
 
 static int nomem(const char *id, struct br_err *err)
 {
-    return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", id);
+    return br__nomem(err, "opening '%s'", id);
 }
 
-/* ---- which files ------------------------------------------------------------------------------
- */
+/* ---- which files ----------------------------------------------------------------------------- */
 
 /* Files that every model may have and that are looked for by name, so that it is worth knowing that
  * one is not there. */
@@ -110,8 +109,7 @@ static int choose_weights(struct br__arena *a, struct br__hub *h, struct choice 
     return rc;
 }
 
-/* ---- fetching ---------------------------------------------------------------------------------
- */
+/* ---- fetching -------------------------------------------------------------------------------- */
 
 /* Without a listing (offline, and nothing of ours was here before) the snapshot is taken as it is:
  * whoever opens it sees what is missing. */
@@ -181,8 +179,7 @@ int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
     return br__hf_fetch(a, id_or_dir, BR__HF_SIDE, NULL, dir, err);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* Weights stay where they are: in the snapshot if all are there, else on the hub. */
 static int open_remote(struct br__ckpt **out, struct br__arena *a, struct br__hub **h,

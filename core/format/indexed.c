@@ -43,8 +43,7 @@ static uint64_t u64_at(const unsigned char *p)
     return v;
 }
 
-/* ---- reading: the index -----------------------------------------------------------------------
- */
+/* ---- reading: the index ---------------------------------------------------------------------- */
 
 static int check_header(struct br__indexed *x, const unsigned char *p, uint64_t n,
                         struct br_err *err)
@@ -126,15 +125,14 @@ int br__idx_parse(struct br__indexed *x, const unsigned char *p, uint64_t n, uin
     return rc ? rc : check_documents(x, err);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int open_part(struct br__arena *a, struct br__file *f, const char *prefix, const char *ext,
                      struct br_err *err)
 {
     const char *path = br__arena_printf(a, "%s.%s", prefix, ext);
     if (!path)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", prefix);
+        return br__nomem(err, "for '%s'", prefix);
     return br__file_open(f, path, err);
 }
 
@@ -220,8 +218,7 @@ int br__indexed_read(const struct br__indexed *x, int64_t seq, int64_t from, int
     return BR_OK;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 enum { LENGTHS, BOUNDS };
 
@@ -246,7 +243,7 @@ int br__indexed_create(struct br__indexed_out *w, const char *prefix, int dtype,
     for (size_t i = 0; i < BR_COUNTOF(part_names) && !rc; i++)
         if (!(w->names[i] =
                   br__arena_printf(&w->arena, "%s.%s", br__path_base(prefix), part_names[i])))
-            rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", prefix);
+            rc = br__nomem(err, "for '%s'", prefix);
     if (!rc)
         rc = br__out_open_in(&w->bin, &w->dir, w->names[P_BIN], 0, sync, err);
     if (!rc)

@@ -16,8 +16,7 @@ static const struct {
              {"<u8", BR_U64},  {"<u4", BR_U32}, {"<u2", BR_U16}, {"|u1", BR_U8},
              {"|b1", BR_BOOL}, {"<f8", BR_F64}, {"<f4", BR_F32}, {"<f2", BR_F16}};
 
-/* ---- the dict ---------------------------------------------------------------------------------
- */
+/* ---- the dict -------------------------------------------------------------------------------- */
 
 struct text {
     const char *s, *end;
@@ -113,8 +112,7 @@ static int read_dict(struct br__npy *x, struct text t, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 int br__npy_parse(struct br__npy *x, const unsigned char *p, uint64_t n, uint64_t *data_off,
                   struct br_err *err)
@@ -173,8 +171,7 @@ void br__npy_close(struct br__npy *x)
     *x = (struct br__npy){0};
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* numpy leaves room for the first dimension to grow to 20 digits, and aligns the elements. */
 #define GROWTH 21

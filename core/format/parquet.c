@@ -26,8 +26,7 @@ struct br__parquet {
     int64_t left, row; /* rows of this row group; rows read */
 };
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int read_footer(struct br__parquet *p, struct br_err *err)
 {
@@ -49,7 +48,7 @@ int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *
     struct br__parquet *p = br__calloc(1, sizeof *p);
     *out = NULL;
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+        return br__nomem(err, "for '%s'", path);
     int rc = br__file_open(&p->file, path, err);
     if (!rc) {
         rc = read_footer(p, err);
@@ -60,7 +59,7 @@ int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *
         p->columns = br__arena_alloc(&p->arena, (p->meta.n_leaves + 1) * sizeof *p->columns);
         p->wanted = br__arena_alloc(&p->arena, p->meta.n_nodes + 1);
         if (!p->columns || !p->wanted)
-            rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+            rc = br__nomem(err, "for '%s'", path);
     }
     if (rc)
         br__parquet_close(p);
@@ -85,8 +84,7 @@ int64_t br__parquet_rows(const struct br__parquet *p)
     return p->meta.n_rows;
 }
 
-/* ---- which columns
- * ---------------------------------------------------------------------------------- */
+/* ---- which columns --------------------------------------------------------------------------- */
 
 /* Why a node cannot be read; NULL if it can. */
 static const char *obstacle(const struct br__pq_meta *m, uint32_t node)
@@ -135,8 +133,7 @@ int br__parquet_select(struct br__parquet *p, const char *const *names, size_t n
     return BR_OK;
 }
 
-/* ---- a row
- * -------------------------------------------------------------------------------------------- */
+/* ---- a row ----------------------------------------------------------------------------------- */
 
 struct walk {
     struct br__parquet *p;

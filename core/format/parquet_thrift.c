@@ -166,8 +166,7 @@ static int64_t int_field(struct in *in, int type, int64_t dflt)
     return dflt;
 }
 
-/* ---- the schema
- * ----------------------------------------------------------------------------------- */
+/* ---- the schema ------------------------------------------------------------------------------ */
 
 static char *name_field(struct in *in, struct br__arena *a, int type)
 {
@@ -257,7 +256,7 @@ static void read_schema(struct in *in, struct br__arena *a, struct br__pq_meta *
     }
     m->nodes = br__arena_alloc(a, n * sizeof *m->nodes);
     if (!m->nodes) {
-        in->rc = br_fail(in->err, BR_E_NOMEM, "out of memory for a schema");
+        in->rc = br__nomem(in->err, "for a schema");
         return;
     }
     m->n_nodes = n;
@@ -268,8 +267,7 @@ static void read_schema(struct in *in, struct br__arena *a, struct br__pq_meta *
     link_nodes(in, m);
 }
 
-/* ---- row groups
- * ----------------------------------------------------------------------------------- */
+/* ---- row groups ------------------------------------------------------------------------------ */
 
 static void read_chunk_meta(struct in *in, struct br__pq_chunk *c)
 {
@@ -349,7 +347,7 @@ static void read_groups(struct in *in, struct br__arena *a, struct br__pq_meta *
     m->group_rows = br__arena_alloc(a, (n + 1) * sizeof *m->group_rows);
     m->chunks = br__arena_alloc(a, (n * m->n_leaves + 1) * sizeof *m->chunks);
     if (!m->group_rows || !m->chunks) {
-        in->rc = br_fail(in->err, BR_E_NOMEM, "out of memory for %" PRIu32 " row groups", n);
+        in->rc = br__nomem(in->err, "for %" PRIu32 " row groups", n);
         return;
     }
     m->n_groups = n;
@@ -385,8 +383,7 @@ int br__pq_footer(struct br__arena *a, struct br__pq_meta *m, const unsigned cha
     return in.rc;
 }
 
-/* ---- page headers
- * --------------------------------------------------------------------------------- */
+/* ---- page headers ---------------------------------------------------------------------------- */
 
 static void read_page_part(struct in *in, struct br__pq_page *h, int which)
 {

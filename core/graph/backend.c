@@ -132,7 +132,7 @@ static int adopt_kernels(struct br__device *d, struct br_err *err)
     uint32_t n = d->backend.kernels.n, size = d->backend.kernels.row_size;
     struct br_kernel *rows = br__calloc(n + 1, sizeof *rows);
     if (!rows)
-        return br_fail(err, BR_E_NOMEM, "out of memory for kernels");
+        return br__nomem(err, "for kernels");
     d->kernels = rows;
     d->n_kernels = n;
     for (uint32_t i = 0; i < n; i++)

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define PIECE ((size_t)4 << 20) /* bytes of a weight that are made and uploaded at once */
+#define UPLOAD_BYTES ((size_t)4 << 20) /* bytes of a weight that are made and uploaded at once */
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
@@ -20,10 +20,10 @@ static size_t stored_bytes(const struct br__stored *s)
 static int fill(struct br__device *d, unsigned char *to, size_t n,
                 const struct br_source_bytes *from, struct br_err *err)
 {
-    unsigned char *piece = br__alloc(BR__MIN(n, PIECE));
-    int rc = piece ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for a piece of a weight");
+    unsigned char *piece = br__alloc(BR__MIN(n, UPLOAD_BYTES));
+    int rc = piece ? 0 : br__nomem(err, "for a piece of a weight");
     for (size_t at = 0, k; at < n && !rc; at += k) {
-        k = BR__MIN(n - at, PIECE);
+        k = BR__MIN(n - at, UPLOAD_BYTES);
         rc = from->make(from->arg, piece, at, k, err);
         if (!rc)
             rc = d->backend.upload(d->device, to + at, piece, k, err);
@@ -58,7 +58,7 @@ int br__device_place(struct br__device *d, const struct br__stored *s, void **da
         }
     size_t n = stored_bytes(s);
     if (br__grow(&d->placed, &d->cap_placed, d->n_placed, sizeof *d->placed))
-        return br_fail(err, BR_E_NOMEM, "out of memory for weights");
+        return br__nomem(err, "for weights");
     *data = d->backend.alloc(d->device, n);
     if (!*data)
         return br_fail(
@@ -89,7 +89,7 @@ static int grow(struct br__device *d, void **p, size_t *have, size_t want, const
     /* A kernel may fetch a little beyond its last element. */
     *p = d->backend.alloc(d->device, want + 64);
     if (!*p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %s (%zu bytes)", what, want);
+        return br__nomem(err, "for %s (%zu bytes)", what, want);
     *have = want;
     return 0;
 }
@@ -100,8 +100,7 @@ int br__device_reserve(struct br__device *d, size_t work, size_t scratch, struct
     return rc ? rc : grow(d, &d->scratch, &d->scratch_bytes, scratch, "kernels' scratch", err);
 }
 
-/* ---- one op by itself --------------------------------------------------------------------------
- */
+/* ---- one op by itself ------------------------------------------------------------------------ */
 
 struct single {
     const struct br_kernel *kernel;

@@ -96,7 +96,7 @@ static int alloc_calls(struct br__frame *f, struct br_err *err)
     f->calls = br__calloc(p->n_steps + 1, sizeof *f->calls);
     f->tensors = br__calloc(n + 1, sizeof *f->tensors);
     if (!f->state || !f->weight || !f->calls || !f->tensors)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph of %zu steps", p->n_steps);
+        return br__nomem(err, "for a graph of %zu steps", p->n_steps);
     for (size_t i = 0; i < p->n_steps; i++) {
         f->calls[i].tensors = f->tensors + at;
         at += br__node(p->g, p->steps[i].node)->n_in + 1;
@@ -125,7 +125,7 @@ static int make_leaves(struct br__frame *f, struct br_err *err)
     f->leaves = f->d->backend.alloc(f->d->device, n + p->align);
     f->inputs = host ? f->leaves : br__calloc(p->input_bytes + 1, 1);
     if (!f->leaves || !f->inputs)
-        return br_fail(err, BR_E_NOMEM, "out of memory for inputs of %zu bytes", n);
+        return br__nomem(err, "for inputs of %zu bytes", n);
     return host ? 0 : upload_constants(f, err);
 }
 
@@ -165,7 +165,7 @@ int br__frame_make(struct br__frame **out, const struct br__program *p, struct b
     *out = NULL;
     struct br__frame *f = br__calloc(1, sizeof *f);
     if (!f)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+        return br__nomem(err, "for a graph");
     f->p = p;
     f->d = d;
     if (comms)
@@ -360,7 +360,7 @@ static int read_as(const struct br__frame *f, br_val v, int to, void *dst, struc
     }
     unsigned char *copy = br__alloc(bytes);
     int rc = copy ? f->d->backend.download(f->d->device, copy, t.data, bytes, err)
-                  : br_fail(err, BR_E_NOMEM, "out of memory reading %zu bytes", bytes);
+                  : br__nomem(err, "reading %zu bytes", bytes);
     if (!rc)
         unpack(&t, copy, to, dst);
     br__free(copy);

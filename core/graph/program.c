@@ -45,8 +45,7 @@ static void find_needed(struct br__program *p, const br_val *outputs, size_t n_o
     }
 }
 
-/* ---- work memory: first fit over a sorted list of gaps, grown at its end ----------------------
- */
+/* ---- work memory: first fit over a sorted list of gaps, grown at its end --------------------- */
 
 static int release(struct br__program *p, size_t from, size_t n)
 {
@@ -237,7 +236,7 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
         return rc;
     struct br__program *p = br__calloc(1, sizeof *p);
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+        return br__nomem(err, "for a graph");
     p->g = g;
     p->align = d->backend.align ? d->backend.align : 64;
     p->needed = br__calloc(g->n, 1);
@@ -249,8 +248,7 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
         plan_leaves(p);
         ok = !make_steps(p) && !plan_memory(p);
     }
-    rc = ok ? choose_kernels(p, d, err)
-            : br_fail(err, BR_E_NOMEM, "out of memory planning a graph of %zu nodes", g->n);
+    rc = ok ? choose_kernels(p, d, err) : br__nomem(err, "planning a graph of %zu nodes", g->n);
     if (rc) {
         br__program_free(p);
         return rc;

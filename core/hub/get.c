@@ -86,11 +86,6 @@ struct getter {
     struct br_err err;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory downloading");
-}
-
 /* The first failure ends the run. */
 static void give_up(struct getter *g, int rc, const struct br_err *err)
 {
@@ -112,7 +107,7 @@ static int set_paths(struct getter *g, struct item *it, const char *local_dir, s
         const char *below =
             br__arena_printf(a, "%s/.cache/huggingface/download/%s", local_dir, it->f->path);
         if (!below)
-            return nomem(err);
+            return br__nomem(err, "downloading");
         it->final = br__arena_printf(a, "%s/%s", local_dir, it->f->path);
         it->meta = br__arena_printf(a, "%s.metadata", below);
         it->lock = br__arena_printf(a, "%s.lock", below);
@@ -122,7 +117,9 @@ static int set_paths(struct getter *g, struct item *it, const char *local_dir, s
         it->lock = br__arena_printf(a, "%s/.locks/%s/%s.lock", h->root, h->folder, it->f->etag);
         it->incomplete = br__arena_printf(a, "%s.bridge.incomplete", it->final);
     }
-    return it->final && it->lock && it->incomplete && (!local_dir || it->meta) ? BR_OK : nomem(err);
+    return it->final && it->lock && it->incomplete && (!local_dir || it->meta)
+               ? BR_OK
+               : br__nomem(err, "downloading");
 }
 
 /* The record of a local directory's file: commit, etag, time. */
@@ -131,7 +128,8 @@ static int record(const struct getter *g, const struct item *it, struct br_err *
     struct br__buf b = {0};
     br__buf_printf(&b, "%s\n%s\n%lld.0\n", g->h->commit, it->f->etag, (long long)time(NULL));
     struct br__dir d = {.fd = -1};
-    int rc = b.failed ? nomem(err) : br__dir_below(&d, it->base, it->meta, 1, err);
+    int rc =
+        b.failed ? br__nomem(err, "downloading") : br__dir_below(&d, it->base, it->meta, 1, err);
     if (!rc)
         rc = br__write_in(&d, br__path_base(it->meta), b.p, b.n, 0, err);
     br__dir_close(&d);
@@ -229,7 +227,7 @@ static int item_begin(struct getter *g, struct item *it, struct br_err *err)
     }
     int rc = br__hub_part_open(&it->part, it->base, it->incomplete, it->f, g->part_bytes, err);
     if (!rc && !(it->taken = br__arena_alloc(&g->a, it->part.n_parts + 1)))
-        rc = nomem(err);
+        rc = br__nomem(err, "downloading");
     if (rc)
         return rc;
     for (size_t i = 0; i < it->part.n_parts; i++)
@@ -527,7 +525,7 @@ static int slot_start(struct slot *s, struct br_err *err)
         .url = s->url, .head = s->locating, .timeout_s = s->locating ? LOCATE_S : 0, .ud = s};
     s->verdict = FINE;
     if (!s->url)
-        return nomem(err);
+        return br__nomem(err, "downloading");
     q.token = br__hub_token_for(h, s->url);
     if (s->locating) {
         q.on_end = head_end;
@@ -623,7 +621,7 @@ static int mismatch(struct getter *g, struct item *it, struct br_err *err)
     char got[65];
     memcpy(got, it->hash.hex, sizeof got);
     if (!aside)
-        return nomem(err);
+        return br__nomem(err, "downloading");
     for (size_t i = 0; i < it->part.n_parts; i++)
         g->have -= it->part.done[i];
     g->t.resumed -= it->part.resumed;
@@ -702,13 +700,13 @@ static int make_slots(struct getter *g, struct br_err *err)
     int want = g->h->o.connections ? g->h->o.connections : CONNECTIONS;
     g->slots = br__arena_alloc(&g->a, (size_t)want * sizeof *g->slots);
     if (!g->slots)
-        return nomem(err);
+        return br__nomem(err, "downloading");
     for (; g->n_slots < (size_t)want; g->n_slots++) {
         struct slot *s = &g->slots[g->n_slots];
         s->g = g;
         s->buf = br__alloc(SLOT_BUF);
         if (!s->buf)
-            return nomem(err);
+            return br__nomem(err, "downloading");
     }
     return BR_OK;
 }
@@ -718,7 +716,7 @@ static int add_items(struct getter *g, const struct br__hub_file *const *want, s
 {
     g->items = br__arena_alloc(&g->a, n * sizeof *g->items + 1);
     if (!g->items)
-        return nomem(err);
+        return br__nomem(err, "downloading");
     for (size_t i = 0; i < n; i++) {
         struct item *it = &g->items[g->n_items];
         *it = (struct item){.f = want[i], .lock_fd = -1, .part.fd = -1};

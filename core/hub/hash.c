@@ -119,7 +119,7 @@ int br__hub_hasher_open(struct br__hub_hasher **out, struct br_err *err)
     *out = NULL;
     if (!s || !(s->buf = br__alloc(CHUNK))) {
         br__free(s);
-        return br_fail(err, BR_E_NOMEM, "out of memory for hashing");
+        return br__nomem(err, "for hashing");
     }
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);

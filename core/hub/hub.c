@@ -25,7 +25,7 @@
 
 static int nomem(const struct br__hub *h, struct br_err *err)
 {
-    return br_fail(err, BR_E_NOMEM, "out of memory with the model '%s'", h->id ? h->id : "");
+    return br__nomem(err, "with the model '%s'", h->id ? h->id : "");
 }
 
 static void note(const struct br__hub *h, const char *fmt, ...) BR_PRINTF(2, 3);
@@ -94,7 +94,7 @@ int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, st
                        "'%s' is not a directory, and nothing says where the Hugging Face cache is: "
                        "set HF_HUB_CACHE or HF_HOME",
                        id);
-    return *root ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
+    return *root ? BR_OK : br__nomem(err, "looking up '%s'", id);
 }
 
 /* The token's characters go into a header: no blanks, nothing that ends a line. */
@@ -690,7 +690,7 @@ int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__h
     *out = NULL;
     struct br__hub *h = br__calloc(1, sizeof *h);
     if (!h)
-        return br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id_at_rev);
+        return br__nomem(err, "looking up '%s'", id_at_rev);
     if (o)
         h->o = *o;
     pthread_mutex_init(&h->lock, NULL);

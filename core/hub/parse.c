@@ -115,7 +115,7 @@ int br__hub_parse_commit(struct br__arena *a, const char *text, size_t n, const 
     if (!is_hex(sha, 40))
         rc = br_fail(err, BR_E_FORMAT, "the hub's description has no commit of 40 hex digits");
     else if (!(*commit = br__arena_strdup(a, sha)))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory reading the hub's description");
+        rc = br__nomem(err, "reading the hub's description");
     br__json_free(root);
     return rc;
 }
@@ -143,7 +143,7 @@ static int take_file(struct br__arena *a, struct br__hub_list *out, const char *
     f.etag = sha256 ? br__arena_strdup(a, sha256) : f.blob;
     if (!f.path || !f.blob || !f.etag ||
         br__grow(&out->files, &out->cap, out->n, sizeof *out->files))
-        return br_fail(err, BR_E_NOMEM, "out of memory for the hub's listing");
+        return br__nomem(err, "for the hub's listing");
     out->files[out->n++] = f;
     return BR_OK;
 }

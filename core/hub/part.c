@@ -126,7 +126,7 @@ int br__hub_part_open(struct br__hub_part *p, const char *base, const char *path
     p->n_parts = (size_t)((f->size + part_bytes - 1) / part_bytes);
     p->path = br__strdup(path);
     p->done = br__calloc(p->n_parts * sizeof *p->done + 1, 1);
-    int rc = p->path && p->done ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+    int rc = p->path && p->done ? BR_OK : br__nomem(err, "for '%s'", path);
     if (!rc)
         rc = open_part(p, base, err);
     make_tail(&t, f, part_bytes);

@@ -45,13 +45,7 @@ struct br__hub_cache {
     size_t n_clients;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading from the hub");
-}
-
-/* ---- clients: one for each thread that fetches ------------------------------------------------
- */
+/* ---- clients: one for each thread that fetches ----------------------------------------------- */
 
 static int take_client(struct br__hub *h, struct br__http **out, struct br_err *err)
 {
@@ -76,8 +70,7 @@ static void give_client(struct br__hub *h, struct br__http *http)
     br__http_close(http);
 }
 
-/* ---- where the bytes are ----------------------------------------------------------------------
- */
+/* ---- where the bytes are --------------------------------------------------------------------- */
 
 /* Ask the hub, following it as far as it stays itself. */
 static int locate(struct remote *r, struct br__http *http, struct br__arena *a,
@@ -85,7 +78,7 @@ static int locate(struct remote *r, struct br__http *http, struct br__arena *a,
 {
     struct br__http_reply reply = {0};
     const char *url = br__hub_url(r->h, a, r->f->path), *next = url;
-    int rc = url ? BR_OK : nomem(err);
+    int rc = url ? BR_OK : br__nomem(err, "reading from the hub");
     for (int hops = 0; !rc && next; hops++) {
         struct br__http_request q = {.url = next, .head = 1};
         url = next;
@@ -113,11 +106,10 @@ static int address(struct remote *r, struct br__http *http, struct br__arena *a,
     }
     *out = rc ? NULL : br__arena_strdup(a, r->location);
     pthread_mutex_unlock(&r->lock);
-    return rc || *out ? rc : nomem(err);
+    return rc || *out ? rc : br__nomem(err, "reading from the hub");
 }
 
-/* ---- one block --------------------------------------------------------------------------------
- */
+/* ---- one block ------------------------------------------------------------------------------- */
 
 /* Is the answer the asked range of the listed file, and of the version that the others are of? */
 static int check_answer(struct remote *r, struct br__arena *a, const struct br__http_reply *reply,
@@ -193,8 +185,7 @@ static int fetch(struct remote *r, uint64_t off, size_t n, struct br__buf *body,
     return rc;
 }
 
-/* ---- the cache --------------------------------------------------------------------------------
- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 static void cache_free(struct br__hub_cache *c)
 {
@@ -213,7 +204,7 @@ static int cache_open(struct br__hub *h, struct br_err *err)
         return BR_OK;
     h->blocks = br__calloc(1, sizeof *h->blocks);
     if (!h->blocks)
-        return nomem(err);
+        return br__nomem(err, "reading from the hub");
     pthread_mutex_init(&h->blocks->lock, NULL);
     pthread_cond_init(&h->blocks->changed, NULL);
     h->blocks_free = cache_free;
@@ -294,8 +285,7 @@ static void unpin(struct br__hub_cache *c, struct block *b)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* ---- the file ---------------------------------------------------------------------------------
- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static int remote_read(void *ud, uint64_t off, void *buf, size_t n, struct br_err *err)
 {
@@ -356,7 +346,8 @@ static int read_head(struct remote *r, uint64_t max, struct br_err *err)
                        " bytes) or the format's limit of %" PRIu64 "; is it a safetensors file?",
                        n, r->f->path, r->f->size, max);
     r->head = br__alloc((size_t)n + sizeof length);
-    return r->head ? remote_read(r, 0, r->head, (size_t)n + sizeof length, err) : nomem(err);
+    return r->head ? remote_read(r, 0, r->head, (size_t)n + sizeof length, err)
+                   : br__nomem(err, "reading from the hub");
 }
 
 int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64_t max_header,
@@ -366,7 +357,7 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64
     int rc = cache_open(h, err);
     struct remote *r = rc ? NULL : br__calloc(1, sizeof *r);
     if (!rc && !r)
-        rc = nomem(err);
+        rc = br__nomem(err, "reading from the hub");
     if (rc)
         return rc;
     r->h = h;
@@ -375,7 +366,7 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64
     rc = read_head(r, max_header, err);
     f->path = rc ? NULL : br__strdup(file->path);
     if (!rc && !f->path)
-        rc = nomem(err);
+        rc = br__nomem(err, "reading from the hub");
     if (rc) {
         remote_close(r);
         return rc;

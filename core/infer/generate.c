@@ -25,11 +25,6 @@ struct loop {
     double start;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for generation");
-}
-
 /* ---- sequences come and go ------------------------------------------------------------------- */
 
 static int begin(struct loop *l, struct active *a, struct br_err *err)
@@ -93,7 +88,7 @@ static int put_text(struct loop *l, struct active *a, int32_t id, int at_end, in
         *stopped = show(l, a, &text, at_end);
     br_text_free(&text);
     if (!rc && a->s->text.failed)
-        return nomem(err);
+        return br__nomem(err, "for generation");
     return rc;
 }
 
@@ -106,7 +101,7 @@ static int take(struct loop *l, const struct br__gen_token *t, struct br_err *er
     struct br__gen_sequence *s = a->s;
     int stopped = 0, last = t->finish != BR_FINISH_NOT;
     if (br__grow(&s->ids, &s->cap_ids, s->n_ids, sizeof *s->ids))
-        return nomem(err);
+        return br__nomem(err, "for generation");
     s->ids[s->n_ids++] = t->id;
     int rc = l->o->tok ? put_text(l, a, t->id, last, &stopped, err) : 0;
     if (rc)
@@ -154,7 +149,7 @@ int br__generate(struct br__llm_session *s, const struct br__gen_opts *o,
     if (!rc) {
         l.n_active = BR__MIN(br__gen_free_slots(l.gen), n);
         l.active = br__calloc(l.n_active, sizeof *l.active);
-        rc = l.active ? 0 : nomem(err);
+        rc = l.active ? 0 : br__nomem(err, "for generation");
     }
     while (!rc && (busy || l.begun < n))
         rc = step(&l, &busy, err);

@@ -318,7 +318,7 @@ int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, u
         return br_fail(err, BR_E_USAGE, "a vocabulary of %" PRIu32 " tokens", vocab);
     struct br__sampler *s = br__calloc(1, sizeof *s);
     if (!s)
-        return br_fail(err, BR_E_NOMEM, "out of memory for sampling");
+        return br__nomem(err, "for sampling");
     s->o = *o;
     s->vocab = vocab;
     s->score = br__calloc(vocab, sizeof *s->score);
@@ -326,7 +326,7 @@ int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, u
     s->weight = br__calloc(vocab, sizeof *s->weight);
     if (!s->score || !s->id || !s->weight) {
         br__sampler_free(s);
-        return br_fail(err, BR_E_NOMEM, "out of memory for sampling");
+        return br__nomem(err, "for sampling");
     }
     *out = s;
     return BR_OK;

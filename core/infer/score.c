@@ -24,7 +24,7 @@ static int pass(struct br__llm *m, const int32_t *ids, size_t n, struct br__trac
     size_t dp = br__llm_topo(m)->size[BR_AXIS_DP];
     const int32_t **all = br__calloc(dp, sizeof *all);
     if (!all)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a pass over %zu tokens", n);
+        return br__nomem(err, "for a pass over %zu tokens", n);
     for (size_t i = 0; i < dp; i++)
         all[i] = ids;
     const struct br__trace_opts o = {.ids = all, .n_batches = dp, .n = (int64_t)n};

@@ -6,7 +6,7 @@
 
 int br__bind_nomem(struct br_err *err)
 {
-    return br_fail(err, BR_E_NOMEM, "out of memory fitting the tensors to the model");
+    return br__nomem(err, "fitting the tensors to the model");
 }
 
 static int append_text(struct br__binding *b, const char ***list, size_t *n, size_t *cap,

@@ -17,8 +17,7 @@ static const struct {
     {"moe", BR__SET_MOE},     {"dense", BR__SET_DENSE}, {"mtp", BR__SET_MTP},
 };
 
-/* ---- names -------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* The text between the braces that start at p, or NULL if they do not close. */
 static const char *brace(const char *p, size_t *n)
@@ -195,8 +194,7 @@ int br__pattern_match(const struct br__pattern *p, const char *name)
     return match_at(p->text, name);
 }
 
-/* ---- shapes -------------------------------------------------------------------------------------
- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* One factor: a number or a config name. */
 static int eval_factor(const char **s, const struct br_config *cfg, int64_t *out,

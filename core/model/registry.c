@@ -31,7 +31,7 @@ static int add_dir(struct br__registry *r, const char *dir, struct br_err *err)
     char *copy = br__arena_strdup(&r->arena, dir);
 
     if (!copy || br__grow(&r->dirs, &r->cap_dirs, r->n_dirs, sizeof *r->dirs))
-        return br_fail(err, BR_E_NOMEM, "out of memory listing plugin directories");
+        return br__nomem(err, "listing plugin directories");
     r->dirs[r->n_dirs++] = copy;
     return BR_OK;
 }
@@ -44,7 +44,7 @@ static int refuse(struct br__registry *r, const char *why, struct br_err *err)
             return BR_OK;
     char *copy = br__arena_strdup(&r->arena, why);
     if (!copy || br__grow(&r->refused, &r->cap_refused, r->n_refused, sizeof *r->refused))
-        return br_fail(err, BR_E_NOMEM, "out of memory listing refused plugins");
+        return br__nomem(err, "listing refused plugins");
     r->refused[r->n_refused++] = copy;
     return BR_OK;
 }
@@ -59,7 +59,7 @@ static int add_plugin_path(struct br__registry *r, const char *list, struct br_e
         char *dir = br__arena_strndup(&r->arena, list, n);
         int rc = BR_OK;
         if (!dir)
-            return br_fail(err, BR_E_NOMEM, "out of memory reading BRIDGE_PLUGIN_PATH");
+            return br__nomem(err, "reading BRIDGE_PLUGIN_PATH");
         br_fail(&why, BR_E_PLUGIN, "BRIDGE_PLUGIN_PATH: '%s' is not an absolute path", dir);
         if (*dir)
             rc = *dir == '/' ? add_dir(r, dir, err) : refuse(r, why.msg, err);
@@ -110,7 +110,7 @@ int br__registry_open(struct br__registry **out, const char *plugin_file, struct
     *out = NULL;
     struct br__registry *r = br__calloc(1, sizeof *r);
     if (!r)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening the plugin registry");
+        return br__nomem(err, "opening the plugin registry");
     int rc = add_plugin_path(r, secure_getenv("BRIDGE_PLUGIN_PATH"), err);
     if (rc == BR_OK)
         rc = add_user_dir(r, err);
@@ -262,7 +262,7 @@ static int append(struct br__registry *r, struct br__plugin *p, const char *path
 {
     p->path = br__arena_strdup(&r->arena, path);
     if (!p->path || br__grow(&r->plugins, &r->cap_plugins, r->n_plugins, sizeof *r->plugins))
-        return br_fail(err, BR_E_NOMEM, "out of memory registering plugin '%s'", p->name);
+        return br__nomem(err, "registering plugin '%s'", p->name);
     r->plugins[r->n_plugins++] = p;
     return BR_OK;
 }
@@ -428,7 +428,7 @@ static int load_by_type(struct br__registry *r, struct wanted w, struct br_err *
     for (size_t i = 0; i < r->n_dirs && !is_loaded(r, w.type); i++) {
         char *path = br__arena_printf(&r->arena, "%s/bridge_%s.so", r->dirs[i], w.type);
         if (!path)
-            return br_fail(err, BR_E_NOMEM, "out of memory looking for a plugin");
+            return br__nomem(err, "looking for a plugin");
         int rc = br__exists(path) ? load_found(r, path, err) : BR_OK;
         if (rc)
             return rc;

@@ -27,15 +27,10 @@ struct rule {
     int64_t hf_shape[BR__MAX_LIST][BR_MAX_DIMS];
     int hf_ndim[BR__MAX_LIST];
     int64_t mc_rows[BR__MAX_LIST];
-    struct br__span *spans;
+    struct br__row_move *spans;
     size_t n_spans;
     int stacked;
 };
-
-static int out_of_memory(struct expander *e)
-{
-    return br_fail(e->err, BR_E_NOMEM, "out of memory expanding the weight rules");
-}
 
 /* ---- index sets ------------------------------------------------------------------------------ */
 
@@ -80,7 +75,7 @@ static int add_slot(struct expander *e, int hf_side, const struct br__slot *s, u
     struct br__slot **slots = hf_side ? &x->hf : &x->mc;
     size_t *n = hf_side ? &x->n_hf : &x->n_mc;
     if (!s->name)
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     uint32_t found = br__map_get(names, s->name);
     if (found != BR__NOT_FOUND) {
         if ((*slots)[found].rule != s->rule)
@@ -96,7 +91,7 @@ static int add_slot(struct expander *e, int hf_side, const struct br__slot *s, u
                        e->o->max_hf, (long long)e->cfg->n_layers, (long long)e->cfg->n_experts);
     if (br__grow(slots, hf_side ? &e->cap_hf : &e->cap_mc, *n, sizeof **slots) ||
         br__map_put(names, s->name, (uint32_t)*n))
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     *index = (uint32_t)*n;
     (*slots)[(*n)++] = *s;
     return BR_OK;
@@ -136,7 +131,7 @@ static int hf_slot(struct expander *e, const struct rule *r, int64_t layer, int6
         s.shape[1] = sum;
         *base = (uint64_t)(expert * sum + before);
     }
-    int rc = s.name ? finish_shape(e, &s) : out_of_memory(e);
+    int rc = s.name ? finish_shape(e, &s) : br__nomem(e->err, "expanding the weight rules");
     return rc ? rc : add_slot(e, 1, &s, index);
 }
 
@@ -159,7 +154,7 @@ static int mc_slot(struct expander *e, const struct rule *r, int64_t layer, int6
     memcpy(s.shape + s.lead, r->hf_shape[hf_item], (size_t)r->hf_ndim[hf_item] * sizeof *s.shape);
     s.shape[s.lead] = r->mc_rows[item];
     *row = (uint64_t)lead_index * (uint64_t)r->mc_rows[item];
-    int rc = s.name ? finish_shape(e, &s) : out_of_memory(e);
+    int rc = s.name ? finish_shape(e, &s) : br__nomem(e->err, "expanding the weight rules");
     return rc ? rc : add_slot(e, 0, &s, index);
 }
 
@@ -170,7 +165,7 @@ static int add_move(struct expander *e, uint32_t hf, uint32_t mc, uint64_t hf_ro
 {
     struct br__expansion *x = e->x;
     if (br__grow(&x->moves, &e->cap_moves, x->n_moves, sizeof *x->moves))
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     x->moves[x->n_moves++] = (struct br__move){hf, mc, hf_row, mc_row, n};
     return BR_OK;
 }
@@ -180,7 +175,7 @@ static int add_view(struct expander *e, uint32_t mc, uint64_t row, uint64_t rows
 {
     struct br__expansion *x = e->x;
     if (br__grow(&x->views, &e->cap_views, x->n_views, sizeof *x->views))
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     x->views[x->n_views++] = (struct br__view){.mc = mc,
                                                .row = row,
                                                .rows = rows,
@@ -198,7 +193,7 @@ static int add_extra_state(struct expander *e, const struct rule *r, int64_t lay
     const char *key = br__pattern_name(e->a, &r->mc, r->stacked ? -1 : layer, expert, item);
     const char *cut = key ? strstr(key, ".weight") : NULL;
     if (!key)
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     if (!cut)
         return br_fail(e->err, BR_E_PLUGIN,
                        "rule %u: '%s' has extra state but is no weight of a "
@@ -217,7 +212,7 @@ static int add_extra_state(struct expander *e, const struct rule *r, int64_t lay
     else
         s = br__arena_printf(e->a, "%.*s._extra_state/shard_0_1", n, key);
     if (!s || br__grow(&x->extra_state, &e->cap_extra, x->n_extra_state, sizeof *x->extra_state))
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     x->extra_state[x->n_extra_state++] = s;
     return BR_OK;
 }
@@ -230,12 +225,12 @@ static int add_output(struct expander *e, const struct rule *r, int64_t layer, i
 {
     size_t first_move = e->x->n_moves;
     int copy = r->map->layout == BR_LAYOUT_COPY;
-    const struct br__span whole = {0, 0, 0, 0, r->mc_rows[mc_item]};
+    const struct br__row_move whole = {0, 0, 0, 0, r->mc_rows[mc_item]};
     uint32_t mc;
     uint64_t row;
     int rc = mc_slot(e, r, layer, expert, mc_item, hf_first, &mc, &row);
     for (size_t i = 0; i < (copy ? 1 : r->n_spans) && !rc; i++) {
-        const struct br__span *s = copy ? &whole : &r->spans[i];
+        const struct br__row_move *s = copy ? &whole : &r->spans[i];
         uint32_t hf;
         uint64_t base;
         if (s->mc != span_mc)
@@ -311,8 +306,8 @@ static int rule_shapes(struct expander *e, struct rule *r)
         memcpy(r->mc_rows, rows, sizeof rows);
         return BR_OK;
     }
-    return br__layout_spans(e->a, r->map->layout, e->cfg, rows, &r->spans, &r->n_spans, r->mc_rows,
-                            e->err);
+    return br__layout_row_moves(e->a, r->map->layout, e->cfg, rows, &r->spans, &r->n_spans,
+                                r->mc_rows, e->err);
 }
 
 static int rule_applies(const struct expander *e, const struct rule *r)
@@ -411,11 +406,11 @@ int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
     struct expander e = {.a = a, .cfg = cfg, .o = o, .err = err};
     e.x = *out = br__arena_alloc(a, sizeof **out);
     if (!e.x)
-        return out_of_memory(&e);
+        return br__nomem(e.err, "expanding the weight rules");
     struct br__expansion *x = e.x;
     int rc = choose_layers(&e);
     if (!rc && (br__map_init(&e.hf_names, 1024) || br__map_init(&e.mc_names, 1024)))
-        rc = out_of_memory(&e);
+        rc = br__nomem(e.err, "expanding the weight rules");
     for (uint32_t i = 0; i < cfg->arch->n_maps && !rc; i++)
         if ((rc = expand_rule(&e, i)))
             br_wrap(err, "weight rule %u of %s", i, cfg->arch->model_type);
@@ -430,7 +425,7 @@ int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
     br__map_free(&e.hf_names);
     br__map_free(&e.mc_names);
     if (!rc && lost)
-        rc = out_of_memory(&e);
+        rc = br__nomem(e.err, "expanding the weight rules");
     if (rc)
         *out = NULL;
     return rc;

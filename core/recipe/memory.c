@@ -238,9 +238,7 @@ static double adapter_parameters(const struct estimate *e)
     return total * s->layers / (double)(e->g.pp * e->g.tp);
 }
 
-/* ---- bytes
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 static double dtype_bytes(const struct br__recipe *r, uint32_t id)
 {
@@ -316,9 +314,7 @@ static double activations(const struct estimate *e)
     return bytes * 1.05;
 }
 
-/* ---- work
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- work ------------------------------------------------------------------------------------ */
 
 /* Three products per weight (forward, two backward) of two operations each.  Like the source, it
  * takes the prediction layers into the pattern of delta-net layers. */

@@ -81,11 +81,6 @@ struct source {
     int user;
 };
 
-static int nomem(struct resolver *r)
-{
-    return br_fail(r->err, BR_E_NOMEM, "out of memory reading a recipe");
-}
-
 /* "my.recipe:12: " before an error about an assignment. */
 static int wrap(struct resolver *r, const struct assign *s, int rc)
 {
@@ -150,7 +145,7 @@ static const char *unqualify(const char *name, struct when *when)
 static int push(struct resolver *r, const struct assign *s)
 {
     if (br__grow(&r->list, &r->cap, r->n, sizeof *r->list))
-        return nomem(r);
+        return br__nomem(r->err, "reading a recipe");
     r->list[r->n++] = *s;
     return BR_OK;
 }
@@ -418,7 +413,8 @@ static int read_file(struct resolver *r, const char *path)
     struct source from = {br__arena_strdup(r->a, path), NULL, 1};
     size_t n;
     char *text;
-    int rc = from.from ? br__read_text(path, FILE_MAX, &text, &n, r->err) : nomem(r);
+    int rc = from.from ? br__read_text(path, FILE_MAX, &text, &n, r->err)
+                       : br__nomem(r->err, "reading a recipe");
 
     if (rc)
         return rc;
@@ -435,7 +431,7 @@ static int read_option(struct resolver *r, const char *option, const char *key, 
 {
     struct source from = {option, NULL, 1};
     struct br__pair p = {.key = key, .value = br__arena_strdup(r->a, value)};
-    return p.value ? read_pair(r, &p, &from, &always) : nomem(r);
+    return p.value ? read_pair(r, &p, &from, &always) : br__nomem(r->err, "reading a recipe");
 }
 
 static int read_user(struct resolver *r, const struct br__recipe_opts *o)
@@ -449,7 +445,8 @@ static int read_user(struct resolver *r, const struct br__recipe_opts *o)
         rc = read_option(r, "--peft", "peft", o->peft);
     if (!rc && o->world) {
         const char *world = br__arena_printf(r->a, "%" PRId64, o->world);
-        rc = world ? read_option(r, "--world-size", "gpus", world) : nomem(r);
+        rc = world ? read_option(r, "--world-size", "gpus", world)
+                   : br__nomem(r->err, "reading a recipe");
     }
     for (size_t i = 0; !rc && i < o->n_sets; i++) {
         struct br__pairs t = {o->sets[i], "--set", 0, 1};
@@ -560,7 +557,7 @@ static int set_upstream(struct resolver *r, const struct assign *s)
     if (!rc) {
         br__recipe_value_text(&b, &v);
         r->out->v[s->key].upstream = b.failed ? NULL : br__arena_strdup(r->a, b.p);
-        rc = r->out->v[s->key].upstream ? BR_OK : nomem(r);
+        rc = r->out->v[s->key].upstream ? BR_OK : br__nomem(r->err, "reading a recipe");
     }
     br__buf_free(&b);
     return wrap(r, s, rc);
@@ -685,8 +682,7 @@ static void compute_all(struct br__recipe *r)
                                                        : "[\"core_attn\"]");
 }
 
-/* ---- a resolved recipe changed -----------------------------------------------------------------
- */
+/* ---- a resolved recipe changed --------------------------------------------------------------- */
 
 int br__recipe_is_set(const struct br__recipe *r, uint32_t id)
 {
@@ -856,7 +852,7 @@ static int resolve(struct resolver *r, struct br__registry *reg, const struct br
         return rc;
     struct assign *ordered = br__arena_alloc(r->a, r->n * sizeof *ordered);
     if (!ordered)
-        return nomem(r);
+        return br__nomem(r->err, "reading a recipe");
     size_t n_rows = r->n - n_user;
     memcpy(ordered, r->list + n_user, n_rows * sizeof *ordered);
     if (n_user)

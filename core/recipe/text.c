@@ -87,7 +87,7 @@ static int read_quoted(struct br__arena *a, struct br__pairs *t, size_t n, struc
     out->value = br__arena_strdup(a, br__json_str(j, ""));
     out->quoted = 1;
     br__json_free(j);
-    return out->value ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory reading a recipe");
+    return out->value ? BR_OK : br__nomem(err, "reading a recipe");
 }
 
 /* A word ends at a blank or a comment; alone on a command line it has no end. */
@@ -119,7 +119,7 @@ static int read_value(struct br__arena *a, struct br__pairs *t, struct br__pair 
         out->value = br__arena_strndup(a, t->p, (size_t)(end - t->p));
     t->p = end;
     if (!rc && !out->value)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory reading a recipe");
+        rc = br__nomem(err, "reading a recipe");
     if (!rc && *end && !strchr(" \t\r\n#", *end))
         rc = fail(t, err, "%s: a blank must follow the value, got '%.*s'", out->key,
                   (int)BR__MIN(strcspn(end, " \t\r\n#"), 20u), end);
@@ -142,7 +142,7 @@ int br__pairs_next(struct br__arena *a, struct br__pairs *t, struct br__pair *ou
                     start);
     char *key = br__arena_strndup(a, start, n);
     if (!key)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading a recipe");
+        return br__nomem(err, "reading a recipe");
     for (char *c = key; *c; c++)
         *c = *c == '-' ? '_' : *c;
     out->key = key;

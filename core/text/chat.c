@@ -36,11 +36,6 @@ struct br_chat {
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading a chat template");
-}
-
 static int add(struct br_chat *c, const char *name, const char *text, size_t n, struct br_err *err)
 {
     if (c->n == MAX_TEMPLATES)
@@ -48,7 +43,7 @@ static int add(struct br_chat *c, const char *name, const char *text, size_t n, 
     struct named *t = &c->list[c->n];
     t->name = br__arena_strdup(&c->arena, name);
     if (!t->name)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     int rc = br__jj_compile(&t->template, text, n, err);
     if (rc)
         br_wrap(err, "chat template '%s'", name);
@@ -66,7 +61,7 @@ static int add_file(struct br_chat *c, const char *dir, const char *file, const 
 
     *found = 0;
     if (!path)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     if (!br__exists(path))
         return BR_OK;
     int rc = br__read_text(path, TEMPLATE_MAX, &text, &n, err);
@@ -86,7 +81,7 @@ static int add_more_files(struct br_chat *c, struct br_err *err)
     int found;
 
     if (!dir)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     if (!br__is_dir(dir))
         return BR_OK;
     int rc = br__list_dir(&c->arena, dir, &names, &n, err);
@@ -94,7 +89,8 @@ static int add_more_files(struct br_chat *c, struct br_err *err)
         if (!br__ends(names[i], ending))
             continue;
         char *name = br__arena_strndup(&c->arena, names[i], strlen(names[i]) - strlen(ending));
-        rc = name ? add_file(c, dir, names[i], name, &found, err) : no_memory(err);
+        rc = name ? add_file(c, dir, names[i], name, &found, err)
+                  : br__nomem(err, "reading a chat template");
     }
     return rc;
 }
@@ -131,7 +127,7 @@ static int read_tokens(struct br_chat *c, const br__json *config, struct br_err 
             continue;
         c->token[i] = br__arena_strdup(&c->arena, s);
         if (!c->token[i])
-            return no_memory(err);
+            return br__nomem(err, "reading a chat template");
     }
     return BR_OK;
 }
@@ -144,7 +140,7 @@ static int read_config(struct br_chat *c, const char *file, struct br_err *err)
     size_t n;
 
     if (!path)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     if (!br__exists(path))
         return BR_OK;
     int rc = br__read_text(path, CONFIG_MAX, &text, &n, err);
@@ -170,7 +166,7 @@ static int open_dir(struct br_chat *c, const char *dir, struct br_err *err)
 
     c->dir = br__arena_strdup(&c->arena, dir);
     if (!c->dir)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     if (!br__is_dir(dir))
         return br_fail(err, BR_E_NOTFOUND, "tokenizer directory '%s' does not exist", dir);
     int rc = add_file(c, dir, "chat_template.jinja", "default", &found, err);
@@ -197,7 +193,7 @@ int br_chat_open(struct br_chat **out, const char *dir, struct br_err *err)
     *out = NULL;
     struct br_chat *c = br__calloc(1, sizeof *c);
     if (!c)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     int rc = open_dir(c, dir, err);
     if (rc)
         br_chat_close(c);

@@ -42,7 +42,7 @@ static int add_pattern(struct br__stop *s, struct pattern *p, const char *text, 
     p->border =
         n < SIZE_MAX / sizeof *p->border ? br__arena_alloc(&s->arena, n * sizeof *p->border) : NULL;
     if (!p->text || !p->border)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a stop string of %zu bytes", n);
+        return br__nomem(err, "for a stop string of %zu bytes", n);
     p->n = n;
     for (size_t i = 1; i < n; i++)
         p->border[i] = advance(p, p->border[i - 1], p->text[i]);
@@ -56,7 +56,7 @@ static int add_all(struct br__stop *s, const char *const *strings, size_t n, str
                       ? br__arena_alloc(&s->arena, n * sizeof *s->patterns)
                       : NULL;
     if (!s->patterns)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu stop strings", n);
+        return br__nomem(err, "for %zu stop strings", n);
     for (size_t i = 0; i < n; i++, s->n++) {
         int rc = add_pattern(s, &s->patterns[i], strings[i], err);
         if (rc)
@@ -64,7 +64,7 @@ static int add_all(struct br__stop *s, const char *const *strings, size_t n, str
         longest = BR__MAX(longest, s->patterns[i].n);
     }
     s->held = br__arena_alloc(&s->arena, longest + 1);
-    return s->held ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for stop strings");
+    return s->held ? BR_OK : br__nomem(err, "for stop strings");
 }
 
 int br__stop_new(struct br__stop **out, const char *const *strings, size_t n, struct br_err *err)
@@ -72,7 +72,7 @@ int br__stop_new(struct br__stop **out, const char *const *strings, size_t n, st
     *out = NULL;
     struct br__stop *s = br__calloc(1, sizeof *s);
     if (!s)
-        return br_fail(err, BR_E_NOMEM, "out of memory for stop strings");
+        return br__nomem(err, "for stop strings");
     s->hit = -1;
     int rc = add_all(s, strings, n, err);
     if (rc) {

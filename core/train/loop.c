@@ -12,8 +12,7 @@ void br__train_stop(struct br__train *t)
     atomic_store(&t->stop, 1);
 }
 
-/* ---- evaluation
- * ----------------------------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 
 static int next_step(struct br__loader *l, const struct br__step **step, const char *split,
                      struct br_err *err)
@@ -76,8 +75,7 @@ static int last_evaluations(struct br__train *t, struct br_err *err)
     return rc;
 }
 
-/* ---- the loop
- * --------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 struct loop {
     struct br__train *t;

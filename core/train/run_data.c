@@ -7,8 +7,7 @@
 
 #define FILE_MAX (16 << 20) /* a file that lists data paths */
 
-/* ---- pretraining -------------------------------------------------------------------------------
- */
+/* ---- pretraining ----------------------------------------------------------------------------- */
 
 static struct br__run_blend blend_of(struct br__run_maker *k, uint32_t id)
 {
@@ -201,8 +200,7 @@ static int make_pretrain(struct br__run_maker *k)
     return BR_OK;
 }
 
-/* ---- finetuning ---------------------------------------------------------------------------------
- */
+/* ---- finetuning ------------------------------------------------------------------------------ */
 
 struct kwargs {
     struct br__run_maker *k;

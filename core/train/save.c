@@ -46,11 +46,6 @@ struct job {
     struct br_err *err;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory saving a training checkpoint");
-}
-
 static void note(const struct br__saver *s, const char *text)
 {
     if (s->o.listener && s->o.listener->note)
@@ -83,7 +78,7 @@ int br__saver_open(struct br__saver **out, const struct br__saver_opts *o, struc
 
     *out = NULL;
     if (!s)
-        return nomem(err);
+        return br__nomem(err, "saving a training checkpoint");
     s->o = *o;
     int rc = br__path_abs(&s->arena, o->root, &root, err);
     if (!rc) {
@@ -209,7 +204,7 @@ static int drop_old(struct job *j, const struct br__dir *root, char **names, siz
     int64_t *old = br__arena_alloc(&j->arena, (n + 1) * sizeof *old);
     size_t n_old = 0;
     char name[32];
-    int rc = old ? BR_OK : nomem(j->err);
+    int rc = old ? BR_OK : br__nomem(j->err, "saving a training checkpoint");
 
     for (size_t i = 0; i < n && !rc; i++)
         if (br__starts(names[i], "iter_") && !br__parse_i64(names[i] + 5, &old[n_old]) &&
@@ -279,7 +274,7 @@ static int lay_out(struct job *j)
     j->td = s->tables;
     j->td.items = br__arena_alloc(&j->arena, (j->td.n_items + 1) * sizeof *j->td.items);
     if (!j->td.items)
-        return nomem(j->err);
+        return br__nomem(j->err, "saving a training checkpoint");
     memcpy(j->td.items, s->tables.items, j->td.n_items * sizeof *j->td.items);
     int rc = common_state(j, &j->common, 1);
     j->td.common_pickle = j->common.p;
@@ -294,7 +289,7 @@ static int open_destination(struct job *j, uint64_t bytes)
     j->name = br__arena_printf(&j->arena, "iter_%07" PRId64, j->now->counters.step);
     final = j->name ? br__path_join(&j->arena, j->s->root, j->name) : NULL;
     if (!final)
-        return nomem(j->err);
+        return br__nomem(j->err, "saving a training checkpoint");
     /* Nothing of an earlier try is of use: the state has moved on since. */
     int rc = br__work_lock(&j->work, final, br__random(), j->sync, j->err);
     if (rc)
@@ -376,7 +371,7 @@ static int copy_state(struct br__saver *s, struct br_err *err)
     s->copy = br__calloc(BR__N_OPTIM_KINDS * n + 1, sizeof *s->copy);
     s->copies = br__alloc(BR__N_OPTIM_KINDS * total * sizeof(float) + 1);
     if (!s->copy || !s->copies)
-        return nomem(err);
+        return br__nomem(err, "saving a training checkpoint");
     float *at = s->copies;
     for (size_t i = 0; i < BR__N_OPTIM_KINDS * n; i++) {
         s->copy[i] = at;
@@ -419,7 +414,7 @@ static int copy_saved(struct br__saver *s, const struct br__saved *now, struct b
             failed |= !(extra[i][k] = br__arena_strdup(a, now->extra[i][k]));
     s->saved.train.groups = groups;
     s->saved.extra = (const char *const(*)[2])extra;
-    return failed ? nomem(err) : BR_OK;
+    return failed ? br__nomem(err, "saving a training checkpoint") : BR_OK;
 }
 
 static void *write_later(void *arg)

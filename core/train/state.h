@@ -7,8 +7,7 @@
 
 #include <stdatomic.h>
 
-/* ---- corpus.c: the data of a run, opened
- * --------------------------------------------------------- */
+/* ---- corpus.c: the data of a run, opened ----------------------------------------------------- */
 
 struct br__corpus {
     const struct br__run *run;
@@ -30,8 +29,7 @@ void br__corpus_close(struct br__corpus *c);
 int br__corpus_loader(const struct br__corpus *c, int split, int64_t batch, int64_t consumed,
                       int64_t n_steps, struct br__loader **out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- the run
- * ---------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
 /* What a checkpoint keeps beside the tensors. */
 struct br__run_state {
@@ -66,8 +64,7 @@ struct br__train {
     atomic_int stop;
 };
 
-/* ---- step.c
- * ------------------------------------------------------------------------------------------- */
+/* ---- step.c ---------------------------------------------------------------------------------- */
 
 /* Sums over the micro batches of a step or an evaluation. */
 struct br__loss_sums {

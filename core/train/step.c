@@ -10,8 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- micro batches
- * ---------------------------------------------------------------------------------- */
+/* ---- micro batches --------------------------------------------------------------------------- */
 
 /* Arrays of a micro batch whose padding is left out, or whose sequences are other than the batch's.
  */
@@ -54,7 +53,7 @@ static int make_room(struct br__train *t, int64_t n, int64_t n_seqs, struct br_e
         br__micro_room_free(r);
         t->room = NULL;
     }
-    return br_fail(err, BR_E_NOMEM, "out of memory for a micro batch of %" PRId64 " tokens", n);
+    return br__nomem(err, "for a micro batch of %" PRId64 " tokens", n);
 }
 
 /* A dense model computes each token by itself and those before it, so padding is left out.  Routed
@@ -145,8 +144,7 @@ int br__train_batches(struct br__train *t, const struct br__step *step, int back
     return rc;
 }
 
-/* ---- from gradients to weights
- * ------------------------------------------------------------------------ */
+/* ---- from gradients to weights --------------------------------------------------------------- */
 
 struct update {
     struct br__train *t;
@@ -237,8 +235,7 @@ static int optimizer_step(struct br__train *t, const struct br__loss_sums *sums,
     return adamw(t, clip, r, err);
 }
 
-/* ---- the step
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 static void report_losses(const struct br__loss_sums *s, struct br__step_report *r)
 {

@@ -51,23 +51,23 @@ static inline const int32_t *br__ints(const struct br_tensor *t)
     return t->data;
 }
 
-/* ---- spans: this lane's part of a tensor, as pieces of rows -------------------------------------
- */
+/* ---- spans: this thread's part of a tensor, as pieces of rows -------------------------------- */
 
-struct br__span {
+struct br__row_range {
     int64_t row, col, n; /* the piece */
     int64_t at, end, cols;
 };
 
 /* Of rows x cols elements; a piece never starts inside of a cache line of a contiguous tensor. */
-static inline struct br__span br__spans(const struct br_call *c, int64_t rows, int64_t cols)
+static inline struct br__row_range br__row_ranges(const struct br_call *c, int64_t rows,
+                                                  int64_t cols)
 {
-    struct br__span s = {.cols = cols};
-    br__lane_range(c, rows * cols, 16, &s.at, &s.end);
+    struct br__row_range s = {.cols = cols};
+    br__thread_range(c, rows * cols, 16, &s.at, &s.end);
     return s;
 }
 
-static inline int br__span_next(struct br__span *s)
+static inline int br__row_range_next(struct br__row_range *s)
 {
     if (s->at >= s->end)
         return 0;

@@ -118,7 +118,7 @@ static int no_memory(struct vm *vm)
     return FAIL(vm, BR_E_NOMEM, "out of memory");
 }
 
-/* ---- input ------------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 static const unsigned char *take(struct vm *vm, uint64_t k)
 {
@@ -150,7 +150,7 @@ static uint64_t take_le(struct vm *vm, int bytes)
     return p ? le(p, bytes) : 0;
 }
 
-/* ---- values ------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static struct br__pk *node(struct vm *vm, int kind)
 {
@@ -349,7 +349,7 @@ static struct br__pk *global_value(struct vm *vm, const struct br__pk *module,
     return v;
 }
 
-/* ---- stack ------------------------------------------------------------------------------- */
+/* ---- stack ----------------------------------------------------------------------------------- */
 
 /* Values below the latest MARK are out of reach until it is popped. */
 static size_t fence(const struct vm *vm)
@@ -425,7 +425,7 @@ static int push_marked(struct vm *vm, int kind)
     return push(vm, sequence(vm, kind, items, k));
 }
 
-/* ---- memo -------------------------------------------------------------------------------- */
+/* ---- memo ------------------------------------------------------------------------------------ */
 
 static int memo_put(struct vm *vm, uint64_t i)
 {
@@ -459,7 +459,7 @@ static int memo_get(struct vm *vm, uint64_t i)
     return push(vm, vm->memo[i]);
 }
 
-/* ---- containers -------------------------------------------------------------------------- */
+/* ---- containers ------------------------------------------------------------------------------ */
 
 /* The container that an APPEND, SETITEM or ADDITEMS on v fills; an opaque object (a list or dict
  * subclass) gets one on first use. */
@@ -511,7 +511,7 @@ static int fill_marked(struct vm *vm, int kind)
     return fill(vm, kind, items, k);
 }
 
-/* ---- objects ----------------------------------------------------------------------------- */
+/* ---- objects --------------------------------------------------------------------------------- */
 
 static int is_global(const struct br__pk *v, const char *module, const char *name)
 {
@@ -706,7 +706,7 @@ static int protocol(struct vm *vm)
     return vm->rc;
 }
 
-/* ---- the machine ------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 /* A counted string or bytes value: its length has `bytes` bytes. */
 static int push_bytes(struct vm *vm, int kind, int bytes)

@@ -96,7 +96,7 @@ static int put_bytes(struct br__pkw *w, const struct br__pk *v, struct br_err *e
         br__pkw_put(w);
     }
     br__buf_free(&text);
-    return failed ? br_fail(err, BR_E_NOMEM, "out of memory writing bytes") : BR_OK;
+    return failed ? br__nomem(err, "writing bytes") : BR_OK;
 }
 
 /* callable(*args), its state, and the items of a dict or list subclass. */

@@ -34,7 +34,7 @@ int br__torch_load(struct br__arena *a, const struct br__file *f, uint64_t off, 
     return br__pk_load(a, f->map + pkl->off, (size_t)pkl->size, NULL, &out->root, err);
 }
 
-/* ---- a pickled tensor ---------------------------------------------------------------------- */
+/* ---- a pickled tensor ------------------------------------------------------------------------ */
 
 /* A call as the pickle has it: callable(args). */
 struct call {
@@ -211,7 +211,7 @@ int br__torch_tensor_read(const struct br__torch_file *tf, const struct br__pk *
     return place(tf, &s, offset->u.i, out, err);
 }
 
-/* ---- the items of a checkpoint ------------------------------------------------------------- */
+/* ---- the items of a checkpoint --------------------------------------------------------------- */
 
 /* Equal shapes, but for leading ones, which some torch versions drop. */
 static int same_shape(const int64_t *a, int na, const int64_t *b, int nb)

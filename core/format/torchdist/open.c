@@ -30,7 +30,7 @@ static int optional(int rc, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- train_state.pt ---------------------------------------------------------------------- */
+/* ---- train_state.pt -------------------------------------------------------------------------- */
 
 /* A 0-d tensor of the dict, of that dtype; *out stays as it is if there is none. */
 static int read_counter(const struct br__file *f, const struct br__torch_file *tf, const char *key,
@@ -81,7 +81,7 @@ static int read_train_state(const char *path, struct br__train_counters *c, stru
     return rc;
 }
 
-/* ---- root or iteration directory --------------------------------------------------------- */
+/* ---- root or iteration directory ------------------------------------------------------------- */
 
 /* A search in progress: `name` is the directory below `dir` that `by` leads to, NULL if none. */
 struct search {
@@ -243,7 +243,7 @@ int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir, 
     return rc;
 }
 
-/* ---- the facts beside the tensors -------------------------------------------------------- */
+/* ---- the facts beside the tensors ------------------------------------------------------------ */
 
 /* metadata.json names the format: anything but torch_dist is another reader's business. */
 static int check_backend(struct br__ckpt *ck, struct br_err *err)
@@ -373,7 +373,7 @@ static int read_extras(struct br__ckpt *ck, struct br_err *err)
     return rc;
 }
 
-/* ---- opening ----------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* Say which tensor needs the file that could not be opened. */
 static void wrap_file(const struct br__ckpt *ck, uint32_t file, struct br_err *err)

@@ -191,7 +191,7 @@ int br__td_check_record(const struct br__ckpt *ck, const struct br__tensor *t,
     const struct br__td_record *rec = c->rec;
     unsigned char *buf = br__alloc(BR__OUT_BUF);
     uint32_t crc = 0;
-    int rc = buf ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory checking '%s'", t->name);
+    int rc = buf ? BR_OK : br__nomem(err, "checking '%s'", t->name);
 
     for (uint64_t off = 0; off < rec->size && !rc; off += BR__OUT_BUF) {
         size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, rec->size - off);

@@ -108,7 +108,7 @@ static int find_buckets(struct br__train_state *s, struct br_err *err)
 
     l->buckets = br__arena_alloc(&s->arena, (s->ck->n_tensors + 1) * sizeof *l->buckets);
     if (!l->buckets)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading buckets");
+        return br__nomem(err, "reading buckets");
     for (size_t i = 0; i < s->ck->n_tensors; i++) {
         const struct br__tensor *t = &s->ck->tensors[i];
         struct br__train_bucket b;

@@ -46,8 +46,7 @@ int64_t br__td_samples(const struct br__td *td)
     return n;
 }
 
-/* ---- values of a dict --------------------------------------------------------------------------
- */
+/* ---- values of a dict ------------------------------------------------------------------------ */
 
 /* A dict that is read key by key; the first error sticks. */
 struct reader {
@@ -110,12 +109,11 @@ static const char *word(struct reader *r, struct br__arena *a, const char *key, 
     }
     s = br__arena_strdup(a, s);
     if (!s && !r->rc)
-        r->rc = br_fail(r->err, BR_E_NOMEM, "out of memory reading the scheduler");
+        r->rc = br__nomem(r->err, "reading the scheduler");
     return s ? s : "";
 }
 
-/* ---- groups -------------------------------------------------------------------------------------
- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static void read_betas(struct reader *r, struct br__optim_group *g)
 {
@@ -179,7 +177,7 @@ static int add_group(struct br__train_state *s, const struct br__optim_group *g,
     if (s->n_groups == MAX_GROUPS)
         return br_fail(err, BR_E_UNSUPPORTED, "more than %d optimizer groups", MAX_GROUPS);
     if (br__grow(&s->groups, &s->cap_groups, s->n_groups, sizeof *s->groups))
-        return br_fail(err, BR_E_NOMEM, "out of memory reading optimizer groups");
+        return br__nomem(err, "reading optimizer groups");
     s->groups[s->n_groups++] = *g;
     return BR_OK;
 }
@@ -280,8 +278,7 @@ static int read_object_groups(struct br__train_state *s, struct br_err *err)
                                  "dp_reshardable, but no item has the optimizer's groups");
 }
 
-/* ---- scheduler ----------------------------------------------------------------------------------
- */
+/* ---- scheduler ------------------------------------------------------------------------------- */
 
 static int read_scheduler(struct br__train_state *s, struct br_err *err)
 {

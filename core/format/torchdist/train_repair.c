@@ -159,7 +159,7 @@ static int find_shifts(struct br__train_state *s, uint32_t rank, struct br_err *
     struct br__train_rank *r = &s->layout->ranks[rank];
     uint64_t *pos = br__calloc(r->n + 1, sizeof *pos);
     size_t failures = 0;
-    int rc = pos ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory repairing the optimizer state");
+    int rc = pos ? BR_OK : br__nomem(err, "repairing the optimizer state");
 
     set_shift(r, 0, r->n, 0, 0);
     for (size_t i = 0; i < r->n && !rc; i++) {

@@ -9,7 +9,8 @@
  *   br_gen_step(g, tokens, 8, &n, &err);      one token of every sequence
  *   br_gen_end(g); br_llm_close(m);
  *
- * Text is the caller's business: <bridge/tokenizer.h> and <bridge/chat.h> turn it into ids and back.
+ * Text is the caller's business: <bridge/tokenizer.h> and <bridge/chat.h> turn it into ids and
+ * back.
  *
  * Errors: as everywhere, see base.h.  Each function that can fail says in its text what to do.
  *
@@ -28,7 +29,7 @@
 extern "C" {
 #endif
 
-/* ---- a model ----------------------------------------------------------------------------------- */
+/* ---- a model --------------------------------------------------------------------------------- */
 
 struct br_llm;
 
@@ -69,7 +70,7 @@ BR_API int br_llm_logits(struct br_llm *m, const int32_t *ids, size_t n, float *
 BR_API int br_llm_score(struct br_llm *m, const int32_t *ids, size_t n, double *logprob,
                         struct br_err *err) BR_MUST_CHECK;
 
-/* ---- generation by steps ------------------------------------------------------------------------- */
+/* ---- generation by steps --------------------------------------------------------------------- */
 
 struct br_gen;
 

@@ -49,15 +49,10 @@ static int bad(struct lexer *l, size_t at, const char *fmt, ...)
     return br_fail(l->err, BR_E_FORMAT, "line %u: %s", line_of(l, at), text);
 }
 
-static int out_of_memory(struct lexer *l)
-{
-    return br_fail(l->err, BR_E_NOMEM, "out of memory reading a template");
-}
-
 static int add(struct lexer *l, int kind, size_t at, const char *s, size_t n)
 {
     if (br__grow(&l->tok, &l->cap, l->n_tok, sizeof *l->tok))
-        return out_of_memory(l);
+        return br__nomem(l->err, "reading a template");
     l->tok[l->n_tok++] = (struct br__jj_tok){.kind = kind, .line = line_of(l, at), .s = s, .n = n};
     return BR_OK;
 }
@@ -328,7 +323,7 @@ static int string(struct lexer *l)
         rc = BAD(l, begin, "the string does not end; %c is missing", quote);
     const char *text = rc || b.failed ? NULL : br__arena_strndup(l->arena, b.p ? b.p : "", b.n);
     if (!rc && !text)
-        rc = out_of_memory(l);
+        rc = br__nomem(l->err, "reading a template");
     if (!rc)
         rc = add(l, BR__JT_STR, begin, text, b.n);
     br__buf_free(&b);
@@ -343,7 +338,8 @@ static int word(struct lexer *l)
     while (l->at < l->n && is_name(l->src[l->at]))
         l->at++;
     const char *s = br__arena_strndup(l->arena, l->src + begin, l->at - begin);
-    return s ? add(l, BR__JT_NAME, begin, s, l->at - begin) : out_of_memory(l);
+    return s ? add(l, BR__JT_NAME, begin, s, l->at - begin)
+             : br__nomem(l->err, "reading a template");
 }
 
 static int bracket(struct lexer *l, char c)
@@ -447,7 +443,7 @@ static int normalise(struct lexer *l, const char *src, size_t n)
 {
     l->src = br__arena_alloc(l->arena, n + 1);
     if (!l->src)
-        return out_of_memory(l);
+        return br__nomem(l->err, "reading a template");
     for (size_t i = 0; i < n; i++) {
         l->src[l->n++] = src[i] == '\r' ? '\n' : src[i];
         if (src[i] == '\r' && i + 1 < n && src[i + 1] == '\n')

@@ -320,7 +320,7 @@ int br__jj_compile(struct br__jj_template **out, const char *src, size_t n, stru
 
     *out = NULL;
     if (!t)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading a template");
+        return br__nomem(err, "reading a template");
     int rc = br__jj_lex(&t->arena, src, n, &tok, &n_tok, err);
     if (!rc) {
         struct br__jj_parser p = {.arena = &t->arena, .tok = tok, .err = err};

@@ -10,8 +10,7 @@
 
 #include <string.h>
 
-/* ---- least key first
- * ------------------------------------------------------------------------------ */
+/* ---- least key first ------------------------------------------------------------------------- */
 
 #define NO_KEY INT32_MAX
 #define PLACE 15
@@ -104,8 +103,7 @@ static int room_for(struct br__tok_merging *m, size_t n)
     return BR_OK;
 }
 
-/* ---- merging
- * ---------------------------------------------------------------------------------------- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 static void start_parts(const struct br__tok_merges *g, struct br__tok_merging *m,
                         const unsigned char *s, uint32_t n, int levels)
@@ -170,8 +168,7 @@ static void merge(const struct br__tok_merges *g, struct br__tok_merging *m, con
     }
 }
 
-/* ---- pieces
- * ------------------------------------------------------------------------------------------- */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 int br__tok_ids_reserve(struct br_ids *ids, size_t more)
 {
@@ -323,8 +320,7 @@ int br__tok_pieces_put(const struct br_tokenizer *t, struct br__tok_work *w,
     return rc;
 }
 
-/* ---- working memory
- * ------------------------------------------------------------------------------------- */
+/* ---- working memory -------------------------------------------------------------------------- */
 
 #define CACHE_BYTES (sizeof(struct br__tok_cached) << BR__TOK_CACHE_BITS)
 /* What is kept from call to call of memory that grew with the text. */

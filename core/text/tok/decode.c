@@ -43,11 +43,11 @@ static int reserve(struct br_text *out, size_t more, struct br_err *err)
     if (out->p && out->cap - out->n > more)
         return BR_OK;
     if (more > PTRDIFF_MAX / 2 || out->n > PTRDIFF_MAX / 2)
-        return br_fail(err, BR_E_NOMEM, "out of memory for decoded text");
+        return br__nomem(err, "for decoded text");
     size_t cap = BR__MAX(out->n + more + 1, BR__MAX(out->cap + out->cap / 2, 64));
     char *p = br__realloc(out->p, cap);
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for decoded text");
+        return br__nomem(err, "for decoded text");
     out->p = p;
     out->cap = cap;
     return BR_OK;

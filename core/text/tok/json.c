@@ -13,8 +13,7 @@
  * of that without blanks.  A guess too low costs memory, one too high a rehash. */
 #define BYTES_PER_TOKEN 64
 
-/* ---- vocabulary and merges
- * ------------------------------------------------------------------------ */
+/* ---- vocabulary and merges ------------------------------------------------------------------- */
 
 int br__tok_json_vocab(struct br_tokenizer *t, struct br__jscan *j, struct br_err *err)
 {
@@ -98,8 +97,7 @@ static int read_merges(struct br_tokenizer *t, struct br__jscan *j, struct br_er
     return rc ? rc : br__tok_merges_flush(m, &t->vocab, err);
 }
 
-/* ---- small parts
- * --------------------------------------------------------------------------------------- */
+/* ---- small parts ----------------------------------------------------------------------------- */
 
 /* Parse the next value, whatever it is. */
 static int read_value(struct br__jscan *j, br__json **out)
@@ -208,8 +206,7 @@ static int use_decoder(struct br_tokenizer *t, const br__json *j, struct br_err 
     return unsupported(err, "decoder", type_of(j), "ByteLevel");
 }
 
-/* ---- added tokens
- * ------------------------------------------------------------------------------------ */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 /* The row of that text, made if there is none yet; NULL if out of memory. */
 static struct br__tok_row *row_of(struct br_tokenizer *t, struct br__tok_rows *rows,
@@ -239,7 +236,7 @@ int br__tok_row_put(struct br_tokenizer *t, struct br__tok_rows *rows, const br_
         return unsupported(err, "added token with single_word", text, "false");
     struct br__tok_row *row = row_of(t, rows, text, id);
     if (!row)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the added tokens");
+        return br__nomem(err, "for the added tokens");
     if (row->id != id)
         return br_fail(err, BR_E_FORMAT, "added token '%s' has two ids, %lld and %lld", text,
                        (long long)row->id, (long long)id);
@@ -265,8 +262,7 @@ static int use_added_tokens(struct br_tokenizer *t, struct br__tok_rows *rows, c
     return BR_OK;
 }
 
-/* ---- the file
- * ------------------------------------------------------------------------------------------ */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 /* Members of "model" that must have the value that does nothing. */
 static int check_option(struct br_tokenizer *t, const char *key, const br__json *v,

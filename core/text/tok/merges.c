@@ -12,7 +12,7 @@ static int make_pairs(struct br__tok_merges *m, int bits, struct br_err *err)
     size_t cap = (size_t)1 << bits;
     uint64_t *slots = br__alloc(cap * sizeof *slots), *old = m->slots;
     if (!slots)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu merges", cap);
+        return br__nomem(err, "for %zu merges", cap);
     memset(slots, 0xFF, cap * sizeof *slots);
     for (size_t k = 0; old && k < (size_t)1 << m->bits; k++) {
         if (old[k] == UINT64_MAX)
@@ -45,7 +45,7 @@ int br__tok_merges_init(struct br__tok_merges *m, const struct br__tok_vocab *v,
     m->batch = br__alloc(BR__TOK_BATCH * sizeof *m->batch);
     m->seen = br__calloc(((size_t)1 << BR__TOK_SEEN_BITS) / 64, sizeof *m->seen);
     if (!m->byte_pair || !m->batch || !m->seen)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the merges");
+        return br__nomem(err, "for the merges");
     memset(m->byte_pair, 0xFF, sizeof *m->byte_pair << 16);
     return make_pairs(m, bits, err);
 }
@@ -61,8 +61,7 @@ void br__tok_merges_free(struct br__tok_merges *m)
     *m = (struct br__tok_merges){0};
 }
 
-/* ---- a batch
- * ------------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 /* A token whose hash fits in the first slot looked at; most likely the one. */
 static uint32_t likely(const struct br__tok_vocab *v, uint64_t h)
@@ -115,7 +114,7 @@ static int put_merge(struct br__tok_merges *m, const struct br__tok_vocab *v,
                        : right == BR__TOK_NONE ? "the second token"
                                                : "what the two make");
     if (br__grow(&m->made, &m->cap, m->n, sizeof *m->made))
-        return br_fail(err, BR_E_NOMEM, "out of memory for the merges");
+        return br__nomem(err, "for the merges");
     int rc = put_pair(m, left, right, err);
     if (rc)
         return rc;

@@ -14,8 +14,7 @@
 
 #define TAG_MASK (UINT64_MAX << BR__TOK_ID_BITS)
 
-/* ---- spelling ----------------------------------------------------------------------------------
- */
+/* ---- spelling -------------------------------------------------------------------------------- */
 
 static int stands_for_itself(uint32_t c)
 {
@@ -57,8 +56,7 @@ int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst)
     return (int64_t)out;
 }
 
-/* ---- the table --------------------------------------------------------------------------------
- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -128,7 +126,7 @@ static int make_slots(struct br__tok_vocab *v, size_t cap, struct br_err *err)
 {
     uint64_t *slots = br__alloc(cap * sizeof *slots);
     if (!slots)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu tokens", cap);
+        return br__nomem(err, "for %zu tokens", cap);
     memset(slots, 0xFF, cap * sizeof *slots);
     uint64_t *old = v->slots;
     size_t n_old = v->cap;
@@ -166,8 +164,7 @@ void br__tok_vocab_free(struct br__tok_vocab *v)
     *v = (struct br__tok_vocab){0};
 }
 
-/* ---- adding tokens
- * -------------------------------------------------------------------------------- */
+/* ---- adding tokens --------------------------------------------------------------------------- */
 
 static int room_for_id(struct br__tok_vocab *v, size_t id, struct br_err *err)
 {
@@ -177,7 +174,7 @@ static int room_for_id(struct br__tok_vocab *v, size_t id, struct br_err *err)
         v->span = span ? span : v->span;
         uint8_t *flags = span ? br__realloc(v->flags, cap) : NULL;
         if (!flags)
-            return br_fail(err, BR_E_NOMEM, "out of memory for %zu tokens", cap);
+            return br__nomem(err, "for %zu tokens", cap);
         v->flags = flags;
         memset(flags + v->cap_ids, 0, cap - v->cap_ids);
         memset(span + v->cap_ids, 0, (cap - v->cap_ids) * sizeof *span);

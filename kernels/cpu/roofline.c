@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* peaks.c - the ceilings of this machine, measured: what speeds are compared with.
+/* roofline.c - the ceilings of this machine, measured: what speeds are compared with.
  *
  * Memory and clocks are shared with whatever else the machine does, so a ceiling is the median of
  * several runs, each about as long as what is compared with it: the best of many short bursts is a
@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-struct peak {
+struct ceiling {
     uint64_t needs;
     const char *name;
     float (*read[2])(const void *p, size_t n); /* which of two ways is faster, a machine knows */
@@ -18,36 +18,36 @@ struct peak {
     double (*rounded)(int64_t turns); /* products of bfloat16; NULL: f32 is as good */
 };
 
-#define PEAKS(tier)                                                                                \
-    float br__peak_read_##tier(const void *p, size_t n);                                           \
-    float br__peak_read_asked_##tier(const void *p, size_t n);                                     \
-    double br__peak_f32_##tier(int64_t turns);
-PEAKS(scalar)
+#define CEILINGS(tier)                                                                             \
+    float br__roofline_read_##tier(const void *p, size_t n);                                       \
+    float br__roofline_read_asked_##tier(const void *p, size_t n);                                 \
+    double br__roofline_f32_##tier(int64_t turns);
+CEILINGS(scalar)
 #if defined(__x86_64__)
-PEAKS(avx2)
-PEAKS(avx512)
-double br__peak_rounded_avx512_bf16(int64_t turns);
-double br__peak_rounded_amx(int64_t turns);
+CEILINGS(avx2)
+CEILINGS(avx512)
+double br__roofline_rounded_avx512_bf16(int64_t turns);
+double br__roofline_rounded_amx(int64_t turns);
 #elif defined(__aarch64__)
-PEAKS(neon)
+CEILINGS(neon)
 #endif
 
 #define READS(tier)                                                                                \
     {                                                                                              \
-        br__peak_read_##tier, br__peak_read_asked_##tier                                           \
+        br__roofline_read_##tier, br__roofline_read_asked_##tier                                   \
     }
 /* Fastest first. */
-static const struct peak peaks[] = {
+static const struct ceiling ceilings[] = {
 #if defined(__x86_64__)
-    {BR__CPU_AMX, "amx", READS(avx512), br__peak_f32_avx512, br__peak_rounded_amx},
-    {BR__CPU_AVX512_BF16, "avx512_bf16", READS(avx512), br__peak_f32_avx512,
-     br__peak_rounded_avx512_bf16},
-    {BR__CPU_AVX512, "avx512", READS(avx512), br__peak_f32_avx512, NULL},
-    {BR__CPU_AVX2, "avx2", READS(avx2), br__peak_f32_avx2, NULL},
+    {BR__CPU_AMX, "amx", READS(avx512), br__roofline_f32_avx512, br__roofline_rounded_amx},
+    {BR__CPU_AVX512_BF16, "avx512_bf16", READS(avx512), br__roofline_f32_avx512,
+     br__roofline_rounded_avx512_bf16},
+    {BR__CPU_AVX512, "avx512", READS(avx512), br__roofline_f32_avx512, NULL},
+    {BR__CPU_AVX2, "avx2", READS(avx2), br__roofline_f32_avx2, NULL},
 #elif defined(__aarch64__)
-    {BR__CPU_NEON, "neon", READS(neon), br__peak_f32_neon, NULL},
+    {BR__CPU_NEON, "neon", READS(neon), br__roofline_f32_neon, NULL},
 #endif
-    {0, "scalar", READS(scalar), br__peak_f32_scalar, NULL},
+    {0, "scalar", READS(scalar), br__roofline_f32_scalar, NULL},
 };
 
 static double now(void)
@@ -57,26 +57,26 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-#define PIECE ((size_t)1 << 20) /* bytes read by one call */
+#define READ_BYTES ((size_t)1 << 20) /* bytes read by one call */
 
 struct measure {
     float (*read)(const void *p, size_t n);
     const char *buf;
-    size_t n; /* bytes for each lane, whole pieces */
+    size_t n; /* bytes for each thread, whole pieces */
     double (*multiply)(int64_t turns);
     int64_t turns;
-    double flops[BR__MAX_LANES];
+    double flops[BR__MAX_THREADS];
     _Atomic float sink;
 };
 
-static void read_lane(void *arg, const struct br_stream *s)
+static void read_thread(void *arg, const struct br_stream *s)
 {
     struct measure *m = arg;
-    for (size_t at = 0; at < m->n; at += PIECE)
-        m->sink = m->read(m->buf + s->thread * m->n + at, PIECE);
+    for (size_t at = 0; at < m->n; at += READ_BYTES)
+        m->sink = m->read(m->buf + s->thread * m->n + at, READ_BYTES);
 }
 
-static void multiply_lane(void *arg, const struct br_stream *s)
+static void multiply_thread(void *arg, const struct br_stream *s)
 {
     struct measure *m = arg;
     m->flops[s->thread] = m->multiply(m->turns);
@@ -98,42 +98,42 @@ static double median(double v[RUNS])
 }
 
 static double seconds_of(struct br__team *team,
-                         void (*lane_fn)(void *arg, const struct br_stream *s), struct measure *m)
+                         void (*thread_fn)(void *arg, const struct br_stream *s), struct measure *m)
 {
     double begin = now();
-    br__team_run(team, lane_fn, m);
+    br__team_run(team, thread_fn, m);
     return now() - begin;
 }
 
-/* Sets m->n so that all lanes read n bytes or as many as take a while; 0 if n is too few for that.
- * own: the buffer again if it is to be written first, for pages that nobody wrote are all the same
- * page. */
+/* Sets m->n so that all threads read n bytes or as many as take a while; 0 if n is too few for
+ * that. own: the buffer again if it is to be written first, for pages that nobody wrote are all the
+ * same page. */
 static void choose_length(struct br__team *team, struct measure *m, size_t n, char *own)
 {
-    uint32_t lanes = br__team_lanes(team);
+    uint32_t threads = br__team_threads(team);
     size_t written = 0;
-    for (size_t part = PIECE; part <= n / lanes; part *= 2) {
+    for (size_t part = READ_BYTES; part <= n / threads; part *= 2) {
         m->n = part;
         if (own)
-            memset(own + written, 1, part * lanes - written);
-        written = part * lanes;
-        if (seconds_of(team, read_lane, m) >= RUN_SECONDS)
+            memset(own + written, 1, part * threads - written);
+        written = part * threads;
+        if (seconds_of(team, read_thread, m) >= RUN_SECONDS)
             return;
     }
 }
 
-/* Of n bytes, far more than any cache holds, each lane its own part; the faster of both ways. */
-static double usual_read(struct br__team *team, struct measure *m, const struct peak *peak,
+/* Of n bytes, far more than any cache holds, each thread its own part; the faster of both ways. */
+static double usual_read(struct br__team *team, struct measure *m, const struct ceiling *ceiling,
                          const char *buf, size_t n, char *own)
 {
-    uint32_t lanes = br__team_lanes(team);
+    uint32_t threads = br__team_threads(team);
     double rate[2][RUNS], usual[2];
     m->buf = buf;
-    m->read = peak->read[0];
+    m->read = ceiling->read[0];
     choose_length(team, m, n, own);
     for (int i = 0; i < 2 * RUNS; i++) {
-        m->read = peak->read[i & 1];
-        rate[i & 1][i / 2] = (double)m->n * lanes / seconds_of(team, read_lane, m);
+        m->read = ceiling->read[i & 1];
+        rate[i & 1][i / 2] = (double)m->n * threads / seconds_of(team, read_thread, m);
     }
     for (int way = 0; way < 2; way++)
         usual[way] = median(rate[way]);
@@ -143,8 +143,8 @@ static double usual_read(struct br__team *team, struct measure *m, const struct 
 static double multiply_once(struct br__team *team, struct measure *m, double *seconds)
 {
     double flops = 0;
-    *seconds = seconds_of(team, multiply_lane, m);
-    for (uint32_t l = 0; l < br__team_lanes(team); l++)
+    *seconds = seconds_of(team, multiply_thread, m);
+    for (uint32_t l = 0; l < br__team_threads(team); l++)
         flops += m->flops[l];
     return flops / *seconds;
 }
@@ -160,15 +160,15 @@ static double usual_multiply(struct br__team *team, struct measure *m, double (*
     return median(rate);
 }
 
-int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, size_t n,
-                  struct br_peaks *out, struct br_err *err)
+int br__cpu_roofline(struct br__team *team, uint64_t features, const void *buf, size_t n,
+                     struct br_roofline *out, struct br_err *err)
 {
     const size_t own = (size_t)512 << 20;
-    const struct peak *peak = peaks;
+    const struct ceiling *ceiling = ceilings;
     struct measure m = {0};
     void *mapped = NULL;
-    while (peak->needs & ~features)
-        peak++;
+    while (ceiling->needs & ~features)
+        ceiling++;
     if (!buf) {
         mapped = mmap(NULL, own, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (mapped == MAP_FAILED)
@@ -178,12 +178,12 @@ int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, siz
         n = own;
     }
     memset(out, 0, sizeof *out);
-    out->read_bytes = usual_read(team, &m, peak, buf, n, mapped);
-    out->f32_flops = usual_multiply(team, &m, peak->f32);
+    out->read_bytes = usual_read(team, &m, ceiling, buf, n, mapped);
+    out->f32_flops = usual_multiply(team, &m, ceiling->f32);
     out->matmul_flops = out->f32_flops;
-    if (peak->rounded)
-        out->matmul_flops = usual_multiply(team, &m, peak->rounded);
-    memcpy(out->tier, peak->name, strlen(peak->name));
+    if (ceiling->rounded)
+        out->matmul_flops = usual_multiply(team, &m, ceiling->rounded);
+    memcpy(out->tier, ceiling->name, strlen(ceiling->name));
     if (mapped)
         munmap(mapped, own);
     return BR_OK;

@@ -1,10 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* unit_f32.h - what gemm_body.h multiplies: units of one float, exact products. */
-#define UNIT_K 1
+/* gemm_elem_f32_impl.h - what gemm_impl.h multiplies: units of one float, exact products. */
+#define GEMM_UNIT 1
 
 /* VN units of row i from unit k on, zeros from k_end on. */
-BR__INLINE vf unit_along(const struct mat *m, const uint32_t dtype, int64_t i, int64_t k,
-                         int64_t k_end)
+BR__INLINE vf gemm_unit_along(const struct mat *m, const uint32_t dtype, int64_t i, int64_t k,
+                              int64_t k_end)
 {
     const char *row = m->data + i * m->ld * (dtype == BR_F32 ? 4 : 2);
     if (k + VN <= k_end)
@@ -13,8 +13,8 @@ BR__INLINE vf unit_along(const struct mat *m, const uint32_t dtype, int64_t i, i
 }
 
 /* Unit k of rows i .. i + n, n <= VN; m is k_major. */
-BR__INLINE vf unit_across(const struct mat *m, const uint32_t dtype, int64_t i, int64_t n,
-                          int64_t k, int64_t k_end)
+BR__INLINE vf gemm_unit_across(const struct mat *m, const uint32_t dtype, int64_t i, int64_t n,
+                               int64_t k, int64_t k_end)
 {
     const char *row = m->data + k * m->ld * (dtype == BR_F32 ? 4 : 2);
     (void)k_end;
@@ -23,7 +23,7 @@ BR__INLINE vf unit_across(const struct mat *m, const uint32_t dtype, int64_t i, 
     return load_w_n(row, i, dtype, n > 0 ? (int)n : 0);
 }
 
-BR__INLINE vf unit_fma(vf a, vf b, vf acc)
+BR__INLINE vf gemm_unit_fma(vf a, vf b, vf acc)
 {
     return v_fma(a, b, acc);
 }

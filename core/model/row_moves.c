@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* spans.c - every layout change as spans of rows.
+/* row_moves.c - every layout change as spans of rows.
  *
  * A layout says which rows of its HF inputs are which rows of its Megatron outputs.  Import copies
  * the spans forward, export backward, so there is no inverse to write or to get wrong.
@@ -38,7 +38,7 @@ const char *br__layout_name(uint32_t layout)
 /* Collects spans output by output; rows of an output come in order, so mc_row is a running sum. */
 struct emitter {
     struct br__arena *arena;
-    struct br__span *spans;
+    struct br__row_move *spans;
     size_t n, cap;
     int64_t *mc_rows;
     int nomem;
@@ -46,7 +46,7 @@ struct emitter {
 
 static void emit(struct emitter *e, int mc, int hf, int64_t hf_row, int64_t n)
 {
-    struct br__span *last = e->n ? &e->spans[e->n - 1] : NULL;
+    struct br__row_move *last = e->n ? &e->spans[e->n - 1] : NULL;
     if (last && last->mc == mc && last->hf == hf && last->hf_row + last->n == hf_row) {
         last->n += n;
         e->mc_rows[mc] += n;
@@ -54,7 +54,7 @@ static void emit(struct emitter *e, int mc, int hf, int64_t hf_row, int64_t n)
     }
     if (e->n == e->cap) {
         size_t cap = e->cap ? 2 * e->cap : 64;
-        struct br__span *grown = br__arena_alloc(e->arena, cap * sizeof *grown);
+        struct br__row_move *grown = br__arena_alloc(e->arena, cap * sizeof *grown);
         if (!grown) {
             e->nomem = 1;
             return;
@@ -64,7 +64,7 @@ static void emit(struct emitter *e, int mc, int hf, int64_t hf_row, int64_t n)
         e->spans = grown;
         e->cap = cap;
     }
-    e->spans[e->n++] = (struct br__span){hf, mc, hf_row, e->mc_rows[mc], n};
+    e->spans[e->n++] = (struct br__row_move){hf, mc, hf_row, e->mc_rows[mc], n};
     e->mc_rows[mc] += n;
 }
 
@@ -117,9 +117,9 @@ static void emit_gdn_conv(struct emitter *e, const struct br_config *cfg)
     emit(e, 2, 0, 2 * qk, v);
 }
 
-int br__layout_spans(struct br__arena *a, uint32_t layout, const struct br_config *cfg,
-                     const int64_t *hf_rows, struct br__span **out, size_t *n, int64_t *mc_rows,
-                     struct br_err *err)
+int br__layout_row_moves(struct br__arena *a, uint32_t layout, const struct br_config *cfg,
+                         const int64_t *hf_rows, struct br__row_move **out, size_t *n,
+                         int64_t *mc_rows, struct br_err *err)
 {
     struct emitter e = {.arena = a, .mc_rows = mc_rows};
     memset(mc_rows, 0, (size_t)layouts[layout].n_mcore * sizeof *mc_rows);
@@ -146,7 +146,7 @@ int br__layout_spans(struct br__arena *a, uint32_t layout, const struct br_confi
         BR_BUG("layout %u has no spans", layout);
     }
     if (e.nomem)
-        return br_fail(err, BR_E_NOMEM, "out of memory laying out weights");
+        return br__nomem(err, "laying out weights");
     int64_t used[BR__MAX_LIST] = {0};
     for (size_t i = 0; i < e.n; i++)
         used[e.spans[i].hf] += e.spans[i].n;

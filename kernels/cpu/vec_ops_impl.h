@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* stretch_body.h - stretches of floats, and what the bodies that work row by row share. */
+/* vec_ops_impl.h - stretches of floats, and what the bodies that work row by row share. */
 
 BR__INLINE void copy(float *dst, const float *src, int64_t n)
 {
@@ -139,14 +139,14 @@ static void log_sum(const float *x, int64_t n, float *max, double *sum)
     }
 }
 
-/* Rows of the output that belong to no sequence are zeros.  Every lane must come by. */
-BR__INLINE void zero_strangers(const struct br_call *c, const struct br_tensor *seqs, int64_t S)
+/* Rows of the output that belong to no sequence are zeros.  Every thread must come by. */
+BR__INLINE void zero_unowned_rows(const struct br_call *c, const struct br_tensor *seqs, int64_t S)
 {
     int64_t from, to, T = c->out->shape[0];
     if (br__seqs_cover(seqs, T, S))
         return;
     int64_t rows = br__rows(c->out);
-    br__lane_range(c, rows, 1, &from, &to);
+    br__thread_range(c, rows, 1, &from, &to);
     for (int64_t r = from; r < to; r++)
         zero(br__row(c->out, r), br__cols(c->out));
     br__sync(c);

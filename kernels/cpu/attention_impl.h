@@ -1,42 +1,42 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* attention_body.h - causal attention of grouped heads over sequences, and its gradient.
+/* attention_impl.h - causal attention of grouped heads over sequences, and its gradient.
  *
  * Scores are never stored as a whole: query rows meet one block of keys after the other with a
  * running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022).  All query heads of a
  * group share a key head, so they are rows of one matrix: row r is query r / group, head r % group.
- * A block of keys is turned round once for many rows (attention_panel_body.h,
- * attention_tile_body.h); a few rows (decoding) take dot products with the keys as they lie, all
+ * A block of keys is turned round once for many rows (attention_f32_impl.h,
+ * attention_tiles_impl.h); a few rows (decoding) take dot products with the keys as they lie, all
  * heads of four keys at a time, and share out the keys of one sequence instead: `parts` of them,
  * each with its own maximum and sum, which are merged at the end.  Every choice depends on shapes
- * and on seqs only, so that the result does not depend on the number of lanes. */
+ * and on seqs only, so that the result does not depend on the number of threads. */
 
 #ifdef BR__TILES
-#define KEYS 128 /* of a block: what a product costs besides arithmetic is spread over them */
-#define MEET_ROWS GEMM_MR            /* that meet a block at once */
-#define WIDTH(d) (UNIT_K * units(d)) /* floats of a row of many: whole tiles */
+#define KEY_BLOCK 128       /* of a block: spreads what a product costs besides arithmetic */
+#define UPDATE_ROWS GEMM_MR /* that meet a block at once */
+#define WIDTH(d) (GEMM_UNIT * gemm_units(d)) /* floats of a row of many: whole tiles */
 #else
-#define KEYS 64 /* of a block: with two of d = 128 it fits the second cache */
-#define MEET_ROWS PANEL_M
+#define KEY_BLOCK 64 /* of a block: with two of d = 128 it fits the second cache */
+#define UPDATE_ROWS SMALL_MR
 #define WIDTH(d) (d)
 #endif
-#define MANY_ROWS 192 /* rows that share a block of keys once it is turned round */
-#define FEW_KEYS 64   /* of a block when decoding, all heads of it */
-#define MOST_PARTS 16
-#define FEW_ROWS 16 /* up to so many rows a sequence counts as decoding */
+#define PREFILL_ROWS 192 /* rows that share a block of keys once it is turned round */
+#define DECODE_KEYS 64   /* of a block when decoding, all heads of it */
+#define MAX_PARTS 16
+#define DECODE_ROWS 16 /* up to so many rows a sequence counts as decoding */
 /* Rows that meet four keys together: 4 sums each, in registers. */
 #if VN == 16 || defined(BR__VEC_NEON)
-#define FEW_TILE 4
+#define DECODE_TILE 4
 #else
-#define FEW_TILE 2
+#define DECODE_TILE 2
 #endif
 
 struct attention {
     const struct br_call *c;
     const struct br_tensor *q, *k, *v, *seqs;
     int64_t T, S, heads, kv_heads, group, d, window;
-    int64_t few_d; /* floats of a row when there are few: whole blocks of split_body.h */
-    int64_t block; /* queries of a work item */
-    int64_t parts; /* of the keys of a decoding sequence */
+    int64_t decode_d; /* floats of a row when there are few: whole blocks of bf16_blocks_impl.h */
+    int64_t block;    /* queries of a work item */
+    int64_t parts;    /* of the keys of a decoding sequence */
     float scale;
 };
 
@@ -52,74 +52,74 @@ static struct attention attention_of(const struct br_call *c)
     a.group = a.heads / a.kv_heads;
     a.window = c->attr.i[0];
     a.scale = (float)c->attr.f[0];
-    a.few_d = split_padded(a.d);
-    a.block = a.group < MANY_ROWS ? MANY_ROWS / a.group : 1;
+    a.decode_d = split_padded(a.d);
+    a.block = a.group < PREFILL_ROWS ? PREFILL_ROWS / a.group : 1;
     a.parts = a.T > 0 && a.T < 64 ? 64 / a.T : 1;
-    a.parts = a.parts > MOST_PARTS ? MOST_PARTS : a.parts;
+    a.parts = a.parts > MAX_PARTS ? MAX_PARTS : a.parts;
     return a;
 }
 
-BR__INLINE int is_few(const struct attention *a, const struct br__seq *s)
+BR__INLINE int is_decode(const struct attention *a, const struct br__seq *s)
 {
-    return s->nq * a->group <= FEW_ROWS;
+    return s->nq * a->group <= DECODE_ROWS;
 }
 
 /* Work items of a sequence. */
 BR__INLINE int64_t items_of(const struct attention *a, const struct br__seq *s)
 {
-    return is_few(a, s) ? a->parts : (s->nq + a->block - 1) / a->block * a->kv_heads;
+    return is_decode(a, s) ? a->parts : (s->nq + a->block - 1) / a->block * a->kv_heads;
 }
 
-/* ---- one lane's workspace ---------------------------------------------------------------------
- */
+/* ---- one thread's workspace ------------------------------------------------------------------ */
 
-struct rows {
-    float *q, *o;     /* [rows, WIDTH(d)], or [rows of all heads, few_d] */
+struct workspace {
+    float *q, *o;     /* [rows, WIDTH(d)], or [rows of all heads, decode_d] */
     float *max, *sum; /* [rows] */
     float *kt;        /* a block of keys, turned round */
     float *kv;        /* values, or keys too, as they are met where that is not how they lie */
-    float *s, *p; /* scores: [MEET_ROWS, KEYS], or [rows of all heads, FEW_KEYS]; as much again */
+    float *s, *p; /* scores: [UPDATE_ROWS, KEY_BLOCK], or [rows of all heads, DECODE_KEYS]; as much
+                     again */
 };
 
-BR__INLINE int64_t most_rows(const struct attention *a)
+BR__INLINE int64_t max_rows(const struct attention *a)
 {
-    int64_t n = a->block * a->group, few = FEW_ROWS * a->kv_heads;
-    n = (n + MEET_ROWS - 1) / MEET_ROWS * MEET_ROWS;
+    int64_t n = a->block * a->group, few = DECODE_ROWS * a->kv_heads;
+    n = (n + UPDATE_ROWS - 1) / UPDATE_ROWS * UPDATE_ROWS;
     return n < few ? few : n;
 }
 
 /* Floats of the queries of all rows. */
 BR__INLINE int64_t query_floats(const struct attention *a)
 {
-    int64_t few = FEW_ROWS * a->kv_heads * a->few_d, many = most_rows(a) * WIDTH(a->d);
+    int64_t few = DECODE_ROWS * a->kv_heads * a->decode_d, many = max_rows(a) * WIDTH(a->d);
     return few < many ? many : few;
 }
 
 BR__INLINE int64_t score_floats(const struct attention *a)
 {
-    int64_t few = FEW_ROWS * a->kv_heads * FEW_KEYS, many = MEET_ROWS * KEYS;
+    int64_t few = DECODE_ROWS * a->kv_heads * DECODE_KEYS, many = UPDATE_ROWS * KEY_BLOCK;
     return few < many ? many : few;
 }
 
-BR__INLINE size_t rows_floats(const struct attention *a)
+BR__INLINE size_t workspace_floats(const struct attention *a)
 {
-    int64_t n = most_rows(a);
-    return 2 * br__line(query_floats(a)) + 2 * br__line(n) + 2 * br__line(WIDTH(a->d) * KEYS) +
-           br__line(score_floats(a)) + br__line(MEET_ROWS * KEYS);
+    int64_t n = max_rows(a);
+    return 2 * br__line(query_floats(a)) + 2 * br__line(n) + 2 * br__line(WIDTH(a->d) * KEY_BLOCK) +
+           br__line(score_floats(a)) + br__line(UPDATE_ROWS * KEY_BLOCK);
 }
 
-static struct rows rows_carve(const struct attention *a, float **scratch)
+static struct workspace workspace_carve(const struct attention *a, float **scratch)
 {
-    int64_t n = most_rows(a);
-    struct rows w;
+    int64_t n = max_rows(a);
+    struct workspace w;
     w.q = br__carve(scratch, query_floats(a));
     w.o = br__carve(scratch, query_floats(a));
     w.max = br__carve(scratch, n);
     w.sum = br__carve(scratch, n);
-    w.kt = br__carve(scratch, WIDTH(a->d) * KEYS);
-    w.kv = br__carve(scratch, WIDTH(a->d) * KEYS);
+    w.kt = br__carve(scratch, WIDTH(a->d) * KEY_BLOCK);
+    w.kv = br__carve(scratch, WIDTH(a->d) * KEY_BLOCK);
     w.s = br__carve(scratch, score_floats(a));
-    w.p = br__carve(scratch, MEET_ROWS * KEYS);
+    w.p = br__carve(scratch, UPDATE_ROWS * KEY_BLOCK);
     return w;
 }
 
@@ -133,13 +133,12 @@ static void fetch_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_
             __builtin_prefetch(p + b, 0, 2);
 }
 
-/* ---- rows meet a block of keys ------------------------------------------------------------------
- */
+/* ---- rows meet a block of keys --------------------------------------------------------------- */
 
 /* The block's keys [first, end) that a row sees; key 0 of the block is key k of the sequence, and
  * the row's own key is `own`. */
-BR__INLINE void visible(const struct attention *a, int64_t own, int64_t k, int64_t n,
-                        int64_t *first, int64_t *end)
+BR__INLINE void visible_keys(const struct attention *a, int64_t own, int64_t k, int64_t n,
+                             int64_t *first, int64_t *end)
 {
     *first = a->window > 0 && own - a->window + 1 > k ? own - a->window + 1 - k : 0;
     *end = own + 1 - k < n ? own + 1 - k : n;
@@ -147,8 +146,8 @@ BR__INLINE void visible(const struct attention *a, int64_t own, int64_t k, int64
 
 /* Turn a row's scores of keys [first, end) into weights, those of the other keys of 0..n into
  * zeros, and bring what the row has summed up so far to the new maximum. */
-static void weigh(float *s, int64_t first, int64_t end, int64_t n, float *max, float *sum, float *o,
-                  int64_t d)
+static void softmax_update(float *s, int64_t first, int64_t end, int64_t n, float *max, float *sum,
+                           float *o, int64_t d)
 {
     if (end <= first) {
         zero(s, n);
@@ -174,8 +173,9 @@ BR__INLINE float *item_row(const struct attention *a, const struct br_tensor *x,
 }
 
 /* q = row r, scaled, of which nothing is summed up yet */
-BR__INLINE void row_begin(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                          int64_t query, int64_t kv_head, int64_t r, float *q)
+BR__INLINE void query_row_begin(const struct attention *a, const struct workspace *w,
+                                const struct br__seq *s, int64_t query, int64_t kv_head, int64_t r,
+                                float *q)
 {
     scaled(q, item_row(a, a->q, s, query, kv_head, r), a->scale, a->d);
     w->max[r] = -INFINITY;
@@ -183,95 +183,97 @@ BR__INLINE void row_begin(const struct attention *a, const struct rows *w, const
 }
 
 /* Keys k .. k + n of a sequence, and their values. */
-struct block {
+struct key_block {
     int64_t k, n;
     const float *v;
     int64_t ldv;
 };
 
 /* Keys of the block up to the last that one of rows i .. i + m sees; 0: they see none. */
-BR__INLINE int64_t seen_by(const struct attention *a, const struct block *b, int64_t i, int64_t m,
-                           int64_t own)
+BR__INLINE int64_t seen_by(const struct attention *a, const struct key_block *b, int64_t i,
+                           int64_t m, int64_t own)
 {
     int64_t first, end, unused;
-    visible(a, own + (i + m - 1) / a->group, b->k, b->n, &unused, &end); /* sees furthest */
-    visible(a, own + i / a->group, b->k, b->n, &first, &unused);
+    visible_keys(a, own + (i + m - 1) / a->group, b->k, b->n, &unused, &end); /* sees furthest */
+    visible_keys(a, own + i / a->group, b->k, b->n, &first, &unused);
     return end > first ? end : 0;
 }
 
 /* Scores of rows i .. i + m with n keys of the block into weights. */
-static void weigh_rows(const struct attention *a, const struct rows *w, const struct block *b,
-                       int64_t i, int64_t m, int64_t own, int64_t n)
+static void softmax_update_rows(const struct attention *a, const struct workspace *w,
+                                const struct key_block *b, int64_t i, int64_t m, int64_t own,
+                                int64_t n)
 {
     for (int64_t r = 0; r < m; r++) {
         int64_t from, to;
-        visible(a, own + (i + r) / a->group, b->k, b->n, &from, &to);
-        weigh(w->s + r * KEYS, from, to, n, w->max + i + r, w->sum + i + r,
-              w->o + (i + r) * WIDTH(a->d), a->d);
+        visible_keys(a, own + (i + r) / a->group, b->k, b->n, &from, &to);
+        softmax_update(w->s + r * KEY_BLOCK, from, to, n, w->max + i + r, w->sum + i + r,
+                       w->o + (i + r) * WIDTH(a->d), a->d);
     }
 }
 
 #ifdef BR__TILES
-#include "attention_tile_body.h"
+#include "attention_tiles_impl.h"
 #else
-#include "attention_panel_body.h"
+#include "attention_f32_impl.h"
 #endif
 
 /* Queries query .. query + n of a sequence over the keys that they see. */
-static void attend(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                   int64_t query, int64_t n, int64_t kv_head)
+static void prefill_block(const struct attention *a, const struct workspace *w,
+                          const struct br__seq *s, int64_t query, int64_t n, int64_t kv_head)
 {
     int64_t own = s->nk - s->nq + query, m = n * a->group, to = own + n;
     int64_t from = a->window > 0 && own - a->window + 1 > 0 ? own - a->window + 1 : 0;
-    rows_begin(a, w, s, query, n, kv_head);
-    for (int64_t k = from; k < to; k += KEYS) {
-        int64_t keys = to - k < KEYS ? to - k : KEYS;
-        int64_t coming = to - k - keys < KEYS ? to - k - keys : KEYS;
+    query_rows_begin(a, w, s, query, n, kv_head);
+    for (int64_t k = from; k < to; k += KEY_BLOCK) {
+        int64_t keys = to - k < KEY_BLOCK ? to - k : KEY_BLOCK;
+        int64_t coming = to - k - keys < KEY_BLOCK ? to - k - keys : KEY_BLOCK;
         fetch_rows(a->k, s->k0 + k + keys, coming, kv_head);
         fetch_rows(a->v, s->k0 + k + keys, coming, kv_head);
-        struct block b = block_begin(a, w, s, k, keys, kv_head);
-        for (int64_t i = 0; i < m; i += MEET_ROWS)
-            meet(a, w, &b, i, m - i < MEET_ROWS ? m - i : MEET_ROWS, own);
+        struct key_block b = key_block_begin(a, w, s, k, keys, kv_head);
+        for (int64_t i = 0; i < m; i += UPDATE_ROWS)
+            update_tile(a, w, &b, i, m - i < UPDATE_ROWS ? m - i : UPDATE_ROWS, own);
     }
 }
 
 /* ---- a few rows, all heads of them, meet keys as they lie ------------------------------------ */
 
 /* Query and head of row r of all heads' rows. */
-BR__INLINE void few_row(const struct attention *a, const struct br__seq *s, int64_t r, int64_t *t,
-                        int64_t *head)
+BR__INLINE void decode_row(const struct attention *a, const struct br__seq *s, int64_t r,
+                           int64_t *t, int64_t *head)
 {
     int64_t m = s->nq * a->group;
     *t = s->q0 + r % m / a->group;
     *head = r / m * a->group + r % a->group;
 }
 
-static void few_begin(const struct attention *a, const struct rows *w, const struct br__seq *s)
+static void decode_begin(const struct attention *a, const struct workspace *w,
+                         const struct br__seq *s)
 {
     int64_t n = s->nq * a->heads, t, head;
     for (int64_t r = 0; r < n; r++) {
-        few_row(a, s, r, &t, &head);
+        decode_row(a, s, r, &t, &head);
         scaled(w->kv, br__head(a->q, t, head), a->scale, a->d);
         for (int64_t i = 0; i < a->d; i += SPLIT_K)
-            split_block(w->q + r * a->few_d + i, w->kv + i, a->d - i < SPLIT_K ? a->d - i : SPLIT_K,
-                        a->k->dtype == BR_BF16);
+            split_block(w->q + r * a->decode_d + i, w->kv + i,
+                        a->d - i < SPLIT_K ? a->d - i : SPLIT_K, a->k->dtype == BR_BF16);
         w->max[r] = -INFINITY;
         w->sum[r] = 0;
     }
-    zero(w->o, n * a->few_d);
+    zero(w->o, n * a->decode_d);
 }
 
 /* Four keys of a block of n: those that lie t after the beginnings of its quarters, for a core
  * fetches several far streams faster than one. */
-struct four {
+struct key_quad {
     int64_t key[4];
     const char *at[4]; /* their rows; where there is no such key, another's */
     int n_valid;
 };
 
-BR__INLINE struct four four_keys(int64_t n, int64_t t)
+BR__INLINE struct key_quad quad_keys(int64_t n, int64_t t)
 {
-    struct four f = {.n_valid = 0};
+    struct key_quad f = {.n_valid = 0};
     int64_t quarter = (n + 3) / 4;
     for (int u = 0; u < 4; u++) {
         f.key[u] = t + u * quarter;
@@ -281,7 +283,7 @@ BR__INLINE struct four four_keys(int64_t n, int64_t t)
 }
 
 /* Row `row` of head h is the block's key 0. */
-BR__INLINE void four_rows(struct four *f, const struct br_tensor *x, int64_t row, int64_t h)
+BR__INLINE void quad_rows(struct key_quad *f, const struct br_tensor *x, int64_t row, int64_t h)
 {
     const int64_t size = br__float_size(x->dtype), stride = x->stride[0] * size;
     for (int u = 0; u < 4; u++) {
@@ -293,13 +295,13 @@ BR__INLINE void four_rows(struct four *f, const struct br_tensor *x, int64_t row
 }
 
 /* sum[r][u] += block of q row r . block of key u */
-BR__INLINE void four_scores_step(const int rows, const float *q, int64_t ldq,
+BR__INLINE void quad_scores_step(const int rows, const float *q, int64_t ldq,
                                  const char *const k[4], int64_t at, const uint32_t dtype,
-                                 vf sum[FEW_TILE][4])
+                                 vf sum[DECODE_TILE][4])
 {
     BR__UNROLL for (int h = 0; h < 2; h++)
     {
-        vf x[FEW_TILE];
+        vf x[DECODE_TILE];
         BR__UNROLL for (int r = 0; r < rows; r++) x[r] = v_load(q + r * ldq + h * VN);
         BR__UNROLL for (int u = 0; u < 4; u++)
         {
@@ -310,11 +312,11 @@ BR__INLINE void four_scores_step(const int rows, const float *q, int64_t ldq,
 }
 
 /* s[r, key u] = q[r] . key u */
-BR__INLINE void four_scores(const int rows, float *s, const float *q, const struct four *f,
+BR__INLINE void quad_scores(const int rows, float *s, const float *q, const struct key_quad *f,
                             int64_t d, int64_t ldq, const uint32_t dtype)
 {
     const int64_t size = br__float_size(dtype);
-    vf sum[FEW_TILE][4];
+    vf sum[DECODE_TILE][4];
     float out[4];
     int64_t i = 0;
     BR__UNROLL for (int r = 0; r < rows; r++)
@@ -322,28 +324,28 @@ BR__INLINE void four_scores(const int rows, float *s, const float *q, const stru
         BR__UNROLL for (int u = 0; u < 4; u++) sum[r][u] = v_zero();
     }
     for (; i + SPLIT_K <= d; i += SPLIT_K)
-        four_scores_step(rows, q + i, ldq, f->at, i * size, dtype, sum);
+        quad_scores_step(rows, q + i, ldq, f->at, i * size, dtype, sum);
     if (i < d) {
         char part[4][SPLIT_K * sizeof(float)];
         const char *tail[4];
         split_tail(part, tail, f->at, i * size, 4, d - i, dtype);
-        four_scores_step(rows, q + i, ldq, tail, 0, dtype, sum);
+        quad_scores_step(rows, q + i, ldq, tail, 0, dtype, sum);
     }
     BR__UNROLL for (int r = 0; r < rows; r++)
     {
         v_sum4(out, sum[r]);
         for (int u = 0; u < f->n_valid; u++)
-            s[r * FEW_KEYS + f->key[u]] = out[u];
+            s[r * DECODE_KEYS + f->key[u]] = out[u];
     }
 }
 
 /* block of o row r += sum of weight[r][u] block of v[u] */
-BR__INLINE void four_values_step(const int rows, float *o, int64_t ldo, vf weight[FEW_TILE][4],
+BR__INLINE void quad_values_step(const int rows, float *o, int64_t ldo, vf weight[DECODE_TILE][4],
                                  const char *const v[4], int64_t at, const uint32_t dtype)
 {
     BR__UNROLL for (int h = 0; h < 2; h++)
     {
-        vf sum[FEW_TILE];
+        vf sum[DECODE_TILE];
         BR__UNROLL for (int r = 0; r < rows; r++) sum[r] = v_load(o + r * ldo + h * VN);
         BR__UNROLL for (int u = 0; u < 4; u++)
         {
@@ -355,73 +357,77 @@ BR__INLINE void four_values_step(const int rows, float *o, int64_t ldo, vf weigh
 }
 
 /* o[r] += sum of s[r, key u] value u */
-BR__INLINE void four_values(const int rows, float *o, const float *s, const struct four *f,
+BR__INLINE void quad_values(const int rows, float *o, const float *s, const struct key_quad *f,
                             int64_t d, int64_t ldo, const uint32_t dtype)
 {
     const int64_t size = br__float_size(dtype);
-    vf weight[FEW_TILE][4];
+    vf weight[DECODE_TILE][4];
     int64_t i = 0;
     BR__UNROLL for (int r = 0; r < rows; r++)
     {
         BR__UNROLL for (int u = 0; u < 4; u++) weight[r][u] =
-            v_set1(u < f->n_valid ? s[r * FEW_KEYS + f->key[u]] : 0);
+            v_set1(u < f->n_valid ? s[r * DECODE_KEYS + f->key[u]] : 0);
     }
     for (; i + SPLIT_K <= d; i += SPLIT_K)
-        four_values_step(rows, o + i, ldo, weight, f->at, i * size, dtype);
+        quad_values_step(rows, o + i, ldo, weight, f->at, i * size, dtype);
     if (i < d) {
         char part[4][SPLIT_K * sizeof(float)];
         const char *tail[4];
         split_tail(part, tail, f->at, i * size, 4, d - i, dtype);
-        four_values_step(rows, o + i, ldo, weight, tail, 0, dtype);
+        quad_values_step(rows, o + i, ldo, weight, tail, 0, dtype);
     }
 }
 
 /* Rows r .. r + rows of all, of the head whose rows f names. */
-BR__INLINE void few_tile(const struct attention *a, const struct rows *w, const struct four *f,
-                         int64_t r, const int rows, const int values, const uint32_t dtype)
+BR__INLINE void decode_tile(const struct attention *a, const struct workspace *w,
+                            const struct key_quad *f, int64_t r, const int rows, const int values,
+                            const uint32_t dtype)
 {
     if (values)
-        four_values(rows, w->o + r * a->few_d, w->s + r * FEW_KEYS, f, a->d, a->few_d, dtype);
+        quad_values(rows, w->o + r * a->decode_d, w->s + r * DECODE_KEYS, f, a->d, a->decode_d,
+                    dtype);
     else
-        four_scores(rows, w->s + r * FEW_KEYS, w->q + r * a->few_d, f, a->d, a->few_d, dtype);
+        quad_scores(rows, w->s + r * DECODE_KEYS, w->q + r * a->decode_d, f, a->d, a->decode_d,
+                    dtype);
 }
 
 /* Scores of all rows (m of each head) with n keys from `row` of k on, or with them the values' part
  * of the outputs. */
-BR__INLINE void few_pass(const struct attention *a, const struct rows *w, const struct br_tensor *x,
-                         int64_t row, int64_t n, int64_t m, const int values, const uint32_t dtype)
+BR__INLINE void decode_pass(const struct attention *a, const struct workspace *w,
+                            const struct br_tensor *x, int64_t row, int64_t n, int64_t m,
+                            const int values, const uint32_t dtype)
 {
     for (int64_t t = 0; t < (n + 3) / 4; t++) {
-        struct four f = four_keys(n, t);
+        struct key_quad f = quad_keys(n, t);
         for (int64_t h = 0; h < a->kv_heads; h++) {
             int64_t r = h * m, end = r + m;
-            four_rows(&f, x, row, h);
-            for (; r + FEW_TILE <= end; r += FEW_TILE)
-                few_tile(a, w, &f, r, FEW_TILE, values, dtype);
+            quad_rows(&f, x, row, h);
+            for (; r + DECODE_TILE <= end; r += DECODE_TILE)
+                decode_tile(a, w, &f, r, DECODE_TILE, values, dtype);
             for (; r < end; r++)
-                few_tile(a, w, &f, r, 1, values, dtype);
+                decode_tile(a, w, &f, r, 1, values, dtype);
         }
     }
 }
 
 /* A function for each dtype. */
-#define FEW_PASS(name, values, dtype)                                                              \
-    static void name(const struct attention *a, const struct rows *w, const struct br_tensor *x,   \
-                     int64_t row, int64_t n, int64_t m)                                            \
+#define DECODE_PASS(name, values, dtype)                                                           \
+    static void name(const struct attention *a, const struct workspace *w,                         \
+                     const struct br_tensor *x, int64_t row, int64_t n, int64_t m)                 \
     {                                                                                              \
-        few_pass(a, w, x, row, n, m, values, dtype);                                               \
+        decode_pass(a, w, x, row, n, m, values, dtype);                                            \
     }
-FEW_PASS(scores_bf16, 0, BR_BF16)
-FEW_PASS(values_bf16, 1, BR_BF16)
+DECODE_PASS(scores_bf16, 0, BR_BF16)
+DECODE_PASS(values_bf16, 1, BR_BF16)
 #ifndef BR__MATRIX_ONLY
-FEW_PASS(scores_f32, 0, BR_F32)
-FEW_PASS(values_f32, 1, BR_F32)
+DECODE_PASS(scores_f32, 0, BR_F32)
+DECODE_PASS(values_f32, 1, BR_F32)
 #endif
 
-typedef void few_pass_fn(const struct attention *a, const struct rows *w, const struct br_tensor *x,
-                         int64_t row, int64_t n, int64_t m);
+typedef void decode_pass_fn(const struct attention *a, const struct workspace *w,
+                            const struct br_tensor *x, int64_t row, int64_t n, int64_t m);
 
-static few_pass_fn *few_pass_for(uint32_t dtype, int values)
+static decode_pass_fn *decode_pass_for(uint32_t dtype, int values)
 {
 #ifndef BR__MATRIX_ONLY
     if (dtype == BR_F32)
@@ -432,48 +438,47 @@ static few_pass_fn *few_pass_for(uint32_t dtype, int values)
 }
 
 /* All queries and heads of a sequence of few over its keys [from, to). */
-static void attend_few(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                       int64_t from, int64_t to)
+static void decode_keys(const struct attention *a, const struct workspace *w,
+                        const struct br__seq *s, int64_t from, int64_t to)
 {
     int64_t own = s->nk - s->nq, m = s->nq * a->group;
-    few_begin(a, w, s);
-    for (int64_t k = from; k < to; k += FEW_KEYS) {
-        int64_t n = to - k < FEW_KEYS ? to - k : FEW_KEYS;
-        few_pass_for(a->k->dtype, 0)(a, w, a->k, s->k0 + k, n, m);
+    decode_begin(a, w, s);
+    for (int64_t k = from; k < to; k += DECODE_KEYS) {
+        int64_t n = to - k < DECODE_KEYS ? to - k : DECODE_KEYS;
+        decode_pass_for(a->k->dtype, 0)(a, w, a->k, s->k0 + k, n, m);
         for (int64_t r = 0; r < m * a->kv_heads; r++) {
             int64_t first, end;
-            visible(a, own + r % m / a->group, k, n, &first, &end);
-            weigh(w->s + r * FEW_KEYS, first, end, n, w->max + r, w->sum + r, w->o + r * a->few_d,
-                  a->few_d);
+            visible_keys(a, own + r % m / a->group, k, n, &first, &end);
+            softmax_update(w->s + r * DECODE_KEYS, first, end, n, w->max + r, w->sum + r,
+                           w->o + r * a->decode_d, a->decode_d);
         }
-        few_pass_for(a->v->dtype, 1)(a, w, a->v, s->k0 + k, n, m);
+        decode_pass_for(a->v->dtype, 1)(a, w, a->v, s->k0 + k, n, m);
     }
 }
 
-/* ---- forward -----------------------------------------------------------------------------------
- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
-/* What a part of the keys made of a row: maximum, sum, and few_d unscaled outputs, split as values
- * are; the sum is 0 where it saw no key. */
+/* What a part of the keys made of a row: maximum, sum, and decode_d unscaled outputs, split as
+ * values are; the sum is 0 where it saw no key. */
 BR__INLINE float *partial(const struct attention *a, int64_t t, int64_t head, int64_t part)
 {
     int64_t i = (t * a->heads + head) * a->parts + part;
-    return (float *)a->c->scratch + i * (int64_t)br__line(a->few_d + 2);
+    return (float *)a->c->scratch + i * (int64_t)br__line(a->decode_d + 2);
 }
 
 BR__INLINE size_t partial_floats(const struct attention *a)
 {
-    return a->parts > 1 ? a->T * a->heads * a->parts * br__line(a->few_d + 2) : 0;
+    return a->parts > 1 ? a->T * a->heads * a->parts * br__line(a->decode_d + 2) : 0;
 }
 
 size_t BR__FN(attention_scratch)(const struct br_call *c)
 {
     struct attention a = attention_of(c);
-    return (partial_floats(&a) + rows_floats(&a) * c->stream->n_threads) * sizeof(float);
+    return (partial_floats(&a) + workspace_floats(&a) * c->stream->n_threads) * sizeof(float);
 }
 
-static void store_rows(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                       int64_t query, int64_t n, int64_t kv_head)
+static void prefill_store(const struct attention *a, const struct workspace *w,
+                          const struct br__seq *s, int64_t query, int64_t n, int64_t kv_head)
 {
     for (int64_t r = 0; r < n * a->group; r++)
         scaled(item_row(a, a->c->out, s, query, kv_head, r), w->o + r * WIDTH(a->d), 1 / w->sum[r],
@@ -481,59 +486,59 @@ static void store_rows(const struct attention *a, const struct rows *w, const st
 }
 
 /* o[d] = a row's outputs, once they are divided by the sum of weights */
-static void store_few(const struct attention *a, float *o, float *blocks, float sum)
+static void decode_store(const struct attention *a, float *o, float *blocks, float sum)
 {
-    scaled(blocks, blocks, 1 / sum, a->few_d);
+    scaled(blocks, blocks, 1 / sum, a->decode_d);
     split_join(o, blocks, a->d, a->v->dtype == BR_BF16);
 }
 
 /* o: NULL where the part has no key */
-static void store_partial(const struct attention *a, float *p, const float *o, float max, float sum)
+static void partial_store(const struct attention *a, float *p, const float *o, float max, float sum)
 {
     p[1] = 0;
     if (!o)
         return;
     p[0] = max;
     p[1] = sum;
-    copy(p + 2, o, a->few_d);
+    copy(p + 2, o, a->decode_d);
 }
 
 /* A part of the keys of a sequence of few. */
-static void few_item(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                     int64_t part)
+static void decode_item(const struct attention *a, const struct workspace *w,
+                        const struct br__seq *s, int64_t part)
 {
     /* Parts cost something to begin and to merge, which several sequences need not pay to be shared
      * out evenly. */
-    int64_t unit = a->T < 4 ? FEW_KEYS / 4 : FEW_KEYS, turn = a->parts * unit;
+    int64_t unit = a->T < 4 ? DECODE_KEYS / 4 : DECODE_KEYS, turn = a->parts * unit;
     int64_t each = (s->nk + turn - 1) / turn * unit, from = part * each;
     int64_t to = from + each < s->nk ? from + each : s->nk, own = s->nk - s->nq;
     if (a->window > 0 && from < own - a->window + 1)
         from = own - a->window + 1;
     if (from < to)
-        attend_few(a, w, s, from, to);
+        decode_keys(a, w, s, from, to);
     for (int64_t r = 0, t, head; r < s->nq * a->heads; r++) {
-        float *o = w->o + r * a->few_d;
-        few_row(a, s, r, &t, &head);
+        float *o = w->o + r * a->decode_d;
+        decode_row(a, s, r, &t, &head);
         if (a->parts == 1)
-            store_few(a, br__head(a->c->out, t, head), o, w->sum[r]);
+            decode_store(a, br__head(a->c->out, t, head), o, w->sum[r]);
         else
-            store_partial(a, partial(a, t, head, part), from < to ? o : NULL, w->max[r], w->sum[r]);
+            partial_store(a, partial(a, t, head, part), from < to ? o : NULL, w->max[r], w->sum[r]);
     }
 }
 
 /* Item i of a sequence's blocks x key heads; the last blocks see most keys and come first. */
-static void attention_item(const struct attention *a, const struct rows *w, const struct br__seq *s,
-                           int64_t i)
+static void attention_item(const struct attention *a, const struct workspace *w,
+                           const struct br__seq *s, int64_t i)
 {
-    if (is_few(a, s)) {
-        few_item(a, w, s, i);
+    if (is_decode(a, s)) {
+        decode_item(a, w, s, i);
         return;
     }
     int64_t kv_head = i % a->kv_heads, blocks = items_of(a, s) / a->kv_heads;
     int64_t query = (blocks - 1 - i / a->kv_heads) * a->block;
     int64_t n = s->nq - query < a->block ? s->nq - query : a->block;
-    attend(a, w, s, query, n, kv_head);
-    store_rows(a, w, s, query, n, kv_head);
+    prefill_block(a, w, s, query, n, kv_head);
+    prefill_store(a, w, s, query, n, kv_head);
 }
 
 /* A row's parts, weighed by their maxima and summed up in the first. */
@@ -548,17 +553,17 @@ static void merge_parts(const struct attention *a, int64_t t, int64_t head)
         const float *p = partial(a, t, head, i);
         if (p[1] == 0) {
             if (i == 0)
-                zero(all, a->few_d);
+                zero(all, a->decode_d);
             continue;
         }
         float fade = expf(p[0] - max);
         sum += p[1] * fade;
         if (i == 0)
-            scaled(all, all, fade, a->few_d);
+            scaled(all, all, fade, a->decode_d);
         else
-            add_scaled(all, p + 2, fade, a->few_d);
+            add_scaled(all, p + 2, fade, a->decode_d);
     }
-    store_few(a, br__head(a->c->out, t, head), all, sum);
+    decode_store(a, br__head(a->c->out, t, head), all, sum);
 }
 
 /* Merge the rows of the decoding sequences. */
@@ -566,7 +571,7 @@ static void attention_merge(const struct attention *a)
 {
     for (int64_t i = 0; i < a->seqs->shape[0]; i++) {
         struct br__seq s;
-        if (!br__seq_at(a->seqs, i, a->T, a->S, &s) || !is_few(a, &s))
+        if (!br__seq_at(a->seqs, i, a->T, a->S, &s) || !is_decode(a, &s))
             continue;
         for (int64_t r = 0; r < s.nq * a->heads; r++)
             if (r % a->c->stream->n_threads == a->c->stream->thread)
@@ -577,19 +582,20 @@ static void attention_merge(const struct attention *a)
 void BR__FN(attention)(const struct br_call *c)
 {
     struct attention a = attention_of(c);
-    float *scratch = (float *)c->scratch + partial_floats(&a) + c->stream->thread * rows_floats(&a);
-    struct rows w = rows_carve(&a, &scratch);
+    float *scratch =
+        (float *)c->scratch + partial_floats(&a) + c->stream->thread * workspace_floats(&a);
+    struct workspace w = workspace_carve(&a, &scratch);
     struct br__seq s = {0};
     int64_t n = 0, before = 0, next = 0;
     for (int64_t i = 0; i < a.seqs->shape[0]; i++)
         if (br__seq_at(a.seqs, i, a.T, a.S, &s))
             n += items_of(&a, &s);
-    zero_strangers(c, a.seqs, a.S);
+    zero_unowned_rows(c, a.seqs, a.S);
     struct br__share share = br__share(c, n);
     s.nq = 0;
     tiles_begin();
     for (int64_t item, own = 0; br__share_next(&share, &item);) {
-        if (item < before) /* helping a lane whose stretch came before */
+        if (item < before) /* helping a thread whose stretch came before */
             before = own = next = 0;
         while (item >= before + own) { /* on to the sequence of the item */
             before += own;
