@@ -47,9 +47,9 @@ struct br_graph {
     struct br__arena arena;
     struct br__node *nodes; /* [0] is poison */
     size_t n, cap;
-    uint32_t values; /* BR_BF16: dtype of activations and of products of such; 0: float32 */
     struct br__segment *segments; /* in order; they do not meet */
     size_t n_segments, cap_segments;
+    uint32_t values;         /* BR_BF16: dtype of activations and of products of such; 0: float32 */
     struct br_err err;       /* sticky: code != 0 */
     struct br__build *build; /* what the layer builders know; NULL in a bare graph */
 };
