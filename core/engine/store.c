@@ -54,7 +54,7 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-static void take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
+static void store_take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
 {
     struct br__trained *t = &s->list[i];
     size_t at = l->at[q->index];
@@ -76,8 +76,8 @@ static void take(struct br__store *s, struct br__source *q, const struct layout 
     q->minus_one = t->minus_one;
 }
 
-static int make(struct br__store *s, struct br__weights *w, const struct br__params *params,
-                struct br_err *err)
+static int store_make(struct br__store *s, struct br__weights *w, const struct br__params *params,
+                      struct br_err *err)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
     struct layout l = {.at = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.at)};
@@ -96,8 +96,9 @@ static int make(struct br__store *s, struct br__weights *w, const struct br__par
         return br__nomem(err, "for the weights that are trained");
     for (size_t i = 0; i < n; i++)
         if (l.megatron[i])
-            take(s, i < w->n_sources ? &w->sources[i] : &w->adapter->sources[i - w->n_sources], &l,
-                 at++);
+            store_take(s,
+                       i < w->n_sources ? &w->sources[i] : &w->adapter->sources[i - w->n_sources],
+                       &l, at++);
     return 0;
 }
 
@@ -105,7 +106,7 @@ int br__store_open(struct br__store *s, struct br__weights *w, const struct br__
                    struct br_err *err)
 {
     memset(s, 0, sizeof *s);
-    int rc = make(s, w, params, err);
+    int rc = store_make(s, w, params, err);
     if (rc)
         br__store_close(s);
     return rc;
