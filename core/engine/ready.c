@@ -19,6 +19,12 @@ int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__rea
     q->b.cfg = r->m->weights->cfg;
     q->b.place = r->place;
     q->b.precision = r->m->precision;
+    if (b->losses) {
+        int half = b->losses->o->values == BR_BF16;
+        q->b.precision = half ? BR_BF16 : BR_F32;
+        q->g.values = half ? BR_BF16 : 0;
+        q->g.device = &r->dev;
+    }
     int rc = br__build(&q->g, &q->b, err);
     if (rc) {
         br__ready_free(q);
