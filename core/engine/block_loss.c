@@ -106,8 +106,7 @@ void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
     m->aux = load(g, counts, probs);
 }
 
-/* ---- what a backward pass makes again ----------------------------------------------------------
- */
+/* ---- what a backward pass makes again -------------------------------------------------------- */
 
 static const struct br__train_opts *opts_of(const struct br_graph *g)
 {

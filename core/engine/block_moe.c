@@ -15,7 +15,7 @@ struct world { /* how the experts are shared */
 
 static struct world world_of(const struct br_graph *g)
 {
-    const struct br__place *p = g->build->place;
+    const struct br__rank_info *p = g->build->info;
     struct world w = {.tp = br__tp(g),
                       .tp_rank = br__tp_rank(g),
                       .ep = p->topo.size[BR_AXIS_EP],
@@ -51,7 +51,7 @@ static void count_load(struct br_graph *g, br_val probs, br_val idx, int64_t n_e
 
 /* Chosen experts idx[T, k] and their shares p[T, k].  Renormalising the chosen probabilities is a
  * softmax over the chosen logits. */
-static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
+static void moe_route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
 {
     struct br__build *b = g->build;
     int64_t topk = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
@@ -89,12 +89,12 @@ static br_val own_rows(struct br_graph *g, const struct world *w, br_val x)
                       : br__slice(g, branch ? br__enter_tp(g, x) : x, 0, rows * w->tp_rank, rows);
 }
 
-static br_val gather(struct br_graph *g, const struct world *w, br_val x)
+static br_val moe_gather(struct br_graph *g, const struct world *w, br_val x)
 {
     return w->size == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
 }
 
-static br_val scatter(struct br_graph *g, const struct world *w, br_val x)
+static br_val moe_scatter(struct br_graph *g, const struct world *w, br_val x)
 {
     if (w->size > 1)
         x = BR__OP(g, REDUCE_SCATTER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
@@ -182,11 +182,11 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
         return br__graph_fail(g, BR_E_USAGE, "%lld tokens cannot be shared by tp %u",
                               (long long)g->build->n_tokens, w.tp);
     br_val from = br__module_starts(g, BR__RECOMPUTE_MOE);
-    route(g, x, &idx, &p);
-    br_val y =
-        local_experts(g, &w, gather(g, &w, own_rows(g, &w, x)), gather(g, &w, own_rows(g, &w, idx)),
-                      gather(g, &w, own_rows(g, &w, p)));
-    y = scatter(g, &w, y);
+    moe_route(g, x, &idx, &p);
+    br_val y = local_experts(g, &w, moe_gather(g, &w, own_rows(g, &w, x)),
+                             moe_gather(g, &w, own_rows(g, &w, idx)),
+                             moe_gather(g, &w, own_rows(g, &w, p)));
+    y = moe_scatter(g, &w, y);
     if (br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_INTERMEDIATE_SIZE))
         y = BR__OP(g, ADD, NULL, y, shared_expert(g, x));
     br__module_ends(g, from, 0);

@@ -61,7 +61,7 @@ struct br__llm *br__llm_session_model(const struct br__llm_session *s);
 int64_t br__llm_capacity(const struct br__llm_session *s);
 int64_t br__llm_slots(const struct br__llm_session *s);
 /* The next tokens of a sequence that lives in cache slot `slot`. */
-struct br__feed {
+struct br__forward_seq {
     uint32_t slot;
     const int32_t *ids;
     int64_t n; /* >= 1 */
@@ -70,8 +70,8 @@ struct br__feed {
  * logits[n, vocab_size], float32.  Long prompts are cut into pieces that bound memory.
  * BR_E_USAGE: an id outside the vocabulary, a slot used twice, more tokens than the cache holds.
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
-int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t n, float *logits,
-                 struct br_err *err) BR_MUST_CHECK;
+int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                    float *logits, struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 
 /* ---- what is known of it --------------------------------------------------------------------- */
@@ -115,7 +115,7 @@ struct br__llm_cost {
 int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost *out,
                  struct br_err *err) BR_MUST_CHECK;
 /* Ceilings of the device, measured now, reading the model's own weights. */
-int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
+int br__llm_roofline(struct br__llm *m, struct br_roofline *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- one whole forward (and backward) pass without caches, with all that it made ------------- */
 

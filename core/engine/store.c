@@ -9,11 +9,6 @@
 
 #define ALIGN 16 /* floats: a cache line */
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the weights that are trained");
-}
-
 int br__is_trained(const struct br__weights *w, const struct br__param *p)
 {
     return !w->adapter || w->adapter->merge || p->adapter;
@@ -130,16 +125,16 @@ static int make(struct br__store *s, struct br__weights *w, const struct br__par
     s->of_source = br__arena_alloc(&s->arena, (n + 1) * sizeof *s->of_source);
     l.centred = br__arena_alloc(&s->arena, n + 1);
     if (!l.at || !l.megatron || !l.centred || !s->of_source)
-        return nomem(err);
+        return br__nomem(err, "for the weights that are trained");
     if (lay_out(s, params, &l))
-        return nomem(err);
+        return br__nomem(err, "for the weights that are trained");
     s->list = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->list);
     s->frozen = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->frozen);
     s->main = br__calloc(s->elems + ALIGN, sizeof *s->main);
     s->grad = br__calloc(s->elems + ALIGN, sizeof *s->grad);
     if (!s->list || !s->frozen || !s->main || !s->grad ||
         (values == BR_BF16 && make_copies(s, w, &l)))
-        return nomem(err);
+        return br__nomem(err, "for the weights that are trained");
     for (size_t i = 0; i < n; i++)
         if (l.megatron[i])
             take(s, source_at(w, i), &l, at++);

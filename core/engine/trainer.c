@@ -13,7 +13,7 @@ struct pass {
     int64_t n_tokens, n_seqs;
     int backward;
     struct br__losses losses;
-    struct br__ready *ready;
+    struct br__compiled *compiled;
     br_val *grad;  /* [n_params] by param->index; 0: none */
     br_val *place; /* [n_params] the leaf that it is added to; 0: it is a value */
     uint64_t used;
@@ -33,20 +33,15 @@ struct br__trainer {
     float *row;      /* [n_experts] */
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for training");
-}
-
 /* ---- graphs ---------------------------------------------------------------------------------- */
 
 static void pass_free(struct pass *p)
 {
     if (!p)
         return;
-    br__ready_free(p->ready);
+    br__compiled_free(p->compiled);
     br__free(p->grad);
-    br__free(p->place);
+    br__free(p->info);
     br__free(p);
 }
 
@@ -59,7 +54,7 @@ static int build_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
                                 .n_out = p->n_tokens,
                                 .losses = &p->losses};
     p->losses.o = &t->o;
-    return br__ready_make(t->rank, &b, &p->ready, err);
+    return br__compiled_make(t->rank, &b, &p->compiled, err);
 }
 
 /* Where the walk back starts. */
@@ -99,22 +94,22 @@ static br_val place_of(const struct br__trainer *t, struct br_graph *g, const st
 
 static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *err)
 {
-    struct br_graph *g = &p->ready->g;
+    struct br_graph *g = &p->compiled->g;
     const struct br__params *params = t->rank->params;
     size_t n = 0, n_nodes = g->n;
     struct br__want *want = br__arena_alloc(&g->arena, (params->n + 1) * sizeof *want);
     br_val *grad = br__arena_alloc(&g->arena, (params->n + 1) * sizeof *grad);
     struct br__root *roots = br__arena_alloc(&g->arena, (2 + 2 * p->losses.n_moe) * sizeof *roots);
     p->grad = br__calloc(params->n + 1, sizeof *p->grad);
-    p->place = br__calloc(params->n + 1, sizeof *p->place);
-    if (!want || !grad || !roots || !p->grad || !p->place)
-        return nomem(err);
+    p->info = br__calloc(params->n + 1, sizeof *p->info);
+    if (!want || !grad || !roots || !p->grad || !p->info)
+        return br__nomem(err, "for training");
     for (br_val v = 1; v < n_nodes; v++) {
         const struct br__param *param = br__node_param(br__node(g, v));
         if (!param || !br__is_trained(t->m->weights, param))
             continue;
-        p->place[param->index] = place_of(t, g, param);
-        want[n++] = (struct br__want){v, p->place[param->index]};
+        p->info[param->index] = place_of(t, g, param);
+        want[n++] = (struct br__want){v, p->info[param->index]};
     }
     int rc = br__grad(g, roots, roots_of(&p->losses, roots), want, n, grad, err);
     for (size_t i = 0; i < n && !rc; i++)
@@ -126,9 +121,9 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
 static void bind_places(const struct br__trainer *t, const struct pass *p)
 {
     const struct br__params *params = t->rank->params;
-    for (size_t i = 0; i < params->n && p->place; i++)
-        if (p->place[i])
-            br__frame_bind(p->ready->frame, p->place[i],
+    for (size_t i = 0; i < params->n && p->info; i++)
+        if (p->info[i])
+            br__frame_bind(p->compiled->frame, p->info[i],
                            br__store_grad(&t->store, params->list[i]->pieces));
 }
 
@@ -146,7 +141,7 @@ static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
     size_t n = 0, n_params = t->rank->params->n;
     br_val *out = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
     if (!out)
-        return nomem(err);
+        return br__nomem(err, "for training");
     n = put(out, n, l->loss);
     n = put(out, n, l->mtp_loss);
     for (size_t i = 0; i < l->n_moe; i++) {
@@ -156,7 +151,7 @@ static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
     }
     for (size_t i = 0; i < n_params && p->grad; i++)
         n = put(out, n, p->grad[i]);
-    int rc = br__ready_plan(t->rank, p->ready, out, n, err);
+    int rc = br__compiled_plan(t->rank, p->compiled, out, n, err);
     br__free(out);
     return rc;
 }
@@ -190,7 +185,7 @@ static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backw
     }
     struct pass **at = place_for(t), *p = br__calloc(1, sizeof *p);
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for training");
     p->n_tokens = mb->n_tokens;
     p->n_seqs = mb->n_seqs;
     p->backward = backward;
@@ -222,9 +217,9 @@ static int64_t first_row(const struct br__micro *mb, int64_t s)
 
 static void fill_sequences(const struct pass *p, const struct br__micro *mb)
 {
-    const struct br__build *b = &p->ready->b;
-    int32_t *seqs = br__frame_input(p->ready->frame, b->seqs);
-    int32_t *positions = br__frame_input(p->ready->frame, b->positions);
+    const struct br__build *b = &p->compiled->b;
+    int32_t *seqs = br__frame_input(p->compiled->frame, b->seqs);
+    int32_t *positions = br__frame_input(p->compiled->frame, b->positions);
     for (int64_t s = 0; s < mb->n_seqs; s++) {
         int32_t from = (int32_t)first_row(mb, s), n = (int32_t)first_row(mb, s + 1) - from;
         const int32_t row[5] = {from, n, from, n, (int32_t)s};
@@ -239,10 +234,10 @@ static void fill_sequences(const struct pass *p, const struct br__micro *mb)
  * no target. */
 static void fill_mtp(const struct pass *p, const struct br__micro *mb)
 {
-    const struct br__build *b = &p->ready->b;
-    int32_t *ids = br__frame_input(p->ready->frame, b->mtp_ids);
-    int32_t *labels = br__frame_input(p->ready->frame, b->mtp_labels);
-    float *weights = br__frame_input(p->ready->frame, p->losses.mtp_weights);
+    const struct br__build *b = &p->compiled->b;
+    int32_t *ids = br__frame_input(p->compiled->frame, b->mtp_ids);
+    int32_t *labels = br__frame_input(p->compiled->frame, b->mtp_labels);
+    float *weights = br__frame_input(p->compiled->frame, p->losses.mtp_weights);
     float each = mb->mtp_scale / (float)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     for (int64_t s = 0; s < mb->n_seqs; s++) {
         int64_t end = first_row(mb, s + 1);
@@ -274,13 +269,13 @@ static double aux_factor(const struct br__trainer *t, const struct br__micro *mb
 static void fill_inputs(const struct br__trainer *t, const struct pass *p,
                         const struct br__micro *mb)
 {
-    const struct br__build *b = &p->ready->b;
+    const struct br__build *b = &p->compiled->b;
     const struct br__losses *l = &p->losses;
-    int32_t *ids = br__frame_input(p->ready->frame, b->ids);
-    int32_t *labels = br__frame_input(p->ready->frame, b->labels);
-    float *weights = br__frame_input(p->ready->frame, l->weights);
-    float *aux = br__frame_input(p->ready->frame, l->aux_weight);
-    float *z = br__frame_input(p->ready->frame, l->z_weight);
+    int32_t *ids = br__frame_input(p->compiled->frame, b->ids);
+    int32_t *labels = br__frame_input(p->compiled->frame, b->labels);
+    float *weights = br__frame_input(p->compiled->frame, l->weights);
+    float *aux = br__frame_input(p->compiled->frame, l->aux_weight);
+    float *z = br__frame_input(p->compiled->frame, l->z_weight);
     size_t experts = (size_t)b->cfg->n_experts;
     fill_sequences(p, mb);
     memcpy(ids, mb->ids, (size_t)mb->n_tokens * sizeof *ids);
@@ -297,7 +292,7 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
     if (z)
         *z = (float)(mb->aux_scale * t->o.z_coeff / (double)mb->n_tokens);
     for (size_t i = 0; i < l->n_moe; i++) {
-        float *past = br__frame_input(p->ready->frame, l->moe[i].past);
+        float *past = br__frame_input(p->compiled->frame, l->moe[i].past);
         if (past)
             memcpy(past, t->past + i * experts, experts * sizeof *past);
     }
@@ -311,7 +306,7 @@ static int sum_losses(const struct pass *p, br_val loss, const float *mask, doub
 {
     int64_t n = p->n_tokens;
     float *x = br__alloc((size_t)n * sizeof *x);
-    int rc = x ? br__frame_read(p->ready->frame, loss, x, err) : nomem(err);
+    int rc = x ? br__frame_read(p->compiled->frame, loss, x, err) : br__nomem(err, "for training");
     *sum = 0;
     for (int64_t i = 0; i < n && !rc; i++)
         *sum += mask ? (double)mask[i] * x[i] : x[i];
@@ -323,7 +318,7 @@ static int read_moe(struct br__trainer *t, const struct pass *p, const struct br
                     struct br__micro_out *out, struct br_err *err)
 {
     const struct br__losses *l = &p->losses;
-    const struct br__frame *f = p->ready->frame;
+    const struct br__frame *f = p->compiled->frame;
     size_t experts = (size_t)t->m->weights->cfg->n_experts;
     double factor = l->n_moe ? aux_factor(t, mb) : 0;
     int rc = 0;
@@ -364,11 +359,12 @@ static int add_gradients(struct br__trainer *t, const struct pass *p, struct br_
 {
     int rc = 0;
     for (size_t i = 0; i < t->rank->params->n && !rc; i++) {
-        if (!p->grad[i] || p->place[i])
+        if (!p->grad[i] || p->info[i])
             continue;
         float *d =
-            br__alloc((size_t)br__node_elems(br__node(&p->ready->g, p->grad[i])) * sizeof *d);
-        rc = d ? br__frame_read(p->ready->frame, p->grad[i], d, err) : nomem(err);
+            br__alloc((size_t)br__node_elems(br__node(&p->compiled->g, p->grad[i])) * sizeof *d);
+        rc = d ? br__frame_read(p->compiled->frame, p->grad[i], d, err)
+               : br__nomem(err, "for training");
         if (!rc)
             add_gradient(&t->store, t->rank->params->list[i], d);
         br__free(d);
@@ -425,7 +421,7 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
     if (rc)
         return rc;
     fill_inputs(t, p, mb);
-    rc = br__frame_run(p->ready->frame, err);
+    rc = br__frame_run(p->compiled->frame, err);
     if (!rc)
         rc = sum_losses(p, p->losses.loss, mb->mask, &out->loss_sum, err);
     if (!rc && t->o.mtp)
@@ -470,7 +466,7 @@ static int open_store(struct br__trainer *t, struct br_err *err)
     struct pass probe = {.n_tokens = 1, .n_seqs = 1};
     int rc = build_pass(t, &probe, err);
     t->n_moe = probe.losses.n_moe;
-    br__ready_free(probe.ready);
+    br__compiled_free(probe.compiled);
     if (!rc)
         rc = br__store_open(&t->store, t->m->weights, t->rank->params, t->o.values, err);
     return rc ? rc : reopen_params(t->rank, err);
@@ -483,7 +479,7 @@ int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct b
     int rc = check_opts(m, o, err);
     struct br__trainer *t = rc ? NULL : br__calloc(1, sizeof *t);
     if (rc || !t)
-        return rc ? rc : nomem(err);
+        return rc ? rc : br__nomem(err, "for training");
     t->m = m;
     t->rank = &m->ranks[0];
     t->o = *o;
@@ -494,7 +490,7 @@ int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct b
         t->aux = br__calloc(t->n_moe + 1, sizeof *t->aux);
         t->z = br__calloc(t->n_moe + 1, sizeof *t->z);
         t->row = br__calloc(experts + 1, sizeof *t->row);
-        rc = t->past && t->aux && t->z && t->row ? 0 : nomem(err);
+        rc = t->past && t->aux && t->z && t->row ? 0 : br__nomem(err, "for training");
     }
     if (rc)
         br__trainer_close(t);

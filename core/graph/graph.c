@@ -37,7 +37,7 @@ void br__graph_free(struct br_graph *g)
 }
 
 /* Append a copy of n after running its shape rule. */
-static br_val append(struct br_graph *g, struct br__node *n)
+static br_val graph_append(struct br_graph *g, struct br__node *n)
 {
     if (g->err.code)
         return 0;
@@ -101,7 +101,7 @@ static br_val in_float32(struct br_graph *g, struct br__node *n)
     }
     uint32_t values = g->values;
     g->values = 0;
-    br_val v = append(g, n);
+    br_val v = graph_append(g, n);
     g->values = values;
     return shaped.dtype == BR_BF16 && v ? BR__OP(g, CAST, BR__I(BR_BF16), v) : v;
 }
@@ -121,7 +121,7 @@ br_val br__op(struct br_graph *g, uint32_t op, const br_val *in, uint32_t n_in,
     }
     if (attr)
         n.attr = *attr;
-    return lacks_kernel(g, &n) ? in_float32(g, &n) : append(g, &n);
+    return lacks_kernel(g, &n) ? in_float32(g, &n) : graph_append(g, &n);
 }
 
 br_val br__clone(struct br_graph *g, br_val v, const br_val *in)
@@ -129,7 +129,7 @@ br_val br__clone(struct br_graph *g, br_val v, const br_val *in)
     struct br__node n = *br__node(g, v);
     memcpy(n.in, in, n.n_in * sizeof *in);
     n.offset = 0;
-    return append(g, &n);
+    return graph_append(g, &n);
 }
 
 void br__recompute(struct br_graph *g, br_val from, br_val to, int all)
@@ -154,14 +154,14 @@ br_val br__leaf(struct br_graph *g, uint32_t op, uint32_t dtype, const char *nam
 {
     struct br__node n = {.op = op, .dtype = dtype, .name = name, .n_dim = n_dim};
     memcpy(n.shape, shape, n_dim * sizeof shape[0]);
-    return append(g, &n);
+    return graph_append(g, &n);
 }
 
 br_val br__param_leaf(struct br_graph *g, const struct br__stored *p)
 {
     struct br__node n = {.op = BR_OP_PARAM, .dtype = p->dtype, .n_dim = p->n_dim, .stored = p};
     memcpy(n.shape, p->shape, sizeof n.shape);
-    return append(g, &n);
+    return graph_append(g, &n);
 }
 
 br_val br__const(struct br_graph *g, const float *v, int64_t len)
@@ -172,7 +172,7 @@ br_val br__const(struct br_graph *g, const float *v, int64_t len)
     memcpy(copy, v, (size_t)len * sizeof *v);
     struct br__node n = {.op = BR_OP_CONST, .dtype = BR_F32, .n_dim = 1, .shape = {len}};
     n.data = copy;
-    return append(g, &n);
+    return graph_append(g, &n);
 }
 
 br_val br__slice(struct br_graph *g, br_val x, int axis, int64_t from, int64_t len)
@@ -186,5 +186,5 @@ br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *
         return br__graph_fail(g, BR_E_CONFIG, "op RESHAPE lacks its input");
     struct br__node n = {.op = BR_OP_RESHAPE, .n_in = 1, .n_dim = n_dim, .in = {x}};
     memcpy(n.shape, shape, n_dim * sizeof shape[0]);
-    return append(g, &n);
+    return graph_append(g, &n);
 }

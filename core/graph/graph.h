@@ -15,7 +15,7 @@
 #include <bridge/backend.h>
 #include <bridge/graph.h>
 
-/* ---- nodes ---------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 /* The values of a PARAM, rows one after another.  A host device uses them where they lie, in `data`
  * or `parts`; any other gets a copy once, of what `bytes` makes, or of data or parts without it. */
@@ -155,8 +155,7 @@ int br__device_call(struct br__device *d, const struct br_call *c,
 const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,
                               size_t size);
 
-/* ---- programs: which nodes run, by which kernels, where in memory -------------------------------
- */
+/* ---- programs: which nodes run, by which kernels, where in memory ---------------------------- */
 
 /* What `outputs` need of a graph, planned for a kind of device.  It holds no memory of the device
  * and no address, and does not change.  The graph and the device must outlive it. */
@@ -166,8 +165,7 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
                      const br_val *outputs, size_t n_outputs, struct br_err *err) BR_MUST_CHECK;
 void br__program_free(struct br__program *p);
 
-/* ---- frames: a program's memory, and its run ----------------------------------------------------
- */
+/* ---- frames: a program's memory, and its run ------------------------------------------------- */
 
 /* Inputs and states of its own; values lie in the device's work memory until the device's next run.
  * Nobody outside of this folder sees an address in memory of the device, but for states. */
