@@ -46,6 +46,11 @@ br_val br__leave_tp(struct br_graph *g, br_val x)
                : BR__OP(g, ALL_REDUCE, BR__I(BR_GROUP_TP, 1, br__tp(g), br__tp_rank(g)), x);
 }
 
+struct br_attr br__exact(const struct br_graph *g)
+{
+    return (struct br_attr){.i = {g->values ? g->values : BR_F32}};
+}
+
 /* One leaf per param, so that its gradient is one value. */
 static br_val leaf_of(struct br_graph *g, const struct br__param *p)
 {
@@ -121,7 +126,7 @@ static br_val inverse_length(struct br_graph *g, br_val w, br_val a, br_val b, f
 static br_val with_low_rank(struct br_graph *g, br_val x, br_val y,
                             const struct br__adapter_pair *pair, enum br__split split)
 {
-    const struct br_attr exact = {.i = {BR_F32}};
+    const struct br_attr exact = br__exact(g);
     br_val a = adapter_tensor(g, pair, 'A', split), b = adapter_tensor(g, pair, 'B', split);
     br_val z = BR__OP(g, MATMUL, &exact, BR__OP(g, MATMUL, &exact, x, a), b);
     return BR__OP(g, ADD, NULL, y, BR__OP(g, SCALE, BR__F(pair->scaling), z));

@@ -92,6 +92,8 @@ br_val br__plain_leaf(struct br_graph *g, const struct br__param *p);
 /* y = x w' with the weight, its adapter if there is one, and the bias of that name or NULL. */
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
                   const char *bias);
+/* Products that are exact in inference; where training has bfloat16 values, as any other. */
+struct br_attr br__exact(const struct br_graph *g);
 /* x enters work that the tensor-parallel ranks share; and a partial sum leaves it. */
 br_val br__enter_tp(struct br_graph *g, br_val x);
 br_val br__leave_tp(struct br_graph *g, br_val x);

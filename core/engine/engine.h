@@ -183,7 +183,8 @@ enum br__recompute_module { /* "core_attn" needs none: attention never keeps its
                             BR__RECOMPUTE_SHARED_EXPERTS = 16
 };
 struct br__train_opts {
-    int values;       /* BR_F32; BR_NONE is BR_F32 */
+    int values;       /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
+                         BR_NONE is BR_F32 */
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
@@ -220,7 +221,8 @@ struct br__trained {
 const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n);
 /* A step begins: gradients and the running counts of routed tokens become 0. */
 void br__trainer_zero(struct br__trainer *t);
-/* A step ends: the main weights have changed, what the model computes with follows. */
+/* The main weights have changed (a step has ended, a checkpoint was read): what the model computes
+ * with follows, `bf16` among it. */
 int br__trainer_updated(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
 
 /* Sequences of a micro batch, one after another.  What is differentiated is

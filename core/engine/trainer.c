@@ -441,8 +441,8 @@ static int check_opts(const struct br__llm *m, const struct br__train_opts *o, s
         lack = "several ranks";
     else if (!br__device_is_host(&m->ranks[0].dev))
         lack = "a device whose memory is not the host's";
-    else if (o->values != BR_NONE && o->values != BR_F32)
-        lack = "values that are not float32";
+    else if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16)
+        lack = "values that are neither float32 nor bfloat16";
     if (lack)
         return br_fail(err, BR_E_UNSUPPORTED, "the engine cannot train with %s yet", lack);
     if (o->mtp && m->weights->cfg->n_mtp != 1)
@@ -468,7 +468,7 @@ static int open_store(struct br__trainer *t, struct br_err *err)
     t->n_moe = probe.losses.n_moe;
     br__compiled_free(probe.compiled);
     if (!rc)
-        rc = br__store_open(&t->store, t->m->weights, t->rank->params, err);
+        rc = br__store_open(&t->store, t->m->weights, t->rank->params, t->o.values, err);
     return rc ? rc : reopen_params(t->rank, err);
 }
 
@@ -523,7 +523,9 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *
 
 uint64_t br__trainer_bytes(const struct br__trainer *t)
 {
-    return 2 * t->store.elems * sizeof(float) + br__device_bytes(&t->rank->dev);
+    const struct br__store *s = &t->store;
+    return s->elems * (2 * sizeof(float) + (s->bf16 ? sizeof *s->bf16 : 0)) +
+           s->n_wide * sizeof *s->wide + br__device_bytes(&t->rank->dev);
 }
 
 void br__trainer_zero(struct br__trainer *t)
@@ -535,7 +537,7 @@ void br__trainer_zero(struct br__trainer *t)
 
 int br__trainer_updated(struct br__trainer *t, struct br_err *err)
 {
-    (void)err;
+    int rc = br__store_round(&t->store, err);
     br__params_refresh(t->rank->params);
-    return 0;
+    return rc;
 }

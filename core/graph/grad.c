@@ -64,9 +64,17 @@ static void make_again(struct grads *gs, const struct br__segment *s)
 
 static const struct br__segment *segment_of(const struct grads *gs, br_val v)
 {
-    for (size_t i = 0; i < gs->g->n_segments; i++)
-        if (v >= gs->g->segments[i].from && v < gs->g->segments[i].to)
-            return &gs->g->segments[i];
+    size_t from = 0, to = gs->g->n_segments;
+    while (from < to) {
+        size_t mid = (from + to) / 2;
+        const struct br__segment *s = &gs->g->segments[mid];
+        if (v >= s->from && v < s->to)
+            return s;
+        if (v < s->from)
+            to = mid;
+        else
+            from = mid + 1;
+    }
     return NULL;
 }
 
@@ -551,6 +559,7 @@ int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots,
         goto out;
     }
     back_mark(&gs, want, n);
+    g->n_wide = 0; /* what was widened for the forward pass is not kept for this one */
     for (size_t i = 0; i < n_roots; i++)
         back_add(&gs, roots[i].v, back_seed(g, &roots[i]));
     for (br_val v = (br_val)gs.n; v-- > 1;)

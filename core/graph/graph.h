@@ -49,6 +49,11 @@ struct br_graph {
     size_t n, cap;
     struct br__segment *segments; /* in order; they do not meet */
     size_t n_segments, cap_segments;
+    /* Where values are bfloat16: ops that this device has no kernel for are carried out in float32,
+     * from values that are widened, and the result rounded.  NULL: they stay as they are. */
+    const struct br__device *device;
+    br_val *wide; /* [n_wide] the float32 value that a bfloat16 one was widened to; 0: none */
+    size_t n_wide, cap_wide;
     uint32_t values;         /* BR_BF16: dtype of activations and of products of such; 0: float32 */
     struct br_err err;       /* sticky: code != 0 */
     struct br__build *build; /* what the layer builders know; NULL in a bare graph */
