@@ -31,6 +31,8 @@ void *br__calloc(size_t n, size_t sz); /* zeroed, checks n * sz */
 void *br__realloc(void *p, size_t n);
 void br__free(void *p);
 char *br__strdup(const char *s);
+/* Bytes of this process that are its own: mapped files are not in it.  0: unknown. */
+uint64_t br__private_memory(void);
 
 /* Make room for one more element in a growing array: *a has room for *cap elements of `sz` bytes
  * and holds n.  Returns 0, or BR_E_NOMEM with *a unchanged. */
@@ -279,6 +281,17 @@ int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sy
                  struct br_err *err) BR_MUST_CHECK;
 int br__out_open_in(struct br__out *o, const struct br__dir *d, const char *name,
                     uint64_t size_hint, int sync, struct br_err *err) BR_MUST_CHECK;
+/* A log: a file that grows by pieces, each written when it is given. */
+struct br__append {
+    int fd;
+    char *path;
+    uint64_t size;
+};
+/* The first `keep` bytes of the file stay; it is made if there is none. */
+int br__append_open(struct br__append *a, const char *path, uint64_t keep,
+                    struct br_err *err) BR_MUST_CHECK;
+int br__append(struct br__append *a, const void *p, size_t n, struct br_err *err) BR_MUST_CHECK;
+void br__append_close(struct br__append *a); /* zeroed, failed and closed ones are fine */
 /* Write into an existing file from byte `off` on; it keeps its size.  For files written in parts by
  * several threads, made by br__create_sized: a new file of that size, its space reserved where the
  * file system can. */

@@ -476,3 +476,59 @@ int br__copy_in(const struct br__dir *d, const char *name, const char *from, int
     br__file_close(&f);
     return rc;
 }
+
+/* ---- logs: files that grow by pieces, each of which others can read at once
+ * ---------------------------------------------------------------------- */
+
+static int prepare_append(struct br__append *a, uint64_t keep, struct br_err *err)
+{
+    struct stat st;
+    int rc;
+
+    if (br__io.fstat(a->fd, &st) < 0)
+        return BR__FAIL_WRITE(err, errno, "open", a->path);
+    if (!S_ISREG(st.st_mode))
+        return br_fail(err, BR_E_IO, "'%s' is no regular file", a->path);
+    a->size = BR__MIN(keep, (uint64_t)st.st_size);
+    if (a->size == (uint64_t)st.st_size)
+        return BR_OK;
+    BR__RETRY(rc, br__io.ftruncate(a->fd, (off_t)a->size));
+    return rc < 0 ? BR__FAIL_WRITE(err, errno, "cut", a->path) : BR_OK;
+}
+
+int br__append_open(struct br__append *a, const char *path, uint64_t keep, struct br_err *err)
+{
+    *a = (struct br__append){.fd = -1, .path = br__strdup(path)};
+    if (!a->path)
+        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+    BR__RETRY(a->fd,
+              br__io.openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666));
+    int rc = a->fd < 0 ? BR__FAIL_WRITE(err, errno, "open", path) : prepare_append(a, keep, err);
+    if (rc)
+        br__append_close(a);
+    return rc;
+}
+
+int br__append(struct br__append *a, const void *p, size_t n, struct br_err *err)
+{
+    const unsigned char *from = p;
+
+    while (n > 0) {
+        ssize_t put;
+        BR__RETRY(put, br__io.pwrite(a->fd, from, n, (off_t)a->size));
+        if (put <= 0)
+            return BR__FAIL_WRITE(err, put < 0 ? errno : EIO, "write", a->path);
+        from += put;
+        n -= (size_t)put;
+        a->size += (uint64_t)put;
+    }
+    return BR_OK;
+}
+
+void br__append_close(struct br__append *a)
+{
+    if (a->path && a->fd >= 0)
+        br__io.close(a->fd);
+    br__free(a->path);
+    *a = (struct br__append){.fd = -1};
+}

@@ -21,7 +21,8 @@
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
- *   cmd_download.c download                             cmd_data.c data build, merge, inspect */
+ *   cmd_download.c download                             cmd_data.c data build, merge, inspect
+ *   cmd_train.c    train, with train_plan.c and train_log.c */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -68,7 +69,8 @@
     X(TOKENIZE, tokenize)                                                                          \
     X(DATA_BUILD, data_build)                                                                      \
     X(DATA_MERGE, data_merge)                                                                      \
-    X(DATA_INSPECT, data_inspect)
+    X(DATA_INSPECT, data_inspect)                                                                  \
+    X(TRAIN, train)
 
 enum br__cmd_id {
 #define BR_X(id, name) BR__CMD_##id,
@@ -242,7 +244,8 @@ enum br__text_kind {
 };
 void br__buf_safe(struct br__buf *b, const char *s, size_t n, enum br__text_kind kind);
 void br__print_safe(FILE *f, const char *s, size_t n, enum br__text_kind kind);
-/* One line with its line break, as BR__TEXT_NAME.  br__say_failed: one was lost for want of memory. */
+/* One line with its line break, as BR__TEXT_NAME.  br__say_failed: one was lost for want of memory.
+ */
 void br__say(FILE *f, const char *fmt, ...) BR_PRINTF(2, 3);
 int br__say_failed(void);
 /* The bytes that were asked for, on stdout: as they are, but on a terminal BR__TEXT_PROSE. */
@@ -298,8 +301,8 @@ int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__ll
 /* --tokenizer, else where the model has one; BR_E_NOTFOUND says where was looked. */
 int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
                       const char **dir, struct br_err *err) BR_MUST_CHECK;
-/* Append the ids of a text: whole numbers from 0 on, between blanks and brackets, with at most one comma
- * between two of them.  `code` is the status of a text that is anything else. */
+/* Append the ids of a text: whole numbers from 0 on, between blanks and brackets, with at most one
+ * comma between two of them.  `code` is the status of a text that is anything else. */
 int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code,
                   struct br_err *err) BR_MUST_CHECK;
 /* --input-ids, else the ids of --prompt.  *tok is opened when it is needed (or is NULL). */
@@ -310,7 +313,6 @@ int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, cons
                    size_t n, struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
 /* Text of one token, in the arena: exact if it is UTF-8 without NUL, else escaped. */
 const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id);
-uint64_t br__private_memory(void); /* bytes of this process that are its own, at their peak */
 
 /* cmd_plugin.c: a plugin by name, or by file if the name has a slash or ends in .so. */
 int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,

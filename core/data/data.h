@@ -47,11 +47,13 @@ struct br__pretrain_opts {
     int64_t n_samples[BR__N_SPLITS]; /* wanted of each: -1 one epoch, 0 the split is not opened */
     int64_t seq_length;
     uint32_t seed;
-    int32_t eod, pad; /* pad: -1 none; see br__pad_id */
+    int32_t eod, pad; /* pad: -1 none; see br__special_ids */
     int32_t n_vocab;  /* of mock data */
     int reset_position_ids, reset_attention_mask, eod_mask_loss;
     const char *cache_dir; /* the index arrays are kept there as .npy; NULL: nowhere */
 };
+/* "9999,8,2" -> from and to of each split as shares of 1; to <= from where a split is empty. */
+int br__split_parse(const char *text, double (*range)[2], struct br_err *err) BR_MUST_CHECK;
 struct br__pretrain;
 /* Everything is checked and indexed.  BR_E_CONFIG: a split that is wanted has no tokens. */
 int br__pretrain_open(struct br__pretrain **out, const struct br__pretrain_opts *o,
@@ -70,9 +72,18 @@ struct br__pretrain_part {
 };
 int br__pretrain_part(const struct br__pretrain *p, int split, size_t k,
                       struct br__pretrain_part *out);
-/* The pad token of a tokenizer, or -1: it has none, or it is the end of a document or text or
- * another special token too, which must be learnt. */
-int32_t br__pad_id(const struct br_tokenizer *tok, int32_t eod);
+/* What token files need of a tokenizer. */
+struct br__special_ids {
+    int32_t eod; /* its end of text; -1: none */
+    int32_t pad; /* -1: it has none, or it is the end of text or another special token too, which
+                    must be learnt */
+    int32_t n_vocab; /* highest id + 1 */
+};
+struct br__special_ids br__special_ids(const struct br_tokenizer *tok);
+/* The same from the files of a tokenizer that cannot be opened: its text cannot be encoded here,
+ * but ids can be learnt. */
+int br__special_ids_read(const char *dir, struct br__special_ids *out,
+                         struct br_err *err) BR_MUST_CHECK;
 
 /* ---- the order of samples
  * ------------------------------------------------------------------------ */

@@ -75,7 +75,5 @@ int br__blend_all(const int64_t *sizes, size_t n, int16_t *dataset, int64_t *sam
 /* ceil(ceil(target * weight) * (1 + surplus)): what a blend of `target` asks of one dataset. */
 int64_t br__blend_share(int64_t target, double weight, double surplus);
 #define BR__BLEND_SURPLUS 0.005
-/* "9999,8,2" -> from and to of each split as shares of 1; to <= from where a split is empty. */
-int br__split_parse(const char *text, double (*range)[2], struct br_err *err) BR_MUST_CHECK;
 
 #endif

@@ -4,7 +4,6 @@
  * Megatron's builder knows five cases: one file or several, with weights or without, cut by a split
  * or one blend for each split.  Here a split is always a list of datasets with an index each, and a
  * table of turns unless it is one dataset alone. */
-#include "../text/text.h"
 #include "gpt.h"
 
 #include <inttypes.h>
@@ -331,17 +330,4 @@ int br__pretrain_part(const struct br__pretrain *p, int split, size_t k,
     for (int64_t i = part->first; i < part->end; i++)
         out->tokens += br__tokens_len(part->tokens, i);
     return 1;
-}
-
-int32_t br__pad_id(const struct br_tokenizer *tok, int32_t eod)
-{
-    const char *text = br_tokenizer_role(tok, BR_TOK_PAD);
-    int32_t pad = text ? br_tokenizer_token_id(tok, text) : -1;
-    static const int others[] = {BR_TOK_BOS, BR_TOK_EOS, BR_TOK_UNK};
-    for (size_t i = 0; i < BR_COUNTOF(others); i++) {
-        const char *other = br_tokenizer_role(tok, others[i]);
-        if (other && br_tokenizer_token_id(tok, other) == pad)
-            return -1;
-    }
-    return pad == eod ? -1 : pad;
 }

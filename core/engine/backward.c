@@ -12,13 +12,14 @@ static int nomem(struct br_err *err)
 /* What the walk back starts from, and what it is asked for. */
 struct walk {
     struct br__pass *p;
-    br_val *wrt, *grad; /* leaves, and room for the gradient of each */
+    struct br__want *wrt; /* leaves */
+    br_val *grad;         /* room for the gradient of each */
     size_t n;
     br_val passed; /* gradient that goes to the stage before, or came from the next in vain */
 };
 
 /* The params of a graph that gradients are asked for: the adapter's if there is one. */
-static size_t trainable(const struct br__ready *q, br_val *wrt)
+static size_t trainable(const struct br__ready *q, struct br__want *wrt)
 {
     size_t n = 0;
     const struct br__adapter *a = q->b.params->w->adapter;
@@ -26,7 +27,7 @@ static size_t trainable(const struct br__ready *q, br_val *wrt)
     for (br_val v = 1; v < q->g.n; v++) {
         const struct br__param *p = br__node_param(br__node(&q->g, v));
         if (p && (!only_adapter || p->adapter))
-            wrt[n++] = v;
+            wrt[n++].leaf = v;
     }
     return n;
 }
@@ -38,7 +39,7 @@ static int walk_back(struct walk *w, enum br__pass_loss root, br_val loss, struc
     struct br__ready *q = w->p->ready;
     size_t n = w->n;
     if (q->b.received)
-        w->wrt[n++] = q->b.received;
+        w->wrt[n++].leaf = q->b.received;
     int rc = br__grad(&q->g, &(struct br__root){.v = loss}, 1, w->wrt, n, w->grad, err);
     if (rc)
         return rc;
@@ -53,7 +54,7 @@ static int walk_back(struct walk *w, enum br__pass_loss root, br_val loss, struc
     if (!of_param)
         return nomem(err);
     for (size_t i = 0; i < w->n; i++)
-        of_param[br__node_param(br__node(&q->g, w->wrt[i]))->index] = w->grad[i];
+        of_param[br__node_param(br__node(&q->g, w->wrt[i].leaf))->index] = w->grad[i];
     w->p->grad[root] = of_param;
     return 0;
 }

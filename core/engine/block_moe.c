@@ -56,8 +56,8 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
     struct br__build *b = g->build;
     int64_t topk = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
     const struct br_attr exact = {.i = {BR_F32}};
-    br_val logits =
-        BR__OP(g, MATMUL, &exact, x, br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE));
+    br_val w = br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE);
+    br_val logits = BR__OP(g, MATMUL, &exact, x, w);
     *idx = b->flags & BR__BUILD_ROUTES_GIVEN ? given_routes(g, topk)
                                              : BR__OP(g, TOPK, BR__I(topk), logits);
     br_val probs = BR__OP(g, SOFTMAX, NULL, logits);
@@ -65,7 +65,7 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
              ? BR__OP(g, GATHER_COLS, NULL, probs, *idx)
              : BR__OP(g, SOFTMAX, NULL, BR__OP(g, GATHER_COLS, NULL, logits, *idx));
     if (b->losses) {
-        br__moe_loss(g, logits, probs, *idx);
+        br__moe_loss(g, &(struct br__routing){x, w, logits, probs, *idx});
     } else if (b->layer < b->cfg->n_layers) {
         b->routes[b->layer] = *idx;
         count_load(g, probs, *idx, b->cfg->n_experts);
@@ -128,7 +128,9 @@ static br_val local_experts(struct br_graph *g, const struct world *w, br_val x,
                          expert_weight(g, w, FC1, 0, BR__SPLIT_ROWS), offsets);
     br_val up = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC1, 1, BR__SPLIT_ROWS),
                        offsets);
+    br_val from = br__module_starts(g, BR__RECOMPUTE_MOE_ACT);
     y = BR__OP(g, SWIGLU, NULL, gate, up);
+    br__module_ends(g, from, 1);
     y = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC2, 0, BR__SPLIT_COLS),
                offsets);
     return BR__OP(g, MOE_COMBINE, NULL, y, p, order);
@@ -156,6 +158,7 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
     if (g->build->n_tokens % w.tp)
         return br__graph_fail(g, BR_E_USAGE, "%lld tokens cannot be shared by tp %u",
                               (long long)g->build->n_tokens, w.tp);
+    br_val from = br__module_starts(g, BR__RECOMPUTE_MOE);
     route(g, x, &idx, &p);
     br_val y =
         local_experts(g, &w, gather(g, &w, own_rows(g, &w, x)), gather(g, &w, own_rows(g, &w, idx)),
@@ -163,5 +166,6 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
     y = scatter(g, &w, y);
     if (br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_INTERMEDIATE_SIZE))
         y = BR__OP(g, ADD, NULL, y, shared_expert(g, x));
+    br__module_ends(g, from, 0);
     return y;
 }

@@ -116,18 +116,22 @@ static br_val inverse_length(struct br_graph *g, br_val w, br_val a, br_val b, f
     return BR__OP(g, RSQRT, NULL, br__leave_tp(g, BR__OP(g, MUL, NULL, length, length)));
 }
 
-/* y = x w' becomes x (w + s b a)', for DoRA times magnitude / |w + s b a| row by row.  The length
- * is a constant to the gradient, as in peft and in section 4.3 of the paper.  Where y is a partial
- * sum, so is what is added to it. */
-static br_val adapted(struct br_graph *g, br_val x, br_val y, br_val w,
-                      const struct br__adapter_pair *pair, enum br__split split)
+/* y = x w' becomes x (w + s b a)'.  Where y is a partial sum, so is what is added to it. */
+static br_val with_low_rank(struct br_graph *g, br_val x, br_val y,
+                            const struct br__adapter_pair *pair, enum br__split split)
 {
     const struct br_attr exact = {.i = {BR_F32}};
     br_val a = adapter_tensor(g, pair, 'A', split), b = adapter_tensor(g, pair, 'B', split);
     br_val z = BR__OP(g, MATMUL, &exact, BR__OP(g, MATMUL, &exact, x, a), b);
-    y = BR__OP(g, ADD, NULL, y, BR__OP(g, SCALE, BR__F(pair->scaling), z));
-    if (!pair->magnitude.data)
-        return y;
+    return BR__OP(g, ADD, NULL, y, BR__OP(g, SCALE, BR__F(pair->scaling), z));
+}
+
+/* DoRA: y times magnitude / |w + s b a| row by row.  The length is a constant to the gradient, as
+ * in peft and in section 4.3 of the paper. */
+static br_val to_magnitude(struct br_graph *g, br_val y, br_val w,
+                           const struct br__adapter_pair *pair, enum br__split split)
+{
+    br_val a = adapter_tensor(g, pair, 'A', split), b = adapter_tensor(g, pair, 'B', split);
     br_val inv = inverse_length(g, w, a, b, pair->scaling, split);
     br_val m = adapter_tensor(g, pair, 'M', split);
     return BR__OP(g, MUL_ROW, NULL, y, BR__OP(g, MUL, NULL, m, inv));
@@ -142,9 +146,15 @@ br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum
     br_val w = leaf_of(g, p);
     br_val y = BR__OP(g, MATMUL, BR__I(g->build->precision), x, w);
     const struct br__adapter_pair *pair = adapter_of(g, &p->pieces[0]);
+    br_val b = bias ? br__weight(g, bias, item, split) : 0;
+    int inside = b && pair && g->build->params->w->adapter->bias_inside;
     if (pair)
-        y = adapted(g, x, y, w, pair, split);
-    return bias ? BR__OP(g, ADD_ROW, NULL, y, br__weight(g, bias, item, split)) : y;
+        y = with_low_rank(g, x, y, pair, split);
+    if (inside)
+        y = BR__OP(g, ADD_ROW, NULL, y, b);
+    if (pair && pair->magnitude)
+        y = to_magnitude(g, y, w, pair, split);
+    return b && !inside ? BR__OP(g, ADD_ROW, NULL, y, b) : y;
 }
 
 br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t n_dim,
@@ -177,7 +187,11 @@ static const struct br_attr *norm_attr(const struct br_graph *g, struct br_attr 
 br_val br_rmsnorm(struct br_graph *g, br_val x, const char *weight)
 {
     struct br_attr attr;
-    return BR__OP(g, RMSNORM, norm_attr(g, &attr), x, br__weight(g, weight, 0, BR__SPLIT_NONE));
+    br_val w = br__weight(g, weight, 0, BR__SPLIT_NONE);
+    br_val from = br__module_starts(g, BR__RECOMPUTE_LAYERNORM);
+    br_val y = BR__OP(g, RMSNORM, norm_attr(g, &attr), x, w);
+    br__module_ends(g, from, 1);
+    return y;
 }
 
 /* ---- softmax attention ----------------------------------------------------------------------- */
@@ -249,9 +263,13 @@ br_val br_gated_mlp(struct br_graph *g, br_val x, const char *prefix)
     char fc1[64], fc2[64];
     snprintf(fc1, sizeof fc1, "%slinear_fc1.weight", prefix);
     snprintf(fc2, sizeof fc2, "%slinear_fc2.weight", prefix);
+    br_val from = br__module_starts(g, strstr(prefix, "shared") ? BR__RECOMPUTE_SHARED_EXPERTS
+                                                                : BR__RECOMPUTE_MLP);
     x = br__enter_tp(g, x);
     br_val gate = br__linear(g, x, fc1, 0, BR__SPLIT_ROWS, NULL);
     br_val up = br__linear(g, x, fc1, 1, BR__SPLIT_ROWS, NULL);
     br_val y = BR__OP(g, SWIGLU, NULL, gate, up);
-    return br__leave_tp(g, br__linear(g, y, fc2, 0, BR__SPLIT_COLS, NULL));
+    y = br__leave_tp(g, br__linear(g, y, fc2, 0, BR__SPLIT_COLS, NULL));
+    br__module_ends(g, from, 0);
+    return y;
 }

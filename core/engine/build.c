@@ -88,14 +88,18 @@ static void predict_further(struct br_graph *g, struct br__build *b, br_val hidd
     br_val x = br__linear(g, both, "eh_proj.weight", 0, BR__SPLIT_NONE, NULL);
     b->layer = (int)b->cfg->n_layers;
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.transformer_layer.");
+    br__layer_starts(g, b->layer);
     x = b->cfg->arch->layer(g, x, b->layer);
+    br__layer_ends(g, b->layer);
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
     x = br_rmsnorm(g, x, "final_layernorm.weight");
     b->prefix[0] = '\0';
-    b->mtp_logits = head(g, b, x);
     if (b->losses) {
-        br__mtp_loss(g, b, b->mtp_logits);
-    } else if (b->flags & BR__BUILD_LOSS) {
+        br__mtp_loss(g, b, x);
+        return;
+    }
+    b->mtp_logits = head(g, b, x);
+    if (b->flags & BR__BUILD_LOSS) {
         b->mtp_labels = input(g, "mtp_labels", 1, b->n_tokens, 0);
         b->mtp_loss = BR__OP(g, CROSS_ENTROPY, NULL, b->mtp_logits, b->mtp_labels);
     }
@@ -106,10 +110,11 @@ static void finish(struct br_graph *g, struct br__build *b, br_val x)
     b->prefix[0] = '\0';
     x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
     b->hidden[b->cfg->n_layers + 1] = x;
-    b->logits = head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
     if (b->losses)
-        br__lm_loss(g, b, b->logits);
-    else if (b->flags & BR__BUILD_LOSS)
+        br__lm_loss(g, b, x);
+    else
+        b->logits = head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
+    if (!b->losses && b->flags & BR__BUILD_LOSS)
         b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
     if (!b->losses && b->flags & BR__BUILD_LOSS && b->n_moe)
         b->aux_loss = aux_loss(g, b);
@@ -129,7 +134,9 @@ static void layers(struct br_graph *g, struct br__build *b, const struct stage *
     for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
         b->layer = (int)i;
         snprintf(b->prefix, sizeof b->prefix, "decoder.layers.%u.", i);
+        br__layer_starts(g, i);
         b->hidden[i + 1] = x = arch->layer(g, x, (int)i);
+        br__layer_ends(g, i);
     }
     if (s->is_last)
         finish(g, b, x);

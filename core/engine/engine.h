@@ -12,14 +12,25 @@
 #include "../graph/graph.h"
 #include <pthread.h>
 
-/* ---- open and close ---------------------------------------------------------------------------
- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
+/* Low-rank adapters to be trained, hung on Megatron's linears as Megatron Bridge does: one A for
+ * the inputs of q, k and v, one for gate and up. */
+struct br__lora_opts {
+    /* Modules by their last name ("linear_qkv") or by a pattern of the whole ("*.layers.0.*"). */
+    const char *const *targets, *const *excluded;
+    size_t n_targets, n_excluded;
+    int64_t dim;
+    double alpha;
+    int dora;
+    int bias_inside; /* DoRA in Megatron Bridge's form: the magnitude scales the bias, too */
+};
 struct br__weights_opts {
     const char *hf_model, *megatron_path; /* one of them, or both: weights from the second */
-    struct br__model_source *source;      /* or one that is open, in their place: closed with the
-                                             weights,      and if they cannot be opened */
-    const char *plugin, *adapter;         /* or NULL */
+    struct br__model_source *source;  /* in their place, open: closed with the weights, or if they
+                                         cannot be opened */
+    const char *plugin, *adapter;     /* or NULL */
+    const struct br__lora_opts *lora; /* or NULL; not beside an adapter */
     int merge_adapter;
     int no_verify; /* do not compare checksums of a Megatron checkpoint */
     int threads;
@@ -38,8 +49,7 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
 
-/* ---- forward: tokens in, logits out -------------------------------------------------------------
- */
+/* ---- forward: tokens in, logits out ---------------------------------------------------------- */
 
 /* A session holds sequences: room for `slots` of them, of `capacity` tokens each.  A model may have
  * several; their forward passes take turns.  Close it before the model. */
@@ -64,8 +74,7 @@ int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 
-/* ---- what is known of it
- * -------------------------------------------------------------------------- */
+/* ---- what is known of it --------------------------------------------------------------------- */
 
 const struct br_config *br__llm_config(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
@@ -78,8 +87,8 @@ struct br__source {
     int64_t shape[BR_MAX_DIMS];
     int64_t rows, cols;
     const void *data; /* mapped file, or memory of the weights; NULL until br__weights_load */
-    uint32_t index;   /* in weights->sources and in its model's tensors */
-    int minus_one; /* data is the values minus 1: those of a trained weight that Megatron has so */
+    uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
+    int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
 };
 struct br__adapter;
 struct br__weights {
@@ -108,8 +117,7 @@ int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost
 /* Ceilings of the device, measured now, reading the model's own weights. */
 int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- one whole forward (and backward) pass without caches, with all that it made
- * ----------------- */
+/* ---- one whole forward (and backward) pass without caches, with all that it made ------------- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
@@ -150,8 +158,7 @@ size_t br__named_elems(const struct br__named *r);
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
 
-/* ---- training: weights that change, losses and gradients of a micro batch -----------------------
- */
+/* ---- training: weights that change, losses and gradients of a micro batch -------------------- */
 
 enum br__aux_kind { /* moe_router_load_balancing_type */
                     BR__AUX_NONE,
@@ -161,13 +168,30 @@ enum br__aux_kind { /* moe_router_load_balancing_type */
                                        batches so far */
                     BR__N_AUX_KINDS
 };
+/* What a backward pass makes again in place of keeping it; results are the same bits. */
+enum br__recompute_kind {
+    BR__RECOMPUTE_NONE,
+    BR__RECOMPUTE_UNIFORM,  /* all layers, in segments */
+    BR__RECOMPUTE_BLOCK,    /* the first layers, each by itself */
+    BR__RECOMPUTE_SELECTIVE /* modules of all layers */
+};
+enum br__recompute_module { /* "core_attn" needs none: attention never keeps its probabilities */
+                            BR__RECOMPUTE_LAYERNORM = 1,
+                            BR__RECOMPUTE_MLP = 2, /* "mlp", dense */
+                            BR__RECOMPUTE_MOE = 4,
+                            BR__RECOMPUTE_MOE_ACT = 8,
+                            BR__RECOMPUTE_SHARED_EXPERTS = 16
+};
 struct br__train_opts {
     int values;       /* BR_F32; BR_NONE is BR_F32 */
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
-    int aux_kind;  /* enum br__aux_kind */
-    double aux_coeff, z_coeff; /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
+    int recompute; /* enum br__recompute_kind */
+    int64_t recompute_layers;   /* uniform: of a segment; block: how many are made again */
+    unsigned recompute_modules; /* selective: enum br__recompute_module */
+    int aux_kind;               /* enum br__aux_kind */
+    double aux_coeff, z_coeff;  /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
 };
 /* The weights of a model as they are trained.  It takes the place of the model's own: what the
  * model computes while it is open, it computes with these.  Open it before any session of the
@@ -221,6 +245,9 @@ struct br__micro_out {
     const double *aux, *z; /* [n_moe] without coefficient and scale; the trainer's, until its next
                               micro batch; NULL: no such loss */
 };
+/* Memory of the trainer and its device: weights and gradients, values of a run, scratch; graphs for
+ * shapes of micro batches are made when they are met. */
+uint64_t br__trainer_bytes(const struct br__trainer *t);
 /* Forward and, if `backward`, backward pass: gradients are added to those of the list.
  * BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not fit. */
 int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,

@@ -76,8 +76,7 @@ void br__ready_free(struct br__ready *q);
 int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n,
                          struct br_err *err) BR_MUST_CHECK;
 
-/* ---- backward.c: a forward and backward pass as a graph that is kept
- * ------------------------------ */
+/* ---- backward.c: a forward and backward pass as a graph that is kept ------------------------- */
 
 /* The losses that gradients may be asked of. */
 enum br__pass_loss {

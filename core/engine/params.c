@@ -212,21 +212,30 @@ static int64_t elems_of(const struct br__part *q)
     return q->n_rows * q->n_cols;
 }
 
+static void copy_parts(const struct br__part *parts, size_t n, int to, unsigned char *dst)
+{
+    for (size_t i = 0; i < n; i++) {
+        copy_part(&parts[i], to, 0, elems_of(&parts[i]), dst);
+        dst += (size_t)elems_of(&parts[i]) * br_dtype_size(to);
+    }
+}
+
 /* Bytes of the parts: where they lie if that is one run of the right dtype, else a copy. */
-static const void *gather(struct br__params *p, const struct br__part *parts, size_t n, int to)
+static const void *gather(struct br__params *p, const struct br__part *parts, size_t n, int to,
+                          int *copied)
 {
     const struct br__part *q = &parts[0];
+    *copied = 0;
     if (n == 1 && q->source->dtype == to && (q->n_cols == q->source->cols || q->n_rows == 1))
         return (const unsigned char *)q->source->data +
                (size_t)(q->row * q->source->cols + q->col) * br_dtype_size(to);
     size_t elems = 0;
     for (size_t i = 0; i < n; i++)
         elems += (size_t)elems_of(&parts[i]);
-    unsigned char *m = own(p, elems * br_dtype_size(to)), *d = m;
-    for (size_t i = 0; m && i < n; i++) {
-        copy_part(&parts[i], to, 0, elems_of(&parts[i]), d);
-        d += (size_t)elems_of(&parts[i]) * br_dtype_size(to);
-    }
+    unsigned char *m = own(p, elems * br_dtype_size(to));
+    if (m)
+        copy_parts(parts, n, to, m);
+    *copied = 1;
     return m;
 }
 
@@ -309,7 +318,7 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
         q->stored.n_dim = 1;
         q->stored.shape[0] = parts[0].n_cols;
     }
-    q->stored.data = p->host ? gather(p, parts, n, (int)q->stored.dtype) : NULL;
+    q->stored.data = p->host ? gather(p, parts, n, (int)q->stored.dtype, &q->copied) : NULL;
     if ((p->host && !q->stored.data) || add(p, q, key, parts, n))
         return nomem(err);
     *out = q;
@@ -362,7 +371,8 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
                            br_dtype_torch(s->dtype), br_dtype_torch((int)q->stored.dtype));
         q->stored.dtype = (uint32_t)s->dtype;
-        data[e] = p->host ? gather(p, &parts[e], 1, s->dtype) : NULL;
+        int copied; /* not of experts: shares of columns do not train */
+        data[e] = p->host ? gather(p, &parts[e], 1, s->dtype, &copied) : NULL;
         if (p->host && !data[e])
             return nomem(err);
     }
@@ -391,22 +401,56 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
     return rc;
 }
 
+/* Rows of B or elements of a magnitude, which lie apart in what all of them share. */
+static int make_of_rows(struct br__params *p, const char *key, const struct br__part *rows,
+                        size_t n, struct br__param **out, struct br_err *err)
+{
+    struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
+    if (!q)
+        return nomem(err);
+    memset(q, 0, sizeof *q);
+    q->stored.dtype = BR_F32;
+    q->stored.n_dim = (uint32_t)rows[0].source->ndim;
+    for (size_t i = 0; i < n; i++)
+        q->stored.shape[0] += q->stored.n_dim == 1 ? rows[i].n_cols : rows[i].n_rows;
+    q->stored.shape[1] = q->stored.n_dim == 1 ? 0 : rows[0].n_cols;
+    q->split = BR__SPLIT_NONE;
+    q->shared = 1;
+    q->stored.data = gather(p, rows, n, BR_F32, &q->copied);
+    if (!q->stored.data || add(p, q, key, rows, n))
+        return nomem(err);
+    *out = q;
+    return 0;
+}
+
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
                       enum br__split split, uint32_t rank, uint32_t size,
                       const struct br__param **out, struct br_err *err)
 {
-    char key[160];
-    snprintf(key, sizeof key, "adapter|%u|%c", pair->index, which);
+    char key[320];
+    int follows = (which == 'A') == (split == BR__SPLIT_COLS), rc = 0;
+    struct br__source *s = which == 'A' ? pair->a : which == 'B' ? pair->b : pair->magnitude;
+    const struct br__part *rows = which == 'A' ? NULL : which == 'B' ? pair->b_rows : pair->m_rows;
+    snprintf(key, sizeof key, "%s|%u", s->name, rows ? pair->index : 0);
     struct br__param *q = known(p, key);
-    int follows = (which == 'A') == (split == BR__SPLIT_COLS);
-    const struct br__source *s = which == 'A'   ? &pair->a
-                                 : which == 'B' ? &pair->b
-                                                : &pair->magnitude;
-    int rc = q ? 0
-               : make_of(p, key, (struct br__source *)(uintptr_t)s, 0, s->rows, BR_F32,
-                         follows ? split : BR__SPLIT_NONE, rank, size, &q, err);
+    if (!q && rows && (size > 1 || !p->host))
+        return br_fail(err, BR_E_UNSUPPORTED, "new adapters work on one rank of the host only");
+    if (!q)
+        rc = rows ? make_of_rows(p, key, rows, pair->n_rows, &q, err)
+                  : make_of(p, key, s, 0, s->rows, BR_F32, follows ? split : BR__SPLIT_NONE, rank,
+                            size, &q, err);
     if (!rc)
         q->adapter = which;
     *out = q;
     return rc;
+}
+
+void br__params_refresh(struct br__params *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        struct br__param *q = p->list[i];
+        if (q->copied)
+            copy_parts(q->pieces, q->n_pieces, (int)q->stored.dtype,
+                       (unsigned char *)(uintptr_t)q->stored.data);
+    }
 }

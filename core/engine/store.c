@@ -14,9 +14,12 @@ static int nomem(struct br_err *err)
     return br_fail(err, BR_E_NOMEM, "out of memory for the weights that are trained");
 }
 
-/* ---- which tensors, and where
- * --------------------------------------------------------------------
- */
+int br__is_trained(const struct br__weights *w, const struct br__param *p)
+{
+    return !w->adapter || w->adapter->merge || p->adapter;
+}
+
+/* ---- which tensors, and where ---------------------------------------------------------------- */
 
 struct layout {
     size_t *at;            /* [n_sources] first element */
@@ -34,6 +37,8 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
 {
     for (size_t i = 0; i < params->n; i++) {
         const struct br__param *p = params->list[i];
+        if (!br__is_trained(params->w, p))
+            continue;
         const char *name = megatron_name(&s->arena, p);
         if (!name)
             return BR_E_NOMEM;
@@ -52,8 +57,7 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
     return 0;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static void take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
 {
@@ -80,15 +84,13 @@ static void take(struct br__store *s, struct br__source *q, const struct layout 
 static int make(struct br__store *s, struct br__weights *w, const struct br__params *params,
                 struct br_err *err)
 {
-    struct layout l = {.at = br__arena_alloc(&s->arena, (w->n_sources + 1) * sizeof *l.at)};
-    size_t bytes = (w->n_sources + 1) * sizeof *l.megatron, at = 0;
-    l.megatron = br__arena_alloc(&s->arena, bytes);
-    s->of_source = br__arena_alloc(&s->arena, (w->n_sources + 1) * sizeof *s->of_source);
-    l.centred = br__arena_alloc(&s->arena, w->n_sources + 1);
+    size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
+    struct layout l = {.at = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.at)};
+    l.megatron = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.megatron);
+    s->of_source = br__arena_alloc(&s->arena, (n + 1) * sizeof *s->of_source);
+    l.centred = br__arena_alloc(&s->arena, n + 1);
     if (!l.at || !l.megatron || !l.centred || !s->of_source)
         return nomem(err);
-    memset(l.megatron, 0, bytes);
-    memset(s->of_source, 0xff, (w->n_sources + 1) * sizeof *s->of_source);
     if (lay_out(s, params, &l))
         return nomem(err);
     s->list = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->list);
@@ -97,9 +99,10 @@ static int make(struct br__store *s, struct br__weights *w, const struct br__par
     s->grad = br__calloc(s->elems + ALIGN, sizeof *s->grad);
     if (!s->list || !s->frozen || !s->main || !s->grad)
         return nomem(err);
-    for (size_t i = 0; i < w->n_sources; i++)
+    for (size_t i = 0; i < n; i++)
         if (l.megatron[i])
-            take(s, &w->sources[i], &l, at++);
+            take(s, i < w->n_sources ? &w->sources[i] : &w->adapter->sources[i - w->n_sources], &l,
+                 at++);
     return 0;
 }
 

@@ -5,8 +5,7 @@
 
 #include "llm.h"
 
-/* ---- store.c: weights in memory of their own
- * ----------------------------------------------------- */
+/* ---- store.c: weights in memory of their own ------------------------------------------------- */
 
 /* What a source was before it was trained. */
 struct br__frozen {
@@ -21,10 +20,12 @@ struct br__store {
     size_t n;
     float *main, *grad; /* [elems] of all tensors */
     size_t elems;
-    uint32_t *of_source; /* [weights->n_sources] index in list; UINT32_MAX: not trained */
+    uint32_t *of_source; /* [sources of weights, then of their adapter] index in list, if trained */
 };
-/* Trains every tensor that a param of `params` is made of, and makes it the source of the params
- * that are opened from now on. */
+/* All weights, or those of an adapter if there is one beside them. */
+int br__is_trained(const struct br__weights *w, const struct br__param *p);
+/* Trains what the params of `params` that are trained are made of, and makes it the source of the
+ * params that are opened from now on. */
 int br__store_open(struct br__store *s, struct br__weights *w, const struct br__params *params,
                    struct br_err *err) BR_MUST_CHECK;
 void br__store_close(struct br__store *s); /* sources are as before */

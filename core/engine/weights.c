@@ -60,10 +60,10 @@ static int open_adapter(struct br__weights *w, const struct br__weights_opts *o,
         if (!s)
             return br_fail(err, BR_E_PLAN, "adapter '%s' changes '%s', which the model has not",
                            o->adapter, p->target);
-        if (s->ndim != 2 || s->rows != p->b.rows || s->cols != p->a.cols)
+        if (s->ndim != 2 || s->rows != p->b->rows || s->cols != p->a->cols)
             return br_fail(err, BR_E_PLAN,
                            "adapter '%s' changes '%s' as [%lld, %lld], the model has [%lld, %lld]",
-                           o->adapter, p->target, (long long)p->b.rows, (long long)p->a.cols,
+                           o->adapter, p->target, (long long)p->b->rows, (long long)p->a->cols,
                            (long long)s->rows, (long long)s->cols);
     }
     return 0;
@@ -98,6 +98,10 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
     }
     if (!rc && o->adapter)
         rc = open_adapter(w, o, err);
+    else if (!rc && o->lora)
+        rc = br__lora_make(&w->adapter, w, o->lora, err);
+    for (size_t i = 0; !rc && w->adapter && i < w->adapter->n_sources; i++)
+        w->adapter->sources[i].index = (uint32_t)(w->n_sources + i);
     if (rc) {
         br__weights_close(w);
         return rc;
@@ -241,12 +245,8 @@ const char *br__weights_not_finite(struct br__weights *w)
         if (br_dtype_is_float(w->sources[i].dtype) && w->sources[i].data &&
             !is_finite(&w->sources[i]))
             return w->sources[i].name;
-    for (size_t i = 0; w->adapter && i < w->adapter->n_pairs; i++) {
-        const struct br__adapter_pair *p = &w->adapter->pairs[i];
-        const struct br__source *const parts[] = {&p->a, &p->b, &p->magnitude};
-        for (size_t k = 0; k < BR_COUNTOF(parts); k++)
-            if (parts[k]->data && !is_finite(parts[k]))
-                return parts[k]->name;
-    }
+    for (size_t i = 0; w->adapter && i < w->adapter->n_sources; i++)
+        if (!is_finite(&w->adapter->sources[i]))
+            return w->adapter->sources[i].name;
     return NULL;
 }

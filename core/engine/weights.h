@@ -31,19 +31,27 @@ const char *br__weights_not_finite(struct br__weights *w);
 
 /* ---- adapter.c: LoRA and DoRA of a peft directory ----------------------------------------------- */
 
+struct br__part;
 struct br__adapter_pair {
-    const char *target;                /* name of the weight it changes */
-    struct br__source a, b, magnitude; /* a [r, in], b [out, r], magnitude [out] or no data */
-    float scaling;                     /* alpha / r, or alpha / sqrt(r) */
-    uint32_t index;                    /* in adapter->pairs */
+    const char *target;                 /* name of the weight it changes */
+    struct br__source *a, *b, *magnitude; /* a [r, in], b [out, r], magnitude [out] or NULL; of
+                                             adapter->sources, which pairs may share */
+    const struct br__part *b_rows, *m_rows; /* [n_rows] which rows of b, elements of magnitude, are the
+                                               target's, in its order; NULL: all */
+    size_t n_rows;
+    float scaling;  /* alpha / r, or alpha / sqrt(r) */
+    uint32_t index; /* in adapter->pairs */
 };
 struct br__adapter {
     struct br__arena arena;
     struct br__file file;
+    struct br__source *sources;
+    size_t n_sources;
     struct br__adapter_pair *pairs;
     size_t n_pairs;
     struct br__map by_target;
-    int merge; /* weights are changed when they are loaded */
+    int merge;       /* weights are changed when they are loaded */
+    int bias_inside; /* DoRA: the magnitude scales the bias, too, as Megatron Bridge does */
 };
 int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 void br__adapter_close(struct br__adapter *a);
@@ -52,6 +60,12 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
  * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer). */
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
                       struct br_err *err) BR_MUST_CHECK;
+
+/* ---- lora.c: an adapter that is to be trained ---------------------------------------------------- */
+
+/* A and B are zeros, magnitudes the lengths of the rows of w's weights. */
+int br__lora_make(struct br__adapter **out, struct br__weights *w, const struct br__lora_opts *o,
+                  struct br_err *err) BR_MUST_CHECK;
 
 /* ---- params.c: the part of each weight that a rank owns ------------------------------------------ */
 
@@ -79,6 +93,7 @@ struct br__param {
     int shared;  /* all ranks of the tensor-parallel group hold the same */
     int expert;  /* belongs to the expert grid */
     int centred; /* Megatron's tensor is this one minus 1 */
+    int copied;  /* stored.data is a copy of the pieces */
 };
 /* The param that a PARAM node was made of; NULL for other nodes. */
 static inline const struct br__param *br__node_param(const struct br__node *n)
@@ -99,6 +114,8 @@ struct br__params {
 int br__params_open(struct br__params **out, struct br__weights *w, int host,
                     struct br_err *err) BR_MUST_CHECK;
 void br__params_close(struct br__params *p);
+/* The sources' values have changed: so do the copies of them. */
+void br__params_refresh(struct br__params *p);
 /* The weight whose Megatron name is `mcore`; `item` chooses from the rule's Hugging Face list where
  * the layout merges several (q, k, v: 0, 1, 2).  Share `rank` of `size`.  A vector (one axis, or
  * conv1d) is converted to float32, a matrix keeps its dtype. */

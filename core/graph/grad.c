@@ -9,28 +9,118 @@
 struct grads {
     struct br_graph *g;
     br_val *of;     /* [n] gradient of each value so far, 0 = none */
+    br_val *into;   /* [n] the sum that its gradient is added to; 0 = none */
     uint8_t *wants; /* [n] some wanted value is below it */
     size_t n;       /* values of the forward graph */
+    br_val *now;    /* [n] what a rule reads in its place: itself, or its clone; 0: not made yet */
+    br_val *home;   /* [n_home] the value that node n + i is a clone of; 0: none */
+    size_t n_home, cap_home;
 };
 
 static const struct br__node *node(const struct grads *gs, br_val v)
 {
     return br__node(gs->g, v);
 }
-static br_val in(const struct grads *gs, br_val v, uint32_t i)
+/* The value of the forward graph that x is or is a clone of. */
+static br_val home(const struct grads *gs, br_val x)
 {
-    return node(gs, v)->in[i];
+    return x < gs->n ? x : x - gs->n < gs->n_home ? gs->home[x - gs->n] : 0;
 }
-static int wants(const struct grads *gs, br_val v, uint32_t i)
+/* ---- values that are made again -------------------------------------------------------------- */
+
+static br_val read_as(struct grads *gs, br_val v, br_val x);
+
+static int is_leaf(const struct grads *gs, br_val v)
 {
-    return gs->wants[in(gs, v, i)];
+    return br__op_kind(node(gs, v)->op) == BR__OP_LEAF;
+}
+
+/* Node `clone` is a clone of v. */
+static void note_clone(struct grads *gs, br_val clone, br_val v)
+{
+    while (gs->n_home <= clone - gs->n) {
+        if (br__grow(&gs->home, &gs->cap_home, gs->n_home, sizeof *gs->home)) {
+            br__graph_fail(gs->g, BR_E_NOMEM, "out of memory for gradients");
+            return;
+        }
+        gs->home[gs->n_home++] = 0;
+    }
+    gs->home[clone - gs->n] = v;
+}
+
+/* Clones of a whole segment.  Those that no rule reads are dropped when the graph is planned. */
+static void make_again(struct grads *gs, const struct br__segment *s)
+{
+    for (br_val v = s->from; v < s->to && !gs->g->err.code; v++) {
+        br_val from[BR_MAX_IN];
+        uint32_t n_in = node(gs, v)->n_in;
+        for (uint32_t i = 0; i < n_in; i++)
+            from[i] = read_as(gs, v, node(gs, v)->in[i]);
+        gs->now[v] = is_leaf(gs, v) ? v : br__clone(gs->g, v, from);
+        if (gs->now[v] != v)
+            note_clone(gs, gs->now[v], v);
+    }
+}
+
+static const struct br__segment *segment_of(const struct grads *gs, br_val v)
+{
+    for (size_t i = 0; i < gs->g->n_segments; i++)
+        if (v >= gs->g->segments[i].from && v < gs->g->segments[i].to)
+            return &gs->g->segments[i];
+    return NULL;
+}
+
+/* What the rule of v works on: v, or its clone. */
+static br_val now(struct grads *gs, br_val v)
+{
+    const struct br__segment *s = gs->now[v] ? NULL : segment_of(gs, v);
+    if (s)
+        make_again(gs, s);
+    return gs->now[v] ? gs->now[v] : v;
+}
+
+/* Input x of v as a clone of v or its rule reads it. */
+static br_val read_as(struct grads *gs, br_val v, br_val x)
+{
+    const struct br__segment *s = segment_of(gs, x);
+    return s && (s->all || s == segment_of(gs, v)) ? now(gs, x) : x;
+}
+
+/* Input i of v, which may be a clone, as the rule of v reads it. */
+static br_val in(struct grads *gs, br_val v, uint32_t i)
+{
+    br_val x = node(gs, v)->in[i];
+    return x < gs->n ? read_as(gs, home(gs, v), x) : x;
+}
+static int wanted(const struct grads *gs, br_val x)
+{
+    return gs->wants[home(gs, x)];
+}
+static int wants(struct grads *gs, br_val v, uint32_t i)
+{
+    return wanted(gs, in(gs, v, i));
 }
 /* d is one more part of the gradient of x. */
 static void add(struct grads *gs, br_val x, br_val d)
 {
+    x = home(gs, x);
     if (!gs->wants[x])
         return;
+    if (gs->into[x]) {
+        gs->of[x] = gs->into[x] = BR__OP(gs->g, ADD_TO, NULL, gs->into[x], d);
+        return;
+    }
     gs->of[x] = gs->of[x] ? BR__OP(gs->g, ADD, NULL, gs->of[x], d) : d;
+}
+/* The sum that the gradient of x is added to, or 0; and that it was. */
+static br_val sum_of(const struct grads *gs, br_val x)
+{
+    return gs->into[home(gs, x)];
+}
+static void added(struct grads *gs, br_val x, br_val sum)
+{
+    x = home(gs, x);
+    gs->of[x] = gs->into[x] = sum;
 }
 static br_val matrix(struct grads *gs, br_val x)
 {
@@ -52,7 +142,7 @@ static void add_columns(struct grads *gs, br_val v, br_val all, uint32_t n_in)
     for (uint32_t i = 0; i < n_in; i++) {
         br_val x = in(gs, v, i);
         int64_t cols = br__node_elems(node(gs, x)) / node(gs, x)->shape[0];
-        if (gs->wants[x])
+        if (wanted(gs, x))
             add(gs, x, like(gs, br__slice(gs->g, all, 1, from, cols), x));
         from += cols;
     }
@@ -91,9 +181,11 @@ static void grad_matmul(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = in(gs, v, 0), w = in(gs, v, 1);
     const struct br_attr attr = node(gs, v)->attr;
-    if (gs->wants[x])
+    if (wanted(gs, x))
         add(gs, x, BR__OP(gs->g, MATMUL_NN, &attr, dy, w));
-    if (gs->wants[w])
+    if (wanted(gs, w) && sum_of(gs, w))
+        added(gs, w, BR__OP(gs->g, MATMUL_TN_ADD, &attr, dy, x, sum_of(gs, w)));
+    else if (wanted(gs, w))
         add(gs, w, BR__OP(gs->g, MATMUL_TN, &attr, dy, x));
 }
 
@@ -101,9 +193,11 @@ static void grad_grouped(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = in(gs, v, 0), w = in(gs, v, 1), offsets = in(gs, v, 2);
     const struct br_attr attr = node(gs, v)->attr;
-    if (gs->wants[x])
+    if (wanted(gs, x))
         add(gs, x, BR__OP(gs->g, GROUPED_MATMUL_NN, &attr, dy, w, offsets));
-    if (gs->wants[w])
+    if (wanted(gs, w) && sum_of(gs, w))
+        added(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN_ADD, &attr, dy, x, offsets, sum_of(gs, w)));
+    else if (wanted(gs, w))
         add(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN, &attr, dy, x, offsets));
 }
 
@@ -111,10 +205,12 @@ static void grad_grouped(struct grads *gs, br_val v, br_val dy)
 
 static void grad_embed(struct grads *gs, br_val v, br_val dy)
 {
-    br_val table = in(gs, v, 0);
-    add(gs, table,
-        BR__OP(gs->g, EMBED_GRAD, BR__I(node(gs, v)->attr.i[0], node(gs, table)->shape[0]), dy,
-               in(gs, v, 1)));
+    br_val table = in(gs, v, 0), ids = in(gs, v, 1);
+    const struct br_attr attr = {.i = {node(gs, v)->attr.i[0], node(gs, table)->shape[0]}};
+    if (sum_of(gs, table))
+        added(gs, table, BR__OP(gs->g, EMBED_GRAD_ADD, &attr, dy, ids, sum_of(gs, table)));
+    else
+        add(gs, table, BR__OP(gs->g, EMBED_GRAD, &attr, dy, ids));
 }
 
 static void grad_gather_rows(struct grads *gs, br_val v, br_val dy)
@@ -148,9 +244,9 @@ static void grad_add(struct grads *gs, br_val v, br_val dy)
 static void grad_mul(struct grads *gs, br_val v, br_val dy)
 {
     br_val a = in(gs, v, 0), b = in(gs, v, 1);
-    if (gs->wants[a])
+    if (wanted(gs, a))
         add(gs, a, BR__OP(gs->g, MUL, NULL, dy, b));
-    if (gs->wants[b])
+    if (wanted(gs, b))
         add(gs, b, BR__OP(gs->g, MUL, NULL, dy, a));
 }
 
@@ -169,9 +265,9 @@ static void grad_add_row(struct grads *gs, br_val v, br_val dy)
 static void grad_mul_row(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = in(gs, v, 0), s = in(gs, v, 1);
-    if (gs->wants[x])
+    if (wanted(gs, x))
         add(gs, x, BR__OP(gs->g, MUL_ROW, NULL, dy, s));
-    if (gs->wants[s])
+    if (wanted(gs, s))
         add(gs, s, BR__OP(gs->g, SUM_ROWS, NULL, BR__OP(gs->g, MUL, NULL, dy, x)));
 }
 
@@ -188,18 +284,18 @@ static void grad_fill_rows(struct grads *gs, br_val v, br_val dy)
 static void grad_mul_col(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = in(gs, v, 0), s = in(gs, v, 1);
-    if (gs->wants[x])
+    if (wanted(gs, x))
         add(gs, x, BR__OP(gs->g, MUL_COL, NULL, dy, s));
-    if (gs->wants[s])
+    if (wanted(gs, s))
         add(gs, s, BR__OP(gs->g, DOT_ROWS, NULL, dy, x));
 }
 
 static void grad_dot_rows(struct grads *gs, br_val v, br_val dy)
 {
     br_val a = in(gs, v, 0), b = in(gs, v, 1);
-    if (gs->wants[a])
+    if (wanted(gs, a))
         add(gs, a, BR__OP(gs->g, MUL_COL, NULL, b, dy));
-    if (gs->wants[b])
+    if (wanted(gs, b))
         add(gs, b, BR__OP(gs->g, MUL_COL, NULL, a, dy));
 }
 
@@ -207,9 +303,9 @@ static void grad_dot_rows(struct grads *gs, br_val v, br_val dy)
 static void grad_swiglu(struct grads *gs, br_val v, br_val dy)
 {
     br_val gate = in(gs, v, 0), up = in(gs, v, 1);
-    if (gs->wants[gate])
+    if (wanted(gs, gate))
         add(gs, gate, BR__OP(gs->g, SWIGLU_DGATE, NULL, gate, up, dy));
-    if (gs->wants[up])
+    if (wanted(gs, up))
         add(gs, up, BR__OP(gs->g, SWIGLU, NULL, gate, dy));
 }
 
@@ -228,9 +324,9 @@ static void grad_rmsnorm(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = in(gs, v, 0), w = in(gs, v, 1);
     const struct br_attr attr = node(gs, v)->attr;
-    if (gs->wants[x])
+    if (wanted(gs, x))
         add(gs, x, BR__OP(gs->g, RMSNORM_DX, &attr, x, w, dy));
-    if (gs->wants[w])
+    if (wanted(gs, w))
         add(gs, w, BR__OP(gs->g, RMSNORM_DW, &attr, x, dy));
 }
 
@@ -275,9 +371,9 @@ static void grad_moe_gather(struct grads *gs, br_val v, br_val dy)
 static void grad_moe_combine(struct grads *gs, br_val v, br_val dy)
 {
     br_val y = in(gs, v, 0), p = in(gs, v, 1), order = in(gs, v, 2);
-    if (gs->wants[y])
+    if (wanted(gs, y))
         add(gs, y, BR__OP(gs->g, MOE_COMBINE_DY, NULL, dy, p, order));
-    if (gs->wants[p])
+    if (wanted(gs, p))
         add(gs, p, BR__OP(gs->g, MOE_COMBINE_DP, BR__I(node(gs, p)->shape[1]), dy, y, order));
 }
 
@@ -286,9 +382,9 @@ static void grad_moe_combine(struct grads *gs, br_val v, br_val dy)
 static void grad_conv1d(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = in(gs, v, 0), w = in(gs, v, 1), seqs = in(gs, v, 2);
-    if (gs->wants[x])
+    if (wanted(gs, x))
         add(gs, x, BR__OP(gs->g, CONV1D_SILU_DX, NULL, x, w, seqs, dy));
-    if (gs->wants[w])
+    if (wanted(gs, w))
         add(gs, w, BR__OP(gs->g, CONV1D_SILU_DW, NULL, x, w, seqs, dy));
 }
 
@@ -297,13 +393,13 @@ static void grad_conv1d(struct grads *gs, br_val v, br_val dy)
 static void grad_gdn_decay(struct grads *gs, br_val v, br_val dy)
 {
     br_val a = in(gs, v, 0), a_log = in(gs, v, 1), bias = in(gs, v, 2);
-    if (gs->wants[a] || gs->wants[bias]) {
+    if (wanted(gs, a) || wanted(gs, bias)) {
         br_val da = BR__OP(gs->g, GDN_DECAY_DA, NULL, a, a_log, bias, dy);
         add(gs, a, da);
-        if (gs->wants[bias])
+        if (wanted(gs, bias))
             add(gs, bias, BR__OP(gs->g, SUM_ROWS, NULL, da));
     }
-    if (gs->wants[a_log])
+    if (wanted(gs, a_log))
         add(gs, a_log, BR__OP(gs->g, SUM_ROWS, NULL, BR__OP(gs->g, MUL, NULL, dy, v)));
 }
 
@@ -322,6 +418,26 @@ static void grad_cross_entropy(struct grads *gs, br_val v, br_val dy)
 {
     br_val logits = in(gs, v, 0);
     add(gs, logits, BR__OP(gs->g, CROSS_ENTROPY_GRAD, NULL, logits, in(gs, v, 1), dy));
+}
+
+/* Both at once, for both need the logits again. */
+static void grad_head_loss(struct grads *gs, br_val v, br_val dy)
+{
+    br_val x = in(gs, v, 0), w = in(gs, v, 1), labels = in(gs, v, 2), stats = in(gs, v, 3);
+    const struct br_attr attr = node(gs, v)->attr;
+    br_val sum = sum_of(gs, w), dx;
+    int own = wanted(gs, w) && !sum;
+    if (own)
+        sum = br__leaf(gs->g, BR_OP_ZEROS, BR_F32, NULL, 2, node(gs, w)->shape);
+    if (sum)
+        dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy, sum);
+    else
+        dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy);
+    add(gs, x, dx);
+    if (own)
+        add(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
+    else if (sum)
+        added(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
 }
 
 static void grad_all_reduce(struct grads *gs, br_val v, br_val dy)
@@ -370,10 +486,12 @@ int br__op_has_grad(uint32_t op)
 }
 
 /* wants[v]: v is asked for, or made of something that is. */
-static void mark(struct grads *gs, const br_val *wrt, size_t n)
+static void mark(struct grads *gs, const struct br__want *want, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        gs->wants[wrt[i]] = 1;
+    for (size_t i = 0; i < n; i++) {
+        gs->wants[want[i].leaf] = 1;
+        gs->into[want[i].leaf] = want[i].into;
+    }
     for (br_val v = 1; v < gs->n; v++) {
         const struct br__node *x = br__node(gs->g, v);
         for (uint32_t i = 0; i < x->n_in && rules[x->op]; i++)
@@ -389,28 +507,33 @@ static br_val seed(struct br_graph *g, const struct br__root *root)
     return br__node(g, root->v)->op == BR_OP_SEND ? root->v : br__const(g, &one, 1);
 }
 
-int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots, const br_val *wrt,
-             size_t n, br_val *out, struct br_err *err)
+int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots,
+             const struct br__want *want, size_t n, br_val *out, struct br_err *err)
 {
     if (br__graph_status(g, err))
         return g->err.code;
     struct grads gs = {.g = g, .n = g->n};
     gs.of = br__calloc(gs.n, sizeof *gs.of);
+    gs.into = br__calloc(gs.n, sizeof *gs.into);
     gs.wants = br__calloc(gs.n, 1);
-    if (!gs.of || !gs.wants) {
+    gs.now = br__calloc(gs.n, sizeof *gs.now);
+    if (!gs.of || !gs.into || !gs.wants || !gs.now) {
         br__graph_fail(g, BR_E_NOMEM, "out of memory for gradients");
         goto out;
     }
-    mark(&gs, wrt, n);
+    mark(&gs, want, n);
     for (size_t i = 0; i < n_roots; i++)
         add(&gs, roots[i].v, seed(g, &roots[i]));
     for (br_val v = (br_val)gs.n; v-- > 1;)
         if (gs.of[v] && gs.wants[v] && rules[br__node(g, v)->op])
-            rules[br__node(g, v)->op](&gs, v, gs.of[v]);
+            rules[br__node(g, v)->op](&gs, now(&gs, v), gs.of[v]);
     for (size_t i = 0; i < n; i++)
-        out[i] = gs.of[wrt[i]];
+        out[i] = gs.of[want[i].leaf];
 out:
     br__free(gs.of);
+    br__free(gs.into);
     br__free(gs.wants);
+    br__free(gs.now);
+    br__free(gs.home);
     return br__graph_status(g, err);
 }

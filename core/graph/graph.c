@@ -30,6 +30,7 @@ int br__graph_status(const struct br_graph *g, struct br_err *err)
 void br__graph_free(struct br_graph *g)
 {
     br__free(g->nodes);
+    br__free(g->segments);
     br__arena_free(&g->arena);
     memset(g, 0, sizeof *g);
 }
@@ -65,6 +66,27 @@ br_val br__op(struct br_graph *g, uint32_t op, const br_val *in, uint32_t n_in,
     if (attr)
         n.attr = *attr;
     return append(g, &n);
+}
+
+br_val br__clone(struct br_graph *g, br_val v, const br_val *in)
+{
+    struct br__node n = *br__node(g, v);
+    memcpy(n.in, in, n.n_in * sizeof *in);
+    n.offset = 0;
+    return append(g, &n);
+}
+
+void br__recompute(struct br_graph *g, br_val from, br_val to, int all)
+{
+    if (g->err.code || from >= to)
+        return;
+    if (g->n_segments && g->segments[g->n_segments - 1].to > from)
+        BR_BUG("segments of nodes meet at %u", from);
+    if (br__grow(&g->segments, &g->cap_segments, g->n_segments, sizeof *g->segments)) {
+        br__graph_fail(g, BR_E_NOMEM, "out of memory for a graph");
+        return;
+    }
+    g->segments[g->n_segments++] = (struct br__segment){from, to, all};
 }
 
 br_val br__leaf(struct br_graph *g, uint32_t op, uint32_t dtype, const char *name, uint32_t n_dim,

@@ -38,10 +38,17 @@ struct br__node {
     const float *data; /* of a CONST (arena) */
     const struct br__stored *stored; /* of a PARAM */
 };
+/* Nodes [from, to) whose values are not kept for a backward pass, which makes them again. */
+struct br__segment {
+    br_val from, to;
+    int all; /* also those that nodes behind it use */
+};
 struct br_graph {
     struct br__arena arena;
     struct br__node *nodes; /* [0] is poison */
     size_t n, cap;
+    struct br__segment *segments; /* in order; they do not meet */
+    size_t n_segments, cap_segments;
     struct br_err err;       /* sticky: code != 0 */
     struct br__build *build; /* what the layer builders know; NULL in a bare graph */
 };
@@ -76,6 +83,13 @@ br_val br__graph_fail(struct br_graph *g, int code, const char *fmt, ...) BR_PRI
 int br__graph_status(const struct br_graph *g, struct br_err *err); /* the sticky error */
 void br__graph_free(struct br_graph *g);
 
+/* A node like v, with the inputs in[n_in of v]. */
+br_val br__clone(struct br_graph *g, br_val v, const br_val *in);
+/* Nodes [from, to) become a segment: later gradients read clones of them, made from what entered
+ * the segment, and the planner frees the values themselves as soon as the forward pass is through
+ * with them.  What nodes behind the segment use of it is kept for their gradients unless `all`. */
+void br__recompute(struct br_graph *g, br_val from, br_val to, int all);
+
 /* ---- gradients ------------------------------------------------------------------------------- */
 
 /* Where the walk back starts: a value and the gradient that it gets there, of its shape.  seed 0:
@@ -84,10 +98,16 @@ void br__graph_free(struct br_graph *g);
 struct br__root {
     br_val v, seed;
 };
-/* Append to the graph the gradients of the sum of all roots, each times its seed, by wrt[n]: out[i]
- * is a value of the shape of wrt[i], or 0 if no root depends on it. */
-int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots, const br_val *wrt,
-             size_t n, br_val *out, struct br_err *err) BR_MUST_CHECK;
+/* A value whose gradient is wanted.  into: float32 room of its shape in a STATE, to which the
+ * gradient is added where it is made; 0: the gradient is a value of its own. */
+struct br__want {
+    br_val leaf, into;
+};
+/* Append to the graph the gradients of the sum of all roots, each times its seed: out[i] is a value
+ * of the shape of wants[i].leaf (with `into` that room, after all was added to it), or 0 if no root
+ * depends on it. */
+int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots,
+             const struct br__want *wants, size_t n, br_val *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- devices --------------------------------------------------------------------------------- */
 

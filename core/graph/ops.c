@@ -41,6 +41,16 @@ static uint32_t value_dtype(const struct br_graph *g, const struct br__node *n)
     }
 }
 
+static void view_of(const struct br__node *x, struct br__node *n)
+{
+    n->dtype = x->dtype;
+    n->base = x->base;
+    n->offset = x->offset;
+    n->n_dim = x->n_dim;
+    memcpy(n->shape, x->shape, sizeof n->shape);
+    memcpy(n->stride, x->stride, sizeof n->stride);
+}
+
 /* A fresh contiguous result; each dim must be positive and the product fit. */
 static int fresh(const struct br_graph *g, struct br__node *n, uint32_t n_dim, const int64_t *shape,
                  struct br_err *err)
@@ -62,6 +72,20 @@ static int fresh(const struct br_graph *g, struct br__node *n, uint32_t n_dim, c
 }
 #define FRESH(g, n, err, ...)                                                                      \
     fresh(g, n, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__}, err)
+
+/* The sum that input i is, to which the op adds what would be its result of that shape. */
+static int added_to(const struct br_graph *g, struct br__node *n, uint32_t i, uint32_t n_dim,
+                    const int64_t *shape, struct br_err *err)
+{
+    const struct br__node *sum = input(g, n, i);
+    if (sum->n_dim != n_dim || memcmp(sum->shape, shape, n_dim * sizeof *shape) != 0)
+        return mismatch(g, n, err);
+    view_of(sum, n);
+    return 0;
+}
+#define ADDED_TO(g, n, i, err, ...)                                                                \
+    added_to(g, n, i, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t),                          \
+             (int64_t[]){__VA_ARGS__}, err)
 
 static int same_shape(const struct br__node *a, const struct br__node *b)
 {
@@ -87,16 +111,6 @@ static int shape_leaf(const struct br_graph *g, struct br__node *n, struct br_er
     int64_t shape[BR_VIEW_DIMS];
     memcpy(shape, n->shape, sizeof shape);
     return fresh(g, n, n->n_dim, shape, err);
-}
-
-static void view_of(const struct br__node *x, struct br__node *n)
-{
-    n->dtype = x->dtype;
-    n->base = x->base;
-    n->offset = x->offset;
-    n->n_dim = x->n_dim;
-    memcpy(n->shape, x->shape, sizeof n->shape);
-    memcpy(n->stride, x->stride, sizeof n->stride);
 }
 
 static int shape_slice(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -181,6 +195,8 @@ static int shape_matmul_tn(const struct br_graph *g, struct br__node *n, struct 
     const struct br__node *y = input(g, n, 0), *x = input(g, n, 1);
     if (y->n_dim != 2 || x->n_dim != 2 || y->shape[0] != x->shape[0])
         return mismatch(g, n, err);
+    if (n->op == BR_OP_MATMUL_TN_ADD)
+        return ADDED_TO(g, n, 2, err, y->shape[1], x->shape[1]);
     return FRESH(g, n, err, y->shape[1], x->shape[1]);
 }
 
@@ -206,6 +222,8 @@ static int shape_grouped_tn(const struct br_graph *g, struct br__node *n, struct
     const struct br__node *y = input(g, n, 0), *x = input(g, n, 1), *off = input(g, n, 2);
     if (y->n_dim != 2 || x->n_dim != 2 || y->shape[0] != x->shape[0] || off->shape[0] < 2)
         return mismatch(g, n, err);
+    if (n->op == BR_OP_GROUPED_MATMUL_TN_ADD)
+        return ADDED_TO(g, n, 3, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
     return FRESH(g, n, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
 }
 
@@ -222,6 +240,14 @@ static int shape_embed(const struct br_graph *g, struct br__node *n, struct br_e
 static int shape_embed_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     return FRESH(g, n, err, n->attr.i[1], input(g, n, 0)->shape[1]);
+}
+
+static int shape_embed_grad_add(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *sum = input(g, n, 2);
+    if (sum->n_dim != 2 || input(g, n, 1)->shape[0] != input(g, n, 0)->shape[0])
+        return mismatch(g, n, err);
+    return ADDED_TO(g, n, 2, err, sum->shape[0], input(g, n, 0)->shape[1]);
 }
 
 static int shape_gather_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -294,6 +320,8 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
         return x->n_dim == 2 && y->n_dim == 2 && y->shape[0] == x->shape[0] && y->shape[1] == 1;
     case BR_OP_ROPE:
         return x->n_dim == 3 && y->n_dim == 1 && y->shape[0] == x->shape[0];
+    case BR_OP_AFTER:
+        return 1;
     default:
         return same_shape(x, y);
     }
@@ -311,6 +339,12 @@ static int shape_same(const struct br_graph *g, struct br__node *n, struct br_er
         return 0;
     }
     return fresh(g, n, x->n_dim, x->shape, err);
+}
+
+static int shape_add_to(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = input(g, n, 1);
+    return added_to(g, n, 0, x->n_dim, x->shape, err);
 }
 
 static int shape_sum_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -486,6 +520,37 @@ static int shape_loss_grad(const struct br_graph *g, struct br__node *n, struct 
     return fresh(g, n, 2, input(g, n, 0)->shape, err);
 }
 
+/* Whether x[T, h], w[V, h] and labels[T] fit. */
+static int head_fits(const struct br_graph *g, const struct br__node *n)
+{
+    const struct br__node *x = input(g, n, 0), *w = input(g, n, 1), *labels = input(g, n, 2);
+    return x->n_dim == 2 && w->n_dim == 2 && x->shape[1] == w->shape[1] && labels->n_dim == 1 &&
+           labels->shape[0] == x->shape[0];
+}
+
+static int shape_head_stats(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    return head_fits(g, n) ? FRESH(g, n, err, input(g, n, 0)->shape[0], 3) : mismatch(g, n, err);
+}
+
+static int shape_head_loss(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = input(g, n, 0), *stats = input(g, n, 3);
+    if (!head_fits(g, n) || stats->n_dim != 2 || stats->shape[1] != 3 ||
+        stats->shape[0] % x->shape[0])
+        return mismatch(g, n, err);
+    return FRESH(g, n, err, x->shape[0]);
+}
+
+static int shape_head_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = input(g, n, 0), *y = input(g, n, 4);
+    if (!head_fits(g, n) || y->n_dim != 1 || y->shape[0] != x->shape[0] ||
+        (n->n_in > 5 && !same_shape(input(g, n, 5), input(g, n, 1))))
+        return mismatch(g, n, err);
+    return fresh(g, n, 2, x->shape, err);
+}
+
 static int shape_dora(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *w = input(g, n, 0), *a = input(g, n, 1), *b = input(g, n, 2);
@@ -531,7 +596,7 @@ enum br__op_kind br__op_kind(uint32_t op)
 {
     if (op <= BR_OP_STATE)
         return BR__OP_LEAF;
-    if (op <= BR_OP_BRANCH)
+    if (op <= BR_OP_BRANCH || op == BR_OP_AFTER)
         return BR__OP_VIEW;
     return op >= BR_OP_ALL_REDUCE && op <= BR_OP_RECV ? BR__OP_COMM : BR__OP_COMPUTE;
 }

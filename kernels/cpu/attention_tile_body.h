@@ -42,7 +42,8 @@ static void rows_begin(const struct attention *a, const struct rows *w, const st
         struct mat rows = {(const char *)room, BR_F32, 0, width};
         for (int64_t r = i; r < m && r < i + PANEL; r++)
             row_begin(a, w, s, query, kv_head, r, room + (r - i) * width);
-        pack_rows(w->q + i * units(a->d), &rows, 0, min_of(PANEL, m - i), 0, units(a->d), a->d);
+        pack_rows(w->q + i * units(a->d), &rows, BR_F32, 0, min_of(PANEL, m - i), 0, units(a->d),
+                  a->d);
         zero(room, PANEL * width);
     }
 }
@@ -59,7 +60,7 @@ static void meet(const struct attention *a, const struct rows *w, const struct b
         tiles_multiply(ku, w->q + i * ku, ku, w->kt + j * ku, w->s + j, KEYS, 0);
     weigh_rows(a, w, b, i, m, own, keys);
     struct mat weights = {(const char *)w->s, BR_F32, 0, KEYS};
-    pack_rows(w->p, &weights, 0, m, 0, pairs, keys);
+    pack_rows(w->p, &weights, BR_F32, 0, m, 0, pairs, keys);
     for (int64_t j = 0; j < width; j += PANEL)
         tiles_multiply(pairs, w->p, pairs, w->kv + j * (KEYS / 2), w->o + i * width + j, width, 1);
 }

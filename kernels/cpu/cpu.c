@@ -10,18 +10,18 @@
 
 /* ---- the kernel table ------------------------------------------------------------------------ */
 
-#define KERNEL(op, weights, fn) void BR__FN(fn)(const struct br_call *c);
-#define KERNEL_S(op, weights, fn)                                                                  \
-    KERNEL(op, weights, fn)                                                                        \
+#define KERNEL(op, weights, values, fn) void BR__FN(fn)(const struct br_call *c);
+#define KERNEL_S(op, weights, values, fn)                                                                  \
+    KERNEL(op, weights, values, fn)                                                                        \
     size_t BR__FN(fn##_scratch)(const struct br_call *c);
 #include "rows.h"
 #undef KERNEL
 #undef KERNEL_S
 
 static const struct br_kernel kernels[] = {
-#define KERNEL(op, weights, fn) {BR_OP_##op, weights, 0, 0, NEEDS, BR__FN(fn), NULL},
-#define KERNEL_S(op, weights, fn)                                                                  \
-    {BR_OP_##op, weights, 0, 0, NEEDS, BR__FN(fn), BR__FN(fn##_scratch)},
+#define KERNEL(op, weights, values, fn) {BR_OP_##op, weights, values, 0, NEEDS, BR__FN(fn), NULL},
+#define KERNEL_S(op, weights, values, fn)                                                                  \
+    {BR_OP_##op, weights, values, 0, NEEDS, BR__FN(fn), BR__FN(fn##_scratch)},
 #include "rows.h"
 };
 

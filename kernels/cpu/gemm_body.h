@@ -36,7 +36,9 @@
 #define GEMM_MC (16 * GEMM_MR) /* rows of a that stay in the second-level cache */
 #define GEMM_NB 256            /* columns of a block of work, at most */
 
-#define GEMM_LANE_BYTES ((size_t)GEMM_NB * GEMM_KC * sizeof(float))
+#define GEMM_LANE_FLOATS (GEMM_NB * GEMM_KC)
+/* Rows of a block whose result is bfloat16, at most: its sums are float32 until they are complete. */
+#define GEMM_HALF_ROWS (2048 / GEMM_MC * GEMM_MC)
 
 #ifdef BR__TILES
 #include "amx_body.h"
@@ -134,17 +136,17 @@ static int64_t gemm_rows(int64_t m)
 }
 
 /* dst[rows][kc] = units k0 .. k0 + kc of rows i0 .. i0 + n_i of m, zeros in the other rows. */
-static void pack_rows(float *dst, const struct mat *m, int64_t i0, int64_t n_i, int64_t k0,
-                      int64_t kc, int64_t k_end)
+BR__INLINE void pack_rows(float *dst, const struct mat *m, const uint32_t dtype, int64_t i0,
+                          int64_t n_i, int64_t k0, int64_t kc, int64_t k_end)
 {
     for (int64_t g = 0; g < GEMM_MR; g += VN)
         for (int64_t k = 0; k < kc; k += VN) {
             vf r[VN];
             for (int t = 0; t < VN; t++) {
                 if (m->k_major)
-                    r[t] = unit_across(m, BR_F32, i0 + g, n_i - g, k0 + k + t, k_end);
+                    r[t] = unit_across(m, dtype, i0 + g, n_i - g, k0 + k + t, k_end);
                 else
-                    r[t] = g + t < n_i ? unit_along(m, BR_F32, i0 + g + t, k0 + k, k_end) : v_zero();
+                    r[t] = g + t < n_i ? unit_along(m, dtype, i0 + g + t, k0 + k, k_end) : v_zero();
             }
             if (m->k_major)
                 v_transpose(r);
@@ -152,13 +154,15 @@ static void pack_rows(float *dst, const struct mat *m, int64_t i0, int64_t n_i, 
                 v_store(dst + (g + t) * kc + k, r[t]);
         }
 }
-#define PACK_A(dst, rows, m, i0, k0, kc, k_end) pack_rows(dst, m, i0, rows, k0, kc, k_end)
+#define PACK_A(dst, rows, m, dtype, i0, k0, kc, k_end)                                             \
+    pack_rows(dst, m, dtype, i0, rows, k0, kc, k_end)
 #else
 static int64_t gemm_rows(int64_t m)
 {
     return m;
 }
-#define PACK_A(dst, rows, m, i0, k0, kc, k_end) pack(dst, rows, m, BR_F32, i0, rows, k0, kc, k_end)
+#define PACK_A(dst, rows, m, dtype, i0, k0, kc, k_end)                                             \
+    pack(dst, rows, m, dtype, i0, rows, k0, kc, k_end)
 #endif
 
 static int64_t gemm_a_units(const struct product *p)
@@ -176,6 +180,15 @@ static size_t gemm_max_bytes(int64_t rows, int64_t k, int64_t n)
     return (size_t)(along > across ? along : across) * sizeof(float);
 }
 
+static void gemm_pack_panel(float *dst, const struct mat *a, int64_t i, int64_t rows, int64_t k0,
+                            int64_t kc, int64_t k_end)
+{
+    if (a->dtype == BR_BF16)
+        PACK_A(dst, rows, a, BR_BF16, i, k0, kc, k_end);
+    else
+        PACK_A(dst, rows, a, BR_F32, i, k0, kc, k_end);
+}
+
 /* All of a; each lane its panels.  Panel i0 of the units from k0 is at k0 * m + i0 * kc. */
 static void gemm_pack_a(const struct br_call *c, const struct product *p, float *packed)
 {
@@ -185,7 +198,7 @@ static void gemm_pack_a(const struct br_call *c, const struct product *p, float 
         int64_t kc = min_of(GEMM_KC, ku - k0);
         for (int64_t i = from; i < to; i += GEMM_MR) {
             int64_t rows = min_of(GEMM_MR, p->m - i);
-            PACK_A(packed + k0 * gemm_rows(p->m) + i * kc, rows, &p->a, i, k0, kc, p->k);
+            gemm_pack_panel(packed + k0 * gemm_rows(p->m) + i * kc, &p->a, i, rows, k0, kc, p->k);
         }
     }
 }
@@ -306,6 +319,8 @@ static struct gemm_plan gemm_plan(const struct product *p, uint32_t n_lanes)
     nb = nb < 4 * GEMM_NR ? 4 * GEMM_NR : min_of(nb, GEMM_NB / GEMM_NR * GEMM_NR);
     int64_t columns = (p->n + nb - 1) / nb, split = (lanes + columns - 1) / columns;
     int64_t mb = ((p->m + split - 1) / split + GEMM_MC - 1) / GEMM_MC * GEMM_MC;
+    if (p->half && mb > GEMM_HALF_ROWS)
+        mb = GEMM_HALF_ROWS;
     int64_t n_rows = (p->m + mb - 1) / mb;
     return (struct gemm_plan){nb, mb, n_rows, n_rows * columns};
 }
@@ -315,15 +330,28 @@ static int64_t gemm_n_blocks(const struct product *p, uint32_t n_lanes)
     return gemm_plan(p, n_lanes).n;
 }
 
-/* Rows i0 .. i1, columns j0 .. j0 + n, over units k0 .. k0 + kc. */
-static void gemm_panels(const struct product *p, const float *a, const float *b, int64_t i0,
-                        int64_t i1, int64_t j0, int64_t n, int64_t kc, int add)
+/* A block of sums: rows i0 .. i1, n columns. */
+struct gemm_sums {
+    float *at;
+    int64_t ld, i0, i1, n;
+};
+
+/* Over kc units; a is packed from row 0 on, b from the block's first column. */
+static void gemm_panels(const struct gemm_sums *s, const float *a, const float *b, int64_t kc,
+                        int add)
 {
-    for (int64_t ic = i0; ic < i1; ic += GEMM_MC)
-        for (int64_t j = 0; j < n; j += GEMM_NR)
-            for (int64_t i = ic; i < min_of(ic + GEMM_MC, i1); i += GEMM_MR)
-                micro(min_of(GEMM_MR, p->m - i), kc, a + i * kc, b + j * kc,
-                           p->out + i * p->ldo + j0 + j, p->ldo, n - j, add);
+    for (int64_t ic = s->i0; ic < s->i1; ic += GEMM_MC)
+        for (int64_t j = 0; j < s->n; j += GEMM_NR)
+            for (int64_t i = ic; i < min_of(ic + GEMM_MC, s->i1); i += GEMM_MR)
+                micro(min_of(GEMM_MR, s->i1 - i), kc, a + i * kc, b + j * kc,
+                      s->at + (i - s->i0) * s->ld + j, s->ld, s->n - j, add);
+}
+
+/* Sums to bfloat16: rows i0 .. i1, columns from j0 on of p->half. */
+static void gemm_round(const struct product *p, const struct gemm_sums *s, int64_t j0)
+{
+    for (int64_t i = s->i0; i < s->i1; i++)
+        narrow(p->half + i * p->ldo + j0, s->at + (i - s->i0) * s->ld, s->n);
 }
 
 static void gemm_block(const struct br_call *c, const struct product *p, const float *a,
@@ -332,11 +360,18 @@ static void gemm_block(const struct br_call *c, const struct product *p, const f
     struct gemm_plan g = gemm_plan(p, c->stream->n_threads);
     int64_t i0 = block % g.n_row_blocks * g.mb, i1 = min_of(i0 + g.mb, p->m);
     int64_t j0 = block / g.n_row_blocks * g.nb, n = min_of(g.nb, p->n - j0), ku = units(p->k);
-    for (int64_t i = i0; ku == 0 && i < i1; i++)
-        memset(p->out + i * p->ldo + j0, 0, (size_t)n * sizeof(float));
+    struct gemm_sums s = {b + GEMM_LANE_FLOATS, GEMM_NB, i0, i1, n};
+    if (!p->half) {
+        s.at = p->out + i0 * p->ldo + j0;
+        s.ld = p->ldo;
+    }
+    for (int64_t i = i0; ku == 0 && !p->add && i < i1; i++)
+        zero(s.at + (i - i0) * s.ld, n);
     for (int64_t k0 = 0; k0 < ku; k0 += GEMM_KC) {
         int64_t kc = min_of(GEMM_KC, ku - k0);
         gemm_pack_b(p, b, j0, n, k0, kc);
-        gemm_panels(p, a + k0 * gemm_rows(p->m), b, i0, i1, j0, n, kc, k0 > 0);
+        gemm_panels(&s, a + k0 * gemm_rows(p->m), b, kc, p->add || k0 > 0);
     }
+    if (p->half)
+        gemm_round(p, &s, j0);
 }

@@ -3,28 +3,6 @@
 
 /* ---- cross entropy --------------------------------------------------------------------------- */
 
-/* Sums of so many terms fit float32 well; what they add up to is kept in double. */
-#define TERMS_AT_ONCE 2048
-
-/* log(sum(exp(x - max))) + max is *max + log(*sum). */
-static void log_sum(const float *x, int64_t n, float *max, double *sum)
-{
-    *max = largest(x, n);
-    *sum = 0;
-    vf m = v_set1(*max);
-    for (int64_t i = 0; i < n;) {
-        int64_t end = i + TERMS_AT_ONCE < n ? i + TERMS_AT_ONCE : n;
-        vf s0 = v_zero(), s1 = v_zero();
-        for (; i + 2 * VN <= end; i += 2 * VN) {
-            s0 = v_add(s0, v_exp(v_sub(v_load(x + i), m)));
-            s1 = v_add(s1, v_exp(v_sub(v_load(x + i + VN), m)));
-        }
-        *sum += (double)v_sum(v_add(s0, s1));
-        for (; i < end; i++)
-            *sum += (double)expf(x[i] - *max);
-    }
-}
-
 /* A label outside of the vocabulary is not counted either. */
 BR__INLINE int counts(int32_t label, int64_t V)
 {
@@ -91,6 +69,19 @@ void BR__FN(cross_entropy_grad)(const struct br_call *c)
         exp_row(o, row, max, V);
         scaled(o, o, (float)((double)each / sum), V);
         o[labels[t]] -= each;
+    }
+}
+
+void BR__FN(head_loss)(const struct br_call *c)
+{
+    int64_t from, to;
+    br__lane_range(c, c->out->shape[0], 16, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        float max, logit, *o = (float *)c->out->data + t;
+        double sum;
+        *o = 0;
+        if (head_row(c, t, &max, &sum, &logit))
+            *o = (float)(log(sum) + ((double)max - (double)logit));
     }
 }
 

@@ -16,8 +16,10 @@ struct mat {
 
 struct product {
     struct mat a, b;
-    float *out; /* [m, n], row stride ldo */
+    float *out;     /* [m, n], row stride ldo */
+    uint16_t *half; /* the same as bfloat16, in place of out */
     int64_t ldo, m, n, k;
+    int add; /* to what is in out */
 };
 
 #include "dot_body.h"
@@ -26,7 +28,17 @@ struct product {
 static int is_grouped(const struct br_call *c)
 {
     return c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN ||
-           c->op == BR_OP_GROUPED_MATMUL_TN;
+           c->op == BR_OP_GROUPED_MATMUL_TN || c->op == BR_OP_GROUPED_MATMUL_TN_ADD;
+}
+
+static int adds(const struct br_call *c)
+{
+    return c->op == BR_OP_MATMUL_TN_ADD || c->op == BR_OP_GROUPED_MATMUL_TN_ADD;
+}
+
+static int is_tn(const struct br_call *c)
+{
+    return c->op == BR_OP_MATMUL_TN || c->op == BR_OP_GROUPED_MATMUL_TN || adds(c);
 }
 
 static const int32_t *offsets_of(const struct br_call *c)
@@ -42,8 +54,8 @@ static int64_t n_products(const struct br_call *c)
 /* Rows `from` .. of x, as a(i, k) with k along the row. */
 static struct mat rows_of(const struct br_tensor *x, int64_t from, int k_major)
 {
-    const char *data = (const char *)x->data + from * x->stride[0] * (int64_t)sizeof(float);
-    return (struct mat){data, BR_F32, k_major, x->stride[0]};
+    const char *data = (const char *)x->data + from * x->stride[0] * br__float_size(x->dtype);
+    return (struct mat){data, x->dtype, k_major, x->stride[0]};
 }
 
 /* The weight of product e: [N, K], or part e of [E, N, K]. */
@@ -66,22 +78,33 @@ static struct product product_at(const struct br_call *c, int64_t e)
         from = offsets_of(c)[e];
         n = offsets_of(c)[e + 1] - from;
     }
-    int tn = c->op == BR_OP_MATMUL_TN || c->op == BR_OP_GROUPED_MATMUL_TN;
-    if (tn) {
-        float *part = (float *)out->data + (out->n_dim == 3 ? e * out->stride[0] : 0);
-        return (struct product){rows_of(x, from, 1), rows_of(w, from, 1), part,
-                                out->stride[out->n_dim - 2], x->shape[1], w->shape[1], n};
+    struct product p = {.ldo = out->stride[out->n_dim - 2], .add = adds(c)};
+    if (is_tn(c)) {
+        p.a = rows_of(x, from, 1);
+        p.b = rows_of(w, from, 1);
+        p.out = (float *)out->data + (out->n_dim == 3 ? e * out->stride[0] : 0);
+        p.m = x->shape[1];
+        p.n = w->shape[1];
+        p.k = n;
+        return p;
     }
-    int nn = c->op == BR_OP_MATMUL_NN || c->op == BR_OP_GROUPED_MATMUL_NN;
-    return (struct product){rows_of(x, from, 0), weight_of(w, e, nn),
-                            (float *)out->data + from * out->stride[0], out->stride[0], n,
-                            out->shape[1], x->shape[1]};
+    p.a = rows_of(x, from, 0);
+    p.b = weight_of(w, e, c->op == BR_OP_MATMUL_NN || c->op == BR_OP_GROUPED_MATMUL_NN);
+    if (out->dtype == BR_BF16)
+        p.half = (uint16_t *)out->data + from * out->stride[0];
+    else
+        p.out = (float *)out->data + from * out->stride[0];
+    p.m = n;
+    p.n = out->shape[1];
+    p.k = x->shape[1];
+    return p;
 }
 
 /* Few enough rows to be read along with the weights; only where k runs along the weight's rows. */
 static int is_small(const struct product *p)
 {
-    return p->m <= DOT_MAX_ROWS && !p->a.k_major && !p->b.k_major;
+    return p->m <= DOT_MAX_ROWS && !p->a.k_major && !p->b.k_major && p->a.dtype == BR_F32 &&
+           !p->half;
 }
 
 static int64_t n_blocks(const struct br_call *c, const struct product *p)
@@ -98,8 +121,8 @@ static void zero_rest(const struct br_call *c)
     int64_t first = offsets_of(c)[n_products(c)], from, to;
     br__lane_range(c, c->out->shape[0] - first, 1, &from, &to);
     for (int64_t r = first + from; r < first + to; r++)
-        memset((float *)c->out->data + r * c->out->stride[0], 0,
-               (size_t)c->out->shape[1] * sizeof(float));
+        memset((char *)c->out->data + r * c->out->stride[0] * br__float_size(c->out->dtype), 0,
+               (size_t)(c->out->shape[1] * br__float_size(c->out->dtype)));
 }
 
 /* Scratch: the packed rows that lanes share, whatever the offsets will be (each row of x is packed at
@@ -112,8 +135,10 @@ static size_t shared_bytes(const struct br_call *c)
 
 static size_t lane_bytes(const struct br_call *c)
 {
-    size_t dot = (size_t)dot_x_floats(DOT_MAX_ROWS, c->in[0].shape[1]) * sizeof(float);
-    return dot > GEMM_LANE_BYTES ? (dot + 63) & ~(size_t)63 : GEMM_LANE_BYTES;
+    int64_t dot = dot_x_floats(DOT_MAX_ROWS, c->in[0].shape[1]), gemm = GEMM_LANE_FLOATS;
+    if (c->out->dtype == BR_BF16)
+        gemm += min_of(c->in[0].shape[0], GEMM_HALF_ROWS) * GEMM_NB;
+    return br__line(dot > gemm ? dot : gemm) * sizeof(float);
 }
 
 /* Pack what the large products share.  Returns the number of blocks of all products. */
@@ -164,8 +189,13 @@ static void seek(const struct br_call *c, struct place *at, int64_t i)
 
 /* Exact products are those of the tier below. */
 #ifdef BR__PAIRS
-void br__matmul_avx512(const struct br_call *c);
-size_t br__matmul_scratch_avx512(const struct br_call *c);
+#define BELOW(fn)                                                                                  \
+    void br__##fn##_avx512(const struct br_call *c);                                               \
+    size_t br__##fn##_scratch_avx512(const struct br_call *c);
+BELOW(matmul)
+BELOW(head_stats)
+BELOW(head_grad)
+#undef BELOW
 #endif
 
 void BR__FN(matmul)(const struct br_call *c)

@@ -108,6 +108,36 @@ void BR__FN(add)(const struct br_call *c)
     map(c, 2, f_add);
 }
 
+void BR__FN(zeros)(const struct br_call *c)
+{
+    int64_t from, to;
+    br__lane_range(c, br__rows(c->out) * br__cols(c->out), 16, &from, &to);
+    zero((float *)c->out->data + from, to - from);
+}
+
+/* Of n elements from the k-th on: o = a + b, each float32 or bfloat16. */
+BR__INLINE void add_stretch(const struct br_tensor *o, const struct br_tensor *b, int64_t at,
+                            int64_t b_at, int64_t n)
+{
+    const char *x = o->data, *y = b->data;
+    for (int64_t i = 0; i < n; i += VN) {
+        int m = n - i < VN ? (int)(n - i) : VN;
+        vf sum = v_add(load_w_n(x, at + i, o->dtype, m), load_w_n(y, b_at + i, b->dtype, m));
+        if (o->dtype == BR_BF16)
+            v_store_bf16_n((uint16_t *)o->data + at + i, sum, m);
+        else
+            v_store_n((float *)o->data + at + i, sum, m);
+    }
+}
+
+void BR__FN(add_to)(const struct br_call *c)
+{
+    const struct br_tensor *o = c->out, *b = &c->in[1];
+    struct br__span s = br__spans(c, br__rows(o), br__cols(o));
+    while (br__span_next(&s))
+        add_stretch(o, b, br__row_at(o, s.row) + s.col, br__row_at(b, s.row) + s.col, s.n);
+}
+
 void BR__FN(mul)(const struct br_call *c)
 {
     map(c, 2, f_mul);

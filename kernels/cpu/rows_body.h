@@ -39,15 +39,15 @@ void BR__FN(embed)(const struct br_call *c)
     }
 }
 
-/* out[rows[t]] += y[t], in the order of t, for the columns of this lane. */
+/* out[rows[t]] += y[t], in the order of t, for the columns of this lane; `fresh`: of zeros. */
 static void scatter_add(const struct br_call *c, const struct br_tensor *y, const int32_t *rows,
-                        int64_t first)
+                        int64_t first, int fresh)
 {
     int64_t from, to, n_out = c->out->shape[0], n = y->shape[0];
     br__lane_range(c, br__cols(c->out), 16, &from, &to);
     if (from >= to)
         return;
-    for (int64_t r = 0; r < n_out; r++)
+    for (int64_t r = 0; fresh && r < n_out; r++)
         zero(br__row(c->out, r) + from, to - from);
     for (int64_t t = 0; t < n; t++) {
         int64_t r = rows[t] - first;
@@ -58,12 +58,12 @@ static void scatter_add(const struct br_call *c, const struct br_tensor *y, cons
 
 void BR__FN(embed_grad)(const struct br_call *c)
 {
-    scatter_add(c, &c->in[0], br__ints(&c->in[1]), c->attr.i[0]);
+    scatter_add(c, &c->in[0], br__ints(&c->in[1]), c->attr.i[0], c->op == BR_OP_EMBED_GRAD);
 }
 
 void BR__FN(scatter_rows)(const struct br_call *c)
 {
-    scatter_add(c, &c->in[0], br__ints(&c->in[1]), 0);
+    scatter_add(c, &c->in[0], br__ints(&c->in[1]), 0, 1);
 }
 
 void BR__FN(gather_rows)(const struct br_call *c)

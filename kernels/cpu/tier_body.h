@@ -5,9 +5,9 @@
 #include "vec.h"
 #include <math.h>
 
-#define KERNEL(op, weights, fn) void BR__FN(fn)(const struct br_call *c);
-#define KERNEL_S(op, weights, fn)                                                                  \
-    KERNEL(op, weights, fn)                                                                        \
+#define KERNEL(op, weights, values, fn) void BR__FN(fn)(const struct br_call *c);
+#define KERNEL_S(op, weights, values, fn)                                                                  \
+    KERNEL(op, weights, values, fn)                                                                        \
     size_t BR__FN(fn##_scratch)(const struct br_call *c);
 #include "kernels.def"
 #undef KERNEL
@@ -16,6 +16,7 @@
 #include "split_body.h"
 #include "stretch_body.h"
 #include "matmul_body.h"
+#include "head_body.h"
 #ifdef BR__TILES
 #include "attention_body.h"
 #endif

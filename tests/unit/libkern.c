@@ -31,12 +31,17 @@ size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
 }
 
 /* As the engine chooses. */
-const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight)
+static const struct br_kernel *row_of(uint64_t features, struct br__kernel_key key)
 {
     const struct br_backend *b = br__cpu_backend();
     const struct br__device d = {
         .features = features, .kernels = b->kernels.rows, .n_kernels = b->kernels.n};
-    return br__device_kernel(&d, (struct br__kernel_key){op, (int)weight, BR_F32});
+    return br__device_kernel(&d, key);
+}
+
+const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight)
+{
+    return row_of(features, (struct br__kernel_key){op, (int)weight, BR_F32});
 }
 
 struct job {
@@ -78,11 +83,20 @@ static void on_thread(void *arg, const struct br_stream *stream)
 
 #define GUARD 256
 
-/* Dtype of the call's stored weight, as the engine finds it. */
-static uint32_t weight_of(const struct kern_call *c)
+/* What chooses the call's kernel: dtype of the stored weight, and of the first other float of its
+ * inputs and result, as program.c finds it. */
+static struct br__kernel_key key_of(const struct kern_call *c)
 {
-    enum br__weight which = br__ops[c->op].weight;
-    return which == BR__WEIGHT_none ? BR_NONE : c->in[which].dtype;
+    uint32_t which = (uint32_t)br__ops[c->op].weight;
+    struct br__kernel_key key = {.op = c->op, .weight = BR_NONE, .value = BR_NONE};
+    if (which != BR__WEIGHT_none)
+        key.weight = (int)c->in[which].dtype;
+    for (uint32_t i = 0; i < c->n_in && i < 2 && key.value == BR_NONE; i++)
+        if (i != which && br_dtype_is_float((int)c->in[i].dtype))
+            key.value = (int)c->in[i].dtype;
+    if (key.value == BR_NONE)
+        key.value = br_dtype_is_float((int)c->out.dtype) ? (int)c->out.dtype : BR_F32;
+    return key;
 }
 
 void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,
@@ -90,7 +104,7 @@ void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_l
 {
     static uint32_t n_jobs;
     struct br_stream sized = {.n_threads = n_lanes};
-    struct job job = {.row = kern_row(features, call->op, weight_of(call)),
+    struct job job = {.row = row_of(features, key_of(call)),
                       .call = {.struct_size = sizeof job.call,
                                .op = call->op,
                                .n_in = call->n_in,

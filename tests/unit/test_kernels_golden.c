@@ -239,10 +239,10 @@ END_TEST
 /* ---- coverage ----------------------------------------------------------------------------------
  */
 
-/* Leaves and views come before the products, collectives are ALL_REDUCE to RECV. */
+/* Leaves and views come before the products, but for AFTER; collectives are ALL_REDUCE to RECV. */
 static int is_computed(uint32_t op)
 {
-    return (op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE) || op > BR_OP_RECV;
+    return (op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE) || (op > BR_OP_RECV && op != BR_OP_AFTER);
 }
 
 static int has_weight(uint32_t op)
