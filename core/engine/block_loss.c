@@ -70,32 +70,25 @@ static br_val load_by_sequence(struct br_graph *g, br_val probs, br_val idx)
     return sum;
 }
 
-/* Sum over tokens of log(sum(exp(logits)))^2.  That logarithm is the loss of any expert, taken for
- * a label, and its logit: here of the first, whose loss is the smallest. */
-static br_val z_loss(struct br_graph *g, br_val x, br_val w, br_val logits)
+/* Sum over tokens of log(sum(exp(logits)))^2. */
+static br_val z_loss(struct br_graph *g, br_val logits)
 {
-    int64_t t = br__node(g, logits)->shape[0];
-    const struct br_attr exact = {.i = {BR_F32}};
-    br_val first = BR__OP(g, TOPK, BR__I(1), logits), labels = BR__RESHAPE(g, first, t);
-    br_val loss = BR__OP(g, LM_HEAD_LOSS, &exact, x, w, labels,
-                         BR__OP(g, LM_HEAD_STATS, &exact, x, w, labels));
-    br_val z = BR__OP(g, ADD, NULL, BR__RESHAPE(g, loss, 1, t),
-                      BR__RESHAPE(g, BR__OP(g, GATHER_COLS, NULL, logits, first), 1, t));
+    br_val z = BR__OP(g, LOG_SUM_EXP, NULL, logits);
+    z = BR__RESHAPE(g, z, 1, br__node(g, logits)->shape[0]);
     return BR__OP(g, DOT_ROWS, NULL, z, z);
 }
 
-void br__moe_loss(struct br_graph *g, const struct br__routing *r)
+void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
 {
     struct br__build *b = g->build;
     struct br__losses *l = b->losses;
     struct br__moe_losses *m = &l->moe[l->n_moe++];
     int64_t e = b->cfg->n_experts;
-    br_val probs = r->probs, idx = r->idx;
     *m = (struct br__moe_losses){0};
     if (l->o->z_coeff != 0) {
         if (!l->z_weight)
             l->z_weight = float_input(g, "z_weight", 2, 1);
-        m->z = z_loss(g, r->x, r->w, r->logits);
+        m->z = z_loss(g, logits);
     }
     if (l->o->aux_kind == BR__AUX_NONE || l->o->aux_coeff == 0)
         return;

@@ -65,7 +65,7 @@ static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
              ? BR__OP(g, GATHER_COLS, NULL, probs, *idx)
              : BR__OP(g, SOFTMAX, NULL, BR__OP(g, GATHER_COLS, NULL, logits, *idx));
     if (b->losses) {
-        br__moe_loss(g, &(struct br__routing){x, w, logits, probs, *idx});
+        br__moe_loss(g, logits, probs, *idx);
     } else if (b->layer < b->cfg->n_layers) {
         b->routes[b->layer] = *idx;
         count_load(g, probs, *idx, b->cfg->n_experts);

@@ -72,13 +72,8 @@ int br__losses_start(struct br_graph *g, struct br__build *b);
 /* x[T, hidden], after the final norm; and the same of the MTP layer. */
 void br__lm_loss(struct br_graph *g, struct br__build *b, br_val x);
 void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val x);
-/* Of a routed layer: input and weight of the router, logits and probabilities [T, E], chosen
- * experts i32[T, k]. */
-struct br__routing {
-    br_val x, w, logits, probs, idx;
-};
-void br__moe_loss(struct br_graph *g, const struct br__routing *r);
-
+/* Of a routed layer: logits and probabilities [T, E], chosen experts i32[T, k]. */
+void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx);
 /* Layer i begins or has just ended, as far as layers are made again. */
 void br__layer_starts(struct br_graph *g, int64_t i);
 void br__layer_ends(struct br_graph *g, int64_t i);

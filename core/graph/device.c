@@ -100,6 +100,53 @@ int br__device_reserve(struct br__device *d, size_t work, size_t scratch, struct
     return rc ? rc : grow(d, &d->scratch, &d->scratch_bytes, scratch, "kernels' scratch", err);
 }
 
+/* ---- one op by itself --------------------------------------------------------------------------
+ */
+
+struct single {
+    const struct br_kernel *kernel;
+    struct br_call call;
+    size_t scratch_bytes;
+};
+
+static void ask_single(void *arg, const struct br_stream *s)
+{
+    struct single *one = arg;
+    struct br_call call = one->call;
+    call.stream = s;
+    if (s->thread == 0 && one->kernel->scratch)
+        one->scratch_bytes = one->kernel->scratch(&call);
+}
+
+static void run_single(void *arg, const struct br_stream *s)
+{
+    const struct single *one = arg;
+    struct br_call call = one->call;
+    call.stream = s;
+    one->kernel->run(&call);
+}
+
+int br__device_call(struct br__device *d, const struct br_call *c, struct br_err *err)
+{
+    struct single one = {.call = *c};
+    uint32_t in[BR_MAX_IN];
+    for (uint32_t i = 0; i < c->n_in; i++)
+        in[i] = c->in[i].dtype;
+    one.kernel = br__device_kernel(d, br__kernel_key(c->op, in, c->n_in, c->out->dtype));
+    if (!one.kernel)
+        return br_fail(err, BR_E_UNSUPPORTED, "device '%s' has no kernel for %s(%s)",
+                       d->backend.name, br__ops[c->op].name, br_dtype_torch((int)c->in[0].dtype));
+    one.call.struct_size = sizeof one.call;
+    one.call.device = d->device;
+    d->backend.run(d->device, ask_single, &one);
+    int rc = br__device_reserve(d, 0, one.scratch_bytes, err);
+    if (rc)
+        return rc;
+    one.call.scratch = d->scratch;
+    d->backend.run(d->device, run_single, &one);
+    return d->backend.sync ? d->backend.sync(d->device, err) : 0;
+}
+
 void br__device_release(struct br__device *d)
 {
     const struct br_backend *b = &d->backend;

@@ -110,6 +110,10 @@ static void add(struct grads *gs, br_val x, br_val d)
         gs->of[x] = gs->into[x] = BR__OP(gs->g, ADD_TO, NULL, gs->into[x], d);
         return;
     }
+    /* A leaf may be stored in any dtype; its gradient is a sum, as it comes. */
+    int leaf = br__op_kind(node(gs, node(gs, x)->base)->op) == BR__OP_LEAF;
+    if (!leaf && node(gs, d)->dtype != node(gs, x)->dtype)
+        d = BR__OP(gs->g, CAST, BR__I(node(gs, x)->dtype), d);
     gs->of[x] = gs->of[x] ? BR__OP(gs->g, ADD, NULL, gs->of[x], d) : d;
 }
 /* The sum that the gradient of x is added to, or 0; and that it was. */
@@ -307,6 +311,17 @@ static void grad_swiglu(struct grads *gs, br_val v, br_val dy)
         add(gs, gate, BR__OP(gs->g, SWIGLU_DGATE, NULL, gate, up, dy));
     if (wanted(gs, up))
         add(gs, up, BR__OP(gs->g, SWIGLU, NULL, gate, dy));
+}
+
+static void grad_cast(struct grads *gs, br_val v, br_val dy)
+{
+    add(gs, in(gs, v, 0), dy);
+}
+
+static void grad_log_sum_exp(struct grads *gs, br_val v, br_val dy)
+{
+    br_val x = in(gs, v, 0);
+    add(gs, x, BR__OP(gs->g, MUL_COL, NULL, BR__OP(gs->g, SOFTMAX, NULL, x), dy));
 }
 
 static void grad_sigmoid(struct grads *gs, br_val v, br_val dy)

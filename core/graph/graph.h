@@ -49,6 +49,7 @@ struct br_graph {
     size_t n, cap;
     struct br__segment *segments; /* in order; they do not meet */
     size_t n_segments, cap_segments;
+    uint32_t values;         /* BR_BF16: dtype of activations and of products of such; 0: float32 */
     struct br_err err;       /* sticky: code != 0 */
     struct br__build *build; /* what the layer builders know; NULL in a bare graph */
 };
@@ -140,6 +141,10 @@ static inline int br__device_is_host(const struct br__device *d)
     return (d->backend.flags & BR_BACKEND_HOST) != 0;
 }
 uint64_t br__device_bytes(const struct br__device *d); /* work, scratch and weights that it holds */
+/* Run one op outside of any graph, on the device's memory: op, n_in, in, n_out, out and attr of the
+ * call are set, shapes as ops.def has them.  BR_E_UNSUPPORTED: no kernel for these dtypes. */
+int br__device_call(struct br__device *d, const struct br_call *c,
+                    struct br_err *err) BR_MUST_CHECK;
 /* Whether the GPU backend i, of those that "auto" tries, can be used here: its name, and in
  * `why` what it is or why not; NULL beyond the last.  Opens no device. */
 const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,

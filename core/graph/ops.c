@@ -25,7 +25,7 @@ static int mismatch(const struct br_graph *g, const struct br__node *n, struct b
                    text[0], text[1], text[2]);
 }
 
-/* The dtype of a result, by the op's column of ops.def.  Activations and products are float32. */
+/* The dtype of a result, by the op's column of ops.def. */
 static uint32_t value_dtype(const struct br_graph *g, const struct br__node *n)
 {
     switch (br__ops[n->op].value) {
@@ -34,6 +34,12 @@ static uint32_t value_dtype(const struct br_graph *g, const struct br__node *n)
         return n->dtype;
     case BR__VALUE_in0:
         return input(g, n, 0)->dtype;
+    case BR__VALUE_act:
+        return g->values ? g->values : BR_F32;
+    case BR__VALUE_prod:
+        return g->values && n->attr.i[0] == BR_BF16 && n->attr.i[3] != BR_F32 ? g->values : BR_F32;
+    case BR__VALUE_f64:
+        return BR_F64;
     case BR__VALUE_i32:
         return BR_I32;
     default:
@@ -345,6 +351,36 @@ static int shape_add_to(const struct br_graph *g, struct br__node *n, struct br_
 {
     const struct br__node *x = input(g, n, 1);
     return added_to(g, n, 0, x->n_dim, x->shape, err);
+}
+
+static int shape_cast(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    n->dtype = (uint32_t)n->attr.i[0];
+    return fresh(g, n, input(g, n, 0)->n_dim, input(g, n, 0)->shape, err);
+}
+
+static int shape_log_sum_exp(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = input(g, n, 0);
+    return x->n_dim == 2 ? FRESH(g, n, err, x->shape[0], 1) : mismatch(g, n, err);
+}
+
+static int shape_square_sums(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = input(g, n, 0);
+    if (x->n_dim != 1)
+        return mismatch(g, n, err);
+    return FRESH(g, n, err, (x->shape[0] + 65535) / 65536);
+}
+
+static int shape_adamw(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (input(g, n, i)->n_dim != 1 ||
+            input(g, n, i)->shape[0] != (i == 4 ? 8 : input(g, n, 0)->shape[0]))
+            return mismatch(g, n, err);
+    view_of(input(g, n, 0), n);
+    return 0;
 }
 
 static int shape_sum_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)

@@ -161,26 +161,26 @@ static void plan_leaves(struct br__program *p)
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
-static int float_of(const struct br__node *n)
+struct br__kernel_key br__kernel_key(uint32_t op, const uint32_t *in, uint32_t n_in, uint32_t out)
 {
-    return br_dtype_is_float((int)n->dtype) ? (int)n->dtype : BR_NONE;
+    struct br__kernel_key key = {.op = op, .weight = BR_NONE, .value = BR_NONE};
+    uint32_t weight = (uint32_t)br__ops[op].weight; /* none: beyond the inputs that are looked at */
+    if (br__ops[op].weight != BR__WEIGHT_none)
+        key.weight = (int)in[weight];
+    for (uint32_t i = 0; i < n_in && i < 2 && key.value == BR_NONE; i++)
+        if (i != weight && br_dtype_is_float((int)in[i]))
+            key.value = (int)in[i];
+    if (key.value == BR_NONE)
+        key.value = br_dtype_is_float((int)out) ? (int)out : BR_F32;
+    return key;
 }
 
 static struct br__kernel_key key_of(const struct br_graph *g, const struct br__node *n)
 {
-    const struct br__op_row *row = &br__ops[n->op];
-    struct br__kernel_key key = {.op = n->op, .weight = BR_NONE, .value = BR_NONE};
-    uint32_t weight = (uint32_t)row->weight; /* none: beyond the inputs that are looked at */
-    if (row->weight != BR__WEIGHT_none)
-        key.weight = (int)br__node(g, n->in[weight])->dtype;
-    for (uint32_t i = 0; i < n->n_in && i < 2 && key.value == BR_NONE; i++)
-        if (i != weight)
-            key.value = float_of(br__node(g, n->in[i]));
-    if (key.value == BR_NONE)
-        key.value = float_of(n);
-    if (key.value == BR_NONE)
-        key.value = BR_F32;
-    return key;
+    uint32_t in[BR_MAX_IN];
+    for (uint32_t i = 0; i < n->n_in; i++)
+        in[i] = br__node(g, n->in[i])->dtype;
+    return br__kernel_key(n->op, in, n->n_in, n->dtype);
 }
 
 static int choose_kernels(struct br__program *p, const struct br__device *d, struct br_err *err)

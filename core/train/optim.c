@@ -72,10 +72,13 @@ static int square_chunk(void *arg, size_t i, int worker, struct br_err *err)
 
     (void)worker;
     (void)err;
+    double part[BR__NORM_PARTS] = {0};
     for (size_t k = 0; k < n; k++) {
         double square = (double)x[k] * x[k];
-        sum += square;
+        part[k % BR__NORM_PARTS] += square;
     }
+    for (size_t k = 0; k < BR__NORM_PARTS; k++)
+        sum += part[k];
     j->sum[i] = sum;
     return BR_OK;
 }

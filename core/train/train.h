@@ -107,9 +107,10 @@ struct br__grad_span {
     size_t n;
 };
 /* L2 norm of all gradients.  Squares are summed in float64, in chunks of BR__NORM_CHUNK elements of
- * a tensor, and the sums of chunks in order: the result does not depend on the number of threads.
- * Infinite or NaN if an element is. */
+ * a tensor, in each every BR__NORM_PARTS-th by itself, and the sums of chunks in order: the result
+ * does not depend on the number of threads.  Infinite or NaN if an element is. */
 #define BR__NORM_CHUNK (1u << 16)
+#define BR__NORM_PARTS 16
 int br__grad_norm(const struct br__grad_span *g, size_t n, int threads, double *norm,
                   struct br_err *err) BR_MUST_CHECK;
 /* What clipping multiplies the gradients by: at most 1; max_norm 0 turns it off. */

@@ -11,8 +11,8 @@
 /* ---- the kernel table ------------------------------------------------------------------------ */
 
 #define KERNEL(op, weights, values, fn) void BR__FN(fn)(const struct br_call *c);
-#define KERNEL_S(op, weights, values, fn)                                                                  \
-    KERNEL(op, weights, values, fn)                                                                        \
+#define KERNEL_S(op, weights, values, fn)                                                          \
+    KERNEL(op, weights, values, fn)                                                                \
     size_t BR__FN(fn##_scratch)(const struct br_call *c);
 #include "rows.h"
 #undef KERNEL
@@ -20,7 +20,7 @@
 
 static const struct br_kernel kernels[] = {
 #define KERNEL(op, weights, values, fn) {BR_OP_##op, weights, values, 0, NEEDS, BR__FN(fn), NULL},
-#define KERNEL_S(op, weights, values, fn)                                                                  \
+#define KERNEL_S(op, weights, values, fn)                                                          \
     {BR_OP_##op, weights, values, 0, NEEDS, BR__FN(fn), BR__FN(fn##_scratch)},
 #include "rows.h"
 };

@@ -15,6 +15,18 @@ void BR__FN(softmax)(const struct br_call *c)
     }
 }
 
+void BR__FN(log_sum_exp)(const struct br_call *c)
+{
+    int64_t from, to, n = br__cols(&c->in[0]);
+    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    for (int64_t r = from; r < to; r++) {
+        float max;
+        double sum;
+        log_sum(br__row(&c->in[0], r), n, &max, &sum);
+        *br__row(c->out, r) = (float)(log(sum) + (double)max);
+    }
+}
+
 void BR__FN(softmax_grad)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(c->out);

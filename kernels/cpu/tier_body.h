@@ -6,8 +6,8 @@
 #include <math.h>
 
 #define KERNEL(op, weights, values, fn) void BR__FN(fn)(const struct br_call *c);
-#define KERNEL_S(op, weights, values, fn)                                                                  \
-    KERNEL(op, weights, values, fn)                                                                        \
+#define KERNEL_S(op, weights, values, fn)                                                          \
+    KERNEL(op, weights, values, fn)                                                                \
     size_t BR__FN(fn##_scratch)(const struct br_call *c);
 #include "kernels.def"
 #undef KERNEL
@@ -26,6 +26,7 @@
 #include "norm_body.h"
 #include "moe_body.h"
 #include "loss_body.h"
+#include "optim_body.h"
 #include "panel_body.h"
 #include "attention_body.h"
 #include "attention_grad_body.h"

@@ -52,6 +52,10 @@ empty_partial() { [ ! -e new ] && [ -d .new.bridge-partial ] && [ -z "$(ls -A .n
 killed openat empty_partial "${anew[@]}"
 finished 'exported '
 
+writing() { [ ! -e new ] && [ -s .new.bridge-partial/.bridge_journal ] && [ -e .new.bridge-partial/model.safetensors ]; }
+killed pwrite64 writing "${anew[@]}"
+finished 'exported ' # no part of this small model was finished
+
 weights_only() { [ ! -e new ] && [ -e .new.bridge-partial/model.safetensors ] && [ ! -e .new.bridge-partial/config.json ]; }
 killed renameat weights_only "${anew[@]}"
 finished 'resumed: '

@@ -83,20 +83,12 @@ static void on_thread(void *arg, const struct br_stream *stream)
 
 #define GUARD 256
 
-/* What chooses the call's kernel: dtype of the stored weight, and of the first other float of its
- * inputs and result, as program.c finds it. */
 static struct br__kernel_key key_of(const struct kern_call *c)
 {
-    uint32_t which = (uint32_t)br__ops[c->op].weight;
-    struct br__kernel_key key = {.op = c->op, .weight = BR_NONE, .value = BR_NONE};
-    if (which != BR__WEIGHT_none)
-        key.weight = (int)c->in[which].dtype;
-    for (uint32_t i = 0; i < c->n_in && i < 2 && key.value == BR_NONE; i++)
-        if (i != which && br_dtype_is_float((int)c->in[i].dtype))
-            key.value = (int)c->in[i].dtype;
-    if (key.value == BR_NONE)
-        key.value = br_dtype_is_float((int)c->out.dtype) ? (int)c->out.dtype : BR_F32;
-    return key;
+    uint32_t in[BR_MAX_IN];
+    for (uint32_t i = 0; i < c->n_in; i++)
+        in[i] = c->in[i].dtype;
+    return br__kernel_key(c->op, in, c->n_in, c->out.dtype);
 }
 
 void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,

@@ -163,6 +163,9 @@ START_TEST(says_what_is_wrong)
     unsetenv("HF_TOKEN");
     ck_assert_int_eq(br__write_file(hub_path("home/token"), "hf_good\n", 8, 0, NULL), BR_OK);
     OK(fetch("Qwen/gated-m", BR__HF_SIDE, &dir));
+    setenv("HF_ENDPOINT", "http://user:s3cret@127.0.0.1", 1);
+    FAILS(fetch("Qwen/m", 0, &dir), BR_E_FORMAT,
+          "HF_ENDPOINT: 'http://127.0.0.1' is no http or https address without a user name");
     setenv("HF_ENDPOINT", "ftp://127.0.0.1", 1);
     FAILS(fetch("Qwen/m", 0, &dir), BR_E_FORMAT, "HF_ENDPOINT: ");
 }

@@ -1,10 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_train.c - what only training needs of the kernels, against plain loops in double:
- * the output layer with its loss, and sums that ops add to.
+ * the output layer with its loss, sums that ops add to, and the optimizer.
  *
  * Every place must also give the same bits as the first of its tier: no result depends on the
  * number of lanes. */
-#include "../../core/base/base.h"
+#include "../../core/train/train.h"
 #include "libkern.h"
 #include "libkernel.h"
 #include "librun.h"
@@ -375,6 +375,149 @@ START_TEST(zeros_are_zeros)
 }
 END_TEST
 
+/* ---- the optimizer ----------------------------------------------------------------------------
+ */
+
+static struct br_tensor random_of(uint32_t dtype, int64_t n, uint64_t seed)
+{
+    struct br_tensor t = TENSOR(dtype, n);
+    for (int64_t i = 0; i < n; i++)
+        set(&t, i, (double)kern_random(&seed));
+    return t;
+}
+
+struct adam_case {
+    int64_t n;
+    uint32_t grad;
+    int copy;
+};
+
+/* Bit by bit what the optimizer's reference makes of the same arrays. */
+static void adamw_in_place(const struct place *p, void *arg)
+{
+    const struct adam_case *k = arg;
+    struct br__adamw h = br__adamw_make(&(struct br__adamw_opts){.lr = 3e-3,
+                                                                 .weight_decay = 0.1,
+                                                                 .beta1 = 0.9,
+                                                                 .beta2 = 0.95,
+                                                                 .eps = 1e-8,
+                                                                 .step = 7,
+                                                                 .grad_scale = 0.37f});
+    struct br_tensor x[6], y[3], hyper = TENSOR(BR_F32, 8), grad = TENSOR(BR_F32, k->n);
+    uint16_t *half = calloc((size_t)k->n, sizeof *half);
+    for (uint64_t i = 0; i < 3; i++) {
+        x[i] = random_of(BR_F32, k->n, i + 1);
+        for (int64_t j = 0; i == 2 && j < k->n; j++)
+            floats(&x[i])[j] = j % 9 ? fabsf(floats(&x[i])[j]) : 0;
+        y[i] = with_gaps(&x[i], 0);
+    }
+    x[3] = random_of(k->grad, k->n, 9);
+    br_cast(grad.data, BR_F32, x[3].data, (int)k->grad, (size_t)k->n, 0);
+    memcpy(hyper.data, &h, sizeof h);
+    x[4] = hyper;
+    x[5] = TENSOR(BR_BF16, k->n);
+    struct kern_call c = {.op = BR_OP_ADAMW, .n_in = k->copy ? 6 : 5, .out = x[0]};
+    memcpy(c.in, x, sizeof x);
+    run_call(p, &c);
+    br__adamw_step(&h, y[0].data, y[1].data, y[2].data, grad.data, half, (size_t)k->n);
+    for (int i = 0; i < 3; i++)
+        ck_assert_mem_eq(x[i].data, y[i].data, (size_t)k->n * sizeof(float));
+    if (k->copy)
+        ck_assert_mem_eq(x[5].data, half, (size_t)k->n * sizeof *half);
+    for (int i = 0; i < 6; i++)
+        tensor_free(&x[i]);
+    for (int i = 0; i < 3; i++)
+        tensor_free(&y[i]);
+    tensor_free(&grad);
+    free(half);
+}
+
+static struct adam_case adam_cases[] = {
+    {5003, BR_F32, 1}, {5003, BR_F32, 0}, {64, BR_BF16, 1}, {7, BR_BF16, 0}};
+
+START_TEST(adamw_is_the_reference)
+{
+    in_each_place(adamw_in_place, &adam_cases[_i]);
+}
+END_TEST
+
+static void squares(const struct place *p, void *arg)
+{
+    const int64_t sizes[] = {1, 15, 65536, 65537, 150001};
+    struct br_err err = BR_ERR_INIT;
+    (void)arg;
+    for (size_t i = 0; i < BR_COUNTOF(sizes); i++) {
+        struct br_tensor x = random_of(BR_F32, sizes[i], 21);
+        struct kern_call c = {.op = BR_OP_SQUARE_SUMS, .n_in = 1, .in = {x}};
+        double sum = 0, norm;
+        c.out = TENSOR(BR_F64, (sizes[i] + 65535) / 65536);
+        run_call(p, &c);
+        for (int64_t j = 0; j < count(&c.out); j++)
+            sum += ((const double *)c.out.data)[j];
+        const struct br__grad_span span = {x.data, (size_t)sizes[i]};
+        ck_assert_msg(br__grad_norm(&span, 1, 1, &norm, &err) == 0, "%s", err.msg);
+        ck_assert_double_eq(sqrt(sum), norm);
+        tensor_free(&x);
+        tensor_free(&c.out);
+    }
+}
+
+START_TEST(squares_are_the_reference)
+{
+    in_each_place(squares, NULL);
+}
+END_TEST
+
+static void casts(const struct place *p, void *arg)
+{
+    static const uint32_t dtypes[] = {BR_F32, BR_BF16};
+    (void)arg;
+    for (int k = 0; k < 4; k++) {
+        struct br_tensor x = random_of(dtypes[k & 1], 5 * 37, 3);
+        double *want = calloc(5 * 37, sizeof *want);
+        for (int64_t i = 0; i < 5 * 37; i++)
+            want[i] = round_to(dtypes[k >> 1], get(&x, i));
+        struct kern_call c = {.op = BR_OP_CAST, .n_in = 1, .in = {x}};
+        c.out = TENSOR(dtypes[k >> 1], 5 * 37);
+        run_call(p, &c);
+        ck_assert_double_eq(off_tensor(&c.out, want), 0);
+        tensor_free(&x);
+        tensor_free(&c.out);
+        free(want);
+    }
+}
+
+START_TEST(casts_round)
+{
+    in_each_place(casts, NULL);
+}
+END_TEST
+
+static void log_sums(const struct place *p, void *arg)
+{
+    (void)arg;
+    struct br_tensor x = TENSOR(BR_F32, 9, 131);
+    double want[9] = {0};
+    fill_random(&x, 5, 8);
+    for (int64_t t = 0; t < 9; t++) {
+        for (int64_t i = 0; i < 131; i++)
+            want[t] += exp(get(&x, t * 131 + i));
+        want[t] = log(want[t]);
+    }
+    struct kern_call c = {.op = BR_OP_LOG_SUM_EXP, .n_in = 1, .in = {x}};
+    c.out = TENSOR(BR_F32, 9, 1);
+    run_call(p, &c);
+    ck_assert_double_lt(off_tensor(&c.out, want), 2e-7);
+    tensor_free(&x);
+    tensor_free(&c.out);
+}
+
+START_TEST(log_of_sums)
+{
+    in_each_place(log_sums, NULL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("kernels_train");
@@ -385,6 +528,10 @@ int main(void)
     tcase_add_test(t, adding_to_a_sum);
     tcase_add_test(t, adding_to_an_embedding);
     tcase_add_test(t, zeros_are_zeros);
+    tcase_add_loop_test(t, adamw_is_the_reference, 0, BR_COUNTOF(adam_cases));
+    tcase_add_test(t, squares_are_the_reference);
+    tcase_add_test(t, casts_round);
+    tcase_add_test(t, log_of_sums);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
