@@ -67,7 +67,7 @@ struct br__forward_seq {
     int64_t n; /* >= 1 */
 };
 /* Feed tokens to n sequences at once and get, for each, the logits after its last token:
- * logits[n, vocab_size], float32.  Long prompts are cut into pieces that bound memory.
+ * logits[n, vocab_size], float32.  Long prompts run in several passes, which bounds memory.
  * BR_E_USAGE: an id outside the vocabulary, a slot used twice, more tokens than the cache holds.
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
