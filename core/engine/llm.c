@@ -271,7 +271,7 @@ static int check_inputs(const struct br__llm_session *s, const struct br__forwar
                            f->slot, (long long)f->n);
         for (size_t k = 0; k < i; k++)
             if (inputs[k].slot == f->slot)
-                return br_fail(err, BR_E_USAGE, "slot %u is fed twice at once", f->slot);
+                return br_fail(err, BR_E_USAGE, "slot %u is given twice in one call", f->slot);
         if (f->n > s->capacity - s->length[f->slot])
             return br_fail(err, BR_E_USAGE,
                            "%lld more tokens after %lld do not fit into a cache of %lld; the model "
