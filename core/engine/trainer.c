@@ -41,7 +41,7 @@ static void pass_free(struct pass *p)
         return;
     br__compiled_free(p->compiled);
     br__free(p->grad);
-    br__free(p->info);
+    br__free(p->place);
     br__free(p);
 }
 
@@ -101,15 +101,15 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
     br_val *grad = br__arena_alloc(&g->arena, (params->n + 1) * sizeof *grad);
     struct br__root *roots = br__arena_alloc(&g->arena, (2 + 2 * p->losses.n_moe) * sizeof *roots);
     p->grad = br__calloc(params->n + 1, sizeof *p->grad);
-    p->info = br__calloc(params->n + 1, sizeof *p->info);
-    if (!want || !grad || !roots || !p->grad || !p->info)
+    p->place = br__calloc(params->n + 1, sizeof *p->place);
+    if (!want || !grad || !roots || !p->grad || !p->place)
         return br__nomem(err, "for training");
     for (br_val v = 1; v < n_nodes; v++) {
         const struct br__param *param = br__node_param(br__node(g, v));
         if (!param || !br__is_trained(t->m->weights, param))
             continue;
-        p->info[param->index] = place_of(t, g, param);
-        want[n++] = (struct br__want){v, p->info[param->index]};
+        p->place[param->index] = place_of(t, g, param);
+        want[n++] = (struct br__want){v, p->place[param->index]};
     }
     int rc = br__grad(g, roots, roots_of(&p->losses, roots), want, n, grad, err);
     for (size_t i = 0; i < n && !rc; i++)
@@ -121,9 +121,9 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
 static void bind_places(const struct br__trainer *t, const struct pass *p)
 {
     const struct br__params *params = t->rank->params;
-    for (size_t i = 0; i < params->n && p->info; i++)
-        if (p->info[i])
-            br__frame_bind(p->compiled->frame, p->info[i],
+    for (size_t i = 0; i < params->n && p->place; i++)
+        if (p->place[i])
+            br__frame_bind(p->compiled->frame, p->place[i],
                            br__store_grad(&t->store, params->list[i]->pieces));
 }
 
@@ -359,7 +359,7 @@ static int add_gradients(struct br__trainer *t, const struct pass *p, struct br_
 {
     int rc = 0;
     for (size_t i = 0; i < t->rank->params->n && !rc; i++) {
-        if (!p->grad[i] || p->info[i])
+        if (!p->grad[i] || p->place[i])
             continue;
         float *d =
             br__alloc((size_t)br__node_elems(br__node(&p->compiled->g, p->grad[i])) * sizeof *d);
