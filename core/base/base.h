@@ -435,6 +435,12 @@ uint32_t br__crc32(uint32_t crc, const void *p, size_t n); /* zip's CRC-32, star
  * parts back to back is the xor of the contributions of all, in any order. */
 uint32_t br__crc32_shift(uint32_t crc, uint64_t n);
 
+/* ---- philox.c: random numbers by counter ----------------------------------------------------- */
+
+/* Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11): four words
+ * that depend on counter and key alone. */
+void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
 /* ---- pool.c: fixed set of workers ------------------------------------------------------------ */
 
 /* Run fn(arg, i, worker, err) for i in [0, n) on up to n_threads threads (0 = one per online CPU; 1

@@ -87,7 +87,7 @@ static int add_output(struct br__plan *p, const struct adapter_tensor *at, size_
     return BR_OK;
 }
 
-static int make(struct br__plan *p, struct br_err *err)
+static int adapters_make(struct br__plan *p, struct br_err *err)
 {
     const struct br__ckpt *src = p->b.src;
     size_t n = src->n_tensors;
@@ -122,7 +122,7 @@ int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src, struct 
         return br__plan_nomem(err);
     p->direction = BR__IMPORT;
     p->b.src = src;
-    int rc = make(p, err);
+    int rc = adapters_make(p, err);
     if (rc)
         br__plan_free(p);
     else

@@ -21,7 +21,7 @@ struct maker {
 /* ---- which modules --------------------------------------------------------------------------- */
 
 /* A star stands for any characters. */
-static int fits(const char *pattern, const char *name)
+static int lora_fits(const char *pattern, const char *name)
 {
     const char *star = NULL, *from = name;
     while (*name) {
@@ -41,12 +41,12 @@ static int fits(const char *pattern, const char *name)
     return pattern[strspn(pattern, "*")] == '\0';
 }
 
-static int listed(const char *const *list, size_t n, const char *module)
+static int lora_listed(const char *const *list, size_t n, const char *module)
 {
     const char *last = strrchr(module, '.');
     last = last ? last + 1 : module;
     for (size_t i = 0; i < n; i++)
-        if (strcmp(list[i], last) == 0 || fits(list[i], module))
+        if (strcmp(list[i], last) == 0 || lora_fits(list[i], module))
             return 1;
     return 0;
 }
@@ -54,8 +54,8 @@ static int listed(const char *const *list, size_t n, const char *module)
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* A new tensor of the adapter, zeros; cols 0: a vector. */
-static struct br__source *tensor(struct maker *mk, const char *module, const char *what,
-                                 int64_t rows, int64_t cols)
+static struct br__source *lora_tensor(struct maker *mk, const char *module, const char *what,
+                                      int64_t rows, int64_t cols)
 {
     struct br__source *s = &mk->a->sources[mk->a->n_sources];
     const int64_t shape[2] = {rows, cols};
@@ -148,7 +148,7 @@ static int add_pair(struct maker *mk, const struct br__adapter_pair *like, uint3
 }
 
 /* The adapter of a Megatron tensor. */
-static int adapt(struct maker *mk, const struct br__view *v, const char *module)
+static int lora_adapt(struct maker *mk, const struct br__view *v, const char *module)
 {
     const struct br__slot *mc = &mk->x->mc[v->mc];
     const struct br__move *moves = mk->x->moves + v->first_move;
@@ -158,10 +158,11 @@ static int adapt(struct maker *mk, const struct br__view *v, const char *module)
                        "leave it out of the target modules",
                        module);
     struct br__adapter_pair like = {
-        .a = tensor(mk, module, "linear_in.weight", mk->o->dim, mc->shape[1]),
-        .b = tensor(mk, module, "linear_out.weight", mc->shape[0], mk->o->dim),
+        .a = lora_tensor(mk, module, "linear_in.weight", mk->o->dim, mc->shape[1]),
+        .b = lora_tensor(mk, module, "linear_out.weight", mc->shape[0], mk->o->dim),
         .scaling = (float)(mk->o->alpha / (double)mk->o->dim)};
-    like.magnitude = mk->o->dora ? tensor(mk, module, "weight_magnitude", mc->shape[0], 0) : NULL;
+    like.magnitude =
+        mk->o->dora ? lora_tensor(mk, module, "weight_magnitude", mc->shape[0], 0) : NULL;
     if (!like.a || !like.b || (mk->o->dora && !like.magnitude))
         return br__nomem(mk->err, "for a new adapter");
     int rc = 0;
@@ -175,7 +176,7 @@ static int adapt(struct maker *mk, const struct br__view *v, const char *module)
     return rc;
 }
 
-static int make(struct maker *mk)
+static int lora_make(struct maker *mk)
 {
     const struct br__expand_opts expand = {.per_layer = 1, .untied = mk->w->src->untied};
     struct br__arena *a = &mk->a->arena;
@@ -193,9 +194,9 @@ static int make(struct maker *mk)
             br__arena_printf(a, "%.*s", (int)(strlen(name) - strlen(".weight")), name);
         if (!module)
             return br__nomem(mk->err, "for a new adapter");
-        if (listed(mk->o->targets, mk->o->n_targets, module) &&
-            !listed(mk->o->excluded, mk->o->n_excluded, module))
-            rc = adapt(mk, &mk->x->views[i], module);
+        if (lora_listed(mk->o->targets, mk->o->n_targets, module) &&
+            !lora_listed(mk->o->excluded, mk->o->n_excluded, module))
+            rc = lora_adapt(mk, &mk->x->views[i], module);
     }
     if (!rc && !mk->a->n_pairs)
         rc = br_fail(mk->err, BR_E_USAGE, "the model has none of the target modules");
@@ -213,7 +214,7 @@ int br__lora_make(struct br__adapter **out, struct br__weights *w, const struct 
     if (!mk.a)
         return br__nomem(mk.err, "for a new adapter");
     mk.a->bias_inside = o->bias_inside;
-    int rc = make(&mk);
+    int rc = lora_make(&mk);
     if (rc)
         br__adapter_close(mk.a);
     else

@@ -66,7 +66,7 @@ static int is_wide(const struct br__store *s, const struct br__source *q, size_t
     return s->bf16 && (q->ndim != 2 || q->index >= n_model);
 }
 
-static void take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
+static void store_take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
 {
     struct br__trained *t = &s->list[i];
     size_t at = l->at[q->index];
@@ -115,8 +115,8 @@ static int make_copies(struct br__store *s, const struct br__weights *w, const s
     return s->bf16 && s->wide ? 0 : BR_E_NOMEM;
 }
 
-static int make(struct br__store *s, struct br__weights *w, const struct br__params *params,
-                int values, struct br_err *err)
+static int store_make(struct br__store *s, struct br__weights *w, const struct br__params *params,
+                      int values, struct br_err *err)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
     struct layout l = {.n_model = w->n_sources, .n_sources = n};
@@ -137,7 +137,7 @@ static int make(struct br__store *s, struct br__weights *w, const struct br__par
         return br__nomem(err, "for the weights that are trained");
     for (size_t i = 0; i < n; i++)
         if (l.megatron[i])
-            take(s, source_at(w, i), &l, at++);
+            store_take(s, source_at(w, i), &l, at++);
     return 0;
 }
 
@@ -146,7 +146,7 @@ int br__store_open(struct br__store *s, struct br__weights *w, const struct br__
 {
     memset(s, 0, sizeof *s);
     s->threads = w->threads;
-    int rc = make(s, w, params, values, err);
+    int rc = store_make(s, w, params, values, err);
     if (rc)
         br__store_close(s);
     return rc;

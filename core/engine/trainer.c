@@ -14,8 +14,8 @@ struct pass {
     int backward;
     struct br__losses losses;
     struct br__compiled *compiled;
-    br_val *grad;  /* [n_params] by param->index; 0: none */
-    br_val *place; /* [n_params] the leaf that it is added to; 0: it is a value */
+    br_val *grad; /* [n_params] by param->index; 0: none */
+    br_val *leaf; /* [n_params] the leaf that it is added to; 0: it is a value */
     uint64_t used;
 };
 
@@ -41,7 +41,7 @@ static void pass_free(struct pass *p)
         return;
     br__compiled_free(p->compiled);
     br__free(p->grad);
-    br__free(p->place);
+    br__free(p->leaf);
     br__free(p);
 }
 
@@ -73,9 +73,9 @@ static size_t roots_of(const struct br__losses *l, struct br__root *roots)
     return n;
 }
 
-/* The gradient's place in the store as a leaf, where it is one: rows and experts at equal
+/* The gradient's range in the store as a leaf, where it is one: rows and experts at equal
  * distances. */
-static br_val place_of(const struct br__trainer *t, struct br_graph *g, const struct br__param *p)
+static br_val leaf_of(const struct br__trainer *t, struct br_graph *g, const struct br__param *p)
 {
     const struct br__part *q = p->pieces;
     ptrdiff_t step = q->n_rows * q->n_cols;
@@ -101,15 +101,15 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
     br_val *grad = br__arena_alloc(&g->arena, (params->n + 1) * sizeof *grad);
     struct br__root *roots = br__arena_alloc(&g->arena, (2 + 2 * p->losses.n_moe) * sizeof *roots);
     p->grad = br__calloc(params->n + 1, sizeof *p->grad);
-    p->place = br__calloc(params->n + 1, sizeof *p->place);
-    if (!want || !grad || !roots || !p->grad || !p->place)
+    p->leaf = br__calloc(params->n + 1, sizeof *p->leaf);
+    if (!want || !grad || !roots || !p->grad || !p->leaf)
         return br__nomem(err, "for training");
     for (br_val v = 1; v < n_nodes; v++) {
         const struct br__param *param = br__node_param(br__node(g, v));
         if (!param || !br__is_trained(t->m->weights, param))
             continue;
-        p->place[param->index] = place_of(t, g, param);
-        want[n++] = (struct br__want){v, p->place[param->index]};
+        p->leaf[param->index] = leaf_of(t, g, param);
+        want[n++] = (struct br__want){v, p->leaf[param->index]};
     }
     int rc = br__grad(g, roots, roots_of(&p->losses, roots), want, n, grad, err);
     for (size_t i = 0; i < n && !rc; i++)
@@ -121,13 +121,13 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
 static void bind_places(const struct br__trainer *t, const struct pass *p)
 {
     const struct br__params *params = t->rank->params;
-    for (size_t i = 0; i < params->n && p->place; i++)
-        if (p->place[i])
-            br__frame_bind(p->compiled->frame, p->place[i],
+    for (size_t i = 0; i < params->n && p->leaf; i++)
+        if (p->leaf[i])
+            br__frame_bind(p->compiled->frame, p->leaf[i],
                            br__store_grad(&t->store, params->list[i]->pieces));
 }
 
-static size_t put(br_val *out, size_t n, br_val v)
+static size_t trainer_put(br_val *out, size_t n, br_val v)
 {
     if (v)
         out[n++] = v;
@@ -142,21 +142,21 @@ static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
     br_val *out = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
     if (!out)
         return br__nomem(err, "for training");
-    n = put(out, n, l->loss);
-    n = put(out, n, l->mtp_loss);
+    n = trainer_put(out, n, l->loss);
+    n = trainer_put(out, n, l->mtp_loss);
     for (size_t i = 0; i < l->n_moe; i++) {
-        n = put(out, n, l->moe[i].aux);
-        n = put(out, n, l->moe[i].z);
-        n = put(out, n, l->moe[i].past ? l->moe[i].counts : 0);
+        n = trainer_put(out, n, l->moe[i].aux);
+        n = trainer_put(out, n, l->moe[i].z);
+        n = trainer_put(out, n, l->moe[i].past ? l->moe[i].counts : 0);
     }
     for (size_t i = 0; i < n_params && p->grad; i++)
-        n = put(out, n, p->grad[i]);
+        n = trainer_put(out, n, p->grad[i]);
     int rc = br__compiled_plan(t->rank, p->compiled, out, n, err);
     br__free(out);
     return rc;
 }
 
-/* A free place, or that of the graph not used for longest. */
+/* A free slot, or that of the least recently used graph. */
 static struct pass **place_for(struct br__trainer *t)
 {
     struct pass **at = &t->passes[0];
@@ -359,7 +359,7 @@ static int add_gradients(struct br__trainer *t, const struct pass *p, struct br_
 {
     int rc = 0;
     for (size_t i = 0; i < t->rank->params->n && !rc; i++) {
-        if (!p->grad[i] || p->place[i])
+        if (!p->grad[i] || p->leaf[i])
             continue;
         float *d =
             br__alloc((size_t)br__node_elems(br__node(&p->compiled->g, p->grad[i])) * sizeof *d);

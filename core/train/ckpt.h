@@ -6,7 +6,7 @@
 #ifndef BRIDGE_CORE_TRAIN_CKPT_H
 #define BRIDGE_CORE_TRAIN_CKPT_H
 
-#include "../convert/convert.h"
+#include "train.h"
 
 /* ---- live.c: the tensors of a run as a plan of conversion ------------------------------------ */
 
@@ -100,5 +100,12 @@ struct br__loaded {
 int br__live_load(const struct br__load_opts *o, struct br__loaded *out,
                   struct br_err *err) BR_MUST_CHECK;
 void br__loaded_free(struct br__loaded *l);
+
+/* ---- init.c ------------------------------------------------------------------------------------
+ */
+
+/* The model of a run that begins from nothing: run's configuration, values by its seed. */
+int br__init_source_open(struct br__model_source **out, const struct br__run *run,
+                         struct br_err *err) BR_MUST_CHECK;
 
 #endif

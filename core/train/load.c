@@ -93,7 +93,7 @@ static int refuse_missing(struct load *l, const char *missing, size_t n)
                    n_adapter && !l->o->model.adapters ? "; it is a checkpoint of adapters" : "");
 }
 
-static int bind(struct load *l)
+static int load_bind(struct load *l)
 {
     const struct br__plan *p = l->live.plan;
     struct br__buf missing = {0};
@@ -183,8 +183,8 @@ static int read_block(const struct load *l, uint32_t out, int kind, const struct
     return BR_OK;
 }
 
-static void scatter(const struct load *l, size_t piece, int kind, uint64_t e, const float *from,
-                    size_t n)
+static void load_scatter(const struct load *l, size_t piece, int kind, uint64_t e,
+                         const float *from, size_t n)
 {
     while (n) {
         struct br__range r = br__piece_range(l->live.plan, piece, e);
@@ -219,7 +219,7 @@ static int load_piece(void *arg, size_t i, int worker, struct br_err *err)
         size_t n = (size_t)BR__MIN(total - e, (uint64_t)BLOCK);
         rc = read_block(l, pc->out, kind, &box, e, n, &b, err);
         if (!rc)
-            scatter(l, piece, kind, e, b.values, n);
+            load_scatter(l, piece, kind, e, b.values, n);
         br__progress_add(&l->progress, n * sizeof(float));
         e += n;
     }
@@ -355,7 +355,7 @@ static int open_state(struct load *l)
     return rc;
 }
 
-static int load(struct load *l)
+static int load_all(struct load *l)
 {
     int rc = br__td_open(&l->ck, l->o->dir, l->err);
 
@@ -367,7 +367,7 @@ static int load(struct load *l)
     if (!rc)
         rc = br__live_plan_open(&l->live, &l->o->model, l->ck, l->err);
     if (!rc)
-        rc = bind(l);
+        rc = load_bind(l);
     if (!rc)
         rc = load_values(l);
     if (!rc)
@@ -384,7 +384,7 @@ int br__live_load(const struct br__load_opts *o, struct br__loaded *out, struct 
     struct load l = {.o = o, .out = out, .err = err};
 
     memset(out, 0, sizeof *out);
-    int rc = load(&l);
+    int rc = load_all(&l);
     br__live_plan_close(&l.live);
     br__train_state_close(l.s);
     br__ckpt_close(l.ck);

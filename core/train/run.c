@@ -178,7 +178,7 @@ static int is_other_model(struct br__run_maker *k, int *other)
     return rc;
 }
 
-static int adopt(struct br__run_maker *k, const struct br__ckpt *hf)
+static int run_adopt(struct br__run_maker *k, const struct br__ckpt *hf)
 {
     const char *model = k->out->hf_model;
     struct br_config *cfg = br__arena_alloc(k->a, sizeof *cfg);
@@ -213,7 +213,7 @@ static int find_model(struct br__run_maker *k)
         return rc;
     rc = br__hf_open_model(&hf, k->out->hf_model, BR__HF_CONFIG_ONLY, NULL, k->err);
     if (!rc)
-        rc = adopt(k, hf);
+        rc = run_adopt(k, hf);
     br__ckpt_close(hf);
     return rc;
 }

@@ -163,8 +163,8 @@ static int update_tensor(void *arg, size_t i, int worker, struct br_err *err)
     return BR_OK;
 }
 
-static int adamw(struct br__train *t, float grad_scale, const struct br__step_report *r,
-                 struct br_err *err)
+static int step_adamw(struct br__train *t, float grad_scale, const struct br__step_report *r,
+                      struct br_err *err)
 {
     const struct br__run *run = t->run;
     struct update u = {.t = t};
@@ -232,7 +232,7 @@ static int optimizer_step(struct br__train *t, const struct br__loss_sums *sums,
         return rc;
     float clip = br__clip_scale(r->grad_norm, run->clip);
     r->zeros = br__count_zeros(t->grads, t->n, clip);
-    return adamw(t, clip, r, err);
+    return step_adamw(t, clip, r, err);
 }
 
 /* ---- the step -------------------------------------------------------------------------------- */
@@ -250,7 +250,7 @@ static void report_losses(const struct br__loss_sums *s, struct br__step_report 
 }
 
 /* Counters after a step, and what the next one will use. */
-static void advance(struct br__train *t, int64_t batch, struct br__step_report *r)
+static void step_advance(struct br__train *t, int64_t batch, struct br__step_report *r)
 {
     const struct br__run *run = t->run;
 
@@ -286,6 +286,6 @@ int br__train_step(struct br__train *t, const struct br__step *step, struct br__
     r->flops = t->memory.flops_per_token * (double)sums.tokens;
     rc = optimizer_step(t, &sums, r, err);
     if (!rc)
-        advance(t, step->consumes, r);
+        step_advance(t, step->consumes, r);
     return rc;
 }

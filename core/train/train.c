@@ -102,7 +102,7 @@ static struct br__scaler scaler_of(const struct br__run *run)
 
 /* Measuring takes longer than a step of a small model. */
 #define MEASURE_FROM 1e8 /* parameters */
-static int measure(struct br__train *t, struct br_err *err)
+static int train_measure(struct br__train *t, struct br_err *err)
 {
     struct br_roofline peaks;
 
@@ -132,7 +132,7 @@ static int open_all(struct br__train *t, struct br_err *err)
     if (!rc && !t->o.dry)
         rc = open_optimizer(t, err);
     if (!rc && !t->o.dry)
-        rc = measure(t, err);
+        rc = train_measure(t, err);
     return rc;
 }
 
