@@ -8,9 +8,11 @@
 #include <string.h>
 
 #define KEPT_GRAPHS 8
+#define ROWS 64     /* of a graph: a multiple of it */
+#define SEQUENCES 8 /* so are they */
 
 struct pass {
-    int64_t n_tokens, n_seqs;
+    int64_t n_tokens, n_seqs; /* room for as many */
     int backward;
     struct br__losses losses;
     struct br__compiled *compiled;
@@ -171,13 +173,20 @@ static struct pass **place_for(struct br__trainer *t)
     return at;
 }
 
+/* What a graph has room for, so that few of them serve batches of many shapes.  Rows that are not
+ * used belong to no sequence and have no loss; routed layers would count them. */
+static int64_t room(const struct br__trainer *t, int64_t n, int64_t unit)
+{
+    return t->m->weights->cfg->n_experts ? n : (n + unit - 1) / unit * unit;
+}
+
 static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct pass **out, struct br_err *err)
 {
+    int64_t n_tokens = room(t, mb->n_tokens, ROWS), n_seqs = room(t, mb->n_seqs, SEQUENCES);
     for (size_t i = 0; i < KEPT_GRAPHS; i++) {
         struct pass *p = t->passes[i];
-        if (p && p->n_tokens == mb->n_tokens && p->n_seqs == mb->n_seqs &&
-            p->backward == backward) {
+        if (p && p->n_tokens == n_tokens && p->n_seqs == n_seqs && p->backward == backward) {
             p->used = ++t->clock;
             *out = p;
             return 0;
@@ -186,8 +195,8 @@ static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backw
     struct pass **at = place_for(t), *p = br__calloc(1, sizeof *p);
     if (!p)
         return br__nomem(err, "for training");
-    p->n_tokens = mb->n_tokens;
-    p->n_seqs = mb->n_seqs;
+    p->n_tokens = n_tokens;
+    p->n_seqs = n_seqs;
     p->backward = backward;
     p->used = ++t->clock;
     int rc = build_pass(t, p, err);
@@ -228,6 +237,10 @@ static void fill_sequences(const struct pass *p, const struct br__micro *mb)
         for (int32_t i = 0; positions && i < n; i++)
             positions[from + i] = mb->positions ? mb->positions[from + i] : i;
     }
+    if (seqs)
+        memset(seqs + 5 * mb->n_seqs, 0, (size_t)(5 * (p->n_seqs - mb->n_seqs)) * sizeof *seqs);
+    for (int64_t i = mb->n_tokens; positions && i < p->n_tokens; i++)
+        positions[i] = 0;
 }
 
 /* Megatron's roll: token i + 1 in place of token i, 0 at the end of each sequence, where there is
@@ -247,6 +260,12 @@ static void fill_mtp(const struct pass *p, const struct br__micro *mb)
             if (weights)
                 weights[i] = i + 1 < end ? each : 0;
         }
+    }
+    for (int64_t i = mb->n_tokens; i < p->n_tokens; i++) {
+        ids[i] = 0;
+        labels[i] = -1;
+        if (weights)
+            weights[i] = 0;
     }
 }
 
@@ -278,12 +297,12 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
     float *z = br__frame_input(p->compiled->frame, l->z_weight);
     size_t experts = (size_t)b->cfg->n_experts;
     fill_sequences(p, mb);
-    memcpy(ids, mb->ids, (size_t)mb->n_tokens * sizeof *ids);
-    for (int64_t i = 0; i < mb->n_tokens; i++) {
-        if (labels)
-            labels[i] = mb->mask[i] != 0 ? mb->labels[i] : -1;
+    for (int64_t i = 0; i < p->n_tokens; i++) {
+        float mask = i < mb->n_tokens ? mb->mask[i] : 0;
+        ids[i] = i < mb->n_tokens ? mb->ids[i] : 0;
+        labels[i] = mask != 0 ? mb->labels[i] : -1;
         if (weights)
-            weights[i] = mb->mask[i] * mb->loss_scale;
+            weights[i] = mask * mb->loss_scale;
     }
     if (t->o.mtp)
         fill_mtp(p, mb);
@@ -300,12 +319,11 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Sum of mask[i] * loss of token i; mask NULL: ones. */
-static int sum_losses(const struct pass *p, br_val loss, const float *mask, double *sum,
+/* Sum of mask[i] * loss of token i, of the first n; mask NULL: ones. */
+static int sum_losses(const struct pass *p, br_val loss, const float *mask, int64_t n, double *sum,
                       struct br_err *err)
 {
-    int64_t n = p->n_tokens;
-    float *x = br__alloc((size_t)n * sizeof *x);
+    float *x = br__alloc((size_t)p->n_tokens * sizeof *x);
     int rc = x ? br__frame_read(p->compiled->frame, loss, x, err) : br__nomem(err, "for training");
     *sum = 0;
     for (int64_t i = 0; i < n && !rc; i++)
@@ -423,9 +441,9 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
     fill_inputs(t, p, mb);
     rc = br__frame_run(p->compiled->frame, err);
     if (!rc)
-        rc = sum_losses(p, p->losses.loss, mb->mask, &out->loss_sum, err);
+        rc = sum_losses(p, p->losses.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
     if (!rc && t->o.mtp)
-        rc = sum_losses(p, p->losses.mtp_loss, NULL, &out->mtp, err);
+        rc = sum_losses(p, p->losses.mtp_loss, NULL, mb->n_tokens, &out->mtp, err);
     out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     if (!rc)
         rc = read_moe(t, p, mb, out, err);
