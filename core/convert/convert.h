@@ -83,9 +83,14 @@ struct br__plan_opts {
 int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
                   const struct br__ckpt *src, const struct br__plan_opts *o,
                   struct br_err *err) BR_MUST_CHECK;
+/* The plan of an adapters-only checkpoint: tensors of `src` with Megatron's names per layer
+ * ("decoder.layers.3.….adapter.linear_in.weight") are stored stacked, as Megatron Bridge does it.
+ * BR_E_PLAN: a tensor that not all layers have. */
+int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src,
+                      struct br_err *err) BR_MUST_CHECK;
 void br__plan_free(struct br__plan *p);
 
-/* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------ */
+/* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------- */
 
 /* Elements of a source tensor that follow each other there as they do in a piece. */
 struct br__range {
@@ -100,7 +105,7 @@ struct br__range br__piece_range(const struct br__plan *p, size_t piece, uint64_
 int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
                    struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- side.c: files that travel with a model ------------------------------------------------- */
+/* ---- side.c: files that travel with a model -------------------------------------------------- */
 
 struct br__side {
     const char *dir; /* where they are */
@@ -197,7 +202,7 @@ void br__work_close(struct br__work *w);
 /* Remove what a run left that was killed after its result had its name. */
 void br__work_tidy(const char *final);
 
-/* ---- iteration.c: an iteration directory of Megatron, and the trackers beside it ------------ */
+/* ---- iteration.c: an iteration directory of Megatron, and the trackers beside it ------------- */
 
 #define BR__METADATA ".metadata"
 #define BR__TRAIN_STATE "train_state.pt"
@@ -290,6 +295,7 @@ struct br__run_config_opts {
     int per_layer_moe_list;  /* moe_layer_freq as list + decoder block spec although no layer is
                                 dense */
     int64_t pad_vocab_to;    /* --pad-vocab-to MULTIPLE; 0 = not padded */
+    const struct br__train_counters *training; /* args: a run with optimizer state; or NULL */
 };
 /* The whole file as Megatron Bridge 0.6.2 writes it (every section and key, sorted), with the
  * model's facts. */

@@ -19,6 +19,7 @@ enum br__value {
     BR__VALUE_act,
     BR__VALUE_prod,
     BR__VALUE_f32,
+    BR__VALUE_f64,
     BR__VALUE_i32
 };
 struct br__op_row {
@@ -50,8 +51,10 @@ struct br__kernel_key {
 /* The first row that fits, or NULL. */
 const struct br_kernel *br__device_kernel(const struct br__device *d, struct br__kernel_key key);
 
-/* ---- device.c: memory that the graphs of a device share -----------------------------------------
- */
+/* Of an op with inputs and a result of these dtypes. */
+struct br__kernel_key br__kernel_key(uint32_t op, const uint32_t *in, uint32_t n_in, uint32_t out);
+
+/* ---- device.c: memory that the graphs of a device share -------------------------------------- */
 
 struct br__placed {
     const struct br__stored *stored;

@@ -18,6 +18,7 @@ struct writer {
     const struct br__recipe *r;
     struct br__buf *out;
     const char *section;
+    const struct br_config *run_model; /* of a run: what stands in its checkpoints; or NULL */
 };
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -173,7 +174,7 @@ static void put_keys(struct writer *w)
 
 /* ---- sections -------------------------------------------------------------------------------- */
 
-static void begin(struct writer *w, const char *section, const char *target)
+static void yaml_begin(struct writer *w, const char *section, const char *target)
 {
     w->section = section;
     br__buf_printf(w->out, "%s:\n  _target_: %s\n", section, target);
@@ -197,9 +198,11 @@ static void put_run_folder(struct writer *w, const char *key, const char *leaf)
 static int put_checkpoint(struct writer *w, struct br_err *err)
 {
     (void)err;
-    begin(w, "checkpoint", "megatron.bridge.training.config.CheckpointConfig");
+    yaml_begin(w, "checkpoint", "megatron.bridge.training.config.CheckpointConfig");
     put_run_folder(w, "save", "checkpoints");
     put_run_folder(w, "load", "checkpoints");
+    if (w->run_model) /* which says what a loader is to ask for */
+        br__buf_puts(w->out, "  save_optim: true\n  save_rng: false\n");
     put_keys(w);
     return BR_OK;
 }
@@ -211,7 +214,7 @@ static int put_comm_overlap(struct writer *w, struct br_err *err)
         br__buf_puts(w->out, "comm_overlap: null\n");
         return BR_OK;
     }
-    begin(w, "comm_overlap", "megatron.bridge.training.comm_overlap.CommOverlapConfig");
+    yaml_begin(w, "comm_overlap", "megatron.bridge.training.comm_overlap.CommOverlapConfig");
     br__buf_puts(w->out, "  tp_comm_overlap: false\n");
     put_keys(w);
     return BR_OK;
@@ -223,14 +226,14 @@ static int put_dataset(struct writer *w, struct br_err *err)
 
     (void)err;
     if (has_sft_data(w->r)) {
-        begin(w, "dataset", "megatron.bridge.data.builders.gpt_sft.GPTSFTDatasetConfig");
+        yaml_begin(w, "dataset", "megatron.bridge.data.builders.gpt_sft.GPTSFTDatasetConfig");
         br__buf_puts(w->out, "  preprocessing:\n"
                              "    _target_: megatron.bridge.data.sft_processing."
                              "PromptCompletionSFTPreprocessingConfig\n"
                              "    prompt_column: input\n    completion_column: output\n"
                              "    separator: ' '\n");
     } else {
-        begin(w, "dataset", "megatron.bridge.training.config.GPTDatasetConfig");
+        yaml_begin(w, "dataset", "megatron.bridge.training.config.GPTDatasetConfig");
         if (paths->tag == 'L')
             br__buf_printf(w->out, "  data_path: %s\n", paths->text);
     }
@@ -241,7 +244,7 @@ static int put_dataset(struct writer *w, struct br_err *err)
 static int put_logger(struct writer *w, struct br_err *err)
 {
     (void)err;
-    begin(w, "logger", "megatron.bridge.training.config.LoggerConfig");
+    yaml_begin(w, "logger", "megatron.bridge.training.config.LoggerConfig");
     put_run_folder(w, "tensorboard_dir", "tb_logs");
     put_keys(w);
     return BR_OK;
@@ -256,7 +259,8 @@ static int put_mixed_precision(struct writer *w, struct br_err *err)
         br__buf_printf(w->out, "mixed_precision: %s\n", w->r->v[BR__RK_mixed_precision].text);
         return BR_OK;
     }
-    begin(w, "mixed_precision", "megatron.bridge.training.mixed_precision.MixedPrecisionConfig");
+    yaml_begin(w, "mixed_precision",
+               "megatron.bridge.training.mixed_precision.MixedPrecisionConfig");
     br__buf_puts(w->out, fp32 ? "  fp32: true\n  params_dtype:" : "  bf16: true\n  params_dtype:");
     put_text(w->out, fp32 ? "torch.float32" : "torch.bfloat16");
     br__buf_puts(w->out, "\n  pipeline_dtype:");
@@ -273,9 +277,9 @@ static int put_peft(struct writer *w, struct br_err *err)
         br__buf_puts(w->out, "peft: null\n");
         return BR_OK;
     }
-    begin(w, "peft",
-          is_text(w->r, BR__RK_peft_class, "LoRA") ? "megatron.bridge.peft.lora.LoRA"
-                                                   : "megatron.bridge.peft.dora.DoRA");
+    yaml_begin(w, "peft",
+               is_text(w->r, BR__RK_peft_class, "LoRA") ? "megatron.bridge.peft.lora.LoRA"
+                                                        : "megatron.bridge.peft.dora.DoRA");
     put_keys(w);
     return BR_OK;
 }
@@ -300,12 +304,14 @@ static int put_model(struct writer *w, struct br_err *err)
     struct br__run_config_opts o = {.hf_model_id = w->r->v[BR__RK_hf_model].text};
     struct br_config cfg = {0};
     br__json *json = NULL;
-    int rc = br__recipe_config(w->a, w->r, &json, &cfg, err);
+    int rc = w->run_model ? BR_OK : br__recipe_config(w->a, w->r, &json, &cfg, err);
 
     br__json_free(json);
     w->section = "model";
     br__buf_puts(w->out, "model:\n");
-    return rc ? rc : br__run_config_model(w->out, &cfg, &o, model_value, w, err);
+    return rc ? rc
+              : br__run_config_model(w->out, w->run_model ? w->run_model : &cfg, &o, model_value, w,
+                                     err);
 }
 
 /* Sections that are a class and its keys. */
@@ -329,10 +335,10 @@ static const struct section {
     {"train", "megatron.bridge.training.config.TrainingConfig", NULL},
 };
 
-int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__buf *out,
-                    struct br_err *err)
+int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r,
+                    const struct br_config *run_model, struct br__buf *out, struct br_err *err)
 {
-    struct writer w = {a, r, out, ""};
+    struct writer w = {a, r, out, "", run_model};
     int rc = BR_OK;
 
     br__buf_puts(out, "_target_: megatron.bridge.training.config.ConfigContainer\n");
@@ -340,7 +346,7 @@ int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__
         if (sections[i].put) {
             rc = sections[i].put(&w, err);
         } else {
-            begin(&w, sections[i].name, sections[i].target);
+            yaml_begin(&w, sections[i].name, sections[i].target);
             put_keys(&w);
         }
     }

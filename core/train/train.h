@@ -12,8 +12,7 @@
 #include "../infer/infer.h"
 #include "../recipe/recipe.h"
 
-/* ---- schedule.c: learning rate and weight decay -------------------------------------------------
- */
+/* ---- schedule.c: learning rate and weight decay ---------------------------------------------- */
 
 /* The names are Megatron's: lr_decay_style, lr_wsd_decay_style, weight_decay_incr_style. */
 #define BR__LR_STYLE_MAP(X)                                                                        \
@@ -46,6 +45,8 @@ enum br__wd_style { BR__WD_STYLE_MAP(BR_X) BR__N_WD_STYLES };
 int br__lr_style(const char *name);
 int br__wsd_style(const char *name);
 int br__wd_style(const char *name);
+const char *br__lr_style_name(int style);
+const char *br__wd_style_name(int style);
 
 /* Megatron's OptimizerParamScheduler.  Lengths and positions are in its own unit: samples, which is
  * iterations times global batch size. */
@@ -107,9 +108,10 @@ struct br__grad_span {
     size_t n;
 };
 /* L2 norm of all gradients.  Squares are summed in float64, in chunks of BR__NORM_CHUNK elements of
- * a tensor, and the sums of chunks in order: the result does not depend on the number of threads.
- * Infinite or NaN if an element is. */
+ * a tensor, in each every BR__NORM_PARTS-th by itself, and the sums of chunks in order: the result
+ * does not depend on the number of threads.  Infinite or NaN if an element is. */
 #define BR__NORM_CHUNK (1u << 16)
+#define BR__NORM_PARTS 16
 int br__grad_norm(const struct br__grad_span *g, size_t n, int threads, double *norm,
                   struct br_err *err) BR_MUST_CHECK;
 /* What clipping multiplies the gradients by: at most 1; max_norm 0 turns it off. */
@@ -122,8 +124,7 @@ uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale);
  * stacked. qk_norm: apply_wd_to_qk_layernorm. */
 int br__is_decayed(const char *name, int ndim, int qk_norm);
 
-/* ---- run.c, run_data.c: a recipe as a run
- * -------------------------------------------------------- */
+/* ---- run.c, run_data.c: a recipe as a run ---------------------------------------------------- */
 
 /* What a key of a recipe means here: run_keys.def. */
 enum br__key_use { BR__KEY_NONE, BR__KEY_USED, BR__KEY_MODEL, BR__KEY_IDLE, BR__KEY_ONLY };
@@ -237,5 +238,80 @@ int br__run_make(struct br__arena *a, struct br__registry *reg, struct br__recip
                  struct br_err *err) BR_MUST_CHECK;
 /* Samples of the step that begins after `consumed` samples: the batch may grow at first. */
 int64_t br__run_batch(const struct br__run *r, int64_t consumed);
+
+/* ---- loop.c: training ------------------------------------------------------------------------ */
+
+/* One step: what Megatron's log line says of it, and more. */
+struct br__step_report {
+    int64_t iteration, consumed, batch; /* this step included; samples; samples of the step */
+    double lm_loss;                     /* sum of mask * loss / sum of the masks */
+    double aux; /* load balancing, divided by layers and micro batches; NAN: no such loss */
+    double z;   /* router's z-loss, likewise */
+    double mtp; /* multi-token prediction, likewise */
+    double lr, weight_decay; /* as used in this step */
+    double next_lr;
+    double grad_norm, loss_scale;
+    uint64_t zeros;    /* of the gradient after clipping */
+    int skipped;       /* the gradient is infinite or NaN: no weight changed */
+    int64_t n_skipped; /* steps so far that were */
+    int64_t tokens,
+        loss_tokens;       /* of the step; padding that is computed included; sum of the masks */
+    double seconds, flops; /* flops: of the model, forward and backward */
+    double waited;         /* seconds for data */
+    uint64_t private_bytes;
+};
+struct br__eval_report {
+    int split; /* enum br__data_split */
+    int64_t iteration, samples, loss_tokens;
+    double lm_loss, seconds;
+};
+enum br__train_end {
+    BR__END_NOT,      /* it has not ended */
+    BR__END_DONE,     /* train_iters steps */
+    BR__END_STOPPED,  /* br__train_stop */
+    BR__END_INTERVAL, /* exit_interval */
+    BR__END_TIME      /* exit_duration_in_mins */
+};
+struct br__train;
+struct br__train_events {
+    void *ud;
+    void (*step)(void *ud, const struct br__step_report *r);
+    void (*eval)(void *ud, const struct br__eval_report *r);
+    void (*saved)(void *ud, int64_t iteration, const char *dir);
+};
+struct br__training_opts {
+    const char *plugin, *device;        /* NULL: auto */
+    int threads;                        /* 0: one per CPU */
+    int dry;                            /* nothing is written, no weights are read: for the plan */
+    int no_sync;                        /* do not wait until checkpoints are on the disk */
+    const struct br_listener *listener; /* NULL: none */
+    const struct br__train_events *events; /* NULL: none */
+};
+/* Opens data and model, goes to the checkpoint that there is, makes every check.  The run outlives
+ * it. */
+int br__train_open(struct br__train **out, const struct br__run *run,
+                   const struct br__training_opts *o, struct br_err *err) BR_MUST_CHECK;
+void br__train_close(struct br__train *t); /* NULL is fine */
+/* Until train_iters, a stop, a limit or an error; *end says which.  A checkpoint is written at the
+ * end if there is a folder for it. */
+int br__train_run(struct br__train *t, enum br__train_end *end, struct br_err *err) BR_MUST_CHECK;
+/* End after the step that is running.  May be called in a signal handler, and by any thread. */
+void br__train_stop(struct br__train *t);
+
+/* What will be done, for the plan. */
+struct br__train_plan {
+    const char *model, *weights, *resumed; /* weights: where they come from; resumed: or NULL */
+    double params, active, trained;        /* active: per token */
+    int64_t first, last;                   /* iterations: from the one after `first` */
+    int64_t samples[BR__N_SPLITS];         /* that the run reads; 0: the split is not there */
+    double tokens, flops_per_step;
+    double weight_bytes, gradient_bytes, optimizer_bytes; /* private memory */
+    double
+        peak_flops; /* that the device can do a second; 0: the model is too small to measure it */
+};
+void br__train_plan(const struct br__train *t, struct br__train_plan *out);
+/* Part k of a split's data for the plan; 0 past the last.  Finetuning data has one part without
+ * sequences and tokens. */
+int br__train_part(const struct br__train *t, int split, size_t k, struct br__pretrain_part *out);
 
 #endif

@@ -31,12 +31,17 @@ size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
 }
 
 /* As the engine chooses. */
-const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight)
+static const struct br_kernel *row_of(uint64_t features, struct br__kernel_key key)
 {
     const struct br_backend *b = br__cpu_backend();
     const struct br__device d = {
         .features = features, .kernels = b->kernels.rows, .n_kernels = b->kernels.n};
-    return br__device_kernel(&d, (struct br__kernel_key){op, (int)weight, BR_F32});
+    return br__device_kernel(&d, key);
+}
+
+const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight)
+{
+    return row_of(features, (struct br__kernel_key){op, (int)weight, BR_F32});
 }
 
 struct job {
@@ -78,19 +83,20 @@ static void on_thread(void *arg, const struct br_stream *stream)
 
 #define GUARD 256
 
-/* Dtype of the call's stored weight, as the engine finds it. */
-static uint32_t weight_of(const struct kern_call *c)
+static struct br__kernel_key key_of(const struct kern_call *c)
 {
-    enum br__weight which = br__ops[c->op].weight;
-    return which == BR__WEIGHT_none ? BR_NONE : c->in[which].dtype;
+    uint32_t in[BR_MAX_IN];
+    for (uint32_t i = 0; i < c->n_in; i++)
+        in[i] = c->in[i].dtype;
+    return br__kernel_key(c->op, in, c->n_in, c->out.dtype);
 }
 
-void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,
+void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_threads,
                  struct kern_call *call)
 {
     static uint32_t n_jobs;
-    struct br_stream sized = {.n_threads = n_lanes};
-    struct job job = {.row = kern_row(features, call->op, weight_of(call)),
+    struct br_stream sized = {.n_threads = n_threads};
+    struct job job = {.row = row_of(features, key_of(call)),
                       .call = {.struct_size = sizeof job.call,
                                .op = call->op,
                                .n_in = call->n_in,
@@ -100,7 +106,7 @@ void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_l
                                .attr = call->attr,
                                .stream = &sized,
                                .device = device},
-                      .late = n_jobs++ % n_lanes};
+                      .late = n_jobs++ % n_threads};
     ck_assert_msg(job.row != NULL, "%s has no kernel for op %u", tier, call->op);
     size_t n = job.row->scratch ? job.row->scratch(&job.call) : 0;
     unsigned char *scratch = aligned_alloc(64, (n + GUARD + 63) / 64 * 64);
@@ -114,14 +120,14 @@ void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_l
     free(scratch);
 }
 
-void kern_run(const struct br__cpu_tier *tier, uint32_t n_lanes, struct kern_call *call)
+void kern_run(const struct br__cpu_tier *tier, uint32_t n_threads, struct kern_call *call)
 {
     const struct br_backend *b = br__cpu_backend();
     struct br_err err = BR_ERR_INIT;
     uint64_t features;
     void *device;
-    ck_assert_msg(b->open(&device, 0, n_lanes, &features, &err) == 0, "%s", err.msg);
-    kern_run_on(device, tier->name, tier->features, n_lanes, call);
+    ck_assert_msg(b->open(&device, 0, n_threads, &features, &err) == 0, "%s", err.msg);
+    kern_run_on(device, tier->name, tier->features, n_threads, call);
     b->close(device);
 }
 

@@ -3,8 +3,8 @@
  * once: the job must end in an error, leave nothing under the final name, and the next run must
  * give the bytes of an undisturbed one.  So it must after a kill at any call of a job that replaces
  * another's result; with BRIDGE_KILL_ALL at each of them. */
-#include "base/base_internal.h"
 #include "convert/convert.h"
+#include "libfaults.h"
 #include "librun.h"
 #include <bridge/bridge.h>
 
@@ -24,135 +24,7 @@
 
 static char dir[256], dest[300], reference[300];
 
-/* ---- the Nth call fails ---------------------------------------------------------------------- */
-
-enum fault { SHORT_READ, FAIL_EIO, FAIL_ENOSPC, NO_MEMORY, KILLED };
-#define KILL_STATUS 99
-#define BLOCK ((size_t)64 << 10) /* so much at once is data of tensors */
-static struct br__io_ops real_io;
-static struct br__mem_ops real_mem;
-static enum fault kind;
-static long countdown; /* calls until the fault; negative: never */
-static int fired;
-static int no_exchange;
 static unsigned sync_flag;
-static long last_block; /* call of the last large write */
-
-static int due(void)
-{
-    if (countdown < 0 || countdown-- > 0)
-        return 0;
-    if (kind == KILLED)
-        _exit(KILL_STATUS);
-    fired = 1;
-    errno = kind == FAIL_ENOSPC ? ENOSPC : EIO;
-    return 1;
-}
-
-static ssize_t f_pread(int fd, void *buf, size_t n, off_t off)
-{
-    if (kind == FAIL_ENOSPC || !due())
-        return real_io.pread(fd, buf, n, off);
-    return kind == SHORT_READ ? 0 : -1;
-}
-
-#define WRITING(call) return kind != SHORT_READ && due() ? -1 : (call)
-static ssize_t f_pwrite(int fd, const void *buf, size_t n, off_t off)
-{
-    if (n >= BLOCK && countdown > 0)
-        last_block = LONG_MAX - countdown; /* as count_calls counts */
-    if (kind != SHORT_READ && due())
-        return -1;
-    /* Half writes happen too; they are no error. */
-    return real_io.pwrite(fd, buf, n > 4096 ? n / 2 : n, off);
-}
-static int f_openat(int at, const char *path, int flags, mode_t mode)
-{
-    WRITING(real_io.openat(at, path, flags, mode));
-}
-static int f_fsync(int fd)
-{
-    WRITING(real_io.fsync(fd));
-}
-static int f_ftruncate(int fd, off_t size)
-{
-    WRITING(real_io.ftruncate(fd, size));
-}
-static int f_fallocate(int fd, off_t size)
-{
-    WRITING(real_io.fallocate(fd, size));
-}
-static int f_fchmod(int fd, mode_t mode)
-{
-    WRITING(real_io.fchmod(fd, mode));
-}
-static int f_flock(int fd, int operation)
-{
-    WRITING(real_io.flock(fd, operation));
-}
-static int f_fstat(int fd, struct stat *st)
-{
-    WRITING(real_io.fstat(fd, st));
-}
-static int f_fstatat(int at, const char *path, struct stat *st, int flags)
-{
-    WRITING(real_io.fstatat(at, path, st, flags));
-}
-static int f_mkdirat(int at, const char *path, mode_t mode)
-{
-    WRITING(real_io.mkdirat(at, path, mode));
-}
-static int f_renameat(int from_dir, const char *from, int to_dir, const char *to)
-{
-    WRITING(real_io.renameat(from_dir, from, to_dir, to));
-}
-/* Some file systems cannot exchange: then two renames do it. */
-static int f_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
-{
-    if (no_exchange)
-        return errno = EINVAL, -1;
-    WRITING(real_io.renameat2(from_dir, from, to_dir, to, flags));
-}
-static int f_unlinkat(int at, const char *path, int flags)
-{
-    WRITING(real_io.unlinkat(at, path, flags));
-}
-
-static void *f_realloc(void *p, size_t n)
-{
-    return due() ? NULL : real_mem.realloc(p, n);
-}
-
-static void arm(enum fault k, long n)
-{
-    kind = k;
-    countdown = n;
-    fired = 0;
-    if (k == NO_MEMORY) {
-        br__mem.realloc = f_realloc;
-        return;
-    }
-    br__io.pread = f_pread;
-    br__io.pwrite = f_pwrite;
-    br__io.openat = f_openat;
-    br__io.fsync = f_fsync;
-    br__io.ftruncate = f_ftruncate;
-    br__io.fallocate = f_fallocate;
-    br__io.fchmod = f_fchmod;
-    br__io.flock = f_flock;
-    br__io.fstat = f_fstat;
-    br__io.fstatat = f_fstatat;
-    br__io.mkdirat = f_mkdirat;
-    br__io.renameat = f_renameat;
-    br__io.renameat2 = f_renameat2;
-    br__io.unlinkat = f_unlinkat;
-}
-
-static void disarm(void)
-{
-    br__io = real_io;
-    br__mem = real_mem;
-}
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
@@ -342,10 +214,10 @@ static void make_reference(int (*run)(struct br_err *))
 static int one_fault(int (*run)(struct br_err *), enum fault k, long n)
 {
     struct br_err err = BR_ERR_INIT;
-    arm(k, n);
+    fault_arm(k, n);
     int rc = run(&err);
-    int hit = fired;
-    disarm();
+    int hit = fault_fired;
+    fault_disarm();
     if (!hit) {
         ck_assert_msg(rc == BR_OK, "%s", err.msg);
         return 0;
@@ -406,8 +278,7 @@ START_TEST(repair_faults)
 }
 END_TEST
 
-/* ---- kill -9 at each call
- * ------------------------------------------------------------------------ */
+/* ---- kill -9 at each call -------------------------------------------------------------------- */
 
 /* A job that replaces what another left. */
 struct replacing {
@@ -449,25 +320,23 @@ static int killed_at(int (*run)(struct br_err *), long n)
     pid_t child = fork();
     if (child == 0) {
         struct br_err e = BR_ERR_INIT;
-        arm(KILLED, n);
+        fault_arm(KILLED, n);
         _exit(run(&e) ? 1 : 0);
     }
     ck_assert_int_gt(child, 0);
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) != 1, "call %ld: the job failed", n);
-    return WEXITSTATUS(status) == KILL_STATUS;
+    return WEXITSTATUS(status) == FAULT_KILL_STATUS;
 }
 
 /* How many calls an undisturbed run makes. */
 static long count_calls(int (*run)(struct br_err *))
 {
     struct br_err err = BR_ERR_INIT;
-    arm(KILLED, LONG_MAX);
+    fault_arm(KILLED, LONG_MAX);
     ck_assert_msg(run(&err) == BR_OK, "%s", err.msg);
-    long n = LONG_MAX - countdown;
-    disarm();
-    br__io.renameat2 = f_renameat2;
-    countdown = -1;
+    long n = fault_calls();
+    fault_disarm();
     return n;
 }
 
@@ -480,22 +349,22 @@ START_TEST(kill_at_each_call)
     char old[320], replaced[340];
     struct br_err err = BR_ERR_INIT;
     sync_flag = _i < 2 ? 0 : BR_JOB_NO_SYNC;
-    no_exchange = _i >= 2;
-    br__io.renameat2 = f_renameat2;
+    fault_forbid_exchange(_i >= 2);
     snprintf(old, sizeof old, "%s/old", dir);
     snprintf(replaced, sizeof replaced, "%s%s", dest, r->replaced);
     ck_assert_msg(r->before(&err) == BR_OK, "%s", err.msg);
     copy_tree(dest, old);
     long total = count_calls(r->job);
-    ck_assert_int_gt(last_block, KILL_EACH);
+    ck_assert_int_gt(fault_last_block, KILL_EACH);
     ck_assert_int_eq(rename(dest, reference), 0);
     /* Between the first and the last block of data one call is like the other. */
     int all = getenv("BRIDGE_KILL_ALL") != NULL;
-    for (long n = 0; n < total; n += all || n < KILL_EACH || n >= last_block ? 1 : KILL_STRIDE) {
+    for (long n = 0; n < total;
+         n += all || n < KILL_EACH || n >= fault_last_block ? 1 : KILL_STRIDE) {
         copy_tree(old, dest);
         ck_assert_msg(killed_at(r->job, n), "call %ld was not made", n);
         ck_assert_msg(same_result(dest, old) || same_result(dest, reference) ||
-                          (no_exchange && !br__exists(replaced)),
+                          (_i >= 2 && !br__exists(replaced)),
                       "call %ld: neither the old nor the new result", n);
         err = (struct br_err)BR_ERR_INIT;
         ck_assert_msg(r->job(&err) == BR_OK, "call %ld: rerun: %s", n, err.msg);
@@ -519,13 +388,11 @@ static void setup(void)
     snprintf(dest, sizeof dest, "%s/dest", dir);
     snprintf(reference, sizeof reference, "%s/reference", dir);
     br__io.fsync = pretend_fsync;
-    real_io = br__io;
-    real_mem = br__mem;
 }
 
 static void teardown(void)
 {
-    disarm();
+    fault_disarm();
     remove_tree(dir);
 }
 

@@ -149,6 +149,9 @@ static const struct example examples[] = {
      0,
      {0}},
     {BR_OP_CROSS_ENTROPY, {D2(4, 5), I1(4, label)}, {.i = {0}}, 0, {0}},
+    {BR_OP_CAST, {D2(3, 5)}, F32A, 0, {0}},
+    {BR_OP_LOG_SUM_EXP, {D2(4, 9)}, {.i = {0}}, 0, {0}},
+    {BR_OP_LM_HEAD_LOSS, {D2(4, 6), D2(5, 6), I1(4, label)}, F32A, 0, {0}},
 };
 
 static struct br__device dev;
@@ -235,8 +238,11 @@ static void check_input(struct br__frame *x, const struct br_graph *g, br_val in
 
 static br_val example_node(struct br_graph *g, const struct example *e, br_val *in, uint32_t n)
 {
-    return e->op == BR_OP_RESHAPE ? br__reshape(g, in[0], (uint32_t)e->n_dim, e->shape)
-                                  : br__op(g, e->op, in, n, &e->attr);
+    if (e->op == BR_OP_RESHAPE)
+        return br__reshape(g, in[0], (uint32_t)e->n_dim, e->shape);
+    if (e->op == BR_OP_LM_HEAD_LOSS) /* whose last input is what another op makes of the first */
+        in[n] = br__op(g, BR_OP_LM_HEAD_STATS, in, n, &e->attr);
+    return br__op(g, e->op, in, n + (e->op == BR_OP_LM_HEAD_LOSS), &e->attr);
 }
 
 START_TEST(test_example)
@@ -246,7 +252,8 @@ START_TEST(test_example)
     struct br_err err = BR_ERR_INIT;
     struct br__program *p;
     struct br__frame *x;
-    br_val in[MAX_INPUTS], wrt[MAX_INPUTS], grads[MAX_INPUTS], outputs[MAX_INPUTS + 1];
+    struct br__want wrt[MAX_INPUTS] = {{0, 0}};
+    br_val in[MAX_INPUTS], grads[MAX_INPUTS], outputs[MAX_INPUTS + 1];
     uint32_t n = 0;
     size_t n_wrt = 0;
     const char *op = br__ops[e->op].name;
@@ -255,7 +262,7 @@ START_TEST(test_example)
         in[n] = br__leaf(&g, BR_OP_INPUT, e->in[n].kind == 'i' ? BR_I32 : BR_F32, "x",
                          (uint32_t)e->in[n].n_dim, e->in[n].shape);
         if (e->in[n].kind == 'd')
-            wrt[n_wrt++] = in[n];
+            wrt[n_wrt++].leaf = in[n];
     }
     br_val y = example_node(&g, e, in, n);
     br_val loss = e->op == BR_OP_CROSS_ENTROPY ? y : weighted_sum(&g, y);
@@ -270,7 +277,7 @@ START_TEST(test_example)
     for (uint32_t i = 0; i < n; i++)
         fill(&e->in[i], in[i], x, &g);
     for (size_t i = 0; i < n_wrt; i++)
-        check_input(x, &g, wrt[i], grads[i], loss, op, (int)i);
+        check_input(x, &g, wrt[i].leaf, grads[i], loss, op, (int)i);
     br__frame_free(x);
     br__program_free(p);
     br__graph_free(&g);

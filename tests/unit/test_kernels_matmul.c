@@ -1,10 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_matmul - the matrix products against sums in double precision.
  *
- * Every tier, weight dtype, op, lane count; shapes that end in the middle of every block; strided
- * inputs and outputs with sentinels between the rows; experts with none, few and many rows.  Where
- * inputs may be rounded to bfloat16 the reference rounds them too, so the tolerance is that of the
- * order of summation alone. */
+ * Every tier, dtype of weights and of values, op, thread count; shapes that end in the middle of
+ * every block; strided inputs and outputs with sentinels between the rows; experts with none, few
+ * and many rows.  Where inputs may be rounded to bfloat16 the reference rounds them too, so the
+ * tolerance is that of the order of summation alone. */
 #include "../../core/base/base.h"
 #include "libkern.h"
 #include "librun.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SENTINEL 12345.0f
+#define SENTINEL 12352.0f /* which bfloat16 holds */
 
 /* One operand: its values as the kernel must see them, and as doubles. */
 struct matrix {
@@ -66,8 +66,9 @@ struct shape {
 
 struct run {
     const struct br__cpu_tier *tier;
-    uint32_t op, dtype, lanes;
-    int64_t exact; /* attr i0 */
+    uint32_t op, dtype, threads;
+    uint32_t values; /* dtype of x, and of the result unless it is a gradient of weights */
+    int64_t exact;   /* attr i0 */
     struct shape s;
     int64_t pad;
     uint64_t seed;
@@ -80,7 +81,37 @@ struct want {
     int64_t a0, b0;     /* first row */
     int a_down, b_down; /* l walks down the rows */
     int64_t rows, cols, n;
+    double before; /* what was in each element, if the op adds */
 };
+
+/* x as bfloat16 holds it. */
+static double as_bf16(double x)
+{
+    uint16_t h;
+    br_cast(&h, BR_BF16, &x, BR_F64, 1, 0);
+    br_cast(&x, BR_F64, &h, BR_BF16, 1, 0);
+    return x;
+}
+
+static int is_tn(uint32_t op)
+{
+    return op == BR_OP_MATMUL_TN || op == BR_OP_GROUPED_MATMUL_TN || op == BR_OP_MATMUL_TN_ADD ||
+           op == BR_OP_GROUPED_MATMUL_TN_ADD;
+}
+
+static int adds(uint32_t op)
+{
+    return op == BR_OP_MATMUL_TN_ADD || op == BR_OP_GROUPED_MATMUL_TN_ADD;
+}
+
+/* got is want, up to the order of its sums, rounded if the result is bfloat16. */
+static int is_near(const struct run *r, double got, double want, double tolerance)
+{
+    double low = want - tolerance, high = want + tolerance;
+    if (r->values == BR_BF16 && !is_tn(r->op))
+        return got >= as_bf16(low) && got <= as_bf16(high);
+    return got >= low && got <= high;
+}
 
 /* Kernels may choose exact products where rounding is allowed. */
 static int near(const struct run *r, const struct want *w, int64_t i, int64_t j, double got)
@@ -88,7 +119,7 @@ static int near(const struct run *r, const struct want *w, int64_t i, int64_t j,
     int64_t a_step = w->a_down ? w->a->ld : 1, b_step = w->b_down ? w->b->ld : 1;
     int64_t a = w->a_down ? w->a0 * w->a->ld + i : (w->a0 + i) * w->a->ld;
     int64_t b = w->b_down ? w->b0 * w->b->ld + j : (w->b0 + j) * w->b->ld;
-    double exact = 0, size = 0, rounded = 0;
+    double exact = w->before, size = fabs(w->before), rounded = w->before;
     for (int64_t l = 0; l < w->n; l++) {
         double term = w->a->v[a + l * a_step] * w->b->v[b + l * b_step];
         exact += term;
@@ -96,8 +127,8 @@ static int near(const struct run *r, const struct want *w, int64_t i, int64_t j,
         rounded += w->a->r[a + l * a_step] * w->b->r[b + l * b_step];
     }
     double tolerance = 1e-6 * size + 1e-30;
-    return fabs(got - exact) <= tolerance ||
-           (r->exact == BR_BF16 && fabs(got - rounded) <= tolerance);
+    return is_near(r, got, exact, tolerance) ||
+           (r->exact == BR_BF16 && is_near(r, got, rounded, tolerance));
 }
 
 static void compare(const struct run *r, const struct want *w, const float *out, int64_t ldo)
@@ -105,8 +136,8 @@ static void compare(const struct run *r, const struct want *w, const float *out,
     for (int64_t i = 0; i < w->rows; i++) {
         for (int64_t j = 0; j < w->cols; j++)
             if (!near(r, w, i, j, (double)out[i * ldo + j]))
-                ck_abort_msg("%s op %u %s, %u lanes, t %ld n %ld k %ld: [%ld, %ld] is %g",
-                             r->tier->name, r->op, br_dtype_st((int)r->dtype), r->lanes,
+                ck_abort_msg("%s op %u %s, %u threads, t %ld n %ld k %ld: [%ld, %ld] is %g",
+                             r->tier->name, r->op, br_dtype_st((int)r->dtype), r->threads,
                              (long)r->s.t, (long)r->s.n, (long)r->s.k, (long)i, (long)j,
                              (double)out[i * ldo + j]);
         for (int64_t j = w->cols; j < ldo; j++)
@@ -115,22 +146,40 @@ static void compare(const struct run *r, const struct want *w, const float *out,
     }
 }
 
-static float *filled(int64_t n)
+#define BEFORE 0.75f
+
+/* The result's memory: sentinels, and in its elements what a sum begins with. */
+static float *filled(const struct run *r, int64_t rows, int64_t cols, int64_t ldo)
 {
-    float *p = br__alloc((size_t)n * sizeof *p + 1);
-    for (int64_t i = 0; i < n; i++)
-        p[i] = SENTINEL;
+    float *p = br__alloc((size_t)(rows * ldo) * sizeof *p + 1);
+    for (int64_t i = 0; i < rows * ldo; i++)
+        p[i] = adds(r->op) && i % ldo < cols ? BEFORE : SENTINEL;
     return p;
 }
 
-/* MATMUL, _NN, _TN */
+/* Run the call, whose result is float32 memory, as the run's dtype of values has it. */
+static void run_as(const struct run *r, struct kern_call *c, float *out, int64_t n)
+{
+    uint16_t *half = br__alloc((size_t)n * sizeof *half + 1);
+    int rounds = r->values == BR_BF16 && !is_tn(r->op);
+    br_cast(half, BR_BF16, out, BR_F32, (size_t)n, 0);
+    c->out.dtype = rounds ? BR_BF16 : BR_F32;
+    c->out.data = rounds ? (void *)half : out;
+    if (adds(r->op))
+        c->in[c->n_in++] = c->out;
+    kern_run(r->tier, r->threads, c);
+    if (rounds)
+        br_cast(out, BR_F32, half, BR_BF16, (size_t)n, 0);
+    br__free(half);
+}
+
+/* MATMUL, _NN, _TN, _TN_ADD */
 static void plain(const struct run *r)
 {
     uint64_t seed = r->seed;
-    int nn = r->op == BR_OP_MATMUL_NN, tn = r->op == BR_OP_MATMUL_TN;
-    struct matrix x = make(r->s.t, nn || tn ? r->s.n : r->s.k, r->pad, BR_F32, &seed);
-    struct matrix w = tn ? make(r->s.t, r->s.k, r->pad, BR_F32, &seed)
-                         : make(r->s.n, r->s.k, r->pad, r->dtype, &seed);
+    int nn = r->op == BR_OP_MATMUL_NN, tn = is_tn(r->op);
+    struct matrix x = make(r->s.t, nn || tn ? r->s.n : r->s.k, r->pad, r->values, &seed);
+    struct matrix w = make(tn ? r->s.t : r->s.n, r->s.k, r->pad, r->dtype, &seed);
     struct want want = {&x,
                         &w,
                         0,
@@ -141,13 +190,14 @@ static void plain(const struct run *r)
                         nn || tn ? r->s.k : r->s.n,
                         tn   ? r->s.t
                         : nn ? r->s.n
-                             : r->s.k};
+                             : r->s.k,
+                        adds(r->op) ? BEFORE : 0};
     int64_t ldo = want.cols + r->pad;
-    float *out = filled(want.rows * ldo);
+    float *out = filled(r, want.rows, want.cols, ldo);
     struct kern_call c = {.op = r->op, .n_in = 2, .in = {view(&x), view(&w)}, .attr.i = {r->exact}};
     c.out = kern_tensor(out, BR_F32, 2, (const int64_t[]){want.rows, want.cols});
     c.out.stride[0] = ldo;
-    kern_run(r->tier, r->lanes, &c);
+    run_as(r, &c, out, want.rows * ldo);
     compare(r, &want, out, ldo);
     drop(&x);
     drop(&w);
@@ -157,7 +207,7 @@ static void plain(const struct run *r)
 static const int32_t experts[][9] = {
     {0, 0, 1, 1, 2, 5, 5, 5, 7},            /* decoding: a row here and there, two rows of others */
     {0, 40, 40, 41, 80, 80, 112, 113, 120}, /* few and many */
-    {0, 5, 105, 105, 105, 105, 105, 105, 105}, /* few that lanes share, then many */
+    {0, 5, 105, 105, 105, 105, 105, 105, 105}, /* few that threads share, then many */
     {0, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 #define N_EXPERTS 8
@@ -183,13 +233,14 @@ static struct br_tensor expert_weight(const struct run *r, const struct matrix *
 static void compare_experts(const struct run *r, const struct matrix *x, const struct matrix *w,
                             const int32_t *offsets, const float *out, int64_t ldo)
 {
-    int nn = r->op == BR_OP_GROUPED_MATMUL_NN, tn = r->op == BR_OP_GROUPED_MATMUL_TN;
+    int nn = r->op == BR_OP_GROUPED_MATMUL_NN, tn = is_tn(r->op);
     for (int e = 0; e < N_EXPERTS; e++) {
         int64_t from = offsets[e], n = offsets[e + 1] - from;
         struct want want = {
-            x, w, from, e * r->s.n, 0, nn, n, nn ? r->s.k : r->s.n, nn ? r->s.n : r->s.k};
+            x, w, from, e * r->s.n, 0, nn, n, nn ? r->s.k : r->s.n, nn ? r->s.n : r->s.k, 0};
         if (tn)
-            want = (struct want){x, w, from, from, 1, 1, r->s.n, r->s.k, n};
+            want =
+                (struct want){x, w, from, from, 1, 1, r->s.n, r->s.k, n, adds(r->op) ? BEFORE : 0};
         compare(r, &want, out + (tn ? e * r->s.n : from) * ldo, ldo);
     }
     for (int64_t i = offsets[N_EXPERTS]; !tn && i < r->s.t; i++)
@@ -200,16 +251,15 @@ static void compare_experts(const struct run *r, const struct matrix *x, const s
 static void grouped(const struct run *r, const int32_t *offsets)
 {
     uint64_t seed = r->seed;
-    int nn = r->op == BR_OP_GROUPED_MATMUL_NN, tn = r->op == BR_OP_GROUPED_MATMUL_TN;
-    struct matrix x = make(r->s.t, nn || tn ? r->s.n : r->s.k, r->pad, BR_F32, &seed);
-    struct matrix w = tn ? make(r->s.t, r->s.k, r->pad, BR_F32, &seed)
-                         : make(N_EXPERTS * r->s.n, r->s.k, r->pad, r->dtype, &seed);
+    int nn = r->op == BR_OP_GROUPED_MATMUL_NN, tn = is_tn(r->op);
+    struct matrix x = make(r->s.t, nn || tn ? r->s.n : r->s.k, r->pad, r->values, &seed);
+    struct matrix w = make(tn ? r->s.t : N_EXPERTS * r->s.n, r->s.k, r->pad, r->dtype, &seed);
     const void *parts[N_EXPERTS];
     int32_t copy[N_EXPERTS + 1];
     memcpy(copy, offsets, sizeof copy);
     int64_t rows = tn ? N_EXPERTS * r->s.n : r->s.t, cols = nn || tn ? r->s.k : r->s.n;
     int64_t ldo = cols + r->pad;
-    float *out = filled(rows * ldo);
+    float *out = filled(r, rows, cols, ldo);
     struct kern_call c = {.op = r->op, .n_in = 3, .attr.i = {r->exact}};
     c.in[0] = view(&x);
     c.in[1] = tn ? view(&w) : expert_weight(r, &w, parts);
@@ -219,7 +269,7 @@ static void grouped(const struct run *r, const int32_t *offsets)
     c.out.stride[tn] = ldo;
     if (tn)
         c.out.stride[0] = ldo * r->s.n;
-    kern_run(r->tier, r->lanes, &c);
+    run_as(r, &c, out, rows * ldo);
     compare_experts(r, &x, &w, copy, out, ldo);
     drop(&x);
     drop(&w);
@@ -228,27 +278,31 @@ static void grouped(const struct run *r, const int32_t *offsets)
 
 static const uint32_t dtypes[] = {BR_F32, BR_BF16, BR_F16};
 
-/* Call fn for every tier, dtype and kind of product that op has, with varying lanes and strides. */
-static void each(uint32_t op, struct shape s, void (*fn)(const struct run *r, const int32_t *o),
-                 const int32_t *offsets)
+/* Call fn for every tier, dtype and kind of product that op has, with varying threads and strides.
+ */
+static void each_of(uint32_t op, uint32_t values, struct shape s,
+                    void (*fn)(const struct run *r, const int32_t *o), const int32_t *offsets)
 {
     const struct br__cpu_tier *tiers[8];
     size_t n = kern_tiers(tiers, BR_COUNTOF(tiers));
-    int tn = op == BR_OP_MATMUL_TN || op == BR_OP_GROUPED_MATMUL_TN;
     for (size_t i = 0; i < n; i++)
-        for (size_t d = 0; d < (tn ? 1 : BR_COUNTOF(dtypes)); d++)
+        for (size_t d = 0; d < (is_tn(op) ? 2 : BR_COUNTOF(dtypes)); d++)
             for (int exact = 0; exact < 2; exact++) {
                 uint64_t seed = (uint64_t)(s.t * 131 + s.n * 31 + s.k + exact) + d;
-                struct run r = {tiers[i],
-                                op,
-                                dtypes[d],
-                                (uint32_t)(seed % 4 + 1),
-                                exact ? BR_F32 : BR_BF16,
-                                s,
-                                (int64_t)(seed / 4 % 3),
+                struct run r = {tiers[i],  op,
+                                dtypes[d], (uint32_t)(seed % 4 + 1),
+                                values,    exact ? BR_F32 : BR_BF16,
+                                s,         (int64_t)(seed / 4 % 3),
                                 seed};
                 fn(&r, offsets);
             }
+}
+
+static void each(uint32_t op, struct shape s, void (*fn)(const struct run *r, const int32_t *o),
+                 const int32_t *offsets)
+{
+    each_of(op, BR_F32, s, fn, offsets);
+    each_of(op, BR_BF16, s, fn, offsets);
 }
 
 static void plain_run(const struct run *r, const int32_t *offsets)
@@ -257,7 +311,7 @@ static void plain_run(const struct run *r, const int32_t *offsets)
     plain(r);
 }
 
-/* ---- tests --------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* Rows around every change of method, columns and k around every block. */
 static const struct shape few_rows[] = {
@@ -285,6 +339,7 @@ START_TEST(transposed_products)
 {
     each(BR_OP_MATMUL_NN, few_rows[_i], plain_run, NULL);
     each(BR_OP_MATMUL_TN, few_rows[_i], plain_run, NULL);
+    each(BR_OP_MATMUL_TN_ADD, few_rows[_i], plain_run, NULL);
 }
 END_TEST
 
@@ -292,6 +347,7 @@ START_TEST(large_transposed_products)
 {
     each(BR_OP_MATMUL_NN, many_rows[_i], plain_run, NULL);
     each(BR_OP_MATMUL_TN, many_rows[_i], plain_run, NULL);
+    each(BR_OP_MATMUL_TN_ADD, many_rows[_i], plain_run, NULL);
 }
 END_TEST
 
@@ -302,6 +358,7 @@ START_TEST(expert_products)
     each(BR_OP_GROUPED_MATMUL, s, grouped, o);
     each(BR_OP_GROUPED_MATMUL_NN, s, grouped, o);
     each(BR_OP_GROUPED_MATMUL_TN, s, grouped, o);
+    each(BR_OP_GROUPED_MATMUL_TN_ADD, s, grouped, o);
 }
 END_TEST
 

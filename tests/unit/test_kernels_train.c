@@ -1,0 +1,534 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* test_kernels_train.c - what only training needs of the kernels, against plain loops in double:
+ * the output layer with its loss, sums that ops add to, and the optimizer.
+ *
+ * Every place must also give the same bits as the first of its tier: no result depends on the
+ * number of threads. */
+#include "../../core/train/train.h"
+#include "libkern.h"
+#include "libkernel.h"
+#include "librun.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+
+static double round_to(uint32_t dtype, double x)
+{
+    uint16_t h;
+    float f;
+    if (dtype == BR_F32) {
+        f = (float)x;
+        return (double)f;
+    }
+    br_cast(&h, (int)dtype, &x, BR_F64, 1, 0);
+    br_cast(&x, BR_F64, &h, (int)dtype, 1, 0);
+    return x;
+}
+
+static double get(const struct br_tensor *t, int64_t i)
+{
+    double x;
+    size_t size = br_dtype_size((int)t->dtype);
+    br_cast(&x, BR_F64, (const char *)t->data + (size_t)i * size, (int)t->dtype, 1, 0);
+    return x;
+}
+
+static void set(struct br_tensor *t, int64_t i, double x)
+{
+    size_t size = br_dtype_size((int)t->dtype);
+    br_cast((char *)t->data + (size_t)i * size, (int)t->dtype, &x, BR_F64, 1, 0);
+}
+
+/* Multiples of 1/8 below 2: bfloat16 holds them, and float32 sums of their products are exact. */
+static struct br_tensor grid(uint32_t dtype, int64_t rows, int64_t cols, uint64_t seed)
+{
+    struct br_tensor t = TENSOR(dtype, rows, cols);
+    for (int64_t i = 0; i < rows * cols; i++)
+        set(&t, i, round((double)kern_random(&seed) * 15) / 8);
+    return t;
+}
+
+static double off_by(const double *got, const double *want, int64_t n)
+{
+    double diff = 0, norm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(got[i]))
+            ck_abort_msg("[%ld] is %g", (long)i, got[i]);
+        diff += (got[i] - want[i]) * (got[i] - want[i]);
+        norm += want[i] * want[i];
+    }
+    return sqrt(diff / (norm > 0 ? norm : 1));
+}
+
+static double off_tensor(const struct br_tensor *got, const double *want)
+{
+    int64_t n = count(got);
+    double *g = calloc((size_t)n, sizeof *g);
+    br_cast(g, BR_F64, got->data, (int)got->dtype, (size_t)n, 0);
+    double off = off_by(g, want, n);
+    free(g);
+    return off;
+}
+
+/* The same bits as in the tier's first place. */
+struct first {
+    const char *tier;
+    void *bits;
+    size_t n;
+};
+static void same_as_first(const struct kern_place *p, struct first *f, const struct br_tensor *t)
+{
+    size_t n = (size_t)count(t) * br_dtype_size((int)t->dtype);
+    if (f->tier != p->tier) {
+        free(f->bits);
+        *f = (struct first){p->tier, malloc(n), n};
+        memcpy(f->bits, t->data, n);
+    }
+    ck_assert_msg(f->n == n && memcmp(f->bits, t->data, n) == 0, "%s: other bits on %u threads",
+                  p->tier, p->threads);
+}
+
+/* ---- the output layer with its loss ---------------------------------------------------------- */
+
+struct head_case {
+    int64_t T, h, V, parts;
+    uint32_t x, w;             /* dtypes */
+    int64_t precision, native; /* attributes i0, i2 */
+    struct first loss, dx, dw;
+};
+
+struct head {
+    struct br_tensor x, w, labels, y;
+    double *loss, *dx, *dw; /* what is wanted */
+};
+
+/* Loss and gradients of one token, by the definition. */
+static void head_token(const struct head_case *k, struct head *d, int64_t t, double *logits)
+{
+    const int rounded = k->x == BR_BF16;
+    double max = -INFINITY, sum = 0, y = get(&d->y, t);
+    int32_t label = ints(&d->labels)[t];
+    for (int64_t v = 0; v < k->V; v++) {
+        double s = 0;
+        for (int64_t i = 0; i < k->h; i++)
+            s += get(&d->x, t * k->h + i) * get(&d->w, v * k->h + i);
+        logits[v] = rounded ? round_to(BR_BF16, s) : s;
+        max = logits[v] > max ? logits[v] : max;
+    }
+    if (label < 0 || label >= k->V)
+        return;
+    for (int64_t v = 0; v < k->V; v++)
+        sum += exp(logits[v] - max);
+    d->loss[t] = log(sum) + max - logits[label];
+    for (int64_t v = 0; v < k->V; v++) {
+        double g = y * (exp(logits[v] - max) / sum - (v == label));
+        if (rounded || k->native)
+            g = round_to(BR_BF16, g);
+        for (int64_t i = 0; i < k->h; i++) {
+            d->dx[t * k->h + i] += g * get(&d->w, v * k->h + i);
+            d->dw[v * k->h + i] += g * get(&d->x, t * k->h + i);
+        }
+    }
+}
+
+static struct head head_make(const struct head_case *k)
+{
+    struct head d = {.x = grid(k->x, k->T, k->h, 3), .w = grid(k->w, k->V, k->h, 5)};
+    d.labels = TENSOR(BR_I32, k->T);
+    d.y = TENSOR(BR_F32, k->T);
+    d.loss = calloc((size_t)k->T, sizeof *d.loss);
+    d.dx = calloc((size_t)(k->T * k->h), sizeof *d.dx);
+    d.dw = calloc((size_t)(k->V * k->h), sizeof *d.dw);
+    for (int64_t i = 0; i < k->V * k->h; i++)
+        d.dw[i] = 0.5; /* what the sum begins with */
+    double *logits = calloc((size_t)k->V, sizeof *logits);
+    for (int64_t t = 0; t < k->T; t++) {
+        ints(&d.labels)[t] = t % 7 == 2 ? -1 : t % 7 == 4 ? INT32_MAX : (int32_t)(t * 977 % k->V);
+        floats(&d.y)[t] = t % 5 == 3 ? 0 : 0.25f * (float)(t % 3 + 1);
+        head_token(k, &d, t, logits);
+    }
+    free(logits);
+    return d;
+}
+
+static void head_drop(struct head *d)
+{
+    struct br_tensor *all[] = {&d->x, &d->w, &d->labels, &d->y};
+    for (size_t i = 0; i < BR_COUNTOF(all); i++)
+        tensor_free(all[i]);
+    free(d->loss);
+    free(d->dx);
+    free(d->dw);
+}
+
+/* A call about part i of the words. */
+static struct kern_call head_call(const struct head_case *k, const struct head *d, uint32_t op,
+                                  int64_t i)
+{
+    int64_t n = k->V / k->parts;
+    struct kern_call c = {.op = op, .n_in = 3, .in = {d->x, d->w, d->labels}};
+    c.attr.i[0] = k->precision;
+    c.attr.i[1] = i * n;
+    c.attr.i[2] = k->native;
+    c.in[1].shape[0] = n;
+    c.in[1].data = (char *)d->w.data + (size_t)(i * n * k->h) * br_dtype_size((int)k->w);
+    return c;
+}
+
+static void head_in_place(const struct kern_place *p, void *arg)
+{
+    struct head_case *k = arg;
+    struct head d = head_make(k);
+    int64_t n = k->V / k->parts;
+    struct br_tensor stats = TENSOR(BR_F32, k->parts * k->T, 3), dw = TENSOR(BR_F32, k->V, k->h);
+    double *dx = calloc((size_t)(k->T * k->h), sizeof *dx);
+    for (int64_t i = 0; i < k->parts; i++) {
+        struct kern_call c = head_call(k, &d, BR_OP_LM_HEAD_STATS, i);
+        c.out = TENSOR(BR_F32, k->T, 3);
+        run_call(p, &c);
+        memcpy(floats(&stats) + i * k->T * 3, c.out.data, (size_t)(k->T * 3) * sizeof(float));
+        tensor_free(&c.out);
+    }
+    struct kern_call loss = head_call(k, &d, BR_OP_LM_HEAD_LOSS, 0);
+    loss.in[loss.n_in++] = stats;
+    loss.out = TENSOR(BR_F32, k->T);
+    run_call(p, &loss);
+    for (int64_t t = 0; t < k->T; t++)
+        ck_assert_msg(fabs((double)floats(&loss.out)[t] - d.loss[t]) <= 2e-6 * (1 + d.loss[t]),
+                      "%s: loss %ld is %g, not %g", p->tier, (long)t, (double)floats(&loss.out)[t],
+                      d.loss[t]);
+    same_as_first(p, &k->loss, &loss.out);
+    for (int64_t i = 0; i < k->V * k->h; i++)
+        floats(&dw)[i] = 0.5f;
+    for (int64_t i = 0; i < k->parts; i++) {
+        struct kern_call c = head_call(k, &d, BR_OP_LM_HEAD_GRAD, i);
+        c.in[c.n_in++] = stats;
+        c.in[c.n_in++] = d.y;
+        c.in[c.n_in] = dw;
+        c.in[c.n_in].shape[0] = n;
+        c.in[c.n_in++].data = floats(&dw) + i * n * k->h;
+        c.out = TENSOR(k->x, k->T, k->h);
+        run_call(p, &c);
+        for (int64_t j = 0; j < k->T * k->h; j++)
+            dx[j] += get(&c.out, j);
+        if (i == 0)
+            same_as_first(p, &k->dx, &c.out);
+        tensor_free(&c.out);
+    }
+    same_as_first(p, &k->dw, &dw);
+    /* Products of the gradient may round it, unless they are exact; a rounding that the op promises
+     * is in the reference, where it may fall on the other side now and then. */
+    int promised = k->x == BR_BF16 || k->native;
+    double allowed = promised ? 2e-4 : k->precision == BR_BF16 ? 4e-3 : 2e-6;
+    double off = off_tensor(&dw, d.dw), off_x = off_by(dx, d.dx, k->T * k->h);
+    ck_assert_msg(off <= allowed, "%s: gradient by w off by %g, not %g", p->tier, off, allowed);
+    ck_assert_msg(off_x <= (k->x == BR_BF16 ? 4e-3 : allowed), "%s: gradient by x off by %g",
+                  p->tier, off_x);
+    free(dx);
+    tensor_free(&loss.out);
+    tensor_free(&stats);
+    tensor_free(&dw);
+    head_drop(&d);
+}
+
+/* Rows and words around the blocks; more words than a panel; words of two ranks. */
+static struct head_case head_cases[] = {
+    {.T = 5, .h = 24, .V = 50, .parts = 1, .x = BR_F32, .w = BR_F32, .precision = BR_F32},
+    {.T = 35, .h = 40, .V = 1100, .parts = 1, .x = BR_F32, .w = BR_BF16, .precision = BR_F32},
+    {.T = 35, .h = 40, .V = 1100, .parts = 2, .x = BR_F32, .w = BR_F32, .precision = BR_F32},
+    {.T = 35,
+     .h = 33,
+     .V = 130,
+     .parts = 1,
+     .x = BR_F32,
+     .w = BR_F32,
+     .precision = BR_F32,
+     .native = 1},
+    {.T = 35,
+     .h = 33,
+     .V = 130,
+     .parts = 1,
+     .x = BR_F32,
+     .w = BR_BF16,
+     .precision = BR_BF16,
+     .native = 1},
+    {.T = 18, .h = 64, .V = 77, .parts = 1, .x = BR_F32, .w = BR_BF16, .precision = BR_BF16},
+    {.T = 35, .h = 40, .V = 1100, .parts = 1, .x = BR_BF16, .w = BR_BF16, .precision = BR_BF16},
+    {.T = 67, .h = 31, .V = 62, .parts = 2, .x = BR_BF16, .w = BR_BF16, .precision = BR_BF16},
+    {.T = 9, .h = 20, .V = 64, .parts = 1, .x = BR_BF16, .w = BR_F32, .precision = BR_BF16},
+};
+
+START_TEST(head_with_its_loss)
+{
+    in_each_place(head_in_place, &head_cases[_i]);
+    free(head_cases[_i].loss.bits);
+    free(head_cases[_i].dx.bits);
+    free(head_cases[_i].dw.bits);
+}
+END_TEST
+
+/* Without a sum, the gradient by x alone. */
+static void head_frozen(const struct kern_place *p, void *arg)
+{
+    struct head_case k = head_cases[1];
+    (void)arg;
+    struct head d = head_make(&k);
+    struct kern_call s = head_call(&k, &d, BR_OP_LM_HEAD_STATS, 0);
+    s.out = TENSOR(BR_F32, k.T, 3);
+    run_call(p, &s);
+    struct kern_call c = head_call(&k, &d, BR_OP_LM_HEAD_GRAD, 0);
+    c.in[c.n_in++] = s.out;
+    c.in[c.n_in++] = d.y;
+    c.out = TENSOR(BR_F32, k.T, k.h);
+    run_call(p, &c);
+    ck_assert_double_lt(off_tensor(&c.out, d.dx), 2e-6);
+    tensor_free(&s.out);
+    tensor_free(&c.out);
+    head_drop(&d);
+}
+
+START_TEST(head_of_frozen_words)
+{
+    in_each_place(head_frozen, NULL);
+}
+END_TEST
+
+/* ---- sums that ops add to -------------------------------------------------------------------- */
+
+static void add_to(const struct kern_place *p, void *arg)
+{
+    static const uint32_t dtypes[] = {BR_F32, BR_BF16};
+    (void)arg;
+    for (int k = 0; k < 4; k++) {
+        struct br_tensor sum = grid(dtypes[k & 1], 5, 37, 7), x = grid(dtypes[k >> 1], 5, 37, 9);
+        double *want = calloc(5 * 37, sizeof *want);
+        for (int64_t i = 0; i < count(&sum); i++) {
+            set(&x, i, get(&x, i) * 0.6);
+            want[i] = round_to(sum.dtype, get(&sum, i) + get(&x, i));
+        }
+        struct kern_call c = {.op = BR_OP_ADD_TO, .n_in = 2, .in = {sum, x}, .out = sum};
+        run_call(p, &c);
+        ck_assert_double_eq(off_tensor(&sum, want), 0);
+        tensor_free(&sum);
+        tensor_free(&x);
+        free(want);
+    }
+}
+
+START_TEST(adding_to_a_sum)
+{
+    in_each_place(add_to, NULL);
+}
+END_TEST
+
+static void embed_grad_add(const struct kern_place *p, void *arg)
+{
+    const int32_t ids[] = {3, 9, 3, -5, 7, 1 << 30, 4, 3};
+    const int64_t T = BR_COUNTOF(ids), h = 21, V = 6, first = 2;
+    (void)arg;
+    struct br_tensor y = grid(BR_F32, T, h, 11), sum = grid(BR_F32, V, h, 13);
+    double *want = calloc((size_t)(V * h), sizeof *want);
+    struct kern_call c = {.op = BR_OP_EMBED_GRAD_ADD, .n_in = 3, .attr.i = {first}};
+    c.in[0] = y;
+    c.in[1] = TENSOR(BR_I32, T);
+    memcpy(c.in[1].data, ids, sizeof ids);
+    c.in[2] = c.out = sum;
+    for (int64_t i = 0; i < V * h; i++)
+        want[i] = get(&sum, i);
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t i = 0; i < h && ids[t] >= first && ids[t] < first + V; i++)
+            want[(ids[t] - first) * h + i] += get(&y, t * h + i);
+    run_call(p, &c);
+    ck_assert_double_eq(off_tensor(&sum, want), 0);
+    tensor_free(&c.in[1]);
+    tensor_free(&y);
+    tensor_free(&sum);
+    free(want);
+}
+
+START_TEST(adding_to_an_embedding)
+{
+    in_each_place(embed_grad_add, NULL);
+}
+END_TEST
+
+static void zeros(const struct kern_place *p, void *arg)
+{
+    (void)arg;
+    struct kern_call c = {.op = BR_OP_ZEROS, .out = TENSOR(BR_F32, 7, 33)};
+    memset(c.out.data, 0xFF, 7 * 33 * sizeof(float));
+    run_call(p, &c);
+    for (int64_t i = 0; i < 7 * 33; i++)
+        ck_assert(floats(&c.out)[i] == 0);
+    tensor_free(&c.out);
+}
+
+START_TEST(zeros_are_zeros)
+{
+    in_each_place(zeros, NULL);
+}
+END_TEST
+
+/* ---- the optimizer --------------------------------------------------------------------------- */
+
+static struct br_tensor random_of(uint32_t dtype, int64_t n, uint64_t seed)
+{
+    struct br_tensor t = TENSOR(dtype, n);
+    for (int64_t i = 0; i < n; i++)
+        set(&t, i, (double)kern_random(&seed));
+    return t;
+}
+
+struct adam_case {
+    int64_t n;
+    uint32_t grad;
+    int copy;
+};
+
+/* Bit by bit what the optimizer's reference makes of the same arrays. */
+static void adamw_in_place(const struct kern_place *p, void *arg)
+{
+    const struct adam_case *k = arg;
+    struct br__adamw h = br__adamw_make(&(struct br__adamw_opts){.lr = 3e-3,
+                                                                 .weight_decay = 0.1,
+                                                                 .beta1 = 0.9,
+                                                                 .beta2 = 0.95,
+                                                                 .eps = 1e-8,
+                                                                 .step = 7,
+                                                                 .grad_scale = 0.37f});
+    struct br_tensor x[6], y[3], hyper = TENSOR(BR_F32, 8), grad = TENSOR(BR_F32, k->n);
+    uint16_t *half = calloc((size_t)k->n, sizeof *half);
+    for (uint64_t i = 0; i < 3; i++) {
+        x[i] = random_of(BR_F32, k->n, i + 1);
+        for (int64_t j = 0; i == 2 && j < k->n; j++)
+            floats(&x[i])[j] = j % 9 ? fabsf(floats(&x[i])[j]) : 0;
+        y[i] = with_gaps(&x[i], 0);
+    }
+    x[3] = random_of(k->grad, k->n, 9);
+    br_cast(grad.data, BR_F32, x[3].data, (int)k->grad, (size_t)k->n, 0);
+    memcpy(hyper.data, &h, sizeof h);
+    x[4] = hyper;
+    x[5] = TENSOR(BR_BF16, k->n);
+    struct kern_call c = {.op = BR_OP_ADAMW, .n_in = k->copy ? 6 : 5, .out = x[0]};
+    memcpy(c.in, x, sizeof x);
+    run_call(p, &c);
+    br__adamw_step(&h, y[0].data, y[1].data, y[2].data, grad.data, half, (size_t)k->n);
+    for (int i = 0; i < 3; i++)
+        ck_assert_mem_eq(x[i].data, y[i].data, (size_t)k->n * sizeof(float));
+    if (k->copy)
+        ck_assert_mem_eq(x[5].data, half, (size_t)k->n * sizeof *half);
+    for (int i = 0; i < 6; i++)
+        tensor_free(&x[i]);
+    for (int i = 0; i < 3; i++)
+        tensor_free(&y[i]);
+    tensor_free(&grad);
+    free(half);
+}
+
+static struct adam_case adam_cases[] = {
+    {5003, BR_F32, 1}, {5003, BR_F32, 0}, {64, BR_BF16, 1}, {7, BR_BF16, 0}};
+
+START_TEST(adamw_is_the_reference)
+{
+    in_each_place(adamw_in_place, &adam_cases[_i]);
+}
+END_TEST
+
+static void squares(const struct kern_place *p, void *arg)
+{
+    const int64_t sizes[] = {1, 15, 65536, 65537, 150001};
+    struct br_err err = BR_ERR_INIT;
+    (void)arg;
+    for (size_t i = 0; i < BR_COUNTOF(sizes); i++) {
+        struct br_tensor x = random_of(BR_F32, sizes[i], 21);
+        struct kern_call c = {.op = BR_OP_SQUARE_SUMS, .n_in = 1, .in = {x}};
+        double sum = 0, norm;
+        c.out = TENSOR(BR_F64, (sizes[i] + 65535) / 65536);
+        run_call(p, &c);
+        for (int64_t j = 0; j < count(&c.out); j++)
+            sum += ((const double *)c.out.data)[j];
+        const struct br__grad_span span = {x.data, (size_t)sizes[i]};
+        ck_assert_msg(br__grad_norm(&span, 1, 1, &norm, &err) == 0, "%s", err.msg);
+        ck_assert_double_eq(sqrt(sum), norm);
+        tensor_free(&x);
+        tensor_free(&c.out);
+    }
+}
+
+START_TEST(squares_are_the_reference)
+{
+    in_each_place(squares, NULL);
+}
+END_TEST
+
+static void casts(const struct kern_place *p, void *arg)
+{
+    static const uint32_t dtypes[] = {BR_F32, BR_BF16};
+    (void)arg;
+    for (int k = 0; k < 4; k++) {
+        struct br_tensor x = random_of(dtypes[k & 1], 5 * 37, 3);
+        double *want = calloc(5 * 37, sizeof *want);
+        for (int64_t i = 0; i < 5 * 37; i++)
+            want[i] = round_to(dtypes[k >> 1], get(&x, i));
+        struct kern_call c = {.op = BR_OP_CAST, .n_in = 1, .in = {x}};
+        c.out = TENSOR(dtypes[k >> 1], 5 * 37);
+        run_call(p, &c);
+        ck_assert_double_eq(off_tensor(&c.out, want), 0);
+        tensor_free(&x);
+        tensor_free(&c.out);
+        free(want);
+    }
+}
+
+START_TEST(casts_round)
+{
+    in_each_place(casts, NULL);
+}
+END_TEST
+
+static void log_sums(const struct kern_place *p, void *arg)
+{
+    (void)arg;
+    struct br_tensor x = TENSOR(BR_F32, 9, 131);
+    double want[9] = {0};
+    fill_random(&x, 5, 8);
+    for (int64_t t = 0; t < 9; t++) {
+        for (int64_t i = 0; i < 131; i++)
+            want[t] += exp(get(&x, t * 131 + i));
+        want[t] = log(want[t]);
+    }
+    struct kern_call c = {.op = BR_OP_LOG_SUM_EXP, .n_in = 1, .in = {x}};
+    c.out = TENSOR(BR_F32, 9, 1);
+    run_call(p, &c);
+    ck_assert_double_lt(off_tensor(&c.out, want), 2e-7);
+    tensor_free(&x);
+    tensor_free(&c.out);
+}
+
+START_TEST(log_of_sums)
+{
+    in_each_place(log_sums, NULL);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("kernels_train");
+    TCase *t = tcase_create("kernels_train");
+    tcase_set_timeout(t, 300);
+    tcase_add_loop_test(t, head_with_its_loss, 0, BR_COUNTOF(head_cases));
+    tcase_add_test(t, head_of_frozen_words);
+    tcase_add_test(t, adding_to_a_sum);
+    tcase_add_test(t, adding_to_an_embedding);
+    tcase_add_test(t, zeros_are_zeros);
+    tcase_add_loop_test(t, adamw_is_the_reference, 0, BR_COUNTOF(adam_cases));
+    tcase_add_test(t, squares_are_the_reference);
+    tcase_add_test(t, casts_round);
+    tcase_add_test(t, log_of_sums);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
