@@ -79,14 +79,14 @@ static size_t roots_of(const struct br__losses *l, struct br__root *roots)
  * distances. */
 static br_val leaf_of(const struct br__trainer *t, struct br_graph *g, const struct br__param *p)
 {
-    const struct br__part *q = p->pieces;
+    const struct br__part *q = p->parts;
     ptrdiff_t step = q->n_rows * q->n_cols;
-    if (p->n_pieces > 1)
+    if (p->n_parts > 1)
         step = br__store_grad(&t->store, &q[1]) - br__store_grad(&t->store, &q[0]);
-    for (size_t i = 1; i < p->n_pieces; i++)
+    for (size_t i = 1; i < p->n_parts; i++)
         if (br__store_grad(&t->store, &q[i]) - br__store_grad(&t->store, &q[i - 1]) != step)
             return 0;
-    if (p->n_pieces > 1 && p->stored.n_dim != 3)
+    if (p->n_parts > 1 && p->stored.n_dim != 3)
         return 0;
     br_val v = br__leaf(g, BR_OP_STATE, BR_F32, p->key, p->stored.n_dim, p->stored.shape);
     if (v && p->stored.n_dim == 3)
@@ -126,7 +126,7 @@ static void bind_places(const struct br__trainer *t, const struct pass *p)
     for (size_t i = 0; i < params->n && p->leaf; i++)
         if (p->leaf[i])
             br__frame_bind(p->compiled->frame, p->leaf[i],
-                           br__store_grad(&t->store, params->list[i]->pieces));
+                           br__store_grad(&t->store, params->list[i]->parts));
 }
 
 static size_t trainer_put(br_val *out, size_t n, br_val v)
@@ -363,8 +363,8 @@ static int read_moe(struct br__trainer *t, const struct pass *p, const struct br
 /* d[rows of all parts] is added where it belongs. */
 static void add_gradient(const struct br__store *s, const struct br__param *param, const float *d)
 {
-    for (size_t i = 0; i < param->n_pieces; i++) {
-        const struct br__part *q = &param->pieces[i];
+    for (size_t i = 0; i < param->n_parts; i++) {
+        const struct br__part *q = &param->parts[i];
         float *to = br__store_grad(s, q);
         size_t n = (size_t)(q->n_rows * q->n_cols);
         for (size_t k = 0; k < n; k++)

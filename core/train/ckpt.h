@@ -101,8 +101,7 @@ int br__live_load(const struct br__load_opts *o, struct br__loaded *out,
                   struct br_err *err) BR_MUST_CHECK;
 void br__loaded_free(struct br__loaded *l);
 
-/* ---- init.c ------------------------------------------------------------------------------------
- */
+/* ---- init.c ---------------------------------------------------------------------------------- */
 
 /* The model of a run that begins from nothing: run's configuration, values by its seed. */
 int br__init_source_open(struct br__model_source **out, const struct br__run *run,

@@ -1,11 +1,38 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* train.c - a run opened: model, data, optimizer state; what the plan says of it. */
+#include "ckpt.h"
 #include "state.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 /* ---- the model ------------------------------------------------------------------------------- */
+
+static const char *source_name(const struct br__train *t)
+{
+    return t->run->weights ? t->run->weights : t->resumed ? t->resumed : "the random model";
+}
+
+/* What the model is read from: the weights that were named, the checkpoint to go on from, or random
+ * numbers. */
+static int find_source(const struct br__train *t, struct br__weights_opts *w, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+
+    if (run->weights && run->weights_megatron)
+        w->megatron_path = run->weights;
+    else if (run->weights)
+        w->hf_model = run->weights;
+    else if (t->resumed && run->mode <= BR__MODE_SFT)
+        w->megatron_path = t->resumed;
+    else if (run->mode != BR__MODE_PRETRAIN)
+        return br_fail(err, BR_E_CONFIG,
+                       "finetuning begins from a model: pretrained_checkpoint=DIR names it, a "
+                       "Megatron or a Hugging Face checkpoint");
+    else
+        return br__init_source_open(&w->source, run, err);
+    return BR_OK;
+}
 
 static int open_model(struct br__train *t, struct br_err *err)
 {
@@ -16,17 +43,12 @@ static int open_model(struct br__train *t, struct br_err *err)
         .precision = run->values,
         .threads = t->o.threads};
 
-    if (!run->weights)
-        return br_fail(err, BR_E_UNSUPPORTED,
-                       "training from random weights is not here yet; pretrained_checkpoint=DIR "
-                       "names weights to begin from");
-    if (run->weights_megatron)
-        o.weights.megatron_path = run->weights;
-    else
-        o.weights.hf_model = run->weights;
-    int rc = br__llm_open(&t->model, &o, err);
+    int rc = find_source(t, &o.weights, err);
+    if (!rc)
+        rc = br__llm_open(&t->model, &o, err);
     if (rc) {
-        br_wrap(err, "pretrained_checkpoint");
+        if (run->weights)
+            br_wrap(err, "pretrained_checkpoint");
         return rc;
     }
     const struct br_config *cfg = br__llm_config(t->model);
@@ -35,9 +57,9 @@ static int open_model(struct br__train *t, struct br_err *err)
         return br_fail(err, BR_E_CONFIG,
                        "%s of the recipe is not that of '%s'; hf_model=DIR takes the sizes of "
                        "another model",
-                       key, run->weights);
+                       key, source_name(t));
     if (cfg->arch->plugin->name && strcmp(cfg->arch->plugin->name, run->recipe->plugin->name) != 0)
-        return br_fail(err, BR_E_CONFIG, "'%s' is a %s, recipe '%s' trains a %s", run->weights,
+        return br_fail(err, BR_E_CONFIG, "'%s' is a %s, recipe '%s' trains a %s", source_name(t),
                        cfg->arch->model_type, run->recipe->name, run->recipe->plugin->name);
     t->moe = cfg->n_experts > 0;
     t->n_mtp = (int)(run->mtp_layers < 0 ? cfg->n_mtp : BR__MIN(run->mtp_layers, cfg->n_mtp));
@@ -123,6 +145,8 @@ static int open_all(struct br__train *t, struct br_err *err)
 
     t->s.scaler = scaler_of(run);
     if (!rc)
+        rc = br__train_find(t, err);
+    if (!rc)
         rc = open_model(t, err);
     if (!rc)
         rc = br__corpus_open(&t->corpus, run, br_cfg_i(br__llm_config(t->model), BR_CFG_VOCAB_SIZE),
@@ -131,6 +155,8 @@ static int open_all(struct br__train *t, struct br_err *err)
         rc = open_trainer(t, err);
     if (!rc && !t->o.dry)
         rc = open_optimizer(t, err);
+    if (!rc && !t->o.dry)
+        rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)
         rc = train_measure(t, err);
     return rc;
@@ -158,6 +184,7 @@ void br__train_close(struct br__train *t)
 {
     if (!t)
         return;
+    br__train_ckpt_free(t->ckpt); /* waits for a save */
     br__micro_room_free(t->room);
     br__trainer_close(t->trainer);
     br__llm_close(t->model);

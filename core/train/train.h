@@ -45,6 +45,8 @@ enum br__wd_style { BR__WD_STYLE_MAP(BR_X) BR__N_WD_STYLES };
 int br__lr_style(const char *name);
 int br__wsd_style(const char *name);
 int br__wd_style(const char *name);
+const char *br__lr_style_name(int style);
+const char *br__wd_style_name(int style);
 
 /* Megatron's OptimizerParamScheduler.  Lengths and positions are in its own unit: samples, which is
  * iterations times global batch size. */
