@@ -424,6 +424,24 @@ START_TEST(test_recompute)
 }
 END_TEST
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Beside adapters the weights of the model stay in its file, and no memory holds a second copy. */
+START_TEST(test_frozen)
+{
+    struct run x;
+    run_open(&x, "lora/qwen3", TEST_THREADS);
+    const struct br__weights *w = br__llm_weights(x.model);
+    one_step(&x, br__json_first(x.r.batches), br__json_first(br__json_get(x.r.steps, "steps")), 1);
+    ck_assert_uint_eq(w->owned_bytes, 0);
+    for (size_t i = 0; i < w->n_sources; i++)
+        ck_assert_int_eq(w->sources[i].dtype, BR_BF16);
+    for (size_t i = 0; i < x.n; i++)
+        ck_assert_msg(strstr(x.list[i].name, ".adapter.") != NULL, "%s", x.list[i].name);
+    run_close(&x);
+}
+END_TEST
+
 /* ---- other dtypes ---------------------------------------------------------------------------- */
 
 /* Three steps of a float32 run with another dtype somewhere stay near it. */
@@ -521,6 +539,7 @@ int main(void)
     TCase *tc = tcase_create("trainer");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, test_run, 0, BR_COUNTOF(cases));
+    tcase_add_test(tc, test_frozen);
     tcase_add_test(tc, test_float16);
     tcase_add_test(tc, test_rounded_gradients);
     tcase_add_test(tc, test_z);
