@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the door of core/engine: a model that runs.
  *
- * Open a model, give it caches, feed it tokens, read logits; or trace one whole forward and
+ * Open a model, give it caches, run tokens, read logits; or trace one whole forward and
  * backward pass.  This folder knows configurations, weights, layers and ranks; it knows no text and
  * no sampling.  It asks the architecture for its layers and a backend for kernels, and never
  * prints. */
@@ -66,8 +66,8 @@ struct br__forward_seq {
     const int32_t *ids;
     int64_t n; /* >= 1 */
 };
-/* Feed tokens to n sequences at once and get, for each, the logits after its last token:
- * logits[n, vocab_size], float32.  Long prompts are cut into pieces that bound memory.
+/* Run the next tokens of n sequences at once and get, for each, the logits after its last token:
+ * logits[n, vocab_size], float32.  Long prompts run in several passes, which bounds memory.
  * BR_E_USAGE: an id outside the vocabulary, a slot used twice, more tokens than the cache holds.
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,

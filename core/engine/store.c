@@ -44,8 +44,8 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
         if (!name)
             return BR_E_NOMEM;
         s->elems = (s->elems + ALIGN - 1) / ALIGN * ALIGN;
-        for (size_t k = 0; k < p->n_pieces; k++) {
-            const struct br__source *q = p->pieces[k].source;
+        for (size_t k = 0; k < p->n_parts; k++) {
+            const struct br__source *q = p->parts[k].source;
             if (l->megatron[q->index])
                 continue;
             l->megatron[q->index] = name;
