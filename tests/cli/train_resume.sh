@@ -168,5 +168,5 @@ complains 'finetuning begins from a model: pretrained_checkpoint=DIR names it'
 expect 0 export -q --megatron-path runs/qwen2/checkpoints --hf-path hf
 expect 0 inspect runs/qwen2/checkpoints
 says 'iteration 20, 80 consumed samples, adam (distributed), sharding fully_reshardable'
-expect 0 logits hf --input-ids 5,6,7 -q
+expect 0 logits hf --input-ids 5,6,7 --output logits.safetensors -q
 done_ok
