@@ -117,10 +117,9 @@ static float init_element(const struct recipe *r, uint32_t bits)
 }
 
 /* Elements [first, first + n) of a tensor. */
-static void init_fill(const struct init_source *s, const struct recipe *r, uint64_t first, size_t n,
-                      float *out)
+static void init_fill(uint64_t seed, const struct recipe *r, uint64_t first, size_t n, float *out)
 {
-    const uint32_t key[] = {(uint32_t)s->seed, (uint32_t)(s->seed >> 32)};
+    const uint32_t key[] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t bits[4] = {0};
 
     for (size_t i = 0; i < n; i++) {
@@ -131,6 +130,18 @@ static void init_fill(const struct init_source *s, const struct recipe *r, uint6
             br__philox(counter, key, bits);
         out[i] = init_element(r, bits[at % 4]);
     }
+}
+
+void br__init_normal(uint64_t seed, const char *name, double std, float *out, size_t n)
+{
+    const struct recipe r = {FILL_NORMAL, 0, std, br__xxh3(name, strlen(name))};
+    init_fill(seed, &r, 0, n, out);
+}
+
+void br__init_uniform(uint64_t seed, const char *name, double bound, float *out, size_t n)
+{
+    const struct recipe r = {FILL_UNIFORM, -bound, bound, br__xxh3(name, strlen(name))};
+    init_fill(seed, &r, 0, n, out);
 }
 
 /* ---- which tensor is what -------------------------------------------------------------------- */
@@ -169,7 +180,7 @@ static struct recipe recipe_of(const struct init_source *s, const struct br__slo
     return r;
 }
 
-static int list_tensors(struct init_source *s, const struct br__expansion *x, int dtype,
+static int list_tensors(struct init_source *s, const struct br__expansion *x, int dtype, int blank,
                         struct br_err *err)
 {
     struct br__source_tensor *t = br__arena_alloc(&s->arena, (x->n_hf + 1) * sizeof *t);
@@ -185,7 +196,8 @@ static int list_tensors(struct init_source *s, const struct br__expansion *x, in
         t[i] = (struct br__source_tensor){
             .name = hf->name, .dtype = dtype, .ndim = hf->ndim, .from = (uint32_t)i};
         memcpy(t[i].shape, hf->shape, sizeof t[i].shape);
-        s->recipes[i] = recipe_of(s, hf, mc[i] ? mc[i] : hf->name);
+        if (!blank)
+            s->recipes[i] = recipe_of(s, hf, mc[i] ? mc[i] : hf->name);
     }
     s->base.tensors = t;
     s->base.n_tensors = x->n_hf;
@@ -203,7 +215,7 @@ static int init_read(const struct br__model_source *b, const struct br__source_t
     float *values = (float *)(void *)scratch->buf;
 
     (void)err;
-    init_fill(s, &s->recipes[t->from], off / size, n / size, values);
+    init_fill(s->seed, &s->recipes[t->from], off / size, n / size, values);
     br_cast(dst, t->dtype, values, BR_F32, n / size, 0);
     return BR_OK;
 }
@@ -247,7 +259,8 @@ static int find_text(struct init_source *s, const struct br__run *run, struct br
     return rc;
 }
 
-static int init_make(struct init_source *s, const struct br__run *run, struct br_err *err)
+static int init_make(struct init_source *s, const struct br__run *run, int blank,
+                     struct br_err *err)
 {
     struct br__expand_opts o = {0};
     struct br__expansion *x;
@@ -269,10 +282,10 @@ static int init_make(struct init_source *s, const struct br__run *run, struct br
     s->seed = run->seed;
     s->base.untied = o.untied = !br_cfg_i(&s->cfg, BR_CFG_SHARE_EMBEDDINGS);
     rc = br__rules_expand(&s->arena, &s->cfg, &o, &x, err);
-    return rc ? rc : list_tensors(s, x, dtype, err);
+    return rc ? rc : list_tensors(s, x, dtype, blank, err);
 }
 
-int br__init_source_open(struct br__model_source **out, const struct br__run *run,
+int br__init_source_open(struct br__model_source **out, const struct br__run *run, int blank,
                          struct br_err *err)
 {
     struct init_source *s = br__calloc(1, sizeof *s);
@@ -283,7 +296,7 @@ int br__init_source_open(struct br__model_source **out, const struct br__run *ru
     s->base.ops = &init_ops;
     s->base.cfg = &s->cfg;
     s->base.dir = "random numbers";
-    int rc = init_make(s, run, err);
+    int rc = init_make(s, run, blank, err);
     if (rc) {
         br_wrap(err, "a model of random numbers");
         init_close(&s->base);
