@@ -329,7 +329,7 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
     case BR_OP_AFTER:
         return 1;
     default:
-        return same_shape(x, y);
+        return same_shape(x, y) && x->dtype == y->dtype;
     }
 }
 
@@ -415,6 +415,9 @@ static int shape_attention(const struct br_graph *g, struct br__node *n, struct 
     const struct br__node *q = input(g, n, 0), *k = input(g, n, 1), *v = input(g, n, 2);
     if (q->n_dim != 3 || k->n_dim != 3 || !same_shape(k, v) || q->shape[2] != k->shape[2] ||
         q->shape[1] % k->shape[1] || k->dtype != v->dtype)
+        return mismatch(g, n, err);
+    if (n->n_in > 4 && (input(g, n, 4)->n_dim != 2 || input(g, n, 4)->shape[0] != q->shape[0] ||
+                        input(g, n, 4)->shape[1] != q->shape[1]))
         return mismatch(g, n, err);
     return fresh(g, n, 3, q->shape, err);
 }

@@ -166,18 +166,53 @@ static void weigh(float *s, int64_t first, int64_t end, int64_t n, float *max, f
     zero(s + end, n - end);
 }
 
-/* Row r of the item that begins with query `query`, in x[T, H, d]. */
-BR__INLINE float *item_row(const struct attention *a, const struct br_tensor *x,
-                           const struct br__seq *s, int64_t query, int64_t kv_head, int64_t r)
+/* Token and head of row r of the item that begins with query `query`. */
+BR__INLINE void item_row(const struct attention *a, const struct br__seq *s, int64_t query,
+                         int64_t kv_head, int64_t r, int64_t *t, int64_t *head)
 {
-    return br__head(x, s->q0 + query + r / a->group, kv_head * a->group + r % a->group);
+    *t = s->q0 + query + r / a->group;
+    *head = kv_head * a->group + r % a->group;
+}
+
+/* dst[d] = scale * head of a token of x[T, H, d] */
+BR__INLINE void load_head(float *dst, const struct br_tensor *x, int64_t t, int64_t head, float scale)
+{
+    int64_t at = t * x->stride[0] + head * x->stride[1], d = x->shape[2];
+    if (x->dtype == BR_F32) {
+        scaled(dst, (const float *)x->data + at, scale, d);
+        return;
+    }
+    widen(dst, x, at, d);
+    scaled(dst, dst, scale, d);
+}
+
+/* What a row's softmax was divided by, if it is to be kept. */
+BR__INLINE void store_log_sum(const struct attention *a, int64_t t, int64_t head, float max, float sum)
+{
+    if (a->c->n_in > 4)
+        br__row(&a->c->in[4], t)[head] = max + logf(sum);
+}
+
+/* A head of a token of the result = scale * src[d], which is overwritten. */
+BR__INLINE void store_head(const struct attention *a, int64_t t, int64_t head, float *src, float scale)
+{
+    const struct br_tensor *x = a->c->out;
+    int64_t at = t * x->stride[0] + head * x->stride[1];
+    if (x->dtype == BR_F32) {
+        scaled((float *)x->data + at, src, scale, a->d);
+        return;
+    }
+    scaled(src, src, scale, a->d);
+    narrow((uint16_t *)x->data + at, src, a->d);
 }
 
 /* q = row r, scaled, of which nothing is summed up yet */
 BR__INLINE void row_begin(const struct attention *a, const struct rows *w, const struct br__seq *s,
                           int64_t query, int64_t kv_head, int64_t r, float *q)
 {
-    scaled(q, item_row(a, a->q, s, query, kv_head, r), a->scale, a->d);
+    int64_t t, head;
+    item_row(a, s, query, kv_head, r, &t, &head);
+    load_head(q, a->q, t, head, a->scale);
     w->max[r] = -INFINITY;
     w->sum[r] = 0;
 }
@@ -251,7 +286,7 @@ static void few_begin(const struct attention *a, const struct rows *w, const str
     int64_t n = s->nq * a->heads, t, head;
     for (int64_t r = 0; r < n; r++) {
         few_row(a, s, r, &t, &head);
-        scaled(w->kv, br__head(a->q, t, head), a->scale, a->d);
+        load_head(w->kv, a->q, t, head, a->scale);
         for (int64_t i = 0; i < a->d; i += SPLIT_K)
             split_block(w->q + r * a->few_d + i, w->kv + i, a->d - i < SPLIT_K ? a->d - i : SPLIT_K,
                         a->k->dtype == BR_BF16);
@@ -475,16 +510,24 @@ size_t BR__FN(attention_scratch)(const struct br_call *c)
 static void store_rows(const struct attention *a, const struct rows *w, const struct br__seq *s,
                        int64_t query, int64_t n, int64_t kv_head)
 {
-    for (int64_t r = 0; r < n * a->group; r++)
-        scaled(item_row(a, a->c->out, s, query, kv_head, r), w->o + r * WIDTH(a->d), 1 / w->sum[r],
-               a->d);
+    for (int64_t r = 0, t, head; r < n * a->group; r++) {
+        item_row(a, s, query, kv_head, r, &t, &head);
+        store_log_sum(a, t, head, w->max[r], w->sum[r]);
+        store_head(a, t, head, w->o + r * WIDTH(a->d), 1 / w->sum[r]);
+    }
 }
 
-/* o[d] = a row's outputs, once they are divided by the sum of weights */
-static void store_few(const struct attention *a, float *o, float *blocks, float sum)
+/* A row's outputs, once they are divided by the sum of weights. */
+static void store_few(const struct attention *a, const struct rows *w, int64_t t, int64_t head,
+                      float *blocks, float sum)
 {
     scaled(blocks, blocks, 1 / sum, a->few_d);
-    split_join(o, blocks, a->d, a->v->dtype == BR_BF16);
+    if (a->c->out->dtype == BR_F32) {
+        split_join(br__head(a->c->out, t, head), blocks, a->d, a->v->dtype == BR_BF16);
+        return;
+    }
+    split_join(w->kv, blocks, a->d, a->v->dtype == BR_BF16);
+    store_head(a, t, head, w->kv, 1);
 }
 
 /* o: NULL where the part has no key */
@@ -514,9 +557,10 @@ static void few_item(const struct attention *a, const struct rows *w, const stru
     for (int64_t r = 0, t, head; r < s->nq * a->heads; r++) {
         float *o = w->o + r * a->few_d;
         few_row(a, s, r, &t, &head);
-        if (a->parts == 1)
-            store_few(a, br__head(a->c->out, t, head), o, w->sum[r]);
-        else
+        if (a->parts == 1) {
+            store_log_sum(a, t, head, w->max[r], w->sum[r]);
+            store_few(a, w, t, head, o, w->sum[r]);
+        } else
             store_partial(a, partial(a, t, head, part), from < to ? o : NULL, w->max[r], w->sum[r]);
     }
 }
@@ -537,7 +581,7 @@ static void attention_item(const struct attention *a, const struct rows *w, cons
 }
 
 /* A row's parts, weighed by their maxima and summed up in the first. */
-static void merge_parts(const struct attention *a, int64_t t, int64_t head)
+static void merge_parts(const struct attention *a, const struct rows *w, int64_t t, int64_t head)
 {
     float max = -INFINITY, sum = 0, *all = partial(a, t, head, 0) + 2;
     for (int64_t i = 0; i < a->parts; i++) {
@@ -558,11 +602,12 @@ static void merge_parts(const struct attention *a, int64_t t, int64_t head)
         else
             add_scaled(all, p + 2, fade, a->few_d);
     }
-    store_few(a, br__head(a->c->out, t, head), all, sum);
+    store_log_sum(a, t, head, max, sum);
+    store_few(a, w, t, head, all, sum);
 }
 
 /* Merge the rows of the decoding sequences. */
-static void attention_merge(const struct attention *a)
+static void attention_merge(const struct attention *a, const struct rows *w)
 {
     for (int64_t i = 0; i < a->seqs->shape[0]; i++) {
         struct br__seq s;
@@ -570,7 +615,7 @@ static void attention_merge(const struct attention *a)
             continue;
         for (int64_t r = 0; r < s.nq * a->heads; r++)
             if (r % a->c->stream->n_threads == a->c->stream->thread)
-                merge_parts(a, s.q0 + r / a->heads, r % a->heads);
+                merge_parts(a, w, s.q0 + r / a->heads, r % a->heads);
     }
 }
 
@@ -601,5 +646,5 @@ void BR__FN(attention)(const struct br_call *c)
     if (a.parts == 1)
         return;
     br__sync(c);
-    attention_merge(&a);
+    attention_merge(&a, &w);
 }

@@ -50,9 +50,10 @@ BR__INLINE float *grad_row(const struct attention *a, int64_t t, int64_t head)
 static void back_begin(const struct attention *a, const struct back *b, const struct br__seq *s,
                        int64_t query, int64_t n, int64_t kv_head)
 {
-    for (int64_t r = 0; r < n * a->group; r++) {
+    for (int64_t r = 0, t, head; r < n * a->group; r++) {
         float *y = b->y + r * a->d, *o = b->w.o + r * a->d;
-        copy(y, item_row(a, &a->c->in[4], s, query, kv_head, r), a->d);
+        item_row(a, s, query, kv_head, r, &t, &head);
+        copy(y, br__head(&a->c->in[4], t, head), a->d);
         b->along[r] = dot(y, o, a->d) / b->w.sum[r];
         b->w.max[r] += logf(b->w.sum[r]);
         zero(o, a->d);
@@ -153,17 +154,13 @@ void BR__FN(cache_write)(const struct br_call *c)
         int64_t row = rows[i / heads], at;
         if (row < 0 || row >= cache->shape[0])
             continue;
-        const float *src = br__head(x, i / heads, i % heads);
+        int64_t src = i / heads * x->stride[0] + i % heads * x->stride[1];
         at = row * cache->stride[0] + i % heads * cache->stride[1];
-        if (cache->dtype == BR_F32) {
-            copy((float *)cache->data + at, src, d);
-            continue;
-        }
-        uint16_t *dst = (uint16_t *)cache->data + at;
-        int64_t j = 0;
-        for (; j + VN <= d; j += VN)
-            v_store_bf16(dst + j, v_load(src + j));
-        for (; j < d; j++)
-            dst[j] = s_to_bf16(src[j]);
+        if (cache->dtype == BR_F32)
+            widen((float *)cache->data + at, x, src, d);
+        else if (x->dtype == BR_F32)
+            narrow((uint16_t *)cache->data + at, (const float *)x->data + src, d);
+        else
+            memcpy((uint16_t *)cache->data + at, (const uint16_t *)x->data + src, 2 * (size_t)d);
     }
 }

@@ -116,12 +116,9 @@ void BR__FN(moe_gather)(const struct br_call *c)
     int64_t k = c->attr.i[0], T = c->in[0].shape[0];
     struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s)) {
-        float *o = br__row(c->out, s.row) + s.col;
         int64_t slot = order[s.row];
-        if (slot < 0 || slot / k >= T)
-            zero(o, s.n);
-        else
-            copy(o, br__row(&c->in[0], slot / k) + s.col, s.n);
+        int there = slot >= 0 && slot / k < T;
+        move(c->out, s.row, s.col, there ? br__place(&c->in[0], slot / k, s.col) : NULL, s.n);
     }
 }
 

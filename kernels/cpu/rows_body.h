@@ -1,25 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* rows_body.h - stored rows as float32, and the kernels that move whole rows. */
-
-/* n elements of a float dtype, from the at-th on, as float32. */
-static void widen(float *dst, const struct br_tensor *t, int64_t at, int64_t n)
-{
-    const uint16_t *h = (const uint16_t *)t->data + at;
-    int64_t i = 0;
-    if (t->dtype == BR_F32) {
-        copy(dst, (const float *)t->data + at, n);
-    } else if (t->dtype == BR_BF16) {
-        for (; i + VN <= n; i += VN)
-            v_store(dst + i, v_load_bf16(h + i));
-        for (; i < n; i++)
-            dst[i] = s_bf16(h[i]);
-    } else {
-        for (; i + VN <= n; i += VN)
-            v_store(dst + i, v_load_f16(h + i));
-        for (; i < n; i++)
-            dst[i] = s_f16(h[i]);
-    }
-}
+/* rows_body.h - the kernels that move whole rows, and sums over rows. */
 
 /* ---- embedding ------------------------------------------------------------------------------- */
 
@@ -71,12 +51,9 @@ void BR__FN(gather_rows)(const struct br_call *c)
     const int32_t *rows = br__ints(&c->in[1]);
     struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s)) {
-        float *o = br__row(c->out, s.row) + s.col;
         int64_t r = rows[s.row];
-        if (r < 0 || r >= c->in[0].shape[0])
-            zero(o, s.n);
-        else
-            copy(o, br__row(&c->in[0], r) + s.col, s.n);
+        int there = r >= 0 && r < c->in[0].shape[0];
+        move(c->out, s.row, s.col, there ? br__place(&c->in[0], r, s.col) : NULL, s.n);
     }
 }
 
@@ -87,13 +64,14 @@ void BR__FN(concat)(const struct br_call *c)
     int64_t from, to;
     br__lane_range(c, c->out->shape[0], 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        float *o = br__row(c->out, t);
+        int64_t at = 0;
         for (uint32_t i = 0; i < c->n_in; i++) {
             const struct br_tensor *x = &c->in[i];
             int64_t per = x->n_dim > 1 ? br__rows(x) / x->shape[0] : 1;
             int64_t n = x->n_dim > 1 ? br__cols(x) : 1;
-            for (int64_t r = 0; r < per; r++, o += n)
-                copy(o, x->n_dim > 1 ? br__row(x, t * per + r) : (float *)x->data + t, n);
+            for (int64_t r = 0; r < per; r++, at += n)
+                move(c->out, t, at,
+                     x->n_dim > 1 ? br__place(x, t * per + r, 0) : br__place(x, 0, t), n);
         }
     }
 }
@@ -106,10 +84,7 @@ static void pad_rows(const struct br_call *c)
     int64_t begin = c->attr.i[0] * per, end = begin + br__rows(x);
     br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++)
-        if (r < begin || r >= end)
-            zero(br__row(c->out, r), n);
-        else
-            copy(br__row(c->out, r), br__row(x, r - begin), n);
+        move(c->out, r, 0, r < begin || r >= end ? NULL : br__place(x, r - begin, 0), n);
 }
 
 void BR__FN(pad)(const struct br_call *c)
@@ -121,10 +96,9 @@ void BR__FN(pad)(const struct br_call *c)
     int64_t from, to, n = br__cols(&c->in[0]), start = c->attr.i[0], total = br__cols(c->out);
     br__lane_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
-        float *o = br__row(c->out, r);
-        zero(o, start);
-        copy(o + start, br__row(&c->in[0], r), n);
-        zero(o + start + n, total - start - n);
+        move(c->out, r, 0, NULL, start);
+        move(c->out, r, start, br__place(&c->in[0], r, 0), n);
+        move(c->out, r, start + n, NULL, total - start - n);
     }
 }
 
@@ -134,7 +108,7 @@ void BR__FN(interleave)(const struct br_call *c)
     br__lane_range(c, rows, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t b = 0; b < p; b++)
-            copy(br__row(c->out, t) + b * n, br__row(&c->in[0], b * rows + t), n);
+            move(c->out, t, b * n, br__place(&c->in[0], b * rows + t, 0), n);
 }
 
 void BR__FN(deinterleave)(const struct br_call *c)
@@ -143,7 +117,7 @@ void BR__FN(deinterleave)(const struct br_call *c)
     br__lane_range(c, rows, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t b = 0; b < p; b++)
-            copy(br__row(c->out, b * rows + t), br__row(&c->in[0], t) + b * n, n);
+            move(c->out, b * rows + t, 0, br__place(&c->in[0], t, b * n), n);
 }
 
 /* ---- sums over rows -------------------------------------------------------------------------- */
@@ -152,7 +126,7 @@ void BR__FN(fill_rows)(const struct br_call *c)
 {
     struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
     while (br__span_next(&s))
-        copy(br__row(c->out, s.row) + s.col, (const float *)c->in[0].data + s.col, s.n);
+        move(c->out, s.row, s.col, br__place(&c->in[0], 0, s.col), s.n);
 }
 
 /* Rows that are added up before their sum is added to the total: keeps the rounding error that of

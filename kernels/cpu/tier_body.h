@@ -33,5 +33,6 @@
 #include "conv_body.h"
 #include "delta_body.h"
 #include "delta_grad_body.h"
+#include "narrow_body.h"
 #endif
 #include "peak_body.h"
