@@ -425,7 +425,9 @@ static int shape_attention(const struct br_graph *g, struct br__node *n, struct 
 static int shape_attention_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *q = input(g, n, 0), *k = input(g, n, 1);
-    if (q->shape[0] != k->shape[0])
+    if (q->shape[0] != k->shape[0] || n->n_in == 6 ||
+        (n->n_in > 6 && (!same_shape(input(g, n, 5), q) ||
+                         br__node_elems(input(g, n, 6)) != q->shape[0] * q->shape[1])))
         return mismatch(g, n, err);
     return FRESH(g, n, err, q->shape[0], row_elems(q) + 2 * row_elems(k));
 }

@@ -1,10 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* attention_body.h - causal attention of grouped heads over sequences, and its gradient.
+/* attention_body.h - causal attention of grouped heads over sequences.
  *
  * Scores are never stored as a whole: query rows meet one block of keys after the other with a
  * running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022).  All query heads of a
  * group share a key head, so they are rows of one matrix: row r is query r / group, head r % group.
- * A block of keys is turned round once for many rows (attention_panel_body.h,
+ * A block of keys is turned round once for many rows (attention_panel_body.h, attention_pair_body.h,
  * attention_tile_body.h); a few rows (decoding) take dot products with the keys as they lie, all
  * heads of four keys at a time, and share out the keys of one sequence instead: `parts` of them,
  * each with its own maximum and sum, which are merged at the end.  Every choice depends on shapes
@@ -14,6 +14,10 @@
 #define KEYS 128 /* of a block: what a product costs besides arithmetic is spread over them */
 #define MEET_ROWS GEMM_MR            /* that meet a block at once */
 #define WIDTH(d) (UNIT_K * units(d)) /* floats of a row of many: whole tiles */
+#elif defined(BR__PAIRS)
+#define KEYS 128
+#define MEET_ROWS (4 * GEMM_MR)
+#define WIDTH(d) (((d) + GEMM_NR - 1) / GEMM_NR * GEMM_NR) /* whole panels */
 #else
 #define KEYS 64 /* of a block: with two of d = 128 it fits the second cache */
 #define MEET_ROWS PANEL_M
@@ -246,8 +250,10 @@ static void weigh_rows(const struct attention *a, const struct rows *w, const st
     }
 }
 
-#ifdef BR__TILES
+#if defined(BR__TILES)
 #include "attention_tile_body.h"
+#elif defined(BR__PAIRS)
+#include "attention_pair_body.h"
 #else
 #include "attention_panel_body.h"
 #endif

@@ -52,7 +52,6 @@ static const struct narrowed narrowed[BR_N_OPS] = {
     [BR_OP_SCATTER_ROWS] = {"x.", BR__FN(scatter_rows), NULL},
     [BR_OP_SUM_ROWS] = {"x", BR__FN(sum_rows), NULL},
     [BR_OP_RMSNORM_DW] = {"xx", BR__FN(rmsnorm_dw), BR__FN(rmsnorm_dw_scratch)},
-    [BR_OP_ATTENTION_GRAD] = {"x...x", BR__FN(attention_grad), BR__FN(attention_grad_scratch)},
     [BR_OP_MOE_GATHER_GRAD] = {"x.", BR__FN(moe_gather_grad), BR__FN(moe_gather_grad_scratch)},
     [BR_OP_MOE_COMBINE] = {"x..", BR__FN(moe_combine), BR__FN(moe_combine_scratch)},
     [BR_OP_MOE_COMBINE_DY] = {"x..", BR__FN(moe_combine_dy), NULL},

@@ -120,6 +120,28 @@ void BR__FN(deinterleave)(const struct br_call *c)
             move(c->out, b * rows + t, 0, br__place(&c->in[0], t, b * n), n);
 }
 
+/* Rows that lie outside of the cache are left out. */
+void BR__FN(cache_write)(const struct br_call *c)
+{
+    const struct br_tensor *x = &c->in[1], *cache = c->out;
+    const int32_t *rows = br__ints(&c->in[2]);
+    int64_t from, to, heads = x->shape[1], d = x->shape[2];
+    br__lane_range(c, x->shape[0] * heads, 1, &from, &to);
+    for (int64_t i = from; i < to; i++) {
+        int64_t row = rows[i / heads], at;
+        if (row < 0 || row >= cache->shape[0])
+            continue;
+        int64_t src = i / heads * x->stride[0] + i % heads * x->stride[1];
+        at = row * cache->stride[0] + i % heads * cache->stride[1];
+        if (cache->dtype == BR_F32)
+            widen((float *)cache->data + at, x, src, d);
+        else if (x->dtype == BR_F32)
+            narrow((uint16_t *)cache->data + at, (const float *)x->data + src, d);
+        else
+            memcpy((uint16_t *)cache->data + at, (const uint16_t *)x->data + src, 2 * (size_t)d);
+    }
+}
+
 /* ---- sums over rows -------------------------------------------------------------------------- */
 
 void BR__FN(fill_rows)(const struct br_call *c)

@@ -17,7 +17,8 @@
 #include "stretch_body.h"
 #include "matmul_body.h"
 #include "head_body.h"
-#ifdef BR__TILES
+#include "attention_grad_body.h"
+#ifdef BR__PAIRS
 #include "attention_body.h"
 #endif
 #ifndef BR__MATRIX_ONLY
@@ -29,7 +30,6 @@
 #include "optim_body.h"
 #include "panel_body.h"
 #include "attention_body.h"
-#include "attention_grad_body.h"
 #include "conv_body.h"
 #include "delta_body.h"
 #include "delta_grad_body.h"
