@@ -21,22 +21,28 @@
 #define BR_BUG(...) br__bug(__FILE__, __LINE__, __VA_ARGS__)
 _Noreturn void br__bug(const char *file, int line, const char *fmt, ...) BR_PRINTF(3, 4);
 
+/* BR_E_NOMEM, "out of memory <what>": what was to be made or done, such as "for the adapter" or
+ * "reading '%s'" with its path. */
+#define br__nomem(err, ...) br_fail((err), BR_E_NOMEM, "out of memory " __VA_ARGS__)
+
 #define BR__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define BR__MAX(a, b) ((a) > (b) ? (a) : (b))
 
-/* ---- mem.c: allocation --------------------------------------------------------------- */
+/* ---- mem.c: allocation ----------------------------------------------------------------------- */
 
 void *br__alloc(size_t n);             /* uninitialised; NULL on failure; n == 0 gives 1 byte */
 void *br__calloc(size_t n, size_t sz); /* zeroed, checks n * sz */
 void *br__realloc(void *p, size_t n);
 void br__free(void *p);
 char *br__strdup(const char *s);
+/* Bytes of this process that are its own: mapped files are not in it.  0: unknown. */
+uint64_t br__private_memory(void);
 
 /* Make room for one more element in a growing array: *a has room for *cap elements of `sz` bytes
  * and holds n.  Returns 0, or BR_E_NOMEM with *a unchanged. */
 int br__grow(void *a, size_t *cap, size_t n, size_t sz) BR_MUST_CHECK;
 
-/* ---- arena.c: metadata of one job, freed at once ---------------------------------------- */
+/* ---- arena.c: metadata of one job, freed at once --------------------------------------------- */
 
 struct br__arena {
     struct br__arena_block *blocks;
@@ -48,7 +54,7 @@ char *br__arena_strndup(struct br__arena *a, const char *s, size_t n);
 char *br__arena_printf(struct br__arena *a, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__arena_free(struct br__arena *a); /* {0} is a valid empty arena before and after */
 
-/* ---- buf.c: growable bytes with a limit and a sticky error ------------------------------- */
+/* ---- buf.c: growable bytes with a limit and a sticky error ----------------------------------- */
 
 struct br__buf {
     char *p; /* always NUL-terminated once something was put */
@@ -68,7 +74,7 @@ void br__buf_double(struct br__buf *b, double v); /* shortest text that reads ba
                                                      Python's repr: 1e-06, 1000000.0, inf */
 void br__buf_free(struct br__buf *b);             /* back to {0} (max kept) */
 
-/* ---- map.c: string -> uint32, open addressing ------------------------------------------- */
+/* ---- map.c: string -> uint32, open addressing ------------------------------------------------ */
 
 #define BR__NOT_FOUND UINT32_MAX
 struct br__map {
@@ -82,7 +88,7 @@ int br__map_put(struct br__map *m, const char *key, uint32_t val) BR_MUST_CHECK;
 uint32_t br__map_get(const struct br__map *m, const char *key); /* BR__NOT_FOUND if absent */
 void br__map_free(struct br__map *m);
 
-/* ---- text.c: small text helpers ----------------------------------------------------------- */
+/* ---- text.c: small text helpers -------------------------------------------------------------- */
 
 int br__starts(const char *s, const char *prefix);
 int br__ends(const char *s, const char *suffix);
@@ -100,7 +106,7 @@ const char *br__shape_str(const int64_t *shape, int n, char *out, size_t size);
 int br__utf8_valid(const char *s, size_t n);
 size_t br__utf8_span(const char *s, size_t n); /* length of the longest valid beginning */
 
-/* ---- sys.c: system calls on files ----------------------------------------------------------- */
+/* ---- sys.c: system calls on files ------------------------------------------------------------ */
 
 /* Every system call on files that the library makes; same contracts as the calls of the same name
  * (errno set).  Tests replace entries to inject faults. */
@@ -128,7 +134,7 @@ struct br__io_ops {
 };
 extern struct br__io_ops br__io;
 
-/* ---- dir.c: directories by descriptor ------------------------------------------------------- */
+/* ---- dir.c: directories by descriptor -------------------------------------------------------- */
 
 /* An open directory.  What a user typed is opened by path and links are followed; what lies below
  * is looked up in it by one name, and a link of that name is refused, never followed. */
@@ -217,7 +223,7 @@ int br__std_fds(struct br_err *err) BR_MUST_CHECK;
 /* Can one more file be opened? */
 int br__fd_spare(struct br_err *err) BR_MUST_CHECK;
 
-/* ---- io.c: files ---------------------------------------------------------------------------- */
+/* ---- io.c: files ----------------------------------------------------------------------------- */
 
 /* A file opened for reading.  `map` is the whole file mapped read-only (NULL when empty);
  * headers and metadata are read through it, bulk data through br__file_read (which cannot
@@ -279,6 +285,17 @@ int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sy
                  struct br_err *err) BR_MUST_CHECK;
 int br__out_open_in(struct br__out *o, const struct br__dir *d, const char *name,
                     uint64_t size_hint, int sync, struct br_err *err) BR_MUST_CHECK;
+/* A log: a file that grows by pieces, each written when it is given. */
+struct br__append {
+    int fd;
+    char *path;
+    uint64_t size;
+};
+/* The first `keep` bytes of the file stay; it is made if there is none. */
+int br__append_open(struct br__append *a, const char *path, uint64_t keep,
+                    struct br_err *err) BR_MUST_CHECK;
+int br__append(struct br__append *a, const void *p, size_t n, struct br_err *err) BR_MUST_CHECK;
+void br__append_close(struct br__append *a); /* zeroed, failed and closed ones are fine */
 /* Write into an existing file from byte `off` on; it keeps its size.  For files written in parts by
  * several threads, made by br__create_sized: a new file of that size, its space reserved where the
  * file system can. */
@@ -308,8 +325,7 @@ int br__write_file(const char *path, const void *p, size_t n, int sync,
 int br__copy_in(const struct br__dir *d, const char *name, const char *from, int sync,
                 struct br_err *err) BR_MUST_CHECK;
 
-/* ---- path.c ------------------------------------------------------------------------------------
- */
+/* ---- path.c ---------------------------------------------------------------------------------- */
 
 /* a/b in the arena; b absolute gives b. */
 char *br__path_join(struct br__arena *a, const char *dir, const char *name);
@@ -357,8 +373,7 @@ void br__json_remove(br__json *obj, const char *key);
  * parsed (1e-06 stays), trailing newline.  Sorted keys if sort. */
 int br__json_print(const br__json *j, int sort, struct br__buf *out) BR_MUST_CHECK;
 
-/* ---- jscan.c: JSON without a tree, for files too big for one -----------------------------------
- */
+/* ---- jscan.c: JSON without a tree, for files too big for one --------------------------------- */
 
 /* A position in a text.  Errors stick: after one, every call returns it or does nothing.
  *
@@ -389,8 +404,7 @@ int br__jscan_i64(struct br__jscan *j, int64_t *out);
 int br__jscan_skip(struct br__jscan *j); /* one value of any kind, checked */
 int br__jscan_end(struct br__jscan *j);  /* nothing but white space may follow */
 
-/* ---- hash.c ------------------------------------------------------------------------------------
- */
+/* ---- hash.c ---------------------------------------------------------------------------------- */
 
 /* Versions of the libraries, as loaded; NULL: out of memory. */
 const char *br__xxhash_version(struct br__arena *a);
@@ -421,6 +435,12 @@ uint32_t br__crc32(uint32_t crc, const void *p, size_t n); /* zip's CRC-32, star
  * parts back to back is the xor of the contributions of all, in any order. */
 uint32_t br__crc32_shift(uint32_t crc, uint64_t n);
 
+/* ---- philox.c: random numbers by counter ----------------------------------------------------- */
+
+/* Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11): four words
+ * that depend on counter and key alone. */
+void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
 /* ---- pool.c: fixed set of workers ------------------------------------------------------------ */
 
 /* Run fn(arg, i, worker, err) for i in [0, n) on up to n_threads threads (0 = one per online CPU; 1
@@ -436,15 +456,13 @@ int br__cpu_count(void);
 /* BR_E_USAGE if BRIDGE_CPUS is set and br__cpu_count ignores it. */
 int br__cpu_count_check(struct br_err *err) BR_MUST_CHECK;
 
-/* ---- adopt.c: structs of another version ------------------------------------------------------
- */
+/* ---- adopt.c: structs of another version ----------------------------------------------------- */
 
 /* Copy a versioned struct: shorter is zero-extended, longer must end in zeros (else BR_E_PLUGIN).
  */
 int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_MUST_CHECK;
 
-/* ---- progress.c: telling a listener how far a job is -------------------------------------------
- */
+/* ---- progress.c: telling a listener how far a job is ----------------------------------------- */
 
 struct br__progress {
     const struct br_listener *listener;

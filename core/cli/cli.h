@@ -21,7 +21,8 @@
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
- *   cmd_download.c download                             cmd_data.c data build, merge, inspect */
+ *   cmd_download.c download                             cmd_data.c data build, merge, inspect
+ *   cmd_train.c    train, with train_plan.c and train_log.c */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -30,7 +31,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* ---- commands.c: the command table -------------------------------------------------------- */
+/* ---- commands.c: the command table ----------------------------------------------------------- */
 
 /* Each command: its id, and the function br__cmd_<name> that runs it. */
 #define BR__CMD_MAP(X)                                                                             \
@@ -68,7 +69,8 @@
     X(TOKENIZE, tokenize)                                                                          \
     X(DATA_BUILD, data_build)                                                                      \
     X(DATA_MERGE, data_merge)                                                                      \
-    X(DATA_INSPECT, data_inspect)
+    X(DATA_INSPECT, data_inspect)                                                                  \
+    X(TRAIN, train)
 
 enum br__cmd_id {
 #define BR_X(id, name) BR__CMD_##id,
@@ -102,7 +104,7 @@ struct br__command {
 };
 extern const struct br__command br__commands[BR__N_CMD];
 
-/* ---- options.c: argv -> struct br__cli ---------------------------------------------------- */
+/* ---- options.c: argv -> struct br__cli ------------------------------------------------------- */
 
 enum br__opt_kind {
     BR__KIND_FLAG,
@@ -168,7 +170,7 @@ const char *br__command_near(const char *word);
 #define BR__INT(c, id) ((c)->opt[BR__OPT_##id].i)
 #define BR__FLOAT(c, id) ((c)->opt[BR__OPT_##id].f)
 
-/* ---- main.c: what this program is --------------------------------------------------------- */
+/* ---- main.c: what this program is ------------------------------------------------------------ */
 
 /* The commit that was built, with "+changes" if the tree differed from it; "" outside of git.
  * Written by the build (cmake/commit.cmake) into the libraries, not into what unit tests link. */
@@ -176,7 +178,7 @@ extern const char br__commit[];
 /* "bridge VERSION (COMMIT)" in the arena; never NULL. */
 const char *br__version_text(struct br__arena *a);
 
-/* ---- signals.c ---------------------------------------------------------------------------- */
+/* ---- signals.c ------------------------------------------------------------------------------- */
 
 /* Between the two, SIGBUS in a mapped file ends the program with a message and BR_E_IO, and SIGXFSZ
  * makes writing fail.  The caller's own handlers come back at the end. */
@@ -186,12 +188,12 @@ struct br__signals {
 void br__signals_begin(struct br__signals *old);
 void br__signals_end(const struct br__signals *old);
 
-/* ---- help.c ------------------------------------------------------------------------------- */
+/* ---- help.c ---------------------------------------------------------------------------------- */
 
 void br__help_brief(void);                          /* `bridge` alone                      */
 void br__help_command(const struct br__command *c); /* `bridge help import`               */
 
-/* ---- output.c: stdout --------------------------------------------------------------------- */
+/* ---- output.c: stdout ------------------------------------------------------------------------ */
 
 /* A JSON writer over a buffer: keys are NULL inside arrays.  Containers opened with
  * BR__JS_INLINE stay on one line. */
@@ -242,7 +244,8 @@ enum br__text_kind {
 };
 void br__buf_safe(struct br__buf *b, const char *s, size_t n, enum br__text_kind kind);
 void br__print_safe(FILE *f, const char *s, size_t n, enum br__text_kind kind);
-/* One line with its line break, as BR__TEXT_NAME.  br__say_failed: one was lost for want of memory. */
+/* One line with its line break, as BR__TEXT_NAME.  br__say_failed: one was lost for want of memory.
+ */
 void br__say(FILE *f, const char *fmt, ...) BR_PRINTF(2, 3);
 int br__say_failed(void);
 /* The bytes that were asked for, on stdout: as they are, but on a terminal BR__TEXT_PROSE. */
@@ -252,7 +255,7 @@ void br__read_all(FILE *in, struct br__buf *b);
 /* Path or id as a shell word: quoted only if it must be.  In the arena; never NULL. */
 const char *br__shell_word(struct br__arena *a, const char *s);
 
-/* ---- report.c: stderr --------------------------------------------------------------------- */
+/* ---- report.c: stderr ------------------------------------------------------------------------ */
 
 enum br__progress_style { BR__PROGRESS_NONE, BR__PROGRESS_LINES, BR__PROGRESS_BAR };
 
@@ -283,7 +286,7 @@ void br__report_free(struct br__report *r);
 /* "bridge: text" on stderr; where may be NULL or "". */
 void br__print_error(const struct br_err *err, int verbose);
 
-/* ---- the commands ------------------------------------------------------------------------- */
+/* ---- the commands ---------------------------------------------------------------------------- */
 
 #define BR_X(id, name) int br__cmd_##name(struct br__cli *c, struct br_err *err);
 BR__CMD_MAP(BR_X)
@@ -298,8 +301,8 @@ int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__ll
 /* --tokenizer, else where the model has one; BR_E_NOTFOUND says where was looked. */
 int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
                       const char **dir, struct br_err *err) BR_MUST_CHECK;
-/* Append the ids of a text: whole numbers from 0 on, between blanks and brackets, with at most one comma
- * between two of them.  `code` is the status of a text that is anything else. */
+/* Append the ids of a text: whole numbers from 0 on, between blanks and brackets, with at most one
+ * comma between two of them.  `code` is the status of a text that is anything else. */
 int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code,
                   struct br_err *err) BR_MUST_CHECK;
 /* --input-ids, else the ids of --prompt.  *tok is opened when it is needed (or is NULL). */
@@ -310,7 +313,6 @@ int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, cons
                    size_t n, struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
 /* Text of one token, in the arena: exact if it is UTF-8 without NUL, else escaped. */
 const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id);
-uint64_t br__private_memory(void); /* bytes of this process that are its own, at their peak */
 
 /* cmd_plugin.c: a plugin by name, or by file if the name has a slash or ends in .so. */
 int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,

@@ -8,11 +8,6 @@
 
 #define IDS_FILE_MAX (256u << 20)
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading the command line");
-}
-
 /* ---- opening --------------------------------------------------------------------------------- */
 
 int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__llm_opts *o,
@@ -132,7 +127,7 @@ int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code, stru
             return br_fail(err, code, "'%s' is no token id, at byte %zu; expected 1,2,3", word,
                            (size_t)(s - text));
         if (br__grow(&ids->p, &ids->cap, ids->n, sizeof *ids->p))
-            return no_memory(err);
+            return br__nomem(err, "reading the command line");
         ids->p[ids->n++] = (int32_t)id;
         s += len;
     }
@@ -194,28 +189,4 @@ const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, 
     const char *text = b.n ? br__arena_strndup(a, b.p, b.n) : "";
     br__buf_free(&b);
     return text ? text : "";
-}
-
-/* ---- memory ---------------------------------------------------------------------------------- */
-
-/* Anonymous memory now, from /proc/self/status (RssAnon, kB): mapped model files are not in it.
- * Caches and activations are touched by the time a run ends, so now is the peak. */
-uint64_t br__private_memory(void)
-{
-    FILE *f = fopen("/proc/self/status", "re");
-    char line[256];
-    uint64_t kb = 0;
-
-    if (!f)
-        return 0;
-    while (fgets(line, sizeof line, f))
-        if (br__starts(line, "RssAnon:")) {
-            const char *digits = line + strcspn(line, "0123456789");
-            char number[24];
-            int64_t v;
-            snprintf(number, sizeof number, "%.*s", (int)strspn(digits, "0123456789"), digits);
-            kb = br__parse_i64(number, &v) ? 0 : (uint64_t)v;
-        }
-    fclose(f);
-    return kb * 1024;
 }

@@ -489,5 +489,24 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge data inspect corpus.idx --json\n",
 },
 
+[BR__CMD_TRAIN] = {
+    .name = "train", .args = "[RECIPE] [KEY=VALUE...]", .max_pos = UINT8_MAX,
+    .summary = "train a model as a recipe says, on this machine",
+    .about =
+        "Carries a recipe out in one process: pretraining or full finetuning, with Megatron's data, order of\n"
+        "numbers and schedule.  Settings follow the name: key=value, as bridge recipe keys explains them, or\n"
+        "by the keyword arguments of Megatron Bridge's own functions (finetune_lr=1e-5).\n"
+        "\n"
+        "The plan is printed first; with --dry-run nothing else happens.  Then comes Megatron's line for\n"
+        "every log_interval steps, whose learning rate is that of the next step, and in <dir>/<name>/log.jsonl\n"
+        "an object for every step.  SIGINT and SIGTERM end the run after the step that is going on.\n"
+        "\n"
+        "Recipes that spread a model over several processes need --single-rank.  hf_model=ID|DIR takes the\n"
+        "sizes and the tokenizer of another model; pretrained_checkpoint=DIR is what training begins from.\n",
+    .examples =
+        "bridge train qwen3_600m_finetune_config --peft none pretrained_checkpoint=./Qwen3-0.6B dataset_path=./data\n"
+        "bridge train qwen3_8b_pretrain_config --single-rank data_paths=corpus dir=runs name=a --dry-run\n",
+},
+
 };
 /* clang-format on */

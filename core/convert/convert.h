@@ -10,6 +10,7 @@
 #define BRIDGE_CORE_CONVERT_H
 
 #include "../model/model.h"
+#include <pthread.h>
 
 /* ---- a plan: which bytes of the source become which bytes of the destination ----------------- */
 
@@ -68,6 +69,60 @@ struct br__plan {
     size_t n_out_files;
 };
 
+struct br__plan_opts {
+    unsigned flags;              /* enum br_job_flags */
+    int dtype;                   /* cast every float tensor; BR_NONE = keep */
+    int64_t pad_vocab_to;        /* import: rows become a multiple of this; 0 = no padding */
+    const struct br__ckpt *like; /* verify: follow the layout of this torch_dist checkpoint */
+    const struct br__ckpt
+        *ref; /* export: HF reference whose shard map, dtypes and layout are kept, or NULL */
+    uint64_t max_shard_size;
+};
+/* Every check of a conversion happens here, before a byte is written.  BR_E_PLAN names missing,
+ * unexpected, misshapen tensors; BR_E_UNSUPPORTED foreign dialects. */
+int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
+                  const struct br__ckpt *src, const struct br__plan_opts *o,
+                  struct br_err *err) BR_MUST_CHECK;
+/* The plan of an adapters-only checkpoint: tensors of `src` with Megatron's names per layer
+ * ("decoder.layers.3.….adapter.linear_in.weight") are stored stacked, as Megatron Bridge does it.
+ * BR_E_PLAN: a tensor that not all layers have. */
+int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src,
+                      struct br_err *err) BR_MUST_CHECK;
+void br__plan_free(struct br__plan *p);
+
+/* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------- */
+
+/* Elements of a source tensor that follow each other there as they do in a piece. */
+struct br__range {
+    uint32_t src;     /* BR__SRC_ZERO: zeros */
+    uint64_t from, n; /* elements of it */
+};
+/* The longest run that begins with element e of a piece. */
+struct br__range br__piece_range(const struct br__plan *p, size_t piece, uint64_t e);
+/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
+ * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
+ * thread. */
+int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
+                   struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- side.c: files that travel with a model -------------------------------------------------- */
+
+struct br__side {
+    const char *dir; /* where they are */
+    struct br__side_file {
+        const char *name;
+        uint64_t size, xxh3;
+    } * files;
+    size_t n;
+};
+/* Find the side files of directory `dir` (NULL: none) and read each: names, sizes and digests, in
+ * the arena. */
+int br__side_find(struct br__arena *a, const char *dir, int tokenizer_only, struct br__side *out,
+                  struct br_err *err) BR_MUST_CHECK;
+int br__side_copy(const struct br__side *side, const struct br__dir *to, int sync,
+                  struct br_err *err) BR_MUST_CHECK;
+uint64_t br__side_bytes(const struct br__side *side);
+
 /* ---- a session: everything that a job opened ------------------------------------------------- */
 
 /* Everything that a job opened, up to and including its plan: all checks are done, nothing is
@@ -84,19 +139,98 @@ struct br__session {
     const char
         *config_text; /* config.json of the HF side: verbatim, or rebuilt from the checkpoint */
     const char *generation_text; /* generation_config.json verbatim, or NULL */
-    struct br__side {            /* files that travel with the model */
-        const char *dir;         /* where they are */
-        struct br__side_file {
-            const char *name;
-            uint64_t size, xxh3;
-        } * files;
-        size_t n;
-    } side;
+    struct br__side side;        /* files that travel with the model */
 };
 /* job->config_file set: the source's headers are invented from that config.json (plan only). */
 int br__session_open(struct br__session **out, const struct br_job *job, int direction,
                      struct br_err *err) BR_MUST_CHECK;
 void br__session_close(struct br__session *s);
+
+/* ---- work.c: a temporary directory that becomes the destination, or resumes ------------------ */
+
+#define BR__JOURNAL ".bridge_journal"
+#define BR__WORK_INSIDE                                                                            \
+    ".bridge-partial" /* the temporary directory, where it is in the destination */
+#define BR__NO_LOCKS                                                                               \
+    "the file system of '%s' has no locks: nothing keeps a second process from the same "          \
+    "destination"
+struct br__names {
+    const char **p;
+    size_t n;
+};
+struct br__work {
+    struct br__arena arena;
+    const char *final, *name; /* the destination, and its name in its directory */
+    const char *tmp_name, *old_name;
+    struct br__dir parent; /* holds the temporary directory */
+    struct br__dir tmp;    /* holds the lock */
+    struct br__dir old;    /* locked, while it is replaced */
+    int inside;            /* the destination cannot be renamed: the temporary directory is in it */
+    int unlocked;          /* the file system has no locks */
+    int replace;           /* set by the caller: what is at the destination may go */
+    int same, publishing;  /* what an earlier run left is of this job; is complete */
+    int open, begun, committed;
+    const char *gone; /* where the replaced directory is now */
+    const char *left; /* after a commit: a name that could not be removed */
+    int journal_fd, sync;
+    char head[48]; /* first line of the journal */
+    char *text;    /* of the journal that was found */
+    pthread_mutex_t lock;
+    uint64_t **digests;     /* [n_parts] digests of a finished part (arena), or NULL */
+    size_t n_parts, n_done; /* n_done: by this run */
+};
+/* Take the lock on the name `final`, a canonical path whose parent is made.  fingerprint identifies
+ * the job.  BR_E_BUSY if another process has it, BR_E_EXISTS for a temporary directory that is not
+ * ours.  What is at the destination now stays until the work is closed. */
+int br__work_lock(struct br__work *w, const char *final, uint64_t fingerprint, int sync,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Resume what is of this job, or empty the temporary directory. */
+int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err) BR_MUST_CHECK;
+/* The destination's file system has `need` bytes, less what regular files of `dir` (in the
+ * temporary directory) hold; else BR_E_NOSPC. */
+int br__work_space(const struct br__work *w, const struct br__dir *dir, uint64_t need,
+                   struct br_err *err) BR_MUST_CHECK;
+/* Record that part i is complete, with its pieces' digests. */
+int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Sync, take the destination's name, drop the journal and what was there.  `names` are those of the
+ * result, `last` the one without which it is no checkpoint. */
+int br__work_commit(struct br__work *w, const struct br__names *names, const char *last,
+                    struct br_err *err) BR_MUST_CHECK;
+/* Leaves the temporary directory for a rerun unless committed. */
+void br__work_close(struct br__work *w);
+/* Remove what a run left that was killed after its result had its name. */
+void br__work_tidy(const char *final);
+
+/* ---- iteration.c: an iteration directory of Megatron, and the trackers beside it ------------- */
+
+#define BR__METADATA ".metadata"
+#define BR__TRAIN_STATE "train_state.pt"
+#define BR__TOKENIZER "tokenizer" /* folder of side files */
+#define BR__TEXT_TRACKER "latest_checkpointed_iteration.txt"
+#define BR__STATE_TRACKER "latest_train_state.pt"
+/* The tables of an import plan for the writer: bytes items (_extra_state, then the common state),
+ * then an item for each piece, in order.  Not laid out; td->common_pickle is the caller's. */
+int br__iteration_tables(struct br__arena *a, const struct br__plan *p, struct br__td_plan *td,
+                         size_t *n_objects, struct br_err *err) BR_MUST_CHECK;
+/* .metadata, the last file: its presence says that the data is complete. */
+int br__iteration_metadata(const struct br__td_plan *td, const struct br__dir *d, int sync,
+                           struct br_err *err) BR_MUST_CHECK;
+/* The tokenizer's folder, if there are files for it. */
+int br__iteration_tokenizer(const struct br__side *side, const struct br__dir *d, int sync,
+                            struct br_err *err) BR_MUST_CHECK;
+/* What the text tracker says of an iteration; c NULL: of a release. */
+void br__tracker_text(const struct br__train_counters *c, char text[32]);
+/* Both trackers.  `release` is found by the text tracker alone; a numbered iteration by either, and
+ * Megatron Bridge prefers latest_train_state.pt, which never means release. */
+int br__trackers_put(const struct br__dir *root, const struct br__train_counters *c, int sync,
+                     struct br_err *err) BR_MUST_CHECK;
+/* The same in a root that others may write iterations into at the same time: one after the other.
+ */
+int br__trackers_update(const char *root, const struct br__train_counters *c, int sync,
+                        struct br_err *err) BR_MUST_CHECK;
+/* What a process that was killed while it wrote a tracker left under a name of its own. */
+int br__tracker_is_stale(const char *name);
 
 /* ---- source_td.c: a torch_dist checkpoint as a model to be read ------------------------------ */
 
@@ -161,7 +295,17 @@ struct br__run_config_opts {
     int per_layer_moe_list;  /* moe_layer_freq as list + decoder block spec although no layer is
                                 dense */
     int64_t pad_vocab_to;    /* --pad-vocab-to MULTIPLE; 0 = not padded */
+    const struct br__train_counters *training; /* args: a run with optimizer state; or NULL */
 };
+/* The whole file as Megatron Bridge 0.6.2 writes it (every section and key, sorted), with the
+ * model's facts. */
+int br__run_config_text(struct br__buf *out, const struct br_config *cfg,
+                        const struct br__run_config_opts *o, struct br_err *err) BR_MUST_CHECK;
+/* Entries of Megatron-LM's args namespace for br__td_common (arena): what its own loader, slime,
+ * miles and Megatron Bridge without a run_config.yaml look for. */
+int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
+                 const struct br__run_config_opts *o, const char *const (**args)[2], size_t *n,
+                 struct br_err *err) BR_MUST_CHECK;
 /* The model section alone, without the lines that only repeat a default.  `value` may write " text"
  * for a key of its own and return 1. */
 int br__run_config_model(struct br__buf *out, const struct br_config *cfg,

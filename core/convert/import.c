@@ -8,21 +8,14 @@
 
 #include <string.h>
 
-#define METADATA ".metadata"
-#define TRAIN_STATE "train_state.pt"
-#define TOKENIZER "tokenizer"
-#define TEXT_TRACKER "latest_checkpointed_iteration.txt"
-#define STATE_TRACKER "latest_train_state.pt"
 #define TRACKER_MAX (1u << 20)
-#define TRACKERS_MS 60000 /* how long another process may write them */
-#define LOOKS 8           /* at a destination that others change */
+#define LOOKS 8 /* at a destination that others change */
 
 struct importer {
     struct br__session *s;
     struct br__arena a;
     struct br__work w;
     struct br__td_plan td;
-    struct br__td_out *outs;
     size_t n_objects;                    /* items before the first piece */
     const char *root, *iter_name, *iter; /* the destination, and the iteration in it */
     int fresh;                           /* root is made, trackers and all, by one rename */
@@ -34,14 +27,10 @@ struct importer {
     struct br__buf common;               /* pickle of the common state, list form */
     struct br__progress progress;
     _Atomic uint64_t resumed;
+    struct br__train_counters counters; /* of a checkpoint without training: the step */
     int sync;
     struct br_err *err;
 };
-
-static int nomem(struct importer *m)
-{
-    return br_fail(m->err, BR_E_NOMEM, "out of memory importing");
-}
 
 /* ---- what goes into the .distcp files -------------------------------------------------------- */
 
@@ -64,41 +53,16 @@ static int common_state(struct importer *m, struct br__buf *out, int as_list)
     return rc ? rc : br__td_common_pickle(out, &c, as_list, m->err);
 }
 
-static void add_object(struct importer *m, const char *key)
-{
-    m->td.items[m->td.n_items++] = (struct br__td_item){.tensor = BR__TD_OBJECT, .object_key = key};
-}
-
 static int lay_out(struct importer *m)
 {
     const struct br__plan *p = m->s->plan;
-    const struct br__expansion *x = p->b.x;
-    m->outs = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *m->outs);
-    m->td.items =
-        br__arena_alloc(&m->a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *m->td.items);
     m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
     m->crcs = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->crcs);
-    if (!m->outs || !m->td.items || !m->digests || !m->crcs)
-        return nomem(m);
-    for (size_t i = 0; i < p->n_outs; i++) {
-        const struct br__plan_out *o = &p->outs[i];
-        m->outs[i] = (struct br__td_out){.key = o->name, .dtype = o->dtype, .ndim = o->ndim};
-        memcpy(m->outs[i].shape, o->shape, sizeof o->shape);
-    }
-    for (size_t i = 0; i < x->n_extra_state; i++)
-        add_object(m, x->extra_state[i]);
-    add_object(m, "common_state/shard_0_1");
-    m->n_objects = m->td.n_items;
-    for (size_t i = 0; i < p->n_pieces; i++) {
-        const struct br__piece *pc = &p->pieces[i];
-        struct br__td_item *t = &m->td.items[m->td.n_items++];
-        *t = (struct br__td_item){.tensor = pc->out, .data_bytes = pc->bytes};
-        memcpy(t->off, pc->off, sizeof t->off);
-        memcpy(t->size, pc->size, sizeof t->size);
-    }
-    m->td.tensors = m->outs;
-    m->td.n_tensors = p->n_outs;
-    int rc = common_state(m, &m->common, 1);
+    if (!m->digests || !m->crcs)
+        return br__nomem(m->err, "importing");
+    int rc = br__iteration_tables(&m->a, p, &m->td, &m->n_objects, m->err);
+    if (!rc)
+        rc = common_state(m, &m->common, 1);
     m->td.common_pickle = m->common.p;
     m->td.common_pickle_size = m->common.n;
     return rc ? rc : br__td_layout(&m->a, &m->td, m->err);
@@ -112,7 +76,8 @@ struct file_job {
     struct br__xxh3 *hash;
 };
 
-static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n, struct br_err *err)
+static int import_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                          struct br_err *err)
 {
     struct file_job *f = arg;
     struct importer *m = f->m;
@@ -204,7 +169,7 @@ static int write_or_resume(struct file_job *job, size_t file, struct br_err *err
         atomic_fetch_add(&m->resumed, m->td.file_bytes[file]);
         br__progress_add(&m->progress, m->td.file_bytes[file]);
     } else if (!rc) {
-        rc = br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->sync, produce, job, err);
+        rc = br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->sync, import_produce, job, err);
         file_items(&m->td, file, &first, &n);
         size_t objects = first < m->n_objects ? BR__MIN(n, m->n_objects - first) : 0;
         if (!rc)
@@ -219,7 +184,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     struct file_job job = {.m = arg, .scratch = {br__alloc(BR__OUT_BUF)}, .hash = br__xxh3_new()};
     (void)worker;
     int rc = job.scratch.buf && job.hash ? write_or_resume(&job, file, err)
-                                         : br_fail(err, BR_E_NOMEM, "out of memory importing");
+                                         : br__nomem(err, "importing");
     br__xxh3_free(job.hash);
     br__free(job.scratch.buf);
     return rc;
@@ -227,7 +192,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
 
 /* ---- small files ----------------------------------------------------------------------------- */
 
-static int put(struct importer *m, const char *name, const void *p, size_t n)
+static int import_put(struct importer *m, const char *name, const void *p, size_t n)
 {
     return br__write_in(&m->dir, name, p, n, m->sync, m->err);
 }
@@ -242,41 +207,14 @@ static int put_common(struct importer *m)
     return rc;
 }
 
-static int put_metadata(struct importer *m)
-{
-    struct br__buf b = {.max = 1u << 31};
-    int rc = br__td_metadata(&m->td, &b, m->err);
-    if (!rc)
-        rc = put(m, METADATA, b.p, b.n);
-    br__buf_free(&b);
-    return rc;
-}
-
 static int put_run_config(struct importer *m)
 {
     const struct br__run_config_opts o = run_config_opts(m);
     struct br__buf b = {0};
     int rc = br__run_config_text(&b, &m->s->cfg, &o, m->err);
     if (!rc)
-        rc = put(m, "run_config.yaml", b.p, b.n);
+        rc = import_put(m, "run_config.yaml", b.p, b.n);
     br__buf_free(&b);
-    return rc;
-}
-
-static int put_tokenizer(struct importer *m)
-{
-    struct br__dir d;
-    if (!m->s->side.n)
-        return BR_OK;
-    int rc = br__dir_child(&d, &m->dir, TOKENIZER, 1, m->err);
-    if (rc)
-        return rc;
-    rc = br__dir_empty(&d, NULL, 0, m->err); /* what an interrupted run copied may be of before */
-    if (!rc)
-        rc = br__side_copy(m->s, &d, m->sync, m->err);
-    if (!rc && m->sync)
-        rc = br__dir_sync(&d, m->err);
-    br__dir_close(&d);
     return rc;
 }
 
@@ -286,15 +224,16 @@ static int put_small_files(struct importer *m)
     for (size_t i = 0; i < m->s->plan->n_pieces; i++)
         m->crcs[i] = m->td.items[m->n_objects + i].crc;
     if (!rc)
-        rc = put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
+        rc = import_put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
     if (!rc)
         rc = put_run_config(m);
     if (!rc)
-        rc = br__td_write_train_state(&m->dir, TRAIN_STATE, m->s->job.iteration, m->sync, m->err);
+        rc = br__td_write_train_state(&m->dir, BR__TRAIN_STATE, m->s->job.iteration, m->sync,
+                                      m->err);
     if (!rc)
-        rc = put_tokenizer(m);
+        rc = br__iteration_tokenizer(&m->s->side, &m->dir, m->sync, m->err);
     if (!rc)
-        rc = put_metadata(m);
+        rc = br__iteration_metadata(&m->td, &m->dir, m->sync, m->err);
     return rc ? rc
               : br__manifest_write(m->s, m->digests, m->crcs, &m->files, &m->dir, m->sync, m->err);
 }
@@ -302,7 +241,7 @@ static int put_small_files(struct importer *m)
 static int add_name(struct importer *m, struct br__names *list, const char *name)
 {
     if (!name)
-        return nomem(m);
+        return br__nomem(m->err, "importing");
     list->p[list->n++] = name;
     return BR_OK;
 }
@@ -311,15 +250,15 @@ static int add_name(struct importer *m, struct br__names *list, const char *name
 static int list_files(struct importer *m)
 {
     static const char *const fixed[] = {"common.pt", "metadata.json", "run_config.yaml",
-                                        TRAIN_STATE, METADATA};
+                                        BR__TRAIN_STATE, BR__METADATA};
     size_t n = BR_COUNTOF(fixed) + m->s->side.n;
     m->files.p = br__arena_alloc(&m->a, n * sizeof *m->files.p);
-    int rc = m->files.p ? BR_OK : nomem(m);
+    int rc = m->files.p ? BR_OK : br__nomem(m->err, "importing");
     for (size_t i = 0; i < BR_COUNTOF(fixed) && !rc; i++)
         rc = add_name(m, &m->files, fixed[i]);
     for (size_t i = 0; i < m->s->side.n && !rc; i++)
         rc = add_name(m, &m->files,
-                      br__arena_printf(&m->a, TOKENIZER "/%s", m->s->side.files[i].name));
+                      br__arena_printf(&m->a, BR__TOKENIZER "/%s", m->s->side.files[i].name));
     return rc;
 }
 
@@ -328,14 +267,14 @@ static int list_names(struct importer *m, struct br__names *out)
 {
     *out = (struct br__names){
         .p = br__arena_alloc(&m->a, (m->files.n + m->td.n_files + 3) * sizeof *out->p)};
-    int rc = out->p ? BR_OK : nomem(m);
+    int rc = out->p ? BR_OK : br__nomem(m->err, "importing");
     for (size_t i = 0; i < m->files.n && !rc; i++)
         if (!strchr(m->files.p[i], '/'))
             rc = add_name(m, out, m->files.p[i]);
     for (uint32_t i = 0; i < m->td.n_files && !rc; i++)
         rc = add_name(m, out, br__arena_printf(&m->a, BR__TD_FILE, (unsigned)i));
     if (!rc && m->s->side.n)
-        rc = add_name(m, out, TOKENIZER);
+        rc = add_name(m, out, BR__TOKENIZER);
     if (!rc)
         rc = add_name(m, out, BR__MANIFEST);
     return rc ? rc : add_name(m, out, BR__JOURNAL);
@@ -343,66 +282,14 @@ static int list_names(struct importer *m, struct br__names *out)
 
 /* ---- trackers -------------------------------------------------------------------------------- */
 
-/* What the text tracker says of this import. */
-static const char *tracker_text(const struct importer *m)
+/* Of a numbered iteration; NULL: the import is a release. */
+static const struct br__train_counters *import_counters(const struct importer *m)
 {
-    return m->s->job.flags & BR_JOB_RELEASE ? "release"
-                                            : br__arena_printf((struct br__arena *)&m->a, "%lld",
-                                                               (long long)m->s->job.iteration);
-}
-
-/* `release` is found by the text tracker alone; a numbered iteration by either, and Megatron Bridge
- * prefers latest_train_state.pt, which never means release. */
-static int put_trackers(struct importer *m, const struct br__dir *root)
-{
-    const char *text = tracker_text(m);
-    int rc = text ? BR_OK : nomem(m);
-    if (!rc)
-        rc = m->s->job.flags & BR_JOB_RELEASE
-                 ? br__dir_remove(root, STATE_TRACKER, m->err)
-                 : br__td_write_train_state(root, STATE_TRACKER, m->s->job.iteration, m->sync,
-                                            m->err);
-    return rc ? rc : br__write_in(root, TEXT_TRACKER, text, strlen(text), m->sync, m->err);
-}
-
-/* What a process that was killed while it wrote a tracker left under a name of its own. */
-static int is_stale(const char *name)
-{
-    return br__ends(name, BR__TMP) &&
-           (br__starts(name, STATE_TRACKER ".") || br__starts(name, TEXT_TRACKER "."));
-}
-
-static int remove_stale(struct importer *m, const struct br__dir *root)
-{
-    char **names;
-    size_t n;
-    int rc = br__dir_list(&m->a, root, &names, &n, m->err);
-    for (size_t i = 0; i < n && !rc; i++)
-        if (is_stale(names[i]))
-            rc = br__dir_remove(root, names[i], m->err);
-    return rc;
-}
-
-/* In a root that others may write iterations into at the same time: one after the other. */
-static int update_trackers(struct importer *m)
-{
-    struct br__dir root;
-    int locked, rc = br__dir_open(&root, m->root, m->err);
-    if (rc)
-        return rc;
-    rc = br__dir_lock(&root, TRACKERS_MS, &locked, m->err);
-    if (!rc)
-        rc = remove_stale(m, &root);
-    if (!rc)
-        rc = put_trackers(m, &root);
-    if (!rc && m->sync)
-        rc = br__dir_sync(&root, m->err);
-    br__dir_close(&root);
-    return rc;
+    return m->s->job.flags & BR_JOB_RELEASE ? NULL : &m->counters;
 }
 
 /* Is file `name` of the root there with these bytes? */
-static int holds(struct importer *m, const char *name, const char *want, size_t n)
+static int import_holds(struct importer *m, const char *name, const char *want, size_t n)
 {
     char *have = NULL;
     size_t n_have = 0;
@@ -416,16 +303,18 @@ static int holds(struct importer *m, const char *name, const char *want, size_t 
 /* Do the trackers of the root name this import? */
 static int trackers_agree(struct importer *m)
 {
-    const char *text = tracker_text(m), *state = br__path_join(&m->a, m->root, STATE_TRACKER);
-    const char *own = br__path_join(&m->a, m->iter, TRAIN_STATE);
+    char text[32];
+    const char *state = br__path_join(&m->a, m->root, BR__STATE_TRACKER);
+    const char *own = br__path_join(&m->a, m->iter, BR__TRAIN_STATE);
     char *bytes = NULL;
     size_t n = 0;
-    if (!text || !state || !own || !holds(m, TEXT_TRACKER, text, strlen(text)))
+    br__tracker_text(import_counters(m), text);
+    if (!state || !own || !import_holds(m, BR__TEXT_TRACKER, text, strlen(text)))
         return 0;
     if (m->s->job.flags & BR_JOB_RELEASE)
         return !br__exists(state);
-    int same =
-        !br__read_text(own, TRACKER_MAX, &bytes, &n, NULL) && holds(m, STATE_TRACKER, bytes, n);
+    int same = !br__read_text(own, TRACKER_MAX, &bytes, &n, NULL) &&
+               import_holds(m, BR__STATE_TRACKER, bytes, n);
     br__free(bytes);
     return same;
 }
@@ -451,7 +340,7 @@ static int files_complete(struct importer *m)
     return 1;
 }
 
-static int examine(struct importer *m, struct dest *d)
+static int import_examine(struct importer *m, struct dest *d)
 {
     char **names;
     size_t n = 0;
@@ -473,8 +362,8 @@ static int examine(struct importer *m, struct dest *d)
 /* --overwrite replaces an iteration, not what somebody put beside it. */
 static int check_known(struct importer *m)
 {
-    static const char *const known[] = {METADATA,          "metadata.json", "common.pt",
-                                        "run_config.yaml", TRAIN_STATE,     TOKENIZER,
+    static const char *const known[] = {BR__METADATA,      "metadata.json", "common.pt",
+                                        "run_config.yaml", BR__TRAIN_STATE, BR__TOKENIZER,
                                         BR__MANIFEST,      BR__JOURNAL};
     char **names;
     size_t n;
@@ -508,14 +397,14 @@ static int may_write(struct importer *m, const struct dest *d)
  */
 static int check_space(const struct importer *m)
 {
-    uint64_t need = (1u << 20) + br__side_bytes(m->s) +
+    uint64_t need = (1u << 20) + br__side_bytes(&m->s->side) +
                     (m->td.n_items + m->s->src->n_tensors + m->s->plan->n_outs) * 512;
     for (uint32_t i = 0; i < m->td.n_files; i++)
         need += m->td.file_bytes[i];
     return br__work_space(&m->w, &m->dir, need, m->err);
 }
 
-static int begin(struct importer *m, const struct dest *d)
+static int import_begin(struct importer *m, const struct dest *d)
 {
     m->fresh = d->fresh;
     m->w.replace = !d->fresh && d->iter_exists;
@@ -533,7 +422,7 @@ static int open_destination(struct importer *m, int *up_to_date)
 {
     struct dest before, d;
     for (int i = 0; i < LOOKS; i++) {
-        int rc = examine(m, &before);
+        int rc = import_examine(m, &before);
         *up_to_date = before.complete;
         if (rc || before.complete || (rc = may_write(m, &before)))
             return rc;
@@ -542,9 +431,9 @@ static int open_destination(struct importer *m, int *up_to_date)
         if (rc)
             return rc;
         m->fixed = before.fresh && m->w.inside;
-        if (!m->fixed && !(rc = examine(m, &d)) && !d.complete && d.fresh == before.fresh &&
+        if (!m->fixed && !(rc = import_examine(m, &d)) && !d.complete && d.fresh == before.fresh &&
             d.iter_exists == before.iter_exists && !(rc = may_write(m, &d)))
-            return begin(m, &d);
+            return import_begin(m, &d);
         br__work_close(&m->w);
         if (rc)
             return rc;
@@ -553,10 +442,10 @@ static int open_destination(struct importer *m, int *up_to_date)
 }
 
 /* Remove what is not of this import, so that nothing a killed run left is published. */
-static int commit(struct importer *m)
+static int import_commit(struct importer *m)
 {
     struct br__names names, top = {0};
-    const char *root_names[] = {m->iter_name, TEXT_TRACKER, STATE_TRACKER, BR__JOURNAL};
+    const char *root_names[] = {m->iter_name, BR__TEXT_TRACKER, BR__STATE_TRACKER, BR__JOURNAL};
     int rc = list_names(m, &names);
     if (!rc && !m->w.publishing)
         rc = br__dir_empty(&m->dir, names.p, names.n, m->err);
@@ -564,16 +453,17 @@ static int commit(struct importer *m)
         if (m->sync)
             rc = br__dir_sync(&m->dir, m->err);
         if (!rc)
-            rc = put_trackers(m, &m->w.tmp);
+            rc = br__trackers_put(&m->w.tmp, import_counters(m), m->sync, m->err);
         if (!rc)
             rc = br__dir_empty(&m->w.tmp, root_names, BR_COUNTOF(root_names), m->err);
     }
     if (!rc)
-        rc = br__work_commit(&m->w, m->fresh ? &top : &names, METADATA, m->err);
+        rc = br__work_commit(&m->w, m->fresh ? &top : &names, BR__METADATA, m->err);
     if (!rc && m->w.left)
         br__job_note(&m->s->job, "'%s' could not be removed from '%s'", m->w.left,
                      m->w.parent.path);
-    return !rc && !m->fresh ? update_trackers(m) : rc;
+    return !rc && !m->fresh ? br__trackers_update(m->root, import_counters(m), m->sync, m->err)
+                            : rc;
 }
 
 static int write_all(struct importer *m)
@@ -582,7 +472,7 @@ static int write_all(struct importer *m)
     if (m->w.unlocked)
         br__job_note(&m->s->job, BR__NO_LOCKS, m->w.parent.path);
     if (m->w.publishing)
-        return commit(m);
+        return import_commit(m);
     for (uint32_t i = 0; i < m->td.n_files; i++)
         total += m->td.file_bytes[i];
     br__progress_init(&m->progress, m->s->job.listener, "importing", total);
@@ -592,11 +482,11 @@ static int write_all(struct importer *m)
         rc = put_small_files(m);
     if (!rc)
         rc = br__ckpt_settle(m->s->src, m->err);
-    return rc ? rc : commit(m);
+    return rc ? rc : import_commit(m);
 }
 
 /* The result is there already; what belongs to it may not be. */
-static int complete(struct importer *m)
+static int import_complete(struct importer *m)
 {
     char **names;
     size_t n;
@@ -605,16 +495,16 @@ static int complete(struct importer *m)
     br__work_tidy(m->root);
     int rc = br__list_dir(&m->a, m->root, &names, &n, m->err);
     for (size_t i = 0; i < n && !rc; i++)
-        stale |= is_stale(names[i]);
+        stale |= br__tracker_is_stale(names[i]);
     if (rc || (agree && !stale))
         return rc;
     if (!agree)
         br__job_note(&m->s->job, "the trackers of '%s' named something else; now they name %s",
                      m->root, m->iter_name);
-    return update_trackers(m);
+    return br__trackers_update(m->root, import_counters(m), m->sync, m->err);
 }
 
-static int run(struct importer *m, struct br_job_result *res)
+static int import_run(struct importer *m, struct br_job_result *res)
 {
     struct br__session *s = m->s;
     char *root;
@@ -622,18 +512,19 @@ static int run(struct importer *m, struct br_job_result *res)
     if (rc)
         return rc;
     m->root = root;
+    m->counters.step = s->job.iteration;
     m->iter_name = s->job.flags & BR_JOB_RELEASE
                        ? "release"
                        : br__arena_printf(&m->a, "iter_%07lld", (long long)s->job.iteration);
     m->iter = m->iter_name ? br__path_join(&m->a, m->root, m->iter_name) : NULL;
     if (!m->iter)
-        return nomem(m);
+        return br__nomem(m->err, "importing");
     if ((rc = br__path_overlap(&m->a, s->src->dir, m->root, m->err)) ||
-        (rc = br__side_find(s, s->src->dir, 1, m->err)) || (rc = lay_out(m)) ||
+        (rc = br__side_find(&s->arena, s->src->dir, 1, &s->side, m->err)) || (rc = lay_out(m)) ||
         (rc = list_files(m)) || (rc = open_destination(m, &up_to_date)))
         return rc;
     res->up_to_date = (uint32_t)up_to_date;
-    rc = up_to_date ? complete(m) : write_all(m);
+    rc = up_to_date ? import_complete(m) : write_all(m);
     if (!up_to_date)
         res->bytes_written = s->plan->out_bytes;
     br__result_path(res, m->iter);
@@ -654,7 +545,7 @@ int br_import(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.megatron_path)
         rc = br_fail(err, BR_E_USAGE, "import needs --megatron-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, &did);
+        rc = import_run(&m, &did);
     br__result_give(res, &did);
     br__buf_free(&m.common);
     br__dir_close(&m.dir);

@@ -9,22 +9,6 @@
 
 #include "convert.h"
 
-struct br__plan_opts {
-    unsigned flags;              /* enum br_job_flags */
-    int dtype;                   /* cast every float tensor; BR_NONE = keep */
-    int64_t pad_vocab_to;        /* import: rows become a multiple of this; 0 = no padding */
-    const struct br__ckpt *like; /* verify: follow the layout of this torch_dist checkpoint */
-    const struct br__ckpt
-        *ref; /* export: HF reference whose shard map, dtypes and layout are kept, or NULL */
-    uint64_t max_shard_size;
-};
-/* Every check of a conversion happens here, before a byte is written.  BR_E_PLAN names missing,
- * unexpected, misshapen tensors; BR_E_UNSUPPORTED foreign dialects. */
-int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
-                  const struct br__ckpt *src, const struct br__plan_opts *o,
-                  struct br_err *err) BR_MUST_CHECK;
-void br__plan_free(struct br__plan *p);
-
 struct br__planner {
     struct br__plan *p;
     const struct br__plan_opts *o;
@@ -33,7 +17,7 @@ struct br__planner {
 };
 static inline int br__plan_nomem(struct br_err *err)
 {
-    return br_fail(err, BR_E_NOMEM, "out of memory planning the conversion");
+    return br__nomem(err, "planning the conversion");
 }
 
 /* plan_layout.c: outputs, pieces and segments from the bound expansion. */

@@ -24,34 +24,39 @@ static const struct br__seg *find_seg(const struct br__plan *p, const struct br_
     return &segs[lo];
 }
 
+struct br__range br__piece_range(const struct br__plan *p, size_t piece, uint64_t e)
+{
+    const struct br__piece *pc = &p->pieces[piece];
+    uint64_t row = p->outs[pc->out].row_elems;
+    const struct br__seg *seg = find_seg(p, pc, e / row);
+    uint64_t at = e - seg->dst_row * row; /* elements into the segment */
+    return (struct br__range){seg->src, seg->src_row * row + at, seg->n * row - at};
+}
+
 int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
                    struct br__scratch *s, struct br_err *err)
 {
-    const struct br__piece *pc = &p->pieces[piece];
-    const struct br__plan_out *out = &p->outs[pc->out];
+    const struct br__plan_out *out = &p->outs[p->pieces[piece].out];
     uint32_t size = br_dtype_size(out->dtype);
     unsigned char *to = dst;
     uint64_t e = off / size, left = n / size;
-    const struct br__seg *seg = left ? find_seg(p, pc, e / out->row_elems) : NULL;
     while (left) {
-        uint64_t at = e - seg->dst_row * out->row_elems; /* elements into the segment */
-        uint64_t in_seg = seg->n * out->row_elems - at;
-        uint64_t take = BR__MIN(left, in_seg);
-        if (seg->src == BR__SRC_ZERO) {
+        struct br__range run = br__piece_range(p, piece, e);
+        uint64_t take = BR__MIN(left, run.n);
+        if (run.src == BR__SRC_ZERO) {
             memset(to, 0, take * size);
         } else {
             /* A wide source fills the scratch sooner than the destination. */
-            uint64_t wide = br_dtype_size(p->b.src->tensors[seg->src].dtype);
+            uint64_t wide = br_dtype_size(p->b.src->tensors[run.src].dtype);
             take = BR__MIN(take, BR__OUT_BUF / BR__MAX(wide, (uint64_t)size));
-            int rc = br__elements_read(&p->b, seg->src, seg->src_row * out->row_elems + at, take,
-                                       out->dtype, out->add, to, s, err);
+            const struct br__elements from = {run.src, out->dtype, run.from, take, out->add};
+            int rc = br__elements_read(&p->b, &from, to, s, err);
             if (rc)
                 return rc;
         }
         to += take * size;
         e += take;
         left -= take;
-        seg += take == in_seg;
     }
     return BR_OK;
 }

@@ -9,8 +9,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define COMMON_OBJECT "common_state/shard_0_1"
-#define METADATA ".metadata"
 #define COMMON_MAX (64u << 20)
 #define MAX_DEPTH 8 /* of the folders beside the weights */
 
@@ -33,11 +31,6 @@ struct repair {
     struct br_err *err;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory repairing a checkpoint");
-}
-
 /* ---- plan ------------------------------------------------------------------------------------ */
 
 static int is_optimizer(const char *key)
@@ -58,7 +51,7 @@ static void put_objects(struct repair *p)
             continue;
         it->tensor = BR__TD_OBJECT;
         it->object_key = td->objects[i];
-        it->verbatim = !rewrite || strcmp(td->objects[i], COMMON_OBJECT) != 0;
+        it->verbatim = !rewrite || strcmp(td->objects[i], BR__TD_COMMON) != 0;
         it->data_bytes = it->verbatim ? td->object_len[i] : 0;
         p->object_of[p->td.n_items++] = (uint32_t)i;
     }
@@ -98,7 +91,7 @@ static int make_tables(struct repair *p, struct br__td_out **outs, uint8_t **tra
     p->object_of = br__arena_alloc(&p->a, (p->ck->td->n_objects + 1) * sizeof *p->object_of);
     return *outs && *trained && p->td.items && p->weight_of && p->param_of && p->object_of
                ? BR_OK
-               : nomem(p->err);
+               : br__nomem(p->err, "repairing a checkpoint");
 }
 
 static int make_common(struct repair *p)
@@ -143,7 +136,8 @@ static int make_plan(struct repair *p)
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n, struct br_err *err)
+static int repair_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                          struct br_err *err)
 {
     struct repair *p = arg;
     const struct br__td_item *it = &p->td.items[item];
@@ -172,7 +166,8 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     struct repair *p = arg;
 
     (void)worker;
-    return br__td_write_file(&p->td, (uint32_t)file, &p->dir, !p->o->no_sync, produce, p, err);
+    return br__td_write_file(&p->td, (uint32_t)file, &p->dir, !p->o->no_sync, repair_produce, p,
+                             err);
 }
 
 /* ---- the other files ------------------------------------------------------------------------- */
@@ -193,7 +188,8 @@ static int copy_tree(struct repair *p, const char *from, const struct br__dir *t
         rc = br__list_dir(&p->a, from, &names, &n, p->err);
     for (size_t i = 0; i < n && !rc; i++) {
         const char *path = br__path_join(&p->a, from, names[i]);
-        rc = path ? copy_tree(p, path, &d, names[i], depth + 1) : nomem(p->err);
+        rc = path ? copy_tree(p, path, &d, names[i], depth + 1)
+                  : br__nomem(p->err, "repairing a checkpoint");
     }
     br__dir_close(&d);
     return rc;
@@ -202,7 +198,7 @@ static int copy_tree(struct repair *p, const char *from, const struct br__dir *t
 /* Files that are written anew, or would be false. */
 static int is_replaced(const struct repair *p, const char *name)
 {
-    return strcmp(name, ".metadata") == 0 || br__ends(name, ".distcp") ||
+    return strcmp(name, BR__METADATA) == 0 || br__ends(name, ".distcp") ||
            strcmp(name, "integrity.json") == 0 || strcmp(name, "bridge_manifest.json") == 0 ||
            (strcmp(name, "common.pt") == 0 && p->s->form == BR__OPTIM_DP);
 }
@@ -216,7 +212,8 @@ static int copy_others(struct repair *p)
     for (size_t i = 0; i < n && !rc; i++) {
         const char *from = br__path_join(&p->a, p->ck->dir, names[i]);
         if (!is_replaced(p, names[i]))
-            rc = from ? copy_tree(p, from, &p->dir, names[i], 0) : nomem(p->err);
+            rc = from ? copy_tree(p, from, &p->dir, names[i], 0)
+                      : br__nomem(p->err, "repairing a checkpoint");
     }
     return rc;
 }
@@ -236,42 +233,30 @@ static int put_common(struct repair *p)
     return rc;
 }
 
-static int put_metadata(struct repair *p)
-{
-    struct br__buf b = {.max = 1u << 31};
-    int rc = br__td_metadata(&p->td, &b, p->err);
-
-    if (!rc)
-        rc = br__write_in(&p->dir, METADATA, b.p, b.n, !p->o->no_sync, p->err);
-    br__buf_free(&b);
-    return rc;
-}
-
 static int put_trackers(struct repair *p)
 {
-    const char *state = br__path_join(&p->a, p->ck->dir, "train_state.pt");
+    const char *state = br__path_join(&p->a, p->ck->dir, BR__TRAIN_STATE);
     int64_t iteration = 0;
     char text[32] = "release";
 
     if (!state)
-        return nomem(p->err);
+        return br__nomem(p->err, "repairing a checkpoint");
     if (br__starts(p->iter_name, "iter_")) {
         int rc = br__parse_i64(p->iter_name + strlen("iter_"), &iteration);
         if (rc)
             return br_fail(p->err, rc, "'%s' names no iteration", p->iter_name);
         snprintf(text, sizeof text, "%" PRId64, iteration);
         if (br__exists(state) &&
-            (rc = br__copy_in(&p->w.tmp, "latest_train_state.pt", state, !p->o->no_sync, p->err)))
+            (rc = br__copy_in(&p->w.tmp, BR__STATE_TRACKER, state, !p->o->no_sync, p->err)))
             return rc;
     }
-    return br__write_in(&p->w.tmp, "latest_checkpointed_iteration.txt", text, strlen(text),
-                        !p->o->no_sync, p->err);
+    return br__write_in(&p->w.tmp, BR__TEXT_TRACKER, text, strlen(text), !p->o->no_sync, p->err);
 }
 
 /* ---- the job --------------------------------------------------------------------------------- */
 
 /* What is wrong with it, if anything. */
-static int examine(struct repair *p)
+static int repair_examine(struct repair *p)
 {
     struct br__repair_result *r = p->r;
     int rc = br__train_state_repair(p->s, p->err);
@@ -304,7 +289,8 @@ static int name_iteration(struct repair *p)
         name = br__arena_printf(&p->a, "iter_%07" PRId64, BR__MAX(p->s->iteration, 0));
     p->iter_name = name;
     char *root;
-    int rc = name ? br__path_abs(&p->a, p->o->to, &root, p->err) : nomem(p->err);
+    int rc = name ? br__path_abs(&p->a, p->o->to, &root, p->err)
+                  : br__nomem(p->err, "repairing a checkpoint");
     p->root = rc ? NULL : root;
     return rc;
 }
@@ -353,13 +339,13 @@ static int write_all(struct repair *p)
     if (!rc)
         rc = put_common(p);
     if (!rc)
-        rc = put_metadata(p);
+        rc = br__iteration_metadata(&p->td, &p->dir, !p->o->no_sync, p->err);
     if (!rc)
         rc = put_trackers(p);
     if (!rc && !p->o->no_sync)
         rc = br__dir_sync(&p->dir, p->err);
     if (!rc)
-        rc = br__work_commit(&p->w, &(struct br__names){0}, METADATA, p->err);
+        rc = br__work_commit(&p->w, &(struct br__names){0}, BR__METADATA, p->err);
     p->r->n_tensors = p->td.n_tensors;
     p->r->bytes = total;
     snprintf(p->r->path, sizeof p->r->path, "%s/%s", p->root, p->iter_name);
@@ -377,7 +363,7 @@ int br__repair(const struct br__repair_opts *o, struct br__repair_result *r, str
     if (!rc)
         rc = br__train_state_open(&p.s, p.ck, err);
     if (!rc)
-        rc = examine(&p);
+        rc = repair_examine(&p);
     if (!rc && r->needed)
         rc = name_iteration(&p);
     if (!rc && r->needed)

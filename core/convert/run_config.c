@@ -437,11 +437,17 @@ static void py_fp16(struct writer *w)
     py_bool(w->out, params_dtype(w->cfg) == BR_F16);
 }
 
+static void py_no_save_optim(struct writer *w)
+{
+    py_bool(w->out, !w->o->training);
+}
+
 /* clang-format off */
 static const struct {
     const char *name;
     void (*put)(struct writer *w);
 } computed_args[] = {
+    {"no_save_optim",                py_no_save_optim},
     {"group_query_attention",        py_gqa},
     {"rotary_base",                  py_rotary_base},
     {"linear_attention_freq",        py_linear_attention},
@@ -455,6 +461,8 @@ static const struct {
     {"fp16",                         py_fp16},
 };
 /* clang-format on */
+
+#define N_COUNTERS 3
 
 static const struct {
     const char *name, *text;
@@ -515,15 +523,35 @@ static int put_arg(struct writer *w, const char *name, const char *text, struct 
     return BR_OK;
 }
 
+/* Megatron-LM keeps the counters of a run among its args. */
+static int put_counters(struct br__arena *a, const struct br__train_counters *c,
+                        const char *(*list)[2])
+{
+    const struct {
+        const char *name;
+        int64_t v;
+    } counters[N_COUNTERS] = {{"consumed_train_samples", c->consumed_samples},
+                              {"skipped_train_samples", c->skipped_samples},
+                              {"consumed_valid_samples", c->valid_samples}};
+    for (size_t i = 0; i < N_COUNTERS; i++) {
+        list[i][0] = counters[i].name;
+        list[i][1] = br__arena_printf(a, "%lld", (long long)counters[i].v);
+        if (!list[i][1])
+            return BR_E_NOMEM;
+    }
+    return BR_OK;
+}
+
 int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
                  const struct br__run_config_opts *o, const char *const (**args)[2], size_t *n,
                  struct br_err *err)
 {
     struct br__buf b = {0};
     struct writer w = {&b, cfg, o};
-    const char *(*list)[2] = br__arena_alloc(a, BR_COUNTOF(arg_rows) * sizeof *list);
+    size_t n_rows = BR_COUNTOF(arg_rows);
+    const char *(*list)[2] = br__arena_alloc(a, (n_rows + N_COUNTERS) * sizeof *list);
     int rc = list ? BR_OK : BR_E_NOMEM;
-    for (size_t i = 0; i < BR_COUNTOF(arg_rows) && !rc; i++) {
+    for (size_t i = 0; i < n_rows && !rc; i++) {
         b.n = 0;
         rc = put_arg(&w, arg_rows[i].name, arg_rows[i].text, err);
         list[i][0] = arg_rows[i].name;
@@ -531,11 +559,13 @@ int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
         if (!rc && !list[i][1])
             rc = BR_E_NOMEM;
     }
+    if (!rc && o->training)
+        rc = put_counters(a, o->training, list + n_rows);
     br__buf_free(&b);
     if (rc == BR_E_NOMEM)
         br_fail(err, rc, "out of memory building the args");
     *args = rc ? NULL : (const char *const(*)[2])list;
-    *n = rc ? 0 : BR_COUNTOF(arg_rows);
+    *n = rc ? 0 : n_rows + (o->training ? N_COUNTERS : 0);
     return rc;
 }
 
@@ -626,7 +656,7 @@ static uint32_t next_char(const char **s)
 }
 
 /* The escape of a code point into out, or its own letter; returns the length. */
-static int escape(uint32_t c, char *out, size_t size)
+static int run_config_escape(uint32_t c, char *out, size_t size)
 {
     static const struct {
         uint32_t c;
@@ -649,7 +679,8 @@ static void put_escaped(struct br__buf *b, const char *s, size_t column)
     int after_escape = 0;
     for (const char *p = s; *p;) {
         char text[16];
-        int first = p == s, n = escape(next_char(&p), text, sizeof text), is_escape = n > 1;
+        int first = p == s, n = run_config_escape(next_char(&p), text, sizeof text),
+            is_escape = n > 1;
         int may_break = !first && *p && (is_escape || after_escape || text[0] == ' ');
         size_t before = column;
         column += (size_t)n;

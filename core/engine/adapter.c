@@ -18,11 +18,6 @@ struct reader {
     size_t cap;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the adapter");
-}
-
 /* ---- adapter_config.json --------------------------------------------------------------------- */
 
 /* Settings that would change the result and are not carried out. */
@@ -134,10 +129,11 @@ static int add_tensor(struct reader *rd, const struct br__st_entry *e, struct br
                        e->name);
     struct br__adapter_pair *p = target ? pair_of(rd, target) : NULL;
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for the adapter");
     if (e->ndim != (which == 'M' ? 1 : 2) || !br_dtype_is_float(e->dtype))
         return br_fail(err, BR_E_FORMAT, "tensor '%s' has an impossible shape or dtype", e->name);
-    struct br__source *s = which == 'A' ? &p->a : which == 'B' ? &p->b : &p->magnitude;
+    struct br__source *s = &rd->a->sources[rd->a->n_sources++];
+    *(which == 'A' ? &p->a : which == 'B' ? &p->b : &p->magnitude) = s;
     *s = (struct br__source){.name = e->name, .dtype = e->dtype, .data = rd->data + e->begin};
     br__source_shape(s, e->ndim, e->shape);
     return 0;
@@ -145,18 +141,18 @@ static int add_tensor(struct reader *rd, const struct br__st_entry *e, struct br
 
 static int check_pair(const struct reader *rd, const struct br__adapter_pair *p, struct br_err *err)
 {
-    if (!p->a.data || !p->b.data || (rd->dora && !p->magnitude.data))
+    if (!p->a || !p->b || (rd->dora && !p->magnitude))
         return br_fail(err, BR_E_FORMAT, "the adapter of '%s' lacks %s", p->target,
-                       !p->a.data   ? "lora_A"
-                       : !p->b.data ? "lora_B"
-                                    : "lora_magnitude_vector");
-    if ((double)p->a.rows != rd->r || p->b.cols != p->a.rows ||
-        (p->magnitude.data && p->magnitude.cols != p->b.rows))
+                       !p->a   ? "lora_A"
+                       : !p->b ? "lora_B"
+                               : "lora_magnitude_vector");
+    if ((double)p->a->rows != rd->r || p->b->cols != p->a->rows ||
+        (p->magnitude && p->magnitude->cols != p->b->rows))
         return br_fail(err, BR_E_FORMAT,
                        "the adapter of '%s' has lora_A [%lld, %lld] and lora_B [%lld, %lld], "
                        "expected rank %g",
-                       p->target, (long long)p->a.rows, (long long)p->a.cols, (long long)p->b.rows,
-                       (long long)p->b.cols, rd->r);
+                       p->target, (long long)p->a->rows, (long long)p->a->cols,
+                       (long long)p->b->rows, (long long)p->b->cols, rd->r);
     return 0;
 }
 
@@ -170,10 +166,11 @@ static int read_tensors(struct reader *rd, const char *path, struct br_err *err)
     int rc = br__file_open(&a->file, path, err);
     if (!rc)
         rc = br__st_open(&a->arena, &a->file, &entries, &n, &data_off, &metadata, err);
-    if (!rc && br__map_init(&a->by_target, n))
-        rc = nomem(err);
     if (rc)
         return rc;
+    a->sources = br__arena_alloc(&a->arena, (n + 1) * sizeof *a->sources);
+    if (!a->sources || br__map_init(&a->by_target, n))
+        return br__nomem(err, "for the adapter");
     rd->data = a->file.map + data_off;
     for (size_t i = 0; i < n && !rc; i++)
         rc = add_tensor(rd, &entries[i], err);
@@ -187,10 +184,10 @@ int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *e
     struct reader rd = {.a = br__calloc(1, sizeof *rd.a)};
     *out = NULL;
     if (!rd.a)
-        return nomem(err);
+        return br__nomem(err, "for the adapter");
     const char *config = br__path_join(&rd.a->arena, dir, "adapter_config.json");
     const char *file = br__path_join(&rd.a->arena, dir, "adapter_model.safetensors");
-    int rc = config && file ? open_config(&rd, config, err) : nomem(err);
+    int rc = config && file ? open_config(&rd, config, err) : br__nomem(err, "for the adapter");
     if (!rc)
         rc = read_tensors(&rd, file, err);
     if (rc) {
@@ -221,7 +218,7 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
 
 /* ---- merging --------------------------------------------------------------------------------- */
 
-static float *floats(const struct br__source *s)
+static float *adapter_floats(const struct br__source *s)
 {
     size_t n = (size_t)(s->rows * s->cols);
     float *f = br__alloc(n * sizeof *f);
@@ -234,10 +231,10 @@ static float *floats(const struct br__source *s)
 static void merge_row(const struct br__adapter_pair *p, float *w, const float *a, const float *b,
                       const float *m, double *sum)
 {
-    int64_t cols = p->a.cols;
+    int64_t cols = p->a->cols;
     double norm = 0;
     memset(sum, 0, (size_t)cols * sizeof *sum);
-    for (int64_t k = 0; k < p->a.rows; k++)
+    for (int64_t k = 0; k < p->a->rows; k++)
         for (int64_t j = 0; j < cols; j++)
             sum[j] += (double)b[k] * a[k * cols + j];
     for (int64_t j = 0; j < cols; j++) {
@@ -252,19 +249,19 @@ static void merge_row(const struct br__adapter_pair *p, float *w, const float *a
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
                       struct br_err *err)
 {
-    if (p->a.cols != cols || p->b.rows != rows)
+    if (p->a->cols != cols || p->b->rows != rows)
         return br_fail(
             err, BR_E_PLAN, "the adapter is for [%lld, %lld], the weight is [%lld, %lld]",
-            (long long)p->b.rows, (long long)p->a.cols, (long long)rows, (long long)cols);
-    float *a = floats(&p->a), *b = floats(&p->b);
-    float *m = p->magnitude.data ? floats(&p->magnitude) : NULL;
+            (long long)p->b->rows, (long long)p->a->cols, (long long)rows, (long long)cols);
+    float *a = adapter_floats(p->a), *b = adapter_floats(p->b);
+    float *m = p->magnitude ? adapter_floats(p->magnitude) : NULL;
     double *sum = br__alloc((size_t)cols * sizeof *sum);
-    int ok = a && b && sum && (m || !p->magnitude.data);
+    int ok = a && b && sum && (m || !p->magnitude);
     for (int64_t i = 0; ok && i < rows; i++)
-        merge_row(p, w + i * cols, a, b + i * p->a.rows, m ? m + i : NULL, sum);
+        merge_row(p, w + i * cols, a, b + i * p->a->rows, m ? m + i : NULL, sum);
     br__free(a);
     br__free(b);
     br__free(m);
     br__free(sum);
-    return ok ? 0 : nomem(err);
+    return ok ? 0 : br__nomem(err, "for the adapter");
 }

@@ -4,21 +4,17 @@
 #include "llm.h"
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the gradients");
-}
-
 /* What the walk back starts from, and what it is asked for. */
 struct walk {
     struct br__pass *p;
-    br_val *wrt, *grad; /* leaves, and room for the gradient of each */
+    struct br__want *wrt; /* leaves */
+    br_val *grad;         /* room for the gradient of each */
     size_t n;
     br_val passed; /* gradient that goes to the stage before, or came from the next in vain */
 };
 
 /* The params of a graph that gradients are asked for: the adapter's if there is one. */
-static size_t trainable(const struct br__ready *q, br_val *wrt)
+static size_t backward_trainable(const struct br__compiled *q, struct br__want *wrt)
 {
     size_t n = 0;
     const struct br__adapter *a = q->b.params->w->adapter;
@@ -26,20 +22,20 @@ static size_t trainable(const struct br__ready *q, br_val *wrt)
     for (br_val v = 1; v < q->g.n; v++) {
         const struct br__param *p = br__node_param(br__node(&q->g, v));
         if (p && (!only_adapter || p->adapter))
-            wrt[n++] = v;
+            wrt[n++].leaf = v;
     }
     return n;
 }
 
-/* Append a backward pass from `loss` (of an earlier stage: its SEND).  Where nothing is wanted (an
- * adapter of later layers only) the gradient that was sent must be taken all the same. */
-static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_err *err)
+/* Append a backward pass from `loss` (of an earlier stage: its SEND).  If this stage wants none (an
+ * adapter of later layers only) the gradient sent to it must be received all the same. */
+static int walk_back(struct walk *w, enum br__pass_loss root, br_val loss, struct br_err *err)
 {
-    struct br__ready *q = w->p->ready;
+    struct br__compiled *q = w->p->compiled;
     size_t n = w->n;
     if (q->b.received)
-        w->wrt[n++] = q->b.received;
-    int rc = br__grad(&q->g, &loss, 1, w->wrt, n, w->grad, err);
+        w->wrt[n++].leaf = q->b.received;
+    int rc = br__grad(&q->g, &(struct br__root){.v = loss}, 1, w->wrt, n, w->grad, err);
     if (rc)
         return rc;
     const struct br__node end = *br__node(&q->g, loss);
@@ -51,22 +47,22 @@ static int walk_back(struct walk *w, enum br__root root, br_val loss, struct br_
     }
     br_val *of_param = br__arena_alloc(&q->g.arena, (w->p->n_params + 1) * sizeof *of_param);
     if (!of_param)
-        return nomem(err);
+        return br__nomem(err, "for the gradients");
     for (size_t i = 0; i < w->n; i++)
-        of_param[br__node_param(br__node(&q->g, w->wrt[i]))->index] = w->grad[i];
+        of_param[br__node_param(br__node(&q->g, w->wrt[i].leaf))->index] = w->grad[i];
     w->p->grad[root] = of_param;
     return 0;
 }
 
 static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
 {
-    struct br__ready *q = w->p->ready;
+    struct br__compiled *q = w->p->compiled;
     size_t cap = q->g.n + 1;
     w->wrt = br__arena_alloc(&q->g.arena, cap * sizeof *w->wrt);
     w->grad = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad);
     if (!w->wrt || !w->grad)
-        return nomem(err);
-    w->n = trainable(q, w->wrt);
+        return br__nomem(err, "for the gradients");
+    w->n = backward_trainable(q, w->wrt);
     int rc = 0;
     if (roots & 1u << BR__ROOT_LM)
         rc = walk_back(w, BR__ROOT_LM, q->b.loss ? q->b.loss : q->b.sent, err);
@@ -80,9 +76,9 @@ static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
 }
 
 /* All that may be read after a run, and what must be sent. */
-static size_t outputs(const struct br__pass *p, br_val passed, br_val *out)
+static size_t backward_outputs(const struct br__pass *p, br_val passed, br_val *out)
 {
-    const struct br__build *b = &p->ready->b;
+    const struct br__build *b = &p->compiled->b;
     const br_val one[] = {b->logits,
                           b->sent,
                           b->loss,
@@ -110,7 +106,7 @@ static size_t outputs(const struct br__pass *p, br_val passed, br_val *out)
 static void pass_free(struct br__pass *p)
 {
     if (p)
-        br__ready_free(p->ready);
+        br__compiled_free(p->compiled);
     br__free(p);
 }
 
@@ -121,16 +117,16 @@ static int pass_make(struct br__rank *r, struct br__pass *p, struct br_err *err)
                                 .n_tokens = p->shape.n_tokens,
                                 .n_seqs = 1,
                                 .n_out = p->shape.n_tokens};
-    int rc = br__ready_make(r, &b, &p->ready, err);
+    int rc = br__compiled_make(r, &b, &p->compiled, err);
     p->n_params = r->params->n;
     if (!rc && p->shape.roots)
         rc = add_backward(&w, p->shape.roots, err);
     if (rc)
         return rc;
-    br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->ready->g.n + 16, sizeof *keep);
+    br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->compiled->g.n + 16, sizeof *keep);
     if (!keep)
-        return nomem(err);
-    rc = br__ready_plan(r, p->ready, keep, outputs(p, w.passed, keep), err);
+        return br__nomem(err, "for the gradients");
+    rc = br__compiled_plan(r, p->compiled, keep, backward_outputs(p, w.passed, keep), err);
     br__free(keep);
     return rc;
 }
@@ -145,7 +141,7 @@ int br__pass_get(struct br__rank *r, const struct br__pass_shape *shape, struct 
     *out = NULL;
     struct br__pass *p = br__calloc(1, sizeof *p);
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for the gradients");
     p->shape = *shape;
     int rc = pass_make(r, p, err);
     if (rc) {

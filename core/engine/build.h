@@ -5,7 +5,7 @@
 
 #include "weights.h"
 
-/* ---- build.c: the whole forward pass -------------------------------------------------------------- */
+/* ---- build.c: the whole forward pass --------------------------------------------------------- */
 
 enum br__build_flags {
     BR__BUILD_CACHE = 1,      /* read and write key, value and delta-net caches */
@@ -13,6 +13,21 @@ enum br__build_flags {
     BR__BUILD_LOSS = 4,
     BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
     BR__BUILD_MTP = 16          /* the logits of the multi-token-prediction layer too */
+};
+/* What a graph for training has besides; block_loss.c makes it. */
+struct br__moe_losses { /* of one routed layer */
+    br_val past;        /* input [E]: counts of the step's earlier micro batches; 0: not needed */
+    br_val counts;      /* [E] of this one */
+    br_val aux, z;      /* [1, 1]; 0: no such loss */
+};
+struct br__losses {
+    const struct br__train_opts *o;
+    /* inputs: weight of each token's loss, [T]; of the routed layers' losses, [1, 1] */
+    br_val weights, mtp_weights, aux_weight, z_weight;
+    br_val loss, mtp_loss;      /* of each token, [T] */
+    struct br__moe_losses *moe; /* [n_moe] */
+    size_t n_moe;
+    br_val segment; /* first node of the one that is open; 0: none */
 };
 struct br__state { /* a cache: a STATE leaf and how big it is */
     br_val v;
@@ -23,7 +38,7 @@ struct br__state { /* a cache: a STATE leaf and how big it is */
 struct br__build {
     struct br__params *params;
     const struct br_config *cfg;
-    const struct br__place *place;
+    const struct br__rank_info *info;
     uint32_t flags;                  /* enum br__build_flags */
     uint32_t precision;              /* BR_F32 or BR_BF16: inputs of matrix products */
     int64_t n_tokens, n_seqs, n_out; /* rows of a batch, sequences in it, rows of logits */
@@ -45,20 +60,40 @@ struct br__build {
     double rope_scale;
     br_val aux_counts, aux_probs; /* sums over the layers so far */
     int64_t n_moe;
+    struct br__losses *losses; /* of a graph for training; else NULL */
+    int in_segment;            /* of nodes that a backward pass makes again */
 };
-/* Build into an empty graph.  b->params, cfg, place, flags, precision and sizes are set. */
-int br__build(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
+/* Build into an empty graph.  b->params, cfg, info, flags, precision and sizes are set. */
+int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- blocks.c: what layers are made of ------------------------------------------------------------ */
+/* ---- block_loss.c: the end of a graph for training ------------------------------------------- */
+
+int br__losses_start(struct br_graph *g, struct br__build *b);
+/* x[T, hidden], after the final norm; and the same of the MTP layer. */
+void br__lm_loss(struct br_graph *g, struct br__build *b, br_val x);
+void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val x);
+/* Of a routed layer: logits and probabilities [T, E], chosen experts i32[T, k]. */
+void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx);
+/* Layer i begins or has just ended, as far as layers are made again. */
+void br__layer_starts(struct br_graph *g, int64_t i);
+void br__layer_ends(struct br_graph *g, int64_t i);
+/* A module begins: its first node, or 0 if it is not made again; and ends.  all: see br__recompute.
+ */
+br_val br__module_starts(struct br_graph *g, unsigned module);
+void br__module_ends(struct br_graph *g, br_val from, int all);
+
+/* ---- blocks.c: what layers are made of ------------------------------------------------------- */
 
 /* What blocks need of it (blocks.c, block_gdn.c, block_moe.c). */
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split);
-/* The leaf of a weight that br__linear does not multiply: refused if it has an adapter, which would
- * do nothing. */
+/* Leaf of a weight used outside br__linear.  Fails if an adapter targets it, since the adapter
+ * would be ignored. */
 br_val br__plain_leaf(struct br_graph *g, const struct br__param *p);
 /* y = x w' with the weight, its adapter if there is one, and the bias of that name or NULL. */
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
                   const char *bias);
+/* Products that are exact in inference; where training has bfloat16 values, as any other. */
+struct br_attr br__exact(const struct br_graph *g);
 /* x enters work that the tensor-parallel ranks share; and a partial sum leaves it. */
 br_val br__enter_tp(struct br_graph *g, br_val x);
 br_val br__leave_tp(struct br_graph *g, br_val x);

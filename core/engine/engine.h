@@ -12,12 +12,25 @@
 #include "../graph/graph.h"
 #include <pthread.h>
 
-/* ---- open and close ---------------------------------------------------------------------------
- */
+/* ---- open and close -------------------------------------------------------------------------- */
 
+/* Low-rank adapters to be trained, hung on Megatron's linears as Megatron Bridge does: one A for
+ * the inputs of q, k and v, one for gate and up. */
+struct br__lora_opts {
+    /* Modules by their last name ("linear_qkv") or by a pattern of the whole ("*.layers.0.*"). */
+    const char *const *targets, *const *excluded;
+    size_t n_targets, n_excluded;
+    int64_t dim;
+    double alpha;
+    int dora;
+    int bias_inside; /* DoRA in Megatron Bridge's form: the magnitude scales the bias, too */
+};
 struct br__weights_opts {
     const char *hf_model, *megatron_path; /* one of them, or both: weights from the second */
-    const char *plugin, *adapter;         /* or NULL */
+    struct br__model_source *source;  /* in their place, open: closed with the weights, or if they
+                                         cannot be opened */
+    const char *plugin, *adapter;     /* or NULL */
+    const struct br__lora_opts *lora; /* or NULL; not beside an adapter */
     int merge_adapter;
     int no_verify; /* do not compare checksums of a Megatron checkpoint */
     int threads;
@@ -36,8 +49,7 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
 
-/* ---- forward: tokens in, logits out -------------------------------------------------------------
- */
+/* ---- forward: tokens in, logits out ---------------------------------------------------------- */
 
 /* A session holds sequences: room for `slots` of them, of `capacity` tokens each.  A model may have
  * several; their forward passes take turns.  Close it before the model. */
@@ -49,7 +61,7 @@ struct br__llm *br__llm_session_model(const struct br__llm_session *s);
 int64_t br__llm_capacity(const struct br__llm_session *s);
 int64_t br__llm_slots(const struct br__llm_session *s);
 /* The next tokens of a sequence that lives in cache slot `slot`. */
-struct br__feed {
+struct br__forward_seq {
     uint32_t slot;
     const int32_t *ids;
     int64_t n; /* >= 1 */
@@ -58,12 +70,11 @@ struct br__feed {
  * logits[n, vocab_size], float32.  Long prompts are cut into pieces that bound memory.
  * BR_E_USAGE: an id outside the vocabulary, a slot used twice, more tokens than the cache holds.
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
-int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t n, float *logits,
-                 struct br_err *err) BR_MUST_CHECK;
+int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                    float *logits, struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 
-/* ---- what is known of it
- * -------------------------------------------------------------------------- */
+/* ---- what is known of it --------------------------------------------------------------------- */
 
 const struct br_config *br__llm_config(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
@@ -76,7 +87,8 @@ struct br__source {
     int64_t shape[BR_MAX_DIMS];
     int64_t rows, cols;
     const void *data; /* mapped file, or memory of the weights; NULL until br__weights_load */
-    uint32_t index;   /* in weights->sources and in its model's tensors */
+    uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
+    int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
 };
 struct br__adapter;
 struct br__weights {
@@ -103,10 +115,9 @@ struct br__llm_cost {
 int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost *out,
                  struct br_err *err) BR_MUST_CHECK;
 /* Ceilings of the device, measured now, reading the model's own weights. */
-int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
+int br__llm_roofline(struct br__llm *m, struct br_roofline *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- one whole forward (and backward) pass without caches, with all that it made
- * ----------------- */
+/* ---- one whole forward (and backward) pass without caches, with all that it made ------------- */
 
 enum br__trace_flags {
     BR__TRACE_HIDDEN = 1,
@@ -146,5 +157,102 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
 size_t br__named_elems(const struct br__named *r);
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name);
 void br__trace_free(struct br__trace *t);
+
+/* ---- training: weights that change, losses and gradients of a micro batch -------------------- */
+
+enum br__aux_kind { /* moe_router_load_balancing_type */
+                    BR__AUX_NONE,
+                    BR__AUX_LOSS,   /* "aux_loss": over the tokens of a micro batch */
+                    BR__AUX_SEQ,    /* "seq_aux_loss": over each sequence, then their mean */
+                    BR__AUX_GLOBAL, /* "global_aux_loss": counts averaged over the step's micro
+                                       batches so far */
+                    BR__N_AUX_KINDS
+};
+/* What a backward pass makes again in place of keeping it; results are the same bits. */
+enum br__recompute_kind {
+    BR__RECOMPUTE_NONE,
+    BR__RECOMPUTE_UNIFORM,  /* all layers, in segments */
+    BR__RECOMPUTE_BLOCK,    /* the first layers, each by itself */
+    BR__RECOMPUTE_SELECTIVE /* modules of all layers */
+};
+enum br__recompute_module { /* "core_attn" needs none: attention never keeps its probabilities */
+                            BR__RECOMPUTE_LAYERNORM = 1,
+                            BR__RECOMPUTE_MLP = 2, /* "mlp", dense */
+                            BR__RECOMPUTE_MOE = 4,
+                            BR__RECOMPUTE_MOE_ACT = 8,
+                            BR__RECOMPUTE_SHARED_EXPERTS = 16
+};
+struct br__train_opts {
+    int values;       /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
+                         BR_NONE is BR_F32 */
+    int router_dtype; /* BR_F32, or BR_NONE: that of the values */
+    int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
+    int mtp;       /* train the multi-token-prediction layer, too */
+    int recompute; /* enum br__recompute_kind */
+    int64_t recompute_layers;   /* uniform: of a segment; block: how many are made again */
+    unsigned recompute_modules; /* selective: enum br__recompute_module */
+    int aux_kind;               /* enum br__aux_kind */
+    double aux_coeff, z_coeff;  /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
+};
+/* The weights of a model as they are trained.  It takes the place of the model's own: what the
+ * model computes while it is open, it computes with these.  Open it before any session of the
+ * model, close it before the model. */
+struct br__trainer;
+/* BR_E_UNSUPPORTED: several ranks, a device that is not the host, a kind of loss that is not
+ * there yet. */
+int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct br__train_opts *o,
+                     struct br_err *err) BR_MUST_CHECK;
+void br__trainer_close(struct br__trainer *t); /* NULL is fine */
+
+/* One trained tensor in host memory, owned by the trainer; `main` may be written between
+ * steps, see br__trainer_updated. */
+struct br__trained {
+    const char *name;     /* Hugging Face name, and shape */
+    const char *megatron; /* key of the Megatron tensor that it is, or is a part of */
+    int ndim;
+    int64_t shape[BR_MAX_DIMS];
+    size_t n;       /* elements */
+    int minus_one;  /* `main` is the Hugging Face tensor minus 1, as Megatron has it */
+    float *main;    /* float32 main weights */
+    uint16_t *bf16; /* the model's copy where the values are bfloat16; else NULL */
+    float *grad;    /* the sum of the gradients since br__trainer_zero */
+};
+/* All of them, in the order of the model's files; the list lives as long as the trainer. */
+const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n);
+/* A step begins: gradients and the running counts of routed tokens become 0. */
+void br__trainer_zero(struct br__trainer *t);
+/* The main weights have changed (a step has ended, a checkpoint was read): what the model computes
+ * with follows, `bf16` among it. */
+int br__trainer_updated(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
+
+/* Sequences of a micro batch, one after another.  What is differentiated is
+ *     loss_scale * sum(mask * loss) + aux_scale * sum over layers(aux_coeff * aux + z_coeff * z)
+ *     + mtp_scale * mean over targets(MTP loss) */
+struct br__micro {
+    int64_t n_tokens, n_seqs;
+    const int32_t *ids,
+        *labels;              /* [n_tokens]; a label is the token after, wherever mask is not 0 */
+    const float *mask;        /* [n_tokens] */
+    const int32_t *positions; /* [n_tokens]; NULL: from 0 in each sequence */
+    const int32_t *seqs;      /* [n_seqs] first row of each sequence; NULL: all of one length */
+    float loss_scale;         /* 1 / max(1, sum of mask) / micro batches; per token: 1 */
+    float aux_scale;          /* 1 / micro batches; per token: n_tokens */
+    float mtp_scale;          /* mtp_loss_scaling_factor / micro batches; per token: times n_tokens
+                                 instead */
+};
+struct br__micro_out {
+    double loss_sum;       /* sum(mask * loss) */
+    double mtp;            /* mean of the MTP loss over its targets */
+    size_t n_moe;          /* routed layers, those of MTP last */
+    const double *aux, *z; /* [n_moe] without coefficient and scale; the trainer's, until its next
+                              micro batch; NULL: no such loss */
+};
+/* Memory of the trainer and its device: weights and gradients, values of a run, scratch; graphs for
+ * shapes of micro batches are made when they are met. */
+uint64_t br__trainer_bytes(const struct br__trainer *t);
+/* Forward and, if `backward`, backward pass: gradients are added to those of the list.
+ * BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not fit. */
+int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,
+                    struct br__micro_out *out, struct br_err *err) BR_MUST_CHECK;
 
 #endif

@@ -14,7 +14,7 @@ int br__params_open(struct br__params **out, struct br__weights *w, int host, st
     if (!p || br__map_init(&p->by_key, 64)) {
         br__params_close(p);
         *out = NULL;
-        return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
+        return br__nomem(err, "for parameters");
     }
     p->w = w;
     p->host = host;
@@ -34,13 +34,8 @@ void br__params_close(struct br__params *p)
     br__free(p);
 }
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
-}
-
 /* Memory that lives as long as p. */
-static void *own(struct br__params *p, size_t n)
+static void *param_own(struct br__params *p, size_t n)
 {
     if (br__grow(&p->owned, &p->cap_owned, p->n_owned, sizeof *p->owned))
         return NULL;
@@ -92,10 +87,16 @@ static int find_rule(struct br__params *p, const char *mcore, const struct br_ma
     return 0;
 }
 
-/* Source of one item (and expert, or -1), and the row in it where that item begins: not 0 only in
- * a fused-expert tensor. */
+/* Rows [row, row + rows) of a source: row is not 0 only in a fused-expert tensor. */
+struct found {
+    struct br__source *source;
+    int64_t row, rows;
+    uint32_t flags; /* of its rule: enum br_map_flags */
+};
+
+/* Source of one item (and expert, or -1). */
 static int find_source(struct br__params *p, const char *mcore, int item, int64_t expert,
-                       struct br__source **out, int64_t *row, int64_t *rows, struct br_err *err)
+                       struct found *f, struct br_err *err)
 {
     const struct br_map *map = NULL;
     struct br__pattern pattern;
@@ -108,34 +109,33 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
     int64_t layer = layer_of(mcore);
     const char *name = br__pattern_name(&p->arena, &pattern, layer, expert, item);
     if (!name)
-        return nomem(err);
-    *row = 0;
-    *out = br__weights_find(p->w, name);
-    if (*out) {
-        *rows = (*out)->rows;
+        return br__nomem(err, "for parameters");
+    *f = (struct found){.source = br__weights_find(p->w, name), .flags = map->flags};
+    if (f->source) {
+        f->rows = f->source->rows;
     } else if (map->hf_fused && expert >= 0) {
         int64_t n_list = pattern.n_list, n_experts = p->w->cfg->n_experts;
         if ((rc = br__pattern_parse(map->hf_fused, &pattern, err)))
             return rc;
         const char *fused = br__pattern_name(&p->arena, &pattern, layer, -1, 0);
-        *out = fused ? br__weights_find(p->w, fused) : NULL;
-        if (*out && (*out)->rows % (n_experts * n_list) == 0) {
-            *rows = (*out)->rows / (n_experts * n_list);
-            *row = (expert * n_list + item) * *rows;
+        f->source = fused ? br__weights_find(p->w, fused) : NULL;
+        if (f->source && f->source->rows % (n_experts * n_list) == 0) {
+            f->rows = f->source->rows / (n_experts * n_list);
+            f->row = (expert * n_list + item) * f->rows;
         }
     }
-    if (!*out)
+    if (!f->source)
         return br_fail(err, BR_E_PLAN, "the model has no tensor '%s'", name);
     /* Off the host bytes are made when they are uploaded; a merged adapter changes the dtype. */
     int merges = p->w->adapter && p->w->adapter->merge;
-    return p->host || merges ? br__weights_load(p->w, *out, err) : 0;
+    return p->host || merges ? br__weights_load(p->w, f->source, err) : 0;
 }
 
 /* ---- shares ---------------------------------------------------------------------------------- */
 
 /* Share `rank` of `size` of n, which must divide. */
-static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
-                 const char *name, struct br_err *err)
+static int param_share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
+                       const char *name, struct br_err *err)
 {
     if (n % size)
         return br_fail(err, BR_E_USAGE,
@@ -147,9 +147,9 @@ static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t
 }
 
 /* The parts of a source's rows [row, row + rows) that a rank owns; at most 3. */
-static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, int64_t rows,
-               enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
-               size_t *n_parts, struct br_err *err)
+static int param_cut(const struct br_config *cfg, struct br__source *s, int64_t row, int64_t rows,
+                     enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
+                     size_t *n_parts, struct br_err *err)
 {
     int64_t from = 0, len = 0;
     int rc = 0;
@@ -166,17 +166,17 @@ static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, i
     if (split == BR__SPLIT_NONE || size == 1)
         return 0;
     if (split == BR__SPLIT_COLS || (split == BR__SPLIT_ROWS && s->ndim == 1)) {
-        if (!(rc = share(s->cols, rank, size, &from, &len, s->name, err)))
+        if (!(rc = param_share(s->cols, rank, size, &from, &len, s->name, err)))
             parts[0] = (struct br__part){s, row, rows, from, len};
     } else if (split == BR__SPLIT_ROWS) {
-        if (!(rc = share(rows, rank, size, &from, &len, s->name, err)))
+        if (!(rc = param_share(rows, rank, size, &from, &len, s->name, err)))
             parts[0] = (struct br__part){s, row + from, len, 0, s->cols};
     } else {
         int64_t key =
             br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
         int64_t channels[3] = {key, key, rows - 2 * key};
         for (int64_t i = 0, base = row; i < 3 && !rc; base += channels[i++])
-            if (!(rc = share(channels[i], rank, size, &from, &len, s->name, err)))
+            if (!(rc = param_share(channels[i], rank, size, &from, &len, s->name, err)))
                 parts[i] = (struct br__part){s, base + from, len, 0, s->cols};
         *n_parts = 3;
     }
@@ -207,21 +207,30 @@ static int64_t elems_of(const struct br__part *q)
     return q->n_rows * q->n_cols;
 }
 
+static void copy_parts(const struct br__part *parts, size_t n, int to, unsigned char *dst)
+{
+    for (size_t i = 0; i < n; i++) {
+        copy_part(&parts[i], to, 0, elems_of(&parts[i]), dst);
+        dst += (size_t)elems_of(&parts[i]) * br_dtype_size(to);
+    }
+}
+
 /* Bytes of the parts: where they lie if that is one run of the right dtype, else a copy. */
-static const void *gather(struct br__params *p, const struct br__part *parts, size_t n, int to)
+static const void *param_gather(struct br__params *p, const struct br__part *parts, size_t n,
+                                int to, int *copied)
 {
     const struct br__part *q = &parts[0];
+    *copied = 0;
     if (n == 1 && q->source->dtype == to && (q->n_cols == q->source->cols || q->n_rows == 1))
         return (const unsigned char *)q->source->data +
                (size_t)(q->row * q->source->cols + q->col) * br_dtype_size(to);
     size_t elems = 0;
     for (size_t i = 0; i < n; i++)
         elems += (size_t)elems_of(&parts[i]);
-    unsigned char *m = own(p, elems * br_dtype_size(to)), *d = m;
-    for (size_t i = 0; m && i < n; i++) {
-        copy_part(&parts[i], to, 0, elems_of(&parts[i]), d);
-        d += (size_t)elems_of(&parts[i]) * br_dtype_size(to);
-    }
+    unsigned char *m = param_own(p, elems * br_dtype_size(to));
+    if (m)
+        copy_parts(parts, n, to, m);
+    *copied = 1;
     return m;
 }
 
@@ -249,14 +258,14 @@ static int make_bytes(void *arg, void *host, size_t at, size_t n, struct br_err 
 
 /* ---- params ---------------------------------------------------------------------------------- */
 
-static struct br__param *known(const struct br__params *p, const char *key)
+static struct br__param *param_known(const struct br__params *p, const char *key)
 {
     uint32_t i = br__map_get(&p->by_key, key);
     return i == BR__NOT_FOUND ? NULL : p->list[i];
 }
 
-static int add(struct br__params *p, struct br__param *q, const char *key,
-               const struct br__part *parts, size_t n_parts)
+static int param_add(struct br__params *p, struct br__param *q, const char *key,
+                     const struct br__part *parts, size_t n_parts)
 {
     struct br__part *copy = br__arena_alloc(&p->arena, n_parts * sizeof *copy);
     q->key = br__arena_strdup(&p->arena, key);
@@ -287,12 +296,12 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
 {
     struct br__part parts[3];
     size_t n;
-    int rc = cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err);
+    int rc = param_cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err);
     if (rc)
         return rc;
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     q->stored.dtype = (uint32_t)dtype;
     q->split = split;
     q->shared = split == BR__SPLIT_NONE;
@@ -304,23 +313,25 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
         q->stored.n_dim = 1;
         q->stored.shape[0] = parts[0].n_cols;
     }
-    q->stored.data = p->host ? gather(p, parts, n, (int)q->stored.dtype) : NULL;
-    if ((p->host && !q->stored.data) || add(p, q, key, parts, n))
-        return nomem(err);
+    q->stored.data = p->host ? param_gather(p, parts, n, (int)q->stored.dtype, &q->copied) : NULL;
+    if ((p->host && !q->stored.data) || param_add(p, q, key, parts, n))
+        return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }
 
-static int make(struct br__params *p, const char *key, const char *mcore, int item,
-                enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
-                struct br_err *err)
+static int param_make(struct br__params *p, const char *key, const char *mcore, int item,
+                      enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
+                      struct br_err *err)
 {
-    struct br__source *s;
-    int64_t row, rows;
-    int rc = find_source(p, mcore, item, -1, &s, &row, &rows, err);
-    return rc ? rc
-              : make_of(p, key, s, row, rows, is_vector(s) ? BR_F32 : s->dtype, split, rank, size,
-                        out, err);
+    struct found f;
+    int rc = find_source(p, mcore, item, -1, &f, err);
+    if (!rc)
+        rc = make_of(p, key, f.source, f.row, f.rows,
+                     is_vector(f.source) ? BR_F32 : f.source->dtype, split, rank, size, out, err);
+    if (!rc)
+        (*out)->centred = (f.flags & BR_MAP_ZERO_CENTERED) != 0;
+    return rc;
 }
 
 int br__param_get(struct br__params *p, const char *mcore, int item, enum br__split split,
@@ -328,8 +339,8 @@ int br__param_get(struct br__params *p, const char *mcore, int item, enum br__sp
 {
     char key[160];
     snprintf(key, sizeof key, "%s|%d", mcore, item);
-    struct br__param *q = known(p, key);
-    int rc = q ? 0 : make(p, key, mcore, item, split, rank, size, &q, err);
+    struct br__param *q = param_known(p, key);
+    int rc = q ? 0 : param_make(p, key, mcore, item, split, rank, size, &q, err);
     *out = q;
     return rc;
 }
@@ -342,21 +353,23 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     struct br__part *parts = br__arena_alloc(&p->arena, (size_t)n * sizeof *parts);
     const void **data = br__arena_alloc(&p->arena, (size_t)n * sizeof *data);
     if (!q || !parts || !data)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     for (int64_t e = 0; e < n; e++) {
-        struct br__source *s;
-        int64_t row, rows;
+        struct found f;
         size_t one;
-        int rc = find_source(p, mcore, item, first + e, &s, &row, &rows, err);
-        if (rc || (rc = cut(p->w->cfg, s, row, rows, split, rank, size, &parts[e], &one, err)))
+        int rc = find_source(p, mcore, item, first + e, &f, err);
+        const struct br__source *s = f.source;
+        if (rc || (rc = param_cut(p->w->cfg, f.source, f.row, f.rows, split, rank, size, &parts[e],
+                                  &one, err)))
             return rc;
         if (e && s->dtype != (int)q->stored.dtype)
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
                            br_dtype_torch(s->dtype), br_dtype_torch((int)q->stored.dtype));
         q->stored.dtype = (uint32_t)s->dtype;
-        data[e] = p->host ? gather(p, &parts[e], 1, s->dtype) : NULL;
+        int copied; /* not of experts: shares of columns do not train */
+        data[e] = p->host ? param_gather(p, &parts[e], 1, s->dtype, &copied) : NULL;
         if (p->host && !data[e])
-            return nomem(err);
+            return br__nomem(err, "for parameters");
     }
     q->stored.parts = p->host ? data : NULL;
     q->split = split;
@@ -365,8 +378,8 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     q->stored.shape[0] = n;
     q->stored.shape[1] = parts[0].n_rows;
     q->stored.shape[2] = parts[0].n_cols;
-    if (add(p, q, key, parts, (size_t)n))
-        return nomem(err);
+    if (param_add(p, q, key, parts, (size_t)n))
+        return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }
@@ -377,28 +390,62 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
 {
     char key[160];
     snprintf(key, sizeof key, "%s|%d", mcore, item);
-    struct br__param *q = known(p, key);
+    struct br__param *q = param_known(p, key);
     int rc = q ? 0 : make_experts(p, key, mcore, item, first, n, split, rank, size, &q, err);
     *out = q;
     return rc;
+}
+
+/* Rows of B or elements of a magnitude, which lie apart in what all of them share. */
+static int make_of_rows(struct br__params *p, const char *key, const struct br__part *rows,
+                        size_t n, struct br__param **out, struct br_err *err)
+{
+    struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
+    if (!q)
+        return br__nomem(err, "for parameters");
+    memset(q, 0, sizeof *q);
+    q->stored.dtype = BR_F32;
+    q->stored.n_dim = (uint32_t)rows[0].source->ndim;
+    for (size_t i = 0; i < n; i++)
+        q->stored.shape[0] += q->stored.n_dim == 1 ? rows[i].n_cols : rows[i].n_rows;
+    q->stored.shape[1] = q->stored.n_dim == 1 ? 0 : rows[0].n_cols;
+    q->split = BR__SPLIT_NONE;
+    q->shared = 1;
+    q->stored.data = param_gather(p, rows, n, BR_F32, &q->copied);
+    if (!q->stored.data || param_add(p, q, key, rows, n))
+        return br__nomem(err, "for parameters");
+    *out = q;
+    return 0;
 }
 
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
                       enum br__split split, uint32_t rank, uint32_t size,
                       const struct br__param **out, struct br_err *err)
 {
-    char key[160];
-    snprintf(key, sizeof key, "adapter|%u|%c", pair->index, which);
-    struct br__param *q = known(p, key);
-    int follows = (which == 'A') == (split == BR__SPLIT_COLS);
-    const struct br__source *s = which == 'A'   ? &pair->a
-                                 : which == 'B' ? &pair->b
-                                                : &pair->magnitude;
-    int rc = q ? 0
-               : make_of(p, key, (struct br__source *)(uintptr_t)s, 0, s->rows, BR_F32,
-                         follows ? split : BR__SPLIT_NONE, rank, size, &q, err);
+    char key[320];
+    int follows = (which == 'A') == (split == BR__SPLIT_COLS), rc = 0;
+    struct br__source *s = which == 'A' ? pair->a : which == 'B' ? pair->b : pair->magnitude;
+    const struct br__part *rows = which == 'A' ? NULL : which == 'B' ? pair->b_rows : pair->m_rows;
+    snprintf(key, sizeof key, "%s|%u", s->name, rows ? pair->index : 0);
+    struct br__param *q = param_known(p, key);
+    if (!q && rows && (size > 1 || !p->host))
+        return br_fail(err, BR_E_UNSUPPORTED, "new adapters work on one rank of the host only");
+    if (!q)
+        rc = rows ? make_of_rows(p, key, rows, pair->n_rows, &q, err)
+                  : make_of(p, key, s, 0, s->rows, BR_F32, follows ? split : BR__SPLIT_NONE, rank,
+                            size, &q, err);
     if (!rc)
         q->adapter = which;
     *out = q;
     return rc;
+}
+
+void br__params_refresh(struct br__params *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        struct br__param *q = p->list[i];
+        if (q->copied)
+            copy_parts(q->pieces, q->n_pieces, (int)q->stored.dtype,
+                       (unsigned char *)(uintptr_t)q->stored.data);
+    }
 }

@@ -172,6 +172,10 @@ struct br__td {
 /* Resolve root/iteration dir and open.  Order for a root: latest_checkpointed_iteration.txt
  * ("release" or N), else latest_train_state.pt, else the largest iter_*, else release. */
 int br__td_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
+/* The iteration directory (arena) that br__td_open would read; BR_E_NOTFOUND if `dir` is no
+ * torch_dist checkpoint. */
+int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir,
+                   struct br_err *err) BR_MUST_CHECK;
 /* Read the whole record of a chunk of t and compare its CRC-32; hash, if not NULL, takes the bytes.
  */
 int br__td_check_record(const struct br__ckpt *ck, const struct br__tensor *t,
@@ -259,6 +263,7 @@ struct br__td_item {
     uint32_t crc;                /* of a chunk's data, set when it is written */
 };
 #define BR__TD_OBJECT UINT32_MAX
+#define BR__TD_COMMON "common_state/shard_0_1" /* key of the common state */
 #define BR__TD_FILE_TARGET                                                                         \
     (1ull << 30) /* a new .distcp about every GiB: parts for threads and resume */
 struct br__td_plan {
@@ -295,6 +300,9 @@ struct br__td_common {
     const char *const (*args)[2];
     size_t n_args;
     const struct br__train_save *train; /* NULL: weights only */
+    /* what Megatron has no place for, and ignores: entries of a dict under the key "bridge" */
+    const char *const (*extra)[2];
+    size_t n_extra;
 };
 /* The common state dict as a protocol 2 pickle: as_list wraps it in a one-element list (the object
  * form). */
@@ -422,8 +430,7 @@ int br__td_train_common(struct br__buf *out, const struct br__ckpt *ck,
 const char *br__td_sharding(const struct br__td *td);
 int64_t br__td_samples(const struct br__td *td);
 
-/* ---- indexed.c: Megatron's token files, NAME.bin and NAME.idx ---------------------------------
- */
+/* ---- indexed.c: Megatron's token files, NAME.bin and NAME.idx -------------------------------- */
 
 struct br__indexed {
     struct br__file bin, idx;
@@ -469,8 +476,7 @@ int br__indexed_append(struct br__indexed_out *w, const struct br__indexed *x,
 int br__indexed_finish(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
 void br__indexed_abort(struct br__indexed_out *w);
 
-/* ---- npy.c: arrays as numpy.save writes them ---------------------------------------------------
- */
+/* ---- npy.c: arrays as numpy.save writes them ------------------------------------------------- */
 
 #define BR__NPY_DIMS 2
 struct br__npy {
@@ -488,8 +494,7 @@ int br__npy_parse(struct br__npy *x, const unsigned char *p, uint64_t n, uint64_
 int br__npy_write(const char *path, int dtype, int ndim, const int64_t *shape, const void *data,
                   int sync, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- parquet.c: Parquet files as rows
- * ------------------------------------------------------------ */
+/* ---- parquet.c: Parquet files as rows -------------------------------------------------------- */
 
 struct br__parquet;
 int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *err) BR_MUST_CHECK;

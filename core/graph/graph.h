@@ -15,7 +15,7 @@
 #include <bridge/backend.h>
 #include <bridge/graph.h>
 
-/* ---- nodes ---------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 /* The values of a PARAM, rows one after another.  A host device uses them where they lie, in `data`
  * or `parts`; any other gets a copy once, of what `bytes` makes, or of data or parts without it. */
@@ -38,10 +38,22 @@ struct br__node {
     const float *data; /* of a CONST (arena) */
     const struct br__stored *stored; /* of a PARAM */
 };
+/* Nodes [from, to) whose values are not kept for a backward pass, which makes them again. */
+struct br__segment {
+    br_val from, to;
+    int all; /* also those that nodes behind it use */
+};
 struct br_graph {
     struct br__arena arena;
     struct br__node *nodes; /* [0] is poison */
     size_t n, cap;
+    struct br__segment *segments; /* in order; they do not meet */
+    size_t n_segments, cap_segments;
+    /* Where values are bfloat16: ops that this device has no kernel for are carried out in float32,
+     * from values that are widened, and the result rounded.  NULL: they stay as they are. */
+    const struct br__device *device;
+    br_val *wide; /* [n_wide] the float32 value that a bfloat16 one was widened to; 0: none */
+    size_t n_wide, cap_wide;
     uint32_t values;         /* BR_BF16: dtype of activations and of products of such; 0: float32 */
     struct br_err err;       /* sticky: code != 0 */
     struct br__build *build; /* what the layer builders know; NULL in a bare graph */
@@ -77,13 +89,31 @@ br_val br__graph_fail(struct br_graph *g, int code, const char *fmt, ...) BR_PRI
 int br__graph_status(const struct br_graph *g, struct br_err *err); /* the sticky error */
 void br__graph_free(struct br_graph *g);
 
+/* A node like v, with the inputs in[n_in of v]. */
+br_val br__clone(struct br_graph *g, br_val v, const br_val *in);
+/* Nodes [from, to) become a segment: later gradients read clones of them, made from what entered
+ * the segment, and the planner frees the values themselves as soon as the forward pass is through
+ * with them.  What nodes behind the segment use of it is kept for their gradients unless `all`. */
+void br__recompute(struct br_graph *g, br_val from, br_val to, int all);
+
 /* ---- gradients ------------------------------------------------------------------------------- */
 
-/* Append to the graph the gradients of roots[0], a loss of shape [1], by wrt[n]: out[i] is a value
- * of the shape of wrt[i], or 0 if no root depends on it.  A root that is a SEND stands for the loss
- * of a later pipeline stage: its gradient is received. */
-int br__grad(struct br_graph *g, const br_val *roots, size_t n_roots, const br_val *wrt, size_t n,
-             br_val *out, struct br_err *err) BR_MUST_CHECK;
+/* Where the walk back starts: a value and the gradient that it gets there, of its shape.  seed 0:
+ * 1, for a loss of shape [1].  A root that is a SEND stands for the loss of a later pipeline stage:
+ * its gradient is received. */
+struct br__root {
+    br_val v, seed;
+};
+/* A value whose gradient is wanted.  into: float32 room of its shape in a STATE, to which the
+ * gradient is added where it is made; 0: the gradient is a value of its own. */
+struct br__want {
+    br_val leaf, into;
+};
+/* Append to the graph the gradients of the sum of all roots, each times its seed: out[i] is a value
+ * of the shape of wants[i].leaf (with `into` that room, after all was added to it), or 0 if no root
+ * depends on it. */
+int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots,
+             const struct br__want *wants, size_t n, br_val *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- devices --------------------------------------------------------------------------------- */
 
@@ -125,8 +155,7 @@ int br__device_call(struct br__device *d, const struct br_call *c,
 const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,
                               size_t size);
 
-/* ---- programs: which nodes run, by which kernels, where in memory -------------------------------
- */
+/* ---- programs: which nodes run, by which kernels, where in memory ---------------------------- */
 
 /* What `outputs` need of a graph, planned for a kind of device.  It holds no memory of the device
  * and no address, and does not change.  The graph and the device must outlive it. */
@@ -136,8 +165,7 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
                      const br_val *outputs, size_t n_outputs, struct br_err *err) BR_MUST_CHECK;
 void br__program_free(struct br__program *p);
 
-/* ---- frames: a program's memory, and its run ----------------------------------------------------
- */
+/* ---- frames: a program's memory, and its run ------------------------------------------------- */
 
 /* Inputs and states of its own; values lie in the device's work memory until the device's next run.
  * Nobody outside of this folder sees an address in memory of the device, but for states. */

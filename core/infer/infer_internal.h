@@ -30,8 +30,6 @@ struct br__choices {
 };
 int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t *history,
                        size_t n_history, struct br__choices *out, struct br_err *err) BR_MUST_CHECK;
-/* The generator: Philox4x32-10. */
-void br__philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 /* log p of token `id` under n logits. */
 double br__log_prob(const float *logits, size_t n, int32_t id);

@@ -81,13 +81,8 @@ struct source {
     int user;
 };
 
-static int nomem(struct resolver *r)
-{
-    return br_fail(r->err, BR_E_NOMEM, "out of memory reading a recipe");
-}
-
 /* "my.recipe:12: " before an error about an assignment. */
-static int wrap(struct resolver *r, const struct assign *s, int rc)
+static int recipe_wrap(struct resolver *r, const struct assign *s, int rc)
 {
     if (rc && s->line)
         br_wrap(r->err, "%s:%d", s->from, s->line);
@@ -105,7 +100,7 @@ struct near {
     int distance;
 };
 
-static void consider(struct near *n, const char *name)
+static void recipe_consider(struct near *n, const char *name)
 {
     int d = br__edit_distance(n->word, name);
     if (d < n->distance) {
@@ -119,15 +114,15 @@ static int unknown_key(struct resolver *r, const char *name)
     struct near n = {name, NULL, 5};
 
     for (uint32_t id = 0; id < BR__N_RK; id++)
-        consider(&n, br__recipe_keys[id].name);
+        recipe_consider(&n, br__recipe_keys[id].name);
     for (size_t i = 0; br__recipe_word(i); i++)
-        consider(&n, br__recipe_word(i)->name);
+        recipe_consider(&n, br__recipe_word(i)->name);
     return br_fail(r->err, BR_E_CONFIG, "there is no key '%.80s'%s%s%s; see: bridge recipe keys",
                    name, n.best ? "; did you mean '" : "", n.best ? n.best : "", n.best ? "'" : "");
 }
 
 /* Take the qualifiers off a name; what is left is returned. */
-static const char *unqualify(const char *name, struct when *when)
+static const char *recipe_unqualify(const char *name, struct when *when)
 {
     for (int found = 1; found && br__recipe_key_find(name) == BR__N_RK;) {
         found = 0;
@@ -147,10 +142,10 @@ static const char *unqualify(const char *name, struct when *when)
 
 /* ---- reading texts --------------------------------------------------------------------------- */
 
-static int push(struct resolver *r, const struct assign *s)
+static int recipe_push(struct resolver *r, const struct assign *s)
 {
     if (br__grow(&r->list, &r->cap, r->n, sizeof *r->list))
-        return nomem(r);
+        return br__nomem(r->err, "reading a recipe");
     r->list[r->n++] = *s;
     return BR_OK;
 }
@@ -197,7 +192,7 @@ static int read_pair(struct resolver *r, const struct br__pair *p, struct source
                        .user = from->user,
                        .from = from->from,
                        .row = from->row};
-    const char *name = unqualify(p->key, &s.when);
+    const char *name = recipe_unqualify(p->key, &s.when);
 
     for (size_t i = 0; i < BR_COUNTOF(specials); i++)
         if (!strcmp(specials[i].name, name) && (!from->user || specials[i].in_file))
@@ -209,13 +204,13 @@ static int read_pair(struct resolver *r, const struct br__pair *p, struct source
     if (s.what == A_KEY) {
         s.key = br__recipe_key_find(name);
         if (s.key == BR__N_RK)
-            return wrap(r, &s, read_word(r, &s, name));
+            return recipe_wrap(r, &s, read_word(r, &s, name));
         if (br__recipe_keys[s.key].flags & BR__RECIPE_COMPUTED)
-            return wrap(r, &s,
-                        br_fail(r->err, BR_E_CONFIG, "%s is computed: %s; set that", name,
-                                br__recipe_keys[s.key].help));
+            return recipe_wrap(r, &s,
+                               br_fail(r->err, BR_E_CONFIG, "%s is computed: %s; set that", name,
+                                       br__recipe_keys[s.key].help));
     }
-    return push(r, &s);
+    return recipe_push(r, &s);
 }
 
 static int read_text(struct resolver *r, struct br__pairs *t, const struct source *from,
@@ -308,7 +303,7 @@ static const struct {
 };
 
 /* Our name for upstream's newer one, and the modes that it means; NULL if it is none. */
-static const char *translate(struct br__arena *a, const char *name, unsigned *modes)
+static const char *recipe_translate(struct br__arena *a, const char *name, unsigned *modes)
 {
     size_t n = strlen(name), tail = strlen("_config");
 
@@ -359,7 +354,7 @@ static int not_found(struct br__registry *reg, const char *name, struct br_err *
             const struct br_recipe *row = &reg->plugins[i]->recipes[k];
             if (!br__recipe_is_listed(row))
                 continue;
-            consider(&n, row->name);
+            recipe_consider(&n, row->name);
             if (common_prefix(name, row->name) > longest) {
                 longest = common_prefix(name, row->name);
                 prefix = row->name;
@@ -377,7 +372,7 @@ static const struct br_recipe *find_named(struct resolver *r, struct br__registr
                                           unsigned *modes)
 {
     const struct br__plugin **plugin = &r->out->plugin;
-    const char *ours = translate(r->a, name, modes);
+    const char *ours = recipe_translate(r->a, name, modes);
     const struct br_recipe *row = NULL;
 
     if (o->plugin) {
@@ -394,8 +389,9 @@ static const struct br_recipe *find_named(struct resolver *r, struct br__registr
     return row;
 }
 
-static int choose(struct resolver *r, struct br__registry *reg, const struct br__recipe_opts *o,
-                  const char *name, const struct br_recipe **row, unsigned *modes)
+static int recipe_choose(struct resolver *r, struct br__registry *reg,
+                         const struct br__recipe_opts *o, const char *name,
+                         const struct br_recipe **row, unsigned *modes)
 {
     *modes = MODE_ALL;
     *row = find_named(r, reg, o, name, modes);
@@ -418,7 +414,8 @@ static int read_file(struct resolver *r, const char *path)
     struct source from = {br__arena_strdup(r->a, path), NULL, 1};
     size_t n;
     char *text;
-    int rc = from.from ? br__read_text(path, FILE_MAX, &text, &n, r->err) : nomem(r);
+    int rc = from.from ? br__read_text(path, FILE_MAX, &text, &n, r->err)
+                       : br__nomem(r->err, "reading a recipe");
 
     if (rc)
         return rc;
@@ -435,7 +432,7 @@ static int read_option(struct resolver *r, const char *option, const char *key, 
 {
     struct source from = {option, NULL, 1};
     struct br__pair p = {.key = key, .value = br__arena_strdup(r->a, value)};
-    return p.value ? read_pair(r, &p, &from, &always) : nomem(r);
+    return p.value ? read_pair(r, &p, &from, &always) : br__nomem(r->err, "reading a recipe");
 }
 
 static int read_user(struct resolver *r, const struct br__recipe_opts *o)
@@ -449,7 +446,8 @@ static int read_user(struct resolver *r, const struct br__recipe_opts *o)
         rc = read_option(r, "--peft", "peft", o->peft);
     if (!rc && o->world) {
         const char *world = br__arena_printf(r->a, "%" PRId64, o->world);
-        rc = world ? read_option(r, "--world-size", "gpus", world) : nomem(r);
+        rc = world ? read_option(r, "--world-size", "gpus", world)
+                   : br__nomem(r->err, "reading a recipe");
     }
     for (size_t i = 0; !rc && i < o->n_sets; i++) {
         struct br__pairs t = {o->sets[i], "--set", 0, 1};
@@ -491,7 +489,7 @@ static unsigned mode_bit(struct resolver *r, const struct assign *s)
 
     if (!rc && v.tag != 'T')
         rc = br_fail(r->err, BR_E_CONFIG, "mode: got '%.80s', expected a mode's name", s->value);
-    wrap(r, s, rc);
+    recipe_wrap(r, s, rc);
     for (unsigned i = 0; !rc && i < BR_COUNTOF(mode_names); i++)
         if (!strcmp(v.text, mode_names[i]))
             return 1u << i;
@@ -521,14 +519,15 @@ static int find_mode(struct resolver *r, unsigned named, unsigned *mode)
         return r->err->code;
     *mode = asked ? asked : own & named ? own : named & -named;
     if (asked && !(asked & named))
-        return wrap(r, user,
-                    br_fail(r->err, BR_E_CONFIG, "'%s' means mode %s, not %s", r->out->asked,
-                            mode_text(named & -named), mode_text(asked)));
+        return recipe_wrap(r, user,
+                           br_fail(r->err, BR_E_CONFIG, "'%s' means mode %s, not %s", r->out->asked,
+                                   mode_text(named & -named), mode_text(asked)));
     if ((own == MODE_PRETRAIN) != (*mode == MODE_PRETRAIN))
-        return wrap(r, user,
-                    br_fail(r->err, BR_E_CONFIG, "recipe '%s' is for %s: its mode cannot be %s",
-                            r->out->name, own == MODE_PRETRAIN ? "pretraining" : "finetuning",
-                            mode_text(*mode)));
+        return recipe_wrap(r, user,
+                           br_fail(r->err, BR_E_CONFIG,
+                                   "recipe '%s' is for %s: its mode cannot be %s", r->out->name,
+                                   own == MODE_PRETRAIN ? "pretraining" : "finetuning",
+                                   mode_text(*mode)));
     return BR_OK;
 }
 
@@ -560,10 +559,10 @@ static int set_upstream(struct resolver *r, const struct assign *s)
     if (!rc) {
         br__recipe_value_text(&b, &v);
         r->out->v[s->key].upstream = b.failed ? NULL : br__arena_strdup(r->a, b.p);
-        rc = r->out->v[s->key].upstream ? BR_OK : nomem(r);
+        rc = r->out->v[s->key].upstream ? BR_OK : br__nomem(r->err, "reading a recipe");
     }
     br__buf_free(&b);
-    return wrap(r, s, rc);
+    return recipe_wrap(r, s, rc);
 }
 
 static int set_value(struct resolver *r, const struct assign *s)
@@ -577,10 +576,10 @@ static int set_value(struct resolver *r, const struct assign *s)
     v.upstream = r->out->v[s->key].upstream;
     if (!rc)
         r->out->v[s->key] = v;
-    return wrap(r, s, rc);
+    return recipe_wrap(r, s, rc);
 }
 
-static int apply(struct resolver *r, unsigned mode, int packed)
+static int recipe_apply(struct resolver *r, unsigned mode, int packed)
 {
     const char *refusal = NULL;
     int rc = BR_OK;
@@ -604,7 +603,7 @@ static int apply(struct resolver *r, unsigned mode, int packed)
 }
 
 /* Put the value in place of "$key", also through several. */
-static int dereference(struct resolver *r, uint32_t id)
+static int recipe_dereference(struct resolver *r, uint32_t id)
 {
     struct br__recipe_value *v = &r->out->v[id];
     const struct br__recipe_value *to = v;
@@ -624,8 +623,8 @@ static int dereference(struct resolver *r, uint32_t id)
 
 /* ---- computed values ------------------------------------------------------------------------- */
 
-static void compute(struct br__recipe *r, uint32_t id, char tag, int64_t i, double f,
-                    const char *text)
+static void recipe_compute(struct br__recipe *r, uint32_t id, char tag, int64_t i, double f,
+                           const char *text)
 {
     r->v[id] =
         (struct br__recipe_value){.tag = tag, .i = i, .f = f, .text = text, .from = "computed"};
@@ -636,33 +635,162 @@ static int mixed_precision_has(const struct br__recipe *r, const char *what)
     return strstr(r->v[BR__RK_mixed_precision].text, what) != NULL;
 }
 
+/* A precision other than bfloat16 sets the keys that repeat it. */
+static void compute_dtypes(struct br__recipe *r)
+{
+    int fp16 = mixed_precision_has(r, "fp16");
+
+    if (!fp16 && strcmp(r->v[BR__RK_mixed_precision].text, "fp32"))
+        return;
+    const char *dtype = fp16 ? "torch.float16" : "torch.float32";
+    recipe_compute(r, BR__RK_bf16, 'B', 0, 0, NULL);
+    recipe_compute(r, BR__RK_params_dtype, 'T', 0, 0, dtype);
+    if (r->v[BR__RK_pipeline_dtype].tag == 'T')
+        recipe_compute(r, BR__RK_pipeline_dtype, 'T', 0, 0, dtype);
+}
+
 /* Megatron Bridge's runtime_config_update: a named precision recipe sets gradients' reduction
  * (float32 for bf16_mixed and its FP8 kin, not for fp16_mixed) and what pipeline stages exchange.
  */
 static void compute_all(struct br__recipe *r)
 {
     const struct br__recipe_value *v = r->v;
-    int fp16 = mixed_precision_has(r, "fp16");
+    int fp16 = mixed_precision_has(r, "fp16"),
+        fp32 = !strcmp(v[BR__RK_mixed_precision].text, "fp32");
     int64_t reduce = v[BR__RK_mp_grad_reduce_in_fp32].tag ? v[BR__RK_mp_grad_reduce_in_fp32].i
+                     : fp32                               ? 1
                      : mixed_precision_has(r, "_mixed")   ? !fp16
                                                           : v[BR__RK_ddp_grad_reduce_in_fp32].i;
     double decay = v[BR__RK_start_weight_decay].tag == 'F'
                        ? v[BR__RK_start_weight_decay].f
                        : v[BR__RK_optimizer_weight_decay_field].f;
 
-    compute(r, BR__RK_eff_lr_decay_iters, 'I',
-            br__recipe_i(r, BR__RK_lr_decay_iters_field, v[BR__RK_train_iters].i), 0, NULL);
-    compute(r, BR__RK_eff_weight_decay, 'F', 0, decay, NULL);
-    compute(r, BR__RK_eff_grad_reduce_in_fp32, 'B', reduce, 0, NULL);
-    compute(r, BR__RK_eff_pipeline_dtype, 'T', 0, 0, fp16 ? "torch.float16" : "torch.bfloat16");
-    compute(r, BR__RK_eff_use_distributed_optimizer, 'B',
-            v[BR__RK_ddp_use_distributed_optimizer].i || v[BR__RK_opt_use_distributed_optimizer].i,
-            0, NULL);
+    compute_dtypes(r);
+    recipe_compute(r, BR__RK_eff_lr_decay_iters, 'I',
+                   br__recipe_i(r, BR__RK_lr_decay_iters_field, v[BR__RK_train_iters].i), 0, NULL);
+    recipe_compute(r, BR__RK_eff_weight_decay, 'F', 0, decay, NULL);
+    recipe_compute(r, BR__RK_eff_grad_reduce_in_fp32, 'B', reduce, 0, NULL);
+    recipe_compute(r, BR__RK_eff_pipeline_dtype, 'T', 0, 0,
+                   fp16   ? "torch.float16"
+                   : fp32 ? "torch.float32"
+                          : "torch.bfloat16");
+    recipe_compute(r, BR__RK_eff_use_distributed_optimizer, 'B',
+                   v[BR__RK_ddp_use_distributed_optimizer].i ||
+                       v[BR__RK_opt_use_distributed_optimizer].i,
+                   0, NULL);
     if (v[BR__RK_recompute_granularity].tag == 'T' &&
         !strcmp(v[BR__RK_recompute_granularity].text, "selective"))
-        compute(r, BR__RK_eff_recompute_modules, 'L', 0, 0,
-                v[BR__RK_recompute_modules].tag == 'L' ? v[BR__RK_recompute_modules].text
-                                                       : "[\"core_attn\"]");
+        recipe_compute(r, BR__RK_eff_recompute_modules, 'L', 0, 0,
+                       v[BR__RK_recompute_modules].tag == 'L' ? v[BR__RK_recompute_modules].text
+                                                              : "[\"core_attn\"]");
+}
+
+/* ---- a resolved recipe changed --------------------------------------------------------------- */
+
+int br__recipe_is_set(const struct br__recipe *r, uint32_t id)
+{
+    const struct br__recipe_value *v = &r->v[id];
+    return v->tag && !v->row && strcmp(v->from, "default") && strcmp(v->from, "computed") != 0;
+}
+
+/* The fact of a configuration that a key stands for, by its name in Megatron's model section. */
+static uint32_t fact_of(uint32_t id)
+{
+    const char *path = br__recipe_keys[id].config;
+    uint32_t fact = 0;
+
+    if (!br__starts(path, "model."))
+        return BR_N_CFG;
+    while (fact < BR_N_CFG && strcmp(br__cfg_keys[fact].key, path + strlen("model.")))
+        fact++;
+    return fact;
+}
+
+/* Keys that say what the model is; the others of [num_layers, ...] are settings of its training. */
+static int is_shape(uint32_t id)
+{
+    return (id >= BR__RK_num_layers && id <= BR__RK_linear_attention_freq &&
+            id != BR__RK_make_vocab_size_divisible_by) ||
+           (id >= BR__RK_linear_conv_kernel_dim && id <= BR__RK_max_position_embeddings) ||
+           id == BR__RK_mtp_num_layers;
+}
+
+static struct br__recipe_value value_of(const struct br_config *cfg, uint32_t id)
+{
+    uint32_t fact = id == BR__RK_max_position_embeddings ? BR_CFG_SEQ_LENGTH : fact_of(id);
+    struct br__recipe_value v = {.tag = '0', .from = "hf_model"};
+
+    if (id == BR__RK_linear_attention_freq) { /* delta nets but for every so manyth layer */
+        int64_t n = 0;
+        while (n < cfg->n_layers && cfg->linear[n])
+            n++;
+        v.tag = n ? 'I' : '0';
+        v.i = n + 1;
+    } else if (id == BR__RK_mtp_num_layers) {
+        v.tag = 'I';
+        v.i = cfg->n_mtp;
+    } else if (fact < BR_N_CFG && cfg->has[fact]) {
+        char kind = br__recipe_keys[id].kind;
+        v.tag = kind == 'C' ? 'T' : kind;
+        v.i = br_cfg_i(cfg, fact);
+        v.f = br_cfg_f(cfg, fact);
+        v.text = br_cfg_s(cfg, fact);
+    }
+    return v;
+}
+
+void br__recipe_adopt_model(struct br__recipe *r, const struct br_config *cfg)
+{
+    for (uint32_t id = 0; id < BR__N_RK; id++) {
+        struct br__recipe_value v = is_shape(id) ? value_of(cfg, id) : (struct br__recipe_value){0};
+        int fits = v.tag != '0' || br__recipe_keys[id].flags & BR__RECIPE_NULLABLE;
+        if (v.tag && fits && r->v[id].tag && !br__recipe_is_set(r, id))
+            r->v[id] = v;
+    }
+    const struct br__recipe_value tokenizer[] = {
+        {.tag = 'T', .text = "HuggingFaceTokenizer", .from = "hf_model"},
+        {.tag = 'T', .text = r->v[BR__RK_hf_model].text, .from = "hf_model"},
+        {.tag = '0', .from = "hf_model"}};
+    static const uint32_t ids[] = {BR__RK_tokenizer_type, BR__RK_tokenizer_model,
+                                   BR__RK_tokenizer_vocab_size};
+    for (size_t i = 0; i < BR_COUNTOF(ids); i++)
+        if (!br__recipe_is_set(r, ids[i]))
+            r->v[ids[i]] = tokenizer[i];
+}
+
+const char *br__recipe_unlike(const struct br__recipe *r, const struct br_config *cfg)
+{
+    for (uint32_t id = 0; id < BR__N_RK; id++) {
+        struct br__recipe_value v = is_shape(id) ? value_of(cfg, id) : (struct br__recipe_value){0};
+        const struct br__recipe_value *have = &r->v[id];
+        if (id == BR__RK_mtp_num_layers || id == BR__RK_max_position_embeddings || !v.tag ||
+            v.tag != have->tag)
+            continue;
+        if ((v.tag == 'F' && v.f != have->f) || (v.tag == 'T' && strcmp(v.text, have->text)) ||
+            ((v.tag == 'I' || v.tag == 'B') && v.i != have->i))
+            return br__recipe_keys[id].name;
+    }
+    return NULL;
+}
+
+void br__recipe_single_rank(struct br__recipe *r)
+{
+    static const uint32_t ones[] = {BR__RK_tp, BR__RK_pp, BR__RK_cp, BR__RK_ep, BR__RK_gpus};
+    static const uint32_t nulls[] = {BR__RK_vpp, BR__RK_pp_layout, BR__RK_cp_comm_type};
+    static const uint32_t no[] = {BR__RK_sequence_parallel,
+                                  BR__RK_account_for_embedding_in_pipeline_split,
+                                  BR__RK_account_for_loss_in_pipeline_split};
+
+    for (size_t i = 0; i < BR_COUNTOF(ones); i++)
+        recipe_compute(r, ones[i], 'I', 1, 0, NULL);
+    for (size_t i = 0; i < BR_COUNTOF(nulls); i++)
+        recipe_compute(r, nulls[i], '0', 0, 0, NULL);
+    for (size_t i = 0; i < BR_COUNTOF(no); i++)
+        recipe_compute(r, no[i], 'B', 0, 0, NULL);
+    if (br__recipe_has(r, BR__RK_etp))
+        recipe_compute(r, BR__RK_etp, 'I', 1, 0, NULL);
+    if (r->v[BR__RK_comm_overlap].tag == 'T')
+        recipe_compute(r, BR__RK_comm_overlap, '0', 0, 0, NULL);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -678,20 +806,20 @@ static void keep_first(void *ud, const char *text)
         snprintf(f->text, sizeof f->text, "%s", text);
 }
 
-static int settle(struct resolver *r, unsigned named, const struct br__recipe_opts *o)
+static int recipe_settle(struct resolver *r, unsigned named, const struct br__recipe_opts *o)
 {
     struct first first = {{0}};
     unsigned mode = MODE_SFT;
     int rc = find_mode(r, named, &mode);
 
     if (!rc)
-        rc = apply(r, mode, is_packed(r));
+        rc = recipe_apply(r, mode, is_packed(r));
     for (uint32_t id = 0; !rc && id < BR__N_RK; id++)
-        rc = dereference(r, id);
+        rc = recipe_dereference(r, id);
     if (rc)
         return rc;
     r->out->mode = mode_text(mode);
-    compute(r->out, BR__RK_mode, 'T', 0, 0, r->out->mode);
+    recipe_compute(r->out, BR__RK_mode, 'T', 0, 0, r->out->mode);
     compute_all(r->out);
     if (!o->incomplete && br__recipe_check(r->out, 0, keep_first, &first))
         rc = br_fail(r->err, BR_E_CONFIG, "%s", first.text);
@@ -699,7 +827,8 @@ static int settle(struct resolver *r, unsigned named, const struct br__recipe_op
 }
 
 /* User texts are read first, because a file may say which recipe; they are applied last. */
-static int resolve(struct resolver *r, struct br__registry *reg, const struct br__recipe_opts *o)
+static int recipe_resolve(struct resolver *r, struct br__registry *reg,
+                          const struct br__recipe_opts *o)
 {
     const struct br_recipe *row = NULL;
     const char *name = o->name;
@@ -710,16 +839,16 @@ static int resolve(struct resolver *r, struct br__registry *reg, const struct br
     if (!rc)
         rc = read_user(r, o);
     if (!rc && in_file && name && strcmp(in_file->value, name))
-        rc = wrap(r, in_file,
-                  br_fail(r->err, BR_E_CONFIG, "recipe = %s, but '%s' was asked for",
-                          in_file->value, name));
+        rc = recipe_wrap(r, in_file,
+                         br_fail(r->err, BR_E_CONFIG, "recipe = %s, but '%s' was asked for",
+                                 in_file->value, name));
     if (!rc && !name && !in_file)
         rc = br_fail(r->err, BR_E_CONFIG,
                      "'%s' does not say which recipe it changes; add a line "
                      "\"recipe = NAME\"; see: bridge recipe list",
                      o->file ? o->file : "--set");
     if (!rc)
-        rc = choose(r, reg, o, name ? name : in_file->value, &row, &modes);
+        rc = recipe_choose(r, reg, o, name ? name : in_file->value, &row, &modes);
     size_t n_user = r->n;
     if (!rc)
         rc = read_bases(r, row, 0);
@@ -727,13 +856,13 @@ static int resolve(struct resolver *r, struct br__registry *reg, const struct br
         return rc;
     struct assign *ordered = br__arena_alloc(r->a, r->n * sizeof *ordered);
     if (!ordered)
-        return nomem(r);
+        return br__nomem(r->err, "reading a recipe");
     size_t n_rows = r->n - n_user;
     memcpy(ordered, r->list + n_user, n_rows * sizeof *ordered);
     if (n_user)
         memcpy(ordered + n_rows, r->list, n_user * sizeof *ordered);
     memcpy(r->list, ordered, r->n * sizeof *ordered);
-    return settle(r, modes, o);
+    return recipe_settle(r, modes, o);
 }
 
 int br__recipe_open(struct br__arena *a, struct br__registry *reg, const struct br__recipe_opts *o,
@@ -743,7 +872,7 @@ int br__recipe_open(struct br__arena *a, struct br__registry *reg, const struct 
     struct resolver r = {.a = a, .out = out, .err = err ? err : &own};
 
     *out = (struct br__recipe){0};
-    int rc = resolve(&r, reg, o);
+    int rc = recipe_resolve(&r, reg, o);
     br__free(r.list);
     return rc;
 }

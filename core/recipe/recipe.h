@@ -1,15 +1,15 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* recipe.h - the door of core/recipe: training recipes, resolved, typed and checked.
  *
- * Rows come from plugins, keys from keys.def.  This folder knows which values fit each other, what a
- * model needs in memory, and how Megatron Bridge's configuration file is written; it trains nothing
- * and knows no graph and no device. */
+ * Rows come from plugins, keys from keys.def.  This folder knows which values fit each other, what
+ * a model needs in memory, and how Megatron Bridge's configuration file is written; it trains
+ * nothing and knows no graph and no device. */
 #ifndef BRIDGE_CORE_RECIPE_H
 #define BRIDGE_CORE_RECIPE_H
 
 #include "../convert/convert.h"
 
-/* ---- opening a recipe ------------------------------------------------------------------------- */
+/* ---- opening a recipe ------------------------------------------------------------------------ */
 
 enum br__recipe_flags { BR__RECIPE_NULLABLE = 1, BR__RECIPE_COMPUTED = 2 };
 enum br__recipe_id {
@@ -61,7 +61,23 @@ int br__recipe_is_listed(const struct br_recipe *row);
 int br__recipe_has(const struct br__recipe *r, uint32_t id);
 int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt);
 
-/* ---- its keys and values ---------------------------------------------------------------------- */
+/* 1 if the user set the value, in a file or on the command line. */
+int br__recipe_is_set(const struct br__recipe *r, uint32_t id);
+/* The model that a recipe describes: config.json (free with br__json_free) and its facts.
+ * BR_E_CONFIG when the recipe does not give all sizes, or gives some that the architecture refuses.
+ */
+int br__recipe_config(struct br__arena *a, const struct br__recipe *r, br__json **json,
+                      struct br_config *cfg, struct br_err *err) BR_MUST_CHECK;
+/* Another model's sizes and tokenizer, hf_model's, in place of the recipe's, but for those that the
+ * user set.  The recipe then borrows texts of the configuration. */
+void br__recipe_adopt_model(struct br__recipe *r, const struct br_config *cfg);
+/* A size in which the recipe and a configuration differ, or NULL.  Prediction layers, which
+ * training may leave out, and the longest sequence do not count. */
+const char *br__recipe_unlike(const struct br__recipe *r, const struct br_config *cfg);
+/* One process: parallel sizes become 1, and what hangs on them is turned off. */
+void br__recipe_single_rank(struct br__recipe *r);
+
+/* ---- its keys and values --------------------------------------------------------------------- */
 
 struct br__recipe_key {
     const char *name;
@@ -82,7 +98,7 @@ const struct br__recipe_word *br__recipe_word(size_t i);
 void br__recipe_value_json(struct br__buf *out, const struct br__recipe_value *v);
 void br__recipe_value_text(struct br__buf *out, const struct br__recipe_value *v);
 
-/* ---- do the values fit each other? -------------------------------------------------------------- */
+/* ---- do the values fit each other? ----------------------------------------------------------- */
 
 /* One call of `line` per contradiction (NULL: only counted), each with its equation and the place
  * that set the value.  world 0: the recipe's own number of processes. */
@@ -95,7 +111,7 @@ struct br__recipe_grid {
 };
 void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g);
 
-/* ---- bytes and work ------------------------------------------------------------------------------ */
+/* ---- bytes and work -------------------------------------------------------------------------- */
 
 struct br__recipe_memory {
     double total_params, active_params; /* of the whole model                                */
@@ -109,7 +125,7 @@ struct br__recipe_memory {
 int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__recipe_memory *out,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- Megatron Bridge's own configuration file ----------------------------------------------------- */
+/* ---- Megatron Bridge's own configuration file ------------------------------------------------ */
 
 /* A ConfigContainer file, which megatron.bridge.training.config reads. */
 int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__buf *out,

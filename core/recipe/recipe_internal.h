@@ -32,12 +32,4 @@ struct br__pair {
 int br__pairs_next(struct br__arena *a, struct br__pairs *t, struct br__pair *out,
                    struct br_err *err) BR_MUST_CHECK;
 
-/* ---- yaml.c ---------------------------------------------------------------------------------- */
-
-/* The model that a recipe describes: config.json (free with br__json_free) and its facts.
- * BR_E_CONFIG when the recipe does not give all sizes, or gives some that the architecture refuses.
- */
-int br__recipe_config(struct br__arena *a, const struct br__recipe *r, br__json **json,
-                      struct br_config *cfg, struct br_err *err) BR_MUST_CHECK;
-
 #endif

@@ -173,7 +173,7 @@ static void put_keys(struct writer *w)
 
 /* ---- sections -------------------------------------------------------------------------------- */
 
-static void begin(struct writer *w, const char *section, const char *target)
+static void yaml_begin(struct writer *w, const char *section, const char *target)
 {
     w->section = section;
     br__buf_printf(w->out, "%s:\n  _target_: %s\n", section, target);
@@ -197,7 +197,7 @@ static void put_run_folder(struct writer *w, const char *key, const char *leaf)
 static int put_checkpoint(struct writer *w, struct br_err *err)
 {
     (void)err;
-    begin(w, "checkpoint", "megatron.bridge.training.config.CheckpointConfig");
+    yaml_begin(w, "checkpoint", "megatron.bridge.training.config.CheckpointConfig");
     put_run_folder(w, "save", "checkpoints");
     put_run_folder(w, "load", "checkpoints");
     put_keys(w);
@@ -211,7 +211,7 @@ static int put_comm_overlap(struct writer *w, struct br_err *err)
         br__buf_puts(w->out, "comm_overlap: null\n");
         return BR_OK;
     }
-    begin(w, "comm_overlap", "megatron.bridge.training.comm_overlap.CommOverlapConfig");
+    yaml_begin(w, "comm_overlap", "megatron.bridge.training.comm_overlap.CommOverlapConfig");
     br__buf_puts(w->out, "  tp_comm_overlap: false\n");
     put_keys(w);
     return BR_OK;
@@ -223,14 +223,14 @@ static int put_dataset(struct writer *w, struct br_err *err)
 
     (void)err;
     if (has_sft_data(w->r)) {
-        begin(w, "dataset", "megatron.bridge.data.builders.gpt_sft.GPTSFTDatasetConfig");
+        yaml_begin(w, "dataset", "megatron.bridge.data.builders.gpt_sft.GPTSFTDatasetConfig");
         br__buf_puts(w->out, "  preprocessing:\n"
                              "    _target_: megatron.bridge.data.sft_processing."
                              "PromptCompletionSFTPreprocessingConfig\n"
                              "    prompt_column: input\n    completion_column: output\n"
                              "    separator: ' '\n");
     } else {
-        begin(w, "dataset", "megatron.bridge.training.config.GPTDatasetConfig");
+        yaml_begin(w, "dataset", "megatron.bridge.training.config.GPTDatasetConfig");
         if (paths->tag == 'L')
             br__buf_printf(w->out, "  data_path: %s\n", paths->text);
     }
@@ -241,7 +241,7 @@ static int put_dataset(struct writer *w, struct br_err *err)
 static int put_logger(struct writer *w, struct br_err *err)
 {
     (void)err;
-    begin(w, "logger", "megatron.bridge.training.config.LoggerConfig");
+    yaml_begin(w, "logger", "megatron.bridge.training.config.LoggerConfig");
     put_run_folder(w, "tensorboard_dir", "tb_logs");
     put_keys(w);
     return BR_OK;
@@ -249,16 +249,19 @@ static int put_logger(struct writer *w, struct br_err *err)
 
 static int put_mixed_precision(struct writer *w, struct br_err *err)
 {
+    int fp32 = is_text(w->r, BR__RK_mixed_precision, "fp32"); /* upstream has no name for it */
+
     (void)err;
-    if (!is_text(w->r, BR__RK_mixed_precision, "MixedPrecisionConfig(bf16)")) {
+    if (!fp32 && !is_text(w->r, BR__RK_mixed_precision, "MixedPrecisionConfig(bf16)")) {
         br__buf_printf(w->out, "mixed_precision: %s\n", w->r->v[BR__RK_mixed_precision].text);
         return BR_OK;
     }
-    begin(w, "mixed_precision", "megatron.bridge.training.mixed_precision.MixedPrecisionConfig");
-    br__buf_puts(w->out, "  bf16: true\n  params_dtype:");
-    put_text(w->out, "torch.bfloat16");
+    yaml_begin(w, "mixed_precision",
+               "megatron.bridge.training.mixed_precision.MixedPrecisionConfig");
+    br__buf_puts(w->out, fp32 ? "  fp32: true\n  params_dtype:" : "  bf16: true\n  params_dtype:");
+    put_text(w->out, fp32 ? "torch.float32" : "torch.bfloat16");
     br__buf_puts(w->out, "\n  pipeline_dtype:");
-    put_text(w->out, "torch.bfloat16");
+    put_text(w->out, fp32 ? "torch.float32" : "torch.bfloat16");
     br__buf_puts(w->out, "\n  autocast_enabled: false\n");
     put_keys(w);
     return BR_OK;
@@ -271,9 +274,9 @@ static int put_peft(struct writer *w, struct br_err *err)
         br__buf_puts(w->out, "peft: null\n");
         return BR_OK;
     }
-    begin(w, "peft",
-          is_text(w->r, BR__RK_peft_class, "LoRA") ? "megatron.bridge.peft.lora.LoRA"
-                                                   : "megatron.bridge.peft.dora.DoRA");
+    yaml_begin(w, "peft",
+               is_text(w->r, BR__RK_peft_class, "LoRA") ? "megatron.bridge.peft.lora.LoRA"
+                                                        : "megatron.bridge.peft.dora.DoRA");
     put_keys(w);
     return BR_OK;
 }
@@ -338,7 +341,7 @@ int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__
         if (sections[i].put) {
             rc = sections[i].put(&w, err);
         } else {
-            begin(&w, sections[i].name, sections[i].target);
+            yaml_begin(&w, sections[i].name, sections[i].target);
             put_keys(&w);
         }
     }

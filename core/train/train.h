@@ -1,17 +1,18 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* train.h - the door of core/train: what happens between the gradients of one step and the weights
- * of the next.
+/* train.h - the door of core/train: a recipe carried out on one machine.
  *
- * Learning rate and weight decay are pure functions of the position in the run, so a resumed run
- * needs no state for them but a counter.  The optimizer here works on plain arrays of host memory.
- * This folder never prints. */
+ * run.c makes a typed run of a recipe, which is all that the loop reads.  Learning rate and weight
+ * decay are pure functions of the position in the run, so a resumed run needs no state for them but
+ * a counter.  The optimizer here works on plain arrays of host memory.  This folder never prints.
+ */
 #ifndef BRIDGE_CORE_TRAIN_H
 #define BRIDGE_CORE_TRAIN_H
 
+#include "../data/data.h"
 #include "../infer/infer.h"
+#include "../recipe/recipe.h"
 
-/* ---- schedule.c: learning rate and weight decay -------------------------------------------------
- */
+/* ---- schedule.c: learning rate and weight decay ---------------------------------------------- */
 
 /* The names are Megatron's: lr_decay_style, lr_wsd_decay_style, weight_decay_incr_style. */
 #define BR__LR_STYLE_MAP(X)                                                                        \
@@ -120,5 +121,195 @@ uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale);
  * `name` is the Megatron key, ndim that of its tensor in a checkpoint, where the layers may be
  * stacked. qk_norm: apply_wd_to_qk_layernorm. */
 int br__is_decayed(const char *name, int ndim, int qk_norm);
+
+/* ---- run.c, run_data.c: a recipe as a run ---------------------------------------------------- */
+
+/* What a key of a recipe means here: run_keys.def. */
+enum br__key_use { BR__KEY_NONE, BR__KEY_USED, BR__KEY_MODEL, BR__KEY_IDLE, BR__KEY_ONLY };
+struct br__run_key {
+    uint8_t use;
+    const char *values, *why; /* of ONLY: a|b; of IDLE and ONLY */
+};
+extern const struct br__run_key br__run_keys[BR__N_RK];
+
+enum br__run_data_kind {
+    BR__RUN_MOCK,
+    BR__RUN_TOKENS, /* .bin and .idx; texts are made into such files first */
+    BR__RUN_PRETOK, /* JSONL with "input_ids" */
+    BR__RUN_SFT
+};
+/* Words of a blend: paths, or weights and paths in turn. */
+struct br__run_blend {
+    const char **words;
+    size_t n;
+};
+struct br__run_data {
+    int kind;                                     /* enum br__run_data_kind */
+    struct br__run_blend all, each[BR__N_SPLITS]; /* TOKENS: one for all splits, or one for each */
+    const char *split;                            /* shares of the splits; NULL with `each` */
+    const char *file[BR__N_SPLITS];               /* PRETOK, SFT; NULL: none */
+    uint32_t seed;
+    int sampler; /* of training, enum br__data_sampler_kind */
+    int file_order, reset_position_ids, reset_attention_mask, eod_mask_loss;
+    int pad_is_set;
+    int32_t pad;             /* -1: none */
+    struct br__sft_opts sft; /* but for path, tokenizer and template */
+    int chat, pad_to_max;
+    int skip_bad;
+};
+struct br__run_peft {
+    int64_t dim, alpha;
+    double dropout;
+    int dropout_post; /* dropout after the adapter, not before it */
+    const char **targets, **excluded;
+    size_t n_targets, n_excluded;
+    const char *a_init, *b_init;
+    const char *init; /* where the adapter begins from, or NULL */
+};
+/* Everything that a run is told, with every default resolved; texts in its arena or the recipe's.
+ */
+struct br__run {
+    const struct br__recipe *recipe; /* with the model's sizes and single_rank put in */
+    uint8_t read[BR__N_RK];          /* keys that had a say */
+    const char **notes;              /* sentences for the plan */
+    size_t n_notes, cap_notes;
+    int mode; /* enum br__run_mode */
+
+    const char *dir;         /* <dir>/<name> */
+    const char *checkpoints; /* below it */
+    const char *cache;       /* below it: texts as token files, index arrays */
+
+    const char *hf_model; /* id or directory; its config.json is the model if has_config */
+    const char
+        *config_text;      /* config.json of hf_model where it is not the recipe's own; else NULL */
+    const char *weights;   /* to begin from: a directory or an id; NULL: random */
+    int weights_megatron;  /* it is a torch_dist checkpoint */
+    const char *tokenizer; /* directory or id; NULL: there is none */
+    int64_t null_vocab;    /* without one: ids of the data */
+    uint64_t seed;
+
+    const char *load;  /* training checkpoint to go on from, if `checkpoints` has none; or NULL */
+    int64_t ckpt_step; /* -1: the latest */
+    int finetune, load_optim, keep_schedule; /* keep_schedule: the checkpoint's, not the recipe's */
+
+    int64_t seq_length, micro_batch, global_batch, train_iters;
+    int64_t rampup[3]; /* start, increment, samples; [0] 0: none */
+    int64_t eval_interval, eval_iters, save_interval,
+        log_interval;      /* save_interval 0: only at the end */
+    int64_t exit_interval; /* 0: none */
+    double exit_minutes;   /* 0: none */
+    int skip_train, per_token, check_nan;
+    int64_t most_recent_k; /* checkpoints kept; 0: all */
+    int async_save;
+
+    int values;    /* BR_F32 or BR_BF16: activations and the model's copy of the weights */
+    int grads;     /* BR_F32 or BR_BF16: main gradients */
+    int fp16;      /* weights in float16 under a loss scale; values are BR_F32 */
+    int native_ce; /* the logits' gradient is rounded to bfloat16 */
+    int router;    /* dtype of the router, BR_NONE: that of the values */
+    int aux;       /* enum br__aux_kind */
+    double aux_coeff, z_coeff, mtp_scale;
+    int64_t mtp_layers;  /* -1: as many as the weights have */
+    int recompute;       /* 0, 'f'ull or 's'elective */
+    int recompute_block; /* full: the first recompute_layers, not groups of so many */
+    int64_t recompute_layers;
+    const char **recompute_modules;
+    size_t n_recompute_modules;
+
+    struct br__schedule schedule;
+    struct br__schedule_group group[2]; /* with weight decay, without */
+    double beta1, beta2, eps, clip;
+    int decay_qk_norms;
+
+    struct br__run_data data;
+    struct br__run_peft peft;
+};
+enum br__run_mode { BR__MODE_PRETRAIN, BR__MODE_SFT, BR__MODE_LORA, BR__MODE_DORA };
+struct br__run_opts {
+    int single_rank, skip_bad;
+};
+/* A recipe (opened incomplete; sizes may change in it) as a run.  BR_E_UNSUPPORTED names a value
+ * that cannot be had here, BR_E_CONFIG what contradicts.  Reads config.json of another model,
+ * writes nothing. */
+int br__run_make(struct br__arena *a, struct br__registry *reg, struct br__recipe *r,
+                 const struct br__run_opts *o, struct br__run *out,
+                 struct br_err *err) BR_MUST_CHECK;
+/* Samples of the step that begins after `consumed` samples: the batch may grow at first. */
+int64_t br__run_batch(const struct br__run *r, int64_t consumed);
+
+/* ---- loop.c: training ------------------------------------------------------------------------ */
+
+/* One step: what Megatron's log line says of it, and more. */
+struct br__step_report {
+    int64_t iteration, consumed, batch; /* this step included; samples; samples of the step */
+    double lm_loss;                     /* sum of mask * loss / sum of the masks */
+    double aux; /* load balancing, divided by layers and micro batches; NAN: no such loss */
+    double z;   /* router's z-loss, likewise */
+    double mtp; /* multi-token prediction, likewise */
+    double lr, weight_decay; /* as used in this step */
+    double next_lr;
+    double grad_norm, loss_scale;
+    uint64_t zeros;    /* of the gradient after clipping */
+    int skipped;       /* the gradient is infinite or NaN: no weight changed */
+    int64_t n_skipped; /* steps so far that were */
+    int64_t tokens,
+        loss_tokens;       /* of the step; padding that is computed included; sum of the masks */
+    double seconds, flops; /* flops: of the model, forward and backward */
+    double waited;         /* seconds for data */
+    uint64_t private_bytes;
+};
+struct br__eval_report {
+    int split; /* enum br__data_split */
+    int64_t iteration, samples, loss_tokens;
+    double lm_loss, seconds;
+};
+enum br__train_end {
+    BR__END_NOT,      /* it has not ended */
+    BR__END_DONE,     /* train_iters steps */
+    BR__END_STOPPED,  /* br__train_stop */
+    BR__END_INTERVAL, /* exit_interval */
+    BR__END_TIME      /* exit_duration_in_mins */
+};
+struct br__train;
+struct br__train_events {
+    void *ud;
+    void (*step)(void *ud, const struct br__step_report *r);
+    void (*eval)(void *ud, const struct br__eval_report *r);
+    void (*saved)(void *ud, int64_t iteration, const char *dir);
+};
+struct br__training_opts {
+    const char *plugin, *device;        /* NULL: auto */
+    int threads;                        /* 0: one per CPU */
+    int dry;                            /* nothing is written, no weights are read: for the plan */
+    int no_sync;                        /* do not wait until checkpoints are on the disk */
+    const struct br_listener *listener; /* NULL: none */
+    const struct br__train_events *events; /* NULL: none */
+};
+/* Opens data and model, goes to the checkpoint that there is, makes every check.  The run outlives
+ * it. */
+int br__train_open(struct br__train **out, const struct br__run *run,
+                   const struct br__training_opts *o, struct br_err *err) BR_MUST_CHECK;
+void br__train_close(struct br__train *t); /* NULL is fine */
+/* Until train_iters, a stop, a limit or an error; *end says which.  A checkpoint is written at the
+ * end if there is a folder for it. */
+int br__train_run(struct br__train *t, enum br__train_end *end, struct br_err *err) BR_MUST_CHECK;
+/* End after the step that is running.  May be called in a signal handler, and by any thread. */
+void br__train_stop(struct br__train *t);
+
+/* What will be done, for the plan. */
+struct br__train_plan {
+    const char *model, *weights, *resumed; /* weights: where they come from; resumed: or NULL */
+    double params, active, trained;        /* active: per token */
+    int64_t first, last;                   /* iterations: from the one after `first` */
+    int64_t samples[BR__N_SPLITS];         /* that the run reads; 0: the split is not there */
+    double tokens, flops_per_step;
+    double weight_bytes, gradient_bytes, optimizer_bytes; /* private memory */
+    double
+        peak_flops; /* that the device can do a second; 0: the model is too small to measure it */
+};
+void br__train_plan(const struct br__train *t, struct br__train_plan *out);
+/* Part k of a split's data for the plan; 0 past the last.  Finetuning data has one part without
+ * sequences and tokens. */
+int br__train_part(const struct br__train *t, int split, size_t k, struct br__pretrain_part *out);
 
 #endif

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pickle
+import re
 import struct
 import zipfile
 
@@ -210,14 +211,41 @@ def place(whole, shape, size, part, offsets, sizes):
 
 
 def find_iteration(folder):
+    """As docs/conversion.md has it: the directory itself, the tracker's, the largest iter_*, release."""
     if os.path.exists(os.path.join(folder, ".metadata")):
         return folder
-    with open(os.path.join(folder, "latest_checkpointed_iteration.txt")) as f:
-        word = f.read().strip()
-    return os.path.join(folder, word if word == "release" else f"iter_{int(word):07}")
+    tracker = os.path.join(folder, "latest_checkpointed_iteration.txt")
+    if os.path.exists(tracker):
+        with open(tracker) as f:
+            word = f.read().strip()
+        return os.path.join(folder, word if word == "release" else f"iter_{int(word):07}")
+    numbers = [int(n[5:]) for n in os.listdir(folder) if re.fullmatch("iter_[0-9]+", n)]
+    return os.path.join(folder, f"iter_{max(numbers):07}" if numbers else "release")
 
 
-def read_td(folder):
+def read_chunks(folder, name, t, items, files):
+    dtype, shape = t.state["properties"].state[0].name.split(".")[-1], tuple(t.state["size"])
+    check(all(map(is_count, shape)) and math.prod(shape) * SIZES[dtype] < 2**32, "a shape")
+    whole, covered = bytearray(math.prod(shape) * SIZES[dtype]), 0
+    for chunk in t.state["chunks"]:
+        offsets, sizes = tuple(chunk.state["offsets"]), tuple(chunk.state["sizes"])
+        info = items[name, offsets]
+        path = info["relative_path"]
+        check(os.path.basename(path) == path and not info.get("transform_descriptors"), "a path")
+        if path not in files:
+            with open(os.path.join(folder, path), "rb") as f:
+                files[path] = f.read()
+        check(info["offset"] >= 0 and 0 <= info["length"] <= len(files[path]) - info["offset"], "an item outside")
+        got = read_tensor(files[path][info["offset"]:info["offset"] + info["length"]])
+        check(got[:2] == (dtype, sizes), "an item of another kind")
+        place(whole, shape, SIZES[dtype], got[2], offsets, sizes)
+        covered += math.prod(sizes)
+    check(covered == math.prod(shape), "a hole or an overlap")
+    return entry(dtype, shape, bytes(whole))
+
+
+def read_td(folder, odd=None):
+    """odd: a dict that gets {name: why} of the tensors that cannot be read, in place of an exception."""
     folder = find_iteration(folder)
     with open(os.path.join(folder, ".metadata"), "rb") as f:
         data = f.read()
@@ -234,22 +262,10 @@ def read_td(folder):
     for name, t in meta["state_dict_metadata"].items():
         if t.name.endswith(".BytesStorageMetadata"):
             continue
-        dtype, shape = t.state["properties"].state[0].name.split(".")[-1], tuple(t.state["size"])
-        check(all(map(is_count, shape)) and math.prod(shape) * SIZES[dtype] < 2**32, "a shape")
-        whole, covered = bytearray(math.prod(shape) * SIZES[dtype]), 0
-        for chunk in t.state["chunks"]:
-            offsets, sizes = tuple(chunk.state["offsets"]), tuple(chunk.state["sizes"])
-            info = items[name, offsets]
-            path = info["relative_path"]
-            check(os.path.basename(path) == path and not info.get("transform_descriptors"), "a path")
-            if path not in files:
-                with open(os.path.join(folder, path), "rb") as f:
-                    files[path] = f.read()
-            check(info["offset"] >= 0 and 0 <= info["length"] <= len(files[path]) - info["offset"], "an item outside")
-            got = read_tensor(files[path][info["offset"]:info["offset"] + info["length"]])
-            check(got[:2] == (dtype, sizes), "an item of another kind")
-            place(whole, shape, SIZES[dtype], got[2], offsets, sizes)
-            covered += math.prod(sizes)
-        check(covered == math.prod(shape), "a hole or an overlap")
-        tensors[name] = entry(dtype, shape, bytes(whole))
+        try:
+            tensors[name] = read_chunks(folder, name, t, items, files)
+        except Exception as e:
+            if odd is None:
+                raise
+            odd[name] = f"{type(e).__name__}: {e}"[:200]
     return tensors

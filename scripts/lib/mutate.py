@@ -1,10 +1,10 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """mutate.py BRIDGE DATA - the cases of scripts/mutate.
 
-A case is a number: it chooses the class, and with the seed everything that is random.  It copies a checkpoint, changes
-something of it, and runs bridge one to three times.  Judged: a signal, an undocumented status, a sanitizer's report, more
-than 20 s or 2 GB, a half-written destination, controls on stderr, and exit 0 with tensors that are not those of
-checkpoint_reader.py.
+A case is a number: it chooses the class, and with the seed everything that is random.  It copies a checkpoint or training
+data, changes something of it, and runs bridge one to three times.  Judged: a signal, an undocumented status, a sanitizer's
+report, more than 20 s or 2 GB, a half-written destination, controls on stderr, and exit 0 with tensors that are not those of
+checkpoint_reader.py, or tokens that are not those of data_reader.py.
 """
 import argparse
 import collections
@@ -27,6 +27,7 @@ import time
 import traceback
 
 import checkpoint_reader as reader
+import data_reader
 
 STATUSES = range(0, 19)
 LIMIT_S, LIMIT_KB = 20, 2_000_000
@@ -306,17 +307,21 @@ class Case:
             raise Failure(f"silent: {what} says 0, the other reader: {self.refusal}")
 
     def inspect(self, read, folder):
+        """What bridge lists is what the other reader reads; what it leaves out, it says."""
         if self.run("inspect", folder, "--hash", "--json") != 0:
             return
         said = json.loads(bytes(get(self.path(".out"))))
         got = {name: (t["dtype"], tuple(t["shape"]), t["sha256"]) for name, t in said["tensors"].items()}
-        want = self.oracle(read, self.path(folder))
-        for name in set(want or {}) - set(got):  # left out, and said so
+        odd = {}
+        want = self.oracle((lambda f: read(f, odd)) if read is reader.read_td else read, self.path(folder))
+        for name in set(want or {}) - set(got):
             if any(name in warning for warning in said["warnings"]):
                 del want[name]
         if want is None:
             self.refused("inspect")
-        else:
+        for name in set(odd) & set(got):
+            raise Failure(f"silent: inspect lists '{name}', the other reader: {odd[name]}")
+        if want is not None:
             self.compare(got, want, "inspect --hash")
 
     def converted(self, status, folder, read):
@@ -574,9 +579,113 @@ def train(case):
     case.inspect(reader.read_td, "td")
 
 
+# Training data.  The tokenizer has a token for each byte and no merges, so that texts and ids are the same.
+
+
+def data_output(case, status, want):
+    """Nothing under the output's name after a failure; after a success what the other reader makes, and no more."""
+    there = sorted(n for n in os.listdir(case.dir) if n.startswith("out."))
+    if status:
+        if there:
+            raise Failure(f"half: {there} after status {status}")
+        return
+    if there != ["out.bin", "out.idx"]:
+        raise Failure(f"half: {there} after status 0")
+    want = want()
+    if not data_reader.read_tokens(case.path("out")).same(want):
+        raise Failure(f"silent: other tokens: {len(want.sequences)} sequences are right")
+
+
+def other_reader(read, *args):
+    """Of an input that bridge took."""
+    try:
+        return read(*args)
+    except Exception as e:
+        raise Failure(f"silent: status 0, the other reader: {type(e).__name__}: {e}"[:300])
+
+
+def tokens(case):
+    name = case.rng.choice(["a_uint16", "b_int32", "c_uint16_small", "d_multi", "e_merged"])
+    for ext in ["idx", "bin"]:
+        shutil.copy(case.world.base(f"data/{name}.{ext}"), case.path(f"x.{ext}"))
+    path = case.path(case.rng.choice(["x.idx", "x.idx", "x.bin"]))
+    if case.rng.randrange(12) == 0:
+        odd_file(case.rng, path)
+    else:
+        put(path, change_bytes(case.rng, get(path)))
+    if case.rng.randrange(2):
+        status = case.run("data", "inspect", "x", "--json")
+        if status == 0:
+            tokens_inspected(json.loads(bytes(get(case.path(".out")))), other_reader(data_reader.read_tokens, case.path("x")))
+        return
+    first, second = case.rng.choice([("x", "x"), ("x", case.world.base("data/c_uint16_small")), (case.world.base("data/d_multi"), "x")])
+    status = case.run("data", "merge", first, second, "-o", "out", "--no-sync")
+    data_output(case, status, lambda: tokens_merged(*[other_reader(data_reader.read_tokens, os.path.join(case.dir, p)) for p in (first, second)]))
+
+
+def tokens_inspected(said, t):
+    lengths, ids = [len(s) for s in t.sequences], [i for s in t.sequences for i in s]
+    want = {"dtype": t.dtype, "documents": len(t.bounds) - 1, "sequences": len(lengths), "tokens": len(ids), "shortest": min(lengths, default=0),
+            "longest": max(lengths, default=0), "largest_id": max(ids, default=-1), "first_ids": list(t.sequences[0][:8]) if lengths else [],
+            "empty_documents": sum(a == b for a, b in zip(t.bounds, t.bounds[1:]))}
+    wrong = {k: said[k] for k in want if said[k] != want[k]}
+    if wrong or min(ids, default=0) < 0:
+        raise Failure(f"silent: data inspect says {wrong}")
+
+
+def tokens_merged(a, b):
+    if a.dtype != b.dtype:
+        raise Failure("silent: two dtypes are merged")
+    return data_reader.Tokens(a.dtype, a.sequences + b.sequences, a.bounds + [len(a.sequences) + n for n in b.bounds[1:]])
+
+
+def texts(case):
+    """JSONL, a text, Parquet: to token files."""
+    name = case.rng.choice(["lines.jsonl", "lines.jsonl", "text.txt", "flat_none_plain.parquet", "flat_snappy.parquet", "flat_gzip_v2.parquet"])
+    path = shutil.copy(case.world.base("data/" + name), case.path(name))
+    if name.endswith(".jsonl") and case.rng.randrange(2):
+        lines = bytes(get(path)).split(b"\n")
+        i = case.rng.randrange(len(lines))
+        lines[i] = bytes(change_json(case.rng, bytearray(lines[i] or b"{}")))
+        put(path, b"\n".join(lines))
+    elif name.endswith(".parquet") and case.rng.randrange(2):
+        put(path, change_bytes(case.rng, get(path), os.path.getsize(path) - 900))  # footer
+    elif case.rng.randrange(20) == 0:
+        odd_file(case.rng, path)
+    else:
+        put(path, change_bytes(case.rng, get(path)))
+    skip = ["--skip-bad-records"] if name.endswith(".parquet") or case.rng.randrange(2) else []
+    status = case.run("data", "build", name, "--tokenizer", case.world.base("bytes"), "--eod-token", "!", "-o", "out", "--no-sync", "--json",
+                      "--workers", case.rng.choice(["1", "3"]), *skip)
+    said = json.loads(bytes(get(case.path(".out")))) if status == 0 else {}
+    data_output(case, status, lambda: texts_built(path, said["warnings"]))
+
+
+def texts_built(path, warnings):
+    """The documents of a file but for the records that bridge says it left out; byte 0 ends each."""
+    if path.endswith(".txt"):
+        records = [bytes(get(path))]
+    elif path.endswith(".jsonl"):
+        records = bytes(get(path)).split(b"\n")
+    else:
+        records = other_reader(data_reader.read_parquet, path, "text")
+    left_out = {int(n) for w in warnings for n in re.findall(r", (?:line|row) ([0-9]+): ", w)[:1]}
+    documents = []
+    for i, record in enumerate(records, 1):
+        if i in left_out or path.endswith(".jsonl") and not record.strip(b" \t\r"):
+            continue
+        text = other_reader(data_reader.read_text_record, record, "text") if path.endswith(".jsonl") else record
+        if text is None:
+            raise Failure(f"silent: row {i} has no text")
+        if text:
+            documents.append((*text, ord("!")))
+    return data_reader.Tokens("uint16", documents, list(range(len(documents) + 1)))
+
+
 CLASSES = {"st": hf_class(weights), "bits": hf_class(any_bits), "config": hf_class(config), "index": hf_class(index),
            "metadata": td_class(metadata), "distcp": td_class(distcp), "tdside": td_class(td_side), "manifest": td_class(manifest),
-           "tokenizer": tokenizer, "chat": chat, "adapter": adapter, "recipe": recipe, "resume": resume, "train": train}
+           "tokenizer": tokenizer, "chat": chat, "adapter": adapter, "recipe": recipe, "resume": resume, "train": train,
+           "tokens": tokens, "texts": texts}
 
 
 # ---- the world: what all cases start from ----------------------------------------------------------------------------
@@ -620,6 +729,7 @@ class World:
         shutil.copytree(self.base("chat"), self.base("adapter.model"))
         self.take("torch_dist_train/qwen3_dp1_fr/torch_dist", "train.fr")
         self.take("torch_dist_train/qwen3_dp2_dpr/torch_dist", "train.dpr")
+        self.make_data()
         os.mkdir(self.base("recipe"))
         with open(os.path.join(self.base("recipe"), "r.recipe"), "wb") as f:
             subprocess.run([self.bridge, "recipe", "show", "qwen3_8b_pretrain_config"], check=True, stdout=f)
@@ -628,6 +738,24 @@ class World:
         if not self.killed:
             print("mutate: nothing could be killed half way: the class 'resume' is left out", flush=True)
             del CLASSES["resume"]
+
+    def make_data(self):
+        shutil.copytree(os.path.join(self.data, "data"), self.base("data"))
+        for name in os.listdir(self.base("data")):
+            os.chmod(self.base("data/" + name), 0o644)
+        texts = ["", "Hello there.", "\u00e4\u4e16\U0001f642 \\ \"quoted\"\n\ttab", "x" * 3000, "a\x00b\x7f\ufffd"]
+        lines = [json.dumps({"id": i, "text": t, "more": [1.5e3, None, {"text": True}]}, ensure_ascii=i % 2 == 0) for i, t in enumerate(texts * 3)]
+        put(self.base("data/lines.jsonl"), "\n".join(lines + ["", ' {"text":"last" } ']).encode())
+        put(self.base("data/text.txt"), "\n".join(texts * 40).encode())
+        # as in GPT-2's bytes_to_unicode: printable bytes are themselves, the others come from 256 on
+        plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = [b for b in range(256) if b not in plain]
+        vocab = {chr(b if b in plain else 256 + others.index(b)): b for b in range(256)}
+        os.mkdir(self.base("bytes"))
+        put(self.base("bytes/tokenizer.json"), json.dumps({
+            "added_tokens": [], "normalizer": None, "decoder": {"type": "ByteLevel"},
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True},
+            "model": {"type": "BPE", "vocab": vocab, "merges": []}}).encode())
 
     def kill(self, verb, source, option, to, read, want):
         """A conversion, killed when its first data are there; it is tried until they are.  And one that ends."""

@@ -19,7 +19,7 @@ killed() {
     local calls=$1 state=$2 n got
     shift 2
     job=("$@")
-    for n in $(seq 80); do
+    for n in $(seq 1000); do
         rm -rf there
         cp -a base there
         got=0
@@ -51,6 +51,10 @@ old=$(bytes base/h)
 empty_partial() { [ ! -e new ] && [ -d .new.bridge-partial ] && [ -z "$(ls -A .new.bridge-partial)" ]; }
 killed openat empty_partial "${anew[@]}"
 finished 'exported '
+
+writing() { [ ! -e new ] && [ -s .new.bridge-partial/.bridge_journal ] && [ -e .new.bridge-partial/model.safetensors ]; }
+killed pwrite64 writing "${anew[@]}"
+finished 'exported ' # no part of this small model was finished
 
 weights_only() { [ ! -e new ] && [ -e .new.bridge-partial/model.safetensors ] && [ ! -e .new.bridge-partial/config.json ]; }
 killed renameat weights_only "${anew[@]}"
@@ -103,7 +107,7 @@ ASAN_OPTIONS=detect_leaks=0 strace -f -o /dev/null -e inject=renameat2:error=EIN
 cd ..
 between() { [ ! -e h ] && [ "$(bytes .h.bridge-old)" = "$old" ] && [ -e .h.bridge-partial/bridge_manifest.json ]; }
 two() {
-    for n in $(seq 40); do
+    for n in $(seq 400); do
         rm -rf there
         cp -a base there
         cd there
@@ -150,7 +154,7 @@ last_moved() { [ -e ../mp/config.json ] && [ -e ../mp/.bridge-partial ]; }
 rm -rf base/h
 for state in moving last_moved; do
     [ $state = moving ] && call=renameat || call=unlinkat
-    for n in $(seq 60); do
+    for n in $(seq 400); do
         rm -rf mp/* mp/.bridge-partial
         ASAN_OPTIONS=detect_leaks=0 strace -f -o /dev/null -e inject=$call:signal=KILL:when="$n" \
             "$BRIDGE" export base/td --hf-path mp -q >"$out" 2>"$err" && fail "never $state"

@@ -97,7 +97,7 @@ E
 zsh_completes() {
     last="zsh completion of: $1"
     rm -f line
-    TERM=dumb ZDOTDIR=$work timeout 20 zsh -f press.zsh "$1" >"$out" 2>"$err" || fail "no answer"
+    TERM=dumb ZDOTDIR=$work timeout 300 zsh -f press.zsh "$1" >"$out" 2>"$err" || fail "no answer"
     cp line "$out"
     [ "$(cat line)" = "bridge $2" ] || fail "expected: $2"
 }

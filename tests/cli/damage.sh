@@ -88,11 +88,20 @@ printf '\x0d' | dd of="bad/$iter/__0_1.distcp" bs=1 seek=$((at - 4)) conv=notrun
 expect 4 export bad --hf-path b
 complains "its local header at"
 
-# a CRC-32 of 0 is "not computed": a note, and the bytes go through
+# zeros FILE OFFSET: four of them
+zeros() { printf '\0\0\0\0' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+
+# a CRC-32 of 0 is "not computed": a note, and the bytes go through; but not where the descriptor behind them knows it
 rm -rf bad b
 cp -r td bad
-at=$(grep -abo 'archive/data/0' "bad/$iter/__0_1.distcp" | sed -n 2p | cut -d: -f1)
-printf '\0\0\0\0' | dd of="bad/$iter/__0_1.distcp" bs=1 seek=$((at - 30)) conv=notrunc status=none
+file=bad/$iter/__0_1.distcp
+at=$(grep -abo 'archive/data/0' "$file" | sed -n 2p | cut -d: -f1)
+zeros "$file" $((at - 30))
+expect 4 export bad --hf-model m --hf-path b
+complains "no data descriptor with its CRC-32"
+data_at=$(grep -abo 'archive/data/0' "$file" | sed -n 1p | cut -d: -f1)
+descriptor=$(grep -abo $'PK\x07\x08' "$file" | cut -d: -f1 | awk -v after="$data_at" '$1 > after { print; exit }')
+zeros "$file" $((descriptor + 4))
 expect 4 export bad --hf-path b # the manifest still knows
 rm "bad/$iter/bridge_manifest.json"
 expect 0 export bad --hf-model m --hf-path b
@@ -139,19 +148,19 @@ if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
     expect 0 import ms --megatron-path st -q
     expect 0 verify m2 st
 
-    # a source that is rewritten while it is read: the writer comes while a data file waits for its fsync
+    # a source that is rewritten while it is read: bridge stands still at the fsync of a data file meanwhile
     rm -rf st
     cp m/model.safetensors ms/model.safetensors
-    strace -fo /dev/null -P "$PWD/.st.bridge-partial/$iter/__0_0.distcp" -e trace=fsync \
-        -e inject=fsync:delay_enter=3000000 \
+    strace -D -fo trace -P "$PWD/.st.bridge-partial/$iter/__0_0.distcp" -e trace=fsync -e inject=fsync:signal=STOP:when=1 \
         "$BRIDGE" import ms --megatron-path st >"$out" 2>"$err" &
     pid=$!
-    for _ in $(seq 300); do
-        [ -e ".st.bridge-partial/$iter/__0_0.distcp" ] && break
+    last="import ms --megatron-path st (whose source changes)"
+    until grep -q 'stopped by SIGSTOP' trace 2>/dev/null; do
+        kill -0 $pid 2>/dev/null || fail "the import never waited for its data"
         sleep 0.02
     done
-    sleep 0.3
     dd if=m2/model.safetensors of=ms/model.safetensors conv=notrunc status=none
+    kill -CONT $pid
     got=0
     wait $pid || got=$?
     [ $got = 14 ] || fail "exit status $got of an import whose source changed, expected 14"

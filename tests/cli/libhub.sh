@@ -18,25 +18,27 @@ hub_down() {
 
 # hub_up [OPTION...]: a new hub with a new log.
 hub_up() {
-    local i
     hub_down
     rm -f "$work/ports" "$hub_log"
-    "$BRIDGE_TEST_HUB" "$work/root" "$hub_log" "$work/ports" --seconds 300 "$@" &
+    "$BRIDGE_TEST_HUB" "$work/root" "$hub_log" "$work/ports" --seconds 1800 "$@" &
     hub_pid=$!
-    for ((i = 0; i < 1000; i++)); do
-        [ ! -e "$work/ports" ] || break
+    until [ -e "$work/ports" ]; do
+        kill -0 "$hub_pid" 2>/dev/null || fail "no hub"
         sleep 0.02
     done
     read -r hub_port cdn_port <"$work/ports"
     export HF_ENDPOINT=http://127.0.0.1:$hub_port
 }
 
+# hub_settle: until a line is in the log for each request that was answered; the hub holds a lock meanwhile.
+hub_settle() { flock "$hub_log" true; }
+
 # requests ORIGIN TEXT: lines of the log; sent ORIGIN: body bytes of the files that it sent.
 requests() {
-    sleep 0.05
+    hub_settle
     grep "^$1 " "$hub_log" 2>/dev/null | grep -cF -- "$2" || true
 }
 sent() {
-    sleep 0.05
+    hub_settle
     awk -v o="$1" '$1 == o && ($4 == 206 || $4 == 200) { n += $6 } END { print n + 0 }' "$hub_log"
 }

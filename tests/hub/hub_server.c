@@ -38,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -55,6 +56,7 @@ static struct fault faults[MAX_FAULTS];
 static int n_faults, page = 1000, retry_after = -1;
 static long long rate, requests_left = 100000;
 static int log_fd, port[2];
+static const char *log_path;
 static unsigned long long address_number; /* of a redirect's signature */
 static unsigned long long dead_below;     /* signatures that expired */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -103,7 +105,24 @@ struct conn {
     int keep;
     long long sent;
     int status;
+    int lock_fd;
 };
+
+/* While a request is answered and not yet in the log, its lock is held: who takes that lock alone
+ * has a line for every answer. */
+static void begin_request(struct conn *c)
+{
+    c->lock_fd = open(log_path, O_RDONLY | O_CLOEXEC);
+    if (c->lock_fd < 0 || flock(c->lock_fd, LOCK_SH))
+        die("lock");
+}
+
+static void unlock_request(struct conn *c)
+{
+    if (c->lock_fd >= 0)
+        close(c->lock_fd);
+    c->lock_fd = -1;
+}
 
 static void log_request(struct conn *c)
 {
@@ -115,6 +134,7 @@ static void log_request(struct conn *c)
                      c->auth ? "auth" : "anon");
     if (write(log_fd, line, (size_t)n) != n)
         die("log");
+    unlock_request(c);
 }
 
 static int put(struct conn *c, const char *p, size_t n)
@@ -243,8 +263,7 @@ static int serve_file(struct conn *c, const struct file *f, const char *etag, co
     return body ? send_body(c, f, from, to, cut, bps, wrong) : 0;
 }
 
-/* ---- the hub -----------------------------------------------------------------------------------
- */
+/* ---- the hub --------------------------------------------------------------------------------- */
 
 static const struct file *find_file(int first, const char *path)
 {
@@ -503,8 +522,7 @@ static int hub(struct conn *c, const char *path, const char *query)
     return resolve(c, first, path);
 }
 
-/* ---- the second origin -------------------------------------------------------------------------
- */
+/* ---- the second origin ----------------------------------------------------------------------- */
 
 static int cdn(struct conn *c, const char *path, const char *query)
 {
@@ -527,8 +545,7 @@ static int cdn(struct conn *c, const char *path, const char *query)
     return refuse(c, 404, "NoSuchKey", NULL);
 }
 
-/* ---- connections
- * --------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 static void read_header(struct conn *c, char *line)
 {
@@ -555,6 +572,7 @@ static int handle(struct conn *c, char *text)
     c->auth = c->good = 0;
     c->sent = 0;
     c->status = 0;
+    begin_request(c);
     if (!line || sscanf(line, "%7s %4095s", c->method, c->path) != 2)
         return -1;
     while ((line = strtok_r(NULL, "\r\n", &save)))
@@ -579,6 +597,7 @@ static int handle(struct conn *c, char *text)
             rc = put(c, "a", 1);
         rc = -1;
     } else if (take_fault("stall", c->path, &x)) {
+        unlock_request(c);
         nap((double)x.arg);
         rc = -1;
     } else if (take_fault("status", c->path, &x)) {
@@ -610,7 +629,9 @@ static void *serve(void *arg)
             memcpy(text, buf, used);
             text[used - 4] = 0;
             memmove(buf, buf + used, n -= used);
-            if (handle(c, text))
+            int rc = handle(c, text);
+            unlock_request(c);
+            if (rc)
                 break;
             continue;
         }
@@ -694,7 +715,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     alarm(seconds);
     hub_scan(argv[1]);
-    log_fd = open(argv[2], O_WRONLY | O_CREAT | O_APPEND, 0666);
+    log_path = argv[2];
+    log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0666);
     if (log_fd < 0)
         die(argv[2]);
     for (int i = 0; i < 2; i++)

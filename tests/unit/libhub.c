@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,7 +92,7 @@ void hub_start(const char *option, ...)
         execv(argv[0], (char *const *)argv);
         _exit(127);
     }
-    for (int i = 0; i < 2000 && access(hub_path("ports"), R_OK); i++)
+    for (int i = 0; i < 12000 && access(hub_path("ports"), R_OK); i++)
         usleep(5000);
     char *text = NULL, endpoint[64];
     ck_assert_int_eq(br__read_text(hub_path("ports"), 64, &text, NULL, NULL), BR_OK);
@@ -114,7 +115,9 @@ size_t hub_requests(const char *origin, const char *text, uint64_t *bytes)
     char *log = NULL, *save = NULL;
     size_t n = 0;
     *bytes = 0;
-    usleep(50000); /* a line is written after the last byte was sent */
+    int fd = open(hub_path("log"), O_RDONLY | O_CLOEXEC);
+    ck_assert_msg(fd >= 0 && !flock(fd, LOCK_EX), "no log"); /* all answers are in it now */
+    close(fd);
     if (br__read_text(hub_path("log"), 64u << 20, &log, NULL, NULL))
         return 0;
     for (char *line = strtok_r(log, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {

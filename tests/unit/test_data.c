@@ -87,8 +87,7 @@ static void same_file(const char *a, const char *b)
     br__free(y);
 }
 
-/* ---- .bin and .idx ------------------------------------------------------------------------------
- */
+/* ---- .bin and .idx --------------------------------------------------------------------------- */
 
 START_TEST(token_files_are_read)
 {
@@ -229,8 +228,7 @@ START_TEST(a_broken_index_is_refused)
 }
 END_TEST
 
-/* ---- .npy ---------------------------------------------------------------------------------------
- */
+/* ---- .npy ------------------------------------------------------------------------------------ */
 
 START_TEST(npy_is_as_numpy_writes_it)
 {
@@ -248,8 +246,7 @@ START_TEST(npy_is_as_numpy_writes_it)
 }
 END_TEST
 
-/* ---- random numbers -----------------------------------------------------------------------------
- */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 /* numpy's and torch's own numbers: those of the fixtures come through them too. */
 START_TEST(generators_are_numpy_s_and_torch_s)
@@ -274,8 +271,7 @@ START_TEST(generators_are_numpy_s_and_torch_s)
 }
 END_TEST
 
-/* ---- datasets -----------------------------------------------------------------------------------
- */
+/* ---- datasets -------------------------------------------------------------------------------- */
 
 static void same_sample(const struct br__sample *s, const br__json *want)
 {
@@ -592,6 +588,60 @@ START_TEST(indices_are_cached)
 }
 END_TEST
 
+/* The ids of all samples, one after the other. */
+static void take_ids(const struct br__pretrain_opts *o, struct br__buf *ids)
+{
+    struct br__pretrain *p;
+    struct br__sample s = {0};
+    must(br__pretrain_open(&p, o, &err));
+    ids->n = 0;
+    for (int k = 0; k < BR__N_SPLITS; k++)
+        for (int64_t i = 0; i < br__pretrain_count(p, k); i++) {
+            must(br__pretrain_sample(p, k, i, &s, NULL, &err));
+            br__buf_put(ids, s.ids, (size_t)o->seq_length * sizeof *s.ids);
+        }
+    br__pretrain_close(p);
+    br__sample_free(&s);
+}
+
+/* Any byte: also one that leaves a number in range, which would be another order. */
+START_TEST(a_damaged_cache_is_made_again)
+{
+    const char *paths[] = {prefix("a_uint16")};
+    struct br__pretrain_opts o = {.paths = paths,
+                                  .n_paths = 1,
+                                  .split = "900,50,50",
+                                  .n_samples = {60, 8, 4},
+                                  .seq_length = 16,
+                                  .seed = 1234,
+                                  .eod = 486,
+                                  .pad = -1};
+    struct br__buf want = {0}, got = {0};
+    struct br__arena arena = {0};
+    char **names, path[1200];
+    size_t n;
+    take_ids(&o, &want);
+    o.cache_dir = temp("damaged");
+    take_ids(&o, &got);
+    must(br__list_dir(&arena, o.cache_dir, &names, &n, &err));
+    for (size_t i = 0; i < n; i++)
+        for (size_t at = 3, size = SIZE_MAX; at < size; at += 23) {
+            char *text;
+            snprintf(path, sizeof path, "%s/%s", o.cache_dir, names[i]);
+            must(br__read_text(path, 1 << 20, &text, &size, &err));
+            text[at] ^= 1;
+            must(br__write_file(path, text, size, 0, &err));
+            br__free(text);
+            take_ids(&o, &got);
+            ck_assert_msg(got.n == want.n && !memcmp(got.p, want.p, want.n), "'%s', byte %zu",
+                          names[i], at);
+        }
+    br__buf_free(&want);
+    br__buf_free(&got);
+    br__arena_free(&arena);
+}
+END_TEST
+
 static void open_refused(const struct br__pretrain_opts *o, const char *says)
 {
     struct br__pretrain *p;
@@ -674,8 +724,7 @@ START_TEST(pads_are_dropped)
 }
 END_TEST
 
-/* ---- samplers -----------------------------------------------------------------------------------
- */
+/* ---- samplers -------------------------------------------------------------------------------- */
 
 START_TEST(samplers_are_megatron_bridge_s)
 {
@@ -744,6 +793,7 @@ int main(void)
     tcase_add_test(t, blends_are_megatron_s);
     tcase_add_test(t, mock_data_is_megatron_s);
     tcase_add_test(t, indices_are_cached);
+    tcase_add_test(t, a_damaged_cache_is_made_again);
     tcase_add_test(t, what_cannot_be_sampled_is_refused);
     tcase_add_test(t, pads_are_dropped);
     tcase_add_test(t, samplers_are_megatron_bridge_s);

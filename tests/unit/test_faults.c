@@ -2,17 +2,20 @@
 /* test_faults.c - every system call and every allocation of an import, an export and a repair fails
  * once: the job must end in an error, leave nothing under the final name, and the next run must
  * give the bytes of an undisturbed one.  So it must after a kill at any call of a job that replaces
- * another's result. */
-#include "base/base_internal.h"
+ * another's result; with BRIDGE_KILL_ALL at each of them. */
 #include "convert/convert.h"
+#include "libfaults.h"
 #include "librun.h"
 #include <bridge/bridge.h>
 
 #include <check.h>
 #include <errno.h>
+#include <fnmatch.h>
+#include <fts.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,131 +24,7 @@
 
 static char dir[256], dest[300], reference[300];
 
-/* ---- the Nth call fails ---------------------------------------------------------------------- */
-
-enum fault { SHORT_READ, FAIL_EIO, FAIL_ENOSPC, NO_MEMORY, KILLED };
-#define KILL_STATUS 99
-static struct br__io_ops real_io;
-static struct br__mem_ops real_mem;
-static enum fault kind;
-static long countdown; /* calls until the fault; negative: never */
-static int fired;
-static int no_exchange;
 static unsigned sync_flag;
-
-static int due(void)
-{
-    if (countdown < 0 || countdown-- > 0)
-        return 0;
-    if (kind == KILLED)
-        _exit(KILL_STATUS);
-    fired = 1;
-    errno = kind == FAIL_ENOSPC ? ENOSPC : EIO;
-    return 1;
-}
-
-static ssize_t f_pread(int fd, void *buf, size_t n, off_t off)
-{
-    if (kind == FAIL_ENOSPC || !due())
-        return real_io.pread(fd, buf, n, off);
-    return kind == SHORT_READ ? 0 : -1;
-}
-
-#define WRITING(call) return kind != SHORT_READ && due() ? -1 : (call)
-static ssize_t f_pwrite(int fd, const void *buf, size_t n, off_t off)
-{
-    if (kind != SHORT_READ && due())
-        return -1;
-    /* Half writes happen too; they are no error. */
-    return real_io.pwrite(fd, buf, n > 4096 ? n / 2 : n, off);
-}
-static int f_openat(int at, const char *path, int flags, mode_t mode)
-{
-    WRITING(real_io.openat(at, path, flags, mode));
-}
-static int f_fsync(int fd)
-{
-    WRITING(real_io.fsync(fd));
-}
-static int f_ftruncate(int fd, off_t size)
-{
-    WRITING(real_io.ftruncate(fd, size));
-}
-static int f_fallocate(int fd, off_t size)
-{
-    WRITING(real_io.fallocate(fd, size));
-}
-static int f_fchmod(int fd, mode_t mode)
-{
-    WRITING(real_io.fchmod(fd, mode));
-}
-static int f_flock(int fd, int operation)
-{
-    WRITING(real_io.flock(fd, operation));
-}
-static int f_fstat(int fd, struct stat *st)
-{
-    WRITING(real_io.fstat(fd, st));
-}
-static int f_fstatat(int at, const char *path, struct stat *st, int flags)
-{
-    WRITING(real_io.fstatat(at, path, st, flags));
-}
-static int f_mkdirat(int at, const char *path, mode_t mode)
-{
-    WRITING(real_io.mkdirat(at, path, mode));
-}
-static int f_renameat(int from_dir, const char *from, int to_dir, const char *to)
-{
-    WRITING(real_io.renameat(from_dir, from, to_dir, to));
-}
-/* Some file systems cannot exchange: then two renames do it. */
-static int f_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
-{
-    if (no_exchange)
-        return errno = EINVAL, -1;
-    WRITING(real_io.renameat2(from_dir, from, to_dir, to, flags));
-}
-static int f_unlinkat(int at, const char *path, int flags)
-{
-    WRITING(real_io.unlinkat(at, path, flags));
-}
-
-static void *f_realloc(void *p, size_t n)
-{
-    return due() ? NULL : real_mem.realloc(p, n);
-}
-
-static void arm(enum fault k, long n)
-{
-    kind = k;
-    countdown = n;
-    fired = 0;
-    if (k == NO_MEMORY) {
-        br__mem.realloc = f_realloc;
-        return;
-    }
-    br__io.pread = f_pread;
-    br__io.pwrite = f_pwrite;
-    br__io.openat = f_openat;
-    br__io.fsync = f_fsync;
-    br__io.ftruncate = f_ftruncate;
-    br__io.fallocate = f_fallocate;
-    br__io.fchmod = f_fchmod;
-    br__io.flock = f_flock;
-    br__io.fstat = f_fstat;
-    br__io.fstatat = f_fstatat;
-    br__io.mkdirat = f_mkdirat;
-    br__io.renameat = f_renameat;
-    br__io.renameat2 = f_renameat2;
-    br__io.unlinkat = f_unlinkat;
-}
-
-static void disarm(void)
-{
-    br__io = real_io;
-    br__mem = real_mem;
-}
 
 /* ---- jobs ------------------------------------------------------------------------------------ */
 
@@ -211,11 +90,115 @@ static void remove_tree(const char *path)
     ck_assert_msg(br__remove_tree(path, &err) == BR_OK, "%s", err.msg);
 }
 
+/* ---- what is in a directory ------------------------------------------------------------------ */
+
+static int by_name(const FTSENT **a, const FTSENT **b)
+{
+    return strcmp((*a)->fts_name, (*b)->fts_name);
+}
+
+/* A name that a killed run may leave; no result has one. */
+static int is_leftover(const char *name)
+{
+    static const char *const patterns[] = {".bridge*", "*.tmp", "*.bridge-partial", "*.bridge-old"};
+    for (size_t i = 0; i < BR_COUNTOF(patterns); i++)
+        if (!fnmatch(patterns[i], name, 0))
+            return 1;
+    return 0;
+}
+
+static void put_bytes(struct br__buf *b, const char *path, size_t n)
+{
+    FILE *f = fopen(path, "rb");
+    char *to = br__buf_room(b, n);
+    ck_assert_msg(f && to && fread(to, 1, n, f) == n && fgetc(f) == EOF, "cannot read '%s'", path);
+    b->n += n;
+    fclose(f);
+}
+
+/* Names, kinds and bytes of all that is there, in order; nothing if the path is not there.  The
+ * first leftover goes to *left; NULL: leftovers are left out. */
+static struct br__buf tree(const char *path, char left[300])
+{
+    struct br__buf b = {.max = 64 << 20};
+    char copy[400];
+    snprintf(copy, sizeof copy, "%s", path);
+    FTS *t = fts_open((char *const[]){copy, NULL}, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
+    ck_assert_ptr_nonnull(t);
+    for (FTSENT *e; (e = fts_read(t));) {
+        if (e->fts_info == FTS_DP || (e->fts_level == 0 && e->fts_info == FTS_NS))
+            continue;
+        int below = e->fts_level > 0, odd = below && is_leftover(e->fts_name);
+        if (odd && !left) {
+            fts_set(t, e, FTS_SKIP);
+            continue;
+        }
+        if (odd && !*left)
+            snprintf(left, 300, "%s", e->fts_path);
+        ck_assert_msg(e->fts_info == FTS_D || e->fts_info == FTS_F,
+                      "'%s' is neither file nor folder", e->fts_path);
+        br__buf_printf(&b, "%s %d %lld\n", e->fts_path + strlen(path), e->fts_info == FTS_F,
+                       e->fts_info == FTS_F ? (long long)e->fts_statp->st_size : 0);
+        if (e->fts_info == FTS_F)
+            put_bytes(&b, e->fts_path, (size_t)e->fts_statp->st_size);
+    }
+    fts_close(t);
+    ck_assert_int_eq(b.failed, 0);
+    return b;
+}
+
+static int same_bytes(struct br__buf a, struct br__buf b)
+{
+    int same = a.n == b.n && (a.n == 0 || !memcmp(a.p, b.p, a.n));
+    br__buf_free(&a);
+    br__buf_free(&b);
+    return same;
+}
+
+/* The same names and bytes; what differs goes to stderr. */
 static int same_tree(const char *a, const char *b)
 {
-    char command[800];
+    char left[2][300] = {"", ""}, command[800];
+    if (same_bytes(tree(a, left[0]), tree(b, left[1])))
+        return 1;
     snprintf(command, sizeof command, "diff -r '%s' '%s' >&2", a, b);
-    return system(command) == 0;
+    fprintf(stderr, "'%s' and '%s' differ (diff: %d)\n", a, b, system(command));
+    return 0;
+}
+
+/* As same_tree, of all but what a killed run may leave. */
+static int same_result(const char *a, const char *b)
+{
+    return same_bytes(tree(a, NULL), tree(b, NULL));
+}
+
+static void copy_tree(const char *from, const char *to)
+{
+    char copy[400], path[700];
+    snprintf(copy, sizeof copy, "%s", from);
+    FTS *t = fts_open((char *const[]){copy, NULL}, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
+    ck_assert_ptr_nonnull(t);
+    for (FTSENT *e; (e = fts_read(t));) {
+        snprintf(path, sizeof path, "%s%s", to, e->fts_path + strlen(from));
+        if (e->fts_info == FTS_D)
+            ck_assert_int_eq(mkdir(path, 0777), 0);
+        else if (e->fts_info == FTS_F)
+            copy_file(e->fts_path, path);
+        else
+            ck_assert_int_eq(e->fts_info, FTS_DP);
+    }
+    fts_close(t);
+}
+
+/* Nothing of bridge but results lies about: beside the destination, in it, or in its iterations. */
+static int nothing_left(void)
+{
+    char left[300] = "";
+    struct br__buf all = tree(dir, left);
+    br__buf_free(&all);
+    if (*left)
+        fprintf(stderr, "left over: '%s'\n", left);
+    return !*left;
 }
 
 /* The destination's name is in run_config.yaml, so the reference is made under it and moved. */
@@ -231,10 +214,10 @@ static void make_reference(int (*run)(struct br_err *))
 static int one_fault(int (*run)(struct br_err *), enum fault k, long n)
 {
     struct br_err err = BR_ERR_INIT;
-    arm(k, n);
+    fault_arm(k, n);
     int rc = run(&err);
-    int hit = fired;
-    disarm();
+    int hit = fault_fired;
+    fault_disarm();
     if (!hit) {
         ck_assert_msg(rc == BR_OK, "%s", err.msg);
         return 0;
@@ -272,8 +255,8 @@ static void all_faults(int (*run)(struct br_err *), enum fault k, long stride)
  */
 #define STRIDE_IO 30
 #define STRIDE_MEM 30
-#define KILL_STRIDE 23
-#define KILL_ALL 60
+#define KILL_EACH 60
+#define KILL_STRIDE 7
 
 START_TEST(import_faults)
 {
@@ -295,8 +278,7 @@ START_TEST(repair_faults)
 }
 END_TEST
 
-/* ---- kill -9 at each call
- * ------------------------------------------------------------------------ */
+/* ---- kill -9 at each call -------------------------------------------------------------------- */
 
 /* A job that replaces what another left. */
 struct replacing {
@@ -330,24 +312,6 @@ static int import_5(struct br_err *err)
 static const struct replacing replacings[] = {{export_f16, export_f32, ""},
                                               {import_before, import_5, "/iter_0000005"}};
 
-/* Nothing of bridge but results lies about: beside the destination, in it, or in its iterations. */
-static int nothing_left(void)
-{
-    char command[400];
-    snprintf(command, sizeof command,
-             "! find '%s' -name '.bridge*' -o -name '*.tmp' -o -name '*bridge-partial' -o -name "
-             "'*bridge-old' | grep . >&2",
-             dir);
-    return system(command) == 0;
-}
-
-static int copy_tree(const char *from, const char *to)
-{
-    char command[800];
-    snprintf(command, sizeof command, "cp -a '%s' '%s'", from, to);
-    return system(command) == 0;
-}
-
 /* The job in a child that ends at call n, as kill -9 would end it.  Returns 0 when it makes fewer
  * calls. */
 static int killed_at(int (*run)(struct br_err *), long n)
@@ -356,37 +320,24 @@ static int killed_at(int (*run)(struct br_err *), long n)
     pid_t child = fork();
     if (child == 0) {
         struct br_err e = BR_ERR_INIT;
-        arm(KILLED, n);
+        fault_arm(KILLED, n);
         _exit(run(&e) ? 1 : 0);
     }
     ck_assert_int_gt(child, 0);
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) != 1, "call %ld: the job failed", n);
-    return WEXITSTATUS(status) == KILL_STATUS;
+    return WEXITSTATUS(status) == FAULT_KILL_STATUS;
 }
 
 /* How many calls an undisturbed run makes. */
 static long count_calls(int (*run)(struct br_err *))
 {
     struct br_err err = BR_ERR_INIT;
-    arm(KILLED, LONG_MAX);
+    fault_arm(KILLED, LONG_MAX);
     ck_assert_msg(run(&err) == BR_OK, "%s", err.msg);
-    long n = LONG_MAX - countdown;
-    disarm();
-    br__io.renameat2 = f_renameat2;
-    countdown = -1;
+    long n = fault_calls();
+    fault_disarm();
     return n;
-}
-
-/* As same_tree, of all but what a killed run may leave. */
-static int same_result(const char *a, const char *b)
-{
-    char command[800];
-    snprintf(command, sizeof command,
-             "diff -r -x '.bridge*' -x '*.tmp' -x '*.bridge-partial' -x '*.bridge-old' '%s' '%s' "
-             ">/dev/null",
-             a, b);
-    return system(command) == 0;
 }
 
 /* After a kill at any call: what was there, or all that was to come, or (where names cannot be
@@ -398,21 +349,22 @@ START_TEST(kill_at_each_call)
     char old[320], replaced[340];
     struct br_err err = BR_ERR_INIT;
     sync_flag = _i < 2 ? 0 : BR_JOB_NO_SYNC;
-    no_exchange = _i >= 2;
-    br__io.renameat2 = f_renameat2;
+    fault_forbid_exchange(_i >= 2);
     snprintf(old, sizeof old, "%s/old", dir);
     snprintf(replaced, sizeof replaced, "%s%s", dest, r->replaced);
     ck_assert_msg(r->before(&err) == BR_OK, "%s", err.msg);
-    ck_assert(copy_tree(dest, old));
+    copy_tree(dest, old);
     long total = count_calls(r->job);
-    ck_assert_int_gt(total, 2 * KILL_ALL);
+    ck_assert_int_gt(fault_last_block, KILL_EACH);
     ck_assert_int_eq(rename(dest, reference), 0);
-    /* Of the calls that write every few, of those before and of the commit each. */
-    for (long n = 0; n < total; n += n < KILL_ALL || n > total - KILL_ALL ? 1 : KILL_STRIDE) {
-        ck_assert(copy_tree(old, dest));
+    /* Between the first and the last block of data one call is like the other. */
+    int all = getenv("BRIDGE_KILL_ALL") != NULL;
+    for (long n = 0; n < total;
+         n += all || n < KILL_EACH || n >= fault_last_block ? 1 : KILL_STRIDE) {
+        copy_tree(old, dest);
         ck_assert_msg(killed_at(r->job, n), "call %ld was not made", n);
         ck_assert_msg(same_result(dest, old) || same_result(dest, reference) ||
-                          (no_exchange && !br__exists(replaced)),
+                          (_i >= 2 && !br__exists(replaced)),
                       "call %ld: neither the old nor the new result", n);
         err = (struct br_err)BR_ERR_INIT;
         ck_assert_msg(r->job(&err) == BR_OK, "call %ld: rerun: %s", n, err.msg);
@@ -436,13 +388,11 @@ static void setup(void)
     snprintf(dest, sizeof dest, "%s/dest", dir);
     snprintf(reference, sizeof reference, "%s/reference", dir);
     br__io.fsync = pretend_fsync;
-    real_io = br__io;
-    real_mem = br__mem;
 }
 
 static void teardown(void)
 {
-    disarm();
+    fault_disarm();
     remove_tree(dir);
 }
 
@@ -450,12 +400,16 @@ int main(void)
 {
     Suite *s = suite_create("faults");
     TCase *t = tcase_create("jobs");
+    TCase *k = tcase_create("kills");
     tcase_set_timeout(t, 600);
+    tcase_set_timeout(k, 600);
     tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_checked_fixture(k, setup, teardown);
     tcase_add_loop_test(t, import_faults, SHORT_READ, NO_MEMORY + 1);
     tcase_add_loop_test(t, export_faults, SHORT_READ, NO_MEMORY + 1);
-    tcase_add_loop_test(t, kill_at_each_call, 0, 4);
     tcase_add_loop_test(t, repair_faults, SHORT_READ, NO_MEMORY + 1);
+    tcase_add_loop_test(k, kill_at_each_call, 0, 4);
     suite_add_tcase(s, t);
+    suite_add_tcase(s, k);
     return run_suite(s);
 }

@@ -252,7 +252,8 @@ START_TEST(test_example)
     struct br_err err = BR_ERR_INIT;
     struct br__program *p;
     struct br__frame *x;
-    br_val in[MAX_INPUTS], wrt[MAX_INPUTS], grads[MAX_INPUTS], outputs[MAX_INPUTS + 1];
+    struct br__want wrt[MAX_INPUTS] = {{0, 0}};
+    br_val in[MAX_INPUTS], grads[MAX_INPUTS], outputs[MAX_INPUTS + 1];
     uint32_t n = 0;
     size_t n_wrt = 0;
     const char *op = br__ops[e->op].name;
@@ -261,11 +262,11 @@ START_TEST(test_example)
         in[n] = br__leaf(&g, BR_OP_INPUT, e->in[n].kind == 'i' ? BR_I32 : BR_F32, "x",
                          (uint32_t)e->in[n].n_dim, e->in[n].shape);
         if (e->in[n].kind == 'd')
-            wrt[n_wrt++] = in[n];
+            wrt[n_wrt++].leaf = in[n];
     }
     br_val y = example_node(&g, e, in, n);
     br_val loss = e->op == BR_OP_CROSS_ENTROPY ? y : weighted_sum(&g, y);
-    must(br__grad(&g, &loss, 1, wrt, n_wrt, grads, &err), &err);
+    must(br__grad(&g, &(struct br__root){.v = loss}, 1, wrt, n_wrt, grads, &err), &err);
     outputs[0] = loss;
     for (size_t i = 0; i < n_wrt; i++) {
         ck_assert_msg(grads[i] != 0, "%s: no gradient for input %zu", op, i);
@@ -276,7 +277,7 @@ START_TEST(test_example)
     for (uint32_t i = 0; i < n; i++)
         fill(&e->in[i], in[i], x, &g);
     for (size_t i = 0; i < n_wrt; i++)
-        check_input(x, &g, wrt[i], grads[i], loss, op, (int)i);
+        check_input(x, &g, wrt[i].leaf, grads[i], loss, op, (int)i);
     br__frame_free(x);
     br__program_free(p);
     br__graph_free(&g);

@@ -32,9 +32,9 @@ static void on_note(void *ud, const char *text)
 static const struct br_listener listener = {.note = on_note};
 static const struct br__hub_opts quick = {.listener = &listener,
                                           .no_sync = 1,
-                                          .stall_s = 1,
+                                          .stall_s = 3,
                                           .backoff_ms = 1,
-                                          .document_s = 3,
+                                          .document_s = 6,
                                           .part_bytes = PART};
 
 static void setup(void)
@@ -70,8 +70,7 @@ static const char *blob(const char *sha)
     return hub_path("home/hub/models--Qwen--m/blobs/%s", sha);
 }
 
-/* ---- a hub that behaves ------------------------------------------------------------------------
- */
+/* ---- a hub that behaves ---------------------------------------------------------------------- */
 
 START_TEST(fetches_what_is_needed)
 {
@@ -163,6 +162,9 @@ START_TEST(says_what_is_wrong)
     unsetenv("HF_TOKEN");
     ck_assert_int_eq(br__write_file(hub_path("home/token"), "hf_good\n", 8, 0, NULL), BR_OK);
     OK(fetch("Qwen/gated-m", BR__HF_SIDE, &dir));
+    setenv("HF_ENDPOINT", "http://user:s3cret@127.0.0.1", 1);
+    FAILS(fetch("Qwen/m", 0, &dir), BR_E_FORMAT,
+          "HF_ENDPOINT: 'http://127.0.0.1' is no http or https address without a user name");
     setenv("HF_ENDPOINT", "ftp://127.0.0.1", 1);
     FAILS(fetch("Qwen/m", 0, &dir), BR_E_FORMAT, "HF_ENDPOINT: ");
 }
@@ -205,8 +207,7 @@ START_TEST(messages_hold_no_secret_of_a_url)
 }
 END_TEST
 
-/* ---- faults ------------------------------------------------------------------------------------
- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 static const struct fault {
     const char *option, *option2;
@@ -225,7 +226,7 @@ static const struct fault {
     {"status:cdn:1:418", NULL, BR_E_NOTFOUND, "answers 418", 0},
     {"status:revision:9999:502", NULL, BR_E_NETWORK, "answers 502", 0},
     {"slow:cdn:3:2000000", NULL, BR_OK, NULL, 1},
-    {"stall:cdn:1:3", NULL, BR_OK, NULL, 1},
+    {"stall:cdn:1:9", NULL, BR_OK, NULL, 1},
     {"wrong:cdn:3:1500000", NULL, BR_E_FORMAT, "and not used; run again", 0},
     {"wrong:config.json:1:3", NULL, BR_E_FORMAT, "the git blob id of 'config.json' is", 0},
     {"short:cdn:1:1000", NULL, BR_OK, NULL, 0},
@@ -281,7 +282,8 @@ START_TEST(survives)
     }
     if (f->option2 && f->option2[0] == '1')
         ck_assert_int_ge(br__clock_ms() - began, 1000);
-    ck_assert_int_lt(br__clock_ms() - began, 20000);
+    ck_assert_int_lt(br__clock_ms() - began,
+                     200000); /* a busy machine is slow, a hang far slower */
 }
 END_TEST
 
@@ -316,8 +318,7 @@ START_TEST(distrusts_what_is_resumed)
 }
 END_TEST
 
-/* ---- several processes, and files of others
- * ------------------------------------------------------ */
+/* ---- several processes, and files of others -------------------------------------------------- */
 
 START_TEST(processes_share_the_work)
 {
@@ -363,8 +364,7 @@ START_TEST(minds_its_own_files)
 }
 END_TEST
 
-/* ---- failing system calls and allocations
- * ----------------------------------------------------------- */
+/* ---- failing system calls and allocations ---------------------------------------------------- */
 
 static struct br__io_ops real_io;
 static struct br__mem_ops real_mem;
@@ -483,8 +483,7 @@ START_TEST(every_allocation_fails_once)
 }
 END_TEST
 
-/* ---- reading without storing
- * ---------------------------------------------------------------------- */
+/* ---- reading without storing ----------------------------------------------------------------- */
 
 /* A model of one big U8 tensor, larger than the cache of blocks. */
 static void put_model(size_t n)

@@ -2,7 +2,7 @@
 /* test_kernels_golden.c - every op against what torch makes of the same inputs.
  *
  * data/kernels/ is written by oracle/make_kernel_goldens.py.  Each case runs on every tier and on
- * one to three lanes, with contiguous inputs and with gaps between their rows; on one tier all of
+ * one to three threads, with contiguous inputs and with gaps between their rows; on one tier all of
  * these must give the same bits.
  *
  * The same cases serve for bfloat16 values: a kernel of those must give, bit by bit, what that of
@@ -45,8 +45,7 @@ struct one {
     const char *tier;
 };
 
-/* ---- files -------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static struct br_tensor load(const struct gold *g, const char *name)
 {
@@ -106,8 +105,7 @@ static void free_case(struct one *o)
     free(o->first);
 }
 
-/* ---- comparison --------------------------------------------------------------------------------
- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 static double element(const struct br_tensor *t, int64_t i)
 {
@@ -127,14 +125,14 @@ static double element(const struct br_tensor *t, int64_t i)
 }
 
 /* Relative L2 within tol, and no element off by more than 30 tol of the largest. */
-static void compare(const struct place *p, const struct one *o, const char *what,
+static void compare(const struct kern_place *p, const struct one *o, const char *what,
                     const struct br_tensor *got, const struct br_tensor *want)
 {
     double diff = 0, norm = 0, worst = 0, most = 0;
     for (int64_t i = 0; i < count(want); i++) {
         double a = element(got, i), b = element(want, i), d = fabs(a - b);
         ck_assert_msg(!(d != d) || b != b, "%s on %s x %u: %s[%ld] is %g, not %g", o->name, p->tier,
-                      p->lanes, what, (long)i, a, b);
+                      p->threads, what, (long)i, a, b);
         diff += d * d;
         norm += b * b;
         worst = d > worst ? d : worst;
@@ -142,13 +140,14 @@ static void compare(const struct place *p, const struct one *o, const char *what
     }
     double l2 = sqrt(diff) / (norm > 0 ? sqrt(norm) : 1);
     if (getenv("BRIDGE_TEST_SHOW"))
-        printf("%-24s %-8s x%u %-6s %.2g of %.2g\n", o->name, p->tier, p->lanes, what, l2, o->tol);
+        printf("%-24s %-8s x%u %-6s %.2g of %.2g\n", o->name, p->tier, p->threads, what, l2,
+               o->tol);
     ck_assert_msg(l2 <= o->tol && worst <= 30 * o->tol * most,
-                  "%s on %s x %u: %s off by %g (largest %g), not %g", o->name, p->tier, p->lanes,
+                  "%s on %s x %u: %s off by %g (largest %g), not %g", o->name, p->tier, p->threads,
                   what, l2, worst, o->tol);
 }
 
-static void run_case(const struct place *p, struct one *o, int64_t gap)
+static void run_case(const struct kern_place *p, struct one *o, int64_t gap)
 {
     struct kern_call c = o->call;
     for (uint32_t i = 0; i < c.n_in; i++)
@@ -172,7 +171,7 @@ static void run_case(const struct place *p, struct one *o, int64_t gap)
     }
     if (!in_place)
         ck_assert_msg(memcmp(o->first, c.out.data, bytes) == 0,
-                      "%s on %s: other bits on %u lanes, gap %d", o->name, p->tier, p->lanes,
+                      "%s on %s: other bits on %u threads, gap %d", o->name, p->tier, p->threads,
                       (int)gap);
     for (uint32_t i = 0; i < c.n_in; i++)
         tensor_free(&c.in[i]);
@@ -180,8 +179,7 @@ static void run_case(const struct place *p, struct one *o, int64_t gap)
         tensor_free(&c.out);
 }
 
-/* ---- bfloat16 values ---------------------------------------------------------------------------
- */
+/* ---- bfloat16 values ------------------------------------------------------------------------- */
 
 /* Inputs that are values, by op; the others are weights, vectors, indices and states. */
 static const char *const values_of[BR_N_OPS] = {
@@ -243,7 +241,7 @@ static struct br_tensor converted(const struct br_tensor *t, uint32_t dtype)
 }
 
 /* Run the case with rounded inputs, as they are or widened again. */
-static struct br_tensor run_rounded(const struct place *p, const struct one *o, int narrow,
+static struct br_tensor run_rounded(const struct kern_place *p, const struct one *o, int narrow,
                                     int64_t gap)
 {
     struct kern_call c = o->call;
@@ -267,7 +265,7 @@ static struct br_tensor run_rounded(const struct place *p, const struct one *o, 
     return c.out;
 }
 
-static void run_narrow(const struct place *p, const struct one *o, int64_t gap)
+static void run_narrow(const struct kern_place *p, const struct one *o, int64_t gap)
 {
     if (!values_of[o->call.op])
         return;
@@ -282,7 +280,7 @@ static void run_narrow(const struct place *p, const struct one *o, int64_t gap)
     }
     ck_assert_msg(
         memcmp(got.data, want.data, (size_t)count(&got) * br_dtype_size((int)got.dtype)) == 0,
-        "%s on %s x %u, gap %d: not what float32 gives, rounded", o->name, p->tier, p->lanes,
+        "%s on %s x %u, gap %d: not what float32 gives, rounded", o->name, p->tier, p->threads,
         (int)gap);
     tensor_free(&got);
     tensor_free(&wide);
@@ -294,7 +292,7 @@ struct cases {
     size_t n;
 };
 
-static void run_place(const struct place *p, void *arg)
+static void run_place(const struct kern_place *p, void *arg)
 {
     const struct cases *c = arg;
     for (size_t i = 0; i < c->n; i++) {
@@ -351,8 +349,7 @@ START_TEST(goldens)
 }
 END_TEST
 
-/* ---- coverage ----------------------------------------------------------------------------------
- */
+/* ---- coverage -------------------------------------------------------------------------------- */
 
 /* Leaves and views come before the products, but for AFTER; collectives are ALL_REDUCE to RECV. */
 static int is_computed(uint32_t op)
@@ -373,7 +370,7 @@ static int needs_bf16(uint32_t op)
            op != BR_OP_COUNT_COLS && op != BR_OP_MOE_SORT && op != BR_OP_DORA_INV_NORM;
 }
 
-static void check_kernels(const struct place *p, void *arg)
+static void check_kernels(const struct kern_place *p, void *arg)
 {
     (void)arg;
     for (uint32_t op = 0; op < BR_N_OPS; op++) {

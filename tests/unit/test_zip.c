@@ -68,6 +68,16 @@ static size_t entry(const struct br__buf *b, int k)
     return 0;
 }
 
+/* Offset of the descriptor behind the data 0123456789. */
+static size_t descriptor(const struct br__buf *b)
+{
+    size_t i = 0;
+
+    while (i + 10 <= b->n && memcmp(b->p + i, "0123456789", 10) != 0)
+        i++;
+    return i + 10;
+}
+
 /* Offset of the local header of the k-th central entry. */
 static size_t local_header(const struct br__buf *b, int k)
 {
@@ -76,7 +86,7 @@ static size_t local_header(const struct br__buf *b, int k)
     return e[0] | (size_t)e[1] << 8;
 }
 
-/* ---- accepted ------------------------------------------------------------------------------- */
+/* ---- accepted -------------------------------------------------------------------------------- */
 
 START_TEST(reads_records)
 {
@@ -125,8 +135,7 @@ START_TEST(reads_a_real_archive)
 }
 END_TEST
 
-/* ---- refused ------------------------------------------------------------------------------------
- */
+/* ---- refused --------------------------------------------------------------------------------- */
 
 START_TEST(refuses_bad_ranges)
 {
@@ -156,8 +165,9 @@ START_TEST(refuses_every_truncation)
 }
 END_TEST
 
-/* Each row damages one field: `at` counts from the named place. */
-enum place { AT_END = 1, AT_END64, AT_ENTRY, AT_LOCAL };
+/* Each row damages one field: `at` counts from the named place.  AT_COUNTS is the number of records
+ * in the ZIP64 end record, which stands there twice. */
+enum place { AT_END = 1, AT_LOCATOR, AT_END64, AT_COUNTS, AT_ENTRY, AT_LOCAL, AT_DESCRIPTOR };
 static const struct {
     enum place place;
     size_t at;
@@ -168,17 +178,31 @@ static const struct {
 } damage[] = {
     {AT_END, 0, 4, 0, BR_E_FORMAT, "no end record"},
     {AT_END, 20, 2, 5, BR_E_FORMAT, "no end record"},
+    {AT_END, 4, 2, 1, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_END, 6, 2, 1, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_END, 8, 2, 2, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_LOCATOR, 4, 4, 1, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_LOCATOR, 16, 4, 2, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_LOCATOR, 16, 4, 0, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_END64, 16, 4, 1, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_END64, 20, 4, 1, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_END64, 24, 8, 2, BR_E_FORMAT, "the archive is split over several disks"},
+    {AT_ENTRY, 34, 2, 1, BR_E_FORMAT, "the archive is split over several disks"},
     {AT_END64, 0, 4, 0, BR_E_FORMAT, "no ZIP64 end record at"},
-    {AT_END64, 32, 8, 4, BR_E_FORMAT, "4 records in a central directory of 181 bytes"},
-    {AT_END64, 32, 8, 0, BR_E_FORMAT, "0 records in a central directory"},
-    {AT_END64, 32, 8, UINT64_MAX, BR_E_FORMAT, "records in a central directory of"},
+    {AT_COUNTS, 0, 8, 4, BR_E_FORMAT, "4 records in a central directory of 181 bytes"},
+    {AT_COUNTS, 0, 8, 0, BR_E_FORMAT, "0 records in a central directory"},
+    {AT_COUNTS, 0, 8, UINT64_MAX, BR_E_FORMAT, "records in a central directory of"},
     {AT_END64, 40, 8, UINT64_MAX, BR_E_FORMAT, "does not fit into"},
     {AT_END64, 48, 8, UINT64_MAX, BR_E_FORMAT, "does not fit into"},
     {AT_END64, 48, 8, 0, BR_E_FORMAT, "no central directory entry at 0"},
     {AT_ENTRY, 0, 4, 0, BR_E_FORMAT, "no central directory entry at"},
     {AT_ENTRY, 8, 2, 0x809, BR_E_UNSUPPORTED, "record 'data/0' is compressed or encrypted"},
     {AT_ENTRY, 10, 2, 8, BR_E_UNSUPPORTED, "record 'data/0' is compressed or encrypted"},
-    {AT_ENTRY, 20, 4, 9, BR_E_UNSUPPORTED, "record 'data/0' is compressed or encrypted"},
+    {AT_ENTRY, 20, 4, 9, BR_E_FORMAT, "record 'data/0' is stored: its sizes are 9 and 10"},
+    {AT_ENTRY, 24, 4, 0, BR_E_FORMAT, "record 'data/0' is stored: its sizes are 10 and 0"},
+    {AT_ENTRY, 20, 8, 0, BR_E_FORMAT, "record 'data/0': no data descriptor with its CRC-32"},
+    {AT_ENTRY, 16, 4, 0, BR_E_FORMAT, "record 'data/0': no data descriptor with its CRC-32"},
+    {AT_ENTRY, 8, 2, 0x800, BR_E_FORMAT, "record 'data/0': its local header"},
     {AT_ENTRY, 20, 4, UINT32_MAX, BR_E_FORMAT, "no ZIP64 extra field"},
     {AT_ENTRY, 20, 8, 0x7fffffff7fffffff, BR_E_FORMAT, "reach past the data"},
     {AT_ENTRY, 28, 2, 0xffff, BR_E_FORMAT, "is cut off"},
@@ -187,6 +211,7 @@ static const struct {
     {AT_ENTRY, 42, 4, 1, BR_E_FORMAT, "record 'data/0': no local header"},
     {AT_ENTRY, 46, 1, 'x', BR_E_FORMAT, "bad record name 'xrchive/data/0'"},
     {AT_ENTRY, 54, 1, 0, BR_E_FORMAT, "bad record name"},
+    {AT_LOCAL, 6, 2, 0x800, BR_E_FORMAT, "record 'data/0': its local header"},
     {AT_LOCAL, 8, 2, 8, BR_E_FORMAT, "record 'data/0': its local header"},
     {AT_LOCAL, 14, 4, 1, BR_E_FORMAT, "record 'data/0': its local header"},
     {AT_LOCAL, 18, 4, 9, BR_E_FORMAT, "record 'data/0': its local header"},
@@ -194,6 +219,10 @@ static const struct {
     {AT_LOCAL, 26, 2, 13, BR_E_FORMAT, "record 'data/0': its local header"},
     {AT_LOCAL, 26, 2, 0xffff, BR_E_FORMAT, "record 'data/0': its local header"},
     {AT_LOCAL, 30, 1, 'x', BR_E_FORMAT, "record 'data/0': its local header"},
+    {AT_DESCRIPTOR, 0, 4, 0, BR_E_FORMAT, "record 'data/0': no data descriptor with its CRC-32"},
+    {AT_DESCRIPTOR, 4, 4, 0, BR_E_FORMAT, "record 'data/0': no data descriptor with its CRC-32"},
+    {AT_DESCRIPTOR, 8, 4, 9, BR_E_FORMAT, "record 'data/0': no data descriptor with its CRC-32"},
+    {AT_DESCRIPTOR, 12, 4, 0, BR_E_FORMAT, "record 'data/0': no data descriptor with its CRC-32"},
 };
 
 START_TEST(refuses_damage)
@@ -201,10 +230,16 @@ START_TEST(refuses_damage)
     struct br__buf b = {0};
 
     zip_make(&b, three, 3, 0);
-    size_t base = damage[_i].place == AT_END     ? b.n - 22
-                  : damage[_i].place == AT_END64 ? b.n - 22 - 20 - 56
-                  : damage[_i].place == AT_LOCAL ? local_header(&b, 1)
-                                                 : entry(&b, 1);
+    size_t base = damage[_i].place == AT_END          ? b.n - 22
+                  : damage[_i].place == AT_LOCATOR    ? b.n - 22 - 20
+                  : damage[_i].place == AT_END64      ? b.n - 22 - 20 - 56
+                  : damage[_i].place == AT_LOCAL      ? local_header(&b, 1)
+                  : damage[_i].place == AT_DESCRIPTOR ? descriptor(&b)
+                                                      : entry(&b, 1);
+    if (damage[_i].place == AT_COUNTS) {
+        base = b.n - 22 - 20 - 56 + 24;
+        set_le(&b, base + 8, damage[_i].v, 8);
+    }
     set_le(&b, base + damage[_i].at, damage[_i].v, damage[_i].bytes);
     check_refused(&b, damage[_i].code, damage[_i].text);
     br__buf_free(&b);
@@ -221,6 +256,27 @@ START_TEST(accepts_local_sizes)
     set_le(&b, local_header(&b, 1) + 18, 10, 4);
     set_le(&b, local_header(&b, 1) + 22, 10, 4);
     ck_assert_msg(read_exact(b.p, b.n) == BR_OK, "%s", err.msg);
+    br__buf_free(&b);
+}
+END_TEST
+
+/* Without a descriptor the local header has to have them. */
+START_TEST(reads_without_descriptors)
+{
+    struct br__buf b = {0};
+
+    zip_make(&b, three, 3, 0);
+    size_t local = local_header(&b, 1);
+    set_le(&b, entry(&b, 1) + 8, 0x800, 2);
+    set_le(&b, local + 6, 0x800, 2);
+    set_le(&b, descriptor(&b), 0, 4);
+    check_refused(&b, BR_E_FORMAT, "record 'data/0': its local header");
+    set_le(&b, local + 14, br__crc32(0, "0123456789", 10), 4);
+    set_le(&b, local + 18, 10, 4);
+    check_refused(&b, BR_E_FORMAT, "record 'data/0': its local header");
+    set_le(&b, local + 22, 10, 4);
+    ck_assert_msg(read_exact(b.p, b.n) == BR_OK, "%s", err.msg);
+    ck_assert_uint_eq(recs[1].size, 10);
     br__buf_free(&b);
 }
 END_TEST
@@ -324,6 +380,7 @@ static Suite *suite(void)
     tcase_add_test(t, refuses_every_truncation);
     tcase_add_loop_test(t, refuses_damage, 0, BR_COUNTOF(damage));
     tcase_add_test(t, accepts_local_sizes);
+    tcase_add_test(t, reads_without_descriptors);
     tcase_add_test(t, checks_crcs);
     tcase_add_test(t, refuses_bad_names);
     tcase_add_test(t, refuses_bad_zip64_fields);

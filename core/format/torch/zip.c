@@ -2,27 +2,31 @@
 /* zip.c - read the stored (uncompressed) ZIP and ZIP64 archives of torch.save.
  *
  * An archive is a range of a mapped file; offsets inside it are relative to the range.  Sizes and
- * CRCs come from the central directory: local headers hold zeros where a data descriptor follows,
- * as torch writes it.  What a local header does say must agree.  Format: PKWARE APPNOTE 6.3; what
+ * CRCs come from the central directory.  The local header must say the same, or hold zeros where a
+ * data descriptor behind the data does, as torch writes it.  Format: PKWARE APPNOTE 6.3; what
  * torch writes: docs of PyTorchStreamWriter, caffe2/serialize/inline_container.cc. */
 #include "../format.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define END_BYTES 22     /* end of central directory, no comment */
-#define END64_BYTES 56   /* ZIP64 end of central directory */
-#define LOCATOR_BYTES 20 /* ZIP64 locator, right before the end record */
-#define ENTRY_BYTES 46   /* central directory entry without name, extra, comment */
-#define LOCAL_BYTES 30   /* local header without name and extra */
+#define END_BYTES 22          /* end of central directory, no comment */
+#define END64_BYTES 56        /* ZIP64 end of central directory */
+#define LOCATOR_BYTES 20      /* ZIP64 locator, right before the end record */
+#define ENTRY_BYTES 46        /* central directory entry without name, extra, comment */
+#define LOCAL_BYTES 30        /* local header without name and extra */
+#define DESCRIPTOR_BYTES 16   /* signature, CRC-32 and two sizes */
+#define DESCRIPTOR64_BYTES 24 /* the same with sizes of 64 bits */
 #define SIG_END 0x06054b50u
 #define SIG_END64 0x06064b50u
 #define SIG_LOCATOR 0x07064b50u
 #define SIG_ENTRY 0x02014b50u
 #define SIG_LOCAL 0x04034b50u
+#define SIG_DESCRIPTOR 0x08074b50u
 #define IN_ZIP64 UINT32_MAX /* a 32-bit field with this value stands in the ZIP64 extra field */
 #define EXTRA_ZIP64 1
 #define FLAG_ENCRYPTED 1
+#define FLAG_DESCRIPTOR 8
 
 struct zip {
     struct br__arena *a;
@@ -45,6 +49,12 @@ static uint64_t le(const unsigned char *p, int bytes)
     return v;
 }
 
+static int several_disks(struct zip *z)
+{
+    return br_fail(z->err, BR_E_FORMAT,
+                   "zip: the archive is split over several disks, which torch never does");
+}
+
 /* Take the directory's place and size from the ZIP64 end record that the locator points at. */
 static int read_end64(struct zip *z, const unsigned char *locator)
 {
@@ -53,6 +63,9 @@ static int read_end64(struct zip *z, const unsigned char *locator)
 
     if (locator_at < END64_BYTES || at > locator_at - END64_BYTES || le(z->p + at, 4) != SIG_END64)
         return br_fail(z->err, BR_E_FORMAT, "zip: no ZIP64 end record at %" PRIu64, at);
+    if (le(locator + 4, 4) != 0 || le(locator + 16, 4) != 1 || le(z->p + at + 16, 8) != 0 ||
+        le(z->p + at + 24, 8) != le(z->p + at + 32, 8))
+        return several_disks(z);
     z->n_recs = le(z->p + at + 32, 8);
     z->dir = le(z->p + at + 48, 8);
     z->dir_end = le(z->p + at + 40, 8);
@@ -68,6 +81,8 @@ static int read_end(struct zip *z)
         return br_fail(z->err, BR_E_FORMAT,
                        "zip: no end record in the last %d of %" PRIu64 " bytes (truncated?)",
                        END_BYTES, z->n);
+    if (le(end + 4, 4) != 0 || le(end + 8, 2) != le(end + 10, 2))
+        return several_disks(z);
     z->n_recs = le(end + 10, 2);
     z->dir_end = le(end + 12, 4); /* size; made an end below */
     z->dir = le(end + 16, 4);
@@ -147,29 +162,42 @@ static int read_name(struct zip *z, const unsigned char *name, size_t len, const
     return BR_OK;
 }
 
-/* Does the local header name the record that the central entry e names, and are its CRC and sizes
- * the same where it has them?  A zero means that a descriptor behind the data has them, all ones
- * that the ZIP64 field does. */
+/* Does the local header name the record that the central entry e names, and are its flags, CRC and
+ * sizes the same?  Zeros mean that a descriptor behind the data has them, all ones that the ZIP64
+ * field does. */
 static int local_agrees(const unsigned char *local, uint64_t room, const unsigned char *e)
 {
     size_t name_len = (size_t)le(e + 28, 2);
+    int later = (le(e + 8, 2) & FLAG_DESCRIPTOR) != 0;
 
     if (le(local + 26, 2) != name_len || name_len > room ||
         memcmp(local + LOCAL_BYTES, e + ENTRY_BYTES, name_len) != 0 ||
-        le(local + 8, 2) != le(e + 10, 2))
+        le(local + 6, 4) != le(e + 8, 4)) /* flags and method */
         return 0;
     for (int at = 14; at < 26; at += 4) { /* CRC, packed size, size; two bytes later in the entry */
         uint64_t v = le(local + at, 4), c = le(e + at + 2, 4);
-        if (v && v != IN_ZIP64 && c != IN_ZIP64 && v != c)
+        if (v != c && v != IN_ZIP64 && c != IN_ZIP64 && (v || !later))
             return 0;
     }
     return 1;
 }
 
+/* Does a descriptor at `at` repeat the CRC and the sizes? */
+static int descriptor_agrees(const struct zip *z, uint64_t at, uint64_t crc, const struct sizes *s)
+{
+    const unsigned char *d = z->p + at;
+    uint64_t room = z->dir - at;
+
+    if (room < DESCRIPTOR_BYTES || le(d, 4) != SIG_DESCRIPTOR || le(d + 4, 4) != crc)
+        return 0;
+    return (le(d + 8, 4) == s->packed && le(d + 12, 4) == s->size) ||
+           (room >= DESCRIPTOR64_BYTES && le(d + 8, 8) == s->packed && le(d + 16, 8) == s->size);
+}
+
 /* Where the data starts: behind the local header, whose extra field (torch's padding) has its own
  * length. */
-static int locate(struct zip *z, const unsigned char *e, const struct sizes *s,
-                  struct br__zip_rec *rec)
+static int zip_locate(struct zip *z, const unsigned char *e, const struct sizes *s,
+                      struct br__zip_rec *rec)
 {
     int fits = z->dir >= LOCAL_BYTES && s->header <= z->dir - LOCAL_BYTES;
     const unsigned char *local = fits ? z->p + s->header : NULL;
@@ -180,7 +208,7 @@ static int locate(struct zip *z, const unsigned char *e, const struct sizes *s,
     if (!local_agrees(local, z->dir - LOCAL_BYTES - s->header, e))
         return br_fail(z->err, BR_E_FORMAT,
                        "zip: record '%s': its local header at %" PRIu64
-                       " and the central directory differ in name, method, size or CRC-32",
+                       " and the central directory differ in name, flags, method, size or CRC-32",
                        rec->name, s->header);
     uint64_t data = s->header + LOCAL_BYTES + le(local + 26, 2) + le(local + 28, 2);
     if (data > z->dir || s->size > z->dir - data)
@@ -188,6 +216,11 @@ static int locate(struct zip *z, const unsigned char *e, const struct sizes *s,
                        "zip: record '%s': %" PRIu64 " bytes at %" PRIu64
                        " reach past the data, which ends at %" PRIu64,
                        rec->name, s->size, data, z->dir);
+    if (le(e + 8, 2) & FLAG_DESCRIPTOR && !descriptor_agrees(z, data + s->size, rec->crc, s))
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: record '%s': no data descriptor with its CRC-32 and size of %" PRIu64
+                       " behind the data, at %" PRIu64,
+                       rec->name, s->size, data + s->size);
     rec->off = z->base + data;
     rec->size = s->size;
     return BR_OK;
@@ -212,12 +245,19 @@ static int read_entry(struct zip *z, uint64_t *at, struct br__zip_rec *rec)
         rc = read_sizes(z, e, e + ENTRY_BYTES + name_len, extra_len, &s);
     if (rc)
         return rc;
-    if (le(e + 8, 2) & FLAG_ENCRYPTED || le(e + 10, 2) != 0 || s.packed != s.size)
+    if (le(e + 8, 2) & FLAG_ENCRYPTED || le(e + 10, 2) != 0)
         return br_fail(z->err, BR_E_UNSUPPORTED,
                        "zip: record '%s' is compressed or encrypted, which torch never does",
                        rec->name);
+    if (s.packed != s.size)
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: record '%s' is stored: its sizes are %" PRIu64 " and %" PRIu64
+                       ", expected the same twice",
+                       rec->name, s.packed, s.size);
+    if (le(e + 34, 2) != 0)
+        return several_disks(z);
     rec->crc = (uint32_t)le(e + 16, 4);
-    return locate(z, e, &s, rec);
+    return zip_locate(z, e, &s, rec);
 }
 
 int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,

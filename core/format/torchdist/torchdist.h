@@ -6,13 +6,6 @@
 #include "../format_internal.h"
 #include "../torch/torch.h"
 
-/* ---- open.c ---------------------------------------------------------------------------------- */
-
-/* Path of the iteration directory that br__td_open would read (arena); BR_E_NOTFOUND if `dir` is no
- * torch_dist checkpoint. */
-int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir,
-                   struct br_err *err) BR_MUST_CHECK;
-
 /* ---- meta.c: the .metadata file -------------------------------------------------------------- */
 
 /* Interpret the bytes of a .metadata file: tensors (sorted by name), their chunks

@@ -17,8 +17,6 @@ const char br__td_metadata_json[] =
     "{\"sharded_backend\": \"torch_dist\", \"sharded_backend_version\": 1, "
     "\"common_backend\": \"torch\", \"common_backend_version\": 1}";
 
-#define COMMON_KEY "common_state/shard_0_1"
-
 /* The payload of an _extra_state item: a pickled [None], which every Transformer Engine takes. */
 static const char none_list[] = {'\x80', 2, ']', 'q', 0, 'N', 'a', '.'};
 
@@ -42,9 +40,9 @@ static int chunk_pickle(struct br__buf *out, const struct br__td_out *t, const i
 static const void *object_pickle(const struct br__td_plan *p, const struct br__td_item *it,
                                  size_t *n)
 {
-    if (strcmp(it->object_key, COMMON_KEY) == 0) {
+    if (strcmp(it->object_key, BR__TD_COMMON) == 0) {
         if (!p->common_pickle)
-            BR_BUG("the plan has " COMMON_KEY " but no pickle for it");
+            BR_BUG("the plan has " BR__TD_COMMON " but no pickle for it");
         *n = p->common_pickle_size;
         return p->common_pickle;
     }
@@ -122,7 +120,7 @@ int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err
     uint64_t share = (total + want - 1) / want, last_share = 0;
     p->file_bytes = br__arena_alloc(a, (size_t)want * sizeof *p->file_bytes);
     if (!p->file_bytes)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the file layout");
+        return br__nomem(err, "for the file layout");
     p->n_files = p->n_items ? 1 : 0;
     for (size_t i = 0; i < p->n_items; i++) {
         struct br__td_item *it = &p->items[i];

@@ -81,6 +81,21 @@ static int put_args(struct br__pkw *w, const struct br__td_common *c, struct br_
     return 0;
 }
 
+static int put_extra(struct br__pkw *w, const struct br__td_common *c, struct br_err *err)
+{
+    br__pkw_str(w, "bridge");
+    br__pkw_dict(w);
+    for (size_t i = 0; i < c->n_extra; i++) {
+        br__pkw_str(w, c->extra[i][0]);
+        int rc = put_scalar(w, c->extra[i][1]);
+        if (rc)
+            return br_fail(err, rc, "%s: cannot store the value %s", c->extra[i][0],
+                           c->extra[i][1]);
+    }
+    br__pkw_op(w, 'u');
+    return 0;
+}
+
 static int put_common(struct br__pkw *w, const struct br__td_common *c, struct br_err *err)
 {
     br__pkw_dict(w);
@@ -121,6 +136,9 @@ static int put_common(struct br__pkw *w, const struct br__td_common *c, struct b
         if (rc)
             return rc;
     }
+    int rc = c->n_extra ? put_extra(w, c, err) : 0;
+    if (rc)
+        return rc;
     br__pkw_op(w, 'u');
     return 0;
 }

@@ -59,7 +59,8 @@ _Static_assert(sizeof(void *) == 8, "bridge needs a 64-bit machine");
     X(E_COMM, 15, "another rank failed")                                                           \
     X(E_NUMERIC, 16, "numbers are not finite")                                                     \
     X(E_NETWORK, 17, "the network or the hub failed")                                              \
-    X(E_ACCESS, 18, "access denied")
+    X(E_ACCESS, 18, "access denied")                                                               \
+    X(E_STOPPED, 19, "stopped by a signal")
 
 enum br_status {
 #define BR_X(name, value, text) BR_##name = value,

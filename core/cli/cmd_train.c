@@ -1,0 +1,244 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* cmd_train.c - train: a recipe carried out. */
+#include "train_cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+struct training {
+    struct br__cli *c;
+    struct br__report r;
+    struct br__registry *registry;
+    struct br__recipe recipe;
+    struct br__run run;
+    struct br__train *t;
+    struct br__train_log log;
+    const char *log_path;
+};
+
+/* ---- what was typed -------------------------------------------------------------------------- */
+
+/* RECIPE key=value ...: the recipe comes first, unless a file says which. */
+static int recipe_opts(struct br__cli *c, struct br__recipe_opts *o, struct br_err *err)
+{
+    const struct br__cli_value *set = &c->opt[BR__OPT_RECIPE_SET];
+    size_t named = c->n_pos && !strchr(c->pos[0], '=');
+    const char **sets = br__arena_alloc(&c->arena, (set->n_list + c->n_pos + 1) * sizeof *sets);
+
+    *o = (struct br__recipe_opts){.name = named ? c->pos[0] : NULL,
+                                  .file = BR__TEXT(c, RECIPE_FILE),
+                                  .peft = BR__TEXT(c, PEFT),
+                                  .sets = sets,
+                                  .incomplete = 1};
+    if (!sets)
+        return br_fail(err, BR_E_NOMEM, "out of memory");
+    if (!named && !o->file)
+        return br_fail(err, BR_E_USAGE, "train needs the name of a recipe, or --recipe-file");
+    for (size_t i = 0; i < set->n_list; i++)
+        sets[o->n_sets++] = set->list[i];
+    for (size_t i = named; i < c->n_pos; i++) {
+        if (!strchr(c->pos[i], '='))
+            return br_fail(err, BR_E_USAGE, "'%s' is no setting; expected key=value", c->pos[i]);
+        sets[o->n_sets++] = c->pos[i];
+    }
+    return BR_OK;
+}
+
+static int make_run(struct training *x, struct br_err *err)
+{
+    struct br__cli *c = x->c;
+    const struct br__run_opts o = {.single_rank = BR__FLAG(c, SINGLE_RANK),
+                                   .skip_bad = BR__FLAG(c, SKIP_BAD)};
+    struct br__recipe_opts ro;
+    int rc = recipe_opts(c, &ro, err);
+
+    if (!rc)
+        rc = br__registry_open(&x->registry, BR__TEXT(c, PLUGIN), err);
+    if (!rc)
+        rc = br__registry_load_all(x->registry, err);
+    if (!rc)
+        rc = br__recipe_open(&c->arena, x->registry, &ro, &x->recipe, err);
+    if (!rc && x->recipe.asked)
+        br__report_note(&x->r,
+                        "'%s' is a newer name of '%s', which has the values of the model page",
+                        x->recipe.asked, x->recipe.name);
+    return rc ? rc : br__run_make(&c->arena, x->registry, &x->recipe, &o, &x->run, err);
+}
+
+/* ---- signals --------------------------------------------------------------------------------- */
+
+static struct br__train *volatile running;
+
+/* The first signal ends the run after its step, a second one the program. */
+static void on_signal(int sig)
+{
+    (void)sig;
+    if (running)
+        br__train_stop(running);
+}
+
+static void catch_signals(struct br__train *t)
+{
+    static const int ending[] = {SIGINT, SIGTERM};
+    struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+
+    running = t;
+    sigemptyset(&a.sa_mask);
+    for (size_t i = 0; i < BR_COUNTOF(ending); i++) {
+        struct sigaction now;
+        if (!sigaction(ending[i], NULL, &now) && now.sa_handler != SIG_IGN)
+            (void)sigaction(ending[i], &a, NULL);
+    }
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
+static const char *const end_words[] = {"error", "done", "stopped", "exit_interval",
+                                        "exit_duration_in_mins"};
+
+static void eval_json(struct br__js *j, const struct br__train_log *l)
+{
+    for (int i = BR__VALID; i < BR__N_SPLITS; i++) {
+        const struct br__eval_report *e = &l->eval[i];
+        if (!e->samples)
+            continue;
+        br__js_object(j, br__split_names[i], BR__JS_INLINE);
+        br__js_i64(j, "iteration", e->iteration);
+        br__js_num(j, "lm_loss", e->lm_loss);
+        br__js_end(j);
+    }
+}
+
+static double train_rate(const struct br__train_log *l)
+{
+    return l->train_seconds > 0 ? (double)l->tokens / l->train_seconds : 0;
+}
+
+static int print_json(struct training *x, enum br__train_end end, struct br_err *err)
+{
+    const struct br__train_log *l = &x->log;
+    struct br__js j = {0};
+    int rc;
+
+    br__js_object(&j, NULL, 0);
+    br__js_object(&j, "plan", 0);
+    rc = br__train_plan_json(&j, &x->run, x->t, err);
+    br__js_end(&j);
+    if (end != BR__END_NOT) {
+        br__js_str(&j, "end", end_words[end]);
+        br__js_str(&j, "log", x->log_path);
+        br__js_i64(&j, "iteration", l->last.iteration);
+        br__js_i64(&j, "steps", l->n_steps);
+        if (l->n_steps)
+            br__js_num(&j, "lm_loss", l->last.lm_loss);
+        else
+            br__js_null(&j, "lm_loss");
+        br__js_i64(&j, "tokens", l->tokens);
+        br__js_num(&j, "tokens_per_second", train_rate(l));
+        br__js_u64(&j, "private_bytes", l->peak_bytes);
+        eval_json(&j, l);
+    }
+    br__report_json(&x->r, &j);
+    br__js_end(&j);
+    if (!rc)
+        return br__js_print(&j, err);
+    br__buf_free(&j.buf);
+    return rc;
+}
+
+static void closing_line(const struct training *x, enum br__train_end end)
+{
+    const struct br__train_log *l = &x->log;
+    char bytes[32];
+
+    if (x->r.quiet || !l->n_steps)
+        return;
+    br__say(stdout,
+            "%s after iteration %" PRId64 ": %" PRId64 " steps, %.1f tokens/s, %.1f%% of the time "
+            "waiting for data, %s private memory; log: %s",
+            end_words[end], l->last.iteration, l->n_steps, train_rate(l),
+            l->train_seconds > 0 ? 100 * l->waited / l->train_seconds : 0,
+            br__human_bytes(l->peak_bytes, bytes), x->log_path);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static int open_log(struct training *x, struct br_err *err)
+{
+    struct br__cli *c = x->c;
+    struct br__train_plan p;
+    int rc = br__mkdirs(x->run.dir, err);
+
+    x->log_path = BR__FLAG(c, LOG_JSONL) ? BR__TEXT(c, LOG_JSONL)
+                                         : br__path_join(&c->arena, x->run.dir, "log.jsonl");
+    if (!x->log_path)
+        return br_fail(err, BR_E_NOMEM, "out of memory");
+    br__train_plan(x->t, &p);
+    x->log.peak = p.peak_flops;
+    return rc ? rc : br__train_log_open(&x->log, x->log_path, p.first, err);
+}
+
+static int train_job(struct training *x, struct br_err *err)
+{
+    enum br__train_end end = BR__END_NOT;
+    int rc = open_log(x, err);
+
+    if (rc)
+        return rc;
+    catch_signals(x->t);
+    rc = br__train_run(x->t, &end, err);
+    running = NULL;
+    br__report_end(&x->r);
+    int closed = br__train_log_close(&x->log, rc ? NULL : err);
+    if (rc || closed)
+        return rc ? rc : closed;
+    if (x->r.json)
+        rc = print_json(x, end, err);
+    else
+        closing_line(x, end);
+    if (!rc && end == BR__END_STOPPED)
+        rc = br_fail(err, BR_E_STOPPED,
+                     "stopped by a signal after iteration %" PRId64 "; the same command goes on",
+                     x->log.last.iteration);
+    return rc;
+}
+
+static int train_go(struct training *x, struct br_err *err)
+{
+    struct br__cli *c = x->c;
+    int dry = BR__FLAG(c, DRY_RUN);
+    int lines = !x->r.json && !x->r.quiet;
+    int rc = make_run(x, err);
+
+    br__train_log_init(&x->log, &x->run, lines);
+    const struct br__training_opts o = {.plugin = BR__TEXT(c, PLUGIN),
+                                        .device = BR__TEXT(c, DEVICE),
+                                        .threads = (int)BR__INT(c, THREADS),
+                                        .dry = dry,
+                                        .no_sync = BR__FLAG(c, NO_SYNC),
+                                        .listener = &x->r.listener,
+                                        .events = &x->log.events};
+    if (!rc)
+        rc = br__train_open(&x->t, &x->run, &o, err);
+    br__report_end(&x->r);
+    if (rc)
+        return rc;
+    if (!x->r.json)
+        rc = br__train_print_plan(c, &x->run, x->t, err);
+    if (!rc && dry && x->r.json)
+        rc = print_json(x, BR__END_NOT, err);
+    return rc || dry ? rc : train_job(x, err);
+}
+
+int br__cmd_train(struct br__cli *c, struct br_err *err)
+{
+    struct training x = {.c = c};
+
+    br__report_init(&x.r, c);
+    int rc = train_go(&x, err);
+    br__append_close(&x.log.file);
+    br__train_close(x.t);
+    br__registry_close(x.registry);
+    br__report_free(&x.r);
+    return rc;
+}

@@ -1,0 +1,44 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* train_cli.h - what cmd_train.c, train_plan.c and train_log.c share. */
+#ifndef BRIDGE_CORE_CLI_TRAIN_H
+#define BRIDGE_CORE_CLI_TRAIN_H
+
+#include "../train/train.h"
+#include "cli.h"
+
+/* ---- train_plan.c: what will be done --------------------------------------------------------- */
+
+int br__train_print_plan(const struct br__cli *c, const struct br__run *run,
+                         const struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* The same as members of an object. */
+int br__train_plan_json(struct br__js *j, const struct br__run *run, const struct br__train *t,
+                        struct br_err *err) BR_MUST_CHECK;
+
+/* ---- train_log.c: what was done -------------------------------------------------------------- */
+
+/* The console's lines and the log file. */
+struct br__train_log {
+    const struct br__run *run;
+    struct br__append file; /* one JSON object a line */
+    int lines;              /* the console's lines are wanted */
+    double peak;            /* floating-point operations per second of the device; 0: unknown */
+    struct br__train_events events; /* give these to the run */
+    /* Since the console's last line: */
+    int64_t n, n_skipped, n_nan;
+    double seconds, lm_loss, aux, z, mtp;
+    /* Of the run: */
+    struct br__step_report last;
+    struct br__eval_report eval[BR__N_SPLITS]; /* the last ones; iteration 0 and samples 0: none */
+    int64_t n_steps, tokens;
+    double train_seconds, waited;
+    uint64_t peak_bytes;
+    struct br_err err; /* of writing the file; the first one */
+};
+void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines);
+/* The log file at `path`; what it says of steps after iteration `first` is cut off. */
+int br__train_log_open(struct br__train_log *l, const char *path, int64_t first,
+                       struct br_err *err) BR_MUST_CHECK;
+/* The error of the writes, if there was one. */
+int br__train_log_close(struct br__train_log *l, struct br_err *err) BR_MUST_CHECK;
+
+#endif

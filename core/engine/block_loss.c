@@ -1,0 +1,158 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* block_loss.c - the losses of a graph for training, and where its backward pass starts.
+ *
+ * How much each loss weighs is an input, so one graph serves all micro batches of a shape. */
+#include "build.h"
+
+int br__losses_start(struct br_graph *g, struct br__build *b)
+{
+    size_t n = b->cfg->n_experts ? (size_t)(b->cfg->n_layers + b->cfg->n_mtp) : 0;
+    b->losses->moe = br__arena_alloc(&g->arena, (n + 1) * sizeof *b->losses->moe);
+    return b->losses->moe ? 0 : BR_E_NOMEM;
+}
+
+static br_val float_input(struct br_graph *g, const char *name, uint32_t n_dim, int64_t n)
+{
+    const int64_t shape[2] = {n, n};
+    return br__leaf(g, BR_OP_INPUT, BR_F32, name, n_dim, shape);
+}
+
+/* The loss of each token, [T], of x[T, hidden]: logits of all words are never made. */
+static br_val head_loss(struct br_graph *g, br_val x, br_val labels)
+{
+    const struct br__build *b = g->build;
+    int tied = !b->params->w->src->untied;
+    br_val w = br__weight(g, tied ? "embedding.word_embeddings.weight" : "output_layer.weight", 0,
+                          BR__SPLIT_ROWS);
+    const struct br_attr attr = {.i = {b->precision, 0, b->losses->o->native_ce != 0}};
+    br_val stats = BR__OP(g, LM_HEAD_STATS, &attr, x, w, labels);
+    return BR__OP(g, LM_HEAD_LOSS, &attr, x, w, labels, stats);
+}
+
+void br__lm_loss(struct br_graph *g, struct br__build *b, br_val x)
+{
+    struct br__losses *l = b->losses;
+    l->weights = float_input(g, "weights", 1, b->n_tokens);
+    l->loss = head_loss(g, x, b->labels);
+}
+
+void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val x)
+{
+    struct br__losses *l = b->losses;
+    const int64_t shape[1] = {b->n_tokens};
+    b->mtp_labels = br__leaf(g, BR_OP_INPUT, BR_I32, "mtp_labels", 1, shape);
+    l->mtp_weights = float_input(g, "mtp_weights", 1, b->n_tokens);
+    l->mtp_loss = head_loss(g, x, b->mtp_labels);
+}
+
+/* ---- routed layers (Megatron-LM core/transformer/moe/moe_utils.py) --------------------------- */
+
+/* sum over experts of count * sum of probabilities, for rows [from, from + n). */
+static br_val loss_load(struct br_graph *g, br_val counts, br_val probs)
+{
+    int64_t e = br__node(g, counts)->shape[0];
+    br_val sums = BR__OP(g, SUM_ROWS, NULL, probs);
+    return BR__OP(g, DOT_ROWS, NULL, BR__RESHAPE(g, sums, 1, e), BR__RESHAPE(g, counts, 1, e));
+}
+
+/* The sum of loss_load() over the sequences, which are all of one length. */
+static br_val load_by_sequence(struct br_graph *g, br_val probs, br_val idx)
+{
+    const struct br__build *b = g->build;
+    int64_t n = b->n_tokens / b->n_seqs;
+    br_val sum = 0;
+    for (int64_t s = 0; s < b->n_seqs; s++) {
+        br_val counts =
+            BR__OP(g, COUNT_COLS, BR__I(b->cfg->n_experts), br__slice(g, idx, 0, s * n, n));
+        br_val one = loss_load(g, counts, br__slice(g, probs, 0, s * n, n));
+        sum = s ? BR__OP(g, ADD, NULL, sum, one) : one;
+    }
+    return sum;
+}
+
+/* Sum over tokens of log(sum(exp(logits)))^2. */
+static br_val z_loss(struct br_graph *g, br_val logits)
+{
+    br_val z = BR__OP(g, LOG_SUM_EXP, NULL, logits);
+    z = BR__RESHAPE(g, z, 1, br__node(g, logits)->shape[0]);
+    return BR__OP(g, DOT_ROWS, NULL, z, z);
+}
+
+void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
+{
+    struct br__build *b = g->build;
+    struct br__losses *l = b->losses;
+    struct br__moe_losses *m = &l->moe[l->n_moe++];
+    int64_t e = b->cfg->n_experts;
+    *m = (struct br__moe_losses){0};
+    if (l->o->z_coeff != 0) {
+        if (!l->z_weight)
+            l->z_weight = float_input(g, "z_weight", 2, 1);
+        m->z = z_loss(g, logits);
+    }
+    if (l->o->aux_kind == BR__AUX_NONE || l->o->aux_coeff == 0)
+        return;
+    if (!l->aux_weight)
+        l->aux_weight = float_input(g, "aux_weight", 2, 1);
+    if (l->o->aux_kind == BR__AUX_SEQ) {
+        m->aux = load_by_sequence(g, probs, idx);
+        return;
+    }
+    br_val counts = m->counts = BR__OP(g, COUNT_COLS, BR__I(e), idx);
+    if (l->o->aux_kind == BR__AUX_GLOBAL) {
+        m->past = float_input(g, "past_counts", 1, e);
+        counts = BR__OP(g, ADD, NULL, counts, m->past);
+    }
+    m->aux = loss_load(g, counts, probs);
+}
+
+/* ---- what a backward pass makes again -------------------------------------------------------- */
+
+static const struct br__train_opts *opts_of(const struct br_graph *g)
+{
+    return g->build->losses ? g->build->losses->o : NULL;
+}
+
+void br__layer_starts(struct br_graph *g, int64_t i)
+{
+    const struct br__train_opts *o = opts_of(g);
+    int64_t n = o && o->recompute_layers > 0 ? o->recompute_layers : 1;
+    if (!o || g->build->in_segment)
+        return;
+    if (o->recompute == BR__RECOMPUTE_UNIFORM || (o->recompute == BR__RECOMPUTE_BLOCK && i < n)) {
+        g->build->losses->segment = (br_val)g->n;
+        g->build->in_segment = 1;
+    }
+}
+
+void br__layer_ends(struct br_graph *g, int64_t i)
+{
+    const struct br__train_opts *o = opts_of(g);
+    const struct br__build *b = g->build;
+    int64_t n = o && o->recompute_layers > 0 ? o->recompute_layers : 1;
+    if (!o || !b->in_segment)
+        return;
+    /* The MTP layer, number n_layers, is a segment of its own. */
+    if (o->recompute == BR__RECOMPUTE_UNIFORM && (i + 1) % n && i + 1 < b->cfg->n_layers)
+        return;
+    br__recompute(g, b->losses->segment, (br_val)g->n, 0);
+    g->build->in_segment = 0;
+}
+
+br_val br__module_starts(struct br_graph *g, unsigned module)
+{
+    const struct br__train_opts *o = opts_of(g);
+    if (!o || o->recompute != BR__RECOMPUTE_SELECTIVE || !(o->recompute_modules & module) ||
+        g->build->in_segment)
+        return 0;
+    g->build->in_segment = 1;
+    return (br_val)g->n;
+}
+
+void br__module_ends(struct br_graph *g, br_val from, int all)
+{
+    if (!from)
+        return;
+    br__recompute(g, from, (br_val)g->n, all);
+    g->build->in_segment = 0;
+}

@@ -1,0 +1,543 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* trainer.c - a micro batch through a graph that ends in losses, and back: gradients are added to
+ * those of the store.
+ *
+ * One graph serves all micro batches of a shape; what they differ in, the weights of their losses
+ * among it, is an input. */
+#include "trainer.h"
+#include <string.h>
+
+#define KEPT_GRAPHS 8
+
+struct pass {
+    int64_t n_tokens, n_seqs;
+    int backward;
+    struct br__losses losses;
+    struct br__compiled *compiled;
+    br_val *grad; /* [n_params] by param->index; 0: none */
+    br_val *leaf; /* [n_params] the leaf that it is added to; 0: it is a value */
+    uint64_t used;
+};
+
+struct br__trainer {
+    struct br__llm *m;
+    struct br__rank *rank;
+    struct br__train_opts o;
+    struct br__store store;
+    struct pass *passes[KEPT_GRAPHS];
+    uint64_t clock;
+    size_t n_moe;
+    float *past;     /* [n_moe, n_experts] tokens of the step that each expert got */
+    int64_t n_past;  /* micro batches in it */
+    double *aux, *z; /* [n_moe] of the last micro batch */
+    float *row;      /* [n_experts] */
+};
+
+/* ---- graphs ---------------------------------------------------------------------------------- */
+
+static void pass_free(struct pass *p)
+{
+    if (!p)
+        return;
+    br__compiled_free(p->compiled);
+    br__free(p->grad);
+    br__free(p->leaf);
+    br__free(p);
+}
+
+static int build_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
+{
+    const struct br__build b = {.flags = BR__BUILD_ALL_LOGITS | BR__BUILD_LOSS |
+                                         (t->o.mtp ? BR__BUILD_MTP : 0u),
+                                .n_tokens = p->n_tokens,
+                                .n_seqs = p->n_seqs,
+                                .n_out = p->n_tokens,
+                                .losses = &p->losses};
+    p->losses.o = &t->o;
+    return br__compiled_make(t->rank, &b, &p->compiled, err);
+}
+
+/* Where the walk back starts. */
+static size_t roots_of(const struct br__losses *l, struct br__root *roots)
+{
+    size_t n = 0;
+    roots[n++] = (struct br__root){l->loss, l->weights};
+    if (l->mtp_loss)
+        roots[n++] = (struct br__root){l->mtp_loss, l->mtp_weights};
+    for (size_t i = 0; i < l->n_moe; i++) {
+        if (l->moe[i].aux)
+            roots[n++] = (struct br__root){l->moe[i].aux, l->aux_weight};
+        if (l->moe[i].z)
+            roots[n++] = (struct br__root){l->moe[i].z, l->z_weight};
+    }
+    return n;
+}
+
+/* The gradient's range in the store as a leaf, where it is one: rows and experts at equal
+ * distances. */
+static br_val leaf_of(const struct br__trainer *t, struct br_graph *g, const struct br__param *p)
+{
+    const struct br__part *q = p->pieces;
+    ptrdiff_t step = q->n_rows * q->n_cols;
+    if (p->n_pieces > 1)
+        step = br__store_grad(&t->store, &q[1]) - br__store_grad(&t->store, &q[0]);
+    for (size_t i = 1; i < p->n_pieces; i++)
+        if (br__store_grad(&t->store, &q[i]) - br__store_grad(&t->store, &q[i - 1]) != step)
+            return 0;
+    if (p->n_pieces > 1 && p->stored.n_dim != 3)
+        return 0;
+    br_val v = br__leaf(g, BR_OP_STATE, BR_F32, p->key, p->stored.n_dim, p->stored.shape);
+    if (v && p->stored.n_dim == 3)
+        g->nodes[v].stride[0] = step;
+    return v;
+}
+
+static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *err)
+{
+    struct br_graph *g = &p->compiled->g;
+    const struct br__params *params = t->rank->params;
+    size_t n = 0, n_nodes = g->n;
+    struct br__want *want = br__arena_alloc(&g->arena, (params->n + 1) * sizeof *want);
+    br_val *grad = br__arena_alloc(&g->arena, (params->n + 1) * sizeof *grad);
+    struct br__root *roots = br__arena_alloc(&g->arena, (2 + 2 * p->losses.n_moe) * sizeof *roots);
+    p->grad = br__calloc(params->n + 1, sizeof *p->grad);
+    p->leaf = br__calloc(params->n + 1, sizeof *p->leaf);
+    if (!want || !grad || !roots || !p->grad || !p->leaf)
+        return br__nomem(err, "for training");
+    for (br_val v = 1; v < n_nodes; v++) {
+        const struct br__param *param = br__node_param(br__node(g, v));
+        if (!param || !br__is_trained(t->m->weights, param))
+            continue;
+        p->leaf[param->index] = leaf_of(t, g, param);
+        want[n++] = (struct br__want){v, p->leaf[param->index]};
+    }
+    int rc = br__grad(g, roots, roots_of(&p->losses, roots), want, n, grad, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        p->grad[br__node_param(br__node(g, want[i].leaf))->index] = grad[i];
+    return rc;
+}
+
+/* Gradients that are added where they are made, are added to those of the store. */
+static void bind_places(const struct br__trainer *t, const struct pass *p)
+{
+    const struct br__params *params = t->rank->params;
+    for (size_t i = 0; i < params->n && p->leaf; i++)
+        if (p->leaf[i])
+            br__frame_bind(p->compiled->frame, p->leaf[i],
+                           br__store_grad(&t->store, params->list[i]->pieces));
+}
+
+static size_t trainer_put(br_val *out, size_t n, br_val v)
+{
+    if (v)
+        out[n++] = v;
+    return n;
+}
+
+/* All that is read after a run. */
+static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
+{
+    const struct br__losses *l = &p->losses;
+    size_t n = 0, n_params = t->rank->params->n;
+    br_val *out = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
+    if (!out)
+        return br__nomem(err, "for training");
+    n = trainer_put(out, n, l->loss);
+    n = trainer_put(out, n, l->mtp_loss);
+    for (size_t i = 0; i < l->n_moe; i++) {
+        n = trainer_put(out, n, l->moe[i].aux);
+        n = trainer_put(out, n, l->moe[i].z);
+        n = trainer_put(out, n, l->moe[i].past ? l->moe[i].counts : 0);
+    }
+    for (size_t i = 0; i < n_params && p->grad; i++)
+        n = trainer_put(out, n, p->grad[i]);
+    int rc = br__compiled_plan(t->rank, p->compiled, out, n, err);
+    br__free(out);
+    return rc;
+}
+
+/* A free slot, or that of the least recently used graph. */
+static struct pass **place_for(struct br__trainer *t)
+{
+    struct pass **at = &t->passes[0];
+    for (size_t i = 0; i < KEPT_GRAPHS; i++) {
+        if (!t->passes[i])
+            return &t->passes[i];
+        if (t->passes[i]->used < (*at)->used)
+            at = &t->passes[i];
+    }
+    pass_free(*at);
+    *at = NULL;
+    return at;
+}
+
+static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backward,
+                    struct pass **out, struct br_err *err)
+{
+    for (size_t i = 0; i < KEPT_GRAPHS; i++) {
+        struct pass *p = t->passes[i];
+        if (p && p->n_tokens == mb->n_tokens && p->n_seqs == mb->n_seqs &&
+            p->backward == backward) {
+            p->used = ++t->clock;
+            *out = p;
+            return 0;
+        }
+    }
+    struct pass **at = place_for(t), *p = br__calloc(1, sizeof *p);
+    if (!p)
+        return br__nomem(err, "for training");
+    p->n_tokens = mb->n_tokens;
+    p->n_seqs = mb->n_seqs;
+    p->backward = backward;
+    p->used = ++t->clock;
+    int rc = build_pass(t, p, err);
+    if (!rc && backward)
+        rc = add_backward(t, p, err);
+    if (!rc)
+        rc = plan_pass(t, p, err);
+    if (!rc)
+        bind_places(t, p);
+    if (rc) {
+        pass_free(p);
+        return rc;
+    }
+    *out = *at = p;
+    return 0;
+}
+
+/* ---- inputs ---------------------------------------------------------------------------------- */
+
+/* First row of sequence s, and one past the last. */
+static int64_t first_row(const struct br__micro *mb, int64_t s)
+{
+    if (s == mb->n_seqs)
+        return mb->n_tokens;
+    return mb->seqs ? mb->seqs[s] : s * (mb->n_tokens / mb->n_seqs);
+}
+
+static void fill_sequences(const struct pass *p, const struct br__micro *mb)
+{
+    const struct br__build *b = &p->compiled->b;
+    int32_t *seqs = br__frame_input(p->compiled->frame, b->seqs);
+    int32_t *positions = br__frame_input(p->compiled->frame, b->positions);
+    for (int64_t s = 0; s < mb->n_seqs; s++) {
+        int32_t from = (int32_t)first_row(mb, s), n = (int32_t)first_row(mb, s + 1) - from;
+        const int32_t row[5] = {from, n, from, n, (int32_t)s};
+        if (seqs)
+            memcpy(seqs + 5 * s, row, sizeof row);
+        for (int32_t i = 0; positions && i < n; i++)
+            positions[from + i] = mb->positions ? mb->positions[from + i] : i;
+    }
+}
+
+/* Megatron's roll: token i + 1 in place of token i, 0 at the end of each sequence, where there is
+ * no target. */
+static void fill_mtp(const struct pass *p, const struct br__micro *mb)
+{
+    const struct br__build *b = &p->compiled->b;
+    int32_t *ids = br__frame_input(p->compiled->frame, b->mtp_ids);
+    int32_t *labels = br__frame_input(p->compiled->frame, b->mtp_labels);
+    float *weights = br__frame_input(p->compiled->frame, p->losses.mtp_weights);
+    float each = mb->mtp_scale / (float)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
+    for (int64_t s = 0; s < mb->n_seqs; s++) {
+        int64_t end = first_row(mb, s + 1);
+        for (int64_t i = first_row(mb, s); i < end; i++) {
+            ids[i] = i + 1 < end ? mb->ids[i + 1] : 0;
+            labels[i] = i + 1 < end ? mb->labels[i + 1] : -1;
+            if (weights)
+                weights[i] = i + 1 < end ? each : 0;
+        }
+    }
+}
+
+static int64_t aux_tokens(const struct br__trainer *t, const struct br__micro *mb)
+{
+    return t->o.aux_kind == BR__AUX_SEQ ? mb->n_tokens / mb->n_seqs : mb->n_tokens;
+}
+
+/* What makes the sum over experts of count * probabilities the loss that Megatron logs. */
+static double aux_factor(const struct br__trainer *t, const struct br__micro *mb)
+{
+    const struct br_config *cfg = t->m->weights->cfg;
+    double n = (double)aux_tokens(t, mb), k = (double)br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
+    double f = (double)cfg->n_experts / (n * n * k);
+    if (t->o.aux_kind == BR__AUX_SEQ)
+        f /= (double)mb->n_seqs;
+    return t->o.aux_kind == BR__AUX_GLOBAL ? f / (double)(t->n_past + 1) : f;
+}
+
+static void fill_inputs(const struct br__trainer *t, const struct pass *p,
+                        const struct br__micro *mb)
+{
+    const struct br__build *b = &p->compiled->b;
+    const struct br__losses *l = &p->losses;
+    int32_t *ids = br__frame_input(p->compiled->frame, b->ids);
+    int32_t *labels = br__frame_input(p->compiled->frame, b->labels);
+    float *weights = br__frame_input(p->compiled->frame, l->weights);
+    float *aux = br__frame_input(p->compiled->frame, l->aux_weight);
+    float *z = br__frame_input(p->compiled->frame, l->z_weight);
+    size_t experts = (size_t)b->cfg->n_experts;
+    fill_sequences(p, mb);
+    memcpy(ids, mb->ids, (size_t)mb->n_tokens * sizeof *ids);
+    for (int64_t i = 0; i < mb->n_tokens; i++) {
+        if (labels)
+            labels[i] = mb->mask[i] != 0 ? mb->labels[i] : -1;
+        if (weights)
+            weights[i] = mb->mask[i] * mb->loss_scale;
+    }
+    if (t->o.mtp)
+        fill_mtp(p, mb);
+    if (aux)
+        *aux = (float)(mb->aux_scale * t->o.aux_coeff * aux_factor(t, mb));
+    if (z)
+        *z = (float)(mb->aux_scale * t->o.z_coeff / (double)mb->n_tokens);
+    for (size_t i = 0; i < l->n_moe; i++) {
+        float *past = br__frame_input(p->compiled->frame, l->moe[i].past);
+        if (past)
+            memcpy(past, t->past + i * experts, experts * sizeof *past);
+    }
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+/* Sum of mask[i] * loss of token i; mask NULL: ones. */
+static int sum_losses(const struct pass *p, br_val loss, const float *mask, double *sum,
+                      struct br_err *err)
+{
+    int64_t n = p->n_tokens;
+    float *x = br__alloc((size_t)n * sizeof *x);
+    int rc = x ? br__frame_read(p->compiled->frame, loss, x, err) : br__nomem(err, "for training");
+    *sum = 0;
+    for (int64_t i = 0; i < n && !rc; i++)
+        *sum += mask ? (double)mask[i] * x[i] : x[i];
+    br__free(x);
+    return rc;
+}
+
+static int read_moe(struct br__trainer *t, const struct pass *p, const struct br__micro *mb,
+                    struct br__micro_out *out, struct br_err *err)
+{
+    const struct br__losses *l = &p->losses;
+    const struct br__frame *f = p->compiled->frame;
+    size_t experts = (size_t)t->m->weights->cfg->n_experts;
+    double factor = l->n_moe ? aux_factor(t, mb) : 0;
+    int rc = 0;
+    out->n_moe = l->n_moe;
+    out->aux = l->aux_weight ? t->aux : NULL;
+    out->z = l->z_weight ? t->z : NULL;
+    for (size_t i = 0; i < l->n_moe && !rc; i++) {
+        const struct br__moe_losses *m = &l->moe[i];
+        float sum;
+        if (m->aux && !(rc = br__frame_read(f, m->aux, &sum, err)))
+            t->aux[i] = sum * factor;
+        if (m->z && !rc && !(rc = br__frame_read(f, m->z, &sum, err)))
+            t->z[i] = sum / (double)mb->n_tokens;
+        if (!m->past || !p->backward || rc)
+            continue;
+        rc = br__frame_read(f, m->counts, t->row, err);
+        for (size_t e = 0; e < experts && !rc; e++)
+            t->past[i * experts + e] += t->row[e];
+    }
+    t->n_past += p->backward && !rc;
+    return rc;
+}
+
+/* d[rows of all parts] is added where it belongs. */
+static void add_gradient(const struct br__store *s, const struct br__param *param, const float *d)
+{
+    for (size_t i = 0; i < param->n_pieces; i++) {
+        const struct br__part *q = &param->pieces[i];
+        float *to = br__store_grad(s, q);
+        size_t n = (size_t)(q->n_rows * q->n_cols);
+        for (size_t k = 0; k < n; k++)
+            to[k] += d[k];
+        d += n;
+    }
+}
+
+static int add_gradients(struct br__trainer *t, const struct pass *p, struct br_err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < t->rank->params->n && !rc; i++) {
+        if (!p->grad[i] || p->leaf[i])
+            continue;
+        float *d =
+            br__alloc((size_t)br__node_elems(br__node(&p->compiled->g, p->grad[i])) * sizeof *d);
+        rc = d ? br__frame_read(p->compiled->frame, p->grad[i], d, err)
+               : br__nomem(err, "for training");
+        if (!rc)
+            add_gradient(&t->store, t->rank->params->list[i], d);
+        br__free(d);
+    }
+    return rc;
+}
+
+/* ---- a micro batch --------------------------------------------------------------------------- */
+
+static int check_sequences(const struct br__trainer *t, const struct br__micro *mb,
+                           struct br_err *err)
+{
+    int64_t max = br_cfg_i(t->m->weights->cfg, BR_CFG_SEQ_LENGTH), n;
+    if (mb->n_seqs < 1 || mb->n_tokens < mb->n_seqs || mb->n_tokens > INT32_MAX)
+        return br_fail(err, BR_E_USAGE, "a micro batch of %lld sequences with %lld tokens",
+                       (long long)mb->n_seqs, (long long)mb->n_tokens);
+    if (mb->n_tokens % mb->n_seqs && (!mb->seqs || t->o.aux_kind == BR__AUX_SEQ))
+        return br_fail(err, BR_E_USAGE, "%lld tokens are not %lld sequences of one length",
+                       (long long)mb->n_tokens, (long long)mb->n_seqs);
+    for (int64_t s = 0; s < mb->n_seqs; s++)
+        if ((n = first_row(mb, s + 1) - first_row(mb, s)) < 1 || n > max)
+            return br_fail(err, BR_E_USAGE,
+                           "sequence %lld of the micro batch has %lld tokens; expected 1 to "
+                           "max_position_embeddings %lld",
+                           (long long)s, (long long)n, (long long)max);
+    return 0;
+}
+
+static int check_tokens(const struct br__trainer *t, const struct br__micro *mb, struct br_err *err)
+{
+    int64_t vocab = br_cfg_i(t->m->weights->cfg, BR_CFG_VOCAB_SIZE);
+    for (int64_t i = 0; i < mb->n_tokens; i++) {
+        int counts = mb->mask[i] != 0 || t->o.mtp;
+        if (mb->ids[i] < 0 || mb->ids[i] >= vocab)
+            return br_fail(err, BR_E_USAGE, "token id %d is outside the vocabulary of %lld",
+                           mb->ids[i], (long long)vocab);
+        if (counts && (mb->labels[i] < 0 || mb->labels[i] >= vocab))
+            return br_fail(err, BR_E_USAGE, "label %d is outside the vocabulary of %lld",
+                           mb->labels[i], (long long)vocab);
+    }
+    return 0;
+}
+
+int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,
+                    struct br__micro_out *out, struct br_err *err)
+{
+    struct pass *p = NULL;
+    memset(out, 0, sizeof *out);
+    int rc = check_sequences(t, mb, err);
+    if (!rc)
+        rc = check_tokens(t, mb, err);
+    if (!rc)
+        rc = pass_get(t, mb, backward != 0, &p, err);
+    if (rc)
+        return rc;
+    fill_inputs(t, p, mb);
+    rc = br__frame_run(p->compiled->frame, err);
+    if (!rc)
+        rc = sum_losses(p, p->losses.loss, mb->mask, &out->loss_sum, err);
+    if (!rc && t->o.mtp)
+        rc = sum_losses(p, p->losses.mtp_loss, NULL, &out->mtp, err);
+    out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
+    if (!rc)
+        rc = read_moe(t, p, mb, out, err);
+    return rc || !backward ? rc : add_gradients(t, p, err);
+}
+
+/* ---- open, close ----------------------------------------------------------------------------- */
+
+static int check_opts(const struct br__llm *m, const struct br__train_opts *o, struct br_err *err)
+{
+    const char *lack = NULL;
+    if (m->topo.world > 1)
+        lack = "several ranks";
+    else if (!br__device_is_host(&m->ranks[0].dev))
+        lack = "a device whose memory is not the host's";
+    else if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16)
+        lack = "values that are neither float32 nor bfloat16";
+    if (lack)
+        return br_fail(err, BR_E_UNSUPPORTED, "the engine cannot train with %s yet", lack);
+    if (o->mtp && m->weights->cfg->n_mtp != 1)
+        return br_fail(err, BR_E_USAGE,
+                       "the model has %lld multi-token-prediction layers, training it needs 1",
+                       (long long)m->weights->cfg->n_mtp);
+    return 0;
+}
+
+/* The rank's params are opened anew, from what its sources are now. */
+static int reopen_params(struct br__rank *r, struct br_err *err)
+{
+    br__pass_drop(r);
+    br__params_close(r->params);
+    return br__params_open(&r->params, r->m->weights, 1, err);
+}
+
+/* Which params there are shows in a graph of one token. */
+static int open_store(struct br__trainer *t, struct br_err *err)
+{
+    struct pass probe = {.n_tokens = 1, .n_seqs = 1};
+    int rc = build_pass(t, &probe, err);
+    t->n_moe = probe.losses.n_moe;
+    br__compiled_free(probe.compiled);
+    if (!rc)
+        rc = br__store_open(&t->store, t->m->weights, t->rank->params, t->o.values, err);
+    return rc ? rc : reopen_params(t->rank, err);
+}
+
+int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct br__train_opts *o,
+                     struct br_err *err)
+{
+    *out = NULL;
+    int rc = check_opts(m, o, err);
+    struct br__trainer *t = rc ? NULL : br__calloc(1, sizeof *t);
+    if (rc || !t)
+        return rc ? rc : br__nomem(err, "for training");
+    t->m = m;
+    t->rank = &m->ranks[0];
+    t->o = *o;
+    rc = open_store(t, err);
+    size_t experts = (size_t)m->weights->cfg->n_experts;
+    if (!rc) {
+        t->past = br__calloc(t->n_moe * experts + 1, sizeof *t->past);
+        t->aux = br__calloc(t->n_moe + 1, sizeof *t->aux);
+        t->z = br__calloc(t->n_moe + 1, sizeof *t->z);
+        t->row = br__calloc(experts + 1, sizeof *t->row);
+        rc = t->past && t->aux && t->z && t->row ? 0 : br__nomem(err, "for training");
+    }
+    if (rc)
+        br__trainer_close(t);
+    else
+        *out = t;
+    return rc;
+}
+
+void br__trainer_close(struct br__trainer *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < KEPT_GRAPHS; i++)
+        pass_free(t->passes[i]);
+    br__store_close(&t->store);
+    if (reopen_params(t->rank, NULL))
+        t->rank->params = NULL;
+    br__free(t->past);
+    br__free(t->aux);
+    br__free(t->z);
+    br__free(t->row);
+    br__free(t);
+}
+
+const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n)
+{
+    *n = t->store.n;
+    return t->store.list;
+}
+
+uint64_t br__trainer_bytes(const struct br__trainer *t)
+{
+    const struct br__store *s = &t->store;
+    return s->elems * (2 * sizeof(float) + (s->bf16 ? sizeof *s->bf16 : 0)) +
+           s->n_wide * sizeof *s->wide + br__device_bytes(&t->rank->dev);
+}
+
+void br__trainer_zero(struct br__trainer *t)
+{
+    memset(t->store.grad, 0, t->store.elems * sizeof *t->store.grad);
+    memset(t->past, 0, t->n_moe * (size_t)t->m->weights->cfg->n_experts * sizeof *t->past);
+    t->n_past = 0;
+}
+
+int br__trainer_updated(struct br__trainer *t, struct br_err *err)
+{
+    int rc = br__store_round(&t->store, err);
+    br__params_refresh(t->rank->params);
+    return rc;
+}

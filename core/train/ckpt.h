@@ -1,0 +1,111 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* ckpt.h - training checkpoints: what goes from a run to disk and back.
+ *
+ * Everything here works on plain arrays of host memory.  Their values are Megatron's: what it
+ * centres on zero lies here as w - 1, too. */
+#ifndef BRIDGE_CORE_TRAIN_CKPT_H
+#define BRIDGE_CORE_TRAIN_CKPT_H
+
+#include "train.h"
+
+/* ---- live.c: the tensors of a run as a plan of conversion ------------------------------------ */
+
+/* One trained tensor, borrowed: n float32 of each kind, row-major. */
+struct br__live {
+    const char *name; /* Hugging Face's; of adapters Megatron's, per layer */
+    int ndim;
+    int64_t shape[BR_MAX_DIMS];
+    size_t n;
+    float *state[BR__N_OPTIM_KINDS]; /* main weights and both moments */
+};
+/* All of them and what they are parts of. */
+struct br__live_model {
+    const struct br_config *cfg;
+    const struct br__live *list;
+    size_t n;
+    int dtype;    /* of the weights in a checkpoint: BR_F32, BR_BF16, BR_F16 */
+    int adapters; /* nothing else is trained, nor stored */
+};
+struct br__live_plan {
+    struct br_config cfg;   /* a copy, which the plan settles */
+    struct br__ckpt *names; /* the tensors without bytes */
+    struct br__plan *plan;
+};
+/* Which rows of which tensor are which rows of Megatron's; `like`: laid out as that checkpoint, or
+ * NULL. */
+int br__live_plan_open(struct br__live_plan *p, const struct br__live_model *m,
+                       const struct br__ckpt *like, struct br_err *err) BR_MUST_CHECK;
+void br__live_plan_close(struct br__live_plan *p);
+
+/* ---- save.c ---------------------------------------------------------------------------------- */
+
+struct br__saver_opts {
+    const char *root; /* of all checkpoints of the run; made when the first is written */
+    struct br__live_model model;
+    const char *run_config;    /* text of run_config.yaml */
+    const char *hf_model;      /* id or directory of the model, or NULL */
+    const char *tokenizer_dir; /* whose files go along, or NULL */
+    int64_t keep;              /* checkpoints that stay; 0: all */
+    int threads, no_sync;
+    const struct br_listener *listener;
+};
+/* What is saved beside the tensors. */
+struct br__saved {
+    struct br__train_counters counters;
+    struct br__train_save train;   /* groups and scheduler */
+    const char *const (*extra)[2]; /* of br__td_common */
+    size_t n_extra;
+};
+struct br__saver;
+/* Every check, and the layout of all files; writes nothing. */
+int br__saver_open(struct br__saver **out, const struct br__saver_opts *o,
+                   struct br_err *err) BR_MUST_CHECK;
+/* Save iteration now->counters.step.  It appears whole or not at all, then the trackers name it,
+ * then old ones go.  `later`: the state is copied, which takes as much memory again, and a thread
+ * writes it; how that ended is what the next call, or br__saver_finish, returns. */
+int br__saver_save(struct br__saver *s, const struct br__saved *now, int later,
+                   struct br_err *err) BR_MUST_CHECK;
+int br__saver_finish(struct br__saver *s, struct br_err *err) BR_MUST_CHECK;
+void br__saver_close(struct br__saver *s); /* waits; NULL is fine */
+
+/* ---- load.c ---------------------------------------------------------------------------------- */
+
+/* The iteration directory (arena) to go on from: that of `step`, or (-1) the one that the trackers
+ * name; NULL in *iter_dir if `root` has none. */
+int br__ckpt_latest(struct br__arena *a, const char *root, int64_t step, const char **iter_dir,
+                    struct br_err *err) BR_MUST_CHECK;
+struct br__load_opts {
+    const char *dir; /* root or iteration directory */
+    struct br__live_model model;
+    int weights_only; /* as Megatron starts a finetuning: main weights are those that the model
+                         computes with, moments are zero */
+    int threads, no_verify;
+    const struct br_listener *listener; /* is told what was repaired, missing or left out */
+};
+struct br__loaded {
+    struct br__arena arena;
+    int64_t iteration, consumed_samples; /* -1 unknown */
+    int64_t valid_samples;
+    double flops;
+    struct br__optim_group *groups; /* [n_groups]; none without optimizer state */
+    size_t n_groups;
+    int has_scheduler;
+    struct br__optim_scheduler scheduler;
+    const struct br__pk *extra;       /* dict of br__td_common's extra entries, or NULL */
+    size_t n_repaired;                /* weights whose state Megatron had stored shifted */
+    uint64_t lost_main, lost_moments; /* elements: taken from the weight, set to zero */
+};
+/* Fills the arrays of o->model.list from a checkpoint of ours or of Megatron, in any form and on
+ * any grid.  BR_E_PLAN: it is of another model. */
+int br__live_load(const struct br__load_opts *o, struct br__loaded *out,
+                  struct br_err *err) BR_MUST_CHECK;
+void br__loaded_free(struct br__loaded *l);
+
+/* ---- init.c ------------------------------------------------------------------------------------
+ */
+
+/* The model of a run that begins from nothing: run's configuration, values by its seed. */
+int br__init_source_open(struct br__model_source **out, const struct br__run *run,
+                         struct br_err *err) BR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,177 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* loop.c - steps, evaluations, checkpoints and the end of a run, in the order of Megatron Bridge's
+ * train() (megatron.bridge.training.train). */
+#include "state.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+void br__train_stop(struct br__train *t)
+{
+    atomic_store(&t->stop, 1);
+}
+
+/* ---- evaluation ------------------------------------------------------------------------------ */
+
+static int next_step(struct br__loader *l, const struct br__step **step, const char *split,
+                     struct br_err *err)
+{
+    int rc = br__loader_next(l, step, err);
+
+    if (!rc && !*step)
+        rc =
+            br_fail(err, BR_E_CONFIG, "the %s data has fewer samples than the run asks for", split);
+    return rc;
+}
+
+static int loop_evaluate(struct br__train *t, int split, int64_t consumed, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+    struct br__eval_report r = {.split = split, .iteration = t->s.iteration};
+    struct br__loss_sums sums = {0};
+    struct br__loader *l = NULL;
+    double began = br__now();
+    int rc =
+        br__corpus_loader(&t->corpus, split, run->global_batch, consumed, run->eval_iters, &l, err);
+
+    for (int64_t i = 0; i < run->eval_iters && !rc; i++) {
+        const struct br__step *step = NULL;
+        rc = next_step(l, &step, br__split_names[split], err);
+        if (!rc)
+            rc = br__train_batches(t, step, 0, &sums, err);
+        r.samples += rc ? 0 : step->consumes;
+    }
+    br__loader_close(l);
+    if (rc)
+        return rc;
+    r.loss_tokens = (int64_t)sums.counted;
+    r.lm_loss = sums.loss / BR__MAX(sums.counted, 1.0);
+    r.seconds = br__now() - began;
+    if (t->o.events && t->o.events->eval)
+        t->o.events->eval(t->o.events->ud, &r);
+    return BR_OK;
+}
+
+/* Validation goes on where the last one ended. */
+static int loop_validate(struct br__train *t, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+
+    if (!t->corpus.samples[BR__VALID] || !run->eval_iters)
+        return BR_OK;
+    int rc = loop_evaluate(t, BR__VALID, t->s.consumed_valid, err);
+    if (!rc)
+        t->s.consumed_valid += run->eval_iters * run->global_batch;
+    return rc;
+}
+
+static int last_evaluations(struct br__train *t, struct br_err *err)
+{
+    int rc = loop_validate(t, err);
+
+    if (!rc && t->corpus.samples[BR__TEST] && t->run->eval_iters)
+        rc = loop_evaluate(t, BR__TEST, 0, err);
+    return rc;
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+struct loop {
+    struct br__train *t;
+    struct br__loader *loader;
+    int64_t batch; /* samples of a step that the loader gives */
+    double began, waited;
+};
+
+/* The loader of a batch of this size; the batch may grow at first. */
+static int get_loader(struct loop *l, struct br_err *err)
+{
+    struct br__train *t = l->t;
+    int64_t batch = br__run_batch(t->run, t->s.consumed);
+
+    if (l->loader && batch == l->batch)
+        return BR_OK;
+    br__loader_close(l->loader);
+    l->loader = NULL;
+    l->batch = batch;
+    l->waited = 0;
+    return br__corpus_loader(&t->corpus, BR__TRAIN, batch, t->s.consumed, 0, &l->loader, err);
+}
+
+static int one_step(struct loop *l, struct br_err *err)
+{
+    struct br__train *t = l->t;
+    const struct br__step *step = NULL;
+    struct br__step_report r;
+    double began = br__now();
+    int rc = get_loader(l, err);
+
+    if (!rc)
+        rc = next_step(l->loader, &step, br__split_names[BR__TRAIN], err);
+    if (!rc)
+        rc = br__train_step(t, step, &r, err);
+    if (rc)
+        return rc;
+    r.seconds = br__now() - began;
+    r.waited = br__loader_waited(l->loader) - l->waited;
+    l->waited += r.waited;
+    r.private_bytes = br__private_memory();
+    if (t->o.events && t->o.events->step)
+        t->o.events->step(t->o.events->ud, &r);
+    return BR_OK;
+}
+
+/* Why the run ends after this step, if it does. */
+static enum br__train_end loop_ends(const struct loop *l)
+{
+    struct br__train *t = l->t;
+    const struct br__run *run = t->run;
+
+    if (atomic_load(&t->stop))
+        return BR__END_STOPPED;
+    if (t->s.iteration >= run->train_iters)
+        return BR__END_DONE;
+    if (run->exit_minutes > 0 && br__now() - l->began > 60 * run->exit_minutes)
+        return BR__END_TIME;
+    if (run->exit_interval && t->s.iteration % run->exit_interval == 0)
+        return BR__END_INTERVAL;
+    return BR__END_NOT;
+}
+
+static int after_step(struct loop *l, enum br__train_end *end, struct br_err *err)
+{
+    struct br__train *t = l->t;
+    const struct br__run *run = t->run;
+    int rc = BR_OK;
+
+    if (run->eval_interval && t->s.iteration % run->eval_interval == 0)
+        rc = loop_validate(t, err);
+    *end = loop_ends(l);
+    return rc;
+}
+
+static int run_loop(struct loop *l, enum br__train_end *end, struct br_err *err)
+{
+    struct br__train *t = l->t;
+    int rc = BR_OK;
+
+    *end = t->run->skip_train || t->s.iteration >= t->run->train_iters ? BR__END_DONE : BR__END_NOT;
+    while (!rc && *end == BR__END_NOT) {
+        rc = one_step(l, err);
+        if (!rc)
+            rc = after_step(l, end, err);
+    }
+    if (!rc && *end == BR__END_DONE)
+        rc = last_evaluations(t, err);
+    return rc;
+}
+
+int br__train_run(struct br__train *t, enum br__train_end *end, struct br_err *err)
+{
+    struct loop l = {.t = t, .began = br__now()};
+    int rc = run_loop(&l, end, err);
+
+    br__loader_close(l.loader);
+    return rc;
+}

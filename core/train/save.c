@@ -1,0 +1,481 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* save.c - writes training checkpoints: fully_reshardable torch_dist, as Megatron Bridge's.
+ *
+ * Tensors go from where they are trained to disk in blocks.  An iteration is written in a temporary
+ * directory and takes its name in one rename; the trackers follow, so whoever reads them finds the
+ * last complete one at every moment. */
+#include "ckpt.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SMALL_FILES (4u << 20) /* bytes of what is no tensor, at most */
+
+struct br__saver {
+    struct br__saver_opts o;
+    struct br__arena arena;
+    const char *root; /* canonical */
+    struct br__live_plan live;
+    struct br__td_plan tables;       /* before the common state is known */
+    struct br__train_source *source; /* per tensor of the tables */
+    size_t n_objects;                /* items before the first piece */
+    struct br__side side;
+    float **copy; /* [kinds * tensors] of the state that is being written; NULL: the live one */
+    float *copies;
+    /* the thread that writes, and what it writes */
+    pthread_t thread;
+    int is_running, rc;
+    struct br_err err;
+    struct br__arena saved_arena;
+    struct br__saved saved;
+};
+
+/* One checkpoint that is being written. */
+struct job {
+    struct br__saver *s;
+    const struct br__saved *now;
+    struct br__arena arena;
+    struct br__td_plan td;
+    struct br__buf common;
+    struct br__work work;
+    struct br__dir dir; /* the iteration, as it is written */
+    struct br__progress progress;
+    const char *name;
+    int sync;
+    struct br_err *err;
+};
+
+static void save_note(const struct br__saver *s, const char *text)
+{
+    if (s->o.listener && s->o.listener->note)
+        s->o.listener->note(s->o.listener->ud, text);
+}
+
+static void save_warn(const struct br__saver *s, const char *what, const struct br_err *why)
+{
+    char text[sizeof why->msg + 64];
+
+    snprintf(text, sizeof text, "%s: %s", what, why->msg);
+    if (s->o.listener && s->o.listener->warning)
+        s->o.listener->warning(s->o.listener->ud, text);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int make_tables(struct br__saver *s, struct br_err *err)
+{
+    int rc = br__iteration_tables(&s->arena, s->live.plan, &s->tables, &s->n_objects, err);
+    if (!rc)
+        rc = br__td_train_plan(&s->arena, &s->tables, NULL, &s->source, err);
+    return rc;
+}
+
+int br__saver_open(struct br__saver **out, const struct br__saver_opts *o, struct br_err *err)
+{
+    struct br__saver *s = br__calloc(1, sizeof *s);
+    char *root;
+
+    *out = NULL;
+    if (!s)
+        return br__nomem(err, "saving a training checkpoint");
+    s->o = *o;
+    int rc = br__path_abs(&s->arena, o->root, &root, err);
+    if (!rc) {
+        s->root = root;
+        rc = br__live_plan_open(&s->live, &o->model, NULL, err);
+    }
+    if (!rc)
+        rc = make_tables(s, err);
+    if (!rc)
+        rc = br__side_find(&s->arena, o->tokenizer_dir, 1, &s->side, err);
+    if (!rc && br__exists(s->root) && !br__is_dir(s->root))
+        rc = br_fail(err, BR_E_EXISTS, "'%s' exists and is no directory", s->root);
+    if (rc)
+        br__saver_close(s);
+    else
+        *out = s;
+    return rc;
+}
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+
+/* Elements [e, e + n) of a piece of the state. */
+static void save_gather(const struct br__saver *s, size_t piece, int kind, uint64_t e,
+                        unsigned char *dst, size_t n, int dtype)
+{
+    while (n) {
+        struct br__range r = br__piece_range(s->live.plan, piece, e);
+        size_t take = (size_t)BR__MIN((uint64_t)n, r.n);
+        if (r.src == BR__SRC_ZERO) {
+            memset(dst, 0, take * br_dtype_size(dtype));
+        } else {
+            const float *from = s->copy ? s->copy[(size_t)kind * s->o.model.n + r.src]
+                                        : s->o.model.list[r.src].state[kind];
+            br_cast(dst, dtype, from + r.from, BR_F32, take, 0);
+        }
+        dst += take * br_dtype_size(dtype);
+        e += take;
+        n -= take;
+    }
+}
+
+static int save_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                        struct br_err *err)
+{
+    struct job *j = arg;
+    const struct br__saver *s = j->s;
+    uint32_t tensor = j->td.items[item].tensor;
+    int kind = s->source[tensor].kind, dtype = j->td.tensors[tensor].dtype;
+    size_t size = br_dtype_size(dtype);
+
+    (void)err;
+    /* A weight is its main copy, rounded.  The items of each kind repeat the pieces. */
+    save_gather(s, (item - s->n_objects) % s->live.plan->n_pieces, kind < 0 ? BR__OPTIM_MAIN : kind,
+                offset / size, dst, n / size, dtype);
+    br__progress_add(&j->progress, n);
+    return BR_OK;
+}
+
+static int write_file(void *arg, size_t file, int worker, struct br_err *err)
+{
+    struct job *j = arg;
+
+    (void)worker;
+    return br__td_write_file(&j->td, (uint32_t)file, &j->dir, j->sync, save_produce, j, err);
+}
+
+/* ---- the other files ------------------------------------------------------------------------- */
+
+static int common_state(struct job *j, struct br__buf *out, int as_list)
+{
+    const struct br__saver *s = j->s;
+    const struct br__run_config_opts o = {
+        .hf_model_id = s->o.hf_model, .save = s->o.root, .training = &j->now->counters};
+    struct br__td_common c = {.iteration = j->now->counters.step,
+                              .train = &j->now->train,
+                              .extra = j->now->extra,
+                              .n_extra = j->now->n_extra};
+
+    c.non_homogeneous_layers = s->live.plan->b.x->per_layer &&
+                               !br_cfg_i(&s->live.cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT);
+    int rc = s->o.model.adapters
+                 ? BR_OK
+                 : br__mlm_args(&j->arena, &s->live.cfg, &o, &c.args, &c.n_args, j->err);
+    return rc ? rc : br__td_common_pickle(out, &c, as_list, j->err);
+}
+
+static int save_put(struct job *j, const char *name, const void *p, size_t n)
+{
+    return br__write_in(&j->dir, name, p, n, j->sync, j->err);
+}
+
+static int put_small_files(struct job *j)
+{
+    struct br__buf b = {0};
+    const char *text = j->s->o.run_config;
+    int rc = common_state(j, &b, 0);
+
+    if (!rc)
+        rc = br__td_write_common(&j->dir, &b, j->sync, j->err);
+    br__buf_free(&b);
+    if (!rc)
+        rc = save_put(j, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
+    if (!rc)
+        rc = save_put(j, "run_config.yaml", text, strlen(text));
+    if (!rc)
+        rc = br__td_write_counters(&j->dir, BR__TRAIN_STATE, &j->now->counters, j->sync, j->err);
+    if (!rc)
+        rc = br__iteration_tokenizer(&j->s->side, &j->dir, j->sync, j->err);
+    return rc ? rc : br__iteration_metadata(&j->td, &j->dir, j->sync, j->err);
+}
+
+/* ---- checkpoints that are too old ------------------------------------------------------------ */
+
+static int by_number(const void *x, const void *y)
+{
+    int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
+    return (a > b) - (a < b);
+}
+
+/* All but the last keep - 1 of those before this one.  What makes a directory a checkpoint goes
+ * first, so none is ever half of one. */
+static int drop_old(struct job *j, const struct br__dir *root, char **names, size_t n)
+{
+    int64_t *old = br__arena_alloc(&j->arena, (n + 1) * sizeof *old);
+    size_t n_old = 0;
+    char name[32];
+    int rc = old ? BR_OK : br__nomem(j->err, "saving a training checkpoint");
+
+    for (size_t i = 0; i < n && !rc; i++)
+        if (br__starts(names[i], "iter_") && !br__parse_i64(names[i] + 5, &old[n_old]) &&
+            old[n_old] >= 0 && old[n_old] < j->now->counters.step)
+            n_old++;
+    if (!rc && n_old)
+        qsort(old, n_old, sizeof *old, by_number);
+    for (size_t i = 0; i + (size_t)j->s->o.keep <= n_old && !rc; i++) {
+        struct br__dir d;
+        snprintf(name, sizeof name, "iter_%07" PRId64, old[i]);
+        if (br__dir_child(&d, root, name, 0, NULL))
+            continue; /* written otherwise, so not ours */
+        rc = br__dir_remove(&d, BR__METADATA, j->err);
+        br__dir_close(&d);
+        if (!rc)
+            rc = br__dir_remove(root, name, j->err);
+    }
+    return rc;
+}
+
+/* Temporary directories of saves that were killed. */
+static void drop_partial(struct job *j, char **names, size_t n)
+{
+    const char *const end = ".bridge-partial";
+
+    for (size_t i = 0; i < n; i++) {
+        struct br__work w;
+        if (!br__starts(names[i], ".iter_") || !br__ends(names[i], end))
+            continue;
+        const char *final =
+            br__arena_printf(&j->arena, "%s/%.*s", j->s->root,
+                             (int)(strlen(names[i]) - strlen(end) - 1), names[i] + 1);
+        if (final && !br__work_lock(&w, final, br__random(), 0, NULL)) {
+            (void)!br__work_begin(&w, 0, NULL);
+            br__work_close(&w);
+        }
+    }
+}
+
+/* The checkpoint is there: what fails from now on is only said. */
+static void save_tidy(struct job *j)
+{
+    struct br__dir root;
+    struct br_err why = BR_ERR_INIT;
+    char **names;
+    size_t n = 0;
+
+    j->err = &why;
+    int rc = br__dir_open(&root, j->s->root, &why);
+    if (!rc)
+        rc = br__dir_list(&j->arena, &root, &names, &n, &why);
+    if (!rc)
+        drop_partial(j, names, n);
+    if (!rc && j->s->o.keep > 0)
+        rc = drop_old(j, &root, names, n);
+    if (rc)
+        save_warn(j->s, "old checkpoints were not removed", &why);
+    br__dir_close(&root);
+}
+
+/* ---- one checkpoint -------------------------------------------------------------------------- */
+
+static int lay_out(struct job *j)
+{
+    struct br__saver *s = j->s;
+
+    j->td = s->tables;
+    j->td.items = br__arena_alloc(&j->arena, (j->td.n_items + 1) * sizeof *j->td.items);
+    if (!j->td.items)
+        return br__nomem(j->err, "saving a training checkpoint");
+    memcpy(j->td.items, s->tables.items, j->td.n_items * sizeof *j->td.items);
+    int rc = common_state(j, &j->common, 1);
+    j->td.common_pickle = j->common.p;
+    j->td.common_pickle_size = j->common.n;
+    return rc ? rc : br__td_layout(&j->arena, &j->td, j->err);
+}
+
+static int open_destination(struct job *j, uint64_t bytes)
+{
+    const char *final;
+
+    j->name = br__arena_printf(&j->arena, "iter_%07" PRId64, j->now->counters.step);
+    final = j->name ? br__path_join(&j->arena, j->s->root, j->name) : NULL;
+    if (!final)
+        return br__nomem(j->err, "saving a training checkpoint");
+    /* Nothing of an earlier try is of use: the state has moved on since. */
+    int rc = br__work_lock(&j->work, final, br__random(), j->sync, j->err);
+    if (rc)
+        return rc;
+    j->work.replace = br__exists(final);
+    rc = br__work_begin(&j->work, j->td.n_files, j->err);
+    if (!rc)
+        rc = br__dir_child(&j->dir, &j->work.parent, j->work.tmp_name, 0, j->err);
+    return rc ? rc
+              : br__work_space(&j->work, &j->dir, bytes + SMALL_FILES + br__side_bytes(&j->s->side),
+                               j->err);
+}
+
+static int write_all(struct job *j, int in_thread)
+{
+    const struct br__saver *s = j->s;
+    uint64_t bytes = 0;
+    int rc = lay_out(j);
+
+    for (uint32_t i = 0; i < j->td.n_files && !rc; i++)
+        bytes += j->td.file_bytes[i];
+    if (!rc)
+        rc = open_destination(j, bytes);
+    if (rc)
+        return rc;
+    if (j->work.unlocked)
+        save_note(
+            s, "the file system has no locks: nothing keeps a second run from these checkpoints");
+    br__progress_init(&j->progress, in_thread ? NULL : s->o.listener, "saving", bytes);
+    rc = br__pool_run(in_thread ? 1 : s->o.threads, j->td.n_files, write_file, j, j->err);
+    br__progress_end(&j->progress);
+    if (!rc)
+        rc = put_small_files(j);
+    if (!rc && j->sync)
+        rc = br__dir_sync(&j->dir, j->err);
+    if (!rc)
+        rc = br__work_commit(&j->work, &(struct br__names){0}, BR__METADATA, j->err);
+    if (!rc)
+        rc = br__trackers_update(s->root, &j->now->counters, j->sync, j->err);
+    if (!rc)
+        save_tidy(j);
+    return rc;
+}
+
+static int save_all(struct br__saver *s, const struct br__saved *now, int in_thread,
+                    struct br_err *err)
+{
+    struct job j = {.s = s, .now = now, .dir.fd = -1, .sync = !s->o.no_sync, .err = err};
+    int rc = write_all(&j, in_thread);
+
+    if (rc)
+        br_wrap(err, "checkpoint of step %" PRId64 " in '%s'", now->counters.step, s->o.root);
+    br__buf_free(&j.common);
+    br__dir_close(&j.dir);
+    br__work_close(&j.work);
+    br__arena_free(&j.arena);
+    return rc;
+}
+
+/* ---- saving while the run goes on ------------------------------------------------------------ */
+
+static int copy_tensor(void *arg, size_t i, int worker, struct br_err *err)
+{
+    struct br__saver *s = arg;
+    size_t n = s->o.model.n;
+
+    (void)worker;
+    (void)err;
+    memcpy(s->copy[i], s->o.model.list[i % n].state[i / n],
+           s->o.model.list[i % n].n * sizeof(float));
+    return BR_OK;
+}
+
+/* A copy of all tensors; BR_E_NOMEM leaves none. */
+static int copy_state(struct br__saver *s, struct br_err *err)
+{
+    size_t n = s->o.model.n, total = 0;
+
+    for (size_t i = 0; i < n; i++)
+        total += s->o.model.list[i].n;
+    s->copy = br__calloc(BR__N_OPTIM_KINDS * n + 1, sizeof *s->copy);
+    s->copies = br__alloc(BR__N_OPTIM_KINDS * total * sizeof(float) + 1);
+    if (!s->copy || !s->copies)
+        return br__nomem(err, "saving a training checkpoint");
+    float *at = s->copies;
+    for (size_t i = 0; i < BR__N_OPTIM_KINDS * n; i++) {
+        s->copy[i] = at;
+        at += s->o.model.list[i % n].n;
+    }
+    return br__pool_run(s->o.threads, BR__N_OPTIM_KINDS * n, copy_tensor, s, err);
+}
+
+static void drop_copy(struct br__saver *s)
+{
+    br__free(s->copy);
+    br__free(s->copies);
+    s->copy = NULL;
+    s->copies = NULL;
+    br__arena_free(&s->saved_arena);
+}
+
+/* Texts of the scheduler and of the extra entries outlive the call. */
+static int copy_saved(struct br__saver *s, const struct br__saved *now, struct br_err *err)
+{
+    struct br__arena *a = &s->saved_arena;
+    size_t n = now->train.n_groups;
+    struct br__optim_group *groups = br__arena_alloc(a, (n + 1) * sizeof *groups);
+    struct br__optim_scheduler *c = br__arena_alloc(a, sizeof *c);
+    const char *(*extra)[2] = br__arena_alloc(a, (now->n_extra + 1) * sizeof *extra);
+    int failed = !groups || !c || !extra;
+
+    s->saved = *now;
+    if (!failed && n)
+        memcpy(groups, now->train.groups, n * sizeof *groups);
+    if (!failed && now->train.scheduler) {
+        *c = *now->train.scheduler;
+        c->decay_style = br__arena_strdup(a, c->decay_style);
+        c->wd_incr_style = br__arena_strdup(a, c->wd_incr_style);
+        failed = !c->decay_style || !c->wd_incr_style;
+        s->saved.train.scheduler = c;
+    }
+    for (size_t i = 0; i < now->n_extra && !failed; i++)
+        for (int k = 0; k < 2; k++)
+            failed |= !(extra[i][k] = br__arena_strdup(a, now->extra[i][k]));
+    s->saved.train.groups = groups;
+    s->saved.extra = (const char *const(*)[2])extra;
+    return failed ? br__nomem(err, "saving a training checkpoint") : BR_OK;
+}
+
+static void *write_later(void *arg)
+{
+    struct br__saver *s = arg;
+
+    s->rc = save_all(s, &s->saved, 1, &s->err);
+    return NULL;
+}
+
+/* BR_E_NOMEM: it cannot be saved like that. */
+static int save_start(struct br__saver *s, const struct br__saved *now, struct br_err *err)
+{
+    int rc = copy_saved(s, now, err);
+
+    if (!rc)
+        rc = copy_state(s, err);
+    s->rc = BR_OK;
+    s->err = (struct br_err)BR_ERR_INIT;
+    if (!rc && pthread_create(&s->thread, NULL, write_later, s))
+        rc = br_fail(err, BR_E_NOMEM, "cannot start a thread");
+    s->is_running = !rc;
+    if (rc)
+        drop_copy(s);
+    return rc;
+}
+
+int br__saver_finish(struct br__saver *s, struct br_err *err)
+{
+    if (!s->is_running)
+        return BR_OK;
+    pthread_join(s->thread, NULL);
+    s->is_running = 0;
+    drop_copy(s);
+    return s->rc ? br_fail(err, s->rc, "%s", s->err.msg) : BR_OK;
+}
+
+int br__saver_save(struct br__saver *s, const struct br__saved *now, int later, struct br_err *err)
+{
+    struct br_err why = BR_ERR_INIT;
+    int rc = br__saver_finish(s, err);
+
+    if (rc)
+        return rc;
+    if (later && !save_start(s, now, &why))
+        return BR_OK;
+    if (later)
+        save_note(s,
+                  "there is no memory for a copy of the state: the run waits for its checkpoint");
+    return save_all(s, now, 0, err);
+}
+
+void br__saver_close(struct br__saver *s)
+{
+    if (!s)
+        return;
+    (void)!br__saver_finish(s, NULL);
+    br__live_plan_close(&s->live);
+    br__arena_free(&s->arena);
+    br__free(s);
+}

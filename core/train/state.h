@@ -1,0 +1,84 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* state.h - what the files of the train loop share: the run that is going on. */
+#ifndef BRIDGE_CORE_TRAIN_STATE_H
+#define BRIDGE_CORE_TRAIN_STATE_H
+
+#include "train.h"
+
+#include <stdatomic.h>
+
+/* ---- corpus.c: the data of a run, opened ----------------------------------------------------- */
+
+struct br__corpus {
+    const struct br__run *run;
+    struct br__arena arena;
+    struct br_tokenizer *tok; /* NULL: data are ids */
+    const char *tok_dir;      /* its directory, or NULL */
+    struct br_chat *chat;     /* NULL unless records are conversations */
+    struct br__special_ids special;
+    struct br__pretrain *pretrain;
+    struct br__pretok *pretok[BR__N_SPLITS];
+    struct br__sft *sft[BR__N_SPLITS];
+    int64_t samples[BR__N_SPLITS]; /* that the run reads; 0: the split is not there */
+    const char *temp;              /* folder of a dry run, removed at the end; or NULL */
+};
+int br__corpus_open(struct br__corpus *c, const struct br__run *run, int64_t n_vocab,
+                    const struct br__training_opts *o, struct br_err *err) BR_MUST_CHECK;
+void br__corpus_close(struct br__corpus *c);
+/* Steps of `batch` samples of a split, after `consumed`; n_steps 0: no end. */
+int br__corpus_loader(const struct br__corpus *c, int split, int64_t batch, int64_t consumed,
+                      int64_t n_steps, struct br__loader **out, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- the run --------------------------------------------------------------------------------- */
+
+/* What a checkpoint keeps beside the tensors. */
+struct br__run_state {
+    int64_t iteration;        /* steps done, skipped ones too */
+    int64_t consumed;         /* samples of training data: Megatron's consumed_train_samples */
+    int64_t consumed_valid;   /* samples that evaluations have read */
+    int64_t skipped;          /* steps without an optimizer step */
+    int64_t adam_steps;       /* `step` of the optimizer's groups */
+    int64_t sched_samples;    /* the scheduler's num_steps, in samples */
+    double flops;             /* so far */
+    struct br__scaler scaler; /* scale 1 unless fp16 */
+};
+struct br__train {
+    const struct br__run *run;
+    struct br__training_opts o;
+    struct br__arena arena;
+    struct br__llm *model;
+    struct br__trainer *trainer;
+    const struct br__trained *list; /* [n], the trainer's */
+    size_t n;
+    float **m, **v;              /* [n] moments of list[i]; in one block */
+    float *moments;              /* that block */
+    uint8_t *decayed;            /* [n] 1: weight decay acts on it */
+    struct br__grad_span *grads; /* [n] */
+    struct br__corpus corpus;
+    struct br__run_state s;
+    struct br__recipe_memory memory;
+    double peak_flops;   /* of the device; 0: not measured */
+    const char *resumed; /* checkpoint that the run goes on from, or NULL */
+    int moe, n_mtp;      /* the model has routed experts; prediction layers that are trained */
+    struct br__micro_room *room; /* step.c */
+    atomic_int stop;
+};
+
+/* ---- step.c ---------------------------------------------------------------------------------- */
+
+/* Sums over the micro batches of a step or an evaluation. */
+struct br__loss_sums {
+    double loss, counted; /* sum of mask * loss; sum of the masks */
+    double aux, z, mtp;   /* means over the layers, summed over micro batches */
+    int64_t n_micro, tokens;
+    int has_aux, has_z;
+};
+/* Forward, and backward where gradients are wanted, of all micro batches of a step. */
+int br__train_batches(struct br__train *t, const struct br__step *step, int backward,
+                      struct br__loss_sums *sums, struct br_err *err) BR_MUST_CHECK;
+/* One step: gradients, norm, clipping, optimizer, counters. */
+int br__train_step(struct br__train *t, const struct br__step *step, struct br__step_report *r,
+                   struct br_err *err) BR_MUST_CHECK;
+void br__micro_room_free(struct br__micro_room *r);
+
+#endif

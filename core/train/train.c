@@ -1,0 +1,211 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* train.c - a run opened: model, data, optimizer state; what the plan says of it. */
+#include "state.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- the model ------------------------------------------------------------------------------- */
+
+static int open_model(struct br__train *t, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+    struct br__llm_opts o = {
+        .weights = {.plugin = t->o.plugin, .threads = t->o.threads, .listener = t->o.listener},
+        .device = t->o.device,
+        .precision = run->values,
+        .threads = t->o.threads};
+
+    if (!run->weights)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "training from random weights is not here yet; pretrained_checkpoint=DIR "
+                       "names weights to begin from");
+    if (run->weights_megatron)
+        o.weights.megatron_path = run->weights;
+    else
+        o.weights.hf_model = run->weights;
+    int rc = br__llm_open(&t->model, &o, err);
+    if (rc) {
+        br_wrap(err, "pretrained_checkpoint");
+        return rc;
+    }
+    const struct br_config *cfg = br__llm_config(t->model);
+    const char *key = br__recipe_unlike(run->recipe, cfg);
+    if (key)
+        return br_fail(err, BR_E_CONFIG,
+                       "%s of the recipe is not that of '%s'; hf_model=DIR takes the sizes of "
+                       "another model",
+                       key, run->weights);
+    if (cfg->arch->plugin->name && strcmp(cfg->arch->plugin->name, run->recipe->plugin->name) != 0)
+        return br_fail(err, BR_E_CONFIG, "'%s' is a %s, recipe '%s' trains a %s", run->weights,
+                       cfg->arch->model_type, run->recipe->name, run->recipe->plugin->name);
+    t->moe = cfg->n_experts > 0;
+    t->n_mtp = (int)(run->mtp_layers < 0 ? cfg->n_mtp : BR__MIN(run->mtp_layers, cfg->n_mtp));
+    return BR_OK;
+}
+
+static int open_trainer(struct br__train *t, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+    const struct br__train_opts o = {.values = run->values,
+                                     .router_dtype = run->router,
+                                     .native_ce = run->native_ce,
+                                     .mtp = t->n_mtp,
+                                     .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
+                                     .aux_coeff = run->aux_coeff,
+                                     .z_coeff = run->z_coeff};
+    int rc = br__trainer_open(&t->trainer, t->model, &o, err);
+
+    if (!rc)
+        t->list = br__trainer_list(t->trainer, &t->n);
+    return rc;
+}
+
+/* ---- the optimizer's state ------------------------------------------------------------------- */
+
+static int open_optimizer(struct br__train *t, struct br_err *err)
+{
+    size_t elems = 0, n = t->n + 1;
+    float *at;
+
+    for (size_t i = 0; i < t->n; i++)
+        elems += t->list[i].n;
+    t->m = br__arena_alloc(&t->arena, n * sizeof *t->m);
+    t->v = br__arena_alloc(&t->arena, n * sizeof *t->v);
+    t->decayed = br__arena_alloc(&t->arena, n);
+    t->grads = br__arena_alloc(&t->arena, n * sizeof *t->grads);
+    at = t->moments = br__calloc(2 * elems + 1, sizeof *t->moments);
+    if (!t->m || !t->v || !t->decayed || !t->grads || !at)
+        return br__nomem(err, "for the optimizer's state");
+    for (size_t i = 0; i < t->n; i++) {
+        const struct br__trained *x = &t->list[i];
+        t->m[i] = at;
+        t->v[i] = at + x->n;
+        at += 2 * x->n;
+        t->grads[i] = (struct br__grad_span){x->grad, x->n};
+        t->decayed[i] = (uint8_t)br__is_decayed(x->megatron, x->ndim, t->run->decay_qk_norms);
+    }
+    return BR_OK;
+}
+
+/* Megatron Bridge's fp16_mixed: initial_loss_scale 2^32, min 1, window 1000, hysteresis 2. */
+static struct br__scaler scaler_of(const struct br__run *run)
+{
+    return (struct br__scaler){.scale = run->fp16 ? 4294967296.0f : 1,
+                               .min_scale = 1,
+                               .growth_factor = 2,
+                               .backoff_factor = 0.5f,
+                               .growth_interval = 1000,
+                               .hysteresis = 2,
+                               .hysteresis_left = 2};
+}
+
+/* Measuring takes longer than a step of a small model. */
+#define MEASURE_FROM 1e8 /* parameters */
+static int train_measure(struct br__train *t, struct br_err *err)
+{
+    struct br_roofline peaks;
+
+    if (t->memory.total_params < MEASURE_FROM)
+        return BR_OK;
+    int rc = br__llm_roofline(t->model, &peaks, err);
+    if (!rc)
+        t->peak_flops = t->run->values == BR_BF16 ? peaks.matmul_flops : peaks.f32_flops;
+    return rc;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int open_all(struct br__train *t, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+    int rc = br__recipe_memory(run->recipe, 1, &t->memory, err);
+
+    t->s.scaler = scaler_of(run);
+    if (!rc)
+        rc = open_model(t, err);
+    if (!rc)
+        rc = br__corpus_open(&t->corpus, run, br_cfg_i(br__llm_config(t->model), BR_CFG_VOCAB_SIZE),
+                             &t->o, err);
+    if (!rc && !t->o.dry)
+        rc = open_trainer(t, err);
+    if (!rc && !t->o.dry)
+        rc = open_optimizer(t, err);
+    if (!rc && !t->o.dry)
+        rc = train_measure(t, err);
+    return rc;
+}
+
+int br__train_open(struct br__train **out, const struct br__run *run,
+                   const struct br__training_opts *o, struct br_err *err)
+{
+    struct br__train *t = br__calloc(1, sizeof *t);
+
+    *out = NULL;
+    if (!t)
+        return br__nomem(err, "for the optimizer's state");
+    t->run = run;
+    t->o = *o;
+    int rc = open_all(t, err);
+    if (rc)
+        br__train_close(t);
+    else
+        *out = t;
+    return rc;
+}
+
+void br__train_close(struct br__train *t)
+{
+    if (!t)
+        return;
+    br__micro_room_free(t->room);
+    br__trainer_close(t->trainer);
+    br__llm_close(t->model);
+    br__corpus_close(&t->corpus);
+    br__free(t->moments);
+    br__arena_free(&t->arena);
+    br__free(t);
+}
+
+/* ---- the plan -------------------------------------------------------------------------------- */
+
+void br__train_plan(const struct br__train *t, struct br__train_plan *out)
+{
+    const struct br__run *run = t->run;
+    const struct br__recipe_memory *m = &t->memory;
+    double copy = run->values == BR_BF16 ? 2 : 0;
+
+    *out = (struct br__train_plan){.model = run->hf_model,
+                                   .weights = run->weights,
+                                   .resumed = t->resumed,
+                                   .params = m->total_params,
+                                   .active = m->active_params,
+                                   .trained = m->trained_params,
+                                   .first = t->s.iteration,
+                                   .last = run->train_iters,
+                                   .tokens = (double)(run->train_iters - t->s.iteration) *
+                                             (double)run->global_batch * (double)run->seq_length,
+                                   .flops_per_step = m->flops_per_step,
+                                   .weight_bytes = m->trained_params * (4 + copy),
+                                   .gradient_bytes = m->trained_params * 4,
+                                   .optimizer_bytes = m->trained_params * 8,
+                                   .peak_flops = t->peak_flops};
+    for (int i = 0; i < BR__N_SPLITS; i++)
+        out->samples[i] = t->corpus.samples[i];
+}
+
+int br__train_part(const struct br__train *t, int split, size_t k, struct br__pretrain_part *out)
+{
+    const struct br__corpus *c = &t->corpus;
+
+    *out = (struct br__pretrain_part){0};
+    if (c->pretrain)
+        return br__pretrain_part(c->pretrain, split, k, out);
+    if (k || !c->samples[split])
+        return 0;
+    out->path = t->run->data.file[split];
+    out->samples = c->sft[split]      ? br__sft_count(c->sft[split])
+                   : c->pretok[split] ? br__pretok_count(c->pretok[split])
+                                      : 0;
+    return 1;
+}

@@ -1,0 +1,279 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* head_impl.h - the output layer together with its loss: HEAD_PANEL words at a time, whose logits
+ * are in scratch, so that memory does not grow with the vocabulary.
+ *
+ * Needs: matmul_impl.h, vec_ops_impl.h.  Defines: the kernels head_stats, head_grad.
+ *
+ * Panels come one after the other and threads share each, so no sum depends on the number of
+ * threads. */
+
+#define HEAD_PANEL 1024
+
+struct head {
+    const struct br_call *c;
+    const struct br_tensor *x, *w;
+    const int32_t *labels;
+    int64_t T, h, V, first; /* first: id of the weight's first row */
+    int rounded;            /* logits to bfloat16, as a product of such values is */
+    int rounded_grad;       /* and their gradient */
+    float *tile;            /* [T, HEAD_PANEL] */
+    float *packed;          /* x, as gemm_pack_a has it */
+    float *thread;          /* this thread's, for gemm_block */
+    float *rest;            /* of the scratch that is shared */
+};
+
+/* Floats of a packed operand of m rows of k elements. */
+static int64_t packed_floats(int64_t m, int64_t k)
+{
+    return gemm_rows(m) * gemm_units(k);
+}
+
+/* extra: floats of shared scratch besides what struct head names. */
+static size_t head_bytes(const struct br_call *c, int64_t extra)
+{
+    int64_t T = c->in[0].shape[0], h = c->in[0].shape[1];
+    size_t shared = br__line(T * HEAD_PANEL) + br__line(packed_floats(T, h)) + br__line(extra);
+    return (shared + c->stream->n_threads * br__line(GEMM_LANE_FLOATS)) * sizeof(float);
+}
+
+static struct head head_of(const struct br_call *c)
+{
+    struct head d = {.c = c, .x = &c->in[0], .w = &c->in[1], .labels = br__ints(&c->in[2])};
+    float *scratch = (float *)c->scratch;
+    d.T = d.x->shape[0];
+    d.h = d.x->shape[1];
+    d.V = d.w->shape[0];
+    d.first = c->attr.i[1];
+    d.rounded = d.x->dtype == BR_BF16;
+    d.rounded_grad = d.rounded || c->attr.i[2];
+    d.thread = scratch + c->stream->thread * br__line(GEMM_LANE_FLOATS);
+    scratch += c->stream->n_threads * br__line(GEMM_LANE_FLOATS);
+    d.tile = br__carve(&scratch, d.T * HEAD_PANEL);
+    d.packed = br__carve(&scratch, packed_floats(d.T, d.h));
+    d.rest = scratch;
+    return d;
+}
+
+/* All threads: the blocks of one product whose a is packed. */
+static void head_multiply(const struct head *d, const struct product *p, const float *packed)
+{
+    struct br__share share = br__share(d->c, gemm_n_blocks(p, d->c->stream->n_threads));
+    tiles_begin();
+    for (int64_t i; br__share_next(&share, &i);)
+        gemm_block(d->c, p, packed, i, d->thread);
+    tiles_end();
+    br__sync(d->c);
+}
+
+/* Rows v .. v + n of the weight. */
+static struct mat head_words(const struct head *d, int64_t v, int k_major)
+{
+    int64_t size = br__float_size(d->w->dtype);
+    const char *data = (const char *)d->w->data + v * d->w->stride[0] * size;
+    return (struct mat){data, d->w->dtype, k_major, d->w->stride[0]};
+}
+
+/* tile[T, n] = logits of words v .. v + n. */
+static void head_logits(const struct head *d, int64_t v, int64_t n)
+{
+    struct product p = {.a = rows_of(d->x, 0, 0), .b = head_words(d, v, 0), .out = d->tile};
+    p.ldo = HEAD_PANEL;
+    p.m = d->T;
+    p.n = n;
+    p.k = d->h;
+    if (v == 0) {
+        gemm_pack_a(d->c, &p, d->packed);
+        br__sync(d->c);
+    }
+    head_multiply(d, &p, d->packed);
+}
+
+/* x as bfloat16 holds it. */
+BR__INLINE void rounded(float *x, int64_t n)
+{
+    uint16_t part[VN];
+    for (int64_t i = 0; i < n; i += VN) {
+        int m = n - i < VN ? (int)(n - i) : VN;
+        narrow(part, x + i, m);
+        for (int j = 0; j < m; j++)
+            x[i + j] = s_bf16(part[j]);
+    }
+}
+
+/* ---- statistics ------------------------------------------------------------------------------ */
+
+size_t BR__FN(head_stats_scratch)(const struct br_call *c)
+{
+#ifdef BR__PAIRS
+    if (c->attr.i[0] != BR_BF16)
+        return br__head_stats_scratch_avx512(c);
+#endif
+    return head_bytes(c, 2 * c->in[0].shape[0]);
+}
+
+/* n more logits of a row. */
+static void head_meet(const float *row, int64_t n, float *max, double *sum)
+{
+    float most;
+    double part;
+    log_sum(row, n, &most, &part);
+    if (most > *max) {
+        *sum = *sum * exp((double)*max - (double)most) + part;
+        *max = most;
+    } else {
+        *sum += part * exp((double)most - (double)*max);
+    }
+}
+
+void BR__FN(head_stats)(const struct br_call *c)
+{
+#ifdef BR__PAIRS
+    if (c->attr.i[0] != BR_BF16) {
+        br__head_stats_avx512(c);
+        return;
+    }
+#endif
+    struct head d = head_of(c);
+    double *sum = (double *)(void *)d.rest;
+    int64_t from, to;
+    br__thread_range(c, d.T, 8, &from, &to);
+    for (int64_t t = from; t < to; t++) {
+        float *o = (float *)c->out->data + 3 * t;
+        o[0] = -INFINITY;
+        o[2] = 0;
+        sum[t] = 0;
+    }
+    for (int64_t v = 0; v < d.V; v += HEAD_PANEL) {
+        int64_t n = min_of(HEAD_PANEL, d.V - v);
+        head_logits(&d, v, n);
+        for (int64_t t = from; t < to; t++) {
+            float *row = d.tile + t * HEAD_PANEL, *o = (float *)c->out->data + 3 * t;
+            int64_t label = d.labels[t] - d.first - v;
+            if (d.rounded)
+                rounded(row, n);
+            head_meet(row, n, o, &sum[t]);
+            if (label >= 0 && label < n)
+                o[2] = row[label];
+        }
+        br__sync(c);
+    }
+    for (int64_t t = from; t < to; t++)
+        ((float *)c->out->data)[3 * t + 1] = (float)sum[t];
+}
+
+/* Of token t, what all ranks' words make: whether it is counted, and if so maximum, sum, logit. */
+static int head_row(const struct br_call *c, int64_t t, float *max, double *sum, float *logit)
+{
+    const struct br_tensor *stats = &c->in[3];
+    int64_t T = c->in[0].shape[0], parts = stats->shape[0] / T;
+    int32_t label = br__ints(&c->in[2])[t];
+    if (label < 0 || label >= parts * c->in[1].shape[0])
+        return 0;
+    *max = -INFINITY;
+    *sum = 0;
+    *logit = 0;
+    for (int64_t i = 0; i < parts; i++)
+        *max = fmaxf(*max, br__row(stats, i * T + t)[0]);
+    for (int64_t i = 0; i < parts; i++) {
+        const float *row = br__row(stats, i * T + t);
+        *sum += (double)row[1] * exp((double)row[0] - (double)*max);
+        *logit += row[2];
+    }
+    return 1;
+}
+
+/* ---- gradient -------------------------------------------------------------------------------- */
+
+/* Shared besides: the tile packed for dx and for the weight, and dx where it is not the output. */
+static int64_t grad_floats(const struct br_call *c)
+{
+    int64_t T = c->in[0].shape[0], h = c->in[0].shape[1];
+    return br__line(packed_floats(T, HEAD_PANEL)) + br__line(packed_floats(HEAD_PANEL, T)) +
+           (c->out->dtype == BR_BF16 ? br__line(T * h) : 0);
+}
+
+size_t BR__FN(head_grad_scratch)(const struct br_call *c)
+{
+#ifdef BR__PAIRS
+    if (c->attr.i[0] != BR_BF16)
+        return br__head_grad_scratch_avx512(c);
+#endif
+    return head_bytes(c, grad_floats(c));
+}
+
+/* Logits of words v .. v + n of token t into their gradient. */
+static void head_grad_row(const struct head *d, int64_t t, int64_t v, int64_t n)
+{
+    float *row = d->tile + t * HEAD_PANEL, max, logit;
+    float each = ((const float *)d->c->in[4].data)[t * d->c->in[4].stride[0]];
+    int64_t label = d->labels[t] - d->first - v;
+    double sum;
+    if (!head_row(d->c, t, &max, &sum, &logit) || each == 0) {
+        zero(row, n);
+        return;
+    }
+    if (d->rounded)
+        rounded(row, n);
+    exp_row(row, row, max, n);
+    scaled(row, row, (float)((double)each / sum), n);
+    if (label >= 0 && label < n)
+        row[label] -= each;
+    if (d->rounded_grad)
+        rounded(row, n);
+}
+
+/* dx (+)= tile words, and sum += tile' x; dx[T, h] is packed in rows. */
+static void head_spread(const struct head *d, int64_t v, int64_t n, float *dx)
+{
+    struct mat tile = {(const char *)d->tile, BR_F32, 0, HEAD_PANEL};
+    struct product by_x = {.a = tile, .b = head_words(d, v, 1), .out = dx, .ldo = d->h};
+    float *room = d->rest, *along = br__carve(&room, packed_floats(d->T, HEAD_PANEL));
+    by_x.m = d->T;
+    by_x.n = d->h;
+    by_x.k = n;
+    by_x.add = v > 0;
+    gemm_pack_a(d->c, &by_x, along);
+    if (d->c->n_in < 6) {
+        br__sync(d->c);
+        head_multiply(d, &by_x, along);
+        return;
+    }
+    const struct br_tensor *sum = &d->c->in[5];
+    tile.k_major = 1;
+    struct product by_w = {.a = tile, .b = rows_of(d->x, 0, 1), .ldo = sum->stride[0], .add = 1};
+    by_w.out = (float *)sum->data + v * sum->stride[0];
+    by_w.m = n;
+    by_w.n = d->h;
+    by_w.k = d->T;
+    gemm_pack_a(d->c, &by_w, room);
+    br__sync(d->c);
+    head_multiply(d, &by_x, along);
+    head_multiply(d, &by_w, room);
+}
+
+void BR__FN(head_grad)(const struct br_call *c)
+{
+#ifdef BR__PAIRS
+    if (c->attr.i[0] != BR_BF16) {
+        br__head_grad_avx512(c);
+        return;
+    }
+#endif
+    struct head d = head_of(c);
+    int64_t from, to;
+    float *dx = c->out->data;
+    if (c->out->dtype == BR_BF16)
+        dx = d.rest + grad_floats(c) - br__line(d.T * d.h);
+    br__thread_range(c, d.T, 1, &from, &to);
+    for (int64_t v = 0; v < d.V; v += HEAD_PANEL) {
+        int64_t n = min_of(HEAD_PANEL, d.V - v);
+        head_logits(&d, v, n);
+        for (int64_t t = from; t < to; t++)
+            head_grad_row(&d, t, v, n);
+        br__sync(c);
+        head_spread(&d, v, n, dx);
+    }
+    if (c->out->dtype == BR_BF16)
+        for (int64_t t = from; t < to; t++)
+            narrow((uint16_t *)c->out->data + t * d.h, dx + t * d.h, d.h);
+}
