@@ -8,38 +8,38 @@
 
 /* ---- inputs of each output ------------------------------------------------------------------- */
 
-/* Which source tensors feed which outputs: inputs[first[o] .. first[o + 1]) are those of output o,
+/* Which source tensors make which outputs: inputs[first[o] .. first[o + 1]) are those of output o,
  * ascending. */
 struct inputs {
     uint32_t *of; /* source tensor indices */
     size_t *first;
 };
 
-struct feed {
+struct edge {
     uint32_t out, src;
 };
 
 static int by_out_then_src(const void *x, const void *y)
 {
-    const struct feed *a = x, *b = y;
+    const struct edge *a = x, *b = y;
 
     if (a->out != b->out)
         return a->out < b->out ? -1 : 1;
     return a->src < b->src ? -1 : a->src > b->src;
 }
 
-/* One feed per segment, less repeats that follow each other (heads of one tensor). */
-static size_t plan_collect(const struct br__plan *p, struct feed *feeds)
+/* One edge per segment, less repeats that follow each other (heads of one tensor). */
+static size_t plan_collect(const struct br__plan *p, struct edge *edges)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < p->n_pieces; i++) {
         const struct br__piece *piece = &p->pieces[i];
         for (size_t s = piece->first_seg; s < piece->first_seg + piece->n_segs; s++) {
-            struct feed f = {piece->out, p->segs[s].src};
-            if (f.src == BR__SRC_ZERO || (n && !memcmp(&feeds[n - 1], &f, sizeof f)))
+            struct edge f = {piece->out, p->segs[s].src};
+            if (f.src == BR__SRC_ZERO || (n && !memcmp(&edges[n - 1], &f, sizeof f)))
                 continue;
-            feeds[n++] = f;
+            edges[n++] = f;
         }
     }
     return n;
@@ -47,25 +47,25 @@ static size_t plan_collect(const struct br__plan *p, struct feed *feeds)
 
 static int inputs_make(struct br__arena *a, const struct br__plan *p, struct inputs *in)
 {
-    struct feed *feeds = br__alloc(p->n_segs * sizeof *feeds);
-    size_t n = feeds ? plan_collect(p, feeds) : 0, used = 0;
+    struct edge *edges = br__alloc(p->n_segs * sizeof *edges);
+    size_t n = edges ? plan_collect(p, edges) : 0, used = 0;
 
     in->of = br__arena_alloc(a, n * sizeof *in->of + 1);
     in->first = br__arena_alloc(a, (p->n_outs + 1) * sizeof *in->first);
-    if (!feeds || !in->of || !in->first) {
-        br__free(feeds);
+    if (!edges || !in->of || !in->first) {
+        br__free(edges);
         return BR_E_NOMEM;
     }
-    qsort(feeds, n, sizeof *feeds, by_out_then_src);
+    qsort(edges, n, sizeof *edges, by_out_then_src);
     for (size_t i = 0; i < n; i++) {
-        if (i && !memcmp(&feeds[i - 1], &feeds[i], sizeof *feeds))
+        if (i && !memcmp(&edges[i - 1], &edges[i], sizeof *edges))
             continue;
-        in->first[feeds[i].out + 1]++;
-        in->of[used++] = feeds[i].src;
+        in->first[edges[i].out + 1]++;
+        in->of[used++] = edges[i].src;
     }
     for (size_t o = 0; o < p->n_outs; o++)
         in->first[o + 1] += in->first[o];
-    br__free(feeds);
+    br__free(edges);
     return BR_OK;
 }
 

@@ -390,7 +390,7 @@ static int show_json(struct br__cli *c, const struct br__recipe *r, struct br_er
 static int show_yaml(struct br__cli *c, const struct br__recipe *r, struct br_err *err)
 {
     struct br__buf b = {0};
-    int rc = br__recipe_yaml(&c->arena, r, &b, err);
+    int rc = br__recipe_yaml(&c->arena, r, NULL, &b, err);
 
     if (rc) {
         br__buf_free(&b);

@@ -84,7 +84,7 @@ br_val br_gated_delta_net(struct br_graph *g, br_val x, int layer)
     /* The output norm is stored plain on the Hugging Face side, and minus 1 where it is trained;
      * each rank's heads share it. */
     br_val w = br__weight(g, "self_attention.out_norm.weight", 0, BR__SPLIT_NONE);
-    int minus_one = w && br__node_param(br__node(g, w))->pieces[0].source->minus_one;
+    int minus_one = w && br__node_param(br__node(g, w))->parts[0].source->minus_one;
     const struct br_attr norm = {.i = {minus_one},
                                  .f = {br_cfg_f(g->build->cfg, BR_CFG_LAYERNORM_EPSILON)}};
     o = BR__OP(g, RMSNORM, &norm, o, br__enter_tp(g, w));

@@ -83,12 +83,12 @@ static const struct br__adapter_pair *adapter_of(const struct br_graph *g,
 
 br_val br__plain_leaf(struct br_graph *g, const struct br__param *p)
 {
-    for (size_t i = 0; i < p->n_pieces; i++)
-        if (adapter_of(g, &p->pieces[i]))
+    for (size_t i = 0; i < p->n_parts; i++)
+        if (adapter_of(g, &p->parts[i]))
             return br__graph_fail(g, BR_E_UNSUPPORTED,
                                   "an adapter of '%s' cannot work beside the weight; use "
                                   "--merge-adapter",
-                                  p->pieces[i].source->name);
+                                  p->parts[i].source->name);
     return leaf_of(g, p);
 }
 
@@ -151,7 +151,7 @@ br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum
         return 0;
     br_val w = leaf_of(g, p);
     br_val y = BR__OP(g, MATMUL, BR__I(g->build->precision), x, w);
-    const struct br__adapter_pair *pair = adapter_of(g, &p->pieces[0]);
+    const struct br__adapter_pair *pair = adapter_of(g, &p->parts[0]);
     br_val b = bias ? br__weight(g, bias, item, split) : 0;
     int inside = b && pair && g->build->params->w->adapter->bias_inside;
     if (pair)

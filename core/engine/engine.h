@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the door of core/engine: a model that runs.
  *
- * Open a model, give it caches, feed it tokens, read logits; or trace one whole forward and
+ * Open a model, give it caches, run tokens, read logits; or trace one whole forward and
  * backward pass.  This folder knows configurations, weights, layers and ranks; it knows no text and
  * no sampling.  It asks the architecture for its layers and a backend for kernels, and never
  * prints. */
@@ -66,8 +66,8 @@ struct br__forward_seq {
     const int32_t *ids;
     int64_t n; /* >= 1 */
 };
-/* Feed tokens to n sequences at once and get, for each, the logits after its last token:
- * logits[n, vocab_size], float32.  Long prompts are cut into pieces that bound memory.
+/* Run the next tokens of n sequences at once and get, for each, the logits after its last token:
+ * logits[n, vocab_size], float32.  Long prompts run in several passes, which bounds memory.
  * BR_E_USAGE: an id outside the vocabulary, a slot used twice, more tokens than the cache holds.
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
@@ -183,8 +183,9 @@ enum br__recompute_module { /* "core_attn" needs none: attention never keeps its
                             BR__RECOMPUTE_SHARED_EXPERTS = 16
 };
 struct br__train_opts {
-    int values;       /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
-                         BR_NONE is BR_F32 */
+    int values; /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
+                   BR_F16: of weights alone; BR_NONE is BR_F32 */
+    int grads;  /* BR_BF16: what micro batches add up to is rounded after each; else float32 */
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
@@ -211,11 +212,12 @@ struct br__trained {
     const char *megatron; /* key of the Megatron tensor that it is, or is a part of */
     int ndim;
     int64_t shape[BR_MAX_DIMS];
-    size_t n;       /* elements */
-    int minus_one;  /* `main` is the Hugging Face tensor minus 1, as Megatron has it */
-    float *main;    /* float32 main weights */
-    uint16_t *bf16; /* the model's copy where the values are bfloat16; else NULL */
-    float *grad;    /* the sum of the gradients since br__trainer_zero */
+    size_t n;      /* elements */
+    int minus_one; /* `main` is the Hugging Face tensor minus 1, as Megatron has it */
+    float *main;   /* float32 main weights */
+    uint16_t
+        *bf16; /* the model's copy where the values have 16 bits: bfloat16, or float16; else NULL */
+    float *grad; /* the sum of the gradients since br__trainer_zero */
 };
 /* All of them, in the order of the model's files; the list lives as long as the trainer. */
 const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n);

@@ -179,14 +179,14 @@ int br__compiled_get(struct br__rank_session *r, const struct br__build *b,
     return 0;
 }
 
-/* ---- feeding --------------------------------------------------------------------------------- */
+/* ---- forward passes -------------------------------------------------------------------------- */
 
-struct batch { /* one piece: consecutive tokens of each sequence */
+struct batch { /* of one pass: consecutive tokens of each sequence */
     struct br__llm_session *s;
     const struct br__forward_seq *inputs;
     size_t n_inputs;
     int64_t n_tokens, pad; /* pad tokens make the batch divisible by tp */
-    float *logits;         /* or NULL: this piece ends no prompt */
+    float *logits;         /* or NULL: no prompt ends here */
 };
 
 /* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their
@@ -271,7 +271,7 @@ static int check_inputs(const struct br__llm_session *s, const struct br__forwar
                            f->slot, (long long)f->n);
         for (size_t k = 0; k < i; k++)
             if (inputs[k].slot == f->slot)
-                return br_fail(err, BR_E_USAGE, "slot %u is fed twice at once", f->slot);
+                return br_fail(err, BR_E_USAGE, "slot %u is given twice in one call", f->slot);
         if (f->n > s->capacity - s->length[f->slot])
             return br_fail(err, BR_E_USAGE,
                            "%lld more tokens after %lld do not fit into a cache of %lld; the model "
@@ -288,7 +288,7 @@ static int check_inputs(const struct br__llm_session *s, const struct br__forwar
     return 0;
 }
 
-static int forward_piece(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+static int forward_batch(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                          float *logits, struct br_err *err)
 {
     struct batch in = {.s = s, .inputs = inputs, .n_inputs = n, .logits = logits};
@@ -308,24 +308,24 @@ int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inp
 {
     int rc = check_inputs(s, inputs, n, err);
     const uint32_t wanted = s->m->ranks[0].dev.backend.tokens_at_once;
-    const int64_t piece = wanted ? wanted : PREFILL_TOKENS;
+    const int64_t at_once = wanted ? wanted : PREFILL_TOKENS;
     size_t vocab = (size_t)br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
     struct br__forward_seq *last = br__calloc(n, sizeof *last);
     if (!rc && !last)
         rc = br__nomem(err, "for the model's sequences");
-    /* Each prompt's full pieces run alone; the remainders run together, as many as one piece
-     * holds. */
+    /* A prompt longer than at_once runs in batches of its own; what remains of all prompts runs
+     * together, up to at_once tokens in a batch. */
     for (size_t i = 0; i < n && !rc; i++) {
         last[i] = inputs[i];
-        for (; last[i].n > piece && !rc; last[i].ids += piece, last[i].n -= piece)
-            rc = forward_piece(s, &(struct br__forward_seq){last[i].slot, last[i].ids, piece}, 1,
+        for (; last[i].n > at_once && !rc; last[i].ids += at_once, last[i].n -= at_once)
+            rc = forward_batch(s, &(struct br__forward_seq){last[i].slot, last[i].ids, at_once}, 1,
                                NULL, err);
     }
     for (size_t i = 0, k; i < n && !rc; i = k) {
         int64_t tokens = last[i].n;
-        for (k = i + 1; k < n && tokens + last[k].n <= piece; k++)
+        for (k = i + 1; k < n && tokens + last[k].n <= at_once; k++)
             tokens += last[k].n;
-        rc = forward_piece(s, last + i, k - i, logits + i * vocab, err);
+        rc = forward_batch(s, last + i, k - i, logits + i * vocab, err);
     }
     br__free(last);
     return rc ? rc : br__llm_check_finite(s->m, logits, n * vocab, err);

@@ -242,8 +242,8 @@ static int make_bytes(void *arg, void *host, size_t at, size_t n, struct br_err 
     size_t size = br_dtype_size(to);
     int64_t from = (int64_t)(at / size), end = from + (int64_t)(n / size);
     unsigned char *dst = host;
-    for (size_t i = 0; i < p->n_pieces && from < end && !rc; i++) {
-        const struct br__part *q = &p->pieces[i];
+    for (size_t i = 0; i < p->n_parts && from < end && !rc; i++) {
+        const struct br__part *q = &p->parts[i];
         int64_t stop = BR__MIN(end, elems_of(q));
         if (from < stop && !(rc = br__weights_load(p->weights, q->source, err))) {
             copy_part(q, to, from, stop, dst);
@@ -273,8 +273,8 @@ static int param_add(struct br__params *p, struct br__param *q, const char *key,
         br__map_put(&p->by_key, q->key, (uint32_t)p->n))
         return BR_E_NOMEM;
     memcpy(copy, parts, n_parts * sizeof *copy);
-    q->pieces = copy;
-    q->n_pieces = n_parts;
+    q->parts = copy;
+    q->n_parts = n_parts;
     q->index = (uint32_t)p->n;
     q->weights = p->w;
     if (!p->host)
@@ -445,7 +445,7 @@ void br__params_refresh(struct br__params *p)
     for (size_t i = 0; i < p->n; i++) {
         struct br__param *q = p->list[i];
         if (q->copied)
-            copy_parts(q->pieces, q->n_pieces, (int)q->stored.dtype,
+            copy_parts(q->parts, q->n_parts, (int)q->stored.dtype,
                        (unsigned char *)(uintptr_t)q->stored.data);
     }
 }

@@ -101,8 +101,8 @@ static int put_value(const struct sink *s, const char *name, br_val v, double sc
 static int add_grad(const struct sink *s, const struct br__param *p, const char *prefix,
                     const float *d)
 {
-    for (size_t i = 0; i < p->n_pieces; i++) {
-        const struct br__part *q = &p->pieces[i];
+    for (size_t i = 0; i < p->n_parts; i++) {
+        const struct br__part *q = &p->parts[i];
         char name[256];
         snprintf(name, sizeof name, "%s%s", prefix, q->source->name);
         struct br__named *r = trace_result(s->j->out, name, q->source->ndim, q->source->shape);

@@ -8,9 +8,11 @@
 #include <string.h>
 
 #define KEPT_GRAPHS 8
+#define ROWS 64     /* of a graph: a multiple of it */
+#define SEQUENCES 8 /* so are they */
 
 struct pass {
-    int64_t n_tokens, n_seqs;
+    int64_t n_tokens, n_seqs; /* room for as many */
     int backward;
     struct br__losses losses;
     struct br__compiled *compiled;
@@ -77,14 +79,14 @@ static size_t roots_of(const struct br__losses *l, struct br__root *roots)
  * distances. */
 static br_val leaf_of(const struct br__trainer *t, struct br_graph *g, const struct br__param *p)
 {
-    const struct br__part *q = p->pieces;
+    const struct br__part *q = p->parts;
     ptrdiff_t step = q->n_rows * q->n_cols;
-    if (p->n_pieces > 1)
+    if (p->n_parts > 1)
         step = br__store_grad(&t->store, &q[1]) - br__store_grad(&t->store, &q[0]);
-    for (size_t i = 1; i < p->n_pieces; i++)
+    for (size_t i = 1; i < p->n_parts; i++)
         if (br__store_grad(&t->store, &q[i]) - br__store_grad(&t->store, &q[i - 1]) != step)
             return 0;
-    if (p->n_pieces > 1 && p->stored.n_dim != 3)
+    if (p->n_parts > 1 && p->stored.n_dim != 3)
         return 0;
     br_val v = br__leaf(g, BR_OP_STATE, BR_F32, p->key, p->stored.n_dim, p->stored.shape);
     if (v && p->stored.n_dim == 3)
@@ -124,7 +126,7 @@ static void bind_places(const struct br__trainer *t, const struct pass *p)
     for (size_t i = 0; i < params->n && p->leaf; i++)
         if (p->leaf[i])
             br__frame_bind(p->compiled->frame, p->leaf[i],
-                           br__store_grad(&t->store, params->list[i]->pieces));
+                           br__store_grad(&t->store, params->list[i]->parts));
 }
 
 static size_t trainer_put(br_val *out, size_t n, br_val v)
@@ -171,13 +173,20 @@ static struct pass **place_for(struct br__trainer *t)
     return at;
 }
 
+/* What a graph has room for, so that few of them serve batches of many shapes.  Rows that are not
+ * used belong to no sequence and have no loss; routed layers would count them. */
+static int64_t room(const struct br__trainer *t, int64_t n, int64_t unit)
+{
+    return t->m->weights->cfg->n_experts ? n : (n + unit - 1) / unit * unit;
+}
+
 static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct pass **out, struct br_err *err)
 {
+    int64_t n_tokens = room(t, mb->n_tokens, ROWS), n_seqs = room(t, mb->n_seqs, SEQUENCES);
     for (size_t i = 0; i < KEPT_GRAPHS; i++) {
         struct pass *p = t->passes[i];
-        if (p && p->n_tokens == mb->n_tokens && p->n_seqs == mb->n_seqs &&
-            p->backward == backward) {
+        if (p && p->n_tokens == n_tokens && p->n_seqs == n_seqs && p->backward == backward) {
             p->used = ++t->clock;
             *out = p;
             return 0;
@@ -186,8 +195,8 @@ static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backw
     struct pass **at = place_for(t), *p = br__calloc(1, sizeof *p);
     if (!p)
         return br__nomem(err, "for training");
-    p->n_tokens = mb->n_tokens;
-    p->n_seqs = mb->n_seqs;
+    p->n_tokens = n_tokens;
+    p->n_seqs = n_seqs;
     p->backward = backward;
     p->used = ++t->clock;
     int rc = build_pass(t, p, err);
@@ -228,6 +237,10 @@ static void fill_sequences(const struct pass *p, const struct br__micro *mb)
         for (int32_t i = 0; positions && i < n; i++)
             positions[from + i] = mb->positions ? mb->positions[from + i] : i;
     }
+    if (seqs)
+        memset(seqs + 5 * mb->n_seqs, 0, (size_t)(5 * (p->n_seqs - mb->n_seqs)) * sizeof *seqs);
+    for (int64_t i = mb->n_tokens; positions && i < p->n_tokens; i++)
+        positions[i] = 0;
 }
 
 /* Megatron's roll: token i + 1 in place of token i, 0 at the end of each sequence, where there is
@@ -247,6 +260,12 @@ static void fill_mtp(const struct pass *p, const struct br__micro *mb)
             if (weights)
                 weights[i] = i + 1 < end ? each : 0;
         }
+    }
+    for (int64_t i = mb->n_tokens; i < p->n_tokens; i++) {
+        ids[i] = 0;
+        labels[i] = -1;
+        if (weights)
+            weights[i] = 0;
     }
 }
 
@@ -278,12 +297,12 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
     float *z = br__frame_input(p->compiled->frame, l->z_weight);
     size_t experts = (size_t)b->cfg->n_experts;
     fill_sequences(p, mb);
-    memcpy(ids, mb->ids, (size_t)mb->n_tokens * sizeof *ids);
-    for (int64_t i = 0; i < mb->n_tokens; i++) {
-        if (labels)
-            labels[i] = mb->mask[i] != 0 ? mb->labels[i] : -1;
+    for (int64_t i = 0; i < p->n_tokens; i++) {
+        float mask = i < mb->n_tokens ? mb->mask[i] : 0;
+        ids[i] = i < mb->n_tokens ? mb->ids[i] : 0;
+        labels[i] = mask != 0 ? mb->labels[i] : -1;
         if (weights)
-            weights[i] = mb->mask[i] * mb->loss_scale;
+            weights[i] = mask * mb->loss_scale;
     }
     if (t->o.mtp)
         fill_mtp(p, mb);
@@ -300,12 +319,11 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Sum of mask[i] * loss of token i; mask NULL: ones. */
-static int sum_losses(const struct pass *p, br_val loss, const float *mask, double *sum,
+/* Sum of mask[i] * loss of token i, of the first n; mask NULL: ones. */
+static int sum_losses(const struct pass *p, br_val loss, const float *mask, int64_t n, double *sum,
                       struct br_err *err)
 {
-    int64_t n = p->n_tokens;
-    float *x = br__alloc((size_t)n * sizeof *x);
+    float *x = br__alloc((size_t)p->n_tokens * sizeof *x);
     int rc = x ? br__frame_read(p->compiled->frame, loss, x, err) : br__nomem(err, "for training");
     *sum = 0;
     for (int64_t i = 0; i < n && !rc; i++)
@@ -345,8 +363,8 @@ static int read_moe(struct br__trainer *t, const struct pass *p, const struct br
 /* d[rows of all parts] is added where it belongs. */
 static void add_gradient(const struct br__store *s, const struct br__param *param, const float *d)
 {
-    for (size_t i = 0; i < param->n_pieces; i++) {
-        const struct br__part *q = &param->pieces[i];
+    for (size_t i = 0; i < param->n_parts; i++) {
+        const struct br__part *q = &param->parts[i];
         float *to = br__store_grad(s, q);
         size_t n = (size_t)(q->n_rows * q->n_cols);
         for (size_t k = 0; k < n; k++)
@@ -423,13 +441,17 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
     fill_inputs(t, p, mb);
     rc = br__frame_run(p->compiled->frame, err);
     if (!rc)
-        rc = sum_losses(p, p->losses.loss, mb->mask, &out->loss_sum, err);
+        rc = sum_losses(p, p->losses.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
     if (!rc && t->o.mtp)
-        rc = sum_losses(p, p->losses.mtp_loss, NULL, &out->mtp, err);
+        rc = sum_losses(p, p->losses.mtp_loss, NULL, mb->n_tokens, &out->mtp, err);
     out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     if (!rc)
         rc = read_moe(t, p, mb, out, err);
-    return rc || !backward ? rc : add_gradients(t, p, err);
+    if (!rc && backward)
+        rc = add_gradients(t, p, err);
+    if (!rc && backward && t->o.grads == BR_BF16)
+        rc = br__store_round_grads(&t->store, err);
+    return rc;
 }
 
 /* ---- open, close ----------------------------------------------------------------------------- */
@@ -441,8 +463,9 @@ static int check_opts(const struct br__llm *m, const struct br__train_opts *o, s
         lack = "several ranks";
     else if (!br__device_is_host(&m->ranks[0].dev))
         lack = "a device whose memory is not the host's";
-    else if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16)
-        lack = "values that are neither float32 nor bfloat16";
+    else if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16 &&
+             o->values != BR_F16)
+        lack = "values that are no floats of 16 or 32 bits";
     if (lack)
         return br_fail(err, BR_E_UNSUPPORTED, "the engine cannot train with %s yet", lack);
     if (o->mtp && m->weights->cfg->n_mtp != 1)

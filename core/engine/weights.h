@@ -82,18 +82,18 @@ struct br__part {
     int64_t row, n_rows, col, n_cols;
 };
 struct br__param {
-    struct br__stored stored;      /* first: nodes of a graph hold its address */
-    const char *key;               /* by which it is found again */
-    uint32_t index;                /* in params->list */
-    const struct br__part *pieces; /* where its gradient belongs, in its own row order */
-    size_t n_pieces;
-    struct br__weights *weights; /* whose pieces they are */
+    struct br__stored stored;     /* first: nodes of a graph hold its address */
+    const char *key;              /* by which it is found again */
+    uint32_t index;               /* in params->list */
+    const struct br__part *parts; /* where its gradient belongs, in its own row order */
+    size_t n_parts;
+    struct br__weights *weights; /* whose parts they are */
     int adapter;                 /* 0; else 'A', 'B' or 'M' of a pair */
     int split;                   /* enum br__split */
     int shared;                  /* all ranks of the tensor-parallel group hold the same */
     int expert;                  /* belongs to the expert grid */
     int centred;                 /* Megatron's tensor is this one minus 1 */
-    int copied;                  /* stored.data is a copy of the pieces */
+    int copied;                  /* stored.data is a copy of the parts */
 };
 /* The param that a PARAM node was made of; NULL for other nodes. */
 static inline const struct br__param *br__node_param(const struct br__node *n)

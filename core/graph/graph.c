@@ -57,7 +57,7 @@ static br_val graph_append(struct br_graph *g, struct br__node *n)
 
 /* The float32 value of a bfloat16 one, which a backward pass widens again in place of keeping it.
  */
-static br_val widened(struct br_graph *g, br_val x)
+static br_val graph_widened(struct br_graph *g, br_val x)
 {
     while (g->n_wide <= x) {
         if (br__grow(&g->wide, &g->cap_wide, g->n_wide, sizeof *g->wide))
@@ -97,7 +97,7 @@ static br_val in_float32(struct br_graph *g, struct br__node *n)
     for (uint32_t i = 0; i < n->n_in; i++) {
         const struct br__node *x = br__node(g, n->in[i]);
         if (x->dtype == BR_BF16 && br__node(g, x->base)->op != BR_OP_PARAM)
-            n->in[i] = widened(g, n->in[i]);
+            n->in[i] = graph_widened(g, n->in[i]);
     }
     uint32_t values = g->values;
     g->values = 0;

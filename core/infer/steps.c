@@ -21,7 +21,7 @@ struct br__gen {
     uint64_t next_id;
     struct sequence *seqs;          /* [n_slots] */
     struct br__forward_seq *inputs; /* [n_slots] of a step */
-    struct sequence **fed;          /* [n_slots] whose feed it is */
+    struct sequence **fed;          /* [n_slots] whose input it is */
     struct br__gen_token *out;      /* [n_slots] */
     float *logits;                  /* [n_slots, vocab] */
     struct br__sampler *sampler;

@@ -127,8 +127,10 @@ int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__reci
 
 /* ---- Megatron Bridge's own configuration file ------------------------------------------------ */
 
-/* A ConfigContainer file, which megatron.bridge.training.config reads. */
-int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__buf *out,
+/* A ConfigContainer file, which megatron.bridge.training.config reads.  run_model: as it stands in
+ * the checkpoints of a run of that model; NULL: the recipe's own. */
+int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r,
+                    const struct br_config *run_model, struct br__buf *out,
                     struct br_err *err) BR_MUST_CHECK;
 
 #endif

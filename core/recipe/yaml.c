@@ -18,6 +18,7 @@ struct writer {
     const struct br__recipe *r;
     struct br__buf *out;
     const char *section;
+    const struct br_config *run_model; /* of a run: what stands in its checkpoints; or NULL */
 };
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -200,6 +201,8 @@ static int put_checkpoint(struct writer *w, struct br_err *err)
     yaml_begin(w, "checkpoint", "megatron.bridge.training.config.CheckpointConfig");
     put_run_folder(w, "save", "checkpoints");
     put_run_folder(w, "load", "checkpoints");
+    if (w->run_model) /* which says what a loader is to ask for */
+        br__buf_puts(w->out, "  save_optim: true\n  save_rng: false\n");
     put_keys(w);
     return BR_OK;
 }
@@ -301,12 +304,14 @@ static int put_model(struct writer *w, struct br_err *err)
     struct br__run_config_opts o = {.hf_model_id = w->r->v[BR__RK_hf_model].text};
     struct br_config cfg = {0};
     br__json *json = NULL;
-    int rc = br__recipe_config(w->a, w->r, &json, &cfg, err);
+    int rc = w->run_model ? BR_OK : br__recipe_config(w->a, w->r, &json, &cfg, err);
 
     br__json_free(json);
     w->section = "model";
     br__buf_puts(w->out, "model:\n");
-    return rc ? rc : br__run_config_model(w->out, &cfg, &o, model_value, w, err);
+    return rc ? rc
+              : br__run_config_model(w->out, w->run_model ? w->run_model : &cfg, &o, model_value, w,
+                                     err);
 }
 
 /* Sections that are a class and its keys. */
@@ -330,10 +335,10 @@ static const struct section {
     {"train", "megatron.bridge.training.config.TrainingConfig", NULL},
 };
 
-int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r, struct br__buf *out,
-                    struct br_err *err)
+int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r,
+                    const struct br_config *run_model, struct br__buf *out, struct br_err *err)
 {
-    struct writer w = {a, r, out, ""};
+    struct writer w = {a, r, out, "", run_model};
     int rc = BR_OK;
 
     br__buf_puts(out, "_target_: megatron.bridge.training.config.ConfigContainer\n");

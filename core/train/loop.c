@@ -148,6 +148,9 @@ static int after_step(struct loop *l, enum br__train_end *end, struct br_err *er
     if (run->eval_interval && t->s.iteration % run->eval_interval == 0)
         rc = loop_validate(t, err);
     *end = loop_ends(l);
+    int is_due = run->save_interval && t->s.iteration % run->save_interval == 0;
+    if (!rc && (is_due || *end != BR__END_NOT))
+        rc = br__train_save(t, err);
     return rc;
 }
 
@@ -164,7 +167,7 @@ static int run_loop(struct loop *l, enum br__train_end *end, struct br_err *err)
     }
     if (!rc && *end == BR__END_DONE)
         rc = last_evaluations(t, err);
-    return rc;
+    return rc ? rc : br__train_save_finish(t, err);
 }
 
 int br__train_run(struct br__train *t, enum br__train_end *end, struct br_err *err)

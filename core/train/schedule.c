@@ -37,6 +37,18 @@ int br__wd_style(const char *name)
     static const char *const names[] = {BR__WD_STYLE_MAP(BR_X)};
     return find_name(names, BR__N_WD_STYLES, name);
 }
+
+const char *br__lr_style_name(int style)
+{
+    static const char *const names[] = {BR__LR_STYLE_MAP(BR_X)};
+    return names[style];
+}
+
+const char *br__wd_style_name(int style)
+{
+    static const char *const names[] = {BR__WD_STYLE_MAP(BR_X)};
+    return names[style];
+}
 #undef BR_X
 
 static int check_lr(const struct br__schedule *s, struct br_err *err)

@@ -42,6 +42,7 @@ struct br__run_state {
     double flops;             /* so far */
     struct br__scaler scaler; /* scale 1 unless fp16 */
 };
+struct br__train_ckpt;
 struct br__train {
     const struct br__run *run;
     struct br__training_opts o;
@@ -61,8 +62,28 @@ struct br__train {
     const char *resumed; /* checkpoint that the run goes on from, or NULL */
     int moe, n_mtp;      /* the model has routed experts; prediction layers that are trained */
     struct br__micro_room *room; /* step.c */
+    struct br__train_ckpt *ckpt; /* resume.c */
     atomic_int stop;
 };
+
+/* ---- peft.c ---------------------------------------------------------------------------------- */
+
+struct br__lora_opts br__peft_opts(const struct br__run *run);
+/* Where the adapter of a run that trains one begins from. */
+int br__peft_begin(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- resume.c: the run and its checkpoints --------------------------------------------------- */
+
+/* The checkpoint to go on from, if there is one: t->resumed (the run's own comes before `load`),
+ * and from which step: t->s.iteration and consumed. */
+int br__train_find(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* With trainer and optimizer open: where checkpoints will go is checked, and t->resumed loaded. */
+int br__train_resume(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* The state after this step; with async_save a thread writes it while the run goes on. */
+int br__train_save(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* No save is running any more. */
+int br__train_save_finish(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+void br__train_ckpt_free(struct br__train_ckpt *c); /* NULL is fine */
 
 /* ---- step.c ---------------------------------------------------------------------------------- */
 

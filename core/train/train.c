@@ -1,11 +1,38 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* train.c - a run opened: model, data, optimizer state; what the plan says of it. */
+#include "ckpt.h"
 #include "state.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 /* ---- the model ------------------------------------------------------------------------------- */
+
+static const char *source_name(const struct br__train *t)
+{
+    return t->run->weights ? t->run->weights : "the recipe";
+}
+
+/* What the model is read from: the weights that were named, or random numbers, which a checkpoint
+ * to go on from replaces.  The tensors' order, and with it the last bit of a sum over all of them,
+ * is the same whether the run goes on or begins. */
+static int find_source(const struct br__train *t, struct br__weights_opts *w, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+
+    if (run->weights && run->weights_megatron) {
+        w->megatron_path = run->weights;
+        w->hf_model = run->config_text ? run->hf_model : NULL; /* its config.json holds */
+    } else if (run->weights)
+        w->hf_model = run->weights;
+    else if (run->mode > BR__MODE_SFT || (run->mode == BR__MODE_SFT && !t->resumed))
+        return br_fail(err, BR_E_CONFIG,
+                       "finetuning begins from a model: pretrained_checkpoint=DIR names it, a "
+                       "Megatron or a Hugging Face checkpoint");
+    else
+        return br__init_source_open(&w->source, run, t->resumed != NULL, err);
+    return BR_OK;
+}
 
 static int open_model(struct br__train *t, struct br_err *err)
 {
@@ -15,18 +42,16 @@ static int open_model(struct br__train *t, struct br_err *err)
         .device = t->o.device,
         .precision = run->values,
         .threads = t->o.threads};
+    const struct br__lora_opts lora = br__peft_opts(run);
 
-    if (!run->weights)
-        return br_fail(err, BR_E_UNSUPPORTED,
-                       "training from random weights is not here yet; pretrained_checkpoint=DIR "
-                       "names weights to begin from");
-    if (run->weights_megatron)
-        o.weights.megatron_path = run->weights;
-    else
-        o.weights.hf_model = run->weights;
-    int rc = br__llm_open(&t->model, &o, err);
+    int rc = find_source(t, &o.weights, err);
+    if (br__run_has_adapters(run))
+        o.weights.lora = &lora;
+    if (!rc)
+        rc = br__llm_open(&t->model, &o, err);
     if (rc) {
-        br_wrap(err, "pretrained_checkpoint");
+        if (run->weights)
+            br_wrap(err, "pretrained_checkpoint");
         return rc;
     }
     const struct br_config *cfg = br__llm_config(t->model);
@@ -35,26 +60,62 @@ static int open_model(struct br__train *t, struct br_err *err)
         return br_fail(err, BR_E_CONFIG,
                        "%s of the recipe is not that of '%s'; hf_model=DIR takes the sizes of "
                        "another model",
-                       key, run->weights);
+                       key, source_name(t));
     if (cfg->arch->plugin->name && strcmp(cfg->arch->plugin->name, run->recipe->plugin->name) != 0)
-        return br_fail(err, BR_E_CONFIG, "'%s' is a %s, recipe '%s' trains a %s", run->weights,
+        return br_fail(err, BR_E_CONFIG, "'%s' is a %s, recipe '%s' trains a %s", source_name(t),
                        cfg->arch->model_type, run->recipe->name, run->recipe->plugin->name);
     t->moe = cfg->n_experts > 0;
     t->n_mtp = (int)(run->mtp_layers < 0 ? cfg->n_mtp : BR__MIN(run->mtp_layers, cfg->n_mtp));
     return BR_OK;
 }
 
+/* Names of recompute_modules; "core_attn" needs nothing, since attention keeps no probabilities. */
+static const struct {
+    const char *name;
+    unsigned module;
+} recompute_names[] = {{"core_attn", 0},
+                       {"layernorm", BR__RECOMPUTE_LAYERNORM},
+                       {"mlp", BR__RECOMPUTE_MLP},
+                       {"moe", BR__RECOMPUTE_MOE},
+                       {"moe_act", BR__RECOMPUTE_MOE_ACT},
+                       {"shared_experts", BR__RECOMPUTE_SHARED_EXPERTS}};
+
+static int set_recompute(const struct br__run *run, struct br__train_opts *o, struct br_err *err)
+{
+    o->recompute_layers = run->recompute_layers;
+    if (run->recompute == 'f')
+        o->recompute = run->recompute_block ? BR__RECOMPUTE_BLOCK : BR__RECOMPUTE_UNIFORM;
+    for (size_t i = 0; i < run->n_recompute_modules; i++) {
+        size_t k = 0;
+        while (k < BR_COUNTOF(recompute_names) &&
+               strcmp(recompute_names[k].name, run->recompute_modules[i]) != 0)
+            k++;
+        if (k == BR_COUNTOF(recompute_names))
+            return br_fail(err, BR_E_UNSUPPORTED,
+                           "recompute_modules: '%s' is not known here; known are core_attn, "
+                           "layernorm, mlp, moe, moe_act and shared_experts",
+                           run->recompute_modules[i]);
+        o->recompute_modules |= recompute_names[k].module;
+    }
+    if (o->recompute_modules)
+        o->recompute = BR__RECOMPUTE_SELECTIVE;
+    return BR_OK;
+}
+
 static int open_trainer(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    const struct br__train_opts o = {.values = run->values,
-                                     .router_dtype = run->router,
-                                     .native_ce = run->native_ce,
-                                     .mtp = t->n_mtp,
-                                     .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
-                                     .aux_coeff = run->aux_coeff,
-                                     .z_coeff = run->z_coeff};
-    int rc = br__trainer_open(&t->trainer, t->model, &o, err);
+    struct br__train_opts o = {.values = run->values,
+                               .router_dtype = run->router,
+                               .native_ce = run->native_ce,
+                               .mtp = t->n_mtp,
+                               .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
+                               .aux_coeff = run->aux_coeff,
+                               .z_coeff = run->z_coeff};
+    int rc = set_recompute(run, &o, err);
+
+    if (!rc)
+        rc = br__trainer_open(&t->trainer, t->model, &o, err);
 
     if (!rc)
         t->list = br__trainer_list(t->trainer, &t->n);
@@ -123,6 +184,8 @@ static int open_all(struct br__train *t, struct br_err *err)
 
     t->s.scaler = scaler_of(run);
     if (!rc)
+        rc = br__train_find(t, err);
+    if (!rc)
         rc = open_model(t, err);
     if (!rc)
         rc = br__corpus_open(&t->corpus, run, br_cfg_i(br__llm_config(t->model), BR_CFG_VOCAB_SIZE),
@@ -131,6 +194,10 @@ static int open_all(struct br__train *t, struct br_err *err)
         rc = open_trainer(t, err);
     if (!rc && !t->o.dry)
         rc = open_optimizer(t, err);
+    if (!rc && !t->o.dry)
+        rc = br__peft_begin(t, err);
+    if (!rc && !t->o.dry)
+        rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)
         rc = train_measure(t, err);
     return rc;
@@ -158,6 +225,7 @@ void br__train_close(struct br__train *t)
 {
     if (!t)
         return;
+    br__train_ckpt_free(t->ckpt); /* waits for a save */
     br__micro_room_free(t->room);
     br__trainer_close(t->trainer);
     br__llm_close(t->model);

@@ -1,0 +1,367 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* resume.c - a run goes on from a checkpoint and leaves others: its counters, groups and schedule
+ * in Megatron's words.
+ *
+ * Source of the words: checkpoints written by Megatron Bridge 0.6.2. */
+#include "ckpt.h"
+#include "state.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define N_EXTRA 6
+
+struct br__train_ckpt {
+    struct br__arena arena;
+    struct br_config cfg; /* with the prediction layers that are trained */
+    struct br__live *list;
+    struct br__live_model model;
+    struct br__buf run_config;
+    struct br__saver *saver;
+    int64_t pending; /* step that a thread writes; -1: none */
+};
+
+static void BR_PRINTF(2, 3) warn(const struct br__train *t, const char *fmt, ...)
+{
+    const struct br_listener *to = t->o.listener;
+    char text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (to && to->warning)
+        to->warning(to->ud, text);
+}
+
+/* ---- what to go on from ---------------------------------------------------------------------- */
+
+/* The run's own checkpoint: its state goes on, whatever `finetune` and `load_optim` say of that
+ * which it began from. */
+static int is_own(const struct br__train *t)
+{
+    return br__starts(t->resumed, t->run->checkpoints);
+}
+
+static int starts_over(const struct br__train *t)
+{
+    return t->run->finetune && !is_own(t);
+}
+
+/* Where it stands, before anything else is read. */
+static int peek(struct br__train *t, struct br_err *err)
+{
+    struct br__ckpt *ck;
+    int rc = br__td_open(&ck, t->resumed, err);
+
+    if (rc)
+        return rc;
+    if (!starts_over(t)) {
+        t->s.iteration =
+            BR__MAX(ck->td->train_step >= 0 ? ck->td->train_step : ck->td->iteration, (int64_t)0);
+        t->s.consumed = br__td_samples(ck->td);
+        if (t->s.consumed < 0)
+            rc = br_fail(err, BR_E_FORMAT,
+                         "'%s' does not say how many samples its run has seen; finetune=true takes "
+                         "its weights and begins at step 0",
+                         t->resumed);
+    }
+    br__ckpt_close(ck);
+    return rc;
+}
+
+int br__train_find(struct br__train *t, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+    int64_t step = run->ckpt_step;
+    const char *own;
+    int rc = br__ckpt_latest(&t->arena, run->checkpoints, -1, &own, err);
+
+    if (!rc && own && step >= 0)
+        rc = br__ckpt_latest(&t->arena, run->checkpoints, step, &own, err);
+    if (!rc && !own && run->load) {
+        rc = br__ckpt_latest(&t->arena, run->load, step, &own, err);
+        if (!rc && !own)
+            rc = br_fail(err, BR_E_NOTFOUND, "load: '%s' holds no training checkpoint", run->load);
+    }
+    t->resumed = own;
+    return rc || !own ? rc : peek(t, err);
+}
+
+/* ---- the run as arrays ----------------------------------------------------------------------- */
+
+static int list_tensors(struct br__train *t, struct br__train_ckpt *c, struct br_err *err)
+{
+    int adapters = t->run->mode > BR__MODE_SFT;
+
+    c->cfg = *br__llm_config(t->model);
+    c->cfg.n_mtp = t->n_mtp;
+    br_cfg_set(&c->cfg, BR_CFG_MTP_NUM_LAYERS, t->n_mtp);
+    c->list = br__arena_alloc(&c->arena, (t->n + 1) * sizeof *c->list);
+    if (!c->list)
+        return br__nomem(err, "for the run's checkpoints");
+    for (size_t i = 0; i < t->n; i++) {
+        const struct br__trained *x = &t->list[i];
+        c->list[i] = (struct br__live){.name = adapters ? x->megatron : x->name,
+                                       .ndim = x->ndim,
+                                       .n = x->n,
+                                       .state = {x->main, t->m[i], t->v[i]}};
+        memcpy(c->list[i].shape, x->shape, sizeof x->shape);
+    }
+    c->model = (struct br__live_model){.cfg = &c->cfg,
+                                       .list = c->list,
+                                       .n = t->n,
+                                       .dtype = t->run->fp16 ? BR_F16 : t->run->values,
+                                       .adapters = adapters};
+    return BR_OK;
+}
+
+static int open_saver(struct br__train *t, struct br__train_ckpt *c, struct br_err *err)
+{
+    const struct br__run *run = t->run;
+    int rc = br__recipe_yaml(&c->arena, run->recipe, &c->cfg, &c->run_config, err);
+    const struct br__saver_opts o = {.root = run->checkpoints,
+                                     .model = c->model,
+                                     .run_config = c->run_config.p,
+                                     .hf_model = run->hf_model,
+                                     .tokenizer_dir = t->corpus.tok_dir,
+                                     .keep = run->most_recent_k,
+                                     .threads = t->o.threads,
+                                     .no_sync = t->o.no_sync,
+                                     .listener = t->o.listener};
+
+    return rc ? rc : br__saver_open(&c->saver, &o, err);
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+/* As Megatron asserts it, where neither the recipe's nor the checkpoint's values are to win. */
+static int check_schedule(const struct br__train *t, const struct br__optim_scheduler *c,
+                          struct br_err *err)
+{
+    const struct br__schedule *s = &t->run->schedule;
+    const struct {
+        const char *key;
+        double have, want;
+    } rows[] = {{"lr", c->max_lr, s->max_lr},
+                {"min_lr", c->min_lr, s->min_lr},
+                {"lr_warmup_iters in samples", (double)c->warmup_steps, (double)s->warmup},
+                {"lr_decay_iters in samples", (double)c->decay_steps, (double)s->decay},
+                {"start_weight_decay", c->start_wd, s->start_wd},
+                {"end_weight_decay", c->end_wd, s->end_wd}};
+
+    for (size_t i = 0; i < BR_COUNTOF(rows) && t->run->keep_schedule; i++)
+        if (rows[i].have != rows[i].want)
+            return br_fail(err, BR_E_CONFIG,
+                           "%s is %.17g in the checkpoint and %.17g in this run; "
+                           "override_opt_param_scheduler=true takes this run's",
+                           rows[i].key, rows[i].have, rows[i].want);
+    return BR_OK;
+}
+
+static double extra_number(const struct br__loaded *l, const char *key, double dflt)
+{
+    const struct br__pk *v = br__pk_get(l->extra, key);
+
+    if (v && v->kind == BR__PK_INT)
+        return (double)v->u.i;
+    return v && v->kind == BR__PK_FLOAT ? v->u.f : dflt;
+}
+
+/* What decides the order of the data; Megatron's checkpoints do not say. */
+static void compare_data(const struct br__train *t, const struct br__loaded *l)
+{
+    const struct {
+        const char *key;
+        int64_t now;
+    } rows[] = {{"train_iters", t->run->train_iters}, {"global_batch_size", t->run->global_batch}};
+
+    for (size_t i = 0; i < BR_COUNTOF(rows); i++) {
+        double then = extra_number(l, rows[i].key, (double)rows[i].now);
+        if (then != (double)rows[i].now)
+            warn(t,
+                 "%s was %.0f when the checkpoint was written and is %" PRId64
+                 ": the order of the data may differ from that of the run so far",
+                 rows[i].key, then, rows[i].now);
+    }
+}
+
+static int take_state(struct br__train *t, const struct br__loaded *l, struct br_err *err)
+{
+    struct br__run_state *s = &t->s;
+
+    s->consumed_valid = l->valid_samples;
+    s->flops = l->flops;
+    if (!l->n_groups)
+        return BR_OK;
+    for (size_t i = 0; i < l->n_groups; i++) {
+        if (l->groups[i].step != l->groups[0].step)
+            warn(t,
+                 "the optimizer's groups have done %" PRId64 " and %" PRId64
+                 " steps: the larger counts",
+                 l->groups[0].step, l->groups[i].step);
+        s->adam_steps = BR__MAX(s->adam_steps, l->groups[i].step);
+    }
+    s->sched_samples = l->has_scheduler ? l->scheduler.num_steps : s->consumed;
+    s->skipped = (int64_t)extra_number(l, "skipped", 0);
+    s->scaler.scale = (float)extra_number(l, "loss_scale", s->scaler.scale);
+    s->scaler.good_steps = (int)extra_number(l, "good_steps", 0);
+    s->scaler.hysteresis_left = (int)extra_number(l, "hysteresis", s->scaler.hysteresis);
+    compare_data(t, l);
+    return l->has_scheduler ? check_schedule(t, &l->scheduler, err) : BR_OK;
+}
+
+static int load(struct br__train *t, struct br_err *err)
+{
+    const struct br__load_opts o = {.dir = t->resumed,
+                                    .model = t->ckpt->model,
+                                    .weights_only =
+                                        starts_over(t) || (!t->run->load_optim && !is_own(t)),
+                                    .threads = t->o.threads,
+                                    .listener = t->o.listener};
+    struct br__loaded l;
+    int rc = br__live_load(&o, &l, err);
+
+    if (rc)
+        return rc;
+    if (!starts_over(t))
+        rc = take_state(t, &l, err);
+    br__loaded_free(&l);
+    for (size_t i = 0; i < t->n; i++)
+        if (t->list[i].bf16)
+            br_cast(t->list[i].bf16, BR_BF16, t->list[i].main, BR_F32, t->list[i].n, 0);
+    return rc ? rc : br__trainer_updated(t->trainer, err);
+}
+
+int br__train_resume(struct br__train *t, struct br_err *err)
+{
+    struct br__train_ckpt *c = t->ckpt = br__calloc(1, sizeof *c);
+
+    if (!c)
+        return br__nomem(err, "for the run's checkpoints");
+    c->pending = -1;
+    int rc = list_tensors(t, c, err);
+    if (!rc)
+        rc = open_saver(t, c, err);
+    return rc || !t->resumed ? rc : load(t, err);
+}
+
+/* ---- saving ---------------------------------------------------------------------------------- */
+
+/* Megatron's groups, of those that have parameters: with weight decay first. */
+static size_t make_groups(const struct br__train *t, struct br__optim_group out[2])
+{
+    const struct br__run *run = t->run;
+    size_t n = 0, members[2] = {0};
+
+    for (size_t i = 0; i < t->n; i++)
+        members[!t->decayed[i]]++;
+    for (int g = 0; g < 2; g++) {
+        const struct br__schedule_group *s = &run->group[g];
+        if (members[g])
+            out[n++] = (struct br__optim_group){
+                .bias_correction = 1,
+                .wd_mult = s->wd_mult,
+                .lr_mult = s->lr_mult,
+                .max_lr = s->max_lr,
+                .min_lr = s->min_lr,
+                .lr = br__lr_at(&run->schedule, s, t->s.sched_samples),
+                .beta1 = run->beta1,
+                .beta2 = run->beta2,
+                .eps = run->eps,
+                .weight_decay = br__wd_at(&run->schedule, s, t->s.sched_samples),
+                .step = t->s.adam_steps};
+    }
+    return n;
+}
+
+static struct br__optim_scheduler make_scheduler(const struct br__train *t)
+{
+    const struct br__schedule *s = &t->run->schedule;
+
+    return (struct br__optim_scheduler){.max_lr = s->max_lr,
+                                        .min_lr = s->min_lr,
+                                        .start_wd = s->start_wd,
+                                        .end_wd = s->end_wd,
+                                        .warmup_steps = s->warmup,
+                                        .decay_steps = s->decay,
+                                        .wd_incr_steps = s->wd_incr,
+                                        .num_steps = t->s.sched_samples,
+                                        .decay_style = br__lr_style_name(s->style),
+                                        .wd_incr_style = br__wd_style_name(s->wd_style)};
+}
+
+static struct br__train_counters make_counters(const struct br__train *t)
+{
+    return (struct br__train_counters){.step = t->s.iteration,
+                                       .consumed_samples = t->s.consumed,
+                                       .valid_samples = t->s.consumed_valid,
+                                       .flops = t->s.flops,
+                                       .do_train = 1,
+                                       .do_valid = t->corpus.samples[BR__VALID] > 0,
+                                       .do_test = t->corpus.samples[BR__TEST] > 0};
+}
+
+/* The step that was handed to a thread is on disk. */
+static void report(struct br__train *t, int64_t step)
+{
+    const struct br__train_events *e = t->o.events;
+    char path[1024];
+
+    snprintf(path, sizeof path, "%s/iter_%07" PRId64, t->run->checkpoints, step);
+    if (step >= 0 && e && e->saved)
+        e->saved(e->ud, step, path);
+}
+
+int br__train_save_finish(struct br__train *t, struct br_err *err)
+{
+    int rc = br__saver_finish(t->ckpt->saver, err);
+
+    if (!rc)
+        report(t, t->ckpt->pending);
+    t->ckpt->pending = -1;
+    return rc;
+}
+
+int br__train_save(struct br__train *t, struct br_err *err)
+{
+    const struct br__scaler *sc = &t->s.scaler;
+    struct br__optim_group groups[2];
+    struct br__optim_scheduler scheduler = make_scheduler(t);
+    char text[N_EXTRA][32];
+    static const char *const names[N_EXTRA] = {"skipped",    "loss_scale",  "good_steps",
+                                               "hysteresis", "train_iters", "global_batch_size"};
+    const int64_t counts[N_EXTRA] = {t->s.skipped,        0,
+                                     sc->good_steps,      sc->hysteresis_left,
+                                     t->run->train_iters, t->run->global_batch};
+    const char *extra[N_EXTRA][2];
+    int rc = br__train_save_finish(t, err);
+
+    for (int i = 0; i < N_EXTRA; i++) {
+        snprintf(text[i], sizeof text[i], "%" PRId64, counts[i]);
+        if (i == 1)
+            snprintf(text[i], sizeof text[i], "%.9e", (double)sc->scale);
+        extra[i][0] = names[i];
+        extra[i][1] = text[i];
+    }
+    const struct br__saved now = {.counters = make_counters(t),
+                                  .train = {0, groups, make_groups(t, groups), &scheduler},
+                                  .extra = (const char *const(*)[2])extra,
+                                  .n_extra = N_EXTRA};
+    if (!rc)
+        rc = br__saver_save(t->ckpt->saver, &now, t->run->async_save, err);
+    if (rc)
+        return rc;
+    t->ckpt->pending = t->s.iteration;
+    return t->run->async_save ? BR_OK : br__train_save_finish(t, err);
+}
+
+void br__train_ckpt_free(struct br__train_ckpt *c)
+{
+    if (!c)
+        return;
+    br__saver_close(c->saver);
+    br__buf_free(&c->run_config);
+    br__arena_free(&c->arena);
+    br__free(c);
+}
