@@ -21,10 +21,14 @@
 #define BR_BUG(...) br__bug(__FILE__, __LINE__, __VA_ARGS__)
 _Noreturn void br__bug(const char *file, int line, const char *fmt, ...) BR_PRINTF(3, 4);
 
+/* BR_E_NOMEM, "out of memory <what>": what was to be made or done, such as "for the adapter" or
+ * "reading '%s'" with its path. */
+#define br__nomem(err, ...) br_fail((err), BR_E_NOMEM, "out of memory " __VA_ARGS__)
+
 #define BR__MIN(a, b) ((a) < (b) ? (a) : (b))
 #define BR__MAX(a, b) ((a) > (b) ? (a) : (b))
 
-/* ---- mem.c: allocation --------------------------------------------------------------- */
+/* ---- mem.c: allocation ----------------------------------------------------------------------- */
 
 void *br__alloc(size_t n);             /* uninitialised; NULL on failure; n == 0 gives 1 byte */
 void *br__calloc(size_t n, size_t sz); /* zeroed, checks n * sz */
@@ -38,7 +42,7 @@ uint64_t br__private_memory(void);
  * and holds n.  Returns 0, or BR_E_NOMEM with *a unchanged. */
 int br__grow(void *a, size_t *cap, size_t n, size_t sz) BR_MUST_CHECK;
 
-/* ---- arena.c: metadata of one job, freed at once ---------------------------------------- */
+/* ---- arena.c: metadata of one job, freed at once --------------------------------------------- */
 
 struct br__arena {
     struct br__arena_block *blocks;
@@ -50,7 +54,7 @@ char *br__arena_strndup(struct br__arena *a, const char *s, size_t n);
 char *br__arena_printf(struct br__arena *a, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__arena_free(struct br__arena *a); /* {0} is a valid empty arena before and after */
 
-/* ---- buf.c: growable bytes with a limit and a sticky error ------------------------------- */
+/* ---- buf.c: growable bytes with a limit and a sticky error ----------------------------------- */
 
 struct br__buf {
     char *p; /* always NUL-terminated once something was put */
@@ -70,7 +74,7 @@ void br__buf_double(struct br__buf *b, double v); /* shortest text that reads ba
                                                      Python's repr: 1e-06, 1000000.0, inf */
 void br__buf_free(struct br__buf *b);             /* back to {0} (max kept) */
 
-/* ---- map.c: string -> uint32, open addressing ------------------------------------------- */
+/* ---- map.c: string -> uint32, open addressing ------------------------------------------------ */
 
 #define BR__NOT_FOUND UINT32_MAX
 struct br__map {
@@ -84,7 +88,7 @@ int br__map_put(struct br__map *m, const char *key, uint32_t val) BR_MUST_CHECK;
 uint32_t br__map_get(const struct br__map *m, const char *key); /* BR__NOT_FOUND if absent */
 void br__map_free(struct br__map *m);
 
-/* ---- text.c: small text helpers ----------------------------------------------------------- */
+/* ---- text.c: small text helpers -------------------------------------------------------------- */
 
 int br__starts(const char *s, const char *prefix);
 int br__ends(const char *s, const char *suffix);
@@ -102,7 +106,7 @@ const char *br__shape_str(const int64_t *shape, int n, char *out, size_t size);
 int br__utf8_valid(const char *s, size_t n);
 size_t br__utf8_span(const char *s, size_t n); /* length of the longest valid beginning */
 
-/* ---- sys.c: system calls on files ----------------------------------------------------------- */
+/* ---- sys.c: system calls on files ------------------------------------------------------------ */
 
 /* Every system call on files that the library makes; same contracts as the calls of the same name
  * (errno set).  Tests replace entries to inject faults. */
@@ -130,7 +134,7 @@ struct br__io_ops {
 };
 extern struct br__io_ops br__io;
 
-/* ---- dir.c: directories by descriptor ------------------------------------------------------- */
+/* ---- dir.c: directories by descriptor -------------------------------------------------------- */
 
 /* An open directory.  What a user typed is opened by path and links are followed; what lies below
  * is looked up in it by one name, and a link of that name is refused, never followed. */
@@ -219,7 +223,7 @@ int br__std_fds(struct br_err *err) BR_MUST_CHECK;
 /* Can one more file be opened? */
 int br__fd_spare(struct br_err *err) BR_MUST_CHECK;
 
-/* ---- io.c: files ---------------------------------------------------------------------------- */
+/* ---- io.c: files ----------------------------------------------------------------------------- */
 
 /* A file opened for reading.  `map` is the whole file mapped read-only (NULL when empty);
  * headers and metadata are read through it, bulk data through br__file_read (which cannot
@@ -321,8 +325,7 @@ int br__write_file(const char *path, const void *p, size_t n, int sync,
 int br__copy_in(const struct br__dir *d, const char *name, const char *from, int sync,
                 struct br_err *err) BR_MUST_CHECK;
 
-/* ---- path.c ------------------------------------------------------------------------------------
- */
+/* ---- path.c ---------------------------------------------------------------------------------- */
 
 /* a/b in the arena; b absolute gives b. */
 char *br__path_join(struct br__arena *a, const char *dir, const char *name);
@@ -370,8 +373,7 @@ void br__json_remove(br__json *obj, const char *key);
  * parsed (1e-06 stays), trailing newline.  Sorted keys if sort. */
 int br__json_print(const br__json *j, int sort, struct br__buf *out) BR_MUST_CHECK;
 
-/* ---- jscan.c: JSON without a tree, for files too big for one -----------------------------------
- */
+/* ---- jscan.c: JSON without a tree, for files too big for one --------------------------------- */
 
 /* A position in a text.  Errors stick: after one, every call returns it or does nothing.
  *
@@ -402,8 +404,7 @@ int br__jscan_i64(struct br__jscan *j, int64_t *out);
 int br__jscan_skip(struct br__jscan *j); /* one value of any kind, checked */
 int br__jscan_end(struct br__jscan *j);  /* nothing but white space may follow */
 
-/* ---- hash.c ------------------------------------------------------------------------------------
- */
+/* ---- hash.c ---------------------------------------------------------------------------------- */
 
 /* Versions of the libraries, as loaded; NULL: out of memory. */
 const char *br__xxhash_version(struct br__arena *a);
@@ -455,15 +456,13 @@ int br__cpu_count(void);
 /* BR_E_USAGE if BRIDGE_CPUS is set and br__cpu_count ignores it. */
 int br__cpu_count_check(struct br_err *err) BR_MUST_CHECK;
 
-/* ---- adopt.c: structs of another version ------------------------------------------------------
- */
+/* ---- adopt.c: structs of another version ----------------------------------------------------- */
 
 /* Copy a versioned struct: shorter is zero-extended, longer must end in zeros (else BR_E_PLUGIN).
  */
 int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_MUST_CHECK;
 
-/* ---- progress.c: telling a listener how far a job is -------------------------------------------
- */
+/* ---- progress.c: telling a listener how far a job is ----------------------------------------- */
 
 struct br__progress {
     const struct br_listener *listener;

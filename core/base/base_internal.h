@@ -26,7 +26,6 @@ int br__fail_errno(struct br_err *err, const char *where, int writing, int e, co
                    const char *path);
 #define BR__FAIL_READ(err, e, verb, path) br__fail_errno((err), __func__, 0, (e), (verb), (path))
 #define BR__FAIL_WRITE(err, e, verb, path) br__fail_errno((err), __func__, 1, (e), (verb), (path))
-#define BR__FAIL_MEM(err, path) br_fail((err), BR_E_NOMEM, "out of memory for '%s'", (path))
 
 /* Four hexadecimal digits of s[n] at *at, which moves over those that are; -1 at one that is not.
  */

@@ -56,7 +56,7 @@ static int open_path(struct br__dir *d, const char *path, int writing, struct br
 {
     *d = (struct br__dir){br__strdup(path), -1};
     if (!d->path)
-        return BR__FAIL_MEM(err, path);
+        return br__nomem(err, "for '%s'", path);
     BR__RETRY(d->fd, br__io.openat(AT_FDCWD, path, OPEN_DIR, 0));
     int rc = d->fd < 0 ? br__fail_errno(err, __func__, writing, errno, "open the directory", path)
                        : BR_OK;
@@ -77,7 +77,7 @@ int br__dir_of(struct br__dir *d, const char *path, int make, struct br_err *err
     struct br__arena a = {0};
     *d = (struct br__dir){.fd = -1};
     char *parent = n ? br__arena_strndup(&a, path, n > 1 ? n - 1 : n) : br__arena_strdup(&a, ".");
-    int rc = parent ? BR_OK : BR__FAIL_MEM(err, path);
+    int rc = parent ? BR_OK : br__nomem(err, "for '%s'", path);
     if (!rc && make)
         rc = br__mkdirs(parent, err);
     if (!rc)
@@ -103,7 +103,7 @@ int br__dir_child(struct br__dir *d, const struct br__dir *parent, const char *n
 {
     *d = (struct br__dir){br__dir_name(parent, name), -1};
     if (!d->path)
-        return BR__FAIL_MEM(err, name);
+        return br__nomem(err, "for '%s'", name);
     int rc = BR_OK;
     if (make && br__io.mkdirat(parent->fd, name, 0777) < 0 && errno != EEXIST)
         rc = BR__FAIL_WRITE(err, errno, "make the directory", d->path);
@@ -131,7 +131,7 @@ int br__dir_below(struct br__dir *d, const char *base, const char *path, int mak
             break;
         struct br__dir next;
         const char *name = br__arena_strndup(&a, p, n);
-        rc = name ? br__dir_child(&next, d, name, make, err) : BR__FAIL_MEM(err, path);
+        rc = name ? br__dir_child(&next, d, name, make, err) : br__nomem(err, "for '%s'", path);
         if (!rc) {
             br__dir_close(d);
             *d = next;
@@ -148,7 +148,7 @@ int br__dir_below(struct br__dir *d, const char *base, const char *path, int mak
 
 /* What a directory made now in `parent` looks like: file systems may give everything one owner or
  * one mode. */
-static int probe(const struct br__dir *parent, struct stat *st, struct br_err *err)
+static int dir_probe(const struct br__dir *parent, struct stat *st, struct br_err *err)
 {
     char name[48];
     snprintf(name, sizeof name, ".bridge-probe-%016" PRIx64, br__random());
@@ -171,7 +171,7 @@ static int check_owner(const struct br__dir *d, const struct br__dir *parent, in
         return BR__FAIL_READ(err, errno, "examine", d->path);
     if (st.st_uid == geteuid() && !(st.st_mode & OTHERS_WRITE))
         return BR_OK;
-    int rc = probe(parent, &mine, err);
+    int rc = dir_probe(parent, &mine, err);
     if (rc)
         return rc;
     if (st.st_uid != mine.st_uid)
@@ -246,7 +246,7 @@ int br__dir_file(const struct br__dir *d, const char *name, mode_t mode, int our
     struct stat st;
     char *path = br__dir_name(d, name);
     if (!path)
-        return BR__FAIL_MEM(err, name);
+        return br__nomem(err, "for '%s'", name);
     BR__RETRY(*fd, br__io.openat(d->fd, name,
                                  O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, mode));
     int rc = *fd < 0 ? BR__FAIL_WRITE(err, errno, "open", path) : BR_OK;
@@ -502,7 +502,7 @@ int br__mkdirs(const char *path, struct br_err *err)
 {
     char *p = br__strdup(path);
     if (!p)
-        return BR__FAIL_MEM(err, path);
+        return br__nomem(err, "for '%s'", path);
     int rc = BR_OK;
     for (char *s = p; rc == BR_OK && *s;) {
         s += strspn(s, "/");

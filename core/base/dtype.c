@@ -15,34 +15,34 @@ static const struct {
 #undef BR_X
 };
 
-static int known(int dtype)
+static int dtype_known(int dtype)
 {
     return dtype > BR_NONE && dtype < BR_N_DTYPES ? dtype : BR_NONE;
 }
 
 uint32_t br_dtype_size(int dtype)
 {
-    return dtypes[known(dtype)].bytes;
+    return dtypes[dtype_known(dtype)].bytes;
 }
 
 int br_dtype_is_float(int dtype)
 {
-    return dtypes[known(dtype)].is_float;
+    return dtypes[dtype_known(dtype)].is_float;
 }
 
 const char *br_dtype_st(int dtype)
 {
-    return dtypes[known(dtype)].st;
+    return dtypes[dtype_known(dtype)].st;
 }
 
 const char *br_dtype_torch(int dtype)
 {
-    return dtypes[known(dtype)].torch;
+    return dtypes[dtype_known(dtype)].torch;
 }
 
 const char *br_dtype_storage(int dtype)
 {
-    return dtypes[known(dtype)].storage;
+    return dtypes[dtype_known(dtype)].storage;
 }
 
 int br_dtype_from_st(const char *name)

@@ -18,7 +18,7 @@
 #include <xxhash.h>
 #endif
 
-/* ---- XXH3 -------------------------------------------------------------------------------- */
+/* ---- XXH3 ------------------------------------------------------------------------------------ */
 
 struct br__xxh3 {
     XXH3_state_t *state;  /* inside room: the state wants 64-byte alignment, malloc gives 16 */
@@ -62,7 +62,7 @@ uint64_t br__xxh3(const void *p, size_t n)
     return XXH3_64bits(n ? p : "", n);
 }
 
-/* ---- SHA-256, SHA-1 ---------------------------------------------------------------------- */
+/* ---- SHA-256, SHA-1 -------------------------------------------------------------------------- */
 
 static EVP_MD_CTX *digest_new(const EVP_MD *md)
 {
@@ -126,7 +126,7 @@ static void digest_hex(EVP_MD_CTX *ctx, unsigned size, char *out)
 DIGEST(sha256, EVP_sha256(), 32)
 DIGEST(sha1, EVP_sha1(), 20)
 
-/* ---- CRC-32 -------------------------------------------------------------------------------- */
+/* ---- CRC-32 ---------------------------------------------------------------------------------- */
 
 uint32_t br__crc32(uint32_t crc, const void *p, size_t n)
 {
@@ -159,7 +159,7 @@ uint32_t br__crc32_shift(uint32_t crc, uint64_t n)
     return crc;
 }
 
-/* ---- versions ------------------------------------------------------------------------------ */
+/* ---- versions -------------------------------------------------------------------------------- */
 
 const char *br__xxhash_version(struct br__arena *a)
 {

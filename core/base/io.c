@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* ---- reading ------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int64_t nanoseconds(struct timespec t)
 {
@@ -55,7 +55,7 @@ int br__file_open(struct br__file *f, const char *path, struct br_err *err)
 {
     *f = (struct br__file){.fd = -1};
     f->path = br__strdup(path);
-    int rc = f->path ? open_file(f, AT_FDCWD, path, 0, err) : BR__FAIL_MEM(err, path);
+    int rc = f->path ? open_file(f, AT_FDCWD, path, 0, err) : br__nomem(err, "for '%s'", path);
     if (rc)
         br__file_close(f);
     return rc;
@@ -66,7 +66,8 @@ int br__file_open_in(struct br__file *f, const struct br__dir *d, const char *na
 {
     *f = (struct br__file){.fd = -1};
     f->path = br__dir_name(d, name);
-    int rc = f->path ? open_file(f, d->fd, name, O_NOFOLLOW, err) : BR__FAIL_MEM(err, name);
+    int rc =
+        f->path ? open_file(f, d->fd, name, O_NOFOLLOW, err) : br__nomem(err, "for '%s'", name);
     if (!rc)
         rc = br__file_is_ours(d, f->fd, f->path, err);
     if (rc)
@@ -141,7 +142,7 @@ static int take_text(struct br__file *f, size_t max, char **out, size_t *n, stru
         rc = br_fail(err, BR_E_FORMAT, "'%s' is %" PRIu64 " bytes, at most %zu were expected",
                      f->path, f->size, max);
     else if (!(text = br__alloc(f->size + 1)))
-        rc = BR__FAIL_MEM(err, f->path);
+        rc = br__nomem(err, "for '%s'", f->path);
     else
         rc = br__file_read(f, 0, text, f->size, err);
     if (rc) {
@@ -173,11 +174,11 @@ int br__read_text_in(const struct br__dir *d, const char *name, size_t max, char
     return rc ? rc : take_text(&f, max, out, n, err);
 }
 
-/* ---- sequential writing -------------------------------------------------------------------- */
+/* ---- sequential writing ---------------------------------------------------------------------- */
 
 /* The name must be new: truncating an old file makes ext4 flush it, at twice the price. */
-static int create(struct br__out *o, int dir, const char *name, uint64_t size_hint,
-                  struct br_err *err)
+static int io_create(struct br__out *o, int dir, const char *name, uint64_t size_hint,
+                     struct br_err *err)
 {
     int rc;
     BR__RETRY(rc, br__io.unlinkat(dir, name, 0));
@@ -203,21 +204,21 @@ static int create(struct br__out *o, int dir, const char *name, uint64_t size_hi
 }
 
 /* The buffer and the full name; the file is not open yet. */
-static int prepare(struct br__out *o, const struct br__dir *d, const char *name, int sync,
-                   struct br_err *err)
+static int io_prepare(struct br__out *o, const struct br__dir *d, const char *name, int sync,
+                      struct br_err *err)
 {
     *o = (struct br__out){.fd = -1, .sync = sync, .cap = BR__OUT_BUF};
     o->path = br__dir_name(d, name);
     o->buf = br__alloc(o->cap);
-    return o->path && o->buf ? BR_OK : BR__FAIL_MEM(err, name);
+    return o->path && o->buf ? BR_OK : br__nomem(err, "for '%s'", name);
 }
 
 int br__out_open_in(struct br__out *o, const struct br__dir *d, const char *name,
                     uint64_t size_hint, int sync, struct br_err *err)
 {
-    int rc = prepare(o, d, name, sync, err);
+    int rc = io_prepare(o, d, name, sync, err);
     if (!rc)
-        rc = create(o, d->fd, name, size_hint, err);
+        rc = io_create(o, d->fd, name, size_hint, err);
     if (rc)
         br__out_abort(o);
     return rc;
@@ -240,7 +241,7 @@ int br__out_open(struct br__out *o, const char *path, uint64_t size_hint, int sy
 int br__out_open_at(struct br__out *o, const struct br__dir *d, const char *name, uint64_t off,
                     int sync, struct br_err *err)
 {
-    int rc = prepare(o, d, name, sync, err);
+    int rc = io_prepare(o, d, name, sync, err);
     if (!rc) {
         BR__RETRY(o->fd, br__io.openat(d->fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0));
         rc = o->fd < 0 ? BR__FAIL_WRITE(err, errno, "open", o->path)
@@ -290,7 +291,7 @@ static int put_bytes(struct br__out *o, const unsigned char *p, size_t n, struct
 /* The disk starts on what will be synced while the rest is still being written. */
 #define WRITEBACK (8u << 20)
 
-static int flush(struct br__out *o, struct br_err *err)
+static int io_flush(struct br__out *o, struct br_err *err)
 {
     if (o->failed)
         return br_fail(err, o->failed, "an earlier write to '%s' failed", o->path);
@@ -307,7 +308,7 @@ unsigned char *br__out_reserve(struct br__out *o, size_t n, struct br_err *err)
 {
     if (n > o->cap)
         BR_BUG("reserve of %zu bytes, the buffer has %zu", n, o->cap);
-    if ((o->failed || n > o->cap - o->n) && flush(o, err))
+    if ((o->failed || n > o->cap - o->n) && io_flush(o, err))
         return NULL;
     return o->buf + o->n;
 }
@@ -321,7 +322,7 @@ void br__out_commit(struct br__out *o, size_t n)
 
 int br__out_write(struct br__out *o, const void *p, size_t n, struct br_err *err)
 {
-    if ((o->failed || n > o->cap - o->n) && flush(o, err))
+    if ((o->failed || n > o->cap - o->n) && io_flush(o, err))
         return o->failed;
     if (n >= o->cap)
         return put_bytes(o, p, n, err);
@@ -333,7 +334,7 @@ int br__out_write(struct br__out *o, const void *p, size_t n, struct br_err *err
 
 int br__out_extend(struct br__out *o, uint64_t size, struct br_err *err)
 {
-    int rc = flush(o, err);
+    int rc = io_flush(o, err);
     if (rc)
         return rc;
     BR__RETRY(rc, br__io.ftruncate(o->fd, (off_t)size));
@@ -346,9 +347,9 @@ uint64_t br__out_tell(const struct br__out *o)
 }
 
 /* Flush, cut what was preallocated too much, and sync if asked. */
-static int settle(struct br__out *o, struct br_err *err)
+static int io_settle(struct br__out *o, struct br_err *err)
 {
-    int rc = flush(o, err);
+    int rc = io_flush(o, err);
     if (rc)
         return rc;
     if (o->prealloc > o->off) {
@@ -366,7 +367,7 @@ static int settle(struct br__out *o, struct br_err *err)
 
 int br__out_finish(struct br__out *o, struct br_err *err)
 {
-    int rc = settle(o, err);
+    int rc = io_settle(o, err);
     int fd = o->fd;
     o->fd = -1;
     /* Network file systems report lost writes here.  Linux closes even when it says EINTR. */
@@ -387,7 +388,7 @@ void br__out_abort(struct br__out *o)
     *o = (struct br__out){.fd = -1};
 }
 
-/* ---- whole files --------------------------------------------------------------------------- */
+/* ---- whole files ----------------------------------------------------------------------------- */
 
 /* A file that appears under its name only when complete: written as "<name>.<random>.tmp" beside
  * it, then renamed.  Two processes that write one name have two such files. */
@@ -404,8 +405,8 @@ static int newfile_open(struct newfile *w, const struct br__dir *d, const char *
     struct br__buf tmp = {0};
     br__buf_printf(&tmp, "%s.%016" PRIx64 BR__TMP, name, br__random());
     *w = (struct newfile){.dir = d, .name = name, .tmp = tmp.p};
-    int rc =
-        tmp.failed ? BR__FAIL_MEM(err, name) : br__out_open_in(&w->out, d, w->tmp, size, sync, err);
+    int rc = tmp.failed ? br__nomem(err, "for '%s'", name)
+                        : br__out_open_in(&w->out, d, w->tmp, size, sync, err);
     if (rc)
         br__buf_free(&tmp);
     return rc;
@@ -477,8 +478,7 @@ int br__copy_in(const struct br__dir *d, const char *name, const char *from, int
     return rc;
 }
 
-/* ---- logs: files that grow by pieces, each of which others can read at once
- * ---------------------------------------------------------------------- */
+/* ---- logs: files that grow by pieces, each of which others can read at once ------------------ */
 
 static int prepare_append(struct br__append *a, uint64_t keep, struct br_err *err)
 {
@@ -500,7 +500,7 @@ int br__append_open(struct br__append *a, const char *path, uint64_t keep, struc
 {
     *a = (struct br__append){.fd = -1, .path = br__strdup(path)};
     if (!a->path)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+        return br__nomem(err, "for '%s'", path);
     BR__RETRY(a->fd,
               br__io.openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666));
     int rc = a->fd < 0 ? BR__FAIL_WRITE(err, errno, "open", path) : prepare_append(a, keep, err);

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-static int fail(struct br__jscan *j, const char *expected)
+static int jscan_fail(struct br__jscan *j, const char *expected)
 {
     if (j->rc)
         return j->rc;
@@ -22,7 +22,7 @@ static int fail(struct br__jscan *j, const char *expected)
 }
 
 /* The next byte that is not white space; -1 at the end or after an error. */
-static int peek(struct br__jscan *j)
+static int jscan_peek(struct br__jscan *j)
 {
     const unsigned char *s = j->s;
     size_t at = j->at, n = j->n;
@@ -40,7 +40,7 @@ void br__jscan_begin(struct br__jscan *j, const char *text, size_t n, struct br_
 
 char br__jscan_kind(struct br__jscan *j)
 {
-    int c = peek(j);
+    int c = jscan_peek(j);
     switch (c) {
     case '{':
         return 'o';
@@ -58,15 +58,15 @@ char br__jscan_kind(struct br__jscan *j)
     }
 }
 
-/* ---- containers ----------------------------------------------------------------------------- */
+/* ---- containers ------------------------------------------------------------------------------ */
 
 int br__jscan_enter(struct br__jscan *j, char kind)
 {
     int want = kind == 'o' ? '{' : '[';
-    if (peek(j) != want)
-        return fail(j, kind == 'o' ? "an object" : "an array");
+    if (jscan_peek(j) != want)
+        return jscan_fail(j, kind == 'o' ? "an object" : "an array");
     if (j->depth == BR__JSON_MAX_DEPTH)
-        return fail(j, "fewer levels of nesting");
+        return jscan_fail(j, "fewer levels of nesting");
     j->at++;
     j->closing[j->depth++] = kind == 'o' ? '}' : ']';
     j->fresh = 1;
@@ -75,7 +75,7 @@ int br__jscan_enter(struct br__jscan *j, char kind)
 
 int br__jscan_next(struct br__jscan *j)
 {
-    int c = peek(j), close = j->depth ? j->closing[j->depth - 1] : -1;
+    int c = jscan_peek(j), close = j->depth ? j->closing[j->depth - 1] : -1;
     int first = j->fresh;
     j->fresh = 0;
     if (j->rc || j->depth == 0)
@@ -88,14 +88,14 @@ int br__jscan_next(struct br__jscan *j)
     if (first)
         return 1;
     if (c != ',') {
-        fail(j, close == '}' ? "',' or '}'" : "',' or ']'");
+        jscan_fail(j, close == '}' ? "',' or '}'" : "',' or ']'");
         return 0;
     }
     j->at++;
     return 1;
 }
 
-/* ---- strings -------------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 static void put_utf8(struct br__buf *b, uint32_t c)
 {
@@ -114,7 +114,7 @@ static void unicode_escape(struct br__jscan *j, struct br__buf *out)
     size_t start = j->at;
     int32_t v = br__hex4(j->s, j->n, &j->at);
     if (v < 0) {
-        fail(j, "four hexadecimal digits");
+        jscan_fail(j, "four hexadecimal digits");
         return;
     }
     if (v >= 0xD800 && v <= 0xDFFF) {
@@ -125,7 +125,7 @@ static void unicode_escape(struct br__jscan *j, struct br__buf *out)
         }
         if (low < 0xDC00 || low > 0xDFFF) {
             j->at = start;
-            fail(j, "a pair of surrogates");
+            jscan_fail(j, "a pair of surrogates");
             return;
         }
         v = 0x10000 + ((v - 0xD800) << 10) + (low - 0xDC00);
@@ -133,7 +133,7 @@ static void unicode_escape(struct br__jscan *j, struct br__buf *out)
     put_utf8(out, (uint32_t)v);
 }
 
-static void escape(struct br__jscan *j, struct br__buf *out)
+static void jscan_escape(struct br__jscan *j, struct br__buf *out)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     int c = j->at < j->n ? j->s[j->at] : 0;
@@ -141,7 +141,7 @@ static void escape(struct br__jscan *j, struct br__buf *out)
     if (at)
         br__buf_putc(out, to[at - from]);
     else if (c != 'u')
-        fail(j, "an escape: one of \"\\/bfnrtu");
+        jscan_fail(j, "an escape: one of \"\\/bfnrtu");
     j->at += !j->rc;
     if (c == 'u')
         unicode_escape(j, out);
@@ -159,7 +159,7 @@ static inline uint64_t ends_of_eight(uint64_t v)
 }
 
 /* Step over the characters that stand for themselves, to the quote or escape behind them. */
-static int plain(struct br__jscan *j)
+static int jscan_plain(struct br__jscan *j)
 {
     size_t run = j->at;
     uint64_t wide = 0, v, ends = 0;
@@ -173,24 +173,24 @@ static int plain(struct br__jscan *j)
     size_t n = run - j->at;
     j->at += wide & UINT64_C(0x8080808080808080) ? br__utf8_span((const char *)j->s + j->at, n) : n;
     if (j->at < run)
-        return fail(j, "UTF-8");
+        return jscan_fail(j, "UTF-8");
     if (run >= j->n || j->s[run] < 0x20)
-        return fail(j, "a character or the closing '\"' of a string");
+        return jscan_fail(j, "a character or the closing '\"' of a string");
     return BR_OK;
 }
 
 int br__jscan_string(struct br__jscan *j, struct br__buf *out)
 {
-    if (peek(j) != '"')
-        return fail(j, "a string");
+    if (jscan_peek(j) != '"')
+        return jscan_fail(j, "a string");
     j->at++;
     while (!j->rc) {
         size_t start = j->at;
-        plain(j);
+        jscan_plain(j);
         br__buf_put(out, j->s + start, j->at - start);
         if (j->rc || j->s[j->at++] == '"')
             break;
-        escape(j, out);
+        jscan_escape(j, out);
     }
     if (!j->rc && out->failed)
         j->rc = br_fail(j->err, out->failed, "cannot hold a string of the JSON text in memory");
@@ -199,10 +199,10 @@ int br__jscan_string(struct br__jscan *j, struct br__buf *out)
 
 int br__jscan_view(struct br__jscan *j, struct br__buf *room, const char **s, size_t *n)
 {
-    if (peek(j) != '"')
-        return fail(j, "a string");
+    if (jscan_peek(j) != '"')
+        return jscan_fail(j, "a string");
     size_t quote = j->at++;
-    if (plain(j))
+    if (jscan_plain(j))
         return j->rc;
     *s = (const char *)j->s + quote + 1;
     *n = j->at - quote - 1;
@@ -218,10 +218,10 @@ int br__jscan_view(struct br__jscan *j, struct br__buf *room, const char **s, si
     return j->rc;
 }
 
-static int colon(struct br__jscan *j)
+static int jscan_colon(struct br__jscan *j)
 {
-    if (peek(j) != ':')
-        return fail(j, "':'");
+    if (jscan_peek(j) != ':')
+        return jscan_fail(j, "':'");
     j->at++;
     return j->rc;
 }
@@ -231,19 +231,18 @@ int br__jscan_key(struct br__jscan *j, struct br__buf *out)
     out->n = 0;
     br__buf_put(out, "", 0); /* so that the text of an empty key is there */
     br__jscan_string(j, out);
-    return colon(j);
+    return jscan_colon(j);
 }
 
 int br__jscan_key_view(struct br__jscan *j, struct br__buf *room, const char **s, size_t *n)
 {
     br__jscan_view(j, room, s, n);
-    return colon(j);
+    return jscan_colon(j);
 }
 
-/* ---- numbers, words, whole values -------------------------------------------------------------
- */
+/* ---- numbers, words, whole values ------------------------------------------------------------ */
 
-static int digits(struct br__jscan *j)
+static int jscan_digits(struct br__jscan *j)
 {
     size_t start = j->at, at = start;
     while (at < j->n && j->s[at] >= '0' && j->s[at] <= '9')
@@ -254,20 +253,20 @@ static int digits(struct br__jscan *j)
 
 int br__jscan_i64(struct br__jscan *j, int64_t *out)
 {
-    int c = peek(j), minus = c == '-';
+    int c = jscan_peek(j), minus = c == '-';
     size_t start = j->at;
     uint64_t v = 0;
     *out = 0;
     j->at += (size_t)minus;
-    if (c < 0 || !digits(j))
-        return fail(j, "an integer");
+    if (c < 0 || !jscan_digits(j))
+        return jscan_fail(j, "an integer");
     size_t n = j->at - start - (size_t)minus;
     const unsigned char *d = j->s + start + minus;
     for (size_t i = 0; i < n && n <= 18; i++)
         v = v * 10 + (uint64_t)(d[i] - '0');
     if (n > 18 || (n > 1 && d[0] == '0') || (j->at < j->n && memchr(".eE", j->s[j->at], 3))) {
         j->at = start;
-        return fail(j, "an integer of at most 18 digits");
+        return jscan_fail(j, "an integer of at most 18 digits");
     }
     *out = minus ? -(int64_t)v : (int64_t)v;
     return BR_OK;
@@ -277,18 +276,18 @@ static int skip_number(struct br__jscan *j)
 {
     j->at += j->s[j->at] == '-';
     size_t start = j->at;
-    if (!digits(j) || (j->s[start] == '0' && j->at > start + 1))
-        return fail(j, "a number");
+    if (!jscan_digits(j) || (j->s[start] == '0' && j->at > start + 1))
+        return jscan_fail(j, "a number");
     if (j->at < j->n && j->s[j->at] == '.') {
         j->at++;
-        if (!digits(j))
-            return fail(j, "a digit");
+        if (!jscan_digits(j))
+            return jscan_fail(j, "a digit");
     }
     if (j->at < j->n && (j->s[j->at] | 0x20) == 'e') {
         j->at++;
         j->at += j->at < j->n && (j->s[j->at] == '-' || j->s[j->at] == '+');
-        if (!digits(j))
-            return fail(j, "a digit");
+        if (!jscan_digits(j))
+            return jscan_fail(j, "a digit");
     }
     return BR_OK;
 }
@@ -303,7 +302,7 @@ static int skip_word(struct br__jscan *j)
             return BR_OK;
         }
     }
-    return fail(j, "a JSON value");
+    return jscan_fail(j, "a JSON value");
 }
 
 static int skip_scalar(struct br__jscan *j, char kind, struct br__buf *scratch)
@@ -313,7 +312,7 @@ static int skip_scalar(struct br__jscan *j, char kind, struct br__buf *scratch)
         return br__jscan_string(j, scratch);
     if (kind == 'n')
         return skip_number(j);
-    return kind ? skip_word(j) : fail(j, "a JSON value");
+    return kind ? skip_word(j) : jscan_fail(j, "a JSON value");
 }
 
 int br__jscan_skip(struct br__jscan *j)
@@ -337,7 +336,7 @@ int br__jscan_skip(struct br__jscan *j)
 
 int br__jscan_end(struct br__jscan *j)
 {
-    if (peek(j) >= 0)
-        return fail(j, "the end of the text");
+    if (jscan_peek(j) >= 0)
+        return jscan_fail(j, "the end of the text");
     return j->rc;
 }

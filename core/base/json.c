@@ -32,7 +32,7 @@ static void set_hooks(void)
     cJSON_InitHooks(&hooks);
 }
 
-/* ---- scanner: strict JSON, depth and escapes ----------------------------------------------- */
+/* ---- scanner: strict JSON, depth and escapes ------------------------------------------------- */
 
 struct scan {
     const unsigned char *s;
@@ -40,7 +40,7 @@ struct scan {
     struct br_err *err;
 };
 
-static int bad(const struct scan *sc, const char *expected)
+static int json_bad(const struct scan *sc, const char *expected)
 {
     if (sc->at >= sc->n)
         return br_fail(sc->err, BR_E_FORMAT, "byte %zu: the text ends, expected %s", sc->at,
@@ -58,7 +58,7 @@ static int is_space(unsigned char c)
 }
 
 /* The next byte that is not white space; -1 at the end. */
-static int peek(struct scan *sc)
+static int json_peek(struct scan *sc)
 {
     while (sc->at < sc->n && is_space(sc->s[sc->at]))
         sc->at++;
@@ -72,7 +72,7 @@ static int scan_unicode(struct scan *sc)
     size_t start = sc->at;
     int v = (int)br__hex4(sc->s, sc->n, &sc->at);
     if (v < 0)
-        return bad(sc, "four hexadecimal digits");
+        return json_bad(sc, "four hexadecimal digits");
     if (v >= 0xD800 && v <= 0xDBFF && sc->n - sc->at >= 6 && sc->s[sc->at] == '\\' &&
         sc->s[sc->at + 1] == 'u') {
         sc->at += 2;
@@ -82,7 +82,7 @@ static int scan_unicode(struct scan *sc)
     }
     if (v == 0 || (v >= 0xD800 && v <= 0xDFFF)) {
         sc->at = start;
-        return bad(sc, v ? "a pair of surrogates" : "a character other than NUL");
+        return json_bad(sc, v ? "a pair of surrogates" : "a character other than NUL");
     }
     return BR_OK;
 }
@@ -95,12 +95,12 @@ static int scan_string(struct scan *sc)
                sc->s[sc->at] != '\\')
             sc->at++;
         if (sc->at >= sc->n || sc->s[sc->at] < 0x20)
-            return bad(sc, "a character or the closing '\"' of a string");
+            return json_bad(sc, "a character or the closing '\"' of a string");
         if (sc->s[sc->at++] == '"')
             return BR_OK;
         int c = sc->at < sc->n ? sc->s[sc->at] : 0;
         if (!c || !strchr("\"\\/bfnrtu", c))
-            return bad(sc, "an escape: one of \"\\/bfnrtu");
+            return json_bad(sc, "an escape: one of \"\\/bfnrtu");
         sc->at++;
         if (c == 'u') {
             int rc = scan_unicode(sc);
@@ -110,7 +110,7 @@ static int scan_string(struct scan *sc)
     }
 }
 
-static int digits(struct scan *sc)
+static int json_digits(struct scan *sc)
 {
     size_t start = sc->at;
     while (sc->at < sc->n && sc->s[sc->at] >= '0' && sc->s[sc->at] <= '9')
@@ -130,19 +130,19 @@ static int scan_number(struct scan *sc)
         sc->at++;
     if (next_is(sc, "0"))
         sc->at++; /* nothing but a point or an exponent may follow */
-    else if (!digits(sc))
-        return bad(sc, "a digit");
+    else if (!json_digits(sc))
+        return json_bad(sc, "a digit");
     if (next_is(sc, ".")) {
         sc->at++;
-        if (!digits(sc))
-            return bad(sc, "a digit after the point");
+        if (!json_digits(sc))
+            return json_bad(sc, "a digit after the point");
     }
     if (next_is(sc, "eE")) {
         sc->at++;
         if (next_is(sc, "+-"))
             sc->at++;
-        if (!digits(sc))
-            return bad(sc, "a digit of the exponent");
+        if (!json_digits(sc))
+            return json_bad(sc, "a digit of the exponent");
     }
     if (sc->at - start > NUMBER_MAX)
         return br_fail(sc->err, BR_E_FORMAT,
@@ -155,7 +155,7 @@ static int scan_literal(struct scan *sc, const char *word)
 {
     for (; *word; word++, sc->at++)
         if (sc->at >= sc->n || sc->s[sc->at] != (unsigned char)*word)
-            return bad(sc, "true, false or null");
+            return json_bad(sc, "true, false or null");
     return BR_OK;
 }
 
@@ -170,36 +170,36 @@ static int scan_container(struct scan *sc, int depth, int close)
                        BR__JSON_MAX_DEPTH);
     sc->at++;
     int rc, object = close == '}';
-    if (peek(sc) == close) {
+    if (json_peek(sc) == close) {
         sc->at++;
         return BR_OK;
     }
     for (;; sc->at++) {
         if (object) {
-            if (peek(sc) != '"')
-                return bad(sc, "a key in double quotes");
+            if (json_peek(sc) != '"')
+                return json_bad(sc, "a key in double quotes");
             if ((rc = scan_string(sc)) != 0)
                 return rc;
-            if (peek(sc) != ':')
-                return bad(sc, "':'");
+            if (json_peek(sc) != ':')
+                return json_bad(sc, "':'");
             sc->at++;
         }
         if ((rc = scan_value(sc, depth)) != 0)
             return rc;
-        int c = peek(sc);
+        int c = json_peek(sc);
         if (c == close) {
             sc->at++;
             return BR_OK;
         }
         if (c != ',')
-            return bad(sc, object ? "',' or '}'" : "',' or ']'");
+            return json_bad(sc, object ? "',' or '}'" : "',' or ']'");
     }
 }
 
 /* One value inside `depth` containers. */
 static int scan_value(struct scan *sc, int depth)
 {
-    int c = peek(sc);
+    int c = json_peek(sc);
     switch (c) {
     case '{':
         return scan_container(sc, depth + 1, '}');
@@ -216,7 +216,7 @@ static int scan_value(struct scan *sc, int depth)
     default:
         if (c == '-' || (c >= '0' && c <= '9'))
             return scan_number(sc);
-        return bad(sc, "a value");
+        return json_bad(sc, "a value");
     }
 }
 
@@ -226,15 +226,15 @@ static int scan_text(struct scan *sc)
     if (good < sc->n)
         return br_fail(sc->err, BR_E_FORMAT, "byte %zu: not valid UTF-8", good);
     int rc = scan_value(sc, 0);
-    if (rc == BR_OK && peek(sc) >= 0)
-        rc = bad(sc, "the end of the text");
+    if (rc == BR_OK && json_peek(sc) >= 0)
+        rc = json_bad(sc, "the end of the text");
     return rc;
 }
 
-/* ---- second pass: number texts and duplicate keys ------------------------------------------ */
+/* ---- second pass: number texts and duplicate keys -------------------------------------------- */
 
 /* The next scalar or key of a text that the scanner accepted; *n bytes long. */
-static const char *token(struct scan *sc, size_t *n)
+static const char *json_token(struct scan *sc, size_t *n)
 {
     while (is_space(sc->s[sc->at]) || strchr("{}[],:", sc->s[sc->at]))
         sc->at++;
@@ -275,7 +275,7 @@ static int check_key(struct br__map *seen, const cJSON *first, const cJSON *memb
     return BR_OK;
 }
 
-static int annotate(struct scan *sc, cJSON *item);
+static int json_annotate(struct scan *sc, cJSON *item);
 
 static int annotate_members(struct scan *sc, cJSON *parent)
 {
@@ -286,25 +286,25 @@ static int annotate_members(struct scan *sc, cJSON *parent)
         few = ++n <= FEW_MEMBERS;
     for (cJSON *c = parent->child; c && rc == BR_OK; c = c->next) {
         if (c->string) {
-            const char *key = token(sc, &len);
+            const char *key = json_token(sc, &len);
             rc = check_key(&seen, parent->child, c, few);
             if (rc == BR_E_EXISTS)
                 rc = br_fail(sc->err, BR_E_FORMAT, "byte %zu: duplicate key \"%s\"",
                              (size_t)(key - (const char *)sc->s), c->string);
         }
         if (rc == BR_OK)
-            rc = annotate(sc, c);
+            rc = json_annotate(sc, c);
     }
     br__map_free(&seen);
     return rc;
 }
 
-static int annotate(struct scan *sc, cJSON *item)
+static int json_annotate(struct scan *sc, cJSON *item)
 {
     size_t n;
     if (item->type == cJSON_Object || item->type == cJSON_Array)
         return annotate_members(sc, item);
-    const char *text = token(sc, &n);
+    const char *text = json_token(sc, &n);
     return item->type == cJSON_Number ? keep_number(item, text, n) : BR_OK;
 }
 
@@ -318,7 +318,7 @@ int br__json_parse(br__json **out, const char *text, size_t n, struct br_err *er
         return rc;
     cJSON *tree = cJSON_ParseWithLength(text, n);
     sc.at = 0;
-    rc = tree ? annotate(&sc, tree) : BR_E_NOMEM;
+    rc = tree ? json_annotate(&sc, tree) : BR_E_NOMEM;
     if (rc == BR_E_NOMEM)
         br_fail(err, rc, "out of memory for %zu bytes of JSON", n);
     if (rc)
@@ -333,7 +333,7 @@ void br__json_free(br__json *j)
     cJSON_Delete(j);
 }
 
-/* ---- reading the tree ---------------------------------------------------------------------- */
+/* ---- reading the tree ------------------------------------------------------------------------ */
 
 char br__json_kind(const br__json *j)
 {
@@ -356,7 +356,7 @@ char br__json_kind(const br__json *j)
     }
 }
 
-static cJSON *member(const br__json *obj, const char *key, size_t n)
+static cJSON *json_member(const br__json *obj, const char *key, size_t n)
 {
     if (br__json_kind(obj) != 'o')
         return NULL;
@@ -369,11 +369,11 @@ static cJSON *member(const br__json *obj, const char *key, size_t n)
 const br__json *br__json_get(const br__json *obj, const char *path)
 {
     /* A key may hold dots itself ("model.norm.weight"): the whole text goes first. */
-    const cJSON *found = member(obj, path, strlen(path));
+    const cJSON *found = json_member(obj, path, strlen(path));
     const char *dot = strchr(path, '.');
     if (found || !dot)
         return found;
-    found = member(obj, path, (size_t)(dot - path));
+    found = json_member(obj, path, (size_t)(dot - path));
     return found ? br__json_get(found, dot + 1) : NULL;
 }
 
@@ -426,7 +426,7 @@ size_t br__json_count(const br__json *j)
     return n;
 }
 
-/* ---- editing ------------------------------------------------------------------------------- */
+/* ---- editing --------------------------------------------------------------------------------- */
 
 br__json *br__json_new_object(void)
 {
@@ -442,7 +442,7 @@ int br__json_set(br__json *obj, const char *key, const char *value_json, struct 
         br_wrap(err, "value of \"%s\"", key);
         return rc;
     }
-    cJSON *old = member(obj, key, strlen(key));
+    cJSON *old = json_member(obj, key, strlen(key));
     if (old) {
         /* The name moves over: cJSON's replace-by-name copies it and does not see that fail. */
         value->string = old->string;
@@ -450,19 +450,19 @@ int br__json_set(br__json *obj, const char *key, const char *value_json, struct 
         cJSON_ReplaceItemViaPointer(obj, old, value);
     } else if (!cJSON_AddItemToObject(obj, key, value)) {
         cJSON_Delete(value);
-        return br_fail(err, BR_E_NOMEM, "out of memory setting \"%s\"", key);
+        return br__nomem(err, "setting \"%s\"", key);
     }
     return BR_OK;
 }
 
 void br__json_remove(br__json *obj, const char *key)
 {
-    cJSON *old = member(obj, key, strlen(key));
+    cJSON *old = json_member(obj, key, strlen(key));
     if (old)
         cJSON_Delete(cJSON_DetachItemViaPointer(obj, old));
 }
 
-/* ---- printing ------------------------------------------------------------------------------ */
+/* ---- printing -------------------------------------------------------------------------------- */
 
 /* One character of valid UTF-8, stepping over it. */
 static uint32_t next_char(const char **s)

@@ -23,7 +23,7 @@ int br__map_init(struct br__map *m, size_t expected)
 }
 
 /* The slot that holds key, or the free slot where it belongs. */
-static size_t find(const struct br__map *m, const char *key)
+static size_t map_find(const struct br__map *m, const char *key)
 {
     size_t i = br__xxh3(key, strlen(key)) & (m->cap - 1);
     while (m->keys[i] && strcmp(m->keys[i], key) != 0)
@@ -31,7 +31,7 @@ static size_t find(const struct br__map *m, const char *key)
     return i;
 }
 
-static int rehash(struct br__map *m)
+static int map_rehash(struct br__map *m)
 {
     struct br__map bigger;
     int rc = br__map_init(&bigger, BR__MAX(m->cap, 8));
@@ -40,7 +40,7 @@ static int rehash(struct br__map *m)
     for (size_t i = 0; i < m->cap; i++) {
         if (!m->keys[i])
             continue;
-        size_t to = find(&bigger, m->keys[i]);
+        size_t to = map_find(&bigger, m->keys[i]);
         bigger.keys[to] = m->keys[i];
         bigger.vals[to] = m->vals[i];
     }
@@ -53,11 +53,11 @@ static int rehash(struct br__map *m)
 int br__map_put(struct br__map *m, const char *key, uint32_t val)
 {
     if (2 * (m->n + 1) > m->cap) {
-        int rc = rehash(m);
+        int rc = map_rehash(m);
         if (rc)
             return rc;
     }
-    size_t i = find(m, key);
+    size_t i = map_find(m, key);
     if (m->keys[i])
         return BR_E_EXISTS;
     m->keys[i] = key;
@@ -70,7 +70,7 @@ uint32_t br__map_get(const struct br__map *m, const char *key)
 {
     if (m->cap == 0)
         return BR__NOT_FOUND;
-    size_t i = find(m, key);
+    size_t i = map_find(m, key);
     return m->keys[i] ? m->vals[i] : BR__NOT_FOUND;
 }
 

@@ -16,7 +16,7 @@ char *br__path_join(struct br__arena *a, const char *dir, const char *name)
 }
 
 /* Append one component to the canonical path in out, resolving a link if it is one; an errno. */
-static int step(char out[PATH_MAX], const char *name, size_t n)
+static int path_step(char out[PATH_MAX], const char *name, size_t n)
 {
     char next[PATH_MAX], real[PATH_MAX];
     if (n == 0 || (n == 1 && name[0] == '.'))
@@ -55,14 +55,14 @@ int br__path_abs(struct br__arena *a, const char *path, char **abs, struct br_er
         out[0] = '\0';
     for (const char *p = path; *p;) {
         size_t n = strcspn(p, "/");
-        int e = step(out, p, n);
+        int e = path_step(out, p, n);
         if (e) /* a path that is too long would crowd the reason out */
             return br_fail(err, BR_E_IO, "cannot resolve the path '%.200s%s': %s", path,
                            strlen(path) > 200 ? "..." : "", strerror(e));
         p += n + (p[n] == '/');
     }
     *abs = br__arena_strdup(a, out[0] ? out : "/");
-    return *abs ? BR_OK : BR__FAIL_MEM(err, path);
+    return *abs ? BR_OK : br__nomem(err, "for '%s'", path);
 }
 
 int br__path_inside(struct br__arena *a, const char *dir, const char *path, int *inside,

@@ -41,7 +41,7 @@ static void note_failure(struct pool *p, size_t i, int rc, const struct br_err *
     atomic_store(&p->stop, 1);
 }
 
-static void *work(void *arg)
+static void *pool_work(void *arg)
 {
     struct worker *w = arg;
     struct pool *p = w->pool;
@@ -71,10 +71,10 @@ int br__pool_run(int n_threads, size_t n,
     workers[0] = (struct worker){.pool = &p, .id = 0};
     for (; (size_t)made < want; made++) {
         workers[made] = (struct worker){.pool = &p, .id = made};
-        if (pthread_create(&workers[made].thread, NULL, work, &workers[made]) != 0)
+        if (pthread_create(&workers[made].thread, NULL, pool_work, &workers[made]) != 0)
             break;
     }
-    work(&workers[0]);
+    pool_work(&workers[0]);
     for (int i = 1; i < made; i++)
         pthread_join(workers[i].thread, NULL);
     pthread_mutex_destroy(&p.lock);

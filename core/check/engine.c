@@ -23,8 +23,8 @@ struct checker {
 };
 
 /* One result: rc says whether it is ok, why has the text of a failure. */
-static void tell(struct checker *k, const char *what, int rc, const struct br_err *why,
-                 const char *detail)
+static void check_tell(struct checker *k, const char *what, int rc, const struct br_err *why,
+                       const char *detail)
 {
     char full[160];
     snprintf(full, sizeof full, "%s: %s", k->arch->model_type, what);
@@ -45,7 +45,8 @@ static int open_toy(const struct checker *k, uint32_t tp, struct br__llm **m, st
     return br__llm_open(m, &o, err);
 }
 
-static int pass(const struct checker *k, struct br__llm *m, struct br__trace *t, struct br_err *err)
+static int check_pass(const struct checker *k, struct br__llm *m, struct br__trace *t,
+                      struct br_err *err)
 {
     const int32_t *const ids[1] = {k->ids};
     const struct br__trace_opts o = {
@@ -89,10 +90,9 @@ static int same_through_caches(const struct checker *k, struct br__llm *m,
     size_t vocab = (size_t)logits->shape[1];
     float *row = br__alloc(vocab * sizeof *row);
     struct br__llm_session *s = NULL;
-    int rc = row ? br__llm_session_open(&s, m, 1, TOKENS, err)
-                 : br_fail(err, BR_E_NOMEM, "out of memory for logits");
+    int rc = row ? br__llm_session_open(&s, m, 1, TOKENS, err) : br__nomem(err, "for logits");
     for (int i = 0; i < TOKENS && !rc; i++) {
-        rc = br__llm_feed(s, &(struct br__feed){0, k->ids + i, 1}, 1, row, err);
+        rc = br__llm_forward(s, &(struct br__forward_seq){0, k->ids + i, 1}, 1, row, err);
         for (size_t v = 0; v < vocab && !rc; v++)
             if (fabsf(row[v] - logits->data[(size_t)i * vocab + v]) > TOLERANCE)
                 rc = br_fail(err, BR_E_DIFF, "logit %zu of token %d is %g with caches, %g without",
@@ -111,7 +111,7 @@ static int same_over_ranks(const struct checker *k, const struct br__named *logi
     int rc = open_toy(k, 2, &m, err);
     if (rc)
         return rc;
-    rc = pass(k, m, &t, err);
+    rc = check_pass(k, m, &t, err);
     if (!rc) {
         const struct br__named *other = br__trace_find(&t, "logits");
         for (size_t i = 0; i < br__named_elems(logits) && !rc; i++)
@@ -132,18 +132,18 @@ static void check_run(struct checker *k)
     int rc = open_toy(k, 1, &m, &why);
     for (int i = 0; !rc && i < TOKENS; i++)
         k->ids[i] = (int32_t)((i * 37 + 5) % br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE));
-    if (!rc && !(rc = pass(k, m, &t, &why)))
+    if (!rc && !(rc = check_pass(k, m, &t, &why)))
         rc = finite_results(&t, count_params(m), &why);
-    tell(k, "toy forward and backward", rc, &why, "finite, a gradient for every weight");
+    check_tell(k, "toy forward and backward", rc, &why, "finite, a gradient for every weight");
     if (!rc) {
         const struct br__named *logits = br__trace_find(&t, "logits");
         rc = same_through_caches(k, m, logits, &why);
-        tell(k, "toy decoded through caches", rc, &why, "as in one pass");
+        check_tell(k, "toy decoded through caches", rc, &why, "as in one pass");
         rc = same_over_ranks(k, logits, &why);
         if (rc == BR_E_USAGE) /* sizes that two ranks cannot share */
-            tell(k, "toy on two tensor-parallel ranks", 0, NULL, why.msg);
+            check_tell(k, "toy on two tensor-parallel ranks", 0, NULL, why.msg);
         else
-            tell(k, "toy on two tensor-parallel ranks", rc, &why, "as on one");
+            check_tell(k, "toy on two tensor-parallel ranks", rc, &why, "as on one");
     }
     br__trace_free(&t);
     br__llm_close(m);
@@ -154,7 +154,7 @@ static int check_arch(struct checker *k, struct br_err *err)
     const struct br__toy_opts toy = {.dtype = BR_F32};
     struct br_err why = BR_ERR_INIT;
     if (!k->arch->layer) {
-        tell(k, "layer builder", 0, NULL, "none: it can convert and not run");
+        check_tell(k, "layer builder", 0, NULL, "none: it can convert and not run");
         return 0;
     }
     int rc = br__temp_dir(&k->arena, "bridge-check", &k->dir, err);
@@ -162,7 +162,7 @@ static int check_arch(struct checker *k, struct br_err *err)
         return rc;
     rc = br__toy_write(k->arch, k->dir, &toy, &why);
     if (rc)
-        tell(k, "toy", rc, &why, NULL);
+        check_tell(k, "toy", rc, &why, NULL);
     else
         check_run(k);
     return br__remove_tree(k->dir, err);

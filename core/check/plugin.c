@@ -23,10 +23,10 @@ struct checker {
 };
 
 /* Report one check: rc 0 is ok; the detail of a failure is why's text. */
-static void say(struct checker *k, int rc, const struct br_err *why, const char *detail,
-                const char *fmt, ...) BR_PRINTF(5, 6);
-static void say(struct checker *k, int rc, const struct br_err *why, const char *detail,
-                const char *fmt, ...)
+static void check_say(struct checker *k, int rc, const struct br_err *why, const char *detail,
+                      const char *fmt, ...) BR_PRINTF(5, 6);
+static void check_say(struct checker *k, int rc, const struct br_err *why, const char *detail,
+                      const char *fmt, ...)
 {
     char what[200], full[320];
     va_list ap;
@@ -39,7 +39,7 @@ static void say(struct checker *k, int rc, const struct br_err *why, const char 
     k->line(k->ud, full, rc == BR_OK, rc ? why->msg : detail);
 }
 
-/* ---- recipes -------------------------------------------------------------------------------- */
+/* ---- recipes --------------------------------------------------------------------------------- */
 
 /* One mode of a recipe; a mode that it refuses is no fault. */
 static int check_mode(struct checker *k, const char *name, const char *mode, char first_mode[16],
@@ -48,8 +48,7 @@ static int check_mode(struct checker *k, const char *name, const char *mode, cha
     struct br__recipe_opts o = {.name = name, .plugin = k->p, .mode = mode};
     struct br__recipe *r = br__calloc(1, sizeof *r);
     struct br__arena a = {0};
-    int rc = r ? br__recipe_open(&a, k->r, &o, r, err)
-               : br_fail(err, BR_E_NOMEM, "out of memory checking recipes");
+    int rc = r ? br__recipe_open(&a, k->r, &o, r, err) : br__nomem(err, "checking recipes");
 
     if (!rc && first_mode)
         snprintf(first_mode, 16, "%s", r->mode);
@@ -95,11 +94,11 @@ static int check_recipes(struct checker *k, struct br_err *err)
     if (rc)
         return br_fail(err, rc, "out of memory checking recipes");
     snprintf(detail, sizeof detail, "%" PRIu32 " rows", k->p->n_recipes);
-    say(k, bad, &why, detail, "recipes resolve, in each of their modes");
+    check_say(k, bad, &why, detail, "recipes resolve, in each of their modes");
     return BR_OK;
 }
 
-/* ---- rows of an architecture ---------------------------------------------------------------- */
+/* ---- rows of an architecture ----------------------------------------------------------------- */
 
 static void check_identity(struct checker *k)
 {
@@ -110,7 +109,7 @@ static void check_identity(struct checker *k)
     if (!rc && found != a)
         rc = br_fail(&why, BR_E_PLUGIN, "'%s' is served by plugin '%s' (%s), which is found first",
                      a->model_type, found->plugin->name, found->plugin->path);
-    say(k, rc, &why, a->hf_class, "found by model_type and class");
+    check_say(k, rc, &why, a->hf_class, "found by model_type and class");
 }
 
 /* Both sides of a rule go over the same indices, and lists fit the layout. */
@@ -164,11 +163,11 @@ static int check_maps(struct checker *k, const struct br_config *cfg)
         rc = br__pattern_parse(k->arch->ignore[i].hf, &p, &why);
     snprintf(detail, sizeof detail, "%" PRIu32 " rules, %" PRIu32 " ignored names", k->arch->n_maps,
              k->arch->n_ignore);
-    say(k, rc, &why, detail, "patterns, layouts and shapes parse");
+    check_say(k, rc, &why, detail, "patterns, layouts and shapes parse");
     return rc;
 }
 
-/* ---- rules, expanded: one to one ------------------------------------------------------------ */
+/* ---- rules, expanded: one to one ------------------------------------------------------------- */
 
 /* One form that an architecture's checkpoints can take. */
 struct variant {
@@ -216,8 +215,8 @@ static int rows_make(struct br__arena *a, struct rows *w, const struct br__slot 
     return w->first && w->moved ? BR_OK : BR_E_NOMEM;
 }
 
-static int mark(struct rows *w, const struct br__slot *s, uint32_t slot, uint64_t row, uint64_t n,
-                struct br_err *err)
+static int check_mark(struct rows *w, const struct br__slot *s, uint32_t slot, uint64_t row,
+                      uint64_t n, struct br_err *err)
 {
     if (row > s[slot].rows || n > s[slot].rows - row)
         return br_fail(err, BR_E_PLUGIN, "rows of '%s' beyond its end are used", s[slot].name);
@@ -245,12 +244,12 @@ static int one_to_one(struct br__arena *a, const struct br__expansion *x, struct
     struct rows hf, mc;
 
     if (rows_make(a, &hf, x->hf, x->n_hf) || rows_make(a, &mc, x->mc, x->n_mc))
-        return br_fail(err, BR_E_NOMEM, "out of memory checking rows");
+        return br__nomem(err, "checking rows");
     for (size_t i = 0; i < x->n_moves; i++) {
         const struct br__move *m = &x->moves[i];
-        int rc = mark(&hf, x->hf, m->hf, m->hf_row, m->n, err);
+        int rc = check_mark(&hf, x->hf, m->hf, m->hf_row, m->n, err);
         if (!rc)
-            rc = mark(&mc, x->mc, m->mc, m->mc_row, m->n, err);
+            rc = check_mark(&mc, x->mc, m->mc, m->mc_row, m->n, err);
         if (rc)
             return rc;
     }
@@ -294,7 +293,7 @@ static void check_expansion(struct checker *k, const struct br_config *toy, cons
         snprintf(detail, sizeof detail, "%zu Hugging Face and %zu Megatron tensors", x->n_hf,
                  x->n_mc);
     br__arena_free(&a);
-    say(k, rc, &why, detail, "every name and row once (%s)", variant_text(v, form));
+    check_say(k, rc, &why, detail, "every name and row once (%s)", variant_text(v, form));
 }
 
 static void check_expansions(struct checker *k, const struct br_config *toy)
@@ -308,7 +307,7 @@ static void check_expansions(struct checker *k, const struct br_config *toy)
                     check_expansion(k, toy, &v);
 }
 
-/* ---- the toy -------------------------------------------------------------------------------- */
+/* ---- the toy --------------------------------------------------------------------------------- */
 
 /* The toy's config.json as the architecture reads it.  Its failure is a finding, not an error. */
 static int check_toy_config(struct checker *k, struct br_config *cfg)
@@ -321,7 +320,7 @@ static int check_toy_config(struct checker *k, struct br_config *cfg)
     if (!rc)
         rc = br__config_from_json(&k->arena, k->arch, json, cfg, &why);
     br__json_free(json);
-    say(k, rc, &why, k->arch->toy, "the toy's config.json is legal");
+    check_say(k, rc, &why, k->arch->toy, "the toy's config.json is legal");
     return rc;
 }
 
@@ -390,7 +389,7 @@ static int there_and_back(const struct trip *t, struct br_err *err)
 }
 
 /* "key=value" that makes a toy's config.json state a fact; NULL if no key of it does. */
-static const char *setting(struct checker *k, uint32_t id, int value)
+static const char *check_setting(struct checker *k, uint32_t id, int value)
 {
     const struct br_field *f = br__config_field(k->arch, id);
 
@@ -419,16 +418,17 @@ static int check_trip_in(struct checker *k, const char *dir, const struct varian
     rc = br__toy_write(k->arch, t.source, &o, &why);
     if (!rc)
         rc = all_used(&t, detail, sizeof detail, &why);
-    say(k, rc, &why, detail, "every toy tensor used or ignored once (%s)", form);
+    check_say(k, rc, &why, detail, "every toy tensor used or ignored once (%s)", form);
     if (!rc)
-        say(k, there_and_back(&t, &why), &why, "bit for bit", "toy import and export (%s)", form);
+        check_say(k, there_and_back(&t, &why), &why, "bit for bit", "toy import and export (%s)",
+                  form);
     return BR_OK;
 }
 
 static int check_trip(struct checker *k, const struct variant *v, struct br_err *err)
 {
-    const char *tie = setting(k, BR_CFG_SHARE_EMBEDDINGS, !v->untied);
-    const char *mtp = v->mtp ? setting(k, BR_CFG_MTP_NUM_LAYERS, 1) : NULL;
+    const char *tie = check_setting(k, BR_CFG_SHARE_EMBEDDINGS, !v->untied);
+    const char *mtp = v->mtp ? check_setting(k, BR_CFG_MTP_NUM_LAYERS, 1) : NULL;
     const char *sets[2], *dir;
     size_t n_sets = 0;
 
@@ -478,7 +478,8 @@ int br__plugin_check(struct br__registry *r, const struct br__plugin *p,
     struct checker k = {.r = r, .p = p, .line = line, .ud = ud};
     struct br_err none = BR_ERR_INIT;
 
-    say(&k, BR_OK, &none, p->path, "loads, and every row has a size and values that are known");
+    check_say(&k, BR_OK, &none, p->path,
+              "loads, and every row has a size and values that are known");
     int rc = check_recipes(&k, err);
     for (uint32_t i = 0; !rc && i < p->n_archs; i++) {
         k.arch = &p->archs[i];

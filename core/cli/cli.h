@@ -31,7 +31,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* ---- commands.c: the command table -------------------------------------------------------- */
+/* ---- commands.c: the command table ----------------------------------------------------------- */
 
 /* Each command: its id, and the function br__cmd_<name> that runs it. */
 #define BR__CMD_MAP(X)                                                                             \
@@ -104,7 +104,7 @@ struct br__command {
 };
 extern const struct br__command br__commands[BR__N_CMD];
 
-/* ---- options.c: argv -> struct br__cli ---------------------------------------------------- */
+/* ---- options.c: argv -> struct br__cli ------------------------------------------------------- */
 
 enum br__opt_kind {
     BR__KIND_FLAG,
@@ -170,7 +170,7 @@ const char *br__command_near(const char *word);
 #define BR__INT(c, id) ((c)->opt[BR__OPT_##id].i)
 #define BR__FLOAT(c, id) ((c)->opt[BR__OPT_##id].f)
 
-/* ---- main.c: what this program is --------------------------------------------------------- */
+/* ---- main.c: what this program is ------------------------------------------------------------ */
 
 /* The commit that was built, with "+changes" if the tree differed from it; "" outside of git.
  * Written by the build (cmake/commit.cmake) into the libraries, not into what unit tests link. */
@@ -178,7 +178,7 @@ extern const char br__commit[];
 /* "bridge VERSION (COMMIT)" in the arena; never NULL. */
 const char *br__version_text(struct br__arena *a);
 
-/* ---- signals.c ---------------------------------------------------------------------------- */
+/* ---- signals.c ------------------------------------------------------------------------------- */
 
 /* Between the two, SIGBUS in a mapped file ends the program with a message and BR_E_IO, and SIGXFSZ
  * makes writing fail.  The caller's own handlers come back at the end. */
@@ -188,12 +188,12 @@ struct br__signals {
 void br__signals_begin(struct br__signals *old);
 void br__signals_end(const struct br__signals *old);
 
-/* ---- help.c ------------------------------------------------------------------------------- */
+/* ---- help.c ---------------------------------------------------------------------------------- */
 
 void br__help_brief(void);                          /* `bridge` alone                      */
 void br__help_command(const struct br__command *c); /* `bridge help import`               */
 
-/* ---- output.c: stdout --------------------------------------------------------------------- */
+/* ---- output.c: stdout ------------------------------------------------------------------------ */
 
 /* A JSON writer over a buffer: keys are NULL inside arrays.  Containers opened with
  * BR__JS_INLINE stay on one line. */
@@ -255,7 +255,7 @@ void br__read_all(FILE *in, struct br__buf *b);
 /* Path or id as a shell word: quoted only if it must be.  In the arena; never NULL. */
 const char *br__shell_word(struct br__arena *a, const char *s);
 
-/* ---- report.c: stderr --------------------------------------------------------------------- */
+/* ---- report.c: stderr ------------------------------------------------------------------------ */
 
 enum br__progress_style { BR__PROGRESS_NONE, BR__PROGRESS_LINES, BR__PROGRESS_BAR };
 
@@ -286,7 +286,7 @@ void br__report_free(struct br__report *r);
 /* "bridge: text" on stderr; where may be NULL or "". */
 void br__print_error(const struct br_err *err, int verbose);
 
-/* ---- the commands ------------------------------------------------------------------------- */
+/* ---- the commands ---------------------------------------------------------------------------- */
 
 #define BR_X(id, name) int br__cmd_##name(struct br__cli *c, struct br_err *err);
 BR__CMD_MAP(BR_X)

@@ -18,8 +18,11 @@ struct bench {
     double prefill_s[MAX_RUNS], decode_s[MAX_RUNS];        /* seconds of each run */
     double read_bytes[MAX_LOOKS], matmul_flops[MAX_LOOKS]; /* ceilings, seen between the parts */
     int64_t n_looks;
-    int warm; /* past the run that only maps pages and builds graphs */
-    char tier[sizeof((struct br_peaks *)0)->tier];
+    struct br__forward_seq *inputs; /* [batch] */
+    int32_t *ids;                   /* [prefill] */
+    float *logits;                  /* [batch, vocab] */
+    int warm;                       /* past the run that only maps pages and builds graphs */
+    char tier[sizeof((struct br_roofline *)0)->tier];
     struct br__llm_cost cost;
 };
 
@@ -28,25 +31,25 @@ static int by_value(const void *x, const void *y)
     double a = *(const double *)x, b = *(const double *)y;
     return (a > b) - (a < b);
 }
-static double median(double *v, int64_t n)
+static double bench_median(double *v, int64_t n)
 {
     qsort(v, (size_t)n, sizeof *v, by_value);
     return v[n / 2];
 }
 
-static int64_t option(const struct br__cli *c, int id, int64_t dflt)
+static int64_t bench_option(const struct br__cli *c, int id, int64_t dflt)
 {
     return c->opt[id].set ? c->opt[id].i : dflt;
 }
 
 /* What the machine can do changes from second to second, so the ceilings are measured in between.
  */
-static int look(struct bench *b, struct br_err *err)
+static int bench_look(struct bench *b, struct br_err *err)
 {
-    struct br_peaks now;
+    struct br_roofline now;
     if (!b->warm)
         return BR_OK;
-    int rc = br__llm_peaks(b->m, &now, err);
+    int rc = br__llm_roofline(b->m, &now, err);
     if (rc)
         return rc;
     b->read_bytes[b->n_looks] = now.read_bytes;
@@ -57,43 +60,40 @@ static int look(struct bench *b, struct br_err *err)
 
 /* Every sequence's next tokens, from first to end - 1: which ones does not change what they cost.
  */
-static int decode_some(struct bench *b, struct br__feed *feeds, int64_t first, int64_t end,
-                       const int32_t *ids, float *logits, struct br_err *err)
+static int decode_some(struct bench *b, int64_t first, int64_t end, struct br_err *err)
 {
     int rc = BR_OK;
     for (int64_t i = first; i < end && !rc; i++) {
         for (int64_t s = 0; s < b->batch; s++) {
-            feeds[s].ids = ids + (i + s) % b->prefill;
-            feeds[s].n = 1;
+            b->inputs[s].ids = b->ids + (i + s) % b->prefill;
+            b->inputs[s].n = 1;
         }
-        rc = br__llm_feed(b->s, feeds, (size_t)b->batch, logits, err);
+        rc = br__llm_forward(b->s, b->inputs, (size_t)b->batch, b->logits, err);
     }
     return rc;
 }
 
 /* One prompt, then tokens one by one. */
-static int one_run(struct bench *b, int64_t run, struct br__feed *feeds, const int32_t *ids,
-                   float *logits, struct br_err *err)
+static int one_run(struct bench *b, int64_t run, struct br_err *err)
 {
     for (uint32_t s = 0; s < (uint32_t)b->batch; s++) {
         br__llm_reset(b->s, s);
-        feeds[s] = (struct br__feed){s, ids, b->prefill};
+        b->inputs[s] = (struct br__forward_seq){s, b->ids, b->prefill};
     }
     double t0 = br__now();
-    int rc = br__llm_feed(b->s, feeds, 1, logits, err);
+    int rc = br__llm_forward(b->s, b->inputs, 1, b->logits, err);
     b->prefill_s[run] = br__now() - t0;
     if (!rc && b->batch > 1) /* the others' prompts are not timed */
-        rc = br__llm_feed(b->s, feeds + 1, (size_t)b->batch - 1, logits, err);
+        rc = br__llm_forward(b->s, b->inputs + 1, (size_t)b->batch - 1, b->logits, err);
     if (!rc)
-        rc = look(b, err);
+        rc = bench_look(b, err);
     b->decode_s[run] = 0;
     for (int64_t p = 0; p < DECODE_PARTS && !rc; p++) {
         t0 = br__now();
-        rc = decode_some(b, feeds, b->decode * p / DECODE_PARTS, b->decode * (p + 1) / DECODE_PARTS,
-                         ids, logits, err);
+        rc = decode_some(b, b->decode * p / DECODE_PARTS, b->decode * (p + 1) / DECODE_PARTS, err);
         b->decode_s[run] += br__now() - t0;
         if (!rc)
-            rc = look(b, err);
+            rc = bench_look(b, err);
     }
     return rc;
 }
@@ -102,22 +102,22 @@ static int one_run(struct bench *b, int64_t run, struct br__feed *feeds, const i
 static int all_runs(struct bench *b, struct br_err *err)
 {
     int64_t vocab = br_cfg_i(br__llm_config(b->m), BR_CFG_VOCAB_SIZE);
-    int32_t *ids = br__alloc((size_t)b->prefill * sizeof *ids);
-    float *logits = br__alloc((size_t)(vocab * b->batch) * sizeof *logits);
-    struct br__feed *feeds = br__calloc((size_t)b->batch, sizeof *feeds);
-    int rc = ids && logits && feeds ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for prompts");
+    b->ids = br__alloc((size_t)b->prefill * sizeof *b->ids);
+    b->logits = br__alloc((size_t)(vocab * b->batch) * sizeof *b->logits);
+    b->inputs = br__calloc((size_t)b->batch, sizeof *b->inputs);
+    int rc = b->ids && b->logits && b->inputs ? BR_OK : br__nomem(err, "for prompts");
 
     for (int64_t i = 0; !rc && i < b->prefill; i++)
-        ids[i] = (int32_t)((i * 7919 + 13) % vocab);
+        b->ids[i] = (int32_t)((i * 7919 + 13) % vocab);
     for (int64_t run = -1; run < b->runs && !rc; run++) {
         b->warm = run >= 0;
-        rc = one_run(b, BR__MAX(run, 0), feeds, ids, logits, err);
+        rc = one_run(b, BR__MAX(run, 0), err);
     }
     if (!rc)
         rc = br__llm_cost(b->s, b->prefill + b->decode / 2, &b->cost, err);
-    br__free(feeds);
-    br__free(ids);
-    br__free(logits);
+    br__free(b->inputs);
+    br__free(b->ids);
+    br__free(b->logits);
     return rc;
 }
 
@@ -152,14 +152,15 @@ struct summary {
 static struct summary sum_up(struct bench *b)
 {
     struct summary s;
-    double prefill = median(b->prefill_s, b->runs), decode = median(b->decode_s, b->runs);
+    double prefill = bench_median(b->prefill_s, b->runs),
+           decode = bench_median(b->decode_s, b->runs);
 
     s.prefill_rate = (double)b->prefill / prefill;
     s.decode_rate = (double)(b->decode * b->batch) / decode;
     s.flops = prefill_flops(b) / prefill;
     s.bytes = step_bytes(b) * (double)b->decode / decode;
-    s.read_bytes = median(b->read_bytes, b->n_looks);
-    s.matmul_flops = median(b->matmul_flops, b->n_looks);
+    s.read_bytes = bench_median(b->read_bytes, b->n_looks);
+    s.matmul_flops = bench_median(b->matmul_flops, b->n_looks);
     return s;
 }
 
@@ -202,10 +203,10 @@ static int print_summary(struct bench *b, struct br_err *err)
 int br__cmd_bench(struct br__cli *c, struct br_err *err)
 {
     struct bench b = {.c = c,
-                      .prefill = option(c, BR__OPT_PREFILL_TOKENS, 512),
-                      .decode = option(c, BR__OPT_DECODE_TOKENS, 64),
-                      .runs = option(c, BR__OPT_REPEAT, 3),
-                      .batch = option(c, BR__OPT_BATCH, 1)};
+                      .prefill = bench_option(c, BR__OPT_PREFILL_TOKENS, 512),
+                      .decode = bench_option(c, BR__OPT_DECODE_TOKENS, 64),
+                      .runs = bench_option(c, BR__OPT_REPEAT, 3),
+                      .batch = bench_option(c, BR__OPT_BATCH, 1)};
     struct br__llm_opts o;
 
     br__report_init(&b.r, c);

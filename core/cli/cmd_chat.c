@@ -96,8 +96,8 @@ static int row_read(struct row *r, const char *text, size_t n, int many, struct 
     return rc ? br_fail(err, rc, "cannot hold the messages in memory") : BR_OK;
 }
 
-static int render(struct br__cli *c, const struct br_chat *chat, const char *text, size_t n,
-                  int many, struct br_err *err)
+static int chat_render(struct br__cli *c, const struct br_chat *chat, const char *text, size_t n,
+                       int many, struct br_err *err)
 {
     struct row r = {.req = {.struct_size = sizeof r.req}};
     struct br__buf line = {0};
@@ -141,7 +141,7 @@ static int render_lines(struct br__cli *c, const struct br_chat *chat, FILE *in,
         if (is_blank(line, (size_t)n))
             continue;
         rc = (size_t)n > INPUT_MAX ? br_fail(err, BR_E_FORMAT, "longer than %zu bytes", INPUT_MAX)
-                                   : render(c, chat, line, (size_t)n, 1, err);
+                                   : chat_render(c, chat, line, (size_t)n, 1, err);
         if (rc)
             br_wrap(err, "input line %zu", number);
     }
@@ -156,7 +156,7 @@ static int render_one(struct br__cli *c, const struct br_chat *chat, FILE *in, s
     br__read_all(in, &text);
     int rc = text.failed
                  ? br_fail(err, text.failed, "the input is longer than %zu bytes", INPUT_MAX)
-                 : render(c, chat, text.p, text.n, 0, err);
+                 : chat_render(c, chat, text.p, text.n, 0, err);
     br__buf_free(&text);
     return rc;
 }

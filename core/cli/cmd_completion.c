@@ -10,8 +10,7 @@
 
 #include <string.h>
 
-/* ---- what stands where ------------------------------------------------------------------------
- */
+/* ---- what stands where ----------------------------------------------------------------------- */
 
 /* Values that only a run of the program knows: the first column of a list command's rows. */
 static const struct {
@@ -74,8 +73,7 @@ static void print_spellings(const struct br__option *o, const char *before, cons
         printf("%s%s-%c", sep, before, o->letter);
 }
 
-/* ---- patterns for both shells ------------------------------------------------------------------
- */
+/* ---- patterns for both shells ---------------------------------------------------------------- */
 
 /* Options that take a value, between spaces: the word that follows is not the command. */
 static void print_valued(void)
@@ -138,8 +136,7 @@ static int is_first(int k, size_t n)
     return 1;
 }
 
-/* ---- bash
- * ---------------------------------------------------------------------------------------- */
+/* ---- bash ------------------------------------------------------------------------------------ */
 
 /* clang-format off */
 static const char bash_head[] =
@@ -273,8 +270,7 @@ static void print_bash(void)
     fputs(bash_tail, stdout);
 }
 
-/* ---- zsh
- * ----------------------------------------------------------------------------------------- */
+/* ---- zsh ------------------------------------------------------------------------------------- */
 
 /* clang-format off */
 static const char zsh_head[] =
@@ -407,8 +403,7 @@ static void print_zsh(void)
     fputs(zsh_tail, stdout);
 }
 
-/* ---- the command
- * ---------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;

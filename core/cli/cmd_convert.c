@@ -6,11 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory");
-}
-
 /* ---- destinations ---------------------------------------------------------------------------- */
 
 /* Name of a model as the user calls it: "Qwen/Qwen3-8B@main" and "./models/Qwen3-8B/" are Qwen3-8B,
@@ -38,21 +33,26 @@ static const char *model_name(struct br__arena *a, const char *model, const char
     return name;
 }
 
-/* The destination that a user who named none gets, said aloud. */
-static int default_dest(struct br__cli *c, struct br__report *r, const char *from,
-                        const char *old_suffix, const char *new_suffix, const char *option,
-                        const char **dest, struct br_err *err)
-{
-    const char *name = model_name(&c->arena, from, old_suffix);
+/* How a destination is named after its source. */
+struct naming {
+    const char *old_suffix, *new_suffix;
+    const char *option; /* that would have named it */
+};
 
-    *dest = name ? br__arena_printf(&c->arena, "./%s%s", name, new_suffix) : NULL;
+/* The destination where the user gave none; a note says so. */
+static int default_dest(struct br__cli *c, struct br__report *r, const char *from,
+                        const struct naming *n, const char **dest, struct br_err *err)
+{
+    const char *name = model_name(&c->arena, from, n->old_suffix);
+
+    *dest = name ? br__arena_printf(&c->arena, "./%s%s", name, n->new_suffix) : NULL;
     if (!*dest)
-        return no_memory(err);
-    br__report_note(r, "no --%s given: writing to %s", option, *dest);
+        return br__nomem(err, "reading the command line");
+    br__report_note(r, "no --%s given: writing to %s", n->option, *dest);
     return BR_OK;
 }
 
-/* ---- telling what was done ------------------------------------------------------------------ */
+/* ---- telling what was done ------------------------------------------------------------------- */
 
 struct outcome {
     const char *command;
@@ -129,7 +129,7 @@ static const char *verify_command(struct br__cli *c, const struct br_job *job)
                             dtype[0] ? " --torch-dtype " : "", dtype);
 }
 
-/* ---- import, export ------------------------------------------------------------------------- */
+/* ---- import, export -------------------------------------------------------------------------- */
 
 static int import_job(struct br__cli *c, struct br__report *r, struct br_job *job,
                       struct br_err *err)
@@ -137,8 +137,9 @@ static int import_job(struct br__cli *c, struct br__report *r, struct br_job *jo
     int rc = br__job_from_cli(c, r, job, err);
 
     if (!rc && !job->megatron_path)
-        rc = default_dest(c, r, BR__TEXT(c, HF_MODEL), "", "-megatron", "megatron-path",
-                          &job->megatron_path, err);
+        rc = default_dest(c, r, BR__TEXT(c, HF_MODEL),
+                          &(struct naming){"", "-megatron", "megatron-path"}, &job->megatron_path,
+                          err);
     return rc;
 }
 
@@ -148,12 +149,12 @@ static int export_job(struct br__cli *c, struct br__report *r, struct br_job *jo
     int rc = br__job_from_cli(c, r, job, err);
 
     if (!rc && !job->hf_path)
-        rc = default_dest(c, r, job->megatron_path, "-megatron", "-hf", "hf-path", &job->hf_path,
-                          err);
+        rc = default_dest(c, r, job->megatron_path, &(struct naming){"-megatron", "-hf", "hf-path"},
+                          &job->hf_path, err);
     return rc;
 }
 
-static int convert(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
+static int job_run(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
                    struct br_err *err)
 {
     int importing = direction == BR__IMPORT;
@@ -190,7 +191,7 @@ int br__cmd_import(struct br__cli *c, struct br_err *err)
     br__report_init(&r, c);
     int rc = import_job(c, &r, &job, err);
     if (!rc)
-        rc = convert(c, &r, &job, BR__IMPORT, err);
+        rc = job_run(c, &r, &job, BR__IMPORT, err);
     br__report_free(&r);
     return rc;
 }
@@ -203,12 +204,12 @@ int br__cmd_export(struct br__cli *c, struct br_err *err)
     br__report_init(&r, c);
     int rc = export_job(c, &r, &job, err);
     if (!rc)
-        rc = convert(c, &r, &job, BR__EXPORT, err);
+        rc = job_run(c, &r, &job, BR__EXPORT, err);
     br__report_free(&r);
     return rc;
 }
 
-/* ---- verify --------------------------------------------------------------------------------- */
+/* ---- verify ---------------------------------------------------------------------------------- */
 
 int br__cmd_verify(struct br__cli *c, struct br_err *err)
 {
@@ -239,7 +240,7 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- roundtrip ------------------------------------------------------------------------------ */
+/* ---- roundtrip ------------------------------------------------------------------------------- */
 
 struct trip {
     struct br__cli *c;
@@ -362,7 +363,8 @@ static int trip_paths(struct trip *t, struct br_err *err)
 {
     t->job.megatron_path = br__arena_printf(&t->c->arena, "%s/megatron", t->dir);
     t->job.hf_path = br__arena_printf(&t->c->arena, "%s/hf", t->dir);
-    return t->job.megatron_path && t->job.hf_path ? BR_OK : no_memory(err);
+    return t->job.megatron_path && t->job.hf_path ? BR_OK
+                                                  : br__nomem(err, "reading the command line");
 }
 
 int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)

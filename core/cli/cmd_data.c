@@ -8,8 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- build
- * ------------------------------------------------------------------------------------------ */
+/* ---- build ----------------------------------------------------------------------------------- */
 
 /* Print a line and empty the buffer. */
 static int say_line(struct br__buf *line, struct br_err *err)
@@ -18,7 +17,7 @@ static int say_line(struct br__buf *line, struct br_err *err)
     if (!failed)
         br__say(stdout, "%s", line->p);
     br__buf_free(line);
-    return failed ? br_fail(err, BR_E_NOMEM, "out of memory printing a line") : BR_OK;
+    return failed ? br__nomem(err, "printing a line") : BR_OK;
 }
 
 /* --json-keys text,title and --json-keys text title */
@@ -99,8 +98,8 @@ static int print_built(struct br__cli *c, struct br__report *r, const char *outp
     return say_line(&line, err);
 }
 
-static int build(struct br__cli *c, struct br__report *r, const struct br_tokenizer *tok,
-                 struct br_err *err)
+static int data_build(struct br__cli *c, struct br__report *r, const struct br_tokenizer *tok,
+                      struct br_err *err)
 {
     struct br__build_opts o = {.inputs = c->pos,
                                .n_inputs = c->n_pos,
@@ -137,15 +136,14 @@ int br__cmd_data_build(struct br__cli *c, struct br_err *err)
     if (rc)
         return rc;
     br__report_init(&r, c);
-    rc = build(c, &r, tok, err);
+    rc = data_build(c, &r, tok, err);
     br__report_end(&r);
     br__report_free(&r);
     br_tokenizer_close(tok);
     return rc;
 }
 
-/* ---- merge
- * ------------------------------------------------------------------------------------------ */
+/* ---- merge ----------------------------------------------------------------------------------- */
 
 int br__cmd_data_merge(struct br__cli *c, struct br_err *err)
 {
@@ -162,8 +160,7 @@ int br__cmd_data_merge(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- inspect
- * ---------------------------------------------------------------------------------------- */
+/* ---- inspect --------------------------------------------------------------------------------- */
 
 #define SHOWN 8 /* tokens of a document that are printed */
 
@@ -171,7 +168,7 @@ struct lengths {
     int64_t min, max, empty;
 };
 
-static struct lengths measure(const struct br__indexed *x)
+static struct lengths data_measure(const struct br__indexed *x)
 {
     struct lengths l = {.min = x->n_seq ? INT64_MAX : 0};
     for (int64_t i = 0; i < x->n_seq; i++) {
@@ -209,7 +206,7 @@ static int largest_id(const struct br__indexed *x, int32_t *max, int32_t first[S
 static int print_inspected(const struct br__cli *c, const char *prefix, const struct br__indexed *x,
                            int32_t max, const int32_t *first, struct br_err *err)
 {
-    struct lengths l = measure(x);
+    struct lengths l = data_measure(x);
     int64_t shown = x->n_seq ? BR__MIN(SHOWN, br__indexed_len(x, 0)) : 0;
     if (BR__FLAG(c, JSON)) {
         struct br__js j = {0};

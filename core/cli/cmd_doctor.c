@@ -21,8 +21,7 @@
 #include <sys/auxv.h>
 #endif
 
-/* ---- the processor ----------------------------------------------------------------------------
- */
+/* ---- the processor --------------------------------------------------------------------------- */
 
 /* clang-format off */
 static const struct {
@@ -87,8 +86,7 @@ static const char *cpu_model(struct br__arena *a)
     return proc_line(a, "/proc/cpuinfo", "model name\t: ");
 }
 
-/* ---- GPU backends -----------------------------------------------------------------------------
- */
+/* ---- GPU backends ---------------------------------------------------------------------------- */
 
 /* Conversion needs none, so that there is none is a state and no failure. */
 struct gpu {
@@ -118,8 +116,7 @@ static int find_gpu(struct br__cli *c, const struct br__registry *r, struct gpu 
     return BR_OK;
 }
 
-/* ---- folders ----------------------------------------------------------------------------------
- */
+/* ---- folders --------------------------------------------------------------------------------- */
 
 struct folder {
     const char *what, *path; /* path NULL: the environment does not say */
@@ -162,8 +159,7 @@ static int find_folders(struct br__cli *c, struct folder f[N_FOLDERS], struct br
     return BR_OK;
 }
 
-/* ---- libraries --------------------------------------------------------------------------------
- */
+/* ---- libraries ------------------------------------------------------------------------------- */
 
 static const char *glibc_version(struct br__arena *a)
 {
@@ -213,8 +209,7 @@ static int find_objects(struct br__arena *a, struct objects *o, struct br_err *e
     return o->failed ? br_fail(err, BR_E_NOMEM, "out of memory") : BR_OK;
 }
 
-/* ---- the report -------------------------------------------------------------------------------
- */
+/* ---- the report ------------------------------------------------------------------------------ */
 
 struct report {
     struct br__registry *r;

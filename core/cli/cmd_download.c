@@ -16,7 +16,7 @@ struct loader {
     double seconds;
 };
 
-static int matches(const struct br__cli_value *globs, const char *path)
+static int download_matches(const struct br__cli_value *globs, const char *path)
 {
     for (size_t i = 0; i < globs->n_list; i++)
         if (br__hub_glob(globs->list[i], path))
@@ -24,7 +24,7 @@ static int matches(const struct br__cli_value *globs, const char *path)
     return 0;
 }
 
-static int choose(struct loader *l, struct br_err *err)
+static int download_choose(struct loader *l, struct br_err *err)
 {
     const struct br__cli_value *include = &l->c->opt[BR__OPT_INCLUDE];
     const struct br__cli_value *exclude = &l->c->opt[BR__OPT_EXCLUDE];
@@ -33,10 +33,10 @@ static int choose(struct loader *l, struct br_err *err)
 
     l->files = br__arena_alloc(&l->c->arena, n * sizeof *l->files + 1);
     if (!l->files)
-        return br_fail(err, BR_E_NOMEM, "out of memory with %zu files", n);
+        return br__nomem(err, "with %zu files", n);
     for (size_t i = 0; i < n; i++)
-        if ((!include->n_list || matches(include, files[i].path)) &&
-            !matches(exclude, files[i].path))
+        if ((!include->n_list || download_matches(include, files[i].path)) &&
+            !download_matches(exclude, files[i].path))
             l->files[l->n_files++] = &files[i];
     if (!n && br__hub_is_offline(l->h))
         return BR_OK; /* no listing: the snapshot is what there is */
@@ -59,17 +59,16 @@ static int open_hub(struct loader *l, struct br_err *err)
         return br_fail(err, BR_E_USAGE, "'%s' is a directory; expected the id of a hub model", id);
     if (BR__FLAG(c, HF_REVISION))
         id = br__arena_printf(&c->arena, "%s@%s", id, BR__TEXT(c, HF_REVISION));
-    return id ? br__hub_open(&l->h, id, &o, err)
-              : br_fail(err, BR_E_NOMEM, "out of memory looking up a model");
+    return id ? br__hub_open(&l->h, id, &o, err) : br__nomem(err, "looking up a model");
 }
 
-static int load(struct loader *l, struct br_err *err)
+static int download_load(struct loader *l, struct br_err *err)
 {
     double began = br__now();
     int rc = open_hub(l, err);
 
     if (!rc)
-        rc = choose(l, err);
+        rc = download_choose(l, err);
     if (!rc) {
         const char *local = BR__TEXT(l->c, LOCAL_DIR);
         l->dir = local ? local : br__hub_snapshot(l->h);
@@ -127,7 +126,7 @@ int br__cmd_download(struct br__cli *c, struct br_err *err)
     struct loader l = {.c = c, .r = &r};
 
     br__report_init(&r, c);
-    int rc = load(&l, err);
+    int rc = download_load(&l, err);
     if (r.json) {
         int printed = print_json(&l, rc, err, rc ? NULL : err);
         rc = rc ? rc : printed;

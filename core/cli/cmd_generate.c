@@ -33,21 +33,21 @@ struct generation {
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
-static double number(const struct br__cli *c, int id, double dflt)
+static double generate_number(const struct br__cli *c, int id, double dflt)
 {
     return c->opt[id].set ? c->opt[id].f : dflt;
 }
 
-static void settings(struct generation *g)
+static void generate_settings(struct generation *g)
 {
     const struct br__cli *c = g->c;
 
     g->o.sample = (struct br__sample_opts){
-        .temperature = number(c, BR__OPT_TEMPERATURE, 0),
+        .temperature = generate_number(c, BR__OPT_TEMPERATURE, 0),
         .top_k = (uint64_t)BR__INT(c, TOP_K),
-        .top_p = number(c, BR__OPT_TOP_P, 1),
-        .min_p = number(c, BR__OPT_MIN_P, 0),
-        .repetition_penalty = number(c, BR__OPT_REPETITION_PENALTY, 1),
+        .top_p = generate_number(c, BR__OPT_TOP_P, 1),
+        .min_p = generate_number(c, BR__OPT_MIN_P, 0),
+        .repetition_penalty = generate_number(c, BR__OPT_REPETITION_PENALTY, 1),
         .seed = (uint64_t)BR__INT(c, SAMPLE_SEED),
     };
     g->o.max_new_tokens =
@@ -67,7 +67,7 @@ static int add_prompt(struct generation *g, struct br_ids ids, struct br_err *er
     if (br__grow(&g->prompts, &cap, g->n, sizeof *g->prompts) ||
         br__grow(&g->seqs, &g->cap, g->n, sizeof *g->seqs)) {
         br_ids_free(&ids);
-        return br_fail(err, BR_E_NOMEM, "out of memory for prompts");
+        return br__nomem(err, "for prompts");
     }
     g->prompts[g->n] = ids;
     g->seqs[g->n] = (struct br__gen_sequence){.prompt = ids.p, .n_prompt = ids.n};
@@ -89,7 +89,7 @@ static int add_text(struct generation *g, const char *text, size_t n, struct br_
     return add_prompt(g, ids, err);
 }
 
-static void message(struct br__buf *b, const char *role, const char *content)
+static void generate_message(struct br__buf *b, const char *role, const char *content)
 {
     br__buf_printf(b, "%s{\"role\": \"%s\", \"content\": ", b->n > 1 ? ", " : "", role);
     br__buf_json_str(b, content);
@@ -128,7 +128,7 @@ static void begin_talk(struct generation *g, struct br__buf *talk)
 {
     br__buf_puts(talk, "[");
     if (BR__FLAG(g->c, SYSTEM))
-        message(talk, "system", BR__TEXT(g->c, SYSTEM));
+        generate_message(talk, "system", BR__TEXT(g->c, SYSTEM));
 }
 
 static int add_user_text(struct generation *g, const char *text, size_t n, struct br_err *err)
@@ -140,7 +140,7 @@ static int add_user_text(struct generation *g, const char *text, size_t n, struc
     struct br__buf talk = {0};
     char *copy = br__arena_strndup(&g->c->arena, text, n);
     begin_talk(g, &talk);
-    message(&talk, "user", copy ? copy : "");
+    generate_message(&talk, "user", copy ? copy : "");
     int rc = copy ? add_chat(g, &talk, err) : br_fail(err, BR_E_NOMEM, "out of memory");
     br__buf_free(&talk);
     return rc;
@@ -178,7 +178,7 @@ static void on_text(void *ud, size_t sequence, const char *text, size_t n)
     }
 }
 
-static double rate(size_t n, double seconds)
+static double generate_rate(size_t n, double seconds)
 {
     return seconds > 0 ? (double)n / seconds : 0;
 }
@@ -192,8 +192,9 @@ static void closing_line(const struct generation *g)
     br__say(stderr,
             "bridge: prompt %zu tokens, %.1f tokens/s; %zu new, decode %.1f tokens/s; first token "
             "%.3f s; private memory %.0f MB",
-            s->prompt_tokens, rate(s->prompt_tokens, s->prefill), s->new_tokens,
-            rate(s->decoded, s->decode), s->first_token, (double)br__private_memory() / 1e6);
+            s->prompt_tokens, generate_rate(s->prompt_tokens, s->prefill), s->new_tokens,
+            generate_rate(s->decoded, s->decode), s->first_token,
+            (double)br__private_memory() / 1e6);
 }
 
 static void sequence_json(struct br__js *j, const struct generation *g,
@@ -224,8 +225,9 @@ static int print_json(struct generation *g, struct br_err *err)
         }
         br__js_end(&j);
     }
-    br__js_num(&j, "tokens_per_second", rate(g->stats.decoded, g->stats.decode));
-    br__js_num(&j, "prompt_tokens_per_second", rate(g->stats.prompt_tokens, g->stats.prefill));
+    br__js_num(&j, "tokens_per_second", generate_rate(g->stats.decoded, g->stats.decode));
+    br__js_num(&j, "prompt_tokens_per_second",
+               generate_rate(g->stats.prompt_tokens, g->stats.prefill));
     br__js_num(&j, "time_to_first_token", g->stats.first_token);
     br__js_u64(&j, "private_bytes", br__private_memory());
     br__report_json(&g->r, &j);
@@ -280,7 +282,7 @@ static int size_caches(struct generation *g, struct br_err *err)
     return br__llm_session_open(&g->s, g->m, (int64_t)BR__MIN(g->n, (size_t)MAX_BATCH), need, err);
 }
 
-static int run(struct generation *g, struct br_err *err)
+static int generate_run(struct generation *g, struct br_err *err)
 {
     double opened = br__now();
     int rc = br__generate(g->s, &g->o, g->seqs, g->n, &g->stats, err);
@@ -294,7 +296,7 @@ static int run_all(struct generation *g, struct br_err *err)
     g->streaming = g->n == 1 && !g->r.json && g->tok;
     int rc = size_caches(g, err);
     if (!rc)
-        rc = run(g, err);
+        rc = generate_run(g, err);
     br__report_end(&g->r);
     if (rc)
         return rc;
@@ -316,29 +318,30 @@ static void forget_prompts(struct generation *g)
 }
 
 /* One line from the user, answered; the answer joins the conversation. */
-static int turn(struct generation *g, struct br__buf *talk, const char *line, struct br_err *err)
+static int generate_turn(struct generation *g, struct br__buf *talk, const char *line,
+                         struct br_err *err)
 {
     int rc;
 
     if (g->chat) {
-        message(talk, "user", line);
+        generate_message(talk, "user", line);
         rc = add_chat(g, talk, err);
     } else {
         rc = add_text(g, line, strlen(line), err);
     }
     if (!rc)
-        rc = run(g, err);
+        rc = generate_run(g, err);
     if (rc)
         return rc;
     putchar('\n');
     closing_line(g);
     if (g->chat)
-        message(talk, "assistant", g->seqs[0].text.p ? g->seqs[0].text.p : "");
+        generate_message(talk, "assistant", g->seqs[0].text.p ? g->seqs[0].text.p : "");
     forget_prompts(g);
     return BR_OK;
 }
 
-static int converse(struct generation *g, struct br_err *err)
+static int generate_converse(struct generation *g, struct br_err *err)
 {
     struct br__buf talk = {0};
     char *line = NULL;
@@ -359,7 +362,7 @@ static int converse(struct generation *g, struct br_err *err)
             line[--n] = '\0';
         g->began = br__now();
         if (n > 0)
-            rc = turn(g, &talk, line, err);
+            rc = generate_turn(g, &talk, line, err);
     }
     free(line);
     br__buf_free(&talk);
@@ -400,14 +403,14 @@ static int check_options(const struct br__cli *c, struct br_err *err)
     return BR_OK;
 }
 
-static int go(struct generation *g, struct br_err *err)
+static int generate_go(struct generation *g, struct br_err *err)
 {
     const char *prompt = BR__TEXT(g->c, PROMPT), *file = BR__TEXT(g->c, PROMPTS_FILE);
     int rc = BR_OK;
 
     if ((prompt != NULL) + (file != NULL) + BR__FLAG(g->c, INPUT_IDS) > 1)
         return br_fail(err, BR_E_USAGE, "give one of --prompt, --prompts-file and --input-ids");
-    settings(g);
+    generate_settings(g);
     if (BR__FLAG(g->c, INPUT_IDS)) {
         struct br_ids ids;
         rc = br__ids_from_cli(g->c, g->m, &g->tok, &ids, err);
@@ -421,7 +424,7 @@ static int go(struct generation *g, struct br_err *err)
         rc = open_text(g, err);
         if (!rc && !prompt && !file && isatty(STDIN_FILENO) && !g->r.json) {
             g->o.tok = g->tok;
-            return converse(g, err);
+            return generate_converse(g, err);
         }
         if (!rc)
             rc = prompt ? add_user_text(g, prompt, strlen(prompt), err)
@@ -446,7 +449,7 @@ int br__cmd_generate(struct br__cli *c, struct br_err *err)
     if (!rc)
         rc = br__llm_open(&g.m, &o, err);
     if (!rc)
-        rc = go(&g, err);
+        rc = generate_go(&g, err);
     forget_prompts(&g);
     br__free(g.prompts);
     br__free(g.seqs);

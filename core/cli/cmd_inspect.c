@@ -23,7 +23,7 @@ static int open_any(struct br__cli *c, struct br__report *r, const char *name, s
     return rc;
 }
 
-/* ---- inspect -------------------------------------------------------------------------------- */
+/* ---- inspect --------------------------------------------------------------------------------- */
 
 struct look {
     struct br__cli *c;
@@ -49,7 +49,7 @@ static int sort_tensors(struct look *l, struct br_err *err)
 
     l->sorted = br__arena_alloc(&l->c->arena, ck->n_tensors * sizeof *l->sorted + 1);
     if (!l->sorted)
-        return br_fail(err, BR_E_NOMEM, "out of memory listing %zu tensors", ck->n_tensors);
+        return br__nomem(err, "listing %zu tensors", ck->n_tensors);
     for (size_t i = 0; i < ck->n_tensors; i++) {
         l->sorted[i] = &ck->tensors[i];
         l->total += ck->tensors[i].bytes;
@@ -75,7 +75,7 @@ static int hash_all(struct look *l, struct br_err *err)
 {
     l->hash = br__arena_alloc(&l->c->arena, l->ck->n_tensors * sizeof *l->hash + 1);
     if (!l->hash)
-        return br_fail(err, BR_E_NOMEM, "out of memory hashing %zu tensors", l->ck->n_tensors);
+        return br__nomem(err, "hashing %zu tensors", l->ck->n_tensors);
     pthread_mutex_init(&l->lock, NULL);
     l->r->listener.progress(l->r, "hash", 0, l->total); /* the clock starts */
     int rc = br__pool_run((int)BR__INT(l->c, THREADS), l->ck->n_tensors, hash_one, l, err);
@@ -217,7 +217,7 @@ int br__cmd_inspect(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- diff ----------------------------------------------------------------------------------- */
+/* ---- diff ------------------------------------------------------------------------------------ */
 
 static void diff_line(void *ud, const char *text)
 {

@@ -37,8 +37,8 @@ static int subject_open(struct subject *s, struct br__cli *c, struct br_err *err
 }
 
 /* Every data-parallel rank is given the same tokens. */
-static int trace(struct br__llm *m, const struct br_ids *ids, unsigned flags, struct br__trace *t,
-                 struct br_err *err)
+static int logits_trace(struct br__llm *m, const struct br_ids *ids, unsigned flags,
+                        struct br__trace *t, struct br_err *err)
 {
     const int32_t *all[64];
     size_t dp = br__llm_topo(m)->size[BR_AXIS_DP];
@@ -59,7 +59,7 @@ static int write_results(const struct br__trace *t, const char *path, struct br_
 {
     struct br__st_entry *e = br__calloc(t->n, sizeof *e);
     struct br__buf out = {.max = (size_t)1 << 40};
-    int rc = e ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory writing '%s'", path);
+    int rc = e ? BR_OK : br__nomem(err, "writing '%s'", path);
 
     for (size_t i = 0; i < t->n && !rc; i++) {
         e[i] = (struct br__st_entry){
@@ -67,7 +67,7 @@ static int write_results(const struct br__trace *t, const char *path, struct br_
         memcpy(e[i].shape, t->list[i].shape, sizeof e[i].shape);
     }
     if (!rc && br__st_header(&out, e, t->n, NULL))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory writing '%s'", path);
+        rc = br__nomem(err, "writing '%s'", path);
     for (size_t i = 0; i < t->n && !rc; i++)
         br__buf_put(&out, t->list[i].data, (size_t)(e[i].end - e[i].begin));
     if (!rc && out.failed)
@@ -161,7 +161,7 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
     if (!rc && BR__FLAG(c, AUX_LOSS) && !br__llm_config(s.m)->n_experts)
         rc = br_fail(err, BR_E_USAGE, "option '--aux-loss' is for models with routed experts");
     if (!rc)
-        rc = trace(s.m, &s.ids, flags, &t, err);
+        rc = logits_trace(s.m, &s.ids, flags, &t, err);
     if (!rc)
         rc = write_results(&t, BR__TEXT(c, OUTPUT_FILE), err);
     br__report_end(&s.r);
@@ -176,7 +176,7 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
 
 #define TOP 5
 
-static void top(const float *logits, size_t n, int32_t best[TOP])
+static void logits_top(const float *logits, size_t n, int32_t best[TOP])
 {
     for (int k = 0; k < TOP; k++) {
         best[k] = -1;
@@ -194,7 +194,7 @@ struct difference {
     double max, mean, cosine;
 };
 
-static struct difference differ(const float *a, const float *b, size_t n)
+static struct difference logits_differ(const float *a, const float *b, size_t n)
 {
     struct difference d = {0, 0, 0};
     double ab = 0, aa = 0, bb = 0;
@@ -229,11 +229,11 @@ static int print_comparison(struct subject *s, const float *a, const float *b, s
                             struct br_err *err)
 {
     int32_t x[TOP], y[TOP];
-    struct difference d = differ(a, b, n);
+    struct difference d = logits_differ(a, b, n);
     struct br__js j = {0};
 
-    top(a, n, x);
-    top(b, n, y);
+    logits_top(a, n, x);
+    logits_top(b, n, y);
     if (BR__FLAG(s->c, JSON)) {
         br__js_object(&j, NULL, 0);
         br__js_bool(&j, "same_next_token", x[0] == y[0]);
@@ -268,14 +268,14 @@ static float *last_logits(struct subject *s, struct br_err *err)
     size_t vocab = (size_t)br_cfg_i(br__llm_config(s->m), BR_CFG_VOCAB_SIZE);
     float *row = NULL;
 
-    if (trace(s->m, &s->ids, 0, &t, err))
+    if (logits_trace(s->m, &s->ids, 0, &t, err))
         return NULL;
     row = br__alloc(vocab * sizeof *row);
     if (row)
         memcpy(row, br__trace_find(&t, "logits")->data + (s->ids.n - 1) * vocab,
                vocab * sizeof *row);
     else
-        (void)br_fail(err, BR_E_NOMEM, "out of memory for logits");
+        (void)br__nomem(err, "for logits");
     br__trace_free(&t);
     return row;
 }
@@ -301,7 +301,7 @@ int br__cmd_compare(struct br__cli *c, struct br_err *err)
     if (!rc) {
         size_t vocab = (size_t)br_cfg_i(br__llm_config(s.m), BR_CFG_VOCAB_SIZE);
         rc = print_comparison(&s, a, b, vocab, err);
-        if (!rc && differ(a, b, vocab).max > 0 && c->opt[BR__OPT_RUN_DTYPE].i == BR_F32)
+        if (!rc && logits_differ(a, b, vocab).max > 0 && c->opt[BR__OPT_RUN_DTYPE].i == BR_F32)
             rc = BR_E_DIFF;
     }
     br__free(a);
@@ -410,7 +410,7 @@ int br__cmd_score(struct br__cli *c, struct br_err *err)
     if (!rc && s.ids.n < 2)
         rc = br_fail(err, BR_E_USAGE, "%zu tokens; at least 2 are needed for a score", s.ids.n);
     if (!rc && !(sc.logprob = br__alloc(s.ids.n * sizeof *sc.logprob)))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory for %zu scores", s.ids.n);
+        rc = br__nomem(err, "for %zu scores", s.ids.n);
     if (!rc)
         rc = score_all(&s, &sc, err);
     br__report_end(&s.r);

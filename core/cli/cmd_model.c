@@ -8,11 +8,6 @@
 
 #define IDS_FILE_MAX (256u << 20)
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading the command line");
-}
-
 /* ---- opening --------------------------------------------------------------------------------- */
 
 int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__llm_opts *o,
@@ -132,7 +127,7 @@ int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code, stru
             return br_fail(err, code, "'%s' is no token id, at byte %zu; expected 1,2,3", word,
                            (size_t)(s - text));
         if (br__grow(&ids->p, &ids->cap, ids->n, sizeof *ids->p))
-            return no_memory(err);
+            return br__nomem(err, "reading the command line");
         ids->p[ids->n++] = (int32_t)id;
         s += len;
     }

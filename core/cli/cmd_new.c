@@ -12,8 +12,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- groups of rules.h ------------------------------------------------------------------------
- */
+/* ---- groups of rules.h ----------------------------------------------------------------------- */
 
 #define GROUPS(X)                                                                                  \
     X(TRUNK, BR_RULES_TRUNK)                                                                       \
@@ -75,8 +74,7 @@ static const struct group *find_group(const struct br_map *rows, uint32_t n)
     return best;
 }
 
-/* ---- names of C -------------------------------------------------------------------------------
- */
+/* ---- names of C ------------------------------------------------------------------------------ */
 
 struct flag {
     uint32_t bit;
@@ -128,8 +126,7 @@ static void put_camel(struct br__buf *b, const char *name)
     }
 }
 
-/* ---- the source -------------------------------------------------------------------------------
- */
+/* ---- the source ------------------------------------------------------------------------------ */
 
 struct draft {
     const char *name;            /* of the new plugin */
@@ -233,8 +230,7 @@ static void put_toy(struct br__buf *b, const char *toy)
     }
 }
 
-/* ---- the builder ------------------------------------------------------------------------------
- */
+/* ---- the builder ----------------------------------------------------------------------------- */
 
 static int has_rule(const struct br__arch *a, const char *part)
 {
@@ -284,8 +280,7 @@ static void put_builder(struct br__buf *b, const struct br__arch *a)
     br__buf_puts(b, "}\n\n");
 }
 
-/* ---- the architecture -------------------------------------------------------------------------
- */
+/* ---- the architecture ------------------------------------------------------------------------ */
 
 static void put_arch(struct br__buf *b, const struct draft *d)
 {
@@ -358,8 +353,7 @@ static void put_source(struct br__buf *b, const struct draft *d)
     put_arch(b, d);
 }
 
-/* ---- the other files ---------------------------------------------------------------------------
- */
+/* ---- the other files ------------------------------------------------------------------------- */
 
 static void put_cmake(struct br__buf *b, const struct draft *d)
 {
@@ -423,14 +417,13 @@ static int write_files(struct br__cli *c, const struct draft *d, const char *dir
                                : br__arena_printf(&c->arena, "%s/%s%s", dir, d->name, suffix);
         files[i].put(&b, d);
         rc = path && !b.failed ? br__write_file(path, b.p, b.n, 0, err)
-                               : br_fail(err, BR_E_NOMEM, "out of memory writing a plugin");
+                               : br__nomem(err, "writing a plugin");
         br__buf_free(&b);
     }
     return rc;
 }
 
-/* ---- the command -------------------------------------------------------------------------------
- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 /* A C identifier in lower case, which is also a file's name; and nobody else's. */
 static int check_name(const char *name, const struct br__registry *r, struct br_err *err)

@@ -8,38 +8,38 @@
 
 /* ---- inputs of each output ------------------------------------------------------------------- */
 
-/* Which source tensors feed which outputs: inputs[first[o] .. first[o + 1]) are those of output o,
+/* Which source tensors make which outputs: inputs[first[o] .. first[o + 1]) are those of output o,
  * ascending. */
 struct inputs {
     uint32_t *of; /* source tensor indices */
     size_t *first;
 };
 
-struct feed {
+struct edge {
     uint32_t out, src;
 };
 
 static int by_out_then_src(const void *x, const void *y)
 {
-    const struct feed *a = x, *b = y;
+    const struct edge *a = x, *b = y;
 
     if (a->out != b->out)
         return a->out < b->out ? -1 : 1;
     return a->src < b->src ? -1 : a->src > b->src;
 }
 
-/* One feed per segment, less repeats that follow each other (heads of one tensor). */
-static size_t collect(const struct br__plan *p, struct feed *feeds)
+/* One edge per segment, less repeats that follow each other (heads of one tensor). */
+static size_t plan_collect(const struct br__plan *p, struct edge *edges)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < p->n_pieces; i++) {
         const struct br__piece *piece = &p->pieces[i];
         for (size_t s = piece->first_seg; s < piece->first_seg + piece->n_segs; s++) {
-            struct feed f = {piece->out, p->segs[s].src};
-            if (f.src == BR__SRC_ZERO || (n && !memcmp(&feeds[n - 1], &f, sizeof f)))
+            struct edge f = {piece->out, p->segs[s].src};
+            if (f.src == BR__SRC_ZERO || (n && !memcmp(&edges[n - 1], &f, sizeof f)))
                 continue;
-            feeds[n++] = f;
+            edges[n++] = f;
         }
     }
     return n;
@@ -47,29 +47,29 @@ static size_t collect(const struct br__plan *p, struct feed *feeds)
 
 static int inputs_make(struct br__arena *a, const struct br__plan *p, struct inputs *in)
 {
-    struct feed *feeds = br__alloc(p->n_segs * sizeof *feeds);
-    size_t n = feeds ? collect(p, feeds) : 0, used = 0;
+    struct edge *edges = br__alloc(p->n_segs * sizeof *edges);
+    size_t n = edges ? plan_collect(p, edges) : 0, used = 0;
 
     in->of = br__arena_alloc(a, n * sizeof *in->of + 1);
     in->first = br__arena_alloc(a, (p->n_outs + 1) * sizeof *in->first);
-    if (!feeds || !in->of || !in->first) {
-        br__free(feeds);
+    if (!edges || !in->of || !in->first) {
+        br__free(edges);
         return BR_E_NOMEM;
     }
-    qsort(feeds, n, sizeof *feeds, by_out_then_src);
+    qsort(edges, n, sizeof *edges, by_out_then_src);
     for (size_t i = 0; i < n; i++) {
-        if (i && !memcmp(&feeds[i - 1], &feeds[i], sizeof *feeds))
+        if (i && !memcmp(&edges[i - 1], &edges[i], sizeof *edges))
             continue;
-        in->first[feeds[i].out + 1]++;
-        in->of[used++] = feeds[i].src;
+        in->first[edges[i].out + 1]++;
+        in->of[used++] = edges[i].src;
     }
     for (size_t o = 0; o < p->n_outs; o++)
         in->first[o + 1] += in->first[o];
-    br__free(feeds);
+    br__free(edges);
     return BR_OK;
 }
 
-/* ---- the parts that text and JSON share ----------------------------------------------------- */
+/* ---- the parts that text and JSON share ------------------------------------------------------ */
 
 static const struct br_map *rule_of(const struct br__plan *p, const struct br__plan_out *o)
 {
@@ -101,12 +101,12 @@ static uint64_t peak_memory(const struct br__session *s)
     return s->ref ? n + s->ref->arena.total : n;
 }
 
-static const char *destination(const struct br_job *job, int direction)
+static const char *plan_destination(const struct br_job *job, int direction)
 {
     return direction == BR__IMPORT ? job->megatron_path : job->hf_path;
 }
 
-static const char *source(const struct br_job *job, int direction)
+static const char *plan_source(const struct br_job *job, int direction)
 {
     if (direction == BR__EXPORT)
         return job->megatron_path;
@@ -123,7 +123,7 @@ static void plan_remarks(struct br__report *r, const struct br__plan *p)
         br__report_warning(r, "%s", p->b.src->warnings[i]);
 }
 
-/* ---- text ----------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void plan_row(struct br__table *t, const struct br__plan *p, const struct inputs *in,
                      size_t i)
@@ -147,7 +147,7 @@ static void plan_row(struct br__table *t, const struct br__plan *p, const struct
 static void plan_summary(const struct br__session *s, const struct br_job *job, int direction)
 {
     const struct br__plan *p = s->plan;
-    const char *dest = destination(job, direction);
+    const char *dest = plan_destination(job, direction);
     size_t count[BR__ROUNDED + 1] = {0};
     char bytes[32], memory[32];
 
@@ -155,7 +155,7 @@ static void plan_summary(const struct br__session *s, const struct br_job *job, 
         count[p->outs[i].exactness]++;
     putchar('\n');
     br__say(stdout, "%s of %s (%s): %zu tensors -> %zu tensors, %s%s%s",
-            direction == BR__IMPORT ? "import" : "export", source(job, direction),
+            direction == BR__IMPORT ? "import" : "export", plan_source(job, direction),
             s->arch->hf_class, p->b.src->n_tensors, p->n_outs, br__human_bytes(p->out_bytes, bytes),
             dest ? " to " : "", dest ? dest : "");
     for (int e = 0; e <= BR__ROUNDED; e++)
@@ -183,7 +183,7 @@ static int plan_text(struct br__report *r, const struct br__session *s, const st
     return BR_OK;
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static void plan_out_json(struct br__js *j, const struct br__plan *p, const struct inputs *in,
                           size_t i)
@@ -217,8 +217,8 @@ static int plan_json(struct br__report *r, const struct br__session *s, const st
 
     br__js_object(&j, NULL, 0);
     br__js_str(&j, "direction", p->direction == BR__IMPORT ? "import" : "export");
-    br__js_str(&j, "source", source(job, p->direction));
-    br__js_str(&j, "destination", destination(job, p->direction));
+    br__js_str(&j, "source", plan_source(job, p->direction));
+    br__js_str(&j, "destination", plan_destination(job, p->direction));
     br__js_str(&j, "model_type", s->arch->model_type);
     br__js_str(&j, "architecture", s->arch->hf_class);
     br__js_array(&j, "tensors", 0);
@@ -236,7 +236,7 @@ static int plan_json(struct br__report *r, const struct br__session *s, const st
     return br__js_print(&j, err);
 }
 
-/* ---- the commands --------------------------------------------------------------------------- */
+/* ---- the commands ---------------------------------------------------------------------------- */
 
 int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *job, int direction,
                   struct br_err *err)
@@ -251,14 +251,14 @@ int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *
     if (rc)
         return rc;
     if (inputs_make(&c->arena, s->plan, &in))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory printing the plan");
+        rc = br__nomem(err, "printing the plan");
     else
         rc = r->json ? plan_json(r, s, job, &in, err) : plan_text(r, s, job, &in, err);
     br__session_close(s);
     return rc;
 }
 
-static int plan(struct br__cli *c, int direction, struct br_err *err)
+static int plan_show(struct br__cli *c, int direction, struct br_err *err)
 {
     struct br__report r;
     struct br_job job;
@@ -277,10 +277,10 @@ int br__cmd_plan_import(struct br__cli *c, struct br_err *err)
         return br_fail(err, BR_E_USAGE, "'plan import' needs --hf-model ID|DIR or --config FILE");
     if (BR__FLAG(c, HF_MODEL) && BR__FLAG(c, CONFIG))
         return br_fail(err, BR_E_USAGE, "'plan import' takes --hf-model or --config, not both");
-    return plan(c, BR__IMPORT, err);
+    return plan_show(c, BR__IMPORT, err);
 }
 
 int br__cmd_plan_export(struct br__cli *c, struct br_err *err)
 {
-    return plan(c, BR__EXPORT, err);
+    return plan_show(c, BR__EXPORT, err);
 }

@@ -15,7 +15,7 @@ static int open_all(struct br__cli *c, struct br__registry **r, struct br_err *e
     return rc ? rc : br__registry_load_all(*r, err);
 }
 
-/* ---- list ----------------------------------------------------------------------------------- */
+/* ---- list ------------------------------------------------------------------------------------ */
 
 static int list_text(const struct br__registry *r, struct br_err *err)
 {
@@ -66,7 +66,7 @@ int br__cmd_list(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- plugin list ---------------------------------------------------------------------------- */
+/* ---- plugin list ----------------------------------------------------------------------------- */
 
 /* Recipes proper; the rows that they build on do not count. */
 static uint32_t count_recipes(const struct br__plugin *p)
@@ -146,7 +146,7 @@ int br__cmd_plugin_list(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- a plugin by name or file --------------------------------------------------------------- */
+/* ---- a plugin by name or file ---------------------------------------------------------------- */
 
 static int unknown_plugin(const struct br__registry *r, const char *name, struct br_err *err)
 {
@@ -182,7 +182,7 @@ int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r
     return unknown_plugin(*r, name, err);
 }
 
-/* ---- plugin show ---------------------------------------------------------------------------- */
+/* ---- plugin show ----------------------------------------------------------------------------- */
 
 /* "hf key, required", "= 1": where a fact's value comes from. */
 static const char *field_source(struct br__arena *a, const struct br_field *f)
@@ -342,7 +342,7 @@ int br__cmd_plugin_show(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- plugin check --------------------------------------------------------------------------- */
+/* ---- plugin check ---------------------------------------------------------------------------- */
 
 struct check {
     struct br__js *j; /* NULL: text */
@@ -412,7 +412,7 @@ int br__cmd_plugin_check(struct br__cli *c, struct br_err *err)
     return rc;
 }
 
-/* ---- toy ------------------------------------------------------------------------------------ */
+/* ---- toy ------------------------------------------------------------------------------------- */
 
 /* By model_type or class; the registry's own search words the error. */
 static int find_arch(struct br__registry *r, const char *name, const struct br__arch **out,

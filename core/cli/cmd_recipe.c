@@ -40,8 +40,8 @@ static int read_subject(struct br__cli *c, const char *text, struct br__recipe_o
     return o->name ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory");
 }
 
-static int options(struct br__cli *c, const char *subject, struct br__recipe_opts *o,
-                   struct br_err *err)
+static int recipe_options(struct br__cli *c, const char *subject, struct br__recipe_opts *o,
+                          struct br_err *err)
 {
     *o = (struct br__recipe_opts){
         .file = BR__TEXT(c, RECIPE_FILE),
@@ -66,8 +66,9 @@ static int check_mode(const struct br__recipe_opts *o, struct br_err *err)
     return br_fail(err, BR_E_USAGE, "mode %s and --peft %s contradict", o->mode, o->peft);
 }
 
-static int resolve(struct br__cli *c, struct br__registry *registry,
-                   const struct br__recipe_opts *o, struct br__recipe **out, struct br_err *err)
+static int recipe_resolve(struct br__cli *c, struct br__registry *registry,
+                          const struct br__recipe_opts *o, struct br__recipe **out,
+                          struct br_err *err)
 {
     *out = br__arena_alloc(&c->arena, sizeof **out);
     if (!*out)
@@ -86,12 +87,12 @@ static int resolve(struct br__cli *c, struct br__registry *registry,
 static int open_recipe(struct br__cli *c, int incomplete, struct opened *out, struct br_err *err)
 {
     struct br__recipe_opts o;
-    int rc = options(c, c->n_pos ? c->pos[0] : NULL, &o, err);
+    int rc = recipe_options(c, c->n_pos ? c->pos[0] : NULL, &o, err);
 
     o.incomplete = incomplete;
     if (!rc)
         rc = open_registry(c, &out->registry, err);
-    return rc ? rc : resolve(c, out->registry, &o, &out->recipe, err);
+    return rc ? rc : recipe_resolve(c, out->registry, &o, &out->recipe, err);
 }
 
 /* Text of a value, in the arena. */
@@ -484,9 +485,9 @@ int br__cmd_recipe_diff(struct br__cli *c, struct br_err *err)
 
     for (int i = 0; !rc && i < 2; i++) {
         struct br__recipe_opts o;
-        rc = options(c, c->pos[i], &o, err);
+        rc = recipe_options(c, c->pos[i], &o, err);
         if (!rc)
-            rc = resolve(c, registry, &o, &r[i], err);
+            rc = recipe_resolve(c, registry, &o, &r[i], err);
     }
     if (!rc)
         rc = diff_recipes(c, r[0], r[1], &n, err);

@@ -47,13 +47,7 @@ static double cpu_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory tokenizing");
-}
-
-/* ---- ids as text ------------------------------------------------------------------------------
- */
+/* ---- ids as text ----------------------------------------------------------------------------- */
 
 static void put_id(struct br__buf *b, int32_t id, const char *before)
 {
@@ -78,13 +72,12 @@ static int add_id(struct br_ids *ids, int64_t id, struct br_err *err)
         return br_fail(err, BR_E_FORMAT, "%" PRId64 " is no token id, expected 0 to %d", id,
                        INT32_MAX);
     if (br__grow(&ids->p, &ids->cap, ids->n, sizeof *ids->p))
-        return nomem(err);
+        return br__nomem(err, "tokenizing");
     ids->p[ids->n++] = (int32_t)id;
     return BR_OK;
 }
 
-/* ---- one line of many
- * ---------------------------------------------------------------------------- */
+/* ---- one line of many ------------------------------------------------------------------------ */
 
 static int line_text(struct br__jscan *j, struct br__buf *text)
 {
@@ -205,8 +198,7 @@ static int run_task(void *arg, size_t i, int worker, struct br_err *err)
     return rc;
 }
 
-/* ---- many lines
- * ------------------------------------------------------------------------------------ */
+/* ---- many lines ------------------------------------------------------------------------------ */
 
 /* Lines up to BATCH_BYTES; none at the end of the input. */
 static int read_batch(struct bulk *b, FILE *in, struct br_err *err)
@@ -221,7 +213,7 @@ static int read_batch(struct bulk *b, FILE *in, struct br_err *err)
     while (!rc && b->in.n < BATCH_BYTES && (n = getline(&line, &cap, in)) > 0) {
         br__buf_put(&b->in, line, (size_t)n);
         if (b->in.failed || br__grow(&b->ends, &b->cap_lines, b->n_lines, sizeof *b->ends))
-            rc = nomem(err);
+            rc = br__nomem(err, "tokenizing");
         else
             b->ends[b->n_lines++] = b->in.n;
     }
@@ -235,7 +227,7 @@ static int cut_tasks(struct bulk *b, struct br_err *err)
     for (size_t line = 0; line < b->n_lines; b->n_tasks++) {
         size_t first = line, start = line ? b->ends[line - 1] : 0;
         if (br__grow(&b->tasks, &b->cap_tasks, b->n_tasks, sizeof *b->tasks))
-            return nomem(err);
+            return br__nomem(err, "tokenizing");
         while (line < b->n_lines && (line == first || b->ends[line] - start <= TASK_BYTES))
             line++;
         b->tasks[b->n_tasks] = (struct task){first, line, {.max = MAX_INPUT}, {0}};
@@ -273,8 +265,7 @@ static int run_bulk(struct bulk *b, FILE *in, int threads, struct br_err *err)
     return rc;
 }
 
-/* ---- one input
- * --------------------------------------------------------------------------------------- */
+/* ---- one input ------------------------------------------------------------------------------- */
 
 static int read_all(FILE *in, struct br__buf *text, struct br_err *err)
 {
@@ -347,8 +338,7 @@ static int run_one(struct bulk *b, FILE *in, int json, struct br_err *err)
     return rc;
 }
 
-/* ---- the command
- * ---------------------------------------------------------------------------------------- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static int print_count(const struct bulk *b, int json, double open_seconds, struct br_err *err)
 {
@@ -384,7 +374,7 @@ static int check_options(const struct br__cli *c, struct br_err *err)
     return BR_OK;
 }
 
-static int run(struct br__cli *c, struct bulk *b, struct br_err *err)
+static int tokenize_run(struct br__cli *c, struct bulk *b, struct br_err *err)
 {
     const char *path = c->n_pos ? c->pos[0] : NULL;
     FILE *in = path ? fopen(path, "rb") : stdin;
@@ -424,7 +414,7 @@ int br__cmd_tokenize(struct br__cli *c, struct br_err *err)
                      .in = {.max = MAX_INPUT}};
     b.flags = (BR__FLAG(c, NO_ADDED) ? BR_TOK_NO_ADDED : 0u) |
               (BR__FLAG(c, SKIP_SPECIAL) ? BR_TOK_SKIP_SPECIAL : 0u);
-    rc = run(c, &b, err);
+    rc = tokenize_run(c, &b, err);
     if (!rc && b.count)
         rc = print_count(&b, BR__FLAG(c, JSON), open_seconds, err);
     br_tokenizer_close(tok);

@@ -16,8 +16,7 @@ struct training {
     const char *log_path;
 };
 
-/* ---- what was typed
- * ----------------------------------------------------------------------------------- */
+/* ---- what was typed -------------------------------------------------------------------------- */
 
 /* RECIPE key=value ...: the recipe comes first, unless a file says which. */
 static int recipe_opts(struct br__cli *c, struct br__recipe_opts *o, struct br_err *err)
@@ -66,8 +65,7 @@ static int make_run(struct training *x, struct br_err *err)
     return rc ? rc : br__run_make(&c->arena, x->registry, &x->recipe, &o, &x->run, err);
 }
 
-/* ---- signals
- * --------------------------------------------------------------------------------------------- */
+/* ---- signals --------------------------------------------------------------------------------- */
 
 static struct br__train *volatile running;
 
@@ -93,9 +91,7 @@ static void catch_signals(struct br__train *t)
     }
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 static const char *const end_words[] = {"error", "done", "stopped", "exit_interval",
                                         "exit_duration_in_mins"};
@@ -113,7 +109,7 @@ static void eval_json(struct br__js *j, const struct br__train_log *l)
     }
 }
 
-static double rate(const struct br__train_log *l)
+static double train_rate(const struct br__train_log *l)
 {
     return l->train_seconds > 0 ? (double)l->tokens / l->train_seconds : 0;
 }
@@ -138,7 +134,7 @@ static int print_json(struct training *x, enum br__train_end end, struct br_err 
         else
             br__js_null(&j, "lm_loss");
         br__js_i64(&j, "tokens", l->tokens);
-        br__js_num(&j, "tokens_per_second", rate(l));
+        br__js_num(&j, "tokens_per_second", train_rate(l));
         br__js_u64(&j, "private_bytes", l->peak_bytes);
         eval_json(&j, l);
     }
@@ -160,14 +156,12 @@ static void closing_line(const struct training *x, enum br__train_end end)
     br__say(stdout,
             "%s after iteration %" PRId64 ": %" PRId64 " steps, %.1f tokens/s, %.1f%% of the time "
             "waiting for data, %s private memory; log: %s",
-            end_words[end], l->last.iteration, l->n_steps, rate(l),
+            end_words[end], l->last.iteration, l->n_steps, train_rate(l),
             l->train_seconds > 0 ? 100 * l->waited / l->train_seconds : 0,
             br__human_bytes(l->peak_bytes, bytes), x->log_path);
 }
 
-/* ---- running
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static int open_log(struct training *x, struct br_err *err)
 {
@@ -184,7 +178,7 @@ static int open_log(struct training *x, struct br_err *err)
     return rc ? rc : br__train_log_open(&x->log, x->log_path, p.first, err);
 }
 
-static int train(struct training *x, struct br_err *err)
+static int train_job(struct training *x, struct br_err *err)
 {
     enum br__train_end end = BR__END_NOT;
     int rc = open_log(x, err);
@@ -209,7 +203,7 @@ static int train(struct training *x, struct br_err *err)
     return rc;
 }
 
-static int go(struct training *x, struct br_err *err)
+static int train_go(struct training *x, struct br_err *err)
 {
     struct br__cli *c = x->c;
     int dry = BR__FLAG(c, DRY_RUN);
@@ -233,7 +227,7 @@ static int go(struct training *x, struct br_err *err)
         rc = br__train_print_plan(c, &x->run, x->t, err);
     if (!rc && dry && x->r.json)
         rc = print_json(x, BR__END_NOT, err);
-    return rc || dry ? rc : train(x, err);
+    return rc || dry ? rc : train_job(x, err);
 }
 
 int br__cmd_train(struct br__cli *c, struct br_err *err)
@@ -241,7 +235,7 @@ int br__cmd_train(struct br__cli *c, struct br_err *err)
     struct training x = {.c = c};
 
     br__report_init(&x.r, c);
-    int rc = go(&x, err);
+    int rc = train_go(&x, err);
     br__append_close(&x.log.file);
     br__train_close(x.t);
     br__registry_close(x.registry);

@@ -93,7 +93,7 @@ static const char *option_head(const struct br__option *o, char *out, size_t siz
 }
 
 /* Print text from column `col` on, broken at spaces before column 96. */
-static void wrap(const char *text, int col, int at)
+static void help_wrap(const char *text, int col, int at)
 {
     while (*text) {
         size_t n = strcspn(text, " ");
@@ -127,7 +127,7 @@ static void option_help(const struct br__option *o)
     br__buf_puts(&b, o->help);
     if (o->dflt)
         br__buf_printf(&b, " (default: %s)", o->dflt);
-    wrap(b.failed ? o->help : b.p, HELP_COL, HELP_COL);
+    help_wrap(b.failed ? o->help : b.p, HELP_COL, HELP_COL);
     br__buf_free(&b);
 }
 
@@ -136,7 +136,7 @@ static int is_global(const struct br__option *o)
     return o->on == ~UINT64_C(0);
 }
 
-static void indented(const char *text, const char *margin)
+static void help_indented(const char *text, const char *margin)
 {
     while (*text) {
         size_t n = strcspn(text, "\n");
@@ -152,7 +152,7 @@ void br__help_command(const struct br__command *c)
 
     printf("bridge %s - %s\n\nusage: bridge %s [OPTION]... %s\n\n", c->name, c->summary, c->name,
            c->args);
-    indented(c->about, "");
+    help_indented(c->about, "");
     puts("\noptions:");
     for (int pass = 0; pass < 2; pass++)
         for (int i = 1; i < BR__N_OPT; i++) {
@@ -171,13 +171,13 @@ void br__help_command(const struct br__command *c)
                 option_help(&br__options[i]);
     }
     puts("\nexamples:");
-    indented(c->examples, "  ");
+    help_indented(c->examples, "  ");
 }
 
-/* ---- the manual page ------------------------------------------------------------------------ */
+/* ---- the manual page ------------------------------------------------------------------------- */
 
 /* Text for roff: backslashes and dashes escaped, no line begins with a control character. */
-static void roff(const char *s)
+static void help_roff(const char *s)
 {
     int start = 1;
 
@@ -203,7 +203,7 @@ static void roff_paragraphs(const char *text)
         } else {
             char line[128];
             snprintf(line, sizeof line, "%.*s", (int)n, text);
-            roff(line);
+            help_roff(line);
             putchar('\n');
         }
         text += n + (text[n] == '\n');
@@ -217,16 +217,16 @@ static void man_option(const struct br__option *o)
     if (o->letter)
         printf("\\-%c, ", o->letter);
     fputs("\\-\\-", stdout);
-    roff(o->name);
+    help_roff(o->name);
     if (o->arg) {
         putchar(' ');
-        roff(o->arg);
+        help_roff(o->arg);
     }
     putchar('\n');
-    roff(o->help);
+    help_roff(o->help);
     if (o->dflt) {
         fputs(" (default: ", stdout);
-        roff(o->dflt);
+        help_roff(o->dflt);
         putchar(')');
     }
     if (o->aliases[0]) {
@@ -235,7 +235,7 @@ static void man_option(const struct br__option *o)
             if (*p == ' ')
                 fputs(", \\-\\-", stdout);
             else
-                roff((char[]){*p, 0});
+                help_roff((char[]){*p, 0});
     }
     putchar('\n');
     if (is_global(o))
@@ -254,16 +254,16 @@ static void man_command(const struct br__command *c)
 {
     puts(".SS");
     fputs("bridge ", stdout);
-    roff(c->name);
+    help_roff(c->name);
     putchar(' ');
-    roff(c->args);
+    help_roff(c->args);
     putchar('\n');
     fputs(".B ", stdout);
-    roff(c->summary);
+    help_roff(c->summary);
     puts("\n.PP");
     roff_paragraphs(c->about);
     puts(".PP\n.nf\n.RS 4");
-    roff(c->examples);
+    help_roff(c->examples);
     puts(".RE\n.fi");
 }
 
@@ -272,13 +272,13 @@ static void man_topics(void)
     puts(".SH EXIT STATUS");
     for (size_t i = 0; i < BR_COUNTOF(statuses); i++) {
         printf(".TP\n.B %d\n", statuses[i].code);
-        roff(statuses[i].text);
+        help_roff(statuses[i].text);
         printf(" (%s)\n", statuses[i].name);
     }
     puts(".SH ENVIRONMENT");
     for (size_t i = 0; i < BR_COUNTOF(environment); i++) {
         printf(".TP\n.B %s\n", environment[i].name);
-        roff(environment[i].text);
+        help_roff(environment[i].text);
         putchar('\n');
     }
 }
@@ -312,7 +312,7 @@ static void help_man(void)
     man_topics();
 }
 
-/* ---- bridge help ---------------------------------------------------------------------------- */
+/* ---- bridge help ----------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;

@@ -12,7 +12,7 @@ static int close_stdout(struct br_err *err)
     if (fflush(stdout) || ferror(stdout))
         return br_fail(err, BR_E_IO, "cannot write to standard output: %s", strerror(errno));
     if (br__say_failed())
-        return br_fail(err, BR_E_NOMEM, "out of memory printing the result");
+        return br__nomem(err, "printing the result");
     return BR_OK;
 }
 
@@ -42,7 +42,7 @@ static int show_help(struct br__cli *c, struct br_err *err)
 }
 
 /* Where to read more, after a command line that is wrong. */
-static int hint(const struct br__cli *c, int rc, struct br_err *err)
+static int main_hint(const struct br__cli *c, int rc, struct br_err *err)
 {
     size_t n = strlen(err->msg);
 
@@ -51,7 +51,7 @@ static int hint(const struct br__cli *c, int rc, struct br_err *err)
     return rc;
 }
 
-static int run(struct br__cli *c, struct br_err *err)
+static int main_run(struct br__cli *c, struct br_err *err)
 {
     if (BR__FLAG(c, VERSION)) {
         br__say(stdout, "%s", br__version_text(&c->arena));
@@ -59,7 +59,7 @@ static int run(struct br__cli *c, struct br_err *err)
     }
     if (is_help(c))
         return show_help(c, err);
-    int rc = hint(c, br__cli_check(c, err), err);
+    int rc = main_hint(c, br__cli_check(c, err), err);
     rc = rc ? rc : br__cpu_count_check(err);
     if (rc)
         return rc;
@@ -96,9 +96,9 @@ static int run_program(int argc, char **argv)
         br__print_error(&err, 0);
         return rc;
     }
-    rc = hint(&c, br__cli_parse(&c, argc, argv, &err), &err);
+    rc = main_hint(&c, br__cli_parse(&c, argc, argv, &err), &err);
     if (!rc)
-        rc = run(&c, &err);
+        rc = main_run(&c, &err);
     /* Output that was printed before a failure still goes first. */
     struct br_err flush = BR_ERR_INIT;
     int flushed = close_stdout(&flush);

@@ -36,12 +36,7 @@ struct tokens {
     size_t n_bare;
 };
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading the command line");
-}
-
-/* ---- looking options up --------------------------------------------------------------------- */
+/* ---- looking options up ---------------------------------------------------------------------- */
 
 /* 1 if `word` of length n is among the words of `list`, which are separated by `sep`; *index
  * is its position. */
@@ -83,7 +78,7 @@ static int takes_value(const struct br__option *o)
 }
 
 /* How far a misspelt word is from a candidate; a word that begins the candidate is near. */
-static int distance(const char *word, const char *candidate)
+static int option_distance(const char *word, const char *candidate)
 {
     return br__starts(candidate, word) ? 1 : br__edit_distance(word, candidate);
 }
@@ -100,7 +95,7 @@ static const char *near_option(const char *name)
     int best_d = near_enough(name) + 1;
 
     for (int i = 1; i < BR__N_OPT; i++) {
-        int d = distance(name, br__options[i].name);
+        int d = option_distance(name, br__options[i].name);
         if (d < best_d) {
             best = br__options[i].name;
             best_d = d;
@@ -119,7 +114,7 @@ static int unknown_option(const struct token *t, struct br_err *err)
     return br_fail(err, BR_E_USAGE, "unknown option '%s'", t->typed);
 }
 
-/* ---- commands by name ----------------------------------------------------------------------- */
+/* ---- commands by name ------------------------------------------------------------------------ */
 
 const struct br__command *br__command_find(const char *name)
 {
@@ -145,7 +140,7 @@ const char *br__command_near(const char *word)
     int best_d = near_enough(word) + 1;
 
     for (int i = 0; i < BR__N_CMD; i++) {
-        int d = distance(word, br__commands[i].name);
+        int d = option_distance(word, br__commands[i].name);
         if (d < best_d) {
             best = br__commands[i].name;
             best_d = d;
@@ -173,7 +168,7 @@ static int group_error(const char *group, const char *second, struct br_err *err
 
     group_words(&b, group);
     if (b.failed)
-        rc = no_memory(err);
+        rc = br__nomem(err, "reading the command line");
     else if (second)
         rc = br_fail(err, BR_E_USAGE, "'%s' has no '%s'; it has: %s", group, second, b.p);
     else
@@ -194,31 +189,37 @@ static char *normal_name(struct br__arena *a, const char *s, size_t n)
     return name;
 }
 
-/* The value of option t: what followed '=', or the next words of argv.  *i is the index of the
- * option and moves over what is used up. */
+/* The command line while it is split; argv[i] is the word being read. */
+struct words {
+    int argc;
+    char **argv;
+    int i;
+};
+
+/* The value of option t: what followed '=', or the next words, over which w moves. */
 static int take_values(struct token *t, const struct br__option *o, const char *inline_value,
-                       int argc, char **argv, int *i, struct br_err *err)
+                       struct words *w, struct br_err *err)
 {
     if (inline_value) {
         t->values[t->n_values++] = inline_value;
     } else {
-        if (*i + 1 >= argc)
+        if (w->i + 1 >= w->argc)
             return br_fail(err, BR_E_USAGE, "option '%s' needs a value: %s", t->typed, o->arg);
-        const char *next = argv[*i + 1];
+        const char *next = w->argv[w->i + 1];
         if (br__starts(next, "--"))
             return br_fail(err, BR_E_USAGE, "option '%s' needs a value: %s, got option '%s'",
                            t->typed, o->arg, next);
-        t->values[t->n_values++] = argv[++*i];
+        t->values[t->n_values++] = w->argv[++w->i];
     }
-    while (o->kind == BR__KIND_LIST && *i + 1 < argc && argv[*i + 1][0] != '-' &&
-           strchr(argv[*i + 1], '='))
-        t->values[t->n_values++] = argv[++*i];
+    while (o->kind == BR__KIND_LIST && w->i + 1 < w->argc && w->argv[w->i + 1][0] != '-' &&
+           strchr(w->argv[w->i + 1], '='))
+        t->values[t->n_values++] = w->argv[++w->i];
     return BR_OK;
 }
 
 /* Add an option that is known by now; room for all values that can follow comes from argc. */
 static int add_option(struct br__cli *c, struct tokens *ts, struct token *t,
-                      const char *inline_value, int argc, char **argv, int *i, struct br_err *err)
+                      const char *inline_value, struct words *w, struct br_err *err)
 {
     int id = find_option(t, ~UINT64_C(0));
 
@@ -229,10 +230,10 @@ static int add_option(struct br__cli *c, struct tokens *ts, struct token *t,
             return br_fail(err, BR_E_USAGE, "option '%s' takes no value, got '%s'", t->typed,
                            inline_value);
     } else {
-        t->values = br__arena_alloc(&c->arena, (size_t)(argc - *i) * sizeof *t->values + 1);
+        t->values = br__arena_alloc(&c->arena, (size_t)(w->argc - w->i) * sizeof *t->values + 1);
         if (!t->values)
-            return no_memory(err);
-        int rc = take_values(t, &br__options[id], inline_value, argc, argv, i, err);
+            return br__nomem(err, "reading the command line");
+        int rc = take_values(t, &br__options[id], inline_value, w, err);
         if (rc)
             return rc;
     }
@@ -240,46 +241,47 @@ static int add_option(struct br__cli *c, struct tokens *ts, struct token *t,
     return BR_OK;
 }
 
-static int long_option(struct br__cli *c, struct tokens *ts, const char *body, int argc,
-                       char **argv, int *i, struct br_err *err)
+static int long_option(struct br__cli *c, struct tokens *ts, const char *body, struct words *w,
+                       struct br_err *err)
 {
+    const char *word = w->argv[w->i];
     size_t n = strcspn(body, "=");
     struct token t = {0};
 
-    t.typed = br__arena_strndup(&c->arena, argv[*i], (size_t)(body - argv[*i]) + n);
+    t.typed = br__arena_strndup(&c->arena, word, (size_t)(body - word) + n);
     t.name = normal_name(&c->arena, body, n);
     if (!t.typed || !t.name)
-        return no_memory(err);
-    return add_option(c, ts, &t, body[n] ? body + n + 1 : NULL, argc, argv, i, err);
+        return br__nomem(err, "reading the command line");
+    return add_option(c, ts, &t, body[n] ? body + n + 1 : NULL, w, err);
 }
 
 /* -qv, -j4, -j 4; also -tp, as Megatron Bridge's own launcher spells it. */
-static int short_options(struct br__cli *c, struct tokens *ts, int argc, char **argv, int *i,
-                         struct br_err *err)
+static int short_options(struct br__cli *c, struct tokens *ts, struct words *w, struct br_err *err)
 {
-    const char *word = argv[*i] + 1;
-    struct token whole = {.typed = argv[*i]};
+    const char *word = w->argv[w->i] + 1;
+    struct token whole = {.typed = w->argv[w->i]};
 
     whole.name = normal_name(&c->arena, word, strcspn(word, "="));
     if (!whole.name)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     if (word[1] && find_option(&whole, ~UINT64_C(0)))
-        return long_option(c, ts, word, argc, argv, i, err);
+        return long_option(c, ts, word, w, err);
     for (const char *p = word; *p; p++) {
         struct token t = {.letter = *p};
         t.typed = br__arena_printf(&c->arena, "-%c", *p);
         if (!t.typed)
-            return no_memory(err);
+            return br__nomem(err, "reading the command line");
         int id = find_option(&t, ~UINT64_C(0));
         int last = id && takes_value(&br__options[id]) && p[1];
-        int rc = add_option(c, ts, &t, last ? p + 1 : NULL, argc, argv, i, err);
+        int rc = add_option(c, ts, &t, last ? p + 1 : NULL, w, err);
         if (rc || last)
             return rc;
     }
     return BR_OK;
 }
 
-static int split(struct br__cli *c, struct tokens *ts, int argc, char **argv, struct br_err *err)
+static int option_split(struct br__cli *c, struct tokens *ts, int argc, char **argv,
+                        struct br_err *err)
 {
     size_t letters = 1; /* upper bound of the number of options: -abc is three */
 
@@ -288,21 +290,21 @@ static int split(struct br__cli *c, struct tokens *ts, int argc, char **argv, st
     ts->bare = br__arena_alloc(&c->arena, (size_t)argc * sizeof *ts->bare + 1);
     ts->opt = br__arena_alloc(&c->arena, BR__MIN(letters, (size_t)argc * 64) * sizeof *ts->opt);
     if (!ts->bare || !ts->opt)
-        return no_memory(err);
-    for (int i = 1; i < argc; i++) {
-        const char *w = argv[i];
+        return br__nomem(err, "reading the command line");
+    for (struct words w = {argc, argv, 1}; w.i < argc; w.i++) {
+        const char *word = argv[w.i];
         int rc = BR_OK;
-        if (!strcmp(w, "--")) {
-            while (++i < argc)
-                ts->bare[ts->n_bare++] = argv[i];
-        } else if (br__starts(w, "--")) {
-            rc = long_option(c, ts, w + 2, argc, argv, &i, err);
-        } else if (w[0] == '-' && w[1]) {
-            if (strlen(w) > 64)
-                return br_fail(err, BR_E_USAGE, "unknown option '%.60s...'", w);
-            rc = short_options(c, ts, argc, argv, &i, err);
+        if (!strcmp(word, "--")) {
+            while (++w.i < argc)
+                ts->bare[ts->n_bare++] = argv[w.i];
+        } else if (br__starts(word, "--")) {
+            rc = long_option(c, ts, word + 2, &w, err);
+        } else if (word[0] == '-' && word[1]) {
+            if (strlen(word) > 64)
+                return br_fail(err, BR_E_USAGE, "unknown option '%.60s...'", word);
+            rc = short_options(c, ts, &w, err);
         } else {
-            ts->bare[ts->n_bare++] = w;
+            ts->bare[ts->n_bare++] = word;
         }
         if (rc)
             return rc;
@@ -437,13 +439,13 @@ static int set_value(struct br__cli *c, int id, const struct token *t, struct br
     v->set = 1;
     if (o->kind == BR__KIND_IDLE) {
         c->idle[c->n_idle] = br__arena_printf(&c->arena, "%s has no effect: %s", t->typed, o->help);
-        return c->idle[c->n_idle++] ? BR_OK : no_memory(err);
+        return c->idle[c->n_idle++] ? BR_OK : br__nomem(err, "reading the command line");
     }
     if (o->kind != BR__KIND_LIST && o->kind != BR__KIND_WORDS)
         return BR_OK;
     const char **all = br__arena_alloc(&c->arena, (v->n_list + t->n_values) * sizeof *all);
     if (!all)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     if (v->n_list)
         memcpy(all, v->list, v->n_list * sizeof *all);
     memcpy(all + v->n_list, t->values, t->n_values * sizeof *all);
@@ -452,7 +454,7 @@ static int set_value(struct br__cli *c, int id, const struct token *t, struct br
     return BR_OK;
 }
 
-/* ---- second pass: the command and its options ----------------------------------------------- */
+/* ---- second pass: the command and its options ------------------------------------------------ */
 
 /* Which command the bare words name; *used = how many words that took. */
 static int find_command(struct br__cli *c, const struct tokens *ts, size_t *used,
@@ -480,7 +482,7 @@ static int find_command(struct br__cli *c, const struct tokens *ts, size_t *used
     *used = 2;
     const char *name = br__arena_printf(&c->arena, "%s %s", first, ts->bare[1]);
     if (!name)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     c->cmd = br__command_find(name);
     return c->cmd ? BR_OK : group_error(first, ts->bare[1], err);
 }
@@ -496,7 +498,7 @@ static int wrong_command(const struct br__cli *c, const struct token *t, struct 
         if (o->on >> i & 1)
             br__buf_printf(&b, "%s%s", b.n ? ", " : "", br__commands[i].name);
     if (b.failed)
-        rc = no_memory(err);
+        rc = br__nomem(err, "reading the command line");
     else
         rc = br_fail(err, BR_E_USAGE, "option '%s' is not for '%s'; it is for: %s", t->typed,
                      c->cmd->name, b.p);
@@ -510,7 +512,7 @@ static int assign_options(struct br__cli *c, const struct tokens *ts, struct br_
 
     c->idle = br__arena_alloc(&c->arena, ts->n_opt * sizeof *c->idle + 1);
     if (!c->idle)
-        return no_memory(err);
+        return br__nomem(err, "reading the command line");
     for (size_t i = 0; i < ts->n_opt; i++) {
         int id = find_option(&ts->opt[i], on);
         int rc = id ? set_value(c, id, &ts->opt[i], err) : wrong_command(c, &ts->opt[i], err);
@@ -551,7 +553,7 @@ int br__cli_parse(struct br__cli *c, int argc, char **argv, struct br_err *err)
 {
     struct tokens ts = {0};
     size_t used;
-    int rc = split(c, &ts, argc, argv, err);
+    int rc = option_split(c, &ts, argc, argv, err);
 
     if (!rc)
         rc = find_command(c, &ts, &used, err);

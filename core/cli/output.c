@@ -36,8 +36,7 @@ const char *br__shell_word(struct br__arena *a, const char *s)
     return word ? word : s;
 }
 
-/* ---- text of others ----------------------------------------------------------------------------
- */
+/* ---- text of others -------------------------------------------------------------------------- */
 
 /* One code point at s, which has n > 0 bytes: its length, or 0 for a byte that begins no UTF-8. */
 static size_t code_point(const char *s, size_t n, uint32_t *c)
@@ -72,7 +71,7 @@ static int is_mark(uint32_t c)
 }
 
 /* `rest` follows a line break. */
-static int stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind)
+static int output_stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind)
 {
     switch (kind) {
     case BR__TEXT_MESSAGE:
@@ -89,7 +88,7 @@ static int stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind
 enum { ESCAPE = 12 };
 
 /* A code point, or a byte that is none. */
-static void escape(uint32_t c, int is_code_point, char out[ESCAPE])
+static void output_escape(uint32_t c, int is_code_point, char out[ESCAPE])
 {
     if (c == '\n' || c == '\t' || c == '\r')
         snprintf(out, ESCAPE, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : 'r');
@@ -108,9 +107,9 @@ static size_t plain_run(const char *s, size_t n, enum br__text_kind kind, size_t
     for (size_t at = 0, next; at < n; at = next) {
         size_t len = code_point(s + at, n - at, &c);
         next = at + BR__MAX(len, (size_t)1);
-        if (len && ((!is_control(c) && !is_mark(c)) || stays(c, s + next, n - next, kind)))
+        if (len && ((!is_control(c) && !is_mark(c)) || output_stays(c, s + next, n - next, kind)))
             continue;
-        escape(c, len != 0, shown);
+        output_escape(c, len != 0, shown);
         *cut = next - at;
         return at;
     }
@@ -170,7 +169,7 @@ void br__print_model_text(const char *s, size_t n)
         fwrite(s, 1, n, stdout);
 }
 
-/* ---- JSON ----------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 /* Comma, line break and key before a value or container. */
 static void js_begin(struct br__js *j, const char *key)
@@ -345,7 +344,7 @@ int br__table_print(struct br__table *t, struct br_err *err)
     int rc = BR_OK;
 
     if (t->failed)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory printing a table");
+        rc = br__nomem(err, "printing a table");
     for (size_t i = 0; !rc && i < t->n; i++) {
         int c = (int)(i % (size_t)t->cols);
         size_t n = strlen(t->cells[i]) - (i < (size_t)t->cols && t->cells[i][0] == '>');

@@ -35,7 +35,8 @@ static const char *first_time(struct br__report *r, const char *text)
 }
 
 /* Keep a remark for the JSON object. */
-static void keep(struct br__report *r, const char ***list, size_t *n, size_t *cap, const char *text)
+static void report_keep(struct br__report *r, const char ***list, size_t *n, size_t *cap,
+                        const char *text)
 {
     if (br__grow(list, cap, *n, sizeof **list))
         r->failed = 1;
@@ -44,7 +45,7 @@ static void keep(struct br__report *r, const char ***list, size_t *n, size_t *ca
 }
 
 /* "bridge: warning: text" */
-static void tell(FILE *f, const char *prefix, const char *text)
+static void report_tell(FILE *f, const char *prefix, const char *text)
 {
     br__print_safe(f, prefix, strlen(prefix), BR__TEXT_NAME);
     br__print_safe(f, text, strlen(text), BR__TEXT_MESSAGE);
@@ -58,13 +59,13 @@ static void on_note(void *ud, const char *text)
     pthread_mutex_lock(&r->lock);
     text = first_time(r, text);
     if (text && r->json) {
-        keep(r, &r->notes, &r->n_notes, &r->cap_notes, text);
+        report_keep(r, &r->notes, &r->n_notes, &r->cap_notes, text);
     } else if (text && !r->quiet) {
         clear_bar(r);
         if (r->notes_to_stdout)
-            tell(stdout, "", text);
+            report_tell(stdout, "", text);
         else
-            tell(stderr, "bridge: note: ", text);
+            report_tell(stderr, "bridge: note: ", text);
     }
     pthread_mutex_unlock(&r->lock);
 }
@@ -76,10 +77,10 @@ static void on_warning(void *ud, const char *text)
     pthread_mutex_lock(&r->lock);
     text = first_time(r, text);
     if (text && r->json) {
-        keep(r, &r->warnings, &r->n_warnings, &r->cap_warnings, text);
+        report_keep(r, &r->warnings, &r->n_warnings, &r->cap_warnings, text);
     } else if (text) {
         clear_bar(r);
-        tell(stderr, "bridge: warning: ", text);
+        report_tell(stderr, "bridge: warning: ", text);
     }
     pthread_mutex_unlock(&r->lock);
 }
@@ -105,7 +106,7 @@ static int terminal_columns(void)
 }
 
 /* "import  [#####     ]  45%  1.2 GB of 2.7 GB  1.1 GB/s  0:02 left" */
-static void draw(struct br__report *r, uint64_t done, uint64_t total, double now)
+static void report_draw(struct br__report *r, uint64_t done, uint64_t total, double now)
 {
     char sizes[2][32], rate[32], left[32], tail[160], bar[64];
     char line[sizeof r->phase + sizeof tail + sizeof bar + 4];
@@ -152,7 +153,7 @@ static void on_progress(void *ud, const char *phase, uint64_t done, uint64_t tot
     }
     snprintf(r->phase, sizeof r->phase, "%s", phase); /* the detail changes, the phase goes on */
     if (now - r->shown >= (r->progress == BR__PROGRESS_BAR ? BAR_EVERY : LINE_EVERY)) {
-        draw(r, done, total, now);
+        report_draw(r, done, total, now);
         r->shown = now;
     }
     pthread_mutex_unlock(&r->lock);
@@ -178,8 +179,8 @@ void br__report_init(struct br__report *r, const struct br__cli *c)
         r->progress = BR__PROGRESS_LINES;
 }
 
-static void remark(struct br__report *r, void (*say)(void *, const char *), const char *fmt,
-                   va_list ap)
+static void report_remark(struct br__report *r, void (*say)(void *, const char *), const char *fmt,
+                          va_list ap)
 {
     struct br__buf b = {0};
 
@@ -196,7 +197,7 @@ void br__report_note(struct br__report *r, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    remark(r, on_note, fmt, ap);
+    report_remark(r, on_note, fmt, ap);
     va_end(ap);
 }
 
@@ -205,7 +206,7 @@ void br__report_warning(struct br__report *r, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    remark(r, on_warning, fmt, ap);
+    report_remark(r, on_warning, fmt, ap);
     va_end(ap);
 }
 
@@ -240,7 +241,7 @@ void br__print_error(const struct br_err *err, int verbose)
 {
     if (!err->msg[0])
         return;
-    tell(stderr, "bridge: ", err->msg);
+    report_tell(stderr, "bridge: ", err->msg);
     if (verbose)
         br__say(stderr, "bridge: (%s in %s)", br_status_name(err->code),
                 err->where[0] ? err->where : "?");

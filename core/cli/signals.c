@@ -11,14 +11,14 @@
 #include <unistd.h>
 
 /* Text for writev, which may be called in a handler. */
-static struct iovec text(const char *s)
+static struct iovec signal_text(const char *s)
 {
     return (struct iovec){.iov_base = (void *)(uintptr_t)s, .iov_len = strlen(s)};
 }
 
 /* The path as printable ASCII: nothing that moves a terminal's cursor or turns its text around, and
  * no tables of Unicode in a handler. */
-static const char *plain(const char *path, char *out, size_t size)
+static const char *signal_plain(const char *path, char *out, size_t size)
 {
     size_t n = 0;
     for (; path[n] && n + 1 < size; n++)
@@ -36,10 +36,10 @@ static void on_bus_error(int sig, siginfo_t *info, void *context)
         signal(sig, SIG_DFL);
         return; /* the access is made again */
     }
-    const struct iovec line[] = {text("bridge: cannot read '"),
-                                 text(plain(path, name, sizeof name)),
-                                 text("', which is mapped: it became shorter while it was in use, "
-                                      "or its disk failed\n")};
+    const struct iovec line[] = {
+        signal_text("bridge: cannot read '"), signal_text(signal_plain(path, name, sizeof name)),
+        signal_text("', which is mapped: it became shorter while it was in use, "
+                    "or its disk failed\n")};
     ssize_t written = writev(STDERR_FILENO, line, (int)BR_COUNTOF(line));
     (void)written; /* there is nobody left to tell */
     _exit(BR_E_IO);

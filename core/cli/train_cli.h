@@ -6,8 +6,7 @@
 #include "../train/train.h"
 #include "cli.h"
 
-/* ---- train_plan.c: what will be done
- * --------------------------------------------------------------- */
+/* ---- train_plan.c: what will be done --------------------------------------------------------- */
 
 int br__train_print_plan(const struct br__cli *c, const struct br__run *run,
                          const struct br__train *t, struct br_err *err) BR_MUST_CHECK;
@@ -15,8 +14,7 @@ int br__train_print_plan(const struct br__cli *c, const struct br__run *run,
 int br__train_plan_json(struct br__js *j, const struct br__run *run, const struct br__train *t,
                         struct br_err *err) BR_MUST_CHECK;
 
-/* ---- train_log.c: what was done
- * ------------------------------------------------------------------------ */
+/* ---- train_log.c: what was done -------------------------------------------------------------- */
 
 /* The console's lines and the log file. */
 struct br__train_log {

@@ -10,8 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- the file
- * --------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static void put_num(struct br__buf *b, const char *key, double v)
 {
@@ -37,7 +36,7 @@ static void write_line(struct br__train_log *l, struct br__buf *b)
     br__buf_free(b);
 }
 
-static double balance(const struct br__train_log *l, double aux, int global)
+static double log_balance(const struct br__train_log *l, double aux, int global)
 {
     int is_global = l->run->aux == BR__AUX_GLOBAL;
 
@@ -54,8 +53,8 @@ static void write_step(struct br__train_log *l, const struct br__step_report *r)
     br__buf_printf(&b, "{\"iteration\": %" PRId64, r->iteration);
     put_int(&b, "consumed_samples", r->consumed);
     put_num(&b, "lm_loss", r->lm_loss);
-    put_num(&b, "load_balancing_loss", balance(l, r->aux, 0));
-    put_num(&b, "global_load_balancing_loss", balance(l, r->aux, 1));
+    put_num(&b, "load_balancing_loss", log_balance(l, r->aux, 0));
+    put_num(&b, "global_load_balancing_loss", log_balance(l, r->aux, 1));
     put_num(&b, "z_loss", r->z);
     put_num(&b, "mtp_1_loss", r->mtp);
     put_num(&b, "learning_rate", r->lr);
@@ -74,7 +73,7 @@ static void write_step(struct br__train_log *l, const struct br__step_report *r)
     write_line(l, &b);
 }
 
-static double perplexity(double loss)
+static double log_perplexity(double loss)
 {
     return exp(fmin(20, loss));
 }
@@ -86,15 +85,14 @@ static void write_eval(struct br__train_log *l, const struct br__eval_report *r)
     br__buf_printf(&b, "{\"split\": \"%s\"", br__split_names[r->split]);
     put_int(&b, "iteration", r->iteration);
     put_num(&b, "lm_loss", r->lm_loss);
-    put_num(&b, "ppl", perplexity(r->lm_loss));
+    put_num(&b, "ppl", log_perplexity(r->lm_loss));
     put_int(&b, "samples", r->samples);
     put_int(&b, "loss_tokens", r->loss_tokens);
     put_num(&b, "seconds", r->seconds);
     write_line(l, &b);
 }
 
-/* ---- the console
- * -------------------------------------------------------------------------------------- */
+/* ---- the console ----------------------------------------------------------------------------- */
 
 /* " [2026-01-01 00:00:00] iteration       20/      20 | consumed samples: ..." */
 static void print_step(struct br__train_log *l, const struct br__step_report *r)
@@ -116,8 +114,8 @@ static void print_step(struct br__train_log *l, const struct br__step_report *r)
     if (good > 0) {
         br__buf_printf(&b, " lm loss: %.6E |", l->lm_loss / good);
         if (!isnan(r->aux))
-            br__buf_printf(&b, " load_balancing_loss: %.6E |", balance(l, l->aux / good, 0));
-        if (!isnan(balance(l, r->aux, 1)))
+            br__buf_printf(&b, " load_balancing_loss: %.6E |", log_balance(l, l->aux / good, 0));
+        if (!isnan(log_balance(l, r->aux, 1)))
             br__buf_printf(&b, " global_load_balancing_loss: %.6E |", l->aux / good);
         if (!isnan(r->z))
             br__buf_printf(&b, " z_loss: %.6E |", l->z / good);
@@ -177,7 +175,7 @@ static void on_eval(void *ud, const struct br__eval_report *r)
         snprintf(line, sizeof line,
                  " %s loss at iteration %" PRId64 " | lm loss value: %.6E | lm loss PPL: %.6E | ",
                  r->split == BR__TEST ? "test" : "validation", r->iteration, r->lm_loss,
-                 perplexity(r->lm_loss));
+                 log_perplexity(r->lm_loss));
     memset(rule, '-', sizeof rule);
     rule[BR__MIN(n, (int)sizeof rule - 2) + 1] = '\0';
     br__say(stdout, "%s", rule);
@@ -196,8 +194,7 @@ static void on_saved(void *ud, int64_t iteration, const char *dir)
     }
 }
 
-/* ---- opening and closing
- * ---------------------------------------------------------------------------------- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines)
 {

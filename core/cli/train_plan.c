@@ -8,15 +8,14 @@
 static const char *const data_kinds[] = {"mock data", "token files", "pretokenised records",
                                          "finetuning records"};
 
-static const char *precision(const struct br__run *run)
+static const char *plan_precision(const struct br__run *run)
 {
     return run->fp16               ? "float16 weights under a loss scale, float32 main weights"
            : run->values == BR_F32 ? "float32"
                                    : "bfloat16 weights and activations, float32 main weights";
 }
 
-/* ---- keys without effect
- * ------------------------------------------------------------------------------- */
+/* ---- keys without effect --------------------------------------------------------------------- */
 
 /* The keys that a recipe or the user sets and that mean nothing here. */
 static int is_idle(const struct br__run *run, uint32_t id)
@@ -47,9 +46,7 @@ static void put_idle(struct br__buf *b, const struct br__run *run)
         br__buf_putc(b, '\n');
 }
 
-/* ---- text
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static void put_count(struct br__buf *b, double n)
 {
@@ -81,7 +78,7 @@ static void put_model(struct br__buf *b, const struct br__run *run, const struct
     } else {
         br__buf_puts(b, "all");
     }
-    br__buf_printf(b, "\nprecision   %s\n", precision(run));
+    br__buf_printf(b, "\nprecision   %s\n", plan_precision(run));
     if (p->resumed)
         br__buf_printf(b, "goes on     from %s, after iteration %" PRId64 "\n", p->resumed,
                        p->first);
@@ -181,9 +178,7 @@ int br__train_print_plan(const struct br__cli *c, const struct br__run *run,
     return rc;
 }
 
-/* ---- JSON
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
 static void data_json(struct br__js *j, const struct br__run *run, const struct br__train *t)
 {
@@ -223,7 +218,7 @@ int br__train_plan_json(struct br__js *j, const struct br__run *run, const struc
     br__js_i64(j, "parameters", (int64_t)p.params);
     br__js_i64(j, "active_parameters", (int64_t)p.active);
     br__js_i64(j, "trained_parameters", (int64_t)p.trained);
-    br__js_str(j, "precision", precision(run));
+    br__js_str(j, "precision", plan_precision(run));
     br__js_i64(j, "first_iteration", p.first + 1);
     br__js_i64(j, "train_iters", p.last);
     br__js_i64(j, "global_batch_size", run->global_batch);

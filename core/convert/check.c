@@ -11,17 +11,12 @@ struct checker {
     struct br__progress progress;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory checking");
-}
-
 /* Digest of a whole tensor of a Hugging Face file. */
 static int read_tensor(const struct br__ckpt *ck, const struct br__tensor *t, struct br__xxh3 *hash,
                        struct br_err *err)
 {
     unsigned char *buf = br__alloc(BR__OUT_BUF);
-    int rc = buf ? BR_OK : nomem(err);
+    int rc = buf ? BR_OK : br__nomem(err, "checking");
     for (uint64_t off = 0; off < t->bytes && !rc; off += BR__OUT_BUF) {
         size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, t->bytes - off);
         rc = br__ckpt_read(ck, t, off, buf, n, err);
@@ -48,20 +43,19 @@ static int check_part(const struct checker *k, const struct br__part_sum *p, str
     return rc;
 }
 
-/* Damage is kept, so that all of it is told and in order; other failures end the check. */
+/* Damage is collected, so that all of it is reported in order; other failures end the check. */
 static int check_task(void *arg, size_t i, int worker, struct br_err *err)
 {
     struct checker *k = arg;
     struct br_err found = BR_ERR_INIT;
     struct br__xxh3 *hash = br__xxh3_new();
     (void)worker;
-    int rc = hash ? check_part(k, &k->sums.parts[i], hash, &found)
-                  : br_fail(&found, BR_E_NOMEM, "out of memory checking");
+    int rc = hash ? check_part(k, &k->sums.parts[i], hash, &found) : br__nomem(&found, "checking");
     br__xxh3_free(hash);
     br__progress_add(&k->progress, k->sums.parts[i].c ? k->sums.parts[i].c->rec->size
                                                       : k->sums.parts[i].t->bytes);
     if (rc == BR_E_FORMAT)
-        return (k->damage[i] = br__strdup(found.msg)) ? BR_OK : nomem(err);
+        return (k->damage[i] = br__strdup(found.msg)) ? BR_OK : br__nomem(err, "checking");
     if (rc && err)
         *err = found;
     return rc;
@@ -103,7 +97,7 @@ static void note_gaps(const struct checker *k, const struct br_job *job)
                      "that could be checked");
 }
 
-static int tell(struct checker *k, const struct br_job *job, struct br_err *err)
+static int check_tell(struct checker *k, const struct br_job *job, struct br_err *err)
 {
     size_t n = 0;
     for (size_t i = 0; i < k->sums.n_parts; i++) {
@@ -132,7 +126,7 @@ static int check_all(struct checker *k, const struct br_job *job, struct br_job_
     rc = br__pool_run(job->threads, k->sums.n_parts, check_task, k, err);
     br__progress_end(&k->progress);
     if (!rc)
-        rc = tell(k, job, err);
+        rc = check_tell(k, job, err);
     struct br_job_result did = BR_JOB_RESULT_INIT;
     did.n_tensors = k->sums.ck->n_tensors;
     did.bytes_written = total;
@@ -151,7 +145,7 @@ int br__check_dir(const struct br_job *job, const char *dir, struct br_job_resul
         return rc;
     rc = br__checksums_open(&k.sums, ck, err);
     if (!rc && !(k.damage = br__calloc(k.sums.n_parts + 1, sizeof *k.damage)))
-        rc = nomem(err);
+        rc = br__nomem(err, "checking");
     if (!rc)
         rc = check_all(&k, job, res, err);
     for (size_t i = 0; k.damage && i < k.sums.n_parts; i++)

@@ -9,11 +9,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory checking");
-}
-
 /* ---- parts ----------------------------------------------------------------------------------- */
 
 static size_t parts_of(const struct br__ckpt *ck, size_t tensor)
@@ -29,7 +24,7 @@ static int list_parts(struct br__checksums *k, struct br_err *err)
     k->parts = br__arena_alloc(&k->a, (k->n_parts + 1) * sizeof *k->parts);
     k->first = br__arena_alloc(&k->a, (ck->n_tensors + 1) * sizeof *k->first);
     if (!k->parts || !k->first)
-        return nomem(err);
+        return br__nomem(err, "checking");
     size_t at = 0;
     for (size_t i = 0; i < ck->n_tensors; i++) {
         k->first[i] = at;
@@ -95,7 +90,7 @@ static int read_digests(struct br__checksums *k, const br__json *m, struct br_er
     const br__json *xxh3 = br__json_first(br__json_get(m, "xxh3"));
     const br__json *crc = br__json_first(br__json_get(m, "crc32"));
     size_t *done = br__arena_alloc(&k->a, (k->ck->n_tensors + 1) * sizeof *done);
-    int rc = done ? BR_OK : nomem(err);
+    int rc = done ? BR_OK : br__nomem(err, "checking");
     for (const br__json *row = br__json_first(br__json_get(m, "tensors")); row && !rc;
          row = br__json_next(row))
         rc = read_row(k, row, done, &xxh3, &crc, err);

@@ -95,17 +95,12 @@ struct rebuild {
     struct br_err *err;
 };
 
-static int out_of_memory(struct rebuild *r)
-{
-    return br_fail(r->err, BR_E_NOMEM, "out of memory rebuilding config.json");
-}
-
 static const char *source_name(const struct rebuild *r)
 {
     return r->model ? "run_config.yaml" : "the checkpoint's args";
 }
 
-static struct value lookup(const struct rebuild *r, const char *key)
+static struct value rebuild_lookup(const struct rebuild *r, const char *key)
 {
     return r->model ? yaml_value(br__yaml_get(r->model, key))
                     : pickle_value(br__pk_get(r->args, key));
@@ -113,14 +108,14 @@ static struct value lookup(const struct rebuild *r, const char *key)
 
 /* A canonical fact as the source has it.  Megatron-LM has its own name for some, also inverted;
  * its newer versions have the common name as well. */
-static struct value fact(const struct rebuild *r, uint32_t id)
+static struct value rebuild_fact(const struct rebuild *r, uint32_t id)
 {
     const char *key = br__cfg_keys[id].key, *mlm = br__cfg_keys[id].mlm;
     if (r->model || !*mlm || !strcmp(mlm, "-"))
-        return lookup(r, key);
-    struct value v = lookup(r, mlm + (*mlm == '!'));
+        return rebuild_lookup(r, key);
+    struct value v = rebuild_lookup(r, mlm + (*mlm == '!'));
     if (!v.kind)
-        return lookup(r, key);
+        return rebuild_lookup(r, key);
     if (*mlm == '!')
         v.v = !v.v;
     return v;
@@ -128,24 +123,25 @@ static struct value fact(const struct rebuild *r, uint32_t id)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static int set(struct rebuild *r, const char *key, const char *json)
+static int rebuild_set(struct rebuild *r, const char *key, const char *json)
 {
-    return json ? br__json_set(r->json, key, json, r->err) : out_of_memory(r);
+    return json ? br__json_set(r->json, key, json, r->err)
+                : br__nomem(r->err, "rebuilding config.json");
 }
 
 static int set_text(struct rebuild *r, const char *key, const char *text)
 {
     struct br__buf b = {0};
     br__buf_json_str(&b, text);
-    int rc = b.failed ? out_of_memory(r) : set(r, key, b.p);
+    int rc = b.failed ? br__nomem(r->err, "rebuilding config.json") : rebuild_set(r, key, b.p);
     br__buf_free(&b);
     return rc;
 }
 
-static int guess(struct rebuild *r, const char *sentence)
+static int rebuild_guess(struct rebuild *r, const char *sentence)
 {
     if (!sentence || br__grow(&r->guessed, &r->cap_guessed, r->n_guessed, sizeof *r->guessed))
-        return out_of_memory(r);
+        return br__nomem(r->err, "rebuilding config.json");
     r->guessed[r->n_guessed++] = sentence;
     return BR_OK;
 }
@@ -167,7 +163,7 @@ static int field_text(struct rebuild *r, const struct br_field *f, const struct 
         br__buf_printf(out, "%" PRId64, (int64_t)v->v);
     else
         br__buf_double(out, v->v);
-    return out->failed ? out_of_memory(r) : BR_OK;
+    return out->failed ? br__nomem(r->err, "rebuilding config.json") : BR_OK;
 }
 
 /* The spelling that is written: the first alternative; NULL on a failed allocation. */
@@ -180,9 +176,9 @@ static int set_field(struct rebuild *r, const struct br_field *f, const struct v
 {
     struct br__buf b = {0};
     const char *key = first_key(r, f);
-    int rc = key ? field_text(r, f, v, &b) : out_of_memory(r);
+    int rc = key ? field_text(r, f, v, &b) : br__nomem(r->err, "rebuilding config.json");
     if (!rc)
-        rc = set(r, key, b.p);
+        rc = rebuild_set(r, key, b.p);
     br__buf_free(&b);
     return rc;
 }
@@ -191,7 +187,7 @@ static int set_field(struct rebuild *r, const struct br_field *f, const struct v
 
 static int64_t int_fact(const struct rebuild *r, uint32_t id)
 {
-    struct value v = fact(r, id);
+    struct value v = rebuild_fact(r, id);
     return v.kind == 'n' && v.v >= 0 && v.v < 9e15 ? (int64_t)v.v : 0;
 }
 
@@ -199,36 +195,38 @@ static int64_t int_fact(const struct rebuild *r, uint32_t id)
  * None for most others: then the padded size is all there is. */
 static int args_vocab_size(struct rebuild *r, struct value *v)
 {
-    struct value type = lookup(r, "tokenizer_type");
+    struct value type = rebuild_lookup(r, "tokenizer_type");
     if (v->kind == 'n' && type.kind == 's' && !strcmp(type.text, "NullTokenizer"))
         v->v += 1;
     if (v->kind)
         return BR_OK;
-    *v = lookup(r, "padded_vocab_size");
-    return v->kind ? guess(r, "vocab_size is the padded vocabulary: the args do not give the "
-                              "real one")
-                   : BR_OK;
+    *v = rebuild_lookup(r, "padded_vocab_size");
+    return v->kind
+               ? rebuild_guess(r, "vocab_size is the padded vocabulary: the args do not give the "
+                                  "real one")
+               : BR_OK;
 }
 
 /* What both sources may leave out because it follows from the rest. */
-static int derive(struct rebuild *r, uint32_t id, struct value *v)
+static int rebuild_derive(struct rebuild *r, uint32_t id, struct value *v)
 {
     int64_t heads = int_fact(r, BR_CFG_NUM_ATTENTION_HEADS);
     if (id == BR_CFG_VOCAB_SIZE && !r->model)
         return args_vocab_size(r, v);
     if (id == BR_CFG_NUM_QUERY_GROUPS) {
         /* without grouping, Megatron-LM's num_query_groups is a meaningless 1 */
-        struct value grouped = lookup(r, "group_query_attention");
+        struct value grouped = rebuild_lookup(r, "group_query_attention");
         if (!v->kind || (!r->model && grouped.kind == 'b' && !grouped.v))
             *v = (struct value){.kind = 'n', .v = (double)heads};
     }
     if (id == BR_CFG_KV_CHANNELS && !v->kind && heads)
         *v = (struct value){.kind = 'n', .v = (double)(int_fact(r, BR_CFG_HIDDEN_SIZE) / heads)};
     if (id == BR_CFG_SEQ_LENGTH && v->kind && r->model)
-        return guess(r, br__arena_printf(r->a,
-                                         "max_position_embeddings is %.0f, the seq_length of "
-                                         "run_config.yaml, which a training run may have changed",
-                                         v->v));
+        return rebuild_guess(
+            r, br__arena_printf(r->a,
+                                "max_position_embeddings is %.0f, the seq_length of "
+                                "run_config.yaml, which a training run may have changed",
+                                v->v));
     return BR_OK;
 }
 
@@ -261,8 +259,8 @@ static int says_nothing(const struct rebuild *r, const struct br_field *f, const
 
 static int rebuild_field(struct rebuild *r, const struct br_field *f)
 {
-    struct value v = fact(r, f->field);
-    int rc = derive(r, f->field, &v);
+    struct value v = rebuild_fact(r, f->field);
+    int rc = rebuild_derive(r, f->field, &v);
     if (rc || says_nothing(r, f, &v))
         return rc;
     if (v.kind)
@@ -277,8 +275,8 @@ static int rebuild_field(struct rebuild *r, const struct br_field *f)
     v.v = (f->flags & BR_FIELD_NOT) ? !f->value : f->value;
     rc = set_field(r, f, &v);
     return rc ? rc
-              : guess(r, br__arena_printf(r->a, "%s has its default: %s does not give it",
-                                          br__cfg_keys[f->field].key, source_name(r)));
+              : rebuild_guess(r, br__arena_printf(r->a, "%s has its default: %s does not give it",
+                                                  br__cfg_keys[f->field].key, source_name(r)));
 }
 
 static int rebuild_fields(struct rebuild *r)
@@ -299,7 +297,7 @@ static const uint32_t structural[] = {BR_CFG_ADD_QKV_BIAS, BR_CFG_QK_LAYERNORM,
                                       BR_CFG_LAYERNORM_ZERO_CENTERED_GAMMA,
                                       BR_CFG_ATTENTION_OUTPUT_GATE, BR_CFG_MOE_SHARED_EXPERT_GATE};
 
-static int mismatch(struct rebuild *r, const char *key, const char *value)
+static int rebuild_mismatch(struct rebuild *r, const char *key, const char *value)
 {
     return br_fail(r->err, BR_E_CONFIG, "%s says %s is %s, which is not %s", source_name(r), key,
                    value, r->arch->model_type);
@@ -308,29 +306,32 @@ static int mismatch(struct rebuild *r, const char *key, const char *value)
 static int check_activation(struct rebuild *r)
 {
     if (!r->model) {
-        struct value swiglu = lookup(r, "swiglu");
-        return swiglu.kind == 'b' && !swiglu.v ? mismatch(r, "swiglu", "false") : BR_OK;
+        struct value swiglu = rebuild_lookup(r, "swiglu");
+        return swiglu.kind == 'b' && !swiglu.v ? rebuild_mismatch(r, "swiglu", "false") : BR_OK;
     }
-    struct value act = lookup(r, "activation_func._target_");
-    return act.kind == 's' && !br__ends(act.text, "silu") ? mismatch(r, "activation_func", act.text)
-                                                          : BR_OK;
+    struct value act = rebuild_lookup(r, "activation_func._target_");
+    return act.kind == 's' && !br__ends(act.text, "silu")
+               ? rebuild_mismatch(r, "activation_func", act.text)
+               : BR_OK;
 }
 
 static int check_architecture(struct rebuild *r)
 {
     for (size_t i = 0; i < BR_COUNTOF(structural); i++) {
-        struct value v = fact(r, structural[i]);
+        struct value v = rebuild_fact(r, structural[i]);
         const struct br_field *f = br__config_field(r->arch, structural[i]);
         int known = !f || (f->flags & BR_FIELD_FACT);
         if (v.kind == 'b' && known && (v.v != 0) != (f && f->value != 0))
-            return mismatch(r, br__cfg_keys[structural[i]].key, v.v != 0 ? "true" : "false");
+            return rebuild_mismatch(r, br__cfg_keys[structural[i]].key,
+                                    v.v != 0 ? "true" : "false");
     }
-    struct value variant = fact(r, BR_CFG_EXPERIMENTAL_ATTENTION_VARIANT);
+    struct value variant = rebuild_fact(r, BR_CFG_EXPERIMENTAL_ATTENTION_VARIANT);
     const struct br_field *f = br__config_field(r->arch, BR_CFG_EXPERIMENTAL_ATTENTION_VARIANT);
     if (variant.kind == 's' && (!f || strcmp(f->text, variant.text)))
-        return mismatch(r, "experimental_attention_variant", variant.text);
-    if (fact(r, BR_CFG_NUM_MOE_EXPERTS).kind && !br__config_field(r->arch, BR_CFG_NUM_MOE_EXPERTS))
-        return mismatch(r, "num_moe_experts", "set");
+        return rebuild_mismatch(r, "experimental_attention_variant", variant.text);
+    if (rebuild_fact(r, BR_CFG_NUM_MOE_EXPERTS).kind &&
+        !br__config_field(r->arch, BR_CFG_NUM_MOE_EXPERTS))
+        return rebuild_mismatch(r, "num_moe_experts", "set");
     return check_activation(r);
 }
 
@@ -340,18 +341,18 @@ static int check_architecture(struct rebuild *r)
 static int put_rope_field(struct rebuild *r, uint32_t id, struct br__buf *b)
 {
     const struct br_field *f = br__config_field(r->arch, id);
-    struct value v = fact(r, id);
+    struct value v = rebuild_fact(r, id);
     if (!v.kind && f && br__config_rope(id) == BR__ROPE_BANDS) {
         v = (struct value){.kind = 'n', .v = f->value};
-        if (guess(r, br__arena_printf(r->a, "%s is %g, as Megatron computes", br__cfg_keys[id].key,
-                                      v.v)))
+        if (rebuild_guess(r, br__arena_printf(r->a, "%s is %g, as Megatron computes",
+                                              br__cfg_keys[id].key, v.v)))
             return BR_E_NOMEM;
     }
     if (!f || !f->hf_key || (!v.kind && id != BR_CFG_YARN_ROTARY_SCALING_FACTOR))
         return BR_OK;
     const char *key = first_key(r, f);
     if (!key)
-        return out_of_memory(r);
+        return br__nomem(r->err, "rebuilding config.json");
     const char *dot = strrchr(key, '.');
     br__buf_printf(b, ", \"%s\": ", dot ? dot + 1 : key);
     return field_text(r, f, &v, b);
@@ -371,22 +372,23 @@ static int put_rope(struct rebuild *r, const char *type, int kind, struct br__bu
 static int rebuild_rope(struct rebuild *r)
 {
     const struct br_field *bands = br__config_field(r->arch, BR_CFG_ROPE_SCALING_TYPE);
-    struct value type = fact(r, BR_CFG_POSITION_EMBEDDING_TYPE);
-    struct value scaled = fact(r, BR_CFG_ROPE_SCALING);
+    struct value type = rebuild_fact(r, BR_CFG_POSITION_EMBEDDING_TYPE);
+    struct value scaled = rebuild_fact(r, BR_CFG_ROPE_SCALING);
     struct br__buf b = {0};
     int rc = BR_OK;
     if (type.kind == 's' && !strcmp(type.text, "yarn")) {
         rc = put_rope(r, "yarn", BR__ROPE_YARN, &b);
     } else if (type.kind == 's' && strcmp(type.text, "rope")) {
-        rc = mismatch(r, "position_embedding_type", type.text);
+        rc = rebuild_mismatch(r, "position_embedding_type", type.text);
     } else if (scaled.kind == 'b' && scaled.v != 0) {
         rc = bands ? put_rope(r, bands->text, BR__ROPE_BANDS, &b)
-                   : mismatch(r, "rope_scaling", "true");
+                   : rebuild_mismatch(r, "rope_scaling", "true");
     } else {
         br__buf_puts(&b, "null");
     }
     if (!rc)
-        rc = b.failed ? out_of_memory(r) : set(r, "rope_scaling", b.p);
+        rc = b.failed ? br__nomem(r->err, "rebuilding config.json")
+                      : rebuild_set(r, "rope_scaling", b.p);
     br__buf_free(&b);
     return rc;
 }
@@ -397,11 +399,11 @@ static int rebuild_rope(struct rebuild *r)
  * the first; for attention one softmax layer every N, at the end of each run. */
 static int read_flags(struct rebuild *r, const char *key, int attention, uint8_t **out)
 {
-    struct value freq = lookup(r, key);
+    struct value freq = rebuild_lookup(r, key);
     size_t n = (size_t)r->n_layers;
     *out = br__arena_alloc(r->a, n);
     if (!*out)
-        return out_of_memory(r);
+        return br__nomem(r->err, "rebuilding config.json");
     if (freq.kind == 'n' && freq.v >= 1 && freq.v == floor(freq.v)) {
         for (size_t i = 0; i < n; i++)
             (*out)[i] = attention ? fmod((double)i + 1, freq.v) != 0 : fmod((double)i, freq.v) == 0;
@@ -429,16 +431,17 @@ static int rebuild_moe_layers(struct rebuild *r)
     struct br__buf b = {0};
     if (!br__config_field(r->arch, BR_CFG_NUM_MOE_EXPERTS))
         return BR_OK;
-    int listed = lookup(r, "moe_layer_freq").kind != 0;
+    int listed = rebuild_lookup(r, "moe_layer_freq").kind != 0;
     int rc = listed ? read_flags(r, "moe_layer_freq", 0, &routed) : BR_OK;
-    if (rc || (rc = set(r, "decoder_sparse_step", "1")))
+    if (rc || (rc = rebuild_set(r, "decoder_sparse_step", "1")))
         return rc;
     br__buf_putc(&b, '[');
     for (int64_t i = 0; listed && i < r->n_layers; i++)
         if (!routed[i])
             br__buf_printf(&b, "%s%" PRId64, b.n > 1 ? ", " : "", i);
     br__buf_putc(&b, ']');
-    rc = b.failed ? out_of_memory(r) : set(r, "mlp_only_layers", b.p);
+    rc = b.failed ? br__nomem(r->err, "rebuilding config.json")
+                  : rebuild_set(r, "mlp_only_layers", b.p);
     br__buf_free(&b);
     return rc;
 }
@@ -459,18 +462,20 @@ static int rebuild_attention_layers(struct rebuild *r)
 {
     uint8_t *linear = NULL;
     struct br__buf b = {0};
-    if (!toy_has(r->arch, "full_attention_interval") || !lookup(r, "linear_attention_freq").kind)
+    if (!toy_has(r->arch, "full_attention_interval") ||
+        !rebuild_lookup(r, "linear_attention_freq").kind)
         return BR_OK;
     int rc = read_flags(r, "linear_attention_freq", 1, &linear);
     if (rc)
         return rc;
     int64_t every = full_interval(linear, r->n_layers);
     if (every)
-        return set(r, "full_attention_interval", br__arena_printf(r->a, "%" PRId64, every));
+        return rebuild_set(r, "full_attention_interval", br__arena_printf(r->a, "%" PRId64, every));
     for (int64_t i = 0; i < r->n_layers; i++)
         br__buf_printf(&b, "%s\"%s_attention\"", i ? ", " : "[", linear[i] ? "linear" : "full");
     br__buf_putc(&b, ']');
-    rc = b.failed ? out_of_memory(r) : set(r, "layer_types", b.p);
+    rc =
+        b.failed ? br__nomem(r->err, "rebuilding config.json") : rebuild_set(r, "layer_types", b.p);
     br__buf_free(&b);
     return rc;
 }
@@ -480,10 +485,10 @@ static int rebuild_attention_layers(struct rebuild *r)
 /* As Megatron Bridge's loader decides it: the two flags, else float32. */
 static int rebuild_dtype(struct rebuild *r)
 {
-    struct value bf16 = lookup(r, "bf16"), fp16 = lookup(r, "fp16");
+    struct value bf16 = rebuild_lookup(r, "bf16"), fp16 = rebuild_lookup(r, "fp16");
     if (!bf16.kind && !fp16.kind) {
         int rc = set_text(r, "torch_dtype", "bfloat16");
-        return rc ? rc : guess(r, "torch_dtype is bfloat16 by assumption");
+        return rc ? rc : rebuild_guess(r, "torch_dtype is bfloat16 by assumption");
     }
     return set_text(r, "torch_dtype",
                     bf16.v != 0   ? "bfloat16"
@@ -499,12 +504,14 @@ static int rebuild_fixed(struct rebuild *r)
     br__buf_json_str(&b, r->arch->hf_class);
     br__buf_putc(&b, ']');
     if (!rc)
-        rc = b.failed ? out_of_memory(r) : set(r, "architectures", b.p);
+        rc = b.failed ? br__nomem(r->err, "rebuilding config.json")
+                      : rebuild_set(r, "architectures", b.p);
     br__buf_free(&b);
-    if (rc || (rc = set_text(r, "hidden_act", "silu")) || (rc = set(r, "use_cache", "true")))
+    if (rc || (rc = set_text(r, "hidden_act", "silu")) ||
+        (rc = rebuild_set(r, "use_cache", "true")))
         return rc;
-    return guess(r,
-                 "bos_token_id and eos_token_id are left out: the checkpoint does not have them");
+    return rebuild_guess(
+        r, "bos_token_id and eos_token_id are left out: the checkpoint does not have them");
 }
 
 /* A value of the toy string: JSON, or a bare word. */
@@ -514,11 +521,11 @@ static int set_toy_value(struct rebuild *r, const char *key, const char *value)
     struct br_err ignored = BR_ERR_INIT;
     int rc = br__json_parse(&parsed, value, strlen(value), &ignored);
     if (rc == BR_E_NOMEM)
-        return out_of_memory(r);
+        return br__nomem(r->err, "rebuilding config.json");
     if (rc)
         return set_text(r, key, value);
     br__json_free(parsed);
-    return set(r, key, value);
+    return rebuild_set(r, key, value);
 }
 
 /* Keys of the family that no fact stands for (sliding_window, router_aux_loss_coef, ...). */
@@ -531,7 +538,7 @@ static int rebuild_from_toy(struct rebuild *r)
         const char *value = br__arena_strndup(r->a, p + eq + (eq < n), n - eq - (eq < n));
         p += n;
         if (!key || !value)
-            return out_of_memory(r);
+            return br__nomem(r->err, "rebuilding config.json");
         int irregular =
             !strcmp(key, "full_attention_interval") && br__json_get(r->json, "layer_types") != NULL;
         if (irregular || br__json_get(r->json, key))
@@ -539,10 +546,10 @@ static int rebuild_from_toy(struct rebuild *r)
         if (!strcmp(key, "max_window_layers"))
             value = br__arena_printf(r->a, "%" PRId64, r->n_layers);
         if (!value)
-            return out_of_memory(r);
+            return br__nomem(r->err, "rebuilding config.json");
         rc = set_toy_value(r, key, value);
         if (!rc)
-            rc = guess(r, br__arena_printf(r->a, "%s is %s by assumption", key, value));
+            rc = rebuild_guess(r, br__arena_printf(r->a, "%s is %s by assumption", key, value));
     }
     return rc;
 }
@@ -579,10 +586,10 @@ int br__config_rebuild(struct br__arena *a, const struct br__arch *arch,
                        "the checkpoint has neither run_config.yaml nor args to "
                        "rebuild config.json from; give the model with --hf-model");
     r.json = br__json_new_object();
-    int rc = r.json ? rebuild_all(&r) : out_of_memory(&r);
+    int rc = r.json ? rebuild_all(&r) : br__nomem(r.err, "rebuilding config.json");
     const char **list = rc ? NULL : br__arena_alloc(a, (r.n_guessed + 1) * sizeof *list);
     if (!rc && !list)
-        rc = out_of_memory(&r);
+        rc = br__nomem(r.err, "rebuilding config.json");
     if (rc) {
         br__json_free(r.json);
     } else {

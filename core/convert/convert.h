@@ -90,7 +90,7 @@ int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src,
                       struct br_err *err) BR_MUST_CHECK;
 void br__plan_free(struct br__plan *p);
 
-/* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------ */
+/* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------- */
 
 /* Elements of a source tensor that follow each other there as they do in a piece. */
 struct br__range {
@@ -105,7 +105,7 @@ struct br__range br__piece_range(const struct br__plan *p, size_t piece, uint64_
 int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
                    struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- side.c: files that travel with a model ------------------------------------------------- */
+/* ---- side.c: files that travel with a model -------------------------------------------------- */
 
 struct br__side {
     const char *dir; /* where they are */
@@ -202,7 +202,7 @@ void br__work_close(struct br__work *w);
 /* Remove what a run left that was killed after its result had its name. */
 void br__work_tidy(const char *final);
 
-/* ---- iteration.c: an iteration directory of Megatron, and the trackers beside it ------------ */
+/* ---- iteration.c: an iteration directory of Megatron, and the trackers beside it ------------- */
 
 #define BR__METADATA ".metadata"
 #define BR__TRAIN_STATE "train_state.pt"

@@ -45,8 +45,8 @@ static void add_name(struct br__buf *b, const char *name)
 
 /* 1 if `arch` with `missed` unmatched rules is better than the best so far, 0 if it is as good, -1
  * if not. */
-static int compare(const struct br__registry *reg, const struct br__arch *best, int best_missed,
-                   const struct br__arch *arch, int missed)
+static int detect_compare(const struct br__registry *reg, const struct br__arch *best,
+                          int best_missed, const struct br__arch *arch, int missed)
 {
     if (!best || missed != best_missed)
         return !best || missed < best_missed ? 1 : -1;
@@ -64,13 +64,13 @@ int br__detect_arch(struct br__registry *reg, const struct br__ckpt *ck,
             const struct br__arch *arch = &reg->plugins[p]->archs[a];
             uint8_t *hit = br__alloc(arch->n_maps + 1u);
             if (!hit) {
-                rc = br_fail(err, BR_E_NOMEM, "out of memory looking at the checkpoint");
+                rc = br__nomem(err, "looking at the checkpoint");
                 break;
             }
             int missed = unmatched_rules(arch, ck, hit);
             br__free(hit);
             add_name(&all, arch->model_type);
-            int better = missed < 0 ? -1 : compare(reg, *out, best, arch, missed);
+            int better = missed < 0 ? -1 : detect_compare(reg, *out, best, arch, missed);
             if (better < 0)
                 continue;
             if (better > 0)

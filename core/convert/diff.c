@@ -44,7 +44,7 @@ static int pair_up(struct job *j, struct br_err *err)
 {
     j->pairs = br__calloc(j->a->n_tensors + j->b->n_tensors + 1, sizeof *j->pairs);
     if (!j->pairs)
-        return br_fail(err, BR_E_NOMEM, "out of memory comparing");
+        return br__nomem(err, "comparing");
     for (size_t i = 0; i < j->a->n_tensors; i++) {
         struct pair *p = &j->pairs[j->n++];
         p->a = &j->a->tensors[i];
@@ -83,7 +83,7 @@ static int compare_one(void *arg, size_t i, int worker, struct br_err *err)
         return BR_OK;
     unsigned char *buf = br__alloc(2 * (size_t)BLOCK);
     if (!buf)
-        return br_fail(err, BR_E_NOMEM, "out of memory comparing '%s'", p->a->name);
+        return br__nomem(err, "comparing '%s'", p->a->name);
     for (uint64_t off = 0; !rc && off < p->a->bytes; off += BLOCK) {
         size_t n = (size_t)BR__MIN(p->a->bytes - off, (uint64_t)BLOCK);
         rc = br__ckpt_read(j->a, p->a, off, buf, n, err);
@@ -97,7 +97,7 @@ static int compare_one(void *arg, size_t i, int worker, struct br_err *err)
 }
 
 /* The difference as a sentence, or nothing. */
-static void describe(struct br__buf *out, const struct pair *p)
+static void diff_describe(struct br__buf *out, const struct pair *p)
 {
     char a[160], b[160];
 
@@ -119,12 +119,12 @@ static void describe(struct br__buf *out, const struct pair *p)
     }
 }
 
-static int report(const struct job *j, void (*line)(void *ud, const char *text), void *ud,
-                  size_t *n_diff, struct br_err *err)
+static int diff_report(const struct job *j, void (*line)(void *ud, const char *text), void *ud,
+                       size_t *n_diff, struct br_err *err)
 {
     for (size_t i = 0; i < j->n; i++) {
         struct br__buf b = {0};
-        describe(&b, &j->pairs[i]);
+        diff_describe(&b, &j->pairs[i]);
         int failed = b.failed;
         if (b.n) {
             ++*n_diff;
@@ -133,7 +133,7 @@ static int report(const struct job *j, void (*line)(void *ud, const char *text),
         }
         br__buf_free(&b);
         if (failed)
-            return br_fail(err, BR_E_NOMEM, "out of memory comparing");
+            return br__nomem(err, "comparing");
     }
     return BR_OK;
 }
@@ -155,7 +155,7 @@ int br__ckpt_diff(const struct br__ckpt *a, const struct br__ckpt *b, int thread
     if (!rc)
         rc = br__pool_run(threads, j.n, compare_one, &j, err);
     if (!rc)
-        rc = report(&j, line, ud, n_diff, err);
+        rc = diff_report(&j, line, ud, n_diff, err);
     br__free(j.pairs);
     return rc;
 }

@@ -44,7 +44,7 @@ static int digest_run(void *arg, size_t run, int worker, struct br_err *err)
     unsigned char *buf = br__alloc(BR__OUT_BUF);
     struct br__xxh3 *hash = br__xxh3_new();
     size_t end = BR__MIN((run + 1) * RUN, d->s->plan->n_pieces);
-    int rc = scratch.buf && buf && hash ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory hashing");
+    int rc = scratch.buf && buf && hash ? BR_OK : br__nomem(err, "hashing");
     (void)worker;
     for (size_t i = run * RUN; i < end && !rc; i++)
         rc = digest_piece(d, i, buf, &scratch, hash, err);

@@ -37,11 +37,6 @@ struct exporter {
     struct br_err *err;
 };
 
-static int nomem(struct exporter *m)
-{
-    return br_fail(m->err, BR_E_NOMEM, "out of memory exporting");
-}
-
 /* ---- layout ---------------------------------------------------------------------------------- */
 
 static int shard_header(struct exporter *m, size_t file)
@@ -49,7 +44,7 @@ static int shard_header(struct exporter *m, size_t file)
     const struct br__plan *p = m->s->plan;
     struct br__st_entry *e = br__arena_alloc(&m->a, (m->count[file] + 1) * sizeof *e);
     if (!e)
-        return nomem(m);
+        return br__nomem(m->err, "exporting");
     for (size_t i = 0; i < m->count[file]; i++) {
         const struct br__plan_out *o = &p->outs[p->pieces[m->first[file] + i].out];
         e[i] = (struct br__st_entry){.name = o->name, .dtype = o->dtype, .ndim = o->ndim};
@@ -58,7 +53,7 @@ static int shard_header(struct exporter *m, size_t file)
     }
     m->headers[file].max = BR__ST_HEADER_MAX;
     if (br__st_header(&m->headers[file], e, m->count[file], p->out_metadata[file]))
-        return nomem(m);
+        return br__nomem(m->err, "exporting");
     m->file_bytes[file] += m->headers[file].n;
     return BR_OK;
 }
@@ -69,7 +64,7 @@ static int split_parts(struct exporter *m)
     uint64_t at = 0, filled = 0;
     m->parts = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->parts);
     if (!m->parts)
-        return nomem(m);
+        return br__nomem(m->err, "exporting");
     for (size_t i = 0; i < p->n_pieces; i++) {
         uint32_t f = p->outs[p->pieces[i].out].file;
         if (i == m->first[f])
@@ -95,7 +90,7 @@ static int lay_out(struct exporter *m)
     m->file_bytes = br__arena_alloc(&m->a, n * sizeof *m->file_bytes);
     m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
     if (!m->headers || !m->first || !m->count || !m->file_bytes || !m->digests)
-        return nomem(m);
+        return br__nomem(m->err, "exporting");
     for (size_t i = 0; i < p->n_pieces; i++) {
         uint32_t f = p->outs[p->pieces[i].out].file;
         if (!m->count[f]++)
@@ -208,9 +203,8 @@ static int run_part(void *arg, size_t index, int worker, struct br_err *err)
 {
     struct part_job job = {arg, {br__alloc(BR__OUT_BUF)}, br__alloc(BR__OUT_BUF), br__xxh3_new()};
     (void)worker;
-    int rc = job.scratch.buf && job.buf && job.hash
-                 ? export_part(&job, index, err)
-                 : br_fail(err, BR_E_NOMEM, "out of memory exporting");
+    int rc = job.scratch.buf && job.buf && job.hash ? export_part(&job, index, err)
+                                                    : br__nomem(err, "exporting");
     br__xxh3_free(job.hash);
     br__free(job.buf);
     br__free(job.scratch.buf);
@@ -296,7 +290,7 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
     return rc;
 }
 
-static int put(struct exporter *m, const char *name, const void *p, size_t n)
+static int export_put(struct exporter *m, const char *name, const void *p, size_t n)
 {
     return br__write_in(&m->w.tmp, name, p, n, m->sync, m->err);
 }
@@ -311,9 +305,10 @@ static int put_config(struct exporter *m)
         return rc;
     rc = edit_config(m, json, &edited);
     if (!rc && edited)
-        rc = br__json_print(json, 0, &b) ? nomem(m) : put(m, CONFIG, b.p, b.n);
+        rc = br__json_print(json, 0, &b) ? br__nomem(m->err, "exporting")
+                                         : export_put(m, CONFIG, b.p, b.n);
     else if (!rc)
-        rc = put(m, CONFIG, text, strlen(text));
+        rc = export_put(m, CONFIG, text, strlen(text));
     br__buf_free(&b);
     br__json_free(json);
     return rc;
@@ -330,7 +325,7 @@ static int find_side_files(struct exporter *m)
         return br__side_find(&s->arena, s->ref->dir, 0, &s->side, m->err);
     const char *tokenizer = br__path_join(&s->arena, s->src->dir, "tokenizer");
     if (!tokenizer)
-        return nomem(m);
+        return br__nomem(m->err, "exporting");
     return br__side_find(&s->arena, br__is_dir(tokenizer) ? tokenizer : NULL, 1, &s->side, m->err);
 }
 
@@ -344,7 +339,7 @@ static int put_side_files(struct exporter *m)
 {
     const char *text = generation_text(m);
     int rc = br__side_copy(&m->s->side, &m->w.tmp, m->sync, m->err);
-    return rc || !text ? rc : put(m, GENERATION, text, strlen(text));
+    return rc || !text ? rc : export_put(m, GENERATION, text, strlen(text));
 }
 
 static int wants_index(const struct exporter *m)
@@ -363,14 +358,16 @@ static int put_index(struct exporter *m)
     const char **names = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *names);
     const char **files = br__arena_alloc(&m->a, (p->n_outs + 1) * sizeof *files);
     if (!names || !files)
-        return nomem(m);
+        return br__nomem(m->err, "exporting");
     for (size_t i = 0; i < p->n_outs; i++) {
         names[i] = p->outs[i].name;
         files[i] = p->out_files[p->outs[i].file];
     }
-    int rc = br__hf_index_text(&b, names, files, p->n_outs, p->out_bytes) ? nomem(m) : BR_OK;
+    int rc = br__hf_index_text(&b, names, files, p->n_outs, p->out_bytes)
+                 ? br__nomem(m->err, "exporting")
+                 : BR_OK;
     if (!rc)
-        rc = put(m, INDEX, b.p, b.n);
+        rc = export_put(m, INDEX, b.p, b.n);
     br__buf_free(&b);
     return rc;
 }
@@ -383,7 +380,7 @@ static int list_files(struct exporter *m)
     m->files.p = br__arena_alloc(&m->a, n * sizeof *m->files.p);
     m->names.p = br__arena_alloc(&m->a, (n + p->n_out_files + 2) * sizeof *m->names.p);
     if (!m->files.p || !m->names.p)
-        return nomem(m);
+        return br__nomem(m->err, "exporting");
     m->files.p[m->files.n++] = CONFIG;
     for (size_t i = 0; i < m->s->side.n; i++)
         m->files.p[m->files.n++] = m->s->side.files[i].name;
@@ -429,7 +426,7 @@ static int may_replace(struct exporter *m, char **names, size_t n)
     for (size_t i = 0; i < n; i++) {
         const char *path = br__path_join(&m->a, m->dest, names[i]);
         if (!path)
-            return nomem(m);
+            return br__nomem(m->err, "exporting");
         has_config |= !strcmp(names[i], CONFIG);
         if (br__is_dir(path))
             return br_fail(m->err, BR_E_EXISTS,
@@ -468,7 +465,7 @@ struct dest {
     int complete, started; /* the result is there; a temporary directory is in it */
 };
 
-static int examine(struct exporter *m, struct dest *d)
+static int export_examine(struct exporter *m, struct dest *d)
 {
     char **names;
     size_t n = 0;
@@ -501,7 +498,7 @@ static int may_write(struct exporter *m, const struct dest *d)
     return may_replace(m, d->names, d->n);
 }
 
-static int begin(struct exporter *m, const struct dest *d)
+static int export_begin(struct exporter *m, const struct dest *d)
 {
     m->w.replace = d->n > 0;
     int rc = br__work_begin(&m->w, m->n_parts, m->err);
@@ -512,23 +509,23 @@ static int begin(struct exporter *m, const struct dest *d)
 static int open_destination(struct exporter *m, int *up_to_date)
 {
     struct dest d;
-    int rc = examine(m, &d);
+    int rc = export_examine(m, &d);
     *up_to_date = d.complete;
     if (rc || d.complete || (!d.started && (rc = may_write(m, &d))))
         return rc;
     rc = br__work_lock(&m->w, m->dest, br__session_fingerprint(m->s), m->sync, m->err);
     if (!rc)
-        rc = examine(m, &d);
+        rc = export_examine(m, &d);
     *up_to_date = d.complete;
     if (rc || d.complete || (rc = may_write(m, &d))) {
         br__work_close(&m->w);
         return rc;
     }
-    return begin(m, &d);
+    return export_begin(m, &d);
 }
 
 /* Remove what is not of this export, so that nothing a killed run left is published. */
-static int commit(struct exporter *m)
+static int export_commit(struct exporter *m)
 {
     int rc = m->w.publishing ? BR_OK : br__dir_empty(&m->w.tmp, m->names.p, m->names.n, m->err);
     if (!rc)
@@ -546,7 +543,7 @@ static int write_all(struct exporter *m)
     if (m->w.unlocked)
         br__job_note(&s->job, BR__NO_LOCKS, m->w.parent.path);
     if (m->w.publishing)
-        return commit(m);
+        return export_commit(m);
     for (size_t f = 0; f < s->plan->n_out_files && !rc; f++)
         rc = prepare_shard(m, f);
     if (rc)
@@ -564,10 +561,10 @@ static int write_all(struct exporter *m)
         rc = br__manifest_write(s, m->digests, NULL, &m->files, &m->w.tmp, m->sync, m->err);
     if (!rc)
         rc = br__ckpt_settle(s->src, m->err);
-    return rc ? rc : commit(m);
+    return rc ? rc : export_commit(m);
 }
 
-static int run(struct exporter *m, struct br_job_result *res)
+static int export_run(struct exporter *m, struct br_job_result *res)
 {
     struct br__session *s = m->s;
     char *dest;
@@ -605,7 +602,7 @@ int br_export(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.hf_path)
         rc = br_fail(err, BR_E_USAGE, "export needs --hf-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, &did);
+        rc = export_run(&m, &did);
     br__result_give(res, &did);
     for (size_t i = 0; m.headers && i < m.s->plan->n_out_files; i++)
         br__buf_free(&m.headers[i]);

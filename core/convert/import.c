@@ -32,11 +32,6 @@ struct importer {
     struct br_err *err;
 };
 
-static int nomem(struct importer *m)
-{
-    return br_fail(m->err, BR_E_NOMEM, "out of memory importing");
-}
-
 /* ---- what goes into the .distcp files -------------------------------------------------------- */
 
 static struct br__run_config_opts run_config_opts(const struct importer *m)
@@ -64,7 +59,7 @@ static int lay_out(struct importer *m)
     m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
     m->crcs = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->crcs);
     if (!m->digests || !m->crcs)
-        return nomem(m);
+        return br__nomem(m->err, "importing");
     int rc = br__iteration_tables(&m->a, p, &m->td, &m->n_objects, m->err);
     if (!rc)
         rc = common_state(m, &m->common, 1);
@@ -81,7 +76,8 @@ struct file_job {
     struct br__xxh3 *hash;
 };
 
-static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n, struct br_err *err)
+static int import_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                          struct br_err *err)
 {
     struct file_job *f = arg;
     struct importer *m = f->m;
@@ -173,7 +169,7 @@ static int write_or_resume(struct file_job *job, size_t file, struct br_err *err
         atomic_fetch_add(&m->resumed, m->td.file_bytes[file]);
         br__progress_add(&m->progress, m->td.file_bytes[file]);
     } else if (!rc) {
-        rc = br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->sync, produce, job, err);
+        rc = br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->sync, import_produce, job, err);
         file_items(&m->td, file, &first, &n);
         size_t objects = first < m->n_objects ? BR__MIN(n, m->n_objects - first) : 0;
         if (!rc)
@@ -188,7 +184,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     struct file_job job = {.m = arg, .scratch = {br__alloc(BR__OUT_BUF)}, .hash = br__xxh3_new()};
     (void)worker;
     int rc = job.scratch.buf && job.hash ? write_or_resume(&job, file, err)
-                                         : br_fail(err, BR_E_NOMEM, "out of memory importing");
+                                         : br__nomem(err, "importing");
     br__xxh3_free(job.hash);
     br__free(job.scratch.buf);
     return rc;
@@ -196,7 +192,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
 
 /* ---- small files ----------------------------------------------------------------------------- */
 
-static int put(struct importer *m, const char *name, const void *p, size_t n)
+static int import_put(struct importer *m, const char *name, const void *p, size_t n)
 {
     return br__write_in(&m->dir, name, p, n, m->sync, m->err);
 }
@@ -217,7 +213,7 @@ static int put_run_config(struct importer *m)
     struct br__buf b = {0};
     int rc = br__run_config_text(&b, &m->s->cfg, &o, m->err);
     if (!rc)
-        rc = put(m, "run_config.yaml", b.p, b.n);
+        rc = import_put(m, "run_config.yaml", b.p, b.n);
     br__buf_free(&b);
     return rc;
 }
@@ -228,7 +224,7 @@ static int put_small_files(struct importer *m)
     for (size_t i = 0; i < m->s->plan->n_pieces; i++)
         m->crcs[i] = m->td.items[m->n_objects + i].crc;
     if (!rc)
-        rc = put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
+        rc = import_put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
     if (!rc)
         rc = put_run_config(m);
     if (!rc)
@@ -245,7 +241,7 @@ static int put_small_files(struct importer *m)
 static int add_name(struct importer *m, struct br__names *list, const char *name)
 {
     if (!name)
-        return nomem(m);
+        return br__nomem(m->err, "importing");
     list->p[list->n++] = name;
     return BR_OK;
 }
@@ -257,7 +253,7 @@ static int list_files(struct importer *m)
                                         BR__TRAIN_STATE, BR__METADATA};
     size_t n = BR_COUNTOF(fixed) + m->s->side.n;
     m->files.p = br__arena_alloc(&m->a, n * sizeof *m->files.p);
-    int rc = m->files.p ? BR_OK : nomem(m);
+    int rc = m->files.p ? BR_OK : br__nomem(m->err, "importing");
     for (size_t i = 0; i < BR_COUNTOF(fixed) && !rc; i++)
         rc = add_name(m, &m->files, fixed[i]);
     for (size_t i = 0; i < m->s->side.n && !rc; i++)
@@ -271,7 +267,7 @@ static int list_names(struct importer *m, struct br__names *out)
 {
     *out = (struct br__names){
         .p = br__arena_alloc(&m->a, (m->files.n + m->td.n_files + 3) * sizeof *out->p)};
-    int rc = out->p ? BR_OK : nomem(m);
+    int rc = out->p ? BR_OK : br__nomem(m->err, "importing");
     for (size_t i = 0; i < m->files.n && !rc; i++)
         if (!strchr(m->files.p[i], '/'))
             rc = add_name(m, out, m->files.p[i]);
@@ -287,13 +283,13 @@ static int list_names(struct importer *m, struct br__names *out)
 /* ---- trackers -------------------------------------------------------------------------------- */
 
 /* Of a numbered iteration; NULL: the import is a release. */
-static const struct br__train_counters *counters(const struct importer *m)
+static const struct br__train_counters *import_counters(const struct importer *m)
 {
     return m->s->job.flags & BR_JOB_RELEASE ? NULL : &m->counters;
 }
 
 /* Is file `name` of the root there with these bytes? */
-static int holds(struct importer *m, const char *name, const char *want, size_t n)
+static int import_holds(struct importer *m, const char *name, const char *want, size_t n)
 {
     char *have = NULL;
     size_t n_have = 0;
@@ -312,13 +308,13 @@ static int trackers_agree(struct importer *m)
     const char *own = br__path_join(&m->a, m->iter, BR__TRAIN_STATE);
     char *bytes = NULL;
     size_t n = 0;
-    br__tracker_text(counters(m), text);
-    if (!state || !own || !holds(m, BR__TEXT_TRACKER, text, strlen(text)))
+    br__tracker_text(import_counters(m), text);
+    if (!state || !own || !import_holds(m, BR__TEXT_TRACKER, text, strlen(text)))
         return 0;
     if (m->s->job.flags & BR_JOB_RELEASE)
         return !br__exists(state);
-    int same =
-        !br__read_text(own, TRACKER_MAX, &bytes, &n, NULL) && holds(m, BR__STATE_TRACKER, bytes, n);
+    int same = !br__read_text(own, TRACKER_MAX, &bytes, &n, NULL) &&
+               import_holds(m, BR__STATE_TRACKER, bytes, n);
     br__free(bytes);
     return same;
 }
@@ -344,7 +340,7 @@ static int files_complete(struct importer *m)
     return 1;
 }
 
-static int examine(struct importer *m, struct dest *d)
+static int import_examine(struct importer *m, struct dest *d)
 {
     char **names;
     size_t n = 0;
@@ -408,7 +404,7 @@ static int check_space(const struct importer *m)
     return br__work_space(&m->w, &m->dir, need, m->err);
 }
 
-static int begin(struct importer *m, const struct dest *d)
+static int import_begin(struct importer *m, const struct dest *d)
 {
     m->fresh = d->fresh;
     m->w.replace = !d->fresh && d->iter_exists;
@@ -426,7 +422,7 @@ static int open_destination(struct importer *m, int *up_to_date)
 {
     struct dest before, d;
     for (int i = 0; i < LOOKS; i++) {
-        int rc = examine(m, &before);
+        int rc = import_examine(m, &before);
         *up_to_date = before.complete;
         if (rc || before.complete || (rc = may_write(m, &before)))
             return rc;
@@ -435,9 +431,9 @@ static int open_destination(struct importer *m, int *up_to_date)
         if (rc)
             return rc;
         m->fixed = before.fresh && m->w.inside;
-        if (!m->fixed && !(rc = examine(m, &d)) && !d.complete && d.fresh == before.fresh &&
+        if (!m->fixed && !(rc = import_examine(m, &d)) && !d.complete && d.fresh == before.fresh &&
             d.iter_exists == before.iter_exists && !(rc = may_write(m, &d)))
-            return begin(m, &d);
+            return import_begin(m, &d);
         br__work_close(&m->w);
         if (rc)
             return rc;
@@ -446,7 +442,7 @@ static int open_destination(struct importer *m, int *up_to_date)
 }
 
 /* Remove what is not of this import, so that nothing a killed run left is published. */
-static int commit(struct importer *m)
+static int import_commit(struct importer *m)
 {
     struct br__names names, top = {0};
     const char *root_names[] = {m->iter_name, BR__TEXT_TRACKER, BR__STATE_TRACKER, BR__JOURNAL};
@@ -457,7 +453,7 @@ static int commit(struct importer *m)
         if (m->sync)
             rc = br__dir_sync(&m->dir, m->err);
         if (!rc)
-            rc = br__trackers_put(&m->w.tmp, counters(m), m->sync, m->err);
+            rc = br__trackers_put(&m->w.tmp, import_counters(m), m->sync, m->err);
         if (!rc)
             rc = br__dir_empty(&m->w.tmp, root_names, BR_COUNTOF(root_names), m->err);
     }
@@ -466,7 +462,8 @@ static int commit(struct importer *m)
     if (!rc && m->w.left)
         br__job_note(&m->s->job, "'%s' could not be removed from '%s'", m->w.left,
                      m->w.parent.path);
-    return !rc && !m->fresh ? br__trackers_update(m->root, counters(m), m->sync, m->err) : rc;
+    return !rc && !m->fresh ? br__trackers_update(m->root, import_counters(m), m->sync, m->err)
+                            : rc;
 }
 
 static int write_all(struct importer *m)
@@ -475,7 +472,7 @@ static int write_all(struct importer *m)
     if (m->w.unlocked)
         br__job_note(&m->s->job, BR__NO_LOCKS, m->w.parent.path);
     if (m->w.publishing)
-        return commit(m);
+        return import_commit(m);
     for (uint32_t i = 0; i < m->td.n_files; i++)
         total += m->td.file_bytes[i];
     br__progress_init(&m->progress, m->s->job.listener, "importing", total);
@@ -485,11 +482,11 @@ static int write_all(struct importer *m)
         rc = put_small_files(m);
     if (!rc)
         rc = br__ckpt_settle(m->s->src, m->err);
-    return rc ? rc : commit(m);
+    return rc ? rc : import_commit(m);
 }
 
 /* The result is there already; what belongs to it may not be. */
-static int complete(struct importer *m)
+static int import_complete(struct importer *m)
 {
     char **names;
     size_t n;
@@ -504,10 +501,10 @@ static int complete(struct importer *m)
     if (!agree)
         br__job_note(&m->s->job, "the trackers of '%s' named something else; now they name %s",
                      m->root, m->iter_name);
-    return br__trackers_update(m->root, counters(m), m->sync, m->err);
+    return br__trackers_update(m->root, import_counters(m), m->sync, m->err);
 }
 
-static int run(struct importer *m, struct br_job_result *res)
+static int import_run(struct importer *m, struct br_job_result *res)
 {
     struct br__session *s = m->s;
     char *root;
@@ -521,13 +518,13 @@ static int run(struct importer *m, struct br_job_result *res)
                        : br__arena_printf(&m->a, "iter_%07lld", (long long)s->job.iteration);
     m->iter = m->iter_name ? br__path_join(&m->a, m->root, m->iter_name) : NULL;
     if (!m->iter)
-        return nomem(m);
+        return br__nomem(m->err, "importing");
     if ((rc = br__path_overlap(&m->a, s->src->dir, m->root, m->err)) ||
         (rc = br__side_find(&s->arena, s->src->dir, 1, &s->side, m->err)) || (rc = lay_out(m)) ||
         (rc = list_files(m)) || (rc = open_destination(m, &up_to_date)))
         return rc;
     res->up_to_date = (uint32_t)up_to_date;
-    rc = up_to_date ? complete(m) : write_all(m);
+    rc = up_to_date ? import_complete(m) : write_all(m);
     if (!up_to_date)
         res->bytes_written = s->plan->out_bytes;
     br__result_path(res, m->iter);
@@ -548,7 +545,7 @@ int br_import(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!m.s->job.megatron_path)
         rc = br_fail(err, BR_E_USAGE, "import needs --megatron-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
-        rc = run(&m, &did);
+        rc = import_run(&m, &did);
     br__result_give(res, &did);
     br__buf_free(&m.common);
     br__dir_close(&m.dir);

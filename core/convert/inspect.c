@@ -19,7 +19,7 @@ int br__ckpt_sha256(const struct br__ckpt *ck, const struct br__tensor *t, char 
     int rc = BR_OK;
 
     if (!h || !buf)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory hashing '%s'", t->name);
+        rc = br__nomem(err, "hashing '%s'", t->name);
     for (uint64_t off = 0; !rc && off < t->bytes; off += BLOCK) {
         size_t n = (size_t)BR__MIN(t->bytes - off, (uint64_t)BLOCK);
         rc = br__ckpt_read(ck, t, off, buf, n, err);
@@ -33,7 +33,7 @@ int br__ckpt_sha256(const struct br__ckpt *ck, const struct br__tensor *t, char 
     return rc;
 }
 
-/* ---- what a training run left --------------------------------------------------------------- */
+/* ---- what a training run left ---------------------------------------------------------------- */
 
 /* The optimizer's keys; several optimizers are chained as chained_0., chained_1., ... */
 static const char *optimizer_part(const char *key)
@@ -85,7 +85,7 @@ static int read_common(struct br__arena *a, const struct br__td *td, struct br__
     if (sharding)
         t->optimizer = br__arena_printf(a, "%s (distributed)", t->optimizer);
     if (!t->sharding || !t->optimizer)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading the training state");
+        return br__nomem(err, "reading the training state");
     return BR_OK;
 }
 
@@ -96,7 +96,7 @@ static int add_warning(struct br__arena *a, struct br__training *t, const char *
 {
     t->warnings = br__arena_alloc(a, sizeof *t->warnings);
     if (!t->warnings || !text)
-        return br_fail(err, BR_E_NOMEM, "out of memory checking main parameters");
+        return br__nomem(err, "checking main parameters");
     t->warnings[t->n_warnings++] = text;
     return BR_OK;
 }

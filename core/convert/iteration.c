@@ -11,11 +11,6 @@
 
 #define TRACKERS_MS 60000 /* how long another process may write them */
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory laying out a checkpoint");
-}
-
 /* ---- an iteration ---------------------------------------------------------------------------- */
 
 static void add_object(struct br__td_plan *td, const char *key)
@@ -30,7 +25,7 @@ int br__iteration_tables(struct br__arena *a, const struct br__plan *p, struct b
     struct br__td_out *outs = br__arena_alloc(a, (p->n_outs + 1) * sizeof *outs);
     td->items = br__arena_alloc(a, (x->n_extra_state + 1 + p->n_pieces) * sizeof *td->items);
     if (!outs || !td->items)
-        return nomem(err);
+        return br__nomem(err, "laying out a checkpoint");
     for (size_t i = 0; i < p->n_outs; i++) {
         const struct br__plan_out *o = &p->outs[i];
         outs[i] = (struct br__td_out){.key = o->name, .dtype = o->dtype, .ndim = o->ndim};

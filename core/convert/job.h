@@ -51,7 +51,7 @@ int br__manifest_load(struct br__arena *a, const char *dir, const char **path, b
 int br__manifest_up_to_date(const struct br__session *s, const struct br__names *files,
                             const char *dir, int *yes, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- checksum.c: what a checkpoint and its manifest say of its bytes ------------------------ */
+/* ---- checksum.c: what a checkpoint and its manifest say of its bytes ------------------------- */
 
 /* A tensor of an export, or a chunk of a torch_dist tensor. */
 struct br__part_sum {
@@ -81,7 +81,7 @@ int br__checksums_crc(const struct br__checksums *k, const struct br__part_sum *
  * another run, without reading data. */
 int br__manifest_check(const struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- check.c: one directory against its own checksums --------------------------------------- */
+/* ---- check.c: one directory against its own checksums ---------------------------------------- */
 
 /* All that can be known of a directory of either format without a second one: CRC-32s and the
  * manifest's digests over every byte. */

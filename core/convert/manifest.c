@@ -14,11 +14,6 @@
 #define MANIFEST_MAX (512u << 20)
 #define DIGESTS "\n\"xxh3\": ["
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory with the manifest");
-}
-
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static void put_shape(struct br__buf *b, const int64_t *shape, int n)
@@ -194,12 +189,13 @@ static int put_written(struct br__buf *b, const struct br__names *files, const c
     for (size_t i = 0; i < files->n && !rc; i++) {
         struct br__side_file f = {.name = files->p[i]};
         const char *path = br__path_join(&a, dir, f.name);
-        rc = path ? br__file_digest(path, &f.size, &f.xxh3, err) : nomem(err);
+        rc = path ? br__file_digest(path, &f.size, &f.xxh3, err)
+                  : br__nomem(err, "with the manifest");
         put_file(b, i, f.name, f.size, f.xxh3);
     }
     br__buf_puts(b, "]}\n");
     br__arena_free(&a);
-    return rc ? rc : b->failed ? nomem(err) : BR_OK;
+    return rc ? rc : b->failed ? br__nomem(err, "with the manifest") : BR_OK;
 }
 
 int br__manifest_write(const struct br__session *s, const uint64_t *digests, const uint32_t *crcs,
@@ -218,7 +214,7 @@ int br__manifest_write(const struct br__session *s, const uint64_t *digests, con
 
 /* ---- reading: the source's inventory as a reference ------------------------------------------ */
 
-static int bad(const char *path, const char *what, struct br_err *err)
+static int manifest_bad(const char *path, const char *what, struct br_err *err)
 {
     return br_fail(err, BR_E_FORMAT, "'%s': bad %s; remove the file to do without it", path, what);
 }
@@ -234,19 +230,19 @@ static int read_tensor(struct br__ckpt *ck, const br__json *row, const char *pat
     t->dtype = br_dtype_from_torch(br__json_str(dtype, ""));
     t->name = br__arena_strdup(&ck->arena, br__json_str(name, ""));
     if (!t->name)
-        return nomem(err);
+        return br__nomem(err, "with the manifest");
     if (!*t->name || t->dtype == BR_NONE || br__json_kind(shape) != 'a' ||
         br__json_count(shape) > BR_MAX_DIMS || br__json_u64(file, &d) || d >= ck->n_files)
-        return bad(path, "source_tensors row", err);
+        return manifest_bad(path, "source_tensors row", err);
     t->file = (uint32_t)d;
     for (const br__json *j = br__json_first(shape); j; j = br__json_next(j)) {
         if (br__json_u64(j, &d))
-            return bad(path, "shape in source_tensors", err);
+            return manifest_bad(path, "shape in source_tensors", err);
         t->shape[t->ndim++] = (int64_t)d;
     }
     if (br_shape_bytes(t->shape, t->ndim, br_dtype_size(t->dtype), &t->bytes) ||
         br__map_put(&ck->by_name, t->name, (uint32_t)ck->n_tensors))
-        return bad(path, "tensor in source_tensors", err);
+        return manifest_bad(path, "tensor in source_tensors", err);
     ck->n_tensors++;
     return BR_OK;
 }
@@ -258,19 +254,20 @@ static int read_files(struct br__ckpt *ck, const br__json *files, const char *pa
     ck->file_names = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->file_names);
     ck->hf->metadata_json = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->hf->metadata_json);
     struct br__map seen = {0}; /* two shards of one name would be written into one file */
-    int rc =
-        ck->file_names && ck->hf->metadata_json && !br__map_init(&seen, n) ? BR_OK : nomem(err);
+    int rc = ck->file_names && ck->hf->metadata_json && !br__map_init(&seen, n)
+                 ? BR_OK
+                 : br__nomem(err, "with the manifest");
     for (const br__json *j = br__json_first(files); j && !rc; j = br__json_next(j)) {
         const char *name = br__json_str(br__json_get(j, "name"), "");
         const char *meta = br__json_str(br__json_get(j, "metadata"), NULL);
         if (!br__ends(name, ".safetensors") || strchr(name, '/') || br__map_put(&seen, name, 0)) {
-            rc = bad(path, "or repeated file name in source_files", err);
+            rc = manifest_bad(path, "or repeated file name in source_files", err);
             break;
         }
         ck->file_names[ck->n_files] = br__arena_strdup(&ck->arena, name);
         ck->hf->metadata_json[ck->n_files] = meta ? br__arena_strdup(&ck->arena, meta) : NULL;
         if (!ck->file_names[ck->n_files++])
-            rc = nomem(err);
+            rc = br__nomem(err, "with the manifest");
     }
     br__map_free(&seen);
     return rc;
@@ -281,14 +278,16 @@ static int read_texts(struct br__ckpt *ck, const br__json *m, const char *path, 
     const char *config = br__json_str(br__json_get(m, "config"), NULL);
     const char *generation = br__json_str(br__json_get(m, "generation_config"), NULL);
     if (!config)
-        return bad(path, "config", err);
+        return manifest_bad(path, "config", err);
     ck->hf->config_text = br__strdup(config);
     ck->hf->config_size = strlen(config);
     if (generation) {
         ck->hf->generation_text = br__strdup(generation);
         ck->hf->generation_size = strlen(generation);
     }
-    return ck->hf->config_text && (!generation || ck->hf->generation_text) ? BR_OK : nomem(err);
+    return ck->hf->config_text && (!generation || ck->hf->generation_text)
+               ? BR_OK
+               : br__nomem(err, "with the manifest");
 }
 
 static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *path,
@@ -298,7 +297,7 @@ static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *pat
     size_t n = br__json_count(rows);
     ck->tensors = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->tensors);
     if (!ck->tensors || br__map_init(&ck->by_name, n))
-        return nomem(err);
+        return br__nomem(err, "with the manifest");
     int rc = read_texts(ck, m, path, err);
     if (!rc)
         rc = read_files(ck, br__json_get(m, "source_files"), path, err);
@@ -321,7 +320,8 @@ int br__manifest_load(struct br__arena *a, const char *dir, const char **path, b
     size_t n;
     *m = NULL;
     *path = br__path_join(a, dir, BR__MANIFEST);
-    int rc = *path ? br__read_text(*path, MANIFEST_MAX, &text, &n, err) : nomem(err);
+    int rc = *path ? br__read_text(*path, MANIFEST_MAX, &text, &n, err)
+                   : br__nomem(err, "with the manifest");
     if (rc == BR_E_NOTFOUND) {
         if (err)
             *err = (struct br_err)BR_ERR_INIT;
@@ -346,11 +346,11 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
     }
     struct br__ckpt *ck = br__hf_new(path);
     if (!ck)
-        rc = nomem(err);
+        rc = br__nomem(err, "with the manifest");
     else if (!strcmp(br__json_str(br__json_get(m, "direction"), ""), "import"))
         rc = read_manifest(ck, m, path, err);
     else
-        rc = bad(path, "direction", err);
+        rc = manifest_bad(path, "direction", err);
     if (rc)
         br__ckpt_close(ck);
     else
@@ -375,11 +375,11 @@ static int same_digests(const struct br__session *s, const char *text, size_t n,
     uint64_t *digests = br__calloc(s->plan->n_pieces + 1, sizeof *digests);
     uint32_t *crcs = br__calloc(s->plan->n_pieces + 1, sizeof *crcs);
     int rc = digests && crcs ? br__plan_digests(s, "checking", digests, import ? crcs : NULL, err)
-                             : nomem(err);
+                             : br__nomem(err, "with the manifest");
     if (!rc)
         put_digests(&b, s, digests, import ? crcs : NULL);
     if (!rc && b.failed)
-        rc = nomem(err);
+        rc = br__nomem(err, "with the manifest");
     *same = !rc && n == b.n && !memcmp(text, b.p, n);
     br__buf_free(&b);
     br__free(digests);
@@ -393,11 +393,11 @@ static int compare_text(const struct br__session *s, const struct br__names *fil
 {
     struct br__buf head = {0}, tail = {.max = MANIFEST_MAX};
     put_head(&head, s);
-    int rc = head.failed ? nomem(err) : BR_OK;
+    int rc = head.failed ? br__nomem(err, "with the manifest") : BR_OK;
     *same = !rc && n > head.n && !memcmp(text, head.p, head.n);
     if (*same) { /* a file that cannot be read is not up to date */
         int written = put_written(&tail, files, dir, NULL);
-        rc = written == BR_E_NOMEM ? nomem(err) : BR_OK;
+        rc = written == BR_E_NOMEM ? br__nomem(err, "with the manifest") : BR_OK;
         *same = !written && n - head.n > tail.n && !memcmp(text + n - tail.n, tail.p, tail.n);
     }
     if (*same)
@@ -415,7 +415,8 @@ int br__manifest_up_to_date(const struct br__session *s, const struct br__names 
     size_t n;
     *yes = 0;
     const char *path = br__path_join(&a, dir, BR__MANIFEST);
-    int rc = path ? br__read_text(path, MANIFEST_MAX, &text, &n, err) : nomem(err);
+    int rc = path ? br__read_text(path, MANIFEST_MAX, &text, &n, err)
+                  : br__nomem(err, "with the manifest");
     br__arena_free(&a);
     if (rc == BR_E_NOTFOUND || rc == BR_E_FORMAT)
         return BR_OK;

@@ -53,7 +53,7 @@ static int refuse_dialects(const struct br__planner *pl, const struct br__ckpt *
     return BR_OK;
 }
 
-static int make(struct br__planner *pl, struct br_config *cfg, const struct br__ckpt *src)
+static int plan_build(struct br__planner *pl, struct br_config *cfg, const struct br__ckpt *src)
 {
     const struct br__bind_opts o = {
         .hf = pl->src_is_hf, .flags = pl->o->flags, .like = pl->o->like, .ref = pl->o->ref};
@@ -74,7 +74,7 @@ int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
     if (!pl.p)
         return br__plan_nomem(err);
     pl.p->direction = direction;
-    int rc = make(&pl, cfg, src);
+    int rc = plan_build(&pl, cfg, src);
     if (rc)
         br__plan_free(pl.p);
     else

@@ -17,7 +17,7 @@ struct br__planner {
 };
 static inline int br__plan_nomem(struct br_err *err)
 {
-    return br_fail(err, BR_E_NOMEM, "out of memory planning the conversion");
+    return br__nomem(err, "planning the conversion");
 }
 
 /* plan_layout.c: outputs, pieces and segments from the bound expansion. */

@@ -9,14 +9,14 @@
 #include <string.h>
 
 /* A tensor of the source and where it goes. */
-struct place {
+struct adapter_tensor {
     uint32_t src;
     int64_t layer;   /* -1: it is of no layer */
     const char *key; /* without the layer's number */
 };
 
 /* "decoder.layers.3.mlp" is layer 3 of "decoder.layers.mlp". */
-static int split_name(struct br__arena *a, const char *name, struct place *out)
+static int split_name(struct br__arena *a, const char *name, struct adapter_tensor *out)
 {
     const char *at = strstr(name, ".layers."), *end;
     out->layer = -1;
@@ -37,13 +37,14 @@ static int split_name(struct br__arena *a, const char *name, struct place *out)
 
 static int by_key(const void *x, const void *y)
 {
-    const struct place *a = x, *b = y;
+    const struct adapter_tensor *a = x, *b = y;
     int c = strcmp(a->key, b->key);
     return c ? c : (a->layer > b->layer) - (a->layer < b->layer);
 }
 
-/* The output that places [0, n) of one key make, and its pieces. */
-static int add_output(struct br__plan *p, const struct place *at, size_t n, struct br_err *err)
+/* The output that tensors [0, n) of one key make, and its pieces. */
+static int add_output(struct br__plan *p, const struct adapter_tensor *at, size_t n,
+                      struct br_err *err)
 {
     const struct br__tensor *first = &p->b.src->tensors[at[0].src];
     struct br__plan_out *o = &p->outs[p->n_outs];
@@ -86,11 +87,11 @@ static int add_output(struct br__plan *p, const struct place *at, size_t n, stru
     return BR_OK;
 }
 
-static int make(struct br__plan *p, struct br_err *err)
+static int adapters_make(struct br__plan *p, struct br_err *err)
 {
     const struct br__ckpt *src = p->b.src;
     size_t n = src->n_tensors;
-    struct place *at = br__arena_alloc(&p->arena, (n + 1) * sizeof *at);
+    struct adapter_tensor *at = br__arena_alloc(&p->arena, (n + 1) * sizeof *at);
     p->b.x = br__arena_alloc(&p->arena, sizeof *p->b.x); /* no bytes items */
     p->outs = br__arena_alloc(&p->arena, (n + 1) * sizeof *p->outs);
     p->pieces = br__calloc(n + 1, sizeof *p->pieces);
@@ -121,7 +122,7 @@ int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src, struct 
         return br__plan_nomem(err);
     p->direction = BR__IMPORT;
     p->b.src = src;
-    int rc = make(p, err);
+    int rc = adapters_make(p, err);
     if (rc)
         br__plan_free(p);
     else

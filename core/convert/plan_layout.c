@@ -46,7 +46,7 @@ static int exactness_of(const struct layout *l, uint32_t src)
 /* ---- dtype of zero-centred norms ------------------------------------------------------------- */
 
 /* Does `bytes of dtype d` survive w + add stored as `to`, and back? */
-static int survives(const void *w, int d, size_t n, int to, double add)
+static int layout_survives(const void *w, int d, size_t n, int to, double add)
 {
     unsigned char shifted[512 * 8], back[512 * 8];
     size_t size = br_dtype_size(d);
@@ -78,7 +78,7 @@ static int shift_import(struct layout *l, struct br__plan_out *out, uint32_t src
         return br__plan_nomem(l->err);
     int rc = br__ckpt_read(l->p->b.src, t, 0, w, t->bytes, l->err);
     size_t n = (size_t)(t->bytes / br_dtype_size(t->dtype)), i = 0;
-    while (!rc && i < BR_COUNTOF(candidates) && !survives(w, t->dtype, n, candidates[i], -1))
+    while (!rc && i < BR_COUNTOF(candidates) && !layout_survives(w, t->dtype, n, candidates[i], -1))
         i++;
     br__free(w);
     if (rc || i == 0)
@@ -297,7 +297,7 @@ static int end_piece(struct layout *l)
 }
 
 /* The box of rows [row, row + rows) of a Megatron slot; leading axes are indices. */
-static void box(const struct br__slot *s, uint64_t row, uint64_t rows, struct br__piece *pc)
+static void layout_box(const struct br__slot *s, uint64_t row, uint64_t rows, struct br__piece *pc)
 {
     uint64_t base = (uint64_t)s->shape[s->lead];
     uint64_t lead = row / base;
@@ -333,7 +333,7 @@ static int import_part(struct layout *l, const struct br__view *v, uint64_t firs
     int rc = start_piece(l, l->out_of[v->mc]);
     if (rc)
         return rc;
-    box(s, v->row + first, rows, &p->pieces[p->n_pieces]);
+    layout_box(s, v->row + first, rows, &p->pieces[p->n_pieces]);
     for (uint32_t i = 0; i < v->n_moves && !rc; i++) {
         const struct br__move *m = &p->b.x->moves[v->first_move + i];
         uint64_t lo = BR__MAX(m->mc_row, v->row + first);

@@ -49,8 +49,8 @@ int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *d
             /* A wide source fills the scratch sooner than the destination. */
             uint64_t wide = br_dtype_size(p->b.src->tensors[run.src].dtype);
             take = BR__MIN(take, BR__OUT_BUF / BR__MAX(wide, (uint64_t)size));
-            int rc =
-                br__elements_read(&p->b, run.src, run.from, take, out->dtype, out->add, to, s, err);
+            const struct br__elements from = {run.src, out->dtype, run.from, take, out->add};
+            int rc = br__elements_read(&p->b, &from, to, s, err);
             if (rc)
                 return rc;
         }

@@ -31,11 +31,6 @@ struct repair {
     struct br_err *err;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory repairing a checkpoint");
-}
-
 /* ---- plan ------------------------------------------------------------------------------------ */
 
 static int is_optimizer(const char *key)
@@ -96,7 +91,7 @@ static int make_tables(struct repair *p, struct br__td_out **outs, uint8_t **tra
     p->object_of = br__arena_alloc(&p->a, (p->ck->td->n_objects + 1) * sizeof *p->object_of);
     return *outs && *trained && p->td.items && p->weight_of && p->param_of && p->object_of
                ? BR_OK
-               : nomem(p->err);
+               : br__nomem(p->err, "repairing a checkpoint");
 }
 
 static int make_common(struct repair *p)
@@ -141,7 +136,8 @@ static int make_plan(struct repair *p)
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n, struct br_err *err)
+static int repair_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                          struct br_err *err)
 {
     struct repair *p = arg;
     const struct br__td_item *it = &p->td.items[item];
@@ -170,7 +166,8 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     struct repair *p = arg;
 
     (void)worker;
-    return br__td_write_file(&p->td, (uint32_t)file, &p->dir, !p->o->no_sync, produce, p, err);
+    return br__td_write_file(&p->td, (uint32_t)file, &p->dir, !p->o->no_sync, repair_produce, p,
+                             err);
 }
 
 /* ---- the other files ------------------------------------------------------------------------- */
@@ -191,7 +188,8 @@ static int copy_tree(struct repair *p, const char *from, const struct br__dir *t
         rc = br__list_dir(&p->a, from, &names, &n, p->err);
     for (size_t i = 0; i < n && !rc; i++) {
         const char *path = br__path_join(&p->a, from, names[i]);
-        rc = path ? copy_tree(p, path, &d, names[i], depth + 1) : nomem(p->err);
+        rc = path ? copy_tree(p, path, &d, names[i], depth + 1)
+                  : br__nomem(p->err, "repairing a checkpoint");
     }
     br__dir_close(&d);
     return rc;
@@ -214,7 +212,8 @@ static int copy_others(struct repair *p)
     for (size_t i = 0; i < n && !rc; i++) {
         const char *from = br__path_join(&p->a, p->ck->dir, names[i]);
         if (!is_replaced(p, names[i]))
-            rc = from ? copy_tree(p, from, &p->dir, names[i], 0) : nomem(p->err);
+            rc = from ? copy_tree(p, from, &p->dir, names[i], 0)
+                      : br__nomem(p->err, "repairing a checkpoint");
     }
     return rc;
 }
@@ -241,7 +240,7 @@ static int put_trackers(struct repair *p)
     char text[32] = "release";
 
     if (!state)
-        return nomem(p->err);
+        return br__nomem(p->err, "repairing a checkpoint");
     if (br__starts(p->iter_name, "iter_")) {
         int rc = br__parse_i64(p->iter_name + strlen("iter_"), &iteration);
         if (rc)
@@ -257,7 +256,7 @@ static int put_trackers(struct repair *p)
 /* ---- the job --------------------------------------------------------------------------------- */
 
 /* What is wrong with it, if anything. */
-static int examine(struct repair *p)
+static int repair_examine(struct repair *p)
 {
     struct br__repair_result *r = p->r;
     int rc = br__train_state_repair(p->s, p->err);
@@ -290,7 +289,8 @@ static int name_iteration(struct repair *p)
         name = br__arena_printf(&p->a, "iter_%07" PRId64, BR__MAX(p->s->iteration, 0));
     p->iter_name = name;
     char *root;
-    int rc = name ? br__path_abs(&p->a, p->o->to, &root, p->err) : nomem(p->err);
+    int rc = name ? br__path_abs(&p->a, p->o->to, &root, p->err)
+                  : br__nomem(p->err, "repairing a checkpoint");
     p->root = rc ? NULL : root;
     return rc;
 }
@@ -363,7 +363,7 @@ int br__repair(const struct br__repair_opts *o, struct br__repair_result *r, str
     if (!rc)
         rc = br__train_state_open(&p.s, p.ck, err);
     if (!rc)
-        rc = examine(&p);
+        rc = repair_examine(&p);
     if (!rc && r->needed)
         rc = name_iteration(&p);
     if (!rc && r->needed)

@@ -16,6 +16,7 @@ struct writer {
     struct br__buf *out;
     const struct br_config *cfg;
     const struct br__run_config_opts *o;
+    int python; /* Megatron-LM's args; else YAML */
 };
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
@@ -56,6 +57,45 @@ static void put_layer_list(struct br__buf *b, const uint8_t *flags, int64_t n, i
         br__buf_printf(b, "\n  - %d", flags[i] == is);
 }
 
+static void py_bool(struct br__buf *b, int v)
+{
+    br__buf_puts(b, v ? "True" : "False");
+}
+
+static void py_int(struct br__buf *b, int64_t v)
+{
+    br__buf_printf(b, "%lld", (long long)v);
+}
+
+static void py_layer_list(struct br__buf *b, const uint8_t *flags, int64_t n, int is)
+{
+    for (int64_t i = 0; i < n; i++)
+        br__buf_printf(b, "%s%d", i ? ", " : "[", flags[i] == is);
+    br__buf_putc(b, ']');
+}
+
+/* The same in the language of w. */
+static void write_bool(struct writer *w, int v)
+{
+    (w->python ? py_bool : put_bool)(w->out, v);
+}
+
+static void write_int(struct writer *w, int64_t v)
+{
+    (w->python ? py_int : put_int)(w->out, v);
+}
+
+static void write_none(struct writer *w)
+{
+    br__buf_puts(w->out, w->python ? "None" : " null");
+}
+
+/* One number per layer: whether its flag is `is`. */
+static void write_layers(struct writer *w, const uint8_t *flags, int is)
+{
+    (w->python ? py_layer_list : put_layer_list)(w->out, flags, w->cfg->n_layers, is);
+}
+
 /* ---- computed values ------------------------------------------------------------------------- */
 
 /* A silent config.json is float32 to Megatron Bridge. */
@@ -84,12 +124,12 @@ static void put_hf_model_id(struct writer *w)
 
 static void put_bf16(struct writer *w)
 {
-    put_bool(w->out, params_dtype(w->cfg) == BR_BF16);
+    write_bool(w, params_dtype(w->cfg) == BR_BF16);
 }
 
 static void put_fp16(struct writer *w)
 {
-    put_bool(w->out, params_dtype(w->cfg) == BR_F16);
+    write_bool(w, params_dtype(w->cfg) == BR_F16);
 }
 
 static void put_params_dtype(struct writer *w)
@@ -126,7 +166,7 @@ static int64_t vocab_divisor(const struct writer *w)
 
 static void put_vocab_divisor(struct writer *w)
 {
-    put_int(w->out, vocab_divisor(w));
+    write_int(w, vocab_divisor(w));
 }
 
 /* vocab_size stays the model's own; a loader pads it by the divisor when this is true. */
@@ -138,9 +178,9 @@ static void put_should_pad(struct writer *w)
 static void put_linear_attention(struct writer *w)
 {
     if (!br_cfg_s(w->cfg, BR_CFG_EXPERIMENTAL_ATTENTION_VARIANT))
-        br__buf_puts(w->out, " null");
+        write_none(w);
     else
-        put_layer_list(w->out, w->cfg->linear, w->cfg->n_layers, 1);
+        write_layers(w, w->cfg->linear, 1);
 }
 
 static int moe_listed(const struct writer *w)
@@ -151,17 +191,17 @@ static int moe_listed(const struct writer *w)
 static void put_moe_layers(struct writer *w)
 {
     if (moe_listed(w))
-        put_layer_list(w->out, w->cfg->dense, w->cfg->n_layers, 0);
+        write_layers(w, w->cfg->dense, 0);
     else
-        put_int(w->out, 1);
+        write_int(w, 1);
 }
 
 static void put_mtp_layers(struct writer *w)
 {
     if (w->cfg->n_mtp)
-        put_int(w->out, w->cfg->n_mtp);
+        write_int(w, w->cfg->n_mtp);
     else
-        br__buf_puts(w->out, " null");
+        write_none(w);
 }
 
 /* The default spec builds every layer alike: with dense layers among routed ones, the loader would
@@ -279,7 +319,7 @@ static int put_value(struct writer *w, const char *section, const struct row *r,
 int br__run_config_text(struct br__buf *out, const struct br_config *cfg,
                         const struct br__run_config_opts *o, struct br_err *err)
 {
-    struct writer w = {out, cfg, o};
+    struct writer w = {out, cfg, o, 0};
     const char *section = "";
     for (size_t i = 0; i < BR_COUNTOF(rows); i++) {
         const struct row *r = &rows[i];
@@ -323,7 +363,7 @@ int br__run_config_model(struct br__buf *out, const struct br_config *cfg,
                          int (*value)(void *ud, const char *key, struct br__buf *out), void *ud,
                          struct br_err *err)
 {
-    struct writer w = {out, cfg, o};
+    struct writer w = {out, cfg, o, 0};
     const char *section = "";
     for (size_t i = 0; i < BR_COUNTOF(rows); i++) {
         const struct row *r = &rows[i];
@@ -349,23 +389,6 @@ int br__run_config_model(struct br__buf *out, const struct br_config *cfg,
 
 /* ---- Megatron-LM's args ---------------------------------------------------------------------- */
 
-static void py_bool(struct br__buf *b, int v)
-{
-    br__buf_puts(b, v ? "True" : "False");
-}
-
-static void py_int(struct br__buf *b, int64_t v)
-{
-    br__buf_printf(b, "%lld", (long long)v);
-}
-
-static void py_layer_list(struct br__buf *b, const uint8_t *flags, int64_t n, int is)
-{
-    for (int64_t i = 0; i < n; i++)
-        br__buf_printf(b, "%s%d", i ? ", " : "[", flags[i] == is);
-    br__buf_putc(b, ']');
-}
-
 static void py_gqa(struct writer *w)
 {
     py_bool(w->out, br_cfg_i(w->cfg, BR_CFG_NUM_QUERY_GROUPS) !=
@@ -382,39 +405,10 @@ static void py_rotary_base(struct writer *w)
         br__buf_double(w->out, base);
 }
 
-static void py_linear_attention(struct writer *w)
-{
-    if (!br_cfg_s(w->cfg, BR_CFG_EXPERIMENTAL_ATTENTION_VARIANT))
-        br__buf_puts(w->out, "None");
-    else
-        py_layer_list(w->out, w->cfg->linear, w->cfg->n_layers, 1);
-}
-
-static void py_moe_layers(struct writer *w)
-{
-    if (moe_listed(w))
-        py_layer_list(w->out, w->cfg->dense, w->cfg->n_layers, 0);
-    else
-        py_int(w->out, 1);
-}
-
-static void py_mtp_layers(struct writer *w)
-{
-    if (w->cfg->n_mtp)
-        py_int(w->out, w->cfg->n_mtp);
-    else
-        br__buf_puts(w->out, "None");
-}
-
 static void py_padded_vocab(struct writer *w)
 {
     int64_t vocab = br_cfg_i(w->cfg, BR_CFG_VOCAB_SIZE), m = vocab_divisor(w);
     py_int(w->out, (vocab + m - 1) / m * m);
-}
-
-static void py_vocab_divisor(struct writer *w)
-{
-    py_int(w->out, vocab_divisor(w));
 }
 
 static void py_tokenizer_model(struct writer *w)
@@ -425,16 +419,6 @@ static void py_tokenizer_model(struct writer *w)
 static void py_params_dtype(struct writer *w)
 {
     br__buf_printf(w->out, "torch.%s", br_dtype_torch(params_dtype(w->cfg)));
-}
-
-static void py_bf16(struct writer *w)
-{
-    py_bool(w->out, params_dtype(w->cfg) == BR_BF16);
-}
-
-static void py_fp16(struct writer *w)
-{
-    py_bool(w->out, params_dtype(w->cfg) == BR_F16);
 }
 
 static void py_no_save_optim(struct writer *w)
@@ -450,15 +434,15 @@ static const struct {
     {"no_save_optim",                py_no_save_optim},
     {"group_query_attention",        py_gqa},
     {"rotary_base",                  py_rotary_base},
-    {"linear_attention_freq",        py_linear_attention},
-    {"moe_layer_freq",               py_moe_layers},
-    {"mtp_num_layers",               py_mtp_layers},
+    {"linear_attention_freq",        put_linear_attention},
+    {"moe_layer_freq",               put_moe_layers},
+    {"mtp_num_layers",               put_mtp_layers},
     {"padded_vocab_size",            py_padded_vocab},
-    {"make_vocab_size_divisible_by", py_vocab_divisor},
+    {"make_vocab_size_divisible_by", put_vocab_divisor},
     {"tokenizer_model",              py_tokenizer_model},
     {"params_dtype",                 py_params_dtype},
-    {"bf16",                         py_bf16},
-    {"fp16",                         py_fp16},
+    {"bf16",                         put_bf16},
+    {"fp16",                         put_fp16},
 };
 /* clang-format on */
 
@@ -547,7 +531,7 @@ int br__mlm_args(struct br__arena *a, const struct br_config *cfg,
                  struct br_err *err)
 {
     struct br__buf b = {0};
-    struct writer w = {&b, cfg, o};
+    struct writer w = {&b, cfg, o, 1};
     size_t n_rows = BR_COUNTOF(arg_rows);
     const char *(*list)[2] = br__arena_alloc(a, (n_rows + N_COUNTERS) * sizeof *list);
     int rc = list ? BR_OK : BR_E_NOMEM;
@@ -656,7 +640,7 @@ static uint32_t next_char(const char **s)
 }
 
 /* The escape of a code point into out, or its own letter; returns the length. */
-static int escape(uint32_t c, char *out, size_t size)
+static int run_config_escape(uint32_t c, char *out, size_t size)
 {
     static const struct {
         uint32_t c;
@@ -679,7 +663,8 @@ static void put_escaped(struct br__buf *b, const char *s, size_t column)
     int after_escape = 0;
     for (const char *p = s; *p;) {
         char text[16];
-        int first = p == s, n = escape(next_char(&p), text, sizeof text), is_escape = n > 1;
+        int first = p == s, n = run_config_escape(next_char(&p), text, sizeof text),
+            is_escape = n > 1;
         int may_break = !first && *p && (is_escape || after_escape || text[0] == ' ');
         size_t before = column;
         column += (size_t)n;

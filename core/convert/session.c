@@ -10,14 +10,9 @@
 #define CONFIG_MAX (16u << 20)
 #define STREAM_THREADS 8 /* each waits for the network most of the time */
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory opening the job");
-}
-
 /* ---- telling the caller ---------------------------------------------------------------------- */
 
-static void tell(void (*fn)(void *, const char *), void *ud, const char *fmt, va_list ap)
+static void session_tell(void (*fn)(void *, const char *), void *ud, const char *fmt, va_list ap)
 {
     char text[1024];
     if (!fn)
@@ -31,7 +26,7 @@ void br__job_note(const struct br_job *job, const char *fmt, ...)
     va_list ap;
     va_start(ap, fmt);
     if (job->listener)
-        tell(job->listener->note, job->listener->ud, fmt, ap);
+        session_tell(job->listener->note, job->listener->ud, fmt, ap);
     va_end(ap);
 }
 
@@ -40,7 +35,7 @@ static void job_warn(const struct br_job *job, const char *fmt, ...)
     va_list ap;
     va_start(ap, fmt);
     if (job->listener)
-        tell(job->listener->warning, job->listener->ud, fmt, ap);
+        session_tell(job->listener->warning, job->listener->ud, fmt, ap);
     va_end(ap);
 }
 
@@ -108,7 +103,7 @@ static int config_from_checkpoint(struct br__session *s, struct br_err *err)
     rc = br__config_from_json(&s->arena, s->arch, json, &s->cfg, err);
     if (!rc &&
         (br__json_print(json, 0, &b) || !(s->config_text = br__arena_strndup(&s->arena, b.p, b.n))))
-        rc = nomem(err);
+        rc = br__nomem(err, "opening the job");
     br__buf_free(&b);
     for (size_t i = 0; i < n_guessed && !rc; i++)
         br__buf_printf(&b, "%s%s", i ? "; " : "", guessed[i]);
@@ -165,7 +160,7 @@ static int invent_source(struct br__session *s, struct br_err *err)
     rc = br__rules_expand(&s->arena, &s->cfg, &o, &x, err);
     struct br__tensor *t = rc ? NULL : br__arena_alloc(&s->arena, (x->n_hf + 1) * sizeof *t);
     if (!rc && !t)
-        rc = nomem(err);
+        rc = br__nomem(err, "opening the job");
     for (size_t i = 0; !rc && i < x->n_hf; i++) {
         t[i].name = x->hf[i].name;
         t[i].dtype = s->cfg.dtype;
@@ -281,7 +276,7 @@ int br__session_open_like(struct br__session **out, const struct br_job *job, in
         return rc;
     struct br__session *s = br__calloc(1, sizeof *s);
     if (!s)
-        return nomem(err);
+        return br__nomem(err, "opening the job");
     rc = br__adopt(&s->job, sizeof s->job, job, job->struct_size);
     if (rc)
         rc = br_fail(err, BR_E_USAGE, "the job's options come from a newer bridge");

@@ -5,11 +5,6 @@
 
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory with the side files");
-}
-
 int br__file_digest(const char *path, uint64_t *size, uint64_t *xxh3, struct br_err *err)
 {
     struct br__file f;
@@ -18,7 +13,7 @@ int br__file_digest(const char *path, uint64_t *size, uint64_t *xxh3, struct br_
         return rc;
     unsigned char *buf = br__alloc(BR__OUT_BUF);
     struct br__xxh3 *hash = br__xxh3_new();
-    rc = buf && hash ? BR_OK : nomem(err);
+    rc = buf && hash ? BR_OK : br__nomem(err, "with the side files");
     for (uint64_t off = 0; !rc && off < f.size; off += BR__OUT_BUF) {
         size_t n = (size_t)BR__MIN(f.size - off, (uint64_t)BR__OUT_BUF);
         rc = br__file_read(&f, off, buf, n, err);
@@ -45,12 +40,13 @@ int br__side_find(struct br__arena *a, const char *dir, int tokenizer_only, stru
         return BR_OK;
     int rc = br__hf_side_files(a, dir, tokenizer_only, &names, &n, err);
     if (!rc && !(out->files = br__arena_alloc(a, (n + 1) * sizeof *out->files)))
-        rc = nomem(err);
+        rc = br__nomem(err, "with the side files");
     for (size_t i = 0; i < n && !rc; i++) {
         struct br__side_file *f = &out->files[out->n++];
         const char *path = br__path_join(a, dir, names[i]);
         f->name = names[i];
-        rc = path ? br__file_digest(path, &f->size, &f->xxh3, err) : nomem(err);
+        rc = path ? br__file_digest(path, &f->size, &f->xxh3, err)
+                  : br__nomem(err, "with the side files");
     }
     return rc;
 }
@@ -63,7 +59,7 @@ int br__side_copy(const struct br__side *side, const struct br__dir *to, int syn
     for (size_t i = 0; i < side->n && !rc; i++) {
         const char *name = side->files[i].name;
         const char *from = br__path_join(&a, side->dir, name);
-        rc = from ? br__copy_in(to, name, from, sync, err) : nomem(err);
+        rc = from ? br__copy_in(to, name, from, sync, err) : br__nomem(err, "with the side files");
     }
     br__arena_free(&a);
     return rc;

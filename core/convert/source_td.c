@@ -40,7 +40,7 @@ static int list_tensors(struct td_source *d, struct br_err *err)
     struct br__source_tensor *list =
         br__arena_alloc(&d->session->arena, (plan->n_pieces + 1) * sizeof *list);
     if (!list)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening the model");
+        return br__nomem(err, "opening the model");
     for (size_t i = 0; i < plan->n_pieces; i++) {
         const struct br__plan_out *o = &plan->outs[plan->pieces[i].out];
         list[i] = (struct br__source_tensor){
@@ -81,7 +81,7 @@ int br__source_open_td(struct br__model_source **out, const struct br__source_op
     *out = NULL;
     struct td_source *d = br__calloc(1, sizeof *d);
     if (!d)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening the model");
+        return br__nomem(err, "opening the model");
     d->base.ops = &td_ops;
     int rc = td_open(d, o, err);
     if (rc)

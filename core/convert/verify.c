@@ -19,9 +19,9 @@ struct verifier {
     size_t n_diff;
 };
 
-static void difference(struct verifier *v, const char *fmt, ...) BR_PRINTF(2, 3);
+static void verify_difference(struct verifier *v, const char *fmt, ...) BR_PRINTF(2, 3);
 
-static void difference(struct verifier *v, const char *fmt, ...)
+static void verify_difference(struct verifier *v, const char *fmt, ...)
 {
     char text[1024];
     va_list ap;
@@ -75,7 +75,7 @@ static int compare_task(void *arg, size_t piece, int worker, struct br_err *err)
     unsigned char *want = br__alloc(BR__OUT_BUF), *got = br__alloc(BR__OUT_BUF);
     (void)worker;
     int rc = scratch.buf && want && got ? compare_piece(v, piece, want, got, &scratch, err)
-                                        : br_fail(err, BR_E_NOMEM, "out of memory verifying");
+                                        : br__nomem(err, "verifying");
     br__free(want);
     br__free(got);
     br__free(scratch.buf);
@@ -91,24 +91,24 @@ static int match_outputs(struct verifier *v, uint8_t *seen)
         const struct br__plan_out *o = &p->outs[i];
         const struct br__tensor *t = br__find_key(v->mc, o->name);
         if (!t) {
-            difference(v, "'%s' is missing from the checkpoint", o->name);
+            verify_difference(v, "'%s' is missing from the checkpoint", o->name);
             continue;
         }
         seen[t - v->mc->tensors] = 1;
         if (t->dtype != o->dtype)
-            difference(v, "'%s' is %s, expected %s", o->name, br_dtype_torch(t->dtype),
-                       br_dtype_torch(o->dtype));
+            verify_difference(v, "'%s' is %s, expected %s", o->name, br_dtype_torch(t->dtype),
+                              br_dtype_torch(o->dtype));
         else if (t->ndim != o->ndim ||
                  memcmp(t->shape, o->shape, (size_t)o->ndim * sizeof *o->shape))
-            difference(v, "'%s' is %s, expected %s", o->name,
-                       br__shape_str(t->shape, t->ndim, got, sizeof got),
-                       br__shape_str(o->shape, o->ndim, want, sizeof want));
+            verify_difference(v, "'%s' is %s, expected %s", o->name,
+                              br__shape_str(t->shape, t->ndim, got, sizeof got),
+                              br__shape_str(o->shape, o->ndim, want, sizeof want));
         else
             v->found[i] = t;
     }
     for (size_t i = 0; i < v->mc->n_tensors; i++)
         if (!seen[i] && !br__is_training_state(v->mc->tensors[i].name))
-            difference(v, "'%s' is in the checkpoint only", v->mc->tensors[i].name);
+            verify_difference(v, "'%s' is in the checkpoint only", v->mc->tensors[i].name);
     return BR_OK;
 }
 
@@ -121,19 +121,19 @@ static void report_bytes(struct verifier *v)
         if (v->differs[i] == EQUAL || p->pieces[i].out == last)
             continue;
         last = p->pieces[i].out; /* one line per tensor */
-        difference(v, "'%s' differs, first at element %llu", o->name,
-                   (unsigned long long)(v->differs[i] / br_dtype_size(o->dtype)));
+        verify_difference(v, "'%s' differs, first at element %llu", o->name,
+                          (unsigned long long)(v->differs[i] / br_dtype_size(o->dtype)));
     }
 }
 
-static int compare(struct verifier *v, struct br__arena *a, struct br_err *err)
+static int verify_compare(struct verifier *v, struct br__arena *a, struct br_err *err)
 {
     const struct br__plan *p = v->s->plan;
     uint8_t *seen = br__arena_alloc(a, v->mc->n_tensors + 1);
     v->found = br__arena_alloc(a, (p->n_outs + 1) * sizeof *v->found);
     v->differs = br__arena_alloc(a, (p->n_pieces + 1) * sizeof *v->differs);
     if (!seen || !v->found || !v->differs)
-        return br_fail(err, BR_E_NOMEM, "out of memory verifying");
+        return br__nomem(err, "verifying");
     int rc = match_outputs(v, seen);
     if (rc)
         return rc;
@@ -144,7 +144,7 @@ static int compare(struct verifier *v, struct br__arena *a, struct br_err *err)
         return rc;
     report_bytes(v);
     if (v->n_diff)
-        return br_fail(err, BR_E_DIFF, "%zu difference(s) between '%s' and '%s'", v->n_diff,
+        return br_fail(err, BR_E_DIFF, "%zu verify_difference(s) between '%s' and '%s'", v->n_diff,
                        v->s->src->dir, v->mc->dir);
     return BR_OK;
 }
@@ -168,7 +168,7 @@ int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err
     if (!rc) {
         struct verifier v = {.s = s, .mc = mc};
         br__session_report(s);
-        rc = compare(&v, &a, err);
+        rc = verify_compare(&v, &a, err);
         if (!rc)
             rc = br__ckpt_settle(mc, err);
         if (!rc)

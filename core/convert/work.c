@@ -30,11 +30,6 @@
 #define LOCK_TRIES 16
 #define PUBLISHER_MS 60000 /* how long its publisher may keep a destination */
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory preparing the destination");
-}
-
 /* ---- journal --------------------------------------------------------------------------------- */
 
 /* The journal of `d`, or NULL in *text: there is none, and the directory is empty. */
@@ -64,7 +59,7 @@ static int read_line(struct br__work *w, char *line, struct br_err *err)
         return BR_OK;
     uint64_t *d = br__arena_alloc(&w->arena, (n + 1) * sizeof *d);
     if (!d)
-        return nomem(err);
+        return br__nomem(err, "preparing the destination");
     d[0] = n;
     for (size_t i = 0; i < n; i++)
         d[i + 1] = strtoull(end, &end, 16);
@@ -115,7 +110,7 @@ int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err)
     static const char *const journal = JOURNAL;
     w->n_parts = n_parts;
     w->digests = br__arena_alloc(&w->arena, (n_parts + 1) * sizeof *w->digests);
-    int rc = w->digests ? BR_OK : nomem(err);
+    int rc = w->digests ? BR_OK : br__nomem(err, "preparing the destination");
     /* The journal goes last: without it the rest would be nobody's. */
     if (!rc && !w->same)
         rc = br__dir_empty(&w->tmp, &journal, 1, err);
@@ -145,7 +140,8 @@ int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size
         br__buf_printf(&b, " %016" PRIx64, digests[i]);
     br__buf_putc(&b, '\n');
     pthread_mutex_lock(&w->lock);
-    int rc = b.failed ? nomem(err) : append_journal(w, b.p, b.n, err);
+    int rc =
+        b.failed ? br__nomem(err, "preparing the destination") : append_journal(w, b.p, b.n, err);
     w->n_done += !rc;
     pthread_mutex_unlock(&w->lock);
     br__buf_free(&b);
@@ -160,7 +156,8 @@ static int find_place(struct br__work *w, const char *final, struct br_err *err)
     struct stat st;
     w->final = br__arena_strdup(&w->arena, final);
     w->name = w->final ? br__path_base(w->final) : NULL;
-    int rc = w->name ? br__dir_of(&w->parent, final, 1, err) : nomem(err);
+    int rc = w->name ? br__dir_of(&w->parent, final, 1, err)
+                     : br__nomem(err, "preparing the destination");
     if (rc)
         return rc;
     int exists = *w->name ? !br__dir_stat(&w->parent, w->name, &st) : 0;
@@ -179,7 +176,9 @@ static int find_place(struct br__work *w, const char *final, struct br_err *err)
     }
     w->tmp_name = w->inside ? INSIDE : br__arena_printf(&w->arena, ".%s.bridge-partial", w->name);
     w->old_name = br__arena_printf(&w->arena, ".%s.bridge-old", w->name);
-    return rc ? rc : w->tmp_name && w->old_name ? BR_OK : nomem(err);
+    return rc                           ? rc
+           : w->tmp_name && w->old_name ? BR_OK
+                                        : br__nomem(err, "preparing the destination");
 }
 
 /* Open and lock the temporary directory; *got = 0: it was renamed or removed meanwhile. */
@@ -445,7 +444,7 @@ int br__work_commit(struct br__work *w, const struct br__names *names, const cha
 }
 
 /* A temporary directory that holds nothing but a journal, or a replaced directory. */
-static void sweep(struct br__work *w, const char *name)
+static void work_sweep(struct br__work *w, const char *name)
 {
     struct br__dir d;
     char **names;
@@ -473,12 +472,12 @@ void br__work_tidy(const char *final)
     w.tmp_name = br__arena_printf(&w.arena, ".%s.bridge-partial", w.name);
     w.old_name = br__arena_printf(&w.arena, ".%s.bridge-old", w.name);
     if (w.tmp_name && w.old_name && !br__dir_of(&w.parent, final, 0, NULL)) {
-        sweep(&w, w.tmp_name);
-        sweep(&w, w.old_name);
+        work_sweep(&w, w.tmp_name);
+        work_sweep(&w, w.old_name);
         if (!br__dir_child(&dest, &w.parent, w.name, 0, NULL)) {
             br__dir_close(&w.parent);
             w.parent = dest;
-            sweep(&w, INSIDE);
+            work_sweep(&w, INSIDE);
             if (!br__dir_stat(&dest, JOURNAL, &st))
                 (void)!br__dir_remove(&dest, JOURNAL, NULL);
         }

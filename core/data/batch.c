@@ -5,7 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int room(struct br__batch *b, int64_t tokens, int64_t rows, int64_t ends, struct br_err *err)
+static int batch_room(struct br__batch *b, int64_t tokens, int64_t rows, int64_t ends,
+                      struct br_err *err)
 {
     if (tokens <= b->cap && rows <= b->cap_rows && ends <= b->cap)
         return BR_OK;
@@ -19,7 +20,7 @@ static int room(struct br__batch *b, int64_t tokens, int64_t rows, int64_t ends,
     b->n_real = br__calloc((size_t)rows, sizeof *b->n_real);
     if (!b->ids || !b->labels || !b->positions || !b->weights || !b->ends || !b->n_real) {
         br__batch_free(b);
-        return br_fail(err, BR_E_NOMEM, "out of memory for a batch of %" PRId64 " tokens", tokens);
+        return br__nomem(err, "for a batch of %" PRId64 " tokens", tokens);
     }
     b->cap = tokens;
     b->cap_rows = rows;
@@ -70,7 +71,7 @@ int br__batch_fill(struct br__batch *b, const struct br__sample *samples, int64_
         return br_fail(err, BR_E_UNSUPPORTED,
                        "a batch of %" PRId64 " rows of %" PRId64 " tokens; 2^31 are the limit", n,
                        length);
-    int rc = room(b, n * length, n, ends, err);
+    int rc = batch_room(b, n * length, n, ends, err);
     if (rc)
         return rc;
     b->n_rows = n;

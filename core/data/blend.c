@@ -55,8 +55,8 @@ static size_t next_dataset(const double *w, const int64_t *used, const int64_t *
     return best;
 }
 
-static void blend(const double *w, int64_t *used, const int64_t *left, size_t n, int64_t size,
-                  int16_t *dataset, int64_t *sample)
+static void blend_order(const double *w, int64_t *used, const int64_t *left, size_t n, int64_t size,
+                        int16_t *dataset, int64_t *sample)
 {
     for (int64_t i = 0; i < size; i++) {
         size_t k = next_dataset(w, used, left, n, i);
@@ -70,7 +70,7 @@ int br__blend_by_weight(const double *w, size_t n, int64_t size, int16_t *datase
     int64_t *used = br__calloc(n, sizeof *used);
     if (!used)
         return BR_E_NOMEM;
-    blend(w, used, NULL, n, size, dataset, sample);
+    blend_order(w, used, NULL, n, size, dataset, sample);
     br__free(used);
     return BR_OK;
 }
@@ -84,7 +84,7 @@ int br__blend_all(const int64_t *sizes, size_t n, int16_t *dataset, int64_t *sam
     for (size_t i = 0; i < n && w; i++)
         w[i] = (double)sizes[i] / (double)total;
     if (used && w)
-        blend(w, used, sizes, n, total, dataset, sample);
+        blend_order(w, used, sizes, n, total, dataset, sample);
     int rc = used && w ? BR_OK : BR_E_NOMEM;
     br__free(used);
     br__free(w);
@@ -96,8 +96,7 @@ int64_t br__blend_share(int64_t target, double weight, double surplus)
     return (int64_t)ceil(ceil((double)target * weight) * (1 + surplus));
 }
 
-/* ---- splits -----------------------------------------------------------------------------------
- */
+/* ---- splits ---------------------------------------------------------------------------------- */
 
 /* Numbers between anything, as Megatron's regular expression finds them. */
 int br__split_parse(const char *text, double (*range)[2], struct br_err *err)

@@ -35,11 +35,6 @@ struct build {
     struct br__progress progress;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory building token files");
-}
-
 static double cpu_now(void)
 {
     struct timespec t;
@@ -47,8 +42,7 @@ static double cpu_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* ---- a record
- * ------------------------------------------------------------------------------------- */
+/* ---- a record -------------------------------------------------------------------------------- */
 
 /* What a thread needs again and again. */
 struct desk {
@@ -106,8 +100,8 @@ static int read_line(const struct build *b, struct desk *d, const char *s, size_
 
 /* Documents without tokens are left out, as Megatron-LM's preprocess_data.py does; pieces of a text
  * get no end of document. */
-static int tokenise(const struct build *b, struct task *t, size_t k, const char *s, size_t n,
-                    int whole, struct br_err *err)
+static int build_tokenise(const struct build *b, struct task *t, size_t k, const char *s, size_t n,
+                          int whole, struct br_err *err)
 {
     struct br_ids *ids = &t->ids[k];
     size_t before = ids->n;
@@ -123,11 +117,11 @@ static int tokenise(const struct build *b, struct task *t, size_t k, const char 
     }
     if (whole && b->o->eod >= 0) {
         if (br__grow(&ids->p, &ids->cap, ids->n, sizeof *ids->p))
-            return nomem(err);
+            return br__nomem(err, "building token files");
         ids->p[ids->n++] = b->o->eod;
     }
     if (br__grow(&t->lengths[k], &t->cap[k], t->n[k], sizeof *t->lengths[k]))
-        return nomem(err);
+        return br__nomem(err, "building token files");
     t->lengths[k][t->n[k]++] = ids->n - before;
     return BR_OK;
 }
@@ -145,12 +139,12 @@ static int work_on(const struct build *b, struct task *t, struct desk *d, size_t
     size_t at = record ? b->input.ends[record - 1] : 0, n = b->input.ends[record] - at;
     const char *s = b->input.block.p + at;
     if (b->input.kind == BR__INPUT_TEXT)
-        return tokenise(b, t, 0, s, n, 0, err);
+        return build_tokenise(b, t, 0, s, n, 0, err);
     if (is_blank(s, n))
         return BR_OK;
     int rc = read_line(b, d, s, n, err);
     for (size_t k = 0; k < b->n_keys && !rc; k++)
-        rc = tokenise(b, t, k, d->text[k], d->n[k], 1, err);
+        rc = build_tokenise(b, t, k, d->text[k], d->n[k], 1, err);
     return rc;
 }
 
@@ -180,8 +174,7 @@ static int run_task(void *arg, size_t i, int worker, struct br_err *err)
     return rc;
 }
 
-/* ---- a batch
- * -------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 static int cut_tasks(struct build *b)
 {
@@ -248,7 +241,8 @@ static int read_input(struct build *b, const char *path, struct br_err *err)
 {
     int rc = br__input_open(&b->input, path, b->keys, b->n_keys, err);
     while (!rc && !(rc = br__input_next(&b->input, err)) && b->input.n) {
-        rc = cut_tasks(b) ? nomem(err) : br__pool_run(b->o->threads, b->n_tasks, run_task, b, err);
+        rc = cut_tasks(b) ? br__nomem(err, "building token files")
+                          : br__pool_run(b->o->threads, b->n_tasks, run_task, b, err);
         for (size_t i = 0; i < b->n_tasks && !rc; i++)
             rc = write_task(b, &b->tasks[i], err);
         free_tasks(b);
@@ -259,15 +253,14 @@ static int read_input(struct build *b, const char *path, struct br_err *err)
     return rc;
 }
 
-/* ---- all of it
- * ------------------------------------------------------------------------------------ */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 static int refuse_existing(struct br__arena *a, const char *prefix, int overwrite,
                            struct br_err *err)
 {
     const char *idx = br__arena_printf(a, "%s.idx", prefix);
     if (!idx)
-        return nomem(err);
+        return br__nomem(err, "building token files");
     if (!overwrite && br__exists(idx))
         return br_fail(err, BR_E_EXISTS, "'%s' exists; --overwrite replaces it", idx);
     return BR_OK;
@@ -301,7 +294,8 @@ static int open_outputs(struct build *b, struct br__arena *a, struct br_err *err
     for (size_t k = 0; k < b->n_keys && !rc; k++) {
         const char *prefix =
             b->n_keys == 1 ? o->output : br__arena_printf(a, "%s_%s", o->output, b->keys[k]);
-        rc = prefix ? refuse_existing(a, prefix, o->overwrite, err) : nomem(err);
+        rc = prefix ? refuse_existing(a, prefix, o->overwrite, err)
+                    : br__nomem(err, "building token files");
         if (!rc)
             rc = br__indexed_create(&b->out[k], prefix, dtype, o->sync, err);
     }
@@ -344,8 +338,7 @@ int br__data_build(const struct br__build_opts *o, struct br__build_result *res,
     return rc;
 }
 
-/* ---- merging
- * -------------------------------------------------------------------------------------- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 const char *br__data_prefix(struct br__arena *a, const char *path)
 {
@@ -365,7 +358,7 @@ int br__data_merge(const char *const *inputs, size_t n, const char *output, int 
     for (size_t i = 0; i < n && !rc; i++) {
         struct br__indexed x = {0};
         const char *prefix = br__data_prefix(&a, inputs[i]);
-        rc = prefix ? br__indexed_open(&x, prefix, err) : nomem(err);
+        rc = prefix ? br__indexed_open(&x, prefix, err) : br__nomem(err, "building token files");
         if (!rc && !open) {
             rc = br__indexed_create(&w, output, x.dtype, sync, err);
             open = !rc;

@@ -27,8 +27,7 @@ static int name_of(struct br__arena *a, const struct br__cached_opts *o, char na
     struct br__file f;
     struct br__xxh3 *h = br__xxh3_new();
     char *path;
-    int rc = h ? br__path_abs(a, o->path, &path, err)
-               : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", o->path);
+    int rc = h ? br__path_abs(a, o->path, &path, err) : br__nomem(err, "for '%s'", o->path);
     if (!rc)
         rc = br__file_open(&f, o->path, err);
     if (!rc) {
@@ -38,7 +37,7 @@ static int name_of(struct br__arena *a, const struct br__cached_opts *o, char na
         if (text)
             br__xxh3_update(h, text, strlen(text));
         else
-            rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", o->path);
+            rc = br__nomem(err, "for '%s'", o->path);
     }
     for (size_t i = 0; i < BR_COUNTOF(files) && !rc; i++) {
         path = br__path_join(a, o->tok_dir, files[i]);
@@ -51,8 +50,8 @@ static int name_of(struct br__arena *a, const struct br__cached_opts *o, char na
     return rc;
 }
 
-static void say(const struct br__cached_opts *o, const char *prefix,
-                const struct br__build_result *r)
+static void cached_say(const struct br__cached_opts *o, const char *prefix,
+                       const struct br__build_result *r)
 {
     struct br__buf b = {0};
     br__buf_printf(&b, "'%s': %" PRId64 " documents, %" PRId64 " tokens are in %s.bin", o->path,
@@ -72,7 +71,7 @@ int br__data_cached(struct br__arena *a, const struct br__cached_opts *o, const 
     *prefix = br__arena_printf(a, "%s/%s-%s", o->cache_dir, br__path_base(o->path), name);
     const char *idx = *prefix ? br__arena_printf(a, "%s.idx", *prefix) : NULL;
     if (!idx)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", o->path);
+        return br__nomem(err, "for '%s'", o->path);
     if (br__exists(idx))
         return BR_OK;
     rc = br__mkdirs(o->cache_dir, err);
@@ -92,6 +91,6 @@ int br__data_cached(struct br__arena *a, const struct br__cached_opts *o, const 
                                .listener = o->listener};
     rc = br__data_build(&b, &r, err);
     if (!rc)
-        say(o, *prefix, &r);
+        cached_say(o, *prefix, &r);
     return rc;
 }

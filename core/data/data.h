@@ -13,8 +13,7 @@
 enum br__data_split { BR__TRAIN, BR__VALID, BR__TEST, BR__N_SPLITS };
 extern const char *const br__split_names[BR__N_SPLITS]; /* "train", "valid", "test" */
 
-/* ---- a sample -----------------------------------------------------------------------------------
- */
+/* ---- a sample -------------------------------------------------------------------------------- */
 
 /* Tokens with what is to be predicted at each.  The arrays belong to the sample and are used again
  * by the next call; start from {0}, end with br__sample_free. */
@@ -32,8 +31,7 @@ struct br__sample {
 int br__sample_room(struct br__sample *s, int64_t n, struct br_err *err) BR_MUST_CHECK;
 void br__sample_free(struct br__sample *s);
 
-/* ---- pretraining data
- * ---------------------------------------------------------------------------- */
+/* ---- pretraining data ------------------------------------------------------------------------ */
 
 struct br_tokenizer;
 struct br__pretrain_opts {
@@ -85,8 +83,7 @@ struct br__special_ids br__special_ids(const struct br_tokenizer *tok);
 int br__special_ids_read(const char *dir, struct br__special_ids *out,
                          struct br_err *err) BR_MUST_CHECK;
 
-/* ---- the order of samples
- * ------------------------------------------------------------------------ */
+/* ---- the order of samples -------------------------------------------------------------------- */
 
 enum br__data_sampler_kind {
     BR__SAMPLER_SINGLE, /* 0, 1, 2, ...: pretraining */
@@ -112,8 +109,7 @@ int br__data_sampler_next(struct br__data_sampler *s, int64_t consumed, int64_t 
                           int64_t *consumes, struct br_err *err) BR_MUST_CHECK;
 void br__data_sampler_free(struct br__data_sampler *s);
 
-/* ---- finetuning data
- * ------------------------------------------------------------------------------ */
+/* ---- finetuning data ------------------------------------------------------------------------- */
 
 struct br_chat;
 struct br_listener;
@@ -160,8 +156,7 @@ int br__sft_sample(const struct br__sft *s, int64_t i, struct br__sample *out,
  */
 const char *br__sft_file(struct br__arena *a, const char *dir, int split);
 
-/* ---- batches
- * ---------------------------------------------------------------------------------------- */
+/* ---- batches --------------------------------------------------------------------------------- */
 
 /* Rows of one length, as Megatron collates them.  Start from {0}; the arrays are used again. */
 struct br__batch {
@@ -189,8 +184,7 @@ int br__batch_fill(struct br__batch *b, const struct br__sample *samples, int64_
                    const struct br__collate *c, struct br_err *err) BR_MUST_CHECK;
 void br__batch_free(struct br__batch *b);
 
-/* ---- pretokenised records
- * ------------------------------------------------------------------------ */
+/* ---- pretokenised records -------------------------------------------------------------------- */
 
 /* JSONL whose records are samples: "input_ids", and perhaps "labels", "loss_mask", "position_ids",
  * "cu_seqlens".  Without labels they are the ids shifted by one, and the mask has one entry less
@@ -217,8 +211,7 @@ int br__pretok_sample(const struct br__pretok *p, int64_t i, struct br__sample *
 /* 1 if the first record of a JSONL file has "input_ids", 0 if not, and -1 with an error. */
 int br__is_pretok(const char *path, struct br_err *err);
 
-/* ---- JSONL straight into pretraining
- * --------------------------------------------------------------- */
+/* ---- JSONL straight into pretraining --------------------------------------------------------- */
 
 /* A JSONL or Parquet file tokenised once: *prefix (in the arena) names token files below cache_dir
  * whose name depends on the file (path, size, time of change), the tokenizer and the options. */
@@ -234,8 +227,7 @@ struct br__cached_opts {
 int br__data_cached(struct br__arena *a, const struct br__cached_opts *o, const char **prefix,
                     struct br_err *err) BR_MUST_CHECK;
 
-/* ---- the loader
- * -------------------------------------------------------------------------------------- */
+/* ---- the loader ------------------------------------------------------------------------------ */
 
 /* Anything that has samples by number. */
 struct br__data_source {
@@ -276,8 +268,7 @@ int br__loader_next(struct br__loader *l, const struct br__step **out,
 double br__loader_waited(const struct br__loader *l); /* seconds that br__loader_next waited */
 void br__loader_close(struct br__loader *l);          /* NULL is fine */
 
-/* ---- token files from text
- * --------------------------------------------------------------------------- */
+/* ---- token files from text ------------------------------------------------------------------- */
 
 #define BR__MAX_KEYS 16
 struct br__build_opts {

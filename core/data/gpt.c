@@ -11,8 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- how many epochs --------------------------------------------------------------------------
- */
+/* ---- how many epochs ------------------------------------------------------------------------- */
 
 struct plan {
     int64_t first, n_seq, tokens; /* of one epoch */
@@ -61,8 +60,7 @@ static int make_plan(struct plan *p, const struct br__tokens *t, int64_t first, 
     return BR_OK;
 }
 
-/* ---- the three arrays -------------------------------------------------------------------------
- */
+/* ---- the three arrays ------------------------------------------------------------------------ */
 
 static void put_documents(int32_t *to, const struct plan *p, int64_t epochs, struct br__mt19937 *r)
 {
@@ -122,8 +120,7 @@ int br__gpt_index_make(struct br__gpt_index *x, const struct br__tokens *t, int6
     x->order = br__calloc((size_t)p.samples, sizeof *x->order);
     if (!x->documents || !x->starts || !x->order) {
         br__gpt_index_free(x);
-        return br_fail(err, BR_E_NOMEM, "out of memory for the index of %" PRId64 " samples",
-                       p.samples);
+        return br__nomem(err, "for the index of %" PRId64 " samples", p.samples);
     }
     br__mt_seed(&r, s->seed);
     int64_t together = p.epochs - (p.apart >= 0);
@@ -145,8 +142,7 @@ void br__gpt_index_free(struct br__gpt_index *x)
     *x = (struct br__gpt_index){0};
 }
 
-/* ---- a sample ---------------------------------------------------------------------------------
- */
+/* ---- a sample -------------------------------------------------------------------------------- */
 
 /* The tokens between two starts, and `extra` more. */
 static int read_text(const struct br__gpt_index *x, const struct br__tokens *t, int64_t sample,

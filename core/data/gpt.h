@@ -10,8 +10,7 @@
 #include "../format/format.h"
 #include "data.h"
 
-/* ---- token sources ----------------------------------------------------------------------------
- */
+/* ---- token sources --------------------------------------------------------------------------- */
 
 /* Sequences of tokens: an indexed file or Megatron's mock data. */
 struct br__tokens {
@@ -29,8 +28,7 @@ int64_t br__tokens_len(const struct br__tokens *t, int64_t seq);
 int br__tokens_read(const struct br__tokens *t, int64_t seq, int64_t from, int64_t n, int32_t *out,
                     struct br_err *err) BR_MUST_CHECK;
 
-/* ---- one dataset of one split -----------------------------------------------------------------
- */
+/* ---- one dataset of one split ---------------------------------------------------------------- */
 
 /* What a sample looks like. */
 struct br__gpt_shape {
@@ -62,8 +60,7 @@ int br__gpt_sample(const struct br__gpt_index *x, const struct br__tokens *t,
                    const struct br__gpt_shape *s, int64_t i, struct br__sample *out,
                    struct br_err *err) BR_MUST_CHECK;
 
-/* ---- blends and splits ------------------------------------------------------------------------
- */
+/* ---- blends and splits ----------------------------------------------------------------------- */
 
 /* Divide by the sum, which numpy adds pairwise. */
 void br__normalize(double *w, size_t n);

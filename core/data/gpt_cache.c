@@ -20,11 +20,6 @@ struct cache {
     const struct br__tokens *t;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for an index cache");
-}
-
 static int name_files(struct cache *c, const char *dir, const char *split, int64_t n_samples,
                       const struct br__gpt_shape *s, struct br_err *err)
 {
@@ -46,13 +41,12 @@ static int name_files(struct cache *c, const char *dir, const char *split, int64
         if (!(c->path[i] = br__arena_printf(&c->arena, "%s/%016" PRIx64 "-GPTDataset-%s-%s", dir,
                                             br__xxh3(c->text, strlen(c->text)), split, ends[i])))
             c->text = NULL;
-    return c->text ? BR_OK : nomem(err);
+    return c->text ? BR_OK : br__nomem(err, "for an index cache");
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-static int64_t at(const struct br__npy *a, int64_t i)
+static int64_t cache_at(const struct br__npy *a, int64_t i)
 {
     if (a->dtype == BR_I32)
         return ((const int32_t *)(const void *)a->data)[i];
@@ -62,7 +56,7 @@ static int64_t at(const struct br__npy *a, int64_t i)
 }
 
 /* Arrays that a sample can be read by: every number is in range, and starts do not go back. */
-static int usable(const struct cache *c, const struct br__npy *a)
+static int cache_usable(const struct cache *c, const struct br__npy *a)
 {
     const struct br__npy *d = &a[DOCUMENTS], *s = &a[STARTS], *o = &a[ORDER];
     if (d->dtype != BR_I32 || d->ndim != 1 || (s->dtype != BR_I32 && s->dtype != BR_I64) ||
@@ -70,21 +64,21 @@ static int usable(const struct cache *c, const struct br__npy *a)
         o->ndim != 1 || s->shape[0] != o->shape[0] + 1 || o->shape[0] < 1)
         return 0;
     for (int64_t i = 0; i < d->shape[0]; i++)
-        if (at(d, i) < c->first || at(d, i) >= c->end)
+        if (cache_at(d, i) < c->first || cache_at(d, i) >= c->end)
             return 0;
     for (int64_t i = 0; i < o->shape[0]; i++)
-        if (at(o, i) < 0 || at(o, i) >= o->shape[0])
+        if (cache_at(o, i) < 0 || cache_at(o, i) >= o->shape[0])
             return 0;
     for (int64_t i = 0; i < s->shape[0]; i++) {
-        int64_t doc = at(s, 2 * i), token = at(s, 2 * i + 1);
+        int64_t doc = cache_at(s, 2 * i), token = cache_at(s, 2 * i + 1);
         if (doc < 0 || doc >= d->shape[0] || token < 0 ||
-            token >= br__tokens_len(c->t, at(d, doc)) || (i && doc < at(s, 2 * i - 2)))
+            token >= br__tokens_len(c->t, cache_at(d, doc)) || (i && doc < cache_at(s, 2 * i - 2)))
             return 0;
     }
     return 1;
 }
 
-static int load(struct br__gpt_index *x, const struct br__npy *a, struct br_err *err)
+static int cache_load(struct br__gpt_index *x, const struct br__npy *a, struct br_err *err)
 {
     x->n_documents = a[DOCUMENTS].shape[0];
     x->n_samples = a[ORDER].shape[0];
@@ -93,15 +87,15 @@ static int load(struct br__gpt_index *x, const struct br__npy *a, struct br_err 
     x->order = br__calloc((size_t)x->n_samples, sizeof *x->order);
     if (!x->documents || !x->starts || !x->order) {
         br__gpt_index_free(x);
-        return nomem(err);
+        return br__nomem(err, "for an index cache");
     }
     for (int64_t i = 0; i < x->n_documents; i++)
-        x->documents[i] = (int32_t)at(&a[DOCUMENTS], i);
+        x->documents[i] = (int32_t)cache_at(&a[DOCUMENTS], i);
     for (int64_t i = 0; i <= x->n_samples; i++)
         for (int k = 0; k < 2; k++)
-            x->starts[i][k] = at(&a[STARTS], 2 * i + k);
+            x->starts[i][k] = cache_at(&a[STARTS], 2 * i + k);
     for (int64_t i = 0; i < x->n_samples; i++)
-        x->order[i] = at(&a[ORDER], i);
+        x->order[i] = cache_at(&a[ORDER], i);
     return BR_OK;
 }
 
@@ -121,7 +115,8 @@ static void close_arrays(struct br__npy a[N_FILES])
 }
 
 /* The text that belongs to these arrays; to be freed. */
-static void describe(struct br__buf *b, const struct cache *c, const struct br__npy a[N_FILES])
+static void cache_describe(struct br__buf *b, const struct cache *c,
+                           const struct br__npy a[N_FILES])
 {
     br__buf_puts(b, c->text);
     for (int i = DOCUMENTS; i < N_FILES; i++)
@@ -140,20 +135,19 @@ static int try_cache(struct br__gpt_index *x, const struct cache *c, int *found,
     int rc = BR_OK, ok = br__read_text(c->path[DESCRIPTION], 1 << 20, &text, &n, NULL) == BR_OK;
     ok = open_arrays(c, a, NULL) == BR_OK && ok;
     if (ok)
-        describe(&want, c, a);
-    *found = ok && !want.failed && strcmp(text, want.p) == 0 && usable(c, a);
+        cache_describe(&want, c, a);
+    *found = ok && !want.failed && strcmp(text, want.p) == 0 && cache_usable(c, a);
     br__free(text);
     br__buf_free(&want);
     if (*found)
-        rc = load(x, a, err);
+        rc = cache_load(x, a, err);
     close_arrays(a);
     if (*found && !rc)
         x->n_epochs = c->end > c->first ? x->n_documents / (c->end - c->first) : 0;
     return rc;
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Numbers in four bytes, which is what Megatron takes while they fit. */
 static int write_narrow(const char *path, int dtype, int ndim, const int64_t *shape,
@@ -162,7 +156,7 @@ static int write_narrow(const char *path, int dtype, int ndim, const int64_t *sh
     int64_t n = shape[0] * (ndim > 1 ? shape[1] : 1);
     uint32_t *to = br__calloc((size_t)n, sizeof *to);
     if (!to)
-        return nomem(err);
+        return br__nomem(err, "for an index cache");
     for (int64_t i = 0; i < n; i++)
         to[i] = (uint32_t)v[i];
     int rc = br__npy_write(path, dtype, ndim, shape, to, 0, err);
@@ -177,17 +171,17 @@ static int store_description(const struct cache *c, struct br_err *err)
     struct br__buf text = {0};
     int rc = open_arrays(c, a, err);
     if (!rc)
-        describe(&text, c, a);
+        cache_describe(&text, c, a);
     if (!rc)
-        rc =
-            text.failed ? nomem(err) : br__write_file(c->path[DESCRIPTION], text.p, text.n, 0, err);
+        rc = text.failed ? br__nomem(err, "for an index cache")
+                         : br__write_file(c->path[DESCRIPTION], text.p, text.n, 0, err);
     br__buf_free(&text);
     close_arrays(a);
     return rc;
 }
 
-static int store(const struct br__gpt_index *x, const struct cache *c, const char *dir,
-                 struct br_err *err)
+static int cache_store(const struct br__gpt_index *x, const struct cache *c, const char *dir,
+                       struct br_err *err)
 {
     int64_t most = 0;
     int rc = br__mkdirs(dir, err);
@@ -219,7 +213,7 @@ int br__gpt_index_cached(struct br__gpt_index *x, const char *dir, const char *s
     if (!rc && !found) {
         rc = br__gpt_index_make(x, t, first, end, n_samples, s, err);
         if (!rc)
-            rc = store(x, &c, dir, err);
+            rc = cache_store(x, &c, dir, err);
         if (rc)
             br__gpt_index_free(x);
     }

@@ -88,7 +88,7 @@ static int next_rows(struct br__input *f, struct br_err *err)
     while (!rc && more && f->block.n < BATCH) {
         rc = br__parquet_next(f->rows, &f->block, &more, err);
         if (!rc && more && add_end(f, f->block.n))
-            rc = br_fail(err, BR_E_NOMEM, "out of memory reading '%s'", f->file.path);
+            rc = br__nomem(err, "reading '%s'", f->file.path);
     }
     return rc;
 }
@@ -115,6 +115,6 @@ int br__input_next(struct br__input *f, struct br_err *err)
     }
     f->at -= f->block.n - cut;
     if (cut_records(f, cut))
-        return br_fail(err, BR_E_NOMEM, "out of memory reading '%s'", f->file.path);
+        return br__nomem(err, "reading '%s'", f->file.path);
     return BR_OK;
 }

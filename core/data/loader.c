@@ -29,8 +29,7 @@ struct br__loader {
     double waited; /* the caller's */
 };
 
-/* ---- sources
- * ---------------------------------------------------------------------------------------- */
+/* ---- sources --------------------------------------------------------------------------------- */
 
 static int pretrain_sample(const struct br__data_source *s, int64_t i, struct br__sample *out,
                            struct br_err *err)
@@ -65,11 +64,10 @@ struct br__data_source br__data_source_sft(const struct br__sft *s)
     return (struct br__data_source){s, 0, br__sft_count(s), sft_sample};
 }
 
-/* ---- one step
- * --------------------------------------------------------------------------------------- */
+/* ---- one step -------------------------------------------------------------------------------- */
 
 /* The indices of a step into l->index; none: fewer samples are left than a step has. */
-static int choose(struct br__loader *l, struct br__step *s, struct br_err *err)
+static int loader_choose(struct br__loader *l, struct br__step *s, struct br_err *err)
 {
     l->n_index = 0;
     s->consumed = l->consumed;
@@ -104,10 +102,10 @@ static struct br__collate rule_of(const struct br__loader *l)
     return c;
 }
 
-static int fill(struct br__loader *l, struct br__step *s, struct br_err *err)
+static int loader_fill(struct br__loader *l, struct br__step *s, struct br_err *err)
 {
     int64_t micro = l->o.sampler.micro_batch;
-    int rc = choose(l, s, err);
+    int rc = loader_choose(l, s, err);
     for (int64_t i = 0; i < l->n_index && !rc; i++)
         rc = l->o.source.sample(&l->o.source, l->index[i], &l->samples[i], err);
     struct br__collate c = rule_of(l);
@@ -118,10 +116,9 @@ static int fill(struct br__loader *l, struct br__step *s, struct br_err *err)
     return rc;
 }
 
-/* ---- the thread
- * ------------------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------------------ */
 
-static void *prepare(void *arg)
+static void *loader_prepare(void *arg)
 {
     struct br__loader *l = arg;
     pthread_mutex_lock(&l->lock);
@@ -134,7 +131,7 @@ static void *prepare(void *arg)
         struct br__step *s = &l->ring[l->filled % l->slots];
         struct br_err err = BR_ERR_INIT;
         pthread_mutex_unlock(&l->lock);
-        int rc = fill(l, s, &err);
+        int rc = loader_fill(l, s, &err);
         pthread_mutex_lock(&l->lock);
         l->rc = rc;
         l->err = err;
@@ -173,8 +170,7 @@ double br__loader_waited(const struct br__loader *l)
     return l->waited;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int make_room(struct br__loader *l, struct br_err *err)
 {
@@ -188,7 +184,7 @@ static int make_room(struct br__loader *l, struct br_err *err)
     for (int i = 0; i < l->slots && ok; i++)
         ok = (l->ring[i].micro = br__calloc((size_t)((per_rank + micro - 1) / micro),
                                             sizeof *l->ring[i].micro)) != NULL;
-    return ok ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for the loader");
+    return ok ? BR_OK : br__nomem(err, "for the loader");
 }
 
 int br__loader_open(struct br__loader **out, const struct br__loader_opts *o, struct br_err *err)
@@ -203,7 +199,7 @@ int br__loader_open(struct br__loader **out, const struct br__loader_opts *o, st
                        o->global_batch, s->micro_batch * s->dp);
     struct br__loader *l = br__calloc(1, sizeof *l);
     if (!l)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the loader");
+        return br__nomem(err, "for the loader");
     l->o = *o;
     l->o.sampler.total = o->source.n;
     l->o.sampler.global_batch = o->global_batch;
@@ -213,7 +209,7 @@ int br__loader_open(struct br__loader **out, const struct br__loader_opts *o, st
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->changed, NULL);
     int rc = make_room(l, err);
-    if (!rc && pthread_create(&l->thread, NULL, prepare, l) != 0)
+    if (!rc && pthread_create(&l->thread, NULL, loader_prepare, l) != 0)
         rc = br_fail(err, BR_E_NOMEM, "cannot start the loader's thread");
     l->has_thread = !rc;
     if (rc)

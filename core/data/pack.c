@@ -21,7 +21,7 @@ static int64_t first_fit(const struct tree *t, int64_t need)
     return k - t->width;
 }
 
-static void take(struct tree *t, int64_t row, int64_t n)
+static void pack_take(struct tree *t, int64_t row, int64_t n)
 {
     int64_t k = row + t->width;
     t->space[k] -= n;
@@ -38,13 +38,13 @@ struct work {
     struct tree tree;
 };
 
-static void place(struct work *w, struct br__packing *p)
+static void pack_place(struct work *w, struct br__packing *p)
 {
     for (int64_t k = 2 * w->tree.width - 1; k >= 1; k--)
         w->tree.space[k] = w->size;
     for (int64_t i = 0; i < w->n; i++) {
         w->row[i] = first_fit(&w->tree, w->length[i]);
-        take(&w->tree, w->row[i], w->length[i]);
+        pack_take(&w->tree, w->row[i], w->length[i]);
         p->n_rows = BR__MAX(p->n_rows, w->row[i] + 1);
     }
 }
@@ -92,8 +92,8 @@ static void fill_rows(struct work *w, struct br__packing *p, int64_t *left)
     }
 }
 
-static int pack(struct work *w, struct br__packing *p, const int32_t *lengths, int64_t n,
-                int shuffle, uint32_t seed)
+static int pack_all(struct work *w, struct br__packing *p, const int32_t *lengths, int64_t n,
+                    int shuffle, uint32_t seed)
 {
     struct br__mt19937 r;
     int64_t at = 0;
@@ -109,7 +109,7 @@ static int pack(struct work *w, struct br__packing *p, const int32_t *lengths, i
     br__mt_seed(&r, seed);
     if (shuffle)
         br__np_shuffle_i32(&r, w->length, w->n);
-    place(w, p);
+    pack_place(w, p);
     int rc = sort_examples(w, lengths, n, &r);
     if (!rc)
         fill_rows(w, p, count);
@@ -135,7 +135,7 @@ int br__pack(struct br__packing *p, const int32_t *lengths, int64_t n, int64_t s
     p->item = br__calloc((size_t)w.n, sizeof *p->item);
     int rc = BR_E_NOMEM;
     if (w.length && w.row && w.begin && w.by_length && w.tree.space && p->first && p->item)
-        rc = pack(&w, p, lengths, n, shuffle, seed);
+        rc = pack_all(&w, p, lengths, n, shuffle, seed);
     br__free(w.length);
     br__free(w.row);
     br__free(w.begin);

@@ -26,13 +26,7 @@ enum { IDS, LABELS, MASK, POSITIONS, CU_SEQLENS, N_ARRAYS };
 static const char *const names[N_ARRAYS] = {"input_ids", "labels", "loss_mask", "position_ids",
                                             "cu_seqlens"};
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for a record");
-}
-
-/* ---- a record
- * ----------------------------------------------------------------------------------------- */
+/* ---- a record -------------------------------------------------------------------------------- */
 
 static int read_numbers(struct br__jscan *j, struct numbers *a, const char *name,
                         struct br_err *err)
@@ -43,7 +37,7 @@ static int read_numbers(struct br__jscan *j, struct numbers *a, const char *name
     int rc = br__jscan_enter(j, 'a');
     while (!rc && br__jscan_next(j)) {
         if (br__grow(&a->v, &a->cap, (size_t)a->n, sizeof *a->v))
-            return nomem(err);
+            return br__nomem(err, "for a record");
         char kind = br__jscan_kind(j);
         if (kind == 'b') { /* masks may be booleans */
             a->v[a->n] = j->s[j->at] == 't';
@@ -168,8 +162,8 @@ static void restart_positions(const struct numbers *a, struct br__sample *out)
             out->positions[i] = (int32_t)(i - at);
 }
 
-static int load(const struct br__pretok *p, int64_t record, struct br__buf *text, struct numbers *a,
-                struct br_err *err)
+static int pretok_load(const struct br__pretok *p, int64_t record, struct br__buf *text,
+                       struct numbers *a, struct br_err *err)
 {
     int rc = br__records_read(&p->records, record, text, err);
     if (!rc)
@@ -187,8 +181,7 @@ static void free_numbers(struct numbers *a)
         br__free(a[i].v);
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int check_all(struct br__pretok *p, int64_t from, int64_t end, struct br_err *err)
 {
@@ -198,7 +191,7 @@ static int check_all(struct br__pretok *p, int64_t from, int64_t end, struct br_
     int rc = BR_OK;
     br__progress_init(&g, p->o.listener, "checking records", (uint64_t)(end - from));
     for (int64_t i = from; i < end && !rc; i++) {
-        rc = load(p, i, &text, a, err);
+        rc = pretok_load(p, i, &text, a, err);
         if (!rc)
             p->good[p->n_good++] = i;
         if (rc == BR_E_FORMAT && p->o.skip_bad) {
@@ -214,14 +207,14 @@ static int check_all(struct br__pretok *p, int64_t from, int64_t end, struct br_
     return rc;
 }
 
-static int arrange(struct br__pretok *p, struct br_err *err)
+static int pretok_arrange(struct br__pretok *p, struct br_err *err)
 {
     struct br__mt19937 r;
     int64_t n = p->n_good, want = p->o.n_samples < 0 ? n : p->o.n_samples;
     p->n_samples = (want + n - 1) / n * n; /* whole epochs */
     p->order = br__calloc((size_t)p->n_samples, sizeof *p->order);
     if (!p->order)
-        return nomem(err);
+        return br__nomem(err, "for a record");
     br__mt_seed(&r, p->o.seed);
     for (int64_t at = 0; at < p->n_samples; at += n) {
         for (int64_t i = 0; i < n; i++)
@@ -238,14 +231,14 @@ int br__pretok_open(struct br__pretok **out, const struct br__pretok_opts *o, st
     struct br__pretok *p = br__calloc(1, sizeof *p);
     *out = NULL;
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for a record");
     p->o = *o;
     int rc = o->split ? br__split_parse(o->split, range, err) : BR_OK;
     if (!rc)
         rc = br__records_open(&p->records, o->path, err);
     p->good = br__calloc((size_t)p->records.n, sizeof *p->good);
     if (!rc && !p->good)
-        rc = nomem(err);
+        rc = br__nomem(err, "for a record");
     int64_t from = (int64_t)rint(range[o->which][0] * (double)p->records.n);
     int64_t end = (int64_t)rint(range[o->which][1] * (double)p->records.n);
     if (!rc)
@@ -254,7 +247,7 @@ int br__pretok_open(struct br__pretok **out, const struct br__pretok_opts *o, st
         rc = br_fail(err, BR_E_CONFIG, "'%s' has no record for %s", o->path,
                      br__split_names[o->which]);
     if (!rc)
-        rc = arrange(p, err);
+        rc = pretok_arrange(p, err);
     if (rc)
         br__pretok_close(p);
     else
@@ -284,7 +277,7 @@ int br__pretok_sample(const struct br__pretok *p, int64_t i, struct br__sample *
     struct br__buf text = {0};
     if (i < 0 || i >= p->n_samples)
         BR_BUG("sample %" PRId64 " of %" PRId64, i, p->n_samples);
-    int rc = load(p, p->good[p->order[i]], &text, a, err);
+    int rc = pretok_load(p, p->good[p->order[i]], &text, a, err);
     if (!rc)
         rc = put_sample(a, out, err);
     if (!rc)

@@ -35,13 +35,7 @@ struct br__pretrain {
     const char *cache_dir;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory opening the data");
-}
-
-/* ---- what the user wrote ----------------------------------------------------------------------
- */
+/* ---- what the user wrote --------------------------------------------------------------------- */
 
 struct blend {
     const char **paths;
@@ -58,7 +52,7 @@ static int parse_blend(struct br__arena *a, struct blend *b, const char *const *
     b->paths = br__arena_alloc(a, (n + 1) * sizeof *b->paths);
     b->weights = br__arena_alloc(a, (n + 1) * sizeof *b->weights);
     if (!b->paths || !b->weights)
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     for (size_t i = 0; n % 2 == 0 && i < n; i += 2)
         numbers += br__parse_f64(words[i], &b->weights[i / 2]) == BR_OK;
     if (numbers && numbers != n / 2)
@@ -88,8 +82,7 @@ static int parse_blend(struct br__arena *a, struct blend *b, const char *const *
     return BR_OK;
 }
 
-/* ---- building a split -------------------------------------------------------------------------
- */
+/* ---- building a split ------------------------------------------------------------------------ */
 
 static int open_tokens(struct br__pretrain *p, const char *path, int32_t n_vocab,
                        const struct br__tokens **out, struct br_err *err)
@@ -102,7 +95,7 @@ static int open_tokens(struct br__pretrain *p, const char *path, int32_t n_vocab
     struct br__tokens *t = br__arena_alloc(&p->arena, sizeof *t);
     char *name = path ? br__arena_strdup(&p->arena, path) : NULL;
     if (!t || (path && !name) || br__grow(&p->files, &p->cap_files, p->n_files, sizeof *p->files))
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     int rc = path ? br__tokens_open(t, name, err) : br__tokens_mock(t, n_vocab, p->shape.eod, err);
     if (!rc)
         p->files[p->n_files++] = t;
@@ -158,7 +151,7 @@ static int take_turns(struct split *s, const double *weights, int64_t want, stru
     }
     br__free(sizes);
     br__free(w);
-    return rc ? nomem(err) : BR_OK;
+    return rc ? br__nomem(err, "opening the data") : BR_OK;
 }
 
 static int check_turns(const struct split *s, int split, struct br_err *err)
@@ -189,7 +182,7 @@ static int build_split(struct br__pretrain *p, int split, const struct blend *b,
         return br_fail(err, BR_E_CONFIG, "a blend with weights needs a number of samples");
     s->parts = br__arena_alloc(&p->arena, b->n * sizeof *s->parts);
     if (!s->parts)
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     for (size_t i = 0; i < b->n && !rc; i++) {
         const struct br__tokens *t = NULL;
         int64_t n = alone        ? want
@@ -212,8 +205,7 @@ static int build_split(struct br__pretrain *p, int split, const struct blend *b,
     return rc ? rc : check_turns(s, split, err);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int build_from_one(struct br__pretrain *p, const struct br__pretrain_opts *o,
                           struct br_err *err)
@@ -260,7 +252,7 @@ int br__pretrain_open(struct br__pretrain **out, const struct br__pretrain_opts 
         return br_fail(err, BR_E_CONFIG, "data paths are given for all splits and for each");
     struct br__pretrain *p = br__calloc(1, sizeof *p);
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     p->shape = (struct br__gpt_shape){.seq_length = o->seq_length,
                                       .seed = o->seed,
                                       .eod = o->eod,
@@ -294,8 +286,7 @@ void br__pretrain_close(struct br__pretrain *p)
     br__free(p);
 }
 
-/* ---- using ------------------------------------------------------------------------------------
- */
+/* ---- using ----------------------------------------------------------------------------------- */
 
 int64_t br__pretrain_count(const struct br__pretrain *p, int split)
 {

@@ -6,8 +6,7 @@
  * 2). */
 #include "random.h"
 
-/* ---- MT19937 ----------------------------------------------------------------------------------
- */
+/* ---- MT19937 --------------------------------------------------------------------------------- */
 
 enum { N = 624, M = 397 };
 
@@ -20,23 +19,23 @@ void br__mt_seed(struct br__mt19937 *r, uint32_t seed)
     r->at = N;
 }
 
-static uint32_t twist(uint32_t a, uint32_t b)
+static uint32_t random_twist(uint32_t a, uint32_t b)
 {
     uint32_t y = (a & 0x80000000u) | (b & 0x7FFFFFFFu);
     return (y >> 1) ^ ((y & 1) ? 0x9908B0DFu : 0);
 }
 
-static void refill(struct br__mt19937 *r)
+static void random_refill(struct br__mt19937 *r)
 {
     for (int i = 0; i < N; i++)
-        r->key[i] = r->key[(i + M) % N] ^ twist(r->key[i], r->key[(i + 1) % N]);
+        r->key[i] = r->key[(i + M) % N] ^ random_twist(r->key[i], r->key[(i + 1) % N]);
     r->at = 0;
 }
 
 uint32_t br__mt_next(struct br__mt19937 *r)
 {
     if (r->at == N)
-        refill(r);
+        random_refill(r);
     uint32_t y = r->key[r->at++];
     y ^= y >> 11;
     y ^= (y << 7) & 0x9D2C5680u;
@@ -44,11 +43,10 @@ uint32_t br__mt_next(struct br__mt19937 *r)
     return y ^ (y >> 18);
 }
 
-/* ---- numpy.random.RandomState -----------------------------------------------------------------
- */
+/* ---- numpy.random.RandomState ---------------------------------------------------------------- */
 
 /* 0 to max, by rejection under the smallest mask that covers max (random_interval). */
-static uint64_t interval(struct br__mt19937 *r, uint64_t max)
+static uint64_t random_interval(struct br__mt19937 *r, uint64_t max)
 {
     uint64_t mask = max, v;
     for (int shift = 1; shift <= 32; shift *= 2)
@@ -69,7 +67,7 @@ static uint64_t interval(struct br__mt19937 *r, uint64_t max)
 void br__np_shuffle_i32(struct br__mt19937 *r, int32_t *v, int64_t n)
 {
     for (int64_t i = n - 1; i > 0; i--) {
-        uint64_t j = interval(r, (uint64_t)i);
+        uint64_t j = random_interval(r, (uint64_t)i);
         int32_t t = v[i];
         v[i] = v[j];
         v[j] = t;
@@ -79,7 +77,7 @@ void br__np_shuffle_i32(struct br__mt19937 *r, int32_t *v, int64_t n)
 void br__np_shuffle_i64(struct br__mt19937 *r, int64_t *v, int64_t n)
 {
     for (int64_t i = n - 1; i > 0; i--) {
-        uint64_t j = interval(r, (uint64_t)i);
+        uint64_t j = random_interval(r, (uint64_t)i);
         int64_t t = v[i];
         v[i] = v[j];
         v[j] = t;
@@ -93,8 +91,7 @@ void br__np_permutation(struct br__mt19937 *r, int64_t n, int64_t *out)
     br__np_shuffle_i64(r, out, n);
 }
 
-/* ---- torch ------------------------------------------------------------------------------------
- */
+/* ---- torch ----------------------------------------------------------------------------------- */
 
 void br__torch_randperm(uint64_t seed, int64_t n, int64_t *out)
 {
@@ -109,10 +106,9 @@ void br__torch_randperm(uint64_t seed, int64_t n, int64_t *out)
     }
 }
 
-/* ---- numpy.random.default_rng -----------------------------------------------------------------
- */
+/* ---- numpy.random.default_rng ---------------------------------------------------------------- */
 
-static uint32_t hashed(uint32_t v, uint32_t *k, uint32_t multiplier)
+static uint32_t random_hashed(uint32_t v, uint32_t *k, uint32_t multiplier)
 {
     v ^= *k;
     *k *= multiplier;
@@ -120,7 +116,7 @@ static uint32_t hashed(uint32_t v, uint32_t *k, uint32_t multiplier)
     return v ^ (v >> 16);
 }
 
-static uint32_t mixed(uint32_t x, uint32_t y)
+static uint32_t random_mixed(uint32_t x, uint32_t y)
 {
     uint32_t v = 0xCA01F9DDu * x - 0x4973F715u * y;
     return v ^ (v >> 16);
@@ -131,15 +127,15 @@ static void seed_sequence(uint32_t seed, uint64_t out[4])
 {
     uint32_t pool[4], k = 0x43B0D7E5u;
     for (int i = 0; i < 4; i++)
-        pool[i] = hashed(i ? 0 : seed, &k, 0x931E8875u);
+        pool[i] = random_hashed(i ? 0 : seed, &k, 0x931E8875u);
     for (int from = 0; from < 4; from++)
         for (int to = 0; to < 4; to++)
             if (from != to)
-                pool[to] = mixed(pool[to], hashed(pool[from], &k, 0x931E8875u));
+                pool[to] = random_mixed(pool[to], random_hashed(pool[from], &k, 0x931E8875u));
     k = 0x8B51F9DDu;
     for (int i = 0; i < 4; i++) {
-        uint64_t low = hashed(pool[2 * i % 4], &k, 0x58F38DEDu);
-        out[i] = low | (uint64_t)hashed(pool[(2 * i + 1) % 4], &k, 0x58F38DEDu) << 32;
+        uint64_t low = random_hashed(pool[2 * i % 4], &k, 0x58F38DEDu);
+        out[i] = low | (uint64_t)random_hashed(pool[(2 * i + 1) % 4], &k, 0x58F38DEDu) << 32;
     }
 }
 

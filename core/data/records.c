@@ -61,7 +61,7 @@ static int open_rows(struct br__records *r, const char *path, struct br_err *err
         return rc;
     rc = br__temp_dir(&a, "bridge-rows", &dir, err);
     if (!rc && !(lines = br__path_join(&a, dir, "rows.jsonl")))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+        rc = br__nomem(err, "for '%s'", path);
     if (!rc)
         rc = br__out_open(&o, lines, 0, 0, err);
     if (!rc) {
@@ -132,7 +132,7 @@ int br__records_read(const struct br__records *r, int64_t i, struct br__buf *roo
                        RECORD_MAX);
     char *to = br__buf_room(room, (size_t)n);
     if (!to)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a record of %" PRId64 " bytes", n);
+        return br__nomem(err, "for a record of %" PRId64 " bytes", n);
     int rc = br__file_read(&r->file, (uint64_t)r->at[i], to, (size_t)n, err);
     /* The line's end, and blank lines behind it, belong to no record. */
     const char *nl = rc ? NULL : memchr(to, '\n', (size_t)n);

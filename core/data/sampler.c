@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-static int check(const struct br__data_sampler *s, int64_t consumed, struct br_err *err)
+static int sampler_check(const struct br__data_sampler *s, int64_t consumed, struct br_err *err)
 {
     int64_t step = s->micro_batch * s->dp;
     if (s->total < 1)
@@ -24,8 +24,8 @@ static int check(const struct br__data_sampler *s, int64_t consumed, struct br_e
 }
 
 /* s->order = randperm(n) for this epoch; kept until another is asked for. */
-static int shuffled(struct br__data_sampler *s, uint64_t seed, int64_t n, int64_t epoch,
-                    struct br_err *err)
+static int sampler_shuffled(struct br__data_sampler *s, uint64_t seed, int64_t n, int64_t epoch,
+                            struct br_err *err)
 {
     if (s->order && s->order_n == n && s->order_epoch == epoch)
         return BR_OK;
@@ -35,15 +35,14 @@ static int shuffled(struct br__data_sampler *s, uint64_t seed, int64_t n, int64_
     br__free(s->order);
     s->order = br__calloc((size_t)n, sizeof *s->order);
     if (!s->order)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the order of %" PRId64 " samples", n);
+        return br__nomem(err, "for the order of %" PRId64 " samples", n);
     br__torch_randperm(seed, n, s->order);
     s->order_n = n;
     s->order_epoch = epoch;
     return BR_OK;
 }
 
-/* ---- single -----------------------------------------------------------------------------------
- */
+/* ---- single ---------------------------------------------------------------------------------- */
 
 static void next_single(const struct br__data_sampler *s, int64_t consumed, int64_t *index,
                         int64_t *n, int64_t *consumes)
@@ -58,8 +57,7 @@ static void next_single(const struct br__data_sampler *s, int64_t consumed, int6
             index[(*n)++] = consumed + i;
 }
 
-/* ---- cyclic -----------------------------------------------------------------------------------
- */
+/* ---- cyclic ---------------------------------------------------------------------------------- */
 
 /* With sharding each rank shuffles a block of its own, by the same permutation. */
 static int next_cyclic(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
@@ -76,7 +74,7 @@ static int next_cyclic(struct br__data_sampler *s, int64_t consumed, int64_t *in
                        consumed, step);
     int64_t block = active / s->dp;
     int64_t all = s->no_sharding ? s->total - s->total % s->micro_batch : block;
-    int rc = shuffled(s, (uint64_t)epoch, all, epoch, err);
+    int rc = sampler_shuffled(s, (uint64_t)epoch, all, epoch, err);
     for (int64_t i = 0; i < s->micro_batch && !rc; i++)
         index[i] = s->no_sharding ? s->order[at + i * s->dp + s->rank]
                                   : s->rank * block + s->order[at / s->dp + i];
@@ -85,8 +83,7 @@ static int next_cyclic(struct br__data_sampler *s, int64_t consumed, int64_t *in
     return rc;
 }
 
-/* ---- batch ------------------------------------------------------------------------------------
- */
+/* ---- batch ----------------------------------------------------------------------------------- */
 
 /* Ranks take every dp-th sample.  An epoch is what it consumes: whole batches, or all samples. */
 static int next_batch(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
@@ -102,7 +99,7 @@ static int next_batch(struct br__data_sampler *s, int64_t consumed, int64_t *ind
                        "%" PRId64 " samples are fewer than one global batch of %" PRId64, s->total,
                        g);
     int64_t epoch = consumed / active, at = consumed % active;
-    int rc = shuffled(s, s->seed + (uint64_t)epoch, s->total, epoch, err);
+    int rc = sampler_shuffled(s, s->seed + (uint64_t)epoch, s->total, epoch, err);
     if (rc)
         return rc;
     int64_t left = BR__MIN(g, BR__MIN(active, s->total) - at);
@@ -118,7 +115,7 @@ static int next_batch(struct br__data_sampler *s, int64_t consumed, int64_t *ind
 int br__data_sampler_next(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
                           int64_t *consumes, struct br_err *err)
 {
-    int rc = check(s, consumed, err);
+    int rc = sampler_check(s, consumed, err);
     if (rc)
         return rc;
     if (s->kind == BR__SAMPLER_CYCLIC)

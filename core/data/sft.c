@@ -21,13 +21,7 @@ struct br__sft {
     int64_t n_samples;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for finetuning data");
-}
-
-/* ---- examples -----------------------------------------------------------------------------------
- */
+/* ---- examples -------------------------------------------------------------------------------- */
 
 /* Packing with a multiple: pad so that the tokens without the last are one. */
 static int pad_example(const struct br__sft *s, struct br__example *e, struct br_err *err)
@@ -38,15 +32,15 @@ static int pad_example(const struct br__sft *s, struct br__example *e, struct br
     int64_t want = BR__MIN(s->o.pack_size / m * m, (n - 1 + m - 1) / m * m) + 1;
     for (; n < want; n++) {
         if (br__grow(&e->ids.p, &e->ids.cap, e->ids.n, sizeof *e->ids.p))
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         e->ids.p[e->ids.n++] = s->rules.eos;
     }
     e->ids.n = (size_t)want; /* or cut */
     return br__example_room(e, err);
 }
 
-static int example(const struct br__sft *s, int64_t record, struct br__buf *room,
-                   struct br__example *e, struct br_err *err)
+static int sft_example(const struct br__sft *s, int64_t record, struct br__buf *room,
+                       struct br__example *e, struct br_err *err)
 {
     int rc = br__records_read(&s->records, record, room, err);
     if (!rc)
@@ -61,8 +55,7 @@ static int example(const struct br__sft *s, int64_t record, struct br__buf *room
     return rc;
 }
 
-/* ---- checking all records
- * ------------------------------------------------------------------------ */
+/* ---- checking all records -------------------------------------------------------------------- */
 
 struct check {
     struct br__sft *s;
@@ -79,7 +72,7 @@ static int check_task(void *arg, size_t task, int worker, struct br_err *err)
     int rc = BR_OK;
     (void)worker;
     for (int64_t i = from; i < end && !rc; i++) {
-        rc = example(s, i, &room, &e, err);
+        rc = sft_example(s, i, &room, &e, err);
         if (!rc && e.ids.n > INT32_MAX)
             rc = br_fail(err, BR_E_UNSUPPORTED, "a record of %zu tokens", e.ids.n);
         s->length[i] = rc ? 0 : (int32_t)e.ids.n;
@@ -102,7 +95,7 @@ static int check_records(struct br__sft *s, struct br_err *err)
     s->length = br__calloc((size_t)n, sizeof *s->length);
     s->good = br__calloc((size_t)n, sizeof *s->good);
     if (!s->length || !s->good)
-        return nomem(err);
+        return br__nomem(err, "for finetuning data");
     br__progress_init(&c.progress, s->o.listener, "checking records", (uint64_t)n);
     int rc = br__pool_run(s->o.threads, (size_t)((n + TASK - 1) / TASK), check_task, &c, err);
     br__progress_end(&c.progress);
@@ -118,8 +111,7 @@ static int check_records(struct br__sft *s, struct br_err *err)
     return rc;
 }
 
-/* ---- which sample is which record
- * ------------------------------------------------------------------ */
+/* ---- which sample is which record ------------------------------------------------------------ */
 
 #define BLOCK 1000000
 
@@ -132,7 +124,7 @@ static int map_records(struct br__sft *s, int64_t n, int64_t want, struct br_err
     int64_t *order = br__calloc((size_t)blocks, sizeof *order);
     int64_t *inside = br__calloc((size_t)block, sizeof *inside);
     s->mapping = br__calloc((size_t)want, sizeof *s->mapping);
-    int rc = order && inside && s->mapping ? BR_OK : nomem(err);
+    int rc = order && inside && s->mapping ? BR_OK : br__nomem(err, "for finetuning data");
     if (!rc) {
         br__mt_seed(&r, 1);
         br__np_permutation(&r, blocks, order);
@@ -155,7 +147,7 @@ static int map_rows(struct br__sft *s, int64_t n, int64_t want, struct br_err *e
     struct br__mt19937 r;
     int64_t *order = br__calloc((size_t)n, sizeof *order);
     s->mapping = br__calloc((size_t)want, sizeof *s->mapping);
-    int rc = order && s->mapping ? BR_OK : nomem(err);
+    int rc = order && s->mapping ? BR_OK : br__nomem(err, "for finetuning data");
     br__mt_seed(&r, s->o.seed);
     for (int64_t at = 0; at < want && !rc;) {
         br__np_permutation(&r, n, order);
@@ -166,7 +158,7 @@ static int map_rows(struct br__sft *s, int64_t n, int64_t want, struct br_err *e
     return rc;
 }
 
-static int arrange(struct br__sft *s, struct br_err *err)
+static int sft_arrange(struct br__sft *s, struct br_err *err)
 {
     int rc = BR_OK;
     s->n_samples = s->n_good;
@@ -188,15 +180,14 @@ static int arrange(struct br__sft *s, struct br_err *err)
     return rc;
 }
 
-/* ---- opening
- * ---------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 int br__sft_open(struct br__sft **out, const struct br__sft_opts *o, struct br_err *err)
 {
     struct br__sft *s = br__calloc(1, sizeof *s);
     *out = NULL;
     if (!s)
-        return nomem(err);
+        return br__nomem(err, "for finetuning data");
     s->o = *o;
     if (o->packing && o->pack_size < 1)
         s->o.pack_size = o->seq_length;
@@ -210,7 +201,7 @@ int br__sft_open(struct br__sft **out, const struct br__sft_opts *o, struct br_e
     if (!rc)
         rc = check_records(s, err);
     if (!rc)
-        rc = arrange(s, err);
+        rc = sft_arrange(s, err);
     if (rc)
         br__sft_close(s);
     else
@@ -253,11 +244,10 @@ const char *br__sft_file(struct br__arena *a, const char *dir, int split)
     return path && br__exists(path) ? path : NULL;
 }
 
-/* ---- samples
- * ---------------------------------------------------------------------------------------- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 /* Append an example without its last token; labels are the tokens shifted by one. */
-static void append(const struct br__sft *s, struct br__sample *out, const struct br__example *e)
+static void sft_append(const struct br__sft *s, struct br__sample *out, const struct br__example *e)
 {
     int64_t n = (int64_t)e->ids.n - 1, at = out->n;
     for (int64_t i = 0; i < n; i++) {
@@ -278,11 +268,11 @@ static int one_record(const struct br__sft *s, int64_t record, struct br__sample
 {
     struct br__example e = {0};
     struct br__buf room = {0};
-    int rc = example(s, record, &room, &e, err);
+    int rc = sft_example(s, record, &room, &e, err);
     if (!rc)
         rc = br__sample_room(out, (int64_t)e.ids.n, err);
     if (!rc)
-        append(s, out, &e);
+        sft_append(s, out, &e);
     br__example_free(&e);
     br__buf_free(&room);
     return rc;
@@ -294,11 +284,11 @@ static int one_row(const struct br__sft *s, int64_t row, struct br__sample *out,
     struct br__buf room = {0};
     int rc = br__sample_room(out, s->o.pack_size + 1, err);
     for (int64_t k = s->packing.first[row]; k < s->packing.first[row + 1] && !rc; k++) {
-        rc = example(s, s->good[s->packing.item[k]], &room, &e, err);
+        rc = sft_example(s, s->good[s->packing.item[k]], &room, &e, err);
         if (!rc && (int64_t)e.ids.n - 1 != s->length[s->packing.item[k]])
             rc = br_fail(err, BR_E_IO, "'%s' changed while it is used", s->o.path);
         if (!rc)
-            append(s, out, &e);
+            sft_append(s, out, &e);
     }
     out->span = out->n;
     br__example_free(&e);

@@ -9,8 +9,7 @@
 #include "../text/text.h"
 #include "data.h"
 
-/* ---- records.c: JSON objects by number ------------------------------------------------
- */
+/* ---- records.c: JSON objects by number ------------------------------------------------------- */
 
 struct br__records {
     const char *path; /* borrowed */
@@ -28,8 +27,7 @@ int br__records_read(const struct br__records *r, int64_t i, struct br__buf *roo
 /* Put "FILE, line N" before an error about a record. */
 void br__records_wrap(const struct br__records *r, int64_t i, struct br_err *err);
 
-/* ---- an example ---------------------------------------------------------------------------------
- */
+/* ---- an example ------------------------------------------------------------------------------ */
 
 /* A record's tokens.  Start from {0}. */
 struct br__example {
@@ -65,8 +63,7 @@ int br__chat_markers(struct br__sft_rules *r, struct br_err *err) BR_MUST_CHECK;
 int br__chat_example(const struct br__sft_rules *r, const br__json *record, struct br__example *out,
                      struct br_err *err) BR_MUST_CHECK;
 
-/* ---- pack.c
- * -------------------------------------------------------------------------------------- */
+/* ---- pack.c ---------------------------------------------------------------------------------- */
 
 /* Which examples share a row. */
 struct br__packing {

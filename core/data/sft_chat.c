@@ -13,8 +13,8 @@ static const struct {
 } marks[] = {{"<|im_start|>assistant\n", "<|im_end|>\n", "<|im_end|>"},
              {"<|start_header_id|>assistant<|end_header_id|>\n\n", "<|eot_id|>", ""}};
 
-static int encode(const struct br__sft_rules *r, const char *s, size_t n, struct br_ids *out,
-                  struct br_err *err)
+static int sft_chat_encode(const struct br__sft_rules *r, const char *s, size_t n,
+                           struct br_ids *out, struct br_err *err)
 {
     return br_tokenizer_encode(r->o->tok, s, n, 0, out, err);
 }
@@ -29,11 +29,12 @@ int br__chat_markers(struct br__sft_rules *r, struct br_err *err)
         name[n] = '\0';
         if (br_tokenizer_token_id(r->o->tok, name) < 0)
             continue;
-        int rc = encode(r, marks[i].start, strlen(marks[i].start), &r->turn_start, err);
+        int rc = sft_chat_encode(r, marks[i].start, strlen(marks[i].start), &r->turn_start, err);
         if (!rc)
-            rc = encode(r, marks[i].end, strlen(marks[i].end), &r->turn_end, err);
+            rc = sft_chat_encode(r, marks[i].end, strlen(marks[i].end), &r->turn_end, err);
         if (!rc)
-            rc = encode(r, marks[i].end_short, strlen(marks[i].end_short), &r->turn_end_short, err);
+            rc = sft_chat_encode(r, marks[i].end_short, strlen(marks[i].end_short),
+                                 &r->turn_end_short, err);
         return rc;
     }
     return br_fail(err, BR_E_UNSUPPORTED,
@@ -41,8 +42,7 @@ int br__chat_markers(struct br__sft_rules *r, struct br_err *err)
                    "assistant's turns are found");
 }
 
-/* ---- messages -----------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 struct conversation {
     struct br__buf json;
@@ -78,7 +78,7 @@ static int add_turn(struct conversation *c, const br__json *turn, int64_t i, str
         name = br__json_str(role, "");
         br__buf_puts(&c->json, c->json.n > 1 ? ", " : "");
         if (br__json_print(turn, 0, &c->json))
-            return br_fail(err, BR_E_NOMEM, "out of memory for a conversation");
+            return br__nomem(err, "for a conversation");
     } else if (br__json_kind(from) == 's' && br__json_kind(value) == 's') {
         name = role_named(br__json_str(from, ""), lower);
         put_turn(&c->json, name, br__json_str(value, ""));
@@ -123,16 +123,15 @@ static int read_turns(struct conversation *c, const br__json *record, struct br_
         rc = add_turn(c, t, n++, err);
     br__buf_putc(&c->json, ']');
     if (!rc && c->json.failed)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory for a conversation");
+        rc = br__nomem(err, "for a conversation");
     return rc;
 }
 
-/* ---- text and tokens
- * ------------------------------------------------------------------------------ */
+/* ---- text and tokens ------------------------------------------------------------------------- */
 
 /* The record's tools, as an array or as the text of one; else those of the options. */
-static int render(const struct br__sft_rules *r, const br__json *record, const char *messages,
-                  struct br_ids *ids, struct br_err *err)
+static int sft_chat_render(const struct br__sft_rules *r, const br__json *record,
+                           const char *messages, struct br_ids *ids, struct br_err *err)
 {
     const br__json *tools = br__json_get(record, "tools");
     struct br__buf printed = {0};
@@ -152,13 +151,13 @@ static int render(const struct br__sft_rules *r, const br__json *record, const c
     rc = rc ? br_fail(err, rc, "out of memory for a conversation")
             : br_chat_render(r->chat, &q, &text, &n, err);
     if (!rc)
-        rc = encode(r, text, n, ids, err);
+        rc = sft_chat_encode(r, text, n, ids, err);
     br_chat_free_text(text);
     br__buf_free(&printed);
     return rc;
 }
 
-static int at(const struct br_ids *ids, size_t i, const struct br_ids *mark)
+static int sft_chat_at(const struct br_ids *ids, size_t i, const struct br_ids *mark)
 {
     return mark->n && i + mark->n <= ids->n &&
            memcmp(ids->p + i, mark->p, mark->n * sizeof *mark->p) == 0;
@@ -167,10 +166,10 @@ static int at(const struct br_ids *ids, size_t i, const struct br_ids *mark)
 /* Behind the end of the turn that goes on at i; 0: it does not end before another begins. */
 static size_t turn_end(const struct br__sft_rules *r, const struct br_ids *ids, size_t i)
 {
-    for (; i < ids->n && !at(ids, i, &r->turn_start); i++) {
-        if (at(ids, i, &r->turn_end))
+    for (; i < ids->n && !sft_chat_at(ids, i, &r->turn_start); i++) {
+        if (sft_chat_at(ids, i, &r->turn_end))
             return i + r->turn_end.n;
-        if (at(ids, i, &r->turn_end_short))
+        if (sft_chat_at(ids, i, &r->turn_end_short))
             return i + r->turn_end_short.n;
     }
     return 0;
@@ -185,7 +184,7 @@ static int learn_turns(const struct br__sft_rules *r, const struct conversation 
     memset(e->learn, r->o->loss == BR__LOSS_FULL, e->ids.n);
     e->n_context = (int64_t)e->ids.n;
     for (size_t i = 0; i < e->ids.n;) {
-        if (!at(&e->ids, i, &r->turn_start)) {
+        if (!sft_chat_at(&e->ids, i, &r->turn_start)) {
             i++;
             continue;
         }
@@ -216,7 +215,7 @@ int br__chat_example(const struct br__sft_rules *r, const br__json *record, stru
     struct conversation c = {0};
     int rc = read_turns(&c, record, err);
     if (!rc)
-        rc = render(r, record, c.json.p, &out->ids, err);
+        rc = sft_chat_render(r, record, c.json.p, &out->ids, err);
     if (!rc)
         rc = br__example_room(out, err);
     if (!rc)

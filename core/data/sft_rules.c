@@ -13,16 +13,10 @@ static const char *const never_learnt[] = {"<|im_start|>",   "<|vision_start|>",
                                            "<|vision_pad|>", "<|image_pad|>",    "<|video_pad|>",
                                            "<|AUDIO|>",      "<|audio_bos|>",    "<|audio_eos|>"};
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for finetuning data");
-}
-
-/* ---- the template -------------------------------------------------------------------------------
- */
+/* ---- the template ---------------------------------------------------------------------------- */
 
 /* "\n" typed on a command line is meant as a line break. */
-static char *unescaped(struct br__arena *a, const char *s)
+static char *sft_unescaped(struct br__arena *a, const char *s)
 {
     static const char names[] = "nrt\\\"'", values[] = "\n\r\t\\\"'";
     char *out = br__arena_strdup(a, s), *to = out;
@@ -46,7 +40,7 @@ static int add_piece(struct br__sft_rules *r, const char *s, size_t n)
 
 static int cut_template(struct br__sft_rules *r, const char *text, struct br_err *err)
 {
-    const char *s = unescaped(&r->arena, text), *open;
+    const char *s = sft_unescaped(&r->arena, text), *open;
     r->pieces = s ? br__arena_alloc(&r->arena, (strlen(s) + 2) * sizeof *r->pieces) : NULL;
     int rc = r->pieces ? BR_OK : BR_E_NOMEM;
     while (!rc && (open = strchr(s, '{'))) {
@@ -63,7 +57,7 @@ static int cut_template(struct br__sft_rules *r, const char *text, struct br_err
     }
     if (!rc)
         rc = add_piece(r, s, strlen(s));
-    return rc ? nomem(err) : BR_OK;
+    return rc ? br__nomem(err, "for finetuning data") : BR_OK;
 }
 
 /* The field of a piece, without blanks and braces: its length in *n; NULL: the piece is text. */
@@ -105,19 +99,18 @@ static int cut_fields(struct br__sft_rules *r, const char *list, struct br_err *
 {
     r->cut = br__arena_alloc(&r->arena, (strlen(list) + 1) * sizeof *r->cut);
     if (!r->cut)
-        return nomem(err);
+        return br__nomem(err, "for finetuning data");
     while (*list) {
         size_t n = strcspn(list, ",");
         r->cut[r->n_cut] = br__arena_strndup(&r->arena, list, n);
         if (!r->cut[r->n_cut++])
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         list += n + (list[n] == ',');
     }
     return BR_OK;
 }
 
-/* ---- the rules ----------------------------------------------------------------------------------
- */
+/* ---- the rules ------------------------------------------------------------------------------- */
 
 static int32_t role_id(const struct br_tokenizer *tok, int role)
 {
@@ -140,7 +133,7 @@ static int find_ids(struct br__sft_rules *r, struct br_err *err)
         if (id < 0)
             continue;
         if (br__grow(&r->skip.p, &r->skip.cap, r->skip.n, sizeof *r->skip.p))
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         r->skip.p[r->skip.n++] = id;
     }
     return BR_OK;
@@ -183,13 +176,12 @@ void br__sft_rules_free(struct br__sft_rules *r)
     *r = (struct br__sft_rules){0};
 }
 
-/* ---- pieces of a record -------------------------------------------------------------------------
- */
+/* ---- pieces of a record ---------------------------------------------------------------------- */
 
 #define MAX_PIECES 64
 
-/* Tokens [from, from + n) of ids. */
-struct span {
+/* A piece of the template as tokens [from, from + n) of ids. */
+struct piece_ids {
     size_t from, n;
     int cut; /* its field is truncated first */
 };
@@ -197,21 +189,21 @@ struct span {
 struct build {
     const struct br__sft_rules *r;
     struct br_ids ids; /* of all pieces */
-    struct span span[MAX_PIECES];
+    struct piece_ids piece[MAX_PIECES];
     size_t n;
 };
 
-static size_t total(const struct build *b)
+static size_t sft_total(const struct build *b)
 {
     size_t n = 0;
     for (size_t i = 0; i < b->n; i++)
-        n += b->span[i].n;
+        n += b->piece[i].n;
     return n;
 }
 
-static void shorten(struct build *b, size_t i, size_t by)
+static void sft_shorten(struct build *b, size_t i, size_t by)
 {
-    struct span *s = &b->span[i];
+    struct piece_ids *s = &b->piece[i];
     by = BR__MIN(by, s->n);
     s->n -= by;
     if (b->r->o->truncation_left)
@@ -238,13 +230,13 @@ static int put_text(struct br__buf *b, const br__json *record, const char *key, 
     return BR_OK;
 }
 
-static int encode(struct build *b, const struct br__buf *text, struct br_err *err)
+static int sft_encode(struct build *b, const struct br__buf *text, struct br_err *err)
 {
-    struct span *s = &b->span[b->n];
+    struct piece_ids *s = &b->piece[b->n];
     if (b->n == MAX_PIECES)
         return br_fail(err, BR_E_UNSUPPORTED, "the template has more than %d pieces", MAX_PIECES);
     s->from = b->ids.n;
-    int rc = text->failed ? nomem(err)
+    int rc = text->failed ? br__nomem(err, "for finetuning data")
                           : br_tokenizer_encode(b->r->o->tok, text->n ? text->p : "", text->n, 0,
                                                 &b->ids, err);
     s->n = b->ids.n - s->from;
@@ -268,9 +260,9 @@ static int template_pieces(struct build *b, const br__json *record, struct br_er
             br__buf_puts(&text, piece);
         }
         if (!rc)
-            rc = encode(b, &text, err);
+            rc = sft_encode(b, &text, err);
         for (size_t k = 0; k < b->r->n_cut && !rc; k++)
-            b->span[i].cut |= is_field(piece, b->r->cut[k]);
+            b->piece[i].cut |= is_field(piece, b->r->cut[k]);
     }
     br__buf_free(&text);
     return rc;
@@ -294,19 +286,18 @@ static int column_pieces(struct build *b, const br__json *record, struct br_err 
             rc = put_text(&text, record, o->prompt_column, strlen(o->prompt_column), err);
     }
     if (!rc)
-        rc = encode(b, &text, err);
+        rc = sft_encode(b, &text, err);
     text.n = 0;
     br__buf_puts(&text, o->separator ? o->separator : "");
     if (!rc)
         rc = put_text(&text, record, o->completion_column, strlen(o->completion_column), err);
     if (!rc)
-        rc = encode(b, &text, err);
+        rc = sft_encode(b, &text, err);
     br__buf_free(&text);
     return rc;
 }
 
-/* ---- truncation ---------------------------------------------------------------------------------
- */
+/* ---- truncation ------------------------------------------------------------------------------ */
 
 /* The fields named for it share what is too much, the first one more where it does not divide; if
  * that is not enough, pieces are dropped from the side that is truncated. */
@@ -314,17 +305,17 @@ static void truncate_pieces(struct build *b, size_t over)
 {
     size_t share = over, n = b->r->n_cut, k = 0;
     for (size_t i = 0; i < b->n && k < n; i++) {
-        if (!b->span[i].cut)
+        if (!b->piece[i].cut)
             continue;
-        size_t by = BR__MIN(b->span[i].n, share / n + (k < share % n));
+        size_t by = BR__MIN(b->piece[i].n, share / n + (k < share % n));
         k++;
-        shorten(b, i, by);
+        sft_shorten(b, i, by);
         over -= by;
     }
     for (size_t i = 0; i < b->n && over; i++) {
         size_t at = b->r->o->truncation_left ? i : b->n - 1 - i;
-        size_t by = BR__MIN(b->span[at].n, over);
-        shorten(b, at, by);
+        size_t by = BR__MIN(b->piece[at].n, over);
+        sft_shorten(b, at, by);
         over -= by;
     }
 }
@@ -332,32 +323,31 @@ static void truncate_pieces(struct build *b, size_t over)
 /* Prompt first, then answer. */
 static void truncate_columns(struct build *b, size_t over)
 {
-    size_t by = BR__MIN(b->span[0].n, over);
-    shorten(b, 0, by);
-    shorten(b, 1, over - by);
+    size_t by = BR__MIN(b->piece[0].n, over);
+    sft_shorten(b, 0, by);
+    sft_shorten(b, 1, over - by);
 }
 
-/* ---- the example --------------------------------------------------------------------------------
- */
+/* ---- the example ----------------------------------------------------------------------------- */
 
 static int put_ids(struct br__example *e, const int32_t *p, size_t n, struct br_err *err)
 {
     for (size_t i = 0; i < n; i++) {
         if (br__grow(&e->ids.p, &e->ids.cap, e->ids.n, sizeof *e->ids.p))
-            return nomem(err);
+            return br__nomem(err, "for finetuning data");
         e->ids.p[e->ids.n++] = p[i];
     }
     return BR_OK;
 }
 
-static int assemble(const struct build *b, struct br__example *e, struct br_err *err)
+static int sft_assemble(const struct build *b, struct br__example *e, struct br_err *err)
 {
     const struct br__sft_rules *r = b->r;
     int rc = r->o->add_bos ? put_ids(e, &r->bos, 1, err) : BR_OK;
     for (size_t i = 0; i < b->n && !rc; i++) {
         if (i == b->n - 1)
             e->n_context = (int64_t)e->ids.n;
-        rc = put_ids(e, b->ids.p + b->span[i].from, b->span[i].n, err);
+        rc = put_ids(e, b->ids.p + b->piece[i].from, b->piece[i].n, err);
     }
     if (!rc && !r->o->no_eos)
         rc = put_ids(e, &r->eos, 1, err);
@@ -375,14 +365,14 @@ static int paired_example(const struct br__sft_rules *r, const br__json *record,
     int columns = r->o->prompt_column != NULL;
     int rc = columns ? column_pieces(&b, record, err) : template_pieces(&b, record, err);
     if (!rc) {
-        size_t n = total(&b) + (size_t)(r->o->add_bos != 0) + (size_t)!r->o->no_eos;
+        size_t n = sft_total(&b) + (size_t)(r->o->add_bos != 0) + (size_t)!r->o->no_eos;
         if (n > (size_t)r->o->seq_length) {
             if (columns)
                 truncate_columns(&b, n - (size_t)r->o->seq_length);
             else
                 truncate_pieces(&b, n - (size_t)r->o->seq_length);
         }
-        rc = assemble(&b, out, err);
+        rc = sft_assemble(&b, out, err);
     }
     for (size_t i = 0; i < out->ids.n && !rc && columns; i++)
         for (size_t k = 0; k < r->skip.n; k++)

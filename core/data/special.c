@@ -11,7 +11,7 @@
 #define FILE_MAX (256u << 20)
 
 /* Ids of BOS, EOS, PAD and UNK, -1: none. */
-static struct br__special_ids choose(const int32_t *id, int32_t n_vocab)
+static struct br__special_ids special_choose(const int32_t *id, int32_t n_vocab)
 {
     struct br__special_ids s = {id[BR_TOK_EOS], id[BR_TOK_PAD], n_vocab};
 
@@ -29,11 +29,10 @@ struct br__special_ids br__special_ids(const struct br_tokenizer *tok)
         const char *text = br_tokenizer_role(tok, i);
         id[i] = text ? br_tokenizer_token_id(tok, text) : -1;
     }
-    return choose(id, br_tokenizer_n_vocab(tok));
+    return special_choose(id, br_tokenizer_n_vocab(tok));
 }
 
-/* ---- from its files -----------------------------------------------------------------------------
- */
+/* ---- from its files -------------------------------------------------------------------------- */
 
 static int read_json(const char *dir, const char *name, br__json **out, struct br_err *err)
 {
@@ -67,8 +66,8 @@ static int32_t id_of(const br__json *v)
 }
 
 /* Takes one token of the files. */
-static void visit(const char *const *texts, int32_t *ids, int32_t *n_vocab, const char *text,
-                  int32_t id)
+static void special_visit(const char *const *texts, int32_t *ids, int32_t *n_vocab,
+                          const char *text, int32_t id)
 {
     for (int i = 0; i < BR_N_TOK_ROLES; i++)
         if (id >= 0 && texts[i] && text && !strcmp(texts[i], text))
@@ -94,14 +93,14 @@ int br__special_ids_read(const char *dir, struct br__special_ids *out, struct br
     const br__json *vocab = br__json_get(tokens, "model.vocab"),
                    *added = br__json_get(tokens, "added_tokens");
     for (const br__json *v = br__json_first(vocab); v; v = br__json_next(v))
-        visit(texts, ids, &n_vocab, br__json_key(v), id_of(v));
+        special_visit(texts, ids, &n_vocab, br__json_key(v), id_of(v));
     for (const br__json *v = br__json_first(added); v; v = br__json_next(v))
-        visit(texts, ids, &n_vocab, br__json_str(br__json_get(v, "content"), NULL),
-              id_of(br__json_get(v, "id")));
+        special_visit(texts, ids, &n_vocab, br__json_str(br__json_get(v, "content"), NULL),
+                      id_of(br__json_get(v, "id")));
     if (!rc && n_vocab == 0)
         rc = br_fail(err, BR_E_FORMAT, "'%s/tokenizer.json' names no token", dir);
     if (!rc)
-        *out = choose(ids, n_vocab);
+        *out = special_choose(ids, n_vocab);
     br__json_free(config);
     br__json_free(tokens);
     return rc;

@@ -8,8 +8,7 @@
 
 const char *const br__split_names[BR__N_SPLITS] = {"train", "valid", "test"};
 
-/* ---- token sources ----------------------------------------------------------------------------
- */
+/* ---- token sources --------------------------------------------------------------------------- */
 
 int br__tokens_open(struct br__tokens *t, const char *prefix, struct br_err *err)
 {
@@ -33,7 +32,7 @@ int br__tokens_mock(struct br__tokens *t, int32_t vocab, int32_t eod, struct br_
                        vocab);
     t->mock_lengths = br__calloc(MOCK_SEQUENCES, sizeof *t->mock_lengths);
     if (!t->mock_lengths)
-        return br_fail(err, BR_E_NOMEM, "out of memory for mock data");
+        return br__nomem(err, "for mock data");
     br__pcg64_seed(&r, 0);
     br__pcg64_integers(&r, 1, MOCK_MAX_LENGTH, t->mock_lengths, MOCK_SEQUENCES);
     return BR_OK;
@@ -61,8 +60,7 @@ int br__tokens_read(const struct br__tokens *t, int64_t seq, int64_t from, int64
     return BR_OK;
 }
 
-/* ---- samples ----------------------------------------------------------------------------------
- */
+/* ---- samples --------------------------------------------------------------------------------- */
 
 int br__sample_room(struct br__sample *s, int64_t n, struct br_err *err)
 {
@@ -76,7 +74,7 @@ int br__sample_room(struct br__sample *s, int64_t n, struct br_err *err)
     s->ends = br__calloc((size_t)n, sizeof *s->ends);
     if (!s->ids || !s->labels || !s->positions || !s->weights || !s->ends) {
         br__sample_free(s);
-        return br_fail(err, BR_E_NOMEM, "out of memory for a sample of %" PRId64 " tokens", n);
+        return br__nomem(err, "for a sample of %" PRId64 " tokens", n);
     }
     s->cap = n;
     return BR_OK;
@@ -98,7 +96,7 @@ int br__example_room(struct br__example *e, struct br_err *err)
         return BR_OK;
     uint8_t *p = br__realloc(e->learn, e->ids.n);
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for an example of %zu tokens", e->ids.n);
+        return br__nomem(err, "for an example of %zu tokens", e->ids.n);
     e->learn = p;
     e->cap = e->ids.n;
     return BR_OK;

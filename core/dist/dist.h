@@ -11,13 +11,13 @@
 #include <bridge/topo.h>
 
 /* A rank's place in the world. */
-struct br__place {
+struct br__rank_info {
     struct br_topo topo;
     uint32_t rank;
     struct br_comm *comms[BR_N_GROUPS]; /* NULL where the group is this rank alone */
 };
 
-/* ---- world.c: all ranks as threads of this process -------------------------------------------- */
+/* ---- world.c: all ranks as threads of this process ------------------------------------------- */
 
 struct br__world;
 /* Start the ranks of topology t: t->world - 1 threads, which stay until br__world_close; rank 0 is
@@ -25,7 +25,7 @@ struct br__world;
 int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
                    void *const *devices, struct br_err *err) BR_MUST_CHECK;
 void br__world_close(struct br__world *w); /* NULL is fine */
-const struct br__place *br__world_place(const struct br__world *w, uint32_t rank);
+const struct br__rank_info *br__world_rank(const struct br__world *w, uint32_t rank);
 /* Run fn once on every rank and wait for all.  A rank that fails aborts the others' collectives;
  * the error is the first by rank that is more than BR_E_COMM, which only reports another's.
  * Callers on several threads take turns. */

@@ -14,7 +14,7 @@
 
 struct rank_thread {
     struct br__world *world;
-    struct br__place place;
+    struct br__rank_info info;
     pthread_t thread;
     int rc;
     struct br_err err;
@@ -40,7 +40,7 @@ static void wait_while(_Atomic uint32_t *word, uint32_t value)
         syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
 }
 
-static void wake(_Atomic uint32_t *word)
+static void world_wake(_Atomic uint32_t *word)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
@@ -51,13 +51,13 @@ static void run_rank(struct rank_thread *r)
 {
     struct br__world *w = r->world;
     memset(&r->err, 0, sizeof r->err);
-    r->rc = w->fn(w->arg, r->place.rank, &r->err);
-    struct br_comm *world = r->place.comms[BR_GROUP_WORLD];
+    r->rc = w->fn(w->arg, r->info.rank, &r->err);
+    struct br_comm *world = r->info.comms[BR_GROUP_WORLD];
     if (r->rc && world) /* nobody shall wait for this rank */
         world->ops->abort(world);
 }
 
-static void *serve(void *arg)
+static void *world_serve(void *arg)
 {
     struct rank_thread *r = arg;
     struct br__world *w = r->world;
@@ -67,17 +67,17 @@ static void *serve(void *arg)
             return NULL;
         run_rank(r);
         if (atomic_fetch_sub(&w->active, 1) == 1)
-            wake(&w->active);
+            world_wake(&w->active);
     }
 }
 
 /* Let the threads run w->fn, or leave. */
-static void start(struct br__world *w)
+static void world_start(struct br__world *w)
 {
     atomic_store(&w->active, w->n_threads);
     atomic_fetch_add(&w->run, 1);
     if (w->n_threads)
-        wake(&w->run);
+        world_wake(&w->run);
 }
 
 /* Prefer the root cause over BR_E_COMM, which only reports that another rank failed. */
@@ -100,7 +100,7 @@ int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struc
     pthread_mutex_lock(&w->turn);
     w->fn = fn;
     w->arg = arg;
-    start(w);
+    world_start(w);
     run_rank(&w->ranks[0]);
     for (uint32_t left; (left = atomic_load(&w->active)) != 0;)
         wait_while(&w->active, left);
@@ -109,8 +109,7 @@ int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struc
     return rc;
 }
 
-/* ---- opening and closing -----------------------------------------------------------------------
- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 /* The axes along which the ranks of each group differ. */
 static const uint32_t group_axes[BR_N_GROUPS] = {
@@ -132,17 +131,17 @@ static int join_world(void *arg, uint32_t rank, struct br_err *err)
     struct meeting *m = arg;
     struct br__world *w = m->world;
     return m->plane->join(m->devices[rank], m->id, rank, w->topo.world,
-                          &w->ranks[rank].place.comms[BR_GROUP_WORLD], err);
+                          &w->ranks[rank].info.comms[BR_GROUP_WORLD], err);
 }
 
 /* A group's color is its lowest rank, so every group of an axis set gets its own. */
 static int split_groups(void *arg, uint32_t rank, struct br_err *err)
 {
     struct br__world *w = ((struct meeting *)arg)->world;
-    struct br__place *p = &w->ranks[rank].place;
+    struct br__rank_info *p = &w->ranks[rank].info;
     struct br_comm *world = p->comms[BR_GROUP_WORLD];
     uint32_t *members = br__calloc(w->topo.world, sizeof *members);
-    int rc = members ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for the groups of ranks");
+    int rc = members ? 0 : br__nomem(err, "for the groups of ranks");
     for (uint32_t g = 1; !rc && g < BR_N_GROUPS; g++) {
         (void)br_topo_group(&w->topo, rank, group_axes[g], members);
         rc = world->ops->split(world, members[0], rank, &p->comms[g], err);
@@ -154,7 +153,7 @@ static int split_groups(void *arg, uint32_t rank, struct br_err *err)
 static int start_threads(struct br__world *w, struct br_err *err)
 {
     for (uint32_t i = 1; i < w->topo.world; i++) {
-        if (pthread_create(&w->ranks[i].thread, NULL, serve, &w->ranks[i]))
+        if (pthread_create(&w->ranks[i].thread, NULL, world_serve, &w->ranks[i]))
             return br_fail(err, BR_E_NOMEM, "cannot start a thread for rank %u", i);
         w->n_threads++;
     }
@@ -167,13 +166,13 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
     *out = NULL;
     struct br__world *w = br__calloc(1, sizeof *w);
     if (!w)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the ranks");
+        return br__nomem(err, "for the ranks");
     w->topo = *t;
     pthread_mutex_init(&w->turn, NULL);
     w->ranks = br__calloc(t->world, sizeof *w->ranks);
-    int rc = w->ranks ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for the ranks");
+    int rc = w->ranks ? 0 : br__nomem(err, "for the ranks");
     for (uint32_t i = 0; !rc && i < t->world; i++)
-        w->ranks[i] = (struct rank_thread){.world = w, .place = {.topo = *t, .rank = i}};
+        w->ranks[i] = (struct rank_thread){.world = w, .info = {.topo = *t, .rank = i}};
     if (!rc && t->world > 1) {
         struct meeting m = {.world = w, .plane = plane, .devices = devices};
         rc = plane->id(m.id, err);
@@ -196,13 +195,13 @@ void br__world_close(struct br__world *w)
     if (!w)
         return;
     w->fn = NULL;
-    start(w);
+    world_start(w);
     for (uint32_t i = 1; i <= w->n_threads; i++)
         pthread_join(w->ranks[i].thread, NULL);
     /* BR_GROUP_WORLD is 0: the world itself goes last. */
     for (uint32_t g = BR_N_GROUPS; g-- > 0;)
         for (uint32_t i = 0; w->ranks && i < w->topo.world; i++) {
-            struct br_comm *c = w->ranks[i].place.comms[g];
+            struct br_comm *c = w->ranks[i].info.comms[g];
             if (c)
                 c->ops->close(c);
         }
@@ -211,7 +210,7 @@ void br__world_close(struct br__world *w)
     br__free(w);
 }
 
-const struct br__place *br__world_place(const struct br__world *w, uint32_t rank)
+const struct br__rank_info *br__world_rank(const struct br__world *w, uint32_t rank)
 {
-    return &w->ranks[rank].place;
+    return &w->ranks[rank].info;
 }

@@ -18,11 +18,6 @@ struct reader {
     size_t cap;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the adapter");
-}
-
 /* ---- adapter_config.json --------------------------------------------------------------------- */
 
 /* Settings that would change the result and are not carried out. */
@@ -134,7 +129,7 @@ static int add_tensor(struct reader *rd, const struct br__st_entry *e, struct br
                        e->name);
     struct br__adapter_pair *p = target ? pair_of(rd, target) : NULL;
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for the adapter");
     if (e->ndim != (which == 'M' ? 1 : 2) || !br_dtype_is_float(e->dtype))
         return br_fail(err, BR_E_FORMAT, "tensor '%s' has an impossible shape or dtype", e->name);
     struct br__source *s = &rd->a->sources[rd->a->n_sources++];
@@ -175,7 +170,7 @@ static int read_tensors(struct reader *rd, const char *path, struct br_err *err)
         return rc;
     a->sources = br__arena_alloc(&a->arena, (n + 1) * sizeof *a->sources);
     if (!a->sources || br__map_init(&a->by_target, n))
-        return nomem(err);
+        return br__nomem(err, "for the adapter");
     rd->data = a->file.map + data_off;
     for (size_t i = 0; i < n && !rc; i++)
         rc = add_tensor(rd, &entries[i], err);
@@ -189,10 +184,10 @@ int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *e
     struct reader rd = {.a = br__calloc(1, sizeof *rd.a)};
     *out = NULL;
     if (!rd.a)
-        return nomem(err);
+        return br__nomem(err, "for the adapter");
     const char *config = br__path_join(&rd.a->arena, dir, "adapter_config.json");
     const char *file = br__path_join(&rd.a->arena, dir, "adapter_model.safetensors");
-    int rc = config && file ? open_config(&rd, config, err) : nomem(err);
+    int rc = config && file ? open_config(&rd, config, err) : br__nomem(err, "for the adapter");
     if (!rc)
         rc = read_tensors(&rd, file, err);
     if (rc) {
@@ -223,7 +218,7 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
 
 /* ---- merging --------------------------------------------------------------------------------- */
 
-static float *floats(const struct br__source *s)
+static float *adapter_floats(const struct br__source *s)
 {
     size_t n = (size_t)(s->rows * s->cols);
     float *f = br__alloc(n * sizeof *f);
@@ -258,8 +253,8 @@ int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, 
         return br_fail(
             err, BR_E_PLAN, "the adapter is for [%lld, %lld], the weight is [%lld, %lld]",
             (long long)p->b->rows, (long long)p->a->cols, (long long)rows, (long long)cols);
-    float *a = floats(p->a), *b = floats(p->b);
-    float *m = p->magnitude ? floats(p->magnitude) : NULL;
+    float *a = adapter_floats(p->a), *b = adapter_floats(p->b);
+    float *m = p->magnitude ? adapter_floats(p->magnitude) : NULL;
     double *sum = br__alloc((size_t)cols * sizeof *sum);
     int ok = a && b && sum && (m || !p->magnitude);
     for (int64_t i = 0; ok && i < rows; i++)
@@ -268,5 +263,5 @@ int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, 
     br__free(b);
     br__free(m);
     br__free(sum);
-    return ok ? 0 : nomem(err);
+    return ok ? 0 : br__nomem(err, "for the adapter");
 }

@@ -4,11 +4,6 @@
 #include "llm.h"
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the gradients");
-}
-
 /* What the walk back starts from, and what it is asked for. */
 struct walk {
     struct br__pass *p;
@@ -19,7 +14,7 @@ struct walk {
 };
 
 /* The params of a graph that gradients are asked for: the adapter's if there is one. */
-static size_t trainable(const struct br__ready *q, struct br__want *wrt)
+static size_t backward_trainable(const struct br__compiled *q, struct br__want *wrt)
 {
     size_t n = 0;
     const struct br__adapter *a = q->b.params->w->adapter;
@@ -32,11 +27,11 @@ static size_t trainable(const struct br__ready *q, struct br__want *wrt)
     return n;
 }
 
-/* Append a backward pass from `loss` (of an earlier stage: its SEND).  Where nothing is wanted (an
- * adapter of later layers only) the gradient that was sent must be taken all the same. */
+/* Append a backward pass from `loss` (of an earlier stage: its SEND).  If this stage wants none (an
+ * adapter of later layers only) the gradient sent to it must be received all the same. */
 static int walk_back(struct walk *w, enum br__pass_loss root, br_val loss, struct br_err *err)
 {
-    struct br__ready *q = w->p->ready;
+    struct br__compiled *q = w->p->compiled;
     size_t n = w->n;
     if (q->b.received)
         w->wrt[n++].leaf = q->b.received;
@@ -52,7 +47,7 @@ static int walk_back(struct walk *w, enum br__pass_loss root, br_val loss, struc
     }
     br_val *of_param = br__arena_alloc(&q->g.arena, (w->p->n_params + 1) * sizeof *of_param);
     if (!of_param)
-        return nomem(err);
+        return br__nomem(err, "for the gradients");
     for (size_t i = 0; i < w->n; i++)
         of_param[br__node_param(br__node(&q->g, w->wrt[i].leaf))->index] = w->grad[i];
     w->p->grad[root] = of_param;
@@ -61,13 +56,13 @@ static int walk_back(struct walk *w, enum br__pass_loss root, br_val loss, struc
 
 static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
 {
-    struct br__ready *q = w->p->ready;
+    struct br__compiled *q = w->p->compiled;
     size_t cap = q->g.n + 1;
     w->wrt = br__arena_alloc(&q->g.arena, cap * sizeof *w->wrt);
     w->grad = br__arena_alloc(&q->g.arena, cap * sizeof *w->grad);
     if (!w->wrt || !w->grad)
-        return nomem(err);
-    w->n = trainable(q, w->wrt);
+        return br__nomem(err, "for the gradients");
+    w->n = backward_trainable(q, w->wrt);
     int rc = 0;
     if (roots & 1u << BR__ROOT_LM)
         rc = walk_back(w, BR__ROOT_LM, q->b.loss ? q->b.loss : q->b.sent, err);
@@ -81,9 +76,9 @@ static int add_backward(struct walk *w, unsigned roots, struct br_err *err)
 }
 
 /* All that may be read after a run, and what must be sent. */
-static size_t outputs(const struct br__pass *p, br_val passed, br_val *out)
+static size_t backward_outputs(const struct br__pass *p, br_val passed, br_val *out)
 {
-    const struct br__build *b = &p->ready->b;
+    const struct br__build *b = &p->compiled->b;
     const br_val one[] = {b->logits,
                           b->sent,
                           b->loss,
@@ -111,7 +106,7 @@ static size_t outputs(const struct br__pass *p, br_val passed, br_val *out)
 static void pass_free(struct br__pass *p)
 {
     if (p)
-        br__ready_free(p->ready);
+        br__compiled_free(p->compiled);
     br__free(p);
 }
 
@@ -122,16 +117,16 @@ static int pass_make(struct br__rank *r, struct br__pass *p, struct br_err *err)
                                 .n_tokens = p->shape.n_tokens,
                                 .n_seqs = 1,
                                 .n_out = p->shape.n_tokens};
-    int rc = br__ready_make(r, &b, &p->ready, err);
+    int rc = br__compiled_make(r, &b, &p->compiled, err);
     p->n_params = r->params->n;
     if (!rc && p->shape.roots)
         rc = add_backward(&w, p->shape.roots, err);
     if (rc)
         return rc;
-    br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->ready->g.n + 16, sizeof *keep);
+    br_val *keep = br__calloc((BR__N_ROOTS + 2) * p->compiled->g.n + 16, sizeof *keep);
     if (!keep)
-        return nomem(err);
-    rc = br__ready_plan(r, p->ready, keep, outputs(p, w.passed, keep), err);
+        return br__nomem(err, "for the gradients");
+    rc = br__compiled_plan(r, p->compiled, keep, backward_outputs(p, w.passed, keep), err);
     br__free(keep);
     return rc;
 }
@@ -146,7 +141,7 @@ int br__pass_get(struct br__rank *r, const struct br__pass_shape *shape, struct 
     *out = NULL;
     struct br__pass *p = br__calloc(1, sizeof *p);
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for the gradients");
     p->shape = *shape;
     int rc = pass_make(r, p, err);
     if (rc) {

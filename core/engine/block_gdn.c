@@ -26,7 +26,7 @@ static struct dims dims_of(const struct br_graph *g)
 }
 
 /* qkv[T, channels] through the causal convolution, with its tail of earlier tokens if cached. */
-static br_val convolve(struct br_graph *g, br_val qkv)
+static br_val gdn_convolve(struct br_graph *g, br_val qkv)
 {
     struct br__build *b = g->build;
     br_val w = br__weight(g, "self_attention.conv1d.weight.query", 0, BR__SPLIT_CONV);
@@ -36,8 +36,8 @@ static br_val convolve(struct br_graph *g, br_val qkv)
     return BR__OP(g, CONV1D_SILU, NULL, qkv, w, b->seqs, br__state(g, "conv", BR_F32, 3, shape));
 }
 
-static br_val recur(struct br_graph *g, const struct dims *d, br_val q, br_val k, br_val v,
-                    br_val decay, br_val beta)
+static br_val gdn_recur(struct br_graph *g, const struct dims *d, br_val q, br_val k, br_val v,
+                        br_val decay, br_val beta)
 {
     struct br__build *b = g->build;
     const struct br_attr *attr = BR__F(1.0 / sqrt((double)d->dk));
@@ -71,7 +71,7 @@ br_val br_gated_delta_net(struct br_graph *g, br_val x, int layer)
     br_val qkv =
         BR__OP(g, CONCAT, NULL, br__slice(g, qkvz, 2, 0, d.dk), br__slice(g, qkvz, 2, d.dk, d.dk),
                br__slice(g, qkvz, 2, 2 * d.dk, d.per * d.dv));
-    qkv = convolve(g, qkv);
+    qkv = gdn_convolve(g, qkv);
     int64_t keys = d.key_heads * d.dk;
     br_val q = unit_heads(g, qkv, 0, d.key_heads, d.dk);
     br_val k = unit_heads(g, qkv, keys, d.key_heads, d.dk);
@@ -80,11 +80,11 @@ br_val br_gated_delta_net(struct br_graph *g, br_val x, int layer)
     br_val decay =
         BR__OP(g, GDN_DECAY, NULL, a, br__weight(g, "self_attention.A_log", 0, BR__SPLIT_ROWS),
                br__weight(g, "self_attention.dt_bias", 0, BR__SPLIT_ROWS));
-    br_val o = recur(g, &d, q, k, v, decay, BR__OP(g, SIGMOID, NULL, beta));
+    br_val o = gdn_recur(g, &d, q, k, v, decay, BR__OP(g, SIGMOID, NULL, beta));
     /* The output norm is stored plain on the Hugging Face side, and minus 1 where it is trained;
      * each rank's heads share it. */
     br_val w = br__weight(g, "self_attention.out_norm.weight", 0, BR__SPLIT_NONE);
-    int minus_one = w && br__node_param(br__node(g, w))->pieces[0].source->minus_one;
+    int minus_one = w && br__node_param(br__node(g, w))->parts[0].source->minus_one;
     const struct br_attr norm = {.i = {minus_one},
                                  .f = {br_cfg_f(g->build->cfg, BR_CFG_LAYERNORM_EPSILON)}};
     o = BR__OP(g, RMSNORM, &norm, o, br__enter_tp(g, w));

@@ -48,14 +48,14 @@ void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val x)
 /* ---- routed layers (Megatron-LM core/transformer/moe/moe_utils.py) --------------------------- */
 
 /* sum over experts of count * sum of probabilities, for rows [from, from + n). */
-static br_val load(struct br_graph *g, br_val counts, br_val probs)
+static br_val loss_load(struct br_graph *g, br_val counts, br_val probs)
 {
     int64_t e = br__node(g, counts)->shape[0];
     br_val sums = BR__OP(g, SUM_ROWS, NULL, probs);
     return BR__OP(g, DOT_ROWS, NULL, BR__RESHAPE(g, sums, 1, e), BR__RESHAPE(g, counts, 1, e));
 }
 
-/* The sum of load() over the sequences, which are all of one length. */
+/* The sum of loss_load() over the sequences, which are all of one length. */
 static br_val load_by_sequence(struct br_graph *g, br_val probs, br_val idx)
 {
     const struct br__build *b = g->build;
@@ -64,7 +64,7 @@ static br_val load_by_sequence(struct br_graph *g, br_val probs, br_val idx)
     for (int64_t s = 0; s < b->n_seqs; s++) {
         br_val counts =
             BR__OP(g, COUNT_COLS, BR__I(b->cfg->n_experts), br__slice(g, idx, 0, s * n, n));
-        br_val one = load(g, counts, br__slice(g, probs, 0, s * n, n));
+        br_val one = loss_load(g, counts, br__slice(g, probs, 0, s * n, n));
         sum = s ? BR__OP(g, ADD, NULL, sum, one) : one;
     }
     return sum;
@@ -103,11 +103,10 @@ void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
         m->past = float_input(g, "past_counts", 1, e);
         counts = BR__OP(g, ADD, NULL, counts, m->past);
     }
-    m->aux = load(g, counts, probs);
+    m->aux = loss_load(g, counts, probs);
 }
 
-/* ---- what a backward pass makes again ----------------------------------------------------------
- */
+/* ---- what a backward pass makes again -------------------------------------------------------- */
 
 static const struct br__train_opts *opts_of(const struct br_graph *g)
 {

@@ -15,7 +15,7 @@ struct world { /* how the experts are shared */
 
 static struct world world_of(const struct br_graph *g)
 {
-    const struct br__place *p = g->build->place;
+    const struct br__rank_info *p = g->build->info;
     struct world w = {.tp = br__tp(g),
                       .tp_rank = br__tp_rank(g),
                       .ep = p->topo.size[BR_AXIS_EP],
@@ -51,19 +51,25 @@ static void count_load(struct br_graph *g, br_val probs, br_val idx, int64_t n_e
 
 /* Chosen experts idx[T, k] and their shares p[T, k].  Renormalising the chosen probabilities is a
  * softmax over the chosen logits. */
-static void route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
+static void moe_route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
 {
     struct br__build *b = g->build;
     int64_t topk = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
-    const struct br_attr exact = {.i = {BR_F32}};
+    /* Megatron's moe_router_dtype: its products, and the shares that it hands out. */
+    int half = g->values && b->losses->o->router_dtype != BR_F32;
+    const struct br_attr attr = {.i = {half ? g->values : BR_F32}};
     br_val w = br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE);
-    br_val logits = BR__OP(g, MATMUL, &exact, x, w);
+    if (g->values && !half)
+        x = BR__OP(g, CAST, BR__I(BR_F32), x);
+    br_val logits = BR__OP(g, MATMUL, &attr, x, w);
     *idx = b->flags & BR__BUILD_ROUTES_GIVEN ? given_routes(g, topk)
                                              : BR__OP(g, TOPK, BR__I(topk), logits);
     br_val probs = BR__OP(g, SOFTMAX, NULL, logits);
     *p = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_PRE_SOFTMAX)
              ? BR__OP(g, GATHER_COLS, NULL, probs, *idx)
              : BR__OP(g, SOFTMAX, NULL, BR__OP(g, GATHER_COLS, NULL, logits, *idx));
+    if (half)
+        *p = BR__OP(g, CAST, BR__I(BR_F32), BR__OP(g, CAST, BR__I(g->values), *p));
     if (b->losses) {
         br__moe_loss(g, logits, probs, *idx);
     } else if (b->layer < b->cfg->n_layers) {
@@ -83,12 +89,12 @@ static br_val own_rows(struct br_graph *g, const struct world *w, br_val x)
                       : br__slice(g, branch ? br__enter_tp(g, x) : x, 0, rows * w->tp_rank, rows);
 }
 
-static br_val gather(struct br_graph *g, const struct world *w, br_val x)
+static br_val moe_gather(struct br_graph *g, const struct world *w, br_val x)
 {
     return w->size == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
 }
 
-static br_val scatter(struct br_graph *g, const struct world *w, br_val x)
+static br_val moe_scatter(struct br_graph *g, const struct world *w, br_val x)
 {
     if (w->size > 1)
         x = BR__OP(g, REDUCE_SCATTER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
@@ -112,6 +118,21 @@ static br_val expert_weight(struct br_graph *g, const struct world *w, const cha
 #define FC1 "mlp.experts.experts.linear_fc1.weight"
 #define FC2 "mlp.experts.experts.linear_fc2.weight"
 
+/* Training rounds where Megatron does, which multiplies a row by its share before the last product
+ * and not after it: y[R, n] times the shares, which from here on are 1. */
+static br_val share_early(struct br_graph *g, br_val y, br_val order, br_val *p)
+{
+    int64_t t = br__node(g, *p)->shape[0], k = br__node(g, *p)->shape[1];
+    float *ones = br__arena_alloc(&g->arena, (size_t)k * sizeof *ones);
+    if (!ones)
+        return br__graph_fail(g, BR_E_NOMEM, "out of memory for a graph");
+    for (int64_t i = 0; i < k; i++)
+        ones[i] = 1;
+    br_val share = BR__OP(g, MOE_GATHER, BR__I(1), BR__RESHAPE(g, *p, t * k, 1), order);
+    *p = BR__OP(g, FILL_ROWS, BR__I(t), br__const(g, ones, k));
+    return BR__OP(g, MUL_COL, NULL, y, share);
+}
+
 /* What the local experts contribute to x[T, hidden] with choices idx and shares p. */
 static br_val local_experts(struct br_graph *g, const struct world *w, br_val x, br_val idx,
                             br_val p)
@@ -130,6 +151,8 @@ static br_val local_experts(struct br_graph *g, const struct world *w, br_val x,
                        offsets);
     br_val from = br__module_starts(g, BR__RECOMPUTE_MOE_ACT);
     y = BR__OP(g, SWIGLU, NULL, gate, up);
+    if (b->losses)
+        y = share_early(g, y, order, &p);
     br__module_ends(g, from, 1);
     y = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC2, 0, BR__SPLIT_COLS),
                offsets);
@@ -141,7 +164,7 @@ static br_val shared_expert(struct br_graph *g, br_val x)
     br_val y = br_gated_mlp(g, x, "mlp.shared_experts.");
     if (!br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_GATE))
         return y;
-    const struct br_attr exact = {.i = {BR_F32}};
+    const struct br_attr exact = br__exact(g);
     br_val gate = BR__OP(g, MATMUL, &exact, x,
                          br__weight(g, "mlp.shared_experts.gate_weight", 0, BR__SPLIT_NONE));
     return BR__OP(g, MUL_COL, NULL, y, BR__OP(g, SIGMOID, NULL, gate));
@@ -159,11 +182,11 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
         return br__graph_fail(g, BR_E_USAGE, "%lld tokens cannot be shared by tp %u",
                               (long long)g->build->n_tokens, w.tp);
     br_val from = br__module_starts(g, BR__RECOMPUTE_MOE);
-    route(g, x, &idx, &p);
-    br_val y =
-        local_experts(g, &w, gather(g, &w, own_rows(g, &w, x)), gather(g, &w, own_rows(g, &w, idx)),
-                      gather(g, &w, own_rows(g, &w, p)));
-    y = scatter(g, &w, y);
+    moe_route(g, x, &idx, &p);
+    br_val y = local_experts(g, &w, moe_gather(g, &w, own_rows(g, &w, x)),
+                             moe_gather(g, &w, own_rows(g, &w, idx)),
+                             moe_gather(g, &w, own_rows(g, &w, p)));
+    y = moe_scatter(g, &w, y);
     if (br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_INTERMEDIATE_SIZE))
         y = BR__OP(g, ADD, NULL, y, shared_expert(g, x));
     br__module_ends(g, from, 0);

@@ -2,7 +2,8 @@
 /* blocks.c - the blocks of a transformer layer: norm, linear, softmax attention, gated MLP.
  *
  * Tensor parallelism (Shoeybi et al. 2019): a block branches its input to the ranks, each works on
- * its heads or channels, and the sum over the ranks leaves it.  With one rank both are nothing. */
+ * its heads or channels, and its output is the sum over the ranks.  With one rank neither adds an
+ * op. */
 #include "build.h"
 #include <math.h>
 #include <stdio.h>
@@ -27,11 +28,11 @@ int br_layer_is_moe(const struct br_graph *g, int layer)
 
 uint32_t br__tp(const struct br_graph *g)
 {
-    return g->build->place->topo.size[BR_AXIS_TP];
+    return g->build->info->topo.size[BR_AXIS_TP];
 }
 uint32_t br__tp_rank(const struct br_graph *g)
 {
-    return br_topo_coord(&g->build->place->topo, g->build->place->rank, BR_AXIS_TP);
+    return br_topo_coord(&g->build->info->topo, g->build->info->rank, BR_AXIS_TP);
 }
 
 br_val br__enter_tp(struct br_graph *g, br_val x)
@@ -45,6 +46,11 @@ br_val br__leave_tp(struct br_graph *g, br_val x)
                : BR__OP(g, ALL_REDUCE, BR__I(BR_GROUP_TP, 1, br__tp(g), br__tp_rank(g)), x);
 }
 
+struct br_attr br__exact(const struct br_graph *g)
+{
+    return (struct br_attr){.i = {g->values ? g->values : BR_F32}};
+}
+
 /* One leaf per param, so that its gradient is one value. */
 static br_val leaf_of(struct br_graph *g, const struct br__param *p)
 {
@@ -54,8 +60,8 @@ static br_val leaf_of(struct br_graph *g, const struct br__param *p)
     return br__param_leaf(g, &p->stored);
 }
 
-static const struct br__param *find(struct br_graph *g, const char *name, int item,
-                                    enum br__split split)
+static const struct br__param *block_find(struct br_graph *g, const char *name, int item,
+                                          enum br__split split)
 {
     struct br__build *b = g->build;
     const struct br__param *p = NULL;
@@ -77,23 +83,23 @@ static const struct br__adapter_pair *adapter_of(const struct br_graph *g,
 
 br_val br__plain_leaf(struct br_graph *g, const struct br__param *p)
 {
-    for (size_t i = 0; i < p->n_pieces; i++)
-        if (adapter_of(g, &p->pieces[i]))
+    for (size_t i = 0; i < p->n_parts; i++)
+        if (adapter_of(g, &p->parts[i]))
             return br__graph_fail(g, BR_E_UNSUPPORTED,
                                   "an adapter of '%s' cannot work beside the weight; use "
                                   "--merge-adapter",
-                                  p->pieces[i].source->name);
+                                  p->parts[i].source->name);
     return leaf_of(g, p);
 }
 
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split)
 {
-    const struct br__param *p = find(g, name, item, split);
+    const struct br__param *p = block_find(g, name, item, split);
     return p ? br__plain_leaf(g, p) : 0;
 }
 
-/* A tensor of the pair as this rank needs it.  One that is whole although the weight is shared out
- * meets only this rank's part of it, hence the branch. */
+/* A tensor of the pair as this rank needs it.  A whole tensor beside a sharded weight is multiplied
+ * with this rank's share only, so its gradient is a partial sum: hence the branch. */
 static br_val adapter_tensor(struct br_graph *g, const struct br__adapter_pair *pair, int which,
                              enum br__split split)
 {
@@ -120,7 +126,7 @@ static br_val inverse_length(struct br_graph *g, br_val w, br_val a, br_val b, f
 static br_val with_low_rank(struct br_graph *g, br_val x, br_val y,
                             const struct br__adapter_pair *pair, enum br__split split)
 {
-    const struct br_attr exact = {.i = {BR_F32}};
+    const struct br_attr exact = br__exact(g);
     br_val a = adapter_tensor(g, pair, 'A', split), b = adapter_tensor(g, pair, 'B', split);
     br_val z = BR__OP(g, MATMUL, &exact, BR__OP(g, MATMUL, &exact, x, a), b);
     return BR__OP(g, ADD, NULL, y, BR__OP(g, SCALE, BR__F(pair->scaling), z));
@@ -140,12 +146,12 @@ static br_val to_magnitude(struct br_graph *g, br_val y, br_val w,
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
                   const char *bias)
 {
-    const struct br__param *p = find(g, name, item, split);
+    const struct br__param *p = block_find(g, name, item, split);
     if (!p)
         return 0;
     br_val w = leaf_of(g, p);
     br_val y = BR__OP(g, MATMUL, BR__I(g->build->precision), x, w);
-    const struct br__adapter_pair *pair = adapter_of(g, &p->pieces[0]);
+    const struct br__adapter_pair *pair = adapter_of(g, &p->parts[0]);
     br_val b = bias ? br__weight(g, bias, item, split) : 0;
     int inside = b && pair && g->build->params->w->adapter->bias_inside;
     if (pair)
@@ -196,9 +202,10 @@ br_val br_rmsnorm(struct br_graph *g, br_val x, const char *weight)
 
 /* ---- softmax attention ----------------------------------------------------------------------- */
 
-/* x[T, heads*d] -> [T, heads, d], normed per head where the model does so, rotated.  The norm's
- * weight is whole on each rank and meets only that rank's heads, hence the branch. */
-static br_val prepare(struct br_graph *g, br_val x, const char *norm)
+/* x[T, heads*d] -> [T, heads, d], normed per head where the model does so, rotated.  Each rank
+ * holds the whole norm weight and applies it to its own heads, so its gradient is a partial sum:
+ * hence the branch. */
+static br_val block_prepare(struct br_graph *g, br_val x, const char *norm)
 {
     struct br__build *b = g->build;
     struct br_attr attr;
@@ -211,7 +218,7 @@ static br_val prepare(struct br_graph *g, br_val x, const char *norm)
 
 /* The keys or values that the queries see: the cache after this batch was written into it, or,
  * without caches, the batch itself. */
-static br_val remember(struct br_graph *g, br_val x, const char *kind)
+static br_val block_remember(struct br_graph *g, br_val x, const char *kind)
 {
     struct br__build *b = g->build;
     const struct br__node *n = br__node(g, x);
@@ -244,9 +251,9 @@ br_val br_attention(struct br_graph *g, br_val x, int layer)
         gate = br__slice(g, q, 2, d, d);
         q = br__slice(g, q, 2, 0, d);
     }
-    q = prepare(g, q, "self_attention.q_layernorm.weight");
-    k = remember(g, prepare(g, k, "self_attention.k_layernorm.weight"), "key");
-    v = remember(g, v, "value");
+    q = block_prepare(g, q, "self_attention.q_layernorm.weight");
+    k = block_remember(g, block_prepare(g, k, "self_attention.k_layernorm.weight"), "key");
+    v = block_remember(g, v, "value");
     const struct br_attr attr = {.i = {window}, .f = {1.0 / sqrt((double)d)}};
     br_val o = BR__OP(g, ATTENTION, &attr, q, k, v, b->seqs);
     if (gated)

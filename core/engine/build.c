@@ -10,7 +10,8 @@ struct stage {
     int is_first, is_last;
 };
 
-static br_val input(struct br_graph *g, const char *name, uint32_t n_dim, int64_t a, int64_t b)
+static br_val build_input(struct br_graph *g, const char *name, uint32_t n_dim, int64_t a,
+                          int64_t b)
 {
     const int64_t shape[2] = {a, b};
     return br__leaf(g, BR_OP_INPUT, BR_I32, name, n_dim, shape);
@@ -20,21 +21,21 @@ static void make_inputs(struct br_graph *g, struct br__build *b, const struct st
 {
     float freq[BR__MAX_ROTARY];
     int64_t n;
-    b->positions = input(g, "positions", 1, b->n_tokens, 0);
-    b->seqs = input(g, "seqs", 2, b->n_seqs, 5);
+    b->positions = build_input(g, "positions", 1, b->n_tokens, 0);
+    b->seqs = build_input(g, "seqs", 2, b->n_seqs, 5);
     if (s->is_first)
-        b->ids = input(g, "ids", 1, b->n_tokens, 0);
+        b->ids = build_input(g, "ids", 1, b->n_tokens, 0);
     if (b->flags & BR__BUILD_CACHE)
-        b->cache_rows = input(g, "cache_rows", 1, b->n_tokens, 0);
+        b->cache_rows = build_input(g, "cache_rows", 1, b->n_tokens, 0);
     if (s->is_last && !(b->flags & BR__BUILD_ALL_LOGITS))
-        b->out_rows = input(g, "out_rows", 1, b->n_out, 0);
+        b->out_rows = build_input(g, "out_rows", 1, b->n_out, 0);
     if (s->is_last && b->flags & BR__BUILD_LOSS)
-        b->labels = input(g, "labels", 1, b->n_tokens, 0);
+        b->labels = build_input(g, "labels", 1, b->n_tokens, 0);
     if (!g->err.code && !br__rope(b->cfg, freq, BR__MAX_ROTARY, &n, &b->rope_scale, &g->err))
         b->inv_freq = br__const(g, freq, n);
 }
 
-static br_val embed(struct br_graph *g, br_val ids)
+static br_val build_embed(struct br_graph *g, br_val ids)
 {
     br_val table = br__weight(g, "embedding.word_embeddings.weight", 0, BR__SPLIT_ROWS);
     int64_t rows = br__node(g, table)->shape[0];
@@ -42,7 +43,7 @@ static br_val embed(struct br_graph *g, br_val ids)
     return br__leave_tp(g, x);
 }
 
-static br_val receive(struct br_graph *g, struct br__build *b, uint32_t from)
+static br_val build_receive(struct br_graph *g, struct br__build *b, uint32_t from)
 {
     const int64_t shape[2] = {b->n_tokens, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
     br_val v = br__leaf(g, BR_OP_RECV, BR_F32, NULL, 2, shape);
@@ -52,7 +53,7 @@ static br_val receive(struct br_graph *g, struct br__build *b, uint32_t from)
 }
 
 /* x[T, hidden] -> [rows, vocab], whole on every tensor-parallel rank. */
-static br_val head(struct br_graph *g, struct br__build *b, br_val x)
+static br_val build_head(struct br_graph *g, struct br__build *b, br_val x)
 {
     int tied = !b->params->w->src->untied;
     uint32_t tp = br__tp(g);
@@ -80,8 +81,8 @@ static br_val aux_loss(struct br_graph *g, struct br__build *b)
  * embedding of token i + 1, through a layer of its own, the logits of token i + 2. */
 static void predict_further(struct br_graph *g, struct br__build *b, br_val hidden)
 {
-    b->mtp_ids = input(g, "mtp_ids", 1, b->n_tokens, 0);
-    br_val next = embed(g, b->mtp_ids);
+    b->mtp_ids = build_input(g, "mtp_ids", 1, b->n_tokens, 0);
+    br_val next = build_embed(g, b->mtp_ids);
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
     br_val both = BR__OP(g, CONCAT, NULL, br_rmsnorm(g, next, "enorm.weight"),
                          br_rmsnorm(g, hidden, "hnorm.weight"));
@@ -98,14 +99,14 @@ static void predict_further(struct br_graph *g, struct br__build *b, br_val hidd
         br__mtp_loss(g, b, x);
         return;
     }
-    b->mtp_logits = head(g, b, x);
+    b->mtp_logits = build_head(g, b, x);
     if (b->flags & BR__BUILD_LOSS) {
-        b->mtp_labels = input(g, "mtp_labels", 1, b->n_tokens, 0);
+        b->mtp_labels = build_input(g, "mtp_labels", 1, b->n_tokens, 0);
         b->mtp_loss = BR__OP(g, CROSS_ENTROPY, NULL, b->mtp_logits, b->mtp_labels);
     }
 }
 
-static void finish(struct br_graph *g, struct br__build *b, br_val x)
+static void build_finish(struct br_graph *g, struct br__build *b, br_val x)
 {
     b->prefix[0] = '\0';
     x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
@@ -113,7 +114,8 @@ static void finish(struct br_graph *g, struct br__build *b, br_val x)
     if (b->losses)
         br__lm_loss(g, b, x);
     else
-        b->logits = head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
+        b->logits =
+            build_head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
     if (!b->losses && b->flags & BR__BUILD_LOSS)
         b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
     if (!b->losses && b->flags & BR__BUILD_LOSS && b->n_moe)
@@ -122,15 +124,15 @@ static void finish(struct br_graph *g, struct br__build *b, br_val x)
         predict_further(g, b, x);
 }
 
-static void layers(struct br_graph *g, struct br__build *b, const struct stage *s)
+static void build_layers(struct br_graph *g, struct br__build *b, const struct stage *s)
 {
     const struct br__arch *arch = b->cfg->arch;
-    uint32_t stage = br_topo_coord(&b->place->topo, b->place->rank, BR_AXIS_PP);
+    uint32_t stage = br_topo_coord(&b->info->topo, b->info->rank, BR_AXIS_PP);
     br_val x;
     if (s->is_first)
-        b->hidden[0] = x = embed(g, b->ids);
+        b->hidden[0] = x = build_embed(g, b->ids);
     else
-        b->received = x = receive(g, b, stage - 1);
+        b->received = x = build_receive(g, b, stage - 1);
     for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
         b->layer = (int)i;
         snprintf(b->prefix, sizeof b->prefix, "decoder.layers.%u.", i);
@@ -139,7 +141,7 @@ static void layers(struct br_graph *g, struct br__build *b, const struct stage *
         br__layer_ends(g, i);
     }
     if (s->is_last)
-        finish(g, b, x);
+        build_finish(g, b, x);
     else
         b->sent = BR__OP(g, SEND, BR__I(BR_GROUP_PP, stage + 1), x);
 }
@@ -149,7 +151,7 @@ static int check_shares(const struct br__build *b, struct br_err *err)
 {
     static const uint32_t shared[] = {BR_CFG_NUM_ATTENTION_HEADS, BR_CFG_LINEAR_NUM_KEY_HEADS,
                                       BR_CFG_VOCAB_SIZE};
-    uint32_t tp = b->place->topo.size[BR_AXIS_TP];
+    uint32_t tp = b->info->topo.size[BR_AXIS_TP];
     int64_t groups = br_cfg_i(b->cfg, BR_CFG_NUM_QUERY_GROUPS);
     if (groups % tp && tp % groups)
         return br_fail(err, BR_E_USAGE, "num_query_groups %lld cannot be shared by tp %u",
@@ -161,10 +163,10 @@ static int check_shares(const struct br__build *b, struct br_err *err)
     return 0;
 }
 
-int br__build(struct br_graph *g, struct br__build *b, struct br_err *err)
+int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err)
 {
-    const struct br_topo *t = &b->place->topo;
-    uint32_t stage = br_topo_coord(t, b->place->rank, BR_AXIS_PP);
+    const struct br_topo *t = &b->info->topo;
+    uint32_t stage = br_topo_coord(t, b->info->rank, BR_AXIS_PP);
     struct stage s = {.is_first = stage == 0, .is_last = stage + 1 == t->size[BR_AXIS_PP]};
     if (!b->cfg->arch->layer)
         return br_fail(err, BR_E_UNSUPPORTED,
@@ -184,8 +186,8 @@ int br__build(struct br_graph *g, struct br__build *b, struct br_err *err)
     b->hidden = br__arena_alloc(&g->arena, (size_t)(b->cfg->n_layers + 2) * sizeof *b->hidden);
     b->routes = br__arena_alloc(&g->arena, (size_t)b->cfg->n_layers * sizeof *b->routes);
     if (!b->hidden || !b->routes || (b->losses && br__losses_start(g, b)))
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+        return br__nomem(err, "for a graph");
     make_inputs(g, b, &s);
-    layers(g, b, &s);
+    build_layers(g, b, &s);
     return br__graph_status(g, err);
 }

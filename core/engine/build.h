@@ -38,7 +38,7 @@ struct br__state { /* a cache: a STATE leaf and how big it is */
 struct br__build {
     struct br__params *params;
     const struct br_config *cfg;
-    const struct br__place *place;
+    const struct br__rank_info *info;
     uint32_t flags;                  /* enum br__build_flags */
     uint32_t precision;              /* BR_F32 or BR_BF16: inputs of matrix products */
     int64_t n_tokens, n_seqs, n_out; /* rows of a batch, sequences in it, rows of logits */
@@ -63,8 +63,8 @@ struct br__build {
     struct br__losses *losses; /* of a graph for training; else NULL */
     int in_segment;            /* of nodes that a backward pass makes again */
 };
-/* Build into an empty graph.  b->params, cfg, place, flags, precision and sizes are set. */
-int br__build(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
+/* Build into an empty graph.  b->params, cfg, info, flags, precision and sizes are set. */
+int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- block_loss.c: the end of a graph for training ------------------------------------------- */
 
@@ -86,12 +86,14 @@ void br__module_ends(struct br_graph *g, br_val from, int all);
 
 /* What blocks need of it (blocks.c, block_gdn.c, block_moe.c). */
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split);
-/* The leaf of a weight that br__linear does not multiply: refused if it has an adapter, which would
- * do nothing. */
+/* Leaf of a weight used outside br__linear.  Fails if an adapter targets it, since the adapter
+ * would be ignored. */
 br_val br__plain_leaf(struct br_graph *g, const struct br__param *p);
 /* y = x w' with the weight, its adapter if there is one, and the bias of that name or NULL. */
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
                   const char *bias);
+/* Products that are exact in inference; where training has bfloat16 values, as any other. */
+struct br_attr br__exact(const struct br_graph *g);
 /* x enters work that the tensor-parallel ranks share; and a partial sum leaves it. */
 br_val br__enter_tp(struct br_graph *g, br_val x);
 br_val br__leave_tp(struct br_graph *g, br_val x);

@@ -3,8 +3,8 @@
 #include "llm.h"
 #include <string.h>
 
-/* Elements of the weights that one token meets in a matrix product. */
-static double elements_met(const struct br__ready *q, const struct br__node *n)
+/* Elements of weights that one token is multiplied with. */
+static double elements_met(const struct br__compiled *q, const struct br__node *n)
 {
     const struct br__node *w = br__node(&q->g, n->in[1]);
     double share = n->op == BR_OP_MATMUL ? 1
@@ -14,7 +14,7 @@ static double elements_met(const struct br__ready *q, const struct br__node *n)
 }
 
 /* Keys and values that the last of `context` tokens sees. */
-static uint64_t attention_bytes(const struct br__ready *q, const struct br__node *n,
+static uint64_t attention_bytes(const struct br__compiled *q, const struct br__node *n,
                                 int64_t context)
 {
     int64_t window = n->attr.i[0], seen = window > 0 && window < context ? window : context;
@@ -26,7 +26,7 @@ static uint64_t attention_bytes(const struct br__ready *q, const struct br__node
     return bytes;
 }
 
-static void add_node(const struct br__ready *q, const struct br__node *n, int64_t context,
+static void add_node(const struct br__compiled *q, const struct br__node *n, int64_t context,
                      struct br__llm_cost *out)
 {
     if (n->op == BR_OP_ATTENTION)
@@ -46,22 +46,22 @@ int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost
     for (uint32_t i = 0; i < s->m->topo.world; i++) {
         struct br__rank_session *r = &s->ranks[i];
         const struct br__build b = br__batch_shape(s, 1, 1);
-        struct br__ready *q;
-        int rc = br__ready_get(r, &b, &q, err);
+        struct br__compiled *q;
+        int rc = br__compiled_get(r, &b, &q, err);
         if (rc)
             return rc;
         for (br_val v = 1; v < q->g.n; v++)
             add_node(q, br__node(&q->g, v), context, out);
         out->private_bytes += br__device_bytes(&r->rank->dev);
-        for (size_t k = 0; k < r->n_ready; k++)
-            out->private_bytes += br__frame_bytes(r->ready[k]->frame);
+        for (size_t k = 0; k < r->n_compiled; k++)
+            out->private_bytes += br__frame_bytes(r->compiled[k]->frame);
         for (size_t k = 0; k < r->n_caches; k++)
             out->private_bytes += r->caches[k].bytes;
     }
     return 0;
 }
 
-int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err)
+int br__llm_roofline(struct br__llm *m, struct br_roofline *out, struct br_err *err)
 {
     const struct br__device *d = &m->ranks[0].dev;
     const struct br__source *largest = NULL;
@@ -70,12 +70,12 @@ int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err)
         if (s->data && (!largest || s->rows * s->cols > largest->rows * largest->cols))
             largest = s;
     }
-    if (!d->backend.peaks)
+    if (!d->backend.roofline)
         return br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot measure its ceilings",
                        d->backend.name);
     size_t n =
         largest ? (size_t)(largest->rows * largest->cols) * br_dtype_size(largest->dtype) : 0;
     /* Far larger than any cache, and where the device can read it. */
     int enough = n >= (size_t)1 << 28 && br__device_is_host(d);
-    return d->backend.peaks(d->device, enough ? largest->data : NULL, enough ? n : 0, out, err);
+    return d->backend.roofline(d->device, enough ? largest->data : NULL, enough ? n : 0, out, err);
 }

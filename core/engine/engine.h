@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the door of core/engine: a model that runs.
  *
- * Open a model, give it caches, feed it tokens, read logits; or trace one whole forward and
+ * Open a model, give it caches, run tokens, read logits; or trace one whole forward and
  * backward pass.  This folder knows configurations, weights, layers and ranks; it knows no text and
  * no sampling.  It asks the architecture for its layers and a backend for kernels, and never
  * prints. */
@@ -61,17 +61,17 @@ struct br__llm *br__llm_session_model(const struct br__llm_session *s);
 int64_t br__llm_capacity(const struct br__llm_session *s);
 int64_t br__llm_slots(const struct br__llm_session *s);
 /* The next tokens of a sequence that lives in cache slot `slot`. */
-struct br__feed {
+struct br__forward_seq {
     uint32_t slot;
     const int32_t *ids;
     int64_t n; /* >= 1 */
 };
-/* Feed tokens to n sequences at once and get, for each, the logits after its last token:
- * logits[n, vocab_size], float32.  Long prompts are cut into pieces that bound memory.
+/* Run the next tokens of n sequences at once and get, for each, the logits after its last token:
+ * logits[n, vocab_size], float32.  Long prompts run in several passes, which bounds memory.
  * BR_E_USAGE: an id outside the vocabulary, a slot used twice, more tokens than the cache holds.
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
-int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t n, float *logits,
-                 struct br_err *err) BR_MUST_CHECK;
+int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                    float *logits, struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 
 /* ---- what is known of it --------------------------------------------------------------------- */
@@ -115,7 +115,7 @@ struct br__llm_cost {
 int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost *out,
                  struct br_err *err) BR_MUST_CHECK;
 /* Ceilings of the device, measured now, reading the model's own weights. */
-int br__llm_peaks(struct br__llm *m, struct br_peaks *out, struct br_err *err) BR_MUST_CHECK;
+int br__llm_roofline(struct br__llm *m, struct br_roofline *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- one whole forward (and backward) pass without caches, with all that it made ------------- */
 
@@ -183,7 +183,8 @@ enum br__recompute_module { /* "core_attn" needs none: attention never keeps its
                             BR__RECOMPUTE_SHARED_EXPERTS = 16
 };
 struct br__train_opts {
-    int values;       /* BR_F32; BR_NONE is BR_F32 */
+    int values;       /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
+                         BR_NONE is BR_F32 */
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
@@ -220,7 +221,8 @@ struct br__trained {
 const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n);
 /* A step begins: gradients and the running counts of routed tokens become 0. */
 void br__trainer_zero(struct br__trainer *t);
-/* A step ends: the main weights have changed, what the model computes with follows. */
+/* The main weights have changed (a step has ended, a checkpoint was read): what the model computes
+ * with follows, `bf16` among it. */
 int br__trainer_updated(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
 
 /* Sequences of a micro batch, one after another.  What is differentiated is

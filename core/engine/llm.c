@@ -7,14 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE 512 /* tokens of a prompt that are computed at once, if the backend says nothing */
-#define KEPT_GRAPHS 8 /* per rank */
+#define PREFILL_TOKENS 512 /* of a prompt at once, if the backend says nothing */
+#define KEPT_GRAPHS 8      /* per rank */
 #define MAX_SLOTS 4096
-
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the model's sequences");
-}
 
 /* ---- open, close ----------------------------------------------------------------------------- */
 
@@ -46,7 +41,7 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
     }
     if (!s || !s->length || !s->ranks) {
         br__llm_session_close(s);
-        return nomem(err);
+        return br__nomem(err, "for the model's sequences");
     }
     for (uint32_t i = 0; i < m->topo.world; i++)
         s->ranks[i] = (struct br__rank_session){.s = s, .rank = &m->ranks[i]};
@@ -56,11 +51,11 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
 
 static void close_rank(struct br__rank_session *r)
 {
-    for (size_t i = 0; i < r->n_ready; i++)
-        br__ready_free(r->ready[i]);
+    for (size_t i = 0; i < r->n_compiled; i++)
+        br__compiled_free(r->compiled[i]);
     for (size_t i = 0; i < r->n_caches; i++)
         r->rank->dev.backend.free(r->rank->dev.device, r->caches[i].data);
-    br__free(r->ready);
+    br__free(r->compiled);
     br__free(r->caches);
     br__arena_free(&r->arena);
 }
@@ -97,7 +92,7 @@ void br__llm_reset(struct br__llm_session *s, uint32_t slot)
 /* ---- graphs and caches ----------------------------------------------------------------------- */
 
 /* Everything that a rank computes of a batch, as the outputs that keep it alive. */
-static int plan(struct br__rank *r, struct br__ready *q, struct br_err *err)
+static int session_plan(struct br__rank *r, struct br__compiled *q, struct br_err *err)
 {
     const br_val all[] = {q->b.logits, q->b.sent, q->b.loss};
     br_val outputs[BR_COUNTOF(all)];
@@ -105,10 +100,10 @@ static int plan(struct br__rank *r, struct br__ready *q, struct br_err *err)
     for (size_t i = 0; i < BR_COUNTOF(all); i++)
         if (all[i])
             outputs[n++] = all[i];
-    return br__ready_plan(r, q, outputs, n, err);
+    return br__compiled_plan(r, q, outputs, n, err);
 }
 
-static void *cache(struct br__rank_session *r, const struct br__state *s)
+static void *session_cache(struct br__rank_session *r, const struct br__state *s)
 {
     size_t bytes = (size_t)s->elems * br_dtype_size((int)s->dtype);
     for (size_t i = 0; i < r->n_caches; i++)
@@ -123,22 +118,22 @@ static void *cache(struct br__rank_session *r, const struct br__state *s)
     return p;
 }
 
-static int bind_caches(struct br__rank_session *r, struct br__ready *q, struct br_err *err)
+static int bind_caches(struct br__rank_session *r, struct br__compiled *q, struct br_err *err)
 {
     for (size_t i = 0; i < q->b.n_states; i++) {
-        void *p = cache(r, &q->b.states[i]);
+        void *p = session_cache(r, &q->b.states[i]);
         if (!p)
-            return br_fail(err, BR_E_NOMEM, "out of memory for the caches of %lld x %lld tokens",
-                           (long long)r->s->slots, (long long)r->s->capacity);
+            return br__nomem(err, "for the caches of %lld x %lld tokens", (long long)r->s->slots,
+                             (long long)r->s->capacity);
         br__frame_bind(q->frame, q->b.states[i].v, p);
     }
     return 0;
 }
 
-static struct br__ready *kept(struct br__rank_session *r, const struct br__build *b)
+static struct br__compiled *session_kept(struct br__rank_session *r, const struct br__build *b)
 {
-    for (size_t i = 0; i < r->n_ready; i++) {
-        struct br__ready *q = r->ready[i];
+    for (size_t i = 0; i < r->n_compiled; i++) {
+        struct br__compiled *q = r->compiled[i];
         if (q->b.n_tokens == b->n_tokens && q->b.n_seqs == b->n_seqs && q->b.n_out == b->n_out &&
             q->b.flags == b->flags)
             return q;
@@ -146,36 +141,37 @@ static struct br__ready *kept(struct br__rank_session *r, const struct br__build
     return NULL;
 }
 
-/* Where the next graph goes: a free place, or that of the one not used for longest. */
+/* Index for the next graph: a free one, or that of the least recently used graph. */
 static int place_for_graph(struct br__rank_session *r, size_t *at)
 {
-    *at = r->n_ready;
-    if (r->n_ready < KEPT_GRAPHS)
-        return br__grow(&r->ready, &r->cap_ready, r->n_ready, sizeof *r->ready);
+    *at = r->n_compiled;
+    if (r->n_compiled < KEPT_GRAPHS)
+        return br__grow(&r->compiled, &r->cap_compiled, r->n_compiled, sizeof *r->compiled);
     *at = 0;
-    for (size_t i = 1; i < r->n_ready; i++)
-        if (r->ready[i]->used < r->ready[*at]->used)
+    for (size_t i = 1; i < r->n_compiled; i++)
+        if (r->compiled[i]->used < r->compiled[*at]->used)
             *at = i;
-    br__ready_free(r->ready[*at]);
-    r->ready[*at] = r->ready[--r->n_ready];
-    *at = r->n_ready;
+    br__compiled_free(r->compiled[*at]);
+    r->compiled[*at] = r->compiled[--r->n_compiled];
+    *at = r->n_compiled;
     return 0;
 }
 
-int br__ready_get(struct br__rank_session *r, const struct br__build *b, struct br__ready **out,
-                  struct br_err *err)
+int br__compiled_get(struct br__rank_session *r, const struct br__build *b,
+                     struct br__compiled **out, struct br_err *err)
 {
     size_t at;
-    *out = kept(r, b);
+    *out = session_kept(r, b);
     if (!*out) {
-        int rc = place_for_graph(r, &at) ? nomem(err) : br__ready_make(r->rank, b, out, err);
+        int rc = place_for_graph(r, &at) ? br__nomem(err, "for the model's sequences")
+                                         : br__compiled_make(r->rank, b, out, err);
         if (rc)
             return rc;
-        r->ready[at] = *out;
-        r->n_ready++;
-        if ((rc = plan(r->rank, *out, err)) || (rc = bind_caches(r, *out, err))) {
-            br__ready_free(*out);
-            r->n_ready--;
+        r->compiled[at] = *out;
+        r->n_compiled++;
+        if ((rc = session_plan(r->rank, *out, err)) || (rc = bind_caches(r, *out, err))) {
+            br__compiled_free(*out);
+            r->n_compiled--;
             return rc;
         }
     }
@@ -183,19 +179,19 @@ int br__ready_get(struct br__rank_session *r, const struct br__build *b, struct 
     return 0;
 }
 
-/* ---- feeding --------------------------------------------------------------------------------- */
+/* ---- forward passes -------------------------------------------------------------------------- */
 
-struct batch { /* one piece: consecutive tokens of each sequence */
+struct batch { /* of one pass: consecutive tokens of each sequence */
     struct br__llm_session *s;
-    const struct br__feed *feeds;
-    size_t n_feeds;
+    const struct br__forward_seq *inputs;
+    size_t n_inputs;
     int64_t n_tokens, pad; /* pad tokens make the batch divisible by tp */
-    float *logits;         /* or NULL: this piece ends no prompt */
+    float *logits;         /* or NULL: no prompt ends here */
 };
 
 /* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their
  * own, in the slot after the last. */
-static int64_t padding(const struct br__llm *m, int64_t n_tokens)
+static int64_t session_padding(const struct br__llm *m, int64_t n_tokens)
 {
     int64_t tp = m->topo.size[BR_AXIS_TP];
     return (tp - n_tokens % tp) % tp;
@@ -203,7 +199,7 @@ static int64_t padding(const struct br__llm *m, int64_t n_tokens)
 
 struct br__build br__batch_shape(const struct br__llm_session *s, int64_t n_tokens, int64_t n_seqs)
 {
-    int64_t pad = padding(s->m, n_tokens);
+    int64_t pad = session_padding(s->m, n_tokens);
     return (struct br__build){.flags = BR__BUILD_CACHE,
                               .n_tokens = n_tokens + pad,
                               .n_seqs = n_seqs + (pad > 0),
@@ -212,7 +208,7 @@ struct br__build br__batch_shape(const struct br__llm_session *s, int64_t n_toke
                               .capacity = s->capacity};
 }
 
-static void fill_inputs(const struct br__ready *q, const struct batch *in)
+static void fill_inputs(const struct br__compiled *q, const struct batch *in)
 {
     const struct br__llm_session *session = in->s;
     int32_t *ids = br__frame_input(q->frame, q->b.ids);
@@ -221,16 +217,16 @@ static void fill_inputs(const struct br__ready *q, const struct batch *in)
     int32_t *rows = br__frame_input(q->frame, q->b.cache_rows);
     int32_t *out = br__frame_input(q->frame, q->b.out_rows);
     int64_t t = 0;
-    for (size_t s = 0; s < in->n_feeds + (in->pad > 0); s++) {
-        int is_pad = s == in->n_feeds;
-        int64_t slot = is_pad ? session->slots : in->feeds[s].slot;
-        int64_t n = is_pad ? in->pad : in->feeds[s].n, past = is_pad ? 0 : session->length[slot];
+    for (size_t s = 0; s < in->n_inputs + (in->pad > 0); s++) {
+        int is_pad = s == in->n_inputs;
+        int64_t slot = is_pad ? session->slots : in->inputs[s].slot;
+        int64_t n = is_pad ? in->pad : in->inputs[s].n, past = is_pad ? 0 : session->length[slot];
         const int64_t row[5] = {t, n, slot * session->capacity, past + n, slot};
         for (int i = 0; seqs && i < 5; i++)
             seqs[s * 5 + (size_t)i] = (int32_t)row[i];
         for (int64_t i = 0; i < n; i++, t++) {
             if (ids)
-                ids[t] = is_pad ? 0 : in->feeds[s].ids[i];
+                ids[t] = is_pad ? 0 : in->inputs[s].ids[i];
             if (positions)
                 positions[t] = (int32_t)(past + i);
             if (rows)
@@ -244,17 +240,17 @@ static void fill_inputs(const struct br__ready *q, const struct batch *in)
 static int is_answering(const struct br__rank *r)
 {
     const struct br_topo *t = &r->m->topo;
-    return br_topo_coord(t, r->place->rank, BR_AXIS_PP) + 1 == t->size[BR_AXIS_PP] &&
-           br_topo_coord(t, r->place->rank, BR_AXIS_TP) == 0 &&
-           br_topo_coord(t, r->place->rank, BR_AXIS_DP) == 0;
+    return br_topo_coord(t, r->info->rank, BR_AXIS_PP) + 1 == t->size[BR_AXIS_PP] &&
+           br_topo_coord(t, r->info->rank, BR_AXIS_TP) == 0 &&
+           br_topo_coord(t, r->info->rank, BR_AXIS_DP) == 0;
 }
 
 static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
 {
     const struct batch *in = arg;
-    struct br__ready *q;
-    const struct br__build b = br__batch_shape(in->s, in->n_tokens, (int64_t)in->n_feeds);
-    int rc = br__ready_get(&in->s->ranks[r->place->rank], &b, &q, err);
+    struct br__compiled *q;
+    const struct br__build b = br__batch_shape(in->s, in->n_tokens, (int64_t)in->n_inputs);
+    int rc = br__compiled_get(&in->s->ranks[r->info->rank], &b, &q, err);
     if (rc)
         return rc;
     fill_inputs(q, in);
@@ -264,18 +260,18 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
     return rc;
 }
 
-static int check_feeds(const struct br__llm_session *s, const struct br__feed *feeds, size_t n,
-                       struct br_err *err)
+static int check_inputs(const struct br__llm_session *s, const struct br__forward_seq *inputs,
+                        size_t n, struct br_err *err)
 {
     int64_t vocab = br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
     for (size_t i = 0; i < n; i++) {
-        const struct br__feed *f = &feeds[i];
+        const struct br__forward_seq *f = &inputs[i];
         if (f->slot >= s->slots || f->n < 1)
             return br_fail(err, BR_E_USAGE, "sequence slot %u with %lld tokens is impossible",
                            f->slot, (long long)f->n);
         for (size_t k = 0; k < i; k++)
-            if (feeds[k].slot == f->slot)
-                return br_fail(err, BR_E_USAGE, "slot %u is fed twice at once", f->slot);
+            if (inputs[k].slot == f->slot)
+                return br_fail(err, BR_E_USAGE, "slot %u is given twice in one call", f->slot);
         if (f->n > s->capacity - s->length[f->slot])
             return br_fail(err, BR_E_USAGE,
                            "%lld more tokens after %lld do not fit into a cache of %lld; the model "
@@ -292,43 +288,44 @@ static int check_feeds(const struct br__llm_session *s, const struct br__feed *f
     return 0;
 }
 
-static int feed_piece(struct br__llm_session *s, const struct br__feed *feeds, size_t n,
-                      float *logits, struct br_err *err)
+static int forward_batch(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                         float *logits, struct br_err *err)
 {
-    struct batch in = {.s = s, .feeds = feeds, .n_feeds = n, .logits = logits};
+    struct batch in = {.s = s, .inputs = inputs, .n_inputs = n, .logits = logits};
     for (size_t i = 0; i < n; i++)
-        in.n_tokens += feeds[i].n;
-    in.pad = padding(s->m, in.n_tokens);
+        in.n_tokens += inputs[i].n;
+    in.pad = session_padding(s->m, in.n_tokens);
     int rc = br__ranks_run(s->m, run_batch, &in, err);
     if (rc)
         return rc;
     for (size_t i = 0; i < n; i++)
-        s->length[feeds[i].slot] += feeds[i].n;
+        s->length[inputs[i].slot] += inputs[i].n;
     return 0;
 }
 
-int br__llm_feed(struct br__llm_session *s, const struct br__feed *feeds, size_t n, float *logits,
-                 struct br_err *err)
+int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                    float *logits, struct br_err *err)
 {
-    int rc = check_feeds(s, feeds, n, err);
+    int rc = check_inputs(s, inputs, n, err);
     const uint32_t wanted = s->m->ranks[0].dev.backend.tokens_at_once;
-    const int64_t piece = wanted ? wanted : PIECE;
+    const int64_t at_once = wanted ? wanted : PREFILL_TOKENS;
     size_t vocab = (size_t)br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
-    struct br__feed *last = br__calloc(n, sizeof *last);
+    struct br__forward_seq *last = br__calloc(n, sizeof *last);
     if (!rc && !last)
-        rc = nomem(err);
-    /* All but the last piece of each prompt alone; then what is left of all of them together, as
-     * far as one piece goes. */
+        rc = br__nomem(err, "for the model's sequences");
+    /* A prompt longer than at_once runs in batches of its own; what remains of all prompts runs
+     * together, up to at_once tokens in a batch. */
     for (size_t i = 0; i < n && !rc; i++) {
-        last[i] = feeds[i];
-        for (; last[i].n > piece && !rc; last[i].ids += piece, last[i].n -= piece)
-            rc = feed_piece(s, &(struct br__feed){last[i].slot, last[i].ids, piece}, 1, NULL, err);
+        last[i] = inputs[i];
+        for (; last[i].n > at_once && !rc; last[i].ids += at_once, last[i].n -= at_once)
+            rc = forward_batch(s, &(struct br__forward_seq){last[i].slot, last[i].ids, at_once}, 1,
+                               NULL, err);
     }
     for (size_t i = 0, k; i < n && !rc; i = k) {
         int64_t tokens = last[i].n;
-        for (k = i + 1; k < n && tokens + last[k].n <= piece; k++)
+        for (k = i + 1; k < n && tokens + last[k].n <= at_once; k++)
             tokens += last[k].n;
-        rc = feed_piece(s, last + i, k - i, logits + i * vocab, err);
+        rc = forward_batch(s, last + i, k - i, logits + i * vocab, err);
     }
     br__free(last);
     return rc ? rc : br__llm_check_finite(s->m, logits, n * vocab, err);

@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* llm.h - what model.c, ready.c, llm.c, backward.c, trace.c and cost.c share: ranks and sessions.
+/* llm.h - what model.c, compiled.c, llm.c, backward.c, trace.c and cost.c share: ranks and
+ * sessions.
  */
 #ifndef BRIDGE_CORE_LLM_H
 #define BRIDGE_CORE_LLM_H
@@ -7,7 +8,7 @@
 #include "build.h"
 
 /* A graph that was built for one shape of batch and is kept. */
-struct br__ready {
+struct br__compiled {
     struct br_graph g;
     struct br__build b;
     struct br__program *program;
@@ -25,7 +26,7 @@ struct br__cache {
 /* A rank of a model: where it is, its device, its share of the weights. */
 struct br__rank {
     struct br__llm *m;
-    const struct br__place *place;
+    const struct br__rank_info *info;
     struct br__device dev;
     struct br__params *params;
     struct br__pass *pass; /* the last one, or NULL */
@@ -42,8 +43,8 @@ struct br__llm {
 struct br__rank_session {
     struct br__llm_session *s;
     struct br__rank *rank;
-    struct br__ready **ready;
-    size_t n_ready, cap_ready;
+    struct br__compiled **compiled;
+    size_t n_compiled, cap_compiled;
     struct br__cache *caches;
     size_t n_caches, cap_caches;
     uint64_t clock; /* counts the uses of graphs */
@@ -60,17 +61,18 @@ struct br__llm_session {
 int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, struct br_err *err),
                   void *arg, struct br_err *err) BR_MUST_CHECK;
 /* The kept graph of that shape, planned and with its caches, made if it is new. */
-int br__ready_get(struct br__rank_session *r, const struct br__build *b, struct br__ready **out,
-                  struct br_err *err) BR_MUST_CHECK;
+int br__compiled_get(struct br__rank_session *r, const struct br__build *b,
+                     struct br__compiled **out, struct br_err *err) BR_MUST_CHECK;
 /* The graph of a batch of n_tokens that holds n_seqs sequences and wants their last logits. */
 struct br__build br__batch_shape(const struct br__llm_session *s, int64_t n_tokens, int64_t n_seqs);
-/* Build a graph of one's own: b's sizes and flags are set.  br__ready_plan makes it ready to run.
+/* Build a graph of one's own: b's sizes and flags are set.  br__compiled_plan makes it ready to
+ * run.
  */
-int br__ready_make(struct br__rank *r, const struct br__build *b, struct br__ready **out,
-                   struct br_err *err) BR_MUST_CHECK;
-int br__ready_plan(struct br__rank *r, struct br__ready *q, const br_val *outputs, size_t n,
-                   struct br_err *err) BR_MUST_CHECK;
-void br__ready_free(struct br__ready *q);
+int br__compiled_make(struct br__rank *r, const struct br__build *b, struct br__compiled **out,
+                      struct br_err *err) BR_MUST_CHECK;
+int br__compiled_plan(struct br__rank *r, struct br__compiled *q, const br_val *outputs, size_t n,
+                      struct br_err *err) BR_MUST_CHECK;
+void br__compiled_free(struct br__compiled *q);
 /* BR_E_NUMERIC if one of n logits is NaN or infinite; the text names the weight that is to blame.
  */
 int br__llm_check_finite(const struct br__llm *m, const float *logits, size_t n,
@@ -94,9 +96,9 @@ struct br__pass_shape {
 };
 struct br__pass {
     struct br__pass_shape shape;
-    struct br__ready *ready;   /* its inputs, outputs and memory */
-    br_val *grad[BR__N_ROOTS]; /* [n_params] by param->index, 0: none; NULL: not asked for, or a
-                                  loss that this stage does not have */
+    struct br__compiled *compiled; /* its inputs, outputs and memory */
+    br_val *grad[BR__N_ROOTS];     /* [n_params] by param->index, 0: none; NULL: not asked for, or a
+                                      loss that this stage does not have */
     size_t n_params;
 };
 /* The pass of that shape: the one kept from the last call, or a new one in its place. */

@@ -18,15 +18,10 @@ struct maker {
     struct br_err *err;
 };
 
-static int nomem(const struct maker *mk)
-{
-    return br_fail(mk->err, BR_E_NOMEM, "out of memory for a new adapter");
-}
-
 /* ---- which modules --------------------------------------------------------------------------- */
 
 /* A star stands for any characters. */
-static int fits(const char *pattern, const char *name)
+static int lora_fits(const char *pattern, const char *name)
 {
     const char *star = NULL, *from = name;
     while (*name) {
@@ -46,12 +41,12 @@ static int fits(const char *pattern, const char *name)
     return pattern[strspn(pattern, "*")] == '\0';
 }
 
-static int listed(const char *const *list, size_t n, const char *module)
+static int lora_listed(const char *const *list, size_t n, const char *module)
 {
     const char *last = strrchr(module, '.');
     last = last ? last + 1 : module;
     for (size_t i = 0; i < n; i++)
-        if (strcmp(list[i], last) == 0 || fits(list[i], module))
+        if (strcmp(list[i], last) == 0 || lora_fits(list[i], module))
             return 1;
     return 0;
 }
@@ -59,8 +54,8 @@ static int listed(const char *const *list, size_t n, const char *module)
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* A new tensor of the adapter, zeros; cols 0: a vector. */
-static struct br__source *tensor(struct maker *mk, const char *module, const char *what,
-                                 int64_t rows, int64_t cols)
+static struct br__source *lora_tensor(struct maker *mk, const char *module, const char *what,
+                                      int64_t rows, int64_t cols)
 {
     struct br__source *s = &mk->a->sources[mk->a->n_sources];
     const int64_t shape[2] = {rows, cols};
@@ -83,7 +78,7 @@ static int fill_magnitudes(const struct maker *mk, struct br__adapter_pair *p,
     size_t size = br_dtype_size(weight->dtype);
     int64_t r = 0;
     if (!rc && !row)
-        rc = nomem(mk);
+        rc = br__nomem(mk->err, "for a new adapter");
     for (size_t i = 0; i < p->n_rows && !rc; i++)
         for (int64_t k = 0; k < p->m_rows[i].n_cols; k++, r++) {
             const char *at = (const char *)weight->data + (size_t)(r * weight->cols) * size;
@@ -112,7 +107,7 @@ static int take_rows(struct maker *mk, struct br__adapter_pair *p, const struct 
     struct br__part *b = br__arena_alloc(&mk->a->arena, n * sizeof *b);
     struct br__part *m = br__arena_alloc(&mk->a->arena, n * sizeof *m);
     if (!b || !m)
-        return nomem(mk);
+        return br__nomem(mk->err, "for a new adapter");
     for (size_t i = 0; i < n; i++) {
         int64_t row = (int64_t)moves[i].mc_row, k = (int64_t)moves[i].n;
         b[i] = (struct br__part){p->b, row, k, 0, p->b->cols};
@@ -133,7 +128,7 @@ static int add_pair(struct maker *mk, const struct br__adapter_pair *like, uint3
     struct br__move *moves = br__arena_alloc(&a->arena, n_all * sizeof *moves);
     size_t n = 0;
     if (!moves || br__grow(&a->pairs, &mk->cap_pairs, a->n_pairs, sizeof *a->pairs))
-        return nomem(mk);
+        return br__nomem(mk->err, "for a new adapter");
     if (!weight)
         return br_fail(mk->err, BR_E_PLAN, "an adapter is wanted of '%s', which the model has not",
                        name);
@@ -146,14 +141,14 @@ static int add_pair(struct maker *mk, const struct br__adapter_pair *like, uint3
     p->target = weight->name;
     p->index = (uint32_t)a->n_pairs;
     if (br__map_put(&a->by_target, p->target, p->index))
-        return nomem(mk);
+        return br__nomem(mk->err, "for a new adapter");
     a->n_pairs++;
     int rc = take_rows(mk, p, moves, n);
     return rc || !p->magnitude ? rc : fill_magnitudes(mk, p, weight);
 }
 
 /* The adapter of a Megatron tensor. */
-static int adapt(struct maker *mk, const struct br__view *v, const char *module)
+static int lora_adapt(struct maker *mk, const struct br__view *v, const char *module)
 {
     const struct br__slot *mc = &mk->x->mc[v->mc];
     const struct br__move *moves = mk->x->moves + v->first_move;
@@ -163,12 +158,13 @@ static int adapt(struct maker *mk, const struct br__view *v, const char *module)
                        "leave it out of the target modules",
                        module);
     struct br__adapter_pair like = {
-        .a = tensor(mk, module, "linear_in.weight", mk->o->dim, mc->shape[1]),
-        .b = tensor(mk, module, "linear_out.weight", mc->shape[0], mk->o->dim),
+        .a = lora_tensor(mk, module, "linear_in.weight", mk->o->dim, mc->shape[1]),
+        .b = lora_tensor(mk, module, "linear_out.weight", mc->shape[0], mk->o->dim),
         .scaling = (float)(mk->o->alpha / (double)mk->o->dim)};
-    like.magnitude = mk->o->dora ? tensor(mk, module, "weight_magnitude", mc->shape[0], 0) : NULL;
+    like.magnitude =
+        mk->o->dora ? lora_tensor(mk, module, "weight_magnitude", mc->shape[0], 0) : NULL;
     if (!like.a || !like.b || (mk->o->dora && !like.magnitude))
-        return nomem(mk);
+        return br__nomem(mk->err, "for a new adapter");
     int rc = 0;
     for (uint32_t i = 0; i < v->n_moves && !rc; i++) {
         int again = 0;
@@ -180,7 +176,7 @@ static int adapt(struct maker *mk, const struct br__view *v, const char *module)
     return rc;
 }
 
-static int make(struct maker *mk)
+static int lora_make(struct maker *mk)
 {
     const struct br__expand_opts expand = {.per_layer = 1, .untied = mk->w->src->untied};
     struct br__arena *a = &mk->a->arena;
@@ -189,7 +185,7 @@ static int make(struct maker *mk)
         return rc;
     mk->a->sources = br__arena_alloc(a, (3 * mk->x->n_views + 1) * sizeof *mk->a->sources);
     if (!mk->a->sources || br__map_init(&mk->a->by_target, 64))
-        return nomem(mk);
+        return br__nomem(mk->err, "for a new adapter");
     for (size_t i = 0; i < mk->x->n_views && !rc; i++) {
         const char *name = mk->x->mc[mk->x->views[i].mc].name;
         if (!br__ends(name, ".weight"))
@@ -197,10 +193,10 @@ static int make(struct maker *mk)
         const char *module =
             br__arena_printf(a, "%.*s", (int)(strlen(name) - strlen(".weight")), name);
         if (!module)
-            return nomem(mk);
-        if (listed(mk->o->targets, mk->o->n_targets, module) &&
-            !listed(mk->o->excluded, mk->o->n_excluded, module))
-            rc = adapt(mk, &mk->x->views[i], module);
+            return br__nomem(mk->err, "for a new adapter");
+        if (lora_listed(mk->o->targets, mk->o->n_targets, module) &&
+            !lora_listed(mk->o->excluded, mk->o->n_excluded, module))
+            rc = lora_adapt(mk, &mk->x->views[i], module);
     }
     if (!rc && !mk->a->n_pairs)
         rc = br_fail(mk->err, BR_E_USAGE, "the model has none of the target modules");
@@ -216,9 +212,9 @@ int br__lora_make(struct br__adapter **out, struct br__weights *w, const struct 
                        (long long)o->dim, o->alpha);
     struct maker mk = {.a = br__calloc(1, sizeof *mk.a), .w = w, .o = o, .err = err};
     if (!mk.a)
-        return nomem(&mk);
+        return br__nomem(mk.err, "for a new adapter");
     mk.a->bias_inside = o->bias_inside;
-    int rc = make(&mk);
+    int rc = lora_make(&mk);
     if (rc)
         br__adapter_close(mk.a);
     else

@@ -6,11 +6,6 @@
 
 #define MAX_RANKS 1024 /* threads of one process */
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the model");
-}
-
 /* ---- ranks ----------------------------------------------------------------------------------- */
 
 struct rank_run {
@@ -48,14 +43,14 @@ static int open_world(struct br__llm *m, struct br_err *err)
     const struct br_backend *b = &m->ranks[0].dev.backend;
     void **devices = br__calloc(m->topo.world, sizeof *devices);
     if (!devices)
-        return nomem(err);
+        return br__nomem(err, "for the model");
     for (uint32_t i = 0; i < m->topo.world; i++)
         devices[i] = m->ranks[i].dev.device;
     int rc = m->topo.world > 1 && !b->plane
                  ? br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name)
                  : br__world_open(&m->world, &m->topo, b->plane, devices, err);
     for (uint32_t i = 0; i < m->topo.world && !rc; i++)
-        m->ranks[i].place = br__world_place(m->world, i);
+        m->ranks[i].info = br__world_rank(m->world, i);
     br__free(devices);
     return rc;
 }
@@ -66,7 +61,7 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
     uint32_t all = (uint32_t)(o->threads > 0 ? o->threads : br__cpu_count());
     m->ranks = br__calloc(n, sizeof *m->ranks);
     if (!m->ranks)
-        return nomem(err);
+        return br__nomem(err, "for the model");
     for (uint32_t i = 0; i < n; i++) {
         int rc = open_rank(m, i, o->device, BR__MAX(all / n, 1), err);
         if (rc)
@@ -144,7 +139,7 @@ int br__llm_open(struct br__llm **out, const struct br__llm_opts *o, struct br_e
     *out = NULL;
     struct br__llm *m = br__calloc(1, sizeof *m);
     if (!m)
-        return nomem(err);
+        return br__nomem(err, "for the model");
     int rc = open_model(m, o, err);
     if (rc)
         br__llm_close(m);

@@ -14,7 +14,7 @@ int br__params_open(struct br__params **out, struct br__weights *w, int host, st
     if (!p || br__map_init(&p->by_key, 64)) {
         br__params_close(p);
         *out = NULL;
-        return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
+        return br__nomem(err, "for parameters");
     }
     p->w = w;
     p->host = host;
@@ -34,13 +34,8 @@ void br__params_close(struct br__params *p)
     br__free(p);
 }
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for parameters");
-}
-
 /* Memory that lives as long as p. */
-static void *own(struct br__params *p, size_t n)
+static void *param_own(struct br__params *p, size_t n)
 {
     if (br__grow(&p->owned, &p->cap_owned, p->n_owned, sizeof *p->owned))
         return NULL;
@@ -114,7 +109,7 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
     int64_t layer = layer_of(mcore);
     const char *name = br__pattern_name(&p->arena, &pattern, layer, expert, item);
     if (!name)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     *f = (struct found){.source = br__weights_find(p->w, name), .flags = map->flags};
     if (f->source) {
         f->rows = f->source->rows;
@@ -139,8 +134,8 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
 /* ---- shares ---------------------------------------------------------------------------------- */
 
 /* Share `rank` of `size` of n, which must divide. */
-static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
-                 const char *name, struct br_err *err)
+static int param_share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
+                       const char *name, struct br_err *err)
 {
     if (n % size)
         return br_fail(err, BR_E_USAGE,
@@ -152,9 +147,9 @@ static int share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t
 }
 
 /* The parts of a source's rows [row, row + rows) that a rank owns; at most 3. */
-static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, int64_t rows,
-               enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
-               size_t *n_parts, struct br_err *err)
+static int param_cut(const struct br_config *cfg, struct br__source *s, int64_t row, int64_t rows,
+                     enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
+                     size_t *n_parts, struct br_err *err)
 {
     int64_t from = 0, len = 0;
     int rc = 0;
@@ -171,17 +166,17 @@ static int cut(const struct br_config *cfg, struct br__source *s, int64_t row, i
     if (split == BR__SPLIT_NONE || size == 1)
         return 0;
     if (split == BR__SPLIT_COLS || (split == BR__SPLIT_ROWS && s->ndim == 1)) {
-        if (!(rc = share(s->cols, rank, size, &from, &len, s->name, err)))
+        if (!(rc = param_share(s->cols, rank, size, &from, &len, s->name, err)))
             parts[0] = (struct br__part){s, row, rows, from, len};
     } else if (split == BR__SPLIT_ROWS) {
-        if (!(rc = share(rows, rank, size, &from, &len, s->name, err)))
+        if (!(rc = param_share(rows, rank, size, &from, &len, s->name, err)))
             parts[0] = (struct br__part){s, row + from, len, 0, s->cols};
     } else {
         int64_t key =
             br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
         int64_t channels[3] = {key, key, rows - 2 * key};
         for (int64_t i = 0, base = row; i < 3 && !rc; base += channels[i++])
-            if (!(rc = share(channels[i], rank, size, &from, &len, s->name, err)))
+            if (!(rc = param_share(channels[i], rank, size, &from, &len, s->name, err)))
                 parts[i] = (struct br__part){s, base + from, len, 0, s->cols};
         *n_parts = 3;
     }
@@ -221,8 +216,8 @@ static void copy_parts(const struct br__part *parts, size_t n, int to, unsigned 
 }
 
 /* Bytes of the parts: where they lie if that is one run of the right dtype, else a copy. */
-static const void *gather(struct br__params *p, const struct br__part *parts, size_t n, int to,
-                          int *copied)
+static const void *param_gather(struct br__params *p, const struct br__part *parts, size_t n,
+                                int to, int *copied)
 {
     const struct br__part *q = &parts[0];
     *copied = 0;
@@ -232,7 +227,7 @@ static const void *gather(struct br__params *p, const struct br__part *parts, si
     size_t elems = 0;
     for (size_t i = 0; i < n; i++)
         elems += (size_t)elems_of(&parts[i]);
-    unsigned char *m = own(p, elems * br_dtype_size(to));
+    unsigned char *m = param_own(p, elems * br_dtype_size(to));
     if (m)
         copy_parts(parts, n, to, m);
     *copied = 1;
@@ -247,8 +242,8 @@ static int make_bytes(void *arg, void *host, size_t at, size_t n, struct br_err 
     size_t size = br_dtype_size(to);
     int64_t from = (int64_t)(at / size), end = from + (int64_t)(n / size);
     unsigned char *dst = host;
-    for (size_t i = 0; i < p->n_pieces && from < end && !rc; i++) {
-        const struct br__part *q = &p->pieces[i];
+    for (size_t i = 0; i < p->n_parts && from < end && !rc; i++) {
+        const struct br__part *q = &p->parts[i];
         int64_t stop = BR__MIN(end, elems_of(q));
         if (from < stop && !(rc = br__weights_load(p->weights, q->source, err))) {
             copy_part(q, to, from, stop, dst);
@@ -263,14 +258,14 @@ static int make_bytes(void *arg, void *host, size_t at, size_t n, struct br_err 
 
 /* ---- params ---------------------------------------------------------------------------------- */
 
-static struct br__param *known(const struct br__params *p, const char *key)
+static struct br__param *param_known(const struct br__params *p, const char *key)
 {
     uint32_t i = br__map_get(&p->by_key, key);
     return i == BR__NOT_FOUND ? NULL : p->list[i];
 }
 
-static int add(struct br__params *p, struct br__param *q, const char *key,
-               const struct br__part *parts, size_t n_parts)
+static int param_add(struct br__params *p, struct br__param *q, const char *key,
+                     const struct br__part *parts, size_t n_parts)
 {
     struct br__part *copy = br__arena_alloc(&p->arena, n_parts * sizeof *copy);
     q->key = br__arena_strdup(&p->arena, key);
@@ -278,8 +273,8 @@ static int add(struct br__params *p, struct br__param *q, const char *key,
         br__map_put(&p->by_key, q->key, (uint32_t)p->n))
         return BR_E_NOMEM;
     memcpy(copy, parts, n_parts * sizeof *copy);
-    q->pieces = copy;
-    q->n_pieces = n_parts;
+    q->parts = copy;
+    q->n_parts = n_parts;
     q->index = (uint32_t)p->n;
     q->weights = p->w;
     if (!p->host)
@@ -301,12 +296,12 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
 {
     struct br__part parts[3];
     size_t n;
-    int rc = cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err);
+    int rc = param_cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err);
     if (rc)
         return rc;
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     q->stored.dtype = (uint32_t)dtype;
     q->split = split;
     q->shared = split == BR__SPLIT_NONE;
@@ -318,16 +313,16 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
         q->stored.n_dim = 1;
         q->stored.shape[0] = parts[0].n_cols;
     }
-    q->stored.data = p->host ? gather(p, parts, n, (int)q->stored.dtype, &q->copied) : NULL;
-    if ((p->host && !q->stored.data) || add(p, q, key, parts, n))
-        return nomem(err);
+    q->stored.data = p->host ? param_gather(p, parts, n, (int)q->stored.dtype, &q->copied) : NULL;
+    if ((p->host && !q->stored.data) || param_add(p, q, key, parts, n))
+        return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }
 
-static int make(struct br__params *p, const char *key, const char *mcore, int item,
-                enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
-                struct br_err *err)
+static int param_make(struct br__params *p, const char *key, const char *mcore, int item,
+                      enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
+                      struct br_err *err)
 {
     struct found f;
     int rc = find_source(p, mcore, item, -1, &f, err);
@@ -344,8 +339,8 @@ int br__param_get(struct br__params *p, const char *mcore, int item, enum br__sp
 {
     char key[160];
     snprintf(key, sizeof key, "%s|%d", mcore, item);
-    struct br__param *q = known(p, key);
-    int rc = q ? 0 : make(p, key, mcore, item, split, rank, size, &q, err);
+    struct br__param *q = param_known(p, key);
+    int rc = q ? 0 : param_make(p, key, mcore, item, split, rank, size, &q, err);
     *out = q;
     return rc;
 }
@@ -358,23 +353,23 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     struct br__part *parts = br__arena_alloc(&p->arena, (size_t)n * sizeof *parts);
     const void **data = br__arena_alloc(&p->arena, (size_t)n * sizeof *data);
     if (!q || !parts || !data)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     for (int64_t e = 0; e < n; e++) {
         struct found f;
         size_t one;
         int rc = find_source(p, mcore, item, first + e, &f, err);
         const struct br__source *s = f.source;
-        if (rc ||
-            (rc = cut(p->w->cfg, f.source, f.row, f.rows, split, rank, size, &parts[e], &one, err)))
+        if (rc || (rc = param_cut(p->w->cfg, f.source, f.row, f.rows, split, rank, size, &parts[e],
+                                  &one, err)))
             return rc;
         if (e && s->dtype != (int)q->stored.dtype)
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
                            br_dtype_torch(s->dtype), br_dtype_torch((int)q->stored.dtype));
         q->stored.dtype = (uint32_t)s->dtype;
         int copied; /* not of experts: shares of columns do not train */
-        data[e] = p->host ? gather(p, &parts[e], 1, s->dtype, &copied) : NULL;
+        data[e] = p->host ? param_gather(p, &parts[e], 1, s->dtype, &copied) : NULL;
         if (p->host && !data[e])
-            return nomem(err);
+            return br__nomem(err, "for parameters");
     }
     q->stored.parts = p->host ? data : NULL;
     q->split = split;
@@ -383,8 +378,8 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     q->stored.shape[0] = n;
     q->stored.shape[1] = parts[0].n_rows;
     q->stored.shape[2] = parts[0].n_cols;
-    if (add(p, q, key, parts, (size_t)n))
-        return nomem(err);
+    if (param_add(p, q, key, parts, (size_t)n))
+        return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }
@@ -395,7 +390,7 @@ int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t
 {
     char key[160];
     snprintf(key, sizeof key, "%s|%d", mcore, item);
-    struct br__param *q = known(p, key);
+    struct br__param *q = param_known(p, key);
     int rc = q ? 0 : make_experts(p, key, mcore, item, first, n, split, rank, size, &q, err);
     *out = q;
     return rc;
@@ -407,7 +402,7 @@ static int make_of_rows(struct br__params *p, const char *key, const struct br__
 {
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)
-        return nomem(err);
+        return br__nomem(err, "for parameters");
     memset(q, 0, sizeof *q);
     q->stored.dtype = BR_F32;
     q->stored.n_dim = (uint32_t)rows[0].source->ndim;
@@ -416,9 +411,9 @@ static int make_of_rows(struct br__params *p, const char *key, const struct br__
     q->stored.shape[1] = q->stored.n_dim == 1 ? 0 : rows[0].n_cols;
     q->split = BR__SPLIT_NONE;
     q->shared = 1;
-    q->stored.data = gather(p, rows, n, BR_F32, &q->copied);
-    if (!q->stored.data || add(p, q, key, rows, n))
-        return nomem(err);
+    q->stored.data = param_gather(p, rows, n, BR_F32, &q->copied);
+    if (!q->stored.data || param_add(p, q, key, rows, n))
+        return br__nomem(err, "for parameters");
     *out = q;
     return 0;
 }
@@ -432,7 +427,7 @@ int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair,
     struct br__source *s = which == 'A' ? pair->a : which == 'B' ? pair->b : pair->magnitude;
     const struct br__part *rows = which == 'A' ? NULL : which == 'B' ? pair->b_rows : pair->m_rows;
     snprintf(key, sizeof key, "%s|%u", s->name, rows ? pair->index : 0);
-    struct br__param *q = known(p, key);
+    struct br__param *q = param_known(p, key);
     if (!q && rows && (size > 1 || !p->host))
         return br_fail(err, BR_E_UNSUPPORTED, "new adapters work on one rank of the host only");
     if (!q)
@@ -450,7 +445,7 @@ void br__params_refresh(struct br__params *p)
     for (size_t i = 0; i < p->n; i++) {
         struct br__param *q = p->list[i];
         if (q->copied)
-            copy_parts(q->pieces, q->n_pieces, (int)q->stored.dtype,
+            copy_parts(q->parts, q->n_parts, (int)q->stored.dtype,
                        (unsigned char *)(uintptr_t)q->stored.data);
     }
 }

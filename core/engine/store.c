@@ -9,11 +9,6 @@
 
 #define ALIGN 16 /* floats: a cache line */
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the weights that are trained");
-}
-
 int br__is_trained(const struct br__weights *w, const struct br__param *p)
 {
     return !w->adapter || w->adapter->merge || p->adapter;
@@ -22,10 +17,16 @@ int br__is_trained(const struct br__weights *w, const struct br__param *p)
 /* ---- which tensors, and where ---------------------------------------------------------------- */
 
 struct layout {
-    size_t *at;            /* [n_sources] first element */
-    const char **megatron; /* [n_sources] NULL: not trained */
-    uint8_t *centred;      /* [n_sources] */
+    size_t *at;                /* [n_sources] first element */
+    const char **megatron;     /* [n_sources] NULL: not trained */
+    uint8_t *centred;          /* [n_sources] */
+    size_t n_sources, n_model; /* of model and adapter; of the model */
 };
+
+static struct br__source *source_at(const struct br__weights *w, size_t i)
+{
+    return i < w->n_sources ? &w->sources[i] : &w->adapter->sources[i - w->n_sources];
+}
 
 /* The part of a param's key before its item: a Megatron name. */
 static const char *megatron_name(struct br__arena *a, const struct br__param *p)
@@ -43,8 +44,8 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
         if (!name)
             return BR_E_NOMEM;
         s->elems = (s->elems + ALIGN - 1) / ALIGN * ALIGN;
-        for (size_t k = 0; k < p->n_pieces; k++) {
-            const struct br__source *q = p->pieces[k].source;
+        for (size_t k = 0; k < p->n_parts; k++) {
+            const struct br__source *q = p->parts[k].source;
             if (l->megatron[q->index])
                 continue;
             l->megatron[q->index] = name;
@@ -59,7 +60,13 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-static void take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
+/* Kernels read matrices in any dtype, everything else in float32. */
+static int is_wide(const struct br__store *s, const struct br__source *q, size_t n_model)
+{
+    return s->bf16 && (q->ndim != 2 || q->index >= n_model);
+}
+
+static void store_take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
 {
     struct br__trained *t = &s->list[i];
     size_t at = l->at[q->index];
@@ -69,48 +76,77 @@ static void take(struct br__store *s, struct br__source *q, const struct layout 
                               .n = (size_t)(q->rows * q->cols),
                               .minus_one = l->centred[q->index],
                               .main = s->main + at,
+                              .bf16 = s->bf16 ? s->bf16 + at : NULL,
                               .grad = s->grad + at};
     memcpy(t->shape, q->shape, sizeof t->shape);
     br_cast(t->main, BR_F32, q->data, q->dtype, t->n, 0);
     for (size_t k = 0; k < t->n && t->minus_one; k++)
         t->main[k] -= 1;
-    s->frozen[i] = (struct br__frozen){q, q->dtype, q->data};
+    s->frozen[i] = (struct br__frozen){.source = q, .dtype = q->dtype, .data = q->data};
     s->of_source[q->index] = (uint32_t)i;
     q->dtype = BR_F32;
     q->data = t->main;
     q->minus_one = t->minus_one;
+    if (!s->bf16)
+        return;
+    br_cast(t->bf16, BR_BF16, t->main, BR_F32, t->n, 0);
+    br_cast(t->main, BR_F32, t->bf16, BR_BF16, t->n, 0); /* what training starts from */
+    if (is_wide(s, q, l->n_model)) {
+        q->data = s->frozen[i].wide = s->wide + s->n_wide;
+        br_cast(s->frozen[i].wide, BR_F32, t->bf16, BR_BF16, t->n, 0);
+        s->n_wide += (t->n + ALIGN - 1) / ALIGN * ALIGN;
+    } else {
+        q->dtype = BR_BF16;
+        q->data = t->bf16;
+    }
 }
 
-static int make(struct br__store *s, struct br__weights *w, const struct br__params *params,
-                struct br_err *err)
+/* Room for the copies that are rounded. */
+static int make_copies(struct br__store *s, const struct br__weights *w, const struct layout *l)
+{
+    s->bf16 = br__calloc(s->elems + 2 * ALIGN, sizeof *s->bf16);
+    size_t n = ALIGN;
+    for (size_t i = 0; s->bf16 && i < l->n_sources; i++) {
+        const struct br__source *q = source_at(w, i);
+        if (l->megatron[i] && is_wide(s, q, l->n_model))
+            n += (size_t)(q->rows * q->cols) + ALIGN;
+    }
+    s->wide = br__calloc(n, sizeof *s->wide);
+    return s->bf16 && s->wide ? 0 : BR_E_NOMEM;
+}
+
+static int store_make(struct br__store *s, struct br__weights *w, const struct br__params *params,
+                      int values, struct br_err *err)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
-    struct layout l = {.at = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.at)};
+    struct layout l = {.n_model = w->n_sources, .n_sources = n};
+    l.at = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.at);
     l.megatron = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.megatron);
     s->of_source = br__arena_alloc(&s->arena, (n + 1) * sizeof *s->of_source);
     l.centred = br__arena_alloc(&s->arena, n + 1);
     if (!l.at || !l.megatron || !l.centred || !s->of_source)
-        return nomem(err);
+        return br__nomem(err, "for the weights that are trained");
     if (lay_out(s, params, &l))
-        return nomem(err);
+        return br__nomem(err, "for the weights that are trained");
     s->list = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->list);
     s->frozen = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->frozen);
     s->main = br__calloc(s->elems + ALIGN, sizeof *s->main);
     s->grad = br__calloc(s->elems + ALIGN, sizeof *s->grad);
-    if (!s->list || !s->frozen || !s->main || !s->grad)
-        return nomem(err);
+    if (!s->list || !s->frozen || !s->main || !s->grad ||
+        (values == BR_BF16 && make_copies(s, w, &l)))
+        return br__nomem(err, "for the weights that are trained");
     for (size_t i = 0; i < n; i++)
         if (l.megatron[i])
-            take(s, i < w->n_sources ? &w->sources[i] : &w->adapter->sources[i - w->n_sources], &l,
-                 at++);
+            store_take(s, source_at(w, i), &l, at++);
     return 0;
 }
 
 int br__store_open(struct br__store *s, struct br__weights *w, const struct br__params *params,
-                   struct br_err *err)
+                   int values, struct br_err *err)
 {
     memset(s, 0, sizeof *s);
-    int rc = make(s, w, params, err);
+    s->threads = w->threads;
+    int rc = store_make(s, w, params, values, err);
     if (rc)
         br__store_close(s);
     return rc;
@@ -123,10 +159,29 @@ void br__store_close(struct br__store *s)
         s->frozen[i].source->data = s->frozen[i].data;
         s->frozen[i].source->minus_one = 0;
     }
+    br__free(s->bf16);
+    br__free(s->wide);
     br__free(s->main);
     br__free(s->grad);
     br__arena_free(&s->arena);
     memset(s, 0, sizeof *s);
+}
+
+static int round_tensor(void *arg, size_t i, int worker, struct br_err *err)
+{
+    const struct br__store *s = arg;
+    const struct br__trained *t = &s->list[i];
+    (void)worker;
+    (void)err;
+    br_cast(t->bf16, BR_BF16, t->main, BR_F32, t->n, 0);
+    if (s->frozen[i].wide)
+        br_cast(s->frozen[i].wide, BR_F32, t->bf16, BR_BF16, t->n, 0);
+    return 0;
+}
+
+int br__store_round(struct br__store *s, struct br_err *err)
+{
+    return s->bf16 ? br__pool_run(s->threads, s->n, round_tensor, s, err) : 0;
 }
 
 float *br__store_grad(const struct br__store *s, const struct br__part *q)

@@ -12,11 +12,6 @@ struct job {
     pthread_mutex_t lock; /* ranks add to `out` */
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the results of a pass");
-}
-
 /* ---- results --------------------------------------------------------------------------------- */
 
 const struct br__named *br__trace_find(const struct br__trace *t, const char *name)
@@ -45,8 +40,8 @@ void br__trace_free(struct br__trace *t)
 }
 
 /* The result of that name, made of zeros when it is new. */
-static struct br__named *result(struct br__trace *t, const char *name, int ndim,
-                                const int64_t *shape)
+static struct br__named *trace_result(struct br__trace *t, const char *name, int ndim,
+                                      const int64_t *shape)
 {
     const struct br__named *old = br__trace_find(t, name);
     if (old)
@@ -69,7 +64,7 @@ static struct br__named *result(struct br__trace *t, const char *name, int ndim,
 /* Results of one rank, while it holds the lock. */
 struct sink {
     struct job *j;
-    const struct br__ready *q;
+    const struct br__compiled *q;
     double share; /* of a value that data-parallel ranks average */
     struct br_err *err;
 };
@@ -80,7 +75,7 @@ static float *values_of(const struct sink *s, br_val v)
     size_t n = (size_t)br__node_elems(br__node(&s->q->g, v));
     float *x = br__alloc(n * sizeof *x);
     if (!x)
-        (void)nomem(s->err);
+        (void)br__nomem(s->err, "for the results of a pass");
     else if (!br__frame_read(s->q->frame, v, x, s->err))
         return x;
     br__free(x);
@@ -90,9 +85,9 @@ static float *values_of(const struct sink *s, br_val v)
 static int put_value(const struct sink *s, const char *name, br_val v, double scale)
 {
     const struct br__node *n = br__node(&s->q->g, v);
-    struct br__named *r = result(s->j->out, name, (int)n->n_dim, n->shape);
+    struct br__named *r = trace_result(s->j->out, name, (int)n->n_dim, n->shape);
     if (!r)
-        return nomem(s->err);
+        return br__nomem(s->err, "for the results of a pass");
     float *x = values_of(s, v);
     for (int64_t i = 0; x && i < br__node_elems(n); i++)
         r->data[i] += (float)(x[i] * scale);
@@ -106,13 +101,13 @@ static int put_value(const struct sink *s, const char *name, br_val v, double sc
 static int add_grad(const struct sink *s, const struct br__param *p, const char *prefix,
                     const float *d)
 {
-    for (size_t i = 0; i < p->n_pieces; i++) {
-        const struct br__part *q = &p->pieces[i];
+    for (size_t i = 0; i < p->n_parts; i++) {
+        const struct br__part *q = &p->parts[i];
         char name[256];
         snprintf(name, sizeof name, "%s%s", prefix, q->source->name);
-        struct br__named *r = result(s->j->out, name, q->source->ndim, q->source->shape);
+        struct br__named *r = trace_result(s->j->out, name, q->source->ndim, q->source->shape);
         if (!r)
-            return nomem(s->err);
+            return br__nomem(s->err, "for the results of a pass");
         for (int64_t row = 0; row < q->n_rows; row++, d += q->n_cols) {
             float *to = r->data + (q->row + row) * q->source->cols + q->col;
             for (int64_t c = 0; c < q->n_cols; c++)
@@ -137,17 +132,17 @@ static int put_grad(const struct sink *s, const struct br__param *p, const char 
 /* ---- one rank -------------------------------------------------------------------------------- */
 
 /* What token i should be followed by; -1: not counted. */
-static int32_t label(const struct br__trace_opts *o, uint32_t dp, int64_t i)
+static int32_t trace_label(const struct br__trace_opts *o, uint32_t dp, int64_t i)
 {
     if (o->labels)
         return i < o->n ? o->labels[dp][i] : -1;
     return i + 1 < o->n ? o->ids[dp][i + 1] : -1;
 }
 
-static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
+static void fill_inputs(const struct br__rank *r, const struct br__compiled *q,
                         const struct br__trace_opts *o)
 {
-    uint32_t dp = br_topo_coord(&r->m->topo, r->place->rank, BR_AXIS_DP);
+    uint32_t dp = br_topo_coord(&r->m->topo, r->info->rank, BR_AXIS_DP);
     const int32_t *ids = o->ids[dp];
     const int32_t seq[5] = {0, (int32_t)o->n, 0, (int32_t)o->n, 0};
     int32_t *seqs = br__frame_input(q->frame, q->b.seqs);
@@ -164,11 +159,11 @@ static void fill_inputs(const struct br__rank *r, const struct br__ready *q,
         if (in)
             in[i] = ids[i];
         if (next)
-            next[i] = label(o, dp, i);
+            next[i] = trace_label(o, dp, i);
         if (mtp_in) /* Megatron's roll leaves a zero behind */
             mtp_in[i] = i + 1 < o->n ? ids[i + 1] : 0;
         if (after)
-            after[i] = label(o, dp, i + 1);
+            after[i] = trace_label(o, dp, i + 1);
     }
     int64_t topk = br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK);
     for (int64_t i = 0; o->routes && i < q->b.cfg->n_layers; i++)
@@ -207,7 +202,7 @@ static int put_grads(const struct sink *s, const struct br__rank *r, const struc
 {
     static const char *const prefix[BR__N_ROOTS] = {"grad.", "grad_aux.", "grad_mtp."};
     const struct br_topo *t = &r->m->topo;
-    int first_tp = br_topo_coord(t, r->place->rank, BR_AXIS_TP) == 0;
+    int first_tp = br_topo_coord(t, r->info->rank, BR_AXIS_TP) == 0;
     int rc = 0;
     for (size_t i = 0; i < p->n_params; i++) {
         const struct br__param *param = r->params->list[i];
@@ -221,8 +216,8 @@ static int put_results(const struct sink *s, const struct br__rank *r, const str
 {
     const struct br_topo *t = &r->m->topo;
     const struct br__build *b = &s->q->b;
-    int first_tp = br_topo_coord(t, r->place->rank, BR_AXIS_TP) == 0;
-    int first_dp = br_topo_coord(t, r->place->rank, BR_AXIS_DP) == 0;
+    int first_tp = br_topo_coord(t, r->info->rank, BR_AXIS_TP) == 0;
+    int first_dp = br_topo_coord(t, r->info->rank, BR_AXIS_DP) == 0;
     int rc = first_tp && first_dp ? put_values(s) : 0;
     if (!rc && first_tp && b->loss)
         rc = put_value(s, "loss", b->loss, s->share);
@@ -256,11 +251,11 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
     int rc = br__pass_get(r, &shape, &p, err);
     if (rc)
         return rc;
-    fill_inputs(r, p->ready, j->o);
-    rc = br__frame_run(p->ready->frame, err);
+    fill_inputs(r, p->compiled, j->o);
+    rc = br__frame_run(p->compiled->frame, err);
     if (rc)
         return rc;
-    const struct sink s = {j, p->ready, 1.0 / r->m->topo.size[BR_AXIS_DP], err};
+    const struct sink s = {j, p->compiled, 1.0 / r->m->topo.size[BR_AXIS_DP], err};
     pthread_mutex_lock(&j->lock);
     rc = put_results(&s, r, p);
     pthread_mutex_unlock(&j->lock);
@@ -269,7 +264,7 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-static int check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
+static int trace_check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
 {
     int64_t vocab = br_cfg_i(m->weights->cfg, BR_CFG_VOCAB_SIZE);
     int64_t max = br_cfg_i(m->weights->cfg, BR_CFG_SEQ_LENGTH);
@@ -293,7 +288,7 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
                   struct br_err *err)
 {
     memset(out, 0, sizeof *out);
-    int rc = check(m, o, err);
+    int rc = trace_check(m, o, err);
     if (rc)
         return rc;
     const struct br_config *cfg = m->weights->cfg;
@@ -301,7 +296,7 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
         out->topk = br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
         size_t n = (size_t)(cfg->n_layers * o->n * out->topk);
         if (!(out->routes = br__alloc(n * sizeof *out->routes)))
-            return nomem(err);
+            return br__nomem(err, "for the results of a pass");
         memset(out->routes, 0xff, n * sizeof *out->routes);
     }
     struct job j = {.o = o, .out = out};

@@ -8,14 +8,16 @@
 #include <string.h>
 
 #define KEPT_GRAPHS 8
+#define ROWS 64     /* of a graph: a multiple of it */
+#define SEQUENCES 8 /* so are they */
 
 struct pass {
-    int64_t n_tokens, n_seqs;
+    int64_t n_tokens, n_seqs; /* room for as many */
     int backward;
     struct br__losses losses;
-    struct br__ready *ready;
-    br_val *grad;  /* [n_params] by param->index; 0: none */
-    br_val *place; /* [n_params] the leaf that it is added to; 0: it is a value */
+    struct br__compiled *compiled;
+    br_val *grad; /* [n_params] by param->index; 0: none */
+    br_val *leaf; /* [n_params] the leaf that it is added to; 0: it is a value */
     uint64_t used;
 };
 
@@ -33,20 +35,15 @@ struct br__trainer {
     float *row;      /* [n_experts] */
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for training");
-}
-
 /* ---- graphs ---------------------------------------------------------------------------------- */
 
 static void pass_free(struct pass *p)
 {
     if (!p)
         return;
-    br__ready_free(p->ready);
+    br__compiled_free(p->compiled);
     br__free(p->grad);
-    br__free(p->place);
+    br__free(p->leaf);
     br__free(p);
 }
 
@@ -59,7 +56,7 @@ static int build_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
                                 .n_out = p->n_tokens,
                                 .losses = &p->losses};
     p->losses.o = &t->o;
-    return br__ready_make(t->rank, &b, &p->ready, err);
+    return br__compiled_make(t->rank, &b, &p->compiled, err);
 }
 
 /* Where the walk back starts. */
@@ -78,18 +75,18 @@ static size_t roots_of(const struct br__losses *l, struct br__root *roots)
     return n;
 }
 
-/* The gradient's place in the store as a leaf, where it is one: rows and experts at equal
+/* The gradient's range in the store as a leaf, where it is one: rows and experts at equal
  * distances. */
-static br_val place_of(const struct br__trainer *t, struct br_graph *g, const struct br__param *p)
+static br_val leaf_of(const struct br__trainer *t, struct br_graph *g, const struct br__param *p)
 {
-    const struct br__part *q = p->pieces;
+    const struct br__part *q = p->parts;
     ptrdiff_t step = q->n_rows * q->n_cols;
-    if (p->n_pieces > 1)
+    if (p->n_parts > 1)
         step = br__store_grad(&t->store, &q[1]) - br__store_grad(&t->store, &q[0]);
-    for (size_t i = 1; i < p->n_pieces; i++)
+    for (size_t i = 1; i < p->n_parts; i++)
         if (br__store_grad(&t->store, &q[i]) - br__store_grad(&t->store, &q[i - 1]) != step)
             return 0;
-    if (p->n_pieces > 1 && p->stored.n_dim != 3)
+    if (p->n_parts > 1 && p->stored.n_dim != 3)
         return 0;
     br_val v = br__leaf(g, BR_OP_STATE, BR_F32, p->key, p->stored.n_dim, p->stored.shape);
     if (v && p->stored.n_dim == 3)
@@ -99,22 +96,22 @@ static br_val place_of(const struct br__trainer *t, struct br_graph *g, const st
 
 static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *err)
 {
-    struct br_graph *g = &p->ready->g;
+    struct br_graph *g = &p->compiled->g;
     const struct br__params *params = t->rank->params;
     size_t n = 0, n_nodes = g->n;
     struct br__want *want = br__arena_alloc(&g->arena, (params->n + 1) * sizeof *want);
     br_val *grad = br__arena_alloc(&g->arena, (params->n + 1) * sizeof *grad);
     struct br__root *roots = br__arena_alloc(&g->arena, (2 + 2 * p->losses.n_moe) * sizeof *roots);
     p->grad = br__calloc(params->n + 1, sizeof *p->grad);
-    p->place = br__calloc(params->n + 1, sizeof *p->place);
-    if (!want || !grad || !roots || !p->grad || !p->place)
-        return nomem(err);
+    p->leaf = br__calloc(params->n + 1, sizeof *p->leaf);
+    if (!want || !grad || !roots || !p->grad || !p->leaf)
+        return br__nomem(err, "for training");
     for (br_val v = 1; v < n_nodes; v++) {
         const struct br__param *param = br__node_param(br__node(g, v));
         if (!param || !br__is_trained(t->m->weights, param))
             continue;
-        p->place[param->index] = place_of(t, g, param);
-        want[n++] = (struct br__want){v, p->place[param->index]};
+        p->leaf[param->index] = leaf_of(t, g, param);
+        want[n++] = (struct br__want){v, p->leaf[param->index]};
     }
     int rc = br__grad(g, roots, roots_of(&p->losses, roots), want, n, grad, err);
     for (size_t i = 0; i < n && !rc; i++)
@@ -126,13 +123,13 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
 static void bind_places(const struct br__trainer *t, const struct pass *p)
 {
     const struct br__params *params = t->rank->params;
-    for (size_t i = 0; i < params->n && p->place; i++)
-        if (p->place[i])
-            br__frame_bind(p->ready->frame, p->place[i],
-                           br__store_grad(&t->store, params->list[i]->pieces));
+    for (size_t i = 0; i < params->n && p->leaf; i++)
+        if (p->leaf[i])
+            br__frame_bind(p->compiled->frame, p->leaf[i],
+                           br__store_grad(&t->store, params->list[i]->parts));
 }
 
-static size_t put(br_val *out, size_t n, br_val v)
+static size_t trainer_put(br_val *out, size_t n, br_val v)
 {
     if (v)
         out[n++] = v;
@@ -146,22 +143,22 @@ static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
     size_t n = 0, n_params = t->rank->params->n;
     br_val *out = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
     if (!out)
-        return nomem(err);
-    n = put(out, n, l->loss);
-    n = put(out, n, l->mtp_loss);
+        return br__nomem(err, "for training");
+    n = trainer_put(out, n, l->loss);
+    n = trainer_put(out, n, l->mtp_loss);
     for (size_t i = 0; i < l->n_moe; i++) {
-        n = put(out, n, l->moe[i].aux);
-        n = put(out, n, l->moe[i].z);
-        n = put(out, n, l->moe[i].past ? l->moe[i].counts : 0);
+        n = trainer_put(out, n, l->moe[i].aux);
+        n = trainer_put(out, n, l->moe[i].z);
+        n = trainer_put(out, n, l->moe[i].past ? l->moe[i].counts : 0);
     }
     for (size_t i = 0; i < n_params && p->grad; i++)
-        n = put(out, n, p->grad[i]);
-    int rc = br__ready_plan(t->rank, p->ready, out, n, err);
+        n = trainer_put(out, n, p->grad[i]);
+    int rc = br__compiled_plan(t->rank, p->compiled, out, n, err);
     br__free(out);
     return rc;
 }
 
-/* A free place, or that of the graph not used for longest. */
+/* A free slot, or that of the least recently used graph. */
 static struct pass **place_for(struct br__trainer *t)
 {
     struct pass **at = &t->passes[0];
@@ -176,13 +173,20 @@ static struct pass **place_for(struct br__trainer *t)
     return at;
 }
 
+/* What a graph has room for, so that few of them serve batches of many shapes.  Rows that are not
+ * used belong to no sequence and have no loss; routed layers would count them. */
+static int64_t room(const struct br__trainer *t, int64_t n, int64_t unit)
+{
+    return t->m->weights->cfg->n_experts ? n : (n + unit - 1) / unit * unit;
+}
+
 static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct pass **out, struct br_err *err)
 {
+    int64_t n_tokens = room(t, mb->n_tokens, ROWS), n_seqs = room(t, mb->n_seqs, SEQUENCES);
     for (size_t i = 0; i < KEPT_GRAPHS; i++) {
         struct pass *p = t->passes[i];
-        if (p && p->n_tokens == mb->n_tokens && p->n_seqs == mb->n_seqs &&
-            p->backward == backward) {
+        if (p && p->n_tokens == n_tokens && p->n_seqs == n_seqs && p->backward == backward) {
             p->used = ++t->clock;
             *out = p;
             return 0;
@@ -190,9 +194,9 @@ static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backw
     }
     struct pass **at = place_for(t), *p = br__calloc(1, sizeof *p);
     if (!p)
-        return nomem(err);
-    p->n_tokens = mb->n_tokens;
-    p->n_seqs = mb->n_seqs;
+        return br__nomem(err, "for training");
+    p->n_tokens = n_tokens;
+    p->n_seqs = n_seqs;
     p->backward = backward;
     p->used = ++t->clock;
     int rc = build_pass(t, p, err);
@@ -222,9 +226,9 @@ static int64_t first_row(const struct br__micro *mb, int64_t s)
 
 static void fill_sequences(const struct pass *p, const struct br__micro *mb)
 {
-    const struct br__build *b = &p->ready->b;
-    int32_t *seqs = br__frame_input(p->ready->frame, b->seqs);
-    int32_t *positions = br__frame_input(p->ready->frame, b->positions);
+    const struct br__build *b = &p->compiled->b;
+    int32_t *seqs = br__frame_input(p->compiled->frame, b->seqs);
+    int32_t *positions = br__frame_input(p->compiled->frame, b->positions);
     for (int64_t s = 0; s < mb->n_seqs; s++) {
         int32_t from = (int32_t)first_row(mb, s), n = (int32_t)first_row(mb, s + 1) - from;
         const int32_t row[5] = {from, n, from, n, (int32_t)s};
@@ -233,16 +237,20 @@ static void fill_sequences(const struct pass *p, const struct br__micro *mb)
         for (int32_t i = 0; positions && i < n; i++)
             positions[from + i] = mb->positions ? mb->positions[from + i] : i;
     }
+    if (seqs)
+        memset(seqs + 5 * mb->n_seqs, 0, (size_t)(5 * (p->n_seqs - mb->n_seqs)) * sizeof *seqs);
+    for (int64_t i = mb->n_tokens; positions && i < p->n_tokens; i++)
+        positions[i] = 0;
 }
 
 /* Megatron's roll: token i + 1 in place of token i, 0 at the end of each sequence, where there is
  * no target. */
 static void fill_mtp(const struct pass *p, const struct br__micro *mb)
 {
-    const struct br__build *b = &p->ready->b;
-    int32_t *ids = br__frame_input(p->ready->frame, b->mtp_ids);
-    int32_t *labels = br__frame_input(p->ready->frame, b->mtp_labels);
-    float *weights = br__frame_input(p->ready->frame, p->losses.mtp_weights);
+    const struct br__build *b = &p->compiled->b;
+    int32_t *ids = br__frame_input(p->compiled->frame, b->mtp_ids);
+    int32_t *labels = br__frame_input(p->compiled->frame, b->mtp_labels);
+    float *weights = br__frame_input(p->compiled->frame, p->losses.mtp_weights);
     float each = mb->mtp_scale / (float)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     for (int64_t s = 0; s < mb->n_seqs; s++) {
         int64_t end = first_row(mb, s + 1);
@@ -252,6 +260,12 @@ static void fill_mtp(const struct pass *p, const struct br__micro *mb)
             if (weights)
                 weights[i] = i + 1 < end ? each : 0;
         }
+    }
+    for (int64_t i = mb->n_tokens; i < p->n_tokens; i++) {
+        ids[i] = 0;
+        labels[i] = -1;
+        if (weights)
+            weights[i] = 0;
     }
 }
 
@@ -274,21 +288,21 @@ static double aux_factor(const struct br__trainer *t, const struct br__micro *mb
 static void fill_inputs(const struct br__trainer *t, const struct pass *p,
                         const struct br__micro *mb)
 {
-    const struct br__build *b = &p->ready->b;
+    const struct br__build *b = &p->compiled->b;
     const struct br__losses *l = &p->losses;
-    int32_t *ids = br__frame_input(p->ready->frame, b->ids);
-    int32_t *labels = br__frame_input(p->ready->frame, b->labels);
-    float *weights = br__frame_input(p->ready->frame, l->weights);
-    float *aux = br__frame_input(p->ready->frame, l->aux_weight);
-    float *z = br__frame_input(p->ready->frame, l->z_weight);
+    int32_t *ids = br__frame_input(p->compiled->frame, b->ids);
+    int32_t *labels = br__frame_input(p->compiled->frame, b->labels);
+    float *weights = br__frame_input(p->compiled->frame, l->weights);
+    float *aux = br__frame_input(p->compiled->frame, l->aux_weight);
+    float *z = br__frame_input(p->compiled->frame, l->z_weight);
     size_t experts = (size_t)b->cfg->n_experts;
     fill_sequences(p, mb);
-    memcpy(ids, mb->ids, (size_t)mb->n_tokens * sizeof *ids);
-    for (int64_t i = 0; i < mb->n_tokens; i++) {
-        if (labels)
-            labels[i] = mb->mask[i] != 0 ? mb->labels[i] : -1;
+    for (int64_t i = 0; i < p->n_tokens; i++) {
+        float mask = i < mb->n_tokens ? mb->mask[i] : 0;
+        ids[i] = i < mb->n_tokens ? mb->ids[i] : 0;
+        labels[i] = mask != 0 ? mb->labels[i] : -1;
         if (weights)
-            weights[i] = mb->mask[i] * mb->loss_scale;
+            weights[i] = mask * mb->loss_scale;
     }
     if (t->o.mtp)
         fill_mtp(p, mb);
@@ -297,7 +311,7 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
     if (z)
         *z = (float)(mb->aux_scale * t->o.z_coeff / (double)mb->n_tokens);
     for (size_t i = 0; i < l->n_moe; i++) {
-        float *past = br__frame_input(p->ready->frame, l->moe[i].past);
+        float *past = br__frame_input(p->compiled->frame, l->moe[i].past);
         if (past)
             memcpy(past, t->past + i * experts, experts * sizeof *past);
     }
@@ -305,13 +319,12 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Sum of mask[i] * loss of token i; mask NULL: ones. */
-static int sum_losses(const struct pass *p, br_val loss, const float *mask, double *sum,
+/* Sum of mask[i] * loss of token i, of the first n; mask NULL: ones. */
+static int sum_losses(const struct pass *p, br_val loss, const float *mask, int64_t n, double *sum,
                       struct br_err *err)
 {
-    int64_t n = p->n_tokens;
-    float *x = br__alloc((size_t)n * sizeof *x);
-    int rc = x ? br__frame_read(p->ready->frame, loss, x, err) : nomem(err);
+    float *x = br__alloc((size_t)p->n_tokens * sizeof *x);
+    int rc = x ? br__frame_read(p->compiled->frame, loss, x, err) : br__nomem(err, "for training");
     *sum = 0;
     for (int64_t i = 0; i < n && !rc; i++)
         *sum += mask ? (double)mask[i] * x[i] : x[i];
@@ -323,7 +336,7 @@ static int read_moe(struct br__trainer *t, const struct pass *p, const struct br
                     struct br__micro_out *out, struct br_err *err)
 {
     const struct br__losses *l = &p->losses;
-    const struct br__frame *f = p->ready->frame;
+    const struct br__frame *f = p->compiled->frame;
     size_t experts = (size_t)t->m->weights->cfg->n_experts;
     double factor = l->n_moe ? aux_factor(t, mb) : 0;
     int rc = 0;
@@ -350,8 +363,8 @@ static int read_moe(struct br__trainer *t, const struct pass *p, const struct br
 /* d[rows of all parts] is added where it belongs. */
 static void add_gradient(const struct br__store *s, const struct br__param *param, const float *d)
 {
-    for (size_t i = 0; i < param->n_pieces; i++) {
-        const struct br__part *q = &param->pieces[i];
+    for (size_t i = 0; i < param->n_parts; i++) {
+        const struct br__part *q = &param->parts[i];
         float *to = br__store_grad(s, q);
         size_t n = (size_t)(q->n_rows * q->n_cols);
         for (size_t k = 0; k < n; k++)
@@ -364,11 +377,12 @@ static int add_gradients(struct br__trainer *t, const struct pass *p, struct br_
 {
     int rc = 0;
     for (size_t i = 0; i < t->rank->params->n && !rc; i++) {
-        if (!p->grad[i] || p->place[i])
+        if (!p->grad[i] || p->leaf[i])
             continue;
         float *d =
-            br__alloc((size_t)br__node_elems(br__node(&p->ready->g, p->grad[i])) * sizeof *d);
-        rc = d ? br__frame_read(p->ready->frame, p->grad[i], d, err) : nomem(err);
+            br__alloc((size_t)br__node_elems(br__node(&p->compiled->g, p->grad[i])) * sizeof *d);
+        rc = d ? br__frame_read(p->compiled->frame, p->grad[i], d, err)
+               : br__nomem(err, "for training");
         if (!rc)
             add_gradient(&t->store, t->rank->params->list[i], d);
         br__free(d);
@@ -425,11 +439,11 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
     if (rc)
         return rc;
     fill_inputs(t, p, mb);
-    rc = br__frame_run(p->ready->frame, err);
+    rc = br__frame_run(p->compiled->frame, err);
     if (!rc)
-        rc = sum_losses(p, p->losses.loss, mb->mask, &out->loss_sum, err);
+        rc = sum_losses(p, p->losses.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
     if (!rc && t->o.mtp)
-        rc = sum_losses(p, p->losses.mtp_loss, NULL, &out->mtp, err);
+        rc = sum_losses(p, p->losses.mtp_loss, NULL, mb->n_tokens, &out->mtp, err);
     out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     if (!rc)
         rc = read_moe(t, p, mb, out, err);
@@ -445,8 +459,8 @@ static int check_opts(const struct br__llm *m, const struct br__train_opts *o, s
         lack = "several ranks";
     else if (!br__device_is_host(&m->ranks[0].dev))
         lack = "a device whose memory is not the host's";
-    else if (o->values != BR_NONE && o->values != BR_F32)
-        lack = "values that are not float32";
+    else if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16)
+        lack = "values that are neither float32 nor bfloat16";
     if (lack)
         return br_fail(err, BR_E_UNSUPPORTED, "the engine cannot train with %s yet", lack);
     if (o->mtp && m->weights->cfg->n_mtp != 1)
@@ -470,9 +484,9 @@ static int open_store(struct br__trainer *t, struct br_err *err)
     struct pass probe = {.n_tokens = 1, .n_seqs = 1};
     int rc = build_pass(t, &probe, err);
     t->n_moe = probe.losses.n_moe;
-    br__ready_free(probe.ready);
+    br__compiled_free(probe.compiled);
     if (!rc)
-        rc = br__store_open(&t->store, t->m->weights, t->rank->params, err);
+        rc = br__store_open(&t->store, t->m->weights, t->rank->params, t->o.values, err);
     return rc ? rc : reopen_params(t->rank, err);
 }
 
@@ -483,7 +497,7 @@ int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct b
     int rc = check_opts(m, o, err);
     struct br__trainer *t = rc ? NULL : br__calloc(1, sizeof *t);
     if (rc || !t)
-        return rc ? rc : nomem(err);
+        return rc ? rc : br__nomem(err, "for training");
     t->m = m;
     t->rank = &m->ranks[0];
     t->o = *o;
@@ -494,7 +508,7 @@ int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct b
         t->aux = br__calloc(t->n_moe + 1, sizeof *t->aux);
         t->z = br__calloc(t->n_moe + 1, sizeof *t->z);
         t->row = br__calloc(experts + 1, sizeof *t->row);
-        rc = t->past && t->aux && t->z && t->row ? 0 : nomem(err);
+        rc = t->past && t->aux && t->z && t->row ? 0 : br__nomem(err, "for training");
     }
     if (rc)
         br__trainer_close(t);
@@ -527,7 +541,9 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *
 
 uint64_t br__trainer_bytes(const struct br__trainer *t)
 {
-    return 2 * t->store.elems * sizeof(float) + br__device_bytes(&t->rank->dev);
+    const struct br__store *s = &t->store;
+    return s->elems * (2 * sizeof(float) + (s->bf16 ? sizeof *s->bf16 : 0)) +
+           s->n_wide * sizeof *s->wide + br__device_bytes(&t->rank->dev);
 }
 
 void br__trainer_zero(struct br__trainer *t)
@@ -539,7 +555,7 @@ void br__trainer_zero(struct br__trainer *t)
 
 int br__trainer_updated(struct br__trainer *t, struct br_err *err)
 {
-    (void)err;
+    int rc = br__store_round(&t->store, err);
     br__params_refresh(t->rank->params);
-    return 0;
+    return rc;
 }

@@ -7,11 +7,6 @@
 #include "weights.h"
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the model's weights");
-}
-
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int list_sources(struct br__weights *w, struct br_err *err)
@@ -20,14 +15,14 @@ static int list_sources(struct br__weights *w, struct br_err *err)
     w->sources = br__calloc(n + 1, sizeof *w->sources);
     w->owned = br__calloc(n + 1, sizeof *w->owned);
     if (!w->sources || !w->owned || br__map_init(&w->by_name, n))
-        return nomem(err);
+        return br__nomem(err, "for the model's weights");
     for (size_t i = 0; i < n; i++) {
         const struct br__source_tensor *t = &w->src->tensors[i];
         struct br__source *s = &w->sources[i];
         *s = (struct br__source){.name = t->name, .dtype = t->dtype, .index = (uint32_t)i};
         br__source_shape(s, t->ndim, t->shape);
         if (br__map_put(&w->by_name, s->name, s->index))
-            return nomem(err);
+            return br__nomem(err, "for the model's weights");
         w->n_sources++;
     }
     return 0;
@@ -77,7 +72,7 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
     struct br__weights *w = br__calloc(1, sizeof *w);
     if (!w) {
         br__source_close(o->source);
-        return nomem(err);
+        return br__nomem(err, "for the model's weights");
     }
     pthread_mutex_init(&w->lock, NULL);
     w->src = o->source;
@@ -156,15 +151,15 @@ static int fill_task(void *arg, size_t i, int worker, struct br_err *err)
     (void)worker;
     uint64_t from = (uint64_t)i * FILL_TASK, to = BR__MIN(from + FILL_TASK, f->bytes);
     struct br__scratch scratch = {br__alloc(BR__OUT_BUF)};
-    int rc = scratch.buf ? 0 : nomem(err);
+    int rc = scratch.buf ? 0 : br__nomem(err, "for the model's weights");
     for (uint64_t off = from; off < to && !rc; off += FILL_CHUNK)
         rc = fill_chunk(f, off, &scratch, err);
     br__free(scratch.buf);
     return rc;
 }
 
-static int fill(struct br__weights *w, const struct br__source *s, void *dst, uint64_t bytes,
-                struct br_err *err)
+static int weights_fill(struct br__weights *w, const struct br__source *s, void *dst,
+                        uint64_t bytes, struct br_err *err)
 {
     struct fill f = {w, s, dst, bytes};
     return br__pool_run(w->threads, (size_t)((bytes + FILL_TASK - 1) / FILL_TASK), fill_task, &f,
@@ -172,13 +167,14 @@ static int fill(struct br__weights *w, const struct br__source *s, void *dst, ui
 }
 
 /* The merged weight in float32, in place of the stored one. */
-static int merge(struct br__weights *w, struct br__source *s, const struct br__adapter_pair *pair,
-                 const void *stored, struct br_err *err)
+static int weights_merge(struct br__weights *w, struct br__source *s,
+                         const struct br__adapter_pair *pair, const void *stored,
+                         struct br_err *err)
 {
     size_t n = (size_t)(s->rows * s->cols);
     float *f = br__alloc(n * sizeof *f);
     if (!f)
-        return nomem(err);
+        return br__nomem(err, "for the model's weights");
     br_cast(f, BR_F32, stored, s->dtype, n, 0);
     int rc = br__adapter_merge(pair, f, s->rows, s->cols, err);
     if (rc) {
@@ -193,23 +189,23 @@ static int merge(struct br__weights *w, struct br__source *s, const struct br__a
     return 0;
 }
 
-static int load(struct br__weights *w, struct br__source *s, struct br_err *err)
+static int weights_load(struct br__weights *w, struct br__source *s, struct br_err *err)
 {
     const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
     uint64_t bytes = (uint64_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
     if (!data) {
         data = w->owned[s->index] = br__alloc((size_t)bytes);
         if (!data)
-            return nomem(err);
+            return br__nomem(err, "for the model's weights");
         w->owned_bytes += bytes;
-        int rc = fill(w, s, w->owned[s->index], bytes, err);
+        int rc = weights_fill(w, s, w->owned[s->index], bytes, err);
         if (rc)
             return rc;
     }
     const struct br__adapter_pair *pair =
         w->adapter && w->adapter->merge ? br__adapter_find(w->adapter, s->name) : NULL;
     if (pair)
-        return merge(w, s, pair, data, err);
+        return weights_merge(w, s, pair, data, err);
     s->data = data;
     return 0;
 }
@@ -218,7 +214,7 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
 {
     int rc = 0;
     pthread_mutex_lock(&w->lock);
-    if (!s->data && (rc = load(w, s, err)))
+    if (!s->data && (rc = weights_load(w, s, err)))
         br_wrap(err, "tensor '%s'", s->name);
     pthread_mutex_unlock(&w->lock);
     return rc;

@@ -6,7 +6,7 @@
 #include "engine.h"
 #include <string.h>
 
-/* ---- weights.c: a model's Hugging Face tensors, wherever they come from ------------------------- */
+/* ---- weights.c: a model's Hugging Face tensors, wherever they come from ---------------------- */
 
 /* Set shape, rows and cols. */
 static inline void br__source_shape(struct br__source *s, int ndim, const int64_t *shape)
@@ -29,15 +29,15 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
 /* Name of a tensor of the model or its adapter with a NaN or infinity, or NULL. */
 const char *br__weights_not_finite(struct br__weights *w);
 
-/* ---- adapter.c: LoRA and DoRA of a peft directory ----------------------------------------------- */
+/* ---- adapter.c: LoRA and DoRA of a peft directory -------------------------------------------- */
 
 struct br__part;
 struct br__adapter_pair {
-    const char *target;                 /* name of the weight it changes */
-    struct br__source *a, *b, *magnitude; /* a [r, in], b [out, r], magnitude [out] or NULL; of
-                                             adapter->sources, which pairs may share */
-    const struct br__part *b_rows, *m_rows; /* [n_rows] which rows of b, elements of magnitude, are the
-                                               target's, in its order; NULL: all */
+    const char *target;                     /* name of the weight it changes */
+    struct br__source *a, *b, *magnitude;   /* a [r, in], b [out, r], magnitude [out] or NULL; of
+                                               adapter->sources, which pairs may share */
+    const struct br__part *b_rows, *m_rows; /* [n_rows] which rows of b, elements of magnitude, are
+                                               the target's, in its order; NULL: all */
     size_t n_rows;
     float scaling;  /* alpha / r, or alpha / sqrt(r) */
     uint32_t index; /* in adapter->pairs */
@@ -61,13 +61,13 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- lora.c: an adapter that is to be trained ---------------------------------------------------- */
+/* ---- lora.c: an adapter that is to be trained ------------------------------------------------ */
 
 /* A and B are zeros, magnitudes the lengths of the rows of w's weights. */
 int br__lora_make(struct br__adapter **out, struct br__weights *w, const struct br__lora_opts *o,
                   struct br_err *err) BR_MUST_CHECK;
 
-/* ---- params.c: the part of each weight that a rank owns ------------------------------------------ */
+/* ---- params.c: the part of each weight that a rank owns -------------------------------------- */
 
 enum br__split {
     BR__SPLIT_NONE, /* the whole                                               */
@@ -82,18 +82,18 @@ struct br__part {
     int64_t row, n_rows, col, n_cols;
 };
 struct br__param {
-    struct br__stored stored; /* first: nodes of a graph hold its address */
-    const char *key;               /* by which it is found again */
-    uint32_t index;                /* in params->list */
-    const struct br__part *pieces; /* where its gradient belongs, in its own row order */
-    size_t n_pieces;
-    struct br__weights *weights; /* whose pieces they are */
-    int adapter; /* 0; else 'A', 'B' or 'M' of a pair */
-    int split;   /* enum br__split */
-    int shared;  /* all ranks of the tensor-parallel group hold the same */
-    int expert;  /* belongs to the expert grid */
-    int centred; /* Megatron's tensor is this one minus 1 */
-    int copied;  /* stored.data is a copy of the pieces */
+    struct br__stored stored;     /* first: nodes of a graph hold its address */
+    const char *key;              /* by which it is found again */
+    uint32_t index;               /* in params->list */
+    const struct br__part *parts; /* where its gradient belongs, in its own row order */
+    size_t n_parts;
+    struct br__weights *weights; /* whose parts they are */
+    int adapter;                 /* 0; else 'A', 'B' or 'M' of a pair */
+    int split;                   /* enum br__split */
+    int shared;                  /* all ranks of the tensor-parallel group hold the same */
+    int expert;                  /* belongs to the expert grid */
+    int centred;                 /* Megatron's tensor is this one minus 1 */
+    int copied;                  /* stored.data is a copy of the parts */
 };
 /* The param that a PARAM node was made of; NULL for other nodes. */
 static inline const struct br__param *br__node_param(const struct br__node *n)
@@ -108,7 +108,7 @@ struct br__params {
     struct br__map by_key;
     void **owned;
     size_t n_owned, cap_owned;
-    int host; /* params are used where they lie in host memory; else their bytes are made on demand */
+    int host; /* params are used in place, in host memory; else their bytes are made on demand */
 };
 /* Ranks see one weights object and each has its own params.  Loading takes a lock. */
 int br__params_open(struct br__params **out, struct br__weights *w, int host,

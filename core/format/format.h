@@ -430,8 +430,7 @@ int br__td_train_common(struct br__buf *out, const struct br__ckpt *ck,
 const char *br__td_sharding(const struct br__td *td);
 int64_t br__td_samples(const struct br__td *td);
 
-/* ---- indexed.c: Megatron's token files, NAME.bin and NAME.idx ---------------------------------
- */
+/* ---- indexed.c: Megatron's token files, NAME.bin and NAME.idx -------------------------------- */
 
 struct br__indexed {
     struct br__file bin, idx;
@@ -477,8 +476,7 @@ int br__indexed_append(struct br__indexed_out *w, const struct br__indexed *x,
 int br__indexed_finish(struct br__indexed_out *w, struct br_err *err) BR_MUST_CHECK;
 void br__indexed_abort(struct br__indexed_out *w);
 
-/* ---- npy.c: arrays as numpy.save writes them ---------------------------------------------------
- */
+/* ---- npy.c: arrays as numpy.save writes them ------------------------------------------------- */
 
 #define BR__NPY_DIMS 2
 struct br__npy {
@@ -496,8 +494,7 @@ int br__npy_parse(struct br__npy *x, const unsigned char *p, uint64_t n, uint64_
 int br__npy_write(const char *path, int dtype, int ndim, const int64_t *shape, const void *data,
                   int sync, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- parquet.c: Parquet files as rows
- * ------------------------------------------------------------ */
+/* ---- parquet.c: Parquet files as rows -------------------------------------------------------- */
 
 struct br__parquet;
 int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *err) BR_MUST_CHECK;

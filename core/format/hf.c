@@ -54,7 +54,7 @@ static int index_files(const br__json *map, struct br__arena *a, struct br__hf_i
             continue;
         const char *copy = br__arena_strdup(a, file);
         if (!copy || br__map_put(seen, copy, 0))
-            return br_fail(err, BR_E_NOMEM, "out of memory reading the index");
+            return br__nomem(err, "reading the index");
         ix->files[ix->n_files++] = copy;
     }
     qsort(ix->files, ix->n_files, sizeof *ix->files, by_string);
@@ -71,7 +71,7 @@ static int index_tensors(const br__json *map, struct br__arena *a, struct br__hf
             BR_BUG("file '%s' of the index was not collected", file);
         ix->names[ix->n] = br__arena_strdup(a, br__json_key(m));
         if (!ix->names[ix->n])
-            return br_fail(err, BR_E_NOMEM, "out of memory reading the index");
+            return br__nomem(err, "reading the index");
         ix->file_of[ix->n++] = (uint32_t)(at - ix->files);
     }
     return BR_OK;
@@ -92,7 +92,7 @@ static int index_root(const br__json *root, struct br__arena *a, struct br__hf_i
     ix->file_of = br__arena_alloc(a, n * sizeof *ix->file_of);
     ix->files = br__arena_alloc(a, n * sizeof *ix->files);
     if (!ix->names || !ix->file_of || !ix->files || br__map_init(&seen, 64))
-        return br_fail(err, BR_E_NOMEM, "out of memory for an index of %zu tensors", n);
+        return br__nomem(err, "for an index of %zu tensors", n);
     int rc = index_files(map, a, ix, &seen, err);
     br__map_free(&seen);
     return rc ? rc : index_tensors(map, a, ix, err);
@@ -159,7 +159,7 @@ struct opening {
     size_t *n_entries;             /* per file */
 };
 
-static int listed(const struct opening *o, const char *name)
+static int hf_listed(const struct opening *o, const char *name)
 {
     return bsearch(&name, o->listing, o->n_listing, sizeof *o->listing, by_string) != NULL;
 }
@@ -271,7 +271,7 @@ static int read_index(struct opening *o, struct br_err *err)
 
     const char *path = br__path_join(&ck->arena, ck->dir, HF_INDEX);
     if (!path)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
+        return br__nomem(err, "opening '%s'", ck->dir);
     int rc = br__read_text(path, BR__ST_HEADER_MAX, &text, &n, err);
     if (rc)
         return rc;
@@ -283,7 +283,7 @@ static int read_index(struct opening *o, struct br_err *err)
     }
     ck->hf->has_index = 1;
     for (size_t i = 0; i < o->ix.n_files; i++) {
-        if (!listed(o, o->ix.files[i]))
+        if (!hf_listed(o, o->ix.files[i]))
             return br_fail(err, BR_E_NOTFOUND,
                            "'%s' is missing, but " HF_INDEX " names it; is the download complete?",
                            o->ix.files[i]);
@@ -301,10 +301,10 @@ static int choose_files(struct opening *o, struct br_err *err)
 
     ck->file_names = br__arena_alloc(&ck->arena, (o->n_listing + 1) * sizeof *ck->file_names);
     if (!ck->file_names)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
-    if (listed(o, HF_INDEX)) {
+        return br__nomem(err, "opening '%s'", ck->dir);
+    if (hf_listed(o, HF_INDEX)) {
         rc = read_index(o, err);
-    } else if (listed(o, HF_SINGLE)) {
+    } else if (hf_listed(o, HF_SINGLE)) {
         ck->file_names[o->n_chosen++] = HF_SINGLE;
         rc = BR_OK;
     } else {
@@ -324,7 +324,7 @@ int br__hf_weight_names(struct br__arena *a, char **names, size_t n, char ***out
     *n_out = 0;
     *out = br__arena_alloc(a, (n + 1) * sizeof **out);
     if (!*out)
-        return br_fail(err, BR_E_NOMEM, "out of memory with %zu names", n);
+        return br__nomem(err, "with %zu names", n);
     char **at = n ? bsearch(&single, names, n, sizeof *names, by_string) : NULL;
     if (at)
         (*out)[(*n_out)++] = *at;
@@ -359,7 +359,7 @@ static int warn_ignored(struct opening *o, struct br_err *err)
                                              : "beside the weights",
                            names.p, n > 3 ? ", ..." : "");
     if (rc || names.failed)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
+        rc = br__nomem(err, "opening '%s'", ck->dir);
     br__buf_free(&names);
     return rc;
 }
@@ -377,8 +377,7 @@ static int open_file(const struct opening *o, const char *name, struct br__file 
                     : br_fail(err, BR_E_NOTFOUND, "'%s' has no '%s'", br__hub_id(o->hub), name);
     }
     const char *path = br__path_join(&ck->arena, ck->dir, name);
-    return path ? br__file_open(f, path, err)
-                : br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
+    return path ? br__file_open(f, path, err) : br__nomem(err, "opening '%s'", ck->dir);
 }
 
 /* Open every chosen file and read its header. */
@@ -393,7 +392,7 @@ static int open_files(struct opening *o, struct br_err *err)
     o->entries = br__arena_alloc(&ck->arena, n * sizeof *o->entries);
     o->n_entries = br__arena_alloc(&ck->arena, n * sizeof *o->n_entries);
     if (!ck->files || !ck->hf->metadata_json || !o->entries || !o->n_entries)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
+        return br__nomem(err, "opening '%s'", ck->dir);
     for (size_t i = 0; i < n; i++) {
         int rc = open_file(o, ck->file_names[i], &ck->files[i], err);
         if (rc)
@@ -435,7 +434,7 @@ static int alloc_tensors(struct br__ckpt *ck, size_t n, struct br_err *err)
 {
     ck->tensors = br__arena_alloc(&ck->arena, (n + 1) * sizeof *ck->tensors);
     if (n >= BR__NOT_FOUND || !ck->tensors || br__map_init(&ck->by_name, n))
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu tensors", n);
+        return br__nomem(err, "for %zu tensors", n);
     return BR_OK;
 }
 
@@ -495,10 +494,10 @@ static int check_all_indexed(const struct opening *o, struct br_err *err)
     if (ck->n_tensors == o->ix.n)
         return BR_OK;
     if (br__map_init(&names, o->ix.n))
-        return br_fail(err, BR_E_NOMEM, "out of memory checking " HF_INDEX);
+        return br__nomem(err, "checking " HF_INDEX);
     for (size_t i = 0; i < o->ix.n && !rc; i++)
         if (br__map_put(&names, o->ix.names[i], 0))
-            rc = br_fail(err, BR_E_NOMEM, "out of memory checking " HF_INDEX);
+            rc = br__nomem(err, "checking " HF_INDEX);
     for (size_t i = 0; i < ck->n_tensors && !rc; i++)
         if (br__map_get(&names, ck->tensors[i].name) == BR__NOT_FOUND)
             rc = br_fail(err, BR_E_FORMAT,
@@ -523,7 +522,7 @@ static int check_total_size(const struct opening *o, struct br_err *err)
                       "metadata.total_size of " HF_INDEX " is %" PRIu64
                       ", but the tensors have %" PRIu64 " bytes",
                       o->ix.total_size, sum))
-        return br_fail(err, BR_E_NOMEM, "out of memory checking " HF_INDEX);
+        return br__nomem(err, "checking " HF_INDEX);
     return BR_OK;
 }
 
@@ -543,11 +542,11 @@ static int list_hub(struct opening *o, struct br_err *err)
 
     o->listing = br__arena_alloc(&o->ck->arena, (o->n_listing + 1) * sizeof *o->listing);
     if (!o->listing)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", o->ck->dir);
+        return br__nomem(err, "opening '%s'", o->ck->dir);
     for (size_t i = 0; i < o->n_listing; i++) {
         o->listing[i] = br__arena_strdup(&o->ck->arena, files[i].path);
         if (!o->listing[i])
-            return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", o->ck->dir);
+            return br__nomem(err, "opening '%s'", o->ck->dir);
     }
     return BR_OK;
 }
@@ -583,7 +582,7 @@ static int read_optional(struct br__ckpt *ck, const char *name, char **text, siz
     const char *path = br__path_join(&ck->arena, ck->dir, name);
 
     if (!path)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", ck->dir);
+        return br__nomem(err, "opening '%s'", ck->dir);
     int rc = br__read_text(path, HF_CONFIG_MAX, text, n, err);
     return rc == BR_E_NOTFOUND ? BR_OK : rc;
 }
@@ -636,7 +635,7 @@ static int open_dir(struct br__ckpt **out, const char *dir, struct br__hub *hub,
         return br_fail(err, BR_E_NOTFOUND, "'%s' is not a directory", dir);
     struct br__ckpt *ck = br__hf_new(dir);
     if (!ck)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", dir);
+        return br__nomem(err, "opening '%s'", dir);
     int rc = read_optional(ck, "config.json", &ck->hf->config_text, &ck->hf->config_size, err);
     if (!rc)
         rc = read_optional(ck, "generation_config.json", &ck->hf->generation_text,
@@ -668,13 +667,12 @@ int br__hf_invent(struct br__ckpt **out, const struct br__tensor *tensors, size_
     *out = NULL;
     struct br__ckpt *ck = br__hf_new("");
     if (!ck)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu tensors", n);
+        return br__nomem(err, "for %zu tensors", n);
     int rc = alloc_tensors(ck, n, err);
     for (size_t i = 0; i < n && !rc; i++) {
         struct br__tensor t = tensors[i];
         t.name = br__arena_strdup(&ck->arena, tensors[i].name);
-        rc = t.name ? add_tensor(ck, &t, err)
-                    : br_fail(err, BR_E_NOMEM, "out of memory for %zu tensors", n);
+        rc = t.name ? add_tensor(ck, &t, err) : br__nomem(err, "for %zu tensors", n);
     }
     if (rc) {
         br__ckpt_close(ck);
@@ -710,7 +708,7 @@ static const struct side_file {
     {"README*", 0},
 };
 
-static int matches(const char *pattern, const char *name)
+static int hf_matches(const char *pattern, const char *name)
 {
     const char *star = strchr(pattern, '*');
 
@@ -733,7 +731,7 @@ static int is_fixed_name(const char *name)
 int br__hf_is_side_file(const char *name, int tokenizer_only)
 {
     for (size_t i = 0; i < BR_COUNTOF(side_files); i++)
-        if ((side_files[i].tokenizer || !tokenizer_only) && matches(side_files[i].pattern, name))
+        if ((side_files[i].tokenizer || !tokenizer_only) && hf_matches(side_files[i].pattern, name))
             return 1;
     return 0;
 }
@@ -773,7 +771,7 @@ int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, 
             continue;
         const char *path = br__path_join(a, dir, list[i]);
         if (!path)
-            return br_fail(err, BR_E_NOMEM, "out of memory listing '%s'", dir);
+            return br__nomem(err, "listing '%s'", dir);
         /* a cache's snapshot is links to blobs: one that leads nowhere must not pass as absent */
         if (br__io.stat(path, &st))
             return br_fail(err, BR_E_IO,

@@ -9,13 +9,7 @@
 #define INDEX "model.safetensors.index.json"
 #define INDEX_MAX (100u << 20)
 
-static int nomem(const char *id, struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory opening '%s'", id);
-}
-
-/* ---- which files ------------------------------------------------------------------------------
- */
+/* ---- which files ----------------------------------------------------------------------------- */
 
 /* Files that every model may have and that are looked for by name, so that it is worth knowing that
  * one is not there. */
@@ -44,7 +38,7 @@ static int choose_small(struct br__arena *a, struct br__hub *h, unsigned need, s
     c->n = 0;
     c->files = br__arena_alloc(a, (n + 1) * sizeof *c->files);
     if (!c->files)
-        return nomem(br__hub_id(h), err);
+        return br__nomem(err, "opening '%s'", br__hub_id(h));
     for (size_t i = 0; i < n; i++)
         if (is_wanted(files[i].path, need))
             c->files[c->n++] = &files[i];
@@ -62,7 +56,8 @@ static int indexed_names(struct br__arena *a, struct br__hub *h, char ***names, 
     char *text = NULL;
     size_t size = 0;
     const char *path = br__path_join(a, br__hub_snapshot(h), INDEX);
-    int rc = path ? br__read_text(path, INDEX_MAX, &text, &size, err) : nomem(br__hub_id(h), err);
+    int rc = path ? br__read_text(path, INDEX_MAX, &text, &size, err)
+                  : br__nomem(err, "opening '%s'", br__hub_id(h));
 
     if (!rc)
         rc = br__hf_index_parse(a, text, size, &ix, err);
@@ -73,7 +68,7 @@ static int indexed_names(struct br__arena *a, struct br__hub *h, char ***names, 
     *names = br__arena_alloc(a, (ix.n_files + 1) * sizeof **names);
     for (size_t i = 0; *names && i < ix.n_files; i++)
         (*names)[i] = br__arena_strdup(a, ix.files[i]);
-    return *names ? BR_OK : nomem(br__hub_id(h), err);
+    return *names ? BR_OK : br__nomem(err, "opening '%s'", br__hub_id(h));
 }
 
 static int listed_names(struct br__arena *a, struct br__hub *h, char ***names, size_t *n,
@@ -85,7 +80,8 @@ static int listed_names(struct br__arena *a, struct br__hub *h, char ***names, s
 
     for (size_t i = 0; all && i < n_files; i++)
         all[i] = br__arena_strdup(a, files[i].path);
-    return all ? br__hf_weight_names(a, all, n_files, names, n, err) : nomem(br__hub_id(h), err);
+    return all ? br__hf_weight_names(a, all, n_files, names, n, err)
+               : br__nomem(err, "opening '%s'", br__hub_id(h));
 }
 
 /* The weights' files; the index must be there if the model has one. */
@@ -100,7 +96,7 @@ static int choose_weights(struct br__arena *a, struct br__hub *h, struct choice 
     c->n = 0;
     c->files = rc ? NULL : br__arena_alloc(a, (n + 1) * sizeof *c->files);
     if (!rc && !c->files)
-        rc = nomem(br__hub_id(h), err);
+        rc = br__nomem(err, "opening '%s'", br__hub_id(h));
     for (size_t i = 0; i < n && !rc; i++) {
         c->files[c->n] = br__hub_find(h, names[i]);
         if (!c->files[c->n++])
@@ -110,8 +106,7 @@ static int choose_weights(struct br__arena *a, struct br__hub *h, struct choice 
     return rc;
 }
 
-/* ---- fetching ---------------------------------------------------------------------------------
- */
+/* ---- fetching -------------------------------------------------------------------------------- */
 
 /* Without a listing (offline, and nothing of ours was here before) the snapshot is taken as it is:
  * whoever opens it sees what is missing. */
@@ -122,12 +117,12 @@ static int has_listing(const struct br__hub *h)
     return n != 0;
 }
 
-static int get(struct br__hub *h, const struct choice *c, struct br_err *err)
+static int hf_cache_get(struct br__hub *h, const struct choice *c, struct br_err *err)
 {
     return br__hub_get(h, c->files, c->n, NULL, NULL, err);
 }
 
-static int fetch(struct br__arena *a, struct br__hub *h, unsigned need, struct br_err *err)
+static int hf_cache_fetch(struct br__arena *a, struct br__hub *h, unsigned need, struct br_err *err)
 {
     struct choice c;
 
@@ -135,11 +130,11 @@ static int fetch(struct br__arena *a, struct br__hub *h, unsigned need, struct b
         return BR_OK;
     int rc = choose_small(a, h, need, &c, err);
     if (!rc)
-        rc = get(h, &c, err);
+        rc = hf_cache_get(h, &c, err);
     if (!rc && (need & BR__HF_WEIGHTS))
         rc = choose_weights(a, h, &c, err);
     if (!rc && (need & BR__HF_WEIGHTS))
-        rc = get(h, &c, err);
+        rc = hf_cache_get(h, &c, err);
     return rc;
 }
 
@@ -151,7 +146,7 @@ static int find_dir(struct br__arena *a, const char *id_or_dir, const char **dir
     *is_dir = br__is_dir(id_or_dir);
     if (*is_dir) {
         *dir = br__arena_strdup(a, id_or_dir);
-        return *dir ? BR_OK : nomem(id_or_dir, err);
+        return *dir ? BR_OK : br__nomem(err, "opening '%s'", id_or_dir);
     }
     if (br__exists(id_or_dir))
         return br_fail(err, BR_E_NOTFOUND, "'%s' is a file; expected the directory that holds it",
@@ -169,9 +164,9 @@ int br__hf_fetch(struct br__arena *a, const char *id_or_dir, unsigned need,
         return rc;
     rc = br__hub_open(&h, id_or_dir, o, err);
     if (!rc)
-        rc = fetch(a, h, need, err);
+        rc = hf_cache_fetch(a, h, need, err);
     if (!rc && !(*dir = br__arena_strdup(a, br__hub_snapshot(h))))
-        rc = nomem(id_or_dir, err);
+        rc = br__nomem(err, "opening '%s'", id_or_dir);
     br__hub_close(h);
     return rc;
 }
@@ -181,8 +176,7 @@ int br__hf_resolve(struct br__arena *a, const char *id_or_dir, const char **dir,
     return br__hf_fetch(a, id_or_dir, BR__HF_SIDE, NULL, dir, err);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* Weights stay where they are: in the snapshot if all are there, else on the hub. */
 static int open_remote(struct br__ckpt **out, struct br__arena *a, struct br__hub **h,
@@ -190,7 +184,7 @@ static int open_remote(struct br__ckpt **out, struct br__arena *a, struct br__hu
 {
     struct choice c = {0};
     size_t there = 0;
-    int rc = fetch(a, *h, BR__HF_SIDE, err);
+    int rc = hf_cache_fetch(a, *h, BR__HF_SIDE, err);
 
     if (!rc && has_listing(*h))
         rc = choose_weights(a, *h, &c, err);

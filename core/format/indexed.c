@@ -43,8 +43,7 @@ static uint64_t u64_at(const unsigned char *p)
     return v;
 }
 
-/* ---- reading: the index -----------------------------------------------------------------------
- */
+/* ---- reading: the index ---------------------------------------------------------------------- */
 
 static int check_header(struct br__indexed *x, const unsigned char *p, uint64_t n,
                         struct br_err *err)
@@ -126,15 +125,14 @@ int br__idx_parse(struct br__indexed *x, const unsigned char *p, uint64_t n, uin
     return rc ? rc : check_documents(x, err);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static int open_part(struct br__arena *a, struct br__file *f, const char *prefix, const char *ext,
                      struct br_err *err)
 {
     const char *path = br__arena_printf(a, "%s.%s", prefix, ext);
     if (!path)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", prefix);
+        return br__nomem(err, "for '%s'", prefix);
     return br__file_open(f, path, err);
 }
 
@@ -175,7 +173,7 @@ int64_t br__indexed_doc(const struct br__indexed *x, int64_t i)
     return i64_at(x->bounds, i);
 }
 
-static int64_t element(const void *p, int dtype, size_t i)
+static int64_t indexed_element(const void *p, int dtype, size_t i)
 {
     switch (dtype) {
     case BR_U8:
@@ -207,7 +205,7 @@ int br__indexed_read(const struct br__indexed *x, int64_t seq, int64_t from, int
         if (rc)
             return rc;
         for (int64_t i = 0; i < m; i++) {
-            int64_t id = element(block, x->dtype, (size_t)i);
+            int64_t id = indexed_element(block, x->dtype, (size_t)i);
             if (id < 0 || id > INT32_MAX)
                 return br_fail(err, BR_E_FORMAT,
                                "'%s': sequence %" PRId64 ", token %" PRId64 " is %" PRId64
@@ -220,8 +218,7 @@ int br__indexed_read(const struct br__indexed *x, int64_t seq, int64_t from, int
     return BR_OK;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 enum { LENGTHS, BOUNDS };
 
@@ -246,7 +243,7 @@ int br__indexed_create(struct br__indexed_out *w, const char *prefix, int dtype,
     for (size_t i = 0; i < BR_COUNTOF(part_names) && !rc; i++)
         if (!(w->names[i] =
                   br__arena_printf(&w->arena, "%s.%s", br__path_base(prefix), part_names[i])))
-            rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", prefix);
+            rc = br__nomem(err, "for '%s'", prefix);
     if (!rc)
         rc = br__out_open_in(&w->bin, &w->dir, w->names[P_BIN], 0, sync, err);
     if (!rc)
@@ -273,7 +270,7 @@ static int put_length(struct br__indexed_out *w, int64_t n, struct br_err *err)
 }
 
 /* n <= 1024 ids into their type; one that does not fit is named. */
-static int narrow(int dtype, const int32_t *ids, size_t n, void *to, struct br_err *err)
+static int indexed_narrow(int dtype, const int32_t *ids, size_t n, void *to, struct br_err *err)
 {
     unsigned bits = 8 * br_dtype_size(dtype) - (dtype != BR_U8 && dtype != BR_U16);
     int64_t max = bits > 31 ? INT32_MAX : (INT64_C(1) << bits) - 1;
@@ -311,7 +308,7 @@ int br__indexed_put(struct br__indexed_out *w, const int32_t *ids, size_t n, str
     int rc = BR_OK;
     for (size_t done = 0; done < n && !rc;) {
         size_t m = BR__MIN(BR_COUNTOF(block), n - done);
-        rc = narrow(w->dtype, ids + done, m, block, err);
+        rc = indexed_narrow(w->dtype, ids + done, m, block, err);
         if (!rc)
             rc = br__out_write(&w->bin, block, m * size, err);
         done += m;
@@ -456,7 +453,7 @@ static int remove_file(const struct br__indexed_out *w, int i, struct br_err *er
 }
 
 /* The .idx comes last: without it the .bin is nothing yet, so a reader sees both or neither. */
-static int publish(struct br__indexed_out *w, struct br_err *err)
+static int indexed_publish(struct br__indexed_out *w, struct br_err *err)
 {
     int rc = remove_file(w, P_IDX_DONE, err);
     if (!rc)
@@ -474,7 +471,7 @@ int br__indexed_finish(struct br__indexed_out *w, struct br_err *err)
     if (!rc)
         rc = write_idx(w, err);
     if (!rc)
-        rc = publish(w, err);
+        rc = indexed_publish(w, err);
     br__indexed_abort(w);
     return rc;
 }

@@ -16,14 +16,13 @@ static const struct {
              {"<u8", BR_U64},  {"<u4", BR_U32}, {"<u2", BR_U16}, {"|u1", BR_U8},
              {"|b1", BR_BOOL}, {"<f8", BR_F64}, {"<f4", BR_F32}, {"<f2", BR_F16}};
 
-/* ---- the dict ---------------------------------------------------------------------------------
- */
+/* ---- the dict -------------------------------------------------------------------------------- */
 
 struct text {
     const char *s, *end;
 };
 
-static int take(struct text *t, const char *word)
+static int npy_take(struct text *t, const char *word)
 {
     size_t n = strlen(word);
     while (t->s < t->end && *t->s == ' ')
@@ -52,9 +51,9 @@ static int take_number(struct text *t, int64_t *out)
 
 static int read_descr(struct br__npy *x, struct text *t, struct br_err *err)
 {
-    if (take(t, "'"))
+    if (npy_take(t, "'"))
         for (size_t i = 0; i < BR_COUNTOF(types); i++)
-            if (take(t, types[i].descr) && take(t, "'")) {
+            if (npy_take(t, types[i].descr) && npy_take(t, "'")) {
                 x->dtype = types[i].dtype;
                 return BR_OK;
             }
@@ -65,12 +64,12 @@ static int read_descr(struct br__npy *x, struct text *t, struct br_err *err)
 
 static int read_shape(struct br__npy *x, struct text *t, struct br_err *err)
 {
-    int ok = take(t, "(");
-    while (ok && !take(t, ")")) {
+    int ok = npy_take(t, "(");
+    while (ok && !npy_take(t, ")")) {
         ok = x->ndim < BR__NPY_DIMS && take_number(t, &x->shape[x->ndim]);
         x->ndim += ok;
-        if (ok && !take(t, ",")) {
-            ok = take(t, ")");
+        if (ok && !npy_take(t, ",")) {
+            ok = npy_take(t, ")");
             break;
         }
     }
@@ -81,19 +80,19 @@ static int read_shape(struct br__npy *x, struct text *t, struct br_err *err)
 
 static int read_dict(struct br__npy *x, struct text t, struct br_err *err)
 {
-    int seen = 0, ok = take(&t, "{");
-    while (ok && !take(&t, "}")) {
+    int seen = 0, ok = npy_take(&t, "{");
+    while (ok && !npy_take(&t, "}")) {
         int rc = BR_OK, key = 0;
-        if (take(&t, "'descr':")) {
+        if (npy_take(&t, "'descr':")) {
             key = 1;
             rc = read_descr(x, &t, err);
-        } else if (take(&t, "'fortran_order':")) {
+        } else if (npy_take(&t, "'fortran_order':")) {
             key = 2;
-            if (!take(&t, "False"))
+            if (!npy_take(&t, "False"))
                 return br_fail(err, BR_E_UNSUPPORTED,
                                "the header's 'fortran_order' is not False; arrays are read in "
                                "row-major order alone");
-        } else if (take(&t, "'shape':")) {
+        } else if (npy_take(&t, "'shape':")) {
             key = 4;
             x->ndim = 0;
             rc = read_shape(x, &t, err);
@@ -102,7 +101,7 @@ static int read_dict(struct br__npy *x, struct text t, struct br_err *err)
             return rc;
         ok = key && !(seen & key);
         seen |= key;
-        if (ok && !take(&t, ","))
+        if (ok && !npy_take(&t, ","))
             ok = t.s < t.end && *t.s == '}';
     }
     while (t.s < t.end && (*t.s == ' ' || *t.s == '\n'))
@@ -113,8 +112,7 @@ static int read_dict(struct br__npy *x, struct text t, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 int br__npy_parse(struct br__npy *x, const unsigned char *p, uint64_t n, uint64_t *data_off,
                   struct br_err *err)
@@ -173,8 +171,7 @@ void br__npy_close(struct br__npy *x)
     *x = (struct br__npy){0};
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* numpy leaves room for the first dimension to grow to 20 digits, and aligns the elements. */
 #define GROWTH 21

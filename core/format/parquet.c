@@ -26,8 +26,7 @@ struct br__parquet {
     int64_t left, row; /* rows of this row group; rows read */
 };
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int read_footer(struct br__parquet *p, struct br_err *err)
 {
@@ -49,7 +48,7 @@ int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *
     struct br__parquet *p = br__calloc(1, sizeof *p);
     *out = NULL;
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+        return br__nomem(err, "for '%s'", path);
     int rc = br__file_open(&p->file, path, err);
     if (!rc) {
         rc = read_footer(p, err);
@@ -60,7 +59,7 @@ int br__parquet_open(struct br__parquet **out, const char *path, struct br_err *
         p->columns = br__arena_alloc(&p->arena, (p->meta.n_leaves + 1) * sizeof *p->columns);
         p->wanted = br__arena_alloc(&p->arena, p->meta.n_nodes + 1);
         if (!p->columns || !p->wanted)
-            rc = br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+            rc = br__nomem(err, "for '%s'", path);
     }
     if (rc)
         br__parquet_close(p);
@@ -85,11 +84,10 @@ int64_t br__parquet_rows(const struct br__parquet *p)
     return p->meta.n_rows;
 }
 
-/* ---- which columns
- * ---------------------------------------------------------------------------------- */
+/* ---- which columns --------------------------------------------------------------------------- */
 
 /* Why a node cannot be read; NULL if it can. */
-static const char *obstacle(const struct br__pq_meta *m, uint32_t node)
+static const char *parquet_obstacle(const struct br__pq_meta *m, uint32_t node)
 {
     for (uint32_t i = node; i < m->nodes[node].end; i++) {
         const struct br__pq_node *x = &m->nodes[i];
@@ -118,14 +116,14 @@ int br__parquet_select(struct br__parquet *p, const char *const *names, size_t n
     size_t found = 0;
     memset(p->wanted, 0, m->n_nodes);
     for (uint32_t i = 1; n == 0 && i < m->n_nodes; i = m->nodes[i].end)
-        found += p->wanted[i] = obstacle(m, i) == NULL;
+        found += p->wanted[i] = parquet_obstacle(m, i) == NULL;
     for (size_t k = 0; k < n; k++) {
         uint32_t i = top_level(m, names[k]);
         if (!i)
             return br_fail(err, BR_E_FORMAT, "'%s' has no column \"%s\"", p->file.path, names[k]);
-        if (obstacle(m, i))
+        if (parquet_obstacle(m, i))
             return br_fail(err, BR_E_UNSUPPORTED, "'%s': column \"%s\" holds %s", p->file.path,
-                           names[k], obstacle(m, i));
+                           names[k], parquet_obstacle(m, i));
         p->wanted[i] = 1;
         found++;
     }
@@ -135,8 +133,7 @@ int br__parquet_select(struct br__parquet *p, const char *const *names, size_t n
     return BR_OK;
 }
 
-/* ---- a row
- * -------------------------------------------------------------------------------------------- */
+/* ---- a row ----------------------------------------------------------------------------------- */
 
 struct walk {
     struct br__parquet *p;
@@ -156,7 +153,7 @@ static struct br__pq_column *column_of(struct walk *w, uint32_t i)
     return &w->p->columns[nodes[i].leaf];
 }
 
-static int peek(struct walk *w, struct br__pq_column *c)
+static int parquet_peek(struct walk *w, struct br__pq_column *c)
 {
     if (w->rc)
         return 0;
@@ -170,7 +167,7 @@ static int peek(struct walk *w, struct br__pq_column *c)
 static int def_of(struct walk *w, uint32_t i)
 {
     struct br__pq_column *c = column_of(w, i);
-    return peek(w, c) ? c->def[c->k] : 0;
+    return parquet_peek(w, c) ? c->def[c->k] : 0;
 }
 
 /* Does another element of the list at level `rep` follow? */
@@ -181,12 +178,12 @@ static int goes_on(struct walk *w, uint32_t i, int rep)
 }
 
 /* Nothing is there below this node: every column has one entry that says so. */
-static void pass(struct walk *w, uint32_t i)
+static void parquet_pass(struct walk *w, uint32_t i)
 {
     const struct br__pq_node *nodes = w->p->meta.nodes;
     for (uint32_t k = i; k < nodes[i].end; k++) {
         struct br__pq_column *c = nodes[k].leaf < 0 ? NULL : &w->p->columns[nodes[k].leaf];
-        if (!c || !peek(w, c))
+        if (!c || !parquet_peek(w, c))
             continue;
         c->v += c->def[c->k] == c->node->def;
         c->k++;
@@ -205,7 +202,7 @@ static void put_leaf(struct walk *w, uint32_t i)
 {
     const struct br__pq_node *x = &w->p->meta.nodes[i];
     struct br__pq_column *c = &w->p->columns[x->leaf];
-    if (!peek(w, c))
+    if (!parquet_peek(w, c))
         return;
     if (c->def[c->k] != x->def) {
         w->rc = br_fail(w->err, BR_E_FORMAT, "column \"%s\" contradicts its neighbours", x->name);
@@ -257,7 +254,7 @@ static void put_list(struct walk *w, uint32_t i, int wrapped)
     const struct br__pq_node *x = &w->p->meta.nodes[i];
     br__buf_putc(w->out, '[');
     if (def_of(w, i) < x->def) {
-        pass(w, i);
+        parquet_pass(w, i);
     } else {
         do {
             if (wrapped)
@@ -298,7 +295,7 @@ static void put_node(struct walk *w, uint32_t i)
         put_list(w, i, 0);
     } else if (x->repetition == PQ_OPTIONAL && def_of(w, i) < x->def) {
         br__buf_puts(w->out, "null");
-        pass(w, i);
+        parquet_pass(w, i);
     } else if (is_list(nodes, i)) {
         put_list(w, i + 1, is_wrapped(nodes, i));
     } else {

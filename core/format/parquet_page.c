@@ -33,13 +33,7 @@ static int ends_early(struct br_err *err)
     return br_fail(err, BR_E_FORMAT, "a page ends before its values");
 }
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for a page");
-}
-
-/* ---- numbers
- * ---------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static int read_varint(struct bytes *b, uint64_t *out)
 {
@@ -107,8 +101,7 @@ static int read_hybrid(struct bytes b, unsigned width, uint32_t *out, size_t n, 
     return BR_OK;
 }
 
-/* ---- DELTA_BINARY_PACKED
- * ------------------------------------------------------------------------------ */
+/* ---- DELTA_BINARY_PACKED --------------------------------------------------------------------- */
 
 /* Numbers as a first one and differences, in blocks of miniblocks with a width of bits each.  into:
  * room for n numbers; more or fewer are an error. */
@@ -149,8 +142,7 @@ static int read_deltas(struct bytes *b, union br__pq_value *out, size_t n, struc
     return BR_OK;
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static int plain_texts(struct bytes *b, union br__pq_value *out, size_t n, struct br_err *err)
 {
@@ -221,7 +213,7 @@ static int front_coded(struct br__pq_column *c, struct bytes *b, size_t n, struc
 {
     union br__pq_value *prefix = br__calloc(n, sizeof *prefix), *out = c->values;
     if (!prefix)
-        return nomem(err);
+        return br__nomem(err, "for a page");
     int rc = read_deltas(b, prefix, n, err);
     if (!rc)
         rc = delta_texts(b, out, n, err);
@@ -238,7 +230,7 @@ static int front_coded(struct br__pq_column *c, struct bytes *b, size_t n, struc
     c->joined.max = SIZE_MAX;
     char *to = rc ? NULL : br__buf_room(&c->joined, (size_t)total + 1);
     if (!rc && !to)
-        rc = nomem(err);
+        rc = br__nomem(err, "for a page");
     const char *last = to;
     for (size_t i = 0; i < n && !rc; i++) {
         size_t keep = (size_t)prefix[i].i;
@@ -298,8 +290,7 @@ static int read_values(struct br__pq_column *c, struct bytes b, int encoding, si
                    "encoding %d of values, expected plain, dictionary or delta", encoding);
 }
 
-/* ---- levels
- * --------------------------------------------------------------------------------------------- */
+/* ---- levels ---------------------------------------------------------------------------------- */
 
 static unsigned width_of(unsigned max)
 {
@@ -343,8 +334,7 @@ static int counted_levels(struct br__pq_column *c, struct bytes *b, unsigned max
     return read_levels(c, own, max, out, n, err);
 }
 
-/* ---- pages
- * ---------------------------------------------------------------------------------------------- */
+/* ---- pages ----------------------------------------------------------------------------------- */
 
 static int room_for(struct br__pq_column *c, size_t n, struct br_err *err)
 {
@@ -359,11 +349,11 @@ static int room_for(struct br__pq_column *c, size_t n, struct br_err *err)
         c->values = br__calloc(n, sizeof *c->values);
         c->cap_levels = c->levels && c->def && c->rep && c->values ? n : 0;
     }
-    return n > c->cap_levels ? nomem(err) : BR_OK;
+    return n > c->cap_levels ? br__nomem(err, "for a page") : BR_OK;
 }
 
 /* The next page's header, and its bytes as stored in c->stored. */
-static int fetch(struct br__pq_column *c, struct br__pq_page *h, struct br_err *err)
+static int page_fetch(struct br__pq_column *c, struct br__pq_page *h, struct br_err *err)
 {
     unsigned char head[512];
     int64_t end = c->chunk.begin + c->chunk.bytes;
@@ -378,7 +368,7 @@ static int fetch(struct br__pq_column *c, struct br__pq_page *h, struct br_err *
         c->stored.n = 0;
         unsigned char *p = (unsigned char *)br__buf_room(&c->stored, more);
         if (!p)
-            return nomem(err);
+            return br__nomem(err, "for a page");
         rc = br__file_read(c->file, (uint64_t)c->at, p, more, err);
         if (!rc)
             rc = br__pq_page_header(h, p, more, &used, err);
@@ -398,7 +388,7 @@ static int fetch(struct br__pq_column *c, struct br__pq_page *h, struct br_err *
     c->stored.n = 0;
     char *to = br__buf_room(&c->stored, (size_t)h->stored + 1);
     if (!to)
-        return nomem(err);
+        return br__nomem(err, "for a page");
     rc = br__file_read(c->file, (uint64_t)c->at, to, (size_t)h->stored, err);
     c->at += h->stored;
     return rc;
@@ -413,7 +403,7 @@ static int inflate_page(struct br__pq_column *c, const struct br__pq_page *h, si
     to->n = 0;
     unsigned char *p = (unsigned char *)br__buf_room(to, size + 1);
     if (!p)
-        return nomem(err);
+        return br__nomem(err, "for a page");
     to->n = size;
     return br__pq_inflate(codec, (unsigned char *)c->stored.p + skip, stored, p, size, err);
 }
@@ -431,7 +421,7 @@ static int dictionary_page(struct br__pq_column *c, const struct br__pq_page *h,
         c->dict = br__calloc((size_t)h->n_values, sizeof *c->dict);
         c->cap_dict = c->dict ? (size_t)h->n_values : 0;
         if (!c->dict)
-            return nomem(err);
+            return br__nomem(err, "for a page");
     }
     struct bytes b = {(unsigned char *)c->dict_bytes.p, (unsigned char *)c->dict_bytes.p + h->size};
     c->n_dict = (size_t)h->n_values;
@@ -478,7 +468,7 @@ static int next_page(struct br__pq_column *c, struct br_err *err)
     struct br__pq_page h;
     c->n = c->k = c->v = 0;
     while (c->n == 0) {
-        int rc = fetch(c, &h, err);
+        int rc = page_fetch(c, &h, err);
         if (!rc && h.type == PQ_DICTIONARY_PAGE)
             rc = dictionary_page(c, &h, err);
         else if (!rc && (h.type == PQ_DATA_PAGE || h.type == PQ_DATA_PAGE_V2)) {

@@ -40,7 +40,7 @@ static int parse_metadata(struct br__arena *a, const br__json *meta, const char 
     br__buf_putc(&b, '}');
     *text = b.failed ? NULL : br__arena_strndup(a, b.p, b.n);
     if (!*text)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory reading '" ST_METADATA "'");
+        rc = br__nomem(err, "reading '" ST_METADATA "'");
 out:
     br__buf_free(&b);
     return rc;
@@ -124,7 +124,7 @@ static int parse_entry(struct br__arena *a, const br__json *m, uint64_t data_byt
 
     e->name = br__arena_strdup(a, br__json_key(m));
     if (!e->name)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading a header");
+        return br__nomem(err, "reading a header");
     if (br__json_kind(m) != 'o')
         return br_fail(err, BR_E_FORMAT, "header entry '%s' is not a JSON object", e->name);
     rc = parse_dtype(br__json_get(m, "dtype"), e, err);
@@ -200,8 +200,7 @@ static int parse_root(struct br__arena *a, const br__json *root, uint64_t data_b
         return br_fail(err, BR_E_FORMAT, "the header is not a JSON object");
     struct br__st_entry *e = br__arena_alloc(a, (br__json_count(root) + 1) * sizeof *e);
     if (!e)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu header entries",
-                       br__json_count(root));
+        return br__nomem(err, "for %zu header entries", br__json_count(root));
     for (const br__json *m = br__json_first(root); m; m = br__json_next(m)) {
         if (strcmp(br__json_key(m), ST_METADATA) == 0)
             rc = parse_metadata(a, m, metadata_json, err);

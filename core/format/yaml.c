@@ -23,24 +23,19 @@ struct reader {
     struct br_err *err;
 };
 
-static int out_of_memory(struct reader *r)
-{
-    return br_fail(r->err, BR_E_NOMEM, "out of memory reading YAML");
-}
-
 /* The next event; the caller deletes it. */
 static int next_event(struct reader *r, yaml_event_t *ev)
 {
     if (yaml_parser_parse(&r->parser, ev))
         return BR_OK;
     if (r->parser.error == YAML_MEMORY_ERROR)
-        return out_of_memory(r);
+        return br__nomem(r->err, "reading YAML");
     return br_fail(r->err, BR_E_FORMAT, "YAML line %zu, column %zu: %s",
                    r->parser.problem_mark.line + 1, r->parser.problem_mark.column + 1,
                    r->parser.problem ? r->parser.problem : "unreadable");
 }
 
-static int refuse(struct reader *r, const yaml_event_t *ev, const char *what)
+static int yaml_refuse(struct reader *r, const yaml_event_t *ev, const char *what)
 {
     return br_fail(r->err, BR_E_FORMAT, "YAML line %zu: %s", ev->start_mark.line + 1, what);
 }
@@ -63,7 +58,7 @@ static int tag_ok(const char *tag)
 static int check_node(struct reader *r, const yaml_event_t *ev, const void *anchor, const void *tag)
 {
     if (anchor)
-        return refuse(r, ev, "anchors ('&name') are not supported here");
+        return yaml_refuse(r, ev, "anchors ('&name') are not supported here");
     if (!tag_ok(tag))
         return br_fail(r->err, BR_E_FORMAT, "YAML line %zu: the tag '%s' is not supported here",
                        ev->start_mark.line + 1, (const char *)tag);
@@ -80,11 +75,11 @@ static int read_scalar(struct reader *r, const yaml_event_t *ev, struct br__yaml
     if (rc)
         return rc;
     if (memchr(text, '\0', n))
-        return refuse(r, ev, "text with a NUL character");
+        return yaml_refuse(r, ev, "text with a NUL character");
     y->kind = BR__YAML_SCALAR;
     y->text = br__arena_strndup(r->arena, text, n);
     if (!y->text)
-        return out_of_memory(r);
+        return br__nomem(r->err, "reading YAML");
     y->plain = tag ? br__starts(tag, YAML_CORE_TAG) && !br__ends(tag, ":str")
                    : ev->data.scalar.plain_implicit;
     return BR_OK;
@@ -115,7 +110,7 @@ static int no_duplicate_keys(struct reader *r, const struct br__yaml *y)
     if (rc == BR_E_EXISTS)
         return br_fail(r->err, BR_E_FORMAT, "YAML: the key '%s' is there twice in one map",
                        y->keys[i - 1]);
-    return rc ? out_of_memory(r) : BR_OK;
+    return rc ? br__nomem(r->err, "reading YAML") : BR_OK;
 }
 
 /* Move the children into the tree. */
@@ -126,13 +121,13 @@ static int adopt_children(struct reader *r, const struct children *c, struct br_
         return BR_OK;
     y->items = br__arena_alloc(r->arena, y->n * sizeof *y->items);
     if (!y->items)
-        return out_of_memory(r);
+        return br__nomem(r->err, "reading YAML");
     memcpy(y->items, c->items, y->n * sizeof *y->items);
     if (y->kind == BR__YAML_LIST)
         return BR_OK;
     y->keys = br__arena_alloc(r->arena, y->n * sizeof *y->keys);
     if (!y->keys)
-        return out_of_memory(r);
+        return br__nomem(r->err, "reading YAML");
     memcpy(y->keys, c->keys, y->n * sizeof *y->keys);
     return no_duplicate_keys(r, y);
 }
@@ -144,14 +139,14 @@ static int add_key(struct reader *r, const yaml_event_t *ev, struct children *c)
     struct br__yaml key = {0};
 
     if (ev->type != YAML_SCALAR_EVENT)
-        return refuse(r, ev, "a key that is not plain text");
+        return yaml_refuse(r, ev, "a key that is not plain text");
     int rc = read_scalar(r, ev, &key);
     if (rc)
         return rc;
     if (key.plain && strcmp(key.text, "<<") == 0)
-        return refuse(r, ev, "merge keys ('<<') are not supported here");
+        return yaml_refuse(r, ev, "merge keys ('<<') are not supported here");
     if (br__grow(&c->keys, &c->cap_keys, c->n_keys, sizeof *c->keys))
-        return out_of_memory(r);
+        return br__nomem(r->err, "reading YAML");
     c->keys[c->n_keys++] = key.text;
     return BR_OK;
 }
@@ -164,7 +159,7 @@ static int add_item(struct reader *r, const yaml_event_t *ev, int depth, struct 
     if (rc)
         return rc;
     if (br__grow(&c->items, &c->cap_items, c->n_items, sizeof *c->items))
-        return out_of_memory(r);
+        return br__nomem(r->err, "reading YAML");
     c->items[c->n_items++] = item;
     return BR_OK;
 }
@@ -202,10 +197,10 @@ static int read_node(struct reader *r, const yaml_event_t *ev, int depth, struct
     int rc;
 
     if (!y)
-        return out_of_memory(r);
+        return br__nomem(r->err, "reading YAML");
     *out = y;
     if (depth > YAML_MAX_DEPTH)
-        return refuse(r, ev, "nested too deeply");
+        return yaml_refuse(r, ev, "nested too deeply");
     switch (ev->type) {
     case YAML_SCALAR_EVENT:
         return read_scalar(r, ev, y);
@@ -218,14 +213,14 @@ static int read_node(struct reader *r, const yaml_event_t *ev, int depth, struct
         rc = check_node(r, ev, ev->data.sequence_start.anchor, ev->data.sequence_start.tag);
         return rc ? rc : read_children(r, depth + 1, y);
     case YAML_ALIAS_EVENT:
-        return refuse(r, ev, "aliases ('*name') are not supported here");
+        return yaml_refuse(r, ev, "aliases ('*name') are not supported here");
     default:
-        return refuse(r, ev, "expected a value");
+        return yaml_refuse(r, ev, "expected a value");
     }
 }
 
 /* Take the next event, which must be of that type. */
-static int expect(struct reader *r, yaml_event_type_t type, const char *otherwise)
+static int yaml_expect(struct reader *r, yaml_event_type_t type, const char *otherwise)
 {
     yaml_event_t ev;
 
@@ -233,7 +228,7 @@ static int expect(struct reader *r, yaml_event_type_t type, const char *otherwis
     if (rc)
         return rc;
     if (ev.type != type)
-        rc = refuse(r, &ev, otherwise);
+        rc = yaml_refuse(r, &ev, otherwise);
     yaml_event_delete(&ev);
     return rc;
 }
@@ -242,9 +237,9 @@ static int read_document(struct reader *r, struct br__yaml **out)
 {
     yaml_event_t ev;
 
-    int rc = expect(r, YAML_STREAM_START_EVENT, "not a YAML stream");
+    int rc = yaml_expect(r, YAML_STREAM_START_EVENT, "not a YAML stream");
     if (!rc)
-        rc = expect(r, YAML_DOCUMENT_START_EVENT, "no document");
+        rc = yaml_expect(r, YAML_DOCUMENT_START_EVENT, "no document");
     if (!rc)
         rc = next_event(r, &ev);
     if (rc)
@@ -252,9 +247,9 @@ static int read_document(struct reader *r, struct br__yaml **out)
     rc = read_node(r, &ev, 0, out);
     yaml_event_delete(&ev);
     if (!rc)
-        rc = expect(r, YAML_DOCUMENT_END_EVENT, "more than one value");
+        rc = yaml_expect(r, YAML_DOCUMENT_END_EVENT, "more than one value");
     if (!rc)
-        rc = expect(r, YAML_STREAM_END_EVENT, "more than one document");
+        rc = yaml_expect(r, YAML_STREAM_END_EVENT, "more than one document");
     return rc;
 }
 
@@ -268,7 +263,7 @@ int br__yaml_parse(struct br__arena *a, const char *text, size_t n, struct br__y
         return br_fail(err, BR_E_FORMAT, "YAML text has %zu bytes, more than %u", n,
                        YAML_MAX_BYTES);
     if (!yaml_parser_initialize(&r.parser))
-        return out_of_memory(&r);
+        return br__nomem(r.err, "reading YAML");
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)text, n);
     int rc = read_document(&r, out);

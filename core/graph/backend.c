@@ -33,8 +33,8 @@ static int check_complete(const struct br_backend *b, const char *path, struct b
 }
 
 /* A backend of any size as this build knows it. */
-static int adopt(struct br_backend *out, const struct br_backend *b, const char *path,
-                 struct br_err *err)
+static int backend_adopt(struct br_backend *out, const struct br_backend *b, const char *path,
+                         struct br_err *err)
 {
     if (b->struct_size < offsetof(struct br_backend, kernels))
         return br_fail(err, BR_E_PLUGIN, "backend '%s' says that it is %u bytes long", path,
@@ -47,7 +47,7 @@ static int adopt(struct br_backend *out, const struct br_backend *b, const char 
 
 /* The backend of a file.  A module that was accepted is never unloaded, since its tables and code
  * are in use. */
-static int load(const char *path, struct br_backend *out, struct br_err *err)
+static int backend_load(const char *path, struct br_backend *out, struct br_err *err)
 {
     void *h = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!h)
@@ -56,7 +56,7 @@ static int load(const char *path, struct br_backend *out, struct br_err *err)
     *(void **)&fn = dlsym(h, BR_BACKEND_SYMBOL);
     const struct br_backend *b = fn ? fn() : NULL;
     int rc =
-        b ? adopt(out, b, path, err)
+        b ? backend_adopt(out, b, path, err)
           : br_fail(err, BR_E_PLUGIN, "'%s' is no backend: it lacks %s", path, BR_BACKEND_SYMBOL);
     if (rc)
         dlclose(h);
@@ -76,7 +76,7 @@ static int by_name(const char *name, const struct br__dirs *dirs, struct br_back
     for (size_t i = 0; dirs && i < dirs->n && rc == BR_E_NOTFOUND; i++) {
         const char *path = br__arena_printf(&a, "%s/bridge_%s.so", dirs->list[i], name);
         br__buf_printf(&looked, "%s%s", i ? ", " : "", dirs->list[i]);
-        if (path && br__exists(path) && (rc = load(path, out, err)))
+        if (path && br__exists(path) && (rc = backend_load(path, out, err)))
             rc = BR_E_PLUGIN;
         else if (!rc && strcmp(out->name, name) != 0)
             rc = br_fail(err, BR_E_PLUGIN, "backend '%s' calls itself '%s'", path, out->name);
@@ -96,7 +96,7 @@ static int by_name(const char *name, const struct br__dirs *dirs, struct br_back
 static const char *const known[] = {"cuda"};
 
 /* The best score of those that are there; those that are not usable are no error here. */
-static void best(const struct br__dirs *dirs, struct br_backend *win)
+static void backend_best(const struct br__dirs *dirs, struct br_backend *win)
 {
     char why[200];
     *win = *br__cpu_backend();
@@ -132,7 +132,7 @@ static int adopt_kernels(struct br__device *d, struct br_err *err)
     uint32_t n = d->backend.kernels.n, size = d->backend.kernels.row_size;
     struct br_kernel *rows = br__calloc(n + 1, sizeof *rows);
     if (!rows)
-        return br_fail(err, BR_E_NOMEM, "out of memory for kernels");
+        return br__nomem(err, "for kernels");
     d->kernels = rows;
     d->n_kernels = n;
     for (uint32_t i = 0; i < n; i++)
@@ -144,12 +144,12 @@ static int adopt_kernels(struct br__device *d, struct br_err *err)
 }
 
 /* "name" or "name:2"; *index: the device's number if one is said. */
-static int choose(struct br_backend *out, const char *name, const struct br__dirs *dirs,
-                  uint32_t *index, struct br_err *err)
+static int backend_choose(struct br_backend *out, const char *name, const struct br__dirs *dirs,
+                          uint32_t *index, struct br_err *err)
 {
     char word[64], why[200] = "";
     if (!name || strcmp(name, "auto") == 0) {
-        best(dirs, out);
+        backend_best(dirs, out);
         return 0;
     }
     const char *colon = strchr(name, ':');
@@ -170,7 +170,7 @@ int br__device_open(struct br__device *d, const char *name, const struct br__dir
                     uint32_t rank, uint32_t n_threads, struct br_err *err)
 {
     memset(d, 0, sizeof *d);
-    int rc = choose(&d->backend, name, dirs, &rank, err);
+    int rc = backend_choose(&d->backend, name, dirs, &rank, err);
     if (rc)
         return rc;
     uint32_t there = d->backend.count ? d->backend.count() : UINT32_MAX;

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define PIECE ((size_t)4 << 20) /* bytes of a weight that are made and uploaded at once */
+#define UPLOAD_BYTES ((size_t)4 << 20) /* bytes of a weight that are made and uploaded at once */
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
@@ -17,13 +17,13 @@ static size_t stored_bytes(const struct br__stored *s)
 }
 
 /* Piece by piece through host memory. */
-static int fill(struct br__device *d, unsigned char *to, size_t n,
-                const struct br_source_bytes *from, struct br_err *err)
+static int device_fill(struct br__device *d, unsigned char *to, size_t n,
+                       const struct br_source_bytes *from, struct br_err *err)
 {
-    unsigned char *piece = br__alloc(BR__MIN(n, PIECE));
-    int rc = piece ? 0 : br_fail(err, BR_E_NOMEM, "out of memory for a piece of a weight");
+    unsigned char *piece = br__alloc(BR__MIN(n, UPLOAD_BYTES));
+    int rc = piece ? 0 : br__nomem(err, "for a piece of a weight");
     for (size_t at = 0, k; at < n && !rc; at += k) {
-        k = BR__MIN(n - at, PIECE);
+        k = BR__MIN(n - at, UPLOAD_BYTES);
         rc = from->make(from->arg, piece, at, k, err);
         if (!rc)
             rc = d->backend.upload(d->device, to + at, piece, k, err);
@@ -32,13 +32,13 @@ static int fill(struct br__device *d, unsigned char *to, size_t n,
     return rc;
 }
 
-static int upload(struct br__device *d, const struct br__stored *s, unsigned char *to, size_t n,
-                  struct br_err *err)
+static int device_upload(struct br__device *d, const struct br__stored *s, unsigned char *to,
+                         size_t n, struct br_err *err)
 {
     const struct br_backend *b = &d->backend;
     if (s->bytes.make)
         return b->fill ? b->fill(d->device, to, n, &s->bytes, d->n_threads, err)
-                       : fill(d, to, n, &s->bytes, err);
+                       : device_fill(d, to, n, &s->bytes, err);
     if (s->data)
         return b->upload(d->device, to, s->data, n, err);
     size_t each = n / (size_t)s->shape[0];
@@ -58,14 +58,14 @@ int br__device_place(struct br__device *d, const struct br__stored *s, void **da
         }
     size_t n = stored_bytes(s);
     if (br__grow(&d->placed, &d->cap_placed, d->n_placed, sizeof *d->placed))
-        return br_fail(err, BR_E_NOMEM, "out of memory for weights");
+        return br__nomem(err, "for weights");
     *data = d->backend.alloc(d->device, n);
     if (!*data)
         return br_fail(
             err, BR_E_NOMEM,
             "device '%s' is out of memory for a weight of %zu bytes beside %zu of others",
             d->backend.name, n, d->placed_bytes);
-    int rc = upload(d, s, *data, n, err);
+    int rc = device_upload(d, s, *data, n, err);
     if (rc) {
         d->backend.free(d->device, *data);
         return rc;
@@ -77,8 +77,8 @@ int br__device_place(struct br__device *d, const struct br__stored *s, void **da
 
 /* ---- work memory ----------------------------------------------------------------------------- */
 
-static int grow(struct br__device *d, void **p, size_t *have, size_t want, const char *what,
-                struct br_err *err)
+static int device_grow(struct br__device *d, void **p, size_t *have, size_t want, const char *what,
+                       struct br_err *err)
 {
     if (*p && want <= *have)
         return 0;
@@ -89,19 +89,19 @@ static int grow(struct br__device *d, void **p, size_t *have, size_t want, const
     /* A kernel may fetch a little beyond its last element. */
     *p = d->backend.alloc(d->device, want + 64);
     if (!*p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %s (%zu bytes)", what, want);
+        return br__nomem(err, "for %s (%zu bytes)", what, want);
     *have = want;
     return 0;
 }
 
 int br__device_reserve(struct br__device *d, size_t work, size_t scratch, struct br_err *err)
 {
-    int rc = grow(d, &d->work, &d->work_bytes, work, "activations", err);
-    return rc ? rc : grow(d, &d->scratch, &d->scratch_bytes, scratch, "kernels' scratch", err);
+    int rc = device_grow(d, &d->work, &d->work_bytes, work, "activations", err);
+    return rc ? rc
+              : device_grow(d, &d->scratch, &d->scratch_bytes, scratch, "kernels' scratch", err);
 }
 
-/* ---- one op by itself --------------------------------------------------------------------------
- */
+/* ---- one op by itself ------------------------------------------------------------------------ */
 
 struct single {
     const struct br_kernel *kernel;

@@ -1,6 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* finite.c - the search for numbers that are none, which every step of decoding makes of all
- * logits. */
+/* finite.c - NaN/Inf scan, run over all logits at every decode step. */
 #include "graph.h"
 
 #include <math.h>

@@ -96,7 +96,7 @@ static int alloc_calls(struct br__frame *f, struct br_err *err)
     f->calls = br__calloc(p->n_steps + 1, sizeof *f->calls);
     f->tensors = br__calloc(n + 1, sizeof *f->tensors);
     if (!f->state || !f->weight || !f->calls || !f->tensors)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph of %zu steps", p->n_steps);
+        return br__nomem(err, "for a graph of %zu steps", p->n_steps);
     for (size_t i = 0; i < p->n_steps; i++) {
         f->calls[i].tensors = f->tensors + at;
         at += br__node(p->g, p->steps[i].node)->n_in + 1;
@@ -125,7 +125,7 @@ static int make_leaves(struct br__frame *f, struct br_err *err)
     f->leaves = f->d->backend.alloc(f->d->device, n + p->align);
     f->inputs = host ? f->leaves : br__calloc(p->input_bytes + 1, 1);
     if (!f->leaves || !f->inputs)
-        return br_fail(err, BR_E_NOMEM, "out of memory for inputs of %zu bytes", n);
+        return br__nomem(err, "for inputs of %zu bytes", n);
     return host ? 0 : upload_constants(f, err);
 }
 
@@ -165,7 +165,7 @@ int br__frame_make(struct br__frame **out, const struct br__program *p, struct b
     *out = NULL;
     struct br__frame *f = br__calloc(1, sizeof *f);
     if (!f)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+        return br__nomem(err, "for a graph");
     f->p = p;
     f->d = d;
     if (comms)
@@ -243,7 +243,7 @@ static int all_reduce(struct br__frame *f, struct br_comm *comm, const struct br
     return rc ? rc : comm->ops->all_reduce(comm, out->data, n, in->dtype, err);
 }
 
-static int communicate(struct br__frame *f, const struct br_call *c, struct br_err *err)
+static int frame_communicate(struct br__frame *f, const struct br_call *c, struct br_err *err)
 {
     struct br_comm *comm = f->comms[c->attr.i[0]];
     const struct br_tensor *in = c->in, *out = c->out;
@@ -293,7 +293,7 @@ static int run_steps(struct br__frame *f, struct br_err *err)
     for (size_t i = 0, end; i < p->n_steps; i = end) {
         end = i + 1;
         if (!p->steps[i].kernel) {
-            int rc = communicate(f, &f->calls[i].call, err);
+            int rc = frame_communicate(f, &f->calls[i].call, err);
             if (rc)
                 return rc;
             continue;
@@ -332,7 +332,8 @@ static size_t span_of(const struct br_tensor *t)
 }
 
 /* Rows of a strided view, one after another, as dtype `to`. */
-static void unpack(const struct br_tensor *t, const unsigned char *from, int to, unsigned char *dst)
+static void frame_unpack(const struct br_tensor *t, const unsigned char *from, int to,
+                         unsigned char *dst)
 {
     size_t size = br_dtype_size((int)t->dtype), cols = (size_t)t->shape[t->n_dim - 1];
     size_t rows = elems_of(t) / cols;
@@ -355,14 +356,14 @@ static int read_as(const struct br__frame *f, br_val v, int to, void *dst, struc
     if ((int)t.dtype == to && br__node_contiguous(br__node(f->p->g, v)))
         return f->d->backend.download(f->d->device, dst, t.data, bytes, err);
     if (br__device_is_host(f->d)) {
-        unpack(&t, t.data, to, dst);
+        frame_unpack(&t, t.data, to, dst);
         return 0;
     }
     unsigned char *copy = br__alloc(bytes);
     int rc = copy ? f->d->backend.download(f->d->device, copy, t.data, bytes, err)
-                  : br_fail(err, BR_E_NOMEM, "out of memory reading %zu bytes", bytes);
+                  : br__nomem(err, "reading %zu bytes", bytes);
     if (!rc)
-        unpack(&t, copy, to, dst);
+        frame_unpack(&t, copy, to, dst);
     br__free(copy);
     return rc;
 }

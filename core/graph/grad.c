@@ -17,12 +17,12 @@ struct grads {
     size_t n_home, cap_home;
 };
 
-static const struct br__node *node(const struct grads *gs, br_val v)
+static const struct br__node *back_node(const struct grads *gs, br_val v)
 {
     return br__node(gs->g, v);
 }
 /* The value of the forward graph that x is or is a clone of. */
-static br_val home(const struct grads *gs, br_val x)
+static br_val back_home(const struct grads *gs, br_val x)
 {
     return x < gs->n ? x : x - gs->n < gs->n_home ? gs->home[x - gs->n] : 0;
 }
@@ -32,7 +32,7 @@ static br_val read_as(struct grads *gs, br_val v, br_val x);
 
 static int is_leaf(const struct grads *gs, br_val v)
 {
-    return br__op_kind(node(gs, v)->op) == BR__OP_LEAF;
+    return br__op_kind(back_node(gs, v)->op) == BR__OP_LEAF;
 }
 
 /* Node `clone` is a clone of v. */
@@ -53,9 +53,9 @@ static void make_again(struct grads *gs, const struct br__segment *s)
 {
     for (br_val v = s->from; v < s->to && !gs->g->err.code; v++) {
         br_val from[BR_MAX_IN];
-        uint32_t n_in = node(gs, v)->n_in;
+        uint32_t n_in = back_node(gs, v)->n_in;
         for (uint32_t i = 0; i < n_in; i++)
-            from[i] = read_as(gs, v, node(gs, v)->in[i]);
+            from[i] = read_as(gs, v, back_node(gs, v)->in[i]);
         gs->now[v] = is_leaf(gs, v) ? v : br__clone(gs->g, v, from);
         if (gs->now[v] != v)
             note_clone(gs, gs->now[v], v);
@@ -64,14 +64,22 @@ static void make_again(struct grads *gs, const struct br__segment *s)
 
 static const struct br__segment *segment_of(const struct grads *gs, br_val v)
 {
-    for (size_t i = 0; i < gs->g->n_segments; i++)
-        if (v >= gs->g->segments[i].from && v < gs->g->segments[i].to)
-            return &gs->g->segments[i];
+    size_t from = 0, to = gs->g->n_segments;
+    while (from < to) {
+        size_t mid = (from + to) / 2;
+        const struct br__segment *s = &gs->g->segments[mid];
+        if (v >= s->from && v < s->to)
+            return s;
+        if (v < s->from)
+            to = mid;
+        else
+            from = mid + 1;
+    }
     return NULL;
 }
 
 /* What the rule of v works on: v, or its clone. */
-static br_val now(struct grads *gs, br_val v)
+static br_val back_now(struct grads *gs, br_val v)
 {
     const struct br__segment *s = gs->now[v] ? NULL : segment_of(gs, v);
     if (s)
@@ -83,27 +91,27 @@ static br_val now(struct grads *gs, br_val v)
 static br_val read_as(struct grads *gs, br_val v, br_val x)
 {
     const struct br__segment *s = segment_of(gs, x);
-    return s && (s->all || s == segment_of(gs, v)) ? now(gs, x) : x;
+    return s && (s->all || s == segment_of(gs, v)) ? back_now(gs, x) : x;
 }
 
 /* Input i of v, which may be a clone, as the rule of v reads it. */
-static br_val in(struct grads *gs, br_val v, uint32_t i)
+static br_val back_in(struct grads *gs, br_val v, uint32_t i)
 {
-    br_val x = node(gs, v)->in[i];
-    return x < gs->n ? read_as(gs, home(gs, v), x) : x;
+    br_val x = back_node(gs, v)->in[i];
+    return x < gs->n ? read_as(gs, back_home(gs, v), x) : x;
 }
-static int wanted(const struct grads *gs, br_val x)
+static int back_wanted(const struct grads *gs, br_val x)
 {
-    return gs->wants[home(gs, x)];
+    return gs->wants[back_home(gs, x)];
 }
-static int wants(struct grads *gs, br_val v, uint32_t i)
+static int back_wants(struct grads *gs, br_val v, uint32_t i)
 {
-    return wanted(gs, in(gs, v, i));
+    return back_wanted(gs, back_in(gs, v, i));
 }
 /* d is one more part of the gradient of x. */
-static void add(struct grads *gs, br_val x, br_val d)
+static void back_add(struct grads *gs, br_val x, br_val d)
 {
-    x = home(gs, x);
+    x = back_home(gs, x);
     if (!gs->wants[x])
         return;
     if (gs->into[x]) {
@@ -111,32 +119,32 @@ static void add(struct grads *gs, br_val x, br_val d)
         return;
     }
     /* A leaf may be stored in any dtype; its gradient is a sum, as it comes. */
-    int leaf = br__op_kind(node(gs, node(gs, x)->base)->op) == BR__OP_LEAF;
-    if (!leaf && node(gs, d)->dtype != node(gs, x)->dtype)
-        d = BR__OP(gs->g, CAST, BR__I(node(gs, x)->dtype), d);
+    int leaf = br__op_kind(back_node(gs, back_node(gs, x)->base)->op) == BR__OP_LEAF;
+    if (!leaf && back_node(gs, d)->dtype != back_node(gs, x)->dtype)
+        d = BR__OP(gs->g, CAST, BR__I(back_node(gs, x)->dtype), d);
     gs->of[x] = gs->of[x] ? BR__OP(gs->g, ADD, NULL, gs->of[x], d) : d;
 }
 /* The sum that the gradient of x is added to, or 0; and that it was. */
 static br_val sum_of(const struct grads *gs, br_val x)
 {
-    return gs->into[home(gs, x)];
+    return gs->into[back_home(gs, x)];
 }
-static void added(struct grads *gs, br_val x, br_val sum)
+static void back_added(struct grads *gs, br_val x, br_val sum)
 {
-    x = home(gs, x);
+    x = back_home(gs, x);
     gs->of[x] = gs->into[x] = sum;
 }
-static br_val matrix(struct grads *gs, br_val x)
+static br_val back_matrix(struct grads *gs, br_val x)
 {
-    const struct br__node *n = node(gs, x);
+    const struct br__node *n = back_node(gs, x);
     if (n->n_dim == 2)
         return x;
     int64_t cols = n->shape[n->n_dim - 1];
     return BR__RESHAPE(gs->g, x, n->n_dim ? br__node_elems(n) / cols : 1, cols);
 }
-static br_val like(struct grads *gs, br_val d, br_val x)
+static br_val back_like(struct grads *gs, br_val d, br_val x)
 {
-    return br__reshape(gs->g, d, node(gs, x)->n_dim, node(gs, x)->shape);
+    return br__reshape(gs->g, d, back_node(gs, x)->n_dim, back_node(gs, x)->shape);
 }
 
 /* Hand out consecutive columns of `all` to the first n_in inputs of v. */
@@ -144,10 +152,10 @@ static void add_columns(struct grads *gs, br_val v, br_val all, uint32_t n_in)
 {
     int64_t from = 0;
     for (uint32_t i = 0; i < n_in; i++) {
-        br_val x = in(gs, v, i);
-        int64_t cols = br__node_elems(node(gs, x)) / node(gs, x)->shape[0];
-        if (wanted(gs, x))
-            add(gs, x, like(gs, br__slice(gs->g, all, 1, from, cols), x));
+        br_val x = back_in(gs, v, i);
+        int64_t cols = br__node_elems(back_node(gs, x)) / back_node(gs, x)->shape[0];
+        if (back_wanted(gs, x))
+            back_add(gs, x, back_like(gs, br__slice(gs->g, all, 1, from, cols), x));
         from += cols;
     }
 }
@@ -160,210 +168,218 @@ typedef void rule(struct grads *gs, br_val v, br_val dy);
 
 static void grad_slice(struct grads *gs, br_val v, br_val dy)
 {
-    const struct br__node *n = node(gs, v), *x = node(gs, n->in[0]);
+    const struct br__node *n = back_node(gs, v), *x = back_node(gs, n->in[0]);
     int64_t axis = n->attr.i[0], from = n->attr.i[1], total = x->shape[axis];
     if (axis != 0 && axis != x->n_dim - 1) {
         br__graph_fail(gs->g, BR_E_UNSUPPORTED, "no gradient for a slice of a middle axis");
         return;
     }
-    add(gs, in(gs, v, 0), BR__OP(gs->g, PAD, BR__I(from, total, axis == 0 && x->n_dim > 1), dy));
+    back_add(gs, back_in(gs, v, 0),
+             BR__OP(gs->g, PAD, BR__I(from, total, axis == 0 && x->n_dim > 1), dy));
 }
 
 static void grad_reshape(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), like(gs, dy, in(gs, v, 0)));
+    back_add(gs, back_in(gs, v, 0), back_like(gs, dy, back_in(gs, v, 0)));
 }
 
 static void grad_branch(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), BR__OP(gs->g, ALL_REDUCE, BR__I(node(gs, v)->attr.i[0], 1), dy));
+    back_add(gs, back_in(gs, v, 0),
+             BR__OP(gs->g, ALL_REDUCE, BR__I(back_node(gs, v)->attr.i[0], 1), dy));
 }
 
 /* ---- matrix products ------------------------------------------------------------------------- */
 
 static void grad_matmul(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0), w = in(gs, v, 1);
-    const struct br_attr attr = node(gs, v)->attr;
-    if (wanted(gs, x))
-        add(gs, x, BR__OP(gs->g, MATMUL_NN, &attr, dy, w));
-    if (wanted(gs, w) && sum_of(gs, w))
-        added(gs, w, BR__OP(gs->g, MATMUL_TN_ADD, &attr, dy, x, sum_of(gs, w)));
-    else if (wanted(gs, w))
-        add(gs, w, BR__OP(gs->g, MATMUL_TN, &attr, dy, x));
+    br_val x = back_in(gs, v, 0), w = back_in(gs, v, 1);
+    const struct br_attr attr = back_node(gs, v)->attr;
+    if (back_wanted(gs, x))
+        back_add(gs, x, BR__OP(gs->g, MATMUL_NN, &attr, dy, w));
+    if (back_wanted(gs, w) && sum_of(gs, w))
+        back_added(gs, w, BR__OP(gs->g, MATMUL_TN_ADD, &attr, dy, x, sum_of(gs, w)));
+    else if (back_wanted(gs, w))
+        back_add(gs, w, BR__OP(gs->g, MATMUL_TN, &attr, dy, x));
 }
 
 static void grad_grouped(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0), w = in(gs, v, 1), offsets = in(gs, v, 2);
-    const struct br_attr attr = node(gs, v)->attr;
-    if (wanted(gs, x))
-        add(gs, x, BR__OP(gs->g, GROUPED_MATMUL_NN, &attr, dy, w, offsets));
-    if (wanted(gs, w) && sum_of(gs, w))
-        added(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN_ADD, &attr, dy, x, offsets, sum_of(gs, w)));
-    else if (wanted(gs, w))
-        add(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN, &attr, dy, x, offsets));
+    br_val x = back_in(gs, v, 0), w = back_in(gs, v, 1), offsets = back_in(gs, v, 2);
+    const struct br_attr attr = back_node(gs, v)->attr;
+    if (back_wanted(gs, x))
+        back_add(gs, x, BR__OP(gs->g, GROUPED_MATMUL_NN, &attr, dy, w, offsets));
+    if (back_wanted(gs, w) && sum_of(gs, w))
+        back_added(gs, w,
+                   BR__OP(gs->g, GROUPED_MATMUL_TN_ADD, &attr, dy, x, offsets, sum_of(gs, w)));
+    else if (back_wanted(gs, w))
+        back_add(gs, w, BR__OP(gs->g, GROUPED_MATMUL_TN, &attr, dy, x, offsets));
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 static void grad_embed(struct grads *gs, br_val v, br_val dy)
 {
-    br_val table = in(gs, v, 0), ids = in(gs, v, 1);
-    const struct br_attr attr = {.i = {node(gs, v)->attr.i[0], node(gs, table)->shape[0]}};
+    br_val table = back_in(gs, v, 0), ids = back_in(gs, v, 1);
+    const struct br_attr attr = {
+        .i = {back_node(gs, v)->attr.i[0], back_node(gs, table)->shape[0]}};
     if (sum_of(gs, table))
-        added(gs, table, BR__OP(gs->g, EMBED_GRAD_ADD, &attr, dy, ids, sum_of(gs, table)));
+        back_added(gs, table, BR__OP(gs->g, EMBED_GRAD_ADD, &attr, dy, ids, sum_of(gs, table)));
     else
-        add(gs, table, BR__OP(gs->g, EMBED_GRAD, &attr, dy, ids));
+        back_add(gs, table, BR__OP(gs->g, EMBED_GRAD, &attr, dy, ids));
 }
 
 static void grad_gather_rows(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0);
-    add(gs, x, BR__OP(gs->g, SCATTER_ROWS, BR__I(node(gs, x)->shape[0]), dy, in(gs, v, 1)));
+    br_val x = back_in(gs, v, 0);
+    back_add(gs, x,
+             BR__OP(gs->g, SCATTER_ROWS, BR__I(back_node(gs, x)->shape[0]), dy, back_in(gs, v, 1)));
 }
 
 static void grad_concat(struct grads *gs, br_val v, br_val dy)
 {
-    add_columns(gs, v, dy, node(gs, v)->n_in);
+    add_columns(gs, v, dy, back_node(gs, v)->n_in);
 }
 
 static void grad_interleave(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), BR__OP(gs->g, DEINTERLEAVE, BR__I(node(gs, v)->attr.i[0]), dy));
+    back_add(gs, back_in(gs, v, 0),
+             BR__OP(gs->g, DEINTERLEAVE, BR__I(back_node(gs, v)->attr.i[0]), dy));
 }
 static void grad_deinterleave(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), BR__OP(gs->g, INTERLEAVE, BR__I(node(gs, v)->attr.i[0]), dy));
+    back_add(gs, back_in(gs, v, 0),
+             BR__OP(gs->g, INTERLEAVE, BR__I(back_node(gs, v)->attr.i[0]), dy));
 }
 
 /* ---- elementwise and broadcast --------------------------------------------------------------- */
 
 static void grad_add(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), dy);
-    add(gs, in(gs, v, 1), dy);
+    back_add(gs, back_in(gs, v, 0), dy);
+    back_add(gs, back_in(gs, v, 1), dy);
 }
 
 static void grad_mul(struct grads *gs, br_val v, br_val dy)
 {
-    br_val a = in(gs, v, 0), b = in(gs, v, 1);
-    if (wanted(gs, a))
-        add(gs, a, BR__OP(gs->g, MUL, NULL, dy, b));
-    if (wanted(gs, b))
-        add(gs, b, BR__OP(gs->g, MUL, NULL, dy, a));
+    br_val a = back_in(gs, v, 0), b = back_in(gs, v, 1);
+    if (back_wanted(gs, a))
+        back_add(gs, a, BR__OP(gs->g, MUL, NULL, dy, b));
+    if (back_wanted(gs, b))
+        back_add(gs, b, BR__OP(gs->g, MUL, NULL, dy, a));
 }
 
 static void grad_scale(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), BR__OP(gs->g, SCALE, BR__F(node(gs, v)->attr.f[0]), dy));
+    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, SCALE, BR__F(back_node(gs, v)->attr.f[0]), dy));
 }
 
 static void grad_add_row(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), dy);
-    if (wants(gs, v, 1))
-        add(gs, in(gs, v, 1), BR__OP(gs->g, SUM_ROWS, NULL, matrix(gs, dy)));
+    back_add(gs, back_in(gs, v, 0), dy);
+    if (back_wants(gs, v, 1))
+        back_add(gs, back_in(gs, v, 1), BR__OP(gs->g, SUM_ROWS, NULL, back_matrix(gs, dy)));
 }
 
 static void grad_mul_row(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0), s = in(gs, v, 1);
-    if (wanted(gs, x))
-        add(gs, x, BR__OP(gs->g, MUL_ROW, NULL, dy, s));
-    if (wanted(gs, s))
-        add(gs, s, BR__OP(gs->g, SUM_ROWS, NULL, BR__OP(gs->g, MUL, NULL, dy, x)));
+    br_val x = back_in(gs, v, 0), s = back_in(gs, v, 1);
+    if (back_wanted(gs, x))
+        back_add(gs, x, BR__OP(gs->g, MUL_ROW, NULL, dy, s));
+    if (back_wanted(gs, s))
+        back_add(gs, s, BR__OP(gs->g, SUM_ROWS, NULL, BR__OP(gs->g, MUL, NULL, dy, x)));
 }
 
 static void grad_sum_rows(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0);
-    add(gs, x, BR__OP(gs->g, FILL_ROWS, BR__I(node(gs, x)->shape[0]), dy));
+    br_val x = back_in(gs, v, 0);
+    back_add(gs, x, BR__OP(gs->g, FILL_ROWS, BR__I(back_node(gs, x)->shape[0]), dy));
 }
 static void grad_fill_rows(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), BR__OP(gs->g, SUM_ROWS, NULL, dy));
+    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, SUM_ROWS, NULL, dy));
 }
 
 static void grad_mul_col(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0), s = in(gs, v, 1);
-    if (wanted(gs, x))
-        add(gs, x, BR__OP(gs->g, MUL_COL, NULL, dy, s));
-    if (wanted(gs, s))
-        add(gs, s, BR__OP(gs->g, DOT_ROWS, NULL, dy, x));
+    br_val x = back_in(gs, v, 0), s = back_in(gs, v, 1);
+    if (back_wanted(gs, x))
+        back_add(gs, x, BR__OP(gs->g, MUL_COL, NULL, dy, s));
+    if (back_wanted(gs, s))
+        back_add(gs, s, BR__OP(gs->g, DOT_ROWS, NULL, dy, x));
 }
 
 static void grad_dot_rows(struct grads *gs, br_val v, br_val dy)
 {
-    br_val a = in(gs, v, 0), b = in(gs, v, 1);
-    if (wanted(gs, a))
-        add(gs, a, BR__OP(gs->g, MUL_COL, NULL, b, dy));
-    if (wanted(gs, b))
-        add(gs, b, BR__OP(gs->g, MUL_COL, NULL, a, dy));
+    br_val a = back_in(gs, v, 0), b = back_in(gs, v, 1);
+    if (back_wanted(gs, a))
+        back_add(gs, a, BR__OP(gs->g, MUL_COL, NULL, b, dy));
+    if (back_wanted(gs, b))
+        back_add(gs, b, BR__OP(gs->g, MUL_COL, NULL, a, dy));
 }
 
 /* silu(gate) * up is linear in up with the factor silu(gate), which is SWIGLU(gate, dy) again. */
 static void grad_swiglu(struct grads *gs, br_val v, br_val dy)
 {
-    br_val gate = in(gs, v, 0), up = in(gs, v, 1);
-    if (wanted(gs, gate))
-        add(gs, gate, BR__OP(gs->g, SWIGLU_DGATE, NULL, gate, up, dy));
-    if (wanted(gs, up))
-        add(gs, up, BR__OP(gs->g, SWIGLU, NULL, gate, dy));
+    br_val gate = back_in(gs, v, 0), up = back_in(gs, v, 1);
+    if (back_wanted(gs, gate))
+        back_add(gs, gate, BR__OP(gs->g, SWIGLU_DGATE, NULL, gate, up, dy));
+    if (back_wanted(gs, up))
+        back_add(gs, up, BR__OP(gs->g, SWIGLU, NULL, gate, dy));
 }
 
 static void grad_cast(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), dy);
+    back_add(gs, back_in(gs, v, 0), dy);
 }
 
 static void grad_log_sum_exp(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0);
-    add(gs, x, BR__OP(gs->g, MUL_COL, NULL, BR__OP(gs->g, SOFTMAX, NULL, x), dy));
+    br_val x = back_in(gs, v, 0);
+    back_add(gs, x, BR__OP(gs->g, MUL_COL, NULL, BR__OP(gs->g, SOFTMAX, NULL, x), dy));
 }
 
 static void grad_sigmoid(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), BR__OP(gs->g, SIGMOID_GRAD, NULL, v, dy));
+    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, SIGMOID_GRAD, NULL, v, dy));
 }
 static void grad_softmax(struct grads *gs, br_val v, br_val dy)
 {
-    add(gs, in(gs, v, 0), BR__OP(gs->g, SOFTMAX_GRAD, NULL, v, dy));
+    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, SOFTMAX_GRAD, NULL, v, dy));
 }
 
 /* ---- norms, attention ------------------------------------------------------------------------ */
 
 static void grad_rmsnorm(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0), w = in(gs, v, 1);
-    const struct br_attr attr = node(gs, v)->attr;
-    if (wanted(gs, x))
-        add(gs, x, BR__OP(gs->g, RMSNORM_DX, &attr, x, w, dy));
-    if (wanted(gs, w))
-        add(gs, w, BR__OP(gs->g, RMSNORM_DW, &attr, x, dy));
+    br_val x = back_in(gs, v, 0), w = back_in(gs, v, 1);
+    const struct br_attr attr = back_node(gs, v)->attr;
+    if (back_wanted(gs, x))
+        back_add(gs, x, BR__OP(gs->g, RMSNORM_DX, &attr, x, w, dy));
+    if (back_wanted(gs, w))
+        back_add(gs, w, BR__OP(gs->g, RMSNORM_DW, &attr, x, dy));
 }
 
 static void grad_l2norm(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0);
-    add(gs, x, BR__OP(gs->g, L2NORM_GRAD, BR__F(node(gs, v)->attr.f[0]), x, dy));
+    br_val x = back_in(gs, v, 0);
+    back_add(gs, x, BR__OP(gs->g, L2NORM_GRAD, BR__F(back_node(gs, v)->attr.f[0]), x, dy));
 }
 
 static void grad_rope(struct grads *gs, br_val v, br_val dy)
 {
-    struct br_attr attr = node(gs, v)->attr;
+    struct br_attr attr = back_node(gs, v)->attr;
     attr.i[0] = !attr.i[0];
-    add(gs, in(gs, v, 0), BR__OP(gs->g, ROPE, &attr, dy, in(gs, v, 1), in(gs, v, 2)));
+    back_add(gs, back_in(gs, v, 0),
+             BR__OP(gs->g, ROPE, &attr, dy, back_in(gs, v, 1), back_in(gs, v, 2)));
 }
 
 static void grad_attention(struct grads *gs, br_val v, br_val dy)
 {
-    const struct br_attr attr = node(gs, v)->attr;
+    const struct br_attr attr = back_node(gs, v)->attr;
     add_columns(gs, v,
-                BR__OP(gs->g, ATTENTION_GRAD, &attr, in(gs, v, 0), in(gs, v, 1), in(gs, v, 2),
-                       in(gs, v, 3), dy),
+                BR__OP(gs->g, ATTENTION_GRAD, &attr, back_in(gs, v, 0), back_in(gs, v, 1),
+                       back_in(gs, v, 2), back_in(gs, v, 3), dy),
                 3);
 }
 
@@ -371,59 +387,63 @@ static void grad_attention(struct grads *gs, br_val v, br_val dy)
 
 static void grad_gather_cols(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0);
-    add(gs, x, BR__OP(gs->g, SCATTER_COLS, BR__I(node(gs, x)->shape[1]), dy, in(gs, v, 1)));
+    br_val x = back_in(gs, v, 0);
+    back_add(gs, x,
+             BR__OP(gs->g, SCATTER_COLS, BR__I(back_node(gs, x)->shape[1]), dy, back_in(gs, v, 1)));
 }
 
 static void grad_moe_gather(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0);
-    add(gs, x,
-        BR__OP(gs->g, MOE_GATHER_GRAD, BR__I(node(gs, v)->attr.i[0], node(gs, x)->shape[0]), dy,
-               in(gs, v, 1)));
+    br_val x = back_in(gs, v, 0);
+    back_add(gs, x,
+             BR__OP(gs->g, MOE_GATHER_GRAD,
+                    BR__I(back_node(gs, v)->attr.i[0], back_node(gs, x)->shape[0]), dy,
+                    back_in(gs, v, 1)));
 }
 
 static void grad_moe_combine(struct grads *gs, br_val v, br_val dy)
 {
-    br_val y = in(gs, v, 0), p = in(gs, v, 1), order = in(gs, v, 2);
-    if (wanted(gs, y))
-        add(gs, y, BR__OP(gs->g, MOE_COMBINE_DY, NULL, dy, p, order));
-    if (wanted(gs, p))
-        add(gs, p, BR__OP(gs->g, MOE_COMBINE_DP, BR__I(node(gs, p)->shape[1]), dy, y, order));
+    br_val y = back_in(gs, v, 0), p = back_in(gs, v, 1), order = back_in(gs, v, 2);
+    if (back_wanted(gs, y))
+        back_add(gs, y, BR__OP(gs->g, MOE_COMBINE_DY, NULL, dy, p, order));
+    if (back_wanted(gs, p))
+        back_add(gs, p,
+                 BR__OP(gs->g, MOE_COMBINE_DP, BR__I(back_node(gs, p)->shape[1]), dy, y, order));
 }
 
 /* ---- gated delta net ------------------------------------------------------------------------- */
 
 static void grad_conv1d(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0), w = in(gs, v, 1), seqs = in(gs, v, 2);
-    if (wanted(gs, x))
-        add(gs, x, BR__OP(gs->g, CONV1D_SILU_DX, NULL, x, w, seqs, dy));
-    if (wanted(gs, w))
-        add(gs, w, BR__OP(gs->g, CONV1D_SILU_DW, NULL, x, w, seqs, dy));
+    br_val x = back_in(gs, v, 0), w = back_in(gs, v, 1), seqs = back_in(gs, v, 2);
+    if (back_wanted(gs, x))
+        back_add(gs, x, BR__OP(gs->g, CONV1D_SILU_DX, NULL, x, w, seqs, dy));
+    if (back_wanted(gs, w))
+        back_add(gs, w, BR__OP(gs->g, CONV1D_SILU_DW, NULL, x, w, seqs, dy));
 }
 
 /* The decay is linear in exp(A_log), so its derivative by A_log is the decay itself; a and dt_bias
  * enter as a sum. */
 static void grad_gdn_decay(struct grads *gs, br_val v, br_val dy)
 {
-    br_val a = in(gs, v, 0), a_log = in(gs, v, 1), bias = in(gs, v, 2);
-    if (wanted(gs, a) || wanted(gs, bias)) {
+    br_val a = back_in(gs, v, 0), a_log = back_in(gs, v, 1), bias = back_in(gs, v, 2);
+    if (back_wanted(gs, a) || back_wanted(gs, bias)) {
         br_val da = BR__OP(gs->g, GDN_DECAY_DA, NULL, a, a_log, bias, dy);
-        add(gs, a, da);
-        if (wanted(gs, bias))
-            add(gs, bias, BR__OP(gs->g, SUM_ROWS, NULL, da));
+        back_add(gs, a, da);
+        if (back_wanted(gs, bias))
+            back_add(gs, bias, BR__OP(gs->g, SUM_ROWS, NULL, da));
     }
-    if (wanted(gs, a_log))
-        add(gs, a_log, BR__OP(gs->g, SUM_ROWS, NULL, BR__OP(gs->g, MUL, NULL, dy, v)));
+    if (back_wanted(gs, a_log))
+        back_add(gs, a_log, BR__OP(gs->g, SUM_ROWS, NULL, BR__OP(gs->g, MUL, NULL, dy, v)));
 }
 
 static void grad_delta_rule(struct grads *gs, br_val v, br_val dy)
 {
-    const struct br_attr attr = node(gs, v)->attr;
+    const struct br_attr attr = back_node(gs, v)->attr;
     add_columns(gs, v,
-                BR__OP(gs->g, DELTA_RULE_GRAD, &attr, in(gs, v, 0), in(gs, v, 1), in(gs, v, 2),
-                       in(gs, v, 3), in(gs, v, 4), in(gs, v, 5), dy),
+                BR__OP(gs->g, DELTA_RULE_GRAD, &attr, back_in(gs, v, 0), back_in(gs, v, 1),
+                       back_in(gs, v, 2), back_in(gs, v, 3), back_in(gs, v, 4), back_in(gs, v, 5),
+                       dy),
                 5);
 }
 
@@ -431,58 +451,60 @@ static void grad_delta_rule(struct grads *gs, br_val v, br_val dy)
 
 static void grad_cross_entropy(struct grads *gs, br_val v, br_val dy)
 {
-    br_val logits = in(gs, v, 0);
-    add(gs, logits, BR__OP(gs->g, CROSS_ENTROPY_GRAD, NULL, logits, in(gs, v, 1), dy));
+    br_val logits = back_in(gs, v, 0);
+    back_add(gs, logits, BR__OP(gs->g, CROSS_ENTROPY_GRAD, NULL, logits, back_in(gs, v, 1), dy));
 }
 
 /* Both at once, for both need the logits again. */
 static void grad_head_loss(struct grads *gs, br_val v, br_val dy)
 {
-    br_val x = in(gs, v, 0), w = in(gs, v, 1), labels = in(gs, v, 2), stats = in(gs, v, 3);
-    const struct br_attr attr = node(gs, v)->attr;
+    br_val x = back_in(gs, v, 0), w = back_in(gs, v, 1), labels = back_in(gs, v, 2),
+           stats = back_in(gs, v, 3);
+    const struct br_attr attr = back_node(gs, v)->attr;
     br_val sum = sum_of(gs, w), dx;
-    int own = wanted(gs, w) && !sum;
+    int own = back_wanted(gs, w) && !sum;
     if (own)
-        sum = br__leaf(gs->g, BR_OP_ZEROS, BR_F32, NULL, 2, node(gs, w)->shape);
+        sum = br__leaf(gs->g, BR_OP_ZEROS, BR_F32, NULL, 2, back_node(gs, w)->shape);
     if (sum)
         dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy, sum);
     else
         dx = BR__OP(gs->g, LM_HEAD_GRAD, &attr, x, w, labels, stats, dy);
-    add(gs, x, dx);
+    back_add(gs, x, dx);
     if (own)
-        add(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
+        back_add(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
     else if (sum)
-        added(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
+        back_added(gs, w, BR__OP(gs->g, AFTER, NULL, sum, dx));
 }
 
 static void grad_all_reduce(struct grads *gs, br_val v, br_val dy)
 {
-    const struct br_attr attr = node(gs, v)->attr;
-    add(gs, in(gs, v, 0), attr.i[1] ? dy : BR__OP(gs->g, ALL_REDUCE, &attr, dy));
+    const struct br_attr attr = back_node(gs, v)->attr;
+    back_add(gs, back_in(gs, v, 0), attr.i[1] ? dy : BR__OP(gs->g, ALL_REDUCE, &attr, dy));
 }
 
 static void grad_all_gather(struct grads *gs, br_val v, br_val dy)
 {
-    const struct br_attr attr = node(gs, v)->attr;
-    br_val x = in(gs, v, 0);
-    int64_t rows = node(gs, x)->shape[0];
-    add(gs, x,
-        attr.i[1] ? br__slice(gs->g, dy, 0, rows * attr.i[3], rows)
-                  : BR__OP(gs->g, REDUCE_SCATTER, &attr, dy));
+    const struct br_attr attr = back_node(gs, v)->attr;
+    br_val x = back_in(gs, v, 0);
+    int64_t rows = back_node(gs, x)->shape[0];
+    back_add(gs, x,
+             attr.i[1] ? br__slice(gs->g, dy, 0, rows * attr.i[3], rows)
+                       : BR__OP(gs->g, REDUCE_SCATTER, &attr, dy));
 }
 
 static void grad_reduce_scatter(struct grads *gs, br_val v, br_val dy)
 {
-    const struct br_attr attr = node(gs, v)->attr;
-    add(gs, in(gs, v, 0), BR__OP(gs->g, ALL_GATHER, &attr, dy));
+    const struct br_attr attr = back_node(gs, v)->attr;
+    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, ALL_GATHER, &attr, dy));
 }
 
-/* What was sent comes back as a gradient; dy is only the reason to ask for it. */
+/* The gradient of what was sent is received from the next stage; dy only marks that it is wanted.
+ */
 static void grad_send(struct grads *gs, br_val v, br_val dy)
 {
-    const struct br_attr attr = node(gs, v)->attr;
+    const struct br_attr attr = back_node(gs, v)->attr;
     (void)dy;
-    add(gs, in(gs, v, 0), BR__OP(gs->g, RECV, &attr, in(gs, v, 0)));
+    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, RECV, &attr, back_in(gs, v, 0)));
 }
 
 #define grad_leaf NULL
@@ -501,7 +523,7 @@ int br__op_has_grad(uint32_t op)
 }
 
 /* wants[v]: v is asked for, or made of something that is. */
-static void mark(struct grads *gs, const struct br__want *want, size_t n)
+static void back_mark(struct grads *gs, const struct br__want *want, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         gs->wants[want[i].leaf] = 1;
@@ -514,7 +536,7 @@ static void mark(struct grads *gs, const struct br__want *want, size_t n)
     }
 }
 
-static br_val seed(struct br_graph *g, const struct br__root *root)
+static br_val back_seed(struct br_graph *g, const struct br__root *root)
 {
     static const float one = 1;
     if (root->seed)
@@ -536,12 +558,13 @@ int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots,
         br__graph_fail(g, BR_E_NOMEM, "out of memory for gradients");
         goto out;
     }
-    mark(&gs, want, n);
+    back_mark(&gs, want, n);
+    g->n_wide = 0; /* what was widened for the forward pass is not kept for this one */
     for (size_t i = 0; i < n_roots; i++)
-        add(&gs, roots[i].v, seed(g, &roots[i]));
+        back_add(&gs, roots[i].v, back_seed(g, &roots[i]));
     for (br_val v = (br_val)gs.n; v-- > 1;)
         if (gs.of[v] && gs.wants[v] && rules[br__node(g, v)->op])
-            rules[br__node(g, v)->op](&gs, now(&gs, v), gs.of[v]);
+            rules[br__node(g, v)->op](&gs, back_now(&gs, v), gs.of[v]);
     for (size_t i = 0; i < n; i++)
         out[i] = gs.of[want[i].leaf];
 out:

@@ -31,12 +31,13 @@ void br__graph_free(struct br_graph *g)
 {
     br__free(g->nodes);
     br__free(g->segments);
+    br__free(g->wide);
     br__arena_free(&g->arena);
     memset(g, 0, sizeof *g);
 }
 
 /* Append a copy of n after running its shape rule. */
-static br_val append(struct br_graph *g, struct br__node *n)
+static br_val graph_append(struct br_graph *g, struct br__node *n)
 {
     if (g->err.code)
         return 0;
@@ -52,6 +53,61 @@ static br_val append(struct br_graph *g, struct br__node *n)
     return (br_val)g->n++;
 }
 
+/* ---- ops that a device has in float32 only --------------------------------------------------- */
+
+/* The float32 value of a bfloat16 one, which a backward pass widens again in place of keeping it.
+ */
+static br_val graph_widened(struct br_graph *g, br_val x)
+{
+    while (g->n_wide <= x) {
+        if (br__grow(&g->wide, &g->cap_wide, g->n_wide, sizeof *g->wide))
+            return br__graph_fail(g, BR_E_NOMEM, "out of memory for a graph");
+        g->wide[g->n_wide++] = 0;
+    }
+    if (!g->wide[x]) {
+        br_val v = BR__OP(g, CAST, BR__I(BR_F32), x);
+        br__recompute(g, v, v + 1, 1);
+        g->wide[x] = v;
+    }
+    return g->wide[x];
+}
+
+static int lacks_kernel(const struct br_graph *g, const struct br__node *n)
+{
+    struct br__node shaped = *n;
+    if (g->err.code || !g->device || !g->values || n->op == BR_OP_CAST ||
+        br__op_kind(n->op) != BR__OP_COMPUTE || br__ops[n->op].shape(g, &shaped, NULL))
+        return 0;
+    uint32_t in[BR_MAX_IN];
+    int mixed = 0;
+    for (uint32_t i = 0; i < n->n_in; i++)
+        in[i] = br__node(g, n->in[i])->dtype;
+    const struct br__kernel_key key = br__kernel_key(n->op, in, n->n_in, shaped.dtype);
+    for (uint32_t i = 1; i < n->n_in; i++)
+        mixed |= in[i] == BR_BF16 && i != (uint32_t)br__ops[n->op].weight;
+    return !br__device_kernel(g->device, key) ||
+           (mixed && key.value == BR_F32 && n->op != BR_OP_ADD_TO);
+}
+
+static br_val in_float32(struct br_graph *g, struct br__node *n)
+{
+    struct br__node shaped = *n;
+    if (br__ops[n->op].shape(g, &shaped, &g->err))
+        return 0;
+    for (uint32_t i = 0; i < n->n_in; i++) {
+        const struct br__node *x = br__node(g, n->in[i]);
+        if (x->dtype == BR_BF16 && br__node(g, x->base)->op != BR_OP_PARAM)
+            n->in[i] = graph_widened(g, n->in[i]);
+    }
+    uint32_t values = g->values;
+    g->values = 0;
+    br_val v = graph_append(g, n);
+    g->values = values;
+    return shaped.dtype == BR_BF16 && v ? BR__OP(g, CAST, BR__I(BR_BF16), v) : v;
+}
+
+/* ---- adding nodes ---------------------------------------------------------------------------- */
+
 br_val br__op(struct br_graph *g, uint32_t op, const br_val *in, uint32_t n_in,
               const struct br_attr *attr)
 {
@@ -65,7 +121,7 @@ br_val br__op(struct br_graph *g, uint32_t op, const br_val *in, uint32_t n_in,
     }
     if (attr)
         n.attr = *attr;
-    return append(g, &n);
+    return lacks_kernel(g, &n) ? in_float32(g, &n) : graph_append(g, &n);
 }
 
 br_val br__clone(struct br_graph *g, br_val v, const br_val *in)
@@ -73,13 +129,15 @@ br_val br__clone(struct br_graph *g, br_val v, const br_val *in)
     struct br__node n = *br__node(g, v);
     memcpy(n.in, in, n.n_in * sizeof *in);
     n.offset = 0;
-    return append(g, &n);
+    return graph_append(g, &n);
 }
 
 void br__recompute(struct br_graph *g, br_val from, br_val to, int all)
 {
     if (g->err.code || from >= to)
         return;
+    while (g->n_segments && g->segments[g->n_segments - 1].from >= from)
+        g->n_segments--;
     if (g->n_segments && g->segments[g->n_segments - 1].to > from)
         BR_BUG("segments of nodes meet at %u", from);
     if (br__grow(&g->segments, &g->cap_segments, g->n_segments, sizeof *g->segments)) {
@@ -87,6 +145,8 @@ void br__recompute(struct br_graph *g, br_val from, br_val to, int all)
         return;
     }
     g->segments[g->n_segments++] = (struct br__segment){from, to, all};
+    if (to - from > 1)
+        g->n_wide = 0; /* nodes behind it shall not read what is widened inside */
 }
 
 br_val br__leaf(struct br_graph *g, uint32_t op, uint32_t dtype, const char *name, uint32_t n_dim,
@@ -94,14 +154,14 @@ br_val br__leaf(struct br_graph *g, uint32_t op, uint32_t dtype, const char *nam
 {
     struct br__node n = {.op = op, .dtype = dtype, .name = name, .n_dim = n_dim};
     memcpy(n.shape, shape, n_dim * sizeof shape[0]);
-    return append(g, &n);
+    return graph_append(g, &n);
 }
 
 br_val br__param_leaf(struct br_graph *g, const struct br__stored *p)
 {
     struct br__node n = {.op = BR_OP_PARAM, .dtype = p->dtype, .n_dim = p->n_dim, .stored = p};
     memcpy(n.shape, p->shape, sizeof n.shape);
-    return append(g, &n);
+    return graph_append(g, &n);
 }
 
 br_val br__const(struct br_graph *g, const float *v, int64_t len)
@@ -112,7 +172,7 @@ br_val br__const(struct br_graph *g, const float *v, int64_t len)
     memcpy(copy, v, (size_t)len * sizeof *v);
     struct br__node n = {.op = BR_OP_CONST, .dtype = BR_F32, .n_dim = 1, .shape = {len}};
     n.data = copy;
-    return append(g, &n);
+    return graph_append(g, &n);
 }
 
 br_val br__slice(struct br_graph *g, br_val x, int axis, int64_t from, int64_t len)
@@ -126,5 +186,5 @@ br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *
         return br__graph_fail(g, BR_E_CONFIG, "op RESHAPE lacks its input");
     struct br__node n = {.op = BR_OP_RESHAPE, .n_in = 1, .n_dim = n_dim, .in = {x}};
     memcpy(n.shape, shape, n_dim * sizeof shape[0]);
-    return append(g, &n);
+    return graph_append(g, &n);
 }

@@ -15,7 +15,7 @@
 #include <bridge/backend.h>
 #include <bridge/graph.h>
 
-/* ---- nodes ---------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 /* The values of a PARAM, rows one after another.  A host device uses them where they lie, in `data`
  * or `parts`; any other gets a copy once, of what `bytes` makes, or of data or parts without it. */
@@ -49,6 +49,11 @@ struct br_graph {
     size_t n, cap;
     struct br__segment *segments; /* in order; they do not meet */
     size_t n_segments, cap_segments;
+    /* Where values are bfloat16: ops that this device has no kernel for are carried out in float32,
+     * from values that are widened, and the result rounded.  NULL: they stay as they are. */
+    const struct br__device *device;
+    br_val *wide; /* [n_wide] the float32 value that a bfloat16 one was widened to; 0: none */
+    size_t n_wide, cap_wide;
     uint32_t values;         /* BR_BF16: dtype of activations and of products of such; 0: float32 */
     struct br_err err;       /* sticky: code != 0 */
     struct br__build *build; /* what the layer builders know; NULL in a bare graph */
@@ -150,8 +155,7 @@ int br__device_call(struct br__device *d, const struct br_call *c,
 const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,
                               size_t size);
 
-/* ---- programs: which nodes run, by which kernels, where in memory -------------------------------
- */
+/* ---- programs: which nodes run, by which kernels, where in memory ---------------------------- */
 
 /* What `outputs` need of a graph, planned for a kind of device.  It holds no memory of the device
  * and no address, and does not change.  The graph and the device must outlive it. */
@@ -161,8 +165,7 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
                      const br_val *outputs, size_t n_outputs, struct br_err *err) BR_MUST_CHECK;
 void br__program_free(struct br__program *p);
 
-/* ---- frames: a program's memory, and its run ----------------------------------------------------
- */
+/* ---- frames: a program's memory, and its run ------------------------------------------------- */
 
 /* Inputs and states of its own; values lie in the device's work memory until the device's next run.
  * Nobody outside of this folder sees an address in memory of the device, but for states. */

@@ -54,8 +54,7 @@ const struct br_kernel *br__device_kernel(const struct br__device *d, struct br_
 /* Of an op with inputs and a result of these dtypes. */
 struct br__kernel_key br__kernel_key(uint32_t op, const uint32_t *in, uint32_t n_in, uint32_t out);
 
-/* ---- device.c: memory that the graphs of a device share -----------------------------------------
- */
+/* ---- device.c: memory that the graphs of a device share -------------------------------------- */
 
 struct br__placed {
     const struct br__stored *stored;

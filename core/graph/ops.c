@@ -7,18 +7,19 @@
 #include "graph_internal.h"
 #include <string.h>
 
-static const struct br__node *input(const struct br_graph *g, const struct br__node *n, uint32_t i)
+static const struct br__node *op_input(const struct br_graph *g, const struct br__node *n,
+                                       uint32_t i)
 {
     return br__node(g, n->in[i]);
 }
 
 /* ---- helpers --------------------------------------------------------------------------------- */
 
-static int mismatch(const struct br_graph *g, const struct br__node *n, struct br_err *err)
+static int op_mismatch(const struct br_graph *g, const struct br__node *n, struct br_err *err)
 {
     char text[3][64] = {"", "", ""};
     for (uint32_t i = 0; i < n->n_in && i < 3; i++) {
-        const struct br__node *x = input(g, n, i);
+        const struct br__node *x = op_input(g, n, i);
         br__shape_str(x->shape, (int)x->n_dim, text[i], sizeof text[i]);
     }
     return br_fail(err, BR_E_CONFIG, "op %s does not fit its inputs %s %s %s", br__ops[n->op].name,
@@ -33,7 +34,7 @@ static uint32_t value_dtype(const struct br_graph *g, const struct br__node *n)
     case BR__VALUE_view: /* the rule has set it */
         return n->dtype;
     case BR__VALUE_in0:
-        return input(g, n, 0)->dtype;
+        return op_input(g, n, 0)->dtype;
     case BR__VALUE_act:
         return g->values ? g->values : BR_F32;
     case BR__VALUE_prod:
@@ -58,8 +59,8 @@ static void view_of(const struct br__node *x, struct br__node *n)
 }
 
 /* A fresh contiguous result; each dim must be positive and the product fit. */
-static int fresh(const struct br_graph *g, struct br__node *n, uint32_t n_dim, const int64_t *shape,
-                 struct br_err *err)
+static int op_fresh(const struct br_graph *g, struct br__node *n, uint32_t n_dim,
+                    const int64_t *shape, struct br_err *err)
 {
     uint64_t bytes;
     uint32_t dtype = value_dtype(g, n);
@@ -77,15 +78,16 @@ static int fresh(const struct br_graph *g, struct br__node *n, uint32_t n_dim, c
     return 0;
 }
 #define FRESH(g, n, err, ...)                                                                      \
-    fresh(g, n, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__}, err)
+    op_fresh(g, n, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__},   \
+             err)
 
 /* The sum that input i is, to which the op adds what would be its result of that shape. */
 static int added_to(const struct br_graph *g, struct br__node *n, uint32_t i, uint32_t n_dim,
                     const int64_t *shape, struct br_err *err)
 {
-    const struct br__node *sum = input(g, n, i);
+    const struct br__node *sum = op_input(g, n, i);
     if (sum->n_dim != n_dim || memcmp(sum->shape, shape, n_dim * sizeof *shape) != 0)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     view_of(sum, n);
     return 0;
 }
@@ -97,7 +99,7 @@ static int same_shape(const struct br__node *a, const struct br__node *b)
 {
     return a->n_dim == b->n_dim && memcmp(a->shape, b->shape, a->n_dim * sizeof a->shape[0]) == 0;
 }
-static int64_t last(const struct br__node *x)
+static int64_t op_last(const struct br__node *x)
 {
     return x->shape[x->n_dim - 1];
 }
@@ -116,15 +118,15 @@ static int shape_leaf(const struct br_graph *g, struct br__node *n, struct br_er
 {
     int64_t shape[BR_VIEW_DIMS];
     memcpy(shape, n->shape, sizeof shape);
-    return fresh(g, n, n->n_dim, shape, err);
+    return op_fresh(g, n, n->n_dim, shape, err);
 }
 
 static int shape_slice(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     int64_t axis = n->attr.i[0], from = n->attr.i[1], len = n->attr.i[2];
     if (axis < 0 || axis >= x->n_dim || from < 0 || len <= 0 || from > x->shape[axis] - len)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     view_of(x, n);
     n->shape[axis] = len;
     n->offset += from * x->stride[axis];
@@ -133,7 +135,8 @@ static int shape_slice(const struct br_graph *g, struct br__node *n, struct br_e
 
 /* Strides of x seen as `shape`, without moving an element: cut both shapes into groups of equal
  * products; a group of x must be one run of memory (numpy's no-copy reshape). */
-static int restride(const struct br__node *x, uint32_t n_dim, const int64_t *shape, int64_t *stride)
+static int op_restride(const struct br__node *x, uint32_t n_dim, const int64_t *shape,
+                       int64_t *stride)
 {
     uint32_t i = 0, j = 0;
     while (i < x->n_dim && j < n_dim) {
@@ -170,37 +173,37 @@ static int restride(const struct br__node *x, uint32_t n_dim, const int64_t *sha
 /* The wanted shape is already in n. */
 static int shape_reshape(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     struct br__node want = *n;
     view_of(x, n);
     n->n_dim = want.n_dim;
     memcpy(n->shape, want.shape, sizeof n->shape);
-    return restride(x, n->n_dim, n->shape, n->stride) ? mismatch(g, n, err) : 0;
+    return op_restride(x, n->n_dim, n->shape, n->stride) ? op_mismatch(g, n, err) : 0;
 }
 
 /* ---- matrix products ------------------------------------------------------------------------- */
 
 static int shape_matmul(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0), *w = input(g, n, 1);
+    const struct br__node *x = op_input(g, n, 0), *w = op_input(g, n, 1);
     if (x->n_dim != 2 || w->n_dim != 2 || x->shape[1] != w->shape[1])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, x->shape[0], w->shape[0]);
 }
 
 static int shape_matmul_nn(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *y = input(g, n, 0), *w = input(g, n, 1);
+    const struct br__node *y = op_input(g, n, 0), *w = op_input(g, n, 1);
     if (y->n_dim != 2 || w->n_dim != 2 || y->shape[1] != w->shape[0])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, y->shape[0], w->shape[1]);
 }
 
 static int shape_matmul_tn(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *y = input(g, n, 0), *x = input(g, n, 1);
+    const struct br__node *y = op_input(g, n, 0), *x = op_input(g, n, 1);
     if (y->n_dim != 2 || x->n_dim != 2 || y->shape[0] != x->shape[0])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     if (n->op == BR_OP_MATMUL_TN_ADD)
         return ADDED_TO(g, n, 2, err, y->shape[1], x->shape[1]);
     return FRESH(g, n, err, y->shape[1], x->shape[1]);
@@ -208,26 +211,26 @@ static int shape_matmul_tn(const struct br_graph *g, struct br__node *n, struct 
 
 static int shape_grouped(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0), *w = input(g, n, 1), *off = input(g, n, 2);
+    const struct br__node *x = op_input(g, n, 0), *w = op_input(g, n, 1), *off = op_input(g, n, 2);
     if (x->n_dim != 2 || w->n_dim != 3 || x->shape[1] != w->shape[2] ||
         off->shape[0] != w->shape[0] + 1)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, x->shape[0], w->shape[1]);
 }
 
 static int shape_grouped_nn(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *y = input(g, n, 0), *w = input(g, n, 1);
+    const struct br__node *y = op_input(g, n, 0), *w = op_input(g, n, 1);
     if (y->n_dim != 2 || w->n_dim != 3 || y->shape[1] != w->shape[1])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, y->shape[0], w->shape[2]);
 }
 
 static int shape_grouped_tn(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *y = input(g, n, 0), *x = input(g, n, 1), *off = input(g, n, 2);
+    const struct br__node *y = op_input(g, n, 0), *x = op_input(g, n, 1), *off = op_input(g, n, 2);
     if (y->n_dim != 2 || x->n_dim != 2 || y->shape[0] != x->shape[0] || off->shape[0] < 2)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     if (n->op == BR_OP_GROUPED_MATMUL_TN_ADD)
         return ADDED_TO(g, n, 3, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
     return FRESH(g, n, err, off->shape[0] - 1, y->shape[1], x->shape[1]);
@@ -237,77 +240,77 @@ static int shape_grouped_tn(const struct br_graph *g, struct br__node *n, struct
 
 static int shape_embed(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *table = input(g, n, 0), *ids = input(g, n, 1);
+    const struct br__node *table = op_input(g, n, 0), *ids = op_input(g, n, 1);
     if (table->n_dim != 2 || ids->n_dim != 1)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, ids->shape[0], table->shape[1]);
 }
 
 static int shape_embed_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(g, n, err, n->attr.i[1], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, n->attr.i[1], op_input(g, n, 0)->shape[1]);
 }
 
 static int shape_embed_grad_add(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *sum = input(g, n, 2);
-    if (sum->n_dim != 2 || input(g, n, 1)->shape[0] != input(g, n, 0)->shape[0])
-        return mismatch(g, n, err);
-    return ADDED_TO(g, n, 2, err, sum->shape[0], input(g, n, 0)->shape[1]);
+    const struct br__node *sum = op_input(g, n, 2);
+    if (sum->n_dim != 2 || op_input(g, n, 1)->shape[0] != op_input(g, n, 0)->shape[0])
+        return op_mismatch(g, n, err);
+    return ADDED_TO(g, n, 2, err, sum->shape[0], op_input(g, n, 0)->shape[1]);
 }
 
 static int shape_gather_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0), *rows = input(g, n, 1);
+    const struct br__node *x = op_input(g, n, 0), *rows = op_input(g, n, 1);
     if (x->n_dim != 2 || rows->n_dim != 1)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, rows->shape[0], x->shape[1]);
 }
 
 static int shape_scatter_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(g, n, err, n->attr.i[0], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, n->attr.i[0], op_input(g, n, 0)->shape[1]);
 }
 
 static int shape_concat(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     int64_t cols = 0;
     for (uint32_t i = 0; i < n->n_in; i++) {
-        const struct br__node *x = input(g, n, i);
-        if (x->n_dim < 2 || x->shape[0] != input(g, n, 0)->shape[0])
-            return mismatch(g, n, err);
+        const struct br__node *x = op_input(g, n, i);
+        if (x->n_dim < 2 || x->shape[0] != op_input(g, n, 0)->shape[0])
+            return op_mismatch(g, n, err);
         cols += row_elems(x);
     }
-    return FRESH(g, n, err, input(g, n, 0)->shape[0], cols);
+    return FRESH(g, n, err, op_input(g, n, 0)->shape[0], cols);
 }
 
 static int shape_pad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     uint32_t axis = n->attr.i[2] ? 0 : x->n_dim - 1;
     int64_t shape[BR_VIEW_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     if (n->attr.i[0] < 0 || n->attr.i[1] < n->attr.i[0] + shape[axis])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     shape[axis] = n->attr.i[1];
-    return fresh(g, n, x->n_dim, shape, err);
+    return op_fresh(g, n, x->n_dim, shape, err);
 }
 
 static int shape_interleave(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     int64_t p = n->attr.i[0];
     if (x->n_dim != 2 || p < 1 || x->shape[0] % p)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, x->shape[0] / p, x->shape[1] * p);
 }
 
 static int shape_deinterleave(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     int64_t p = n->attr.i[0];
     if (x->n_dim != 2 || p < 1 || x->shape[1] % p)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, x->shape[0] * p, x->shape[1] / p);
 }
 
@@ -321,7 +324,7 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
     case BR_OP_MUL_ROW:
     case BR_OP_RMSNORM:
     case BR_OP_RMSNORM_DX:
-        return y->n_dim == 1 && y->shape[0] == last(x);
+        return y->n_dim == 1 && y->shape[0] == op_last(x);
     case BR_OP_MUL_COL:
         return x->n_dim == 2 && y->n_dim == 2 && y->shape[0] == x->shape[0] && y->shape[1] == 1;
     case BR_OP_ROPE:
@@ -335,105 +338,105 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
 
 static int shape_same(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
-    if (n->n_in > 1 && !second_fits(n, x, input(g, n, 1)))
-        return mismatch(g, n, err);
-    if (n->op == BR_OP_ROPE && 2 * br__node_elems(input(g, n, 2)) > last(x))
-        return mismatch(g, n, err);
+    const struct br__node *x = op_input(g, n, 0);
+    if (n->n_in > 1 && !second_fits(n, x, op_input(g, n, 1)))
+        return op_mismatch(g, n, err);
+    if (n->op == BR_OP_ROPE && 2 * br__node_elems(op_input(g, n, 2)) > op_last(x))
+        return op_mismatch(g, n, err);
     if (br__op_kind(n->op) == BR__OP_VIEW) {
         view_of(x, n);
         return 0;
     }
-    return fresh(g, n, x->n_dim, x->shape, err);
+    return op_fresh(g, n, x->n_dim, x->shape, err);
 }
 
 static int shape_add_to(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 1);
+    const struct br__node *x = op_input(g, n, 1);
     return added_to(g, n, 0, x->n_dim, x->shape, err);
 }
 
 static int shape_cast(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     n->dtype = (uint32_t)n->attr.i[0];
-    return fresh(g, n, input(g, n, 0)->n_dim, input(g, n, 0)->shape, err);
+    return op_fresh(g, n, op_input(g, n, 0)->n_dim, op_input(g, n, 0)->shape, err);
 }
 
 static int shape_log_sum_exp(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
-    return x->n_dim == 2 ? FRESH(g, n, err, x->shape[0], 1) : mismatch(g, n, err);
+    const struct br__node *x = op_input(g, n, 0);
+    return x->n_dim == 2 ? FRESH(g, n, err, x->shape[0], 1) : op_mismatch(g, n, err);
 }
 
 static int shape_square_sums(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     if (x->n_dim != 1)
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, (x->shape[0] + 65535) / 65536);
 }
 
 static int shape_adamw(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     for (uint32_t i = 0; i < n->n_in; i++)
-        if (input(g, n, i)->n_dim != 1 ||
-            input(g, n, i)->shape[0] != (i == 4 ? 8 : input(g, n, 0)->shape[0]))
-            return mismatch(g, n, err);
-    view_of(input(g, n, 0), n);
+        if (op_input(g, n, i)->n_dim != 1 ||
+            op_input(g, n, i)->shape[0] != (i == 4 ? 8 : op_input(g, n, 0)->shape[0]))
+            return op_mismatch(g, n, err);
+    view_of(op_input(g, n, 0), n);
     return 0;
 }
 
 static int shape_sum_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
-    return x->n_dim == 2 ? FRESH(g, n, err, x->shape[1]) : mismatch(g, n, err);
+    const struct br__node *x = op_input(g, n, 0);
+    return x->n_dim == 2 ? FRESH(g, n, err, x->shape[1]) : op_mismatch(g, n, err);
 }
 
 static int shape_fill_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
-    return x->n_dim == 1 ? FRESH(g, n, err, n->attr.i[0], x->shape[0]) : mismatch(g, n, err);
+    const struct br__node *x = op_input(g, n, 0);
+    return x->n_dim == 1 ? FRESH(g, n, err, n->attr.i[0], x->shape[0]) : op_mismatch(g, n, err);
 }
 
 static int shape_dot_rows(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
-    if (x->n_dim != 2 || !same_shape(x, input(g, n, 1)))
-        return mismatch(g, n, err);
+    const struct br__node *x = op_input(g, n, 0);
+    if (x->n_dim != 2 || !same_shape(x, op_input(g, n, 1)))
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, x->shape[0], 1);
 }
 
 static int shape_norm_dw(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(g, n, err, last(input(g, n, 0)));
+    return FRESH(g, n, err, op_last(op_input(g, n, 0)));
 }
 
 /* ---- attention ------------------------------------------------------------------------------- */
 
 static int shape_attention(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *q = input(g, n, 0), *k = input(g, n, 1), *v = input(g, n, 2);
+    const struct br__node *q = op_input(g, n, 0), *k = op_input(g, n, 1), *v = op_input(g, n, 2);
     if (q->n_dim != 3 || k->n_dim != 3 || !same_shape(k, v) || q->shape[2] != k->shape[2] ||
         q->shape[1] % k->shape[1] || k->dtype != v->dtype)
-        return mismatch(g, n, err);
-    return fresh(g, n, 3, q->shape, err);
+        return op_mismatch(g, n, err);
+    return op_fresh(g, n, 3, q->shape, err);
 }
 
 static int shape_attention_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *q = input(g, n, 0), *k = input(g, n, 1);
+    const struct br__node *q = op_input(g, n, 0), *k = op_input(g, n, 1);
     if (q->shape[0] != k->shape[0])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, q->shape[0], row_elems(q) + 2 * row_elems(k));
 }
 
-/* The cache itself: a view, so that who reads the result comes after the write. */
+/* The cache itself: a view, so that readers of the result are ordered after the write. */
 static int shape_cache_write(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *cache = input(g, n, 0), *x = input(g, n, 1);
+    const struct br__node *cache = op_input(g, n, 0), *x = op_input(g, n, 1);
     if (cache->n_dim != 3 || x->n_dim != 3 || row_elems(cache) != row_elems(x) ||
-        input(g, n, 2)->shape[0] != x->shape[0])
-        return mismatch(g, n, err);
+        op_input(g, n, 2)->shape[0] != x->shape[0])
+        return op_mismatch(g, n, err);
     view_of(cache, n);
     return 0;
 }
@@ -442,21 +445,21 @@ static int shape_cache_write(const struct br_graph *g, struct br__node *n, struc
 
 static int shape_topk(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     if (x->n_dim != 2 || n->attr.i[0] < 1 || n->attr.i[0] > x->shape[1])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, x->shape[0], n->attr.i[0]);
 }
 
 static int shape_gather_cols(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *idx = input(g, n, 1);
+    const struct br__node *idx = op_input(g, n, 1);
     return FRESH(g, n, err, idx->shape[0], idx->shape[1]);
 }
 
 static int shape_scatter_cols(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(g, n, err, input(g, n, 0)->shape[0], n->attr.i[0]);
+    return FRESH(g, n, err, op_input(g, n, 0)->shape[0], n->attr.i[0]);
 }
 
 static int shape_count_cols(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -466,79 +469,79 @@ static int shape_count_cols(const struct br_graph *g, struct br__node *n, struct
 
 static int shape_moe_sort(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *idx = input(g, n, 0);
+    const struct br__node *idx = op_input(g, n, 0);
     return FRESH(g, n, err, n->attr.i[1] + 1 + idx->shape[0] * idx->shape[1]);
 }
 
 static int shape_moe_gather(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(g, n, err, input(g, n, 1)->shape[0], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, op_input(g, n, 1)->shape[0], op_input(g, n, 0)->shape[1]);
 }
 
 static int shape_moe_gather_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(g, n, err, n->attr.i[1], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, n->attr.i[1], op_input(g, n, 0)->shape[1]);
 }
 
 static int shape_moe_combine(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *y = input(g, n, 0), *p = input(g, n, 1);
-    if (input(g, n, 2)->shape[0] != y->shape[0])
-        return mismatch(g, n, err);
+    const struct br__node *y = op_input(g, n, 0), *p = op_input(g, n, 1);
+    if (op_input(g, n, 2)->shape[0] != y->shape[0])
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, p->shape[0], y->shape[1]);
 }
 
 static int shape_moe_combine_dy(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(g, n, err, input(g, n, 2)->shape[0], input(g, n, 0)->shape[1]);
+    return FRESH(g, n, err, op_input(g, n, 2)->shape[0], op_input(g, n, 0)->shape[1]);
 }
 
 static int shape_moe_combine_dp(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return FRESH(g, n, err, input(g, n, 0)->shape[0], n->attr.i[0]);
+    return FRESH(g, n, err, op_input(g, n, 0)->shape[0], n->attr.i[0]);
 }
 
 /* ---- gated delta net ------------------------------------------------------------------------- */
 
 static int shape_conv1d(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0), *w = input(g, n, 1);
+    const struct br__node *x = op_input(g, n, 0), *w = op_input(g, n, 1);
     if (x->n_dim != 2 || w->n_dim != 2 || x->shape[1] != w->shape[0])
-        return mismatch(g, n, err);
-    return fresh(g, n, 2, x->shape, err);
+        return op_mismatch(g, n, err);
+    return op_fresh(g, n, 2, x->shape, err);
 }
 
 static int shape_conv1d_dx(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return fresh(g, n, 2, input(g, n, 0)->shape, err);
+    return op_fresh(g, n, 2, op_input(g, n, 0)->shape, err);
 }
 
 static int shape_conv1d_dw(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return fresh(g, n, 2, input(g, n, 1)->shape, err);
+    return op_fresh(g, n, 2, op_input(g, n, 1)->shape, err);
 }
 
 static int shape_gdn_decay(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *a = input(g, n, 0);
-    if (a->n_dim != 2 || input(g, n, 1)->shape[0] != a->shape[1] ||
-        input(g, n, 2)->shape[0] != a->shape[1])
-        return mismatch(g, n, err);
-    return fresh(g, n, 2, a->shape, err);
+    const struct br__node *a = op_input(g, n, 0);
+    if (a->n_dim != 2 || op_input(g, n, 1)->shape[0] != a->shape[1] ||
+        op_input(g, n, 2)->shape[0] != a->shape[1])
+        return op_mismatch(g, n, err);
+    return op_fresh(g, n, 2, a->shape, err);
 }
 
 static int shape_delta_rule(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *q = input(g, n, 0), *k = input(g, n, 1), *v = input(g, n, 2);
+    const struct br__node *q = op_input(g, n, 0), *k = op_input(g, n, 1), *v = op_input(g, n, 2);
     if (q->n_dim != 3 || v->n_dim != 3 || !same_shape(q, k) || v->shape[0] != q->shape[0] ||
-        v->shape[1] % q->shape[1] || input(g, n, 3)->shape[1] != v->shape[1])
-        return mismatch(g, n, err);
-    return fresh(g, n, 3, v->shape, err);
+        v->shape[1] % q->shape[1] || op_input(g, n, 3)->shape[1] != v->shape[1])
+        return op_mismatch(g, n, err);
+    return op_fresh(g, n, 3, v->shape, err);
 }
 
 static int shape_delta_rule_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *q = input(g, n, 0), *v = input(g, n, 2);
+    const struct br__node *q = op_input(g, n, 0), *v = op_input(g, n, 2);
     return FRESH(g, n, err, q->shape[0], 2 * row_elems(q) + row_elems(v) + 2 * v->shape[1]);
 }
 
@@ -546,73 +549,75 @@ static int shape_delta_rule_grad(const struct br_graph *g, struct br__node *n, s
 
 static int shape_loss(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    if (input(g, n, 0)->n_dim != 2 || input(g, n, 0)->shape[0] != input(g, n, 1)->shape[0])
-        return mismatch(g, n, err);
+    if (op_input(g, n, 0)->n_dim != 2 || op_input(g, n, 0)->shape[0] != op_input(g, n, 1)->shape[0])
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, 1);
 }
 
 static int shape_loss_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return fresh(g, n, 2, input(g, n, 0)->shape, err);
+    return op_fresh(g, n, 2, op_input(g, n, 0)->shape, err);
 }
 
 /* Whether x[T, h], w[V, h] and labels[T] fit. */
 static int head_fits(const struct br_graph *g, const struct br__node *n)
 {
-    const struct br__node *x = input(g, n, 0), *w = input(g, n, 1), *labels = input(g, n, 2);
+    const struct br__node *x = op_input(g, n, 0), *w = op_input(g, n, 1),
+                          *labels = op_input(g, n, 2);
     return x->n_dim == 2 && w->n_dim == 2 && x->shape[1] == w->shape[1] && labels->n_dim == 1 &&
            labels->shape[0] == x->shape[0];
 }
 
 static int shape_head_stats(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    return head_fits(g, n) ? FRESH(g, n, err, input(g, n, 0)->shape[0], 3) : mismatch(g, n, err);
+    return head_fits(g, n) ? FRESH(g, n, err, op_input(g, n, 0)->shape[0], 3)
+                           : op_mismatch(g, n, err);
 }
 
 static int shape_head_loss(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0), *stats = input(g, n, 3);
+    const struct br__node *x = op_input(g, n, 0), *stats = op_input(g, n, 3);
     if (!head_fits(g, n) || stats->n_dim != 2 || stats->shape[1] != 3 ||
         stats->shape[0] % x->shape[0])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, x->shape[0]);
 }
 
 static int shape_head_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0), *y = input(g, n, 4);
+    const struct br__node *x = op_input(g, n, 0), *y = op_input(g, n, 4);
     if (!head_fits(g, n) || y->n_dim != 1 || y->shape[0] != x->shape[0] ||
-        (n->n_in > 5 && !same_shape(input(g, n, 5), input(g, n, 1))))
-        return mismatch(g, n, err);
-    return fresh(g, n, 2, x->shape, err);
+        (n->n_in > 5 && !same_shape(op_input(g, n, 5), op_input(g, n, 1))))
+        return op_mismatch(g, n, err);
+    return op_fresh(g, n, 2, x->shape, err);
 }
 
 static int shape_dora(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *w = input(g, n, 0), *a = input(g, n, 1), *b = input(g, n, 2);
+    const struct br__node *w = op_input(g, n, 0), *a = op_input(g, n, 1), *b = op_input(g, n, 2);
     if (a->shape[1] != w->shape[1] || b->shape[0] != w->shape[0] || a->shape[0] != b->shape[1])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     return FRESH(g, n, err, w->shape[0]);
 }
 
 static int shape_all_gather(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     int64_t shape[BR_VIEW_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     shape[0] *= n->attr.i[2];
-    return fresh(g, n, x->n_dim, shape, err);
+    return op_fresh(g, n, x->n_dim, shape, err);
 }
 
 static int shape_reduce_scatter(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
-    const struct br__node *x = input(g, n, 0);
+    const struct br__node *x = op_input(g, n, 0);
     int64_t shape[BR_VIEW_DIMS];
     memcpy(shape, x->shape, sizeof shape);
     if (n->attr.i[2] < 1 || shape[0] % n->attr.i[2])
-        return mismatch(g, n, err);
+        return op_mismatch(g, n, err);
     shape[0] /= n->attr.i[2];
-    return fresh(g, n, x->n_dim, shape, err);
+    return op_fresh(g, n, x->n_dim, shape, err);
 }
 
 /* A RECV has no input to take its shape from: the wanted one is already in it, or it is that of
@@ -620,8 +625,8 @@ static int shape_reduce_scatter(const struct br_graph *g, struct br__node *n, st
 static int shape_recv(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     if (n->n_in) {
-        n->dtype = input(g, n, 0)->dtype;
-        return fresh(g, n, input(g, n, 0)->n_dim, input(g, n, 0)->shape, err);
+        n->dtype = op_input(g, n, 0)->dtype;
+        return op_fresh(g, n, op_input(g, n, 0)->n_dim, op_input(g, n, 0)->shape, err);
     }
     return shape_leaf(g, n, err);
 }

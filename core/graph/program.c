@@ -2,7 +2,8 @@
 /* program.c - a graph planned for a kind of device: which nodes run, by which kernels, and where
  * each value lies in work memory.
  *
- * A value lives from its node to its last user, and values whose lives do not meet share bytes. */
+ * A value lives from its node to its last user; values whose lifetimes do not overlap share bytes.
+ */
 #include "graph_internal.h"
 
 #include <stdio.h>
@@ -45,10 +46,9 @@ static void find_needed(struct br__program *p, const br_val *outputs, size_t n_o
     }
 }
 
-/* ---- work memory: first fit over a sorted list of gaps, grown at its end ----------------------
- */
+/* ---- work memory: first fit over a sorted list of gaps, grown at its end --------------------- */
 
-static int release(struct br__program *p, size_t from, size_t n)
+static int program_release(struct br__program *p, size_t from, size_t n)
 {
     size_t i = 0;
     while (i < p->n_gaps && p->gaps[i].from < from)
@@ -72,7 +72,7 @@ static int release(struct br__program *p, size_t from, size_t n)
     return 0;
 }
 
-static size_t claim(struct br__program *p, size_t n)
+static size_t program_claim(struct br__program *p, size_t n)
 {
     for (size_t i = 0; i < p->n_gaps; i++) {
         struct br__free_block *s = &p->gaps[i];
@@ -119,7 +119,7 @@ static int release_ended(struct br__program *p, br_val v)
             again |= br__node(p->g, n->in[k])->base == base;
         int unused = base == v && p->last[v] == 0;
         if (!again && (p->last[base] == v || unused) && br__is_step(br__node(p->g, base)->op) &&
-            release(p, p->offset[base], br__node_bytes(p, br__node(p->g, base))))
+            program_release(p, p->offset[base], br__node_bytes(p, br__node(p->g, base))))
             return BR_E_NOMEM;
     }
     return 0;
@@ -133,12 +133,12 @@ static int plan_memory(struct br__program *p)
             continue;
         if (in_place(p, v)) {
             p->offset[v] = p->offset[br__node(p->g, n->in[0])->base];
-            if (p->last[v] == 0 && release(p, p->offset[v], br__node_bytes(p, n)))
+            if (p->last[v] == 0 && program_release(p, p->offset[v], br__node_bytes(p, n)))
                 return BR_E_NOMEM;
             continue;
         }
         if (n->base == v)
-            p->offset[v] = claim(p, br__node_bytes(p, n));
+            p->offset[v] = program_claim(p, br__node_bytes(p, n));
         if (release_ended(p, v))
             return BR_E_NOMEM;
     }
@@ -237,7 +237,7 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
         return rc;
     struct br__program *p = br__calloc(1, sizeof *p);
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a graph");
+        return br__nomem(err, "for a graph");
     p->g = g;
     p->align = d->backend.align ? d->backend.align : 64;
     p->needed = br__calloc(g->n, 1);
@@ -249,8 +249,7 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
         plan_leaves(p);
         ok = !make_steps(p) && !plan_memory(p);
     }
-    rc = ok ? choose_kernels(p, d, err)
-            : br_fail(err, BR_E_NOMEM, "out of memory planning a graph of %zu nodes", g->n);
+    rc = ok ? choose_kernels(p, d, err) : br__nomem(err, "planning a graph of %zu nodes", g->n);
     if (rc) {
         br__program_free(p);
         return rc;

@@ -86,11 +86,6 @@ struct getter {
     struct br_err err;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory downloading");
-}
-
 /* The first failure ends the run. */
 static void give_up(struct getter *g, int rc, const struct br_err *err)
 {
@@ -112,7 +107,7 @@ static int set_paths(struct getter *g, struct item *it, const char *local_dir, s
         const char *below =
             br__arena_printf(a, "%s/.cache/huggingface/download/%s", local_dir, it->f->path);
         if (!below)
-            return nomem(err);
+            return br__nomem(err, "downloading");
         it->final = br__arena_printf(a, "%s/%s", local_dir, it->f->path);
         it->meta = br__arena_printf(a, "%s.metadata", below);
         it->lock = br__arena_printf(a, "%s.lock", below);
@@ -122,16 +117,19 @@ static int set_paths(struct getter *g, struct item *it, const char *local_dir, s
         it->lock = br__arena_printf(a, "%s/.locks/%s/%s.lock", h->root, h->folder, it->f->etag);
         it->incomplete = br__arena_printf(a, "%s.bridge.incomplete", it->final);
     }
-    return it->final && it->lock && it->incomplete && (!local_dir || it->meta) ? BR_OK : nomem(err);
+    return it->final && it->lock && it->incomplete && (!local_dir || it->meta)
+               ? BR_OK
+               : br__nomem(err, "downloading");
 }
 
 /* The record of a local directory's file: commit, etag, time. */
-static int record(const struct getter *g, const struct item *it, struct br_err *err)
+static int get_record(const struct getter *g, const struct item *it, struct br_err *err)
 {
     struct br__buf b = {0};
     br__buf_printf(&b, "%s\n%s\n%lld.0\n", g->h->commit, it->f->etag, (long long)time(NULL));
     struct br__dir d = {.fd = -1};
-    int rc = b.failed ? nomem(err) : br__dir_below(&d, it->base, it->meta, 1, err);
+    int rc =
+        b.failed ? br__nomem(err, "downloading") : br__dir_below(&d, it->base, it->meta, 1, err);
     if (!rc)
         rc = br__write_in(&d, br__path_base(it->meta), b.p, b.n, 0, err);
     br__dir_close(&d);
@@ -140,7 +138,7 @@ static int record(const struct getter *g, const struct item *it, struct br_err *
 }
 
 /* Does the record of a local file say that it is this one? */
-static int recorded(const struct item *it)
+static int get_recorded(const struct item *it)
 {
     char *text = NULL;
     if (br__read_text(it->meta, 4096, &text, NULL, NULL))
@@ -157,15 +155,15 @@ static int is_there(const struct getter *g, const struct item *it)
     struct stat st;
     if (!it->meta)
         return br__hub_has(g->h, it->f->path);
-    return !br__io.stat(it->final, &st) && (uint64_t)st.st_size == it->f->size && recorded(it);
+    return !br__io.stat(it->final, &st) && (uint64_t)st.st_size == it->f->size && get_recorded(it);
 }
 
-/* Has somebody finished the file's bytes? */
+/* Whether another process has finished the file. */
 static int is_complete(const struct item *it)
 {
     struct stat st;
     return !br__io.stat(it->final, &st) && S_ISREG(st.st_mode) &&
-           (uint64_t)st.st_size == it->f->size && (!it->meta || recorded(it));
+           (uint64_t)st.st_size == it->f->size && (!it->meta || get_recorded(it));
 }
 
 /* Take the lock as huggingface_hub's filelock does; 0 in *got if another process has it. */
@@ -180,7 +178,7 @@ static int take_lock(struct item *it, int *got, struct br_err *err)
         rc = br__dir_file(&d, name, 0664, 0, &fd, err);
     /* Without locks in the file system, names that appear when complete must do. */
     int held = !rc && !(rc = br__fd_lock(fd, it->lock, 0, &locked, err));
-    /* Whoever had it may have removed the file. */
+    /* The process that held the lock may have removed the file. */
     if (held && !br__io.fstat(fd, &by_fd) && !br__dir_stat(&d, name, &by_path) &&
         by_fd.st_ino == by_path.st_ino) {
         it->lock_fd = fd;
@@ -205,7 +203,7 @@ static void item_release(struct getter *g, struct item *it)
 
 static int item_done(struct getter *g, struct item *it, struct br_err *err)
 {
-    int rc = it->meta ? record(g, it, err) : br__hub_link(g->h, it->f, err);
+    int rc = it->meta ? get_record(g, it, err) : br__hub_link(g->h, it->f, err);
     item_release(g, it);
     it->stage = DONE;
     g->n_done++;
@@ -229,7 +227,7 @@ static int item_begin(struct getter *g, struct item *it, struct br_err *err)
     }
     int rc = br__hub_part_open(&it->part, it->base, it->incomplete, it->f, g->part_bytes, err);
     if (!rc && !(it->taken = br__arena_alloc(&g->a, it->part.n_parts + 1)))
-        rc = nomem(err);
+        rc = br__nomem(err, "downloading");
     if (rc)
         return rc;
     for (size_t i = 0; i < it->part.n_parts; i++)
@@ -243,7 +241,7 @@ static int item_begin(struct getter *g, struct item *it, struct br_err *err)
 
 /* ---- progress -------------------------------------------------------------------------------- */
 
-static void tell(struct getter *g, int last)
+static void get_tell(struct getter *g, int last)
 {
     const struct br_listener *l = g->h->o.listener;
     char phase[160];
@@ -277,13 +275,13 @@ static void slot_free(struct slot *s)
 }
 
 /* The part that a slot has not finished is there for another one. */
-static void untake(struct slot *s)
+static void get_untake(struct slot *s)
 {
     if (s->pos < s->end && !s->it->whole)
         s->it->taken[s->pos / s->g->part_bytes] = 0;
 }
 
-static int flush(struct slot *s, struct br_err *err)
+static int get_flush(struct slot *s, struct br_err *err)
 {
     struct item *it = s->it;
     if (!s->n)
@@ -320,7 +318,7 @@ static enum verdict check_tag(struct slot *s, const struct br__http_reply *r)
     return strcmp(tag, it->origin_tag) ? CHANGED : FINE;
 }
 
-static enum verdict judge(struct slot *s, const struct br__http_reply *r)
+static enum verdict get_judge(struct slot *s, const struct br__http_reply *r)
 {
     uint64_t from, to, total;
     const char *range = br__http_header(&s->g->a, r, "Content-Range");
@@ -343,7 +341,7 @@ static enum verdict judge(struct slot *s, const struct br__http_reply *r)
 static int part_head(void *ud, const struct br__http_reply *r, struct br_err *err)
 {
     struct slot *s = ud;
-    s->verdict = is_success(r) ? judge(s, r) : REFUSED;
+    s->verdict = is_success(r) ? get_judge(s, r) : REFUSED;
     if (s->verdict == FINE || s->verdict == REFUSED)
         return BR_OK;
     return br_fail(err, BR_E_FORMAT,
@@ -368,16 +366,17 @@ static int part_body(void *ud, const void *p, size_t n, struct br_err *err)
         s->pos += k;
         from += k;
         n -= k;
-        int rc = s->n == SLOT_BUF ? flush(s, err) : BR_OK;
+        int rc = s->n == SLOT_BUF ? get_flush(s, err) : BR_OK;
         if (rc)
             return rc;
     }
-    tell(s->g, 0);
+    get_tell(s->g, 0);
     return BR_OK;
 }
 
 /* Try the slot's request again after a while, or end the run. */
-static void repeat(struct slot *s, const struct br__http_reply *r, int rc, const struct br_err *err)
+static void get_repeat(struct slot *s, const struct br__http_reply *r, int rc,
+                       const struct br_err *err)
 {
     struct getter *g = s->g;
     struct item *it = s->it;
@@ -395,11 +394,11 @@ static void repeat(struct slot *s, const struct br__http_reply *r, int rc, const
 }
 
 /* The address is not good any more: this slot asks for another one, the others wait. */
-static void relocate(struct slot *s, const struct br__http_reply *r, int rc,
-                     const struct br_err *err)
+static void get_relocate(struct slot *s, const struct br__http_reply *r, int rc,
+                         const struct br_err *err)
 {
     struct item *it = s->it;
-    untake(s);
+    get_untake(s);
     s->n = 0;
     if (it->stage == LOCATING) { /* somebody does it already */
         slot_free(s);
@@ -414,7 +413,7 @@ static void relocate(struct slot *s, const struct br__http_reply *r, int rc,
     s->locating = 1;
     s->hops = 0;
     s->url = br__hub_url(s->g->h, &s->g->a, it->f->path);
-    repeat(s, r, rc, err);
+    get_repeat(s, r, rc, err);
 }
 
 /* No ranges: every byte comes again, in one stream, to this slot. */
@@ -449,14 +448,14 @@ static void part_unfinished(struct slot *s, const struct br__http_reply *r, int 
         if ((rc = take_whole(s, &why)))
             give_up(s->g, rc, &why);
     } else if (s->verdict == CHANGED) {
-        relocate(s, r, rc, &why);
+        get_relocate(s, r, rc, &why);
     } else if (!rc && br__hub_expired(h, s->url, r)) {
         rc = br__hub_refused(h, s->url, r, &why);
-        relocate(s, r, rc, &why);
+        get_relocate(s, r, rc, &why);
     } else if (!rc && !is_success(r)) {
         rc = br__hub_refused(h, s->url, r, &why);
         if (r->again)
-            repeat(s, r, rc, &why);
+            get_repeat(s, r, rc, &why);
         else
             give_up(s->g, rc, &why);
     } else if (rc && !r->again && rc != BR_E_NETWORK) {
@@ -472,7 +471,7 @@ static void part_unfinished(struct slot *s, const struct br__http_reply *r, int 
                 give_up(s->g, rc, &again);
             s->attempt = attempt;
         }
-        repeat(s, r, rc ? rc : BR_E_NETWORK, &why);
+        get_repeat(s, r, rc ? rc : BR_E_NETWORK, &why);
     }
 }
 
@@ -481,7 +480,7 @@ static void part_end(void *ud, const struct br__http_reply *r, int rc, const str
     struct slot *s = ud;
     struct br_err why = *err;
     s->running = 0;
-    int wrote = s->verdict == FINE ? flush(s, &why) : BR_OK;
+    int wrote = s->verdict == FINE ? get_flush(s, &why) : BR_OK;
     if (wrote)
         give_up(s->g, wrote, &why);
     else if (s->verdict == FINE && s->pos == s->end)
@@ -505,7 +504,7 @@ static void head_end(void *ud, const struct br__http_reply *r, int rc, const str
         rc = br_fail(&why, BR_E_NETWORK, "'%s' is redirected more than %d times", s->it->f->path,
                      BR__HUB_REDIRECTS);
     if (rc && r->again) {
-        repeat(s, r, rc, &why);
+        get_repeat(s, r, rc, &why);
     } else if (rc) {
         give_up(g, rc, &why);
     } else if (next) {
@@ -527,7 +526,7 @@ static int slot_start(struct slot *s, struct br_err *err)
         .url = s->url, .head = s->locating, .timeout_s = s->locating ? LOCATE_S : 0, .ud = s};
     s->verdict = FINE;
     if (!s->url)
-        return nomem(err);
+        return br__nomem(err, "downloading");
     q.token = br__hub_token_for(h, s->url);
     if (s->locating) {
         q.on_end = head_end;
@@ -616,14 +615,14 @@ static int slots_advance(struct getter *g, struct br_err *err)
 
 /* The bytes are not those that the hub lists: they are kept under another name, for whoever wants
  * to know why.  Bytes of an earlier run may be the culprit, so then all come once more. */
-static int mismatch(struct getter *g, struct item *it, struct br_err *err)
+static int get_mismatch(struct getter *g, struct item *it, struct br_err *err)
 {
     const char *aside = br__arena_printf(&g->a, "%s.mismatch", it->incomplete);
     int resumed = it->part.resumed != 0 && !it->again;
     char got[65];
     memcpy(got, it->hash.hex, sizeof got);
     if (!aside)
-        return nomem(err);
+        return br__nomem(err, "downloading");
     for (size_t i = 0; i < it->part.n_parts; i++)
         g->have -= it->part.done[i];
     g->t.resumed -= it->part.resumed;
@@ -648,7 +647,7 @@ static int item_finish(struct getter *g, struct item *it, int ended, struct br_e
     if (ended < 0)
         return br_fail(err, -ended, "cannot read '%s' back to hash it", it->incomplete);
     if (strcmp(it->hash.hex, it->f->etag) != 0)
-        return mismatch(g, it, err);
+        return get_mismatch(g, it, err);
     int rc = br__hub_part_publish(&it->part, it->base, it->final, !g->h->o.no_sync, err);
     return rc ? rc : item_done(g, it, err);
 }
@@ -677,7 +676,7 @@ static int any_running(const struct getter *g)
     return 0;
 }
 
-static int run(struct getter *g, struct br_err *err)
+static int get_run(struct getter *g, struct br_err *err)
 {
     size_t running;
     int rc = BR_OK;
@@ -687,7 +686,7 @@ static int run(struct getter *g, struct br_err *err)
             rc = br__http_poll(g->h->http, any_running(g) ? 50 : 5, &running, err);
         if (!rc && !g->rc)
             rc = items_advance(g, err);
-        tell(g, 0);
+        get_tell(g, 0);
     }
     if (!rc && g->rc) {
         rc = g->rc;
@@ -702,13 +701,13 @@ static int make_slots(struct getter *g, struct br_err *err)
     int want = g->h->o.connections ? g->h->o.connections : CONNECTIONS;
     g->slots = br__arena_alloc(&g->a, (size_t)want * sizeof *g->slots);
     if (!g->slots)
-        return nomem(err);
+        return br__nomem(err, "downloading");
     for (; g->n_slots < (size_t)want; g->n_slots++) {
         struct slot *s = &g->slots[g->n_slots];
         s->g = g;
         s->buf = br__alloc(SLOT_BUF);
         if (!s->buf)
-            return nomem(err);
+            return br__nomem(err, "downloading");
     }
     return BR_OK;
 }
@@ -718,7 +717,7 @@ static int add_items(struct getter *g, const struct br__hub_file *const *want, s
 {
     g->items = br__arena_alloc(&g->a, n * sizeof *g->items + 1);
     if (!g->items)
-        return nomem(err);
+        return br__nomem(err, "downloading");
     for (size_t i = 0; i < n; i++) {
         struct item *it = &g->items[g->n_items];
         *it = (struct item){.f = want[i], .lock_fd = -1, .part.fd = -1};
@@ -798,8 +797,8 @@ int br__hub_get(struct br__hub *h, const struct br__hub_file *const *want, size_
         if (!rc)
             rc = make_slots(&g, err);
         if (!rc)
-            rc = run(&g, err);
-        tell(&g, 1);
+            rc = get_run(&g, err);
+        get_tell(&g, 1);
     }
     for (size_t i = 0; i < g.n_slots; i++) {
         if (g.slots[i].running)

@@ -76,7 +76,7 @@ static struct br__hub_hash *next_file(const struct br__hub_hasher *s)
     return NULL;
 }
 
-static void step(struct br__hub_hasher *s, struct br__hub_hash *h)
+static void hash_step(struct br__hub_hasher *s, struct br__hub_hash *h)
 {
     /* short steps, so that a file can be removed soon */
     uint64_t from = h->hashed, to = BR__MIN(h->front, from + 16 * CHUNK);
@@ -105,7 +105,7 @@ static void *hash_files(void *arg)
     while (!s->stop) {
         struct br__hub_hash *h = next_file(s);
         if (h)
-            step(s, h);
+            hash_step(s, h);
         else
             pthread_cond_wait(&s->work, &s->lock);
     }
@@ -119,7 +119,7 @@ int br__hub_hasher_open(struct br__hub_hasher **out, struct br_err *err)
     *out = NULL;
     if (!s || !(s->buf = br__alloc(CHUNK))) {
         br__free(s);
-        return br_fail(err, BR_E_NOMEM, "out of memory for hashing");
+        return br__nomem(err, "for hashing");
     }
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);

@@ -88,7 +88,7 @@ int br__http_open(struct br__http **out, const struct br__http_opts *o, struct b
     struct br__http *h = br__calloc(1, sizeof *h);
     if (!h || !(h->multi = curl_multi_init())) {
         br__free(h);
-        return br_fail(err, BR_E_NOMEM, "out of memory for a network client");
+        return br__nomem(err, "for a network client");
     }
     h->o = *o;
     h->o.connect_s = o->connect_s ? o->connect_s : 10;
@@ -278,7 +278,7 @@ int br__http_start(struct br__http *h, const struct br__http_request *q, struct 
     char shown[BR__URL_SHOWN];
     br__http_shown(q->url, shown);
     if (!t)
-        return br_fail(err, BR_E_NOMEM, "out of memory asking for '%s'", shown);
+        return br__nomem(err, "asking for '%s'", shown);
     memcpy(t->shown, shown, sizeof shown);
     t->client = h;
     t->q = *q;
@@ -287,7 +287,7 @@ int br__http_start(struct br__http *h, const struct br__http_request *q, struct 
     t->easy = t->url ? curl_easy_init() : NULL;
     if (!t->easy || set_options(t) || curl_multi_add_handle(h->multi, t->easy) != CURLM_OK) {
         transfer_free(t);
-        return br_fail(err, BR_E_NOMEM, "out of memory asking for '%s'", shown);
+        return br__nomem(err, "asking for '%s'", shown);
     }
     t->q.token = NULL;
     t->next = h->first;
@@ -306,7 +306,7 @@ static void unlink_transfer(struct br__http *h, const struct transfer *t)
 
 /* Status and reason of a transfer that ended; its owner hears of it last, when it may start
  * another one. */
-static void finish(struct br__http *h, struct transfer *t, CURLcode code)
+static void http_finish(struct br__http *h, struct transfer *t, CURLcode code)
 {
     if (code != CURLE_OK && !t->rc) {
         /* libcurl has the same code for a header line that is longer than it takes. */
@@ -338,7 +338,7 @@ int br__http_poll(struct br__http *h, int ms, size_t *running, struct br_err *er
         if (m->msg == CURLMSG_DONE) {
             CURLcode result = m->data.result;
             curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &t);
-            finish(h, (struct transfer *)(void *)t, result);
+            http_finish(h, (struct transfer *)(void *)t, result);
         }
     }
     *running = 0;
@@ -389,7 +389,7 @@ static void single_end(void *ud, const struct br__http_reply *r, int rc, const s
     if (r->head.p)
         br__buf_puts(&s->reply->head, r->head.p);
     if (s->reply->head.failed && !rc)
-        s->rc = br_fail(&s->err, BR_E_NOMEM, "out of memory for a reply");
+        s->rc = br__nomem(&s->err, "for a reply");
 }
 
 /* Once, without a repeat. */
@@ -552,13 +552,13 @@ int br__http_join(struct br__arena *a, const char *base, const char *ref, const 
     *out = NULL;
     br__http_shown(*ref ? ref : base, shown);
     if (!u)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading the URL '%s'", shown);
+        return br__nomem(err, "reading the URL '%s'", shown);
     if (curl_url_set(u, CURLUPART_URL, base, 0) || curl_url_set(u, CURLUPART_URL, ref, 0) ||
         !is_web(u) || curl_url_get(u, CURLUPART_URL, &text, 0))
         rc = br_fail(err, BR_E_FORMAT, "'%s' is no http or https address without a user name",
                      shown);
     else if (!(*out = br__arena_strdup(a, text)))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory reading the URL '%s'", shown);
+        rc = br__nomem(err, "reading the URL '%s'", shown);
     curl_free(text);
     curl_url_cleanup(u);
     return rc;

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hub.c - one model of the Hugging Face hub: who asks, which commit, which files, what an answer
+/* hub.c - one model of the Hugging Face hub: token, commit, files, and what an answer
  * that is none means, and the parts of the cache that are not blobs.
  *
  *   settings   environment, token, endpoint, where the cache is
@@ -23,13 +23,13 @@
 #define FILES_MAX 1000000
 #define LISTING_MAX (128u << 20) /* bytes of all pages */
 
-static int nomem(const struct br__hub *h, struct br_err *err)
+static int hub_nomem(const struct br__hub *h, struct br_err *err)
 {
-    return br_fail(err, BR_E_NOMEM, "out of memory with the model '%s'", h->id ? h->id : "");
+    return br__nomem(err, "with the model '%s'", h->id ? h->id : "");
 }
 
-static void note(const struct br__hub *h, const char *fmt, ...) BR_PRINTF(2, 3);
-static void note(const struct br__hub *h, const char *fmt, ...)
+static void hub_note(const struct br__hub *h, const char *fmt, ...) BR_PRINTF(2, 3);
+static void hub_note(const struct br__hub *h, const char *fmt, ...)
 {
     char text[1024];
     va_list ap;
@@ -43,7 +43,7 @@ static void note(const struct br__hub *h, const char *fmt, ...)
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
-static const char *env(const char *name)
+static const char *hub_env(const char *name)
 {
     const char *v = getenv(name);
     return v && *v ? v : NULL;
@@ -52,7 +52,7 @@ static const char *env(const char *name)
 static int env_true(const char *name)
 {
     static const char *const yes[] = {"1", "on", "yes", "true"};
-    const char *v = env(name);
+    const char *v = hub_env(name);
     for (size_t i = 0; v && i < BR_COUNTOF(yes); i++)
         if (!strcasecmp(v, yes[i]))
             return 1;
@@ -60,9 +60,9 @@ static int env_true(const char *name)
 }
 
 /* "~/x" is below HOME. */
-static const char *expand(struct br__arena *a, const char *path)
+static const char *hub_expand(struct br__arena *a, const char *path)
 {
-    const char *home = env("HOME");
+    const char *home = hub_env("HOME");
     if (br__starts(path, "~/") && home)
         return br__arena_printf(a, "%s%s", home, path + 1);
     return br__arena_strdup(a, path);
@@ -72,21 +72,21 @@ static const char *expand(struct br__arena *a, const char *path)
 static const char *hf_home(struct br__arena *a)
 {
     const char *base;
-    if ((base = env("HF_HOME")))
-        return expand(a, base);
-    if ((base = env("XDG_CACHE_HOME")))
-        return br__arena_printf(a, "%s/huggingface", expand(a, base));
-    if ((base = env("HOME")))
+    if ((base = hub_env("HF_HOME")))
+        return hub_expand(a, base);
+    if ((base = hub_env("XDG_CACHE_HOME")))
+        return br__arena_printf(a, "%s/huggingface", hub_expand(a, base));
+    if ((base = hub_env("HOME")))
         return br__arena_printf(a, "%s/.cache/huggingface", base);
     return NULL;
 }
 
 int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, struct br_err *err)
 {
-    const char *base = env("HF_HUB_CACHE");
-    base = base ? base : env("HUGGINGFACE_HUB_CACHE");
+    const char *base = hub_env("HF_HUB_CACHE");
+    base = base ? base : hub_env("HUGGINGFACE_HUB_CACHE");
     if (base)
-        *root = expand(a, base);
+        *root = hub_expand(a, base);
     else if ((base = hf_home(a)))
         *root = br__arena_printf(a, "%s/hub", base);
     else
@@ -94,7 +94,7 @@ int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, st
                        "'%s' is not a directory, and nothing says where the Hugging Face cache is: "
                        "set HF_HUB_CACHE or HF_HOME",
                        id);
-    return *root ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id);
+    return *root ? BR_OK : br__nomem(err, "looking up '%s'", id);
 }
 
 /* The token's characters go into a header: no blanks, nothing that ends a line. */
@@ -112,7 +112,7 @@ static int set_token(struct br__hub *h, const char *text, const char *from, stru
     if (!n)
         return BR_OK;
     h->token = br__arena_strndup(&h->arena, text, n);
-    return h->token ? BR_OK : nomem(h, err);
+    return h->token ? BR_OK : hub_nomem(h, err);
 }
 
 static int find_token(struct br__hub *h, struct br_err *err)
@@ -121,11 +121,11 @@ static int find_token(struct br__hub *h, struct br_err *err)
     if (env_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
         return BR_OK;
     for (size_t i = 0; i < BR_COUNTOF(names); i++)
-        if (env(names[i]))
-            return set_token(h, env(names[i]), names[i], err);
-    const char *path = env("HF_TOKEN_PATH"), *home = hf_home(&h->arena);
+        if (hub_env(names[i]))
+            return set_token(h, hub_env(names[i]), names[i], err);
+    const char *path = hub_env("HF_TOKEN_PATH"), *home = hf_home(&h->arena);
     if (path)
-        path = expand(&h->arena, path);
+        path = hub_expand(&h->arena, path);
     else if (home)
         path = br__arena_printf(&h->arena, "%s/token", home);
     char *text = NULL;
@@ -140,16 +140,16 @@ static int find_token(struct br__hub *h, struct br_err *err)
 static void tell_wait(void *ud, const char *what, int status, int64_t ms)
 {
     if (status)
-        note(ud, "'%s' answers %d: trying again in %lld seconds", what, status,
-             (long long)(ms / 1000));
+        hub_note(ud, "'%s' answers %d: trying again in %lld seconds", what, status,
+                 (long long)(ms / 1000));
     else
-        note(ud, "'%s' does not answer: trying again in %lld seconds", what,
-             (long long)(ms / 1000));
+        hub_note(ud, "'%s' does not answer: trying again in %lld seconds", what,
+                 (long long)(ms / 1000));
 }
 
 static int find_endpoint(struct br__hub *h, struct br_err *err)
 {
-    const char *base = env("HF_ENDPOINT"), *url;
+    const char *base = hub_env("HF_ENDPOINT"), *url;
     int rc = br__http_join(&h->arena, base ? base : "https://huggingface.co", "", &url, err);
     if (rc) {
         br_wrap(err, "HF_ENDPOINT");
@@ -158,12 +158,12 @@ static int find_endpoint(struct br__hub *h, struct br_err *err)
     size_t n = strlen(base ? base : url);
     h->endpoint = br__arena_strdup(&h->arena, base ? base : url);
     if (!h->endpoint)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     while (n && h->endpoint[n - 1] == '/')
         n--;
     h->endpoint = br__arena_strndup(&h->arena, h->endpoint, n);
     if (!h->endpoint)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     h->http_opts = (struct br__http_opts){.allow_plain = br__starts(h->endpoint, "http://"),
                                           .waiting = tell_wait,
                                           .ud = h,
@@ -219,7 +219,7 @@ static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
     h->id = br__arena_strndup(a, id_at_rev, n);
     h->rev = br__arena_strdup(a, id_at_rev[n] ? id_at_rev + n + 1 : "main");
     if (!h->id || !h->rev)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     if (!id_ok(h->id))
         return br_fail(err, BR_E_NOTFOUND,
                        "'%s' is neither a directory nor of the form ORG/NAME[@REVISION]",
@@ -230,11 +230,11 @@ static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
     h->folder =
         slash ? br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id, slash + 1)
               : br__arena_printf(a, "models--%s", h->id);
-    int rc = h->folder ? br__hf_cache_root(&h->arena, h->id, &h->root, err) : nomem(h, err);
+    int rc = h->folder ? br__hf_cache_root(&h->arena, h->id, &h->root, err) : hub_nomem(h, err);
     if (rc)
         return rc;
     h->dir = br__arena_printf(a, "%s/%s", h->root, h->folder);
-    return h->dir ? BR_OK : nomem(h, err);
+    return h->dir ? BR_OK : hub_nomem(h, err);
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */
@@ -258,8 +258,8 @@ const char *br__hub_token_for(const struct br__hub *h, const char *url)
 }
 
 /* A document of the endpoint.  An error only if there is no reply at all. */
-static int ask(struct br__hub *h, const char *url, int attempts, struct br__http_reply *r,
-               struct br__buf *body, struct br_err *err)
+static int hub_ask(struct br__hub *h, const char *url, int attempts, struct br__http_reply *r,
+                   struct br__buf *body, struct br_err *err)
 {
     struct br__http_request q = {
         .url = url, .token = br__hub_token_for(h, url), .attempts = attempts};
@@ -269,13 +269,13 @@ static int ask(struct br__hub *h, const char *url, int attempts, struct br__http
 }
 
 /* " (did you mean 'x'?)" from a document of the endpoint, or "". */
-static const char *suggest(struct br__hub *h, const char *url, const char *in, const char *key,
-                           const char *word)
+static const char *hub_suggest(struct br__hub *h, const char *url, const char *in, const char *key,
+                               const char *word)
 {
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     const char *near = NULL, *text = "";
-    if (url && !ask(h, url, 1, &r, &body, NULL) && r.status == 200)
+    if (url && !hub_ask(h, url, 1, &r, &body, NULL) && r.status == 200)
         near = br__hub_nearest(&h->arena, body.p ? body.p : "", body.n, in, key, word);
     if (near)
         text = br__arena_printf(&h->arena, "; did you mean '%s'?", near);
@@ -289,16 +289,16 @@ static const char *near_id(struct br__hub *h)
     const char *slash = strchr(h->id, '/');
     if (!slash)
         return "";
-    return suggest(h,
-                   br__arena_printf(&h->arena, "%s/api/models?author=%.*s&limit=200", h->endpoint,
-                                    (int)(slash - h->id), h->id),
-                   NULL, "id", h->id);
+    return hub_suggest(h,
+                       br__arena_printf(&h->arena, "%s/api/models?author=%.*s&limit=200",
+                                        h->endpoint, (int)(slash - h->id), h->id),
+                       NULL, "id", h->id);
 }
 
 static const char *near_revision(struct br__hub *h)
 {
-    return suggest(h, br__arena_printf(&h->arena, "%s/api/models/%s/refs", h->endpoint, h->id),
-                   "branches", "name", h->rev);
+    return hub_suggest(h, br__arena_printf(&h->arena, "%s/api/models/%s/refs", h->endpoint, h->id),
+                       "branches", "name", h->rev);
 }
 
 static int refuse_gated(struct br__hub *h, struct br_err *err)
@@ -315,8 +315,8 @@ static int refuse_gated(struct br__hub *h, struct br_err *err)
                    h->id, h->endpoint, h->id);
 }
 
-static int refuse(struct br__hub *h, const char *url, const struct br__http_reply *r,
-                  struct br_err *err)
+static int hub_refuse(struct br__hub *h, const char *url, const struct br__http_reply *r,
+                      struct br_err *err)
 {
     struct br__arena *a = &h->arena;
     const char *code = br__http_header(a, r, "X-Error-Code");
@@ -348,7 +348,7 @@ int br__hub_refused(struct br__hub *h, const char *url, const struct br__http_re
                     struct br_err *err)
 {
     pthread_mutex_lock(&h->lock);
-    int rc = refuse(h, url, r, err);
+    int rc = hub_refuse(h, url, r, err);
     pthread_mutex_unlock(&h->lock);
     return rc;
 }
@@ -392,7 +392,7 @@ int br__hub_located(struct br__hub *h, struct br__arena *a, const struct br__hub
     *next = *location = NULL;
     if (r->status == 200) {
         *location = br__arena_strdup(a, url);
-        return *location ? check_head(a, h, f, r, err) : nomem(h, err);
+        return *location ? check_head(a, h, f, r, err) : hub_nomem(h, err);
     }
     const char *to = br__http_header(a, r, "Location");
     if (r->status / 100 != 3 || !to)
@@ -436,7 +436,7 @@ static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
     const char *path = br__arena_printf(&h->arena, "%s/refs/%s", h->dir, h->rev);
     *commit = NULL;
     if (!path)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     int rc = br__read_text(path, 4096, &text, &n, err);
     if (rc == BR_E_NOTFOUND)
         return br_fail(err, rc, "revision '%s' of '%s' is not in the local cache (no '%s')", h->rev,
@@ -448,7 +448,7 @@ static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
     if (!is_commit(text))
         rc = br_fail(err, BR_E_FORMAT, "'%s' does not hold a commit of 40 hex digits", path);
     else if (!(*commit = br__arena_strdup(&h->arena, text)))
-        rc = nomem(h, err);
+        rc = hub_nomem(h, err);
     br__free(text);
     return rc;
 }
@@ -459,7 +459,7 @@ static int write_ref(struct br__hub *h, struct br_err *err)
     if (is_commit(h->rev) || (!read_ref(h, &old, NULL) && !strcmp(old, h->commit)))
         return BR_OK;
     const char *path = br__arena_printf(&h->arena, "%s/refs/%s", h->dir, h->rev);
-    return path ? put_text(h, path, h->commit, strlen(h->commit), err) : nomem(h, err);
+    return path ? put_text(h, path, h->commit, strlen(h->commit), err) : hub_nomem(h, err);
 }
 
 static const char *tree_path(struct br__hub *h)
@@ -476,7 +476,7 @@ static int read_tree(struct br__hub *h, int *found, struct br_err *err)
     const char *path = tree_path(h);
     *found = 0;
     if (!path)
-        return nomem(h, err);
+        return hub_nomem(h, err);
     if (br__read_text(path, BR__HUB_JSON_MAX, &text, &n, NULL))
         return BR_OK;
     int rc = br__hub_parse_cached_tree(&h->arena, text, n, &list, NULL);
@@ -519,7 +519,7 @@ int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err 
             br__buf_puts(&target, "../");
     br__buf_printf(&target, "blobs/%s", f->etag);
     struct br__dir d = {.fd = -1};
-    int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : nomem(h, err);
+    int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : hub_nomem(h, err);
     /* One that is there, of another process or of a blob that was deleted, gives way. */
     if (!rc && !br__hub_has(h, f->path))
         rc = br__dir_link(&d, br__path_base(at), target.p, err);
@@ -547,7 +547,7 @@ static int set_commit(struct br__hub *h, const char *commit, struct br_err *err)
 {
     h->commit = commit;
     h->snapshot = br__arena_printf(&h->arena, "%s/snapshots/%s", h->dir, commit);
-    return h->snapshot ? BR_OK : nomem(h, err);
+    return h->snapshot ? BR_OK : hub_nomem(h, err);
 }
 
 /* Without a network: what is in the cache must do. */
@@ -580,7 +580,7 @@ static int ask_page(struct br__hub *h, const char *url, struct br__hub_list *lis
     struct br__buf body = {0};
     char shown[BR__URL_SHOWN];
     *next = NULL;
-    int rc = ask(h, url, br__is_dir(h->snapshot), &r, &body, err);
+    int rc = hub_ask(h, url, br__is_dir(h->snapshot), &r, &body, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
     if (!rc)
@@ -610,7 +610,7 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     const char *url = br__arena_printf(&h->arena, "%s/api/models/%s/tree/%s?recursive=true",
                                        h->endpoint, h->id, h->commit);
     size_t bytes = 0;
-    int rc = url ? BR_OK : nomem(h, err);
+    int rc = url ? BR_OK : hub_nomem(h, err);
     for (int page = 0; !rc && url; page++)
         rc = page < PAGES_MAX
                  ? ask_page(h, url, &list, &bytes, &url, err)
@@ -621,7 +621,7 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     h->files = list.files;
     h->n_files = list.n;
     if (!rc && br__hub_tree_text(&text, list.files, list.n))
-        rc = nomem(h, err);
+        rc = hub_nomem(h, err);
     const char *path = rc ? NULL : tree_path(h);
     if (path)
         rc = put_text(h, path, text.p, text.n, err);
@@ -647,7 +647,7 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     const char *url =
         rev ? br__arena_printf(&h->arena, "%s/api/models/%s/revision/%s", h->endpoint, h->id, rev)
             : NULL;
-    int rc = url ? ask(h, url, is_cached(h), &r, &body, err) : nomem(h, err);
+    int rc = url ? hub_ask(h, url, is_cached(h), &r, &body, err) : hub_nomem(h, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
     if (!rc)
@@ -679,8 +679,8 @@ static int fall_back(struct br__hub *h, struct br_err *err)
         br_wrap(err, "'%s' is not in the local cache, and the hub cannot be asked", h->id);
         return BR_E_NETWORK;
     }
-    note(h, "the hub cannot be asked (%s): using what is cached of '%s', commit %s",
-         err ? err->msg : "no network", h->id, h->commit);
+    hub_note(h, "the hub cannot be asked (%s): using what is cached of '%s', commit %s",
+             err ? err->msg : "no network", h->id, h->commit);
     return BR_OK;
 }
 
@@ -690,7 +690,7 @@ int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__h
     *out = NULL;
     struct br__hub *h = br__calloc(1, sizeof *h);
     if (!h)
-        return br_fail(err, BR_E_NOMEM, "out of memory looking up '%s'", id_at_rev);
+        return br__nomem(err, "looking up '%s'", id_at_rev);
     if (o)
         h->o = *o;
     pthread_mutex_init(&h->lock, NULL);

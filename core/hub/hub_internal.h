@@ -55,7 +55,7 @@ int br__hub_expired(const struct br__hub *h, const char *url, const struct br__h
 /* The pointer of a file in the snapshot: where it is, and making it (a relative link). */
 int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- part.c: a file that is not complete yet ---------------------------------------------- */
+/* ---- part.c: a file that is not complete yet ------------------------------------------------- */
 
 /* The bytes of a file in their places, and behind them what tells a later run which of them are
  * there: a head (magic, size, part size, etag) and for each part the number of its bytes from its
@@ -87,7 +87,7 @@ int br__hub_part_publish(struct br__hub_part *p, const char *base, const char *p
                          struct br_err *err) BR_MUST_CHECK;
 void br__hub_part_close(struct br__hub_part *p); /* zeroed is fine */
 
-/* ---- hash.c: digests in the background ----------------------------------------------------- */
+/* ---- hash.c: digests in the background ------------------------------------------------------- */
 
 /* A thread that hashes files while they grow, one after the other. */
 struct br__hub_hasher;
@@ -110,7 +110,7 @@ int br__hub_hasher_ended(struct br__hub_hasher *s, struct br__hub_hash *h); /* h
 void br__hub_hasher_remove(struct br__hub_hasher *s, struct br__hub_hash *h);
 void br__hub_hasher_close(struct br__hub_hasher *s); /* NULL is fine */
 
-/* ---- parse.c: replies, which anybody may have written ------------------------------------ */
+/* ---- parse.c: replies, which anybody may have written ---------------------------------------- */
 
 #define BR__HUB_JSON_MAX (64u << 20)
 #define BR__HUB_SIZE_MAX (UINT64_C(1) << 46) /* of a file: 64 TiB */

@@ -58,7 +58,7 @@ char *br__hub_etag(struct br__arena *a, const char *value)
 }
 
 /* A decimal number at *p, which moves behind it. */
-static int number(const char **p, uint64_t *out)
+static int parse_number(const char **p, uint64_t *out)
 {
     char digits[24];
     int64_t v;
@@ -79,8 +79,8 @@ int br__hub_content_range(const char *value, uint64_t *from, uint64_t *to, uint6
     if (!br__starts(value, "bytes "))
         return BR_E_FORMAT;
     value += strlen("bytes ");
-    if (number(&value, from) || *value++ != '-' || number(&value, to) || *value++ != '/' ||
-        number(&value, total) || *value || *to < *from || *to >= *total)
+    if (parse_number(&value, from) || *value++ != '-' || parse_number(&value, to) ||
+        *value++ != '/' || parse_number(&value, total) || *value || *to < *from || *to >= *total)
         return BR_E_FORMAT;
     ++*to;
     return BR_OK;
@@ -115,7 +115,7 @@ int br__hub_parse_commit(struct br__arena *a, const char *text, size_t n, const 
     if (!is_hex(sha, 40))
         rc = br_fail(err, BR_E_FORMAT, "the hub's description has no commit of 40 hex digits");
     else if (!(*commit = br__arena_strdup(a, sha)))
-        rc = br_fail(err, BR_E_NOMEM, "out of memory reading the hub's description");
+        rc = br__nomem(err, "reading the hub's description");
     br__json_free(root);
     return rc;
 }
@@ -143,7 +143,7 @@ static int take_file(struct br__arena *a, struct br__hub_list *out, const char *
     f.etag = sha256 ? br__arena_strdup(a, sha256) : f.blob;
     if (!f.path || !f.blob || !f.etag ||
         br__grow(&out->files, &out->cap, out->n, sizeof *out->files))
-        return br_fail(err, BR_E_NOMEM, "out of memory for the hub's listing");
+        return br__nomem(err, "for the hub's listing");
     out->files[out->n++] = f;
     return BR_OK;
 }
@@ -299,7 +299,7 @@ static int class_match(const char *p, char c, const char **end)
 }
 
 /* fnmatch of Python: one star is remembered, so the time is at most |pattern| * |path|. */
-static int match(const char *p, const char *s)
+static int parse_match(const char *p, const char *s)
 {
     const char *star = NULL, *from = NULL, *end;
     while (*s) {
@@ -328,7 +328,7 @@ int br__hub_glob(const char *pattern, const char *path)
 {
     char folder[1200];
     if (!br__ends(pattern, "/"))
-        return match(pattern, path);
+        return parse_match(pattern, path);
     int n = snprintf(folder, sizeof folder, "%s*", pattern);
-    return n > 0 && (size_t)n < sizeof folder && match(folder, path);
+    return n > 0 && (size_t)n < sizeof folder && parse_match(folder, path);
 }

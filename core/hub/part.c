@@ -19,7 +19,7 @@ struct tail {
     char etag[72];
 };
 
-static int fail(const struct br__hub_part *p, const char *verb, struct br_err *err)
+static int part_fail(const struct br__hub_part *p, const char *verb, struct br_err *err)
 {
     int e = errno;
     char text[128];
@@ -38,7 +38,7 @@ static int write_all(struct br__hub_part *p, const void *data, size_t n, uint64_
         if (k == 0)
             errno = EIO;
         if (k <= 0)
-            return fail(p, "write", err);
+            return part_fail(p, "write", err);
         from += k;
         off += (uint64_t)k;
         n -= (size_t)k;
@@ -101,7 +101,7 @@ static int start_over(struct br__hub_part *p, const struct tail *t, struct br_er
     memset(p->done, 0, p->n_parts * sizeof *p->done + 1);
     if (br__io.ftruncate(p->fd, 0) ||
         br__io.ftruncate(p->fd, (off_t)(p->size + sizeof *t + p->n_parts * sizeof *p->done)))
-        return fail(p, "set the size of", err);
+        return part_fail(p, "set the size of", err);
     return write_all(p, t, sizeof *t, p->size, err);
 }
 
@@ -126,7 +126,7 @@ int br__hub_part_open(struct br__hub_part *p, const char *base, const char *path
     p->n_parts = (size_t)((f->size + part_bytes - 1) / part_bytes);
     p->path = br__strdup(path);
     p->done = br__calloc(p->n_parts * sizeof *p->done + 1, 1);
-    int rc = p->path && p->done ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for '%s'", path);
+    int rc = p->path && p->done ? BR_OK : br__nomem(err, "for '%s'", path);
     if (!rc)
         rc = open_part(p, base, err);
     make_tail(&t, f, part_bytes);
@@ -138,7 +138,7 @@ int br__hub_part_open(struct br__hub_part *p, const char *base, const char *path
 }
 
 /* Count the bytes up to `end` of the part that holds them. */
-static int count(struct br__hub_part *p, size_t part, uint64_t end, struct br_err *err)
+static int part_count(struct br__hub_part *p, size_t part, uint64_t end, struct br_err *err)
 {
     p->done[part] = end - part * p->bytes;
     return write_all(p, &p->done[part], sizeof *p->done,
@@ -153,7 +153,7 @@ int br__hub_part_write(struct br__hub_part *p, uint64_t off, const void *data, s
         BR_BUG("%zu bytes at %" PRIu64 " of '%s', which has %" PRIu64, n, off, p->path, p->size);
     int rc = write_all(p, data, n, off, err);
     for (size_t part = (size_t)(off / p->bytes); !rc && part * p->bytes < end; part++)
-        rc = count(p, part, BR__MIN(end, (part + 1) * p->bytes), err);
+        rc = part_count(p, part, BR__MIN(end, (part + 1) * p->bytes), err);
     return rc;
 }
 
@@ -179,13 +179,13 @@ int br__hub_part_publish(struct br__hub_part *p, const char *base, const char *p
 {
     struct br__dir to;
     if (br__io.ftruncate(p->fd, (off_t)p->size))
-        return fail(p, "set the size of", err);
+        return part_fail(p, "set the size of", err);
     if (sync && br__io.fsync(p->fd))
-        return fail(p, "sync", err);
+        return part_fail(p, "sync", err);
     int fd = p->fd;
     p->fd = -1;
     if (br__io.close(fd) && errno != EINTR)
-        return fail(p, "close", err);
+        return part_fail(p, "close", err);
     int rc = br__dir_below(&to, base, path, 1, err);
     if (!rc)
         rc = br__dir_move(&p->dir, br__path_base(p->path), &to, br__path_base(path), err);

@@ -45,13 +45,7 @@ struct br__hub_cache {
     size_t n_clients;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading from the hub");
-}
-
-/* ---- clients: one for each thread that fetches ------------------------------------------------
- */
+/* ---- clients: one for each thread that fetches ----------------------------------------------- */
 
 static int take_client(struct br__hub *h, struct br__http **out, struct br_err *err)
 {
@@ -76,16 +70,15 @@ static void give_client(struct br__hub *h, struct br__http *http)
     br__http_close(http);
 }
 
-/* ---- where the bytes are ----------------------------------------------------------------------
- */
+/* ---- where the bytes are --------------------------------------------------------------------- */
 
 /* Ask the hub, following it as far as it stays itself. */
-static int locate(struct remote *r, struct br__http *http, struct br__arena *a,
-                  const char **location, struct br_err *err)
+static int remote_locate(struct remote *r, struct br__http *http, struct br__arena *a,
+                         const char **location, struct br_err *err)
 {
     struct br__http_reply reply = {0};
     const char *url = br__hub_url(r->h, a, r->f->path), *next = url;
-    int rc = url ? BR_OK : nomem(err);
+    int rc = url ? BR_OK : br__nomem(err, "reading from the hub");
     for (int hops = 0; !rc && next; hops++) {
         struct br__http_request q = {.url = next, .head = 1};
         url = next;
@@ -102,30 +95,40 @@ static int locate(struct remote *r, struct br__http *http, struct br__arena *a,
 }
 
 /* The address that the file's threads share; `stale` is one that did not work (NULL: none). */
-static int address(struct remote *r, struct br__http *http, struct br__arena *a, const char *stale,
-                   const char **out, struct br_err *err)
+static int remote_address(struct remote *r, struct br__http *http, struct br__arena *a,
+                          const char *stale, const char **out, struct br_err *err)
 {
     int rc = BR_OK;
     pthread_mutex_lock(&r->lock);
     if (!r->location || (stale && !strcmp(r->location, stale))) {
         r->tag = NULL;
-        rc = locate(r, http, &r->a, &r->location, err);
+        rc = remote_locate(r, http, &r->a, &r->location, err);
     }
     *out = rc ? NULL : br__arena_strdup(a, r->location);
     pthread_mutex_unlock(&r->lock);
-    return rc || *out ? rc : nomem(err);
+    return rc || *out ? rc : br__nomem(err, "reading from the hub");
 }
 
-/* ---- one block --------------------------------------------------------------------------------
- */
+/* ---- one block ------------------------------------------------------------------------------- */
 
-/* Is the answer the asked range of the listed file, and of the version that the others are of? */
-static int check_answer(struct remote *r, struct br__arena *a, const struct br__http_reply *reply,
-                        const struct br__buf *body, uint64_t off, size_t n, struct br_err *err)
+/* Bytes [off, off + n) of a file being fetched. */
+struct fetch {
+    struct remote *r;
+    struct br__http *http;
+    struct br__arena a;
+    uint64_t off;
+    size_t n;
+    struct br__buf *body;
+};
+
+/* Whether the answer is the asked range of the listed file, in the version of the blocks before. */
+static int check_answer(struct fetch *f, const struct br__http_reply *reply, struct br_err *err)
 {
-    uint64_t from, to, total;
-    const char *range = br__http_header(a, reply, "Content-Range");
-    const char *tag = br__http_header(a, reply, "ETag");
+    struct remote *r = f->r;
+    uint64_t from, to, total, off = f->off;
+    size_t n = f->n;
+    const char *range = br__http_header(&f->a, reply, "Content-Range");
+    const char *tag = br__http_header(&f->a, reply, "ETag");
     int whole = reply->status == 200 && off == 0 && n == r->f->size;
     if (!whole &&
         (reply->status != 206 || !range || br__hub_content_range(range, &from, &to, &total) ||
@@ -134,9 +137,9 @@ static int check_answer(struct remote *r, struct br__arena *a, const struct br__
                        "bytes %" PRIu64 " to %" PRIu64 " of '%s' were asked for, the answer is "
                        "%d with the range '%s'",
                        off, off + n, r->f->path, reply->status, range ? range : "none");
-    if (body->n != n)
-        return br_fail(err, BR_E_NETWORK, "'%s': %zu bytes came, expected %zu", r->f->path, body->n,
-                       n);
+    if (f->body->n != n)
+        return br_fail(err, BR_E_NETWORK, "'%s': %zu bytes came, expected %zu", r->f->path,
+                       f->body->n, n);
     pthread_mutex_lock(&r->lock);
     if (tag && !r->tag)
         r->tag = br__arena_strdup(&r->a, tag);
@@ -148,22 +151,22 @@ static int check_answer(struct remote *r, struct br__arena *a, const struct br__
 }
 
 /* One try: *stale if another address may help. */
-static int fetch_once(struct remote *r, struct br__http *http, struct br__arena *a, const char *url,
-                      uint64_t off, size_t n, struct br__buf *body, int *stale, struct br_err *err)
+static int fetch_once(struct fetch *f, const char *url, int *stale, struct br_err *err)
 {
+    struct br__hub *h = f->r->h;
     struct br__http_reply reply = {0};
-    struct br__http_request q = {.url = url, .from = off, .n = n};
-    q.token = br__hub_token_for(r->h, url);
+    struct br__http_request q = {.url = url, .from = f->off, .n = f->n};
+    q.token = br__hub_token_for(h, url);
     *stale = 0;
-    br__buf_free(body);
-    body->max = (size_t)n;
-    int rc = br__http_fetch(http, &q, &reply, body, err);
-    if (!rc && br__hub_expired(r->h, url, &reply))
+    br__buf_free(f->body);
+    f->body->max = f->n;
+    int rc = br__http_fetch(f->http, &q, &reply, f->body, err);
+    if (!rc && br__hub_expired(h, url, &reply))
         *stale = 1;
     if (!rc && reply.status != 200 && reply.status != 206) {
-        rc = br__hub_refused(r->h, url, &reply, err);
+        rc = br__hub_refused(h, url, &reply, err);
     } else if (!rc) {
-        rc = check_answer(r, a, &reply, body, off, n, err);
+        rc = check_answer(f, &reply, err);
         *stale = rc != BR_OK;
     }
     br__http_reply_free(&reply);
@@ -172,29 +175,28 @@ static int fetch_once(struct remote *r, struct br__http *http, struct br__arena 
 
 #define TRIES 4
 
-static int fetch(struct remote *r, uint64_t off, size_t n, struct br__buf *body, struct br_err *err)
+static int remote_fetch(struct remote *r, uint64_t off, size_t n, struct br__buf *body,
+                        struct br_err *err)
 {
-    struct br__arena a = {0};
-    struct br__http *http = NULL;
+    struct fetch f = {.r = r, .off = off, .n = n, .body = body};
     const char *url = NULL;
-    int stale = 0, rc = take_client(r->h, &http, err);
+    int stale = 0, rc = take_client(r->h, &f.http, err);
     for (int i = 0; !rc && i < TRIES; i++) {
         const char *bad = stale ? url : NULL;
-        rc = address(r, http, &a, bad, &url, err);
+        rc = remote_address(r, f.http, &f.a, bad, &url, err);
         if (rc)
             break;
-        rc = fetch_once(r, http, &a, url, off, n, body, &stale, err);
+        rc = fetch_once(&f, url, &stale, err);
         if (!rc || !stale || i + 1 == TRIES)
             break;
         rc = BR_OK;
     }
-    give_client(r->h, http);
-    br__arena_free(&a);
+    give_client(r->h, f.http);
+    br__arena_free(&f.a);
     return rc;
 }
 
-/* ---- the cache --------------------------------------------------------------------------------
- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 static void cache_free(struct br__hub_cache *c)
 {
@@ -213,7 +215,7 @@ static int cache_open(struct br__hub *h, struct br_err *err)
         return BR_OK;
     h->blocks = br__calloc(1, sizeof *h->blocks);
     if (!h->blocks)
-        return nomem(err);
+        return br__nomem(err, "reading from the hub");
     pthread_mutex_init(&h->blocks->lock, NULL);
     pthread_cond_init(&h->blocks->changed, NULL);
     h->blocks_free = cache_free;
@@ -239,8 +241,8 @@ static struct block *find_block(struct br__hub_cache *c, const struct remote *r,
 }
 
 /* Fetch into a block that nobody else may touch meanwhile; called and left with the lock held. */
-static int fill(struct br__hub_cache *c, struct block *b, struct remote *r, uint64_t index,
-                struct br_err *err)
+static int remote_fill(struct br__hub_cache *c, struct block *b, struct remote *r, uint64_t index,
+                       struct br_err *err)
 {
     struct br__buf body = {0};
     uint64_t off = index * BLOCK;
@@ -249,7 +251,7 @@ static int fill(struct br__hub_cache *c, struct block *b, struct remote *r, uint
     pthread_mutex_unlock(&c->lock);
     br__free(b->p); /* before the new one is there: 16 blocks are 16 blocks */
     b->p = NULL;
-    int rc = fetch(r, off, n, &body, err);
+    int rc = remote_fetch(r, off, n, &body, err);
     pthread_mutex_lock(&c->lock);
     b->state = rc ? EMPTY : READY;
     if (rc) {
@@ -279,14 +281,14 @@ static int get_block(struct remote *r, uint64_t index, struct block **out, struc
         }
         if (!b || b->state == FETCHING)
             pthread_cond_wait(&c->changed, &c->lock);
-        else if ((rc = fill(c, b, r, index, err)))
+        else if ((rc = remote_fill(c, b, r, index, err)))
             break;
     }
     pthread_mutex_unlock(&c->lock);
     return rc;
 }
 
-static void unpin(struct br__hub_cache *c, struct block *b)
+static void remote_unpin(struct br__hub_cache *c, struct block *b)
 {
     pthread_mutex_lock(&c->lock);
     b->pins--;
@@ -294,8 +296,7 @@ static void unpin(struct br__hub_cache *c, struct block *b)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* ---- the file ---------------------------------------------------------------------------------
- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static int remote_read(void *ud, uint64_t off, void *buf, size_t n, struct br_err *err)
 {
@@ -310,7 +311,7 @@ static int remote_read(void *ud, uint64_t off, void *buf, size_t n, struct br_er
         }
         size_t at = (size_t)(off % BLOCK), k = BR__MIN(n, b->n - at);
         memcpy(to, b->p + at, k);
-        unpin(r->h->blocks, b);
+        remote_unpin(r->h->blocks, b);
         to += k;
         off += k;
         n -= k;
@@ -356,7 +357,8 @@ static int read_head(struct remote *r, uint64_t max, struct br_err *err)
                        " bytes) or the format's limit of %" PRIu64 "; is it a safetensors file?",
                        n, r->f->path, r->f->size, max);
     r->head = br__alloc((size_t)n + sizeof length);
-    return r->head ? remote_read(r, 0, r->head, (size_t)n + sizeof length, err) : nomem(err);
+    return r->head ? remote_read(r, 0, r->head, (size_t)n + sizeof length, err)
+                   : br__nomem(err, "reading from the hub");
 }
 
 int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64_t max_header,
@@ -366,7 +368,7 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64
     int rc = cache_open(h, err);
     struct remote *r = rc ? NULL : br__calloc(1, sizeof *r);
     if (!rc && !r)
-        rc = nomem(err);
+        rc = br__nomem(err, "reading from the hub");
     if (rc)
         return rc;
     r->h = h;
@@ -375,7 +377,7 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64
     rc = read_head(r, max_header, err);
     f->path = rc ? NULL : br__strdup(file->path);
     if (!rc && !f->path)
-        rc = nomem(err);
+        rc = br__nomem(err, "reading from the hub");
     if (rc) {
         remote_close(r);
         return rc;

@@ -25,14 +25,9 @@ struct loop {
     double start;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for generation");
-}
-
 /* ---- sequences come and go ------------------------------------------------------------------- */
 
-static int begin(struct loop *l, struct active *a, struct br_err *err)
+static int loop_begin(struct loop *l, struct active *a, struct br_err *err)
 {
     struct br__gen_sequence *s = &l->seqs[l->begun];
     const struct br__gen_request r = {.prompt = s->prompt,
@@ -52,7 +47,7 @@ static int begin(struct loop *l, struct active *a, struct br_err *err)
     return br__stop_new(&a->stop, l->o->stop, l->o->n_stop, err);
 }
 
-static void end(struct active *a, const char *finish)
+static void loop_end(struct active *a, const char *finish)
 {
     a->s->finish = finish;
     br__stop_free(a->stop);
@@ -70,7 +65,7 @@ static struct active *active_of(struct loop *l, uint64_t id)
 /* ---- text ------------------------------------------------------------------------------------ */
 
 /* Show what may be shown of `text`; 1 if a stop text came. */
-static int show(struct loop *l, struct active *a, const struct br_text *text, int at_end)
+static int loop_show(struct loop *l, struct active *a, const struct br_text *text, int at_end)
 {
     struct br__buf *all = &a->s->text;
     size_t before = all->n;
@@ -90,23 +85,23 @@ static int put_text(struct loop *l, struct active *a, int32_t id, int at_end, in
     if (!rc && at_end)
         rc = br_detok_end(&a->detok, &text, err);
     if (!rc)
-        *stopped = show(l, a, &text, at_end);
+        *stopped = loop_show(l, a, &text, at_end);
     br_text_free(&text);
     if (!rc && a->s->text.failed)
-        return nomem(err);
+        return br__nomem(err, "for generation");
     return rc;
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
 
 /* A new token of a sequence: kept, shown, and the sequence ended if that is due. */
-static int take(struct loop *l, const struct br__gen_token *t, struct br_err *err)
+static int loop_take(struct loop *l, const struct br__gen_token *t, struct br_err *err)
 {
     struct active *a = active_of(l, t->sequence);
     struct br__gen_sequence *s = a->s;
     int stopped = 0, last = t->finish != BR_FINISH_NOT;
     if (br__grow(&s->ids, &s->cap_ids, s->n_ids, sizeof *s->ids))
-        return nomem(err);
+        return br__nomem(err, "for generation");
     s->ids[s->n_ids++] = t->id;
     int rc = l->o->tok ? put_text(l, a, t->id, last, &stopped, err) : 0;
     if (rc)
@@ -114,17 +109,17 @@ static int take(struct loop *l, const struct br__gen_token *t, struct br_err *er
     if (stopped)
         br__gen_cancel(l->gen, t->sequence);
     if (last || stopped)
-        end(a, t->finish == BR_FINISH_EOS ? "eos" : stopped ? "stop" : "length");
+        loop_end(a, t->finish == BR_FINISH_EOS ? "eos" : stopped ? "stop" : "length");
     return 0;
 }
 
-static int step(struct loop *l, size_t *busy, struct br_err *err)
+static int loop_step(struct loop *l, size_t *busy, struct br_err *err)
 {
     struct br__gen_step out;
     int rc = 0;
     for (size_t i = 0; i < l->n_active && l->begun < l->n && !rc; i++)
         if (!l->active[i].s)
-            rc = begin(l, &l->active[i], err);
+            rc = loop_begin(l, &l->active[i], err);
     if (rc)
         return rc;
     double t0 = br__now();
@@ -133,7 +128,7 @@ static int step(struct loop *l, size_t *busy, struct br_err *err)
     if (!rc && out.n && l->stats->first_token == 0)
         l->stats->first_token = br__now() - l->start;
     for (size_t k = 0; k < out.n && !rc; k++)
-        rc = take(l, &out.tokens[k], err);
+        rc = loop_take(l, &out.tokens[k], err);
     *(out.prompt_tokens ? &l->stats->prefill : &l->stats->decode) += br__now() - t0;
     l->stats->prompt_tokens += out.prompt_tokens;
     l->stats->new_tokens += out.n;
@@ -154,13 +149,13 @@ int br__generate(struct br__llm_session *s, const struct br__gen_opts *o,
     if (!rc) {
         l.n_active = BR__MIN(br__gen_free_slots(l.gen), n);
         l.active = br__calloc(l.n_active, sizeof *l.active);
-        rc = l.active ? 0 : nomem(err);
+        rc = l.active ? 0 : br__nomem(err, "for generation");
     }
     while (!rc && (busy || l.begun < n))
-        rc = step(&l, &busy, err);
+        rc = loop_step(&l, &busy, err);
     for (size_t i = 0; l.active && i < l.n_active; i++)
         if (l.active[i].s)
-            end(&l.active[i], NULL);
+            loop_end(&l.active[i], NULL);
     br__gen_end(l.gen);
     br__free(l.active);
     return rc;

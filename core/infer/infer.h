@@ -10,7 +10,7 @@
 #include "../text/text.h"
 #include <bridge/llm.h>
 
-/* ---- choosing tokens --------------------------------------------------------------------------- */
+/* ---- choosing tokens ------------------------------------------------------------------------- */
 
 /* As in generation_config.json; each step can be switched off. */
 struct br__sample_opts {
@@ -26,17 +26,19 @@ struct br__sample_opts {
         0, 0, 1, 0, 1, 0                                                                           \
     }
 
-/* Ids that end a sequence: generation_config.json's, config.json's where it names none.  How many. */
+/* Ids that end a sequence: generation_config.json's, config.json's where it names none.  How many.
+ */
 #define BR__MAX_EOS 64
 size_t br__eos_ids(const struct br__llm *m, int32_t ids[BR__MAX_EOS]);
 
-/* ---- generation by steps ------------------------------------------------------------------------ */
+/* ---- generation by steps --------------------------------------------------------------------- */
 
 /* Sequences of a session, each of which gets a token a step.  A sequence's tokens do not depend on
  * the others.  One thread at a time; the session belongs to it from begin to end. */
 struct br__gen;
-int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err *err) BR_MUST_CHECK;
-void br__gen_end(struct br__gen *g);                      /* NULL is fine */
+int br__gen_begin(struct br__gen **out, struct br__llm_session *s,
+                  struct br_err *err) BR_MUST_CHECK;
+void br__gen_end(struct br__gen *g); /* NULL is fine */
 size_t br__gen_free_slots(const struct br__gen *g);
 
 struct br__gen_request {
@@ -70,7 +72,7 @@ struct br__gen_step {
 /* After an error only br__gen_end is left. */
 int br__gen_step(struct br__gen *g, struct br__gen_step *step, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- scores ------------------------------------------------------------------------------------- */
+/* ---- scores ---------------------------------------------------------------------------------- */
 
 /* logits[n, vocab_size] of one pass over n tokens. */
 int br__logits(struct br__llm *m, const int32_t *ids, size_t n, float *logits,
@@ -80,7 +82,7 @@ int br__logits(struct br__llm *m, const int32_t *ids, size_t n, float *logits,
 int br__score(struct br__llm *m, const int32_t *ids, size_t n, double *logprob,
               struct br_err *err) BR_MUST_CHECK;
 
-/* ---- prompts to text ---------------------------------------------------------------------------- */
+/* ---- prompts to text ------------------------------------------------------------------------- */
 
 struct br__gen_opts {
     struct br__sample_opts sample;

@@ -17,11 +17,6 @@ struct br_gen {
     struct br__gen *g;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the model");
-}
-
 /* ---- a model --------------------------------------------------------------------------------- */
 
 int br_llm_open(struct br_llm **out, const struct br_llm_opts *given, struct br_err *err)
@@ -35,7 +30,7 @@ int br_llm_open(struct br_llm **out, const struct br_llm_opts *given, struct br_
                        br_dtype_torch(o.dtype));
     struct br_llm *m = br__calloc(1, sizeof *m);
     if (!m)
-        return nomem(err);
+        return br__nomem(err, "for the model");
     const struct br__llm_opts opts = {.weights = {.hf_model = o.hf_model,
                                                   .megatron_path = o.megatron_path,
                                                   .plugin = o.plugin,
@@ -105,7 +100,7 @@ int br_gen_begin(struct br_gen **out, struct br_llm *m, size_t sequences, size_t
                        tokens);
     struct br_gen *g = br__calloc(1, sizeof *g);
     if (!g)
-        return nomem(err);
+        return br__nomem(err, "for the model");
     g->m = m;
     int rc = br__llm_session_open(&g->s, m->m, (int64_t)sequences, (int64_t)tokens, err);
     if (!rc)

@@ -41,7 +41,7 @@ static double uniform(uint64_t seed, uint64_t sequence, uint64_t step)
 /* ---- cuts ------------------------------------------------------------------------------------ */
 
 /* Finite floats in their order, as unsigned numbers; both zeros are one. */
-static uint32_t order(float score)
+static uint32_t sample_order(float score)
 {
     float plain = score + 0.0f;
     uint32_t u;
@@ -66,7 +66,7 @@ static uint32_t find_cut(const struct br__sampler *s, const double *weight, doub
         int shift = digits[d].shift, bits = digits[d].bits;
         uint32_t last = (UINT32_C(1) << bits) - 1;
         for (uint32_t i = 0; i < s->n; i++) {
-            uint32_t key = order(s->score[i]);
+            uint32_t key = sample_order(s->score[i]);
             if (d == 0 || key >> (shift + bits) == prefix)
                 sum[key >> shift & last] += weight ? weight[i] : 1;
         }
@@ -88,15 +88,15 @@ static uint32_t find_cut(const struct br__sampler *s, const double *weight, doub
     return prefix;
 }
 
-static void keep(struct br__sampler *s, uint32_t to, uint32_t from)
+static void sample_keep(struct br__sampler *s, uint32_t to, uint32_t from)
 {
     s->score[to] = s->score[from];
     s->id[to] = s->id[from];
     s->weight[to] = s->weight[from];
 }
 
-/* Strands, because one after the other waits for the comparison before. */
-static float largest(const float *score, uint32_t from, uint32_t to)
+/* Maximum of score[from, to).  16 independent maxima break the dependency chain. */
+static float sample_largest(const float *score, uint32_t from, uint32_t to)
 {
     float most[16];
     for (size_t j = 0; j < BR_COUNTOF(most); j++)
@@ -112,34 +112,34 @@ static float largest(const float *score, uint32_t from, uint32_t to)
     return most[0];
 }
 
-/* Drop most of what is not among the k largest.  Of k parts each has one that is no less than the
- * least of the parts' largest, so there are k of those. */
-static void prune(struct br__sampler *s, uint32_t k)
+/* Drop most of what is not among the k largest.  Split the scores into k parts: the minimum of the
+ * k part maxima is a lower bound for the k-th largest score. */
+static void sample_prune(struct br__sampler *s, uint32_t k)
 {
     float bound = INFINITY;
     for (uint64_t part = 0; part < k; part++) {
-        float most =
-            largest(s->score, (uint32_t)(s->n * part / k), (uint32_t)(s->n * (part + 1) / k));
+        float most = sample_largest(s->score, (uint32_t)(s->n * part / k),
+                                    (uint32_t)(s->n * (part + 1) / k));
         bound = most < bound ? most : bound;
     }
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->n; i++)
         if (s->score[i] >= bound)
-            keep(s, n++, i);
+            sample_keep(s, n++, i);
     s->n = n;
 }
 
-/* All that are no less than the k-th largest, as transformers: of equals, all stay. */
+/* Keep scores >= the k-th largest, as transformers: ties all stay. */
 static void top_k(struct br__sampler *s)
 {
     if (s->o.top_k == 0 || s->o.top_k >= s->n)
         return;
     double above;
-    prune(s, (uint32_t)s->o.top_k);
+    sample_prune(s, (uint32_t)s->o.top_k);
     uint32_t cut = find_cut(s, NULL, (double)s->o.top_k, &above), n = 0;
     for (uint32_t i = 0; i < s->n; i++)
-        if (order(s->score[i]) >= cut)
-            keep(s, n++, i);
+        if (sample_order(s->score[i]) >= cut)
+            sample_keep(s, n++, i);
     s->n = n;
 }
 
@@ -151,7 +151,7 @@ static double total_weight(const struct br__sampler *s)
     return sum;
 }
 
-/* A candidate stays if what is more likely makes up less than top_p; the first always does. */
+/* Keep a candidate if more likely ones sum to less than top_p; the first always stays. */
 static void top_p(struct br__sampler *s)
 {
     if (s->o.top_p >= 1)
@@ -159,10 +159,10 @@ static void top_p(struct br__sampler *s)
     double above, target = s->o.top_p * total_weight(s);
     uint32_t cut = find_cut(s, s->weight, target, &above), n = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t key = order(s->score[i]);
+        uint32_t key = sample_order(s->score[i]);
         if (key > cut || (key == cut && (above < target || above == 0))) {
             above += key == cut ? s->weight[i] : 0;
-            keep(s, n++, i);
+            sample_keep(s, n++, i);
         }
     }
     s->n = n;
@@ -175,7 +175,7 @@ static void min_p(struct br__sampler *s)
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->n; i++)
         if (s->weight[i] >= s->o.min_p)
-            keep(s, n++, i);
+            sample_keep(s, n++, i);
     s->n = n;
 }
 
@@ -190,8 +190,8 @@ static int check_finite(const struct br__sampler *s, struct br_err *err)
 }
 
 /* The logits of all tokens after the repetition penalty. */
-static int load(struct br__sampler *s, const float *logits, const int32_t *history,
-                size_t n_history, struct br_err *err)
+static int sample_load(struct br__sampler *s, const float *logits, const int32_t *history,
+                       size_t n_history, struct br_err *err)
 {
     float penalty = (float)s->o.repetition_penalty;
     memcpy(s->score, logits, s->vocab * sizeof *logits);
@@ -210,16 +210,16 @@ static void all_tokens(struct br__sampler *s)
         s->id[i] = (int32_t)i;
 }
 
-static void weigh(struct br__sampler *s)
+static void sample_weigh(struct br__sampler *s)
 {
-    float most = largest(s->score, 0, s->n);
+    float most = sample_largest(s->score, 0, s->n);
     for (uint32_t i = 0; i < s->n; i++)
         s->weight[i] = exp(((double)s->score[i] - (double)most) / s->o.temperature);
 }
 
 static void greedy(struct br__sampler *s)
 {
-    float most = largest(s->score, 0, s->vocab);
+    float most = sample_largest(s->score, 0, s->vocab);
     uint32_t best = 0;
     while (s->score[best] != most)
         best++;
@@ -232,7 +232,7 @@ int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t
                        size_t n_history, struct br__choices *out, struct br_err *err)
 {
     *out = (struct br__choices){0};
-    int rc = load(s, logits, history, n_history, err);
+    int rc = sample_load(s, logits, history, n_history, err);
     if (rc)
         return rc;
     if (s->o.temperature == 0) {
@@ -240,7 +240,7 @@ int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t
     } else {
         all_tokens(s);
         top_k(s); /* temperature does not change the order */
-        weigh(s);
+        sample_weigh(s);
         top_p(s);
         min_p(s);
     }
@@ -303,7 +303,7 @@ int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, u
         return br_fail(err, BR_E_USAGE, "a vocabulary of %" PRIu32 " tokens", vocab);
     struct br__sampler *s = br__calloc(1, sizeof *s);
     if (!s)
-        return br_fail(err, BR_E_NOMEM, "out of memory for sampling");
+        return br__nomem(err, "for sampling");
     s->o = *o;
     s->vocab = vocab;
     s->score = br__calloc(vocab, sizeof *s->score);
@@ -311,7 +311,7 @@ int br__sampler_new(struct br__sampler **out, const struct br__sample_opts *o, u
     s->weight = br__calloc(vocab, sizeof *s->weight);
     if (!s->score || !s->id || !s->weight) {
         br__sampler_free(s);
-        return br_fail(err, BR_E_NOMEM, "out of memory for sampling");
+        return br__nomem(err, "for sampling");
     }
     *out = s;
     return BR_OK;

@@ -18,13 +18,13 @@ double br__log_prob(const float *logits, size_t n, int32_t id)
 }
 
 /* One forward pass; every data-parallel rank gets the same tokens. */
-static int pass(struct br__llm *m, const int32_t *ids, size_t n, struct br__trace *t,
-                struct br_err *err)
+static int score_pass(struct br__llm *m, const int32_t *ids, size_t n, struct br__trace *t,
+                      struct br_err *err)
 {
     size_t dp = br__llm_topo(m)->size[BR_AXIS_DP];
     const int32_t **all = br__calloc(dp, sizeof *all);
     if (!all)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a pass over %zu tokens", n);
+        return br__nomem(err, "for a pass over %zu tokens", n);
     for (size_t i = 0; i < dp; i++)
         all[i] = ids;
     const struct br__trace_opts o = {.ids = all, .n_batches = dp, .n = (int64_t)n};
@@ -36,7 +36,7 @@ static int pass(struct br__llm *m, const int32_t *ids, size_t n, struct br__trac
 int br__logits(struct br__llm *m, const int32_t *ids, size_t n, float *logits, struct br_err *err)
 {
     struct br__trace t;
-    int rc = pass(m, ids, n, &t, err);
+    int rc = score_pass(m, ids, n, &t, err);
     if (rc)
         return rc;
     const struct br__named *r = br__trace_find(&t, "logits");
@@ -52,7 +52,7 @@ int br__score(struct br__llm *m, const int32_t *ids, size_t n, double *logprob, 
     for (size_t from = 0; from < n; from += window) {
         size_t k = BR__MIN(window, n - from);
         struct br__trace t;
-        int rc = pass(m, ids + from, k, &t, err);
+        int rc = score_pass(m, ids + from, k, &t, err);
         if (rc)
             return rc;
         const float *logits = br__trace_find(&t, "logits")->data;

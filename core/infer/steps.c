@@ -19,18 +19,13 @@ struct br__gen {
     struct br__llm_session *s;
     size_t vocab, n_slots, n_used;
     uint64_t next_id;
-    struct sequence *seqs;     /* [n_slots] */
-    struct br__feed *feeds;    /* [n_slots] of a step */
-    struct sequence **fed;     /* [n_slots] whose feed it is */
-    struct br__gen_token *out; /* [n_slots] */
-    float *logits;             /* [n_slots, vocab] */
+    struct sequence *seqs;          /* [n_slots] */
+    struct br__forward_seq *inputs; /* [n_slots] of a step */
+    struct sequence **fed;          /* [n_slots] whose input it is */
+    struct br__gen_token *out;      /* [n_slots] */
+    float *logits;                  /* [n_slots, vocab] */
     struct br__sampler *sampler;
 };
-
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for generation");
-}
 
 /* ---- begin, end ------------------------------------------------------------------------------ */
 
@@ -39,16 +34,18 @@ int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err
     *out = NULL;
     struct br__gen *g = br__calloc(1, sizeof *g);
     if (!g)
-        return nomem(err);
+        return br__nomem(err, "for generation");
     g->s = s;
     g->n_slots = (size_t)br__llm_slots(s);
     g->vocab = (size_t)br_cfg_i(br__llm_config(br__llm_session_model(s)), BR_CFG_VOCAB_SIZE);
     g->seqs = br__calloc(g->n_slots, sizeof *g->seqs);
-    g->feeds = br__calloc(g->n_slots, sizeof *g->feeds);
+    g->inputs = br__calloc(g->n_slots, sizeof *g->inputs);
     g->fed = br__calloc(g->n_slots, sizeof *g->fed);
     g->out = br__calloc(g->n_slots, sizeof *g->out);
     g->logits = br__calloc(g->n_slots * g->vocab, sizeof *g->logits);
-    int rc = g->seqs && g->feeds && g->fed && g->out && g->logits ? BR_OK : nomem(err);
+    int rc = g->seqs && g->inputs && g->fed && g->out && g->logits
+                 ? BR_OK
+                 : br__nomem(err, "for generation");
     if (!rc)
         rc = br__sampler_new(&g->sampler, &(struct br__sample_opts)BR__SAMPLE_GREEDY,
                              (uint32_t)g->vocab, err);
@@ -59,7 +56,7 @@ int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err
     return rc;
 }
 
-static void leave(struct br__gen *g, struct sequence *q)
+static void gen_leave(struct br__gen *g, struct sequence *q)
 {
     br__free(q->history);
     br__free(q->eos);
@@ -73,10 +70,10 @@ void br__gen_end(struct br__gen *g)
         return;
     for (size_t i = 0; g->seqs && i < g->n_slots; i++)
         if (g->seqs[i].used)
-            leave(g, &g->seqs[i]);
+            gen_leave(g, &g->seqs[i]);
     br__sampler_free(g->sampler);
     br__free(g->seqs);
-    br__free(g->feeds);
+    br__free(g->inputs);
     br__free(g->fed);
     br__free(g->out);
     br__free(g->logits);
@@ -134,7 +131,7 @@ int br__gen_add(struct br__gen *g, const struct br__gen_request *r, uint64_t *id
     if (!history || !eos) {
         br__free(history);
         br__free(eos);
-        return nomem(err);
+        return br__nomem(err, "for generation");
     }
     memcpy(history, r->prompt, r->n_prompt * sizeof *history);
     if (r->n_eos)
@@ -155,7 +152,7 @@ void br__gen_cancel(struct br__gen *g, uint64_t id)
 {
     for (size_t i = 0; i < g->n_slots; i++)
         if (g->seqs[i].used && g->seqs[i].id == id)
-            leave(g, &g->seqs[i]);
+            gen_leave(g, &g->seqs[i]);
 }
 
 /* ---- one step -------------------------------------------------------------------------------- */
@@ -169,8 +166,8 @@ static int is_eos(const struct sequence *q, int32_t token)
 }
 
 /* The token that follows, and whether the sequence ends with it. */
-static int choose(struct br__gen *g, struct sequence *q, const float *logits,
-                  struct br__gen_token *out, struct br_err *err)
+static int gen_choose(struct br__gen *g, struct sequence *q, const float *logits,
+                      struct br__gen_token *out, struct br_err *err)
 {
     int32_t token;
     int rc = br__sampler_set(g->sampler, &q->r.sample, err);
@@ -202,17 +199,17 @@ int br__gen_step(struct br__gen *g, struct br__gen_step *step, struct br_err *er
         struct sequence *q = &g->seqs[i];
         if (!q->used)
             continue;
-        g->feeds[n] = (struct br__feed){(uint32_t)i, q->history + q->n_fed,
-                                        (int64_t)(q->n_history - q->n_fed)};
+        g->inputs[n] = (struct br__forward_seq){(uint32_t)i, q->history + q->n_fed,
+                                                (int64_t)(q->n_history - q->n_fed)};
         step->prompt_tokens += q->n_fed ? 0 : q->n_history;
         g->fed[n++] = q;
     }
-    int rc = n ? br__llm_feed(g->s, g->feeds, n, g->logits, err) : BR_OK;
+    int rc = n ? br__llm_forward(g->s, g->inputs, n, g->logits, err) : BR_OK;
     for (size_t k = 0; k < n && !rc; k++)
-        rc = choose(g, g->fed[k], g->logits + k * g->vocab, &g->out[k], err);
+        rc = gen_choose(g, g->fed[k], g->logits + k * g->vocab, &g->out[k], err);
     for (size_t k = 0; k < n && !rc; k++)
         if (g->out[k].finish != BR_FINISH_NOT)
-            leave(g, g->fed[k]);
+            gen_leave(g, g->fed[k]);
     step->n = rc ? 0 : n;
     return rc;
 }

@@ -28,8 +28,7 @@ struct job {
     struct br_err *err;
 };
 
-/* ---- pointers ----------------------------------------------------------------------------------
- */
+/* ---- pointers -------------------------------------------------------------------------------- */
 
 /* How many bytes of the plugin's file are mapped from p on; 0 if p is not in it. */
 static size_t mapped_from(const struct br__image *image, const void *p)
@@ -82,8 +81,7 @@ static int check_size(struct job *j, uint32_t size, const char *what)
     return BR_OK;
 }
 
-/* ---- tables -------------------------------------------------------------------------------------
- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* A table as the plugin has it: n rows of row_size bytes. */
 struct table {
@@ -112,7 +110,7 @@ static int copy_rows(struct job *j, const struct table *t, size_t size, void *ou
                        t->row_size);
     copy = br__arena_alloc(j->arena, t->n * size);
     if (!copy)
-        return br_fail(j->err, BR_E_NOMEM, "out of memory copying %s", t->what);
+        return br__nomem(j->err, "copying %s", t->what);
     for (uint32_t i = 0; i < t->n; i++) {
         const char *row = (const char *)t->rows + (size_t)i * t->row_size;
         if (br__adopt((char *)copy + i * size, size, row, t->row_size))
@@ -253,7 +251,7 @@ static int adopt_archs(struct job *j, const struct br_plugin *d, struct br__plug
         return rc;
     p->archs = br__arena_alloc(j->arena, d->n_archs * sizeof *p->archs);
     if (!p->archs)
-        return br_fail(j->err, BR_E_NOMEM, "out of memory copying architectures");
+        return br__nomem(j->err, "copying architectures");
     p->n_archs = d->n_archs;
     for (uint32_t i = 0; i < d->n_archs; i++) {
         p->archs[i].plugin = p;
@@ -311,7 +309,7 @@ int br__plugin_adopt(struct br__arena *a, const struct br_plugin *d, const struc
     memcpy(first, d, sizeof first);
     struct br__plugin *p = br__arena_alloc(a, sizeof *p);
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory adopting a plugin");
+        return br__nomem(err, "adopting a plugin");
     p->built_with = first[1];
     int rc = adopt_head(&j, d, first[0], &head);
     if (rc == BR_OK)

@@ -51,7 +51,7 @@ static int settle_mtp(struct br__binder *w)
                                 "the source has %lld multi-token-prediction layer(s), "
                                 "config.json announces %lld: the tensors count",
                                 (long long)found, (long long)cfg->n_mtp)) {
-        return br__bind_nomem(w->err);
+        return br__nomem(w->err, "fitting the tensors to the model");
     }
     cfg->n_mtp = found;
     br_cfg_set(cfg, BR_CFG_MTP_NUM_LAYERS, (double)found);
@@ -75,7 +75,7 @@ static int same_bytes(const struct br__binder *w, const struct br__tensor *a,
     const struct br__ckpt *ck = w->b->src;
     *same = a->dtype == b->dtype && a->bytes == b->bytes;
     unsigned char *x = br__alloc(BR__OUT_BUF), *y = br__alloc(BR__OUT_BUF);
-    int rc = x && y ? BR_OK : br__bind_nomem(w->err);
+    int rc = x && y ? BR_OK : br__nomem(w->err, "fitting the tensors to the model");
     for (uint64_t off = 0; off < a->bytes && *same && !rc && ck->n_files; off += BR__OUT_BUF) {
         size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, a->bytes - off);
         rc = br__ckpt_read(ck, a, off, x, n, w->err);
@@ -111,7 +111,7 @@ static int settle_duplicate(struct br__binder *w, const struct br__tensor *outpu
     br_cfg_set(b->cfg, BR_CFG_SHARE_EMBEDDINGS, 0);
     return br__binding_note(b, "'%s' is kept beside the embedding: the result is untied",
                             output->name)
-               ? br__bind_nomem(w->err)
+               ? br__nomem(w->err, "fitting the tensors to the model")
                : BR_OK;
 }
 
@@ -227,7 +227,7 @@ static int bind_scale(struct br__binder *w, const struct br__tensor *t)
     int64_t want[BR_MAX_DIMS];
     char got_text[96], want_text[96];
     if (!name)
-        return br__bind_nomem(w->err);
+        return br__nomem(w->err, "fitting the tensors to the model");
     if (!b->cfg->fp8)
         b->cfg->fp8_block[0] = b->cfg->fp8_block[1] = 128;
     if (!s)
@@ -307,7 +307,7 @@ static int check_unused(struct br__binder *w)
     if (w->n_dropped &&
         br__binding_note(b, "--no-mtp: %zu multi-token-prediction tensors are left out",
                          w->n_dropped))
-        return br__bind_nomem(w->err);
+        return br__nomem(w->err, "fitting the tensors to the model");
     return BR_OK;
 }
 
@@ -318,7 +318,7 @@ static int bind_all(struct br__binder *w)
     w->n_slots = w->hf ? b->x->n_hf : b->x->n_mc;
     b->tensor_of = br__arena_alloc(&b->arena, (w->n_slots + 1) * sizeof *b->tensor_of);
     if (!b->tensor_of)
-        return br__bind_nomem(w->err);
+        return br__nomem(w->err, "fitting the tensors to the model");
     memset(b->tensor_of, 0xff, w->n_slots * sizeof *b->tensor_of);
     for (size_t i = 0; i < w->n_slots; i++) {
         int rc = bind_slot(w, i);
@@ -338,7 +338,7 @@ static int bind_tables(struct br__binder *w)
     b->use = br__arena_alloc(&b->arena, n);
     b->scale_of = br__arena_alloc(&b->arena, n * sizeof *b->scale_of);
     if (!b->use || !b->scale_of)
-        return br__bind_nomem(w->err);
+        return br__nomem(w->err, "fitting the tensors to the model");
     memset(b->scale_of, 0xff, n * sizeof *b->scale_of);
     return BR_OK;
 }

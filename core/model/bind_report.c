@@ -8,14 +8,14 @@
 
 #define NAMES_SHOWN 5
 
-static int strict(const struct br__binder *w)
+static int bind_strict(const struct br__binder *w)
 {
     return !(w->o->flags & BR_JOB_NOT_STRICT);
 }
 
 int br__misfit_missing(struct br__binder *w, const char *name)
 {
-    if (!strict(w))
+    if (!bind_strict(w))
         return br__binding_skip(w->b, w->err, "missing: '%s'", name);
     if (!w->n_missing++)
         w->first_missing = name;
@@ -26,7 +26,7 @@ int br__misfit_missing(struct br__binder *w, const char *name)
 
 int br__misfit_unexpected(struct br__binder *w, const char *name)
 {
-    if (!strict(w))
+    if (!bind_strict(w))
         return br__binding_skip(w->b, w->err, "unexpected: '%s' is left out", name);
     if (!w->n_unexpected++)
         w->first_unexpected = name;
@@ -42,8 +42,8 @@ int br__misfit_add(struct br__binder *w, const char *fmt, ...)
     va_start(ap, fmt);
     br__buf_vprintf(&b, fmt, ap);
     va_end(ap);
-    int rc = b.failed ? br__bind_nomem(w->err) : BR_OK;
-    if (!rc && !strict(w))
+    int rc = b.failed ? br__nomem(w->err, "fitting the tensors to the model") : BR_OK;
+    if (!rc && !bind_strict(w))
         rc = br__binding_skip(w->b, w->err, "%s", b.p);
     else if (!rc && w->n_misfit++ == 0)
         rc = br_fail(w->err, BR_E_PLAN, "%s", b.p); /* kept as the headline, see br__misfit_end */
@@ -101,7 +101,7 @@ int br__misfit_end(struct br__binder *w)
     br__buf_puts(&b, "; --not-strict continues without them");
     if (w->report.p)
         br__buf_puts(&b, w->report.p);
-    int rc = b.failed || w->report.failed ? br__bind_nomem(w->err)
+    int rc = b.failed || w->report.failed ? br__nomem(w->err, "fitting the tensors to the model")
                                           : br_fail(w->err, BR_E_PLAN, "%s", b.p);
     br__buf_free(&b);
     return rc;

@@ -4,11 +4,6 @@
 
 #include <string.h>
 
-int br__bind_nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory fitting the tensors to the model");
-}
-
 static int append_text(struct br__binding *b, const char ***list, size_t *n, size_t *cap,
                        const char *fmt, va_list ap)
 {
@@ -37,7 +32,7 @@ int br__binding_skip(struct br__binding *b, struct br_err *err, const char *fmt,
     va_start(ap, fmt);
     int rc = append_text(b, &b->skipped, &b->n_skipped, &b->cap_skipped, fmt, ap);
     va_end(ap);
-    return rc ? br__bind_nomem(err) : BR_OK;
+    return rc ? br__nomem(err, "fitting the tensors to the model") : BR_OK;
 }
 
 const char *br__map_side(const struct br_map *m, int hf_side)

@@ -335,8 +335,7 @@ static int read_window(const br__json *json, struct br_config *cfg, struct br_er
     return BR_OK;
 }
 
-/* ---- dtype and quantisation --------------------------------------------------------------------
- */
+/* ---- dtype and quantisation ------------------------------------------------------------------ */
 
 static int read_dtype(const br__json *json, struct br_config *cfg, struct br_err *err)
 {
@@ -376,8 +375,7 @@ static int read_quantization(const br__json *json, struct br_config *cfg, struct
     return BR_OK;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static int check_sizes(struct br_config *cfg, struct br_err *err)
 {
@@ -458,7 +456,7 @@ int br__config_from_json(struct br__arena *a, const struct br__arch *arch, const
     cfg->windowed = br__arena_alloc(a, (size_t)cfg->n_layers);
     cfg->router_aux_loss_coef = br__json_num(br__json_get(json, "router_aux_loss_coef"), 0.001);
     if (!cfg->linear || !cfg->dense || !cfg->windowed)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading config.json");
+        return br__nomem(err, "reading config.json");
     if ((rc = read_attention_layers(json, cfg, err)) || (rc = read_mlp_layers(json, cfg, err)) ||
         (rc = read_window(json, cfg, err)) || (rc = read_dtype(json, cfg, err)) ||
         (rc = read_quantization(json, cfg, err)))

@@ -26,11 +26,13 @@ static int read_scales(const struct br__binding *b, uint32_t src, uint64_t block
     return rc;
 }
 
-/* Elements [e0, e0 + n) of a block-quantised matrix (or stack of matrices). */
-static int read_fp8(const struct br__binding *b, uint32_t src, uint64_t e0, size_t n, int to,
-                    unsigned char *dst, struct br__scratch *s, struct br_err *err)
+/* Elements of a block-quantised matrix (or stack of matrices). */
+static int read_fp8(const struct br__binding *b, const struct br__elements *e, unsigned char *dst,
+                    struct br__scratch *s, struct br_err *err)
 {
-    const struct br__tensor *t = &b->src->tensors[src];
+    const struct br__tensor *t = &b->src->tensors[e->src];
+    uint64_t e0 = e->first;
+    size_t n = e->n;
     uint64_t cols = (uint64_t)t->shape[t->ndim - 1], rows = (uint64_t)t->shape[t->ndim - 2];
     uint64_t b0 = (uint64_t)b->cfg->fp8_block[0], b1 = (uint64_t)b->cfg->fp8_block[1];
     uint64_t block_cols = (cols + b1 - 1) / b1, block_rows = (rows + b0 - 1) / b0;
@@ -41,10 +43,10 @@ static int read_fp8(const struct br__binding *b, uint32_t src, uint64_t e0, size
         uint64_t row = (e0 + done) / cols, col = (e0 + done) % cols;
         uint64_t block_row = row / rows * block_rows + row % rows / b0;
         size_t run = BR__MIN(n - done, (size_t)(cols - col));
-        if (block_row != have && (rc = read_scales(b, src, block_row, block_cols, scales, err)))
+        if (block_row != have && (rc = read_scales(b, e->src, block_row, block_cols, scales, err)))
             break;
         have = block_row;
-        br_dequant_e4m3(dst + done * br_dtype_size(to), to, s->buf + done, run, scales,
+        br_dequant_e4m3(dst + done * br_dtype_size(e->to), e->to, s->buf + done, run, scales,
                         (int64_t)col, (int64_t)b1);
         done += run;
     }
@@ -53,17 +55,17 @@ static int read_fp8(const struct br__binding *b, uint32_t src, uint64_t e0, size
 
 /* ---- elements -------------------------------------------------------------------------------- */
 
-int br__elements_read(const struct br__binding *b, uint32_t src, uint64_t e0, size_t n, int to,
-                      double add, void *dst, struct br__scratch *s, struct br_err *err)
+int br__elements_read(const struct br__binding *b, const struct br__elements *e, void *dst,
+                      struct br__scratch *s, struct br_err *err)
 {
-    const struct br__tensor *t = &b->src->tensors[src];
+    const struct br__tensor *t = &b->src->tensors[e->src];
     uint32_t from = br_dtype_size(t->dtype);
     if (t->dtype == BR_F8_E4M3)
-        return read_fp8(b, src, e0, n, to, dst, s, err);
-    if (t->dtype == to && add == 0)
-        return br__ckpt_read(b->src, t, e0 * from, dst, n * from, err);
-    int rc = br__ckpt_read(b->src, t, e0 * from, s->buf, n * from, err);
+        return read_fp8(b, e, dst, s, err);
+    if (t->dtype == e->to && e->add == 0)
+        return br__ckpt_read(b->src, t, e->first * from, dst, e->n * from, err);
+    int rc = br__ckpt_read(b->src, t, e->first * from, s->buf, e->n * from, err);
     if (!rc)
-        br_cast(dst, to, s->buf, t->dtype, n, add);
+        br_cast(dst, e->to, s->buf, t->dtype, e->n, e->add);
     return rc;
 }

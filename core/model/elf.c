@@ -24,13 +24,13 @@
 #define THIS_ORDER ELFDATA2MSB
 #endif
 
-static int fits(uint64_t off, uint64_t len, uint64_t size)
+static int elf_fits(uint64_t off, uint64_t len, uint64_t size)
 {
     return off <= size && len <= size - off;
 }
 
-static int truncated(struct br_err *err, const char *what, uint64_t off, uint64_t len,
-                     uint64_t size)
+static int elf_truncated(struct br_err *err, const char *what, uint64_t off, uint64_t len,
+                         uint64_t size)
 {
     return br_fail(err, BR_E_PLUGIN,
                    "the file has %" PRIu64 " bytes, but its %s should be %" PRIu64
@@ -64,14 +64,14 @@ static int check_segments(const unsigned char *p, uint64_t n, const Elf64_Ehdr *
     if (h->e_phentsize != sizeof(Elf64_Phdr))
         return br_fail(err, BR_E_PLUGIN, "not a shared object: program headers of %d bytes",
                        h->e_phentsize);
-    if (!fits(h->e_phoff, (uint64_t)h->e_phnum * sizeof(Elf64_Phdr), n))
-        return truncated(err, "program header table", h->e_phoff,
-                         (uint64_t)h->e_phnum * sizeof(Elf64_Phdr), n);
+    if (!elf_fits(h->e_phoff, (uint64_t)h->e_phnum * sizeof(Elf64_Phdr), n))
+        return elf_truncated(err, "program header table", h->e_phoff,
+                             (uint64_t)h->e_phnum * sizeof(Elf64_Phdr), n);
     for (size_t i = 0; i < h->e_phnum; i++) {
         Elf64_Phdr ph;
         memcpy(&ph, p + h->e_phoff + i * sizeof ph, sizeof ph);
-        if (!fits(ph.p_offset, ph.p_filesz, n))
-            return truncated(err, "segment", ph.p_offset, ph.p_filesz, n);
+        if (!elf_fits(ph.p_offset, ph.p_filesz, n))
+            return elf_truncated(err, "segment", ph.p_offset, ph.p_filesz, n);
         if (ph.p_type == PT_LOAD && ph.p_filesz > ph.p_memsz)
             return br_fail(err, BR_E_PLUGIN,
                            "malformed: segment %zu is larger in the file than in "
@@ -95,15 +95,15 @@ static int check_sections(const unsigned char *p, uint64_t n, const Elf64_Ehdr *
         return BR_OK;
     if (h->e_shentsize != sizeof(Elf64_Shdr))
         return br_fail(err, BR_E_PLUGIN, "malformed: section headers of %d bytes", h->e_shentsize);
-    if (!fits(h->e_shoff, (uint64_t)h->e_shnum * sizeof(Elf64_Shdr), n))
-        return truncated(err, "section header table", h->e_shoff,
-                         (uint64_t)h->e_shnum * sizeof(Elf64_Shdr), n);
+    if (!elf_fits(h->e_shoff, (uint64_t)h->e_shnum * sizeof(Elf64_Shdr), n))
+        return elf_truncated(err, "section header table", h->e_shoff,
+                             (uint64_t)h->e_shnum * sizeof(Elf64_Shdr), n);
     for (size_t i = 0; i < h->e_shnum; i++) {
         Elf64_Shdr sh;
         memcpy(&sh, p + h->e_shoff + i * sizeof sh, sizeof sh);
         if (sh.sh_type != SHT_NULL && sh.sh_type != SHT_NOBITS &&
-            !fits(sh.sh_offset, sh.sh_size, n))
-            return truncated(err, "section", sh.sh_offset, sh.sh_size, n);
+            !elf_fits(sh.sh_offset, sh.sh_size, n))
+            return elf_truncated(err, "section", sh.sh_offset, sh.sh_size, n);
     }
     return BR_OK;
 }

@@ -10,8 +10,7 @@
 #include "../format/format.h"
 #include <bridge/plugin.h>
 
-/* ---- registry.c: plugins found, checked and adopted -------------------------------------------
- */
+/* ---- registry.c: plugins found, checked and adopted ------------------------------------------ */
 
 /* An architecture adopted from a plugin: tables copied to this build's row sizes. */
 struct br__arch {
@@ -41,7 +40,7 @@ struct br__registry {
     struct br__plugin **plugins;
     size_t n_plugins, cap_plugins;
     const struct br__plugin *given; /* that of plugin_file, or NULL */
-    const char **dirs; /* search order, for messages */
+    const char **dirs;              /* search order, for messages */
     size_t n_dirs, cap_dirs;
     const char **refused; /* "path: reason" of files that were looked at and not taken */
     size_t n_refused, cap_refused;
@@ -66,8 +65,7 @@ int br__registry_load_all(struct br__registry *r, struct br_err *err) BR_MUST_CH
 int br__registry_load_file(struct br__registry *r, const char *path, const struct br__plugin **out,
                            struct br_err *err) BR_MUST_CHECK;
 
-/* ---- config.c: config.json <-> canonical facts -------------------------------------------------
- */
+/* ---- config.c: config.json <-> canonical facts ----------------------------------------------- */
 
 struct br_config {
     const struct br__arch *arch;
@@ -131,7 +129,7 @@ int br__pattern_match(const struct br__pattern *p, const char *name);
 int br__shape_eval(const char *expr, int item, const struct br_config *cfg, int64_t *shape,
                    int *ndim, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- spans.c: layouts as moves of whole rows ------------------------------------------------- */
+/* ---- row_moves.c: layouts as moves of whole rows --------------------------------------------- */
 
 /* Inputs and outputs of a layout (BR_LAYOUT_MAP) and its name, "QKV". */
 int br__layout_n_hf(uint32_t layout);
@@ -187,7 +185,7 @@ int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
                      const struct br__expand_opts *o, struct br__expansion **out,
                      struct br_err *err) BR_MUST_CHECK;
 
-/* ---- bind.c: the tensors of a checkpoint and the rules ---------------------------------------- */
+/* ---- bind.c: the tensors of a checkpoint and the rules --------------------------------------- */
 
 /* What became of a tensor of the checkpoint. */
 enum br__use { BR__UNUSED, BR__USED, BR__IGNORED, BR__SCALE, BR__TIED_COPY, BR__LEFT_OUT };
@@ -195,24 +193,25 @@ enum br__use { BR__UNUSED, BR__USED, BR__IGNORED, BR__SCALE, BR__TIED_COPY, BR__
 struct br__bind_opts {
     int hf;         /* the checkpoint has Hugging Face names; else Megatron's */
     unsigned flags; /* enum br_job_flags */
-    const struct br__ckpt *like; /* hf: keys per layer or stacked as in this torch_dist checkpoint */
-    const struct br__ckpt *ref;  /* Megatron: the HF reference whose layout is kept, or NULL */
+    const struct br__ckpt
+        *like;                  /* hf: keys per layer or stacked as in this torch_dist checkpoint */
+    const struct br__ckpt *ref; /* Megatron: the HF reference whose layout is kept, or NULL */
 };
 struct br__binding {
     struct br__arena arena;
-    struct br_config *cfg; /* borrowed; n_mtp and the tie are settled by the checkpoint */
+    struct br_config *cfg;      /* borrowed; n_mtp and the tie are settled by the checkpoint */
     const struct br__ckpt *src; /* borrowed */
     struct br__expansion *x;
     uint32_t *tensor_of; /* [slots of the checkpoint's side] its tensor, or BR__NOT_FOUND */
     uint8_t *use;        /* [src->n_tensors], enum br__use */
-    uint32_t *scale_of; /* [src->n_tensors] tensor with the FP8 block scales, or BR__NOT_FOUND */
-    const char **notes; /* sentences for the user */
+    uint32_t *scale_of;  /* [src->n_tensors] tensor with the FP8 block scales, or BR__NOT_FOUND */
+    const char **notes;  /* sentences for the user */
     size_t n_notes, cap_notes;
     const char **skipped; /* --not-strict: what was skipped and why */
     size_t n_skipped, cap_skipped;
-    int untied;    /* embedding and output layer are separate */
-    int fused;     /* HF side uses the fused-expert layout */
-    int tied_copy; /* the HF side stores the output layer's copy although tied */
+    int untied;               /* embedding and output layer are separate */
+    int fused;                /* HF side uses the fused-expert layout */
+    int tied_copy;            /* the HF side stores the output layer's copy although tied */
     int dropped_quantization; /* FP8: config.json's quantization_config is no longer true */
 };
 /* Find a tensor of its shape for every slot that the rules expect.  BR_E_PLAN names missing,
@@ -240,18 +239,23 @@ const struct br__tensor *br__find_key(const struct br__ckpt *ck, const char *nam
 /* Keys of a training checkpoint that are no weights. */
 int br__is_training_state(const char *key);
 
-/* ---- elements.c: values of a bound tensor ----------------------------------------------------- */
+/* ---- elements.c: values of a bound tensor ---------------------------------------------------- */
 
 struct br__scratch {
     unsigned char *buf; /* BR__OUT_BUF bytes */
 };
-/* Elements [e0, e0 + n) of tensor `src` of the checkpoint, converted to dtype `to` after adding
- * `add`.  n * size of either dtype <= BR__OUT_BUF.  Thread-safe with one scratch per thread. */
-int br__elements_read(const struct br__binding *b, uint32_t src, uint64_t e0, size_t n, int to,
-                      double add, void *dst, struct br__scratch *s,
-                      struct br_err *err) BR_MUST_CHECK;
+struct br__elements {
+    uint32_t src;   /* tensor of the checkpoint */
+    int to;         /* dtype of the result */
+    uint64_t first; /* elements [first, first + n) */
+    size_t n;       /* n * size of either dtype <= BR__OUT_BUF */
+    double add;     /* to each, before it is converted */
+};
+/* Read and convert them.  Thread-safe with one scratch per thread. */
+int br__elements_read(const struct br__binding *b, const struct br__elements *e, void *dst,
+                      struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- source.c: a model to be read ------------------------------------------------------------- */
+/* ---- source.c: a model to be read ------------------------------------------------------------ */
 
 /* What an engine or a trainer needs of a model: configuration, architecture, tensors by their
  * Hugging Face names.  source.c reads Hugging Face directories; core/convert reads torch_dist. */
@@ -265,8 +269,8 @@ struct br__model_source {
     const struct br__source_ops *ops;
     struct br__registry *registry;
     const struct br_config *cfg;
-    int untied;              /* the output layer has a weight of its own */
-    const char *config_text; /* config.json, verbatim or rebuilt */
+    int untied;                  /* the output layer has a weight of its own */
+    const char *config_text;     /* config.json, verbatim or rebuilt */
     const char *generation_text; /* generation_config.json, or NULL */
     const char *dir;             /* where the weights lie */
     const char *ref_dir; /* torch_dist: of the Hugging Face model that came with it, or NULL */

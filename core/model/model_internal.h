@@ -11,7 +11,7 @@
  * was cut short, so this comes first.  BR_E_PLUGIN. */
 int br__elf_check(const unsigned char *p, size_t n, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- adopt.c: a plugin's descriptor checked and copied ----------------------------------------- */
+/* ---- adopt.c: a plugin's descriptor checked and copied --------------------------------------- */
 
 /* Where a plugin's file is mapped: all that its descriptor points to must lie inside.  No segments
  * = not checked (a linked-in plugin). */
@@ -35,18 +35,18 @@ int br__plugin_adopt(struct br__arena *a, const struct br_plugin *d, const struc
  * unknown name (*known = 0). */
 int64_t br__config_dim(const struct br_config *cfg, const char *key, size_t key_len, int *known);
 
-/* ---- spans.c: layouts as spans of rows ------------------------------------------------------- */
+/* ---- row_moves.c: layouts as spans of rows --------------------------------------------------- */
 
 /* n rows from hf_row of HF input `hf` are n rows from mc_row of Megatron output `mc`. */
-struct br__span {
+struct br__row_move {
     int hf, mc;
     int64_t hf_row, mc_row, n;
 };
 /* All spans of a layout other than COPY, ordered by (mc, mc_row).  hf_rows: rows of each HF input,
  * which the layout must use up exactly. mc_rows gets the rows of each output. */
-int br__layout_spans(struct br__arena *a, uint32_t layout, const struct br_config *cfg,
-                     const int64_t *hf_rows, struct br__span **out, size_t *n, int64_t *mc_rows,
-                     struct br_err *err) BR_MUST_CHECK;
+int br__layout_row_moves(struct br__arena *a, uint32_t layout, const struct br_config *cfg,
+                         const int64_t *hf_rows, struct br__row_move **out, size_t *n,
+                         int64_t *mc_rows, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- bind.c, bind_report.c, bind_util.c ------------------------------------------------------ */
 
@@ -54,7 +54,7 @@ struct br__binder {
     struct br__binding *b;
     const struct br__bind_opts *o;
     struct br_err *err;
-    int hf;                      /* the checkpoint has Hugging Face names */
+    int hf;                       /* the checkpoint has Hugging Face names */
     const struct br__slot *slots; /* of the checkpoint's side */
     size_t n_slots;
     int drop_mtp;
@@ -63,7 +63,6 @@ struct br__binder {
     size_t n_missing, n_unexpected, n_misfit;
     const char *first_missing, *first_unexpected;
 };
-int br__bind_nomem(struct br_err *err);
 /* The name pattern of a rule on one side. */
 const char *br__map_side(const struct br_map *m, int hf_side);
 /* With --not-strict these only list; otherwise they collect, and br__misfit_end fails. */

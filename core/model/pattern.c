@@ -17,18 +17,17 @@ static const struct {
     {"moe", BR__SET_MOE},     {"dense", BR__SET_DENSE}, {"mtp", BR__SET_MTP},
 };
 
-/* ---- names -------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* The text between the braces that start at p, or NULL if they do not close. */
-static const char *brace(const char *p, size_t *n)
+static const char *pattern_brace(const char *p, size_t *n)
 {
     const char *end = strchr(p, '}');
     *n = end ? (size_t)(end - p - 1) : 0;
     return end ? p + 1 : NULL;
 }
 
-static int same(const char *s, size_t n, const char *word)
+static int pattern_same(const char *s, size_t n, const char *word)
 {
     return strlen(word) == n && !memcmp(s, word, n);
 }
@@ -54,12 +53,12 @@ static int add_placeholder(struct br__pattern *out, const char *s, size_t n, str
                            BR__MAX_LIST);
         return BR_OK;
     }
-    if (same(s, n, "expert")) {
+    if (pattern_same(s, n, "expert")) {
         out->has_expert = 1;
         return BR_OK;
     }
     for (size_t i = 0; i < BR_COUNTOF(sets); i++)
-        if (same(s, n, sets[i].name)) {
+        if (pattern_same(s, n, sets[i].name)) {
             if (out->set || last)
                 return br_fail(err, BR_E_PLUGIN, "pattern '%s' has two index sets, or ends in one",
                                out->text);
@@ -72,7 +71,7 @@ static int add_placeholder(struct br__pattern *out, const char *s, size_t n, str
                    out->text, (int)n, s);
 }
 
-/* An index is a component of the name by itself, or its digits could not be told from their
+/* An index is a component of the name by itself; otherwise its digits could not be told from their
  * neighbours'. */
 static int check_place(const char *text, const char *open, const char *close, int is_list,
                        struct br_err *err)
@@ -96,7 +95,7 @@ int br__pattern_parse(const char *text, struct br__pattern *out, struct br_err *
         if (*p != '{')
             continue;
         size_t n;
-        const char *s = brace(p, &n);
+        const char *s = pattern_brace(p, &n);
         if (!s)
             return br_fail(err, BR_E_PLUGIN, "pattern '%s' has a '{' without '}'", text);
         int rc = check_place(text, p, s + n, memchr(s, ',', n) != NULL, err);
@@ -133,14 +132,14 @@ const char *br__pattern_name(struct br__arena *a, const struct br__pattern *p, i
             continue;
         }
         size_t n, len;
-        const char *in = brace(s, &n);
+        const char *in = pattern_brace(s, &n);
         if (!in)
             BR_BUG("pattern '%s' was not parsed", p->text);
         s = in + n;
         if (memchr(in, ',', n)) {
             const char *text = list_item(in, n, item, &len);
             br__buf_put(&b, text, len);
-        } else if (same(in, n, "expert")) {
+        } else if (pattern_same(in, n, "expert")) {
             br__buf_printf(&b, "%lld", (long long)expert);
         } else if (layer >= 0) {
             br__buf_printf(&b, "%lld", (long long)layer);
@@ -172,7 +171,7 @@ static int match_at(const char *p, const char *s)
     if (*p != '{')
         return 0;
     size_t n, len;
-    const char *in = brace(p, &n);
+    const char *in = pattern_brace(p, &n);
     if (!in)
         return 0;
     const char *rest = in + n + 1;
@@ -180,7 +179,7 @@ static int match_at(const char *p, const char *s)
         const char *after = skip_digits(s);
         if (after)
             return match_at(rest, after);
-        return *rest == '.' && !same(in, n, "expert") && match_at(rest + 1, s);
+        return *rest == '.' && !pattern_same(in, n, "expert") && match_at(rest + 1, s);
     }
     for (int i = 0; i < count_items(in, n); i++) {
         const char *text = list_item(in, n, i, &len);
@@ -195,8 +194,7 @@ int br__pattern_match(const struct br__pattern *p, const char *name)
     return match_at(p->text, name);
 }
 
-/* ---- shapes -------------------------------------------------------------------------------------
- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* One factor: a number or a config name. */
 static int eval_factor(const char **s, const struct br_config *cfg, int64_t *out,

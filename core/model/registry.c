@@ -31,20 +31,20 @@ static int add_dir(struct br__registry *r, const char *dir, struct br_err *err)
     char *copy = br__arena_strdup(&r->arena, dir);
 
     if (!copy || br__grow(&r->dirs, &r->cap_dirs, r->n_dirs, sizeof *r->dirs))
-        return br_fail(err, BR_E_NOMEM, "out of memory listing plugin directories");
+        return br__nomem(err, "listing plugin directories");
     r->dirs[r->n_dirs++] = copy;
     return BR_OK;
 }
 
 /* Remember why something was not taken, once. */
-static int refuse(struct br__registry *r, const char *why, struct br_err *err)
+static int registry_refuse(struct br__registry *r, const char *why, struct br_err *err)
 {
     for (size_t i = 0; i < r->n_refused; i++)
         if (strcmp(r->refused[i], why) == 0)
             return BR_OK;
     char *copy = br__arena_strdup(&r->arena, why);
     if (!copy || br__grow(&r->refused, &r->cap_refused, r->n_refused, sizeof *r->refused))
-        return br_fail(err, BR_E_NOMEM, "out of memory listing refused plugins");
+        return br__nomem(err, "listing refused plugins");
     r->refused[r->n_refused++] = copy;
     return BR_OK;
 }
@@ -59,10 +59,10 @@ static int add_plugin_path(struct br__registry *r, const char *list, struct br_e
         char *dir = br__arena_strndup(&r->arena, list, n);
         int rc = BR_OK;
         if (!dir)
-            return br_fail(err, BR_E_NOMEM, "out of memory reading BRIDGE_PLUGIN_PATH");
+            return br__nomem(err, "reading BRIDGE_PLUGIN_PATH");
         br_fail(&why, BR_E_PLUGIN, "BRIDGE_PLUGIN_PATH: '%s' is not an absolute path", dir);
         if (*dir)
-            rc = *dir == '/' ? add_dir(r, dir, err) : refuse(r, why.msg, err);
+            rc = *dir == '/' ? add_dir(r, dir, err) : registry_refuse(r, why.msg, err);
         if (rc)
             return rc;
         list += n + (list[n] == ':');
@@ -110,7 +110,7 @@ int br__registry_open(struct br__registry **out, const char *plugin_file, struct
     *out = NULL;
     struct br__registry *r = br__calloc(1, sizeof *r);
     if (!r)
-        return br_fail(err, BR_E_NOMEM, "out of memory opening the plugin registry");
+        return br__nomem(err, "opening the plugin registry");
     int rc = add_plugin_path(r, secure_getenv("BRIDGE_PLUGIN_PATH"), err);
     if (rc == BR_OK)
         rc = add_user_dir(r, err);
@@ -257,12 +257,12 @@ static int adopt_handle(struct br__registry *r, void *handle, const char *name,
     return br__plugin_adopt(&r->arena, d, &image, name, out, err);
 }
 
-static int append(struct br__registry *r, struct br__plugin *p, const char *path,
-                  struct br_err *err)
+static int registry_append(struct br__registry *r, struct br__plugin *p, const char *path,
+                           struct br_err *err)
 {
     p->path = br__arena_strdup(&r->arena, path);
     if (!p->path || br__grow(&r->plugins, &r->cap_plugins, r->n_plugins, sizeof *r->plugins))
-        return br_fail(err, BR_E_NOMEM, "out of memory registering plugin '%s'", p->name);
+        return br__nomem(err, "registering plugin '%s'", p->name);
     r->plugins[r->n_plugins++] = p;
     return BR_OK;
 }
@@ -290,7 +290,7 @@ static int open_file(struct br__registry *r, const char *path, struct br__plugin
         return br_fail(err, BR_E_PLUGIN, "%s", dlerror());
     rc = adopt_handle(r, handle, name, out, err);
     if (rc == BR_OK)
-        rc = append(r, *out, path, err);
+        rc = registry_append(r, *out, path, err);
     if (rc)
         dlclose(handle);
     return rc;
@@ -337,7 +337,7 @@ static int load_found(struct br__registry *r, const char *path, struct br_err *e
         return BR_OK;
     if (rc == BR_E_NOMEM)
         return br_fail(err, rc, "%s", why.msg);
-    return refuse(r, why.msg, err);
+    return registry_refuse(r, why.msg, err);
 }
 
 static int load_dir(struct br__registry *r, const char *dir, struct br_err *err)
@@ -350,7 +350,8 @@ static int load_dir(struct br__registry *r, const char *dir, struct br_err *err)
     struct br_err why = BR_ERR_INIT;
     int rc = br__list_dir(&r->arena, dir, &files, &n, &why);
     if (rc)
-        return rc == BR_E_NOMEM ? br_fail(err, rc, "%s", why.msg) : refuse(r, why.msg, err);
+        return rc == BR_E_NOMEM ? br_fail(err, rc, "%s", why.msg)
+                                : registry_refuse(r, why.msg, err);
     for (size_t i = 0; i < n; i++) {
         if (!name_of_file(files[i], name) || is_loaded(r, name))
             continue;
@@ -376,7 +377,7 @@ static int load_static(struct br__registry *r, const char *name, struct br_err *
             continue;
         int rc = br__plugin_adopt(&r->arena, d, &unchecked, d->name, &p, err);
         if (rc == BR_OK)
-            rc = append(r, p, STATIC_PATH, err);
+            rc = registry_append(r, p, STATIC_PATH, err);
         if (rc) {
             br_wrap(err, "built-in plugin '%s'", d->name);
             return rc;
@@ -402,18 +403,19 @@ struct wanted {
     const char *type, *cls;
 };
 
-static int equal(const char *a, const char *b)
+static int registry_equal(const char *a, const char *b)
 {
     return a && b && strcmp(a, b) == 0;
 }
 
 /* First architecture that has all the names that `w` gives. */
-static const struct br__arch *match(const struct br__registry *r, struct wanted w)
+static const struct br__arch *registry_match(const struct br__registry *r, struct wanted w)
 {
     for (size_t i = 0; i < r->n_plugins; i++)
         for (uint32_t k = 0; k < r->plugins[i]->n_archs; k++) {
             const struct br__arch *a = &r->plugins[i]->archs[k];
-            if ((!w.type || equal(w.type, a->model_type)) && (!w.cls || equal(w.cls, a->hf_class)))
+            if ((!w.type || registry_equal(w.type, a->model_type)) &&
+                (!w.cls || registry_equal(w.cls, a->hf_class)))
                 return a;
         }
     return NULL;
@@ -428,7 +430,7 @@ static int load_by_type(struct br__registry *r, struct wanted w, struct br_err *
     for (size_t i = 0; i < r->n_dirs && !is_loaded(r, w.type); i++) {
         char *path = br__arena_printf(&r->arena, "%s/bridge_%s.so", r->dirs[i], w.type);
         if (!path)
-            return br_fail(err, BR_E_NOMEM, "out of memory looking for a plugin");
+            return br__nomem(err, "looking for a plugin");
         int rc = br__exists(path) ? load_found(r, path, err) : BR_OK;
         if (rc)
             return rc;
@@ -437,7 +439,7 @@ static int load_by_type(struct br__registry *r, struct wanted w, struct br_err *
 }
 
 /* The supported name that was probably meant: at most a third of it differs. */
-static const struct br__arch *nearest(const struct br__registry *r, struct wanted w)
+static const struct br__arch *registry_nearest(const struct br__registry *r, struct wanted w)
 {
     const struct br__arch *best = NULL;
     int least = 0;
@@ -476,8 +478,9 @@ static void describe_search(const struct br__registry *r, struct br__buf *b)
 /* Say what is wrong with the two names, then what would be right. */
 static void describe_unknown(const struct br__registry *r, struct wanted w, struct br__buf *b)
 {
-    const struct br__arch *by_type = w.type ? match(r, (struct wanted){w.type, NULL}) : NULL;
-    const struct br__arch *by_cls = w.cls ? match(r, (struct wanted){NULL, w.cls}) : NULL;
+    const struct br__arch *by_type =
+        w.type ? registry_match(r, (struct wanted){w.type, NULL}) : NULL;
+    const struct br__arch *by_cls = w.cls ? registry_match(r, (struct wanted){NULL, w.cls}) : NULL;
 
     if (by_type && w.cls)
         br__buf_printf(b,
@@ -496,7 +499,7 @@ static void describe_unknown(const struct br__registry *r, struct wanted w, stru
                        w.type ? w.type : w.cls);
     if (by_type && by_cls)
         br__buf_printf(b, ", which is '%s'", by_cls->model_type);
-    const struct br__arch *near = by_type || by_cls ? NULL : nearest(r, w);
+    const struct br__arch *near = by_type || by_cls ? NULL : registry_nearest(r, w);
     if (near)
         br__buf_printf(b, "; did you mean '%s'?", w.type ? near->model_type : near->hf_class);
     br__buf_puts(b, near ? " " : "; ");
@@ -525,16 +528,16 @@ int br__registry_find(struct br__registry *r, const char *model_type, const char
     *out = NULL;
     if (!w.type && !w.cls)
         return br_fail(err, BR_E_ARCH, "config.json has neither architectures nor model_type");
-    *out = match(r, w);
+    *out = registry_match(r, w);
     if (*out)
         return BR_OK;
     int rc = load_by_type(r, w, err);
     if (rc == BR_OK)
-        *out = match(r, w);
+        *out = registry_match(r, w);
     if (rc == BR_OK && !*out)
         rc = br__registry_load_all(r, err);
     if (rc == BR_OK && !*out)
-        *out = match(r, w);
+        *out = registry_match(r, w);
     if (rc)
         return rc;
     return *out ? BR_OK : fail_unknown(r, w, err);

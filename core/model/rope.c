@@ -53,7 +53,7 @@ static int yarn(const struct br_config *cfg, float *f, int64_t n, double *scale,
 /* Wavelengths that fit often into the original context keep their frequency, those that fit less
  * than low_freq_factor times are divided by the factor, those between are blended (transformers
  * modeling_rope_utils, Megatron-LM rotary_pos_embedding.py _apply_scaling). */
-static int bands(const struct br_config *cfg, float *f, int64_t n, struct br_err *err)
+static int rope_bands(const struct br_config *cfg, float *f, int64_t n, struct br_err *err)
 {
     double factor = br_cfg_f(cfg, BR_CFG_ROPE_SCALING_FACTOR);
     double low = br_cfg_f(cfg, BR_CFG_ROPE_LOW_FREQ_FACTOR);
@@ -94,6 +94,6 @@ int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t 
     if (type && !strcmp(type, "yarn"))
         return yarn(cfg, inv_freq, *n, scale, err);
     if (br_cfg_i(cfg, BR_CFG_ROPE_SCALING))
-        return bands(cfg, inv_freq, *n, err);
+        return rope_bands(cfg, inv_freq, *n, err);
     return 0;
 }

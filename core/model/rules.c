@@ -27,15 +27,16 @@ struct rule {
     int64_t hf_shape[BR__MAX_LIST][BR_MAX_DIMS];
     int hf_ndim[BR__MAX_LIST];
     int64_t mc_rows[BR__MAX_LIST];
-    struct br__span *spans;
-    size_t n_spans;
+    struct br__row_move *row_moves;
+    size_t n_row_moves;
     int stacked;
 };
 
-static int out_of_memory(struct expander *e)
-{
-    return br_fail(e->err, BR_E_NOMEM, "out of memory expanding the weight rules");
-}
+/* A rule for one layer and expert; -1: the rule has none. */
+struct instance {
+    const struct rule *r;
+    int64_t layer, expert;
+};
 
 /* ---- index sets ------------------------------------------------------------------------------ */
 
@@ -61,7 +62,7 @@ static int64_t set_limit(const struct br_config *cfg, enum br__set set)
 }
 
 /* All decoder layers alike: the stacked form is possible. */
-static int homogeneous(const struct br_config *cfg)
+static int rules_homogeneous(const struct br_config *cfg)
 {
     if (cfg->mixed_mlp || br_cfg_i(cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT))
         return 0;
@@ -80,7 +81,7 @@ static int add_slot(struct expander *e, int hf_side, const struct br__slot *s, u
     struct br__slot **slots = hf_side ? &x->hf : &x->mc;
     size_t *n = hf_side ? &x->n_hf : &x->n_mc;
     if (!s->name)
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     uint32_t found = br__map_get(names, s->name);
     if (found != BR__NOT_FOUND) {
         if ((*slots)[found].rule != s->rule)
@@ -96,7 +97,7 @@ static int add_slot(struct expander *e, int hf_side, const struct br__slot *s, u
                        e->o->max_hf, (long long)e->cfg->n_layers, (long long)e->cfg->n_experts);
     if (br__grow(slots, hf_side ? &e->cap_hf : &e->cap_mc, *n, sizeof **slots) ||
         br__map_put(names, s->name, (uint32_t)*n))
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     *index = (uint32_t)*n;
     (*slots)[(*n)++] = *s;
     return BR_OK;
@@ -114,52 +115,54 @@ static int finish_shape(struct expander *e, struct br__slot *s)
 }
 
 /* HF slot for list item `item`; *base is the row of its first row in the slot. */
-static int hf_slot(struct expander *e, const struct rule *r, int64_t layer, int64_t expert,
-                   int item, uint32_t *index, uint64_t *base)
+static int hf_slot(struct expander *e, const struct instance *of, int item, uint32_t *index,
+                   uint64_t *base)
 {
+    const struct rule *r = of->r;
     struct br__slot s = {.rule = r->index, .ndim = r->hf_ndim[item]};
     int64_t before = 0, sum = 0;
     *base = 0;
     memcpy(s.shape, r->hf_shape[item], sizeof s.shape);
-    if (!(e->o->fused && r->map->hf_fused && expert >= 0)) {
-        s.name = br__pattern_name(e->a, &r->hf, layer, expert, item);
+    if (!(e->o->fused && r->map->hf_fused && of->expert >= 0)) {
+        s.name = br__pattern_name(e->a, &r->hf, of->layer, of->expert, item);
     } else {
         for (int i = 0; i < r->hf.n_list; i++) {
             before += i < item ? r->hf_shape[i][0] : 0;
             sum += r->hf_shape[i][0];
         }
-        s.name = br__pattern_name(e->a, &r->fused, layer, expert, 0);
+        s.name = br__pattern_name(e->a, &r->fused, of->layer, of->expert, 0);
         s.fused = 1;
         s.lead = 1;
         memmove(s.shape + 1, s.shape, (size_t)s.ndim++ * sizeof *s.shape);
         s.shape[0] = e->cfg->n_experts;
         s.shape[1] = sum;
-        *base = (uint64_t)(expert * sum + before);
+        *base = (uint64_t)(of->expert * sum + before);
     }
-    int rc = s.name ? finish_shape(e, &s) : out_of_memory(e);
+    int rc = s.name ? finish_shape(e, &s) : br__nomem(e->err, "expanding the weight rules");
     return rc ? rc : add_slot(e, 1, &s, index);
 }
 
 /* Megatron slot for output `item`; *row is where this instance's rows start in it. */
-static int mc_slot(struct expander *e, const struct rule *r, int64_t layer, int64_t expert,
-                   int item, int hf_item, uint32_t *index, uint64_t *row)
+static int mc_slot(struct expander *e, const struct instance *of, int item, int hf_item,
+                   uint32_t *index, uint64_t *row)
 {
+    const struct rule *r = of->r;
     struct br__slot s = {.rule = r->index};
     int64_t lead_index = 0;
-    s.name = br__pattern_name(e->a, &r->mc, r->stacked ? -1 : layer, expert, item);
+    s.name = br__pattern_name(e->a, &r->mc, r->stacked ? -1 : of->layer, of->expert, item);
     if (r->stacked) {
         s.shape[s.lead++] = e->cfg->n_layers;
-        lead_index = layer;
+        lead_index = of->layer;
     }
     if (r->mc.has_expert) {
         s.shape[s.lead++] = e->cfg->n_experts;
-        lead_index = lead_index * e->cfg->n_experts + expert;
+        lead_index = lead_index * e->cfg->n_experts + of->expert;
     }
     s.ndim = s.lead + r->hf_ndim[hf_item];
     memcpy(s.shape + s.lead, r->hf_shape[hf_item], (size_t)r->hf_ndim[hf_item] * sizeof *s.shape);
     s.shape[s.lead] = r->mc_rows[item];
     *row = (uint64_t)lead_index * (uint64_t)r->mc_rows[item];
-    int rc = s.name ? finish_shape(e, &s) : out_of_memory(e);
+    int rc = s.name ? finish_shape(e, &s) : br__nomem(e->err, "expanding the weight rules");
     return rc ? rc : add_slot(e, 0, &s, index);
 }
 
@@ -170,7 +173,7 @@ static int add_move(struct expander *e, uint32_t hf, uint32_t mc, uint64_t hf_ro
 {
     struct br__expansion *x = e->x;
     if (br__grow(&x->moves, &e->cap_moves, x->n_moves, sizeof *x->moves))
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     x->moves[x->n_moves++] = (struct br__move){hf, mc, hf_row, mc_row, n};
     return BR_OK;
 }
@@ -180,7 +183,7 @@ static int add_view(struct expander *e, uint32_t mc, uint64_t row, uint64_t rows
 {
     struct br__expansion *x = e->x;
     if (br__grow(&x->views, &e->cap_views, x->n_views, sizeof *x->views))
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     x->views[x->n_views++] = (struct br__view){.mc = mc,
                                                .row = row,
                                                .rows = rows,
@@ -191,14 +194,14 @@ static int add_view(struct expander *e, uint32_t mc, uint64_t row, uint64_t rows
 }
 
 /* "<module>._extra_state/shard_<indices>_<sizes>": the module is the key up to its ".weight". */
-static int add_extra_state(struct expander *e, const struct rule *r, int64_t layer, int64_t expert,
-                           int item)
+static int add_extra_state(struct expander *e, const struct instance *of, int item)
 {
     struct br__expansion *x = e->x;
-    const char *key = br__pattern_name(e->a, &r->mc, r->stacked ? -1 : layer, expert, item);
+    const struct rule *r = of->r;
+    const char *key = br__pattern_name(e->a, &r->mc, r->stacked ? -1 : of->layer, of->expert, item);
     const char *cut = key ? strstr(key, ".weight") : NULL;
     if (!key)
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     if (!cut)
         return br_fail(e->err, BR_E_PLUGIN,
                        "rule %u: '%s' has extra state but is no weight of a "
@@ -206,7 +209,7 @@ static int add_extra_state(struct expander *e, const struct rule *r, int64_t lay
                        r->index, key);
     int n = (int)(cut - key);
     long long L = (long long)e->cfg->n_layers, E = (long long)e->cfg->n_experts;
-    long long l = (long long)layer, ex = (long long)expert;
+    long long l = (long long)of->layer, ex = (long long)of->expert;
     char *s;
     if (r->stacked && r->mc.has_expert)
         s = br__arena_printf(e->a, "%.*s._extra_state/shard_%lld.%lld_%lld.%lld", n, key, l, ex, L,
@@ -217,30 +220,32 @@ static int add_extra_state(struct expander *e, const struct rule *r, int64_t lay
     else
         s = br__arena_printf(e->a, "%.*s._extra_state/shard_0_1", n, key);
     if (!s || br__grow(&x->extra_state, &e->cap_extra, x->n_extra_state, sizeof *x->extra_state))
-        return out_of_memory(e);
+        return br__nomem(e->err, "expanding the weight rules");
     x->extra_state[x->n_extra_state++] = s;
     return BR_OK;
 }
 
 /* ---- one instance of a rule ------------------------------------------------------------------ */
 
-/* Output `mc_item` of an instance, fed by HF list items hf_first.. */
-static int add_output(struct expander *e, const struct rule *r, int64_t layer, int64_t expert,
-                      int mc_item, int hf_first, int span_mc)
+/* Output `mc_item` of an instance, made of HF list items hf_first.. by the row moves of output
+ * moves_mc. */
+static int add_output(struct expander *e, const struct instance *of, int mc_item, int hf_first,
+                      int moves_mc)
 {
+    const struct rule *r = of->r;
     size_t first_move = e->x->n_moves;
     int copy = r->map->layout == BR_LAYOUT_COPY;
-    const struct br__span whole = {0, 0, 0, 0, r->mc_rows[mc_item]};
+    const struct br__row_move whole = {0, 0, 0, 0, r->mc_rows[mc_item]};
     uint32_t mc;
     uint64_t row;
-    int rc = mc_slot(e, r, layer, expert, mc_item, hf_first, &mc, &row);
-    for (size_t i = 0; i < (copy ? 1 : r->n_spans) && !rc; i++) {
-        const struct br__span *s = copy ? &whole : &r->spans[i];
+    int rc = mc_slot(e, of, mc_item, hf_first, &mc, &row);
+    for (size_t i = 0; i < (copy ? 1 : r->n_row_moves) && !rc; i++) {
+        const struct br__row_move *s = copy ? &whole : &r->row_moves[i];
         uint32_t hf;
         uint64_t base;
-        if (s->mc != span_mc)
+        if (s->mc != moves_mc)
             continue;
-        rc = hf_slot(e, r, layer, expert, hf_first + s->hf, &hf, &base);
+        rc = hf_slot(e, of, hf_first + s->hf, &hf, &base);
         if (!rc)
             rc = add_move(e, hf, mc, base + (uint64_t)s->hf_row, row + (uint64_t)s->mc_row,
                           (uint64_t)s->n);
@@ -251,13 +256,14 @@ static int add_output(struct expander *e, const struct rule *r, int64_t layer, i
     return add_view(e, mc, row, (uint64_t)r->mc_rows[mc_item], parts, first_move);
 }
 
-static int add_instance(struct expander *e, const struct rule *r, int64_t layer, int64_t expert)
+static int add_instance(struct expander *e, const struct instance *of)
 {
+    const struct rule *r = of->r;
     int pairs = r->map->layout == BR_LAYOUT_COPY; /* lists of a copy pair up */
     for (int i = 0; i < r->mc.n_list; i++) {
-        int rc = add_output(e, r, layer, expert, i, pairs ? i : 0, pairs ? 0 : i);
+        int rc = add_output(e, of, i, pairs ? i : 0, pairs ? 0 : i);
         if (!rc && (r->map->flags & BR_MAP_EXTRA_STATE) && (pairs || i == 0))
-            rc = add_extra_state(e, r, layer, expert, i);
+            rc = add_extra_state(e, of, i);
         if (rc)
             return rc;
     }
@@ -311,8 +317,8 @@ static int rule_shapes(struct expander *e, struct rule *r)
         memcpy(r->mc_rows, rows, sizeof rows);
         return BR_OK;
     }
-    return br__layout_spans(e->a, r->map->layout, e->cfg, rows, &r->spans, &r->n_spans, r->mc_rows,
-                            e->err);
+    return br__layout_row_moves(e->a, r->map->layout, e->cfg, rows, &r->row_moves, &r->n_row_moves,
+                                r->mc_rows, e->err);
 }
 
 static int rule_applies(const struct expander *e, const struct rule *r)
@@ -340,7 +346,7 @@ static int expand_rule(struct expander *e, uint32_t index)
         if (!ready++ && (rc = rule_shapes(e, &r)))
             break;
         for (int64_t x = 0; x < experts && !rc; x++)
-            rc = add_instance(e, &r, i, r.mc.has_expert ? x : -1);
+            rc = add_instance(e, &(struct instance){&r, i, r.mc.has_expert ? x : -1});
     }
     return rc;
 }
@@ -382,7 +388,7 @@ static int check_views(struct expander *e)
 
 static int choose_layers(struct expander *e)
 {
-    int alike = homogeneous(e->cfg);
+    int alike = rules_homogeneous(e->cfg);
     if (e->o->per_layer < 0 && !alike)
         return br_fail(e->err, BR_E_CONFIG,
                        "the layers of this %s model are not all alike, so they "
@@ -393,7 +399,7 @@ static int choose_layers(struct expander *e)
 }
 
 /* The growing arrays become the arena's. */
-static int keep(struct br__arena *a, void *array, size_t n, size_t size)
+static int rules_keep(struct br__arena *a, void *array, size_t n, size_t size)
 {
     void **p = array;
     void *copy = br__arena_alloc(a, n * size + 1);
@@ -411,11 +417,11 @@ int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
     struct expander e = {.a = a, .cfg = cfg, .o = o, .err = err};
     e.x = *out = br__arena_alloc(a, sizeof **out);
     if (!e.x)
-        return out_of_memory(&e);
+        return br__nomem(e.err, "expanding the weight rules");
     struct br__expansion *x = e.x;
     int rc = choose_layers(&e);
     if (!rc && (br__map_init(&e.hf_names, 1024) || br__map_init(&e.mc_names, 1024)))
-        rc = out_of_memory(&e);
+        rc = br__nomem(e.err, "expanding the weight rules");
     for (uint32_t i = 0; i < cfg->arch->n_maps && !rc; i++)
         if ((rc = expand_rule(&e, i)))
             br_wrap(err, "weight rule %u of %s", i, cfg->arch->model_type);
@@ -423,14 +429,15 @@ int br__rules_expand(struct br__arena *a, const struct br_config *cfg,
         qsort(x->views, x->n_views, sizeof *x->views, by_tensor_and_row);
         rc = check_views(&e);
     }
-    int lost = keep(a, &x->hf, x->n_hf, sizeof *x->hf) | keep(a, &x->mc, x->n_mc, sizeof *x->mc) |
-               keep(a, &x->moves, x->n_moves, sizeof *x->moves) |
-               keep(a, &x->views, x->n_views, sizeof *x->views) |
-               keep(a, &x->extra_state, x->n_extra_state, sizeof *x->extra_state);
+    int lost = rules_keep(a, &x->hf, x->n_hf, sizeof *x->hf) |
+               rules_keep(a, &x->mc, x->n_mc, sizeof *x->mc) |
+               rules_keep(a, &x->moves, x->n_moves, sizeof *x->moves) |
+               rules_keep(a, &x->views, x->n_views, sizeof *x->views) |
+               rules_keep(a, &x->extra_state, x->n_extra_state, sizeof *x->extra_state);
     br__map_free(&e.hf_names);
     br__map_free(&e.mc_names);
     if (!rc && lost)
-        rc = out_of_memory(&e);
+        rc = br__nomem(e.err, "expanding the weight rules");
     if (rc)
         *out = NULL;
     return rc;

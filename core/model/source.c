@@ -4,11 +4,6 @@
 
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory opening the model");
-}
-
 /* ---- configuration --------------------------------------------------------------------------- */
 
 int br__config_from_text(struct br__arena *a, struct br__registry *r, const char *text, size_t n,
@@ -74,7 +69,7 @@ static int try_config(struct br__arena *a, const char **model, const struct br__
     if (!rc) {
         *model = br__arena_printf(a, "%.*s@%s", (int)strcspn(*model, "@"), *model,
                                   br__path_base(hf->dir));
-        rc = *model ? BR_OK : nomem(err);
+        rc = *model ? BR_OK : br__nomem(err, "opening the model");
     }
     br__ckpt_close(hf);
     return rc;
@@ -110,8 +105,8 @@ static int hf_read(const struct br__model_source *s, const struct br__source_ten
                    struct br_err *err)
 {
     uint32_t size = br_dtype_size(t->dtype);
-    return br__elements_read(&hf_of(s)->binding, t->from, off / size, n / size, t->dtype, 0, dst,
-                             scratch, err);
+    const struct br__elements e = {t->from, t->dtype, off / size, n / size, 0};
+    return br__elements_read(&hf_of(s)->binding, &e, dst, scratch, err);
 }
 
 /* NULL also where the file has the values at an address that their dtype cannot have. */
@@ -142,7 +137,7 @@ static int list_tensors(struct hf_source *h, struct br_err *err)
     const struct br__ckpt *ck = h->ckpt;
     struct br__source_tensor *list = br__arena_alloc(&h->arena, (ck->n_tensors + 1) * sizeof *list);
     if (!list)
-        return nomem(err);
+        return br__nomem(err, "opening the model");
     h->base.tensors = list;
     for (size_t i = 0; i < ck->n_tensors; i++) {
         const struct br__tensor *t = &ck->tensors[i];
@@ -186,7 +181,7 @@ int br__source_open_hf(struct br__model_source **out, const struct br__source_op
     *out = NULL;
     struct hf_source *h = br__calloc(1, sizeof *h);
     if (!h)
-        return nomem(err);
+        return br__nomem(err, "opening the model");
     h->base.ops = &hf_ops;
     h->base.cfg = &h->cfg;
     int rc = hf_open(h, o, err);

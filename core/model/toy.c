@@ -23,8 +23,7 @@ static int set_value(br__json *obj, const char *key, const char *value, struct b
     if (is_json)
         return br__json_set(obj, key, value, err);
     br__buf_json_str(&b, value);
-    int rc = b.failed ? br_fail(err, BR_E_NOMEM, "out of memory making a toy")
-                      : br__json_set(obj, key, b.p, err);
+    int rc = b.failed ? br__nomem(err, "making a toy") : br__json_set(obj, key, b.p, err);
     br__buf_free(&b);
     return rc;
 }
@@ -65,7 +64,7 @@ int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br
     br__buf_json_str(&b, arch->hf_class);
     br__buf_puts(&b, "]");
     int rc = j && !b.failed ? br__json_set(j, "architectures", b.p, err)
-                            : br_fail(err, BR_E_NOMEM, "out of memory making a toy");
+                            : br__nomem(err, "making a toy");
     br__buf_free(&b);
     if (!rc)
         rc = set_value(j, "model_type", arch->model_type, err);
@@ -91,7 +90,7 @@ int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br
 /* ---- values ---------------------------------------------------------------------------------- */
 
 /* SplitMix64 (Steele, Lea, Flood 2014) of a counter. */
-static uint64_t mix(uint64_t x)
+static uint64_t toy_mix(uint64_t x)
 {
     x += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -102,10 +101,10 @@ static uint64_t mix(uint64_t x)
 /* Matrices are spread evenly around zero, like initialised weights; vectors (norms, biases, decay
  * rates) around one, with enough spread that a misplaced one shows.  All values are multiples of
  * 2^-24, so float32 holds them exactly. */
-static void fill(float *dst, size_t n, uint64_t key, uint64_t first, int vector)
+static void toy_fill(float *dst, size_t n, uint64_t key, uint64_t first, int vector)
 {
     for (size_t i = 0; i < n; i++) {
-        int64_t r = (int64_t)(mix(key + first + i) >> 40) - (1 << 23); /* [-2^23, 2^23) */
+        int64_t r = (int64_t)(toy_mix(key + first + i) >> 40) - (1 << 23); /* [-2^23, 2^23) */
         dst[i] = vector ? 1.0f + (float)(r / 4) / 16777216.0f : (float)(r / 14) / 16777216.0f;
     }
 }
@@ -115,7 +114,7 @@ static int write_values(struct br__out *out, const struct br__st_entry *e, uint6
 {
     enum { BLOCK = 8192 };
     float values[BLOCK];
-    uint64_t key = mix(seed ^ br__xxh3(e->name, strlen(e->name)));
+    uint64_t key = toy_mix(seed ^ br__xxh3(e->name, strlen(e->name)));
     uint32_t size = br_dtype_size(e->dtype);
     uint64_t n = (e->end - e->begin) / size;
     for (uint64_t i = 0; i < n; i += BLOCK) {
@@ -123,7 +122,7 @@ static int write_values(struct br__out *out, const struct br__st_entry *e, uint6
         unsigned char *dst = br__out_reserve(out, k * size, err);
         if (!dst)
             return out->failed;
-        fill(values, k, key, i, e->ndim < 2);
+        toy_fill(values, k, key, i, e->ndim < 2);
         if (e->dtype == BR_F32)
             memcpy(dst, values, k * size);
         else
@@ -170,9 +169,8 @@ static int write_shard(const char *path, struct br__st_entry *e, size_t n,
                        const struct br__toy_opts *o, struct br_err *err)
 {
     struct br__buf header = {.max = BR__ST_HEADER_MAX};
-    int rc = br__st_header(&header, e, n, "{\"format\":\"pt\"}")
-                 ? br_fail(err, BR_E_NOMEM, "out of memory making a toy")
-                 : BR_OK;
+    int rc = br__st_header(&header, e, n, "{\"format\":\"pt\"}") ? br__nomem(err, "making a toy")
+                                                                 : BR_OK;
     uint64_t total = header.n + (n ? e[n - 1].end : 0);
     if (!rc)
         rc = write_file(path, &header, e, n, total, o, err);
@@ -191,11 +189,6 @@ struct toy {
     struct br_err *err;
 };
 
-static int nomem(struct toy *t)
-{
-    return br_fail(t->err, BR_E_NOMEM, "out of memory making a toy");
-}
-
 static uint64_t entry_bytes(const struct br__st_entry *e)
 {
     uint64_t n = 0;
@@ -203,7 +196,7 @@ static uint64_t entry_bytes(const struct br__st_entry *e)
 }
 
 /* first[k] is where shard k starts; returns the number of shards. */
-static size_t split(const struct toy *t, size_t *first)
+static size_t toy_split(const struct toy *t, size_t *first)
 {
     size_t shards = 0;
     uint64_t filled = 0;
@@ -227,7 +220,7 @@ static int write_index(struct toy *t, const size_t *first, size_t shards, const 
     const char *path = br__path_join(&t->a, t->dir, "model.safetensors.index.json");
     uint64_t total = 0;
     if (!names || !of || !path)
-        return nomem(t);
+        return br__nomem(t->err, "making a toy");
     for (size_t k = 0; k < shards; k++)
         for (size_t i = first[k]; i < first[k + 1]; i++) {
             names[i] = t->e[i].name;
@@ -235,7 +228,7 @@ static int write_index(struct toy *t, const size_t *first, size_t shards, const 
             total += entry_bytes(&t->e[i]);
         }
     int rc = br__hf_index_text(&b, names, of, t->n, total)
-                 ? nomem(t)
+                 ? br__nomem(t->err, "making a toy")
                  : br__write_file(path, b.p, b.n, 0, t->err);
     br__buf_free(&b);
     return rc;
@@ -245,17 +238,17 @@ static int write_weights(struct toy *t)
 {
     size_t *first = br__arena_alloc(&t->a, (t->n + 2) * sizeof *first);
     if (!first)
-        return nomem(t);
-    size_t shards = split(t, first);
+        return br__nomem(t->err, "making a toy");
+    size_t shards = toy_split(t, first);
     const char **files = br__arena_alloc(&t->a, (shards + 1) * sizeof *files);
-    int rc = files ? BR_OK : nomem(t);
+    int rc = files ? BR_OK : br__nomem(t->err, "making a toy");
     for (size_t k = 0; k < shards && !rc; k++) {
         files[k] = shards == 1
                        ? "model.safetensors"
                        : br__arena_printf(&t->a, "model-%05zu-of-%05zu.safetensors", k + 1, shards);
         const char *path = files[k] ? br__path_join(&t->a, t->dir, files[k]) : NULL;
         rc = path ? write_shard(path, t->e + first[k], first[k + 1] - first[k], t->o, t->err)
-                  : nomem(t);
+                  : br__nomem(t->err, "making a toy");
     }
     return !rc && shards > 1 ? write_index(t, first, shards, files) : rc;
 }
@@ -264,8 +257,8 @@ static int write_json(struct toy *t, const char *name, const br__json *j)
 {
     struct br__buf b = {0};
     const char *path = br__path_join(&t->a, t->dir, name);
-    int rc =
-        path && !br__json_print(j, 0, &b) ? br__write_file(path, b.p, b.n, 0, t->err) : nomem(t);
+    int rc = path && !br__json_print(j, 0, &b) ? br__write_file(path, b.p, b.n, 0, t->err)
+                                               : br__nomem(t->err, "making a toy");
     br__buf_free(&b);
     return rc;
 }
@@ -274,7 +267,7 @@ static int write_generation_config(struct toy *t)
 {
     br__json *j = br__json_new_object();
     int rc = j ? set_pairs(j, "bos_token_id=0 eos_token_id=1 transformers_version=4.57.0", t->err)
-               : nomem(t);
+               : br__nomem(t->err, "making a toy");
     if (!rc)
         rc = write_json(t, "generation_config.json", j);
     br__json_free(j);
@@ -294,7 +287,7 @@ static int toy_tensors(struct toy *t, const struct br_config *cfg)
     t->n = ex->n_hf;
     t->e = br__arena_alloc(&t->a, (t->n + 1) * sizeof *t->e);
     if (!t->e)
-        return nomem(t);
+        return br__nomem(t->err, "making a toy");
     for (size_t i = 0; i < t->n; i++) {
         t->e[i] = (struct br__st_entry){
             .name = ex->hf[i].name, .dtype = cfg->dtype, .ndim = ex->hf[i].ndim};

@@ -24,9 +24,9 @@ struct checker {
 #define INT(c, key) br__recipe_i((c)->r, BR__RK_##key, 0)
 #define HAS(c, key) br__recipe_has((c)->r, BR__RK_##key)
 
-/* One contradiction; id: the key that is to blame, whose place is put before the text. */
-static void say(struct checker *c, uint32_t id, const char *fmt, ...) BR_PRINTF(3, 4);
-static void say(struct checker *c, uint32_t id, const char *fmt, ...)
+/* One contradiction; id: the key at fault, whose file and line go before the text. */
+static void check_say(struct checker *c, uint32_t id, const char *fmt, ...) BR_PRINTF(3, 4);
+static void check_say(struct checker *c, uint32_t id, const char *fmt, ...)
 {
     const struct br__recipe_value *v = &c->r->v[id];
     char text[600];
@@ -78,26 +78,26 @@ static void check_world(struct checker *c)
     const struct br__recipe_grid *g = &c->g;
 
     if (g->world && !g->dp)
-        say(c, BR__RK_gpus,
-            "world %" PRId64 " is not tp %" PRId64 " × pp %" PRId64 " × cp %" PRId64
-            " × dp; the least that is: %" PRId64,
-            g->world, g->tp, g->pp, g->cp, g->min_world);
+        check_say(c, BR__RK_gpus,
+                  "world %" PRId64 " is not tp %" PRId64 " × pp %" PRId64 " × cp %" PRId64
+                  " × dp; the least that is: %" PRId64,
+                  g->world, g->tp, g->pp, g->cp, g->min_world);
     if (g->world && !g->edp && HAS(c, num_moe_experts))
-        say(c, BR__RK_gpus,
-            "world %" PRId64 " is not etp %" PRId64 " × ep %" PRId64 " × pp %" PRId64
-            " × expert-dp; the least that is: %" PRId64,
-            g->world, g->etp, g->ep, g->pp, g->min_world);
+        check_say(c, BR__RK_gpus,
+                  "world %" PRId64 " is not etp %" PRId64 " × ep %" PRId64 " × pp %" PRId64
+                  " × expert-dp; the least that is: %" PRId64,
+                  g->world, g->etp, g->ep, g->pp, g->min_world);
 }
 
 /* value % by == 0, if there is a value. */
-static void divides(struct checker *c, uint32_t id, uint32_t by, int64_t n)
+static void check_divides(struct checker *c, uint32_t id, uint32_t by, int64_t n)
 {
     const char *name = br__recipe_keys[id].name, *by_name = br__recipe_keys[by].name;
     int64_t v = br__recipe_i(c->r, id, 0);
 
     if (v % n)
-        say(c, c->r->v[by].line || !c->r->v[id].line ? by : id,
-            "%s %" PRId64 " is not %s %" PRId64 " × a whole number", name, v, by_name, n);
+        check_say(c, c->r->v[by].line || !c->r->v[id].line ? by : id,
+                  "%s %" PRId64 " is not %s %" PRId64 " × a whole number", name, v, by_name, n);
 }
 
 static void check_tensor(struct checker *c)
@@ -105,21 +105,22 @@ static void check_tensor(struct checker *c)
     const struct br__recipe_grid *g = &c->g;
     int64_t groups = INT(c, num_query_groups);
 
-    divides(c, BR__RK_num_attention_heads, BR__RK_tp, g->tp);
+    check_divides(c, BR__RK_num_attention_heads, BR__RK_tp, g->tp);
     if (!HAS(c, num_moe_experts))
-        divides(c, BR__RK_ffn_hidden_size, BR__RK_tp, g->tp);
-    divides(c, BR__RK_moe_shared_expert_intermediate_size, BR__RK_tp, g->tp);
-    divides(c, BR__RK_moe_ffn_hidden_size, HAS(c, etp) ? BR__RK_etp : BR__RK_tp, g->etp);
-    divides(c, BR__RK_linear_num_key_heads, BR__RK_tp, g->tp);
-    divides(c, BR__RK_linear_num_value_heads, BR__RK_tp, g->tp);
+        check_divides(c, BR__RK_ffn_hidden_size, BR__RK_tp, g->tp);
+    check_divides(c, BR__RK_moe_shared_expert_intermediate_size, BR__RK_tp, g->tp);
+    check_divides(c, BR__RK_moe_ffn_hidden_size, HAS(c, etp) ? BR__RK_etp : BR__RK_tp, g->etp);
+    check_divides(c, BR__RK_linear_num_key_heads, BR__RK_tp, g->tp);
+    check_divides(c, BR__RK_linear_num_value_heads, BR__RK_tp, g->tp);
     if (groups && groups % g->tp && g->tp % groups)
-        say(c, BR__RK_tp,
-            "num_query_groups %" PRId64 " is neither a multiple nor a divisor of tp %" PRId64,
-            groups, g->tp);
+        check_say(c, BR__RK_tp,
+                  "num_query_groups %" PRId64 " is neither a multiple nor a divisor of tp %" PRId64,
+                  groups, g->tp);
     if (groups && INT(c, num_attention_heads) % groups)
-        say(c, BR__RK_num_query_groups,
-            "num_attention_heads %" PRId64 " is not num_query_groups %" PRId64 " × a whole number",
-            INT(c, num_attention_heads), groups);
+        check_say(c, BR__RK_num_query_groups,
+                  "num_attention_heads %" PRId64 " is not num_query_groups %" PRId64
+                  " × a whole number",
+                  INT(c, num_attention_heads), groups);
 }
 
 static void check_pipeline(struct checker *c)
@@ -132,21 +133,21 @@ static void check_pipeline(struct checker *c)
     if (c->r->v[BR__RK_pp_layout].tag == 'T' || !layers)
         return;
     if (HAS(c, vpp) && g->pp == 1)
-        say(c, BR__RK_vpp, "vpp %" PRId64 " needs pp > 1, got pp 1", g->vpp);
+        check_say(c, BR__RK_vpp, "vpp %" PRId64 " needs pp > 1, got pp 1", g->vpp);
     if (all % (g->pp * g->vpp) == 0)
         return;
     if (embedding || loss)
-        say(c, BR__RK_pp,
-            "num_layers %" PRId64 " + embedding %" PRId64 " + loss %" PRId64 " is not pp %" PRId64
-            " × vpp %" PRId64 " × layers of a stage",
-            layers, embedding, loss, g->pp, g->vpp);
+        check_say(c, BR__RK_pp,
+                  "num_layers %" PRId64 " + embedding %" PRId64 " + loss %" PRId64
+                  " is not pp %" PRId64 " × vpp %" PRId64 " × layers of a stage",
+                  layers, embedding, loss, g->pp, g->vpp);
     else
-        say(c, BR__RK_pp,
-            "num_layers %" PRId64 " is not pp %" PRId64 " × vpp %" PRId64
-            " × layers of a stage; account_for_embedding_in_pipeline_split and its kin, or "
-            "pp_layout, "
-            "allow uneven stages",
-            layers, g->pp, g->vpp);
+        check_say(c, BR__RK_pp,
+                  "num_layers %" PRId64 " is not pp %" PRId64 " × vpp %" PRId64
+                  " × layers of a stage; account_for_embedding_in_pipeline_split and its kin, or "
+                  "pp_layout, "
+                  "allow uneven stages",
+                  layers, g->pp, g->vpp);
 }
 
 static void check_experts(struct checker *c)
@@ -154,16 +155,18 @@ static void check_experts(struct checker *c)
     int64_t experts = INT(c, num_moe_experts), topk = INT(c, moe_router_topk);
 
     if (!experts && c->g.ep > 1) {
-        say(c, BR__RK_ep, "ep %" PRId64 " needs experts, but num_moe_experts is null", c->g.ep);
+        check_say(c, BR__RK_ep, "ep %" PRId64 " needs experts, but num_moe_experts is null",
+                  c->g.ep);
         return;
     }
-    divides(c, BR__RK_num_moe_experts, BR__RK_ep, c->g.ep);
+    check_divides(c, BR__RK_num_moe_experts, BR__RK_ep, c->g.ep);
     if (experts && topk > experts)
-        say(c, BR__RK_moe_router_topk,
-            "moe_router_topk %" PRId64 " is more than num_moe_experts %" PRId64, topk, experts);
+        check_say(c, BR__RK_moe_router_topk,
+                  "moe_router_topk %" PRId64 " is more than num_moe_experts %" PRId64, topk,
+                  experts);
     if (experts && c->g.tp > 1 && !INT(c, sequence_parallel))
-        say(c, BR__RK_sequence_parallel,
-            "tp %" PRId64 " with experts needs sequence_parallel=true to train", c->g.tp);
+        check_say(c, BR__RK_sequence_parallel,
+                  "tp %" PRId64 " with experts needs sequence_parallel=true to train", c->g.tp);
 }
 
 static void check_sequence(struct checker *c)
@@ -171,19 +174,20 @@ static void check_sequence(struct checker *c)
     int64_t seq = INT(c, seq_length), parts = c->g.cp > 1 ? 2 * c->g.cp : 1;
 
     if (INT(c, sequence_parallel) && c->g.tp == 1)
-        say(c, BR__RK_sequence_parallel, "sequence_parallel=true needs tp > 1, got tp 1");
+        check_say(c, BR__RK_sequence_parallel, "sequence_parallel=true needs tp > 1, got tp 1");
     if (INT(c, sequence_parallel) && (seq / c->g.cp) % c->g.tp)
-        say(c, BR__RK_seq_length,
-            "seq_length %" PRId64 " / cp %" PRId64 " is not tp %" PRId64
-            " × a whole number, which sequence_parallel needs",
-            seq, c->g.cp, c->g.tp);
+        check_say(c, BR__RK_seq_length,
+                  "seq_length %" PRId64 " / cp %" PRId64 " is not tp %" PRId64
+                  " × a whole number, which sequence_parallel needs",
+                  seq, c->g.cp, c->g.tp);
     if (seq % parts)
-        say(c, BR__RK_seq_length,
-            "seq_length %" PRId64 " is not 2 × cp %" PRId64 " × a whole number", seq, c->g.cp);
+        check_say(c, BR__RK_seq_length,
+                  "seq_length %" PRId64 " is not 2 × cp %" PRId64 " × a whole number", seq,
+                  c->g.cp);
     if (INT(c, dataset_seq_length) != seq)
-        say(c, BR__RK_dataset_seq_length,
-            "dataset_seq_length %" PRId64 " is not seq_length %" PRId64, INT(c, dataset_seq_length),
-            seq);
+        check_say(c, BR__RK_dataset_seq_length,
+                  "dataset_seq_length %" PRId64 " is not seq_length %" PRId64,
+                  INT(c, dataset_seq_length), seq);
 }
 
 static void check_batch(struct checker *c)
@@ -193,18 +197,18 @@ static void check_batch(struct checker *c)
     if (!c->g.dp)
         return;
     if (__builtin_mul_overflow(mbs, c->g.dp, &chunk) || gbs % chunk)
-        say(c, BR__RK_global_batch_size,
-            "global_batch_size %" PRId64 " is not micro_batch_size %" PRId64 " × dp %" PRId64
-            " × a whole number",
-            gbs, mbs, c->g.dp);
+        check_say(c, BR__RK_global_batch_size,
+                  "global_batch_size %" PRId64 " is not micro_batch_size %" PRId64 " × dp %" PRId64
+                  " × a whole number",
+                  gbs, mbs, c->g.dp);
     if (INT(c, packed_sequence) && mbs != 1)
-        say(c, BR__RK_micro_batch_size,
-            "packed_sequence=true needs micro_batch_size 1, got %" PRId64, mbs);
+        check_say(c, BR__RK_micro_batch_size,
+                  "packed_sequence=true needs micro_batch_size 1, got %" PRId64, mbs);
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */
 
-static int is(const struct checker *c, uint32_t id, const char *text)
+static int check_is(const struct checker *c, uint32_t id, const char *text)
 {
     return c->r->v[id].tag == 'T' && !strcmp(c->r->v[id].text, text);
 }
@@ -212,17 +216,18 @@ static int is(const struct checker *c, uint32_t id, const char *text)
 static void check_recompute(struct checker *c)
 {
     const struct br__recipe_value *method = &c->r->v[BR__RK_recompute_method];
-    int full = is(c, BR__RK_recompute_granularity, "full");
+    int full = check_is(c, BR__RK_recompute_granularity, "full");
 
     if (full && (method->tag != 'T' || !HAS(c, recompute_num_layers)))
-        say(c, BR__RK_recompute_granularity,
-            "recompute_granularity=full needs recompute_method and recompute_num_layers");
+        check_say(c, BR__RK_recompute_granularity,
+                  "recompute_granularity=full needs recompute_method and recompute_num_layers");
     if (!full && (method->tag == 'T' || HAS(c, recompute_num_layers)))
-        say(c, BR__RK_recompute_method,
-            "recompute_method and recompute_num_layers need recompute_granularity=full");
+        check_say(c, BR__RK_recompute_method,
+                  "recompute_method and recompute_num_layers need recompute_granularity=full");
     if (c->r->v[BR__RK_recompute_modules].tag == 'L' &&
-        !is(c, BR__RK_recompute_granularity, "selective"))
-        say(c, BR__RK_recompute_modules, "recompute_modules needs recompute_granularity=selective");
+        !check_is(c, BR__RK_recompute_granularity, "selective"))
+        check_say(c, BR__RK_recompute_modules,
+                  "recompute_modules needs recompute_granularity=selective");
 }
 
 static void check_schedule(struct checker *c)
@@ -231,18 +236,21 @@ static void check_schedule(struct checker *c)
     int64_t warmup = INT(c, lr_warmup_iters), decay = INT(c, eff_lr_decay_iters);
 
     if (warmup >= decay)
-        say(c, v[BR__RK_train_iters].line ? BR__RK_train_iters : BR__RK_lr_warmup_iters,
-            "lr_warmup_iters %" PRId64 " is not less than the %" PRId64 " steps of the decay",
-            warmup, decay);
+        check_say(c, v[BR__RK_train_iters].line ? BR__RK_train_iters : BR__RK_lr_warmup_iters,
+                  "lr_warmup_iters %" PRId64 " is not less than the %" PRId64 " steps of the decay",
+                  warmup, decay);
     if (v[BR__RK_min_lr].f > v[BR__RK_lr].f)
-        say(c, BR__RK_min_lr, "min_lr %g is more than lr %g", v[BR__RK_min_lr].f, v[BR__RK_lr].f);
+        check_say(c, BR__RK_min_lr, "min_lr %g is more than lr %g", v[BR__RK_min_lr].f,
+                  v[BR__RK_lr].f);
     if (v[BR__RK_start_weight_decay].tag == 'F' && v[BR__RK_end_weight_decay].tag == 'F' &&
         v[BR__RK_end_weight_decay].f < v[BR__RK_start_weight_decay].f)
-        say(c, BR__RK_end_weight_decay, "end_weight_decay %g is less than start_weight_decay %g",
-            v[BR__RK_end_weight_decay].f, v[BR__RK_start_weight_decay].f);
-    if (is(c, BR__RK_weight_decay_incr_style, "constant") &&
+        check_say(c, BR__RK_end_weight_decay,
+                  "end_weight_decay %g is less than start_weight_decay %g",
+                  v[BR__RK_end_weight_decay].f, v[BR__RK_start_weight_decay].f);
+    if (check_is(c, BR__RK_weight_decay_incr_style, "constant") &&
         v[BR__RK_end_weight_decay].f != v[BR__RK_start_weight_decay].f)
-        say(c, BR__RK_end_weight_decay,
+        check_say(
+            c, BR__RK_end_weight_decay,
             "weight_decay_incr_style=constant needs end_weight_decay %g to be start_weight_decay "
             "%g",
             v[BR__RK_end_weight_decay].f, v[BR__RK_start_weight_decay].f);
@@ -252,25 +260,28 @@ static void check_schedule(struct checker *c)
 static void check_newer(struct checker *c)
 {
     const struct br__recipe_value *v = c->r->v, *apply = &v[BR__RK_apply_wd_to_qk_layernorm];
-    int wsd = is(c, BR__RK_lr_decay_style, "WSD");
+    int wsd = check_is(c, BR__RK_lr_decay_style, "WSD");
 
     if (wsd && !HAS(c, lr_wsd_decay_iters))
-        say(c, BR__RK_lr_decay_style, "lr_decay_style=WSD needs lr_wsd_decay_iters");
+        check_say(c, BR__RK_lr_decay_style, "lr_decay_style=WSD needs lr_wsd_decay_iters");
     if (!wsd && (HAS(c, lr_wsd_decay_iters) || v[BR__RK_lr_wsd_decay_style].tag))
-        say(c, HAS(c, lr_wsd_decay_iters) ? BR__RK_lr_wsd_decay_iters : BR__RK_lr_wsd_decay_style,
+        check_say(
+            c, HAS(c, lr_wsd_decay_iters) ? BR__RK_lr_wsd_decay_iters : BR__RK_lr_wsd_decay_style,
             "lr_wsd_decay_iters and lr_wsd_decay_style need lr_decay_style=WSD");
     if (wsd && INT(c, lr_wsd_decay_iters) > INT(c, eff_lr_decay_iters))
-        say(c, BR__RK_lr_wsd_decay_iters,
-            "lr_wsd_decay_iters %" PRId64 " is more than the %" PRId64 " steps of the decay",
-            INT(c, lr_wsd_decay_iters), INT(c, eff_lr_decay_iters));
+        check_say(c, BR__RK_lr_wsd_decay_iters,
+                  "lr_wsd_decay_iters %" PRId64 " is more than the %" PRId64 " steps of the decay",
+                  INT(c, lr_wsd_decay_iters), INT(c, eff_lr_decay_iters));
     if (apply->tag && !apply->i && v[BR__RK_no_weight_decay_cond_type].tag == 'T')
-        say(c, BR__RK_apply_wd_to_qk_layernorm,
+        check_say(
+            c, BR__RK_apply_wd_to_qk_layernorm,
             "apply_wd_to_qk_layernorm=false contradicts no_weight_decay_cond_type=qwen3_next, "
             "which "
             "decays the norms of queries and keys; set that to null");
     if (apply->tag && apply->i && v[BR__RK_no_weight_decay_cond_type].tag == '0' &&
         br__recipe_is_set(c->r, BR__RK_no_weight_decay_cond_type))
-        say(c, BR__RK_apply_wd_to_qk_layernorm,
+        check_say(
+            c, BR__RK_apply_wd_to_qk_layernorm,
             "apply_wd_to_qk_layernorm=true contradicts no_weight_decay_cond_type=null; leave one "
             "out");
 }
@@ -282,25 +293,26 @@ static void check_adapter(struct checker *c)
 
     for (uint32_t id = BR__RK_peft_class; id <= BR__RK_peft_share_expert_adapters; id++)
         if (!has_adapter && c->r->v[id].tag) {
-            say(c, id, "%s is set, but mode %s trains no adapter", br__recipe_keys[id].name,
-                c->r->mode);
+            check_say(c, id, "%s is set, but mode %s trains no adapter", br__recipe_keys[id].name,
+                      c->r->mode);
             return;
         }
     if (has_adapter && c->r->v[BR__RK_peft_class].tag &&
-        !is(c, BR__RK_peft_class, strcmp(c->r->mode, "lora") ? "DoRA" : "LoRA"))
-        say(c, BR__RK_peft_class, "peft_class %s is not what mode %s trains",
-            c->r->v[BR__RK_peft_class].text, c->r->mode);
+        !check_is(c, BR__RK_peft_class, strcmp(c->r->mode, "lora") ? "DoRA" : "LoRA"))
+        check_say(c, BR__RK_peft_class, "peft_class %s is not what mode %s trains",
+                  c->r->v[BR__RK_peft_class].text, c->r->mode);
 }
 
 static void check_tokenizer(struct checker *c)
 {
     int64_t vocab = INT(c, vocab_size), tokens = INT(c, tokenizer_vocab_size);
 
-    if (is(c, BR__RK_tokenizer_type, "NullTokenizer") && !tokens)
-        say(c, BR__RK_tokenizer_vocab_size, "NullTokenizer needs tokenizer_vocab_size");
+    if (check_is(c, BR__RK_tokenizer_type, "NullTokenizer") && !tokens)
+        check_say(c, BR__RK_tokenizer_vocab_size, "NullTokenizer needs tokenizer_vocab_size");
     if (vocab && tokens > vocab)
-        say(c, BR__RK_tokenizer_vocab_size,
-            "tokenizer_vocab_size %" PRId64 " is more than vocab_size %" PRId64, tokens, vocab);
+        check_say(c, BR__RK_tokenizer_vocab_size,
+                  "tokenizer_vocab_size %" PRId64 " is more than vocab_size %" PRId64, tokens,
+                  vocab);
 }
 
 size_t br__recipe_check(const struct br__recipe *r, int64_t world,

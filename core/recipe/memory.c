@@ -42,11 +42,11 @@ struct estimate {
     struct br__recipe_memory *out;
 };
 
-static double number(const struct br__recipe *r, uint32_t id)
+static double memory_number(const struct br__recipe *r, uint32_t id)
 {
     return (double)br__recipe_i(r, id, 0);
 }
-#define NUM(r, key) number((r), BR__RK_##key)
+#define NUM(r, key) memory_number((r), BR__RK_##key)
 
 /* A constant of the recipe's architecture. */
 static double arch_fact(const struct br__recipe *r, uint32_t id)
@@ -58,8 +58,8 @@ static double arch_fact(const struct br__recipe *r, uint32_t id)
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
 
-static int require(const struct br__recipe *r, const uint32_t *ids, size_t n, const char *why,
-                   struct br_err *err)
+static int memory_require(const struct br__recipe *r, const uint32_t *ids, size_t n,
+                          const char *why, struct br_err *err)
 {
     for (size_t i = 0; i < n; i++)
         if (!br__recipe_has(r, ids[i]))
@@ -78,12 +78,12 @@ static int check_sizes(const struct br__recipe *r, struct br_err *err)
     static const uint32_t linear[] = {BR__RK_linear_conv_kernel_dim, BR__RK_linear_key_head_dim,
                                       BR__RK_linear_value_head_dim, BR__RK_linear_num_key_heads,
                                       BR__RK_linear_num_value_heads};
-    int rc = require(r, all, BR_COUNTOF(all), "the estimate", err);
+    int rc = memory_require(r, all, BR_COUNTOF(all), "the estimate", err);
 
     if (!rc && br__recipe_has(r, BR__RK_num_moe_experts))
-        rc = require(r, routed, BR_COUNTOF(routed), "a model with experts", err);
+        rc = memory_require(r, routed, BR_COUNTOF(routed), "a model with experts", err);
     if (!rc && br__recipe_has(r, BR__RK_linear_attention_freq))
-        rc = require(r, linear, BR_COUNTOF(linear), "a model with delta nets", err);
+        rc = memory_require(r, linear, BR_COUNTOF(linear), "a model with delta nets", err);
     return rc;
 }
 
@@ -132,7 +132,7 @@ static void read_sizes(struct estimate *e)
 
 /* ---- parameters ------------------------------------------------------------------------------ */
 
-static struct held attention(const struct sizes *s)
+static struct held memory_attention(const struct sizes *s)
 {
     double q = s->heads * s->head, kv = 2 * s->groups * s->head;
     double in = q * (1 + s->gate) + kv;
@@ -150,7 +150,7 @@ static struct held delta_net(const struct sizes *s)
 }
 
 /* Gated MLP or experts, with the layer's two norms. */
-static struct held mlp(const struct sizes *s)
+static struct held memory_mlp(const struct sizes *s)
 {
     if (!s->experts)
         return (struct held){.tp = 3 * s->h * s->ffn, .whole = 2 * s->h};
@@ -160,14 +160,14 @@ static struct held mlp(const struct sizes *s)
                          .expert = 3 * s->h * s->moe_ffn * s->experts};
 }
 
-static void add(struct held *to, const struct held *x, double n)
+static void memory_add(struct held *to, const struct held *x, double n)
 {
     to->tp += n * x->tp;
     to->whole += n * x->whole;
     to->expert += n * x->expert;
 }
 
-static double sum(const struct held *x)
+static double memory_sum(const struct held *x)
 {
     return x->tp + x->whole + x->expert;
 }
@@ -175,19 +175,19 @@ static double sum(const struct held *x)
 static void count_parameters(struct estimate *e)
 {
     const struct sizes *s = &e->s;
-    struct held softmax = attention(s), linear = delta_net(s), rest = mlp(s);
+    struct held softmax = memory_attention(s), linear = delta_net(s), rest = memory_mlp(s);
     struct held joint = {.tp = 2 * s->h * s->h,
                          .whole = 3 * s->h}; /* eh_proj, enorm, hnorm, norm */
     double embedding = s->h * NUM(e->r, vocab_size) * (s->tied ? 1 : 2);
 
-    add(&e->layers, &softmax, s->layers - s->n_linear);
-    add(&e->layers, &linear, s->n_linear);
-    add(&e->layers, &rest, s->layers);
+    memory_add(&e->layers, &softmax, s->layers - s->n_linear);
+    memory_add(&e->layers, &linear, s->n_linear);
+    memory_add(&e->layers, &rest, s->layers);
     e->layers.whole += s->h;
-    add(&e->mtp, &softmax, s->mtp);
-    add(&e->mtp, &rest, s->mtp);
-    add(&e->mtp, &joint, s->mtp);
-    e->out->total_params = sum(&e->layers) + sum(&e->mtp) + embedding;
+    memory_add(&e->mtp, &softmax, s->mtp);
+    memory_add(&e->mtp, &rest, s->mtp);
+    memory_add(&e->mtp, &joint, s->mtp);
+    e->out->total_params = memory_sum(&e->layers) + memory_sum(&e->mtp) + embedding;
     e->out->active_params = e->out->total_params;
     if (s->experts)
         e->out->active_params -= (e->layers.expert + e->mtp.expert) * (1 - s->topk / s->experts);
@@ -200,7 +200,7 @@ static struct held on_rank(const struct estimate *e)
     double pp = (double)e->g.pp, embedding = e->s.h * e->s.vocab;
     struct held x = e->mtp;
 
-    add(&x, &e->layers, 1 / pp);
+    memory_add(&x, &e->layers, 1 / pp);
     x.tp += embedding * (e->g.pp == 1 && !e->s.tied ? 2 : 1);
     x.tp /= (double)e->g.tp;
     x.expert /= (double)(e->g.etp * e->g.ep);
@@ -238,9 +238,7 @@ static double adapter_parameters(const struct estimate *e)
     return total * s->layers / (double)(e->g.pp * e->g.tp);
 }
 
-/* ---- bytes
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 static double dtype_bytes(const struct br__recipe *r, uint32_t id)
 {
@@ -292,7 +290,7 @@ static int uses_table_2(const struct br__recipe *r)
            !strcmp(granularity->text, "selective");
 }
 
-static double activations(const struct estimate *e)
+static double memory_activations(const struct estimate *e)
 {
     const struct sizes *s = &e->s;
     double tp = (double)e->g.tp, pp = (double)e->g.pp, tokens = s->seq * s->mbs, layers, inputs,
@@ -316,9 +314,7 @@ static double activations(const struct estimate *e)
     return bytes * 1.05;
 }
 
-/* ---- work
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- work ------------------------------------------------------------------------------------ */
 
 /* Three products per weight (forward, two backward) of two operations each.  Like the source, it
  * takes the prediction layers into the pattern of delta-net layers. */
@@ -354,7 +350,7 @@ int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__reci
                             BR__MAX(br__recipe_i(r, BR__RK_micro_batch_size, 1) * e.g.dp, 1);
     count_parameters(&e);
     count_bytes(&e);
-    out->activations = activations(&e);
+    out->activations = memory_activations(&e);
     out->total = out->weights + out->gradients + out->optimizer + out->activations;
     out->flops_per_token = flops_per_token(&e);
     out->flops_per_step = out->flops_per_token * NUM(r, seq_length) * NUM(r, global_batch_size);

@@ -81,13 +81,8 @@ struct source {
     int user;
 };
 
-static int nomem(struct resolver *r)
-{
-    return br_fail(r->err, BR_E_NOMEM, "out of memory reading a recipe");
-}
-
 /* "my.recipe:12: " before an error about an assignment. */
-static int wrap(struct resolver *r, const struct assign *s, int rc)
+static int recipe_wrap(struct resolver *r, const struct assign *s, int rc)
 {
     if (rc && s->line)
         br_wrap(r->err, "%s:%d", s->from, s->line);
@@ -105,7 +100,7 @@ struct near {
     int distance;
 };
 
-static void consider(struct near *n, const char *name)
+static void recipe_consider(struct near *n, const char *name)
 {
     int d = br__edit_distance(n->word, name);
     if (d < n->distance) {
@@ -119,15 +114,15 @@ static int unknown_key(struct resolver *r, const char *name)
     struct near n = {name, NULL, 5};
 
     for (uint32_t id = 0; id < BR__N_RK; id++)
-        consider(&n, br__recipe_keys[id].name);
+        recipe_consider(&n, br__recipe_keys[id].name);
     for (size_t i = 0; br__recipe_word(i); i++)
-        consider(&n, br__recipe_word(i)->name);
+        recipe_consider(&n, br__recipe_word(i)->name);
     return br_fail(r->err, BR_E_CONFIG, "there is no key '%.80s'%s%s%s; see: bridge recipe keys",
                    name, n.best ? "; did you mean '" : "", n.best ? n.best : "", n.best ? "'" : "");
 }
 
 /* Take the qualifiers off a name; what is left is returned. */
-static const char *unqualify(const char *name, struct when *when)
+static const char *recipe_unqualify(const char *name, struct when *when)
 {
     for (int found = 1; found && br__recipe_key_find(name) == BR__N_RK;) {
         found = 0;
@@ -147,10 +142,10 @@ static const char *unqualify(const char *name, struct when *when)
 
 /* ---- reading texts --------------------------------------------------------------------------- */
 
-static int push(struct resolver *r, const struct assign *s)
+static int recipe_push(struct resolver *r, const struct assign *s)
 {
     if (br__grow(&r->list, &r->cap, r->n, sizeof *r->list))
-        return nomem(r);
+        return br__nomem(r->err, "reading a recipe");
     r->list[r->n++] = *s;
     return BR_OK;
 }
@@ -197,7 +192,7 @@ static int read_pair(struct resolver *r, const struct br__pair *p, struct source
                        .user = from->user,
                        .from = from->from,
                        .row = from->row};
-    const char *name = unqualify(p->key, &s.when);
+    const char *name = recipe_unqualify(p->key, &s.when);
 
     for (size_t i = 0; i < BR_COUNTOF(specials); i++)
         if (!strcmp(specials[i].name, name) && (!from->user || specials[i].in_file))
@@ -209,13 +204,13 @@ static int read_pair(struct resolver *r, const struct br__pair *p, struct source
     if (s.what == A_KEY) {
         s.key = br__recipe_key_find(name);
         if (s.key == BR__N_RK)
-            return wrap(r, &s, read_word(r, &s, name));
+            return recipe_wrap(r, &s, read_word(r, &s, name));
         if (br__recipe_keys[s.key].flags & BR__RECIPE_COMPUTED)
-            return wrap(r, &s,
-                        br_fail(r->err, BR_E_CONFIG, "%s is computed: %s; set that", name,
-                                br__recipe_keys[s.key].help));
+            return recipe_wrap(r, &s,
+                               br_fail(r->err, BR_E_CONFIG, "%s is computed: %s; set that", name,
+                                       br__recipe_keys[s.key].help));
     }
-    return push(r, &s);
+    return recipe_push(r, &s);
 }
 
 static int read_text(struct resolver *r, struct br__pairs *t, const struct source *from,
@@ -308,7 +303,7 @@ static const struct {
 };
 
 /* Our name for upstream's newer one, and the modes that it means; NULL if it is none. */
-static const char *translate(struct br__arena *a, const char *name, unsigned *modes)
+static const char *recipe_translate(struct br__arena *a, const char *name, unsigned *modes)
 {
     size_t n = strlen(name), tail = strlen("_config");
 
@@ -359,7 +354,7 @@ static int not_found(struct br__registry *reg, const char *name, struct br_err *
             const struct br_recipe *row = &reg->plugins[i]->recipes[k];
             if (!br__recipe_is_listed(row))
                 continue;
-            consider(&n, row->name);
+            recipe_consider(&n, row->name);
             if (common_prefix(name, row->name) > longest) {
                 longest = common_prefix(name, row->name);
                 prefix = row->name;
@@ -377,7 +372,7 @@ static const struct br_recipe *find_named(struct resolver *r, struct br__registr
                                           unsigned *modes)
 {
     const struct br__plugin **plugin = &r->out->plugin;
-    const char *ours = translate(r->a, name, modes);
+    const char *ours = recipe_translate(r->a, name, modes);
     const struct br_recipe *row = NULL;
 
     if (o->plugin) {
@@ -394,8 +389,9 @@ static const struct br_recipe *find_named(struct resolver *r, struct br__registr
     return row;
 }
 
-static int choose(struct resolver *r, struct br__registry *reg, const struct br__recipe_opts *o,
-                  const char *name, const struct br_recipe **row, unsigned *modes)
+static int recipe_choose(struct resolver *r, struct br__registry *reg,
+                         const struct br__recipe_opts *o, const char *name,
+                         const struct br_recipe **row, unsigned *modes)
 {
     *modes = MODE_ALL;
     *row = find_named(r, reg, o, name, modes);
@@ -418,7 +414,8 @@ static int read_file(struct resolver *r, const char *path)
     struct source from = {br__arena_strdup(r->a, path), NULL, 1};
     size_t n;
     char *text;
-    int rc = from.from ? br__read_text(path, FILE_MAX, &text, &n, r->err) : nomem(r);
+    int rc = from.from ? br__read_text(path, FILE_MAX, &text, &n, r->err)
+                       : br__nomem(r->err, "reading a recipe");
 
     if (rc)
         return rc;
@@ -435,7 +432,7 @@ static int read_option(struct resolver *r, const char *option, const char *key, 
 {
     struct source from = {option, NULL, 1};
     struct br__pair p = {.key = key, .value = br__arena_strdup(r->a, value)};
-    return p.value ? read_pair(r, &p, &from, &always) : nomem(r);
+    return p.value ? read_pair(r, &p, &from, &always) : br__nomem(r->err, "reading a recipe");
 }
 
 static int read_user(struct resolver *r, const struct br__recipe_opts *o)
@@ -449,7 +446,8 @@ static int read_user(struct resolver *r, const struct br__recipe_opts *o)
         rc = read_option(r, "--peft", "peft", o->peft);
     if (!rc && o->world) {
         const char *world = br__arena_printf(r->a, "%" PRId64, o->world);
-        rc = world ? read_option(r, "--world-size", "gpus", world) : nomem(r);
+        rc = world ? read_option(r, "--world-size", "gpus", world)
+                   : br__nomem(r->err, "reading a recipe");
     }
     for (size_t i = 0; !rc && i < o->n_sets; i++) {
         struct br__pairs t = {o->sets[i], "--set", 0, 1};
@@ -491,7 +489,7 @@ static unsigned mode_bit(struct resolver *r, const struct assign *s)
 
     if (!rc && v.tag != 'T')
         rc = br_fail(r->err, BR_E_CONFIG, "mode: got '%.80s', expected a mode's name", s->value);
-    wrap(r, s, rc);
+    recipe_wrap(r, s, rc);
     for (unsigned i = 0; !rc && i < BR_COUNTOF(mode_names); i++)
         if (!strcmp(v.text, mode_names[i]))
             return 1u << i;
@@ -521,14 +519,15 @@ static int find_mode(struct resolver *r, unsigned named, unsigned *mode)
         return r->err->code;
     *mode = asked ? asked : own & named ? own : named & -named;
     if (asked && !(asked & named))
-        return wrap(r, user,
-                    br_fail(r->err, BR_E_CONFIG, "'%s' means mode %s, not %s", r->out->asked,
-                            mode_text(named & -named), mode_text(asked)));
+        return recipe_wrap(r, user,
+                           br_fail(r->err, BR_E_CONFIG, "'%s' means mode %s, not %s", r->out->asked,
+                                   mode_text(named & -named), mode_text(asked)));
     if ((own == MODE_PRETRAIN) != (*mode == MODE_PRETRAIN))
-        return wrap(r, user,
-                    br_fail(r->err, BR_E_CONFIG, "recipe '%s' is for %s: its mode cannot be %s",
-                            r->out->name, own == MODE_PRETRAIN ? "pretraining" : "finetuning",
-                            mode_text(*mode)));
+        return recipe_wrap(r, user,
+                           br_fail(r->err, BR_E_CONFIG,
+                                   "recipe '%s' is for %s: its mode cannot be %s", r->out->name,
+                                   own == MODE_PRETRAIN ? "pretraining" : "finetuning",
+                                   mode_text(*mode)));
     return BR_OK;
 }
 
@@ -560,10 +559,10 @@ static int set_upstream(struct resolver *r, const struct assign *s)
     if (!rc) {
         br__recipe_value_text(&b, &v);
         r->out->v[s->key].upstream = b.failed ? NULL : br__arena_strdup(r->a, b.p);
-        rc = r->out->v[s->key].upstream ? BR_OK : nomem(r);
+        rc = r->out->v[s->key].upstream ? BR_OK : br__nomem(r->err, "reading a recipe");
     }
     br__buf_free(&b);
-    return wrap(r, s, rc);
+    return recipe_wrap(r, s, rc);
 }
 
 static int set_value(struct resolver *r, const struct assign *s)
@@ -577,10 +576,10 @@ static int set_value(struct resolver *r, const struct assign *s)
     v.upstream = r->out->v[s->key].upstream;
     if (!rc)
         r->out->v[s->key] = v;
-    return wrap(r, s, rc);
+    return recipe_wrap(r, s, rc);
 }
 
-static int apply(struct resolver *r, unsigned mode, int packed)
+static int recipe_apply(struct resolver *r, unsigned mode, int packed)
 {
     const char *refusal = NULL;
     int rc = BR_OK;
@@ -604,7 +603,7 @@ static int apply(struct resolver *r, unsigned mode, int packed)
 }
 
 /* Put the value in place of "$key", also through several. */
-static int dereference(struct resolver *r, uint32_t id)
+static int recipe_dereference(struct resolver *r, uint32_t id)
 {
     struct br__recipe_value *v = &r->out->v[id];
     const struct br__recipe_value *to = v;
@@ -624,8 +623,8 @@ static int dereference(struct resolver *r, uint32_t id)
 
 /* ---- computed values ------------------------------------------------------------------------- */
 
-static void compute(struct br__recipe *r, uint32_t id, char tag, int64_t i, double f,
-                    const char *text)
+static void recipe_compute(struct br__recipe *r, uint32_t id, char tag, int64_t i, double f,
+                           const char *text)
 {
     r->v[id] =
         (struct br__recipe_value){.tag = tag, .i = i, .f = f, .text = text, .from = "computed"};
@@ -644,10 +643,10 @@ static void compute_dtypes(struct br__recipe *r)
     if (!fp16 && strcmp(r->v[BR__RK_mixed_precision].text, "fp32"))
         return;
     const char *dtype = fp16 ? "torch.float16" : "torch.float32";
-    compute(r, BR__RK_bf16, 'B', 0, 0, NULL);
-    compute(r, BR__RK_params_dtype, 'T', 0, 0, dtype);
+    recipe_compute(r, BR__RK_bf16, 'B', 0, 0, NULL);
+    recipe_compute(r, BR__RK_params_dtype, 'T', 0, 0, dtype);
     if (r->v[BR__RK_pipeline_dtype].tag == 'T')
-        compute(r, BR__RK_pipeline_dtype, 'T', 0, 0, dtype);
+        recipe_compute(r, BR__RK_pipeline_dtype, 'T', 0, 0, dtype);
 }
 
 /* Megatron Bridge's runtime_config_update: a named precision recipe sets gradients' reduction
@@ -667,26 +666,26 @@ static void compute_all(struct br__recipe *r)
                        : v[BR__RK_optimizer_weight_decay_field].f;
 
     compute_dtypes(r);
-    compute(r, BR__RK_eff_lr_decay_iters, 'I',
-            br__recipe_i(r, BR__RK_lr_decay_iters_field, v[BR__RK_train_iters].i), 0, NULL);
-    compute(r, BR__RK_eff_weight_decay, 'F', 0, decay, NULL);
-    compute(r, BR__RK_eff_grad_reduce_in_fp32, 'B', reduce, 0, NULL);
-    compute(r, BR__RK_eff_pipeline_dtype, 'T', 0, 0,
-            fp16   ? "torch.float16"
-            : fp32 ? "torch.float32"
-                   : "torch.bfloat16");
-    compute(r, BR__RK_eff_use_distributed_optimizer, 'B',
-            v[BR__RK_ddp_use_distributed_optimizer].i || v[BR__RK_opt_use_distributed_optimizer].i,
-            0, NULL);
+    recipe_compute(r, BR__RK_eff_lr_decay_iters, 'I',
+                   br__recipe_i(r, BR__RK_lr_decay_iters_field, v[BR__RK_train_iters].i), 0, NULL);
+    recipe_compute(r, BR__RK_eff_weight_decay, 'F', 0, decay, NULL);
+    recipe_compute(r, BR__RK_eff_grad_reduce_in_fp32, 'B', reduce, 0, NULL);
+    recipe_compute(r, BR__RK_eff_pipeline_dtype, 'T', 0, 0,
+                   fp16   ? "torch.float16"
+                   : fp32 ? "torch.float32"
+                          : "torch.bfloat16");
+    recipe_compute(r, BR__RK_eff_use_distributed_optimizer, 'B',
+                   v[BR__RK_ddp_use_distributed_optimizer].i ||
+                       v[BR__RK_opt_use_distributed_optimizer].i,
+                   0, NULL);
     if (v[BR__RK_recompute_granularity].tag == 'T' &&
         !strcmp(v[BR__RK_recompute_granularity].text, "selective"))
-        compute(r, BR__RK_eff_recompute_modules, 'L', 0, 0,
-                v[BR__RK_recompute_modules].tag == 'L' ? v[BR__RK_recompute_modules].text
-                                                       : "[\"core_attn\"]");
+        recipe_compute(r, BR__RK_eff_recompute_modules, 'L', 0, 0,
+                       v[BR__RK_recompute_modules].tag == 'L' ? v[BR__RK_recompute_modules].text
+                                                              : "[\"core_attn\"]");
 }
 
-/* ---- a resolved recipe changed -----------------------------------------------------------------
- */
+/* ---- a resolved recipe changed --------------------------------------------------------------- */
 
 int br__recipe_is_set(const struct br__recipe *r, uint32_t id)
 {
@@ -783,15 +782,15 @@ void br__recipe_single_rank(struct br__recipe *r)
                                   BR__RK_account_for_loss_in_pipeline_split};
 
     for (size_t i = 0; i < BR_COUNTOF(ones); i++)
-        compute(r, ones[i], 'I', 1, 0, NULL);
+        recipe_compute(r, ones[i], 'I', 1, 0, NULL);
     for (size_t i = 0; i < BR_COUNTOF(nulls); i++)
-        compute(r, nulls[i], '0', 0, 0, NULL);
+        recipe_compute(r, nulls[i], '0', 0, 0, NULL);
     for (size_t i = 0; i < BR_COUNTOF(no); i++)
-        compute(r, no[i], 'B', 0, 0, NULL);
+        recipe_compute(r, no[i], 'B', 0, 0, NULL);
     if (br__recipe_has(r, BR__RK_etp))
-        compute(r, BR__RK_etp, 'I', 1, 0, NULL);
+        recipe_compute(r, BR__RK_etp, 'I', 1, 0, NULL);
     if (r->v[BR__RK_comm_overlap].tag == 'T')
-        compute(r, BR__RK_comm_overlap, '0', 0, 0, NULL);
+        recipe_compute(r, BR__RK_comm_overlap, '0', 0, 0, NULL);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */
@@ -807,20 +806,20 @@ static void keep_first(void *ud, const char *text)
         snprintf(f->text, sizeof f->text, "%s", text);
 }
 
-static int settle(struct resolver *r, unsigned named, const struct br__recipe_opts *o)
+static int recipe_settle(struct resolver *r, unsigned named, const struct br__recipe_opts *o)
 {
     struct first first = {{0}};
     unsigned mode = MODE_SFT;
     int rc = find_mode(r, named, &mode);
 
     if (!rc)
-        rc = apply(r, mode, is_packed(r));
+        rc = recipe_apply(r, mode, is_packed(r));
     for (uint32_t id = 0; !rc && id < BR__N_RK; id++)
-        rc = dereference(r, id);
+        rc = recipe_dereference(r, id);
     if (rc)
         return rc;
     r->out->mode = mode_text(mode);
-    compute(r->out, BR__RK_mode, 'T', 0, 0, r->out->mode);
+    recipe_compute(r->out, BR__RK_mode, 'T', 0, 0, r->out->mode);
     compute_all(r->out);
     if (!o->incomplete && br__recipe_check(r->out, 0, keep_first, &first))
         rc = br_fail(r->err, BR_E_CONFIG, "%s", first.text);
@@ -828,7 +827,8 @@ static int settle(struct resolver *r, unsigned named, const struct br__recipe_op
 }
 
 /* User texts are read first, because a file may say which recipe; they are applied last. */
-static int resolve(struct resolver *r, struct br__registry *reg, const struct br__recipe_opts *o)
+static int recipe_resolve(struct resolver *r, struct br__registry *reg,
+                          const struct br__recipe_opts *o)
 {
     const struct br_recipe *row = NULL;
     const char *name = o->name;
@@ -839,16 +839,16 @@ static int resolve(struct resolver *r, struct br__registry *reg, const struct br
     if (!rc)
         rc = read_user(r, o);
     if (!rc && in_file && name && strcmp(in_file->value, name))
-        rc = wrap(r, in_file,
-                  br_fail(r->err, BR_E_CONFIG, "recipe = %s, but '%s' was asked for",
-                          in_file->value, name));
+        rc = recipe_wrap(r, in_file,
+                         br_fail(r->err, BR_E_CONFIG, "recipe = %s, but '%s' was asked for",
+                                 in_file->value, name));
     if (!rc && !name && !in_file)
         rc = br_fail(r->err, BR_E_CONFIG,
                      "'%s' does not say which recipe it changes; add a line "
                      "\"recipe = NAME\"; see: bridge recipe list",
                      o->file ? o->file : "--set");
     if (!rc)
-        rc = choose(r, reg, o, name ? name : in_file->value, &row, &modes);
+        rc = recipe_choose(r, reg, o, name ? name : in_file->value, &row, &modes);
     size_t n_user = r->n;
     if (!rc)
         rc = read_bases(r, row, 0);
@@ -856,13 +856,13 @@ static int resolve(struct resolver *r, struct br__registry *reg, const struct br
         return rc;
     struct assign *ordered = br__arena_alloc(r->a, r->n * sizeof *ordered);
     if (!ordered)
-        return nomem(r);
+        return br__nomem(r->err, "reading a recipe");
     size_t n_rows = r->n - n_user;
     memcpy(ordered, r->list + n_user, n_rows * sizeof *ordered);
     if (n_user)
         memcpy(ordered + n_rows, r->list, n_user * sizeof *ordered);
     memcpy(r->list, ordered, r->n * sizeof *ordered);
-    return settle(r, modes, o);
+    return recipe_settle(r, modes, o);
 }
 
 int br__recipe_open(struct br__arena *a, struct br__registry *reg, const struct br__recipe_opts *o,
@@ -872,7 +872,7 @@ int br__recipe_open(struct br__arena *a, struct br__registry *reg, const struct 
     struct resolver r = {.a = a, .out = out, .err = err ? err : &own};
 
     *out = (struct br__recipe){0};
-    int rc = resolve(&r, reg, o);
+    int rc = recipe_resolve(&r, reg, o);
     br__free(r.list);
     return rc;
 }

@@ -9,8 +9,7 @@
 
 #include "../convert/convert.h"
 
-/* ---- opening a recipe -------------------------------------------------------------------------
- */
+/* ---- opening a recipe ------------------------------------------------------------------------ */
 
 enum br__recipe_flags { BR__RECIPE_NULLABLE = 1, BR__RECIPE_COMPUTED = 2 };
 enum br__recipe_id {
@@ -78,8 +77,7 @@ const char *br__recipe_unlike(const struct br__recipe *r, const struct br_config
 /* One process: parallel sizes become 1, and what hangs on them is turned off. */
 void br__recipe_single_rank(struct br__recipe *r);
 
-/* ---- its keys and values ----------------------------------------------------------------------
- */
+/* ---- its keys and values --------------------------------------------------------------------- */
 
 struct br__recipe_key {
     const char *name;
@@ -100,8 +98,7 @@ const struct br__recipe_word *br__recipe_word(size_t i);
 void br__recipe_value_json(struct br__buf *out, const struct br__recipe_value *v);
 void br__recipe_value_text(struct br__buf *out, const struct br__recipe_value *v);
 
-/* ---- do the values fit each other? --------------------------------------------------------------
- */
+/* ---- do the values fit each other? ----------------------------------------------------------- */
 
 /* One call of `line` per contradiction (NULL: only counted), each with its equation and the place
  * that set the value.  world 0: the recipe's own number of processes. */
@@ -114,8 +111,7 @@ struct br__recipe_grid {
 };
 void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g);
 
-/* ---- bytes and work
- * ------------------------------------------------------------------------------ */
+/* ---- bytes and work -------------------------------------------------------------------------- */
 
 struct br__recipe_memory {
     double total_params, active_params; /* of the whole model                                */
@@ -129,8 +125,7 @@ struct br__recipe_memory {
 int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__recipe_memory *out,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- Megatron Bridge's own configuration file
- * ----------------------------------------------------- */
+/* ---- Megatron Bridge's own configuration file ------------------------------------------------ */
 
 /* A ConfigContainer file, which megatron.bridge.training.config reads.  run_model: as it stands in
  * the checkpoints of a run of that model; NULL: the recipe's own. */

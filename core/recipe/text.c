@@ -6,9 +6,9 @@
 
 #define KEY_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 
-static int fail(const struct br__pairs *t, struct br_err *err, const char *fmt, ...)
+static int text_fail(const struct br__pairs *t, struct br_err *err, const char *fmt, ...)
     BR_PRINTF(3, 4);
-static int fail(const struct br__pairs *t, struct br_err *err, const char *fmt, ...)
+static int text_fail(const struct br__pairs *t, struct br_err *err, const char *fmt, ...)
 {
     char what[600];
     va_list ap;
@@ -83,11 +83,11 @@ static int read_quoted(struct br__arena *a, struct br__pairs *t, size_t n, struc
     br__json *j = NULL;
 
     if (br__json_parse(&j, t->p, n, NULL))
-        return fail(t, err, "%s: the quoted text has a bad escape or character", out->key);
+        return text_fail(t, err, "%s: the quoted text has a bad escape or character", out->key);
     out->value = br__arena_strdup(a, br__json_str(j, ""));
     out->quoted = 1;
     br__json_free(j);
-    return out->value ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory reading a recipe");
+    return out->value ? BR_OK : br__nomem(err, "reading a recipe");
 }
 
 /* A word ends at a blank or a comment; alone on a command line it has no end. */
@@ -105,24 +105,25 @@ static int read_value(struct br__arena *a, struct br__pairs *t, struct br__pair 
     if (*t->p == '"') {
         end = quote_end(t->p);
         if (!end)
-            return fail(t, err, "%s: the quoted text does not end on its line", out->key);
+            return text_fail(t, err, "%s: the quoted text does not end on its line", out->key);
         rc = read_quoted(a, t, (size_t)(end - t->p), out, err);
     } else if (*t->p == '[' || *t->p == '{') {
         end = bracket_end(t->p);
         if (!end)
-            return fail(t, err, "%s: the bracket '%c' is not closed on its line", out->key, *t->p);
+            return text_fail(t, err, "%s: the bracket '%c' is not closed on its line", out->key,
+                             *t->p);
     }
     if (end == t->p)
-        return fail(t, err, "%s has no value; write key=value, or key=\"\" for an empty text",
-                    out->key);
+        return text_fail(t, err, "%s has no value; write key=value, or key=\"\" for an empty text",
+                         out->key);
     if (!out->quoted)
         out->value = br__arena_strndup(a, t->p, (size_t)(end - t->p));
     t->p = end;
     if (!rc && !out->value)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory reading a recipe");
+        rc = br__nomem(err, "reading a recipe");
     if (!rc && *end && !strchr(" \t\r\n#", *end))
-        rc = fail(t, err, "%s: a blank must follow the value, got '%.*s'", out->key,
-                  (int)BR__MIN(strcspn(end, " \t\r\n#"), 20u), end);
+        rc = text_fail(t, err, "%s: a blank must follow the value, got '%.*s'", out->key,
+                       (int)BR__MIN(strcspn(end, " \t\r\n#"), 20u), end);
     return rc;
 }
 
@@ -138,11 +139,11 @@ int br__pairs_next(struct br__arena *a, struct br__pairs *t, struct br__pair *ou
     t->p += n;
     skip_blanks(t);
     if (n == 0 || *t->p != '=')
-        return fail(t, err, "'%.*s' is not key=value", (int)BR__MIN(strcspn(start, "\n"), 40u),
-                    start);
+        return text_fail(t, err, "'%.*s' is not key=value", (int)BR__MIN(strcspn(start, "\n"), 40u),
+                         start);
     char *key = br__arena_strndup(a, start, n);
     if (!key)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading a recipe");
+        return br__nomem(err, "reading a recipe");
     for (char *c = key; *c; c++)
         *c = *c == '-' ? '_' : *c;
     out->key = key;

@@ -174,7 +174,7 @@ static void put_keys(struct writer *w)
 
 /* ---- sections -------------------------------------------------------------------------------- */
 
-static void begin(struct writer *w, const char *section, const char *target)
+static void yaml_begin(struct writer *w, const char *section, const char *target)
 {
     w->section = section;
     br__buf_printf(w->out, "%s:\n  _target_: %s\n", section, target);
@@ -198,7 +198,7 @@ static void put_run_folder(struct writer *w, const char *key, const char *leaf)
 static int put_checkpoint(struct writer *w, struct br_err *err)
 {
     (void)err;
-    begin(w, "checkpoint", "megatron.bridge.training.config.CheckpointConfig");
+    yaml_begin(w, "checkpoint", "megatron.bridge.training.config.CheckpointConfig");
     put_run_folder(w, "save", "checkpoints");
     put_run_folder(w, "load", "checkpoints");
     if (w->run_model) /* which says what a loader is to ask for */
@@ -214,7 +214,7 @@ static int put_comm_overlap(struct writer *w, struct br_err *err)
         br__buf_puts(w->out, "comm_overlap: null\n");
         return BR_OK;
     }
-    begin(w, "comm_overlap", "megatron.bridge.training.comm_overlap.CommOverlapConfig");
+    yaml_begin(w, "comm_overlap", "megatron.bridge.training.comm_overlap.CommOverlapConfig");
     br__buf_puts(w->out, "  tp_comm_overlap: false\n");
     put_keys(w);
     return BR_OK;
@@ -226,14 +226,14 @@ static int put_dataset(struct writer *w, struct br_err *err)
 
     (void)err;
     if (has_sft_data(w->r)) {
-        begin(w, "dataset", "megatron.bridge.data.builders.gpt_sft.GPTSFTDatasetConfig");
+        yaml_begin(w, "dataset", "megatron.bridge.data.builders.gpt_sft.GPTSFTDatasetConfig");
         br__buf_puts(w->out, "  preprocessing:\n"
                              "    _target_: megatron.bridge.data.sft_processing."
                              "PromptCompletionSFTPreprocessingConfig\n"
                              "    prompt_column: input\n    completion_column: output\n"
                              "    separator: ' '\n");
     } else {
-        begin(w, "dataset", "megatron.bridge.training.config.GPTDatasetConfig");
+        yaml_begin(w, "dataset", "megatron.bridge.training.config.GPTDatasetConfig");
         if (paths->tag == 'L')
             br__buf_printf(w->out, "  data_path: %s\n", paths->text);
     }
@@ -244,7 +244,7 @@ static int put_dataset(struct writer *w, struct br_err *err)
 static int put_logger(struct writer *w, struct br_err *err)
 {
     (void)err;
-    begin(w, "logger", "megatron.bridge.training.config.LoggerConfig");
+    yaml_begin(w, "logger", "megatron.bridge.training.config.LoggerConfig");
     put_run_folder(w, "tensorboard_dir", "tb_logs");
     put_keys(w);
     return BR_OK;
@@ -259,7 +259,8 @@ static int put_mixed_precision(struct writer *w, struct br_err *err)
         br__buf_printf(w->out, "mixed_precision: %s\n", w->r->v[BR__RK_mixed_precision].text);
         return BR_OK;
     }
-    begin(w, "mixed_precision", "megatron.bridge.training.mixed_precision.MixedPrecisionConfig");
+    yaml_begin(w, "mixed_precision",
+               "megatron.bridge.training.mixed_precision.MixedPrecisionConfig");
     br__buf_puts(w->out, fp32 ? "  fp32: true\n  params_dtype:" : "  bf16: true\n  params_dtype:");
     put_text(w->out, fp32 ? "torch.float32" : "torch.bfloat16");
     br__buf_puts(w->out, "\n  pipeline_dtype:");
@@ -276,9 +277,9 @@ static int put_peft(struct writer *w, struct br_err *err)
         br__buf_puts(w->out, "peft: null\n");
         return BR_OK;
     }
-    begin(w, "peft",
-          is_text(w->r, BR__RK_peft_class, "LoRA") ? "megatron.bridge.peft.lora.LoRA"
-                                                   : "megatron.bridge.peft.dora.DoRA");
+    yaml_begin(w, "peft",
+               is_text(w->r, BR__RK_peft_class, "LoRA") ? "megatron.bridge.peft.lora.LoRA"
+                                                        : "megatron.bridge.peft.dora.DoRA");
     put_keys(w);
     return BR_OK;
 }
@@ -345,7 +346,7 @@ int br__recipe_yaml(struct br__arena *a, const struct br__recipe *r,
         if (sections[i].put) {
             rc = sections[i].put(&w, err);
         } else {
-            begin(&w, sections[i].name, sections[i].target);
+            yaml_begin(&w, sections[i].name, sections[i].target);
             put_keys(&w);
         }
     }

@@ -36,19 +36,15 @@ struct br_chat {
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int no_memory(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading a chat template");
-}
-
-static int add(struct br_chat *c, const char *name, const char *text, size_t n, struct br_err *err)
+static int chat_add(struct br_chat *c, const char *name, const char *text, size_t n,
+                    struct br_err *err)
 {
     if (c->n == MAX_TEMPLATES)
         return br_fail(err, BR_E_UNSUPPORTED, "more than %d chat templates", MAX_TEMPLATES);
     struct named *t = &c->list[c->n];
     t->name = br__arena_strdup(&c->arena, name);
     if (!t->name)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     int rc = br__jj_compile(&t->template, text, n, err);
     if (rc)
         br_wrap(err, "chat template '%s'", name);
@@ -66,13 +62,13 @@ static int add_file(struct br_chat *c, const char *dir, const char *file, const 
 
     *found = 0;
     if (!path)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     if (!br__exists(path))
         return BR_OK;
     int rc = br__read_text(path, TEMPLATE_MAX, &text, &n, err);
     if (rc)
         return rc;
-    rc = add(c, name, text, n, err);
+    rc = chat_add(c, name, text, n, err);
     br__free(text);
     *found = !rc;
     return rc;
@@ -86,7 +82,7 @@ static int add_more_files(struct br_chat *c, struct br_err *err)
     int found;
 
     if (!dir)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     if (!br__is_dir(dir))
         return BR_OK;
     int rc = br__list_dir(&c->arena, dir, &names, &n, err);
@@ -94,7 +90,8 @@ static int add_more_files(struct br_chat *c, struct br_err *err)
         if (!br__ends(names[i], ending))
             continue;
         char *name = br__arena_strndup(&c->arena, names[i], strlen(names[i]) - strlen(ending));
-        rc = name ? add_file(c, dir, names[i], name, &found, err) : no_memory(err);
+        rc = name ? add_file(c, dir, names[i], name, &found, err)
+                  : br__nomem(err, "reading a chat template");
     }
     return rc;
 }
@@ -105,7 +102,7 @@ static int add_from_config(struct br_chat *c, const br__json *t, struct br_err *
     int rc = BR_OK;
 
     if (br__json_kind(t) == 's')
-        return add(c, "default", br__json_str(t, ""), strlen(br__json_str(t, "")), err);
+        return chat_add(c, "default", br__json_str(t, ""), strlen(br__json_str(t, "")), err);
     if (br__json_kind(t) != 'a')
         return br_fail(err, BR_E_FORMAT, "\"chat_template\" is neither a text nor a list");
     for (const br__json *e = br__json_first(t); e && !rc; e = br__json_next(e)) {
@@ -114,7 +111,7 @@ static int add_from_config(struct br_chat *c, const br__json *t, struct br_err *
         if (!name || !text)
             return br_fail(err, BR_E_FORMAT,
                            "an element of \"chat_template\" lacks its \"name\" or \"template\"");
-        rc = add(c, name, text, strlen(text), err);
+        rc = chat_add(c, name, text, strlen(text), err);
     }
     return rc;
 }
@@ -131,7 +128,7 @@ static int read_tokens(struct br_chat *c, const br__json *config, struct br_err 
             continue;
         c->token[i] = br__arena_strdup(&c->arena, s);
         if (!c->token[i])
-            return no_memory(err);
+            return br__nomem(err, "reading a chat template");
     }
     return BR_OK;
 }
@@ -144,7 +141,7 @@ static int read_config(struct br_chat *c, const char *file, struct br_err *err)
     size_t n;
 
     if (!path)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     if (!br__exists(path))
         return BR_OK;
     int rc = br__read_text(path, CONFIG_MAX, &text, &n, err);
@@ -170,7 +167,7 @@ static int open_dir(struct br_chat *c, const char *dir, struct br_err *err)
 
     c->dir = br__arena_strdup(&c->arena, dir);
     if (!c->dir)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     if (!br__is_dir(dir))
         return br_fail(err, BR_E_NOTFOUND, "tokenizer directory '%s' does not exist", dir);
     int rc = add_file(c, dir, "chat_template.jinja", "default", &found, err);
@@ -197,7 +194,7 @@ int br_chat_open(struct br_chat **out, const char *dir, struct br_err *err)
     *out = NULL;
     struct br_chat *c = br__calloc(1, sizeof *c);
     if (!c)
-        return no_memory(err);
+        return br__nomem(err, "reading a chat template");
     int rc = open_dir(c, dir, err);
     if (rc)
         br_chat_close(c);
@@ -218,7 +215,7 @@ void br_chat_close(struct br_chat *c)
 
 /* ---- rendering ------------------------------------------------------------------------------- */
 
-static const struct br__jj_template *find(const struct br_chat *c, const char *name)
+static const struct br__jj_template *chat_find(const struct br_chat *c, const char *name)
 {
     for (size_t i = 0; i < c->n; i++)
         if (strcmp(c->list[i].name, name) == 0)
@@ -226,12 +223,12 @@ static const struct br__jj_template *find(const struct br_chat *c, const char *n
     return NULL;
 }
 
-static int choose(const struct br_chat *c, int tools, const struct br__jj_template **out,
-                  struct br_err *err)
+static int chat_choose(const struct br_chat *c, int tools, const struct br__jj_template **out,
+                       struct br_err *err)
 {
-    *out = tools ? find(c, "tool_use") : NULL;
+    *out = tools ? chat_find(c, "tool_use") : NULL;
     if (!*out)
-        *out = find(c, "default");
+        *out = chat_find(c, "default");
     if (!*out)
         return br_fail(err, BR_E_NOTFOUND, "%s: none of its %zu chat templates is named 'default'",
                        c->dir, c->n);
@@ -261,7 +258,7 @@ static int define_json(struct br__jj *j, const char *name, const char *text, cha
     return rc ? rc : j->rc;
 }
 
-static const struct br__jv *member(struct br__jj *j, struct br__jv dict, const char *key)
+static const struct br__jv *chat_member(struct br__jj *j, struct br__jv dict, const char *key)
 {
     const struct br__jv *v = br__jv_get(j, dict, br__jv_text(key));
     return v && v->kind != BR__JV_NONE ? v : NULL;
@@ -276,7 +273,7 @@ static struct br__jv normal_message(struct br__jj *j, struct br__jv m)
     const struct br__jv *reasoning = NULL;
 
     for (size_t i = 0; i < BR_COUNTOF(names) && !reasoning; i++)
-        reasoning = member(j, m, names[i]);
+        reasoning = chat_member(j, m, names[i]);
     if (reasoning)
         br__jv_put(j, out, br__jv_text("thinking"), *reasoning);
     for (size_t i = 0; i < m.dict->n && br__jj_step(j, 1); i++)
@@ -344,7 +341,7 @@ int br_chat_render(const struct br_chat *c, const struct br_chat_request *given,
     int rc = br__adopt(&req, sizeof req, given, given->struct_size);
     if (rc)
         return br_fail(err, BR_E_USAGE, "the request comes from a newer bridge");
-    rc = choose(c, req.tools_json != NULL, &t, err);
+    rc = chat_choose(c, req.tools_json != NULL, &t, err);
     if (rc)
         return rc;
     br__jj_begin(&j, t, &limits, err ? err : &own);

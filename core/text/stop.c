@@ -25,7 +25,7 @@ struct br__stop {
 };
 
 /* Bytes matched after `c`, of a pattern that had `matched` < n. */
-static size_t advance(const struct pattern *p, size_t matched, unsigned char c)
+static size_t stop_advance(const struct pattern *p, size_t matched, unsigned char c)
 {
     while (matched > 0 && p->text[matched] != c)
         matched = p->border[matched - 1];
@@ -42,10 +42,10 @@ static int add_pattern(struct br__stop *s, struct pattern *p, const char *text, 
     p->border =
         n < SIZE_MAX / sizeof *p->border ? br__arena_alloc(&s->arena, n * sizeof *p->border) : NULL;
     if (!p->text || !p->border)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a stop string of %zu bytes", n);
+        return br__nomem(err, "for a stop string of %zu bytes", n);
     p->n = n;
     for (size_t i = 1; i < n; i++)
-        p->border[i] = advance(p, p->border[i - 1], p->text[i]);
+        p->border[i] = stop_advance(p, p->border[i - 1], p->text[i]);
     return BR_OK;
 }
 
@@ -56,7 +56,7 @@ static int add_all(struct br__stop *s, const char *const *strings, size_t n, str
                       ? br__arena_alloc(&s->arena, n * sizeof *s->patterns)
                       : NULL;
     if (!s->patterns)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu stop strings", n);
+        return br__nomem(err, "for %zu stop strings", n);
     for (size_t i = 0; i < n; i++, s->n++) {
         int rc = add_pattern(s, &s->patterns[i], strings[i], err);
         if (rc)
@@ -64,7 +64,7 @@ static int add_all(struct br__stop *s, const char *const *strings, size_t n, str
         longest = BR__MAX(longest, s->patterns[i].n);
     }
     s->held = br__arena_alloc(&s->arena, longest + 1);
-    return s->held ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory for stop strings");
+    return s->held ? BR_OK : br__nomem(err, "for stop strings");
 }
 
 int br__stop_new(struct br__stop **out, const char *const *strings, size_t n, struct br_err *err)
@@ -72,7 +72,7 @@ int br__stop_new(struct br__stop **out, const char *const *strings, size_t n, st
     *out = NULL;
     struct br__stop *s = br__calloc(1, sizeof *s);
     if (!s)
-        return br_fail(err, BR_E_NOMEM, "out of memory for stop strings");
+        return br__nomem(err, "for stop strings");
     s->hit = -1;
     int rc = add_all(s, strings, n, err);
     if (rc) {
@@ -93,12 +93,12 @@ void br__stop_free(struct br__stop *s)
 
 /* Follow all strings by one byte; returns how much of the end of the text must stay: what may
  * become a string, or the string that is complete. */
-static size_t follow(struct br__stop *s, unsigned char c)
+static size_t stop_follow(struct br__stop *s, unsigned char c)
 {
     size_t begun = 0, complete = 0;
     for (size_t i = 0; i < s->n; i++) {
         struct pattern *p = &s->patterns[i];
-        p->matched = advance(p, p->matched, c);
+        p->matched = stop_advance(p, p->matched, c);
         begun = BR__MAX(begun, p->matched);
         if (p->matched == p->n && p->n > complete) {
             complete = p->n;
@@ -113,7 +113,7 @@ int br__stop_feed(struct br__stop *s, const char *text, size_t n, struct br__buf
     for (size_t i = 0; i < n && s->hit < 0; i++) {
         unsigned char c = (unsigned char)text[i];
         s->held[s->n_held++] = c;
-        size_t stay = follow(s, c), free_now = s->n_held - stay;
+        size_t stay = stop_follow(s, c), free_now = s->n_held - stay;
         if (free_now == 0)
             continue;
         br__buf_put(out, s->held, free_now);

@@ -8,8 +8,7 @@
 
 #include "train.h"
 
-/* ---- live.c: the tensors of a run as a plan of conversion --------------------------------------
- */
+/* ---- live.c: the tensors of a run as a plan of conversion ------------------------------------ */
 
 /* One trained tensor, borrowed: n float32 of each kind, row-major. */
 struct br__live {
@@ -38,8 +37,7 @@ int br__live_plan_open(struct br__live_plan *p, const struct br__live_model *m,
                        const struct br__ckpt *like, struct br_err *err) BR_MUST_CHECK;
 void br__live_plan_close(struct br__live_plan *p);
 
-/* ---- save.c ------------------------------------------------------------------------------------
- */
+/* ---- save.c ---------------------------------------------------------------------------------- */
 
 struct br__saver_opts {
     const char *root; /* of all checkpoints of the run; made when the first is written */
@@ -70,8 +68,7 @@ int br__saver_save(struct br__saver *s, const struct br__saved *now, int later,
 int br__saver_finish(struct br__saver *s, struct br_err *err) BR_MUST_CHECK;
 void br__saver_close(struct br__saver *s); /* waits; NULL is fine */
 
-/* ---- load.c ------------------------------------------------------------------------------------
- */
+/* ---- load.c ---------------------------------------------------------------------------------- */
 
 /* The iteration directory (arena) to go on from: that of `step`, or (-1) the one that the trackers
  * name; NULL in *iter_dir if `root` has none. */
@@ -104,8 +101,7 @@ int br__live_load(const struct br__load_opts *o, struct br__loaded *out,
                   struct br_err *err) BR_MUST_CHECK;
 void br__loaded_free(struct br__loaded *l);
 
-/* ---- init.c ------------------------------------------------------------------------------------
- */
+/* ---- init.c ---------------------------------------------------------------------------------- */
 
 /* The model of a run that begins from nothing: run's configuration, values by its seed; blank: all
  * zero, for a run that reads them from a checkpoint. */

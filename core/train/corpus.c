@@ -9,13 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory opening the data");
-}
-
-/* ---- tokenizer
- * ------------------------------------------------------------------------------------ */
+/* ---- tokenizer ------------------------------------------------------------------------------- */
 
 static int is_text(const char *word)
 {
@@ -89,8 +83,7 @@ static int open_tokenizer(struct br__corpus *c, int64_t n_vocab, const struct br
     return BR_OK;
 }
 
-/* ---- how much of it
- * ---------------------------------------------------------------------------------- */
+/* ---- how much of it -------------------------------------------------------------------------- */
 
 /* 0: the split is not wanted, or the data has no share for it. */
 static int count_samples(struct br__corpus *c, struct br_err *err)
@@ -118,8 +111,7 @@ static int count_samples(struct br__corpus *c, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- pretraining
- * ------------------------------------------------------------------------------------- */
+/* ---- pretraining ----------------------------------------------------------------------------- */
 
 /* Texts of a blend become token files in the cache. */
 static int prepare_blend(struct br__corpus *c, const struct br__run_blend *from, const char *cache,
@@ -130,7 +122,7 @@ static int prepare_blend(struct br__corpus *c, const struct br__run_blend *from,
 
     to->words = br__arena_alloc(&c->arena, (from->n + 1) * sizeof *to->words);
     if (!to->words)
-        return nomem(err);
+        return br__nomem(err, "opening the data");
     for (to->n = 0; to->n < from->n && !rc; to->n++) {
         const char *word = from->words[to->n], **out = &to->words[to->n];
         const struct br__cached_opts b = {.path = word,
@@ -152,7 +144,7 @@ static int prepare_blend(struct br__corpus *c, const struct br__run_blend *from,
         else
             rc = br__data_cached(&c->arena, &b, out, err);
         if (!rc && !*out)
-            rc = nomem(err);
+            rc = br__nomem(err, "opening the data");
     }
     return rc;
 }
@@ -217,8 +209,7 @@ static int open_pretok(struct br__corpus *c, int64_t n_vocab, const struct br__t
     return rc;
 }
 
-/* ---- finetuning
- * -------------------------------------------------------------------------------------- */
+/* ---- finetuning ------------------------------------------------------------------------------ */
 
 static int open_sft(struct br__corpus *c, const struct br__training_opts *o, struct br_err *err)
 {
@@ -245,8 +236,7 @@ static int open_sft(struct br__corpus *c, const struct br__training_opts *o, str
     return rc;
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* A dry run makes token files of texts where nobody looks for them. */
 static int cache_of(struct br__corpus *c, const struct br__training_opts *o, const char **cache,
@@ -297,8 +287,7 @@ void br__corpus_close(struct br__corpus *c)
     *c = (struct br__corpus){0};
 }
 
-/* ---- loaders
- * -------------------------------------------------------------------------------------------- */
+/* ---- loaders --------------------------------------------------------------------------------- */
 
 static struct br__data_source source_of(const struct br__corpus *c, int split)
 {

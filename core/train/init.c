@@ -31,15 +31,10 @@ struct init_source {
     struct recipe *recipes; /* [n_tensors] */
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory making a model");
-}
-
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 /* Logarithm of x > 0: of the mantissa by the series of atanh, within 2^-50. */
-static double logarithm(double x)
+static double init_logarithm(double x)
 {
     int exponent;
     double m = frexp(x, &exponent), sum = 0;
@@ -56,7 +51,7 @@ static double logarithm(double x)
     return 2 * sum + exponent * 0.69314718055994531;
 }
 
-static double horner(const double *c, double x)
+static double init_horner(const double *c, double x)
 {
     double sum = 0;
 
@@ -67,7 +62,7 @@ static double horner(const double *c, double x)
 
 /* Quantile of the normal distribution at p, 2^-33 <= p <= 1 - 2^-33: Wichura's AS 241, PPND16,
  * whose third case begins at e^-25. */
-static double quantile(double p)
+static double init_quantile(double p)
 {
     static const double a[] = {3.3871328727963666080e0,  1.3314166789178437745e+2,
                                1.9715909503065514427e+3, 1.3731693765509461125e+4,
@@ -97,33 +92,33 @@ static double quantile(double p)
 
     if (fabs(q) <= 0.425) {
         double r = 0.180625 - q * q;
-        return q * horner(a, r) / horner(b, r);
+        return q * init_horner(a, r) / init_horner(b, r);
     }
-    double r = sqrt(-logarithm(q < 0 ? p : 1 - p)) - 1.6;
-    double x = horner(c, r) / horner(d, r);
+    double r = sqrt(-init_logarithm(q < 0 ? p : 1 - p)) - 1.6;
+    double x = init_horner(c, r) / init_horner(d, r);
     return q < 0 ? -x : x;
 }
 
 /* The element whose 32 random bits are given. */
-static float element(const struct recipe *r, uint32_t bits)
+static float init_element(const struct recipe *r, uint32_t bits)
 {
     double p = (bits + 0.5) / 4294967296.0;
 
     switch (r->fill) {
     case FILL_NORMAL:
-        return (float)(r->b * quantile(p));
+        return (float)(r->b * init_quantile(p));
     case FILL_UNIFORM:
         return (float)(r->a + (r->b - r->a) * p);
     case FILL_LOG_UNIFORM:
-        return (float)logarithm(r->a + (r->b - r->a) * p);
+        return (float)init_logarithm(r->a + (r->b - r->a) * p);
     default:
         return r->fill == FILL_ONE;
     }
 }
 
 /* Elements [first, first + n) of a tensor. */
-static void fill(const struct init_source *s, const struct recipe *r, uint64_t first, size_t n,
-                 float *out)
+static void init_fill(const struct init_source *s, const struct recipe *r, uint64_t first, size_t n,
+                      float *out)
 {
     const uint32_t key[] = {(uint32_t)s->seed, (uint32_t)(s->seed >> 32)};
     uint32_t bits[4] = {0};
@@ -134,7 +129,7 @@ static void fill(const struct init_source *s, const struct recipe *r, uint64_t f
                                     (uint32_t)(r->name >> 32)};
         if (r->fill >= FILL_NORMAL && (!i || at % 4 == 0))
             br__philox(counter, key, bits);
-        out[i] = element(r, bits[at % 4]);
+        out[i] = init_element(r, bits[at % 4]);
     }
 }
 
@@ -182,7 +177,7 @@ static int list_tensors(struct init_source *s, const struct br__expansion *x, in
 
     s->recipes = br__arena_alloc(&s->arena, (x->n_hf + 1) * sizeof *s->recipes);
     if (!t || !mc || !s->recipes)
-        return nomem(err);
+        return br__nomem(err, "making a model");
     for (size_t i = 0; i < x->n_moves; i++)
         mc[x->moves[i].hf] = x->mc[x->moves[i].mc].name;
     for (size_t i = 0; i < x->n_hf; i++) {
@@ -209,7 +204,7 @@ static int init_read(const struct br__model_source *b, const struct br__source_t
     float *values = (float *)(void *)scratch->buf;
 
     (void)err;
-    fill(s, &s->recipes[t->from], off / size, n / size, values);
+    init_fill(s, &s->recipes[t->from], off / size, n / size, values);
     br_cast(dst, t->dtype, values, BR_F32, n / size, 0);
     return BR_OK;
 }
@@ -241,19 +236,19 @@ static int find_text(struct init_source *s, const struct br__run *run, struct br
 
     s->base.config_text = run->config_text ? br__arena_strdup(&s->arena, run->config_text) : NULL;
     if (run->config_text)
-        return s->base.config_text ? BR_OK : nomem(err);
+        return s->base.config_text ? BR_OK : br__nomem(err, "making a model");
     int rc = br__recipe_config(&s->arena, run->recipe, &json, &cfg, err);
     if (rc)
         return rc;
     if (br__json_print(json, 0, &b) ||
         !(s->base.config_text = br__arena_strndup(&s->arena, b.p, b.n)))
-        rc = nomem(err);
+        rc = br__nomem(err, "making a model");
     br__buf_free(&b);
     br__json_free(json);
     return rc;
 }
 
-static int make(struct init_source *s, const struct br__run *run, int blank, struct br_err *err)
+static int init_make(struct init_source *s, const struct br__run *run, int blank, struct br_err *err)
 {
     struct br__expand_opts o = {0};
     struct br__expansion *x;
@@ -285,11 +280,11 @@ int br__init_source_open(struct br__model_source **out, const struct br__run *ru
 
     *out = NULL;
     if (!s)
-        return nomem(err);
+        return br__nomem(err, "making a model");
     s->base.ops = &init_ops;
     s->base.cfg = &s->cfg;
     s->base.dir = "random numbers";
-    int rc = make(s, run, blank, err);
+    int rc = init_make(s, run, blank, err);
     if (rc) {
         br_wrap(err, "a model of random numbers");
         init_close(&s->base);

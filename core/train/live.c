@@ -9,7 +9,7 @@ static int name_tensors(struct br__ckpt **out, const struct br__live_model *m, s
 {
     struct br__arena a = {0};
     struct br__tensor *t = br__arena_alloc(&a, (m->n + 1) * sizeof *t);
-    int rc = t ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory laying out a checkpoint");
+    int rc = t ? BR_OK : br__nomem(err, "laying out a checkpoint");
 
     for (size_t i = 0; i < m->n && !rc; i++) {
         t[i].name = m->list[i].name;

@@ -24,11 +24,6 @@ struct load {
     struct br_err *err;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory loading a training checkpoint");
-}
-
 static void BR_PRINTF(3, 4) tell(const struct load *l, int is_warning, const char *fmt, ...)
 {
     const struct br_listener *to = l->o->listener;
@@ -54,7 +49,7 @@ int br__ckpt_latest(struct br__arena *a, const char *root, int64_t step, const c
         const char *name = br__arena_printf(a, "iter_%07" PRId64 "/" BR__METADATA, step);
         char *path = name ? br__path_join(a, root, name) : NULL;
         if (!path)
-            return nomem(err);
+            return br__nomem(err, "loading a training checkpoint");
         if (!br__exists(path))
             return br_fail(err, BR_E_NOTFOUND,
                            "ckpt_step=%" PRId64 ": there is no '%s'; leave it out for the latest",
@@ -98,7 +93,7 @@ static int refuse_missing(struct load *l, const char *missing, size_t n)
                    n_adapter && !l->o->model.adapters ? "; it is a checkpoint of adapters" : "");
 }
 
-static int bind(struct load *l)
+static int load_bind(struct load *l)
 {
     const struct br__plan *p = l->live.plan;
     struct br__buf missing = {0};
@@ -109,7 +104,7 @@ static int bind(struct load *l)
     l->tensor = br__arena_alloc(&l->a, (p->n_outs + 1) * sizeof *l->tensor);
     l->param = br__arena_alloc(&l->a, (p->n_outs + 1) * sizeof *l->param);
     if (!l->tensor || !l->param)
-        return nomem(l->err);
+        return br__nomem(l->err, "loading a training checkpoint");
     for (size_t i = 0; i < p->n_outs && !rc; i++) {
         const struct br__plan_out *o = &p->outs[i];
         const struct br__tensor *t = br__find_key(l->ck, o->name);
@@ -123,7 +118,8 @@ static int bind(struct load *l)
                          br__shape_str(o->shape, o->ndim, want, sizeof want));
     }
     if (!rc && n_missing)
-        rc = missing.failed ? nomem(l->err) : refuse_missing(l, missing.p, n_missing);
+        rc = missing.failed ? br__nomem(l->err, "loading a training checkpoint")
+                            : refuse_missing(l, missing.p, n_missing);
     br__buf_free(&missing);
     return rc;
 }
@@ -187,8 +183,8 @@ static int read_block(const struct load *l, uint32_t out, int kind, const struct
     return BR_OK;
 }
 
-static void scatter(const struct load *l, size_t piece, int kind, uint64_t e, const float *from,
-                    size_t n)
+static void load_scatter(const struct load *l, size_t piece, int kind, uint64_t e,
+                         const float *from, size_t n)
 {
     while (n) {
         struct br__range r = br__piece_range(l->live.plan, piece, e);
@@ -216,14 +212,14 @@ static int load_piece(void *arg, size_t i, int worker, struct br_err *err)
 
     (void)worker;
     if (!memory)
-        return nomem(err);
+        return br__nomem(err, "loading a training checkpoint");
     memcpy(box.off, pc->off, sizeof box.off);
     memcpy(box.size, pc->size, sizeof box.size);
     for (uint64_t e = 0; e < total && !rc;) {
         size_t n = (size_t)BR__MIN(total - e, (uint64_t)BLOCK);
         rc = read_block(l, pc->out, kind, &box, e, n, &b, err);
         if (!rc)
-            scatter(l, piece, kind, e, b.values, n);
+            load_scatter(l, piece, kind, e, b.values, n);
         br__progress_add(&l->progress, n * sizeof(float));
         e += n;
     }
@@ -287,7 +283,8 @@ static int copy_scheduler(struct load *l)
     c->decay_style = br__arena_strdup(&l->out->arena, c->decay_style);
     c->wd_incr_style = br__arena_strdup(&l->out->arena, c->wd_incr_style);
     l->out->has_scheduler = 1;
-    return c->decay_style && c->wd_incr_style ? BR_OK : nomem(l->err);
+    return c->decay_style && c->wd_incr_style ? BR_OK
+                                              : br__nomem(l->err, "loading a training checkpoint");
 }
 
 /* The extra entries are copied as plain values: numbers and texts. */
@@ -302,7 +299,7 @@ static int copy_extra(struct load *l)
     struct br__pk *values = br__arena_alloc(a, (2 * (size_t)from->n + 1) * sizeof *values);
     struct br__pk **items = br__arena_alloc(a, (2 * (size_t)from->n + 1) * sizeof *items);
     if (!to || !values || !items)
-        return nomem(l->err);
+        return br__nomem(l->err, "loading a training checkpoint");
     *to = *from;
     to->u.item = items;
     to->cap = 0;
@@ -312,7 +309,7 @@ static int copy_extra(struct load *l)
         if (values[i].kind == BR__PK_STR) {
             values[i].u.s = br__arena_strndup(a, values[i].u.s, values[i].n);
             if (!values[i].u.s)
-                return nomem(l->err);
+                return br__nomem(l->err, "loading a training checkpoint");
         } else if (values[i].kind > BR__PK_STR) {
             values[i] = (struct br__pk){.kind = BR__PK_NONE};
         }
@@ -334,7 +331,7 @@ static int copy_state(struct load *l)
         return BR_OK;
     out->groups = br__arena_alloc(&out->arena, (l->s->n_groups + 1) * sizeof *out->groups);
     if (!out->groups)
-        return nomem(l->err);
+        return br__nomem(l->err, "loading a training checkpoint");
     if (l->s->n_groups)
         memcpy(out->groups, l->s->groups, l->s->n_groups * sizeof *out->groups);
     out->n_groups = l->s->n_groups;
@@ -358,7 +355,7 @@ static int open_state(struct load *l)
     return rc;
 }
 
-static int load(struct load *l)
+static int load_all(struct load *l)
 {
     int rc = br__td_open(&l->ck, l->o->dir, l->err);
 
@@ -370,7 +367,7 @@ static int load(struct load *l)
     if (!rc)
         rc = br__live_plan_open(&l->live, &l->o->model, l->ck, l->err);
     if (!rc)
-        rc = bind(l);
+        rc = load_bind(l);
     if (!rc)
         rc = load_values(l);
     if (!rc)
@@ -387,7 +384,7 @@ int br__live_load(const struct br__load_opts *o, struct br__loaded *out, struct 
     struct load l = {.o = o, .out = out, .err = err};
 
     memset(out, 0, sizeof *out);
-    int rc = load(&l);
+    int rc = load_all(&l);
     br__live_plan_close(&l.live);
     br__train_state_close(l.s);
     br__ckpt_close(l.ck);

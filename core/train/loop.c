@@ -12,8 +12,7 @@ void br__train_stop(struct br__train *t)
     atomic_store(&t->stop, 1);
 }
 
-/* ---- evaluation
- * ----------------------------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 
 static int next_step(struct br__loader *l, const struct br__step **step, const char *split,
                      struct br_err *err)
@@ -26,7 +25,7 @@ static int next_step(struct br__loader *l, const struct br__step **step, const c
     return rc;
 }
 
-static int evaluate(struct br__train *t, int split, int64_t consumed, struct br_err *err)
+static int loop_evaluate(struct br__train *t, int split, int64_t consumed, struct br_err *err)
 {
     const struct br__run *run = t->run;
     struct br__eval_report r = {.split = split, .iteration = t->s.iteration};
@@ -55,13 +54,13 @@ static int evaluate(struct br__train *t, int split, int64_t consumed, struct br_
 }
 
 /* Validation goes on where the last one ended. */
-static int validate(struct br__train *t, struct br_err *err)
+static int loop_validate(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
 
     if (!t->corpus.samples[BR__VALID] || !run->eval_iters)
         return BR_OK;
-    int rc = evaluate(t, BR__VALID, t->s.consumed_valid, err);
+    int rc = loop_evaluate(t, BR__VALID, t->s.consumed_valid, err);
     if (!rc)
         t->s.consumed_valid += run->eval_iters * run->global_batch;
     return rc;
@@ -69,15 +68,14 @@ static int validate(struct br__train *t, struct br_err *err)
 
 static int last_evaluations(struct br__train *t, struct br_err *err)
 {
-    int rc = validate(t, err);
+    int rc = loop_validate(t, err);
 
     if (!rc && t->corpus.samples[BR__TEST] && t->run->eval_iters)
-        rc = evaluate(t, BR__TEST, 0, err);
+        rc = loop_evaluate(t, BR__TEST, 0, err);
     return rc;
 }
 
-/* ---- the loop
- * --------------------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 struct loop {
     struct br__train *t;
@@ -125,7 +123,7 @@ static int one_step(struct loop *l, struct br_err *err)
 }
 
 /* Why the run ends after this step, if it does. */
-static enum br__train_end ends(const struct loop *l)
+static enum br__train_end loop_ends(const struct loop *l)
 {
     struct br__train *t = l->t;
     const struct br__run *run = t->run;
@@ -148,8 +146,8 @@ static int after_step(struct loop *l, enum br__train_end *end, struct br_err *er
     int rc = BR_OK;
 
     if (run->eval_interval && t->s.iteration % run->eval_interval == 0)
-        rc = validate(t, err);
-    *end = ends(l);
+        rc = loop_validate(t, err);
+    *end = loop_ends(l);
     int is_due = run->save_interval && t->s.iteration % run->save_interval == 0;
     if (!rc && (is_due || *end != BR__END_NOT))
         rc = br__train_save(t, err);

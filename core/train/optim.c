@@ -52,8 +52,7 @@ void br__adamw_step(const struct br__adamw *h, float *param, float *m, float *v,
         br_cast(out, BR_BF16, param, BR_F32, n, 0);
 }
 
-/* ---- norm -------------------------------------------------------------------------------------
- */
+/* ---- norm ------------------------------------------------------------------------------------ */
 
 struct norm_job {
     const struct br__grad_span *g;
@@ -94,9 +93,7 @@ int br__grad_norm(const struct br__grad_span *g, size_t n, int threads, double *
     uint32_t *tensor = br__arena_alloc(&a, n_chunks * sizeof *tensor);
     size_t *first = br__arena_alloc(&a, n_chunks * sizeof *first);
     double *sum = br__arena_alloc(&a, n_chunks * sizeof *sum), total = 0;
-    int rc = tensor && first && sum
-                 ? BR_OK
-                 : br_fail(err, BR_E_NOMEM, "out of memory for the gradient norm");
+    int rc = tensor && first && sum ? BR_OK : br__nomem(err, "for the gradient norm");
     for (size_t i = 0; !rc && i < n; i++)
         for (size_t k = 0; k < g[i].n; k += BR__NORM_CHUNK) {
             tensor[at] = (uint32_t)i;
@@ -130,8 +127,7 @@ uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale)
     return zeros;
 }
 
-/* ---- groups -----------------------------------------------------------------------------------
- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 /* "decoder.layers.X" without a number holds all layers, with one axis more than a layer's own
  * tensor. */

@@ -18,8 +18,7 @@ const struct br__run_key br__run_keys[BR__N_RK] = {
 #undef ONLY
 };
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 const struct br__recipe_value *br__run_get(struct br__run_maker *k, uint32_t id)
 {
@@ -110,8 +109,7 @@ void br__run_note(struct br__run_maker *k, const char *fmt, ...)
     br__buf_free(&b);
 }
 
-/* ---- what is refused
- * ------------------------------------------------------------------------------ */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static int is_among(const char *words, const char *text)
 {
@@ -152,7 +150,7 @@ static int check_keys(struct br__run_maker *k)
             continue;
         br__recipe_value_text(&b, &k->r->v[id]);
         if (b.failed)
-            rc = br_fail(k->err, BR_E_NOMEM, "out of memory reading a recipe");
+            rc = br__nomem(k->err, "reading a recipe");
         else if (!is_among(use->values, b.p))
             rc = br_fail(k->err, BR_E_UNSUPPORTED, "%s is %s, and only %s can be trained with: %s",
                          br__recipe_keys[id].name, b.p, use->values, use->why);
@@ -161,8 +159,7 @@ static int check_keys(struct br__run_maker *k)
     return rc;
 }
 
-/* ---- the model
- * -------------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 /* Whether hf_model is another one than that of the recipe itself. */
 static int is_other_model(struct br__run_maker *k, int *other)
@@ -181,7 +178,7 @@ static int is_other_model(struct br__run_maker *k, int *other)
     return rc;
 }
 
-static int adopt(struct br__run_maker *k, const struct br__ckpt *hf)
+static int run_adopt(struct br__run_maker *k, const struct br__ckpt *hf)
 {
     const char *model = k->out->hf_model;
     struct br_config *cfg = br__arena_alloc(k->a, sizeof *cfg);
@@ -216,13 +213,12 @@ static int find_model(struct br__run_maker *k)
         return rc;
     rc = br__hf_open_model(&hf, k->out->hf_model, BR__HF_CONFIG_ONLY, NULL, k->err);
     if (!rc)
-        rc = adopt(k, hf);
+        rc = run_adopt(k, hf);
     br__ckpt_close(hf);
     return rc;
 }
 
-/* ---- checkpoints that a run begins from
- * ------------------------------------------------------------- */
+/* ---- checkpoints that a run begins from ------------------------------------------------------ */
 
 /* DIR/checkpoints/..., as the model page writes it, is DIR/NAME/checkpoints/... where runs have
  * names: *found is the only one that is there, or NULL. */
@@ -326,8 +322,7 @@ static void find_tokenizer(struct br__run_maker *k)
         }
 }
 
-/* ---- precision, losses, memory
- * ------------------------------------------------------------------------ */
+/* ---- precision, losses, memory --------------------------------------------------------------- */
 
 static void set_precision(struct br__run_maker *k)
 {
@@ -377,8 +372,7 @@ static void set_recompute(struct br__run_maker *k)
         br__run_list(k, BR__RK_eff_recompute_modules, &out->n_recompute_modules);
 }
 
-/* ---- steps and schedule
- * ---------------------------------------------------------------------------------- */
+/* ---- steps and schedule ---------------------------------------------------------------------- */
 
 static int set_rampup(struct br__run_maker *k)
 {
@@ -493,8 +487,7 @@ static int set_schedule(struct br__run_maker *k)
     return br__schedule_check(s, k->err);
 }
 
-/* ---- adapters
- * ---------------------------------------------------------------------------------------------- */
+/* ---- adapters -------------------------------------------------------------------------------- */
 
 static int set_peft(struct br__run_maker *k)
 {
@@ -517,9 +510,7 @@ static int set_peft(struct br__run_maker *k)
     return BR_OK;
 }
 
-/* ---- the whole
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- the whole ------------------------------------------------------------------------------- */
 
 static void set_folders(struct br__run_maker *k)
 {
@@ -584,5 +575,5 @@ int br__run_make(struct br__arena *a, struct br__registry *reg, struct br__recip
     set_recompute(&k);
     find_tokenizer(&k);
     rc = br__run_make_data(&k);
-    return rc || !k.failed ? rc : br_fail(err, BR_E_NOMEM, "out of memory reading a recipe");
+    return rc || !k.failed ? rc : br__nomem(err, "reading a recipe");
 }

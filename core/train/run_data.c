@@ -7,8 +7,7 @@
 
 #define FILE_MAX (16 << 20) /* a file that lists data paths */
 
-/* ---- pretraining -------------------------------------------------------------------------------
- */
+/* ---- pretraining ----------------------------------------------------------------------------- */
 
 static struct br__run_blend blend_of(struct br__run_maker *k, uint32_t id)
 {
@@ -201,8 +200,7 @@ static int make_pretrain(struct br__run_maker *k)
     return BR_OK;
 }
 
-/* ---- finetuning ---------------------------------------------------------------------------------
- */
+/* ---- finetuning ------------------------------------------------------------------------------ */
 
 struct kwargs {
     struct br__run_maker *k;
@@ -271,7 +269,7 @@ static int loss_of(const char *word, int *loss)
 }
 
 /* The text of a value in the arena. */
-static const char *keep(const struct kwargs *w, const br__json *v)
+static const char *run_keep(const struct kwargs *w, const br__json *v)
 {
     struct br__buf b = {0};
     const char *text = NULL;
@@ -293,13 +291,13 @@ static int set_kwarg(const struct kwargs *w, int what, const br__json *v, const 
 
     switch (what) {
     case KW_PROMPT_TEMPLATE:
-        o->prompt_template = keep(w, v);
+        o->prompt_template = run_keep(w, v);
         break;
     case KW_LABEL_KEY:
-        o->label_key = keep(w, v);
+        o->label_key = run_keep(w, v);
         break;
     case KW_TRUNCATION_FIELD:
-        o->truncation_field = keep(w, v);
+        o->truncation_field = run_keep(w, v);
         break;
     case KW_TRUNCATION_METHOD:
         o->truncation_left = !strcmp(word, "left");
@@ -325,20 +323,20 @@ static int set_kwarg(const struct kwargs *w, int what, const br__json *v, const 
         fits = loss_of(word, &o->loss);
         break;
     case KW_TOOLS:
-        o->tools_json = keep(w, v);
+        o->tools_json = run_keep(w, v);
         break;
     case KW_MAX_SAMPLES:
         o->max_samples = (int64_t)br__json_num(v, 0);
         fits = o->max_samples > 0;
         break;
     case KW_PROMPT_COLUMN:
-        o->prompt_column = keep(w, v);
+        o->prompt_column = run_keep(w, v);
         break;
     case KW_COMPLETION_COLUMN:
-        o->completion_column = keep(w, v);
+        o->completion_column = run_keep(w, v);
         break;
     case KW_SEPARATOR:
-        o->separator = keep(w, v);
+        o->separator = run_keep(w, v);
         break;
     case KW_NESTED:
         return read_kwargs(w, v);

@@ -46,18 +46,13 @@ struct job {
     struct br_err *err;
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory saving a training checkpoint");
-}
-
-static void note(const struct br__saver *s, const char *text)
+static void save_note(const struct br__saver *s, const char *text)
 {
     if (s->o.listener && s->o.listener->note)
         s->o.listener->note(s->o.listener->ud, text);
 }
 
-static void warn(const struct br__saver *s, const char *what, const struct br_err *why)
+static void save_warn(const struct br__saver *s, const char *what, const struct br_err *why)
 {
     char text[sizeof why->msg + 64];
 
@@ -83,7 +78,7 @@ int br__saver_open(struct br__saver **out, const struct br__saver_opts *o, struc
 
     *out = NULL;
     if (!s)
-        return nomem(err);
+        return br__nomem(err, "saving a training checkpoint");
     s->o = *o;
     int rc = br__path_abs(&s->arena, o->root, &root, err);
     if (!rc) {
@@ -106,8 +101,8 @@ int br__saver_open(struct br__saver **out, const struct br__saver_opts *o, struc
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* Elements [e, e + n) of a piece of the state. */
-static void gather(const struct br__saver *s, size_t piece, int kind, uint64_t e,
-                   unsigned char *dst, size_t n, int dtype)
+static void save_gather(const struct br__saver *s, size_t piece, int kind, uint64_t e,
+                        unsigned char *dst, size_t n, int dtype)
 {
     while (n) {
         struct br__range r = br__piece_range(s->live.plan, piece, e);
@@ -125,7 +120,8 @@ static void gather(const struct br__saver *s, size_t piece, int kind, uint64_t e
     }
 }
 
-static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n, struct br_err *err)
+static int save_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
+                        struct br_err *err)
 {
     struct job *j = arg;
     const struct br__saver *s = j->s;
@@ -135,8 +131,8 @@ static int produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
 
     (void)err;
     /* A weight is its main copy, rounded.  The items of each kind repeat the pieces. */
-    gather(s, (item - s->n_objects) % s->live.plan->n_pieces, kind < 0 ? BR__OPTIM_MAIN : kind,
-           offset / size, dst, n / size, dtype);
+    save_gather(s, (item - s->n_objects) % s->live.plan->n_pieces, kind < 0 ? BR__OPTIM_MAIN : kind,
+                offset / size, dst, n / size, dtype);
     br__progress_add(&j->progress, n);
     return BR_OK;
 }
@@ -146,7 +142,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
     struct job *j = arg;
 
     (void)worker;
-    return br__td_write_file(&j->td, (uint32_t)file, &j->dir, j->sync, produce, j, err);
+    return br__td_write_file(&j->td, (uint32_t)file, &j->dir, j->sync, save_produce, j, err);
 }
 
 /* ---- the other files ------------------------------------------------------------------------- */
@@ -169,7 +165,7 @@ static int common_state(struct job *j, struct br__buf *out, int as_list)
     return rc ? rc : br__td_common_pickle(out, &c, as_list, j->err);
 }
 
-static int put(struct job *j, const char *name, const void *p, size_t n)
+static int save_put(struct job *j, const char *name, const void *p, size_t n)
 {
     return br__write_in(&j->dir, name, p, n, j->sync, j->err);
 }
@@ -184,9 +180,9 @@ static int put_small_files(struct job *j)
         rc = br__td_write_common(&j->dir, &b, j->sync, j->err);
     br__buf_free(&b);
     if (!rc)
-        rc = put(j, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
+        rc = save_put(j, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
     if (!rc)
-        rc = put(j, "run_config.yaml", text, strlen(text));
+        rc = save_put(j, "run_config.yaml", text, strlen(text));
     if (!rc)
         rc = br__td_write_counters(&j->dir, BR__TRAIN_STATE, &j->now->counters, j->sync, j->err);
     if (!rc)
@@ -209,7 +205,7 @@ static int drop_old(struct job *j, const struct br__dir *root, char **names, siz
     int64_t *old = br__arena_alloc(&j->arena, (n + 1) * sizeof *old);
     size_t n_old = 0;
     char name[32];
-    int rc = old ? BR_OK : nomem(j->err);
+    int rc = old ? BR_OK : br__nomem(j->err, "saving a training checkpoint");
 
     for (size_t i = 0; i < n && !rc; i++)
         if (br__starts(names[i], "iter_") && !br__parse_i64(names[i] + 5, &old[n_old]) &&
@@ -250,7 +246,7 @@ static void drop_partial(struct job *j, char **names, size_t n)
 }
 
 /* The checkpoint is there: what fails from now on is only said. */
-static void tidy(struct job *j)
+static void save_tidy(struct job *j)
 {
     struct br__dir root;
     struct br_err why = BR_ERR_INIT;
@@ -266,7 +262,7 @@ static void tidy(struct job *j)
     if (!rc && j->s->o.keep > 0)
         rc = drop_old(j, &root, names, n);
     if (rc)
-        warn(j->s, "old checkpoints were not removed", &why);
+        save_warn(j->s, "old checkpoints were not removed", &why);
     br__dir_close(&root);
 }
 
@@ -279,7 +275,7 @@ static int lay_out(struct job *j)
     j->td = s->tables;
     j->td.items = br__arena_alloc(&j->arena, (j->td.n_items + 1) * sizeof *j->td.items);
     if (!j->td.items)
-        return nomem(j->err);
+        return br__nomem(j->err, "saving a training checkpoint");
     memcpy(j->td.items, s->tables.items, j->td.n_items * sizeof *j->td.items);
     int rc = common_state(j, &j->common, 1);
     j->td.common_pickle = j->common.p;
@@ -294,7 +290,7 @@ static int open_destination(struct job *j, uint64_t bytes)
     j->name = br__arena_printf(&j->arena, "iter_%07" PRId64, j->now->counters.step);
     final = j->name ? br__path_join(&j->arena, j->s->root, j->name) : NULL;
     if (!final)
-        return nomem(j->err);
+        return br__nomem(j->err, "saving a training checkpoint");
     /* Nothing of an earlier try is of use: the state has moved on since. */
     int rc = br__work_lock(&j->work, final, br__random(), j->sync, j->err);
     if (rc)
@@ -321,7 +317,8 @@ static int write_all(struct job *j, int in_thread)
     if (rc)
         return rc;
     if (j->work.unlocked)
-        note(s, "the file system has no locks: nothing keeps a second run from these checkpoints");
+        save_note(
+            s, "the file system has no locks: nothing keeps a second run from these checkpoints");
     br__progress_init(&j->progress, in_thread ? NULL : s->o.listener, "saving", bytes);
     rc = br__pool_run(in_thread ? 1 : s->o.threads, j->td.n_files, write_file, j, j->err);
     br__progress_end(&j->progress);
@@ -334,11 +331,12 @@ static int write_all(struct job *j, int in_thread)
     if (!rc)
         rc = br__trackers_update(s->root, &j->now->counters, j->sync, j->err);
     if (!rc)
-        tidy(j);
+        save_tidy(j);
     return rc;
 }
 
-static int save(struct br__saver *s, const struct br__saved *now, int in_thread, struct br_err *err)
+static int save_all(struct br__saver *s, const struct br__saved *now, int in_thread,
+                    struct br_err *err)
 {
     struct job j = {.s = s, .now = now, .dir.fd = -1, .sync = !s->o.no_sync, .err = err};
     int rc = write_all(&j, in_thread);
@@ -376,7 +374,7 @@ static int copy_state(struct br__saver *s, struct br_err *err)
     s->copy = br__calloc(BR__N_OPTIM_KINDS * n + 1, sizeof *s->copy);
     s->copies = br__alloc(BR__N_OPTIM_KINDS * total * sizeof(float) + 1);
     if (!s->copy || !s->copies)
-        return nomem(err);
+        return br__nomem(err, "saving a training checkpoint");
     float *at = s->copies;
     for (size_t i = 0; i < BR__N_OPTIM_KINDS * n; i++) {
         s->copy[i] = at;
@@ -419,19 +417,19 @@ static int copy_saved(struct br__saver *s, const struct br__saved *now, struct b
             failed |= !(extra[i][k] = br__arena_strdup(a, now->extra[i][k]));
     s->saved.train.groups = groups;
     s->saved.extra = (const char *const(*)[2])extra;
-    return failed ? nomem(err) : BR_OK;
+    return failed ? br__nomem(err, "saving a training checkpoint") : BR_OK;
 }
 
 static void *write_later(void *arg)
 {
     struct br__saver *s = arg;
 
-    s->rc = save(s, &s->saved, 1, &s->err);
+    s->rc = save_all(s, &s->saved, 1, &s->err);
     return NULL;
 }
 
 /* BR_E_NOMEM: it cannot be saved like that. */
-static int start(struct br__saver *s, const struct br__saved *now, struct br_err *err)
+static int save_start(struct br__saver *s, const struct br__saved *now, struct br_err *err)
 {
     int rc = copy_saved(s, now, err);
 
@@ -464,11 +462,12 @@ int br__saver_save(struct br__saver *s, const struct br__saved *now, int later, 
 
     if (rc)
         return rc;
-    if (later && !start(s, now, &why))
+    if (later && !save_start(s, now, &why))
         return BR_OK;
     if (later)
-        note(s, "there is no memory for a copy of the state: the run waits for its checkpoint");
-    return save(s, now, 0, err);
+        save_note(s,
+                  "there is no memory for a copy of the state: the run waits for its checkpoint");
+    return save_all(s, now, 0, err);
 }
 
 void br__saver_close(struct br__saver *s)

@@ -7,8 +7,7 @@
 
 #include <stdatomic.h>
 
-/* ---- corpus.c: the data of a run, opened
- * --------------------------------------------------------- */
+/* ---- corpus.c: the data of a run, opened ----------------------------------------------------- */
 
 struct br__corpus {
     const struct br__run *run;
@@ -30,8 +29,7 @@ void br__corpus_close(struct br__corpus *c);
 int br__corpus_loader(const struct br__corpus *c, int split, int64_t batch, int64_t consumed,
                       int64_t n_steps, struct br__loader **out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- the run
- * ---------------------------------------------------------------------------------------- */
+/* ---- the run --------------------------------------------------------------------------------- */
 
 /* What a checkpoint keeps beside the tensors. */
 struct br__run_state {
@@ -82,8 +80,7 @@ int br__train_save(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 int br__train_save_finish(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 void br__train_ckpt_free(struct br__train_ckpt *c); /* NULL is fine */
 
-/* ---- step.c
- * ------------------------------------------------------------------------------------------- */
+/* ---- step.c ---------------------------------------------------------------------------------- */
 
 /* Sums over the micro batches of a step or an evaluation. */
 struct br__loss_sums {

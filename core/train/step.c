@@ -10,8 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- micro batches
- * ---------------------------------------------------------------------------------- */
+/* ---- micro batches --------------------------------------------------------------------------- */
 
 /* Arrays of a micro batch whose padding is left out, or whose sequences are other than the batch's.
  */
@@ -54,7 +53,7 @@ static int make_room(struct br__train *t, int64_t n, int64_t n_seqs, struct br_e
         br__micro_room_free(r);
         t->room = NULL;
     }
-    return br_fail(err, BR_E_NOMEM, "out of memory for a micro batch of %" PRId64 " tokens", n);
+    return br__nomem(err, "for a micro batch of %" PRId64 " tokens", n);
 }
 
 /* A dense model computes each token by itself and those before it, so padding is left out.  Routed
@@ -145,8 +144,7 @@ int br__train_batches(struct br__train *t, const struct br__step *step, int back
     return rc;
 }
 
-/* ---- from gradients to weights
- * ------------------------------------------------------------------------ */
+/* ---- from gradients to weights --------------------------------------------------------------- */
 
 struct update {
     struct br__train *t;
@@ -165,8 +163,8 @@ static int update_tensor(void *arg, size_t i, int worker, struct br_err *err)
     return BR_OK;
 }
 
-static int adamw(struct br__train *t, float grad_scale, const struct br__step_report *r,
-                 struct br_err *err)
+static int step_adamw(struct br__train *t, float grad_scale, const struct br__step_report *r,
+                      struct br_err *err)
 {
     const struct br__run *run = t->run;
     struct update u = {.t = t};
@@ -234,11 +232,10 @@ static int optimizer_step(struct br__train *t, const struct br__loss_sums *sums,
         return rc;
     float clip = br__clip_scale(r->grad_norm, run->clip);
     r->zeros = br__count_zeros(t->grads, t->n, clip);
-    return adamw(t, clip, r, err);
+    return step_adamw(t, clip, r, err);
 }
 
-/* ---- the step
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the step -------------------------------------------------------------------------------- */
 
 static void report_losses(const struct br__loss_sums *s, struct br__step_report *r)
 {
@@ -253,7 +250,7 @@ static void report_losses(const struct br__loss_sums *s, struct br__step_report 
 }
 
 /* Counters after a step, and what the next one will use. */
-static void advance(struct br__train *t, int64_t batch, struct br__step_report *r)
+static void step_advance(struct br__train *t, int64_t batch, struct br__step_report *r)
 {
     const struct br__run *run = t->run;
 
@@ -289,6 +286,6 @@ int br__train_step(struct br__train *t, const struct br__step *step, struct br__
     r->flops = t->memory.flops_per_token * (double)sums.tokens;
     rc = optimizer_step(t, &sums, r, err);
     if (!rc)
-        advance(t, step->consumes, r);
+        step_advance(t, step->consumes, r);
     return rc;
 }

@@ -6,13 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the optimizer's state");
-}
-
-/* ---- the model
- * --------------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 static const char *source_name(const struct br__train *t)
 {
@@ -88,8 +82,7 @@ static int open_trainer(struct br__train *t, struct br_err *err)
     return rc;
 }
 
-/* ---- the optimizer's state
- * ------------------------------------------------------------------------------ */
+/* ---- the optimizer's state ------------------------------------------------------------------- */
 
 static int open_optimizer(struct br__train *t, struct br_err *err)
 {
@@ -104,7 +97,7 @@ static int open_optimizer(struct br__train *t, struct br_err *err)
     t->grads = br__arena_alloc(&t->arena, n * sizeof *t->grads);
     at = t->moments = br__calloc(2 * elems + 1, sizeof *t->moments);
     if (!t->m || !t->v || !t->decayed || !t->grads || !at)
-        return nomem(err);
+        return br__nomem(err, "for the optimizer's state");
     for (size_t i = 0; i < t->n; i++) {
         const struct br__trained *x = &t->list[i];
         t->m[i] = at;
@@ -130,21 +123,19 @@ static struct br__scaler scaler_of(const struct br__run *run)
 
 /* Measuring takes longer than a step of a small model. */
 #define MEASURE_FROM 1e8 /* parameters */
-static int measure(struct br__train *t, struct br_err *err)
+static int train_measure(struct br__train *t, struct br_err *err)
 {
-    struct br_peaks peaks;
+    struct br_roofline peaks;
 
     if (t->memory.total_params < MEASURE_FROM)
         return BR_OK;
-    int rc = br__llm_peaks(t->model, &peaks, err);
+    int rc = br__llm_roofline(t->model, &peaks, err);
     if (!rc)
         t->peak_flops = t->run->values == BR_BF16 ? peaks.matmul_flops : peaks.f32_flops;
     return rc;
 }
 
-/* ---- opening
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int open_all(struct br__train *t, struct br_err *err)
 {
@@ -166,7 +157,7 @@ static int open_all(struct br__train *t, struct br_err *err)
     if (!rc && !t->o.dry)
         rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)
-        rc = measure(t, err);
+        rc = train_measure(t, err);
     return rc;
 }
 
@@ -177,7 +168,7 @@ int br__train_open(struct br__train **out, const struct br__run *run,
 
     *out = NULL;
     if (!t)
-        return nomem(err);
+        return br__nomem(err, "for the optimizer's state");
     t->run = run;
     t->o = *o;
     int rc = open_all(t, err);
@@ -202,9 +193,7 @@ void br__train_close(struct br__train *t)
     br__free(t);
 }
 
-/* ---- the plan
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the plan -------------------------------------------------------------------------------- */
 
 void br__train_plan(const struct br__train *t, struct br__train_plan *out)
 {

@@ -12,8 +12,7 @@
 #include "../infer/infer.h"
 #include "../recipe/recipe.h"
 
-/* ---- schedule.c: learning rate and weight decay -------------------------------------------------
- */
+/* ---- schedule.c: learning rate and weight decay ---------------------------------------------- */
 
 /* The names are Megatron's: lr_decay_style, lr_wsd_decay_style, weight_decay_incr_style. */
 #define BR__LR_STYLE_MAP(X)                                                                        \
@@ -125,8 +124,7 @@ uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale);
  * stacked. qk_norm: apply_wd_to_qk_layernorm. */
 int br__is_decayed(const char *name, int ndim, int qk_norm);
 
-/* ---- run.c, run_data.c: a recipe as a run
- * -------------------------------------------------------- */
+/* ---- run.c, run_data.c: a recipe as a run ---------------------------------------------------- */
 
 /* What a key of a recipe means here: run_keys.def. */
 enum br__key_use { BR__KEY_NONE, BR__KEY_USED, BR__KEY_MODEL, BR__KEY_IDLE, BR__KEY_ONLY };
@@ -241,8 +239,7 @@ int br__run_make(struct br__arena *a, struct br__registry *reg, struct br__recip
 /* Samples of the step that begins after `consumed` samples: the batch may grow at first. */
 int64_t br__run_batch(const struct br__run *r, int64_t consumed);
 
-/* ---- loop.c: training
- * ------------------------------------------------------------------------------- */
+/* ---- loop.c: training ------------------------------------------------------------------------ */
 
 /* One step: what Megatron's log line says of it, and more. */
 struct br__step_report {

@@ -4,12 +4,12 @@
  * For checking tensor, pipeline and expert parallelism on one machine, so it promises no more than
  * NCCL and MPI do and adds what a test wants: sums are the same bits on every rank and in every
  * run (in the order of the ranks; float32 inside, rounded once to bfloat16 or float16), calls that
- * do not match are errors, and no rank waits for one that is gone.
+ * do not match are errors, and no rank waits for one that has left.
  *
- * A collective has two meetings.  Before the first each rank posts its buffers; between them each
- * reads the others' and writes what is its own; after the second nobody looks any more.  A rank
- * that gives up or leaves breaks the first meeting only: who came past it holds pointers into
- * others' memory, and all of those are on their way to the second.
+ * A collective has an entry and an exit barrier.  Before entry each rank posts its buffers; between
+ * the two it reads those of its peers and writes its own; after exit no rank reads another's.  An
+ * aborting or leaving rank fails waiters at entry only: ranks past entry still read peers' buffers,
+ * and always reach exit.
  *
  * Ranks in messages are those of the world.  Buffers may overlap only as NCCL has it: the input of
  * all_gather and the output of reduce_scatter at this rank's part of the other buffer. */
@@ -68,23 +68,23 @@ struct group {
     struct group *next;
     pthread_cond_t changed;
     uint32_t size, n_open;
-    uint32_t leaver;                                 /* world rank, or NOBODY */
-    uint32_t n_come, come_round, n_gone, gone_round; /* the two meetings */
-    struct message *messages;                        /* [from * size + to] */
+    uint32_t leaver;                                       /* world rank, or NOBODY */
+    uint32_t n_entered, entry_round, n_exited, exit_round; /* the two barriers */
+    struct message *messages;                              /* [from * size + to] */
     struct member members[];
 };
 
 /* All groups that were split from one world.  Its lock guards everything but the bytes of
- * buffers, and what is posted between two meetings. */
+ * buffers, and what is posted between two barriers. */
 struct world {
     pthread_mutex_t lock;
     struct group *groups;
     uint32_t quitter; /* world rank, or NOBODY */
 };
 
-/* ---- meetings ------------------------------------------------------------------------------ */
+/* ---- entry and exit barriers ----------------------------------------------------------------- */
 
-static int broken(const struct group *g)
+static int local_broken(const struct group *g)
 {
     return g->world->quitter != NOBODY || g->leaver != NOBODY;
 }
@@ -98,44 +98,44 @@ static int fail_broken(const struct group *g, enum op op, uint32_t leaver, struc
                    leaver);
 }
 
-/* Post, and wait until all have. */
-static int meet(struct member *m, const struct posted *p, struct br_err *err)
+/* Entry barrier: post, and wait until all ranks have. */
+static int enter_collective(struct member *m, const struct posted *p, struct br_err *err)
 {
     struct group *g = m->group;
     pthread_mutex_lock(&g->world->lock);
-    uint32_t round = g->come_round;
-    if (!broken(g)) {
+    uint32_t round = g->entry_round;
+    if (!local_broken(g)) {
         m->posted = *p;
-        if (++g->n_come == g->size) {
-            g->n_come = 0;
-            g->come_round++;
+        if (++g->n_entered == g->size) {
+            g->n_entered = 0;
+            g->entry_round++;
             pthread_cond_broadcast(&g->changed);
         }
-        while (g->come_round == round && !broken(g))
+        while (g->entry_round == round && !local_broken(g))
             pthread_cond_wait(&g->changed, &g->world->lock);
     }
-    int rc = g->come_round != round ? BR_OK : fail_broken(g, p->op, g->leaver, err);
+    int rc = g->entry_round != round ? BR_OK : fail_broken(g, p->op, g->leaver, err);
     pthread_mutex_unlock(&g->world->lock);
     return rc;
 }
 
-/* Wait until nobody reads this rank's buffers any more. */
-static void part(struct member *m)
+/* Exit barrier: after it no rank reads this rank's buffers. */
+static void exit_collective(struct member *m)
 {
     struct group *g = m->group;
     pthread_mutex_lock(&g->world->lock);
-    uint32_t round = g->gone_round;
-    if (++g->n_gone == g->size) {
-        g->n_gone = 0;
-        g->gone_round++;
+    uint32_t round = g->exit_round;
+    if (++g->n_exited == g->size) {
+        g->n_exited = 0;
+        g->exit_round++;
         pthread_cond_broadcast(&g->changed);
     }
-    while (g->gone_round == round)
+    while (g->exit_round == round)
         pthread_cond_wait(&g->changed, &g->world->lock);
     pthread_mutex_unlock(&g->world->lock);
 }
 
-/* ---- do the calls match?  All ranks look at the same and come to the same answer ------------- */
+/* ---- do the calls match?  Every rank checks all posts and reaches the same verdict ----------- */
 
 static int check_counts(const struct group *g, struct br_err *err)
 {
@@ -190,19 +190,19 @@ static int check_call(const struct member *m, enum op op, uint32_t dtype, size_t
     return BR_OK;
 }
 
-static int collective(struct br_comm *c, const struct posted *p,
-                      void (*move)(const struct member *m), struct br_err *err)
+static int local_collective(struct br_comm *c, const struct posted *p,
+                            void (*move)(const struct member *m), struct br_err *err)
 {
     struct member *m = c->self;
     int rc = check_call(m, p->op, p->dtype, p->n, p->root, err);
     if (!rc)
-        rc = meet(m, p, err);
+        rc = enter_collective(m, p, err);
     if (rc)
         return rc;
     rc = check_match(m->group, err);
     if (!rc)
         move(m);
-    part(m);
+    exit_collective(m);
     return rc;
 }
 
@@ -214,7 +214,7 @@ union block {
     uint64_t i[BLOCK]; /* wraps, as the device's integers do */
 };
 
-static const void *at(const void *p, size_t i, uint32_t dtype)
+static const void *local_at(const void *p, size_t i, uint32_t dtype)
 {
     return (const char *)p + i * br_dtype_size((int)dtype);
 }
@@ -224,7 +224,7 @@ static void *at_mut(void *p, size_t i, uint32_t dtype)
     return (char *)p + i * br_dtype_size((int)dtype);
 }
 
-static void load(union block *b, const void *src, size_t n, uint32_t dtype)
+static void local_load(union block *b, const void *src, size_t n, uint32_t dtype)
 {
     if (br_dtype_is_float((int)dtype)) {
         br_cast(b->f, BR_F32, src, (int)dtype, n, 0);
@@ -233,15 +233,15 @@ static void load(union block *b, const void *src, size_t n, uint32_t dtype)
     for (size_t i = 0; i < n; i++) {
         int32_t narrow;
         if (dtype == BR_I64) {
-            memcpy(&b->i[i], at(src, i, dtype), 8);
+            memcpy(&b->i[i], local_at(src, i, dtype), 8);
         } else {
-            memcpy(&narrow, at(src, i, dtype), 4);
+            memcpy(&narrow, local_at(src, i, dtype), 4);
             b->i[i] = (uint64_t)narrow;
         }
     }
 }
 
-static void add(union block *sum, const union block *b, size_t n, uint32_t dtype)
+static void local_add(union block *sum, const union block *b, size_t n, uint32_t dtype)
 {
     if (br_dtype_is_float((int)dtype))
         for (size_t i = 0; i < n; i++)
@@ -251,7 +251,7 @@ static void add(union block *sum, const union block *b, size_t n, uint32_t dtype
             sum->i[i] += b->i[i];
 }
 
-static void store(void *dst, const union block *b, size_t n, uint32_t dtype)
+static void local_store(void *dst, const union block *b, size_t n, uint32_t dtype)
 {
     if (br_dtype_is_float((int)dtype)) {
         br_cast(dst, (int)dtype, b->f, BR_F32, n, 0);
@@ -266,10 +266,10 @@ static void sum_ranks(union block *sum, const struct group *g, size_t from, size
 {
     union block one;
     uint32_t dtype = g->members[0].posted.dtype;
-    load(sum, at(g->members[0].posted.in, from, dtype), n, dtype);
+    local_load(sum, local_at(g->members[0].posted.in, from, dtype), n, dtype);
     for (uint32_t i = 1; i < g->size; i++) {
-        load(&one, at(g->members[i].posted.in, from, dtype), n, dtype);
-        add(sum, &one, n, dtype);
+        local_load(&one, local_at(g->members[i].posted.in, from, dtype), n, dtype);
+        local_add(sum, &one, n, dtype);
     }
 }
 
@@ -284,7 +284,8 @@ static void move_all_reduce(const struct member *m)
         k = end - i < BLOCK ? end - i : BLOCK;
         sum_ranks(&sum, g, i, k);
         for (uint32_t r = 0; r < g->size; r++)
-            store(at_mut(g->members[r].posted.out, i, m->posted.dtype), &sum, k, m->posted.dtype);
+            local_store(at_mut(g->members[r].posted.out, i, m->posted.dtype), &sum, k,
+                        m->posted.dtype);
     }
 }
 
@@ -295,26 +296,26 @@ static void move_reduce_scatter(const struct member *m)
     for (size_t i = 0, k; i < n; i += k) {
         k = n - i < BLOCK ? n - i : BLOCK;
         sum_ranks(&sum, m->group, first + i, k);
-        store(at_mut(m->posted.out, i, m->posted.dtype), &sum, k, m->posted.dtype);
+        local_store(at_mut(m->posted.out, i, m->posted.dtype), &sum, k, m->posted.dtype);
     }
 }
 
 static int all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype, struct br_err *err)
 {
     struct posted p = {.op = ALL_REDUCE, .dtype = dtype, .n = n, .in = buf, .out = buf};
-    return collective(c, &p, move_all_reduce, err);
+    return local_collective(c, &p, move_all_reduce, err);
 }
 
 static int reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n_each,
                           uint32_t dtype, struct br_err *err)
 {
     struct posted p = {.op = REDUCE_SCATTER, .dtype = dtype, .n = n_each, .in = in, .out = out};
-    return collective(c, &p, move_reduce_scatter, err);
+    return local_collective(c, &p, move_reduce_scatter, err);
 }
 
 /* ---- copies ---------------------------------------------------------------------------------- */
 
-static void copy(void *dst, const void *src, size_t n, uint32_t dtype)
+static void local_copy(void *dst, const void *src, size_t n, uint32_t dtype)
 {
     if (n > 0 && dst != src)
         memcpy(dst, src, n * br_dtype_size((int)dtype));
@@ -324,13 +325,14 @@ static void move_all_gather(const struct member *m)
 {
     const struct posted *p = &m->posted;
     for (uint32_t r = 0; r < m->group->size; r++)
-        copy(at_mut(p->out, r * p->n, p->dtype), m->group->members[r].posted.in, p->n, p->dtype);
+        local_copy(at_mut(p->out, r * p->n, p->dtype), m->group->members[r].posted.in, p->n,
+                   p->dtype);
 }
 
 static void move_broadcast(const struct member *m)
 {
     const struct posted *p = &m->posted;
-    copy(p->out, m->group->members[p->root].posted.in, p->n, p->dtype);
+    local_copy(p->out, m->group->members[p->root].posted.in, p->n, p->dtype);
 }
 
 /* The parts lie side by side, in the order of the ranks, on both sides. */
@@ -342,7 +344,8 @@ static void move_all_to_all(const struct member *m)
         size_t from = 0;
         for (uint32_t i = 0; i < m->comm.rank; i++)
             from += q->send_counts[i];
-        copy(at_mut(p->out, to, p->dtype), at(q->in, from, p->dtype), p->recv_counts[r], p->dtype);
+        local_copy(at_mut(p->out, to, p->dtype), local_at(q->in, from, p->dtype), p->recv_counts[r],
+                   p->dtype);
     }
 }
 
@@ -350,15 +353,15 @@ static int all_gather(struct br_comm *c, void *out, const void *in, size_t n_eac
                       struct br_err *err)
 {
     struct posted p = {.op = ALL_GATHER, .dtype = dtype, .n = n_each, .in = in, .out = out};
-    return collective(c, &p, move_all_gather, err);
+    return local_collective(c, &p, move_all_gather, err);
 }
 
-static int broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t root,
-                     struct br_err *err)
+static int local_broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t root,
+                           struct br_err *err)
 {
     struct posted p = {
         .op = BROADCAST, .dtype = dtype, .root = root, .n = n, .in = buf, .out = buf};
-    return collective(c, &p, move_broadcast, err);
+    return local_collective(c, &p, move_broadcast, err);
 }
 
 static int all_to_all(struct br_comm *c, void *out, const size_t *recv_counts, const void *in,
@@ -370,7 +373,7 @@ static int all_to_all(struct br_comm *c, void *out, const size_t *recv_counts, c
                        .out = out,
                        .send_counts = send_counts,
                        .recv_counts = recv_counts};
-    return collective(c, &p, move_all_to_all, err);
+    return local_collective(c, &p, move_all_to_all, err);
 }
 
 /* ---- from one rank to another ---------------------------------------------------------------- */
@@ -446,7 +449,7 @@ static int advance_recv(struct exchange *x, size_t i, struct br_err *err)
     }
     msg->state = TAKING;
     pthread_mutex_unlock(&g->world->lock);
-    copy(op->buf, msg->sent.buf, op->n, op->dtype);
+    local_copy(op->buf, msg->sent.buf, op->n, op->dtype);
     pthread_mutex_lock(&g->world->lock);
     set_state(g, msg, TAKEN);
     return BR_OK;
@@ -464,7 +467,7 @@ static int has_to_wait(const struct exchange *x, size_t i)
 
 /* With the lock held: one round over all ops.  *left: those that are not done; *moved: whether one
  * came further. */
-static int advance(struct exchange *x, size_t *left, int *moved, struct br_err *err)
+static int local_advance(struct exchange *x, size_t *left, int *moved, struct br_err *err)
 {
     *left = 0;
     *moved = 0;
@@ -483,7 +486,7 @@ static int advance(struct exchange *x, size_t *left, int *moved, struct br_err *
     return BR_OK;
 }
 
-/* With the lock held: BR_E_COMM if an op that is not done waits for a rank that is gone. */
+/* With the lock held: BR_E_COMM if an op that is not done waits for a rank that has left. */
 static int check_peers(const struct exchange *x, struct br_err *err)
 {
     const struct group *g = x->m->group;
@@ -497,8 +500,8 @@ static int check_peers(const struct exchange *x, struct br_err *err)
     return BR_OK;
 }
 
-/* With the lock held: take back what was posted and nobody took. */
-static void withdraw(struct exchange *x)
+/* With the lock held: withdraw what was posted and not yet taken. */
+static void local_withdraw(struct exchange *x)
 {
     struct group *g = x->m->group;
     for (size_t i = 0; i < x->n; i++) {
@@ -517,17 +520,17 @@ static int run_exchange(struct exchange *x, struct br_err *err)
     size_t left;
     int moved, rc;
     pthread_mutex_lock(&g->world->lock);
-    while (!(rc = advance(x, &left, &moved, err)) && left > 0 &&
+    while (!(rc = local_advance(x, &left, &moved, err)) && left > 0 &&
            (moved || !(rc = check_peers(x, err))))
         if (!moved)
             pthread_cond_wait(&g->changed, &g->world->lock);
     if (rc)
-        withdraw(x);
+        local_withdraw(x);
     pthread_mutex_unlock(&g->world->lock);
     return rc;
 }
 
-static int exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, struct br_err *err)
+static int local_exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, struct br_err *err)
 {
     struct exchange x = {.m = c->self, .ops = ops, .n = n};
     for (size_t i = 0; i < n; i++) {
@@ -601,8 +604,8 @@ static void close_comm(struct br_comm *c)
         free_world(w);
 }
 
-static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
-                 struct br_err *err);
+static int local_split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
+                       struct br_err *err);
 
 static const struct br_comm_ops ops = {
     .struct_size = sizeof ops,
@@ -610,9 +613,9 @@ static const struct br_comm_ops ops = {
     .all_gather = all_gather,
     .reduce_scatter = reduce_scatter,
     .all_to_all = all_to_all,
-    .broadcast = broadcast,
-    .exchange = exchange,
-    .split = split,
+    .broadcast = local_broadcast,
+    .exchange = local_exchange,
+    .split = local_split,
     .abort = abort_world,
     .close = close_comm,
 };
@@ -666,14 +669,14 @@ static void make_color(struct group *g, uint32_t color)
     }
 }
 
-static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
-                 struct br_err *err)
+static int local_split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
+                       struct br_err *err)
 {
     struct member *m = c->self;
     struct group *g = m->group;
     struct posted p = {.op = SPLIT, .color = color, .key = key, .made_rc = -1};
     *out = NULL;
-    int rc = meet(m, &p, err);
+    int rc = enter_collective(m, &p, err);
     if (rc)
         return rc;
     pthread_mutex_lock(&g->world->lock);
@@ -688,7 +691,7 @@ static int split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm
             *out = &m->posted.made->members[m->posted.made_rank].comm;
     }
     pthread_mutex_unlock(&g->world->lock);
-    part(m);
+    exit_collective(m);
     return rc;
 }
 
@@ -762,8 +765,8 @@ static int new_id(unsigned char id[BR_COMM_ID], struct br_err *err)
 }
 
 /* Does not wait for the others: a collective does. */
-static int join(void *device, const unsigned char id[BR_COMM_ID], uint32_t rank, uint32_t size,
-                struct br_comm **out, struct br_err *err)
+static int local_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t rank,
+                      uint32_t size, struct br_comm **out, struct br_err *err)
 {
     uint64_t number;
     (void)device;
@@ -797,5 +800,5 @@ const struct br_plane br__local_plane = {
     .built_with = BR_VERSION,
     .name = "local",
     .id = new_id,
-    .join = join,
+    .join = local_join,
 };

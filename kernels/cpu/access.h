@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* access.h - how the bodies walk over the tensors of a call: rows, spans of rows, sequences.
+/* access.h - how kernels walk over the tensors of a call: rows, ranges of rows, sequences.
  *
  * Inputs may be strided in every axis but the last.  Indices that come from i32 tensors are checked
  * here or where they are used: whatever they hold, no kernel reads or writes outside the shapes. */
@@ -51,23 +51,23 @@ static inline const int32_t *br__ints(const struct br_tensor *t)
     return t->data;
 }
 
-/* ---- spans: this lane's part of a tensor, as pieces of rows -------------------------------------
- */
+/* ---- row ranges: this thread's elements of a tensor, row by row ------------------------------ */
 
-struct br__span {
-    int64_t row, col, n; /* the piece */
+struct br__row_range {
+    int64_t row, col, n; /* n elements of a row from col on */
     int64_t at, end, cols;
 };
 
-/* Of rows x cols elements; a piece never starts inside of a cache line of a contiguous tensor. */
-static inline struct br__span br__spans(const struct br_call *c, int64_t rows, int64_t cols)
+/* Of rows x cols elements; a range never starts inside of a cache line of a contiguous tensor. */
+static inline struct br__row_range br__row_ranges(const struct br_call *c, int64_t rows,
+                                                  int64_t cols)
 {
-    struct br__span s = {.cols = cols};
-    br__lane_range(c, rows * cols, 16, &s.at, &s.end);
+    struct br__row_range s = {.cols = cols};
+    br__thread_range(c, rows * cols, 16, &s.at, &s.end);
     return s;
 }
 
-static inline int br__span_next(struct br__span *s)
+static inline int br__row_range_next(struct br__row_range *s)
 {
     if (s->at >= s->end)
         return 0;
@@ -84,8 +84,8 @@ struct br__seq {
     int64_t q0, nq, k0, nk, slot;
 };
 
-/* Row i of seqs; 0 if it names rows outside of T queries or S keys, or no query: then it is no
- * sequence and its rows are nobody's. */
+/* Row i of seqs; 0 if it names rows outside of T queries or S keys, or no query: such
+ * an entry owns no rows. */
 static inline int br__seq_at(const struct br_tensor *seqs, int64_t i, int64_t T, int64_t S,
                              struct br__seq *s)
 {

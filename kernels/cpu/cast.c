@@ -24,7 +24,7 @@
 _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must not use excess precision");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "elements are little-endian");
 
-/* ---- one element --------------------------------------------------------------------------- */
+/* ---- one element ----------------------------------------------------------------------------- */
 
 static uint32_t f32_bits(float x)
 {
@@ -103,7 +103,7 @@ static float e4m3_value(uint8_t b)
     return f32_from(((mag << 20) + (120u << 23)) | sign); /* bias 7 -> 127 */
 }
 
-/* ---- scalar tier --------------------------------------------------------------------------- */
+/* ---- scalar tier ----------------------------------------------------------------------------- */
 
 /* n elements; returns how many changed. */
 static size_t f32_to_bf16_scalar(uint8_t *dst, const uint8_t *src, size_t n)
@@ -144,7 +144,7 @@ static void e4m3_to_bf16_scalar(uint8_t *dst, const uint8_t *src, size_t n, floa
     }
 }
 
-/* ---- vector tiers: same arithmetic, wider; the scalar form takes the tail ------------------ */
+/* ---- vector tiers: same arithmetic, wider; the scalar form takes the tail -------------------- */
 
 #if defined(__x86_64__)
 
@@ -297,7 +297,7 @@ AVX512 static void e4m3_to_bf16_avx512(uint8_t *dst, const uint8_t *src, size_t 
 
 #endif
 
-/* ---- choosing a form ----------------------------------------------------------------------- */
+/* ---- choosing a form ------------------------------------------------------------------------- */
 
 struct form {
     uint64_t needs; /* enum br__cpu_feature */
@@ -325,7 +325,7 @@ static const struct form *form(void)
     return &forms[i];
 }
 
-/* ---- any pair, through double -------------------------------------------------------------- */
+/* ---- any pair, through double ---------------------------------------------------------------- */
 
 #define CHUNK 256
 
@@ -403,7 +403,7 @@ static size_t cast_any(uint8_t *dst, int to, const uint8_t *src, int from, size_
     return changed;
 }
 
-/* ---- the two entry points ------------------------------------------------------------------ */
+/* ---- the two entry points -------------------------------------------------------------------- */
 
 size_t br_cast(void *dst, int to, const void *src, int from, size_t n, double add)
 {

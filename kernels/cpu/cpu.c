@@ -14,7 +14,7 @@
 #define KERNEL_S(op, weights, values, fn)                                                          \
     KERNEL(op, weights, values, fn)                                                                \
     size_t BR__FN(fn##_scratch)(const struct br_call *c);
-#include "rows.h"
+#include "tier_tables.h"
 #undef KERNEL
 #undef KERNEL_S
 
@@ -22,7 +22,7 @@ static const struct br_kernel kernels[] = {
 #define KERNEL(op, weights, values, fn) {BR_OP_##op, weights, values, 0, NEEDS, BR__FN(fn), NULL},
 #define KERNEL_S(op, weights, values, fn)                                                          \
     {BR_OP_##op, weights, values, 0, NEEDS, BR__FN(fn), BR__FN(fn##_scratch)},
-#include "rows.h"
+#include "tier_tables.h"
 };
 
 /* ---- device ---------------------------------------------------------------------------------- */
@@ -32,14 +32,14 @@ struct device {
     uint64_t features;
 };
 
-static int probe(char *why, size_t size)
+static int cpu_probe(char *why, size_t size)
 {
     if (size > 0)
         why[0] = 0;
     return 1; /* always there, and the last choice */
 }
 
-static int open_device(void **device, uint32_t index, uint32_t n_lanes, uint64_t *features,
+static int open_device(void **device, uint32_t index, uint32_t n_threads, uint64_t *features,
                        struct br_err *err)
 {
     (void)index;
@@ -50,16 +50,16 @@ static int open_device(void **device, uint32_t index, uint32_t n_lanes, uint64_t
         return br_fail(err, BR_E_UNSUPPORTED,
                        "BRIDGE_CPU=%s: this machine does not have that tier; its best is %s", want,
                        tier->name);
-    if (n_lanes < 1)
-        n_lanes = 1;
-    if (n_lanes > BR__MAX_LANES)
-        n_lanes = BR__MAX_LANES;
+    if (n_threads < 1)
+        n_threads = 1;
+    if (n_threads > BR__MAX_THREADS)
+        n_threads = BR__MAX_THREADS;
     struct device *d = calloc(1, sizeof *d);
     if (d)
-        d->team = br__team_new(n_lanes);
+        d->team = br__team_new(n_threads);
     if (!d || !d->team) {
         free(d);
-        return br_fail(err, BR_E_NOMEM, "cannot start %u threads", n_lanes);
+        return br_fail(err, BR_E_NOMEM, "cannot start %u threads", n_threads);
     }
     d->features = tier->features;
     *device = d;
@@ -76,17 +76,17 @@ static void close_device(void *device)
     free(d);
 }
 
-static void run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg)
+static void cpu_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg)
 {
     struct device *d = device;
     br__team_run(d->team, fn, arg);
 }
 
-static int measure_peaks(void *device, const void *buf, size_t n, struct br_peaks *out,
-                         struct br_err *err)
+static int measure_roofline(void *device, const void *buf, size_t n, struct br_roofline *out,
+                            struct br_err *err)
 {
     struct device *d = device;
-    return br__cpu_peaks(d->team, d->features, buf, n, out, err);
+    return br__cpu_roofline(d->team, d->features, buf, n, out, err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -101,7 +101,7 @@ _Static_assert(sizeof(struct block) == 64, "what follows a block header is align
 /* Large blocks are pages of their own: they are zero already, and take memory as they are used. */
 #define MAP_FROM (256 * 1024)
 
-static void *alloc(void *device, size_t n)
+static void *cpu_alloc(void *device, size_t n)
 {
     (void)device;
     if (n > SIZE_MAX / 2)
@@ -135,7 +135,7 @@ static void free_block(void *device, void *p)
         free(b);
 }
 
-static int copy(void *device, void *dst, const void *src, size_t n, struct br_err *err)
+static int cpu_copy(void *device, void *dst, const void *src, size_t n, struct br_err *err)
 {
     (void)device;
     (void)err;
@@ -144,8 +144,7 @@ static int copy(void *device, void *dst, const void *src, size_t n, struct br_er
     return BR_OK;
 }
 
-/* ---- descriptor --------------------------------------------------------------------------------
- */
+/* ---- descriptor ------------------------------------------------------------------------------ */
 
 const struct br_backend *br__cpu_backend(void)
 {
@@ -155,17 +154,17 @@ const struct br_backend *br__cpu_backend(void)
         .name = "cpu",
         .flags = BR_BACKEND_HOST,
         .kernels = BR_ROWS(kernels),
-        .probe = probe,
+        .probe = cpu_probe,
         .open = open_device,
         .close = close_device,
-        .alloc = alloc,
+        .alloc = cpu_alloc,
         .free = free_block,
-        .upload = copy,
-        .download = copy,
-        .copy = copy,
-        .run = run,
+        .upload = cpu_copy,
+        .download = cpu_copy,
+        .copy = cpu_copy,
+        .run = cpu_run,
         .plane = &br__local_plane,
-        .peaks = measure_peaks,
+        .roofline = measure_roofline,
     };
     return &self;
 }

@@ -2,7 +2,7 @@
 /* cpu.h - what the files of the CPU backend share: tiers, the thread team, sharing out of work.
  *
  * A tier is an instruction set.  tier_<tier>.c is the only file compiled for it; it includes the
- * bodies (*_body.h), in which the logic of every kernel is written once with the words of vec.h,
+ * files *_impl.h, in which every kernel is written once in terms of vec.h,
  * so that function `name` of kernels.def exists as br__<name>_<tier>.
  *
  * No kernel allocates, fails or prints: shapes were checked when the graph was built. */
@@ -12,7 +12,7 @@
 #include <bridge/backend.h>
 #include <stdatomic.h>
 
-/* ---- detect.c, tiers.c: what this machine has, and which of it is used ------------------------- */
+/* ---- detect.c, tiers.c: what this machine has, and which of it is used ----------------------- */
 
 /* Feature bits of the device.  A tier has its own bit and those of the tiers it builds on. */
 enum br__cpu_feature {
@@ -36,29 +36,28 @@ uint64_t br__cpu_detect(void);
  * at the first call. */
 const struct br__cpu_tier *br__cpu_tier(void);
 
-/* ---- team.c: the lanes of a device ------------------------------------------------------------
- */
+/* ---- team.c: the threads of a device --------------------------------------------------------- */
 
-#define BR__MAX_LANES 256
+#define BR__MAX_THREADS 256
 struct br__team;
-/* n >= 1 lanes: the thread that calls br__team_run is lane 0.  NULL: no threads to be had. */
+/* n >= 1 threads: the thread that calls br__team_run is thread 0.  NULL: no threads to be had. */
 struct br__team *br__team_new(uint32_t n);
 void br__team_free(struct br__team *team); /* NULL is fine */
-uint32_t br__team_lanes(const struct br__team *team);
-/* Call fn on every lane; back when all have returned.  One run at a time. */
+uint32_t br__team_threads(const struct br__team *team);
+/* Call fn on every thread; back when all have returned.  One run at a time. */
 void br__team_run(struct br__team *team, void (*fn)(void *arg, const struct br_stream *s),
                   void *arg);
 
-/* Sharing out n pieces of work: each lane takes its own stretch of them, in order, and then helps the
- * lanes that are not done, for a core may be busy with something else too.  Stretches, because what a
- * core fetches ahead of a piece should be its own next piece.  All lanes must come by, with the same
- * n; a kernel that shares out twice must call br__sync in between.
+/* Static partition of n pieces of work with stealing: each thread takes a contiguous range in
+ * order, then pieces of threads that are not done.  Contiguous ranges keep the hardware prefetcher
+ * useful; stealing evens out cores that are busy with other processes.  Every thread must call it,
+ * with the same n; between two partitions in one kernel there must be a br__sync.
  *     struct br__share s = br__share(c, n);
  *     for (int64_t i; br__share_next(&s, &i);) */
 struct br__share {
     struct br__team *team;
     int64_t n;
-    uint32_t lane, loop, helped;
+    uint32_t thread, loop, helped;
 };
 struct br__share br__share(const struct br_call *c, int64_t n);
 int br__share_next(struct br__share *s, int64_t *i);
@@ -69,22 +68,21 @@ static inline void br__sync(const struct br_call *c)
         c->stream->sync(c->stream);
 }
 
-/* This lane's even part of 0..n, in multiples of `unit` but for the last. */
-static inline void br__lane_range(const struct br_call *c, int64_t n, int64_t unit, int64_t *from,
-                                  int64_t *to)
+/* This thread's even part of 0..n, in multiples of `unit` but for the last. */
+static inline void br__thread_range(const struct br_call *c, int64_t n, int64_t unit, int64_t *from,
+                                    int64_t *to)
 {
-    int64_t units = (n + unit - 1) / unit, lanes = c->stream->n_threads;
-    int64_t lane = c->stream->thread, end = units * (lane + 1) / lanes * unit;
-    *from = units * lane / lanes * unit;
+    int64_t units = (n + unit - 1) / unit, threads = c->stream->n_threads;
+    int64_t thread = c->stream->thread, end = units * (thread + 1) / threads * unit;
+    *from = units * thread / threads * unit;
     *to = end < n ? end : n;
 }
 
-/* ---- peaks.c ---------------------------------------------------------------------------------
- */
+/* ---- roofline.c ------------------------------------------------------------------------------ */
 
-/* peaks of the descriptor. */
-int br__cpu_peaks(struct br__team *team, uint64_t features, const void *buf, size_t n,
-                  struct br_peaks *out, struct br_err *err);
+/* roofline of the descriptor. */
+int br__cpu_roofline(struct br__team *team, uint64_t features, const void *buf, size_t n,
+                     struct br_roofline *out, struct br_err *err);
 
 /* Bytes of an element of a stored weight. */
 static inline int64_t br__float_size(uint32_t dtype)
@@ -92,7 +90,7 @@ static inline int64_t br__float_size(uint32_t dtype)
     return dtype == BR_F32 ? 4 : 2;
 }
 
-/* ---- names ---------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 #define BR__CAT3_(a, b, c) a##b##c
 #define BR__CAT3(a, b, c) BR__CAT3_(a, b, c)

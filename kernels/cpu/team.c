@@ -1,9 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* team.c - the lanes of a device: threads that stay, and a barrier for them.
+/* team.c - the threads of a device: threads that stay, and a barrier for them.
  *
- * The barrier spins briefly, for the next kernel usually comes within microseconds, and then sleeps
- * in the kernel: pure spinning takes the core away from the very thread it waits for when there are
- * fewer cores than threads.  The same barrier starts and ends a run, so idle lanes sleep too. */
+ * The barrier spins briefly, since the next op usually follows within microseconds, then sleeps on
+ * a futex: with fewer cores than threads, a spinning thread occupies the core that the thread it
+ * waits for needs.  The same barrier starts and ends a run, so idle threads sleep too. */
 #include "cpu.h"
 #include <errno.h>
 #include <linux/futex.h>
@@ -14,19 +14,19 @@
 
 #define SPINS 2000
 
-struct lane {
+struct worker {
     struct br_stream stream; /* what kernels see; impl is the team */
     pthread_t thread;
-    uint32_t loops; /* how often this lane came by br__share; its parity picks the count */
+    uint32_t loops; /* calls of br__share; the parity picks the count */
     char pad[4];
-    _Atomic int64_t taken[2]; /* of this lane's pieces, by whatever lane */
+    _Atomic int64_t taken[2]; /* pieces of this thread's range taken, by any thread */
     char pad_end[8];
 };
-_Static_assert(sizeof(struct lane) == 64, "a cache line of its own for each lane");
+_Static_assert(sizeof(struct worker) == 64, "a cache line of its own for each thread");
 
 struct br__team {
-    struct lane *lanes;
-    uint32_t n_lanes;
+    struct worker *workers;
+    uint32_t n_threads;
     void (*fn)(void *arg, const struct br_stream *s); /* NULL: leave */
     void *arg;
     _Alignas(64) _Atomic uint32_t arrived;
@@ -51,13 +51,13 @@ static void sleep_while(struct br__team *t, uint32_t round)
     atomic_fetch_sub(&t->sleepers, 1);
 }
 
-static void barrier(struct br__team *t)
+static void team_barrier(struct br__team *t)
 {
     uint32_t round = atomic_load(&t->round);
-    if (atomic_fetch_add(&t->arrived, 1) + 1 == t->n_lanes) {
+    if (atomic_fetch_add(&t->arrived, 1) + 1 == t->n_threads) {
         atomic_store(&t->arrived, 0);
         atomic_store(&t->round, round + 1);
-        /* Who is not counted yet will find the new round when it looks before sleeping. */
+        /* A thread not counted yet reads the new round before it sleeps. */
         if (atomic_load(&t->sleepers) > 0)
             syscall(SYS_futex, &t->round, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
         return;
@@ -70,108 +70,108 @@ static void barrier(struct br__team *t)
     sleep_while(t, round);
 }
 
-static void sync_lanes(const struct br_stream *s)
+static void sync_team(const struct br_stream *s)
 {
-    barrier(s->impl);
+    team_barrier(s->impl);
 }
 
-static void *work(void *arg)
+static void *team_work(void *arg)
 {
-    struct lane *l = arg;
+    struct worker *l = arg;
     struct br__team *t = l->stream.impl;
     for (;;) {
-        barrier(t);
+        team_barrier(t);
         if (!t->fn)
             return NULL;
         t->fn(t->arg, &l->stream);
-        barrier(t);
+        team_barrier(t);
     }
 }
 
 void br__team_run(struct br__team *t, void (*fn)(void *arg, const struct br_stream *s), void *arg)
 {
-    if (t->n_lanes == 1) {
-        fn(arg, &t->lanes[0].stream);
+    if (t->n_threads == 1) {
+        fn(arg, &t->workers[0].stream);
         return;
     }
     t->fn = fn;
     t->arg = arg;
-    barrier(t);
-    fn(arg, &t->lanes[0].stream);
-    barrier(t);
+    team_barrier(t);
+    fn(arg, &t->workers[0].stream);
+    team_barrier(t);
 }
 
-static void stop(struct br__team *t)
+static void team_stop(struct br__team *t)
 {
     t->fn = NULL;
-    barrier(t);
-    for (uint32_t i = 1; i < t->n_lanes; i++)
-        pthread_join(t->lanes[i].thread, NULL);
+    team_barrier(t);
+    for (uint32_t i = 1; i < t->n_threads; i++)
+        pthread_join(t->workers[i].thread, NULL);
 }
 
 void br__team_free(struct br__team *t)
 {
     if (!t)
         return;
-    if (t->n_lanes > 1)
-        stop(t);
-    free(t->lanes);
+    if (t->n_threads > 1)
+        team_stop(t);
+    free(t->workers);
     free(t);
 }
 
 struct br__team *br__team_new(uint32_t n)
 {
     struct br__team *t = aligned_alloc(64, sizeof *t);
-    struct lane *lanes = aligned_alloc(64, n * sizeof *lanes);
-    if (!t || !lanes) {
+    struct worker *workers = aligned_alloc(64, n * sizeof *workers);
+    if (!t || !workers) {
         free(t);
-        free(lanes);
+        free(workers);
         return NULL;
     }
-    *t = (struct br__team){.lanes = lanes, .n_lanes = n};
+    *t = (struct br__team){.workers = workers, .n_threads = n};
     for (uint32_t i = 0; i < n; i++)
-        lanes[i] = (struct lane){.stream = {t, sync_lanes, i, n}};
+        workers[i] = (struct worker){.stream = {t, sync_team, i, n}};
     uint32_t made = 1;
     for (; made < n; made++) {
-        if (pthread_create(&lanes[made].thread, NULL, work, &lanes[made]) != 0)
+        if (pthread_create(&workers[made].thread, NULL, team_work, &workers[made]) != 0)
             break;
     }
     if (made == n)
         return t;
-    /* The threads that were made wait in the barrier for n: come by for those that were not. */
+    /* The threads that started wait in the barrier for n: arrive for those that did not. */
     atomic_fetch_add(&t->arrived, n - made);
-    barrier(t);
+    team_barrier(t);
     for (uint32_t i = 1; i < made; i++)
-        pthread_join(lanes[i].thread, NULL);
-    free(lanes);
+        pthread_join(workers[i].thread, NULL);
+    free(workers);
     free(t);
     return NULL;
 }
 
-uint32_t br__team_lanes(const struct br__team *t)
+uint32_t br__team_threads(const struct br__team *t)
 {
-    return t->n_lanes;
+    return t->n_threads;
 }
 
-/* Two counts take turns: lanes meet between two loops, so while loop i runs nobody counts for loop
- * i + 1, and each lane can reset its own. */
+/* Two counts alternate.  A barrier separates two loops, so no thread counts for loop i + 1 while
+ * loop i runs, and each thread can reset its own count for it. */
 struct br__share br__share(const struct br_call *c, int64_t n)
 {
     struct br__team *t = c->stream->impl;
-    struct lane *l = &t->lanes[c->stream->thread];
+    struct worker *l = &t->workers[c->stream->thread];
     uint32_t loop = l->loops++ & 1;
     atomic_store_explicit(&l->taken[loop ^ 1], 0, memory_order_relaxed);
-    return (struct br__share){.team = t, .n = n, .lane = c->stream->thread, .loop = loop};
+    return (struct br__share){.team = t, .n = n, .thread = c->stream->thread, .loop = loop};
 }
 
 int br__share_next(struct br__share *s, int64_t *i)
 {
-    int64_t lanes = s->team->n_lanes;
-    for (; s->helped < lanes; s->helped++) {
-        int64_t of = (s->lane + s->helped) % lanes;
-        _Atomic int64_t *taken = &s->team->lanes[of].taken[s->loop];
-        *i = s->n * of / lanes + atomic_fetch_add_explicit(taken, 1, memory_order_relaxed);
-        if (*i < s->n * (of + 1) / lanes)
+    int64_t threads = s->team->n_threads;
+    for (; s->helped < threads; s->helped++) {
+        int64_t of = (s->thread + s->helped) % threads;
+        _Atomic int64_t *taken = &s->team->workers[of].taken[s->loop];
+        *i = s->n * of / threads + atomic_fetch_add_explicit(taken, 1, memory_order_relaxed);
+        if (*i < s->n * (of + 1) / threads)
             return 1;
     }
     return 0;

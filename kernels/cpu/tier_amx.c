@@ -5,5 +5,5 @@
 #define BR__MATRIX_ONLY
 #define BR__PAIRS
 #define BR__TILES
-#define DOT_MAX_ROWS 8 /* more are faster in tiles */
-#include "tier_body.h"
+#define GEMV_MAX_ROWS 8 /* more are faster in tiles */
+#include "tier_impl.h"

@@ -2,4 +2,4 @@
 /* tier_avx2.c - every kernel for AVX2, FMA and F16C. */
 #define TIER avx2
 #define BR__VEC_AVX2
-#include "tier_body.h"
+#include "tier_impl.h"

@@ -4,4 +4,4 @@
 #define BR__VEC_AVX512
 #define BR__MATRIX_ONLY
 #define BR__PAIRS
-#include "tier_body.h"
+#include "tier_impl.h"

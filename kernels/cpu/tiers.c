@@ -16,7 +16,7 @@ const struct br__cpu_tier br__cpu_tiers[] = {
 };
 const size_t br__n_cpu_tiers = BR_COUNTOF(br__cpu_tiers);
 
-static const struct br__cpu_tier *choose(void)
+static const struct br__cpu_tier *tier_choose(void)
 {
     const struct br__cpu_tier *best = &br__cpu_tiers[0];
     const char *want = getenv("BRIDGE_CPU");
@@ -38,7 +38,7 @@ const struct br__cpu_tier *br__cpu_tier(void)
     static const struct br__cpu_tier *_Atomic chosen;
     const struct br__cpu_tier *t = atomic_load_explicit(&chosen, memory_order_relaxed);
     if (!t) {
-        t = choose();
+        t = tier_choose();
         atomic_store_explicit(&chosen, t, memory_order_relaxed);
     }
     return t;

@@ -1,24 +1,24 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* vec.h - the one vector vocabulary in which the kernels are written.
  *
- * A tier file defines TIER and includes a vec_<tier>.h through this; a body then reads the same for
- * every instruction set.  Floats are IEEE binary32; nothing reorders or contracts but what is written
- * as v_fma.  Pointers need no alignment beyond their element's.
+ * A tier file defines TIER and includes a vec_<tier>.h through this; a body then reads the same
+ * for every instruction set.  Floats are IEEE binary32; nothing reorders or contracts but what is
+ * written as v_fma.  Pointers need no alignment beyond their element's.
  *
  *   VN                     lanes of a vf
- *   v_load v_store         VN floats; the _n forms the first n < VN, the lanes beyond loaded as zeros
+ *   v_load v_store         VN floats; the _n forms the first n < VN, the lanes beyond are zeros
  *   v_load_bf16 _f16       VN 16-bit floats widened, and their _n forms
  *   v_store_bf16           rounded to nearest even, NaN stays NaN; and its _n form
  *   v_set1 v_zero          all lanes alike
  *   v_add v_sub v_mul v_div v_sqrt v_abs
  *   v_fma(a, b, c)         a * b + c, rounded once
- *   v_acc(acc, a, b)       acc + a * b for the innermost loops of products: keeps acc in its register
+ *   v_acc(acc, a, b)       acc + a * b for the innermost loops of products: acc stays in a register
  *   v_max v_min            of (a, b): b where either is NaN
  *   v_pick_gt(a, b, x, y)  a > b ? x : y per lane
  *   v_pow2(n)              2^n for integral -126 <= n <= 127
  *   v_sum v_hmax           over the lanes; NaN in, NaN out for v_sum
  *   v_transpose(r[VN])     the VN x VN matrix of which r holds the rows
- *   v_turned(r, p, ld)     r[i] = float i, or pair i of bfloat16, of VN rows, ld bytes apart
+ *   v_load_transposed(r, p, ld)  r[i] = float i, or pair i of bf16, of VN rows, ld bytes apart
  *   v_low_bf16 _high_bf16  that half of each of VN pairs, widened
  *   v_load_now(p)          VN floats, loaded here and not where a compiler would rather
  *   v_half_bf16(p, h)      one half of 2 VN bfloat16, widened: the half in which V_PLACE has them
@@ -55,9 +55,9 @@
 #endif
 
 /* Far streams that are read in order are asked for so many bytes ahead, and into which cache (as
- * __builtin_prefetch has it).  Of the cores whose best tier has eight lanes the one measured (Zen 3)
- * fetches what lies further ahead by itself, and is slower when told to; of those with sixteen, one
- * (Sapphire Rapids) is half again as fast for being told. */
+ * __builtin_prefetch has it).  Of the cores whose best tier has eight lanes the one measured (Zen
+ * 3) fetches what lies further ahead by itself, and is slower when told to; of those with sixteen,
+ * one (Sapphire Rapids) is half again as fast for being told. */
 #define V_AHEAD (VN == 8 ? 384 : 1024)
 #define V_CACHE (VN == 8 ? 0 : 2)
 
@@ -113,7 +113,7 @@ BR__INLINE uint16_t s_to_bf16(float x)
 
 /* Even elements, then odd ones, unless the tier has a better order. */
 #ifndef V_PLACE
-#define V_PLACE(u) ((u) / 2 + ((u) & 1) * VN)
+#define V_PLACE(u) ((u) / 2 + ((u)&1) * VN)
 #endif
 
 #ifndef v_load_now

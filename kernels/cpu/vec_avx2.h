@@ -167,14 +167,15 @@ BR__INLINE void v_transpose(vf r[VN])
     }
 }
 /* Half of the work is done by loading. */
-BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
+BR__INLINE void v_load_transposed(vf r[VN], const char *p, int64_t ld)
 {
     BR__UNROLL for (int c = 0; c < 2; c++, p += 16)
     {
         BR__UNROLL for (int i = 0; i < 4; i++)
         {
             vf low = _mm256_castps128_ps256(_mm_loadu_ps((const void *)(p + i * ld)));
-            r[4 * c + i] = _mm256_insertf128_ps(low, _mm_loadu_ps((const void *)(p + (i + 4) * ld)), 1);
+            r[4 * c + i] =
+                _mm256_insertf128_ps(low, _mm_loadu_ps((const void *)(p + (i + 4) * ld)), 1);
         }
         v_transpose_lanes(r + 4 * c);
     }
@@ -195,7 +196,7 @@ BR__INLINE vf v_load_now(const float *p)
 }
 #define v_load_now v_load_now
 /* Between zeros, words become floats: elements 0..3 and 8..11 make half 0. */
-#define V_PLACE(u) (((u) & 3) | ((u) & 8) >> 1 | ((u) & 4) << 1)
+#define V_PLACE(u) (((u)&3) | ((u)&8) >> 1 | ((u)&4) << 1)
 BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 {
     __m256i v = _mm256_loadu_si256((const void *)p), zero = _mm256_setzero_si256();

@@ -155,7 +155,7 @@ BR__INLINE void v_transpose(vf r[VN])
     }
 }
 /* Half of the work is done by loading. */
-BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
+BR__INLINE void v_load_transposed(vf r[VN], const char *p, int64_t ld)
 {
     BR__UNROLL for (int c = 0; c < 4; c++, p += 16)
     {
@@ -164,7 +164,8 @@ BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
             vf v = _mm512_castps128_ps512(_mm_loadu_ps((const void *)(p + i * ld)));
             v = _mm512_insertf32x4(v, _mm_loadu_ps((const void *)(p + (i + 4) * ld)), 1);
             v = _mm512_insertf32x4(v, _mm_loadu_ps((const void *)(p + (i + 8) * ld)), 2);
-            r[4 * c + i] = _mm512_insertf32x4(v, _mm_loadu_ps((const void *)(p + (i + 12) * ld)), 3);
+            r[4 * c + i] =
+                _mm512_insertf32x4(v, _mm_loadu_ps((const void *)(p + (i + 12) * ld)), 3);
         }
         v_transpose_lanes(r + 4 * c);
     }
@@ -185,8 +186,7 @@ BR__INLINE vf v_half_bf16(const uint16_t *p, int h)
 }
 BR__INLINE void v_split(float *dst, const float *x)
 {
-    const __m512i order =
-        _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    const __m512i order = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
     vf a = v_load(x), b = v_load(x + 16);
     vf even = _mm512_shuffle_ps(a, b, 0x88), odd = _mm512_shuffle_ps(a, b, 0xDD);
     v_store(dst, _mm512_permutexvar_ps(order, even));

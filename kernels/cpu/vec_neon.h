@@ -147,10 +147,10 @@ BR__INLINE void v_transpose(vf r[VN])
     r[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
     r[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
-BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
+BR__INLINE void v_load_transposed(vf r[VN], const char *p, int64_t ld)
 {
-    BR__UNROLL for (int i = 0; i < 4; i++)
-        r[i] = vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)p + i * ld));
+    BR__UNROLL for (int i = 0; i < 4; i++) r[i] =
+        vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)p + i * ld));
     v_transpose(r);
 }
 BR__INLINE vf v_low_bf16(vf pairs)

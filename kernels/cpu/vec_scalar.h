@@ -123,7 +123,7 @@ BR__INLINE void v_transpose(vf r[VN])
 {
     (void)r;
 }
-BR__INLINE void v_turned(vf r[VN], const char *p, int64_t ld)
+BR__INLINE void v_load_transposed(vf r[VN], const char *p, int64_t ld)
 {
     (void)ld;
     memcpy(r, p, sizeof *r);

@@ -31,7 +31,7 @@ static int run_model(struct br_err *err)
                                    .threads = 2};
     const struct br__trace_opts all = {
         .ids = sequences, .n_batches = 1, .n = 8, .flags = BR__TRACE_GRADS | BR__TRACE_HIDDEN};
-    const struct br__feed feed = {.ids = ids, .n = 8};
+    const struct br__forward_seq feed = {.ids = ids, .n = 8};
     struct br__llm *m;
     struct br__llm_session *s = NULL;
     struct br__trace t;
@@ -42,7 +42,7 @@ static int run_model(struct br_err *err)
         br__calloc((size_t)br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE), sizeof(float));
     rc = logits ? br__llm_session_open(&s, m, 1, 16, err) : BR_E_NOMEM;
     if (!rc)
-        rc = br__llm_feed(s, &feed, 1, logits, err);
+        rc = br__llm_forward(s, &feed, 1, logits, err);
     if (!rc && !(rc = br__llm_trace(m, &all, &t, err)))
         br__trace_free(&t);
     br__free(logits);

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* bench_kernels [LANES [SECONDS]] - the matrix products beside this machine's ceilings.
+/* bench_kernels [THREADS [SECONDS]] - the matrix products beside this machine's ceilings.
  *
  * Shapes are those of Qwen3-0.6B.  Each line cycles through enough copies of a weight that none is
  * in a cache, as in a model.  Other processes may take a core for milliseconds, so both ceilings
@@ -32,7 +32,7 @@ struct bench {
     const struct br_backend *backend;
     void *device;
     uint64_t features;
-    struct br_peaks peaks;
+    struct br_roofline roofline;
     char *weights; /* WEIGHT_BYTES */
     float *x, *out;
     void *scratch;
@@ -46,10 +46,10 @@ struct job {
     uint32_t n_threads;
     size_t step; /* bytes from one weight to the next */
     int n;
-    _Atomic int64_t cpu_ns; /* of all lanes */
+    _Atomic int64_t cpu_ns; /* of all threads */
 };
 
-static void on_lane(void *arg, const struct br_stream *s)
+static void on_thread(void *arg, const struct br_stream *s)
 {
     struct job *j = arg;
     struct br_call c = j->call;
@@ -112,7 +112,7 @@ static double measure(struct bench *b, struct job *j, int n_weights)
         j->in[1].data = first + (size_t)at * j->step;
         at += j->n;
         j->cpu_ns = 0;
-        b->backend->run(b->device, on_lane, j);
+        b->backend->run(b->device, on_thread, j);
         s[n] = 1e-9 * (double)j->cpu_ns / j->n_threads / j->n;
     }
     qsort(s, (size_t)n, sizeof s[0], by_value);
@@ -132,13 +132,14 @@ static double line(struct bench *b, uint32_t op, uint32_t dtype, int64_t m, int6
     j.call.scratch = b->backend->alloc(b->device, j.step + 64);
     j.step = (bytes + 4095) / 4096 * 4096;
     int n_weights = (int)(WEIGHT_BYTES / j.step);
-    double guess = flops / b->peaks.matmul_flops + (double)bytes / b->peaks.read_bytes;
+    double guess = flops / b->roofline.matmul_flops + (double)bytes / b->roofline.read_bytes;
     j.n = 0.002 / guess < 1 ? 1 : (int)(0.002 / guess);
     j.n = j.n > n_weights ? n_weights : j.n;
     double s = measure(b, &j, n_weights), gbs = (double)bytes / s, rate = flops / s;
     printf("%-10s %-5s %5ld %6ld %6ld %8.2f %9.1f   %5.2f %5.2f\n",
            op == BR_OP_MATMUL ? "matmul" : "matmul_nn", br_dtype_st((int)dtype), (long)m, (long)n,
-           (long)k, gbs / 1e9, rate / 1e9, gbs / b->peaks.read_bytes, rate / b->peaks.matmul_flops);
+           (long)k, gbs / 1e9, rate / 1e9, gbs / b->roofline.read_bytes,
+           rate / b->roofline.matmul_flops);
     b->backend->free(b->device, j.call.scratch);
     return s;
 }
@@ -173,10 +174,10 @@ int main(int argc, char **argv)
 {
     struct bench b = {.backend = br__cpu_backend(),
                       .seconds = argc > 2 ? strtod(argv[2], NULL) : 0.3};
-    uint32_t lanes = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : (uint32_t)br__cpu_count();
+    uint32_t threads = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : (uint32_t)br__cpu_count();
     struct br_err err = BR_ERR_INIT;
     const int64_t n_x = 512 * 4096, n_out = 512 * 65536;
-    if (b.backend->open(&b.device, 0, lanes, &b.features, &err) != 0) {
+    if (b.backend->open(&b.device, 0, threads, &b.features, &err) != 0) {
         fprintf(stderr, "bench_kernels: %s\n", err.msg);
         return 1;
     }
@@ -186,10 +187,10 @@ int main(int argc, char **argv)
     if (!b.weights || !b.x || !b.out)
         return 1;
     fill(&b, n_x);
-    if (b.backend->peaks(b.device, NULL, 0, &b.peaks, &err) != 0)
+    if (b.backend->roofline(b.device, NULL, 0, &b.roofline, &err) != 0)
         return 1;
-    printf("%s: read %.1f GB/s, f32 %.0f GFLOP/s, matmul %.0f GFLOP/s\n", b.peaks.tier,
-           b.peaks.read_bytes / 1e9, b.peaks.f32_flops / 1e9, b.peaks.matmul_flops / 1e9);
+    printf("%s: read %.1f GB/s, f32 %.0f GFLOP/s, matmul %.0f GFLOP/s\n", b.roofline.tier,
+           b.roofline.read_bytes / 1e9, b.roofline.f32_flops / 1e9, b.roofline.matmul_flops / 1e9);
     table(&b);
     b.backend->free(b.device, b.weights);
     b.backend->free(b.device, b.x);

@@ -7,7 +7,7 @@ model=$data/hf/qwen3_tiny_chat
 golden=$data/hf_golden/qwen3_tiny_chat/golden.json
 prompt=$(jq -c '.prompt_ids | join(",")' -r "$golden")
 want=$(jq -c .greedy_ids "$golden")
-f32=(--dtype float32 --threads 2) # a barrier of hundreds of lanes on few CPUs takes milliseconds
+f32=(--dtype float32 --threads 2) # a barrier of hundreds of threads on few CPUs takes milliseconds
 
 ids() { jq -c .ids "$out"; }
 # same WHAT: the last run's new ids are transformers' greedy ones.

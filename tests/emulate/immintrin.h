@@ -23,7 +23,7 @@
 typedef simde__mmask16 __mmask16;
 #define _mm512_shuffle_f32x4(a, b, imm) simde_mm512_shuffle_f32x4(a, b, imm)
 
-/* ---- AVX-512 ------------------------------------------------------------------------------------ */
+/* ---- AVX-512 --------------------------------------------------------------------------------- */
 
 EMULATED __m512 emulated_loadu_ps(__mmask16 k, const void *p)
 {
@@ -142,7 +142,7 @@ EMULATED __m512i emulated_cvtps_epi32(__m512 a)
 }
 #define _mm512_cvtps_epi32(a) emulated_cvtps_epi32(a)
 
-/* ---- tiles ---------------------------------------------------------------------------------------- */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 /* Each thread has its own; a product before a configuration, or after a release, is a fault. */
 struct emulated_tile {

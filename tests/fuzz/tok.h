@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* tok.h - for the fuzz targets of the tokenizer: a tokenizer made here, so that they need no file. */
+/* tok.h - for the fuzz targets of the tokenizer: a tokenizer made here, so that they need no file.
+ */
 #ifndef BRIDGE_TESTS_FUZZ_TOK_H
 #define BRIDGE_TESTS_FUZZ_TOK_H
 

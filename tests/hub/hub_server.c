@@ -263,8 +263,7 @@ static int serve_file(struct conn *c, const struct file *f, const char *etag, co
     return body ? send_body(c, f, from, to, cut, bps, wrong) : 0;
 }
 
-/* ---- the hub -----------------------------------------------------------------------------------
- */
+/* ---- the hub --------------------------------------------------------------------------------- */
 
 static const struct file *find_file(int first, const char *path)
 {
@@ -523,8 +522,7 @@ static int hub(struct conn *c, const char *path, const char *query)
     return resolve(c, first, path);
 }
 
-/* ---- the second origin -------------------------------------------------------------------------
- */
+/* ---- the second origin ----------------------------------------------------------------------- */
 
 static int cdn(struct conn *c, const char *path, const char *query)
 {
@@ -547,8 +545,7 @@ static int cdn(struct conn *c, const char *path, const char *query)
     return refuse(c, 404, "NoSuchKey", NULL);
 }
 
-/* ---- connections
- * --------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 static void read_header(struct conn *c, char *line)
 {

@@ -47,6 +47,17 @@ refuses banned core/base/a.c "x = strcp""y(a, b);"
 refuses banned tests/unit/a.c "s""printf(a, b);"
 refuses banned docs/a.md "TO""DO: later"
 refuses banned scripts/a "cd /hom""e/me/bridge"
+refuses words kernels/cpu/team.c '/* Every lane of the team. */'
+refuses words core/engine/a.c 'struct br__ready *q;'
+refuses words kernels/cpu/tier_impl.h '/* Needs: a.  Defines: b. */' '#include "norm_body.h"'
+refuses words core/data/a.c 'static int nomem(struct br_err *err)'
+refuses words core/data/a.c 'return br_fail(err, BR_E_NOMEM, "out of memory for a");'
+refuses words kernels/cpu/a.c '/* Every thread must come by. */'
+refuses words core/base/a.c '/* ---- a banner ----------' ' */'
+refuses words core/base/a.c "/* ---- a banner $(printf '%090d' 0 | tr 0 -) */"
+refuses words core/base/a.c '/* ---- a banner with no rule */'
+refuses words kernels/cpu/a_impl.h '/* a_impl.h - what it does.  Needs: vec.h. */'
+refuses words kernels/cpu/a_impl.h '/* a_impl.h - what it does.  Defines: a. */'
 refuses padded core/include/bridge/a.h 'struct s { int a; long b; };'
 refuses padded core/include/bridge/a.h 'struct s { size_t a; };'
 
@@ -71,6 +82,9 @@ accepts floors plugins/a/a.c '#include <bridge/rules.h>' '#include "../../recipe
 accepts prints core/cli/a.c 'puts("\n a:");' "putchar('x');" 'fputs("> ", stdout);' 'br__say(f, "%s", s);'
 accepts prints core/cli/output.c 'fwrite(p, 1, n, f);'
 accepts banned core/base/a.c 'snprintf(a, 1, "x"); my_strcpy2(a);'
+accepts words kernels/cpu/vec_avx2.h '/* Each lane of the register. */'
+accepts words kernels/cpu/a_impl.h '/* a_impl.h - what it does.' ' *' ' * Needs: vec.h.  Defines: a. */' '/* ---- a --- */'
+accepts words core/base/a.c '/* ---- a banner ------------ */' 'return br__nomem(err, "for a");'
 accepts padded core/include/bridge/a.h 'struct s { int a, b; long c; };'
 
 # licence FILE TEXT...: the verdict on a tree that has a licence, and FILE with these lines.

@@ -405,11 +405,12 @@ static int open_device(void **device, uint32_t index, uint32_t n_threads, uint64
     return BR_OK;
 }
 
-static int peaks(void *device, const void *buf, size_t n, struct br_peaks *out, struct br_err *err)
+static int roofline(void *device, const void *buf, size_t n, struct br_roofline *out,
+                    struct br_err *err)
 {
     const struct away *d = device;
-    must_be_mine(d, buf, n, "peaks of host memory");
-    return cpu()->peaks(d->cpu, NULL, 0, out, err);
+    must_be_mine(d, buf, n, "roofline of host memory");
+    return cpu()->roofline(d->cpu, NULL, 0, out, err);
 }
 
 /* The CPU's table with this file's functions. */
@@ -433,7 +434,7 @@ static struct br_backend self = {
     .fill = fill,
     .run = run,
     .plane = &plane,
-    .peaks = peaks,
+    .roofline = roofline,
 };
 
 static void fill_table(void)

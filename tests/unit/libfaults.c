@@ -43,7 +43,7 @@ static ssize_t f_pread(int fd, void *buf, size_t n, off_t off)
 #define WRITING(call) return kind != SHORT_READ && due() ? -1 : (call)
 static ssize_t f_pwrite(int fd, const void *buf, size_t n, off_t off)
 {
-    if (n >= BLOCK)
+    if (n >= BLOCK && countdown > 0) /* the calls are counted */
         fault_last_block = fault_calls();
     if (kind != SHORT_READ && due())
         return -1;

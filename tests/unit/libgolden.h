@@ -34,7 +34,7 @@ const float *golden(const struct golden_file *g, const char *name, size_t *n); /
 br__json *open_json(const char *root, const char *model);
 int64_t ids_of(const br__json *j, const char *key, int32_t *ids, int64_t max);
 
-/* Lanes of a model in tests, on every machine: a barrier of hundreds of lanes on few CPUs takes
+/* Threads of a model in tests, on every machine: a barrier of hundreds of threads on few CPUs takes
  * milliseconds, and a graph has as many barriers as kernels.  test_engine_modes has more. */
 #define TEST_THREADS 2
 struct br__llm *open_model(const char *dir, const char *adapter, int merge); /* float32 */

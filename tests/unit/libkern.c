@@ -91,11 +91,11 @@ static struct br__kernel_key key_of(const struct kern_call *c)
     return br__kernel_key(c->op, in, c->n_in, c->out.dtype);
 }
 
-void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,
+void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_threads,
                  struct kern_call *call)
 {
     static uint32_t n_jobs;
-    struct br_stream sized = {.n_threads = n_lanes};
+    struct br_stream sized = {.n_threads = n_threads};
     struct job job = {.row = row_of(features, key_of(call)),
                       .call = {.struct_size = sizeof job.call,
                                .op = call->op,
@@ -106,7 +106,7 @@ void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_l
                                .attr = call->attr,
                                .stream = &sized,
                                .device = device},
-                      .late = n_jobs++ % n_lanes};
+                      .late = n_jobs++ % n_threads};
     ck_assert_msg(job.row != NULL, "%s has no kernel for op %u", tier, call->op);
     size_t n = job.row->scratch ? job.row->scratch(&job.call) : 0;
     unsigned char *scratch = aligned_alloc(64, (n + GUARD + 63) / 64 * 64);
@@ -120,14 +120,14 @@ void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_l
     free(scratch);
 }
 
-void kern_run(const struct br__cpu_tier *tier, uint32_t n_lanes, struct kern_call *call)
+void kern_run(const struct br__cpu_tier *tier, uint32_t n_threads, struct kern_call *call)
 {
     const struct br_backend *b = br__cpu_backend();
     struct br_err err = BR_ERR_INIT;
     uint64_t features;
     void *device;
-    ck_assert_msg(b->open(&device, 0, n_lanes, &features, &err) == 0, "%s", err.msg);
-    kern_run_on(device, tier->name, tier->features, n_lanes, call);
+    ck_assert_msg(b->open(&device, 0, n_threads, &features, &err) == 0, "%s", err.msg);
+    kern_run_on(device, tier->name, tier->features, n_threads, call);
     b->close(device);
 }
 

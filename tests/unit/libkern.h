@@ -23,12 +23,12 @@ size_t kern_tiers(const struct br__cpu_tier **out, size_t max);
  */
 const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight);
 
-/* Run call (in, out, op, attr, n_in set) on a device of n_lanes with the kernels of a tier; scratch
- * is as large as asked for, filled with NaN, and checked for writes beyond it. */
-void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_lanes,
+/* Run call (in, out, op, attr, n_in set) on a device of n_threads with the kernels of a tier;
+ * scratch is as large as asked for, filled with NaN, and checked for writes beyond it. */
+void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_threads,
                  struct kern_call *call);
 /* The same on a device of its own. */
-void kern_run(const struct br__cpu_tier *tier, uint32_t n_lanes, struct kern_call *call);
+void kern_run(const struct br__cpu_tier *tier, uint32_t n_threads, struct kern_call *call);
 
 /* A dense view; dims from the last. */
 struct br_tensor kern_tensor(void *data, uint32_t dtype, uint32_t n_dim, const int64_t *shape);

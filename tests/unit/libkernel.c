@@ -6,17 +6,17 @@
 #include <check.h>
 #include <string.h>
 
-void in_each_place(void (*fn)(const struct place *p, void *arg), void *arg)
+void in_each_place(void (*fn)(const struct kern_place *p, void *arg), void *arg)
 {
     const struct br_backend *cpu = br__cpu_backend();
     const struct br__cpu_tier *tiers[16];
     size_t n = kern_tiers(tiers, BR_COUNTOF(tiers));
     for (size_t i = 0; i < n; i++) {
-        for (uint32_t lanes = 1; lanes <= MAX_LANES; lanes++) {
+        for (uint32_t threads = 1; threads <= MAX_THREADS; threads++) {
             struct br_err err = BR_ERR_INIT;
             uint64_t features;
-            struct place p = {tiers[i]->name, tiers[i]->features, lanes, NULL};
-            ck_assert_msg(cpu->open(&p.device, 0, lanes, &features, &err) == 0, "%s", err.msg);
+            struct kern_place p = {tiers[i]->name, tiers[i]->features, threads, NULL};
+            ck_assert_msg(cpu->open(&p.device, 0, threads, &features, &err) == 0, "%s", err.msg);
             fn(&p, arg);
             cpu->close(p.device);
         }
@@ -95,12 +95,12 @@ void fill_random(struct br_tensor *t, uint32_t seed, float scale)
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
-const struct br_kernel *kernel_of(const struct place *p, uint32_t op, uint32_t weight_dtype)
+const struct br_kernel *kernel_of(const struct kern_place *p, uint32_t op, uint32_t weight_dtype)
 {
     return kern_row(p->features, op, weight_dtype);
 }
 
-void run_call(const struct place *p, struct kern_call *c)
+void run_call(const struct kern_place *p, struct kern_call *c)
 {
-    kern_run_on(p->device, p->tier, p->features, p->lanes, c);
+    kern_run_on(p->device, p->tier, p->features, p->threads, c);
 }

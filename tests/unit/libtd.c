@@ -18,7 +18,7 @@ static void put_le(struct br__buf *b, uint64_t v, int bytes)
         br__buf_putc(b, i < 8 ? (char)(v >> (8 * i) & 255) : 0);
 }
 
-/* ---- pickle -------------------------------------------------------------------------------- */
+/* ---- pickle ---------------------------------------------------------------------------------- */
 
 void pk_op(struct br__buf *b, const char *opcodes)
 {
@@ -69,7 +69,7 @@ void pk_new(struct br__buf *b, const char *module, const char *name)
     pk_op(b, ")\x81");
 }
 
-/* ---- zip ----------------------------------------------------------------------------------- */
+/* ---- zip ------------------------------------------------------------------------------------- */
 
 static void put_local(struct br__buf *out, size_t start, const struct zip_in *in)
 {
@@ -181,7 +181,7 @@ void torch_save(struct br__buf *out, const struct br__buf *pickle, const struct 
     save_archive(out, pickle, storages, n, "little");
 }
 
-/* ---- checkpoints --------------------------------------------------------------------------- */
+/* ---- checkpoints ----------------------------------------------------------------------------- */
 
 unsigned char td_byte(uint64_t i)
 {

@@ -74,7 +74,7 @@ static int is_nan16(uint16_t h, uint16_t inf)
     return (h & 0x7FFF) > inf;
 }
 
-/* ---- an independent model of the 16-bit types ---------------------------------------------- */
+/* ---- an independent model of the 16-bit types ------------------------------------------------ */
 
 struct kind {
     int dtype, man_bits, bias;
@@ -114,7 +114,7 @@ static uint16_t nearest16(const struct kind *k, double x)
     return sign | (up ? hi : lo);
 }
 
-/* ---- golden bit patterns ------------------------------------------------------------------- */
+/* ---- golden bit patterns --------------------------------------------------------------------- */
 
 static br__json *golden;
 
@@ -199,7 +199,7 @@ START_TEST(golden_values)
 }
 END_TEST
 
-/* ---- all 65536 values ---------------------------------------------------------------------- */
+/* ---- all 65536 values ------------------------------------------------------------------------ */
 
 static void check_all16(const struct kind *k)
 {
@@ -315,7 +315,7 @@ START_TEST(f64_rounds_once)
 }
 END_TEST
 
-/* ---- NaN ----------------------------------------------------------------------------------- */
+/* ---- NaN ------------------------------------------------------------------------------------- */
 
 START_TEST(nan_keeps_sign)
 {
@@ -331,7 +331,7 @@ START_TEST(nan_keeps_sign)
 }
 END_TEST
 
-/* ---- add ----------------------------------------------------------------------------------- */
+/* ---- add ------------------------------------------------------------------------------------- */
 
 /* All bf16 values: w - 1 in bf16 is exact where the issue says, and the count says where. */
 START_TEST(add_minus_one)
@@ -367,7 +367,7 @@ START_TEST(add_minus_one)
 }
 END_TEST
 
-/* ---- tiers against each other, any length, any alignment ----------------------------------- */
+/* ---- tiers against each other, any length, any alignment ------------------------------------- */
 
 enum { N_RANDOM = 1 << 16, OUT_BYTES = 12 * N_RANDOM + 4096 };
 static uint8_t *shared_out; /* written by a child, read by the parent */
@@ -438,7 +438,7 @@ START_TEST(tiers_agree)
 }
 END_TEST
 
-/* ---- dequantisation ------------------------------------------------------------------------ */
+/* ---- dequantisation -------------------------------------------------------------------------- */
 
 static void dequant_blocks(void)
 {

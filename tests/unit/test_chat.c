@@ -62,8 +62,7 @@ static int try_render(const struct br_chat_request *given)
         ck_assert_uint_eq(n_text, strlen(want));                                                   \
     } while (0)
 
-/* ---- which template ----------------------------------------------------------------------------
- */
+/* ---- which template -------------------------------------------------------------------------- */
 
 START_TEST(the_file_goes_before_the_config)
 {
@@ -119,8 +118,7 @@ START_TEST(several_without_a_default_are_an_error)
 }
 END_TEST
 
-/* ---- variables ---------------------------------------------------------------------------------
- */
+/* ---- variables ------------------------------------------------------------------------------- */
 
 START_TEST(special_tokens_are_variables)
 {
@@ -187,8 +185,7 @@ START_TEST(the_date_is_the_callers)
 }
 END_TEST
 
-/* ---- what is wrong
- * ------------------------------------------------------------------------------- */
+/* ---- what is wrong --------------------------------------------------------------------------- */
 
 static const struct {
     const char *config;

@@ -81,8 +81,7 @@ static void run_well(uint32_t n, void (*fn)(struct rank *r), const void *arg)
                       ranks[i].wrong);
 }
 
-/* ---- values ------------------------------------------------------------------------------------
- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static const uint32_t dtypes[] = {BR_F32, BR_BF16, BR_F16, BR_I32, BR_I64};
 
@@ -153,8 +152,7 @@ static void *filled(const struct rank *r, uint32_t dtype, size_t n)
     return p;
 }
 
-/* ---- collectives -------------------------------------------------------------------------------
- */
+/* ---- collectives ----------------------------------------------------------------------------- */
 
 static const size_t counts[] = {0, 1, 2, 7, 64, MAX_N};
 
@@ -269,8 +267,7 @@ START_TEST(collectives)
 }
 END_TEST
 
-/* ---- integers wrap, all values of a NaN are NaN ------------------------------------------------
- */
+/* ---- integers wrap, all values of a NaN are NaN ---------------------------------------------- */
 
 static void do_extremes(struct rank *r)
 {
@@ -291,8 +288,7 @@ START_TEST(extremes)
 }
 END_TEST
 
-/* ---- send and recv ------------------------------------------------------------------------------
- */
+/* ---- send and recv --------------------------------------------------------------------------- */
 
 enum { ROUNDS = 50, LONGEST = 600 };
 
@@ -402,8 +398,7 @@ START_TEST(messages)
 }
 END_TEST
 
-/* ---- split
- * --------------------------------------------------------------------------------------- */
+/* ---- split ----------------------------------------------------------------------------------- */
 
 /* Rows and columns of a grid of two columns, then the columns backwards, all at work at once. */
 static void do_split(struct rank *r)
@@ -441,8 +436,7 @@ START_TEST(splits)
 }
 END_TEST
 
-/* ---- calls that do not match, or make no sense -------------------------------------------------
- */
+/* ---- calls that do not match, or make no sense ----------------------------------------------- */
 
 struct mismatch {
     const char *text;
@@ -569,8 +563,7 @@ START_TEST(senseless_calls)
 }
 END_TEST
 
-/* ---- ranks that give up or leave
- * ----------------------------------------------------------------- */
+/* ---- ranks that give up or leave ------------------------------------------------------------- */
 
 struct loss {
     int (*call)(struct rank *r, void *buf);

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_cpus.c - BRIDGE_CPUS is the number of CPUs for everything that counts them: the pool of a
- * conversion, the lanes of a device. */
+ * conversion, the threads of a device. */
 #include "base/base.h"
 #include "engine/engine.h"
 #include "librun.h"
@@ -97,21 +97,21 @@ START_TEST(a_pool_has_that_many_threads)
 }
 END_TEST
 
-static void count_lane(void *arg, const struct br_stream *s)
+static void count_thread(void *arg, const struct br_stream *s)
 {
     atomic_int *seen = arg;
     if (s->thread < s->n_threads)
         atomic_fetch_add(seen, 1);
 }
 
-START_TEST(a_device_has_that_many_lanes)
+START_TEST(a_device_has_that_many_threads)
 {
     struct br__device d;
     struct br_err err = BR_ERR_INIT;
     atomic_int seen = 0;
     force(counts[_i]);
     ck_assert_msg(br__device_open(&d, "cpu", NULL, 0, 0, &err) == 0, "%s", err.msg);
-    d.backend.run(d.device, count_lane, &seen);
+    d.backend.run(d.device, count_thread, &seen);
     br__device_close(&d);
     ck_assert_int_eq(seen, counts[_i]);
 }
@@ -126,7 +126,7 @@ int main(void)
     tcase_add_test(t, as_many_as_it_says);
     tcase_add_loop_test(t, what_is_no_number_is_refused, 0, (int)BR_COUNTOF(wrong));
     tcase_add_loop_test(t, a_pool_has_that_many_threads, 0, (int)BR_COUNTOF(counts));
-    tcase_add_loop_test(t, a_device_has_that_many_lanes, 0, (int)BR_COUNTOF(counts));
+    tcase_add_loop_test(t, a_device_has_that_many_threads, 0, (int)BR_COUNTOF(counts));
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -87,8 +87,7 @@ static void same_file(const char *a, const char *b)
     br__free(y);
 }
 
-/* ---- .bin and .idx ------------------------------------------------------------------------------
- */
+/* ---- .bin and .idx --------------------------------------------------------------------------- */
 
 START_TEST(token_files_are_read)
 {
@@ -229,8 +228,7 @@ START_TEST(a_broken_index_is_refused)
 }
 END_TEST
 
-/* ---- .npy ---------------------------------------------------------------------------------------
- */
+/* ---- .npy ------------------------------------------------------------------------------------ */
 
 START_TEST(npy_is_as_numpy_writes_it)
 {
@@ -248,8 +246,7 @@ START_TEST(npy_is_as_numpy_writes_it)
 }
 END_TEST
 
-/* ---- random numbers -----------------------------------------------------------------------------
- */
+/* ---- random numbers -------------------------------------------------------------------------- */
 
 /* numpy's and torch's own numbers: those of the fixtures come through them too. */
 START_TEST(generators_are_numpy_s_and_torch_s)
@@ -274,8 +271,7 @@ START_TEST(generators_are_numpy_s_and_torch_s)
 }
 END_TEST
 
-/* ---- datasets -----------------------------------------------------------------------------------
- */
+/* ---- datasets -------------------------------------------------------------------------------- */
 
 static void same_sample(const struct br__sample *s, const br__json *want)
 {
@@ -728,8 +724,7 @@ START_TEST(pads_are_dropped)
 }
 END_TEST
 
-/* ---- samplers -----------------------------------------------------------------------------------
- */
+/* ---- samplers -------------------------------------------------------------------------------- */
 
 START_TEST(samplers_are_megatron_bridge_s)
 {

@@ -94,17 +94,17 @@ START_TEST(test_greedy)
     float *logits = malloc(vocab * sizeof *logits);
     struct br__llm_session *seqs;
     must(br__llm_session_open(&seqs, m, 1, n + n_want, &err), &err);
-    struct br__feed feed = {0, prompt, n};
+    struct br__forward_seq feed = {0, prompt, n};
     ck_assert(n > 0 && n_want > 0);
     for (int64_t i = 0; i < n_want; i++) {
-        must(br__llm_feed(seqs, &feed, 1, logits, &err), &err);
+        must(br__llm_forward(seqs, &feed, 1, logits, &err), &err);
         int32_t best = 0;
         for (size_t v = 1; v < vocab; v++)
             if (logits[v] > logits[best])
                 best = (int32_t)v;
         ck_assert_msg(best == want[i], "%s: token %d of the continuation is %d, expected %d", model,
                       (int)i, best, want[i]);
-        feed = (struct br__feed){0, &want[i], 1};
+        feed = (struct br__forward_seq){0, &want[i], 1};
     }
     free(logits);
     br__llm_session_close(seqs);

@@ -31,8 +31,7 @@ static const char *dir_of(const char *model, char dir[512])
     return dir;
 }
 
-/* ---- bfloat16
- * ------------------------------------------------------------------------------------ */
+/* ---- bfloat16 -------------------------------------------------------------------------------- */
 
 static double squares(const float *a, const float *b, size_t n)
 {
@@ -88,8 +87,7 @@ START_TEST(test_bf16)
 }
 END_TEST
 
-/* ---- from a Megatron checkpoint
- * -------------------------------------------------------------------- */
+/* ---- from a Megatron checkpoint -------------------------------------------------------------- */
 
 START_TEST(test_megatron)
 {
@@ -139,8 +137,7 @@ static struct br__llm_session *open_session(struct br__llm *m, int64_t slots, in
     return s;
 }
 
-/* ---- caches and batches
- * -------------------------------------------------------------------------------- */
+/* ---- caches and batches ---------------------------------------------------------------------- */
 
 /* With a cache, in pieces of every size, equals without. */
 START_TEST(test_cache)
@@ -161,8 +158,8 @@ START_TEST(test_cache)
     static const int64_t pieces[] = {1, 7, 2, 1, 20, 3, 1, 70};
     for (int64_t at = 0, k = 0; at < n; k++) {
         int64_t take = BR__MIN(pieces[k % 8], n - at);
-        const struct br__feed f = {0, ids + at, take};
-        must(br__llm_feed(seqs, &f, 1, logits, &err), &err);
+        const struct br__forward_seq f = {0, ids + at, take};
+        must(br__llm_forward(seqs, &f, 1, logits, &err), &err);
         at += take;
         double d = max_diff(logits, t.list[0].data + (size_t)(at - 1) * vocab, vocab);
         ck_assert_msg(d <= tolerance_of(models[_i]).logits, "%s: after %lld tokens: %g", models[_i],
@@ -191,18 +188,18 @@ START_TEST(test_batch)
             ids[s][i] = (s * 31 + i * 7 + 3) % 40;
     for (int round = 0; round < 2; round++)
         for (int step = 0; step < 4; step++) {
-            struct br__feed f[3];
+            struct br__forward_seq f[3];
             for (uint32_t s = 0; s < 3; s++) {
                 if (step == 0)
                     br__llm_reset(many, s);
-                f[s] = step == 0 ? (struct br__feed){s, ids[s], 5 + s}
-                                 : (struct br__feed){s, ids[s] + 4 + s + step, 1};
+                f[s] = step == 0 ? (struct br__forward_seq){s, ids[s], 5 + s}
+                                 : (struct br__forward_seq){s, ids[s] + 4 + s + step, 1};
             }
-            must(br__llm_feed(many, f, 3, b, &err), &err);
+            must(br__llm_forward(many, f, 3, b, &err), &err);
             for (int s = 0; s < 3; s++) {
                 br__llm_reset(one, 0);
-                const struct br__feed whole = {0, ids[s], 5 + s + step};
-                must(br__llm_feed(one, &whole, 1, a, &err), &err);
+                const struct br__forward_seq whole = {0, ids[s], 5 + s + step};
+                must(br__llm_forward(one, &whole, 1, a, &err), &err);
                 double d = max_diff(a, b + (size_t)s * vocab, vocab);
                 ck_assert_msg(d <= tolerance_of(models[_i]).logits, "%s: sequence %d: %g",
                               models[_i], s, d);
@@ -239,7 +236,7 @@ START_TEST(test_long_prompt)
     size_t vocab = (size_t)t.list[0].shape[1];
     float *logits = malloc(vocab * sizeof *logits);
     struct br__llm_session *seqs = open_session(m, 1, 0);
-    must(br__llm_feed(seqs, &(struct br__feed){0, ids, 1100}, 1, logits, &err), &err);
+    must(br__llm_forward(seqs, &(struct br__forward_seq){0, ids, 1100}, 1, logits, &err), &err);
     double d = max_diff(logits, t.list[0].data + (size_t)1099 * vocab, vocab);
     ck_assert_msg(d <= 3e-4, "%g", d);
     free(logits);
@@ -281,8 +278,7 @@ START_TEST(test_pass_again)
 }
 END_TEST
 
-/* ---- refusals
- * -------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 START_TEST(test_refusals)
 {
@@ -294,7 +290,7 @@ START_TEST(test_refusals)
     int64_t max = br_cfg_i(br__llm_config(m), BR_CFG_SEQ_LENGTH);
     ck_assert_int_lt((int)max, 300);
     const struct {
-        struct br__feed feed;
+        struct br__forward_seq feed;
         const char *says;
     } cases[] = {
         {{0, ids, max + 1}, "max_position_embeddings"},
@@ -305,7 +301,7 @@ START_TEST(test_refusals)
     };
     for (size_t i = 0; i < BR_COUNTOF(cases); i++) {
         struct br_err err = BR_ERR_INIT;
-        ck_assert_int_eq(br__llm_feed(seqs, &cases[i].feed, 1, logits, &err), BR_E_USAGE);
+        ck_assert_int_eq(br__llm_forward(seqs, &cases[i].feed, 1, logits, &err), BR_E_USAGE);
         ck_assert_msg(strstr(err.msg, cases[i].says) != NULL, "%s", err.msg);
     }
     free(logits);
@@ -339,7 +335,7 @@ START_TEST(test_nan)
     struct br__llm_session *seqs = open_session(m, 1, 0);
     float *logits = malloc(1 << 20);
     const int32_t ids[3] = {1, 2, 3};
-    ck_assert_int_eq(br__llm_feed(seqs, &(struct br__feed){0, ids, 3}, 1, logits, &err),
+    ck_assert_int_eq(br__llm_forward(seqs, &(struct br__forward_seq){0, ids, 3}, 1, logits, &err),
                      BR_E_NUMERIC);
     ck_assert_msg(strstr(err.msg, "model.layers.1.mlp.up_proj.weight") != NULL, "%s", err.msg);
     free(logits);
@@ -400,23 +396,23 @@ START_TEST(test_routed_only)
 }
 END_TEST
 
-/* The same bits for any number of lanes, also for far more than there are rows, heads or experts.
- * The most that a machine may have is tried on one model: lanes that outnumber CPUs wait for each
+/* The same bits for any number of threads, also for far more than there are rows, heads or experts.
+ * The most that a machine may have is tried on one model: threads that outnumber CPUs wait for each
  * other. */
-START_TEST(test_lanes)
+START_TEST(test_threads)
 {
-    const int lanes[] = {1, 3, _i == 0 ? 256 : 16};
+    const int threads[] = {1, 3, _i == 0 ? 256 : 16};
     char dir[512];
     int32_t ids[32];
     struct br__trace want, got;
     for (int i = 0; i < 32; i++)
         ids[i] = (i * 37 + 5) % 40;
-    for (size_t i = 0; i < BR_COUNTOF(lanes); i++) {
+    for (size_t i = 0; i < BR_COUNTOF(threads); i++) {
         struct br__llm *m =
             open_as(&(struct br__llm_opts){.weights = {.hf_model = dir_of(models[_i], dir)},
                                            .precision = BR_BF16,
                                            .device = test_device(),
-                                           .threads = lanes[i]});
+                                           .threads = threads[i]});
         trace(m, ids, 32, 0, i ? &got : &want);
         br__llm_close(m);
         if (i == 0)
@@ -424,7 +420,7 @@ START_TEST(test_lanes)
         const struct br__named *a = br__trace_find(&want, "logits");
         const struct br__named *b = br__trace_find(&got, "logits");
         size_t n = (size_t)a->shape[0] * (size_t)a->shape[1] * sizeof(float);
-        ck_assert_msg(memcmp(a->data, b->data, n) == 0, "%s: %d lanes", models[_i], lanes[i]);
+        ck_assert_msg(memcmp(a->data, b->data, n) == 0, "%s: %d threads", models[_i], threads[i]);
         br__trace_free(&got);
     }
     br__trace_free(&want);
@@ -445,7 +441,7 @@ int main(void)
     tcase_add_test(c, test_refusals);
     tcase_add_test(c, test_nan);
     tcase_add_test(c, test_routed_only);
-    tcase_add_loop_test(c, test_lanes, 0, N_MODELS);
+    tcase_add_loop_test(c, test_threads, 0, N_MODELS);
     suite_add_tcase(s, c);
     return run_suite(s);
 }

@@ -278,8 +278,7 @@ START_TEST(repair_faults)
 }
 END_TEST
 
-/* ---- kill -9 at each call
- * ------------------------------------------------------------------------ */
+/* ---- kill -9 at each call -------------------------------------------------------------------- */
 
 /* A job that replaces what another left. */
 struct replacing {

@@ -70,8 +70,7 @@ static const char *blob(const char *sha)
     return hub_path("home/hub/models--Qwen--m/blobs/%s", sha);
 }
 
-/* ---- a hub that behaves ------------------------------------------------------------------------
- */
+/* ---- a hub that behaves ---------------------------------------------------------------------- */
 
 START_TEST(fetches_what_is_needed)
 {
@@ -208,8 +207,7 @@ START_TEST(messages_hold_no_secret_of_a_url)
 }
 END_TEST
 
-/* ---- faults ------------------------------------------------------------------------------------
- */
+/* ---- faults ---------------------------------------------------------------------------------- */
 
 static const struct fault {
     const char *option, *option2;
@@ -320,8 +318,7 @@ START_TEST(distrusts_what_is_resumed)
 }
 END_TEST
 
-/* ---- several processes, and files of others
- * ------------------------------------------------------ */
+/* ---- several processes, and files of others -------------------------------------------------- */
 
 START_TEST(processes_share_the_work)
 {
@@ -367,8 +364,7 @@ START_TEST(minds_its_own_files)
 }
 END_TEST
 
-/* ---- failing system calls and allocations
- * ----------------------------------------------------------- */
+/* ---- failing system calls and allocations ---------------------------------------------------- */
 
 static struct br__io_ops real_io;
 static struct br__mem_ops real_mem;
@@ -487,8 +483,7 @@ START_TEST(every_allocation_fails_once)
 }
 END_TEST
 
-/* ---- reading without storing
- * ---------------------------------------------------------------------- */
+/* ---- reading without storing ----------------------------------------------------------------- */
 
 /* A model of one big U8 tensor, larger than the cache of blocks. */
 static void put_model(size_t n)

@@ -55,8 +55,7 @@ static double off_by(const float *got, const double *want, int64_t n)
     return sqrt(diff / norm);
 }
 
-/* ---- large -------------------------------------------------------------------------------------
- */
+/* ---- large ----------------------------------------------------------------------------------- */
 
 /* Head h of query t, which sees keys [from, to), all in double. */
 static void attend_slowly(const struct kern_call *c, const float *k, const float *v, int64_t t,
@@ -83,7 +82,7 @@ static void attend_slowly(const struct kern_call *c, const float *k, const float
     free(s);
 }
 
-static void long_attention(const struct place *p, void *arg)
+static void long_attention(const struct kern_place *p, void *arg)
 {
     (void)arg;
     const int64_t T = 333, hq = 6, hk = 2, d = 64;
@@ -129,7 +128,7 @@ struct attending {
     int bf16, n_seqs, nq[4], nk[4];
 };
 
-static void some_attention(const struct place *p, void *arg)
+static void some_attention(const struct kern_place *p, void *arg)
 {
     const struct attending *a = arg;
     const int tiles = a->bf16 && p->features & BR__CPU_AMX;
@@ -201,7 +200,7 @@ START_TEST(attention_of_few_and_many)
 }
 END_TEST
 
-static void large_vocabulary(const struct place *p, void *arg)
+static void large_vocabulary(const struct kern_place *p, void *arg)
 {
     (void)arg;
     const int64_t T = 2, V = 151936;
@@ -228,12 +227,11 @@ START_TEST(cross_entropy_of_a_large_vocabulary)
 }
 END_TEST
 
-/* ---- a pass cut in two --------------------------------------------------------------------------
- */
+/* ---- a pass cut in two ----------------------------------------------------------------------- */
 
 /* Rows [from, from + n) of a sequence of T, its state in slot 1. */
-static void delta_part(const struct place *p, const struct kern_call *whole, struct br_tensor state,
-                       int64_t from, int64_t n, float *out)
+static void delta_part(const struct kern_place *p, const struct kern_call *whole,
+                       struct br_tensor state, int64_t from, int64_t n, float *out)
 {
     struct kern_call c = *whole;
     for (uint32_t i = 0; i < 5; i++) {
@@ -249,7 +247,7 @@ static void delta_part(const struct place *p, const struct kern_call *whole, str
     tensor_free(&c.in[5]);
 }
 
-static void delta_in_parts(const struct place *p, void *arg)
+static void delta_in_parts(const struct kern_place *p, void *arg)
 {
     (void)arg;
     const int64_t T = 150, hk = 2, hv = 4, dk = 32, dv = 48;
@@ -286,10 +284,9 @@ START_TEST(delta_rule_hands_its_state_over)
 }
 END_TEST
 
-/* ---- numbers that are none
- * ----------------------------------------------------------------------- */
+/* ---- numbers that are none ------------------------------------------------------------------- */
 
-static void nan_passes(const struct place *p, void *arg)
+static void nan_passes(const struct kern_place *p, void *arg)
 {
     (void)arg;
     static const uint32_t ops[] = {BR_OP_SOFTMAX, BR_OP_SIGMOID, BR_OP_L2NORM, BR_OP_SCALE};
@@ -320,8 +317,7 @@ START_TEST(nan_is_not_swallowed)
 }
 END_TEST
 
-/* ---- indices out of nowhere
- * ---------------------------------------------------------------------- */
+/* ---- indices out of nowhere ------------------------------------------------------------------ */
 
 static const int32_t wild[] = {INT32_MIN, INT32_MAX, -1, 5, 0, 1 << 20, -(1 << 20), 4};
 
@@ -373,7 +369,7 @@ static const struct wild_case {
 };
 /* clang-format on */
 
-static void wild_indices(const struct place *p, void *arg)
+static void wild_indices(const struct kern_place *p, void *arg)
 {
     (void)arg;
     for (size_t i = 0; i < BR_COUNTOF(wild_cases); i++) {
@@ -408,7 +404,7 @@ static struct br_tensor wild_seqs(void)
                 0, 2, -1, 3, 1);
 }
 
-static void wild_sequences(const struct place *p, void *arg)
+static void wild_sequences(const struct kern_place *p, void *arg)
 {
     (void)arg;
     const int64_t T = 8;
@@ -454,11 +450,10 @@ START_TEST(wild_sequences_stay_inside)
 }
 END_TEST
 
-/* ---- nothing at all
- * ------------------------------------------------------------------------------ */
+/* ---- nothing at all -------------------------------------------------------------------------- */
 
 /* A rank without tokens, or an expert batch without rows. */
-static void no_tokens(const struct place *p, void *arg)
+static void no_tokens(const struct kern_place *p, void *arg)
 {
     (void)arg;
     struct kern_call add = {.op = BR_OP_ADD, .n_in = 2};
@@ -514,15 +509,15 @@ START_TEST(ceilings_stay_inside)
     const struct br_backend *b = br__cpu_backend();
     const size_t n = 1 << 20, page = 1 << 16;
     struct br_err err = {0};
-    struct br_peaks peaks;
+    struct br_roofline roofline;
     void *device = NULL;
     uint64_t features;
     ck_assert_int_eq(b->open(&device, 0, 2, &features, &err), BR_OK);
     char *buf = mmap(NULL, n + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(buf, MAP_FAILED);
     ck_assert_int_eq(mprotect(buf + n, page, PROT_NONE), 0);
-    ck_assert_int_eq(b->peaks(device, buf, n, &peaks, &err), BR_OK);
-    ck_assert(peaks.read_bytes == 0 && peaks.f32_flops > 0 && peaks.matmul_flops > 0);
+    ck_assert_int_eq(b->roofline(device, buf, n, &roofline, &err), BR_OK);
+    ck_assert(roofline.read_bytes == 0 && roofline.f32_flops > 0 && roofline.matmul_flops > 0);
     munmap(buf, n + page);
     b->close(device);
 }

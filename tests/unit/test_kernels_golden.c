@@ -2,7 +2,7 @@
 /* test_kernels_golden.c - every op against what torch makes of the same inputs.
  *
  * data/kernels/ is written by oracle/make_kernel_goldens.py.  Each case runs on every tier and on
- * one to three lanes, with contiguous inputs and with gaps between their rows; on one tier all of
+ * one to three threads, with contiguous inputs and with gaps between their rows; on one tier all of
  * these must give the same bits. */
 #include "../../core/engine/engine.h"
 #include "libkernel.h"
@@ -41,8 +41,7 @@ struct one {
     const char *tier;
 };
 
-/* ---- files -------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static struct br_tensor load(const struct gold *g, const char *name)
 {
@@ -102,8 +101,7 @@ static void free_case(struct one *o)
     free(o->first);
 }
 
-/* ---- comparison --------------------------------------------------------------------------------
- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 static double element(const struct br_tensor *t, int64_t i)
 {
@@ -123,14 +121,14 @@ static double element(const struct br_tensor *t, int64_t i)
 }
 
 /* Relative L2 within tol, and no element off by more than 30 tol of the largest. */
-static void compare(const struct place *p, const struct one *o, const char *what,
+static void compare(const struct kern_place *p, const struct one *o, const char *what,
                     const struct br_tensor *got, const struct br_tensor *want)
 {
     double diff = 0, norm = 0, worst = 0, most = 0;
     for (int64_t i = 0; i < count(want); i++) {
         double a = element(got, i), b = element(want, i), d = fabs(a - b);
         ck_assert_msg(!(d != d) || b != b, "%s on %s x %u: %s[%ld] is %g, not %g", o->name, p->tier,
-                      p->lanes, what, (long)i, a, b);
+                      p->threads, what, (long)i, a, b);
         diff += d * d;
         norm += b * b;
         worst = d > worst ? d : worst;
@@ -138,13 +136,14 @@ static void compare(const struct place *p, const struct one *o, const char *what
     }
     double l2 = sqrt(diff) / (norm > 0 ? sqrt(norm) : 1);
     if (getenv("BRIDGE_TEST_SHOW"))
-        printf("%-24s %-8s x%u %-6s %.2g of %.2g\n", o->name, p->tier, p->lanes, what, l2, o->tol);
+        printf("%-24s %-8s x%u %-6s %.2g of %.2g\n", o->name, p->tier, p->threads, what, l2,
+               o->tol);
     ck_assert_msg(l2 <= o->tol && worst <= 30 * o->tol * most,
-                  "%s on %s x %u: %s off by %g (largest %g), not %g", o->name, p->tier, p->lanes,
+                  "%s on %s x %u: %s off by %g (largest %g), not %g", o->name, p->tier, p->threads,
                   what, l2, worst, o->tol);
 }
 
-static void run_case(const struct place *p, struct one *o, int64_t gap)
+static void run_case(const struct kern_place *p, struct one *o, int64_t gap)
 {
     struct kern_call c = o->call;
     for (uint32_t i = 0; i < c.n_in; i++)
@@ -168,7 +167,7 @@ static void run_case(const struct place *p, struct one *o, int64_t gap)
     }
     if (!in_place)
         ck_assert_msg(memcmp(o->first, c.out.data, bytes) == 0,
-                      "%s on %s: other bits on %u lanes, gap %d", o->name, p->tier, p->lanes,
+                      "%s on %s: other bits on %u threads, gap %d", o->name, p->tier, p->threads,
                       (int)gap);
     for (uint32_t i = 0; i < c.n_in; i++)
         tensor_free(&c.in[i]);
@@ -181,7 +180,7 @@ struct cases {
     size_t n;
 };
 
-static void run_place(const struct place *p, void *arg)
+static void run_place(const struct kern_place *p, void *arg)
 {
     const struct cases *c = arg;
     for (size_t i = 0; i < c->n; i++) {
@@ -236,8 +235,7 @@ START_TEST(goldens)
 }
 END_TEST
 
-/* ---- coverage ----------------------------------------------------------------------------------
- */
+/* ---- coverage -------------------------------------------------------------------------------- */
 
 /* Leaves and views come before the products, but for AFTER; collectives are ALL_REDUCE to RECV. */
 static int is_computed(uint32_t op)
@@ -251,7 +249,7 @@ static int has_weight(uint32_t op)
            op == BR_OP_GROUPED_MATMUL || op == BR_OP_GROUPED_MATMUL_NN;
 }
 
-static void check_kernels(const struct place *p, void *arg)
+static void check_kernels(const struct kern_place *p, void *arg)
 {
     (void)arg;
     for (uint32_t op = 0; op < BR_N_OPS; op++) {

@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_matmul - the matrix products against sums in double precision.
  *
- * Every tier, dtype of weights and of values, op, lane count; shapes that end in the middle of
+ * Every tier, dtype of weights and of values, op, thread count; shapes that end in the middle of
  * every block; strided inputs and outputs with sentinels between the rows; experts with none, few
  * and many rows.  Where inputs may be rounded to bfloat16 the reference rounds them too, so the
  * tolerance is that of the order of summation alone. */
@@ -66,7 +66,7 @@ struct shape {
 
 struct run {
     const struct br__cpu_tier *tier;
-    uint32_t op, dtype, lanes;
+    uint32_t op, dtype, threads;
     uint32_t values; /* dtype of x, and of the result unless it is a gradient of weights */
     int64_t exact;   /* attr i0 */
     struct shape s;
@@ -136,8 +136,8 @@ static void compare(const struct run *r, const struct want *w, const float *out,
     for (int64_t i = 0; i < w->rows; i++) {
         for (int64_t j = 0; j < w->cols; j++)
             if (!near(r, w, i, j, (double)out[i * ldo + j]))
-                ck_abort_msg("%s op %u %s, %u lanes, t %ld n %ld k %ld: [%ld, %ld] is %g",
-                             r->tier->name, r->op, br_dtype_st((int)r->dtype), r->lanes,
+                ck_abort_msg("%s op %u %s, %u threads, t %ld n %ld k %ld: [%ld, %ld] is %g",
+                             r->tier->name, r->op, br_dtype_st((int)r->dtype), r->threads,
                              (long)r->s.t, (long)r->s.n, (long)r->s.k, (long)i, (long)j,
                              (double)out[i * ldo + j]);
         for (int64_t j = w->cols; j < ldo; j++)
@@ -167,7 +167,7 @@ static void run_as(const struct run *r, struct kern_call *c, float *out, int64_t
     c->out.data = rounds ? (void *)half : out;
     if (adds(r->op))
         c->in[c->n_in++] = c->out;
-    kern_run(r->tier, r->lanes, c);
+    kern_run(r->tier, r->threads, c);
     if (rounds)
         br_cast(out, BR_F32, half, BR_BF16, (size_t)n, 0);
     br__free(half);
@@ -207,7 +207,7 @@ static void plain(const struct run *r)
 static const int32_t experts[][9] = {
     {0, 0, 1, 1, 2, 5, 5, 5, 7},            /* decoding: a row here and there, two rows of others */
     {0, 40, 40, 41, 80, 80, 112, 113, 120}, /* few and many */
-    {0, 5, 105, 105, 105, 105, 105, 105, 105}, /* few that lanes share, then many */
+    {0, 5, 105, 105, 105, 105, 105, 105, 105}, /* few that threads share, then many */
     {0, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 #define N_EXPERTS 8
@@ -278,7 +278,8 @@ static void grouped(const struct run *r, const int32_t *offsets)
 
 static const uint32_t dtypes[] = {BR_F32, BR_BF16, BR_F16};
 
-/* Call fn for every tier, dtype and kind of product that op has, with varying lanes and strides. */
+/* Call fn for every tier, dtype and kind of product that op has, with varying threads and strides.
+ */
 static void each_of(uint32_t op, uint32_t values, struct shape s,
                     void (*fn)(const struct run *r, const int32_t *o), const int32_t *offsets)
 {
@@ -310,7 +311,7 @@ static void plain_run(const struct run *r, const int32_t *offsets)
     plain(r);
 }
 
-/* ---- tests --------------------------------------------------------------------------------- */
+/* ---- tests ----------------------------------------------------------------------------------- */
 
 /* Rows around every change of method, columns and k around every block. */
 static const struct shape few_rows[] = {

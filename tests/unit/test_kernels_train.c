@@ -3,7 +3,7 @@
  * the output layer with its loss, sums that ops add to, and the optimizer.
  *
  * Every place must also give the same bits as the first of its tier: no result depends on the
- * number of lanes. */
+ * number of threads. */
 #include "../../core/train/train.h"
 #include "libkern.h"
 #include "libkernel.h"
@@ -80,7 +80,7 @@ struct first {
     void *bits;
     size_t n;
 };
-static void same_as_first(const struct place *p, struct first *f, const struct br_tensor *t)
+static void same_as_first(const struct kern_place *p, struct first *f, const struct br_tensor *t)
 {
     size_t n = (size_t)count(t) * br_dtype_size((int)t->dtype);
     if (f->tier != p->tier) {
@@ -88,12 +88,11 @@ static void same_as_first(const struct place *p, struct first *f, const struct b
         *f = (struct first){p->tier, malloc(n), n};
         memcpy(f->bits, t->data, n);
     }
-    ck_assert_msg(f->n == n && memcmp(f->bits, t->data, n) == 0, "%s: other bits on %u lanes",
-                  p->tier, p->lanes);
+    ck_assert_msg(f->n == n && memcmp(f->bits, t->data, n) == 0, "%s: other bits on %u threads",
+                  p->tier, p->threads);
 }
 
-/* ---- the output layer with its loss ------------------------------------------------------------
- */
+/* ---- the output layer with its loss ---------------------------------------------------------- */
 
 struct head_case {
     int64_t T, h, V, parts;
@@ -180,7 +179,7 @@ static struct kern_call head_call(const struct head_case *k, const struct head *
     return c;
 }
 
-static void head_in_place(const struct place *p, void *arg)
+static void head_in_place(const struct kern_place *p, void *arg)
 {
     struct head_case *k = arg;
     struct head d = head_make(k);
@@ -273,7 +272,7 @@ START_TEST(head_with_its_loss)
 END_TEST
 
 /* Without a sum, the gradient by x alone. */
-static void head_frozen(const struct place *p, void *arg)
+static void head_frozen(const struct kern_place *p, void *arg)
 {
     struct head_case k = head_cases[1];
     (void)arg;
@@ -298,10 +297,9 @@ START_TEST(head_of_frozen_words)
 }
 END_TEST
 
-/* ---- sums that ops add to ----------------------------------------------------------------------
- */
+/* ---- sums that ops add to -------------------------------------------------------------------- */
 
-static void add_to(const struct place *p, void *arg)
+static void add_to(const struct kern_place *p, void *arg)
 {
     static const uint32_t dtypes[] = {BR_F32, BR_BF16};
     (void)arg;
@@ -327,7 +325,7 @@ START_TEST(adding_to_a_sum)
 }
 END_TEST
 
-static void embed_grad_add(const struct place *p, void *arg)
+static void embed_grad_add(const struct kern_place *p, void *arg)
 {
     const int32_t ids[] = {3, 9, 3, -5, 7, 1 << 30, 4, 3};
     const int64_t T = BR_COUNTOF(ids), h = 21, V = 6, first = 2;
@@ -358,7 +356,7 @@ START_TEST(adding_to_an_embedding)
 }
 END_TEST
 
-static void zeros(const struct place *p, void *arg)
+static void zeros(const struct kern_place *p, void *arg)
 {
     (void)arg;
     struct kern_call c = {.op = BR_OP_ZEROS, .out = TENSOR(BR_F32, 7, 33)};
@@ -375,8 +373,7 @@ START_TEST(zeros_are_zeros)
 }
 END_TEST
 
-/* ---- the optimizer ----------------------------------------------------------------------------
- */
+/* ---- the optimizer --------------------------------------------------------------------------- */
 
 static struct br_tensor random_of(uint32_t dtype, int64_t n, uint64_t seed)
 {
@@ -393,7 +390,7 @@ struct adam_case {
 };
 
 /* Bit by bit what the optimizer's reference makes of the same arrays. */
-static void adamw_in_place(const struct place *p, void *arg)
+static void adamw_in_place(const struct kern_place *p, void *arg)
 {
     const struct adam_case *k = arg;
     struct br__adamw h = br__adamw_make(&(struct br__adamw_opts){.lr = 3e-3,
@@ -441,7 +438,7 @@ START_TEST(adamw_is_the_reference)
 }
 END_TEST
 
-static void squares(const struct place *p, void *arg)
+static void squares(const struct kern_place *p, void *arg)
 {
     const int64_t sizes[] = {1, 15, 65536, 65537, 150001};
     struct br_err err = BR_ERR_INIT;
@@ -468,7 +465,7 @@ START_TEST(squares_are_the_reference)
 }
 END_TEST
 
-static void casts(const struct place *p, void *arg)
+static void casts(const struct kern_place *p, void *arg)
 {
     static const uint32_t dtypes[] = {BR_F32, BR_BF16};
     (void)arg;
@@ -493,7 +490,7 @@ START_TEST(casts_round)
 }
 END_TEST
 
-static void log_sums(const struct place *p, void *arg)
+static void log_sums(const struct kern_place *p, void *arg)
 {
     (void)arg;
     struct br_tensor x = TENSOR(BR_F32, 9, 131);

@@ -14,8 +14,7 @@
 #define LONGEST 40
 #define TOLERANCE 3e-4 /* through caches and in batches: sums of other orders */
 
-/* ---- a server
- * ------------------------------------------------------------------------------------ */
+/* ---- a server -------------------------------------------------------------------------------- */
 
 struct served {
     uint64_t id;
@@ -159,8 +158,7 @@ START_TEST(test_server)
 }
 END_TEST
 
-/* ---- the rest of the door
- * ------------------------------------------------------------------------- */
+/* ---- the rest of the door -------------------------------------------------------------------- */
 
 /* Rows of logits are those that the greedy sequence follows. */
 START_TEST(test_logits)

@@ -39,8 +39,7 @@ static const char *file_of(const char *name, const char *text)
     return p;
 }
 
-/* ---- pretokenised records
- * --------------------------------------------------------------------------- */
+/* ---- pretokenised records -------------------------------------------------------------------- */
 
 START_TEST(records_are_samples)
 {
@@ -128,8 +127,7 @@ START_TEST(records_that_are_no_samples_are_refused)
 }
 END_TEST
 
-/* ---- the cache
- * ---------------------------------------------------------------------------------------- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 START_TEST(jsonl_is_tokenised_once)
 {
@@ -166,8 +164,7 @@ START_TEST(jsonl_is_tokenised_once)
 }
 END_TEST
 
-/* ---- the loader
- * --------------------------------------------------------------------------------------- */
+/* ---- the loader ------------------------------------------------------------------------------ */
 
 static struct br__pretrain *open_data(int64_t samples)
 {

@@ -168,8 +168,8 @@ static struct br__llm *open_ranks(const char *model, const char *adapter, const 
     struct br_err err = BR_ERR_INIT;
     struct br__llm *m;
     snprintf(dir, sizeof dir, "%s%s", HF, model);
-    /* Two lanes on every machine, shared by the ranks: a barrier of hundreds of lanes on few CPUs
-     * takes milliseconds, and these graphs have as many barriers as kernels. */
+    /* Two threads on every machine, shared by the ranks: a barrier of hundreds of threads on few
+     * CPUs takes milliseconds, and these graphs have as many barriers as kernels. */
     struct br__llm_opts o = {.weights = {.hf_model = dir, .adapter = adapter},
                              .precision = BR_F32,
                              .device = test_device(),
@@ -295,9 +295,9 @@ START_TEST(test_decode)
     int32_t ids[TOKENS];
     fill_ids(ids, 3);
     for (int i = 0; i < TOKENS; i += i ? 1 : 13) {
-        const struct br__feed f = {0, ids + i, i ? 1 : 13};
-        must(br__llm_feed(a, &f, 1, x, &err), &err);
-        must(br__llm_feed(b, &f, 1, y, &err), &err);
+        const struct br__forward_seq f = {0, ids + i, i ? 1 : 13};
+        must(br__llm_forward(a, &f, 1, x, &err), &err);
+        must(br__llm_forward(b, &f, 1, y, &err), &err);
         for (size_t v = 0; v < vocab; v++)
             ck_assert_msg(fabsf(x[v] - y[v]) <= 3e-4f, "%s: token %d: logit %zu is %g, expected %g",
                           model->base, i, v, (double)y[v], (double)x[v]);
@@ -333,10 +333,10 @@ START_TEST(test_threads_stay)
     int32_t ids[TOKENS];
     fill_ids(ids, 3);
     ck_assert_int_ge(atomic_load(&threads_started), 3);
-    must(br__llm_feed(s, &(struct br__feed){0, ids, 1}, 1, logits, &err), &err);
+    must(br__llm_forward(s, &(struct br__forward_seq){0, ids, 1}, 1, logits, &err), &err);
     int before = atomic_load(&threads_started);
     for (int i = 1; i < TOKENS; i++)
-        must(br__llm_feed(s, &(struct br__feed){0, ids + i, 1}, 1, logits, &err), &err);
+        must(br__llm_forward(s, &(struct br__forward_seq){0, ids + i, 1}, 1, logits, &err), &err);
     ck_assert_int_eq(atomic_load(&threads_started), before);
     free(logits);
     br__llm_session_close(s);

@@ -33,7 +33,7 @@ static void config_of(const char *model_type, const char *const *sets, size_t n,
     br__json_free(json);
 }
 
-/* ---- patterns ------------------------------------------------------------------------------- */
+/* ---- patterns -------------------------------------------------------------------------------- */
 
 static const struct {
     const char *pattern, *full, *stacked;
@@ -102,8 +102,7 @@ START_TEST(shapes)
 }
 END_TEST
 
-/* ---- layouts ----------------------------------------------------------------------------------
- */
+/* ---- layouts --------------------------------------------------------------------------------- */
 
 static const struct {
     uint32_t layout;
@@ -122,14 +121,15 @@ START_TEST(spans_tile_both_sides)
 {
     struct br_config cfg;
     struct br_err err = BR_ERR_INIT;
-    struct br__span *spans;
+    struct br__row_move *spans;
     size_t n;
     int64_t mc_rows[BR__MAX_LIST];
     uint8_t in[BR__MAX_LIST][1024] = {{0}}, out[BR__MAX_LIST][1024] = {{0}};
     config_of("qwen3_next", NULL, 0, &cfg);
     const int64_t *rows = layouts[_i].rows[0];
     ck_assert_int_eq(
-        br__layout_spans(&arena, layouts[_i].layout, &cfg, rows, &spans, &n, mc_rows, &err), BR_OK);
+        br__layout_row_moves(&arena, layouts[_i].layout, &cfg, rows, &spans, &n, mc_rows, &err),
+        BR_OK);
     int64_t total_in = 0, total_out = 0, moved = 0;
     for (size_t i = 0; i < n; i++)
         for (int64_t r = 0; r < spans[i].n; r++, moved++) {
@@ -144,7 +144,7 @@ START_TEST(spans_tile_both_sides)
     ck_assert_int_eq(moved, total_out);
     int64_t wrong[3] = {rows[0] + 1, rows[1], rows[2]};
     ck_assert_int_eq(
-        br__layout_spans(&arena, layouts[_i].layout, &cfg, wrong, &spans, &n, mc_rows, &err),
+        br__layout_row_moves(&arena, layouts[_i].layout, &cfg, wrong, &spans, &n, mc_rows, &err),
         BR_E_PLUGIN);
 }
 END_TEST

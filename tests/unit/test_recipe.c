@@ -20,7 +20,7 @@ static void teardown(void)
     br__arena_free(&arena);
 }
 
-/* ---- pairs ---------------------------------------------------------------------------------- */
+/* ---- pairs ----------------------------------------------------------------------------------- */
 
 /* All pairs of a text as "key=value;", or the error's text. */
 static const char *pairs(const char *text, int line, int whole)
@@ -97,7 +97,7 @@ START_TEST(broken_pairs_are_refused)
 }
 END_TEST
 
-/* ---- values --------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 /* A value read and written as JSON and as text, "json|text"; or the error's text. */
 static const char *value(uint32_t id, const char *text, int quoted)
@@ -233,7 +233,7 @@ START_TEST(defaults_are_legal)
 }
 END_TEST
 
-/* ---- rows ----------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 #define PLUGIN(var, ...)                                                                           \
     static const struct br_recipe var##_rows[] = __VA_ARGS__;                                      \
@@ -337,7 +337,7 @@ START_TEST(bad_rows_are_refused)
 }
 END_TEST
 
-/* ---- grids ---------------------------------------------------------------------------------- */
+/* ---- grids ----------------------------------------------------------------------------------- */
 
 /* min_world is the least world for which both grids come out, and dp and edp fill it. */
 START_TEST(grids_fill_the_world)

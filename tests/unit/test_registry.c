@@ -97,7 +97,7 @@ static void assert_refused(const char *path, int code, const char *words)
     assert_says(words);
 }
 
-/* ---- adopting ------------------------------------------------------------------------------- */
+/* ---- adopting -------------------------------------------------------------------------------- */
 
 START_TEST(adopt_follows_the_rule_of_sizes)
 {
@@ -216,8 +216,7 @@ START_TEST(broken_plugin_is_refused)
 }
 END_TEST
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 START_TEST(file_must_be_named_after_its_plugin)
 {
@@ -308,8 +307,7 @@ START_TEST(working_directory_is_not_searched)
 }
 END_TEST
 
-/* ---- finding ------------------------------------------------------------------------------------
- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 static const struct br__arch *find(const char *type, const char *cls)
 {

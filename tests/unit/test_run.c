@@ -79,8 +79,7 @@ static const char *data_dir(void)
     return set("dataset_path", dir);
 }
 
-/* ---- each key has a meaning
- * ---------------------------------------------------------------------- */
+/* ---- each key has a meaning ------------------------------------------------------------------ */
 
 START_TEST(every_key_has_a_meaning)
 {
@@ -136,8 +135,7 @@ START_TEST(every_recipe_is_a_run)
 }
 END_TEST
 
-/* ---- values
- * ------------------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 START_TEST(values_are_resolved)
 {
@@ -246,8 +244,7 @@ START_TEST(weights_are_found)
 }
 END_TEST
 
-/* ---- finetuning data
- * ----------------------------------------------------------------------------------- */
+/* ---- finetuning data ------------------------------------------------------------------------- */
 
 START_TEST(finetuning_settings_are_read)
 {
@@ -285,8 +282,7 @@ START_TEST(finetuning_settings_are_read)
 }
 END_TEST
 
-/* ---- pretraining data
- * ------------------------------------------------------------------------------------ */
+/* ---- pretraining data ------------------------------------------------------------------------ */
 
 START_TEST(pretraining_data_is_found)
 {
@@ -320,8 +316,7 @@ START_TEST(pretraining_data_is_found)
 }
 END_TEST
 
-/* ---- refusals
- * ---------------------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 START_TEST(what_cannot_be_is_refused)
 {

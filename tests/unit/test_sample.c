@@ -29,7 +29,7 @@ static int32_t draw(struct br__sampler *s, const float *logits, uint64_t sequenc
     return id;
 }
 
-/* ---- transformers' cases ------------------------------------------------------------------- */
+/* ---- transformers' cases --------------------------------------------------------------------- */
 
 /* splitmix64's mixing, as in sample.py. */
 static uint64_t mix(uint64_t x)
@@ -122,7 +122,7 @@ START_TEST(transformers_choices)
 }
 END_TEST
 
-/* ---- cuts against sorting ------------------------------------------------------------------- */
+/* ---- cuts against sorting -------------------------------------------------------------------- */
 
 struct scored {
     float score;
@@ -237,8 +237,7 @@ START_TEST(greedy_is_the_first_largest)
 }
 END_TEST
 
-/* ---- the generator -----------------------------------------------------------------------------
- */
+/* ---- the generator --------------------------------------------------------------------------- */
 
 /* Random123's kat_vectors, philox4x32 10. */
 START_TEST(philox_known_answers)
@@ -262,8 +261,7 @@ START_TEST(philox_known_answers)
 }
 END_TEST
 
-/* ---- draws
- * --------------------------------------------------------------------------------------- */
+/* ---- draws ----------------------------------------------------------------------------------- */
 
 /* Pearson's statistic of `n` draws; the seed is fixed, so the outcome is too. */
 static double chi_square(const struct br__choices *c, const unsigned *seen, unsigned n)
@@ -344,8 +342,7 @@ START_TEST(draws_depend_on_seed_sequence_and_step)
 }
 END_TEST
 
-/* ---- bad input
- * ------------------------------------------------------------------------------------ */
+/* ---- bad input ------------------------------------------------------------------------------- */
 
 /* Wherever it is, among any number of others, however large or small those are. */
 START_TEST(what_is_not_finite_is_found)

@@ -54,8 +54,7 @@ static double value(const br__json *v)
 
 static const char *what = "";
 
-/* ---- the cases of sft.json
- * ------------------------------------------------------------------------ */
+/* ---- the cases of sft.json ------------------------------------------------------------------- */
 
 static const char *word(const br__json *kw, const char *key)
 {
@@ -205,8 +204,7 @@ START_TEST(oversampling_is_megatron_bridge_s)
 }
 END_TEST
 
-/* ---- packing
- * ---------------------------------------------------------------------------------------- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 START_TEST(packing_is_megatron_bridge_s)
 {
@@ -306,8 +304,7 @@ START_TEST(packed_rows_are_megatron_bridge_s)
 }
 END_TEST
 
-/* ---- what is refused
- * -------------------------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static char dir[512];
 static int warnings;

@@ -22,7 +22,7 @@ static void check_text(const struct br__buf *b, const char *want)
     ck_assert_mem_eq(b->n ? b->p : "", want, b->n);
 }
 
-/* ---- step by step --------------------------------------------------------------------------- */
+/* ---- step by step ---------------------------------------------------------------------------- */
 
 START_TEST(holds_back_what_may_become_a_stop)
 {
@@ -91,8 +91,7 @@ START_TEST(known_cases)
 }
 END_TEST
 
-/* ---- any text, any strings, cut anyhow ---------------------------------------------------------
- */
+/* ---- any text, any strings, cut anyhow ------------------------------------------------------- */
 
 static uint64_t state = 1;
 static unsigned rnd(unsigned n)

@@ -26,8 +26,7 @@ static void remove_dir(void)
     ck_assert_int_eq(br__remove_tree(dir, NULL), 0);
 }
 
-/* ---- goldens ------------------------------------------------------------------------------------
- */
+/* ---- goldens --------------------------------------------------------------------------------- */
 
 START_TEST(small_goldens)
 {
@@ -38,8 +37,7 @@ START_TEST(small_goldens)
 }
 END_TEST
 
-/* ---- the same tokenizer in other files
- * -------------------------------------------------------------- */
+/* ---- the same tokenizer in other files ------------------------------------------------------- */
 
 static void copy_in(const char *name)
 {
@@ -212,8 +210,7 @@ START_TEST(truncated)
 }
 END_TEST
 
-/* ---- added tokens
- * -------------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 static void ck_ids(const struct br_tokenizer *t, const char *text, unsigned flags, const char *want)
 {
@@ -271,8 +268,7 @@ START_TEST(strips)
 }
 END_TEST
 
-/* ---- parts against other programs
- * ------------------------------------------------------------------------ */
+/* ---- parts against other programs ------------------------------------------------------------ */
 
 static uint64_t seed = 88172645463325252u;
 static uint32_t below(uint32_t n)
@@ -408,9 +404,7 @@ START_TEST(many_marks)
 }
 END_TEST
 
-/* ---- merging
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 /* The definition, in quadratic time. */
 static size_t merge_slowly(const struct br_tokenizer *t, const unsigned char *s, size_t n,
@@ -494,8 +488,7 @@ START_TEST(not_utf8)
 }
 END_TEST
 
-/* ---- threads, faults
- * ------------------------------------------------------------------------------------------ */
+/* ---- threads, faults ------------------------------------------------------------------------- */
 
 static void *goldens_once(void *t)
 {

@@ -122,7 +122,7 @@ static uint32_t crc_of_world(const struct grid *g, uint32_t world, int explain, 
     return crc;
 }
 
-/* ---- against the golden file --------------------------------------------------------------- */
+/* ---- against the golden file ----------------------------------------------------------------- */
 
 static void check_world(const char *line)
 {

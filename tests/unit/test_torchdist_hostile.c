@@ -16,7 +16,7 @@
 static struct br_err err;
 static const int64_t shape_2d[] = {6, 4}, zero_2d[] = {0, 0};
 
-/* ---- defects -------------------------------------------------------------------------------- */
+/* ---- defects --------------------------------------------------------------------------------- */
 
 static const struct {
     unsigned flags;
@@ -46,8 +46,7 @@ START_TEST(refuses_defects)
 }
 END_TEST
 
-/* ---- files ------------------------------------------------------------------------------------
- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 START_TEST(reports_missing_and_short_files)
 {
@@ -168,8 +167,7 @@ START_TEST(survives_damaged_items)
     td_end(&m);
 }
 END_TEST
-/* ---- failing allocations and system calls ------------------------------------------------------
- */
+/* ---- failing allocations and system calls ---------------------------------------------------- */
 
 static long calls, fail_at; /* the call that fails; 0 = none */
 

@@ -128,8 +128,7 @@ START_TEST(test_same_numbers)
 }
 END_TEST
 
-/* ---- hostile ----------------------------------------------------------------------------------
- */
+/* ---- hostile --------------------------------------------------------------------------------- */
 
 #define DTYPE "gbuf_idx_0.dtype_(torch.float32, torch.float32)."
 #define GROUP "optimizer.distributed.dp_group_idx_0."
@@ -317,8 +316,7 @@ START_TEST(test_hostile)
 }
 END_TEST
 
-/* ---- dp_reshardable on other grids -------------------------------------------------------------
- */
+/* ---- dp_reshardable on other grids ----------------------------------------------------------- */
 
 /* Megatron's order of modules, and which share a tensor-parallel rank has: whole, rows, columns,
  * rows of gate and up, experts. */

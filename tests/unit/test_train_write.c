@@ -27,8 +27,7 @@ static const char *path_of(struct br__arena *a, const char *name)
     return br__path_join(a, dir, name);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* A training checkpoint in the making: weights and what goes with them from `s`, or optimizer
  * tensors from memory. */
@@ -198,8 +197,7 @@ START_TEST(test_counters)
 }
 END_TEST
 
-/* ---- Megatron's defect, made here -------------------------------------------------------------
- */
+/* ---- Megatron's defect, made here ------------------------------------------------------------ */
 
 /* Modules of the dense toys in Megatron's order, of which a buffer is the reverse. */
 static const char *const order[] = {"self_attention.linear_proj.weight",

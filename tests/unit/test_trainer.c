@@ -25,6 +25,11 @@ static const char *const cases[] = {
     "runs/qwen3_next_fp32",
     "runs/qwen3_next_fp32_wd_qknorm",
     "runs/qwen3_next_mtp_fp32",
+    "runs/qwen3_bf16",
+    "runs/qwen3_bf16_nodist",
+    "runs/qwen3_moe_bf16",
+    "sft/qwen3_packed_bf16",
+    "lora/qwen3_packed_bf16",
     "sft/qwen2_packed",
     "sft/qwen2_packed_per_token",
     "sft/qwen3_full_loss",
@@ -54,7 +59,8 @@ struct run {
     struct br__grad_span *grads;
     float *moments; /* of all tensors: first moments, then second */
     size_t n, elems;
-    int is_next, is_moe, is_mtp, qk_norm;
+    double off; /* sum over steps of loss - recorded */
+    int is_next, is_moe, is_mtp, is_bf16, qk_norm;
 };
 
 static struct br__train_opts options_of(struct run *x)
@@ -65,15 +71,17 @@ static struct br__train_opts options_of(struct run *x)
     x->is_next = strstr(family, "next") != NULL;
     x->is_moe = x->is_next || strstr(family, "moe") != NULL;
     x->is_mtp = strstr(family, "mtp") != NULL;
+    x->is_bf16 = strcmp(br__json_str(br__json_get(x->r.config, "prec"), ""), "bf16") == 0;
     x->qk_norm = br__json_bool(br__json_get(optim, "apply_wd_to_qk_layernorm"), 0);
     return (struct br__train_opts){
-        .values = BR_F32,
+        .values = x->is_bf16 ? BR_BF16 : BR_F32,
+        .router_dtype = x->is_next ? BR_F32 : BR_NONE,
         .aux_kind = !x->is_moe   ? BR__AUX_NONE
                     : x->is_next ? BR__AUX_GLOBAL
                                  : BR__AUX_LOSS,
         .aux_coeff = recorded_opt(model, "moe_aux_loss_coeff", 0.001),
         .mtp = x->is_mtp,
-        .native_ce = br__json_bool(br__json_get(x->r.config, "ce_fusion"), 0),
+        .native_ce = br__json_bool(br__json_get(x->r.config, "ce_fusion"), x->is_bf16),
     };
 }
 
@@ -105,22 +113,31 @@ static struct br__lora_opts lora_of(const struct run *x)
                                   .bias_inside = 1};
 }
 
+static const struct br__trained *trained(const struct run *x, const char *name)
+{
+    for (size_t i = 0; i < x->n; i++)
+        if (strcmp(x->list[i].name, name) == 0)
+            return &x->list[i];
+    ck_abort_msg("'%s' is not trained", name);
+}
+
 /* Copies the tensors of a safetensors file into the trained ones of the same name, or compares
  * them. */
 static void exchange(struct run *x, const char *file, int compare)
 {
     struct golden_file g = open_golden(x->r.dir, "", file);
     ck_assert_uint_eq(g.n, x->n);
-    for (size_t i = 0; i < x->n; i++) {
-        size_t n;
-        const float *want = golden(&g, x->list[i].name, &n);
-        ck_assert_msg(want && n == x->list[i].n, "%s", x->list[i].name);
-        if (!compare) {
-            memcpy(x->list[i].main, want, n * sizeof *want);
-            continue;
-        }
-        double d = max_diff(x->list[i].main, want, n);
-        ck_assert_msg(d <= 2e-4, "'%s' differs by %g after the last step", x->list[i].name, d);
+    for (size_t i = 0; i < g.n; i++) {
+        const struct br__st_entry *e = &g.entries[i];
+        const struct br__trained *t = trained(x, e->name);
+        float *want = malloc(t->n * sizeof *want);
+        ck_assert_uint_eq(e->end - e->begin, t->n * br_dtype_size(e->dtype));
+        br_cast(want, BR_F32, g.file.map + g.data + e->begin, e->dtype, t->n, 0);
+        double d = max_diff(t->main, want, t->n);
+        ck_assert_msg(!compare || d <= 2e-4, "'%s' differs by %g after the last step", t->name, d);
+        if (!compare)
+            memcpy(t->main, want, t->n * sizeof *want);
+        free(want);
     }
     close_golden(&g);
     must(br__trainer_updated(x->t, &err), &err);
@@ -212,6 +229,20 @@ static void run_micro(struct run *x, const br__json *batch, struct totals *sum)
     }
 }
 
+/* What the fixtures' README allows. */
+static double loss_tolerance(const struct run *x, int step)
+{
+    if (x->is_bf16)
+        return x->is_moe ? 2e-2 : 6e-3;
+    return step == 1 ? 2e-6 : 1e-5;
+}
+static double norm_tolerance(const struct run *x)
+{
+    if (x->is_bf16)
+        return x->is_moe ? 3e-2 : 1e-2;
+    return x->is_next ? 1e-3 : 1e-5;
+}
+
 static void compare_extra(const struct run *x, const struct totals *sum, const br__json *want,
                           int step)
 {
@@ -219,7 +250,8 @@ static void compare_extra(const struct run *x, const struct totals *sum, const b
     const br__json *moe = br__json_get(br__json_get(want, "moe_raw_sum_over_microbatches"), key);
     int i = 0;
     for (const br__json *a = br__json_first(moe); a; a = br__json_next(a), i++)
-        near_recorded("an aux loss", step, sum->aux[i], br__json_num(a, NAN), 5e-6);
+        near_recorded("an aux loss", step, sum->aux[i], br__json_num(a, NAN),
+                      x->is_bf16 ? 5e-2 : 5e-6);
     ck_assert(!x->is_moe || i > 0);
     if (x->is_mtp)
         near_recorded(
@@ -248,19 +280,21 @@ static void one_step(struct run *x, const br__json *batch, const br__json *want,
     double norm;
     br__trainer_zero(x->t);
     run_micro(x, batch, &sum);
-    near_recorded("the loss", step, sum.loss / sum.counted,
-                  recorded_opt(br__json_get(want, "losses"), "lm loss", NAN),
-                  step == 1 ? 2e-6 : 1e-5);
+    double loss = sum.loss / sum.counted,
+           want_loss = recorded_opt(br__json_get(want, "losses"), "lm loss", NAN);
+    near_recorded("the loss", step, loss, want_loss, loss_tolerance(x, step));
+    x->off += loss - want_loss;
     compare_extra(x, &sum, want, step);
     for (size_t i = 0; x->r.per_token && i < x->n; i++)
         for (size_t k = 0; k < x->list[i].n; k++)
             x->list[i].grad[k] *= (float)(1 / fmax(1, sum.counted));
     must(br__grad_norm(x->grads, x->n, 2, &norm, &err), &err);
     double recorded = recorded_opt(want, "grad_norm", NAN);
-    near_recorded("the gradient norm", step, norm, recorded, (x->is_next ? 1e-3 : 1e-5) * recorded);
+    near_recorded("the gradient norm", step, norm, recorded, norm_tolerance(x) * recorded);
     const struct br__adamw_opts o = recorded_adamw(&x->r, want, step, norm);
-    near_recorded("the count of zeros", step, (double)br__count_zeros(x->grads, x->n, o.grad_scale),
-                  recorded_opt(want, "num_zeros", NAN), 0);
+    double zeros = (double)br__count_zeros(x->grads, x->n, o.grad_scale);
+    if (!x->is_bf16) /* there, products underflow in another order */
+        near_recorded("the count of zeros", step, zeros, recorded_opt(want, "num_zeros", NAN), 0);
     adamw(x, &o);
 }
 
@@ -299,9 +333,11 @@ START_TEST(test_run)
          s = br__json_next(s), batch = br__json_next(batch))
         one_step(&x, batch, s, step++);
     ck_assert_int_eq(step - 1, (int)recorded_opt(x.r.config, "iters", NAN));
-    if (peft_of(&x))
+    ck_assert_msg(fabs(x.off) / (step - 1) <= 2e-3, "losses differ by %g on average",
+                  x.off / (step - 1));
+    if (peft_of(&x) && !x.is_bf16)
         exchange(&x, "final_trainable.safetensors", 1);
-    else
+    else if (!x.is_bf16)
         compare_final(&x);
     run_close(&x);
 }
@@ -326,8 +362,9 @@ static float *after_steps(const char *name, int n, int threads, size_t *elems)
     return out;
 }
 
-static const char *const by_threads[] = {"runs/qwen2_fp32", "runs/qwen3_next_mtp_fp32",
-                                         "sft/qwen2_packed", "dora/qwen3"};
+static const char *const by_threads[] = {"runs/qwen2_fp32", "runs/qwen3_moe_bf16",
+                                         "runs/qwen3_next_mtp_fp32", "sft/qwen2_packed",
+                                         "dora/qwen3"};
 
 START_TEST(test_threads)
 {
@@ -354,6 +391,7 @@ static const struct recompute_case recomputes[] = {
     {"sft/qwen2_packed", BR__RECOMPUTE_SELECTIVE, 0, BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MLP,
      1},
     {"dora/qwen3", BR__RECOMPUTE_UNIFORM, 1, 0, 1},
+    {"runs/qwen3_moe_bf16", BR__RECOMPUTE_UNIFORM, 1, 0, 1},
 };
 
 /* Gradients of the first batch, copied, and the memory of it. */
@@ -389,14 +427,6 @@ START_TEST(test_recompute)
 END_TEST
 
 /* ---- z-loss of the router -------------------------------------------------------------------- */
-
-static const struct br__trained *trained(const struct run *x, const char *name)
-{
-    for (size_t i = 0; i < x->n; i++)
-        if (strcmp(x->list[i].name, name) == 0)
-            return &x->list[i];
-    ck_abort_msg("'%s' is not trained", name);
-}
 
 /* Sum over routed layers of the first micro batch's z-loss, which alone is differentiated. */
 static double z_of(struct run *x, int backward)

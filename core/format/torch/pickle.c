@@ -94,10 +94,11 @@ static const char *kind_name(int kind)
     return (size_t)kind < BR_COUNTOF(names) ? names[kind] : "?";
 }
 
-#define FAIL(vm, code, ...) fail((vm), (code), __func__, __VA_ARGS__)
-static int fail(struct vm *vm, int code, const char *where, const char *fmt, ...) BR_PRINTF(4, 5);
+#define FAIL(vm, code, ...) vm_fail((vm), (code), __func__, __VA_ARGS__)
+static int vm_fail(struct vm *vm, int code, const char *where, const char *fmt, ...)
+    BR_PRINTF(4, 5);
 
-static int fail(struct vm *vm, int code, const char *where, const char *fmt, ...)
+static int vm_fail(struct vm *vm, int code, const char *where, const char *fmt, ...)
 {
     struct br__buf text = {0};
     va_list ap;
@@ -113,14 +114,14 @@ static int fail(struct vm *vm, int code, const char *where, const char *fmt, ...
     return vm->rc;
 }
 
-static int no_memory(struct vm *vm)
+static int vm_nomem(struct vm *vm)
 {
     return FAIL(vm, BR_E_NOMEM, "out of memory");
 }
 
-/* ---- input ------------------------------------------------------------------------------- */
+/* ---- input ----------------------------------------------------------------------------------- */
 
-static const unsigned char *take(struct vm *vm, uint64_t k)
+static const unsigned char *vm_take(struct vm *vm, uint64_t k)
 {
     const unsigned char *p = vm->p + vm->at;
 
@@ -145,14 +146,14 @@ static uint64_t le(const unsigned char *p, int bytes)
 /* A little-endian argument of 1, 2, 4 or 8 bytes; 0 at the end of the input, with vm->rc set. */
 static uint64_t take_le(struct vm *vm, int bytes)
 {
-    const unsigned char *p = take(vm, (uint64_t)bytes);
+    const unsigned char *p = vm_take(vm, (uint64_t)bytes);
 
     return p ? le(p, bytes) : 0;
 }
 
-/* ---- values ------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
-static struct br__pk *node(struct vm *vm, int kind)
+static struct br__pk *vm_node(struct vm *vm, int kind)
 {
     if (vm->n_nodes >= vm->max_nodes) {
         FAIL(vm, BR_E_FORMAT, "more than %zu values", vm->max_nodes);
@@ -162,7 +163,7 @@ static struct br__pk *node(struct vm *vm, int kind)
         vm->slab_size = BR__MIN(BR__MAX(vm->slab_size * 2, 32), 1024);
         vm->slab = br__arena_alloc(vm->a, vm->slab_size * sizeof *vm->slab);
         if (!vm->slab) {
-            no_memory(vm);
+            vm_nomem(vm);
             return NULL;
         }
         vm->slab_left = vm->slab_size;
@@ -175,7 +176,7 @@ static struct br__pk *node(struct vm *vm, int kind)
 }
 
 /* Record that child hangs below parent. */
-static int nest(struct vm *vm, struct br__pk *parent, const struct br__pk *child)
+static int vm_nest(struct vm *vm, struct br__pk *parent, const struct br__pk *child)
 {
     if (child->depth >= parent->depth) {
         if (child->depth + 1 > vm->max_depth)
@@ -186,8 +187,8 @@ static int nest(struct vm *vm, struct br__pk *parent, const struct br__pk *child
 }
 
 /* Append k values to the array of v, which counts them in units of `unit` (2 for a DICT). */
-static int append(struct vm *vm, struct br__pk *v, struct br__pk *const *items, size_t k,
-                  size_t unit)
+static int vm_append(struct vm *vm, struct br__pk *v, struct br__pk *const *items, size_t k,
+                     size_t unit)
 {
     size_t have = (size_t)v->n * unit, need = have + k;
     size_t room = v->cap ? (size_t)1 << v->cap : have;
@@ -204,7 +205,7 @@ static int append(struct vm *vm, struct br__pk *v, struct br__pk *const *items, 
         size_t grown = have ? (size_t)1 << log2 : need;
         struct br__pk **p = br__arena_alloc(vm->a, grown * sizeof *p);
         if (!p)
-            return no_memory(vm);
+            return vm_nomem(vm);
         if (have)
             memcpy(p, v->u.item, have * sizeof *p);
         v->cap = have ? log2 & 63 : 0;
@@ -212,29 +213,29 @@ static int append(struct vm *vm, struct br__pk *v, struct br__pk *const *items, 
     }
     for (size_t i = 0; i < k; i++) {
         v->u.item[have + i] = items[i];
-        if (nest(vm, v, items[i]))
+        if (vm_nest(vm, v, items[i]))
             return vm->rc;
     }
     v->n = (uint32_t)(need / unit);
     return BR_OK;
 }
 
-static struct br__pk *sequence(struct vm *vm, int kind, struct br__pk *const *items, size_t k)
+static struct br__pk *vm_sequence(struct vm *vm, int kind, struct br__pk *const *items, size_t k)
 {
-    struct br__pk *v = node(vm, kind);
+    struct br__pk *v = vm_node(vm, kind);
 
-    if (v && append(vm, v, items, k, kind == BR__PK_DICT ? 2 : 1))
+    if (v && vm_append(vm, v, items, k, kind == BR__PK_DICT ? 2 : 1))
         return NULL;
     return v;
 }
 
-static struct br__pk *integer(struct vm *vm, int64_t i)
+static struct br__pk *vm_integer(struct vm *vm, int64_t i)
 {
     int small = i >= 0 && i < N_SMALL_INTS;
 
     if (small && vm->ints[i])
         return vm->ints[i];
-    struct br__pk *v = node(vm, BR__PK_INT);
+    struct br__pk *v = vm_node(vm, BR__PK_INT);
     if (v)
         v->u.i = i;
     if (small)
@@ -254,7 +255,7 @@ static uint32_t hash_bytes(const void *p, size_t n)
 
 static struct br__pk *bytes_value(struct vm *vm, int kind, uint64_t len)
 {
-    const unsigned char *p = take(vm, len);
+    const unsigned char *p = vm_take(vm, len);
     struct br__pk **slot = NULL;
 
     if (!p)
@@ -268,10 +269,10 @@ static struct br__pk *bytes_value(struct vm *vm, int kind, uint64_t len)
         if (*slot && (*slot)->n == len && memcmp((*slot)->u.s, p, (size_t)len) == 0)
             return *slot;
     }
-    struct br__pk *v = node(vm, kind);
+    struct br__pk *v = vm_node(vm, kind);
     char *s = v ? br__arena_alloc(vm->a, (size_t)len + 1) : NULL; /* zeroed: terminated */
     if (!s) {
-        no_memory(vm);
+        vm_nomem(vm);
         return NULL;
     }
     memcpy(s, p, (size_t)len);
@@ -284,12 +285,12 @@ static struct br__pk *bytes_value(struct vm *vm, int kind, uint64_t len)
 
 static struct br__pk *long_value(struct vm *vm, uint64_t len)
 {
-    const unsigned char *p = take(vm, len);
+    const unsigned char *p = vm_take(vm, len);
 
     if (!p)
         return NULL;
     if (len > 8) {
-        struct br__pk *v = node(vm, BR__PK_INT);
+        struct br__pk *v = vm_node(vm, BR__PK_INT);
         if (v)
             v->big = 1;
         return v;
@@ -297,13 +298,13 @@ static struct br__pk *long_value(struct vm *vm, uint64_t len)
     uint64_t u = le(p, (int)len);
     if (len > 0 && len < 8 && p[len - 1] & 0x80)
         u |= UINT64_MAX << (8 * len); /* two's complement: extend the sign */
-    return integer(vm, (int64_t)u);
+    return vm_integer(vm, (int64_t)u);
 }
 
 static struct br__pk *float_value(struct vm *vm)
 {
-    const unsigned char *p = take(vm, 8);
-    struct br__pk *v = p ? node(vm, BR__PK_FLOAT) : NULL;
+    const unsigned char *p = vm_take(vm, 8);
+    struct br__pk *v = p ? vm_node(vm, BR__PK_FLOAT) : NULL;
     uint64_t u = 0;
 
     if (!v)
@@ -314,10 +315,10 @@ static struct br__pk *float_value(struct vm *vm)
     return v;
 }
 
-static struct br__pk *singleton(struct vm *vm, struct br__pk **slot, int kind, unsigned b)
+static struct br__pk *vm_singleton(struct vm *vm, struct br__pk **slot, int kind, unsigned b)
 {
     if (!*slot) {
-        *slot = node(vm, kind);
+        *slot = vm_node(vm, kind);
         if (*slot)
             (*slot)->b = b & 1;
     }
@@ -336,10 +337,10 @@ static struct br__pk *global_value(struct vm *vm, const struct br__pk *module,
         FAIL(vm, BR_E_FORMAT, "NUL byte in the name of a global");
         return NULL;
     }
-    struct br__pk *v = node(vm, BR__PK_GLOBAL);
+    struct br__pk *v = vm_node(vm, BR__PK_GLOBAL);
     struct br__pk_global *g = v ? br__arena_alloc(vm->a, sizeof *g) : NULL;
     if (!g) {
-        no_memory(vm);
+        vm_nomem(vm);
         return NULL;
     }
     g->module = key[0];
@@ -349,46 +350,46 @@ static struct br__pk *global_value(struct vm *vm, const struct br__pk *module,
     return v;
 }
 
-/* ---- stack ------------------------------------------------------------------------------- */
+/* ---- stack ----------------------------------------------------------------------------------- */
 
 /* Values below the latest MARK are out of reach until it is popped. */
-static size_t fence(const struct vm *vm)
+static size_t vm_fence(const struct vm *vm)
 {
     return vm->n_marks ? vm->marks[vm->n_marks - 1] : 0;
 }
 
 /* NULL means that making v failed, which is in vm->rc. */
-static int push(struct vm *vm, struct br__pk *v)
+static int vm_push(struct vm *vm, struct br__pk *v)
 {
     if (!v)
         return vm->rc;
     if (br__grow(&vm->stack, &vm->stack_cap, vm->sp, sizeof *vm->stack))
-        return no_memory(vm);
+        return vm_nomem(vm);
     vm->stack[vm->sp++] = v;
     return BR_OK;
 }
 
-static int need(struct vm *vm, size_t k)
+static int vm_need(struct vm *vm, size_t k)
 {
-    if (vm->sp - fence(vm) < k)
+    if (vm->sp - vm_fence(vm) < k)
         return FAIL(vm, BR_E_FORMAT, "stack underflow");
     return BR_OK;
 }
 
-static struct br__pk *pop(struct vm *vm)
+static struct br__pk *vm_pop(struct vm *vm)
 {
-    return need(vm, 1) ? NULL : vm->stack[--vm->sp];
+    return vm_need(vm, 1) ? NULL : vm->stack[--vm->sp];
 }
 
-static struct br__pk *top(struct vm *vm)
+static struct br__pk *vm_top(struct vm *vm)
 {
-    return need(vm, 1) ? NULL : vm->stack[vm->sp - 1];
+    return vm_need(vm, 1) ? NULL : vm->stack[vm->sp - 1];
 }
 
 static int push_mark(struct vm *vm)
 {
     if (br__grow(&vm->marks, &vm->marks_cap, vm->n_marks, sizeof *vm->marks))
-        return no_memory(vm);
+        return vm_nomem(vm);
     vm->marks[vm->n_marks++] = vm->sp;
     return BR_OK;
 }
@@ -407,10 +408,10 @@ static int pop_mark(struct vm *vm, struct br__pk ***items, size_t *k)
 
 static int push_last(struct vm *vm, int kind, size_t k)
 {
-    if (need(vm, k))
+    if (vm_need(vm, k))
         return vm->rc;
     vm->sp -= k;
-    return push(vm, sequence(vm, kind, vm->stack + vm->sp, k));
+    return vm_push(vm, vm_sequence(vm, kind, vm->stack + vm->sp, k));
 }
 
 static int push_marked(struct vm *vm, int kind)
@@ -422,14 +423,14 @@ static int push_marked(struct vm *vm, int kind)
         return vm->rc;
     if (kind == BR__PK_DICT && k % 2)
         return FAIL(vm, BR_E_FORMAT, "dict key without a value");
-    return push(vm, sequence(vm, kind, items, k));
+    return vm_push(vm, vm_sequence(vm, kind, items, k));
 }
 
-/* ---- memo -------------------------------------------------------------------------------- */
+/* ---- memo ------------------------------------------------------------------------------------ */
 
 static int memo_put(struct vm *vm, uint64_t i)
 {
-    struct br__pk *v = vm->rc ? NULL : top(vm);
+    struct br__pk *v = vm->rc ? NULL : vm_top(vm);
 
     if (!v)
         return vm->rc;
@@ -440,7 +441,7 @@ static int memo_put(struct vm *vm, uint64_t i)
         size_t cap = BR__MAX(BR__MAX(vm->memo_cap * 2, 64), (size_t)i + 1);
         struct br__pk **m = br__realloc(vm->memo, cap * sizeof *m);
         if (!m)
-            return no_memory(vm);
+            return vm_nomem(vm);
         memset(m + vm->memo_cap, 0, (cap - vm->memo_cap) * sizeof *m);
         vm->memo = m;
         vm->memo_cap = cap;
@@ -456,20 +457,20 @@ static int memo_get(struct vm *vm, uint64_t i)
         return vm->rc;
     if (i >= vm->memo_cap || !vm->memo[i])
         return FAIL(vm, BR_E_FORMAT, "memo has no entry %" PRIu64, i);
-    return push(vm, vm->memo[i]);
+    return vm_push(vm, vm->memo[i]);
 }
 
-/* ---- containers -------------------------------------------------------------------------- */
+/* ---- containers ------------------------------------------------------------------------------ */
 
 /* The container that an APPEND, SETITEM or ADDITEMS on v fills; an opaque object (a list or dict
  * subclass) gets one on first use. */
-static struct br__pk *container(struct vm *vm, struct br__pk *v, int kind)
+static struct br__pk *vm_container(struct vm *vm, struct br__pk *v, int kind)
 {
     struct br__pk *c = v;
 
     if (v->kind == BR__PK_OBJECT) {
         if (!v->u.o->items)
-            v->u.o->items = node(vm, kind);
+            v->u.o->items = vm_node(vm, kind);
         c = v->u.o->items;
     }
     if (c && c->kind != kind) {
@@ -479,26 +480,26 @@ static struct br__pk *container(struct vm *vm, struct br__pk *v, int kind)
     return c;
 }
 
-static int fill(struct vm *vm, int kind, struct br__pk *const *items, size_t k)
+static int vm_fill(struct vm *vm, int kind, struct br__pk *const *items, size_t k)
 {
-    struct br__pk *v = top(vm);
-    struct br__pk *c = v ? container(vm, v, kind) : NULL;
+    struct br__pk *v = vm_top(vm);
+    struct br__pk *c = v ? vm_container(vm, v, kind) : NULL;
 
     if (!c)
         return vm->rc;
     if (kind == BR__PK_DICT && k % 2)
         return FAIL(vm, BR_E_FORMAT, "dict key without a value");
-    if (append(vm, c, items, k, kind == BR__PK_DICT ? 2 : 1))
+    if (vm_append(vm, c, items, k, kind == BR__PK_DICT ? 2 : 1))
         return vm->rc;
-    return c == v ? BR_OK : nest(vm, v, c);
+    return c == v ? BR_OK : vm_nest(vm, v, c);
 }
 
 static int fill_last(struct vm *vm, int kind, size_t k)
 {
-    if (need(vm, k + 1))
+    if (vm_need(vm, k + 1))
         return vm->rc;
     vm->sp -= k;
-    return fill(vm, kind, vm->stack + vm->sp, k);
+    return vm_fill(vm, kind, vm->stack + vm->sp, k);
 }
 
 static int fill_marked(struct vm *vm, int kind)
@@ -508,10 +509,10 @@ static int fill_marked(struct vm *vm, int kind)
 
     if (pop_mark(vm, &items, &k))
         return vm->rc;
-    return fill(vm, kind, items, k);
+    return vm_fill(vm, kind, items, k);
 }
 
-/* ---- objects ----------------------------------------------------------------------------- */
+/* ---- objects --------------------------------------------------------------------------------- */
 
 static int is_global(const struct br__pk *v, const char *module, const char *name)
 {
@@ -522,7 +523,7 @@ static int is_global(const struct br__pk *v, const char *module, const char *nam
 /* OrderedDict(): empty, or in Python 2's pickles from a list of [key, value] pairs. */
 static struct br__pk *ordered_dict(struct vm *vm, const struct br__pk *args)
 {
-    struct br__pk *d = node(vm, BR__PK_DICT);
+    struct br__pk *d = vm_node(vm, BR__PK_DICT);
     const struct br__pk *pairs = args->n ? args->u.item[0] : NULL;
 
     if (!d || !pairs)
@@ -539,7 +540,7 @@ static struct br__pk *ordered_dict(struct vm *vm, const struct br__pk *args)
             FAIL(vm, BR_E_FORMAT, "OrderedDict item %u is not a pair", i);
             return NULL;
         }
-        if (append(vm, d, pair->u.item, 2, 2))
+        if (vm_append(vm, d, pair->u.item, 2, 2))
             return NULL;
     }
     return d;
@@ -558,7 +559,7 @@ static struct br__pk *plain_container(struct vm *vm, const struct br__pk *callab
         return arg;
     if ((is_global(callable, "builtins", "set") || is_global(callable, "__builtin__", "set")) &&
         arg->kind == BR__PK_LIST) {
-        struct br__pk *v = node(vm, BR__PK_SET);
+        struct br__pk *v = vm_node(vm, BR__PK_SET);
         if (v) { /* shares the list's array: both only ever append past it into a new one */
             v->n = arg->n;
             v->u.item = arg->u.item;
@@ -569,7 +570,7 @@ static struct br__pk *plain_container(struct vm *vm, const struct br__pk *callab
     return NULL;
 }
 
-static struct br__pk *object(struct vm *vm, struct br__pk *callable, struct br__pk *args)
+static struct br__pk *vm_object(struct vm *vm, struct br__pk *callable, struct br__pk *args)
 {
     if (args->kind != BR__PK_TUPLE) {
         FAIL(vm, BR_E_FORMAT, "arguments are a %s, not a tuple", kind_name(args->kind));
@@ -578,53 +579,53 @@ static struct br__pk *object(struct vm *vm, struct br__pk *callable, struct br__
     struct br__pk *v = plain_container(vm, callable, args);
     if (v || vm->rc)
         return v;
-    v = node(vm, BR__PK_OBJECT);
+    v = vm_node(vm, BR__PK_OBJECT);
     struct br__pk_object *o = v ? br__arena_alloc(vm->a, sizeof *o) : NULL;
     if (!o) {
-        no_memory(vm);
+        vm_nomem(vm);
         return NULL;
     }
     o->callable = callable;
     o->args = args;
     v->u.o = o;
-    return nest(vm, v, callable) || nest(vm, v, args) ? NULL : v;
+    return vm_nest(vm, v, callable) || vm_nest(vm, v, args) ? NULL : v;
 }
 
 /* callable(*args), or callable.__new__(callable, *args). */
-static int reduce(struct vm *vm, int is_new)
+static int vm_reduce(struct vm *vm, int is_new)
 {
-    struct br__pk *args = pop(vm);
-    struct br__pk *callable = args ? pop(vm) : NULL;
-    struct br__pk *v = callable ? object(vm, callable, args) : NULL;
+    struct br__pk *args = vm_pop(vm);
+    struct br__pk *callable = args ? vm_pop(vm) : NULL;
+    struct br__pk *v = callable ? vm_object(vm, callable, args) : NULL;
 
     if (v && v->kind == BR__PK_OBJECT)
         v->b = is_new != 0;
-    return v ? push(vm, v) : vm->rc;
+    return v ? vm_push(vm, v) : vm->rc;
 }
 
 /* cls, args, kwargs: the keyword arguments become one more positional one. */
 static int newobj_ex(struct vm *vm)
 {
-    if (need(vm, 3))
+    if (vm_need(vm, 3))
         return vm->rc;
-    struct br__pk *kw = pop(vm), *args = pop(vm), *cls = pop(vm);
+    struct br__pk *kw = vm_pop(vm), *args = vm_pop(vm), *cls = vm_pop(vm);
     if (args->kind != BR__PK_TUPLE || kw->kind != BR__PK_DICT)
         return FAIL(vm, BR_E_FORMAT, "arguments are a %s and a %s", kind_name(args->kind),
                     kind_name(kw->kind));
     vm->n_nodes += BR__MIN(args->n, vm->max_nodes - vm->n_nodes);
-    struct br__pk *all = sequence(vm, BR__PK_TUPLE, args->u.item, args->n);
-    if (all && kw->n && append(vm, all, &kw, 1, 1))
+    struct br__pk *all = vm_sequence(vm, BR__PK_TUPLE, args->u.item, args->n);
+    if (all && kw->n && vm_append(vm, all, &kw, 1, 1))
         return vm->rc;
-    struct br__pk *v = all ? object(vm, cls, all) : NULL;
+    struct br__pk *v = all ? vm_object(vm, cls, all) : NULL;
     if (v && v->kind == BR__PK_OBJECT)
         v->big = 1;
-    return v ? push(vm, v) : vm->rc;
+    return v ? vm_push(vm, v) : vm->rc;
 }
 
-static int build(struct vm *vm)
+static int vm_build(struct vm *vm)
 {
-    struct br__pk *state = pop(vm);
-    struct br__pk *v = state ? top(vm) : NULL;
+    struct br__pk *state = vm_pop(vm);
+    struct br__pk *v = state ? vm_top(vm) : NULL;
 
     if (!v)
         return vm->rc;
@@ -633,14 +634,14 @@ static int build(struct vm *vm)
     if (v->kind != BR__PK_OBJECT)
         return FAIL(vm, BR_E_FORMAT, "a %s has no state", kind_name(v->kind));
     v->u.o->state = state;
-    return nest(vm, v, state);
+    return vm_nest(vm, v, state);
 }
 
 static int persistent_id(struct vm *vm)
 {
-    struct br__pk *id = pop(vm);
+    struct br__pk *id = vm_pop(vm);
 
-    return id ? push(vm, sequence(vm, BR__PK_PERSID, &id, 1)) : vm->rc;
+    return id ? vm_push(vm, vm_sequence(vm, BR__PK_PERSID, &id, 1)) : vm->rc;
 }
 
 /* GLOBAL: two lines of text. */
@@ -658,25 +659,25 @@ static struct br__pk *take_line(struct vm *vm)
     return v;
 }
 
-static int global(struct vm *vm)
+static int vm_global(struct vm *vm)
 {
     struct br__pk *module = take_line(vm);
     struct br__pk *name = module ? take_line(vm) : NULL;
 
-    return name ? push(vm, global_value(vm, module, name)) : vm->rc;
+    return name ? vm_push(vm, global_value(vm, module, name)) : vm->rc;
 }
 
 static int stack_global(struct vm *vm)
 {
-    struct br__pk *name = pop(vm);
-    struct br__pk *module = name ? pop(vm) : NULL;
+    struct br__pk *name = vm_pop(vm);
+    struct br__pk *module = name ? vm_pop(vm) : NULL;
 
     if (!module)
         return vm->rc;
     if (module->kind != BR__PK_STR || name->kind != BR__PK_STR)
         return FAIL(vm, BR_E_FORMAT, "names of a global are a %s and a %s", kind_name(module->kind),
                     kind_name(name->kind));
-    return push(vm, global_value(vm, module, name));
+    return vm_push(vm, global_value(vm, module, name));
 }
 
 /* POP takes a MARK when that is on top, as Python does. */
@@ -685,7 +686,7 @@ static int pop_any(struct vm *vm)
     if (vm->n_marks && vm->marks[vm->n_marks - 1] == vm->sp)
         vm->n_marks--;
     else
-        pop(vm);
+        vm_pop(vm);
     return vm->rc;
 }
 
@@ -697,7 +698,7 @@ static int pop_to_mark(struct vm *vm)
     return pop_mark(vm, &items, &k);
 }
 
-static int protocol(struct vm *vm)
+static int vm_protocol(struct vm *vm)
 {
     uint64_t v = take_le(vm, 1);
 
@@ -706,21 +707,21 @@ static int protocol(struct vm *vm)
     return vm->rc;
 }
 
-/* ---- the machine ------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------- */
 
 /* A counted string or bytes value: its length has `bytes` bytes. */
 static int push_bytes(struct vm *vm, int kind, int bytes)
 {
     uint64_t len = take_le(vm, bytes);
 
-    return vm->rc ? vm->rc : push(vm, bytes_value(vm, kind, len));
+    return vm->rc ? vm->rc : vm_push(vm, bytes_value(vm, kind, len));
 }
 
 static int push_long(struct vm *vm, int bytes)
 {
     uint64_t len = take_le(vm, bytes);
 
-    return vm->rc ? vm->rc : push(vm, long_value(vm, len));
+    return vm->rc ? vm->rc : vm_push(vm, long_value(vm, len));
 }
 
 static int push_int(struct vm *vm, int bytes)
@@ -729,16 +730,16 @@ static int push_int(struct vm *vm, int bytes)
 
     if (vm->rc)
         return vm->rc;
-    return push(vm, integer(vm, bytes == 4 ? (int64_t)(int32_t)(uint32_t)u : (int64_t)u));
+    return vm_push(vm, vm_integer(vm, bytes == 4 ? (int64_t)(int32_t)(uint32_t)u : (int64_t)u));
 }
 
-static int step(struct vm *vm)
+static int vm_step(struct vm *vm)
 {
     switch (vm->op) {
     case OP_PROTO:
-        return protocol(vm);
+        return vm_protocol(vm);
     case OP_FRAME: /* a hint for buffered readers */
-        take(vm, 8);
+        vm_take(vm, 8);
         return vm->rc;
     case OP_MARK:
         return push_mark(vm);
@@ -747,13 +748,13 @@ static int step(struct vm *vm)
     case OP_POP_MARK:
         return pop_to_mark(vm);
     case OP_DUP:
-        return push(vm, top(vm));
+        return vm_push(vm, vm_top(vm));
     case OP_NONE:
-        return push(vm, singleton(vm, &vm->none, BR__PK_NONE, 0));
+        return vm_push(vm, vm_singleton(vm, &vm->none, BR__PK_NONE, 0));
     case OP_NEWTRUE:
-        return push(vm, singleton(vm, &vm->yes, BR__PK_BOOL, 1));
+        return vm_push(vm, vm_singleton(vm, &vm->yes, BR__PK_BOOL, 1));
     case OP_NEWFALSE:
-        return push(vm, singleton(vm, &vm->no, BR__PK_BOOL, 0));
+        return vm_push(vm, vm_singleton(vm, &vm->no, BR__PK_BOOL, 0));
     case OP_BININT:
         return push_int(vm, 4);
     case OP_BININT1:
@@ -765,7 +766,7 @@ static int step(struct vm *vm)
     case OP_LONG4:
         return push_long(vm, 4);
     case OP_BINFLOAT:
-        return push(vm, float_value(vm));
+        return vm_push(vm, float_value(vm));
     case OP_SHORT_BINUNICODE:
     case OP_SHORT_BINSTRING:
         return push_bytes(vm, BR__PK_STR, 1);
@@ -782,7 +783,7 @@ static int step(struct vm *vm)
     case OP_BYTEARRAY8:
         return push_bytes(vm, BR__PK_BYTES, 8);
     case OP_EMPTY_TUPLE:
-        return push(vm, singleton(vm, &vm->empty_tuple, BR__PK_TUPLE, 0));
+        return vm_push(vm, vm_singleton(vm, &vm->empty_tuple, BR__PK_TUPLE, 0));
     case OP_TUPLE1:
         return push_last(vm, BR__PK_TUPLE, 1);
     case OP_TUPLE2:
@@ -792,7 +793,7 @@ static int step(struct vm *vm)
     case OP_TUPLE:
         return push_marked(vm, BR__PK_TUPLE);
     case OP_EMPTY_LIST:
-        return push(vm, node(vm, BR__PK_LIST));
+        return vm_push(vm, vm_node(vm, BR__PK_LIST));
     case OP_LIST:
         return push_marked(vm, BR__PK_LIST);
     case OP_APPEND:
@@ -800,7 +801,7 @@ static int step(struct vm *vm)
     case OP_APPENDS:
         return fill_marked(vm, BR__PK_LIST);
     case OP_EMPTY_DICT:
-        return push(vm, node(vm, BR__PK_DICT));
+        return vm_push(vm, vm_node(vm, BR__PK_DICT));
     case OP_DICT:
         return push_marked(vm, BR__PK_DICT);
     case OP_SETITEM:
@@ -808,22 +809,22 @@ static int step(struct vm *vm)
     case OP_SETITEMS:
         return fill_marked(vm, BR__PK_DICT);
     case OP_EMPTY_SET:
-        return push(vm, node(vm, BR__PK_SET));
+        return vm_push(vm, vm_node(vm, BR__PK_SET));
     case OP_ADDITEMS:
         return fill_marked(vm, BR__PK_SET);
     case OP_FROZENSET:
         return push_marked(vm, BR__PK_SET);
     case OP_GLOBAL:
-        return global(vm);
+        return vm_global(vm);
     case OP_STACK_GLOBAL:
         return stack_global(vm);
     case OP_REDUCE:
     case OP_NEWOBJ:
-        return reduce(vm, vm->op == OP_NEWOBJ);
+        return vm_reduce(vm, vm->op == OP_NEWOBJ);
     case OP_NEWOBJ_EX:
         return newobj_ex(vm);
     case OP_BUILD:
-        return build(vm);
+        return vm_build(vm);
     case OP_BINPERSID:
         return persistent_id(vm);
     case OP_BINGET:
@@ -840,7 +841,7 @@ static int step(struct vm *vm)
     return FAIL(vm, BR_E_UNSUPPORTED, "this opcode is not part of torch's checkpoints");
 }
 
-static void run(struct vm *vm)
+static void vm_run(struct vm *vm)
 {
     while (!vm->rc) {
         vm->op_at = vm->at;
@@ -852,7 +853,7 @@ static void run(struct vm *vm)
         vm->op = vm->p[vm->at++];
         if (vm->op == OP_STOP)
             return;
-        step(vm); /* a failure is in vm->rc */
+        vm_step(vm); /* a failure is in vm->rc */
     }
 }
 
@@ -866,9 +867,9 @@ int br__pk_load(struct br__arena *a, const unsigned char *p, size_t n,
     vm.max_depth = BR__MIN(depth, UINT16_MAX - 1);
     vm.max_nodes = limits && limits->max_nodes ? limits->max_nodes : DEFAULT_NODES;
     vm.max_nodes = BR__MIN(vm.max_nodes, n); /* no opcode makes more values than it has bytes */
-    run(&vm);
+    vm_run(&vm);
     if (!vm.rc)
-        *out = pop(&vm);
+        *out = vm_pop(&vm);
     br__free(vm.stack);
     br__free(vm.marks);
     br__free(vm.memo);

@@ -12,7 +12,7 @@
 
 static int put_value(struct br__pkw *w, const struct br__pk *v, int depth, struct br_err *err);
 
-static int refuse(struct br_err *err, const char *what)
+static int copy_refuse(struct br_err *err, const char *what)
 {
     return br_fail(err, BR_E_UNSUPPORTED, "%s cannot be written again", what);
 }
@@ -96,7 +96,7 @@ static int put_bytes(struct br__pkw *w, const struct br__pk *v, struct br_err *e
         br__pkw_put(w);
     }
     br__buf_free(&text);
-    return failed ? br_fail(err, BR_E_NOMEM, "out of memory writing bytes") : BR_OK;
+    return failed ? br__nomem(err, "writing bytes") : BR_OK;
 }
 
 /* callable(*args), its state, and the items of a dict or list subclass. */
@@ -105,7 +105,7 @@ static int put_object(struct br__pkw *w, const struct br__pk *v, int depth, stru
     const struct br__pk_object *o = v->u.o;
 
     if (!o->callable || !o->args || o->args->kind != BR__PK_TUPLE || v->big)
-        return refuse(err, "an object made with keyword arguments");
+        return copy_refuse(err, "an object made with keyword arguments");
     int rc = put_value(w, o->callable, depth + 1, err);
     if (!rc)
         rc = put_value(w, o->args, depth + 1, err);
@@ -113,7 +113,7 @@ static int put_object(struct br__pkw *w, const struct br__pk *v, int depth, stru
     br__pkw_put(w);
     if (!rc && o->items) {
         if (o->items->kind != BR__PK_DICT && o->items->kind != BR__PK_LIST)
-            return refuse(err, "an object with items of its own kind");
+            return copy_refuse(err, "an object with items of its own kind");
         int is_dict = o->items->kind == BR__PK_DICT;
         br__pkw_op(w, '(');
         rc = put_items(w, o->items, is_dict ? 2 * o->items->n : o->items->n, depth, err);
@@ -130,7 +130,7 @@ static int put_value(struct br__pkw *w, const struct br__pk *v, int depth, struc
 {
     if (depth > MAX_DEPTH || w->out->failed)
         return w->out->failed ? br_fail(err, w->out->failed, "the pickle is too large")
-                              : refuse(err, "a value nested that deep");
+                              : copy_refuse(err, "a value nested that deep");
     switch (v->kind) {
     case BR__PK_NONE:
         br__pkw_none(w);
@@ -140,7 +140,7 @@ static int put_value(struct br__pkw *w, const struct br__pk *v, int depth, struc
         return BR_OK;
     case BR__PK_INT:
         if (v->big)
-            return refuse(err, "an integer beyond 64 bits");
+            return copy_refuse(err, "an integer beyond 64 bits");
         br__pkw_int(w, v->u.i);
         return BR_OK;
     case BR__PK_FLOAT:
@@ -159,13 +159,13 @@ static int put_value(struct br__pkw *w, const struct br__pk *v, int depth, struc
         return put_set(w, v, depth, err);
     case BR__PK_GLOBAL:
         if (strlen(v->u.g->module) + strlen(v->u.g->name) > 150)
-            return refuse(err, "a class of so long a name");
+            return copy_refuse(err, "a class of so long a name");
         br__pkw_global(w, v->u.g->module, v->u.g->name);
         return BR_OK;
     case BR__PK_OBJECT:
         return put_object(w, v, depth, err);
     default:
-        return refuse(err, "a persistent id");
+        return copy_refuse(err, "a persistent id");
     }
 }
 

@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- access ------------------------------------------------------------------------------ */
+/* ---- access ---------------------------------------------------------------------------------- */
 
 static const struct br__pk *dict_get(const struct br__pk *d, const char *key, size_t len)
 {
@@ -55,7 +55,7 @@ int br__pk_is(const struct br__pk *v, const char *module, const char *name)
     return strcmp(g->module, module) == 0;
 }
 
-/* ---- text -------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 #define REPR_DEPTH 32
 #define REPR_MAX ((size_t)1 << 20)

@@ -67,7 +67,7 @@ void br__pkw_get(struct br__pkw *w, int slot)
 }
 
 /* Emit BINGET and return 1 if `key` was written before; otherwise note that it is about to be. */
-static int seen(struct br__pkw *w, const char *key)
+static int pickle_seen(struct br__pkw *w, const char *key)
 {
     if (w->memo < 0 || w->out->failed)
         return 0;
@@ -88,7 +88,7 @@ void br__pkw_global(struct br__pkw *w, const char *module, const char *name)
     int n = snprintf(key, sizeof key, "%s\n%s\n", module, name);
     if (n < 0 || (size_t)n >= sizeof key)
         BR_BUG("global name too long: %s.%s", module, name);
-    if (seen(w, key))
+    if (pickle_seen(w, key))
         return;
     br__pkw_op(w, 'c');
     br__buf_put(w->out, key, (size_t)n);
@@ -104,7 +104,7 @@ void br__pkw_str(struct br__pkw *w, const char *s)
     }
     /* Globals share the map under keys that hold a newline, so a string with one is not looked up.
      */
-    if (!memchr(s, '\n', n) && seen(w, s))
+    if (!memchr(s, '\n', n) && pickle_seen(w, s))
         return;
     br__pkw_op(w, 'X');
     put_u32(w, (uint32_t)n);

@@ -60,8 +60,7 @@ void br__pkw_build(struct br__pkw *w); /* ends such a dict, as the state of the 
 void br__pkw_tensor(struct br__pkw *w, const char *storage, int dtype, int ndim,
                     const int64_t *shape);
 
-/* ---- pickle_copy.c: a loaded value, written again ----------------------------------------------
- */
+/* ---- pickle_copy.c: a loaded value, written again -------------------------------------------- */
 
 /* Appends v.  BR_E_UNSUPPORTED: too deep or cyclic, a number beyond int64, a persistent id.  What
  * reading turned into plain values stays that (pickle.c). */

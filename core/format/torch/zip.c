@@ -196,8 +196,8 @@ static int descriptor_agrees(const struct zip *z, uint64_t at, uint64_t crc, con
 
 /* Where the data starts: behind the local header, whose extra field (torch's padding) has its own
  * length. */
-static int locate(struct zip *z, const unsigned char *e, const struct sizes *s,
-                  struct br__zip_rec *rec)
+static int zip_locate(struct zip *z, const unsigned char *e, const struct sizes *s,
+                      struct br__zip_rec *rec)
 {
     int fits = z->dir >= LOCAL_BYTES && s->header <= z->dir - LOCAL_BYTES;
     const unsigned char *local = fits ? z->p + s->header : NULL;
@@ -257,7 +257,7 @@ static int read_entry(struct zip *z, uint64_t *at, struct br__zip_rec *rec)
     if (le(e + 34, 2) != 0)
         return several_disks(z);
     rec->crc = (uint32_t)le(e + 16, 4);
-    return locate(z, e, &s, rec);
+    return zip_locate(z, e, &s, rec);
 }
 
 int br__zip_read(struct br__arena *a, const unsigned char *map, uint64_t map_size, uint64_t base,

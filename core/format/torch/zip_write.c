@@ -26,7 +26,7 @@ enum {
 /* ---- where things go ------------------------------------------------------------------------- */
 
 /* Layout of one record whose header is at `head`, relative to the archive's start. */
-struct place {
+struct record_layout {
     int size64, off64; /* which values need the zip64 field */
     uint32_t zip64;    /* bytes of that field, 0 or 12..28 */
     uint32_t pad;      /* Z's in the FB field */
@@ -34,9 +34,9 @@ struct place {
     uint64_t end;      /* where the next header goes */
 };
 
-static struct place place_record(uint64_t head, size_t name_len, uint64_t size)
+static struct record_layout record_layout(uint64_t head, size_t name_len, uint64_t size)
 {
-    struct place p = {.size64 = size >= U32_FULL, .off64 = head >= U32_FULL};
+    struct record_layout p = {.size64 = size >= U32_FULL, .off64 = head >= U32_FULL};
     if (p.size64 || p.off64)
         p.zip64 = 4u + (p.size64 ? 16u : 0) + (p.off64 ? 8u : 0);
     uint64_t unpadded = head + LOCAL_BYTES + name_len + p.zip64 + 4;
@@ -66,7 +66,7 @@ struct tally {
 static void tally_record(struct tally *t, size_t name_len, uint64_t size)
 {
     name_len += t->prefix_len;
-    struct place p = place_record(t->at, name_len, size);
+    struct record_layout p = record_layout(t->at, name_len, size);
     t->at = p.end;
     t->central += CENTRAL_BYTES + name_len + p.zip64;
 }
@@ -97,7 +97,7 @@ static unsigned char *le(unsigned char *p, uint64_t v, int n)
 }
 
 /* The zip64 extra block.  In a local header the compressed size is not known yet and stays 0. */
-static unsigned char *zip64_block(unsigned char *p, const struct place *pl, uint64_t size,
+static unsigned char *zip64_block(unsigned char *p, const struct record_layout *pl, uint64_t size,
                                   uint64_t compressed, uint64_t head)
 {
     p = le(p, 1, 2);
@@ -138,7 +138,7 @@ int br__zipw_start(struct br__zipw *z, const char *name, uint64_t size, struct b
     z->rec_size = size;
     z->rec_crc = 0;
 
-    struct place pl = place_record(z->rec_off, (size_t)len, size);
+    struct record_layout pl = record_layout(z->rec_off, (size_t)len, size);
     unsigned char h[HEADER_MAX], *p = h;
     p = le(p, 0x04034b50, 4);
     p = le(p, 0, 2); /* version needed */
@@ -162,7 +162,7 @@ void br__zipw_data(struct br__zipw *z, const void *p, size_t n)
 }
 
 /* The record's entry in the central directory. */
-static void add_central(struct br__zipw *z, const struct place *pl)
+static void add_central(struct br__zipw *z, const struct record_layout *pl)
 {
     size_t len = strlen(z->rec_name);
     unsigned char h[CENTRAL_BYTES], x[28], *p = h;
@@ -194,7 +194,7 @@ static uint64_t hash_combine(uint64_t seed, uint64_t v)
 
 int br__zipw_stop(struct br__zipw *z, struct br_err *err)
 {
-    struct place pl = place_record(z->rec_off, strlen(z->rec_name), z->rec_size);
+    struct record_layout pl = record_layout(z->rec_off, strlen(z->rec_name), z->rec_size);
     if (br__out_tell(z->out) != z->base + pl.data + z->rec_size)
         BR_BUG("zip record %s got a size other than announced", z->rec_name);
     add_central(z, &pl);

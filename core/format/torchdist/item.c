@@ -34,7 +34,7 @@ int br__torch_load(struct br__arena *a, const struct br__file *f, uint64_t off, 
     return br__pk_load(a, f->map + pkl->off, (size_t)pkl->size, NULL, &out->root, err);
 }
 
-/* ---- a pickled tensor ---------------------------------------------------------------------- */
+/* ---- a pickled tensor ------------------------------------------------------------------------ */
 
 /* A call as the pickle has it: callable(args). */
 struct call {
@@ -47,14 +47,14 @@ static int is_call(const struct call *c, const char *module, const char *name)
            strcmp(c->callable->u.g->name, name) == 0;
 }
 
-static const struct br__pk *arg(const struct call *c, uint32_t i)
+static const struct br__pk *item_arg(const struct call *c, uint32_t i)
 {
     return i < c->args->n ? c->args->u.item[i] : NULL;
 }
 
 /* Parameters and tensor subclasses wrap the call that rebuilds the plain tensor.  Returns 0 if v
  * is no call, or wraps too deeply. */
-static int unwrap(const struct br__pk *v, struct call *c)
+static int item_unwrap(const struct br__pk *v, struct call *c)
 {
     for (int i = 0; i < MAX_WRAPPERS; i++) {
         if (v) {
@@ -65,11 +65,12 @@ static int unwrap(const struct br__pk *v, struct call *c)
         }
         if (is_call(c, "torch._utils", "_rebuild_parameter") ||
             is_call(c, "torch._utils", "_rebuild_parameter_with_state")) {
-            v = arg(c, 0); /* data, requires_grad, hooks[, state] */
+            v = item_arg(c, 0); /* data, requires_grad, hooks[, state] */
             if (!v)
                 return 0;
         } else if (is_call(c, "torch._tensor", "_rebuild_from_type_v2")) {
-            const struct br__pk *func = arg(c, 0), *args = arg(c, 2); /* func, type, args, state */
+            const struct br__pk *func = item_arg(c, 0),
+                                *args = item_arg(c, 2); /* func, type, args, state */
             if (!args || args->kind != BR__PK_TUPLE)
                 return 0;
             c->callable = func;
@@ -147,7 +148,7 @@ static int is_contiguous(const struct br__torch_tensor *v, const int64_t *stride
 /* The dtype: that of the storage class, or for _rebuild_tensor_v3 the seventh argument. */
 static int view_dtype(const struct call *c, const struct storage *s)
 {
-    const struct br__pk *d = arg(c, 6);
+    const struct br__pk *d = item_arg(c, 6);
 
     if (s->dtype != BR_NONE)
         return s->dtype;
@@ -157,8 +158,8 @@ static int view_dtype(const struct call *c, const struct storage *s)
 }
 
 /* Bind a view to its record: offset is in elements of the storage. */
-static int place(const struct br__torch_file *tf, const struct storage *s, int64_t offset,
-                 struct br__torch_tensor *out, struct br_err *err)
+static int item_place(const struct br__torch_file *tf, const struct storage *s, int64_t offset,
+                      struct br__torch_tensor *out, struct br_err *err)
 {
     uint64_t elem = br_dtype_size(out->dtype), skip, total;
     char name[64];
@@ -192,13 +193,13 @@ int br__torch_tensor_read(const struct br__torch_file *tf, const struct br__pk *
     struct storage s;
     struct call c = {0};
 
-    if (!v || !unwrap(v, &c) ||
+    if (!v || !item_unwrap(v, &c) ||
         !(is_call(&c, "torch._utils", "_rebuild_tensor_v2") ||
           is_call(&c, "torch._utils", "_rebuild_tensor_v3")))
         return br_fail(err, BR_E_UNSUPPORTED, "the pickled object is no plain tensor");
-    const struct br__pk *offset = arg(&c, 1);
-    if (read_storage(arg(&c, 0), &s) || read_dims(arg(&c, 2), out->shape, &out->ndim) ||
-        read_dims(arg(&c, 3), stride, &n_strides) || n_strides != out->ndim || !offset ||
+    const struct br__pk *offset = item_arg(&c, 1);
+    if (read_storage(item_arg(&c, 0), &s) || read_dims(item_arg(&c, 2), out->shape, &out->ndim) ||
+        read_dims(item_arg(&c, 3), stride, &n_strides) || n_strides != out->ndim || !offset ||
         offset->kind != BR__PK_INT || offset->big || offset->u.i < 0)
         return br_fail(err, BR_E_FORMAT, "malformed arguments of %s", c.callable->u.g->name);
     out->dtype = view_dtype(&c, &s);
@@ -208,10 +209,10 @@ int br__torch_tensor_read(const struct br__torch_file *tf, const struct br__pk *
         return br_fail(err, BR_E_FORMAT, "the pickled tensor has an impossible size");
     if (!is_contiguous(out, stride))
         return br_fail(err, BR_E_UNSUPPORTED, "the pickled tensor is not contiguous");
-    return place(tf, &s, offset->u.i, out, err);
+    return item_place(tf, &s, offset->u.i, out, err);
 }
 
-/* ---- the items of a checkpoint ------------------------------------------------------------- */
+/* ---- the items of a checkpoint --------------------------------------------------------------- */
 
 /* Equal shapes, but for leading ones, which some torch versions drop. */
 static int same_shape(const int64_t *a, int na, const int64_t *b, int nb)

@@ -40,19 +40,14 @@ static int entry_cmp(const void *a, const void *b)
     return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
 }
 
-static int no_memory(struct meta *m)
-{
-    return br_fail(m->err, BR_E_NOMEM, "out of memory");
-}
-
-static void *make(struct meta *m, size_t n, size_t size)
+static void *meta_make(struct meta *m, size_t n, size_t size)
 {
     if (n > SIZE_MAX / size)
         return NULL;
     return br__arena_alloc(&m->ck->arena, n * size);
 }
 
-/* ---- values ------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 static int is_text(const struct br__pk *v)
 {
@@ -93,7 +88,7 @@ static const char *dtype_name(const struct br__pk *properties)
     return dtype->u.g->name;
 }
 
-/* ---- boxes -------------------------------------------------------------------------------- */
+/* ---- boxes ----------------------------------------------------------------------------------- */
 
 static uint64_t flat_offset(const struct br__tensor *t, const int64_t *at)
 {
@@ -230,7 +225,7 @@ static int check_corners(struct meta *m, const struct br__tensor *t, const struc
                        n);
     struct corner *all = br__alloc(total * sizeof *all), *p = all;
     if (!all)
-        return no_memory(m);
+        return br__nomem(m->err, "reading the metadata");
     for (size_t i = 0; i < n; i++)
         p = put_corners(p, c[i].off, c[i].size, axes, radix, n_axes, 1);
     put_corners(p, origin, t->shape, axes, radix, n_axes, -1);
@@ -300,9 +295,9 @@ static int read_chunks(struct meta *m, const struct br__tensor *t, const struct 
 
     if (!list || list->kind != BR__PK_LIST)
         return br_fail(m->err, BR_E_FORMAT, "tensor '%s' has no list of chunks", t->name);
-    struct br__td_chunk *c = make(m, list->n + (size_t)1, sizeof *c);
+    struct br__td_chunk *c = meta_make(m, list->n + (size_t)1, sizeof *c);
     if (!c)
-        return no_memory(m);
+        return br__nomem(m->err, "reading the metadata");
     for (uint32_t i = 0; i < list->n; i++) {
         int empty;
         int rc = read_chunk(m, t, list->u.item[i], &c[n], &empty);
@@ -332,7 +327,7 @@ int br__td_tile(const struct br__tensor *t, struct br__td_chunk *c, size_t n, st
     return check_tiling(&m, t, c, n);
 }
 
-/* ---- state_dict_metadata ------------------------------------------------------------------ */
+/* ---- state_dict_metadata --------------------------------------------------------------------- */
 
 int br__td_is_state(const char *key)
 {
@@ -392,7 +387,7 @@ static int read_entries(struct meta *m, const struct entry *e, size_t n)
             return br_fail(m->err, BR_E_FORMAT, "key '%s' is there twice", e[i].name);
         const char *name = br__arena_strdup(&m->ck->arena, e[i].name);
         if (!name)
-            return no_memory(m);
+            return br__nomem(m->err, "reading the metadata");
         if (is_bytes_item(e[i].value)) {
             m->td->object_file[m->td->n_objects] = UINT32_MAX;
             m->td->objects[m->td->n_objects++] = name;
@@ -418,16 +413,16 @@ static int make_tables(struct meta *m, size_t n)
 {
     struct br__td *td = m->td;
 
-    m->ck->tensors = make(m, n + 1, sizeof *m->ck->tensors);
-    td->chunks = make(m, n + 1, sizeof *td->chunks);
-    td->n_chunks = make(m, n + 1, sizeof *td->n_chunks);
-    td->objects = make(m, n + 1, sizeof *td->objects);
-    td->object_file = make(m, n + 1, sizeof *td->object_file);
-    td->object_off = make(m, n + 1, sizeof *td->object_off);
-    td->object_len = make(m, n + 1, sizeof *td->object_len);
+    m->ck->tensors = meta_make(m, n + 1, sizeof *m->ck->tensors);
+    td->chunks = meta_make(m, n + 1, sizeof *td->chunks);
+    td->n_chunks = meta_make(m, n + 1, sizeof *td->n_chunks);
+    td->objects = meta_make(m, n + 1, sizeof *td->objects);
+    td->object_file = meta_make(m, n + 1, sizeof *td->object_file);
+    td->object_off = meta_make(m, n + 1, sizeof *td->object_off);
+    td->object_len = meta_make(m, n + 1, sizeof *td->object_len);
     if (!m->ck->tensors || !td->chunks || !td->n_chunks || !td->objects || !td->object_file ||
         !td->object_off || !td->object_len)
-        return no_memory(m);
+        return br__nomem(m->err, "reading the metadata");
     return BR_OK;
 }
 
@@ -440,7 +435,7 @@ static int read_state_dict(struct meta *m, const struct br__pk *d)
         return rc;
     struct entry *e = br__calloc(d->n + (size_t)1, sizeof *e);
     if (!e)
-        return no_memory(m);
+        return br__nomem(m->err, "reading the metadata");
     for (uint32_t i = 0; i < d->n && !rc; i++) {
         e[i].value = d->u.item[2 * i + 1];
         if (is_text(d->u.item[2 * i]))
@@ -456,7 +451,7 @@ static int read_state_dict(struct meta *m, const struct br__pk *d)
     return rc;
 }
 
-/* ---- storage_data -------------------------------------------------------------------------- */
+/* ---- storage_data ---------------------------------------------------------------------------- */
 
 /* A path that cannot leave the directory. */
 static int is_inside(const char *path)
@@ -482,9 +477,9 @@ static int file_index(struct meta *m, const char *path, uint32_t *out)
         return br_fail(m->err, BR_E_FORMAT, "file name '%s' points out of the directory", path);
     if (ck->n_files == m->cap_files) { /* doubles in the arena, which keeps it until the end */
         size_t cap = BR__MAX(m->cap_files * 2, 16);
-        const char **names = make(m, cap, sizeof *names);
+        const char **names = meta_make(m, cap, sizeof *names);
         if (!names)
-            return no_memory(m);
+            return br__nomem(m->err, "reading the metadata");
         if (ck->n_files)
             memcpy(names, ck->file_names, ck->n_files * sizeof *names);
         ck->file_names = names;
@@ -492,7 +487,7 @@ static int file_index(struct meta *m, const char *path, uint32_t *out)
     }
     const char *name = br__arena_strdup(&ck->arena, path);
     if (!name || br__map_put(&m->files, name, (uint32_t)ck->n_files))
-        return no_memory(m);
+        return br__nomem(m->err, "reading the metadata");
     *out = (uint32_t)ck->n_files;
     ck->file_names[ck->n_files++] = name;
     return BR_OK;
@@ -605,7 +600,7 @@ int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n, stru
     ck->td = m.td = br__arena_alloc(&ck->arena, sizeof *ck->td);
     int rc = m.td ? br__map_init(&m.files, 16) : BR_E_NOMEM;
     if (rc)
-        return no_memory(&m);
+        return br__nomem(m.err, "reading the metadata");
     rc = br__pk_load(&scratch, p, n, NULL, &root, err);
     if (!rc)
         rc = read_state_dict(&m, br__pk_get(root, "state_dict_metadata"));
@@ -619,10 +614,10 @@ int br__td_interpret(struct br__ckpt *ck, const unsigned char *p, size_t n, stru
         ck->n_files = 0; /* names without files */
         return rc;
     }
-    ck->files = make(&m, ck->n_files + 1, sizeof *ck->files);
+    ck->files = meta_make(&m, ck->n_files + 1, sizeof *ck->files);
     if (!ck->files) {
         ck->n_files = 0;
-        return no_memory(&m);
+        return br__nomem(m.err, "reading the metadata");
     }
     return BR_OK;
 }

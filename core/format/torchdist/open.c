@@ -21,7 +21,7 @@
 
 /* rc of opening a file that need not exist: absence is no error.  (Asking first whether it exists
  * would take a failing disk for absence.) */
-static int optional(int rc, struct br_err *err)
+static int td_optional(int rc, struct br_err *err)
 {
     if (rc != BR_E_NOTFOUND)
         return rc;
@@ -30,7 +30,7 @@ static int optional(int rc, struct br_err *err)
     return BR_OK;
 }
 
-/* ---- train_state.pt ---------------------------------------------------------------------- */
+/* ---- train_state.pt -------------------------------------------------------------------------- */
 
 /* A 0-d tensor of the dict, of that dtype; *out stays as it is if there is none. */
 static int read_counter(const struct br__file *f, const struct br__torch_file *tf, const char *key,
@@ -81,7 +81,7 @@ static int read_train_state(const char *path, struct br__train_counters *c, stru
     return rc;
 }
 
-/* ---- root or iteration directory --------------------------------------------------------- */
+/* ---- root or iteration directory ------------------------------------------------------------- */
 
 /* A search in progress: `name` is the directory below `dir` that `by` leads to, NULL if none. */
 struct search {
@@ -91,7 +91,7 @@ struct search {
     struct br_err *err;
 };
 
-static int found(struct search *s, const char *by, const char *name)
+static int td_found(struct search *s, const char *by, const char *name)
 {
     if (!name)
         return br_fail(s->err, BR_E_NOMEM, "out of memory");
@@ -102,7 +102,7 @@ static int found(struct search *s, const char *by, const char *name)
 
 static int found_iteration(struct search *s, const char *by, int64_t n)
 {
-    return found(s, by, br__arena_printf(s->a, "iter_%07" PRId64, n));
+    return td_found(s, by, br__arena_printf(s->a, "iter_%07" PRId64, n));
 }
 
 /* Whether `dir` has a .metadata.  A disk that cannot tell is an error: another directory might be
@@ -139,8 +139,8 @@ static int by_tracker(struct search *s)
     int64_t iteration;
 
     if (!path)
-        return found(s, TRACKER, NULL);
-    int rc = optional(br__read_text(path, TRACKER_MAX, &text, &n, s->err), s->err);
+        return td_found(s, TRACKER, NULL);
+    int rc = td_optional(br__read_text(path, TRACKER_MAX, &text, &n, s->err), s->err);
     if (rc || !text)
         return rc;
     char *word = text + strspn(text, " \t\r\n"), *end = text + n;
@@ -149,7 +149,7 @@ static int by_tracker(struct search *s)
     if (memchr(word, 0, (size_t)(end - word)))
         rc = br_fail(s->err, BR_E_FORMAT, "'%s' holds a NUL byte", path);
     else if (strcmp(word, "release") == 0)
-        rc = found(s, TRACKER, "release");
+        rc = td_found(s, TRACKER, "release");
     else if (is_iteration(word) && br__parse_i64(word, &iteration) == BR_OK)
         rc = found_iteration(s, TRACKER, iteration);
     else
@@ -165,10 +165,10 @@ static int by_train_state(struct search *s)
     struct br__train_counters c = {.step = -1};
 
     if (!path)
-        return found(s, LATEST_TRAIN_STATE, NULL);
+        return td_found(s, LATEST_TRAIN_STATE, NULL);
     int rc = read_train_state(path, &c, s->err);
     if (rc)
-        return optional(rc, s->err);
+        return td_optional(rc, s->err);
     if (c.step < 0)
         return br_fail(s->err, BR_E_FORMAT, "'%s' has no step", path);
     return found_iteration(s, LATEST_TRAIN_STATE, c.step);
@@ -195,8 +195,8 @@ static int by_listing(struct search *s)
     int yes = 0;
     if (best >= 0)
         return BR_OK;
-    rc = release ? is_checkpoint(s->a, release, &yes, s->err) : found(s, "release", NULL);
-    return rc || !yes ? rc : found(s, "release", "release");
+    rc = release ? is_checkpoint(s->a, release, &yes, s->err) : td_found(s, "release", NULL);
+    return rc || !yes ? rc : td_found(s, "release", "release");
 }
 
 /* Set s->name to the directory below the root; BR_E_NOTFOUND if nothing leads to one. */
@@ -243,7 +243,7 @@ int br__td_resolve(struct br__arena *a, const char *dir, const char **iter_dir, 
     return rc;
 }
 
-/* ---- the facts beside the tensors -------------------------------------------------------- */
+/* ---- the facts beside the tensors ------------------------------------------------------------ */
 
 /* metadata.json names the format: anything but torch_dist is another reader's business. */
 static int check_backend(struct br__ckpt *ck, struct br_err *err)
@@ -255,7 +255,7 @@ static int check_backend(struct br__ckpt *ck, struct br_err *err)
 
     if (!path)
         return br_fail(err, BR_E_NOMEM, "out of memory");
-    int rc = optional(br__read_text(path, SMALL_FILE_MAX, &text, &n, err), err);
+    int rc = td_optional(br__read_text(path, SMALL_FILE_MAX, &text, &n, err), err);
     if (!rc && !text)
         return br__ckpt_warn(ck, "no metadata.json: Megatron does not load such a directory");
     if (!rc)
@@ -282,7 +282,7 @@ static int read_common_file(struct br__ckpt *ck, const char *path, struct br__pk
     int rc = br__file_open(&f, path, err);
 
     if (rc)
-        return optional(rc, err);
+        return td_optional(rc, err);
     rc = br__torch_load(&ck->arena, &f, 0, f.size, &tf, err);
     if (rc)
         br_wrap(err, "'%s'", path);
@@ -358,13 +358,13 @@ static int read_extras(struct br__ckpt *ck, struct br_err *err)
     if (!yaml || !state)
         return br_fail(err, BR_E_NOMEM, "out of memory");
     int rc = br__read_text(yaml, SMALL_FILE_MAX, &td->run_config_text, &td->run_config_size, err);
-    rc = optional(rc, err);
+    rc = td_optional(rc, err);
     if (rc)
         return rc;
     td->has_run_config = td->run_config_text != NULL;
     struct br__train_counters c = {
         .step = -1, .consumed_samples = -1, .skipped_samples = -1, .valid_samples = -1};
-    rc = optional(read_train_state(state, &c, err), err);
+    rc = td_optional(read_train_state(state, &c, err), err);
     td->train_step = c.step;
     td->consumed_samples = c.consumed_samples;
     td->skipped_samples = c.skipped_samples;
@@ -373,7 +373,7 @@ static int read_extras(struct br__ckpt *ck, struct br_err *err)
     return rc;
 }
 
-/* ---- opening ----------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* Say which tensor needs the file that could not be opened. */
 static void wrap_file(const struct br__ckpt *ck, uint32_t file, struct br_err *err)

@@ -117,7 +117,7 @@ static void take_crc(struct want *w, uint64_t at, const unsigned char *p, uint64
 }
 
 /* Part of run r that is wanted: skip bytes into the run, and how many. */
-static uint64_t clip(const struct want *w, uint64_t start, uint64_t run, uint64_t *skip)
+static uint64_t td_clip(const struct want *w, uint64_t start, uint64_t run, uint64_t *skip)
 {
     uint64_t lo = BR__MAX(start, w->off), hi = BR__MIN(start + run, w->end);
 
@@ -130,7 +130,7 @@ static int read_long_runs(struct want *w, const struct box *b, uint64_t r, uint6
 {
     for (; r < end; r++) {
         uint64_t skip, start = run_start(b, r);
-        uint64_t n = clip(w, start, b->run, &skip), at = r * b->run + skip;
+        uint64_t n = td_clip(w, start, b->run, &skip), at = r * b->run + skip;
         unsigned char *dst = w->dst + (start + skip - w->off);
         int rc = w->get(w->ud, w->chunk, at, dst, (size_t)n, err);
         if (rc)
@@ -141,8 +141,8 @@ static int read_long_runs(struct want *w, const struct box *b, uint64_t r, uint6
 }
 
 /* Runs [r, end) lie in `block` back to back: put each in its place. */
-static void scatter(const struct want *w, const struct box *b, const unsigned char *block,
-                    uint64_t r, uint64_t end)
+static void td_scatter(const struct want *w, const struct box *b, const unsigned char *block,
+                       uint64_t r, uint64_t end)
 {
     while (r < end) {
         /* Along the innermost axis the place moves by a constant: one division per row. */
@@ -152,7 +152,7 @@ static void scatter(const struct want *w, const struct box *b, const unsigned ch
             step = b->stride[b->n_axes - 1];
         }
         for (left = BR__MIN(left, end - r); left; left--, r++) {
-            uint64_t skip, n = clip(w, start, b->run, &skip);
+            uint64_t skip, n = td_clip(w, start, b->run, &skip);
             memcpy(w->dst + (start + skip - w->off), block + skip, (size_t)n);
             block += b->run;
             start += step;
@@ -173,11 +173,11 @@ static int read_short_runs(struct want *w, const struct box *b, uint64_t r, uint
             return rc;
         /* Of the first and the last run a part may be all that is wanted. */
         uint64_t skip, last;
-        (void)clip(w, run_start(b, r), b->run, &skip);
-        uint64_t stop = clip(w, run_start(b, r + n - 1), b->run, &last);
+        (void)td_clip(w, run_start(b, r), b->run, &skip);
+        uint64_t stop = td_clip(w, run_start(b, r + n - 1), b->run, &last);
         stop += (n - 1) * b->run + last;
         take_crc(w, r * b->run + skip, block + skip, stop - skip);
-        scatter(w, b, block, r, r + n);
+        td_scatter(w, b, block, r, r + n);
         r += n;
     }
     return BR_OK;
@@ -191,7 +191,7 @@ int br__td_check_record(const struct br__ckpt *ck, const struct br__tensor *t,
     const struct br__td_record *rec = c->rec;
     unsigned char *buf = br__alloc(BR__OUT_BUF);
     uint32_t crc = 0;
-    int rc = buf ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory checking '%s'", t->name);
+    int rc = buf ? BR_OK : br__nomem(err, "checking '%s'", t->name);
 
     for (uint64_t off = 0; off < rec->size && !rc; off += BR__OUT_BUF) {
         size_t n = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, rec->size - off);
@@ -221,9 +221,9 @@ static int wants_crc(const struct br__ckpt *ck, const struct br__td_chunk *c)
            atomic_load_explicit(&c->rec->seen, memory_order_relaxed) < c->rec->size;
 }
 
-/* Add what w read of a chunk to the sum of its record; whoever adds the last byte compares.  Bytes
- * that were read twice make the sum wrong, so a mismatch is believed only after the record was read
- * again in one go. */
+/* Add what w read of a chunk to the sum of its record; the thread that adds the last byte compares.
+ * Bytes that were read twice make the sum wrong, so a mismatch is believed only after the record
+ * was read again in one go. */
 static int add_crc(const struct want *w, const struct br__tensor *t, struct br_err *err)
 {
     const struct br__td_chunk *c = w->chunk;
@@ -292,8 +292,8 @@ static size_t first_chunk(const struct br__td_chunk *c, size_t n, uint64_t off)
     return lo;
 }
 
-static int gather(struct want *w, const struct br__tensor *t, const struct br__td_chunk *c,
-                  size_t n_chunks, struct br_err *err)
+static int td_gather(struct want *w, const struct br__tensor *t, const struct br__td_chunk *c,
+                     size_t n_chunks, struct br_err *err)
 {
     for (size_t i = first_chunk(c, n_chunks, w->off); i < n_chunks && c[i].flat < w->end; i++) {
         int rc = read_chunk(w, t, &c[i], err);
@@ -310,7 +310,7 @@ int br__td_gather(const struct br__tensor *t, const struct br__td_boxes *b, uint
 {
     struct want w = {.get = b->get, .ud = b->ud, .off = off, .end = off + n, .dst = dst};
 
-    return gather(&w, t, b->list, b->n, err);
+    return td_gather(&w, t, b->list, b->n, err);
 }
 
 int br__td_walk_box(const struct br__tensor *t, const struct br__td_chunk *c, uint64_t off,
@@ -353,7 +353,7 @@ static int td_read(const struct br__ckpt *ck, const struct br__tensor *t, uint64
                      .end = off + n,
                      .dst = dst};
 
-    return gather(&w, t, ck->td->chunks[t->priv], ck->td->n_chunks[t->priv], err);
+    return td_gather(&w, t, ck->td->chunks[t->priv], ck->td->n_chunks[t->priv], err);
 }
 
 static void td_close(struct br__ckpt *ck)

@@ -12,8 +12,7 @@
 
 #define BLOCK (1u << 16) /* elements compared at once */
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 struct box_source {
     const struct br__train_state *s;
@@ -55,8 +54,7 @@ int br__train_state_read(const struct br__train_state *s, size_t i, int kind, ui
     return BR_OK;
 }
 
-/* ---- boxes ------------------------------------------------------------------------------------
- */
+/* ---- boxes ----------------------------------------------------------------------------------- */
 
 struct box_read {
     const struct br__ckpt *ck;
@@ -104,17 +102,11 @@ int br__train_state_read_box(const struct br__train_state *s, size_t i, int kind
     return read_box(&r, &view, box, off, n, err);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static int is_castable(int dtype)
 {
     return dtype == BR_F32 || dtype == BR_F16 || dtype == BR_BF16;
-}
-
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory reading the training state");
 }
 
 static int find_form(struct br__train_state *s, struct br_err *err)
@@ -148,7 +140,7 @@ static int find_state(const struct br__train_state *s, const struct br__tensor *
 
     br__buf_printf(&key, BR__OPTIM_KEYS "%s.%s", kind, weight->name);
     const struct br__tensor *t = key.failed ? NULL : br__ckpt_find(s->ck, key.p);
-    int rc = key.failed ? nomem(err) : BR_OK;
+    int rc = key.failed ? br__nomem(err, "reading the training state") : BR_OK;
     br__buf_free(&key);
     *out = t;
     if (rc || !t)
@@ -193,7 +185,7 @@ static int bind_params(struct br__train_state *s, struct br_err *err)
 {
     s->params = br__arena_alloc(&s->arena, (s->ck->n_tensors + 1) * sizeof *s->params);
     if (!s->params)
-        return nomem(err);
+        return br__nomem(err, "reading the training state");
     for (size_t i = 0; i < s->ck->n_tensors; i++) {
         const struct br__tensor *t = &s->ck->tensors[i];
         int rc = BR_OK;
@@ -216,7 +208,7 @@ int br__train_state_open(struct br__train_state **out, const struct br__ckpt *ck
 
     *out = NULL;
     if (!s)
-        return nomem(err);
+        return br__nomem(err, "reading the training state");
     s->ck = ck;
     s->iteration = s->consumed_samples = -1;
     int rc = ck->format == BR__FMT_TORCH_DIST
@@ -244,8 +236,7 @@ void br__train_state_close(struct br__train_state *s)
     br__free(s);
 }
 
-/* ---- main copies against weights ----------------------------------------------------------------
- */
+/* ---- main copies against weights ------------------------------------------------------------- */
 
 struct main_check {
     const struct br__train_state *s;
@@ -298,7 +289,7 @@ int br__train_state_check(struct br__train_state *s, int how, struct br_err *err
 
     s->n_unlike = 0;
     if (!buf)
-        return nomem(err);
+        return br__nomem(err, "reading the training state");
     c.main = (float *)(void *)buf;
     c.rounded = buf + sizeof(float) * BLOCK;
     c.weight = c.rounded + sizeof(float) * BLOCK;

@@ -7,8 +7,7 @@
 
 #define BR__OPTIM_KEYS "optimizer.state."
 
-/* ---- train_common.c: groups and scheduler from the common state -------------------------------
- */
+/* ---- train_common.c: groups and scheduler from the common state ------------------------------ */
 
 int br__train_read_common(struct br__train_state *s, struct br_err *err) BR_MUST_CHECK;
 
@@ -57,8 +56,7 @@ int br__train_layout_boxes(struct br__train_state *s, struct br__arena *a, size_
                            struct br__td_chunk **boxes, size_t *n,
                            struct br_err *err) BR_MUST_CHECK;
 
-/* ---- train_buckets.c: dp_reshardable ------------------------------------------------------------
- */
+/* ---- train_buckets.c: dp_reshardable --------------------------------------------------------- */
 
 int br__train_bind_buckets(struct br__train_state *s, struct br_err *err) BR_MUST_CHECK;
 
@@ -88,9 +86,7 @@ int br__train_read_shifted(const struct br__train_state *s, uint32_t rank, size_
 void br__td_put_optimizer(struct br__pkw *w, const struct br__train_save *t);
 void br__td_put_scheduler(struct br__pkw *w, const struct br__optim_scheduler *s);
 
-/* ---- train_values.c
- * ----------------------------------------------------------------------------------
- */
+/* ---- train_values.c -------------------------------------------------------------------------- */
 
 /* A tensor of the weight's shape in float32: what optimizer state of parameter i is read as. */
 struct br__tensor br__train_view(const struct br__train_state *s, size_t i);

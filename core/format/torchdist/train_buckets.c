@@ -16,7 +16,7 @@
 /* ---- keys ------------------------------------------------------------------------------------ */
 
 /* Move *p behind `text`; 0 if it does not stand there. */
-static int skip(const char **p, const char *text)
+static int buckets_skip(const char **p, const char *text)
 {
     size_t n = strlen(text);
     if (strncmp(*p, text, n) != 0)
@@ -25,7 +25,7 @@ static int skip(const char **p, const char *text)
     return 1;
 }
 
-static int number(const char **p, uint32_t *out)
+static int buckets_number(const char **p, uint32_t *out)
 {
     size_t n = strspn(*p, "0123456789");
     if (!n || n > 9)
@@ -44,18 +44,22 @@ static int parse_key(const char *key, struct br__train_bucket *b, int *kind, con
     uint32_t index;
 
     *b = (struct br__train_bucket){0};
-    if (skip(&key, "chained_") && !(number(&key, &b->chain) && skip(&key, ".")))
+    if (buckets_skip(&key, "chained_") &&
+        !(buckets_number(&key, &b->chain) && buckets_skip(&key, ".")))
         return 0;
-    if (!skip(&key, "optimizer.distributed.dp_group_idx_") || !number(&key, &b->group))
+    if (!buckets_skip(&key, "optimizer.distributed.dp_group_idx_") ||
+        !buckets_number(&key, &b->group))
         return 0;
     *buffer = key;
-    if (!skip(&key, ".gbuf_idx_") || !number(&key, &index) || !skip(&key, ".dtype_("))
+    if (!buckets_skip(&key, ".gbuf_idx_") || !buckets_number(&key, &index) ||
+        !buckets_skip(&key, ".dtype_("))
         return 0;
     key = strchr(key, ')');
-    if (!key || !skip(&key, ")"))
+    if (!key || !buckets_skip(&key, ")"))
         return 0;
     *buffer_size = (size_t)(key - *buffer);
-    if (!skip(&key, ".bucket_idx_") || !number(&key, &b->bucket) || !skip(&key, "."))
+    if (!buckets_skip(&key, ".bucket_idx_") || !buckets_number(&key, &b->bucket) ||
+        !buckets_skip(&key, "."))
         return 0;
     for (*kind = 0; *kind < BR__N_OPTIM_KINDS; ++*kind)
         if (strcmp(key, kinds[*kind]) == 0)
@@ -108,7 +112,7 @@ static int find_buckets(struct br__train_state *s, struct br_err *err)
 
     l->buckets = br__arena_alloc(&s->arena, (s->ck->n_tensors + 1) * sizeof *l->buckets);
     if (!l->buckets)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading buckets");
+        return br__nomem(err, "reading buckets");
     for (size_t i = 0; i < s->ck->n_tensors; i++) {
         const struct br__tensor *t = &s->ck->tensors[i];
         struct br__train_bucket b;

@@ -46,8 +46,7 @@ int64_t br__td_samples(const struct br__td *td)
     return n;
 }
 
-/* ---- values of a dict --------------------------------------------------------------------------
- */
+/* ---- values of a dict ------------------------------------------------------------------------ */
 
 /* A dict that is read key by key; the first error sticks. */
 struct reader {
@@ -64,7 +63,7 @@ static double number_of(const struct br__pk *v)
     return v && v->kind == BR__PK_INT && !v->big ? (double)v->u.i : NAN;
 }
 
-static void refuse(struct reader *r, const char *key, const char *expected)
+static void common_refuse(struct reader *r, const char *key, const char *expected)
 {
     if (!r->rc)
         r->rc = br_fail(r->err, BR_E_FORMAT, "%s: '%s' is %s, expected %s", r->what, key,
@@ -72,62 +71,62 @@ static void refuse(struct reader *r, const char *key, const char *expected)
 }
 
 /* A finite number; NAN as the default makes it required. */
-static double number(struct reader *r, const char *key, double dflt)
+static double common_number(struct reader *r, const char *key, double dflt)
 {
     const struct br__pk *v = br__pk_get(r->dict, key);
     double x = v && v->kind != BR__PK_NONE ? number_of(v) : dflt;
     if (!isfinite(x))
-        refuse(r, key, "a finite number");
+        common_refuse(r, key, "a finite number");
     return x;
 }
 
-static int flag(struct reader *r, const char *key, int dflt)
+static int common_flag(struct reader *r, const char *key, int dflt)
 {
     const struct br__pk *v = br__pk_get(r->dict, key);
     if (!v || v->kind == BR__PK_NONE)
         return dflt;
     if (v->kind != BR__PK_BOOL)
-        refuse(r, key, "True or False");
+        common_refuse(r, key, "True or False");
     return v->b;
 }
 
-static int64_t count(struct reader *r, const char *key, int64_t dflt)
+static int64_t common_count(struct reader *r, const char *key, int64_t dflt)
 {
     const struct br__pk *v = br__pk_get(r->dict, key);
     int64_t n = v ? count_of(v) : dflt;
     if (n < 0)
-        refuse(r, key, "a count");
+        common_refuse(r, key, "a count");
     return n;
 }
 
-static const char *word(struct reader *r, struct br__arena *a, const char *key, const char *dflt)
+static const char *common_word(struct reader *r, struct br__arena *a, const char *key,
+                               const char *dflt)
 {
     const struct br__pk *v = br__pk_get(r->dict, key);
     const char *s = v ? text_of(v) : dflt;
     if (!s || !br__utf8_valid(s, strlen(s))) {
-        refuse(r, key, "a word");
+        common_refuse(r, key, "a word");
         return "";
     }
     s = br__arena_strdup(a, s);
     if (!s && !r->rc)
-        r->rc = br_fail(r->err, BR_E_NOMEM, "out of memory reading the scheduler");
+        r->rc = br__nomem(r->err, "reading the scheduler");
     return s ? s : "";
 }
 
-/* ---- groups -------------------------------------------------------------------------------------
- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static void read_betas(struct reader *r, struct br__optim_group *g)
 {
     const struct br__pk *v = br__pk_get(r->dict, "betas");
     if (!v || (v->kind != BR__PK_TUPLE && v->kind != BR__PK_LIST) || v->n != 2) {
-        refuse(r, "betas", "two numbers");
+        common_refuse(r, "betas", "two numbers");
         return;
     }
     g->beta1 = number_of(v->u.item[0]);
     g->beta2 = number_of(v->u.item[1]);
     if (!(g->beta1 >= 0 && g->beta1 < 1 && g->beta2 >= 0 && g->beta2 < 1))
-        refuse(r, "betas", "two numbers from 0 to below 1");
+        common_refuse(r, "betas", "two numbers from 0 to below 1");
 }
 
 /* Defaults are those of keys that Megatron itself does without. */
@@ -139,18 +138,18 @@ static int read_group(struct br__train_state *s, const struct br__pk *dict,
 
     if (dict->kind != BR__PK_DICT)
         return br_fail(err, BR_E_FORMAT, "an optimizer group of the checkpoint is no dict");
-    g->is_expert_parallel = flag(&r, "is_expert_parallel", 0);
-    g->is_decoupled_lr = flag(&r, "is_decoupled_lr", 0);
-    g->bias_correction = flag(&r, "bias_correction", 1);
-    g->wd_mult = number(&r, wd_mult, 1);
-    g->lr_mult = number(&r, "lr_mult", 1);
-    g->max_lr = number(&r, "max_lr", NAN);
-    g->min_lr = number(&r, "min_lr", NAN);
-    g->lr = number(&r, "lr", 0);
-    g->eps = number(&r, "eps", NAN);
-    g->weight_decay = number(&r, "weight_decay", 0);
+    g->is_expert_parallel = common_flag(&r, "is_expert_parallel", 0);
+    g->is_decoupled_lr = common_flag(&r, "is_decoupled_lr", 0);
+    g->bias_correction = common_flag(&r, "bias_correction", 1);
+    g->wd_mult = common_number(&r, wd_mult, 1);
+    g->lr_mult = common_number(&r, "lr_mult", 1);
+    g->max_lr = common_number(&r, "max_lr", NAN);
+    g->min_lr = common_number(&r, "min_lr", NAN);
+    g->lr = common_number(&r, "lr", 0);
+    g->eps = common_number(&r, "eps", NAN);
+    g->weight_decay = common_number(&r, "weight_decay", 0);
     read_betas(&r, g);
-    g->step = count(&r, "step", s->iteration);
+    g->step = common_count(&r, "step", s->iteration);
     return r.rc;
 }
 
@@ -179,7 +178,7 @@ static int add_group(struct br__train_state *s, const struct br__optim_group *g,
     if (s->n_groups == MAX_GROUPS)
         return br_fail(err, BR_E_UNSUPPORTED, "more than %d optimizer groups", MAX_GROUPS);
     if (br__grow(&s->groups, &s->cap_groups, s->n_groups, sizeof *s->groups))
-        return br_fail(err, BR_E_NOMEM, "out of memory reading optimizer groups");
+        return br__nomem(err, "reading optimizer groups");
     s->groups[s->n_groups++] = *g;
     return BR_OK;
 }
@@ -280,8 +279,7 @@ static int read_object_groups(struct br__train_state *s, struct br_err *err)
                                  "dp_reshardable, but no item has the optimizer's groups");
 }
 
-/* ---- scheduler ----------------------------------------------------------------------------------
- */
+/* ---- scheduler ------------------------------------------------------------------------------- */
 
 static int read_scheduler(struct br__train_state *s, struct br_err *err)
 {
@@ -294,16 +292,16 @@ static int read_scheduler(struct br__train_state *s, struct br_err *err)
         return br_fail(err, BR_E_FORMAT, "%s is no dict", r.what);
     s->has_scheduler = 1;
     s->scheduler = (struct br__optim_scheduler){
-        .max_lr = number(&r, "max_lr", NAN),
-        .min_lr = number(&r, "min_lr", NAN),
-        .start_wd = number(&r, "start_wd", 0),
-        .end_wd = number(&r, "end_wd", 0),
-        .warmup_steps = count(&r, "lr_warmup_steps", -1),
-        .decay_steps = count(&r, "lr_decay_steps", -1),
-        .num_steps = count(&r, "num_steps", -1),
-        .wd_incr_steps = count(&r, "wd_incr_steps", 0),
-        .decay_style = word(&r, &s->arena, "lr_decay_style", NULL),
-        .wd_incr_style = word(&r, &s->arena, "wd_incr_style", "constant"),
+        .max_lr = common_number(&r, "max_lr", NAN),
+        .min_lr = common_number(&r, "min_lr", NAN),
+        .start_wd = common_number(&r, "start_wd", 0),
+        .end_wd = common_number(&r, "end_wd", 0),
+        .warmup_steps = common_count(&r, "lr_warmup_steps", -1),
+        .decay_steps = common_count(&r, "lr_decay_steps", -1),
+        .num_steps = common_count(&r, "num_steps", -1),
+        .wd_incr_steps = common_count(&r, "wd_incr_steps", 0),
+        .decay_style = common_word(&r, &s->arena, "lr_decay_style", NULL),
+        .wd_incr_style = common_word(&r, &s->arena, "wd_incr_style", "constant"),
     };
     return r.rc;
 }

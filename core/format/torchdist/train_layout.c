@@ -56,7 +56,7 @@ static const struct {
 };
 
 /* Where a parameter is found, and what of its axes are not its own. */
-struct place {
+struct param_axes {
     int module;    /* of `modules`; -1: an outer one */
     int outer;     /* of `outers`, or -1 */
     int64_t layer; /* -1: the first axis is the layer, or there is none */
@@ -67,16 +67,11 @@ struct place {
 struct maker {
     struct br__train_state *s;
     struct br__train_layout *l;
-    struct place *place; /* per parameter */
-    uint32_t *by_module; /* [N_MODULES][n_layers] parameter, or BR__NOT_FOUND */
+    struct param_axes *axes; /* per parameter */
+    uint32_t *by_module;     /* [N_MODULES][n_layers] parameter, or BR__NOT_FOUND */
     uint32_t by_outer[N_OUTER];
     struct br_err *err;
 };
-
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory laying out the optimizer's buffers");
-}
 
 /* ---- sizes of the grid ----------------------------------------------------------------------- */
 
@@ -166,11 +161,11 @@ static int find_module(const char *key)
 }
 
 /* Module, layer and kind of a key; BR_E_UNSUPPORTED if its place in the order is not known. */
-static int place_of(const char *name, struct place *p)
+static int param_axes_of(const char *name, struct param_axes *p)
 {
     static const char layers[] = "decoder.layers.";
 
-    *p = (struct place){.module = -1, .outer = -1, .layer = -1};
+    *p = (struct param_axes){.module = -1, .outer = -1, .layer = -1};
     for (int i = 0; i < N_OUTER; i++)
         if (strcmp(name, outers[i].key) == 0) {
             p->outer = i;
@@ -197,14 +192,14 @@ static int place_of(const char *name, struct place *p)
 }
 
 /* Rows and columns of a rank's parameter, before it is split. */
-static void matrix_of(const struct br__tensor *t, const struct place *p, int64_t *rows,
+static void matrix_of(const struct br__tensor *t, const struct param_axes *p, int64_t *rows,
                       int64_t *cols)
 {
     *rows = t->shape[p->skip];
     *cols = t->ndim > p->skip + 1 ? t->shape[p->skip + 1] : 1;
 }
 
-static int check_shape(struct maker *m, const struct br__tensor *t, const struct place *p)
+static int check_shape(struct maker *m, const struct br__tensor *t, const struct param_axes *p)
 {
     int64_t rows, cols, tp = m->l->tp;
     int own = t->ndim - p->skip;
@@ -222,7 +217,7 @@ static int check_shape(struct maker *m, const struct br__tensor *t, const struct
 }
 
 /* Numbers of layers and experts, which all parameters must agree on. */
-static int count_axes(struct maker *m, const struct br__tensor *t, const struct place *p)
+static int count_axes(struct maker *m, const struct br__tensor *t, const struct param_axes *p)
 {
     int64_t layers = p->is_stacked ? t->shape[0] : p->layer + 1;
     int64_t experts = p->split == EXPERTS && t->ndim > p->skip ? t->shape[p->is_stacked] : 0;
@@ -249,12 +244,12 @@ static int place_params(struct maker *m)
         m->by_outer[i] = BR__NOT_FOUND;
     for (size_t i = 0; i < m->s->n_params && !rc; i++) {
         const struct br__tensor *t = m->s->params[i].weight;
-        if (place_of(t->name, &m->place[i]))
+        if (param_axes_of(t->name, &m->axes[i]))
             return br_fail(m->err, BR_E_UNSUPPORTED,
                            "the place of '%s' in the optimizer's buffers is not known", t->name);
-        if (m->place[i].outer >= 0)
-            m->by_outer[m->place[i].outer] = (uint32_t)i;
-        rc = count_axes(m, t, &m->place[i]);
+        if (m->axes[i].outer >= 0)
+            m->by_outer[m->axes[i].outer] = (uint32_t)i;
+        rc = count_axes(m, t, &m->axes[i]);
     }
     return rc;
 }
@@ -266,11 +261,11 @@ static int index_params(struct maker *m)
 
     m->by_module = br__alloc(n * sizeof *m->by_module);
     if (!m->by_module)
-        return nomem(m->err);
+        return br__nomem(m->err, "laying out the optimizer's buffers");
     for (size_t i = 0; i < n; i++)
         m->by_module[i] = BR__NOT_FOUND;
     for (size_t i = 0; i < m->s->n_params && !rc; i++) {
-        const struct place *p = &m->place[i];
+        const struct param_axes *p = &m->axes[i];
         const struct br__tensor *t = m->s->params[i].weight;
         if (p->is_stacked && t->shape[0] != m->l->n_layers)
             return br_fail(m->err, BR_E_FORMAT, "'%s' has %" PRId64 " layers, others %" PRId64,
@@ -298,7 +293,7 @@ struct filler {
 static void put_local(struct filler *f, uint32_t param, int64_t layer, int64_t expert, int copy)
 {
     const struct maker *m = f->m;
-    const struct place *p = &m->place[param];
+    const struct param_axes *p = &m->axes[param];
     int64_t rows, cols;
 
     if (f->rank->list) {
@@ -379,7 +374,7 @@ static int fill_rank(struct maker *m, struct br__train_rank *rank, size_t *total
                        MAX_LOCALS);
     rank->list = br__arena_alloc(&m->s->arena, (f.n + 1) * sizeof *rank->list);
     if (!rank->list)
-        return nomem(m->err);
+        return br__nomem(m->err, "laying out the optimizer's buffers");
     put_rank(&f);
     for (size_t i = 0; i < f.n / 2; i++) {
         struct br__train_local x = rank->list[i];
@@ -404,7 +399,7 @@ static int make_ranks(struct maker *m)
     l->n_ranks = dense + experts;
     l->ranks = br__arena_alloc(&m->s->arena, l->n_ranks * sizeof *l->ranks);
     if (!l->ranks)
-        return nomem(m->err);
+        return br__nomem(m->err, "laying out the optimizer's buffers");
     for (size_t i = 0; i < l->n_ranks && !rc; i++) {
         struct br__train_rank *r = &l->ranks[i];
         int64_t parts = i < dense ? l->tp : l->ep, at = (int64_t)(i < dense ? i : i - dense);
@@ -423,9 +418,9 @@ int br__train_layout_make(struct br__train_state *s, struct br_err *err)
     int rc = BR_OK;
 
     m.l = br__arena_alloc(&s->arena, sizeof *m.l);
-    m.place = br__calloc(s->n_params + 1, sizeof *m.place);
-    if (!m.l || !m.place)
-        rc = nomem(err);
+    m.axes = br__calloc(s->n_params + 1, sizeof *m.axes);
+    if (!m.l || !m.axes)
+        rc = br__nomem(err, "laying out the optimizer's buffers");
     if (!rc)
         rc = place_params(&m);
     if (!rc)
@@ -436,7 +431,7 @@ int br__train_layout_make(struct br__train_state *s, struct br_err *err)
         rc = make_ranks(&m);
     if (!rc)
         s->layout = m.l;
-    br__free(m.place);
+    br__free(m.axes);
     br__free(m.by_module);
     br__arena_free(&z.a);
     return rc;
@@ -445,10 +440,10 @@ int br__train_layout_make(struct br__train_state *s, struct br_err *err)
 /* ---- boxes ----------------------------------------------------------------------------------- */
 
 /* Place of a parameter that has one. */
-static struct place sure_place(const char *name)
+static struct param_axes param_axes_known(const char *name)
 {
-    struct place p;
-    if (place_of(name, &p))
+    struct param_axes p;
+    if (param_axes_of(name, &p))
         BR_BUG("'%s' has no place", name);
     return p;
 }
@@ -457,7 +452,7 @@ int br__train_is_stored(const struct br__train_state *s, const struct br__train_
                         const struct br__train_local *x)
 {
     return x->param != BR__NOT_FOUND &&
-           (!r->part || sure_place(s->params[x->param].weight->name).split != WHOLE);
+           (!r->part || param_axes_known(s->params[x->param].weight->name).split != WHOLE);
 }
 
 size_t br__train_local_boxes(const struct br__train_state *s, uint32_t rank, size_t local,
@@ -466,7 +461,7 @@ size_t br__train_local_boxes(const struct br__train_state *s, uint32_t rank, siz
     const struct br__train_layout *l = s->layout;
     const struct br__train_local *x = &l->ranks[rank].list[local];
     const struct br__tensor *t = s->params[x->param].weight;
-    const struct place place = sure_place(t->name), *p = &place;
+    const struct param_axes axes = param_axes_known(t->name), *p = &axes;
     int64_t part = l->ranks[rank].part, rows, cols;
     struct br__td_chunk c = {.file = rank, .item_off = local};
 
@@ -507,7 +502,7 @@ int br__train_layout_boxes(struct br__train_state *s, struct br__arena *a, size_
             count += l->ranks[r].list[k].param == i;
     *boxes = br__arena_alloc(a, (2 * count + 1) * sizeof **boxes);
     if (!*boxes)
-        return nomem(err);
+        return br__nomem(err, "laying out the optimizer's buffers");
     for (size_t r = 0; r < l->n_ranks; r++)
         for (size_t k = 0; k < l->ranks[r].n; k++)
             if (l->ranks[r].list[k].param == i &&

@@ -87,7 +87,7 @@ static int compare_local(struct evidence *e, size_t local, int all, struct br_er
 
 /* ---- finding the shifts of a rank ------------------------------------------------------------ */
 
-static uint64_t align(uint64_t n, uint64_t to)
+static uint64_t repair_align(uint64_t n, uint64_t to)
 {
     return (n + to - 1) / to * to;
 }
@@ -100,7 +100,7 @@ static void set_shift(struct br__train_rank *r, size_t first, size_t end, uint64
         r->list[i].shift = shift;
         r->list[i].gap = !i           ? 0
                          : i == first ? gap
-                                      : align(r->list[i - 1].n, ALIGN) - r->list[i - 1].n;
+                                      : repair_align(r->list[i - 1].n, ALIGN) - r->list[i - 1].n;
     }
 }
 
@@ -116,7 +116,7 @@ static int try_pad(const struct br__train_state *s, uint32_t rank, size_t first,
 
     for (size_t i = first; i < r->n && !rc && e.fits && (i <= local || !is_enough(&e)); i++) {
         set_shift(r, i, i + 1, shift,
-                  i == first ? pad : align(r->list[i - 1].n, ALIGN) - r->list[i - 1].n);
+                  i == first ? pad : repair_align(r->list[i - 1].n, ALIGN) - r->list[i - 1].n);
         rc = compare_local(&e, i, 0, err);
     }
     for (size_t i = first; i <= local && !rc && e.fits && all.fits; i++)
@@ -128,8 +128,8 @@ static int try_pad(const struct br__train_state *s, uint32_t rank, size_t first,
 /* Parameter `local` does not fit the shift of those before it: find where a bucket begins, and its
  * padding. pos: where each parameter would begin in the padded buffer without that.  *first: r->n
  * if none is found. */
-static int search(const struct br__train_state *s, uint32_t rank, size_t local, const uint64_t *pos,
-                  size_t *first, uint64_t *pad, struct br_err *err)
+static int repair_search(const struct br__train_state *s, uint32_t rank, size_t local,
+                         const uint64_t *pos, size_t *first, uint64_t *pad, struct br_err *err)
 {
     struct br__train_rank *r = &s->layout->ranks[rank];
     struct br__train_local saved[MAX_BACK];
@@ -140,7 +140,7 @@ static int search(const struct br__train_state *s, uint32_t rank, size_t local, 
         uint64_t end = pos[*first - 1] + r->list[*first - 1].n;
         for (uint64_t step = 0; step < MAX_STEPS; step++) {
             int fits;
-            *pad = align(end, BUCKET_ALIGN) - end + step * BUCKET_ALIGN;
+            *pad = repair_align(end, BUCKET_ALIGN) - end + step * BUCKET_ALIGN;
             if (!*pad)
                 continue;
             int rc = try_pad(s, rank, *first, local, *pad, &fits, err);
@@ -159,7 +159,7 @@ static int find_shifts(struct br__train_state *s, uint32_t rank, struct br_err *
     struct br__train_rank *r = &s->layout->ranks[rank];
     uint64_t *pos = br__calloc(r->n + 1, sizeof *pos);
     size_t failures = 0;
-    int rc = pos ? BR_OK : br_fail(err, BR_E_NOMEM, "out of memory repairing the optimizer state");
+    int rc = pos ? BR_OK : br__nomem(err, "repairing the optimizer state");
 
     set_shift(r, 0, r->n, 0, 0);
     for (size_t i = 0; i < r->n && !rc; i++) {
@@ -171,7 +171,7 @@ static int find_shifts(struct br__train_state *s, uint32_t rank, struct br_err *
         if (rc || e.fits)
             continue;
         if (failures < MAX_FAILURES)
-            rc = search(s, rank, i, pos, &first, &pad, err);
+            rc = repair_search(s, rank, i, pos, &first, &pad, err);
         if (rc)
             break;
         if (first == r->n) { /* nothing explains it */

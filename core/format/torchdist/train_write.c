@@ -223,7 +223,7 @@ int br__td_train_plan(struct br__arena *a, struct br__td_plan *p, const uint8_t 
     *source = br__arena_alloc(a, (most + 1) * sizeof **source);
     size_t n = out && items && first && *source ? put_tensors(a, p, trained, out, *source) : 0;
     if (!n && p->n_tensors)
-        return br_fail(err, BR_E_NOMEM, "out of memory planning a training checkpoint");
+        return br__nomem(err, "planning a training checkpoint");
     for (size_t i = n; i-- > p->n_tensors;)
         first[(*source)[i].weight] = (uint32_t)i;
     memcpy(items, p->items, n_items * sizeof *items);

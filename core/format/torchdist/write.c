@@ -120,7 +120,7 @@ int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err
     uint64_t share = (total + want - 1) / want, last_share = 0;
     p->file_bytes = br__arena_alloc(a, (size_t)want * sizeof *p->file_bytes);
     if (!p->file_bytes)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the file layout");
+        return br__nomem(err, "for the file layout");
     p->n_files = p->n_items ? 1 : 0;
     for (size_t i = 0; i < p->n_items; i++) {
         struct br__td_item *it = &p->items[i];

@@ -100,8 +100,7 @@ struct br_kernel {
     size_t (*scratch)(const struct br_call *c); /* bytes; NULL = none.  stream->n_threads is set */
 };
 
-/* ---- collectives -------------------------------------------------------------------------------
- */
+/* ---- collectives ----------------------------------------------------------------------------- */
 
 struct br_comm;
 /* A send to or a receive from another rank of the group. */
@@ -157,15 +156,14 @@ struct br_plane {
                 struct br_comm **out, struct br_err *err);
 };
 
-/* ---- the backend -------------------------------------------------------------------------------
- */
+/* ---- the backend ----------------------------------------------------------------------------- */
 
 enum br_backend_flags {
     BR_BACKEND_HOST = 1 /* host memory is device memory: weights stay mapped */
 };
 
 /* What this device can do at best, per second. */
-struct br_peaks {
+struct br_roofline {
     double read_bytes;   /* streaming read */
     double matmul_flops; /* the tier's own multiply-add of rounded inputs, from registers */
     double f32_flops;    /* the same for exact float32 products */
@@ -219,7 +217,8 @@ struct br_backend {
     /* Optional: measure the device's ceilings, on all threads, in under half a second.  buf: n
      * bytes of device memory to read (mapped weights), or NULL for a buffer of the backend's own.
      */
-    int (*peaks)(void *device, const void *buf, size_t n, struct br_peaks *out, struct br_err *err);
+    int (*roofline)(void *device, const void *buf, size_t n, struct br_roofline *out,
+                    struct br_err *err);
 };
 
 typedef const struct br_backend *br_backend_fn(void);

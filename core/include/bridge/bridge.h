@@ -73,10 +73,12 @@ struct br_job_result {
     char path[1024];        /* directory that holds the result; "" if it is longer */
     char full_path[4096];   /* the same, of any length that the system allows */
 };
+/* clang-format off */
 #define BR_JOB_RESULT_INIT                                                                         \
     {                                                                                              \
         sizeof(struct br_job_result), 0, 0, 0, 0, {0}, {0}                                         \
     }
+/* clang-format on */
 
 BR_API int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err);
 BR_API int br_export(const struct br_job *job, struct br_job_result *res, struct br_err *err);

@@ -67,8 +67,8 @@ extern "C" {
     X(ROPE_SCALING, BOOL, "rope_scaling", "use_rope_scaling")                                      \
     X(ROPE_SCALING_FACTOR, FLOAT, "rope_scaling_factor", "")                                       \
     X(ADD_BIAS_LINEAR, BOOL, "add_bias_linear", "")                                                \
-    /* rope scaled by wavelength bands.  The type is what config.json calls it, a fact of the */    \
-    /* family; Megatron has the factor, and takes the other three for 1, 4 and 8192           */    \
+    /* rope scaled by wavelength bands.  The type is what config.json calls it, a fact of the */   \
+    /* family; Megatron has the factor, and takes the other three for 1, 4 and 8192           */   \
     X(ROPE_SCALING_TYPE, TEXT, "rope_scaling_type", "")                                            \
     X(ROPE_LOW_FREQ_FACTOR, FLOAT, "rope_low_freq_factor", "")                                     \
     X(ROPE_HIGH_FREQ_FACTOR, FLOAT, "rope_high_freq_factor", "")                                   \

@@ -9,7 +9,8 @@
  *   br_gen_step(g, tokens, 8, &n, &err);      one token of every sequence
  *   br_gen_end(g); br_llm_close(m);
  *
- * Text is the caller's business: <bridge/tokenizer.h> and <bridge/chat.h> turn it into ids and back.
+ * Text is the caller's business: <bridge/tokenizer.h> and <bridge/chat.h> turn it into ids and
+ * back.
  *
  * Errors: as everywhere, see base.h.  Each function that can fail says in its text what to do.
  *
@@ -28,22 +29,22 @@
 extern "C" {
 #endif
 
-/* ---- a model ----------------------------------------------------------------------------------- */
+/* ---- a model --------------------------------------------------------------------------------- */
 
 struct br_llm;
 
 /* Zeroed members are defaults.  All strings are only read by br_llm_open. */
 struct br_llm_opts {
     uint32_t struct_size;
-    uint32_t merge_adapter;    /* change the weights themselves; else the adapter works beside them */
+    uint32_t merge_adapter;    /* change the weights; else the adapter works beside them */
     const char *hf_model;      /* id or directory */
-    const char *megatron_path; /* torch_dist checkpoint: weights from here, hf_model is its reference */
+    const char *megatron_path; /* torch_dist: weights from here, hf_model is its reference */
     const char *plugin;        /* plugin file, or NULL: found by the model's architecture */
     const char *adapter;       /* peft directory, or NULL */
     const char *device;        /* NULL = the best that this machine has */
-    int32_t dtype;             /* of products: BR_F32 or BR_BF16; BR_NONE = as the weights are stored */
-    int32_t threads;           /* of all ranks together; 0 = one per CPU */
-    uint32_t tp, pp, ep, etp;  /* parallel sizes, ranks of this process; 0 = 1 */
+    int32_t dtype;   /* of products: BR_F32 or BR_BF16; BR_NONE = as the weights are stored */
+    int32_t threads; /* of all ranks together; 0 = one per CPU */
+    uint32_t tp, pp, ep, etp;           /* parallel sizes, ranks of this process; 0 = 1 */
     const struct br_listener *listener; /* borrowed until br_llm_open returns; may be NULL */
 };
 #define BR_LLM_INIT                                                                                \
@@ -69,7 +70,7 @@ BR_API int br_llm_logits(struct br_llm *m, const int32_t *ids, size_t n, float *
 BR_API int br_llm_score(struct br_llm *m, const int32_t *ids, size_t n, double *logprob,
                         struct br_err *err) BR_MUST_CHECK;
 
-/* ---- generation by steps ------------------------------------------------------------------------- */
+/* ---- generation by steps --------------------------------------------------------------------- */
 
 struct br_gen;
 
@@ -82,10 +83,10 @@ BR_API size_t br_gen_room(const struct br_gen *g); /* sequences that may be adde
 /* Zeroed members are defaults: the most likely token each time, until the model's own end. */
 struct br_gen_request {
     uint32_t struct_size;
-    uint32_t logprobs;   /* compute br_gen_token.logprob */
+    uint32_t logprobs; /* compute br_gen_token.logprob */
     const int32_t *prompt;
-    size_t n_prompt;     /* >= 1 */
-    const int32_t *eos;  /* ids that end the sequence; NULL = those of br_llm_eos */
+    size_t n_prompt;    /* >= 1 */
+    const int32_t *eos; /* ids that end the sequence; NULL = those of br_llm_eos */
     size_t n_eos;
     uint32_t ignore_eos; /* no id ends it */
     uint32_t reserved;

@@ -28,7 +28,7 @@ extern "C" {
         (a), (uint32_t)BR_COUNTOF(a), (uint32_t)sizeof((a)[0])                                     \
     }
 
-/* ---- configuration: config.json <-> canonical facts, both directions -------------------- */
+/* ---- configuration: config.json <-> canonical facts, both directions ------------------------- */
 
 enum br_field_flags {
     BR_FIELD_REQUIRED = 1, /* absent from config.json: an error                              */
@@ -69,10 +69,10 @@ struct br_field {
         BR_CFG_##id, BR_FIELD_FACT, NULL, 0, str                                                   \
     }
 
-/* ---- weights: Megatron tensor <-> Hugging Face tensors ---------------------------------- */
+/* ---- weights: Megatron tensor <-> Hugging Face tensors --------------------------------------- */
 
 /* How rows move between the HF tensors of a rule and its Megatron tensors.  The spans of each
- * layout are in core/model/spans.c; import copies them forward, export backward.
+ * layout are in core/model/row_moves.c; import copies them forward, export backward.
  * X(name, HF inputs, Megatron outputs) */
 #define BR_LAYOUT_MAP(X)                                                                           \
     X(COPY, 1, 1)     /* lists pair up: {q,k} <-> {q,k}                                      */    \
@@ -125,7 +125,7 @@ struct br_ignore {
     const char *hf; /* name pattern of an HF tensor that is known and not wanted */
 };
 
-/* ---- recipes ------------------------------------------------------------------------- */
+/* ---- recipes --------------------------------------------------------------------------------- */
 
 /* A row whose name has a dot is a base for others and no recipe by itself.  `set` is key=value,
  * separated by blanks; the keys are those of `bridge recipe keys`.  A key may be bound to a mode:
@@ -141,7 +141,7 @@ struct br_recipe {
     const char *set;  /* "tp=2 pp=1": overrides                                                 */
 };
 
-/* ---- architectures -------------------------------------------------------------------- */
+/* ---- architectures --------------------------------------------------------------------------- */
 
 struct br_graph;
 

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static struct br__jv nothing(void)
+static struct br__jv eval_nothing(void)
 {
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
@@ -25,7 +25,7 @@ struct br__jv br__jj_fail(struct br__jj *j, int code, const char *fmt, ...)
         text[br__utf8_span(text, strlen(text))] = '\0';
         j->rc = br_fail(j->err, code, "line %u: %s", j->line, text);
     }
-    return nothing();
+    return eval_nothing();
 }
 
 int br__jj_step(struct br__jj *j, size_t n)
@@ -96,14 +96,14 @@ static int param_at(const char *params, const char *name, int *n)
 }
 
 /* Positional and keyword arguments to c->arg. */
-static int bind(struct br__jj *j, const struct br__jj_row *row, const char *what,
-                struct br__jj_call *c)
+static int eval_bind(struct br__jj *j, const struct br__jj_row *row, const char *what,
+                     struct br__jj_call *c)
 {
     int given[BR__JJ_MAX_PARAMS] = {0}, n;
 
     param_at(row->params, NULL, &n);
     for (int i = 0; i < n; i++)
-        c->arg[i] = nothing();
+        c->arg[i] = eval_nothing();
     if (c->n_pos > (size_t)n) {
         br__jj_fail(j, BR_E_FORMAT, "%s '%s' takes at most %d argument(s), got %zu", what,
                     row->name, n, c->n_pos);
@@ -137,9 +137,9 @@ struct br__jv br__jj_invoke(struct br__jj *j, const struct br__jj_row *row, cons
 {
     if (!row->fn)
         return br__jj_fail(j, BR_E_UNSUPPORTED, "%s '%s' is not supported here", what, row->name);
-    if (strcmp(row->params, "*") != 0 && !bind(j, row, what, c))
-        return nothing();
-    return br__jj_step(j, 1) ? row->fn(j, c) : nothing();
+    if (strcmp(row->params, "*") != 0 && !eval_bind(j, row, what, c))
+        return eval_nothing();
+    return br__jj_step(j, 1) ? row->fn(j, c) : eval_nothing();
 }
 
 struct br__jv br__jj_call_value(struct br__jj *j, struct br__jv f, struct br__jj_call *c)
@@ -176,15 +176,15 @@ int br__jj_eval_args(struct br__jj *j, const struct br__jn *list, size_t spare,
     return !j->rc;
 }
 
-static struct br__jv call(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_call(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jj_call c = {0};
     struct br__jv f = br__jj_eval(j, n->a);
 
-    return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_call_value(j, f, &c) : nothing();
+    return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_call_value(j, f, &c) : eval_nothing();
 }
 
-static struct br__jv filter(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_filter(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jj_call c = {0};
     const struct br__jj_row *row = br__jj_filter(n->s, n->n);
@@ -192,10 +192,11 @@ static struct br__jv filter(struct br__jj *j, const struct br__jn *n)
     if (!row)
         return br__jj_fail(j, BR_E_UNSUPPORTED, "no filter is named '%.60s'", n->s);
     c.self = br__jj_eval(j, n->a);
-    return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_invoke(j, row, "filter", &c) : nothing();
+    return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_invoke(j, row, "filter", &c)
+                                               : eval_nothing();
 }
 
-static struct br__jv test(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_test(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jj_call c = {0};
     const struct br__jj_row *row = br__jj_test(n->s, n->n);
@@ -203,7 +204,7 @@ static struct br__jv test(struct br__jj *j, const struct br__jn *n)
     if (!row)
         return br__jj_fail(j, BR_E_UNSUPPORTED, "no test is named '%.60s'", n->s);
     c.self = br__jj_eval(j, n->a);
-    return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_invoke(j, row, "test", &c) : nothing();
+    return br__jj_eval_args(j, n->list, 0, &c) ? br__jj_invoke(j, row, "test", &c) : eval_nothing();
 }
 
 /* ---- arithmetic ------------------------------------------------------------------------------ */
@@ -286,7 +287,7 @@ static struct br__jv add_text(struct br__jj *j, struct br__jv a, struct br__jv b
     }
     char *s = br__jj_alloc(j, a.n + b.n + 1);
     if (!s)
-        return nothing();
+        return eval_nothing();
     memcpy(s, a.s, a.n);
     memcpy(s + a.n, b.s, b.n);
     struct br__jv v = br__jv_slice(s, a.n + b.n);
@@ -306,7 +307,7 @@ static struct br__jv add_lists(struct br__jj *j, struct br__jv a, struct br__jv 
 }
 
 /* "ab" * 3, [0] * 3 */
-static struct br__jv repeat(struct br__jj *j, struct br__jv s, int64_t times)
+static struct br__jv eval_repeat(struct br__jj *j, struct br__jv s, int64_t times)
 {
     if (s.kind == BR__JV_LIST) {
         struct br__jv v = br__jv_list(j, s.list->flavour);
@@ -320,7 +321,7 @@ static struct br__jv repeat(struct br__jj *j, struct br__jv s, int64_t times)
         total = SIZE_MAX / 2;
     char *p = br__jj_alloc(j, total + 1);
     if (!p)
-        return nothing();
+        return eval_nothing();
     for (size_t at = 0; at < total; at += n)
         memcpy(p + at, s.s, n);
     struct br__jv v = br__jv_slice(p, total);
@@ -338,7 +339,8 @@ static int is_int(struct br__jv v)
     return v.kind == BR__JV_INT || v.kind == BR__JV_BOOL;
 }
 
-static struct br__jv arithmetic(struct br__jj *j, const char *op, struct br__jv a, struct br__jv b)
+static struct br__jv eval_arithmetic(struct br__jj *j, const char *op, struct br__jv a,
+                                     struct br__jv b)
 {
     if (is_int(a) && is_int(b))
         return int_op(j, op, a.i, b.i);
@@ -358,14 +360,14 @@ static struct br__jv arithmetic(struct br__jj *j, const char *op, struct br__jv 
         a.list->flavour == b.list->flavour)
         return add_lists(j, a, b);
     if (strcmp(op, "*") == 0 && (a.kind == BR__JV_STR || is_plain_list(a)) && is_int(b))
-        return repeat(j, a, b.i);
+        return eval_repeat(j, a, b.i);
     if (strcmp(op, "*") == 0 && (b.kind == BR__JV_STR || is_plain_list(b)) && is_int(a))
-        return repeat(j, b, a.i);
+        return eval_repeat(j, b, a.i);
     return br__jj_fail(j, BR_E_FORMAT, "'%s' of '%s' and '%s' is not defined", op, br__jv_type(a),
                        br__jv_type(b));
 }
 
-static struct br__jv sign(struct br__jj *j, int minus, struct br__jv v)
+static struct br__jv eval_sign(struct br__jj *j, int minus, struct br__jv v)
 {
     if (v.kind == BR__JV_FLOAT)
         return minus ? br__jv_float(-v.f) : v;
@@ -378,7 +380,7 @@ static struct br__jv sign(struct br__jj *j, int minus, struct br__jv v)
 
 /* ---- the rest of the operators --------------------------------------------------------------- */
 
-static int holds(struct br__jj *j, const char *op, struct br__jv a, struct br__jv b)
+static int eval_holds(struct br__jj *j, const char *op, struct br__jv a, struct br__jv b)
 {
     if (strcmp(op, "==") == 0)
         return br__jv_eq(j, a, b);
@@ -398,20 +400,20 @@ static int holds(struct br__jj *j, const char *op, struct br__jv a, struct br__j
     return op[0] == '<' ? c < 0 || (op[1] && c == 0) : c > 0 || (op[1] && c == 0);
 }
 
-static struct br__jv compare(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_compare(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jv left = br__jj_eval(j, n->a);
 
     for (const struct br__jn *o = n->list; o && !j->rc; o = o->next) {
         struct br__jv right = br__jj_eval(j, o->a);
-        if (j->rc || !holds(j, o->s, left, right))
+        if (j->rc || !eval_holds(j, o->s, left, right))
             return br__jv_bool(0);
         left = right;
     }
     return br__jv_bool(1);
 }
 
-static struct br__jv concat(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_concat(struct br__jj *j, const struct br__jn *n)
 {
     struct br__buf b = {.max = j->limits.bytes};
 
@@ -420,7 +422,7 @@ static struct br__jv concat(struct br__jj *j, const struct br__jn *n)
     return br__jv_take(j, &b);
 }
 
-static struct br__jv display(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_display(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jv v = n->kind == BR__JN_DICT
                           ? br__jv_dict(j, BR__JV_DICT)
@@ -438,22 +440,22 @@ static struct br__jv display(struct br__jj *j, const struct br__jn *n)
     return v;
 }
 
-static struct br__jv item(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_item(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jv obj = br__jj_eval(j, n->a), bound[3];
     const struct br__jn *s = n->b;
 
     if (s->kind != BR__JN_SLICE) {
         struct br__jv key = br__jj_eval(j, s);
-        return j->rc ? nothing() : br__jv_item(j, obj, key);
+        return j->rc ? eval_nothing() : br__jv_item(j, obj, key);
     }
     bound[0] = s->a ? br__jj_eval(j, s->a) : br__jv_none();
     bound[1] = s->b ? br__jj_eval(j, s->b) : br__jv_none();
     bound[2] = s->c ? br__jj_eval(j, s->c) : br__jv_none();
-    return j->rc ? nothing() : br__jv_cut(j, obj, bound);
+    return j->rc ? eval_nothing() : br__jv_cut(j, obj, bound);
 }
 
-static struct br__jv name(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_name(struct br__jj *j, const struct br__jn *n)
 {
     const struct br__jv *v = br__jj_find_var(j, n->s);
     const struct br__jj_row *row = v ? NULL : br__jj_global(n->s);
@@ -464,18 +466,18 @@ static struct br__jv name(struct br__jj *j, const struct br__jn *n)
     if (!bound)
         return br__jv_undef(n->s, n->n, BR__JV_KINDS);
     bound->row = row;
-    bound->self = nothing();
+    bound->self = eval_nothing();
     return (struct br__jv){.kind = BR__JV_FUNC, .func = bound};
 }
 
-static struct br__jv binary(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_binary(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jv a = br__jj_eval(j, n->a), b = j->rc ? a : br__jj_eval(j, n->b);
 
-    return j->rc ? nothing() : arithmetic(j, n->s, a, b);
+    return j->rc ? eval_nothing() : eval_arithmetic(j, n->s, a, b);
 }
 
-static struct br__jv choose(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_choose(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jv cond = br__jj_eval(j, n->a);
 
@@ -486,42 +488,42 @@ static struct br__jv choose(struct br__jj *j, const struct br__jn *n)
     return br__jv_true(cond) == (n->kind == BR__JN_AND) ? br__jj_eval(j, n->b) : cond;
 }
 
-static struct br__jv eval(struct br__jj *j, const struct br__jn *n)
+static struct br__jv eval_node(struct br__jj *j, const struct br__jn *n)
 {
     switch (n->kind) {
     case BR__JN_CONST:
         return n->val;
     case BR__JN_NAME:
-        return name(j, n);
+        return eval_name(j, n);
     case BR__JN_LIST:
     case BR__JN_TUPLE:
     case BR__JN_DICT:
-        return display(j, n);
+        return eval_display(j, n);
     case BR__JN_NOT:
         return br__jv_bool(!br__jv_true(br__jj_eval(j, n->a)));
     case BR__JN_NEG:
     case BR__JN_POS:
-        return sign(j, n->kind == BR__JN_NEG, br__jj_eval(j, n->a));
+        return eval_sign(j, n->kind == BR__JN_NEG, br__jj_eval(j, n->a));
     case BR__JN_AND:
     case BR__JN_OR:
     case BR__JN_COND:
-        return choose(j, n);
+        return eval_choose(j, n);
     case BR__JN_BINARY:
-        return binary(j, n);
+        return eval_binary(j, n);
     case BR__JN_CONCAT:
-        return concat(j, n);
+        return eval_concat(j, n);
     case BR__JN_COMPARE:
-        return compare(j, n);
+        return eval_compare(j, n);
     case BR__JN_ATTR:
         return br__jv_attr(j, br__jj_eval(j, n->a), n->s, n->n);
     case BR__JN_ITEM:
-        return item(j, n);
+        return eval_item(j, n);
     case BR__JN_CALL:
-        return call(j, n);
+        return eval_call(j, n);
     case BR__JN_FILTER:
-        return filter(j, n);
+        return eval_filter(j, n);
     case BR__JN_TEST:
-        return test(j, n);
+        return eval_test(j, n);
     case BR__JN_HOLE:
         return j->hole;
     default:
@@ -532,9 +534,9 @@ static struct br__jv eval(struct br__jj *j, const struct br__jn *n)
 struct br__jv br__jj_eval(struct br__jj *j, const struct br__jn *n)
 {
     if (!br__jj_step(j, 1) || !br__jj_enter(j))
-        return nothing();
+        return eval_nothing();
     j->line = n->line;
-    struct br__jv v = eval(j, n);
+    struct br__jv v = eval_node(j, n);
     br__jj_leave(j);
     return v;
 }

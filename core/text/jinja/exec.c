@@ -59,7 +59,8 @@ static struct br__jj_scope *fresh_scope(struct br__jj *j, struct br__jj_scope *o
 }
 
 /* The text of a body in a scope of its own. */
-static struct br__jv capture(struct br__jj *j, const struct br__jn *body, struct br__jj_scope *sc)
+static struct br__jv exec_capture(struct br__jj *j, const struct br__jn *body,
+                                  struct br__jj_scope *sc)
 {
     struct br__buf text = {.max = j->limits.output}, *out = j->out;
     struct br__jj_scope *outer = j->scope;
@@ -74,8 +75,8 @@ static struct br__jv capture(struct br__jj *j, const struct br__jn *body, struct
 
 /* ---- set ------------------------------------------------------------------------------------- */
 
-static void assign(struct br__jj *j, struct br__jj_scope *sc, const struct br__jn *target,
-                   struct br__jv v)
+static void exec_assign(struct br__jj *j, struct br__jj_scope *sc, const struct br__jn *target,
+                        struct br__jv v)
 {
     const struct br__jv *at;
     size_t n, k = 0;
@@ -100,7 +101,7 @@ static void assign(struct br__jj *j, struct br__jj_scope *sc, const struct br__j
         if (k != n)
             br__jj_fail(j, BR_E_FORMAT, "%zu names for %zu values", k, n);
         for (const struct br__jn *t = target->list; t && !j->rc; t = t->next)
-            assign(j, sc, t, *at++);
+            exec_assign(j, sc, t, *at++);
     }
 }
 
@@ -111,12 +112,12 @@ static void exec_set_block(struct br__jj *j, const struct br__jn *n)
 
     if (!sc)
         return;
-    struct br__jv text = capture(j, n->body, sc);
+    struct br__jv text = exec_capture(j, n->body, sc);
     j->hole = text;
     struct br__jv v = j->rc ? text : br__jj_eval(j, n->b);
     j->hole = hole;
     if (n->kind == BR__JN_SET_BLOCK)
-        assign(j, j->scope, n->a, v);
+        exec_assign(j, j->scope, n->a, v);
     else if (!j->rc)
         br__jv_str(j, j->out, v);
 }
@@ -138,7 +139,7 @@ static enum jump exec_with(struct br__jj *j, const struct br__jn *n)
 
     for (const struct br__jn *set = n->list; set && !j->rc; set = set->next) {
         struct br__jv v = br__jj_eval(j, set->b); /* none sees the others */
-        assign(j, sc, set->a, v);
+        exec_assign(j, sc, set->a, v);
     }
     return j->rc ? GO_ON : exec_in(j, sc, n->body);
 }
@@ -211,7 +212,7 @@ struct br__jv br__jj_call_macro(struct br__jj *j, const struct br__jj_macro *m,
     j->scope = sc;
     bind_params(j, m, c);
     if (!j->rc)
-        text = capture(j, m->def->body, sc);
+        text = exec_capture(j, m->def->body, sc);
     j->scope = outer;
     br__jj_leave(j);
     return text;
@@ -232,8 +233,8 @@ static void exec_call_block(struct br__jj *j, const struct br__jn *n)
 /* ---- loops ----------------------------------------------------------------------------------- */
 
 /* The elements for which the loop's `if` holds.  It sees the loop's variables, not `loop`. */
-static struct br__jv kept(struct br__jj *j, const struct br__jn *n, const struct br__jv *at,
-                          size_t count)
+static struct br__jv exec_kept(struct br__jj *j, const struct br__jn *n, const struct br__jv *at,
+                               size_t count)
 {
     struct br__jv list = br__jv_list(j, BR__JF_LIST);
     struct br__jj_scope *outer = j->scope, *sc = NULL;
@@ -243,7 +244,7 @@ static struct br__jv kept(struct br__jj *j, const struct br__jn *n, const struct
         if (!sc)
             break;
         j->scope = sc;
-        assign(j, sc, n->a, at[i]);
+        exec_assign(j, sc, n->a, at[i]);
         if (!j->rc && br__jv_true(br__jj_eval(j, n->c)))
             br__jv_push(j, list, at[i]);
         j->scope = outer;
@@ -267,7 +268,7 @@ static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop
             break;
         j->scope = sc;
         br__jj_set_var(j, sc, "loop", var);
-        assign(j, sc, n->a, loop->at[loop->i]);
+        exec_assign(j, sc, n->a, loop->at[loop->i]);
         jump = exec_body(j, n->body);
         completed |= jump == GO_ON;
         j->scope = outer;
@@ -293,7 +294,7 @@ static enum jump exec_for(struct br__jj *j, const struct br__jn *n)
     if (br__jv_items(j, br__jj_eval(j, n->b), &at, &count))
         return GO_ON;
     if (n->c) {
-        struct br__jv list = kept(j, n, at, count);
+        struct br__jv list = exec_kept(j, n, at, count);
         if (j->rc)
             return GO_ON;
         at = list.list->at;
@@ -318,7 +319,7 @@ static enum jump exec_if(struct br__jj *j, const struct br__jn *n)
     return GO_ON;
 }
 
-static enum jump exec(struct br__jj *j, const struct br__jn *n)
+static enum jump exec_node(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jj_scope *sc;
 
@@ -334,7 +335,7 @@ static enum jump exec(struct br__jj *j, const struct br__jn *n)
     case BR__JN_IF:
         return exec_if(j, n);
     case BR__JN_SET:
-        assign(j, j->scope, n->a, br__jj_eval(j, n->b));
+        exec_assign(j, j->scope, n->a, br__jj_eval(j, n->b));
         return GO_ON;
     case BR__JN_SET_BLOCK:
     case BR__JN_FILTER_BLOCK:
@@ -351,7 +352,7 @@ static enum jump exec(struct br__jj *j, const struct br__jn *n)
     case BR__JN_GENERATION:
         sc = fresh_scope(j, NULL, j->scope);
         if (sc)
-            br__jv_str(j, j->out, capture(j, n->body, sc));
+            br__jv_str(j, j->out, exec_capture(j, n->body, sc));
         return GO_ON;
     case BR__JN_BREAK:
         return BREAK;
@@ -370,7 +371,7 @@ static enum jump exec_body(struct br__jj *j, const struct br__jn *body)
         return GO_ON;
     for (const struct br__jn *n = body; n && jump == GO_ON && br__jj_step(j, 1); n = n->next) {
         j->line = n->line;
-        jump = exec(j, n);
+        jump = exec_node(j, n);
         if (j->out->failed)
             br__jj_fail(j, j->out->failed, "a text of more than %zu bytes", j->limits.output);
     }

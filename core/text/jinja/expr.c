@@ -114,8 +114,8 @@ const char *br__jj_want_name(struct br__jj_parser *p)
 }
 
 /* A node for operator s over a and b. */
-static struct br__jn *join(struct br__jj_parser *p, int kind, const char *s, struct br__jn *a,
-                           struct br__jn *b)
+static struct br__jn *parse_join(struct br__jj_parser *p, int kind, const char *s, struct br__jn *a,
+                                 struct br__jn *b)
 {
     struct br__jn *n = br__jj_node(p, kind);
 
@@ -130,7 +130,7 @@ static struct br__jn *join(struct br__jj_parser *p, int kind, const char *s, str
 }
 
 /* Nested text is followed by recursion: its depth is limited. */
-static int deeper(struct br__jj_parser *p)
+static int parse_deeper(struct br__jj_parser *p)
 {
     if (++p->depth > BR__JJ_PARSE_DEPTH)
         br__jj_syntax(p, BR_E_UNSUPPORTED, "nested deeper than %d levels", BR__JJ_PARSE_DEPTH);
@@ -139,7 +139,7 @@ static int deeper(struct br__jj_parser *p)
 
 /* ---- arguments, filters, tests --------------------------------------------------------------- */
 
-static struct br__jn *argument(struct br__jj_parser *p)
+static struct br__jn *parse_argument(struct br__jj_parser *p)
 {
     if (br__jj_is_op(p, "*") || br__jj_is_op(p, "**"))
         return br__jj_syntax(p, BR_E_UNSUPPORTED, "'*' and '**' in a call are not supported");
@@ -147,14 +147,14 @@ static struct br__jn *argument(struct br__jj_parser *p)
     if (t->kind == BR__JT_NAME && p->tok[p->at + 1].kind == BR__JT_OP &&
         strcmp(p->tok[p->at + 1].s, "=") == 0) {
         p->at += 2;
-        return join(p, BR__JN_KWARG, t->s, br__jj_parse_expr(p), NULL);
+        return parse_join(p, BR__JN_KWARG, t->s, br__jj_parse_expr(p), NULL);
     }
     return br__jj_parse_expr(p);
 }
 
 /* Elements up to `close`; the opening bracket is behind us. */
-static struct br__jn *elements(struct br__jj_parser *p, const char *close,
-                               struct br__jn *(*one)(struct br__jj_parser *))
+static struct br__jn *parse_elements(struct br__jj_parser *p, const char *close,
+                                     struct br__jn *(*one)(struct br__jj_parser *))
 {
     struct br__jn *first = NULL, **tail = &first;
 
@@ -173,9 +173,9 @@ static struct br__jn *elements(struct br__jj_parser *p, const char *close,
     return first;
 }
 
-static struct br__jn *arguments(struct br__jj_parser *p)
+static struct br__jn *parse_arguments(struct br__jj_parser *p)
 {
-    return br__jj_skip_op(p, "(") ? elements(p, ")", argument) : NULL;
+    return br__jj_skip_op(p, "(") ? parse_elements(p, ")", parse_argument) : NULL;
 }
 
 /* The name of a filter or test; it may have dots. */
@@ -196,8 +196,8 @@ static const char *dotted_name(struct br__jj_parser *p)
 struct br__jn *br__jj_parse_filters(struct br__jj_parser *p, struct br__jn *of, int bare)
 {
     while (!p->rc && (bare || br__jj_skip_op(p, "|"))) {
-        struct br__jn *n = join(p, BR__JN_FILTER, dotted_name(p), of, NULL);
-        struct br__jn *args = arguments(p);
+        struct br__jn *n = parse_join(p, BR__JN_FILTER, dotted_name(p), of, NULL);
+        struct br__jn *args = parse_arguments(p);
         if (p->rc)
             return n;
         n->list = args;
@@ -207,7 +207,7 @@ struct br__jn *br__jj_parse_filters(struct br__jj_parser *p, struct br__jn *of, 
     return of;
 }
 
-static struct br__jn *primary(struct br__jj_parser *p);
+static struct br__jn *parse_primary(struct br__jj_parser *p);
 
 /* `is divisibleby 3`: one operand may follow a test without parentheses. */
 static int operand_follows(struct br__jj_parser *p)
@@ -224,28 +224,28 @@ static int operand_follows(struct br__jj_parser *p)
     }
 }
 
-static struct br__jn *test(struct br__jj_parser *p, struct br__jn *of)
+static struct br__jn *parse_test(struct br__jj_parser *p, struct br__jn *of)
 {
     int negated = br__jj_skip_word(p, "not");
-    struct br__jn *n = join(p, BR__JN_TEST, dotted_name(p), of, NULL), *args = NULL;
+    struct br__jn *n = parse_join(p, BR__JN_TEST, dotted_name(p), of, NULL), *args = NULL;
 
     if (br__jj_is_op(p, "(")) {
-        args = arguments(p);
+        args = parse_arguments(p);
     } else if (operand_follows(p)) {
         if (br__jj_is_word(p, "is"))
             return br__jj_syntax(p, BR_E_FORMAT, "'is' after a test: put one in parentheses");
-        args = br__jj_parse_postfix(p, primary(p));
+        args = br__jj_parse_postfix(p, parse_primary(p));
     }
     if (p->rc)
         return n;
     n->list = args;
-    return negated ? join(p, BR__JN_NOT, NULL, n, NULL) : n;
+    return negated ? parse_join(p, BR__JN_NOT, NULL, n, NULL) : n;
 }
 
 /* ---- what follows an operand ----------------------------------------------------------------- */
 
 /* a[b], a[b:c:d], a[b, c] */
-static struct br__jn *subscript(struct br__jj_parser *p)
+static struct br__jn *parse_subscript(struct br__jj_parser *p)
 {
     struct br__jn *part[3] = {NULL, NULL, NULL};
     int n = 0, colons = 0;
@@ -285,9 +285,9 @@ static struct br__jn *after_dot(struct br__jj_parser *p, struct br__jn *of)
             return index;
         index->val = br__jv_int(t->i);
         p->at++;
-        return join(p, BR__JN_ITEM, NULL, of, index);
+        return parse_join(p, BR__JN_ITEM, NULL, of, index);
     }
-    return join(p, BR__JN_ATTR, br__jj_want_name(p), of, NULL);
+    return parse_join(p, BR__JN_ATTR, br__jj_want_name(p), of, NULL);
 }
 
 /* Attributes, subscripts and calls.  They are read in a loop, but run by recursion. */
@@ -297,10 +297,11 @@ struct br__jn *br__jj_parse_postfix(struct br__jj_parser *p, struct br__jn *n)
         if (br__jj_skip_op(p, ".")) {
             n = after_dot(p, n);
         } else if (br__jj_skip_op(p, "[")) {
-            struct br__jn *key = subscript(p);
-            n = join(p, BR__JN_ITEM, NULL, n, key);
+            struct br__jn *key = parse_subscript(p);
+            n = parse_join(p, BR__JN_ITEM, NULL, n, key);
         } else if (br__jj_is_op(p, "(")) {
-            struct br__jn *call = join(p, BR__JN_CALL, NULL, n, NULL), *args = arguments(p);
+            struct br__jn *call = parse_join(p, BR__JN_CALL, NULL, n, NULL),
+                          *args = parse_arguments(p);
             if (p->rc)
                 return call;
             call->list = args;
@@ -318,7 +319,7 @@ static struct br__jn *filters_and_tests(struct br__jj_parser *p, struct br__jn *
         if (br__jj_is_op(p, "|"))
             n = br__jj_parse_filters(p, n, 0);
         else if (br__jj_skip_word(p, "is"))
-            n = test(p, n);
+            n = parse_test(p, n);
         else if (br__jj_is_op(p, "("))
             n = br__jj_parse_postfix(p, n);
         else
@@ -329,7 +330,7 @@ static struct br__jn *filters_and_tests(struct br__jj_parser *p, struct br__jn *
 
 /* ---- operands -------------------------------------------------------------------------------- */
 
-static struct br__jn *constant(struct br__jj_parser *p, struct br__jv v)
+static struct br__jn *parse_constant(struct br__jj_parser *p, struct br__jv v)
 {
     struct br__jn *n = br__jj_node(p, BR__JN_CONST);
 
@@ -338,7 +339,7 @@ static struct br__jn *constant(struct br__jj_parser *p, struct br__jv v)
     return n;
 }
 
-static struct br__jn *name(struct br__jj_parser *p)
+static struct br__jn *parse_name(struct br__jj_parser *p)
 {
     static const struct {
         const char *word;
@@ -351,26 +352,26 @@ static struct br__jn *name(struct br__jj_parser *p)
 
     for (size_t i = 0; i < BR_COUNTOF(words); i++)
         if (strcmp(s, words[i].word) == 0)
-            return constant(p, (struct br__jv){.kind = words[i].kind, .i = words[i].value});
-    return join(p, BR__JN_NAME, s, NULL, NULL);
+            return parse_constant(p, (struct br__jv){.kind = words[i].kind, .i = words[i].value});
+    return parse_join(p, BR__JN_NAME, s, NULL, NULL);
 }
 
 /* Adjacent strings are one. */
-static struct br__jn *strings(struct br__jj_parser *p)
+static struct br__jn *parse_strings(struct br__jj_parser *p)
 {
     struct br__buf b = {0};
 
     for (; br__jj_cur(p)->kind == BR__JT_STR; p->at++)
         br__buf_put(&b, br__jj_cur(p)->s, br__jj_cur(p)->n);
     const char *s = b.failed ? NULL : br__arena_strndup(p->arena, b.p ? b.p : "", b.n);
-    struct br__jn *n = s ? constant(p, br__jv_slice(s, b.n))
+    struct br__jn *n = s ? parse_constant(p, br__jv_slice(s, b.n))
                          : br__jj_syntax(p, BR_E_NOMEM, "out of memory reading a string");
     br__buf_free(&b);
     return n;
 }
 
 /* key: value, as two elements */
-static struct br__jn *pairs(struct br__jj_parser *p)
+static struct br__jn *parse_pairs(struct br__jj_parser *p)
 {
     struct br__jn *first = NULL, **tail = &first;
 
@@ -392,17 +393,18 @@ static struct br__jn *pairs(struct br__jj_parser *p)
     return first;
 }
 
-static struct br__jn *display(struct br__jj_parser *p, int kind)
+static struct br__jn *parse_display(struct br__jj_parser *p, int kind)
 {
     struct br__jn *n = br__jj_node(p, kind);
-    struct br__jn *list = kind == BR__JN_DICT ? pairs(p) : elements(p, "]", br__jj_parse_expr);
+    struct br__jn *list =
+        kind == BR__JN_DICT ? parse_pairs(p) : parse_elements(p, "]", br__jj_parse_expr);
 
     if (!p->rc)
         n->list = list;
     return n;
 }
 
-static struct br__jn *parenthesised(struct br__jj_parser *p)
+static struct br__jn *parse_parenthesised(struct br__jj_parser *p)
 {
     if (br__jj_is_op(p, ")")) {
         p->at++;
@@ -413,46 +415,46 @@ static struct br__jn *parenthesised(struct br__jj_parser *p)
     return n;
 }
 
-static struct br__jn *primary(struct br__jj_parser *p)
+static struct br__jn *parse_primary(struct br__jj_parser *p)
 {
     const struct br__jj_tok *t = br__jj_cur(p);
 
     switch (t->kind) {
     case BR__JT_NAME:
-        return name(p);
+        return parse_name(p);
     case BR__JT_STR:
-        return strings(p);
+        return parse_strings(p);
     case BR__JT_INT:
         p->at++;
-        return constant(p, br__jv_int(t->i));
+        return parse_constant(p, br__jv_int(t->i));
     case BR__JT_FLOAT:
         p->at++;
-        return constant(p, br__jv_float(t->f));
+        return parse_constant(p, br__jv_float(t->f));
     default:
         if (br__jj_skip_op(p, "("))
-            return parenthesised(p);
+            return parse_parenthesised(p);
         if (br__jj_skip_op(p, "["))
-            return display(p, BR__JN_LIST);
+            return parse_display(p, BR__JN_LIST);
         if (br__jj_skip_op(p, "{"))
-            return display(p, BR__JN_DICT);
+            return parse_display(p, BR__JN_DICT);
         return br__jj_unexpected(p, "an expression");
     }
 }
 
 /* ---- operators ------------------------------------------------------------------------------- */
 
-static struct br__jn *unary(struct br__jj_parser *p, int filters)
+static struct br__jn *parse_unary(struct br__jj_parser *p, int filters)
 {
     struct br__jn *n;
     int kind = br__jj_is_op(p, "-") ? BR__JN_NEG : br__jj_is_op(p, "+") ? BR__JN_POS : 0;
 
-    if (!deeper(p))
+    if (!parse_deeper(p))
         return NULL;
     if (kind) {
         p->at++;
-        n = join(p, kind, NULL, unary(p, 0), NULL);
+        n = parse_join(p, kind, NULL, parse_unary(p, 0), NULL);
     } else {
-        n = primary(p);
+        n = parse_primary(p);
     }
     n = br__jj_parse_postfix(p, n);
     p->depth--;
@@ -478,9 +480,9 @@ static const char *op_of(struct br__jj_parser *p, int level)
 }
 
 /* a ~ b ~ c is one node: its operands become strings once. */
-static struct br__jn *concat(struct br__jj_parser *p, struct br__jn *first)
+static struct br__jn *parse_concat(struct br__jj_parser *p, struct br__jn *first)
 {
-    struct br__jn *n = join(p, BR__JN_CONCAT, NULL, first, NULL);
+    struct br__jn *n = parse_join(p, BR__JN_CONCAT, NULL, first, NULL);
 
     if (p->rc)
         return n;
@@ -489,20 +491,20 @@ static struct br__jn *concat(struct br__jj_parser *p, struct br__jn *first)
     return n;
 }
 
-static struct br__jn *binary(struct br__jj_parser *p, int level)
+static struct br__jn *parse_binary(struct br__jj_parser *p, int level)
 {
-    struct br__jn *n = level ? binary(p, level - 1) : unary(p, 1), *last = n;
+    struct br__jn *n = level ? parse_binary(p, level - 1) : parse_unary(p, 1), *last = n;
     const char *op;
 
     while (!p->rc && (op = op_of(p, level)) != NULL) {
         p->at++;
-        struct br__jn *right = level ? binary(p, level - 1) : unary(p, 1);
+        struct br__jn *right = level ? parse_binary(p, level - 1) : parse_unary(p, 1);
         if (strcmp(op, "~") != 0) {
-            n = join(p, BR__JN_BINARY, op, n, right);
+            n = parse_join(p, BR__JN_BINARY, op, n, right);
             continue;
         }
         if (n == last)
-            n = concat(p, n);
+            n = parse_concat(p, n);
         if (p->rc)
             break;
         last->next = right;
@@ -512,7 +514,7 @@ static struct br__jn *binary(struct br__jj_parser *p, int level)
 }
 
 /* The comparison operator here, stepped over; NULL if there is none. */
-static const char *comparison(struct br__jj_parser *p)
+static const char *parse_comparison(struct br__jj_parser *p)
 {
     static const char *const ops[] = {"==", "!=", "<=", ">=", "<", ">"};
 
@@ -529,15 +531,16 @@ static const char *comparison(struct br__jj_parser *p)
     return NULL;
 }
 
-static struct br__jn *compare(struct br__jj_parser *p)
+static struct br__jn *parse_compare(struct br__jj_parser *p)
 {
-    struct br__jn *n = binary(p, LEVELS - 1), **tail = NULL;
+    struct br__jn *n = parse_binary(p, LEVELS - 1), **tail = NULL;
     const char *op;
 
-    while (!p->rc && (op = comparison(p)) != NULL) {
-        struct br__jn *operand = join(p, BR__JN_OPERAND, op, binary(p, LEVELS - 1), NULL);
+    while (!p->rc && (op = parse_comparison(p)) != NULL) {
+        struct br__jn *operand =
+            parse_join(p, BR__JN_OPERAND, op, parse_binary(p, LEVELS - 1), NULL);
         if (!tail) {
-            n = join(p, BR__JN_COMPARE, NULL, n, NULL);
+            n = parse_join(p, BR__JN_COMPARE, NULL, n, NULL);
             tail = &n->list;
         }
         if (p->rc)
@@ -548,49 +551,49 @@ static struct br__jn *compare(struct br__jj_parser *p)
     return n;
 }
 
-static struct br__jn *negation(struct br__jj_parser *p)
+static struct br__jn *parse_negation(struct br__jj_parser *p)
 {
     if (!br__jj_is_word(p, "not"))
-        return compare(p);
-    if (!deeper(p))
+        return parse_compare(p);
+    if (!parse_deeper(p))
         return NULL;
     p->at++;
-    struct br__jn *n = join(p, BR__JN_NOT, NULL, negation(p), NULL);
+    struct br__jn *n = parse_join(p, BR__JN_NOT, NULL, parse_negation(p), NULL);
     p->depth--;
     return n;
 }
 
-static struct br__jn *conjunction(struct br__jj_parser *p)
+static struct br__jn *parse_conjunction(struct br__jj_parser *p)
 {
-    struct br__jn *n = negation(p);
+    struct br__jn *n = parse_negation(p);
 
     while (!p->rc && br__jj_skip_word(p, "and")) {
-        struct br__jn *right = negation(p);
-        n = join(p, BR__JN_AND, NULL, n, right);
+        struct br__jn *right = parse_negation(p);
+        n = parse_join(p, BR__JN_AND, NULL, n, right);
     }
     return n;
 }
 
 struct br__jn *br__jj_parse_plain(struct br__jj_parser *p)
 {
-    struct br__jn *n = conjunction(p);
+    struct br__jn *n = parse_conjunction(p);
 
     while (!p->rc && br__jj_skip_word(p, "or")) {
-        struct br__jn *right = conjunction(p);
-        n = join(p, BR__JN_OR, NULL, n, right);
+        struct br__jn *right = parse_conjunction(p);
+        n = parse_join(p, BR__JN_OR, NULL, n, right);
     }
     return n;
 }
 
 struct br__jn *br__jj_parse_expr(struct br__jj_parser *p)
 {
-    if (!deeper(p))
+    if (!parse_deeper(p))
         return NULL;
     struct br__jn *n = br__jj_parse_plain(p);
     while (!p->rc && br__jj_skip_word(p, "if")) {
         struct br__jn *cond = br__jj_parse_plain(p);
         struct br__jn *other = br__jj_skip_word(p, "else") ? br__jj_parse_expr(p) : NULL;
-        n = join(p, BR__JN_COND, NULL, cond, n);
+        n = parse_join(p, BR__JN_COND, NULL, cond, n);
         if (!p->rc)
             n->c = other;
     }
@@ -604,7 +607,7 @@ struct br__jn *br__jj_parse_tuple(struct br__jj_parser *p, int plain)
 
     if (!br__jj_is_op(p, ","))
         return first;
-    struct br__jn *n = join(p, BR__JN_TUPLE, NULL, first, NULL);
+    struct br__jn *n = parse_join(p, BR__JN_TUPLE, NULL, first, NULL);
     while (!p->rc && br__jj_skip_op(p, ",")) {
         const struct br__jj_tok *t = br__jj_cur(p);
         if (br__jj_is_op(p, ")") || br__jj_is_op(p, "=") || t->kind == BR__JT_BLOCK_END ||
@@ -626,13 +629,13 @@ struct br__jn *br__jj_parse_tuple(struct br__jj_parser *p, int plain)
 /* a name, or the attribute of a namespace */
 static struct br__jn *one_target(struct br__jj_parser *p)
 {
-    struct br__jn *n = name(p);
+    struct br__jn *n = parse_name(p);
 
     if (!p->rc && n->kind != BR__JN_NAME)
         return br__jj_syntax(p, BR_E_FORMAT, "a constant cannot be assigned to");
     if (!br__jj_skip_op(p, "."))
         return n;
-    return join(p, BR__JN_ATTR, br__jj_want_name(p), n, NULL);
+    return parse_join(p, BR__JN_ATTR, br__jj_want_name(p), n, NULL);
 }
 
 struct br__jn *br__jj_parse_target(struct br__jj_parser *p)
@@ -641,7 +644,7 @@ struct br__jn *br__jj_parse_target(struct br__jj_parser *p)
     struct br__jn *first = one_target(p), *last = first, *n = first;
 
     if (br__jj_is_op(p, ",")) {
-        n = join(p, BR__JN_TUPLE, NULL, first, NULL);
+        n = parse_join(p, BR__JN_TUPLE, NULL, first, NULL);
         while (br__jj_skip_op(p, ",") && br__jj_cur(p)->kind == BR__JT_NAME &&
                !br__jj_is_word(p, "in")) {
             struct br__jn *next = one_target(p);

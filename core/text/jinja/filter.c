@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int absent(struct br__jv v)
+static int filter_absent(struct br__jv v)
 {
     return v.kind == BR__JV_UNDEF || v.kind == BR__JV_NONE;
 }
@@ -135,14 +135,14 @@ static struct br__jv x_tojson(struct br__jj *j, const struct br__jj_call *c)
     struct br__jj_json_style style = {
         .ascii = br__jv_true(c->arg[0]),
         .sort = br__jv_true(c->arg[3]),
-        .item_sep = br__jv_text(absent(indent) ? ", " : ","),
+        .item_sep = br__jv_text(filter_absent(indent) ? ", " : ","),
         .key_sep = br__jv_text(": "),
     };
 
     if (indent.kind == BR__JV_STR) {
         style.indent = indent.s;
         style.n_indent = indent.n;
-    } else if (!absent(indent)) {
+    } else if (!filter_absent(indent)) {
         int64_t n = BR__MAX(br__jv_int_arg(j, indent, 0), 0);
         if ((size_t)n >= sizeof blanks)
             return br__jj_fail(j, BR_E_UNSUPPORTED, "'tojson' with an indent of more than %zu",
@@ -154,7 +154,7 @@ static struct br__jv x_tojson(struct br__jj *j, const struct br__jj_call *c)
         sep.list->at[1].kind == BR__JV_STR) {
         style.item_sep = sep.list->at[0];
         style.key_sep = sep.list->at[1];
-    } else if (!absent(sep)) {
+    } else if (!filter_absent(sep)) {
         return br__jj_fail(j, BR_E_FORMAT, "'tojson' needs two strings as separators");
     }
     br__jv_json(j, &b, c->self, &style);
@@ -254,7 +254,7 @@ static struct br__jv x_round(struct br__jj *j, const struct br__jj_call *c)
         return br__jv_float(ceil(x * scale) / scale);
     if (br__jv_is_text(method, "floor"))
         return br__jv_float(floor(x * scale) / scale);
-    if (!absent(method) && !br__jv_is_text(method, "common"))
+    if (!filter_absent(method) && !br__jv_is_text(method, "common"))
         return br__jj_fail(j, BR_E_FORMAT, "'round' has the methods common, ceil and floor");
     if (v.kind != BR__JV_FLOAT)
         return br__jv_int(v.i);

@@ -24,7 +24,7 @@
 
 #include "../../base/base.h"
 
-/* ---- tokens (lex.c) -------------------------------------------------------------------- */
+/* ---- tokens (lex.c) -------------------------------------------------------------------------- */
 
 enum br__jj_tok_kind {
     BR__JT_EOF,
@@ -53,7 +53,7 @@ struct br__jj_tok {
 int br__jj_lex(struct br__arena *a, const char *src, size_t n, struct br__jj_tok **tok,
                size_t *n_tok, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- values (value.c) ------------------------------------------------------------------ */
+/* ---- values (value.c) ------------------------------------------------------------------------ */
 
 enum br__jv_kind {
     BR__JV_UNDEF, /* s: the name that was not found, or NULL; of: what it was sought in */
@@ -135,7 +135,7 @@ struct br__jj_macro {
     struct br__jj_scope *scope;
 };
 
-/* ---- the tree (parse.c, expr.c) -------------------------------------------------- */
+/* ---- the tree (parse.c, expr.c) -------------------------------------------------------------- */
 
 enum br__jn_kind {
     /* expressions: a, b, c are operands, list the elements or arguments */
@@ -363,7 +363,7 @@ struct br__jv br__jv_path(struct br__jj *j, struct br__jv obj, struct br__jv pat
 /* Integer argument; a failure for anything else, dflt for undefined or none. */
 int64_t br__jv_int_arg(struct br__jj *j, struct br__jv v, int64_t dflt);
 
-/* ---- text (text.c) --------------------------------------------------------------------- */
+/* ---- text (text.c) --------------------------------------------------------------------------- */
 
 void br__jv_str(struct br__jj *j, struct br__buf *b, struct br__jv v);  /* str(v) */
 void br__jv_repr(struct br__jj *j, struct br__buf *b, struct br__jv v); /* repr(v) */
@@ -381,7 +381,7 @@ void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
 /* Python's s % args. */
 struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br__jv *arg, size_t n);
 
-/* ---- characters (chars.c) -------------------------------------------------------------- */
+/* ---- characters (chars.c) -------------------------------------------------------------------- */
 
 size_t br__jj_char(const char *s, uint32_t *c); /* bytes of the first character of valid UTF-8 */
 size_t br__jj_chars(const char *s, size_t n);   /* number of characters */

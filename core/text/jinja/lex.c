@@ -36,9 +36,9 @@ static uint32_t line_of(struct lexer *l, size_t at)
     return l->line;
 }
 
-#define BAD(l, at, ...) bad((l), (at), __VA_ARGS__)
-static int bad(struct lexer *l, size_t at, const char *fmt, ...) BR_PRINTF(3, 4);
-static int bad(struct lexer *l, size_t at, const char *fmt, ...)
+#define BAD(l, at, ...) lex_bad((l), (at), __VA_ARGS__)
+static int lex_bad(struct lexer *l, size_t at, const char *fmt, ...) BR_PRINTF(3, 4);
+static int lex_bad(struct lexer *l, size_t at, const char *fmt, ...)
 {
     char text[200];
     va_list ap;
@@ -49,15 +49,10 @@ static int bad(struct lexer *l, size_t at, const char *fmt, ...)
     return br_fail(l->err, BR_E_FORMAT, "line %u: %s", line_of(l, at), text);
 }
 
-static int out_of_memory(struct lexer *l)
-{
-    return br_fail(l->err, BR_E_NOMEM, "out of memory reading a template");
-}
-
-static int add(struct lexer *l, int kind, size_t at, const char *s, size_t n)
+static int lex_add(struct lexer *l, int kind, size_t at, const char *s, size_t n)
 {
     if (br__grow(&l->tok, &l->cap, l->n_tok, sizeof *l->tok))
-        return out_of_memory(l);
+        return br__nomem(l->err, "reading a template");
     l->tok[l->n_tok++] = (struct br__jj_tok){.kind = kind, .line = line_of(l, at), .s = s, .n = n};
     return BR_OK;
 }
@@ -109,7 +104,7 @@ static int add_data(struct lexer *l, size_t from, size_t to, char mark, int bloc
         if ((line > from || l->line_start) && skip_space(l, line) >= to)
             to = line;
     }
-    return to > at ? add(l, BR__JT_DATA, at, l->src + at, to - at) : BR_OK;
+    return to > at ? lex_add(l, BR__JT_DATA, at, l->src + at, to - at) : BR_OK;
 }
 
 /* Length of a block's end delimiter at `at`, with what it takes of the following text; 0 if none.
@@ -143,7 +138,7 @@ static char mark_at(const struct lexer *l, size_t at)
     return at < l->n && (l->src[at] == '-' || l->src[at] == '+') ? l->src[at] : 0;
 }
 
-static int comment(struct lexer *l, size_t begin)
+static int lex_comment(struct lexer *l, size_t begin)
 {
     size_t at = begin + 2 + (mark_at(l, begin + 2) != 0);
 
@@ -178,7 +173,7 @@ static size_t raw_begin(const struct lexer *l, size_t begin)
     return at && is_at(l, at, "%}") ? at + 2 : 0;
 }
 
-static int raw(struct lexer *l, size_t begin, size_t from)
+static int lex_raw(struct lexer *l, size_t begin, size_t from)
 {
     move_to(l, from);
     for (size_t at = from; at < l->n; at++) {
@@ -196,7 +191,7 @@ static int raw(struct lexer *l, size_t begin, size_t from)
 /* ---- inside of a tag ------------------------------------------------------------------------- */
 
 /* Digits with single underscores between them; the byte behind. */
-static size_t digits(const struct lexer *l, size_t at)
+static size_t lex_digits(const struct lexer *l, size_t at)
 {
     while (at < l->n && (is_digit(l->src[at]) ||
                          (l->src[at] == '_' && at + 1 < l->n && is_digit(l->src[at + 1]))))
@@ -208,22 +203,22 @@ static size_t digits(const struct lexer *l, size_t at)
 static size_t float_end(const struct lexer *l, size_t at)
 {
     if (at + 1 < l->n && l->src[at] == '.' && is_digit(l->src[at + 1]))
-        at = digits(l, at + 1);
+        at = lex_digits(l, at + 1);
     if (at + 1 < l->n && (l->src[at] | 0x20) == 'e') {
         size_t e = at + 1 + (l->src[at + 1] == '+' || l->src[at + 1] == '-');
         if (e < l->n && is_digit(l->src[e]))
-            at = digits(l, e);
+            at = lex_digits(l, e);
     }
     return at;
 }
 
-static int number(struct lexer *l)
+static int lex_number(struct lexer *l)
 {
     char text[64];
     size_t begin = l->at, n = 0;
     int base = 10;
     int after_dot = begin && l->src[begin - 1] == '.';
-    size_t end = digits(l, begin), whole = end;
+    size_t end = lex_digits(l, begin), whole = end;
 
     if (l->src[begin] == '0' && begin + 1 < l->n && strchr("xXoObB", l->src[begin + 1])) {
         base = (l->src[begin + 1] | 0x20) == 'x' ? 16 : (l->src[begin + 1] | 0x20) == 'o' ? 8 : 2;
@@ -240,7 +235,7 @@ static int number(struct lexer *l)
             text[n++] = l->src[i];
     text[n] = '\0';
     int is_float = base == 10 && end > whole, rc;
-    rc = add(l, is_float ? BR__JT_FLOAT : BR__JT_INT, l->at, NULL, 0);
+    rc = lex_add(l, is_float ? BR__JT_FLOAT : BR__JT_INT, l->at, NULL, 0);
     if (rc)
         return rc;
     struct br__jj_tok *t = &l->tok[l->n_tok - 1];
@@ -277,7 +272,7 @@ static int32_t escape_digits(const struct lexer *l, size_t *at, size_t n, uint32
 }
 
 /* The escape behind a backslash at *at, as Python's string literals; unknown ones stay. */
-static int escape(struct lexer *l, size_t *at, struct br__buf *b)
+static int lex_escape(struct lexer *l, size_t *at, struct br__buf *b)
 {
     static const char from[] = "ntrabfv\\'\"", to[] = "\n\t\r\a\b\f\v\\'\"";
     size_t begin = *at;
@@ -309,7 +304,7 @@ static int escape(struct lexer *l, size_t *at, struct br__buf *b)
     return BR_OK;
 }
 
-static int string(struct lexer *l)
+static int lex_string(struct lexer *l)
 {
     struct br__buf b = {0};
     size_t begin = l->at, at = begin + 1;
@@ -319,7 +314,7 @@ static int string(struct lexer *l)
     while (at < l->n && l->src[at] != quote && !rc) {
         if (l->src[at] == '\\' && at + 1 < l->n) {
             at++;
-            rc = escape(l, &at, &b);
+            rc = lex_escape(l, &at, &b);
         } else {
             br__buf_putc(&b, l->src[at++]);
         }
@@ -328,25 +323,26 @@ static int string(struct lexer *l)
         rc = BAD(l, begin, "the string does not end; %c is missing", quote);
     const char *text = rc || b.failed ? NULL : br__arena_strndup(l->arena, b.p ? b.p : "", b.n);
     if (!rc && !text)
-        rc = out_of_memory(l);
+        rc = br__nomem(l->err, "reading a template");
     if (!rc)
-        rc = add(l, BR__JT_STR, begin, text, b.n);
+        rc = lex_add(l, BR__JT_STR, begin, text, b.n);
     br__buf_free(&b);
     l->at = at + 1;
     return rc;
 }
 
-static int word(struct lexer *l)
+static int lex_word(struct lexer *l)
 {
     size_t begin = l->at;
 
     while (l->at < l->n && is_name(l->src[l->at]))
         l->at++;
     const char *s = br__arena_strndup(l->arena, l->src + begin, l->at - begin);
-    return s ? add(l, BR__JT_NAME, begin, s, l->at - begin) : out_of_memory(l);
+    return s ? lex_add(l, BR__JT_NAME, begin, s, l->at - begin)
+             : br__nomem(l->err, "reading a template");
 }
 
-static int bracket(struct lexer *l, char c)
+static int lex_bracket(struct lexer *l, char c)
 {
     static const char open[] = "([{", close[] = ")]}";
     const char *o = strchr(open, c), *e = strchr(close, c);
@@ -363,7 +359,7 @@ static int bracket(struct lexer *l, char c)
     return BR_OK;
 }
 
-static int operator(struct lexer *l)
+static int lex_operator(struct lexer *l)
 {
     static const char *const ops[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/",
                                       "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
@@ -372,9 +368,9 @@ static int operator(struct lexer *l)
     for (size_t i = 0; i < BR_COUNTOF(ops); i++) {
         if (!is_at(l, l->at, ops[i]))
             continue;
-        int rc = bracket(l, ops[i][0]);
+        int rc = lex_bracket(l, ops[i][0]);
         if (!rc)
-            rc = add(l, BR__JT_OP, l->at, ops[i], strlen(ops[i]));
+            rc = lex_add(l, BR__JT_OP, l->at, ops[i], strlen(ops[i]));
         l->at += strlen(ops[i]);
         return rc;
     }
@@ -384,14 +380,14 @@ static int operator(struct lexer *l)
 }
 
 /* Everything up to the end delimiter of a tag; l->at is behind its opening. */
-static int tag(struct lexer *l, size_t begin, int block)
+static int lex_tag(struct lexer *l, size_t begin, int block)
 {
     l->n_open = 0;
     for (;;) {
         size_t end = l->n_open ? 0 : block ? block_end(l, l->at, "%}") : var_end(l, l->at);
         int rc;
         if (end) {
-            rc = add(l, block ? BR__JT_BLOCK_END : BR__JT_VAR_END, l->at, NULL, 0);
+            rc = lex_add(l, block ? BR__JT_BLOCK_END : BR__JT_VAR_END, l->at, NULL, 0);
             move_to(l, l->at + end);
             return rc;
         }
@@ -402,13 +398,13 @@ static int tag(struct lexer *l, size_t begin, int block)
         if (!l->n_open && (block ? block_end(l, l->at, "%}") : var_end(l, l->at)))
             continue;
         if (is_digit(c))
-            rc = number(l);
+            rc = lex_number(l);
         else if (is_name(c))
-            rc = word(l);
+            rc = lex_word(l);
         else if (c == '\'' || c == '"')
-            rc = string(l);
+            rc = lex_string(l);
         else
-            rc = operator(l);
+            rc = lex_operator(l);
         if (rc)
             return rc;
     }
@@ -424,7 +420,7 @@ static int lex_next(struct lexer *l)
     while (begin + 1 < l->n && !(l->src[begin] == '{' && strchr("{%#", l->src[begin + 1])))
         begin++;
     if (begin + 1 >= l->n) {
-        rc = l->at < l->n ? add(l, BR__JT_DATA, l->at, l->src + l->at, l->n - l->at) : BR_OK;
+        rc = l->at < l->n ? lex_add(l, BR__JT_DATA, l->at, l->src + l->at, l->n - l->at) : BR_OK;
         l->at = l->n;
         return rc;
     }
@@ -433,21 +429,21 @@ static int lex_next(struct lexer *l)
     if (rc)
         return rc;
     if (kind == '#')
-        return comment(l, begin);
+        return lex_comment(l, begin);
     from = raw_begin(l, begin);
     if (from)
-        return raw(l, begin, from);
-    rc = add(l, kind == '%' ? BR__JT_BLOCK_BEGIN : BR__JT_VAR_BEGIN, begin, NULL, 0);
+        return lex_raw(l, begin, from);
+    rc = lex_add(l, kind == '%' ? BR__JT_BLOCK_BEGIN : BR__JT_VAR_BEGIN, begin, NULL, 0);
     l->at = begin + 2 + (mark != 0);
-    return rc ? rc : tag(l, begin, kind == '%');
+    return rc ? rc : lex_tag(l, begin, kind == '%');
 }
 
 /* A copy with \n for every kind of line end, less one at the end. */
-static int normalise(struct lexer *l, const char *src, size_t n)
+static int lex_normalise(struct lexer *l, const char *src, size_t n)
 {
     l->src = br__arena_alloc(l->arena, n + 1);
     if (!l->src)
-        return out_of_memory(l);
+        return br__nomem(l->err, "reading a template");
     for (size_t i = 0; i < n; i++) {
         l->src[l->n++] = src[i] == '\r' ? '\n' : src[i];
         if (src[i] == '\r' && i + 1 < n && src[i + 1] == '\n')
@@ -467,11 +463,11 @@ int br__jj_lex(struct br__arena *a, const char *src, size_t n, struct br__jj_tok
     *n_tok = 0;
     if (!br__utf8_valid(src, n) || memchr(src, '\0', n))
         return br_fail(err, BR_E_FORMAT, "a template that is not UTF-8 text");
-    int rc = normalise(&l, src, n);
+    int rc = lex_normalise(&l, src, n);
     while (!rc && l.at < l.n)
         rc = lex_next(&l);
     if (!rc)
-        rc = add(&l, BR__JT_EOF, l.n, NULL, 0);
+        rc = lex_add(&l, BR__JT_EOF, l.n, NULL, 0);
     if (rc) {
         br__free(l.tok);
         return rc;

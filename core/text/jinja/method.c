@@ -22,7 +22,7 @@ static struct br__jv text_arg(struct br__jj *j, struct br__jv v)
 }
 
 /* A part of s: as much markup as s is. */
-static struct br__jv part(struct br__jv s, size_t from, size_t to)
+static struct br__jv method_part(struct br__jv s, size_t from, size_t to)
 {
     struct br__jv v = br__jv_slice(s.s + from, to - from);
     v.markup = s.markup;
@@ -77,16 +77,16 @@ static void split_space(struct br__jj *j, struct br__jv list, struct br__jv s, i
                 if (br__jj_is_space(c))
                     break;
             }
-            br__jv_push(j, list, part(rest, cut, rest.n));
-            rest = br__jj_strip(part(rest, 0, cut), NULL, 0, 2);
+            br__jv_push(j, list, method_part(rest, cut, rest.n));
+            rest = br__jj_strip(method_part(rest, 0, cut), NULL, 0, 2);
         } else {
             for (size_t k; cut < rest.n; cut += k) {
                 k = br__jj_char(rest.s + cut, &c);
                 if (br__jj_is_space(c))
                     break;
             }
-            br__jv_push(j, list, part(rest, 0, cut));
-            rest = br__jj_strip(part(rest, cut, rest.n), NULL, 0, 1);
+            br__jv_push(j, list, method_part(rest, 0, cut));
+            rest = br__jj_strip(method_part(rest, cut, rest.n), NULL, 0, 1);
         }
     }
     if (rest.n)
@@ -113,16 +113,17 @@ static void split_at(struct br__jj *j, struct br__jv list, struct br__jv s, stru
         size_t at = from_right ? find_last(j, s, to, sep) : br__jj_find(j, s, from, sep);
         if (at > s.n)
             break;
-        br__jv_push(j, list, from_right ? part(s, at + sep.n, to) : part(s, from, at));
+        br__jv_push(j, list,
+                    from_right ? method_part(s, at + sep.n, to) : method_part(s, from, at));
         if (from_right)
             to = at;
         else
             from = at + sep.n;
     }
-    br__jv_push(j, list, part(s, from, to));
+    br__jv_push(j, list, method_part(s, from, to));
 }
 
-static void reverse(struct br__jj_list *l)
+static void method_reverse(struct br__jj_list *l)
 {
     for (size_t i = 0; i < l->n / 2; i++) {
         struct br__jv v = l->at[i];
@@ -131,7 +132,7 @@ static void reverse(struct br__jj_list *l)
     }
 }
 
-static struct br__jv split(struct br__jj *j, const struct br__jj_call *c, int from_right)
+static struct br__jv method_split(struct br__jj *j, const struct br__jj_call *c, int from_right)
 {
     struct br__jv list = br__jv_list(j, BR__JF_LIST);
     int64_t max = br__jv_int_arg(j, c->arg[1], -1);
@@ -145,18 +146,18 @@ static struct br__jv split(struct br__jj *j, const struct br__jj_call *c, int fr
         split_at(j, list, c->self, sep, max, from_right);
     }
     if (from_right && !j->rc)
-        reverse(list.list);
+        method_reverse(list.list);
     return list;
 }
 
 static struct br__jv m_split(struct br__jj *j, const struct br__jj_call *c)
 {
-    return split(j, c, 0);
+    return method_split(j, c, 0);
 }
 
 static struct br__jv m_rsplit(struct br__jj *j, const struct br__jj_call *c)
 {
-    return split(j, c, 1);
+    return method_split(j, c, 1);
 }
 
 /* str.splitlines ends lines at more than \n. */
@@ -180,12 +181,12 @@ static struct br__jv m_splitlines(struct br__jj *j, const struct br__jj_call *ca
         size_t end = i + k;
         if (c == '\r' && end < s.n && s.s[end] == '\n')
             end++;
-        br__jv_push(j, list, part(s, from, keep ? end : i));
+        br__jv_push(j, list, method_part(s, from, keep ? end : i));
         from = end;
         k = end - i;
     }
     if (from < s.n)
-        br__jv_push(j, list, part(s, from, s.n));
+        br__jv_push(j, list, method_part(s, from, s.n));
     return list;
 }
 
@@ -220,13 +221,13 @@ static struct br__jv m_endswith(struct br__jj *j, const struct br__jj_call *c)
 static struct br__jv m_removeprefix(struct br__jj *j, const struct br__jj_call *c)
 {
     struct br__jv a = text_arg(j, c->arg[0]), s = c->self;
-    return has_affix(s, a, 0) ? part(s, a.n, s.n) : s;
+    return has_affix(s, a, 0) ? method_part(s, a.n, s.n) : s;
 }
 
 static struct br__jv m_removesuffix(struct br__jj *j, const struct br__jj_call *c)
 {
     struct br__jv a = text_arg(j, c->arg[0]), s = c->self;
-    return has_affix(s, a, 1) ? part(s, 0, s.n - a.n) : s;
+    return has_affix(s, a, 1) ? method_part(s, 0, s.n - a.n) : s;
 }
 
 /* Shared with the filter of the same name: count < 0 replaces all. */
@@ -298,19 +299,19 @@ static struct br__jv m_title(struct br__jj *j, const struct br__jj_call *c)
 }
 
 /* A byte offset as a number of characters, and -1 for "not found". */
-static struct br__jv position(struct br__jv s, size_t at)
+static struct br__jv method_position(struct br__jv s, size_t at)
 {
     return br__jv_int(at > s.n ? -1 : (int64_t)br__jj_chars(s.s, at));
 }
 
 static struct br__jv m_find(struct br__jj *j, const struct br__jj_call *c)
 {
-    return position(c->self, br__jj_find(j, c->self, 0, text_arg(j, c->arg[0])));
+    return method_position(c->self, br__jj_find(j, c->self, 0, text_arg(j, c->arg[0])));
 }
 
 static struct br__jv m_rfind(struct br__jj *j, const struct br__jj_call *c)
 {
-    return position(c->self, find_last(j, c->self, c->self.n, text_arg(j, c->arg[0])));
+    return method_position(c->self, find_last(j, c->self, c->self.n, text_arg(j, c->arg[0])));
 }
 
 static struct br__jv m_index(struct br__jj *j, const struct br__jj_call *c)
@@ -593,7 +594,7 @@ static struct br__jv f_range(struct br__jj *j, const struct br__jj_call *c)
 }
 
 /* dict() and namespace(): members of a mapping, then keyword arguments. */
-static struct br__jv members(struct br__jj *j, const struct br__jj_call *c, int kind)
+static struct br__jv method_members(struct br__jj *j, const struct br__jj_call *c, int kind)
 {
     struct br__jv v = br__jv_dict(j, kind);
 
@@ -609,12 +610,12 @@ static struct br__jv members(struct br__jj *j, const struct br__jj_call *c, int 
 
 static struct br__jv f_dict(struct br__jj *j, const struct br__jj_call *c)
 {
-    return members(j, c, BR__JV_DICT);
+    return method_members(j, c, BR__JV_DICT);
 }
 
 static struct br__jv f_namespace(struct br__jj *j, const struct br__jj_call *c)
 {
-    return members(j, c, BR__JV_NS);
+    return method_members(j, c, BR__JV_NS);
 }
 
 static struct br__jv f_raise_exception(struct br__jj *j, const struct br__jj_call *c)

@@ -9,7 +9,7 @@ struct br__jj_template {
     struct br__jn *body;
 };
 
-static struct br__jn *statements(struct br__jj_parser *p, const char *const *ends);
+static struct br__jn *parse_statements(struct br__jj_parser *p, const char *const *ends);
 
 /* "{% end... %}" at the cursor: index of its word in `ends`, or -1. */
 static int end_word(struct br__jj_parser *p, const char *const *ends)
@@ -33,11 +33,11 @@ static void want_block_end(struct br__jj_parser *p)
 }
 
 /* What a tag encloses, up to one of `ends` (steps over "{%" and the word); *which may be NULL. */
-static struct br__jn *body(struct br__jj_parser *p, const char *const *ends, int *which)
+static struct br__jn *parse_body(struct br__jj_parser *p, const char *const *ends, int *which)
 {
     uint32_t line = br__jj_cur(p)->line;
     want_block_end(p);
-    struct br__jn *first = statements(p, ends);
+    struct br__jn *first = parse_statements(p, ends);
     int i = p->rc ? 0 : end_word(p, ends);
 
     if (i < 0)
@@ -52,7 +52,7 @@ static struct br__jn *body(struct br__jj_parser *p, const char *const *ends, int
 static struct br__jn *body_to(struct br__jj_parser *p, const char *end)
 {
     const char *const ends[] = {end, NULL};
-    return body(p, ends, NULL);
+    return parse_body(p, ends, NULL);
 }
 
 /* A body whose text goes elsewhere: it is no part of the loop around it. */
@@ -82,7 +82,7 @@ static void parse_for(struct br__jj_parser *p, struct br__jn *n)
     if (br__jj_is_word(p, "recursive"))
         br__jj_syntax(p, BR_E_UNSUPPORTED, "recursive loops are not supported");
     p->loops++;
-    n->body = body(p, ends, &which);
+    n->body = parse_body(p, ends, &which);
     p->loops--;
     if (!p->rc && which == 1)
         n->els = body_to(p, "endfor");
@@ -98,7 +98,7 @@ static void parse_if(struct br__jj_parser *p, struct br__jn *n)
     while (!p->rc && which) {
         struct br__jn *branch = br__jj_node(p, BR__JN_BRANCH);
         struct br__jn *cond = which == 2 ? br__jj_parse_tuple(p, 1) : NULL;
-        struct br__jn *enclosed = body(p, which == 2 ? ends : last, &which);
+        struct br__jn *enclosed = parse_body(p, which == 2 ? ends : last, &which);
         if (p->rc)
             return;
         *tail = branch;
@@ -124,7 +124,7 @@ static void parse_set(struct br__jj_parser *p, struct br__jn *n)
 }
 
 /* (a, b=1) */
-static struct br__jn *params(struct br__jj_parser *p)
+static struct br__jn *parse_params(struct br__jj_parser *p)
 {
     struct br__jn *first = NULL, **tail = &first;
 
@@ -149,14 +149,14 @@ static struct br__jn *params(struct br__jj_parser *p)
 static void parse_macro(struct br__jj_parser *p, struct br__jn *n)
 {
     n->s = br__jj_want_name(p);
-    n->list = params(p);
+    n->list = parse_params(p);
     n->body = body_of_text(p, "endmacro");
 }
 
 static void parse_call(struct br__jj_parser *p, struct br__jn *n)
 {
     if (br__jj_is_op(p, "("))
-        n->list = params(p);
+        n->list = parse_params(p);
     n->a = br__jj_parse_expr(p);
     if (!p->rc && n->a->kind != BR__JN_CALL)
         br__jj_syntax(p, BR_E_FORMAT, "'call' needs the call of a macro");
@@ -235,7 +235,7 @@ static const struct {
     {"include", 0, NULL},
 };
 
-static struct br__jn *tag(struct br__jj_parser *p)
+static struct br__jn *parse_tag(struct br__jj_parser *p)
 {
     uint32_t line = br__jj_cur(p)->line;
 
@@ -262,7 +262,7 @@ static struct br__jn *tag(struct br__jj_parser *p)
 
 /* ---- bodies ---------------------------------------------------------------------------------- */
 
-static struct br__jn *print(struct br__jj_parser *p)
+static struct br__jn *parse_output(struct br__jj_parser *p)
 {
     p->at++;
     struct br__jn *n = br__jj_node(p, BR__JN_PRINT), *value = br__jj_parse_tuple(p, 0);
@@ -276,7 +276,7 @@ static struct br__jn *print(struct br__jj_parser *p)
     return n;
 }
 
-static struct br__jn *text(struct br__jj_parser *p)
+static struct br__jn *parse_text(struct br__jj_parser *p)
 {
     const struct br__jj_tok *t = br__jj_cur(p);
     struct br__jn *n = br__jj_node(p, BR__JN_TEXT);
@@ -290,7 +290,7 @@ static struct br__jn *text(struct br__jj_parser *p)
 }
 
 /* Statements up to one of `ends` or the end of the text; the cursor stays on it. */
-static struct br__jn *statements(struct br__jj_parser *p, const char *const *ends)
+static struct br__jn *parse_statements(struct br__jj_parser *p, const char *const *ends)
 {
     struct br__jn *first = NULL, **tail = &first;
 
@@ -299,9 +299,9 @@ static struct br__jn *statements(struct br__jj_parser *p, const char *const *end
                              BR__JJ_PARSE_DEPTH);
     while (br__jj_cur(p)->kind != BR__JT_EOF && end_word(p, ends) < 0) {
         int kind = br__jj_cur(p)->kind;
-        struct br__jn *n = kind == BR__JT_DATA        ? text(p)
-                           : kind == BR__JT_VAR_BEGIN ? print(p)
-                                                      : tag(p);
+        struct br__jn *n = kind == BR__JT_DATA        ? parse_text(p)
+                           : kind == BR__JT_VAR_BEGIN ? parse_output(p)
+                                                      : parse_tag(p);
         if (p->rc)
             return NULL;
         *tail = n;
@@ -320,11 +320,11 @@ int br__jj_compile(struct br__jj_template **out, const char *src, size_t n, stru
 
     *out = NULL;
     if (!t)
-        return br_fail(err, BR_E_NOMEM, "out of memory reading a template");
+        return br__nomem(err, "reading a template");
     int rc = br__jj_lex(&t->arena, src, n, &tok, &n_tok, err);
     if (!rc) {
         struct br__jj_parser p = {.arena = &t->arena, .tok = tok, .err = err};
-        t->body = statements(&p, none);
+        t->body = parse_statements(&p, none);
         rc = p.rc;
     }
     br__free(tok);

@@ -8,19 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int absent(struct br__jv v)
+static int seq_absent(struct br__jv v)
 {
     return v.kind == BR__JV_UNDEF || v.kind == BR__JV_NONE;
 }
 
-static struct br__jv nothing(void)
+static struct br__jv seq_nothing(void)
 {
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
 
 /* ---- elements -------------------------------------------------------------------------------- */
 
-static struct br__jv copy(struct br__jj *j, struct br__jv from, int flavour)
+static struct br__jv seq_copy(struct br__jj *j, struct br__jv from, int flavour)
 {
     struct br__jv list = br__jv_list(j, flavour);
     const struct br__jv *at;
@@ -35,7 +35,7 @@ static struct br__jv copy(struct br__jj *j, struct br__jv from, int flavour)
 
 static struct br__jv x_list(struct br__jj *j, const struct br__jj_call *c)
 {
-    return copy(j, c->self, BR__JF_LIST);
+    return seq_copy(j, c->self, BR__JF_LIST);
 }
 
 static struct br__jv one_end(struct br__jj *j, const struct br__jj_call *c, int last)
@@ -44,7 +44,7 @@ static struct br__jv one_end(struct br__jj *j, const struct br__jj_call *c, int 
     size_t n;
 
     if (br__jv_items(j, c->self, &at, &n))
-        return nothing();
+        return seq_nothing();
     return n ? at[last ? n - 1 : 0] : br__jv_undef("end of an empty sequence", 24, BR__JV_KINDS);
 }
 
@@ -78,7 +78,7 @@ static struct br__jv x_reverse(struct br__jj *j, const struct br__jj_call *c)
 
     if (c->self.kind == BR__JV_STR)
         return br__jv_cut(j, c->self, back);
-    struct br__jv list = copy(j, c->self, BR__JF_LIST);
+    struct br__jv list = seq_copy(j, c->self, BR__JF_LIST);
     if (j->rc)
         return list;
     list = br__jv_cut(j, list, back);
@@ -89,7 +89,7 @@ static struct br__jv x_reverse(struct br__jj *j, const struct br__jj_call *c)
 
 static struct br__jv x_join(struct br__jj *j, const struct br__jj_call *c)
 {
-    struct br__jv sep = absent(c->arg[0]) ? br__jv_slice("", 0) : br__jv_as_str(j, c->arg[0]);
+    struct br__jv sep = seq_absent(c->arg[0]) ? br__jv_slice("", 0) : br__jv_as_str(j, c->arg[0]);
     struct br__buf b = {.max = j->limits.bytes};
     const struct br__jv *at;
     size_t n;
@@ -99,7 +99,7 @@ static struct br__jv x_join(struct br__jj *j, const struct br__jj_call *c)
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
         if (i)
             br__buf_put(&b, sep.s, sep.n);
-        br__jv_str(j, &b, absent(c->arg[1]) ? at[i] : br__jv_path(j, at[i], c->arg[1]));
+        br__jv_str(j, &b, seq_absent(c->arg[1]) ? at[i] : br__jv_path(j, at[i], c->arg[1]));
     }
     return br__jv_take(j, &b);
 }
@@ -113,7 +113,7 @@ static struct br__jv x_sum(struct br__jj *j, const struct br__jj_call *c)
     if (br__jv_items(j, c->self, &at, &n))
         return sum;
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
-        struct br__jv v = absent(c->arg[0]) ? at[i] : br__jv_path(j, at[i], c->arg[0]);
+        struct br__jv v = seq_absent(c->arg[0]) ? at[i] : br__jv_path(j, at[i], c->arg[0]);
         if (!br__jv_is_num(v) || !br__jv_is_num(sum))
             return br__jj_fail(j, BR_E_FORMAT, "'sum' of a '%s'", br__jv_type(v));
         if (v.kind == BR__JV_FLOAT || sum.kind == BR__JV_FLOAT)
@@ -128,7 +128,7 @@ static struct br__jv x_sum(struct br__jj *j, const struct br__jj_call *c)
 
 static struct br__jv x_batch(struct br__jj *j, const struct br__jj_call *c)
 {
-    struct br__jv all = br__jv_list(j, BR__JF_GENERATOR), row = nothing();
+    struct br__jv all = br__jv_list(j, BR__JF_GENERATOR), row = seq_nothing();
     int64_t size = br__jv_int_arg(j, c->arg[0], 0);
     const struct br__jv *at;
     size_t n;
@@ -158,7 +158,7 @@ static struct br__jv sort_key(struct br__jj *j, struct br__jv v, struct br__jv a
 {
     struct br__buf b = {.max = j->limits.bytes};
 
-    if (!absent(attribute))
+    if (!seq_absent(attribute))
         v = br__jv_path(j, v, attribute);
     if (case_sensitive || v.kind != BR__JV_STR)
         return v;
@@ -207,10 +207,10 @@ static void merge_sort(struct br__jj *j, struct pair *p, struct pair *tmp, size_
     }
 }
 
-static struct br__jv sorted(struct br__jj *j, struct br__jv from, struct br__jv attribute,
-                            int case_sensitive, int reverse)
+static struct br__jv seq_sorted(struct br__jj *j, struct br__jv from, struct br__jv attribute,
+                                int case_sensitive, int reverse)
 {
-    struct br__jv list = copy(j, from, BR__JF_LIST);
+    struct br__jv list = seq_copy(j, from, BR__JF_LIST);
 
     if (j->rc)
         return list;
@@ -230,7 +230,7 @@ static struct br__jv sorted(struct br__jj *j, struct br__jv from, struct br__jv 
 
 static struct br__jv x_sort(struct br__jj *j, const struct br__jj_call *c)
 {
-    return sorted(j, c->self, c->arg[2], br__jv_true(c->arg[1]), br__jv_true(c->arg[0]));
+    return seq_sorted(j, c->self, c->arg[2], br__jv_true(c->arg[1]), br__jv_true(c->arg[0]));
 }
 
 static struct br__jv x_dictsort(struct br__jj *j, const struct br__jj_call *c)
@@ -238,12 +238,12 @@ static struct br__jv x_dictsort(struct br__jj *j, const struct br__jj_call *c)
     struct br__jv by = c->arg[1];
     int value = br__jv_is_text(by, "value");
 
-    if (!absent(by) && !value && !br__jv_is_text(by, "key"))
+    if (!seq_absent(by) && !value && !br__jv_is_text(by, "key"))
         return br__jj_fail(j, BR_E_FORMAT, "'dictsort' sorts by 'key' or 'value'");
     struct br__jv items = x_items(j, c);
     return j->rc ? items
-                 : sorted(j, items, br__jv_int(value), br__jv_true(c->arg[0]),
-                          br__jv_true(c->arg[2]));
+                 : seq_sorted(j, items, br__jv_int(value), br__jv_true(c->arg[0]),
+                              br__jv_true(c->arg[2]));
 }
 
 static struct br__jv x_unique(struct br__jj *j, const struct br__jj_call *c)
@@ -264,7 +264,7 @@ static struct br__jv x_unique(struct br__jj *j, const struct br__jj_call *c)
     return list;
 }
 
-static struct br__jv extreme(struct br__jj *j, const struct br__jj_call *c, int want)
+static struct br__jv seq_extreme(struct br__jj *j, const struct br__jj_call *c, int want)
 {
     const struct br__jv *at;
     struct br__jv best = br__jv_undef("extreme of an empty sequence", 28, BR__JV_KINDS), key = best;
@@ -284,19 +284,19 @@ static struct br__jv extreme(struct br__jj *j, const struct br__jj_call *c, int 
 
 static struct br__jv x_min(struct br__jj *j, const struct br__jj_call *c)
 {
-    return extreme(j, c, -1);
+    return seq_extreme(j, c, -1);
 }
 
 static struct br__jv x_max(struct br__jj *j, const struct br__jj_call *c)
 {
-    return extreme(j, c, 1);
+    return seq_extreme(j, c, 1);
 }
 
 /* ---- map, select, reject --------------------------------------------------------------------- */
 
 /* The filter or test that argument `at` names, and the arguments behind it, which are c's. */
-static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call *c, size_t at,
-                                      int filter, struct br__jj_call *inner)
+static const struct br__jj_row *seq_named(struct br__jj *j, const struct br__jj_call *c, size_t at,
+                                          int filter, struct br__jj_call *inner)
 {
     struct br__jv name = c->pos[at];
     const struct br__jj_row *row = NULL;
@@ -312,7 +312,7 @@ static const struct br__jj_row *named(struct br__jj *j, const struct br__jj_call
     return row;
 }
 
-static const struct br__jv *kwarg(const struct br__jj_call *c, const char *name)
+static const struct br__jv *seq_kwarg(const struct br__jj_call *c, const char *name)
 {
     for (size_t i = 0; i < c->n_kw; i++)
         if (strcmp(c->kw[i].name, name) == 0)
@@ -324,13 +324,14 @@ static const struct br__jv *kwarg(const struct br__jj_call *c, const char *name)
 static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
 {
     struct br__jv list = br__jv_list(j, BR__JF_GENERATOR);
-    const struct br__jv *attribute = kwarg(c, "attribute"), *dflt = kwarg(c, "default"), *at;
+    const struct br__jv *attribute = seq_kwarg(c, "attribute"), *dflt = seq_kwarg(c, "default"),
+                        *at;
     const struct br__jj_row *row = NULL;
     struct br__jj_call inner;
     size_t n;
 
     if (c->n_pos)
-        row = named(j, c, 0, 1, &inner);
+        row = seq_named(j, c, 0, 1, &inner);
     else if (!attribute || c->n_kw != (dflt ? 2u : 1u))
         return br__jj_fail(j, BR_E_FORMAT, "'map' needs a filter or attribute=");
     /* What is false need not be a sequence. */
@@ -352,7 +353,8 @@ static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
 
 /* Elements, or those whose attribute, pass a test (none: are true); `want` is the outcome that
  * keeps. */
-static struct br__jv pick(struct br__jj *j, const struct br__jj_call *c, int attribute, int want)
+static struct br__jv seq_pick(struct br__jj *j, const struct br__jj_call *c, int attribute,
+                              int want)
 {
     struct br__jv list = br__jv_list(j, BR__JF_GENERATOR);
     const struct br__jj_row *row = NULL;
@@ -363,7 +365,7 @@ static struct br__jv pick(struct br__jj *j, const struct br__jj_call *c, int att
     if (c->n_pos < first)
         return br__jj_fail(j, BR_E_FORMAT, "the name of an attribute is missing");
     if (c->n_pos > first)
-        row = named(j, c, first, 0, &inner);
+        row = seq_named(j, c, first, 0, &inner);
     if (j->rc || !br__jv_true(c->self) || br__jv_items(j, c->self, &at, &n))
         return list;
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
@@ -380,22 +382,22 @@ static struct br__jv pick(struct br__jj *j, const struct br__jj_call *c, int att
 
 static struct br__jv x_select(struct br__jj *j, const struct br__jj_call *c)
 {
-    return pick(j, c, 0, 1);
+    return seq_pick(j, c, 0, 1);
 }
 
 static struct br__jv x_reject(struct br__jj *j, const struct br__jj_call *c)
 {
-    return pick(j, c, 0, 0);
+    return seq_pick(j, c, 0, 0);
 }
 
 static struct br__jv x_selectattr(struct br__jj *j, const struct br__jj_call *c)
 {
-    return pick(j, c, 1, 1);
+    return seq_pick(j, c, 1, 1);
 }
 
 static struct br__jv x_rejectattr(struct br__jj *j, const struct br__jj_call *c)
 {
-    return pick(j, c, 1, 0);
+    return seq_pick(j, c, 1, 0);
 }
 
 /* clang-format off */

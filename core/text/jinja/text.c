@@ -278,7 +278,8 @@ void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
 /* ---- s % args -------------------------------------------------------------------------------- */
 
 /* One conversion: `c` with the digits behind a point (-1: none). */
-static void convert(struct br__jj *j, struct br__buf *b, char c, int precision, struct br__jv v)
+static void text_convert(struct br__jj *j, struct br__buf *b, char c, int precision,
+                         struct br__jv v)
 {
     if (c == 's' || c == 'r') {
         if (c == 's')
@@ -321,8 +322,8 @@ struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br_
         else if (used >= n)
             br__jj_fail(j, BR_E_FORMAT, "not enough arguments for the format string");
         else
-            convert(j, &b, c, precision,
-                    s.markup && c == 's' ? br__jv_escape(j, arg[used]) : arg[used]);
+            text_convert(j, &b, c, precision,
+                         s.markup && c == 's' ? br__jv_escape(j, arg[used]) : arg[used]);
         used += c != '%';
     }
     if (used < n)

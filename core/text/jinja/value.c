@@ -45,14 +45,14 @@ struct br__jv br__jv_text(const char *s)
     return br__jv_slice(s, strlen(s));
 }
 
-static struct br__jv nothing(void)
+static struct br__jv value_nothing(void)
 {
     return br__jv_undef(NULL, 0, BR__JV_KINDS);
 }
 
 struct br__jv br__jv_take(struct br__jj *j, struct br__buf *b)
 {
-    struct br__jv v = nothing();
+    struct br__jv v = value_nothing();
     char *s = b->failed ? NULL : br__jj_alloc(j, b->n + 1);
 
     if (b->failed == BR_E_NOMEM)
@@ -73,7 +73,7 @@ struct br__jv br__jv_list(struct br__jj *j, int flavour)
     struct br__jj_list *l = br__jj_alloc(j, sizeof *l);
 
     if (!l)
-        return nothing();
+        return value_nothing();
     l->flavour = flavour;
     return (struct br__jv){.kind = BR__JV_LIST, .list = l};
 }
@@ -82,11 +82,11 @@ struct br__jv br__jv_dict(struct br__jj *j, int kind)
 {
     struct br__jj_dict *d = br__jj_alloc(j, sizeof *d);
 
-    return d ? (struct br__jv){.kind = (uint8_t)kind, .dict = d} : nothing();
+    return d ? (struct br__jv){.kind = (uint8_t)kind, .dict = d} : value_nothing();
 }
 
 /* Double a full array of the run; what it leaves behind goes with the arena. */
-static void *bigger(struct br__jj *j, const void *old, size_t n, size_t *cap, size_t sz)
+static void *value_bigger(struct br__jj *j, const void *old, size_t n, size_t *cap, size_t sz)
 {
     size_t want = n ? 2 * n : 4;
     void *p = br__jj_alloc(j, want * sz);
@@ -104,7 +104,7 @@ void br__jv_push(struct br__jj *j, struct br__jv list, struct br__jv v)
         return;
     struct br__jj_list *l = list.list;
     if (l->n == l->cap) {
-        struct br__jv *at = bigger(j, l->at, l->n, &l->cap, sizeof *at);
+        struct br__jv *at = value_bigger(j, l->at, l->n, &l->cap, sizeof *at);
         if (!at)
             return;
         l->at = at;
@@ -125,12 +125,13 @@ static size_t key_at(struct br__jj *j, const struct br__jj_dict *d, struct br__j
     return i;
 }
 
-static void append(struct br__jj *j, struct br__jj_dict *d, struct br__jv key, struct br__jv v)
+static void value_append(struct br__jj *j, struct br__jj_dict *d, struct br__jv key,
+                         struct br__jv v)
 {
     if (d->n == d->cap) {
         size_t cap = d->cap;
-        struct br__jv *k = bigger(j, d->key, d->n, &cap, sizeof *k);
-        struct br__jv *x = k ? bigger(j, d->val, d->n, &cap, sizeof *x) : NULL;
+        struct br__jv *k = value_bigger(j, d->key, d->n, &cap, sizeof *k);
+        struct br__jv *x = k ? value_bigger(j, d->val, d->n, &cap, sizeof *x) : NULL;
         if (!x)
             return;
         d->key = k;
@@ -158,7 +159,7 @@ void br__jv_put(struct br__jj *j, struct br__jv dict, struct br__jv key, struct 
     if (i < dict.dict->n)
         dict.dict->val[i] = v;
     else
-        append(j, dict.dict, key, v);
+        value_append(j, dict.dict, key, v);
 }
 
 const struct br__jv *br__jv_get(struct br__jj *j, struct br__jv dict, struct br__jv key)
@@ -170,10 +171,10 @@ const struct br__jv *br__jv_get(struct br__jj *j, struct br__jv dict, struct br_
 /* ---- from JSON ------------------------------------------------------------------------------- */
 
 /* Python reads an integer of any size; a fraction or an exponent makes it a float. */
-static struct br__jv number(struct br__jj *j, const br__json *json)
+static struct br__jv value_number(struct br__jj *j, const br__json *json)
 {
     struct br__buf b = {0};
-    struct br__jv v = nothing();
+    struct br__jv v = value_nothing();
     int64_t i;
 
     if (br__json_print(json, 0, &b)) {
@@ -199,7 +200,7 @@ static struct br__jv copy_text(struct br__jj *j, const char *s)
     char *p = br__jj_alloc(j, n + 1);
 
     if (!p)
-        return nothing();
+        return value_nothing();
     memcpy(p, s, n);
     return br__jv_slice(p, n);
 }
@@ -207,7 +208,7 @@ static struct br__jv copy_text(struct br__jj *j, const char *s)
 /* The parser bounds the depth of JSON.  Its keys are unique already. */
 struct br__jv br__jv_from_json(struct br__jj *j, const br__json *json)
 {
-    struct br__jv v = nothing();
+    struct br__jv v = value_nothing();
 
     switch (br__json_kind(json)) {
     case 'o':
@@ -215,7 +216,7 @@ struct br__jv br__jv_from_json(struct br__jj *j, const br__json *json)
         for (const br__json *c = br__json_first(json); c && !j->rc; c = br__json_next(c)) {
             struct br__jv key = copy_text(j, br__json_key(c)), val = br__jv_from_json(j, c);
             if (!j->rc)
-                append(j, v.dict, key, val);
+                value_append(j, v.dict, key, val);
         }
         return v;
     case 'a':
@@ -226,7 +227,7 @@ struct br__jv br__jv_from_json(struct br__jj *j, const br__json *json)
     case 's':
         return copy_text(j, br__json_str(json, ""));
     case 'n':
-        return number(j, json);
+        return value_number(j, json);
     case 'b':
         return br__jv_bool(br__json_bool(json, 0));
     default:
@@ -438,7 +439,7 @@ int br__jv_in(struct br__jj *j, struct br__jv v, struct br__jv in)
 
 /* ---- elements -------------------------------------------------------------------------------- */
 
-static int characters(struct br__jj *j, struct br__jv s, const struct br__jv **at, size_t *n)
+static int value_characters(struct br__jj *j, struct br__jv s, const struct br__jv **at, size_t *n)
 {
     size_t count = br__jj_chars(s.s, s.n), k = 0;
     struct br__jv *c = br__jj_step(j, count) ? br__jj_alloc(j, (count + 1) * sizeof *c) : NULL;
@@ -464,7 +465,7 @@ int br__jv_items(struct br__jj *j, struct br__jv v, const struct br__jv **at, si
     case BR__JV_UNDEF:
         return j->rc;
     case BR__JV_STR:
-        return characters(j, v, at, n);
+        return value_characters(j, v, at, n);
     case BR__JV_DICT:
         *at = v.dict->key;
         *n = v.dict->n;
@@ -545,7 +546,7 @@ static struct br__jv loop_attr(struct br__jj *j, const struct br__jj_loop *l, co
 }
 
 /* A method of obj's type, bound to it; undefined if there is none of that name. */
-static struct br__jv method(struct br__jj *j, struct br__jv obj, const char *name, size_t n)
+static struct br__jv value_method(struct br__jj *j, struct br__jv obj, const char *name, size_t n)
 {
     const struct br__jj_row *row = br__jj_method(obj, name, n);
     struct br__jj_bound *bound = row ? br__jj_alloc(j, sizeof *bound) : NULL;
@@ -578,7 +579,7 @@ struct br__jv br__jv_attr(struct br__jj *j, struct br__jv obj, const char *name,
         found = br__jv_get(j, obj, br__jv_slice(name, n));
         return found ? *found : br__jv_undef(name, n, BR__JV_NS);
     }
-    struct br__jv v = method(j, obj, name, n);
+    struct br__jv v = value_method(j, obj, name, n);
     if (v.kind != BR__JV_UNDEF || j->rc)
         return v;
     if (obj.kind == BR__JV_LOOP)
@@ -595,7 +596,7 @@ static int is_indexed(struct br__jv v)
                                     v.list->flavour != BR__JF_GENERATOR);
 }
 
-static struct br__jv element(struct br__jj *j, struct br__jv obj, int64_t i)
+static struct br__jv value_element(struct br__jj *j, struct br__jv obj, int64_t i)
 {
     int64_t len = br__jv_len(j, obj);
 
@@ -624,7 +625,7 @@ struct br__jv br__jv_item(struct br__jj *j, struct br__jv obj, struct br__jv key
     if (key.kind == BR__JV_STR)
         return br__jv_attr(j, obj, key.s, key.n);
     if ((key.kind == BR__JV_INT || key.kind == BR__JV_BOOL) && is_indexed(obj))
-        return element(j, obj, key.i);
+        return value_element(j, obj, key.i);
     return br__jv_undef("index", 5, obj.kind);
 }
 
@@ -662,7 +663,7 @@ static struct br__jv cut_text(struct br__jj *j, struct br__jv s, int64_t start, 
         return br__jv_slice(s.s + from, len);
     }
     if (br__jv_items(j, s, &at, &n))
-        return nothing();
+        return value_nothing();
     for (; (step > 0 ? start < stop : start > stop) && br__jj_step(j, 1); start += step)
         br__buf_put(&b, at[start].s, at[start].n);
     return br__jv_take(j, &b);
@@ -678,7 +679,7 @@ struct br__jv br__jv_cut(struct br__jj *j, struct br__jv obj, const struct br__j
         return br__jj_fail(j, BR_E_FORMAT, "a slice of a '%s'", br__jv_type(obj));
     slice_bounds(j, bound, br__jv_len(j, obj), &start, &stop, &step);
     if (j->rc)
-        return nothing();
+        return value_nothing();
     if (obj.kind == BR__JV_STR) {
         struct br__jv s = cut_text(j, obj, start, stop, step);
         s.markup = obj.markup;

@@ -16,7 +16,7 @@ struct br__tok_added_node {
 static int new_node(struct br__tok_added *a, unsigned char byte, uint32_t *out, struct br_err *err)
 {
     if (a->n >= UINT32_MAX || br__grow(&a->nodes, &a->cap, a->n, sizeof *a->nodes))
-        return br_fail(err, BR_E_NOMEM, "out of memory for the added tokens");
+        return br__nomem(err, "for the added tokens");
     a->nodes[a->n] = (struct br__tok_added_node){.id = BR__TOK_NONE, .byte = byte};
     *out = (uint32_t)a->n++;
     return BR_OK;
@@ -62,8 +62,7 @@ void br__tok_added_free(struct br__tok_added *a)
     *a = (struct br__tok_added){0};
 }
 
-/* ---- finding
- * ------------------------------------------------------------------------------------- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 /* Rust's char::is_whitespace: the blanks of the White_Space property. */
 static int is_blank(uint32_t c)

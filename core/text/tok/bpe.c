@@ -10,15 +10,14 @@
 
 #include <string.h>
 
-/* ---- least key first
- * ------------------------------------------------------------------------------ */
+/* ---- least key first ------------------------------------------------------------------------- */
 
 #define NO_KEY INT32_MAX
 #define PLACE 15
 
 typedef int32_t four __attribute__((vector_size(16)));
 
-static inline four least(four a, four b)
+static inline four bpe_least(four a, four b)
 {
     four less = a < b;
     return (a & less) | (b & ~less);
@@ -29,7 +28,7 @@ static inline int32_t least_of_16(const int32_t *keys)
 {
     four k[4];
     memcpy(k, keys, sizeof k);
-    four m = least(least(k[0], k[1]), least(k[2], k[3]));
+    four m = bpe_least(bpe_least(k[0], k[1]), bpe_least(k[2], k[3]));
     int32_t a = BR__MIN(m[0], m[1]), b = BR__MIN(m[2], m[3]);
     return BR__MIN(a, b);
 }
@@ -54,7 +53,7 @@ static int n_levels(size_t n)
 }
 
 /* Carry the key of part `at` of level 0 up. */
-static void carry(struct br__tok_merging *m, int levels, size_t at)
+static void bpe_carry(struct br__tok_merging *m, int levels, size_t at)
 {
     for (int l = 1; l < levels; l++) {
         at /= 16;
@@ -104,8 +103,7 @@ static int room_for(struct br__tok_merging *m, size_t n)
     return BR_OK;
 }
 
-/* ---- merging
- * ---------------------------------------------------------------------------------------- */
+/* ---- merging --------------------------------------------------------------------------------- */
 
 static void start_parts(const struct br__tok_merges *g, struct br__tok_merging *m,
                         const unsigned char *s, uint32_t n, int levels)
@@ -142,8 +140,8 @@ static inline void set_key(const struct br__tok_merges *g, struct br__tok_mergin
 }
 
 /* Merge all of s[0..n); the parts that are left form a list from part 0 on. */
-static void merge(const struct br__tok_merges *g, struct br__tok_merging *m, const unsigned char *s,
-                  uint32_t n)
+static void bpe_merge(const struct br__tok_merges *g, struct br__tok_merging *m,
+                      const unsigned char *s, uint32_t n)
 {
     struct br__tok_part *p = m->parts;
     int levels = n_levels(n);
@@ -162,16 +160,15 @@ static void merge(const struct br__tok_merges *g, struct br__tok_merging *m, con
         if (at > 0) {
             set_key(g, m, left, at);
             if (left / 16 != at / 16)
-                carry(m, levels, left);
+                bpe_carry(m, levels, left);
         }
         if (gone / 16 != at / 16)
-            carry(m, levels, gone);
-        carry(m, levels, at);
+            bpe_carry(m, levels, gone);
+        bpe_carry(m, levels, at);
     }
 }
 
-/* ---- pieces
- * ------------------------------------------------------------------------------------------- */
+/* ---- pieces ---------------------------------------------------------------------------------- */
 
 int br__tok_ids_reserve(struct br_ids *ids, size_t more)
 {
@@ -193,7 +190,7 @@ static int merge_piece(const struct br_tokenizer *t, struct br__tok_work *w, con
 {
     if (n >= UINT32_MAX / 2 || room_for(&w->merging, n))
         return BR_E_NOMEM;
-    merge(&t->merges, &w->merging, s, (uint32_t)n);
+    bpe_merge(&t->merges, &w->merging, s, (uint32_t)n);
     for (uint32_t at = 0; at < n; at = w->merging.parts[at].next) {
         if (br__tok_ids_reserve(out, 1))
             return BR_E_NOMEM;
@@ -323,8 +320,7 @@ int br__tok_pieces_put(const struct br_tokenizer *t, struct br__tok_work *w,
     return rc;
 }
 
-/* ---- working memory
- * ------------------------------------------------------------------------------------- */
+/* ---- working memory -------------------------------------------------------------------------- */
 
 #define CACHE_BYTES (sizeof(struct br__tok_cached) << BR__TOK_CACHE_BITS)
 /* What is kept from call to call of memory that grew with the text. */

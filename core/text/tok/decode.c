@@ -11,7 +11,7 @@ static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
 /* Bytes of s, which is no whole character, that one U+FFFD stands for: the longest beginning of a
  * character that there is, or one byte.  *open: the text may still continue it. */
-static size_t malformed(const unsigned char *s, size_t n, int *open)
+static size_t detok_malformed(const unsigned char *s, size_t n, int *open)
 {
     size_t want = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
     unsigned low = 0x80, high = 0xBF;
@@ -38,23 +38,23 @@ static size_t malformed(const unsigned char *s, size_t n, int *open)
     return want;
 }
 
-static int reserve(struct br_text *out, size_t more, struct br_err *err)
+static int detok_reserve(struct br_text *out, size_t more, struct br_err *err)
 {
     if (out->p && out->cap - out->n > more)
         return BR_OK;
     if (more > PTRDIFF_MAX / 2 || out->n > PTRDIFF_MAX / 2)
-        return br_fail(err, BR_E_NOMEM, "out of memory for decoded text");
+        return br__nomem(err, "for decoded text");
     size_t cap = BR__MAX(out->n + more + 1, BR__MAX(out->cap + out->cap / 2, 64));
     char *p = br__realloc(out->p, cap);
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for decoded text");
+        return br__nomem(err, "for decoded text");
     out->p = p;
     out->cap = cap;
     return BR_OK;
 }
 
 /* There is room. */
-static void append(struct br_text *out, const void *p, size_t n)
+static void detok_append(struct br_text *out, const void *p, size_t n)
 {
     memcpy(out->p + out->n, p, n);
     out->n += n;
@@ -67,23 +67,23 @@ static int put_bytes(struct br_text *out, const unsigned char *s, size_t n, stru
                      struct br_err *err)
 {
     size_t at = 0;
-    int rc = reserve(out, n, err), open = 0;
+    int rc = detok_reserve(out, n, err), open = 0;
     while (!rc && at < n) {
         size_t good = br__utf8_span((const char *)s + at, n - at);
-        append(out, s + at, good);
+        detok_append(out, s + at, good);
         at += good;
         if (at == n)
             break;
-        size_t bad = malformed(s + at, n - at, &open);
+        size_t bad = detok_malformed(s + at, n - at, &open);
         if (open && held) {
             memcpy(held->held, s + at, bad);
             held->n_held = (uint32_t)bad;
             return BR_OK;
         }
         at += bad;
-        rc = reserve(out, sizeof replacement + n - at, err);
+        rc = detok_reserve(out, sizeof replacement + n - at, err);
         if (!rc)
-            append(out, replacement, sizeof replacement - 1);
+            detok_append(out, replacement, sizeof replacement - 1);
     }
     return rc;
 }
@@ -98,7 +98,7 @@ const char *br_tokenizer_bytes(const struct br_tokenizer *t, int32_t id, size_t 
 }
 
 /* The token's bytes; NULL if decoding leaves it out. */
-static const char *shown(const struct br_tokenizer *t, int32_t id, unsigned flags, size_t *n)
+static const char *detok_shown(const struct br_tokenizer *t, int32_t id, unsigned flags, size_t *n)
 {
     *n = 0;
     if (flags & BR_TOK_SKIP_SPECIAL && br_tokenizer_is_special(t, id))
@@ -111,14 +111,14 @@ int br_tokenizer_decode(const struct br_tokenizer *t, const int32_t *ids, size_t
 {
     struct br_text raw = {0};
     size_t len;
-    int rc = reserve(out, 0, err);
+    int rc = detok_reserve(out, 0, err);
     if (!rc)
-        append(out, "", 0);
+        detok_append(out, "", 0);
     for (size_t i = 0; i < n && !rc; i++) {
-        const char *bytes = shown(t, ids[i], flags, &len);
-        rc = reserve(&raw, len, err);
+        const char *bytes = detok_shown(t, ids[i], flags, &len);
+        rc = detok_reserve(&raw, len, err);
         if (bytes && !rc)
-            append(&raw, bytes, len);
+            detok_append(&raw, bytes, len);
     }
     if (!rc && raw.n)
         rc = put_bytes(out, (const unsigned char *)raw.p, raw.n, NULL, err);
@@ -135,15 +135,15 @@ int br_detok_put(struct br_detok *d, int32_t id, struct br_text *out, struct br_
 {
     struct br_text joint = {0};
     size_t n, held = d->n_held;
-    const char *bytes = shown(d->t, id, d->flags, &n);
+    const char *bytes = detok_shown(d->t, id, d->flags, &n);
     if (!bytes)
         return BR_OK;
     if (!held)
         return put_bytes(out, (const unsigned char *)bytes, n, d, err);
-    int rc = reserve(&joint, held + n, err);
+    int rc = detok_reserve(&joint, held + n, err);
     if (!rc) {
-        append(&joint, d->held, held);
-        append(&joint, bytes, n);
+        detok_append(&joint, d->held, held);
+        detok_append(&joint, bytes, n);
         d->n_held = 0;
         rc = put_bytes(out, (const unsigned char *)joint.p, joint.n, d, err);
     }

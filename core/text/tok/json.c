@@ -13,8 +13,7 @@
  * of that without blanks.  A guess too low costs memory, one too high a rehash. */
 #define BYTES_PER_TOKEN 64
 
-/* ---- vocabulary and merges
- * ------------------------------------------------------------------------ */
+/* ---- vocabulary and merges ------------------------------------------------------------------- */
 
 int br__tok_json_vocab(struct br_tokenizer *t, struct br__jscan *j, struct br_err *err)
 {
@@ -98,8 +97,7 @@ static int read_merges(struct br_tokenizer *t, struct br__jscan *j, struct br_er
     return rc ? rc : br__tok_merges_flush(m, &t->vocab, err);
 }
 
-/* ---- small parts
- * --------------------------------------------------------------------------------------- */
+/* ---- small parts ----------------------------------------------------------------------------- */
 
 /* Parse the next value, whatever it is. */
 static int read_value(struct br__jscan *j, br__json **out)
@@ -122,7 +120,8 @@ static const char *type_of(const br__json *j)
     return br__json_str(br__json_get(j, "type"), "");
 }
 
-static int unsupported(struct br_err *err, const char *part, const char *got, const char *expected)
+static int tok_json_unsupported(struct br_err *err, const char *part, const char *got,
+                                const char *expected)
 {
     return br_fail(err, BR_E_UNSUPPORTED, "%s '%s' is not supported, expected %s", part, got,
                    expected);
@@ -142,7 +141,7 @@ static int use_normalizer(struct br_tokenizer *t, const br__json *j, struct br_e
         return BR_OK;
     }
     if (strcmp(type_of(j), "NFC") != 0)
-        return unsupported(err, "normalizer", type_of(j), "NFC or none");
+        return tok_json_unsupported(err, "normalizer", type_of(j), "NFC or none");
     t->nfc = 1;
     return BR_OK;
 }
@@ -160,9 +159,11 @@ static int use_split(struct br_tokenizer *t, const br__json *j, struct br_err *e
     const char *regex = br__json_str(br__json_get(j, "pattern.Regex"), NULL);
     const char *behavior = br__json_str(br__json_get(j, "behavior"), "");
     if (!regex)
-        return unsupported(err, "pre_tokenizer", "Split without Regex", "a regular expression");
+        return tok_json_unsupported(err, "pre_tokenizer", "Split without Regex",
+                                    "a regular expression");
     if (strcmp(behavior, "Isolated") != 0 || br__json_bool(br__json_get(j, "invert"), 0))
-        return unsupported(err, "pre_tokenizer", behavior, "behavior Isolated, not inverted");
+        return tok_json_unsupported(err, "pre_tokenizer", behavior,
+                                    "behavior Isolated, not inverted");
     return use_pattern(t, regex, err);
 }
 
@@ -170,12 +171,12 @@ static int use_split(struct br_tokenizer *t, const br__json *j, struct br_err *e
 static int use_byte_level(struct br_tokenizer *t, const br__json *j, int alone, struct br_err *err)
 {
     if (strcmp(type_of(j), "ByteLevel") != 0)
-        return unsupported(err, "pre_tokenizer", type_of(j), "ByteLevel");
+        return tok_json_unsupported(err, "pre_tokenizer", type_of(j), "ByteLevel");
     if (br__json_bool(br__json_get(j, "add_prefix_space"), 1))
-        return unsupported(err, "pre_tokenizer", "add_prefix_space", "false");
+        return tok_json_unsupported(err, "pre_tokenizer", "add_prefix_space", "false");
     if (br__json_bool(br__json_get(j, "use_regex"), 1) != alone)
-        return unsupported(err, "pre_tokenizer", "ByteLevel with use_regex",
-                           "exactly one step that splits");
+        return tok_json_unsupported(err, "pre_tokenizer", "ByteLevel with use_regex",
+                                    "exactly one step that splits");
     return alone ? use_pattern(t, br__tok_gpt2_pattern, err) : BR_OK;
 }
 
@@ -187,7 +188,7 @@ static int use_pre_tokenizer(struct br_tokenizer *t, const br__json *j, struct b
     const br__json *first = br__json_first(br__json_get(j, "pretokenizers"));
     const br__json *second = first ? br__json_next(first) : NULL;
     if (!second || br__json_next(second) || strcmp(type_of(first), "Split") != 0)
-        return unsupported(err, "pre_tokenizer", "Sequence", expected);
+        return tok_json_unsupported(err, "pre_tokenizer", "Sequence", expected);
     int rc = use_split(t, first, err);
     return rc ? rc : use_byte_level(t, second, 0, err);
 }
@@ -197,7 +198,7 @@ static int use_post_processor(struct br_tokenizer *t, const br__json *j, struct 
     (void)t;
     if (is_null(j) || strcmp(type_of(j), "ByteLevel") == 0)
         return BR_OK;
-    return unsupported(err, "post_processor", type_of(j), "ByteLevel or none");
+    return tok_json_unsupported(err, "post_processor", type_of(j), "ByteLevel or none");
 }
 
 static int use_decoder(struct br_tokenizer *t, const br__json *j, struct br_err *err)
@@ -205,11 +206,10 @@ static int use_decoder(struct br_tokenizer *t, const br__json *j, struct br_err 
     (void)t;
     if (strcmp(type_of(j), "ByteLevel") == 0)
         return BR_OK;
-    return unsupported(err, "decoder", type_of(j), "ByteLevel");
+    return tok_json_unsupported(err, "decoder", type_of(j), "ByteLevel");
 }
 
-/* ---- added tokens
- * ------------------------------------------------------------------------------------ */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 /* The row of that text, made if there is none yet; NULL if out of memory. */
 static struct br__tok_row *row_of(struct br_tokenizer *t, struct br__tok_rows *rows,
@@ -236,10 +236,10 @@ int br__tok_row_put(struct br_tokenizer *t, struct br__tok_rows *rows, const br_
         return br_fail(err, BR_E_FORMAT, "the added token of id %lld has no content",
                        (long long)id);
     if (br__json_bool(br__json_get(j, "single_word"), 0))
-        return unsupported(err, "added token with single_word", text, "false");
+        return tok_json_unsupported(err, "added token with single_word", text, "false");
     struct br__tok_row *row = row_of(t, rows, text, id);
     if (!row)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the added tokens");
+        return br__nomem(err, "for the added tokens");
     if (row->id != id)
         return br_fail(err, BR_E_FORMAT, "added token '%s' has two ids, %lld and %lld", text,
                        (long long)row->id, (long long)id);
@@ -265,8 +265,7 @@ static int use_added_tokens(struct br_tokenizer *t, struct br__tok_rows *rows, c
     return BR_OK;
 }
 
-/* ---- the file
- * ------------------------------------------------------------------------------------------ */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 /* Members of "model" that must have the value that does nothing. */
 static int check_option(struct br_tokenizer *t, const char *key, const br__json *v,
@@ -278,14 +277,14 @@ static int check_option(struct br_tokenizer *t, const char *key, const br__json 
     if (strcmp(key, "type") == 0)
         return strcmp(br__json_str(v, ""), "BPE") == 0
                    ? BR_OK
-                   : unsupported(err, "model", br__json_str(v, "?"), "BPE");
+                   : tok_json_unsupported(err, "model", br__json_str(v, "?"), "BPE");
     if (strcmp(key, "ignore_merges") == 0)
         t->ignore_merges = br__json_bool(v, 0);
     /* All bytes have tokens, so that an unknown one cannot come up. */
     if (quiet || strcmp(key, "ignore_merges") == 0 || strcmp(key, "unk_token") == 0 ||
         strcmp(key, "fuse_unk") == 0)
         return BR_OK;
-    return unsupported(err, "model", key, "no such option, or its default");
+    return tok_json_unsupported(err, "model", key, "no such option, or its default");
 }
 
 static int read_option(struct br_tokenizer *t, struct br__jscan *j, const char *key)

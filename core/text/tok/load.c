@@ -12,13 +12,7 @@
 #define MAX_FILE ((size_t)1 << 29)
 #define MAX_CONFIG ((size_t)1 << 26)
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory opening a tokenizer");
-}
-
-/* ---- vocab.json, merges.txt
- * --------------------------------------------------------------------------- */
+/* ---- vocab.json, merges.txt ------------------------------------------------------------------ */
 
 static int read_vocab(struct br_tokenizer *t, const char *text, size_t n, struct br_err *err)
 {
@@ -60,8 +54,7 @@ static int read_merges(struct br_tokenizer *t, const char *text, size_t n, struc
     return rc ? rc : br__tok_merges_flush(&t->merges, &t->vocab, err);
 }
 
-/* ---- tokenizer_config.json
- * ------------------------------------------------------------------------------ */
+/* ---- tokenizer_config.json ------------------------------------------------------------------- */
 
 static int use_roles(struct br_tokenizer *t, const br__json *config, struct br_err *err)
 {
@@ -75,7 +68,7 @@ static int use_roles(struct br_tokenizer *t, const br__json *config, struct br_e
             continue;
         t->roles[i] = br__arena_strdup(&t->arena, text);
         if (!t->roles[i])
-            return nomem(err);
+            return br__nomem(err, "opening a tokenizer");
     }
     return BR_OK;
 }
@@ -110,8 +103,7 @@ static int check_class(const br__json *config, struct br_err *err)
                    class);
 }
 
-/* ---- added tokens
- * ---------------------------------------------------------------------------------------- */
+/* ---- added tokens ---------------------------------------------------------------------------- */
 
 /* The text as it is searched for: after normalization if that comes first. */
 static int put_in_tree(struct br_tokenizer *t, const struct br__tok_row *row, struct br_err *err)
@@ -150,11 +142,10 @@ int br__tok_rows_use(struct br_tokenizer *t, const struct br__tok_rows *rows, st
         v->flags[row->id] |= (uint8_t)(BR__TOK_ADDED | (row->special ? BR__TOK_SPECIAL : 0));
     }
     t->whole = br__calloc(v->n_ids, sizeof *t->whole);
-    return t->whole ? BR_OK : nomem(err);
+    return t->whole ? BR_OK : br__nomem(err, "opening a tokenizer");
 }
 
-/* ---- the directory
- * ----------------------------------------------------------------------------------------- */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 /* A file as text; its name goes before any error that `use` finds. */
 static int with_file(struct br_tokenizer *t, const char *dir, const char *name,
@@ -165,7 +156,7 @@ static int with_file(struct br_tokenizer *t, const char *dir, const char *name,
     char *text = NULL, *path = br__path_join(&t->arena, dir, name);
     size_t n = 0;
     if (!path)
-        return nomem(err);
+        return br__nomem(err, "opening a tokenizer");
     int rc = br__read_text(path, MAX_FILE, &text, &n, err);
     if (!rc) {
         rc = use(t, text, n, err);
@@ -182,7 +173,7 @@ static int read_config(struct br_tokenizer *t, const char *dir, br__json **out, 
     size_t n = 0;
     *out = NULL;
     if (!path)
-        return nomem(err);
+        return br__nomem(err, "opening a tokenizer");
     if (!br__exists(path))
         return BR_OK;
     int rc = br__read_text(path, MAX_CONFIG, &text, &n, err);
@@ -227,7 +218,7 @@ static int read_files(struct br_tokenizer *t, struct br__tok_rows *rows, const c
     char *vocab = br__path_join(&t->arena, dir, "vocab.json");
     int rc;
     if (!json || !vocab)
-        return nomem(err);
+        return br__nomem(err, "opening a tokenizer");
     if (br__exists(json))
         rc = read_json(t, rows, json, err);
     else if (br__exists(vocab))

@@ -12,7 +12,7 @@ static int make_pairs(struct br__tok_merges *m, int bits, struct br_err *err)
     size_t cap = (size_t)1 << bits;
     uint64_t *slots = br__alloc(cap * sizeof *slots), *old = m->slots;
     if (!slots)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu merges", cap);
+        return br__nomem(err, "for %zu merges", cap);
     memset(slots, 0xFF, cap * sizeof *slots);
     for (size_t k = 0; old && k < (size_t)1 << m->bits; k++) {
         if (old[k] == UINT64_MAX)
@@ -45,7 +45,7 @@ int br__tok_merges_init(struct br__tok_merges *m, const struct br__tok_vocab *v,
     m->batch = br__alloc(BR__TOK_BATCH * sizeof *m->batch);
     m->seen = br__calloc(((size_t)1 << BR__TOK_SEEN_BITS) / 64, sizeof *m->seen);
     if (!m->byte_pair || !m->batch || !m->seen)
-        return br_fail(err, BR_E_NOMEM, "out of memory for the merges");
+        return br__nomem(err, "for the merges");
     memset(m->byte_pair, 0xFF, sizeof *m->byte_pair << 16);
     return make_pairs(m, bits, err);
 }
@@ -61,19 +61,18 @@ void br__tok_merges_free(struct br__tok_merges *m)
     *m = (struct br__tok_merges){0};
 }
 
-/* ---- a batch
- * ------------------------------------------------------------------------------------------- */
+/* ---- a batch --------------------------------------------------------------------------------- */
 
 /* A token whose hash fits in the first slot looked at; most likely the one. */
-static uint32_t likely(const struct br__tok_vocab *v, uint64_t h)
+static uint32_t merges_likely(const struct br__tok_vocab *v, uint64_t h)
 {
     uint64_t slot = v->slots[h & (v->cap - 1)];
     return slot == UINT64_MAX || (slot ^ h) & BR__TOK_TAG_MASK ? BR__TOK_NONE
                                                                : (uint32_t)slot & BR__TOK_MAX_IDS;
 }
 
-static uint32_t resolve(const struct br__tok_vocab *v, uint32_t guess, uint64_t h,
-                        const char *bytes, size_t n)
+static uint32_t merges_resolve(const struct br__tok_vocab *v, uint32_t guess, uint64_t h,
+                               const char *bytes, size_t n)
 {
     if (guess != BR__TOK_NONE && br__tok_vocab_is(v, guess, bytes, n, 0))
         return guess;
@@ -103,8 +102,8 @@ static int put_merge(struct br__tok_merges *m, const struct br__tok_vocab *v,
 {
     const char *bytes = m->bytes.p + p->at, *second = bytes + p->n[0];
     size_t n = (size_t)p->n[0] + p->n[1];
-    uint32_t left = resolve(v, p->guess[0], p->hash[0], bytes, p->n[0]);
-    uint32_t right = resolve(v, p->guess[1], p->hash[1], second, p->n[1]);
+    uint32_t left = merges_resolve(v, p->guess[0], p->hash[0], bytes, p->n[0]);
+    uint32_t right = merges_resolve(v, p->guess[1], p->hash[1], second, p->n[1]);
     /* Most files number tokens in the order of their merges. */
     uint32_t made = m->n ? m->made[m->n - 1] + 1 : 0;
     if (made >= v->n_ids || !br__tok_vocab_is(v, made, bytes, n, 0))
@@ -115,7 +114,7 @@ static int put_merge(struct br__tok_merges *m, const struct br__tok_vocab *v,
                        : right == BR__TOK_NONE ? "the second token"
                                                : "what the two make");
     if (br__grow(&m->made, &m->cap, m->n, sizeof *m->made))
-        return br_fail(err, BR_E_NOMEM, "out of memory for the merges");
+        return br__nomem(err, "for the merges");
     int rc = put_pair(m, left, right, err);
     if (rc)
         return rc;
@@ -131,7 +130,7 @@ int br__tok_merges_flush(struct br__tok_merges *m, const struct br__tok_vocab *v
     int rc = BR_OK;
     for (size_t i = 0; i < m->n_batch; i++)
         for (int k = 0; k < 2; k++) {
-            uint32_t id = m->batch[i].guess[k] = likely(v, m->batch[i].hash[k]);
+            uint32_t id = m->batch[i].guess[k] = merges_likely(v, m->batch[i].hash[k]);
             if (id != BR__TOK_NONE)
                 __builtin_prefetch(&v->span[id]);
         }

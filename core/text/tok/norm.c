@@ -45,8 +45,7 @@ static const struct range young_marks[] = {
 };
 /* clang-format on */
 
-/* ---- properties of all characters ---------------------------------------------------------------
- */
+/* ---- properties of all characters ------------------------------------------------------------ */
 
 static void set_bits(struct br__tok_unicode *u, uint32_t c, unsigned clear, unsigned bits)
 {
@@ -118,8 +117,7 @@ void br__tok_unicode_init(struct br__tok_unicode *u)
     set_ranges(u, young_marks, BR_COUNTOF(young_marks), BR__TOK_CARE | BR__TOK_COMPOSES, 0);
 }
 
-/* ---- NFC
- * ------------------------------------------------------------------------------------------ */
+/* ---- NFC ------------------------------------------------------------------------------------- */
 
 static unsigned combining_class(uint32_t c)
 {
@@ -167,7 +165,7 @@ static int compose_span(const unsigned char *s, size_t n, struct br__buf *out, s
     else
         room = SMALL;
     if (!chars)
-        return br_fail(err, BR_E_NOMEM, "out of memory normalizing %zu bytes", n);
+        return br__nomem(err, "normalizing %zu bytes", n);
     for (size_t i = 0; i < n; i += len) {
         int32_t c = (int32_t)br__tok_char(s + i, &len);
         count += (size_t)utf8proc_decompose_char(c, chars + count, (utf8proc_ssize_t)LONGEST,
@@ -224,7 +222,8 @@ static size_t span_end(const struct br__tok_unicode *u, const unsigned char *s, 
 {
     size_t len;
     uint32_t c = br__tok_char(s + *start, &len);
-    /* A mark that is too young to be moved must not meet utf8proc, which knows it. */
+    /* A mark newer than the Unicode version of the tokenizer must not be passed to utf8proc, which
+     * would reorder it. */
     if (*start < at && !(br__tok_props(u, c) & BR__TOK_CARE) && combining_class(c))
         *start += len;
     while (at < n && br__tok_props(u, br__tok_char(s + at, &len)) & BR__TOK_CARE)

@@ -20,8 +20,7 @@ const char br__tok_qwen2_pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L
 const char br__tok_gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/* ---- Qwen2's pattern by hand
- * ----------------------------------------------------------------------- */
+/* ---- Qwen2's pattern by hand ----------------------------------------------------------------- */
 
 /* clang-format off */
 #define O BR__TOK_OTHER
@@ -130,15 +129,14 @@ const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const u
     return class == BR__TOK_OTHER ? skip_signs(u, next, end) : skip_blanks(u, s, end);
 }
 
-/* ---- any pattern
- * -------------------------------------------------------------------------------------- */
+/* ---- any pattern ----------------------------------------------------------------------------- */
 
 struct br__tok_split {
     pcre2_code *code;
 };
 
 /* The pattern with \s and \S spelled out. */
-static int translate(const char *pattern, struct br__buf *out, struct br_err *err)
+static int split_translate(const char *pattern, struct br__buf *out, struct br_err *err)
 {
     static const char blanks[] = "\\x{9}-\\x{d}\\x{85}\\p{Z}";
     int in_set = 0;
@@ -170,7 +168,7 @@ int br__tok_split_open(struct br__tok_split **out, const char *pattern, struct b
     PCRE2_SIZE at;
 
     *out = NULL;
-    int rc = translate(pattern, &b, err);
+    int rc = split_translate(pattern, &b, err);
     if (rc) {
         br__buf_free(&b);
         return rc;
@@ -181,7 +179,7 @@ int br__tok_split_open(struct br__tok_split **out, const char *pattern, struct b
                                 PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
     br__buf_free(&b);
     if (!p)
-        return br_fail(err, BR_E_NOMEM, "out of memory for a pattern");
+        return br__nomem(err, "for a pattern");
     if (!p->code) {
         br__free(p);
         pcre2_get_error_message(code, text, sizeof text);
@@ -215,7 +213,7 @@ static int find_match(const struct br__tok_split *p, struct br__tok_splitter *sp
     if (!sp->match)
         sp->match = pcre2_match_data_create(1, NULL);
     if (!sp->match)
-        return br_fail(err, BR_E_NOMEM, "out of memory splitting text");
+        return br__nomem(err, "splitting text");
     sp->start = sp->end = n;
     int rc = pcre2_match(p->code, s, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, sp->match, NULL);
     if (rc == PCRE2_ERROR_NOMATCH)

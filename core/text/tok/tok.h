@@ -31,7 +31,7 @@
 #define BR__TOK_MAX_MERGES ((1u << BR__TOK_RANK_BITS) - 1)
 #define BR__TOK_NONE UINT32_MAX
 
-/* ---- vocab.c: token <-> bytes ----------------------------------------------------------- */
+/* ---- vocab.c: token <-> bytes ---------------------------------------------------------------- */
 
 /* Longest token, longest run of collisions, and how many entries are put into a table together. */
 #define BR__TOK_MAX_BYTES 0xFFFFu
@@ -121,7 +121,7 @@ int br__tok_byte_of(uint32_t c);
  * character stands for no byte. */
 int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst);
 
-/* ---- merges.c: pair of ids -> merge ----------------------------------------------------- */
+/* ---- merges.c: pair of ids -> merge ---------------------------------------------------------- */
 
 /* Most pairs that are asked for are no merge.  These bits, which stay in the processor's cache when
  * the table does not, tell of six in seven. */
@@ -183,7 +183,7 @@ static inline uint32_t br__tok_pair_rank(const struct br__tok_merges *m, uint32_
     }
 }
 
-/* ---- added.c: added tokens in text ------------------------------------------------------ */
+/* ---- added.c: added tokens in text ----------------------------------------------------------- */
 
 enum { BR__TOK_LSTRIP = 1, BR__TOK_RSTRIP = 2 };
 
@@ -205,7 +205,7 @@ int br__tok_added_find(const struct br__tok_added *a, const unsigned char *s, si
                        struct br__tok_match *out);
 void br__tok_added_free(struct br__tok_added *a);
 
-/* ---- norm.c: Unicode -------------------------------------------------------------------- */
+/* ---- norm.c: Unicode ------------------------------------------------------------------------- */
 
 enum {
     BR__TOK_OTHER,
@@ -247,7 +247,7 @@ int br__tok_nfc(const struct br__tok_unicode *u, const unsigned char *s, size_t 
                 struct br__buf *buf, const unsigned char **out, size_t *n_out,
                 struct br_err *err) BR_MUST_CHECK;
 
-/* ---- split.c: text -> pieces ------------------------------------------------------------ */
+/* ---- split.c: text -> pieces ----------------------------------------------------------------- */
 
 extern const char br__tok_qwen2_pattern[];
 extern const char br__tok_gpt2_pattern[];
@@ -271,7 +271,7 @@ int br__tok_split_next(const struct br__tok_split *p, struct br__tok_splitter *s
 const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const unsigned char *s,
                                         const unsigned char *end);
 
-/* ---- working memory of one call ------------------------------------------------------------- */
+/* ---- working memory of one call -------------------------------------------------------------- */
 
 /* A piece and its ids: one line of the processor's cache.  Found by the piece alone, a newer one
  * takes an older one's place.  Merging a piece costs more than the slowest memory, hence 4 MiB. */
@@ -331,7 +331,7 @@ struct br__tok_pool {
     size_t bytes; /* of all working memory, in use or not, when last given back */
 };
 
-/* ---- bpe.c ------------------------------------------------------------------------------ */
+/* ---- bpe.c ----------------------------------------------------------------------------------- */
 
 /* A piece of n > 0 bytes on its way, and where the cache has it or would have it. */
 struct br__tok_piece {
@@ -355,7 +355,7 @@ void br__tok_work_free(struct br__tok_work *w);
 size_t br__tok_work_trim(struct br__tok_work *w);
 int br__tok_ids_reserve(struct br_ids *ids, size_t more) BR_MUST_CHECK;
 
-/* ---- json.c, load.c ----------------------------------------------------------------- */
+/* ---- json.c, load.c -------------------------------------------------------------------------- */
 
 /* An added token as a file describes it; the text is in the tokenizer's arena. */
 struct br__tok_row {

@@ -8,8 +8,7 @@
 
 #include <string.h>
 
-/* ---- working memory
- * --------------------------------------------------------------------------------- */
+/* ---- working memory -------------------------------------------------------------------------- */
 
 static int take_work(struct br__tok_pool *pool, struct br__tok_work **out)
 {
@@ -45,8 +44,7 @@ static void close_pool(struct br__tok_pool *pool)
     br__free(pool);
 }
 
-/* ---- open, close
- * -------------------------------------------------------------------------------------- */
+/* ---- open, close ----------------------------------------------------------------------------- */
 
 int br_tokenizer_open(struct br_tokenizer **out, const char *dir, struct br_err *err)
 {
@@ -56,7 +54,7 @@ int br_tokenizer_open(struct br_tokenizer **out, const char *dir, struct br_err 
         t->pool = br__calloc(1, sizeof *t->pool);
     if (!t || !t->pool) {
         br__free(t);
-        return br_fail(err, BR_E_NOMEM, "out of memory opening a tokenizer");
+        return br__nomem(err, "opening a tokenizer");
     }
     pthread_mutex_init(&t->pool->lock, NULL);
     int rc = br__tok_load(t, dir, err);
@@ -95,8 +93,7 @@ void br_text_free(struct br_text *text)
     *text = (struct br_text){0};
 }
 
-/* ---- encode
- * -------------------------------------------------------------------------------------------- */
+/* ---- encode ---------------------------------------------------------------------------------- */
 
 struct encoder {
     const struct br_tokenizer *t;
@@ -105,16 +102,12 @@ struct encoder {
     struct br_err *err;
 };
 
-static int nomem(struct encoder *e)
-{
-    return br_fail(e->err, BR_E_NOMEM, "out of memory encoding text");
-}
-
 static int put_piece(struct encoder *e, const unsigned char *s, size_t n, size_t room)
 {
     struct br__tok_piece p;
     br__tok_piece_init(&p, e->w, s, n, room);
-    return br__tok_pieces_put(e->t, e->w, &p, 1, e->out) ? nomem(e) : BR_OK;
+    return br__tok_pieces_put(e->t, e->w, &p, 1, e->out) ? br__nomem(e->err, "encoding text")
+                                                         : BR_OK;
 }
 
 static int next_piece(struct encoder *e, const unsigned char *s, size_t n, size_t at, size_t *next)
@@ -138,14 +131,14 @@ static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
             br__tok_piece_init(&pieces[k], e->w, s + at, next - at, n - at);
         }
         if (!rc && br__tok_pieces_put(e->t, e->w, pieces, k, e->out))
-            rc = nomem(e);
+            rc = br__nomem(e->err, "encoding text");
     }
     return rc;
 }
 
 /* Cut at the added tokens of a tree; what is between them goes to `rest`. */
-static int cut(struct encoder *e, const struct br__tok_added *tree, const unsigned char *s,
-               size_t n, int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
+static int encode_cut(struct encoder *e, const struct br__tok_added *tree, const unsigned char *s,
+                      size_t n, int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
 {
     struct br__tok_match m;
     size_t done = 0;
@@ -154,7 +147,7 @@ static int cut(struct encoder *e, const struct br__tok_added *tree, const unsign
         if (done < m.start)
             rc = rest(e, s + done, m.start - done);
         if (!rc && br__tok_ids_reserve(e->out, 1))
-            rc = nomem(e);
+            rc = br__nomem(e->err, "encoding text");
         if (rc)
             break;
         e->out->p[e->out->n++] = (int32_t)m.id;
@@ -164,12 +157,12 @@ static int cut(struct encoder *e, const struct br__tok_added *tree, const unsign
 }
 
 /* Valid UTF-8. */
-static int normalize(struct encoder *e, const unsigned char *s, size_t n)
+static int encode_normalize(struct encoder *e, const unsigned char *s, size_t n)
 {
     int rc = BR_OK;
     if (e->t->nfc)
         rc = br__tok_nfc(&e->t->unicode, s, n, &e->w->nfc, &s, &n, e->err);
-    return rc ? rc : cut(e, &e->t->added[1], s, n, encode_plain);
+    return rc ? rc : encode_cut(e, &e->t->added[1], s, n, encode_plain);
 }
 
 static int normalize_plain(struct encoder *e, const unsigned char *s, size_t n)
@@ -201,7 +194,7 @@ static int by_validity(struct encoder *e, const unsigned char *s, size_t n,
 
 static int encode_rest(struct encoder *e, const unsigned char *s, size_t n)
 {
-    return by_validity(e, s, n, normalize);
+    return by_validity(e, s, n, encode_normalize);
 }
 
 int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n, unsigned flags,
@@ -212,15 +205,14 @@ int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n
     if (n == 0)
         return BR_OK;
     if (take_work(t->pool, &e.w))
-        return nomem(&e);
+        return br__nomem(e.err, "encoding text");
     int rc = flags & BR_TOK_NO_ADDED ? by_validity(&e, s, n, normalize_plain)
-                                     : cut(&e, &t->added[0], s, n, encode_rest);
+                                     : encode_cut(&e, &t->added[0], s, n, encode_rest);
     give_work(t->pool, e.w);
     return rc;
 }
 
-/* ---- questions
- * -------------------------------------------------------------------------------------------- */
+/* ---- questions ------------------------------------------------------------------------------- */
 
 int32_t br_tokenizer_token_id(const struct br_tokenizer *t, const char *spelled)
 {

@@ -14,8 +14,7 @@
 
 #define TAG_MASK (UINT64_MAX << BR__TOK_ID_BITS)
 
-/* ---- spelling ----------------------------------------------------------------------------------
- */
+/* ---- spelling -------------------------------------------------------------------------------- */
 
 static int stands_for_itself(uint32_t c)
 {
@@ -57,10 +56,9 @@ int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst)
     return (int64_t)out;
 }
 
-/* ---- the table --------------------------------------------------------------------------------
- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t h, uint64_t v)
+static uint64_t vocab_mix(uint64_t h, uint64_t v)
 {
     h = (h ^ v) * UINT64_C(0xD6E8FEB86659FD93);
     return h ^ h >> 32;
@@ -69,16 +67,16 @@ static uint64_t mix(uint64_t h, uint64_t v)
 uint64_t br__tok_hash(const void *bytes, size_t n, int raw)
 {
     const unsigned char *s = bytes;
-    uint64_t h = mix(n, (uint64_t)raw);
+    uint64_t h = vocab_mix(n, (uint64_t)raw);
     for (; n > 8; n -= 8, s += 8)
-        h = mix(h, br__tok_few_bytes(s, 8));
-    return mix(mix(h, br__tok_few_bytes(s, n)), 0);
+        h = vocab_mix(h, br__tok_few_bytes(s, 8));
+    return vocab_mix(vocab_mix(h, br__tok_few_bytes(s, n)), 0);
 }
 
 /* Id of the token with these bytes, or BR__TOK_NONE with *free_at the slot where it belongs
  * (SIZE_MAX: too many collisions). */
-static uint32_t probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes, size_t n,
-                      int raw, size_t *free_at)
+static uint32_t vocab_probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes, size_t n,
+                            int raw, size_t *free_at)
 {
     size_t i = h & (v->cap - 1);
     for (int tries = 0; tries < BR__TOK_MAX_PROBES; tries++, i = (i + 1) & (v->cap - 1)) {
@@ -98,7 +96,7 @@ static uint32_t probe(const struct br__tok_vocab *v, uint64_t h, const void *byt
 uint32_t br__tok_vocab_probe(const struct br__tok_vocab *v, uint64_t h, const void *bytes, size_t n)
 {
     size_t free_at;
-    return probe(v, h, bytes, n, 0, &free_at);
+    return vocab_probe(v, h, bytes, n, 0, &free_at);
 }
 
 uint32_t br__tok_vocab_find(const struct br__tok_vocab *v, const void *bytes, size_t n)
@@ -118,7 +116,7 @@ uint32_t br__tok_vocab_spelled(const struct br__tok_vocab *v, const char *spelle
     int raw = len < 0;
     const char *key = raw ? spelled : bytes;
     size_t n_key = raw ? n : (size_t)len;
-    uint32_t id = probe(v, br__tok_hash(key, n_key, raw), key, n_key, raw, &free_at);
+    uint32_t id = vocab_probe(v, br__tok_hash(key, n_key, raw), key, n_key, raw, &free_at);
     if (bytes != room)
         br__free(bytes);
     return id;
@@ -128,7 +126,7 @@ static int make_slots(struct br__tok_vocab *v, size_t cap, struct br_err *err)
 {
     uint64_t *slots = br__alloc(cap * sizeof *slots);
     if (!slots)
-        return br_fail(err, BR_E_NOMEM, "out of memory for %zu tokens", cap);
+        return br__nomem(err, "for %zu tokens", cap);
     memset(slots, 0xFF, cap * sizeof *slots);
     uint64_t *old = v->slots;
     size_t n_old = v->cap;
@@ -166,8 +164,7 @@ void br__tok_vocab_free(struct br__tok_vocab *v)
     *v = (struct br__tok_vocab){0};
 }
 
-/* ---- adding tokens
- * -------------------------------------------------------------------------------- */
+/* ---- adding tokens --------------------------------------------------------------------------- */
 
 static int room_for_id(struct br__tok_vocab *v, size_t id, struct br_err *err)
 {
@@ -177,7 +174,7 @@ static int room_for_id(struct br__tok_vocab *v, size_t id, struct br_err *err)
         v->span = span ? span : v->span;
         uint8_t *flags = span ? br__realloc(v->flags, cap) : NULL;
         if (!flags)
-            return br_fail(err, BR_E_NOMEM, "out of memory for %zu tokens", cap);
+            return br__nomem(err, "for %zu tokens", cap);
         v->flags = flags;
         memset(flags + v->cap_ids, 0, cap - v->cap_ids);
         memset(span + v->cap_ids, 0, (cap - v->cap_ids) * sizeof *span);
@@ -202,10 +199,11 @@ static int put_bytes(struct br__tok_vocab *v, const char *spelled, size_t n, int
     return BR_OK;
 }
 
-static int claim(struct br__tok_vocab *v, const struct br__tok_new *a, struct br_err *err)
+static int vocab_claim(struct br__tok_vocab *v, const struct br__tok_new *a, struct br_err *err)
 {
     size_t slot;
-    uint32_t other = probe(v, a->hash, v->bytes.p + a->span.at, a->span.n, (int)a->span.raw, &slot);
+    uint32_t other =
+        vocab_probe(v, a->hash, v->bytes.p + a->span.at, a->span.n, (int)a->span.raw, &slot);
     if (other != BR__TOK_NONE)
         return br_fail(err, BR_E_FORMAT, "ids %u and %u are the same token", other, a->id);
     if (v->flags[a->id])
@@ -224,7 +222,7 @@ int br__tok_vocab_flush(struct br__tok_vocab *v, struct br_err *err)
 {
     int rc = BR_OK;
     for (size_t i = 0; i < v->n_batch && !rc; i++)
-        rc = claim(v, &v->batch[i], err);
+        rc = vocab_claim(v, &v->batch[i], err);
     v->n_batch = 0;
     return rc;
 }

@@ -1,7 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* split_body.h - rows as blocks of 2 VN elements, where bfloat16 is met as it is stored: a block is
- * two halves, of the elements that V_PLACE says.  2 VN stored ones become either half with one
- * instruction, where widening consecutive elements takes two. */
+/* bf16_blocks_impl.h - rows as blocks of 2 VN elements, for products that read bfloat16 as stored.
+ *
+ * Needs: vec.h.  Defines: SPLIT_K, split_*.
+ *
+ * A block is two halves, of the elements that V_PLACE says.  One instruction widens either half of
+ * 2 VN stored bf16, where consecutive elements would take two: no shuffle is needed. */
 
 #define SPLIT_K (2 * VN) /* elements of a block */
 

@@ -1,5 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* loss_body.h - cross entropy over rows of logits, and the row norms of DoRA. */
+/* loss_impl.h - cross entropy over rows of logits, and the row norms of DoRA.
+ *
+ * Needs: vec_ops_impl.h, row_ops_impl.h.  Defines: the kernels cross_entropy, cross_entropy_grad,
+ * dora_inv_norm. */
 
 /* ---- cross entropy --------------------------------------------------------------------------- */
 
@@ -28,7 +31,7 @@ void BR__FN(cross_entropy)(const struct br_call *c)
     const int32_t *labels = br__ints(&c->in[1]);
     int64_t from, to, T = br__rows(x), V = br__cols(x), n = 0;
     double *loss = c->scratch, sum = 0;
-    br__lane_range(c, T, 1, &from, &to);
+    br__thread_range(c, T, 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         float max;
         if (!counts(labels[t], V))
@@ -56,7 +59,7 @@ void BR__FN(cross_entropy_grad)(const struct br_call *c)
     const int32_t *labels = br__ints(&c->in[1]);
     int64_t from, to, T = br__rows(x), V = br__cols(x), n = n_counted(labels, T, V);
     float each = n ? *(const float *)c->in[2].data / (float)n : 0;
-    br__lane_range(c, T, 1, &from, &to);
+    br__thread_range(c, T, 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         float *o = br__row(c->out, t), max;
         double sum;
@@ -75,7 +78,7 @@ void BR__FN(cross_entropy_grad)(const struct br_call *c)
 void BR__FN(head_loss)(const struct br_call *c)
 {
     int64_t from, to;
-    br__lane_range(c, c->out->shape[0], 16, &from, &to);
+    br__thread_range(c, c->out->shape[0], 16, &from, &to);
     for (int64_t t = from; t < to; t++) {
         float max, logit, *o = (float *)c->out->data + t;
         double sum;
@@ -100,7 +103,7 @@ void BR__FN(dora_inv_norm)(const struct br_call *c)
     int64_t from, to, K = br__cols(w), r = br__cols(b);
     float *sum = (float *)c->scratch + c->stream->thread * (2 * br__line(K) + br__line(r));
     float *row = sum + br__line(K), *bn = row + br__line(K);
-    br__lane_range(c, w->shape[0], 1, &from, &to);
+    br__thread_range(c, w->shape[0], 1, &from, &to);
     for (int64_t n = from; n < to; n++) {
         widen(sum, w, br__row_at(w, n), K);
         widen(bn, b, br__row_at(b, n), r);

@@ -1,21 +1,24 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* conv_body.h - the gated delta net's short convolution and its decay.
+/* conv_impl.h - the gated delta net's short convolution and its decay.
  *
- * A lane owns a range of channels for all tokens of all sequences, so that neither the weights it
- * turns round nor the states need a lock. */
+ * Needs: vec_ops_impl.h, pointwise_impl.h.  Defines: the kernels conv1d_silu and gdn_decay and
+ * their gradients.
+ *
+ * A thread owns a range of channels for all tokens of all sequences, so that neither the weights it
+ * transposes nor the states need a lock. */
 
 struct conv {
     const struct br_call *c;
     const struct br_tensor *x, *seqs;
-    int64_t from, to, n, K; /* channels [from, to) of this lane, n of them; taps */
-    float *w;               /* [K, n]: row j meets the token K - 1 - j before */
+    int64_t from, to, n, K; /* channels [from, to) of this thread, n of them; taps */
+    float *w;               /* [K, n]: row j multiplies the token K - 1 - j before */
 };
 
 static struct conv conv_begin(const struct br_call *c, float **scratch)
 {
     const struct br_tensor *w = &c->in[1];
     struct conv v = {.c = c, .x = &c->in[0], .seqs = &c->in[2], .K = br__cols(w)};
-    br__lane_range(c, br__cols(v.x), 16, &v.from, &v.to);
+    br__thread_range(c, br__cols(v.x), 16, &v.from, &v.to);
     v.n = v.to > v.from ? v.to - v.from : 0;
     v.w = br__carve(scratch, v.K * v.n);
     for (int64_t i = 0; i < v.n; i++)
@@ -24,7 +27,7 @@ static struct conv conv_begin(const struct br_call *c, float **scratch)
     return v;
 }
 
-/* `rows` rows of all channels for every lane together; ranges are whole cache lines but the last.
+/* `rows` rows of all channels for every thread together; ranges are whole cache lines but the last.
  */
 BR__INLINE size_t conv_bytes(const struct br_call *c, int64_t rows)
 {
@@ -34,11 +37,11 @@ BR__INLINE size_t conv_bytes(const struct br_call *c, int64_t rows)
 BR__INLINE float *conv_scratch(const struct br_call *c, int64_t rows)
 {
     int64_t from, to;
-    br__lane_range(c, br__cols(&c->in[0]), 16, &from, &to);
+    br__thread_range(c, br__cols(&c->in[0]), 16, &from, &to);
     return (float *)c->scratch + rows * (from + 16 * (int64_t)c->stream->thread);
 }
 
-/* This lane's channels of the sequence's token t; before the first token those of `old`, the
+/* This thread's channels of the sequence's token t; before the first token those of `old`, the
  * K - 1 rows (ld apart) that came before it, or NULL: zeros. */
 BR__INLINE const float *conv_row(const struct conv *v, const struct br__seq *s, int64_t t,
                                  const float *old, int64_t ld)
@@ -68,8 +71,8 @@ static void conv_at(const struct conv *v, const struct br__seq *s, int64_t t, co
     }
 }
 
-/* Rows of the output that belong to no sequence are zeros. */
-static void conv_strangers(const struct conv *v)
+/* Zero output rows that no sequence owns. */
+static void conv_zero_unowned(const struct conv *v)
 {
     const struct br_tensor *out = v->c->out;
     if (br__seqs_cover(v->seqs, out->shape[0], INT64_MAX))
@@ -109,7 +112,7 @@ void BR__FN(conv1d_silu)(const struct br_call *c)
     const struct br_tensor *states = c->n_in > 3 ? &c->in[3] : NULL;
     if (v.n == 0)
         return;
-    conv_strangers(&v);
+    conv_zero_unowned(&v);
     for (int64_t i = 0; i < v.seqs->shape[0]; i++) {
         struct br__seq s;
         float *state = NULL;
@@ -122,7 +125,7 @@ void BR__FN(conv1d_silu)(const struct br_call *c)
         for (int64_t t = 0; t < s.nq; t++) {
             float *o = br__row(c->out, s.q0 + t) + v.from;
             conv_at(&v, &s, t, old, ld, o);
-            map_span(o, o, o, o, v.n, v_zero(), f_silu);
+            map_range(o, o, o, o, v.n, v_zero(), f_silu);
         }
         if (state)
             conv_keep(&v, &s, state, ld);
@@ -142,7 +145,7 @@ static void conv_dz(const struct conv *v, const struct br__seq *s, int64_t t, fl
 {
     conv_at(v, s, t, NULL, 0, o);
     const float *y = br__row(&v->c->in[3], s->q0 + t) + v->from;
-    map_span(o, y, y, o, v->n, v_zero(), f_silu_grad);
+    map_range(o, y, y, o, v->n, v_zero(), f_silu_grad);
 }
 
 /* o += a * b */
@@ -167,7 +170,7 @@ void BR__FN(conv1d_silu_dx)(const struct br_call *c)
     struct conv v = conv_begin(c, &scratch);
     if (v.n == 0)
         return;
-    conv_strangers(&v);
+    conv_zero_unowned(&v);
     for (int64_t i = 0; i < v.seqs->shape[0]; i++) {
         struct br__seq s;
         if (!br__seq_at(v.seqs, i, c->out->shape[0], INT64_MAX, &s))
@@ -236,8 +239,8 @@ BR__INLINE float softplus(float x)
 void BR__FN(gdn_decay)(const struct br_call *c)
 {
     const float *A_log = c->in[1].data, *dt_bias = c->in[2].data;
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
-    while (br__span_next(&s)) {
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
+    while (br__row_range_next(&s)) {
         const float *a = br__row(&c->in[0], s.row);
         float *o = br__row(c->out, s.row);
         for (int64_t h = s.col; h < s.col + s.n; h++)
@@ -248,8 +251,8 @@ void BR__FN(gdn_decay)(const struct br_call *c)
 void BR__FN(gdn_decay_da)(const struct br_call *c)
 {
     const float *A_log = c->in[1].data, *dt_bias = c->in[2].data;
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
-    while (br__span_next(&s)) {
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
+    while (br__row_range_next(&s)) {
         const float *a = br__row(&c->in[0], s.row), *y = br__row(&c->in[3], s.row);
         float *o = br__row(c->out, s.row);
         for (int64_t h = s.col; h < s.col + s.n; h++)

@@ -1,28 +1,30 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* delta_grad_body.h - the gradient of the gated delta rule, token by token backwards.
+/* delta_grad_impl.h - the gradient of the gated delta rule, token by token backwards.
  *
- * The states that the backward pass needs are computed again: one of every SPAN tokens is kept from
- * a first pass, and all of a span from the kept one on when its turn comes.  A work item is one key
- * head of one sequence with all value heads that share it. */
+ * Needs: delta_impl.h.  Defines: the kernel delta_rule_grad.
+ *
+ * The states that the backward pass needs are computed again: the first pass keeps one of every
+ * CHUNK tokens; the backward pass recomputes those of a chunk from the one kept at its start.  A
+ * work item is one key head of one sequence with all value heads that share it. */
 
-#define SPAN 64
+#define CHUNK 64
 
 struct delta_back {
-    float *kept;  /* the state before tokens 0, SPAN, 2 SPAN, ..: [dk, dv] each */
-    float *state; /* before and after each token of a span: SPAN + 1 */
+    float *kept;  /* the state before tokens 0, CHUNK, 2 CHUNK, ..: [dk, dv] each */
+    float *state; /* before and after each token of a chunk: CHUNK + 1 */
     float *ds;    /* gradient of the state */
-    float *miss;  /* [SPAN, dv]: v - S'k of each token of the span */
+    float *miss;  /* [CHUNK, dv]: v - S'k of each token of the chunk */
     float *d, *dd, *dkv;
 };
 
-BR__INLINE int64_t spans_of(int64_t n)
+BR__INLINE int64_t chunks_of(int64_t n)
 {
-    return (n + SPAN - 1) / SPAN;
+    return (n + CHUNK - 1) / CHUNK;
 }
 
 BR__INLINE size_t delta_back_floats(const struct delta *a)
 {
-    return br__line((spans_of(a->T) + SPAN + 2) * a->dk * a->dv) + br__line(SPAN * a->dv) +
+    return br__line((chunks_of(a->T) + CHUNK + 2) * a->dk * a->dv) + br__line(CHUNK * a->dv) +
            3 * br__line(a->dv);
 }
 
@@ -30,10 +32,10 @@ static struct delta_back delta_back_carve(const struct delta *a, float *scratch)
 {
     struct delta_back b;
     int64_t size = a->dk * a->dv;
-    b.kept = br__carve(&scratch, (spans_of(a->T) + SPAN + 2) * size);
-    b.state = b.kept + spans_of(a->T) * size;
-    b.ds = b.state + (SPAN + 1) * size;
-    b.miss = br__carve(&scratch, SPAN * a->dv);
+    b.kept = br__carve(&scratch, (chunks_of(a->T) + CHUNK + 2) * size);
+    b.state = b.kept + chunks_of(a->T) * size;
+    b.ds = b.state + (CHUNK + 1) * size;
+    b.miss = br__carve(&scratch, CHUNK * a->dv);
     b.d = br__carve(&scratch, a->dv);
     b.dd = br__carve(&scratch, a->dv);
     b.dkv = br__carve(&scratch, a->dv);
@@ -110,12 +112,12 @@ static void delta_backward(const struct delta *a, const struct delta_back *b, in
 static void delta_back_head(const struct delta *a, const struct delta_back *b,
                             const struct br__seq *s, int64_t head)
 {
-    int64_t size = a->dk * a->dv, spans = spans_of(s->nq);
+    int64_t size = a->dk * a->dv, spans = chunks_of(s->nq);
     float *now = b->state, *next = b->state + size;
     zero(now, size);
     for (int64_t t = 0; t < s->nq; t++) {
-        if (t % SPAN == 0)
-            copy(b->kept + t / SPAN * size, now, size);
+        if (t % CHUNK == 0)
+            copy(b->kept + t / CHUNK * size, now, size);
         delta_forward(a, s->q0 + t, head, now, next, b->miss);
         float *swap = now;
         now = next;
@@ -123,8 +125,8 @@ static void delta_back_head(const struct delta *a, const struct delta_back *b,
     }
     zero(b->ds, size);
     for (int64_t span = spans - 1; span >= 0; span--) {
-        int64_t t = s->q0 + span * SPAN,
-                n = s->nq - span * SPAN < SPAN ? s->nq - span * SPAN : SPAN;
+        int64_t t = s->q0 + span * CHUNK,
+                n = s->nq - span * CHUNK < CHUNK ? s->nq - span * CHUNK : CHUNK;
         copy(b->state, b->kept + span * size, size);
         for (int64_t i = 0; i < n; i++)
             delta_forward(a, t + i, head, b->state + i * size, b->state + (i + 1) * size,
@@ -141,7 +143,7 @@ void BR__FN(delta_rule_grad)(const struct br_call *c)
     struct delta_back b =
         delta_back_carve(&a, (float *)c->scratch + c->stream->thread * delta_back_floats(&a));
     int64_t keys = a.heads / a.group;
-    zero_strangers(c, a.seqs, INT64_MAX);
+    zero_unowned_rows(c, a.seqs, INT64_MAX);
     struct br__share share = br__share(c, a.seqs->shape[0] * keys);
     for (int64_t i; br__share_next(&share, &i);) {
         struct br__seq s;

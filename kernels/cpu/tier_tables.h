@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* rows.h - kernels.def for every tier of this architecture, fastest tier first.  The includer defines
- * KERNEL and KERNEL_S, which may use TIER and NEEDS. */
+/* tier_tables.h - kernels.def for every tier of this architecture, fastest tier first.  The
+ * includer defines KERNEL and KERNEL_S, which may use TIER and NEEDS. */
 #if defined(__x86_64__)
 #define BR__MATRIX_ONLY
 #define TIER amx

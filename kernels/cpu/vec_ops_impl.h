@@ -1,5 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* stretch_body.h - stretches of floats, and what the bodies that work row by row share. */
+/* vec_ops_impl.h - operations on runs of floats: copy, scale, dot, maximum, exp.
+ *
+ * Needs: vec.h, access.h.  Defines: copy, zero, load_w, load_w_n, add_scaled, scaled, dot, largest,
+ * exp_row, log_sum, zero_unowned_rows. */
 
 BR__INLINE void copy(float *dst, const float *src, int64_t n)
 {
@@ -62,7 +65,7 @@ BR__INLINE void scaled(float *dst, const float *src, float s, int64_t n)
     }
 }
 
-/* Sum of products in four strands, so that neither latency nor rounding piles up on one. */
+/* Four independent sums: shorter dependency chains, smaller rounding error. */
 BR__INLINE float dot(const float *a, const float *b, int64_t n)
 {
     vf s0 = v_zero(), s1 = v_zero(), s2 = v_zero(), s3 = v_zero();
@@ -82,7 +85,7 @@ BR__INLINE float dot(const float *a, const float *b, int64_t n)
     return v_sum(v_add(v_add(s0, s1), v_add(s2, s3)));
 }
 
-/* Largest of n >= 1 numbers, NaN left out: exp(NaN - max) brings it back. */
+/* Maximum of n >= 1 numbers that ignores NaN; exp(NaN - max) is NaN again. */
 BR__INLINE float largest(const float *x, int64_t n)
 {
     vf m = v_set1(-INFINITY);
@@ -139,14 +142,14 @@ static void log_sum(const float *x, int64_t n, float *max, double *sum)
     }
 }
 
-/* Rows of the output that belong to no sequence are zeros.  Every lane must come by. */
-BR__INLINE void zero_strangers(const struct br_call *c, const struct br_tensor *seqs, int64_t S)
+/* Zero output rows that no sequence owns.  Contains a barrier: every thread must call it. */
+BR__INLINE void zero_unowned_rows(const struct br_call *c, const struct br_tensor *seqs, int64_t S)
 {
     int64_t from, to, T = c->out->shape[0];
     if (br__seqs_cover(seqs, T, S))
         return;
     int64_t rows = br__rows(c->out);
-    br__lane_range(c, rows, 1, &from, &to);
+    br__thread_range(c, rows, 1, &from, &to);
     for (int64_t r = from; r < to; r++)
         zero(br__row(c->out, r), br__cols(c->out));
     br__sync(c);

@@ -1,13 +1,17 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* delta_body.h - the gated delta rule (Yang et al. 2024, "Gated Delta Networks").
+/* delta_impl.h - the gated delta rule (Yang et al. 2024, "Gated Delta Networks").
  *
- * STEP tokens at a time, in which the state is read once and written once.  With G the running sum
- * of g inside of the step and S the state before it, d_i = beta_i (v_i - e^G_i S'k_i) - sum over j
- * < i of beta_i e^(G_i - G_j) (k_i . k_j) d_j o_i = f0 (e^G_i S'q_i + sum over j <= i of e^(G_i -
- * G_j) (q_i . k_j) d_j) S  <- e^G_last S + sum over j of e^(G_last - G_j) k_j d_j' which for one
- * token is the recurrence itself; a short step costs the products of the recurrence and little
- * more, where longer ones pay for ever more pairs.  Columns of the state do not depend on each
- * other: if there are fewer heads than lanes, lanes share out the columns of a head. */
+ * Needs: vec_ops_impl.h, small_gemm_impl.h.  Defines: the kernel delta_rule; struct delta and
+ * delta_of for delta_grad_impl.h.
+ *
+ * STEP tokens at a time, for which the state is read once and written once.  With G the running sum
+ * of g inside of the step and S the state before it:
+ *     d_i = beta_i (v_i - e^G_i S'k_i) - sum over j < i of beta_i e^(G_i - G_j) (k_i . k_j) d_j
+ *     o_i = f0 (e^G_i S'q_i + sum over j <= i of e^(G_i - G_j) (q_i . k_j) d_j)
+ *     S  <- e^G_last S + sum over j of e^(G_last - G_j) k_j d_j'
+ * For one token this is the recurrence itself.  A short step costs the products of the recurrence
+ * and little more; a longer one pays for more and more pairs.  Columns of the state are
+ * independent: if there are fewer heads than threads, threads share out the columns of a head. */
 
 #define STEP 16
 
@@ -33,7 +37,7 @@ static struct delta delta_of(const struct br_call *c)
     return a;
 }
 
-/* One lane's workspace, for `width` columns of a head. */
+/* One thread's workspace, for `width` columns of a head. */
 struct delta_room {
     float *x;       /* [2 STEP, dk]: e^G_i beta_i k_i, then e^G_i f0 q_i */
     float *k;       /* [STEP, dk]: e^(G_last - G_j) k_j */
@@ -60,7 +64,7 @@ static struct delta_room delta_carve(const struct delta *a, float **scratch)
     return w;
 }
 
-/* What n tokens from row t on have to do with each other, all columns alike; returns e^G_last. */
+/* Pairwise factors of n tokens from row t on, shared by all columns; returns e^G_last. */
 static float delta_pairs(const struct delta *a, const struct delta_room *w, int64_t t, int64_t n,
                          int64_t head)
 {
@@ -90,7 +94,7 @@ static void delta_step(const struct delta *a, const struct delta_room *w, int64_
                        int64_t head, int64_t col, int64_t m, float *state, int64_t ld)
 {
     float fade = delta_pairs(a, w, t, n, head), *o = w->d + n * m;
-    multiply(&(struct panel_product){w->x, a->dk, 1, state, ld, w->d, m, 0}, 2 * n, m, a->dk);
+    small_gemm(&(struct small_gemm){w->x, a->dk, 1, state, ld, w->d, m, 0}, 2 * n, m, a->dk);
     for (int64_t i = 0; i < n; i++) {
         float *d = w->d + i * m;
         scaled(d, d, -1, m);
@@ -98,10 +102,10 @@ static void delta_step(const struct delta *a, const struct delta_room *w, int64_
         for (int64_t j = 0; j < i; j++)
             add_scaled(d, w->d + j * m, -w->kk[i * STEP + j], m);
     }
-    multiply(&(struct panel_product){w->qk, STEP, 1, w->d, m, o, m, 1}, n, m, n);
+    small_gemm(&(struct small_gemm){w->qk, STEP, 1, w->d, m, o, m, 1}, n, m, n);
     for (int64_t i = 0; i < n; i++)
         copy(br__head(a->c->out, t + i, head) + col, o + i * m, m);
-    multiply(&(struct panel_product){w->k, 1, a->dk, w->d, m, state, ld, fade}, a->dk, m, n);
+    small_gemm(&(struct small_gemm){w->k, 1, a->dk, w->d, m, state, ld, fade}, a->dk, m, n);
 }
 
 static void delta_item(const struct delta *a, const struct delta_room *w, const struct br__seq *s,
@@ -134,11 +138,11 @@ void BR__FN(delta_rule)(const struct br_call *c)
     struct delta a = delta_of(c);
     float *scratch = (float *)c->scratch + c->stream->thread * delta_floats(&a);
     struct delta_room w = delta_carve(&a, &scratch);
-    int64_t lanes = c->stream->n_threads, heads = a.heads * a.seqs->shape[0];
+    int64_t threads = c->stream->n_threads, heads = a.heads * a.seqs->shape[0];
     a.states = c->n_in > 6 ? &c->in[6] : NULL;
-    a.parts = heads > 0 && heads < lanes ? (lanes + heads - 1) / heads : 1;
+    a.parts = heads > 0 && heads < threads ? (threads + heads - 1) / heads : 1;
     a.width = ((a.dv + a.parts - 1) / a.parts + VN - 1) / VN * VN;
-    zero_strangers(c, a.seqs, INT64_MAX);
+    zero_unowned_rows(c, a.seqs, INT64_MAX);
     struct br__share share = br__share(c, heads * a.parts);
     for (int64_t i; br__share_next(&share, &i);) {
         struct br__seq s;

@@ -1,20 +1,22 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* pointwise_body.h - elementwise and broadcast kernels: one walk, a few lines of arithmetic each.
- */
+/* pointwise_impl.h - elementwise and broadcast kernels: one walk, a few lines of arithmetic each.
+ *
+ * Needs: vec.h.  Defines: the kernels add, mul, scale, sigmoid, swiglu and their like; map,
+ * sigmoid_of, silu_slope. */
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 /* a, b, y: elements of the inputs; s: f0 of the call, or the row's own factor */
 typedef vf map_fn(vf a, vf b, vf y, vf s);
 
-/* A vector meets every row. */
-BR__INLINE const float *operand(const struct br_tensor *t, const struct br__span *s)
+/* A vector is used for every row. */
+BR__INLINE const float *operand(const struct br_tensor *t, const struct br__row_range *s)
 {
     return (t->n_dim > 1 ? br__row(t, s->row) : (const float *)t->data) + s->col;
 }
 
-BR__INLINE void map_span(const float *a, const float *b, const float *y, float *o, int64_t n, vf s,
-                         map_fn *f)
+BR__INLINE void map_range(const float *a, const float *b, const float *y, float *o, int64_t n, vf s,
+                          map_fn *f)
 {
     int64_t i = 0;
     for (; i + VN <= n; i += VN)
@@ -28,13 +30,13 @@ BR__INLINE void map_span(const float *a, const float *b, const float *y, float *
 /* Inputs that the op does not have are the first again; f ignores them. */
 BR__INLINE void map(const struct br_call *c, uint32_t n_in, map_fn *f)
 {
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
     vf factor = v_set1((float)c->attr.f[0]);
-    while (br__span_next(&s)) {
+    while (br__row_range_next(&s)) {
         const float *a = operand(&c->in[0], &s);
         const float *b = n_in > 1 ? operand(&c->in[1], &s) : a;
         const float *y = n_in > 2 ? operand(&c->in[2], &s) : a;
-        map_span(a, b, y, br__row(c->out, s.row) + s.col, s.n, factor, f);
+        map_range(a, b, y, br__row(c->out, s.row) + s.col, s.n, factor, f);
     }
 }
 
@@ -111,7 +113,7 @@ void BR__FN(add)(const struct br_call *c)
 void BR__FN(zeros)(const struct br_call *c)
 {
     int64_t from, to;
-    br__lane_range(c, br__rows(c->out) * br__cols(c->out), 16, &from, &to);
+    br__thread_range(c, br__rows(c->out) * br__cols(c->out), 16, &from, &to);
     zero((float *)c->out->data + from, to - from);
 }
 
@@ -133,8 +135,8 @@ BR__INLINE void add_stretch(const struct br_tensor *o, const struct br_tensor *b
 void BR__FN(add_to)(const struct br_call *c)
 {
     const struct br_tensor *o = c->out, *b = &c->in[1];
-    struct br__span s = br__spans(c, br__rows(o), br__cols(o));
-    while (br__span_next(&s))
+    struct br__row_range s = br__row_ranges(c, br__rows(o), br__cols(o));
+    while (br__row_range_next(&s))
         add_stretch(o, b, br__row_at(o, s.row) + s.col, br__row_at(b, s.row) + s.col, s.n);
 }
 
@@ -175,8 +177,8 @@ void BR__FN(rsqrt)(const struct br_call *c)
 
 void BR__FN(mul_col)(const struct br_call *c)
 {
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
-    while (br__span_next(&s))
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
+    while (br__row_range_next(&s))
         scaled(br__row(c->out, s.row) + s.col, br__row(&c->in[0], s.row) + s.col,
                *br__row(&c->in[1], s.row), s.n);
 }

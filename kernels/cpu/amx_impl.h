@@ -1,8 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* amx_body.h - the innermost loop of products on tiles.
+/* amx_impl.h - the innermost loop of matrix products on AMX tiles.
  *
- * Eight tiles of 16 rows of 64 bytes.  Four hold 32 x 32 sums, two 32 rows of a (row by row), two
- * 32 columns of b (pair by pair of k, which is how gemm_body.h packs b anyway). */
+ * Needs: BR__TILES.  Defines: tiles_begin, tiles_end, tiles_multiply.
+ *
+ * Eight tiles of 16 rows of 64 bytes: four hold 32 x 32 sums, two 32 rows of a (row by row), two
+ * 32 columns of b (pair by pair of k, as gemm_impl.h packs b anyway). */
 
 struct tile_config {
     uint8_t palette, start_row, reserved[14];
@@ -39,7 +41,8 @@ static void tiles_multiply(int64_t kc, const float *a, int64_t lda, const float 
                            int64_t ldc, int add)
 {
     const size_t a_row = (size_t)lda * 4, b_row = 32 * 4, c_row = (size_t)ldc * 4;
-    /* gcc 12's _tile_loadd does not say that it reads memory: what it reads must be there by now. */
+    /* gcc 12's _tile_loadd does not say that it reads memory: what it reads must be there by now.
+     */
     __asm__ volatile("" : : : "memory");
     if (add) {
         _tile_loadd(0, c, c_row);

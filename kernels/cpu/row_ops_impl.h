@@ -1,5 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* rows_body.h - stored rows as float32, and the kernels that move whole rows. */
+/* row_ops_impl.h - stored rows as float32, and the kernels that move or sum whole rows.
+ *
+ * Needs: vec_ops_impl.h.  Defines: widen; the kernels embed, gather_rows, scatter_rows, concat,
+ * pad, interleave, fill_rows, sum_rows, dot_rows and their gradients. */
 
 /* n elements of a float dtype, from the at-th on, as float32. */
 static void widen(float *dst, const struct br_tensor *t, int64_t at, int64_t n)
@@ -28,8 +31,8 @@ void BR__FN(embed)(const struct br_call *c)
     const struct br_tensor *table = &c->in[0];
     const int32_t *ids = br__ints(&c->in[1]);
     int64_t first = c->attr.i[0], vocab = table->shape[0];
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
-    while (br__span_next(&s)) {
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
+    while (br__row_range_next(&s)) {
         float *o = br__row(c->out, s.row) + s.col;
         int64_t id = ids[s.row] - first;
         if (id < 0 || id >= vocab)
@@ -39,12 +42,12 @@ void BR__FN(embed)(const struct br_call *c)
     }
 }
 
-/* out[rows[t]] += y[t], in the order of t, for the columns of this lane; `fresh`: of zeros. */
+/* out[rows[t]] += y[t], in the order of t, for the columns of this thread; `fresh`: of zeros. */
 static void scatter_add(const struct br_call *c, const struct br_tensor *y, const int32_t *rows,
                         int64_t first, int fresh)
 {
     int64_t from, to, n_out = c->out->shape[0], n = y->shape[0];
-    br__lane_range(c, br__cols(c->out), 16, &from, &to);
+    br__thread_range(c, br__cols(c->out), 16, &from, &to);
     if (from >= to)
         return;
     for (int64_t r = 0; fresh && r < n_out; r++)
@@ -69,8 +72,8 @@ void BR__FN(scatter_rows)(const struct br_call *c)
 void BR__FN(gather_rows)(const struct br_call *c)
 {
     const int32_t *rows = br__ints(&c->in[1]);
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
-    while (br__span_next(&s)) {
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
+    while (br__row_range_next(&s)) {
         float *o = br__row(c->out, s.row) + s.col;
         int64_t r = rows[s.row];
         if (r < 0 || r >= c->in[0].shape[0])
@@ -85,7 +88,7 @@ void BR__FN(gather_rows)(const struct br_call *c)
 void BR__FN(concat)(const struct br_call *c)
 {
     int64_t from, to;
-    br__lane_range(c, c->out->shape[0], 1, &from, &to);
+    br__thread_range(c, c->out->shape[0], 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         float *o = br__row(c->out, t);
         for (uint32_t i = 0; i < c->n_in; i++) {
@@ -104,7 +107,7 @@ static void pad_rows(const struct br_call *c)
     const struct br_tensor *x = &c->in[0];
     int64_t from, to, n = br__cols(x), per = br__rows(x) / x->shape[0];
     int64_t begin = c->attr.i[0] * per, end = begin + br__rows(x);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++)
         if (r < begin || r >= end)
             zero(br__row(c->out, r), n);
@@ -119,7 +122,7 @@ void BR__FN(pad)(const struct br_call *c)
         return;
     }
     int64_t from, to, n = br__cols(&c->in[0]), start = c->attr.i[0], total = br__cols(c->out);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         float *o = br__row(c->out, r);
         zero(o, start);
@@ -131,7 +134,7 @@ void BR__FN(pad)(const struct br_call *c)
 void BR__FN(interleave)(const struct br_call *c)
 {
     int64_t from, to, p = c->attr.i[0], n = br__cols(&c->in[0]), rows = c->out->shape[0];
-    br__lane_range(c, rows, 1, &from, &to);
+    br__thread_range(c, rows, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t b = 0; b < p; b++)
             copy(br__row(c->out, t) + b * n, br__row(&c->in[0], b * rows + t), n);
@@ -140,7 +143,7 @@ void BR__FN(interleave)(const struct br_call *c)
 void BR__FN(deinterleave)(const struct br_call *c)
 {
     int64_t from, to, p = c->attr.i[0], n = br__cols(c->out), rows = c->in[0].shape[0];
-    br__lane_range(c, rows, 1, &from, &to);
+    br__thread_range(c, rows, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t b = 0; b < p; b++)
             copy(br__row(c->out, b * rows + t), br__row(&c->in[0], t) + b * n, n);
@@ -150,21 +153,21 @@ void BR__FN(deinterleave)(const struct br_call *c)
 
 void BR__FN(fill_rows)(const struct br_call *c)
 {
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
-    while (br__span_next(&s))
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
+    while (br__row_range_next(&s))
         copy(br__row(c->out, s.row) + s.col, (const float *)c->in[0].data + s.col, s.n);
 }
 
-/* Rows that are added up before their sum is added to the total: keeps the rounding error that of
- * the root of the number of rows, not of the number. */
+/* Rows whose partial sum is added to the total: rounding errors grow with the root of the number of
+ * rows, not with the number. */
 #define ROWS_AT_ONCE 64
-/* Columns of a lane's work at once. */
+/* Columns of a thread's work at once. */
 #define COLS_AT_ONCE 256
 
 void BR__FN(sum_rows)(const struct br_call *c)
 {
     int64_t from, to, rows = br__rows(&c->in[0]);
-    br__lane_range(c, br__cols(&c->in[0]), 16, &from, &to);
+    br__thread_range(c, br__cols(&c->in[0]), 16, &from, &to);
     float part[COLS_AT_ONCE];
     for (int64_t col = from; col < to; col += COLS_AT_ONCE) {
         int64_t n = to - col < COLS_AT_ONCE ? to - col : COLS_AT_ONCE;
@@ -182,7 +185,7 @@ void BR__FN(sum_rows)(const struct br_call *c)
 void BR__FN(dot_rows)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(&c->in[0]);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++)
         *br__row(c->out, r) = dot(br__row(&c->in[0], r), br__row(&c->in[1], r), n);
 }

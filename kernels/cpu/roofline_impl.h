@@ -1,10 +1,13 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* peak_body.h - loops that do nothing but what the tier can do at best; see peaks.c. */
+/* roofline_impl.h - loops that do nothing but what the tier does at best; see roofline.c.
+ *
+ * Needs: matmul_impl.h.  Defines: br__roofline_read, _read_asked and _f32 of the tier, or
+ * _rounded with BR__MATRIX_ONLY. */
 #ifndef BR__MATRIX_ONLY
 
-float BR__FN(peak_read)(const void *p, size_t n);
-float BR__FN(peak_read_asked)(const void *p, size_t n);
-double BR__FN(peak_f32)(int64_t turns);
+float BR__FN(roofline_read)(const void *p, size_t n);
+float BR__FN(roofline_read_asked)(const void *p, size_t n);
+double BR__FN(roofline_f32)(int64_t turns);
 
 /* Four streams far apart: one is slower, and so are more. */
 BR__INLINE float read_streams(const void *p, size_t n, const int asks)
@@ -28,19 +31,19 @@ BR__INLINE float read_streams(const void *p, size_t n, const int asks)
 }
 
 /* Read n bytes, a multiple of 256, as the core fetches them by itself. */
-float BR__FN(peak_read)(const void *p, size_t n)
+float BR__FN(roofline_read)(const void *p, size_t n)
 {
     return read_streams(p, n, 0);
 }
 
 /* The same with a prefetch for every line. */
-float BR__FN(peak_read_asked)(const void *p, size_t n)
+float BR__FN(roofline_read_asked)(const void *p, size_t n)
 {
     return read_streams(p, n, 1);
 }
 
 /* Multiply-adds from registers; returns how many floating-point operations. */
-double BR__FN(peak_f32)(int64_t turns)
+double BR__FN(roofline_f32)(int64_t turns)
 {
     vf acc[12], a = v_set1(1.0f), b = v_set1(1e-9f);
     BR__UNROLL for (int i = 0; i < 12; i++) acc[i] = v_set1((float)i);
@@ -56,11 +59,11 @@ double BR__FN(peak_f32)(int64_t turns)
 
 #else
 
-double BR__FN(peak_rounded)(int64_t turns);
+double BR__FN(roofline_rounded)(int64_t turns);
 
 /* Products of pairs of bfloat16 from tiles or registers; returns how many floating-point
  * operations. */
-double BR__FN(peak_rounded)(int64_t turns)
+double BR__FN(roofline_rounded)(int64_t turns)
 {
 #ifdef BR__TILES
     static const float zeros[16 * 16];
@@ -83,7 +86,7 @@ double BR__FN(peak_rounded)(int64_t turns)
     for (int64_t t = 0; t < turns; t++) {
         BR__UNROLL for (int i = 0; i < 12; i++)
         {
-            acc[i] = unit_fma(a, b, acc[i]);
+            acc[i] = gemm_unit_fma(a, b, acc[i]);
             BR__KEEP(acc[i]);
         }
     }

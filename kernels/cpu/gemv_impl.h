@@ -1,51 +1,54 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* dot_body.h - products of a few rows with weights that are read once, as fast as memory gives
+/* gemv_impl.h - products of a few rows with weights that are read once, as fast as memory gives
  * them.
  *
- * A tile is up to four rows of x by W rows of the weight, each a sum over k in vector lanes.  The W
- * weight rows lie N / W apart: several far streams read faster than one, for a core's prefetchers
- * work page by page.  With more than four rows the weight rows are read again for each four, from
- * the first-level cache.
+ * Needs: struct product of matmul_impl.h, which includes this, and bf16_blocks_impl.h;
+ * BR__MATRIX_ONLY leaves bfloat16 weights alone; GEMV_MAX_ROWS may be set.  Defines: gemv_*.
  *
- * x is rearranged first, by each lane for itself, which costs less than to wait for another:
+ * A tile is up to four rows of x by W rows of the weight, each a sum over k in vector elements. The
+ * W weight rows lie N / W apart: several far streams read faster than one, since a core's
+ * prefetchers work page by page.  With more than four rows the weight rows are read again for each
+ * four, from the first-level cache.
+ *
+ * Each thread first rearranges x for itself, which costs less than to wait for another:
  * packed[tile of four rows][block of 2 VN elements][row][2 VN], zeros at the end of k, the blocks
- * as split_body.h has them. */
+ * as bf16_blocks_impl.h has them. */
 
 /* Weight rows of a tile for 1, 2, 3 and 4 rows of x: as many sums as there are registers for. */
 #if VN == 16 || defined(BR__VEC_NEON)
-#define DOT_W1 8
-#define DOT_W2 8
-#define DOT_W3 8
-#define DOT_W4 6
+#define GEMV_W1 8
+#define GEMV_W2 8
+#define GEMV_W3 8
+#define GEMV_W4 6
 #elif VN == 8
-#define DOT_W1 4
-#define DOT_W2 6
-#define DOT_W3 4
-#define DOT_W4 3
+#define GEMV_W1 4
+#define GEMV_W2 6
+#define GEMV_W3 4
+#define GEMV_W4 3
 #else
-#define DOT_W1 4
-#define DOT_W2 4
-#define DOT_W3 3
-#define DOT_W4 3
+#define GEMV_W1 4
+#define GEMV_W2 4
+#define GEMV_W3 3
+#define GEMV_W4 3
 #endif
 /* Up to so many rows this is faster than packing the weights into blocks. */
-#ifndef DOT_MAX_ROWS
-#define DOT_MAX_ROWS (VN == 8 ? 32 : 16)
+#ifndef GEMV_MAX_ROWS
+#define GEMV_MAX_ROWS (VN == 8 ? 32 : 16)
 #endif
-/* Elements of a turn: two cache lines of bfloat16; without vectors so few that compilers can cope. */
-#define DOT_TURN (VN == 1 ? 4 : 64)
-/* Of weights, in one block of work: what the last lane may still be at while the others wait. */
-#define DOT_BLOCK_BYTES 131072
+/* Elements of a turn: two cache lines of bfloat16; fewer in the scalar tier, for compile time. */
+#define GEMV_TURN (VN == 1 ? 4 : 64)
+/* Bytes of weights in a block of work: bounds how long threads wait for the last one. */
+#define GEMV_BLOCK_BYTES 131072
 
 /* ---- x --------------------------------------------------------------------------------------- */
 
 /* Floats for the rows of x of one product. */
-static int64_t dot_x_floats(int64_t rows, int64_t k)
+static int64_t gemv_x_floats(int64_t rows, int64_t k)
 {
     return rows * split_padded(k);
 }
 
-static void dot_pack(const struct product *p, float *packed)
+static void gemv_pack(const struct product *p, float *packed)
 {
     const float *x = (const float *)(const void *)p->a.data;
     int64_t padded = split_padded(p->k);
@@ -63,8 +66,8 @@ static void dot_pack(const struct product *p, float *packed)
 
 /* acc[i][j] += block of x row i by block of weight row j.  In this order, which compilers would
  * change for one that needs more registers than there are. */
-BR__INLINE void dot_step(const int rows, const int W, const uint32_t dtype, const float *x,
-                         const char *const *w, int64_t at, vf acc[4][8])
+BR__INLINE void gemv_step(const int rows, const int W, const uint32_t dtype, const float *x,
+                          const char *const *w, int64_t at, vf acc[4][8])
 {
     BR__UNROLL for (int h = 0; h < 2; h++)
     {
@@ -89,18 +92,18 @@ BR__INLINE void dot_step(const int rows, const int W, const uint32_t dtype, cons
 }
 
 /* The last n < 2 VN elements, with zeros after them. */
-BR__INLINE void dot_tail(const int rows, const int W, const uint32_t dtype, const float *x,
-                         const char *const *w, int64_t n, vf acc[4][8])
+BR__INLINE void gemv_tail(const int rows, const int W, const uint32_t dtype, const float *x,
+                          const char *const *w, int64_t n, vf acc[4][8])
 {
     char part[8][SPLIT_K * sizeof(float)];
     const char *parts[8];
     split_tail(part, parts, w, 0, W, n, dtype);
-    dot_step(rows, W, dtype, x, parts, 0, acc);
+    gemv_step(rows, W, dtype, x, parts, 0, acc);
 }
 
 /* out[i * ldo + at[j]] = the sums, for j < n_valid */
-BR__INLINE void dot_store(const int rows, const int W, vf acc[4][8], float *out, int64_t ldo,
-                          const int64_t *at, int n_valid)
+BR__INLINE void gemv_store(const int rows, const int W, vf acc[4][8], float *out, int64_t ldo,
+                           const int64_t *at, int n_valid)
 {
     float sum[32];
     BR__UNROLL for (int s = 0; s < rows * W; s += 4)
@@ -121,9 +124,9 @@ BR__INLINE void dot_store(const int rows, const int W, vf acc[4][8], float *out,
     }
 }
 
-/* Memory must be busy all the time, also while weight rows that are in the cache already are used
- * again: pass t of n fetches the t-th part of the rows that come next.  Each turn asks for all lines
- * that lie as far as a turn's, many for the second time: the core drops some when it is busy. */
+/* Prefetch continuously: while pass t of n reuses cached weight rows it prefetches the t-th part of
+ * the next rows.  Each turn requests all lines of a turn's length ahead; many are requested twice,
+ * since a busy core drops prefetches. */
 struct ahead {
     int64_t from,
         step; /* bytes beyond what is used now: at first, and how much further each turn */
@@ -137,8 +140,8 @@ static struct ahead ahead_of(int64_t row_bytes, int64_t pass, int64_t n_passes, 
                           turn_bytes / n_passes - turn_bytes};
 }
 
-BR__INLINE void dot_prefetch(const char *const *p, const int W, const int64_t turn, const int more,
-                             int64_t ahead)
+BR__INLINE void gemv_prefetch(const char *const *p, const int W, const int64_t turn, const int more,
+                              int64_t ahead)
 {
     BR__UNROLL for (int64_t line = 0; line < turn; line += 64)
     {
@@ -152,11 +155,11 @@ BR__INLINE void dot_prefetch(const char *const *p, const int W, const int64_t tu
     }
 }
 
-BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, const int more,
-                         const float *x, const char *const *w, int64_t k_end, struct ahead ahead,
-                         float *out, int64_t ldo, const int64_t *at, int n_valid)
+BR__INLINE void gemv_tile(const int rows, const int W, const uint32_t dtype, const int more,
+                          const float *x, const char *const *w, int64_t k_end, struct ahead ahead,
+                          float *out, int64_t ldo, const int64_t *at, int n_valid)
 {
-    const int64_t size = dtype == BR_F32 ? 4 : 2, turn = DOT_TURN * size;
+    const int64_t size = br__float_size(dtype), turn = GEMV_TURN * size;
     const char *p[8];
     vf acc[4][8];
     BR__UNROLL for (int j = 0; j < W; j++) p[j] = w[j];
@@ -165,12 +168,12 @@ BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, cons
         BR__UNROLL for (int j = 0; j < W; j++) acc[i][j] = v_zero();
     }
     int64_t k = 0;
-    for (; k + DOT_TURN <= k_end; k += DOT_TURN) {
-        BR__UNROLL for (int u = 0; u < DOT_TURN; u += SPLIT_K)
-            dot_step(rows, W, dtype, x + u * rows, p, u * size, acc);
-        dot_prefetch(p, W, turn, more, ahead.from);
+    for (; k + GEMV_TURN <= k_end; k += GEMV_TURN) {
+        BR__UNROLL for (int u = 0; u < GEMV_TURN; u += SPLIT_K)
+            gemv_step(rows, W, dtype, x + u * rows, p, u * size, acc);
+        gemv_prefetch(p, W, turn, more, ahead.from);
         ahead.from += ahead.step;
-        x += DOT_TURN * rows;
+        x += GEMV_TURN * rows;
         BR__UNROLL for (int j = 0; j < W; j++)
         {
             p[j] += turn;
@@ -178,37 +181,37 @@ BR__INLINE void dot_tile(const int rows, const int W, const uint32_t dtype, cons
         }
     }
     for (; k + SPLIT_K <= k_end; k += SPLIT_K) {
-        dot_step(rows, W, dtype, x, p, 0, acc);
+        gemv_step(rows, W, dtype, x, p, 0, acc);
         x += SPLIT_K * rows;
         BR__UNROLL for (int j = 0; j < W; j++) p[j] += SPLIT_K * size;
     }
     if (k < k_end)
-        dot_tail(rows, W, dtype, x, p, k_end - k, acc);
-    dot_store(rows, W, acc, out, ldo, at, n_valid);
+        gemv_tail(rows, W, dtype, x, p, k_end - k, acc);
+    gemv_store(rows, W, acc, out, ldo, at, n_valid);
 }
 
 /* Each a function of its own: inlined side by side they would take registers from each other. */
-typedef void tile_fn(const float *x, const char *const *w, int64_t k_end, struct ahead ahead,
-                     float *out, int64_t ldo, const int64_t *at, int n_valid);
+typedef void gemv_tile_fn(const float *x, const char *const *w, int64_t k_end, struct ahead ahead,
+                          float *out, int64_t ldo, const int64_t *at, int n_valid);
 
 #define TILE(name, rows, W, dtype, more)                                                           \
     static __attribute__((noinline)) void name(const float *x, const char *const *w,               \
                                                int64_t k_end, struct ahead ahead, float *out,      \
                                                int64_t ldo, const int64_t *at, int n_valid)        \
     {                                                                                              \
-        dot_tile(rows, W, dtype, more, x, w, k_end, ahead, out, ldo, at, n_valid);                 \
+        gemv_tile(rows, W, dtype, more, x, w, k_end, ahead, out, ldo, at, n_valid);                \
     }
-/* The tiles of products of 1 to 4 rows, and of four rows or what is left of more: these ask for rows
- * that come later, while they use what is in the first cache. */
+/* The tiles of products of 1 to 4 rows, and of four rows or what is left of more: these ask for
+ * rows that come later, while they use what is in the first cache. */
 #define TILES(t, dtype)                                                                            \
-    TILE(t##_1, 1, DOT_W1, dtype, 0)                                                               \
-    TILE(t##_2, 2, DOT_W2, dtype, 0)                                                               \
-    TILE(t##_3, 3, DOT_W3, dtype, 0)                                                               \
-    TILE(t##_4, 4, DOT_W4, dtype, 0)                                                               \
-    TILE(t##_1of, 1, DOT_W4, dtype, 1)                                                             \
-    TILE(t##_2of, 2, DOT_W4, dtype, 1)                                                             \
-    TILE(t##_3of, 3, DOT_W4, dtype, 1)                                                             \
-    TILE(t##_4of, 4, DOT_W4, dtype, 1)
+    TILE(t##_1, 1, GEMV_W1, dtype, 0)                                                              \
+    TILE(t##_2, 2, GEMV_W2, dtype, 0)                                                              \
+    TILE(t##_3, 3, GEMV_W3, dtype, 0)                                                              \
+    TILE(t##_4, 4, GEMV_W4, dtype, 0)                                                              \
+    TILE(t##_1of, 1, GEMV_W4, dtype, 1)                                                            \
+    TILE(t##_2of, 2, GEMV_W4, dtype, 1)                                                            \
+    TILE(t##_3of, 3, GEMV_W4, dtype, 1)                                                            \
+    TILE(t##_4of, 4, GEMV_W4, dtype, 1)
 #define TILE_ROW(t)                                                                                \
     {                                                                                              \
         {t##_1, t##_2, t##_3, t##_4},                                                              \
@@ -223,11 +226,12 @@ TILES(tile_f16, BR_F16)
 #endif
 
 /* By rows - 1, of a product of up to four rows and of one of more. */
-static tile_fn *tile_for(uint32_t dtype, int more, int64_t rows)
+static gemv_tile_fn *gemv_tile_for(uint32_t dtype, int more, int64_t rows)
 {
-    static tile_fn *const bf16[2][4] = TILE_ROW(tile_bf16);
+    static gemv_tile_fn *const bf16[2][4] = TILE_ROW(tile_bf16);
 #ifndef BR__MATRIX_ONLY
-    static tile_fn *const f32[2][4] = TILE_ROW(tile_f32), *const f16[2][4] = TILE_ROW(tile_f16);
+    static gemv_tile_fn *const f32[2][4] = TILE_ROW(tile_f32), *const f16[2][4] =
+                                                                   TILE_ROW(tile_f16);
     if (dtype == BR_F32)
         return f32[more][rows - 1];
     if (dtype == BR_F16)
@@ -240,54 +244,55 @@ static tile_fn *tile_for(uint32_t dtype, int more, int64_t rows)
 /* ---- all rows of x by the rows of the weight ------------------------------------------------- */
 
 /* Streams (the rows of a tile), their length in rows, and how many rows of each a block takes. */
-struct dot_plan {
+struct gemv_plan {
     int64_t n_streams, length, step;
 };
 
-static struct dot_plan dot_plan(const struct product *p, int64_t lanes)
+static struct gemv_plan gemv_plan(const struct product *p, int64_t threads)
 {
-    static const int64_t widths[] = {DOT_W1, DOT_W2, DOT_W3, DOT_W4};
+    static const int64_t widths[] = {GEMV_W1, GEMV_W2, GEMV_W3, GEMV_W4};
     int64_t size = br__float_size(p->b.dtype), w = widths[p->m < 4 ? p->m - 1 : 3];
     int64_t length = (p->n + w - 1) / w, bytes = length * w * size * p->k;
-    /* Two blocks for each lane or more, and as many for each. */
-    int64_t turns = bytes / (DOT_BLOCK_BYTES * lanes) + 1, blocks = lanes * (turns < 2 ? 2 : turns);
-    return (struct dot_plan){w, length, (length + blocks - 1) / blocks};
+    /* Two blocks for each thread or more, and as many for each. */
+    int64_t turns = bytes / (GEMV_BLOCK_BYTES * threads) + 1,
+            blocks = threads * (turns < 2 ? 2 : turns);
+    return (struct gemv_plan){w, length, (length + blocks - 1) / blocks};
 }
 
-static int64_t dot_n_blocks(const struct product *p, int64_t lanes)
+static int64_t gemv_n_blocks(const struct product *p, int64_t threads)
 {
-    struct dot_plan d = dot_plan(p, lanes);
+    struct gemv_plan d = gemv_plan(p, threads);
     return (d.length + d.step - 1) / d.step;
 }
 
-/* Up to four rows of x, which meet every tile of weight rows. */
-struct dot_pass {
-    tile_fn *tile;
-    struct ahead ahead; /* of whatever pass comes in this one's place */
+/* Up to four rows of x, multiplied with every tile of weight rows. */
+struct gemv_pass {
+    gemv_tile_fn *tile;
+    struct ahead ahead; /* of the pass that runs in this position */
     const float *x;
     float *out;
 };
-#define DOT_MAX_PASSES ((DOT_MAX_ROWS + 3) / 4)
+#define GEMV_MAX_PASSES ((GEMV_MAX_ROWS + 3) / 4)
 
-static int dot_passes(const struct product *p, const float *x, struct dot_pass *passes)
+static int gemv_passes(const struct product *p, const float *x, struct gemv_pass *passes)
 {
     int64_t size = br__float_size(p->b.dtype);
     int n = (int)((p->m + 3) / 4);
     for (int t = 0; t < n; t++) {
         int64_t i = 4 * t, rows = p->m - i < 4 ? p->m - i : 4;
-        passes[t] = (struct dot_pass){tile_for(p->b.dtype, n > 1, rows),
-                                      ahead_of(p->b.ld * size, t, n, DOT_TURN * size),
-                                      x + i * split_padded(p->k), p->out + i * p->ldo};
+        passes[t] = (struct gemv_pass){gemv_tile_for(p->b.dtype, n > 1, rows),
+                                       ahead_of(p->b.ld * size, t, n, GEMV_TURN * size),
+                                       x + i * split_padded(p->k), p->out + i * p->ldo};
     }
     return n;
 }
 
-/* x: from dot_pack */
-static void dot_block(const struct product *p, int64_t lanes, const float *x, int64_t block)
+/* x: from gemv_pack */
+static void gemv_block(const struct product *p, int64_t threads, const float *x, int64_t block)
 {
-    struct dot_plan d = dot_plan(p, lanes);
-    struct dot_pass passes[DOT_MAX_PASSES];
-    int n_passes = dot_passes(p, x, passes);
+    struct gemv_plan d = gemv_plan(p, threads);
+    struct gemv_pass passes[GEMV_MAX_PASSES];
+    int n_passes = gemv_passes(p, x, passes);
     int64_t to = block * d.step + d.step < d.length ? block * d.step + d.step : d.length;
     int64_t row_bytes = p->b.ld * br__float_size(p->b.dtype);
     for (int64_t r = block * d.step; r < to; r++) {
@@ -302,8 +307,9 @@ static void dot_block(const struct product *p, int64_t lanes, const float *x, in
             w[j] = p->b.data + row * row_bytes;
         }
         for (int t = 0; t < n_passes; t++) {
-            /* To and fro: the rows of x that came last are those still in the first cache. */
-            const struct dot_pass *pass = &passes[r & 1 ? n_passes - 1 - t : t];
+            /* Alternate the direction: the rows of x used last are still in the first-level cache.
+             */
+            const struct gemv_pass *pass = &passes[r & 1 ? n_passes - 1 - t : t];
             pass->tile(pass->x, w, p->k, passes[t].ahead, pass->out, p->ldo, at, n_valid);
         }
     }

@@ -1,5 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* moe_body.h - routing: the best k experts of a token, slots sorted by expert, rows there and back.
+/* moe_impl.h - routing: the best k experts of a token, slots sorted by expert, rows there and back.
+ *
+ * Needs: vec_ops_impl.h.  Defines: the kernels topk, gather_cols, scatter_cols, count_cols, moe_*.
  *
  * Slot t*k + j is the j-th choice of token t.  `order` lists slots in the order of the rows that
  * the grouped products work on; -1 fills the end. */
@@ -15,7 +17,7 @@ BR__INLINE int beats(float a, float b)
 void BR__FN(topk)(const struct br_call *c)
 {
     int64_t from, to, E = br__cols(&c->in[0]), k = c->attr.i[0];
-    br__lane_range(c, br__rows(&c->in[0]), 1, &from, &to);
+    br__thread_range(c, br__rows(&c->in[0]), 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         const float *x = br__row(&c->in[0], t);
         int32_t *best = (int32_t *)c->out->data + br__row_at(c->out, t);
@@ -34,7 +36,7 @@ void BR__FN(topk)(const struct br_call *c)
 void BR__FN(gather_cols)(const struct br_call *c)
 {
     int64_t from, to, E = br__cols(&c->in[0]), k = br__cols(&c->in[1]);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         const float *x = br__row(&c->in[0], t);
         const int32_t *idx = br__ints(&c->in[1]) + br__row_at(&c->in[1], t);
@@ -47,7 +49,7 @@ void BR__FN(gather_cols)(const struct br_call *c)
 void BR__FN(scatter_cols)(const struct br_call *c)
 {
     int64_t from, to, E = br__cols(c->out), k = br__cols(&c->in[1]);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
         const float *y = br__row(&c->in[0], t);
         const int32_t *idx = br__ints(&c->in[1]) + br__row_at(&c->in[1], t);
@@ -63,7 +65,7 @@ void BR__FN(count_cols)(const struct br_call *c)
 {
     int64_t from, to, rows = br__rows(&c->in[0]), k = br__cols(&c->in[0]);
     float *o = c->out->data;
-    br__lane_range(c, br__cols(c->out), 16, &from, &to);
+    br__thread_range(c, br__cols(c->out), 16, &from, &to);
     if (from >= to)
         return;
     zero(o + from, to - from);
@@ -76,7 +78,7 @@ void BR__FN(count_cols)(const struct br_call *c)
 }
 
 /* Slots of each local expert are counted, then put behind those of the experts before it: a few
- * thousand small integers, one lane's work. */
+ * thousand small integers, one thread's work. */
 void BR__FN(moe_sort)(const struct br_call *c)
 {
     const struct br_tensor *idx = &c->in[0];
@@ -107,15 +109,14 @@ void BR__FN(moe_sort)(const struct br_call *c)
         order[r] = -1;
 }
 
-/* ---- rows there -------------------------------------------------------------------------------
- */
+/* ---- rows there ------------------------------------------------------------------------------ */
 
 void BR__FN(moe_gather)(const struct br_call *c)
 {
     const int32_t *order = br__ints(&c->in[1]);
     int64_t k = c->attr.i[0], T = c->in[0].shape[0];
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
-    while (br__span_next(&s)) {
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
+    while (br__row_range_next(&s)) {
         float *o = br__row(c->out, s.row) + s.col;
         int64_t slot = order[s.row];
         if (slot < 0 || slot / k >= T)
@@ -130,8 +131,8 @@ void BR__FN(moe_combine_dy)(const struct br_call *c)
     const struct br_tensor *z = &c->in[0], *p = &c->in[1];
     const int32_t *order = br__ints(&c->in[2]);
     int64_t k = br__cols(p), slots = p->shape[0] * k;
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
-    while (br__span_next(&s)) {
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
+    while (br__row_range_next(&s)) {
         float *o = br__row(c->out, s.row) + s.col;
         int64_t slot = order[s.row];
         if (slot < 0 || slot >= slots)
@@ -141,10 +142,9 @@ void BR__FN(moe_combine_dy)(const struct br_call *c)
     }
 }
 
-/* ---- and back: the row of each slot, every lane for its own tokens
- * ------------------------------- */
+/* ---- and back: the row of each slot, every thread for its own tokens ------------------------- */
 
-/* Slots of all lanes together, one table each. */
+/* Slots of all threads together, one table each. */
 BR__INLINE size_t rows_of_slots_bytes(const struct br_call *c, int64_t slots)
 {
     return br__line(slots) * sizeof(int32_t) * c->stream->n_threads;
@@ -174,13 +174,13 @@ size_t BR__FN(moe_gather_grad_scratch)(const struct br_call *c)
 BR__INLINE void combine(const struct br_call *c, const struct br_tensor *y,
                         const struct br_tensor *p, const struct br_tensor *order, int64_t k)
 {
-    struct br__span s = br__spans(c, br__rows(c->out), br__cols(c->out));
+    struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
     int64_t T = c->out->shape[0];
     if (s.at >= s.end)
         return;
     const int32_t *row =
         rows_of_slots(c, order, T * k, s.at / s.cols * k, ((s.end - 1) / s.cols + 1) * k);
-    while (br__span_next(&s)) {
+    while (br__row_range_next(&s)) {
         float *o = br__row(c->out, s.row) + s.col;
         zero(o, s.n);
         for (int64_t j = 0; j < k; j++) {
@@ -215,7 +215,7 @@ void BR__FN(moe_combine_dp)(const struct br_call *c)
 {
     const struct br_tensor *z = &c->in[0], *y = &c->in[1];
     int64_t from, to, k = br__cols(c->out), T = c->out->shape[0], n = br__cols(z);
-    br__lane_range(c, T, 1, &from, &to);
+    br__thread_range(c, T, 1, &from, &to);
     const int32_t *row = rows_of_slots(c, &c->in[2], T * k, from * k, to * k);
     for (int64_t t = from; t < to; t++)
         for (int64_t j = 0; j < k; j++) {

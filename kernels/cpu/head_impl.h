@@ -1,9 +1,11 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* head_body.h - the output layer together with its loss: HEAD_PANEL words at a time, whose logits
- * lie in scratch, so that memory does not grow with the vocabulary.
+/* head_impl.h - the output layer together with its loss: HEAD_PANEL words at a time, whose logits
+ * are in scratch, so that memory does not grow with the vocabulary.
  *
- * Panels come one after the other and lanes share each, so no sum depends on the number of lanes.
- */
+ * Needs: matmul_impl.h, vec_ops_impl.h.  Defines: the kernels head_stats, head_grad.
+ *
+ * Panels come one after the other and threads share each, so no sum depends on the number of
+ * threads. */
 
 #define HEAD_PANEL 1024
 
@@ -16,14 +18,14 @@ struct head {
     int rounded_grad;       /* and their gradient */
     float *tile;            /* [T, HEAD_PANEL] */
     float *packed;          /* x, as gemm_pack_a has it */
-    float *lane;            /* this lane's, for gemm_block */
+    float *thread;          /* this thread's, for gemm_block */
     float *rest;            /* of the scratch that is shared */
 };
 
 /* Floats of a packed operand of m rows of k elements. */
 static int64_t packed_floats(int64_t m, int64_t k)
 {
-    return gemm_rows(m) * units(k);
+    return gemm_rows(m) * gemm_units(k);
 }
 
 /* extra: floats of shared scratch besides what struct head names. */
@@ -44,7 +46,7 @@ static struct head head_of(const struct br_call *c)
     d.first = c->attr.i[1];
     d.rounded = d.x->dtype == BR_BF16;
     d.rounded_grad = d.rounded || c->attr.i[2];
-    d.lane = scratch + c->stream->thread * br__line(GEMM_LANE_FLOATS);
+    d.thread = scratch + c->stream->thread * br__line(GEMM_LANE_FLOATS);
     scratch += c->stream->n_threads * br__line(GEMM_LANE_FLOATS);
     d.tile = br__carve(&scratch, d.T * HEAD_PANEL);
     d.packed = br__carve(&scratch, packed_floats(d.T, d.h));
@@ -52,13 +54,13 @@ static struct head head_of(const struct br_call *c)
     return d;
 }
 
-/* All lanes: the blocks of one product whose a is packed. */
+/* All threads: the blocks of one product whose a is packed. */
 static void head_multiply(const struct head *d, const struct product *p, const float *packed)
 {
     struct br__share share = br__share(d->c, gemm_n_blocks(p, d->c->stream->n_threads));
     tiles_begin();
     for (int64_t i; br__share_next(&share, &i);)
-        gemm_block(d->c, p, packed, i, d->lane);
+        gemm_block(d->c, p, packed, i, d->thread);
     tiles_end();
     br__sync(d->c);
 }
@@ -134,7 +136,7 @@ void BR__FN(head_stats)(const struct br_call *c)
     struct head d = head_of(c);
     double *sum = (double *)(void *)d.rest;
     int64_t from, to;
-    br__lane_range(c, d.T, 8, &from, &to);
+    br__thread_range(c, d.T, 8, &from, &to);
     for (int64_t t = from; t < to; t++) {
         float *o = (float *)c->out->data + 3 * t;
         o[0] = -INFINITY;
@@ -262,7 +264,7 @@ void BR__FN(head_grad)(const struct br_call *c)
     float *dx = c->out->data;
     if (c->out->dtype == BR_BF16)
         dx = d.rest + grad_floats(c) - br__line(d.T * d.h);
-    br__lane_range(c, d.T, 1, &from, &to);
+    br__thread_range(c, d.T, 1, &from, &to);
     for (int64_t v = 0; v < d.V; v += HEAD_PANEL) {
         int64_t n = min_of(HEAD_PANEL, d.V - v);
         head_logits(&d, v, n);

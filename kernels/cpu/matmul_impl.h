@@ -1,10 +1,13 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* matmul_body.h - the matrix products of a tier: what each op multiplies, and sharing it out.
+/* matmul_impl.h - the matrix products of a tier: what each op multiplies, and sharing it out.
+ *
+ * Needs: bf16_blocks_impl.h, vec_ops_impl.h; BR__PAIRS and BR__TILES as gemm_impl.h.  Defines: the
+ * kernel matmul, struct mat, struct product.
  *
  * Every op is a list of products out[i, j] = sum over k of a(i, k) b(j, k), one per expert or just
- * one.  A product with few rows reads its weights once, row by row (dot_body.h: bound by memory);
- * others go through packed blocks (gemm_body.h: bound by arithmetic).  Each product is cut into
- * blocks, which the lanes share; no result depends on which lane computed it. */
+ * one.  A product with few rows reads its weights once, row by row (gemv_impl.h: bound by memory);
+ * others go through packed blocks (gemm_impl.h: bound by arithmetic).  Each product is cut into
+ * blocks, which the threads share; no result depends on which thread computed it. */
 
 /* Element (i, k) is data[i * ld + k], or data[k * ld + i] if k_major. */
 struct mat {
@@ -22,8 +25,8 @@ struct product {
     int add; /* to what is in out */
 };
 
-#include "dot_body.h"
-#include "gemm_body.h"
+#include "gemm_impl.h"
+#include "gemv_impl.h"
 
 static int is_grouped(const struct br_call *c)
 {
@@ -31,14 +34,14 @@ static int is_grouped(const struct br_call *c)
            c->op == BR_OP_GROUPED_MATMUL_TN || c->op == BR_OP_GROUPED_MATMUL_TN_ADD;
 }
 
-static int adds(const struct br_call *c)
+static int matmul_adds(const struct br_call *c)
 {
     return c->op == BR_OP_MATMUL_TN_ADD || c->op == BR_OP_GROUPED_MATMUL_TN_ADD;
 }
 
 static int is_tn(const struct br_call *c)
 {
-    return c->op == BR_OP_MATMUL_TN || c->op == BR_OP_GROUPED_MATMUL_TN || adds(c);
+    return c->op == BR_OP_MATMUL_TN || c->op == BR_OP_GROUPED_MATMUL_TN || matmul_adds(c);
 }
 
 static const int32_t *offsets_of(const struct br_call *c)
@@ -78,7 +81,7 @@ static struct product product_at(const struct br_call *c, int64_t e)
         from = offsets_of(c)[e];
         n = offsets_of(c)[e + 1] - from;
     }
-    struct product p = {.ldo = out->stride[out->n_dim - 2], .add = adds(c)};
+    struct product p = {.ldo = out->stride[out->n_dim - 2], .add = matmul_adds(c)};
     if (is_tn(c)) {
         p.a = rows_of(x, from, 1);
         p.b = rows_of(w, from, 1);
@@ -103,7 +106,7 @@ static struct product product_at(const struct br_call *c, int64_t e)
 /* Few enough rows to be read along with the weights; only where k runs along the weight's rows. */
 static int is_small(const struct product *p)
 {
-    return p->m <= DOT_MAX_ROWS && !p->a.k_major && !p->b.k_major && p->a.dtype == BR_F32 &&
+    return p->m <= GEMV_MAX_ROWS && !p->a.k_major && !p->b.k_major && p->a.dtype == BR_F32 &&
            !p->half;
 }
 
@@ -111,38 +114,38 @@ static int64_t n_blocks(const struct br_call *c, const struct product *p)
 {
     if (p->m == 0 || p->n == 0)
         return 0;
-    int64_t lanes = c->stream->n_threads;
-    return is_small(p) ? dot_n_blocks(p, lanes) : gemm_n_blocks(p, lanes);
+    int64_t threads = c->stream->n_threads;
+    return is_small(p) ? gemv_n_blocks(p, threads) : gemm_n_blocks(p, threads);
 }
 
 /* Rows that belong to no expert. */
 static void zero_rest(const struct br_call *c)
 {
     int64_t first = offsets_of(c)[n_products(c)], from, to;
-    br__lane_range(c, c->out->shape[0] - first, 1, &from, &to);
+    br__thread_range(c, c->out->shape[0] - first, 1, &from, &to);
     for (int64_t r = first + from; r < first + to; r++)
         memset((char *)c->out->data + r * c->out->stride[0] * br__float_size(c->out->dtype), 0,
                (size_t)(c->out->shape[1] * br__float_size(c->out->dtype)));
 }
 
-/* Scratch: the packed rows that lanes share, whatever the offsets will be (each row of x is packed at
- * most once); then for each lane its block of b or its rows of x. */
+/* Scratch: the packed rows that threads share, whatever the offsets will be (each row of x is
+ * packed at most once); then for each thread its block of b or its rows of x. */
 static size_t shared_bytes(const struct br_call *c)
 {
     const struct br_tensor *x = &c->in[0];
     return (gemm_max_bytes(x->shape[0], x->shape[1], n_products(c)) + 63) & ~(size_t)63;
 }
 
-static size_t lane_bytes(const struct br_call *c)
+static size_t thread_bytes(const struct br_call *c)
 {
-    int64_t dot = dot_x_floats(DOT_MAX_ROWS, c->in[0].shape[1]), gemm = GEMM_LANE_FLOATS;
+    int64_t dot = gemv_x_floats(GEMV_MAX_ROWS, c->in[0].shape[1]), gemm = GEMM_LANE_FLOATS;
     if (c->out->dtype == BR_BF16)
         gemm += min_of(c->in[0].shape[0], GEMM_HALF_ROWS) * GEMM_NB;
     return br__line(dot > gemm ? dot : gemm) * sizeof(float);
 }
 
 /* Pack what the large products share.  Returns the number of blocks of all products. */
-static int64_t prepare(const struct br_call *c)
+static int64_t matmul_prepare(const struct br_call *c)
 {
     int64_t total = 0, n_packed = 0;
     float *packed = c->scratch;
@@ -160,25 +163,25 @@ static int64_t prepare(const struct br_call *c)
     return total;
 }
 
-/* A product, its blocks among those of all, and its rows as prepare() packed them. */
-struct place {
+/* A product, its blocks among those of all, and its rows as matmul_prepare() packed them. */
+struct product_cursor {
     struct product p;
     int64_t e, first, n;
     const float *packed;
 };
 
-static struct place first_place(const struct br_call *c)
+static struct product_cursor cursor_first(const struct br_call *c)
 {
-    struct place at = {.p = product_at(c, 0), .packed = c->scratch};
+    struct product_cursor at = {.p = product_at(c, 0), .packed = c->scratch};
     at.n = n_blocks(c, &at.p);
     return at;
 }
 
 /* Go to the product that has block i: mostly the one that is there, or the next. */
-static void seek(const struct br_call *c, struct place *at, int64_t i)
+static void cursor_seek(const struct br_call *c, struct product_cursor *at, int64_t i)
 {
     if (i < at->first)
-        *at = first_place(c);
+        *at = cursor_first(c);
     while (i >= at->first + at->n) {
         at->first += at->n;
         at->packed += is_small(&at->p) ? 0 : gemm_a_units(&at->p);
@@ -208,23 +211,23 @@ void BR__FN(matmul)(const struct br_call *c)
 #endif
     if (c->op == BR_OP_GROUPED_MATMUL || c->op == BR_OP_GROUPED_MATMUL_NN)
         zero_rest(c);
-    int64_t total = prepare(c), x_of = -1;
+    int64_t total = matmul_prepare(c), x_of = -1;
     float *own =
-        (float *)((char *)c->scratch + shared_bytes(c) + c->stream->thread * lane_bytes(c));
-    struct place at = first_place(c);
+        (float *)((char *)c->scratch + shared_bytes(c) + c->stream->thread * thread_bytes(c));
+    struct product_cursor at = cursor_first(c);
     struct br__share share = br__share(c, total);
     tiles_begin();
     for (int64_t i; br__share_next(&share, &i);) {
-        seek(c, &at, i);
+        cursor_seek(c, &at, i);
         if (!is_small(&at.p)) {
             gemm_block(c, &at.p, at.packed, i - at.first, own);
             x_of = -1; /* its block of b lies there now */
             continue;
         }
         if (x_of != at.e)
-            dot_pack(&at.p, own);
+            gemv_pack(&at.p, own);
         x_of = at.e;
-        dot_block(&at.p, c->stream->n_threads, own, i - at.first);
+        gemv_block(&at.p, c->stream->n_threads, own, i - at.first);
     }
     tiles_end();
 }
@@ -235,5 +238,5 @@ size_t BR__FN(matmul_scratch)(const struct br_call *c)
     if (c->attr.i[0] != BR_BF16)
         return br__matmul_scratch_avx512(c);
 #endif
-    return shared_bytes(c) + c->stream->n_threads * lane_bytes(c);
+    return shared_bytes(c) + c->stream->n_threads * thread_bytes(c);
 }

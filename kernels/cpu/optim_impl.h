@@ -1,5 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* optim_body.h - the optimizer's passes over flat arrays, and changes of dtype. */
+/* optim_impl.h - the optimizer's passes over flat arrays, and changes of dtype.
+ *
+ * Needs: vec_ops_impl.h.  Defines: the kernels square_sums, adamw, cast. */
 
 #define SQUARES_CHUNK 65536
 #define SQUARES_PARTS 16
@@ -33,7 +35,7 @@ void BR__FN(square_sums)(const struct br_call *c)
     }
 }
 
-/* The constants of a step, each in all lanes. */
+/* The constants of a step, each in all threads. */
 struct adamw {
     vf lr, beta1, beta2, rest1, rest2, eps, decay, correct1, correct2, scale;
 };
@@ -70,7 +72,7 @@ void BR__FN(adamw)(const struct br_call *c)
     const struct adamw a = adamw_of(c->in[4].data);
     uint16_t *copy = c->n_in > 5 ? c->in[5].data : NULL;
     int64_t from, to;
-    br__lane_range(c, br__cols(c->out), 32, &from, &to);
+    br__thread_range(c, br__cols(c->out), 32, &from, &to);
     for (int64_t i = from; i < to; i += VN) {
         int n = to - i < VN ? (int)(to - i) : VN;
         vf new_m = v_load_n(m + i, n), new_v = v_load_n(v + i, n);
@@ -87,8 +89,8 @@ void BR__FN(adamw)(const struct br_call *c)
 void BR__FN(cast)(const struct br_call *c)
 {
     const struct br_tensor *x = &c->in[0], *o = c->out;
-    struct br__span s = br__spans(c, br__rows(o), br__cols(o));
-    while (br__span_next(&s)) {
+    struct br__row_range s = br__row_ranges(c, br__rows(o), br__cols(o));
+    while (br__row_range_next(&s)) {
         int64_t at = br__row_at(x, s.row) + s.col, to = br__row_at(o, s.row) + s.col;
         if (o->dtype == BR_F32)
             widen((float *)o->data + to, x, at, s.n);

@@ -1,13 +1,14 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* norm_body.h - softmax and the norms over the last axis, with their gradients; rotary embedding.
- */
+/* norm_impl.h - softmax and the norms over the last axis, with their gradients; rotary embedding.
+ *
+ * Needs: vec_ops_impl.h.  Defines: the kernels softmax, rmsnorm*, l2norm, their gradients, rope. */
 
 /* ---- softmax --------------------------------------------------------------------------------- */
 
 void BR__FN(softmax)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(c->out);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         const float *x = br__row(&c->in[0], r);
         float *o = br__row(c->out, r);
@@ -18,7 +19,7 @@ void BR__FN(softmax)(const struct br_call *c)
 void BR__FN(log_sum_exp)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(&c->in[0]);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         float max;
         double sum;
@@ -30,7 +31,7 @@ void BR__FN(log_sum_exp)(const struct br_call *c)
 void BR__FN(softmax_grad)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(c->out);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         const float *p = br__row(&c->in[0], r), *y = br__row(&c->in[1], r);
         float *o = br__row(c->out, r), inner = dot(p, y, n);
@@ -65,15 +66,15 @@ void BR__FN(rmsnorm)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(c->out);
     const float *w = c->in[1].data;
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         const float *x = br__row(&c->in[0], r);
         float *o = br__row(c->out, r);
         vf inv = v_set1(inv_rms(x, n, c->attr.f[0]));
         if (c->attr.i[0])
-            map_span(x, w, x, o, n, inv, f_norm_1p);
+            map_range(x, w, x, o, n, inv, f_norm_1p);
         else
-            map_span(x, w, x, o, n, inv, f_norm);
+            map_range(x, w, x, o, n, inv, f_norm);
     }
 }
 
@@ -96,11 +97,11 @@ void BR__FN(rmsnorm_dx)(const struct br_call *c)
     int64_t from, to, n = br__cols(c->out);
     const float *w = c->in[1].data;
     vf one = v_set1(c->attr.i[0] ? 1 : 0);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t row = from; row < to; row++) {
         const float *x = br__row(&c->in[0], row), *y = br__row(&c->in[2], row);
         float *o = br__row(c->out, row), r = inv_rms(x, n, c->attr.f[0]);
-        map_span(y, w, y, o, n, one, f_weighted);
+        map_range(y, w, y, o, n, one, f_weighted);
         project(o, x, r * r * (dot(o, x, n) / (float)n), r, n);
     }
 }
@@ -110,17 +111,17 @@ size_t BR__FN(rmsnorm_dw_scratch)(const struct br_call *c)
     return br__line(br__rows(&c->in[0])) * sizeof(float);
 }
 
-/* Sum over rows of y x r: r of each row first, then each lane its columns. */
+/* Sum over rows of y x r: r of each row first, then each thread its columns. */
 void BR__FN(rmsnorm_dw)(const struct br_call *c)
 {
     const struct br_tensor *x = &c->in[0], *y = &c->in[1];
     int64_t from, to, rows = br__rows(x), d = br__cols(x);
     float *inv = c->scratch, part[COLS_AT_ONCE];
-    br__lane_range(c, rows, 16, &from, &to);
+    br__thread_range(c, rows, 16, &from, &to);
     for (int64_t r = from; r < to; r++)
         inv[r] = inv_rms(br__row(x, r), d, c->attr.f[0]);
     br__sync(c);
-    br__lane_range(c, d, 16, &from, &to);
+    br__thread_range(c, d, 16, &from, &to);
     for (int64_t col = from; col < to; col += COLS_AT_ONCE) {
         int64_t n = to - col < COLS_AT_ONCE ? to - col : COLS_AT_ONCE;
         float *o = (float *)c->out->data + col;
@@ -146,7 +147,7 @@ void BR__FN(rmsnorm_dw)(const struct br_call *c)
 void BR__FN(l2norm)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(c->out);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         const float *x = br__row(&c->in[0], r);
         scaled(br__row(c->out, r), x, 1 / sqrtf(dot(x, x, n) + (float)c->attr.f[0]), n);
@@ -157,7 +158,7 @@ void BR__FN(l2norm)(const struct br_call *c)
 void BR__FN(l2norm_grad)(const struct br_call *c)
 {
     int64_t from, to, n = br__cols(c->out);
-    br__lane_range(c, br__rows(c->out), 1, &from, &to);
+    br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t row = from; row < to; row++) {
         const float *x = br__row(&c->in[0], row), *y = br__row(&c->in[1], row);
         float *o = br__row(c->out, row), r = 1 / sqrtf(dot(x, x, n) + (float)c->attr.f[0]);
@@ -232,7 +233,7 @@ void BR__FN(rope)(const struct br_call *c)
     float *cosine = (float *)c->scratch + c->stream->thread * 2 * br__line(br__cols(&c->in[2]));
     float *sine = cosine + br__line(br__cols(&c->in[2]));
     vf sign = v_set1(c->attr.i[0] ? -1 : 1);
-    br__lane_range(c, x->shape[0] * heads, 1, &from, &to);
+    br__thread_range(c, x->shape[0] * heads, 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
         int64_t t = r / heads, h = r - t * heads;
         if (t != last)
