@@ -31,11 +31,6 @@ struct init_source {
     struct recipe *recipes; /* [n_tensors] */
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory making a model");
-}
-
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 /* Logarithm of x > 0: of the mantissa by the series of atanh, within 2^-50. */
@@ -122,10 +117,9 @@ static float element(const struct recipe *r, uint32_t bits)
 }
 
 /* Elements [first, first + n) of a tensor. */
-static void fill(const struct init_source *s, const struct recipe *r, uint64_t first, size_t n,
-                 float *out)
+static void fill(uint64_t seed, const struct recipe *r, uint64_t first, size_t n, float *out)
 {
-    const uint32_t key[] = {(uint32_t)s->seed, (uint32_t)(s->seed >> 32)};
+    const uint32_t key[] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t bits[4] = {0};
 
     for (size_t i = 0; i < n; i++) {
@@ -136,6 +130,18 @@ static void fill(const struct init_source *s, const struct recipe *r, uint64_t f
             br__philox(counter, key, bits);
         out[i] = element(r, bits[at % 4]);
     }
+}
+
+void br__init_normal(uint64_t seed, const char *name, double std, float *out, size_t n)
+{
+    const struct recipe r = {FILL_NORMAL, 0, std, br__xxh3(name, strlen(name))};
+    fill(seed, &r, 0, n, out);
+}
+
+void br__init_uniform(uint64_t seed, const char *name, double bound, float *out, size_t n)
+{
+    const struct recipe r = {FILL_UNIFORM, -bound, bound, br__xxh3(name, strlen(name))};
+    fill(seed, &r, 0, n, out);
 }
 
 /* ---- which tensor is what -------------------------------------------------------------------- */
@@ -182,7 +188,7 @@ static int list_tensors(struct init_source *s, const struct br__expansion *x, in
 
     s->recipes = br__arena_alloc(&s->arena, (x->n_hf + 1) * sizeof *s->recipes);
     if (!t || !mc || !s->recipes)
-        return nomem(err);
+        return br__nomem(err, "making a model");
     for (size_t i = 0; i < x->n_moves; i++)
         mc[x->moves[i].hf] = x->mc[x->moves[i].mc].name;
     for (size_t i = 0; i < x->n_hf; i++) {
@@ -208,7 +214,7 @@ static int init_read(const struct br__model_source *b, const struct br__source_t
     float *values = (float *)(void *)scratch->buf;
 
     (void)err;
-    fill(s, &s->recipes[t->from], off / size, n / size, values);
+    fill(s->seed, &s->recipes[t->from], off / size, n / size, values);
     br_cast(dst, t->dtype, values, BR_F32, n / size, 0);
     return BR_OK;
 }
@@ -240,13 +246,13 @@ static int find_text(struct init_source *s, const struct br__run *run, struct br
 
     s->base.config_text = run->config_text ? br__arena_strdup(&s->arena, run->config_text) : NULL;
     if (run->config_text)
-        return s->base.config_text ? BR_OK : nomem(err);
+        return s->base.config_text ? BR_OK : br__nomem(err, "making a model");
     int rc = br__recipe_config(&s->arena, run->recipe, &json, &cfg, err);
     if (rc)
         return rc;
     if (br__json_print(json, 0, &b) ||
         !(s->base.config_text = br__arena_strndup(&s->arena, b.p, b.n)))
-        rc = nomem(err);
+        rc = br__nomem(err, "making a model");
     br__buf_free(&b);
     br__json_free(json);
     return rc;
@@ -284,7 +290,7 @@ int br__init_source_open(struct br__model_source **out, const struct br__run *ru
 
     *out = NULL;
     if (!s)
-        return nomem(err);
+        return br__nomem(err, "making a model");
     s->base.ops = &init_ops;
     s->base.cfg = &s->cfg;
     s->base.dir = "random numbers";
