@@ -83,8 +83,9 @@ static void put_model(struct br__buf *b, const struct br__run *run, const struct
         br__buf_printf(b, "goes on     from %s, after iteration %" PRId64 "\n", p->resumed,
                        p->first);
     else
-        br__buf_printf(b, "begins      from %s%s\n",
-                       p->weights ? p->weights : "random weights, seed ", p->weights ? "" : "");
+        br__buf_printf(b,
+                       p->weights ? "begins      from %s\n" : "begins      from random weights\n",
+                       p->weights);
 }
 
 static void put_part(struct br__buf *b, const char *split, const struct br__pretrain_part *part)

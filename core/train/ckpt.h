@@ -107,4 +107,8 @@ void br__loaded_free(struct br__loaded *l);
 int br__init_source_open(struct br__model_source **out, const struct br__run *run,
                          struct br_err *err) BR_MUST_CHECK;
 
+/* n elements of one tensor: normal, or uniform between -bound and bound. */
+void br__init_normal(uint64_t seed, const char *name, double std, float *out, size_t n);
+void br__init_uniform(uint64_t seed, const char *name, double bound, float *out, size_t n);
+
 #endif

@@ -117,10 +117,9 @@ static float init_element(const struct recipe *r, uint32_t bits)
 }
 
 /* Elements [first, first + n) of a tensor. */
-static void init_fill(const struct init_source *s, const struct recipe *r, uint64_t first, size_t n,
-                      float *out)
+static void init_fill(uint64_t seed, const struct recipe *r, uint64_t first, size_t n, float *out)
 {
-    const uint32_t key[] = {(uint32_t)s->seed, (uint32_t)(s->seed >> 32)};
+    const uint32_t key[] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t bits[4] = {0};
 
     for (size_t i = 0; i < n; i++) {
@@ -131,6 +130,18 @@ static void init_fill(const struct init_source *s, const struct recipe *r, uint6
             br__philox(counter, key, bits);
         out[i] = init_element(r, bits[at % 4]);
     }
+}
+
+void br__init_normal(uint64_t seed, const char *name, double std, float *out, size_t n)
+{
+    const struct recipe r = {FILL_NORMAL, 0, std, br__xxh3(name, strlen(name))};
+    init_fill(seed, &r, 0, n, out);
+}
+
+void br__init_uniform(uint64_t seed, const char *name, double bound, float *out, size_t n)
+{
+    const struct recipe r = {FILL_UNIFORM, -bound, bound, br__xxh3(name, strlen(name))};
+    init_fill(seed, &r, 0, n, out);
 }
 
 /* ---- which tensor is what -------------------------------------------------------------------- */
@@ -203,7 +214,7 @@ static int init_read(const struct br__model_source *b, const struct br__source_t
     float *values = (float *)(void *)scratch->buf;
 
     (void)err;
-    init_fill(s, &s->recipes[t->from], off / size, n / size, values);
+    init_fill(s->seed, &s->recipes[t->from], off / size, n / size, values);
     br_cast(dst, t->dtype, values, BR_F32, n / size, 0);
     return BR_OK;
 }

@@ -398,6 +398,11 @@ static int set_rampup(struct br__run_maker *k)
     return BR_OK;
 }
 
+int br__run_has_adapters(const struct br__run *r)
+{
+    return r->mode == BR__MODE_LORA || r->mode == BR__MODE_DORA;
+}
+
 int64_t br__run_batch(const struct br__run *r, int64_t consumed)
 {
     const int64_t *v = r->rampup;
@@ -492,13 +497,15 @@ static int set_schedule(struct br__run_maker *k)
 static int set_peft(struct br__run_maker *k)
 {
     struct br__run_peft *p = &k->out->peft;
-    int adapter = k->out->mode == BR__MODE_LORA || k->out->mode == BR__MODE_DORA;
+    int adapter = br__run_has_adapters(k->out);
+    const char *bias = br__run_text(k, BR__RK_dora_qkv_bias);
     const char *position = br__run_text(k, BR__RK_peft_dropout_position);
 
     p->init = br__run_text(k, BR__RK_adapter_init);
     p->dim = br__run_int(k, BR__RK_peft_dim, 0);
     p->alpha = br__run_int(k, BR__RK_peft_alpha, 0);
     p->dropout = br__run_float(k, BR__RK_peft_dropout, 0);
+    p->bias_inside = bias && !strcmp(bias, "inside");
     p->dropout_post = position && !strcmp(position, "post");
     p->targets = br__run_list(k, BR__RK_peft_target_modules, &p->n_targets);
     p->excluded = br__run_list(k, BR__RK_peft_exclude_modules, &p->n_excluded);
@@ -507,6 +514,9 @@ static int set_peft(struct br__run_maker *k)
     if (p->init && !adapter)
         return br_fail(k->err, BR_E_CONFIG, "adapter_init is set, but mode %s trains no adapter",
                        k->r->mode);
+    if (p->dropout > 0)
+        return br_fail(k->err, BR_E_UNSUPPORTED, "peft_dropout is %g: dropout is not here yet",
+                       p->dropout);
     return BR_OK;
 }
 

@@ -66,8 +66,13 @@ struct br__train {
     atomic_int stop;
 };
 
-/* ---- resume.c: the run and its checkpoints ------------------------------------------------------
- */
+/* ---- peft.c ---------------------------------------------------------------------------------- */
+
+struct br__lora_opts br__peft_opts(const struct br__run *run);
+/* Where the adapter of a run that trains one begins from. */
+int br__peft_begin(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- resume.c: the run and its checkpoints --------------------------------------------------- */
 
 /* The checkpoint to go on from, if there is one: t->resumed (the run's own comes before `load`),
  * and from which step: t->s.iteration and consumed. */

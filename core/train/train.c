@@ -23,9 +23,10 @@ static int find_source(const struct br__train *t, struct br__weights_opts *w, st
         w->megatron_path = run->weights;
     else if (run->weights)
         w->hf_model = run->weights;
-    else if (t->resumed && run->mode <= BR__MODE_SFT)
+    else if (t->resumed && !br__run_has_adapters(run)) {
         w->megatron_path = t->resumed;
-    else if (run->mode != BR__MODE_PRETRAIN)
+        w->hf_model = run->config_text ? run->hf_model : NULL; /* what its config.json says */
+    } else if (run->mode != BR__MODE_PRETRAIN)
         return br_fail(err, BR_E_CONFIG,
                        "finetuning begins from a model: pretrained_checkpoint=DIR names it, a "
                        "Megatron or a Hugging Face checkpoint");
@@ -42,8 +43,11 @@ static int open_model(struct br__train *t, struct br_err *err)
         .device = t->o.device,
         .precision = run->values,
         .threads = t->o.threads};
+    const struct br__lora_opts lora = br__peft_opts(run);
 
     int rc = find_source(t, &o.weights, err);
+    if (br__run_has_adapters(run))
+        o.weights.lora = &lora;
     if (!rc)
         rc = br__llm_open(&t->model, &o, err);
     if (rc) {
@@ -66,17 +70,53 @@ static int open_model(struct br__train *t, struct br_err *err)
     return BR_OK;
 }
 
+/* Names of recompute_modules; "core_attn" needs nothing, since attention keeps no probabilities. */
+static const struct {
+    const char *name;
+    unsigned module;
+} recompute_names[] = {{"core_attn", 0},
+                       {"layernorm", BR__RECOMPUTE_LAYERNORM},
+                       {"mlp", BR__RECOMPUTE_MLP},
+                       {"moe", BR__RECOMPUTE_MOE},
+                       {"moe_act", BR__RECOMPUTE_MOE_ACT},
+                       {"shared_experts", BR__RECOMPUTE_SHARED_EXPERTS}};
+
+static int set_recompute(const struct br__run *run, struct br__train_opts *o, struct br_err *err)
+{
+    o->recompute_layers = run->recompute_layers;
+    if (run->recompute == 'f')
+        o->recompute = run->recompute_block ? BR__RECOMPUTE_BLOCK : BR__RECOMPUTE_UNIFORM;
+    for (size_t i = 0; i < run->n_recompute_modules; i++) {
+        size_t k = 0;
+        while (k < BR_COUNTOF(recompute_names) &&
+               strcmp(recompute_names[k].name, run->recompute_modules[i]) != 0)
+            k++;
+        if (k == BR_COUNTOF(recompute_names))
+            return br_fail(err, BR_E_UNSUPPORTED,
+                           "recompute_modules: '%s' is not known here; known are core_attn, "
+                           "layernorm, mlp, moe, moe_act and shared_experts",
+                           run->recompute_modules[i]);
+        o->recompute_modules |= recompute_names[k].module;
+    }
+    if (o->recompute_modules)
+        o->recompute = BR__RECOMPUTE_SELECTIVE;
+    return BR_OK;
+}
+
 static int open_trainer(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    const struct br__train_opts o = {.values = run->values,
-                                     .router_dtype = run->router,
-                                     .native_ce = run->native_ce,
-                                     .mtp = t->n_mtp,
-                                     .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
-                                     .aux_coeff = run->aux_coeff,
-                                     .z_coeff = run->z_coeff};
-    int rc = br__trainer_open(&t->trainer, t->model, &o, err);
+    struct br__train_opts o = {.values = run->values,
+                               .router_dtype = run->router,
+                               .native_ce = run->native_ce,
+                               .mtp = t->n_mtp,
+                               .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
+                               .aux_coeff = run->aux_coeff,
+                               .z_coeff = run->z_coeff};
+    int rc = set_recompute(run, &o, err);
+
+    if (!rc)
+        rc = br__trainer_open(&t->trainer, t->model, &o, err);
 
     if (!rc)
         t->list = br__trainer_list(t->trainer, &t->n);
@@ -155,6 +195,8 @@ static int open_all(struct br__train *t, struct br_err *err)
         rc = open_trainer(t, err);
     if (!rc && !t->o.dry)
         rc = open_optimizer(t, err);
+    if (!rc && !t->o.dry)
+        rc = br__peft_begin(t, err);
     if (!rc && !t->o.dry)
         rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)

@@ -163,6 +163,7 @@ struct br__run_peft {
     int64_t dim, alpha;
     double dropout;
     int dropout_post; /* dropout after the adapter, not before it */
+    int bias_inside;  /* DoRA: the magnitude scales the bias, too */
     const char **targets, **excluded;
     size_t n_targets, n_excluded;
     const char *a_init, *b_init;
@@ -236,6 +237,7 @@ struct br__run_opts {
 int br__run_make(struct br__arena *a, struct br__registry *reg, struct br__recipe *r,
                  const struct br__run_opts *o, struct br__run *out,
                  struct br_err *err) BR_MUST_CHECK;
+int br__run_has_adapters(const struct br__run *r);
 /* Samples of the step that begins after `consumed` samples: the batch may grow at first. */
 int64_t br__run_batch(const struct br__run *r, int64_t consumed);
 

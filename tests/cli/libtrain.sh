@@ -31,7 +31,7 @@ finetune_filter='
 "cross_entropy_loss_fusion=\(.prec == "bf16")", "calculate_per_token_loss=\(.per_token // false)",
 (select(.sft.pack) | "packed_sequence=true", "packed_sequence_size=\(.sft.pack)"),
 (select(.model.moe_aux_loss_coeff) | "moe_aux_loss_coeff=\(.model.moe_aux_loss_coeff)"),
-(select(.peft) | "peft_dim=8", "peft_alpha=16", "adapter_init=\($case)/init_trainable.safetensors")'
+(select(.peft == "dora") | "dora_qkv_bias=inside"), (select(.peft) | "peft_dim=8", "peft_alpha=16", "adapter_init=\($case)/init_trainable.safetensors")'
 
 # typed CASE [MODEL]: `args` is what follows `bridge train` for it; MODEL where the case has no hf/ of its own.
 typed() {

@@ -10,9 +10,39 @@ for case in qwen2 qwen3 qwen3_moe qwen3_next_mtp; do
     expect 0 train "${args[@]}" dir=runs name=$case --no-sync
     compared "$runs/$case" runs/$case/log.jsonl
 done
-typed "$runs/qwen2_sft" "$runs/qwen2_sft/model"
-expect 0 train "${args[@]}" dir=runs name=sft --no-sync
-compared "$runs/qwen2_sft" runs/sft/log.jsonl
+for case in qwen2_sft qwen2_lora; do
+    typed "$runs/$case" "$runs/qwen2_sft/model"
+    expect 0 train "${args[@]}" dir=runs name=$case --no-sync
+    compared "$runs/$case" runs/$case/log.jsonl
+done
+says 'trained: LoRA, 5888'
+
+# An adapter begins from numbers of its own, the same for the same seed, and changes nothing before it has learnt.
+mapfile -t args < <(printf '%s\n' "${args[@]}" | grep -v adapter_init)
+for run in a b; do
+    expect 0 train "${args[@]}" dir=runs name=lora_$run --no-sync
+done
+cmp <(jq -c '[.lm_loss, .grad_norm]' runs/lora_a/log.jsonl) <(jq -c '[.lm_loss, .grad_norm]' runs/lora_b/log.jsonl) ||
+    fail "a run with the same seed differs"
+jq -s -e --slurpfile recorded "$runs/qwen2_lora/steps.json" \
+    '(.[0].lm_loss - $recorded[0].steps[0].losses["lm loss"] | fabs) < 2e-6 and .[9].lm_loss < .[0].lm_loss' \
+    runs/lora_a/log.jsonl >/dev/null || fail "a fresh adapter: $(cat runs/lora_a/log.jsonl)"
+expect 12 train qwen2_500m_finetune_config --peft lora "${args[@]:1}" adapter_init=runs
+complains 'is a directory'
+echo '{}' >bad.safetensors
+expect 4 train "${args[@]}" adapter_init=bad.safetensors
+complains "adapter_init 'bad.safetensors'"
+
+# bfloat16 values, and layers that are computed twice: the same losses within what bfloat16 allows, to the last bit.
+typed "$runs/qwen3"
+expect 0 train "${args[@]}" mixed_precision=bf16_mixed train_iters=6 lr_warmup_iters=2 dir=runs name=bf16 --no-sync
+expect 0 train "${args[@]}" mixed_precision=bf16_mixed train_iters=6 lr_warmup_iters=2 enable_recompute=true dir=runs \
+    name=again --no-sync
+cmp <(jq -c '[.lm_loss, .grad_norm]' runs/bf16/log.jsonl) <(jq -c '[.lm_loss, .grad_norm]' runs/again/log.jsonl) ||
+    fail "recompute changes results"
+expect 0 train "${args[@]}" train_iters=6 lr_warmup_iters=2 dir=runs name=wide --no-sync
+jq -n -e --slurpfile a runs/bf16/log.jsonl --slurpfile b runs/wide/log.jsonl \
+    '[range(6) | $a[.].lm_loss - $b[.].lm_loss | fabs] | max < 0.02 and max > 0' >/dev/null || fail "bfloat16"
 
 # The comparison finds what differs: another learning rate, a step too few.
 typed "$runs/qwen2"

@@ -1,0 +1,138 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* peft.c - where adapters begin from: random numbers, or a file.
+ *
+ * Source of the distributions: ParallelLinearAdapter of megatron.bridge.peft.utils: xavier is
+ * xavier_normal_, normal has a standard deviation of 0.2, kaiming is kaiming_uniform_ with a =
+ * sqrt(5). */
+#include "../format/format.h"
+#include "ckpt.h"
+#include "state.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+struct br__lora_opts br__peft_opts(const struct br__run *run)
+{
+    const struct br__run_peft *p = &run->peft;
+
+    return (struct br__lora_opts){.targets = p->targets,
+                                  .excluded = p->excluded,
+                                  .n_targets = p->n_targets,
+                                  .n_excluded = p->n_excluded,
+                                  .dim = p->dim,
+                                  .alpha = (double)p->alpha,
+                                  .dora = run->mode == BR__MODE_DORA,
+                                  .bias_inside = p->bias_inside};
+}
+
+/* ---- random numbers -------------------------------------------------------------------------- */
+
+/* A matrix [out, in] of an adapter; magnitudes are what the weights say. */
+static int peft_fill(struct br__train *t, const struct br__trained *x, const char *how,
+                     struct br_err *err)
+{
+    double in = (double)x->shape[1], out = (double)x->shape[0];
+    uint64_t seed = t->run->seed;
+
+    if (!how || !strcmp(how, "zero"))
+        memset(x->main, 0, x->n * sizeof *x->main);
+    else if (!strcmp(how, "xavier"))
+        br__init_normal(seed, x->name, sqrt(2 / (in + out)), x->main, x->n);
+    else if (!strcmp(how, "normal"))
+        br__init_normal(seed, x->name, 0.2, x->main, x->n);
+    else if (!strcmp(how, "kaiming"))
+        br__init_uniform(seed, x->name, 1 / sqrt(in), x->main, x->n);
+    else
+        return br_fail(err, BR_E_UNSUPPORTED, "adapters cannot begin as '%s'", how);
+    return BR_OK;
+}
+
+static int peft_random(struct br__train *t, struct br_err *err)
+{
+    const struct br__run_peft *p = &t->run->peft;
+    int rc = BR_OK;
+
+    for (size_t i = 0; i < t->n && !rc; i++) {
+        const struct br__trained *x = &t->list[i];
+        if (br__ends(x->name, ".linear_in.weight"))
+            rc = peft_fill(t, x, p->a_init, err);
+        else if (br__ends(x->name, ".linear_out.weight"))
+            rc = peft_fill(t, x, p->b_init, err);
+    }
+    return rc;
+}
+
+/* ---- a file ---------------------------------------------------------------------------------- */
+
+struct peft_file {
+    struct br__arena arena;
+    struct br__file file;
+    struct br__st_entry *entries;
+    size_t n;
+    uint64_t data;
+};
+
+static const struct br__st_entry *peft_find(const struct peft_file *f, const char *name)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (!strcmp(f->entries[i].name, name))
+            return &f->entries[i];
+    return NULL;
+}
+
+static int peft_take(const struct peft_file *f, const struct br__trained *x, struct br_err *err)
+{
+    const struct br__st_entry *e = peft_find(f, x->name);
+    char have[64], want[64];
+
+    if (!e)
+        return br_fail(err, BR_E_PLAN, "it lacks '%s'", x->name);
+    if (e->ndim != x->ndim || memcmp(e->shape, x->shape, (size_t)x->ndim * sizeof *x->shape) != 0)
+        return br_fail(err, BR_E_PLAN, "'%s' is %s, expected %s", x->name,
+                       br__shape_str(e->shape, e->ndim, have, sizeof have),
+                       br__shape_str(x->shape, x->ndim, want, sizeof want));
+    if (!br_dtype_is_float(e->dtype) || br_dtype_size(e->dtype) < 2)
+        return br_fail(err, BR_E_UNSUPPORTED, "'%s' is of type %s, expected a float type", x->name,
+                       br_dtype_torch(e->dtype));
+    br_cast(x->main, BR_F32, f->file.map + f->data + e->begin, e->dtype, x->n, 0);
+    return BR_OK;
+}
+
+/* Tensors by Megatron's names: all of the adapter's, and no others. */
+static int peft_read(struct br__train *t, const char *path, struct br_err *err)
+{
+    struct peft_file f = {0};
+    const char *metadata;
+    int rc = br__file_open(&f.file, path, err);
+
+    if (!rc)
+        rc = br__st_open(&f.arena, &f.file, &f.entries, &f.n, &f.data, &metadata, err);
+    for (size_t i = 0; i < t->n && !rc; i++)
+        rc = peft_take(&f, &t->list[i], err);
+    if (!rc && f.n != t->n)
+        rc = br_fail(err, BR_E_PLAN, "it holds %zu tensors, the adapter has %zu", f.n, t->n);
+    if (rc)
+        br_wrap(err, "adapter_init '%s'", path);
+    br__file_close(&f.file);
+    br__arena_free(&f.arena);
+    return rc;
+}
+
+/* ---- beginning ------------------------------------------------------------------------------- */
+
+int br__peft_begin(struct br__train *t, struct br_err *err)
+{
+    const char *init = t->run->peft.init;
+    int rc;
+
+    if (!br__run_has_adapters(t->run) || t->resumed)
+        return BR_OK;
+    if (init && br__is_dir(init))
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "adapter_init '%s' is a directory; expected a safetensors file with "
+                       "Megatron's names",
+                       init);
+    rc = init ? peft_read(t, init, err) : peft_random(t, err);
+    return rc ? rc : br__trainer_updated(t->trainer, err);
+}

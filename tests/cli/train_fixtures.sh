@@ -1,0 +1,26 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
+# train_fixtures.sh - every recorded run of Megatron Bridge, typed: pretraining, full finetuning, LoRA, DoRA; and the
+# real checkpoints of their middle, from which training goes on.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/libtrain.sh"
+need_fixture train/runs
+fixtures=${fixture%/runs}
+
+n=0
+for case in "$fixtures"/{runs,sft,lora,dora}/*; do
+    model=$case/hf
+    [ -d "$model" ] || model=$fixtures/hf_models/$(jq -r .family "$case/case.json")
+    typed "$case" "$model"
+    expect 0 train "${args[@]}" save_interval=null dir=runs name=a --no-sync
+    compared "$case" runs/a/log.jsonl
+    rm -r runs
+    n=$((n + 1))
+    [ -d "$case/ckpt" ] || continue
+    expect 0 train "${args[@]}" load="$case/ckpt" save_interval=null dir=runs name=a --no-sync
+    first=$(head -n 1 runs/a/log.jsonl | jq .iteration)
+    [ "$first" = $(($(jq .save_interval "$case/case.json") + 1)) ] || fail "$case goes on with step $first"
+    compared "$case" runs/a/log.jsonl "$first"
+    rm -r runs
+done
+[ $n = 28 ] || fail "$n cases"
+done_ok
