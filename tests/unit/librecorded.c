@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* librecorded.c - see librecorded.h. */
+#include "train/optim.h"
 #include "librecorded.h"
 
 #include <math.h>

@@ -6,6 +6,7 @@
 
 #include "libgolden.h"
 #include "train/train.h"
+#include "train/optim.h"
 
 struct recorded {
     char dir[1024];

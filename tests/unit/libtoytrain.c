@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libtoytrain.c - see libtoytrain.h. */
+#include "train/optim.h"
 #include "libtoytrain.h"
 #include "librun.h"
 

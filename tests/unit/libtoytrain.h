@@ -7,6 +7,7 @@
 
 #include "libgolden.h"
 #include "train/train.h"
+#include "train/optim.h"
 
 struct toy_tensor {
     const char *name;
