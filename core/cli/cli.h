@@ -22,7 +22,7 @@
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
  *   cmd_download.c download                             cmd_data.c data build, merge, inspect
- *   cmd_train.c    train, with train_plan.c and train_log.c */
+ *   cmd_train.c    train, with train_plan.c and train_log.c; train_report.c train report */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -70,7 +70,8 @@
     X(DATA_BUILD, data_build)                                                                      \
     X(DATA_MERGE, data_merge)                                                                      \
     X(DATA_INSPECT, data_inspect)                                                                  \
-    X(TRAIN, train)
+    X(TRAIN, train)                                                                                \
+    X(TRAIN_REPORT, train_report)
 
 enum br__cmd_id {
 #define BR_X(id, name) BR__CMD_##id,

@@ -316,4 +316,20 @@ void br__train_plan(const struct br__train *t, struct br__train_plan *out);
  * sequences and tokens. */
 int br__train_part(const struct br__train *t, int split, size_t k, struct br__pretrain_part *out);
 
+/* ---- tb.c: event files of TensorBoard -------------------------------------------------------- */
+
+struct br__tb {
+    struct br__append file;
+};
+struct br__tb_scalar {
+    const char *tag;
+    double value;
+};
+/* A new file in dir, which is made; zeroed structs may be closed. */
+int br__tb_open(struct br__tb *tb, const char *dir, struct br_err *err) BR_MUST_CHECK;
+/* Scalars of one step; readers see them at once. */
+int br__tb_write(struct br__tb *tb, int64_t step, const struct br__tb_scalar *v, size_t n,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__tb_close(struct br__tb *tb);
+
 #endif
