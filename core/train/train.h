@@ -273,4 +273,20 @@ int br__peft_merge(const struct br__peft_job *o, struct br__peft_done *done,
 int br__peft_verify(const struct br__peft_job *o, struct br__peft_done *done,
                     struct br_err *err) BR_MUST_CHECK;
 
+/* ---- tb.c: event files of TensorBoard -------------------------------------------------------- */
+
+struct br__tb {
+    struct br__append file;
+};
+struct br__tb_scalar {
+    const char *tag;
+    double value;
+};
+/* A new file in dir, which is made; zeroed structs may be closed. */
+int br__tb_open(struct br__tb *tb, const char *dir, struct br_err *err) BR_MUST_CHECK;
+/* Scalars of one step; readers see them at once. */
+int br__tb_write(struct br__tb *tb, int64_t step, const struct br__tb_scalar *v, size_t n,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__tb_close(struct br__tb *tb);
+
 #endif
