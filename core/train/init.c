@@ -248,7 +248,8 @@ static int find_text(struct init_source *s, const struct br__run *run, struct br
     return rc;
 }
 
-static int init_make(struct init_source *s, const struct br__run *run, int blank, struct br_err *err)
+static int init_make(struct init_source *s, const struct br__run *run, int blank,
+                     struct br_err *err)
 {
     struct br__expand_opts o = {0};
     struct br__expansion *x;

@@ -21,11 +21,6 @@ struct br__train_ckpt {
     int64_t pending; /* step that a thread writes; -1: none */
 };
 
-static int nomem(struct br_err *err)
-{
-    return br_fail(err, BR_E_NOMEM, "out of memory for the run's checkpoints");
-}
-
 static void BR_PRINTF(2, 3) warn(const struct br__train *t, const char *fmt, ...)
 {
     const struct br_listener *to = t->o.listener;
@@ -104,7 +99,7 @@ static int list_tensors(struct br__train *t, struct br__train_ckpt *c, struct br
     br_cfg_set(&c->cfg, BR_CFG_MTP_NUM_LAYERS, t->n_mtp);
     c->list = br__arena_alloc(&c->arena, (t->n + 1) * sizeof *c->list);
     if (!c->list)
-        return nomem(err);
+        return br__nomem(err, "for the run's checkpoints");
     for (size_t i = 0; i < t->n; i++) {
         const struct br__trained *x = &t->list[i];
         c->list[i] = (struct br__live){.name = adapters ? x->megatron : x->name,
@@ -243,7 +238,7 @@ int br__train_resume(struct br__train *t, struct br_err *err)
     struct br__train_ckpt *c = t->ckpt = br__calloc(1, sizeof *c);
 
     if (!c)
-        return nomem(err);
+        return br__nomem(err, "for the run's checkpoints");
     c->pending = -1;
     int rc = list_tensors(t, c, err);
     if (!rc)

@@ -66,8 +66,7 @@ struct br__train {
     atomic_int stop;
 };
 
-/* ---- resume.c: the run and its checkpoints ------------------------------------------------------
- */
+/* ---- resume.c: the run and its checkpoints --------------------------------------------------- */
 
 /* The checkpoint to go on from, if there is one: t->resumed (the run's own comes before `load`),
  * and from which step: t->s.iteration and consumed. */
