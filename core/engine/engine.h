@@ -215,8 +215,9 @@ enum br__recompute_module { /* "core_attn" needs none: attention never keeps its
                             BR__RECOMPUTE_SHARED_EXPERTS = 16
 };
 struct br__train_opts {
-    int values;       /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
-                         BR_NONE is BR_F32 */
+    int values; /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
+                   BR_F16: of weights alone; BR_NONE is BR_F32 */
+    int grads;  /* BR_BF16: what micro batches add up to is rounded after each; else float32 */
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
@@ -243,11 +244,12 @@ struct br__trained {
     const char *megatron; /* key of the Megatron tensor that it is, or is a part of */
     int ndim;
     int64_t shape[BR_MAX_DIMS];
-    size_t n;       /* elements */
-    int minus_one;  /* `main` is the Hugging Face tensor minus 1, as Megatron has it */
-    float *main;    /* float32 main weights */
-    uint16_t *bf16; /* the model's copy where the values are bfloat16; else NULL */
-    float *grad;    /* the sum of the gradients since br__trainer_zero */
+    size_t n;      /* elements */
+    int minus_one; /* `main` is the Hugging Face tensor minus 1, as Megatron has it */
+    float *main;   /* float32 main weights */
+    uint16_t
+        *bf16; /* the model's copy where the values have 16 bits: bfloat16, or float16; else NULL */
+    float *grad; /* the sum of the gradients since br__trainer_zero */
 };
 /* All of them, in the order of the model's files; the list lives as long as the trainer. */
 const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n);

@@ -63,7 +63,7 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
 /* Kernels read matrices in any dtype, everything else in float32. */
 static int is_wide(const struct br__store *s, const struct br__source *q, size_t n_model)
 {
-    return s->bf16 && (q->ndim != 2 || q->index >= n_model);
+    return s->half && (q->ndim != 2 || q->index >= n_model);
 }
 
 static void store_take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
@@ -87,16 +87,16 @@ static void store_take(struct br__store *s, struct br__source *q, const struct l
     q->dtype = BR_F32;
     q->data = t->main;
     q->minus_one = t->minus_one;
-    if (!s->bf16)
+    if (!s->half)
         return;
-    br_cast(t->bf16, BR_BF16, t->main, BR_F32, t->n, 0);
-    br_cast(t->main, BR_F32, t->bf16, BR_BF16, t->n, 0); /* what training starts from */
+    br_cast(t->bf16, s->half, t->main, BR_F32, t->n, 0);
+    br_cast(t->main, BR_F32, t->bf16, s->half, t->n, 0); /* what training starts from */
     if (is_wide(s, q, l->n_model)) {
         q->data = s->frozen[i].wide = s->wide + s->n_wide;
-        br_cast(s->frozen[i].wide, BR_F32, t->bf16, BR_BF16, t->n, 0);
+        br_cast(s->frozen[i].wide, BR_F32, t->bf16, s->half, t->n, 0);
         s->n_wide += (t->n + ALIGN - 1) / ALIGN * ALIGN;
     } else {
-        q->dtype = BR_BF16;
+        q->dtype = s->half;
         q->data = t->bf16;
     }
 }
@@ -116,7 +116,7 @@ static int make_copies(struct br__store *s, const struct br__weights *w, const s
 }
 
 static int store_make(struct br__store *s, struct br__weights *w, const struct br__params *params,
-                      int values, struct br_err *err)
+                      struct br_err *err)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
     struct layout l = {.n_model = w->n_sources, .n_sources = n};
@@ -132,8 +132,7 @@ static int store_make(struct br__store *s, struct br__weights *w, const struct b
     s->frozen = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->frozen);
     s->main = br__calloc(s->elems + ALIGN, sizeof *s->main);
     s->grad = br__calloc(s->elems + ALIGN, sizeof *s->grad);
-    if (!s->list || !s->frozen || !s->main || !s->grad ||
-        (values == BR_BF16 && make_copies(s, w, &l)))
+    if (!s->list || !s->frozen || !s->main || !s->grad || (s->half && make_copies(s, w, &l)))
         return br__nomem(err, "for the weights that are trained");
     for (size_t i = 0; i < n; i++)
         if (l.megatron[i])
@@ -146,7 +145,8 @@ int br__store_open(struct br__store *s, struct br__weights *w, const struct br__
 {
     memset(s, 0, sizeof *s);
     s->threads = w->threads;
-    int rc = store_make(s, w, params, values, err);
+    s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
+    int rc = store_make(s, w, params, err);
     if (rc)
         br__store_close(s);
     return rc;
@@ -173,15 +173,35 @@ static int round_tensor(void *arg, size_t i, int worker, struct br_err *err)
     const struct br__trained *t = &s->list[i];
     (void)worker;
     (void)err;
-    br_cast(t->bf16, BR_BF16, t->main, BR_F32, t->n, 0);
+    br_cast(t->bf16, s->half, t->main, BR_F32, t->n, 0);
     if (s->frozen[i].wide)
-        br_cast(s->frozen[i].wide, BR_F32, t->bf16, BR_BF16, t->n, 0);
+        br_cast(s->frozen[i].wide, BR_F32, t->bf16, s->half, t->n, 0);
     return 0;
 }
 
 int br__store_round(struct br__store *s, struct br_err *err)
 {
-    return s->bf16 ? br__pool_run(s->threads, s->n, round_tensor, s, err) : 0;
+    return s->half ? br__pool_run(s->threads, s->n, round_tensor, s, err) : 0;
+}
+
+static int round_grad(void *arg, size_t i, int worker, struct br_err *err)
+{
+    uint16_t half[1024];
+    const struct br__store *s = arg;
+    const struct br__trained *t = &s->list[i];
+    (void)worker;
+    (void)err;
+    for (size_t k = 0; k < t->n; k += BR_COUNTOF(half)) {
+        size_t n = BR__MIN(t->n - k, BR_COUNTOF(half));
+        br_cast(half, BR_BF16, t->grad + k, BR_F32, n, 0);
+        br_cast(t->grad + k, BR_F32, half, BR_BF16, n, 0);
+    }
+    return 0;
+}
+
+int br__store_round_grads(struct br__store *s, struct br_err *err)
+{
+    return br__pool_run(s->threads, s->n, round_grad, s, err);
 }
 
 float *br__store_grad(const struct br__store *s, const struct br__part *q)

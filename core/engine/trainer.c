@@ -447,7 +447,11 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
     out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     if (!rc)
         rc = read_moe(t, p, mb, out, err);
-    return rc || !backward ? rc : add_gradients(t, p, err);
+    if (!rc && backward)
+        rc = add_gradients(t, p, err);
+    if (!rc && backward && t->o.grads == BR_BF16)
+        rc = br__store_round_grads(&t->store, err);
+    return rc;
 }
 
 /* ---- open, close ----------------------------------------------------------------------------- */
@@ -459,8 +463,9 @@ static int check_opts(const struct br__llm *m, const struct br__train_opts *o, s
         lack = "several ranks";
     else if (!br__device_is_host(&m->ranks[0].dev))
         lack = "a device whose memory is not the host's";
-    else if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16)
-        lack = "values that are neither float32 nor bfloat16";
+    else if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16 &&
+             o->values != BR_F16)
+        lack = "values that are no floats of 16 or 32 bits";
     if (lack)
         return br_fail(err, BR_E_UNSUPPORTED, "the engine cannot train with %s yet", lack);
     if (o->mtp && m->weights->cfg->n_mtp != 1)

@@ -20,8 +20,9 @@ struct br__store {
     struct br__frozen *frozen; /* [n] */
     size_t n;
     float *main, *grad; /* [elems] of all tensors */
-    uint16_t *bf16;     /* [elems] main rounded, or NULL */
-    float *wide;        /* [n_wide] of those that are no matrices: bf16 widened */
+    int half;           /* BR_BF16 or BR_F16: the model has copies of that dtype; 0: it has none */
+    uint16_t *bf16;     /* [elems] the copies, or NULL */
+    float *wide;        /* [n_wide] of those that are no matrices: widened again */
     size_t elems, n_wide;
     int threads;
     uint32_t *of_source; /* [sources of weights, then of their adapter] index in list, if trained */
@@ -29,12 +30,15 @@ struct br__store {
 /* All weights, or those of an adapter if there is one beside them. */
 int br__is_trained(const struct br__weights *w, const struct br__param *p);
 /* Trains what the params of `params` that are trained are made of, and makes it the source of the
- * params that are opened from now on.  values: BR_F32, or BR_BF16 for copies that are rounded. */
+ * params that are opened from now on.  values: BR_F32, or BR_BF16 or BR_F16 for copies that
+ * are rounded. */
 int br__store_open(struct br__store *s, struct br__weights *w, const struct br__params *params,
                    int values, struct br_err *err) BR_MUST_CHECK;
 /* The copies follow the main weights. */
 int br__store_round(struct br__store *s, struct br_err *err) BR_MUST_CHECK;
 void br__store_close(struct br__store *s); /* sources are as before */
+/* Gradients become what bfloat16 holds of them. */
+int br__store_round_grads(struct br__store *s, struct br_err *err) BR_MUST_CHECK;
 /* Where the gradient of a part begins. */
 float *br__store_grad(const struct br__store *s, const struct br__part *q);
 

@@ -104,8 +104,9 @@ void br__loaded_free(struct br__loaded *l);
 
 /* ---- init.c ---------------------------------------------------------------------------------- */
 
-/* The model of a run that begins from nothing: run's configuration, values by its seed. */
-int br__init_source_open(struct br__model_source **out, const struct br__run *run,
+/* The model of a run that begins from nothing: run's configuration, values by its seed; blank: all
+ * zero, for a run that reads them from a checkpoint. */
+int br__init_source_open(struct br__model_source **out, const struct br__run *run, int blank,
                          struct br_err *err) BR_MUST_CHECK;
 
 /* n elements of one tensor: normal, or uniform between -bound and bound. */

@@ -180,7 +180,7 @@ static struct recipe recipe_of(const struct init_source *s, const struct br__slo
     return r;
 }
 
-static int list_tensors(struct init_source *s, const struct br__expansion *x, int dtype,
+static int list_tensors(struct init_source *s, const struct br__expansion *x, int dtype, int blank,
                         struct br_err *err)
 {
     struct br__source_tensor *t = br__arena_alloc(&s->arena, (x->n_hf + 1) * sizeof *t);
@@ -196,7 +196,8 @@ static int list_tensors(struct init_source *s, const struct br__expansion *x, in
         t[i] = (struct br__source_tensor){
             .name = hf->name, .dtype = dtype, .ndim = hf->ndim, .from = (uint32_t)i};
         memcpy(t[i].shape, hf->shape, sizeof t[i].shape);
-        s->recipes[i] = recipe_of(s, hf, mc[i] ? mc[i] : hf->name);
+        if (!blank)
+            s->recipes[i] = recipe_of(s, hf, mc[i] ? mc[i] : hf->name);
     }
     s->base.tensors = t;
     s->base.n_tensors = x->n_hf;
@@ -258,7 +259,8 @@ static int find_text(struct init_source *s, const struct br__run *run, struct br
     return rc;
 }
 
-static int init_make(struct init_source *s, const struct br__run *run, struct br_err *err)
+static int init_make(struct init_source *s, const struct br__run *run, int blank,
+                     struct br_err *err)
 {
     struct br__expand_opts o = {0};
     struct br__expansion *x;
@@ -280,10 +282,10 @@ static int init_make(struct init_source *s, const struct br__run *run, struct br
     s->seed = run->seed;
     s->base.untied = o.untied = !br_cfg_i(&s->cfg, BR_CFG_SHARE_EMBEDDINGS);
     rc = br__rules_expand(&s->arena, &s->cfg, &o, &x, err);
-    return rc ? rc : list_tensors(s, x, dtype, err);
+    return rc ? rc : list_tensors(s, x, dtype, blank, err);
 }
 
-int br__init_source_open(struct br__model_source **out, const struct br__run *run,
+int br__init_source_open(struct br__model_source **out, const struct br__run *run, int blank,
                          struct br_err *err)
 {
     struct init_source *s = br__calloc(1, sizeof *s);
@@ -294,7 +296,7 @@ int br__init_source_open(struct br__model_source **out, const struct br__run *ru
     s->base.ops = &init_ops;
     s->base.cfg = &s->cfg;
     s->base.dir = "random numbers";
-    int rc = init_make(s, run, err);
+    int rc = init_make(s, run, blank, err);
     if (rc) {
         br_wrap(err, "a model of random numbers");
         init_close(&s->base);

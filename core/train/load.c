@@ -63,7 +63,7 @@ int br__ckpt_latest(struct br__arena *a, const char *root, int64_t step, const c
         *iter_dir = NULL; /* the run has not saved yet */
         return BR_OK;
     }
-    return rc ? br_fail(err, rc, "%s", why.msg) : BR_OK;
+    return rc ? br_fail(err, rc, "%s; ckpt_step=N goes on from another", why.msg) : BR_OK;
 }
 
 /* ---- binding --------------------------------------------------------------------------------- */

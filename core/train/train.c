@@ -10,28 +10,27 @@
 
 static const char *source_name(const struct br__train *t)
 {
-    return t->run->weights ? t->run->weights : t->resumed ? t->resumed : "the random model";
+    return t->run->weights ? t->run->weights : "the recipe";
 }
 
-/* What the model is read from: the weights that were named, the checkpoint to go on from, or random
- * numbers. */
+/* What the model is read from: the weights that were named, or random numbers, which a checkpoint
+ * to go on from replaces.  The tensors' order, and with it the last bit of a sum over all of them,
+ * is the same whether the run goes on or begins. */
 static int find_source(const struct br__train *t, struct br__weights_opts *w, struct br_err *err)
 {
     const struct br__run *run = t->run;
 
-    if (run->weights && run->weights_megatron)
+    if (run->weights && run->weights_megatron) {
         w->megatron_path = run->weights;
-    else if (run->weights)
+        w->hf_model = run->config_text ? run->hf_model : NULL; /* its config.json holds */
+    } else if (run->weights)
         w->hf_model = run->weights;
-    else if (t->resumed && !br__run_has_adapters(run)) {
-        w->megatron_path = t->resumed;
-        w->hf_model = run->config_text ? run->hf_model : NULL; /* what its config.json says */
-    } else if (run->mode != BR__MODE_PRETRAIN)
+    else if (run->mode > BR__MODE_SFT || (run->mode == BR__MODE_SFT && !t->resumed))
         return br_fail(err, BR_E_CONFIG,
                        "finetuning begins from a model: pretrained_checkpoint=DIR names it, a "
                        "Megatron or a Hugging Face checkpoint");
     else
-        return br__init_source_open(&w->source, run, err);
+        return br__init_source_open(&w->source, run, t->resumed != NULL, err);
     return BR_OK;
 }
 

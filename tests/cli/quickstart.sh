@@ -54,6 +54,7 @@ for family in $("$BRIDGE" list architectures | awk 'NR > 1 { print $1 }'); do
     grep -qE "^  $family +toy made.* equal to the source$" "$out" || fail "no round trip of $family"
 done
 says 'bridge alone'
+grep -qE '^  qwen3 +trained for 30 steps on mock data; its loss fell from [4-9]\.[0-9]+ to [0-9.]+$' "$out" || fail "no training"
 
 # A second time there is nothing to tell, and arguments go to the program with its own output alone.
 quick 0 --version

@@ -43,12 +43,15 @@ static const char *const cases[] = {
     "dora/qwen3",
 };
 
-struct recompute_case {
+/* What is changed of a recorded run. */
+struct variant {
     const char *name;
-    int kind;
+    int recompute;
     int64_t layers;
     unsigned modules;
     int falls; /* the memory */
+    int values, grads;
+    double z_coeff;
 };
 
 struct run {
@@ -143,19 +146,20 @@ static void exchange(struct run *x, const char *file, int compare)
     must(br__trainer_updated(x->t, &err), &err);
 }
 
-static void run_open_with(struct run *x, const char *name, int threads,
-                          const struct recompute_case *recompute, double z_coeff)
+static void run_open_with(struct run *x, const char *name, int threads, const struct variant *v)
 {
     char p[1100];
     memset(x, 0, sizeof *x);
     recorded_open(&x->r, name);
     struct br__train_opts train = options_of(x);
-    if ((train.z_coeff = z_coeff) != 0)
-        train.aux_kind = BR__AUX_NONE;
-    if (recompute) {
-        train.recompute = recompute->kind;
-        train.recompute_layers = recompute->layers;
-        train.recompute_modules = recompute->modules;
+    if (v) {
+        train.recompute = v->recompute;
+        train.recompute_layers = v->layers;
+        train.recompute_modules = v->modules;
+        train.values = v->values ? v->values : train.values;
+        train.grads = v->grads;
+        train.z_coeff = v->z_coeff;
+        train.aux_kind = v->z_coeff != 0 ? BR__AUX_NONE : train.aux_kind;
     }
     const struct br__lora_opts lora = peft_of(x) ? lora_of(x) : (struct br__lora_opts){0};
     const struct br__llm_opts o = {.weights.hf_model = model_dir(x, p, sizeof p),
@@ -178,12 +182,7 @@ static void run_open_with(struct run *x, const char *name, int threads,
 
 static void run_open(struct run *x, const char *name, int threads)
 {
-    run_open_with(x, name, threads, NULL, 0);
-}
-
-static void run_open_z(struct run *x, const char *name, double z_coeff)
-{
-    run_open_with(x, name, TEST_THREADS, NULL, z_coeff);
+    run_open_with(x, name, threads, NULL);
 }
 
 static void run_close(struct run *x)
@@ -380,27 +379,26 @@ END_TEST
 
 /* ---- recompute ------------------------------------------------------------------------------- */
 
-static const struct recompute_case recomputes[] = {
-    {"runs/qwen3_next_mtp_fp32", BR__RECOMPUTE_UNIFORM, 1, 0, 1},
-    {"runs/qwen3_next_mtp_fp32", BR__RECOMPUTE_BLOCK, 1, 0, 1},
-    {"runs/qwen3_moe_fp32", BR__RECOMPUTE_UNIFORM, 2, 0, 0},
+static const struct variant recomputes[] = {
+    {"runs/qwen3_next_mtp_fp32", BR__RECOMPUTE_UNIFORM, 1, 0, 1, 0, 0, 0},
+    {"runs/qwen3_next_mtp_fp32", BR__RECOMPUTE_BLOCK, 1, 0, 1, 0, 0, 0},
+    {"runs/qwen3_moe_fp32", BR__RECOMPUTE_UNIFORM, 2, 0, 0, 0, 0, 0},
     {"runs/qwen3_moe_fp32", BR__RECOMPUTE_SELECTIVE, 0,
-     BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MOE_ACT, 1},
+     BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MOE_ACT, 1, 0, 0, 0},
     {"runs/qwen3_next_fp32", BR__RECOMPUTE_SELECTIVE, 0,
-     BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MOE | BR__RECOMPUTE_SHARED_EXPERTS, 1},
-    {"sft/qwen2_packed", BR__RECOMPUTE_SELECTIVE, 0, BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MLP,
-     1},
-    {"dora/qwen3", BR__RECOMPUTE_UNIFORM, 1, 0, 1},
-    {"runs/qwen3_moe_bf16", BR__RECOMPUTE_UNIFORM, 1, 0, 1},
+     BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MOE | BR__RECOMPUTE_SHARED_EXPERTS, 1, 0, 0, 0},
+    {"sft/qwen2_packed", BR__RECOMPUTE_SELECTIVE, 0, BR__RECOMPUTE_LAYERNORM | BR__RECOMPUTE_MLP, 1,
+     0, 0, 0},
+    {"dora/qwen3", BR__RECOMPUTE_UNIFORM, 1, 0, 1, 0, 0, 0},
+    {"runs/qwen3_moe_bf16", BR__RECOMPUTE_UNIFORM, 1, 0, 1, 0, 0, 0},
 };
 
 /* Gradients of the first batch, copied, and the memory of it. */
-static float *gradients(const char *name, const struct recompute_case *c, size_t *elems,
-                        uint64_t *bytes)
+static float *gradients(const char *name, const struct variant *c, size_t *elems, uint64_t *bytes)
 {
     struct run x;
     struct totals sum = {0};
-    run_open_with(&x, name, TEST_THREADS, c, 0);
+    run_open_with(&x, name, TEST_THREADS, c);
     run_micro(&x, br__json_first(x.r.batches), &sum);
     float *out = malloc(x.elems * sizeof *out), *at = out;
     for (size_t i = 0; i < x.n; at += x.list[i].n, i++)
@@ -413,7 +411,7 @@ static float *gradients(const char *name, const struct recompute_case *c, size_t
 
 START_TEST(test_recompute)
 {
-    const struct recompute_case *c = &recomputes[_i];
+    const struct variant *c = &recomputes[_i];
     uint64_t kept, again;
     size_t n, m;
     float *want = gradients(c->name, NULL, &n, &kept), *got = gradients(c->name, c, &m, &again);
@@ -423,6 +421,65 @@ START_TEST(test_recompute)
                   (unsigned long long)again, (unsigned long long)kept);
     free(want);
     free(got);
+}
+END_TEST
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* Beside adapters the weights of the model stay in its file, and no memory holds a second copy. */
+START_TEST(test_frozen)
+{
+    struct run x;
+    run_open(&x, "lora/qwen3", TEST_THREADS);
+    const struct br__weights *w = br__llm_weights(x.model);
+    one_step(&x, br__json_first(x.r.batches), br__json_first(br__json_get(x.r.steps, "steps")), 1);
+    ck_assert_uint_eq(w->owned_bytes, 0);
+    for (size_t i = 0; i < w->n_sources; i++)
+        ck_assert_int_eq(w->sources[i].dtype, BR_BF16);
+    for (size_t i = 0; i < x.n; i++)
+        ck_assert_msg(strstr(x.list[i].name, ".adapter.") != NULL, "%s", x.list[i].name);
+    run_close(&x);
+}
+END_TEST
+
+/* ---- other dtypes ---------------------------------------------------------------------------- */
+
+/* Three steps of a float32 run with another dtype somewhere stay near it. */
+static void near_run(struct run *x)
+{
+    const br__json *batch = br__json_first(x->r.batches);
+    const br__json *s = br__json_first(br__json_get(x->r.steps, "steps"));
+    x->is_bf16 = 1; /* its tolerances */
+    for (int step = 1; step <= 3; step++, s = br__json_next(s), batch = br__json_next(batch))
+        one_step(x, batch, s, step);
+}
+
+START_TEST(test_float16)
+{
+    struct run x;
+    run_open_with(&x, "runs/qwen3_fp32", TEST_THREADS, &(struct variant){.values = BR_F16});
+    near_run(&x);
+    for (size_t i = 0; i < x.n; i++) {
+        uint16_t first;
+        br_cast(&first, BR_F16, x.list[i].main, BR_F32, 1, 0);
+        ck_assert_msg(x.list[i].bf16[0] == first, "%s", x.list[i].name);
+    }
+    run_close(&x);
+}
+END_TEST
+
+START_TEST(test_rounded_gradients)
+{
+    struct run x;
+    run_open_with(&x, "runs/qwen3_fp32", TEST_THREADS, &(struct variant){.grads = BR_BF16});
+    near_run(&x);
+    for (size_t i = 0; i < x.n; i++)
+        for (size_t k = 0; k < x.list[i].n; k++) {
+            uint32_t bits;
+            memcpy(&bits, &x.list[i].grad[k], sizeof bits);
+            ck_assert_msg(!(bits & 0xffff), "gradient of '%s' is no bfloat16", x.list[i].name);
+        }
+    run_close(&x);
 }
 END_TEST
 
@@ -453,7 +510,7 @@ START_TEST(test_z)
 {
     const float step = 2e-2f;
     struct run x;
-    run_open_z(&x, "runs/qwen3_moe_fp32", 0.5);
+    run_open_with(&x, "runs/qwen3_moe_fp32", TEST_THREADS, &(struct variant){.z_coeff = 0.5});
     const struct br__trained *w = trained(&x, "model.layers.1.mlp.gate.weight");
     double at = z_of(&x, 1);
     ck_assert_double_ge(at, 2 * log(4) * log(4) * 0.9);
@@ -482,6 +539,9 @@ int main(void)
     TCase *tc = tcase_create("trainer");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, test_run, 0, BR_COUNTOF(cases));
+    tcase_add_test(tc, test_frozen);
+    tcase_add_test(tc, test_float16);
+    tcase_add_test(tc, test_rounded_gradients);
     tcase_add_test(tc, test_z);
     tcase_add_loop_test(tc, test_recompute, 0, BR_COUNTOF(recomputes));
     tcase_add_loop_test(tc, test_threads, 0, BR_COUNTOF(by_threads));
