@@ -161,7 +161,7 @@ static int import_config(const struct peft_job *j, struct br__buf *out, struct b
         br__buf_put(out, b.p, (size_t)(at - b.p));
         br__buf_printf(out, "\npeft:\n  _target_: megatron.bridge.peft.%s\n  alpha: ",
                        j->set.dora ? "dora.DoRA" : "lora.LoRA");
-        br__buf_double(out, j->set.alpha);
+        br__peft_put_alpha(out, j->set.alpha);
         br__buf_printf(out,
                        "\n  dim: %lld\n  dropout: 0.0\n  dropout_position: pre\n"
                        "  exclude_modules: []\n  target_modules:\n",

@@ -87,3 +87,27 @@ compared() {
     ' >differences || fail "jq: $1"
     [ ! -s differences ] || fail "$1: $(head -n 8 differences)"
 }
+
+# near_tensors A B TOLERANCE: two safetensors files of float32 with the same tensors, whose values are that near.
+st_header() { tail -c +9 "$1" | head -c "$(od -An -t u8 -N 8 "$1" | tr -d ' ')"; }
+st_values() { od -An -v -t f4 -w4 -j $(($(od -An -t u8 -N 8 "$1") + 8)) "$1"; }
+near_tensors() {
+    cmp <(st_header "$1" | jq -S 'del(.__metadata__)') <(st_header "$2" | jq -S 'del(.__metadata__)') ||
+        fail "the headers of $1 and $2 differ"
+    paste <(st_values "$1") <(st_values "$2") | awk -v tolerance="$3" '
+        { d = $1 > $2 ? $1 - $2 : $2 - $1; if (!(d <= tolerance)) { print "number " NR ": " $1 " and " $2; bad = 1; exit } }
+        END { exit bad || !NR }' >differences || fail "$1 and $2: $(cat differences)"
+}
+
+# near_adapter CASE RUN MODEL: the adapter that a run (its folder) ended with is the case's, which Megatron Bridge kept
+# under its own names: a run that begins with it and does not learn in its one step, for the rate is 0, says it in peft's.
+# `args` are the case's, as typed.
+near_adapter() {
+    expect 0 train "${args[@]}" adapter_init="$1/final_trainable.safetensors" train_iters=1 save_interval=null \
+        dir=recorded name=a --no-sync
+    expect 0 adapter export recorded/a/checkpoints recorded/peft --hf-model "$3" --no-sync
+    expect 0 adapter export "$2/checkpoints" got --hf-model "$3" --no-sync
+    cmp recorded/peft/adapter_config.json got/adapter_config.json || fail "configurations differ"
+    near_tensors recorded/peft/adapter_model.safetensors got/adapter_model.safetensors 2e-4
+    rm -r recorded got
+}

@@ -13,6 +13,9 @@ for case in "$fixtures"/{runs,sft,lora,dora}/*; do
     typed "$case" "$model"
     expect 0 train "${args[@]}" save_interval=null dir=runs name=a --no-sync
     compared "$case" runs/a/log.jsonl
+    if [ -e "$case/final_trainable.safetensors" ] && [[ $case != *bf16 ]]; then
+        near_adapter "$case" runs/a "$model"
+    fi
     rm -r runs
     n=$((n + 1))
     [ -d "$case/ckpt" ] || continue
