@@ -5,8 +5,8 @@
 #define BRIDGE_TEST_LIBRECORDED_H
 
 #include "libgolden.h"
-#include "train/train.h"
 #include "train/optim.h"
+#include "train/train.h"
 
 struct recorded {
     char dir[1024];

@@ -1,8 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libtoytrain.c - see libtoytrain.h. */
-#include "train/optim.h"
 #include "libtoytrain.h"
 #include "librun.h"
+#include "train/optim.h"
 
 #include <string.h>
 

@@ -6,8 +6,8 @@
 #define BRIDGE_TEST_LIBTOYTRAIN_H
 
 #include "libgolden.h"
-#include "train/train.h"
 #include "train/optim.h"
+#include "train/train.h"
 
 struct toy_tensor {
     const char *name;

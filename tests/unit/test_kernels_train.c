@@ -4,11 +4,11 @@
  *
  * Every place must also give the same bits as the first of its tier: no result depends on the
  * number of threads. */
-#include "train/optim.h"
 #include "../../core/train/train.h"
 #include "libkern.h"
 #include "libkernel.h"
 #include "librun.h"
+#include "train/optim.h"
 
 #include <check.h>
 #include <math.h>

@@ -3,9 +3,9 @@
  *
  * data/train/schedule.json: OptimizerParamScheduler and DynamicGradScaler of megatron-core.
  * data/hf_golden: weights after three steps of torch's AdamW.  test_train_runs.c has whole runs. */
-#include "train/optim.h"
 #include "librun.h"
 #include "libtoytrain.h"
+#include "train/optim.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,10 +4,10 @@
  *
  * Fixtures: train/runs of the folder that BRIDGE_SHARED names; its README says how they were made
  * and which differences are to be expected. */
-#include "train/optim.h"
 #include "librecorded.h"
 #include "librun.h"
 #include "libtoytrain.h"
+#include "train/optim.h"
 
 #include <math.h>
 #include <stdlib.h>

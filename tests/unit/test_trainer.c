@@ -3,9 +3,9 @@
  * norms, zeros, the losses of routing and of multi-token prediction, final weights.
  *
  * Fixtures: train/ of the folder that BRIDGE_SHARED names.  Tolerances: its README. */
-#include "train/optim.h"
 #include "librecorded.h"
 #include "librun.h"
+#include "train/optim.h"
 
 #include <math.h>
 #include <stdlib.h>
