@@ -22,7 +22,8 @@
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
  *   cmd_download.c download                             cmd_data.c data build, merge, inspect
- *   cmd_train.c    train, with train_plan.c and train_log.c; train_report.c train report */
+ *   cmd_train.c    train, with train_plan.c and train_log.c; train_report.c train report
+ *   cmd_adapter.c  adapter export, import, merge, verify */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
 
@@ -71,7 +72,11 @@
     X(DATA_MERGE, data_merge)                                                                      \
     X(DATA_INSPECT, data_inspect)                                                                  \
     X(TRAIN, train)                                                                                \
-    X(TRAIN_REPORT, train_report)
+    X(TRAIN_REPORT, train_report)                                                                  \
+    X(ADAPTER_EXPORT, adapter_export)                                                              \
+    X(ADAPTER_IMPORT, adapter_import)                                                              \
+    X(ADAPTER_MERGE, adapter_merge)                                                                \
+    X(ADAPTER_VERIFY, adapter_verify)
 
 enum br__cmd_id {
 #define BR_X(id, name) BR__CMD_##id,
@@ -90,6 +95,7 @@ enum br__opt_id {
 };
 
 #define BR__MAX_POS 2 /* bare arguments that a command takes at most */
+#define BR__MAX_NEED 3
 
 struct br__cli;
 struct br__command {
@@ -101,7 +107,7 @@ struct br__command {
     uint8_t pos_opt[BR__MAX_POS]; /* the option that bare argument i stands for; NONE: c->pos */
     uint8_t min_pos, max_pos;     /* bare arguments; those that stand for options are never
                                      required: `need` is                                   */
-    uint8_t need[BR__MAX_POS];    /* options without which the command cannot start        */
+    uint8_t need[BR__MAX_NEED];   /* options without which the command cannot start        */
 };
 extern const struct br__command br__commands[BR__N_CMD];
 

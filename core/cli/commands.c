@@ -520,5 +520,60 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge train report runs/a -o a.html\n",
 },
 
+[BR__CMD_ADAPTER_EXPORT] = {
+    .name = "adapter export", .args = "[MEGATRON_DIR] [PEFT_DIR]",
+    .summary = "an adapters-only Megatron checkpoint -> an adapter as peft has it",
+    .about =
+        "Reads a checkpoint of a LoRA or DoRA run, of bridge or of Megatron Bridge, and writes\n"
+        "adapter_config.json and adapter_model.safetensors.  Megatron has one adapter for q, k and v,\n"
+        "and one for gate and up: each of these weights gets its own, with lora_A repeated.  DoRA's\n"
+        "magnitudes become lora_magnitude_vector.\n"
+        "\n"
+        "Of --hf-model only config.json is read; its name becomes base_model_name_or_path.\n",
+    .examples =
+        "bridge adapter export ./run/checkpoints ./my-adapter --hf-model Qwen/Qwen3-0.6B\n",
+    .pos_opt = {BR__OPT_MEGATRON_PATH, BR__OPT_PEFT_PATH},
+    .need = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH, BR__OPT_PEFT_PATH},
+},
+
+[BR__CMD_ADAPTER_IMPORT] = {
+    .name = "adapter import", .args = "[PEFT_DIR] [MEGATRON_DIR]",
+    .summary = "an adapter as peft has it -> an adapters-only Megatron checkpoint",
+    .about =
+        "Writes iteration 0 of a checkpoint that Megatron Bridge reads, without optimizer.  Megatron\n"
+        "has one lora_A for q, k and v, and one for gate and up: an adapter in which they differ\n"
+        "cannot be imported, but merged.\n",
+    .examples =
+        "bridge adapter import ./my-adapter ./my-adapter-megatron --hf-model Qwen/Qwen3-0.6B\n",
+    .pos_opt = {BR__OPT_PEFT_PATH, BR__OPT_MEGATRON_PATH},
+    .need = {BR__OPT_HF_MODEL, BR__OPT_PEFT_PATH, BR__OPT_MEGATRON_PATH},
+},
+
+[BR__CMD_ADAPTER_MERGE] = {
+    .name = "adapter merge", .args = "[ADAPTER_DIR] [HF_DIR]",
+    .summary = "a Hugging Face model with an adapter added to its weights",
+    .about =
+        "The adapter is peft's directory or a Megatron checkpoint of adapters.  The model keeps its\n"
+        "files, dtypes and all weights that the adapter does not change; the others are computed in\n"
+        "float32 or wider and rounded once.\n",
+    .examples =
+        "bridge adapter merge ./my-adapter ./merged --hf-model Qwen/Qwen3-0.6B\n"
+        "bridge adapter merge ./run/checkpoints ./merged --hf-model Qwen/Qwen3-0.6B\n",
+    .pos_opt = {BR__OPT_MERGE_FROM, BR__OPT_HF_PATH},
+    .need = {BR__OPT_HF_MODEL, BR__OPT_MERGE_FROM, BR__OPT_HF_PATH},
+},
+
+[BR__CMD_ADAPTER_VERIFY] = {
+    .name = "adapter verify", .args = "[MEGATRON_DIR] [PEFT_DIR]",
+    .summary = "prove that a Megatron checkpoint of adapters and a peft directory are the same",
+    .about =
+        "Compares scale, kind, names, dtypes, shapes and every byte; prints each difference.  Exit\n"
+        "status 0 only if there is none.\n",
+    .examples =
+        "bridge adapter verify ./run/checkpoints ./my-adapter --hf-model Qwen/Qwen3-0.6B\n",
+    .pos_opt = {BR__OPT_MEGATRON_PATH, BR__OPT_PEFT_PATH},
+    .need = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH, BR__OPT_PEFT_PATH},
+},
+
 };
 /* clang-format on */

@@ -578,7 +578,7 @@ int br__cli_check(const struct br__cli *c, struct br_err *err)
         return group_error(c->group, NULL, err);
     if (!cmd)
         return br_fail(err, BR_E_USAGE, "no command given; try: bridge help");
-    for (int i = 0; i < BR__MAX_POS && cmd->need[i]; i++)
+    for (int i = 0; i < BR__MAX_NEED && cmd->need[i]; i++)
         if (!c->opt[cmd->need[i]].set)
             return br_fail(err, BR_E_USAGE, "'%s' needs --%s %s", cmd->name,
                            br__options[cmd->need[i]].name, br__options[cmd->need[i]].arg);

@@ -90,7 +90,7 @@ struct br__source {
     uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
     int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
 };
-struct br__adapter;
+struct br__adapter; /* below */
 struct br__weights {
     struct br__model_source *src; /* configuration, architecture, open files */
     const struct br_config *cfg;
@@ -104,6 +104,38 @@ struct br__weights {
     pthread_mutex_t lock; /* of loading: ranks share the weights */
 };
 struct br__weights *br__llm_weights(const struct br__llm *m);
+
+/* ---- adapter.c: LoRA and DoRA of a peft directory -------------------------------------------- */
+
+struct br__part;
+struct br__adapter_pair {
+    const char *target;                     /* name of the weight it changes */
+    struct br__source *a, *b, *magnitude;   /* a [r, in], b [out, r], magnitude [out] or NULL; of
+                                               adapter->sources, which pairs may share */
+    const struct br__part *b_rows, *m_rows; /* [n_rows] which rows of b, elements of magnitude, are
+                                               the target's, in its order; NULL: all */
+    size_t n_rows;
+    float scaling;  /* alpha / r, or alpha / sqrt(r) */
+    uint32_t index; /* in adapter->pairs */
+};
+struct br__adapter {
+    struct br__arena arena;
+    struct br__file file;
+    struct br__source *sources;
+    size_t n_sources;
+    struct br__adapter_pair *pairs;
+    size_t n_pairs;
+    struct br__map by_target;
+    int merge;       /* weights are changed when they are loaded */
+    int bias_inside; /* DoRA: the magnitude scales the bias, too, as Megatron Bridge does */
+};
+int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
+void br__adapter_close(struct br__adapter *a);
+const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, const char *target);
+/* w[rows, cols] in float32 becomes the merged weight: w + s b a, for DoRA scaled row by row to
+ * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer). */
+int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
+                      struct br_err *err) BR_MUST_CHECK;
 
 /* What running costs, for reports and for `bench`. */
 struct br__llm_cost {

@@ -29,38 +29,6 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
 /* Name of a tensor of the model or its adapter with a NaN or infinity, or NULL. */
 const char *br__weights_not_finite(struct br__weights *w);
 
-/* ---- adapter.c: LoRA and DoRA of a peft directory -------------------------------------------- */
-
-struct br__part;
-struct br__adapter_pair {
-    const char *target;                     /* name of the weight it changes */
-    struct br__source *a, *b, *magnitude;   /* a [r, in], b [out, r], magnitude [out] or NULL; of
-                                               adapter->sources, which pairs may share */
-    const struct br__part *b_rows, *m_rows; /* [n_rows] which rows of b, elements of magnitude, are
-                                               the target's, in its order; NULL: all */
-    size_t n_rows;
-    float scaling;  /* alpha / r, or alpha / sqrt(r) */
-    uint32_t index; /* in adapter->pairs */
-};
-struct br__adapter {
-    struct br__arena arena;
-    struct br__file file;
-    struct br__source *sources;
-    size_t n_sources;
-    struct br__adapter_pair *pairs;
-    size_t n_pairs;
-    struct br__map by_target;
-    int merge;       /* weights are changed when they are loaded */
-    int bias_inside; /* DoRA: the magnitude scales the bias, too, as Megatron Bridge does */
-};
-int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
-void br__adapter_close(struct br__adapter *a);
-const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, const char *target);
-/* w[rows, cols] in float32 becomes the merged weight: w + s b a, for DoRA scaled row by row to
- * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer). */
-int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
-                      struct br_err *err) BR_MUST_CHECK;
-
 /* ---- lora.c: an adapter that is to be trained ------------------------------------------------ */
 
 /* A and B are zeros, magnitudes the lengths of the rows of w's weights. */

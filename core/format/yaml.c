@@ -40,10 +40,11 @@ static int yaml_refuse(struct reader *r, const yaml_event_t *ev, const char *wha
     return br_fail(r->err, BR_E_FORMAT, "YAML line %zu: %s", ev->start_mark.line + 1, what);
 }
 
-/* Only the tags of the core schema, which name what the text says anyway. */
+/* Only the tags of the core schema, which name what the text says anyway, and sets: Megatron Bridge
+ * writes one into run_config.yaml of adapters.  A set is a map of nulls here. */
 static int tag_ok(const char *tag)
 {
-    static const char *const core[] = {"null", "bool", "int", "float", "str", "map", "seq"};
+    static const char *const core[] = {"null", "bool", "int", "float", "str", "map", "seq", "set"};
 
     if (!tag || strcmp(tag, "!") == 0)
         return 1;

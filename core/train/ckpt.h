@@ -46,6 +46,7 @@ struct br__saver_opts {
     const char *hf_model;      /* id or directory of the model, or NULL */
     const char *tokenizer_dir; /* whose files go along, or NULL */
     int64_t keep;              /* checkpoints that stay; 0: all */
+    int weights_only;          /* no optimizer state: moments need not be there */
     int threads, no_sync;
     const struct br_listener *listener;
 };

@@ -1,11 +1,12 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* peft.c - where adapters begin from: random numbers, or a file.
+/* peft.c - where adapters begin from: random numbers, a file, or a peft directory.
  *
  * Source of the distributions: ParallelLinearAdapter of megatron.bridge.peft.utils: xavier is
  * xavier_normal_, normal has a standard deviation of 0.2, kaiming is kaiming_uniform_ with a =
  * sqrt(5). */
 #include "../format/format.h"
 #include "ckpt.h"
+#include "lora_set.h"
 #include "state.h"
 
 #include <inttypes.h>
@@ -119,6 +120,67 @@ static int peft_read(struct br__train *t, const char *path, struct br_err *err)
     return rc;
 }
 
+/* ---- a peft directory ------------------------------------------------------------------------ */
+
+static int peft_assign(struct br__train *t, const struct br__live *list, size_t n,
+                       struct br_err *err)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const struct br__trained *x = &t->list[i];
+        size_t k = 0;
+        while (k < n && strcmp(list[k].name, x->name) != 0)
+            k++;
+        if (k == n)
+            return br_fail(err, BR_E_PLAN, "it has nothing for '%s'", x->name);
+        if (list[k].n != x->n || list[k].shape[0] != x->shape[0])
+            return br_fail(err, BR_E_PLAN, "its rank is %" PRId64 ", peft_dim is %" PRId64,
+                           list[k].n == x->n ? list[k].shape[0] : list[k].shape[list[k].ndim - 1],
+                           t->run->peft.dim);
+        memcpy(x->main, list[k].state[BR__OPTIM_MAIN], x->n * sizeof *x->main);
+    }
+    return n == t->n ? BR_OK
+                     : br_fail(err, BR_E_PLAN,
+                               "it has %zu tensors in Megatron's form, this run %zu", n, t->n);
+}
+
+static int peft_import(struct br__train *t, const struct br__adapter *from, struct br_err *err)
+{
+    struct br__lora_set set;
+    struct br__arena a = {0};
+    struct br__live *list;
+    size_t n;
+    int rc = br__lora_set_open(&set, br__llm_config(t->model), err);
+
+    if (!rc)
+        rc = br__lora_set_take(&set, from, err);
+    if (!rc)
+        rc = br__lora_set_tensors(&set, &a, &list, &n, err);
+    if (!rc && set.alpha * (double)t->run->peft.dim != (double)(t->run->peft.alpha * set.dim))
+        rc = br_fail(err, BR_E_CONFIG,
+                     "its lora_alpha %g and r %" PRId64 " do not scale as peft_alpha %" PRId64
+                     " and peft_dim %" PRId64,
+                     set.alpha, set.dim, t->run->peft.alpha, t->run->peft.dim);
+    if (!rc)
+        rc = peft_assign(t, list, n, err);
+    br__lora_set_close(&set);
+    br__arena_free(&a);
+    return rc;
+}
+
+static int peft_open(struct br__train *t, const char *dir, struct br_err *err)
+{
+    struct br__adapter *from;
+    int rc = br__adapter_open(&from, dir, err);
+
+    if (rc)
+        return rc;
+    rc = peft_import(t, from, err);
+    if (rc)
+        br_wrap(err, "adapter_init '%s'", dir);
+    br__adapter_close(from);
+    return rc;
+}
+
 /* ---- beginning ------------------------------------------------------------------------------- */
 
 int br__peft_begin(struct br__train *t, struct br_err *err)
@@ -128,11 +190,9 @@ int br__peft_begin(struct br__train *t, struct br_err *err)
 
     if (!br__run_has_adapters(t->run) || t->resumed)
         return BR_OK;
-    if (init && br__is_dir(init))
-        return br_fail(err, BR_E_UNSUPPORTED,
-                       "adapter_init '%s' is a directory; expected a safetensors file with "
-                       "Megatron's names",
-                       init);
-    rc = init ? peft_read(t, init, err) : peft_random(t, err);
+    if (!init)
+        rc = peft_random(t, err);
+    else
+        rc = br__is_dir(init) ? peft_open(t, init, err) : peft_read(t, init, err);
     return rc ? rc : br__trainer_updated(t->trainer, err);
 }

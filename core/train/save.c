@@ -66,8 +66,12 @@ static void save_warn(const struct br__saver *s, const char *what, const struct 
 static int make_tables(struct br__saver *s, struct br_err *err)
 {
     int rc = br__iteration_tables(&s->arena, s->live.plan, &s->tables, &s->n_objects, err);
+    uint8_t *none = rc ? NULL : br__arena_alloc(&s->arena, s->tables.n_tensors + 1);
+    if (!rc && !none)
+        rc = br__nomem(err, "saving a training checkpoint");
     if (!rc)
-        rc = br__td_train_plan(&s->arena, &s->tables, NULL, &s->source, err);
+        rc = br__td_train_plan(&s->arena, &s->tables, s->o.weights_only ? none : NULL, &s->source,
+                               err);
     return rc;
 }
 
@@ -153,7 +157,7 @@ static int common_state(struct job *j, struct br__buf *out, int as_list)
     const struct br__run_config_opts o = {
         .hf_model_id = s->o.hf_model, .save = s->o.root, .training = &j->now->counters};
     struct br__td_common c = {.iteration = j->now->counters.step,
-                              .train = &j->now->train,
+                              .train = s->o.weights_only ? NULL : &j->now->train,
                               .extra = j->now->extra,
                               .n_extra = j->now->n_extra};
 

@@ -332,4 +332,33 @@ int br__tb_write(struct br__tb *tb, int64_t step, const struct br__tb_scalar *v,
                  struct br_err *err) BR_MUST_CHECK;
 void br__tb_close(struct br__tb *tb);
 
+/* ---- peft_jobs.c: adapters between Megatron and peft ----------------------------------------- */
+
+struct br__peft_job {
+    const char *plugin, *hf_model; /* the model that the adapter is of; plugin NULL: none named */
+    const char *from, *to;
+    int overwrite, no_sync, no_verify, threads;
+    const struct br_listener *listener;       /* NULL: none */
+    void (*line)(void *ud, const char *text); /* verify: each difference; or NULL */
+    void *ud;
+};
+struct br__peft_done {
+    uint64_t n_tensors, n_weights; /* of peft's form: tensors, and weights that they change */
+    int64_t dim;
+    int dora;
+};
+/* An adapters-only Megatron checkpoint `from` as a peft directory `to`, and the other way round:
+ * the checkpoint's iteration 0, without optimizer.  BR_E_UNSUPPORTED: one of them cannot say it. */
+int br__peft_export(const struct br__peft_job *o, struct br__peft_done *done,
+                    struct br_err *err) BR_MUST_CHECK;
+int br__peft_import(const struct br__peft_job *o, struct br__peft_done *done,
+                    struct br_err *err) BR_MUST_CHECK;
+/* hf_model with the adapter `from`, of either kind, added to its weights: directory `to`. */
+int br__peft_merge(const struct br__peft_job *o, struct br__peft_done *done,
+                   struct br_err *err) BR_MUST_CHECK;
+/* BR_E_DIFF unless Megatron checkpoint `from` and peft directory `to` are the same adapter, bit for
+ * bit. */
+int br__peft_verify(const struct br__peft_job *o, struct br__peft_done *done,
+                    struct br_err *err) BR_MUST_CHECK;
+
 #endif

@@ -53,7 +53,8 @@ def bridge(program, folder, lines, *options):
     text = "".join(json.dumps(line) + "\n" for line in lines)
     run = subprocess.run([program, "tokenize", "--tokenizer", folder, "--jsonl", *options], input=text.encode(),
                          stdout=subprocess.PIPE, check=True)
-    return [json.loads(line) for line in run.stdout.decode().splitlines()]
+    # splitlines() would also split at U+0085, U+2028 and the like, which JSON strings may hold as they are.
+    return [json.loads(line) for line in run.stdout.decode().split("\n") if line]
 
 
 def compare(what, inputs, got, want):

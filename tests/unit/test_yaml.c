@@ -69,7 +69,11 @@ START_TEST(reads_the_tags_of_the_core_schema)
 {
     double v;
 
-    ck_assert_int_eq(parse("a: !!str 5\nb: !!int '5'\nc: !!float 5\nd: ! 5\ne: !!map {}\n"), BR_OK);
+    ck_assert_int_eq(parse("a: !!str 5\nb: !!int '5'\nc: !!float 5\nd: ! 5\ne: !!map {}\n"
+                           "f: !!set\n  x: null\n  y: null\n"),
+                     BR_OK);
+    ck_assert_int_eq(br__yaml_get(doc, "f")->kind, BR__YAML_MAP);
+    ck_assert_uint_eq(br__yaml_get(doc, "f")->n, 2);
     ck_assert_int_eq(br__yaml_f64(br__yaml_get(doc, "a"), &v), BR_E_FORMAT);
     ck_assert_int_eq(br__yaml_f64(br__yaml_get(doc, "b"), &v), BR_OK);
     ck_assert_int_eq(br__yaml_f64(br__yaml_get(doc, "c"), &v), BR_OK);

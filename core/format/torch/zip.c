@@ -55,13 +55,14 @@ static int several_disks(struct zip *z)
                    "zip: the archive is split over several disks, which torch never does");
 }
 
-/* Take the directory's place and size from the ZIP64 end record that the locator points at. */
-static int read_end64(struct zip *z, const unsigned char *locator)
+/* Take the directory's place and size from the ZIP64 end record that the locator points at; *limit
+ * is where that begins. */
+static int read_end64(struct zip *z, const unsigned char *locator, uint64_t *limit)
 {
     uint64_t at = le(locator + 8, 8);
     uint64_t locator_at = (uint64_t)(locator - z->p);
 
-    if (locator_at < END64_BYTES || at > locator_at - END64_BYTES || le(z->p + at, 4) != SIG_END64)
+    if (locator_at < END64_BYTES || at != locator_at - END64_BYTES || le(z->p + at, 4) != SIG_END64)
         return br_fail(z->err, BR_E_FORMAT, "zip: no ZIP64 end record at %" PRIu64, at);
     if (le(locator + 4, 4) != 0 || le(locator + 16, 4) != 1 || le(z->p + at + 16, 8) != 0 ||
         le(z->p + at + 24, 8) != le(z->p + at + 32, 8))
@@ -69,6 +70,7 @@ static int read_end64(struct zip *z, const unsigned char *locator)
     z->n_recs = le(z->p + at + 32, 8);
     z->dir = le(z->p + at + 48, 8);
     z->dir_end = le(z->p + at + 40, 8);
+    *limit = at;
     return BR_OK;
 }
 
@@ -88,13 +90,18 @@ static int read_end(struct zip *z)
     z->dir = le(end + 16, 4);
     uint64_t limit = z->n - END_BYTES;
     if (limit >= LOCATOR_BYTES && le(end - LOCATOR_BYTES, 4) == SIG_LOCATOR &&
-        read_end64(z, end - LOCATOR_BYTES))
+        read_end64(z, end - LOCATOR_BYTES, &limit))
         return BR_E_FORMAT;
     if (z->dir > limit || z->dir_end > limit - z->dir)
         return br_fail(z->err, BR_E_FORMAT,
                        "zip: central directory of %" PRIu64 " bytes at %" PRIu64
                        " does not fit into %" PRIu64 " bytes",
                        z->dir_end, z->dir, z->n);
+    if (z->dir + z->dir_end != limit)
+        return br_fail(z->err, BR_E_FORMAT,
+                       "zip: central directory of %" PRIu64 " bytes at %" PRIu64
+                       " does not end where its end record begins, at %" PRIu64,
+                       z->dir_end, z->dir, limit);
     if (z->n_recs == 0 || z->n_recs > z->dir_end / ENTRY_BYTES)
         return br_fail(z->err, BR_E_FORMAT,
                        "zip: %" PRIu64 " records in a central directory of %" PRIu64 " bytes",

@@ -1,0 +1,502 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* lora_set.c - adapters of Megatron's fused linears: read from its checkpoints, and made from and
+ * into peft's one for each weight.
+ *
+ * The rows of a fused linear's B are those of its weight, so the weight rules say which of them
+ * belong to which Hugging Face weight.
+ * Source: ParallelLinearAdapter and export_adapter_ckpt of Megatron Bridge 0.6.2; peft 0.21. */
+#include "lora_set.h"
+#include "ckpt.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PEFT_PREFIX "base_model.model."
+
+static int set_nomem(struct br_err *err)
+{
+    return br__nomem(err, "for the adapter");
+}
+
+/* ---- linears --------------------------------------------------------------------------------- */
+
+int br__lora_set_open(struct br__lora_set *s, const struct br_config *cfg, struct br_err *err)
+{
+    const struct br__expand_opts o = {.per_layer = 1,
+                                      .untied = !br_cfg_i(cfg, BR_CFG_SHARE_EMBEDDINGS)};
+
+    memset(s, 0, sizeof *s);
+    int rc = br__rules_expand(&s->arena, cfg, &o, &s->x, err);
+    if (!rc && !(s->list = br__arena_alloc(&s->arena, (s->x->n_views + 1) * sizeof *s->list)))
+        rc = set_nomem(err);
+    for (size_t i = 0; !rc && i < s->x->n_views; i++) {
+        const struct br__view *v = &s->x->views[i];
+        const struct br__slot *mc = &s->x->mc[v->mc];
+        size_t n = strlen(mc->name) - strlen(".weight");
+        if (!br__ends(mc->name, ".weight") || mc->lead || mc->ndim != 2)
+            continue;
+        struct br__lora_linear *l = &s->list[s->n++];
+        *l = (struct br__lora_linear){.module = br__arena_strndup(&s->arena, mc->name, n),
+                                      .in = mc->shape[1],
+                                      .out = mc->shape[0],
+                                      .moves = s->x->moves + v->first_move,
+                                      .n_moves = v->n_moves};
+        if (!l->module)
+            rc = set_nomem(err);
+    }
+    return rc;
+}
+
+void br__lora_set_close(struct br__lora_set *s)
+{
+    br__arena_free(&s->arena);
+    memset(s, 0, sizeof *s);
+}
+
+static unsigned char *set_room(struct br__lora_set *s, int64_t rows, int64_t cols)
+{
+    return br__arena_alloc(&s->arena, (size_t)rows * (size_t)cols * br_dtype_size(s->dtype));
+}
+
+/* Room for the three, zeros. */
+static int set_make(struct br__lora_set *s, struct br__lora_linear *l, struct br_err *err)
+{
+    l->a = set_room(s, s->dim, l->in);
+    l->b = set_room(s, l->out, s->dim);
+    l->m = s->dora ? set_room(s, l->out, 1) : NULL;
+    return l->a && l->b && (l->m || !s->dora) ? BR_OK : set_nomem(err);
+}
+
+/* ---- from Megatron's checkpoints ------------------------------------------------------------- */
+
+/* "decoder.layers.3.mlp" is layer 3 of "decoder.layers.mlp"; *layer is -1 where there is none. */
+static const char *set_stacked(struct br__arena *a, const char *name, int64_t *layer)
+{
+    const char *at = strstr(name, ".layers."), *end;
+
+    *layer = -1;
+    if (!at)
+        return name;
+    at += strlen(".layers.");
+    end = at + strspn(at, "0123456789");
+    if (end == at || *end != '.')
+        return name;
+    *layer = strtoll(at, NULL, 10);
+    return br__arena_printf(a, "%.*s%s", (int)(at - name), name, end + 1);
+}
+
+/* One tensor of a linear: as it is, or a layer of a stacked one.  *found 0: it is not there. */
+static int set_read(struct br__lora_set *s, const struct br__ckpt *ck, const char *name,
+                    const int64_t shape[2], unsigned char *dst, int *found, struct br_err *err)
+{
+    int64_t layer = -1, want[BR_MAX_DIMS] = {0};
+    int ndim = shape[1] ? 2 : 1;
+    const struct br__tensor *t = br__ckpt_find(ck, name);
+    uint64_t n = (uint64_t)shape[0] * (uint64_t)(shape[1] ? shape[1] : 1) * br_dtype_size(s->dtype);
+    char got[96], text[96];
+
+    if (!t) {
+        const char *key = set_stacked(&s->arena, name, &layer);
+        if (!key)
+            return set_nomem(err);
+        t = layer >= 0 ? br__ckpt_find(ck, key) : NULL;
+    }
+    *found = t != NULL;
+    if (!t)
+        return BR_OK;
+    int stacked = layer >= 0;
+    want[0] = stacked ? t->shape[0] : shape[0];
+    want[stacked] = shape[0];
+    if (ndim == 2)
+        want[stacked + 1] = shape[1];
+    if (t->dtype != s->dtype || t->ndim != ndim + stacked || (stacked && layer >= t->shape[0]) ||
+        memcmp(t->shape, want, (size_t)t->ndim * sizeof *want) != 0)
+        return br_fail(err, BR_E_PLAN, "'%s' of '%s' is %s %s, expected %s %s", t->name, ck->dir,
+                       br_dtype_torch(t->dtype), br__shape_str(t->shape, t->ndim, got, sizeof got),
+                       br_dtype_torch(s->dtype),
+                       br__shape_str(want, ndim + stacked, text, sizeof text));
+    return br__ckpt_read(ck, t, stacked ? (uint64_t)layer * n : 0, dst, (size_t)n, err);
+}
+
+static int set_read_linear(struct br__lora_set *s, struct br__lora_linear *l,
+                           const struct br__ckpt *ck, struct br_err *err)
+{
+    struct br__lora_linear full = *l;
+    int rc = set_make(s, &full, err);
+    const struct {
+        const char *name;
+        int64_t shape[2];
+        unsigned char *dst;
+    } parts[] = {{"linear_in.weight", {s->dim, l->in}, full.a},
+                 {"linear_out.weight", {l->out, s->dim}, full.b},
+                 {"weight_magnitude", {l->out, 0}, full.m}};
+    size_t n = s->dora ? 3 : 2, n_found = 0;
+
+    for (size_t i = 0; i < n && !rc; i++) {
+        int found = 0;
+        const char *name = br__arena_printf(&s->arena, "%s.adapter.%s", l->module, parts[i].name);
+        rc = name ? set_read(s, ck, name, parts[i].shape, parts[i].dst, &found, err)
+                  : set_nomem(err);
+        n_found += (size_t)found;
+    }
+    if (!rc && n_found && n_found < n)
+        rc = br_fail(err, BR_E_PLAN, "'%s' has %zu of the %zu tensors of an adapter of '%s'",
+                     ck->dir, n_found, n, l->module);
+    if (!rc && n_found)
+        *l = full;
+    return rc;
+}
+
+/* dim, dtype and kind, from the tensors; alpha from run_config.yaml. */
+static int set_facts(struct br__lora_set *s, const struct br__ckpt *ck, struct br_err *err)
+{
+    const struct br__td *td = ck->td;
+    struct br__yaml *yaml = NULL;
+    int rc = BR_OK;
+
+    for (size_t i = 0; i < ck->n_tensors; i++) {
+        const struct br__tensor *t = &ck->tensors[i];
+        if (br__is_training_state(t->name))
+            continue;
+        if (br__ends(t->name, ".adapter.linear_in.weight") && !s->dim && t->ndim >= 2) {
+            s->dim = t->shape[t->ndim - 2];
+            s->dtype = t->dtype;
+        }
+        s->dora |= br__ends(t->name, ".adapter.weight_magnitude");
+    }
+    if (!s->dim || !br_dtype_is_float(s->dtype) || br_dtype_size(s->dtype) < 2)
+        return br_fail(err, BR_E_PLAN,
+                       "'%s' is no checkpoint of adapters: it has no tensor "
+                       "'….adapter.linear_in.weight' of a float type",
+                       ck->dir);
+    if (td->has_run_config)
+        rc = br__yaml_parse(&s->arena, td->run_config_text, td->run_config_size, &yaml, err);
+    if (rc) {
+        br_wrap(err, "run_config.yaml");
+        return rc;
+    }
+    const struct br__yaml *alpha = yaml ? br__yaml_get(yaml, "peft.alpha") : NULL;
+    if (!alpha || br__yaml_f64(alpha, &s->alpha))
+        return br_fail(err, BR_E_CONFIG,
+                       "'%s': run_config.yaml does not say peft.alpha, by which "
+                       "an adapter is scaled",
+                       ck->dir);
+    return BR_OK;
+}
+
+/* Tensors of the checkpoint that no linear took. */
+static int set_check_rest(const struct br__lora_set *s, const struct br__ckpt *ck,
+                          struct br_err *err)
+{
+    struct br__arena a = {0};
+    struct br__map known;
+    int rc = br__map_init(&known, 4 * s->n) ? set_nomem(err) : BR_OK;
+
+    for (size_t i = 0; i < s->n && !rc; i++) {
+        int64_t layer;
+        const char *keys[] = {s->list[i].module, set_stacked(&a, s->list[i].module, &layer)};
+        for (size_t k = 0; k < BR_COUNTOF(keys) && s->list[i].a && !rc; k++)
+            if (!keys[k] ||
+                (br__map_get(&known, keys[k]) == BR__NOT_FOUND && br__map_put(&known, keys[k], 1)))
+                rc = set_nomem(err);
+    }
+    for (size_t i = 0; i < ck->n_tensors && !rc; i++) {
+        const char *name = ck->tensors[i].name, *at = strstr(name, ".adapter.");
+        char *module = at ? br__arena_strndup(&a, name, (size_t)(at - name)) : NULL;
+        if (br__is_training_state(name))
+            continue;
+        if (at && !module)
+            rc = set_nomem(err);
+        else if (!at || br__map_get(&known, module) == BR__NOT_FOUND)
+            rc = br_fail(err, BR_E_UNSUPPORTED,
+                         "'%s' of '%s' is no adapter of a linear of this model; adapters of routed "
+                         "experts are not carried over",
+                         name, ck->dir);
+    }
+    br__map_free(&known);
+    br__arena_free(&a);
+    return rc;
+}
+
+int br__lora_set_read(struct br__lora_set *s, const struct br__ckpt *ck, struct br_err *err)
+{
+    int rc = set_facts(s, ck, err);
+
+    for (size_t i = 0; i < s->n && !rc; i++)
+        rc = set_read_linear(s, &s->list[i], ck, err);
+    if (!rc)
+        rc = set_check_rest(s, ck, err);
+    return rc ? rc : br__ckpt_settle(ck, err);
+}
+
+/* ---- from peft's form ------------------------------------------------------------------------ */
+
+static const struct br__adapter_pair *set_pair(const struct br__lora_set *s,
+                                               const struct br__adapter *from, uint32_t hf)
+{
+    return br__adapter_find(from, s->x->hf[hf].name);
+}
+
+static int set_same(const struct br__source *x, const struct br__source *y)
+{
+    return x->dtype == y->dtype && x->rows == y->rows && x->cols == y->cols &&
+           !memcmp(x->data, y->data, (size_t)(x->rows * x->cols) * br_dtype_size(x->dtype));
+}
+
+/* n rows of a source, as the set's dtype. */
+static void set_copy(const struct br__lora_set *s, unsigned char *dst,
+                     const struct br__source *from, uint64_t row, uint64_t n, int64_t cols)
+{
+    const unsigned char *at = from->data;
+
+    br_cast(dst, s->dtype, at + row * (uint64_t)cols * br_dtype_size(from->dtype), from->dtype,
+            (size_t)n * (size_t)cols, 0);
+}
+
+static int set_check_pair(const struct br__lora_set *s, const struct br__lora_linear *l,
+                          const struct br__adapter_pair *first, const struct br__adapter_pair *p,
+                          const struct br__move *move, struct br_err *err)
+{
+    if (p->a->cols != l->in || p->b->rows != s->x->hf[move->hf].shape[0])
+        return br_fail(err, BR_E_PLAN,
+                       "the adapter of '%s' is for [%lld, %lld], the weight is "
+                       "[%lld, %lld]",
+                       p->target, (long long)p->b->rows, (long long)p->a->cols,
+                       (long long)s->x->hf[move->hf].shape[0], (long long)l->in);
+    if (!set_same(first->a, p->a))
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "'%s' and '%s' have different lora_A, but Megatron has one for both; bridge "
+                       "adapter merge adds the adapter to the model instead",
+                       first->target, p->target);
+    return BR_OK;
+}
+
+/* *taken counts the pairs that were used. */
+static int set_take_linear(struct br__lora_set *s, struct br__lora_linear *l,
+                           const struct br__adapter *from, size_t *taken, struct br_err *err)
+{
+    const struct br__adapter_pair *first = NULL;
+    size_t size = br_dtype_size(s->dtype);
+    uint64_t rows = 0;
+    int rc = BR_OK;
+
+    for (size_t i = 0; i < l->n_moves && !first; i++)
+        first = set_pair(s, from, l->moves[i].hf);
+    if (!first)
+        return BR_OK;
+    rc = set_make(s, l, err);
+    if (!rc)
+        set_copy(s, l->a, first->a, 0, (uint64_t)s->dim, BR__MIN(l->in, first->a->cols));
+    for (size_t i = 0; i < l->n_moves && !rc; i++) {
+        const struct br__move *v = &l->moves[i];
+        const struct br__adapter_pair *p = set_pair(s, from, v->hf);
+        if (!p)
+            continue;
+        rc = set_check_pair(s, l, first, p, v, err);
+        if (rc)
+            break;
+        set_copy(s, l->b + v->mc_row * (uint64_t)s->dim * size, p->b, v->hf_row, v->n, s->dim);
+        if (l->m)
+            set_copy(s, l->m + v->mc_row * size, p->magnitude, v->hf_row, v->n, 1);
+        *taken += v->hf_row == 0;
+        rows += v->n;
+    }
+    if (!rc && s->dora && rows != (uint64_t)l->out)
+        rc = br_fail(err, BR_E_UNSUPPORTED,
+                     "only a part of '%s' has a DoRA adapter; Megatron has "
+                     "one for all of it",
+                     l->module);
+    return rc;
+}
+
+double br__peft_alpha(const struct br__adapter *a)
+{
+    double alpha = (double)a->pairs[0].scaling * (double)a->pairs[0].a->rows;
+    double whole = nearbyint(alpha);
+
+    return fabs(alpha - whole) <= 1e-6 * fabs(alpha) ? whole : alpha;
+}
+
+void br__peft_put_alpha(struct br__buf *out, double alpha)
+{
+    if (alpha == nearbyint(alpha) && fabs(alpha) < 1e15)
+        br__buf_printf(out, "%.0f", alpha);
+    else
+        br__buf_double(out, alpha);
+}
+
+int br__lora_set_take(struct br__lora_set *s, const struct br__adapter *from, struct br_err *err)
+{
+    size_t taken = 0;
+    int rc = BR_OK;
+
+    if (!from->n_pairs)
+        return br_fail(err, BR_E_PLAN, "the adapter has no tensors");
+    s->dim = from->pairs[0].a->rows;
+    s->alpha = br__peft_alpha(from);
+    s->dora = from->pairs[0].magnitude != NULL;
+    s->dtype = from->pairs[0].a->dtype;
+    for (size_t i = 0; i < from->n_sources; i++)
+        if (from->sources[i].dtype != s->dtype)
+            s->dtype = BR_F32;
+    for (size_t i = 0; i < s->n && !rc; i++)
+        rc = set_take_linear(s, &s->list[i], from, &taken, err);
+    if (rc || taken == from->n_pairs)
+        return rc;
+    for (size_t i = 0; i < from->n_pairs; i++) {
+        const char *target = from->pairs[i].target;
+        size_t k = 0;
+        while (k < s->x->n_hf && strcmp(s->x->hf[k].name, target) != 0)
+            k++;
+        if (k == s->x->n_hf || s->x->hf[k].fused || strstr(target, ".experts."))
+            return br_fail(
+                err, BR_E_UNSUPPORTED,
+                "the adapter changes '%s', which is no linear of this model, or a routed "
+                "expert; bridge adapter merge adds it to the model",
+                target);
+    }
+    return br_fail(err, BR_E_UNSUPPORTED, "the adapter changes weights that are no linears");
+}
+
+/* ---- into peft's form ------------------------------------------------------------------------ */
+
+struct giver {
+    const struct br__lora_set *s;
+    struct br__adapter *a;
+    struct br_err *err;
+};
+
+static struct br__source *give_source(struct giver *g, uint32_t hf, const char *what, int64_t rows,
+                                      int64_t cols)
+{
+    const char *name = g->s->x->hf[hf].name;
+    struct br__source *to = &g->a->sources[g->a->n_sources];
+    size_t n = strlen(name) - (br__ends(name, ".weight") ? strlen(".weight") : 0);
+
+    *to = (struct br__source){
+        .name = br__arena_printf(&g->a->arena, PEFT_PREFIX "%.*s.%s", (int)n, name, what),
+        .dtype = g->s->dtype,
+        .data = br__arena_alloc(&g->a->arena, (size_t)rows * (size_t)BR__MAX(cols, 1) *
+                                                  br_dtype_size(g->s->dtype)),
+        .ndim = cols ? 2 : 1,
+        .shape = {rows, cols},
+        .rows = cols ? rows : 1,
+        .cols = cols ? cols : rows};
+    if (!to->name || !to->data)
+        return NULL;
+    g->a->n_sources++;
+    return to;
+}
+
+/* The pair of one Hugging Face weight. */
+static int give_pair(struct giver *g, const struct br__lora_linear *l, uint32_t hf)
+{
+    const struct br__lora_set *s = g->s;
+    size_t size = br_dtype_size(s->dtype), row = (size_t)s->dim * size;
+    int64_t rows = s->x->hf[hf].shape[0];
+    struct br__adapter_pair *p = &g->a->pairs[g->a->n_pairs];
+
+    *p = (struct br__adapter_pair){
+        .target = br__arena_strdup(&g->a->arena, s->x->hf[hf].name),
+        .a = give_source(g, hf, "lora_A.weight", s->dim, l->in),
+        .b = give_source(g, hf, "lora_B.weight", rows, s->dim),
+        .magnitude = l->m ? give_source(g, hf, "lora_magnitude_vector", rows, 0) : NULL,
+        .scaling = (float)(s->alpha / (double)s->dim),
+        .index = (uint32_t)g->a->n_pairs};
+    if (!p->target || !p->a || !p->b || (l->m && !p->magnitude) ||
+        br__map_put(&g->a->by_target, p->target, p->index))
+        return set_nomem(g->err);
+    g->a->n_pairs++;
+    memcpy((void *)(uintptr_t)p->a->data, l->a, (size_t)s->dim * (size_t)l->in * size);
+    for (size_t i = 0; i < l->n_moves; i++) {
+        const struct br__move *v = &l->moves[i];
+        if (v->hf != hf)
+            continue;
+        memcpy((char *)(uintptr_t)p->b->data + v->hf_row * row, l->b + v->mc_row * row, v->n * row);
+        if (l->m)
+            memcpy((char *)(uintptr_t)p->magnitude->data + v->hf_row * size,
+                   l->m + v->mc_row * size, v->n * size);
+    }
+    return BR_OK;
+}
+
+static int give_all(struct giver *g)
+{
+    const struct br__lora_set *s = g->s;
+    size_t n = s->x->n_hf + 1;
+    int rc = BR_OK;
+
+    g->a->sources = br__arena_alloc(&g->a->arena, 3 * n * sizeof *g->a->sources);
+    g->a->pairs = br__calloc(n, sizeof *g->a->pairs);
+    if (!g->a->sources || !g->a->pairs || br__map_init(&g->a->by_target, n))
+        return set_nomem(g->err);
+    for (size_t i = 0; i < s->n; i++) {
+        const struct br__lora_linear *l = &s->list[i];
+        for (size_t k = 0; l->a && k < l->n_moves && !rc; k++)
+            if (br__map_get(&g->a->by_target, s->x->hf[l->moves[k].hf].name) == BR__NOT_FOUND)
+                rc = give_pair(g, l, l->moves[k].hf);
+    }
+    return rc;
+}
+
+int br__lora_set_give(const struct br__lora_set *s, struct br__adapter **out, struct br_err *err)
+{
+    struct giver g = {.s = s, .a = br__calloc(1, sizeof *g.a), .err = err};
+
+    *out = NULL;
+    if (!g.a)
+        return set_nomem(err);
+    int rc = give_all(&g);
+    if (rc)
+        br__adapter_close(g.a);
+    else
+        *out = g.a;
+    return rc;
+}
+
+/* ---- as tensors of a run --------------------------------------------------------------------- */
+
+static int set_tensor(const struct br__lora_set *s, struct br__arena *a, struct br__live *to,
+                      const char *name, const unsigned char *from)
+{
+    float *values = br__arena_alloc(a, to->n * sizeof *values);
+
+    to->name = name;
+    if (!name || !values)
+        return BR_E_NOMEM;
+    br_cast(values, BR_F32, from, s->dtype, to->n, 0);
+    to->state[BR__OPTIM_MAIN] = values;
+    return BR_OK;
+}
+
+int br__lora_set_tensors(const struct br__lora_set *s, struct br__arena *a, struct br__live **list,
+                         size_t *n, struct br_err *err)
+{
+    struct br__live *t = br__arena_alloc(a, (3 * s->n + 1) * sizeof *t);
+    int rc = t ? BR_OK : BR_E_NOMEM;
+
+    *n = 0;
+    *list = t;
+    for (size_t i = 0; i < s->n && !rc; i++) {
+        const struct br__lora_linear *l = &s->list[i];
+        const struct {
+            const char *what;
+            const unsigned char *from;
+            int64_t rows, cols;
+        } parts[] = {{"linear_in.weight", l->a, s->dim, l->in},
+                     {"linear_out.weight", l->b, l->out, s->dim},
+                     {"weight_magnitude", l->m, l->out, 0}};
+        for (size_t k = 0; k < BR_COUNTOF(parts) && !rc; k++) {
+            if (!parts[k].from)
+                continue;
+            t[*n] = (struct br__live){.ndim = parts[k].cols ? 2 : 1,
+                                      .shape = {parts[k].rows, parts[k].cols},
+                                      .n = (size_t)(parts[k].rows * BR__MAX(parts[k].cols, 1))};
+            rc = set_tensor(s, a, &t[(*n)++],
+                            br__arena_printf(a, "%s.adapter.%s", l->module, parts[k].what),
+                            parts[k].from);
+        }
+    }
+    return rc ? set_nomem(err) : BR_OK;
+}
