@@ -508,6 +508,18 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge train qwen3_8b_pretrain_config --single-rank data_paths=corpus dir=runs name=a --dry-run\n",
 },
 
+[BR__CMD_TRAIN_REPORT] = {
+    .name = "train report", .args = "DIR", .min_pos = 1, .max_pos = 1,
+    .summary = "the log of a training run as one page of curves",
+    .about =
+        "Reads DIR/log.jsonl, where DIR is the folder of a run, <dir>/<name>, and writes an HTML page: losses,\n"
+        "gradient norm, learning rate, speed and memory as curves, and the configuration of the last\n"
+        "checkpoint.  The page needs nothing from elsewhere.\n",
+    .examples =
+        "bridge train report nemo_experiments/default\n"
+        "bridge train report runs/a -o a.html\n",
+},
+
 [BR__CMD_ADAPTER_EXPORT] = {
     .name = "adapter export", .args = "[MEGATRON_DIR] [PEFT_DIR]",
     .summary = "an adapters-only Megatron checkpoint -> an adapter as peft has it",
@@ -561,18 +573,6 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge adapter verify ./run/checkpoints ./my-adapter --hf-model Qwen/Qwen3-0.6B\n",
     .pos_opt = {BR__OPT_MEGATRON_PATH, BR__OPT_PEFT_PATH},
     .need = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH, BR__OPT_PEFT_PATH},
-},
-
-[BR__CMD_TRAIN_REPORT] = {
-    .name = "train report", .args = "DIR", .min_pos = 1, .max_pos = 1,
-    .summary = "the log of a training run as one page of curves",
-    .about =
-        "Reads DIR/log.jsonl, where DIR is the folder of a run, <dir>/<name>, and writes an HTML page: losses,\n"
-        "gradient norm, learning rate, speed and memory as curves, and the configuration of the last\n"
-        "checkpoint.  The page needs nothing from elsewhere.\n",
-    .examples =
-        "bridge train report nemo_experiments/default\n"
-        "bridge train report runs/a -o a.html\n",
 },
 
 };

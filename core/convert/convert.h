@@ -99,11 +99,6 @@ struct br__range {
 };
 /* The longest run that begins with element e of a piece. */
 struct br__range br__piece_range(const struct br__plan *p, size_t piece, uint64_t e);
-/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
- * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
- * thread. */
-int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
-                   struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- side.c: files that travel with a model -------------------------------------------------- */
 
@@ -190,9 +185,6 @@ int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err) BR_MU
  * temporary directory) hold; else BR_E_NOSPC. */
 int br__work_space(const struct br__work *w, const struct br__dir *dir, uint64_t need,
                    struct br_err *err) BR_MUST_CHECK;
-/* Record that part i is complete, with its pieces' digests. */
-int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
-                  struct br_err *err) BR_MUST_CHECK;
 /* Sync, take the destination's name, drop the journal and what was there.  `names` are those of the
  * result, `last` the one without which it is no checkpoint. */
 int br__work_commit(struct br__work *w, const struct br__names *names, const char *last,
@@ -219,18 +211,10 @@ int br__iteration_metadata(const struct br__td_plan *td, const struct br__dir *d
 /* The tokenizer's folder, if there are files for it. */
 int br__iteration_tokenizer(const struct br__side *side, const struct br__dir *d, int sync,
                             struct br_err *err) BR_MUST_CHECK;
-/* What the text tracker says of an iteration; c NULL: of a release. */
-void br__tracker_text(const struct br__train_counters *c, char text[32]);
-/* Both trackers.  `release` is found by the text tracker alone; a numbered iteration by either, and
- * Megatron Bridge prefers latest_train_state.pt, which never means release. */
-int br__trackers_put(const struct br__dir *root, const struct br__train_counters *c, int sync,
-                     struct br_err *err) BR_MUST_CHECK;
 /* The same in a root that others may write iterations into at the same time: one after the other.
  */
 int br__trackers_update(const char *root, const struct br__train_counters *c, int sync,
                         struct br_err *err) BR_MUST_CHECK;
-/* What a process that was killed while it wrote a tracker left under a name of its own. */
-int br__tracker_is_stale(const char *name);
 
 /* ---- source_td.c: a torch_dist checkpoint as a model to be read ------------------------------ */
 

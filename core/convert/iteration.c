@@ -5,6 +5,7 @@
  * Source: directories written by Megatron Bridge 0.6.2; its training/utils/checkpoint_utils.py and
  * Megatron-LM's training/checkpointing.py, which read the trackers. */
 #include "convert.h"
+#include "job.h"
 
 #include <inttypes.h>
 #include <string.h>

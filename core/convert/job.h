@@ -95,4 +95,21 @@ int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *d
                      uint32_t *crcs, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__session_fingerprint(const struct br__session *s);
 
+/* Record that part i is complete, with its pieces' digests. */
+int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Bytes [off, off + n) of a piece, into dst: rows gathered, dequantised, shifted, cast.  n <=
+ * BR__OUT_BUF; off and n are multiples of the element size.  Thread-safe with one scratch per
+ * thread. */
+int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *dst, size_t n,
+                   struct br__scratch *s, struct br_err *err) BR_MUST_CHECK;
+/* What the text tracker says of an iteration; c NULL: of a release. */
+void br__tracker_text(const struct br__train_counters *c, char text[32]);
+/* Both trackers.  `release` is found by the text tracker alone; a numbered iteration by either, and
+ * Megatron Bridge prefers latest_train_state.pt, which never means release. */
+int br__trackers_put(const struct br__dir *root, const struct br__train_counters *c, int sync,
+                     struct br_err *err) BR_MUST_CHECK;
+/* What a process that was killed while it wrote a tracker left under a name of its own. */
+int br__tracker_is_stale(const char *name);
+
 #endif

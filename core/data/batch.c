@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* batch.c - samples to rows of one length. */
 #include "data.h"
+#include "samples.h"
 
 #include <inttypes.h>
 #include <string.h>

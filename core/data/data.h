@@ -28,8 +28,6 @@ struct br__sample {
     int64_t span; /* Megatron pads a batch to no less than this */
     int64_t cap;  /* elements of each array */
 };
-int br__sample_room(struct br__sample *s, int64_t n, struct br_err *err) BR_MUST_CHECK;
-void br__sample_free(struct br__sample *s);
 
 /* ---- pretraining data ------------------------------------------------------------------------ */
 
@@ -57,11 +55,6 @@ struct br__pretrain;
 int br__pretrain_open(struct br__pretrain **out, const struct br__pretrain_opts *o,
                       struct br_err *err) BR_MUST_CHECK;
 void br__pretrain_close(struct br__pretrain *p); /* NULL is fine */
-/* Samples of a split; 0 if it was not opened. */
-int64_t br__pretrain_count(const struct br__pretrain *p, int split);
-/* Sample i of a split, and of which dataset of its blend; thread-safe. */
-int br__pretrain_sample(const struct br__pretrain *p, int split, int64_t i, struct br__sample *out,
-                        int *dataset, struct br_err *err) BR_MUST_CHECK;
 /* For the plan: dataset k of a split's blend; 0 past the last. */
 struct br__pretrain_part {
     const char *path;
@@ -102,12 +95,6 @@ struct br__data_sampler {
     /* The order of one epoch; made when it is needed, a function of the above. */
     int64_t *order, order_n, order_epoch;
 };
-/* The next batch after `consumed` samples (of all ranks): its indices into index[], the number of
- * them, and what it consumes.  SINGLE and CYCLIC: a micro batch; BATCH: this rank's part of a
- * global batch.  *n is 0 at the end of SINGLE; the others begin the next epoch. */
-int br__data_sampler_next(struct br__data_sampler *s, int64_t consumed, int64_t *index, int64_t *n,
-                          int64_t *consumes, struct br_err *err) BR_MUST_CHECK;
-void br__data_sampler_free(struct br__data_sampler *s);
 
 /* ---- finetuning data ------------------------------------------------------------------------- */
 
@@ -147,11 +134,7 @@ int br__sft_open(struct br__sft **out, const struct br__sft_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__sft_close(struct br__sft *s);          /* NULL is fine */
 int64_t br__sft_count(const struct br__sft *s); /* samples: records, or packed rows */
-int64_t br__sft_skipped(const struct br__sft *s);
-int32_t br__sft_eos(const struct br__sft *s); /* what batches are padded with */
-/* Sample i, or -1: one that only fills a batch; its weights are 0.  Thread-safe. */
-int br__sft_sample(const struct br__sft *s, int64_t i, struct br__sample *out,
-                   struct br_err *err) BR_MUST_CHECK;
+int32_t br__sft_eos(const struct br__sft *s);   /* what batches are padded with */
 /* DIR/training.jsonl and so on, in the arena; NULL if there is none.  split: enum br__data_split.
  */
 const char *br__sft_file(struct br__arena *a, const char *dir, int split);
@@ -178,11 +161,6 @@ struct br__collate {
     int packed;       /* positions of padding are 0, as in packed rows, and do not go on */
     int32_t pad_id;   /* of ids and labels */
 };
-/* How long the rows of these samples are. */
-int64_t br__batch_length(const struct br__sample *samples, int64_t n, const struct br__collate *c);
-int br__batch_fill(struct br__batch *b, const struct br__sample *samples, int64_t n,
-                   const struct br__collate *c, struct br_err *err) BR_MUST_CHECK;
-void br__batch_free(struct br__batch *b);
 
 /* ---- pretokenised records -------------------------------------------------------------------- */
 
@@ -206,8 +184,6 @@ int br__pretok_open(struct br__pretok **out, const struct br__pretok_opts *o,
                     struct br_err *err) BR_MUST_CHECK;
 void br__pretok_close(struct br__pretok *p);
 int64_t br__pretok_count(const struct br__pretok *p);
-int br__pretok_sample(const struct br__pretok *p, int64_t i, struct br__sample *out,
-                      struct br_err *err) BR_MUST_CHECK;
 /* 1 if the first record of a JSONL file has "input_ids", 0 if not, and -1 with an error. */
 int br__is_pretok(const char *path, struct br_err *err);
 

@@ -7,6 +7,7 @@
  * that the other epochs are used in full before it. */
 #include "gpt.h"
 #include "random.h"
+#include "samples.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -5,6 +5,7 @@
  * that it was given last.  Which samples a step has is computed from the samples consumed before
  * it. */
 #include "data.h"
+#include "samples.h"
 
 #include <inttypes.h>
 #include <string.h>

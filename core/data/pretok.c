@@ -2,6 +2,7 @@
 /* pretok.c - records that are samples already. */
 #include "gpt.h"
 #include "random.h"
+#include "samples.h"
 #include "sft.h"
 
 #include <bridge/bridge.h>

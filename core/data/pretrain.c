@@ -5,6 +5,7 @@
  * or one blend for each split.  Here a split is always a list of datasets with an index each, and a
  * table of turns unless it is one dataset alone. */
 #include "gpt.h"
+#include "samples.h"
 
 #include <inttypes.h>
 #include <math.h>

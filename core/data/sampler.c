@@ -4,6 +4,7 @@
  * Source: megatron/bridge/data/samplers.py, versions 0.2 to 0.6. */
 #include "data.h"
 #include "random.h"
+#include "samples.h"
 
 #include <inttypes.h>
 

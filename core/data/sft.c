@@ -2,6 +2,7 @@
 /* sft.c - finetuning data opened: records checked, counted, packed; and its samples. */
 #include "sft.h"
 #include "random.h"
+#include "samples.h"
 
 #include <bridge/bridge.h>
 #include <inttypes.h>

@@ -2,6 +2,7 @@
 /* tokens.c - where tokens come from, and the arrays of samples and examples. */
 #include "gpt.h"
 #include "random.h"
+#include "samples.h"
 #include "sft.h"
 
 #include <inttypes.h>

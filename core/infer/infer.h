@@ -31,52 +31,8 @@ struct br__sample_opts {
 #define BR__MAX_EOS 64
 size_t br__eos_ids(const struct br__llm *m, int32_t ids[BR__MAX_EOS]);
 
-/* ---- generation by steps --------------------------------------------------------------------- */
-
-/* Sequences of a session, each of which gets a token a step.  A sequence's tokens do not depend on
- * the others.  One thread at a time; the session belongs to it from begin to end. */
-struct br__gen;
-int br__gen_begin(struct br__gen **out, struct br__llm_session *s,
-                  struct br_err *err) BR_MUST_CHECK;
-void br__gen_end(struct br__gen *g); /* NULL is fine */
-size_t br__gen_free_slots(const struct br__gen *g);
-
-struct br__gen_request {
-    const int32_t *prompt; /* copied */
-    size_t n_prompt;
-    const int32_t *eos; /* any of these ends the sequence; copied */
-    size_t n_eos;
-    struct br__sample_opts sample;
-    uint64_t number;        /* with the seed and the step it decides the draw */
-    int64_t max_new_tokens; /* >= 1 */
-    int logprob;            /* compute the log-probability of each token */
-};
-/* A new sequence; its prompt is read in the next step.  BR_E_BUSY: no slot is free. */
-int br__gen_add(struct br__gen *g, const struct br__gen_request *r, uint64_t *id,
-                struct br_err *err) BR_MUST_CHECK;
-/* Forget a sequence; nothing happens if it has ended. */
-void br__gen_cancel(struct br__gen *g, uint64_t id);
-
-struct br__gen_token {
-    uint64_t sequence;
-    int32_t id;
-    int finish;     /* enum br_finish: the sequence has ended with this token */
-    double logprob; /* log p of the token under the model's own distribution (temperature 1, nothing
-                       cut off); NAN if it was not asked for */
-};
-struct br__gen_step {
-    const struct br__gen_token *tokens; /* one of every sequence, until the next call */
-    size_t n;
-    size_t prompt_tokens; /* read in this step */
-};
-/* After an error only br__gen_end is left. */
-int br__gen_step(struct br__gen *g, struct br__gen_step *step, struct br_err *err) BR_MUST_CHECK;
-
 /* ---- scores ---------------------------------------------------------------------------------- */
 
-/* logits[n, vocab_size] of one pass over n tokens. */
-int br__logits(struct br__llm *m, const int32_t *ids, size_t n, float *logits,
-               struct br_err *err) BR_MUST_CHECK;
 /* log p of each token given those before it, in windows of at most 2048 tokens that do not overlap;
  * NAN for the first of a window. */
 int br__score(struct br__llm *m, const int32_t *ids, size_t n, double *logprob,

@@ -4,6 +4,7 @@
 #include "../../core/data/gpt.h"
 #include "../../core/data/random.h"
 #include "../../core/format/indexed.h"
+#include "data/samples.h"
 #include "librun.h"
 
 #include <stdlib.h>

@@ -3,6 +3,7 @@
  * hands out is what the sampler and the data say, from wherever it begins. */
 #include "../../core/data/data.h"
 #include "../../core/format/format.h"
+#include "data/samples.h"
 #include "librun.h"
 
 #include <bridge/bridge.h>

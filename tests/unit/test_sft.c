@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_sft.c - finetuning data against Megatron Bridge 0.6: tokens, masks, batches, packed rows. */
 #include "../../core/data/sft.h"
+#include "data/samples.h"
 #include "librun.h"
 
 #include <stdlib.h>
