@@ -22,7 +22,7 @@
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
  *   cmd_download.c download                             cmd_data.c data build, merge, inspect
- *   cmd_train.c    train, with train_plan.c and train_log.c
+ *   cmd_train.c    train, with train_plan.c and train_log.c; train_report.c train report
  *   cmd_adapter.c  adapter export, import, merge, verify */
 #ifndef BRIDGE_CORE_CLI_H
 #define BRIDGE_CORE_CLI_H
@@ -72,6 +72,7 @@
     X(DATA_MERGE, data_merge)                                                                      \
     X(DATA_INSPECT, data_inspect)                                                                  \
     X(TRAIN, train)                                                                                \
+    X(TRAIN_REPORT, train_report)                                                                  \
     X(ADAPTER_EXPORT, adapter_export)                                                              \
     X(ADAPTER_IMPORT, adapter_import)                                                              \
     X(ADAPTER_MERGE, adapter_merge)                                                                \

@@ -167,7 +167,7 @@ static const char bash_words[] =
     "    done\n"
     "    cmd=${words[0]-}\n"
     "    at=${#words[@]}\n"
-    "    if [[ $groups == *\" $cmd \"* && $at -gt 1 ]]; then\n"
+    "    if [[ $at -gt 1 && $pairs == *\" $cmd:${words[1]} \"* ]]; then\n"
     "        cmd=\"$cmd ${words[1]}\"\n"
     "        at=$((at - 1))\n"
     "    fi\n"
@@ -197,13 +197,14 @@ static const char bash_tail[] =
     "complete -F _bridge bridge br-bridge\n";
 /* clang-format on */
 
-static void print_groups(void)
+/* Commands of two words: "plan:import".  One word may be a command by itself, too. */
+static void print_pairs(void)
 {
-    fputs("    local groups=' ", stdout);
+    fputs("    local pairs=' ", stdout);
     for (int k = 0; k < BR__N_CMD; k++) {
         size_t n = strcspn(br__commands[k].name, " ");
-        if (br__commands[k].name[n] && is_first(k, n))
-            printf("%.*s ", (int)n, br__commands[k].name);
+        if (br__commands[k].name[n])
+            printf("%.*s:%s ", (int)n, br__commands[k].name, br__commands[k].name + n + 1);
     }
     puts("'");
 }
@@ -246,7 +247,7 @@ static void print_bash(void)
 {
     fputs(bash_head, stdout);
     print_valued();
-    print_groups();
+    print_pairs();
     fputs(bash_words, stdout);
     print_option_values();
     puts("        esac\n"
@@ -297,7 +298,7 @@ static const char zsh_words[] =
     "    done\n"
     "    cmd=${bare[1]}\n"
     "    at=${#bare}\n"
-    "    if [[ $groups == *\" $cmd \"* && $at -gt 1 ]]; then\n"
+    "    if [[ $at -gt 1 && $pairs == *\" $cmd:${bare[2]} \"* ]]; then\n"
     "        cmd=\"$cmd ${bare[2]}\"\n"
     "        at=$((at - 1))\n"
     "    fi\n"
@@ -379,7 +380,7 @@ static void print_zsh(void)
 {
     fputs(zsh_head, stdout);
     print_valued();
-    print_groups();
+    print_pairs();
     fputs(zsh_words, stdout);
     print_option_values();
     puts("        esac\n"

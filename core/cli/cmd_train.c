@@ -237,6 +237,7 @@ int br__cmd_train(struct br__cli *c, struct br_err *err)
     br__report_init(&x.r, c);
     int rc = train_go(&x, err);
     br__append_close(&x.log.file);
+    br__tb_close(&x.log.tb);
     br__train_close(x.t);
     br__registry_close(x.registry);
     br__report_free(&x.r);

@@ -563,5 +563,17 @@ const struct br__command br__commands[BR__N_CMD] = {
     .need = {BR__OPT_HF_MODEL, BR__OPT_MEGATRON_PATH, BR__OPT_PEFT_PATH},
 },
 
+[BR__CMD_TRAIN_REPORT] = {
+    .name = "train report", .args = "DIR", .min_pos = 1, .max_pos = 1,
+    .summary = "the log of a training run as one page of curves",
+    .about =
+        "Reads DIR/log.jsonl, where DIR is the folder of a run, <dir>/<name>, and writes an HTML page: losses,\n"
+        "gradient norm, learning rate, speed and memory as curves, and the configuration of the last\n"
+        "checkpoint.  The page needs nothing from elsewhere.\n",
+    .examples =
+        "bridge train report nemo_experiments/default\n"
+        "bridge train report runs/a -o a.html\n",
+},
+
 };
 /* clang-format on */

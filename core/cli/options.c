@@ -467,6 +467,12 @@ static int find_command(struct br__cli *c, const struct tokens *ts, size_t *used
         return BR_OK;
     *used = 1;
     c->cmd = br__command_find(first);
+    if (c->cmd && ts->n_bare > 1) { /* "train", and "train report" */
+        const char *two = br__arena_printf(&c->arena, "%s %s", first, ts->bare[1]);
+        const struct br__command *longer = two ? br__command_find(two) : NULL;
+        *used += longer != NULL;
+        c->cmd = longer ? longer : c->cmd;
+    }
     if (c->cmd)
         return BR_OK;
     if (!br__command_is_group(first)) {

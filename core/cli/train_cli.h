@@ -20,8 +20,9 @@ int br__train_plan_json(struct br__js *j, const struct br__run *run, const struc
 struct br__train_log {
     const struct br__run *run;
     struct br__append file; /* one JSON object a line */
-    int lines;              /* the console's lines are wanted */
-    double peak;            /* floating-point operations per second of the device; 0: unknown */
+    struct br__tb tb;
+    int lines;   /* the console's lines are wanted */
+    double peak; /* floating-point operations per second of the device; 0: unknown */
     struct br__train_events events; /* give these to the run */
     /* Since the console's last line: */
     int64_t n, n_skipped, n_nan;
@@ -35,7 +36,8 @@ struct br__train_log {
     struct br_err err; /* of writing the file; the first one */
 };
 void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines);
-/* The log file at `path`; what it says of steps after iteration `first` is cut off. */
+/* The log file at `path`, where what it says of steps after iteration `first` is cut off, and an
+ * event file for TensorBoard in <dir>/<name>/tb_logs. */
 int br__train_log_open(struct br__train_log *l, const char *path, int64_t first,
                        struct br_err *err) BR_MUST_CHECK;
 /* The error of the writes, if there was one. */

@@ -92,6 +92,52 @@ static void write_eval(struct br__train_log *l, const struct br__eval_report *r)
     write_line(l, &b);
 }
 
+/* ---- TensorBoard ----------------------------------------------------------------------------- */
+
+static void write_events(struct br__train_log *l, int64_t step, const struct br__tb_scalar *v,
+                         size_t n)
+{
+    struct br__tb_scalar known[16];
+    size_t k = 0;
+
+    for (size_t i = 0; i < n && k < BR_COUNTOF(known); i++)
+        if (!isnan(v[i].value))
+            known[k++] = v[i];
+    if (!l->err.code && br__tb_write(&l->tb, step, known, k, &l->err))
+        br_wrap(&l->err, "the events for TensorBoard are not complete");
+}
+
+/* The tags are Megatron Bridge's. */
+static void write_step_events(struct br__train_log *l, const struct br__step_report *r)
+{
+    double rate = r->seconds > 0 ? 1 / r->seconds : 0;
+    const struct br__tb_scalar v[] = {
+        {"learning-rate", r->lr},
+        {"batch-size", (double)r->batch},
+        {"lm loss", r->lm_loss},
+        {"load_balancing_loss", log_balance(l, r->aux, 0)},
+        {"global_load_balancing_loss", log_balance(l, r->aux, 1)},
+        {"z_loss", r->z},
+        {"mtp_1 loss", r->mtp},
+        {"loss-scale", r->loss_scale},
+        {"grad-norm", r->grad_norm},
+        {"num-zeros", (double)r->zeros},
+        {"iteration-time", r->seconds},
+        {"tokens-per-second", (double)r->tokens * rate},
+        {"throughput/tflops/device", r->flops * rate / 1e12},
+    };
+    write_events(l, r->iteration, v, BR_COUNTOF(v));
+}
+
+static void write_eval_events(struct br__train_log *l, const struct br__eval_report *r)
+{
+    int test = r->split == BR__TEST;
+    const struct br__tb_scalar v[] = {
+        {test ? "lm loss test" : "lm loss validation", r->lm_loss},
+        {test ? "lm loss test ppl" : "lm loss validation ppl", log_perplexity(r->lm_loss)}};
+    write_events(l, r->iteration, v, BR_COUNTOF(v));
+}
+
 /* ---- the console ----------------------------------------------------------------------------- */
 
 /* " [2026-01-01 00:00:00] iteration       20/      20 | consumed samples: ..." */
@@ -138,6 +184,7 @@ static void on_step(void *ud, const struct br__step_report *r)
     struct br__train_log *l = ud;
 
     write_step(l, r);
+    write_step_events(l, r);
     l->last = *r;
     l->n_steps++;
     l->tokens += r->tokens;
@@ -168,6 +215,7 @@ static void on_eval(void *ud, const struct br__eval_report *r)
     char line[200], rule[200];
 
     write_eval(l, r);
+    write_eval_events(l, r);
     l->eval[r->split] = *r;
     if (!l->lines)
         return;
@@ -228,14 +276,22 @@ static int find_end(const char *path, int64_t first, uint64_t *end, struct br_er
 
 int br__train_log_open(struct br__train_log *l, const char *path, int64_t first, struct br_err *err)
 {
+    struct br__buf events = {0};
     uint64_t end = 0;
     int rc = first > 0 && br__exists(path) ? find_end(path, first, &end, err) : BR_OK;
 
-    return rc ? rc : br__append_open(&l->file, path, end, err);
+    if (!rc)
+        rc = br__append_open(&l->file, path, end, err);
+    br__buf_printf(&events, "%s/tb_logs", l->run->dir);
+    if (!rc)
+        rc = events.failed ? br__nomem(err, "for the log") : br__tb_open(&l->tb, events.p, err);
+    br__buf_free(&events);
+    return rc;
 }
 
 int br__train_log_close(struct br__train_log *l, struct br_err *err)
 {
     br__append_close(&l->file);
+    br__tb_close(&l->tb);
     return l->err.code ? br_fail(err, l->err.code, "%s", l->err.msg) : BR_OK;
 }

@@ -229,6 +229,13 @@ static br_val block_remember(struct br_graph *g, br_val x, const char *kind)
     return BR__OP(g, CACHE_WRITE, NULL, br__state(g, kind, dtype, 3, shape), x, b->cache_rows);
 }
 
+/* Room for what the gradient of attention needs of its forward pass. */
+static br_val log_sums(struct br_graph *g, int64_t rows, int64_t heads)
+{
+    const int64_t shape[2] = {rows, heads};
+    return br__leaf(g, BR_OP_ZEROS, BR_F32, NULL, 2, shape);
+}
+
 #define QKV "self_attention.linear_qkv.weight"
 
 br_val br_attention(struct br_graph *g, br_val x, int layer)
@@ -255,7 +262,8 @@ br_val br_attention(struct br_graph *g, br_val x, int layer)
     k = block_remember(g, block_prepare(g, k, "self_attention.k_layernorm.weight"), "key");
     v = block_remember(g, v, "value");
     const struct br_attr attr = {.i = {window}, .f = {1.0 / sqrt((double)d)}};
-    br_val o = BR__OP(g, ATTENTION, &attr, q, k, v, b->seqs);
+    br_val o = b->losses ? BR__OP(g, ATTENTION, &attr, q, k, v, b->seqs, log_sums(g, t, heads))
+                         : BR__OP(g, ATTENTION, &attr, q, k, v, b->seqs);
     if (gated)
         o = BR__OP(g, MUL, NULL, o, BR__OP(g, SIGMOID, NULL, gate));
     o = BR__RESHAPE(g, o, t, heads * d);

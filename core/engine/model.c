@@ -114,9 +114,20 @@ static int check_config(const struct br__weights *w, struct br_err *err)
     return rc;
 }
 
+static int add_lora(struct br__weights *w, const struct br__lora_opts *o, struct br_err *err)
+{
+    struct br__adapter *a;
+    int rc = br__lora_make(&a, w, o, err);
+    if (!rc)
+        br__weights_take_adapter(w, a);
+    return rc;
+}
+
 static int open_model(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
 {
     int rc = br__weights_open(&m->weights, &o->weights, err);
+    if (!rc && o->weights.lora && !o->weights.adapter)
+        rc = add_lora(m->weights, o->weights.lora, err);
     if (rc)
         return rc;
     const struct br_config *cfg = m->weights->cfg;

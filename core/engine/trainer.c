@@ -175,7 +175,7 @@ static struct pass **place_for(struct br__trainer *t)
 
 /* What a graph has room for, so that few of them serve batches of many shapes.  Rows that are not
  * used belong to no sequence and have no loss; routed layers would count them. */
-static int64_t room(const struct br__trainer *t, int64_t n, int64_t unit)
+static int64_t trainer_room(const struct br__trainer *t, int64_t n, int64_t unit)
 {
     return t->m->weights->cfg->n_experts ? n : (n + unit - 1) / unit * unit;
 }
@@ -183,7 +183,8 @@ static int64_t room(const struct br__trainer *t, int64_t n, int64_t unit)
 static int pass_get(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct pass **out, struct br_err *err)
 {
-    int64_t n_tokens = room(t, mb->n_tokens, ROWS), n_seqs = room(t, mb->n_seqs, SEQUENCES);
+    int64_t n_tokens = trainer_room(t, mb->n_tokens, ROWS),
+            n_seqs = trainer_room(t, mb->n_seqs, SEQUENCES);
     for (size_t i = 0; i < KEPT_GRAPHS; i++) {
         struct pass *p = t->passes[i];
         if (p && p->n_tokens == n_tokens && p->n_seqs == n_seqs && p->backward == backward) {

@@ -37,11 +37,20 @@ static int is_tied_output(const struct br__weights *w, const char *name)
     return !w->src->untied && output && strcmp(name, output->hf) == 0;
 }
 
+void br__weights_take_adapter(struct br__weights *w, struct br__adapter *a)
+{
+    w->adapter = a;
+    for (size_t i = 0; i < a->n_sources; i++)
+        a->sources[i].index = (uint32_t)(w->n_sources + i);
+}
+
 static int open_adapter(struct br__weights *w, const struct br__weights_opts *o, struct br_err *err)
 {
-    int rc = br__adapter_open(&w->adapter, o->adapter, err);
+    struct br__adapter *a;
+    int rc = br__adapter_open(&a, o->adapter, err);
     if (rc)
         return rc;
+    br__weights_take_adapter(w, a);
     w->adapter->merge = o->merge_adapter;
     for (size_t i = 0; i < w->adapter->n_pairs; i++) {
         const struct br__adapter_pair *p = &w->adapter->pairs[i];
@@ -93,10 +102,6 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
     }
     if (!rc && o->adapter)
         rc = open_adapter(w, o, err);
-    else if (!rc && o->lora)
-        rc = br__lora_make(&w->adapter, w, o->lora, err);
-    for (size_t i = 0; !rc && w->adapter && i < w->adapter->n_sources; i++)
-        w->adapter->sources[i].index = (uint32_t)(w->n_sources + i);
     if (rc) {
         br__weights_close(w);
         return rc;

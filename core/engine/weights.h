@@ -21,6 +21,8 @@ static inline void br__source_shape(struct br__source *s, int ndim, const int64_
 int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
                      struct br_err *err) BR_MUST_CHECK;
 void br__weights_close(struct br__weights *w);
+/* The weights own the adapter from now on; its tensors are numbered behind those of the model. */
+void br__weights_take_adapter(struct br__weights *w, struct br__adapter *a);
 struct br__source *br__weights_find(const struct br__weights *w, const char *name);
 /* Make s->data valid: a pointer into the mapped safetensors file where the bytes can be used as
  * they are; else memory filled once (FP8 blocks dequantised to bfloat16, rows gathered from a

@@ -195,15 +195,3 @@ void br__device_close(struct br__device *d)
     br__free((void *)(uintptr_t)d->kernels);
     memset(d, 0, sizeof *d);
 }
-
-const struct br_kernel *br__device_kernel(const struct br__device *d, struct br__kernel_key key)
-{
-    for (uint32_t i = 0; i < d->n_kernels; i++) {
-        const struct br_kernel *k = &d->kernels[i];
-        uint32_t values = k->values ? k->values : BR_BIT(BR_F32);
-        if (k->op == key.op && !(k->needs & ~d->features) && values & BR_BIT(key.value) &&
-            (!k->weights || k->weights & BR_BIT(key.weight)))
-            return k;
-    }
-    return NULL;
-}

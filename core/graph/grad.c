@@ -377,10 +377,11 @@ static void grad_rope(struct grads *gs, br_val v, br_val dy)
 static void grad_attention(struct grads *gs, br_val v, br_val dy)
 {
     const struct br_attr attr = back_node(gs, v)->attr;
-    add_columns(gs, v,
-                BR__OP(gs->g, ATTENTION_GRAD, &attr, back_in(gs, v, 0), back_in(gs, v, 1),
-                       back_in(gs, v, 2), back_in(gs, v, 3), dy),
-                3);
+    int kept = back_node(gs, v)->n_in > 4; /* log sums: what the forward pass leaves behind */
+    const br_val x[] = {
+        back_in(gs, v, 0),           back_in(gs, v, 1), back_in(gs, v, 2), back_in(gs, v, 3), dy, v,
+        kept ? back_in(gs, v, 4) : 0};
+    add_columns(gs, v, br__op(gs->g, BR_OP_ATTENTION_GRAD, x, kept ? 7 : 5, &attr), 3);
 }
 
 /* ---- routing --------------------------------------------------------------------------------- */

@@ -332,7 +332,7 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
     case BR_OP_AFTER:
         return 1;
     default:
-        return same_shape(x, y);
+        return same_shape(x, y) && x->dtype == y->dtype;
     }
 }
 
@@ -419,13 +419,19 @@ static int shape_attention(const struct br_graph *g, struct br__node *n, struct 
     if (q->n_dim != 3 || k->n_dim != 3 || !same_shape(k, v) || q->shape[2] != k->shape[2] ||
         q->shape[1] % k->shape[1] || k->dtype != v->dtype)
         return op_mismatch(g, n, err);
+    if (n->n_in > 4 &&
+        (op_input(g, n, 4)->n_dim != 2 || op_input(g, n, 4)->shape[0] != q->shape[0] ||
+         op_input(g, n, 4)->shape[1] != q->shape[1]))
+        return op_mismatch(g, n, err);
     return op_fresh(g, n, 3, q->shape, err);
 }
 
 static int shape_attention_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *q = op_input(g, n, 0), *k = op_input(g, n, 1);
-    if (q->shape[0] != k->shape[0])
+    if (q->shape[0] != k->shape[0] || n->n_in == 6 ||
+        (n->n_in > 6 && (!same_shape(op_input(g, n, 5), q) ||
+                         br__node_elems(op_input(g, n, 6)) != q->shape[0] * q->shape[1])))
         return op_mismatch(g, n, err);
     return FRESH(g, n, err, q->shape[0], row_elems(q) + 2 * row_elems(k));
 }

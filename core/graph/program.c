@@ -161,20 +161,6 @@ static void plan_leaves(struct br__program *p)
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
-struct br__kernel_key br__kernel_key(uint32_t op, const uint32_t *in, uint32_t n_in, uint32_t out)
-{
-    struct br__kernel_key key = {.op = op, .weight = BR_NONE, .value = BR_NONE};
-    uint32_t weight = (uint32_t)br__ops[op].weight; /* none: beyond the inputs that are looked at */
-    if (br__ops[op].weight != BR__WEIGHT_none)
-        key.weight = (int)in[weight];
-    for (uint32_t i = 0; i < n_in && i < 2 && key.value == BR_NONE; i++)
-        if (i != weight && br_dtype_is_float((int)in[i]))
-            key.value = (int)in[i];
-    if (key.value == BR_NONE)
-        key.value = br_dtype_is_float((int)out) ? (int)out : BR_F32;
-    return key;
-}
-
 static struct br__kernel_key key_of(const struct br_graph *g, const struct br__node *n)
 {
     uint32_t in[BR_MAX_IN];

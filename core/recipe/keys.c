@@ -380,3 +380,9 @@ int64_t br__recipe_i(const struct br__recipe *r, uint32_t id, int64_t dflt)
 {
     return br__recipe_has(r, id) ? r->v[id].i : dflt;
 }
+
+int br__recipe_is_set(const struct br__recipe *r, uint32_t id)
+{
+    const struct br__recipe_value *v = &r->v[id];
+    return v->tag && !v->row && strcmp(v->from, "default") && strcmp(v->from, "computed") != 0;
+}

@@ -687,12 +687,6 @@ static void compute_all(struct br__recipe *r)
 
 /* ---- a resolved recipe changed --------------------------------------------------------------- */
 
-int br__recipe_is_set(const struct br__recipe *r, uint32_t id)
-{
-    const struct br__recipe_value *v = &r->v[id];
-    return v->tag && !v->row && strcmp(v->from, "default") && strcmp(v->from, "computed") != 0;
-}
-
 /* The fact of a configuration that a key stands for, by its name in Megatron's model section. */
 static uint32_t fact_of(uint32_t id)
 {

@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* loop.c - steps, evaluations, checkpoints and the end of a run, in the order of Megatron Bridge's
  * train() (megatron.bridge.training.train). */
+#include "run.h"
 #include "state.h"
 
 #include <inttypes.h>

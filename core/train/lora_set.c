@@ -14,11 +14,6 @@
 
 #define PEFT_PREFIX "base_model.model."
 
-static int set_nomem(struct br_err *err)
-{
-    return br__nomem(err, "for the adapter");
-}
-
 /* ---- linears --------------------------------------------------------------------------------- */
 
 int br__lora_set_open(struct br__lora_set *s, const struct br_config *cfg, struct br_err *err)
@@ -29,7 +24,7 @@ int br__lora_set_open(struct br__lora_set *s, const struct br_config *cfg, struc
     memset(s, 0, sizeof *s);
     int rc = br__rules_expand(&s->arena, cfg, &o, &s->x, err);
     if (!rc && !(s->list = br__arena_alloc(&s->arena, (s->x->n_views + 1) * sizeof *s->list)))
-        rc = set_nomem(err);
+        rc = br__nomem(err, "for the adapter");
     for (size_t i = 0; !rc && i < s->x->n_views; i++) {
         const struct br__view *v = &s->x->views[i];
         const struct br__slot *mc = &s->x->mc[v->mc];
@@ -43,7 +38,7 @@ int br__lora_set_open(struct br__lora_set *s, const struct br_config *cfg, struc
                                       .moves = s->x->moves + v->first_move,
                                       .n_moves = v->n_moves};
         if (!l->module)
-            rc = set_nomem(err);
+            rc = br__nomem(err, "for the adapter");
     }
     return rc;
 }
@@ -65,7 +60,7 @@ static int set_make(struct br__lora_set *s, struct br__lora_linear *l, struct br
     l->a = set_room(s, s->dim, l->in);
     l->b = set_room(s, l->out, s->dim);
     l->m = s->dora ? set_room(s, l->out, 1) : NULL;
-    return l->a && l->b && (l->m || !s->dora) ? BR_OK : set_nomem(err);
+    return l->a && l->b && (l->m || !s->dora) ? BR_OK : br__nomem(err, "for the adapter");
 }
 
 /* ---- from Megatron's checkpoints ------------------------------------------------------------- */
@@ -99,7 +94,7 @@ static int set_read(struct br__lora_set *s, const struct br__ckpt *ck, const cha
     if (!t) {
         const char *key = set_stacked(&s->arena, name, &layer);
         if (!key)
-            return set_nomem(err);
+            return br__nomem(err, "for the adapter");
         t = layer >= 0 ? br__ckpt_find(ck, key) : NULL;
     }
     *found = t != NULL;
@@ -137,7 +132,7 @@ static int set_read_linear(struct br__lora_set *s, struct br__lora_linear *l,
         int found = 0;
         const char *name = br__arena_printf(&s->arena, "%s.adapter.%s", l->module, parts[i].name);
         rc = name ? set_read(s, ck, name, parts[i].shape, parts[i].dst, &found, err)
-                  : set_nomem(err);
+                  : br__nomem(err, "for the adapter");
         n_found += (size_t)found;
     }
     if (!rc && n_found && n_found < n)
@@ -191,7 +186,7 @@ static int set_check_rest(const struct br__lora_set *s, const struct br__ckpt *c
 {
     struct br__arena a = {0};
     struct br__map known;
-    int rc = br__map_init(&known, 4 * s->n) ? set_nomem(err) : BR_OK;
+    int rc = br__map_init(&known, 4 * s->n) ? br__nomem(err, "for the adapter") : BR_OK;
 
     for (size_t i = 0; i < s->n && !rc; i++) {
         int64_t layer;
@@ -199,7 +194,7 @@ static int set_check_rest(const struct br__lora_set *s, const struct br__ckpt *c
         for (size_t k = 0; k < BR_COUNTOF(keys) && s->list[i].a && !rc; k++)
             if (!keys[k] ||
                 (br__map_get(&known, keys[k]) == BR__NOT_FOUND && br__map_put(&known, keys[k], 1)))
-                rc = set_nomem(err);
+                rc = br__nomem(err, "for the adapter");
     }
     for (size_t i = 0; i < ck->n_tensors && !rc; i++) {
         const char *name = ck->tensors[i].name, *at = strstr(name, ".adapter.");
@@ -207,7 +202,7 @@ static int set_check_rest(const struct br__lora_set *s, const struct br__ckpt *c
         if (br__is_training_state(name))
             continue;
         if (at && !module)
-            rc = set_nomem(err);
+            rc = br__nomem(err, "for the adapter");
         else if (!at || br__map_get(&known, module) == BR__NOT_FOUND)
             rc = br_fail(err, BR_E_UNSUPPORTED,
                          "'%s' of '%s' is no adapter of a linear of this model; adapters of routed "
@@ -406,7 +401,7 @@ static int give_pair(struct giver *g, const struct br__lora_linear *l, uint32_t 
         .index = (uint32_t)g->a->n_pairs};
     if (!p->target || !p->a || !p->b || (l->m && !p->magnitude) ||
         br__map_put(&g->a->by_target, p->target, p->index))
-        return set_nomem(g->err);
+        return br__nomem(g->err, "for the adapter");
     g->a->n_pairs++;
     memcpy((void *)(uintptr_t)p->a->data, l->a, (size_t)s->dim * (size_t)l->in * size);
     for (size_t i = 0; i < l->n_moves; i++) {
@@ -430,7 +425,7 @@ static int give_all(struct giver *g)
     g->a->sources = br__arena_alloc(&g->a->arena, 3 * n * sizeof *g->a->sources);
     g->a->pairs = br__calloc(n, sizeof *g->a->pairs);
     if (!g->a->sources || !g->a->pairs || br__map_init(&g->a->by_target, n))
-        return set_nomem(g->err);
+        return br__nomem(g->err, "for the adapter");
     for (size_t i = 0; i < s->n; i++) {
         const struct br__lora_linear *l = &s->list[i];
         for (size_t k = 0; l->a && k < l->n_moves && !rc; k++)
@@ -446,7 +441,7 @@ int br__lora_set_give(const struct br__lora_set *s, struct br__adapter **out, st
 
     *out = NULL;
     if (!g.a)
-        return set_nomem(err);
+        return br__nomem(err, "for the adapter");
     int rc = give_all(&g);
     if (rc)
         br__adapter_close(g.a);
@@ -498,5 +493,5 @@ int br__lora_set_tensors(const struct br__lora_set *s, struct br__arena *a, stru
                             parts[k].from);
         }
     }
-    return rc ? set_nomem(err) : BR_OK;
+    return rc ? br__nomem(err, "for the adapter") : BR_OK;
 }

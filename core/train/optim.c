@@ -4,6 +4,7 @@
  * The reference that kernels are compared with: one element at a time, in float32, in the order of
  * Transformer Engine's FusedAdam (multi_tensor_adam, AdamW mode), with one statement per rounding
  * so that no compiler fuses a multiplication with an addition. */
+#include "optim.h"
 #include "train.h"
 
 #include <math.h>

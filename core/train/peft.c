@@ -7,6 +7,7 @@
 #include "../format/format.h"
 #include "ckpt.h"
 #include "lora_set.h"
+#include "run.h"
 #include "state.h"
 
 #include <inttypes.h>

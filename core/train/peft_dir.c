@@ -19,11 +19,6 @@ struct peft_dir {
     const char *final;
 };
 
-static int dir_nomem(struct br_err *err)
-{
-    return br__nomem(err, "writing a directory");
-}
-
 /* ---- the destination ------------------------------------------------------------------------- */
 
 static int is_known(const struct br__peft_dest *o, const char *name)
@@ -127,7 +122,7 @@ static int put_targets(struct br__buf *b, const struct br__adapter *a, struct br
             br__buf_json_str(b, names[i]);
         }
     br__arena_free(&arena);
-    return failed ? dir_nomem(err) : BR_OK;
+    return failed ? br__nomem(err, "writing a directory") : BR_OK;
 }
 
 /* The keys that Megatron Bridge writes. */
@@ -152,7 +147,7 @@ static int put_config(const struct peft_dir *d, const struct br__adapter *a, con
                    "  \"use_rslora\": false\n}\n",
                    a->pairs[0].magnitude ? "true" : "false");
     if (!rc && b.failed)
-        rc = dir_nomem(err);
+        rc = br__nomem(err, "writing a directory");
     if (!rc)
         rc = br__write_in(&d->work.tmp, ADAPTER_CONFIG, b.p, b.n, d->o->sync, err);
     br__buf_free(&b);
@@ -179,7 +174,7 @@ static int put_tensors(struct peft_dir *d, const struct br__adapter *a, struct b
     struct br__out out;
 
     if (!by_name || !e)
-        return dir_nomem(err);
+        return br__nomem(err, "writing a directory");
     for (size_t i = 0; i < n; i++)
         by_name[i] = &a->sources[i];
     qsort(by_name, n, sizeof *by_name, by_source_name);
@@ -190,7 +185,7 @@ static int put_tensors(struct peft_dir *d, const struct br__adapter *a, struct b
     }
     if (br__st_header(&header, e, n, "{\"format\":\"pt\"}")) {
         br__buf_free(&header);
-        return dir_nomem(err);
+        return br__nomem(err, "writing a directory");
     }
     int rc = br__out_open_in(&out, &d->work.tmp, ADAPTER_FILE, 0, d->o->sync, err);
     if (!rc) {
@@ -328,8 +323,9 @@ static int merge_file(void *arg, size_t file, int worker, struct br_err *err)
         e[i] = (struct br__st_entry){.name = t->name, .dtype = t->dtype, .ndim = t->ndim};
         memcpy(e[i].shape, t->shape, sizeof e[i].shape);
     }
-    int rc =
-        !e || br__st_header(&header, e, n, ck->hf->metadata_json[file]) ? dir_nomem(err) : BR_OK;
+    int rc = !e || br__st_header(&header, e, n, ck->hf->metadata_json[file])
+                 ? br__nomem(err, "writing a directory")
+                 : BR_OK;
     if (!rc)
         rc = br__out_open_in(&out, &m->d.work.tmp, br__path_base(ck->file_names[file]), 0,
                              m->d.o->sync, err);
@@ -358,7 +354,7 @@ static int copy_others(struct merger *m, struct br_err *err)
     if (!rc)
         rc = br__side_copy(&side, &m->d.work.tmp, sync, err);
     if (!rc && !index)
-        rc = dir_nomem(err);
+        rc = br__nomem(err, "writing a directory");
     if (!rc && ck->hf->has_index)
         rc = br__copy_in(&m->d.work.tmp, INDEX, index, sync, err);
     return rc ? rc : br__write_in(&m->d.work.tmp, CONFIG, config, strlen(config), sync, err);

@@ -4,6 +4,7 @@
  *
  * Source of the words: checkpoints written by Megatron Bridge 0.6.2. */
 #include "ckpt.h"
+#include "optim.h"
 #include "state.h"
 
 #include <inttypes.h>

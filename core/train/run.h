@@ -26,4 +26,8 @@ void br__run_note(struct br__run_maker *k, const char *fmt, ...) BR_PRINTF(2, 3)
 /* run_data.c: k->out->data, and the tokenizer's settings are there already. */
 int br__run_make_data(struct br__run_maker *k) BR_MUST_CHECK;
 
+int br__run_has_adapters(const struct br__run *r);
+/* Samples of the step that begins after `consumed` samples: the batch may grow at first. */
+int64_t br__run_batch(const struct br__run *r, int64_t consumed);
+
 #endif

@@ -3,6 +3,7 @@
  *
  * Hysteresis is used up by bad steps and refilled only when the scale grows: once it is used up,
  * every further bad step lowers the scale.  Source: DynamicGradScaler of megatron-core 0.19. */
+#include "optim.h"
 #include "train.h"
 
 void br__scaler_update(struct br__scaler *s, int found_inf)

@@ -3,6 +3,7 @@
  *
  * Each expression keeps Megatron's order of operations, in double, so that the values are equal and
  * not just near.  Source: OptimizerParamScheduler of megatron-core 0.19. */
+#include "optim.h"
 #include "train.h"
 
 #include <inttypes.h>

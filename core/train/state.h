@@ -3,6 +3,7 @@
 #ifndef BRIDGE_CORE_TRAIN_STATE_H
 #define BRIDGE_CORE_TRAIN_STATE_H
 
+#include "optim.h"
 #include "train.h"
 
 #include <stdatomic.h>

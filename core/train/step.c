@@ -4,6 +4,7 @@
  * The order is Megatron's train_step (megatron.bridge.training.train, mcore's finalize_model_grads
  * and MixedPrecisionOptimizer.step): sum of gradients, per-token scale, loss scale, found infinity,
  * norm, clip, zeros, Adam, scheduler. */
+#include "optim.h"
 #include "state.h"
 
 #include <inttypes.h>

@@ -1,6 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* train.c - a run opened: model, data, optimizer state; what the plan says of it. */
 #include "ckpt.h"
+#include "optim.h"
+#include "run.h"
 #include "state.h"
 
 #include <inttypes.h>

@@ -1,9 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* train.h - the door of core/train: a recipe carried out on one machine.
  *
- * run.c makes a typed run of a recipe, which is all that the loop reads.  Learning rate and weight
- * decay are pure functions of the position in the run, so a resumed run needs no state for them but
- * a counter.  The optimizer here works on plain arrays of host memory.  This folder never prints.
+ * run.c makes a typed run of a recipe, which is all that the loop reads.  This folder never prints.
  */
 #ifndef BRIDGE_CORE_TRAIN_H
 #define BRIDGE_CORE_TRAIN_H
@@ -41,13 +39,6 @@ enum br__wsd_style { BR__WSD_STYLE_MAP(BR_X) BR__N_WSD_STYLES };
 enum br__wd_style { BR__WD_STYLE_MAP(BR_X) BR__N_WD_STYLES };
 #undef BR_X
 
-/* Value of the enum, or -1 if there is no style of that name. */
-int br__lr_style(const char *name);
-int br__wsd_style(const char *name);
-int br__wd_style(const char *name);
-const char *br__lr_style_name(int style);
-const char *br__wd_style_name(int style);
-
 /* Megatron's OptimizerParamScheduler.  Lengths and positions are in its own unit: samples, which is
  * iterations times global batch size. */
 struct br__schedule {
@@ -63,66 +54,6 @@ struct br__schedule_group {
     double max_lr, min_lr;
     double lr_mult, wd_mult;
 };
-/* BR_E_CONFIG and what contradicts what: the conditions that Megatron asserts. */
-int br__schedule_check(const struct br__schedule *s, struct br_err *err) BR_MUST_CHECK;
-/* Learning rate and weight decay of the optimizer step that begins after `samples` samples.  The
- * first step has samples = 0, so with a warmup its learning rate is init_lr. */
-double br__lr_at(const struct br__schedule *s, const struct br__schedule_group *g, int64_t samples);
-double br__wd_at(const struct br__schedule *s, const struct br__schedule_group *g, int64_t samples);
-
-/* ---- scaler.c: the loss scale of float16 ----------------------------------------------------- */
-
-/* Megatron's DynamicGradScaler.  Multiply the loss by `scale`, divide the gradients by it. */
-struct br__scaler {
-    float scale, min_scale, growth_factor, backoff_factor;
-    int growth_interval, hysteresis; /* settings: good steps until growth, bad ones until backoff */
-    int good_steps, hysteresis_left; /* state; hysteresis_left may fall below 0, as in Megatron */
-};
-/* After a step: found_inf says that a gradient was infinite or NaN, so the step was skipped. */
-void br__scaler_update(struct br__scaler *s, int found_inf);
-
-/* ---- optim.c: AdamW, gradient norm, clipping ------------------------------------------------- */
-
-/* Constants of one step and one parameter group, as the element loop needs them. */
-struct br__adamw {
-    float lr, beta1, beta2, eps, weight_decay;
-    float correct1, correct2; /* 1 - beta^step; 1 without bias correction */
-    float grad_scale;         /* every gradient is multiplied by it: clipping */
-};
-struct br__adamw_opts {
-    double lr, weight_decay; /* of this step: br__lr_at, br__wd_at */
-    double beta1, beta2, eps;
-    int64_t step; /* optimizer steps of the group, this one included: from 1 */
-    int no_bias_correction;
-    float grad_scale;
-};
-struct br__adamw br__adamw_make(const struct br__adamw_opts *o);
-/* One step of n elements.  param, m and v change; `out` (NULL: none) becomes param rounded to
- * bfloat16, to nearest even. */
-void br__adamw_step(const struct br__adamw *h, float *param, float *m, float *v, const float *grad,
-                    uint16_t *out, size_t n);
-
-/* Gradients of one tensor. */
-struct br__grad_span {
-    const float *data;
-    size_t n;
-};
-/* L2 norm of all gradients.  Squares are summed in float64, in chunks of BR__NORM_CHUNK elements of
- * a tensor, in each every BR__NORM_PARTS-th by itself, and the sums of chunks in order: the result
- * does not depend on the number of threads.  Infinite or NaN if an element is. */
-#define BR__NORM_CHUNK (1u << 16)
-#define BR__NORM_PARTS 16
-int br__grad_norm(const struct br__grad_span *g, size_t n, int threads, double *norm,
-                  struct br_err *err) BR_MUST_CHECK;
-/* What clipping multiplies the gradients by: at most 1; max_norm 0 turns it off. */
-float br__clip_scale(double norm, double max_norm);
-/* Elements that are zero after multiplication by `scale`, which can make a small gradient zero. */
-uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale);
-
-/* Whether weight decay acts on a parameter, by Megatron's rule: not on vectors, not on biases.
- * `name` is the Megatron key, ndim that of its tensor in a checkpoint, where the layers may be
- * stacked. qk_norm: apply_wd_to_qk_layernorm. */
-int br__is_decayed(const char *name, int ndim, int qk_norm);
 
 /* ---- run.c, run_data.c: a recipe as a run ---------------------------------------------------- */
 
@@ -237,9 +168,6 @@ struct br__run_opts {
 int br__run_make(struct br__arena *a, struct br__registry *reg, struct br__recipe *r,
                  const struct br__run_opts *o, struct br__run *out,
                  struct br_err *err) BR_MUST_CHECK;
-int br__run_has_adapters(const struct br__run *r);
-/* Samples of the step that begins after `consumed` samples: the batch may grow at first. */
-int64_t br__run_batch(const struct br__run *r, int64_t consumed);
 
 /* ---- loop.c: training ------------------------------------------------------------------------ */
 
@@ -344,5 +272,21 @@ int br__peft_merge(const struct br__peft_job *o, struct br__peft_done *done,
  * bit. */
 int br__peft_verify(const struct br__peft_job *o, struct br__peft_done *done,
                     struct br_err *err) BR_MUST_CHECK;
+
+/* ---- tb.c: event files of TensorBoard -------------------------------------------------------- */
+
+struct br__tb {
+    struct br__append file;
+};
+struct br__tb_scalar {
+    const char *tag;
+    double value;
+};
+/* A new file in dir, which is made; zeroed structs may be closed. */
+int br__tb_open(struct br__tb *tb, const char *dir, struct br_err *err) BR_MUST_CHECK;
+/* Scalars of one step; readers see them at once. */
+int br__tb_write(struct br__tb *tb, int64_t step, const struct br__tb_scalar *v, size_t n,
+                 struct br_err *err) BR_MUST_CHECK;
+void br__tb_close(struct br__tb *tb);
 
 #endif

@@ -40,6 +40,13 @@ static inline float *br__row(const struct br_tensor *t, int64_t r)
     return (float *)t->data + br__row_at(t, r);
 }
 
+/* Element `col` of row r, whatever the dtype. */
+static inline char *br__place(const struct br_tensor *t, int64_t r, int64_t col)
+{
+    int64_t size = t->dtype == BR_BF16 || t->dtype == BR_F16 ? 2 : 4;
+    return (char *)t->data + (br__row_at(t, r) + col) * size;
+}
+
 /* Head h of token t of x[T, H, d]; a missing head axis is one head. */
 static inline float *br__head(const struct br_tensor *x, int64_t t, int64_t h)
 {

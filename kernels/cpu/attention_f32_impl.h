@@ -2,7 +2,7 @@
 /* attention_f32_impl.h - prefill of attention in float32, through small_gemm_impl.h.
  *
  * Needs: what attention_impl.h has defined where it includes this.  Defines: key_block_begin,
- * query_rows_begin, update_tile; float_rows and transpose, which the gradient uses too. */
+ * query_rows_begin, update_tile. */
 
 /* Rows of head h of x[S, H, d] from `row` on as float32, *ld apart: as they lie, or widened. */
 static const float *float_rows(const struct br_tensor *x, int64_t row, int64_t n, int64_t h,

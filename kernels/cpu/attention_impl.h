@@ -1,10 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* attention_impl.h - causal attention of grouped heads over sequences.
  *
- * Needs: bf16_blocks_impl.h, vec_ops_impl.h, matmul_impl.h; small_gemm_impl.h and row_ops_impl.h
- * unless BR__TILES, with which queries and weights are rounded to bf16.  Defines: the kernel
- * attention, and for attention_grad_impl.h struct attention, struct workspace, prefill_block and
- * what they need.
+ * Needs: bf16_blocks_impl.h, vec_ops_impl.h, matmul_impl.h; small_gemm_impl.h unless BR__PAIRS,
+ * with which queries and weights are rounded to bf16.  Defines: the kernel attention.
  *
  * Online softmax over key blocks (Milakov and Gimelshein 2018; FlashAttention, Dao et al. 2022):
  * scores are never stored as a whole, each query row keeps a running maximum and sum.  The query
@@ -19,7 +17,8 @@
  *     attention_item         prefill: a block of queries, one key head
  *       prefill_block
  *         query_rows_begin     scaled queries, max = -inf, sum = 0   (of attention_f32_impl.h,
- *         for each block of KEY_BLOCK keys:                           attention_tiles_impl.h)
+ *         for each block of KEY_BLOCK keys:                           attention_pairs_impl.h,
+ *                                                                     attention_tiles_impl.h)
  *           key_block_begin    keys transposed or packed              (")
  *           update_tile        S = Q K', softmax_update_rows, O += P V   (")
  *       prefill_store          O / sum
@@ -38,6 +37,10 @@
 #define KEY_BLOCK 128       /* of a block: spreads what a product costs besides arithmetic */
 #define UPDATE_ROWS GEMM_MR /* that update_tile takes at once */
 #define WIDTH(d) (GEMM_UNIT * gemm_units(d)) /* floats of a row in prefill: whole tiles */
+#elif defined(BR__PAIRS)
+#define KEY_BLOCK 128
+#define UPDATE_ROWS (4 * GEMM_MR)
+#define WIDTH(d) (((d) + GEMM_NR - 1) / GEMM_NR * GEMM_NR) /* whole panels */
 #else
 #define KEY_BLOCK 64 /* of a block: with two of d = 128 it fits the second cache */
 #define UPDATE_ROWS SMALL_MR
@@ -189,11 +192,47 @@ static void softmax_update(float *s, int64_t first, int64_t end, int64_t n, floa
     zero(s + end, n - end);
 }
 
-/* Row r of the item that begins with query `query`, in x[T, H, d]. */
-BR__INLINE float *item_row(const struct attention *a, const struct br_tensor *x,
-                           const struct br__seq *s, int64_t query, int64_t kv_head, int64_t r)
+/* Token and head of row r of the item that begins with query `query`. */
+BR__INLINE void item_row(const struct attention *a, const struct br__seq *s, int64_t query,
+                         int64_t kv_head, int64_t r, int64_t *t, int64_t *head)
 {
-    return br__head(x, s->q0 + query + r / a->group, kv_head * a->group + r % a->group);
+    *t = s->q0 + query + r / a->group;
+    *head = kv_head * a->group + r % a->group;
+}
+
+/* dst[d] = scale * head of a token of x[T, H, d] */
+BR__INLINE void load_head(float *dst, const struct br_tensor *x, int64_t t, int64_t head,
+                          float scale)
+{
+    int64_t at = t * x->stride[0] + head * x->stride[1], d = x->shape[2];
+    if (x->dtype == BR_F32) {
+        scaled(dst, (const float *)x->data + at, scale, d);
+        return;
+    }
+    widen(dst, x, at, d);
+    scaled(dst, dst, scale, d);
+}
+
+/* The logarithm of what a row's softmax was divided by, if it is to be kept. */
+BR__INLINE void store_log_sum(const struct attention *a, int64_t t, int64_t head, float max,
+                              float sum)
+{
+    if (a->c->n_in > 4)
+        br__row(&a->c->in[4], t)[head] = max + logf(sum);
+}
+
+/* A head of a token of the result = scale * src[d], which is overwritten. */
+BR__INLINE void store_head(const struct attention *a, int64_t t, int64_t head, float *src,
+                           float scale)
+{
+    const struct br_tensor *x = a->c->out;
+    int64_t at = t * x->stride[0] + head * x->stride[1];
+    if (x->dtype == BR_F32) {
+        scaled((float *)x->data + at, src, scale, a->d);
+        return;
+    }
+    scaled(src, src, scale, a->d);
+    narrow((uint16_t *)x->data + at, src, a->d);
 }
 
 /* q = row r, scaled, of which nothing is summed up yet */
@@ -201,7 +240,9 @@ BR__INLINE void query_row_begin(const struct attention *a, const struct workspac
                                 const struct br__seq *s, int64_t query, int64_t kv_head, int64_t r,
                                 float *q)
 {
-    scaled(q, item_row(a, a->q, s, query, kv_head, r), a->scale, a->d);
+    int64_t t, head;
+    item_row(a, s, query, kv_head, r, &t, &head);
+    load_head(q, a->q, t, head, a->scale);
     w->max[r] = -INFINITY;
     w->sum[r] = 0;
 }
@@ -236,8 +277,10 @@ static void softmax_update_rows(const struct attention *a, const struct workspac
     }
 }
 
-#ifdef BR__TILES
+#if defined(BR__TILES)
 #include "attention_tiles_impl.h"
+#elif defined(BR__PAIRS)
+#include "attention_pairs_impl.h"
 #else
 #include "attention_f32_impl.h"
 #endif
@@ -277,7 +320,7 @@ static void decode_begin(const struct attention *a, const struct workspace *w,
     int64_t n = s->nq * a->heads, t, head;
     for (int64_t r = 0; r < n; r++) {
         decode_row(a, s, r, &t, &head);
-        scaled(w->kv, br__head(a->q, t, head), a->scale, a->d);
+        load_head(w->kv, a->q, t, head, a->scale);
         for (int64_t i = 0; i < a->d; i += SPLIT_K)
             split_block(w->q + r * a->decode_d + i, w->kv + i,
                         a->d - i < SPLIT_K ? a->d - i : SPLIT_K, a->k->dtype == BR_BF16);
@@ -504,16 +547,24 @@ size_t BR__FN(attention_scratch)(const struct br_call *c)
 static void prefill_store(const struct attention *a, const struct workspace *w,
                           const struct br__seq *s, int64_t query, int64_t n, int64_t kv_head)
 {
-    for (int64_t r = 0; r < n * a->group; r++)
-        scaled(item_row(a, a->c->out, s, query, kv_head, r), w->o + r * WIDTH(a->d), 1 / w->sum[r],
-               a->d);
+    for (int64_t r = 0, t, head; r < n * a->group; r++) {
+        item_row(a, s, query, kv_head, r, &t, &head);
+        store_log_sum(a, t, head, w->max[r], w->sum[r]);
+        store_head(a, t, head, w->o + r * WIDTH(a->d), 1 / w->sum[r]);
+    }
 }
 
-/* o[d] = a row's outputs, once they are divided by the sum of weights */
-static void decode_store(const struct attention *a, float *o, float *blocks, float sum)
+/* A row's outputs, once they are divided by the sum of weights. */
+static void decode_store(const struct attention *a, const struct workspace *w, int64_t t,
+                         int64_t head, float *blocks, float sum)
 {
     scaled(blocks, blocks, 1 / sum, a->decode_d);
-    split_join(o, blocks, a->d, a->v->dtype == BR_BF16);
+    if (a->c->out->dtype == BR_F32) {
+        split_join(br__head(a->c->out, t, head), blocks, a->d, a->v->dtype == BR_BF16);
+        return;
+    }
+    split_join(w->kv, blocks, a->d, a->v->dtype == BR_BF16);
+    store_head(a, t, head, w->kv, 1);
 }
 
 /* o: NULL where the part has no key */
@@ -543,10 +594,12 @@ static void decode_item(const struct attention *a, const struct workspace *w,
     for (int64_t r = 0, t, head; r < s->nq * a->heads; r++) {
         float *o = w->o + r * a->decode_d;
         decode_row(a, s, r, &t, &head);
-        if (a->parts == 1)
-            decode_store(a, br__head(a->c->out, t, head), o, w->sum[r]);
-        else
+        if (a->parts > 1) {
             partial_store(a, partial(a, t, head, part), from < to ? o : NULL, w->max[r], w->sum[r]);
+            continue;
+        }
+        store_log_sum(a, t, head, w->max[r], w->sum[r]);
+        decode_store(a, w, t, head, o, w->sum[r]);
     }
 }
 
@@ -566,7 +619,8 @@ static void attention_item(const struct attention *a, const struct workspace *w,
 }
 
 /* Sum a row's parts into the first, each scaled by exp(its maximum - the largest maximum). */
-static void merge_parts(const struct attention *a, int64_t t, int64_t head)
+static void merge_parts(const struct attention *a, const struct workspace *w, int64_t t,
+                        int64_t head)
 {
     float max = -INFINITY, sum = 0, *all = partial(a, t, head, 0) + 2;
     for (int64_t i = 0; i < a->parts; i++) {
@@ -587,11 +641,12 @@ static void merge_parts(const struct attention *a, int64_t t, int64_t head)
         else
             add_scaled(all, p + 2, fade, a->decode_d);
     }
-    decode_store(a, br__head(a->c->out, t, head), all, sum);
+    store_log_sum(a, t, head, max, sum);
+    decode_store(a, w, t, head, all, sum);
 }
 
 /* Merge the rows of the decoding sequences. */
-static void attention_merge(const struct attention *a)
+static void attention_merge(const struct attention *a, const struct workspace *w)
 {
     for (int64_t i = 0; i < a->seqs->shape[0]; i++) {
         struct br__seq s;
@@ -599,7 +654,7 @@ static void attention_merge(const struct attention *a)
             continue;
         for (int64_t r = 0; r < s.nq * a->heads; r++)
             if (r % a->c->stream->n_threads == a->c->stream->thread)
-                merge_parts(a, s.q0 + r / a->heads, r % a->heads);
+                merge_parts(a, w, s.q0 + r / a->heads, r % a->heads);
     }
 }
 
@@ -631,5 +686,5 @@ void BR__FN(attention)(const struct br_call *c)
     if (a.parts == 1)
         return;
     br__sync(c);
-    attention_merge(&a);
+    attention_merge(&a, &w);
 }

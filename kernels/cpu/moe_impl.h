@@ -117,12 +117,9 @@ void BR__FN(moe_gather)(const struct br_call *c)
     int64_t k = c->attr.i[0], T = c->in[0].shape[0];
     struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
     while (br__row_range_next(&s)) {
-        float *o = br__row(c->out, s.row) + s.col;
         int64_t slot = order[s.row];
-        if (slot < 0 || slot / k >= T)
-            zero(o, s.n);
-        else
-            copy(o, br__row(&c->in[0], slot / k) + s.col, s.n);
+        int there = slot >= 0 && slot / k < T;
+        move(c->out, s.row, s.col, there ? br__place(&c->in[0], slot / k, s.col) : NULL, s.n);
     }
 }
 

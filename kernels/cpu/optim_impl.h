@@ -6,16 +6,30 @@
 #define SQUARES_CHUNK 65536
 #define SQUARES_PARTS 16
 
-/* x[n] squared and added up, n < SQUARES_PARTS beside each other. */
-BR__INLINE void add_squares(double *part, const struct br_tensor *x, int64_t at, int n)
+/* part[j] += x[j]^2; the compiler's vectors are good enough, for there are none of doubles in vec.h
+ */
+BR__INLINE void add_squares(double *part, const float *x, int n)
 {
-    float v[SQUARES_PARTS];
-    for (int j = 0; j < n; j += VN) {
-        int m = n - j < VN ? n - j : VN;
-        v_store_n(v + j, load_w_n(x->data, at + j, x->dtype, m), m);
-    }
     for (int j = 0; j < n; j++)
-        part[j] += (double)v[j] * (double)v[j];
+        part[j] += (double)x[j] * (double)x[j];
+}
+
+/* Of n elements from the at-th on. */
+static double squares_of(const struct br_tensor *x, int64_t at, int64_t n)
+{
+    double part[SQUARES_PARTS] = {0}, sum = 0;
+    float wide[SQUARES_PARTS];
+    int64_t i = 0;
+    for (; x->dtype == BR_F32 && i + SQUARES_PARTS <= n; i += SQUARES_PARTS)
+        add_squares(part, (const float *)x->data + at + i, SQUARES_PARTS);
+    for (; i < n; i += SQUARES_PARTS) {
+        int m = n - i < SQUARES_PARTS ? (int)(n - i) : SQUARES_PARTS;
+        widen(wide, x, at + i, m);
+        add_squares(part, wide, m);
+    }
+    for (int j = 0; j < SQUARES_PARTS; j++)
+        sum += part[j];
+    return sum;
 }
 
 void BR__FN(square_sums)(const struct br_call *c)
@@ -24,14 +38,9 @@ void BR__FN(square_sums)(const struct br_call *c)
     int64_t n = br__cols(x);
     struct br__share share = br__share(c, c->out->shape[0]);
     for (int64_t i; br__share_next(&share, &i);) {
-        double part[SQUARES_PARTS] = {0}, sum = 0;
-        int64_t at = i * SQUARES_CHUNK, to = at + SQUARES_CHUNK < n ? at + SQUARES_CHUNK : n;
-        for (; at + SQUARES_PARTS <= to; at += SQUARES_PARTS)
-            add_squares(part, x, at, SQUARES_PARTS);
-        add_squares(part, x, at, (int)(to - at));
-        for (int j = 0; j < SQUARES_PARTS; j++)
-            sum += part[j];
-        ((double *)c->out->data)[i] = sum;
+        int64_t at = i * SQUARES_CHUNK, left = n - at;
+        ((double *)c->out->data)[i] =
+            squares_of(x, at, left < SQUARES_CHUNK ? left : SQUARES_CHUNK);
     }
 }
 

@@ -1,28 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* row_ops_impl.h - stored rows as float32, and the kernels that move or sum whole rows.
+/* row_ops_impl.h - the kernels that move or sum whole rows.
  *
- * Needs: vec_ops_impl.h.  Defines: widen; the kernels embed, gather_rows, scatter_rows, concat,
- * pad, interleave, fill_rows, sum_rows, dot_rows and their gradients. */
-
-/* n elements of a float dtype, from the at-th on, as float32. */
-static void widen(float *dst, const struct br_tensor *t, int64_t at, int64_t n)
-{
-    const uint16_t *h = (const uint16_t *)t->data + at;
-    int64_t i = 0;
-    if (t->dtype == BR_F32) {
-        copy(dst, (const float *)t->data + at, n);
-    } else if (t->dtype == BR_BF16) {
-        for (; i + VN <= n; i += VN)
-            v_store(dst + i, v_load_bf16(h + i));
-        for (; i < n; i++)
-            dst[i] = s_bf16(h[i]);
-    } else {
-        for (; i + VN <= n; i += VN)
-            v_store(dst + i, v_load_f16(h + i));
-        for (; i < n; i++)
-            dst[i] = s_f16(h[i]);
-    }
-}
+ * Needs: vec_ops_impl.h.  Defines: the kernels embed, gather_rows, scatter_rows, concat, pad,
+ * interleave, cache_write, fill_rows, sum_rows, dot_rows and their gradients. */
 
 /* ---- embedding ------------------------------------------------------------------------------- */
 
@@ -74,12 +54,9 @@ void BR__FN(gather_rows)(const struct br_call *c)
     const int32_t *rows = br__ints(&c->in[1]);
     struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
     while (br__row_range_next(&s)) {
-        float *o = br__row(c->out, s.row) + s.col;
         int64_t r = rows[s.row];
-        if (r < 0 || r >= c->in[0].shape[0])
-            zero(o, s.n);
-        else
-            copy(o, br__row(&c->in[0], r) + s.col, s.n);
+        int there = r >= 0 && r < c->in[0].shape[0];
+        move(c->out, s.row, s.col, there ? br__place(&c->in[0], r, s.col) : NULL, s.n);
     }
 }
 
@@ -90,13 +67,14 @@ void BR__FN(concat)(const struct br_call *c)
     int64_t from, to;
     br__thread_range(c, c->out->shape[0], 1, &from, &to);
     for (int64_t t = from; t < to; t++) {
-        float *o = br__row(c->out, t);
+        int64_t at = 0;
         for (uint32_t i = 0; i < c->n_in; i++) {
             const struct br_tensor *x = &c->in[i];
             int64_t per = x->n_dim > 1 ? br__rows(x) / x->shape[0] : 1;
             int64_t n = x->n_dim > 1 ? br__cols(x) : 1;
-            for (int64_t r = 0; r < per; r++, o += n)
-                copy(o, x->n_dim > 1 ? br__row(x, t * per + r) : (float *)x->data + t, n);
+            for (int64_t r = 0; r < per; r++, at += n)
+                move(c->out, t, at,
+                     x->n_dim > 1 ? br__place(x, t * per + r, 0) : br__place(x, 0, t), n);
         }
     }
 }
@@ -109,10 +87,7 @@ static void pad_rows(const struct br_call *c)
     int64_t begin = c->attr.i[0] * per, end = begin + br__rows(x);
     br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++)
-        if (r < begin || r >= end)
-            zero(br__row(c->out, r), n);
-        else
-            copy(br__row(c->out, r), br__row(x, r - begin), n);
+        move(c->out, r, 0, r < begin || r >= end ? NULL : br__place(x, r - begin, 0), n);
 }
 
 void BR__FN(pad)(const struct br_call *c)
@@ -124,10 +99,9 @@ void BR__FN(pad)(const struct br_call *c)
     int64_t from, to, n = br__cols(&c->in[0]), start = c->attr.i[0], total = br__cols(c->out);
     br__thread_range(c, br__rows(c->out), 1, &from, &to);
     for (int64_t r = from; r < to; r++) {
-        float *o = br__row(c->out, r);
-        zero(o, start);
-        copy(o + start, br__row(&c->in[0], r), n);
-        zero(o + start + n, total - start - n);
+        move(c->out, r, 0, NULL, start);
+        move(c->out, r, start, br__place(&c->in[0], r, 0), n);
+        move(c->out, r, start + n, NULL, total - start - n);
     }
 }
 
@@ -137,7 +111,7 @@ void BR__FN(interleave)(const struct br_call *c)
     br__thread_range(c, rows, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t b = 0; b < p; b++)
-            copy(br__row(c->out, t) + b * n, br__row(&c->in[0], b * rows + t), n);
+            move(c->out, t, b * n, br__place(&c->in[0], b * rows + t, 0), n);
 }
 
 void BR__FN(deinterleave)(const struct br_call *c)
@@ -146,7 +120,29 @@ void BR__FN(deinterleave)(const struct br_call *c)
     br__thread_range(c, rows, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t b = 0; b < p; b++)
-            copy(br__row(c->out, b * rows + t), br__row(&c->in[0], t) + b * n, n);
+            move(c->out, b * rows + t, 0, br__place(&c->in[0], t, b * n), n);
+}
+
+/* Rows that lie outside of the cache are left out. */
+void BR__FN(cache_write)(const struct br_call *c)
+{
+    const struct br_tensor *x = &c->in[1], *cache = c->out;
+    const int32_t *rows = br__ints(&c->in[2]);
+    int64_t from, to, heads = x->shape[1], d = x->shape[2];
+    br__thread_range(c, x->shape[0] * heads, 1, &from, &to);
+    for (int64_t i = from; i < to; i++) {
+        int64_t row = rows[i / heads], at;
+        if (row < 0 || row >= cache->shape[0])
+            continue;
+        int64_t src = i / heads * x->stride[0] + i % heads * x->stride[1];
+        at = row * cache->stride[0] + i % heads * cache->stride[1];
+        if (cache->dtype == BR_F32)
+            widen((float *)cache->data + at, x, src, d);
+        else if (x->dtype == BR_F32)
+            narrow((uint16_t *)cache->data + at, (const float *)x->data + src, d);
+        else
+            memcpy((uint16_t *)cache->data + at, (const uint16_t *)x->data + src, 2 * (size_t)d);
+    }
 }
 
 /* ---- sums over rows -------------------------------------------------------------------------- */
@@ -155,7 +151,7 @@ void BR__FN(fill_rows)(const struct br_call *c)
 {
     struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
     while (br__row_range_next(&s))
-        copy(br__row(c->out, s.row) + s.col, (const float *)c->in[0].data + s.col, s.n);
+        move(c->out, s.row, s.col, br__place(&c->in[0], 0, s.col), s.n);
 }
 
 /* Rows whose partial sum is added to the total: rounding errors grow with the root of the number of

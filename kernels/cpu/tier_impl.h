@@ -23,7 +23,8 @@
 #include "vec_ops_impl.h"
 #include "matmul_impl.h"
 #include "head_impl.h"
-#ifdef BR__TILES
+#include "attention_grad_impl.h"
+#ifdef BR__PAIRS
 #include "attention_impl.h"
 #endif
 #ifndef BR__MATRIX_ONLY
@@ -35,10 +36,10 @@
 #include "optim_impl.h"
 #include "small_gemm_impl.h"
 #include "attention_impl.h"
-#include "attention_grad_impl.h"
 #include "conv_impl.h"
 #include "delta_impl.h"
 #include "delta_grad_impl.h"
+#include "narrow_impl.h"
 #endif
 #include "roofline_impl.h"
 /* clang-format on */

@@ -31,6 +31,26 @@ BR__INLINE vf load_w_n(const char *row, int64_t k, const uint32_t dtype, int n)
     return dtype == BR_BF16 ? v_load_bf16_n(half, n) : v_load_f16_n(half, n);
 }
 
+/* n elements of a float dtype, from the at-th on, as float32. */
+BR__INLINE void widen(float *dst, const struct br_tensor *t, int64_t at, int64_t n)
+{
+    const uint16_t *h = (const uint16_t *)t->data + at;
+    int64_t i = 0;
+    if (t->dtype == BR_F32) {
+        copy(dst, (const float *)t->data + at, n);
+    } else if (t->dtype == BR_BF16) {
+        for (; i + VN <= n; i += VN)
+            v_store(dst + i, v_load_bf16(h + i));
+        for (; i < n; i++)
+            dst[i] = s_bf16(h[i]);
+    } else {
+        for (; i + VN <= n; i += VN)
+            v_store(dst + i, v_load_f16(h + i));
+        for (; i < n; i++)
+            dst[i] = s_f16(h[i]);
+    }
+}
+
 /* dst = src rounded to bfloat16 */
 BR__INLINE void narrow(uint16_t *dst, const float *src, int64_t n)
 {
@@ -142,6 +162,17 @@ static void log_sum(const float *x, int64_t n, float *max, double *sum)
     }
 }
 
+/* n elements of row r of a result from the col-th on: those at `from`, of its dtype, or zeros. */
+BR__INLINE void move(const struct br_tensor *o, int64_t r, int64_t col, const char *from, int64_t n)
+{
+    char *to = br__place(o, r, col);
+    size_t bytes = (size_t)(br__place(o, r, col + n) - to);
+    if (from)
+        memcpy(to, from, bytes);
+    else
+        memset(to, 0, bytes);
+}
+
 /* Zero output rows that no sequence owns.  Contains a barrier: every thread must call it. */
 BR__INLINE void zero_unowned_rows(const struct br_call *c, const struct br_tensor *seqs, int64_t S)
 {
@@ -151,6 +182,6 @@ BR__INLINE void zero_unowned_rows(const struct br_call *c, const struct br_tenso
     int64_t rows = br__rows(c->out);
     br__thread_range(c, rows, 1, &from, &to);
     for (int64_t r = from; r < to; r++)
-        zero(br__row(c->out, r), br__cols(c->out));
+        move(c->out, r, 0, NULL, br__cols(c->out));
     br__sync(c);
 }

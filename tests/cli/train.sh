@@ -50,6 +50,12 @@ grep -q 'learning_rate is 0.0012500025' differs || fail "the difference is not t
 head -n 19 runs/qwen2/log.jsonl >short.jsonl
 (compared "$runs/qwen2" short.jsonl) >differs && fail "a missing step is not found"
 
+# Events for TensorBoard: every file of TensorFlow's writer begins with these bytes, the length of its version
+# and that length's masked CRC-32C.  tests/oracle asks TensorBoard itself.
+[ "$(cat runs/qwen2/tb_logs/events.out.tfevents.* | head -c 13 | od -An -v -tx1 | tr -d ' \n')" = 1800000000000000a37f4b2209 ] ||
+    fail "no event file"
+grep -qa 'lm loss' runs/qwen2/tb_logs/events* || fail "no loss among the events"
+
 # Results do not depend on the number of threads, to the last bit.
 for threads in 1 3; do
     expect 0 train "${args[@]}" dir=runs name=t$threads -j $threads --no-sync
@@ -93,6 +99,22 @@ jq -s -e '[.[] | select(.split)] | all(.samples == 8 and .loss_tokens == 256 and
     >/dev/null || fail "evaluations: $(grep split runs/eval/log.jsonl)"
 expect 0 train "${args[@]}" dir=runs name=still skip_train=true dataset_split=1,1,1 eval_iters=2 --json --no-sync
 json '.steps == 0 and .valid.iteration == 0 and .test.lm_loss > 8'
+
+# The log as a page: a curve for each number that the run has, nothing from elsewhere.
+expect 0 train report runs/eval
+says 'runs/eval/report.html: 20 steps, 3 evaluations'
+[ "$(grep -c '<svg' runs/eval/report.html)" = 6 ] || fail "$(grep -c '<svg' runs/eval/report.html) curves"
+[ "$(grep -c '<polyline' runs/eval/report.html)" = 7 ] || fail "no curve of validation"
+grep -q 'num_layers: 2' runs/eval/report.html || fail "no configuration"
+! grep -qE 'src=|href=|url\(' runs/eval/report.html || fail "the page needs something from elsewhere"
+expect 0 train report runs/eval -o '<b>.html'
+echo '{"iteration": 1' >broken.jsonl
+mkdir broken && mv broken.jsonl broken/log.jsonl
+expect 4 train report broken
+complains "'broken/log.jsonl', line 1"
+expect 11 train report absent
+expect 2 train report
+complains 'DIR'
 
 # A signal ends the run after its step, with a status of its own.
 mkfifo gate

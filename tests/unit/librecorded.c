@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* librecorded.c - see librecorded.h. */
 #include "librecorded.h"
+#include "train/optim.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -5,6 +5,7 @@
 #define BRIDGE_TEST_LIBRECORDED_H
 
 #include "libgolden.h"
+#include "train/optim.h"
 #include "train/train.h"
 
 struct recorded {

@@ -2,6 +2,7 @@
 /* libtoytrain.c - see libtoytrain.h. */
 #include "libtoytrain.h"
 #include "librun.h"
+#include "train/optim.h"
 
 #include <string.h>
 

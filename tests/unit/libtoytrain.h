@@ -6,6 +6,7 @@
 #define BRIDGE_TEST_LIBTOYTRAIN_H
 
 #include "libgolden.h"
+#include "train/optim.h"
 #include "train/train.h"
 
 struct toy_tensor {

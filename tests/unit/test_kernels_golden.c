@@ -3,8 +3,12 @@
  *
  * data/kernels/ is written by oracle/make_kernel_goldens.py.  Each case runs on every tier and on
  * one to three threads, with contiguous inputs and with gaps between their rows; on one tier all of
- * these must give the same bits. */
+ * these must give the same bits.
+ *
+ * The same cases serve for bfloat16 values: a kernel of those must give, bit by bit, what that of
+ * float32 makes of the rounded inputs, rounded once. */
 #include "../../core/engine/engine.h"
+#include "../../core/graph/graph_internal.h"
 #include "libkernel.h"
 #include "librun.h"
 
@@ -175,6 +179,114 @@ static void run_case(const struct kern_place *p, struct one *o, int64_t gap)
         tensor_free(&c.out);
 }
 
+/* ---- bfloat16 values ------------------------------------------------------------------------- */
+
+/* Inputs that are values, by op; the others are weights, vectors, indices and states. */
+static const char *const values_of[BR_N_OPS] = {
+    [BR_OP_EMBED] = "--",
+    [BR_OP_EMBED_GRAD] = "b-",
+    [BR_OP_GATHER_ROWS] = "b-",
+    [BR_OP_SCATTER_ROWS] = "b-",
+    [BR_OP_CONCAT] = "bbbbbbbb",
+    [BR_OP_PAD] = "b",
+    [BR_OP_INTERLEAVE] = "b",
+    [BR_OP_DEINTERLEAVE] = "b",
+    [BR_OP_ADD] = "bb",
+    [BR_OP_MUL] = "bb",
+    [BR_OP_SCALE] = "b",
+    [BR_OP_ADD_ROW] = "b-",
+    [BR_OP_MUL_ROW] = "b-",
+    [BR_OP_SUM_ROWS] = "b",
+    [BR_OP_FILL_ROWS] = "b",
+    [BR_OP_MUL_COL] = "bb",
+    [BR_OP_DOT_ROWS] = "bb",
+    [BR_OP_SWIGLU] = "bb",
+    [BR_OP_SWIGLU_DGATE] = "bbb",
+    [BR_OP_SIGMOID] = "b",
+    [BR_OP_SIGMOID_GRAD] = "bb",
+    [BR_OP_SOFTMAX] = "b",
+    [BR_OP_SOFTMAX_GRAD] = "bb",
+    [BR_OP_RMSNORM] = "b-",
+    [BR_OP_RMSNORM_DX] = "b-b",
+    [BR_OP_RMSNORM_DW] = "bb",
+    [BR_OP_L2NORM] = "b",
+    [BR_OP_L2NORM_GRAD] = "bb",
+    [BR_OP_ROPE] = "b--",
+    [BR_OP_ATTENTION] = "b---",
+    [BR_OP_ATTENTION_GRAD] = "b---b",
+    [BR_OP_TOPK] = "b",
+    [BR_OP_GATHER_COLS] = "b-",
+    [BR_OP_SCATTER_COLS] = "b-",
+    [BR_OP_MOE_GATHER] = "b-",
+    [BR_OP_MOE_GATHER_GRAD] = "b-",
+    [BR_OP_MOE_COMBINE] = "b--",
+    [BR_OP_MOE_COMBINE_DY] = "b--",
+    [BR_OP_MOE_COMBINE_DP] = "bb-",
+    [BR_OP_CONV1D_SILU] = "b---",
+    [BR_OP_CONV1D_SILU_DX] = "b--b",
+    [BR_OP_CONV1D_SILU_DW] = "b--b",
+    [BR_OP_GDN_DECAY] = "b--",
+    [BR_OP_GDN_DECAY_DA] = "b--b",
+    [BR_OP_DELTA_RULE] = "bbbbb--",
+    [BR_OP_DELTA_RULE_GRAD] = "bbbbb-b",
+    [BR_OP_CROSS_ENTROPY] = "b-",
+    [BR_OP_CROSS_ENTROPY_GRAD] = "b--",
+};
+
+static struct br_tensor converted(const struct br_tensor *t, uint32_t dtype)
+{
+    struct br_tensor c = tensor(dtype, t->n_dim, t->shape);
+    br_cast(c.data, (int)dtype, t->data, (int)t->dtype, (size_t)count(t), 0);
+    return c;
+}
+
+/* Run the case with rounded inputs, as they are or widened again. */
+static struct br_tensor run_rounded(const struct kern_place *p, const struct one *o, int narrow,
+                                    int64_t gap)
+{
+    struct kern_call c = o->call;
+    const char *values = values_of[c.op];
+    enum br__value result = br__ops[c.op].value;
+    for (uint32_t i = 0; i < c.n_in; i++) {
+        int is_value = values[i] == 'b' && c.in[i].dtype == BR_F32;
+        struct br_tensor half = converted(&c.in[i], is_value ? BR_BF16 : c.in[i].dtype);
+        struct br_tensor wide = converted(&half, is_value ? BR_F32 : c.in[i].dtype);
+        c.in[i] = with_gaps(narrow ? &half : &wide, gap);
+        tensor_free(&half);
+        tensor_free(&wide);
+    }
+    if (narrow && (result == BR__VALUE_in0 || result == BR__VALUE_act))
+        c.out.dtype = BR_BF16;
+    c.out = tensor(c.out.dtype, c.out.n_dim, c.out.shape);
+    memset(c.out.data, 0xFF, (size_t)count(&c.out) * br_dtype_size((int)c.out.dtype));
+    run_call(p, &c);
+    for (uint32_t i = 0; i < c.n_in; i++)
+        tensor_free(&c.in[i]);
+    return c.out;
+}
+
+static void run_narrow(const struct kern_place *p, const struct one *o, int64_t gap)
+{
+    if (!values_of[o->call.op])
+        return;
+    struct br_tensor got = run_rounded(p, o, 1, gap), wide = run_rounded(p, o, 0, 0);
+    struct br_tensor want = converted(&wide, got.dtype);
+    /* Attention rounds weights on tiers that multiply bfloat16. */
+    if (o->call.op == BR_OP_ATTENTION || o->call.op == BR_OP_ATTENTION_GRAD) {
+        const struct one loose = {.name = o->name, .tol = 8e-3};
+        compare(p, &loose, "rounded", &got, &want);
+        tensor_free(&got);
+        got = converted(&wide, got.dtype);
+    }
+    ck_assert_msg(
+        memcmp(got.data, want.data, (size_t)count(&got) * br_dtype_size((int)got.dtype)) == 0,
+        "%s on %s x %u, gap %d: not what float32 gives, rounded", o->name, p->tier, p->threads,
+        (int)gap);
+    tensor_free(&got);
+    tensor_free(&wide);
+    tensor_free(&want);
+}
+
 struct cases {
     struct one *all;
     size_t n;
@@ -186,6 +298,8 @@ static void run_place(const struct kern_place *p, void *arg)
     for (size_t i = 0; i < c->n; i++) {
         run_case(p, &c->all[i], 0);
         run_case(p, &c->all[i], 3);
+        run_narrow(p, &c->all[i], 0);
+        run_narrow(p, &c->all[i], 3);
     }
 }
 
@@ -249,6 +363,13 @@ static int has_weight(uint32_t op)
            op == BR_OP_GROUPED_MATMUL || op == BR_OP_GROUPED_MATMUL_NN;
 }
 
+/* Ops that have goldens and see or make activations. */
+static int needs_bf16(uint32_t op)
+{
+    return op >= BR_OP_EMBED && op < BR_OP_ALL_REDUCE && op != BR_OP_CACHE_WRITE &&
+           op != BR_OP_COUNT_COLS && op != BR_OP_MOE_SORT && op != BR_OP_DORA_INV_NORM;
+}
+
 static void check_kernels(const struct kern_place *p, void *arg)
 {
     (void)arg;
@@ -257,6 +378,8 @@ static void check_kernels(const struct kern_place *p, void *arg)
             continue;
         ck_assert_msg(kernel_of(p, op, BR_F32) != NULL, "%s has no kernel on %s", ops[op].name,
                       p->tier);
+        ck_assert_msg(!needs_bf16(op) || values_of[op], "%s has no test with bfloat16 values",
+                      ops[op].name);
         for (uint32_t i = 0; has_weight(op) && i < 2; i++)
             ck_assert_msg(kernel_of(p, op, i ? BR_F16 : BR_BF16) != NULL,
                           "%s has no kernel for 16-bit weights on %s", ops[op].name, p->tier);

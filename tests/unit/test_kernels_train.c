@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_train.c - what only training needs of the kernels, against plain loops in double:
- * the output layer with its loss, sums that ops add to, and the optimizer.
+ * the output layer with its loss, attention backwards, sums that ops add to, and the optimizer.
  *
  * Every place must also give the same bits as the first of its tier: no result depends on the
  * number of threads. */
@@ -8,6 +8,7 @@
 #include "libkern.h"
 #include "libkernel.h"
 #include "librun.h"
+#include "train/optim.h"
 
 #include <check.h>
 #include <math.h>
@@ -297,6 +298,156 @@ START_TEST(head_of_frozen_words)
 }
 END_TEST
 
+/* ---- the gradient of attention --------------------------------------------------------------- */
+
+struct back_case {
+    int64_t d, group, window;
+    uint32_t dtype;
+    int kept; /* the forward pass left its result and log sums */
+    int n_seqs, n[3];
+    struct first dx;
+};
+
+struct backward {
+    int64_t T, hq, hk;
+    struct br_tensor q, k, v, y, seqs;
+    double *o, *log_sum, *dx; /* [T, hq, d], [T, hq], [T, (hq + 2 hk) d] */
+};
+
+static double inner(const struct br_tensor *a, int64_t i, const struct br_tensor *b, int64_t j,
+                    int64_t d)
+{
+    double s = 0;
+    for (int64_t c = 0; c < d; c++)
+        s += get(a, i * d + c) * get(b, j * d + c);
+    return s;
+}
+
+/* Head h of token t, which sees the tokens [from, t], by the definition. */
+static void back_token(const struct back_case *k, struct backward *b, int64_t t, int64_t h,
+                       int64_t from, double *p)
+{
+    int64_t d = k->d, head = h / k->group, row = (b->hq + 2 * b->hk) * d;
+    double max = -INFINITY, sum = 0, along = 0, *o = b->o + (t * b->hq + h) * d;
+    for (int64_t j = from; j <= t; j++) {
+        p[j] = 0.25 * inner(&b->q, t * b->hq + h, &b->k, j * b->hk + head, d);
+        max = p[j] > max ? p[j] : max;
+    }
+    for (int64_t j = from; j <= t; j++)
+        sum += exp(p[j] - max);
+    b->log_sum[t * b->hq + h] = max + log(sum);
+    for (int64_t j = from; j <= t; j++) {
+        p[j] = exp(p[j] - max) / sum;
+        for (int64_t c = 0; c < d; c++)
+            o[c] += p[j] * get(&b->v, (j * b->hk + head) * d + c);
+    }
+    for (int64_t c = 0; c < d; c++)
+        along += o[c] * get(&b->y, (t * b->hq + h) * d + c);
+    for (int64_t j = from; j <= t; j++) {
+        double *dk = b->dx + j * row + (b->hq + head) * d, *dv = dk + b->hk * d;
+        double *dq = b->dx + t * row + h * d;
+        double dp = inner(&b->y, t * b->hq + h, &b->v, j * b->hk + head, d);
+        double ds = 0.25 * p[j] * (dp - along);
+        for (int64_t c = 0; c < d; c++) {
+            dv[c] += p[j] * get(&b->y, (t * b->hq + h) * d + c);
+            dk[c] += ds * get(&b->q, (t * b->hq + h) * d + c);
+            dq[c] += ds * get(&b->k, (j * b->hk + head) * d + c);
+        }
+    }
+}
+
+static struct br_tensor heads_of(uint32_t dtype, int64_t T, int64_t h, int64_t d, uint64_t seed)
+{
+    struct br_tensor t = TENSOR(dtype, T, h, d);
+    for (int64_t i = 0; i < count(&t); i++)
+        set(&t, i, (double)kern_random(&seed));
+    return t;
+}
+
+static struct backward back_make(const struct back_case *k)
+{
+    struct backward b = {.T = 2, .hk = 2, .hq = 2 * k->group}; /* two tokens are nobody's */
+    int32_t seqs[3][5];
+    for (int i = 0; i < k->n_seqs; b.T += k->n[i++])
+        memcpy(seqs[i], (const int32_t[]){(int32_t)b.T, k->n[i], (int32_t)b.T, k->n[i], 0}, 20);
+    b.q = heads_of(k->dtype, b.T, b.hq, k->d, 1);
+    b.k = heads_of(k->dtype, b.T, b.hk, k->d, 2);
+    b.v = heads_of(k->dtype, b.T, b.hk, k->d, 3);
+    b.y = heads_of(k->dtype, b.T, b.hq, k->d, 4);
+    b.seqs = TENSOR(BR_I32, k->n_seqs, 5);
+    memcpy(b.seqs.data, seqs, (size_t)k->n_seqs * 20);
+    b.o = calloc((size_t)(b.T * b.hq * k->d), sizeof *b.o);
+    b.log_sum = calloc((size_t)(b.T * b.hq), sizeof *b.log_sum);
+    b.dx = calloc((size_t)(b.T * (b.hq + 2 * b.hk) * k->d), sizeof *b.dx);
+    double *p = calloc((size_t)b.T, sizeof *p);
+    for (int i = 0; i < k->n_seqs; i++)
+        for (int64_t t = seqs[i][0]; t < seqs[i][0] + k->n[i]; t++)
+            for (int64_t h = 0; h < b.hq; h++) {
+                int64_t from = k->window ? t - k->window + 1 : 0;
+                back_token(k, &b, t, h, from > seqs[i][0] ? from : seqs[i][0], p);
+            }
+    free(p);
+    return b;
+}
+
+struct back_arg {
+    struct back_case *k;
+    struct backward b;
+};
+
+static void back_in_place(const struct kern_place *p, void *arg)
+{
+    struct back_arg *a = arg;
+    const struct back_case *k = a->k;
+    struct backward *b = &a->b;
+    struct br_tensor o = TENSOR(k->dtype, b->T, b->hq, k->d), sums = TENSOR(BR_F32, b->T, b->hq);
+    struct kern_call f = {.op = BR_OP_ATTENTION, .n_in = 5, .attr.f = {0.25}, .out = o};
+    memcpy(f.in, (struct br_tensor[]){b->q, b->k, b->v, b->seqs, sums}, 5 * sizeof o);
+    f.attr.i[0] = k->window;
+    run_call(p, &f);
+    ck_assert_double_lt(off_tensor(&o, b->o), k->dtype == BR_BF16 ? 8e-3 : 1e-5);
+    ck_assert_double_lt(off_tensor(&sums, b->log_sum), k->dtype == BR_BF16 ? 2e-3 : 1e-6);
+    struct kern_call c = f;
+    c.op = BR_OP_ATTENTION_GRAD;
+    c.n_in = k->kept ? 7 : 5;
+    c.in[4] = b->y;
+    c.in[5] = o;
+    c.in[6] = sums;
+    c.out = TENSOR(k->dtype, b->T, (b->hq + 2 * b->hk) * k->d);
+    memset(c.out.data, 0xFF, (size_t)count(&c.out) * br_dtype_size((int)k->dtype));
+    run_call(p, &c);
+    double off = off_tensor(&c.out, b->dx);
+    ck_assert_msg(off < (k->dtype == BR_BF16 ? 1e-2 : 1e-5), "%s: off by %g", p->tier, off);
+    same_as_first(p, &a->k->dx, &c.out);
+    tensor_free(&o);
+    tensor_free(&sums);
+    tensor_free(&c.out);
+}
+
+/* Blocks that are whole, begun and single rows; several sequences; a window; odd widths. */
+static struct back_case back_cases[] = {
+    {.d = 16, .group = 2, .dtype = BR_F32, .kept = 1, .n_seqs = 1, .n = {300}},
+    {.d = 16, .group = 2, .dtype = BR_BF16, .kept = 1, .n_seqs = 1, .n = {300}},
+    {.d = 24, .group = 3, .dtype = BR_F32, .kept = 1, .n_seqs = 3, .n = {70, 1, 130}},
+    {.d = 24, .group = 3, .dtype = BR_BF16, .kept = 0, .n_seqs = 3, .n = {70, 1, 130}},
+    {.d = 7, .group = 5, .window = 30, .dtype = BR_F32, .kept = 0, .n_seqs = 2, .n = {150, 20}},
+    {.d = 40, .group = 1, .window = 1, .dtype = BR_BF16, .kept = 1, .n_seqs = 1, .n = {140}},
+};
+
+START_TEST(attention_backwards)
+{
+    struct back_arg a = {&back_cases[_i], back_make(&back_cases[_i])};
+    struct br_tensor *all[] = {&a.b.q, &a.b.k, &a.b.v, &a.b.y, &a.b.seqs};
+    in_each_place(back_in_place, &a);
+    for (size_t i = 0; i < BR_COUNTOF(all); i++)
+        tensor_free(all[i]);
+    free(a.b.o);
+    free(a.b.log_sum);
+    free(a.b.dx);
+    free(a.k->dx.bits);
+}
+END_TEST
+
 /* ---- sums that ops add to -------------------------------------------------------------------- */
 
 static void add_to(const struct kern_place *p, void *arg)
@@ -522,6 +673,7 @@ int main(void)
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, head_with_its_loss, 0, BR_COUNTOF(head_cases));
     tcase_add_test(t, head_of_frozen_words);
+    tcase_add_loop_test(t, attention_backwards, 0, BR_COUNTOF(back_cases));
     tcase_add_test(t, adding_to_a_sum);
     tcase_add_test(t, adding_to_an_embedding);
     tcase_add_test(t, zeros_are_zeros);

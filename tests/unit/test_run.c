@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_run.c - recipes as training runs: what each key means, what is refused, what is resolved. */
 #include "librun.h"
+#include "train/run.h"
 #include "train/train.h"
 
 #include <stdlib.h>

@@ -5,6 +5,7 @@
  * data/hf_golden: weights after three steps of torch's AdamW.  test_train_runs.c has whole runs. */
 #include "librun.h"
 #include "libtoytrain.h"
+#include "train/optim.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
 #include "librecorded.h"
 #include "librun.h"
 #include "libtoytrain.h"
+#include "train/optim.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,0 +1,81 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* optim.h - what happens between the gradients of one step and the weights of the next.
+ *
+ * Learning rate and weight decay are pure functions of the position in the run, so a resumed run
+ * needs no state for them but a counter.  The optimizer works on plain arrays of host memory. */
+#ifndef BRIDGE_CORE_TRAIN_OPTIM_H
+#define BRIDGE_CORE_TRAIN_OPTIM_H
+
+#include "train.h"
+
+/* ---- schedule.c: learning rate and weight decay ---------------------------------------------- */
+
+/* Value of the enum, or -1 if there is no style of that name. */
+int br__lr_style(const char *name);
+int br__wsd_style(const char *name);
+int br__wd_style(const char *name);
+const char *br__lr_style_name(int style);
+const char *br__wd_style_name(int style);
+
+/* BR_E_CONFIG and what contradicts what: the conditions that Megatron asserts. */
+int br__schedule_check(const struct br__schedule *s, struct br_err *err) BR_MUST_CHECK;
+/* Learning rate and weight decay of the optimizer step that begins after `samples` samples.  The
+ * first step has samples = 0, so with a warmup its learning rate is init_lr. */
+double br__lr_at(const struct br__schedule *s, const struct br__schedule_group *g, int64_t samples);
+double br__wd_at(const struct br__schedule *s, const struct br__schedule_group *g, int64_t samples);
+
+/* ---- scaler.c: the loss scale of float16 ----------------------------------------------------- */
+
+/* Megatron's DynamicGradScaler.  Multiply the loss by `scale`, divide the gradients by it. */
+struct br__scaler {
+    float scale, min_scale, growth_factor, backoff_factor;
+    int growth_interval, hysteresis; /* settings: good steps until growth, bad ones until backoff */
+    int good_steps, hysteresis_left; /* state; hysteresis_left may fall below 0, as in Megatron */
+};
+/* After a step: found_inf says that a gradient was infinite or NaN, so the step was skipped. */
+void br__scaler_update(struct br__scaler *s, int found_inf);
+
+/* ---- optim.c: AdamW, gradient norm, clipping ------------------------------------------------- */
+
+/* Constants of one step and one parameter group, as the element loop needs them. */
+struct br__adamw {
+    float lr, beta1, beta2, eps, weight_decay;
+    float correct1, correct2; /* 1 - beta^step; 1 without bias correction */
+    float grad_scale;         /* every gradient is multiplied by it: clipping */
+};
+struct br__adamw_opts {
+    double lr, weight_decay; /* of this step: br__lr_at, br__wd_at */
+    double beta1, beta2, eps;
+    int64_t step; /* optimizer steps of the group, this one included: from 1 */
+    int no_bias_correction;
+    float grad_scale;
+};
+struct br__adamw br__adamw_make(const struct br__adamw_opts *o);
+/* One step of n elements.  param, m and v change; `out` (NULL: none) becomes param rounded to
+ * bfloat16, to nearest even. */
+void br__adamw_step(const struct br__adamw *h, float *param, float *m, float *v, const float *grad,
+                    uint16_t *out, size_t n);
+
+/* Gradients of one tensor. */
+struct br__grad_span {
+    const float *data;
+    size_t n;
+};
+/* L2 norm of all gradients.  Squares are summed in float64, in chunks of BR__NORM_CHUNK elements of
+ * a tensor, in each every BR__NORM_PARTS-th by itself, and the sums of chunks in order: the result
+ * does not depend on the number of threads.  Infinite or NaN if an element is. */
+#define BR__NORM_CHUNK (1u << 16)
+#define BR__NORM_PARTS 16
+int br__grad_norm(const struct br__grad_span *g, size_t n, int threads, double *norm,
+                  struct br_err *err) BR_MUST_CHECK;
+/* What clipping multiplies the gradients by: at most 1; max_norm 0 turns it off. */
+float br__clip_scale(double norm, double max_norm);
+/* Elements that are zero after multiplication by `scale`, which can make a small gradient zero. */
+uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale);
+
+/* Whether weight decay acts on a parameter, by Megatron's rule: not on vectors, not on biases.
+ * `name` is the Megatron key, ndim that of its tensor in a checkpoint, where the layers may be
+ * stacked. qk_norm: apply_wd_to_qk_layernorm. */
+int br__is_decayed(const char *name, int ndim, int qk_norm);
+
+#endif
