@@ -1,0 +1,57 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
+"""train_adapter.py BRIDGE MODEL CHECKPOINT WORK
+
+An adapters-only Megatron checkpoint, exported by `bridge adapter export`: real peft loads it without a missing or
+unexpected key, and gives the logits of bridge, with the adapter beside the weights, merged by peft, and merged by
+`bridge adapter merge`."""
+import os
+import shutil
+import sys
+import warnings
+
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from engine_lib import bridge, check, engine, finish, load, logits, tokens, worst
+
+program, base, checkpoint, work = sys.argv[1:5]
+
+
+def main():
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    os.environ["TMPDIR"] = work
+    peft, merged = f"{work}/peft", f"{work}/merged"
+    bridge(program, "adapter", "export", checkpoint, peft, "--hf-model", base)
+    bridge(program, "adapter", "verify", checkpoint, peft, "--hf-model", base)
+    bridge(program, "adapter", "merge", checkpoint, merged, "--hf-model", base)
+    plain = load(base)
+    ids = tokens(41, plain.config.vocab_size, 3)
+    before = logits(plain, ids)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        model = PeftModel.from_pretrained(plain, peft).eval()
+    check(not any("adapter keys" in str(w.message) for w in told), "no adapter key is missing or left over")
+    stored = load_file(f"{peft}/adapter_model.safetensors")
+    held = {k: v for k, v in model.state_dict().items() if "lora_" in k}
+    check(len(held) == len(stored), f"peft holds {len(held)} tensors, the file has {len(stored)}")
+    want = logits(model, ids)
+    effect = worst(want, before)
+    check(effect > 1e-3, f"the adapter changes logits by {effect:.1e}")
+    source = ("--hf-model", base)
+    flags = ["--dtype", "float32", "--adapter", peft]
+    d = worst(engine(program, source, ids, *flags)["logits"], want)
+    check(d < 1e-4, f"beside the weights, logits differ by {d:.1e}")
+    d = worst(engine(program, source, ids, "--merge-adapter", *flags)["logits"], want)
+    check(d < 1e-4, f"merged when it is read, logits differ by {d:.1e}")
+    # What is written has the dtype of the model's files: compare files with files.
+    d = worst(engine(program, ("--hf-model", merged), ids, "--dtype", "float32")["logits"], logits(load(merged), ids))
+    check(d < 1e-4, f"merged files, logits differ by {d:.1e}")
+    ours = logits(load(merged), ids)
+    theirs = logits(model.merge_and_unload(), ids)
+    d = worst(ours, theirs)
+    check(d < 0.05, f"files that bridge merged and weights that peft merged, logits differ by {d:.1e}")
+    finish()
+
+
+main()
