@@ -47,10 +47,10 @@ def main():
     # What is written has the dtype of the model's files: compare files with files.
     d = worst(engine(program, ("--hf-model", merged), ids, "--dtype", "float32")["logits"], logits(load(merged), ids))
     check(d < 1e-4, f"merged files, logits differ by {d:.1e}")
-    ours = logits(load(merged), ids)
-    theirs = logits(model.merge_and_unload(), ids)
-    d = worst(ours, theirs)
-    check(d < 0.05, f"files that bridge merged and weights that peft merged, logits differ by {d:.1e}")
+    # peft merges in float32; bridge's files are rounded once to their dtype, at most by half a unit of bfloat16.
+    theirs, ours = model.merge_and_unload().state_dict(), load_file(f"{merged}/model.safetensors")
+    off = max(((t.float() - theirs[k]).abs() - 2**-8 * theirs[k].abs()).max().item() for k, t in ours.items())
+    check(off < 1e-6, f"files that bridge merged are peft's weights, rounded; more than that: {off:.1e}")
     finish()
 
 
