@@ -462,7 +462,12 @@ int br__cpu_count_check(struct br_err *err) BR_MUST_CHECK;
  */
 int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_MUST_CHECK;
 
-/* ---- progress.c: telling a listener how far a job is ----------------------------------------- */
+/* ---- progress.c: telling a listener what happens, and how far a job is ----------------------- */
+
+/* One sentence to the listener, cut at the room of an error message; l may be NULL, and lack the
+ * function. */
+void br__note(const struct br_listener *l, const char *fmt, ...) BR_PRINTF(2, 3);
+void br__warn(const struct br_listener *l, const char *fmt, ...) BR_PRINTF(2, 3);
 
 struct br__progress {
     const struct br_listener *listener;

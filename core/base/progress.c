@@ -1,6 +1,33 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* progress.c - telling a listener how far a job is. */
+/* progress.c - telling a listener what happens, and how far a job is. */
 #include "base.h"
+
+static void progress_say(void (*fn)(void *, const char *), void *ud, const char *fmt, va_list ap)
+{
+    char text[1024];
+    if (!fn)
+        return;
+    vsnprintf(text, sizeof text, fmt, ap);
+    fn(ud, text);
+}
+
+void br__note(const struct br_listener *l, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (l)
+        progress_say(l->note, l->ud, fmt, ap);
+    va_end(ap);
+}
+
+void br__warn(const struct br_listener *l, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (l)
+        progress_say(l->warning, l->ud, fmt, ap);
+    va_end(ap);
+}
 
 void br__progress_init(struct br__progress *g, const struct br_listener *l, const char *phase,
                        uint64_t total)

@@ -164,8 +164,7 @@ static int run_task(void *arg, size_t i, int worker, struct br_err *err)
         if (rc != BR_E_FORMAT || !b->o->skip_bad)
             break;
         t->bad++;
-        if (b->o->listener && b->o->listener->warning)
-            b->o->listener->warning(b->o->listener->ud, err->msg);
+        br__warn(b->o->listener, "%s", err->msg);
         rc = BR_OK;
     }
     clear_desk(&d);

@@ -196,8 +196,7 @@ static int check_all(struct br__pretok *p, int64_t from, int64_t end, struct br_
         if (!rc)
             p->good[p->n_good++] = i;
         if (rc == BR_E_FORMAT && p->o.skip_bad) {
-            if (p->o.listener && p->o.listener->warning)
-                p->o.listener->warning(p->o.listener->ud, err->msg);
+            br__warn(p->o.listener, "%s", err->msg);
             rc = BR_OK;
         }
         br__progress_add(&g, 1);

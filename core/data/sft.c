@@ -78,8 +78,7 @@ static int check_task(void *arg, size_t task, int worker, struct br_err *err)
             rc = br_fail(err, BR_E_UNSUPPORTED, "a record of %zu tokens", e.ids.n);
         s->length[i] = rc ? 0 : (int32_t)e.ids.n;
         if (rc && s->o.skip_bad && rc != BR_E_NOMEM && rc != BR_E_IO) {
-            if (s->o.listener && s->o.listener->warning)
-                s->o.listener->warning(s->o.listener->ud, err->msg);
+            br__warn(s->o.listener, "%s", err->msg);
             rc = BR_OK;
         }
         br__progress_add(&c->progress, 1);

@@ -37,7 +37,6 @@ static int has_ids_only(const struct br__run_data *d)
 static int open_files(struct br__corpus *c, const struct br__training_opts *o, struct br_err *err)
 {
     struct br_err why = BR_ERR_INIT;
-    struct br__buf b = {0};
     int rc = br_tokenizer_open(&c->tok, c->tok_dir, &why);
 
     if (!rc)
@@ -47,10 +46,7 @@ static int open_files(struct br__corpus *c, const struct br__training_opts *o, s
         return br_fail(err, rc, "%s", why.msg);
     if (!rc)
         return BR_OK;
-    br__buf_printf(&b, "of the tokenizer only the special tokens are used: %s", why.msg);
-    if (!b.failed && o->listener && o->listener->note)
-        o->listener->note(o->listener->ud, b.p);
-    br__buf_free(&b);
+    br__note(o->listener, "of the tokenizer only the special tokens are used: %s", why.msg);
     return BR_OK;
 }
 

@@ -24,19 +24,6 @@ struct load {
     struct br_err *err;
 };
 
-static void BR_PRINTF(3, 4) tell(const struct load *l, int is_warning, const char *fmt, ...)
-{
-    const struct br_listener *to = l->o->listener;
-    char text[512];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (to && (is_warning ? to->warning : to->note))
-        (is_warning ? to->warning : to->note)(to->ud, text);
-}
-
 /* ---- which checkpoint ------------------------------------------------------------------------ */
 
 int br__ckpt_latest(struct br__arena *a, const char *root, int64_t step, const char **iter_dir,
@@ -141,8 +128,9 @@ static void tell_unused(const struct load *l)
             first = t->name;
     }
     if (n)
-        tell(l, 1, "%zu tensor(s) of '%s' are not of this run and were left out, first '%s'", n,
-             l->ck->dir, first);
+        br__warn(l->o->listener,
+                 "%zu tensor(s) of '%s' are not of this run and were left out, first '%s'", n,
+                 l->ck->dir, first);
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -261,16 +249,17 @@ static void count_lost(struct load *l)
         return;
     l->out->n_repaired = l->s->n_repaired;
     if (l->out->n_repaired)
-        tell(l, 1,
-             "Megatron stored the optimizer state of %zu of %zu weights shifted: it was shifted "
-             "back",
-             l->out->n_repaired, l->s->n_params);
+        br__warn(
+            l->o->listener,
+            "Megatron stored the optimizer state of %zu of %zu weights shifted: it was shifted "
+            "back",
+            l->out->n_repaired, l->s->n_params);
     if (l->out->lost_main || l->out->lost_moments)
-        tell(l, 1,
-             "the checkpoint lacks %" PRIu64
-             " elements of main weights, which come from the weights, "
-             "and %" PRIu64 " of moments, which begin at 0",
-             l->out->lost_main, l->out->lost_moments);
+        br__warn(l->o->listener,
+                 "the checkpoint lacks %" PRIu64
+                 " elements of main weights, which come from the weights, "
+                 "and %" PRIu64 " of moments, which begin at 0",
+                 l->out->lost_main, l->out->lost_moments);
 }
 
 static int copy_scheduler(struct load *l)
@@ -346,7 +335,7 @@ static int open_state(struct load *l)
     int rc = br__train_state_open(&l->s, l->ck, l->err);
 
     if (!rc && l->s->form == BR__OPTIM_NONE) {
-        tell(l, 1, "'%s' holds weights only: moments begin at 0", l->ck->dir);
+        br__warn(l->o->listener, "'%s' holds weights only: moments begin at 0", l->ck->dir);
         br__train_state_close(l->s);
         l->s = NULL;
     } else if (!rc) {

@@ -5,7 +5,6 @@
  * Transformer Engine's FusedAdam (multi_tensor_adam, AdamW mode), with one statement per rounding
  * so that no compiler fuses a multiplication with an addition. */
 #include "optim.h"
-#include "train.h"
 
 #include <math.h>
 #include <string.h>

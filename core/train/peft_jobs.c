@@ -21,19 +21,6 @@ struct peft_job {
     struct br__adapter *adapter;
 };
 
-static void BR_PRINTF(2, 3) job_warn(const struct peft_job *j, const char *fmt, ...)
-{
-    const struct br_listener *to = j->o->listener;
-    char text[512];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (to && to->warning)
-        to->warning(to->ud, text);
-}
-
 static int job_open(struct peft_job *j, unsigned flags, struct br_err *err)
 {
     const struct br__hub_opts hub = {.listener = j->o->listener, .no_sync = j->o->no_sync};
@@ -65,7 +52,7 @@ static void warn_bias(const struct peft_job *j)
             size_t n = strlen(weight) - strlen("weight");
             for (size_t h = 0; h < x->n_hf; h++)
                 if (!strncmp(x->hf[h].name, weight, n) && !strcmp(x->hf[h].name + n, "bias")) {
-                    job_warn(j,
+                    br__warn(j->o->listener,
                              "'%s' has a bias, which Megatron Bridge's own DoRA scales by the "
                              "magnitude and peft's does not: a run of it, or with "
                              "dora_qkv_bias=inside, gives another model there",

@@ -22,19 +22,6 @@ struct br__train_ckpt {
     int64_t pending; /* step that a thread writes; -1: none */
 };
 
-static void BR_PRINTF(2, 3) warn(const struct br__train *t, const char *fmt, ...)
-{
-    const struct br_listener *to = t->o.listener;
-    char text[512];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (to && to->warning)
-        to->warning(to->ud, text);
-}
-
 /* ---- what to go on from ---------------------------------------------------------------------- */
 
 /* The run's own checkpoint: its state goes on, whatever `finetune` and `load_optim` say of that
@@ -180,10 +167,10 @@ static void compare_data(const struct br__train *t, const struct br__loaded *l)
     for (size_t i = 0; i < BR_COUNTOF(rows); i++) {
         double then = extra_number(l, rows[i].key, (double)rows[i].now);
         if (then != (double)rows[i].now)
-            warn(t,
-                 "%s was %.0f when the checkpoint was written and is %" PRId64
-                 ": the order of the data may differ from that of the run so far",
-                 rows[i].key, then, rows[i].now);
+            br__warn(t->o.listener,
+                     "%s was %.0f when the checkpoint was written and is %" PRId64
+                     ": the order of the data may differ from that of the run so far",
+                     rows[i].key, then, rows[i].now);
     }
 }
 
@@ -197,10 +184,10 @@ static int take_state(struct br__train *t, const struct br__loaded *l, struct br
         return BR_OK;
     for (size_t i = 0; i < l->n_groups; i++) {
         if (l->groups[i].step != l->groups[0].step)
-            warn(t,
-                 "the optimizer's groups have done %" PRId64 " and %" PRId64
-                 " steps: the larger counts",
-                 l->groups[0].step, l->groups[i].step);
+            br__warn(t->o.listener,
+                     "the optimizer's groups have done %" PRId64 " and %" PRId64
+                     " steps: the larger counts",
+                     l->groups[0].step, l->groups[i].step);
         s->adam_steps = BR__MAX(s->adam_steps, l->groups[i].step);
     }
     s->sched_samples = l->has_scheduler ? l->scheduler.num_steps : s->consumed;

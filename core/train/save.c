@@ -46,21 +46,6 @@ struct job {
     struct br_err *err;
 };
 
-static void save_note(const struct br__saver *s, const char *text)
-{
-    if (s->o.listener && s->o.listener->note)
-        s->o.listener->note(s->o.listener->ud, text);
-}
-
-static void save_warn(const struct br__saver *s, const char *what, const struct br_err *why)
-{
-    char text[sizeof why->msg + 64];
-
-    snprintf(text, sizeof text, "%s: %s", what, why->msg);
-    if (s->o.listener && s->o.listener->warning)
-        s->o.listener->warning(s->o.listener->ud, text);
-}
-
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int make_tables(struct br__saver *s, struct br_err *err)
@@ -266,7 +251,7 @@ static void save_tidy(struct job *j)
     if (!rc && j->s->o.keep > 0)
         rc = drop_old(j, &root, names, n);
     if (rc)
-        save_warn(j->s, "old checkpoints were not removed", &why);
+        br__warn(j->s->o.listener, "old checkpoints were not removed: %s", why.msg);
     br__dir_close(&root);
 }
 
@@ -321,8 +306,8 @@ static int write_all(struct job *j, int in_thread)
     if (rc)
         return rc;
     if (j->work.unlocked)
-        save_note(
-            s, "the file system has no locks: nothing keeps a second run from these checkpoints");
+        br__note(s->o.listener,
+                 "the file system has no locks: nothing keeps a second run from these checkpoints");
     br__progress_init(&j->progress, in_thread ? NULL : s->o.listener, "saving", bytes);
     rc = br__pool_run(in_thread ? 1 : s->o.threads, j->td.n_files, write_file, j, j->err);
     br__progress_end(&j->progress);
@@ -469,8 +454,8 @@ int br__saver_save(struct br__saver *s, const struct br__saved *now, int later, 
     if (later && !save_start(s, now, &why))
         return BR_OK;
     if (later)
-        save_note(s,
-                  "there is no memory for a copy of the state: the run waits for its checkpoint");
+        br__note(s->o.listener,
+                 "there is no memory for a copy of the state: the run waits for its checkpoint");
     return save_all(s, now, 0, err);
 }
 

@@ -80,7 +80,6 @@ static int64_t copy_rows(const struct br__train *t, const struct br__batch *b)
         memcpy(r->mask + n, b->weights + at, (size_t)len * sizeof *r->mask);
         n += len;
     }
-    t->room->cap_seqs = BR__MAX(t->room->cap_seqs, n_seqs);
     return n_seqs;
 }
 
@@ -160,7 +159,7 @@ static int update_tensor(void *arg, size_t i, int worker, struct br_err *err)
 
     (void)worker;
     (void)err;
-    br__adamw_step(&u->h[t->decayed[i]], x->main, t->m[i], t->v[i], x->grad, x->bf16, x->n);
+    br__adamw_step(&u->h[t->decayed[i]], x->main, t->m[i], t->v[i], x->grad, NULL, x->n);
     return BR_OK;
 }
 
@@ -190,7 +189,7 @@ static int step_adamw(struct br__train *t, float grad_scale, const struct br__st
 static const char *not_finite(const struct br__train *t)
 {
     for (size_t i = 0; i < t->n; i++)
-        if (br__first_not_finite(t->list[i].grad, t->n ? t->list[i].n : 0) < t->list[i].n)
+        if (br__first_not_finite(t->list[i].grad, t->list[i].n) < t->list[i].n)
             return t->list[i].name;
     return "none: the norm is too large";
 }

@@ -114,3 +114,21 @@ void saved_make(struct saved_state *s, int64_t step)
         .extra = extra,
         .n_extra = 3};
 }
+
+static void print_line(void *ud, const char *text)
+{
+    (void)ud;
+    printf("%s\n", text);
+}
+
+size_t count_differences(const char *a, const char *b)
+{
+    struct br__ckpt *x, *y;
+    size_t n;
+    must(br__ckpt_open(&x, a, &err), &err);
+    must(br__ckpt_open(&y, b, &err), &err);
+    must(br__ckpt_diff(x, y, 1, print_line, NULL, &n, &err), &err);
+    br__ckpt_close(x);
+    br__ckpt_close(y);
+    return n;
+}

@@ -91,24 +91,6 @@ static const struct {
     {"qwen2_tied_pp2_fr", NULL, 1, 64},
 };
 
-static void print_line(void *ud, const char *text)
-{
-    (void)ud;
-    printf("%s\n", text);
-}
-
-static size_t count_differences(const char *a, const char *b)
-{
-    struct br__ckpt *x, *y;
-    size_t n;
-    must(br__ckpt_open(&x, a, &err), &err);
-    must(br__ckpt_open(&y, b, &err), &err);
-    must(br__ckpt_diff(x, y, 1, print_line, NULL, &n, &err), &err);
-    br__ckpt_close(x);
-    br__ckpt_close(y);
-    return n;
-}
-
 START_TEST(test_megatron)
 {
     char hf[512], from[512], twin[512];

@@ -45,24 +45,6 @@ static const char *fixture(char *out, size_t size, const char *name, const char 
     return out;
 }
 
-static void print_line(void *ud, const char *text)
-{
-    (void)ud;
-    printf("%s\n", text);
-}
-
-static size_t count_differences(const char *a, const char *b)
-{
-    struct br__ckpt *x, *y;
-    size_t n;
-    must(br__ckpt_open(&x, a, &err), &err);
-    must(br__ckpt_open(&y, b, &err), &err);
-    must(br__ckpt_diff(x, y, 1, print_line, NULL, &n, &err), &err);
-    br__ckpt_close(x);
-    br__ckpt_close(y);
-    return n;
-}
-
 static void hear(void *ud, const char *text)
 {
     ck_abort_msg("%s%s", (const char *)ud, text);
