@@ -89,12 +89,12 @@ static void note_gaps(const struct checker *k, const struct br_job *job)
 {
     const struct br__td *td = k->sums.ck->td;
     if (td && td->n_no_crc)
-        br__job_note(job, "%zu of %zu records have no CRC-32", td->n_no_crc, td->n_records);
+        br__note(job->listener, "%zu of %zu records have no CRC-32", td->n_no_crc, td->n_records);
     if (!td && !k->sums.manifest)
-        br__job_note(job,
-                     "no " BR__MANIFEST
-                     ": safetensors files carry no checksum, so headers, index and sizes are all "
-                     "that could be checked");
+        br__note(job->listener,
+                 "no " BR__MANIFEST
+                 ": safetensors files carry no checksum, so headers, index and sizes are all "
+                 "that could be checked");
 }
 
 static int check_tell(struct checker *k, const struct br_job *job, struct br_err *err)
@@ -103,7 +103,7 @@ static int check_tell(struct checker *k, const struct br_job *job, struct br_err
     for (size_t i = 0; i < k->sums.n_parts; i++) {
         if (!k->damage[i])
             continue;
-        br__job_note(job, "%s", k->damage[i]);
+        br__note(job->listener, "%s", k->damage[i]);
         n++;
     }
     if (n)

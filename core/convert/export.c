@@ -261,15 +261,16 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
             json,
             "quantization_config")) { /* left in, transformers would take bf16 weights for FP8 */
         br__json_remove(json, "quantization_config");
-        br__job_note(
-            &s->job,
+        br__note(
+            s->job.listener,
             "config.json: quantization_config is dropped, the exported weights are not quantised");
         *edited = 1;
     }
     if (s->plan->b.untied && br__json_bool(br__json_get(json, "tie_word_embeddings"), 0)) {
         rc = br__json_set(json, "tie_word_embeddings", "false", m->err);
-        br__job_note(&s->job, "config.json: tie_word_embeddings becomes false, the output layer is "
-                              "a tensor of its own");
+        br__note(s->job.listener,
+                 "config.json: tie_word_embeddings becomes false, the output layer is "
+                 "a tensor of its own");
         *edited = 1;
     }
     static const char *const dtype_keys[] = {"dtype", "torch_dtype"};
@@ -531,8 +532,8 @@ static int export_commit(struct exporter *m)
     if (!rc)
         rc = br__work_commit(&m->w, &m->names, CONFIG, m->err);
     if (!rc && m->w.left)
-        br__job_note(&m->s->job, "'%s' could not be removed from '%s'", m->w.left,
-                     m->w.parent.path);
+        br__note(m->s->job.listener, "'%s' could not be removed from '%s'", m->w.left,
+                 m->w.parent.path);
     return rc;
 }
 
@@ -541,7 +542,7 @@ static int write_all(struct exporter *m)
     const struct br__session *s = m->s;
     int rc = BR_OK;
     if (m->w.unlocked)
-        br__job_note(&s->job, BR__NO_LOCKS, m->w.parent.path);
+        br__note(s->job.listener, BR__NO_LOCKS, m->w.parent.path);
     if (m->w.publishing)
         return export_commit(m);
     for (size_t f = 0; f < s->plan->n_out_files && !rc; f++)

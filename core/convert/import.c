@@ -460,8 +460,8 @@ static int import_commit(struct importer *m)
     if (!rc)
         rc = br__work_commit(&m->w, m->fresh ? &top : &names, BR__METADATA, m->err);
     if (!rc && m->w.left)
-        br__job_note(&m->s->job, "'%s' could not be removed from '%s'", m->w.left,
-                     m->w.parent.path);
+        br__note(m->s->job.listener, "'%s' could not be removed from '%s'", m->w.left,
+                 m->w.parent.path);
     return !rc && !m->fresh ? br__trackers_update(m->root, import_counters(m), m->sync, m->err)
                             : rc;
 }
@@ -470,7 +470,7 @@ static int write_all(struct importer *m)
 {
     uint64_t total = 0;
     if (m->w.unlocked)
-        br__job_note(&m->s->job, BR__NO_LOCKS, m->w.parent.path);
+        br__note(m->s->job.listener, BR__NO_LOCKS, m->w.parent.path);
     if (m->w.publishing)
         return import_commit(m);
     for (uint32_t i = 0; i < m->td.n_files; i++)
@@ -499,8 +499,8 @@ static int import_complete(struct importer *m)
     if (rc || (agree && !stale))
         return rc;
     if (!agree)
-        br__job_note(&m->s->job, "the trackers of '%s' named something else; now they name %s",
-                     m->root, m->iter_name);
+        br__note(m->s->job.listener, "the trackers of '%s' named something else; now they name %s",
+                 m->root, m->iter_name);
     return br__trackers_update(m->root, import_counters(m), m->sync, m->err);
 }
 

@@ -11,7 +11,6 @@
  * checkpoint. */
 int br__session_open_like(struct br__session **out, const struct br_job *job, int direction,
                           const struct br__ckpt *like, struct br_err *err) BR_MUST_CHECK;
-void br__job_note(const struct br_job *job, const char *fmt, ...) BR_PRINTF(2, 3);
 /* Tell the listener what the plan and the source have to say. */
 void br__session_report(const struct br__session *s);
 /* What a job did, given to its caller: no more than the struct that it was compiled with. */

@@ -10,43 +10,14 @@
 #define CONFIG_MAX (16u << 20)
 #define STREAM_THREADS 8 /* each waits for the network most of the time */
 
-/* ---- telling the caller ---------------------------------------------------------------------- */
-
-static void session_tell(void (*fn)(void *, const char *), void *ud, const char *fmt, va_list ap)
-{
-    char text[1024];
-    if (!fn)
-        return;
-    vsnprintf(text, sizeof text, fmt, ap);
-    fn(ud, text);
-}
-
-void br__job_note(const struct br_job *job, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    if (job->listener)
-        session_tell(job->listener->note, job->listener->ud, fmt, ap);
-    va_end(ap);
-}
-
-static void job_warn(const struct br_job *job, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    if (job->listener)
-        session_tell(job->listener->warning, job->listener->ud, fmt, ap);
-    va_end(ap);
-}
-
 static void report_training(const struct br__session *s)
 {
     struct br__training t;
     struct br__arena a = {0};
     if (s->src->format == BR__FMT_TORCH_DIST && !br__training_summary(&a, s->src, 0, &t, NULL) &&
         t.present) {
-        br__job_note(
-            &s->job,
+        br__note(
+            s->job.listener,
             "training state is left out: %zu optimizer tensor(s)%s%s, %s, %zu rng_state item(s), "
             "%zu "
             "rerun_state_machine item(s)",
@@ -61,14 +32,14 @@ void br__session_report(const struct br__session *s)
     const struct br__ckpt *cks[] = {s->src, s->ref};
     for (int c = 0; c < 2; c++)
         for (size_t i = 0; cks[c] && i < cks[c]->n_warnings; i++)
-            job_warn(&s->job, "%s", cks[c]->warnings[i]);
+            br__warn(s->job.listener, "%s", cks[c]->warnings[i]);
     for (size_t i = 0; i < s->plan->b.n_notes; i++)
-        br__job_note(&s->job, "%s", s->plan->b.notes[i]);
+        br__note(s->job.listener, "%s", s->plan->b.notes[i]);
     for (size_t i = 0; i < s->plan->b.n_skipped; i++)
-        job_warn(&s->job, "skipped: %s", s->plan->b.skipped[i]);
+        br__warn(s->job.listener, "skipped: %s", s->plan->b.skipped[i]);
     if (s->src->td && s->src->td->n_no_crc && !s->src->td->no_verify)
-        br__job_note(&s->job, "%zu of %zu records have no CRC-32: their bytes are not checked",
-                     s->src->td->n_no_crc, s->src->td->n_records);
+        br__note(s->job.listener, "%zu of %zu records have no CRC-32: their bytes are not checked",
+                 s->src->td->n_no_crc, s->src->td->n_records);
     report_training(s);
 }
 
@@ -108,8 +79,8 @@ static int config_from_checkpoint(struct br__session *s, struct br_err *err)
     for (size_t i = 0; i < n_guessed && !rc; i++)
         br__buf_printf(&b, "%s%s", i ? "; " : "", guessed[i]);
     if (!rc && b.n)
-        br__job_note(&s->job, "config.json is rebuilt from the checkpoint, with these guesses: %s",
-                     b.p);
+        br__note(s->job.listener,
+                 "config.json is rebuilt from the checkpoint, with these guesses: %s", b.p);
     br__buf_free(&b);
     br__json_free(json);
     return rc;
@@ -205,9 +176,9 @@ static int open_export(struct br__session *s, struct br_err *err)
         rc = br__hf_open_model(&s->ref, s->job.hf_model, BR__HF_REMOTE, &hub, err);
         if (rc == BR_E_NOTFOUND &&
             !br__hf_open_model(&s->ref, s->job.hf_model, BR__HF_CONFIG_ONLY, &hub, NULL)) {
-            br__job_note(&s->job,
-                         "'%s' has no weights: only its configuration and side files are used",
-                         s->job.hf_model);
+            br__note(s->job.listener,
+                     "'%s' has no weights: only its configuration and side files are used",
+                     s->job.hf_model);
             rc = BR_OK;
         }
     } else if (!rc) {

@@ -28,19 +28,6 @@ static int hub_nomem(const struct br__hub *h, struct br_err *err)
     return br__nomem(err, "with the model '%s'", h->id ? h->id : "");
 }
 
-static void hub_note(const struct br__hub *h, const char *fmt, ...) BR_PRINTF(2, 3);
-static void hub_note(const struct br__hub *h, const char *fmt, ...)
-{
-    char text[1024];
-    va_list ap;
-    if (!h->o.listener || !h->o.listener->note)
-        return;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    h->o.listener->note(h->o.listener->ud, text);
-}
-
 /* ---- settings -------------------------------------------------------------------------------- */
 
 static const char *hub_env(const char *name)
@@ -139,11 +126,12 @@ static int find_token(struct br__hub *h, struct br_err *err)
 /* Why a request is not sent again at once. */
 static void tell_wait(void *ud, const char *what, int status, int64_t ms)
 {
+    const struct br__hub *h = ud;
     if (status)
-        hub_note(ud, "'%s' answers %d: trying again in %lld seconds", what, status,
+        br__note(h->o.listener, "'%s' answers %d: trying again in %lld seconds", what, status,
                  (long long)(ms / 1000));
     else
-        hub_note(ud, "'%s' does not answer: trying again in %lld seconds", what,
+        br__note(h->o.listener, "'%s' does not answer: trying again in %lld seconds", what,
                  (long long)(ms / 1000));
 }
 
@@ -679,7 +667,7 @@ static int fall_back(struct br__hub *h, struct br_err *err)
         br_wrap(err, "'%s' is not in the local cache, and the hub cannot be asked", h->id);
         return BR_E_NETWORK;
     }
-    hub_note(h, "the hub cannot be asked (%s): using what is cached of '%s', commit %s",
+    br__note(h->o.listener, "the hub cannot be asked (%s): using what is cached of '%s', commit %s",
              err ? err->msg : "no network", h->id, h->commit);
     return BR_OK;
 }
