@@ -464,7 +464,7 @@ int br__adopt(void *dst, size_t dst_size, const void *src, size_t src_size) BR_M
 
 /* ---- progress.c: telling a listener what happens, and how far a job is ----------------------- */
 
-/* One sentence to the listener, cut at the room of an error message; l may be NULL, and lack the
+/* Send one sentence to the listener, at most 1023 bytes.  Nothing happens if l is NULL or lacks the
  * function. */
 void br__note(const struct br_listener *l, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__warn(const struct br_listener *l, const char *fmt, ...) BR_PRINTF(2, 3);

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* recompute.c - what a backward pass makes again in place of keeping it: layers or modules. */
+/* recompute.c - the layers or modules whose activations are recomputed in the backward pass. */
 #include "build.h"
 
 static const struct br__train_opts *opts_of(const struct br_graph *g)

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* kernel.c - which of a device's kernels runs an op. */
+/* kernel.c - the choice of the kernel that runs an op on a device. */
 #include "graph_internal.h"
 
 struct br__kernel_key br__kernel_key(uint32_t op, const uint32_t *in, uint32_t n_in, uint32_t out)

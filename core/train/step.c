@@ -57,9 +57,9 @@ static int make_room(struct br__train *t, int64_t n, int64_t n_seqs, struct br_e
     return br__nomem(err, "for a micro batch of %" PRId64 " tokens", n);
 }
 
-/* A dense model computes each token by itself and those before it, so padding is left out.  Routed
- * experts see it in the balance of their load: there the rows stay as Megatron has them, padding
- * being the end of its row, or of a packed row a sequence of its own. */
+/* A dense model drops padding: no real token attends to it.  An MoE model keeps Megatron's rows,
+ * because padding counts in the aux loss.  Padding belongs to its row's sequence; in a packed row
+ * it is a sequence of its own. */
 static int64_t copy_rows(const struct br__train *t, const struct br__batch *b)
 {
     struct br__micro_room *r = t->room;
@@ -92,8 +92,6 @@ static int64_t count_tokens(const struct br__train *t, const struct br__batch *b
     return n;
 }
 
-/* Positions of packed padding restart at 0 in Megatron at each token; nothing that counts depends
- * on them, and a sequence of padding counts on here. */
 static int run_micro(struct br__train *t, const struct br__batch *b, int64_t n_micro, int backward,
                      struct br__loss_sums *sums, struct br_err *err)
 {
