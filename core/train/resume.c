@@ -218,7 +218,7 @@ static int load(struct br__train *t, struct br_err *err)
     for (size_t i = 0; i < t->n; i++)
         if (t->list[i].bf16)
             br_cast(t->list[i].bf16, BR_BF16, t->list[i].main, BR_F32, t->list[i].n, 0);
-    return rc ? rc : br__trainer_updated(t->trainer, err);
+    return rc ? rc : br__trainer_updated(t->trainer, 0, err);
 }
 
 int br__train_resume(struct br__train *t, struct br_err *err)

@@ -188,6 +188,7 @@ struct br__step_report {
         loss_tokens;       /* of the step; padding that is computed included; sum of the masks */
     double seconds, flops; /* flops: of the model, forward and backward */
     double waited;         /* seconds for data */
+    double pass_seconds, update_seconds; /* of all micro batches; from gradients to weights */
     uint64_t private_bytes;
 };
 struct br__eval_report {
@@ -235,7 +236,9 @@ struct br__train_plan {
     int64_t first, last;                   /* iterations: from the one after `first` */
     int64_t samples[BR__N_SPLITS];         /* that the run reads; 0: the split is not there */
     double tokens, flops_per_step;
-    double weight_bytes, gradient_bytes, optimizer_bytes; /* private memory */
+    /* Private memory: trained weights and others that are not used in their file, ...; total: of
+     * the process while it trains. */
+    double weight_bytes, gradient_bytes, optimizer_bytes, activation_bytes, total_bytes;
     double
         peak_flops; /* that the device can do a second; 0: the model is too small to measure it */
 };
