@@ -47,10 +47,11 @@ const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight
 struct job {
     const struct br_kernel *row;
     struct br_call call;
-    uint32_t late; /* a thread that is slow to begin, and after each meeting: others do its share */
+    uint32_t late; /* a thread that begins late, and is late after each barrier, so that others take
+                      its share */
 };
 
-/* A thread's stream, as its kernel sees it. */
+/* The stream that a kernel sees in its thread. */
 struct seen {
     struct br_stream stream;
     const struct br_stream *real;

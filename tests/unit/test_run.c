@@ -94,7 +94,7 @@ START_TEST(every_key_has_a_meaning)
 }
 END_TEST
 
-/* What is called used or refused is read, and nothing else is. */
+/* A key that is called used or refused is read, and no other. */
 START_TEST(what_is_used_is_read)
 {
     struct br__run run;
@@ -109,7 +109,7 @@ START_TEST(what_is_used_is_read)
 }
 END_TEST
 
-/* Every recipe and mode is a run once it is for one process. */
+/* Every recipe in every mode becomes a run when it is set for one process. */
 START_TEST(every_recipe_is_a_run)
 {
     static const char *const modes[] = {"pretrain", "sft", "lora", "dora"};
@@ -209,7 +209,7 @@ START_TEST(another_model_brings_its_sizes)
     must(make("qwen3_600m_pretrain_config", NULL, SETS(model, "num_layers=5"), 0, &run));
     ck_assert_int_eq(run.recipe->v[BR__RK_num_layers].i, 5);
     ck_assert_ptr_null(run.config_text);
-    /* A null tokenizer is replaced too, and said sizes win. */
+    /* A null tokenizer is replaced too; sizes that are set are kept. */
     must(make("qwen2_500m_pretrain_config", NULL,
               SETS(set("hf_model", BRIDGE_TEST_DATA "/hf/qwen2_untied_bf16")), 0, &run));
     ck_assert_str_eq(run.tokenizer, BRIDGE_TEST_DATA "/hf/qwen2_untied_bf16");

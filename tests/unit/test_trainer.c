@@ -44,7 +44,7 @@ static const char *const cases[] = {
     "dora/qwen3",
 };
 
-/* What is changed of a recorded run. */
+/* Changes to a recorded run. */
 struct variant {
     const char *name;
     int recompute;
@@ -195,7 +195,7 @@ static void run_close(struct run *x)
     free(x->moments);
 }
 
-/* What the micro batches of a step add up to. */
+/* Sums over the micro batches of a step. */
 struct totals {
     double loss, counted, mtp, aux[8];
 };
@@ -229,7 +229,7 @@ static void run_micro(struct run *x, const br__json *batch, struct totals *sum)
     }
 }
 
-/* What the fixtures' README allows. */
+/* Tolerances of the fixtures' README. */
 static double loss_tolerance(const struct run *x, int step)
 {
     if (x->is_bf16)
@@ -293,7 +293,7 @@ static void one_step(struct run *x, const br__json *batch, const br__json *want,
     near_recorded("the gradient norm", step, norm, recorded, norm_tolerance(x) * recorded);
     const struct br__adamw_opts o = recorded_adamw(&x->r, want, step, norm);
     double zeros = (double)br__count_zeros(x->grads, x->n, o.grad_scale);
-    if (!x->is_bf16) /* there, products underflow in another order */
+    if (!x->is_bf16) /* products underflow in another order there */
         near_recorded("the count of zeros", step, zeros, recorded_opt(want, "num_zeros", NAN), 0);
     adamw(x, &o);
 }
@@ -427,7 +427,7 @@ END_TEST
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-/* Beside adapters the weights of the model stay in its file, and no memory holds a second copy. */
+/* With adapters the model's weights stay mapped from its file: memory holds no second copy. */
 START_TEST(test_frozen)
 {
     struct run x;
@@ -443,7 +443,7 @@ START_TEST(test_frozen)
 }
 END_TEST
 
-/* Bytes that 512 tokens more take, in a pass of 1024. */
+/* Bytes that 512 more tokens take in a pass of 1024. */
 static uint64_t bytes_of_tokens(int values)
 {
     enum { N = 1024, SEQ = 64 };
@@ -471,8 +471,7 @@ static uint64_t bytes_of_tokens(int values)
     return bytes[1] - bytes[0];
 }
 
-/* bfloat16 values are not float32 by another name: what is kept of a token takes little more than
- * half. */
+/* With bfloat16 values a token needs little more than half the memory of float32. */
 START_TEST(test_bytes)
 {
     uint64_t f32 = bytes_of_tokens(BR_F32), bf16 = bytes_of_tokens(BR_BF16);
@@ -484,7 +483,7 @@ END_TEST
 
 /* ---- other dtypes ---------------------------------------------------------------------------- */
 
-/* Three steps of a float32 run with another dtype somewhere stay near it. */
+/* Runs with another dtype somewhere stay near three steps of a float32 run. */
 static void near_run(struct run *x)
 {
     const br__json *batch = br__json_first(x->r.batches);
@@ -544,8 +543,8 @@ static double z_of(struct run *x, int backward)
     return sum;
 }
 
-/* The derivative by one element of the first router is what differences say; and by itself the
- * value is about log(experts)^2 in a model whose router knows nothing yet. */
+/* The derivative by one element of the first router equals the finite difference; the value itself
+ * is about log(experts)^2 in a model whose router is random. */
 START_TEST(test_z)
 {
     const float step = 2e-2f;
