@@ -167,7 +167,10 @@ START_TEST(values_are_resolved)
     ck_assert(run.data.kind == BR__RUN_MOCK && !strcmp(run.data.split, "1,1,1"));
     ck_assert(run.null_vocab == 32000 && !run.tokenizer);
     must(make("qwen2_500m_pretrain_config", NULL, SETS("mixed_precision=fp16_mixed"), 0, &run));
-    ck_assert(run.values == BR_F32 && run.grads == BR_F32 && run.fp16);
+    ck_assert(run.values == BR_F32 && run.params_dtype == BR_F16 && run.grads == BR_F32 &&
+              run.fp16);
+    ck_assert(run.initial_scale == 4294967296.0 && run.min_scale == 1);
+    ck_assert(run.scale_window == 1000 && run.hysteresis == 2);
     must(make("qwen3_next_80b_a3b_pretrain_config", NULL, NULL, 1, &run));
     ck_assert(run.grads == BR_BF16 && run.decay_qk_norms && run.aux == BR__AUX_GLOBAL);
     ck_assert(run.router == BR_F32 && run.mtp_layers == 1 && run.mtp_scale == 0.1);
