@@ -286,7 +286,7 @@ int br__train_part(const struct br__train *t, int split, size_t k, struct br__pr
         return br__pretrain_part(c->pretrain, split, k, out);
     if (k || !c->samples[split])
         return 0;
-    out->path = t->run->data.file[split];
+    out->path = c->file[split];
     out->samples = c->sft[split]      ? br__sft_count(c->sft[split])
                    : c->pretok[split] ? br__pretok_count(c->pretok[split])
                                       : 0;

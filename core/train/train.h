@@ -81,6 +81,8 @@ struct br__run_data {
     struct br__run_blend all, each[BR__N_SPLITS]; /* TOKENS: one for all splits, or one for each */
     const char *split;                            /* shares of the splits; NULL with `each` */
     const char *file[BR__N_SPLITS];               /* PRETOK, SFT; NULL: none */
+    struct br__hub_set_opts hub; /* SFT: a data set of the hub in place of files, but for where it
+                                    is kept; id NULL: it is not */
     uint32_t seed;
     int sampler; /* of training, enum br__data_sampler_kind */
     int file_order, reset_position_ids, reset_attention_mask, eod_mask_loss;
@@ -88,6 +90,7 @@ struct br__run_data {
     int32_t pad;             /* -1: none */
     struct br__sft_opts sft; /* but for path, tokenizer and template */
     int chat, pad_to_max;
+    int form_said; /* whether records are conversations is said */
     int skip_bad;
 };
 struct br__run_peft {
