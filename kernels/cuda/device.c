@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* device.c - a CUDA device: its stream, memory, errors, and how weights are brought to it. */
-#include "device.h"
+#include "comm.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -100,7 +100,8 @@ int br__cuda_sync(void *device, struct br_err *err)
 {
     struct br__cuda *d = device;
     cudaSetDevice(d->index);
-    return br__cuda_check(d, cudaStreamSynchronize(d->stream), "waiting", err);
+    return d->comms ? br__cuda_wait(d, err)
+                    : br__cuda_check(d, cudaStreamSynchronize(d->stream), "waiting", err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
