@@ -138,9 +138,14 @@ static const char *describe(const void *p)
 {
     static char text[500];
     int device = sim_device_of(p);
+    if (sim_is_shared(p)) {
+        size_t k = (size_t)((const char *)p - shared.at);
+        snprintf(text, sizeof text, "%s the block's shared memory (%zu)",
+                 shared.state[k] == NOBODYS ? "outside of the arrays in" : "a byte of", k);
+        return text;
+    }
     if (device < 0) {
-        snprintf(text, sizeof text, "%p, %s", p,
-                 sim_is_shared(p) ? "outside of the block's shared memory" : "memory of the host");
+        snprintf(text, sizeof text, "%p, memory of the host", p);
         return text;
     }
     const struct device *d = &devices[device];
@@ -379,6 +384,10 @@ static void check_race(struct pair *s, uint8_t bytes, enum sim_use use, const vo
                        const void *pc)
 {
     const char *why;
+    if (sim_is_shared(p)) { /* each block has its own */
+        s->write.run = s->write.run == sim_actor.run ? s->write.run : 0;
+        s->read.run = s->read.run == sim_actor.run ? s->read.run : 0;
+    }
     if (s->write.run && (s->write.bytes & bytes) && (why = missing_order(&s->write)) != NULL)
         report_race(&s->write, "wrote", why, p, n, use, pc);
     if (use == SIM_READ) {

@@ -98,8 +98,8 @@ bool sim_is_private(const void *p);
 
 /* ---- cudart.c -------------------------------------------------------------------------------- */
 
-extern pthread_mutex_t sim_lock;
-extern pthread_cond_t sim_changed; /* work was enqueued, or done */
+SIM_API extern pthread_mutex_t sim_lock;
+SIM_API extern pthread_cond_t sim_changed; /* work was enqueued, or done */
 struct sim_limits {
     size_t shared, shared_asked; /* bytes a block may have, and with the attribute */
 };
@@ -115,10 +115,19 @@ bool sim_has_unread_error(void);
 
 /* ---- stream.c -------------------------------------------------------------------------------- */
 
-/* What another library enqueues: run(arg) is called when the work's turn comes, under the lock,
- * with device memory open and as the actor.  arg: arg_size bytes, which are copied. */
-SIM_API void sim_enqueue(cudaStream_t stream, const char *name, void (*run)(void *arg),
-                         const void *arg, size_t arg_size, const void *pc);
+/* What another library enqueues.  run(arg) is called when the work's turn comes, under the lock,
+ * with device memory open and as the actor; if it returns false it is called again when something
+ * has happened elsewhere, and if nothing does, `checker` reports what sim_waits_for() was told
+ * last. arg: arg_size bytes, which are copied. */
+SIM_API void sim_enqueue(cudaStream_t stream, const char *name, const char *checker,
+                         bool (*run)(void *arg), const void *arg, size_t arg_size, const void *pc);
+SIM_API void sim_waits_for(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Be the actor that the work at the head of a stream is. */
+SIM_API void sim_act_as(cudaStream_t stream);
+/* Wait for something to happen, at most for the rest of the seconds that a program may stand still;
+ * false: they are over. */
+SIM_API bool sim_wait(double since);
+SIM_API double sim_now(void);
 /* Of a stream that the calling thread may give work to. */
 SIM_API int sim_stream_device(cudaStream_t stream, const char *call, const void *pc);
 /* Report a call that may not be made while a stream of this thread is recorded. */

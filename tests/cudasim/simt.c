@@ -327,7 +327,7 @@ static void combine_down(struct sim_thread *lanes)
     take(lanes, CUDASIM_DOWN);
 }
 
-SIM_API uint64_t cudasim_shuffle(enum cudasim_shuffle how, uint64_t v, unsigned by, int line)
+SIM_API uint64_t cudasim_shuffled(enum cudasim_shuffle how, uint64_t v, unsigned by, int line)
 {
     static combine_fn *const words[] = {combine_idx, combine_xor, combine_up, combine_down};
     struct sim_thread *t = sim_current;
@@ -450,7 +450,7 @@ static void add_static(size_t n, const void *pc)
                    block.shared_static, block.l->dynamic, sim_limits().shared_asked);
 }
 
-SIM_API void *cudasim_shared(struct cudasim_shared *s, size_t size)
+SIM_API void *cudasim_shared_array(struct cudasim_shared *s, size_t size)
 {
     if (s->block != block.number) {
         s->block = block.number;

@@ -5,6 +5,7 @@
  * device may.  With CUDASIM_STREAMS=eager it runs at once, as early as a device may. */
 #include "sim.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,8 +36,10 @@ struct work {
     unsigned char *seen; /* COPY from the host: its bytes when the copy was given */
     bool is_blanked;     /* COPY to the host: the target was, when the copy was given */
     struct ticket *ticket;
-    void (*run)(void *arg);
+    const char *checker;
+    bool (*run)(void *arg);
     void *arg;
+    bool is_begun;
 };
 struct list {
     struct work *head, **end;
@@ -44,9 +47,9 @@ struct list {
 
 struct CUstream_st {
     int index, device;
-    bool is_busy;      /* a host thread runs its head */
     bool is_recording; /* by the thread of `owner` */
     pthread_t owner;
+    struct sim_actor actor; /* of the work at the head */
     struct list todo, recorded;
 };
 struct CUevent_st {
@@ -65,7 +68,8 @@ struct CUgraphExec_st {
 /* clocks[s][t]: how far t's work is before what s does next.  Slots of streams are used again. */
 static uint32_t clocks[SIM_STREAMS][SIM_STREAMS], host_clock[SIM_STREAMS];
 static struct CUstream_st *streams[SIM_STREAMS];
-static int running; /* stream of the work that runs */
+static int running;         /* stream of the work that runs */
+static char waits_for[300]; /* what a stream cannot go on without */
 
 /* ---- order ----------------------------------------------------------------------------------- */
 
@@ -91,7 +95,7 @@ static void unref(struct ticket *t)
         free(t);
 }
 
-static double seconds(void)
+double sim_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -208,8 +212,6 @@ static struct work *copy_of(const struct work *w)
     return c;
 }
 
-static void drain(struct CUstream_st *s, const struct ticket *until);
-
 /* What a copy's host side must be until it is made: its source unchanged, its target untouched. The
  * target gets other bytes at once, so that a host that does not wait does not see old ones.  Where
  * copies that are still to come share the memory, their order is the device's and nothing is known.
@@ -242,66 +244,117 @@ static void run_copy(const struct work *w)
     memcpy(w->to, w->from, w->n);
 }
 
-/* A copy or another library's work is one actor. */
-static void run_alone(struct CUstream_st *s, const struct work *w)
+void sim_act_as(cudaStream_t s)
 {
-    uint32_t run = sim_begin_work(s->index, 1, w->name);
-    sim_actor = (struct sim_actor){.run = run, .first_run = run, .device = s->device};
-    if (w->kind == COPY) {
-        run_copy(w);
-    } else if (w->kind == FILL) {
-        sim_access(w->to, w->n, SIM_WRITE, false, w->pc);
-        memset(w->to, w->value, w->n);
-    } else {
-        w->run(w->arg);
-    }
+    running = s->index;
+    sim_actor = s->actor;
 }
 
-static void run_work(struct CUstream_st *s, struct work *w)
+/* A copy or another library's work is one actor. */
+static bool run_alone(struct CUstream_st *s, struct work *w)
+{
+    if (!w->is_begun) {
+        uint32_t run = sim_begin_work(s->index, 1, w->name);
+        s->actor = (struct sim_actor){.run = run, .first_run = run, .device = s->device};
+    }
+    w->is_begun = true;
+    sim_act_as(s);
+    if (w->kind == CALL)
+        return w->run(w->arg);
+    if (w->kind == COPY) {
+        run_copy(w);
+    } else {
+        sim_access(w->to, w->n, SIM_WRITE, false, w->pc);
+        memset(w->to, w->value, w->n);
+    }
+    return true;
+}
+
+/* False: it cannot go on yet. */
+static bool run_work(struct CUstream_st *s, struct work *w)
 {
     uint32_t *clock = clocks[s->index];
+    bool is_done = true;
     if (w->kind == WAIT) {
-        if (!w->ticket->is_done)
-            drain(w->ticket->stream, w->ticket);
-        join(clock, w->ticket->clock);
-        return;
+        if (w->ticket->is_done)
+            join(clock, w->ticket->clock);
+        else
+            sim_waits_for("an event that %s waits for was not recorded", sim_place(w->pc));
+        return w->ticket->is_done;
     }
-    join(clock, w->host);
-    clock[s->index]++;
+    if (!w->is_begun) {
+        join(clock, w->host);
+        clock[s->index]++;
+    }
     if (w->kind == RECORD) {
         memcpy(w->ticket->clock, clock, sizeof w->ticket->clock);
-        w->ticket->at = seconds();
+        w->ticket->at = sim_now();
         w->ticket->is_done = true;
-        return;
+        return true;
     }
     running = s->index;
     sim_open_memory();
     if (w->kind == KERNEL)
         sim_run_launch(&w->launch, s->device, s->index, w->pc);
     else
-        run_alone(s, w);
+        is_done = run_alone(s, w);
     sim_close_memory();
+    return is_done;
 }
 
-static void run_head(struct CUstream_st *s)
+/* False: there is no work, or it cannot go on. */
+static bool run_head(struct CUstream_st *s)
 {
     struct work *w = s->todo.head;
-    s->is_busy = true;
-    run_work(s, w);
+    if (!w || !run_work(s, w))
+        return false;
     s->todo.head = w->next;
-    s->is_busy = false;
     free_work(w);
     pthread_cond_broadcast(&sim_changed);
+    return true;
+}
+
+/* A device waits for another one, whose work has not run because nobody has waited for it. */
+static bool run_others(const struct CUstream_st *s)
+{
+    bool any = false;
+    for (int i = 0; i < SIM_STREAMS; i++)
+        if (streams[i] && streams[i] != s)
+            any = run_head(streams[i]) || any;
+    return any;
+}
+
+void sim_waits_for(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(waits_for, sizeof waits_for, format, args);
+    va_end(args);
+}
+
+bool sim_wait(double since)
+{
+    static long limit = -1;
+    struct timespec t;
+    if (limit < 0)
+        limit = sim_setting("CUDASIM_PATIENCE", 60);
+    if (sim_now() - since > (double)limit)
+        return false;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += 1;
+    pthread_cond_timedwait(&sim_changed, &sim_lock, &t);
+    return true;
 }
 
 /* Until nothing is left, or the ticket is done. */
 static void drain(struct CUstream_st *s, const struct ticket *until)
 {
+    double since = sim_now();
     while (s->todo.head && !(until && until->is_done)) {
-        if (s->is_busy)
-            pthread_cond_wait(&sim_changed, &sim_lock);
-        else
-            run_head(s);
+        if (run_head(s) || run_others(s))
+            since = sim_now();
+        else if (s->todo.head && !sim_wait(since))
+            sim_report(s->todo.head->checker, s->todo.head->pc, "nothing goes on: %s", waits_for);
     }
 }
 
@@ -326,23 +379,25 @@ static void enqueue(struct CUstream_st *s, struct work *w)
         watch(w);
     put(&s->todo, w);
     pthread_cond_broadcast(&sim_changed);
-    if (is_eager())
-        drain(s, NULL);
+    while (is_eager() && run_head(s))
+        ;
 }
 
 static struct work *new_work(enum kind kind, const char *name, const void *pc)
 {
     struct work *w = make(sizeof *w);
     w->kind = kind;
+    w->checker = "runtime";
     w->name = name;
     w->pc = pc;
     return w;
 }
 
-void sim_enqueue(cudaStream_t stream, const char *name, void (*run)(void *arg), const void *arg,
-                 size_t arg_size, const void *pc)
+void sim_enqueue(cudaStream_t stream, const char *name, const char *checker, bool (*run)(void *arg),
+                 const void *arg, size_t arg_size, const void *pc)
 {
     struct work *w = new_work(CALL, name, pc);
+    w->checker = checker;
     w->run = run;
     w->n = arg_size;
     w->arg = make(arg_size);
@@ -372,7 +427,7 @@ static void check_launch(const struct cudasim_launch *l, const void *pc)
                    cudaGetErrorString(cudaPeekAtLastError()));
 }
 
-SIM_API void cudasim_launch(const struct cudasim_launch *l)
+SIM_API void cudasim_launch_kernel(const struct cudasim_launch *l)
 {
     pthread_mutex_lock(&sim_lock);
     sim_stream_device(l->stream, l->name, SIM_CALLER);
@@ -487,8 +542,8 @@ SIM_API cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 /* Each question lets the device do one thing more, so that who asks in a loop gets an answer. */
 static bool is_done(struct CUstream_st *s, const struct ticket *t)
 {
-    if (s->todo.head && !s->is_busy && !(t && t->is_done))
-        run_head(s);
+    if (!(t && t->is_done) && !run_head(s))
+        run_others(s);
     if (t)
         return t->is_done;
     if (!s->todo.head)

@@ -30,7 +30,7 @@ struct cudasim_shared {
     uint64_t block; /* the last block that had it */
     void *at;
 };
-void *cudasim_shared(struct cudasim_shared *s, size_t size);
+void *cudasim_shared_array(struct cudasim_shared *s, size_t size);
 /* The room whose size the launch said. */
 void *cudasim_dynamic_shared(void);
 /* 16 bytes of global memory, or zeros, into shared memory; they arrive when they are waited for. */
@@ -45,7 +45,7 @@ void cudasim_atomic_add_float(float *p);
 void cudasim_sync(int line);
 void cudasim_sync_warp(int line);
 enum cudasim_shuffle { CUDASIM_IDX, CUDASIM_XOR, CUDASIM_UP, CUDASIM_DOWN };
-uint64_t cudasim_shuffle(enum cudasim_shuffle how, uint64_t v, unsigned by, int line);
+uint64_t cudasim_shuffled(enum cudasim_shuffle how, uint64_t v, unsigned by, int line);
 uint32_t cudasim_ballot(int is, int line);
 /* mma.m16n8k16 and ldmatrix.m8n8.x4 of PTX. */
 void cudasim_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2], int line);
@@ -63,7 +63,7 @@ struct cudasim_launch {
     size_t dynamic;
     cudaStream_t stream;
 };
-void cudasim_launch(const struct cudasim_launch *l);
+void cudasim_launch_kernel(const struct cudasim_launch *l);
 
 #ifdef __cplusplus
 }

@@ -25,7 +25,7 @@
 
 #define BR_SHARED(T, name, n)                                                                      \
     static struct cudasim_shared name##_place;                                                     \
-    T(&name)[n] = *static_cast<T(*)[n]>(cudasim_shared(&name##_place, sizeof(T[n])))
+    T(&name)[n] = *static_cast<T(*)[n]>(cudasim_shared_array(&name##_place, sizeof(T[n])))
 #define BR_DYN_SHARED(T, name) T *name = static_cast<T *>(cudasim_dynamic_shared())
 
 /* ---- threads of a block, of a warp ----------------------------------------------------------- */
@@ -44,7 +44,7 @@ BR_INLINE T cudasim_shuffle_of(enum cudasim_shuffle how, T v, unsigned by, int l
     static_assert(sizeof(T) == 4 || sizeof(T) == 8, "a shuffle moves 4 or 8 bytes");
     uint64_t bits = 0;
     __builtin_memcpy(&bits, &v, sizeof v);
-    bits = cudasim_shuffle(how, bits, by, line);
+    bits = cudasim_shuffled(how, bits, by, line);
     __builtin_memcpy(&v, &bits, sizeof v);
     return v;
 }
@@ -212,7 +212,7 @@ BR_INLINE void cudasim_launch_of(const char *name, void (*kernel)(P...), cudaStr
     l.block = {block.x, block.y, block.z};
     l.dynamic = dynamic;
     l.stream = stream;
-    cudasim_launch(&l);
+    cudasim_launch_kernel(&l);
 }
 #define BR_CUDASIM_LAUNCH(stream, kernel, grid, block, dyn, ...)                                   \
     cudasim_launch_of(#kernel, kernel, stream, dim3(grid), dim3(block), dyn, __VA_ARGS__)

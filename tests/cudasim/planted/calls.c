@@ -3,6 +3,8 @@
  * name. */
 #include "planted.h"
 
+#include <cublasLt.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const size_t N = 64 * sizeof(float);
@@ -85,4 +87,87 @@ int br__planted_leak(void)
     OK(cudaMalloc(&p, 256)); /* planted: leak */
     PLANT(, OK(cudaFree(p));)
     return 0;
+}
+
+/* ---- cuBLASLt -------------------------------------------------------------------------------- */
+
+static void lt_ok(cublasStatus_t rc, const char *call)
+{
+    if (rc != CUBLAS_STATUS_SUCCESS)
+        planted_ok(cudaErrorUnknown, call);
+}
+#define LT(call) lt_ok(call, #call)
+
+/* A plan for D[16 x 16] = A[16 x 16] B[16 x 16] of floats. */
+struct lt {
+    cublasLtHandle_t handle;
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t matrix;
+    cublasLtMatmulHeuristicResult_t plan;
+};
+
+static struct lt lt_open(int64_t ld, uint32_t align, uint64_t workspace)
+{
+    struct lt x;
+    int n;
+    cublasLtMatmulPreference_t preference;
+    LT(cublasLtCreate(&x.handle));
+    LT(cublasLtMatmulDescCreate(&x.product, CUBLAS_COMPUTE_32F_PEDANTIC, CUDA_R_32F));
+    LT(cublasLtMatrixLayoutCreate(&x.matrix, CUDA_R_32F, 16, 16, ld)); /* planted: lt_leading */
+    LT(cublasLtMatmulPreferenceCreate(&preference));
+    LT(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+                                            &align, sizeof align));
+    LT(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                            &workspace, sizeof workspace));
+    LT(cublasLtMatmulAlgoGetHeuristic(x.handle, x.product, x.matrix, x.matrix, x.matrix, x.matrix,
+                                      preference, 1, &x.plan, &n));
+    LT(cublasLtMatmulPreferenceDestroy(preference));
+    return x;
+}
+
+static void lt_close(struct lt *x)
+{
+    LT(cublasLtMatrixLayoutDestroy(x->matrix));
+    LT(cublasLtMatmulDescDestroy(x->product));
+    LT(cublasLtDestroy(x->handle));
+}
+
+/* B is 0, 1, 2, ... modulo 64; expected: element (0, 0) of the result. */
+static int lt_multiply(struct lt *x, const float *a, void *workspace, size_t size, float expected)
+{
+    const float one = 1, zero = 0;
+    float *b = planted_floats(256), *d = planted_room(1024);
+    cudaStream_t s = planted_stream(0);
+    const cublasLtMatmulAlgo_t *algo = &x->plan.algo;
+    cublasLtMatrixLayout_t m = x->matrix;
+    /* clang-format off */
+    LT(cublasLtMatmul(x->handle, x->product, &one, a, m, b, m, &zero, d, m, d, m, algo, workspace, size, s)); /* planted: lt_alignment lt_workspace */
+    /* clang-format on */
+    return planted_differs(d, &expected, 1);
+}
+
+int br__planted_lt_alignment(void)
+{
+    struct lt x = lt_open(16, PLANT(256, 16), 0);
+    int differs = lt_multiply(&x, planted_floats(300) + 4, NULL, 0, 3680);
+    lt_close(&x);
+    return differs;
+}
+
+int br__planted_lt_workspace(void)
+{
+    struct lt x = lt_open(16, 256, 1 << 20);
+    size_t size = x.plan.workspaceSize;
+    int differs =
+        lt_multiply(&x, planted_floats(256), planted_room(1 << 20), PLANT(size - 1, size), 3200);
+    lt_close(&x);
+    return differs;
+}
+
+int br__planted_lt_leading(void)
+{
+    struct lt x = lt_open(PLANT(12, 16), 256, 0);
+    int differs = lt_multiply(&x, planted_floats(256), NULL, 0, 3200);
+    lt_close(&x);
+    return differs;
 }

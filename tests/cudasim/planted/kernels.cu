@@ -14,14 +14,14 @@ BR_KERNEL(64, 1) reverse_block(float *y, const float *x)
 {
     BR_SHARED(float, row, 64);
     unsigned i = threadIdx.x;
-    row[i] = x[i];
+    row[i] = x[blockIdx.x * 64 + i];
     gpu_sync();
-    y[i] = row[PLANT(64, 63) - i]; /* planted: shared_end */
+    y[blockIdx.x * 64 + i] = row[PLANT(64, 63) - i]; /* planted: shared_end */
 }
 int br__planted_shared_end(void)
 {
-    float *y = (float *)planted_room(256), first[] = {63, 62};
-    LAUNCH(reverse_block, 1, 64, 0, y, planted_floats(64));
+    float *y = (float *)planted_room(512), first[] = {63, 62};
+    LAUNCH(reverse_block, 2, 64, 0, y, planted_floats(128));
     return planted_differs(y, first, 2);
 }
 
