@@ -141,7 +141,7 @@ int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_
                           "a copy on the device", err);
 }
 
-/* ---- pinned buffers --------------------------------------------------------------------------- */
+/* ---- pinned buffers -------------------------------------------------------------------------- */
 
 #define RING 4
 #define RING_BYTES ((size_t)32 << 20)  /* of a buffer */
@@ -261,7 +261,7 @@ int br__cuda_download(void *device, void *dst, const void *src, size_t n, struct
     return rc ? rc : br__cuda_sync(d, err);
 }
 
-/* ---- weights: made by several threads, a buffer while the one before is under way -------------- */
+/* ---- weights: made by threads, a buffer while the one before is under way -------------------- */
 
 struct filling {
     const struct br_source_bytes *from;
