@@ -37,11 +37,11 @@ size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
 
 /* ---- a device ------------------------------------------------------------------------------- */
 
-static struct br__device device;
+static struct br__device the_device;
 
 static void close_device(void)
 {
-    br__device_close(&device);
+    br__device_close(&the_device);
 }
 
 /* In the process of the test, since a device does not outlive a fork. */
@@ -52,18 +52,18 @@ struct br__device *kern_device(void)
     struct br__dirs dirs = {&dir, dir != NULL};
     if (!name || strcmp(name, "cpu") == 0)
         return NULL;
-    if (!device.device) {
-        ck_assert_msg(br__device_open(&device, name, &dirs, 0, 1, &err) == 0, "%s", err.msg);
+    if (!the_device.device) {
+        ck_assert_msg(br__device_open(&the_device, name, &dirs, 0, 1, &err) == 0, "%s", err.msg);
         atexit(close_device);
     }
-    return &device;
+    return &the_device;
 }
 
 /* As the engine chooses. */
 static const struct br_kernel *row_of(uint64_t features, struct br__kernel_key key)
 {
     if (kern_device())
-        return br__device_kernel(&device, key);
+        return br__device_kernel(&the_device, key);
     const struct br_backend *b = br__cpu_backend();
     const struct br__device d = {
         .features = features, .kernels = b->kernels.rows, .n_kernels = b->kernels.n};
@@ -132,7 +132,7 @@ static size_t span_of(const struct br_tensor *t)
  * do so on the device. */
 static void run_on_device(const struct br_kernel *row, struct kern_call *call)
 {
-    const struct br_backend *b = &device.backend;
+    const struct br_backend *b = &the_device.backend;
     struct br_err err = BR_ERR_INIT;
     struct br_tensor t[BR_MAX_IN + 1];
     struct br_call c = {.struct_size = sizeof c,
@@ -142,7 +142,7 @@ static void run_on_device(const struct br_kernel *row, struct kern_call *call)
                         .in = t,
                         .out = &t[call->n_in],
                         .attr = call->attr,
-                        .device = device.device};
+                        .device = the_device.device};
     unsigned char guard[GUARD];
     for (uint32_t i = 0; i <= call->n_in; i++) {
         const struct br_tensor *host = i < call->n_in ? &call->in[i] : &call->out;
@@ -153,33 +153,33 @@ static void run_on_device(const struct br_kernel *row, struct kern_call *call)
                 t[i].data = t[k].data;
         if (t[i].data)
             continue;
-        t[i].data = b->alloc(device.device, span_of(host) + 1);
+        t[i].data = b->alloc(the_device.device, span_of(host) + 1);
         ck_assert_ptr_nonnull(t[i].data);
-        CHECK_RUN(b->upload(device.device, t[i].data, host->data, span_of(host), &err));
+        CHECK_RUN(b->upload(the_device.device, t[i].data, host->data, span_of(host), &err));
     }
     size_t n = row->scratch ? row->scratch(&c) : 0;
     unsigned char *poison = malloc(n + GUARD);
     ck_assert_ptr_nonnull(poison);
     memset(poison, 0xFF, n + GUARD);
-    c.scratch = b->alloc(device.device, n + GUARD);
+    c.scratch = b->alloc(the_device.device, n + GUARD);
     ck_assert_ptr_nonnull(c.scratch);
-    CHECK_RUN(b->upload(device.device, c.scratch, poison, n + GUARD, &err));
+    CHECK_RUN(b->upload(the_device.device, c.scratch, poison, n + GUARD, &err));
     struct job job = {.row = row, .call = c};
-    b->run(device.device, on_thread, &job);
-    CHECK_RUN(b->download(device.device, guard, (char *)c.scratch + n, GUARD, &err));
+    b->run(the_device.device, on_thread, &job);
+    CHECK_RUN(b->download(the_device.device, guard, (char *)c.scratch + n, GUARD, &err));
     ck_assert_msg(memcmp(guard, poison, GUARD) == 0, "op %u wrote beyond its %zu bytes of scratch",
                   call->op, n);
-    b->free(device.device, c.scratch);
+    b->free(the_device.device, c.scratch);
     free(poison);
     for (uint32_t i = 0; i <= call->n_in; i++) {
         const struct br_tensor *host = i < call->n_in ? &call->in[i] : &call->out;
-        CHECK_RUN(b->download(device.device, host->data, t[i].data, span_of(host), &err));
+        CHECK_RUN(b->download(the_device.device, host->data, t[i].data, span_of(host), &err));
     }
     for (uint32_t i = 0; i <= call->n_in; i++) {
         for (uint32_t k = i + 1; k <= call->n_in; k++)
             if (t[k].data == t[i].data)
                 t[k].data = NULL;
-        b->free(device.device, t[i].data);
+        b->free(the_device.device, t[i].data);
     }
 }
 
