@@ -3,7 +3,7 @@
  *
  * The module links the CUDA runtime and nothing else of NVIDIA's: it loads on a machine without a
  * driver, and says so. */
-#include "device.h"
+#include "comm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,6 +122,7 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .sync = br__cuda_sync,
         .fill = br__cuda_fill,
         .run = br__cuda_run,
+        .plane = &br__cuda_plane,
     };
     return &self;
 }

@@ -37,11 +37,11 @@ size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
 
 /* ---- a device ------------------------------------------------------------------------------- */
 
-static struct br__device opened;
+static struct br__device the_device;
 
 static void close_device(void)
 {
-    br__device_close(&opened);
+    br__device_close(&the_device);
 }
 
 /* In the process of the test, since a device does not outlive a fork. */
@@ -52,18 +52,18 @@ struct br__device *kern_device(void)
     struct br__dirs dirs = {&dir, dir != NULL};
     if (!name || strcmp(name, "cpu") == 0)
         return NULL;
-    if (!opened.device) {
-        ck_assert_msg(br__device_open(&opened, name, &dirs, 0, 1, &err) == 0, "%s", err.msg);
+    if (!the_device.device) {
+        ck_assert_msg(br__device_open(&the_device, name, &dirs, 0, 1, &err) == 0, "%s", err.msg);
         atexit(close_device);
     }
-    return &opened;
+    return &the_device;
 }
 
 /* As the engine chooses. */
 static const struct br_kernel *row_of(uint64_t features, struct br__kernel_key key)
 {
     if (kern_device())
-        return br__device_kernel(&opened, key);
+        return br__device_kernel(&the_device, key);
     const struct br_backend *b = br__cpu_backend();
     const struct br__device d = {
         .features = features, .kernels = b->kernels.rows, .n_kernels = b->kernels.n};
@@ -78,11 +78,10 @@ const struct br_kernel *kern_row(uint64_t features, uint32_t op, uint32_t weight
 struct job {
     const struct br_kernel *row;
     struct br_call call;
-    uint32_t late; /* a thread that begins late, and is late after each barrier, so that others take
-                      its share */
+    uint32_t late; /* a thread that is slow to begin, and after each meeting: others do its share */
 };
 
-/* The stream that a kernel sees in its thread. */
+/* A thread's stream, as its kernel sees it. */
 struct seen {
     struct br_stream stream;
     const struct br_stream *real;
@@ -133,7 +132,7 @@ static size_t span_of(const struct br_tensor *t)
  * do so on the device. */
 static void run_on_device(const struct br_kernel *row, struct kern_call *call)
 {
-    const struct br_backend *b = &opened.backend;
+    const struct br_backend *b = &the_device.backend;
     struct br_err err = BR_ERR_INIT;
     struct br_tensor t[BR_MAX_IN + 1];
     struct br_call c = {.struct_size = sizeof c,
@@ -143,7 +142,7 @@ static void run_on_device(const struct br_kernel *row, struct kern_call *call)
                         .in = t,
                         .out = &t[call->n_in],
                         .attr = call->attr,
-                        .device = opened.device};
+                        .device = the_device.device};
     unsigned char guard[GUARD];
     for (uint32_t i = 0; i <= call->n_in; i++) {
         const struct br_tensor *host = i < call->n_in ? &call->in[i] : &call->out;
@@ -154,33 +153,33 @@ static void run_on_device(const struct br_kernel *row, struct kern_call *call)
                 t[i].data = t[k].data;
         if (t[i].data)
             continue;
-        t[i].data = b->alloc(opened.device, span_of(host) + 1);
+        t[i].data = b->alloc(the_device.device, span_of(host) + 1);
         ck_assert_ptr_nonnull(t[i].data);
-        CHECK_RUN(b->upload(opened.device, t[i].data, host->data, span_of(host), &err));
+        CHECK_RUN(b->upload(the_device.device, t[i].data, host->data, span_of(host), &err));
     }
     size_t n = row->scratch ? row->scratch(&c) : 0;
     unsigned char *poison = malloc(n + GUARD);
     ck_assert_ptr_nonnull(poison);
     memset(poison, 0xFF, n + GUARD);
-    c.scratch = b->alloc(opened.device, n + GUARD);
+    c.scratch = b->alloc(the_device.device, n + GUARD);
     ck_assert_ptr_nonnull(c.scratch);
-    CHECK_RUN(b->upload(opened.device, c.scratch, poison, n + GUARD, &err));
+    CHECK_RUN(b->upload(the_device.device, c.scratch, poison, n + GUARD, &err));
     struct job job = {.row = row, .call = c};
-    b->run(opened.device, on_thread, &job);
-    CHECK_RUN(b->download(opened.device, guard, (char *)c.scratch + n, GUARD, &err));
+    b->run(the_device.device, on_thread, &job);
+    CHECK_RUN(b->download(the_device.device, guard, (char *)c.scratch + n, GUARD, &err));
     ck_assert_msg(memcmp(guard, poison, GUARD) == 0, "op %u wrote beyond its %zu bytes of scratch",
                   call->op, n);
-    b->free(opened.device, c.scratch);
+    b->free(the_device.device, c.scratch);
     free(poison);
     for (uint32_t i = 0; i <= call->n_in; i++) {
         const struct br_tensor *host = i < call->n_in ? &call->in[i] : &call->out;
-        CHECK_RUN(b->download(opened.device, host->data, t[i].data, span_of(host), &err));
+        CHECK_RUN(b->download(the_device.device, host->data, t[i].data, span_of(host), &err));
     }
     for (uint32_t i = 0; i <= call->n_in; i++) {
         for (uint32_t k = i + 1; k <= call->n_in; k++)
             if (t[k].data == t[i].data)
                 t[k].data = NULL;
-        b->free(opened.device, t[i].data);
+        b->free(the_device.device, t[i].data);
     }
 }
 
