@@ -35,7 +35,7 @@
 SIM_API _Noreturn void sim_report(const char *checker, const void *pc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* "kernels.cu:12" of an address, the innermost place that is not a header of the simulator. */
-const char *sim_place(const void *pc);
+SIM_API const char *sim_place(const void *pc);
 long sim_setting(const char *name, long otherwise);
 
 /* ---- shadow.c -------------------------------------------------------------------------------- */

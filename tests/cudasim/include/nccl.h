@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* nccl.h - the simulator's own declarations of what kernels/cuda uses of NCCL.  Names and numbers are
- * the library's; nothing else of it is here. */
+/* nccl.h - the simulator's own declarations of what kernels/cuda uses of NCCL.  Names and numbers
+ * are the library's; nothing else of it is here. */
 #ifndef CUDASIM_NCCL_H
 #define CUDASIM_NCCL_H
 
@@ -16,7 +16,7 @@ extern "C" {
 #define NCCL_PATCH 9
 #define NCCL_VERSION_CODE 22809
 #define NCCL_VERSION(x, y, z)                                                                      \
-    (((x) <= 2 && (y) <= 8) ? (x) * 1000 + (y) * 100 + (z) : (x) * 10000 + (y) * 100 + (z))
+    (((x) <= 2 && (y) <= 8) ? (x)*1000 + (y)*100 + (z) : (x)*10000 + (y)*100 + (z))
 #define NCCL_UNIQUE_ID_BYTES 128
 #define NCCL_CONFIG_UNDEF_INT INT_MIN
 #define NCCL_SPLIT_NOCOLOR -1
