@@ -128,6 +128,20 @@ static size_t span_of(const struct br_tensor *t)
 
 #define CHECK_RUN(call) ck_assert_msg((call) == 0, "%s", err.msg)
 
+/* A weight in parts is one block on a device. */
+static void send_tensor(struct br_tensor *to, const struct br_tensor *host)
+{
+    const struct br_backend *b = &the_device.backend;
+    struct br_err err = BR_ERR_INIT;
+    size_t each = host->parts ? span_of(host) / (size_t)host->shape[0] : 0;
+    for (int64_t e = 0; host->parts && e < host->shape[0]; e++)
+        CHECK_RUN(b->upload(the_device.device, (char *)to->data + (size_t)e * each, host->parts[e],
+                            each, &err));
+    if (!host->parts)
+        CHECK_RUN(b->upload(the_device.device, to->data, host->data, span_of(host), &err));
+    to->parts = NULL;
+}
+
 /* The same on the device: all tensors there, the call, all tensors back.  Those that share memory
  * do so on the device. */
 static void run_on_device(const struct br_kernel *row, struct kern_call *call)
@@ -149,13 +163,13 @@ static void run_on_device(const struct br_kernel *row, struct kern_call *call)
         t[i] = *host;
         t[i].data = NULL;
         for (uint32_t k = 0; k < i && !t[i].data; k++)
-            if (call->in[k].data == host->data && span_of(host))
+            if (host->data && call->in[k].data == host->data && span_of(host))
                 t[i].data = t[k].data;
         if (t[i].data)
             continue;
         t[i].data = b->alloc(the_device.device, span_of(host) + 1);
         ck_assert_ptr_nonnull(t[i].data);
-        CHECK_RUN(b->upload(the_device.device, t[i].data, host->data, span_of(host), &err));
+        send_tensor(&t[i], host);
     }
     size_t n = row->scratch ? row->scratch(&c) : 0;
     unsigned char *poison = malloc(n + GUARD);
@@ -173,7 +187,8 @@ static void run_on_device(const struct br_kernel *row, struct kern_call *call)
     free(poison);
     for (uint32_t i = 0; i <= call->n_in; i++) {
         const struct br_tensor *host = i < call->n_in ? &call->in[i] : &call->out;
-        CHECK_RUN(b->download(the_device.device, host->data, t[i].data, span_of(host), &err));
+        if (host->data)
+            CHECK_RUN(b->download(the_device.device, host->data, t[i].data, span_of(host), &err));
     }
     for (uint32_t i = 0; i <= call->n_in; i++) {
         for (uint32_t k = i + 1; k <= call->n_in; k++)
