@@ -141,7 +141,8 @@ static int peft_assign(struct br__train *t, const struct br__live *list, size_t 
                 x->name);
         if (list[k].n != x->n || list[k].shape[0] != x->shape[0])
             return br_fail(err, BR_E_PLAN, "its rank is %" PRId64 ", peft_dim is %" PRId64,
-                           list[k].n == x->n ? list[k].shape[0] : list[k].shape[list[k].ndim - 1],
+                           br__ends(x->name, ".linear_in.weight") ? list[k].shape[0]
+                                                                  : list[k].shape[list[k].ndim - 1],
                            t->run->peft.dim);
         memcpy(x->main, list[k].state[BR__OPTIM_MAIN], x->n * sizeof *x->main);
     }
