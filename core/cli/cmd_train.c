@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* cmd_train.c - train: a recipe carried out. */
+/* cmd_train.c - train: run the training that a recipe describes. */
 #include "train_cli.h"
 
 #include <inttypes.h>
@@ -69,7 +69,7 @@ static int make_run(struct training *x, struct br_err *err)
 
 static struct br__train *volatile running;
 
-/* The first signal ends the run after its step, a second one the program. */
+/* The first signal ends the run after the current step, a second one ends the program. */
 static void on_signal(int sig)
 {
     (void)sig;

@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Work shorter than this shows no progress lines. */
+/* Shorter runs print no progress lines. */
 #define LINE_EVERY 5.0
 #define BAR_EVERY 0.1
 
@@ -23,8 +23,8 @@ static void clear_bar(struct br__report *r)
     r->drawn = 0;
 }
 
-/* The report's own copy of a text that was not said before, else NULL: the steps of a round trip
- * have the same remarks. */
+/* A copy of the text, kept by the report; NULL if it was printed before.  The steps of a round trip
+ * make the same remarks. */
 static const char *first_time(struct br__report *r, const char *text)
 {
     if (br__map_get(&r->said, text) != BR__NOT_FOUND)
@@ -184,7 +184,7 @@ static void on_progress(void *ud, const char *phase, uint64_t done, uint64_t tot
         r->began = r->shown = now;
         r->found = done;
     }
-    snprintf(r->phase, sizeof r->phase, "%s", phase); /* the detail changes, the phase goes on */
+    snprintf(r->phase, sizeof r->phase, "%s", phase); /* a new detail of the same phase */
     if (now - r->shown >= (r->progress == BR__PROGRESS_BAR ? BAR_EVERY : LINE_EVERY)) {
         report_draw(r, done, total, now);
         r->shown = now;

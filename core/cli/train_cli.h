@@ -64,11 +64,11 @@ struct br__train_log {
 /* The live view is drawn by `r`; the log stays where it is from now on. */
 void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines,
                         struct br__report *r);
-/* The log file at `path`, where what it says of steps after iteration `first` is cut off, and an
- * event file for TensorBoard in <dir>/<name>/tb_logs. */
+/* Open the log file at `path`, cutting what it says of steps after iteration `first`, and an event
+ * file for TensorBoard in <dir>/<name>/tb_logs. */
 int br__train_log_open(struct br__train_log *l, const char *path, int64_t first,
                        struct br_err *err) BR_MUST_CHECK;
-/* The error of the writes, if there was one. */
+/* The error of a write, if one failed. */
 int br__train_log_close(struct br__train_log *l, struct br_err *err) BR_MUST_CHECK;
 
 #endif

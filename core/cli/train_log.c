@@ -266,8 +266,8 @@ void br__train_log_init(struct br__train_log *l, const struct br__run *run, int 
     br__train_live_init(&l->live, r);
 }
 
-/* Bytes of the lines that belong to what has happened: a run that was killed may have logged steps
- * that its checkpoint does not know of. */
+/* Size of the log up to the last step of the checkpoint.  A killed run may have logged later steps.
+ */
 static int find_end(const char *path, int64_t first, uint64_t *end, struct br_err *err)
 {
     struct br__file f;

@@ -28,6 +28,9 @@ struct br__source *br__weights_find(const struct br__weights *w, const char *nam
  * they are; else memory filled once (FP8 blocks dequantised to bfloat16, rows gathered from a
  * Megatron checkpoint, a merged adapter). */
 int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err *err) BR_MUST_CHECK;
+/* Free the memory that load filled, if it did: 1, and s->data is to be loaded again.  Not of a
+ * merged adapter's. */
+int br__weights_unload(struct br__weights *w, struct br__source *s);
 /* Name of a tensor of the model or its adapter with a NaN or infinity, or NULL. */
 const char *br__weights_not_finite(struct br__weights *w);
 

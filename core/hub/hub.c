@@ -62,7 +62,7 @@ static int env_true(const char *name)
     return 0;
 }
 
-/* "~/x" is below HOME. */
+/* Replace "~" at the beginning by HOME. */
 static const char *hub_expand(struct br__arena *a, const char *path)
 {
     const char *home = hub_env("HOME");
@@ -71,7 +71,7 @@ static const char *hub_expand(struct br__arena *a, const char *path)
     return br__arena_strdup(a, path);
 }
 
-/* Hugging Face's own directory; NULL if nothing says where it is. */
+/* Hugging Face's own directory; NULL if no variable gives one. */
 static const char *hf_home(struct br__arena *a)
 {
     const char *base;
@@ -100,7 +100,7 @@ int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, st
     return *root ? BR_OK : br__nomem(err, "looking up '%s'", id);
 }
 
-/* The token's characters go into a header: no blanks, nothing that ends a line. */
+/* The token goes into a header: refuse blanks and line ends. */
 static int set_token(struct br__hub *h, const char *text, const char *from, struct br_err *err)
 {
     while (isspace((unsigned char)*text))
@@ -133,13 +133,13 @@ static int find_token(struct br__hub *h, struct br_err *err)
         path = br__arena_printf(&h->arena, "%s/token", home);
     char *text = NULL;
     if (!path || br__read_text(path, 4096, &text, NULL, NULL))
-        return BR_OK; /* nobody is logged in */
+        return BR_OK; /* no token file: not logged in */
     int rc = set_token(h, text, path, err);
     br__free(text);
     return rc;
 }
 
-/* Why a request is not sent again at once. */
+/* The reason for a wait before a request is repeated. */
 static void tell_wait(void *ud, const char *what, int status, int64_t ms)
 {
     const struct br__hub *h = ud;
@@ -262,7 +262,7 @@ const char *br__hub_token_for(const struct br__hub *h, const char *url)
     return h->token && br__http_same_origin(h->endpoint, url) ? h->token : NULL;
 }
 
-/* A document of the endpoint.  An error only if there is no reply at all. */
+/* Fetch a document of the endpoint.  Returns an error only without a reply. */
 static int hub_ask(struct br__hub *h, const char *url, int attempts, struct br__http_reply *r,
                    struct br__buf *body, struct br_err *err)
 {
@@ -361,7 +361,7 @@ int br__hub_refused(struct br__hub *h, const char *url, const struct br__http_re
 
 /* ---- where a file's bytes are ---------------------------------------------------------------- */
 
-/* What a HEAD says of a file must be what the listing says. */
+/* What a HEAD reports of a file must agree with the listing. */
 static int check_head(struct br__arena *a, const struct br__hub *h, const struct br__hub_file *f,
                       const struct br__http_reply *r, struct br_err *err)
 {
@@ -422,7 +422,7 @@ int br__hub_expired(const struct br__hub *h, const char *url, const struct br__h
 
 /* ---- cache ----------------------------------------------------------------------------------- */
 
-/* A small file of the cache, which two processes may write at once. */
+/* Write a small file of the cache, which another process may write at the same time. */
 static int put_text(struct br__hub *h, const char *path, const char *text, size_t n,
                     struct br_err *err)
 {
@@ -434,7 +434,7 @@ static int put_text(struct br__hub *h, const char *path, const char *text, size_
     return rc;
 }
 
-/* The commit that a revision stood for when it was last looked up. */
+/* The commit that the cache recorded for a revision at its last look-up. */
 static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
 {
     char *text = NULL;
@@ -473,7 +473,7 @@ static const char *tree_path(struct br__hub *h)
     return br__arena_printf(&h->arena, "%s/trees/%s.json", h->dir, h->commit);
 }
 
-/* The listing that an earlier run left; *found = 0 if there is none, or none that can be read. */
+/* The listing in the cache; *found = 0 if there is none, or none that can be read. */
 static int read_tree(struct br__hub *h, int *found, struct br_err *err)
 {
     struct br__hub_list list = {0};
@@ -526,7 +526,7 @@ int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err 
     br__buf_printf(&target, "blobs/%s", f->etag);
     struct br__dir d = {.fd = -1};
     int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : hub_nomem(h, err);
-    /* One that is there, of another process or of a blob that was deleted, gives way. */
+    /* Replace an existing link: one of another process, or one to a deleted blob. */
     if (!rc && !br__hub_has(h, f->path))
         rc = br__dir_link(&d, br__path_base(at), target.p, err);
     br__dir_close(&d);
@@ -556,7 +556,7 @@ static int set_commit(struct br__hub *h, const char *commit, struct br_err *err)
     return h->snapshot ? BR_OK : hub_nomem(h, err);
 }
 
-/* Without a network: what is in the cache must do. */
+/* Without a network: use what is in the cache. */
 static int open_offline(struct br__hub *h, struct br_err *err)
 {
     const char *commit = h->rev;
@@ -635,7 +635,7 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     return rc;
 }
 
-/* Then an answer is not worth waiting for: one attempt. */
+/* Is there a snapshot that can be used without a reply?  Then one attempt is enough. */
 static int is_cached(struct br__hub *h)
 {
     const char *commit;
@@ -665,7 +665,7 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     return rc;
 }
 
-/* A commit never changes, so its listing is asked for once. */
+/* The listing of a commit never changes, so it is fetched once. */
 static int open_online(struct br__hub *h, struct br_err *err)
 {
     int found;
@@ -677,7 +677,7 @@ static int open_online(struct br__hub *h, struct br_err *err)
     return rc ? rc : write_ref(h, err);
 }
 
-/* The hub cannot be reached: what is cached is better than nothing, said aloud. */
+/* The hub cannot be reached: use what is cached, and say so. */
 static int fall_back(struct br__hub *h, struct br_err *err)
 {
     struct br_err why = BR_ERR_INIT;

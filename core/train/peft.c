@@ -195,5 +195,5 @@ int br__peft_begin(struct br__train *t, struct br_err *err)
         rc = peft_random(t, err);
     else
         rc = br__is_dir(init) ? peft_open(t, init, err) : peft_read(t, init, err);
-    return rc ? rc : br__trainer_updated(t->trainer, err);
+    return rc ? rc : br__trainer_updated(t->trainer, 0, err);
 }

@@ -60,9 +60,11 @@ struct br__train {
     struct br__corpus corpus;
     struct br__run_state s;
     struct br__recipe_memory memory;
-    double peak_flops;   /* of the device; 0: not measured */
-    const char *resumed; /* checkpoint that the run goes on from, or NULL */
-    int moe, n_mtp;      /* the model has routed experts; prediction layers that are trained */
+    struct br__trainer_memory bytes; /* with a full micro batch */
+    double base_bytes;               /* private memory before weights and their state */
+    double peak_flops;               /* of the device; 0: not measured */
+    const char *resumed;             /* checkpoint that the run goes on from, or NULL */
+    int moe, n_mtp; /* the model has routed experts; prediction layers that are trained */
     struct br__micro_room *room; /* step.c */
     struct br__train_ckpt *ckpt; /* resume.c */
     atomic_int stop;

@@ -99,7 +99,7 @@ static int by_path(const void *a, const void *b)
     return c ? c : strcmp(x->path, y->path);
 }
 
-/* A commit is the digest of what it holds. */
+/* A commit is the digest of its files. */
 static void make_commits(void)
 {
     for (int i = 0, k; i < n_files; i = k) {

@@ -101,7 +101,7 @@ static void add_fault(const char *spec)
 struct conn {
     int fd, cdn; /* cdn: the second origin */
     char method[8], path[4 * PATH_SIZE];
-    int auth, good;     /* a token came; it is the right one */
+    int auth, good;     /* a token was sent; it is the right one */
     long long from, to; /* asked range, to exclusive; from < 0: none */
     int keep;
     long long sent;
@@ -109,8 +109,8 @@ struct conn {
     int lock_fd;
 };
 
-/* While a request is answered and not yet in the log, its lock is held: who takes that lock alone
- * has a line for every answer. */
+/* Held while a request is answered and not yet logged: a process that gets it exclusively finds a
+ * line for every reply. */
 static void begin_request(struct conn *c)
 {
     c->lock_fd = open(log_path, O_RDONLY | O_CLOEXEC);
@@ -276,7 +276,6 @@ static const struct file *find_file(int first, const char *path)
     return NULL;
 }
 
-/* HEAD or GET of a file: where it is. */
 /* What stands before a repository's name in addresses below /api: its kind, which is part of the
  * name of a data set. */
 static const char *api_prefix(const char *repo)
@@ -284,6 +283,7 @@ static const char *api_prefix(const char *repo)
     return strncmp(repo, "datasets/", 9) ? "models/" : "";
 }
 
+/* HEAD or GET of a file: a redirect to its bytes. */
 static int resolve(struct conn *c, int first, const char *path)
 {
     char more[4 * PATH_SIZE];
@@ -437,7 +437,7 @@ static int list_models(struct conn *c, const char *prefix, const char *query)
     return reply(c, 200, "", body);
 }
 
-/* Access to a model, before anything of it is told. */
+/* Check access to a model before anything of it is sent. */
 static int check_access(struct conn *c, const char *repo, int *denied)
 {
     *denied = 1;

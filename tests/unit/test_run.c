@@ -94,7 +94,7 @@ START_TEST(every_key_has_a_meaning)
 }
 END_TEST
 
-/* What is called used or refused is read, and nothing else is. */
+/* A key that is called used or refused is read, and no other. */
 START_TEST(what_is_used_is_read)
 {
     struct br__run run;
@@ -109,7 +109,7 @@ START_TEST(what_is_used_is_read)
 }
 END_TEST
 
-/* Every recipe and mode is a run once it is for one process. */
+/* Every recipe in every mode becomes a run when it is set for one process. */
 START_TEST(every_recipe_is_a_run)
 {
     static const char *const modes[] = {"pretrain", "sft", "lora", "dora"};
@@ -167,7 +167,10 @@ START_TEST(values_are_resolved)
     ck_assert(run.data.kind == BR__RUN_MOCK && !strcmp(run.data.split, "1,1,1"));
     ck_assert(run.null_vocab == 32000 && !run.tokenizer);
     must(make("qwen2_500m_pretrain_config", NULL, SETS("mixed_precision=fp16_mixed"), 0, &run));
-    ck_assert(run.values == BR_F32 && run.grads == BR_F32 && run.fp16);
+    ck_assert(run.values == BR_F32 && run.params_dtype == BR_F16 && run.grads == BR_F32 &&
+              run.fp16);
+    ck_assert(run.initial_scale == 4294967296.0 && run.min_scale == 1);
+    ck_assert(run.scale_window == 1000 && run.hysteresis == 2);
     must(make("qwen3_next_80b_a3b_pretrain_config", NULL, NULL, 1, &run));
     ck_assert(run.grads == BR_BF16 && run.decay_qk_norms && run.aux == BR__AUX_GLOBAL);
     ck_assert(run.router == BR_F32 && run.mtp_layers == 1 && run.mtp_scale == 0.1);
@@ -209,7 +212,7 @@ START_TEST(another_model_brings_its_sizes)
     must(make("qwen3_600m_pretrain_config", NULL, SETS(model, "num_layers=5"), 0, &run));
     ck_assert_int_eq(run.recipe->v[BR__RK_num_layers].i, 5);
     ck_assert_ptr_null(run.config_text);
-    /* A null tokenizer is replaced too, and said sizes win. */
+    /* A null tokenizer is replaced too; sizes that are set are kept. */
     must(make("qwen2_500m_pretrain_config", NULL,
               SETS(set("hf_model", BRIDGE_TEST_DATA "/hf/qwen2_untied_bf16")), 0, &run));
     ck_assert_str_eq(run.tokenizer, BRIDGE_TEST_DATA "/hf/qwen2_untied_bf16");

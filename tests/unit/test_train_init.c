@@ -217,7 +217,7 @@ START_TEST(test_bits)
 }
 END_TEST
 
-/* A model of small random weights knows nothing: its loss is that of a guess. */
+/* A model of small random weights has the loss of uniform guessing. */
 START_TEST(test_runs)
 {
     static const char *const models[] = {"qwen2_tied_fp32", "qwen3_moe_bf16", "qwen3_next_bf16"};
