@@ -274,7 +274,7 @@ struct br__report {
     pthread_mutex_t lock;
     int quiet, json;
     enum br__progress_style progress;
-    int drawn;           /* a bar stands on the terminal's line */
+    int drawn;           /* lines of a bar or a block that stand at the terminal's bottom */
     int notes_to_stdout; /* verify: differences are the command's output, so they go to stdout */
     char phase[128];
     double began, shown;
@@ -289,6 +289,11 @@ void br__report_init(struct br__report *r, const struct br__cli *c);
 void br__report_note(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__report_warning(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__report_end(struct br__report *r); /* removes the bar; call it before any other output */
+/* Size of the terminal; 1 if something may be drawn on it. */
+int br__report_screen(const struct br__report *r, int *columns, int *lines);
+/* A block of lines, with line breaks between them, in place of the bar or of the block before. */
+void br__report_block(struct br__report *r, const char *text, int lines);
+void br__report_leave(struct br__report *r);                  /* what is drawn stays */
 void br__report_json(struct br__report *r, struct br__js *j); /* "notes" and "warnings" */
 void br__report_free(struct br__report *r);
 /* "bridge: text" on stderr; where may be NULL or "". */

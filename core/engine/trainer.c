@@ -37,13 +37,18 @@ struct br__trainer {
 
 /* ---- graphs ---------------------------------------------------------------------------------- */
 
-static void pass_free(struct pass *p)
+/* What a pass is made of. */
+static void pass_drop(struct pass *p)
 {
-    if (!p)
-        return;
     br__compiled_free(p->compiled);
     br__free(p->grad);
     br__free(p->leaf);
+}
+
+static void pass_free(struct pass *p)
+{
+    if (p)
+        pass_drop(p);
     br__free(p);
 }
 
@@ -136,14 +141,14 @@ static size_t trainer_put(br_val *out, size_t n, br_val v)
     return n;
 }
 
-/* All that is read after a run. */
-static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
+/* All that is read after a run: *out is to be freed, NULL if there is no memory for it. */
+static size_t pass_outputs(const struct br__trainer *t, const struct pass *p, br_val **list)
 {
     const struct br__losses *l = &p->losses;
     size_t n = 0, n_params = t->rank->params->n;
-    br_val *out = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
+    br_val *out = *list = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
     if (!out)
-        return br__nomem(err, "for training");
+        return 0;
     n = trainer_put(out, n, l->loss);
     n = trainer_put(out, n, l->mtp_loss);
     for (size_t i = 0; i < l->n_moe; i++) {
@@ -153,7 +158,29 @@ static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
     }
     for (size_t i = 0; i < n_params && p->grad; i++)
         n = trainer_put(out, n, p->grad[i]);
-    int rc = br__compiled_plan(t->rank, p->compiled, out, n, err);
+    return n;
+}
+
+static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
+{
+    br_val *out;
+    size_t n = pass_outputs(t, p, &out);
+    int rc =
+        out ? br__compiled_plan(t->rank, p->compiled, out, n, err) : br__nomem(err, "for training");
+    br__free(out);
+    return rc;
+}
+
+/* What it would take, without making its frame. */
+static int pass_bytes(struct br__trainer *t, struct pass *p, uint64_t *bytes, struct br_err *err)
+{
+    struct br__compiled *q = p->compiled;
+    br_val *out;
+    size_t n = pass_outputs(t, p, &out);
+    int rc = out ? br__program_make(&q->program, &q->g, &t->rank->dev, out, n, err)
+                 : br__nomem(err, "for training");
+    if (!rc)
+        rc = br__program_bytes(q->program, &t->rank->dev, bytes, err);
     br__free(out);
     return rc;
 }
@@ -492,7 +519,7 @@ static int open_store(struct br__trainer *t, struct br_err *err)
     t->n_moe = probe.losses.n_moe;
     br__compiled_free(probe.compiled);
     if (!rc)
-        rc = br__store_open(&t->store, t->m->weights, t->rank->params, t->o.values, err);
+        rc = br__store_open(&t->store, t->rank, t->o.values, err);
     return rc ? rc : reopen_params(t->rank, err);
 }
 
@@ -545,23 +572,44 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *
     return t->store.list;
 }
 
-uint64_t br__trainer_bytes(const struct br__trainer *t)
+int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
+                       struct br__trainer_memory *out, struct br_err *err)
 {
     const struct br__store *s = &t->store;
-    return s->elems * (2 * sizeof(float) + (s->bf16 ? sizeof *s->bf16 : 0)) +
-           s->n_wide * sizeof *s->wide + br__device_bytes(&t->rank->dev);
+    struct pass p = {.n_tokens = trainer_room(t, n_tokens, ROWS),
+                     .n_seqs = trainer_room(t, n_seqs, SEQUENCES),
+                     .backward = 1};
+    *out = (struct br__trainer_memory){.model = t->m->weights->owned_bytes,
+                                       .gradients = s->elems * sizeof *s->grad,
+                                       .activations = br__device_bytes(&t->rank->dev)};
+    out->weights = s->elems * (sizeof *s->main + (s->half ? sizeof *s->bf16 : 0)) +
+                   s->n_wide * sizeof *s->wide;
+    if (!n_tokens)
+        return 0;
+    int rc = build_pass(t, &p, err);
+    if (!rc)
+        rc = add_backward(t, &p, err);
+    if (!rc)
+        rc = pass_bytes(t, &p, &out->activations, err);
+    pass_drop(&p);
+    return rc;
 }
 
-void br__trainer_zero(struct br__trainer *t)
+struct br__device *br__trainer_device(struct br__trainer *t)
 {
-    memset(t->store.grad, 0, t->store.elems * sizeof *t->store.grad);
+    return &t->rank->dev;
+}
+
+int br__trainer_zero(struct br__trainer *t, struct br_err *err)
+{
     memset(t->past, 0, t->n_moe * (size_t)t->m->weights->cfg->n_experts * sizeof *t->past);
     t->n_past = 0;
+    return br__store_zero_grads(&t->store, err);
 }
 
-int br__trainer_updated(struct br__trainer *t, struct br_err *err)
+int br__trainer_updated(struct br__trainer *t, int rounded, struct br_err *err)
 {
-    int rc = br__store_round(&t->store, err);
+    int rc = br__store_round(&t->store, rounded, err);
     br__params_refresh(t->rank->params);
     return rc;
 }

@@ -7,6 +7,21 @@
 #include "weights.h"
 #include <string.h>
 
+static size_t source_bytes(const struct br__source *s)
+{
+    return (size_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
+}
+
+/* The memory that load made, if it did. */
+static void weights_free(struct br__weights *w, const struct br__source *s)
+{
+    if (w->unread)
+        br__unreserve(w->owned[s->index], source_bytes(s));
+    else
+        br__free(w->owned[s->index]);
+    w->owned[s->index] = NULL;
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int list_sources(struct br__weights *w, struct br_err *err)
@@ -92,6 +107,7 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
                                            .no_verify = o->no_verify,
                                            .listener = o->listener};
     w->threads = o->threads;
+    w->unread = o->unread;
     int rc = 0;
     if (!w->src)
         rc = o->megatron_path ? br__source_open_td(&w->src, &source, err)
@@ -115,7 +131,7 @@ void br__weights_close(struct br__weights *w)
     if (!w)
         return;
     for (size_t i = 0; w->owned && i < w->n_sources; i++)
-        br__free(w->owned[i]);
+        weights_free(w, &w->sources[i]);
     br__free(w->owned);
     br__free(w->sources);
     br__map_free(&w->by_name);
@@ -197,13 +213,13 @@ static int weights_merge(struct br__weights *w, struct br__source *s,
 static int weights_load(struct br__weights *w, struct br__source *s, struct br_err *err)
 {
     const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
-    uint64_t bytes = (uint64_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
+    size_t bytes = source_bytes(s);
     if (!data) {
-        data = w->owned[s->index] = br__alloc((size_t)bytes);
+        data = w->owned[s->index] = w->unread ? br__reserve(bytes) : br__alloc(bytes);
         if (!data)
             return br__nomem(err, "for the model's weights");
         w->owned_bytes += bytes;
-        int rc = weights_fill(w, s, w->owned[s->index], bytes, err);
+        int rc = w->unread ? 0 : weights_fill(w, s, w->owned[s->index], bytes, err);
         if (rc)
             return rc;
     }
@@ -223,6 +239,16 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
         br_wrap(err, "tensor '%s'", s->name);
     pthread_mutex_unlock(&w->lock);
     return rc;
+}
+
+int br__weights_unload(struct br__weights *w, struct br__source *s)
+{
+    if (w->adapter || !w->owned[s->index])
+        return 0;
+    w->owned_bytes -= source_bytes(s);
+    weights_free(w, s);
+    s->data = NULL;
+    return 1;
 }
 
 /* ---- health ---------------------------------------------------------------------------------- */

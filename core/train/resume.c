@@ -215,7 +215,7 @@ static int load(struct br__train *t, struct br_err *err)
     if (!starts_over(t))
         rc = take_state(t, &l, err);
     br__loaded_free(&l);
-    return rc ? rc : br__trainer_updated(t->trainer, err);
+    return rc ? rc : br__trainer_updated(t->trainer, 0, err);
 }
 
 int br__train_resume(struct br__train *t, struct br_err *err)

@@ -233,6 +233,7 @@ static uint64_t bytes_of_tokens(int toy, int values)
     static float mask[N];
     struct br__micro_out out;
     struct br__trainer *t;
+    struct br__trainer_memory held;
     struct graph x;
     uint64_t bytes[2];
     open_graph(&x, toy, values, 0);
@@ -249,7 +250,8 @@ static uint64_t bytes_of_tokens(int toy, int values)
                                      .mask = mask,
                                      .loss_scale = 1.0f / N};
         must(br__trainer_run(t, &mb, 1, &out, &err), &err);
-        bytes[i] = br__trainer_bytes(t);
+        must(br__trainer_memory(t, 0, 0, &held, &err), &err);
+        bytes[i] = held.activations;
     }
     br__trainer_close(t);
     close_graph(&x);
