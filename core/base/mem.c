@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* mem.c - the one way to the allocator, so that tests can make the Nth call fail. */
+/* mem.c - all allocation goes through here, so that tests can make the Nth call fail. */
 #include "base_internal.h"
 
 #include <stdlib.h>
@@ -80,8 +80,8 @@ int br__grow(void *a, size_t *cap, size_t n, size_t sz)
     return BR_OK;
 }
 
-/* Anonymous memory now, from /proc/self/status (RssAnon, kB): mapped model files are not in it.
- * Caches and activations are touched by the time a run ends, so now is the peak. */
+/* Anonymous memory now, from /proc/self/status (RssAnon, kB), without mapped model files.  At the
+ * end of a run this is the peak: caches and activations have been touched. */
 uint64_t br__private_memory(void)
 {
     FILE *f = fopen("/proc/self/status", "re");

@@ -36,7 +36,7 @@ static const char *model_name(struct br__arena *a, const char *model, const char
 /* How a destination is named after its source. */
 struct naming {
     const char *old_suffix, *new_suffix;
-    const char *option; /* that would have named it */
+    const char *option; /* option that sets the destination */
 };
 
 /* The destination where the user gave none; a note says so. */
@@ -103,7 +103,7 @@ static int print_outcome_json(struct br__report *r, const struct outcome *o,
     return br__js_print(&j, err);
 }
 
-/* Run a verb, with its progress; o gets everything that there is to say. */
+/* Run a verb and show its progress; o gets what is to be printed. */
 static int run_verb(int (*verb)(const struct br_job *, struct br_job_result *, struct br_err *),
                     const struct br_job *job, struct br__report *r, struct outcome *o,
                     struct br_err *err)

@@ -1,9 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* cmd_doctor.c - doctor: what this bridge finds on this machine, for a bug report and for the
- * question why something was not found.
- *
- * The parts are found first; text and JSON print the same finds.
- * CPUID bits: Intel SDM volume 2A, CPUID; arm64: getauxval(3). */
+/* cmd_doctor.c - doctor: what bridge finds on this machine.  It is for bug reports, and shows why
+ * something was not found.  All facts are collected before any is printed; text and JSON print the
+ * same ones.  CPUID bits: Intel SDM volume 2A, CPUID; arm64: getauxval(3). */
 #include "../text/text.h"
 #include "cli.h"
 
@@ -65,8 +63,8 @@ static int has_feature(size_t i)
 #endif
 }
 
-/* What follows `key` on its line in a file of /proc, whose size is not known before it is read;
- * NULL if there is none. */
+/* The rest of the line of a /proc file that begins with `key`; NULL if there is none.  Reads 4095
+ * bytes, since a /proc file does not tell its size. */
 static const char *proc_line(struct br__arena *a, const char *path, const char *key)
 {
     char text[4096] = {0};
@@ -88,10 +86,10 @@ static const char *cpu_model(struct br__arena *a)
 
 /* ---- GPU backends ---------------------------------------------------------------------------- */
 
-/* Conversion needs none, so that there is none is a state and no failure. */
+/* Conversion needs no GPU, so a machine without one is not an error. */
 struct gpu {
-    const char *backend; /* name of the first that can be used; NULL: none */
-    const char *why;     /* what it is, or why there is none: of each backend tried */
+    const char *backend; /* name of the first usable backend; NULL: none */
+    const char *why;     /* its device, or for each backend why it cannot be used */
     const char *driver;  /* the NVIDIA kernel driver's own version line; NULL: none */
 };
 
@@ -124,7 +122,7 @@ struct folder {
 };
 enum { N_FOLDERS = 3 };
 
-/* What a program that must write there would meet. */
+/* Whether a program could write to the folder, or make it. */
 static const char *folder_state(struct br__arena *a, const char *path)
 {
     if (br__is_dir(path))

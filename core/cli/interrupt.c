@@ -1,9 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* interrupt.c - a run that SIGINT, SIGTERM or SIGHUP ends removes its temporary folder, or says
- * that it can be resumed.
- *
- * A thread waits for the signals, which all threads block: removing a folder is nothing that a
- * signal handler may do. */
+/* interrupt.c - when SIGINT, SIGTERM or SIGHUP ends a run, remove its temporary folder, or say that
+ * it can be resumed.  All threads block the signals and one thread waits for them, because a signal
+ * handler may not remove a folder. */
 #include "cli.h"
 
 #include <signal.h>
@@ -11,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REMOVE_TRIES 100 /* the threads of the run may go on making files meanwhile */
+#define REMOVE_TRIES 100 /* other threads may still create files in it */
 
 static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
 
@@ -22,7 +20,7 @@ static void end_by(const struct br__interrupt *i, int sig)
 
     if (i->say && !i->temp) {
         if (isatty(STDERR_FILENO))
-            putc('\n', stderr); /* after the progress */
+            putc('\n', stderr); /* below the progress bar */
         br__say(stderr, "bridge: %s", i->say);
     }
     for (int k = 0; i->temp && k < REMOVE_TRIES && br__remove_tree(i->temp, NULL); k++)

@@ -17,7 +17,7 @@ static const char *plan_precision(const struct br__run *run)
 
 /* ---- keys without effect --------------------------------------------------------------------- */
 
-/* The keys that a recipe or the user sets and that mean nothing here. */
+/* Keys that the recipe or the user sets and that have no effect in bridge. */
 static int is_idle(const struct br__run *run, uint32_t id)
 {
     const struct br__recipe_value *v = &run->recipe->v[id];

@@ -9,8 +9,8 @@
 #define GENERATION "generation_config.json"
 #define INDEX "model.safetensors.index.json"
 
-/* A run of pieces of one shard: what one thread writes, and what is resumed.  A shard has several,
- * because one thread does not reach what the page cache takes. */
+/* A run of pieces of one shard: what one thread writes, and the unit of resuming.  A shard has
+ * several, because one thread does not saturate the page cache. */
 struct part {
     uint32_t file;
     size_t first, n; /* pieces */
@@ -148,7 +148,7 @@ static int write_part(struct part_job *job, size_t index, const char *name, stru
     return rc ? rc : br__work_done(&m->w, index, m->digests + part->first, part->n, err);
 }
 
-/* A part that the journal calls finished is believed only after it was read back. */
+/* Trust a part that the journal calls finished only after reading it back. */
 static int prove_part(struct part_job *job, size_t index, const char *name, int *ok,
                       struct br_err *err)
 {
@@ -211,8 +211,8 @@ static int run_part(void *arg, size_t index, int worker, struct br_err *err)
     return rc;
 }
 
-/* Every shard exists with its size and header before parts are written into it; one left by an
- * interrupted run keeps its bytes. */
+/* Make every shard with its size and header before parts are written into it; one that an
+ * interrupted run left keeps its bytes. */
 static int prepare_shard(struct exporter *m, size_t file)
 {
     struct br__out out;
@@ -236,8 +236,8 @@ static int prepare_shard(struct exporter *m, size_t file)
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
-/* The dtype that config.json should name: what it says, as long as any tensor has it, else that of
- * most bytes (the weights were cast, here or by the import). */
+/* The dtype for config.json: its own, as long as a tensor has it, else that of most bytes (the
+ * weights were cast, here or by the import). */
 static int written_dtype(const struct br__session *s)
 {
     const struct br__plan *p = s->plan;
@@ -251,7 +251,7 @@ static int written_dtype(const struct br__session *s)
     return best;
 }
 
-/* config.json as it was, except where the weights written make it untrue. */
+/* config.json unchanged, except where the written weights contradict it. */
 static int edit_config(struct exporter *m, br__json *json, int *edited)
 {
     const struct br__session *s = m->s;
@@ -259,7 +259,7 @@ static int edit_config(struct exporter *m, br__json *json, int *edited)
     *edited = 0;
     if (br__json_get(
             json,
-            "quantization_config")) { /* left in, transformers would take bf16 weights for FP8 */
+            "quantization_config")) { /* with it transformers would read bf16 weights as FP8 */
         br__json_remove(json, "quantization_config");
         br__note(
             s->job.listener,
@@ -317,8 +317,8 @@ static int put_config(struct exporter *m)
 
 /* ---- small files ----------------------------------------------------------------------------- */
 
-/* Tokenizer, chat template, generation_config and custom code: from the reference, or what the
- * import kept. */
+/* Find tokenizer, chat template, generation_config and custom code: of the reference, or kept by
+ * the import. */
 static int find_side_files(struct exporter *m)
 {
     struct br__session *s = m->s;
@@ -420,7 +420,7 @@ static int is_model_file(const char *name)
     return br__ends(name, ".safetensors") || br__hf_is_side_file(name, 0);
 }
 
-/* The whole directory is replaced, so it must be one that holds a model and nothing else. */
+/* Check the directory that would be replaced: it must hold a model and nothing else. */
 static int may_replace(struct exporter *m, char **names, size_t n)
 {
     int has_config = 0;
@@ -461,7 +461,7 @@ static int files_complete(struct exporter *m)
 
 /* What is at the destination. */
 struct dest {
-    char **names; /* but the temporary directory in it */
+    char **names; /* without the temporary directory */
     size_t n;
     int complete, started; /* the result is there; a temporary directory is in it */
 };
@@ -506,7 +506,7 @@ static int export_begin(struct exporter *m, const struct dest *d)
     return rc || m->w.publishing ? rc : check_space(m);
 }
 
-/* What is there is looked at again under the lock: another process may just have finished. */
+/* Look at the destination again under the lock: another process may have finished meanwhile. */
 static int open_destination(struct exporter *m, int *up_to_date)
 {
     struct dest d;
@@ -525,7 +525,7 @@ static int open_destination(struct exporter *m, int *up_to_date)
     return export_begin(m, &d);
 }
 
-/* Remove what is not of this export, so that nothing a killed run left is published. */
+/* Remove files of other jobs first, so that nothing a killed run left is published. */
 static int export_commit(struct exporter *m)
 {
     int rc = m->w.publishing ? BR_OK : br__dir_empty(&m->w.tmp, m->names.p, m->names.n, m->err);

@@ -106,7 +106,7 @@ static void file_items(const struct br__td_plan *td, size_t file, size_t *first,
     *n = i - *first;
 }
 
-/* Is one stored item what the plan says, and its data what the journal says? */
+/* Is a stored item as planned, and its data as the journal says? */
 static int prove_item(const struct br__file *f, struct br__td_item *it, uint64_t digest,
                       unsigned char *buf, struct br__xxh3 *hash, int *ok, struct br_err *err)
 {
@@ -134,7 +134,7 @@ static int prove_item(const struct br__file *f, struct br__td_item *it, uint64_t
     return rc;
 }
 
-/* A file that the journal calls finished is believed only after it was read back. */
+/* Trust a file that the journal calls finished only after reading it back. */
 static int prove_file(struct file_job *job, size_t file, int *ok, struct br_err *err)
 {
     char name[32];
@@ -288,7 +288,7 @@ static const struct br__train_counters *import_counters(const struct importer *m
     return m->s->job.flags & BR_JOB_RELEASE ? NULL : &m->counters;
 }
 
-/* Is file `name` of the root there with these bytes? */
+/* Does file `name` of the root have these bytes? */
 static int import_holds(struct importer *m, const char *name, const char *want, size_t n)
 {
     char *have = NULL;
@@ -323,7 +323,7 @@ static int trackers_agree(struct importer *m)
 
 /* What is at the destination. */
 struct dest {
-    int exists, fresh; /* root: is there; is absent or empty, so that it can appear as a whole */
+    int exists, fresh; /* root: exists; is absent or empty, so that one rename can make it */
     int bare;          /* root holds nothing but temporary directories */
     int iter_exists, complete;
 };
@@ -359,7 +359,7 @@ static int import_examine(struct importer *m, struct dest *d)
     return rc;
 }
 
-/* --overwrite replaces an iteration, not what somebody put beside it. */
+/* --overwrite replaces an iteration, but not files that are no part of a checkpoint. */
 static int check_known(struct importer *m)
 {
     static const char *const known[] = {BR__METADATA,      "metadata.json", "common.pt",
@@ -393,8 +393,8 @@ static int may_write(struct importer *m, const struct dest *d)
     return d->iter_exists ? check_known(m) : BR_OK;
 }
 
-/* Weights, what .metadata and the manifest say of each tensor, and files copied or of fixed size.
- */
+/* Needed space: weights, 512 bytes for each tensor in .metadata and manifest, side files, and 1 MiB
+ * for the rest. */
 static int check_space(const struct importer *m)
 {
     uint64_t need = (1u << 20) + br__side_bytes(&m->s->side) +
@@ -416,8 +416,8 @@ static int import_begin(struct importer *m, const struct dest *d)
     return rc ? rc : check_space(m);
 }
 
-/* Decide between a fresh root, one iteration of an existing root, and nothing to do.  What is there
- * is looked at again under the lock, since another process may just have finished. */
+/* Decide between a new root, an iteration in an existing root, and nothing to do.  The destination
+ * is examined again under the lock, since another process may have finished meanwhile. */
 static int open_destination(struct importer *m, int *up_to_date)
 {
     struct dest before, d;
@@ -441,7 +441,7 @@ static int open_destination(struct importer *m, int *up_to_date)
     return br_fail(m->err, BR_E_BUSY, "other processes keep changing '%s'; run again", m->root);
 }
 
-/* Remove what is not of this import, so that nothing a killed run left is published. */
+/* Remove files of other jobs first, so that nothing a killed run left is published. */
 static int import_commit(struct importer *m)
 {
     struct br__names names, top = {0};
@@ -485,7 +485,7 @@ static int write_all(struct importer *m)
     return rc ? rc : import_commit(m);
 }
 
-/* The result is there already; what belongs to it may not be. */
+/* The result exists; trackers and temporary files of other runs may be wrong. */
 static int import_complete(struct importer *m)
 {
     char **names;

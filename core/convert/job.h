@@ -11,9 +11,9 @@
  * checkpoint. */
 int br__session_open_like(struct br__session **out, const struct br_job *job, int direction,
                           const struct br__ckpt *like, struct br_err *err) BR_MUST_CHECK;
-/* Tell the listener what the plan and the source have to say. */
+/* Report the notes of the plan and the source to the listener. */
 void br__session_report(const struct br__session *s);
-/* What a job did, given to its caller: no more than the struct that it was compiled with. */
+/* Give a job's result to its caller: no more than the struct that it was compiled with. */
 void br__result_path(struct br_job_result *res, const char *path);
 void br__result_give(struct br_job_result *to, const struct br_job_result *res);
 
@@ -76,14 +76,14 @@ void br__checksums_close(struct br__checksums *k);
 /* The CRC-32 that a chunk's record has against that of the manifest. */
 int br__checksums_crc(const struct br__checksums *k, const struct br__part_sum *p,
                       struct br_err *err) BR_MUST_CHECK;
-/* The same for all chunks of a torch_dist checkpoint: finds files that were exchanged or are of
- * another run, without reading data. */
+/* Compare the CRC-32s of all chunks of a torch_dist checkpoint with the manifest: finds files that
+ * were exchanged or are of another run, without reading data. */
 int br__manifest_check(const struct br__ckpt *ck, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- check.c: one directory against its own checksums ---------------------------------------- */
 
-/* All that can be known of a directory of either format without a second one: CRC-32s and the
- * manifest's digests over every byte. */
+/* Check a directory of either format against its own CRC-32s and the manifest's digests: every
+ * byte. */
 int br__check_dir(const struct br_job *job, const char *dir, struct br_job_result *res,
                   struct br_err *err) BR_MUST_CHECK;
 
@@ -108,7 +108,7 @@ void br__tracker_text(const struct br__train_counters *c, char text[32]);
  * Megatron Bridge prefers latest_train_state.pt, which never means release. */
 int br__trackers_put(const struct br__dir *root, const struct br__train_counters *c, int sync,
                      struct br_err *err) BR_MUST_CHECK;
-/* What a process that was killed while it wrote a tracker left under a name of its own. */
+/* Is it a temporary file of a tracker whose writer was killed? */
 int br__tracker_is_stale(const char *name);
 
 #endif

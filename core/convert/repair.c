@@ -195,7 +195,7 @@ static int copy_tree(struct repair *p, const char *from, const struct br__dir *t
     return rc;
 }
 
-/* Files that are written anew, or would be false. */
+/* Files that are written again, or would be wrong. */
 static int is_replaced(const struct repair *p, const char *name)
 {
     return strcmp(name, BR__METADATA) == 0 || br__ends(name, ".distcp") ||
@@ -218,7 +218,7 @@ static int copy_others(struct repair *p)
     return rc;
 }
 
-/* common.pt goes before the item where there are both. */
+/* common.pt is used if both exist. */
 static int put_common(struct repair *p)
 {
     const struct br__train_save t = {p->s->experts_apart, p->s->groups, p->s->n_groups, NULL};
@@ -255,7 +255,7 @@ static int put_trackers(struct repair *p)
 
 /* ---- the job --------------------------------------------------------------------------------- */
 
-/* What is wrong with it, if anything. */
+/* Report what is wrong with it, if anything. */
 static int repair_examine(struct repair *p)
 {
     struct br__repair_result *r = p->r;

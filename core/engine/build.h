@@ -101,6 +101,19 @@ br_val br__plain_leaf(struct br_graph *g, const struct br__param *p);
 /* y = x w' with the weight, its adapter if there is one, and the bias of that name or NULL. */
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
                   const char *bias);
+/* Logits of the router, with its adapter if there is one: x[T, hidden] and the weight as `dtype`;
+ * the adapter computes with x as it is. */
+br_val br__router(struct br_graph *g, br_val x, uint32_t dtype);
+/* Rows for routed experts: x[R, n], those of one expert after those of another, of which this rank
+ * has experts [first, first + n), and of each share etp_rank of etp. */
+struct br__experts_in {
+    br_val x, offsets; /* offsets i32[n + 1] */
+    int64_t first, n;
+    uint32_t etp, etp_rank;
+};
+/* br__linear of experts. */
+br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, const char *name,
+                          int item, enum br__split split);
 /* Products that are exact in inference; where training has bfloat16 values, as any other. */
 struct br_attr br__exact(const struct br_graph *g);
 /* x enters work that the tensor-parallel ranks share; and a partial sum leaves it. */

@@ -130,6 +130,9 @@ struct br__adapter {
     int merge;       /* weights are changed when they are loaded */
     int bias_inside; /* DoRA: the magnitude scales the bias, too, as Megatron Bridge does */
 };
+/* "decoder.layers.0.mlp.experts.linear_fc1" of the key "….mlp.experts.experts.linear_fc1.weight":
+ * checkpoints name the module once more (arena; NULL: out of memory). */
+const char *br__lora_module(struct br__arena *a, const char *key);
 int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 void br__adapter_close(struct br__adapter *a);
 const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, const char *target);

@@ -133,6 +133,11 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
 
 /* ---- shares ---------------------------------------------------------------------------------- */
 
+struct share {
+    enum br__split split;
+    uint32_t rank, size;
+};
+
 /* Share `rank` of `size` of n, which must divide. */
 static int param_share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
                        const char *name, struct br_err *err)
@@ -436,6 +441,69 @@ int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair,
                             size, &q, err);
     if (!rc)
         q->adapter = which;
+    *out = q;
+    return rc;
+}
+
+/* The tensor of expert i's pair and the part of it that is this rank's. */
+static int expert_part(struct br__params *p, const struct br__param *weights, size_t i, int which,
+                       const struct share *share, struct br__part *out, struct br_err *err)
+{
+    const char *target = weights->parts[i].source->name;
+    const struct br__adapter_pair *pair = br__adapter_find(p->w->adapter, target);
+    int follows = (which == 'A') == (share->split == BR__SPLIT_COLS);
+    size_t one;
+    if (!pair || pair->magnitude)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       pair ? "'%s' has a DoRA adapter, which cannot work beside the weights of "
+                              "routed experts; use --merge-adapter"
+                            : "'%s' has no adapter, other experts of its layer have: such an "
+                              "adapter cannot work beside the weights; use --merge-adapter",
+                       target);
+    struct br__source *s = which == 'A' ? pair->a : pair->b;
+    return param_cut(p->w->cfg, s, 0, s->rows, follows ? share->split : BR__SPLIT_NONE, share->rank,
+                     share->size, out, &one, err);
+}
+
+static int make_expert_adapters(struct br__params *p, const char *key,
+                                const struct br__param *weights, int which,
+                                const struct share *share, struct br__param **out,
+                                struct br_err *err)
+{
+    size_t n = weights->n_parts;
+    struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
+    struct br__part *parts = br__arena_alloc(&p->arena, n * sizeof *parts);
+    const void **data = br__arena_alloc(&p->arena, n * sizeof *data);
+    if (!q || !parts || !data)
+        return br__nomem(err, "for parameters");
+    *q = (struct br__param){.split = (int)share->split, .expert = 1, .adapter = which};
+    for (size_t i = 0; i < n; i++) {
+        int copied, rc = expert_part(p, weights, i, which, share, &parts[i], err);
+        if (rc)
+            return rc;
+        data[i] = p->host ? param_gather(p, &parts[i], 1, BR_F32, &copied) : NULL;
+        if (p->host && !data[i])
+            return br__nomem(err, "for parameters");
+    }
+    q->stored = (struct br__stored){.dtype = BR_F32,
+                                    .n_dim = 3,
+                                    .shape = {(int64_t)n, parts[0].n_rows, parts[0].n_cols},
+                                    .parts = p->host ? data : NULL};
+    if (param_add(p, q, key, parts, n))
+        return br__nomem(err, "for parameters");
+    *out = q;
+    return 0;
+}
+
+int br__param_expert_adapters(struct br__params *p, const struct br__param *weights, int which,
+                              enum br__split split, uint32_t rank, uint32_t size,
+                              const struct br__param **out, struct br_err *err)
+{
+    const struct share share = {split, rank, size};
+    char key[192];
+    snprintf(key, sizeof key, "%s|%c", weights->key, which);
+    struct br__param *q = param_known(p, key);
+    int rc = q ? 0 : make_expert_adapters(p, key, weights, which, &share, &q, err);
     *out = q;
     return rc;
 }

@@ -87,6 +87,11 @@ struct br__params {
 int br__params_open(struct br__params **out, struct br__weights *w, int host,
                     struct br_err *err) BR_MUST_CHECK;
 void br__params_close(struct br__params *p);
+/* That of each expert of `weights`, a param of br__param_experts, as one [n, rows, cols] in
+ * float32. BR_E_UNSUPPORTED: some of them have none, or have magnitudes. */
+int br__param_expert_adapters(struct br__params *p, const struct br__param *weights, int which,
+                              enum br__split split, uint32_t rank, uint32_t size,
+                              const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
 /* The sources' values have changed: so do the copies of them. */
 void br__params_refresh(struct br__params *p);
 /* The weight whose Megatron name is `mcore`; `item` chooses from the rule's Hugging Face list where

@@ -20,8 +20,9 @@ struct br__corpus {
     struct br__pretrain *pretrain;
     struct br__pretok *pretok[BR__N_SPLITS];
     struct br__sft *sft[BR__N_SPLITS];
-    int64_t samples[BR__N_SPLITS]; /* that the run reads; 0: the split is not there */
-    const char *temp;              /* folder of a dry run, removed at the end; or NULL */
+    const char *file[BR__N_SPLITS]; /* of finetuning and pretokenised records; NULL: none */
+    int64_t samples[BR__N_SPLITS];  /* that the run reads; 0: the split is not there */
+    const char *temp;               /* folder of a dry run, removed at the end; or NULL */
 };
 int br__corpus_open(struct br__corpus *c, const struct br__run *run, int64_t n_vocab,
                     const struct br__training_opts *o, struct br_err *err) BR_MUST_CHECK;

@@ -109,7 +109,7 @@ static int set_recompute(const struct br__run *run, struct br__train_opts *o, st
 static int open_trainer(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    struct br__train_opts o = {.values = run->values,
+    struct br__train_opts o = {.values = run->params_dtype,
                                .grads = run->grads,
                                .router_dtype = run->router,
                                .native_ce = run->native_ce,
@@ -158,16 +158,16 @@ static int open_optimizer(struct br__train *t, struct br_err *err)
     return BR_OK;
 }
 
-/* Megatron Bridge's fp16_mixed: initial_loss_scale 2^32, min 1, window 1000, hysteresis 2. */
+/* The factors are Megatron Bridge's; its defaults of the rest are in run.c. */
 static struct br__scaler scaler_of(const struct br__run *run)
 {
-    return (struct br__scaler){.scale = run->fp16 ? 4294967296.0f : 1,
-                               .min_scale = 1,
+    return (struct br__scaler){.scale = run->fp16 ? (float)run->initial_scale : 1,
+                               .min_scale = (float)run->min_scale,
                                .growth_factor = 2,
                                .backoff_factor = 0.5f,
-                               .growth_interval = 1000,
-                               .hysteresis = 2,
-                               .hysteresis_left = 2};
+                               .growth_interval = (int)run->scale_window,
+                               .hysteresis = (int)run->hysteresis,
+                               .hysteresis_left = (int)run->hysteresis};
 }
 
 /* Measuring takes longer than a step of a small model. */
@@ -286,7 +286,7 @@ int br__train_part(const struct br__train *t, int split, size_t k, struct br__pr
         return br__pretrain_part(c->pretrain, split, k, out);
     if (k || !c->samples[split])
         return 0;
-    out->path = t->run->data.file[split];
+    out->path = c->file[split];
     out->samples = c->sft[split]      ? br__sft_count(c->sft[split])
                    : c->pretok[split] ? br__pretok_count(c->pretok[split])
                                       : 0;

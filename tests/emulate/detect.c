@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* detect.c - this machine as one that has every tier, for those that it lacks are emulated. */
+/* detect.c - reports every tier as present; those that the machine lacks are emulated. */
 #define br__cpu_detect real_cpu_detect
 #include "../../kernels/cpu/detect.c"
 #undef br__cpu_detect

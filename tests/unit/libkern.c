@@ -16,7 +16,12 @@
 
 size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
 {
+    static const struct br__cpu_tier of_device = {"the device", 0};
     size_t n = 0;
+    if (getenv("BRIDGE_TEST_DEVICE")) {
+        out[n++] = &of_device;
+        return n;
+    }
     for (size_t i = 0; i < br__n_cpu_tiers && n < max; i++) {
         const struct br__cpu_tier *t = &br__cpu_tiers[i];
         if (t->features && !(t->features & TESTED))
@@ -30,9 +35,35 @@ size_t kern_tiers(const struct br__cpu_tier **out, size_t max)
     return n;
 }
 
+/* ---- a device ------------------------------------------------------------------------------- */
+
+static struct br__device the_device;
+
+static void close_device(void)
+{
+    br__device_close(&the_device);
+}
+
+/* In the process of the test, since a device does not outlive a fork. */
+struct br__device *kern_device(void)
+{
+    const char *name = getenv("BRIDGE_TEST_DEVICE"), *dir = getenv("BRIDGE_PLUGIN_PATH");
+    struct br_err err = BR_ERR_INIT;
+    struct br__dirs dirs = {&dir, dir != NULL};
+    if (!name || strcmp(name, "cpu") == 0)
+        return NULL;
+    if (!the_device.device) {
+        ck_assert_msg(br__device_open(&the_device, name, &dirs, 0, 1, &err) == 0, "%s", err.msg);
+        atexit(close_device);
+    }
+    return &the_device;
+}
+
 /* As the engine chooses. */
 static const struct br_kernel *row_of(uint64_t features, struct br__kernel_key key)
 {
+    if (kern_device())
+        return br__device_kernel(&the_device, key);
     const struct br_backend *b = br__cpu_backend();
     const struct br__device d = {
         .features = features, .kernels = b->kernels.rows, .n_kernels = b->kernels.n};
@@ -83,6 +114,90 @@ static void on_thread(void *arg, const struct br_stream *stream)
 
 #define GUARD 256
 
+/* Bytes from the first element to the last. */
+static size_t span_of(const struct br_tensor *t)
+{
+    int64_t n = 1;
+    for (uint32_t i = 0; i < t->n_dim; i++) {
+        if (t->shape[i] == 0)
+            return 0;
+        n += (t->shape[i] - 1) * t->stride[i];
+    }
+    return (size_t)n * br_dtype_size((int)t->dtype);
+}
+
+#define CHECK_RUN(call) ck_assert_msg((call) == 0, "%s", err.msg)
+
+/* A weight in parts is one block on a device. */
+static void send_tensor(struct br_tensor *to, const struct br_tensor *host)
+{
+    const struct br_backend *b = &the_device.backend;
+    struct br_err err = BR_ERR_INIT;
+    size_t each = host->parts ? span_of(host) / (size_t)host->shape[0] : 0;
+    for (int64_t e = 0; host->parts && e < host->shape[0]; e++)
+        CHECK_RUN(b->upload(the_device.device, (char *)to->data + (size_t)e * each, host->parts[e],
+                            each, &err));
+    if (!host->parts)
+        CHECK_RUN(b->upload(the_device.device, to->data, host->data, span_of(host), &err));
+    to->parts = NULL;
+}
+
+/* The same on the device: all tensors there, the call, all tensors back.  Those that share memory
+ * do so on the device. */
+static void run_on_device(const struct br_kernel *row, struct kern_call *call)
+{
+    const struct br_backend *b = &the_device.backend;
+    struct br_err err = BR_ERR_INIT;
+    struct br_tensor t[BR_MAX_IN + 1];
+    struct br_call c = {.struct_size = sizeof c,
+                        .op = call->op,
+                        .n_in = call->n_in,
+                        .n_out = 1,
+                        .in = t,
+                        .out = &t[call->n_in],
+                        .attr = call->attr,
+                        .device = the_device.device};
+    unsigned char guard[GUARD];
+    for (uint32_t i = 0; i <= call->n_in; i++) {
+        const struct br_tensor *host = i < call->n_in ? &call->in[i] : &call->out;
+        t[i] = *host;
+        t[i].data = NULL;
+        for (uint32_t k = 0; k < i && !t[i].data; k++)
+            if (host->data && call->in[k].data == host->data && span_of(host))
+                t[i].data = t[k].data;
+        if (t[i].data)
+            continue;
+        t[i].data = b->alloc(the_device.device, span_of(host) + 1);
+        ck_assert_ptr_nonnull(t[i].data);
+        send_tensor(&t[i], host);
+    }
+    size_t n = row->scratch ? row->scratch(&c) : 0;
+    unsigned char *poison = malloc(n + GUARD);
+    ck_assert_ptr_nonnull(poison);
+    memset(poison, 0xFF, n + GUARD);
+    c.scratch = b->alloc(the_device.device, n + GUARD);
+    ck_assert_ptr_nonnull(c.scratch);
+    CHECK_RUN(b->upload(the_device.device, c.scratch, poison, n + GUARD, &err));
+    struct job job = {.row = row, .call = c};
+    b->run(the_device.device, on_thread, &job);
+    CHECK_RUN(b->download(the_device.device, guard, (char *)c.scratch + n, GUARD, &err));
+    ck_assert_msg(memcmp(guard, poison, GUARD) == 0, "op %u wrote beyond its %zu bytes of scratch",
+                  call->op, n);
+    b->free(the_device.device, c.scratch);
+    free(poison);
+    for (uint32_t i = 0; i <= call->n_in; i++) {
+        const struct br_tensor *host = i < call->n_in ? &call->in[i] : &call->out;
+        if (host->data)
+            CHECK_RUN(b->download(the_device.device, host->data, t[i].data, span_of(host), &err));
+    }
+    for (uint32_t i = 0; i <= call->n_in; i++) {
+        for (uint32_t k = i + 1; k <= call->n_in; k++)
+            if (t[k].data == t[i].data)
+                t[k].data = NULL;
+        b->free(the_device.device, t[i].data);
+    }
+}
+
 static struct br__kernel_key key_of(const struct kern_call *c)
 {
     uint32_t in[BR_MAX_IN];
@@ -108,6 +223,10 @@ void kern_run_on(void *device, const char *tier, uint64_t features, uint32_t n_t
                                .device = device},
                       .late = n_jobs++ % n_threads};
     ck_assert_msg(job.row != NULL, "%s has no kernel for op %u", tier, call->op);
+    if (kern_device()) {
+        run_on_device(job.row, call);
+        return;
+    }
     size_t n = job.row->scratch ? job.row->scratch(&job.call) : 0;
     unsigned char *scratch = aligned_alloc(64, (n + GUARD + 63) / 64 * 64);
     ck_assert_ptr_nonnull(scratch);

@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* libkern.h - run one kernel of the CPU backend, of any tier, the way the engine would.
+/* libkern.h - run one kernel of the CPU backend, of any tier, the way the engine would; or, with
+ * BRIDGE_TEST_DEVICE, one of that device, in its memory.
  *
  * Tests of kernels are built twice: against the kernels as compiled, where a tier is tested if this
  * machine has it, and against tiers compiled for an emulation of their instructions
@@ -16,7 +17,12 @@ struct kern_call {
     struct br_attr attr;
 };
 
-/* The tiers to test, slowest first; those that this machine lacks are named on stdout, once. */
+struct br__device;
+/* The device that BRIDGE_TEST_DEVICE names; NULL: it names none, or the CPU. */
+struct br__device *kern_device(void);
+
+/* The tiers to test, slowest first, or one that stands for the device; those that this machine
+ * lacks are named on stdout, once. */
 size_t kern_tiers(const struct br__cpu_tier **out, size_t max);
 
 /* The row that a device of those features would use, or NULL; weight: dtype of the stored weight.

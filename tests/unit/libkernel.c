@@ -11,6 +11,11 @@ void in_each_place(void (*fn)(const struct kern_place *p, void *arg), void *arg)
     const struct br_backend *cpu = br__cpu_backend();
     const struct br__cpu_tier *tiers[16];
     size_t n = kern_tiers(tiers, BR_COUNTOF(tiers));
+    if (kern_device()) {
+        struct kern_place p = {tiers[0]->name, 0, 1, NULL};
+        fn(&p, arg);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         for (uint32_t threads = 1; threads <= MAX_THREADS; threads++) {
             struct br_err err = BR_ERR_INIT;

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libkernel.h - kernels called as the engine calls them, on every tier of this machine and on one
- * to three threads.
+ * to three threads, or on the device that BRIDGE_TEST_DEVICE names.
  *
  * Each tensor is an allocation of its own, of exactly its size, so that the address sanitizer sees
  * a kernel that leaves it; scratch is as large as the kernel asked for and full of NaN. */

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* EXIT_SUCCESS, or why the program cannot be run on the tier that BRIDGE_CPU names.  br_cpu_tier()
- * is not asked: it keeps its answer, and children of this process may want another. */
+/* EXIT_SUCCESS, or TEST_SKIPPED if the machine lacks the tier that BRIDGE_CPU names.  br_cpu_tier()
+ * is not called: it keeps its first answer, and children of this process may set another tier. */
 static int forced_tier(void)
 {
     const char *want = getenv("BRIDGE_CPU");

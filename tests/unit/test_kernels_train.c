@@ -1,9 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_kernels_train.c - what only training needs of the kernels, against plain loops in double:
- * the output layer with its loss, attention backwards, sums that ops add to, and the optimizer.
- *
- * Every place must also give the same bits as the first of its tier: no result depends on the
- * number of threads. */
+/* test_kernels_train.c - kernels that only training uses, against plain loops in double: the output
+ * layer with its loss, the backward pass of attention, sums that ops add to, and the optimizer.
+ * Every combination of a tier and a number of threads gives the bits of the tier's first one: no
+ * result depends on the number of threads. */
 #include "../../core/train/train.h"
 #include "libadamw.h"
 #include "libkern.h"
@@ -76,7 +75,7 @@ static double off_tensor(const struct br_tensor *got, const double *want)
     return off;
 }
 
-/* The same bits as in the tier's first place. */
+/* Compare bits with the tier's first run. */
 struct first {
     const char *tier;
     void *bits;
@@ -222,8 +221,8 @@ static void head_in_place(const struct kern_place *p, void *arg)
         tensor_free(&c.out);
     }
     same_as_first(p, &k->dw, &dw);
-    /* Products of the gradient may round it, unless they are exact; a rounding that the op promises
-     * is in the reference, where it may fall on the other side now and then. */
+    /* Products of the gradient may round it, unless they are exact.  A rounding that the op
+     * promises is in the reference too, where an element near a tie may round the other way. */
     int promised = k->x == BR_BF16 || k->native;
     double allowed = promised ? 2e-4 : k->precision == BR_BF16 ? 4e-3 : 2e-6;
     double off = off_tensor(&dw, d.dw), off_x = off_by(dx, d.dx, k->T * k->h);
@@ -428,7 +427,8 @@ static struct br_tensor heads_of(uint32_t dtype, int64_t T, int64_t h, int64_t d
 
 static struct backward back_make(const struct back_case *k)
 {
-    struct backward b = {.T = 2, .hk = 2, .hq = 2 * k->group}; /* two tokens are nobody's */
+    struct backward b = {
+        .T = 2, .hk = 2, .hq = 2 * k->group}; /* two tokens belong to no sequence */
     int32_t seqs[3][5];
     for (int i = 0; i < k->n_seqs; b.T += k->n[i++])
         memcpy(seqs[i], (const int32_t[]){(int32_t)b.T, k->n[i], (int32_t)b.T, k->n[i], 0}, 20);
@@ -486,7 +486,7 @@ static void back_in_place(const struct kern_place *p, void *arg)
     tensor_free(&c.out);
 }
 
-/* Blocks that are whole, begun and single rows; several sequences; a window; odd widths. */
+/* Whole and partial blocks, single rows; several sequences; a window; odd widths. */
 static struct back_case back_cases[] = {
     {.d = 16, .group = 2, .dtype = BR_F32, .kept = 1, .n_seqs = 1, .n = {300}},
     {.d = 16, .group = 2, .dtype = BR_BF16, .kept = 1, .n_seqs = 1, .n = {300}},
