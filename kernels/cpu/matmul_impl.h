@@ -198,6 +198,7 @@ static void cursor_seek(const struct br_call *c, struct product_cursor *at, int6
 BELOW(matmul)
 BELOW(head_stats)
 BELOW(head_grad)
+BELOW(head_pass)
 #undef BELOW
 #endif
 
