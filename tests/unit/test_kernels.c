@@ -2,7 +2,6 @@
 /* test_kernels.c - what goldens of a few rows cannot show: long rows and many tokens against plain
  * loops in double, passes that are cut in two, and unusual indices, numbers and sizes. */
 #include "../../core/base/base.h"
-#include "libkern.h"
 #include "libkernel.h"
 #include "librun.h"
 

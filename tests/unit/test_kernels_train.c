@@ -5,7 +5,6 @@
  * result depends on the number of threads. */
 #include "../../core/train/train.h"
 #include "libadamw.h"
-#include "libkern.h"
 #include "libkernel.h"
 #include "librun.h"
 #include "train/optim.h"
