@@ -1,9 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* base.h - floor 1, the door of core/base: memory, files, text, JSON, hashes, threads.
- *
- * Every higher floor stands on this.  It knows nothing of checkpoints or models.  All file
- * access of the library goes through br__io and all allocation through br__mem, so that tests
- * can make the Nth call fail. */
+/* base.h - the door of core/base: memory, files, text, JSON, hashes, threads.  All other folders
+ * use it; it knows nothing of checkpoints or models.  All file access of the library goes through
+ * br__io and all allocation through br__mem, so that tests can make the Nth call fail. */
 #ifndef BRIDGE_CORE_BASE_H
 #define BRIDGE_CORE_BASE_H
 
@@ -32,6 +30,10 @@ _Noreturn void br__bug(const char *file, int line, const char *fmt, ...) BR_PRIN
 
 void *br__alloc(size_t n);             /* uninitialised; NULL on failure; n == 0 gives 1 byte */
 void *br__calloc(size_t n, size_t sz); /* zeroed, checks n * sz */
+/* Addresses of n bytes that read as zeros, cannot be written and take no memory: for plans of what
+ * may be larger than this machine.  NULL on failure. */
+void *br__reserve(size_t n);
+void br__unreserve(void *p, size_t n); /* NULL is fine */
 void *br__realloc(void *p, size_t n);
 void br__free(void *p);
 char *br__strdup(const char *s);
@@ -136,8 +138,8 @@ extern struct br__io_ops br__io;
 
 /* ---- dir.c: directories by descriptor -------------------------------------------------------- */
 
-/* An open directory.  What a user typed is opened by path and links are followed; what lies below
- * is looked up in it by one name, and a link of that name is refused, never followed. */
+/* An open directory.  A path that the user typed is opened and its links are followed; what lies
+ * below is looked up in it by one name, and a link of that name is refused. */
 struct br__dir {
     char *path; /* owned; for messages */
     int fd;
@@ -178,7 +180,7 @@ int br__dir_move(const struct br__dir *from_dir, const char *from, const struct 
 /* A file, a link, or a directory with all that is in it; absent is fine. */
 int br__dir_remove(const struct br__dir *d, const char *name, struct br_err *err) BR_MUST_CHECK;
 int br__dir_remove_empty(const struct br__dir *d, const char *name) BR_MUST_CHECK;
-/* Let its owner change what is in it; where that fails, the change says so. */
+/* Let its owner change what is in it; if that fails, the change reports it. */
 void br__dir_unprotect(const struct br__dir *d);
 /* All but n_keep names. */
 int br__dir_empty(const struct br__dir *d, const char *const *keep, size_t n_keep,

@@ -27,8 +27,8 @@ int br__fail_errno(struct br_err *err, const char *where, int writing, int e, co
 #define BR__FAIL_READ(err, e, verb, path) br__fail_errno((err), __func__, 0, (e), (verb), (path))
 #define BR__FAIL_WRITE(err, e, verb, path) br__fail_errno((err), __func__, 1, (e), (verb), (path))
 
-/* Four hexadecimal digits of s[n] at *at, which moves over those that are; -1 at one that is not.
- */
+/* Read four hexadecimal digits of s[n] at *at, which moves over the valid ones; -1 at any other
+ * byte. */
 int32_t br__hex4(const unsigned char *s, size_t n, size_t *at);
 
 #endif

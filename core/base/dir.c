@@ -146,8 +146,8 @@ int br__dir_below(struct br__dir *d, const char *base, const char *path, int mak
 
 /* ---- whose it is ----------------------------------------------------------------------------- */
 
-/* What a directory made now in `parent` looks like: file systems may give everything one owner or
- * one mode. */
+/* Record owner and mode of a directory made now in `parent`: some file systems give everything one
+ * owner or one mode. */
 static int dir_probe(const struct br__dir *parent, struct stat *st, struct br_err *err)
 {
     char name[48];
@@ -200,7 +200,7 @@ int br__dir_private(struct br__dir *d, const struct br__dir *parent, const char 
     if (rc)
         return rc;
     rc = check_owner(d, parent, &open, err);
-    /* Group members may have put something into one that was public for a moment. */
+    /* group members may have written to it while it was public */
     if (!rc && open && br__io.fchmod(d->fd, 0700) < 0)
         rc = BR__FAIL_WRITE(err, errno, "change the mode of", d->path);
     *trusted = !open;
@@ -220,7 +220,7 @@ int br__dir_publish_mode(const struct br__dir *d, struct br_err *err)
                  : BR_OK;
     if (br__io.unlinkat(d->fd, name, AT_REMOVEDIR) < 0 && !rc)
         rc = BR__FAIL_WRITE(err, errno, "remove a directory in", d->path);
-    /* Where modes cannot be changed, it has the one that all have. */
+    /* Where modes cannot be changed, keep the mode of the file system. */
     if (!rc && br__io.fchmod(d->fd, st.st_mode & 07777) < 0 && errno != EPERM && errno != ENOSYS &&
         errno != EOPNOTSUPP)
         rc = BR__FAIL_WRITE(err, errno, "change the mode of", d->path);

@@ -288,7 +288,7 @@ static int put_bytes(struct br__out *o, const unsigned char *p, size_t n, struct
     return BR_OK;
 }
 
-/* The disk starts on what will be synced while the rest is still being written. */
+/* Start writing now, so that less is left for fsync. */
 #define WRITEBACK (8u << 20)
 
 static int io_flush(struct br__out *o, struct br_err *err)
@@ -300,7 +300,7 @@ static int io_flush(struct br__out *o, struct br_err *err)
     o->n = 0;
     int rc = put_bytes(o, o->buf, n, err);
     if (!rc && o->sync && o->off / WRITEBACK != before / WRITEBACK)
-        (void)br__io.writeback(o->fd); /* a hint: fsync is what counts, and reports errors */
+        (void)br__io.writeback(o->fd); /* a hint only: fsync waits and reports errors */
     return rc;
 }
 

@@ -1,10 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* mapped.c - which file is mapped where, for a handler of SIGBUS.
- *
- * A mapped page that cannot be read (the file was cut, the disk or the network fails) is a signal,
- * not a return value.  The handler is the program's; here it can ask, without locks or memory,
- * whose page it was.  An entry is published by its address and taken back by a zero; the path stays
- * valid until the file is closed, which nobody does while others read the map. */
+/* mapped.c - which file is mapped where, for a handler of SIGBUS.  A mapped page that cannot be
+ * read (the file was cut, the disk or the network fails) is a signal, not a return value.  The
+ * program's handler asks here, without locks or allocation, which file the page is of.  An entry is
+ * published by storing its address and removed by storing zero; the path stays valid until the file
+ * is closed, which nobody does while others read the map. */
 #include "base.h"
 
 struct entry {
@@ -12,7 +11,7 @@ struct entry {
     _Atomic uintptr_t end;
     const char *_Atomic path;
 };
-/* A model of more files than this is read all the same; its last ones stay without a name. */
+/* A model may have more files than this; the last ones have no name in messages. */
 static struct entry entries[4096];
 static const char taken; /* its address marks an entry that is being filled */
 

@@ -1,9 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* mem.c - the one way to the allocator, so that tests can make the Nth call fail. */
+/* mem.c - all allocation goes through here, so that tests can make the Nth call fail. */
 #include "base_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct br__mem_ops br__mem = {realloc, free};
 
@@ -21,6 +22,18 @@ void *br__calloc(size_t n, size_t sz)
     if (p)
         memset(p, 0, total);
     return p;
+}
+
+void *br__reserve(size_t n)
+{
+    void *p = mmap(NULL, n ? n : 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void br__unreserve(void *p, size_t n)
+{
+    if (p)
+        munmap(p, n ? n : 1);
 }
 
 void *br__realloc(void *p, size_t n)
@@ -67,8 +80,8 @@ int br__grow(void *a, size_t *cap, size_t n, size_t sz)
     return BR_OK;
 }
 
-/* Anonymous memory now, from /proc/self/status (RssAnon, kB): mapped model files are not in it.
- * Caches and activations are touched by the time a run ends, so now is the peak. */
+/* Anonymous memory now, from /proc/self/status (RssAnon, kB), without mapped model files.  At the
+ * end of a run this is the peak: caches and activations have been touched. */
 uint64_t br__private_memory(void)
 {
     FILE *f = fopen("/proc/self/status", "re");

@@ -56,7 +56,7 @@ int br__path_abs(struct br__arena *a, const char *path, char **abs, struct br_er
     for (const char *p = path; *p;) {
         size_t n = strcspn(p, "/");
         int e = path_step(out, p, n);
-        if (e) /* a path that is too long would crowd the reason out */
+        if (e) /* a path that is too long would leave no room for the reason */
             return br_fail(err, BR_E_IO, "cannot resolve the path '%.200s%s': %s", path,
                            strlen(path) > 200 ? "..." : "", strerror(e));
         p += n + (p[n] == '/');

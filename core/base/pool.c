@@ -66,7 +66,7 @@ int br__pool_run(int n_threads, size_t n,
     size_t want = (size_t)(n_threads > 0 ? n_threads : br__cpu_count());
     want = BR__MIN(BR__MIN(want, n), BR__MAX_CPUS);
 
-    /* The calling thread is worker 0.  A thread that cannot be had only costs time. */
+    /* The calling thread is worker 0.  A thread that cannot be started only costs time. */
     int made = 1;
     workers[0] = (struct worker){.pool = &p, .id = 0};
     for (; (size_t)made < want; made++) {

@@ -55,7 +55,7 @@ int br__parse_f64(const char *s, double *out)
 
 int br__edit_distance(const char *a, const char *b)
 {
-    enum { LONGEST = 128 }; /* names compared by people are shorter; the rest is not looked at */
+    enum { LONGEST = 128 }; /* longer names are compared up to here */
     int row[LONGEST + 1];
     int na = (int)strnlen(a, LONGEST), nb = (int)strnlen(b, LONGEST);
     for (int j = 0; j <= nb; j++)
@@ -141,7 +141,7 @@ static size_t utf8_len(const unsigned char *s, size_t n)
 {
     if (s[0] < 0x80)
         return 1;
-    if (s[0] < 0xE0) /* by far the most of what is left */
+    if (s[0] < 0xE0) /* two bytes: by far the most frequent of the rest */
         return s[0] >= 0xC2 && n >= 2 && (s[1] & 0xC0) == 0x80 ? 2 : 0;
     size_t len = s[0] >= 0xF0 ? 4 : 3;
     if (s[0] > 0xF4 || n < len)
@@ -161,7 +161,7 @@ size_t br__utf8_span(const char *text, size_t n)
     size_t i = 0;
     while (i < n) {
         uint64_t eight;
-        if (n - i >= 8) { /* nearly every text we meet is ASCII */
+        if (n - i >= 8) { /* nearly all text is ASCII */
             memcpy(&eight, s + i, 8);
             if (!(eight & UINT64_C(0x8080808080808080))) {
                 i += 8;

@@ -10,7 +10,7 @@
  *   options.def    the option table
  *   options.c      argv -> struct br__cli
  *   help.c         help pages and the man page, from the two tables
- *   output.c       text of others, JSON, aligned tables
+ *   output.c       escaped text, JSON, aligned tables
  *   interrupt.c    runs that a signal ends
  *   report.c       notes, warnings, progress: the listener of a job
  *   job.c          options -> struct br_job
@@ -239,25 +239,26 @@ struct br__table {
 void br__table_row(struct br__table *t, ...);                               /* t->cols strings */
 int br__table_print(struct br__table *t, struct br_err *err) BR_MUST_CHECK; /* and free */
 
-/* Text that may hold what somebody else wrote: names from files, answers of a hub, what a model
- * says.  Controls, characters that change the direction of text and bytes that are no UTF-8 are
- * shown as \n, \x1b, \u202e.  tests/lint/prints.sh finds prints of this folder that go round these
- * functions. */
+/* Print text that bridge did not write: names from files, replies of a hub, output of a model.
+ * Control characters, characters that change the direction of text, and bytes that are not UTF-8
+ * are escaped as \n, \x1b, \u202e.  tests/lint/prints.sh finds prints in this folder that bypass
+ * these functions. */
 enum br__text_kind {
     BR__TEXT_NAME,    /* one line                                                               */
-    BR__TEXT_MESSAGE, /* "\n  " stays: the lines of a list, which no line of its own begins with */
-    BR__TEXT_PROSE,   /* line breaks, tabs and direction marks stay                             */
-    BR__TEXT_JSON     /* finished JSON, which has only such controls as may be written \u202e   */
+    BR__TEXT_MESSAGE, /* keeps "\n  ", which begins a line of a list */
+    BR__TEXT_PROSE,   /* keeps line breaks, tabs and direction marks */
+    BR__TEXT_JSON /* finished JSON, where \u202e may stand for any control character that is left */
 };
 void br__buf_safe(struct br__buf *b, const char *s, size_t n, enum br__text_kind kind);
 void br__print_safe(FILE *f, const char *s, size_t n, enum br__text_kind kind);
-/* One line with its line break, as BR__TEXT_NAME.  br__say_failed: one was lost for want of memory.
- */
+/* Print one line and its line break, escaped as BR__TEXT_NAME.  br__say_failed: memory ran out and
+ * a line was lost. */
 void br__say(FILE *f, const char *fmt, ...) BR_PRINTF(2, 3);
 int br__say_failed(void);
-/* The bytes that were asked for, on stdout: as they are, but on a terminal BR__TEXT_PROSE. */
+/* Print requested bytes on stdout: unchanged into a file or pipe, as BR__TEXT_PROSE on a terminal.
+ */
 void br__print_model_text(const char *s, size_t n);
-/* Append all that comes; b->failed says if it was too much, ferror(in) if it broke off. */
+/* Append all of `in`.  b->failed: it was too long; ferror(in): reading failed. */
 void br__read_all(FILE *in, struct br__buf *b);
 /* Path or id as a shell word: quoted only if it must be.  In the arena; never NULL. */
 const char *br__shell_word(struct br__arena *a, const char *s);
@@ -273,21 +274,26 @@ struct br__report {
     pthread_mutex_t lock;
     int quiet, json;
     enum br__progress_style progress;
-    int drawn;           /* a bar stands on the terminal's line */
-    int notes_to_stdout; /* verify: the differences are the output, not a remark */
+    int drawn;           /* lines of a bar or a block that stand at the terminal's bottom */
+    int notes_to_stdout; /* verify: differences are the command's output, so they go to stdout */
     char phase[128];
     double began, shown;
-    uint64_t found; /* done already when the phase began: no part of its speed */
+    uint64_t found; /* bytes that were there when the phase began: not counted in its speed */
     struct br__arena arena;
-    struct br__map said; /* every remark is made once */
+    struct br__map said; /* each remark is printed once */
     const char **notes, **warnings;
     size_t n_notes, cap_notes, n_warnings, cap_warnings;
-    int failed; /* a remark was lost for want of memory */
+    int failed; /* memory ran out and a remark was lost */
 };
 void br__report_init(struct br__report *r, const struct br__cli *c);
 void br__report_note(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__report_warning(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);
-void br__report_end(struct br__report *r); /* takes the bar away; before any other output */
+void br__report_end(struct br__report *r); /* removes the bar; call it before any other output */
+/* Size of the terminal; 1 if something may be drawn on it. */
+int br__report_screen(const struct br__report *r, int *columns, int *lines);
+/* A block of lines, with line breaks between them, in place of the bar or of the block before. */
+void br__report_block(struct br__report *r, const char *text, int lines);
+void br__report_leave(struct br__report *r);                  /* what is drawn stays */
 void br__report_json(struct br__report *r, struct br__js *j); /* "notes" and "warnings" */
 void br__report_free(struct br__report *r);
 /* "bridge: text" on stderr; where may be NULL or "". */
@@ -302,29 +308,30 @@ BR__CMD_MAP(BR_X)
 /* cmd_model.c: what the commands that run a model share. */
 struct br_tokenizer;
 struct br_ids;
-/* The options of ON_ENGINE.  ID@revision is put together in the arena. */
+/* Fill o from the options of ON_ENGINE.  ID@revision is built in the arena. */
 int br__llm_opts_from_cli(struct br__cli *c, struct br__report *r, struct br__llm_opts *o,
                           struct br_err *err) BR_MUST_CHECK;
-/* --tokenizer, else where the model has one; BR_E_NOTFOUND says where was looked. */
+/* Open the tokenizer of --tokenizer, else of the model's directory; BR_E_NOTFOUND says where it was
+ * looked for. */
 int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **out,
                       const char **dir, struct br_err *err) BR_MUST_CHECK;
-/* Append the ids of a text: whole numbers from 0 on, between blanks and brackets, with at most one
- * comma between two of them.  `code` is the status of a text that is anything else. */
+/* Append the ids of a text: non-negative integers between blanks and brackets, with at most one
+ * comma between two of them.  `code` is the status for any other text. */
 int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code,
                   struct br_err *err) BR_MUST_CHECK;
-/* --input-ids, else the ids of --prompt.  *tok is opened when it is needed (or is NULL). */
+/* The ids of --input-ids, else of --prompt.  *tok is opened if it is needed, else NULL. */
 int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
                      struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
-/* Ids of a text, refused where the tokenizer and the model are not of one vocabulary. */
+/* Encode a text.  Fails if an id is outside of the model's vocabulary. */
 int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, const char *text,
                    size_t n, struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
 /* Text of one token, in the arena: exact if it is UTF-8 without NUL, else escaped. */
 const char *br__token_text(struct br__arena *a, const struct br_tokenizer *tok, int32_t id);
 
-/* cmd_plugin.c: a plugin by name, or by file if the name has a slash or ends in .so. */
+/* cmd_plugin.c: find a plugin by name, or load a file if the name has a slash or ends in .so. */
 int br__open_plugin(struct br__cli *c, const char *name, struct br__registry **r,
                     const struct br__plugin **p, struct br_err *err) BR_MUST_CHECK;
-/* job.c: options -> job; `r` gets the remarks about defaults that were chosen. */
+/* job.c: options -> job; defaults that were chosen are noted in r. */
 int br__job_from_cli(struct br__cli *c, struct br__report *r, struct br_job *job,
                      struct br_err *err) BR_MUST_CHECK;
 /* cmd_plan.c: open a job without running it and print what it would do. */
@@ -335,14 +342,18 @@ int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *
 
 struct br__interrupt {
     const char *temp; /* folder to remove, or NULL */
-    const char *say;  /* else this is said, or NULL */
-    int running, last;
+    const char *say;  /* else this is printed, or NULL */
+    int held, running, last;
     _Atomic int over;
     pthread_t thread;
     sigset_t set, before;
 };
-/* Until br__interrupt_end, SIGINT, SIGTERM and SIGHUP still end the process, in good order. */
+/* Until br__interrupt_end, SIGINT, SIGTERM and SIGHUP remove `temp` or print `say` before they end
+ * the process. */
 void br__interrupt_begin(struct br__interrupt *i, const char *temp, const char *say);
+/* The same in two steps: between them the signals wait, so that `temp` can be made. */
+void br__interrupt_hold(struct br__interrupt *i);
+void br__interrupt_start(struct br__interrupt *i, const char *temp, const char *say);
 void br__interrupt_end(struct br__interrupt *i); /* zeroed is fine */
 
 #endif

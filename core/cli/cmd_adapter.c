@@ -37,7 +37,7 @@ static int adapter_json(struct br__report *r, const struct br__peft_job *job,
     return br__js_print(&j, err);
 }
 
-/* Run a verb and say what came of it. */
+/* Run a verb and print its result. */
 static int adapter_run(struct br__cli *c, adapter_verb *verb, const char *from, const char *to,
                        const char *said, struct br_err *err)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define MAX_RUNS 64    /* as options.def has it */
-#define DECODE_PARTS 4 /* of a run, with a look at the ceilings after each */
+#define DECODE_PARTS 4 /* of a run; the ceilings are measured after each */
 #define MAX_LOOKS (MAX_RUNS * (1 + DECODE_PARTS)) /* one more after each prompt */
 
 struct bench {
@@ -16,12 +16,12 @@ struct bench {
     struct br__llm_session *s;
     int64_t prefill, decode, runs, batch;
     double prefill_s[MAX_RUNS], decode_s[MAX_RUNS];        /* seconds of each run */
-    double read_bytes[MAX_LOOKS], matmul_flops[MAX_LOOKS]; /* ceilings, seen between the parts */
+    double read_bytes[MAX_LOOKS], matmul_flops[MAX_LOOKS]; /* ceilings, measured between parts */
     int64_t n_looks;
     struct br__forward_seq *inputs; /* [batch] */
     int32_t *ids;                   /* [prefill] */
     float *logits;                  /* [batch, vocab] */
-    int warm;                       /* past the run that only maps pages and builds graphs */
+    int warm;                       /* the first run, which maps pages and builds graphs, is over */
     char tier[sizeof((struct br_roofline *)0)->tier];
     struct br__llm_cost cost;
 };
@@ -42,8 +42,8 @@ static int64_t bench_option(const struct br__cli *c, int id, int64_t dflt)
     return c->opt[id].set ? c->opt[id].i : dflt;
 }
 
-/* What the machine can do changes from second to second, so the ceilings are measured in between.
- */
+/* The speed of a machine varies from second to second, so the ceilings are measured between the
+ * runs. */
 static int bench_look(struct bench *b, struct br_err *err)
 {
     struct br_roofline now;
@@ -58,8 +58,8 @@ static int bench_look(struct bench *b, struct br_err *err)
     return BR_OK;
 }
 
-/* Every sequence's next tokens, from first to end - 1: which ones does not change what they cost.
- */
+/* Decode tokens first to end - 1 of every sequence.  The ids are arbitrary: they do not change the
+ * cost. */
 static int decode_some(struct bench *b, int64_t first, int64_t end, struct br_err *err)
 {
     int rc = BR_OK;
@@ -73,7 +73,7 @@ static int decode_some(struct bench *b, int64_t first, int64_t end, struct br_er
     return rc;
 }
 
-/* One prompt, then tokens one by one. */
+/* Prefill one prompt, then decode token by token. */
 static int one_run(struct bench *b, int64_t run, struct br_err *err)
 {
     for (uint32_t s = 0; s < (uint32_t)b->batch; s++) {
@@ -83,7 +83,7 @@ static int one_run(struct bench *b, int64_t run, struct br_err *err)
     double t0 = br__now();
     int rc = br__llm_forward(b->s, b->inputs, 1, b->logits, err);
     b->prefill_s[run] = br__now() - t0;
-    if (!rc && b->batch > 1) /* the others' prompts are not timed */
+    if (!rc && b->batch > 1) /* prompts of the other sequences are not timed */
         rc = br__llm_forward(b->s, b->inputs + 1, (size_t)b->batch - 1, b->logits, err);
     if (!rc)
         rc = bench_look(b, err);
@@ -121,8 +121,8 @@ static int all_runs(struct bench *b, struct br_err *err)
     return rc;
 }
 
-/* Products of the prompt: linear layers for every token, the head for the last, and causal
- * attention (scores and values, half of the square). */
+/* Multiplications of the prompt: linear layers for every token, the head for the last one, and
+ * causal attention (scores and values, half of the square). */
 static double prefill_flops(const struct bench *b)
 {
     const struct br_config *cfg = br__llm_config(b->m);
@@ -136,8 +136,9 @@ static double prefill_flops(const struct bench *b)
     return (b->cost.flops_per_token - head) * t + head + attention;
 }
 
-/* What a step of the batch reads: the weights once (of routed experts a sequence's share, as if all
- * sequences met the same), and each sequence's keys and values, as many as there are halfway. */
+/* Bytes that a decode step of the batch reads: the weights once (of routed experts those of one
+ * sequence, as if all sequences chose the same), and the keys and values of each sequence at half
+ * its length. */
 static double step_bytes(const struct bench *b)
 {
     return (double)b->cost.weight_bytes + (double)b->batch * (double)b->cost.cache_bytes;
@@ -145,7 +146,7 @@ static double step_bytes(const struct bench *b)
 
 struct summary {
     double prefill_rate, decode_rate; /* tokens per second */
-    double flops, bytes;              /* per second, that the runs achieved */
+    double flops, bytes;              /* per second, reached by the runs */
     double read_bytes, matmul_flops;  /* ceilings */
 };
 

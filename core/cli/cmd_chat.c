@@ -10,7 +10,7 @@
 /* One conversation, or one line of many, is at most this long. */
 #define INPUT_MAX ((size_t)256 << 20)
 
-/* A conversation as the program takes it, over the defaults of the command line. */
+/* One conversation.  Members of its JSON object override the command line. */
 struct row {
     br__json *json;
     struct br_chat_request req;
@@ -116,7 +116,7 @@ static int chat_render(struct br__cli *c, const struct br_chat *chat, const char
         br__buf_puts(&line, "}\n");
         rc = line.failed ? br_fail(err, line.failed, "cannot hold the text in memory") : BR_OK;
     }
-    if (!rc) /* whether it arrives is seen when stdout is closed */
+    if (!rc) /* write errors are found when stdout is closed */
         br__print_model_text(many ? line.p : out, many ? line.n : n_out);
     br__buf_free(&line);
     br_chat_free_text(out);

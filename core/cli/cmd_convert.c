@@ -36,7 +36,7 @@ static const char *model_name(struct br__arena *a, const char *model, const char
 /* How a destination is named after its source. */
 struct naming {
     const char *old_suffix, *new_suffix;
-    const char *option; /* that would have named it */
+    const char *option; /* option that sets the destination */
 };
 
 /* The destination where the user gave none; a note says so. */
@@ -103,7 +103,7 @@ static int print_outcome_json(struct br__report *r, const struct outcome *o,
     return br__js_print(&j, err);
 }
 
-/* Run a verb, with its progress; o gets everything that there is to say. */
+/* Run a verb and show its progress; o gets what is to be printed. */
 static int run_verb(int (*verb)(const struct br_job *, struct br_job_result *, struct br_err *),
                     const struct br_job *job, struct br__report *r, struct outcome *o,
                     struct br_err *err)
@@ -375,10 +375,13 @@ int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)
 
     br__report_init(&r, c);
     int rc = br__job_from_cli(c, &r, &t.job, err);
+    br__interrupt_hold(&i);
     if (!rc)
         rc = trip_dir(&t, err);
     if (!rc && t.temporary)
-        br__interrupt_begin(&i, t.dir, NULL);
+        br__interrupt_start(&i, t.dir, NULL);
+    else
+        br__interrupt_end(&i);
     if (!rc)
         rc = trip_paths(&t, err);
     for (int step = 0; !rc && step < 3; step++)

@@ -181,8 +181,8 @@ static struct lengths data_measure(const struct br__indexed *x)
     return l;
 }
 
-/* Every id is read: a file with one that is none must not look well.  first: tokens of sequence 0.
- */
+/* Read every id, so that a file with an invalid one is not reported as sound.  first: tokens of
+ * sequence 0. */
 static int largest_id(const struct br__indexed *x, int32_t *max, int32_t first[SHOWN],
                       struct br_err *err)
 {

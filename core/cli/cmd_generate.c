@@ -419,7 +419,7 @@ static int generate_go(struct generation *g, struct br_err *err)
         if (!rc && (BR__FLAG(g->c, TOKENIZER_DIR) || BR__FLAG(g->c, STOP)))
             rc = open_text(g, err);
         else if (!rc && br__tokenizer_for(g->c, g->m, &g->tok, &g->tokenizer_dir, NULL))
-            g->tok = NULL; /* ids in, ids out */
+            g->tok = NULL; /* reads ids and writes ids */
     } else {
         rc = open_text(g, err);
         if (!rc && !prompt && !file && isatty(STDIN_FILENO) && !g->r.json) {

@@ -8,7 +8,8 @@
 
 #define HASH_TEXT 65
 
-/* An existing directory, or a hub id, of which only what is looked at is read. */
+/* Open an existing directory, or a hub id, of which only the bytes that are shown are downloaded.
+ */
 static int open_any(struct br__cli *c, struct br__report *r, const char *name, struct br__ckpt **ck,
                     struct br_err *err)
 {

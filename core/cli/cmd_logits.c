@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* cmd_logits.c - logits, compare, score: what a model thinks of given tokens. */
+/* cmd_logits.c - logits, compare, score: a model's output for given tokens. */
 #include "../infer/infer.h"
 #include "cli.h"
 
@@ -79,7 +79,7 @@ static int write_results(const struct br__trace *t, const char *path, struct br_
     return rc;
 }
 
-/* The result must not replace what it is computed from. */
+/* Refuse an output file that is one of the inputs. */
 static int check_inputs(struct br__cli *c, const char *path, struct br_err *err)
 {
     const char *const inputs[] = {BR__TEXT(c, HF_MODEL), BR__TEXT(c, ADAPTER), BR__TEXT(c, PLUGIN),
@@ -261,7 +261,7 @@ static int print_comparison(struct subject *s, const float *a, const float *b, s
     return rc;
 }
 
-/* The last row of the logits of all tokens, in memory of its own. */
+/* Copy the last row of the logits of all tokens. */
 static float *last_logits(struct subject *s, struct br_err *err)
 {
     struct br__trace t;
@@ -341,7 +341,7 @@ static int text_ids(struct subject *s, const char *path, struct br_err *err)
 }
 
 struct scores {
-    double *logprob; /* [n_ids]; of the first token of a window: NAN, nothing precedes it */
+    double *logprob; /* [n_ids]; NAN for the first token of a window, which follows no token */
     double sum;
     size_t counted;
 };

@@ -94,7 +94,7 @@ static int is_separator(char c)
     return c && strchr(" \t\r\n,[]", c);
 }
 
-/* The separators before the next id: at most one comma, and none without an id before it. */
+/* Skip the separators before an id: at most one comma, and no comma before the first id. */
 static const char *skip_separators(const char *s, const char *end, int *commas)
 {
     for (*commas = 0; s < end && is_separator(*s); s++)

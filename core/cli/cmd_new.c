@@ -59,7 +59,7 @@ static int same_rule(const struct br_map *a, const struct br_map *b)
            a->layout == b->layout && a->flags == b->flags;
 }
 
-/* The longest group that the n rows begin with, or NULL. */
+/* The longest group of rules.h that the n rows begin with, or NULL. */
 static const struct group *find_group(const struct br_map *rows, uint32_t n)
 {
     const struct group *best = NULL;
@@ -105,7 +105,7 @@ static void put_flags(struct br__buf *b, const struct flag *names, size_t n, uin
     br__buf_puts(b, flags ? "" : "0");
 }
 
-/* A C string literal: for what plugins hold, printable ASCII, JSON's escapes are C's. */
+/* Print a C string literal.  Plugins hold printable ASCII, for which JSON's escapes are valid C. */
 static void put_string(struct br__buf *b, const char *s)
 {
     if (s)
@@ -133,7 +133,7 @@ struct draft {
     const struct br__arch *arch; /* what it starts from */
 };
 
-/* 1, 0.001: as people write it. */
+/* Print a number in its shortest form: 1, 0.001. */
 static void put_number(struct br__buf *b, double v)
 {
     if (v == (double)(int64_t)v && v > -1e15 && v < 1e15)
@@ -142,7 +142,7 @@ static void put_number(struct br__buf *b, double v)
         br__buf_double(b, v);
 }
 
-/* The macros of plugin.h, by the flags that each sets and what follows the key or the id. */
+/* The macros of plugin.h, by the flags that each sets and by what follows the key or id. */
 static const struct {
     uint32_t flags;
     const char *macro;
@@ -241,9 +241,11 @@ static int has_rule(const struct br__arch *a, const char *part)
 }
 
 static const struct branch {
-    const char *rule, *other; /* weights that the rules must have; and of the other branch */
-    const char *condition;    /* of a layer, where both exist */
-    const char *norm, *block, *result; /* result: what becomes of x + block */
+    const char *rule,
+        *other; /* weights that this branch needs; weights of the branch that excludes it */
+    const char
+        *condition; /* C condition that selects the branch in a model with both kinds of layers */
+    const char *norm, *block, *result; /* result: the statement that takes x + block */
 } branches[] = {
     {"self_attention.in_proj.weight", "self_attention.linear_qkv.weight",
      "br_layer_is_linear(g, i)", "self_attention.in_proj.layer_norm_weight",
@@ -425,7 +427,7 @@ static int write_files(struct br__cli *c, const struct draft *d, const char *dir
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-/* A C identifier in lower case, which is also a file's name; and nobody else's. */
+/* Is it a lower-case C identifier, usable as a file name, that no loaded plugin has? */
 static int check_name(const char *name, const struct br__registry *r, struct br_err *err)
 {
     size_t n = strlen(name);

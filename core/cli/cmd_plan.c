@@ -89,8 +89,8 @@ static uint64_t out_bytes(const struct br__plan_out *o)
     return br_shape_bytes(o->shape, o->ndim, br_dtype_size(o->dtype), &n) ? 0 : n;
 }
 
-/* Private memory of the job at its highest: tables, and for each worker a buffer to read into, one
- * to convert in and one to write from.  The mapped files belong to the page cache. */
+/* Peak private memory of the job: tables, and for each worker a buffer to read into, one to convert
+ * in and one to write from.  Mapped files belong to the page cache. */
 static uint64_t peak_memory(const struct br__session *s)
 {
     const uint64_t runtime = 4u << 20; /* libc, libcrypto, thread stacks in use */

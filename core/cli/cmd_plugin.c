@@ -68,7 +68,7 @@ int br__cmd_list(struct br__cli *c, struct br_err *err)
 
 /* ---- plugin list ----------------------------------------------------------------------------- */
 
-/* Recipes proper; the rows that they build on do not count. */
+/* Count recipes, not the base rows that they start from. */
 static uint32_t count_recipes(const struct br__plugin *p)
 {
     uint32_t n = 0;
@@ -364,7 +364,7 @@ static void check_line(void *ud, const char *what, int ok, const char *detail)
     br__js_end(k->j);
 }
 
-/* Its tables, then, if those are sound, whether it runs. */
+/* Check the plugin's tables; if they are sound, run its layers. */
 static int check_all(struct br__registry *r, const struct br__plugin *p, struct check *k,
                      int *failed, struct br_err *err)
 {
@@ -414,7 +414,7 @@ int br__cmd_plugin_check(struct br__cli *c, struct br_err *err)
 
 /* ---- toy ------------------------------------------------------------------------------------- */
 
-/* By model_type or class; the registry's own search words the error. */
+/* Find an architecture by model_type or class; the registry words the error. */
 static int find_arch(struct br__registry *r, const char *name, const struct br__arch **out,
                      struct br_err *err)
 {

@@ -57,7 +57,7 @@ static int recipe_options(struct br__cli *c, const char *subject, struct br__rec
     return subject ? read_subject(c, subject, o, err) : BR_OK;
 }
 
-/* --peft and --mode say the same thing; two words for it must agree. */
+/* --peft and --mode are spellings of one setting: if both are given they must agree. */
 static int check_mode(const struct br__recipe_opts *o, struct br_err *err)
 {
     if (!o->mode || !o->peft || !strcasecmp(o->mode, o->peft) ||
@@ -151,8 +151,8 @@ struct lister {
     struct br__table t;
 };
 
-/* The recipe's name begins with the text, up to a word's end; or its plugin or Hugging Face id is
- * it. */
+/* Does the recipe's name begin with the text, up to the end of a word, or is the text its plugin or
+ * Hugging Face id? */
 static int is_model(const struct br__recipe *r, const char *text)
 {
     const struct br__recipe_value *id = &r->v[BR__RK_hf_model];
@@ -323,7 +323,7 @@ static int show_text(const struct br__recipe *r, int provenance, struct br_err *
     return print_buf(&b, err);
 }
 
-/* Sizes as Megatron's users write them: TP4 PP16 CP2 EP8 SP=True. */
+/* Parallel sizes as Megatron's users write them: TP4 PP16 CP2 EP8 SP=True. */
 static const char *upstream_sizes(struct br__arena *a, const struct br__recipe *r)
 {
     static const uint32_t ids[] = {BR__RK_tp, BR__RK_pp, BR__RK_cp, BR__RK_ep,
@@ -630,7 +630,7 @@ int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err)
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
 
-/* What the estimate is set against. */
+/* The hardware that the estimate is compared with. */
 struct machine {
     double gib, tflops, mfu; /* of one GPU; mfu 0..1 */
     int64_t world;

@@ -10,16 +10,16 @@
 #include <time.h>
 
 #define MAX_INPUT ((size_t)1 << 34)
-/* Lines are read until a batch has about this many bytes, and a task gets this many of them. */
+/* A batch is read until it has about this many bytes; a task gets this many of them. */
 #define BATCH_BYTES ((size_t)8 << 20)
 #define TASK_BYTES ((size_t)1 << 16)
 
 struct totals {
     uint64_t tokens, bytes;
-    double seconds; /* of processor time inside encode, all threads added up */
+    double seconds; /* CPU time inside encode, summed over all threads */
 };
 
-/* Consecutive lines of a batch, and what they became. */
+/* Consecutive lines of a batch, and their output. */
 struct task {
     size_t first, last; /* lines */
     struct br__buf out;
@@ -39,7 +39,7 @@ struct bulk {
     struct totals totals;
 };
 
-/* Seconds that a processor has spent on this thread: speed per core, whatever else runs beside. */
+/* CPU seconds of this thread, for a speed per core that does not depend on the load. */
 static double cpu_now(void)
 {
     struct timespec t;
@@ -99,7 +99,7 @@ static int line_ids(struct br__jscan *j, struct br_ids *ids, struct br_err *err)
     return rc ? rc : j->rc;
 }
 
-/* The member that the command works on; the rest of the object is checked and left alone. */
+/* Read the member that holds the text; check the rest of the object and leave it as it is. */
 static int read_line(const struct bulk *b, const char *s, size_t n, struct br__buf *text,
                      struct br_ids *ids, struct br_err *err)
 {
@@ -200,7 +200,7 @@ static int run_task(void *arg, size_t i, int worker, struct br_err *err)
 
 /* ---- many lines ------------------------------------------------------------------------------ */
 
-/* Lines up to BATCH_BYTES; none at the end of the input. */
+/* Read lines up to BATCH_BYTES; none at the end of the input. */
 static int read_batch(struct bulk *b, FILE *in, struct br_err *err)
 {
     char *line = NULL;
@@ -235,7 +235,7 @@ static int cut_tasks(struct bulk *b, struct br_err *err)
     return BR_OK;
 }
 
-/* What was done before a failure is printed all the same: tasks up to the one that failed. */
+/* Print results up to the first task that failed. */
 static void print_tasks(struct bulk *b)
 {
     for (size_t i = 0; i < b->n_tasks; i++) {

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* cmd_train.c - train: a recipe carried out. */
+/* cmd_train.c - train: run the training that a recipe describes. */
 #include "train_cli.h"
 
 #include <inttypes.h>
@@ -69,7 +69,7 @@ static int make_run(struct training *x, struct br_err *err)
 
 static struct br__train *volatile running;
 
-/* The first signal ends the run after its step, a second one the program. */
+/* The first signal ends the run after the current step, a second one ends the program. */
 static void on_signal(int sig)
 {
     (void)sig;
@@ -188,7 +188,7 @@ static int train_job(struct training *x, struct br_err *err)
     catch_signals(x->t);
     rc = br__train_run(x->t, &end, err);
     running = NULL;
-    br__report_end(&x->r);
+    br__train_live_end(&x->log.live);
     int closed = br__train_log_close(&x->log, rc ? NULL : err);
     if (rc || closed)
         return rc ? rc : closed;
@@ -210,7 +210,7 @@ static int train_go(struct training *x, struct br_err *err)
     int lines = !x->r.json && !x->r.quiet;
     int rc = make_run(x, err);
 
-    br__train_log_init(&x->log, &x->run, lines);
+    br__train_log_init(&x->log, &x->run, lines, &x->r);
     const struct br__training_opts o = {.plugin = BR__TEXT(c, PLUGIN),
                                         .device = BR__TEXT(c, DEVICE),
                                         .threads = (int)BR__INT(c, THREADS),

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* The headline commands, as a newcomer would type them. */
+/* What `bridge` without a command prints. */
 static const char brief[] =
     "bridge converts Qwen checkpoints between Hugging Face and Megatron.\n"
     "\n"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-/* A full disk or a closed pipe behind stdout must not look like success. */
+/* Report a full disk or closed pipe behind stdout as a failure. */
 static int close_stdout(struct br_err *err)
 {
     if (fflush(stdout) || ferror(stdout))
@@ -41,7 +41,7 @@ static int show_help(struct br__cli *c, struct br_err *err)
     return br__cmd_help(c, err);
 }
 
-/* Where to read more, after a command line that is wrong. */
+/* Point a wrong command line to its help page. */
 static int main_hint(const struct br__cli *c, int rc, struct br_err *err)
 {
     size_t n = strlen(err->msg);
@@ -69,13 +69,15 @@ static int main_run(struct br__cli *c, struct br_err *err)
     return handlers[c->cmd - br__commands](c, err);
 }
 
-/* Every shard of a checkpoint stays open: a big one has more than the usual soft limit of 1024. */
+/* Every shard of a checkpoint stays open; large checkpoints have more than the usual soft limit of
+ * 1024 files. */
 static void allow_many_files(void)
 {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &files); /* refused: opening too many says so */
+        (void)setrlimit(RLIMIT_NOFILE,
+                        &files); /* ignored: opening too many files reports an error of its own */
     }
 }
 
@@ -99,7 +101,7 @@ static int run_program(int argc, char **argv)
     rc = main_hint(&c, br__cli_parse(&c, argc, argv, &err), &err);
     if (!rc)
         rc = main_run(&c, &err);
-    /* Output that was printed before a failure still goes first. */
+    /* Flush what was printed before the error, so that it comes first. */
     struct br_err flush = BR_ERR_INIT;
     int flushed = close_stdout(&flush);
     if (rc)

@@ -77,13 +77,13 @@ static int takes_value(const struct br__option *o)
     return o->arg != NULL;
 }
 
-/* How far a misspelt word is from a candidate; a word that begins the candidate is near. */
+/* Edit distance of a misspelt word to a candidate; small if the word begins the candidate. */
 static int option_distance(const char *word, const char *candidate)
 {
     return br__starts(candidate, word) ? 1 : br__edit_distance(word, candidate);
 }
 
-/* Only a word that shares most of its letters is worth suggesting. */
+/* Suggest only a word that shares most of its letters. */
 static int near_enough(const char *word)
 {
     return 1 + (int)strlen(word) / 4;
@@ -196,7 +196,7 @@ struct words {
     int i;
 };
 
-/* The value of option t: what followed '=', or the next words, over which w moves. */
+/* The value of option t: the text after '=', else the next words, past which w moves. */
 static int take_values(struct token *t, const struct br__option *o, const char *inline_value,
                        struct words *w, struct br_err *err)
 {
@@ -217,7 +217,7 @@ static int take_values(struct token *t, const struct br__option *o, const char *
     return BR_OK;
 }
 
-/* Add an option that is known by now; room for all values that can follow comes from argc. */
+/* Add an option whose id is known.  There is room: argc bounds the number of values. */
 static int add_option(struct br__cli *c, struct tokens *ts, struct token *t,
                       const char *inline_value, struct words *w, struct br_err *err)
 {
@@ -424,7 +424,7 @@ static int read_value(const struct br__option *o, const char *text, struct br__c
     }
 }
 
-/* An empty value is a shell variable that was not set: writing to "" is never meant. */
+/* Refuse an empty value: it is an unset shell variable, and nobody means to write to "". */
 static int set_value(struct br__cli *c, int id, const struct token *t, struct br_err *err)
 {
     const struct br__option *o = &br__options[id];
@@ -528,7 +528,7 @@ static int assign_options(struct br__cli *c, const struct tokens *ts, struct br_
     return BR_OK;
 }
 
-/* A bare argument fills the first option that it can stand for and that was not given by name;
+/* Assign a bare argument to the first option that it can stand for and that was not given by name;
  * commands without such options get it in c->pos. */
 static int assign_bare(struct br__cli *c, const struct tokens *ts, size_t used, struct br_err *err)
 {

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* output.c - what goes to a terminal: text of others, JSON, aligned columns, shell words. */
+/* output.c - what goes to a terminal: escaped text, JSON, aligned columns, shell words. */
 #include "cli.h"
 
 #include <inttypes.h>
@@ -55,9 +55,8 @@ static size_t code_point(const char *s, size_t n, uint32_t *c)
     return len;
 }
 
-/* Does a terminal act on this code point, or does it change where others stand?  C0 and C1
- * controls, the directional embeddings, overrides and isolates (UAX #9), line and paragraph
- * separators. */
+/* Does a terminal act on this code point, or does it move its neighbours?  C0 and C1 controls, the
+ * directional embeddings, overrides and isolates (UAX #9), line and paragraph separators. */
 static int is_control(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x2028 && c <= 0x202E) ||
@@ -70,7 +69,7 @@ static int is_mark(uint32_t c)
     return c == 0x061C || c == 0x200E || c == 0x200F;
 }
 
-/* `rest` follows a line break. */
+/* Is control character c, followed by `rest`, kept in text of this kind? */
 static int output_stays(uint32_t c, const char *rest, size_t n, enum br__text_kind kind)
 {
     switch (kind) {
@@ -87,7 +86,7 @@ static int output_stays(uint32_t c, const char *rest, size_t n, enum br__text_ki
 
 enum { ESCAPE = 12 };
 
-/* A code point, or a byte that is none. */
+/* The escape of a code point, or of a byte that is part of none. */
 static void output_escape(uint32_t c, int is_code_point, char out[ESCAPE])
 {
     if (c == '\n' || c == '\t' || c == '\r')
@@ -97,8 +96,8 @@ static void output_escape(uint32_t c, int is_code_point, char out[ESCAPE])
                  (unsigned)c & 0xFFFF);
 }
 
-/* How many bytes at s stay as they are.  Behind them *cut bytes, 0 at the end, are shown as
- * `shown`. */
+/* Number of bytes at s that need no escape.  The *cut bytes behind them (0 at the end) are printed
+ * as `shown`. */
 static size_t plain_run(const char *s, size_t n, enum br__text_kind kind, size_t *cut,
                         char shown[ESCAPE])
 {
@@ -140,7 +139,7 @@ void br__print_safe(FILE *f, const char *s, size_t n, enum br__text_kind kind)
     }
 }
 
-static int lost; /* a line could not be put together */
+static int lost; /* memory ran out and a line was lost */
 
 void br__say(FILE *f, const char *fmt, ...)
 {

@@ -9,19 +9,22 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Work shorter than this shows no progress lines. */
+/* Shorter runs print no progress lines. */
 #define LINE_EVERY 5.0
 #define BAR_EVERY 0.1
 
+/* The cursor is in the last of the lines that are drawn. */
 static void clear_bar(struct br__report *r)
 {
-    if (r->drawn)
+    if (r->drawn > 1)
+        fprintf(stderr, "\r\x1b[%dA\x1b[J", r->drawn - 1);
+    else if (r->drawn)
         fputs("\r\x1b[K", stderr);
     r->drawn = 0;
 }
 
-/* The report's own copy of a text that was not said before, else NULL: the steps of a round trip
- * have the same remarks. */
+/* A copy of the text, kept by the report; NULL if it was printed before.  The steps of a round trip
+ * make the same remarks. */
 static const char *first_time(struct br__report *r, const char *text)
 {
     if (br__map_get(&r->said, text) != BR__NOT_FOUND)
@@ -105,6 +108,34 @@ static int terminal_columns(void)
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || w.ws_col < 20 ? 80 : w.ws_col;
 }
 
+int br__report_screen(const struct br__report *r, int *columns, int *lines)
+{
+    struct winsize w;
+
+    *columns = terminal_columns();
+    *lines = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || w.ws_row < 4 ? 24 : w.ws_row;
+    return r->progress == BR__PROGRESS_BAR;
+}
+
+void br__report_block(struct br__report *r, const char *text, int lines)
+{
+    pthread_mutex_lock(&r->lock);
+    clear_bar(r);
+    fputs(text, stderr);
+    fflush(stderr);
+    r->drawn = lines;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void br__report_leave(struct br__report *r)
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->drawn)
+        putc('\n', stderr);
+    r->drawn = 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
 /* "import  [#####     ]  45%  1.2 GB of 2.7 GB  1.1 GB/s  0:02 left" */
 static void report_draw(struct br__report *r, uint64_t done, uint64_t total, double now)
 {
@@ -125,6 +156,8 @@ static void report_draw(struct br__report *r, uint64_t done, uint64_t total, dou
                 *detail ? " (" : "", detail + strspn(detail, " "), *detail ? ")" : "");
         return;
     }
+    if (r->drawn > 1)
+        clear_bar(r);
     int room = terminal_columns() - (int)strlen(r->phase) - (int)strlen(tail) - 6;
     int width = BR__MAX(0, BR__MIN(room, (int)sizeof bar - 1));
     for (int i = 0; i < width; i++)
@@ -151,7 +184,7 @@ static void on_progress(void *ud, const char *phase, uint64_t done, uint64_t tot
         r->began = r->shown = now;
         r->found = done;
     }
-    snprintf(r->phase, sizeof r->phase, "%s", phase); /* the detail changes, the phase goes on */
+    snprintf(r->phase, sizeof r->phase, "%s", phase); /* a new detail of the same phase */
     if (now - r->shown >= (r->progress == BR__PROGRESS_BAR ? BAR_EVERY : LINE_EVERY)) {
         report_draw(r, done, total, now);
         r->shown = now;

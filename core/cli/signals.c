@@ -1,9 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* signals.c - signals that would end the program without a word.
- *
- * SIGBUS: a page of a mapped file cannot be read.  SIGXFSZ: a file would grow past RLIMIT_FSIZE;
- * with a handler the write fails with EFBIG and is reported like any other.  Handlers, not SIG_IGN,
- * because a program that is started from here must not inherit them. */
+/* signals.c - report signals that would end the program without a message.  SIGBUS: a page of a
+ * mapped file cannot be read.  SIGXFSZ: a file would grow past RLIMIT_FSIZE; with a handler the
+ * write fails with EFBIG and is reported like any other.  Handlers, not SIG_IGN, because a program
+ * that is started from here must not inherit them. */
 #include "cli.h"
 
 #include <string.h>
@@ -16,8 +15,8 @@ static struct iovec signal_text(const char *s)
     return (struct iovec){.iov_base = (void *)(uintptr_t)s, .iov_len = strlen(s)};
 }
 
-/* The path as printable ASCII: nothing that moves a terminal's cursor or turns its text around, and
- * no tables of Unicode in a handler. */
+/* The path as printable ASCII, so that it can neither move the cursor nor reorder text.  Unicode
+ * tables are not for a signal handler. */
 static const char *signal_plain(const char *path, char *out, size_t size)
 {
     size_t n = 0;
@@ -32,16 +31,16 @@ static void on_bus_error(int sig, siginfo_t *info, void *context)
     char name[1024];
     const char *path = br__mapped_file(info->si_addr);
     (void)context;
-    if (!path) { /* not ours: as if there were no handler */
+    if (!path) { /* not a file of bridge: take the default action */
         signal(sig, SIG_DFL);
-        return; /* the access is made again */
+        return; /* the access faults again */
     }
     const struct iovec line[] = {
         signal_text("bridge: cannot read '"), signal_text(signal_plain(path, name, sizeof name)),
         signal_text("', which is mapped: it became shorter while it was in use, "
                     "or its disk failed\n")};
     ssize_t written = writev(STDERR_FILENO, line, (int)BR_COUNTOF(line));
-    (void)written; /* there is nobody left to tell */
+    (void)written; /* stderr is gone: nobody can be told */
     _exit(BR_E_IO);
 }
 

@@ -17,7 +17,7 @@ static const char *plan_precision(const struct br__run *run)
 
 /* ---- keys without effect --------------------------------------------------------------------- */
 
-/* The keys that a recipe or the user sets and that mean nothing here. */
+/* Keys that the recipe or the user sets and that have no effect in bridge. */
 static int is_idle(const struct br__run *run, uint32_t id)
 {
     const struct br__recipe_value *v = &run->recipe->v[id];
@@ -229,6 +229,8 @@ int br__train_plan_json(struct br__js *j, const struct br__run *run, const struc
     br__js_num(j, "weight_bytes", p.weight_bytes);
     br__js_num(j, "gradient_bytes", p.gradient_bytes);
     br__js_num(j, "optimizer_bytes", p.optimizer_bytes);
+    br__js_num(j, "activation_bytes", p.activation_bytes);
+    br__js_num(j, "total_bytes", p.total_bytes);
     br__js_str(j, "dir", run->dir);
     data_json(j, run, t);
     br__js_array(j, "without_effect", BR__JS_INLINE);

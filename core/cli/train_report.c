@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* train_report.c - train report: the log of a run as one HTML page, curves drawn as SVG, nothing
- * from elsewhere. */
+/* train_report.c - train report: the log of a run as one HTML page with SVG curves; it loads
+ * nothing from elsewhere. */
 #include "train_cli.h"
 
 #include <inttypes.h>
@@ -91,7 +91,7 @@ static int report_read(struct report *r, const char *path, struct br_err *err)
 
 /* ---- HTML ------------------------------------------------------------------------------------ */
 
-/* Text of others between tags. */
+/* Text between tags, escaped. */
 static void html_text(struct br__buf *b, const char *s)
 {
     for (; *s; s++)
@@ -135,7 +135,7 @@ static void svg_point(struct br__buf *b, const struct frame *f, double x, double
                    10 + (1 - h) * (HEIGHT - 40));
 }
 
-/* Of a long run every so manyth point. */
+/* A curve of at most MAX_POINTS points: every n-th of a long run. */
 static void svg_line(struct br__buf *b, const struct frame *f, const struct point *p, size_t n,
                      size_t field, const char *colour)
 {

@@ -43,7 +43,7 @@ static int check_part(const struct checker *k, const struct br__part_sum *p, str
     return rc;
 }
 
-/* Damage is collected, so that all of it is reported in order; other failures end the check. */
+/* Collect damage, so that all of it is reported in order; other failures end the check. */
 static int check_task(void *arg, size_t i, int worker, struct br_err *err)
 {
     struct checker *k = arg;
@@ -84,7 +84,7 @@ static int check_objects(struct checker *k, struct br_err *err)
     return rc;
 }
 
-/* What the check could not say. */
+/* What the check could not compare. */
 static void note_gaps(const struct checker *k, const struct br_job *job)
 {
     const struct br__td *td = k->sums.ck->td;

@@ -1,10 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* config_rebuild.c - config.json of a checkpoint that came without one.
- *
- * The field rows of config.c are read backwards: Megatron's name of a fact is looked up in
- * run_config.yaml's model section or in Megatron-LM's args, and its first Hugging Face spelling is
- * written (transformers 4 names, which transformers 5 reads too).  What neither source knows comes
- * from the architecture's toy configuration and is reported as a guess. */
+/* config_rebuild.c - config.json of a checkpoint that has none.  The field rows of config.c are
+ * read backwards: Megatron's name of a fact is looked up in run_config.yaml's model section or in
+ * Megatron-LM's args, and its first Hugging Face spelling is written (transformers 4 names, which
+ * transformers 5 reads too).  A key that neither source has comes from the architecture's toy
+ * configuration and is reported as a guess. */
 #include "convert.h"
 
 #include <inttypes.h>
@@ -207,7 +206,7 @@ static int args_vocab_size(struct rebuild *r, struct value *v)
                : BR_OK;
 }
 
-/* What both sources may leave out because it follows from the rest. */
+/* Fill facts that both sources may omit because they follow from others. */
 static int rebuild_derive(struct rebuild *r, uint32_t id, struct value *v)
 {
     int64_t heads = int_fact(r, BR_CFG_NUM_ATTENTION_HEADS);
@@ -242,7 +241,7 @@ static int toy_has(const struct br__arch *arch, const char *key)
     return 0;
 }
 
-/* Common keys that most architectures do not have: written only when they say something. */
+/* Common keys that most architectures do not have: written only when they are not the default. */
 static int says_nothing(const struct rebuild *r, const struct br_field *f, const struct value *v)
 {
     const char *key = f->field == BR_CFG_MTP_NUM_LAYERS   ? "num_nextn_predict_layers"
@@ -292,7 +291,7 @@ static int rebuild_fields(struct rebuild *r)
 
 /* ---- does the checkpoint fit the architecture ------------------------------------------------ */
 
-/* Facts that tell families apart; training runs change the other constants at will. */
+/* Facts that tell families apart; a training run may change the other constants. */
 static const uint32_t structural[] = {BR_CFG_ADD_QKV_BIAS, BR_CFG_QK_LAYERNORM,
                                       BR_CFG_LAYERNORM_ZERO_CENTERED_GAMMA,
                                       BR_CFG_ATTENTION_OUTPUT_GATE, BR_CFG_MOE_SHARED_EXPERT_GATE};
@@ -424,7 +423,7 @@ static int read_flags(struct rebuild *r, const char *key, int attention, uint8_t
     return BR_OK;
 }
 
-/* mlp_only_layers can say any pattern, decoder_sparse_step cannot. */
+/* mlp_only_layers can express any pattern, decoder_sparse_step cannot. */
 static int rebuild_moe_layers(struct rebuild *r)
 {
     uint8_t *routed = NULL;
@@ -528,7 +527,7 @@ static int set_toy_value(struct rebuild *r, const char *key, const char *value)
     return rebuild_set(r, key, value);
 }
 
-/* Keys of the family that no fact stands for (sliding_window, router_aux_loss_coef, ...). */
+/* Keys of the family that are no facts (sliding_window, router_aux_loss_coef, ...). */
 static int rebuild_from_toy(struct rebuild *r)
 {
     int rc = BR_OK;

@@ -40,6 +40,7 @@ struct br__piece {
     uint64_t bytes;
     size_t first_seg;
     uint32_t n_segs;
+    int repeats; /* the values of the piece before it: one adapter for all experts of a layer */
 };
 
 struct br__plan_out { /* one output tensor */
@@ -85,14 +86,15 @@ int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
                   struct br_err *err) BR_MUST_CHECK;
 /* The plan of an adapters-only checkpoint: tensors of `src` with Megatron's names per layer
  * ("decoder.layers.3.….adapter.linear_in.weight") are stored stacked, as Megatron Bridge does it.
- * BR_E_PLAN: a tensor that not all layers have. */
-int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src,
+ * Those of routed experts have an axis of n_experts there: a matrix of `src` is each of them, three
+ * axes are all.  BR_E_PLAN: a tensor that not all layers have. */
+int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src, int64_t n_experts,
                       struct br_err *err) BR_MUST_CHECK;
 void br__plan_free(struct br__plan *p);
 
 /* ---- produce.c: the bytes of a plan's pieces ------------------------------------------------- */
 
-/* Elements of a source tensor that follow each other there as they do in a piece. */
+/* A run of elements that are contiguous in a source tensor as in the piece. */
 struct br__range {
     uint32_t src;     /* BR__SRC_ZERO: zeros */
     uint64_t from, n; /* elements of it */
@@ -159,11 +161,12 @@ struct br__work {
     const char *tmp_name, *old_name;
     struct br__dir parent; /* holds the temporary directory */
     struct br__dir tmp;    /* holds the lock */
-    struct br__dir old;    /* locked, while it is replaced */
+    struct br__dir old;    /* the destination, locked while it is replaced */
     int inside;            /* the destination cannot be renamed: the temporary directory is in it */
     int unlocked;          /* the file system has no locks */
-    int replace;           /* set by the caller: what is at the destination may go */
-    int same, publishing;  /* what an earlier run left is of this job; is complete */
+    int replace;           /* set by the caller: the existing destination may be replaced */
+    int same,
+        publishing; /* the temporary directory of an earlier run is of this job; is complete */
     int open, begun, committed;
     const char *gone; /* where the replaced directory is now */
     const char *left; /* after a commit: a name that could not be removed */
@@ -175,23 +178,23 @@ struct br__work {
     size_t n_parts, n_done; /* n_done: by this run */
 };
 /* Take the lock on the name `final`, a canonical path whose parent is made.  fingerprint identifies
- * the job.  BR_E_BUSY if another process has it, BR_E_EXISTS for a temporary directory that is not
- * ours.  What is at the destination now stays until the work is closed. */
+ * the job.  BR_E_BUSY if another process has it, BR_E_EXISTS for a temporary directory of another
+ * job.  The existing destination stays until the work is closed. */
 int br__work_lock(struct br__work *w, const char *final, uint64_t fingerprint, int sync,
                   struct br_err *err) BR_MUST_CHECK;
-/* Resume what is of this job, or empty the temporary directory. */
+/* Resume the temporary directory if it is of this job, else empty it. */
 int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err) BR_MUST_CHECK;
 /* The destination's file system has `need` bytes, less what regular files of `dir` (in the
  * temporary directory) hold; else BR_E_NOSPC. */
 int br__work_space(const struct br__work *w, const struct br__dir *dir, uint64_t need,
                    struct br_err *err) BR_MUST_CHECK;
-/* Sync, take the destination's name, drop the journal and what was there.  `names` are those of the
- * result, `last` the one without which it is no checkpoint. */
+/* Sync, rename to the destination, remove the journal and the replaced directory.  `names` are
+ * those of the result, `last` the one without which it is no checkpoint. */
 int br__work_commit(struct br__work *w, const struct br__names *names, const char *last,
                     struct br_err *err) BR_MUST_CHECK;
-/* Leaves the temporary directory for a rerun unless committed. */
+/* Keeps the temporary directory for a rerun unless committed. */
 void br__work_close(struct br__work *w);
-/* Remove what a run left that was killed after its result had its name. */
+/* Remove what is left of a run that was killed after it had renamed its result. */
 void br__work_tidy(const char *final);
 
 /* ---- iteration.c: an iteration directory of Megatron, and the trackers beside it ------------- */
@@ -211,8 +214,7 @@ int br__iteration_metadata(const struct br__td_plan *td, const struct br__dir *d
 /* The tokenizer's folder, if there are files for it. */
 int br__iteration_tokenizer(const struct br__side *side, const struct br__dir *d, int sync,
                             struct br_err *err) BR_MUST_CHECK;
-/* The same in a root that others may write iterations into at the same time: one after the other.
- */
+/* As br__trackers_put, in a root that other processes may write iterations into: one at a time. */
 int br__trackers_update(const char *root, const struct br__train_counters *c, int sync,
                         struct br_err *err) BR_MUST_CHECK;
 

@@ -1,10 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* detect.c - which architecture a torch_dist checkpoint is of, from its keys alone.
- *
- * Needed when no Hugging Face reference says it.  Patterns are the evidence: every key must match
- * one of the architecture's, and of several that pass, the one that leaves the fewest of its own
- * rules unmatched is it (a dense Qwen3 checkpoint also passes Qwen3-MoE's rules, but leaves the
- * experts' unmatched).  Between equals the plugin that the user named decides. */
+/* detect.c - the architecture of a torch_dist checkpoint, from its keys alone; needed when there is
+ * no Hugging Face reference.  Every key must match a pattern of the architecture.  Of several
+ * architectures that pass, the one with the fewest unmatched rules is taken (a dense Qwen3
+ * checkpoint also passes Qwen3-MoE's rules, but leaves those of the experts unmatched).  Between
+ * equals the plugin that the user named decides. */
 #include "job.h"
 
 #include <string.h>

@@ -1,8 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* diff.c - two checkpoints of one format, key by key: names, dtypes, shapes, then bytes.
- *
- * How the bytes are cut into chunks and files plays no part.  Tensors are compared on all threads,
- * in blocks; the lines come out in key order whatever finishes first. */
+/* diff.c - compare two checkpoints of one format, key by key: names, dtypes, shapes, then bytes.
+ * How the bytes are cut into chunks and files does not matter.  Tensors are compared on all
+ * threads, in blocks; lines come out in key order, whichever tensor finishes first. */
 #include "convert.h"
 
 #include <inttypes.h>
@@ -96,7 +95,7 @@ static int compare_one(void *arg, size_t i, int worker, struct br_err *err)
     return rc;
 }
 
-/* The difference as a sentence, or nothing. */
+/* Describe the difference in one sentence, if there is one. */
 static void diff_describe(struct br__buf *out, const struct pair *p)
 {
     char a[160], b[160];

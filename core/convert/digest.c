@@ -12,7 +12,7 @@ struct digester {
     struct br__progress progress;
 };
 
-/* Pieces of tiny tensors are many: a task is a run of them. */
+/* Digests per task: tiny tensors make many pieces, so a task is a run of them. */
 #define RUN 64
 
 static int digest_piece(struct digester *d, size_t piece, unsigned char *buf,

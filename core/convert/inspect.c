@@ -1,10 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* inspect.c - what a checkpoint holds, beyond its table of tensors: hashes, and what a training
- * run left.
- *
- * A training checkpoint has, beside the weights, optimizer tensors and items with random states;
- * none of them takes part in a conversion, but a user wants to know that they are there, and that
- * they are sane. */
+/* inspect.c - what a checkpoint holds, beyond its table of tensors: hashes, and training state.  A
+ * training checkpoint has, beside the weights, optimizer tensors and items with random states. None
+ * of them takes part in a conversion, but `inspect` reports them and whether they are sane. */
 #include "convert.h"
 
 #include <string.h>
@@ -118,7 +115,7 @@ static const char *main_warning(struct br__arena *a, const struct br__train_stat
             : "");
 }
 
-/* State that cannot be taken apart is no reason not to show the rest. */
+/* Training state that cannot be read becomes a warning: the rest is shown. */
 static int check_mains(struct br__arena *a, const struct br__ckpt *ck, int how,
                        struct br__training *t, struct br_err *err)
 {

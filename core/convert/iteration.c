@@ -68,7 +68,7 @@ int br__iteration_tokenizer(const struct br__side *side, const struct br__dir *d
     int rc = br__dir_child(&to, d, BR__TOKENIZER, 1, err);
     if (rc)
         return rc;
-    rc = br__dir_empty(&to, NULL, 0, err); /* what an interrupted run copied may be of before */
+    rc = br__dir_empty(&to, NULL, 0, err); /* an interrupted run may have copied older files */
     if (!rc)
         rc = br__side_copy(side, &to, sync, err);
     if (!rc && sync)

@@ -1,11 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* manifest.c - bridge_manifest.json: what a conversion read, what it wrote, and what every stored
- * piece hashes to.
- *
- * An import's manifest carries the source's inventory (names, dtypes, shapes, shard map) and its
- * config.json and generation_config.json verbatim, so that an export needs no reference.  The
- * digests come last: a text that is equal up to them and equal digests of the source mean that
- * nothing has to be done again. */
+/* manifest.c - bridge_manifest.json: what a conversion read, what it wrote, and the digest of every
+ * stored piece.  An import's manifest has the source's inventory (names, dtypes, shapes, shard map)
+ * and its config.json and generation_config.json verbatim, so that an export needs no reference.
+ * The digests come last: if the text before them and the digests of the source are equal, nothing
+ * has to be done again. */
 #include "job.h"
 
 #include <inttypes.h>
@@ -79,7 +77,7 @@ static void put_source(struct br__buf *b, const struct br__session *s)
     br__buf_puts(b, "],\n");
 }
 
-/* Of weights that were read from the hub and not stored: what they were, and what was compared. */
+/* Weights that were read from the hub and not stored: their commit and etags. */
 static void put_hub(struct br__buf *b, const struct br__ckpt *src)
 {
     br__buf_puts(b, "\"source_hub\": {\"id\": ");
@@ -301,7 +299,8 @@ static int read_manifest(struct br__ckpt *ck, const br__json *m, const char *pat
     int rc = read_texts(ck, m, path, err);
     if (!rc)
         rc = read_files(ck, br__json_get(m, "source_files"), path, err);
-    /* A source tensor that the import left out is no longer promised by anything. */
+    /* A source tensor that the import left out cannot be listed as one that the checkpoint holds.
+     */
     for (const br__json *j = br__json_first(rows); j && !rc; j = br__json_next(j)) {
         const br__json *use = br__json_first(j);
         for (int i = 0; i < 4; i++)
@@ -362,8 +361,8 @@ int br__manifest_source(const char *dir, struct br__ckpt **out, struct br_err *e
 
 /* ---- up to date? ----------------------------------------------------------------------------- */
 
-/* Is the middle of the text, n bytes, what the source's digests make?  The hub's is believed: there
- * equal commits and etags mean equal bytes, which need not come again. */
+/* Do the digests of the source give the n bytes in the middle of the text?  Of a hub's model equal
+ * commits and etags mean equal bytes, which are not read again. */
 static int same_digests(const struct br__session *s, const char *text, size_t n, int *same,
                         struct br_err *err)
 {
@@ -387,7 +386,7 @@ static int same_digests(const struct br__session *s, const char *text, size_t n,
     return rc;
 }
 
-/* What is cheap first: the text before the digests, the files that it lists behind them. */
+/* Cheap comparisons first: the text before the digests, then the listed files behind them. */
 static int compare_text(const struct br__session *s, const struct br__names *files, const char *dir,
                         const char *text, size_t n, int *same, struct br_err *err)
 {

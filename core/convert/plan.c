@@ -18,8 +18,8 @@ const char *br__exactness_text(int e)
     return e >= 0 && e < (int)BR_COUNTOF(text) ? text[e] : "?";
 }
 
-/* Megatron has no name for three of the numbers of rope in bands: it computes with the rows'
- * defaults, whatever config.json says. */
+/* Megatron has no name for three of the numbers of rope in bands: it uses the rows' defaults,
+ * whatever config.json has. */
 static int note_rope(struct br__planner *pl)
 {
     const struct br_config *cfg = pl->p->b.cfg;
@@ -37,8 +37,8 @@ static int note_rope(struct br__planner *pl)
     return BR_OK;
 }
 
-/* slime and miles keep Hugging Face's own linear-attention module inside self_attention: another
- * model. */
+/* slime and miles store Hugging Face's own linear-attention module inside self_attention: refused,
+ * it is another model. */
 static int refuse_dialects(const struct br__planner *pl, const struct br__ckpt *src)
 {
     for (size_t i = 0; i < src->n_tensors && !pl->src_is_hf; i++) {

@@ -45,7 +45,7 @@ static int exactness_of(const struct layout *l, uint32_t src)
 
 /* ---- dtype of zero-centred norms ------------------------------------------------------------- */
 
-/* Does `bytes of dtype d` survive w + add stored as `to`, and back? */
+/* Does w + add, stored as `to`, give every bit of `bytes` of dtype d back? */
 static int layout_survives(const void *w, int d, size_t n, int to, double add)
 {
     unsigned char shifted[512 * 8], back[512 * 8];

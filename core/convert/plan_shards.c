@@ -49,7 +49,7 @@ static int by_file_dtype_name(const void *a, const void *b)
 
 /* ---- as the reference has it ----------------------------------------------------------------- */
 
-/* Is a reference tensor one that the export rightly does not have? */
+/* Is it a reference tensor that the export leaves out on purpose? */
 static int may_be_absent(const struct br__planner *pl, const struct br__tensor *t)
 {
     const struct br__arch *arch = pl->p->b.cfg->arch;
@@ -111,7 +111,8 @@ static int place_by_reference(struct br__planner *pl, struct key *keys)
     return check_reference(pl, made);
 }
 
-/* --max-shard-size goes before the reference's shards; its tensors must be there all the same. */
+/* --max-shard-size overrides the reference's shards; the export must have the reference's tensors
+ * all the same. */
 static int complete_by_reference(struct br__planner *pl)
 {
     struct br__plan *p = pl->p;
@@ -146,7 +147,7 @@ static int reference_files(struct br__planner *pl)
     return BR_OK;
 }
 
-/* The reference's map fits only if its layout is the one exported. */
+/* The reference's map can be used only if it is of the layout that is exported. */
 static int reference_fits(const struct br__planner *pl)
 {
     const struct br__ckpt *ref = pl->o->ref;

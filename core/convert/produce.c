@@ -46,7 +46,7 @@ int br__piece_read(const struct br__plan *p, size_t piece, uint64_t off, void *d
         if (run.src == BR__SRC_ZERO) {
             memset(to, 0, take * size);
         } else {
-            /* A wide source fills the scratch sooner than the destination. */
+            /* A wide source fills the scratch before the destination is full. */
             uint64_t wide = br_dtype_size(p->b.src->tensors[run.src].dtype);
             take = BR__MIN(take, BR__OUT_BUF / BR__MAX(wide, (uint64_t)size));
             const struct br__elements from = {run.src, out->dtype, run.from, take, out->add};

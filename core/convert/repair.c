@@ -195,7 +195,7 @@ static int copy_tree(struct repair *p, const char *from, const struct br__dir *t
     return rc;
 }
 
-/* Files that are written anew, or would be false. */
+/* Files that are written again, or would be wrong. */
 static int is_replaced(const struct repair *p, const char *name)
 {
     return strcmp(name, BR__METADATA) == 0 || br__ends(name, ".distcp") ||
@@ -218,7 +218,7 @@ static int copy_others(struct repair *p)
     return rc;
 }
 
-/* common.pt goes before the item where there are both. */
+/* common.pt is used if both exist. */
 static int put_common(struct repair *p)
 {
     const struct br__train_save t = {p->s->experts_apart, p->s->groups, p->s->n_groups, NULL};
@@ -255,7 +255,7 @@ static int put_trackers(struct repair *p)
 
 /* ---- the job --------------------------------------------------------------------------------- */
 
-/* What is wrong with it, if anything. */
+/* Report what is wrong with it, if anything. */
 static int repair_examine(struct repair *p)
 {
     struct br__repair_result *r = p->r;
@@ -332,20 +332,15 @@ static int write_all(struct repair *p)
     br__progress_init(&p->progress, p->o->listener, "repairing", total);
     int rc = br__pool_run(p->o->threads, p->td.n_files, write_file, p, p->err);
     br__progress_end(&p->progress);
-    if (!rc)
-        rc = br__ckpt_settle(p->ck, p->err);
-    if (!rc)
-        rc = copy_others(p);
-    if (!rc)
-        rc = put_common(p);
-    if (!rc)
-        rc = br__iteration_metadata(&p->td, &p->dir, !p->o->no_sync, p->err);
-    if (!rc)
-        rc = put_trackers(p);
-    if (!rc && !p->o->no_sync)
-        rc = br__dir_sync(&p->dir, p->err);
-    if (!rc)
-        rc = br__work_commit(&p->w, &(struct br__names){0}, BR__METADATA, p->err);
+    if (rc || (rc = br__ckpt_settle(p->ck, p->err)) || (rc = copy_others(p)) ||
+        (rc = put_common(p)) ||
+        (rc = br__iteration_metadata(&p->td, &p->dir, !p->o->no_sync, p->err)) ||
+        (rc = put_trackers(p)))
+        goto end;
+    if (!p->o->no_sync && (rc = br__dir_sync(&p->dir, p->err)))
+        goto end;
+    rc = br__work_commit(&p->w, &(struct br__names){0}, BR__METADATA, p->err);
+end:
     p->r->n_tensors = p->td.n_tensors;
     p->r->bytes = total;
     snprintf(p->r->path, sizeof p->r->path, "%s/%s", p->root, p->iter_name);

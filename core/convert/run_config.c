@@ -98,7 +98,7 @@ static void write_layers(struct writer *w, const uint8_t *flags, int is)
 
 /* ---- computed values ------------------------------------------------------------------------- */
 
-/* A silent config.json is float32 to Megatron Bridge. */
+/* Megatron Bridge takes a config.json without dtype as float32. */
 static int params_dtype(const struct br_config *cfg)
 {
     return cfg->dtype == BR_NONE ? BR_F32 : cfg->dtype;
@@ -336,8 +336,7 @@ int br__run_config_text(struct br__buf *out, const struct br_config *cfg,
     return BR_OK;
 }
 
-/* What makes a model this model, whatever a run sets besides: rows of the model section that are
- * neither facts nor computed. */
+/* Rows of the model section that describe the model and are neither facts nor computed. */
 static int is_identity(const char *key)
 {
     static const char *const keys[] = {"_target_",       "activation_func", "add_bias_linear",

@@ -8,7 +8,8 @@
 #include <string.h>
 
 #define CONFIG_MAX (16u << 20)
-#define STREAM_THREADS 8 /* each waits for the network most of the time */
+#define STREAM_THREADS                                                                             \
+    8 /* threads that read from the hub: each waits for the network most of the time */
 
 static void report_training(const struct br__session *s)
 {

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* verify.c - is a Megatron checkpoint exactly what importing this model would write?  Names both
- * ways, dtypes, shapes, and every byte, whatever the chunking. */
+/* verify.c - is a Megatron checkpoint exactly what an import of this model would write?  Compares
+ * names in both directions, dtypes, shapes, and every byte, however it is chunked. */
 #include "job.h"
 #include "plan.h"
 
@@ -82,7 +82,7 @@ static int compare_task(void *arg, size_t piece, int worker, struct br_err *err)
     return rc;
 }
 
-/* Names, dtypes and shapes; what passes is compared byte by byte. */
+/* Compare names, dtypes and shapes; tensors that agree are compared byte by byte. */
 static int match_outputs(struct verifier *v, uint8_t *seen)
 {
     const struct br__plan *p = v->s->plan;

@@ -24,11 +24,12 @@
 #define JOURNAL BR__JOURNAL
 #define JOURNAL_MAX (256u << 20)
 #define HEAD "bridge-journal 1 "
-#define PUBLISH "publish\n"        /* a line: all is written, and is being moved up */
+#define PUBLISH "publish\n"        /* journal line: all files are written and are being moved up */
 #define REPLACED HEAD "replaced\n" /* the whole journal of a directory that is to be removed */
 #define INSIDE BR__WORK_INSIDE
 #define LOCK_TRIES 16
-#define PUBLISHER_MS 60000 /* how long its publisher may keep a destination */
+#define PUBLISHER_MS                                                                               \
+    60000 /* how long to wait for the process that is publishing to a destination */
 
 /* ---- journal --------------------------------------------------------------------------------- */
 
@@ -92,7 +93,7 @@ static int append_journal(struct br__work *w, const char *text, size_t n, struct
     return BR_OK;
 }
 
-/* What an earlier run left, judged by the first line. */
+/* Judge a directory of an earlier run by the journal's first line. */
 static int judge_journal(struct br__work *w, int trusted, struct br_err *err)
 {
     size_t n = 0;
@@ -111,7 +112,7 @@ int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err)
     w->n_parts = n_parts;
     w->digests = br__arena_alloc(&w->arena, (n_parts + 1) * sizeof *w->digests);
     int rc = w->digests ? BR_OK : br__nomem(err, "preparing the destination");
-    /* The journal goes last: without it the rest would be nobody's. */
+    /* Remove the journal last: without it no run would recognise the rest. */
     if (!rc && !w->same)
         rc = br__dir_empty(&w->tmp, &journal, 1, err);
     if (!rc && !w->same)
@@ -126,7 +127,7 @@ int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err)
     w->begun = 1;
     if (rc)
         return rc;
-    /* A torn last line would glue itself to the next one. */
+    /* Cut off a torn last line, or the next one would be appended to it. */
     return w->same ? append_journal(w, "\n", 1, err)
                    : append_journal(w, w->head, strlen(w->head), err);
 }
@@ -196,7 +197,7 @@ static int lock_tmp(struct br__work *w, int *trusted, int *got, struct br_err *e
         rc = br_fail(err, rc, "another process is writing '%s' (it works in '%s')", w->final,
                      w->tmp.path);
     if (rc) {
-        br__dir_close(&w->tmp); /* not locked: nothing of it is removed */
+        br__dir_close(&w->tmp); /* not locked, so nothing of it may be removed */
         return rc;
     }
     w->unlocked = !locked;
@@ -221,8 +222,8 @@ static int is_replaced(const struct br__dir *parent, const char *name)
     return yes;
 }
 
-/* Remove a replaced directory, its mark last: a run that is killed here leaves one that the next
- * knows. */
+/* Remove a replaced directory, its mark last: if this is killed, the next run recognises the rest.
+ */
 static int remove_replaced(const struct br__dir *parent, const char *name, struct br_err *err)
 {
     static const char *const journal = JOURNAL;
@@ -315,8 +316,8 @@ static int put_mark(struct br__work *w, struct br_err *err)
     return rc ? rc : br__out_finish(&o, err);
 }
 
-/* Mark and lock what is at the destination, so that it is known, and nobody's, under the temporary
- * name.  Who published it holds it until its trackers are written. */
+/* Mark and lock the existing destination, so that under the temporary name it is recognised and
+ * nobody takes it.  The process that published it holds the lock until its trackers are written. */
 static int take_old(struct br__work *w, struct br_err *err)
 {
     int locked, rc = br__dir_child(&w->old, &w->parent, w->name, 0, err);
@@ -327,7 +328,7 @@ static int take_old(struct br__work *w, struct br_err *err)
     return rc ? rc : put_mark(w, err);
 }
 
-/* Two renames; between them the destination is absent, never half. */
+/* Two renames: between them the destination is absent, but never half written. */
 static int swap_by_two(struct br__work *w, struct br_err *err)
 {
     struct br_err second = BR_ERR_INIT;
@@ -359,8 +360,8 @@ static int swap_in(struct br__work *w, struct br_err *err)
     return rc;
 }
 
-/* Without its journal a directory is complete, and the old one has no use.  Neither failing makes
- * the destination wrong. */
+/* Remove the journal: without it a directory is complete.  Remove the old one.  A failure of either
+ * leaves the destination right. */
 static void clean_up(struct br__work *w)
 {
     if (br__dir_remove(&w->tmp, JOURNAL, NULL))
@@ -388,8 +389,8 @@ static int move_up(struct br__work *w, const char *name, struct br_err *err)
     return rc ? rc : br__dir_move(&w->tmp, name, &w->parent, name, err);
 }
 
-/* What is not of this result goes, `last`, without which it is no checkpoint, first; then it comes
- * last.  Each step may be done already, by a run that was killed. */
+/* Remove files that are not of this result, first `last`, without which it is no checkpoint; then
+ * move files up, `last` at the end.  A run that was killed may have done each step already. */
 static int publish_inside(struct br__work *w, const struct br__names *names, const char *last,
                           struct br_err *err)
 {

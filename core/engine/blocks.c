@@ -67,18 +67,21 @@ static const struct br__param *block_find(struct br_graph *g, const char *name, 
     const struct br__param *p = NULL;
     char full[128];
     snprintf(full, sizeof full, "%s%s", b->prefix, name);
-    if (g->err.code ||
-        br__param_get(b->params, full, item, split, br__tp_rank(g), br__tp(g), &p, &g->err))
-        return NULL;
-    return p;
+    const struct br__param_want want = {
+        .mcore = full, .item = item, .sharing = {split, br__tp_rank(g), br__tp(g)}};
+    return g->err.code || br__param_get(b->params, &want, &p, &g->err) ? NULL : p;
 }
 
 /* The adapter that works beside a weight, or NULL. */
+static const struct br__adapter_pair *adapter_named(const struct br_graph *g, const char *target)
+{
+    const struct br__adapter *a = g->build->params->w->adapter;
+    return a && !a->merge ? br__adapter_find(a, target) : NULL;
+}
 static const struct br__adapter_pair *adapter_of(const struct br_graph *g,
                                                  const struct br__part *weight)
 {
-    const struct br__adapter *a = g->build->params->w->adapter;
-    return a && !a->merge ? br__adapter_find(a, weight->source->name) : NULL;
+    return adapter_named(g, weight->source->name);
 }
 
 br_val br__plain_leaf(struct br_graph *g, const struct br__param *p)
@@ -104,8 +107,8 @@ static br_val adapter_tensor(struct br_graph *g, const struct br__adapter_pair *
                              enum br__split split)
 {
     const struct br__param *p = NULL;
-    if (g->err.code || br__param_adapter(g->build->params, pair, which, split, br__tp_rank(g),
-                                         br__tp(g), &p, &g->err))
+    const struct br__sharing weight = {split, br__tp_rank(g), br__tp(g)};
+    if (g->err.code || br__param_adapter(g->build->params, pair, which, &weight, &p, &g->err))
         return 0;
     br_val v = leaf_of(g, p);
     return p->split == (int)split ? v : br__enter_tp(g, v);
@@ -122,6 +125,15 @@ static br_val inverse_length(struct br_graph *g, br_val w, br_val a, br_val b, f
     return BR__OP(g, RSQRT, NULL, br__leave_tp(g, BR__OP(g, MUL, NULL, length, length)));
 }
 
+/* y + s z */
+static br_val add_scaled(struct br_graph *g, br_val y, br_val z, float scaling)
+{
+    z = BR__OP(g, SCALE, BR__F(scaling), z);
+    if (z && br__node(g, z)->dtype != br__node(g, y)->dtype)
+        z = BR__OP(g, CAST, BR__I(br__node(g, y)->dtype), z);
+    return BR__OP(g, ADD, NULL, y, z);
+}
+
 /* y = x w' becomes x (w + s b a)'.  Where y is a partial sum, so is what is added to it. */
 static br_val with_low_rank(struct br_graph *g, br_val x, br_val y,
                             const struct br__adapter_pair *pair, enum br__split split)
@@ -129,7 +141,7 @@ static br_val with_low_rank(struct br_graph *g, br_val x, br_val y,
     const struct br_attr exact = br__exact(g);
     br_val a = adapter_tensor(g, pair, 'A', split), b = adapter_tensor(g, pair, 'B', split);
     br_val z = BR__OP(g, MATMUL, &exact, BR__OP(g, MATMUL, &exact, x, a), b);
-    return BR__OP(g, ADD, NULL, y, BR__OP(g, SCALE, BR__F(pair->scaling), z));
+    return add_scaled(g, y, z, pair->scaling);
 }
 
 /* DoRA: y times magnitude / |w + s b a| row by row.  The length is a constant to the gradient, as
@@ -161,6 +173,58 @@ br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum
     if (pair && pair->magnitude)
         y = to_magnitude(g, y, w, pair, split);
     return b && !inside ? BR__OP(g, ADD_ROW, NULL, y, b) : y;
+}
+
+br_val br__router(struct br_graph *g, br_val x, uint32_t dtype)
+{
+    const struct br_attr attr = {.i = {dtype}};
+    const struct br__param *p = block_find(g, "mlp.router.weight", 0, BR__SPLIT_NONE);
+    if (!p)
+        return 0;
+    br_val w = leaf_of(g, p), rows = x;
+    if (g->values && dtype != g->values)
+        rows = BR__OP(g, CAST, BR__I(dtype), x);
+    br_val y = BR__OP(g, MATMUL, &attr, rows, w);
+    const struct br__adapter_pair *pair = adapter_of(g, &p->parts[0]);
+    if (pair)
+        y = with_low_rank(g, x, y, pair, BR__SPLIT_NONE);
+    return pair && pair->magnitude ? to_magnitude(g, y, w, pair, BR__SPLIT_NONE) : y;
+}
+
+/* A pair for each expert, as peft has them. */
+static br_val experts_apart(struct br_graph *g, const struct br__experts_in *in, br_val y,
+                            const struct br__param *p, enum br__split split)
+{
+    const struct br_attr exact = br__exact(g);
+    const struct br__param *a = NULL, *b = NULL;
+    const struct br__sharing sharing = {split, in->etp_rank, in->etp};
+    if (br__param_expert_adapters(g->build->params, p, 'A', &sharing, &a, &g->err) ||
+        br__param_expert_adapters(g->build->params, p, 'B', &sharing, &b, &g->err))
+        return 0;
+    br_val z = BR__OP(g, GROUPED_MATMUL, &exact, in->x, leaf_of(g, a), in->offsets);
+    z = BR__OP(g, GROUPED_MATMUL, &exact, z, leaf_of(g, b), in->offsets);
+    return add_scaled(g, y, z, adapter_of(g, &p->parts[0])->scaling);
+}
+
+br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, const char *name,
+                          int item, enum br__split split)
+{
+    struct br__build *b = g->build;
+    const struct br__param *p = NULL;
+    char full[128];
+    snprintf(full, sizeof full, "%s%s", b->prefix, name);
+    const struct br__param_want want = {
+        full, item, in->first, in->n, {split, in->etp_rank, in->etp}};
+    if (g->err.code || br__param_get(b->params, &want, &p, &g->err))
+        return 0;
+    br_val y = BR__OP(g, GROUPED_MATMUL, BR__I(b->precision), in->x, leaf_of(g, p), in->offsets);
+    const struct br__adapter_pair *shared = adapter_named(g, p->key);
+    size_t apart = 0;
+    for (size_t i = 0; i < p->n_parts; i++)
+        apart += adapter_of(g, &p->parts[i]) != NULL;
+    if (shared) /* Megatron trains one pair for all experts of a layer */
+        return with_low_rank(g, in->x, y, shared, BR__SPLIT_NONE);
+    return apart ? experts_apart(g, in, y, p, split) : y;
 }
 
 br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t n_dim,

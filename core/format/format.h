@@ -300,7 +300,7 @@ struct br__td_common {
     const char *const (*args)[2];
     size_t n_args;
     const struct br__train_save *train; /* NULL: weights only */
-    /* what Megatron has no place for, and ignores: entries of a dict under the key "bridge" */
+    /* fields for bridge alone, which Megatron ignores: entries of a dict under the key "bridge" */
     const char *const (*extra)[2];
     size_t n_extra;
 };
@@ -356,7 +356,7 @@ struct br__train_param {
     struct br__td_chunk *boxes; /* in buckets, or in shifted tensors; NULL: none */
     size_t n_boxes;
     uint64_t lost[BR__N_OPTIM_KINDS]; /* elements: main from the weight, moments zero */
-    int from_weight;                  /* nothing stored is to be believed */
+    int from_weight;                  /* no stored value can be trusted */
     uint64_t compared,
         unlike; /* set by check: elements, and those that do not round to the weight */
 };

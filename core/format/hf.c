@@ -334,7 +334,7 @@ int br__hf_weight_names(struct br__arena *a, char **names, size_t n, char ***out
     return BR_OK;
 }
 
-/* One warning that names the *.safetensors files beside the chosen ones. */
+/* Warn once of *.safetensors files that do not belong to the chosen set. */
 static int warn_ignored(struct opening *o, struct br_err *err)
 {
     struct br__ckpt *ck = o->ck;
@@ -508,7 +508,7 @@ static int check_all_indexed(const struct opening *o, struct br_err *err)
     return rc;
 }
 
-/* Nobody reads total_size to find tensors, so a wrong one is worth no more than a word. */
+/* Nothing depends on total_size, so a wrong one is only a warning. */
 static int check_total_size(const struct opening *o, struct br_err *err)
 {
     struct br__ckpt *ck = o->ck;
@@ -736,8 +736,8 @@ int br__hf_is_side_file(const char *name, int tokenizer_only)
     return 0;
 }
 
-/* A side file is copied into what may be published, so a link must not fetch it from anywhere: only
- * from the directory itself, or from the blobs of the cache whose snapshot it is. */
+/* A side file may be published, so a link must not copy a file from anywhere: it must lead into the
+ * directory itself, or to a blob of the cache that the snapshot belongs to. */
 static int check_link(struct br__arena *a, const char *dir, const char *path, struct br_err *err)
 {
     const char *blobs = br__path_join(a, dir, "../../blobs");
@@ -772,7 +772,7 @@ int br__hf_side_files(struct br__arena *a, const char *dir, int tokenizer_only, 
         const char *path = br__path_join(a, dir, list[i]);
         if (!path)
             return br__nomem(err, "listing '%s'", dir);
-        /* a cache's snapshot is links to blobs: one that leads nowhere must not pass as absent */
+        /* in a cache's snapshot a link to a missing blob is an error, not an absent file */
         if (br__io.stat(path, &st))
             return br_fail(err, BR_E_IO,
                            "'%s' is listed but cannot be read; is it a dangling link?", path);

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hf_cache.c - what the user typed, to the files of a model: a directory, or a model of the hub, of
- * which a command gets the files that it needs and no others. */
+/* hf_cache.c - from what the user typed to the files of a model: a directory, or a model of the
+ * hub, of which only the files that a command needs are downloaded. */
 #include "hf.h"
 
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 
 /* ---- which files ----------------------------------------------------------------------------- */
 
-/* Files that every model may have and that are looked for by name, so that it is worth knowing that
- * one is not there. */
+/* Files that a model may lack and that are looked for by name: their absence is recorded in the
+ * cache. */
 static const char *const known[] = {"config.json", "generation_config.json", INDEX};
 
 static int is_wanted(const char *path, unsigned need)
@@ -108,8 +108,8 @@ static int choose_weights(struct br__arena *a, struct br__hub *h, struct choice 
 
 /* ---- fetching -------------------------------------------------------------------------------- */
 
-/* Without a listing (offline, and nothing of ours was here before) the snapshot is taken as it is:
- * whoever opens it sees what is missing. */
+/* Without a listing (offline, and nothing downloaded by bridge) use the snapshot as it is: opening
+ * it reports missing files. */
 static int has_listing(const struct br__hub *h)
 {
     size_t n;

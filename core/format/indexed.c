@@ -228,8 +228,8 @@ enum { P_LENGTHS, P_BOUNDS, P_BIN, P_IDX, P_BIN_DONE, P_IDX_DONE };
 _Static_assert(BR_COUNTOF(part_names) == BR_COUNTOF(((struct br__indexed_out *)0)->names),
                "a name each");
 
-/* The lists that the .idx needs are kept in two files beside it until the end: memory does not
- * grow with the number of sequences. */
+/* The lists for the .idx are kept in two files until the end, so that memory does not grow with the
+ * number of sequences. */
 int br__indexed_create(struct br__indexed_out *w, const char *prefix, int dtype, int sync,
                        struct br_err *err)
 {
@@ -452,7 +452,7 @@ static int remove_file(const struct br__indexed_out *w, int i, struct br_err *er
     return is_file ? br__dir_remove(&w->dir, w->names[i], err) : BR_OK;
 }
 
-/* The .idx comes last: without it the .bin is nothing yet, so a reader sees both or neither. */
+/* Rename the .idx last: without it the .bin cannot be read, so a reader sees both or neither. */
 static int indexed_publish(struct br__indexed_out *w, struct br_err *err)
 {
     int rc = remove_file(w, P_IDX_DONE, err);

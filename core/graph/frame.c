@@ -46,7 +46,7 @@ static void *memory_of(const struct br__frame *f, br_val base)
     case BR_OP_STATE:
         return f->state[base];
     default:
-        return (unsigned char *)f->d->work + f->p->offset[base];
+        return f->d->work ? (unsigned char *)f->d->work + f->p->offset[base] : NULL;
     }
 }
 
@@ -200,6 +200,28 @@ int br__frame_make(struct br__frame **out, const struct br__program *p, struct b
     }
     *out = f;
     return 0;
+}
+
+int br__program_bytes(const struct br__program *p, struct br__device *d, uint64_t *bytes,
+                      struct br_err *err)
+{
+    struct br__frame *f = br__calloc(1, sizeof *f);
+    if (!f)
+        return br__nomem(err, "for a graph");
+    f->p = p;
+    f->d = d;
+    int rc = alloc_calls(f, err);
+    if (!rc)
+        rc = make_leaves(f, err);
+    if (!rc)
+        rc = place_weights(f, err);
+    if (!rc) {
+        fill_calls(f);
+        d->backend.run(d->device, ask_scratch, f);
+        *bytes = br__frame_bytes(f) + p->work_bytes + f->scratch_bytes;
+    }
+    br__frame_free(f);
+    return rc;
 }
 
 void br__frame_free(struct br__frame *f)

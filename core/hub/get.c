@@ -23,9 +23,9 @@
 
 #define CONNECTIONS 8
 #define PART_BYTES (16u << 20)
-#define SLOT_BUF (64u << 10) /* stays in the second cache until it is written */
+#define SLOT_BUF (64u << 10) /* stays in the L2 cache until it is written */
 #define LOCK_EVERY_MS 200
-#define PROGRESS 4096 /* bytes that a connection must bring to count as one that works */
+#define PROGRESS 4096 /* bytes that show that a connection works */
 #define LOCATE_S 60   /* for one HEAD */
 #define MOVES_MAX 5
 #define SPACE_MARGIN (UINT64_C(16) << 20) /* what a download leaves free */
@@ -34,25 +34,26 @@ enum stage { WAITING, LOCATING, RECEIVING, HASHING, DONE };
 
 struct item {
     const struct br__hub_file *f;
-    const char *base, *lock_base;          /* where they begin: no link is followed below */
+    const char *base,
+        *lock_base; /* directory they begin with: symbolic links below it are not followed */
     const char *final, *incomplete, *lock; /* paths */
     const char *meta;                      /* local directory: the file's record; else NULL */
     enum stage stage;
     int lock_fd;
     int64_t lock_due;
-    const char *location;   /* of the bytes */
-    const char *origin_tag; /* etag that the origin of the bytes gives; all parts must have it */
-    uint8_t *taken;         /* [n_parts] a slot has it, or it is complete */
-    int whole;              /* the origin has no ranges: one slot receives all of it */
-    int again;              /* a second download after bytes of an earlier run proved wrong */
-    unsigned repeats;       /* of all requests */
-    int moves;              /* addresses that were asked for without a byte since */
+    const char *location;   /* of the file's bytes */
+    const char *origin_tag; /* etag that the server of the bytes reports; all parts must have it */
+    uint8_t *taken;         /* [n_parts] 1: a slot has it, or it is complete */
+    int whole;              /* the server has no ranges: one slot receives the whole file */
+    int again;        /* second download, after the digest of bytes from an earlier run was wrong */
+    unsigned repeats; /* of all requests */
+    int moves;        /* HEAD requests since the last byte came */
     struct br__hub_part part;
     struct br__hub_hash hash;
-    int hashing; /* the hasher has it */
+    int hashing; /* the hasher has the file */
 };
 
-/* REFUSED: the status says that the body is none of the file's. */
+/* REFUSED: by its status the reply's body is not the file. */
 enum verdict { FINE, NO_RANGES, CHANGED, REFUSED };
 
 struct slot {
@@ -67,7 +68,7 @@ struct slot {
     uint64_t pos, end; /* bytes still to come */
     enum verdict verdict;
     unsigned char *buf;
-    size_t n; /* in buf: they belong before pos */
+    size_t n; /* in buf, to be written at pos - n */
 };
 
 struct getter {
@@ -158,7 +159,7 @@ static int is_there(const struct getter *g, const struct item *it)
     return !br__io.stat(it->final, &st) && (uint64_t)st.st_size == it->f->size && get_recorded(it);
 }
 
-/* Whether another process has finished the file. */
+/* Has another process finished the file? */
 static int is_complete(const struct item *it)
 {
     struct stat st;
@@ -174,9 +175,9 @@ static int take_lock(struct item *it, int *got, struct br_err *err)
     struct br__dir d;
     const char *name = br__path_base(it->lock);
     int fd = -1, locked, rc = br__dir_below(&d, it->lock_base, it->lock, 1, err);
-    if (!rc) /* in a shared cache it may be anybody's */
+    if (!rc) /* others can write in a shared cache: do not follow a link */
         rc = br__dir_file(&d, name, 0664, 0, &fd, err);
-    /* Without locks in the file system, names that appear when complete must do. */
+    /* Without locks, files that appear only when complete have to be enough. */
     int held = !rc && !(rc = br__fd_lock(fd, it->lock, 0, &locked, err));
     /* The process that held the lock may have removed the file. */
     if (held && !br__io.fstat(fd, &by_fd) && !br__dir_stat(&d, name, &by_path) &&
@@ -218,7 +219,7 @@ static void start_hash(struct getter *g, struct item *it)
     it->hashing = 1;
 }
 
-/* The lock is ours: either the work was done meanwhile, or it begins. */
+/* The lock is held: start the download, unless another process finished it meanwhile. */
 static int item_begin(struct getter *g, struct item *it, struct br_err *err)
 {
     if (is_complete(it)) {
@@ -274,7 +275,7 @@ static void slot_free(struct slot *s)
     s->attempt = 0;
 }
 
-/* The part that a slot has not finished is there for another one. */
+/* Give back a part that is not complete, so that another slot can take it. */
 static void get_untake(struct slot *s)
 {
     if (s->pos < s->end && !s->it->whole)
@@ -292,8 +293,9 @@ static int get_flush(struct slot *s, struct br_err *err)
     s->g->t.fetched += s->n;
     s->g->have += s->n;
     it->moves = 0;
-    /* A stream from the beginning gains nothing by being cut later, and a server that gives a byte
-     * a connection would give them for ever. */
+    /* Progress resets the number of attempts.  A stream of the whole file makes none, since it
+     * begins again when it is cut; nor do a few bytes, or a server that sends one byte per
+     * connection would be asked for ever. */
     if (!it->whole && s->n >= BR__MIN((uint64_t)PROGRESS, s->g->part_bytes / 16))
         s->attempt = 0;
     s->n = 0;
@@ -306,7 +308,7 @@ static int is_success(const struct br__http_reply *r)
     return r->status == 200 || r->status == 206;
 }
 
-/* Parts of one file must come from one version of it. */
+/* All parts of a file must come from one version of it. */
 static enum verdict check_tag(struct slot *s, const struct br__http_reply *r)
 {
     struct item *it = s->it;
@@ -337,7 +339,7 @@ static enum verdict get_judge(struct slot *s, const struct br__http_reply *r)
     return check_tag(s, r);
 }
 
-/* The head of a part's reply: bytes that are not those asked for are not received. */
+/* Check the head of a part's reply: only the bytes that were asked for are received. */
 static int part_head(void *ud, const struct br__http_reply *r, struct br_err *err)
 {
     struct slot *s = ud;
@@ -374,7 +376,7 @@ static int part_body(void *ud, const void *p, size_t n, struct br_err *err)
     return BR_OK;
 }
 
-/* Try the slot's request again after a while, or end the run. */
+/* Schedule another try of the slot's request, or end the run. */
 static void get_repeat(struct slot *s, const struct br__http_reply *r, int rc,
                        const struct br_err *err)
 {
@@ -382,7 +384,7 @@ static void get_repeat(struct slot *s, const struct br__http_reply *r, int rc,
     struct item *it = s->it;
     int64_t ms = br__http_delay(g->h->http, r, ++s->attempt);
     if (++it->repeats > 200 + 8 * it->part.n_parts)
-        ms = -1; /* a byte at a time is no progress */
+        ms = -1; /* too many requests for a file of this size */
     if (ms < 0) {
         struct br_err why = *err;
         br_wrap(&why, "'%s' of '%s', after %d attempts", it->f->path, g->h->id, s->attempt);
@@ -393,14 +395,14 @@ static void get_repeat(struct slot *s, const struct br__http_reply *r, int rc,
     s->due = br__clock_ms() + ms;
 }
 
-/* The address is not good any more: this slot asks for another one, the others wait. */
+/* The address expired: this slot asks for a new one, the others wait. */
 static void get_relocate(struct slot *s, const struct br__http_reply *r, int rc,
                          const struct br_err *err)
 {
     struct item *it = s->it;
     get_untake(s);
     s->n = 0;
-    if (it->stage == LOCATING) { /* somebody does it already */
+    if (it->stage == LOCATING) { /* another slot asks already */
         slot_free(s);
         return;
     }
@@ -416,7 +418,7 @@ static void get_relocate(struct slot *s, const struct br__http_reply *r, int rc,
     get_repeat(s, r, rc, err);
 }
 
-/* No ranges: every byte comes again, in one stream, to this slot. */
+/* The server has no ranges: receive the whole file from its beginning, in this slot. */
 static int take_whole(struct slot *s, struct br_err *err)
 {
     struct getter *g = s->g;
@@ -438,7 +440,7 @@ static int take_whole(struct slot *s, struct br_err *err)
     return br__hub_part_reset(&it->part, err);
 }
 
-/* A part's transfer ended in a way that leaves bytes to come. */
+/* A part's transfer ended before all of its bytes came. */
 static void part_unfinished(struct slot *s, const struct br__http_reply *r, int rc,
                             const struct br_err *err)
 {
@@ -464,7 +466,7 @@ static void part_unfinished(struct slot *s, const struct br__http_reply *r, int 
         if (!rc)
             rc = br_fail(&why, BR_E_NETWORK, "'%s' ends after %" PRIu64 " of %" PRIu64 " bytes",
                          s->url, s->pos, s->end);
-        if (s->it->whole) { /* it cannot go on in the middle */
+        if (s->it->whole) { /* a stream of the whole file cannot continue in the middle */
             struct br_err again = why;
             int attempt = s->attempt;
             if ((rc = take_whole(s, &again)))
@@ -541,7 +543,7 @@ static int slot_start(struct slot *s, struct br_err *err)
     return br__http_start(h->http, &q, err);
 }
 
-/* Give the slot the first part of the item that nobody has; 0 if there is none. */
+/* Give the slot the first part of the item that no slot has; 0 if there is none. */
 static int take_part(struct slot *s, struct item *it)
 {
     const struct getter *g = s->g;
@@ -568,7 +570,7 @@ static int is_served(const struct getter *g, const struct item *it)
     return 0;
 }
 
-/* Something to do for a free slot: the first item, in order, that has it. */
+/* Find work for a free slot: the first item in order that has any. */
 static int find_work(struct slot *s, int64_t now, struct br_err *err)
 {
     struct getter *g = s->g;
@@ -613,8 +615,8 @@ static int slots_advance(struct getter *g, struct br_err *err)
 
 /* ---- finishing ------------------------------------------------------------------------------- */
 
-/* The bytes are not those that the hub lists: they are kept under another name, for whoever wants
- * to know why.  Bytes of an earlier run may be the culprit, so then all come once more. */
+/* The digest is wrong: keep the bytes under another name, so that the cause can be found.  Bytes of
+ * an earlier run may be the cause, so then download all of them once more. */
 static int get_mismatch(struct getter *g, struct item *it, struct br_err *err)
 {
     const char *aside = br__arena_printf(&g->a, "%s.mismatch", it->incomplete);
@@ -735,7 +737,7 @@ static int add_items(struct getter *g, const struct br__hub_file *const *want, s
     return BR_OK;
 }
 
-/* Space for all that is still to come, before the first byte of it. */
+/* Reserve space for all bytes that are still to come, before the first is received. */
 static int check_space(const struct getter *g, const char *dir, struct br_err *err)
 {
     char need_text[32], have_text[32];
@@ -763,7 +765,7 @@ static int check_space(const struct getter *g, const char *dir, struct br_err *e
     return rc;
 }
 
-/* Offline every file must be there; the message says what was looked for where. */
+/* Offline every file must be in the cache; the message says what was looked for where. */
 static int refuse_offline(const struct getter *g, struct br_err *err)
 {
     const struct item *it = &g->items[0];

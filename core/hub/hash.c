@@ -1,9 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hash.c - a thread that hashes downloads while they arrive, so that the last byte and the
- * verdict come nearly together.
- *
- * It reads back what was written, in order, from the page cache: the receiving thread never waits
- * for it, and parts may arrive in any order. */
+/* hash.c - a thread that hashes downloads while they arrive, so that the digest is ready soon after
+ * the last byte.  It reads what was written back from the page cache, in order: the receiving
+ * thread never waits for it, and parts may arrive in any order. */
 #include "hub_internal.h"
 
 #include <errno.h>
@@ -23,7 +21,7 @@ struct br__hub_hasher {
     unsigned char *buf;
 };
 
-/* Git names a blob by the SHA-1 of its bytes with a small head before them. */
+/* Git's digest of a blob is the SHA-1 of a small header and the bytes. */
 static void *state_new(const struct br__hub_hash *h)
 {
     char head[40];
@@ -45,7 +43,7 @@ static void state_free(struct br__hub_hash *h)
     h->state = NULL;
 }
 
-/* The bytes from h->hashed to `to`; a status, negated, if they cannot be read. */
+/* Hash the bytes from h->hashed to `to`; returns a negated status if they cannot be read. */
 static int hash_range(struct br__hub_hasher *s, struct br__hub_hash *h, uint64_t from, uint64_t to)
 {
     if (!h->state && !(h->state = state_new(h)))
@@ -78,7 +76,7 @@ static struct br__hub_hash *next_file(const struct br__hub_hasher *s)
 
 static void hash_step(struct br__hub_hasher *s, struct br__hub_hash *h)
 {
-    /* short steps, so that a file can be removed soon */
+    /* small steps, so that a file can be removed soon */
     uint64_t from = h->hashed, to = BR__MIN(h->front, from + 16 * CHUNK);
     s->busy = h;
     pthread_mutex_unlock(&s->lock);

@@ -20,12 +20,13 @@
 #include <time.h>
 
 #define HEAD_MAX (64u << 10)
-#define BUFFER (64L << 10)   /* of one receive */
-#define HEADS_MAX 16         /* provisional ones of one reply */
-#define TOO_SLOW 16L         /* bytes a second, over stall_s */
-#define RETRY_AFTER_MAX 600  /* seconds that a server may make us wait, once or in all */
-#define TELL_MS 5000         /* a wait that is worth a word */
-#define BACKOFF_MAX_MS 30000 /* that we make ourselves wait */
+#define BUFFER (64L << 10) /* of one receive */
+#define HEADS_MAX 16       /* provisional ones of one reply */
+#define TOO_SLOW 16L       /* bytes a second, over stall_s */
+#define RETRY_AFTER_MAX                                                                            \
+    600 /* longest wait that a server may ask for, and longest sum of waits, in seconds */
+#define TELL_MS 5000         /* seconds from which on a wait is reported */
+#define BACKOFF_MAX_MS 30000 /* longest wait that is not asked for by a server */
 
 struct transfer {
     struct transfer *next;
@@ -33,7 +34,7 @@ struct transfer {
     CURL *easy;
     struct curl_slist *headers;
     struct br__http_request q;
-    char *url; /* ours: q.url is this one, and q.token is gone once the headers are made */
+    char *url; /* a copy: q.url is this one; q.token is cleared once the headers are made */
     char shown[BR__URL_SHOWN];
     struct br__http_reply reply;
     int heads;     /* how many began */
@@ -47,7 +48,7 @@ struct br__http {
     CURLM *multi;
     struct br__http_opts o;
     struct transfer *first;
-    uint64_t jitter; /* state of a small generator: only spreads retries */
+    uint64_t jitter; /* state of the generator that spreads retries */
 };
 
 /* ---- library --------------------------------------------------------------------------------- */
@@ -60,8 +61,8 @@ static void start_library(void)
     library_failed = curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK;
 }
 
-/* The certificate bundle: what the user names, else libcurl's own if it is there, else where other
- * distributions than the one that built it keep theirs. */
+/* The certificate bundle: what the user names, else libcurl's own if it exists, else the usual
+ * places of other distributions. */
 static const char *ca_bundle(void)
 {
     static const char *const names[] = {"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"};
@@ -134,8 +135,8 @@ static int status_again(int status)
            status == 504;
 }
 
-/* The head of the reply is complete unless it is that of a proxy's CONNECT or a 1xx, which others
- * follow. */
+/* A head is complete at its empty line, unless it is that of a proxy's CONNECT or a 1xx reply,
+ * after which another one comes. */
 static int head_complete(struct transfer *t)
 {
     long status = 0;
@@ -192,7 +193,7 @@ static int add_header(struct transfer *t, const char *line)
     return BR_OK;
 }
 
-/* Authorization is a header of the request itself and not of a proxy's CONNECT. */
+/* Authorization goes to the server only: it is no header of a proxy's CONNECT. */
 static int set_headers(struct transfer *t)
 {
     int rc = add_header(t, "Accept-Encoding: identity");
@@ -217,7 +218,7 @@ static int set_range(struct transfer *t)
     return curl_easy_setopt(t->easy, CURLOPT_RANGE, range);
 }
 
-/* HTTP/1.1, so that parallel ranges are parallel streams of TCP. */
+/* HTTP/1.1, so that each range has a TCP connection of its own. */
 static int set_options(struct transfer *t)
 {
     const struct br__http_opts *o = &t->client->o;
@@ -252,7 +253,7 @@ static int set_options(struct transfer *t)
     return bad || set_range(t) || set_headers(t) ? BR_E_NOMEM : BR_OK;
 }
 
-/* A failure that is not the network's mood: the same request would fail again. */
+/* Would the same request fail again?  Network errors may pass, these do not. */
 static int is_final(CURLcode code)
 {
     switch (code) {
@@ -304,8 +305,8 @@ static void unlink_transfer(struct br__http *h, const struct transfer *t)
         *at = t->next;
 }
 
-/* Status and reason of a transfer that ended; its owner hears of it last, when it may start
- * another one. */
+/* Set status and reason of a transfer that ended, then tell its owner, who may start another one.
+ */
 static void http_finish(struct br__http *h, struct transfer *t, CURLcode code)
 {
     if (code != CURLE_OK && !t->rc) {
@@ -358,7 +359,7 @@ void br__http_drop(struct br__http *h, void *ud)
     }
 }
 
-/* One request that somebody waits for. */
+/* One request with a caller that waits for it. */
 struct single {
     struct br__buf *body;
     struct br__http_reply *reply;
@@ -392,7 +393,7 @@ static void single_end(void *ud, const struct br__http_reply *r, int rc, const s
         s->rc = br__nomem(&s->err, "for a reply");
 }
 
-/* Once, without a repeat. */
+/* Send it once. */
 static int fetch_once(struct br__http *h, const struct br__http_request *q, struct single *s,
                       struct br_err *err)
 {
@@ -526,7 +527,7 @@ static int is_web(CURLU *u)
     return ok;
 }
 
-/* By hand, because it must do for text that is no URL. */
+/* Without libcurl, because the text may be no URL. */
 const char *br__http_shown(const char *url, char out[BR__URL_SHOWN])
 {
     size_t n = strcspn(url, "?#"), scheme = 0;

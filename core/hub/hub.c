@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hub.c - one model of the Hugging Face hub: token, commit, files, and what an answer
+/* hub.c - one model or data set of the Hugging Face hub: token, commit, files, and what an answer
  * that is none means, and the parts of the cache that are not blobs.
  *
  *   settings   environment, token, endpoint, where the cache is
@@ -23,9 +23,25 @@
 #define FILES_MAX 1000000
 #define LISTING_MAX (128u << 20) /* bytes of all pages */
 
+/* What the id is of, in messages; in addresses "models/" is left out, but below api/. */
+static const char *hub_kind(const struct br__hub *h)
+{
+    return h->o.dataset ? "data set" : "model";
+}
+
+static const char *hub_api(const struct br__hub *h)
+{
+    return h->o.dataset ? "datasets" : "models";
+}
+
+static const char *hub_prefix(const struct br__hub *h)
+{
+    return h->o.dataset ? "datasets/" : "";
+}
+
 static int hub_nomem(const struct br__hub *h, struct br_err *err)
 {
-    return br__nomem(err, "with the model '%s'", h->id ? h->id : "");
+    return br__nomem(err, "with the %s '%s'", hub_kind(h), h->id ? h->id : "");
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */
@@ -46,7 +62,7 @@ static int env_true(const char *name)
     return 0;
 }
 
-/* "~/x" is below HOME. */
+/* Replace "~" at the beginning by HOME. */
 static const char *hub_expand(struct br__arena *a, const char *path)
 {
     const char *home = hub_env("HOME");
@@ -55,7 +71,7 @@ static const char *hub_expand(struct br__arena *a, const char *path)
     return br__arena_strdup(a, path);
 }
 
-/* Hugging Face's own directory; NULL if nothing says where it is. */
+/* Hugging Face's own directory; NULL if no variable gives one. */
 static const char *hf_home(struct br__arena *a)
 {
     const char *base;
@@ -84,7 +100,7 @@ int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, st
     return *root ? BR_OK : br__nomem(err, "looking up '%s'", id);
 }
 
-/* The token's characters go into a header: no blanks, nothing that ends a line. */
+/* The token goes into a header: refuse blanks and line ends. */
 static int set_token(struct br__hub *h, const char *text, const char *from, struct br_err *err)
 {
     while (isspace((unsigned char)*text))
@@ -117,13 +133,13 @@ static int find_token(struct br__hub *h, struct br_err *err)
         path = br__arena_printf(&h->arena, "%s/token", home);
     char *text = NULL;
     if (!path || br__read_text(path, 4096, &text, NULL, NULL))
-        return BR_OK; /* nobody is logged in */
+        return BR_OK; /* no token file: not logged in */
     int rc = set_token(h, text, path, err);
     br__free(text);
     return rc;
 }
 
-/* Why a request is not sent again at once. */
+/* The reason for a wait before a request is repeated. */
 static void tell_wait(void *ud, const char *what, int status, int64_t ms)
 {
     const struct br__hub *h = ud;
@@ -213,11 +229,12 @@ static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
                        "'%s' is neither a directory nor of the form ORG/NAME[@REVISION]",
                        id_at_rev);
     if (!revision_ok(h->rev))
-        return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a hub model can have", h->rev);
+        return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a %s of the hub can have",
+                       h->rev, hub_kind(h));
     const char *slash = strchr(h->id, '/');
-    h->folder =
-        slash ? br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id, slash + 1)
-              : br__arena_printf(a, "models--%s", h->id);
+    h->folder = slash ? br__arena_printf(a, "%s--%.*s--%s", hub_api(h), (int)(slash - h->id), h->id,
+                                         slash + 1)
+                      : br__arena_printf(a, "%s--%s", hub_api(h), h->id);
     int rc = h->folder ? br__hf_cache_root(&h->arena, h->id, &h->root, err) : hub_nomem(h, err);
     if (rc)
         return rc;
@@ -235,9 +252,9 @@ int br__hub_client(struct br__hub *h, struct br_err *err)
 const char *br__hub_url(struct br__hub *h, struct br__arena *a, const char *path)
 {
     const char *escaped = br__http_escape(a, path, "/");
-    return escaped
-               ? br__arena_printf(a, "%s/%s/resolve/%s/%s", h->endpoint, h->id, h->commit, escaped)
-               : NULL;
+    return escaped ? br__arena_printf(a, "%s/%s%s/resolve/%s/%s", h->endpoint, hub_prefix(h), h->id,
+                                      h->commit, escaped)
+                   : NULL;
 }
 
 const char *br__hub_token_for(const struct br__hub *h, const char *url)
@@ -245,7 +262,7 @@ const char *br__hub_token_for(const struct br__hub *h, const char *url)
     return h->token && br__http_same_origin(h->endpoint, url) ? h->token : NULL;
 }
 
-/* A document of the endpoint.  An error only if there is no reply at all. */
+/* Fetch a document of the endpoint.  Returns an error only without a reply. */
 static int hub_ask(struct br__hub *h, const char *url, int attempts, struct br__http_reply *r,
                    struct br__buf *body, struct br_err *err)
 {
@@ -278,15 +295,16 @@ static const char *near_id(struct br__hub *h)
     if (!slash)
         return "";
     return hub_suggest(h,
-                       br__arena_printf(&h->arena, "%s/api/models?author=%.*s&limit=200",
-                                        h->endpoint, (int)(slash - h->id), h->id),
+                       br__arena_printf(&h->arena, "%s/api/%s?author=%.*s&limit=200", h->endpoint,
+                                        hub_api(h), (int)(slash - h->id), h->id),
                        NULL, "id", h->id);
 }
 
 static const char *near_revision(struct br__hub *h)
 {
-    return hub_suggest(h, br__arena_printf(&h->arena, "%s/api/models/%s/refs", h->endpoint, h->id),
-                       "branches", "name", h->rev);
+    return hub_suggest(
+        h, br__arena_printf(&h->arena, "%s/api/%s/%s/refs", h->endpoint, hub_api(h), h->id),
+        "branches", "name", h->rev);
 }
 
 static int refuse_gated(struct br__hub *h, struct br_err *err)
@@ -294,13 +312,13 @@ static int refuse_gated(struct br__hub *h, struct br_err *err)
     if (!h->token)
         return br_fail(err, BR_E_ACCESS,
                        "'%s' is open only to accounts that accepted its terms, and no token was "
-                       "sent: accept them at %s/%s, then set HF_TOKEN to a token of that account "
+                       "sent: accept them at %s/%s%s, then set HF_TOKEN to a token of that account "
                        "(or run 'hf auth login')",
-                       h->id, h->endpoint, h->id);
+                       h->id, h->endpoint, hub_prefix(h), h->id);
     return br_fail(err, BR_E_ACCESS,
                    "'%s' is open only to accounts that accepted its terms, and the account of the "
-                   "token is none of them: accept them at %s/%s",
-                   h->id, h->endpoint, h->id);
+                   "token is none of them: accept them at %s/%s%s",
+                   h->id, h->endpoint, hub_prefix(h), h->id);
 }
 
 static int hub_refuse(struct br__hub *h, const char *url, const struct br__http_reply *r,
@@ -316,9 +334,9 @@ static int hub_refuse(struct br__hub *h, const char *url, const struct br__http_
         return refuse_gated(h, err);
     if (!strcmp(code, "RepoNotFound") || (r->status == 401 && !h->token))
         return br_fail(err, BR_E_NOTFOUND,
-                       "the hub has no model '%s'%s (if it is private, set HF_TOKEN to a token "
+                       "the hub has no %s '%s'%s (if it is private, set HF_TOKEN to a token "
                        "that may see it)",
-                       h->id, near_id(h));
+                       hub_kind(h), h->id, near_id(h));
     if (!strcmp(code, "RevisionNotFound"))
         return br_fail(err, BR_E_NOTFOUND, "'%s' has no revision '%s'%s", h->id, h->rev,
                        near_revision(h));
@@ -343,7 +361,7 @@ int br__hub_refused(struct br__hub *h, const char *url, const struct br__http_re
 
 /* ---- where a file's bytes are ---------------------------------------------------------------- */
 
-/* What a HEAD says of a file must be what the listing says. */
+/* What a HEAD reports of a file must agree with the listing. */
 static int check_head(struct br__arena *a, const struct br__hub *h, const struct br__hub_file *f,
                       const struct br__http_reply *r, struct br_err *err)
 {
@@ -404,7 +422,7 @@ int br__hub_expired(const struct br__hub *h, const char *url, const struct br__h
 
 /* ---- cache ----------------------------------------------------------------------------------- */
 
-/* A small file of the cache, which two processes may write at once. */
+/* Write a small file of the cache, which another process may write at the same time. */
 static int put_text(struct br__hub *h, const char *path, const char *text, size_t n,
                     struct br_err *err)
 {
@@ -416,7 +434,7 @@ static int put_text(struct br__hub *h, const char *path, const char *text, size_
     return rc;
 }
 
-/* The commit that a revision stood for when it was last looked up. */
+/* The commit that the cache recorded for a revision at its last look-up. */
 static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
 {
     char *text = NULL;
@@ -455,7 +473,7 @@ static const char *tree_path(struct br__hub *h)
     return br__arena_printf(&h->arena, "%s/trees/%s.json", h->dir, h->commit);
 }
 
-/* The listing that an earlier run left; *found = 0 if there is none, or none that can be read. */
+/* The listing in the cache; *found = 0 if there is none, or none that can be read. */
 static int read_tree(struct br__hub *h, int *found, struct br_err *err)
 {
     struct br__hub_list list = {0};
@@ -508,7 +526,7 @@ int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err 
     br__buf_printf(&target, "blobs/%s", f->etag);
     struct br__dir d = {.fd = -1};
     int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : hub_nomem(h, err);
-    /* One that is there, of another process or of a blob that was deleted, gives way. */
+    /* Replace an existing link: one of another process, or one to a deleted blob. */
     if (!rc && !br__hub_has(h, f->path))
         rc = br__dir_link(&d, br__path_base(at), target.p, err);
     br__dir_close(&d);
@@ -538,7 +556,7 @@ static int set_commit(struct br__hub *h, const char *commit, struct br_err *err)
     return h->snapshot ? BR_OK : hub_nomem(h, err);
 }
 
-/* Without a network: what is in the cache must do. */
+/* Without a network: use what is in the cache. */
 static int open_offline(struct br__hub *h, struct br_err *err)
 {
     const char *commit = h->rev;
@@ -546,9 +564,9 @@ static int open_offline(struct br__hub *h, struct br_err *err)
     h->offline = 1;
     if (!br__is_dir(h->dir))
         return br_fail(err, BR_E_NOTFOUND,
-                       "'%s' is neither a directory nor a model in the local Hugging Face cache "
+                       "'%s' is neither a directory nor a %s in the local Hugging Face cache "
                        "(no '%s'; HF_HUB_CACHE or HF_HOME say where it is)",
-                       h->id, h->dir);
+                       h->id, hub_kind(h), h->dir);
     if (!is_commit(h->rev) && (rc = read_ref(h, &commit, err)))
         return rc;
     if ((rc = set_commit(h, commit, err)))
@@ -595,8 +613,8 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
 {
     struct br__hub_list list = {0};
     struct br__buf text = {0};
-    const char *url = br__arena_printf(&h->arena, "%s/api/models/%s/tree/%s?recursive=true",
-                                       h->endpoint, h->id, h->commit);
+    const char *url = br__arena_printf(&h->arena, "%s/api/%s/%s/tree/%s?recursive=true",
+                                       h->endpoint, hub_api(h), h->id, h->commit);
     size_t bytes = 0;
     int rc = url ? BR_OK : hub_nomem(h, err);
     for (int page = 0; !rc && url; page++)
@@ -617,7 +635,7 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     return rc;
 }
 
-/* Then an answer is not worth waiting for: one attempt. */
+/* Is there a snapshot that can be used without a reply?  Then one attempt is enough. */
 static int is_cached(struct br__hub *h)
 {
     const char *commit;
@@ -632,9 +650,9 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     const char *commit, *rev = br__http_escape(&h->arena, h->rev, "");
-    const char *url =
-        rev ? br__arena_printf(&h->arena, "%s/api/models/%s/revision/%s", h->endpoint, h->id, rev)
-            : NULL;
+    const char *url = rev ? br__arena_printf(&h->arena, "%s/api/%s/%s/revision/%s", h->endpoint,
+                                             hub_api(h), h->id, rev)
+                          : NULL;
     int rc = url ? hub_ask(h, url, is_cached(h), &r, &body, err) : hub_nomem(h, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
@@ -647,7 +665,7 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     return rc;
 }
 
-/* A commit never changes, so its listing is asked for once. */
+/* The listing of a commit never changes, so it is fetched once. */
 static int open_online(struct br__hub *h, struct br_err *err)
 {
     int found;
@@ -659,7 +677,7 @@ static int open_online(struct br__hub *h, struct br_err *err)
     return rc ? rc : write_ref(h, err);
 }
 
-/* The hub cannot be reached: what is cached is better than nothing, said aloud. */
+/* The hub cannot be reached: use what is cached, and say so. */
 static int fall_back(struct br__hub *h, struct br_err *err)
 {
     struct br_err why = BR_ERR_INIT;

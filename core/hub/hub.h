@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hub.h - the door of core/hub: models of the Hugging Face hub, listed, cached and downloaded.
+/* hub.h - the door of core/hub: models and data sets of the Hugging Face hub, listed, cached and
+ * downloaded.
  *
  * The cache on disk is the one that huggingface_hub uses, file for file.  This folder knows URLs,
  * replies, blobs and snapshots; it knows no tensor and no file format.  Every reply is hostile. */
@@ -12,13 +13,14 @@
 struct br__hub_opts {
     const struct br_listener *listener; /* progress and notes; NULL: none */
     int local_only;                     /* as HF_HUB_OFFLINE=1 */
-    int no_sync;                        /* do not wait until a download is on the disk */
+    int no_sync;                        /* do not wait until a download is on disk (fsync) */
+    int dataset;                        /* the id is a data set's, not a model's */
     int connections;                    /* transfers at once; 0 = 8 */
     uint32_t part_bytes;                /* of a ranged request; 0 = 16 MiB */
     int stall_s, backoff_ms;            /* seconds of silence, first wait; see http.h */
     int document_s;                     /* of transfer of a document; see http.h */
 };
-/* One model at one commit. */
+/* One model, or data set, at one commit. */
 struct br__hub;
 /* Find the commit and the listing of "org/name[@revision]".  Offline the listing is what earlier
  * runs left, or the files that are there. */
@@ -35,8 +37,8 @@ struct br__hub_file {
 };
 const struct br__hub_file *br__hub_files(const struct br__hub *h, size_t *n); /* sorted by path */
 const struct br__hub_file *br__hub_find(const struct br__hub *h, const char *path);
-int br__hub_has(const struct br__hub *h, const char *path); /* is it in the snapshot? */
-/* Remember, as huggingface_hub does, that the commit has no such file. */
+int br__hub_has(const struct br__hub *h, const char *path); /* Is it in the snapshot? */
+/* Record, as huggingface_hub does, that the commit has no such file. */
 void br__hub_note_absent(struct br__hub *h, const char *path);
 const char *br__hub_id(const struct br__hub *h);
 const char *br__hub_commit(const struct br__hub *h);
@@ -44,24 +46,25 @@ const char *br__hub_snapshot(const struct br__hub *h); /* directory of the commi
 int br__hub_is_offline(const struct br__hub *h);
 
 struct br__hub_totals {
-    size_t n_files, n_cached;  /* asked for; there already */
+    size_t n_files, n_cached;  /* files asked for; of these, in the cache already */
     uint64_t bytes;            /* of all of them */
-    uint64_t fetched, resumed; /* received now; received by an earlier run */
+    uint64_t fetched, resumed; /* received by this call; by an earlier run */
 };
-/* Bring files into the cache, or into local_dir if that is not NULL: in parallel ranges, resumed,
- * hashed while they arrive; only what matches its etag gets its name. */
+/* Download files into the cache, or into local_dir if that is not NULL: in parallel ranges,
+ * resumed, hashed while they arrive.  Only a file that matches its etag gets its name. */
 int br__hub_get(struct br__hub *h, const struct br__hub_file *const *want, size_t n,
                 const char *local_dir, struct br__hub_totals *totals,
                 struct br_err *err) BR_MUST_CHECK;
-/* A safetensors file of the model as a br__file that reads by ranged requests; its map ends where
- * the header does, which may have max_header bytes.  f must be closed before the hub is.  Threads
+/* Open a safetensors file of the model as a br__file that reads by ranged requests; its map ends
+ * with the header, which may have max_header bytes.  f must be closed before the hub is.  Threads
  * may share it. */
 int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64_t max_header,
                       struct br__file *f, struct br_err *err) BR_MUST_CHECK;
-/* Shell patterns as huggingface_hub reads them: '*' also matches '/', "dir/" is all of a folder. */
+/* Match shell patterns as huggingface_hub does: '*' also matches '/', "dir/" is the whole folder.
+ */
 int br__hub_glob(const char *pattern, const char *path);
-/* The cache's root, by the rules of huggingface_hub (arena).  BR_E_NOTFOUND says for which
- * id no environment variable gives one. */
+/* The root of the cache, by the rules of huggingface_hub (arena).  BR_E_NOTFOUND, with the id, if
+ * no environment variable gives one. */
 int br__hf_cache_root(struct br__arena *a, const char *id, const char **root,
                       struct br_err *err) BR_MUST_CHECK;
 

@@ -20,47 +20,48 @@ struct br__hub {
     const char *endpoint; /* without a slash at the end */
     const char *token;    /* or NULL */
     const char *root;     /* of the cache: HF_HUB_CACHE */
-    const char *folder;   /* models--org--name */
+    const char *folder;   /* models--org--name, datasets--org--name */
     const char *dir;      /* root/folder */
     const char *commit;   /* 40 hex digits */
     const char *snapshot; /* dir/snapshots/commit */
     struct br__hub_file *files;
     size_t n_files;
     int offline;
-    struct br__http *http;        /* of the thread that opened it */
-    struct br__hub_cache *blocks; /* of remote.c, made when it is needed first */
+    struct br__http *http;        /* of the thread that opened the hub */
+    struct br__hub_cache *blocks; /* remote.c; made when it is first needed */
     void (*blocks_free)(struct br__hub_cache *c);
-    pthread_mutex_t lock; /* refusals, which any thread may meet, ask for near names */
+    pthread_mutex_t lock; /* a refused request, in any thread, asks for similar names */
 };
 
 /* ---- hub.c ----------------------------------------------------------------------------------- */
 
-/* The client, made when it is needed first. */
+/* The client, made when it is first needed. */
 int br__hub_client(struct br__hub *h, struct br_err *err) BR_MUST_CHECK;
 /* Address of a file of the commit (arena); NULL: out of memory. */
 const char *br__hub_url(struct br__hub *h, struct br__arena *a, const char *path);
 /* The token, if `url` may see it: only the endpoint's own origin. */
 const char *br__hub_token_for(const struct br__hub *h, const char *url);
-/* An error for a reply that is not what was hoped for: BR_E_ACCESS, BR_E_NOTFOUND, BR_E_NETWORK. */
+/* The error for a reply that is not the wanted one: BR_E_ACCESS, BR_E_NOTFOUND, BR_E_NETWORK. */
 int br__hub_refused(struct br__hub *h, const char *url, const struct br__http_reply *r,
                     struct br_err *err);
-/* What to do after a HEAD of a file at `url`: *next is another address of the endpoint to ask, or
- * NULL when *location is where the bytes are.  Checks commit, etag and size against the listing. */
+/* Judge the reply to a HEAD of a file at `url`: *next is the next address of the endpoint to ask,
+ * or NULL when *location is where the bytes are.  Checks commit, etag and size against the listing.
+ */
 int br__hub_located(struct br__hub *h, struct br__arena *a, const struct br__hub_file *f,
                     const char *url, const struct br__http_reply *r, const char **next,
                     const char **location, struct br_err *err) BR_MUST_CHECK;
 #define BR__HUB_REDIRECTS 5 /* of one HEAD */
 /* May the address of a file's bytes have expired?  Then the hub is asked for a new one. */
 int br__hub_expired(const struct br__hub *h, const char *url, const struct br__http_reply *r);
-/* The pointer of a file in the snapshot: where it is, and making it (a relative link). */
+/* The link of a file in the snapshot: its path, and making it (relative). */
 int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- part.c: a file that is not complete yet ------------------------------------------------- */
 
-/* The bytes of a file in their places, and behind them what tells a later run which of them are
- * there: a head (magic, size, part size, etag) and for each part the number of its bytes from its
- * beginning.  A count is written after the bytes that it counts, so a killed process never leaves
- * one that is too big; what a lost power supply leaves, the digest finds out. */
+/* A file that is downloaded in parts.  Behind the file's bytes there is a table for a later run: a
+ * head (magic, size, part size, etag), and for each part how many of its bytes are there, from its
+ * beginning.  A count is written after the bytes that it counts, so after a kill no count is too
+ * large; after a power failure the digest finds what is missing. */
 struct br__hub_part {
     char *path;         /* owned */
     struct br__dir dir; /* that holds it */
@@ -70,26 +71,27 @@ struct br__hub_part {
     uint64_t *done;   /* [n_parts] */
     uint64_t resumed; /* bytes that an earlier run left */
 };
-/* Open or make the file, whichever its state allows.  `path` begins with `base`, below which no
- * link is followed; so in publish. */
+/* Open the file, or make it if there is none that fits.  `path` begins with `base`, below which no
+ * link is followed; nor does publish. */
 int br__hub_part_open(struct br__hub_part *p, const char *base, const char *path,
                       const struct br__hub_file *f, uint64_t part_bytes,
                       struct br_err *err) BR_MUST_CHECK;
 uint64_t br__hub_part_bytes(const struct br__hub_part *p, size_t i); /* of part i */
-/* Write n bytes at off and count them; they continue what their parts have, or start one over. */
+/* Write n bytes at off and count them; they continue their parts, or start one again. */
 int br__hub_part_write(struct br__hub_part *p, uint64_t off, const void *data, size_t n,
                        struct br_err *err) BR_MUST_CHECK;
-/* Nothing counts any more. */
+/* Set all counts to 0. */
 int br__hub_part_reset(struct br__hub_part *p, struct br_err *err) BR_MUST_CHECK;
-uint64_t br__hub_part_front(const struct br__hub_part *p); /* bytes without a gap from 0 on */
-/* Cut what is behind the bytes off, sync if asked, and give the file its name. */
+uint64_t
+br__hub_part_front(const struct br__hub_part *p); /* number of bytes from 0 on without a gap */
+/* Cut off the table, sync if asked, and rename the file to its name. */
 int br__hub_part_publish(struct br__hub_part *p, const char *base, const char *path, int sync,
                          struct br_err *err) BR_MUST_CHECK;
 void br__hub_part_close(struct br__hub_part *p); /* zeroed is fine */
 
 /* ---- hash.c: digests in the background ------------------------------------------------------- */
 
-/* A thread that hashes files while they grow, one after the other. */
+/* A thread that hashes growing files, one at a time. */
 struct br__hub_hasher;
 struct br__hub_hash { /* one file */
     int fd;
@@ -97,16 +99,16 @@ struct br__hub_hash { /* one file */
     int lfs;
     /* below: under the hasher's lock */
     uint64_t front, hashed;
-    int ended; /* 1: `hex` is the digest; else the br_status of what went wrong, negated */
+    int ended; /* 1: `hex` is the digest; negative: a negated br_status */
     char hex[65];
     void *state;
 };
 int br__hub_hasher_open(struct br__hub_hasher **out, struct br_err *err) BR_MUST_CHECK;
-/* fd, size and lfs are set; the file is hashed up to its front as that moves. */
+/* Hash a file (fd, size and lfs are set) up to its front, as that moves. */
 void br__hub_hasher_add(struct br__hub_hasher *s, struct br__hub_hash *h);
 void br__hub_hasher_front(struct br__hub_hasher *s, struct br__hub_hash *h, uint64_t front);
 int br__hub_hasher_ended(struct br__hub_hasher *s, struct br__hub_hash *h); /* h->ended */
-/* Forget it; when this returns, the thread does not touch it any more. */
+/* Remove the file; after this call the thread does not touch it. */
 void br__hub_hasher_remove(struct br__hub_hasher *s, struct br__hub_hash *h);
 void br__hub_hasher_close(struct br__hub_hasher *s); /* NULL is fine */
 
@@ -114,16 +116,16 @@ void br__hub_hasher_close(struct br__hub_hasher *s); /* NULL is fine */
 
 #define BR__HUB_JSON_MAX (64u << 20)
 #define BR__HUB_SIZE_MAX (UINT64_C(1) << 46) /* of a file: 64 TiB */
-/* A path of a listing that stays below the directory that it is put into, on any system. */
+/* Is it a path that stays below the directory that it is put into, on any system? */
 int br__hub_path_ok(const char *path);
-/* W/"abc" is abc; NULL if that is no sha256 or sha1 in hex. */
+/* The digest in an etag: W/"abc" is abc; NULL if it is no sha256 or sha1 in hex. */
 char *br__hub_etag(struct br__arena *a, const char *value);
-/* "bytes 0-99/1000": 0, or BR_E_FORMAT. */
+/* Check a Content-Range, "bytes 0-99/1000": 0, or BR_E_FORMAT. */
 int br__hub_content_range(const char *value, uint64_t *from, uint64_t *to,
                           uint64_t *total) BR_MUST_CHECK;
 /* The target of rel="next" in a Link header (arena), or NULL. */
 char *br__hub_next_link(struct br__arena *a, const char *value);
-/* The commit of a model's description. */
+/* The commit in a model's description. */
 int br__hub_parse_commit(struct br__arena *a, const char *text, size_t n, const char **commit,
                          struct br_err *err) BR_MUST_CHECK;
 /* One page of a listing; its files are appended to *files, which is a heap array. */
@@ -133,12 +135,12 @@ struct br__hub_list {
 };
 int br__hub_parse_tree(struct br__arena *a, const char *text, size_t n, struct br__hub_list *out,
                        struct br_err *err) BR_MUST_CHECK;
-/* The listing as huggingface_hub keeps it in trees/<commit>.json, written and read. */
+/* Write and read the listing as huggingface_hub keeps it, in trees/<commit>.json. */
 int br__hub_tree_text(struct br__buf *out, const struct br__hub_file *files,
                       size_t n) BR_MUST_CHECK;
 int br__hub_parse_cached_tree(struct br__arena *a, const char *text, size_t n,
                               struct br__hub_list *out, struct br_err *err) BR_MUST_CHECK;
-/* Sort by path and refuse a path that is there twice. */
+/* Sort by path; refuse a path that appears twice. */
 int br__hub_list_check(struct br__hub_list *list, struct br_err *err) BR_MUST_CHECK;
 /* The strings of member `key` of every object of an array, or of an array's member `in`; the one
  * nearest to `word`, or NULL. */

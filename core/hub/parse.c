@@ -1,8 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* parse.c - what a hub says: headers, listings, descriptions.
- *
- * The other side may be anybody: names become paths and sizes become reservations, so both are
- * checked here, before anything acts on them. */
+/* parse.c - replies of a hub: headers, listings, descriptions.  Every reply is hostile: names
+ * become paths and sizes become reservations, so both are checked here, before they are used. */
 #include "hub_internal.h"
 
 #include <ctype.h>
@@ -12,7 +10,7 @@
 
 /* ---- paths and etags ------------------------------------------------------------------------- */
 
-/* One component: nothing that a file system or another system reads as more than a name. */
+/* Is it one component, on any file system? */
 static int component_ok(const char *s, size_t n)
 {
     if (n == 0 || n > 255 || (n == 1 && s[0] == '.') || (n == 2 && s[0] == '.' && s[1] == '.'))
@@ -25,7 +23,7 @@ static int component_ok(const char *s, size_t n)
 
 int br__hub_path_ok(const char *path)
 {
-    /* --local-dir keeps its records below the directory's .cache/huggingface. */
+    /* Is it below .cache/huggingface, where --local-dir keeps its records? */
     if (strlen(path) > 1024 || br__starts(path, ".cache/huggingface/") ||
         !strcmp(path, ".cache/huggingface") || !strcmp(path, ".cache"))
         return 0;
@@ -57,7 +55,7 @@ char *br__hub_etag(struct br__arena *a, const char *value)
     return etag && (is_hex(etag, 64) || is_hex(etag, 40)) ? etag : NULL;
 }
 
-/* A decimal number at *p, which moves behind it. */
+/* Read a decimal number at *p and move *p behind it. */
 static int parse_number(const char **p, uint64_t *out)
 {
     char digits[24];
@@ -92,7 +90,7 @@ char *br__hub_next_link(struct br__arena *a, const char *value)
         const char *begin = strchr(value, '<'), *end = begin ? strchr(begin, '>') : NULL;
         if (!end)
             return NULL;
-        size_t params = strcspn(end, ","); /* none of them holds a comma in quotes */
+        size_t params = strcspn(end, ","); /* none of the links holds a comma in quotes */
         const char *rel = strstr(end, "rel=\"next\"");
         if (rel && rel < end + params)
             return br__arena_strndup(a, begin + 1, (size_t)(end - begin - 1));
@@ -224,7 +222,7 @@ static int by_key(const void *key, const void *file)
     return strcmp(key, ((const struct br__hub_file *)file)->path);
 }
 
-/* No file is a folder of another one: "a" beside "a/b".  The list is sorted. */
+/* Refuse a file that is also a folder: "a" beside "a/b".  The list is sorted. */
 static int check_folders(const struct br__hub_list *list, struct br_err *err)
 {
     char folder[1025]; /* br__hub_path_ok: no path is longer */
@@ -275,7 +273,8 @@ const char *br__hub_nearest(struct br__arena *a, const char *text, size_t n, con
 
 /* ---- patterns -------------------------------------------------------------------------------- */
 
-/* "[a-z]" or "[!abc]" at p against c; *end is behind it.  Without its bracket it is a plain '['. */
+/* Match "[a-z]" or "[!abc]" at p with c; *end is behind it.  Without a closing bracket it is a
+ * plain '['. */
 static int class_match(const char *p, char c, const char **end)
 {
     const char *s = p + 1;
@@ -298,7 +297,8 @@ static int class_match(const char *p, char c, const char **end)
     return hit != negate;
 }
 
-/* fnmatch of Python: one star is remembered, so the time is at most |pattern| * |path|. */
+/* Python's fnmatch.  Only the last star is tried again, so the time is at most |pattern| * |path|.
+ */
 static int parse_match(const char *p, const char *s)
 {
     const char *star = NULL, *from = NULL, *end;

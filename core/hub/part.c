@@ -1,9 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* part.c - a file that is being downloaded in parts, and what survives of it.
- *
- * The name ends in ".incomplete", as those of huggingface_hub do, but is none of its own: older
- * versions take the size of "<etag>.incomplete" for what was received, and this file has its full
- * size from the beginning. */
+/* part.c - a file that is being downloaded in parts, and its state between runs.  Its name ends in
+ * ".incomplete" as those of huggingface_hub do, but is another one: old versions of it take the
+ * size of "<etag>.incomplete" for the bytes received, and this file has its full size from the
+ * beginning. */
 #include "hub_internal.h"
 
 #include <errno.h>
@@ -12,7 +11,8 @@
 
 #define MAGIC "bridge part 1\n"
 
-/* What lies behind the bytes, before the counts.  Read and written by one machine. */
+/* The head behind the bytes, before the counts.  Written and read by one machine, so in its byte
+ * order. */
 struct tail {
     char magic[16];
     uint64_t size, part;
@@ -76,7 +76,7 @@ static void make_tail(struct tail *t, const struct br__hub_file *f, uint64_t par
     snprintf(t->etag, sizeof t->etag, "%s", f->etag);
 }
 
-/* Counts that an earlier run left; 0 if the file is not one of this etag, size and part size. */
+/* Read counts that an earlier run left; 0 if the file has another etag, size or part size. */
 static int take_up(struct br__hub_part *p, const struct tail *want)
 {
     struct tail have;
@@ -105,7 +105,7 @@ static int start_over(struct br__hub_part *p, const struct tail *t, struct br_er
     return write_all(p, t, sizeof *t, p->size, err);
 }
 
-/* Open the file; one that another user began, or that is no file, gives way. */
+/* Open the file; replace it if another user owns it or it is no regular file. */
 static int open_part(struct br__hub_part *p, const char *base, struct br_err *err)
 {
     const char *name = br__path_base(p->path);
@@ -137,7 +137,7 @@ int br__hub_part_open(struct br__hub_part *p, const char *base, const char *path
     return rc;
 }
 
-/* Count the bytes up to `end` of the part that holds them. */
+/* Record that a part is there up to `end`. */
 static int part_count(struct br__hub_part *p, size_t part, uint64_t end, struct br_err *err)
 {
     p->done[part] = end - part * p->bytes;
@@ -195,7 +195,7 @@ int br__hub_part_publish(struct br__hub_part *p, const char *base, const char *p
 
 void br__hub_part_close(struct br__hub_part *p)
 {
-    if (!p->path && !p->done) /* zeroed: its fd 0 is not ours */
+    if (!p->path && !p->done) /* a zeroed struct has fd 0, which it does not own */
         return;
     if (p->fd >= 0)
         br__io.close(p->fd);

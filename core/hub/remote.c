@@ -1,11 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* remote.c - files of a model read from the hub without storing them: blocks that are fetched
- * when a byte of them is asked for, and kept while there is room.
- *
- * Blocks are shared by the threads of a job.  A thread that needs one that another fetches waits
- * for it; one that is read is pinned.  Every answer must be of the file that the listing names: the
- * same total, the asked range, and one etag for all of them.  A whole file's digest would need its
- * bytes in order, which nobody asks for here. */
+/* remote.c - files of a model read from the hub without storing them: blocks that are fetched when
+ * a byte of them is needed, and kept while there is room.  The threads of a job share the blocks.
+ * A thread that needs a block that another one fetches waits for it; a block that is being read is
+ * pinned.  Every reply must be of the listed file: the same size, the asked range, and one etag for
+ * all of them.  The whole file's digest is not checked, since that needs all bytes in order. */
 #include "hub_internal.h"
 
 #include <inttypes.h>
@@ -18,7 +16,7 @@
 struct remote {
     struct br__hub *h;
     const struct br__hub_file *f;
-    unsigned char *head; /* the beginning, for br__file.map */
+    unsigned char *head; /* the file's beginning, for br__file.map */
     pthread_mutex_t lock;
     struct br__arena a; /* below: under the lock */
     const char *location, *tag;
@@ -31,7 +29,7 @@ struct block {
     uint64_t index;
     enum state state;
     int pins;
-    uint64_t used; /* when, by the cache's own clock */
+    uint64_t used; /* time of last use, counted in uses of the cache */
     unsigned char *p;
     size_t n;
 };
@@ -41,7 +39,7 @@ struct br__hub_cache {
     pthread_cond_t changed;
     struct block blocks[N_BLOCKS];
     uint64_t clock;
-    struct br__http *clients[N_CLIENTS]; /* that nobody uses now */
+    struct br__http *clients[N_CLIENTS]; /* pinned by no thread */
     size_t n_clients;
 };
 
@@ -72,7 +70,7 @@ static void give_client(struct br__hub *h, struct br__http *http)
 
 /* ---- where the bytes are --------------------------------------------------------------------- */
 
-/* Ask the hub, following it as far as it stays itself. */
+/* Ask the hub where the bytes are, following redirects within the endpoint. */
 static int remote_locate(struct remote *r, struct br__http *http, struct br__arena *a,
                          const char **location, struct br_err *err)
 {
@@ -94,7 +92,7 @@ static int remote_locate(struct remote *r, struct br__http *http, struct br__are
     return rc;
 }
 
-/* The address that the file's threads share; `stale` is one that did not work (NULL: none). */
+/* The address that the file's threads share; `stale` is one that failed (NULL: none). */
 static int remote_address(struct remote *r, struct br__http *http, struct br__arena *a,
                           const char *stale, const char **out, struct br_err *err)
 {
@@ -111,7 +109,7 @@ static int remote_address(struct remote *r, struct br__http *http, struct br__ar
 
 /* ---- one block ------------------------------------------------------------------------------- */
 
-/* Bytes [off, off + n) of a file being fetched. */
+/* A range [off, off + n) that is being fetched. */
 struct fetch {
     struct remote *r;
     struct br__http *http;
@@ -121,7 +119,7 @@ struct fetch {
     struct br__buf *body;
 };
 
-/* Whether the answer is the asked range of the listed file, in the version of the blocks before. */
+/* Is the reply the asked range of the listed file, with the etag of earlier blocks? */
 static int check_answer(struct fetch *f, const struct br__http_reply *reply, struct br_err *err)
 {
     struct remote *r = f->r;
@@ -150,7 +148,7 @@ static int check_answer(struct fetch *f, const struct br__http_reply *reply, str
                           r->f->path, tag);
 }
 
-/* One try: *stale if another address may help. */
+/* Try once; *stale: another address may help. */
 static int fetch_once(struct fetch *f, const char *url, int *stale, struct br_err *err)
 {
     struct br__hub *h = f->r->h;
@@ -222,8 +220,8 @@ static int cache_open(struct br__hub *h, struct br_err *err)
     return BR_OK;
 }
 
-/* The block of that number, or the one that is to become it: empty, or unused for longest.  NULL:
- * all are in use. */
+/* The block of that number, else one that can become it: empty, or the least recently used.  NULL:
+ * all are pinned. */
 static struct block *find_block(struct br__hub_cache *c, const struct remote *r, uint64_t index)
 {
     struct block *best = NULL;
@@ -240,7 +238,7 @@ static struct block *find_block(struct br__hub_cache *c, const struct remote *r,
     return best;
 }
 
-/* Fetch into a block that nobody else may touch meanwhile; called and left with the lock held. */
+/* Fetch into a block that no other thread uses; called and left with the lock held. */
 static int remote_fill(struct br__hub_cache *c, struct block *b, struct remote *r, uint64_t index,
                        struct br_err *err)
 {
@@ -249,7 +247,7 @@ static int remote_fill(struct br__hub_cache *c, struct block *b, struct remote *
     size_t n = (size_t)BR__MIN(BLOCK, r->f->size - off);
     *b = (struct block){.of = r, .index = index, .state = FETCHING, .p = b->p};
     pthread_mutex_unlock(&c->lock);
-    br__free(b->p); /* before the new one is there: 16 blocks are 16 blocks */
+    br__free(b->p); /* free the old bytes first, so that there are never more than 16 blocks */
     b->p = NULL;
     int rc = remote_fetch(r, off, n, &body, err);
     pthread_mutex_lock(&c->lock);
@@ -319,7 +317,7 @@ static int remote_read(void *ud, uint64_t off, void *buf, size_t n, struct br_er
     return BR_OK;
 }
 
-/* Its blocks end with it: another file may come to have its address. */
+/* Drop the file's blocks: another file may get its address. */
 static void remote_close(void *ud)
 {
     struct remote *r = ud;
@@ -337,7 +335,7 @@ static void remote_close(void *ud)
     br__free(r);
 }
 
-/* The header of a safetensors file: its length, then as much. */
+/* Read the header of a safetensors file: its length, then its text. */
 static int read_head(struct remote *r, uint64_t max, struct br_err *err)
 {
     unsigned char length[8];
@@ -383,8 +381,8 @@ int br__hub_file_open(struct br__hub *h, const struct br__hub_file *file, uint64
         return rc;
     }
     f->size = file->size;
-    f->mtime_ns =
-        (int64_t)(br__xxh3(file->etag, strlen(file->etag)) >> 1); /* what it is, not when */
+    f->mtime_ns = (int64_t)(br__xxh3(file->etag, strlen(file->etag)) >>
+                            1); /* identifies the content; the hub gives no time */
     f->map = r->head;
     f->read_at = remote_read;
     f->close = remote_close;

@@ -149,9 +149,9 @@ static int keys_per_layer(const struct br__binder *w, const struct br__ckpt *ck)
     return 0;
 }
 
-/* How many tensors a configuration may ask for before it is taken for that of another model: room
- * for what may be missing, and memory in proportion to the source.  An export's tensors have an
- * element each, of two bytes or more. */
+/* Limit on the tensors of a configuration before it is taken for another model's: room for missing
+ * ones, and memory in proportion to the source.  Each tensor of an export has at least one element,
+ * of two bytes or more. */
 static size_t max_tensors(const struct br__binder *w)
 {
     const struct br__ckpt *src = w->b->src;

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* bind_report.c - what does not fit, said at once and in words: a user with a wrong directory wants
- * the kind of mistake and a few names, not the first of nine thousand lines. */
+/* bind_report.c - report everything that does not fit at once: for a wrong directory the kind of
+ * mistake and a few names, not the first of nine thousand lines. */
 #include "model_internal.h"
 
 #include <stdlib.h>
@@ -53,7 +53,7 @@ int br__misfit_add(struct br__binder *w, const char *fmt, ...)
     return rc == BR_E_PLAN ? BR_OK : rc;
 }
 
-/* The source name that looks most like `name`, if any does. */
+/* The source name that is most similar to `name`, if any is. */
 static const char *near_name(const struct br__binder *w, const char *name)
 {
     const struct br__ckpt *src = w->b->src;

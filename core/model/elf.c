@@ -1,10 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* elf.c - is this file a complete shared object for this machine?
- *
- * The dynamic linker trusts its input: it maps the segments that the headers promise and touches
- * them, so a plugin whose download was cut short ends in SIGBUS inside dlopen.  Everything that the
- * headers promise is therefore compared with the size of the file first.  This does not make a
- * malicious file safe (a plugin is code); it makes an accident readable. */
+/* elf.c - is this file a complete shared object for this machine?  The dynamic linker trusts its
+ * input: it maps the segments that the headers list and touches them, so a plugin whose download
+ * was cut short ends in SIGBUS inside dlopen.  The sizes in the headers are therefore compared with
+ * the file's first.  This does not make a malicious file safe (a plugin is code); it turns an
+ * accident into an error message. */
 #include "model_internal.h"
 #include <elf.h>
 #include <inttypes.h>
@@ -86,8 +85,8 @@ static int check_segments(const unsigned char *p, uint64_t n, const Elf64_Ehdr *
     return BR_OK;
 }
 
-/* Nothing reads sections at run time, but the linker puts their table last: it tells whether the
- * end of the file is there. */
+/* The section table is not used at run time, but it comes last, so it shows whether the end of the
+ * file is there. */
 static int check_sections(const unsigned char *p, uint64_t n, const Elf64_Ehdr *h,
                           struct br_err *err)
 {

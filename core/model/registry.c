@@ -36,7 +36,7 @@ static int add_dir(struct br__registry *r, const char *dir, struct br_err *err)
     return BR_OK;
 }
 
-/* Remember why something was not taken, once. */
+/* Record once why a file was not taken. */
 static int registry_refuse(struct br__registry *r, const char *why, struct br_err *err)
 {
     for (size_t i = 0; i < r->n_refused; i++)
@@ -49,7 +49,7 @@ static int registry_refuse(struct br__registry *r, const char *why, struct br_er
     return BR_OK;
 }
 
-/* A relative entry would make the working directory matter, an empty one would be it. */
+/* Skip relative and empty entries, which depend on the working directory. */
 static int add_plugin_path(struct br__registry *r, const char *list, struct br_err *err)
 {
     struct br_err why = BR_ERR_INIT;
@@ -163,8 +163,8 @@ static int name_of_file(const char *path, char name[PLUGIN_NAME_MAX + 1])
     return 1;
 }
 
-/* Code that anybody may replace is not loaded: not from a file that others may write, nor from a
- * folder that they may, unless it is sticky and the file is root's or the user's own. */
+/* Refuse code that other users may replace: a file that others may write, or in a folder that they
+ * may write, unless that is sticky and the file is root's or the user's own. */
 static int check_rights(const char *path, const struct stat *file, struct br_err *err)
 {
     struct br__dir folder;
@@ -272,7 +272,7 @@ static int open_file(struct br__registry *r, const char *path, struct br__plugin
 {
     char name[PLUGIN_NAME_MAX + 1];
 
-    /* dlopen would look a bare name up in the system's library folders. */
+    /* dlopen would search the system's library folders for a name without a slash */
     if (!strchr(path, '/'))
         return br_fail(err, BR_E_PLUGIN,
                        "a plugin file is given with its folder; write './%s' for "
@@ -326,7 +326,7 @@ static int is_loaded(const struct br__registry *r, const char *name)
     return 0;
 }
 
-/* Load a file that was found, not asked for: a bad one is remembered and is no failure. */
+/* Load a file that a search found: a bad one is recorded and is no failure. */
 static int load_found(struct br__registry *r, const char *path, struct br_err *err)
 {
     const struct br__plugin *p;
@@ -421,8 +421,8 @@ static const struct br__arch *registry_match(const struct br__registry *r, struc
     return NULL;
 }
 
-/* Try bridge_<model_type>.so of each dir.  The type comes from a file, so it becomes part of a path
- * only if it is a plugin's name. */
+/* Try bridge_<model_type>.so of each dir.  The type comes from a file, so it is used in a path only
+ * if it is a valid plugin name. */
 static int load_by_type(struct br__registry *r, struct wanted w, struct br_err *err)
 {
     if (!w.type || !is_plugin_name(w.type, strlen(w.type)))
@@ -438,7 +438,7 @@ static int load_by_type(struct br__registry *r, struct wanted w, struct br_err *
     return load_static(r, w.type, err);
 }
 
-/* The supported name that was probably meant: at most a third of it differs. */
+/* The most similar supported name, at most a third of it different. */
 static const struct br__arch *registry_nearest(const struct br__registry *r, struct wanted w)
 {
     const struct br__arch *best = NULL;
@@ -475,7 +475,7 @@ static void describe_search(const struct br__registry *r, struct br__buf *b)
         br__buf_printf(b, "; not taken (%zu): %s", r->n_refused, r->refused[0]);
 }
 
-/* Say what is wrong with the two names, then what would be right. */
+/* Say what is wrong with the two names, then which are supported. */
 static void describe_unknown(const struct br__registry *r, struct wanted w, struct br__buf *b)
 {
     const struct br__arch *by_type =

@@ -56,8 +56,8 @@ void br__config_settle_dtype(struct br_config *cfg, const struct br__ckpt *src)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* Before a download that may take hours: can the model be used?  From here on it is the commit that
- * was looked at, whatever becomes of its branch meanwhile. */
+/* Check before a download that may take hours whether the model can be used.  The commit that was
+ * checked is the one that is downloaded, even if its branch moves meanwhile. */
 static int try_config(struct br__arena *a, const char **model, const struct br__hf_how *how,
                       struct br_err *err)
 {
@@ -109,7 +109,7 @@ static int hf_read(const struct br__model_source *s, const struct br__source_ten
     return br__elements_read(&hf_of(s)->binding, &e, dst, scratch, err);
 }
 
-/* NULL also where the file has the values at an address that their dtype cannot have. */
+/* NULL also if the values' address in the file is not aligned for their dtype. */
 static const void *hf_map(const struct br__model_source *s, const struct br__source_tensor *t)
 {
     const struct br__ckpt *ck = hf_of(s)->ckpt;

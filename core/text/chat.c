@@ -1,9 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* chat.c - chat templates of tokenizer directories: finding them, and the variables they see.
- *
- * Where templates are looked for, which one of several is taken, and what is done to messages
- * before a template sees them is transformers' doing (tokenization_utils_base,
- * chat_template_utils). */
+/* chat.c - chat templates of tokenizer directories: finding them, and the variables they see. Where
+ * templates are looked for, which one of several is used, and how messages are changed before a
+ * template sees them follows transformers (tokenization_utils_base, chat_template_utils). */
 #include "jinja/jinja.h"
 
 #include <bridge/chat.h>
@@ -133,7 +131,8 @@ static int read_tokens(struct br_chat *c, const br__json *config, struct br_err 
     return BR_OK;
 }
 
-/* Tokens of one JSON file, and its templates if none was found yet.  It need not be there. */
+/* Read the tokens of a JSON file, and its templates if none was found yet.  The file may be absent.
+ */
 static int read_config(struct br_chat *c, const char *file, struct br_err *err)
 {
     char *path = br__path_join(&c->arena, c->dir, file), *text;
@@ -264,8 +263,8 @@ static const struct br__jv *chat_member(struct br__jj *j, struct br__jv dict, co
     return v && v->kind != BR__JV_NONE ? v : NULL;
 }
 
-/* A message without its null members.  Reasoning goes by several names: what older interfaces call
- * "thinking" or "reasoning" is also there as "reasoning_content", and the other way round. */
+/* A message without its null members.  Reasoning has several names: "thinking" or "reasoning" of
+ * older interfaces is copied to "reasoning_content", and the other way round. */
 static struct br__jv normal_message(struct br__jj *j, struct br__jv m)
 {
     static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};

@@ -1,9 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* stop.c - stop strings in text that comes in pieces.
- *
- * Each string is followed by itself, byte by byte, with the failure table of Knuth, Morris and
- * Pratt; the longest beginning of any of them that the text ends with is held back.  The string
- * that is complete first ends the text, of several complete at one byte the longest. */
+/* stop.c - stop strings in text that comes in pieces.  Each string is matched byte by byte with the
+ * failure table of Knuth, Morris and Pratt.  The end of the text is held back while it is a prefix
+ * of a stop string.  The string that is complete first ends the text; of several that end at the
+ * same byte, the longest. */
 #include "text.h"
 
 #include <string.h>
@@ -11,8 +10,8 @@
 struct pattern {
     const unsigned char *text;
     size_t n, matched;
-    size_t
-        *border; /* [i]: of the first i + 1 bytes, the longest beginning that is also their end */
+    size_t *border; /* [i]: length of the longest proper prefix of the first i + 1 bytes that is
+                       also their suffix */
 };
 
 struct br__stop {
@@ -91,8 +90,8 @@ void br__stop_free(struct br__stop *s)
     br__free(s);
 }
 
-/* Follow all strings by one byte; returns how much of the end of the text must stay: what may
- * become a string, or the string that is complete. */
+/* Feed one byte to all strings; returns how many bytes at the end of the text must be held back: a
+ * prefix of a stop string, or the complete string. */
 static size_t stop_follow(struct br__stop *s, unsigned char c)
 {
     size_t begun = 0, complete = 0;

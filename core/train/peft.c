@@ -133,9 +133,16 @@ static int peft_assign(struct br__train *t, const struct br__live *list, size_t 
             k++;
         if (k == n)
             return br_fail(err, BR_E_PLAN, "it has nothing for '%s'", x->name);
+        if (list[k].ndim > x->ndim)
+            return br_fail(
+                err, BR_E_UNSUPPORTED,
+                "its adapters of '%s' differ between experts, and one for all of them is "
+                "trained here",
+                x->name);
         if (list[k].n != x->n || list[k].shape[0] != x->shape[0])
             return br_fail(err, BR_E_PLAN, "its rank is %" PRId64 ", peft_dim is %" PRId64,
-                           list[k].n == x->n ? list[k].shape[0] : list[k].shape[list[k].ndim - 1],
+                           br__ends(x->name, ".linear_in.weight") ? list[k].shape[0]
+                                                                  : list[k].shape[list[k].ndim - 1],
                            t->run->peft.dim);
         memcpy(x->main, list[k].state[BR__OPTIM_MAIN], x->n * sizeof *x->main);
     }
@@ -195,5 +202,5 @@ int br__peft_begin(struct br__train *t, struct br_err *err)
         rc = peft_random(t, err);
     else
         rc = br__is_dir(init) ? peft_open(t, init, err) : peft_read(t, init, err);
-    return rc ? rc : br__trainer_updated(t->trainer, err);
+    return rc ? rc : br__trainer_updated(t->trainer, 0, err);
 }

@@ -113,28 +113,45 @@ int br__peft_export(const struct br__peft_job *o, struct br__peft_done *done, st
 
 /* ---- import ---------------------------------------------------------------------------------- */
 
-/* Last names of Megatron's modules, each once. */
-static int put_modules(const struct br__lora_set *s, struct br__buf *out)
+/* What names a linear among target_modules: the last part of its name, or, where a linear of the
+ * same last part has no adapter, a pattern of what follows the layer's number. */
+static const char *module_pattern(struct br__arena *a, const struct br__lora_set *s,
+                                  const struct br__lora_linear *l)
 {
-    const char *seen[32];
+    const char *last = strrchr(l->module, '.') + 1, *layer = strstr(l->module, ".layers.");
+    int alone = 1;
+
+    for (size_t i = 0; i < s->n; i++)
+        alone &= s->list[i].a || strcmp(strrchr(s->list[i].module, '.') + 1, last) != 0;
+    if (alone || !layer)
+        return last;
+    layer += strlen(".layers.");
+    return br__arena_printf(a, "\"*%s\"", layer + strspn(layer, "0123456789"));
+}
+
+/* Each once. */
+static int put_modules(struct br__arena *a, const struct br__lora_set *s, struct br__buf *out)
+{
+    const char *seen[64];
     size_t n = 0;
 
     for (size_t i = 0; i < s->n; i++) {
-        const char *last = strrchr(s->list[i].module, '.');
+        const char *name = s->list[i].a ? module_pattern(a, s, &s->list[i]) : "";
         size_t k = 0;
-        last = last ? last + 1 : s->list[i].module;
-        while (k < n && strcmp(seen[k], last) != 0)
+        if (!name)
+            return BR_E_NOMEM;
+        while (k < n && strcmp(seen[k], name) != 0)
             k++;
-        if (!s->list[i].a || k < n || n == BR_COUNTOF(seen))
+        if (!*name || k < n || n == BR_COUNTOF(seen))
             continue;
-        seen[n++] = last;
-        br__buf_printf(out, "  - %s\n", last);
+        seen[n++] = name;
+        br__buf_printf(out, "  - %s\n", name);
     }
     return out->failed;
 }
 
 /* run_config.yaml of the model with the adapter's section in place of none. */
-static int import_config(const struct peft_job *j, struct br__buf *out, struct br_err *err)
+static int import_config(struct peft_job *j, struct br__buf *out, struct br_err *err)
 {
     static const char none[] = "\npeft: null\n";
     const struct br__run_config_opts o = {.hf_model_id = j->o->hf_model, .save = j->o->to};
@@ -151,9 +168,10 @@ static int import_config(const struct peft_job *j, struct br__buf *out, struct b
         br__peft_put_alpha(out, j->set.alpha);
         br__buf_printf(out,
                        "\n  dim: %lld\n  dropout: 0.0\n  dropout_position: pre\n"
-                       "  exclude_modules: []\n  target_modules:\n",
-                       (long long)j->set.dim);
-        if (put_modules(&j->set, out))
+                       "  exclude_modules: []\n%s  target_modules:\n",
+                       (long long)j->set.dim,
+                       br__lora_set_is_shared(&j->set) ? "" : "  share_expert_adapters: false\n");
+        if (put_modules(&j->arena, &j->set, out))
             rc = br__nomem(err, "for run_config.yaml");
         br__buf_puts(out, at + strlen(none));
         br__buf_putc(out, '\0');

@@ -99,7 +99,7 @@ static int list_tensors(struct br__train *t, struct br__train_ckpt *c, struct br
     c->model = (struct br__live_model){.cfg = &c->cfg,
                                        .list = c->list,
                                        .n = t->n,
-                                       .dtype = t->run->fp16 ? BR_F16 : t->run->values,
+                                       .dtype = t->run->params_dtype,
                                        .adapters = adapters};
     return BR_OK;
 }
@@ -215,10 +215,7 @@ static int load(struct br__train *t, struct br_err *err)
     if (!starts_over(t))
         rc = take_state(t, &l, err);
     br__loaded_free(&l);
-    for (size_t i = 0; i < t->n; i++)
-        if (t->list[i].bf16)
-            br_cast(t->list[i].bf16, BR_BF16, t->list[i].main, BR_F32, t->list[i].n, 0);
-    return rc ? rc : br__trainer_updated(t->trainer, err);
+    return rc ? rc : br__trainer_updated(t->trainer, 0, err);
 }
 
 int br__train_resume(struct br__train *t, struct br_err *err)

@@ -20,8 +20,9 @@ struct br__corpus {
     struct br__pretrain *pretrain;
     struct br__pretok *pretok[BR__N_SPLITS];
     struct br__sft *sft[BR__N_SPLITS];
-    int64_t samples[BR__N_SPLITS]; /* that the run reads; 0: the split is not there */
-    const char *temp;              /* folder of a dry run, removed at the end; or NULL */
+    const char *file[BR__N_SPLITS]; /* of finetuning and pretokenised records; NULL: none */
+    int64_t samples[BR__N_SPLITS];  /* that the run reads; 0: the split is not there */
+    const char *temp;               /* folder of a dry run, removed at the end; or NULL */
 };
 int br__corpus_open(struct br__corpus *c, const struct br__run *run, int64_t n_vocab,
                     const struct br__training_opts *o, struct br_err *err) BR_MUST_CHECK;
@@ -59,9 +60,11 @@ struct br__train {
     struct br__corpus corpus;
     struct br__run_state s;
     struct br__recipe_memory memory;
-    double peak_flops;   /* of the device; 0: not measured */
-    const char *resumed; /* checkpoint that the run goes on from, or NULL */
-    int moe, n_mtp;      /* the model has routed experts; prediction layers that are trained */
+    struct br__trainer_memory bytes; /* with a full micro batch */
+    double base_bytes;               /* private memory before weights and their state */
+    double peak_flops;               /* of the device; 0: not measured */
+    const char *resumed;             /* checkpoint that the run goes on from, or NULL */
+    int moe, n_mtp; /* the model has routed experts; prediction layers that are trained */
     struct br__micro_room *room; /* step.c */
     struct br__train_ckpt *ckpt; /* resume.c */
     atomic_int stop;

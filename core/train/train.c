@@ -39,11 +39,13 @@ static int find_source(const struct br__train *t, struct br__weights_opts *w, st
 static int open_model(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    struct br__llm_opts o = {
-        .weights = {.plugin = t->o.plugin, .threads = t->o.threads, .listener = t->o.listener},
-        .device = t->o.device,
-        .precision = run->values,
-        .threads = t->o.threads};
+    struct br__llm_opts o = {.weights = {.plugin = t->o.plugin,
+                                         .unread = t->o.dry,
+                                         .threads = t->o.threads,
+                                         .listener = t->o.listener},
+                             .device = t->o.device,
+                             .precision = run->values,
+                             .threads = t->o.threads};
     const struct br__lora_opts lora = br__peft_opts(run);
 
     int rc = find_source(t, &o.weights, err);
@@ -107,7 +109,8 @@ static int set_recompute(const struct br__run *run, struct br__train_opts *o, st
 static int open_trainer(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    struct br__train_opts o = {.values = run->values,
+    struct br__train_opts o = {.values = run->params_dtype,
+                               .grads = run->grads,
                                .router_dtype = run->router,
                                .native_ce = run->native_ce,
                                .mtp = t->n_mtp,
@@ -116,9 +119,12 @@ static int open_trainer(struct br__train *t, struct br_err *err)
                                .z_coeff = run->z_coeff};
     int rc = set_recompute(run, &o, err);
 
+    t->base_bytes = (double)br__private_memory();
     if (!rc)
         rc = br__trainer_open(&t->trainer, t->model, &o, err);
-
+    if (!rc)
+        rc = br__trainer_memory(t->trainer, run->micro_batch * run->seq_length, run->micro_batch,
+                                &t->bytes, err);
     if (!rc)
         t->list = br__trainer_list(t->trainer, &t->n);
     return rc;
@@ -137,7 +143,8 @@ static int open_optimizer(struct br__train *t, struct br_err *err)
     t->v = br__arena_alloc(&t->arena, n * sizeof *t->v);
     t->decayed = br__arena_alloc(&t->arena, n);
     t->grads = br__arena_alloc(&t->arena, n * sizeof *t->grads);
-    at = t->moments = br__calloc(2 * elems + 1, sizeof *t->moments);
+    at = t->moments =
+        br__device_alloc(br__trainer_device(t->trainer), (2 * elems + 1) * sizeof *t->moments);
     if (!t->m || !t->v || !t->decayed || !t->grads || !at)
         return br__nomem(err, "for the optimizer's state");
     for (size_t i = 0; i < t->n; i++) {
@@ -151,16 +158,16 @@ static int open_optimizer(struct br__train *t, struct br_err *err)
     return BR_OK;
 }
 
-/* Megatron Bridge's fp16_mixed: initial_loss_scale 2^32, min 1, window 1000, hysteresis 2. */
+/* The factors are Megatron Bridge's; its defaults of the rest are in run.c. */
 static struct br__scaler scaler_of(const struct br__run *run)
 {
-    return (struct br__scaler){.scale = run->fp16 ? 4294967296.0f : 1,
-                               .min_scale = 1,
+    return (struct br__scaler){.scale = run->fp16 ? (float)run->initial_scale : 1,
+                               .min_scale = (float)run->min_scale,
                                .growth_factor = 2,
                                .backoff_factor = 0.5f,
-                               .growth_interval = 1000,
-                               .hysteresis = 2,
-                               .hysteresis_left = 2};
+                               .growth_interval = (int)run->scale_window,
+                               .hysteresis = (int)run->hysteresis,
+                               .hysteresis_left = (int)run->hysteresis};
 }
 
 /* Measuring takes longer than a step of a small model. */
@@ -192,7 +199,7 @@ static int open_all(struct br__train *t, struct br_err *err)
     if (!rc)
         rc = br__corpus_open(&t->corpus, run, br_cfg_i(br__llm_config(t->model), BR_CFG_VOCAB_SIZE),
                              &t->o, err);
-    if (!rc && !t->o.dry)
+    if (!rc)
         rc = open_trainer(t, err);
     if (!rc && !t->o.dry)
         rc = open_optimizer(t, err);
@@ -229,10 +236,11 @@ void br__train_close(struct br__train *t)
         return;
     br__train_ckpt_free(t->ckpt); /* waits for a save */
     br__micro_room_free(t->room);
+    if (t->moments)
+        br__device_free(br__trainer_device(t->trainer), t->moments);
     br__trainer_close(t->trainer);
     br__llm_close(t->model);
     br__corpus_close(&t->corpus);
-    br__free(t->moments);
     br__arena_free(&t->arena);
     br__free(t);
 }
@@ -243,23 +251,28 @@ void br__train_plan(const struct br__train *t, struct br__train_plan *out)
 {
     const struct br__run *run = t->run;
     const struct br__recipe_memory *m = &t->memory;
-    double copy = run->values == BR_BF16 ? 2 : 0;
+    const struct br__trainer_memory *bytes = &t->bytes;
+    double moments = 2.0 * (double)bytes->gradients;
 
-    *out = (struct br__train_plan){.model = run->hf_model,
-                                   .weights = run->weights,
-                                   .resumed = t->resumed,
-                                   .params = m->total_params,
-                                   .active = m->active_params,
-                                   .trained = m->trained_params,
-                                   .first = t->s.iteration,
-                                   .last = run->train_iters,
-                                   .tokens = (double)(run->train_iters - t->s.iteration) *
-                                             (double)run->global_batch * (double)run->seq_length,
-                                   .flops_per_step = m->flops_per_step,
-                                   .weight_bytes = m->trained_params * (4 + copy),
-                                   .gradient_bytes = m->trained_params * 4,
-                                   .optimizer_bytes = m->trained_params * 8,
-                                   .peak_flops = t->peak_flops};
+    *out = (struct br__train_plan){
+        .model = run->hf_model,
+        .weights = run->weights,
+        .resumed = t->resumed,
+        .params = m->total_params,
+        .active = m->active_params,
+        .trained = m->trained_params,
+        .first = t->s.iteration,
+        .last = run->train_iters,
+        .tokens = (double)(run->train_iters - t->s.iteration) * (double)run->global_batch *
+                  (double)run->seq_length,
+        .flops_per_step = m->flops_per_step,
+        .weight_bytes = (double)(bytes->model + bytes->weights),
+        .gradient_bytes = (double)bytes->gradients,
+        .optimizer_bytes = moments,
+        .activation_bytes = (double)bytes->activations,
+        .total_bytes = t->base_bytes + moments + (double)bytes->model + (double)bytes->weights +
+                       (double)bytes->gradients + (double)bytes->activations,
+        .peak_flops = t->peak_flops};
     for (int i = 0; i < BR__N_SPLITS; i++)
         out->samples[i] = t->corpus.samples[i];
 }
@@ -273,7 +286,7 @@ int br__train_part(const struct br__train *t, int split, size_t k, struct br__pr
         return br__pretrain_part(c->pretrain, split, k, out);
     if (k || !c->samples[split])
         return 0;
-    out->path = t->run->data.file[split];
+    out->path = c->file[split];
     out->samples = c->sft[split]      ? br__sft_count(c->sft[split])
                    : c->pretok[split] ? br__pretok_count(c->pretok[split])
                                       : 0;

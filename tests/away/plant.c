@@ -1,10 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* plant.c - a model that runs forward, backward and with a cache on the device `away`, linked with
- * one file of the engine in which CMakeLists.txt has planted an access to device memory.
- *
- * The exit status is 0 if the process behaved as FAULTS says: 1, it died of touching memory that it
- * may not; 0, nothing happened (the program without a plant, which shows that the others' do it).
- */
+ * one file of the engine in which CMakeLists.txt has planted an access to device memory.  The exit
+ * status is 0 if the process behaved as FAULTS says: 1, it died of touching protected memory; 0, it
+ * did not (the program without a plant, which shows that the plants cause the faults). */
 #include "engine/engine.h"
 
 #include <signal.h>

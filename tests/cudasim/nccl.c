@@ -69,6 +69,7 @@ struct ncclComm {
     int pending;              /* operations that are enqueued and not done */
     unsigned long n_meetings; /* collectives it has come to */
     unsigned long n_splits;
+    struct ncclComm *child; /* the last split, while not all have asked for it */
 };
 
 static struct world *worlds;
@@ -255,6 +256,7 @@ SIM_API ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm
     if (color != NCCL_SPLIT_NOCOLOR) {
         *out = s->out[comm->rank] = make(sizeof **out);
         (*out)->device = comm->device;
+        comm->child = *out;
     }
     bool is_last = ++s->n == w->size;
     if (is_last) {
@@ -268,10 +270,26 @@ SIM_API ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm
     return blocking || is_last ? ncclSuccess : ncclInProgress;
 }
 
+SIM_API ncclResult_t ncclCommUserRank(const ncclComm_t comm, int *rank)
+{
+    must_be_usable(comm, "ncclCommUserRank", SIM_CALLER);
+    *rank = comm->rank;
+    return ncclSuccess;
+}
+
+SIM_API ncclResult_t ncclCommCount(const ncclComm_t comm, int *count)
+{
+    must_be_usable(comm, "ncclCommCount", SIM_CALLER);
+    *count = comm->world->size;
+    return ncclSuccess;
+}
+
 SIM_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error)
 {
     pthread_mutex_lock(&sim_lock);
-    *error = is_complete(comm) ? ncclSuccess : ncclInProgress;
+    if (comm->child && is_complete(comm->child))
+        comm->child = NULL;
+    *error = is_complete(comm) && !comm->child ? ncclSuccess : ncclInProgress;
     pthread_mutex_unlock(&sim_lock);
     if (sim_fails())
         *error = ncclRemoteError;

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* cast.c - conversions in plain C: theirs is the one file besides the tiers that has instructions
- * of a tier in it. */
+/* cast.c - conversions in plain C, in place of kernels/cpu/cast.c, which has instructions of the
+ * tiers. */
 #include "../../kernels/cpu/cpu.h"
 
 static const struct br__cpu_tier *plain(void)

@@ -1,8 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hub_fuzz.c - libFuzzer target: what a hub says.  The first byte chooses what the rest is: a
- * listing, a cached listing, a description, a head, a URL, a pattern.
- *
- * Whatever a listing brings in must be safe to put below a directory, and survive being cached. */
+/* hub_fuzz.c - libFuzzer target: replies of a hub.  The first byte chooses what the rest is: a
+ * listing, a cached listing, a description, a head, a URL, a pattern.  Every path of an accepted
+ * listing must be safe to put below a directory, and survive being cached. */
 #include "../../core/hub/hub_internal.h"
 
 #include <stdlib.h>
@@ -11,7 +10,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Walked like a file system does: never above where it began, and every step is a name. */
+/* Walk the path like a file system: it never leaves its start, and every component is a plain name.
+ */
 static int stays_below(const char *path)
 {
     while (*path) {

@@ -1,9 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* metadata_fuzz.c - libFuzzer target: what .metadata says.
- *
- * Input: the pickle.  If it is accepted, names must be sorted and different, files stay inside the
- * directory, every box has a place, and the boxes of a tensor tile it: small tensors are counted
- * element by element. */
+/* metadata_fuzz.c - libFuzzer target: .metadata.  Input: the pickle.  If it is accepted, names must
+ * be sorted and different, files stay inside the directory, every box has an item, and the boxes of
+ * a tensor tile it: small tensors are counted element by element. */
 #include "../../core/format/torchdist/torchdist.h"
 
 #include <stdlib.h>

@@ -1,10 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* away.c - bridge_away.so: a device whose memory the host may not touch.
- *
- * It computes with the CPU's kernels, in memory that is PROT_NONE whenever no kernel, copy or
- * collective of the device runs: whoever takes an address of it for host memory dies of SIGSEGV. In
- * turn, an address that is handed to the device and is not its own ends the process with a message.
- * Ranks are threads of one process; while they meet in a collective, each has its memory open. */
+/* away.c - bridge_away.so: a device whose memory the host may not touch.  It computes with the
+ * CPU's kernels, in memory that is PROT_NONE unless a kernel, copy or collective of the device
+ * runs: host code that uses an address of it dies of SIGSEGV.  An address that is handed to the
+ * device and is not its own ends the process with a message.  Ranks are threads of one process;
+ * during a collective each has its memory open. */
 #include <bridge/backend.h>
 
 #include <pthread.h>
@@ -78,7 +77,7 @@ static void must_be_host(const struct away *d, const void *p, size_t n, const ch
         die(what, p, n);
 }
 
-/* A block that was freed, or a new one behind all. */
+/* A free block that fits, or a new one behind all others. */
 static struct block *find_block(struct away *d, size_t n)
 {
     for (size_t i = 0; i < d->n; i++)
@@ -121,7 +120,7 @@ static void free_block(void *device, void *p)
         if (d->blocks[i].is_used && d->p + d->blocks[i].at == p) {
             d->blocks[i].is_used = 0;
             enter(d);
-            memset(p, 0xFF, d->blocks[i].n); /* NaN, for whoever still uses it */
+            memset(p, 0xFF, d->blocks[i].n); /* NaN, in case it is still used */
             leave(d);
             return;
         }
@@ -165,7 +164,7 @@ static int copy(void *device, void *dst, const void *src, size_t n, struct br_er
     return BR_OK;
 }
 
-/* From the last piece to the first: whoever makes bytes must not count on an order. */
+/* From the last piece to the first: callers must not rely on an order. */
 static int fill(void *device, void *dst, size_t n, const struct br_source_bytes *from,
                 uint32_t n_threads, struct br_err *err)
 {

@@ -116,7 +116,7 @@ static const struct newer {
           .download = copy,
           .copy = KIND == KIND_lacks ? NULL : copy,
           .run = run,
-          /* An older backend has other things where its end is. */
+          /* An older backend may have any bytes behind its end. */
           .plane = KIND == KIND_short ? (const struct br_plane *)rows : NULL},
     .more = 1,
 };

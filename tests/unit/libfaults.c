@@ -5,14 +5,14 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define BLOCK ((size_t)64 << 10) /* so much at once is data of tensors */
+#define BLOCK ((size_t)64 << 10) /* writes of at least this size are tensor data */
 
 static struct br__io_ops real_io;
 static struct br__mem_ops real_mem;
 static int is_saved;
 static enum fault kind;
 static long countdown; /* calls until the fault; negative: never */
-static long limit;     /* what countdown began with */
+static long limit;     /* the initial value of countdown */
 static int no_exchange;
 int fault_fired;
 long fault_last_block;
@@ -47,7 +47,7 @@ static ssize_t f_pwrite(int fd, const void *buf, size_t n, off_t off)
         fault_last_block = fault_calls();
     if (kind != SHORT_READ && due())
         return -1;
-    /* Half writes happen too; they are no error. */
+    /* Writes may be short; that is no error. */
     return real_io.pwrite(fd, buf, n > 4096 ? n / 2 : n, off);
 }
 static int f_openat(int at, const char *path, int flags, mode_t mode)
@@ -90,7 +90,7 @@ static int f_renameat(int from_dir, const char *from, int to_dir, const char *to
 {
     WRITING(real_io.renameat(from_dir, from, to_dir, to));
 }
-/* Some file systems cannot exchange: then two renames do it. */
+/* Pretend a file system that cannot exchange names, so that two renames are used. */
 static int f_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
 {
     if (no_exchange)

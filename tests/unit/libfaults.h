@@ -6,7 +6,7 @@
 enum fault { SHORT_READ, FAIL_EIO, FAIL_ENOSPC, NO_MEMORY, KILLED };
 #define FAULT_KILL_STATUS 99
 
-extern int fault_fired;       /* it has happened since fault_arm */
+extern int fault_fired;       /* the fault has happened since fault_arm */
 extern long fault_last_block; /* number of the call that was the last large write */
 
 /* After n more calls; negative: never. */

@@ -116,7 +116,8 @@ size_t hub_requests(const char *origin, const char *text, uint64_t *bytes)
     size_t n = 0;
     *bytes = 0;
     int fd = open(hub_path("log"), O_RDONLY | O_CLOEXEC);
-    ck_assert_msg(fd >= 0 && !flock(fd, LOCK_EX), "no log"); /* all answers are in it now */
+    ck_assert_msg(fd >= 0 && !flock(fd, LOCK_EX),
+                  "no log"); /* every reply has its line in the log now */
     close(fd);
     if (br__read_text(hub_path("log"), 64u << 20, &log, NULL, NULL))
         return 0;

@@ -31,8 +31,8 @@ struct recorded_micro {
 };
 void recorded_micro(struct recorded_micro *m, const br__json *micro_batch);
 
-/* AdamW of step number `step` (from 1) with gradients of that norm, compared with what the run
- * used; o->weight_decay is for tensors that decay. */
+/* AdamW of step number `step` (from 1) with the given gradient norm; the rates are compared with
+ * those of the run.  o->weight_decay is for tensors that decay. */
 struct br__adamw_opts recorded_adamw(const struct recorded *r, const br__json *want, int step,
                                      double norm);
 void near_recorded(const char *what, int step, double got, double want, double tolerance);

@@ -116,7 +116,7 @@ static void put_entry(struct br__buf *out, const struct zip_in *in, uint64_t hea
     br__buf_puts(out, in->name);
     if (!big)
         return;
-    put_le(out, 0x7777, 2); /* another block before the one that counts */
+    put_le(out, 0x7777, 2); /* a ZIP64 block that readers must skip, before the real one */
     put_le(out, 2, 2);
     put_le(out, 0, 2);
     put_le(out, 1, 2);
@@ -448,7 +448,7 @@ void td_object(struct td *m, const char *name, const struct br__buf *pickle)
     put_storage(m, name, NULL, 0, item_off);
 }
 
-/* Attributes of the root that readers must not trip over. */
+/* Attributes of the root that readers must ignore. */
 static void put_extras(const struct td *m, struct br__buf *b)
 {
     if (m->flags & TD_ROOT_MCORE) {
@@ -566,7 +566,7 @@ void td_small(struct td *m, unsigned flags)
     td_tensor_end(m);
 }
 
-/* An assertion per byte would take seconds: each one is logged. */
+/* An assertion per byte takes seconds, because check logs each one. */
 void td_check_bytes(const unsigned char *got, uint64_t off, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -600,7 +600,7 @@ void td_refused(const char *dir, int code, const char *text)
     ck_assert_msg(rc == code, "got %d (%s), expected %d (%s)", rc, err.msg, code, text);
     ck_assert_ptr_null(ck);
     ck_assert_msg(strstr(err.msg, text) != NULL, "got '%s', expected '%s'", err.msg, text);
-    /* Every path must work without an error record too. */
+    /* every call must also work without an error record */
     ck_assert_int_eq(br__td_open(&ck, dir, NULL), code);
 }
 

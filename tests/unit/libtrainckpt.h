@@ -20,7 +20,7 @@ void live_close(struct live_run *r);
 void live_fill(struct live_run *r, uint64_t seed);
 int live_same(const struct live_run *a, const struct live_run *b);
 
-/* Between two checkpoints, each of which is printed. */
+/* Count the differences between two checkpoints; each is printed. */
 size_t count_differences(const char *a, const char *b);
 
 /* A checkpoint of step `step`, four samples each. */

@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_backend.c - backends from files: taken whatever their size, refused where they are wrong. */
+/* test_backend.c - backends from files: adopted whatever their size, refused where they break a
+ * rule. */
 #include "graph/graph_internal.h"
 #include "librun.h"
 

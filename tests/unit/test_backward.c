@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_backward.c - what a backward pass keeps, what it makes again, and where gradients go; and
- * ops that a device has in float32 only. */
+/* test_backward.c - what a backward pass keeps, what it recomputes, and where gradients go; and ops
+ * that a device has in float32 only. */
 #include "graph/graph_internal.h"
 #include "libgolden.h"
 #include "librun.h"
@@ -109,14 +109,14 @@ START_TEST(made_again)
     run_stack(&plain, INTO);
     run_stack(&other, INTO | SEGMENTS);
     ck_assert_mem_eq(plain.sums, other.sums, sizeof plain.sums);
-    /* Kept is what enters each layer, in place of that, its norm and its sigmoid. */
+    /* With recomputation the input of each layer is kept, instead of its norm and its sigmoid. */
     ck_assert_uint_lt(other.work_bytes, plain.work_bytes);
     size_t value = T * K * sizeof(float);
     ck_assert_uint_ge(plain.work_bytes - other.work_bytes, (LAYERS - 1) * value);
 }
 END_TEST
 
-/* Gradients are added to what is in the room, which is not a part of work memory. */
+/* Gradients are added to what the given memory holds; it is no part of work memory. */
 START_TEST(added)
 {
     float before[K * K];
@@ -135,7 +135,7 @@ END_TEST
 
 /* ---- in float32 only ------------------------------------------------------------------------- */
 
-/* COUNT_COLS and the like aside, RSQRT is for float32 on every device here. */
+/* RSQRT has a float32 kernel only, on every device here. */
 START_TEST(in_float32)
 {
     struct br_err err = BR_ERR_INIT;

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_base.c - floor base without files: errors, memory, text, JSON, hashes, threads. */
+/* test_base.c - core/base without files: errors, memory, text, JSON, hashes, threads. */
 #include "base/base_internal.h"
 #include "librun.h"
 
@@ -175,7 +175,7 @@ START_TEST(arena)
         sum += n;
     }
     ck_assert_uint_ge(a.total, sum);
-    /* A big block goes behind the first one, whose room is used on. */
+    /* A big block is put behind the first one, whose room stays in use. */
     char *small = br__arena_strdup(&a, "abc");
     ck_assert_ptr_nonnull(br__arena_alloc(&a, 1 << 20));
     char *next = br__arena_strndup(&a, "abcdef", 3);

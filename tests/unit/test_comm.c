@@ -127,7 +127,7 @@ static double get(const void *p, uint32_t dtype, size_t i)
     return v;
 }
 
-/* What the sum of ranks 0..n-1 must be: in their order, in float32, rounded once. */
+/* The sum of ranks 0..n-1: added in their order, in float32, rounded once. */
 static double sum(uint32_t dtype, uint32_t n, size_t i)
 {
     uint64_t out;
@@ -304,8 +304,8 @@ static int recv_one(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint
     return c->ops->exchange(c, &(struct br_p2p){buf, n, dtype, peer, .is_send = 0}, 1, err);
 }
 
-/* Each rank with each other at once, three messages both ways, receives first: pairs that block
- * would never come to an end. */
+/* Every pair of ranks at once, three messages both ways, receives first: ranks that block would
+ * deadlock. */
 static void do_all_pairs(struct rank *r)
 {
     enum { EACH = 3, N = 400 };
@@ -357,7 +357,7 @@ static void do_ring(struct rank *r)
     }
 }
 
-/* Rank 0 hears from all others, who speak in any order, each in its own. */
+/* Rank 0 receives from all others, which send in any order, each in its own. */
 static void do_fan_in(struct rank *r)
 {
     if (r->comm->rank > 0) {
@@ -374,7 +374,7 @@ static void do_fan_in(struct rank *r)
         }
 }
 
-/* A pipeline: what rank 0 sends arrives at the end, and each leaves when it has passed it on. */
+/* A pipeline: what rank 0 sends arrives at the last rank; each rank leaves after passing it on. */
 static void do_pipeline(struct rank *r)
 {
     float x[3] = {1, 2, 3};
@@ -492,7 +492,7 @@ static void do_mismatch(struct rank *r)
     char buf[128] = {0};
     int rc = t->call(r, buf);
     MUST(r, rc == BR_E_COMM && strstr(r->err.msg, t->text), "%d: %s", rc, r->err.msg);
-    /* All have come to the same answer, so the group is still in step. */
+    /* Every rank reached the same answer, so the group is still in step. */
     int64_t one = 1;
     CALL(r, r->comm->ops->all_reduce(r->comm, &one, 1, BR_I64, &r->err));
     MUST(r, one == 3, "%" PRId64, one);
@@ -567,7 +567,7 @@ END_TEST
 
 struct loss {
     int (*call)(struct rank *r, void *buf);
-    int aborts; /* the last rank gives up, else it leaves */
+    int aborts; /* the last rank aborts, else it leaves */
 };
 
 static int wait_reduce(struct rank *r, void *buf)
@@ -622,7 +622,7 @@ START_TEST(losses)
 }
 END_TEST
 
-/* Pairs work by themselves; rank 3 gives up in its pair, and all pairs hear of it. */
+/* Pairs communicate; rank 3 aborts in its pair, and all pairs get the error. */
 static void do_abort_in_pair(struct rank *r)
 {
     struct br_comm *pair;
@@ -646,7 +646,7 @@ START_TEST(abort_reaches_all_groups)
 }
 END_TEST
 
-/* Ranks drop out one by one at different times, in the middle of different calls. */
+/* Ranks leave one by one, at different times and in the middle of different calls. */
 static void do_dropout(struct rank *r)
 {
     float x[64];

@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_convert.c - whole conversions against files that nobody here wrote: Megatron Bridge's
+/* test_convert.c - whole conversions against files that other tools wrote: Megatron Bridge's
  * checkpoints and the hashes that its import gives, transformers' models, training checkpoints of
  * Megatron Bridge and Megatron-LM. */
 #include "convert/convert.h"
@@ -326,8 +326,8 @@ static void same_trees(struct br__arena *a, const char *x, const char *y)
     }
 }
 
-/* Where the result lies is told whole, or not at all; and no byte is written beyond the struct that
- * a caller was compiled with. */
+/* The path of the result is complete or empty; no byte is written beyond the struct that a caller
+ * was compiled with. */
 START_TEST(a_long_destination_is_told_whole)
 {
     struct br_job_result old = {.struct_size = offsetof(struct br_job_result, full_path)};
@@ -354,7 +354,7 @@ START_TEST(a_long_destination_is_told_whole)
 }
 END_TEST
 
-/* Made under one name, for a checkpoint may hold its own. */
+/* Made under one name, because a checkpoint contains its destination. */
 START_TEST(threads_do_not_change_a_byte)
 {
     static const int threads[] = {1, 4, 256};

@@ -73,8 +73,8 @@ static void force(int n)
     setenv("BRIDGE_CPUS", text, 1);
 }
 
-/* Each task waits until as many have begun as there should be threads (with fewer threads the test
- * runs into its timeout), and a little longer, so that a thread too many would get a task. */
+/* Each task waits until as many tasks have begun as there should be threads (with fewer threads the
+ * test times out), and a little longer, so that one thread too many would get a task. */
 static int meet(void *arg, size_t i, int worker, struct br_err *err)
 {
     atomic_int *begun = arg;

@@ -196,7 +196,7 @@ START_TEST(an_id_too_large_and_an_abort_leave_nothing)
 }
 END_TEST
 
-/* What is wrong with an index is said. */
+/* Each defect of an index has its message. */
 static void refused(size_t at, uint64_t v, size_t bytes, size_t cut, const char *says)
 {
     char *p;
@@ -249,7 +249,7 @@ END_TEST
 
 /* ---- random numbers -------------------------------------------------------------------------- */
 
-/* numpy's and torch's own numbers: those of the fixtures come through them too. */
+/* The generators of numpy and torch against their own numbers; the fixtures depend on them. */
 START_TEST(generators_are_numpy_s_and_torch_s)
 {
     br__json *j = golden("random.json");
@@ -354,7 +354,8 @@ static int flag(const br__json *c, const char *name, int dflt)
     return br__json_bool(br__json_get(br__json_get(c, "flags"), name), dflt);
 }
 
-/* The real mask is a square; ours is where attention ends. */
+/* The recorded mask is a square of 0 and 1; ours is the range of tokens that each token attends to.
+ */
 static void same_attention(const struct br__sample *s, const br__json *want)
 {
     if (!want)
@@ -531,7 +532,7 @@ START_TEST(mock_data_is_megatron_s)
 }
 END_TEST
 
-/* Read back, made again where it is damaged, and the types that Megatron writes. */
+/* Caches are read back, made again when damaged, and have the types that Megatron writes. */
 START_TEST(indices_are_cached)
 {
     const char *paths[] = {prefix("a_uint16")};
@@ -605,7 +606,7 @@ static void take_ids(const struct br__pretrain_opts *o, struct br__buf *ids)
     br__sample_free(&s);
 }
 
-/* Any byte: also one that leaves a number in range, which would be another order. */
+/* Damage any byte, also so that a number stays in range and the order is another one. */
 START_TEST(a_damaged_cache_is_made_again)
 {
     const char *paths[] = {prefix("a_uint16")};

@@ -41,8 +41,8 @@ static double squares(const float *a, const float *b, size_t n)
     return s;
 }
 
-/* As the fixtures measure transformers' own bfloat16 run: over the short and the long sequence. The
- * experts are those of the float32 run, so that a flipped choice does not hide the rounding. */
+/* As the fixtures measure transformers' own bfloat16 run, over the short and the long sequence. The
+ * experts are those of the float32 run, because a changed choice would hide the rounding. */
 START_TEST(test_bf16)
 {
     char dir[512];
@@ -345,7 +345,7 @@ START_TEST(test_nan)
 }
 END_TEST
 
-/* A token's routed experts are read and no others: with NaN in all the others nothing happens. */
+/* Only the routed experts of a token are read: NaN in all other experts changes nothing. */
 START_TEST(test_routed_only)
 {
     char from[512], dir[512], path[600], to[600];
@@ -396,9 +396,8 @@ START_TEST(test_routed_only)
 }
 END_TEST
 
-/* The same bits for any number of threads, also for far more than there are rows, heads or experts.
- * The most that a machine may have is tried on one model: threads that outnumber CPUs wait for each
- * other. */
+/* The same bits for any number of threads, also for many more than rows, heads or experts.  The
+ * largest number is tried on one model, because threads that outnumber CPUs wait for each other. */
 START_TEST(test_threads)
 {
     const int threads[] = {1, 3, _i == 0 ? 256 : 16};

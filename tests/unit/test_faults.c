@@ -61,7 +61,7 @@ static int run_export(struct br_err *err)
     return run_export_as(BR_NONE, 0, err);
 }
 
-/* Repair takes no destination that exists, be it its own result. */
+/* Repair refuses every destination that exists, also its own result. */
 static int repair_if_absent(const char *name, struct br_err *err)
 {
     struct br__repair_result r;
@@ -116,8 +116,8 @@ static void put_bytes(struct br__buf *b, const char *path, size_t n)
     fclose(f);
 }
 
-/* Names, kinds and bytes of all that is there, in order; nothing if the path is not there.  The
- * first leftover goes to *left; NULL: leftovers are left out. */
+/* Names, kinds and bytes of all files in order; nothing if the path is absent.  The first leftover
+ * goes to *left; if that is NULL leftovers are left out. */
 static struct br__buf tree(const char *path, char left[300])
 {
     struct br__buf b = {.max = 64 << 20};
@@ -190,7 +190,7 @@ static void copy_tree(const char *from, const char *to)
     fts_close(t);
 }
 
-/* Nothing of bridge but results lies about: beside the destination, in it, or in its iterations. */
+/* Bridge leaves nothing but results: beside the destination, in it, or in its iterations. */
 static int nothing_left(void)
 {
     char left[300] = "";
@@ -224,7 +224,7 @@ static int one_fault(int (*run)(struct br_err *), enum fault k, long n)
     }
     if (rc) {
         ck_assert_msg(err.msg[0] != '\0', "fault %d, call %ld: no message", (int)k, n);
-        /* Only syncing the parent comes after the rename: then the result is there, and whole. */
+        /* The rename is done and only the parent's sync failed: the result must be whole. */
         ck_assert_msg(!br__exists(dest) || same_tree(dest, reference),
                       "fault %d, call %ld: half of '%s' after %s", (int)k, n, dest, err.msg);
     }
@@ -251,8 +251,7 @@ static void all_faults(int (*run)(struct br_err *), enum fault k, long stride)
     ck_abort_msg("the job never ends");
 }
 
-/* Every call near the start; further on (thousands of reads of the same loop) one in more and more.
- */
+/* Every call near the start; later, in loops of thousands of reads, fewer and fewer. */
 #define STRIDE_IO 30
 #define STRIDE_MEM 30
 #define KILL_EACH 60
@@ -280,7 +279,7 @@ END_TEST
 
 /* ---- kill -9 at each call -------------------------------------------------------------------- */
 
-/* A job that replaces what another left. */
+/* A job that replaces the result of another one. */
 struct replacing {
     int (*before)(struct br_err *);
     int (*job)(struct br_err *);
@@ -340,9 +339,9 @@ static long count_calls(int (*run)(struct br_err *))
     return n;
 }
 
-/* After a kill at any call: what was there, or all that was to come, or (where names cannot be
- * exchanged) nothing under its name.  Then the same job ends with the same bytes and leaves nothing
- * over. */
+/* After a kill at any call the destination is the old one, or the new one complete, or (where names
+ * cannot be exchanged) absent.  Then the same job ends with the same bytes and leaves nothing over.
+ */
 START_TEST(kill_at_each_call)
 {
     const struct replacing *r = &replacings[_i % 2];
@@ -357,7 +356,7 @@ START_TEST(kill_at_each_call)
     long total = count_calls(r->job);
     ck_assert_int_gt(fault_last_block, KILL_EACH);
     ck_assert_int_eq(rename(dest, reference), 0);
-    /* Between the first and the last block of data one call is like the other. */
+    /* Between the first and the last block of data one call is like another. */
     int all = getenv("BRIDGE_KILL_ALL") != NULL;
     for (long n = 0; n < total;
          n += all || n < KILL_EACH || n >= fault_last_block ? 1 : KILL_STRIDE) {
@@ -375,7 +374,8 @@ START_TEST(kill_at_each_call)
 }
 END_TEST
 
-/* No power is lost here: syncing is a call like others, and need not wait for a disk. */
+/* The machine keeps its power in this test: a sync counts as a call, but need not wait for the
+ * disk. */
 static int pretend_fsync(int fd)
 {
     (void)fd;

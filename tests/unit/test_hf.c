@@ -632,7 +632,7 @@ static void *failing_realloc(void *p, size_t n)
     return fail_at-- == 0 ? NULL : real_mem->realloc(p, n);
 }
 
-/* Every allocation of an open fails once; each time the open says so and leaves nothing behind. */
+/* Fail every allocation of an open once: each time the open reports it and leaks nothing. */
 START_TEST(survives_lack_of_memory)
 {
     const struct br__mem_ops saved = br__mem;

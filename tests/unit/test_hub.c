@@ -1,8 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_hub.c - downloads from a hub that behaves, and from one that does everything wrong.
- *
- * The hub is tests/hub/hub_server.c on 127.0.0.1.  Whatever it does, a run ends in time, with the
- * file or with an error that says why, and no wrong byte ever stands under a blob's name. */
+/* test_hub.c - downloads from a hub that behaves, and from one with every fault.  The hub is
+ * tests/hub/hub_server.c on 127.0.0.1.  Whatever it does, a run ends in time, with the file or with
+ * an error that says why, and no wrong byte is ever stored under a blob's name. */
 #include "base/base_internal.h"
 #include "format/hf.h"
 #include "hub/http.h"
@@ -92,7 +91,7 @@ START_TEST(fetches_what_is_needed)
     ck_assert(br__exists(br__path_join(&arena, dir, "README.md")));
     ck_assert(br__exists(br__path_join(&arena, dir, "model.safetensors")));
     ck_assert(!br__exists(br__path_join(&arena, dir, "pytorch_model.bin")));
-    /* again: one question about the revision, none about a file; and then none at all */
+    /* again: one request for the revision, none for a file; then no request at all */
     hub_start(NULL);
     OK(fetch("Qwen/m", BR__HF_SIDE | BR__HF_WEIGHTS, &dir));
     ck_assert_uint_eq(hub_requests("hub", "", &bytes), 1);
@@ -138,7 +137,7 @@ START_TEST(falls_back_on_the_cache)
     ck_assert_msg(strstr(notes, "the hub cannot be asked"), "%s", notes);
     FAILS(fetch("Qwen/other", BR__HF_WEIGHTS, &dir), BR_E_NETWORK,
           "'Qwen/other' is not in the local cache, and the hub cannot be asked");
-    /* there, but not all of it */
+    /* the first bytes of it */
     ck_assert_int_eq(unlink(br__path_join(&arena, again, "model.safetensors")), 0);
     FAILS(fetch("Qwen/m", BR__HF_WEIGHTS, &dir), BR_E_NOTFOUND, "the first is 'model.safetensors'");
 }
@@ -155,7 +154,7 @@ START_TEST(says_what_is_wrong)
     FAILS(fetch("Qwen/gated-m", 0, &dir), BR_E_ACCESS, "/Qwen/gated-m, then set HF_TOKEN");
     setenv("HF_TOKEN", "hf_bad", 1);
     FAILS(fetch("Qwen/gated-m", 0, &dir), BR_E_ACCESS, "the account of the token is none of them");
-    setenv("HF_TOKEN", "hf_good\n", 1); /* as a file that was read by a shell */
+    setenv("HF_TOKEN", "hf_good\n", 1); /* a token as `echo` writes it, with a line break */
     OK(fetch("Qwen/gated-m", 0, &dir));
     setenv("HF_TOKEN", "hf_go\nod", 1);
     FAILS(fetch("Qwen/gated-m", 0, &dir), BR_E_USAGE, "HF_TOKEN does not hold a token");
@@ -269,7 +268,7 @@ START_TEST(survives)
         FAILS(fetch("Qwen/m", BR__HF_TOKENIZER | BR__HF_WEIGHTS, &dir), f->rc, f->says);
         ck_assert(!br__exists(blob(sha)) || !strcmp(hub_sha256(blob(sha)), sha));
         ck_assert_msg(!strstr(err.msg, "s3cret") && !strstr(err.msg, "sig="), "%s", err.msg);
-        hub_start(NULL); /* the next run has better luck */
+        hub_start(NULL); /* the next run meets no fault */
     }
     OK(fetch("Qwen/m", BR__HF_TOKENIZER | BR__HF_WEIGHTS, &dir));
     ck_assert_str_eq(hub_sha256(blob(sha)), sha);
@@ -283,11 +282,11 @@ START_TEST(survives)
     if (f->option2 && f->option2[0] == '1')
         ck_assert_int_ge(br__clock_ms() - began, 1000);
     ck_assert_int_lt(br__clock_ms() - began,
-                     200000); /* a busy machine is slow, a hang far slower */
+                     200000); /* a loaded machine is slow, a hang takes far longer */
 }
 END_TEST
 
-/* A user who waits is told for what, at once. */
+/* The reason for a wait is reported when the wait begins. */
 START_TEST(tells_of_long_waits)
 {
     const char *dir;
@@ -341,7 +340,7 @@ START_TEST(processes_share_the_work)
 }
 END_TEST
 
-/* An incomplete file of another tool, or of another time, is no reason to fail or to trust it. */
+/* An incomplete file of another tool or version is neither trusted nor an error. */
 START_TEST(minds_its_own_files)
 {
     const char *dir;
@@ -420,8 +419,8 @@ static void *f_realloc(void *p, size_t n)
     return due() ? NULL : real_mem.realloc(p, n);
 }
 
-/* The Nth call fails, for every small N and ever fewer large ones: the download fails too or
- * succeeds, and never lies. */
+/* Fail the Nth call, for every small N and ever fewer large ones: the download fails or succeeds,
+ * and its status is true. */
 static void fail_each(void (*arm)(void))
 {
     const char *dir;

@@ -186,7 +186,7 @@ static void *f_mmap(size_t n, int fd)
     return fault() ? MAP_FAILED : real.mmap(n, fd);
 }
 
-/* Let the nth call from now on fail with e. */
+/* Let the nth call from now fail with errno e. */
 static void inject(int nth, int e)
 {
     fault_calls = 0;
@@ -207,7 +207,7 @@ static void inject(int nth, int e)
     br__io.mmap = f_mmap;
 }
 
-/* Between unlink and what follows somebody else may put a file or a link there again. */
+/* Another process may make a file or a link again between unlink and open. */
 static int blind_unlinkat(int at, const char *path, int flags)
 {
     (void)at, (void)path, (void)flags;
@@ -258,7 +258,7 @@ START_TEST(file_open_and_read)
 
     struct br__file zero = {0};
     br__file_close(&zero);
-    ck_assert_int_ge(fcntl(0, F_GETFD), 0); /* fd 0 was not ours to close */
+    ck_assert_int_ge(fcntl(0, F_GETFD), 0); /* fd 0 of a zeroed struct must not be closed */
 }
 END_TEST
 
@@ -368,7 +368,7 @@ START_TEST(out_writes_everything)
 }
 END_TEST
 
-/* The old file must not be truncated: whoever has it open keeps its bytes. */
+/* The old file must be replaced, not truncated: a process that has it open keeps its bytes. */
 START_TEST(out_unlinks_first)
 {
     struct br__out o;
@@ -530,7 +530,7 @@ START_TEST(write_file_is_atomic)
         inject(n, EIO);
         int rc = br__write_file(in_dir("f"), "brand new", 9, 1, &err);
         br__io = real;
-        if (rc == 0) /* that was closing the folder, which nothing is lost with */
+        if (rc == 0) /* closing the directory: nothing is lost with it */
             break;
         ck_assert_msg(rc == BR_E_IO, "call %d: %d", n, rc);
         ck_assert_ptr_nonnull(strstr(err.msg, dir));
@@ -565,7 +565,8 @@ START_TEST(copy_in_dir)
         inject(k, EIO);
         int rc = br__copy_in(&open_dir, "to", in_dir("from"), 1, &err);
         br__io = real;
-        ck_assert(rc == BR_E_IO || rc == 0); /* closing what was only read may fail unseen */
+        ck_assert(rc == BR_E_IO ||
+                  rc == 0); /* closing a file that was only read may fail silently */
         ck_content("to", (const char *)pattern, sizeof pattern);
         ck_assert_uint_eq(n_files(), 2);
     }

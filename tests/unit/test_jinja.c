@@ -218,7 +218,7 @@ START_TEST(nesting_of_the_source_is_bounded)
 }
 END_TEST
 
-/* A long chain of operators is no nesting for the reader of the source, but it is for the run. */
+/* A long chain of operators is no nesting for the parser, but it is for the run. */
 START_TEST(long_chains_end_in_an_error)
 {
     struct br__buf b = {0};

@@ -133,8 +133,8 @@ START_TEST(in_pieces)
 }
 END_TEST
 
-/* Strings of all lengths around a word, with each kind of byte at each place: whether it may stand
- * there, and what is read, both with a copy and where it stands. */
+/* Strings of all lengths around a word, with each kind of byte at each position: whether it is
+ * accepted, and what is read, both as a copy and as a view. */
 START_TEST(strings)
 {
     static const struct {

@@ -1,9 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels.c - what goldens of a few rows cannot show: long rows and many tokens against plain
- * loops in double, passes that are cut in two, and indices, numbers and sizes that nobody expects.
- */
+ * loops in double, passes that are cut in two, and unusual indices, numbers and sizes. */
 #include "../../core/base/base.h"
-#include "libkern.h"
 #include "libkernel.h"
 #include "librun.h"
 
@@ -47,7 +45,8 @@ static double off_by(const float *got, const double *want, int64_t n)
 {
     double diff = 0, norm = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (!isfinite(got[i])) /* an assertion writes to a pipe: not for every element */
+        if (!isfinite(
+                got[i])) /* check writes a pipe for each assertion, so there is none per element */
             ck_abort_msg("[%ld] is %g", (long)i, (double)got[i]);
         diff += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
         norm += want[i] * want[i];
@@ -173,8 +172,8 @@ static void some_attention(const struct kern_place *p, void *arg)
     free_call(&c);
 }
 
-/* A few queries, then many: rows of whole blocks and of parts of one, parts and quarters of the
- * keys that are whole, short and empty, single rows and several. */
+/* Decode shapes, then prefill shapes: whole and partial blocks of rows, whole, short and empty
+ * quarters of the keys, single rows and several. */
 static struct attending attendings[] = {
     {128, 2, 0, 1, 1, {1}, {613}},
     {128, 2, 0, 0, 1, {1}, {613}},

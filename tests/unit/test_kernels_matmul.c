@@ -6,7 +6,7 @@
  * and many rows.  Where inputs may be rounded to bfloat16 the reference rounds them too, so the
  * tolerance is that of the order of summation alone. */
 #include "../../core/base/base.h"
-#include "libkern.h"
+#include "libkernel.h"
 #include "librun.h"
 
 #include <check.h>
@@ -81,7 +81,7 @@ struct want {
     int64_t a0, b0;     /* first row */
     int a_down, b_down; /* l walks down the rows */
     int64_t rows, cols, n;
-    double before; /* what was in each element, if the op adds */
+    double before; /* initial value of each element, if the op adds */
 };
 
 /* x as bfloat16 holds it. */
@@ -104,7 +104,7 @@ static int adds(uint32_t op)
     return op == BR_OP_MATMUL_TN_ADD || op == BR_OP_GROUPED_MATMUL_TN_ADD;
 }
 
-/* got is want, up to the order of its sums, rounded if the result is bfloat16. */
+/* Is got equal to want, up to the order of its sums, and rounded if the result is bfloat16? */
 static int is_near(const struct run *r, double got, double want, double tolerance)
 {
     double low = want - tolerance, high = want + tolerance;
@@ -148,7 +148,7 @@ static void compare(const struct run *r, const struct want *w, const float *out,
 
 #define BEFORE 0.75f
 
-/* The result's memory: sentinels, and in its elements what a sum begins with. */
+/* The memory of the result: sentinels between rows, initial values in its elements. */
 static float *filled(const struct run *r, int64_t rows, int64_t cols, int64_t ldo)
 {
     float *p = br__alloc((size_t)(rows * ldo) * sizeof *p + 1);
@@ -167,7 +167,7 @@ static void run_as(const struct run *r, struct kern_call *c, float *out, int64_t
     c->out.data = rounds ? (void *)half : out;
     if (adds(r->op))
         c->in[c->n_in++] = c->out;
-    kern_run(r->tier, r->threads, c);
+    run_call_on(r->tier, r->threads, c);
     if (rounds)
         br_cast(out, BR_F32, half, BR_BF16, (size_t)n, 0);
     br__free(half);
@@ -205,14 +205,14 @@ static void plain(const struct run *r)
 }
 
 static const int32_t experts[][9] = {
-    {0, 0, 1, 1, 2, 5, 5, 5, 7},            /* decoding: a row here and there, two rows of others */
-    {0, 40, 40, 41, 80, 80, 112, 113, 120}, /* few and many */
-    {0, 5, 105, 105, 105, 105, 105, 105, 105}, /* few that threads share, then many */
+    {0, 0, 1, 1, 2, 5, 5, 5, 7},               /* decode: single rows, and once two */
+    {0, 40, 40, 41, 80, 80, 112, 113, 120},    /* few and many */
+    {0, 5, 105, 105, 105, 105, 105, 105, 105}, /* a few rows that threads share, then many */
     {0, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 #define N_EXPERTS 8
 
-/* The weights of the experts: one [E, N, K] block, or parts anywhere. */
+/* The weights of the experts: one [E, N, K] block, or an address each. */
 static struct br_tensor expert_weight(const struct run *r, const struct matrix *w,
                                       const void **parts)
 {

@@ -12,7 +12,7 @@
 #define SEQUENCES 8
 #define ROOM 3 /* at once */
 #define LONGEST 40
-#define TOLERANCE 3e-4 /* through caches and in batches: sums of other orders */
+#define TOLERANCE 3e-4 /* logits through caches and in batches are sums in another order */
 
 /* ---- a server -------------------------------------------------------------------------------- */
 
@@ -91,7 +91,7 @@ static void cancel(struct server *s, struct br_gen *g)
     }
 }
 
-/* Add a sequence wherever there is room, but at most one a step, until all are done. */
+/* Add a sequence when there is room, at most one per step, until all are done. */
 static void *serve(void *arg)
 {
     struct server *s = arg;
@@ -191,7 +191,7 @@ START_TEST(test_logits)
 }
 END_TEST
 
-/* An id of `eos` ends a sequence; without one, the room does. */
+/* An id of `eos` ends a sequence; without one, the capacity does. */
 START_TEST(test_finish)
 {
     struct br_llm *m;

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_loader.c - records that are samples, JSONL tokenised into a cache, and the loader: what it
- * hands out is what the sampler and the data say, from wherever it begins. */
+/* test_loader.c - records as samples, JSONL tokenised into a cache, and the loader: its batches are
+ * those of sampler and data, whichever step it begins at. */
 #include "../../core/data/data.h"
 #include "../../core/format/format.h"
 #include "data/samples.h"
@@ -219,7 +219,7 @@ START_TEST(steps_are_what_the_sampler_says)
             }
         }
         ck_assert_int_eq(consumed, br__pretrain_count(p, BR__TRAIN) / 8 * 8);
-        must(br__loader_next(l, &step, &err)); /* the end stays the end */
+        must(br__loader_next(l, &step, &err)); /* a finished loader stays finished */
         ck_assert_ptr_null(step);
         ck_assert(br__loader_waited(l) >= 0);
         br__loader_close(l);

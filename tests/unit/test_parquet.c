@@ -119,7 +119,8 @@ START_TEST(what_is_not_read_is_said)
 }
 END_TEST
 
-/* Cut anywhere, or with any byte changed, a file is read or refused: with sanitizers, no more. */
+/* A file that is cut, or has one byte changed, is read or refused; the sanitizers check that
+ * nothing else happens. */
 START_TEST(damage_is_survived)
 {
     char dir[600], path[700], *text;

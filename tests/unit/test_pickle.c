@@ -173,7 +173,7 @@ START_TEST(reads_values)
 }
 END_TEST
 
-/* No proper prefix of a pickle is one, but for what stands after its STOP. */
+/* No proper prefix of a pickle is a pickle; bytes behind its STOP do not count. */
 START_TEST(refuses_prefixes)
 {
     size_t n = good[_i].n;
@@ -384,7 +384,7 @@ START_TEST(shares_repeated_strings)
 }
 END_TEST
 
-/* Strings that meet in a slot of the cache and begin alike. */
+/* Strings that share a slot of the cache and have equal beginnings. */
 START_TEST(tells_prefixes_apart)
 {
     struct br__buf b = {0};
@@ -492,7 +492,7 @@ START_TEST(stays_proportional)
 }
 END_TEST
 
-/* A list that holds itself, and values that are 2^60 values when written out. */
+/* A list that contains itself, and values that would be 2^60 values when written out. */
 START_TEST(bounds_text)
 {
     struct br__buf b = {0}, text = {0};

@@ -75,7 +75,7 @@ static void check_frame(struct br__frame *f, const struct example *e, float valu
 #define MANY 5000
 static float ramp[MANY], steps[MANY];
 
-/* Frames have inputs of their own, and go on when another graph makes work memory grow. */
+/* Frames have inputs of their own, and still run after another graph made work memory grow. */
 START_TEST(frames)
 {
     struct example small, large;

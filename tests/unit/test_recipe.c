@@ -384,8 +384,8 @@ static double count_elements(const struct br_config *cfg)
     return n;
 }
 
-/* The estimate counts parameters by formula, the conversion by its rules: of every recipe they
- * agree. */
+/* The parameter count of the estimate's formula equals that of the conversion's rules, for every
+ * recipe. */
 START_TEST(parameters_are_those_of_the_weights)
 {
     struct br__registry *reg;

@@ -58,7 +58,7 @@ START_TEST(frequencies_are_those_of_transformers)
 }
 END_TEST
 
-/* rope_parameters, and what is said of them; NULL: nothing to complain. */
+/* rope_parameters, and the expected message; NULL: accepted. */
 static const struct {
     const char *rope, *says;
 } cases[] = {

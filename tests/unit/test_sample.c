@@ -307,7 +307,7 @@ START_TEST(draws_follow_the_probabilities)
         for (int by_sequence = 0; by_sequence < 2; by_sequence++) {
             uint32_t k;
             double chi = chi_of_draws(&opts[i], by_sequence, &k);
-            /* mean k, variance 2k: five standard deviations, and not too good either */
+            /* chi-square: mean k, variance 2k; within five standard deviations on either side */
             ck_assert_msg(k >= 3 && chi < k + 5 * sqrt(2.0 * k) && chi > k - 3.5 * sqrt(2.0 * k),
                           "settings %zu: chi square %g of %" PRIu32, i, chi, k);
         }
@@ -344,7 +344,8 @@ END_TEST
 
 /* ---- bad input ------------------------------------------------------------------------------- */
 
-/* Wherever it is, among any number of others, however large or small those are. */
+/* A value that is not finite is found at any index, among any number of others, however large or
+ * small. */
 START_TEST(what_is_not_finite_is_found)
 {
     static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
@@ -409,7 +410,7 @@ START_TEST(options_out_of_range)
 }
 END_TEST
 
-/* Extremes that are allowed must not run over an edge. */
+/* Extreme values that are allowed must not read or write out of bounds. */
 START_TEST(extreme_settings)
 {
     static const struct br__sample_opts opts[] = {

@@ -383,7 +383,7 @@ START_TEST(nfc_as_utf8proc)
 }
 END_TEST
 
-/* Marks in the worst order, as many as one likes: time must not grow with their square. */
+/* Combining marks in the worst order, as many as wanted: time must not grow with their square. */
 START_TEST(many_marks)
 {
     struct br__tok_unicode *u = br__alloc(sizeof *u);

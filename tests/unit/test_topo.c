@@ -73,9 +73,9 @@ static void wrong_group(const struct grid *g, const struct br_topo *t, unsigned 
                  n);
 }
 
-/* Megatron's rule in plain words: ranks count through the axes, the first of the order fastest, and
- * a group are the ranks that differ along the axes of the set and no other.  The checksum of a
- * world says only that something is wrong; this says where. */
+/* Megatron's rule, written plainly: ranks count through the axes, the first of the order fastest; a
+ * group is the ranks that differ along the axes of the set only.  The checksum of a world says only
+ * that something is wrong; this says where. */
 static void check_members(const struct grid *g, const struct br_topo *t, unsigned set)
 {
     for (uint32_t rank = 0; rank < t->world; rank++) {

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_torchdist_hostile.c - the torch_dist reader on files that are damaged, lie or lead
- * elsewhere, and when memory or the system fails it. */
+/* test_torchdist_hostile.c - the torch_dist reader on damaged and hostile files, and with failing
+ * allocations and system calls. */
 #include "base/base_internal.h"
 #include "format/torchdist/torchdist.h"
 #include "librun.h"

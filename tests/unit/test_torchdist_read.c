@@ -411,7 +411,8 @@ static int read_ranges(const struct br__ckpt *ck, const size_t ends[8], unsigned
     return rc;
 }
 
-/* Whatever the order of the ranges, each record's sum is its CRC-32, without reading it again. */
+/* In whatever order ranges are read, the sum over a record is its CRC-32, and the record is not
+ * read again. */
 START_TEST(sums_what_is_read)
 {
     size_t ends[8];
@@ -430,7 +431,7 @@ START_TEST(sums_what_is_read)
 }
 END_TEST
 
-/* A wrong bit is found by the read that completes its record, or else when all is settled. */
+/* A wrong bit is found by the read that completes its record, else by br__ckpt_settle. */
 START_TEST(finds_a_wrong_bit)
 {
     size_t ends[8];
@@ -532,7 +533,7 @@ static int covered_once(const struct boxes *b, const int64_t *shape)
     return 1;
 }
 
-/* Random damage to a tiling: what is found must be what counting finds. */
+/* Damage a tiling at random: the reader and the brute-force count must agree. */
 START_TEST(finds_gaps_and_overlaps)
 {
     static const int64_t shape[] = {3, 4, 5};

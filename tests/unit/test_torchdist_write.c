@@ -203,8 +203,8 @@ START_TEST(rewrites_real_directories)
 }
 END_TEST
 
-/* Every write and every allocation in turn fails: an error comes back and nothing leaks (ASan's
- * word). */
+/* Fail every write and every allocation in turn: each run returns an error and leaks nothing
+ * (ASan). */
 static long calls_left;
 
 static ssize_t failing_pwrite(int fd, const void *p, size_t n, off_t off)

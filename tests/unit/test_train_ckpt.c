@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_train_ckpt.c - a run's state goes to disk and back: Megatron's checkpoints of all forms load
- * and are written as they were, a save is whole or absent whatever happens, old ones go. */
+/* test_train_ckpt.c - a run's state is saved and loaded: Megatron's checkpoints of all forms load
+ * and are written as they were, a save is whole or absent at any failure, old checkpoints are
+ * removed. */
 #include "libfaults.h"
 #include "librun.h"
 #include "libtrainckpt.h"
@@ -81,7 +82,7 @@ static struct br__loaded load_from(struct live_run *r, const char *from, int wei
 
 static const struct {
     const char *name,
-        *twin; /* twin: the same run, stored soundly and in the form that is written */
+        *twin; /* twin: the same run, stored without the defect and in the form that is written */
     size_t repaired;
     uint64_t lost;
 } cases[] = {
@@ -120,7 +121,7 @@ START_TEST(test_megatron)
 }
 END_TEST
 
-/* The weights alone are a checkpoint, too: of a finetuning's start. */
+/* Weights alone can be loaded, too: finetuning starts from them. */
 START_TEST(test_weights_only)
 {
     char hf[512], from[512];
@@ -234,7 +235,7 @@ START_TEST(test_keep)
     snprintf(path, sizeof path, "%s/iter_notes", root);
     must(br__mkdirs(path, &err), &err);
     snprintf(path, sizeof path, "%s/.iter_0000002.bridge-partial", root);
-    must(br__mkdirs(path, &err), &err); /* nobody's: it has no journal, so it stays */
+    must(br__mkdirs(path, &err), &err); /* without a journal it belongs to nobody, so it stays */
     snprintf(path, sizeof path, "%s/.iter_0000002.bridge-partial/x", root);
     must(br__write_file(path, "x", 1, 0, &err), &err);
     must(br__ckpt_latest(&a, root, -1, &at, &err), &err);
@@ -250,7 +251,8 @@ START_TEST(test_keep)
     ck_assert_str_eq(br__path_base(at), "iter_0000007");
     ck_assert_int_eq(br__ckpt_latest(&a, root, 5, &at, &err), BR_E_NOTFOUND);
     ck_assert(strstr(err.msg, "ckpt_step=5") && strstr(err.msg, "iter_0000005"));
-    must(save_step(s, 8, 0), &err); /* gone back: what comes later is another's */
+    must(save_step(s, 8, 0),
+         &err); /* a run that went back: the later checkpoint is of another run and stays */
     ck_assert(has_step(9) && has_step(8) && has_step(7));
     br__saver_close(s);
     br__arena_free(&a);

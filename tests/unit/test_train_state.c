@@ -114,7 +114,7 @@ START_TEST(test_same_numbers)
             ck_assert_str_eq(a->params[i].weight->name, b->params[i].weight->name);
             ck_assert_msg(memcmp(x, y, n * sizeof *x) == 0, "%s: kind %d of '%s' differs",
                           twins[_i], k, a->params[i].weight->name);
-            for (size_t at = 0; at + 7 <= n; at += 61) { /* ranges as well as wholes */
+            for (size_t at = 0; at + 7 <= n; at += 61) { /* ranges as well as whole tensors */
                 must(br__train_state_read(b, i, k, at, some, 7, &err), &err);
                 ck_assert_mem_eq(some, x + at, sizeof some);
             }

@@ -29,8 +29,8 @@ static const char *path_of(struct br__arena *a, const char *name)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* A training checkpoint in the making: weights and what goes with them from `s`, or optimizer
- * tensors from memory. */
+/* A training checkpoint to be written: weights and state from `s`, or optimizer tensors from
+ * memory. */
 struct save {
     struct br__arena a;
     const struct br__ckpt *ck;
@@ -300,7 +300,7 @@ static void compare_repaired(const struct br__train_state *truth, const struct b
                               "'%s', kind %d, element %zu: %g, expected %g", p->weight->name, k, e,
                               y[e], x[e]);
             }
-            /* what is lost may happen to be right */
+            /* a lost element may happen to be right */
             ck_assert_uint_le(lost, p->lost[k]);
             ck_assert_uint_le(p->lost[k], lost + n / 8 + 1);
             free(x);
@@ -374,7 +374,7 @@ START_TEST(test_shifted)
 }
 END_TEST
 
-/* Values that no shift explains: all of that tensor is given up. */
+/* Values that no shift explains: the whole tensor counts as lost. */
 START_TEST(test_unexplained)
 {
     struct br__ckpt *ck = open_case("qwen3_dp1_fr"), *bad;

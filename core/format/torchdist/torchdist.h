@@ -19,9 +19,9 @@ int br__td_tile(const struct br__tensor *t, struct br__td_chunk *c, size_t n,
                 struct br_err *err) BR_MUST_CHECK;
 /* Whether a key is training state and no weight: optimizer, random states, common state. */
 int br__td_is_state(const char *key);
-/* What becomes of failure rc at tensor `key`: training state (optimizer, RNG, ...) of a kind that
- * is not supported must not keep the weights from being read, so that turns into a warning and
- * BR_OK (leave the tensor out); everything else stays. */
+/* Decide about failure rc at tensor `key`: for training state (optimizer, RNG, ...) of an
+ * unsupported kind it becomes a warning and BR_OK (leave the tensor out), so that the weights can
+ * still be read; other failures stay. */
 int br__td_tolerate(struct br__ckpt *ck, const char *key, int rc, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- item.c: torch.save archives inside .distcp files ---------------------------------------- */

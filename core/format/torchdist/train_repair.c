@@ -104,8 +104,8 @@ static void set_shift(struct br__train_rank *r, size_t first, size_t end, uint64
     }
 }
 
-/* Try a bucket that begins at parameter `first` after `pad` elements of padding: all up to `local`
- * must fit, and of what follows as much as is convincing. */
+/* Try a bucket that begins at parameter `first` after `pad` elements of padding: parameters up to
+ * `local` must fit, and as many after it as the search asks for. */
 static int try_pad(const struct br__train_state *s, uint32_t rank, size_t first, size_t local,
                    uint64_t pad, int *fits, struct br_err *err)
 {
@@ -174,7 +174,7 @@ static int find_shifts(struct br__train_state *s, uint32_t rank, struct br_err *
             rc = repair_search(s, rank, i, pos, &first, &pad, err);
         if (rc)
             break;
-        if (first == r->n) { /* nothing explains it */
+        if (first == r->n) { /* no shift explains it */
             set_shift(r, i, r->n, shift, gap);
             r->list[i].is_lost = 1;
             failures++;
@@ -267,7 +267,7 @@ int br__train_state_repair(struct br__train_state *s, struct br_err *err)
     if (rc || !s->n_unlike)
         return rc;
     s->n_repaired = 0;
-    /* Where the order of the buffers is not known, nothing can be shifted. */
+    /* without the order of the buffers nothing can be shifted */
     rc = s->form == BR__OPTIM_FULLY ? br__train_layout_make(s, &why) : BR_E_UNSUPPORTED;
     if (!rc)
         rc = shift_back(s, err);

@@ -147,7 +147,7 @@ static int write_data(struct br__zipw *z, uint64_t bytes, size_t item, produce_f
 {
     struct br__out *out = z->out;
     for (uint64_t off = 0; off < bytes;) {
-        /* First fill the buffer that the headers began, so that they cost no write of their own. */
+        /* Fill the buffer that has the headers first, so that they need no write of their own. */
         size_t room = (BR__OUT_BUF - out->n) & ~(size_t)63;
         size_t n = (size_t)BR__MIN(bytes - off, room < BR__OUT_BUF / 2 ? BR__OUT_BUF : room);
         unsigned char *dst = br__out_reserve(out, n, err);
@@ -242,7 +242,7 @@ struct archive {
     size_t n_datas;
 };
 
-/* Under its name only when complete: readers look for train_state.pt at any time. */
+/* Renamed when complete: readers look for train_state.pt at any time. */
 static int write_archive(const struct br__dir *d, const char *name, const struct archive *ar,
                          int sync, struct br_err *err)
 {

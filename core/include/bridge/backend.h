@@ -235,6 +235,9 @@ typedef const struct br_backend *br_backend_fn(void);
 /* Inside libbridge, not exported: the CPU backend (kernels/cpu/cpu.c), and the plane of ranks that
  * are threads of this process and whose buffers are host memory (kernels/comm/local.c). */
 const struct br_backend *br__cpu_backend(void);
+/* Name of CPU feature i, as /proc/cpuinfo spells it, and whether the CPU has it; NULL after the
+ * last (kernels/cpu/detect.c, which chooses a tier by the same table). */
+const char *br__cpu_feature(size_t i, int *has);
 extern const struct br_plane br__local_plane;
 
 #ifdef __cplusplus

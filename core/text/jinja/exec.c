@@ -44,8 +44,8 @@ void br__jj_set_var(struct br__jj *j, struct br__jj_scope *sc, const char *name,
     sc->var[sc->n++] = (struct br__jj_var){name, v};
 }
 
-/* An empty scope inside `parent`: `old` again unless a macro holds on to it.  NULL after a failure.
- */
+/* An empty scope inside `parent`: `old` is used again unless a macro refers to it.  NULL after a
+ * failure. */
 static struct br__jj_scope *fresh_scope(struct br__jj *j, struct br__jj_scope *old,
                                         struct br__jj_scope *parent)
 {
@@ -138,7 +138,7 @@ static enum jump exec_with(struct br__jj *j, const struct br__jn *n)
     struct br__jj_scope *sc = fresh_scope(j, NULL, j->scope);
 
     for (const struct br__jn *set = n->list; set && !j->rc; set = set->next) {
-        struct br__jv v = br__jj_eval(j, set->b); /* none sees the others */
+        struct br__jv v = br__jj_eval(j, set->b); /* a value does not see the other variables */
         exec_assign(j, sc, set->a, v);
     }
     return j->rc ? GO_ON : exec_in(j, sc, n->body);
@@ -252,8 +252,7 @@ static struct br__jv exec_kept(struct br__jj *j, const struct br__jn *n, const s
     return list;
 }
 
-/* 1 if a pass came to its end.  Jinja2 asks that, not whether there were elements, before `else`.
- */
+/* 1 if a pass reached its end.  Jinja2 runs `else` if none did, even if there were elements. */
 static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop *loop)
 {
     struct br__jj_scope *outer = j->scope, *sc = NULL;
@@ -277,7 +276,7 @@ static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop
     return completed;
 }
 
-/* The `else` of a loop; a jump in it is meant for the loop around. */
+/* The `else` of a loop; a break in it is one of the enclosing loop. */
 static enum jump exec_else(struct br__jj *j, const struct br__jn *n)
 {
     struct br__jj_scope *sc = fresh_scope(j, NULL, j->scope);

@@ -11,7 +11,7 @@ static int filter_absent(struct br__jv v)
     return v.kind == BR__JV_UNDEF || v.kind == BR__JV_NONE;
 }
 
-/* A method of str on str(self), which is how Jinja2 defines most filters of text. */
+/* Call a method of str on str(self), which is how Jinja2 defines most filters of text. */
 static struct br__jv as_method(struct br__jj *j, const char *name, const struct br__jj_call *c)
 {
     struct br__jj_call call = *c;

@@ -203,10 +203,11 @@ struct br__jj_parser {
     struct br_err *err;
 };
 
-/* Record the first failure, with the line of the current token; returns a node that is no use. */
+/* Record the first failure, with the line of the current token; returns a node that must not be
+ * used. */
 struct br__jn *br__jj_syntax(struct br__jj_parser *p, int code, const char *fmt, ...)
     BR_PRINTF(3, 4);
-/* The same: what the cursor is on, and what should be there instead. */
+/* As above: what stands at the cursor, and what is expected instead. */
 struct br__jn *br__jj_unexpected(struct br__jj_parser *p, const char *expected);
 struct br__jn *br__jj_node(struct br__jj_parser *p, int kind); /* never NULL */
 const struct br__jj_tok *br__jj_cur(struct br__jj_parser *p);  /* EOF after a failure */
@@ -297,7 +298,7 @@ typedef struct br__jv br__jj_fn(struct br__jj *j, const struct br__jj_call *c);
 
 struct br__jj_row {
     const char *name;
-    br__jj_fn *fn;      /* NULL: Python has it and we do not */
+    br__jj_fn *fn;      /* NULL: Python has it, bridge does not */
     const char *params; /* "old new count"; "*" takes anything */
     int need;           /* so many of them must be given */
 };

@@ -1,8 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* method.c - methods of str, dict, list and loop, and the functions of the environment.
- *
- * A row without a function is a method that Python has and this file has not: calling it is an
- * error that says so, where a name that no type has would be an undefined attribute. */
+/* method.c - methods of str, dict, list and loop, and the functions of the environment.  A row
+ * without a function is a method that Python has and bridge has not: calling it is an error that
+ * says so, whereas a name of no type is an undefined attribute. */
 #include "jinja.h"
 
 #include <stdlib.h>
@@ -21,7 +20,7 @@ static struct br__jv text_arg(struct br__jj *j, struct br__jv v)
     return br__jv_slice("", 0);
 }
 
-/* A part of s: as much markup as s is. */
+/* A part of s; markup if s is markup. */
 static struct br__jv method_part(struct br__jv s, size_t from, size_t to)
 {
     struct br__jv v = br__jv_slice(s.s + from, to - from);
@@ -370,7 +369,7 @@ static struct br__jv m_isspace(struct br__jj *j, const struct br__jj_call *c)
     return all_chars(c->self, br__jj_is_space);
 }
 
-/* Beyond ASCII there are digits, too, which nobody writes into a prompt's conditions. */
+/* Python also has digits outside of ASCII; no chat template asks for them. */
 static struct br__jv m_isdigit(struct br__jj *j, const struct br__jj_call *c)
 {
     int only = c->self.n > 0;
@@ -423,7 +422,7 @@ static struct br__jv m_items(struct br__jj *j, const struct br__jj_call *c)
     return v;
 }
 
-/* Nothing that templates can reach changes, so a copy is the thing itself. */
+/* copy(): the value itself, since nothing that templates can reach changes. */
 static struct br__jv m_copy(struct br__jj *j, const struct br__jj_call *c)
 {
     (void)j;

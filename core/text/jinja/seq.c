@@ -294,7 +294,7 @@ static struct br__jv x_max(struct br__jj *j, const struct br__jj_call *c)
 
 /* ---- map, select, reject --------------------------------------------------------------------- */
 
-/* The filter or test that argument `at` names, and the arguments behind it, which are c's. */
+/* The filter or test that argument `at` names, called with c's arguments behind it. */
 static const struct br__jj_row *seq_named(struct br__jj *j, const struct br__jj_call *c, size_t at,
                                           int filter, struct br__jj_call *inner)
 {
@@ -334,7 +334,7 @@ static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
         row = seq_named(j, c, 0, 1, &inner);
     else if (!attribute || c->n_kw != (dflt ? 2u : 1u))
         return br__jj_fail(j, BR_E_FORMAT, "'map' needs a filter or attribute=");
-    /* What is false need not be a sequence. */
+    /* an undefined or false value need not be a sequence */
     if (j->rc || !br__jv_true(c->self) || br__jv_items(j, c->self, &at, &n))
         return list;
     for (size_t i = 0; i < n && br__jj_step(j, 1); i++) {
@@ -351,8 +351,8 @@ static struct br__jv x_map(struct br__jj *j, const struct br__jj_call *c)
     return list;
 }
 
-/* Elements, or those whose attribute, pass a test (none: are true); `want` is the outcome that
- * keeps. */
+/* Elements that pass a test, or whose attribute does (without a test: that are true); `want`: the
+ * result that keeps an element. */
 static struct br__jv seq_pick(struct br__jj *j, const struct br__jj_call *c, int attribute,
                               int want)
 {

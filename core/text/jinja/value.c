@@ -85,7 +85,7 @@ struct br__jv br__jv_dict(struct br__jj *j, int kind)
     return d ? (struct br__jv){.kind = (uint8_t)kind, .dict = d} : value_nothing();
 }
 
-/* Double a full array of the run; what it leaves behind goes with the arena. */
+/* Double a full array of the run; the old one is freed with the arena. */
 static void *value_bigger(struct br__jj *j, const void *old, size_t n, size_t *cap, size_t sz)
 {
     size_t want = n ? 2 * n : 4;
@@ -142,7 +142,7 @@ static void value_append(struct br__jj *j, struct br__jj_dict *d, struct br__jv 
     d->val[d->n++] = v;
 }
 
-/* Python's containers that can change are no keys. */
+/* Python's mutable containers cannot be keys. */
 static int is_key(struct br__jj *j, struct br__jv v)
 {
     if (v.kind != BR__JV_DICT && (v.kind != BR__JV_LIST || v.list->flavour != BR__JF_LIST))
@@ -362,7 +362,7 @@ static int eq_same_kind(struct br__jj *j, struct br__jv a, struct br__jv b)
         return a.func->row == b.func->row && a.func->self.kind == b.func->self.kind &&
                a.func->self.i == b.func->self.i;
     default:
-        return a.i == b.i; /* one object or two: the pointers */
+        return a.i == b.i; /* one object: compare the pointers */
     }
 }
 
@@ -379,7 +379,7 @@ int br__jv_eq(struct br__jj *j, struct br__jv a, struct br__jv b)
 
 static int cmp_text(struct br__jv a, struct br__jv b)
 {
-    /* The bytes of UTF-8 order as the characters do. */
+    /* The byte order of UTF-8 is the order of its code points. */
     int c = memcmp(a.s, b.s, BR__MIN(a.n, b.n));
     return c ? (c > 0) - (c < 0) : (a.n > b.n) - (a.n < b.n);
 }

@@ -1,8 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* added.c - added tokens, cut out of a text before it is normalized and split.
- *
- * The semantics are those of tokenizers' AddedVocabulary: of all matches the leftmost, of those
- * the longest; a token with lstrip or rstrip takes the blanks beside it in. */
+/* added.c - added tokens, cut out of a text before it is normalized and split.  The semantics are
+ * those of tokenizers' AddedVocabulary: the leftmost match, of several there the longest; a token
+ * with lstrip or rstrip includes the blanks beside it. */
 #include "tok.h"
 
 #include <string.h>
@@ -72,8 +71,8 @@ static int is_blank(uint32_t c)
            c == 0x205F || c == 0x3000;
 }
 
-/* Where the blanks that end at `at` begin, and where those that begin at `at` end.  The text around
- * may be no UTF-8; then there are no blanks. */
+/* Where the blanks that end at `at` begin, and where those that begin at `at` end.  Bytes that are
+ * not UTF-8 are no blanks. */
 static size_t blanks_before(const unsigned char *s, size_t floor, size_t at)
 {
     size_t len;

@@ -1,11 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* bpe.c - pieces of text -> ids: the merge of least rank first, of equal ones the leftmost,
- * until none applies, as in tokenizers' BPE.
- *
- * Most pieces were seen before and come from the cache.  Of the others most are tokens; only the
- * rest is merged, in n log n steps for a piece of n bytes, whatever it holds.  All of it waits for
- * memory more than for anything else, so pieces are worked on some at a time: what the next step
- * reads of each is asked for before that step begins. */
+/* bpe.c - pieces of text -> ids.  The merge of lowest rank is applied first, of equal ranks the
+ * leftmost, until none applies, as in tokenizers' BPE.  Most pieces are in the cache.  Most others
+ * are tokens; only the rest is merged, in n log n steps for a piece of n bytes, whatever it holds.
+ * Memory latency dominates, so pieces are worked on in groups: each step prefetches what the next
+ * step reads. */
 #include "tok.h"
 
 #include <string.h>
@@ -23,7 +21,7 @@ static inline four bpe_least(four a, four b)
     return (a & less) | (b & ~less);
 }
 
-/* Least of 16 keys; the low bits say which. */
+/* Lowest of 16 keys; its low bits are its index. */
 static inline int32_t least_of_16(const int32_t *keys)
 {
     four k[4];
@@ -52,7 +50,7 @@ static int n_levels(size_t n)
     return levels;
 }
 
-/* Carry the key of part `at` of level 0 up. */
+/* Update the higher levels after key `at` of level 0 changed. */
 static void bpe_carry(struct br__tok_merging *m, int levels, size_t at)
 {
     for (int l = 1; l < levels; l++) {
@@ -63,7 +61,8 @@ static void bpe_carry(struct br__tok_merging *m, int levels, size_t at)
     }
 }
 
-/* The part with the least key; BR__TOK_NONE if no merge is left.  *rank is that key's. */
+/* The part with the lowest key, or BR__TOK_NONE if no merge is left.  *rank is the rank in that
+ * key. */
 static uint32_t least_part(const struct br__tok_merging *m, int levels, uint32_t *rank)
 {
     int32_t key = least_of_16(m->keys[levels - 1]);
@@ -135,11 +134,12 @@ static inline void set_key(const struct br__tok_merges *g, struct br__tok_mergin
     const struct br__tok_part *p = m->parts;
     uint32_t rank = br__tok_pair_rank(g, p[at].id, p[right].id);
     if (rank != BR__TOK_NONE)
-        __builtin_prefetch(&g->made[rank]); /* read when it is this merge's turn */
+        __builtin_prefetch(&g->made[rank]); /* read when this merge is applied */
     m->keys[0][at] = key_of(rank, at);
 }
 
-/* Merge all of s[0..n); the parts that are left form a list from part 0 on. */
+/* Merge s[0..n) until no merge applies; the parts that are left form a list that begins at part 0.
+ */
 static void bpe_merge(const struct br__tok_merges *g, struct br__tok_merging *m,
                       const unsigned char *s, uint32_t n)
 {
@@ -208,7 +208,7 @@ static int new_piece(const struct br_tokenizer *t, struct br__tok_work *w,
     size_t before = out->n;
     uint32_t id = BR__TOK_NONE;
     if (p->n <= t->vocab.longest) {
-        /* No hash yet: it was in the cache until another piece of its company took its line. */
+        /* hash 0: it was in the cache until another piece of the group took its line */
         uint64_t hash = p->hash ? p->hash : br__tok_hash(p->s, p->n, 0);
         id = br__tok_vocab_probe(&t->vocab, hash, p->s, p->n);
     }
@@ -323,7 +323,7 @@ int br__tok_pieces_put(const struct br_tokenizer *t, struct br__tok_work *w,
 /* ---- working memory -------------------------------------------------------------------------- */
 
 #define CACHE_BYTES (sizeof(struct br__tok_cached) << BR__TOK_CACHE_BITS)
-/* What is kept from call to call of memory that grew with the text. */
+/* Largest size of a growing array that is kept from call to call. */
 enum { KEEP_PARTS = 1 << 12, KEEP_NFC = 1 << 18 };
 
 int br__tok_work_new(struct br__tok_work **out)

@@ -1,16 +1,15 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* decode.c - ids -> text, all at once or token by token.
- *
- * Tokens are bytes, and a character's bytes may be spread over several.  Only whole characters are
- * given out; the beginning of one is held back until it is clear whether it goes on. */
+/* decode.c - ids -> text, all at once or token by token.  Tokens are bytes, and the bytes of a
+ * character may belong to several tokens.  Only whole characters are given out; an incomplete one
+ * is held back until the next token decides. */
 #include "tok.h"
 
 #include <string.h>
 
 static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
-/* Bytes of s, which is no whole character, that one U+FFFD stands for: the longest beginning of a
- * character that there is, or one byte.  *open: the text may still continue it. */
+/* Number of bytes at s that one U+FFFD replaces: the longest prefix of a character, or one byte.
+ * *open: more text may complete it. */
 static size_t detok_malformed(const unsigned char *s, size_t n, int *open)
 {
     size_t want = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
@@ -61,8 +60,8 @@ static void detok_append(struct br_text *out, const void *p, size_t n)
     out->p[out->n] = '\0';
 }
 
-/* Append what is certain of the bytes; keep in `held` the beginning of a character at the end,
- * or, when nothing follows any more, replace it too. */
+/* Append the bytes that are complete characters; keep an incomplete one at the end in `held`, or,
+ * if no text follows, replace it. */
 static int put_bytes(struct br_text *out, const unsigned char *s, size_t n, struct br_detok *held,
                      struct br_err *err)
 {

@@ -1,16 +1,14 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* json.c - tokenizer.json.
- *
- * Two of its members have 150 thousand entries each and are read without a tree; the others are
- * small and are parsed.  A part that would change ids and that is not implemented is refused by
- * name.  `truncation` and `padding` say what a caller once did with the ids, and are left alone,
- * as transformers does. */
+/* json.c - tokenizer.json.  Two of its members have 150 thousand entries each and are read without
+ * a tree; the others are small and are parsed.  A part that would change ids and is not implemented
+ * is refused by name.  `truncation` and `padding` describe batching, not ids, and are ignored, as
+ * transformers does. */
 #include "tok.h"
 
 #include <string.h>
 
-/* What an entry of the vocabulary takes, with its merge: Qwen's published files have 75 bytes, half
- * of that without blanks.  A guess too low costs memory, one too high a rehash. */
+/* Bytes of the file per vocabulary entry, with its merge: Qwen's published files have 75, half of
+ * that without blanks.  Too high a guess costs memory, too low a rehash. */
 #define BYTES_PER_TOKEN 64
 
 /* ---- vocabulary and merges ------------------------------------------------------------------- */
@@ -36,7 +34,7 @@ int br__tok_json_vocab(struct br_tokenizer *t, struct br__jscan *j, struct br_er
     return rc ? rc : br__tok_vocab_flush(&t->vocab, err);
 }
 
-/* The two tokens of a merge, where they stand or in `room`. */
+/* The two tokens of a merge, in the file's text or in `room`. */
 struct halves {
     const char *s[2];
     size_t n[2];
@@ -68,7 +66,7 @@ static int merge_as_pair(struct br__jscan *j, struct halves *h)
     int parts = 0;
     br__jscan_enter(j, 'a');
     for (; br__jscan_next(j); parts++) {
-        int k = parts > 0; /* what is too many is counted, and refused below */
+        int k = parts > 0; /* count all of them; too many are refused below */
         if (br__jscan_view(j, &h->room[k], &h->s[k], &h->n[k]))
             break;
     }
@@ -99,7 +97,7 @@ static int read_merges(struct br_tokenizer *t, struct br__jscan *j, struct br_er
 
 /* ---- small parts ----------------------------------------------------------------------------- */
 
-/* Parse the next value, whatever it is. */
+/* Parse any value. */
 static int read_value(struct br__jscan *j, br__json **out)
 {
     *out = NULL;
@@ -146,7 +144,7 @@ static int use_normalizer(struct br_tokenizer *t, const br__json *j, struct br_e
     return BR_OK;
 }
 
-/* A pattern; the one that is scanned by hand needs no object. */
+/* A pattern; the one that is scanned by hand needs no PCRE2 object. */
 static int use_pattern(struct br_tokenizer *t, const char *pattern, struct br_err *err)
 {
     if (strcmp(pattern, br__tok_qwen2_pattern) == 0)
@@ -280,7 +278,7 @@ static int check_option(struct br_tokenizer *t, const char *key, const br__json 
                    : tok_json_unsupported(err, "model", br__json_str(v, "?"), "BPE");
     if (strcmp(key, "ignore_merges") == 0)
         t->ignore_merges = br__json_bool(v, 0);
-    /* All bytes have tokens, so that an unknown one cannot come up. */
+    /* every byte has a token, so an unknown token cannot occur */
     if (quiet || strcmp(key, "ignore_merges") == 0 || strcmp(key, "unk_token") == 0 ||
         strcmp(key, "fuse_unk") == 0)
         return BR_OK;
@@ -310,7 +308,7 @@ static int read_model(struct br_tokenizer *t, struct br__jscan *j, struct br_err
             rc = t->vocab.cap ? br_fail(err, BR_E_FORMAT, "two vocab members")
                               : br__tok_json_vocab(t, j, err);
         } else if (strcmp(key.p, "merges") == 0) {
-            /* They mean something only with the vocabulary, which may come later. */
+            /* needs the vocabulary, which may come later in the file */
             int again = t->merges.slots || merges.s;
             int later = !t->vocab.cap;
             if (later)

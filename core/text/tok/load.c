@@ -1,9 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* load.c - the files of a tokenizer's directory -> tables.
- *
- * tokenizer.json says everything.  Without it vocab.json and merges.txt are read as transformers'
- * Qwen2Tokenizer reads them: NFC, Qwen2's pattern, added tokens from tokenizer_config.json.  That
- * file may also add to tokenizer.json's tokens, and its word on them is the last. */
+/* load.c - the files of a tokenizer's directory -> tables.  tokenizer.json has everything.  Without
+ * it vocab.json and merges.txt are read as transformers' Qwen2Tokenizer reads them: NFC, Qwen2's
+ * pattern, added tokens from tokenizer_config.json.  That file may also add to tokenizer.json's
+ * tokens or change them: it is read last. */
 #include "tok.h"
 
 #include <string.h>
@@ -91,7 +90,7 @@ static int use_config(struct br_tokenizer *t, struct br__tok_rows *rows, const b
     return use_roles(t, config, err);
 }
 
-/* vocab.json says nothing of how text is split, so the class must be one we know. */
+/* vocab.json does not say how text is split, so the class must be a known one. */
 static int check_class(const br__json *config, struct br_err *err)
 {
     const char *class = br__json_str(br__json_get(config, "tokenizer_class"), "Qwen2Tokenizer");
@@ -105,7 +104,7 @@ static int check_class(const br__json *config, struct br_err *err)
 
 /* ---- added tokens ---------------------------------------------------------------------------- */
 
-/* The text as it is searched for: after normalization if that comes first. */
+/* The token's text in the form that is searched: normalized if normalization comes first. */
 static int put_in_tree(struct br_tokenizer *t, const struct br__tok_row *row, struct br_err *err)
 {
     const unsigned char *text = (const unsigned char *)row->text;
@@ -147,7 +146,7 @@ int br__tok_rows_use(struct br_tokenizer *t, const struct br__tok_rows *rows, st
 
 /* ---- the directory --------------------------------------------------------------------------- */
 
-/* A file as text; its name goes before any error that `use` finds. */
+/* Read a file as text; `use` reports errors with its name. */
 static int with_file(struct br_tokenizer *t, const char *dir, const char *name,
                      int (*use)(struct br_tokenizer *t, const char *text, size_t n,
                                 struct br_err *err),

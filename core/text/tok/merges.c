@@ -1,8 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* merges.c - the tokenizer's merges: pair of ids -> rank, rank -> id.
- *
- * As in vocab.c a run of collisions is limited, and merges are resolved in batches, each step
- * of which asks for the memory of the next. */
+/* merges.c - the tokenizer's merges: pair of ids -> rank, rank -> id.  As in vocab.c a run of
+ * collisions is limited, and merges are resolved in batches, each step of which prefetches for the
+ * next. */
 #include "tok.h"
 
 #include <string.h>
@@ -63,7 +62,7 @@ void br__tok_merges_free(struct br__tok_merges *m)
 
 /* ---- a batch --------------------------------------------------------------------------------- */
 
-/* A token whose hash fits in the first slot looked at; most likely the one. */
+/* Look at the first slot only: a token whose hash fits there is most likely the one. */
 static uint32_t merges_likely(const struct br__tok_vocab *v, uint64_t h)
 {
     uint64_t slot = v->slots[h & (v->cap - 1)];

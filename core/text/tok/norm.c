@@ -1,13 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* norm.c - Unicode for the tokenizer: classes of characters, and NFC; the only user of
- * utf8proc.
- *
+/* norm.c - Unicode for the tokenizer: classes of characters, and NFC; the only user of utf8proc.
  * Facts come from utf8proc's tables.  Token ids have to be those of Hugging Face's tokenizers,
- * which ask two sources of their own, so two short tables bring the versions in line: its regular
- * expressions know the letters and numbers of Unicode 16 (utf8proc 2.8 those of 15), its
- * normalizer knows the marks of Unicode 9 only and leaves younger ones where they are.  Both were
- * found by asking tokenizers 0.23 about every character; tests/oracle/tokenizer_unicode.py asks
- * again. */
+ * which use two other sources, so two short tables here bring the versions in line: their regular
+ * expressions know the letters and numbers of Unicode 16 (utf8proc 2.8 those of 15), their
+ * normalizer knows the marks of Unicode 9 only and leaves younger ones in place.  Both were found
+ * by asking tokenizers 0.23 about every character; tests/oracle/tokenizer_unicode.py asks again. */
 #include "../text.h"
 #include "tok.h"
 
@@ -72,8 +69,8 @@ static unsigned class_of(uint32_t c, int category)
     return (c >= 0x09 && c <= 0x0D) || c == 0x85 ? BR__TOK_SPACE : BR__TOK_OTHER;
 }
 
-/* A character with a canonical decomposition: all but its first part may compose with what stands
- * before; and it is not NFC itself unless composing gives it back. */
+/* A character with a canonical decomposition: every part but the first may compose with what
+ * precedes it.  The character is not NFC unless composing its parts gives it back. */
 static void note_decomposition(struct br__tok_unicode *u, uint32_t c)
 {
     enum { ROOM = 8 }; /* the longest canonical decomposition has 4 */
@@ -124,8 +121,8 @@ static unsigned combining_class(uint32_t c)
     return utf8proc_get_property((int32_t)c)->combining_class;
 }
 
-/* Sort marks by their combining class, equal ones in the order in which they stand.  The run may
- * be as long as the text, so the sort is by counting; nearly all runs have one or two. */
+/* Sort marks by their combining class, stable.  A run may be as long as the text, so this is a
+ * counting sort; nearly all runs have one or two marks. */
 static void sort_marks(int32_t *c, int32_t *room, size_t n)
 {
     size_t start[257] = {0};
@@ -152,8 +149,8 @@ static void sort_all_marks(int32_t *c, int32_t *room, size_t n)
     }
 }
 
-/* Append the NFC of a span that the quick check could not vouch for.  utf8proc's own loop over
- * strings is not used: it orders marks in quadratic time. */
+/* Append the NFC of a span that the quick check did not accept.  utf8proc's own loop over strings
+ * is not used: it orders marks in quadratic time. */
 static int compose_span(const unsigned char *s, size_t n, struct br__buf *out, struct br_err *err)
 {
     enum { LONGEST = 4, SMALL = 64 };

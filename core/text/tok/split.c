@@ -224,7 +224,8 @@ static int find_match(const struct br__tok_split *p, struct br__tok_splitter *sp
                        n, (char *)text);
     }
     const PCRE2_SIZE *found = pcre2_get_ovector_pointer(sp->match);
-    if (found[0] < at || found[1] <= found[0]) /* \K can do this */
+    if (found[0] < at ||
+        found[1] <= found[0]) /* \K in a pattern can move the beginning of a match */
         return br_fail(err, BR_E_UNSUPPORTED, "the split pattern matches backwards");
     sp->start = found[0];
     sp->end = found[1];

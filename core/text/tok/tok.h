@@ -33,7 +33,8 @@
 
 /* ---- vocab.c: token <-> bytes ---------------------------------------------------------------- */
 
-/* Longest token, longest run of collisions, and how many entries are put into a table together. */
+/* Limits on the length of a token and on a run of collisions, and the number of entries that are
+ * inserted together. */
 #define BR__TOK_MAX_BYTES 0xFFFFu
 #define BR__TOK_MAX_PROBES 512
 #define BR__TOK_BATCH 64
@@ -45,8 +46,8 @@ enum {
     BR__TOK_SPECIAL = 4 /* left out by BR_TOK_SKIP_SPECIAL              */
 };
 
-/* Where a token's bytes are.  raw: they are those of a spelling with characters that stand for no
- * byte, so that no piece of text is this token. */
+/* Where a token's bytes are.  raw: its spelling has characters that stand for no byte, so these
+ * bytes are those of the spelling and no piece of text is this token. */
 struct br__tok_span {
     uint32_t at;
     uint32_t n : 31, raw : 1;
@@ -58,7 +59,7 @@ struct br__tok_new {
     uint64_t hash;
 };
 struct br__tok_vocab {
-    struct br__buf bytes;      /* of all tokens, in the order in which they came */
+    struct br__buf bytes;      /* of all tokens, in insertion order */
     struct br__tok_span *span; /* [n_ids] bytes of an id                         */
     uint8_t *flags;            /* [n_ids] 0: no token has this id                */
     size_t n_ids, cap_ids;
@@ -70,10 +71,10 @@ struct br__tok_vocab {
     struct br__tok_new batch[BR__TOK_BATCH];
 };
 
-/* Room for `expected` tokens, which may turn out more. */
+/* Reserve room for `expected` tokens; there may be more. */
 int br__tok_vocab_init(struct br__tok_vocab *v, size_t expected, struct br_err *err) BR_MUST_CHECK;
-/* A token as the files spell it; n bytes of UTF-8.  It can be found after br__tok_vocab_flush, and
- * an error may come then. */
+/* Add a token in the files' spelling; n bytes of UTF-8.  It can be found after br__tok_vocab_flush,
+ * which may also report its error. */
 int br__tok_vocab_add(struct br__tok_vocab *v, const char *spelled, size_t n, int64_t id,
                       unsigned flags, struct br_err *err) BR_MUST_CHECK;
 int br__tok_vocab_flush(struct br__tok_vocab *v, struct br_err *err) BR_MUST_CHECK;
@@ -86,8 +87,8 @@ uint32_t br__tok_vocab_probe(const struct br__tok_vocab *v, uint64_t h, const vo
 void br__tok_vocab_free(struct br__tok_vocab *v);
 uint64_t br__tok_hash(const void *bytes, size_t n, int raw);
 
-/* Up to 8 bytes as a number, of n bytes no others have it.  From words that overlap, as a copy or
- * comparison of n bytes would be a call. */
+/* Pack up to 8 bytes into a number; different strings of n bytes give different numbers.  Reads
+ * overlapping words, because a memcpy of n bytes would be a call. */
 static inline uint64_t br__tok_few_bytes(const void *bytes, size_t n)
 {
     const unsigned char *s = bytes;
@@ -113,8 +114,8 @@ static inline int br__tok_vocab_is(const struct br__tok_vocab *v, uint32_t id, c
                   : memcmp(own, bytes, n) == 0;
 }
 
-/* Byte that a character of a spelling stands for, or -1.  Spellings use one printable character
- * per byte, as GPT-2 has it: printable bytes stand for themselves, the others, in order, are
+/* The byte that a character of a spelling stands for, or -1.  Spellings have one printable
+ * character per byte, as GPT-2's: printable bytes stand for themselves, the others, in order, are
  * U+0100, U+0101 ... */
 int br__tok_byte_of(uint32_t c);
 /* Bytes of a spelling of n bytes into dst, which has room for n; the number of them, or -1 if a
@@ -123,8 +124,8 @@ int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst);
 
 /* ---- merges.c: pair of ids -> merge ---------------------------------------------------------- */
 
-/* Most pairs that are asked for are no merge.  These bits, which stay in the processor's cache when
- * the table does not, tell of six in seven. */
+/* Most pairs that are looked up are no merge.  These bits, which stay in the processor's cache when
+ * the table does not, reject six of seven. */
 #define BR__TOK_SEEN_BITS 20
 
 struct br__tok_pair {
@@ -195,12 +196,12 @@ struct br__tok_added {
     int n_starts, start; /* start: one such byte             */
 };
 struct br__tok_match {
-    size_t start, end; /* with the blanks that the token takes in */
+    size_t start, end; /* including the blanks that the token takes */
     uint32_t id;
 };
 int br__tok_added_put(struct br__tok_added *a, const char *text, size_t n, uint32_t id,
                       unsigned strip, struct br_err *err) BR_MUST_CHECK;
-/* The leftmost, then longest match at or after `from`: 1, or 0 if there is none. */
+/* Find the leftmost, then longest match at or after `from`: 1, or 0 if there is none. */
 int br__tok_added_find(const struct br__tok_added *a, const unsigned char *s, size_t n, size_t from,
                        struct br__tok_match *out);
 void br__tok_added_free(struct br__tok_added *a);
@@ -213,7 +214,7 @@ enum {
     BR__TOK_NUMBER, /* \p{N} */
     BR__TOK_SPACE,  /* \s    */
     BR__TOK_CLASS = 3,
-    BR__TOK_CARE = 4, /* not sure to be NFC whatever stands before it */
+    BR__TOK_CARE = 4, /* may not be NFC, depending on what precedes it */
     BR__TOK_COMPOSES = 8
 };
 /* What is above the third plane has no letters, numbers, blanks or compositions. */
@@ -273,8 +274,8 @@ const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const u
 
 /* ---- working memory of one call -------------------------------------------------------------- */
 
-/* A piece and its ids: one line of the processor's cache.  Found by the piece alone, a newer one
- * takes an older one's place.  Merging a piece costs more than the slowest memory, hence 4 MiB. */
+/* A piece and its ids: one cache line of the processor.  Direct-mapped: a new piece replaces the
+ * old one.  4 MiB, because merging a piece costs more than the slowest memory access. */
 enum { BR__TOK_CACHED_BYTES = 31, BR__TOK_CACHED_IDS = 7, BR__TOK_CACHE_BITS = 16 };
 struct br__tok_cached {
     uint64_t key[4]; /* the bytes, zeros, and in the last one the length */
@@ -283,18 +284,18 @@ struct br__tok_cached {
 };
 _Static_assert(sizeof(struct br__tok_cached) == 64, "one line");
 
-/* One position of a piece being merged: a token that begins here, or nothing any more. */
+/* One position of a piece being merged: the token that begins here, or none. */
 struct br__tok_part {
     uint32_t id, next, prev;
 };
-/* A piece being merged.  keys[0][i] is the rank of the merge of part i with the next one, and
- * keys[l + 1][i] the least of 16 keys of level l, so that the least of all is found, and one
- * changed, in a step per level.  Low 4 bits of a key: its place among the 16. */
+/* A piece being merged.  keys[0][i] is the rank of the merge of part i with the next one, keys[l +
+ * 1][i] the lowest of 16 keys of level l: finding the lowest of all, or changing one, takes one
+ * step per level.  The low 4 bits of a key are its index among the 16. */
 enum { BR__TOK_LEVELS = 8 };
 struct br__tok_merging {
     struct br__tok_part *parts;
     int32_t *keys[BR__TOK_LEVELS];
-    uint8_t *won[BR__TOK_LEVELS]; /* place of the least among its 16 */
+    uint8_t *won[BR__TOK_LEVELS]; /* index of the lowest among its 16 */
     size_t cap;
     void *block; /* holds all of them */
 };
@@ -324,7 +325,7 @@ struct br_tokenizer {
     struct br__tok_pool *pool;
 };
 
-/* Working memory that no call uses at the moment. */
+/* Working memory that no call uses now. */
 struct br__tok_pool {
     pthread_mutex_t lock;
     struct br__tok_work *idle;
@@ -333,13 +334,13 @@ struct br__tok_pool {
 
 /* ---- bpe.c ----------------------------------------------------------------------------------- */
 
-/* A piece of n > 0 bytes on its way, and where the cache has it or would have it. */
+/* A piece of n > 0 bytes being encoded, and its line in the cache. */
 struct br__tok_piece {
     const unsigned char *s;
     size_t n;
     struct br__tok_cached *line; /* NULL: it is never cached */
     uint64_t key[4];
-    uint64_t hash; /* as the vocabulary has it; 0: not made yet */
+    uint64_t hash; /* hash as the vocabulary computes it; 0: not computed yet */
 };
 /* Pieces that are worked on together. */
 #define BR__TOK_TOGETHER 32
@@ -351,7 +352,7 @@ int br__tok_pieces_put(const struct br_tokenizer *t, struct br__tok_work *w,
                        struct br__tok_piece *p, size_t n, struct br_ids *out) BR_MUST_CHECK;
 int br__tok_work_new(struct br__tok_work **out) BR_MUST_CHECK;
 void br__tok_work_free(struct br__tok_work *w);
-/* Give back what an unusually large text needed; returns the bytes that are left. */
+/* Free what an unusually large text needed; returns the bytes that are left. */
 size_t br__tok_work_trim(struct br__tok_work *w);
 int br__tok_ids_reserve(struct br_ids *ids, size_t more) BR_MUST_CHECK;
 
@@ -377,9 +378,9 @@ int br__tok_json_vocab(struct br_tokenizer *t, struct br__jscan *j,
 /* One row from its JSON object.  A row of the same text is replaced. */
 int br__tok_row_put(struct br_tokenizer *t, struct br__tok_rows *rows, const br__json *j,
                     int64_t id, struct br_err *err) BR_MUST_CHECK;
-/* The directory's files, and what depends on all of them. */
+/* Read the directory's files and derive the tables. */
 int br__tok_load(struct br_tokenizer *t, const char *dir, struct br_err *err) BR_MUST_CHECK;
-/* The end of loading: the added tokens of all files into vocabulary and trees. */
+/* End of loading: put the added tokens of all files into vocabulary and trees. */
 int br__tok_rows_use(struct br_tokenizer *t, const struct br__tok_rows *rows,
                      struct br_err *err) BR_MUST_CHECK;
 

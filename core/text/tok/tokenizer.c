@@ -1,9 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.c - the public calls: open, encode, questions; and the working memory of calls.
- *
- * Text is cut at added tokens, normalized, perhaps cut again at those added tokens that are looked
- * for in normalized text, split into pieces, and the pieces become ids.  What is not UTF-8 goes
- * around all of that. */
+/* tokenizer.c - the public calls: open, encode, questions; and the working memory of calls.  Text
+ * is cut at added tokens, normalized, cut again at added tokens that are searched in normalized
+ * text, split into pieces, and the pieces become ids.  Bytes that are not UTF-8 skip all of these
+ * steps. */
 #include "tok.h"
 
 #include <string.h>
@@ -136,7 +135,7 @@ static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
     return rc;
 }
 
-/* Cut at the added tokens of a tree; what is between them goes to `rest`. */
+/* Cut at the added tokens of a tree; the text between them goes to `rest`. */
 static int encode_cut(struct encoder *e, const struct br__tok_added *tree, const unsigned char *s,
                       size_t n, int (*rest)(struct encoder *e, const unsigned char *s, size_t n))
 {

@@ -1,13 +1,9 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* vocab.c - the tokenizer's vocabulary: token <-> bytes.
- *
- * The hash table probes linearly.  A file could be made so that all its keys collide; a run of
- * probes that no honest file needs is an error, so that opening and encoding stay linear.
- *
- * Opening waits for memory more than for anything else.  So tokens are put into the table in
- * batches: all slots of a batch are asked for before the first is used.
- *
- * Spelling of bytes: GPT-2's bytes_to_unicode, as in tokenizers' ByteLevel. */
+/* vocab.c - the tokenizer's vocabulary: token <-> bytes.  The hash table probes linearly.  A
+ * hostile file could make all keys collide; a run of probes longer than any real file needs is an
+ * error, so that opening and encoding stay linear.  Memory latency dominates opening, so tokens are
+ * inserted in batches: all slots of a batch are prefetched before the first is used.  Spelling of
+ * bytes: GPT-2's bytes_to_unicode, as in tokenizers' ByteLevel. */
 #include "tok.h"
 
 #include <string.h>
@@ -184,7 +180,7 @@ static int room_for_id(struct br__tok_vocab *v, size_t id, struct br_err *err)
     return BR_OK;
 }
 
-/* Append the bytes that the token stands for; *raw if they are those of the spelling. */
+/* Append the bytes that the token stands for; *raw if its spelling stands for none. */
 static int put_bytes(struct br__tok_vocab *v, const char *spelled, size_t n, int *raw,
                      struct br_err *err)
 {
