@@ -24,6 +24,8 @@ struct br__losses {
     const struct br__train_opts *o;
     /* inputs: weight of each token's loss, [T]; of the routed layers' losses, [1, 1] */
     br_val weights, mtp_weights, aux_weight, z_weight;
+    int training;               /* what only training does is done: dropout */
+    br_val dropout;             /* input i32[3], see BR_OP_DROPOUT; 0: there is none */
     br_val loss, mtp_loss;      /* of each token, [T] */
     struct br__moe_losses *moe; /* [n_moe] */
     size_t n_moe;

@@ -230,6 +230,8 @@ struct br__train_opts {
     unsigned recompute_modules; /* selective: enum br__recompute_module */
     int aux_kind;               /* enum br__aux_kind */
     double aux_coeff, z_coeff;  /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
+    double dropout;             /* of adapters, in [0, 1) */
+    int dropout_post;           /* of their result, not of what they see */
 };
 /* The weights of a model as they are trained.  It takes the place of the model's own: what the
  * model computes while it is open, it computes with these.  Open it before any session of the
@@ -280,6 +282,8 @@ struct br__micro {
     float aux_scale;          /* 1 / micro batches; per token: n_tokens */
     float mtp_scale;          /* mtp_loss_scaling_factor / micro batches; per token: times n_tokens
                                  instead */
+    uint64_t dropout_key;     /* of the step, with dropout */
+    int64_t first_token;      /* of the step's tokens, whose number decides with the key */
 };
 struct br__micro_out {
     double loss_sum;       /* sum(mask * loss) */
