@@ -137,9 +137,14 @@ int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *e
 void br__adapter_close(struct br__adapter *a);
 const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, const char *target);
 /* w[rows, cols] in float32 becomes the merged weight: w + s b a, for DoRA scaled row by row to
- * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer). */
+ * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer).  bias[rows], or NULL, is
+ * scaled alike. */
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
-                      struct br_err *err) BR_MUST_CHECK;
+                      float *bias, struct br_err *err) BR_MUST_CHECK;
+/* The pair whose magnitudes scale the bias of that name, or NULL. */
+const struct br__adapter_pair *br__adapter_of_bias(const struct br__adapter *a, const char *name);
+/* A key of adapter_config.json that is bridge's own: bias_inside. */
+#define BR__ADAPTER_BIAS_INSIDE "bridge_dora_bias_inside"
 
 /* What running costs, for reports and for `bench`. */
 struct br__llm_cost {
