@@ -66,6 +66,9 @@ static void write_step(struct br__train_log *l, const struct br__step_report *r)
     put_int(&b, "tokens", r->tokens);
     put_int(&b, "loss_tokens", r->loss_tokens);
     put_num(&b, "step_ms", r->seconds * 1e3);
+    put_num(&b, "pass_ms", r->pass_seconds * 1e3);
+    put_num(&b, "update_ms", r->update_seconds * 1e3);
+    put_num(&b, "wait_ms", r->waited * 1e3);
     put_num(&b, "tokens_per_second", (double)r->tokens * rate);
     put_num(&b, "tflops", r->flops * rate / 1e12);
     put_num(&b, "mfu", l->peak > 0 ? r->flops * rate / l->peak : NAN);
