@@ -67,10 +67,9 @@ static const struct br__param *block_find(struct br_graph *g, const char *name, 
     const struct br__param *p = NULL;
     char full[128];
     snprintf(full, sizeof full, "%s%s", b->prefix, name);
-    if (g->err.code ||
-        br__param_get(b->params, full, item, split, br__tp_rank(g), br__tp(g), &p, &g->err))
-        return NULL;
-    return p;
+    const struct br__param_want want = {
+        .mcore = full, .item = item, .sharing = {split, br__tp_rank(g), br__tp(g)}};
+    return g->err.code || br__param_get(b->params, &want, &p, &g->err) ? NULL : p;
 }
 
 /* The adapter that works beside a weight, or NULL. */
@@ -108,8 +107,8 @@ static br_val adapter_tensor(struct br_graph *g, const struct br__adapter_pair *
                              enum br__split split)
 {
     const struct br__param *p = NULL;
-    if (g->err.code || br__param_adapter(g->build->params, pair, which, split, br__tp_rank(g),
-                                         br__tp(g), &p, &g->err))
+    const struct br__sharing weight = {split, br__tp_rank(g), br__tp(g)};
+    if (g->err.code || br__param_adapter(g->build->params, pair, which, &weight, &p, &g->err))
         return 0;
     br_val v = leaf_of(g, p);
     return p->split == (int)split ? v : br__enter_tp(g, v);
@@ -249,10 +248,9 @@ static br_val experts_apart(struct br_graph *g, const struct br__experts_in *in,
 {
     const struct br_attr exact = br__exact(g);
     const struct br__param *a = NULL, *b = NULL;
-    if (br__param_expert_adapters(g->build->params, p, 'A', split, in->etp_rank, in->etp, &a,
-                                  &g->err) ||
-        br__param_expert_adapters(g->build->params, p, 'B', split, in->etp_rank, in->etp, &b,
-                                  &g->err))
+    const struct br__sharing sharing = {split, in->etp_rank, in->etp};
+    if (br__param_expert_adapters(g->build->params, p, 'A', &sharing, &a, &g->err) ||
+        br__param_expert_adapters(g->build->params, p, 'B', &sharing, &b, &g->err))
         return 0;
     br_val z = BR__OP(g, GROUPED_MATMUL, &exact, in->x, leaf_of(g, a), in->offsets);
     z = BR__OP(g, GROUPED_MATMUL, &exact, z, leaf_of(g, b), in->offsets);
@@ -266,8 +264,9 @@ br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, c
     const struct br__param *p = NULL;
     char full[128];
     snprintf(full, sizeof full, "%s%s", b->prefix, name);
-    if (g->err.code || br__param_experts(b->params, full, item, in->first, in->n, split,
-                                         in->etp_rank, in->etp, &p, &g->err))
+    const struct br__param_want want = {
+        full, item, in->first, in->n, {split, in->etp_rank, in->etp}};
+    if (g->err.code || br__param_get(b->params, &want, &p, &g->err))
         return 0;
     br_val y = BR__OP(g, GROUPED_MATMUL, BR__I(b->precision), in->x, leaf_of(g, p), in->offsets);
     const struct br__adapter_pair *shared = adapter_named(g, p->key);

@@ -88,6 +88,7 @@ struct br__source {
     int64_t shape[BR_MAX_DIMS];
     int64_t rows, cols;
     const void *data; /* mapped file, or memory of the weights; NULL until br__weights_load */
+    int by_blocks;    /* data stays NULL: a device off the host reads the values by blocks */
     uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
     int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
 };

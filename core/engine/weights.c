@@ -155,14 +155,13 @@ struct fill {
     unsigned char *dst;
     uint64_t bytes;
 };
-#define FILL_CHUNK (BR__OUT_BUF / 4) /* dequantising and casting widen within one buffer */
-#define FILL_TASK (64 * FILL_CHUNK)  /* bytes that share a buffer */
+#define FILL_TASK (64 * BR__READ_BLOCK) /* bytes that share a buffer */
 
 static int fill_chunk(const struct fill *f, uint64_t off, struct br__scratch *scratch,
                       struct br_err *err)
 {
     const struct br__model_source *src = f->w->src;
-    size_t n = (size_t)BR__MIN(f->bytes - off, (uint64_t)FILL_CHUNK);
+    size_t n = (size_t)BR__MIN(f->bytes - off, (uint64_t)BR__READ_BLOCK);
     return src->ops->read(src, &src->tensors[f->s->index], off, f->dst + off, n, scratch, err);
 }
 
@@ -173,7 +172,7 @@ static int fill_task(void *arg, size_t i, int worker, struct br_err *err)
     uint64_t from = (uint64_t)i * FILL_TASK, to = BR__MIN(from + FILL_TASK, f->bytes);
     struct br__scratch scratch = {br__alloc(BR__OUT_BUF)};
     int rc = scratch.buf ? 0 : br__nomem(err, "for the model's weights");
-    for (uint64_t off = from; off < to && !rc; off += FILL_CHUNK)
+    for (uint64_t off = from; off < to && !rc; off += BR__READ_BLOCK)
         rc = fill_chunk(f, off, &scratch, err);
     br__free(scratch.buf);
     return rc;
@@ -268,6 +267,18 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
     return rc;
 }
 
+int br__weights_find_values(struct br__weights *w, struct br__source *s, struct br_err *err)
+{
+    int rc = 0;
+    pthread_mutex_lock(&w->lock);
+    if (!s->data && !w->src->ops->map(w->src, &w->src->tensors[s->index]))
+        s->by_blocks = 1;
+    else if (!s->data && (rc = weights_load(w, s, err)))
+        br_wrap(err, "tensor '%s'", s->name);
+    pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
 int br__weights_unload(struct br__weights *w, struct br__source *s)
 {
     if (w->adapter || !w->owned[s->index])
@@ -280,27 +291,54 @@ int br__weights_unload(struct br__weights *w, struct br__source *s)
 
 /* ---- health ---------------------------------------------------------------------------------- */
 
-static int is_finite(const struct br__source *s)
+static int all_finite(const void *data, size_t n, int dtype)
 {
     float f[1024];
-    size_t n = (size_t)(s->rows * s->cols), size = br_dtype_size(s->dtype);
+    size_t size = br_dtype_size(dtype);
     for (size_t i = 0; i < n; i += BR_COUNTOF(f)) {
         size_t m = BR__MIN(n - i, BR_COUNTOF(f));
-        br_cast(f, BR_F32, (const char *)s->data + i * size, s->dtype, m, 0);
+        br_cast(f, BR_F32, (const char *)data + i * size, dtype, m, 0);
         if (br__first_not_finite(f, m) < m)
             return 0;
     }
     return 1;
 }
 
+/* Values that cannot be read count as finite: this looks for the reason of another error. */
+static int blocks_finite(const struct br__weights *w, const struct br__source *s)
+{
+    const struct br__model_source *src = w->src;
+    struct br__scratch scratch = {br__alloc(BR__OUT_BUF)};
+    unsigned char *block = br__alloc(BR__READ_BLOCK);
+    size_t size = br_dtype_size(s->dtype), bytes = (size_t)(s->rows * s->cols) * size;
+    int finite = 1;
+    for (size_t at = 0, n; scratch.buf && block && finite && at < bytes; at += n) {
+        n = BR__MIN(bytes - at, (size_t)BR__READ_BLOCK);
+        if (src->ops->read(src, &src->tensors[s->index], at, block, n, &scratch, NULL))
+            break;
+        finite = all_finite(block, n / size, s->dtype);
+    }
+    br__free(block);
+    br__free(scratch.buf);
+    return finite;
+}
+
+static int is_finite(const struct br__weights *w, const struct br__source *s)
+{
+    if (!br_dtype_is_float(s->dtype))
+        return 1;
+    if (s->data)
+        return all_finite(s->data, (size_t)(s->rows * s->cols), s->dtype);
+    return !s->by_blocks || blocks_finite(w, s);
+}
+
 const char *br__weights_not_finite(struct br__weights *w)
 {
     for (size_t i = 0; i < w->n_sources; i++)
-        if (br_dtype_is_float(w->sources[i].dtype) && w->sources[i].data &&
-            !is_finite(&w->sources[i]))
+        if (!is_finite(w, &w->sources[i]))
             return w->sources[i].name;
     for (size_t i = 0; w->adapter && i < w->adapter->n_sources; i++)
-        if (!is_finite(&w->adapter->sources[i]))
+        if (!is_finite(w, &w->adapter->sources[i]))
             return w->adapter->sources[i].name;
     return NULL;
 }

@@ -600,6 +600,14 @@ static int shape_head_grad(const struct br_graph *g, struct br__node *n, struct 
     return op_fresh(g, n, 2, x->shape, err);
 }
 
+static int shape_head_pass(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *loss = op_input(g, n, 4), *y = op_input(g, n, 3);
+    if (loss->n_dim != 1 || !same_shape(loss, y))
+        return op_mismatch(g, n, err);
+    return shape_head_grad(g, n, err);
+}
+
 static int shape_dora(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *w = op_input(g, n, 0), *a = op_input(g, n, 1), *b = op_input(g, n, 2);

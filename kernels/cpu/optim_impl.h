@@ -39,8 +39,7 @@ void BR__FN(square_sums)(const struct br_call *c)
     struct br__share share = br__share(c, c->out->shape[0]);
     for (int64_t i; br__share_next(&share, &i);) {
         int64_t at = i * SQUARES_CHUNK, left = n - at;
-        ((double *)c->out->data)[i] =
-            squares_of(x, at, left < SQUARES_CHUNK ? left : SQUARES_CHUNK);
+        ((double *)c->out->data)[i] = squares_of(x, at, min_of(left, SQUARES_CHUNK));
     }
 }
 

@@ -6,7 +6,7 @@
  * and many rows.  Where inputs may be rounded to bfloat16 the reference rounds them too, so the
  * tolerance is that of the order of summation alone. */
 #include "../../core/base/base.h"
-#include "libkern.h"
+#include "libkernel.h"
 #include "librun.h"
 
 #include <check.h>
@@ -167,7 +167,7 @@ static void run_as(const struct run *r, struct kern_call *c, float *out, int64_t
     c->out.data = rounds ? (void *)half : out;
     if (adds(r->op))
         c->in[c->n_in++] = c->out;
-    kern_run(r->tier, r->threads, c);
+    run_call_on(r->tier, r->threads, c);
     if (rounds)
         br_cast(out, BR_F32, half, BR_BF16, (size_t)n, 0);
     br__free(half);

@@ -5,7 +5,6 @@
  * result depends on the number of threads. */
 #include "../../core/train/train.h"
 #include "libadamw.h"
-#include "libkern.h"
 #include "libkernel.h"
 #include "librun.h"
 #include "train/optim.h"
@@ -269,6 +268,67 @@ START_TEST(head_with_its_loss)
     free(head_cases[_i].loss.bits);
     free(head_cases[_i].dx.bits);
     free(head_cases[_i].dw.bits);
+}
+END_TEST
+
+/* Loss and gradients at once: those of the ops that make the logits twice.  Where one block holds
+ * all tokens also their bits. */
+static void pass_in_place(const struct kern_place *p, void *arg)
+{
+    struct head_case *k = arg;
+    struct head d = head_make(k);
+    struct br_tensor dw = TENSOR(BR_F32, k->V, k->h), loss = TENSOR(BR_F32, k->T);
+    struct kern_call c = head_call(k, &d, BR_OP_LM_HEAD_PASS, 0);
+    for (int64_t i = 0; i < k->V * k->h; i++)
+        floats(&dw)[i] = 0.5f;
+    c.in[c.n_in++] = d.y;
+    c.in[c.n_in++] = loss;
+    c.in[c.n_in++] = dw;
+    c.out = TENSOR(k->x, k->T, k->h);
+    run_call(p, &c);
+    same_as_first(p, &k->loss, &loss);
+    same_as_first(p, &k->dx, &c.out);
+    same_as_first(p, &k->dw, &dw);
+    double allowed = k->x == BR_BF16 ? 4e-3 : 2e-6;
+    ck_assert_double_le(off_tensor(&loss, d.loss), 2e-6);
+    ck_assert_double_le(off_tensor(&dw, d.dw), allowed);
+    ck_assert_double_le(off_tensor(&c.out, d.dx), allowed);
+    struct kern_call s = head_call(k, &d, BR_OP_LM_HEAD_STATS, 0);
+    s.out = TENSOR(BR_F32, k->T, 3);
+    run_call(p, &s);
+    struct kern_call g = head_call(k, &d, BR_OP_LM_HEAD_GRAD, 0);
+    g.in[g.n_in++] = s.out;
+    g.in[g.n_in++] = d.y;
+    g.out = TENSOR(k->x, k->T, k->h);
+    run_call(p, &g);
+    if (k->T <= 512)
+        ck_assert_mem_eq(g.out.data, c.out.data, (size_t)(k->T * k->h) * br_dtype_size((int)k->x));
+    c.n_in--; /* without a sum: of frozen words */
+    same_as_first(p, &k->dx, &c.out);
+    run_call(p, &c);
+    same_as_first(p, &k->dx, &c.out);
+    tensor_free(&s.out);
+    tensor_free(&g.out);
+    tensor_free(&c.out);
+    tensor_free(&loss);
+    tensor_free(&dw);
+    head_drop(&d);
+}
+
+/* Tokens of one block and of several, the last one smaller. */
+static struct head_case pass_cases[] = {
+    {.T = 35, .h = 40, .V = 1100, .parts = 1, .x = BR_F32, .w = BR_BF16, .precision = BR_F32},
+    {.T = 35, .h = 40, .V = 1100, .parts = 1, .x = BR_BF16, .w = BR_BF16, .precision = BR_BF16},
+    {.T = 1040, .h = 16, .V = 70, .parts = 1, .x = BR_F32, .w = BR_F32, .precision = BR_F32},
+    {.T = 1040, .h = 16, .V = 70, .parts = 1, .x = BR_BF16, .w = BR_BF16, .precision = BR_BF16},
+};
+
+START_TEST(head_in_one_pass)
+{
+    in_each_place(pass_in_place, &pass_cases[_i]);
+    free(pass_cases[_i].loss.bits);
+    free(pass_cases[_i].dx.bits);
+    free(pass_cases[_i].dw.bits);
 }
 END_TEST
 
@@ -766,6 +826,7 @@ int main(void)
     TCase *t = tcase_create("kernels_train");
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, head_with_its_loss, 0, BR_COUNTOF(head_cases));
+    tcase_add_loop_test(t, head_in_one_pass, 0, BR_COUNTOF(pass_cases));
     tcase_add_test(t, head_of_frozen_words);
     tcase_add_loop_test(t, attention_backwards, 0, BR_COUNTOF(back_cases));
     tcase_add_test(t, adding_to_a_sum);

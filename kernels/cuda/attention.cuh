@@ -1,0 +1,63 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* attention.cuh - what the kernels of attention share: its tensors, and who sees what. */
+#ifndef BR__CUDA_ATTENTION_H
+#define BR__CUDA_ATTENTION_H
+
+#include "host.cuh"
+
+#define MAX_PARTS 64   /* of the keys of a query */
+#define FEW_WARPS 2048 /* below so many, keys are shared out */
+
+struct attention {
+    struct rows q, k, v; /* [T, Hq, d], [S, Hk, d] twice */
+    struct seqs seqs;
+    int T, S, heads, group, d, parts;
+    int64_t window;
+    float scale;
+    bool is_wide; /* rows can be read 8 elements at a time */
+
+    BR_INLINE int64_t key_at(const struct rows &x, int64_t s, int head) const
+    {
+        return x.at((uint32_t)(s * (heads / group) + head));
+    }
+    BR_INLINE int64_t query_at(const struct rows &x, int64_t t, int head) const
+    {
+        return x.at((uint32_t)(t * heads + head));
+    }
+};
+
+static struct attention attention_of(const struct br_call *c)
+{
+    struct attention a;
+    a.q = rows_of(&c->in[0]);
+    a.k = rows_of(&c->in[1]);
+    a.v = rows_of(&c->in[2]);
+    a.seqs = seqs_of(&c->in[3]);
+    a.T = (int)c->in[0].shape[0];
+    a.S = (int)c->in[1].shape[0];
+    a.heads = (int)c->in[0].shape[1];
+    a.group = a.heads / (int)c->in[1].shape[1];
+    a.d = (int)c->in[0].shape[2];
+    a.window = c->attr.i[0];
+    a.scale = (float)c->attr.f[0];
+    a.is_wide = is_aligned(&a.k, 8) && is_aligned(&a.v, 8);
+    a.parts = 1;
+    while (a.parts < MAX_PARTS && (int64_t)a.T * a.heads * a.parts < FEW_WARPS &&
+           a.parts * 128 < a.S)
+        a.parts *= 2;
+    return a;
+}
+
+/* The first key that the query at position `own` of its sequence sees; it is the last. */
+BR_INLINE int64_t first_key(const struct attention &a, int64_t own)
+{
+    return a.window > 0 ? max_of(own - a.window + 1, 0) : 0;
+}
+
+/* attention.cu: the same by tensor cores, where shapes and dtypes suit it.  log_sum: [T, heads]
+ * with rows log_stride apart, or NULL. */
+bool br__cuda_suits_tiles(const struct attention *a);
+void br__cuda_attend_tiles(const struct br_call *c, const struct attention *a, struct rows out,
+                           float *log_sum, int64_t log_stride);
+
+#endif
