@@ -123,6 +123,10 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .fill = br__cuda_fill,
         .run = br__cuda_run,
         .plane = &br__cuda_plane,
+        .record_begin = br__cuda_record_begin,
+        .record_end = br__cuda_record_end,
+        .replay = br__cuda_replay,
+        .tape_free = br__cuda_tape_free,
     };
     return &self;
 }

@@ -64,6 +64,13 @@ int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_byte
                   uint32_t n_threads, struct br_err *err);
 void br__cuda_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg);
 
+/* ---- record.c -------------------------------------------------------------------------------- */
+
+int br__cuda_record_begin(void *device, struct br_err *err);
+int br__cuda_record_end(void *device, void **tape, struct br_err *err);
+int br__cuda_replay(void *device, void *tape, struct br_err *err);
+void br__cuda_tape_free(void *device, void *tape);
+
 /* ---- gemm.c: cuBLASLt ------------------------------------------------------------------------ */
 
 int br__cuda_blas_open(struct br__cuda *d, struct br_err *err);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define MAX_WORKSPACE ((size_t)32 << 20) /* bytes that a plan may want */
+#define WORKSPACES 32                    /* each is twice as large as the one before, at least */
 #define PLANS 512                        /* one that meets another's place in the table takes it */
 
 struct key {
@@ -33,7 +34,10 @@ struct plan {
 
 struct br__cuda_blas {
     cublasLtHandle_t handle;
-    void *workspace; /* as large as the largest plan wants, since one product runs at a time */
+    /* One product runs at a time, so the largest that a plan wants serves all.  Smaller ones are
+     * kept, since a recorded graph may have their address. */
+    void *workspaces[WORKSPACES];
+    uint32_t n_workspaces;
     size_t workspace_bytes;
     struct plan plans[PLANS];
 };
@@ -111,19 +115,23 @@ static int prefer(cublasLtMatmulPreference_t preference, const struct key *k)
     return 0;
 }
 
-/* Products before may still use the smaller one: cudaFree waits for the device. */
+static void *workspace_of(const struct br__cuda_blas *b)
+{
+    return b->n_workspaces ? b->workspaces[b->n_workspaces - 1] : NULL;
+}
+
 static int workspace_grow(struct br__cuda_blas *b, size_t n)
 {
     void *p = NULL;
     if (n <= b->workspace_bytes)
         return 0;
-    if (cudaMalloc(&p, n) != cudaSuccess) {
+    if (n < 2 * b->workspace_bytes)
+        n = 2 * b->workspace_bytes;
+    if (b->n_workspaces == WORKSPACES || cudaMalloc(&p, n) != cudaSuccess) {
         cudaGetLastError();
         return 1;
     }
-    if (b->workspace)
-        cudaFree(b->workspace);
-    b->workspace = p;
+    b->workspaces[b->n_workspaces++] = p;
     b->workspace_bytes = n;
     return 0;
 }
@@ -211,7 +219,7 @@ int br__cuda_gemm(const struct br_call *c, const struct br__cuda_product *p)
         return 0;
     cublasStatus_t rc = br__cuda_libs.cublasLtMatmul(
         d->blas->handle, plan->product, &one, p->b.data, plan->b, p->a.data, plan->a, &beta, p->out,
-        plan->out, p->out, plan->out, &plan->algo, d->blas->workspace, d->blas->workspace_bytes,
+        plan->out, p->out, plan->out, &plan->algo, workspace_of(d->blas), d->blas->workspace_bytes,
         d->stream);
     if (rc != CUBLAS_STATUS_SUCCESS)
         br__cuda_refuse(c, "cublasLtMatmul: %s", br__cuda_libs.cublasLtGetStatusString(rc));
@@ -248,8 +256,8 @@ void br__cuda_blas_close(struct br__cuda *d)
         plan_free(&b->plans[i]);
     if (b->handle)
         br__cuda_libs.cublasLtDestroy(b->handle);
-    if (b->workspace)
-        cudaFree(b->workspace);
+    while (b->n_workspaces > 0)
+        cudaFree(b->workspaces[--b->n_workspaces]);
     free(b);
     d->blas = NULL;
 }

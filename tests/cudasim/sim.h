@@ -67,7 +67,7 @@ void sim_access_atomic(const void *p, size_t n, const void *pc);
 void sim_forget(const void *p, size_t n);
 
 void sim_shadow_init(void);
-/* Device memory; NULL: no room.  The bytes are 0xff and count as never written. */
+/* Device memory; NULL: no room.  Its bytes count as never written. */
 void *sim_device_alloc(int device, size_t n, const void *pc);
 size_t sim_device_free(int device, void *p, const void *pc);
 size_t sim_device_used(int device);
