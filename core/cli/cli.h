@@ -343,7 +343,7 @@ int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *
 struct br__interrupt {
     const char *temp; /* folder to remove, or NULL */
     const char *say;  /* else this is printed, or NULL */
-    int running, last;
+    int held, running, last;
     _Atomic int over;
     pthread_t thread;
     sigset_t set, before;
@@ -351,6 +351,9 @@ struct br__interrupt {
 /* Until br__interrupt_end, SIGINT, SIGTERM and SIGHUP remove `temp` or print `say` before they end
  * the process. */
 void br__interrupt_begin(struct br__interrupt *i, const char *temp, const char *say);
+/* The same in two steps: between them the signals wait, so that `temp` can be made. */
+void br__interrupt_hold(struct br__interrupt *i);
+void br__interrupt_start(struct br__interrupt *i, const char *temp, const char *say);
 void br__interrupt_end(struct br__interrupt *i); /* zeroed is fine */
 
 #endif

@@ -61,16 +61,22 @@ static int build_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
                                 .n_out = p->n_tokens,
                                 .losses = &p->losses};
     p->losses.o = &t->o;
+    p->losses.training = p->backward;
     return br__compiled_make(t->rank, &b, &p->compiled, err);
+}
+
+static struct br__root head_root(const struct br__head_loss *h)
+{
+    return h->dx ? (struct br__root){h->x, h->dx} : (struct br__root){h->loss, h->weights};
 }
 
 /* Where the walk back starts. */
 static size_t roots_of(const struct br__losses *l, struct br__root *roots)
 {
     size_t n = 0;
-    roots[n++] = (struct br__root){l->loss, l->weights};
-    if (l->mtp_loss)
-        roots[n++] = (struct br__root){l->mtp_loss, l->mtp_weights};
+    roots[n++] = head_root(&l->lm);
+    if (l->mtp.loss)
+        roots[n++] = head_root(&l->mtp);
     for (size_t i = 0; i < l->n_moe; i++) {
         if (l->moe[i].aux)
             roots[n++] = (struct br__root){l->moe[i].aux, l->aux_weight};
@@ -99,6 +105,20 @@ static br_val leaf_of(const struct br__trainer *t, struct br_graph *g, const str
     return v;
 }
 
+/* The output layers, whose weight may be trained: both heads have one. */
+static void add_heads(struct br_graph *g, struct br__losses *l, struct br__want *want, size_t n)
+{
+    struct br__want none = {0}, *w = &none;
+    for (size_t i = 0; i < n; i++)
+        if (want[i].leaf == l->lm.w)
+            w = &want[i];
+    if (w != &none && !w->into)
+        return;
+    w->into = br__head_pass(g, &l->lm, w->into);
+    if (l->mtp.loss)
+        w->into = br__head_pass(g, &l->mtp, w->into);
+}
+
 static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *err)
 {
     struct br_graph *g = &p->compiled->g;
@@ -118,6 +138,7 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
         p->leaf[param->index] = leaf_of(t, g, param);
         want[n++] = (struct br__want){v, p->leaf[param->index]};
     }
+    add_heads(g, &p->losses, want, n);
     int rc = br__grad(g, roots, roots_of(&p->losses, roots), want, n, grad, err);
     for (size_t i = 0; i < n && !rc; i++)
         p->grad[br__node_param(br__node(g, want[i].leaf))->index] = grad[i];
@@ -149,8 +170,8 @@ static size_t pass_outputs(const struct br__trainer *t, const struct pass *p, br
     br_val *out = *list = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
     if (!out)
         return 0;
-    n = trainer_put(out, n, l->loss);
-    n = trainer_put(out, n, l->mtp_loss);
+    n = trainer_put(out, n, l->lm.loss);
+    n = trainer_put(out, n, l->mtp.loss);
     for (size_t i = 0; i < l->n_moe; i++) {
         n = trainer_put(out, n, l->moe[i].aux);
         n = trainer_put(out, n, l->moe[i].z);
@@ -278,7 +299,7 @@ static void fill_mtp(const struct pass *p, const struct br__micro *mb)
     const struct br__build *b = &p->compiled->b;
     int32_t *ids = br__frame_input(p->compiled->frame, b->mtp_ids);
     int32_t *labels = br__frame_input(p->compiled->frame, b->mtp_labels);
-    float *weights = br__frame_input(p->compiled->frame, p->losses.mtp_weights);
+    float *weights = br__frame_input(p->compiled->frame, p->losses.mtp.weights);
     float each = mb->mtp_scale / (float)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     for (int64_t s = 0; s < mb->n_seqs; s++) {
         int64_t end = first_row(mb, s + 1);
@@ -320,11 +341,17 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
     const struct br__losses *l = &p->losses;
     int32_t *ids = br__frame_input(p->compiled->frame, b->ids);
     int32_t *labels = br__frame_input(p->compiled->frame, b->labels);
-    float *weights = br__frame_input(p->compiled->frame, l->weights);
+    float *weights = br__frame_input(p->compiled->frame, l->lm.weights);
     float *aux = br__frame_input(p->compiled->frame, l->aux_weight);
     float *z = br__frame_input(p->compiled->frame, l->z_weight);
+    int32_t *dropout = br__frame_input(p->compiled->frame, l->dropout);
     size_t experts = (size_t)b->cfg->n_experts;
     fill_sequences(p, mb);
+    if (dropout) {
+        dropout[0] = (int32_t)(uint32_t)mb->dropout_key;
+        dropout[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
+        dropout[2] = (int32_t)mb->first_token;
+    }
     for (int64_t i = 0; i < p->n_tokens; i++) {
         float mask = i < mb->n_tokens ? mb->mask[i] : 0;
         ids[i] = i < mb->n_tokens ? mb->ids[i] : 0;
@@ -469,9 +496,9 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
     fill_inputs(t, p, mb);
     rc = br__frame_run(p->compiled->frame, err);
     if (!rc)
-        rc = sum_losses(p, p->losses.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
+        rc = sum_losses(p, p->losses.lm.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
     if (!rc && t->o.mtp)
-        rc = sum_losses(p, p->losses.mtp_loss, NULL, mb->n_tokens, &out->mtp, err);
+        rc = sum_losses(p, p->losses.mtp.loss, NULL, mb->n_tokens, &out->mtp, err);
     out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     if (!rc)
         rc = read_moe(t, p, mb, out, err);

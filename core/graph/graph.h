@@ -81,6 +81,8 @@ br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *
 #define BR__RESHAPE(g, x, ...)                                                                     \
     br__reshape(g, x, (uint32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),              \
                 (const int64_t[]){__VA_ARGS__})
+/* Whether the graph's device has a kernel for an op of x and a stored weight w. */
+int br__graph_has(const struct br_graph *g, uint32_t op, br_val x, br_val w);
 /* Node of a value; of poison, a node of no elements. */
 const struct br__node *br__node(const struct br_graph *g, br_val v);
 int64_t br__node_elems(const struct br__node *n);

@@ -154,18 +154,24 @@ int br__scale_grads(const struct br__grad_span *g, size_t n, float scale, int th
     return rc;
 }
 
+#define AT_ONCE 16 /* elements that a compiler takes at once */
+
 static int count_chunk(void *arg, size_t i, int worker, struct br_err *err)
 {
     struct pass *p = arg;
-    const struct br__grad_span *x = &p->chunks[i];
-    uint32_t zeros = 0;
+    const float *x = p->chunks[i].data, scale = p->scale;
+    size_t n = p->chunks[i].n, k = 0;
+    uint32_t part[AT_ONCE] = {0}, zeros = 0;
 
     (void)worker;
     (void)err;
-    for (size_t k = 0; k < x->n; k++) {
-        float scaled = x->data[k] * p->scale;
-        zeros += scaled == 0;
-    }
+    for (; k + AT_ONCE <= n; k += AT_ONCE)
+        for (int j = 0; j < AT_ONCE; j++)
+            part[j] += x[k + (size_t)j] * scale == 0;
+    for (; k < n; k++)
+        zeros += x[k] * scale == 0;
+    for (int j = 0; j < AT_ONCE; j++)
+        zeros += part[j];
     atomic_fetch_add(&p->zeros, zeros);
     return BR_OK;
 }

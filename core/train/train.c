@@ -117,7 +117,9 @@ static int open_trainer(struct br__train *t, struct br_err *err)
                                .mtp = t->n_mtp,
                                .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
                                .aux_coeff = run->aux_coeff,
-                               .z_coeff = run->z_coeff};
+                               .z_coeff = run->z_coeff,
+                               .dropout = run->peft.dropout,
+                               .dropout_post = run->peft.dropout_post};
     int rc = set_recompute(run, &o, err);
 
     t->base_bytes = (double)br__private_memory();

@@ -11,30 +11,12 @@
  *     P = exp(scale q k' - log sum),  dS = P (dO v' - dO . O) scale,
  *     dQ = dS K (a warp has a query),  dK = dS' Q and dV = P' dO (a warp has a key).
  * No two warps add to the same numbers. */
-#include "host.cuh"
+#include "attention.cuh"
 
 #define WARPS 8        /* of a block */
-#define MAX_PARTS 64   /* of the keys of a query */
 #define MAX_HEAD 512   /* channels */
+#define MAX_PARTS 64   /* of the keys of a query */
 #define FEW_WARPS 2048 /* below so many, keys are shared out */
-
-struct attention {
-    struct rows q, k, v; /* [T, Hq, d], [S, Hk, d] twice */
-    struct seqs seqs;
-    int T, S, heads, group, d, parts;
-    int64_t window;
-    float scale;
-    bool is_wide; /* rows can be read 8 elements at a time */
-
-    BR_INLINE int64_t key_at(const struct rows &x, int64_t s, int head) const
-    {
-        return x.at((uint32_t)(s * (heads / group) + head));
-    }
-    BR_INLINE int64_t query_at(const struct rows &x, int64_t t, int head) const
-    {
-        return x.at((uint32_t)(t * heads + head));
-    }
-};
 
 static struct attention attention_of(const struct br_call *c)
 {
@@ -104,12 +86,6 @@ BR_INLINE void store_row(const struct rows &x, int64_t at, int d, const float *v
         if (ch < d)
             x.write(at + ch, v[i] * by);
     }
-}
-
-/* Keys [from, to) that the query at position `own` of its sequence sees. */
-BR_INLINE int64_t first_key(const struct attention &a, int64_t own)
-{
-    return a.window > 0 ? max_of(own - a.window + 1, 0) : 0;
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -263,6 +239,10 @@ static void attend_all(const struct br_call *c, const struct attention *a, struc
 {
     const size_t shared = (size_t)WARPS * a->d * sizeof(float);
     const int64_t rows = (int64_t)a->T * a->heads;
+    if (br__cuda_suits_tiles(a)) {
+        br__cuda_attend_tiles(c, a, out, log_sum, log_stride);
+        return;
+    }
     LAUNCH_HEADS(c, attend_rows, a->d, rows * a->parts, shared, out, *a, parts, log_sum,
                  log_stride);
     if (a->parts > 1)

@@ -3,7 +3,7 @@
  *
  * The module links the CUDA runtime and nothing else of NVIDIA's: it loads on a machine without a
  * driver, and says so. */
-#include "device.h"
+#include "comm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,6 +122,11 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .sync = br__cuda_sync,
         .fill = br__cuda_fill,
         .run = br__cuda_run,
+        .plane = &br__cuda_plane,
+        .record_begin = br__cuda_record_begin,
+        .record_end = br__cuda_record_end,
+        .replay = br__cuda_replay,
+        .tape_free = br__cuda_tape_free,
     };
     return &self;
 }

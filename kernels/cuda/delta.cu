@@ -47,26 +47,6 @@ static struct delta delta_of(const struct br_call *c)
     return a;
 }
 
-/* Rows of no sequence: a block to a token, whose row of all heads becomes zeros. */
-BR_KERNEL(256, 1) zero_unowned(struct rows o, struct seqs seqs, uint32_t per)
-{
-    const uint32_t T = o.count / per;
-    for (uint32_t t = blockIdx.x; t < T; t += gridDim.x) {
-        struct seq s;
-        if (warp_seq_of(seqs, t, T, INT64_MAX, &s))
-            continue;
-        for (uint32_t i = threadIdx.x; i < per * o.cols; i += blockDim.x)
-            o.write(o.at(t * per + i / o.cols) + i % o.cols, 0.f);
-    }
-}
-
-static void zero_rows(const struct br_call *c, const struct delta *a)
-{
-    struct rows o = rows_of(c->out);
-    if (a->T > 0)
-        BR_LAUNCH(c, zero_unowned, (unsigned)a->T, 256, 0, o, a->seqs, o.count / (uint32_t)a->T);
-}
-
 /* ---- forward --------------------------------------------------------------------------------- */
 
 #define COLS 32 /* of the state, of a block: threadIdx.x */
@@ -140,7 +120,7 @@ ROW_FUNCTION(delta_rule)
         const struct br_tensor *x = &c->in[6];
         all = states{(float *)x->data, x->shape[0], {x->stride[0], x->stride[1], x->stride[2]}};
     }
-    zero_rows(c, &a);
+    br__cuda_zero_unowned(c, &c->in[5], INT64_MAX);
     const dim3 grid((unsigned)a.seqs.n, (unsigned)a.heads, (unsigned)div_up(a.dv, COLS));
     const size_t shared = (size_t)a.dk * (COLS + 2) * sizeof(float);
     BR_LAUNCH(c, delta_tokens, grid, dim3(COLS, PARTS), shared, rows_of(c->out), a, all);
@@ -377,7 +357,7 @@ ROW_FUNCTION(delta_rule_grad)
     struct rows o = rows_of(c->out);
     struct delta_scratch s = delta_carve(&a, c->scratch);
     struct delta_grads d = {s.q, s.k, o};
-    zero_rows(c, &a);
+    br__cuda_zero_unowned(c, &c->in[5], INT64_MAX);
     const size_t shared = (size_t)(a.dv + a.dk) * sizeof(float);
     BR_LAUNCH(c, delta_grad_heads, (unsigned)s.blocks, THREADS, shared, a, rows_of(&c->in[6]), d,
               s.room);

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* device.c - a CUDA device: its stream, memory, errors, and how weights are brought to it. */
-#include "device.h"
+#include "comm.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -100,7 +100,8 @@ int br__cuda_sync(void *device, struct br_err *err)
 {
     struct br__cuda *d = device;
     cudaSetDevice(d->index);
-    return br__cuda_check(d, cudaStreamSynchronize(d->stream), "waiting", err);
+    return d->comms ? br__cuda_wait(d, err)
+                    : br__cuda_check(d, cudaStreamSynchronize(d->stream), "waiting", err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -140,7 +141,7 @@ int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_
                           "a copy on the device", err);
 }
 
-/* ---- pinned buffers --------------------------------------------------------------------------- */
+/* ---- pinned buffers -------------------------------------------------------------------------- */
 
 #define RING 4
 #define RING_BYTES ((size_t)32 << 20)  /* of a buffer */
@@ -260,7 +261,7 @@ int br__cuda_download(void *device, void *dst, const void *src, size_t n, struct
     return rc ? rc : br__cuda_sync(d, err);
 }
 
-/* ---- weights: made by several threads, a buffer while the one before is under way -------------- */
+/* ---- weights: made by threads, a buffer while the one before is under way -------------------- */
 
 struct filling {
     const struct br_source_bytes *from;

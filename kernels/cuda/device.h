@@ -15,6 +15,7 @@ extern "C" {
 #endif
 
 struct br__cuda_blas;
+struct br__cuda_comm;
 struct br__cuda_ring;
 
 struct br__cuda {
@@ -23,9 +24,10 @@ struct br__cuda {
     int processors; /* multiprocessors */
     cudaStream_t stream;
     struct br_stream as_stream;
-    struct br__cuda_ring *ring; /* of pinned buffers, device.c; made by the first fill */
-    struct br__cuda_blas *blas; /* gemm.c */
-    uint64_t allocated;         /* bytes, by alloc() */
+    struct br__cuda_ring *ring;  /* of pinned buffers, device.c; made by the first fill */
+    struct br__cuda_blas *blas;  /* gemm.c */
+    struct br__cuda_comm *comms; /* comm.c: those that are open, linked */
+    uint64_t allocated;          /* bytes, by alloc() */
     /* The first error since the last that was told: what happened, and at which op.  One that has
      * ended the context stays. */
     int status; /* enum br_status */
@@ -62,14 +64,17 @@ int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_byte
                   uint32_t n_threads, struct br_err *err);
 void br__cuda_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg);
 
+/* ---- record.c -------------------------------------------------------------------------------- */
+
+int br__cuda_record_begin(void *device, struct br_err *err);
+int br__cuda_record_end(void *device, void **tape, struct br_err *err);
+int br__cuda_replay(void *device, void *tape, struct br_err *err);
+void br__cuda_tape_free(void *device, void *tape);
+
 /* ---- gemm.c: cuBLASLt ------------------------------------------------------------------------ */
 
 int br__cuda_blas_open(struct br__cuda *d, struct br_err *err);
 void br__cuda_blas_close(struct br__cuda *d);
-
-/* ---- comm.c: NCCL ---------------------------------------------------------------------------- */
-
-extern const struct br_plane br__cuda_plane;
 
 #ifdef __cplusplus
 }

@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORKSPACE_BYTES ((size_t)32 << 20)
-#define PLANS 512 /* one that meets another's place in the table takes it */
+#define MAX_WORKSPACE ((size_t)32 << 20) /* bytes that a plan may want */
+#define WORKSPACES 32                    /* each is twice as large as the one before, at least */
+#define PLANS 512                        /* one that meets another's place in the table takes it */
 
 struct key {
     int64_t m, n, k, lda, ldb, ldo;
@@ -33,7 +34,11 @@ struct plan {
 
 struct br__cuda_blas {
     cublasLtHandle_t handle;
-    void *workspace;
+    /* One product runs at a time, so the largest that a plan wants serves all.  Smaller ones are
+     * kept, since a recorded graph may have their address. */
+    void *workspaces[WORKSPACES];
+    uint32_t n_workspaces;
+    size_t workspace_bytes;
     struct plan plans[PLANS];
 };
 
@@ -88,7 +93,7 @@ static int describe(struct plan *p)
 
 static int prefer(cublasLtMatmulPreference_t preference, const struct key *k)
 {
-    const uint64_t workspace = WORKSPACE_BYTES;
+    const uint64_t workspace = MAX_WORKSPACE;
     const uint32_t schemes =
         CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
@@ -110,6 +115,27 @@ static int prefer(cublasLtMatmulPreference_t preference, const struct key *k)
     return 0;
 }
 
+static void *workspace_of(const struct br__cuda_blas *b)
+{
+    return b->n_workspaces ? b->workspaces[b->n_workspaces - 1] : NULL;
+}
+
+static int workspace_grow(struct br__cuda_blas *b, size_t n)
+{
+    void *p = NULL;
+    if (n <= b->workspace_bytes)
+        return 0;
+    if (n < 2 * b->workspace_bytes)
+        n = 2 * b->workspace_bytes;
+    if (b->n_workspaces == WORKSPACES || cudaMalloc(&p, n) != cudaSuccess) {
+        cudaGetLastError();
+        return 1;
+    }
+    b->workspaces[b->n_workspaces++] = p;
+    b->workspace_bytes = n;
+    return 0;
+}
+
 static void plan_make(struct br__cuda_blas *b, struct plan *p, const struct key *key)
 {
     cublasLtMatmulPreference_t preference = NULL;
@@ -123,7 +149,7 @@ static void plan_make(struct br__cuda_blas *b, struct plan *p, const struct key 
     if (!prefer(preference, key) &&
         !br__cuda_libs.cublasLtMatmulAlgoGetHeuristic(b->handle, p->product, p->b, p->a, p->out,
                                                       p->out, preference, 1, &found, &n) &&
-        n > 0 && found.state == CUBLAS_STATUS_SUCCESS) {
+        n > 0 && found.state == CUBLAS_STATUS_SUCCESS && !workspace_grow(b, found.workspaceSize)) {
         p->algo = found.algo;
         p->is_usable = 1;
     }
@@ -193,7 +219,8 @@ int br__cuda_gemm(const struct br_call *c, const struct br__cuda_product *p)
         return 0;
     cublasStatus_t rc = br__cuda_libs.cublasLtMatmul(
         d->blas->handle, plan->product, &one, p->b.data, plan->b, p->a.data, plan->a, &beta, p->out,
-        plan->out, p->out, plan->out, &plan->algo, d->blas->workspace, WORKSPACE_BYTES, d->stream);
+        plan->out, p->out, plan->out, &plan->algo, workspace_of(d->blas), d->blas->workspace_bytes,
+        d->stream);
     if (rc != CUBLAS_STATUS_SUCCESS)
         br__cuda_refuse(c, "cublasLtMatmul: %s", br__cuda_libs.cublasLtGetStatusString(rc));
     br__cuda_launched(c);
@@ -217,8 +244,7 @@ int br__cuda_blas_open(struct br__cuda *d, struct br_err *err)
         return br_fail(err, BR_E_UNSUPPORTED, "cuda:%d (%s): cublasLtCreate: %s", d->index, d->name,
                        br__cuda_libs.cublasLtGetStatusString(made));
     }
-    return br__cuda_check(d, cudaMalloc(&b->workspace, WORKSPACE_BYTES),
-                          "memory for matrix products", err);
+    return BR_OK;
 }
 
 void br__cuda_blas_close(struct br__cuda *d)
@@ -230,8 +256,8 @@ void br__cuda_blas_close(struct br__cuda *d)
         plan_free(&b->plans[i]);
     if (b->handle)
         br__cuda_libs.cublasLtDestroy(b->handle);
-    if (b->workspace)
-        cudaFree(b->workspace);
+    while (b->n_workspaces > 0)
+        cudaFree(b->workspaces[--b->n_workspaces]);
     free(b);
     d->blas = NULL;
 }

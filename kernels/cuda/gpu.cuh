@@ -188,8 +188,12 @@ template <int n> BR_INLINE void gpu_copy_wait()
     kernel<<<dim3(grid), dim3(block), dyn, stream>>>(__VA_ARGS__)
 #endif
 
+/* Before a loop whose arrays must be registers. */
 #ifdef BR_CUDASIM
 #define BR__LAUNCH BR_CUDASIM_LAUNCH
+#define BR_UNROLL
+#else
+#define BR_UNROLL _Pragma("unroll")
 #endif
 
 /* Enqueue a kernel for a call: grid and block in threads' terms of CUDA, dyn bytes of shared memory

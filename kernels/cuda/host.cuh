@@ -249,6 +249,10 @@ BR_INLINE bool seq_of(const struct seqs &a, int64_t t, int64_t T, int64_t S, str
     return false;
 }
 
+/* Rows of the result of a call whose token no sequence owns become zeros; S as seq_at() has it. */
+void br__cuda_zero_unowned(const struct br_call *c, const struct br_tensor *seqs_of_call,
+                           int64_t S);
+
 #define ROW_FUNCTION(name) extern "C" void br__cuda_##name(const struct br_call *c)
 #define SCRATCH_FUNCTION(name) extern "C" size_t br__cuda_##name##_scratch(const struct br_call *c)
 

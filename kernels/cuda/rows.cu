@@ -212,3 +212,27 @@ ROW_FUNCTION(cache_write)
     BR_LAUNCH(c, write_cache, k.grid, k.block, 0, cache, x, (const int32_t *)c->in[2].data,
               (uint32_t)c->in[1].shape[1], c->out->shape[0]);
 }
+
+/* ---- rows of no sequence --------------------------------------------------------------------- */
+
+/* `per` rows of the result are a token's; a block has a token. */
+BR_KERNEL(256, 1) zero_unowned(struct rows o, struct seqs seqs, uint32_t per, int64_t S)
+{
+    const uint32_t T = o.count / per;
+    for (uint32_t t = blockIdx.x; t < T; t += gridDim.x) {
+        struct seq s;
+        if (warp_seq_of(seqs, t, T, S, &s))
+            continue;
+        for (uint32_t i = threadIdx.x; i < per * o.cols; i += blockDim.x)
+            o.write(o.at(t * per + i / o.cols) + i % o.cols, 0.f);
+    }
+}
+
+void br__cuda_zero_unowned(const struct br_call *c, const struct br_tensor *seqs_of_call, int64_t S)
+{
+    const int64_t T = c->out->shape[0];
+    struct rows o = rows_of(c->out);
+    if (T > 0)
+        BR_LAUNCH(c, zero_unowned, (unsigned)min_of(T, MAX_GRID_X), 256, 0, o,
+                  seqs_of(seqs_of_call), o.count / (uint32_t)T, S);
+}

@@ -21,8 +21,9 @@
 #define GAP ((size_t)256)   /* between them at least */
 #define POISON 0xff         /* a NaN in every float type */
 
-/* State of a byte. */
-enum { NOBODYS, UNWRITTEN, WRITTEN, FREED };
+/* State of a byte.  One that is not known is asked for in the table of allocations, so that large
+ * ones cost nothing before they are used. */
+enum { UNKNOWN, UNWRITTEN, WRITTEN };
 
 enum { ONE_THREAD, ONE_WARP, MANY_WARPS, MANY_BLOCKS };
 
@@ -141,7 +142,7 @@ static const char *describe(const void *p)
     if (sim_is_shared(p)) {
         size_t k = (size_t)((const char *)p - shared.at);
         snprintf(text, sizeof text, "%s the block's shared memory (%zu)",
-                 shared.state[k] == NOBODYS ? "outside of the arrays in" : "a byte of", k);
+                 shared.state[k] == UNKNOWN ? "outside of the arrays in" : "a byte of", k);
         return text;
     }
     if (device < 0) {
@@ -225,11 +226,8 @@ void *sim_device_alloc(int device, size_t n, const void *pc)
     d->blocks[d->n++] = (struct sim_allocation){p, n, pc, NULL};
     d->used = end;
     d->live += n;
-    protect(PROT_READ | PROT_WRITE);
-    memset(p, POISON, n);
-    if (!open_calls)
-        protect(PROT_NONE);
-    memset(d->space.state + at, UNWRITTEN, n);
+    if (open_calls)
+        protect(PROT_READ | PROT_WRITE); /* the range has grown */
     return p;
 }
 
@@ -245,13 +243,17 @@ size_t sim_device_free(int device, void *p, const void *pc)
         b->freed = pc;
         d->live -= b->n;
         size_t at = (size_t)(b->at - d->space.at);
-        memset(d->space.state + at, FREED, b->n);
         /* Whole pages of nobody else go back to the system. */
         size_t from = (at + PAGE - 1) & ~(PAGE - 1), to = (at + b->n) & ~(PAGE - 1);
         if (from < to) {
+            memset(d->space.state + at, UNKNOWN, from - at);
+            memset(d->space.state + to, UNKNOWN, at + b->n - to);
+            madvise(d->space.state + from, to - from, MADV_DONTNEED);
             madvise(d->space.at + from, to - from, MADV_DONTNEED);
             madvise(d->space.pairs + from / 2, (to - from) / 2 * sizeof *d->space.pairs,
                     MADV_DONTNEED);
+        } else {
+            memset(d->space.state + at, UNKNOWN, b->n);
         }
         return b->n;
     }
@@ -278,7 +280,7 @@ void *sim_shared_alloc(size_t n, size_t gap)
 
 void sim_shared_reset(void)
 {
-    memset(shared.state, NOBODYS, shared_used);
+    memset(shared.state, UNKNOWN, shared_used);
     shared_used = 0;
 }
 
@@ -401,6 +403,25 @@ static void check_race(struct pair *s, uint8_t bytes, enum sim_use use, const vo
 
 /* ---- accesses -------------------------------------------------------------------------------- */
 
+/* Whether an address lies in an allocation that was not freed. */
+static bool is_live(const char *at)
+{
+    int device = sim_device_of(at);
+    if (device < 0)
+        return false;
+    const struct device *d = &devices[device];
+    size_t low = 0, high = d->n; /* blocks before low begin at or before `at` */
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (d->blocks[mid].at <= at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    const struct sim_allocation *b = low ? &d->blocks[low - 1] : NULL;
+    return b && !b->freed && (size_t)(at - b->at) < b->n;
+}
+
 static void check_states(uint8_t *state, const void *p, size_t n, enum sim_use use, const void *pc)
 {
     const char *did = use == SIM_WRITE ? "a write" : "a read";
@@ -408,7 +429,7 @@ static void check_states(uint8_t *state, const void *p, size_t n, enum sim_use u
         if (state[i] == WRITTEN)
             continue;
         const char *at = (const char *)p + i;
-        if (state[i] != UNWRITTEN)
+        if (state[i] == UNKNOWN && !is_live(at))
             sim_report("memory", pc, "%s of %zu bytes goes to %s", did, n, describe(at));
         if (use == SIM_READ)
             sim_report("init", pc, "%s of %zu bytes, of which byte %zu was never written: %s", did,

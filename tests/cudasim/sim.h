@@ -35,7 +35,7 @@
 SIM_API _Noreturn void sim_report(const char *checker, const void *pc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* "kernels.cu:12" of an address, the innermost place that is not a header of the simulator. */
-const char *sim_place(const void *pc);
+SIM_API const char *sim_place(const void *pc);
 long sim_setting(const char *name, long otherwise);
 
 /* ---- shadow.c -------------------------------------------------------------------------------- */
@@ -67,7 +67,7 @@ void sim_access_atomic(const void *p, size_t n, const void *pc);
 void sim_forget(const void *p, size_t n);
 
 void sim_shadow_init(void);
-/* Device memory; NULL: no room.  The bytes are 0xff and count as never written. */
+/* Device memory; NULL: no room.  Its bytes count as never written. */
 void *sim_device_alloc(int device, size_t n, const void *pc);
 size_t sim_device_free(int device, void *p, const void *pc);
 size_t sim_device_used(int device);

@@ -539,11 +539,16 @@ SIM_API cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     return sim_return(sim_fails() ? cudaErrorLaunchFailure : cudaSuccess);
 }
 
-/* Each question lets the device do one thing more, so that who asks in a loop gets an answer. */
+#define AT_A_QUESTION 64
+
+/* Each question lets the device do a little more, so that who asks in a loop gets an answer. */
 static bool is_done(struct CUstream_st *s, const struct ticket *t)
 {
-    if (!(t && t->is_done) && !run_head(s))
-        run_others(s);
+    for (int i = 0; i < AT_A_QUESTION && !(t && t->is_done); i++)
+        if (!run_head(s)) {
+            run_others(s);
+            break;
+        }
     if (t)
         return t->is_done;
     if (!s->todo.head)

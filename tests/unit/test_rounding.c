@@ -116,7 +116,7 @@ static void open_graph(struct graph *x, int toy, int values, int backward)
     for (br_val v = 1; v < x->end; v++)
         if (br__node(g, v)->op == BR_OP_PARAM)
             want[n++].leaf = v;
-    const struct br__root root = {x->losses.loss, x->losses.weights};
+    const struct br__root root = {x->losses.lm.loss, x->losses.lm.weights};
     if (backward)
         must(br__grad(g, &root, 1, want, n, grad, &err), &err);
 }
@@ -233,6 +233,7 @@ static uint64_t bytes_of_tokens(int toy, int values)
     static float mask[N];
     struct br__micro_out out;
     struct br__trainer *t;
+    struct br__trainer_memory held;
     struct graph x;
     uint64_t bytes[2];
     open_graph(&x, toy, values, 0);
@@ -249,7 +250,8 @@ static uint64_t bytes_of_tokens(int toy, int values)
                                      .mask = mask,
                                      .loss_scale = 1.0f / N};
         must(br__trainer_run(t, &mb, 1, &out, &err), &err);
-        bytes[i] = br__trainer_bytes(t);
+        must(br__trainer_memory(t, 0, 0, &held, &err), &err);
+        bytes[i] = held.activations;
     }
     br__trainer_close(t);
     close_graph(&x);

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* nccl.h - the simulator's own declarations of what kernels/cuda uses of NCCL.  Names and numbers are
- * the library's; nothing else of it is here. */
+/* nccl.h - the simulator's own declarations of what kernels/cuda uses of NCCL.  Names and numbers
+ * are the library's; nothing else of it is here. */
 #ifndef CUDASIM_NCCL_H
 #define CUDASIM_NCCL_H
 
@@ -16,7 +16,7 @@ extern "C" {
 #define NCCL_PATCH 9
 #define NCCL_VERSION_CODE 22809
 #define NCCL_VERSION(x, y, z)                                                                      \
-    (((x) <= 2 && (y) <= 8) ? (x) * 1000 + (y) * 100 + (z) : (x) * 10000 + (y) * 100 + (z))
+    (((x) <= 2 && (y) <= 8) ? (x)*1000 + (y)*100 + (z) : (x)*10000 + (y)*100 + (z))
 #define NCCL_UNIQUE_ID_BYTES 128
 #define NCCL_CONFIG_UNDEF_INT INT_MIN
 #define NCCL_SPLIT_NOCOLOR -1
@@ -75,6 +75,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int n_ranks, ncclUniqueId 
                                     ncclConfig_t *config);
 ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t *out,
                            ncclConfig_t *config);
+ncclResult_t ncclCommUserRank(const ncclComm_t comm, int *rank);
+ncclResult_t ncclCommCount(const ncclComm_t comm, int *count);
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error);
 ncclResult_t ncclCommDestroy(ncclComm_t comm);
 ncclResult_t ncclCommAbort(ncclComm_t comm);

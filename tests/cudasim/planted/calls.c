@@ -4,7 +4,7 @@
 #include "planted.h"
 
 #include <cublasLt.h>
-#include <stdlib.h>
+#include <nccl.h>
 #include <string.h>
 
 static const size_t N = 64 * sizeof(float);
@@ -170,4 +170,78 @@ int br__planted_lt_leading(void)
     int differs = lt_multiply(&x, planted_floats(256), NULL, 0, 3200);
     lt_close(&x);
     return differs;
+}
+
+/* ---- NCCL ------------------------------------------------------------------------------------ */
+
+static void nccl_ok(ncclResult_t rc, const char *call)
+{
+    if (rc != ncclSuccess && rc != ncclInProgress)
+        planted_ok(cudaErrorUnknown, call);
+}
+#define NCCL(call) nccl_ok(call, #call)
+
+/* Two ranks of this thread, rank 1 on `second`; each has 64 floats and its stream. */
+struct pair {
+    ncclComm_t comm[2];
+    int device[2];
+    float *x[2];
+};
+
+static struct pair pair_open(int second)
+{
+    struct pair p = {.device = {0, second}};
+    ncclUniqueId id;
+    NCCL(ncclGetUniqueId(&id));
+    for (int r = 0; r < 2; r++) {
+        ncclConfig_t c = NCCL_CONFIG_INITIALIZER;
+        c.blocking = 0;
+        OK(cudaSetDevice(p.device[r]));
+        NCCL(ncclCommInitRankConfig(&p.comm[r], 2, id, r, &c)); /* planted: nccl_device */
+        OK(cudaMalloc((void **)&p.x[r], N));
+        OK(cudaMemsetAsync(p.x[r], 0, N, planted_stream(r)));
+    }
+    return p;
+}
+
+static void pair_reduce(struct pair *p, int r, size_t n)
+{
+    cudaStream_t s = planted_stream(r);
+    OK(cudaSetDevice(p->device[r]));
+    /* clang-format off */
+    NCCL(ncclAllReduce(p->x[r], p->x[r], n, ncclFloat32, ncclSum, p->comm[r], s)); /* planted: nccl_count nccl_missing */
+    /* clang-format on */
+}
+
+static int pair_close(struct pair *p)
+{
+    for (int r = 0; r < 2; r++) {
+        OK(cudaSetDevice(p->device[r]));
+        OK(cudaStreamSynchronize(planted_stream(r)));
+        NCCL(ncclCommDestroy(p->comm[r]));
+        OK(cudaFree(p->x[r]));
+    }
+    return 0;
+}
+
+int br__planted_nccl_count(void)
+{
+    struct pair p = pair_open(1);
+    pair_reduce(&p, 0, 64);
+    pair_reduce(&p, 1, PLANT(32, 64));
+    return pair_close(&p);
+}
+
+int br__planted_nccl_missing(void)
+{
+    struct pair p = pair_open(1);
+    pair_reduce(&p, 0, 64);
+    PLANT(, pair_reduce(&p, 1, 64);)
+    return pair_close(&p);
+}
+
+int br__planted_nccl_device(void)
+{
+    struct pair p = pair_open(PLANT(0, 1));
+    return pair_close(&p);
 }

@@ -20,7 +20,7 @@ extern "C" {
 #define PLANT(wrong, right) wrong
 #endif
 
-#define BUG(name, checker, what) int br__planted_##name(void) __attribute__((weak));
+#define BUG(name, checker, what) int br__planted_##name(void);
 #include "bugs.def"
 #undef BUG
 
