@@ -5,9 +5,6 @@
 
 #include "host.cuh"
 
-#define MAX_PARTS 64   /* of the keys of a query */
-#define FEW_WARPS 2048 /* below so many, keys are shared out */
-
 struct attention {
     struct rows q, k, v; /* [T, Hq, d], [S, Hk, d] twice */
     struct seqs seqs;
@@ -25,28 +22,6 @@ struct attention {
         return x.at((uint32_t)(t * heads + head));
     }
 };
-
-static struct attention attention_of(const struct br_call *c)
-{
-    struct attention a;
-    a.q = rows_of(&c->in[0]);
-    a.k = rows_of(&c->in[1]);
-    a.v = rows_of(&c->in[2]);
-    a.seqs = seqs_of(&c->in[3]);
-    a.T = (int)c->in[0].shape[0];
-    a.S = (int)c->in[1].shape[0];
-    a.heads = (int)c->in[0].shape[1];
-    a.group = a.heads / (int)c->in[1].shape[1];
-    a.d = (int)c->in[0].shape[2];
-    a.window = c->attr.i[0];
-    a.scale = (float)c->attr.f[0];
-    a.is_wide = is_aligned(&a.k, 8) && is_aligned(&a.v, 8);
-    a.parts = 1;
-    while (a.parts < MAX_PARTS && (int64_t)a.T * a.heads * a.parts < FEW_WARPS &&
-           a.parts * 128 < a.S)
-        a.parts *= 2;
-    return a;
-}
 
 /* The first key that the query at position `own` of its sequence sees; it is the last. */
 BR_INLINE int64_t first_key(const struct attention &a, int64_t own)

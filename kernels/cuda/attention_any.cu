@@ -13,8 +13,32 @@
  * No two warps add to the same numbers. */
 #include "attention.cuh"
 
-#define WARPS 8      /* of a block */
-#define MAX_HEAD 512 /* channels */
+#define WARPS 8        /* of a block */
+#define MAX_HEAD 512   /* channels */
+#define MAX_PARTS 64   /* of the keys of a query */
+#define FEW_WARPS 2048 /* below so many, keys are shared out */
+
+static struct attention attention_of(const struct br_call *c)
+{
+    struct attention a;
+    a.q = rows_of(&c->in[0]);
+    a.k = rows_of(&c->in[1]);
+    a.v = rows_of(&c->in[2]);
+    a.seqs = seqs_of(&c->in[3]);
+    a.T = (int)c->in[0].shape[0];
+    a.S = (int)c->in[1].shape[0];
+    a.heads = (int)c->in[0].shape[1];
+    a.group = a.heads / (int)c->in[1].shape[1];
+    a.d = (int)c->in[0].shape[2];
+    a.window = c->attr.i[0];
+    a.scale = (float)c->attr.f[0];
+    a.is_wide = is_aligned(&a.k, 8) && is_aligned(&a.v, 8);
+    a.parts = 1;
+    while (a.parts < MAX_PARTS && (int64_t)a.T * a.heads * a.parts < FEW_WARPS &&
+           a.parts * 128 < a.S)
+        a.parts *= 2;
+    return a;
+}
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
