@@ -70,6 +70,9 @@ static const struct br__param *block_find(struct br_graph *g, const char *name, 
     if (g->err.code ||
         br__param_get(b->params, full, item, split, br__tp_rank(g), br__tp(g), &p, &g->err))
         return NULL;
+    br_val leaf = leaf_of(g, p);
+    if (leaf && !g->nodes[leaf].name) /* for messages */
+        g->nodes[leaf].name = br__arena_strdup(&g->arena, full);
     return p;
 }
 

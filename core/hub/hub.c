@@ -105,6 +105,8 @@ static int set_token(struct br__hub *h, const char *text, const char *from, stru
 static int find_token(struct br__hub *h, struct br_err *err)
 {
     static const char *const names[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"};
+    if (h->o.token)
+        return set_token(h, h->o.token, "--token", err);
     if (env_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
         return BR_OK;
     for (size_t i = 0; i < BR_COUNTOF(names); i++)
@@ -135,6 +137,12 @@ static void tell_wait(void *ud, const char *what, int status, int64_t ms)
                  (long long)(ms / 1000));
 }
 
+static void tell_slow(void *ud, const char *what, int attempt, int attempts)
+{
+    const struct br__hub *h = ud;
+    br__note(h->o.listener, "waiting for '%s', try %d of %d", what, attempt, attempts);
+}
+
 static int find_endpoint(struct br__hub *h, struct br_err *err)
 {
     const char *base = hub_env("HF_ENDPOINT"), *url;
@@ -154,6 +162,7 @@ static int find_endpoint(struct br__hub *h, struct br_err *err)
         return hub_nomem(h, err);
     h->http_opts = (struct br__http_opts){.allow_plain = br__starts(h->endpoint, "http://"),
                                           .waiting = tell_wait,
+                                          .slow = tell_slow,
                                           .ud = h,
                                           .stall_s = h->o.stall_s,
                                           .document_s = h->o.document_s,
@@ -173,13 +182,13 @@ static int component_ok(const char *s, size_t n)
     return 1;
 }
 
-/* "name" or "org/name" */
+/* "org/name".  The few old models whose id has no slash are of no family that bridge knows, while a
+ * directory's name is easily mistyped: that is not worth a question to the hub. */
 static int id_ok(const char *id)
 {
     const char *slash = strchr(id, '/');
-    if (!slash)
-        return component_ok(id, strlen(id));
-    return component_ok(id, (size_t)(slash - id)) && component_ok(slash + 1, strlen(slash + 1));
+    return slash && component_ok(id, (size_t)(slash - id)) &&
+           component_ok(slash + 1, strlen(slash + 1));
 }
 
 /* A revision names a file below refs/ and may contain '/': every component must be harmless. */
@@ -215,10 +224,11 @@ static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
     if (!revision_ok(h->rev))
         return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a hub model can have", h->rev);
     const char *slash = strchr(h->id, '/');
-    h->folder =
-        slash ? br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id, slash + 1)
-              : br__arena_printf(a, "models--%s", h->id);
-    int rc = h->folder ? br__hf_cache_root(&h->arena, h->id, &h->root, err) : hub_nomem(h, err);
+    h->folder = br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id, slash + 1);
+    h->root = h->o.cache_dir;
+    int rc = !h->folder ? hub_nomem(h, err)
+             : h->root  ? BR_OK
+                        : br__hf_cache_root(&h->arena, h->id, &h->root, err);
     if (rc)
         return rc;
     h->dir = br__arena_printf(a, "%s/%s", h->root, h->folder);
@@ -275,8 +285,6 @@ static const char *hub_suggest(struct br__hub *h, const char *url, const char *i
 static const char *near_id(struct br__hub *h)
 {
     const char *slash = strchr(h->id, '/');
-    if (!slash)
-        return "";
     return hub_suggest(h,
                        br__arena_printf(&h->arena, "%s/api/models?author=%.*s&limit=200",
                                         h->endpoint, (int)(slash - h->id), h->id),
