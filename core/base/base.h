@@ -30,6 +30,10 @@ _Noreturn void br__bug(const char *file, int line, const char *fmt, ...) BR_PRIN
 
 void *br__alloc(size_t n);             /* uninitialised; NULL on failure; n == 0 gives 1 byte */
 void *br__calloc(size_t n, size_t sz); /* zeroed, checks n * sz */
+/* Addresses of n bytes that read as zeros, cannot be written and take no memory: for plans of what
+ * may be larger than this machine.  NULL on failure. */
+void *br__reserve(size_t n);
+void br__unreserve(void *p, size_t n); /* NULL is fine */
 void *br__realloc(void *p, size_t n);
 void br__free(void *p);
 char *br__strdup(const char *s);

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct br__mem_ops br__mem = {realloc, free};
 
@@ -21,6 +22,18 @@ void *br__calloc(size_t n, size_t sz)
     if (p)
         memset(p, 0, total);
     return p;
+}
+
+void *br__reserve(size_t n)
+{
+    void *p = mmap(NULL, n ? n : 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void br__unreserve(void *p, size_t n)
+{
+    if (p)
+        munmap(p, n ? n : 1);
 }
 
 void *br__realloc(void *p, size_t n)

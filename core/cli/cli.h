@@ -283,7 +283,8 @@ struct br__report {
     pthread_mutex_t lock;
     int quiet, json;
     enum br__progress_style progress;
-    int drawn;           /* bytes of what stands on the terminal's line, 0: nothing does */
+    int drawn;           /* lines of a bar or a block that stand at the terminal's bottom */
+    int width;           /* bytes of the last of them */
     int notes_to_stdout; /* verify: differences are the command's output, so they go to stdout */
     char phase[128];
     double began, shown;
@@ -298,6 +299,11 @@ void br__report_init(struct br__report *r, const struct br__cli *c);
 void br__report_note(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__report_warning(struct br__report *r, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__report_end(struct br__report *r); /* removes the bar; call it before any other output */
+/* Size of the terminal; 1 if something may be drawn on it. */
+int br__report_screen(const struct br__report *r, int *columns, int *lines);
+/* A block of lines, with line breaks between them, in place of the bar or of the block before. */
+void br__report_block(struct br__report *r, const char *text, int lines);
+void br__report_leave(struct br__report *r);                  /* what is drawn stays */
 void br__report_json(struct br__report *r, struct br__js *j); /* "notes" and "warnings" */
 void br__report_free(struct br__report *r);
 /* What is being done is told once it takes more than a second: a line, on a terminal until it ends.
@@ -362,7 +368,7 @@ struct br__interrupt {
     const char *temp;       /* folder to remove, or NULL */
     void (*tell)(void *ud); /* else this is called, beside the run's threads, or NULL */
     void *ud;
-    int running, last;
+    int held, running, last;
     _Atomic int over;
     pthread_t thread;
     sigset_t set, before;
@@ -370,6 +376,10 @@ struct br__interrupt {
 /* Until br__interrupt_end, SIGINT, SIGTERM and SIGHUP remove `temp` or call `tell` before they end
  * the process. */
 void br__interrupt_begin(struct br__interrupt *i, const char *temp, void (*tell)(void *ud),
+                         void *ud);
+/* The same in two steps: between them the signals wait, so that `temp` can be made. */
+void br__interrupt_hold(struct br__interrupt *i);
+void br__interrupt_start(struct br__interrupt *i, const char *temp, void (*tell)(void *ud),
                          void *ud);
 /* For tell: one line with what is kept to go on with, how big it is, the command that goes on and
  * the one that removes it. */

@@ -450,10 +450,13 @@ int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)
 
     br__report_init(&r, c);
     int rc = br__job_from_cli(c, &r, &t.job, err);
+    br__interrupt_hold(&i);
     if (!rc)
         rc = trip_dir(&t, err);
     if (!rc && t.temporary)
-        br__interrupt_begin(&i, t.dir, NULL, NULL);
+        br__interrupt_start(&i, t.dir, NULL, NULL);
+    else
+        br__interrupt_end(&i);
     if (!rc)
         rc = trip_paths(&t, err);
     for (int step = 0; !rc && step < 3; step++)

@@ -1,9 +1,11 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_doctor.c - doctor: what bridge finds on this machine.  It is for bug reports, and shows why
  * something was not found.  All facts are collected before any is printed; text and JSON print the
- * same ones.  CPUID bits: Intel SDM volume 2A, CPUID; arm64: getauxval(3). */
+ * same ones. */
 #include "../text/text.h"
 #include "cli.h"
+
+#include <bridge/backend.h>
 
 #include <fcntl.h>
 #include <gnu/libc-version.h>
@@ -13,55 +15,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#elif defined(__aarch64__)
-#include <sys/auxv.h>
-#endif
-
 /* ---- the processor --------------------------------------------------------------------------- */
-
-/* clang-format off */
-static const struct {
-    const char *name;
-#if defined(__x86_64__)
-    uint32_t leaf, sub, reg, bit; /* reg: 0 eax, 1 ebx, 2 ecx, 3 edx */
-#else
-    uint32_t type; /* of the auxiliary vector */
-    unsigned long mask;
-#endif
-} features[] = {
-#if defined(__x86_64__)
-    {"sse4_2", 1, 0, 2, 20},      {"popcnt", 1, 0, 2, 23},      {"avx", 1, 0, 2, 28},
-    {"f16c", 1, 0, 2, 29},        {"fma", 1, 0, 2, 12},         {"avx2", 7, 0, 1, 5},
-    {"bmi2", 7, 0, 1, 8},         {"avx512f", 7, 0, 1, 16},     {"avx512dq", 7, 0, 1, 17},
-    {"avx512bw", 7, 0, 1, 30},    {"avx512vl", 7, 0, 1, 31},    {"avx512_vnni", 7, 0, 2, 11},
-    {"avx_vnni", 7, 1, 0, 4},     {"avx512_bf16", 7, 1, 0, 5},  {"avx512_fp16", 7, 0, 3, 23},
-    {"amx_tile", 7, 0, 3, 24},    {"amx_bf16", 7, 0, 3, 22},    {"amx_int8", 7, 0, 3, 25},
-#elif defined(__aarch64__)
-    {"asimd", AT_HWCAP, HWCAP_ASIMD},     {"asimdhp", AT_HWCAP, HWCAP_ASIMDHP},
-    {"asimddp", AT_HWCAP, HWCAP_ASIMDDP}, {"sve", AT_HWCAP, HWCAP_SVE},
-    {"crc32", AT_HWCAP, HWCAP_CRC32},     {"sve2", AT_HWCAP2, HWCAP2_SVE2},
-    {"bf16", AT_HWCAP2, HWCAP2_BF16},     {"i8mm", AT_HWCAP2, HWCAP2_I8MM},
-#else
-    {"", 0, 0},
-#endif
-};
-/* clang-format on */
-
-static int has_feature(size_t i)
-{
-#if defined(__x86_64__)
-    unsigned r[4] = {0};
-    if (!__get_cpuid_count(features[i].leaf, features[i].sub, &r[0], &r[1], &r[2], &r[3]))
-        return 0;
-    return r[features[i].reg] >> features[i].bit & 1;
-#elif defined(__aarch64__)
-    return (getauxval(features[i].type) & features[i].mask) != 0;
-#else
-    return 0;
-#endif
-}
 
 /* The rest of the line of a /proc file that begins with `key`; NULL if there is none.  Reads 4095
  * bytes, since a /proc file does not tell its size. */
@@ -226,18 +180,18 @@ static const char *indented(struct br__arena *a, const char *s)
 
 static void cpu_text(struct br__cli *c)
 {
-    const char *model = cpu_model(&c->arena);
-
-    struct br__buf has = {0};
+    const char *model = cpu_model(&c->arena), *name;
+    struct br__buf names = {0};
+    int has;
 
     putchar('\n');
     br__say(stdout, "processor: %s, %d threads", model ? model : "unknown", br__cpu_count());
     br__say(stdout, "  kernels   %s", br_cpu_tier());
-    for (size_t i = 0; i < BR_COUNTOF(features); i++)
-        if (has_feature(i))
-            br__buf_printf(&has, " %s", features[i].name);
-    br__say(stdout, "  features %s", has.n ? has.p : "");
-    br__buf_free(&has);
+    for (size_t i = 0; (name = br__cpu_feature(i, &has)); i++)
+        if (has)
+            br__buf_printf(&names, " %s", name);
+    br__say(stdout, "  features %s", names.n ? names.p : "");
+    br__buf_free(&names);
 }
 
 static int plugins_text(struct br__cli *c, const struct report *p, struct br_err *err)
@@ -307,14 +261,17 @@ static int report_text(struct br__cli *c, const struct report *p, struct br_err 
 
 static void cpu_json(struct br__cli *c, struct br__js *j)
 {
+    const char *name;
+    int has;
+
     br__js_object(j, "processor", 0);
     br__js_str(j, "model", cpu_model(&c->arena));
     br__js_i64(j, "threads", br__cpu_count());
     br__js_str(j, "kernels", br_cpu_tier());
     br__js_array(j, "features", BR__JS_INLINE);
-    for (size_t i = 0; i < BR_COUNTOF(features); i++)
-        if (has_feature(i))
-            br__js_str(j, NULL, features[i].name);
+    for (size_t i = 0; (name = br__cpu_feature(i, &has)); i++)
+        if (has)
+            br__js_str(j, NULL, name);
     br__js_end(j);
     br__js_end(j);
 }

@@ -10,7 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REMOVE_TRIES 100 /* other threads may still create files in it */
+/* Milliseconds.  The other threads run on, and may make files, or the folder itself, again: it is
+ * gone when it was absent for so long. */
+#define REMOVE_MS 200
+#define ABSENT_MS 20
 
 static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
 
@@ -79,6 +82,15 @@ void br__tell_kept(void *kept)
 
 /* ---- the signal ------------------------------------------------------------------------------ */
 
+static void remove_folder(const char *path)
+{
+    for (int ms = 0, absent = 0; ms < REMOVE_MS && absent < ABSENT_MS; ms++) {
+        int failed = br__exists(path) && br__remove_tree(path, NULL); /* tried again */
+        absent = failed || br__exists(path) ? 0 : absent + 1;
+        usleep(1000);
+    }
+}
+
 static void end_by(const struct br__interrupt *i, int sig)
 {
     struct sigaction dfl = {.sa_handler = SIG_DFL};
@@ -89,8 +101,8 @@ static void end_by(const struct br__interrupt *i, int sig)
             putc('\n', stderr); /* below the progress bar */
         i->tell(i->ud);
     }
-    for (int k = 0; i->temp && k < REMOVE_TRIES && br__remove_tree(i->temp, NULL); k++)
-        usleep(1000);
+    if (i->temp)
+        remove_folder(i->temp);
     sigaction(sig, &dfl, NULL);
     sigemptyset(&one);
     sigaddset(&one, sig);
@@ -108,15 +120,9 @@ static void *wait_for_end(void *arg)
     return NULL;
 }
 
-void br__interrupt_begin(struct br__interrupt *i, const char *temp, void (*tell)(void *ud),
-                         void *ud)
+void br__interrupt_hold(struct br__interrupt *i)
 {
-    int n = 0;
-
     memset(i, 0, sizeof *i);
-    i->temp = temp;
-    i->tell = tell;
-    i->ud = ud;
     sigemptyset(&i->set);
     for (size_t k = 0; k < BR_COUNTOF(ending); k++) {
         struct sigaction now;
@@ -124,22 +130,38 @@ void br__interrupt_begin(struct br__interrupt *i, const char *temp, void (*tell)
             continue; /* nohup: it stays ignored */
         sigaddset(&i->set, ending[k]);
         i->last = ending[k];
-        n++;
     }
-    if (!n || pthread_sigmask(SIG_BLOCK, &i->set, &i->before))
-        return;
-    i->running = !pthread_create(&i->thread, NULL, wait_for_end, i);
+    i->held = i->last && !pthread_sigmask(SIG_BLOCK, &i->set, &i->before);
+}
+
+void br__interrupt_start(struct br__interrupt *i, const char *temp, void (*tell)(void *ud),
+                         void *ud)
+{
+    i->temp = temp;
+    i->tell = tell;
+    i->ud = ud;
+    if (i->held)
+        i->running = !pthread_create(&i->thread, NULL, wait_for_end, i);
     if (!i->running)
-        pthread_sigmask(SIG_SETMASK, &i->before, NULL);
+        br__interrupt_end(i);
+}
+
+void br__interrupt_begin(struct br__interrupt *i, const char *temp, void (*tell)(void *ud),
+                         void *ud)
+{
+    br__interrupt_hold(i);
+    br__interrupt_start(i, temp, tell, ud);
 }
 
 void br__interrupt_end(struct br__interrupt *i)
 {
-    if (!i->running)
-        return;
-    atomic_store(&i->over, 1);
-    pthread_kill(i->thread, i->last);
-    pthread_join(i->thread, NULL);
-    pthread_sigmask(SIG_SETMASK, &i->before, NULL);
-    i->running = 0;
+    if (i->running) {
+        atomic_store(&i->over, 1);
+        pthread_kill(i->thread, i->last);
+        pthread_join(i->thread, NULL);
+        i->running = 0;
+    }
+    if (i->held)
+        pthread_sigmask(SIG_SETMASK, &i->before, NULL);
+    i->held = 0;
 }

@@ -45,9 +45,14 @@ static void put_colour(FILE *f, enum colour c)
 
 /* ---- remarks --------------------------------------------------------------------------------- */
 
+/* The cursor is in the last of the lines that are drawn. */
 static void clear_bar(struct br__report *r)
 {
-    if (r->drawn)
+    for (int i = 1; i < r->drawn; i++)
+        fputs("\x1b[A", stderr); /* one line up */
+    if (r->drawn > 1)
+        fputs("\r\x1b[J", stderr);
+    else if (r->drawn)
         fputs("\r\x1b[K", stderr);
     r->drawn = 0;
 }
@@ -141,6 +146,34 @@ static int terminal_columns(void)
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || !w.ws_col ? 80 : w.ws_col;
 }
 
+int br__report_screen(const struct br__report *r, int *columns, int *lines)
+{
+    struct winsize w;
+
+    *columns = terminal_columns();
+    *lines = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || w.ws_row < 4 ? 24 : w.ws_row;
+    return r->progress == BR__PROGRESS_BAR;
+}
+
+void br__report_block(struct br__report *r, const char *text, int lines)
+{
+    pthread_mutex_lock(&r->lock);
+    clear_bar(r);
+    br__print_safe(stderr, text, strlen(text), BR__TEXT_PROSE);
+    fflush(stderr);
+    r->drawn = lines;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void br__report_leave(struct br__report *r)
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->drawn)
+        putc('\n', stderr);
+    r->drawn = 0;
+    pthread_mutex_unlock(&r->lock);
+}
+
 /* What there is to say of a phase. */
 struct progress_texts {
     int name;           /* bytes of the phase's own name, at the start of r->phase */
@@ -223,14 +256,17 @@ static void draw_bar(struct br__report *r, const struct progress_texts *p)
     struct br__buf b = {0};
 
     bar_text(r, p, (size_t)columns, &b);
-    if (r->drawn >= columns)
+    if (r->drawn > 1)
+        clear_bar(r);
+    else if (r->drawn && r->width >= columns)
         putc('\n', stderr);
     putc('\r', stderr);
     if (!b.failed)
         br__print_safe(stderr, b.n ? b.p : "", b.n, BR__TEXT_NAME);
     fputs("\x1b[K", stderr);
     fflush(stderr);
-    r->drawn = (int)BR__MAX(b.n, (size_t)1);
+    r->drawn = 1;
+    r->width = (int)b.n;
     br__buf_free(&b);
 }
 
@@ -363,7 +399,8 @@ static void *wait_and_tell(void *arg)
         size_t room = (size_t)BR__MAX(terminal_columns() - 1, 1);
         br__print_safe(stderr, w->text, BR__MIN(strlen(w->text), room), BR__TEXT_NAME);
         fflush(stderr);
-        r->drawn = (int)strlen(w->text);
+        r->drawn = 1;
+        r->width = (int)BR__MIN(strlen(w->text), room);
     } else if (!w->over) {
         br__say(stderr, "bridge: %s", w->text);
     }

@@ -8,11 +8,41 @@
 
 /* ---- train_plan.c: what will be done --------------------------------------------------------- */
 
-int br__train_print_plan(const struct br__cli *c, const struct br__run *run,
-                         const struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* The plan of a run and its parts of the data. */
+struct br__plan_view {
+    const struct br__run *run;
+    const struct br__train *t;
+    struct br__train_plan plan; /* before the first step */
+};
+int br__train_print_plan(const struct br__cli *c, const struct br__plan_view *v,
+                         struct br_err *err) BR_MUST_CHECK;
 /* The same as members of an object. */
-int br__train_plan_json(struct br__js *j, const struct br__run *run, const struct br__train *t,
-                        struct br_err *err) BR_MUST_CHECK;
+void br__train_plan_json(struct br__js *j, const struct br__plan_view *v);
+
+/* ---- train_live.c: a view of the run on a terminal ------------------------------------------- */
+
+#define BR__LIVE_POINTS 256
+/* Lines at the bottom of the terminal, drawn anew while the run goes on. */
+struct br__train_live {
+    struct br__report *r; /* NULL: nothing is drawn */
+    int utf8;             /* the terminal shows block elements */
+    /* The curve: each point is the mean loss of `each` steps, the last one of `partial`. */
+    double loss[BR__LIVE_POINTS];
+    size_t n;
+    int64_t each, partial;
+    double began, shown; /* seconds, as br__now; shown 0: nothing is drawn yet */
+    int64_t steps;
+    double valid;        /* loss of the last evaluation; NAN: none */
+    struct br__buf text; /* what was drawn last */
+    int lines;           /* of it */
+};
+void br__train_live_init(struct br__train_live *v, struct br__report *r);
+/* A step has ended; last: the run has `all` steps and peak operations per second (0: unknown). */
+void br__train_live_step(struct br__train_live *v, const struct br__step_report *s, int64_t all,
+                         double peak);
+void br__train_live_clear(struct br__train_live *v); /* before other output */
+void br__train_live_again(struct br__train_live *v); /* after it */
+void br__train_live_end(struct br__train_live *v);   /* the last view stays; a zeroed one is fine */
 
 /* ---- train_log.c: what was done -------------------------------------------------------------- */
 
@@ -24,6 +54,7 @@ struct br__train_log {
     int lines;   /* the console's lines are wanted */
     double peak; /* floating-point operations per second of the device; 0: unknown */
     struct br__train_events events; /* give these to the run */
+    struct br__train_live live;
     /* Since the console's last line: */
     int64_t n, n_skipped, n_nan;
     double seconds, lm_loss, aux, z, mtp;
@@ -35,7 +66,9 @@ struct br__train_log {
     uint64_t peak_bytes;
     struct br_err err; /* of writing the file; the first one */
 };
-void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines);
+/* The live view is drawn by `r`; the log stays where it is from now on. */
+void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines,
+                        struct br__report *r);
 /* Open the log file at `path`, cutting what it says of steps after iteration `first`, and an event
  * file for TensorBoard in <dir>/<name>/tb_logs. */
 int br__train_log_open(struct br__train_log *l, const char *path, int64_t first,

@@ -66,6 +66,9 @@ static void write_step(struct br__train_log *l, const struct br__step_report *r)
     put_int(&b, "tokens", r->tokens);
     put_int(&b, "loss_tokens", r->loss_tokens);
     put_num(&b, "step_ms", r->seconds * 1e3);
+    put_num(&b, "pass_ms", r->pass_seconds * 1e3);
+    put_num(&b, "update_ms", r->update_seconds * 1e3);
+    put_num(&b, "wait_ms", r->waited * 1e3);
     put_num(&b, "tokens_per_second", (double)r->tokens * rate);
     put_num(&b, "tflops", r->flops * rate / 1e12);
     put_num(&b, "mfu", l->peak > 0 ? r->flops * rate / l->peak : NAN);
@@ -179,6 +182,17 @@ static void print_step(struct br__train_log *l, const struct br__step_report *r)
     br__buf_free(&b);
 }
 
+/* The console's line, which is of the steps since the last one. */
+static void end_interval(struct br__train_log *l, const struct br__step_report *r)
+{
+    if (l->lines) {
+        br__train_live_clear(&l->live);
+        print_step(l, r);
+    }
+    l->n = l->n_skipped = l->n_nan = 0;
+    l->seconds = l->lm_loss = l->aux = l->z = l->mtp = 0;
+}
+
 static void on_step(void *ud, const struct br__step_report *r)
 {
     struct br__train_log *l = ud;
@@ -201,12 +215,9 @@ static void on_step(void *ud, const struct br__step_report *r)
         l->z += r->z;
         l->mtp += r->mtp;
     }
-    if (r->iteration % l->run->log_interval != 0 && r->iteration != l->run->train_iters)
-        return;
-    if (l->lines)
-        print_step(l, r);
-    l->n = l->n_skipped = l->n_nan = 0;
-    l->seconds = l->lm_loss = l->aux = l->z = l->mtp = 0;
+    if (r->iteration % l->run->log_interval == 0 || r->iteration == l->run->train_iters)
+        end_interval(l, r);
+    br__train_live_step(&l->live, r, l->run->train_iters, l->peak);
 }
 
 static void on_eval(void *ud, const struct br__eval_report *r)
@@ -217,8 +228,11 @@ static void on_eval(void *ud, const struct br__eval_report *r)
     write_eval(l, r);
     write_eval_events(l, r);
     l->eval[r->split] = *r;
+    if (r->split == BR__VALID)
+        l->live.valid = r->lm_loss;
     if (!l->lines)
         return;
+    br__train_live_clear(&l->live);
     int n =
         snprintf(line, sizeof line,
                  " %s loss at iteration %" PRId64 " | lm loss value: %.6E | lm loss PPL: %.6E | ",
@@ -230,6 +244,7 @@ static void on_eval(void *ud, const struct br__eval_report *r)
     br__say(stdout, "%s", line);
     br__say(stdout, "%s", rule);
     fflush(stdout);
+    br__train_live_again(&l->live);
 }
 
 static void on_saved(void *ud, int64_t iteration, const char *dir)
@@ -237,17 +252,21 @@ static void on_saved(void *ud, int64_t iteration, const char *dir)
     struct br__train_log *l = ud;
 
     if (l->lines) {
+        br__train_live_clear(&l->live);
         br__say(stdout, "  saved iteration %" PRId64 ": %s", iteration, dir);
         fflush(stdout);
+        br__train_live_again(&l->live);
     }
 }
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines)
+void br__train_log_init(struct br__train_log *l, const struct br__run *run, int lines,
+                        struct br__report *r)
 {
     *l = (struct br__train_log){
         .run = run, .lines = lines, .events = {l, on_step, on_eval, on_saved}};
+    br__train_live_init(&l->live, r);
 }
 
 /* Size of the log up to the last step of the checkpoint.  A killed run may have logged later steps.

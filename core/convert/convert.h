@@ -40,6 +40,7 @@ struct br__piece {
     uint64_t bytes;
     size_t first_seg;
     uint32_t n_segs;
+    int repeats; /* the values of the piece before it: one adapter for all experts of a layer */
 };
 
 struct br__plan_out { /* one output tensor */
@@ -85,8 +86,9 @@ int br__plan_make(struct br__plan **out, int direction, struct br_config *cfg,
                   struct br_err *err) BR_MUST_CHECK;
 /* The plan of an adapters-only checkpoint: tensors of `src` with Megatron's names per layer
  * ("decoder.layers.3.….adapter.linear_in.weight") are stored stacked, as Megatron Bridge does it.
- * BR_E_PLAN: a tensor that not all layers have. */
-int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src,
+ * Those of routed experts have an axis of n_experts there: a matrix of `src` is each of them, three
+ * axes are all.  BR_E_PLAN: a tensor that not all layers have. */
+int br__plan_adapters(struct br__plan **out, const struct br__ckpt *src, int64_t n_experts,
                       struct br_err *err) BR_MUST_CHECK;
 void br__plan_free(struct br__plan *p);
 

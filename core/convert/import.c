@@ -12,31 +12,23 @@
 #define LOOKS 8 /* at a destination that others change */
 
 struct importer {
-    struct br__session *s;
-    struct br__arena a;
-    struct br__work w;
+    struct br__transfer t;
     struct br__td_plan td;
     size_t n_objects;                    /* items before the first piece */
     const char *root, *iter_name, *iter; /* the destination, and the iteration in it */
     int fresh;                           /* root is made, trackers and all, by one rename */
     int fixed;                           /* root cannot be renamed */
     struct br__dir dir;                  /* of the iteration, as it is written */
-    struct br__names files;              /* that an iteration has besides weights and manifest */
-    uint64_t *digests;                   /* per piece */
     uint32_t *crcs;                      /* per piece */
     struct br__buf common;               /* pickle of the common state, list form */
-    struct br__progress progress;
-    _Atomic uint64_t resumed;
-    struct br__train_counters counters; /* of a checkpoint without training: the step */
-    int sync;
-    struct br_err *err;
+    struct br__train_counters counters;  /* of a checkpoint without training: the step */
 };
 
 /* ---- what goes into the .distcp files -------------------------------------------------------- */
 
 static struct br__run_config_opts run_config_opts(const struct importer *m)
 {
-    const struct br__session *s = m->s;
+    const struct br__session *s = m->t.s;
     return (struct br__run_config_opts){.hf_model_id = s->job.hf_model,
                                         .save = s->job.megatron_path,
                                         .pad_vocab_to = s->job.pad_vocab_to};
@@ -45,35 +37,50 @@ static struct br__run_config_opts run_config_opts(const struct importer *m)
 static int common_state(struct importer *m, struct br__buf *out, int as_list)
 {
     const struct br__run_config_opts o = run_config_opts(m);
-    struct br__td_common c = {.iteration = m->s->job.iteration,
+    struct br__td_common c = {.iteration = m->t.s->job.iteration,
                               .non_homogeneous_layers =
-                                  m->s->plan->b.x->per_layer &&
-                                  !br_cfg_i(&m->s->cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT)};
-    int rc = br__mlm_args(&m->a, &m->s->cfg, &o, &c.args, &c.n_args, m->err);
-    return rc ? rc : br__td_common_pickle(out, &c, as_list, m->err);
+                                  m->t.s->plan->b.x->per_layer &&
+                                  !br_cfg_i(&m->t.s->cfg, BR_CFG_HETEREOGENOUS_DIST_CHECKPOINT)};
+    int rc = br__mlm_args(&m->t.a, &m->t.s->cfg, &o, &c.args, &c.n_args, m->t.err);
+    return rc ? rc : br__td_common_pickle(out, &c, as_list, m->t.err);
+}
+
+static int add_name(struct importer *m, struct br__names *list, const char *name)
+{
+    if (!name)
+        return br__nomem(m->t.err, "importing");
+    list->p[list->n++] = name;
+    return BR_OK;
 }
 
 static int lay_out(struct importer *m)
 {
-    const struct br__plan *p = m->s->plan;
-    m->digests = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->digests);
-    m->crcs = br__arena_alloc(&m->a, (p->n_pieces + 1) * sizeof *m->crcs);
-    if (!m->digests || !m->crcs)
-        return br__nomem(m->err, "importing");
-    int rc = br__iteration_tables(&m->a, p, &m->td, &m->n_objects, m->err);
+    const struct br__plan *p = m->t.s->plan;
+    m->t.digests = br__arena_alloc(&m->t.a, (p->n_pieces + 1) * sizeof *m->t.digests);
+    m->crcs = br__arena_alloc(&m->t.a, (p->n_pieces + 1) * sizeof *m->crcs);
+    if (!m->t.digests || !m->crcs)
+        return br__nomem(m->t.err, "importing");
+    int rc = br__iteration_tables(&m->t.a, p, &m->td, &m->n_objects, m->t.err);
     if (!rc)
         rc = common_state(m, &m->common, 1);
     m->td.common_pickle = m->common.p;
     m->td.common_pickle_size = m->common.n;
-    return rc ? rc : br__td_layout(&m->a, &m->td, m->err);
+    if (!rc)
+        rc = br__td_layout(&m->t.a, &m->td, m->t.err);
+    m->t.weights.p = br__arena_alloc(&m->t.a, (m->td.n_files + 1) * sizeof *m->t.weights.p);
+    m->t.weight_bytes = m->td.file_bytes;
+    if (!rc && !m->t.weights.p)
+        rc = br__nomem(m->t.err, "importing");
+    for (uint32_t i = 0; i < m->td.n_files && !rc; i++)
+        rc = add_name(m, &m->t.weights, br__arena_printf(&m->t.a, BR__TD_FILE, (unsigned)i));
+    return rc;
 }
 
 /* ---- one file -------------------------------------------------------------------------------- */
 
 struct file_job {
     struct importer *m;
-    struct br__scratch scratch;
-    struct br__xxh3 *hash;
+    struct br__transfer_worker w;
 };
 
 static int import_produce(void *arg, size_t item, uint64_t offset, void *dst, size_t n,
@@ -82,15 +89,15 @@ static int import_produce(void *arg, size_t item, uint64_t offset, void *dst, si
     struct file_job *f = arg;
     struct importer *m = f->m;
     size_t piece = item - m->n_objects;
-    int rc = br__piece_read(m->s->plan, piece, offset, dst, n, &f->scratch, err);
+    int rc = br__piece_read(m->t.s->plan, piece, offset, dst, n, &f->w.scratch, err);
     if (rc)
         return rc;
     if (!offset)
-        br__xxh3_reset(f->hash);
-    br__xxh3_update(f->hash, dst, n);
-    if (offset + n == m->s->plan->pieces[piece].bytes)
-        m->digests[piece] = br__xxh3_digest(f->hash);
-    br__progress_add(&m->progress, n);
+        br__xxh3_reset(f->w.hash);
+    br__xxh3_update(f->w.hash, dst, n);
+    if (offset + n == m->t.s->plan->pieces[piece].bytes)
+        m->t.digests[piece] = br__xxh3_digest(f->w.hash);
+    br__progress_add(&m->t.progress, n);
     return BR_OK;
 }
 
@@ -107,8 +114,8 @@ static void file_items(const struct br__td_plan *td, size_t file, size_t *first,
 }
 
 /* Is a stored item as planned, and its data as the journal says? */
-static int prove_item(const struct br__file *f, struct br__td_item *it, uint64_t digest,
-                      unsigned char *buf, struct br__xxh3 *hash, int *ok, struct br_err *err)
+static int prove_item(struct file_job *job, const struct br__file *f, struct br__td_item *it,
+                      uint64_t digest, int *ok, struct br_err *err)
 {
     struct br__arena a = {0};
     struct br__zip_rec *recs;
@@ -117,18 +124,11 @@ static int prove_item(const struct br__file *f, struct br__td_item *it, uint64_t
     const struct br__zip_rec *data = rc ? NULL : br__zip_find(recs, n, "data/0");
     *ok = !rc && (it->tensor == BR__TD_OBJECT || (data && data->size == it->data_bytes));
     uint32_t crc = 0;
-    rc = BR_OK;
-    br__xxh3_reset(hash);
-    for (uint64_t off = 0; *ok && data && off < data->size && !rc; off += BR__OUT_BUF) {
-        size_t k = (size_t)BR__MIN((uint64_t)BR__OUT_BUF, data->size - off);
-        rc = br__file_read(f, data->off + off, buf, k, err);
-        if (!rc) {
-            crc = br__crc32(crc, buf, k);
-            br__xxh3_update(hash, buf, k);
-        }
-    }
+    rc = *ok && data ? br__transfer_read_back(&job->w, f, data->off, data->size, &crc, err) : BR_OK;
+    if (rc)
+        *ok = 0;
     if (*ok && data && it->tensor != BR__TD_OBJECT)
-        *ok = crc == data->crc && br__xxh3_digest(hash) == digest;
+        *ok = crc == data->crc && br__xxh3_digest(job->w.hash) == digest;
     it->crc = crc;
     br__arena_free(&a);
     return rc;
@@ -139,7 +139,7 @@ static int prove_file(struct file_job *job, size_t file, int *ok, struct br_err 
 {
     char name[32];
     struct importer *m = job->m;
-    const uint64_t *journal = m->w.digests[file];
+    const uint64_t *journal = m->t.w.digests[file];
     struct br__file f;
     size_t first, n, objects = 0;
     *ok = 0;
@@ -152,9 +152,9 @@ static int prove_file(struct file_job *job, size_t file, int *ok, struct br_err 
     int rc = BR_OK;
     for (size_t i = 0; i < n && *ok && !rc; i++) {
         uint64_t digest = i < objects ? 0 : journal[1 + i - objects];
-        rc = prove_item(&f, &m->td.items[first + i], digest, job->scratch.buf, job->hash, ok, err);
+        rc = prove_item(job, &f, &m->td.items[first + i], digest, ok, err);
         if (i >= objects)
-            m->digests[first + i - m->n_objects] = digest;
+            m->t.digests[first + i - m->n_objects] = digest;
     }
     br__file_close(&f);
     return rc;
@@ -166,14 +166,14 @@ static int write_or_resume(struct file_job *job, size_t file, struct br_err *err
     size_t first, n;
     int proven = 0, rc = prove_file(job, file, &proven, err);
     if (proven && !rc) {
-        atomic_fetch_add(&m->resumed, m->td.file_bytes[file]);
-        br__progress_add(&m->progress, m->td.file_bytes[file]);
+        br__transfer_resumed(&m->t, m->td.file_bytes[file]);
     } else if (!rc) {
-        rc = br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->sync, import_produce, job, err);
+        rc =
+            br__td_write_file(&m->td, (uint32_t)file, &m->dir, m->t.sync, import_produce, job, err);
         file_items(&m->td, file, &first, &n);
         size_t objects = first < m->n_objects ? BR__MIN(n, m->n_objects - first) : 0;
         if (!rc)
-            rc = br__work_done(&m->w, file, m->digests + first + objects - m->n_objects,
+            rc = br__work_done(&m->t.w, file, m->t.digests + first + objects - m->n_objects,
                                n - objects, err);
     }
     return rc;
@@ -181,12 +181,12 @@ static int write_or_resume(struct file_job *job, size_t file, struct br_err *err
 
 static int write_file(void *arg, size_t file, int worker, struct br_err *err)
 {
-    struct file_job job = {.m = arg, .scratch = {br__alloc(BR__OUT_BUF)}, .hash = br__xxh3_new()};
+    struct file_job job = {.m = arg};
     (void)worker;
-    int rc = job.scratch.buf && job.hash ? write_or_resume(&job, file, err)
-                                         : br__nomem(err, "importing");
-    br__xxh3_free(job.hash);
-    br__free(job.scratch.buf);
+    int rc = br__transfer_worker_open(&job.w, &job.m->t, err);
+    if (!rc)
+        rc = write_or_resume(&job, file, err);
+    br__transfer_worker_close(&job.w);
     return rc;
 }
 
@@ -194,7 +194,7 @@ static int write_file(void *arg, size_t file, int worker, struct br_err *err)
 
 static int import_put(struct importer *m, const char *name, const void *p, size_t n)
 {
-    return br__write_in(&m->dir, name, p, n, m->sync, m->err);
+    return br__write_in(&m->dir, name, p, n, m->t.sync, m->t.err);
 }
 
 static int put_common(struct importer *m)
@@ -202,7 +202,7 @@ static int put_common(struct importer *m)
     struct br__buf b = {0};
     int rc = common_state(m, &b, 0);
     if (!rc)
-        rc = br__td_write_common(&m->dir, &b, m->sync, m->err);
+        rc = br__td_write_common(&m->dir, &b, m->t.sync, m->t.err);
     br__buf_free(&b);
     return rc;
 }
@@ -211,7 +211,7 @@ static int put_run_config(struct importer *m)
 {
     const struct br__run_config_opts o = run_config_opts(m);
     struct br__buf b = {0};
-    int rc = br__run_config_text(&b, &m->s->cfg, &o, m->err);
+    int rc = br__run_config_text(&b, &m->t.s->cfg, &o, m->t.err);
     if (!rc)
         rc = import_put(m, "run_config.yaml", b.p, b.n);
     br__buf_free(&b);
@@ -220,30 +220,19 @@ static int put_run_config(struct importer *m)
 
 static int put_small_files(struct importer *m)
 {
-    int rc = put_common(m);
-    for (size_t i = 0; i < m->s->plan->n_pieces; i++)
+    const struct br__transfer *t = &m->t;
+    int rc;
+    for (size_t i = 0; i < t->s->plan->n_pieces; i++)
         m->crcs[i] = m->td.items[m->n_objects + i].crc;
-    if (!rc)
-        rc = import_put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json));
-    if (!rc)
-        rc = put_run_config(m);
-    if (!rc)
-        rc = br__td_write_train_state(&m->dir, BR__TRAIN_STATE, m->s->job.iteration, m->sync,
-                                      m->err);
-    if (!rc)
-        rc = br__iteration_tokenizer(&m->s->side, &m->dir, m->sync, m->err);
-    if (!rc)
-        rc = br__iteration_metadata(&m->td, &m->dir, m->sync, m->err);
-    return rc ? rc
-              : br__manifest_write(m->s, m->digests, m->crcs, &m->files, &m->dir, m->sync, m->err);
-}
-
-static int add_name(struct importer *m, struct br__names *list, const char *name)
-{
-    if (!name)
-        return br__nomem(m->err, "importing");
-    list->p[list->n++] = name;
-    return BR_OK;
+    if ((rc = put_common(m)) ||
+        (rc = import_put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json))) ||
+        (rc = put_run_config(m)) ||
+        (rc = br__td_write_train_state(&m->dir, BR__TRAIN_STATE, t->s->job.iteration, t->sync,
+                                       t->err)) ||
+        (rc = br__iteration_tokenizer(&t->s->side, &m->dir, t->sync, t->err)) ||
+        (rc = br__iteration_metadata(&m->td, &m->dir, t->sync, t->err)))
+        return rc;
+    return br__manifest_write(t->s, t->digests, m->crcs, &t->files, &m->dir, t->sync, t->err);
 }
 
 /* The files of an iteration that the manifest lists. */
@@ -251,14 +240,14 @@ static int list_files(struct importer *m)
 {
     static const char *const fixed[] = {"common.pt", "metadata.json", "run_config.yaml",
                                         BR__TRAIN_STATE, BR__METADATA};
-    size_t n = BR_COUNTOF(fixed) + m->s->side.n;
-    m->files.p = br__arena_alloc(&m->a, n * sizeof *m->files.p);
-    int rc = m->files.p ? BR_OK : br__nomem(m->err, "importing");
+    size_t n = BR_COUNTOF(fixed) + m->t.s->side.n;
+    m->t.files.p = br__arena_alloc(&m->t.a, n * sizeof *m->t.files.p);
+    int rc = m->t.files.p ? BR_OK : br__nomem(m->t.err, "importing");
     for (size_t i = 0; i < BR_COUNTOF(fixed) && !rc; i++)
-        rc = add_name(m, &m->files, fixed[i]);
-    for (size_t i = 0; i < m->s->side.n && !rc; i++)
-        rc = add_name(m, &m->files,
-                      br__arena_printf(&m->a, BR__TOKENIZER "/%s", m->s->side.files[i].name));
+        rc = add_name(m, &m->t.files, fixed[i]);
+    for (size_t i = 0; i < m->t.s->side.n && !rc; i++)
+        rc = add_name(m, &m->t.files,
+                      br__arena_printf(&m->t.a, BR__TOKENIZER "/%s", m->t.s->side.files[i].name));
     return rc;
 }
 
@@ -266,14 +255,14 @@ static int list_files(struct importer *m)
 static int list_names(struct importer *m, struct br__names *out)
 {
     *out = (struct br__names){
-        .p = br__arena_alloc(&m->a, (m->files.n + m->td.n_files + 3) * sizeof *out->p)};
-    int rc = out->p ? BR_OK : br__nomem(m->err, "importing");
-    for (size_t i = 0; i < m->files.n && !rc; i++)
-        if (!strchr(m->files.p[i], '/'))
-            rc = add_name(m, out, m->files.p[i]);
-    for (uint32_t i = 0; i < m->td.n_files && !rc; i++)
-        rc = add_name(m, out, br__arena_printf(&m->a, BR__TD_FILE, (unsigned)i));
-    if (!rc && m->s->side.n)
+        .p = br__arena_alloc(&m->t.a, (m->t.files.n + m->td.n_files + 3) * sizeof *out->p)};
+    int rc = out->p ? BR_OK : br__nomem(m->t.err, "importing");
+    for (size_t i = 0; i < m->t.files.n && !rc; i++)
+        if (!strchr(m->t.files.p[i], '/'))
+            rc = add_name(m, out, m->t.files.p[i]);
+    for (size_t i = 0; i < m->t.weights.n && !rc; i++)
+        rc = add_name(m, out, m->t.weights.p[i]);
+    if (!rc && m->t.s->side.n)
         rc = add_name(m, out, BR__TOKENIZER);
     if (!rc)
         rc = add_name(m, out, BR__MANIFEST);
@@ -285,7 +274,7 @@ static int list_names(struct importer *m, struct br__names *out)
 /* Of a numbered iteration; NULL: the import is a release. */
 static const struct br__train_counters *import_counters(const struct importer *m)
 {
-    return m->s->job.flags & BR_JOB_RELEASE ? NULL : &m->counters;
+    return m->t.s->job.flags & BR_JOB_RELEASE ? NULL : &m->counters;
 }
 
 /* Does file `name` of the root have these bytes? */
@@ -293,7 +282,7 @@ static int import_holds(struct importer *m, const char *name, const char *want, 
 {
     char *have = NULL;
     size_t n_have = 0;
-    const char *path = br__path_join(&m->a, m->root, name);
+    const char *path = br__path_join(&m->t.a, m->root, name);
     int same = path && !br__read_text(path, TRACKER_MAX, &have, &n_have, NULL) && n_have == n &&
                !memcmp(have, want, n);
     br__free(have);
@@ -304,14 +293,14 @@ static int import_holds(struct importer *m, const char *name, const char *want, 
 static int trackers_agree(struct importer *m)
 {
     char text[32];
-    const char *state = br__path_join(&m->a, m->root, BR__STATE_TRACKER);
-    const char *own = br__path_join(&m->a, m->iter, BR__TRAIN_STATE);
+    const char *state = br__path_join(&m->t.a, m->root, BR__STATE_TRACKER);
+    const char *own = br__path_join(&m->t.a, m->iter, BR__TRAIN_STATE);
     char *bytes = NULL;
     size_t n = 0;
     br__tracker_text(import_counters(m), text);
     if (!state || !own || !import_holds(m, BR__TEXT_TRACKER, text, strlen(text)))
         return 0;
-    if (m->s->job.flags & BR_JOB_RELEASE)
+    if (m->t.s->job.flags & BR_JOB_RELEASE)
         return !br__exists(state);
     int same = !br__read_text(own, TRACKER_MAX, &bytes, &n, NULL) &&
                import_holds(m, BR__STATE_TRACKER, bytes, n);
@@ -328,18 +317,6 @@ struct dest {
     int iter_exists, complete;
 };
 
-static int files_complete(struct importer *m)
-{
-    struct stat st;
-    for (uint32_t i = 0; i < m->td.n_files; i++) {
-        const char *path = br__arena_printf(&m->a, "%s/" BR__TD_FILE, m->iter, (unsigned)i);
-        if (!path || br__io.stat(path, &st) || !S_ISREG(st.st_mode) ||
-            (uint64_t)st.st_size != m->td.file_bytes[i])
-            return 0;
-    }
-    return 1;
-}
-
 static int import_examine(struct importer *m, struct dest *d)
 {
     char **names;
@@ -347,16 +324,14 @@ static int import_examine(struct importer *m, struct dest *d)
     int rc = BR_OK;
     *d = (struct dest){.exists = br__exists(m->root), .bare = 1};
     if (d->exists && !br__is_dir(m->root))
-        return br_fail(m->err, BR_E_EXISTS, "'%s' exists and is no directory", m->root);
+        return br_fail(m->t.err, BR_E_EXISTS, "'%s' exists and is no directory", m->root);
     if (d->exists)
-        rc = br__list_dir(&m->a, m->root, &names, &n, m->err);
+        rc = br__list_dir(&m->t.a, m->root, &names, &n, m->t.err);
     for (size_t i = 0; i < n && !rc; i++)
         d->bare &= names[i][0] == '.' && br__ends(names[i], ".bridge-partial");
     d->fresh = !n && !m->fixed;
     d->iter_exists = br__exists(m->iter);
-    if (!rc && n && files_complete(m))
-        rc = br__manifest_up_to_date(m->s, &m->files, m->iter, &d->complete, m->err);
-    return rc;
+    return rc || !n ? rc : br__transfer_complete(&m->t, m->iter, &d->complete);
 }
 
 /* --overwrite replaces an iteration, but not files that are no part of a checkpoint. */
@@ -367,13 +342,13 @@ static int check_known(struct importer *m)
                                         BR__MANIFEST,      BR__JOURNAL};
     char **names;
     size_t n;
-    int rc = br__list_dir(&m->a, m->iter, &names, &n, m->err);
+    int rc = br__list_dir(&m->t.a, m->iter, &names, &n, m->t.err);
     for (size_t i = 0; i < n && !rc; i++) {
         size_t k = 0;
         while (k < BR_COUNTOF(known) && strcmp(known[k], names[i]) != 0)
             k++;
         if (k == BR_COUNTOF(known) && !br__ends(names[i], ".distcp"))
-            rc = br_fail(m->err, BR_E_EXISTS,
+            rc = br_fail(m->t.err, BR_E_EXISTS,
                          "'%s' holds '%s', which is no part of a checkpoint; --overwrite would "
                          "delete it: move it away",
                          m->iter, names[i]);
@@ -383,37 +358,26 @@ static int check_known(struct importer *m)
 
 static int may_write(struct importer *m, const struct dest *d)
 {
-    if (d->fresh || d->bare || m->w.publishing)
+    if (d->fresh || d->bare || m->t.w.publishing)
         return BR_OK;
-    if (!(m->s->job.flags & BR_JOB_OVERWRITE))
-        return br_fail(m->err, BR_E_EXISTS,
+    if (!(m->t.s->job.flags & BR_JOB_OVERWRITE))
+        return br_fail(m->t.err, BR_E_EXISTS,
                        "'%s' is not empty and is not the complete result of this import; use "
                        "--overwrite to replace its %s",
                        m->root, m->iter_name);
     return d->iter_exists ? check_known(m) : BR_OK;
 }
 
-/* Needed space: weights, 512 bytes for each tensor in .metadata and manifest, side files, and 1 MiB
- * for the rest. */
-static int check_space(const struct importer *m)
-{
-    uint64_t need = (1u << 20) + br__side_bytes(&m->s->side) +
-                    (m->td.n_items + m->s->src->n_tensors + m->s->plan->n_outs) * 512;
-    for (uint32_t i = 0; i < m->td.n_files; i++)
-        need += m->td.file_bytes[i];
-    return br__work_space(&m->w, &m->dir, need, m->err);
-}
-
 static int import_begin(struct importer *m, const struct dest *d)
 {
     m->fresh = d->fresh;
-    m->w.replace = !d->fresh && d->iter_exists;
-    int rc = br__work_begin(&m->w, m->td.n_files, m->err);
-    if (rc || m->w.publishing)
+    m->t.w.replace = !d->fresh && d->iter_exists;
+    int rc = br__work_begin(&m->t.w, m->td.n_files, m->t.err);
+    if (rc || m->t.w.publishing)
         return rc;
-    rc = m->fresh ? br__dir_child(&m->dir, &m->w.tmp, m->iter_name, 1, m->err)
-                  : br__dir_child(&m->dir, &m->w.parent, m->w.tmp_name, 0, m->err);
-    return rc ? rc : check_space(m);
+    rc = m->fresh ? br__dir_child(&m->dir, &m->t.w.tmp, m->iter_name, 1, m->t.err)
+                  : br__dir_child(&m->dir, &m->t.w.parent, m->t.w.tmp_name, 0, m->t.err);
+    return rc ? rc : br__transfer_space(&m->t, &m->dir, m->td.n_items);
 }
 
 /* Decide between a new root, an iteration in an existing root, and nothing to do.  The destination
@@ -426,19 +390,19 @@ static int open_destination(struct importer *m, int *up_to_date)
         *up_to_date = before.complete;
         if (rc || before.complete || (rc = may_write(m, &before)))
             return rc;
-        rc = br__work_lock(&m->w, before.fresh ? m->root : m->iter, br__session_fingerprint(m->s),
-                           m->sync, m->err);
+        rc = br__work_lock(&m->t.w, before.fresh ? m->root : m->iter,
+                           br__session_fingerprint(m->t.s), m->t.sync, m->t.err);
         if (rc)
             return rc;
-        m->fixed = before.fresh && m->w.inside;
+        m->fixed = before.fresh && m->t.w.inside;
         if (!m->fixed && !(rc = import_examine(m, &d)) && !d.complete && d.fresh == before.fresh &&
             d.iter_exists == before.iter_exists && !(rc = may_write(m, &d)))
             return import_begin(m, &d);
-        br__work_close(&m->w);
+        br__work_close(&m->t.w);
         if (rc)
             return rc;
     }
-    return br_fail(m->err, BR_E_BUSY, "other processes keep changing '%s'; run again", m->root);
+    return br_fail(m->t.err, BR_E_BUSY, "other processes keep changing '%s'; run again", m->root);
 }
 
 /* Remove files of other jobs first, so that nothing a killed run left is published. */
@@ -447,41 +411,36 @@ static int import_commit(struct importer *m)
     struct br__names names, top = {0};
     const char *root_names[] = {m->iter_name, BR__TEXT_TRACKER, BR__STATE_TRACKER, BR__JOURNAL};
     int rc = list_names(m, &names);
-    if (!rc && !m->w.publishing)
-        rc = br__dir_empty(&m->dir, names.p, names.n, m->err);
+    if (!rc && !m->t.w.publishing)
+        rc = br__dir_empty(&m->dir, names.p, names.n, m->t.err);
     if (!rc && m->fresh) {
-        if (m->sync)
-            rc = br__dir_sync(&m->dir, m->err);
+        if (m->t.sync)
+            rc = br__dir_sync(&m->dir, m->t.err);
         if (!rc)
-            rc = br__trackers_put(&m->w.tmp, import_counters(m), m->sync, m->err);
+            rc = br__trackers_put(&m->t.w.tmp, import_counters(m), m->t.sync, m->t.err);
         if (!rc)
-            rc = br__dir_empty(&m->w.tmp, root_names, BR_COUNTOF(root_names), m->err);
+            rc = br__dir_empty(&m->t.w.tmp, root_names, BR_COUNTOF(root_names), m->t.err);
     }
     if (!rc)
-        rc = br__work_commit(&m->w, m->fresh ? &top : &names, BR__METADATA, m->err);
-    if (!rc && m->w.left)
-        br__note(m->s->job.listener, "'%s' could not be removed from '%s'", m->w.left,
-                 m->w.parent.path);
-    return !rc && !m->fresh ? br__trackers_update(m->root, import_counters(m), m->sync, m->err)
+        rc = br__transfer_commit(&m->t, m->fresh ? &top : &names, BR__METADATA);
+    return !rc && !m->fresh ? br__trackers_update(m->root, import_counters(m), m->t.sync, m->t.err)
                             : rc;
 }
 
 static int write_all(struct importer *m)
 {
     uint64_t total = 0;
-    if (m->w.unlocked)
-        br__note(m->s->job.listener, BR__NO_LOCKS, m->w.parent.path);
-    if (m->w.publishing)
+    if (m->t.w.unlocked)
+        br__note(m->t.s->job.listener, BR__NO_LOCKS, m->t.w.parent.path);
+    if (m->t.w.publishing)
         return import_commit(m);
     for (uint32_t i = 0; i < m->td.n_files; i++)
         total += m->td.file_bytes[i];
-    br__progress_init(&m->progress, m->s->job.listener, "importing", total);
-    int rc = br__pool_run(m->s->job.threads, m->td.n_files, write_file, m, m->err);
-    br__progress_end(&m->progress);
+    int rc = br__transfer_run(&m->t, total, m->td.n_files, write_file, m);
     if (!rc)
         rc = put_small_files(m);
     if (!rc)
-        rc = br__ckpt_settle(m->s->src, m->err);
+        rc = br__ckpt_settle(m->t.s->src, m->t.err);
     return rc ? rc : import_commit(m);
 }
 
@@ -493,64 +452,56 @@ static int import_complete(struct importer *m)
     int stale = 0, agree = trackers_agree(m);
     br__work_tidy(m->iter);
     br__work_tidy(m->root);
-    int rc = br__list_dir(&m->a, m->root, &names, &n, m->err);
+    int rc = br__list_dir(&m->t.a, m->root, &names, &n, m->t.err);
     for (size_t i = 0; i < n && !rc; i++)
         stale |= br__tracker_is_stale(names[i]);
     if (rc || (agree && !stale))
         return rc;
     if (!agree)
-        br__note(m->s->job.listener, "the trackers of '%s' named something else; now they name %s",
-                 m->root, m->iter_name);
-    return br__trackers_update(m->root, import_counters(m), m->sync, m->err);
+        br__note(m->t.s->job.listener,
+                 "the trackers of '%s' named something else; now they name %s", m->root,
+                 m->iter_name);
+    return br__trackers_update(m->root, import_counters(m), m->t.sync, m->t.err);
 }
 
 static int import_run(struct importer *m, struct br_job_result *res)
 {
-    struct br__session *s = m->s;
+    struct br__session *s = m->t.s;
     char *root;
-    int up_to_date, rc = br__path_abs(&m->a, s->job.megatron_path, &root, m->err);
+    int up_to_date, rc = br__path_abs(&m->t.a, s->job.megatron_path, &root, m->t.err);
     if (rc)
         return rc;
     m->root = root;
     m->counters.step = s->job.iteration;
     m->iter_name = s->job.flags & BR_JOB_RELEASE
                        ? "release"
-                       : br__arena_printf(&m->a, "iter_%07lld", (long long)s->job.iteration);
-    m->iter = m->iter_name ? br__path_join(&m->a, m->root, m->iter_name) : NULL;
+                       : br__arena_printf(&m->t.a, "iter_%07lld", (long long)s->job.iteration);
+    m->iter = m->iter_name ? br__path_join(&m->t.a, m->root, m->iter_name) : NULL;
     if (!m->iter)
-        return br__nomem(m->err, "importing");
-    if ((rc = br__path_overlap(&m->a, s->src->dir, m->root, m->err)) ||
-        (rc = br__side_find(&s->arena, s->src->dir, 1, &s->side, m->err)) || (rc = lay_out(m)) ||
+        return br__nomem(m->t.err, "importing");
+    if ((rc = br__path_overlap(&m->t.a, s->src->dir, m->root, m->t.err)) ||
+        (rc = br__side_find(&s->arena, s->src->dir, 1, &s->side, m->t.err)) || (rc = lay_out(m)) ||
         (rc = list_files(m)) || (rc = open_destination(m, &up_to_date)))
         return rc;
-    res->up_to_date = (uint32_t)up_to_date;
     rc = up_to_date ? import_complete(m) : write_all(m);
-    if (!up_to_date)
-        res->bytes_written = s->plan->out_bytes;
-    br__result_path(res, m->iter);
-    res->n_tensors = s->plan->n_outs;
-    res->resumed_bytes = atomic_load(&m->resumed);
+    br__transfer_result(&m->t, m->iter, up_to_date, res);
     return rc;
 }
 
 int br_import(const struct br_job *job, struct br_job_result *res, struct br_err *err)
 {
-    struct importer m = {.err = err, .dir.fd = -1};
+    struct importer m = {.dir.fd = -1};
     struct br_job_result did = BR_JOB_RESULT_INIT;
-    int rc = br__session_open(&m.s, job, BR__IMPORT, err);
+    int rc = br__transfer_open(&m.t, job, BR__IMPORT, "importing", err);
     if (rc)
         return rc;
-    br__session_report(m.s);
-    m.sync = !(job->flags & BR_JOB_NO_SYNC);
-    if (!m.s->job.megatron_path)
+    if (!m.t.s->job.megatron_path)
         rc = br_fail(err, BR_E_USAGE, "import needs --megatron-path DIR");
     else if (!(job->flags & BR_JOB_DRY_RUN))
         rc = import_run(&m, &did);
     br__result_give(res, &did);
     br__buf_free(&m.common);
     br__dir_close(&m.dir);
-    br__work_close(&m.w);
-    br__arena_free(&m.a);
-    br__session_close(m.s);
+    br__transfer_close(&m.t);
     return rc;
 }

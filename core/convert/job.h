@@ -94,6 +94,56 @@ int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *d
                      uint32_t *crcs, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__session_fingerprint(const struct br__session *s);
 
+/* ---- transfer.c: what an import and an export share ------------------------------------------ */
+
+struct br__transfer {
+    struct br__session *s;
+    struct br__arena a;
+    struct br__work w;
+    const char *doing;            /* "importing": phase of the progress, and for messages */
+    struct br__names weights;     /* files with tensors, in the arena */
+    const uint64_t *weight_bytes; /* [weights.n] their sizes */
+    struct br__names files;       /* of the result besides weights and manifest */
+    uint64_t *digests;            /* per piece */
+    struct br__progress progress;
+    _Atomic uint64_t resumed;
+    int sync;
+    struct br_err *err; /* of the calling thread */
+};
+/* Open the session and report its notes.  Zeroed before; close it only if this succeeds. */
+int br__transfer_open(struct br__transfer *t, const struct br_job *job, int direction,
+                      const char *doing, struct br_err *err) BR_MUST_CHECK;
+void br__transfer_close(struct br__transfer *t);
+/* Does `dir` hold the complete result of this job? */
+int br__transfer_complete(struct br__transfer *t, const char *dir, int *yes) BR_MUST_CHECK;
+/* Is there space for the result, whose .metadata has n_items besides tensors?  As br__work_space.
+ */
+int br__transfer_space(const struct br__transfer *t, const struct br__dir *dir,
+                       size_t n_items) BR_MUST_CHECK;
+/* Run fn(arg, i) for each part on the job's threads; `total`: bytes of all parts. */
+int br__transfer_run(struct br__transfer *t, uint64_t total, size_t n_parts,
+                     int (*fn)(void *arg, size_t i, int worker, struct br_err *err),
+                     void *arg) BR_MUST_CHECK;
+/* What a thread needs for one part.  Close it in any case. */
+struct br__transfer_worker {
+    struct br__scratch scratch;
+    struct br__xxh3 *hash;
+};
+int br__transfer_worker_open(struct br__transfer_worker *w, const struct br__transfer *t,
+                             struct br_err *err) BR_MUST_CHECK;
+void br__transfer_worker_close(struct br__transfer_worker *w);
+/* Hash bytes [off, off + bytes) of f into w->hash, and into *crc unless that is NULL. */
+int br__transfer_read_back(struct br__transfer_worker *w, const struct br__file *f, uint64_t off,
+                           uint64_t bytes, uint32_t *crc, struct br_err *err) BR_MUST_CHECK;
+/* So many bytes of an earlier run are used. */
+void br__transfer_resumed(struct br__transfer *t, uint64_t bytes);
+/* As br__work_commit; a directory that could not be removed is noted. */
+int br__transfer_commit(struct br__transfer *t, const struct br__names *names,
+                        const char *last) BR_MUST_CHECK;
+/* What was done; path: where the result is. */
+void br__transfer_result(const struct br__transfer *t, const char *path, int up_to_date,
+                         struct br_job_result *res);
+
 /* Record that part i is complete, with its pieces' digests. */
 int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
                   struct br_err *err) BR_MUST_CHECK;

@@ -332,20 +332,15 @@ static int write_all(struct repair *p)
     br__progress_init(&p->progress, p->o->listener, "repairing", total);
     int rc = br__pool_run(p->o->threads, p->td.n_files, write_file, p, p->err);
     br__progress_end(&p->progress);
-    if (!rc)
-        rc = br__ckpt_settle(p->ck, p->err);
-    if (!rc)
-        rc = copy_others(p);
-    if (!rc)
-        rc = put_common(p);
-    if (!rc)
-        rc = br__iteration_metadata(&p->td, &p->dir, !p->o->no_sync, p->err);
-    if (!rc)
-        rc = put_trackers(p);
-    if (!rc && !p->o->no_sync)
-        rc = br__dir_sync(&p->dir, p->err);
-    if (!rc)
-        rc = br__work_commit(&p->w, &(struct br__names){0}, BR__METADATA, p->err);
+    if (rc || (rc = br__ckpt_settle(p->ck, p->err)) || (rc = copy_others(p)) ||
+        (rc = put_common(p)) ||
+        (rc = br__iteration_metadata(&p->td, &p->dir, !p->o->no_sync, p->err)) ||
+        (rc = put_trackers(p)))
+        goto end;
+    if (!p->o->no_sync && (rc = br__dir_sync(&p->dir, p->err)))
+        goto end;
+    rc = br__work_commit(&p->w, &(struct br__names){0}, BR__METADATA, p->err);
+end:
     p->r->n_tensors = p->td.n_tensors;
     p->r->bytes = total;
     snprintf(p->r->path, sizeof p->r->path, "%s/%s", p->root, p->iter_name);

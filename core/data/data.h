@@ -139,6 +139,36 @@ int32_t br__sft_eos(const struct br__sft *s);   /* what batches are padded with 
  */
 const char *br__sft_file(struct br__arena *a, const char *dir, int split);
 
+/* ---- data sets of the Hugging Face hub ------------------------------------------------------- */
+
+/* How records become prompt and answer. */
+enum br__hub_rows { BR__HUB_ROWS, BR__HUB_SQUAD, BR__HUB_GSM8K, BR__HUB_OPENMATH };
+/* A set that Megatron Bridge has a short name for. */
+struct br__hub_known {
+    const char *name, *id, *subset, *train; /* train: its split to train on, or NULL */
+    int rows;                               /* enum br__hub_rows; ROWS: as they are */
+};
+const struct br__hub_known *br__hub_known(const char *name); /* NULL: there is none */
+const char *br__hub_known_names(struct br__arena *a);        /* "squad, ..." */
+struct br__hub_set_opts {
+    const char *id;          /* ORG/NAME[@REVISION] */
+    const char *subset;      /* of its configurations; NULL: the default one */
+    const char *train;       /* split to train on; NULL: the one that is called so */
+    int rows;                /* enum br__hub_rows */
+    double held_back;        /* share of the training records that validation gets; 0: validation
+                                has files of its own */
+    uint32_t seed;           /* of which these are */
+    int wants[BR__N_SPLITS]; /* splits */
+    const char *cache_dir;   /* the result is below it, and is used again */
+    int no_sync;
+    const struct br_listener *listener; /* may be NULL */
+};
+/* Download what is wanted of a set (JSONL, JSON and Parquet files) and write its records to
+ * training.jsonl, validation.jsonl and test.jsonl of *dir (in the arena); a split that the set does
+ * not have has no file. */
+int br__hub_set(struct br__arena *a, const struct br__hub_set_opts *o, const char **dir,
+                struct br_err *err) BR_MUST_CHECK;
+
 /* ---- batches --------------------------------------------------------------------------------- */
 
 /* Rows of one length, as Megatron collates them.  Start from {0}; the arrays are used again. */

@@ -15,7 +15,8 @@ static int kind_of(const char *path)
 {
     if (br__ends(path, ".parquet") || br__ends(path, ".pq"))
         return BR__INPUT_PARQUET;
-    return br__ends(path, ".jsonl") || br__ends(path, ".nvjsonl") || br__ends(path, ".json")
+    return br__ends(path, ".jsonl") || br__ends(path, ".nvjsonl") || br__ends(path, ".ndjson") ||
+                   br__ends(path, ".json")
                ? BR__INPUT_JSONL
                : BR__INPUT_TEXT;
 }

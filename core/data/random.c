@@ -200,3 +200,26 @@ void br__pcg64_integers(struct br__pcg64 *r, int32_t low, int32_t high, int32_t 
         out[i] = (int32_t)((uint32_t)low + (uint32_t)(m >> 32));
     }
 }
+
+/* random_interval: of [0, max], by rejection. */
+static int64_t pcg_interval(struct br__pcg64 *r, uint32_t max)
+{
+    uint32_t mask = max, v;
+    for (int shift = 1; shift < 32; shift *= 2)
+        mask |= mask >> shift;
+    do
+        v = pcg_next32(r) & mask;
+    while (v > max);
+    return v;
+}
+
+void br__pcg64_permutation(struct br__pcg64 *r, int64_t n, int64_t *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = i;
+    for (int64_t i = n - 1; i > 0; i--) {
+        int64_t j = pcg_interval(r, (uint32_t)i), t = out[i];
+        out[i] = out[j];
+        out[j] = t;
+    }
+}

@@ -34,5 +34,7 @@ struct br__pcg64 {
 void br__pcg64_seed(struct br__pcg64 *r, uint32_t seed);
 /* Generator.integers(low, high, n, dtype=int32), high excluded. */
 void br__pcg64_integers(struct br__pcg64 *r, int32_t low, int32_t high, int32_t *out, int64_t n);
+/* Generator.permutation(n); n is at most INT32_MAX. */
+void br__pcg64_permutation(struct br__pcg64 *r, int64_t n, int64_t *out);
 
 #endif

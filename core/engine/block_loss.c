@@ -7,7 +7,10 @@
 int br__losses_start(struct br_graph *g, struct br__build *b)
 {
     size_t n = b->cfg->n_experts ? (size_t)(b->cfg->n_layers + b->cfg->n_mtp) : 0;
+    const int64_t shape[1] = {3};
     b->losses->moe = br__arena_alloc(&g->arena, (n + 1) * sizeof *b->losses->moe);
+    if (b->losses->training && b->losses->o->dropout > 0)
+        b->losses->dropout = br__leaf(g, BR_OP_INPUT, BR_I32, "dropout", 1, shape);
     return b->losses->moe ? 0 : BR_E_NOMEM;
 }
 
@@ -18,31 +21,48 @@ static br_val float_input(struct br_graph *g, const char *name, uint32_t n_dim, 
 }
 
 /* The loss of each token, [T], of x[T, hidden]: logits of all words are never made. */
-static br_val head_loss(struct br_graph *g, br_val x, br_val labels)
+static void head_loss(struct br_graph *g, struct br__head_loss *h, br_val x, br_val labels)
 {
     const struct br__build *b = g->build;
     int tied = !b->params->w->src->untied;
-    br_val w = br__weight(g, tied ? "embedding.word_embeddings.weight" : "output_layer.weight", 0,
-                          BR__SPLIT_ROWS);
+    h->x = x;
+    h->labels = labels;
+    h->w = br__weight(g, tied ? "embedding.word_embeddings.weight" : "output_layer.weight", 0,
+                      BR__SPLIT_ROWS);
     const struct br_attr attr = {.i = {b->precision, 0, b->losses->o->native_ce != 0}};
-    br_val stats = BR__OP(g, LM_HEAD_STATS, &attr, x, w, labels);
-    return BR__OP(g, LM_HEAD_LOSS, &attr, x, w, labels, stats);
+    br_val stats = BR__OP(g, LM_HEAD_STATS, &attr, x, h->w, labels);
+    h->loss = BR__OP(g, LM_HEAD_LOSS, &attr, x, h->w, labels, stats);
 }
 
 void br__lm_loss(struct br_graph *g, struct br__build *b, br_val x)
 {
-    struct br__losses *l = b->losses;
-    l->weights = float_input(g, "weights", 1, b->n_tokens);
-    l->loss = head_loss(g, x, b->labels);
+    struct br__head_loss *h = &b->losses->lm;
+    h->weights = float_input(g, "weights", 1, b->n_tokens);
+    head_loss(g, h, x, b->labels);
 }
 
 void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val x)
 {
-    struct br__losses *l = b->losses;
+    struct br__head_loss *h = &b->losses->mtp;
     const int64_t shape[1] = {b->n_tokens};
     b->mtp_labels = br__leaf(g, BR_OP_INPUT, BR_I32, "mtp_labels", 1, shape);
-    l->mtp_weights = float_input(g, "mtp_weights", 1, b->n_tokens);
-    l->mtp_loss = head_loss(g, x, b->mtp_labels);
+    h->weights = float_input(g, "mtp_weights", 1, b->n_tokens);
+    head_loss(g, h, x, b->mtp_labels);
+}
+
+/* How much each token's loss weighs is known before the forward pass, so its gradient needs not
+ * wait. */
+br_val br__head_pass(struct br_graph *g, struct br__head_loss *h, br_val sum)
+{
+    const struct br_attr attr = br__node(g, h->loss)->attr;
+    const int64_t tokens[1] = {br__node(g, h->x)->shape[0]};
+    if (!br__graph_has(g, BR_OP_LM_HEAD_PASS, h->x, h->w))
+        return sum;
+    br_val loss = br__leaf(g, BR_OP_ZEROS, BR_F32, NULL, 1, tokens);
+    const br_val in[] = {h->x, h->w, h->labels, h->weights, loss, sum};
+    h->dx = br__op(g, BR_OP_LM_HEAD_PASS, in, sum ? 6 : 5, &attr);
+    h->loss = BR__OP(g, AFTER, NULL, loss, h->dx);
+    return sum ? BR__OP(g, AFTER, NULL, sum, h->dx) : 0;
 }
 
 /* ---- routed layers (Megatron-LM core/transformer/moe/moe_utils.py) --------------------------- */

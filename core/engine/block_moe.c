@@ -6,7 +6,6 @@
  * channels, ETP) contribute, and the sums are scattered back: Megatron's "allgather" dispatcher.
  * Tensor-parallel ranks hold the same tokens, so first each takes its own share of them. */
 #include "build.h"
-#include <stdio.h>
 
 struct world { /* how the experts are shared */
     uint32_t tp, tp_rank, ep, ep_rank, etp, etp_rank;
@@ -57,11 +56,7 @@ static void moe_route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
     int64_t topk = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
     /* Megatron's moe_router_dtype: its products, and the shares that it hands out. */
     int half = g->values && b->losses->o->router_dtype != BR_F32;
-    const struct br_attr attr = {.i = {half ? g->values : BR_F32}};
-    br_val w = br__weight(g, "mlp.router.weight", 0, BR__SPLIT_NONE);
-    if (g->values && !half)
-        x = BR__OP(g, CAST, BR__I(BR_F32), x);
-    br_val logits = BR__OP(g, MATMUL, &attr, x, w);
+    br_val logits = br__router(g, x, half ? g->values : BR_F32);
     *idx = b->flags & BR__BUILD_ROUTES_GIVEN ? given_routes(g, topk)
                                              : BR__OP(g, TOPK, BR__I(topk), logits);
     br_val probs = BR__OP(g, SOFTMAX, NULL, logits);
@@ -101,20 +96,6 @@ static br_val moe_scatter(struct br_graph *g, const struct world *w, br_val x)
     return w->tp == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_TP, 1, w->tp, w->tp_rank), x);
 }
 
-static br_val expert_weight(struct br_graph *g, const struct world *w, const char *name, int item,
-                            enum br__split split)
-{
-    struct br__build *b = g->build;
-    const struct br__param *p = NULL;
-    int64_t n = b->cfg->n_experts / w->ep;
-    char full[128];
-    snprintf(full, sizeof full, "%s%s", b->prefix, name);
-    if (g->err.code || br__param_experts(b->params, full, item, n * w->ep_rank, n, split,
-                                         w->etp_rank, w->etp, &p, &g->err))
-        return 0;
-    return br__plain_leaf(g, p);
-}
-
 #define FC1 "mlp.experts.experts.linear_fc1.weight"
 #define FC2 "mlp.experts.experts.linear_fc2.weight"
 
@@ -140,22 +121,23 @@ static br_val local_experts(struct br_graph *g, const struct world *w, br_val x,
     struct br__build *b = g->build;
     int64_t n = b->cfg->n_experts / w->ep, topk = br__node(g, idx)->shape[1];
     int64_t rows = br__node(g, idx)->shape[0] * topk;
-    const struct br_attr *precision = BR__I(b->precision);
     br_val sorted = BR__OP(g, MOE_SORT, BR__I(n * w->ep_rank, n), idx);
     br_val offsets = br__slice(g, sorted, 0, 0, n + 1);
     br_val order = br__slice(g, sorted, 0, n + 1, rows);
-    br_val y = BR__OP(g, MOE_GATHER, BR__I(topk), x, order);
-    br_val gate = BR__OP(g, GROUPED_MATMUL, precision, y,
-                         expert_weight(g, w, FC1, 0, BR__SPLIT_ROWS), offsets);
-    br_val up = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC1, 1, BR__SPLIT_ROWS),
-                       offsets);
+    struct br__experts_in in = {.x = BR__OP(g, MOE_GATHER, BR__I(topk), x, order),
+                                .offsets = offsets,
+                                .first = n * w->ep_rank,
+                                .n = n,
+                                .etp = w->etp,
+                                .etp_rank = w->etp_rank};
+    br_val gate = br__experts_linear(g, &in, FC1, 0, BR__SPLIT_ROWS);
+    br_val up = br__experts_linear(g, &in, FC1, 1, BR__SPLIT_ROWS);
     br_val from = br__module_starts(g, BR__RECOMPUTE_MOE_ACT);
-    y = BR__OP(g, SWIGLU, NULL, gate, up);
+    in.x = BR__OP(g, SWIGLU, NULL, gate, up);
     if (b->losses)
-        y = share_early(g, y, order, &p);
+        in.x = share_early(g, in.x, order, &p);
     br__module_ends(g, from, 1);
-    y = BR__OP(g, GROUPED_MATMUL, precision, y, expert_weight(g, w, FC2, 0, BR__SPLIT_COLS),
-               offsets);
+    br_val y = br__experts_linear(g, &in, FC2, 0, BR__SPLIT_COLS);
     return BR__OP(g, MOE_COMBINE, NULL, y, p, order);
 }
 

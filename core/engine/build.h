@@ -20,11 +20,18 @@ struct br__moe_losses { /* of one routed layer */
     br_val counts;      /* [E] of this one */
     br_val aux, z;      /* [1, 1]; 0: no such loss */
 };
+struct br__head_loss {    /* of an output layer; 0: none */
+    br_val x, w, labels;  /* [T, hidden], [V, hidden], i32[T] */
+    br_val weights, loss; /* of each token, [T] */
+    br_val dx;            /* gradient by x, where one op makes it beside the loss; else 0 */
+};
 struct br__losses {
     const struct br__train_opts *o;
-    /* inputs: weight of each token's loss, [T]; of the routed layers' losses, [1, 1] */
-    br_val weights, mtp_weights, aux_weight, z_weight;
-    br_val loss, mtp_loss;      /* of each token, [T] */
+    /* inputs: weight of the routed layers' losses, [1, 1] */
+    br_val aux_weight, z_weight;
+    struct br__head_loss lm, mtp;
+    int training;               /* what only training does is done: dropout */
+    br_val dropout;             /* input i32[3], see BR_OP_DROPOUT; 0: there is none */
     struct br__moe_losses *moe; /* [n_moe] */
     size_t n_moe;
     br_val segment; /* first node of the one that is open; 0: none */
@@ -72,6 +79,10 @@ int br__losses_start(struct br_graph *g, struct br__build *b);
 /* x[T, hidden], after the final norm; and the same of the MTP layer. */
 void br__lm_loss(struct br_graph *g, struct br__build *b, br_val x);
 void br__mtp_loss(struct br_graph *g, struct br__build *b, br_val x);
+/* In a graph that a backward pass is to be added to, and where the device can: loss and gradient of
+ * the head by one op, which makes the logits once.  sum: of the gradients by w, or 0; returns it,
+ * after this gradient was added. */
+br_val br__head_pass(struct br_graph *g, struct br__head_loss *h, br_val sum);
 /* Of a routed layer: logits and probabilities [T, E], chosen experts i32[T, k]. */
 void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx);
 /* Layer i begins or has just ended, as far as layers are made again. */
@@ -92,6 +103,19 @@ br_val br__plain_leaf(struct br_graph *g, const struct br__param *p);
 /* y = x w' with the weight, its adapter if there is one, and the bias of that name or NULL. */
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
                   const char *bias);
+/* Logits of the router, with its adapter if there is one: x[T, hidden] and the weight as `dtype`;
+ * the adapter computes with x as it is. */
+br_val br__router(struct br_graph *g, br_val x, uint32_t dtype);
+/* Rows for routed experts: x[R, n], those of one expert after those of another, of which this rank
+ * has experts [first, first + n), and of each share etp_rank of etp. */
+struct br__experts_in {
+    br_val x, offsets; /* offsets i32[n + 1] */
+    int64_t first, n;
+    uint32_t etp, etp_rank;
+};
+/* br__linear of experts. */
+br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, const char *name,
+                          int item, enum br__split split);
 /* Products that are exact in inference; where training has bfloat16 values, as any other. */
 struct br_attr br__exact(const struct br_graph *g);
 /* x enters work that the tensor-parallel ranks share; and a partial sum leaves it. */

@@ -33,6 +33,7 @@ struct br__weights_opts {
     const struct br__lora_opts *lora; /* or NULL; not beside an adapter */
     int merge_adapter;
     int no_verify; /* do not compare checksums of a Megatron checkpoint */
+    int unread;    /* for a plan: no weight is read, all are zeros that take no memory */
     int threads;
     const struct br_listener *listener;
 };
@@ -87,6 +88,7 @@ struct br__source {
     int64_t shape[BR_MAX_DIMS];
     int64_t rows, cols;
     const void *data; /* mapped file, or memory of the weights; NULL until br__weights_load */
+    int by_blocks;    /* data stays NULL: a device off the host reads the values by blocks */
     uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
     int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
 };
@@ -98,7 +100,7 @@ struct br__weights {
     size_t n_sources;
     struct br__map by_name;
     void **owned; /* [n_sources] memory that load made */
-    int threads;
+    int threads, unread;
     struct br__adapter *adapter; /* or NULL */
     uint64_t owned_bytes;
     pthread_mutex_t lock; /* of loading: ranks share the weights */
@@ -129,13 +131,21 @@ struct br__adapter {
     int merge;       /* weights are changed when they are loaded */
     int bias_inside; /* DoRA: the magnitude scales the bias, too, as Megatron Bridge does */
 };
+/* "decoder.layers.0.mlp.experts.linear_fc1" of the key "….mlp.experts.experts.linear_fc1.weight":
+ * checkpoints name the module once more (arena; NULL: out of memory). */
+const char *br__lora_module(struct br__arena *a, const char *key);
 int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 void br__adapter_close(struct br__adapter *a);
 const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, const char *target);
 /* w[rows, cols] in float32 becomes the merged weight: w + s b a, for DoRA scaled row by row to
- * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer). */
+ * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer).  bias[rows], or NULL, is
+ * scaled alike. */
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
-                      struct br_err *err) BR_MUST_CHECK;
+                      float *bias, struct br_err *err) BR_MUST_CHECK;
+/* The pair whose magnitudes scale the bias of that name, or NULL. */
+const struct br__adapter_pair *br__adapter_of_bias(const struct br__adapter *a, const char *name);
+/* A key of adapter_config.json that is bridge's own: bias_inside. */
+#define BR__ADAPTER_BIAS_INSIDE "bridge_dora_bias_inside"
 
 /* What running costs, for reports and for `bench`. */
 struct br__llm_cost {
@@ -226,6 +236,8 @@ struct br__train_opts {
     unsigned recompute_modules; /* selective: enum br__recompute_module */
     int aux_kind;               /* enum br__aux_kind */
     double aux_coeff, z_coeff;  /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
+    double dropout;             /* of adapters, in [0, 1) */
+    int dropout_post;           /* of their result, not of what they see */
 };
 /* The weights of a model as they are trained.  It takes the place of the model's own: what the
  * model computes while it is open, it computes with these.  Open it before any session of the
@@ -253,11 +265,14 @@ struct br__trained {
 };
 /* All of them, in the order of the model's files; the list lives as long as the trainer. */
 const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n);
+/* The device that computes, whose memory is the host's; its thread is the caller's between calls of
+ * the trainer. */
+struct br__device *br__trainer_device(struct br__trainer *t);
 /* A step begins: gradients and the running counts of routed tokens become 0. */
-void br__trainer_zero(struct br__trainer *t);
+int br__trainer_zero(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
 /* The main weights have changed (a step has ended, a checkpoint was read): what the model computes
- * with follows, `bf16` among it. */
-int br__trainer_updated(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
+ * with follows, `bf16` among it; `rounded`: that one is already what `main` rounds to. */
+int br__trainer_updated(struct br__trainer *t, int rounded, struct br_err *err) BR_MUST_CHECK;
 
 /* Sequences of a micro batch, one after another.  What is differentiated is
  *     loss_scale * sum(mask * loss) + aux_scale * sum over layers(aux_coeff * aux + z_coeff * z)
@@ -273,6 +288,8 @@ struct br__micro {
     float aux_scale;          /* 1 / micro batches; per token: n_tokens */
     float mtp_scale;          /* mtp_loss_scaling_factor / micro batches; per token: times n_tokens
                                  instead */
+    uint64_t dropout_key;     /* of the step, with dropout */
+    int64_t first_token;      /* of the step's tokens, whose number decides with the key */
 };
 struct br__micro_out {
     double loss_sum;       /* sum(mask * loss) */
@@ -281,9 +298,18 @@ struct br__micro_out {
     const double *aux, *z; /* [n_moe] without coefficient and scale; the trainer's, until its next
                               micro batch; NULL: no such loss */
 };
-/* Memory of the trainer and its device: weights and gradients, values of a run, scratch; graphs for
- * shapes of micro batches are made when they are met. */
-uint64_t br__trainer_bytes(const struct br__trainer *t);
+/* Private memory, in bytes. */
+struct br__trainer_memory {
+    uint64_t model;   /* weights beside the trained ones that are not used where a file has them */
+    uint64_t weights; /* trained: main weights and what the model computes with */
+    uint64_t gradients;   /* of them */
+    uint64_t activations; /* of a micro batch: values of the graph, scratch, inputs */
+};
+/* What micro batches of at most this shape take, forward and backward; nothing is run.  n_tokens 0:
+ * what is held now.  With weights that are not read this and the list are all that a trainer has.
+ */
+int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
+                       struct br__trainer_memory *out, struct br_err *err) BR_MUST_CHECK;
 /* Forward and, if `backward`, backward pass: gradients are added to those of the list.
  * BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not fit. */
 int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,

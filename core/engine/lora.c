@@ -3,7 +3,8 @@
  *
  * Megatron fuses q, k, v and gate, up, so an adapter has one A for all of them, and a B whose rows
  * stand in the order of the fused weight.  A pair of each Hugging Face weight shares them: its rows
- * of B are those that the weight rules move there.
+ * of B are those that the weight rules move there.  The routed experts of a layer have one adapter
+ * together; its pairs are found by Megatron's name and an item, as their weights are.
  * Source: megatron.bridge.peft, lora.py, dora.py, module_matcher.py. */
 #include "weights.h"
 #include <math.h>
@@ -49,6 +50,15 @@ static int lora_listed(const char *const *list, size_t n, const char *module)
         if (strcmp(list[i], last) == 0 || lora_fits(list[i], module))
             return 1;
     return 0;
+}
+
+const char *br__lora_module(struct br__arena *a, const char *key)
+{
+    const char *rest = strstr(key, ".experts.experts.");
+    size_t head = rest ? (size_t)(rest - key) : 0;
+    rest = rest ? rest + strlen(".experts") : key;
+    return br__arena_printf(a, "%.*s%.*s", (int)head, key, (int)(strlen(rest) - strlen(".weight")),
+                            rest);
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -119,59 +129,88 @@ static int take_rows(struct maker *mk, struct br__adapter_pair *p, const struct 
     return 0;
 }
 
-static int add_pair(struct maker *mk, const struct br__adapter_pair *like, uint32_t hf,
-                    const struct br__move *all, size_t n_all)
+static int put_pair(struct maker *mk, const struct br__adapter_pair *like, const char *target,
+                    const struct br__move *moves, size_t n)
 {
     struct br__adapter *a = mk->a;
-    const char *name = mk->x->hf[hf].name;
-    struct br__source *weight = br__weights_find(mk->w, name);
-    struct br__move *moves = br__arena_alloc(&a->arena, n_all * sizeof *moves);
-    size_t n = 0;
-    if (!moves || br__grow(&a->pairs, &mk->cap_pairs, a->n_pairs, sizeof *a->pairs))
+    if (!target || br__grow(&a->pairs, &mk->cap_pairs, a->n_pairs, sizeof *a->pairs))
         return br__nomem(mk->err, "for a new adapter");
-    if (!weight)
-        return br_fail(mk->err, BR_E_PLAN, "an adapter is wanted of '%s', which the model has not",
-                       name);
-    for (size_t i = 0; i < n_all; i++)
-        if (all[i].hf == hf)
-            moves[n++] = all[i];
-    qsort(moves, n, sizeof *moves, by_hf_row);
     struct br__adapter_pair *p = &a->pairs[a->n_pairs];
     *p = *like;
-    p->target = weight->name;
+    p->target = target;
     p->index = (uint32_t)a->n_pairs;
     if (br__map_put(&a->by_target, p->target, p->index))
         return br__nomem(mk->err, "for a new adapter");
     a->n_pairs++;
-    int rc = take_rows(mk, p, moves, n);
-    return rc || !p->magnitude ? rc : fill_magnitudes(mk, p, weight);
+    return take_rows(mk, p, moves, n);
 }
 
-/* The adapter of a Megatron tensor. */
+/* The pair of one of the Hugging Face tensors that a Megatron tensor is made of. */
+static int add_pair(struct maker *mk, const struct br__adapter_pair *like, const struct br__view *v,
+                    uint32_t hf, int item)
+{
+    struct br__adapter *a = mk->a;
+    const struct br__move *all = mk->x->moves + v->first_move;
+    struct br__move *moves = br__arena_alloc(&a->arena, v->n_moves * sizeof *moves);
+    size_t n = 0;
+    if (!moves)
+        return br__nomem(mk->err, "for a new adapter");
+    for (size_t i = 0; i < v->n_moves; i++)
+        if (all[i].hf == hf)
+            moves[n++] = all[i];
+    qsort(moves, n, sizeof *moves, by_hf_row);
+    if (mk->x->mc[v->mc].lead)
+        return put_pair(mk, like, br__arena_printf(&a->arena, "%s|%d", mk->x->mc[v->mc].name, item),
+                        moves, n);
+    struct br__source *weight = br__weights_find(mk->w, mk->x->hf[hf].name);
+    if (!weight)
+        return br_fail(mk->err, BR_E_PLAN, "an adapter is wanted of '%s', which the model has not",
+                       mk->x->hf[hf].name);
+    int rc = put_pair(mk, like, weight->name, moves, n);
+    return rc || !like->magnitude ? rc : fill_magnitudes(mk, &a->pairs[a->n_pairs - 1], weight);
+}
+
+/* Megatron Bridge's DoRA reads a linear's one weight, which neither of these has for it. */
+static int lora_check(const struct maker *mk, const struct br__slot *mc, const char *module)
+{
+    const char *what = mc->lead                      ? "routed experts"
+                       : br__ends(module, ".router") ? "a router"
+                                                     : NULL;
+    if (mk->o->dora && what)
+        return br_fail(mk->err, BR_E_UNSUPPORTED,
+                       "'%s': there is no DoRA of %s, in Megatron Bridge neither; use --peft lora, "
+                       "or name the other target modules with wildcards",
+                       module, what);
+    if (mc->ndim - mc->lead != 2)
+        return br_fail(mk->err, BR_E_UNSUPPORTED,
+                       "'%s' cannot have an adapter: only linears can; leave it out of the target "
+                       "modules",
+                       module);
+    return BR_OK;
+}
+
+/* The adapter of a Megatron tensor: of its first view, if it is one of experts, which are alike. */
 static int lora_adapt(struct maker *mk, const struct br__view *v, const char *module)
 {
     const struct br__slot *mc = &mk->x->mc[v->mc];
     const struct br__move *moves = mk->x->moves + v->first_move;
-    if (mc->lead || mc->ndim != 2)
-        return br_fail(mk->err, BR_E_UNSUPPORTED,
-                       "'%s' cannot have an adapter: only linears that are not routed experts can; "
-                       "leave it out of the target modules",
-                       module);
+    int64_t rows = mc->shape[mc->lead], cols = mc->shape[mc->lead + 1];
+    int rc = lora_check(mk, mc, module), item = 0;
+    if (rc)
+        return rc;
     struct br__adapter_pair like = {
-        .a = lora_tensor(mk, module, "linear_in.weight", mk->o->dim, mc->shape[1]),
-        .b = lora_tensor(mk, module, "linear_out.weight", mc->shape[0], mk->o->dim),
+        .a = lora_tensor(mk, module, "linear_in.weight", mk->o->dim, cols),
+        .b = lora_tensor(mk, module, "linear_out.weight", rows, mk->o->dim),
         .scaling = (float)(mk->o->alpha / (double)mk->o->dim)};
-    like.magnitude =
-        mk->o->dora ? lora_tensor(mk, module, "weight_magnitude", mc->shape[0], 0) : NULL;
+    like.magnitude = mk->o->dora ? lora_tensor(mk, module, "weight_magnitude", rows, 0) : NULL;
     if (!like.a || !like.b || (mk->o->dora && !like.magnitude))
         return br__nomem(mk->err, "for a new adapter");
-    int rc = 0;
     for (uint32_t i = 0; i < v->n_moves && !rc; i++) {
         int again = 0;
         for (uint32_t k = 0; k < i; k++)
             again |= moves[k].hf == moves[i].hf;
         if (!again)
-            rc = add_pair(mk, &like, moves[i].hf, moves, v->n_moves);
+            rc = add_pair(mk, &like, v, moves[i].hf, item++);
     }
     return rc;
 }
@@ -187,16 +226,16 @@ static int lora_make(struct maker *mk)
     if (!mk->a->sources || br__map_init(&mk->a->by_target, 64))
         return br__nomem(mk->err, "for a new adapter");
     for (size_t i = 0; i < mk->x->n_views && !rc; i++) {
-        const char *name = mk->x->mc[mk->x->views[i].mc].name;
-        if (!br__ends(name, ".weight"))
+        const struct br__view *v = &mk->x->views[i];
+        const char *name = mk->x->mc[v->mc].name;
+        if (!br__ends(name, ".weight") || v->row) /* the first expert stands for all */
             continue;
-        const char *module =
-            br__arena_printf(a, "%.*s", (int)(strlen(name) - strlen(".weight")), name);
+        const char *module = br__lora_module(a, name);
         if (!module)
             return br__nomem(mk->err, "for a new adapter");
         if (lora_listed(mk->o->targets, mk->o->n_targets, module) &&
             !lora_listed(mk->o->excluded, mk->o->n_excluded, module))
-            rc = lora_adapt(mk, &mk->x->views[i], module);
+            rc = lora_adapt(mk, v, module);
     }
     if (!rc && !mk->a->n_pairs)
         rc = br_fail(mk->err, BR_E_USAGE, "the model has none of the target modules");

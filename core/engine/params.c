@@ -92,12 +92,21 @@ struct found {
     struct br__source *source;
     int64_t row, rows;
     uint32_t flags; /* of its rule: enum br_map_flags */
+    int dtype;      /* of the param */
 };
 
-/* Source of one item (and expert, or -1). */
-static int find_source(struct br__params *p, const char *mcore, int item, int64_t expert,
+/* A vector for the graph: one axis, or the small conv1d matrix. */
+static int is_vector(const struct br__source *s)
+{
+    return s->ndim != 2;
+}
+
+/* Source of what is wanted (of one expert, or -1). */
+static int find_source(struct br__params *p, const struct br__param_want *want, int64_t expert,
                        struct found *f, struct br_err *err)
 {
+    const char *mcore = want->mcore;
+    int item = want->item;
     const struct br_map *map = NULL;
     struct br__pattern pattern;
     int mc_item = 0;
@@ -128,55 +137,65 @@ static int find_source(struct br__params *p, const char *mcore, int item, int64_
         return br_fail(err, BR_E_PLAN, "the model has no tensor '%s'", name);
     /* Off the host bytes are made when they are uploaded; a merged adapter changes the dtype. */
     int merges = p->w->adapter && p->w->adapter->merge;
-    return p->host || merges ? br__weights_load(p->w, f->source, err) : 0;
+    rc = p->host || merges ? br__weights_load(p->w, f->source, err) : 0;
+    f->dtype = is_vector(f->source) ? BR_F32 : f->source->dtype;
+    return rc;
 }
 
 /* ---- shares ---------------------------------------------------------------------------------- */
 
-/* Share `rank` of `size` of n, which must divide. */
-static int param_share(int64_t n, uint32_t rank, uint32_t size, int64_t *from, int64_t *len,
+/* A rank's share of n rows or columns, which must divide. */
+static int param_share(int64_t n, const struct br__sharing *by, int64_t *from, int64_t *len,
                        const char *name, struct br_err *err)
 {
-    if (n % size)
+    if (n % by->size)
         return br_fail(err, BR_E_USAGE,
                        "'%s' has %lld rows or columns, which %u ranks cannot share", name,
-                       (long long)n, size);
-    *len = n / size;
-    *from = *len * rank;
+                       (long long)n, by->size);
+    *len = n / by->size;
+    *from = *len * by->rank;
     return 0;
 }
 
-/* The parts of a source's rows [row, row + rows) that a rank owns; at most 3. */
-static int param_cut(const struct br_config *cfg, struct br__source *s, int64_t row, int64_t rows,
-                     enum br__split split, uint32_t rank, uint32_t size, struct br__part *parts,
-                     size_t *n_parts, struct br_err *err)
+/* Where there are fewer groups of keys and values than ranks, several ranks hold the same one. */
+static struct br__sharing share_groups(const struct br_config *cfg, struct br__sharing by)
 {
+    uint32_t groups = (uint32_t)br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS);
+    if (by.split != BR__SPLIT_KV)
+        return by;
+    by.split = BR__SPLIT_ROWS;
+    if (groups < by.size) {
+        by.rank = (uint32_t)((uint64_t)by.rank * groups / by.size);
+        by.size = groups;
+    }
+    return by;
+}
+
+/* The parts of a source's rows that a rank owns; at most 3. */
+static int param_cut(const struct br_config *cfg, const struct found *f,
+                     const struct br__sharing *sharing, struct br__part *parts, size_t *n_parts,
+                     struct br_err *err)
+{
+    const struct br__sharing by = share_groups(cfg, *sharing);
+    struct br__source *s = f->source;
     int64_t from = 0, len = 0;
     int rc = 0;
     *n_parts = 1;
-    parts[0] = (struct br__part){s, row, rows, 0, s->cols};
-    if (split == BR__SPLIT_KV) {
-        uint32_t groups = (uint32_t)br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS);
-        if (groups < size) {
-            rank = (uint32_t)((uint64_t)rank * groups / size);
-            size = groups;
-        }
-        split = BR__SPLIT_ROWS;
-    }
-    if (split == BR__SPLIT_NONE || size == 1)
+    parts[0] = (struct br__part){s, f->row, f->rows, 0, s->cols};
+    if (by.split == BR__SPLIT_NONE || by.size == 1)
         return 0;
-    if (split == BR__SPLIT_COLS || (split == BR__SPLIT_ROWS && s->ndim == 1)) {
-        if (!(rc = param_share(s->cols, rank, size, &from, &len, s->name, err)))
-            parts[0] = (struct br__part){s, row, rows, from, len};
-    } else if (split == BR__SPLIT_ROWS) {
-        if (!(rc = param_share(rows, rank, size, &from, &len, s->name, err)))
-            parts[0] = (struct br__part){s, row + from, len, 0, s->cols};
+    if (by.split == BR__SPLIT_COLS || (by.split == BR__SPLIT_ROWS && s->ndim == 1)) {
+        if (!(rc = param_share(s->cols, &by, &from, &len, s->name, err)))
+            parts[0] = (struct br__part){s, f->row, f->rows, from, len};
+    } else if (by.split == BR__SPLIT_ROWS) {
+        if (!(rc = param_share(f->rows, &by, &from, &len, s->name, err)))
+            parts[0] = (struct br__part){s, f->row + from, len, 0, s->cols};
     } else {
         int64_t key =
             br_cfg_i(cfg, BR_CFG_LINEAR_NUM_KEY_HEADS) * br_cfg_i(cfg, BR_CFG_LINEAR_KEY_HEAD_DIM);
-        int64_t channels[3] = {key, key, rows - 2 * key};
-        for (int64_t i = 0, base = row; i < 3 && !rc; base += channels[i++])
-            if (!(rc = param_share(channels[i], rank, size, &from, &len, s->name, err)))
+        int64_t channels[3] = {key, key, f->rows - 2 * key};
+        for (int64_t i = 0, base = f->row; i < 3 && !rc; base += channels[i++])
+            if (!(rc = param_share(channels[i], &by, &from, &len, s->name, err)))
                 parts[i] = (struct br__part){s, base + from, len, 0, s->cols};
         *n_parts = 3;
     }
@@ -234,25 +253,73 @@ static const void *param_gather(struct br__params *p, const struct br__part *par
     return m;
 }
 
+/* Elements of sources, read by blocks. */
+struct block_reader {
+    const struct br__model_source *src;
+    int to; /* dtype wanted */
+    struct br__scratch scratch;
+    unsigned char *block;
+};
+
+static int reader_open(struct block_reader *r, const struct br__param *p, struct br_err *err)
+{
+    *r = (struct block_reader){
+        p->weights->src, (int)p->stored.dtype, {br__alloc(BR__OUT_BUF)}, br__alloc(BR__READ_BLOCK)};
+    return r->scratch.buf && r->block ? 0 : br__nomem(err, "for the model's weights");
+}
+
+static void reader_close(struct block_reader *r)
+{
+    br__free(r->scratch.buf);
+    br__free(r->block);
+}
+
+/* copy_part of a source that is not in memory. */
+static int read_part(struct block_reader *r, const struct br__part *q, int64_t from, int64_t end,
+                     unsigned char *dst, struct br_err *err)
+{
+    const struct br__source *s = q->source;
+    int rc = 0;
+    int64_t size = (int64_t)br_dtype_size(s->dtype), most = BR__READ_BLOCK / size;
+    int whole = q->n_cols == s->cols; /* rows follow one another in the source, too */
+    for (int64_t n; from < end && !rc; from += n) {
+        int64_t row = from / q->n_cols, col = from % q->n_cols;
+        n = BR__MIN(whole ? end - from : BR__MIN(q->n_cols - col, end - from), most);
+        int64_t at = (q->row + row) * s->cols + q->col + col;
+        rc = r->src->ops->read(r->src, &r->src->tensors[s->index], (uint64_t)(at * size), r->block,
+                               (size_t)(n * size), &r->scratch, err);
+        if (!rc)
+            br_cast(dst, r->to, r->block, s->dtype, (size_t)n, 0);
+        dst += (size_t)n * br_dtype_size(r->to);
+    }
+    return rc;
+}
+
 /* br_source_bytes of a param: bytes [at, at + n) of its parts, whole elements. */
 static int make_bytes(void *arg, void *host, size_t at, size_t n, struct br_err *err)
 {
     const struct br__param *p = arg;
-    int to = (int)p->stored.dtype, rc = 0;
+    int to = (int)p->stored.dtype;
     size_t size = br_dtype_size(to);
     int64_t from = (int64_t)(at / size), end = from + (int64_t)(n / size);
     unsigned char *dst = host;
+    struct block_reader r;
+    int rc = reader_open(&r, p, err);
     for (size_t i = 0; i < p->n_parts && from < end && !rc; i++) {
         const struct br__part *q = &p->parts[i];
         int64_t stop = BR__MIN(end, elems_of(q));
-        if (from < stop && !(rc = br__weights_load(p->weights, q->source, err))) {
-            copy_part(q, to, from, stop, dst);
+        if (from < stop && !(rc = br__weights_find_values(p->weights, q->source, err))) {
+            if (q->source->data)
+                copy_part(q, to, from, stop, dst);
+            else
+                rc = read_part(&r, q, from, stop, dst, err);
             dst += (size_t)(stop - from) * size;
             from = stop;
         }
         from -= elems_of(q);
         end -= elems_of(q);
     }
+    reader_close(&r);
     return rc;
 }
 
@@ -283,33 +350,26 @@ static int param_add(struct br__params *p, struct br__param *q, const char *key,
     return 0;
 }
 
-/* A vector for the graph: one axis, or the small conv1d matrix. */
-static int is_vector(const struct br__source *s)
-{
-    return s->ndim != 2;
-}
-
-/* Of the rows [row, row + rows) of a source, as dtype. */
-static int make_of(struct br__params *p, const char *key, struct br__source *s, int64_t row,
-                   int64_t rows, int dtype, enum br__split split, uint32_t rank, uint32_t size,
-                   struct br__param **out, struct br_err *err)
+/* One param of the rows that were found. */
+static int make_of(struct br__params *p, const char *key, const struct found *f,
+                   const struct br__sharing *by, struct br__param **out, struct br_err *err)
 {
     struct br__part parts[3];
     size_t n;
-    int rc = param_cut(p->w->cfg, s, row, rows, split, rank, size, parts, &n, err);
+    int rc = param_cut(p->w->cfg, f, by, parts, &n, err);
     if (rc)
         return rc;
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     if (!q)
         return br__nomem(err, "for parameters");
-    q->stored.dtype = (uint32_t)dtype;
-    q->split = split;
-    q->shared = split == BR__SPLIT_NONE;
+    q->stored.dtype = (uint32_t)f->dtype;
+    q->split = by->split;
+    q->shared = by->split == BR__SPLIT_NONE;
     for (size_t i = 0; i < n; i++)
         q->stored.shape[0] += parts[i].n_rows;
     q->stored.shape[1] = parts[0].n_cols;
     q->stored.n_dim = 2;
-    if (s->ndim == 1) {
+    if (f->source->ndim == 1) {
         q->stored.n_dim = 1;
         q->stored.shape[0] = parts[0].n_cols;
     }
@@ -320,35 +380,22 @@ static int make_of(struct br__params *p, const char *key, struct br__source *s, 
     return 0;
 }
 
-static int param_make(struct br__params *p, const char *key, const char *mcore, int item,
-                      enum br__split split, uint32_t rank, uint32_t size, struct br__param **out,
-                      struct br_err *err)
+static int make_one(struct br__params *p, const char *key, const struct br__param_want *want,
+                    struct br__param **out, struct br_err *err)
 {
     struct found f;
-    int rc = find_source(p, mcore, item, -1, &f, err);
+    int rc = find_source(p, want, -1, &f, err);
     if (!rc)
-        rc = make_of(p, key, f.source, f.row, f.rows,
-                     is_vector(f.source) ? BR_F32 : f.source->dtype, split, rank, size, out, err);
+        rc = make_of(p, key, &f, &want->sharing, out, err);
     if (!rc)
         (*out)->centred = (f.flags & BR_MAP_ZERO_CENTERED) != 0;
     return rc;
 }
 
-int br__param_get(struct br__params *p, const char *mcore, int item, enum br__split split,
-                  uint32_t rank, uint32_t size, const struct br__param **out, struct br_err *err)
+static int make_experts(struct br__params *p, const char *key, const struct br__param_want *want,
+                        struct br__param **out, struct br_err *err)
 {
-    char key[160];
-    snprintf(key, sizeof key, "%s|%d", mcore, item);
-    struct br__param *q = param_known(p, key);
-    int rc = q ? 0 : param_make(p, key, mcore, item, split, rank, size, &q, err);
-    *out = q;
-    return rc;
-}
-
-static int make_experts(struct br__params *p, const char *key, const char *mcore, int item,
-                        int64_t first, int64_t n, enum br__split split, uint32_t rank,
-                        uint32_t size, struct br__param **out, struct br_err *err)
-{
+    const int64_t n = want->n;
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     struct br__part *parts = br__arena_alloc(&p->arena, (size_t)n * sizeof *parts);
     const void **data = br__arena_alloc(&p->arena, (size_t)n * sizeof *data);
@@ -357,10 +404,9 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     for (int64_t e = 0; e < n; e++) {
         struct found f;
         size_t one;
-        int rc = find_source(p, mcore, item, first + e, &f, err);
+        int rc = find_source(p, want, want->first + e, &f, err);
         const struct br__source *s = f.source;
-        if (rc || (rc = param_cut(p->w->cfg, f.source, f.row, f.rows, split, rank, size, &parts[e],
-                                  &one, err)))
+        if (rc || (rc = param_cut(p->w->cfg, &f, &want->sharing, &parts[e], &one, err)))
             return rc;
         if (e && s->dtype != (int)q->stored.dtype)
             return br_fail(err, BR_E_UNSUPPORTED, "'%s' is %s, other experts are %s", s->name,
@@ -372,7 +418,7 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
             return br__nomem(err, "for parameters");
     }
     q->stored.parts = p->host ? data : NULL;
-    q->split = split;
+    q->split = want->sharing.split;
     q->expert = 1;
     q->stored.n_dim = 3;
     q->stored.shape[0] = n;
@@ -384,14 +430,15 @@ static int make_experts(struct br__params *p, const char *key, const char *mcore
     return 0;
 }
 
-int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t first, int64_t n,
-                      enum br__split split, uint32_t rank, uint32_t size,
-                      const struct br__param **out, struct br_err *err)
+int br__param_get(struct br__params *p, const struct br__param_want *want,
+                  const struct br__param **out, struct br_err *err)
 {
     char key[160];
-    snprintf(key, sizeof key, "%s|%d", mcore, item);
+    snprintf(key, sizeof key, "%s|%d", want->mcore, want->item);
     struct br__param *q = param_known(p, key);
-    int rc = q ? 0 : make_experts(p, key, mcore, item, first, n, split, rank, size, &q, err);
+    int rc = 0;
+    if (!q)
+        rc = want->n ? make_experts(p, key, want, &q, err) : make_one(p, key, want, &q, err);
     *out = q;
     return rc;
 }
@@ -419,23 +466,86 @@ static int make_of_rows(struct br__params *p, const char *key, const struct br__
 }
 
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
-                      enum br__split split, uint32_t rank, uint32_t size,
-                      const struct br__param **out, struct br_err *err)
+                      const struct br__sharing *weight, const struct br__param **out,
+                      struct br_err *err)
 {
     char key[320];
-    int follows = (which == 'A') == (split == BR__SPLIT_COLS), rc = 0;
+    int follows = (which == 'A') == (weight->split == BR__SPLIT_COLS), rc = 0;
+    struct br__sharing by = {follows ? weight->split : BR__SPLIT_NONE, weight->rank, weight->size};
     struct br__source *s = which == 'A' ? pair->a : which == 'B' ? pair->b : pair->magnitude;
     const struct br__part *rows = which == 'A' ? NULL : which == 'B' ? pair->b_rows : pair->m_rows;
     snprintf(key, sizeof key, "%s|%u", s->name, rows ? pair->index : 0);
     struct br__param *q = param_known(p, key);
-    if (!q && rows && (size > 1 || !p->host))
+    if (!q && rows && (by.size > 1 || !p->host))
         return br_fail(err, BR_E_UNSUPPORTED, "new adapters work on one rank of the host only");
     if (!q)
         rc = rows ? make_of_rows(p, key, rows, pair->n_rows, &q, err)
-                  : make_of(p, key, s, 0, s->rows, BR_F32, follows ? split : BR__SPLIT_NONE, rank,
-                            size, &q, err);
+                  : make_of(p, key, &(struct found){s, 0, s->rows, 0, BR_F32}, &by, &q, err);
     if (!rc)
         q->adapter = which;
+    *out = q;
+    return rc;
+}
+
+/* The tensor of expert i's pair and the part of it that is this rank's. */
+static int expert_part(struct br__params *p, const struct br__param *weights, size_t i, int which,
+                       const struct br__sharing *sharing, struct br__part *out, struct br_err *err)
+{
+    const char *target = weights->parts[i].source->name;
+    const struct br__adapter_pair *pair = br__adapter_find(p->w->adapter, target);
+    int follows = (which == 'A') == (sharing->split == BR__SPLIT_COLS);
+    size_t one;
+    if (!pair || pair->magnitude)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       pair ? "'%s' has a DoRA adapter, which cannot work beside the weights of "
+                              "routed experts; use --merge-adapter"
+                            : "'%s' has no adapter, other experts of its layer have: such an "
+                              "adapter cannot work beside the weights; use --merge-adapter",
+                       target);
+    struct br__source *s = which == 'A' ? pair->a : pair->b;
+    const struct br__sharing by = {follows ? sharing->split : BR__SPLIT_NONE, sharing->rank,
+                                   sharing->size};
+    return param_cut(p->w->cfg, &(struct found){.source = s, .rows = s->rows}, &by, out, &one, err);
+}
+
+static int make_expert_adapters(struct br__params *p, const char *key,
+                                const struct br__param *weights, int which,
+                                const struct br__sharing *sharing, struct br__param **out,
+                                struct br_err *err)
+{
+    size_t n = weights->n_parts;
+    struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
+    struct br__part *parts = br__arena_alloc(&p->arena, n * sizeof *parts);
+    const void **data = br__arena_alloc(&p->arena, n * sizeof *data);
+    if (!q || !parts || !data)
+        return br__nomem(err, "for parameters");
+    *q = (struct br__param){.split = (int)sharing->split, .expert = 1, .adapter = which};
+    for (size_t i = 0; i < n; i++) {
+        int copied, rc = expert_part(p, weights, i, which, sharing, &parts[i], err);
+        if (rc)
+            return rc;
+        data[i] = p->host ? param_gather(p, &parts[i], 1, BR_F32, &copied) : NULL;
+        if (p->host && !data[i])
+            return br__nomem(err, "for parameters");
+    }
+    q->stored = (struct br__stored){.dtype = BR_F32,
+                                    .n_dim = 3,
+                                    .shape = {(int64_t)n, parts[0].n_rows, parts[0].n_cols},
+                                    .parts = p->host ? data : NULL};
+    if (param_add(p, q, key, parts, n))
+        return br__nomem(err, "for parameters");
+    *out = q;
+    return 0;
+}
+
+int br__param_expert_adapters(struct br__params *p, const struct br__param *weights, int which,
+                              const struct br__sharing *sharing, const struct br__param **out,
+                              struct br_err *err)
+{
+    char key[192];
+    snprintf(key, sizeof key, "%s|%c", weights->key, which);
+    struct br__param *q = param_known(p, key);
+    int rc = q ? 0 : make_expert_adapters(p, key, weights, which, sharing, &q, err);
     *out = q;
     return rc;
 }

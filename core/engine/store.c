@@ -66,7 +66,39 @@ static int is_wide(const struct br__store *s, const struct br__source *q, size_t
     return s->half && (q->ndim != 2 || q->index >= n_model);
 }
 
-static void store_take(struct br__store *s, struct br__source *q, const struct layout *l, size_t i)
+/* What training starts from. */
+static void store_fill(const struct br__store *s, const struct br__trained *t,
+                       const struct br__source *q)
+{
+    br_cast(t->main, BR_F32, q->data, q->dtype, t->n, 0);
+    for (size_t k = 0; k < t->n && t->minus_one; k++)
+        t->main[k] -= 1;
+    if (!s->half)
+        return;
+    br_cast(t->bf16, s->half, t->main, BR_F32, t->n, 0);
+    br_cast(t->main, BR_F32, t->bf16, s->half, t->n, 0);
+}
+
+/* Zeros, or addresses alone. */
+static void *store_block(const struct br__store *s, size_t n)
+{
+    return s->device ? br__device_alloc(s->device, n) : br__reserve(n);
+}
+
+static void block_free(const struct br__store *s, void *p, size_t n)
+{
+    if (s->device)
+        br__device_free(s->device, p);
+    else
+        br__unreserve(p, n);
+}
+
+#define MAIN_BYTES(s) (((s)->elems + ALIGN) * sizeof(float))
+#define HALF_BYTES(s) (((s)->elems + 2 * ALIGN) * sizeof(uint16_t))
+
+/* The main weight takes the source's place: memory that loading made is not needed beside it. */
+static void store_take(struct br__store *s, struct br__weights *w, struct br__source *q,
+                       const struct layout *l, size_t i)
 {
     struct br__trained *t = &s->list[i];
     size_t at = l->at[q->index];
@@ -79,9 +111,9 @@ static void store_take(struct br__store *s, struct br__source *q, const struct l
                               .bf16 = s->bf16 ? s->bf16 + at : NULL,
                               .grad = s->grad + at};
     memcpy(t->shape, q->shape, sizeof t->shape);
-    br_cast(t->main, BR_F32, q->data, q->dtype, t->n, 0);
-    for (size_t k = 0; k < t->n && t->minus_one; k++)
-        t->main[k] -= 1;
+    if (s->device)
+        store_fill(s, t, q);
+    br__weights_unload(w, q);
     s->frozen[i] = (struct br__frozen){.source = q, .dtype = q->dtype, .data = q->data};
     s->of_source[q->index] = (uint32_t)i;
     q->dtype = BR_F32;
@@ -89,11 +121,10 @@ static void store_take(struct br__store *s, struct br__source *q, const struct l
     q->minus_one = t->minus_one;
     if (!s->half)
         return;
-    br_cast(t->bf16, s->half, t->main, BR_F32, t->n, 0);
-    br_cast(t->main, BR_F32, t->bf16, s->half, t->n, 0); /* what training starts from */
     if (is_wide(s, q, l->n_model)) {
         q->data = s->frozen[i].wide = s->wide + s->n_wide;
-        br_cast(s->frozen[i].wide, BR_F32, t->bf16, s->half, t->n, 0);
+        if (s->device)
+            br_cast(s->frozen[i].wide, BR_F32, t->bf16, s->half, t->n, 0);
         s->n_wide += (t->n + ALIGN - 1) / ALIGN * ALIGN;
     } else {
         q->dtype = s->half;
@@ -104,7 +135,7 @@ static void store_take(struct br__store *s, struct br__source *q, const struct l
 /* Room for the copies that are rounded. */
 static int make_copies(struct br__store *s, const struct br__weights *w, const struct layout *l)
 {
-    s->bf16 = br__calloc(s->elems + 2 * ALIGN, sizeof *s->bf16);
+    s->bf16 = store_block(s, HALF_BYTES(s));
     size_t n = ALIGN;
     for (size_t i = 0; s->bf16 && i < l->n_sources; i++) {
         const struct br__source *q = source_at(w, i);
@@ -130,23 +161,24 @@ static int store_make(struct br__store *s, struct br__weights *w, const struct b
         return br__nomem(err, "for the weights that are trained");
     s->list = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->list);
     s->frozen = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->frozen);
-    s->main = br__calloc(s->elems + ALIGN, sizeof *s->main);
-    s->grad = br__calloc(s->elems + ALIGN, sizeof *s->grad);
+    s->main = store_block(s, MAIN_BYTES(s));
+    s->grad = store_block(s, MAIN_BYTES(s));
     if (!s->list || !s->frozen || !s->main || !s->grad || (s->half && make_copies(s, w, &l)))
         return br__nomem(err, "for the weights that are trained");
     for (size_t i = 0; i < n; i++)
         if (l.megatron[i])
-            store_take(s, source_at(w, i), &l, at++);
+            store_take(s, w, source_at(w, i), &l, at++);
     return 0;
 }
 
-int br__store_open(struct br__store *s, struct br__weights *w, const struct br__params *params,
-                   int values, struct br_err *err)
+int br__store_open(struct br__store *s, struct br__rank *r, int values, struct br_err *err)
 {
+    struct br__weights *w = r->m->weights;
     memset(s, 0, sizeof *s);
     s->threads = w->threads;
+    s->device = w->unread ? NULL : &r->dev;
     s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
-    int rc = store_make(s, w, params, err);
+    int rc = store_make(s, w, r->params, err);
     if (rc)
         br__store_close(s);
     return rc;
@@ -159,10 +191,10 @@ void br__store_close(struct br__store *s)
         s->frozen[i].source->data = s->frozen[i].data;
         s->frozen[i].source->minus_one = 0;
     }
-    br__free(s->bf16);
+    block_free(s, s->bf16, HALF_BYTES(s));
+    block_free(s, s->main, MAIN_BYTES(s));
+    block_free(s, s->grad, MAIN_BYTES(s));
     br__free(s->wide);
-    br__free(s->main);
-    br__free(s->grad);
     br__arena_free(&s->arena);
     memset(s, 0, sizeof *s);
 }
@@ -174,14 +206,36 @@ static int round_tensor(void *arg, size_t i, int worker, struct br_err *err)
     (void)worker;
     (void)err;
     br_cast(t->bf16, s->half, t->main, BR_F32, t->n, 0);
-    if (s->frozen[i].wide)
-        br_cast(s->frozen[i].wide, BR_F32, t->bf16, s->half, t->n, 0);
     return 0;
 }
 
-int br__store_round(struct br__store *s, struct br_err *err)
+int br__store_round(struct br__store *s, int rounded, struct br_err *err)
 {
-    return s->half ? br__pool_run(s->threads, s->n, round_tensor, s, err) : 0;
+    int rc = 0;
+    if (s->half && !rounded)
+        rc = br__pool_run(s->threads, s->n, round_tensor, s, err);
+    for (size_t i = 0; i < s->n && !rc; i++)
+        if (s->frozen[i].wide)
+            br_cast(s->frozen[i].wide, BR_F32, s->list[i].bf16, s->half, s->list[i].n, 0);
+    return rc;
+}
+
+#define ZERO_CHUNK ((size_t)1 << 20) /* elements */
+
+static int zero_chunk(void *arg, size_t i, int worker, struct br_err *err)
+{
+    const struct br__store *s = arg;
+    size_t at = i * ZERO_CHUNK;
+    (void)worker;
+    (void)err;
+    memset(s->grad + at, 0, BR__MIN(ZERO_CHUNK, s->elems - at) * sizeof *s->grad);
+    return 0;
+}
+
+int br__store_zero_grads(struct br__store *s, struct br_err *err)
+{
+    size_t n = (s->elems + ZERO_CHUNK - 1) / ZERO_CHUNK;
+    return br__pool_run(s->threads, n, zero_chunk, s, err);
 }
 
 static int round_grad(void *arg, size_t i, int worker, struct br_err *err)

@@ -37,13 +37,18 @@ struct br__trainer {
 
 /* ---- graphs ---------------------------------------------------------------------------------- */
 
-static void pass_free(struct pass *p)
+/* What a pass is made of. */
+static void pass_drop(struct pass *p)
 {
-    if (!p)
-        return;
     br__compiled_free(p->compiled);
     br__free(p->grad);
     br__free(p->leaf);
+}
+
+static void pass_free(struct pass *p)
+{
+    if (p)
+        pass_drop(p);
     br__free(p);
 }
 
@@ -56,16 +61,22 @@ static int build_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
                                 .n_out = p->n_tokens,
                                 .losses = &p->losses};
     p->losses.o = &t->o;
+    p->losses.training = p->backward;
     return br__compiled_make(t->rank, &b, &p->compiled, err);
+}
+
+static struct br__root head_root(const struct br__head_loss *h)
+{
+    return h->dx ? (struct br__root){h->x, h->dx} : (struct br__root){h->loss, h->weights};
 }
 
 /* Where the walk back starts. */
 static size_t roots_of(const struct br__losses *l, struct br__root *roots)
 {
     size_t n = 0;
-    roots[n++] = (struct br__root){l->loss, l->weights};
-    if (l->mtp_loss)
-        roots[n++] = (struct br__root){l->mtp_loss, l->mtp_weights};
+    roots[n++] = head_root(&l->lm);
+    if (l->mtp.loss)
+        roots[n++] = head_root(&l->mtp);
     for (size_t i = 0; i < l->n_moe; i++) {
         if (l->moe[i].aux)
             roots[n++] = (struct br__root){l->moe[i].aux, l->aux_weight};
@@ -94,6 +105,20 @@ static br_val leaf_of(const struct br__trainer *t, struct br_graph *g, const str
     return v;
 }
 
+/* The output layers, whose weight may be trained: both heads have one. */
+static void add_heads(struct br_graph *g, struct br__losses *l, struct br__want *want, size_t n)
+{
+    struct br__want none = {0}, *w = &none;
+    for (size_t i = 0; i < n; i++)
+        if (want[i].leaf == l->lm.w)
+            w = &want[i];
+    if (w != &none && !w->into)
+        return;
+    w->into = br__head_pass(g, &l->lm, w->into);
+    if (l->mtp.loss)
+        w->into = br__head_pass(g, &l->mtp, w->into);
+}
+
 static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *err)
 {
     struct br_graph *g = &p->compiled->g;
@@ -113,6 +138,7 @@ static int add_backward(struct br__trainer *t, struct pass *p, struct br_err *er
         p->leaf[param->index] = leaf_of(t, g, param);
         want[n++] = (struct br__want){v, p->leaf[param->index]};
     }
+    add_heads(g, &p->losses, want, n);
     int rc = br__grad(g, roots, roots_of(&p->losses, roots), want, n, grad, err);
     for (size_t i = 0; i < n && !rc; i++)
         p->grad[br__node_param(br__node(g, want[i].leaf))->index] = grad[i];
@@ -136,16 +162,16 @@ static size_t trainer_put(br_val *out, size_t n, br_val v)
     return n;
 }
 
-/* All that is read after a run. */
-static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
+/* All that is read after a run: *out is to be freed, NULL if there is no memory for it. */
+static size_t pass_outputs(const struct br__trainer *t, const struct pass *p, br_val **list)
 {
     const struct br__losses *l = &p->losses;
     size_t n = 0, n_params = t->rank->params->n;
-    br_val *out = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
+    br_val *out = *list = br__calloc(2 + 3 * l->n_moe + n_params, sizeof *out);
     if (!out)
-        return br__nomem(err, "for training");
-    n = trainer_put(out, n, l->loss);
-    n = trainer_put(out, n, l->mtp_loss);
+        return 0;
+    n = trainer_put(out, n, l->lm.loss);
+    n = trainer_put(out, n, l->mtp.loss);
     for (size_t i = 0; i < l->n_moe; i++) {
         n = trainer_put(out, n, l->moe[i].aux);
         n = trainer_put(out, n, l->moe[i].z);
@@ -153,7 +179,29 @@ static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
     }
     for (size_t i = 0; i < n_params && p->grad; i++)
         n = trainer_put(out, n, p->grad[i]);
-    int rc = br__compiled_plan(t->rank, p->compiled, out, n, err);
+    return n;
+}
+
+static int plan_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
+{
+    br_val *out;
+    size_t n = pass_outputs(t, p, &out);
+    int rc =
+        out ? br__compiled_plan(t->rank, p->compiled, out, n, err) : br__nomem(err, "for training");
+    br__free(out);
+    return rc;
+}
+
+/* What it would take, without making its frame. */
+static int pass_bytes(struct br__trainer *t, struct pass *p, uint64_t *bytes, struct br_err *err)
+{
+    struct br__compiled *q = p->compiled;
+    br_val *out;
+    size_t n = pass_outputs(t, p, &out);
+    int rc = out ? br__program_make(&q->program, &q->g, &t->rank->dev, out, n, err)
+                 : br__nomem(err, "for training");
+    if (!rc)
+        rc = br__program_bytes(q->program, &t->rank->dev, bytes, err);
     br__free(out);
     return rc;
 }
@@ -251,7 +299,7 @@ static void fill_mtp(const struct pass *p, const struct br__micro *mb)
     const struct br__build *b = &p->compiled->b;
     int32_t *ids = br__frame_input(p->compiled->frame, b->mtp_ids);
     int32_t *labels = br__frame_input(p->compiled->frame, b->mtp_labels);
-    float *weights = br__frame_input(p->compiled->frame, p->losses.mtp_weights);
+    float *weights = br__frame_input(p->compiled->frame, p->losses.mtp.weights);
     float each = mb->mtp_scale / (float)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     for (int64_t s = 0; s < mb->n_seqs; s++) {
         int64_t end = first_row(mb, s + 1);
@@ -293,11 +341,17 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
     const struct br__losses *l = &p->losses;
     int32_t *ids = br__frame_input(p->compiled->frame, b->ids);
     int32_t *labels = br__frame_input(p->compiled->frame, b->labels);
-    float *weights = br__frame_input(p->compiled->frame, l->weights);
+    float *weights = br__frame_input(p->compiled->frame, l->lm.weights);
     float *aux = br__frame_input(p->compiled->frame, l->aux_weight);
     float *z = br__frame_input(p->compiled->frame, l->z_weight);
+    int32_t *dropout = br__frame_input(p->compiled->frame, l->dropout);
     size_t experts = (size_t)b->cfg->n_experts;
     fill_sequences(p, mb);
+    if (dropout) {
+        dropout[0] = (int32_t)(uint32_t)mb->dropout_key;
+        dropout[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
+        dropout[2] = (int32_t)mb->first_token;
+    }
     for (int64_t i = 0; i < p->n_tokens; i++) {
         float mask = i < mb->n_tokens ? mb->mask[i] : 0;
         ids[i] = i < mb->n_tokens ? mb->ids[i] : 0;
@@ -442,9 +496,9 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
     fill_inputs(t, p, mb);
     rc = br__frame_run(p->compiled->frame, err);
     if (!rc)
-        rc = sum_losses(p, p->losses.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
+        rc = sum_losses(p, p->losses.lm.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
     if (!rc && t->o.mtp)
-        rc = sum_losses(p, p->losses.mtp_loss, NULL, mb->n_tokens, &out->mtp, err);
+        rc = sum_losses(p, p->losses.mtp.loss, NULL, mb->n_tokens, &out->mtp, err);
     out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     if (!rc)
         rc = read_moe(t, p, mb, out, err);
@@ -492,7 +546,7 @@ static int open_store(struct br__trainer *t, struct br_err *err)
     t->n_moe = probe.losses.n_moe;
     br__compiled_free(probe.compiled);
     if (!rc)
-        rc = br__store_open(&t->store, t->m->weights, t->rank->params, t->o.values, err);
+        rc = br__store_open(&t->store, t->rank, t->o.values, err);
     return rc ? rc : reopen_params(t->rank, err);
 }
 
@@ -545,23 +599,44 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *
     return t->store.list;
 }
 
-uint64_t br__trainer_bytes(const struct br__trainer *t)
+int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
+                       struct br__trainer_memory *out, struct br_err *err)
 {
     const struct br__store *s = &t->store;
-    return s->elems * (2 * sizeof(float) + (s->bf16 ? sizeof *s->bf16 : 0)) +
-           s->n_wide * sizeof *s->wide + br__device_bytes(&t->rank->dev);
+    struct pass p = {.n_tokens = trainer_room(t, n_tokens, ROWS),
+                     .n_seqs = trainer_room(t, n_seqs, SEQUENCES),
+                     .backward = 1};
+    *out = (struct br__trainer_memory){.model = t->m->weights->owned_bytes,
+                                       .gradients = s->elems * sizeof *s->grad,
+                                       .activations = br__device_bytes(&t->rank->dev)};
+    out->weights = s->elems * (sizeof *s->main + (s->half ? sizeof *s->bf16 : 0)) +
+                   s->n_wide * sizeof *s->wide;
+    if (!n_tokens)
+        return 0;
+    int rc = build_pass(t, &p, err);
+    if (!rc)
+        rc = add_backward(t, &p, err);
+    if (!rc)
+        rc = pass_bytes(t, &p, &out->activations, err);
+    pass_drop(&p);
+    return rc;
 }
 
-void br__trainer_zero(struct br__trainer *t)
+struct br__device *br__trainer_device(struct br__trainer *t)
 {
-    memset(t->store.grad, 0, t->store.elems * sizeof *t->store.grad);
+    return &t->rank->dev;
+}
+
+int br__trainer_zero(struct br__trainer *t, struct br_err *err)
+{
     memset(t->past, 0, t->n_moe * (size_t)t->m->weights->cfg->n_experts * sizeof *t->past);
     t->n_past = 0;
+    return br__store_zero_grads(&t->store, err);
 }
 
-int br__trainer_updated(struct br__trainer *t, struct br_err *err)
+int br__trainer_updated(struct br__trainer *t, int rounded, struct br_err *err)
 {
-    int rc = br__store_round(&t->store, err);
+    int rc = br__store_round(&t->store, rounded, err);
     br__params_refresh(t->rank->params);
     return rc;
 }

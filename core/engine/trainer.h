@@ -26,16 +26,18 @@ struct br__store {
     size_t elems, n_wide;
     int threads;
     uint32_t *of_source; /* [sources of weights, then of their adapter] index in list, if trained */
+    struct br__device *device; /* whose memory the blocks are; NULL: addresses alone, for a plan */
 };
 /* All weights, or those of an adapter if there is one beside them. */
 int br__is_trained(const struct br__weights *w, const struct br__param *p);
-/* Trains what the params of `params` that are trained are made of, and makes it the source of the
+/* Trains what the params of the rank that are trained are made of, and makes it the source of the
  * params that are opened from now on.  values: BR_F32, or BR_BF16 or BR_F16 for copies that
  * are rounded. */
-int br__store_open(struct br__store *s, struct br__weights *w, const struct br__params *params,
-                   int values, struct br_err *err) BR_MUST_CHECK;
-/* The copies follow the main weights. */
-int br__store_round(struct br__store *s, struct br_err *err) BR_MUST_CHECK;
+int br__store_open(struct br__store *s, struct br__rank *r, int values,
+                   struct br_err *err) BR_MUST_CHECK;
+/* The copies follow the main weights; `rounded`: those of 16 bits do already. */
+int br__store_round(struct br__store *s, int rounded, struct br_err *err) BR_MUST_CHECK;
+int br__store_zero_grads(struct br__store *s, struct br_err *err) BR_MUST_CHECK;
 void br__store_close(struct br__store *s); /* sources are as before */
 /* Gradients become what bfloat16 holds of them. */
 int br__store_round_grads(struct br__store *s, struct br_err *err) BR_MUST_CHECK;

@@ -7,6 +7,21 @@
 #include "weights.h"
 #include <string.h>
 
+static size_t source_bytes(const struct br__source *s)
+{
+    return (size_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
+}
+
+/* The memory that load made, if it did. */
+static void weights_free(struct br__weights *w, const struct br__source *s)
+{
+    if (w->unread)
+        br__unreserve(w->owned[s->index], source_bytes(s));
+    else
+        br__free(w->owned[s->index]);
+    w->owned[s->index] = NULL;
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int list_sources(struct br__weights *w, struct br_err *err)
@@ -92,6 +107,7 @@ int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
                                            .no_verify = o->no_verify,
                                            .listener = o->listener};
     w->threads = o->threads;
+    w->unread = o->unread;
     int rc = 0;
     if (!w->src)
         rc = o->megatron_path ? br__source_open_td(&w->src, &source, err)
@@ -115,7 +131,7 @@ void br__weights_close(struct br__weights *w)
     if (!w)
         return;
     for (size_t i = 0; w->owned && i < w->n_sources; i++)
-        br__free(w->owned[i]);
+        weights_free(w, &w->sources[i]);
     br__free(w->owned);
     br__free(w->sources);
     br__map_free(&w->by_name);
@@ -139,14 +155,13 @@ struct fill {
     unsigned char *dst;
     uint64_t bytes;
 };
-#define FILL_CHUNK (BR__OUT_BUF / 4) /* dequantising and casting widen within one buffer */
-#define FILL_TASK (64 * FILL_CHUNK)  /* bytes that share a buffer */
+#define FILL_TASK (64 * BR__READ_BLOCK) /* bytes that share a buffer */
 
 static int fill_chunk(const struct fill *f, uint64_t off, struct br__scratch *scratch,
                       struct br_err *err)
 {
     const struct br__model_source *src = f->w->src;
-    size_t n = (size_t)BR__MIN(f->bytes - off, (uint64_t)FILL_CHUNK);
+    size_t n = (size_t)BR__MIN(f->bytes - off, (uint64_t)BR__READ_BLOCK);
     return src->ops->read(src, &src->tensors[f->s->index], off, f->dst + off, n, scratch, err);
 }
 
@@ -157,7 +172,7 @@ static int fill_task(void *arg, size_t i, int worker, struct br_err *err)
     uint64_t from = (uint64_t)i * FILL_TASK, to = BR__MIN(from + FILL_TASK, f->bytes);
     struct br__scratch scratch = {br__alloc(BR__OUT_BUF)};
     int rc = scratch.buf ? 0 : br__nomem(err, "for the model's weights");
-    for (uint64_t off = from; off < to && !rc; off += FILL_CHUNK)
+    for (uint64_t off = from; off < to && !rc; off += BR__READ_BLOCK)
         rc = fill_chunk(f, off, &scratch, err);
     br__free(scratch.buf);
     return rc;
@@ -171,22 +186,48 @@ static int weights_fill(struct br__weights *w, const struct br__source *s, void 
                         err);
 }
 
-/* The merged weight in float32, in place of the stored one. */
-static int weights_merge(struct br__weights *w, struct br__source *s,
-                         const struct br__adapter_pair *pair, const void *stored,
-                         struct br_err *err)
+/* The values of a tensor as they are stored, in float32; the caller frees them. */
+static float *weights_floats(struct br__weights *w, const struct br__source *s, struct br_err *err)
 {
     size_t n = (size_t)(s->rows * s->cols);
+    int dtype = w->src->tensors[s->index].dtype;
+    const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
+    void *raw = data ? NULL : br__alloc(n * br_dtype_size(dtype));
     float *f = br__alloc(n * sizeof *f);
-    if (!f)
-        return br__nomem(err, "for the model's weights");
-    br_cast(f, BR_F32, stored, s->dtype, n, 0);
-    int rc = br__adapter_merge(pair, f, s->rows, s->cols, err);
+    int rc = f && (data || raw) ? 0 : br__nomem(err, "for the model's weights");
+    if (!rc && !data)
+        rc = weights_fill(w, s, raw, n * br_dtype_size(dtype), err);
+    if (!rc)
+        br_cast(f, BR_F32, data ? data : raw, dtype, n, 0);
+    br__free(raw);
+    if (!rc)
+        return f;
+    br__free(f);
+    return NULL;
+}
+
+/* The merged weight in float32, in place of the stored one; or the bias of one whose magnitudes
+ * scale it. */
+static int weights_merge(struct br__weights *w, struct br__source *s,
+                         const struct br__adapter_pair *pair, int is_bias, struct br_err *err)
+{
+    const struct br__source *weight = is_bias ? br__weights_find(w, pair->target) : s;
+    size_t n = (size_t)(s->rows * s->cols);
+    if (!weight || (is_bias && s->cols != weight->rows))
+        return br_fail(err, BR_E_PLAN, "it is not a bias of '%s'", pair->target);
+    float *f = weights_floats(w, weight, err),
+          *bias = is_bias && f ? weights_floats(w, s, err) : NULL;
+    int rc = f && (bias || !is_bias) ? 0 : BR_E_NOMEM;
+    if (!rc)
+        rc = br__adapter_merge(pair, f, weight->rows, weight->cols, bias, err);
+    if (is_bias) {
+        br__free(f);
+        f = bias;
+    }
     if (rc) {
         br__free(f);
         return rc;
     }
-    br__free(w->owned[s->index]);
     w->owned[s->index] = f;
     w->owned_bytes += n * sizeof *f;
     s->dtype = BR_F32;
@@ -196,6 +237,11 @@ static int weights_merge(struct br__weights *w, struct br__source *s,
 
 static int weights_load(struct br__weights *w, struct br__source *s, struct br_err *err)
 {
+    const struct br__adapter *a = w->adapter && w->adapter->merge ? w->adapter : NULL;
+    const struct br__adapter_pair *pair = a ? br__adapter_find(a, s->name) : NULL,
+                                  *scales = a ? br__adapter_of_bias(a, s->name) : NULL;
+    if (pair || scales)
+        return weights_merge(w, s, pair ? pair : scales, scales != NULL, err);
     const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
     uint64_t bytes = (uint64_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
     if (!data) {
@@ -207,10 +253,6 @@ static int weights_load(struct br__weights *w, struct br__source *s, struct br_e
         if (rc)
             return rc;
     }
-    const struct br__adapter_pair *pair =
-        w->adapter && w->adapter->merge ? br__adapter_find(w->adapter, s->name) : NULL;
-    if (pair)
-        return weights_merge(w, s, pair, data, err);
     s->data = data;
     return 0;
 }
@@ -225,29 +267,78 @@ int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err 
     return rc;
 }
 
+int br__weights_find_values(struct br__weights *w, struct br__source *s, struct br_err *err)
+{
+    int rc = 0;
+    pthread_mutex_lock(&w->lock);
+    if (!s->data && !w->src->ops->map(w->src, &w->src->tensors[s->index]))
+        s->by_blocks = 1;
+    else if (!s->data && (rc = weights_load(w, s, err)))
+        br_wrap(err, "tensor '%s'", s->name);
+    pthread_mutex_unlock(&w->lock);
+    return rc;
+}
+
+int br__weights_unload(struct br__weights *w, struct br__source *s)
+{
+    if (w->adapter || !w->owned[s->index])
+        return 0;
+    w->owned_bytes -= source_bytes(s);
+    weights_free(w, s);
+    s->data = NULL;
+    return 1;
+}
+
 /* ---- health ---------------------------------------------------------------------------------- */
 
-static int is_finite(const struct br__source *s)
+static int all_finite(const void *data, size_t n, int dtype)
 {
     float f[1024];
-    size_t n = (size_t)(s->rows * s->cols), size = br_dtype_size(s->dtype);
+    size_t size = br_dtype_size(dtype);
     for (size_t i = 0; i < n; i += BR_COUNTOF(f)) {
         size_t m = BR__MIN(n - i, BR_COUNTOF(f));
-        br_cast(f, BR_F32, (const char *)s->data + i * size, s->dtype, m, 0);
+        br_cast(f, BR_F32, (const char *)data + i * size, dtype, m, 0);
         if (br__first_not_finite(f, m) < m)
             return 0;
     }
     return 1;
 }
 
+/* Values that cannot be read count as finite: this looks for the reason of another error. */
+static int blocks_finite(const struct br__weights *w, const struct br__source *s)
+{
+    const struct br__model_source *src = w->src;
+    struct br__scratch scratch = {br__alloc(BR__OUT_BUF)};
+    unsigned char *block = br__alloc(BR__READ_BLOCK);
+    size_t size = br_dtype_size(s->dtype), bytes = (size_t)(s->rows * s->cols) * size;
+    int finite = 1;
+    for (size_t at = 0, n; scratch.buf && block && finite && at < bytes; at += n) {
+        n = BR__MIN(bytes - at, (size_t)BR__READ_BLOCK);
+        if (src->ops->read(src, &src->tensors[s->index], at, block, n, &scratch, NULL))
+            break;
+        finite = all_finite(block, n / size, s->dtype);
+    }
+    br__free(block);
+    br__free(scratch.buf);
+    return finite;
+}
+
+static int is_finite(const struct br__weights *w, const struct br__source *s)
+{
+    if (!br_dtype_is_float(s->dtype))
+        return 1;
+    if (s->data)
+        return all_finite(s->data, (size_t)(s->rows * s->cols), s->dtype);
+    return !s->by_blocks || blocks_finite(w, s);
+}
+
 const char *br__weights_not_finite(struct br__weights *w)
 {
     for (size_t i = 0; i < w->n_sources; i++)
-        if (br_dtype_is_float(w->sources[i].dtype) && w->sources[i].data &&
-            !is_finite(&w->sources[i]))
+        if (!is_finite(w, &w->sources[i]))
             return w->sources[i].name;
     for (size_t i = 0; w->adapter && i < w->adapter->n_sources; i++)
-        if (!is_finite(&w->adapter->sources[i]))
+        if (!is_finite(w, &w->adapter->sources[i]))
             return w->adapter->sources[i].name;
     return NULL;
 }

@@ -28,6 +28,14 @@ struct br__source *br__weights_find(const struct br__weights *w, const char *nam
  * they are; else memory filled once (FP8 blocks dequantised to bfloat16, rows gathered from a
  * Megatron checkpoint, a merged adapter). */
 int br__weights_load(struct br__weights *w, struct br__source *s, struct br_err *err) BR_MUST_CHECK;
+/* Make s->data valid if the values are in memory already, else mark s as read by blocks: off the
+ * host they are needed once, so no copy is kept. */
+int br__weights_find_values(struct br__weights *w, struct br__source *s,
+                            struct br_err *err) BR_MUST_CHECK;
+#define BR__READ_BLOCK (BR__OUT_BUF / 4) /* bytes that a source reads at once, at most */
+/* Free the memory that load filled, if it did: 1, and s->data is to be loaded again.  Not of a
+ * merged adapter's. */
+int br__weights_unload(struct br__weights *w, struct br__source *s);
 /* Name of a tensor of the model or its adapter with a NaN or infinity, or NULL. */
 const char *br__weights_not_finite(struct br__weights *w);
 
@@ -86,20 +94,30 @@ int br__params_open(struct br__params **out, struct br__weights *w, int host,
 void br__params_close(struct br__params *p);
 /* The sources' values have changed: so do the copies of them. */
 void br__params_refresh(struct br__params *p);
-/* The weight whose Megatron name is `mcore`; `item` chooses from the rule's Hugging Face list where
- * the layout merges several (q, k, v: 0, 1, 2).  Share `rank` of `size`.  A vector (one axis, or
- * conv1d) is converted to float32, a matrix keeps its dtype. */
-int br__param_get(struct br__params *p, const char *mcore, int item, enum br__split split,
-                  uint32_t rank, uint32_t size, const struct br__param **out,
-                  struct br_err *err) BR_MUST_CHECK;
-/* The same of experts [first, first + n), as one [n, rows, cols]. */
-int br__param_experts(struct br__params *p, const char *mcore, int item, int64_t first, int64_t n,
-                      enum br__split split, uint32_t rank, uint32_t size,
-                      const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
+/* How ranks share a weight: this is rank `rank` of `size`. */
+struct br__sharing {
+    enum br__split split;
+    uint32_t rank, size;
+};
+/* A weight that a block asks for. */
+struct br__param_want {
+    const char *mcore; /* its Megatron name */
+    int item; /* of the rule's Hugging Face list, where the layout merges several (q, k, v) */
+    int64_t first, n; /* n > 0: experts [first, first + n), as one [n, rows, cols] */
+    struct br__sharing sharing;
+};
+/* A vector (one axis, or conv1d) is converted to float32, a matrix keeps its dtype. */
+int br__param_get(struct br__params *p, const struct br__param_want *want,
+                  const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
 /* A tensor of an adapter pair, in float32: of A its columns, of B and M their rows go with those of
- * the weight, which is split so. */
+ * the weight, which is shared so. */
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,
-                      enum br__split split, uint32_t rank, uint32_t size,
-                      const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
+                      const struct br__sharing *weight, const struct br__param **out,
+                      struct br_err *err) BR_MUST_CHECK;
+/* The adapters' tensor of each expert of `weights` (a param of experts), as one [n, rows, cols] in
+ * float32. BR_E_UNSUPPORTED: some of them have none, or have magnitudes. */
+int br__param_expert_adapters(struct br__params *p, const struct br__param *weights, int which,
+                              const struct br__sharing *sharing, const struct br__param **out,
+                              struct br_err *err) BR_MUST_CHECK;
 
 #endif

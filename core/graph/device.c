@@ -101,6 +101,17 @@ int br__device_reserve(struct br__device *d, size_t work, size_t scratch, struct
               : device_grow(d, &d->scratch, &d->scratch_bytes, scratch, "kernels' scratch", err);
 }
 
+void *br__device_alloc(struct br__device *d, size_t n)
+{
+    return d->backend.alloc(d->device, n);
+}
+
+void br__device_free(struct br__device *d, void *p)
+{
+    if (p)
+        d->backend.free(d->device, p);
+}
+
 /* ---- one op by itself ------------------------------------------------------------------------ */
 
 struct single {
@@ -114,7 +125,7 @@ static void ask_single(void *arg, const struct br_stream *s)
     struct single *one = arg;
     struct br_call call = one->call;
     call.stream = s;
-    if (s->thread == 0 && one->kernel->scratch)
+    if (s->thread == 0)
         one->scratch_bytes = one->kernel->scratch(&call);
 }
 
@@ -138,7 +149,8 @@ int br__device_call(struct br__device *d, const struct br_call *c, struct br_err
                        d->backend.name, br__ops[c->op].name, br_dtype_torch((int)c->in[0].dtype));
     one.call.struct_size = sizeof one.call;
     one.call.device = d->device;
-    d->backend.run(d->device, ask_single, &one);
+    if (one.kernel->scratch)
+        d->backend.run(d->device, ask_single, &one);
     int rc = br__device_reserve(d, 0, one.scratch_bytes, err);
     if (rc)
         return rc;

@@ -2,7 +2,8 @@
 /* frame.c - a program with memory: its inputs and states, the addresses of its steps, and its run.
  *
  * Only this file knows the device address of a value.  A run uploads all inputs in one copy,
- * submits the kernels between two collectives as one batch, and waits for the device at the end. */
+ * submits the kernels between two collectives as one batch, and waits for the device at the end.
+ * Where the device can record, a run without collectives that comes again is replayed. */
 #include "graph_internal.h"
 
 #include <string.h>
@@ -25,6 +26,8 @@ struct br__frame {
     size_t scratch_bytes;
     uint64_t generation; /* of the device, when the calls were filled in */
     int stale;           /* something was bound since */
+    uint32_t n_runs;     /* with the calls as they are */
+    void *tape;          /* of the device, or NULL: those calls, recorded */
 };
 
 /* ---- where values lie ------------------------------------------------------------------------ */
@@ -43,7 +46,7 @@ static void *memory_of(const struct br__frame *f, br_val base)
     case BR_OP_STATE:
         return f->state[base];
     default:
-        return (unsigned char *)f->d->work + f->p->offset[base];
+        return f->d->work ? (unsigned char *)f->d->work + f->p->offset[base] : NULL;
     }
 }
 
@@ -144,6 +147,15 @@ static int place_weights(struct br__frame *f, struct br_err *err)
     return rc;
 }
 
+/* It holds addresses that are no longer true. */
+static void drop_tape(struct br__frame *f)
+{
+    if (f->tape)
+        f->d->backend.tape_free(f->d->device, f->tape);
+    f->tape = NULL;
+    f->n_runs = 0;
+}
+
 /* Scratch depends on the number of threads, which only the device's stream tells. */
 static void ask_scratch(void *arg, const struct br_stream *s)
 {
@@ -190,10 +202,33 @@ int br__frame_make(struct br__frame **out, const struct br__program *p, struct b
     return 0;
 }
 
+int br__program_bytes(const struct br__program *p, struct br__device *d, uint64_t *bytes,
+                      struct br_err *err)
+{
+    struct br__frame *f = br__calloc(1, sizeof *f);
+    if (!f)
+        return br__nomem(err, "for a graph");
+    f->p = p;
+    f->d = d;
+    int rc = alloc_calls(f, err);
+    if (!rc)
+        rc = make_leaves(f, err);
+    if (!rc)
+        rc = place_weights(f, err);
+    if (!rc) {
+        fill_calls(f);
+        d->backend.run(d->device, ask_scratch, f);
+        *bytes = br__frame_bytes(f) + p->work_bytes + f->scratch_bytes;
+    }
+    br__frame_free(f);
+    return rc;
+}
+
 void br__frame_free(struct br__frame *f)
 {
     if (!f)
         return;
+    drop_tape(f);
     if (f->inputs != f->leaves)
         br__free(f->inputs);
     if (f->leaves)
@@ -305,18 +340,47 @@ static int run_steps(struct br__frame *f, struct br_err *err)
     return 0;
 }
 
+#define MIN_RECORDED 16 /* steps, of a graph that is worth a tape */
+
+static int is_recordable(const struct br__frame *f)
+{
+    const struct br_backend *b = &f->d->backend;
+    int can = b->record_begin && b->record_end && b->replay && b->tape_free;
+    for (size_t i = 0; i < f->p->n_steps && can; i++)
+        can = f->p->steps[i].kernel != NULL;
+    return can && f->p->n_steps >= MIN_RECORDED;
+}
+
+/* The first run walks, so that a device decides what it decides once; the second is recorded, and
+ * later ones replay that. */
+static int walk_or_replay(struct br__frame *f, struct br_err *err)
+{
+    const struct br_backend *b = &f->d->backend;
+    if (!f->tape && f->n_runs++ == 1 && is_recordable(f) && !b->record_begin(f->d->device, NULL)) {
+        int rc = run_steps(f, err);
+        int failed = b->record_end(f->d->device, &f->tape, NULL);
+        if (rc)
+            return rc;
+        if (failed)
+            f->tape = NULL;
+    }
+    return f->tape ? b->replay(f->d->device, f->tape, err) : run_steps(f, err);
+}
+
 int br__frame_run(struct br__frame *f, struct br_err *err)
 {
     const struct br_backend *b = &f->d->backend;
     int rc = br__device_reserve(f->d, f->p->work_bytes, f->scratch_bytes, err);
     if (rc)
         return rc;
-    if (f->stale || f->generation != f->d->generation)
+    if (f->stale || f->generation != f->d->generation) {
+        drop_tape(f);
         fill_calls(f);
+    }
     if (f->inputs != f->leaves && f->p->input_bytes)
         rc = b->upload(f->d->device, f->leaves, f->inputs, f->p->input_bytes, err);
     if (!rc)
-        rc = run_steps(f, err);
+        rc = walk_or_replay(f, err);
     return !rc && b->sync ? b->sync(f->d->device, err) : rc;
 }
 

@@ -81,6 +81,8 @@ br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *
 #define BR__RESHAPE(g, x, ...)                                                                     \
     br__reshape(g, x, (uint32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),              \
                 (const int64_t[]){__VA_ARGS__})
+/* Whether the graph's device has a kernel for an op of x and a stored weight w. */
+int br__graph_has(const struct br_graph *g, uint32_t op, br_val x, br_val w);
 /* Node of a value; of poison, a node of no elements. */
 const struct br__node *br__node(const struct br_graph *g, br_val v);
 int64_t br__node_elems(const struct br__node *n);
@@ -146,6 +148,10 @@ static inline int br__device_is_host(const struct br__device *d)
     return (d->backend.flags & BR_BACKEND_HOST) != 0;
 }
 uint64_t br__device_bytes(const struct br__device *d); /* work, scratch and weights that it holds */
+/* Memory of the device, zeros; NULL if there is no more.  Of the host in large pages, taken as they
+ * are written. */
+void *br__device_alloc(struct br__device *d, size_t n);
+void br__device_free(struct br__device *d, void *p); /* NULL is fine */
 /* Run one op outside of any graph, on the device's memory: op, n_in, in, n_out, out and attr of the
  * call are set, shapes as ops.def has them.  BR_E_UNSUPPORTED: no kernel for these dtypes. */
 int br__device_call(struct br__device *d, const struct br_call *c,
@@ -164,6 +170,10 @@ struct br__program;
 int br__program_make(struct br__program **out, const struct br_graph *g, const struct br__device *d,
                      const br_val *outputs, size_t n_outputs, struct br_err *err) BR_MUST_CHECK;
 void br__program_free(struct br__program *p);
+/* What a frame of the program takes of a device with this number of threads: inputs, values and
+ * scratch. */
+int br__program_bytes(const struct br__program *p, struct br__device *d, uint64_t *bytes,
+                      struct br_err *err) BR_MUST_CHECK;
 
 /* ---- frames: a program's memory, and its run ------------------------------------------------- */
 

@@ -27,3 +27,10 @@ const struct br_kernel *br__device_kernel(const struct br__device *d, struct br_
     }
     return NULL;
 }
+
+int br__graph_has(const struct br_graph *g, uint32_t op, br_val x, br_val w)
+{
+    const struct br__kernel_key key = {
+        .op = op, .weight = (int)br__node(g, w)->dtype, .value = (int)br__node(g, x)->dtype};
+    return g->device && br__device_kernel(g->device, key);
+}

@@ -328,6 +328,8 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
     case BR_OP_RMSNORM:
     case BR_OP_RMSNORM_DX:
         return y->n_dim == 1 && y->shape[0] == op_last(x);
+    case BR_OP_DROPOUT:
+        return y->dtype == BR_I32 && y->n_dim == 1 && y->shape[0] == 3;
     case BR_OP_MUL_COL:
         return x->n_dim == 2 && y->n_dim == 2 && y->shape[0] == x->shape[0] && y->shape[1] == 1;
     case BR_OP_ROPE:
@@ -599,6 +601,14 @@ static int shape_head_grad(const struct br_graph *g, struct br__node *n, struct 
         (n->n_in > 5 && !same_shape(op_input(g, n, 5), op_input(g, n, 1))))
         return op_mismatch(g, n, err);
     return op_fresh(g, n, 2, x->shape, err);
+}
+
+static int shape_head_pass(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *loss = op_input(g, n, 4), *y = op_input(g, n, 3);
+    if (loss->n_dim != 1 || !same_shape(loss, y))
+        return op_mismatch(g, n, err);
+    return shape_head_grad(g, n, err);
 }
 
 static int shape_dora(const struct br_graph *g, struct br__node *n, struct br_err *err)

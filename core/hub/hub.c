@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hub.c - one model of the Hugging Face hub: token, commit, files, and what an answer
+/* hub.c - one model or data set of the Hugging Face hub: token, commit, files, and what an answer
  * that is none means, and the parts of the cache that are not blobs.
  *
  *   settings   environment, token, endpoint, where the cache is
@@ -23,9 +23,25 @@
 #define FILES_MAX 1000000
 #define LISTING_MAX (128u << 20) /* bytes of all pages */
 
+/* What the id is of, in messages; in addresses "models/" is left out, but below api/. */
+static const char *hub_kind(const struct br__hub *h)
+{
+    return h->o.dataset ? "data set" : "model";
+}
+
+static const char *hub_api(const struct br__hub *h)
+{
+    return h->o.dataset ? "datasets" : "models";
+}
+
+static const char *hub_prefix(const struct br__hub *h)
+{
+    return h->o.dataset ? "datasets/" : "";
+}
+
 static int hub_nomem(const struct br__hub *h, struct br_err *err)
 {
-    return br__nomem(err, "with the model '%s'", h->id ? h->id : "");
+    return br__nomem(err, "with the %s '%s'", hub_kind(h), h->id ? h->id : "");
 }
 
 /* ---- settings -------------------------------------------------------------------------------- */
@@ -182,13 +198,14 @@ static int component_ok(const char *s, size_t n)
     return 1;
 }
 
-/* "org/name".  The few old models whose id has no slash are of no family that bridge knows, while a
- * directory's name is easily mistyped: that is not worth a question to the hub. */
-static int id_ok(const char *id)
+/* "org/name", of a data set also "name".  The few old models whose id has no slash are of no family
+ * that bridge knows, while a directory's name is easily mistyped: no question to the hub. */
+static int id_ok(const char *id, int dataset)
 {
     const char *slash = strchr(id, '/');
-    return slash && component_ok(id, (size_t)(slash - id)) &&
-           component_ok(slash + 1, strlen(slash + 1));
+    if (!slash)
+        return dataset && component_ok(id, strlen(id));
+    return component_ok(id, (size_t)(slash - id)) && component_ok(slash + 1, strlen(slash + 1));
 }
 
 /* A revision names a file below refs/ and may contain '/': every component must be harmless. */
@@ -217,14 +234,17 @@ static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
     h->rev = br__arena_strdup(a, id_at_rev[n] ? id_at_rev + n + 1 : "main");
     if (!h->id || !h->rev)
         return hub_nomem(h, err);
-    if (!id_ok(h->id))
+    if (!id_ok(h->id, h->o.dataset))
         return br_fail(err, BR_E_NOTFOUND,
                        "'%s' is neither a directory nor of the form ORG/NAME[@REVISION]",
                        id_at_rev);
     if (!revision_ok(h->rev))
-        return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a hub model can have", h->rev);
+        return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a %s of the hub can have",
+                       h->rev, hub_kind(h));
     const char *slash = strchr(h->id, '/');
-    h->folder = br__arena_printf(a, "models--%.*s--%s", (int)(slash - h->id), h->id, slash + 1);
+    h->folder = slash ? br__arena_printf(a, "%s--%.*s--%s", hub_api(h), (int)(slash - h->id), h->id,
+                                         slash + 1)
+                      : br__arena_printf(a, "%s--%s", hub_api(h), h->id);
     h->root = h->o.cache_dir;
     int rc = !h->folder ? hub_nomem(h, err)
              : h->root  ? BR_OK
@@ -245,9 +265,9 @@ int br__hub_client(struct br__hub *h, struct br_err *err)
 const char *br__hub_url(struct br__hub *h, struct br__arena *a, const char *path)
 {
     const char *escaped = br__http_escape(a, path, "/");
-    return escaped
-               ? br__arena_printf(a, "%s/%s/resolve/%s/%s", h->endpoint, h->id, h->commit, escaped)
-               : NULL;
+    return escaped ? br__arena_printf(a, "%s/%s%s/resolve/%s/%s", h->endpoint, hub_prefix(h), h->id,
+                                      h->commit, escaped)
+                   : NULL;
 }
 
 const char *br__hub_token_for(const struct br__hub *h, const char *url)
@@ -285,16 +305,19 @@ static const char *hub_suggest(struct br__hub *h, const char *url, const char *i
 static const char *near_id(struct br__hub *h)
 {
     const char *slash = strchr(h->id, '/');
+    if (!slash)
+        return "";
     return hub_suggest(h,
-                       br__arena_printf(&h->arena, "%s/api/models?author=%.*s&limit=200",
-                                        h->endpoint, (int)(slash - h->id), h->id),
+                       br__arena_printf(&h->arena, "%s/api/%s?author=%.*s&limit=200", h->endpoint,
+                                        hub_api(h), (int)(slash - h->id), h->id),
                        NULL, "id", h->id);
 }
 
 static const char *near_revision(struct br__hub *h)
 {
-    return hub_suggest(h, br__arena_printf(&h->arena, "%s/api/models/%s/refs", h->endpoint, h->id),
-                       "branches", "name", h->rev);
+    return hub_suggest(
+        h, br__arena_printf(&h->arena, "%s/api/%s/%s/refs", h->endpoint, hub_api(h), h->id),
+        "branches", "name", h->rev);
 }
 
 static int refuse_gated(struct br__hub *h, struct br_err *err)
@@ -302,13 +325,13 @@ static int refuse_gated(struct br__hub *h, struct br_err *err)
     if (!h->token)
         return br_fail(err, BR_E_ACCESS,
                        "'%s' is open only to accounts that accepted its terms, and no token was "
-                       "sent: accept them at %s/%s, then set HF_TOKEN to a token of that account "
+                       "sent: accept them at %s/%s%s, then set HF_TOKEN to a token of that account "
                        "(or run 'hf auth login')",
-                       h->id, h->endpoint, h->id);
+                       h->id, h->endpoint, hub_prefix(h), h->id);
     return br_fail(err, BR_E_ACCESS,
                    "'%s' is open only to accounts that accepted its terms, and the account of the "
-                   "token is none of them: accept them at %s/%s",
-                   h->id, h->endpoint, h->id);
+                   "token is none of them: accept them at %s/%s%s",
+                   h->id, h->endpoint, hub_prefix(h), h->id);
 }
 
 static int hub_refuse(struct br__hub *h, const char *url, const struct br__http_reply *r,
@@ -324,9 +347,9 @@ static int hub_refuse(struct br__hub *h, const char *url, const struct br__http_
         return refuse_gated(h, err);
     if (!strcmp(code, "RepoNotFound") || (r->status == 401 && !h->token))
         return br_fail(err, BR_E_NOTFOUND,
-                       "the hub has no model '%s'%s (if it is private, set HF_TOKEN to a token "
+                       "the hub has no %s '%s'%s (if it is private, set HF_TOKEN to a token "
                        "that may see it)",
-                       h->id, near_id(h));
+                       hub_kind(h), h->id, near_id(h));
     if (!strcmp(code, "RevisionNotFound"))
         return br_fail(err, BR_E_NOTFOUND, "'%s' has no revision '%s'%s", h->id, h->rev,
                        near_revision(h));
@@ -554,9 +577,9 @@ static int open_offline(struct br__hub *h, struct br_err *err)
     h->offline = 1;
     if (!br__is_dir(h->dir))
         return br_fail(err, BR_E_NOTFOUND,
-                       "'%s' is neither a directory nor a model in the local Hugging Face cache "
+                       "'%s' is neither a directory nor a %s in the local Hugging Face cache "
                        "(no '%s'; HF_HUB_CACHE or HF_HOME say where it is)",
-                       h->id, h->dir);
+                       h->id, hub_kind(h), h->dir);
     if (!is_commit(h->rev) && (rc = read_ref(h, &commit, err)))
         return rc;
     if ((rc = set_commit(h, commit, err)))
@@ -603,8 +626,8 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
 {
     struct br__hub_list list = {0};
     struct br__buf text = {0};
-    const char *url = br__arena_printf(&h->arena, "%s/api/models/%s/tree/%s?recursive=true",
-                                       h->endpoint, h->id, h->commit);
+    const char *url = br__arena_printf(&h->arena, "%s/api/%s/%s/tree/%s?recursive=true",
+                                       h->endpoint, hub_api(h), h->id, h->commit);
     size_t bytes = 0;
     int rc = url ? BR_OK : hub_nomem(h, err);
     for (int page = 0; !rc && url; page++)
@@ -640,9 +663,9 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     const char *commit, *rev = br__http_escape(&h->arena, h->rev, "");
-    const char *url =
-        rev ? br__arena_printf(&h->arena, "%s/api/models/%s/revision/%s", h->endpoint, h->id, rev)
-            : NULL;
+    const char *url = rev ? br__arena_printf(&h->arena, "%s/api/%s/%s/revision/%s", h->endpoint,
+                                             hub_api(h), h->id, rev)
+                          : NULL;
     int rc = url ? hub_ask(h, url, is_cached(h), &r, &body, err) : hub_nomem(h, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);

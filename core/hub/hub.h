@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hub.h - the door of core/hub: models of the Hugging Face hub, listed, cached and downloaded.
+/* hub.h - the door of core/hub: models and data sets of the Hugging Face hub, listed, cached and
+ * downloaded.
  *
  * The cache on disk is the one that huggingface_hub uses, file for file.  This folder knows URLs,
  * replies, blobs and snapshots; it knows no tensor and no file format.  Every reply is hostile. */
@@ -15,12 +16,13 @@ struct br__hub_opts {
     int no_sync;                        /* do not wait until a download is on disk (fsync) */
     const char *token;                  /* in place of HF_TOKEN; NULL: the environment's */
     const char *cache_dir;              /* in place of HF_HUB_CACHE; NULL: the environment's */
+    int dataset;                        /* the id is a data set's, not a model's */
     int connections;                    /* transfers at once; 0 = 8 */
     uint32_t part_bytes;                /* of a ranged request; 0 = 16 MiB */
     int stall_s, backoff_ms;            /* seconds of silence, first wait; see http.h */
     int document_s;                     /* of transfer of a document; see http.h */
 };
-/* One model at one commit. */
+/* One model, or data set, at one commit. */
 struct br__hub;
 /* Find the commit and the listing of "org/name[@revision]".  Offline the listing is what earlier
  * runs left, or the files that are there. */

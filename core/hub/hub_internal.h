@@ -20,7 +20,7 @@ struct br__hub {
     const char *endpoint; /* without a slash at the end */
     const char *token;    /* or NULL */
     const char *root;     /* of the cache: HF_HUB_CACHE */
-    const char *folder;   /* models--org--name */
+    const char *folder;   /* models--org--name, datasets--org--name */
     const char *dir;      /* root/folder */
     const char *commit;   /* 40 hex digits */
     const char *snapshot; /* dir/snapshots/commit */

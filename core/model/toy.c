@@ -55,6 +55,11 @@ static int set_pairs(br__json *obj, const char *text, struct br_err *err)
     return rc;
 }
 
+/* Keys of every toy, as --set spells them. */
+static const char every_toy[] =
+    "bos_token_id=0 eos_token_id=1 hidden_act=silu initializer_range=0.02 rms_norm_eps=1e-06 "
+    "attention_dropout=0.0 use_cache=true transformers_version=4.57.0";
+
 int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br__json **out,
                    struct br_err *err)
 {
@@ -66,24 +71,18 @@ int br__toy_config(const struct br__arch *arch, const struct br__toy_opts *o, br
     int rc = j && !b.failed ? br__json_set(j, "architectures", b.p, err)
                             : br__nomem(err, "making a toy");
     br__buf_free(&b);
-    if (!rc)
-        rc = set_value(j, "model_type", arch->model_type, err);
-    if (!rc)
-        rc = set_pairs(j,
-                       "bos_token_id=0 eos_token_id=1 hidden_act=silu initializer_range=0.02 "
-                       "rms_norm_eps=1e-06 "
-                       "attention_dropout=0.0 use_cache=true transformers_version=4.57.0",
-                       err);
-    if (!rc)
-        rc = set_value(j, "torch_dtype", br_dtype_torch(o->dtype ? o->dtype : BR_BF16), err);
-    if (!rc)
-        rc = set_pairs(j, arch->toy ? arch->toy : "", err);
-    for (size_t i = 0; i < o->n_sets && !rc; i++)
-        rc = set_pair(j, o->sets[i], strlen(o->sets[i]), err);
-    if (rc)
-        br__json_free(j);
-    else
-        *out = j;
+    if (rc || (rc = set_value(j, "model_type", arch->model_type, err)) ||
+        (rc = set_pairs(j, every_toy, err)) ||
+        (rc = set_value(j, "torch_dtype", br_dtype_torch(o->dtype ? o->dtype : BR_BF16), err)) ||
+        (rc = set_pairs(j, arch->toy ? arch->toy : "", err)))
+        goto fail;
+    for (size_t i = 0; i < o->n_sets; i++)
+        if ((rc = set_pair(j, o->sets[i], strlen(o->sets[i]), err)))
+            goto fail;
+    *out = j;
+    return BR_OK;
+fail:
+    br__json_free(j);
     return rc;
 }
 
@@ -320,20 +319,18 @@ int br__toy_write(const struct br__arch *arch, const char *dir, const struct br_
     if (rc)
         return rc;
     rc = br__config_from_json(&t.a, arch, json, &cfg, err);
-    if (!rc &&
-        (cfg.dtype == BR_NONE || !br_dtype_is_float(cfg.dtype) || br_dtype_size(cfg.dtype) == 1))
+    if (rc)
+        goto end;
+    if (cfg.dtype == BR_NONE || !br_dtype_is_float(cfg.dtype) || br_dtype_size(cfg.dtype) == 1) {
         rc = br_fail(err, BR_E_USAGE,
                      "a toy's torch_dtype must be float32, float16, bfloat16 or float64");
-    if (!rc)
-        rc = toy_tensors(&t, &cfg);
-    if (!rc)
-        rc = check_dir(&t);
-    if (!rc)
-        rc = write_weights(&t);
-    if (!rc)
-        rc = write_generation_config(&t);
-    if (!rc)
-        rc = write_json(&t, "config.json", json); /* last: a directory with it is complete */
+        goto end;
+    }
+    if ((rc = toy_tensors(&t, &cfg)) || (rc = check_dir(&t)) || (rc = write_weights(&t)) ||
+        (rc = write_generation_config(&t)))
+        goto end;
+    rc = write_json(&t, "config.json", json); /* last: a directory with it is complete */
+end:
     br__json_free(json);
     br__arena_free(&t.a);
     return rc;

@@ -101,8 +101,7 @@ static int count_samples(struct br__corpus *c, struct br_err *err)
             n[i] = range[i][1] > range[i][0] ? n[i] : 0;
     }
     for (int i = BR__VALID; i < BR__N_SPLITS; i++)
-        if (run->data.kind == BR__RUN_SFT ? !run->data.file[i]
-                                          : !run->data.split && !run->data.each[i].n)
+        if (run->data.kind == BR__RUN_SFT ? !c->file[i] : !run->data.split && !run->data.each[i].n)
             n[i] = 0;
     return BR_OK;
 }
@@ -189,7 +188,7 @@ static int open_pretok(struct br__corpus *c, int64_t n_vocab, const struct br__t
     int rc = BR_OK;
 
     for (int i = 0; i < BR__N_SPLITS && !rc; i++) {
-        const struct br__pretok_opts p = {.path = d->file[i],
+        const struct br__pretok_opts p = {.path = c->file[i],
                                           .seq_length = c->run->seq_length,
                                           .n_vocab = n_vocab,
                                           .split = d->split,
@@ -216,9 +215,9 @@ static int open_sft(struct br__corpus *c, const struct br__training_opts *o, str
         return br_fail(err, BR_E_CONFIG, "finetuning data is text, and there is no tokenizer");
     for (int i = 0; i < BR__N_SPLITS && !rc; i++) {
         struct br__sft_opts s = d->sft;
-        if (!d->file[i] || !c->samples[i])
+        if (!c->file[i] || !c->samples[i])
             continue;
-        s.path = d->file[i];
+        s.path = c->file[i];
         s.tok = c->tok;
         s.chat = c->chat;
         s.threads = o->threads;
@@ -227,12 +226,36 @@ static int open_sft(struct br__corpus *c, const struct br__training_opts *o, str
         if (!rc && br__sft_count(c->sft[i]) < c->run->global_batch)
             rc = br_fail(err, BR_E_CONFIG,
                          "'%s' gives %" PRId64 " samples, fewer than global_batch_size %" PRId64,
-                         d->file[i], br__sft_count(c->sft[i]), c->run->global_batch);
+                         c->file[i], br__sft_count(c->sft[i]), c->run->global_batch);
     }
     return rc;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
+
+/* Files of records: those that were named, or what a data set of the hub becomes. */
+static int find_files(struct br__corpus *c, const char *cache, const struct br__training_opts *o,
+                      struct br_err *err)
+{
+    const struct br__run_data *d = &c->run->data;
+    struct br__hub_set_opts h = d->hub;
+    const char *dir;
+
+    memcpy(c->file, d->file, sizeof c->file);
+    if (!h.id)
+        return BR_OK;
+    h.cache_dir = cache;
+    h.no_sync = o->no_sync;
+    h.listener = o->listener;
+    int rc = br__hub_set(&c->arena, &h, &dir, err);
+    for (int i = 0; i < BR__N_SPLITS && !rc; i++) {
+        c->file[i] = h.wants[i] ? br__sft_file(&c->arena, dir, i) : NULL;
+        if (h.wants[i] && !c->file[i])
+            br__note(o->listener, "data set '%s' has no split for %s: there is none", h.id,
+                     i == BR__VALID ? "validation" : "the test");
+    }
+    return rc;
+}
 
 /* A dry run makes token files of texts where nobody looks for them. */
 static int cache_of(struct br__corpus *c, const struct br__training_opts *o, const char **cache,
@@ -254,9 +277,11 @@ int br__corpus_open(struct br__corpus *c, const struct br__run *run, int64_t n_v
     *c = (struct br__corpus){.run = run};
     int rc = open_tokenizer(c, n_vocab, o, err);
     if (!rc)
-        rc = count_samples(c, err);
-    if (!rc)
         rc = cache_of(c, o, &cache, err);
+    if (!rc)
+        rc = find_files(c, cache, o, err);
+    if (!rc)
+        rc = count_samples(c, err);
     if (!rc && run->data.kind == BR__RUN_SFT)
         rc = open_sft(c, o, err);
     else if (!rc && run->data.kind == BR__RUN_PRETOK)

@@ -264,7 +264,7 @@ static int init_make(struct init_source *s, const struct br__run *run, int blank
 {
     struct br__expand_opts o = {0};
     struct br__expansion *x;
-    int dtype = run->fp16 ? BR_F16 : run->values;
+    int dtype = run->params_dtype;
     int rc = br__registry_open(&s->base.registry, NULL, err);
 
     if (!rc)

@@ -35,7 +35,7 @@ int br__live_plan_open(struct br__live_plan *p, const struct br__live_model *m,
     p->cfg = *m->cfg;
     int rc = name_tensors(&p->names, m, err);
     if (!rc)
-        rc = m->adapters ? br__plan_adapters(&p->plan, p->names, err)
+        rc = m->adapters ? br__plan_adapters(&p->plan, p->names, m->cfg->n_experts, err)
                          : br__plan_make(&p->plan, BR__IMPORT, &p->cfg, p->names, &o, err);
     if (rc) {
         br_wrap(err, "the checkpoint of a training run");

@@ -171,6 +171,24 @@ static int read_block(const struct load *l, uint32_t out, int kind, const struct
     return BR_OK;
 }
 
+/* The weights of experts that share an adapter are copies of one; where they are not, the
+ * checkpoint is of adapters that this run does not train. */
+static int check_repeated(const struct load *l, size_t piece, const struct br__td_item *box,
+                          uint64_t e, const float *got, size_t n, struct br_err *err)
+{
+    const struct br__range r = br__piece_range(l->live.plan, piece, e);
+    const struct br__plan_out *o = &l->live.plan->outs[l->live.plan->pieces[piece].out];
+
+    if (!memcmp(l->o->model.list[r.src].state[BR__OPTIM_MAIN] + r.from, got, n * sizeof *got))
+        return BR_OK;
+    return br_fail(
+        err, BR_E_UNSUPPORTED,
+        "'%s' differs between experts (%lld): adapters of their own "
+        "(share_expert_adapters=false) are not trained here; bridge adapter export takes "
+        "them to peft",
+        o->name, (long long)box->off[o->ndim - 3]);
+}
+
 static void load_scatter(const struct load *l, size_t piece, int kind, uint64_t e,
                          const float *from, size_t n)
 {
@@ -185,20 +203,18 @@ static void load_scatter(const struct load *l, size_t piece, int kind, uint64_t 
     }
 }
 
-/* All of one piece, of one kind. */
-static int load_piece(void *arg, size_t i, int worker, struct br_err *err)
+/* Of one piece all elements of one kind; of those that repeat another the main weights, compared.
+ */
+static int load_elements(struct load *l, size_t piece, int kind, struct br_err *err)
 {
-    struct load *l = arg;
     const struct br__plan *p = l->live.plan;
-    size_t piece = i / BR__N_OPTIM_KINDS;
-    int kind = (int)(i % BR__N_OPTIM_KINDS), rc = BR_OK;
+    int rc = BR_OK;
     const struct br__piece *pc = &p->pieces[piece];
     uint64_t total = pc->bytes / br_dtype_size(p->outs[pc->out].dtype);
     unsigned char *memory = br__alloc((size_t)BLOCK * (sizeof(float) + sizeof(double)));
     struct buffers b = {(float *)(void *)memory, memory + (size_t)BLOCK * sizeof(float)};
     struct br__td_item box = {0};
 
-    (void)worker;
     if (!memory)
         return br__nomem(err, "loading a training checkpoint");
     memcpy(box.off, pc->off, sizeof box.off);
@@ -206,13 +222,34 @@ static int load_piece(void *arg, size_t i, int worker, struct br_err *err)
     for (uint64_t e = 0; e < total && !rc;) {
         size_t n = (size_t)BR__MIN(total - e, (uint64_t)BLOCK);
         rc = read_block(l, pc->out, kind, &box, e, n, &b, err);
-        if (!rc)
+        if (!rc && pc->repeats)
+            rc = check_repeated(l, piece, &box, e, b.values, n, err);
+        else if (!rc)
             load_scatter(l, piece, kind, e, b.values, n);
         br__progress_add(&l->progress, n * sizeof(float));
         e += n;
     }
     br__free(memory);
     return rc;
+}
+
+static int load_piece(void *arg, size_t i, int worker, struct br_err *err)
+{
+    struct load *l = arg;
+    size_t piece = i / BR__N_OPTIM_KINDS;
+
+    (void)worker;
+    if (l->live.plan->pieces[piece].repeats)
+        return BR_OK;
+    return load_elements(l, piece, (int)(i % BR__N_OPTIM_KINDS), err);
+}
+
+static int load_repeated(void *arg, size_t i, int worker, struct br_err *err)
+{
+    struct load *l = arg;
+
+    (void)worker;
+    return l->live.plan->pieces[i].repeats ? load_elements(l, i, BR__OPTIM_MAIN, err) : BR_OK;
 }
 
 static int load_values(struct load *l)
@@ -224,6 +261,8 @@ static int load_values(struct load *l)
         total += l->o->model.list[i].n * BR__N_OPTIM_KINDS * sizeof(float);
     br__progress_init(&l->progress, l->o->listener, "loading", total);
     int rc = br__pool_run(l->o->threads, p->n_pieces * BR__N_OPTIM_KINDS, load_piece, l, l->err);
+    if (!rc)
+        rc = br__pool_run(l->o->threads, p->n_pieces, load_repeated, l, l->err);
     br__progress_end(&l->progress);
     return rc ? rc : br__ckpt_settle(l->ck, l->err);
 }

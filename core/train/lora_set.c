@@ -16,29 +16,43 @@
 
 /* ---- linears --------------------------------------------------------------------------------- */
 
+/* A linear, or one more of the experts of the last, whose moves follow its. */
+static int set_add(struct br__lora_set *s, const struct br__view *v, struct br_err *err)
+{
+    const struct br__slot *mc = &s->x->mc[v->mc];
+    size_t n = strlen(mc->name) - strlen(".weight");
+
+    if (v->row) {
+        s->list[s->n - 1].n_moves += v->n_moves;
+        return BR_OK;
+    }
+    struct br__lora_linear *l = &s->list[s->n++];
+    *l = (struct br__lora_linear){.module = br__lora_module(&s->arena, mc->name),
+                                  .key = br__arena_strndup(&s->arena, mc->name, n),
+                                  .n = mc->lead ? mc->shape[0] : 1,
+                                  .in = mc->shape[mc->lead + 1],
+                                  .out = mc->shape[mc->lead],
+                                  .is_experts = mc->lead,
+                                  .moves = s->x->moves + v->first_move,
+                                  .n_moves = v->n_moves};
+    return l->module && l->key ? BR_OK : br__nomem(err, "for the adapter");
+}
+
 int br__lora_set_open(struct br__lora_set *s, const struct br_config *cfg, struct br_err *err)
 {
     const struct br__expand_opts o = {.per_layer = 1,
                                       .untied = !br_cfg_i(cfg, BR_CFG_SHARE_EMBEDDINGS)};
 
     memset(s, 0, sizeof *s);
+    s->has_bias = br_cfg_i(cfg, BR_CFG_ADD_QKV_BIAS) != 0;
     int rc = br__rules_expand(&s->arena, cfg, &o, &s->x, err);
     if (!rc && !(s->list = br__arena_alloc(&s->arena, (s->x->n_views + 1) * sizeof *s->list)))
         rc = br__nomem(err, "for the adapter");
     for (size_t i = 0; !rc && i < s->x->n_views; i++) {
         const struct br__view *v = &s->x->views[i];
         const struct br__slot *mc = &s->x->mc[v->mc];
-        size_t n = strlen(mc->name) - strlen(".weight");
-        if (!br__ends(mc->name, ".weight") || mc->lead || mc->ndim != 2)
-            continue;
-        struct br__lora_linear *l = &s->list[s->n++];
-        *l = (struct br__lora_linear){.module = br__arena_strndup(&s->arena, mc->name, n),
-                                      .in = mc->shape[1],
-                                      .out = mc->shape[0],
-                                      .moves = s->x->moves + v->first_move,
-                                      .n_moves = v->n_moves};
-        if (!l->module)
-            rc = br__nomem(err, "for the adapter");
+        if (br__ends(mc->name, ".weight") && mc->ndim - mc->lead == 2 && mc->lead < 2)
+            rc = set_add(s, v, err);
     }
     return rc;
 }
@@ -57,9 +71,9 @@ static unsigned char *set_room(struct br__lora_set *s, int64_t rows, int64_t col
 /* Room for the three, zeros. */
 static int set_make(struct br__lora_set *s, struct br__lora_linear *l, struct br_err *err)
 {
-    l->a = set_room(s, s->dim, l->in);
-    l->b = set_room(s, l->out, s->dim);
-    l->m = s->dora ? set_room(s, l->out, 1) : NULL;
+    l->a = set_room(s, l->n * s->dim, l->in);
+    l->b = set_room(s, l->n * l->out, s->dim);
+    l->m = s->dora ? set_room(s, l->n * l->out, 1) : NULL;
     return l->a && l->b && (l->m || !s->dora) ? BR_OK : br__nomem(err, "for the adapter");
 }
 
@@ -81,18 +95,25 @@ static const char *set_stacked(struct br__arena *a, const char *name, int64_t *l
     return br__arena_printf(a, "%.*s%s", (int)(at - name), name, end + 1);
 }
 
-/* One tensor of a linear: as it is, or a layer of a stacked one.  *found 0: it is not there. */
-static int set_read(struct br__lora_set *s, const struct br__ckpt *ck, const char *name,
-                    const int64_t shape[2], unsigned char *dst, int *found, struct br_err *err)
+/* A tensor of a linear in a checkpoint. */
+struct set_tensor {
+    const char *name;
+    int64_t shape[BR_MAX_DIMS];
+    int ndim;
+    unsigned char *dst;
+};
+
+/* As it is, or a layer of a stacked one.  *found 0: it is not there. */
+static int set_read(struct br__lora_set *s, const struct br__ckpt *ck, const struct set_tensor *w,
+                    int *found, struct br_err *err)
 {
     int64_t layer = -1, want[BR_MAX_DIMS] = {0};
-    int ndim = shape[1] ? 2 : 1;
-    const struct br__tensor *t = br__ckpt_find(ck, name);
-    uint64_t n = (uint64_t)shape[0] * (uint64_t)(shape[1] ? shape[1] : 1) * br_dtype_size(s->dtype);
+    const struct br__tensor *t = br__ckpt_find(ck, w->name);
+    uint64_t n = br_dtype_size(s->dtype);
     char got[96], text[96];
 
     if (!t) {
-        const char *key = set_stacked(&s->arena, name, &layer);
+        const char *key = set_stacked(&s->arena, w->name, &layer);
         if (!key)
             return br__nomem(err, "for the adapter");
         t = layer >= 0 ? br__ckpt_find(ck, key) : NULL;
@@ -101,17 +122,18 @@ static int set_read(struct br__lora_set *s, const struct br__ckpt *ck, const cha
     if (!t)
         return BR_OK;
     int stacked = layer >= 0;
-    want[0] = stacked ? t->shape[0] : shape[0];
-    want[stacked] = shape[0];
-    if (ndim == 2)
-        want[stacked + 1] = shape[1];
-    if (t->dtype != s->dtype || t->ndim != ndim + stacked || (stacked && layer >= t->shape[0]) ||
+    want[0] = stacked ? t->shape[0] : 0;
+    for (int i = 0; i < w->ndim; i++) {
+        want[stacked + i] = w->shape[i];
+        n *= (uint64_t)w->shape[i];
+    }
+    if (t->dtype != s->dtype || t->ndim != w->ndim + stacked || (stacked && layer >= t->shape[0]) ||
         memcmp(t->shape, want, (size_t)t->ndim * sizeof *want) != 0)
         return br_fail(err, BR_E_PLAN, "'%s' of '%s' is %s %s, expected %s %s", t->name, ck->dir,
                        br_dtype_torch(t->dtype), br__shape_str(t->shape, t->ndim, got, sizeof got),
                        br_dtype_torch(s->dtype),
-                       br__shape_str(want, ndim + stacked, text, sizeof text));
-    return br__ckpt_read(ck, t, stacked ? (uint64_t)layer * n : 0, dst, (size_t)n, err);
+                       br__shape_str(want, w->ndim + stacked, text, sizeof text));
+    return br__ckpt_read(ck, t, stacked ? (uint64_t)layer * n : 0, w->dst, (size_t)n, err);
 }
 
 static int set_read_linear(struct br__lora_set *s, struct br__lora_linear *l,
@@ -119,20 +141,19 @@ static int set_read_linear(struct br__lora_set *s, struct br__lora_linear *l,
 {
     struct br__lora_linear full = *l;
     int rc = set_make(s, &full, err);
-    const struct {
-        const char *name;
-        int64_t shape[2];
-        unsigned char *dst;
-    } parts[] = {{"linear_in.weight", {s->dim, l->in}, full.a},
-                 {"linear_out.weight", {l->out, s->dim}, full.b},
-                 {"weight_magnitude", {l->out, 0}, full.m}};
+    struct set_tensor parts[] = {{"linear_in.weight", {l->n, s->dim, l->in}, 3, full.a},
+                                 {"linear_out.weight", {l->n, l->out, s->dim}, 3, full.b},
+                                 {"weight_magnitude", {l->n, l->out}, 2, full.m}};
     size_t n = s->dora ? 3 : 2, n_found = 0;
 
     for (size_t i = 0; i < n && !rc; i++) {
         int found = 0;
-        const char *name = br__arena_printf(&s->arena, "%s.adapter.%s", l->module, parts[i].name);
-        rc = name ? set_read(s, ck, name, parts[i].shape, parts[i].dst, &found, err)
-                  : br__nomem(err, "for the adapter");
+        parts[i].name = br__arena_printf(&s->arena, "%s.adapter.%s", l->key, parts[i].name);
+        if (!l->is_experts)
+            memmove(parts[i].shape, parts[i].shape + 1,
+                    (size_t)--parts[i].ndim * sizeof *parts[i].shape);
+        rc = parts[i].name ? set_read(s, ck, &parts[i], &found, err)
+                           : br__nomem(err, "for the adapter");
         n_found += (size_t)found;
     }
     if (!rc && n_found && n_found < n)
@@ -141,6 +162,14 @@ static int set_read_linear(struct br__lora_set *s, struct br__lora_linear *l,
     if (!rc && n_found)
         *l = full;
     return rc;
+}
+
+/* Megatron Bridge's own checkpoints, which have no entry, are of its form. */
+int br__dora_bias_inside(const struct br__pk *extra)
+{
+    const struct br__pk *v = br__pk_get(extra, BR__DORA_BIAS);
+
+    return v && v->kind == BR__PK_STR ? !strcmp(v->u.s, "inside") : !extra;
 }
 
 /* dim, dtype and kind, from the tensors; alpha from run_config.yaml. */
@@ -165,6 +194,8 @@ static int set_facts(struct br__lora_set *s, const struct br__ckpt *ck, struct b
                        "'%s' is no checkpoint of adapters: it has no tensor "
                        "'….adapter.linear_in.weight' of a float type",
                        ck->dir);
+    s->bias_inside =
+        s->dora && s->has_bias && br__dora_bias_inside(br__pk_get(td->common, "bridge"));
     if (td->has_run_config)
         rc = br__yaml_parse(&s->arena, td->run_config_text, td->run_config_size, &yaml, err);
     if (rc) {
@@ -190,7 +221,7 @@ static int set_check_rest(const struct br__lora_set *s, const struct br__ckpt *c
 
     for (size_t i = 0; i < s->n && !rc; i++) {
         int64_t layer;
-        const char *keys[] = {s->list[i].module, set_stacked(&a, s->list[i].module, &layer)};
+        const char *keys[] = {s->list[i].key, set_stacked(&a, s->list[i].key, &layer)};
         for (size_t k = 0; k < BR_COUNTOF(keys) && s->list[i].a && !rc; k++)
             if (!keys[k] ||
                 (br__map_get(&known, keys[k]) == BR__NOT_FOUND && br__map_put(&known, keys[k], 1)))
@@ -205,9 +236,7 @@ static int set_check_rest(const struct br__lora_set *s, const struct br__ckpt *c
             rc = br__nomem(err, "for the adapter");
         else if (!at || br__map_get(&known, module) == BR__NOT_FOUND)
             rc = br_fail(err, BR_E_UNSUPPORTED,
-                         "'%s' of '%s' is no adapter of a linear of this model; adapters of routed "
-                         "experts are not carried over",
-                         name, ck->dir);
+                         "'%s' of '%s' is no adapter of a linear of this model", name, ck->dir);
     }
     br__map_free(&known);
     br__arena_free(&a);
@@ -267,40 +296,61 @@ static int set_check_pair(const struct br__lora_set *s, const struct br__lora_li
     return BR_OK;
 }
 
+/* Of matrix k of a linear what `from` has; *rows counts those of B. */
+static int set_take_matrix(struct br__lora_set *s, struct br__lora_linear *l, int64_t k,
+                           const struct br__adapter *from, uint64_t *rows, struct br_err *err)
+{
+    const struct br__adapter_pair *first = NULL;
+    size_t size = br_dtype_size(s->dtype);
+    uint64_t begin = (uint64_t)(k * l->out), end = begin + (uint64_t)l->out;
+    int rc = BR_OK;
+
+    for (size_t i = 0; i < l->n_moves && !rc; i++) {
+        const struct br__move *v = &l->moves[i];
+        const struct br__adapter_pair *p =
+            v->mc_row >= begin && v->mc_row < end ? set_pair(s, from, v->hf) : NULL;
+        if (!p)
+            continue;
+        rc = set_check_pair(s, l, first ? first : p, p, v, err);
+        if (rc)
+            break;
+        if (!first)
+            set_copy(s, l->a + (uint64_t)(k * s->dim * l->in) * size, p->a, 0, (uint64_t)s->dim,
+                     l->in);
+        first = p;
+        set_copy(s, l->b + v->mc_row * (uint64_t)s->dim * size, p->b, v->hf_row, v->n, s->dim);
+        if (l->m)
+            set_copy(s, l->m + v->mc_row * size, p->magnitude, v->hf_row, v->n, 1);
+        *rows += v->n;
+    }
+    return rc;
+}
+
 /* *taken counts the pairs that were used. */
 static int set_take_linear(struct br__lora_set *s, struct br__lora_linear *l,
                            const struct br__adapter *from, size_t *taken, struct br_err *err)
 {
-    const struct br__adapter_pair *first = NULL;
-    size_t size = br_dtype_size(s->dtype);
     uint64_t rows = 0;
+    size_t n = 0;
     int rc = BR_OK;
 
-    for (size_t i = 0; i < l->n_moves && !first; i++)
-        first = set_pair(s, from, l->moves[i].hf);
-    if (!first)
+    for (size_t i = 0; i < l->n_moves; i++)
+        n += l->moves[i].hf_row == 0 && set_pair(s, from, l->moves[i].hf);
+    if (!n)
         return BR_OK;
+    *taken += n;
     rc = set_make(s, l, err);
-    if (!rc)
-        set_copy(s, l->a, first->a, 0, (uint64_t)s->dim, BR__MIN(l->in, first->a->cols));
-    for (size_t i = 0; i < l->n_moves && !rc; i++) {
-        const struct br__move *v = &l->moves[i];
-        const struct br__adapter_pair *p = set_pair(s, from, v->hf);
-        if (!p)
-            continue;
-        rc = set_check_pair(s, l, first, p, v, err);
-        if (rc)
-            break;
-        set_copy(s, l->b + v->mc_row * (uint64_t)s->dim * size, p->b, v->hf_row, v->n, s->dim);
-        if (l->m)
-            set_copy(s, l->m + v->mc_row * size, p->magnitude, v->hf_row, v->n, 1);
-        *taken += v->hf_row == 0;
-        rows += v->n;
-    }
-    if (!rc && s->dora && rows != (uint64_t)l->out)
+    for (int64_t k = 0; k < l->n && !rc; k++)
+        rc = set_take_matrix(s, l, k, from, &rows, err);
+    if (!rc && s->dora && rows != (uint64_t)(l->n * l->out))
         rc = br_fail(err, BR_E_UNSUPPORTED,
                      "only a part of '%s' has a DoRA adapter; Megatron has "
                      "one for all of it",
+                     l->module);
+    if (!rc && s->dora && (l->is_experts || br__ends(l->module, ".router")))
+        rc = br_fail(err, BR_E_UNSUPPORTED,
+                     "'%s' has a DoRA adapter, and Megatron Bridge has none of routed experts and "
+                     "routers; bridge adapter merge adds the adapter to the model instead",
                      l->module);
     return rc;
 }
@@ -331,6 +381,7 @@ int br__lora_set_take(struct br__lora_set *s, const struct br__adapter *from, st
     s->dim = from->pairs[0].a->rows;
     s->alpha = br__peft_alpha(from);
     s->dora = from->pairs[0].magnitude != NULL;
+    s->bias_inside = s->dora && s->has_bias && from->bias_inside;
     s->dtype = from->pairs[0].a->dtype;
     for (size_t i = 0; i < from->n_sources; i++)
         if (from->sources[i].dtype != s->dtype)
@@ -344,12 +395,9 @@ int br__lora_set_take(struct br__lora_set *s, const struct br__adapter *from, st
         size_t k = 0;
         while (k < s->x->n_hf && strcmp(s->x->hf[k].name, target) != 0)
             k++;
-        if (k == s->x->n_hf || s->x->hf[k].fused || strstr(target, ".experts."))
-            return br_fail(
-                err, BR_E_UNSUPPORTED,
-                "the adapter changes '%s', which is no linear of this model, or a routed "
-                "expert; bridge adapter merge adds it to the model",
-                target);
+        if (k == s->x->n_hf || s->x->hf[k].ndim != 2)
+            return br_fail(err, BR_E_UNSUPPORTED,
+                           "the adapter changes '%s', which is no linear of this model", target);
     }
     return br_fail(err, BR_E_UNSUPPORTED, "the adapter changes weights that are no linears");
 }
@@ -384,11 +432,13 @@ static struct br__source *give_source(struct giver *g, uint32_t hf, const char *
     return to;
 }
 
-/* The pair of one Hugging Face weight. */
-static int give_pair(struct giver *g, const struct br__lora_linear *l, uint32_t hf)
+/* The pair of one Hugging Face weight, of which `some` are rows. */
+static int give_pair(struct giver *g, const struct br__lora_linear *l, const struct br__move *some)
 {
     const struct br__lora_set *s = g->s;
     size_t size = br_dtype_size(s->dtype), row = (size_t)s->dim * size;
+    size_t a_bytes = (size_t)s->dim * (size_t)l->in * size;
+    uint32_t hf = some->hf;
     int64_t rows = s->x->hf[hf].shape[0];
     struct br__adapter_pair *p = &g->a->pairs[g->a->n_pairs];
 
@@ -403,7 +453,8 @@ static int give_pair(struct giver *g, const struct br__lora_linear *l, uint32_t 
         br__map_put(&g->a->by_target, p->target, p->index))
         return br__nomem(g->err, "for the adapter");
     g->a->n_pairs++;
-    memcpy((void *)(uintptr_t)p->a->data, l->a, (size_t)s->dim * (size_t)l->in * size);
+    memcpy((void *)(uintptr_t)p->a->data, l->a + some->mc_row / (uint64_t)l->out * a_bytes,
+           a_bytes);
     for (size_t i = 0; i < l->n_moves; i++) {
         const struct br__move *v = &l->moves[i];
         if (v->hf != hf)
@@ -430,7 +481,7 @@ static int give_all(struct giver *g)
         const struct br__lora_linear *l = &s->list[i];
         for (size_t k = 0; l->a && k < l->n_moves && !rc; k++)
             if (br__map_get(&g->a->by_target, s->x->hf[l->moves[k].hf].name) == BR__NOT_FOUND)
-                rc = give_pair(g, l, l->moves[k].hf);
+                rc = give_pair(g, l, &l->moves[k]);
     }
     return rc;
 }
@@ -442,6 +493,7 @@ int br__lora_set_give(const struct br__lora_set *s, struct br__adapter **out, st
     *out = NULL;
     if (!g.a)
         return br__nomem(err, "for the adapter");
+    g.a->bias_inside = s->bias_inside;
     int rc = give_all(&g);
     if (rc)
         br__adapter_close(g.a);
@@ -452,9 +504,34 @@ int br__lora_set_give(const struct br__lora_set *s, struct br__adapter **out, st
 
 /* ---- as tensors of a run --------------------------------------------------------------------- */
 
+/* All n matrices of the tensor are the same. */
+static int is_repeated(const unsigned char *p, int64_t n, size_t bytes)
+{
+    for (int64_t i = 1; i < n; i++)
+        if (memcmp(p, p + (size_t)i * bytes, bytes) != 0)
+            return 0;
+    return 1;
+}
+
+int br__lora_set_is_shared(const struct br__lora_set *s)
+{
+    size_t size = br_dtype_size(s->dtype) * (size_t)s->dim;
+
+    for (size_t i = 0; i < s->n; i++) {
+        const struct br__lora_linear *l = &s->list[i];
+        if (l->a && (!is_repeated(l->a, l->n, (size_t)l->in * size) ||
+                     !is_repeated(l->b, l->n, (size_t)l->out * size)))
+            return 0;
+    }
+    return 1;
+}
+
 static int set_tensor(const struct br__lora_set *s, struct br__arena *a, struct br__live *to,
                       const char *name, const unsigned char *from)
 {
+    to->n = 1;
+    for (int i = 0; i < to->ndim; i++)
+        to->n *= (size_t)to->shape[i];
     float *values = br__arena_alloc(a, to->n * sizeof *values);
 
     to->name = name;
@@ -469,7 +546,7 @@ int br__lora_set_tensors(const struct br__lora_set *s, struct br__arena *a, stru
                          size_t *n, struct br_err *err)
 {
     struct br__live *t = br__arena_alloc(a, (3 * s->n + 1) * sizeof *t);
-    int rc = t ? BR_OK : BR_E_NOMEM;
+    int rc = t ? BR_OK : BR_E_NOMEM, shared = br__lora_set_is_shared(s);
 
     *n = 0;
     *list = t;
@@ -478,19 +555,21 @@ int br__lora_set_tensors(const struct br__lora_set *s, struct br__arena *a, stru
         const struct {
             const char *what;
             const unsigned char *from;
-            int64_t rows, cols;
-        } parts[] = {{"linear_in.weight", l->a, s->dim, l->in},
-                     {"linear_out.weight", l->b, l->out, s->dim},
-                     {"weight_magnitude", l->m, l->out, 0}};
+            struct br__live as;
+        } parts[] = {{"linear_in.weight", l->a, {.ndim = 3, .shape = {l->n, s->dim, l->in}}},
+                     {"linear_out.weight", l->b, {.ndim = 3, .shape = {l->n, l->out, s->dim}}},
+                     {"weight_magnitude", l->m, {.ndim = 2, .shape = {l->n, l->out}}}};
         for (size_t k = 0; k < BR_COUNTOF(parts) && !rc; k++) {
+            struct br__live *to = &t[*n];
             if (!parts[k].from)
                 continue;
-            t[*n] = (struct br__live){.ndim = parts[k].cols ? 2 : 1,
-                                      .shape = {parts[k].rows, parts[k].cols},
-                                      .n = (size_t)(parts[k].rows * BR__MAX(parts[k].cols, 1))};
-            rc = set_tensor(s, a, &t[(*n)++],
-                            br__arena_printf(a, "%s.adapter.%s", l->module, parts[k].what),
-                            parts[k].from);
+            *to = parts[k].as;
+            if (!l->is_experts || shared)
+                memmove(to->shape, to->shape + 1, (size_t)--to->ndim * sizeof *to->shape);
+            rc =
+                set_tensor(s, a, to, br__arena_printf(a, "%s.adapter.%s", l->module, parts[k].what),
+                           parts[k].from);
+            ++*n;
         }
     }
     return rc ? br__nomem(err, "for the adapter") : BR_OK;

@@ -11,10 +11,15 @@
 /* A linear of Megatron, and its adapter if it has one. */
 struct br__lora_linear {
     const char *module; /* "decoder.layers.0.mlp.linear_fc1" */
-    int64_t in, out;
-    const struct br__move *moves; /* [n_moves] which of its rows are which of Hugging Face's */
+    const char *key; /* the same in checkpoints; of experts "….mlp.experts.experts.linear_fc1" */
+    int64_t n;       /* matrices: experts; 1 of a linear that is none */
+    int64_t in, out; /* of one */
+    int is_experts;
+    const struct br__move *moves; /* [n_moves] which of its n * out rows are which of Hugging
+                                     Face's */
     size_t n_moves;
-    unsigned char *a, *b, *m; /* [dim, in], [out, dim], [out] of the set's dtype; NULL: none */
+    unsigned char *a, *b, *m; /* [n, dim, in], [n, out, dim], [n, out] of the set's dtype; NULL:
+                                 none */
 };
 struct br__lora_set {
     struct br__arena arena;
@@ -24,6 +29,8 @@ struct br__lora_set {
     int64_t dim; /* of A's rows */
     double alpha;
     int dora, dtype;
+    int has_bias;    /* the model has one of query, key and value */
+    int bias_inside; /* DoRA of a model that has such a bias: the magnitude scales it, too */
 };
 /* The linears of a model, without adapters. */
 int br__lora_set_open(struct br__lora_set *s, const struct br_config *cfg,
@@ -39,7 +46,10 @@ int br__lora_set_take(struct br__lora_set *s, const struct br__adapter *from,
 /* The same as peft has it: A repeated for each weight of a fused linear, B and magnitudes cut. */
 int br__lora_set_give(const struct br__lora_set *s, struct br__adapter **out,
                       struct br_err *err) BR_MUST_CHECK;
-/* The tensors of an adapter (arena) by Megatron's names per layer, as float32. */
+/* Megatron Bridge's share_expert_adapters: the experts of each layer have the same adapter. */
+int br__lora_set_is_shared(const struct br__lora_set *s);
+/* The tensors of an adapter (arena) by Megatron's names per layer, as float32; of experts one, or,
+ * where they are not shared, [n, ...]. */
 int br__lora_set_tensors(const struct br__lora_set *s, struct br__arena *a, struct br__live **list,
                          size_t *n, struct br_err *err) BR_MUST_CHECK;
 

@@ -1,13 +1,15 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* optim.c - AdamW and what comes before it: gradient norm, clipping, the choice of groups.
  *
- * The reference that kernels are compared with: one element at a time, in float32, in the order of
- * Transformer Engine's FusedAdam (multi_tensor_adam, AdamW mode), with one statement per rounding
- * so that no compiler fuses a multiplication with an addition. */
+ * AdamW is Transformer Engine's FusedAdam (multi_tensor_adam, AdamW mode): in float32, in its
+ * order, each operation rounded by itself.  Arrays are those of a device that is the host. */
 #include "optim.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
+
+/* ---- AdamW ----------------------------------------------------------------------------------- */
 
 struct br__adamw br__adamw_make(const struct br__adamw_opts *o)
 {
@@ -29,83 +31,68 @@ struct br__adamw br__adamw_make(const struct br__adamw_opts *o)
     return h;
 }
 
-void br__adamw_step(const struct br__adamw *h, float *param, float *m, float *v, const float *grad,
-                    uint16_t *out, size_t n)
+/* x[n] as an input of an op. */
+static struct br_tensor flat(const void *x, uint32_t dtype, size_t n)
 {
-    const float rest1 = 1 - h->beta1, rest2 = 1 - h->beta2;
+    return (struct br_tensor){.data = (void *)(uintptr_t)x,
+                              .dtype = dtype,
+                              .n_dim = 1,
+                              .shape = {(int64_t)n},
+                              .stride = {1}};
+}
 
-    for (size_t i = 0; i < n; i++) {
-        float g = grad[i] * h->grad_scale;
-        float old1 = h->beta1 * m[i], new1 = rest1 * g;
-        float old2 = h->beta2 * v[i], new2 = rest2 * g;
-        new2 = new2 * g;
-        m[i] = old1 + new1;
-        v[i] = old2 + new2;
-        float mean = m[i] / h->correct1, square = v[i] / h->correct2;
-        float update = mean / (sqrtf(square) + h->eps);
-        float decay = h->weight_decay * param[i];
-        update = update + decay;
-        float change = h->lr * update;
-        param[i] = param[i] - change;
-    }
-    if (out)
-        br_cast(out, BR_BF16, param, BR_F32, n, 0);
+int br__adamw_step(struct br__device *d, const struct br__adamw *h,
+                   const struct br__adamw_arrays *x, struct br_err *err)
+{
+    const struct br_tensor in[] = {flat(x->param, BR_F32, x->n), flat(x->m, BR_F32, x->n),
+                                   flat(x->v, BR_F32, x->n),     flat(x->grad, BR_F32, x->n),
+                                   flat(h, BR_F32, 8),           flat(x->copy, BR_BF16, x->n)};
+    const struct br_call call = {
+        .op = BR_OP_ADAMW, .n_in = x->copy ? 6 : 5, .n_out = 1, .in = in, .out = &in[0]};
+
+    return x->n ? br__device_call(d, &call, err) : BR_OK;
 }
 
 /* ---- norm ------------------------------------------------------------------------------------ */
 
-struct norm_job {
-    const struct br__grad_span *g;
-    const uint32_t *tensor; /* of each chunk */
-    const size_t *first;    /* its first element */
-    double *sum;
-};
+#define NORM_CHUNK 65536 /* elements of one sum of SQUARE_SUMS */
 
-static int square_chunk(void *arg, size_t i, int worker, struct br_err *err)
+static size_t norm_chunks(size_t n)
 {
-    const struct norm_job *j = arg;
-    const struct br__grad_span *g = &j->g[j->tensor[i]];
-    const float *x = g->data + j->first[i];
-    size_t n = BR__MIN(g->n - j->first[i], (size_t)BR__NORM_CHUNK);
-    double sum = 0;
-
-    (void)worker;
-    (void)err;
-    double part[BR__NORM_PARTS] = {0};
-    for (size_t k = 0; k < n; k++) {
-        double square = (double)x[k] * x[k];
-        part[k % BR__NORM_PARTS] += square;
-    }
-    for (size_t k = 0; k < BR__NORM_PARTS; k++)
-        sum += part[k];
-    j->sum[i] = sum;
-    return BR_OK;
+    return (n + NORM_CHUNK - 1) / NORM_CHUNK;
 }
 
-int br__grad_norm(const struct br__grad_span *g, size_t n, int threads, double *norm,
+/* sum[norm_chunks(x->n)] */
+static int square_sums(struct br__device *d, const struct br__grad_span *x, double *sum,
+                       struct br_err *err)
+{
+    const struct br_tensor in = flat(x->data, BR_F32, x->n),
+                           out = flat(sum, BR_F64, norm_chunks(x->n));
+    const struct br_call call = {
+        .op = BR_OP_SQUARE_SUMS, .n_in = 1, .n_out = 1, .in = &in, .out = &out};
+
+    return x->n ? br__device_call(d, &call, err) : BR_OK;
+}
+
+int br__grad_norm(struct br__device *d, const struct br__grad_span *g, size_t n, double *norm,
                   struct br_err *err)
 {
-    struct br__arena a = {0};
-    size_t n_chunks = 0, at = 0;
+    size_t most = 0;
+    double total = 0;
+    int rc = BR_OK;
 
     for (size_t i = 0; i < n; i++)
-        n_chunks += (g[i].n + BR__NORM_CHUNK - 1) / BR__NORM_CHUNK;
-    uint32_t *tensor = br__arena_alloc(&a, n_chunks * sizeof *tensor);
-    size_t *first = br__arena_alloc(&a, n_chunks * sizeof *first);
-    double *sum = br__arena_alloc(&a, n_chunks * sizeof *sum), total = 0;
-    int rc = tensor && first && sum ? BR_OK : br__nomem(err, "for the gradient norm");
-    for (size_t i = 0; !rc && i < n; i++)
-        for (size_t k = 0; k < g[i].n; k += BR__NORM_CHUNK) {
-            tensor[at] = (uint32_t)i;
-            first[at++] = k;
-        }
-    struct norm_job j = {g, tensor, first, sum};
-    if (!rc)
-        rc = br__pool_run(threads, n_chunks, square_chunk, &j, err);
-    for (size_t i = 0; !rc && i < n_chunks; i++)
-        total += sum[i];
+        most = BR__MAX(most, norm_chunks(g[i].n));
+    double *sum = br__calloc(most + 1, sizeof *sum);
+    if (!sum)
+        return br__nomem(err, "for the gradient norm");
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = square_sums(d, &g[i], sum, err);
+        for (size_t k = 0; !rc && k < norm_chunks(g[i].n); k++)
+            total += sum[k];
+    }
     *norm = sqrt(total);
-    br__arena_free(&a);
+    br__free(sum);
     return rc;
 }
 
@@ -115,16 +102,91 @@ float br__clip_scale(double norm, double max_norm)
     return max_norm > 0 && scale < 1 ? scale : 1;
 }
 
-uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale)
+/* ---- passes over all gradients --------------------------------------------------------------- */
+
+#define PASS_CHUNK ((size_t)1 << 20) /* elements of one task */
+
+struct pass {
+    struct br__grad_span *chunks;
+    size_t n;
+    float scale;
+    _Atomic uint64_t zeros;
+};
+
+/* chunks: the spans cut into pieces of at most PASS_CHUNK elements. */
+static int pass_open(struct pass *p, const struct br__grad_span *g, size_t n, struct br_err *err)
 {
-    uint64_t zeros = 0;
+    size_t most = 0;
 
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < g[i].n; k++) {
-            float x = g[i].data[k] * scale;
-            zeros += x == 0;
-        }
-    return zeros;
+        most += g[i].n / PASS_CHUNK + 1;
+    p->chunks = br__calloc(most + 1, sizeof *p->chunks);
+    if (!p->chunks)
+        return br__nomem(err, "for a pass over the gradients");
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < g[i].n; k += PASS_CHUNK)
+            p->chunks[p->n++] =
+                (struct br__grad_span){g[i].data + k, BR__MIN(PASS_CHUNK, g[i].n - k)};
+    return BR_OK;
+}
+
+static int scale_chunk(void *arg, size_t i, int worker, struct br_err *err)
+{
+    const struct pass *p = arg;
+    const struct br__grad_span *x = &p->chunks[i];
+
+    (void)worker;
+    (void)err;
+    for (size_t k = 0; k < x->n; k++)
+        x->data[k] *= p->scale;
+    return BR_OK;
+}
+
+int br__scale_grads(const struct br__grad_span *g, size_t n, float scale, int threads,
+                    struct br_err *err)
+{
+    struct pass p = {.scale = scale};
+    int rc = scale == 1 ? BR_OK : pass_open(&p, g, n, err);
+
+    if (!rc)
+        rc = br__pool_run(threads, p.n, scale_chunk, &p, err);
+    br__free(p.chunks);
+    return rc;
+}
+
+#define AT_ONCE 16 /* elements that a compiler takes at once */
+
+static int count_chunk(void *arg, size_t i, int worker, struct br_err *err)
+{
+    struct pass *p = arg;
+    const float *x = p->chunks[i].data, scale = p->scale;
+    size_t n = p->chunks[i].n, k = 0;
+    uint32_t part[AT_ONCE] = {0}, zeros = 0;
+
+    (void)worker;
+    (void)err;
+    for (; k + AT_ONCE <= n; k += AT_ONCE)
+        for (int j = 0; j < AT_ONCE; j++)
+            part[j] += x[k + (size_t)j] * scale == 0;
+    for (; k < n; k++)
+        zeros += x[k] * scale == 0;
+    for (int j = 0; j < AT_ONCE; j++)
+        zeros += part[j];
+    atomic_fetch_add(&p->zeros, zeros);
+    return BR_OK;
+}
+
+int br__count_zeros(const struct br__grad_span *g, size_t n, float scale, int threads,
+                    uint64_t *zeros, struct br_err *err)
+{
+    struct pass p = {.scale = scale};
+    int rc = pass_open(&p, g, n, err);
+
+    if (!rc)
+        rc = br__pool_run(threads, p.n, count_chunk, &p, err);
+    *zeros = p.zeros;
+    br__free(p.chunks);
+    return rc;
 }
 
 /* ---- groups ---------------------------------------------------------------------------------- */

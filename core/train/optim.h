@@ -51,27 +51,35 @@ struct br__adamw_opts {
     float grad_scale;
 };
 struct br__adamw br__adamw_make(const struct br__adamw_opts *o);
-/* One step of n elements.  param, m and v change; `out` (NULL: none) becomes param rounded to
- * bfloat16, to nearest even. */
-void br__adamw_step(const struct br__adamw *h, float *param, float *m, float *v, const float *grad,
-                    uint16_t *out, size_t n);
+/* One tensor, in memory of the host: param, m and v change; `copy` (NULL: none) becomes param
+ * rounded to bfloat16, to nearest even. */
+struct br__adamw_arrays {
+    size_t n;
+    float *param, *m, *v;
+    const float *grad;
+    uint16_t *copy;
+};
+/* d: a device whose memory is the host's, as all of this file. */
+int br__adamw_step(struct br__device *d, const struct br__adamw *h,
+                   const struct br__adamw_arrays *x, struct br_err *err) BR_MUST_CHECK;
 
 /* Gradients of one tensor. */
 struct br__grad_span {
-    const float *data;
+    float *data;
     size_t n;
 };
-/* L2 norm of all gradients.  Squares are summed in float64, in chunks of BR__NORM_CHUNK elements of
- * a tensor, in each every BR__NORM_PARTS-th by itself, and the sums of chunks in order: the result
- * does not depend on the number of threads.  Infinite or NaN if an element is. */
-#define BR__NORM_CHUNK (1u << 16)
-#define BR__NORM_PARTS 16
-int br__grad_norm(const struct br__grad_span *g, size_t n, int threads, double *norm,
+/* L2 norm of all gradients: the sums of SQUARE_SUMS (ops.def) in order, so it does not depend on
+ * the number of threads.  Infinite or NaN if an element is. */
+int br__grad_norm(struct br__device *d, const struct br__grad_span *g, size_t n, double *norm,
                   struct br_err *err) BR_MUST_CHECK;
+/* Every gradient times `scale`. */
+int br__scale_grads(const struct br__grad_span *g, size_t n, float scale, int threads,
+                    struct br_err *err) BR_MUST_CHECK;
 /* What clipping multiplies the gradients by: at most 1; max_norm 0 turns it off. */
 float br__clip_scale(double norm, double max_norm);
 /* Elements that are zero after multiplication by `scale`, which can make a small gradient zero. */
-uint64_t br__count_zeros(const struct br__grad_span *g, size_t n, float scale);
+int br__count_zeros(const struct br__grad_span *g, size_t n, float scale, int threads,
+                    uint64_t *zeros, struct br_err *err) BR_MUST_CHECK;
 
 /* Whether weight decay acts on a parameter, by Megatron's rule: not on vectors, not on biases.
  * `name` is the Megatron key, ndim that of its tensor in a checkpoint, where the layers may be

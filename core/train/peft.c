@@ -133,9 +133,16 @@ static int peft_assign(struct br__train *t, const struct br__live *list, size_t 
             k++;
         if (k == n)
             return br_fail(err, BR_E_PLAN, "it has nothing for '%s'", x->name);
+        if (list[k].ndim > x->ndim)
+            return br_fail(
+                err, BR_E_UNSUPPORTED,
+                "its adapters of '%s' differ between experts, and one for all of them is "
+                "trained here",
+                x->name);
         if (list[k].n != x->n || list[k].shape[0] != x->shape[0])
             return br_fail(err, BR_E_PLAN, "its rank is %" PRId64 ", peft_dim is %" PRId64,
-                           list[k].n == x->n ? list[k].shape[0] : list[k].shape[list[k].ndim - 1],
+                           br__ends(x->name, ".linear_in.weight") ? list[k].shape[0]
+                                                                  : list[k].shape[list[k].ndim - 1],
                            t->run->peft.dim);
         memcpy(x->main, list[k].state[BR__OPTIM_MAIN], x->n * sizeof *x->main);
     }
@@ -161,6 +168,12 @@ static int peft_import(struct br__train *t, const struct br__adapter *from, stru
                      "its lora_alpha %g and r %" PRId64 " do not scale as peft_alpha %" PRId64
                      " and peft_dim %" PRId64,
                      set.alpha, set.dim, t->run->peft.alpha, t->run->peft.dim);
+    if (!rc && t->run->mode == BR__MODE_DORA && set.has_bias &&
+        set.bias_inside != t->run->peft.bias_inside)
+        rc = br_fail(err, BR_E_CONFIG,
+                     "its magnitudes scale %s the weights; dora_qkv_bias=%s begins with that",
+                     set.bias_inside ? "the bias of query, key and value with" : "only",
+                     set.bias_inside ? "inside" : "outside");
     if (!rc)
         rc = peft_assign(t, list, n, err);
     br__lora_set_close(&set);
@@ -195,5 +208,5 @@ int br__peft_begin(struct br__train *t, struct br_err *err)
         rc = peft_random(t, err);
     else
         rc = br__is_dir(init) ? peft_open(t, init, err) : peft_read(t, init, err);
-    return rc ? rc : br__trainer_updated(t->trainer, err);
+    return rc ? rc : br__trainer_updated(t->trainer, 0, err);
 }

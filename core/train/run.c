@@ -243,7 +243,12 @@ static void set_precision(struct br__run_maker *k)
     int wide = br__run_int(k, BR__RK_eff_grad_reduce_in_fp32, 1) != 0;
 
     out->fp16 = name && !strcmp(name, "fp16_mixed");
+    out->initial_scale = br__run_float(k, BR__RK_initial_loss_scale, 4294967296.0);
+    out->min_scale = br__run_float(k, BR__RK_min_loss_scale, 1);
+    out->scale_window = br__run_int(k, BR__RK_loss_scale_window, 1000);
+    out->hysteresis = br__run_int(k, BR__RK_hysteresis, 2);
     out->values = out->fp16 || (name && !strcmp(name, "fp32")) ? BR_F32 : BR_BF16;
+    out->params_dtype = out->fp16 ? BR_F16 : out->values;
     out->grads = wide ? BR_F32 : out->values;
     out->native_ce = fusion && impl && !strcmp(impl, "native");
     const char *router = br__run_text(k, BR__RK_moe_router_dtype);
@@ -424,9 +429,14 @@ static int set_peft(struct br__run_maker *k)
     if (p->init && !adapter)
         return br_fail(k->err, BR_E_CONFIG, "adapter_init is set, but mode %s trains no adapter",
                        k->r->mode);
-    if (p->dropout > 0)
-        return br_fail(k->err, BR_E_UNSUPPORTED, "peft_dropout is %g: dropout is not here yet",
+    if (!(p->dropout >= 0 && p->dropout < 1))
+        return br_fail(k->err, BR_E_CONFIG, "peft_dropout is %g, expected 0 to less than 1",
                        p->dropout);
+    if (p->dropout_post && p->dropout > 0 && k->out->mode == BR__MODE_DORA)
+        return br_fail(
+            k->err, BR_E_UNSUPPORTED,
+            "peft_dropout_position is post: DoRA drops what the adapter sees, here as in "
+            "Megatron Bridge");
     return BR_OK;
 }
 

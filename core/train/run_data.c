@@ -292,6 +292,7 @@ static int set_kwarg(const struct kwargs *w, int what, const br__json *v, const 
     switch (what) {
     case KW_PROMPT_TEMPLATE:
         o->prompt_template = run_keep(w, v);
+        w->d->form_said = 1;
         break;
     case KW_LABEL_KEY:
         o->label_key = run_keep(w, v);
@@ -317,6 +318,7 @@ static int set_kwarg(const struct kwargs *w, int what, const br__json *v, const 
         break;
     case KW_CHAT:
         w->d->chat = yes;
+        w->d->form_said = 1;
         break;
     case KW_CHAT_LOSS:
     case KW_LOSS_MODE:
@@ -331,6 +333,7 @@ static int set_kwarg(const struct kwargs *w, int what, const br__json *v, const 
         break;
     case KW_PROMPT_COLUMN:
         o->prompt_column = run_keep(w, v);
+        w->d->form_said = 1;
         break;
     case KW_COMPLETION_COLUMN:
         o->completion_column = run_keep(w, v);
@@ -402,23 +405,85 @@ static void set_packing(struct br__run_maker *k)
     o->pack_multiple = multiple;
 }
 
+/* ORG/NAME[@REVISION] that is no path. */
+static int is_hub_id(const char *word)
+{
+    const char *slash = strchr(word, '/');
+
+    return slash && slash > word && slash[1] && word[0] != '.' && word[0] != '~' &&
+           !strchr(slash + 1, '/') && !br__exists(word);
+}
+
+/* Which data set of the hub, or none: d->hub. */
+static int set_hub(struct br__run_maker *k, const char *dir)
+{
+    struct br__hub_set_opts *h = &k->out->data.hub;
+    const char *path = br__run_text(k, BR__RK_dataset_hf_path);
+    const char *name = br__run_text(k, BR__RK_dataset_name);
+    const struct br__hub_known *known;
+
+    h->subset = br__run_text(k, BR__RK_dataset_subset);
+    h->held_back = br__run_float(k, BR__RK_val_proportion, 0);
+    h->seed = k->out->data.seed;
+    if (path && dir)
+        return br_fail(k->err, BR_E_CONFIG,
+                       "dataset_path '%s' and dataset_hf_path '%s' both name the data; give one",
+                       dir, path);
+    if (dir && !is_hub_id(dir))
+        return BR_OK;
+    h->id = dir ? dir : path;
+    if (h->id)
+        return BR_OK;
+    if (!name)
+        return br_fail(k->err, BR_E_CONFIG,
+                       "finetuning data is not named: dataset_path takes a folder with "
+                       "training.jsonl, or the id of a data set of the hub");
+    known = br__hub_known(name);
+    if (!known && strchr(name, '/')) {
+        h->id = name;
+        return BR_OK;
+    }
+    if (!known)
+        return br_fail(k->err, BR_E_UNSUPPORTED,
+                       "dataset_name '%s' is not known here; known are %s. dataset_path takes the "
+                       "id of any data set of the hub",
+                       name, br__hub_known_names(k->a));
+    if (h->subset && known->subset && strcmp(h->subset, known->subset) != 0)
+        return br_fail(k->err, BR_E_CONFIG,
+                       "dataset_name '%s' is '%s' with the subset '%s'; dataset_path=%s takes "
+                       "another",
+                       name, known->id, known->subset, known->id);
+    h->id = known->id;
+    h->subset = known->subset ? known->subset : h->subset;
+    h->train = known->train;
+    h->rows = known->rows;
+    return BR_OK;
+}
+
+static void say_hub(struct br__run_maker *k)
+{
+    const struct br__hub_set_opts *h = &k->out->data.hub;
+
+    if (h->wants[BR__VALID] && h->held_back > 0)
+        br__run_note(k,
+                     "%g of the training records of '%s' are held back for validation; "
+                     "val_proportion=null takes the validation split of the set",
+                     h->held_back, h->id);
+}
+
 static int set_sft_files(struct br__run_maker *k)
 {
     struct br__run_data *d = &k->out->data;
     const char *dir = br__run_text(k, BR__RK_dataset_path);
-    const char *hub = br__run_text(k, BR__RK_dataset_hf_path);
-    const char *name = br__run_text(k, BR__RK_dataset_name);
-    int wants[BR__N_SPLITS] = {1, br__run_int(k, BR__RK_do_validation, 1) != 0,
-                               br__run_int(k, BR__RK_do_test, 0) != 0};
+    const int wants[BR__N_SPLITS] = {1, br__run_int(k, BR__RK_do_validation, 1) != 0,
+                                     br__run_int(k, BR__RK_do_test, 0) != 0};
+    int rc = set_hub(k, dir);
 
-    if (!dir)
-        return br_fail(
-            k->err, BR_E_UNSUPPORTED,
-            "the data set '%s' of the hub cannot be read here yet; dataset_path=DIR takes "
-            "training.jsonl, validation.jsonl and test.jsonl",
-            hub    ? hub
-            : name ? name
-                   : "squad");
+    memcpy(d->hub.wants, wants, sizeof wants);
+    if (!rc && d->hub.id)
+        say_hub(k);
+    if (rc || d->hub.id)
+        return rc;
     for (int i = 0; i < BR__N_SPLITS; i++) {
         if (!wants[i])
             continue;
@@ -452,6 +517,8 @@ static int make_sft(struct br__run_maker *k)
         return rc;
     if (chat)
         d->chat = !strcmp(chat, "chat");
+    else if (d->hub.id && d->hub.rows == BR__HUB_ROWS && !d->form_said)
+        d->chat = 1; /* as Megatron Bridge reads a set of the hub that it does not know */
     if (loss)
         loss_of(loss, &d->sft.loss);
     d->sft.seq_length = k->out->seq_length;

@@ -20,8 +20,9 @@ struct br__corpus {
     struct br__pretrain *pretrain;
     struct br__pretok *pretok[BR__N_SPLITS];
     struct br__sft *sft[BR__N_SPLITS];
-    int64_t samples[BR__N_SPLITS]; /* that the run reads; 0: the split is not there */
-    const char *temp;              /* folder of a dry run, removed at the end; or NULL */
+    const char *file[BR__N_SPLITS]; /* of finetuning and pretokenised records; NULL: none */
+    int64_t samples[BR__N_SPLITS];  /* that the run reads; 0: the split is not there */
+    const char *temp;               /* folder of a dry run, removed at the end; or NULL */
 };
 int br__corpus_open(struct br__corpus *c, const struct br__run *run, int64_t n_vocab,
                     const struct br__training_opts *o, struct br_err *err) BR_MUST_CHECK;
@@ -44,6 +45,10 @@ struct br__run_state {
     struct br__scaler scaler; /* scale 1 unless fp16 */
 };
 struct br__train_ckpt;
+/* Seconds of a step and of an evaluation, as a sample of the model says; 0: not measured. */
+struct br__pace {
+    double step, eval;
+};
 struct br__train {
     const struct br__run *run;
     struct br__training_opts o;
@@ -59,6 +64,11 @@ struct br__train {
     struct br__corpus corpus;
     struct br__run_state s;
     struct br__recipe_memory memory;
+    struct br__trainer_memory bytes; /* with a full micro batch */
+    double base_bytes;               /* private memory before weights and their state */
+    double total_bytes;              /* with them and a full micro batch */
+    struct br__pace pace;
+    int is_sample;       /* begins from random weights, whatever the run says */
     double peak_flops;   /* of the device; 0: not measured */
     const char *resumed; /* checkpoint that the run goes on from, or NULL */
     int moe, n_mtp;      /* the model has routed experts; prediction layers that are trained */
@@ -66,6 +76,13 @@ struct br__train {
     struct br__train_ckpt *ckpt; /* resume.c */
     atomic_int stop;
 };
+
+/* ---- train.c, pace.c ------------------------------------------------------------------------- */
+
+/* Model, trainer and optimizer, without data. */
+int br__train_open_parts(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* Measure t->pace; what would take too much memory stays unknown. */
+int br__train_pace(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- peft.c ---------------------------------------------------------------------------------- */
 

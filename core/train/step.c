@@ -92,6 +92,18 @@ static int64_t count_tokens(const struct br__train *t, const struct br__batch *b
     return n;
 }
 
+/* What adapters drop in this step, which a run that goes on from a checkpoint drops as well. */
+static uint64_t dropout_key(const struct br__train *t)
+{
+    uint64_t seed = t->run->seed, step = (uint64_t)t->s.iteration;
+    const uint32_t key[] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const uint32_t counter[] = {(uint32_t)step, (uint32_t)(step >> 32), 0, 0x64726f70}; /* "drop" */
+    uint32_t bits[4];
+
+    br__philox(counter, key, bits);
+    return bits[0] | (uint64_t)bits[1] << 32;
+}
+
 static int run_micro(struct br__train *t, const struct br__batch *b, int64_t n_micro, int backward,
                      struct br__loss_sums *sums, struct br_err *err)
 {
@@ -116,6 +128,8 @@ static int run_micro(struct br__train *t, const struct br__batch *b, int64_t n_m
         .loss_scale = (float)(scale * (run->per_token ? 1 : each / BR__MAX(b->n_loss, 1.0))),
         .aux_scale = (float)(scale * share),
         .mtp_scale = (float)(scale * run->mtp_scale * share),
+        .dropout_key = dropout_key(t),
+        .first_token = sums->tokens,
     };
     rc = br__trainer_run(t->trainer, &mb, backward, &out, err);
     sums->loss += out.loss_sum;
@@ -144,28 +158,27 @@ int br__train_batches(struct br__train *t, const struct br__step *step, int back
 
 /* ---- from gradients to weights --------------------------------------------------------------- */
 
-struct update {
-    struct br__train *t;
-    struct br__adamw h[2]; /* without weight decay, with */
-};
-
-static int update_tensor(void *arg, size_t i, int worker, struct br_err *err)
+/* The device rounds to bfloat16 while it has the new weights at hand. */
+static int update_tensor(struct br__train *t, const struct br__adamw *h, size_t i,
+                         struct br_err *err)
 {
-    const struct update *u = arg;
-    const struct br__train *t = u->t;
     const struct br__trained *x = &t->list[i];
+    const struct br__adamw_arrays arrays = {.n = x->n,
+                                            .param = x->main,
+                                            .m = t->m[i],
+                                            .v = t->v[i],
+                                            .grad = x->grad,
+                                            .copy = t->run->values == BR_BF16 ? x->bf16 : NULL};
 
-    (void)worker;
-    (void)err;
-    br__adamw_step(&u->h[t->decayed[i]], x->main, t->m[i], t->v[i], x->grad, NULL, x->n);
-    return BR_OK;
+    return br__adamw_step(br__trainer_device(t->trainer), h, &arrays, err);
 }
 
 static int step_adamw(struct br__train *t, float grad_scale, const struct br__step_report *r,
                       struct br_err *err)
 {
     const struct br__run *run = t->run;
-    struct update u = {.t = t};
+    struct br__adamw h[2]; /* without weight decay, with */
+    int rc = BR_OK;
 
     t->s.adam_steps++;
     for (int g = 0; g < 2; g++) {
@@ -177,10 +190,11 @@ static int step_adamw(struct br__train *t, float grad_scale, const struct br__st
             .eps = run->eps,
             .step = t->s.adam_steps,
             .grad_scale = grad_scale};
-        u.h[g] = br__adamw_make(&o);
+        h[g] = br__adamw_make(&o);
     }
-    int rc = br__pool_run(t->o.threads, t->n, update_tensor, &u, err);
-    return rc ? rc : br__trainer_updated(t->trainer, err);
+    for (size_t i = 0; i < t->n && !rc; i++)
+        rc = update_tensor(t, &h[t->decayed[i]], i, err);
+    return rc ? rc : br__trainer_updated(t->trainer, run->values == BR_BF16, err);
 }
 
 /* The tensor to blame for a gradient that is not finite. */
@@ -206,31 +220,25 @@ static int not_a_number(struct br__train *t, struct br__step_report *r, struct b
                    t->s.iteration + 1, r->lm_loss, r->grad_norm, not_finite(t));
 }
 
-/* Every gradient times `scale`, as Megatron rounds it: before the norm. */
-static void scale_gradients(const struct br__train *t, float scale)
-{
-    for (size_t i = 0; i < t->n && scale != 1; i++)
-        for (size_t k = 0; k < t->list[i].n; k++)
-            t->list[i].grad[k] *= scale;
-}
-
 static int optimizer_step(struct br__train *t, const struct br__loss_sums *sums,
                           struct br__step_report *r, struct br_err *err)
 {
     const struct br__run *run = t->run;
+    float scale = run->per_token ? (float)(1 / BR__MAX(sums->counted, 1.0)) : 1;
 
-    if (run->per_token)
-        scale_gradients(t, (float)(1 / BR__MAX(sums->counted, 1.0)));
-    if (run->fp16)
-        scale_gradients(t, 1 / t->s.scaler.scale);
-    int rc = br__grad_norm(t->grads, t->n, t->o.threads, &r->grad_norm, err);
+    /* As Megatron rounds it: before the norm. */
+    int rc = br__scale_grads(t->grads, t->n, scale, t->o.threads, err);
+    if (!rc && run->fp16)
+        rc = br__scale_grads(t->grads, t->n, 1 / t->s.scaler.scale, t->o.threads, err);
+    if (!rc)
+        rc = br__grad_norm(br__trainer_device(t->trainer), t->grads, t->n, &r->grad_norm, err);
     if (!rc && !(isfinite(r->grad_norm) && isfinite(r->lm_loss)))
         rc = not_a_number(t, r, err);
     if (rc || r->skipped)
         return rc;
     float clip = br__clip_scale(r->grad_norm, run->clip);
-    r->zeros = br__count_zeros(t->grads, t->n, clip);
-    return step_adamw(t, clip, r, err);
+    rc = br__count_zeros(t->grads, t->n, clip, t->o.threads, &r->zeros, err);
+    return rc ? rc : step_adamw(t, clip, r, err);
 }
 
 /* ---- the step -------------------------------------------------------------------------------- */
@@ -275,14 +283,19 @@ int br__train_step(struct br__train *t, const struct br__step *step, struct br__
     *r = (struct br__step_report){.batch = step->consumes, .loss_scale = t->s.scaler.scale};
     r->lr = br__lr_at(&run->schedule, &run->group[0], t->s.sched_samples);
     r->weight_decay = br__wd_at(&run->schedule, &run->group[0], t->s.sched_samples);
-    br__trainer_zero(t->trainer);
-    int rc = br__train_batches(t, step, 1, &sums, err);
+    double began = br__now();
+    int rc = br__trainer_zero(t->trainer, err);
+    if (!rc)
+        rc = br__train_batches(t, step, 1, &sums, err);
     if (rc)
         return rc;
+    double passed = br__now();
+    r->pass_seconds = passed - began;
     report_losses(&sums, r);
     r->mtp = t->n_mtp ? r->mtp : NAN;
     r->flops = t->memory.flops_per_token * (double)sums.tokens;
     rc = optimizer_step(t, &sums, r, err);
+    r->update_seconds = br__now() - passed;
     if (!rc)
         step_advance(t, step->consumes, r);
     return rc;

@@ -27,7 +27,8 @@ static int find_source(const struct br__train *t, struct br__weights_opts *w, st
         w->hf_model = run->config_text ? run->hf_model : NULL; /* its config.json holds */
     } else if (run->weights)
         w->hf_model = run->weights;
-    else if (run->mode > BR__MODE_SFT || (run->mode == BR__MODE_SFT && !t->resumed))
+    else if (!t->is_sample &&
+             (run->mode > BR__MODE_SFT || (run->mode == BR__MODE_SFT && !t->resumed)))
         return br_fail(err, BR_E_CONFIG,
                        "finetuning begins from a model: pretrained_checkpoint=DIR names it, a "
                        "Megatron or a Hugging Face checkpoint");
@@ -39,11 +40,13 @@ static int find_source(const struct br__train *t, struct br__weights_opts *w, st
 static int open_model(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    struct br__llm_opts o = {
-        .weights = {.plugin = t->o.plugin, .threads = t->o.threads, .listener = t->o.listener},
-        .device = t->o.device,
-        .precision = run->values,
-        .threads = t->o.threads};
+    struct br__llm_opts o = {.weights = {.plugin = t->o.plugin,
+                                         .unread = t->o.dry,
+                                         .threads = t->o.threads,
+                                         .listener = t->o.listener},
+                             .device = t->o.device,
+                             .precision = run->values,
+                             .threads = t->o.threads};
     const struct br__lora_opts lora = br__peft_opts(run);
 
     int rc = find_source(t, &o.weights, err);
@@ -107,20 +110,28 @@ static int set_recompute(const struct br__run *run, struct br__train_opts *o, st
 static int open_trainer(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    struct br__train_opts o = {.values = run->values,
+    struct br__train_opts o = {.values = run->params_dtype,
+                               .grads = run->grads,
                                .router_dtype = run->router,
                                .native_ce = run->native_ce,
                                .mtp = t->n_mtp,
                                .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
                                .aux_coeff = run->aux_coeff,
-                               .z_coeff = run->z_coeff};
+                               .z_coeff = run->z_coeff,
+                               .dropout = run->peft.dropout,
+                               .dropout_post = run->peft.dropout_post};
     int rc = set_recompute(run, &o, err);
 
+    t->base_bytes = (double)br__private_memory();
     if (!rc)
         rc = br__trainer_open(&t->trainer, t->model, &o, err);
-
+    if (!rc)
+        rc = br__trainer_memory(t->trainer, run->micro_batch * run->seq_length, run->micro_batch,
+                                &t->bytes, err);
     if (!rc)
         t->list = br__trainer_list(t->trainer, &t->n);
+    t->total_bytes = t->base_bytes + 3.0 * (double)t->bytes.gradients + (double)t->bytes.model +
+                     (double)t->bytes.weights + (double)t->bytes.activations;
     return rc;
 }
 
@@ -137,7 +148,8 @@ static int open_optimizer(struct br__train *t, struct br_err *err)
     t->v = br__arena_alloc(&t->arena, n * sizeof *t->v);
     t->decayed = br__arena_alloc(&t->arena, n);
     t->grads = br__arena_alloc(&t->arena, n * sizeof *t->grads);
-    at = t->moments = br__calloc(2 * elems + 1, sizeof *t->moments);
+    at = t->moments =
+        br__device_alloc(br__trainer_device(t->trainer), (2 * elems + 1) * sizeof *t->moments);
     if (!t->m || !t->v || !t->decayed || !t->grads || !at)
         return br__nomem(err, "for the optimizer's state");
     for (size_t i = 0; i < t->n; i++) {
@@ -151,16 +163,16 @@ static int open_optimizer(struct br__train *t, struct br_err *err)
     return BR_OK;
 }
 
-/* Megatron Bridge's fp16_mixed: initial_loss_scale 2^32, min 1, window 1000, hysteresis 2. */
+/* The factors are Megatron Bridge's; its defaults of the rest are in run.c. */
 static struct br__scaler scaler_of(const struct br__run *run)
 {
-    return (struct br__scaler){.scale = run->fp16 ? 4294967296.0f : 1,
-                               .min_scale = 1,
+    return (struct br__scaler){.scale = run->fp16 ? (float)run->initial_scale : 1,
+                               .min_scale = (float)run->min_scale,
                                .growth_factor = 2,
                                .backoff_factor = 0.5f,
-                               .growth_interval = 1000,
-                               .hysteresis = 2,
-                               .hysteresis_left = 2};
+                               .growth_interval = (int)run->scale_window,
+                               .hysteresis = (int)run->hysteresis,
+                               .hysteresis_left = (int)run->hysteresis};
 }
 
 /* Measuring takes longer than a step of a small model. */
@@ -179,6 +191,16 @@ static int train_measure(struct br__train *t, struct br_err *err)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+int br__train_open_parts(struct br__train *t, struct br_err *err)
+{
+    int rc = open_model(t, err);
+
+    t->s.scaler = scaler_of(t->run);
+    if (!rc)
+        rc = open_trainer(t, err);
+    return rc || t->o.dry ? rc : open_optimizer(t, err);
+}
+
 static int open_all(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
@@ -192,7 +214,7 @@ static int open_all(struct br__train *t, struct br_err *err)
     if (!rc)
         rc = br__corpus_open(&t->corpus, run, br_cfg_i(br__llm_config(t->model), BR_CFG_VOCAB_SIZE),
                              &t->o, err);
-    if (!rc && !t->o.dry)
+    if (!rc)
         rc = open_trainer(t, err);
     if (!rc && !t->o.dry)
         rc = open_optimizer(t, err);
@@ -202,6 +224,8 @@ static int open_all(struct br__train *t, struct br_err *err)
         rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)
         rc = train_measure(t, err);
+    if (!rc && t->o.pace)
+        rc = br__train_pace(t, err);
     return rc;
 }
 
@@ -229,21 +253,47 @@ void br__train_close(struct br__train *t)
         return;
     br__train_ckpt_free(t->ckpt); /* waits for a save */
     br__micro_room_free(t->room);
+    if (t->moments)
+        br__device_free(br__trainer_device(t->trainer), t->moments);
     br__trainer_close(t->trainer);
     br__llm_close(t->model);
     br__corpus_close(&t->corpus);
-    br__free(t->moments);
     br__arena_free(&t->arena);
     br__free(t);
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
+/* Multiples of `every` in (first, last]. */
+static int64_t times(int64_t every, int64_t first, int64_t last)
+{
+    return every ? last / every - first / every : 0;
+}
+
+/* Evaluations and checkpoints: at intervals, and once more when the run is done. */
+static void plan_counts(const struct br__train *t, struct br__train_plan *p)
+{
+    const struct br__run *run = t->run;
+    double copy = (double)br_dtype_size(run->params_dtype);
+
+    if (run->eval_iters && p->samples[BR__VALID])
+        p->evals = 1 + (run->skip_train ? 0 : times(run->eval_interval, p->first, p->last));
+    p->evals += run->eval_iters && p->samples[BR__TEST];
+    if (!run->skip_train && p->last > p->first)
+        p->saves = times(run->save_interval, p->first, p->last) +
+                   (!run->save_interval || p->last % run->save_interval != 0);
+    /* weights, main weights and two moments; frozen weights are not written */
+    p->save_bytes = p->trained * (copy + 12);
+    if (!run->skip_train)
+        p->seconds = p->step_seconds * (double)(p->last - p->first);
+    p->seconds += p->eval_seconds * (double)p->evals;
+}
+
 void br__train_plan(const struct br__train *t, struct br__train_plan *out)
 {
     const struct br__run *run = t->run;
     const struct br__recipe_memory *m = &t->memory;
-    double copy = run->values == BR_BF16 ? 2 : 0;
+    const struct br__trainer_memory *bytes = &t->bytes;
 
     *out = (struct br__train_plan){.model = run->hf_model,
                                    .weights = run->weights,
@@ -256,12 +306,41 @@ void br__train_plan(const struct br__train *t, struct br__train_plan *out)
                                    .tokens = (double)(run->train_iters - t->s.iteration) *
                                              (double)run->global_batch * (double)run->seq_length,
                                    .flops_per_step = m->flops_per_step,
-                                   .weight_bytes = m->trained_params * (4 + copy),
-                                   .gradient_bytes = m->trained_params * 4,
-                                   .optimizer_bytes = m->trained_params * 8,
+                                   .weight_bytes = (double)(bytes->model + bytes->weights),
+                                   .gradient_bytes = (double)bytes->gradients,
+                                   .optimizer_bytes = 2.0 * (double)bytes->gradients,
+                                   .activation_bytes = (double)bytes->activations,
+                                   .total_bytes = t->total_bytes,
+                                   .step_seconds = t->pace.step,
+                                   .eval_seconds = t->pace.eval,
                                    .peak_flops = t->peak_flops};
     for (int i = 0; i < BR__N_SPLITS; i++)
         out->samples[i] = t->corpus.samples[i];
+    plan_counts(t, out);
+}
+
+int br__train_estimate(const struct br__run *run, struct br__train_plan *out, struct br_err *err)
+{
+    struct br__train *t = br__calloc(1, sizeof *t);
+    struct br__run random = *run;
+
+    if (!t)
+        return br__nomem(err, "for an estimate");
+    random.weights = NULL;
+    t->run = &random;
+    t->o.dry = t->is_sample = 1;
+    int rc = br__recipe_memory(run->recipe, 1, &t->memory, err);
+    if (!rc)
+        rc = br__train_open_parts(t, err);
+    if (!rc && br__run_has_adapters(run)) {
+        /* Random numbers are held; the weights under an adapter are used in their file. */
+        t->total_bytes -= (double)t->bytes.model;
+        t->bytes.model = 0;
+    }
+    if (!rc)
+        br__train_plan(t, out);
+    br__train_close(t);
+    return rc;
 }
 
 int br__train_part(const struct br__train *t, int split, size_t k, struct br__pretrain_part *out)
@@ -273,7 +352,7 @@ int br__train_part(const struct br__train *t, int split, size_t k, struct br__pr
         return br__pretrain_part(c->pretrain, split, k, out);
     if (k || !c->samples[split])
         return 0;
-    out->path = t->run->data.file[split];
+    out->path = c->file[split];
     out->samples = c->sft[split]      ? br__sft_count(c->sft[split])
                    : c->pretok[split] ? br__pretok_count(c->pretok[split])
                                       : 0;

@@ -81,6 +81,8 @@ struct br__run_data {
     struct br__run_blend all, each[BR__N_SPLITS]; /* TOKENS: one for all splits, or one for each */
     const char *split;                            /* shares of the splits; NULL with `each` */
     const char *file[BR__N_SPLITS];               /* PRETOK, SFT; NULL: none */
+    struct br__hub_set_opts hub; /* SFT: a data set of the hub in place of files, but for where it
+                                    is kept; id NULL: it is not */
     uint32_t seed;
     int sampler; /* of training, enum br__data_sampler_kind */
     int file_order, reset_position_ids, reset_attention_mask, eod_mask_loss;
@@ -88,6 +90,7 @@ struct br__run_data {
     int32_t pad;             /* -1: none */
     struct br__sft_opts sft; /* but for path, tokenizer and template */
     int chat, pad_to_max;
+    int form_said; /* whether records are conversations is said */
     int skip_bad;
 };
 struct br__run_peft {
@@ -136,12 +139,15 @@ struct br__run {
     int64_t most_recent_k; /* checkpoints kept; 0: all */
     int async_save;
 
-    int values;    /* BR_F32 or BR_BF16: activations and the model's copy of the weights */
-    int grads;     /* BR_F32 or BR_BF16: main gradients */
-    int fp16;      /* weights in float16 under a loss scale; values are BR_F32 */
-    int native_ce; /* the logits' gradient is rounded to bfloat16 */
-    int router;    /* dtype of the router, BR_NONE: that of the values */
-    int aux;       /* enum br__aux_kind */
+    int values;       /* BR_F32 or BR_BF16: activations */
+    int params_dtype; /* the model's copy of the weights; BR_F32, BR_BF16 or BR_F16 */
+    int grads;        /* BR_F32 or BR_BF16: main gradients */
+    int fp16;         /* weights in float16 under a loss scale; values are BR_F32 */
+    double initial_scale, min_scale;  /* of fp16: the loss scale */
+    int64_t scale_window, hysteresis; /* good steps before it grows, bad ones before it falls */
+    int native_ce;                    /* the logits' gradient is rounded to bfloat16 */
+    int router;                       /* dtype of the router, BR_NONE: that of the values */
+    int aux;                          /* enum br__aux_kind */
     double aux_coeff, z_coeff, mtp_scale;
     int64_t mtp_layers;  /* -1: as many as the weights have */
     int recompute;       /* 0, 'f'ull or 's'elective */
@@ -188,6 +194,7 @@ struct br__step_report {
         loss_tokens;       /* of the step; padding that is computed included; sum of the masks */
     double seconds, flops; /* flops: of the model, forward and backward */
     double waited;         /* seconds for data */
+    double pass_seconds, update_seconds; /* of all micro batches; from gradients to weights */
     uint64_t private_bytes;
 };
 struct br__eval_report {
@@ -213,6 +220,7 @@ struct br__training_opts {
     const char *plugin, *device;        /* NULL: auto */
     int threads;                        /* 0: one per CPU */
     int dry;                            /* nothing is written, no weights are read: for the plan */
+    int pace;                           /* measure how long a step takes, for the plan */
     int no_sync;                        /* do not wait until checkpoints are on the disk */
     const struct br_listener *listener; /* NULL: none */
     const struct br__train_events *events; /* NULL: none */
@@ -235,11 +243,21 @@ struct br__train_plan {
     int64_t first, last;                   /* iterations: from the one after `first` */
     int64_t samples[BR__N_SPLITS];         /* that the run reads; 0: the split is not there */
     double tokens, flops_per_step;
-    double weight_bytes, gradient_bytes, optimizer_bytes; /* private memory */
+    /* Private memory: trained weights and others that are not used in their file, ...; total: of
+     * the process while it trains. */
+    double weight_bytes, gradient_bytes, optimizer_bytes, activation_bytes, total_bytes;
+    /* By the speed of a sample of the model: of a step, an evaluation, all of the run with the
+     * evaluations; 0: not measured. */
+    double step_seconds, eval_seconds, seconds;
+    int64_t evals, saves; /* evaluations and checkpoints that are to come */
+    double save_bytes;    /* of a checkpoint, about */
     double
         peak_flops; /* that the device can do a second; 0: the model is too small to measure it */
 };
 void br__train_plan(const struct br__train *t, struct br__train_plan *out);
+/* The same of a run whose data and weights are not looked at: parameters, memory, operations. */
+int br__train_estimate(const struct br__run *run, struct br__train_plan *out,
+                       struct br_err *err) BR_MUST_CHECK;
 /* Part k of a split's data for the plan; 0 past the last.  Finetuning data has one part without
  * sequences and tokens. */
 int br__train_part(const struct br__train *t, int split, size_t k, struct br__pretrain_part *out);

@@ -80,7 +80,7 @@ static inline int br__row_range_next(struct br__row_range *s)
         return 0;
     s->row = s->at / s->cols;
     s->col = s->at - s->row * s->cols;
-    s->n = s->cols - s->col < s->end - s->at ? s->cols - s->col : s->end - s->at;
+    s->n = min_of(s->cols - s->col, s->end - s->at);
     s->at += s->n;
     return 1;
 }

@@ -32,11 +32,6 @@ static int64_t up_to(int64_t n, int64_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-static int64_t most_of(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 static struct back back_of(const struct br_call *c)
 {
     struct back b = {.c = c, .q = &c->in[0], .k = &c->in[1], .v = &c->in[2], .seqs = &c->in[3]};
@@ -58,14 +53,14 @@ static struct back back_of(const struct br_call *c)
 
 static int64_t left_floats(const struct back *b)
 {
-    return most_of(gemm_rows(b->rows) * gemm_units(most_of(b->d, b->block)),
-                   gemm_rows(b->block) * gemm_units(b->rows));
+    return max_of(gemm_rows(b->rows) * gemm_units(max_of(b->d, b->block)),
+                  gemm_rows(b->block) * gemm_units(b->rows));
 }
 
 static int64_t right_floats(const struct back *b)
 {
-    return most_of(up_to(b->block, GEMM_NR) * gemm_units(b->d),
-                   up_to(b->d, GEMM_NR) * gemm_units(most_of(b->rows, b->block)));
+    return max_of(up_to(b->block, GEMM_NR) * gemm_units(b->d),
+                  up_to(b->d, GEMM_NR) * gemm_units(max_of(b->rows, b->block)));
 }
 
 static size_t space_floats(const struct back *b)
@@ -295,7 +290,7 @@ static void back_meet(const struct back *b, const struct back_space *w, const st
 /* Blocks of keys of a sequence that meet a block of queries in a turn. */
 static int64_t blocks_in(const struct back *b, const struct br__seq *s, int64_t turn)
 {
-    return most_of((s->nk + b->block - 1) / b->block - turn, 0);
+    return max_of((s->nk + b->block - 1) / b->block - turn, 0);
 }
 
 /* Item i of a sequence in a turn. */
@@ -305,7 +300,7 @@ static void back_item(const struct back *b, const struct back_space *w, const st
     int64_t j = i / b->kv_heads, at = (j + turn) * b->block, to = min_of(at + b->block, s->nk);
     struct meeting m = {.s = s, .head = i % b->kv_heads, .k = j * b->block};
     m.keys = min_of(b->block, s->nk - m.k);
-    m.at = most_of(at, s->nk - s->nq);
+    m.at = max_of(at, s->nk - s->nq);
     m.n = to - m.at;
     int seen = b->window <= 0 || m.at - b->window + 1 < m.k + m.keys;
     if (m.n > 0 && seen)

@@ -82,7 +82,7 @@ static struct attention attention_of(const struct br_call *c)
     a.decode_d = split_padded(a.d);
     a.block = a.group < PREFILL_ROWS ? PREFILL_ROWS / a.group : 1;
     a.parts = a.T > 0 && a.T < 64 ? 64 / a.T : 1;
-    a.parts = a.parts > MAX_PARTS ? MAX_PARTS : a.parts;
+    a.parts = min_of(a.parts, MAX_PARTS);
     return a;
 }
 
@@ -112,20 +112,20 @@ BR__INLINE int64_t max_rows(const struct attention *a)
 {
     int64_t n = a->block * a->group, few = DECODE_ROWS * a->kv_heads;
     n = (n + UPDATE_ROWS - 1) / UPDATE_ROWS * UPDATE_ROWS;
-    return n < few ? few : n;
+    return max_of(n, few);
 }
 
 /* Floats of the queries of all rows. */
 BR__INLINE int64_t query_floats(const struct attention *a)
 {
     int64_t few = DECODE_ROWS * a->kv_heads * a->decode_d, many = max_rows(a) * WIDTH(a->d);
-    return few < many ? many : few;
+    return max_of(few, many);
 }
 
 BR__INLINE int64_t score_floats(const struct attention *a)
 {
     int64_t few = DECODE_ROWS * a->kv_heads * DECODE_KEYS, many = UPDATE_ROWS * KEY_BLOCK;
-    return few < many ? many : few;
+    return max_of(few, many);
 }
 
 BR__INLINE size_t workspace_floats(const struct attention *a)
@@ -168,7 +168,7 @@ BR__INLINE void visible_keys(const struct attention *a, int64_t own, int64_t k, 
                              int64_t *first, int64_t *end)
 {
     *first = a->window > 0 && own - a->window + 1 > k ? own - a->window + 1 - k : 0;
-    *end = own + 1 - k < n ? own + 1 - k : n;
+    *end = min_of(own + 1 - k, n);
 }
 
 /* One row of online softmax.  s[n]: scores become weights exp(s - max) for keys [first, end), 0 for
@@ -290,16 +290,16 @@ static void prefill_block(const struct attention *a, const struct workspace *w,
                           const struct br__seq *s, int64_t query, int64_t n, int64_t kv_head)
 {
     int64_t own = s->nk - s->nq + query, m = n * a->group, to = own + n;
-    int64_t from = a->window > 0 && own - a->window + 1 > 0 ? own - a->window + 1 : 0;
+    int64_t from = a->window > 0 ? max_of(own - a->window + 1, 0) : 0;
     query_rows_begin(a, w, s, query, n, kv_head);
     for (int64_t k = from; k < to; k += KEY_BLOCK) {
-        int64_t keys = to - k < KEY_BLOCK ? to - k : KEY_BLOCK;
-        int64_t coming = to - k - keys < KEY_BLOCK ? to - k - keys : KEY_BLOCK;
+        int64_t keys = min_of(to - k, KEY_BLOCK);
+        int64_t coming = min_of(to - k - keys, KEY_BLOCK);
         fetch_rows(a->k, s->k0 + k + keys, coming, kv_head);
         fetch_rows(a->v, s->k0 + k + keys, coming, kv_head);
         struct key_block b = key_block_begin(a, w, s, k, keys, kv_head);
         for (int64_t i = 0; i < m; i += UPDATE_ROWS)
-            update_tile(a, w, &b, i, m - i < UPDATE_ROWS ? m - i : UPDATE_ROWS, own);
+            update_tile(a, w, &b, i, min_of(m - i, UPDATE_ROWS), own);
     }
 }
 
@@ -322,8 +322,8 @@ static void decode_begin(const struct attention *a, const struct workspace *w,
         decode_row(a, s, r, &t, &head);
         load_head(w->kv, a->q, t, head, a->scale);
         for (int64_t i = 0; i < a->d; i += SPLIT_K)
-            split_block(w->q + r * a->decode_d + i, w->kv + i,
-                        a->d - i < SPLIT_K ? a->d - i : SPLIT_K, a->k->dtype == BR_BF16);
+            split_block(w->q + r * a->decode_d + i, w->kv + i, min_of(a->d - i, SPLIT_K),
+                        a->k->dtype == BR_BF16);
         w->max[r] = -INFINITY;
         w->sum[r] = 0;
     }
@@ -511,7 +511,7 @@ static void decode_keys(const struct attention *a, const struct workspace *w,
     int64_t own = s->nk - s->nq, m = s->nq * a->group;
     decode_begin(a, w, s);
     for (int64_t k = from; k < to; k += DECODE_KEYS) {
-        int64_t n = to - k < DECODE_KEYS ? to - k : DECODE_KEYS;
+        int64_t n = min_of(to - k, DECODE_KEYS);
         decode_pass_for(a->k->dtype, 0)(a, w, a->k, s->k0 + k, n, m);
         for (int64_t r = 0; r < m * a->kv_heads; r++) {
             int64_t first, end;
@@ -586,7 +586,7 @@ static void decode_item(const struct attention *a, const struct workspace *w,
      * more sequences get larger ones. */
     int64_t unit = a->T < 4 ? DECODE_KEYS / 4 : DECODE_KEYS, turn = a->parts * unit;
     int64_t each = (s->nk + turn - 1) / turn * unit, from = part * each;
-    int64_t to = from + each < s->nk ? from + each : s->nk, own = s->nk - s->nq;
+    int64_t to = min_of(from + each, s->nk), own = s->nk - s->nq;
     if (a->window > 0 && from < own - a->window + 1)
         from = own - a->window + 1;
     if (from < to)
@@ -613,7 +613,7 @@ static void attention_item(const struct attention *a, const struct workspace *w,
     }
     int64_t kv_head = i % a->kv_heads, blocks = items_of(a, s) / a->kv_heads;
     int64_t query = (blocks - 1 - i / a->kv_heads) * a->block;
-    int64_t n = s->nq - query < a->block ? s->nq - query : a->block;
+    int64_t n = min_of(s->nq - query, a->block);
     prefill_block(a, w, s, query, n, kv_head);
     prefill_store(a, w, s, query, n, kv_head);
 }

@@ -78,7 +78,7 @@ BR__INLINE void split_join(float *dst, const float *blocks, int64_t n, int pairs
         return;
     }
     for (int64_t i = 0; i < n; i += SPLIT_K) {
-        int64_t end = n - i < SPLIT_K ? n - i : SPLIT_K;
+        int64_t end = min_of(n - i, SPLIT_K);
         for (int64_t u = 0; u < end; u++)
             dst[i + u] = blocks[i + V_PLACE(u)];
     }

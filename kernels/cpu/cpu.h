@@ -12,6 +12,16 @@
 #include <bridge/backend.h>
 #include <stdatomic.h>
 
+static inline int64_t min_of(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t max_of(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* ---- detect.c, tiers.c: what this machine has, and which of it is used ----------------------- */
 
 /* Feature bits of the device.  A tier has its own bit and those of the tiers it builds on. */
@@ -75,7 +85,7 @@ static inline void br__thread_range(const struct br_call *c, int64_t n, int64_t 
     int64_t units = (n + unit - 1) / unit, threads = c->stream->n_threads;
     int64_t thread = c->stream->thread, end = units * (thread + 1) / threads * unit;
     *from = units * thread / threads * unit;
-    *to = end < n ? end : n;
+    *to = min_of(end, n);
 }
 
 /* ---- roofline.c ------------------------------------------------------------------------------ */
@@ -96,5 +106,8 @@ static inline int64_t br__float_size(uint32_t dtype)
 #define BR__CAT3(a, b, c) BR__CAT3_(a, b, c)
 /* br__<name>_<tier> of the tier being compiled. */
 #define BR__FN(name) BR__CAT3(br__##name, _, TIER)
+/* Prototypes of a row of kernels.def; _S: with the function that says how much scratch it needs. */
+#define BR__KERNEL(fn) void BR__FN(fn)(const struct br_call *c);
+#define BR__KERNEL_S(fn) BR__KERNEL(fn) size_t BR__FN(fn##_scratch)(const struct br_call *c);
 
 #endif

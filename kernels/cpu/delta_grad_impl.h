@@ -125,8 +125,7 @@ static void delta_back_head(const struct delta *a, const struct delta_back *b,
     }
     zero(b->ds, size);
     for (int64_t span = spans - 1; span >= 0; span--) {
-        int64_t t = s->q0 + span * CHUNK,
-                n = s->nq - span * CHUNK < CHUNK ? s->nq - span * CHUNK : CHUNK;
+        int64_t t = s->q0 + span * CHUNK, n = min_of(s->nq - span * CHUNK, CHUNK);
         copy(b->state, b->kept + span * size, size);
         for (int64_t i = 0; i < n; i++)
             delta_forward(a, t + i, head, b->state + i * size, b->state + (i + 1) * size,

@@ -111,7 +111,7 @@ static void delta_step(const struct delta *a, const struct delta_room *w, int64_
 static void delta_item(const struct delta *a, const struct delta_room *w, const struct br__seq *s,
                        int64_t head, int64_t part)
 {
-    int64_t col = part * a->width, m = a->dv - col < a->width ? a->dv - col : a->width, ld = m;
+    int64_t col = part * a->width, m = min_of(a->dv - col, a->width), ld = m;
     float *state = w->state;
     if (m <= 0)
         return;
@@ -124,7 +124,7 @@ static void delta_item(const struct delta *a, const struct delta_room *w, const 
         for (int64_t r = 0; r < a->dk; r++)
             zero(state + r * ld, m);
     for (int64_t t = 0; t < s->nq; t += STEP)
-        delta_step(a, w, s->q0 + t, s->nq - t < STEP ? s->nq - t : STEP, head, col, m, state, ld);
+        delta_step(a, w, s->q0 + t, min_of(s->nq - t, STEP), head, col, m, state, ld);
 }
 
 size_t BR__FN(delta_rule_scratch)(const struct br_call *c)

@@ -47,7 +47,7 @@ BR__INLINE vf gemm_unit_across(const struct mat *m, const uint32_t dtype, int64_
     const int64_t ld = m->ld * br__float_size(dtype);
     if (2 * k >= k_end || n <= 0)
         return v_zero();
-    n = n < VN ? n : VN;
+    n = min_of(n, VN);
     __m512i pair = gemm_half_across(m->data + 2 * k * ld, dtype, i, n);
     if (2 * k + 1 < k_end) {
         __m512i high = gemm_half_across(m->data + (2 * k + 1) * ld, dtype, i, n);

@@ -2,7 +2,7 @@
 /* gemm_impl.h - products of many rows, through packed blocks, as fast as the tier multiplies.
  *
  * Needs: struct product of matmul_impl.h, which includes this; BR__TILES, BR__PAIRS or neither.
- * Defines: gemm_*, min_of, tiles_begin, tiles_end.
+ * Defines: gemm_*, tiles_begin, tiles_end.
  *
  * k is counted in units of 32 bits: one float, or a pair of bfloat16 where GEMM_UNIT is 2.  Panels:
  *   a: GEMM_MR rows (the last fewer),           packed[k][rows]  made first, shared by all threads
@@ -55,11 +55,6 @@
 #else
 #include "gemm_elem_f32_impl.h"
 #endif
-
-static int64_t min_of(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
@@ -184,7 +179,7 @@ static size_t gemm_max_bytes(int64_t rows, int64_t k, int64_t n)
 {
     int64_t along = (rows + n * (gemm_rows(1) - 1)) * gemm_units(k);
     int64_t across = gemm_rows(k) * (gemm_units(rows) + n * GEMM_UNIT_ROUND);
-    return (size_t)(along > across ? along : across) * sizeof(float);
+    return (size_t)max_of(along, across) * sizeof(float);
 }
 
 static void gemm_pack_panel(float *dst, const struct mat *a, int64_t i, int64_t rows, int64_t k0,

@@ -53,10 +53,10 @@ static void gemv_pack(const struct product *p, float *packed)
     const float *x = (const float *)(const void *)p->a.data;
     int64_t padded = split_padded(p->k);
     for (int64_t i = 0; i < p->m; i++) {
-        int64_t tile = i / 4 * 4, rows = p->m - tile < 4 ? p->m - tile : 4;
+        int64_t tile = i / 4 * 4, rows = min_of(p->m - tile, 4);
         float *to = packed + tile * padded + (i - tile) * SPLIT_K;
         for (int64_t k = 0; k < p->k; k += SPLIT_K) {
-            int64_t n = p->k - k < SPLIT_K ? p->k - k : SPLIT_K;
+            int64_t n = min_of(p->k - k, SPLIT_K);
             split_block(to + k * rows, x + i * p->a.ld + k, n, p->b.dtype == BR_BF16);
         }
     }
@@ -254,8 +254,7 @@ static struct gemv_plan gemv_plan(const struct product *p, int64_t threads)
     int64_t size = br__float_size(p->b.dtype), w = widths[p->m < 4 ? p->m - 1 : 3];
     int64_t length = (p->n + w - 1) / w, bytes = length * w * size * p->k;
     /* Two blocks for each thread or more, and as many for each. */
-    int64_t turns = bytes / (GEMV_BLOCK_BYTES * threads) + 1,
-            blocks = threads * (turns < 2 ? 2 : turns);
+    int64_t turns = bytes / (GEMV_BLOCK_BYTES * threads) + 1, blocks = threads * max_of(turns, 2);
     return (struct gemv_plan){w, length, (length + blocks - 1) / blocks};
 }
 
@@ -279,7 +278,7 @@ static int gemv_passes(const struct product *p, const float *x, struct gemv_pass
     int64_t size = br__float_size(p->b.dtype);
     int n = (int)((p->m + 3) / 4);
     for (int t = 0; t < n; t++) {
-        int64_t i = 4 * t, rows = p->m - i < 4 ? p->m - i : 4;
+        int64_t i = 4 * t, rows = min_of(p->m - i, 4);
         passes[t] = (struct gemv_pass){gemv_tile_for(p->b.dtype, n > 1, rows),
                                        ahead_of(p->b.ld * size, t, n, GEMV_TURN * size),
                                        x + i * split_padded(p->k), p->out + i * p->ldo};
@@ -293,7 +292,7 @@ static void gemv_block(const struct product *p, int64_t threads, const float *x,
     struct gemv_plan d = gemv_plan(p, threads);
     struct gemv_pass passes[GEMV_MAX_PASSES];
     int n_passes = gemv_passes(p, x, passes);
-    int64_t to = block * d.step + d.step < d.length ? block * d.step + d.step : d.length;
+    int64_t to = min_of(block * d.step + d.step, d.length);
     int64_t row_bytes = p->b.ld * br__float_size(p->b.dtype);
     for (int64_t r = block * d.step; r < to; r++) {
         const char *w[8];

@@ -141,7 +141,7 @@ static size_t thread_bytes(const struct br_call *c)
     int64_t dot = gemv_x_floats(GEMV_MAX_ROWS, c->in[0].shape[1]), gemm = GEMM_LANE_FLOATS;
     if (c->out->dtype == BR_BF16)
         gemm += min_of(c->in[0].shape[0], GEMM_HALF_ROWS) * GEMM_NB;
-    return br__line(dot > gemm ? dot : gemm) * sizeof(float);
+    return br__line(max_of(dot, gemm)) * sizeof(float);
 }
 
 /* Pack what the large products share.  Returns the number of blocks of all products. */
@@ -198,6 +198,7 @@ static void cursor_seek(const struct br_call *c, struct product_cursor *at, int6
 BELOW(matmul)
 BELOW(head_stats)
 BELOW(head_grad)
+BELOW(head_pass)
 #undef BELOW
 #endif
 

@@ -177,7 +177,7 @@ void BR__FN(by_rows)(const struct br_call *c)
     int64_t from, to, step = rows_at_once(c, k->how);
     br__thread_range(c, c->out->shape[0], 1, &from, &to);
     for (int64_t r = from; r < to; r += step)
-        run_rows(c, k, r, to - r < step ? to - r : step, scratch);
+        run_rows(c, k, r, min_of(to - r, step), scratch);
 }
 
 /* ---- as a whole ------------------------------------------------------------------------------ */

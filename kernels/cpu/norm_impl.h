@@ -123,7 +123,7 @@ void BR__FN(rmsnorm_dw)(const struct br_call *c)
     br__sync(c);
     br__thread_range(c, d, 16, &from, &to);
     for (int64_t col = from; col < to; col += COLS_AT_ONCE) {
-        int64_t n = to - col < COLS_AT_ONCE ? to - col : COLS_AT_ONCE;
+        int64_t n = min_of(to - col, COLS_AT_ONCE);
         float *o = (float *)c->out->data + col;
         zero(o, n);
         for (int64_t r = 0; r < rows;) {

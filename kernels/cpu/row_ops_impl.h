@@ -166,7 +166,7 @@ void BR__FN(sum_rows)(const struct br_call *c)
     br__thread_range(c, br__cols(&c->in[0]), 16, &from, &to);
     float part[COLS_AT_ONCE];
     for (int64_t col = from; col < to; col += COLS_AT_ONCE) {
-        int64_t n = to - col < COLS_AT_ONCE ? to - col : COLS_AT_ONCE;
+        int64_t n = min_of(to - col, COLS_AT_ONCE);
         float *o = (float *)c->out->data + col;
         zero(o, n);
         for (int64_t r = 0; r < rows;) {

@@ -9,10 +9,8 @@
 #include "vec.h"
 #include <math.h>
 
-#define KERNEL(op, weights, values, fn) void BR__FN(fn)(const struct br_call *c);
-#define KERNEL_S(op, weights, values, fn)                                                          \
-    KERNEL(op, weights, values, fn)                                                                \
-    size_t BR__FN(fn##_scratch)(const struct br_call *c);
+#define KERNEL(op, weights, values, fn) BR__KERNEL(fn)
+#define KERNEL_S(op, weights, values, fn) BR__KERNEL_S(fn)
 #include "kernels.def"
 #undef KERNEL
 #undef KERNEL_S

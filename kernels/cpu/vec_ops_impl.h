@@ -150,7 +150,7 @@ static void log_sum(const float *x, int64_t n, float *max, double *sum)
     *sum = 0;
     vf m = v_set1(*max);
     for (int64_t i = 0; i < n;) {
-        int64_t end = i + TERMS_AT_ONCE < n ? i + TERMS_AT_ONCE : n;
+        int64_t end = min_of(i + TERMS_AT_ONCE, n);
         vf s0 = v_zero(), s1 = v_zero();
         for (; i + 2 * VN <= end; i += 2 * VN) {
             s0 = v_add(s0, v_exp(v_sub(v_load(x + i), m)));

@@ -26,7 +26,7 @@ json ".processor.kernels | IN(\"$(tiers | sed 's/ /", "/g')\")"
 # CPUID has; an emulator has a processor of its own.
 known() { # MACHINE: what doctor may report
     case $1 in
-    x86_64) echo sse4_2 popcnt avx f16c fma avx2 bmi2 avx512f avx512dq avx512bw avx512vl avx512_vnni avx_vnni avx512_bf16 \
+    x86_64) echo pni ssse3 sse4_1 sse4_2 popcnt avx f16c fma avx2 bmi2 avx512f avx512dq avx512bw avx512vl avx512_vnni avx_vnni avx512_bf16 \
         avx512_fp16 amx_tile amx_bf16 amx_int8 ;;
     aarch64) echo asimd asimdhp asimddp sve crc32 sve2 bf16 i8mm ;;
     esac

@@ -51,7 +51,7 @@ head -n 19 runs/qwen2/log.jsonl >short.jsonl
 (compared "$runs/qwen2" short.jsonl) >differs && fail "a missing step is not found"
 
 # Events for TensorBoard: every file of TensorFlow's writer begins with these bytes, the length of its version
-# and that length's masked CRC-32C.  tests/oracle asks TensorBoard itself.
+# and that length's masked CRC-32C.  tests/oracle/train_events.py asks TensorBoard itself.
 [ "$(cat runs/qwen2/tb_logs/events.out.tfevents.* | head -c 13 | od -An -v -tx1 | tr -d ' \n')" = 1800000000000000a37f4b2209 ] ||
     fail "no event file"
 grep -qa 'lm loss' runs/qwen2/tb_logs/events* || fail "no loss among the events"

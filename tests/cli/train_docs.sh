@@ -5,5 +5,5 @@
 source=$(realpath "$data/../..")
 page_filter() { sed "s|~/bridge/|$source/|g"; }
 program_in_path
-run_page "$source/docs/training.md" 18
+run_page "$source/docs/training.md" 25
 done_ok

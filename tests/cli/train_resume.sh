@@ -27,27 +27,54 @@ latest() { cat "runs/$1/checkpoints/latest_checkpointed_iteration.txt"; }
 # ---- every family: saved at each step, gone on from some; stopped every few steps by itself
 
 evaluated=(dataset_split=8,1,1 eval_iters=2 eval_interval=7)
-for case in qwen2 qwen3 qwen3_moe qwen3_next_mtp qwen2_sft; do
-    if [ $case = qwen2_sft ]; then
-        typed "$runs/$case" "$runs/$case/model"
-    else
-        typed "$runs/$case"
+# told CASE PRECISION: `args` of a case's folder.  Pretraining evaluates every seven steps, between saves.
+told() {
+    case $(jq -r 'if .sft then .peft // "sft" else "pretrain" end' "$1/case.json") in
+    pretrain)
+        typed "$1"
         args+=("${evaluated[@]}")
-    fi
-    steps=$(jq .iters "$runs/$case/case.json")
-    expect 0 train "${args[@]}" save_interval=1 dir=runs name=$case --no-sync
-    [ "$(latest $case)" = "$steps" ] || fail "the last checkpoint is $(latest $case)"
+        ;;
+    *)
+        if [[ $1 = "$runs"/* ]]; then typed "$1" "$runs/qwen2_sft/model"; else
+            typed "$1" "$fixture/hf_models/$(jq -r .family "$1/case.json")"
+        fi
+        ;;
+    esac
+    args+=(mixed_precision="$2")
+}
+# goes_on NAME: `args` as one run, saved at each step; from each of some steps again; in pieces of eight steps.
+goes_on() {
+    local step steps
+    expect 0 train "${args[@]}" save_interval=1 dir=runs name="$1" --no-sync
+    steps=$(jq -s 'map(.iteration) | max' "runs/$1/log.jsonl")
+    [ "$(latest "$1")" = "$steps" ] || fail "the last checkpoint is $(latest "$1")"
     for ((step = 1; step < steps; step++)); do
         [ -n "$full" ] || [ $((step % 6)) = 3 ] || continue
-        expect 0 train "${args[@]}" save_interval=null load=runs/$case/checkpoints ckpt_step=$step dir=runs \
-            name=$case-$step --no-sync
-        equal $case-$step $step $case
-        rm -r "runs/$case-$step"
+        expect 0 train "${args[@]}" save_interval=null load="runs/$1/checkpoints" ckpt_step=$step dir=runs \
+            name="$1-$step" --no-sync
+        equal "$1-$step" $step "$1"
+        rm -r "runs/$1-$step"
     done
     for ((step = 8; step < steps + 8; step += 8)); do
-        expect 0 train "${args[@]}" save_interval=null exit_interval=8 dir=runs name=$case-stops --no-sync
+        expect 0 train "${args[@]}" save_interval=null exit_interval=8 dir=runs name="$1-stops" --no-sync
     done
-    equal $case-stops 0 $case
+    equal "$1-stops" 0 "$1"
+    echo "$1: $steps steps"
+}
+adapted=()
+if [ -n "$full" ]; then
+    need_fixture train
+    adapted=("$fixture"/{lora,dora}/*)
+fi
+for case in "$runs"/{qwen2,qwen3,qwen3_moe,qwen3_next_mtp,qwen2_sft,qwen2_lora,qwen2_dora} "${adapted[@]}"; do
+    for precision in fp32 bf16_mixed; do
+        name=$(basename "$(dirname "$case")")-$(basename "$case")
+        name=${name#train-}
+        [ $precision = fp32 ] || name+=-bf16
+        [[ -n $full || $precision = fp32 || $name = qwen3-* || $name = qwen2_lora-* ]] || continue
+        told "$case" $precision
+        goes_on "$name"
+    done
 done
 
 # ---- written while the run goes on; only the latest stay

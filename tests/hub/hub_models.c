@@ -83,7 +83,7 @@ static void scan_repo(const char *disk, const char *repo, const char *rev, const
         snprintf(f->path, sizeof f->path, "%s", path);
         snprintf(f->disk, sizeof f->disk, "%s", sub);
         f->size = (long long)st.st_size;
-        f->lfs = ends(path, ".safetensors") || ends(path, ".bin");
+        f->lfs = ends(path, ".safetensors") || ends(path, ".bin") || ends(path, ".parquet");
         digest_file(f);
         n_files++;
     }
@@ -120,18 +120,14 @@ static void make_commits(void)
     }
 }
 
-void hub_scan(const char *root)
+/* root/<org>/<name>[@<revision>]; repositories are called prefix<org>/<name>. */
+static void scan_root(const char *root, const char *prefix)
 {
     DIR *d = opendir(root), *s;
     struct dirent *org, *name;
-    files = calloc(MAX_FILES, sizeof *files);
-    if (!d || !files) {
-        perror(root);
-        exit(1);
-    }
-    while ((org = readdir(d))) {
+    while (d && (org = readdir(d))) {
         char sub[PATH_SIZE];
-        if (org->d_name[0] == '.')
+        if (org->d_name[0] == '.' || !strcmp(org->d_name, "datasets"))
             continue;
         snprintf(sub, sizeof sub, "%s/%s", root, org->d_name);
         if (!(s = opendir(sub)))
@@ -143,12 +139,26 @@ void hub_scan(const char *root)
             const char *at = strchr(name->d_name, '@');
             int n = at ? (int)(at - name->d_name) : (int)strlen(name->d_name);
             snprintf(disk, sizeof disk, "%s/%s", sub, name->d_name);
-            snprintf(repo, sizeof repo, "%s/%.*s", org->d_name, n, name->d_name);
+            snprintf(repo, sizeof repo, "%s%s/%.*s", prefix, org->d_name, n, name->d_name);
             scan_repo(disk, repo, at ? at + 1 : "main", "");
         }
         closedir(s);
     }
-    closedir(d);
+    if (d)
+        closedir(d);
+}
+
+void hub_scan(const char *root)
+{
+    char sets[PATH_SIZE];
+    files = calloc(MAX_FILES, sizeof *files);
+    if (!files || access(root, R_OK)) {
+        perror(root);
+        exit(1);
+    }
+    snprintf(sets, sizeof sets, "%s/datasets", root);
+    scan_root(root, "");
+    scan_root(sets, "datasets/");
     qsort(files, (size_t)n_files, sizeof *files, by_path);
     make_commits();
 }

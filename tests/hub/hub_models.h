@@ -6,7 +6,7 @@
 #define PATH_SIZE 1024
 
 struct file {
-    char repo[PATH_SIZE]; /* "org/name" */
+    char repo[PATH_SIZE]; /* "org/name", "datasets/org/name" */
     char rev[128];        /* "main" */
     char path[PATH_SIZE]; /* within the repo */
     char disk[2 * PATH_SIZE];

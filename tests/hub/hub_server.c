@@ -3,11 +3,12 @@
  *
  *   hub_server ROOT LOG PORTS [OPTION]...
  *
- * ROOT/<org>/<name>/ is the "main" of a model, ROOT/<org>/<name>@<revision>/ another branch.  Files
- * are served as the real hub does: a commit per revision; *.safetensors and *.bin as LFS, that is a
- * redirect to a second origin with the sha256 as linked etag; other files from a relative redirect,
- * with git's blob id as etag; the listing in pages.  Models named "gated-*" want the token
- * "hf_good".  PORTS receives "<hub port> <second port>".  LOG receives a line for each request:
+ * ROOT/<org>/<name>/ is the "main" of a model, ROOT/<org>/<name>@<revision>/ another branch;
+ * ROOT/datasets/<org>/<name>/ is a data set.  Files are served as the real hub does: a commit per
+ * revision; *.safetensors, *.bin and *.parquet as LFS, that is a redirect to a second origin with
+ * the sha256 as linked etag; other files from a relative redirect, with git's blob id as etag; the
+ * listing in pages.  What is named "gated-*" wants the token "hf_good".  PORTS receives "<hub port>
+ * <second port>".  LOG receives a line for each request:
  *
  *   <hub|cdn> <method> <path> <status> <first>-<last|-> <body bytes sent> <auth|anon>
  *
@@ -275,6 +276,13 @@ static const struct file *find_file(int first, const char *path)
     return NULL;
 }
 
+/* What stands before a repository's name in addresses below /api: its kind, which is part of the
+ * name of a data set. */
+static const char *api_prefix(const char *repo)
+{
+    return strncmp(repo, "datasets/", 9) ? "models/" : "";
+}
+
 /* HEAD or GET of a file: a redirect to its bytes. */
 static int resolve(struct conn *c, int first, const char *path)
 {
@@ -299,8 +307,9 @@ static int resolve(struct conn *c, int first, const char *path)
     }
     snprintf(more, sizeof more,
              "X-Repo-Commit: %s\r\nETag: \"%s\"\r\nX-Linked-Size: %lld\r\nX-Linked-Etag: \"%s\"\r\n"
-             "Location: /api/resolve-cache/models/%s/%s/%s\r\n",
-             f->commit, f->blob, f->size, f->blob, f->repo, f->commit, f->path);
+             "Location: /api/resolve-cache/%s%s/%s/%s\r\n",
+             f->commit, f->blob, f->size, f->blob, api_prefix(f->repo), f->repo, f->commit,
+             f->path);
     return reply(c, 307, more, "Temporary Redirect");
 }
 
@@ -313,9 +322,9 @@ static int endless(struct conn *c, int first, long long n)
     memset(body, ' ', (size_t)n);
     memcpy(body + n, "[]", 3);
     snprintf(more, sizeof more,
-             "Link: <http://127.0.0.1:%d/api/models/%s/tree/%s?recursive=true&cursor=0>; "
+             "Link: <http://127.0.0.1:%d/api/%s%s/tree/%s?recursive=true&cursor=0>; "
              "rel=\"next\"\r\n",
-             port[0], files[first].repo, files[first].commit);
+             port[0], api_prefix(files[first].repo), files[first].repo, files[first].commit);
     int rc = reply(c, 200, more, body);
     free(body);
     return rc;
@@ -350,9 +359,9 @@ static int tree(struct conn *c, int first, const char *query)
             continue;
         if (n == page) {
             snprintf(more, sizeof more,
-                     "Link: <http://127.0.0.1:%d/api/models/%s/tree/%s?recursive=true&cursor=%d>; "
+                     "Link: <http://127.0.0.1:%d/api/%s%s/tree/%s?recursive=true&cursor=%d>; "
                      "rel=\"next\"\r\n",
-                     port[0], f->repo, f->commit, seen - 1);
+                     port[0], api_prefix(f->repo), f->repo, f->commit, seen - 1);
             break;
         }
         len += (size_t)snprintf(body + len, cap - len, entry, n++ ? "," : "", f->blob, f->size,
@@ -407,18 +416,21 @@ static int refs(struct conn *c, const char *repo)
     return reply(c, 200, "", body);
 }
 
-/* Models of an author, for "did you mean". */
-static int list_models(struct conn *c, const char *query)
+/* Models or data sets (prefix "datasets/") of an author, for "did you mean". */
+static int list_models(struct conn *c, const char *prefix, const char *query)
 {
+    size_t skip = strlen(prefix);
     char body[8192] = "[", author[256] = "", last[PATH_SIZE] = "";
     size_t len = 1;
     const char *at = strstr(query, "author=");
     if (at)
         sscanf(at + 7, "%255[^&]", author);
     for (int i = 0; i < n_files && len < sizeof body - 512; i++)
-        if (!strncmp(files[i].repo, author, strlen(author)) && strcmp(last, files[i].repo) != 0) {
+        if (!strncmp(files[i].repo, prefix, skip) &&
+            !strncmp(files[i].repo + skip, author, strlen(author)) &&
+            strcmp(last, files[i].repo) != 0) {
             len += (size_t)snprintf(body + len, sizeof body - len, "%s{\"id\":\"%s\"}",
-                                    *last ? "," : "", files[i].repo);
+                                    *last ? "," : "", files[i].repo + skip);
             snprintf(last, sizeof last, "%s", files[i].repo);
         }
     snprintf(body + len, sizeof body - len, "]");
@@ -471,13 +483,20 @@ static void unescape(char *s)
     *to = 0;
 }
 
-static int api(struct conn *c, const char *path, const char *query)
+/* "org/name" of a model, or "datasets/org/name". */
+static int take_repo(const char **path, int dataset, char *repo, size_t size)
+{
+    size_t n = (size_t)snprintf(repo, size, "%s", dataset ? "datasets/" : "");
+    return take(path, 2, repo + n, size - n);
+}
+
+static int api(struct conn *c, const char *path, int dataset, const char *query)
 {
     char repo[PATH_SIZE], what[64], rev[PATH_SIZE] = "main";
     int denied, rc;
     if (!*path)
-        return list_models(c, query);
-    if (!take(&path, 2, repo, sizeof repo))
+        return list_models(c, dataset ? "datasets/" : "", query);
+    if (!take_repo(&path, dataset, repo, sizeof repo))
         return refuse(c, 404, "RepoNotFound", NULL);
     rc = check_access(c, repo, &denied);
     if (denied)
@@ -498,11 +517,17 @@ static int api(struct conn *c, const char *path, const char *query)
 static int hub(struct conn *c, const char *path, const char *query)
 {
     char repo[PATH_SIZE], rev[PATH_SIZE], what[64];
-    int denied, rc, cached = !strncmp(path, "/api/resolve-cache/models/", 26);
+    int denied, rc, cached = !strncmp(path, "/api/resolve-cache/", 19), set;
     if (!cached && !strncmp(path, "/api/models", 11))
-        return api(c, path + 11 + (path[11] == '/'), query);
-    path += cached ? 26 : 1;
-    if (!take(&path, 2, repo, sizeof repo))
+        return api(c, path + 11 + (path[11] == '/'), 0, query);
+    if (!cached && !strncmp(path, "/api/datasets", 13))
+        return api(c, path + 13 + (path[13] == '/'), 1, query);
+    path += cached ? 19 : 1;
+    if (cached && !strncmp(path, "models/", 7))
+        path += 7;
+    set = !strncmp(path, "datasets/", 9);
+    path += set ? 9 : 0;
+    if (!take_repo(&path, set, repo, sizeof repo))
         return refuse(c, 404, "RepoNotFound", NULL);
     rc = check_access(c, repo, &denied);
     if (denied)

@@ -39,6 +39,12 @@ for call in 'open("a", 0)' 'mkdir(a, 0777)' 'rename(a, b)' 'unlink(a)' 'rmdir(a)
     refuses floors core/model/a.c "    x = $call;"
     refuses floors kernels/cpu/a.c "    $call;"
 done
+licence='/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */'
+for call in '__syncthreads()' '__global__ void f()' 'asm("nop")' 'f<<<1, 2>>>(x)' '__shfl_xor_sync(~0u, x, 1)' 'atomicAdd(p, 1.f)' \
+    '__shared__ float a[32]'; do
+    refuses cuda kernels/cuda/a.cu "$licence" "$call;"
+done
+refuses cuda kernels/cuda/a.cu 'int a;'
 refuses prints core/cli/a.c '    printf("%s", name);'
 refuses prints core/cli/a.c '    fputs(name, stderr);'
 refuses prints core/cli/a.c '    fwrite(p, 1, n, stdout);'

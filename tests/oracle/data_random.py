@@ -1,8 +1,8 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """data_random.py BRIDGE TEST_DATA OUT - Megatron core and Megatron Bridge on random seeds, lengths, splits and blends.
 
-Writes OUT/data with the files of TEST_DATA/data and new gpt_dataset.json, blended.json and samplers.json, which unit.data
-compares with bridge; and lets the real IndexedDataset read what `bridge data build` wrote."""
+Writes OUT/data with the files of TEST_DATA/data and new gpt_dataset.json, gpt_samples_flags.json, blended.json, samplers.json
+and packing.json, which unit.data and unit.sft compare with bridge; and lets the real IndexedDataset read what `bridge data build` wrote."""
 import json
 import logging
 import os
@@ -14,7 +14,9 @@ import tempfile
 import warnings
 
 import cpu_shim  # noqa: F401  (before torch: Megatron without a GPU)
+import numpy as np
 import torch
+from megatron.bridge.data.packing import algorithms
 from megatron.bridge.data.samplers import (
     MegatronPretrainingBatchSampler,
     MegatronPretrainingRandomSampler,
@@ -35,7 +37,7 @@ warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)
 shutil.rmtree(out, ignore_errors=True)
 shutil.copytree(os.path.join(test_data, "data"), data)
-for name in ("gpt_dataset", "blended", "samplers"):  # the recorded ones must not stand in for those that are made here
+for name in ("gpt_dataset", "gpt_samples_flags", "blended", "samplers", "packing"):  # the recorded ones must not stand in for those that are made here
     os.remove(os.path.join(data, name + ".json"))
 seed = int(os.environ.get("SEED", 4242))
 rng = random.Random(seed)
@@ -50,12 +52,13 @@ class Eod:
     unique_identifiers = {"class": "small"}
 
 
-def build(names, weights, sizes, length, number, split):
+def build(names, weights, sizes, length, number, split, **flags):
     cache = tempfile.mkdtemp()
     config = GPTDatasetConfig(
         random_seed=number, sequence_length=length, blend=([os.path.join(data, n) for n in names], weights), split=split,
-        path_to_cache=cache, num_dataset_builder_threads=1, tokenizer=Eod(), reset_position_ids=False,
-        reset_attention_mask=False, eod_mask_loss=False, create_attention_mask=False, mmap_bin_files=True)
+        path_to_cache=cache, num_dataset_builder_threads=1, tokenizer=Eod(), mmap_bin_files=True,
+        **{"reset_position_ids": False, "reset_attention_mask": False, "eod_mask_loss": False, "create_attention_mask": False,
+           **flags})
     try:
         return BlendedMegatronDatasetBuilder(GPTDataset, sizes, lambda: True, config).build()
     finally:
@@ -90,6 +93,34 @@ def dataset_case():
             "len": len(d), "document_indices_of_split": d.indices.tolist(), "document_index": d.document_index.tolist(),
             "sample_index": d.sample_index.tolist(), "shuffle_index": d.shuffle_index.tolist(), "samples": samples(d, 5)}
     return case
+
+
+def flags_case():
+    """Masks and positions of samples, for any combination of the flags."""
+    name, length, number = rng.choice(NAMES), rng.choice([5, 17, 24, 41]), rng.randrange(2**31)
+    flags = {k: rng.random() < 0.5 for k in ("reset_position_ids", "reset_attention_mask", "eod_mask_loss")}
+    flags |= {"create_attention_mask": flags["reset_attention_mask"], "add_extra_token_to_sequence": rng.random() < 0.7}
+    dataset = build([name], None, [20, 0, 0], length, number, "100,0,0", **flags)[0]
+    case = {"flags": flags, "prefix": name, "seq_length": length, "seed": number, "num_samples": 20,
+            "samples": samples(dataset, 16)}
+    if flags["create_attention_mask"]:
+        case["attention_mask_of_sample_0_true_is_masked"] = dataset[0]["attention_mask"].int().tolist()
+    return case
+
+
+def packing_case():
+    """Which examples of which lengths share a row; k counts the examples of one length in file order."""
+    seed, size, n = rng.randrange(2**31), rng.choice([16, 48, 64, 129, 300]), rng.randrange(1, 100)
+    lengths = [rng.randrange(1, size + 1) for _ in range(n)]
+    algorithm = rng.choice(["first_fit_decreasing", "first_fit_shuffle"])
+    np.random.seed(seed)
+    bins, metadata = algorithms.create_packing_strategy([lengths.count(i) for i in range(size + 1)], size, algorithm)
+    examples = {m: [{"input_ids": [1000 * m + k] * (m + 1), "loss_mask": [False] * (m + 1)} for k in range(lengths.count(m))]
+                for m in range(size + 1)}
+    rows = algorithms.fill_packing_strategy(bins, examples, size, 0)
+    return {"seed": seed, "pack_size": size, "lengths_minus_1_in_file_order": lengths, "algorithm": algorithm,
+            "metadata": metadata,
+            "bins_of_items_1000xlen_plus_k": [[r["input_ids"][i] for i in r["seq_start_id"]] for r in rows]}
 
 
 def blend_case():
@@ -162,6 +193,8 @@ def read_by_megatron():
 
 print("SEED=%d" % seed)
 dump("gpt_dataset.json", [c for c in (dataset_case() for _ in range(45)) if c])
+dump("gpt_samples_flags.json", [flags_case() for _ in range(40)])
+dump("packing.json", [packing_case() for _ in range(40)])
 dump("blended.json", {"datasets": [blend_case() for _ in range(30)], "build_blending_indices": []})
 dump("samplers.json", [sampler_case() for _ in range(60)])
 read_by_megatron()

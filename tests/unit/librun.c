@@ -8,21 +8,54 @@
 #include <string.h>
 #include <unistd.h>
 
-/* EXIT_SUCCESS, or TEST_SKIPPED if the machine lacks the tier that BRIDGE_CPU names.  br_cpu_tier()
- * is not called: it keeps its first answer, and children of this process may set another tier. */
+static int has_tier(uint64_t features, const struct br__cpu_tier *t)
+{
+    return (t->features & features) == t->features;
+}
+
+/* Is it the tier that this machine chooses without BRIDGE_CPU? */
+static int is_best(const struct br__cpu_tier *t)
+{
+    const struct br__cpu_tier *best = t;
+    for (size_t i = 0; i < br__n_cpu_tiers; i++)
+        if (has_tier(br__cpu_detect(), &br__cpu_tiers[i]))
+            best = &br__cpu_tiers[i];
+    return t == best;
+}
+
+static int tier_skipped(const char *why, const char *name)
+{
+    printf("SKIPPED: %s '%s'\n", why, name);
+    return TEST_SKIPPED;
+}
+
+static int any_tier(void)
+{
+    for (size_t i = 0; i < br__n_cpu_tiers; i++)
+        if (has_tier(br__cpu_detect(), &br__cpu_tiers[i]) && !tested_natively(&br__cpu_tiers[i]))
+            return EXIT_SUCCESS;
+    return tier_skipped("this machine needs no emulation of", "any tier");
+}
+
+/* EXIT_SUCCESS, or TEST_SKIPPED if the tier that BRIDGE_CPU names is absent or tested elsewhere.
+ * br_cpu_tier() is not called: it keeps its first answer, and children of this process may set
+ * another tier. */
 static int forced_tier(void)
 {
     const char *want = getenv("BRIDGE_CPU");
     if (!want || !*want)
-        return EXIT_SUCCESS;
+        return any_tier();
     for (size_t i = 0; i < br__n_cpu_tiers; i++) {
         const struct br__cpu_tier *t = &br__cpu_tiers[i];
         if (strcmp(t->name, want) != 0)
             continue;
-        if ((t->features & br__cpu_detect()) == t->features)
-            return EXIT_SUCCESS;
-        printf("SKIPPED: this machine has no tier '%s'\n", want);
-        return TEST_SKIPPED;
+        if (!has_tier(br__cpu_detect(), t))
+            return tier_skipped("this machine has no tier", want);
+        if (tested_natively(t))
+            return tier_skipped("this machine needs no emulation of", want);
+        if (getenv("BRIDGE_OTHER_TIERS") && is_best(t))
+            return tier_skipped("the test without a tier in its name runs on", want);
+        return EXIT_SUCCESS;
     }
     printf("BRIDGE_CPU=%s: there is no such tier\n", want);
     return EXIT_FAILURE;

@@ -8,8 +8,14 @@
 #define TEST_SKIPPED 77 /* exit status: nothing failed, but nothing was tested */
 
 /* Runs the suite, which it frees, and prints what failed; CK_VERBOSITY says how much.  The exit
- * status of the program: TEST_SKIPPED if BRIDGE_CPU names a tier that this machine lacks. */
+ * status of the program: TEST_SKIPPED if BRIDGE_CPU names a tier that this machine lacks or that
+ * another test runs on. */
 int run_suite(Suite *s);
+
+/* In a program with emulated tiers: the machine has the tier, so the program without emulation
+ * tests it.  Else 0. */
+struct br__cpu_tier;
+int tested_natively(const struct br__cpu_tier *t);
 
 /* The device that a test of the engine runs on: BRIDGE_TEST_DEVICE, else "cpu". */
 const char *test_device(void);

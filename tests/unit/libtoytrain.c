@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* libtoytrain.c - see libtoytrain.h. */
 #include "libtoytrain.h"
+#include "libadamw.h"
 #include "librun.h"
 #include "train/optim.h"
 
@@ -121,7 +122,9 @@ void toy_step(struct toy *t, const struct br__adamw_opts *o)
         if (!br__is_decayed(x->name, x->ndim, 0))
             mine.weight_decay = 0;
         struct br__adamw h = br__adamw_make(&mine);
-        br__adamw_step(&h, x->param, x->m, x->v, x->grad, NULL, x->n);
+        const struct br__adamw_arrays arrays = {
+            .n = x->n, .param = x->param, .m = x->m, .v = x->v, .grad = x->grad};
+        must(br__adamw_step(cpu_device(2), &h, &arrays, &err), &err);
     }
     br__llm_close(t->model);
     t->model = NULL;

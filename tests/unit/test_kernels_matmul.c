@@ -6,7 +6,7 @@
  * and many rows.  Where inputs may be rounded to bfloat16 the reference rounds them too, so the
  * tolerance is that of the order of summation alone. */
 #include "../../core/base/base.h"
-#include "libkern.h"
+#include "libkernel.h"
 #include "librun.h"
 
 #include <check.h>
@@ -167,7 +167,7 @@ static void run_as(const struct run *r, struct kern_call *c, float *out, int64_t
     c->out.data = rounds ? (void *)half : out;
     if (adds(r->op))
         c->in[c->n_in++] = c->out;
-    kern_run(r->tier, r->threads, c);
+    run_call_on(r->tier, r->threads, c);
     if (rounds)
         br_cast(out, BR_F32, half, BR_BF16, (size_t)n, 0);
     br__free(half);
@@ -359,6 +359,10 @@ START_TEST(expert_products)
     each(BR_OP_GROUPED_MATMUL_NN, s, grouped, o);
     each(BR_OP_GROUPED_MATMUL_TN, s, grouped, o);
     each(BR_OP_GROUPED_MATMUL_TN_ADD, s, grouped, o);
+    /* Rows that are whole pieces of 16 bytes, and no whole blocks. */
+    s = (struct shape){o[N_EXPERTS] + 3, 136, 72};
+    each(BR_OP_GROUPED_MATMUL, s, grouped, o);
+    each(BR_OP_GROUPED_MATMUL_NN, s, grouped, o);
 }
 END_TEST
 

@@ -4,7 +4,7 @@
  * Every combination of a tier and a number of threads gives the bits of the tier's first one: no
  * result depends on the number of threads. */
 #include "../../core/train/train.h"
-#include "libkern.h"
+#include "libadamw.h"
 #include "libkernel.h"
 #include "librun.h"
 #include "train/optim.h"
@@ -268,6 +268,67 @@ START_TEST(head_with_its_loss)
     free(head_cases[_i].loss.bits);
     free(head_cases[_i].dx.bits);
     free(head_cases[_i].dw.bits);
+}
+END_TEST
+
+/* Loss and gradients at once: those of the ops that make the logits twice.  Where one block holds
+ * all tokens also their bits. */
+static void pass_in_place(const struct kern_place *p, void *arg)
+{
+    struct head_case *k = arg;
+    struct head d = head_make(k);
+    struct br_tensor dw = TENSOR(BR_F32, k->V, k->h), loss = TENSOR(BR_F32, k->T);
+    struct kern_call c = head_call(k, &d, BR_OP_LM_HEAD_PASS, 0);
+    for (int64_t i = 0; i < k->V * k->h; i++)
+        floats(&dw)[i] = 0.5f;
+    c.in[c.n_in++] = d.y;
+    c.in[c.n_in++] = loss;
+    c.in[c.n_in++] = dw;
+    c.out = TENSOR(k->x, k->T, k->h);
+    run_call(p, &c);
+    same_as_first(p, &k->loss, &loss);
+    same_as_first(p, &k->dx, &c.out);
+    same_as_first(p, &k->dw, &dw);
+    double allowed = k->x == BR_BF16 ? 4e-3 : 2e-6;
+    ck_assert_double_le(off_tensor(&loss, d.loss), 2e-6);
+    ck_assert_double_le(off_tensor(&dw, d.dw), allowed);
+    ck_assert_double_le(off_tensor(&c.out, d.dx), allowed);
+    struct kern_call s = head_call(k, &d, BR_OP_LM_HEAD_STATS, 0);
+    s.out = TENSOR(BR_F32, k->T, 3);
+    run_call(p, &s);
+    struct kern_call g = head_call(k, &d, BR_OP_LM_HEAD_GRAD, 0);
+    g.in[g.n_in++] = s.out;
+    g.in[g.n_in++] = d.y;
+    g.out = TENSOR(k->x, k->T, k->h);
+    run_call(p, &g);
+    if (k->T <= 512)
+        ck_assert_mem_eq(g.out.data, c.out.data, (size_t)(k->T * k->h) * br_dtype_size((int)k->x));
+    c.n_in--; /* without a sum: of frozen words */
+    same_as_first(p, &k->dx, &c.out);
+    run_call(p, &c);
+    same_as_first(p, &k->dx, &c.out);
+    tensor_free(&s.out);
+    tensor_free(&g.out);
+    tensor_free(&c.out);
+    tensor_free(&loss);
+    tensor_free(&dw);
+    head_drop(&d);
+}
+
+/* Tokens of one block and of several, the last one smaller. */
+static struct head_case pass_cases[] = {
+    {.T = 35, .h = 40, .V = 1100, .parts = 1, .x = BR_F32, .w = BR_BF16, .precision = BR_F32},
+    {.T = 35, .h = 40, .V = 1100, .parts = 1, .x = BR_BF16, .w = BR_BF16, .precision = BR_BF16},
+    {.T = 1040, .h = 16, .V = 70, .parts = 1, .x = BR_F32, .w = BR_F32, .precision = BR_F32},
+    {.T = 1040, .h = 16, .V = 70, .parts = 1, .x = BR_BF16, .w = BR_BF16, .precision = BR_BF16},
+};
+
+START_TEST(head_in_one_pass)
+{
+    in_each_place(pass_in_place, &pass_cases[_i]);
+    free(pass_cases[_i].loss.bits);
+    free(pass_cases[_i].dx.bits);
+    free(pass_cases[_i].dw.bits);
 }
 END_TEST
 
@@ -567,7 +628,13 @@ static void adamw_in_place(const struct kern_place *p, void *arg)
     struct kern_call c = {.op = BR_OP_ADAMW, .n_in = k->copy ? 6 : 5, .out = x[0]};
     memcpy(c.in, x, sizeof x);
     run_call(p, &c);
-    br__adamw_step(&h, y[0].data, y[1].data, y[2].data, grad.data, half, (size_t)k->n);
+    const struct br__adamw_arrays arrays = {.n = (size_t)k->n,
+                                            .param = y[0].data,
+                                            .m = y[1].data,
+                                            .v = y[2].data,
+                                            .grad = grad.data,
+                                            .copy = half};
+    adamw_reference(&h, &arrays);
     for (int i = 0; i < 3; i++)
         ck_assert_mem_eq(x[i].data, y[i].data, (size_t)k->n * sizeof(float));
     if (k->copy)
@@ -592,19 +659,17 @@ END_TEST
 static void squares(const struct kern_place *p, void *arg)
 {
     const int64_t sizes[] = {1, 15, 65536, 65537, 150001};
-    struct br_err err = BR_ERR_INIT;
     (void)arg;
     for (size_t i = 0; i < BR_COUNTOF(sizes); i++) {
         struct br_tensor x = random_of(BR_F32, sizes[i], 21);
         struct kern_call c = {.op = BR_OP_SQUARE_SUMS, .n_in = 1, .in = {x}};
-        double sum = 0, norm;
         c.out = TENSOR(BR_F64, (sizes[i] + 65535) / 65536);
         run_call(p, &c);
-        for (int64_t j = 0; j < count(&c.out); j++)
-            sum += ((const double *)c.out.data)[j];
-        const struct br__grad_span span = {x.data, (size_t)sizes[i]};
-        ck_assert_msg(br__grad_norm(&span, 1, 1, &norm, &err) == 0, "%s", err.msg);
-        ck_assert_double_eq(sqrt(sum), norm);
+        for (int64_t j = 0; j < count(&c.out); j++) {
+            int64_t at = j * 65536, left = sizes[i] - at;
+            double want = squares_reference(floats(&x) + at, (size_t)BR__MIN(left, 65536));
+            ck_assert_double_eq(((const double *)c.out.data)[j], want);
+        }
         tensor_free(&x);
         tensor_free(&c.out);
     }
@@ -666,12 +731,102 @@ START_TEST(log_of_sums)
 }
 END_TEST
 
+#define DROP_ROWS 37
+#define DROP_COLS 300
+
+/* Dropout of ones: what remains of each is 0 or 1 / (1 - p). */
+static struct br_tensor dropped(const struct kern_place *p, uint32_t dtype, const int32_t state[3],
+                                int64_t stream)
+{
+    struct br_tensor x = TENSOR(dtype, DROP_ROWS, DROP_COLS), s = TENSOR(BR_I32, 3);
+    for (int64_t i = 0; i < DROP_ROWS * DROP_COLS; i++)
+        set(&x, i, 1);
+    memcpy(s.data, state, 3 * sizeof *state);
+    struct kern_call c = {
+        .op = BR_OP_DROPOUT, .n_in = 2, .in = {x, s}, .attr = {.i = {stream, 1}, .f = {0.25}}};
+    c.out = TENSOR(dtype, DROP_ROWS, DROP_COLS);
+    run_call(p, &c);
+    tensor_free(&x);
+    tensor_free(&s);
+    return c.out;
+}
+
+/* Of how many elements one is dropped and the other is not. */
+static int64_t differing(const struct br_tensor *a, const struct br_tensor *b, int64_t shift)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i + shift < count(a); i++)
+        n += (get(a, i + shift) != 0) != (get(b, i) != 0);
+    return n;
+}
+
+/* Every place drops the same; another key, stream or row drops others; a quarter of each column is
+ * dropped, in the mean over keys, so the expectation of every element is what it was. */
+static void dropouts(const struct kern_place *p, void *arg)
+{
+    struct br_tensor *first = arg;
+    const int32_t state[3] = {77, -5, 4}, next[3] = {77, -5, 5}, other[3] = {78, -5, 4};
+    int64_t n = DROP_ROWS * DROP_COLS;
+    struct br_tensor a = dropped(p, BR_F32, state, 3), b = dropped(p, BR_BF16, state, 3),
+                     down = dropped(p, BR_F32, next, 3), key = dropped(p, BR_F32, other, 3),
+                     stream = dropped(p, BR_F32, state, 4);
+    for (int64_t i = 0; i < n; i++) {
+        ck_assert(get(&a, i) == 0 || get(&a, i) == (double)(float)(1 / 0.75));
+        ck_assert_double_eq(get(&b, i), round_to(BR_BF16, get(&a, i)));
+    }
+    ck_assert_int_eq(differing(&a, &down, DROP_COLS), 0);
+    ck_assert_int_gt(differing(&a, &key, 0), n / 4);
+    ck_assert_int_gt(differing(&a, &stream, 0), n / 4);
+    ck_assert_int_gt(differing(&a, &a, 1), n / 4);
+    if (!first->data)
+        *first = dropped(p, BR_F32, state, 3);
+    ck_assert_int_eq(differing(&a, first, 0), 0);
+    tensor_free(&a);
+    tensor_free(&b);
+    tensor_free(&down);
+    tensor_free(&key);
+    tensor_free(&stream);
+}
+
+START_TEST(dropout_by_counter)
+{
+    struct br_tensor first = {0};
+    in_each_place(dropouts, &first);
+    tensor_free(&first);
+}
+END_TEST
+
+static void expectations(const struct kern_place *p, void *arg)
+{
+    enum { KEYS = 400 };
+    double sum[DROP_COLS] = {0};
+    int *done = arg;
+    if ((*done)++)
+        return; /* all places drop the same */
+    for (int32_t k = 0; k < KEYS; k++) {
+        struct br_tensor a = dropped(p, BR_F32, (const int32_t[3]){k, 9, 0}, 0);
+        for (int64_t i = 0; i < DROP_ROWS * DROP_COLS; i++)
+            sum[i % DROP_COLS] += get(&a, i) / (KEYS * DROP_ROWS);
+        tensor_free(&a);
+    }
+    for (int c = 0; c < DROP_COLS; c++) /* 6 standard deviations */
+        ck_assert_double_lt(fabs(sum[c] - 1), 6 * sqrt(0.25 / 0.75 / (KEYS * DROP_ROWS)));
+}
+
+START_TEST(dropout_keeps_the_expectation)
+{
+    int done = 0;
+    in_each_place(expectations, &done);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("kernels_train");
     TCase *t = tcase_create("kernels_train");
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, head_with_its_loss, 0, BR_COUNTOF(head_cases));
+    tcase_add_loop_test(t, head_in_one_pass, 0, BR_COUNTOF(pass_cases));
     tcase_add_test(t, head_of_frozen_words);
     tcase_add_loop_test(t, attention_backwards, 0, BR_COUNTOF(back_cases));
     tcase_add_test(t, adding_to_a_sum);
@@ -681,6 +836,8 @@ int main(void)
     tcase_add_test(t, squares_are_the_reference);
     tcase_add_test(t, casts_round);
     tcase_add_test(t, log_of_sums);
+    tcase_add_test(t, dropout_by_counter);
+    tcase_add_test(t, dropout_keeps_the_expectation);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -41,6 +41,8 @@ static const struct model {
     {"qwen2_tied_fp16", MADE "dora"},
     {"qwen3_tied_bf16", MADE "last"},
     {"qwen3_moe_bf16", MADE "lora"},
+    {"qwen3_moe_bf16", MADE "experts"},
+    {"qwen3_next_bf16", MADE "experts"},
     {"qwen3_moe_fused_bf16", MADE "dora"},
     {"qwen3_next_bf16", MADE "lora"},
     {"qwen3_next_bf16", MADE "dora"},
@@ -95,9 +97,11 @@ static int has_adapter(const struct br__source *s, const char *kind, int64_t las
     snprintf(layer, sizeof layer, ".layers.%lld.", (long long)last);
     int linear = br__ends(s->name, "_proj.weight") || strstr(s->name, ".in_proj_") ||
                  br__ends(s->name, "lm_head.weight");
-    int routed = strstr(s->name, ".experts.") != NULL;
-    return s->ndim == 2 && linear && routed == !strcmp(kind, "experts") &&
-           (strcmp(kind, "last") || strstr(s->name, layer));
+    int routed = strstr(s->name, ".experts.") || br__ends(s->name, ".mlp.gate.weight");
+    if (strstr(kind, "experts"))
+        return s->ndim == 2 && routed &&
+               (strcmp(kind, "some experts") || strstr(s->name, ".experts.1."));
+    return s->ndim == 2 && linear && !routed && (strcmp(kind, "last") || strstr(s->name, layer));
 }
 
 static void write_file(const char *dir, const char *name, const void *p, size_t n)
@@ -115,7 +119,7 @@ static void make_adapter(const char *base, const char *kind, const char *dir)
     snprintf(path, sizeof path, "%s%s", HF, base);
     struct br__llm *m = open_model(path, NULL, 0);
     const struct br__weights *w = br__llm_weights(m);
-    int dora = !strcmp(kind, "dora");
+    int dora = br__starts(kind, "dora");
     for (size_t i = 0; i < w->n_sources; i++) {
         const struct br__source *s = &w->sources[i];
         if (!has_adapter(s, kind, w->cfg->n_layers - 1))
@@ -355,8 +359,11 @@ START_TEST(test_impossible)
         {{1, 3, 1, 1, 1}, {"qwen3_tied_bf16", NULL}, "pp 3"},
         {{1, 1, 3, 1, 3}, {"qwen3_moe_bf16", NULL}, "experts cannot be shared by ep 3"},
         {{1, 1, 1, 1, 1},
-         {"qwen3_moe_bf16", MADE "experts"},
-         "experts.0.gate_proj.weight' cannot work beside the weight"},
+         {"qwen3_moe_bf16", MADE "some experts"},
+         "experts.0.gate_proj.weight' has no adapter, other experts of its layer have"},
+        {{1, 1, 1, 1, 1},
+         {"qwen3_moe_bf16", MADE "dora experts"},
+         "mlp.experts.0.gate_proj.weight' has a DoRA adapter, which cannot work beside"},
     };
     const struct model *model = &cases[_i].model;
     char tmp[512];
@@ -383,7 +390,7 @@ int main(void)
     tcase_add_loop_test(c, test_topology, 0, N_CASES);
     tcase_add_loop_test(c, test_decode, 0, (int)BR_COUNTOF(models));
     tcase_add_test(c, test_threads_stay);
-    tcase_add_loop_test(c, test_impossible, 0, 4);
+    tcase_add_loop_test(c, test_impossible, 0, 5);
     suite_add_tcase(s, c);
     return run_suite(s);
 }

@@ -100,6 +100,48 @@ START_TEST(frames)
 }
 END_TEST
 
+/* A graph of many steps that runs again and again: a device may record it.  Inputs change, and so
+ * does the memory that it works in. */
+START_TEST(again_and_again)
+{
+    enum { STEPS = 40, N = 33 };
+    struct br_graph g = {0};
+    struct br_err err = BR_ERR_INIT;
+    struct br__program *p;
+    struct br__frame *f;
+    struct example large;
+    float got[N];
+    br_val x = br__leaf(&g, BR_OP_INPUT, BR_F32, "x", 1, (const int64_t[]){N}), y = x;
+    for (int i = 0; i < STEPS; i++)
+        y = i % 2 ? BR__OP(&g, ADD, NULL, y, x) : BR__OP(&g, SCALE, BR__F(0.5), y);
+    must(br__program_make(&p, &g, &dev, &y, 1, &err), &err);
+    must(br__frame_make(&f, p, &dev, NULL, &err), &err);
+    for (int run = 0; run < 8; run++) {
+        if (run == 4) { /* after it was recorded and replayed */
+            make_example(&large, MANY, steps, ramp);
+            struct br__frame *other = frame_of(&large, 3);
+            check_frame(other, &large, 3, steps, ramp);
+            br__frame_free(other);
+            free_example(&large);
+        }
+        for (int i = 0; i < N; i++)
+            ((float *)br__frame_input(f, x))[i] = (float)(i + run);
+        must(br__frame_run(f, &err), &err);
+        must(br__frame_read(f, y, got, &err), &err);
+        for (int i = 0; i < N; i++) {
+            float want = (float)(i + run);
+            for (int k = 0; k < STEPS; k++)
+                want = k % 2 ? want + (float)(i + run) : 0.5f * want;
+            ck_assert_msg(got[i] == want, "run %d, element %d: %g, not %g", run, i, (double)got[i],
+                          (double)want);
+        }
+    }
+    br__frame_free(f);
+    br__program_free(p);
+    br__graph_free(&g);
+}
+END_TEST
+
 /* An output that is a view is read row by row, an INPUT as it was written, integers as integers. */
 START_TEST(reading)
 {
@@ -173,6 +215,7 @@ int main(void)
     TCase *c = tcase_create("frames");
     tcase_add_checked_fixture(c, open_device, close_device);
     tcase_add_test(c, frames);
+    tcase_add_test(c, again_and_again);
     tcase_add_test(c, reading);
     tcase_add_test(c, weights);
     suite_add_tcase(s, c);

@@ -167,7 +167,10 @@ START_TEST(values_are_resolved)
     ck_assert(run.data.kind == BR__RUN_MOCK && !strcmp(run.data.split, "1,1,1"));
     ck_assert(run.null_vocab == 32000 && !run.tokenizer);
     must(make("qwen2_500m_pretrain_config", NULL, SETS("mixed_precision=fp16_mixed"), 0, &run));
-    ck_assert(run.values == BR_F32 && run.grads == BR_F32 && run.fp16);
+    ck_assert(run.values == BR_F32 && run.params_dtype == BR_F16 && run.grads == BR_F32 &&
+              run.fp16);
+    ck_assert(run.initial_scale == 4294967296.0 && run.min_scale == 1);
+    ck_assert(run.scale_window == 1000 && run.hysteresis == 2);
     must(make("qwen3_next_80b_a3b_pretrain_config", NULL, NULL, 1, &run));
     ck_assert(run.grads == BR_BF16 && run.decay_qk_norms && run.aux == BR__AUX_GLOBAL);
     ck_assert(run.router == BR_F32 && run.mtp_layers == 1 && run.mtp_scale == 0.1);
@@ -277,9 +280,42 @@ START_TEST(finetuning_settings_are_read)
     refused("qwen3_600m_finetune_config",
             SETS(data_dir(), "dataset_kwargs={\"truncation_method\":\"middle\"}"), 0, BR_E_CONFIG,
             "truncation_method cannot be 'middle'");
-    refused("qwen3_600m_finetune_config", NULL, 0, BR_E_UNSUPPORTED, "data set 'squad' of the hub");
     refused("qwen3_600m_finetune_config", SETS("dataset_path=absent"), 0, BR_E_NOTFOUND,
             "has no training.jsonl");
+}
+END_TEST
+
+START_TEST(a_data_set_of_the_hub_is_found)
+{
+    struct br__run run;
+    must(make("qwen3_600m_finetune_config", NULL, NULL, 0, &run)); /* SQuAD is the recipe's own */
+    ck_assert_str_eq(run.data.hub.id, "rajpurkar/squad");
+    ck_assert(run.data.hub.rows == BR__HUB_SQUAD && run.data.hub.held_back == 0.1 &&
+              run.data.hub.seed == 5678 && !run.data.chat);
+    ck_assert(run.data.hub.wants[BR__TRAIN] && run.data.hub.wants[BR__VALID] &&
+              !run.data.hub.wants[BR__TEST]);
+    must(make("qwen3_600m_finetune_config", NULL, SETS("dataset_name=gsm8k", "do_test=true"), 0,
+              &run));
+    ck_assert_str_eq(run.data.hub.id, "openai/gsm8k");
+    ck_assert_str_eq(run.data.hub.subset, "main");
+    ck_assert(run.data.hub.wants[BR__TEST] && run.data.hub.rows == BR__HUB_GSM8K);
+    must(make("qwen3_600m_finetune_config", NULL,
+              SETS("dataset_path=org/set@v2", "val_proportion=null", "dataset_subset=en"), 0,
+              &run));
+    ck_assert_str_eq(run.data.hub.id, "org/set@v2");
+    ck_assert_str_eq(run.data.hub.subset, "en");
+    ck_assert(run.data.hub.held_back == 0 && run.data.chat); /* whose records nobody described */
+    must(make("qwen3_600m_finetune_config", NULL,
+              SETS("dataset_hf_path=org/set", "dataset_kwargs={\"label_key\":\"output\","
+                                              "\"prompt_template\":\"{input} {output}\"}"),
+              0, &run));
+    ck_assert(!strcmp(run.data.hub.id, "org/set") && !run.data.chat);
+    refused("qwen3_600m_finetune_config", SETS("dataset_path=a/b", "dataset_hf_path=c/d"), 0,
+            BR_E_CONFIG, "'a/b' and dataset_hf_path 'c/d' both name the data");
+    refused("qwen3_600m_finetune_config", SETS("dataset_name=cord_v2"), 0, BR_E_UNSUPPORTED,
+            "'cord_v2' is not known here; known are squad, gsm8k, openmathinstruct2, tulu3");
+    refused("qwen3_600m_finetune_config", SETS("dataset_name=gsm8k", "dataset_subset=socratic"), 0,
+            BR_E_CONFIG, "'openai/gsm8k' with the subset 'main'; dataset_path=openai/gsm8k takes");
 }
 END_TEST
 
@@ -358,6 +394,7 @@ int main(void)
     tcase_add_test(t, another_model_brings_its_sizes);
     tcase_add_test(t, weights_are_found);
     tcase_add_test(t, finetuning_settings_are_read);
+    tcase_add_test(t, a_data_set_of_the_hub_is_found);
     tcase_add_test(t, pretraining_data_is_found);
     tcase_add_test(t, what_cannot_be_is_refused);
     suite_add_tcase(s, t);

@@ -19,7 +19,7 @@ static struct br__model_source *open_init(const char *model, uint64_t seed, int 
     snprintf(path, sizeof path, "%s%s/config.json", HF, model);
     must(br__read_text(path, 1 << 20, &text, &n, &err), &err);
     const struct br__run run = {
-        .config_text = text, .seed = seed, .values = dtype, .mtp_layers = mtp};
+        .config_text = text, .seed = seed, .params_dtype = dtype, .mtp_layers = mtp};
     must(br__init_source_open(&s, &run, 0, &err), &err);
     br__free(text);
     return s;

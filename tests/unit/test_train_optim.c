@@ -3,6 +3,7 @@
  *
  * data/train/schedule.json: OptimizerParamScheduler and DynamicGradScaler of megatron-core.
  * data/hf_golden: weights after three steps of torch's AdamW.  test_train_runs.c has whole runs. */
+#include "libadamw.h"
 #include "librun.h"
 #include "libtoytrain.h"
 #include "train/optim.h"
@@ -249,14 +250,17 @@ START_TEST(test_adamw_elements)
         .lr = 0, .beta1 = .9, .beta2 = .95, .step = 1, .grad_scale = 1};
     struct br__adamw h = br__adamw_make(&o);
     h.eps = 1e-8f;
-    br__adamw_step(&h, p, m, v, g, out, 4);
+    struct br__adamw_arrays x = {.n = 4, .param = p, .m = m, .v = v, .grad = g, .copy = out};
+    must(br__adamw_step(cpu_device(1), &h, &x, &err), &err);
     ck_assert_int_eq(out[0], 0x3f80);
     ck_assert_int_eq(out[1], 0xc000);
     ck_assert_int_eq(out[2], 0x3f80); /* halfway between 0x3f80 and 0x3f81 */
     ck_assert_int_eq(out[3], 0x3f82); /* halfway between 0x3f81 and 0x3f82 */
     h.lr = 0.5f;
     h.weight_decay = 0.5f;
-    br__adamw_step(&h, p, m, v, g, NULL, 2);
+    x.n = 2;
+    x.copy = NULL;
+    must(br__adamw_step(cpu_device(1), &h, &x, &err), &err);
     ck_assert_float_eq(p[0], 0.75f);
     ck_assert_float_eq(p[1], -1.5f);
     ck_assert_float_eq(h.correct1, (float)(1 - (double)0.9f));
@@ -271,27 +275,27 @@ END_TEST
 /* Bits of the norm must not depend on threads; the value is known: n ones and a three. */
 START_TEST(test_norm)
 {
-    size_t n = 3 * BR__NORM_CHUNK + 17;
+    size_t n = 3 * 65536 + 17;
     float *x = malloc(n * sizeof *x);
     for (size_t i = 0; i < n; i++)
         x[i] = 1;
     x[n - 1] = 3;
     struct br__grad_span g[] = {{x, n}, {x, 0}, {x + 5, 1000}};
     double norm;
-    must(br__grad_norm(g, 3, 1, &norm, &err), &err);
+    must(br__grad_norm(cpu_device(1), g, 3, &norm, &err), &err);
     ck_assert_double_eq(norm, sqrt((double)n + 8 + 1000));
     for (size_t i = 0; i < n; i++)
         x[i] = (float)sin((double)i) * (i % 7 ? 1e-3f : 1e3f);
     double one;
-    must(br__grad_norm(g, 3, 1, &one, &err), &err);
+    must(br__grad_norm(cpu_device(1), g, 3, &one, &err), &err);
     for (int threads = 2; threads < 9; threads++) {
-        must(br__grad_norm(g, 3, threads, &norm, &err), &err);
+        must(br__grad_norm(cpu_device((uint32_t)threads), g, 3, &norm, &err), &err);
         ck_assert_mem_eq(&norm, &one, sizeof one);
     }
-    must(br__grad_norm(g, 0, 2, &norm, &err), &err);
+    must(br__grad_norm(cpu_device(2), g, 0, &norm, &err), &err);
     ck_assert_double_eq(norm, 0);
     x[3] = INFINITY;
-    must(br__grad_norm(g, 3, 2, &norm, &err), &err);
+    must(br__grad_norm(cpu_device(2), g, 3, &norm, &err), &err);
     ck_assert(isinf(norm));
     free(x);
 }
@@ -303,10 +307,28 @@ START_TEST(test_clip)
     ck_assert_float_eq(br__clip_scale(5, 0), 1);
     ck_assert_float_eq(br__clip_scale(4, 1), (float)(1 / (4 + 1e-6)));
     ck_assert_float_eq(br__clip_scale(1, 1), (float)(1 / (1 + 1e-6)));
-    const float x[] = {0, -0.0f, 1, 1e-30f};
-    const struct br__grad_span g = {x, 4};
-    ck_assert_uint_eq(br__count_zeros(&g, 1, 1), 2);
-    ck_assert_uint_eq(br__count_zeros(&g, 1, 1e-20f), 3);
+}
+END_TEST
+
+/* Over spans larger than what one thread takes at a time. */
+START_TEST(test_passes)
+{
+    size_t n = ((size_t)1 << 20) + 5;
+    float *x = calloc(n, sizeof *x), few[] = {0, -0.0f, 1, 1e-30f};
+    const struct br__grad_span g[] = {{x, n}, {few, 4}};
+    uint64_t zeros;
+    x[0] = x[n - 1] = 3;
+    for (int threads = 1; threads < 4; threads++) {
+        must(br__count_zeros(g, 2, 1, threads, &zeros, &err), &err);
+        ck_assert_uint_eq(zeros, n);
+        must(br__count_zeros(g, 2, 1e-20f, threads, &zeros, &err), &err);
+        ck_assert_uint_eq(zeros, n + 1);
+        must(br__scale_grads(g, 2, 0.5f, threads, &err), &err);
+    }
+    ck_assert_float_eq(x[0], 0.375f);
+    ck_assert_float_eq(x[n - 1], 0.375f);
+    ck_assert_float_eq(few[2], 0.125f);
+    free(x);
 }
 END_TEST
 
@@ -351,6 +373,7 @@ int main(void)
     tcase_add_test(tc, test_adamw_elements);
     tcase_add_test(tc, test_norm);
     tcase_add_test(tc, test_clip);
+    tcase_add_test(tc, test_passes);
     tcase_add_test(tc, test_groups);
     suite_add_tcase(s, tc);
     return run_suite(s);

@@ -62,17 +62,18 @@ static int read_train_state(const char *path, struct br__train_counters *c, stru
     int rc = br__file_open(&f, path, err);
     if (rc)
         return rc;
+    const struct {
+        const char *name;
+        int dtype;
+        void *value;
+    } counters[] = {{"step", BR_I64, &c->step},
+                    {"consumed_train_samples", BR_I64, &c->consumed_samples},
+                    {"skipped_train_samples", BR_I64, &c->skipped_samples},
+                    {"consumed_valid_samples", BR_I64, &c->valid_samples},
+                    {"floating_point_operations_so_far", BR_F32, &flops}};
     rc = br__torch_load(&a, &f, 0, f.size, &tf, err);
-    if (!rc)
-        rc = read_counter(&f, &tf, "step", BR_I64, &c->step, err);
-    if (!rc)
-        rc = read_counter(&f, &tf, "consumed_train_samples", BR_I64, &c->consumed_samples, err);
-    if (!rc)
-        rc = read_counter(&f, &tf, "skipped_train_samples", BR_I64, &c->skipped_samples, err);
-    if (!rc)
-        rc = read_counter(&f, &tf, "consumed_valid_samples", BR_I64, &c->valid_samples, err);
-    if (!rc)
-        rc = read_counter(&f, &tf, "floating_point_operations_so_far", BR_F32, &flops, err);
+    for (size_t i = 0; i < BR_COUNTOF(counters) && !rc; i++)
+        rc = read_counter(&f, &tf, counters[i].name, counters[i].dtype, counters[i].value, err);
     c->flops = flops;
     if (rc)
         br_wrap(err, "'%s'", path);
@@ -478,25 +479,12 @@ static int name_places(struct br__ckpt *ck, const char *dir, struct br_err *err)
 
 static int open_all(struct br__ckpt *ck, const char *dir, struct br_err *err)
 {
-    int rc = br__td_resolve(&ck->arena, dir, &ck->dir, err);
+    int rc;
 
-    if (!rc)
-        rc = read_metadata(ck, err);
-    if (!rc)
-        rc = name_places(ck, dir, err);
-    if (!rc)
-        rc = check_backend(ck, err);
-    if (!rc)
-        rc = open_files(ck, err);
-    if (!rc)
-        rc = check_objects(ck, err);
-    if (!rc)
-        rc = br__td_locate(ck, err);
-    if (!rc)
-        rc = index_names(ck, err);
-    if (!rc)
-        rc = read_common(ck, err);
-    if (rc)
+    if ((rc = br__td_resolve(&ck->arena, dir, &ck->dir, err)) || (rc = read_metadata(ck, err)) ||
+        (rc = name_places(ck, dir, err)) || (rc = check_backend(ck, err)) ||
+        (rc = open_files(ck, err)) || (rc = check_objects(ck, err)) ||
+        (rc = br__td_locate(ck, err)) || (rc = index_names(ck, err)) || (rc = read_common(ck, err)))
         return rc;
     read_common_facts(ck->td);
     return read_extras(ck, err);

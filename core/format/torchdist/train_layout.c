@@ -419,18 +419,15 @@ int br__train_layout_make(struct br__train_state *s, struct br_err *err)
 
     m.l = br__arena_alloc(&s->arena, sizeof *m.l);
     m.axes = br__calloc(s->n_params + 1, sizeof *m.axes);
-    if (!m.l || !m.axes)
+    if (!m.l || !m.axes) {
         rc = br__nomem(err, "laying out the optimizer's buffers");
-    if (!rc)
-        rc = place_params(&m);
-    if (!rc)
-        rc = read_grid(&m, &z);
-    if (!rc)
-        rc = index_params(&m);
-    if (!rc)
-        rc = make_ranks(&m);
-    if (!rc)
-        s->layout = m.l;
+        goto end;
+    }
+    if ((rc = place_params(&m)) || (rc = read_grid(&m, &z)) || (rc = index_params(&m)) ||
+        (rc = make_ranks(&m)))
+        goto end;
+    s->layout = m.l;
+end:
     br__free(m.axes);
     br__free(m.by_module);
     br__arena_free(&z.a);

@@ -219,6 +219,14 @@ struct br_backend {
      */
     int (*roofline)(void *device, const void *buf, size_t n, struct br_roofline *out,
                     struct br_err *err);
+    /* Optional, all four: kernels and copies within the device that are given between record_begin
+     * and record_end are not carried out but kept as a tape; replay gives them all at once, as
+     * often as it is called, with the addresses that they had.  Where one of the first two fails
+     * nothing is kept, and the kernels are given anew. */
+    int (*record_begin)(void *device, struct br_err *err);
+    int (*record_end)(void *device, void **tape, struct br_err *err);
+    int (*replay)(void *device, void *tape, struct br_err *err);
+    void (*tape_free)(void *device, void *tape);
 };
 
 typedef const struct br_backend *br_backend_fn(void);
@@ -227,6 +235,9 @@ typedef const struct br_backend *br_backend_fn(void);
 /* Inside libbridge, not exported: the CPU backend (kernels/cpu/cpu.c), and the plane of ranks that
  * are threads of this process and whose buffers are host memory (kernels/comm/local.c). */
 const struct br_backend *br__cpu_backend(void);
+/* Name of CPU feature i, as /proc/cpuinfo spells it, and whether the CPU has it; NULL after the
+ * last (kernels/cpu/detect.c, which chooses a tier by the same table). */
+const char *br__cpu_feature(size_t i, int *has);
 extern const struct br_plane br__local_plane;
 
 #ifdef __cplusplus

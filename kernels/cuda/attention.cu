@@ -1,0 +1,327 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* attention.cu - causal attention by tensor cores, for keys and values of bfloat16 and heads of 64,
+ * 128 or 256 channels (FlashAttention, Dao et al. 2022).
+ *
+ * The query heads of a group share a key head, so they are rows of one matrix: row r of a sequence
+ * is query r / group, head r % group.  A block has ROWS rows and one key head, and goes through the
+ * keys KEYS at a time; a warp has 16 rows:
+ *     S = Q K' (16 x KEYS), P = e^(scale (S - max)), O = O fade + P V (16 x D)
+ * Q and P are rounded to bfloat16; scores, maxima and sums are float32.
+ *
+ * Fragments are those of mma.m16n8k16: of a 16 x 8 result lane l has columns 2 (l % 4) + {0, 1} of
+ * rows l / 4 and l / 4 + 8.  Shared rows are pieces of 16 bytes, of which piece p of row r lies at
+ * p ^ (r % 8), so that the eight rows of one ldmatrix meet eight different banks. */
+#include "attention.cuh"
+
+#define ROWS 64
+#define KEYS 64
+#define THREADS 128 /* a warp to 16 rows */
+#define LOG2_E 1.4426950408889634f
+
+/* Two tiles of keys and values at once where they fit beside each other on every GPU. */
+template <int D> struct stages {
+    static constexpr int n = D <= 128 ? 2 : 1;
+};
+
+template <int D> BR_INLINE bf16 *piece(bf16 *tile, int row, int p)
+{
+    return tile + row * D + ((p ^ (row & 7)) << 3);
+}
+
+/* Where a block's rows are. */
+struct place {
+    struct seq s;
+    int64_t first; /* of the sequence's rows */
+    int key;       /* head */
+};
+
+/* Block number `block` of all sequences' blocks; a warp looks.  False: there are fewer. */
+BR_INLINE bool find_place(const struct attention &a, int64_t block, struct place *p)
+{
+    int64_t before = 0; /* blocks of the sequences before the 32 that are looked at */
+    for (int i = 0; i < a.seqs.n; i += 32) {
+        const int mine = i + (int)(threadIdx.x % 32);
+        struct seq s;
+        int64_t n = 0;
+        if (mine < a.seqs.n && seq_at(a.seqs, mine, a.T, a.S, &s))
+            n = div_up(s.nq * a.group, ROWS);
+        int64_t upto = n;
+        for (unsigned d = 1; d < 32; d *= 2) {
+            const int64_t left = gpu_shfl_up(upto, d);
+            if (threadIdx.x % 32 >= d)
+                upto += left;
+        }
+        const uint32_t has = gpu_ballot(n > 0 && block < before + upto);
+        if (has) {
+            const int lane = gpu_ffs(has) - 1;
+            p->first = (block - before - gpu_shfl(upto - n, lane)) * ROWS;
+            return seq_at(a.seqs, i + lane, a.T, a.S, &p->s);
+        }
+        before += gpu_shfl(upto, 31);
+    }
+    return false;
+}
+
+/* ---- shared memory --------------------------------------------------------------------------- */
+
+template <int D> BR_INLINE void load_queries(bf16 *to, const struct attention &a, const place &p)
+{
+    for (int i = (int)threadIdx.x; i < ROWS * D / 8; i += THREADS) {
+        const int row = i / (D / 8), at = i % (D / 8);
+        const int64_t r = p.first + row;
+        float v[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+        if (r < p.s.nq * a.group) {
+            const int head = p.key * a.group + (int)(r % a.group);
+            read_many<8>(v, a.q.data, a.q.dtype,
+                         a.query_at(a.q, p.s.q0 + r / a.group, head) + at * 8);
+        }
+        vec<uint16_t, 8> half;
+        for (int j = 0; j < 8; j++)
+            half.v[j] = bf16_of(v[j]).bits;
+        *(vec<uint16_t, 8> *)piece<D>(to, row, at) = half;
+    }
+}
+
+/* Keys k .. k + KEYS of the sequence, zeros from `end` on. */
+template <int D>
+BR_INLINE void load_keys(bf16 *to, const struct attention &a, const struct rows &x, const place &p,
+                         int64_t k, int64_t end)
+{
+    for (int i = (int)threadIdx.x; i < KEYS * D / 8; i += THREADS) {
+        const int row = i / (D / 8), at = i % (D / 8);
+        const bool there = k + row < end;
+        const int64_t from = there ? a.key_at(x, p.s.k0 + k + row, p.key) + at * 8 : 0;
+        gpu_copy16_async(piece<D>(to, row, at), (const bf16 *)x.data + from, there);
+    }
+}
+
+/* ---- one warp's rows ------------------------------------------------------------------------- */
+
+template <int D> struct warp_rows {
+    float o[D / 8][4];     /* 16 x D */
+    float s[KEYS / 8][4];  /* 16 x KEYS */
+    float most[2], sum[2]; /* of rows l / 4 and l / 4 + 8; sum: of this lane's columns */
+    int64_t own[2];        /* their positions; -1: no such row */
+};
+
+/* s = the warp's rows of q times k' */
+template <int D> BR_INLINE void multiply_keys(warp_rows<D> *w, bf16 *q, bf16 *k)
+{
+    const int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x / 32 * 16;
+    const int m = lane / 8, l = lane % 8;
+    for (int j = 0; j < KEYS / 8; j++)
+        for (int i = 0; i < 4; i++)
+            w->s[j][i] = 0;
+    BR_UNROLL
+    for (int step = 0; step < D / 16; step++) {
+        uint32_t a[4];
+        gpu_ldmatrix_x4(a, piece<D>(q, row + m % 2 * 8 + l, step * 2 + m / 2));
+        BR_UNROLL
+        for (int j = 0; j < KEYS / 8; j += 2) {
+            uint32_t b[4]; /* of two neighbouring 8 keys */
+            gpu_ldmatrix_x4(b, piece<D>(k, j * 8 + m / 2 * 8 + l, step * 2 + m % 2));
+            gpu_mma_bf16(w->s[j], a, b);
+            gpu_mma_bf16(w->s[j + 1], a, b + 2);
+        }
+    }
+}
+
+/* Scores of keys k .. that a row does not see become -inf. */
+template <int D> BR_INLINE void mask(warp_rows<D> *w, const struct attention &a, int64_t k)
+{
+    const int lane = (int)threadIdx.x % 32;
+    BR_UNROLL
+    for (int j = 0; j < KEYS / 8; j++) {
+        BR_UNROLL
+        for (int i = 0; i < 4; i++) {
+            const int64_t key = k + j * 8 + lane % 4 * 2 + i % 2, own = w->own[i / 2];
+            if (key > own || (a.window > 0 && key <= own - a.window))
+                w->s[j][i] = -INFINITY;
+        }
+    }
+}
+
+/* Scores into weights; what was summed before is rescaled where the maximum grew. */
+template <int D> BR_INLINE void weigh(warp_rows<D> *w, float scale)
+{
+    const float factor = scale * LOG2_E;
+    BR_UNROLL
+    for (int r = 0; r < 2; r++) {
+        float most = w->most[r];
+        BR_UNROLL
+        for (int j = 0; j < KEYS / 8; j++)
+            most = fmaxf(most, fmaxf(w->s[j][2 * r], w->s[j][2 * r + 1]));
+        most = fmaxf(most, gpu_shfl_xor(most, 1));
+        most = fmaxf(most, gpu_shfl_xor(most, 2));
+        /* no key seen yet: -inf - -inf would be NaN */
+        const float base = most == -INFINITY ? 0.f : most * factor;
+        const float fade = gpu_exp2(fmaf(w->most[r], factor, -base));
+        w->most[r] = most;
+        w->sum[r] *= fade;
+        BR_UNROLL
+        for (int j = 0; j < KEYS / 8; j++) {
+            BR_UNROLL
+            for (int i = 2 * r; i < 2 * r + 2; i++) {
+                w->s[j][i] = gpu_exp2(fmaf(w->s[j][i], factor, -base));
+                w->sum[r] += w->s[j][i];
+            }
+        }
+        BR_UNROLL
+        for (int j = 0; j < D / 8; j++) {
+            w->o[j][2 * r] *= fade;
+            w->o[j][2 * r + 1] *= fade;
+        }
+    }
+}
+
+BR_INLINE uint32_t pair_of(float low, float high)
+{
+    return (uint32_t)bf16_of(high).bits << 16 | bf16_of(low).bits;
+}
+
+/* o += weights times v */
+template <int D> BR_INLINE void multiply_values(warp_rows<D> *w, bf16 *v)
+{
+    const int lane = (int)threadIdx.x % 32, m = lane / 8, l = lane % 8;
+    BR_UNROLL
+    for (int step = 0; step < KEYS / 16; step++) {
+        const float *low = w->s[2 * step], *high = w->s[2 * step + 1];
+        const uint32_t a[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]),
+                               pair_of(high[0], high[1]), pair_of(high[2], high[3])};
+        BR_UNROLL
+        for (int j = 0; j < D / 8; j += 2) {
+            uint32_t b[4]; /* of two neighbouring 8 channels */
+            gpu_ldmatrix_x4_trans(b, piece<D>(v, step * 16 + m % 2 * 8 + l, j + m / 2));
+            gpu_mma_bf16(w->o[j], a, b);
+            gpu_mma_bf16(w->o[j + 1], a, b + 2);
+        }
+    }
+}
+
+template <int D>
+BR_INLINE void store_rows(warp_rows<D> *w, const struct attention &a, const place &p,
+                          const struct rows &out, float *log_sum, int64_t log_stride)
+{
+    const int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x / 32 * 16 + lane / 4;
+    BR_UNROLL
+    for (int r = 0; r < 2; r++) {
+        float sum = w->sum[r];
+        sum += gpu_shfl_xor(sum, 1);
+        sum += gpu_shfl_xor(sum, 2);
+        if (w->own[r] < 0)
+            continue;
+        const int64_t at = p.first + row + 8 * r, t = p.s.q0 + at / a.group;
+        const int head = p.key * a.group + (int)(at % a.group);
+        const int64_t to = a.query_at(out, t, head) + lane % 4 * 2;
+        const float by = 1.f / sum;
+        BR_UNROLL
+        for (int j = 0; j < D / 8; j++) {
+            out.write(to + j * 8, w->o[j][2 * r] * by);
+            out.write(to + j * 8 + 1, w->o[j][2 * r + 1] * by);
+        }
+        if (log_sum && lane % 4 == 0)
+            log_sum[t * log_stride + head] = w->most[r] * a.scale + logf(sum);
+    }
+}
+
+/* ---- the kernel ------------------------------------------------------------------------------ */
+
+/* Grid: blocks of rows by key heads.  Shared: queries [ROWS, D]; of each stage keys and values
+ * [KEYS, D]. */
+template <int D>
+BR_KERNEL(THREADS, 1)
+attend_tiles(struct rows out, struct attention a, float *log_sum, int64_t log_stride)
+{
+    BR_DYN_SHARED(bf16, shared);
+    constexpr int n_stages = stages<D>::n;
+    bf16 *q = shared, *kv = q + ROWS * D;
+    struct place p;
+    p.key = (int)blockIdx.y;
+    if (!find_place(a, blockIdx.x, &p)) /* the whole block leaves */
+        return;
+
+    /* positions of the block's first and last row, and the keys that any of them sees */
+    const int64_t before = p.s.nk - p.s.nq, rows = min_of(p.s.nq * a.group - p.first, ROWS);
+    const int64_t own_first = before + p.first / a.group;
+    const int64_t own_last = before + (p.first + rows - 1) / a.group;
+    const int64_t from = first_key(a, own_first) / KEYS * KEYS, end = own_last + 1;
+    const int n_tiles = (int)div_up(end - from, KEYS);
+
+    warp_rows<D> w;
+    for (int j = 0; j < D / 8; j++)
+        for (int i = 0; i < 4; i++)
+            w.o[j][i] = 0;
+    for (int r = 0; r < 2; r++) {
+        const int64_t row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * r;
+        w.own[r] = row < rows ? before + (p.first + row) / a.group : -1;
+        w.most[r] = -INFINITY;
+        w.sum[r] = 0;
+    }
+
+    load_keys<D>(kv, a, a.k, p, from, end);
+    load_keys<D>(kv + KEYS * D, a, a.v, p, from, end);
+    gpu_copy_commit();
+    load_queries<D>(q, a, p);
+    for (int i = 0; i < n_tiles; i++) {
+        const int64_t k = from + (int64_t)i * KEYS;
+        bf16 *keys = kv + i % n_stages * 2 * KEYS * D, *values = keys + KEYS * D;
+        if (n_stages == 2) {
+            bf16 *next = kv + (i + 1) % n_stages * 2 * KEYS * D;
+            if (i + 1 < n_tiles) {
+                load_keys<D>(next, a, a.k, p, k + KEYS, end);
+                load_keys<D>(next + KEYS * D, a, a.v, p, k + KEYS, end);
+            }
+            gpu_copy_commit();
+            gpu_copy_wait<1>();
+        } else {
+            gpu_copy_wait<0>();
+        }
+        gpu_sync();
+        multiply_keys<D>(&w, q, keys);
+        if (k + KEYS > own_first + 1 || (a.window > 0 && k <= own_last - a.window) || rows < ROWS)
+            mask<D>(&w, a, k);
+        weigh<D>(&w, a.scale);
+        multiply_values<D>(&w, values);
+        gpu_sync();
+        if (n_stages == 1 && i + 1 < n_tiles) {
+            load_keys<D>(kv, a, a.k, p, k + KEYS, end);
+            load_keys<D>(kv + KEYS * D, a, a.v, p, k + KEYS, end);
+            gpu_copy_commit();
+        }
+    }
+    store_rows<D>(&w, a, p, out, log_sum, log_stride);
+}
+
+/* ---- launch ---------------------------------------------------------------------------------- */
+
+#define MIN_TILE_ROWS 32 /* of a key head, from which tiles pay */
+
+bool br__cuda_suits_tiles(const struct attention *a)
+{
+    return (a->d == 64 || a->d == 128 || a->d == 256) && a->k.dtype == BR_BF16 &&
+           a->v.dtype == BR_BF16 && a->is_wide && is_aligned(&a->q, 8) &&
+           (int64_t)a->T * a->group >= MIN_TILE_ROWS * a->seqs.n;
+}
+
+template <int D>
+static void launch_tiles(const struct br_call *c, const struct attention *a, struct rows out,
+                         float *log_sum, int64_t log_stride)
+{
+    /* each sequence may begin a block of its own */
+    const int64_t blocks = div_up((int64_t)a->T * a->group, ROWS) + a->seqs.n;
+    const size_t shared = (size_t)(ROWS + stages<D>::n * 2 * KEYS) * D * sizeof(bf16);
+    BR_LAUNCH(c, attend_tiles<D>, dim3((unsigned)blocks, (unsigned)(a->heads / a->group)), THREADS,
+              shared, out, *a, log_sum, log_stride);
+}
+
+void br__cuda_attend_tiles(const struct br_call *c, const struct attention *a, struct rows out,
+                           float *log_sum, int64_t log_stride)
+{
+    br__cuda_zero_unowned(c, &c->in[3], a->S);
+    if (a->d == 64)
+        launch_tiles<64>(c, a, out, log_sum, log_stride);
+    else if (a->d == 128)
+        launch_tiles<128>(c, a, out, log_sum, log_stride);
+    else
+        launch_tiles<256>(c, a, out, log_sum, log_stride);
+}

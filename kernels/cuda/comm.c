@@ -1,0 +1,459 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* comm.c - communicators by NCCL.
+ *
+ * A collective is enqueued on the device's stream and has not run when the call returns.
+ * Communicators do not block: a call that NCCL has not finished setting up is polled, and so is the
+ * device while it waits (br__cuda_wait), so that a rank that failed ends the others.  A
+ * communicator is used by the thread of its rank only; ranks that are threads of one process share
+ * a flag that says that one gave up, and each then aborts its own. */
+#include "comm.h"
+#include "libs.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+_Static_assert(sizeof(ncclUniqueId) == BR_COMM_ID, "a world's name is NCCL's");
+
+#define DEFAULT_TIMEOUT 600 /* seconds, unless BRIDGE_COMM_TIMEOUT says others */
+#define POLL_NS 50000
+
+/* Ranks of a world that are threads of this process. */
+struct world {
+    unsigned char id[BR_COMM_ID];
+    uint32_t users;
+    int gave_up;
+    struct world *next;
+};
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the list and what is in it */
+static struct world *worlds;
+
+struct br__cuda_comm {
+    struct br_comm comm;
+    struct br__cuda *d;
+    struct world *world;
+    ncclComm_t nccl;
+    int is_dead;
+    const char *op;             /* the last that was enqueued */
+    struct br__cuda_comm *next; /* of the device */
+};
+
+/* ---- worlds ---------------------------------------------------------------------------------- */
+
+static struct world *world_enter(const unsigned char id[BR_COMM_ID])
+{
+    pthread_mutex_lock(&lock);
+    struct world *w = worlds;
+    while (w && memcmp(w->id, id, BR_COMM_ID) != 0)
+        w = w->next;
+    if (!w && (w = calloc(1, sizeof *w))) {
+        memcpy(w->id, id, BR_COMM_ID);
+        w->next = worlds;
+        worlds = w;
+    }
+    if (w)
+        w->users++;
+    pthread_mutex_unlock(&lock);
+    return w;
+}
+
+static void world_leave(struct world *w)
+{
+    pthread_mutex_lock(&lock);
+    if (--w->users == 0) {
+        struct world **at = &worlds;
+        while (*at != w)
+            at = &(*at)->next;
+        *at = w->next;
+        free(w);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static int world_gave_up(struct world *w)
+{
+    pthread_mutex_lock(&lock);
+    int gave_up = w->gave_up;
+    pthread_mutex_unlock(&lock);
+    return gave_up;
+}
+
+static void world_give_up(struct world *w)
+{
+    pthread_mutex_lock(&lock);
+    w->gave_up = 1;
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double timeout(void)
+{
+    const char *text = getenv("BRIDGE_COMM_TIMEOUT");
+    double s = text ? strtod(text, NULL) : 0;
+    return s > 0 ? s : DEFAULT_TIMEOUT;
+}
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+}
+
+/* This rank's end of the world is of no more use, and the other ranks will find out. */
+static void comm_kill(struct br__cuda_comm *m)
+{
+    world_give_up(m->world);
+    for (struct br__cuda_comm *o = m->d->comms; o; o = o->next)
+        if (!o->is_dead && o->world == m->world) {
+            o->is_dead = 1;
+            if (o->nccl)
+                br__cuda_libs.ncclCommAbort(o->nccl);
+        }
+}
+
+/* Why a communicator cannot go on: its own error, another rank's, or the time since `from`. */
+static int comm_broken(struct br__cuda_comm *m, ncclResult_t state, double from, struct br_err *err)
+{
+    double waited = seconds() - from;
+    const char *op = m->op ? m->op : "setting up";
+    int rc = BR_OK;
+    if (m->is_dead || world_gave_up(m->world))
+        rc = br_fail(err, BR_E_COMM, "rank %u of %u: %s: another rank gave up", m->comm.rank,
+                     m->comm.size, op);
+    else if (state != ncclSuccess && state != ncclInProgress)
+        rc = br_fail(err, BR_E_COMM, "rank %u of %u: %s: NCCL: %s (%s)", m->comm.rank, m->comm.size,
+                     op, br__cuda_libs.ncclGetErrorString(state),
+                     br__cuda_libs.ncclGetLastError(m->nccl));
+    else if (waited > timeout())
+        rc = br_fail(err, BR_E_COMM,
+                     "rank %u of %u: %s: no answer from the others for %.0f s "
+                     "(BRIDGE_COMM_TIMEOUT)",
+                     m->comm.rank, m->comm.size, op, waited);
+    if (rc)
+        comm_kill(m);
+    return rc;
+}
+
+/* Until NCCL has taken a call. */
+static int comm_settle(struct br__cuda_comm *m, ncclResult_t rc, struct br_err *err)
+{
+    double from = seconds();
+    while (rc == ncclInProgress) {
+        int broken = comm_broken(m, rc, from, err);
+        if (broken)
+            return broken;
+        nap();
+        ncclResult_t asked = br__cuda_libs.ncclCommGetAsyncError(m->nccl, &rc);
+        rc = asked == ncclSuccess ? rc : asked;
+    }
+    return rc == ncclSuccess ? BR_OK : comm_broken(m, rc, from, err);
+}
+
+int br__cuda_wait(struct br__cuda *d, struct br_err *err)
+{
+    double from = seconds();
+    cudaError_t rc;
+    while ((rc = cudaStreamQuery(d->stream)) == cudaErrorNotReady) {
+        cudaGetLastError();
+        for (struct br__cuda_comm *m = d->comms; m; m = m->next) {
+            ncclResult_t state = ncclSuccess;
+            if (!m->is_dead && br__cuda_libs.ncclCommGetAsyncError(m->nccl, &state) != ncclSuccess)
+                state = ncclInternalError;
+            int broken = comm_broken(m, state, from, err);
+            if (broken)
+                return broken;
+        }
+        nap();
+    }
+    return br__cuda_check(d, rc, "waiting", err);
+}
+
+/* ---- collectives ----------------------------------------------------------------------------- */
+
+static int type_of(uint32_t dtype, ncclDataType_t *type, struct br_err *err)
+{
+    switch (dtype) {
+    case BR_F32:
+        *type = ncclFloat32;
+        return BR_OK;
+    case BR_BF16:
+        *type = ncclBfloat16;
+        return BR_OK;
+    case BR_F16:
+        *type = ncclFloat16;
+        return BR_OK;
+    case BR_I32:
+        *type = ncclInt32;
+        return BR_OK;
+    case BR_I64:
+        *type = ncclInt64;
+        return BR_OK;
+    default:
+        return br_fail(err, BR_E_COMM,
+                       "dtype %u, expected float32, bfloat16, float16, int32 or int64", dtype);
+    }
+}
+
+/* What every call begins with. */
+static int comm_begin(struct br__cuda_comm *m, const char *op, uint32_t dtype, ncclDataType_t *type,
+                      struct br_err *err)
+{
+    int rc = type_of(dtype, type, err);
+    if (rc)
+        return rc;
+    m->op = op;
+    cudaSetDevice(m->d->index);
+    return m->is_dead || world_gave_up(m->world) ? comm_broken(m, ncclSuccess, seconds(), err)
+                                                 : BR_OK;
+}
+
+static int all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype, struct br_err *err)
+{
+    struct br__cuda_comm *m = c->self;
+    ncclDataType_t type;
+    int rc = comm_begin(m, "all_reduce", dtype, &type, err);
+    if (rc || n == 0)
+        return rc;
+    return comm_settle(
+        m, br__cuda_libs.ncclAllReduce(buf, buf, n, type, ncclSum, m->nccl, m->d->stream), err);
+}
+
+static int all_gather(struct br_comm *c, void *out, const void *in, size_t n, uint32_t dtype,
+                      struct br_err *err)
+{
+    struct br__cuda_comm *m = c->self;
+    ncclDataType_t type;
+    int rc = comm_begin(m, "all_gather", dtype, &type, err);
+    if (rc || n == 0)
+        return rc;
+    return comm_settle(m, br__cuda_libs.ncclAllGather(in, out, n, type, m->nccl, m->d->stream),
+                       err);
+}
+
+static int reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n, uint32_t dtype,
+                          struct br_err *err)
+{
+    struct br__cuda_comm *m = c->self;
+    ncclDataType_t type;
+    int rc = comm_begin(m, "reduce_scatter", dtype, &type, err);
+    if (rc || n == 0)
+        return rc;
+    return comm_settle(
+        m, br__cuda_libs.ncclReduceScatter(in, out, n, type, ncclSum, m->nccl, m->d->stream), err);
+}
+
+static int broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t root,
+                     struct br_err *err)
+{
+    struct br__cuda_comm *m = c->self;
+    ncclDataType_t type;
+    int rc = comm_begin(m, "broadcast", dtype, &type, err);
+    if (!rc && root >= c->size)
+        rc = br_fail(err, BR_E_COMM, "broadcast: rank %u of %u", root, c->size);
+    if (rc || n == 0)
+        return rc;
+    return comm_settle(
+        m, br__cuda_libs.ncclBroadcast(buf, buf, n, type, (int)root, m->nccl, m->d->stream), err);
+}
+
+/* One group of sends and receives; those of nothing are left out. */
+static int exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, struct br_err *err)
+{
+    struct br__cuda_comm *m = c->self;
+    ncclDataType_t type;
+    ncclResult_t sent = ncclSuccess;
+    int rc = comm_begin(m, "exchange", BR_F32, &type, err);
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = type_of(ops[i].dtype, &type, err);
+        if (!rc && ops[i].peer >= c->size)
+            rc = br_fail(err, BR_E_COMM, "exchange: rank %u of %u", ops[i].peer, c->size);
+    }
+    if (rc)
+        return rc;
+    rc = comm_settle(m, br__cuda_libs.ncclGroupStart(), err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n; i++) {
+        const struct br_p2p *p = &ops[i];
+        if (p->n == 0 || type_of(p->dtype, &type, err))
+            continue;
+        ncclResult_t r =
+            p->is_send
+                ? br__cuda_libs.ncclSend(p->buf, p->n, type, (int)p->peer, m->nccl, m->d->stream)
+                : br__cuda_libs.ncclRecv(p->buf, p->n, type, (int)p->peer, m->nccl, m->d->stream);
+        if (sent == ncclSuccess && r != ncclInProgress)
+            sent = r;
+    }
+    ncclResult_t ended = br__cuda_libs.ncclGroupEnd();
+    return comm_settle(m, sent != ncclSuccess ? sent : ended, err);
+}
+
+static size_t bytes_of(uint32_t dtype)
+{
+    return dtype == BR_I64 ? 8 : dtype == BR_F32 || dtype == BR_I32 ? 4 : 2;
+}
+
+static int all_to_all(struct br_comm *c, void *out, const size_t *recv_counts, const void *in,
+                      const size_t *send_counts, uint32_t dtype, struct br_err *err)
+{
+    struct br_p2p *ops = calloc(2 * (size_t)c->size, sizeof *ops);
+    if (!ops)
+        return br_fail(err, BR_E_NOMEM, "out of memory for an exchange of %u ranks", c->size);
+    char *to = out, *from = (char *)(uintptr_t)in;
+    for (uint32_t r = 0; r < c->size; r++) {
+        ops[2 * r] = (struct br_p2p){from, send_counts[r], dtype, r, 1, 0};
+        ops[2 * r + 1] = (struct br_p2p){to, recv_counts[r], dtype, r, 0, 0};
+        from += send_counts[r] * bytes_of(dtype);
+        to += recv_counts[r] * bytes_of(dtype);
+    }
+    int rc = exchange(c, ops, 2 * (size_t)c->size, err);
+    free(ops);
+    return rc;
+}
+
+static void abort_world(struct br_comm *c)
+{
+    comm_kill(c->self);
+}
+
+/* ---- making and closing ---------------------------------------------------------------------- */
+
+static void comm_close(struct br_comm *c)
+{
+    struct br__cuda_comm *m = c->self, **at = &m->d->comms;
+    cudaSetDevice(m->d->index);
+    if (m->nccl && !m->is_dead)
+        br__cuda_libs.ncclCommDestroy(m->nccl);
+    while (*at && *at != m)
+        at = &(*at)->next;
+    if (*at)
+        *at = m->next;
+    world_leave(m->world);
+    free(m);
+}
+
+static int comm_split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
+                      struct br_err *err);
+
+static struct br__cuda_comm *comm_new(struct br__cuda *d, const unsigned char id[BR_COMM_ID],
+                                      struct br_err *err)
+{
+    static const struct br_comm_ops ops = {
+        .struct_size = sizeof ops,
+        .all_reduce = all_reduce,
+        .all_gather = all_gather,
+        .reduce_scatter = reduce_scatter,
+        .all_to_all = all_to_all,
+        .broadcast = broadcast,
+        .exchange = exchange,
+        .split = comm_split,
+        .abort = abort_world,
+        .close = comm_close,
+    };
+    struct br__cuda_comm *m = calloc(1, sizeof *m);
+    struct world *w = m ? world_enter(id) : NULL;
+    if (!w) {
+        free(m);
+        br_fail(err, BR_E_NOMEM, "out of memory for a communicator");
+        return NULL;
+    }
+    m->comm = (struct br_comm){.ops = &ops, .self = m};
+    m->d = d;
+    m->world = w;
+    m->next = d->comms;
+    d->comms = m;
+    return m;
+}
+
+static ncclConfig_t config_of(void)
+{
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    return config;
+}
+
+static int comm_split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
+                      struct br_err *err)
+{
+    struct br__cuda_comm *m = c->self;
+    ncclConfig_t config = config_of();
+    ncclDataType_t type;
+    int rank = 0, size = 0;
+    *out = NULL;
+    int rc = comm_begin(m, "split", BR_F32, &type, err);
+    struct br__cuda_comm *part = rc ? NULL : comm_new(m->d, m->world->id, err);
+    if (!part)
+        return rc ? rc : BR_E_NOMEM;
+    rc = comm_settle(
+        m, br__cuda_libs.ncclCommSplit(m->nccl, (int)color, (int)key, &part->nccl, &config), err);
+    if (!rc)
+        rc = comm_settle(part, br__cuda_libs.ncclCommUserRank(part->nccl, &rank), err);
+    if (!rc)
+        rc = comm_settle(part, br__cuda_libs.ncclCommCount(part->nccl, &size), err);
+    if (rc) {
+        comm_close(&part->comm);
+        return rc;
+    }
+    part->comm.rank = (uint32_t)rank;
+    part->comm.size = (uint32_t)size;
+    *out = &part->comm;
+    return BR_OK;
+}
+
+static int plane_id(unsigned char id[BR_COMM_ID], struct br_err *err)
+{
+    ncclUniqueId made;
+    int rc = br__cuda_lib_open(BR__CUDA_LIB_nccl, err);
+    if (rc)
+        return rc;
+    ncclResult_t r = br__cuda_libs.ncclGetUniqueId(&made);
+    if (r != ncclSuccess)
+        return br_fail(err, BR_E_COMM, "NCCL: %s", br__cuda_libs.ncclGetErrorString(r));
+    memcpy(id, &made, BR_COMM_ID);
+    return BR_OK;
+}
+
+static int plane_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t rank,
+                      uint32_t size, struct br_comm **out, struct br_err *err)
+{
+    struct br__cuda *d = device;
+    ncclConfig_t config = config_of();
+    ncclUniqueId name;
+    *out = NULL;
+    int rc = br__cuda_lib_open(BR__CUDA_LIB_nccl, err);
+    if (rc)
+        return rc;
+    cudaSetDevice(d->index);
+    struct br__cuda_comm *m = comm_new(d, id, err);
+    if (!m)
+        return BR_E_NOMEM;
+    memcpy(&name, id, BR_COMM_ID);
+    m->comm.rank = rank;
+    m->comm.size = size;
+    rc = comm_settle(
+        m, br__cuda_libs.ncclCommInitRankConfig(&m->nccl, (int)size, name, (int)rank, &config),
+        err);
+    if (rc) {
+        comm_close(&m->comm);
+        return rc;
+    }
+    *out = &m->comm;
+    return BR_OK;
+}
+
+const struct br_plane br__cuda_plane = {
+    .struct_size = sizeof br__cuda_plane,
+    .built_with = BR_VERSION,
+    .name = "nccl",
+    .id = plane_id,
+    .join = plane_join,
+};

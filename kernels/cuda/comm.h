@@ -1,0 +1,14 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* comm.h - what the device has to do with its communicators. */
+#ifndef BR__CUDA_COMM_H
+#define BR__CUDA_COMM_H
+
+#include "device.h"
+
+extern const struct br_plane br__cuda_plane;
+
+/* Wait for the stream of a device that has communicators: BR_E_COMM if one of them fails, another
+ * rank gives up, or nothing happens for too long. */
+int br__cuda_wait(struct br__cuda *d, struct br_err *err);
+
+#endif

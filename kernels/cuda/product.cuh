@@ -1,0 +1,95 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* product.cuh - what the kernels of matrix products share: elements, and the products of experts,
+ * whose rows only the device knows. */
+#ifndef BR__CUDA_PRODUCT_CUH
+#define BR__CUDA_PRODUCT_CUH
+
+#include "host.cuh"
+#include "product.h"
+
+#define TILE 64 /* rows of the result that a block computes */
+
+typedef struct br__cuda_mat mat;
+typedef struct br__cuda_product product;
+
+BR_INLINE float element(const mat &x, int64_t i, int64_t k)
+{
+    return read_as_f32(x.data, x.dtype, x.k_major ? k * x.ld + i : i * x.ld + k);
+}
+
+BR_BOTH const void *shifted_by(const void *p, uint32_t dtype, int64_t elements)
+{
+    return (const char *)p + elements * (dtype == BR_F32 ? 4 : 2);
+}
+
+/* The result at (i, j). */
+BR_INLINE void store(const product &p, int64_t i, int64_t j, float v)
+{
+    const int64_t at = i * p.ldo + j;
+    if (p.add)
+        v += ((const float *)p.out)[at];
+    write_f32(p.out, p.out_dtype, at, v);
+}
+
+/* offsets as far as they can be trusted: rows of an expert lie in 0 .. rows. */
+BR_INLINE int64_t offset_at(const product &p, int64_t e, int64_t rows)
+{
+    return min_of(max_of(p.offsets[e], 0), rows);
+}
+
+/* The product of expert e alone. */
+BR_INLINE product of_expert(product p, int64_t e)
+{
+    const int64_t rows = p.by_k ? p.k : p.m;
+    const int64_t from = offset_at(p, e, rows), n = max_of(offset_at(p, e + 1, rows) - from, 0);
+    p.a.data = shifted_by(p.a.data, p.a.dtype, from * p.a.ld);
+    if (p.by_k) {
+        p.b.data = shifted_by(p.b.data, p.b.dtype, from * p.b.ld);
+        p.out = (float *)p.out + e * p.out_stride;
+        p.k = n;
+    } else {
+        p.b.data = shifted_by(p.b.data, p.b.dtype, e * p.b_stride);
+        p.out = (void *)shifted_by(p.out, p.out_dtype, from * p.ldo);
+        p.m = n;
+    }
+    return p;
+}
+
+/* The expert whose tiles of rows hold tile number `tile` of all, and which of its own it is; a warp
+ * looks.  -1: there are fewer. */
+BR_INLINE int64_t expert_of_tile(const product &p, int64_t tile, int64_t *own)
+{
+    int64_t before = 0; /* tiles of the experts before the 32 that are looked at */
+    for (int64_t e0 = 0; e0 < p.n_experts; e0 += 32) {
+        const int64_t e = e0 + threadIdx.x % 32;
+        int64_t n = 0, upto;
+        if (e < p.n_experts)
+            n = div_up(max_of(offset_at(p, e + 1, p.m) - offset_at(p, e, p.m), 0), TILE);
+        upto = n;
+        for (unsigned d = 1; d < 32; d *= 2) {
+            const int64_t left = gpu_shfl_up(upto, d);
+            if (threadIdx.x % 32 >= d)
+                upto += left;
+        }
+        const uint32_t has = gpu_ballot(tile < before + upto && n > 0);
+        if (has) {
+            const int lane = gpu_ffs(has) - 1;
+            *own = tile - before - gpu_shfl(upto - n, lane);
+            return e0 + lane;
+        }
+        before += gpu_shfl(upto, 31);
+    }
+    return -1;
+}
+
+/* Tiles of rows that all experts together can have: each may begin one of its own. */
+static inline int64_t tiles_of_experts(const product *p)
+{
+    return min_of(div_up(p->m, TILE) + p->n_experts, p->m);
+}
+
+/* grouped.cu: the products of experts by tensor cores, but for rows of no expert; false: they do
+ * not suit it. */
+bool br__cuda_multiply_experts(const struct br_call *c, const product *p);
+
+#endif

@@ -1,0 +1,56 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
+# texts.sh - what the CUDA backend says of a machine that it cannot use, or not for what is wanted.  Runs on the
+# simulated device, whose folder BRIDGE_PLUGIN_PATH names.
+. "$(dirname "$0")/../cli/lib.sh"
+simulated=${BRIDGE_PLUGIN_PATH:?}
+
+expect 0 doctor
+says 'Simulated GPU x1, compute capability 9.0'
+expect 0 toy qwen3 -o model
+run=(generate model --input-ids 1,2,3 --max-new-tokens 2 --dtype float32)
+
+# ---- the driver -------------------------------------------------------------------------------------------------
+
+# refused DRIVER TEXT: doctor says it, and so does a run, which ends there.
+refused() {
+    export CUDASIM_DRIVER=$1
+    expect 0 doctor
+    says "$2"
+    expect 10 "${run[@]}" --device cuda
+    complains "backend 'cuda' cannot be used here: $2"
+    mute
+    unset CUDASIM_DRIVER
+}
+refused none 'no NVIDIA driver: libcuda.so.1 is not there'
+refused old 'the driver supports CUDA 12.'
+refused mismatch 'driver and kernel module differ; restart the machine'
+export CUDASIM_DEVICES=0
+expect 10 "${run[@]}" --device cuda
+complains 'no GPU is visible'
+unset CUDASIM_DEVICES
+
+# ---- devices and memory -----------------------------------------------------------------------------------------
+
+expect 10 "${run[@]}" --device cuda:7
+complains "device 7 of backend 'cuda' is wanted, 1 are there; every rank needs its own"
+expect 10 "${run[@]}" --device cuda --tp 2
+complains "device 1 of backend 'cuda' is wanted, 1 are there; every rank needs its own"
+CUDASIM_MEMORY=1 expect 4 "${run[@]}" --device cuda
+complains "device 'cuda' is out of memory"
+
+# ---- libraries --------------------------------------------------------------------------------------------------
+
+# What lies beside the module is what it finds, unless the machine has the vendor's own.
+if ldconfig -p 2>/dev/null | grep -qE 'libcublasLt\.so\.13|libnccl\.so\.2'; then
+    skip "this machine has cuBLASLt or NCCL, so they cannot be missing"
+fi
+export CUDA_HOME=$work/none
+mkdir part
+cp "$simulated"/bridge_cuda.so "$simulated"/libcudasim.so part/
+BRIDGE_PLUGIN_PATH=$work/part expect 10 "${run[@]}" --device cuda
+complains "libcublasLt.so.13: cannot open shared object file"
+complains "install CUDA 13's cuBLAS or add its folder to LD_LIBRARY_PATH, or use --device cpu"
+cp "$simulated"/libcublasLt.so.13 part/
+BRIDGE_PLUGIN_PATH=$work/part CUDASIM_DEVICES=2 expect 10 "${run[@]}" --device cuda --tp 2
+complains "libnccl.so.2: cannot open shared object file"
+complains 'install NCCL 2.18 or newer'

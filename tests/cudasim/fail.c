@@ -1,0 +1,128 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* fail.c - a model that runs on the simulated device, again and again, each time with another call
+ * of the vendor's libraries that fails.
+ *
+ * Each run is a process of its own.  It must end with an error and a text, or with the right result
+ * (what failed may not have mattered); never by a signal, which a crash, a leak and a report of the
+ * simulator are.  Of many calls a sample is tried, all with BRIDGE_FAIL_ALL=1. */
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define FIRST 40  /* calls that are all tried: what opens a device */
+#define SAMPLE 40 /* of the others */
+#define TEXT 4096
+
+static const int32_t ids[8] = {1, 5, 2, 7, 3, 6, 4, 8};
+
+/* Logits of a session with a cache, and a forward and backward pass. */
+static int use_model(struct br__llm *m, float *logits, struct br_err *err)
+{
+    const int32_t *sequences[] = {ids};
+    const struct br__trace_opts all = {
+        .ids = sequences, .n_batches = 1, .n = 8, .flags = BR__TRACE_GRADS};
+    const struct br__forward_seq feed = {.ids = ids, .n = 8};
+    struct br__llm_session *s = NULL;
+    struct br__trace t;
+    int rc = br__llm_session_open(&s, m, 1, 16, err);
+    if (!rc)
+        rc = br__llm_forward(s, &feed, 1, logits, err);
+    if (!rc && !(rc = br__llm_trace(m, &all, &t, err)))
+        br__trace_free(&t);
+    br__llm_session_close(s);
+    return rc;
+}
+
+/* Prints a line: the sum of the logits, or the error. */
+static int run_model(void)
+{
+    const struct br__llm_opts o = {.weights = {.hf_model = BRIDGE_TEST_DATA "/hf/qwen3_tied_bf16"},
+                                   .device = "cuda",
+                                   .threads = 1};
+    struct br_err err = BR_ERR_INIT;
+    struct br__llm *m = NULL;
+    float *logits = NULL;
+    double sum = 0;
+    int rc = br__llm_open(&m, &o, &err);
+    if (!rc) {
+        size_t n = (size_t)br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
+        logits = calloc(n, sizeof *logits);
+        rc = logits ? use_model(m, logits, &err) : BR_E_NOMEM;
+        for (size_t i = 0; logits && i < n; i++)
+            sum += (double)logits[i];
+    }
+    if (rc)
+        printf("error: %s\n", err.msg);
+    else
+        printf("sum: %.9g\n", sum);
+    free(logits);
+    br__llm_close(m);
+    return rc != 0;
+}
+
+/* What the process printed, and its wait status. */
+static int run_child(long fail, char *text)
+{
+    int ends[2], status = -1;
+    size_t n = 0;
+    ssize_t got;
+    char number[24];
+    fflush(NULL);
+    if (pipe(ends))
+        return -1;
+    snprintf(number, sizeof number, "%ld", fail);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        setenv("CUDASIM_FAIL", number, 1);
+        if (!fail)
+            setenv("CUDASIM_CALLS", "1", 1);
+        exit(run_model());
+    }
+    close(ends[1]);
+    while (n < TEXT - 1 && (got = read(ends[0], text + n, TEXT - 1 - n)) > 0)
+        n += (size_t)got;
+    text[n] = 0;
+    close(ends[0]);
+    return child > 0 && waitpid(child, &status, 0) == child ? status : -1;
+}
+
+static int is_right(int status, const char *text, const char *right)
+{
+    size_t n = strcspn(right, "\n");
+    if (!WIFEXITED(status))
+        return 0;
+    if (WEXITSTATUS(status) == 0)
+        return !strncmp(text, right, n + 1);
+    return !strncmp(text, "error: ", 7) && strlen(text) > 20;
+}
+
+int main(void)
+{
+    char right[TEXT], text[TEXT];
+    long calls = 0, tried = 0, wrong = 0;
+    int status = run_child(0, right);
+    const char *count = strstr(right, "cudasim: "), *sum = strstr(right, "sum: ");
+    if (status || !count || !sum || sscanf(count, "cudasim: %ld calls", &calls) != 1) {
+        printf("without a failure: wait status %#x, said:\n%s", (unsigned)status, right);
+        return 1;
+    }
+    long step = getenv("BRIDGE_FAIL_ALL") || calls <= SAMPLE ? 1 : calls / SAMPLE;
+    for (long i = 1; i <= calls; i += i < FIRST ? 1 : step) {
+        status = run_child(i, text);
+        tried++;
+        if (is_right(status, text, sum))
+            continue;
+        wrong++;
+        printf("call %ld fails: wait status %#x, said:\n%s\n", i, (unsigned)status, text);
+    }
+    printf("%ld calls, %ld tried, %ld wrong\n", calls, tried, wrong);
+    return wrong != 0;
+}
