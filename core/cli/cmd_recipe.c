@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_recipe.c - recipe list|show|diff|check|keys|memory. */
 #include "../recipe/recipe.h"
+#include "../train/train.h"
 #include "cli.h"
 
 #include <inttypes.h>
@@ -649,6 +650,30 @@ static struct machine machine_of(const struct br__cli *c, const struct br__recip
     };
 }
 
+/* What the recipe takes in one process of bridge train. */
+struct in_one {
+    struct br__train_plan plan;
+    struct br_err why; /* it cannot be trained so; code 0: it can */
+};
+
+static void estimate_here(struct br__cli *c, struct br__registry *registry,
+                          const struct br__recipe *recipe, struct in_one *x)
+{
+    const struct br__run_opts ro = {.single_rank = 1};
+    struct br__recipe *r = br__arena_alloc(&c->arena, sizeof *r);
+    struct br__run run;
+
+    *x = (struct in_one){.why = BR_ERR_INIT};
+    if (!r) {
+        br_fail(&x->why, BR_E_NOMEM, "out of memory");
+        return;
+    }
+    *r = *recipe;
+    if (!br__run_make(&c->arena, registry, r, &ro, &run, &x->why) &&
+        !br__train_estimate(&run, &x->plan, &x->why))
+        x->why.code = BR_OK;
+}
+
 static double step_seconds(const struct br__recipe_memory *m, const struct machine *x)
 {
     return m->flops_per_step / (x->tflops * 1e12 * x->mfu * (double)x->world);
@@ -660,8 +685,24 @@ static double tokens_per_step(const struct br__recipe *r)
            (double)br__recipe_i(r, BR__RK_global_batch_size, 0);
 }
 
+static void in_one_json(struct br__js *j, const struct in_one *one)
+{
+    if (one->why.code) {
+        br__js_null(j, "one_process");
+        br__js_str(j, "one_process_error", one->why.msg);
+        return;
+    }
+    br__js_object(j, "one_process", BR__JS_INLINE);
+    br__js_num(j, "weight_bytes", one->plan.weight_bytes);
+    br__js_num(j, "gradient_bytes", one->plan.gradient_bytes);
+    br__js_num(j, "optimizer_bytes", one->plan.optimizer_bytes);
+    br__js_num(j, "activation_bytes", one->plan.activation_bytes);
+    br__js_num(j, "total_bytes", one->plan.total_bytes);
+    br__js_end(j);
+}
+
 static int memory_json(const struct br__recipe *r, const struct br__recipe_memory *m,
-                       const struct machine *x, struct br_err *err)
+                       const struct machine *x, const struct in_one *one, struct br_err *err)
 {
     const struct {
         const char *key;
@@ -697,6 +738,7 @@ static int memory_json(const struct br__recipe *r, const struct br__recipe_memor
         else
             br__js_num(&j, rows[i].key, rows[i].v);
     br__js_bool(&j, "fits", m->total <= x->gib * GIB);
+    in_one_json(&j, one);
     br__js_end(&j);
     return br__js_print(&j, err);
 }
@@ -706,8 +748,24 @@ static void put_bytes(struct br__buf *b, const char *what, double bytes)
     br__buf_printf(b, "  %-12s %9.2f GiB\n", what, bytes / GIB);
 }
 
+static void put_in_one(struct br__buf *b, const struct in_one *one)
+{
+    const struct br__train_plan *p = &one->plan;
+
+    if (one->why.code) {
+        br__buf_printf(b, "\none process of bridge train: %s\n", one->why.msg);
+        return;
+    }
+    br__buf_puts(b, "\none process of bridge train --single-rank, private memory\n");
+    put_bytes(b, "weights", p->weight_bytes);
+    put_bytes(b, "gradients", p->gradient_bytes);
+    put_bytes(b, "optimizer", p->optimizer_bytes);
+    put_bytes(b, "activations", p->activation_bytes);
+    put_bytes(b, "total", p->total_bytes);
+}
+
 static int memory_text(const struct br__recipe *r, const struct br__recipe_memory *m,
-                       const struct machine *x, struct br_err *err)
+                       const struct machine *x, const struct in_one *one, struct br_err *err)
 {
     double left = x->gib - m->total / GIB, tokens = tokens_per_step(r),
            seconds = step_seconds(m, x);
@@ -738,6 +796,7 @@ static int memory_text(const struct br__recipe *r, const struct br__recipe_memor
                  "\nby the formulas of Megatron-LM (theoretical_memory_usage.py, "
                  "num_floating_point_operations);\nworkspaces and communication buffers come on "
                  "top\n");
+    put_in_one(&b, one);
     return print_buf(&b, err);
 }
 
@@ -751,8 +810,10 @@ int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err)
         rc = br__recipe_memory(o.recipe, 0, &m, err);
     if (!rc) {
         struct machine x = machine_of(c, o.recipe);
-        rc = BR__FLAG(c, JSON) ? memory_json(o.recipe, &m, &x, err)
-                               : memory_text(o.recipe, &m, &x, err);
+        struct in_one one;
+        estimate_here(c, o.registry, o.recipe, &one);
+        rc = BR__FLAG(c, JSON) ? memory_json(o.recipe, &m, &x, &one, err)
+                               : memory_text(o.recipe, &m, &x, &one, err);
     }
     br__registry_close(o.registry);
     return rc;

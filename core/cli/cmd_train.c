@@ -12,6 +12,7 @@ struct training {
     struct br__recipe recipe;
     struct br__run run;
     struct br__train *t;
+    struct br__plan_view view;
     struct br__train_log log;
     const char *log_path;
 };
@@ -118,11 +119,10 @@ static int print_json(struct training *x, enum br__train_end end, struct br_err 
 {
     const struct br__train_log *l = &x->log;
     struct br__js j = {0};
-    int rc;
 
     br__js_object(&j, NULL, 0);
     br__js_object(&j, "plan", 0);
-    rc = br__train_plan_json(&j, &x->run, x->t, err);
+    br__train_plan_json(&j, &x->view);
     br__js_end(&j);
     if (end != BR__END_NOT) {
         br__js_str(&j, "end", end_words[end]);
@@ -135,30 +135,28 @@ static int print_json(struct training *x, enum br__train_end end, struct br_err 
             br__js_null(&j, "lm_loss");
         br__js_i64(&j, "tokens", l->tokens);
         br__js_num(&j, "tokens_per_second", train_rate(l));
-        br__js_u64(&j, "private_bytes", l->peak_bytes);
+        br__js_u64(&j, "private_bytes", l->peak_bytes); /* the plan's total_bytes says how many */
         eval_json(&j, l);
     }
     br__report_json(&x->r, &j);
     br__js_end(&j);
-    if (!rc)
-        return br__js_print(&j, err);
-    br__buf_free(&j.buf);
-    return rc;
+    return br__js_print(&j, err);
 }
 
 static void closing_line(const struct training *x, enum br__train_end end)
 {
     const struct br__train_log *l = &x->log;
-    char bytes[32];
+    char bytes[32], planned[32];
 
     if (x->r.quiet || !l->n_steps)
         return;
     br__say(stdout,
             "%s after iteration %" PRId64 ": %" PRId64 " steps, %.1f tokens/s, %.1f%% of the time "
-            "waiting for data, %s private memory; log: %s",
+            "waiting for data, %s private memory (planned %s); log: %s",
             end_words[end], l->last.iteration, l->n_steps, train_rate(l),
             l->train_seconds > 0 ? 100 * l->waited / l->train_seconds : 0,
-            br__human_bytes(l->peak_bytes, bytes), x->log_path);
+            br__human_bytes(l->peak_bytes, bytes),
+            br__human_bytes((uint64_t)x->view.plan.total_bytes, planned), x->log_path);
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -166,16 +164,14 @@ static void closing_line(const struct training *x, enum br__train_end end)
 static int open_log(struct training *x, struct br_err *err)
 {
     struct br__cli *c = x->c;
-    struct br__train_plan p;
     int rc = br__mkdirs(x->run.dir, err);
 
     x->log_path = BR__FLAG(c, LOG_JSONL) ? BR__TEXT(c, LOG_JSONL)
                                          : br__path_join(&c->arena, x->run.dir, "log.jsonl");
     if (!x->log_path)
         return br_fail(err, BR_E_NOMEM, "out of memory");
-    br__train_plan(x->t, &p);
-    x->log.peak = p.peak_flops;
-    return rc ? rc : br__train_log_open(&x->log, x->log_path, p.first, err);
+    x->log.peak = x->view.plan.peak_flops;
+    return rc ? rc : br__train_log_open(&x->log, x->log_path, x->view.plan.first, err);
 }
 
 static int train_job(struct training *x, struct br_err *err)
@@ -215,6 +211,7 @@ static int train_go(struct training *x, struct br_err *err)
                                         .device = BR__TEXT(c, DEVICE),
                                         .threads = (int)BR__INT(c, THREADS),
                                         .dry = dry,
+                                        .pace = !x->r.quiet,
                                         .no_sync = BR__FLAG(c, NO_SYNC),
                                         .listener = &x->r.listener,
                                         .events = &x->log.events};
@@ -223,8 +220,10 @@ static int train_go(struct training *x, struct br_err *err)
     br__report_end(&x->r);
     if (rc)
         return rc;
+    x->view = (struct br__plan_view){.run = &x->run, .t = x->t};
+    br__train_plan(x->t, &x->view.plan);
     if (!x->r.json)
-        rc = br__train_print_plan(c, &x->run, x->t, err);
+        rc = br__train_print_plan(c, &x->view, err);
     if (!rc && dry && x->r.json)
         rc = print_json(x, BR__END_NOT, err);
     return rc || dry ? rc : train_job(x, err);

@@ -16,8 +16,10 @@
 /* The cursor is in the last of the lines that are drawn. */
 static void clear_bar(struct br__report *r)
 {
+    for (int i = 1; i < r->drawn; i++)
+        fputs("\x1b[A", stderr); /* one line up */
     if (r->drawn > 1)
-        fprintf(stderr, "\r\x1b[%dA\x1b[J", r->drawn - 1);
+        fputs("\r\x1b[J", stderr);
     else if (r->drawn)
         fputs("\r\x1b[K", stderr);
     r->drawn = 0;
@@ -121,7 +123,7 @@ void br__report_block(struct br__report *r, const char *text, int lines)
 {
     pthread_mutex_lock(&r->lock);
     clear_bar(r);
-    fputs(text, stderr);
+    br__print_safe(stderr, text, strlen(text), BR__TEXT_PROSE);
     fflush(stderr);
     r->drawn = lines;
     pthread_mutex_unlock(&r->lock);

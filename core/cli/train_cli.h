@@ -8,11 +8,16 @@
 
 /* ---- train_plan.c: what will be done --------------------------------------------------------- */
 
-int br__train_print_plan(const struct br__cli *c, const struct br__run *run,
-                         const struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* The plan of a run and its parts of the data. */
+struct br__plan_view {
+    const struct br__run *run;
+    const struct br__train *t;
+    struct br__train_plan plan; /* before the first step */
+};
+int br__train_print_plan(const struct br__cli *c, const struct br__plan_view *v,
+                         struct br_err *err) BR_MUST_CHECK;
 /* The same as members of an object. */
-int br__train_plan_json(struct br__js *j, const struct br__run *run, const struct br__train *t,
-                        struct br_err *err) BR_MUST_CHECK;
+void br__train_plan_json(struct br__js *j, const struct br__plan_view *v);
 
 /* ---- train_live.c: a view of the run on a terminal ------------------------------------------- */
 

@@ -90,8 +90,6 @@ static void put_model(struct br__buf *b, const struct br__run *run, const struct
 
 static void put_part(struct br__buf *b, const char *split, const struct br__pretrain_part *part)
 {
-    char bytes[32];
-    (void)bytes;
     br__buf_printf(b, "%-11s %s: ", split, part->path ? part->path : "?");
     if (part->sequences)
         br__buf_printf(b, "%" PRId64 " sequences, %" PRId64 " tokens, %" PRId64 " epoch%s, ",
@@ -146,28 +144,78 @@ static void put_memory(struct br__buf *b, const struct br__train_plan *p)
         double bytes;
     } rows[] = {{"weights", p->weight_bytes},
                 {"gradients", p->gradient_bytes},
-                {"optimizer", p->optimizer_bytes}};
+                {"optimizer", p->optimizer_bytes},
+                {"activations", p->activation_bytes}};
     char text[32];
 
-    br__buf_puts(b, "memory     ");
+    br__buf_printf(b, "memory      %s:", br__human_bytes((uint64_t)p->total_bytes, text));
     for (size_t i = 0; i < BR_COUNTOF(rows); i++)
         br__buf_printf(b, "%s %s %s", i ? "," : "", rows[i].what,
                        br__human_bytes((uint64_t)rows[i].bytes, text));
-    br__buf_puts(b, ", and activations\n");
+    br__buf_puts(b, "\n");
 }
 
-int br__train_print_plan(const struct br__cli *c, const struct br__run *run,
-                         const struct br__train *t, struct br_err *err)
+/* "40 ms", "1.5 s", "12 min", "3.2 h" */
+static void put_seconds(struct br__buf *b, double s)
 {
-    struct br__train_plan p;
+    if (s < 1)
+        br__buf_printf(b, "%.3g ms", s * 1e3);
+    else if (s < 120)
+        br__buf_printf(b, "%.3g s", s);
+    else if (s < 7200)
+        br__buf_printf(b, "%.3g min", s / 60);
+    else
+        br__buf_printf(b, "%.4g h", s / 3600);
+}
+
+static void put_time(struct br__buf *b, const struct br__train_plan *p)
+{
+    if (p->step_seconds <= 0)
+        return;
+    br__buf_puts(b, "time        about ");
+    put_seconds(b, p->seconds);
+    br__buf_puts(b, ": ");
+    put_seconds(b, p->step_seconds);
+    br__buf_puts(b, " a step");
+    if (p->evals) {
+        br__buf_puts(b, ", ");
+        put_seconds(b, p->eval_seconds);
+        br__buf_printf(b, " each of %" PRId64 " evaluation%s", p->evals, p->evals == 1 ? "" : "s");
+    }
+    br__buf_puts(b, "; measured with a few layers\n");
+}
+
+static void put_files(struct br__buf *b, const struct br__run *run, const struct br__train_plan *p)
+{
+    char text[32];
+
+    br__buf_printf(b, "files       %s/: log.jsonl, tb_logs", run->dir);
+    if (run->data.kind != BR__RUN_MOCK)
+        br__buf_puts(b, ", cache");
+    br__buf_puts(b, "\n");
+    if (!p->saves)
+        return;
+    br__buf_printf(b, "            %s/: %" PRId64 " checkpoint%s", run->checkpoints, p->saves,
+                   p->saves == 1 ? "" : "s");
+    if (run->save_interval)
+        br__buf_printf(b, ", every %" PRId64 " steps and the last", run->save_interval);
+    if (run->most_recent_k && run->most_recent_k < p->saves)
+        br__buf_printf(b, ", %" PRId64 " of them kept", run->most_recent_k);
+    br__buf_printf(b, ", each of %s\n", br__human_bytes((uint64_t)p->save_bytes, text));
+}
+
+int br__train_print_plan(const struct br__cli *c, const struct br__plan_view *v, struct br_err *err)
+{
+    const struct br__run *run = v->run;
+    const struct br__train_plan *p = &v->plan;
     struct br__buf b = {0};
 
-    br__train_plan(t, &p);
-    put_model(&b, run, &p);
-    put_data(&b, run, t);
-    put_steps(&b, run, &p);
-    put_memory(&b, &p);
-    br__buf_printf(&b, "files       %s/\n", run->dir);
+    put_model(&b, run, p);
+    put_data(&b, run, v->t);
+    put_steps(&b, run, p);
+    put_memory(&b, p);
+    put_time(&b, p);
+    put_files(&b, run, p);
     put_idle(&b, run);
     for (size_t i = 0; i < run->n_notes; i++)
         br__buf_printf(&b, "note        %s\n", run->notes[i]);
@@ -204,40 +252,51 @@ static void data_json(struct br__js *j, const struct br__run *run, const struct 
     br__js_end(j);
 }
 
-int br__train_plan_json(struct br__js *j, const struct br__run *run, const struct br__train *t,
-                        struct br_err *err)
+static void json_seconds(struct br__js *j, const char *key, double seconds, int known)
 {
-    struct br__train_plan p;
+    if (known)
+        br__js_num(j, key, seconds);
+    else
+        br__js_null(j, key);
+}
 
-    (void)err;
-    br__train_plan(t, &p);
+void br__train_plan_json(struct br__js *j, const struct br__plan_view *v)
+{
+    const struct br__run *run = v->run;
+    const struct br__train_plan *p = &v->plan;
+
     br__js_str(j, "recipe", run->recipe->name);
     br__js_str(j, "mode", run->recipe->mode);
-    br__js_str(j, "model", p.model);
-    br__js_str(j, "weights", p.weights);
-    br__js_str(j, "resumed", p.resumed);
-    br__js_i64(j, "parameters", (int64_t)p.params);
-    br__js_i64(j, "active_parameters", (int64_t)p.active);
-    br__js_i64(j, "trained_parameters", (int64_t)p.trained);
+    br__js_str(j, "model", p->model);
+    br__js_str(j, "weights", p->weights);
+    br__js_str(j, "resumed", p->resumed);
+    br__js_i64(j, "parameters", (int64_t)p->params);
+    br__js_i64(j, "active_parameters", (int64_t)p->active);
+    br__js_i64(j, "trained_parameters", (int64_t)p->trained);
     br__js_str(j, "precision", plan_precision(run));
-    br__js_i64(j, "first_iteration", p.first + 1);
-    br__js_i64(j, "train_iters", p.last);
+    br__js_i64(j, "first_iteration", p->first + 1);
+    br__js_i64(j, "train_iters", p->last);
     br__js_i64(j, "global_batch_size", run->global_batch);
     br__js_i64(j, "micro_batches", run->global_batch / run->micro_batch);
     br__js_i64(j, "seq_length", run->seq_length);
-    br__js_num(j, "tokens", p.tokens);
-    br__js_num(j, "weight_bytes", p.weight_bytes);
-    br__js_num(j, "gradient_bytes", p.gradient_bytes);
-    br__js_num(j, "optimizer_bytes", p.optimizer_bytes);
-    br__js_num(j, "activation_bytes", p.activation_bytes);
-    br__js_num(j, "total_bytes", p.total_bytes);
+    br__js_num(j, "tokens", p->tokens);
+    br__js_num(j, "weight_bytes", p->weight_bytes);
+    br__js_num(j, "gradient_bytes", p->gradient_bytes);
+    br__js_num(j, "optimizer_bytes", p->optimizer_bytes);
+    br__js_num(j, "activation_bytes", p->activation_bytes);
+    br__js_num(j, "total_bytes", p->total_bytes);
+    json_seconds(j, "step_seconds", p->step_seconds, p->step_seconds > 0);
+    json_seconds(j, "evaluation_seconds", p->eval_seconds, p->step_seconds > 0 && p->evals);
+    json_seconds(j, "seconds", p->seconds, p->step_seconds > 0);
+    br__js_i64(j, "evaluations", p->evals);
+    br__js_i64(j, "checkpoints", p->saves);
+    br__js_num(j, "checkpoint_bytes", p->save_bytes);
     br__js_str(j, "dir", run->dir);
-    data_json(j, run, t);
+    data_json(j, run, v->t);
     br__js_array(j, "without_effect", BR__JS_INLINE);
     for (uint32_t id = 0; id < BR__N_RK; id++)
         if (is_idle(run, id))
             br__js_str(j, NULL, br__recipe_keys[id].name);
     br__js_end(j);
     br__js_strs(j, "remarks", run->notes, run->n_notes);
-    return BR_OK;
 }

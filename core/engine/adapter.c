@@ -5,6 +5,7 @@
  * Source of the formulas: Hu et al. 2021 (LoRA), Liu et al. 2024 (DoRA), peft tuners/lora. */
 #include "weights.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define CONFIG_MAX (1u << 20)
@@ -57,6 +58,7 @@ static int read_config(struct reader *rd, const br__json *j, struct br_err *err)
     rd->alpha = br__json_num(br__json_get(j, "lora_alpha"), 0);
     rd->rslora = br__json_bool(br__json_get(j, "use_rslora"), 0);
     rd->dora = br__json_bool(br__json_get(j, "use_dora"), 0);
+    rd->a->bias_inside = rd->dora && br__json_bool(br__json_get(j, BR__ADAPTER_BIAS_INSIDE), 0);
     if (!(rd->r >= 1 && rd->r <= 65536) || !isfinite(rd->alpha))
         return br_fail(err, BR_E_CONFIG, "adapter_config.json: r is %g and lora_alpha %g", rd->r,
                        rd->alpha);
@@ -216,6 +218,17 @@ const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, con
     return i == BR__NOT_FOUND ? NULL : &a->pairs[i];
 }
 
+const struct br__adapter_pair *br__adapter_of_bias(const struct br__adapter *a, const char *name)
+{
+    char weight[256];
+    size_t n = strlen(name);
+    if (!a->bias_inside || !br__ends(name, ".bias") || n + 3 > sizeof weight)
+        return NULL;
+    snprintf(weight, sizeof weight, "%.*s.weight", (int)(n - strlen(".bias")), name);
+    const struct br__adapter_pair *p = br__adapter_find(a, weight);
+    return p && p->magnitude ? p : NULL;
+}
+
 /* ---- merging --------------------------------------------------------------------------------- */
 
 static float *adapter_floats(const struct br__source *s)
@@ -227,9 +240,9 @@ static float *adapter_floats(const struct br__source *s)
     return f;
 }
 
-/* One row: w += s b a, then to the length m.  sum[cols] is scratch. */
-static void merge_row(const struct br__adapter_pair *p, float *w, const float *a, const float *b,
-                      const float *m, double *sum)
+/* One row: w += s b a, then to the length m: times what is returned.  sum[cols] is scratch. */
+static double merge_row(const struct br__adapter_pair *p, float *w, const float *a, const float *b,
+                        const float *m, double *sum)
 {
     int64_t cols = p->a->cols;
     double norm = 0;
@@ -244,10 +257,11 @@ static void merge_row(const struct br__adapter_pair *p, float *w, const float *a
     double scale = m ? *m / sqrt(norm) : 1;
     for (int64_t j = 0; j < cols; j++)
         w[j] = (float)(sum[j] * scale);
+    return scale;
 }
 
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
-                      struct br_err *err)
+                      float *bias, struct br_err *err)
 {
     if (p->a->cols != cols || p->b->rows != rows)
         return br_fail(
@@ -257,8 +271,11 @@ int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, 
     float *m = p->magnitude ? adapter_floats(p->magnitude) : NULL;
     double *sum = br__alloc((size_t)cols * sizeof *sum);
     int ok = a && b && sum && (m || !p->magnitude);
-    for (int64_t i = 0; ok && i < rows; i++)
-        merge_row(p, w + i * cols, a, b + i * p->a->rows, m ? m + i : NULL, sum);
+    for (int64_t i = 0; ok && i < rows; i++) {
+        double scale = merge_row(p, w + i * cols, a, b + i * p->a->rows, m ? m + i : NULL, sum);
+        if (bias)
+            bias[i] = (float)(bias[i] * scale);
+    }
     br__free(a);
     br__free(b);
     br__free(m);

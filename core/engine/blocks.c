@@ -134,6 +134,31 @@ static br_val add_scaled(struct br_graph *g, br_val y, br_val z, float scaling)
     return BR__OP(g, ADD, NULL, y, z);
 }
 
+/* Dropout of an adapter in training; streams are numbered by what is dropped. */
+static br_val adapter_dropout(struct br_graph *g, br_val x, int64_t stream)
+{
+    const struct br__losses *l = g->build->losses;
+    struct br_attr attr = {.i = {stream, br__node(g, x)->shape[0] / g->build->n_tokens}};
+    if (!l || !l->dropout)
+        return x;
+    attr.f[0] = l->o->dropout;
+    return BR__OP(g, DROPOUT, &attr, x, l->dropout);
+}
+
+static int drops(const struct br_graph *g, int post)
+{
+    const struct br__losses *l = g->build->losses;
+    return l && l->dropout && !l->o->dropout_post == !post;
+}
+
+/* What an adapter sees of x: the same for all weights that have its A. */
+static br_val adapter_input(struct br_graph *g, br_val x, const struct br__adapter_pair *pair)
+{
+    return drops(g, 0) ? adapter_dropout(
+                             g, x, 2 * (int64_t)(pair->a->index - g->build->params->w->n_sources))
+                       : x;
+}
+
 /* y = x w' becomes x (w + s b a)'.  Where y is a partial sum, so is what is added to it. */
 static br_val with_low_rank(struct br_graph *g, br_val x, br_val y,
                             const struct br__adapter_pair *pair, enum br__split split)
@@ -141,6 +166,8 @@ static br_val with_low_rank(struct br_graph *g, br_val x, br_val y,
     const struct br_attr exact = br__exact(g);
     br_val a = adapter_tensor(g, pair, 'A', split), b = adapter_tensor(g, pair, 'B', split);
     br_val z = BR__OP(g, MATMUL, &exact, BR__OP(g, MATMUL, &exact, x, a), b);
+    if (drops(g, 1))
+        z = adapter_dropout(g, z, 2 * (int64_t)pair->index + 1);
     return add_scaled(g, y, z, pair->scaling);
 }
 
@@ -155,6 +182,35 @@ static br_val to_magnitude(struct br_graph *g, br_val y, br_val w,
     return BR__OP(g, MUL_ROW, NULL, y, BR__OP(g, MUL, NULL, m, inv));
 }
 
+/* A weight and what works beside it; bias_inside: what the magnitude scales, too, or 0. */
+struct adapted {
+    const struct br__adapter_pair *pair;
+    br_val w, bias_inside;
+    struct br_attr product; /* by the weight */
+    enum br__split split;
+};
+
+/* y = x w' with the adapter.  Of DoRA with dropout the weight's own product sees x whole, and the
+ * change of length what the adapter sees, as in peft. */
+static br_val with_adapter(struct br_graph *g, br_val x, br_val y, const struct adapted *ad)
+{
+    const struct br__adapter_pair *pair = ad->pair;
+    br_val seen = adapter_input(g, x, pair), whole = y;
+    if (pair->magnitude && seen != x)
+        y = BR__OP(g, MATMUL, &ad->product, seen, ad->w);
+    br_val dropped = y;
+    y = with_low_rank(g, seen, y, pair, ad->split);
+    if (ad->bias_inside)
+        y = BR__OP(g, ADD_ROW, NULL, y, ad->bias_inside);
+    if (!pair->magnitude)
+        return y;
+    y = to_magnitude(g, y, ad->w, pair, ad->split);
+    if (seen == x)
+        return y;
+    return BR__OP(g, ADD, NULL, y,
+                  BR__OP(g, ADD, NULL, whole, BR__OP(g, SCALE, BR__F(-1), dropped)));
+}
+
 br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum br__split split,
                   const char *bias)
 {
@@ -162,16 +218,13 @@ br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum
     if (!p)
         return 0;
     br_val w = leaf_of(g, p);
-    br_val y = BR__OP(g, MATMUL, BR__I(g->build->precision), x, w);
+    const struct br_attr product = {.i = {g->build->precision}};
+    br_val y = BR__OP(g, MATMUL, &product, x, w);
     const struct br__adapter_pair *pair = adapter_of(g, &p->parts[0]);
     br_val b = bias ? br__weight(g, bias, item, split) : 0;
     int inside = b && pair && g->build->params->w->adapter->bias_inside;
     if (pair)
-        y = with_low_rank(g, x, y, pair, split);
-    if (inside)
-        y = BR__OP(g, ADD_ROW, NULL, y, b);
-    if (pair && pair->magnitude)
-        y = to_magnitude(g, y, w, pair, split);
+        y = with_adapter(g, x, y, &(struct adapted){pair, w, inside ? b : 0, product, split});
     return b && !inside ? BR__OP(g, ADD_ROW, NULL, y, b) : y;
 }
 
@@ -186,9 +239,7 @@ br_val br__router(struct br_graph *g, br_val x, uint32_t dtype)
         rows = BR__OP(g, CAST, BR__I(dtype), x);
     br_val y = BR__OP(g, MATMUL, &attr, rows, w);
     const struct br__adapter_pair *pair = adapter_of(g, &p->parts[0]);
-    if (pair)
-        y = with_low_rank(g, x, y, pair, BR__SPLIT_NONE);
-    return pair && pair->magnitude ? to_magnitude(g, y, w, pair, BR__SPLIT_NONE) : y;
+    return pair ? with_adapter(g, x, y, &(struct adapted){pair, w, 0, attr, BR__SPLIT_NONE}) : y;
 }
 
 /* A pair for each expert, as peft has them. */
@@ -223,7 +274,7 @@ br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, c
     for (size_t i = 0; i < p->n_parts; i++)
         apart += adapter_of(g, &p->parts[i]) != NULL;
     if (shared) /* Megatron trains one pair for all experts of a layer */
-        return with_low_rank(g, in->x, y, shared, BR__SPLIT_NONE);
+        return with_low_rank(g, adapter_input(g, in->x, shared), y, shared, BR__SPLIT_NONE);
     return apart ? experts_apart(g, in, y, p, split) : y;
 }
 

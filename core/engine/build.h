@@ -30,6 +30,8 @@ struct br__losses {
     /* inputs: weight of the routed layers' losses, [1, 1] */
     br_val aux_weight, z_weight;
     struct br__head_loss lm, mtp;
+    int training;               /* what only training does is done: dropout */
+    br_val dropout;             /* input i32[3], see BR_OP_DROPOUT; 0: there is none */
     struct br__moe_losses *moe; /* [n_moe] */
     size_t n_moe;
     br_val segment; /* first node of the one that is open; 0: none */

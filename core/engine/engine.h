@@ -138,9 +138,14 @@ int br__adapter_open(struct br__adapter **out, const char *dir, struct br_err *e
 void br__adapter_close(struct br__adapter *a);
 const struct br__adapter_pair *br__adapter_find(const struct br__adapter *a, const char *target);
 /* w[rows, cols] in float32 becomes the merged weight: w + s b a, for DoRA scaled row by row to
- * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer). */
+ * magnitude / |w + s b a| (Liu et al. 2024, peft's DoraLinearLayer).  bias[rows], or NULL, is
+ * scaled alike. */
 int br__adapter_merge(const struct br__adapter_pair *p, float *w, int64_t rows, int64_t cols,
-                      struct br_err *err) BR_MUST_CHECK;
+                      float *bias, struct br_err *err) BR_MUST_CHECK;
+/* The pair whose magnitudes scale the bias of that name, or NULL. */
+const struct br__adapter_pair *br__adapter_of_bias(const struct br__adapter *a, const char *name);
+/* A key of adapter_config.json that is bridge's own: bias_inside. */
+#define BR__ADAPTER_BIAS_INSIDE "bridge_dora_bias_inside"
 
 /* What running costs, for reports and for `bench`. */
 struct br__llm_cost {
@@ -231,6 +236,8 @@ struct br__train_opts {
     unsigned recompute_modules; /* selective: enum br__recompute_module */
     int aux_kind;               /* enum br__aux_kind */
     double aux_coeff, z_coeff;  /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
+    double dropout;             /* of adapters, in [0, 1) */
+    int dropout_post;           /* of their result, not of what they see */
 };
 /* The weights of a model as they are trained.  It takes the place of the model's own: what the
  * model computes while it is open, it computes with these.  Open it before any session of the
@@ -281,6 +288,8 @@ struct br__micro {
     float aux_scale;          /* 1 / micro batches; per token: n_tokens */
     float mtp_scale;          /* mtp_loss_scaling_factor / micro batches; per token: times n_tokens
                                  instead */
+    uint64_t dropout_key;     /* of the step, with dropout */
+    int64_t first_token;      /* of the step's tokens, whose number decides with the key */
 };
 struct br__micro_out {
     double loss_sum;       /* sum(mask * loss) */

@@ -61,6 +61,7 @@ static int build_pass(struct br__trainer *t, struct pass *p, struct br_err *err)
                                 .n_out = p->n_tokens,
                                 .losses = &p->losses};
     p->losses.o = &t->o;
+    p->losses.training = p->backward;
     return br__compiled_make(t->rank, &b, &p->compiled, err);
 }
 
@@ -343,8 +344,14 @@ static void fill_inputs(const struct br__trainer *t, const struct pass *p,
     float *weights = br__frame_input(p->compiled->frame, l->lm.weights);
     float *aux = br__frame_input(p->compiled->frame, l->aux_weight);
     float *z = br__frame_input(p->compiled->frame, l->z_weight);
+    int32_t *dropout = br__frame_input(p->compiled->frame, l->dropout);
     size_t experts = (size_t)b->cfg->n_experts;
     fill_sequences(p, mb);
+    if (dropout) {
+        dropout[0] = (int32_t)(uint32_t)mb->dropout_key;
+        dropout[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
+        dropout[2] = (int32_t)mb->first_token;
+    }
     for (int64_t i = 0; i < p->n_tokens; i++) {
         float mask = i < mb->n_tokens ? mb->mask[i] : 0;
         ids[i] = i < mb->n_tokens ? mb->ids[i] : 0;

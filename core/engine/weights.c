@@ -186,22 +186,48 @@ static int weights_fill(struct br__weights *w, const struct br__source *s, void 
                         err);
 }
 
-/* The merged weight in float32, in place of the stored one. */
-static int weights_merge(struct br__weights *w, struct br__source *s,
-                         const struct br__adapter_pair *pair, const void *stored,
-                         struct br_err *err)
+/* The values of a tensor as they are stored, in float32; the caller frees them. */
+static float *weights_floats(struct br__weights *w, const struct br__source *s, struct br_err *err)
 {
     size_t n = (size_t)(s->rows * s->cols);
+    int dtype = w->src->tensors[s->index].dtype;
+    const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
+    void *raw = data ? NULL : br__alloc(n * br_dtype_size(dtype));
     float *f = br__alloc(n * sizeof *f);
-    if (!f)
-        return br__nomem(err, "for the model's weights");
-    br_cast(f, BR_F32, stored, s->dtype, n, 0);
-    int rc = br__adapter_merge(pair, f, s->rows, s->cols, err);
+    int rc = f && (data || raw) ? 0 : br__nomem(err, "for the model's weights");
+    if (!rc && !data)
+        rc = weights_fill(w, s, raw, n * br_dtype_size(dtype), err);
+    if (!rc)
+        br_cast(f, BR_F32, data ? data : raw, dtype, n, 0);
+    br__free(raw);
+    if (!rc)
+        return f;
+    br__free(f);
+    return NULL;
+}
+
+/* The merged weight in float32, in place of the stored one; or the bias of one whose magnitudes
+ * scale it. */
+static int weights_merge(struct br__weights *w, struct br__source *s,
+                         const struct br__adapter_pair *pair, int is_bias, struct br_err *err)
+{
+    const struct br__source *weight = is_bias ? br__weights_find(w, pair->target) : s;
+    size_t n = (size_t)(s->rows * s->cols);
+    if (!weight || (is_bias && s->cols != weight->rows))
+        return br_fail(err, BR_E_PLAN, "it is not a bias of '%s'", pair->target);
+    float *f = weights_floats(w, weight, err),
+          *bias = is_bias && f ? weights_floats(w, s, err) : NULL;
+    int rc = f && (bias || !is_bias) ? 0 : BR_E_NOMEM;
+    if (!rc)
+        rc = br__adapter_merge(pair, f, weight->rows, weight->cols, bias, err);
+    if (is_bias) {
+        br__free(f);
+        f = bias;
+    }
     if (rc) {
         br__free(f);
         return rc;
     }
-    br__free(w->owned[s->index]);
     w->owned[s->index] = f;
     w->owned_bytes += n * sizeof *f;
     s->dtype = BR_F32;
@@ -211,21 +237,22 @@ static int weights_merge(struct br__weights *w, struct br__source *s,
 
 static int weights_load(struct br__weights *w, struct br__source *s, struct br_err *err)
 {
+    const struct br__adapter *a = w->adapter && w->adapter->merge ? w->adapter : NULL;
+    const struct br__adapter_pair *pair = a ? br__adapter_find(a, s->name) : NULL,
+                                  *scales = a ? br__adapter_of_bias(a, s->name) : NULL;
+    if (pair || scales)
+        return weights_merge(w, s, pair ? pair : scales, scales != NULL, err);
     const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
-    size_t bytes = source_bytes(s);
+    uint64_t bytes = (uint64_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
     if (!data) {
-        data = w->owned[s->index] = w->unread ? br__reserve(bytes) : br__alloc(bytes);
+        data = w->owned[s->index] = br__alloc((size_t)bytes);
         if (!data)
             return br__nomem(err, "for the model's weights");
         w->owned_bytes += bytes;
-        int rc = w->unread ? 0 : weights_fill(w, s, w->owned[s->index], bytes, err);
+        int rc = weights_fill(w, s, w->owned[s->index], bytes, err);
         if (rc)
             return rc;
     }
-    const struct br__adapter_pair *pair =
-        w->adapter && w->adapter->merge ? br__adapter_find(w->adapter, s->name) : NULL;
-    if (pair)
-        return weights_merge(w, s, pair, data, err);
     s->data = data;
     return 0;
 }

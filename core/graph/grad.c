@@ -333,6 +333,13 @@ static void grad_cast(struct grads *gs, br_val v, br_val dy)
     back_add(gs, back_in(gs, v, 0), dy);
 }
 
+/* The same elements. */
+static void grad_dropout(struct grads *gs, br_val v, br_val dy)
+{
+    const struct br_attr attr = back_node(gs, v)->attr;
+    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, DROPOUT, &attr, dy, back_in(gs, v, 1)));
+}
+
 static void grad_log_sum_exp(struct grads *gs, br_val v, br_val dy)
 {
     br_val x = back_in(gs, v, 0);

@@ -37,6 +37,11 @@ int br__live_plan_open(struct br__live_plan *p, const struct br__live_model *m,
                        const struct br__ckpt *like, struct br_err *err) BR_MUST_CHECK;
 void br__live_plan_close(struct br__live_plan *p);
 
+/* Of DoRA, among br__td_common's extra entries: 'inside' or 'outside' what the magnitude scales. */
+#define BR__DORA_BIAS "dora_bias"
+/* What the extra entries say; NULL, which Megatron Bridge's own checkpoints have: 1. */
+int br__dora_bias_inside(const struct br__pk *extra);
+
 /* ---- save.c ---------------------------------------------------------------------------------- */
 
 struct br__saver_opts {

@@ -44,6 +44,7 @@ int br__lora_set_open(struct br__lora_set *s, const struct br_config *cfg, struc
                                       .untied = !br_cfg_i(cfg, BR_CFG_SHARE_EMBEDDINGS)};
 
     memset(s, 0, sizeof *s);
+    s->has_bias = br_cfg_i(cfg, BR_CFG_ADD_QKV_BIAS) != 0;
     int rc = br__rules_expand(&s->arena, cfg, &o, &s->x, err);
     if (!rc && !(s->list = br__arena_alloc(&s->arena, (s->x->n_views + 1) * sizeof *s->list)))
         rc = br__nomem(err, "for the adapter");
@@ -163,6 +164,14 @@ static int set_read_linear(struct br__lora_set *s, struct br__lora_linear *l,
     return rc;
 }
 
+/* Megatron Bridge's own checkpoints, which have no entry, are of its form. */
+int br__dora_bias_inside(const struct br__pk *extra)
+{
+    const struct br__pk *v = br__pk_get(extra, BR__DORA_BIAS);
+
+    return v && v->kind == BR__PK_STR ? !strcmp(v->u.s, "inside") : !extra;
+}
+
 /* dim, dtype and kind, from the tensors; alpha from run_config.yaml. */
 static int set_facts(struct br__lora_set *s, const struct br__ckpt *ck, struct br_err *err)
 {
@@ -185,6 +194,8 @@ static int set_facts(struct br__lora_set *s, const struct br__ckpt *ck, struct b
                        "'%s' is no checkpoint of adapters: it has no tensor "
                        "'….adapter.linear_in.weight' of a float type",
                        ck->dir);
+    s->bias_inside =
+        s->dora && s->has_bias && br__dora_bias_inside(br__pk_get(td->common, "bridge"));
     if (td->has_run_config)
         rc = br__yaml_parse(&s->arena, td->run_config_text, td->run_config_size, &yaml, err);
     if (rc) {
@@ -370,6 +381,7 @@ int br__lora_set_take(struct br__lora_set *s, const struct br__adapter *from, st
     s->dim = from->pairs[0].a->rows;
     s->alpha = br__peft_alpha(from);
     s->dora = from->pairs[0].magnitude != NULL;
+    s->bias_inside = s->dora && s->has_bias && from->bias_inside;
     s->dtype = from->pairs[0].a->dtype;
     for (size_t i = 0; i < from->n_sources; i++)
         if (from->sources[i].dtype != s->dtype)
@@ -481,6 +493,7 @@ int br__lora_set_give(const struct br__lora_set *s, struct br__adapter **out, st
     *out = NULL;
     if (!g.a)
         return br__nomem(err, "for the adapter");
+    g.a->bias_inside = s->bias_inside;
     int rc = give_all(&g);
     if (rc)
         br__adapter_close(g.a);

@@ -29,6 +29,8 @@ struct br__lora_set {
     int64_t dim; /* of A's rows */
     double alpha;
     int dora, dtype;
+    int has_bias;    /* the model has one of query, key and value */
+    int bias_inside; /* DoRA of a model that has such a bias: the magnitude scales it, too */
 };
 /* The linears of a model, without adapters. */
 int br__lora_set_open(struct br__lora_set *s, const struct br_config *cfg,

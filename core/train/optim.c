@@ -154,23 +154,23 @@ int br__scale_grads(const struct br__grad_span *g, size_t n, float scale, int th
     return rc;
 }
 
-#define LANES 16 /* elements that a compiler takes at once */
+#define AT_ONCE 16 /* elements that a compiler takes at once */
 
 static int count_chunk(void *arg, size_t i, int worker, struct br_err *err)
 {
     struct pass *p = arg;
     const float *x = p->chunks[i].data, scale = p->scale;
     size_t n = p->chunks[i].n, k = 0;
-    uint32_t part[LANES] = {0}, zeros = 0;
+    uint32_t part[AT_ONCE] = {0}, zeros = 0;
 
     (void)worker;
     (void)err;
-    for (; k + LANES <= n; k += LANES)
-        for (int j = 0; j < LANES; j++)
+    for (; k + AT_ONCE <= n; k += AT_ONCE)
+        for (int j = 0; j < AT_ONCE; j++)
             part[j] += x[k + (size_t)j] * scale == 0;
     for (; k < n; k++)
         zeros += x[k] * scale == 0;
-    for (int j = 0; j < LANES; j++)
+    for (int j = 0; j < AT_ONCE; j++)
         zeros += part[j];
     atomic_fetch_add(&p->zeros, zeros);
     return BR_OK;

@@ -168,6 +168,12 @@ static int peft_import(struct br__train *t, const struct br__adapter *from, stru
                      "its lora_alpha %g and r %" PRId64 " do not scale as peft_alpha %" PRId64
                      " and peft_dim %" PRId64,
                      set.alpha, set.dim, t->run->peft.alpha, t->run->peft.dim);
+    if (!rc && t->run->mode == BR__MODE_DORA && set.has_bias &&
+        set.bias_inside != t->run->peft.bias_inside)
+        rc = br_fail(err, BR_E_CONFIG,
+                     "its magnitudes scale %s the weights; dora_qkv_bias=%s begins with that",
+                     set.bias_inside ? "the bias of query, key and value with" : "only",
+                     set.bias_inside ? "inside" : "outside");
     if (!rc)
         rc = peft_assign(t, list, n, err);
     br__lora_set_close(&set);

@@ -143,8 +143,9 @@ static int put_config(const struct peft_dir *d, const struct br__adapter *a, con
                    (long long)a->pairs[0].a->rows);
     int rc = put_targets(&b, a, err);
     br__buf_printf(&b,
-                   "\n  ],\n  \"task_type\": \"CAUSAL_LM\",\n  \"use_dora\": %s,\n"
+                   "\n  ],\n%s  \"task_type\": \"CAUSAL_LM\",\n  \"use_dora\": %s,\n"
                    "  \"use_rslora\": false\n}\n",
+                   a->bias_inside ? "  \"" BR__ADAPTER_BIAS_INSIDE "\": true,\n" : "",
                    a->pairs[0].magnitude ? "true" : "false");
     if (!rc && b.failed)
         rc = br__nomem(err, "writing a directory");
@@ -252,24 +253,47 @@ static int check_targets(const struct merger *m, struct br_err *err)
     return BR_OK;
 }
 
-static int merge_tensor(struct merger *m, const struct br__tensor *t,
-                        const struct br__adapter_pair *p, struct br__out *out, struct br_err *err)
+/* A tensor of the model, in float32; the caller frees it. */
+static float *merge_floats(const struct merger *m, const struct br__tensor *t, struct br_err *err)
 {
-    size_t n = (size_t)(t->shape[0] * t->shape[1]);
+    size_t n = (size_t)(t->bytes / br_dtype_size(t->dtype));
     float *w = br__alloc(n * sizeof *w);
     void *raw = br__alloc((size_t)t->bytes);
     int rc = w && raw ? br__ckpt_read(m->model, t, 0, raw, (size_t)t->bytes, err)
                       : br__nomem(err, "for a weight");
 
-    if (!rc) {
+    if (!rc)
         br_cast(w, BR_F32, raw, t->dtype, n, 0);
-        rc = br__adapter_merge(p, w, t->shape[0], t->shape[1], err);
-    }
+    br__free(raw);
+    if (!rc)
+        return w;
+    br__free(w);
+    return NULL;
+}
+
+/* A weight, or the bias of one whose magnitudes scale it. */
+static int merge_tensor(struct merger *m, const struct br__tensor *t,
+                        const struct br__adapter_pair *p, struct br__out *out, struct br_err *err)
+{
+    const struct br__tensor *weight = br__ckpt_find(m->model, p->target);
+    size_t n = (size_t)(t->bytes / br_dtype_size(t->dtype));
+    float *w = merge_floats(m, weight, err), *bias = NULL;
+    void *raw = br__alloc((size_t)t->bytes);
+    int rc = !w ? BR_E_NOMEM : raw ? BR_OK : br__nomem(err, "for a weight");
+
+    if (!rc && t != weight && !(bias = merge_floats(m, t, err)))
+        rc = BR_E_NOMEM;
+    if (!rc && bias && n != (size_t)weight->shape[0])
+        rc = br_fail(err, BR_E_PLAN, "'%s' has %zu elements, '%s' %lld rows", t->name, n,
+                     weight->name, (long long)weight->shape[0]);
+    if (!rc)
+        rc = br__adapter_merge(p, w, weight->shape[0], weight->shape[1], bias, err);
     if (!rc) {
-        br_cast(raw, t->dtype, w, BR_F32, n, 0);
+        br_cast(raw, t->dtype, bias ? bias : w, BR_F32, n, 0);
         rc = br__out_write(out, raw, (size_t)t->bytes, err);
     }
     br__free(w);
+    br__free(bias);
     br__free(raw);
     return rc;
 }
@@ -296,6 +320,8 @@ static int merge_tensors(struct merger *m, const struct br__tensor *t, size_t n,
 
     for (size_t i = 0; i < n && !rc; i++) {
         const struct br__adapter_pair *p = br__adapter_find(m->a, t[i].name);
+        if (!p)
+            p = br__adapter_of_bias(m->a, t[i].name);
         rc = p ? merge_tensor(m, &t[i], p, out, err) : copy_tensor(m, &t[i], out, err);
         br__progress_add(&m->progress, t[i].bytes);
     }

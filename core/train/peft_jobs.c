@@ -44,22 +44,12 @@ static void job_close(struct peft_job *j)
 /* peft adds a bias outside of what the magnitude scales; Megatron Bridge scales it, too. */
 static void warn_bias(const struct peft_job *j)
 {
-    const struct br__expansion *x = j->set.x;
-
-    for (size_t i = 0; j->set.dora && i < j->set.n; i++)
-        for (size_t k = 0; j->set.list[i].a && k < j->set.list[i].n_moves; k++) {
-            const char *weight = x->hf[j->set.list[i].moves[k].hf].name;
-            size_t n = strlen(weight) - strlen("weight");
-            for (size_t h = 0; h < x->n_hf; h++)
-                if (!strncmp(x->hf[h].name, weight, n) && !strcmp(x->hf[h].name + n, "bias")) {
-                    br__warn(j->o->listener,
-                             "'%s' has a bias, which Megatron Bridge's own DoRA scales by the "
-                             "magnitude and peft's does not: a run of it, or with "
-                             "dora_qkv_bias=inside, gives another model there",
-                             weight);
-                    return;
-                }
-        }
+    if (j->adapter->bias_inside)
+        br__warn(j->o->listener,
+                 "the magnitudes of this DoRA scale the bias of query, key and value, too, as "
+                 "Megatron Bridge computes it: peft does not, and gives another model; bridge does "
+                 "as adapter_config.json says, and adapter merge writes a model that is the same "
+                 "everywhere");
 }
 
 /* A Megatron checkpoint in peft's form. */
@@ -113,16 +103,22 @@ int br__peft_export(const struct br__peft_job *o, struct br__peft_done *done, st
 
 /* ---- import ---------------------------------------------------------------------------------- */
 
+static const char *last_name(const char *module)
+{
+    const char *dot = strrchr(module, '.');
+    return dot ? dot + 1 : module;
+}
+
 /* What names a linear among target_modules: the last part of its name, or, where a linear of the
  * same last part has no adapter, a pattern of what follows the layer's number. */
 static const char *module_pattern(struct br__arena *a, const struct br__lora_set *s,
                                   const struct br__lora_linear *l)
 {
-    const char *last = strrchr(l->module, '.') + 1, *layer = strstr(l->module, ".layers.");
+    const char *last = last_name(l->module), *layer = strstr(l->module, ".layers.");
     int alone = 1;
 
     for (size_t i = 0; i < s->n; i++)
-        alone &= s->list[i].a || strcmp(strrchr(s->list[i].module, '.') + 1, last) != 0;
+        alone &= s->list[i].a || strcmp(last_name(s->list[i].module), last) != 0;
     if (alone || !layer)
         return last;
     layer += strlen(".layers.");
@@ -202,7 +198,9 @@ static int import_write(struct peft_job *j, struct br_err *err)
     struct br__buf config = {0};
     struct br__live *list;
     struct br__saver *saver = NULL;
-    const struct br__saved now = {.extra = NULL};
+    const char *const extra[1][2] = {
+        {BR__DORA_BIAS, j->set.bias_inside ? "'inside'" : "'outside'"}};
+    const struct br__saved now = {.extra = extra, .n_extra = (size_t)j->set.dora};
     struct br__saver_opts o = {.root = j->o->to,
                                .weights_only = 1,
                                .model = {.cfg = &j->cfg, .dtype = j->set.dtype, .adapters = 1},
@@ -261,8 +259,6 @@ int br__peft_merge(const struct br__peft_job *o, struct br__peft_done *done, str
         rc = is_peft(&j.arena, o->from) ? br__adapter_open(&j.adapter, o->from, err)
                                         : open_megatron(&j, o->from, err);
     if (!rc)
-        warn_bias(&j);
-    if (!rc)
         rc = br__peft_write_merged(&dest, j.model, j.adapter, o, err);
     if (!rc)
         tell_done(j.adapter, done);
@@ -319,6 +315,9 @@ static void compare_source(struct differ *d, const struct br__source *x, const s
 static void compare_adapters(struct differ *d, const struct br__adapter *x,
                              const struct br__adapter *y)
 {
+    if (x->bias_inside != y->bias_inside)
+        differs(d, "the magnitudes of %s alone scale the bias, too",
+                x->bias_inside ? "the Megatron checkpoint" : "peft's directory");
     for (size_t i = 0; i < y->n_pairs; i++)
         if (!br__adapter_find(x, y->pairs[i].target))
             differs(d, "%s: only peft's directory has an adapter of it", y->pairs[i].target);

@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define N_EXTRA 6
+#define N_EXTRA 7
 
 struct br__train_ckpt {
     struct br__arena arena;
@@ -174,6 +174,20 @@ static void compare_data(const struct br__train *t, const struct br__loaded *l)
     }
 }
 
+/* Where the bias stands is a part of the model. */
+static int check_dora(const struct br__train *t, const struct br__loaded *l, struct br_err *err)
+{
+    int inside = br__dora_bias_inside(l->extra);
+
+    if (t->run->mode != BR__MODE_DORA || inside == t->run->peft.bias_inside ||
+        !br_cfg_i(br__llm_config(t->model), BR_CFG_ADD_QKV_BIAS))
+        return BR_OK;
+    return br_fail(err, BR_E_CONFIG,
+                   "its DoRA has the bias of query, key and value %s what the magnitudes scale: "
+                   "dora_qkv_bias=%s goes on with it",
+                   inside ? "inside" : "outside", inside ? "inside" : "outside");
+}
+
 static int take_state(struct br__train *t, const struct br__loaded *l, struct br_err *err)
 {
     struct br__run_state *s = &t->s;
@@ -212,8 +226,11 @@ static int load(struct br__train *t, struct br_err *err)
 
     if (rc)
         return rc;
-    if (!starts_over(t))
+    rc = check_dora(t, &l, err);
+    if (!rc && !starts_over(t))
         rc = take_state(t, &l, err);
+    if (rc)
+        br_wrap(err, "'%s'", t->resumed);
     br__loaded_free(&l);
     return rc ? rc : br__trainer_updated(t->trainer, 0, err);
 }
@@ -315,10 +332,11 @@ int br__train_save(struct br__train *t, struct br_err *err)
     struct br__optim_scheduler scheduler = make_scheduler(t);
     char text[N_EXTRA][32];
     static const char *const names[N_EXTRA] = {"skipped",    "loss_scale",  "good_steps",
-                                               "hysteresis", "train_iters", "global_batch_size"};
-    const int64_t counts[N_EXTRA] = {t->s.skipped,        0,
-                                     sc->good_steps,      sc->hysteresis_left,
-                                     t->run->train_iters, t->run->global_batch};
+                                               "hysteresis", "train_iters", "global_batch_size",
+                                               BR__DORA_BIAS};
+    const int64_t counts[N_EXTRA] = {
+        t->s.skipped,         0, sc->good_steps, sc->hysteresis_left, t->run->train_iters,
+        t->run->global_batch, 0};
     const char *extra[N_EXTRA][2];
     int rc = br__train_save_finish(t, err);
 
@@ -326,13 +344,16 @@ int br__train_save(struct br__train *t, struct br_err *err)
         snprintf(text[i], sizeof text[i], "%" PRId64, counts[i]);
         if (i == 1)
             snprintf(text[i], sizeof text[i], "%.9e", (double)sc->scale);
+        if (i == N_EXTRA - 1)
+            snprintf(text[i], sizeof text[i], "'%s'",
+                     t->run->peft.bias_inside ? "inside" : "outside");
         extra[i][0] = names[i];
         extra[i][1] = text[i];
     }
     const struct br__saved now = {.counters = make_counters(t),
                                   .train = {0, groups, make_groups(t, groups), &scheduler},
                                   .extra = (const char *const(*)[2])extra,
-                                  .n_extra = N_EXTRA};
+                                  .n_extra = N_EXTRA - (t->run->mode != BR__MODE_DORA)};
     if (!rc)
         rc = br__saver_save(t->ckpt->saver, &now, t->run->async_save, err);
     if (rc)

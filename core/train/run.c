@@ -429,9 +429,14 @@ static int set_peft(struct br__run_maker *k)
     if (p->init && !adapter)
         return br_fail(k->err, BR_E_CONFIG, "adapter_init is set, but mode %s trains no adapter",
                        k->r->mode);
-    if (p->dropout > 0)
-        return br_fail(k->err, BR_E_UNSUPPORTED, "peft_dropout is %g: dropout is not here yet",
+    if (!(p->dropout >= 0 && p->dropout < 1))
+        return br_fail(k->err, BR_E_CONFIG, "peft_dropout is %g, expected 0 to less than 1",
                        p->dropout);
+    if (p->dropout_post && p->dropout > 0 && k->out->mode == BR__MODE_DORA)
+        return br_fail(
+            k->err, BR_E_UNSUPPORTED,
+            "peft_dropout_position is post: DoRA drops what the adapter sees, here as in "
+            "Megatron Bridge");
     return BR_OK;
 }
 

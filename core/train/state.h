@@ -45,6 +45,10 @@ struct br__run_state {
     struct br__scaler scaler; /* scale 1 unless fp16 */
 };
 struct br__train_ckpt;
+/* Seconds of a step and of an evaluation, as a sample of the model says; 0: not measured. */
+struct br__pace {
+    double step, eval;
+};
 struct br__train {
     const struct br__run *run;
     struct br__training_opts o;
@@ -62,13 +66,23 @@ struct br__train {
     struct br__recipe_memory memory;
     struct br__trainer_memory bytes; /* with a full micro batch */
     double base_bytes;               /* private memory before weights and their state */
-    double peak_flops;               /* of the device; 0: not measured */
-    const char *resumed;             /* checkpoint that the run goes on from, or NULL */
-    int moe, n_mtp; /* the model has routed experts; prediction layers that are trained */
+    double total_bytes;              /* with them and a full micro batch */
+    struct br__pace pace;
+    int is_sample;       /* begins from random weights, whatever the run says */
+    double peak_flops;   /* of the device; 0: not measured */
+    const char *resumed; /* checkpoint that the run goes on from, or NULL */
+    int moe, n_mtp;      /* the model has routed experts; prediction layers that are trained */
     struct br__micro_room *room; /* step.c */
     struct br__train_ckpt *ckpt; /* resume.c */
     atomic_int stop;
 };
+
+/* ---- train.c, pace.c ------------------------------------------------------------------------- */
+
+/* Model, trainer and optimizer, without data. */
+int br__train_open_parts(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* Measure t->pace; what would take too much memory stays unknown. */
+int br__train_pace(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- peft.c ---------------------------------------------------------------------------------- */
 

@@ -92,6 +92,18 @@ static int64_t count_tokens(const struct br__train *t, const struct br__batch *b
     return n;
 }
 
+/* What adapters drop in this step, which a run that goes on from a checkpoint drops as well. */
+static uint64_t dropout_key(const struct br__train *t)
+{
+    uint64_t seed = t->run->seed, step = (uint64_t)t->s.iteration;
+    const uint32_t key[] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    const uint32_t counter[] = {(uint32_t)step, (uint32_t)(step >> 32), 0, 0x64726f70}; /* "drop" */
+    uint32_t bits[4];
+
+    br__philox(counter, key, bits);
+    return bits[0] | (uint64_t)bits[1] << 32;
+}
+
 static int run_micro(struct br__train *t, const struct br__batch *b, int64_t n_micro, int backward,
                      struct br__loss_sums *sums, struct br_err *err)
 {
@@ -116,6 +128,8 @@ static int run_micro(struct br__train *t, const struct br__batch *b, int64_t n_m
         .loss_scale = (float)(scale * (run->per_token ? 1 : each / BR__MAX(b->n_loss, 1.0))),
         .aux_scale = (float)(scale * share),
         .mtp_scale = (float)(scale * run->mtp_scale * share),
+        .dropout_key = dropout_key(t),
+        .first_token = sums->tokens,
     };
     rc = br__trainer_run(t->trainer, &mb, backward, &out, err);
     sums->loss += out.loss_sum;

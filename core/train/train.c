@@ -27,7 +27,8 @@ static int find_source(const struct br__train *t, struct br__weights_opts *w, st
         w->hf_model = run->config_text ? run->hf_model : NULL; /* its config.json holds */
     } else if (run->weights)
         w->hf_model = run->weights;
-    else if (run->mode > BR__MODE_SFT || (run->mode == BR__MODE_SFT && !t->resumed))
+    else if (!t->is_sample &&
+             (run->mode > BR__MODE_SFT || (run->mode == BR__MODE_SFT && !t->resumed)))
         return br_fail(err, BR_E_CONFIG,
                        "finetuning begins from a model: pretrained_checkpoint=DIR names it, a "
                        "Megatron or a Hugging Face checkpoint");
@@ -116,7 +117,9 @@ static int open_trainer(struct br__train *t, struct br_err *err)
                                .mtp = t->n_mtp,
                                .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
                                .aux_coeff = run->aux_coeff,
-                               .z_coeff = run->z_coeff};
+                               .z_coeff = run->z_coeff,
+                               .dropout = run->peft.dropout,
+                               .dropout_post = run->peft.dropout_post};
     int rc = set_recompute(run, &o, err);
 
     t->base_bytes = (double)br__private_memory();
@@ -127,6 +130,8 @@ static int open_trainer(struct br__train *t, struct br_err *err)
                                 &t->bytes, err);
     if (!rc)
         t->list = br__trainer_list(t->trainer, &t->n);
+    t->total_bytes = t->base_bytes + 3.0 * (double)t->bytes.gradients + (double)t->bytes.model +
+                     (double)t->bytes.weights + (double)t->bytes.activations;
     return rc;
 }
 
@@ -186,6 +191,16 @@ static int train_measure(struct br__train *t, struct br_err *err)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+int br__train_open_parts(struct br__train *t, struct br_err *err)
+{
+    int rc = open_model(t, err);
+
+    t->s.scaler = scaler_of(t->run);
+    if (!rc)
+        rc = open_trainer(t, err);
+    return rc || t->o.dry ? rc : open_optimizer(t, err);
+}
+
 static int open_all(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
@@ -209,6 +224,8 @@ static int open_all(struct br__train *t, struct br_err *err)
         rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)
         rc = train_measure(t, err);
+    if (!rc && t->o.pace)
+        rc = br__train_pace(t, err);
     return rc;
 }
 
@@ -247,34 +264,83 @@ void br__train_close(struct br__train *t)
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
+/* Multiples of `every` in (first, last]. */
+static int64_t times(int64_t every, int64_t first, int64_t last)
+{
+    return every ? last / every - first / every : 0;
+}
+
+/* Evaluations and checkpoints: at intervals, and once more when the run is done. */
+static void plan_counts(const struct br__train *t, struct br__train_plan *p)
+{
+    const struct br__run *run = t->run;
+    double copy = (double)br_dtype_size(run->params_dtype);
+
+    if (run->eval_iters && p->samples[BR__VALID])
+        p->evals = 1 + (run->skip_train ? 0 : times(run->eval_interval, p->first, p->last));
+    p->evals += run->eval_iters && p->samples[BR__TEST];
+    if (!run->skip_train && p->last > p->first)
+        p->saves = times(run->save_interval, p->first, p->last) +
+                   (!run->save_interval || p->last % run->save_interval != 0);
+    /* weights, main weights and two moments; frozen weights are not written */
+    p->save_bytes = p->trained * (copy + 12);
+    if (!run->skip_train)
+        p->seconds = p->step_seconds * (double)(p->last - p->first);
+    p->seconds += p->eval_seconds * (double)p->evals;
+}
+
 void br__train_plan(const struct br__train *t, struct br__train_plan *out)
 {
     const struct br__run *run = t->run;
     const struct br__recipe_memory *m = &t->memory;
     const struct br__trainer_memory *bytes = &t->bytes;
-    double moments = 2.0 * (double)bytes->gradients;
 
-    *out = (struct br__train_plan){
-        .model = run->hf_model,
-        .weights = run->weights,
-        .resumed = t->resumed,
-        .params = m->total_params,
-        .active = m->active_params,
-        .trained = m->trained_params,
-        .first = t->s.iteration,
-        .last = run->train_iters,
-        .tokens = (double)(run->train_iters - t->s.iteration) * (double)run->global_batch *
-                  (double)run->seq_length,
-        .flops_per_step = m->flops_per_step,
-        .weight_bytes = (double)(bytes->model + bytes->weights),
-        .gradient_bytes = (double)bytes->gradients,
-        .optimizer_bytes = moments,
-        .activation_bytes = (double)bytes->activations,
-        .total_bytes = t->base_bytes + moments + (double)bytes->model + (double)bytes->weights +
-                       (double)bytes->gradients + (double)bytes->activations,
-        .peak_flops = t->peak_flops};
+    *out = (struct br__train_plan){.model = run->hf_model,
+                                   .weights = run->weights,
+                                   .resumed = t->resumed,
+                                   .params = m->total_params,
+                                   .active = m->active_params,
+                                   .trained = m->trained_params,
+                                   .first = t->s.iteration,
+                                   .last = run->train_iters,
+                                   .tokens = (double)(run->train_iters - t->s.iteration) *
+                                             (double)run->global_batch * (double)run->seq_length,
+                                   .flops_per_step = m->flops_per_step,
+                                   .weight_bytes = (double)(bytes->model + bytes->weights),
+                                   .gradient_bytes = (double)bytes->gradients,
+                                   .optimizer_bytes = 2.0 * (double)bytes->gradients,
+                                   .activation_bytes = (double)bytes->activations,
+                                   .total_bytes = t->total_bytes,
+                                   .step_seconds = t->pace.step,
+                                   .eval_seconds = t->pace.eval,
+                                   .peak_flops = t->peak_flops};
     for (int i = 0; i < BR__N_SPLITS; i++)
         out->samples[i] = t->corpus.samples[i];
+    plan_counts(t, out);
+}
+
+int br__train_estimate(const struct br__run *run, struct br__train_plan *out, struct br_err *err)
+{
+    struct br__train *t = br__calloc(1, sizeof *t);
+    struct br__run random = *run;
+
+    if (!t)
+        return br__nomem(err, "for an estimate");
+    random.weights = NULL;
+    t->run = &random;
+    t->o.dry = t->is_sample = 1;
+    int rc = br__recipe_memory(run->recipe, 1, &t->memory, err);
+    if (!rc)
+        rc = br__train_open_parts(t, err);
+    if (!rc && br__run_has_adapters(run)) {
+        /* Random numbers are held; the weights under an adapter are used in their file. */
+        t->total_bytes -= (double)t->bytes.model;
+        t->bytes.model = 0;
+    }
+    if (!rc)
+        br__train_plan(t, out);
+    br__train_close(t);
+    return rc;
 }
 
 int br__train_part(const struct br__train *t, int split, size_t k, struct br__pretrain_part *out)

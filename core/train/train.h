@@ -220,6 +220,7 @@ struct br__training_opts {
     const char *plugin, *device;        /* NULL: auto */
     int threads;                        /* 0: one per CPU */
     int dry;                            /* nothing is written, no weights are read: for the plan */
+    int pace;                           /* measure how long a step takes, for the plan */
     int no_sync;                        /* do not wait until checkpoints are on the disk */
     const struct br_listener *listener; /* NULL: none */
     const struct br__train_events *events; /* NULL: none */
@@ -245,10 +246,18 @@ struct br__train_plan {
     /* Private memory: trained weights and others that are not used in their file, ...; total: of
      * the process while it trains. */
     double weight_bytes, gradient_bytes, optimizer_bytes, activation_bytes, total_bytes;
+    /* By the speed of a sample of the model: of a step, an evaluation, all of the run with the
+     * evaluations; 0: not measured. */
+    double step_seconds, eval_seconds, seconds;
+    int64_t evals, saves; /* evaluations and checkpoints that are to come */
+    double save_bytes;    /* of a checkpoint, about */
     double
         peak_flops; /* that the device can do a second; 0: the model is too small to measure it */
 };
 void br__train_plan(const struct br__train *t, struct br__train_plan *out);
+/* The same of a run whose data and weights are not looked at: parameters, memory, operations. */
+int br__train_estimate(const struct br__run *run, struct br__train_plan *out,
+                       struct br_err *err) BR_MUST_CHECK;
 /* Part k of a split's data for the plan; 0 past the last.  Finetuning data has one part without
  * sequences and tokens. */
 int br__train_part(const struct br__train *t, int split, size_t k, struct br__pretrain_part *out);

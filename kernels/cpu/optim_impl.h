@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* optim_impl.h - the optimizer's passes over flat arrays, and changes of dtype.
  *
- * Needs: vec_ops_impl.h.  Defines: the kernels square_sums, adamw, cast. */
+ * Needs: vec_ops_impl.h.  Defines: the kernels square_sums, adamw, cast, dropout. */
 
 #define SQUARES_CHUNK 65536
 #define SQUARES_PARTS 16
@@ -107,4 +107,41 @@ void BR__FN(cast)(const struct br_call *c)
         else
             memcpy((uint16_t *)o->data + to, (const uint16_t *)x->data + at, 2 * (size_t)s.n);
     }
+}
+
+/* ---- dropout --------------------------------------------------------------------------------- */
+
+/* SplitMix64 (Steele, Lea, Flood 2014): the numbered output of the stream `key`. */
+BR__INLINE uint64_t random_bits(uint64_t key, uint64_t number)
+{
+    uint64_t z = key + (number + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+#define DROPOUT_AT_ONCE 256
+
+void BR__FN(dropout)(const struct br_call *c)
+{
+    const struct br_tensor *x = &c->in[0], *o = c->out;
+    const int32_t *state = br__ints(&c->in[1]);
+    uint64_t key = (uint64_t)(uint32_t)state[0] | (uint64_t)(uint32_t)state[1] << 32;
+    int64_t cols = br__cols(o), first = state[2] * c->attr.i[1];
+    uint64_t limit = (uint64_t)(c->attr.f[0] * 4294967296.0);
+    float keep = (float)(1 / (1 - c->attr.f[0])), part[DROPOUT_AT_ONCE];
+    struct br__row_range s = br__row_ranges(c, br__rows(o), cols);
+    key = random_bits(key, (uint64_t)c->attr.i[0]);
+    while (br__row_range_next(&s))
+        for (int64_t i = 0; i < s.n; i += DROPOUT_AT_ONCE) {
+            int64_t n = s.n - i < DROPOUT_AT_ONCE ? s.n - i : DROPOUT_AT_ONCE, col = s.col + i;
+            int64_t number = (first + s.row) * cols + col, to = br__row_at(o, s.row) + col;
+            widen(part, x, br__row_at(x, s.row) + col, n);
+            for (int64_t k = 0; k < n; k++)
+                part[k] *= random_bits(key, (uint64_t)(number + k)) >> 32 < limit ? 0 : keep;
+            if (o->dtype == BR_F32)
+                memcpy((float *)o->data + to, part, (size_t)n * sizeof *part);
+            else
+                narrow((uint16_t *)o->data + to, part, n);
+        }
 }

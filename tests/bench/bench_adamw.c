@@ -99,7 +99,7 @@ int main(int argc, char **argv)
     struct br_err err = BR_ERR_INIT;
     struct br__device d = {0};
     int64_t n = (int64_t)((argc > 1 ? strtod(argv[1], NULL) : 32) * 1e6) / 64 * 64;
-    int rounds = argc > 2 ? atoi(argv[2]) : 11;
+    int rounds = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 11;
     double f32[3], half[3];
     if (n < 64 || rounds < 1 || rounds > MAX_ROUNDS) {
         fprintf(stderr, "usage: bench_adamw [MILLIONS [ROUNDS]]\n");

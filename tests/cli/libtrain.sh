@@ -21,6 +21,7 @@ opt("calculate_per_token_loss"; .per_token), opt("moe_aux_loss_coeff"; .model.mo
 
 # The same of finetuning.
 finetune_filter='
+def opt($k; $v): if $v == null then empty else "\($k)=\($v)" end;
 "hf_model=\($model)", "pretrained_checkpoint=\($model)", "dataset_path=\($case)/data", "do_validation=false",
 "dataset_kwargs=\({prompt_template: .sft.template, answer_only_loss: .sft.answer_only} | tojson)",
 "seq_length=\(.seq)", "micro_batch_size=\(.mbs)", "global_batch_size=\(.gbs)", "train_iters=\(.iters)",
@@ -31,7 +32,7 @@ finetune_filter='
 "cross_entropy_loss_fusion=\(.prec == "bf16")", "calculate_per_token_loss=\(.per_token // false)",
 (select(.sft.pack) | "packed_sequence=true", "packed_sequence_size=\(.sft.pack)"),
 (select(.model.moe_aux_loss_coeff) | "moe_aux_loss_coeff=\(.model.moe_aux_loss_coeff)"),
-(select(.peft == "dora") | "dora_qkv_bias=inside"), (select(.peft) | "peft_dim=8", "peft_alpha=16", "adapter_init=\($case)/init_trainable.safetensors")'
+(select(.peft == "dora") | "dora_qkv_bias=inside"), opt("peft_target_modules"; .targets), (select(.peft) | "peft_dim=8", "peft_alpha=16", "adapter_init=\($case)/init_trainable.safetensors")'
 
 # typed CASE [MODEL]: `args` is what follows `bridge train` for it; MODEL where the case has no hf/ of its own.
 typed() {

@@ -35,7 +35,7 @@ screen() {
     }
     NR == 1 { put($0); next }
     match($0, /^\[[0-9]*[A-Z]/) {
-        code = substr($0, RLENGTH, 1); n = substr($0, 2, RLENGTH - 2) + 0
+        code = substr($0, RLENGTH, 1); n = substr($0, 2, RLENGTH - 2) + 0; if (!n) n = 1
         if (code == "A") y -= n
         else if (code == "K" || code == "J") line[y] = substr(line[y], 1, x)
         if (code == "J") { for (i = y + 1; i <= last; i++) delete line[i]; last = y }

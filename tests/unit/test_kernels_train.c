@@ -731,6 +731,95 @@ START_TEST(log_of_sums)
 }
 END_TEST
 
+#define DROP_ROWS 37
+#define DROP_COLS 300
+
+/* Dropout of ones: what remains of each is 0 or 1 / (1 - p). */
+static struct br_tensor dropped(const struct kern_place *p, uint32_t dtype, const int32_t state[3],
+                                int64_t stream)
+{
+    struct br_tensor x = TENSOR(dtype, DROP_ROWS, DROP_COLS), s = TENSOR(BR_I32, 3);
+    for (int64_t i = 0; i < DROP_ROWS * DROP_COLS; i++)
+        set(&x, i, 1);
+    memcpy(s.data, state, 3 * sizeof *state);
+    struct kern_call c = {
+        .op = BR_OP_DROPOUT, .n_in = 2, .in = {x, s}, .attr = {.i = {stream, 1}, .f = {0.25}}};
+    c.out = TENSOR(dtype, DROP_ROWS, DROP_COLS);
+    run_call(p, &c);
+    tensor_free(&x);
+    tensor_free(&s);
+    return c.out;
+}
+
+/* Of how many elements one is dropped and the other is not. */
+static int64_t differing(const struct br_tensor *a, const struct br_tensor *b, int64_t shift)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i + shift < count(a); i++)
+        n += (get(a, i + shift) != 0) != (get(b, i) != 0);
+    return n;
+}
+
+/* Every place drops the same; another key, stream or row drops others; a quarter of each column is
+ * dropped, in the mean over keys, so the expectation of every element is what it was. */
+static void dropouts(const struct kern_place *p, void *arg)
+{
+    struct br_tensor *first = arg;
+    const int32_t state[3] = {77, -5, 4}, next[3] = {77, -5, 5}, other[3] = {78, -5, 4};
+    int64_t n = DROP_ROWS * DROP_COLS;
+    struct br_tensor a = dropped(p, BR_F32, state, 3), b = dropped(p, BR_BF16, state, 3),
+                     down = dropped(p, BR_F32, next, 3), key = dropped(p, BR_F32, other, 3),
+                     stream = dropped(p, BR_F32, state, 4);
+    for (int64_t i = 0; i < n; i++) {
+        ck_assert(get(&a, i) == 0 || get(&a, i) == (double)(float)(1 / 0.75));
+        ck_assert_double_eq(get(&b, i), round_to(BR_BF16, get(&a, i)));
+    }
+    ck_assert_int_eq(differing(&a, &down, DROP_COLS), 0);
+    ck_assert_int_gt(differing(&a, &key, 0), n / 4);
+    ck_assert_int_gt(differing(&a, &stream, 0), n / 4);
+    ck_assert_int_gt(differing(&a, &a, 1), n / 4);
+    if (!first->data)
+        *first = dropped(p, BR_F32, state, 3);
+    ck_assert_int_eq(differing(&a, first, 0), 0);
+    tensor_free(&a);
+    tensor_free(&b);
+    tensor_free(&down);
+    tensor_free(&key);
+    tensor_free(&stream);
+}
+
+START_TEST(dropout_by_counter)
+{
+    struct br_tensor first = {0};
+    in_each_place(dropouts, &first);
+    tensor_free(&first);
+}
+END_TEST
+
+static void expectations(const struct kern_place *p, void *arg)
+{
+    enum { KEYS = 400 };
+    double sum[DROP_COLS] = {0};
+    int *done = arg;
+    if ((*done)++)
+        return; /* all places drop the same */
+    for (int32_t k = 0; k < KEYS; k++) {
+        struct br_tensor a = dropped(p, BR_F32, (const int32_t[3]){k, 9, 0}, 0);
+        for (int64_t i = 0; i < DROP_ROWS * DROP_COLS; i++)
+            sum[i % DROP_COLS] += get(&a, i) / (KEYS * DROP_ROWS);
+        tensor_free(&a);
+    }
+    for (int c = 0; c < DROP_COLS; c++) /* 6 standard deviations */
+        ck_assert_double_lt(fabs(sum[c] - 1), 6 * sqrt(0.25 / 0.75 / (KEYS * DROP_ROWS)));
+}
+
+START_TEST(dropout_keeps_the_expectation)
+{
+    int done = 0;
+    in_each_place(expectations, &done);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("kernels_train");
@@ -747,6 +836,8 @@ int main(void)
     tcase_add_test(t, squares_are_the_reference);
     tcase_add_test(t, casts_round);
     tcase_add_test(t, log_of_sums);
+    tcase_add_test(t, dropout_by_counter);
+    tcase_add_test(t, dropout_keeps_the_expectation);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -116,7 +116,7 @@ static void open_graph(struct graph *x, int toy, int values, int backward)
     for (br_val v = 1; v < x->end; v++)
         if (br__node(g, v)->op == BR_OP_PARAM)
             want[n++].leaf = v;
-    const struct br__root root = {x->losses.loss, x->losses.weights};
+    const struct br__root root = {x->losses.lm.loss, x->losses.lm.weights};
     if (backward)
         must(br__grad(g, &root, 1, want, n, grad, &err), &err);
 }
