@@ -66,6 +66,7 @@ BR_INLINE bool find_place(const struct attention &a, int64_t block, struct place
 
 template <int D> BR_INLINE void load_queries(bf16 *to, const struct attention &a, const place &p)
 {
+    BR_NO_UNROLL
     for (int i = (int)threadIdx.x; i < ROWS * D / 8; i += THREADS) {
         const int row = i / (D / 8), at = i % (D / 8);
         const int64_t r = p.first + row;
@@ -87,6 +88,7 @@ template <int D>
 BR_INLINE void load_keys(bf16 *to, const struct attention &a, const struct rows &x, const place &p,
                          int64_t k, int64_t end)
 {
+    BR_NO_UNROLL
     for (int i = (int)threadIdx.x; i < shape<D>::keys * D / 8; i += THREADS) {
         const int row = i / (D / 8), at = i % (D / 8);
         const bool there = k + row < end;
@@ -112,7 +114,7 @@ template <int D> BR_INLINE void multiply_keys(warp_rows<D> *w, bf16 *q, bf16 *k)
     for (int j = 0; j < shape<D>::keys / 8; j++)
         for (int i = 0; i < 4; i++)
             w->s[j][i] = 0;
-    BR_UNROLL
+    BR_UNROLL_2
     for (int step = 0; step < D / 16; step++) {
         uint32_t a[4];
         gpu_ldmatrix_x4(a, piece<D>(q, row + m % 2 * 8 + l, step * 2 + m / 2));
