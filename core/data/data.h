@@ -294,7 +294,7 @@ struct br__build_result {
     int64_t documents, empty, bad; /* records written, without tokens, left out */
     int64_t tokens;                /* of all keys */
     uint64_t bytes;                /* of text */
-    double cpu_seconds;            /* of all threads, tokenising */
+    double cpu_seconds;            /* of all threads, from records to tokens */
 };
 /* All or nothing: the files appear when they are complete.  A text file is one document.  Memory
  * does not grow with the input. */

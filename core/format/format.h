@@ -55,7 +55,7 @@ struct br__ckpt {
 };
 
 /* Open a directory of either format: torch_dist if it (or an iteration below it) has .metadata,
- * else HF.  BR_E_NOTFOUND, BR_E_FORMAT, BR_E_IO, BR_E_NOMEM. */
+ * else HF; or one safetensors file.  BR_E_NOTFOUND, BR_E_FORMAT, BR_E_IO, BR_E_NOMEM. */
 int br__ckpt_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 void br__ckpt_close(struct br__ckpt *ck); /* NULL and half-built are fine */
 /* Read n bytes at byte offset `off` of the contiguous row-major little-endian global tensor,
@@ -105,7 +105,7 @@ int br__hf_is_side_file(const char *name, int tokenizer_only);
 
 /* ---- safetensors files ----------------------------------------------------------------------- */
 
-#define BR__ST_HEADER_MAX (100u << 20) /* as the reference implementation */
+#define BR__ST_HEADER_MAX 100000000u /* as the reference implementation */
 /* One tensor of a header; `name` in the arena that was given. */
 struct br__st_entry {
     const char *name;

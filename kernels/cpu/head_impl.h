@@ -309,7 +309,7 @@ void BR__FN(head_grad)(const struct br_call *c)
 
 struct head_pass {
     struct head d;
-    char *kept; /* [d.T, d.V] logits, rounded if they are to be: of `size` bytes each */
+    char *kept; /* logits, [d.T, words] of each panel, rounded if they are to be: `size` bytes */
     struct head_token *token; /* [d.T] */
     float *logit;             /* [d.T] the label's */
     float *dx;                /* [d.T, h] */
@@ -368,7 +368,7 @@ static void pass_keep(const struct head_pass *p, int64_t t, int64_t v, int64_t n
     float *row = p->d.tile + t * HEAD_PANEL;
     struct head_token *k = &p->token[t];
     int64_t label = p->d.labels[t] - p->d.first - v;
-    char *to = p->kept + (t * p->d.V + v) * p->size;
+    char *to = p->kept + (v * p->d.T + t * n) * p->size;
     if (p->d.rounded) {
         narrow((uint16_t *)(void *)to, row, n);
         rounded(row, n);
@@ -398,7 +398,7 @@ static void pass_fetch(const struct head_pass *p, int64_t t, int64_t v, int64_t 
 {
     float *row = p->d.tile + t * HEAD_PANEL;
     const struct br_tensor kept = {.data = p->kept, .dtype = p->d.x.dtype};
-    widen(row, &kept, t * p->d.V + v, n);
+    widen(row, &kept, v * p->d.T + t * n, n);
 }
 
 /* Rows t .. t + n of x. */
