@@ -307,4 +307,10 @@ int br__data_merge(const char *const *inputs, size_t n, const char *output, int 
 /* NAME of NAME.bin, NAME.idx or NAME, in the arena; NULL: out of memory. */
 const char *br__data_prefix(struct br__arena *a, const char *path);
 
+/* ---- random.c -------------------------------------------------------------------------------- */
+
+/* States of MT19937 as numpy.random.seed(seed), torch.manual_seed(seed) and random.seed(seed) leave
+ * them: the words, of which none is drawn. */
+void br__random_seeded(uint32_t seed, uint32_t numpy[624], uint32_t python[624]);
+
 #endif
