@@ -502,9 +502,10 @@ static int make_sft(struct br__run_maker *k)
     struct br__run_data *d = &k->out->data;
     const char *chat = br__run_text(k, BR__RK_sft_preprocessing);
     const char *loss = br__run_text(k, BR__RK_sft_loss_mode);
+    size_t n_paths = 0;
     int rc = set_sft_files(k);
 
-    if (!rc && br__run_text(k, BR__RK_data_paths))
+    if (!rc && br__run_list(k, BR__RK_data_paths, &n_paths) && n_paths)
         rc = br_fail(k->err, BR_E_UNSUPPORTED,
                      "data_paths is for pretraining, and recipe '%s' finetunes; dataset_path names "
                      "the folder of its data",

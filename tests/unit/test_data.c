@@ -247,6 +247,31 @@ START_TEST(npy_is_as_numpy_writes_it)
 }
 END_TEST
 
+/* two.npy with `bytes` bytes of v at `at`, cut to n bytes, is not an array; n 0: not cut. */
+static void npy_refused(size_t at, uint64_t v, size_t bytes, size_t n, const char *says)
+{
+    char *text;
+    size_t size;
+    uint64_t off;
+    struct br__npy x = {0};
+    must(br__read_text(DATA "two.npy", 1 << 16, &text, &size, &err));
+    memcpy(text + at, &v, bytes);
+    int rc = br__npy_parse(&x, (const unsigned char *)text, n ? n : size, &off, &err);
+    ck_assert_msg(rc != BR_OK && strstr(err.msg, says), "%d: %s; expected: %s", rc, err.msg, says);
+    br__free(text);
+}
+
+START_TEST(a_broken_npy_is_refused)
+{
+    npy_refused(1, 'n', 1, 0, "does not begin as an array of numpy.save");
+    npy_refused(0, 0x93, 1, 11, "does not begin as an array of numpy.save");
+    npy_refused(6, 4, 1, 0, "version 4.0, expected 1.0 to 3.0");
+    npy_refused(8, 5000, 2, 0, "a header of 5000 bytes in a file of ");
+    npy_refused(0, 0x93, 1, 150, "bytes of elements, but the shape needs 24");
+    npy_refused(8, 117, 2, 0, "expected a multiple of 8, as numpy writes it");
+}
+END_TEST
+
 /* ---- random numbers -------------------------------------------------------------------------- */
 
 /* The generators of numpy and torch against their own numbers; the fixtures depend on them. */
@@ -723,6 +748,38 @@ START_TEST(what_cannot_be_sampled_is_refused)
     paths[3] = "y";
     o.n_paths = 4;
     open_refused(&o, "1 of 2 names are preceded by a weight");
+    o.split_paths[BR__TRAIN] = paths;
+    o.n_split_paths[BR__TRAIN] = 2;
+    open_refused(&o, "data paths are given for all splits and for each");
+    o = (struct br__pretrain_opts){.seq_length = 8, .n_samples = {4, 0, 0}, .split = "1,1,1"};
+    open_refused(&o, "mock data needs the size of a vocabulary, got 0");
+}
+END_TEST
+
+static void sampler_refused(struct br__data_sampler s, int64_t consumed, const char *says)
+{
+    int64_t index[8], n, consumes;
+    int rc = br__data_sampler_next(&s, consumed, index, &n, &consumes, &err);
+    ck_assert_msg(rc != BR_OK && strstr(err.msg, says), "%d: %s; expected: %s", rc, err.msg, says);
+    br__data_sampler_free(&s);
+}
+
+START_TEST(samplers_refuse_what_gives_no_batch)
+{
+    struct br__data_sampler s = {.kind = BR__SAMPLER_CYCLIC, .total = 3, .micro_batch = 4, .dp = 1};
+    sampler_refused(s, 0, "3 samples are fewer than one batch of 4");
+    s.total = 8;
+    sampler_refused(s, 2, "2 samples consumed are no whole number of batches of 4");
+    s.total = 0;
+    sampler_refused(s, 0, "the data has no samples");
+    s = (struct br__data_sampler){
+        .kind = BR__SAMPLER_BATCH, .total = 3, .micro_batch = 1, .global_batch = 4, .dp = 1};
+    sampler_refused(s, 0, "3 samples are fewer than one global batch of 4");
+    s.total = BR__RANDPERM_MAX + 1;
+    sampler_refused(s, 0, "samples to shuffle, at most ");
+    s.global_batch = 3;
+    s.micro_batch = 2;
+    sampler_refused(s, 0, "global_batch_size 3 is no multiple of micro_batch_size x ");
 }
 END_TEST
 
@@ -826,6 +883,8 @@ int main(void)
     tcase_add_test(t, an_id_too_large_and_an_abort_leave_nothing);
     tcase_add_test(t, a_broken_index_is_refused);
     tcase_add_test(t, npy_is_as_numpy_writes_it);
+    tcase_add_test(t, a_broken_npy_is_refused);
+    tcase_add_test(t, samplers_refuse_what_gives_no_batch);
     tcase_add_test(t, generators_are_numpy_s_and_torch_s);
     tcase_add_test(t, gpt_dataset_is_megatron_s);
     tcase_add_test(t, flags_of_samples_are_megatron_s);

@@ -116,6 +116,7 @@ START_TEST(records_that_are_no_samples_are_refused)
     refused("{\"input_ids\": [1, -1]}", "\"input_ids\"[1] is -1");
     refused("{\"input_ids\": [1, 2.5]}", "");
     refused("{\"input_ids\": [[1, 2]]}", "array of arrays");
+    refused("{\"input_ids\": [1, 2], \"input_ids\": [3]}", "two members \"input_ids\"");
     refused("{\"input_ids\": [1, 2], \"loss_mask\": [1, 1]}",
             "\"loss_mask\" has 2 entries, expected 1 (one less than input_ids)");
     refused("{\"input_ids\": [1, 2], \"labels\": [1]}", "\"labels\" has 1 entries, expected 2");

@@ -119,6 +119,31 @@ START_TEST(what_is_not_read_is_said)
 }
 END_TEST
 
+/* flat_snappy with 4 bytes of v at `end` bytes from its end. */
+static void end_refused(size_t end, uint32_t v, const char *says)
+{
+    char dir[600], path[700], *text;
+    size_t n;
+    struct br__parquet *p;
+    make_temp_dir(dir, sizeof dir, "bridge-parquet");
+    snprintf(path, sizeof path, "%s/x.parquet", dir);
+    must(br__read_text(path_of("flat_snappy"), 1 << 24, &text, &n, &err));
+    memcpy(text + n - end, &v, sizeof v);
+    must(br__write_file(path, text, n, 0, &err));
+    br__free(text);
+    int rc = br__parquet_open(&p, path, &err);
+    ck_assert_msg(rc != BR_OK && strstr(err.msg, says), "%d: %s", rc, err.msg);
+    must(br__remove_tree(dir, &err));
+}
+
+START_TEST(a_broken_end_is_said)
+{
+    end_refused(4, 0, "it does not begin and end with 'PAR1'");
+    end_refused(8, UINT32_MAX, "a footer of 4294967295 bytes in a file of ");
+    end_refused(8, 9, "its metadata is broken: ");
+}
+END_TEST
+
 /* A file that is cut, or has one byte changed, is read or refused; the sanitizers check that
  * nothing else happens. */
 START_TEST(damage_is_survived)
@@ -163,6 +188,7 @@ int main(void)
     tcase_add_test(t, rows_are_pyarrow_s);
     tcase_add_test(t, columns_are_chosen);
     tcase_add_test(t, what_is_not_read_is_said);
+    tcase_add_test(t, a_broken_end_is_said);
     tcase_add_test(t, damage_is_survived);
     suite_add_tcase(s, t);
     return run_suite(s);

@@ -350,6 +350,14 @@ START_TEST(pretraining_data_is_found)
             "both asked for");
     refused("qwen3_600m_pretrain_config", SETS("dataset_path=a"), 0, BR_E_CONFIG,
             "data_paths names its data");
+    refused("qwen3_600m_finetune_config", SETS("dataset_path=org/set", "data_paths=a"), 0,
+            BR_E_UNSUPPORTED, "data_paths is for pretraining");
+    refused("qwen3_600m_pretrain_config",
+            SETS(set("data_paths", br__arena_printf(&arena, "[0.5,%s,0.5,b]", ids))), 0,
+            BR_E_UNSUPPORTED, "cannot be blended with other data; give it alone");
+    const char *flat = in_dir("flat", "{\"train\": [true]}");
+    refused("qwen3_600m_pretrain_config", SETS(set("per_split_data_args_path", flat)), 0,
+            BR_E_FORMAT, "\"train\" is no list of texts and weights");
 }
 END_TEST
 

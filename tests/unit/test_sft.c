@@ -363,6 +363,16 @@ START_TEST(bad_records_say_where_and_what)
     refused(good, o, "truncation_field 'question' is no field");
     o = (struct br__sft_opts){.prompt_column = "input"};
     refused(good, o, "go together");
+    o = (struct br__sft_opts){.prompt_column = "input",
+                              .completion_column = "output",
+                              .prompt_template = "Q: {question}"};
+    refused(good, o, "prompt_template: {question}, expected {prompt} alone");
+    char many[800] = "";
+    for (int i = 0; i < 70; i++)
+        snprintf(many + strlen(many), sizeof many - strlen(many), "{input}a");
+    snprintf(many + strlen(many), sizeof many - strlen(many), "{output}");
+    o = (struct br__sft_opts){.prompt_template = many};
+    refused(good, o, "the template has more than ");
     o = (struct br__sft_opts){.add_bos = 1};
     refused(good, o, "names no bos_token");
 
