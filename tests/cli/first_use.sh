@@ -94,6 +94,6 @@ expect 2 recipe show qwen3_8b_pretrain_config --section optimiser
 expect 11 recipe show qwen2_500m_pretrain_config --example
 expect 0 recipe show qwen25_7b_pretrain_config --example
 grep -q "^train_iters = 500000 " "$out" || fail "the example does not apply"
-expect 0 recipe show qwen25_7b_pretrain_config --example --set train_iters=7
-grep -q "^train_iters = 7 " "$out" || fail "--set does not win over the example"
+expect 0 recipe show qwen25_7b_pretrain_config --example --set train_iters=700
+grep -q "^train_iters = 700 " "$out" || fail "--set does not win over the example"
 done_ok
