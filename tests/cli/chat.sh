@@ -50,7 +50,7 @@ complains 'input line 1: byte'
 expect 2 chat-template
 complains "needs --tokenizer"
 expect 11 chat-template --tokenizer ./nothing
-complains "'./nothing' does not exist"
+complains "'./nothing' is neither a directory nor of the form ORG/NAME"
 expect 11 chat-template --tokenizer "$own" ./nothing
 mkdir empty
 expect 11 chat-template --tokenizer empty

@@ -164,16 +164,16 @@ prompt_of() { "$BRIDGE" chat-template --tokenizer chat --add-generation-prompt "
 prompt_of '[{"role": "user", "content": "He said \"hi\""}]'
 expect 0 generate chat --prompt "$(cat rendered)" "${f32[@]}" --json
 want=$(ids)
-expect 0 generate chat --chat --prompt 'He said "hi"' "${f32[@]}" --json
+expect 0 generate chat --chat --greedy --prompt 'He said "hi"' "${f32[@]}" --json
 same "--chat"
 expect 0 generate chat --apply-chat-template <<<'He said "hi"' "${f32[@]}" --json
 prompt_of '[{"role": "system", "content": "Be\\brief"}, {"role": "user", "content": "Hi"}]' --enable-thinking false
 expect 0 generate chat --prompt "$(cat rendered)" "${f32[@]}" --json
 want=$(ids)
-expect 0 generate chat --chat --system 'Be\brief' --enable-thinking false -p Hi "${f32[@]}" --json
+expect 0 generate chat --chat --greedy --system 'Be\brief' --enable-thinking false -p Hi "${f32[@]}" --json
 same "--system, --enable-thinking"
 printf 'Hi\n' >prompts
-expect 0 generate chat --chat --system 'Be\brief' --enable-thinking false --prompts-file prompts "${f32[@]}" --json
+expect 0 generate chat --chat --greedy --system 'Be\brief' --enable-thinking false --prompts-file prompts "${f32[@]}" --json
 jq '.sequences[0]' "$out" >one && mv one "$out"
 same "--chat in a batch"
 
@@ -231,9 +231,7 @@ odd 5 "rotary embedding of 96 channels" qwen3_next partial_rotary_factor=3
 odd 5 "rotary embedding of 33 channels" qwen3 head_dim=33
 odd 5 "with theta 0 is impossible" qwen3 rope_theta=0
 odd 5 "YaRN with factor 0" qwen3 'rope_scaling={"rope_type":"yarn","factor":0,"original_max_position_embeddings":128}'
-odd 12 "rope_scaling.attention_factor is 3" qwen3 \
-    'rope_scaling={"rope_type":"yarn","factor":4,"original_max_position_embeddings":128,"attention_factor":3}'
-odd 12 "hidden_act is 'gelu'" qwen2 hidden_act=gelu
+odd 12 "'hidden_act' is \"gelu\", which changes the forward pass" qwen2 hidden_act=gelu
 odd 5 "9 of 4 experts" qwen3_moe num_experts_per_tok=9
 odd 5 "0 of 4 experts" qwen3_moe num_experts_per_tok=0
 

@@ -10,7 +10,7 @@ conversation() { # a conversation of one turn through --chat; of several, its te
     thinking=$(jq .enable_thinking <<<"$1")
     jq -j .prompt_text <<<"$1" >rendered
     if [ "$(jq '.messages | length' <<<"$1")" = 1 ]; then
-        words+=(--chat --prompt "$(jq -r '.messages[0].content' <<<"$1")")
+        words+=(--chat --greedy --prompt "$(jq -r '.messages[0].content' <<<"$1")")
         [ "$thinking" = null ] || words+=(--enable-thinking "$thinking")
     fi
     expect 0 generate "$model" "${words[@]}" <rendered

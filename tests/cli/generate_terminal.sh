@@ -8,8 +8,8 @@ cp -r "$data/hf/qwen3_tiny_chat" chat
 chmod -R u+w chat
 cp "$data/chat/chat_template.jinja" chat/
 
-"$BRIDGE" generate chat --chat -p One "${f32[@]}" -N 6 -q >first
-printf 'One\nTwo\n' | TERM=dumb script -qec "'$BRIDGE' generate chat --chat --dtype float32 --threads 2 -N 6 -q" /dev/null |
+"$BRIDGE" generate chat --chat --greedy -p One "${f32[@]}" -N 6 -q >first
+printf 'One\nTwo\n' | TERM=dumb script -qec "'$BRIDGE' generate chat --chat --greedy --dtype float32 --threads 2 -N 6 -q" /dev/null |
     tr -d '\r' >"$out" || fail "on a terminal"
 says "> $(cat first)"
 jq -cn --rawfile answer first '[{role: "user", content: "One"},
