@@ -103,10 +103,12 @@ int br__input_next(struct br__input *f, struct br_err *err)
         return next_rows(f, err);
     while (f->at < f->file.size && !cut) {
         size_t n = (size_t)BR__MIN(f->file.size - f->at, (uint64_t)BATCH);
-        char *to = f->block.n > LINE_MAX_BYTES ? NULL : br__buf_room(&f->block, n);
-        if (!to)
+        if (f->block.n > LINE_MAX_BYTES)
             return br_fail(err, BR_E_UNSUPPORTED, "'%s', record %" PRId64 ": longer than %zu bytes",
                            f->file.path, f->first, LINE_MAX_BYTES);
+        char *to = br__buf_room(&f->block, n);
+        if (!to)
+            return br__nomem(err, "reading '%s'", f->file.path);
         int rc = br__file_read(&f->file, f->at, to, n, err);
         if (rc)
             return rc;
