@@ -58,7 +58,7 @@ int br_dtype_from_torch(const char *name)
     if (br__starts(name, "torch."))
         name += strlen("torch.");
     for (int i = BR_NONE + 1; i < BR_N_DTYPES; i++)
-        if (strcmp(dtypes[i].torch, name) == 0)
+        if (dtypes[i].bytes && strcmp(dtypes[i].torch, name) == 0)
             return i;
     return BR_NONE;
 }

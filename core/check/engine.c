@@ -55,7 +55,29 @@ static int check_pass(const struct checker *k, struct br__llm *m, struct br__tra
 }
 
 /* Logits, loss and every gradient are finite, and no gradient is missing. */
-static int finite_results(const struct br__trace *t, size_t n_params, struct br_err *err)
+/* The first weights without a gradient, by name: those that the builder leaves out. */
+static int left_out(const struct br__trace *t, const struct br__llm *m, size_t n_used, size_t n,
+                    struct br_err *err)
+{
+    const struct br__weights *w = br__llm_weights(m);
+    struct br__buf names = {0};
+    size_t told = 0;
+    for (size_t i = 0; i < w->n_sources && told < 8; i++) {
+        char grad[256];
+        snprintf(grad, sizeof grad, "grad.%s", w->sources[i].name);
+        if (br__starts(w->sources[i].name, "mtp.") || br__trace_find(t, grad))
+            continue;
+        br__buf_printf(&names, "%s'%s'", told++ ? ", " : "", w->sources[i].name);
+    }
+    int rc = br_fail(
+        err, BR_E_PLUGIN, "%zu of %zu weights have a gradient; the builder leaves out %s%s", n_used,
+        n, names.n && !names.failed ? names.p : "the others", n - n_used > told ? " and more" : "");
+    br__buf_free(&names);
+    return rc;
+}
+
+static int finite_results(const struct br__trace *t, const struct br__llm *m, size_t n_params,
+                          struct br_err *err)
 {
     size_t grads = 0;
     for (size_t i = 0; i < t->n; i++) {
@@ -66,10 +88,7 @@ static int finite_results(const struct br__trace *t, size_t n_params, struct br_
         grads += br__starts(r->name, "grad.");
     }
     if (grads < n_params)
-        return br_fail(err, BR_E_PLUGIN,
-                       "%zu of %zu weights have a gradient; the builder leaves "
-                       "out the others",
-                       grads, n_params);
+        return left_out(t, m, grads, n_params, err);
     return 0;
 }
 
@@ -133,7 +152,7 @@ static void check_run(struct checker *k)
     for (int i = 0; !rc && i < TOKENS; i++)
         k->ids[i] = (int32_t)((i * 37 + 5) % br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE));
     if (!rc && !(rc = check_pass(k, m, &t, &why)))
-        rc = finite_results(&t, count_params(m), &why);
+        rc = finite_results(&t, m, count_params(m), &why);
     check_tell(k, "toy forward and backward", rc, &why, "finite, a gradient for every weight");
     if (!rc) {
         const struct br__named *logits = br__trace_find(&t, "logits");

@@ -21,7 +21,9 @@
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
+ *   cmd_generate.c generate, with converse.c (a conversation) and line.c (a line of a terminal)
  *   cmd_download.c download                             cmd_data.c data build, merge, inspect
+ *   cmd_cache.c    cache ls, rm, verify, prune; clean
  *   cmd_train.c    train, with train_plan.c and train_log.c; train_report.c train report
  *   cmd_adapter.c  adapter export, import, merge, verify */
 #ifndef BRIDGE_CORE_CLI_H
@@ -47,6 +49,11 @@
     X(DIFF, diff)                                                                                  \
     X(REPAIR, repair)                                                                              \
     X(DOWNLOAD, download)                                                                          \
+    X(CACHE_LS, cache_ls)                                                                          \
+    X(CACHE_RM, cache_rm)                                                                          \
+    X(CACHE_VERIFY, cache_verify)                                                                  \
+    X(CACHE_PRUNE, cache_prune)                                                                    \
+    X(CLEAN, clean)                                                                                \
     X(TOY, toy)                                                                                    \
     X(LIST, list)                                                                                  \
     X(PLUGIN_LIST, plugin_list)                                                                    \
@@ -105,9 +112,9 @@ struct br__command {
     const char *about;    /* paragraphs, for help and the man page                         */
     const char *examples; /* one command a line                                            */
     uint8_t pos_opt[BR__MAX_POS]; /* the option that bare argument i stands for; NONE: c->pos */
-    uint8_t min_pos, max_pos;     /* bare arguments; those that stand for options are never
-                                     required: `need` is                                   */
-    uint8_t need[BR__MAX_NEED];   /* options without which the command cannot start        */
+    uint8_t min_pos, max_pos;   /* bare arguments in c->pos; those that stand for options are never
+                                   required: `need` is                                   */
+    uint8_t need[BR__MAX_NEED]; /* options without which the command cannot start        */
 };
 extern const struct br__command br__commands[BR__N_CMD];
 
@@ -156,6 +163,8 @@ struct br__cli {
     struct br__cli_value opt[BR__N_OPT];
     const char **pos; /* bare arguments after the command's name             */
     size_t n_pos;
+    int argc; /* as br__cli_parse was given them */
+    char **argv;
     const char **idle; /* sentences about options that have no effect here    */
     size_t n_idle;
 };
@@ -275,6 +284,7 @@ struct br__report {
     int quiet, json;
     enum br__progress_style progress;
     int drawn;           /* lines of a bar or a block that stand at the terminal's bottom */
+    int width;           /* bytes of the last of them */
     int notes_to_stdout; /* verify: differences are the command's output, so they go to stdout */
     char phase[128];
     double began, shown;
@@ -296,6 +306,20 @@ void br__report_block(struct br__report *r, const char *text, int lines);
 void br__report_leave(struct br__report *r);                  /* what is drawn stays */
 void br__report_json(struct br__report *r, struct br__js *j); /* "notes" and "warnings" */
 void br__report_free(struct br__report *r);
+/* What is being done is told once it takes more than a second: a line, on a terminal until it ends.
+ * text: plain ASCII, and there until then. */
+struct br__wait {
+    struct br__report *r;
+    const char *text;
+    pthread_t thread;
+    pthread_cond_t ends;
+    int running, over;
+};
+void br__wait_begin(struct br__wait *w, struct br__report *r, const char *text);
+void br__wait_end(struct br__wait *w); /* zeroed or ended is fine */
+/* From here on errors, warnings and notes are coloured, or not: --color, else NO_COLOR
+ * (no-color.org), else whether stderr is a terminal that can do more than text. */
+void br__color_begin(const struct br__cli *c);
 /* "bridge: text" on stderr; where may be NULL or "". */
 void br__print_error(const struct br_err *err, int verbose);
 
@@ -341,19 +365,30 @@ int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *
 /* ---- interrupt.c: runs that a signal ends ---------------------------------------------------- */
 
 struct br__interrupt {
-    const char *temp; /* folder to remove, or NULL */
-    const char *say;  /* else this is printed, or NULL */
+    const char *temp;       /* folder to remove, or NULL */
+    void (*tell)(void *ud); /* else this is called, beside the run's threads, or NULL */
+    void *ud;
     int held, running, last;
     _Atomic int over;
     pthread_t thread;
     sigset_t set, before;
 };
-/* Until br__interrupt_end, SIGINT, SIGTERM and SIGHUP remove `temp` or print `say` before they end
+/* Until br__interrupt_end, SIGINT, SIGTERM and SIGHUP remove `temp` or call `tell` before they end
  * the process. */
-void br__interrupt_begin(struct br__interrupt *i, const char *temp, const char *say);
+void br__interrupt_begin(struct br__interrupt *i, const char *temp, void (*tell)(void *ud),
+                         void *ud);
 /* The same in two steps: between them the signals wait, so that `temp` can be made. */
 void br__interrupt_hold(struct br__interrupt *i);
-void br__interrupt_start(struct br__interrupt *i, const char *temp, const char *say);
+void br__interrupt_start(struct br__interrupt *i, const char *temp, void (*tell)(void *ud),
+                         void *ud);
+/* For tell: one line with what is kept to go on with, how big it is, the command that goes on and
+ * the one that removes it. */
+struct br__kept {
+    const struct br__cli *c;
+    const char *dest; /* the result's directory, or a model's id; NULL: nothing is kept */
+    int is_id;
+};
+void br__tell_kept(void *kept);
 void br__interrupt_end(struct br__interrupt *i); /* zeroed is fine */
 
 #endif

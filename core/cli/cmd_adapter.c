@@ -57,7 +57,8 @@ static int adapter_run(struct br__cli *c, adapter_verb *verb, const char *from, 
                                      .listener = &r.listener,
                                      .line = adapter_line,
                                      .ud = &r};
-    br__interrupt_begin(&i, NULL, "interrupted");
+    struct br__kept nothing = {c, NULL, 0};
+    br__interrupt_begin(&i, NULL, br__tell_kept, &nothing);
     int rc = verb(&job, &done, err);
     br__interrupt_end(&i);
     br__report_end(&r);

@@ -163,10 +163,12 @@ static int render_one(struct br__cli *c, const struct br_chat *chat, FILE *in, s
 
 int br__cmd_chat_template(struct br__cli *c, struct br_err *err)
 {
-    const char *path = c->n_pos ? c->pos[0] : NULL;
+    const char *path = c->n_pos ? c->pos[0] : NULL, *dir;
     struct br_chat *chat;
 
-    int rc = br_chat_open(&chat, BR__TEXT(c, CHAT_TOKENIZER), err);
+    int rc = br__hf_resolve(&c->arena, BR__TEXT(c, CHAT_TOKENIZER), &dir, err);
+    if (!rc)
+        rc = br_chat_open(&chat, dir, err);
     if (rc)
         return rc;
     FILE *in = path ? fopen(path, "r") : stdin;

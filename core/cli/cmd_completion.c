@@ -1,11 +1,11 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* cmd_completion.c - completion bash|zsh: a script for the shell, from the command and option
+/* cmd_completion.c - completion bash|zsh|fish: a script for the shell, from the command and option
  * tables.
  *
- * Both scripts do the same: drop options and their values from the words before the cursor, so that
- * what is left names the command; then complete the value of an option, an option, a command, or an
- * argument.  What the tables know is printed as `case` patterns over "command:option"; the two
- * frames around them are plain text. */
+ * The scripts for bash and zsh do the same: drop options and their values from the words before the
+ * cursor, so that what is left names the command; then complete the value of an option, an option,
+ * a command, or an argument.  What the tables know is printed as `case` patterns over
+ * "command:option"; the two frames around them are plain text. */
 #include "cli.h"
 
 #include <string.h>
@@ -21,6 +21,16 @@ static const struct {
     {BR__N_CMD, BR__OPT_FROM, "plugin list"},
     {BR__CMD_PLUGIN_SHOW, BR__OPT_NONE, "plugin list"},
     {BR__CMD_PLUGIN_CHECK, BR__OPT_NONE, "plugin list"},
+    {BR__N_CMD, BR__OPT_HF_MODEL, "cache ls"},
+    {BR__CMD_CACHE_RM, BR__OPT_NONE, "cache ls"},
+    {BR__CMD_CACHE_VERIFY, BR__OPT_NONE, "cache ls"},
+    {BR__N_CMD, BR__OPT_RECIPE_SET, "recipe keys"},
+    {BR__N_CMD, BR__OPT_RECIPE_MODEL, "list"},
+    {BR__CMD_RECIPE_SHOW, BR__OPT_NONE, "recipe list"},
+    {BR__CMD_RECIPE_DIFF, BR__OPT_NONE, "recipe list"},
+    {BR__CMD_RECIPE_CHECK, BR__OPT_NONE, "recipe list"},
+    {BR__CMD_RECIPE_MEMORY, BR__OPT_NONE, "recipe list"},
+    {BR__CMD_TRAIN, BR__OPT_NONE, "recipe list"},
 };
 
 static const char *find_list(int cmd, int opt)
@@ -45,6 +55,15 @@ static void print_words(const char *s)
             putchar(*s == '|' ? ' ' : *s);
 }
 
+/* What stands beside the words of a list command; or the words get a "=" behind them. */
+static const char *list_kind(const char *arg)
+{
+    return strstr(arg, "KEY=")   ? "keys"
+           : strstr(arg, "FILE") ? "list_or_file"
+           : strstr(arg, "DIR")  ? "list_or_dir"
+                                 : "list";
+}
+
 /* `kind=... value=...` for a value whose placeholder is `arg`; `other` is the kind of those that
  * say nothing. */
 static void print_action(const char *arg, const char *list, const char *other)
@@ -54,7 +73,7 @@ static void print_action(const char *arg, const char *list, const char *other)
         print_words(arg);
         puts("' ;;");
     } else if (list) {
-        printf("kind=%s value='%s' ;;\n", strstr(arg, "FILE") ? "list_or_file" : "list", list);
+        printf("kind=%s value='%s' ;;\n", list_kind(arg), list);
     } else {
         printf("kind=%s ;;\n", strstr(arg, "FILE") ? "file" : strstr(arg, "DIR") ? "dir" : other);
     }
@@ -118,8 +137,11 @@ static void print_arguments(void)
             printf("    '%s':%d) ", c->name, n);
             if (k == BR__CMD_HELP)
                 puts("kind=command ;;");
+            else if (k == BR__CMD_TRAIN) /* a recipe, then its settings */
+                printf("kind=%s ;;\n", n ? "keys value='recipe keys'" : "list value='recipe list'");
             else if (by_option)
-                print_action(br__options[c->pos_opt[n]].arg, find_list(k, c->pos_opt[n]), "dir");
+                print_action(br__options[c->pos_opt[n]].arg, find_list(BR__N_CMD, c->pos_opt[n]),
+                             "dir");
             else
                 print_action(c->args, find_list(k, BR__OPT_NONE), "dir");
         }
@@ -178,12 +200,21 @@ static const char bash_words[] =
 static const char bash_tail[] =
     "    case $kind in\n"
     "    words) mapfile -t COMPREPLY < <(compgen -W \"$value\" -- \"$cur\") ;;\n"
-    "    list | list_or_file)\n"
+    "    list | list_or_file | list_or_dir)\n"
     "        value=$(\"$1\" $value 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
+    "        mapfile -t COMPREPLY < <(compgen -W \"$value\" -- \"$cur\" | sort -u)\n"
+    "        ;;\n"
+    "    keys)\n"
+    "        compopt -o nospace 2>/dev/null\n"
+    "        value=$(\"$1\" $value 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//' -e 's/$/=/')\n"
     "        mapfile -t COMPREPLY < <(compgen -W \"$value\" -- \"$cur\")\n"
     "        ;;\n"
     "    esac\n"
     "    case $kind in\n"
+    "    list_or_dir)\n"
+    "        compopt -o filenames 2>/dev/null\n"
+    "        mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -d -- \"$cur\")\n"
+    "        ;;\n"
     "    dir)\n"
     "        compopt -o filenames 2>/dev/null\n"
     "        mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")\n"
@@ -311,12 +342,15 @@ static const char zsh_tail[] =
     "    rows) _describe -o bridge rows ;;\n"
     "    commands) _describe command rows ;;\n"
     "    words) compadd -- ${=value} ;;\n"
-    "    list | list_or_file)\n"
+    "    list | list_or_file | list_or_dir)\n"
     "        compadd -- $(${words[1]} ${=value} 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
+    "        ;;\n"
+    "    keys)\n"
+    "        compadd -S '=' -- $(${words[1]} ${=value} 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
     "        ;;\n"
     "    esac\n"
     "    case $kind in\n"
-    "    dir) _files -/ ;;\n"
+    "    dir | list_or_dir) _files -/ ;;\n"
     "    file | list_or_file) _files ;;\n"
     "    esac\n"
     "}\n"
@@ -404,12 +438,151 @@ static void print_zsh(void)
     fputs(zsh_tail, stdout);
 }
 
+/* ---- fish ------------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const char fish_head[] =
+    "# fish completion of bridge; made by: bridge completion fish\n"
+    "# The words before the cursor without options and their values: the command first.\n"
+    "function __bridge_words\n"
+    "    set -l skip 0\n"
+    "    for w in (commandline -opc)[2..-1]\n"
+    "        if test $skip = 1\n"
+    "            set skip 0\n"
+    "        else if string match -q -- '-*' $w\n"
+    "            contains -- $w $__bridge_valued; and set skip 1\n"
+    "        else\n"
+    "            echo $w\n"
+    "        end\n"
+    "    end\n"
+    "end\n"
+    "# NAME: it is the command.  With N: that many arguments follow it.\n"
+    "function __bridge_is\n"
+    "    set -l words (__bridge_words)\n"
+    "    set -l n (count (string split ' ' -- $argv[1]))\n"
+    "    test (count $words) -ge $n; or return 1\n"
+    "    test \"$words[1..$n]\" = $argv[1]; or return 1\n"
+    "    test (count $argv) = 1; or test (count $words) = (math $n + $argv[2])\n"
+    "end\n"
+    "function __bridge_at\n"
+    "    set -l words (__bridge_words)\n"
+    "    test \"$words\" = \"$argv[1]\"\n"
+    "end\n"
+    "function __bridge_list\n"
+    "    command bridge $argv 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//'\n"
+    "end\n"
+    "complete -c bridge -f\n";
+/* clang-format on */
+
+/* Text between single quotes. */
+static void fish_text(const char *s, size_t n)
+{
+    putchar('\'');
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == '\'' || s[i] == '\\')
+            putchar('\\');
+        putchar(s[i]);
+    }
+    putchar('\'');
+}
+
+/* complete -n CONDITION -a WORD -d TEXT */
+static void fish_word(const char *condition, const char *word, size_t n, const char *text)
+{
+    printf("complete -c bridge -n \"%s\" -a ", condition);
+    fish_text(word, n);
+    fputs(" -d ", stdout);
+    fish_text(text, strlen(text));
+    putchar('\n');
+}
+
+static void fish_commands(void)
+{
+    for (int k = 0; k < BR__N_CMD; k++) {
+        const struct br__command *c = &br__commands[k];
+        size_t n = strcspn(c->name, " ");
+        char condition[80];
+        if (is_first(k, n))
+            fish_word("__bridge_at ''", c->name, n,
+                      c->name[n] ? "a group of commands" : c->summary);
+        if (!c->name[n])
+            continue;
+        snprintf(condition, sizeof condition, "__bridge_at %.*s", (int)n, c->name);
+        fish_word(condition, c->name + n + 1, strlen(c->name + n + 1), c->summary);
+    }
+}
+
+/* The values of an option or an argument, as arguments of `complete`. */
+static void fish_values(const char *arg, const char *list, int by_default)
+{
+    if (is_words(arg)) {
+        fputs(" -a '", stdout);
+        print_words(arg);
+        fputs("'", stdout);
+    } else if (list) {
+        printf(" -a '(__bridge_list %s)'", list);
+    }
+    if (strstr(arg, "FILE") || strstr(arg, "DIR") || (by_default && !list && !is_words(arg)))
+        fputs(" -F", stdout);
+}
+
+static void fish_option(const struct br__command *c, const struct br__option *o, const char *list)
+{
+    printf("complete -c bridge -n \"__bridge_is '%s'\" -l %s", c->name, o->name);
+    if (o->letter)
+        printf(" -s %c", o->letter);
+    if (o->arg) {
+        fputs(" -r", stdout);
+        fish_values(o->arg, list, 0);
+    }
+    fputs(" -d ", stdout);
+    fish_text(o->help, strlen(o->help));
+    putchar('\n');
+}
+
+static void fish_arguments(int k)
+{
+    const struct br__command *c = &br__commands[k];
+    int by_option = c->pos_opt[0] != BR__OPT_NONE;
+
+    for (int n = 0; n < BR__MAX_POS && (by_option ? c->pos_opt[n] != 0 : n < c->max_pos); n++) {
+        int opt = by_option ? c->pos_opt[n] : BR__OPT_NONE;
+        printf("complete -c bridge -n \"__bridge_is '%s' %d\"", c->name, n);
+        if (k == BR__CMD_TRAIN && n)
+            fputs(" -a '(__bridge_list recipe keys)='", stdout);
+        else
+            fish_values(by_option ? br__options[opt].arg : c->args,
+                        find_list(by_option ? BR__N_CMD : k, opt), k != BR__CMD_TRAIN);
+        putchar('\n');
+    }
+}
+
+static void print_fish(void)
+{
+    fputs("set -g __bridge_valued", stdout);
+    for (int i = 1; i < BR__N_OPT; i++)
+        if (br__options[i].arg) {
+            putchar(' ');
+            print_spellings(&br__options[i], "", " ");
+        }
+    putchar('\n');
+    fputs(fish_head, stdout);
+    fish_commands();
+    for (int k = 0; k < BR__N_CMD; k++) {
+        for (int i = 1; i < BR__N_OPT; i++)
+            if (br__options[i].on >> k & 1 && br__options[i].kind != BR__KIND_IDLE)
+                fish_option(&br__commands[k], &br__options[i], find_list(BR__N_CMD, i));
+        if (k != BR__CMD_HELP)
+            fish_arguments(k);
+    }
+}
+
 /* ---- the command ----------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
     void (*print)(void);
-} shells[] = {{"bash", print_bash}, {"zsh", print_zsh}};
+} shells[] = {{"bash", print_bash}, {"zsh", print_zsh}, {"fish", print_fish}};
 
 int br__cmd_completion(struct br__cli *c, struct br_err *err)
 {

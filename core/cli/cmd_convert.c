@@ -62,11 +62,18 @@ struct outcome {
     int rc;
 };
 
-static void print_outcome(const struct outcome *o, const char *verb)
+/* quiet: the path alone, for $(...). */
+static void print_outcome(const struct outcome *o, const char *verb, int quiet)
 {
     char bytes[32], rate[32];
     double s = o->seconds > 1e-6 ? o->seconds : 1e-6;
+    /* bytes_written is the whole, what an interrupted run had finished included */
+    uint64_t found = BR__MIN(o->res.resumed_bytes, o->res.bytes_written);
 
+    if (quiet) {
+        br__say(stdout, "%s", o->res.full_path);
+        return;
+    }
     if (o->res.up_to_date) {
         br__say(stdout,
                 "up to date: %s holds this %s already; the data of its weights was not read again",
@@ -74,8 +81,8 @@ static void print_outcome(const struct outcome *o, const char *verb)
         return;
     }
     br__say(stdout, "%s %" PRIu64 " tensors (%s) to %s in %.2f s (%s/s)", verb, o->res.n_tensors,
-            br__human_bytes(o->res.bytes_written + o->res.resumed_bytes, bytes), o->res.full_path,
-            o->seconds, br__human_bytes((uint64_t)((double)o->res.bytes_written / s), rate));
+            br__human_bytes(o->res.bytes_written, bytes), o->res.full_path, o->seconds,
+            br__human_bytes((uint64_t)((double)(o->res.bytes_written - found) / s), rate));
     if (o->res.resumed_bytes)
         br__say(stdout, "resumed: %s were finished by an interrupted run",
                 br__human_bytes(o->res.resumed_bytes, bytes));
@@ -129,13 +136,76 @@ static const char *verify_command(struct br__cli *c, const struct br_job *job)
                             dtype[0] ? " --torch-dtype " : "", dtype);
 }
 
+/* ---- the wrong way round --------------------------------------------------------------------- */
+
+static int has_file(struct br__cli *c, const char *dir, const char *name)
+{
+    const char *path = br__path_join(&c->arena, dir, name);
+    return path && br__exists(path);
+}
+
+/* By the files that only one of the formats has. */
+static int looks_megatron(struct br__cli *c, const char *dir)
+{
+    return dir && br__is_dir(dir) &&
+           (has_file(c, dir, "latest_checkpointed_iteration.txt") || has_file(c, dir, ".metadata"));
+}
+
+static int looks_hf(struct br__cli *c, const char *dir)
+{
+    return dir && br__is_dir(dir) && has_file(c, dir, "config.json") && !looks_megatron(c, dir);
+}
+
+static int check_import_side(struct br__cli *c, struct br_err *err)
+{
+    const char *dir = BR__TEXT(c, HF_MODEL);
+
+    if (!looks_megatron(c, dir))
+        return BR_OK;
+    return br_fail(err, BR_E_USAGE,
+                   "'%s' is a Megatron checkpoint, and import reads Hugging Face models; the other "
+                   "direction is: bridge export %s",
+                   dir, br__shell_word(&c->arena, dir));
+}
+
+static int check_export_side(struct br__cli *c, struct br_err *err)
+{
+    const char *dir = BR__TEXT(c, MEGATRON_PATH);
+
+    if (!looks_hf(c, dir))
+        return BR_OK;
+    return br_fail(err, BR_E_USAGE,
+                   "'%s' is a Hugging Face model, and export reads Megatron checkpoints; the other "
+                   "direction is: bridge import %s",
+                   dir, br__shell_word(&c->arena, dir));
+}
+
+static int check_verify_sides(struct br__cli *c, struct br_err *err)
+{
+    const char *hf = BR__TEXT(c, HF_MODEL), *megatron = BR__TEXT(c, MEGATRON_PATH);
+    struct br__arena *a = &c->arena;
+
+    if (!looks_megatron(c, hf) && !looks_hf(c, megatron))
+        return BR_OK;
+    const char *right_hf = looks_hf(c, megatron) ? megatron : NULL;
+    const char *right_megatron = looks_megatron(c, hf) ? hf : NULL;
+    return br_fail(err, BR_E_USAGE, "'%s' is a %s; the right way round is: bridge verify%s%s%s%s",
+                   right_megatron ? hf : megatron,
+                   right_megatron ? "Megatron checkpoint" : "Hugging Face model",
+                   right_hf ? " --hf-model " : "", right_hf ? br__shell_word(a, right_hf) : "",
+                   right_megatron ? " --megatron-path " : "",
+                   right_megatron ? br__shell_word(a, right_megatron) : "");
+}
+
 /* ---- import, export -------------------------------------------------------------------------- */
 
 static int import_job(struct br__cli *c, struct br__report *r, struct br_job *job,
                       struct br_err *err)
 {
-    int rc = br__job_from_cli(c, r, job, err);
+    int rc = check_import_side(c, err);
 
+    if (!rc)
+        rc = br__job_from_cli(c, r, job, err);
     if (!rc && !job->megatron_path)
         rc = default_dest(c, r, BR__TEXT(c, HF_MODEL),
                           &(struct naming){"", "-megatron", "megatron-path"}, &job->megatron_path,
@@ -146,8 +216,10 @@ static int import_job(struct br__cli *c, struct br__report *r, struct br_job *jo
 static int export_job(struct br__cli *c, struct br__report *r, struct br_job *job,
                       struct br_err *err)
 {
-    int rc = br__job_from_cli(c, r, job, err);
+    int rc = check_export_side(c, err);
 
+    if (!rc)
+        rc = br__job_from_cli(c, r, job, err);
     if (!rc && !job->hf_path)
         rc = default_dest(c, r, job->megatron_path, &(struct naming){"-megatron", "-hf", "hf-path"},
                           &job->hf_path, err);
@@ -163,7 +235,8 @@ static int job_run(struct br__cli *c, struct br__report *r, const struct br_job 
     if (BR__FLAG(c, DRY_RUN))
         return br__plan_show(c, r, job, direction, err);
     struct br__interrupt i;
-    br__interrupt_begin(&i, NULL, "interrupted; the same command resumes");
+    struct br__kept kept = {c, importing ? job->megatron_path : job->hf_path, 0};
+    br__interrupt_begin(&i, NULL, br__tell_kept, &kept);
     int rc = run_verb(importing ? br_import : br_export, job, r, &o, err);
     br__interrupt_end(&i);
     if (r->json) {
@@ -179,7 +252,7 @@ static int job_run(struct br__cli *c, struct br__report *r, const struct br_job 
         back.hf_model = job->hf_path;
         o.next = verify_command(c, &back);
     }
-    print_outcome(&o, importing ? "imported" : "exported");
+    print_outcome(&o, importing ? "imported" : "exported", r->quiet);
     return BR_OK;
 }
 
@@ -219,7 +292,9 @@ int br__cmd_verify(struct br__cli *c, struct br_err *err)
 
     br__report_init(&r, c);
     r.notes_to_stdout = 1;
-    int rc = br__job_from_cli(c, &r, &job, err);
+    int rc = check_verify_sides(c, err);
+    if (!rc)
+        rc = br__job_from_cli(c, &r, &job, err);
     if (!rc) {
         rc = run_verb(br_verify, &job, &r, &o, err);
         if (r.json) {
@@ -379,7 +454,7 @@ int br__cmd_roundtrip(struct br__cli *c, struct br_err *err)
     if (!rc)
         rc = trip_dir(&t, err);
     if (!rc && t.temporary)
-        br__interrupt_start(&i, t.dir, NULL);
+        br__interrupt_start(&i, t.dir, NULL, NULL);
     else
         br__interrupt_end(&i);
     if (!rc)

@@ -1,10 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_generate.c - generate: prompts to text, streamed, in a batch, as chat, or as JSON. */
-#include "../infer/infer.h"
-#include "cli.h"
+#include "generate.h"
 
-#include <bridge/chat.h>
-#include <bridge/tokenizer.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,24 +10,6 @@
 #define PROMPTS_MAX (256u << 20)
 #define MAX_BATCH 64
 
-struct generation {
-    struct br__cli *c;
-    struct br__report r;
-    struct br__llm *m;
-    struct br__llm_session *s;
-    struct br_tokenizer *tok;
-    struct br_chat *chat;
-    const char *tokenizer_dir;
-    struct br__gen_opts o;
-    int32_t eos[BR__MAX_EOS];
-    struct br_ids *prompts; /* [n] */
-    struct br__gen_sequence *seqs;
-    size_t n, cap;
-    struct br__gen_stats stats;
-    double began; /* when the command started */
-    int streaming;
-};
-
 /* ---- settings -------------------------------------------------------------------------------- */
 
 static double generate_number(const struct br__cli *c, int id, double dflt)
@@ -38,18 +17,28 @@ static double generate_number(const struct br__cli *c, int id, double dflt)
     return c->opt[id].set ? c->opt[id].f : dflt;
 }
 
-static void generate_settings(struct generation *g)
+static void generate_settings(struct br__generation *g)
 {
     const struct br__cli *c = g->c;
+    struct br__sample_opts dflt, own;
+    int samples = br__recommended_sampling(g->m, &own);
+    int use = BR__FLAG(c, CHAT) && !BR__FLAG(c, GREEDY);
 
+    dflt = use ? own : (struct br__sample_opts)BR__SAMPLE_GREEDY;
     g->o.sample = (struct br__sample_opts){
-        .temperature = generate_number(c, BR__OPT_TEMPERATURE, 0),
-        .top_k = (uint64_t)BR__INT(c, TOP_K),
-        .top_p = generate_number(c, BR__OPT_TOP_P, 1),
-        .min_p = generate_number(c, BR__OPT_MIN_P, 0),
-        .repetition_penalty = generate_number(c, BR__OPT_REPETITION_PENALTY, 1),
+        .temperature = generate_number(c, BR__OPT_TEMPERATURE, dflt.temperature),
+        .top_k = BR__FLAG(c, TOP_K) ? (uint64_t)BR__INT(c, TOP_K) : dflt.top_k,
+        .top_p = generate_number(c, BR__OPT_TOP_P, dflt.top_p),
+        .min_p = generate_number(c, BR__OPT_MIN_P, dflt.min_p),
+        .repetition_penalty =
+            generate_number(c, BR__OPT_REPETITION_PENALTY, dflt.repetition_penalty),
         .seed = (uint64_t)BR__INT(c, SAMPLE_SEED),
     };
+    if (samples && !use && !BR__FLAG(c, GREEDY) && !BR__FLAG(c, TEMPERATURE))
+        br__report_note(&g->r,
+                        "greedy; the model's generation_config.json recommends --temperature %g "
+                        "--top-k %llu --top-p %g",
+                        own.temperature, (unsigned long long)own.top_k, own.top_p);
     g->o.max_new_tokens =
         BR__FLAG(c, MAX_NEW_TOKENS) ? BR__INT(c, MAX_NEW_TOKENS) : DEFAULT_NEW_TOKENS;
     g->o.stop = c->opt[BR__OPT_STOP].list;
@@ -60,7 +49,7 @@ static void generate_settings(struct generation *g)
 
 /* ---- prompts --------------------------------------------------------------------------------- */
 
-static int add_prompt(struct generation *g, struct br_ids ids, struct br_err *err)
+static int add_prompt(struct br__generation *g, struct br_ids ids, struct br_err *err)
 {
     size_t cap = g->cap;
 
@@ -75,7 +64,7 @@ static int add_prompt(struct generation *g, struct br_ids ids, struct br_err *er
     return BR_OK;
 }
 
-static int add_text(struct generation *g, const char *text, size_t n, struct br_err *err)
+int br__generation_text(struct br__generation *g, const char *text, size_t n, struct br_err *err)
 {
     struct br_ids ids = {0};
     int rc = br__encode_for(g->m, g->tok, text, n, &ids, err);
@@ -89,23 +78,25 @@ static int add_text(struct generation *g, const char *text, size_t n, struct br_
     return add_prompt(g, ids, err);
 }
 
-static void generate_message(struct br__buf *b, const char *role, const char *content)
+void br__generation_message(struct br__buf *b, const char *role, const char *content)
 {
-    br__buf_printf(b, "%s{\"role\": \"%s\", \"content\": ", b->n > 1 ? ", " : "", role);
+    br__buf_printf(b, "%s{\"role\": \"%s\", \"content\": ", b->n ? ", " : "", role);
     br__buf_json_str(b, content);
     br__buf_putc(b, '}');
 }
 
-/* A conversation (a JSON array without its closing bracket) as one prompt. */
-static int add_chat(struct generation *g, const struct br__buf *talk, struct br_err *err)
+int br__generation_chat(struct br__generation *g, const struct br__buf *talk, struct br_err *err)
 {
     static const int switches[] = {BR_CHAT_OFF, BR_CHAT_ON};
     struct br__buf messages = {0};
     char *text;
     size_t n;
 
+    br__buf_putc(&messages, '[');
     br__buf_put(&messages, talk->p, talk->n);
     br__buf_putc(&messages, ']');
+    if (talk->failed)
+        messages.failed = talk->failed;
     const struct br_chat_request req = {
         .struct_size = sizeof req,
         .add_generation_prompt = 1,
@@ -119,34 +110,28 @@ static int add_chat(struct generation *g, const struct br__buf *talk, struct br_
     br__buf_free(&messages);
     if (rc)
         return rc;
-    rc = add_text(g, text, n, err);
+    rc = br__generation_text(g, text, n, err);
     br_chat_free_text(text);
     return rc;
 }
 
-static void begin_talk(struct generation *g, struct br__buf *talk)
-{
-    br__buf_puts(talk, "[");
-    if (BR__FLAG(g->c, SYSTEM))
-        generate_message(talk, "system", BR__TEXT(g->c, SYSTEM));
-}
-
-static int add_user_text(struct generation *g, const char *text, size_t n, struct br_err *err)
+static int add_user_text(struct br__generation *g, const char *text, size_t n, struct br_err *err)
 {
     if (!g->chat)
-        return add_text(g, text, n, err);
+        return br__generation_text(g, text, n, err);
     if (memchr(text, '\0', n))
         return br_fail(err, BR_E_USAGE, "the message has a NUL byte, which a chat cannot");
     struct br__buf talk = {0};
     char *copy = br__arena_strndup(&g->c->arena, text, n);
-    begin_talk(g, &talk);
-    generate_message(&talk, "user", copy ? copy : "");
-    int rc = copy ? add_chat(g, &talk, err) : br_fail(err, BR_E_NOMEM, "out of memory");
+    if (BR__FLAG(g->c, SYSTEM))
+        br__generation_message(&talk, "system", BR__TEXT(g->c, SYSTEM));
+    br__generation_message(&talk, "user", copy ? copy : "");
+    int rc = copy ? br__generation_chat(g, &talk, err) : br_fail(err, BR_E_NOMEM, "out of memory");
     br__buf_free(&talk);
     return rc;
 }
 
-static int add_file(struct generation *g, const char *path, struct br_err *err)
+static int add_file(struct br__generation *g, const char *path, struct br_err *err)
 {
     char *text;
     size_t size;
@@ -169,9 +154,10 @@ static int add_file(struct generation *g, const char *path, struct br_err *err)
 
 static void on_text(void *ud, size_t sequence, const char *text, size_t n)
 {
-    const struct generation *g = ud;
+    struct br__generation *g = ud;
 
     (void)sequence;
+    br__wait_end(&g->wait);
     if (g->streaming) {
         br__print_model_text(text, n);
         fflush(stdout);
@@ -183,10 +169,11 @@ static double generate_rate(size_t n, double seconds)
     return seconds > 0 ? (double)n / seconds : 0;
 }
 
-static void closing_line(const struct generation *g)
+void br__generation_closing_line(const struct br__generation *g)
 {
     const struct br__gen_stats *s = &g->stats;
 
+    fflush(stdout); /* the answer's line ends first */
     if (g->r.quiet || g->r.json)
         return;
     br__say(stderr,
@@ -197,7 +184,7 @@ static void closing_line(const struct generation *g)
             (double)br__private_memory() / 1e6);
 }
 
-static void sequence_json(struct br__js *j, const struct generation *g,
+static void sequence_json(struct br__js *j, const struct br__generation *g,
                           const struct br__gen_sequence *s)
 {
     br__js_array(j, "ids", BR__JS_INLINE);
@@ -209,7 +196,7 @@ static void sequence_json(struct br__js *j, const struct generation *g,
     br__js_str(j, "finish_reason", s->finish);
 }
 
-static int print_json(struct generation *g, struct br_err *err)
+static int print_json(struct br__generation *g, struct br_err *err)
 {
     struct br__js j = {0};
 
@@ -245,7 +232,7 @@ static void print_ids(const struct br__gen_sequence *s)
     br__buf_free(&b);
 }
 
-static void print_text(const struct generation *g)
+static void print_text(const struct br__generation *g)
 {
     if (g->streaming) {
         putchar('\n');
@@ -266,7 +253,7 @@ static void print_text(const struct generation *g)
 /* ---- running --------------------------------------------------------------------------------- */
 
 /* Caches just large enough for the longest prompt and its answer. */
-static int size_caches(struct generation *g, struct br_err *err)
+static int size_caches(struct br__generation *g, struct br_err *err)
 {
     int64_t max = br_cfg_i(br__llm_config(g->m), BR_CFG_SEQ_LENGTH), longest = 0;
 
@@ -282,34 +269,42 @@ static int size_caches(struct generation *g, struct br_err *err)
     return br__llm_session_open(&g->s, g->m, (int64_t)BR__MIN(g->n, (size_t)MAX_BATCH), need, err);
 }
 
-static int generate_run(struct generation *g, struct br_err *err)
+int br__generation_run(struct br__generation *g, struct br_err *err)
 {
     double opened = br__now();
+    size_t n = 0;
+
+    for (size_t i = 0; i < g->n; i++)
+        n += g->seqs[i].n_prompt;
+    const char *text = br__arena_printf(
+        &g->c->arena, "reading the prompt (%zu tokens), and the weights from the disk", n);
+    br__wait_begin(&g->wait, &g->r, text ? text : "reading the prompt");
     int rc = br__generate(g->s, &g->o, g->seqs, g->n, &g->stats, err);
+    br__wait_end(&g->wait);
 
     g->stats.first_token += opened - g->began;
     return rc;
 }
 
-static int run_all(struct generation *g, struct br_err *err)
+static int run_all(struct br__generation *g, struct br_err *err)
 {
     g->streaming = g->n == 1 && !g->r.json && g->tok;
     int rc = size_caches(g, err);
     if (!rc)
-        rc = generate_run(g, err);
+        rc = br__generation_run(g, err);
     br__report_end(&g->r);
     if (rc)
         return rc;
     if (g->r.json)
         return print_json(g, err);
     print_text(g);
-    closing_line(g);
+    br__generation_closing_line(g);
     return BR_OK;
 }
 
-/* ---- a conversation on a terminal ------------------------------------------------------------ */
+/* ---- the command ----------------------------------------------------------------------------- */
 
-static void forget_prompts(struct generation *g)
+void br__generation_forget(struct br__generation *g)
 {
     br__gen_free(g->seqs, g->n);
     for (size_t i = 0; i < g->n; i++)
@@ -317,61 +312,7 @@ static void forget_prompts(struct generation *g)
     g->n = 0;
 }
 
-/* One line from the user, answered; the answer joins the conversation. */
-static int generate_turn(struct generation *g, struct br__buf *talk, const char *line,
-                         struct br_err *err)
-{
-    int rc;
-
-    if (g->chat) {
-        generate_message(talk, "user", line);
-        rc = add_chat(g, talk, err);
-    } else {
-        rc = add_text(g, line, strlen(line), err);
-    }
-    if (!rc)
-        rc = generate_run(g, err);
-    if (rc)
-        return rc;
-    putchar('\n');
-    closing_line(g);
-    if (g->chat)
-        generate_message(talk, "assistant", g->seqs[0].text.p ? g->seqs[0].text.p : "");
-    forget_prompts(g);
-    return BR_OK;
-}
-
-static int generate_converse(struct generation *g, struct br_err *err)
-{
-    struct br__buf talk = {0};
-    char *line = NULL;
-    size_t cap = 0;
-    int64_t max = br_cfg_i(br__llm_config(g->m), BR_CFG_SEQ_LENGTH);
-    int rc = br__llm_session_open(&g->s, g->m, 1,
-                                  BR__FLAG(g->c, CONTEXT) ? BR__INT(g->c, CONTEXT) : max, err);
-
-    begin_talk(g, &talk);
-    g->streaming = 1;
-    while (!rc) {
-        fputs("> ", stdout);
-        fflush(stdout);
-        ssize_t n = getline(&line, &cap, stdin);
-        if (n < 0)
-            break;
-        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r'))
-            line[--n] = '\0';
-        g->began = br__now();
-        if (n > 0)
-            rc = generate_turn(g, &talk, line, err);
-    }
-    free(line);
-    br__buf_free(&talk);
-    return rc;
-}
-
-/* ---- the command ----------------------------------------------------------------------------- */
-
-static int open_text(struct generation *g, struct br_err *err)
+static int open_text(struct br__generation *g, struct br_err *err)
 {
     int rc = br__tokenizer_for(g->c, g->m, &g->tok, &g->tokenizer_dir, err);
 
@@ -381,7 +322,7 @@ static int open_text(struct generation *g, struct br_err *err)
 }
 
 /* What arrives on standard input when it is no terminal. */
-static int add_stdin(struct generation *g, struct br_err *err)
+static int add_stdin(struct br__generation *g, struct br_err *err)
 {
     struct br__buf b = {.max = PROMPTS_MAX};
 
@@ -403,7 +344,7 @@ static int check_options(const struct br__cli *c, struct br_err *err)
     return BR_OK;
 }
 
-static int generate_go(struct generation *g, struct br_err *err)
+static int generate_go(struct br__generation *g, struct br_err *err)
 {
     const char *prompt = BR__TEXT(g->c, PROMPT), *file = BR__TEXT(g->c, PROMPTS_FILE);
     int rc = BR_OK;
@@ -424,7 +365,7 @@ static int generate_go(struct generation *g, struct br_err *err)
         rc = open_text(g, err);
         if (!rc && !prompt && !file && isatty(STDIN_FILENO) && !g->r.json) {
             g->o.tok = g->tok;
-            return generate_converse(g, err);
+            return br__converse(g, err);
         }
         if (!rc)
             rc = prompt ? add_user_text(g, prompt, strlen(prompt), err)
@@ -437,7 +378,7 @@ static int generate_go(struct generation *g, struct br_err *err)
 
 int br__cmd_generate(struct br__cli *c, struct br_err *err)
 {
-    struct generation g = {.c = c, .began = br__now()};
+    struct br__generation g = {.c = c, .began = br__now()};
     struct br__llm_opts o;
 
     g.o.on_text = on_text;
@@ -450,7 +391,7 @@ int br__cmd_generate(struct br__cli *c, struct br_err *err)
         rc = br__llm_open(&g.m, &o, err);
     if (!rc)
         rc = generate_go(&g, err);
-    forget_prompts(&g);
+    br__generation_forget(&g);
     br__free(g.prompts);
     br__free(g.seqs);
     br_chat_close(g.chat);

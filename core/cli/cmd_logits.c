@@ -357,21 +357,27 @@ static int score_all(struct subject *s, struct scores *sc, struct br_err *err)
     return rc;
 }
 
+static int print_score_rows(struct subject *s, const struct scores *sc, struct br_err *err)
+{
+    struct br__table t = {.cols = 4};
+
+    br__table_row(&t, ">position", ">id", ">log p", "text");
+    for (size_t i = 0; i < s->ids.n; i++)
+        br__table_row(
+            &t, br__arena_printf(&t.arena, "%zu", i), br__arena_printf(&t.arena, "%d", s->ids.p[i]),
+            isnan(sc->logprob[i]) ? "-" : br__arena_printf(&t.arena, "%.5f", sc->logprob[i]),
+            br__token_text(&t.arena, s->tok, s->ids.p[i]));
+    return br__table_print(&t, err);
+}
+
+/* Of a file, whose tokens may be many, the totals alone. */
 static int print_scores(struct subject *s, const struct scores *sc, struct br_err *err)
 {
     struct br__js j = {0};
     double mean = sc->counted ? sc->sum / (double)sc->counted : 0;
 
     if (!BR__FLAG(s->c, JSON)) {
-        struct br__table t = {.cols = 4};
-        br__table_row(&t, ">position", ">id", ">log p", "text");
-        for (size_t i = 0; i < s->ids.n && !BR__FLAG(s->c, FILE); i++)
-            br__table_row(
-                &t, br__arena_printf(&t.arena, "%zu", i),
-                br__arena_printf(&t.arena, "%d", s->ids.p[i]),
-                isnan(sc->logprob[i]) ? "-" : br__arena_printf(&t.arena, "%.5f", sc->logprob[i]),
-                br__token_text(&t.arena, s->tok, s->ids.p[i]));
-        int rc = br__table_print(&t, err);
+        int rc = BR__FLAG(s->c, FILE) ? BR_OK : print_score_rows(s, sc, err);
         br__say(stdout, "tokens %zu, counted %zu, log p %.6f, mean %.6f, perplexity %.6g", s->ids.n,
                 sc->counted, sc->sum, mean, exp(-mean));
         return rc;

@@ -144,6 +144,68 @@ static void plan_row(struct br__table *t, const struct br__plan *p, const struct
                   br__layout_name(m->layout), m->mcore, from);
 }
 
+static int plan_wide(const struct br__plan *p, const struct inputs *in, struct br_err *err)
+{
+    struct br__table t = {.cols = 8};
+
+    br__table_row(&t, "tensor", "dtype", "shape", ">bytes", "exactness", "layout", "rule",
+                  "inputs");
+    for (size_t i = 0; i < p->n_outs; i++)
+        plan_row(&t, p, in, i);
+    return br__table_print(&t, err);
+}
+
+/* What a rule gives: its tensors, of which one stands for the shape and dtype of all. */
+struct rule_sum {
+    size_t n, first;
+    uint64_t bytes;
+    int mixed; /* other shapes, dtypes or exactness */
+};
+
+static void add_to_sum(struct rule_sum *s, const struct br__plan *p, size_t i)
+{
+    const struct br__plan_out *o = &p->outs[i], *f = s->n ? &p->outs[s->first] : o;
+
+    if (!s->n)
+        s->first = i;
+    s->mixed |= o->dtype != f->dtype || o->exactness != f->exactness || o->ndim != f->ndim ||
+                memcmp(o->shape, f->shape, (size_t)o->ndim * sizeof *o->shape) != 0;
+    s->n++;
+    s->bytes += out_bytes(o);
+}
+
+/* Three lines a rule, for 80 columns. */
+static void print_rule(const struct br__plan *p, const struct br_map *m, const struct rule_sum *s)
+{
+    const struct br__plan_out *o = &p->outs[s->first];
+    int importing = p->direction == BR__IMPORT;
+    char shape[160], bytes[32];
+
+    br__say(stdout, "%s", importing ? m->mcore : hf_pattern(p, m));
+    br__say(stdout, "    %s of %s", br__layout_name(m->layout),
+            importing ? hf_pattern(p, m) : m->mcore);
+    br__say(stdout, "    %zu tensor%s, %s %s%s, %s, %s", s->n, s->n == 1 ? "" : "s",
+            br_dtype_torch(o->dtype), br__shape_str(o->shape, o->ndim, shape, sizeof shape),
+            s->mixed ? " and others" : "", br__human_bytes(s->bytes, bytes),
+            br__exactness_text(o->exactness));
+}
+
+static int plan_by_rule(struct br__arena *a, const struct br__plan *p, struct br_err *err)
+{
+    uint32_t n = p->b.cfg->arch->n_maps;
+    struct rule_sum *sums = br__arena_alloc(a, (n + 1) * sizeof *sums);
+
+    if (!sums)
+        return br__nomem(err, "printing the plan");
+    memset(sums, 0, (n + 1) * sizeof *sums);
+    for (size_t i = 0; i < p->n_outs; i++)
+        add_to_sum(&sums[p->outs[i].rule], p, i);
+    for (uint32_t r = 0; r < n; r++)
+        if (sums[r].n)
+            print_rule(p, &p->b.cfg->arch->maps[r], &sums[r]);
+    return BR_OK;
+}
+
 static void plan_summary(const struct br__session *s, const struct br_job *job, int direction)
 {
     const struct br__plan *p = s->plan;
@@ -164,17 +226,11 @@ static void plan_summary(const struct br__session *s, const struct br_job *job, 
     br__say(stdout, "  peak private memory: about %s", br__human_bytes(peak_memory(s), memory));
 }
 
-static int plan_text(struct br__report *r, const struct br__session *s, const struct br_job *job,
-                     const struct inputs *in, struct br_err *err)
+static int plan_text(struct br__cli *c, struct br__report *r, const struct br__session *s,
+                     const struct br_job *job, const struct inputs *in, struct br_err *err)
 {
     const struct br__plan *p = s->plan;
-    struct br__table t = {.cols = 8};
-
-    br__table_row(&t, "tensor", "dtype", "shape", ">bytes", "exactness", "layout", "rule",
-                  "inputs");
-    for (size_t i = 0; i < p->n_outs; i++)
-        plan_row(&t, p, in, i);
-    int rc = br__table_print(&t, err);
+    int rc = BR__FLAG(c, WIDE) ? plan_wide(p, in, err) : plan_by_rule(&c->arena, p, err);
     if (rc)
         return rc;
     plan_summary(s, job, p->direction);
@@ -253,7 +309,7 @@ int br__plan_show(struct br__cli *c, struct br__report *r, const struct br_job *
     if (inputs_make(&c->arena, s->plan, &in))
         rc = br__nomem(err, "printing the plan");
     else
-        rc = r->json ? plan_json(r, s, job, &in, err) : plan_text(r, s, job, &in, err);
+        rc = r->json ? plan_json(r, s, job, &in, err) : plan_text(c, r, s, job, &in, err);
     br__session_close(s);
     return rc;
 }

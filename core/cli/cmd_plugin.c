@@ -438,6 +438,10 @@ static int toy_done(struct br__cli *c, const struct br__arch *a, const char *dir
 {
     struct br__js j = {0};
 
+    if (BR__FLAG(c, QUIET) && !BR__FLAG(c, JSON)) { /* the path alone, for $(...) */
+        br__say(stdout, "%s", dir);
+        return BR_OK;
+    }
     if (!BR__FLAG(c, JSON)) {
         br__say(stdout, "wrote a toy %s to %s", a->hf_class, dir);
         br__say(stdout, "next: bridge import --hf-model %s", br__shell_word(&c->arena, dir));

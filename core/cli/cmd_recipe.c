@@ -85,6 +85,37 @@ static int recipe_resolve(struct br__cli *c, struct br__registry *registry,
     return rc;
 }
 
+/* Settings of the model page's example before those of the user, who has the last word. */
+static int add_example(struct br__cli *c, const char *example, struct br__recipe_opts *o,
+                       struct br_err *err)
+{
+    char *words = br__arena_strdup(&c->arena, example);
+    const char **sets =
+        br__arena_alloc(&c->arena, (strlen(example) + o->n_sets + 1) * sizeof *sets);
+    size_t n = 0;
+
+    if (!words || !sets)
+        return br__nomem(err, "reading the example");
+    for (char *rest = NULL, *w = strtok_r(words, " ", &rest); w; w = strtok_r(NULL, " ", &rest))
+        sets[n++] = w;
+    if (o->n_sets)
+        memcpy(sets + n, o->sets, o->n_sets * sizeof *sets);
+    o->sets = sets;
+    o->n_sets += n;
+    return BR_OK;
+}
+
+static int open_with_example(struct br__cli *c, struct br__registry *registry,
+                             struct br__recipe_opts *o, struct br__recipe **out, struct br_err *err)
+{
+    const char *example = (*out)->example;
+    int rc = example ? add_example(c, example, o, err)
+                     : br_fail(err, BR_E_NOTFOUND, "the model page shows no example with '%s'",
+                               (*out)->name);
+
+    return rc ? rc : recipe_resolve(c, registry, o, out, err);
+}
+
 static int open_recipe(struct br__cli *c, int incomplete, struct opened *out, struct br_err *err)
 {
     struct br__recipe_opts o;
@@ -93,7 +124,11 @@ static int open_recipe(struct br__cli *c, int incomplete, struct opened *out, st
     o.incomplete = incomplete;
     if (!rc)
         rc = open_registry(c, &out->registry, err);
-    return rc ? rc : recipe_resolve(c, out->registry, &o, &out->recipe, err);
+    if (!rc)
+        rc = recipe_resolve(c, out->registry, &o, &out->recipe, err);
+    if (!rc && BR__FLAG(c, EXAMPLE))
+        rc = open_with_example(c, out->registry, &o, &out->recipe, err);
+    return rc;
 }
 
 /* Text of a value, in the arena. */
@@ -311,15 +346,47 @@ static int print_buf(struct br__buf *b, struct br_err *err)
     return rc;
 }
 
-static int show_text(const struct br__recipe *r, int provenance, struct br_err *err)
+/* --changed and --section. */
+static int is_shown(const struct br__cli *c, const struct br__recipe *r, uint32_t id)
+{
+    const struct br__recipe_value *v = &r->v[id];
+    const char *path = br__recipe_keys[id].config, *section = BR__TEXT(c, SECTION);
+    size_t n = section ? strlen(section) : 0;
+
+    if (!v->tag || (BR__FLAG(c, CHANGED) && v->from && !strcmp(v->from, "default")))
+        return 0;
+    if (!section || (!*path && !strcmp(section, "bridge")))
+        return 1;
+    return !strncmp(path, section, n) && path[n] == '.';
+}
+
+static int check_section(const struct br__cli *c, struct br_err *err)
+{
+    const char *section = BR__TEXT(c, SECTION);
+    size_t n = section ? strlen(section) : 0;
+    int known = !section || !strcmp(section, "bridge");
+
+    for (uint32_t id = 0; id < BR__N_RK && !known; id++) {
+        const char *path = br__recipe_keys[id].config;
+        known = !strncmp(path, section, n) && path[n] == '.';
+    }
+    return known ? BR_OK
+                 : br_fail(err, BR_E_USAGE,
+                           "no key is of section '%s'; expected bridge, model, train, optimizer, "
+                           "scheduler, dataset, ddp, checkpoint or another of ConfigContainer",
+                           section);
+}
+
+static int show_text(const struct br__cli *c, const struct br__recipe *r, struct br_err *err)
 {
     struct br__buf b = {0};
+    int provenance = BR__FLAG(c, PROVENANCE);
 
     br__buf_puts(&b, "# ");
     put_grid(&b, r);
     br__buf_printf(&b, "\nrecipe = %s\n", r->name);
     for (uint32_t id = 0; id < BR__N_RK; id++)
-        if (r->v[id].tag)
+        if (is_shown(c, r, id))
             put_line(&b, r, id, provenance);
     return print_buf(&b, err);
 }
@@ -408,13 +475,15 @@ int br__cmd_recipe_show(struct br__cli *c, struct br_err *err)
 
     if (BR__FLAG(c, JSON) && BR__FLAG(c, FORMAT) && BR__INT(c, FORMAT) != AS_JSON)
         return br_fail(err, BR_E_USAGE, "--json and --format %s contradict", BR__TEXT(c, FORMAT));
-    int rc = open_recipe(c, 0, &o, err);
+    int rc = check_section(c, err);
+    if (!rc)
+        rc = open_recipe(c, 0, &o, err);
     if (!rc && format == AS_JSON)
         rc = show_json(c, o.recipe, err);
     else if (!rc && format == AS_YAML)
         rc = show_yaml(c, o.recipe, err);
     else if (!rc)
-        rc = show_text(o.recipe, BR__FLAG(c, PROVENANCE), err);
+        rc = show_text(c, o.recipe, err);
     br__registry_close(o.registry);
     return rc;
 }
@@ -814,6 +883,8 @@ int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err)
         estimate_here(c, o.registry, o.recipe, &one);
         rc = BR__FLAG(c, JSON) ? memory_json(o.recipe, &m, &x, &one, err)
                                : memory_text(o.recipe, &m, &x, &one, err);
+        if (!rc && m.total > x.gib * GIB) /* said on stdout already: a status alone */
+            rc = BR_E_NOFIT;
     }
     br__registry_close(o.registry);
     return rc;

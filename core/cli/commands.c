@@ -160,19 +160,76 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_DOWNLOAD] = {
-    .name = "download", .args = "[MODEL]",
+    .name = "download", .args = "[MODEL] [FILE...]", .max_pos = UINT8_MAX,
     .summary = "bring a model of the Hugging Face hub to the local cache",
     .about =
         "Files arrive in parallel ranges, an interrupted download goes on where it was, and a file gets\n"
         "its name only when its sha256 (or git blob id) is the hub's.  The cache is the one of\n"
-        "huggingface_hub; both tools share what either downloads.  Prints the directory.\n"
+        "huggingface_hub; both tools share what either downloads.  Prints the directory.  FILEs are\n"
+        "paths in the repository; without any, all files come, or those that --include matches.\n"
         "\n"
         "Commands that take --hf-model ID download what they need by themselves; plan, inspect and\n"
         "export read no weights, and import --stream stores none.\n",
     .examples =
         "bridge download Qwen/Qwen3-8B\n"
+        "bridge download Qwen/Qwen3-8B config.json tokenizer.json\n"
+        "bridge download Qwen/Qwen3-8B --dry-run\n"
         "bridge download Qwen/Qwen3-8B@main --include '*.json' --include '*.txt' --local-dir ./Qwen3-8B\n",
     .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_HF_MODEL},
+},
+
+[BR__CMD_CACHE_LS] = {
+    .name = "cache ls", .args = "",
+    .summary = "list what the cache of hub models holds",
+    .about =
+        "The cache is the one of huggingface_hub: models, datasets and spaces, their size on disk,\n"
+        "branches and tags that were downloaded, and when a file was last used.  A revision is\n"
+        "detached when its branch has moved on.\n",
+    .examples =
+        "bridge cache ls\n"
+        "bridge cache ls --json\n",
+},
+
+[BR__CMD_CACHE_RM] = {
+    .name = "cache rm", .args = "ID[@REVISION]", .min_pos = 1, .max_pos = 1,
+    .summary = "remove a model, or one revision of it, from the cache",
+    .about =
+        "Of a revision the files go that no other one has.  What another process downloads at that\n"
+        "moment is not touched.\n",
+    .examples =
+        "bridge cache rm Qwen/Qwen3-8B\n"
+        "bridge cache rm Qwen/Qwen3-8B@main\n",
+},
+
+[BR__CMD_CACHE_VERIFY] = {
+    .name = "cache verify", .args = "[ID]", .max_pos = 1,
+    .summary = "compare files of the cache with the digests that are their names",
+    .about =
+        "Reads every file: sha256 of large ones, git's blob id of the others.  Each damaged one is\n"
+        "named, and the exit status is 4.\n",
+    .examples =
+        "bridge cache verify\n"
+        "bridge cache verify Qwen/Qwen3-8B\n",
+},
+
+[BR__CMD_CACHE_PRUNE] = {
+    .name = "cache prune", .args = "",
+    .summary = "remove interrupted downloads and revisions that no branch names",
+    .about =
+        "What another process downloads at that moment is not touched.\n",
+    .examples =
+        "bridge cache prune\n",
+},
+
+[BR__CMD_CLEAN] = {
+    .name = "clean", .args = "DIR|ID", .min_pos = 1, .max_pos = 1,
+    .summary = "remove what an interrupted import, export or download left to go on with",
+    .about =
+        "DIR is the destination that was given to the run, ID the model that was downloaded.  Results\n"
+        "that are complete are not touched, nor what a running process writes.\n",
+    .examples =
+        "bridge clean ./Qwen3-8B-megatron\n"
+        "bridge clean Qwen/Qwen3-8B\n",
 },
 
 [BR__CMD_TOY] = {
@@ -326,13 +383,14 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_COMPLETION] = {
-    .name = "completion", .args = "bash|zsh", .min_pos = 1, .max_pos = 1,
+    .name = "completion", .args = "bash|zsh|fish", .min_pos = 1, .max_pos = 1,
     .summary = "print the shell's completion of this program's commands and options",
     .about =
-        "An installed bridge has both where the shells look for them.\n",
+        "An installed bridge has all where the shells look for them.\n",
     .examples =
         "source <(bridge completion bash)\n"
-        "bridge completion zsh >~/.zfunc/_bridge\n",
+        "bridge completion zsh >~/.zfunc/_bridge\n"
+        "bridge completion fish >~/.config/fish/completions/bridge.fish\n",
 },
 
 [BR__CMD_CHAT_TEMPLATE] = {
@@ -340,8 +398,8 @@ const struct br__command br__commands[BR__N_CMD] = {
     .summary = "conversations in JSON -> the text of prompts",
     .about =
         "Runs the chat template of a tokenizer directory: chat_template.jinja, else the one in\n"
-        "tokenizer_config.json; with tools the one named tool_use, if there is one.  The directory is a\n"
-        "local one, not a model's id: bridge download fetches a model of the hub and prints where it is.\n"
+        "tokenizer_config.json; with tools the one named tool_use, if there is one.  Of a model\n"
+        "of the hub these small files are fetched.\n"
         "\n"
         "The input, FILE or standard input, is a JSON object\n"
         "{\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, \"enable_thinking\": false}\n"
@@ -365,11 +423,13 @@ const struct br__command br__commands[BR__N_CMD] = {
     .summary = "continue a prompt",
     .about =
         "Runs a model straight from its Hugging Face directory, without a load phase, or from a\n"
-        "Megatron checkpoint.  Greedy unless --temperature says otherwise; ends at any of the\n"
+        "Megatron checkpoint.  Greedy unless --temperature says otherwise, with --chat as\n"
+        "generation_config.json recommends unless --greedy says otherwise; ends at any of the\n"
         "end-of-sequence ids of generation_config.json.  The text is printed as it comes; a closing\n"
         "line on stderr tells the rates, the time to the first token and the memory.\n"
         "\n"
-        "With --chat and no --prompt on a terminal it is a conversation: one message a line.\n"
+        "With --chat and no --prompt on a terminal it is a conversation: one message a line, /help\n"
+        "for its commands.  Ctrl-C stops an answer, at an empty prompt it leaves.\n"
         "--tp, --pp, --ep and --etp run that many ranks as threads, as Megatron would spread them.\n",
     .examples =
         "bridge generate Qwen/Qwen3-0.6B --prompt 'The capital of France is'\n"

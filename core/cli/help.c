@@ -46,6 +46,7 @@ static const struct {
     {"XDG_DATA_HOME", "the user's plugins are in bridge/1 below it; default ~/.local/share"},
     {"BRIDGE_CPU", "force a tier of the CPU kernels: scalar, avx2, avx512, avx512_bf16, amx, neon"},
     {"BRIDGE_CPUS", "CPUs to use, 1 to 256; default as many as the process may run on"},
+    {"NO_COLOR", "no colour, whatever the terminal can do"},
     {"TMPDIR", "where roundtrip and plugin check work; default /tmp"},
 };
 
@@ -322,8 +323,42 @@ static const struct {
     {"environment", help_environment},
 };
 
-static int help_topic(const char *name, struct br_err *err)
+static int mentions(const struct br__command *c, const char *word)
 {
+    return strcasestr(c->name, word) || strcasestr(c->summary, word) || strcasestr(c->about, word);
+}
+
+/* Commands and variables whose help speaks of a word; how many. */
+static size_t help_search(const char *word)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < BR__N_CMD; i++)
+        if (mentions(&br__commands[i], word)) {
+            if (!n++)
+                br__say(stdout, "help that speaks of '%s':", word);
+            printf("  %-14s %s\n", br__commands[i].name, br__commands[i].summary);
+        }
+    for (size_t i = 0; n && i < BR_COUNTOF(environment); i++)
+        if (strcasestr(environment[i].name, word) || strcasestr(environment[i].text, word))
+            printf("  %-20s %s\n", environment[i].name, environment[i].text);
+    return n;
+}
+
+/* "recipes" is "recipe". */
+static const char *singular(struct br__arena *a, const char *name)
+{
+    size_t n = strlen(name);
+    const char *one = n > 1 && name[n - 1] == 's' ? br__arena_strndup(a, name, n - 1) : NULL;
+
+    return one && !br__command_find(name) && (br__command_find(one) || br__command_is_group(one))
+               ? one
+               : name;
+}
+
+static int help_topic(struct br__arena *a, const char *name, struct br_err *err)
+{
+    name = singular(a, name);
     const struct br__command *cmd = br__command_find(name);
 
     if (cmd) {
@@ -341,6 +376,8 @@ static int help_topic(const char *name, struct br_err *err)
             return BR_OK;
         }
     const char *near = br__command_near(name);
+    if (!near && strlen(name) > 2 && help_search(name))
+        return BR_OK;
     if (near)
         return br_fail(err, BR_E_USAGE, "no help for '%s'; did you mean '%s'?", name, near);
     return br_fail(err, BR_E_USAGE, "no help for '%s'; try: bridge help", name);
@@ -357,9 +394,9 @@ int br__cmd_help(struct br__cli *c, struct br_err *err)
         return BR_OK;
     }
     if (c->n_pos == 1)
-        return help_topic(c->pos[0], err);
+        return help_topic(&c->arena, c->pos[0], err);
     const char *name = br__arena_printf(&c->arena, "%s %s", c->pos[0], c->pos[1]);
     if (!name)
         return br_fail(err, BR_E_NOMEM, "out of memory");
-    return help_topic(name, err);
+    return help_topic(&c->arena, name, err);
 }

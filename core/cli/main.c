@@ -99,6 +99,7 @@ static int run_program(int argc, char **argv)
         return rc;
     }
     rc = main_hint(&c, br__cli_parse(&c, argc, argv, &err), &err);
+    br__color_begin(&c);
     if (!rc)
         rc = main_run(&c, &err);
     /* Flush what was printed before the error, so that it comes first. */

@@ -543,7 +543,13 @@ static int assign_bare(struct br__cli *c, const struct tokens *ts, size_t used, 
         int k = 0;
         while (k < BR__MAX_POS && cmd->pos_opt[k] && c->opt[cmd->pos_opt[k]].set)
             k++;
-        if (k == BR__MAX_POS || !cmd->pos_opt[k])
+        int full = k == BR__MAX_POS || !cmd->pos_opt[k];
+        if (full && cmd->max_pos) { /* the rest is the command's own: FILE... */
+            c->pos = ts->bare + i;
+            c->n_pos = ts->n_bare - i;
+            return BR_OK;
+        }
+        if (full)
             return br_fail(err, BR_E_USAGE, "unexpected argument '%s': --%s is '%s' already",
                            ts->bare[i], br__options[cmd->pos_opt[0]].name,
                            c->opt[cmd->pos_opt[0]].text);
@@ -559,6 +565,8 @@ int br__cli_parse(struct br__cli *c, int argc, char **argv, struct br_err *err)
 {
     struct tokens ts = {0};
     size_t used;
+    c->argc = argc;
+    c->argv = argv;
     int rc = option_split(c, &ts, argc, argv, err);
 
     if (!rc)

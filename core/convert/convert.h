@@ -196,6 +196,16 @@ int br__work_commit(struct br__work *w, const struct br__names *names, const cha
 void br__work_close(struct br__work *w);
 /* Remove what is left of a run that was killed after it had renamed its result. */
 void br__work_tidy(const char *final);
+/* What an interrupted run keeps of destination `final` to go on with. */
+struct br__work_kept {
+    const char *path; /* the temporary directory (arena); NULL: there is none */
+    uint64_t bytes;   /* on disk */
+    size_t n_parts;   /* finished: what the next run need not do again */
+};
+int br__work_kept(struct br__arena *a, const char *final, struct br__work_kept *out,
+                  struct br_err *err) BR_MUST_CHECK;
+/* Remove that.  BR_E_BUSY: a run is writing it. */
+int br__work_discard(const char *final, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- iteration.c: an iteration directory of Megatron, and the trackers beside it ------------- */
 

@@ -59,7 +59,7 @@ static int pair_up(struct job *j, struct br_err *err)
 static void compare_block(struct pair *p, const unsigned char *x, const unsigned char *y,
                           uint64_t off, size_t n)
 {
-    size_t size = br_dtype_size(p->a->dtype);
+    size_t size = BR__MAX(br_dtype_size(p->a->dtype), 1u); /* of F4 a byte: two of them */
 
     if (!memcmp(x, y, n))
         return;
@@ -114,7 +114,7 @@ static void diff_describe(struct br__buf *out, const struct pair *p)
     } else if (p->differ) {
         br__buf_printf(
             out, "bytes of '%s': %" PRIu64 " of %" PRIu64 " elements differ, first at %" PRIu64,
-            p->a->name, p->differ, p->a->bytes / br_dtype_size(p->a->dtype), p->first);
+            p->a->name, p->differ, p->a->bytes / BR__MAX(br_dtype_size(p->a->dtype), 1u), p->first);
     }
 }
 

@@ -8,6 +8,7 @@
  * Nothing is written before a plan exists, so a source that does not fit leaves no trace. */
 #include "plan.h"
 
+#include <math.h>
 #include <string.h>
 
 const char *br__exactness_text(int e)
@@ -37,6 +38,36 @@ static int note_rope(struct br__planner *pl)
     return BR_OK;
 }
 
+/* Megatron has no name for YaRN's factor of cos and sin: it follows from its mscale numbers. */
+static int note_yarn(struct br__planner *pl)
+{
+    const struct br_config *cfg = pl->p->b.cfg;
+    const char *type = br_cfg_s(cfg, BR_CFG_POSITION_EMBEDDING_TYPE);
+    double theirs = type && !strcmp(type, "yarn") ? br__yarn_megatron(cfg) : cfg->rope_attention;
+    if (!pl->src_is_hf || fabs(theirs - cfg->rope_attention) <= 1e-6)
+        return BR_OK;
+    return br__binding_note(&pl->p->b,
+                            "config.json's YaRN multiplies cos and sin by %g, Megatron by %g: the "
+                            "weights are exact, but Megatron's rope will differ",
+                            cfg->rope_attention, theirs)
+               ? br__plan_nomem(pl->err)
+               : BR_OK;
+}
+
+/* What the layer builder does not carry out concerns Megatron's configuration, not the weights. */
+static int note_keys(struct br__planner *pl)
+{
+    const struct br_config *cfg = pl->p->b.cfg;
+    int failed = 0;
+    if (!pl->src_is_hf)
+        return BR_OK;
+    for (const struct br__finding *f = cfg->findings; f; f = f->next)
+        failed |= br__binding_note(&pl->p->b, "%s; the weights are exact", f->text);
+    if (cfg->unknown_keys)
+        failed |= br__binding_note(&pl->p->b, "%s", cfg->unknown_keys);
+    return failed ? br__plan_nomem(pl->err) : BR_OK;
+}
+
 /* slime and miles store Hugging Face's own linear-attention module inside self_attention: refused,
  * it is another model. */
 static int refuse_dialects(const struct br__planner *pl, const struct br__ckpt *src)
@@ -62,6 +93,10 @@ static int plan_build(struct br__planner *pl, struct br_config *cfg, const struc
         rc = br__bind(&pl->p->b, cfg, src, &o, pl->err);
     if (!rc)
         rc = note_rope(pl);
+    if (!rc)
+        rc = note_yarn(pl);
+    if (!rc)
+        rc = note_keys(pl);
     return rc ? rc : br__plan_lay_out(pl);
 }
 

@@ -487,6 +487,98 @@ void br__work_tidy(const char *final)
     br__arena_free(&w.arena);
 }
 
+/* Bytes on disk of a directory's files. */
+static uint64_t tree_bytes(struct br__arena *a, const struct br__dir *d)
+{
+    char **names;
+    size_t n;
+    uint64_t sum = 0;
+    if (br__dir_list(a, d, &names, &n, NULL))
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        struct stat st;
+        struct br__dir child;
+        if (br__dir_stat(d, names[i], &st))
+            continue;
+        if (S_ISREG(st.st_mode))
+            sum += BR__MIN((uint64_t)st.st_size, (uint64_t)st.st_blocks * 512);
+        if (!S_ISDIR(st.st_mode) || br__dir_child(&child, d, names[i], 0, NULL))
+            continue;
+        sum += tree_bytes(a, &child);
+        br__dir_close(&child);
+    }
+    return sum;
+}
+
+/* That of an iteration in an existing root. */
+static int kept_iteration(struct br__arena *a, const char *root, const char **path,
+                          struct br_err *err)
+{
+    char **names;
+    size_t n;
+    int rc = br__list_dir(a, root, &names, &n, err);
+    for (size_t i = 0; i < n && !rc && !*path; i++)
+        if (names[i][0] == '.' && br__ends(names[i], ".bridge-partial"))
+            *path = br__path_join(a, root, names[i]);
+    return rc;
+}
+
+/* The temporary directory of a destination: beside it, or in it where it could not be renamed. */
+static int kept_dir(struct br__arena *a, const char *final, const char **path, struct br_err *err)
+{
+    char *dir = br__arena_strdup(a, final);
+    for (size_t n = dir ? strlen(dir) : 0; n > 1 && dir[n - 1] == '/'; n--)
+        dir[n - 1] = '\0';
+    const char *name = dir ? br__path_base(dir) : "";
+    const char *beside = br__arena_printf(a, "%.*s.%s.bridge-partial",
+                                          (int)(name - (dir ? dir : name)), dir ? dir : "", name);
+    const char *inside = dir ? br__path_join(a, dir, INSIDE) : NULL;
+    if (!dir || !beside || !inside)
+        return br__nomem(err, "looking for an interrupted run");
+    *path = br__is_dir(beside) ? beside : br__is_dir(inside) ? inside : NULL;
+    return *path || !br__is_dir(dir) ? BR_OK : kept_iteration(a, dir, path, err);
+}
+
+int br__work_kept(struct br__arena *a, const char *final, struct br__work_kept *out,
+                  struct br_err *err)
+{
+    struct br__dir d;
+    char *journal = NULL;
+    memset(out, 0, sizeof *out);
+    int rc = kept_dir(a, final, &out->path, err);
+    if (rc || !out->path || br__dir_open(&d, out->path, NULL))
+        return rc;
+    out->bytes = tree_bytes(a, &d);
+    if (!br__read_text_in(&d, JOURNAL, JOURNAL_MAX, &journal, NULL, NULL))
+        for (const char *p = strchr(journal, '\n'); p && (p = strchr(p + 1, '\n'));)
+            out->n_parts++; /* a line each, after the first */
+    br__free(journal);
+    br__dir_close(&d);
+    return rc;
+}
+
+int br__work_discard(const char *final, struct br_err *err)
+{
+    struct br__arena a = {0};
+    struct br__dir parent = {.fd = -1}, d = {.fd = -1};
+    const char *path;
+    int locked, trusted;
+    int rc = kept_dir(&a, final, &path, err);
+    if (!rc && path) {
+        rc = br__dir_of(&parent, path, 0, err);
+        if (!rc)
+            rc = br__dir_private(&d, &parent, br__path_base(path), &trusted, err);
+        if (!rc && (rc = br__dir_lock(&d, 0, &locked, err)) == BR_E_BUSY)
+            rc = br_fail(err, rc, "another process is writing '%s'", path);
+        if (!rc)
+            rc = br__dir_remove(&parent, br__path_base(path), err);
+    }
+    br__dir_close(&d);
+    br__dir_close(&parent);
+    br__arena_free(&a);
+    return rc;
+}
+
 void br__work_close(struct br__work *w)
 {
     if (!w->open)

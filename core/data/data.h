@@ -294,7 +294,7 @@ struct br__build_result {
     int64_t documents, empty, bad; /* records written, without tokens, left out */
     int64_t tokens;                /* of all keys */
     uint64_t bytes;                /* of text */
-    double cpu_seconds;            /* of all threads, tokenising */
+    double cpu_seconds;            /* of all threads, from records to tokens */
 };
 /* All or nothing: the files appear when they are complete.  A text file is one document.  Memory
  * does not grow with the input. */
@@ -306,5 +306,11 @@ int br__data_merge(const char *const *inputs, size_t n, const char *output, int 
                    struct br_err *err) BR_MUST_CHECK;
 /* NAME of NAME.bin, NAME.idx or NAME, in the arena; NULL: out of memory. */
 const char *br__data_prefix(struct br__arena *a, const char *path);
+
+/* ---- random.c -------------------------------------------------------------------------------- */
+
+/* States of MT19937 as numpy.random.seed(seed), torch.manual_seed(seed) and random.seed(seed) leave
+ * them: the words, of which none is drawn. */
+void br__random_seeded(uint32_t seed, uint32_t numpy[624], uint32_t python[624]);
 
 #endif

@@ -5,6 +5,9 @@
  * (numpy 1.17 to 2.4), aten/src/ATen/core/MT19937RNGEngine.h and native/cpu/RandpermKernel (torch
  * 2). */
 #include "random.h"
+#include "data.h"
+
+#include <string.h>
 
 /* ---- MT19937 --------------------------------------------------------------------------------- */
 
@@ -17,6 +20,35 @@ void br__mt_seed(struct br__mt19937 *r, uint32_t seed)
         seed = 1812433253u * (seed ^ (seed >> 30)) + i + 1;
     }
     r->at = N;
+}
+
+/* init_by_array of one word, by Matsumoto and Nishimura's reference, which CPython has. */
+static void random_by_array(uint32_t seed, uint32_t key[N])
+{
+    struct br__mt19937 r;
+    br__mt_seed(&r, 19650218);
+    memcpy(key, r.key, sizeof r.key);
+    int i = 1;
+    for (int k = 0; k < 2 * N - 1; k++) {
+        uint32_t last = key[i - 1] ^ (key[i - 1] >> 30);
+        if (k < N)
+            key[i] = (key[i] ^ last * 1664525u) + seed;
+        else
+            key[i] = (key[i] ^ last * 1566083941u) - (uint32_t)i;
+        if (++i == N) {
+            key[0] = key[N - 1];
+            i = 1;
+        }
+    }
+    key[0] = 0x80000000u;
+}
+
+void br__random_seeded(uint32_t seed, uint32_t numpy[N], uint32_t python[N])
+{
+    struct br__mt19937 r;
+    br__mt_seed(&r, seed);
+    memcpy(numpy, r.key, sizeof r.key);
+    random_by_array(seed, python);
 }
 
 static uint32_t random_twist(uint32_t a, uint32_t b)

@@ -69,7 +69,12 @@ static const struct br__param *block_find(struct br_graph *g, const char *name, 
     snprintf(full, sizeof full, "%s%s", b->prefix, name);
     const struct br__param_want want = {
         .mcore = full, .item = item, .sharing = {split, br__tp_rank(g), br__tp(g)}};
-    return g->err.code || br__param_get(b->params, &want, &p, &g->err) ? NULL : p;
+    if (g->err.code || br__param_get(b->params, &want, &p, &g->err))
+        return NULL;
+    br_val leaf = leaf_of(g, p);
+    if (leaf && !g->nodes[leaf].name) /* for messages */
+        g->nodes[leaf].name = br__arena_strdup(&g->arena, full);
+    return p;
 }
 
 /* The adapter that works beside a weight, or NULL. */

@@ -1,7 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* model.c - a model that can run: its weights, and the ranks that hold them. */
 #include "llm.h"
-#include <math.h>
 #include <string.h>
 
 #define MAX_RANKS 1024 /* threads of one process */
@@ -72,46 +71,20 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
 
 /* ---- open, close ----------------------------------------------------------------------------- */
 
-/* YaRN's attention_factor, which transformers multiplies queries and keys by in place of the factor
- * that follows from the scale. */
-static int check_attention_factor(const struct br_config *cfg, const br__json *config,
-                                  struct br_err *err)
-{
-    static const char *const keys[] = {"rope_scaling.attention_factor",
-                                       "rope_parameters.attention_factor"};
-    float freq[BR__MAX_ROTARY];
-    int64_t n;
-    double scale;
-    int rc = br__rope(cfg, freq, BR__MAX_ROTARY, &n, &scale, err);
-    for (size_t i = 0; i < BR_COUNTOF(keys) && !rc; i++) {
-        double given = br__json_num(br__json_get(config, keys[i]), scale);
-        if (fabs(given - scale) > 1e-6)
-            rc =
-                br_fail(err, BR_E_UNSUPPORTED, "config.json: %s is %g, the engine computes with %g",
-                        keys[i], given, scale);
-    }
-    return rc;
-}
-
 /* What a conversion need not know of a model and the engine must. */
-static int check_config(const struct br__weights *w, struct br_err *err)
+static int check_config(const struct br__weights *w, const struct br_listener *l,
+                        struct br_err *err)
 {
     const struct br_config *cfg = w->cfg;
-    const char *text = w->src->config_text;
-    br__json *config = NULL;
     int64_t topk = br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
     if (cfg->n_experts && (topk < 1 || topk > cfg->n_experts))
         return br_fail(err, BR_E_CONFIG, "config.json: each token goes to %lld of %lld experts",
                        (long long)topk, (long long)cfg->n_experts);
-    int rc = text ? br__json_parse(&config, text, strlen(text), err) : 0;
-    const char *act = br__json_str(br__json_get(config, "hidden_act"), "silu");
-    if (!rc && strcmp(act, "silu"))
-        rc = br_fail(err, BR_E_UNSUPPORTED,
-                     "config.json: hidden_act is '%s', the engine computes silu", act);
-    if (!rc)
-        rc = check_attention_factor(cfg, config, err);
-    br__json_free(config);
-    return rc;
+    if (cfg->findings)
+        return br_fail(err, BR_E_UNSUPPORTED, "%s", cfg->findings->text);
+    if (cfg->unknown_keys)
+        br__note(l, "%s", cfg->unknown_keys);
+    return BR_OK;
 }
 
 static int add_lora(struct br__weights *w, const struct br__lora_opts *o, struct br_err *err)
@@ -141,7 +114,7 @@ static int open_model(struct br__llm *m, const struct br__llm_opts *o, struct br
                      "plugin '%s' can convert %s but not run it: it has no layer builder",
                      cfg->arch->plugin->name, cfg->arch->model_type);
     if (!rc)
-        rc = check_config(m->weights, err);
+        rc = check_config(m->weights, o->weights.listener, err);
     return rc ? rc : open_ranks(m, o, err);
 }
 

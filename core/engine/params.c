@@ -487,13 +487,20 @@ int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair,
     return rc;
 }
 
+/* A tensor of the adapters of experts. */
+struct expert_adapters {
+    const struct br__param *weights; /* of the experts */
+    int which;                       /* 'A' or 'B' */
+    const struct br__sharing *sharing;
+};
+
 /* The tensor of expert i's pair and the part of it that is this rank's. */
-static int expert_part(struct br__params *p, const struct br__param *weights, size_t i, int which,
-                       const struct br__sharing *sharing, struct br__part *out, struct br_err *err)
+static int expert_part(struct br__params *p, const struct expert_adapters *x, size_t i,
+                       struct br__part *out, struct br_err *err)
 {
-    const char *target = weights->parts[i].source->name;
+    const char *target = x->weights->parts[i].source->name;
     const struct br__adapter_pair *pair = br__adapter_find(p->w->adapter, target);
-    int follows = (which == 'A') == (sharing->split == BR__SPLIT_COLS);
+    int follows = (x->which == 'A') == (x->sharing->split == BR__SPLIT_COLS);
     size_t one;
     if (!pair || pair->magnitude)
         return br_fail(err, BR_E_UNSUPPORTED,
@@ -502,26 +509,25 @@ static int expert_part(struct br__params *p, const struct br__param *weights, si
                             : "'%s' has no adapter, other experts of its layer have: such an "
                               "adapter cannot work beside the weights; use --merge-adapter",
                        target);
-    struct br__source *s = which == 'A' ? pair->a : pair->b;
-    const struct br__sharing by = {follows ? sharing->split : BR__SPLIT_NONE, sharing->rank,
-                                   sharing->size};
+    struct br__source *s = x->which == 'A' ? pair->a : pair->b;
+    const struct br__sharing by = {follows ? x->sharing->split : BR__SPLIT_NONE, x->sharing->rank,
+                                   x->sharing->size};
     return param_cut(p->w->cfg, &(struct found){.source = s, .rows = s->rows}, &by, out, &one, err);
 }
 
 static int make_expert_adapters(struct br__params *p, const char *key,
-                                const struct br__param *weights, int which,
-                                const struct br__sharing *sharing, struct br__param **out,
+                                const struct expert_adapters *x, struct br__param **out,
                                 struct br_err *err)
 {
-    size_t n = weights->n_parts;
+    size_t n = x->weights->n_parts;
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
     struct br__part *parts = br__arena_alloc(&p->arena, n * sizeof *parts);
     const void **data = br__arena_alloc(&p->arena, n * sizeof *data);
     if (!q || !parts || !data)
         return br__nomem(err, "for parameters");
-    *q = (struct br__param){.split = (int)sharing->split, .expert = 1, .adapter = which};
+    *q = (struct br__param){.split = (int)x->sharing->split, .expert = 1, .adapter = x->which};
     for (size_t i = 0; i < n; i++) {
-        int copied, rc = expert_part(p, weights, i, which, sharing, &parts[i], err);
+        int copied, rc = expert_part(p, x, i, &parts[i], err);
         if (rc)
             return rc;
         data[i] = p->host ? param_gather(p, &parts[i], 1, BR_F32, &copied) : NULL;
@@ -542,10 +548,11 @@ int br__param_expert_adapters(struct br__params *p, const struct br__param *weig
                               const struct br__sharing *sharing, const struct br__param **out,
                               struct br_err *err)
 {
+    const struct expert_adapters x = {weights, which, sharing};
     char key[192];
     snprintf(key, sizeof key, "%s|%c", weights->key, which);
     struct br__param *q = param_known(p, key);
-    int rc = q ? 0 : make_expert_adapters(p, key, weights, which, sharing, &q, err);
+    int rc = q ? 0 : make_expert_adapters(p, key, &x, &q, err);
     *out = q;
     return rc;
 }

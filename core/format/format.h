@@ -55,7 +55,7 @@ struct br__ckpt {
 };
 
 /* Open a directory of either format: torch_dist if it (or an iteration below it) has .metadata,
- * else HF.  BR_E_NOTFOUND, BR_E_FORMAT, BR_E_IO, BR_E_NOMEM. */
+ * else HF; or one safetensors file.  BR_E_NOTFOUND, BR_E_FORMAT, BR_E_IO, BR_E_NOMEM. */
 int br__ckpt_open(struct br__ckpt **out, const char *dir, struct br_err *err) BR_MUST_CHECK;
 void br__ckpt_close(struct br__ckpt *ck); /* NULL and half-built are fine */
 /* Read n bytes at byte offset `off` of the contiguous row-major little-endian global tensor,
@@ -105,7 +105,7 @@ int br__hf_is_side_file(const char *name, int tokenizer_only);
 
 /* ---- safetensors files ----------------------------------------------------------------------- */
 
-#define BR__ST_HEADER_MAX (100u << 20) /* as the reference implementation */
+#define BR__ST_HEADER_MAX 100000000u /* as the reference implementation */
 /* One tensor of a header; `name` in the arena that was given. */
 struct br__st_entry {
     const char *name;
@@ -266,6 +266,14 @@ struct br__td_item {
 #define BR__TD_COMMON "common_state/shard_0_1" /* key of the common state */
 #define BR__TD_FILE_TARGET                                                                         \
     (1ull << 30) /* a new .distcp about every GiB: parts for threads and resume */
+#define BR__TD_RNG "rng_state/shard_0.0_1.1" /* key of the generators of a run of one rank */
+#define BR__TD_OBJECT_DATAS 5
+/* A bytes item with tensors. */
+struct br__td_object {
+    const void *pickle, *data[BR__TD_OBJECT_DATAS];
+    size_t pickle_size, n_data;
+    uint64_t size[BR__TD_OBJECT_DATAS];
+};
 struct br__td_plan {
     const struct br__td_out *tensors;
     size_t n_tensors;
@@ -276,7 +284,17 @@ struct br__td_plan {
     const void
         *common_pickle; /* pickle bytes of the common state's dict, for common_state/shard_0_1 */
     size_t common_pickle_size;
+    const struct br__td_object *rng; /* for BR__TD_RNG */
 };
+#define BR__MT_WORDS 624
+/* MT19937 seeded as Python's random.seed does, and as numpy.random.seed and torch.manual_seed. */
+struct br__td_rng {
+    uint64_t seed;
+    uint32_t python[BR__MT_WORDS], numpy[BR__MT_WORDS];
+};
+/* The generators right after they were seeded, as Megatron Bridge's rng_state (arena). */
+int br__td_rng_object(struct br__arena *a, const struct br__td_rng *r, struct br__td_object *out,
+                      struct br_err *err) BR_MUST_CHECK;
 /* Assign items to files and compute every offset.  Depends on the plan only (never on threads):
  * contiguous runs of items, at least two files when there is more than one tensor item. */
 int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err) BR_MUST_CHECK;

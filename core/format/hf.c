@@ -575,6 +575,34 @@ static int open_weights(struct br__ckpt *ck, struct br__hub *hub, struct br_err 
     return rc;
 }
 
+int br__hf_open_file(struct br__ckpt **out, const char *path, struct br_err *err)
+{
+    size_t dir = (size_t)(br__path_base(path) - path);
+    struct br__ckpt *ck = br__hf_new(path);
+
+    *out = NULL;
+    if (!ck)
+        return br__nomem(err, "opening '%s'", path);
+    struct opening o = {.ck = ck, .n_chosen = 1};
+    ck->file_names = br__arena_alloc(&ck->arena, sizeof *ck->file_names);
+    const char *name = br__arena_strdup(&ck->arena, path + dir);
+    ck->dir = dir ? br__arena_strndup(&ck->arena, path, dir) : ".";
+    int rc = ck->file_names && name && ck->dir ? BR_OK : br__nomem(err, "opening '%s'", path);
+    if (!rc) {
+        ck->file_names[0] = name;
+        rc = open_files(&o, err);
+    }
+    if (!rc)
+        rc = collect_tensors(&o, err);
+    if (!rc && !(ck->dir = br__arena_strdup(&ck->arena, path))) /* as messages call it */
+        rc = br__nomem(err, "opening '%s'", path);
+    if (rc)
+        br__ckpt_close(ck);
+    else
+        *out = ck;
+    return rc;
+}
+
 /* A file that a model directory may lack, verbatim. */
 static int read_optional(struct br__ckpt *ck, const char *name, char **text, size_t *n,
                          struct br_err *err)

@@ -32,6 +32,8 @@ int br__hf_index_parse(struct br__arena *a, const char *text, size_t n, struct b
                        struct br_err *err) BR_MUST_CHECK;
 int br__hf_open(struct br__ckpt **out, const char *dir, unsigned flags,
                 struct br_err *err) BR_MUST_CHECK;
+/* One safetensors file, without a configuration. */
+int br__hf_open_file(struct br__ckpt **out, const char *path, struct br_err *err) BR_MUST_CHECK;
 /* As br__hf_open without flags, of a model whose small files are in `dir` and whose weights may be
  * on the hub only.  The checkpoint owns the hub if the call succeeds. */
 int br__hf_open_hub(struct br__ckpt **out, const char *dir, struct br__hub *hub,

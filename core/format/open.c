@@ -1,5 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* open.c - which format a directory has.  A third format is one more question here. */
+/* open.c - which format a checkpoint has.  A third format is one more question here. */
 #include "hf.h"
 #include "torchdist/torchdist.h"
 
@@ -9,6 +9,8 @@ int br__ckpt_open(struct br__ckpt **out, const char *dir, struct br_err *err)
     const char *iter_dir;
 
     *out = NULL;
+    if (br__exists(dir) && !br__is_dir(dir))
+        return br__hf_open_file(out, dir, err);
     int rc = br__td_resolve(&scratch, dir, &iter_dir, err);
     br__arena_free(&scratch);
     if (!rc)

@@ -57,7 +57,7 @@ static int parse_dtype(const br__json *j, struct br__st_entry *e, struct br_err 
     if (e->dtype == BR_NONE)
         return br_fail(err, BR_E_FORMAT,
                        "tensor '%s' has the unknown dtype '%s'; expected F32, F16, BF16, F8_E4M3 "
-                       "or another that torch stores in whole bytes",
+                       "or another of the safetensors format but F6",
                        e->name, name);
     return BR_OK;
 }
@@ -94,6 +94,18 @@ static int parse_offsets(const br__json *j, struct br__st_entry *e, struct br_er
     return BR_OK;
 }
 
+/* Bytes of a tensor.  Two values of four bits share a byte, so there must be an even number. */
+static int st_bytes(const struct br__st_entry *e, uint64_t *bytes)
+{
+    int rc = br_shape_bytes(e->shape, e->ndim, BR__MAX(br_dtype_size(e->dtype), 1U), bytes);
+
+    if (rc || e->dtype != BR_F4)
+        return rc;
+    rc = *bytes % 2 ? BR_E_FORMAT : BR_OK;
+    *bytes /= 2;
+    return rc;
+}
+
 /* Shape and dtype against the extent that the offsets claim. */
 static int check_extent(const struct br__st_entry *e, uint64_t data_bytes, struct br_err *err)
 {
@@ -101,8 +113,10 @@ static int check_extent(const struct br__st_entry *e, uint64_t data_bytes, struc
     char shape[200];
 
     br__shape_str(e->shape, e->ndim, shape, sizeof shape);
-    if (br_shape_bytes(e->shape, e->ndim, br_dtype_size(e->dtype), &bytes))
-        return br_fail(err, BR_E_FORMAT, "tensor '%s' is %s %s, more bytes than 63 bits can count",
+    if (st_bytes(e, &bytes))
+        return br_fail(err, BR_E_FORMAT,
+                       "tensor '%s' is %s %s, which is no whole number of bytes, or more than 63 "
+                       "bits can count",
                        e->name, br_dtype_st(e->dtype), shape);
     if (e->end < e->begin || e->end - e->begin != bytes)
         return br_fail(err, BR_E_FORMAT,
@@ -317,8 +331,7 @@ int br__st_header(struct br__buf *out, struct br__st_entry *entries, size_t n,
     for (size_t i = 0; i < n; i++) {
         struct br__st_entry *e = &entries[i];
         uint64_t bytes;
-        if (br_shape_bytes(e->shape, e->ndim, br_dtype_size(e->dtype), &bytes) ||
-            bytes > (uint64_t)INT64_MAX - at)
+        if (st_bytes(e, &bytes) || bytes > (uint64_t)INT64_MAX - at)
             return BR_E_FORMAT;
         e->begin = at;
         e->end = at += bytes;

@@ -6,6 +6,19 @@
 
 #define UPLOAD_BYTES ((size_t)4 << 20) /* bytes of a weight that are made and uploaded at once */
 
+/* What holds the device's memory, and what to do about it. */
+static int no_room(const struct br__device *d, const char *what, size_t n, struct br_err *err)
+{
+    if (br__device_is_host(d))
+        return br__nomem(err, "for %s (%zu bytes)", what, n);
+    return br_fail(
+        err, BR_E_NOMEM,
+        "device '%s' is out of memory for %s of %zu bytes, beside %zu of weights and %zu "
+        "of activations and scratch; use a shorter --context, fewer prompts at once or "
+        "more ranks",
+        d->backend.name, what, n, d->placed_bytes, d->work_bytes + d->scratch_bytes);
+}
+
 /* ---- weights --------------------------------------------------------------------------------- */
 
 static size_t stored_bytes(const struct br__stored *s)
@@ -61,10 +74,7 @@ int br__device_place(struct br__device *d, const struct br__stored *s, void **da
         return br__nomem(err, "for weights");
     *data = d->backend.alloc(d->device, n);
     if (!*data)
-        return br_fail(
-            err, BR_E_NOMEM,
-            "device '%s' is out of memory for a weight of %zu bytes beside %zu of others",
-            d->backend.name, n, d->placed_bytes);
+        return no_room(d, "a weight", n, err);
     int rc = device_upload(d, s, *data, n, err);
     if (rc) {
         d->backend.free(d->device, *data);
@@ -89,7 +99,7 @@ static int device_grow(struct br__device *d, void **p, size_t *have, size_t want
     /* A kernel may fetch a little beyond its last element. */
     *p = d->backend.alloc(d->device, want + 64);
     if (!*p)
-        return br__nomem(err, "for %s (%zu bytes)", what, want);
+        return no_room(d, what, want, err);
     *have = want;
     return 0;
 }

@@ -34,7 +34,7 @@ struct br__node {
     struct br_attr attr;
     br_val base;       /* a view: the node that owns the memory; else the node itself */
     int64_t offset;    /* of a view: elements from the base's first */
-    const char *name;  /* of an INPUT or STATE */
+    const char *name;  /* of an INPUT or STATE; of a PARAM for messages, or NULL */
     const float *data; /* of a CONST (arena) */
     const struct br__stored *stored; /* of a PARAM */
 };

@@ -17,10 +17,13 @@ static const struct br__node *op_input(const struct br_graph *g, const struct br
 
 static int op_mismatch(const struct br_graph *g, const struct br__node *n, struct br_err *err)
 {
-    char text[3][64] = {"", "", ""};
+    char text[3][256] = {"", "", ""};
     for (uint32_t i = 0; i < n->n_in && i < 3; i++) {
         const struct br__node *x = op_input(g, n, i);
-        br__shape_str(x->shape, (int)x->n_dim, text[i], sizeof text[i]);
+        char shape[64];
+        br__shape_str(x->shape, (int)x->n_dim, shape, sizeof shape);
+        snprintf(text[i], sizeof text[i], "%s%s%s%s", shape, x->name ? " ('" : "",
+                 x->name ? x->name : "", x->name ? "')" : "");
     }
     return br_fail(err, BR_E_CONFIG, "op %s does not fit its inputs %s %s %s", br__ops[n->op].name,
                    text[0], text[1], text[2]);

@@ -255,11 +255,7 @@ static void get_tell(struct getter *g, int last)
         const struct item *it = &g->items[i];
         if (it->stage != RECEIVING)
             continue;
-        uint64_t done = 0;
-        for (size_t k = 0; k < it->part.n_parts; k++)
-            done += it->part.done[k];
-        snprintf(phase, sizeof phase, "downloading: %.100s %d%%", it->f->path,
-                 (int)(100.0 * (double)done / (double)BR__MAX(it->f->size, 1)));
+        snprintf(phase, sizeof phase, "downloading: %.100s", it->f->path);
         break;
     }
     l->progress(l->ud, phase, g->have, g->t.bytes);

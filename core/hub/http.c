@@ -25,7 +25,8 @@
 #define TOO_SLOW 16L       /* bytes a second, over stall_s */
 #define RETRY_AFTER_MAX                                                                            \
     600 /* longest wait that a server may ask for, and longest sum of waits, in seconds */
-#define TELL_MS 5000         /* seconds from which on a wait is reported */
+#define TELL_MS 5000 /* seconds from which on a wait is reported */
+#define SLOW_MS 1000
 #define BACKOFF_MAX_MS 30000 /* longest wait that is not asked for by a server */
 
 struct transfer {
@@ -364,6 +365,8 @@ struct single {
     struct br__buf *body;
     struct br__http_reply *reply;
     int ended, rc;
+    int64_t began; /* of the first try */
+    int told;      /* of this try it was said that it is waited for */
     struct br_err err;
 };
 
@@ -393,9 +396,21 @@ static void single_end(void *ud, const struct br__http_reply *r, int rc, const s
         s->rc = br__nomem(&s->err, "for a reply");
 }
 
+/* Tell what is waited for: in the first try after a second, in the others at once. */
+static void tell_slow(struct br__http *h, const struct br__http_request *q, struct single *s,
+                      int attempt)
+{
+    char shown[BR__URL_SHOWN];
+    int most = q->attempts ? BR__MIN(q->attempts, h->o.max_attempts) : h->o.max_attempts;
+    if (!h->o.slow || s->told == attempt || br__clock_ms() - s->began < SLOW_MS)
+        return;
+    s->told = attempt;
+    h->o.slow(h->o.ud, br__http_shown(q->url, shown), attempt, most);
+}
+
 /* Send it once. */
 static int fetch_once(struct br__http *h, const struct br__http_request *q, struct single *s,
-                      struct br_err *err)
+                      int attempt, struct br_err *err)
 {
     struct br__http_request one = *q;
     size_t running;
@@ -410,8 +425,10 @@ static int fetch_once(struct br__http *h, const struct br__http_request *q, stru
         s->body->max = max;
     }
     int rc = br__http_start(h, &one, err);
-    for (int first = 1; !rc && !s->ended; first = 0)
-        rc = br__http_poll(h, first ? 0 : 1000, &running, err);
+    for (int ms = 0; !rc && !s->ended; ms = SLOW_MS) {
+        tell_slow(h, q, s, attempt);
+        rc = br__http_poll(h, ms, &running, err);
+    }
     if (!s->ended)
         br__http_drop(h, s);
     if (rc)
@@ -431,12 +448,12 @@ static void sleep_ms(int64_t ms)
 int br__http_fetch(struct br__http *h, const struct br__http_request *q,
                    struct br__http_reply *reply, struct br__buf *body, struct br_err *err)
 {
-    struct single s = {.body = body, .reply = reply};
+    struct single s = {.body = body, .reply = reply, .began = br__clock_ms()};
     int64_t waited = 0, busy = 0;
     char shown[BR__URL_SHOWN];
     for (int attempt = 1;; attempt++) {
         int64_t began = br__clock_ms();
-        int rc = fetch_once(h, q, &s, err);
+        int rc = fetch_once(h, q, &s, attempt, err);
         busy += br__clock_ms() - began;
         if (!reply->again || attempt == q->attempts || busy >= h->o.document_s * INT64_C(1000))
             return rc;

@@ -21,6 +21,9 @@ struct br__http_opts {
     int document_s;   /* seconds of transfer in one br__http_fetch, at any rate; 0 = 300 */
     /* Called before a wait of five seconds or more, with the reason; may be NULL. */
     void (*waiting)(void *ud, const char *what, int status, int64_t ms);
+    /* Called once a second has passed without the end of a br__http_fetch, with the number of the
+     * try and of all there may be; may be NULL. */
+    void (*slow)(void *ud, const char *what, int attempt, int attempts);
     void *ud;
 };
 int br__http_open(struct br__http **out, const struct br__http_opts *o,

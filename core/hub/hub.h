@@ -14,6 +14,8 @@ struct br__hub_opts {
     const struct br_listener *listener; /* progress and notes; NULL: none */
     int local_only;                     /* as HF_HUB_OFFLINE=1 */
     int no_sync;                        /* do not wait until a download is on disk (fsync) */
+    const char *token;                  /* in place of HF_TOKEN; NULL: the environment's */
+    const char *cache_dir;              /* in place of HF_HUB_CACHE; NULL: the environment's */
     int dataset;                        /* the id is a data set's, not a model's */
     int connections;                    /* transfers at once; 0 = 8 */
     uint32_t part_bytes;                /* of a ranged request; 0 = 16 MiB */
@@ -67,5 +69,41 @@ int br__hub_glob(const char *pattern, const char *path);
  * no environment variable gives one. */
 int br__hf_cache_root(struct br__arena *a, const char *id, const char **root,
                       struct br_err *err) BR_MUST_CHECK;
+
+/* ---- cache.c: what the cache holds ----------------------------------------------------------- */
+
+struct br__cache_revision {
+    const char *commit;
+    const char *ref; /* branch or tag that names it, or NULL: detached */
+};
+struct br__cache_repo {
+    const char *kind; /* "model", "dataset", "space" */
+    const char *id, *path;
+    uint64_t bytes, incomplete_bytes; /* on disk; of these, of interrupted downloads */
+    size_t n_files;                   /* complete blobs */
+    int64_t used;                     /* last access or change, seconds since 1970 */
+    struct br__cache_revision *revisions;
+    size_t n_revisions;
+};
+/* All repositories below `root`, by id; none if it does not exist.  In the arena. */
+int br__cache_list(struct br__arena *a, const char *root, struct br__cache_repo **repos, size_t *n,
+                   struct br_err *err) BR_MUST_CHECK;
+/* *freed grows by what was removed.  What another process downloads stays, or is BR_E_BUSY. */
+int br__cache_remove(struct br__arena *a, const struct br__cache_repo *r, uint64_t *freed,
+                     struct br_err *err) BR_MUST_CHECK;
+/* One revision, with the blobs that no other one has. */
+int br__cache_remove_revision(struct br__arena *a, const struct br__cache_repo *r,
+                              const struct br__cache_revision *v, uint64_t *freed,
+                              struct br_err *err) BR_MUST_CHECK;
+int br__cache_remove_incomplete(struct br__arena *a, const struct br__cache_repo *r,
+                                uint64_t *freed, struct br_err *err) BR_MUST_CHECK;
+/* Compare every blob with the digest that is its name. */
+struct br__cache_check {
+    const struct br_listener *listener; /* progress, or NULL */
+    void (*damaged)(void *ud, const char *path);
+    void *ud;
+};
+int br__cache_verify(struct br__arena *a, const struct br__cache_repo *r,
+                     const struct br__cache_check *c, struct br_err *err) BR_MUST_CHECK;
 
 #endif

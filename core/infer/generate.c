@@ -151,11 +151,14 @@ int br__generate(struct br__llm_session *s, const struct br__gen_opts *o,
         l.active = br__calloc(l.n_active, sizeof *l.active);
         rc = l.active ? 0 : br__nomem(err, "for generation");
     }
-    while (!rc && (busy || l.begun < n))
+    int cancelled = 0;
+    while (!rc && !cancelled && (busy || l.begun < n)) {
         rc = loop_step(&l, &busy, err);
+        cancelled = o->cancelled && o->cancelled(o->ud);
+    }
     for (size_t i = 0; l.active && i < l.n_active; i++)
         if (l.active[i].s)
-            loop_end(&l.active[i], NULL);
+            loop_end(&l.active[i], rc ? NULL : "cancelled");
     br__gen_end(l.gen);
     br__free(l.active);
     return rc;

@@ -31,6 +31,11 @@ struct br__sample_opts {
 #define BR__MAX_EOS 64
 size_t br__eos_ids(const struct br__llm *m, int32_t ids[BR__MAX_EOS]);
 
+/* What generation_config.json asks for, as transformers reads it (do_sample, temperature, top_k,
+ * top_p, min_p, repetition_penalty; the seed stays 0): 1 if it asks for sampling, else 0 and
+ * greedy. */
+int br__recommended_sampling(const struct br__llm *m, struct br__sample_opts *o);
+
 /* ---- scores ---------------------------------------------------------------------------------- */
 
 /* log p of each token given those before it, in windows of at most 2048 tokens that do not overlap;
@@ -50,6 +55,7 @@ struct br__gen_opts {
     const struct br_tokenizer *tok; /* NULL: ids only, no text and no stop texts */
     /* Text of a sequence as it comes, whole code points, without special tokens; may be NULL. */
     void (*on_text)(void *ud, size_t sequence, const char *text, size_t n);
+    int (*cancelled)(void *ud); /* asked after each step: 1 ends all sequences; may be NULL */
     void *ud;
 };
 struct br__gen_sequence {
@@ -58,7 +64,7 @@ struct br__gen_sequence {
     int32_t *ids; /* the new ones, the one that ended it included; freed by br__gen_free */
     size_t n_ids, cap_ids;
     struct br__buf text;
-    const char *finish; /* "eos", "stop" or "length" */
+    const char *finish; /* "eos", "stop", "length" or "cancelled" */
 };
 struct br__gen_stats {
     size_t prompt_tokens, new_tokens;

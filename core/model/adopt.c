@@ -200,15 +200,23 @@ static int adopt_tables(struct job *j, const struct br_arch *d, struct br__arch 
         rc = copy_rows(j, &TABLE(d->maps, "map"), sizeof(struct br_map), &a->maps);
     if (rc == BR_OK)
         rc = copy_rows(j, &TABLE(d->ignore, "ignore"), sizeof(struct br_ignore), &a->ignore);
+    if (rc == BR_OK)
+        rc = copy_rows(j, &TABLE(d->keys, "keys"), sizeof(struct br_key), &a->keys);
     for (uint32_t i = 0; rc == BR_OK && i < d->config.n; i++)
         rc = check_field(j, &a->config[i], i);
     for (uint32_t i = 0; rc == BR_OK && i < d->maps.n; i++)
         rc = check_map(j, &a->maps[i], i);
     for (uint32_t i = 0; rc == BR_OK && i < d->ignore.n; i++)
         rc = check_text(j, a->ignore[i].hf, "ignore", i, "hf");
+    for (uint32_t i = 0; rc == BR_OK && i < d->keys.n; i++) {
+        rc = check_text(j, a->keys[i].hf_key, "keys", i, "hf_key");
+        if (rc == BR_OK && a->keys[i].value)
+            rc = check_text(j, a->keys[i].value, "keys", i, "value");
+    }
     a->n_config = d->config.n;
     a->n_maps = d->maps.n;
     a->n_ignore = d->ignore.n;
+    a->n_keys = d->keys.n;
     return rc;
 }
 

@@ -80,6 +80,29 @@ void br_cfg_set(struct br_config *cfg, uint32_t id, double value)
     cfg->has[id] = 1;
 }
 
+const char *br_cfg_json(const struct br_config *cfg, const char *key)
+{
+    const br__json *j = cfg->json ? br__json_get(cfg->json, key) : NULL;
+    struct br__buf b = {0};
+    const char *text = NULL;
+    if (j && !br__config_value(j, &b))
+        text = br__arena_strndup(cfg->arena, b.p, b.n);
+    br__buf_free(&b);
+    return text;
+}
+
+void br_cfg_cannot_run(struct br_config *cfg, const char *why)
+{
+    if (!cfg->arena)
+        return;
+    const char *text = br__arena_printf(cfg->arena, "config.json: %s", why);
+    /* Without memory the sentence is lost, not what it says. */
+    static const struct br__finding unnamed = {"config.json: the plugin cannot run this model",
+                                               NULL};
+    if (br__config_find(cfg->arena, cfg, text, NULL))
+        cfg->findings = &unnamed;
+}
+
 const struct br_field *br__config_field(const struct br__arch *arch, uint32_t id)
 {
     for (uint32_t i = arch->n_config; i-- > 0;)
@@ -198,6 +221,38 @@ static void forget_other_ropes(struct br_config *cfg, int kind)
 
 /* "default" and absent mean plain rope; yarn brings seven numbers, none of which may be missing
  * (a null crashes Megatron's YarnRotaryEmbedding). */
+static double rope_number(const br__json *json, const char *key)
+{
+    return br__json_num(find_alternative(json, key), 0);
+}
+
+/* YaRN as transformers reads it: a null factor is that of the contexts, and the factor of cos and
+ * sin is stated, or follows from both mscale numbers where both are there and not 0
+ * (_compute_yarn_parameters). */
+static int read_yarn(const br__json *json, struct br_config *cfg, struct br_err *err)
+{
+    double stated = rope_number(json, ROPE("attention_factor"));
+    double mscale = rope_number(json, ROPE("mscale"));
+    double all = rope_number(json, ROPE("mscale_all_dim"));
+    if (!cfg->has[BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS])
+        br_cfg_set(cfg, BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS,
+                   br_cfg_f(cfg, BR_CFG_SEQ_LENGTH));
+    double context = br_cfg_f(cfg, BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS);
+    if (!find_alternative(json, ROPE("factor")) && context > 0)
+        br_cfg_set(cfg, BR_CFG_YARN_ROTARY_SCALING_FACTOR,
+                   br_cfg_f(cfg, BR_CFG_SEQ_LENGTH) / context);
+    if (br_cfg_f(cfg, BR_CFG_YARN_BETA_FAST) == 0)
+        br_cfg_set(cfg, BR_CFG_YARN_BETA_FAST, 32);
+    if (br_cfg_f(cfg, BR_CFG_YARN_BETA_SLOW) == 0)
+        br_cfg_set(cfg, BR_CFG_YARN_BETA_SLOW, 1);
+    if (stated < 0)
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: attention_factor is %g, expected a positive number", stated);
+    cfg->rope_attention =
+        br__yarn_attention(br_cfg_f(cfg, BR_CFG_YARN_ROTARY_SCALING_FACTOR), stated, mscale, all);
+    return BR_OK;
+}
+
 static int read_rope(const br__json *json, struct br_config *cfg, struct br_err *err)
 {
     const char *type = br__json_str(
@@ -207,10 +262,7 @@ static int read_rope(const br__json *json, struct br_config *cfg, struct br_err 
     if (!strcmp(type, "yarn")) {
         forget_other_ropes(cfg, BR__ROPE_YARN);
         cfg->text[BR_CFG_POSITION_EMBEDDING_TYPE] = "yarn";
-        if (!cfg->has[BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS])
-            br_cfg_set(cfg, BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS,
-                       br_cfg_f(cfg, BR_CFG_SEQ_LENGTH));
-        return BR_OK;
+        return read_yarn(json, cfg, err);
     }
     if (bands && !strcmp(type, bands)) {
         forget_other_ropes(cfg, BR__ROPE_BANDS);
@@ -272,11 +324,11 @@ static int read_step(const br__json *json, const char *key, int64_t dflt, int64_
 /* Delta-net layers: an explicit list, or all but every full_attention_interval-th. */
 static int read_attention_layers(const br__json *json, struct br_config *cfg, struct br_err *err)
 {
-    int hybrid = arch_uses(cfg->arch, "{gdn}");
+    cfg->hybrid = arch_uses(cfg->arch, "{gdn}");
     const br__json *types = br__json_get(json, "layer_types");
     if (types && br__json_kind(types) != '0')
-        return read_layer_types(types, cfg, hybrid, err);
-    if (!hybrid)
+        return read_layer_types(types, cfg, cfg->hybrid, err);
+    if (!cfg->hybrid)
         return BR_OK;
     int64_t every;
     int rc = read_step(json, "full_attention_interval", 4, &every, err);
@@ -314,25 +366,42 @@ static int read_mlp_layers(const br__json *json, struct br_config *cfg, struct b
     return BR_OK;
 }
 
-/* Sliding-window layers: those that layer_types names so, else all from max_window_layers on
- * (transformers Qwen2Config). */
-static int read_window(const br__json *json, struct br_config *cfg, struct br_err *err)
+static int find_window(struct br__arena *a, struct br_config *cfg, const char *what,
+                       struct br_err *err)
+{
+    return br__config_find(a, cfg,
+                           br__arena_printf(a,
+                                            "config.json: %s, which plugin '%s' does not carry out",
+                                            what, cfg->arch->plugin->name),
+                           err);
+}
+
+/* Sliding-window layers: those that layer_types names so, else all from a first one on
+ * (transformers Qwen2Config, MistralConfig). */
+static int read_window(struct br__arena *a, const br__json *json, struct br_config *cfg,
+                       struct br_err *err)
 {
     const br__json *types = br__json_get(json, "layer_types");
-    const br__json *w = br__json_get(json, "sliding_window");
-    int64_t from;
-    int rc = read_step(json, "sliding_window", INT32_MAX, &cfg->window, err);
-    if (rc || !br__json_bool(br__json_get(json, "use_sliding_window"), 0) || !w ||
-        br__json_kind(w) == '0') {
-        cfg->window = 0;
-        return rc;
-    }
-    const br__json *first = br__json_get(json, "max_window_layers");
-    from = (int64_t)br__json_num(first, 28);
+    int64_t from = br_cfg_i(cfg, BR_CFG_SLIDING_WINDOW_FROM_LAYER);
+    int named = 0;
+    const br__json *stated = br__json_get(json, "sliding_window");
+    int null = stated && br__json_kind(stated) == '0'; /* none, where absent is the default */
+    if (br_cfg_i(cfg, BR_CFG_USE_SLIDING_WINDOW) && !null)
+        cfg->window = br_cfg_i(cfg, BR_CFG_SLIDING_WINDOW);
+    if (cfg->window > INT32_MAX)
+        return br_fail(err, BR_E_CONFIG,
+                       "config.json: 'sliding_window' is %lld, expected 0 to 2^31-1",
+                       (long long)cfg->window);
     const br__json *t = br__json_first(types);
-    for (int64_t i = 0; i < cfg->n_layers; i++, t = t ? br__json_next(t) : NULL)
-        cfg->windowed[i] = t ? !strcmp(br__json_str(t, ""), "sliding_attention") : i >= from;
-    return BR_OK;
+    for (int64_t i = 0; i < cfg->n_layers; i++, t = t ? br__json_next(t) : NULL) {
+        int sliding = t && !strcmp(br__json_str(t, ""), "sliding_attention");
+        cfg->windowed[i] = cfg->window > 0 && (t ? sliding : i >= from);
+        named |= sliding;
+    }
+    return named && !cfg->window
+               ? find_window(a, cfg, "layer_types has sliding_attention, but there is no window",
+                             err)
+               : BR_OK;
 }
 
 /* ---- dtype and quantisation ------------------------------------------------------------------ */
@@ -432,6 +501,18 @@ static int derive_heads(struct br_config *cfg, struct br_err *err)
     return BR_OK;
 }
 
+/* What check() may call reads config.json itself, which is there only while check() runs. */
+static int run_check(struct br__arena *a, const br__json *json, struct br_config *cfg,
+                     struct br_err *err)
+{
+    cfg->json = json;
+    cfg->arena = a;
+    int rc = cfg->arch->check(cfg, err);
+    cfg->json = NULL;
+    cfg->arena = NULL;
+    return rc;
+}
+
 int br__config_from_json(struct br__arena *a, const struct br__arch *arch, const br__json *json,
                          struct br_config *cfg, struct br_err *err)
 {
@@ -458,8 +539,9 @@ int br__config_from_json(struct br__arena *a, const struct br__arch *arch, const
     if (!cfg->linear || !cfg->dense || !cfg->windowed)
         return br__nomem(err, "reading config.json");
     if ((rc = read_attention_layers(json, cfg, err)) || (rc = read_mlp_layers(json, cfg, err)) ||
-        (rc = read_window(json, cfg, err)) || (rc = read_dtype(json, cfg, err)) ||
+        (rc = read_window(a, json, cfg, err)) || (rc = read_dtype(json, cfg, err)) ||
         (rc = read_quantization(json, cfg, err)))
         return rc;
-    return arch->check ? arch->check(cfg, err) : BR_OK;
+    rc = br__config_survey(a, cfg, json, err);
+    return rc || !arch->check ? rc : run_check(a, json, cfg, err);
 }

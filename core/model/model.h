@@ -22,6 +22,8 @@ struct br__arch {
     uint32_t n_maps;
     const struct br_ignore *ignore;
     uint32_t n_ignore;
+    const struct br_key *keys;
+    uint32_t n_keys;
     int (*check)(struct br_config *cfg, struct br_err *err);
     uint32_t (*layer)(struct br_graph *g, uint32_t x, int layer);
 };
@@ -67,6 +69,13 @@ int br__registry_load_file(struct br__registry *r, const char *path, const struc
 
 /* ---- config.c: config.json <-> canonical facts ----------------------------------------------- */
 
+/* What config.json asks for and the layer builder does not do: a sentence.  The weights can be
+ * converted all the same, the model cannot run. */
+struct br__finding {
+    const char *text;
+    const struct br__finding *next;
+};
+
 struct br_config {
     const struct br__arch *arch;
     double v[BR_N_CFG];
@@ -82,6 +91,12 @@ struct br_config {
     int64_t window;    /* keys that a query of a windowed layer sees, its own included; 0 = all */
     uint8_t *windowed; /* [n_layers] 1: sliding-window attention */
     double router_aux_loss_coef; /* config.json's own, which Megatron Bridge overrides */
+    int hybrid;                  /* the rules know delta-net layers */
+    double rope_attention;       /* YaRN: factor of cos and sin */
+    const struct br__finding *findings;
+    const char *unknown_keys; /* a sentence, or NULL: keys that nobody knows */
+    const br__json *json;     /* config.json, while the plugin's check() runs; else NULL */
+    struct br__arena *arena;  /* of the texts that check() asks for */
 };
 
 /* Read config.json.  Refuses what the architecture's tables or its check() refuse, non-positive
@@ -327,6 +342,9 @@ void br__config_settle_dtype(struct br_config *cfg, const struct br__ckpt *src);
  * _compute_yarn_parameters); llama3 (transformers _compute_llama3_parameters). */
 int br__rope(const struct br_config *cfg, float *inv_freq, int64_t max, int64_t *n, double *scale,
              struct br_err *err) BR_MUST_CHECK;
+
+/* The factor of cos and sin that Megatron's YarnRotaryEmbedding computes with. */
+double br__yarn_megatron(const struct br_config *cfg);
 
 /* ---- toy.c ----------------------------------------------------------------------------------- */
 

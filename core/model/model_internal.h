@@ -35,6 +35,24 @@ int br__plugin_adopt(struct br__arena *a, const struct br_plugin *d, const struc
  * unknown name (*known = 0). */
 int64_t br__config_dim(const struct br_config *cfg, const char *key, size_t key_len, int *known);
 
+/* ---- rope.c ---------------------------------------------------------------------------------- */
+
+/* YaRN's factor of cos and sin: as config.json states it, else of its mscale numbers; 0: not there.
+ */
+double br__yarn_attention(double factor, double stated, double mscale, double mscale_all_dim);
+
+/* ---- config_keys.c --------------------------------------------------------------------------- */
+
+/* Look for keys of config.json that nothing reads: cfg->findings and cfg->unknown_keys. */
+int br__config_survey(struct br__arena *a, struct br_config *cfg, const br__json *json,
+                      struct br_err *err) BR_MUST_CHECK;
+/* A value as JSON text in one line, added to b. */
+int br__config_value(const br__json *j, struct br__buf *b) BR_MUST_CHECK;
+/* Add a finding.  text lies in an arena; NULL is BR_E_NOMEM, so that a printf's result can be
+ * given. */
+int br__config_find(struct br__arena *a, struct br_config *cfg, const char *text,
+                    struct br_err *err) BR_MUST_CHECK;
+
 /* ---- row_moves.c: layouts as spans of rows --------------------------------------------------- */
 
 /* n rows from hf_row of HF input `hf` are n rows from mc_row of Megatron output `mc`. */

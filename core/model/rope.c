@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* rope.c - rotary embedding: the frequency of each channel pair, per scaling method. */
-#include "model.h"
+#include "model_internal.h"
 #include <math.h>
 #include <string.h>
 
@@ -15,6 +15,22 @@ static double correction_dim(double turns, double dim, double base, double conte
 static double yarn_mscale(double factor, double mscale)
 {
     return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
+}
+
+double br__yarn_attention(double factor, double stated, double mscale, double mscale_all_dim)
+{
+    if (stated != 0)
+        return stated;
+    return mscale != 0 && mscale_all_dim != 0
+               ? yarn_mscale(factor, mscale) / yarn_mscale(factor, mscale_all_dim)
+               : yarn_mscale(factor, 1);
+}
+
+double br__yarn_megatron(const struct br_config *cfg)
+{
+    double factor = br_cfg_f(cfg, BR_CFG_YARN_ROTARY_SCALING_FACTOR);
+    return yarn_mscale(factor, br_cfg_f(cfg, BR_CFG_YARN_MSCALE)) /
+           yarn_mscale(factor, br_cfg_f(cfg, BR_CFG_YARN_MSCALE_ALL_DIM));
 }
 
 /* Blend of the plain frequencies (short wavelengths) and those divided by the factor (long ones).
@@ -43,10 +59,7 @@ static int yarn(const struct br_config *cfg, float *f, int64_t n, double *scale,
         double ramp = fmin(fmax(((double)c - low) / (high - low), 0), 1);
         f[c] = (float)(f[c] / factor * ramp + f[c] * (1 - ramp));
     }
-    double all = br_cfg_f(cfg, BR_CFG_YARN_MSCALE_ALL_DIM);
-    double mscale = br_cfg_f(cfg, BR_CFG_YARN_MSCALE);
-    *scale =
-        all != 0 ? yarn_mscale(factor, mscale) / yarn_mscale(factor, all) : yarn_mscale(factor, 1);
+    *scale = cfg->rope_attention;
     return 0;
 }
 

@@ -202,7 +202,7 @@ static int put_checkpoint(struct writer *w, struct br_err *err)
     put_run_folder(w, "save", "checkpoints");
     put_run_folder(w, "load", "checkpoints");
     if (w->run_model) /* which says what a loader is to ask for */
-        br__buf_puts(w->out, "  save_optim: true\n  save_rng: false\n");
+        br__buf_puts(w->out, "  save_optim: true\n  save_rng: true\n");
     put_keys(w);
     return BR_OK;
 }

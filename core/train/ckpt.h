@@ -52,6 +52,8 @@ struct br__saver_opts {
     const char *tokenizer_dir; /* whose files go along, or NULL */
     int64_t keep;              /* checkpoints that stay; 0: all */
     int weights_only;          /* no optimizer state: moments need not be there */
+    int has_rng;               /* generators as rng_seed leaves them go along, for Megatron */
+    uint64_t rng_seed;
     int threads, no_sync;
     const struct br_listener *listener;
 };

@@ -279,46 +279,78 @@ static void set_copy(const struct br__lora_set *s, unsigned char *dst,
 }
 
 static int set_check_pair(const struct br__lora_set *s, const struct br__lora_linear *l,
-                          const struct br__adapter_pair *first, const struct br__adapter_pair *p,
-                          const struct br__move *move, struct br_err *err)
+                          const struct br__adapter_pair *p, const struct br__move *move,
+                          struct br_err *err)
 {
-    if (p->a->cols != l->in || p->b->rows != s->x->hf[move->hf].shape[0])
-        return br_fail(err, BR_E_PLAN,
-                       "the adapter of '%s' is for [%lld, %lld], the weight is "
-                       "[%lld, %lld]",
-                       p->target, (long long)p->b->rows, (long long)p->a->cols,
-                       (long long)s->x->hf[move->hf].shape[0], (long long)l->in);
-    if (!set_same(first->a, p->a))
-        return br_fail(err, BR_E_UNSUPPORTED,
-                       "'%s' and '%s' have different lora_A, but Megatron has one for both; bridge "
-                       "adapter merge adds the adapter to the model instead",
-                       first->target, p->target);
-    return BR_OK;
+    if (p->a->cols == l->in && p->b->rows == s->x->hf[move->hf].shape[0])
+        return BR_OK;
+    return br_fail(err, BR_E_PLAN,
+                   "the adapter of '%s' is for [%lld, %lld], the weight is "
+                   "[%lld, %lld]",
+                   p->target, (long long)p->b->rows, (long long)p->a->cols,
+                   (long long)s->x->hf[move->hf].shape[0], (long long)l->in);
+}
+
+/* The pair that has a move of matrix k of a linear, or NULL. */
+static const struct br__adapter_pair *set_pair_of(const struct br__lora_set *s,
+                                                  const struct br__lora_linear *l, int64_t k,
+                                                  const struct br__move *v,
+                                                  const struct br__adapter *from)
+{
+    uint64_t begin = (uint64_t)(k * l->out);
+
+    return v->mc_row >= begin && v->mc_row < begin + (uint64_t)l->out ? set_pair(s, from, v->hf)
+                                                                      : NULL;
+}
+
+/* The different A of matrix k, in the order of its weights; how many. */
+static int set_blocks(const struct br__lora_set *s, const struct br__lora_linear *l, int64_t k,
+                      const struct br__adapter *from, const struct br__source *list[BR__MAX_LIST])
+{
+    int n = 0;
+
+    for (size_t i = 0; i < l->n_moves; i++) {
+        const struct br__adapter_pair *p = set_pair_of(s, l, k, &l->moves[i], from);
+        int j = 0;
+        while (p && j < n && !set_same(list[j], p->a))
+            j++;
+        if (p && j == n && n < BR__MAX_LIST)
+            list[n++] = p->a;
+    }
+    return n;
+}
+
+/* The rows of a weight's B, in the columns of its block. */
+static void set_copy_b(struct br__lora_set *s, struct br__lora_linear *l, const struct br__move *v,
+                       const struct br__adapter_pair *p, int block)
+{
+    size_t size = br_dtype_size(s->dtype);
+    int64_t rank = p->a->rows;
+
+    for (uint64_t i = 0; i < v->n; i++)
+        set_copy(s, l->b + ((v->mc_row + i) * (uint64_t)s->dim + (uint64_t)(block * rank)) * size,
+                 p->b, v->hf_row + i, 1, rank);
 }
 
 /* Of matrix k of a linear what `from` has; *rows counts those of B. */
 static int set_take_matrix(struct br__lora_set *s, struct br__lora_linear *l, int64_t k,
                            const struct br__adapter *from, uint64_t *rows, struct br_err *err)
 {
-    const struct br__adapter_pair *first = NULL;
+    const struct br__source *blocks[BR__MAX_LIST];
+    int n = set_blocks(s, l, k, from, blocks), rc = BR_OK;
     size_t size = br_dtype_size(s->dtype);
-    uint64_t begin = (uint64_t)(k * l->out), end = begin + (uint64_t)l->out;
-    int rc = BR_OK;
 
     for (size_t i = 0; i < l->n_moves && !rc; i++) {
         const struct br__move *v = &l->moves[i];
-        const struct br__adapter_pair *p =
-            v->mc_row >= begin && v->mc_row < end ? set_pair(s, from, v->hf) : NULL;
-        if (!p)
+        const struct br__adapter_pair *p = set_pair_of(s, l, k, v, from);
+        int j = 0;
+        if (!p || (rc = set_check_pair(s, l, p, v, err)))
             continue;
-        rc = set_check_pair(s, l, first ? first : p, p, v, err);
-        if (rc)
-            break;
-        if (!first)
-            set_copy(s, l->a + (uint64_t)(k * s->dim * l->in) * size, p->a, 0, (uint64_t)s->dim,
-                     l->in);
-        first = p;
-        set_copy(s, l->b + v->mc_row * (uint64_t)s->dim * size, p->b, v->hf_row, v->n, s->dim);
+        while (j + 1 < n && !set_same(blocks[j], p->a))
+            j++;
+        set_copy(s, l->a + (uint64_t)((k * s->dim + j * p->a->rows) * l->in) * size, p->a, 0,
+                 (uint64_t)p->a->rows, l->in);
+        set_copy_b(s, l, v, p, j);
         if (l->m)
             set_copy(s, l->m + v->mc_row * size, p->magnitude, v->hf_row, v->n, 1);
         *rows += v->n;
@@ -378,8 +410,15 @@ int br__lora_set_take(struct br__lora_set *s, const struct br__adapter *from, st
 
     if (!from->n_pairs)
         return br_fail(err, BR_E_PLAN, "the adapter has no tensors");
-    s->dim = from->pairs[0].a->rows;
-    s->alpha = br__peft_alpha(from);
+    s->blocks = 1;
+    for (size_t i = 0; i < s->n; i++)
+        for (int64_t k = 0; k < s->list[i].n; k++) {
+            const struct br__source *list[BR__MAX_LIST];
+            int n = set_blocks(s, &s->list[i], k, from, list);
+            s->blocks = BR__MAX(s->blocks, n);
+        }
+    s->dim = s->blocks * from->pairs[0].a->rows;
+    s->alpha = s->blocks * br__peft_alpha(from);
     s->dora = from->pairs[0].magnitude != NULL;
     s->bias_inside = s->dora && s->has_bias && from->bias_inside;
     s->dtype = from->pairs[0].a->dtype;

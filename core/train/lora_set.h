@@ -27,6 +27,8 @@ struct br__lora_set {
     struct br__lora_linear *list; /* all linears that could have one */
     size_t n;
     int64_t dim; /* of A's rows */
+    int blocks;  /* more than 1: A holds as many of peft's, one below the other, and B's rows have
+                    zeros for those of the other weights; dim and alpha are as many times as large */
     double alpha;
     int dora, dtype;
     int has_bias;    /* the model has one of query, key and value */
@@ -40,7 +42,7 @@ void br__lora_set_close(struct br__lora_set *s); /* a zeroed one is fine */
  */
 int br__lora_set_read(struct br__lora_set *s, const struct br__ckpt *ck,
                       struct br_err *err) BR_MUST_CHECK;
-/* From peft's form.  BR_E_UNSUPPORTED: Megatron has one A for q, k and v, and for gate and up. */
+/* From peft's form, where q, k and v, and gate and up, may have an A each: see blocks. */
 int br__lora_set_take(struct br__lora_set *s, const struct br__adapter *from,
                       struct br_err *err) BR_MUST_CHECK;
 /* The same as peft has it: A repeated for each weight of a fused linear, B and magnitudes cut. */

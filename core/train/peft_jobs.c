@@ -236,6 +236,12 @@ int br__peft_import(const struct br__peft_job *o, struct br__peft_done *done, st
         rc = br__lora_set_open(&j.set, &j.cfg, err);
     if (!rc)
         rc = br__lora_set_take(&j.set, j.adapter, err);
+    if (!rc && j.set.blocks > 1)
+        br__note(
+            j.o->listener,
+            "weights of one fused linear have different lora_A: they stand one below the other "
+            "in its own, with zeros in B; the adapter is the same, of rank %lld in place of %lld",
+            (long long)j.set.dim, (long long)(j.set.dim / j.set.blocks));
     if (!rc)
         rc = import_may_write(&j, err);
     if (!rc)

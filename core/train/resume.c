@@ -114,6 +114,8 @@ static int open_saver(struct br__train *t, struct br__train_ckpt *c, struct br_e
                                      .hf_model = run->hf_model,
                                      .tokenizer_dir = t->corpus.tok_dir,
                                      .keep = run->most_recent_k,
+                                     .has_rng = 1,
+                                     .rng_seed = run->seed,
                                      .threads = t->o.threads,
                                      .no_sync = t->o.no_sync,
                                      .listener = t->o.listener};

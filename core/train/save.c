@@ -19,7 +19,8 @@ struct br__saver {
     struct br__live_plan live;
     struct br__td_plan tables;       /* before the common state is known */
     struct br__train_source *source; /* per tensor of the tables */
-    size_t n_objects;                /* items before the first piece */
+    struct br__td_object rng;
+    size_t n_objects; /* items before the first piece */
     struct br__side side;
     float **copy; /* [kinds * tensors] of the state that is being written; NULL: the live one */
     float *copies;
@@ -48,9 +49,32 @@ struct job {
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+/* One more object. */
+static int add_rng(struct br__saver *s, struct br_err *err)
+{
+    struct br__td_plan *p = &s->tables;
+    struct br__td_rng seeded = {.seed = s->o.rng_seed};
+    struct br__td_item *items = br__arena_alloc(&s->arena, (p->n_items + 1) * sizeof *items);
+
+    if (!items)
+        return br__nomem(err, "saving a training checkpoint");
+    memcpy(items, p->items, s->n_objects * sizeof *items);
+    items[s->n_objects] = (struct br__td_item){.tensor = BR__TD_OBJECT, .object_key = BR__TD_RNG};
+    memcpy(items + s->n_objects + 1, p->items + s->n_objects,
+           (p->n_items - s->n_objects) * sizeof *items);
+    p->items = items;
+    p->n_items++;
+    s->n_objects++;
+    p->rng = &s->rng;
+    br__random_seeded((uint32_t)seeded.seed, seeded.numpy, seeded.python);
+    return br__td_rng_object(&s->arena, &seeded, &s->rng, err);
+}
+
 static int make_tables(struct br__saver *s, struct br_err *err)
 {
     int rc = br__iteration_tables(&s->arena, s->live.plan, &s->tables, &s->n_objects, err);
+    if (!rc && s->o.has_rng)
+        rc = add_rng(s, err);
     uint8_t *none = rc ? NULL : br__arena_alloc(&s->arena, s->tables.n_tensors + 1);
     if (!rc && !none)
         rc = br__nomem(err, "saving a training checkpoint");

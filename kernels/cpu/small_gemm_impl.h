@@ -25,12 +25,6 @@ struct small_gemm {
     float beta; /* 0: C is not read */
 };
 
-#if defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
 /* mr x nv vectors of C at row i, column j; the vector has `part` lanes where that is not 0. */
 BR__INLINE void small_gemm_tile(const struct small_gemm *p, int64_t k, int64_t i, int64_t j,
                                 const int mr, const int nv, int part)

@@ -4,8 +4,8 @@
  *
  * The query heads of a group share a key head, so they are rows of one matrix: row r of a sequence
  * is query r / group, head r % group.  A block has ROWS rows and one key head, and goes through the
- * keys KEYS at a time; a warp has 16 rows:
- *     S = Q K' (16 x KEYS), P = e^(scale (S - max)), O = O fade + P V (16 x D)
+ * keys 64 or 32 at a time; a warp has 16 rows:
+ *     S = Q K' (16 x keys), P = e^(scale (S - max)), O = O fade + P V (16 x D)
  * Q and P are rounded to bfloat16; scores, maxima and sums are float32.
  *
  * Fragments are those of mma.m16n8k16: of a 16 x 8 result lane l has columns 2 (l % 4) + {0, 1} of
@@ -14,13 +14,13 @@
 #include "attention.cuh"
 
 #define ROWS 64
-#define KEYS 64
 #define THREADS 128 /* a warp to 16 rows */
 #define LOG2_E 1.4426950408889634f
 
-/* Two tiles of keys and values at once where they fit beside each other on every GPU. */
-template <int D> struct stages {
-    static constexpr int n = D <= 128 ? 2 : 1;
+/* Keys at once: as many as leave the sums of a row of D channels in registers, and two tiles of
+ * keys and values in the shared memory of every GPU. */
+template <int D> struct shape {
+    static constexpr int keys = D <= 128 ? 64 : 32;
 };
 
 template <int D> BR_INLINE bf16 *piece(bf16 *tile, int row, int p)
@@ -66,6 +66,7 @@ BR_INLINE bool find_place(const struct attention &a, int64_t block, struct place
 
 template <int D> BR_INLINE void load_queries(bf16 *to, const struct attention &a, const place &p)
 {
+    BR_NO_UNROLL
     for (int i = (int)threadIdx.x; i < ROWS * D / 8; i += THREADS) {
         const int row = i / (D / 8), at = i % (D / 8);
         const int64_t r = p.first + row;
@@ -82,12 +83,13 @@ template <int D> BR_INLINE void load_queries(bf16 *to, const struct attention &a
     }
 }
 
-/* Keys k .. k + KEYS of the sequence, zeros from `end` on. */
+/* A tile of keys from k on of the sequence, zeros from `end` on. */
 template <int D>
 BR_INLINE void load_keys(bf16 *to, const struct attention &a, const struct rows &x, const place &p,
                          int64_t k, int64_t end)
 {
-    for (int i = (int)threadIdx.x; i < KEYS * D / 8; i += THREADS) {
+    BR_NO_UNROLL
+    for (int i = (int)threadIdx.x; i < shape<D>::keys * D / 8; i += THREADS) {
         const int row = i / (D / 8), at = i % (D / 8);
         const bool there = k + row < end;
         const int64_t from = there ? a.key_at(x, p.s.k0 + k + row, p.key) + at * 8 : 0;
@@ -98,10 +100,10 @@ BR_INLINE void load_keys(bf16 *to, const struct attention &a, const struct rows 
 /* ---- one warp's rows ------------------------------------------------------------------------- */
 
 template <int D> struct warp_rows {
-    float o[D / 8][4];     /* 16 x D */
-    float s[KEYS / 8][4];  /* 16 x KEYS */
-    float most[2], sum[2]; /* of rows l / 4 and l / 4 + 8; sum: of this lane's columns */
-    int64_t own[2];        /* their positions; -1: no such row */
+    float o[D / 8][4];              /* 16 x D */
+    float s[shape<D>::keys / 8][4]; /* 16 x keys */
+    float most[2], sum[2];          /* of rows l / 4 and l / 4 + 8; sum: of this lane's columns */
+    int own[2];                     /* their positions; -1: no such row */
 };
 
 /* s = the warp's rows of q times k' */
@@ -109,15 +111,15 @@ template <int D> BR_INLINE void multiply_keys(warp_rows<D> *w, bf16 *q, bf16 *k)
 {
     const int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x / 32 * 16;
     const int m = lane / 8, l = lane % 8;
-    for (int j = 0; j < KEYS / 8; j++)
+    for (int j = 0; j < shape<D>::keys / 8; j++)
         for (int i = 0; i < 4; i++)
             w->s[j][i] = 0;
-    BR_UNROLL
+    BR_UNROLL_2
     for (int step = 0; step < D / 16; step++) {
         uint32_t a[4];
         gpu_ldmatrix_x4(a, piece<D>(q, row + m % 2 * 8 + l, step * 2 + m / 2));
         BR_UNROLL
-        for (int j = 0; j < KEYS / 8; j += 2) {
+        for (int j = 0; j < shape<D>::keys / 8; j += 2) {
             uint32_t b[4]; /* of two neighbouring 8 keys */
             gpu_ldmatrix_x4(b, piece<D>(k, j * 8 + m / 2 * 8 + l, step * 2 + m % 2));
             gpu_mma_bf16(w->s[j], a, b);
@@ -131,10 +133,10 @@ template <int D> BR_INLINE void mask(warp_rows<D> *w, const struct attention &a,
 {
     const int lane = (int)threadIdx.x % 32;
     BR_UNROLL
-    for (int j = 0; j < KEYS / 8; j++) {
+    for (int j = 0; j < shape<D>::keys / 8; j++) {
         BR_UNROLL
         for (int i = 0; i < 4; i++) {
-            const int64_t key = k + j * 8 + lane % 4 * 2 + i % 2, own = w->own[i / 2];
+            const int key = (int)k + j * 8 + lane % 4 * 2 + i % 2, own = w->own[i / 2];
             if (key > own || (a.window > 0 && key <= own - a.window))
                 w->s[j][i] = -INFINITY;
         }
@@ -149,7 +151,7 @@ template <int D> BR_INLINE void weigh(warp_rows<D> *w, float scale)
     for (int r = 0; r < 2; r++) {
         float most = w->most[r];
         BR_UNROLL
-        for (int j = 0; j < KEYS / 8; j++)
+        for (int j = 0; j < shape<D>::keys / 8; j++)
             most = fmaxf(most, fmaxf(w->s[j][2 * r], w->s[j][2 * r + 1]));
         most = fmaxf(most, gpu_shfl_xor(most, 1));
         most = fmaxf(most, gpu_shfl_xor(most, 2));
@@ -159,7 +161,7 @@ template <int D> BR_INLINE void weigh(warp_rows<D> *w, float scale)
         w->most[r] = most;
         w->sum[r] *= fade;
         BR_UNROLL
-        for (int j = 0; j < KEYS / 8; j++) {
+        for (int j = 0; j < shape<D>::keys / 8; j++) {
             BR_UNROLL
             for (int i = 2 * r; i < 2 * r + 2; i++) {
                 w->s[j][i] = gpu_exp2(fmaf(w->s[j][i], factor, -base));
@@ -184,7 +186,7 @@ template <int D> BR_INLINE void multiply_values(warp_rows<D> *w, bf16 *v)
 {
     const int lane = (int)threadIdx.x % 32, m = lane / 8, l = lane % 8;
     BR_UNROLL
-    for (int step = 0; step < KEYS / 16; step++) {
+    for (int step = 0; step < shape<D>::keys / 16; step++) {
         const float *low = w->s[2 * step], *high = w->s[2 * step + 1];
         const uint32_t a[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]),
                                pair_of(high[0], high[1]), pair_of(high[2], high[3])};
@@ -226,14 +228,14 @@ BR_INLINE void store_rows(warp_rows<D> *w, const struct attention &a, const plac
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
-/* Grid: blocks of rows by key heads.  Shared: queries [ROWS, D]; of each stage keys and values
- * [KEYS, D]. */
+/* Grid: blocks of rows by key heads.  Shared: queries [ROWS, D]; twice keys and values
+ * [keys, D], of which one pair is loaded while the other is used. */
 template <int D>
 BR_KERNEL(THREADS, 1)
 attend_tiles(struct rows out, struct attention a, float *log_sum, int64_t log_stride)
 {
     BR_DYN_SHARED(bf16, shared);
-    constexpr int n_stages = stages<D>::n;
+    constexpr int keys_at_once = shape<D>::keys, size = keys_at_once * D;
     bf16 *q = shared, *kv = q + ROWS * D;
     struct place p;
     p.key = (int)blockIdx.y;
@@ -244,8 +246,8 @@ attend_tiles(struct rows out, struct attention a, float *log_sum, int64_t log_st
     const int64_t before = p.s.nk - p.s.nq, rows = min_of(p.s.nq * a.group - p.first, ROWS);
     const int64_t own_first = before + p.first / a.group;
     const int64_t own_last = before + (p.first + rows - 1) / a.group;
-    const int64_t from = first_key(a, own_first) / KEYS * KEYS, end = own_last + 1;
-    const int n_tiles = (int)div_up(end - from, KEYS);
+    const int64_t from = first_key(a, own_first) / keys_at_once * keys_at_once, end = own_last + 1;
+    const int n_tiles = (int)div_up(end - from, keys_at_once);
 
     warp_rows<D> w;
     for (int j = 0; j < D / 8; j++)
@@ -253,41 +255,33 @@ attend_tiles(struct rows out, struct attention a, float *log_sum, int64_t log_st
             w.o[j][i] = 0;
     for (int r = 0; r < 2; r++) {
         const int64_t row = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * r;
-        w.own[r] = row < rows ? before + (p.first + row) / a.group : -1;
+        w.own[r] = row < rows ? (int)(before + (p.first + row) / a.group) : -1;
         w.most[r] = -INFINITY;
         w.sum[r] = 0;
     }
 
     load_keys<D>(kv, a, a.k, p, from, end);
-    load_keys<D>(kv + KEYS * D, a, a.v, p, from, end);
+    load_keys<D>(kv + size, a, a.v, p, from, end);
     gpu_copy_commit();
     load_queries<D>(q, a, p);
     for (int i = 0; i < n_tiles; i++) {
-        const int64_t k = from + (int64_t)i * KEYS;
-        bf16 *keys = kv + i % n_stages * 2 * KEYS * D, *values = keys + KEYS * D;
-        if (n_stages == 2) {
-            bf16 *next = kv + (i + 1) % n_stages * 2 * KEYS * D;
-            if (i + 1 < n_tiles) {
-                load_keys<D>(next, a, a.k, p, k + KEYS, end);
-                load_keys<D>(next + KEYS * D, a, a.v, p, k + KEYS, end);
-            }
-            gpu_copy_commit();
-            gpu_copy_wait<1>();
-        } else {
-            gpu_copy_wait<0>();
+        const int64_t k = from + (int64_t)i * keys_at_once;
+        bf16 *keys = kv + i % 2 * 2 * size, *values = keys + size;
+        bf16 *next = kv + (i + 1) % 2 * 2 * size;
+        if (i + 1 < n_tiles) {
+            load_keys<D>(next, a, a.k, p, k + keys_at_once, end);
+            load_keys<D>(next + size, a, a.v, p, k + keys_at_once, end);
         }
+        gpu_copy_commit();
+        gpu_copy_wait<1>();
         gpu_sync();
         multiply_keys<D>(&w, q, keys);
-        if (k + KEYS > own_first + 1 || (a.window > 0 && k <= own_last - a.window) || rows < ROWS)
+        if (k + keys_at_once > own_first + 1 || (a.window > 0 && k <= own_last - a.window) ||
+            rows < ROWS)
             mask<D>(&w, a, k);
         weigh<D>(&w, a.scale);
         multiply_values<D>(&w, values);
         gpu_sync();
-        if (n_stages == 1 && i + 1 < n_tiles) {
-            load_keys<D>(kv, a, a.k, p, k + KEYS, end);
-            load_keys<D>(kv + KEYS * D, a, a.v, p, k + KEYS, end);
-            gpu_copy_commit();
-        }
     }
     store_rows<D>(&w, a, p, out, log_sum, log_stride);
 }
@@ -309,7 +303,7 @@ static void launch_tiles(const struct br_call *c, const struct attention *a, str
 {
     /* each sequence may begin a block of its own */
     const int64_t blocks = div_up((int64_t)a->T * a->group, ROWS) + a->seqs.n;
-    const size_t shared = (size_t)(ROWS + stages<D>::n * 2 * KEYS) * D * sizeof(bf16);
+    const size_t shared = (size_t)(ROWS + 4 * shape<D>::keys) * D * sizeof(bf16);
     BR_LAUNCH(c, attend_tiles<D>, dim3((unsigned)blocks, (unsigned)(a->heads / a->group)), THREADS,
               shared, out, *a, log_sum, log_stride);
 }

@@ -211,7 +211,7 @@ static int comm_begin(struct br__cuda_comm *m, const char *op, uint32_t dtype, n
     if (rc)
         return rc;
     m->op = op;
-    cudaSetDevice(m->d->index);
+    br__cuda_enter(m->d);
     return m->is_dead || world_gave_up(m->world) ? comm_broken(m, ncclSuccess, seconds(), err)
                                                  : BR_OK;
 }
@@ -330,7 +330,7 @@ static void abort_world(struct br_comm *c)
 static void comm_close(struct br_comm *c)
 {
     struct br__cuda_comm *m = c->self, **at = &m->d->comms;
-    cudaSetDevice(m->d->index);
+    br__cuda_enter(m->d);
     if (m->nccl && !m->is_dead)
         br__cuda_libs.ncclCommDestroy(m->nccl);
     while (*at && *at != m)
@@ -432,7 +432,7 @@ static int plane_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t
     int rc = br__cuda_lib_open(BR__CUDA_LIB_nccl, err);
     if (rc)
         return rc;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     struct br__cuda_comm *m = comm_new(d, id, err);
     if (!m)
         return BR_E_NOMEM;

@@ -51,6 +51,13 @@ static int tell_error(struct br__cuda *d, struct br_err *err)
     return rc;
 }
 
+void br__cuda_enter(struct br__cuda *d)
+{
+    cudaError_t rc = cudaSetDevice(d->index);
+    keep_error(d, rc, BR_N_OPS);
+    d->is_dead |= rc != cudaSuccess; /* what follows would go to another device */
+}
+
 int br__cuda_check(struct br__cuda *d, cudaError_t rc, const char *what, struct br_err *err)
 {
     if (rc == cudaSuccess)
@@ -99,7 +106,7 @@ void br__cuda_refuse(const struct br_call *c, const char *format, ...)
 int br__cuda_sync(void *device, struct br_err *err)
 {
     struct br__cuda *d = device;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     return d->comms ? br__cuda_wait(d, err)
                     : br__cuda_check(d, cudaStreamSynchronize(d->stream), "waiting", err);
 }
@@ -110,7 +117,9 @@ void *br__cuda_alloc(void *device, size_t n)
 {
     struct br__cuda *d = device;
     void *p = NULL;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
+    if (d->is_dead)
+        return NULL;
     if (cudaMalloc(&p, n ? n : 1) != cudaSuccess) {
         cudaGetLastError();
         return NULL;
@@ -128,7 +137,7 @@ void br__cuda_free(void *device, void *p)
     struct br__cuda *d = device;
     if (!p)
         return;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     keep_error(d, cudaStreamSynchronize(d->stream), BR_N_OPS);
     keep_error(d, cudaFree(p), BR_N_OPS);
 }
@@ -136,7 +145,7 @@ void br__cuda_free(void *device, void *p)
 int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_err *err)
 {
     struct br__cuda *d = device;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     return br__cuda_check(d, cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice, d->stream),
                           "a copy on the device", err);
 }
@@ -224,7 +233,7 @@ static int ring_send(struct br__cuda *d, uint32_t i, void *dst, size_t n, struct
 int br__cuda_upload(void *device, void *dst, const void *src, size_t n, struct br_err *err)
 {
     struct br__cuda *d = device;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     int rc = ring_for(d, n, err);
     for (size_t at = 0, k; at < n && !rc; at += k) {
         uint32_t i;
@@ -241,7 +250,7 @@ int br__cuda_upload(void *device, void *dst, const void *src, size_t n, struct b
 int br__cuda_download(void *device, void *dst, const void *src, size_t n, struct br_err *err)
 {
     struct br__cuda *d = device;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     int rc = ring_for(d, n, err);
     for (size_t at = 0, k; at < n && !rc; at += k) {
         uint32_t i;
@@ -316,7 +325,7 @@ int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_byte
                   uint32_t n_threads, struct br_err *err)
 {
     struct br__cuda *d = device;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     struct filling f = {.from = from, .err = err};
     int rc = ring_for(d, n, err);
     if (rc)
@@ -344,7 +353,7 @@ int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_byte
 void br__cuda_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg)
 {
     struct br__cuda *d = device;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     if (!d->is_dead)
         fn(arg, &d->as_stream);
 }
@@ -393,7 +402,7 @@ void br__cuda_close(void *device)
     struct br__cuda *d = device;
     if (!d)
         return;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     if (d->stream)
         cudaStreamSynchronize(d->stream);
     br__cuda_blas_close(d);

@@ -39,6 +39,8 @@ struct br__cuda {
 
 /* ---- device.c -------------------------------------------------------------------------------- */
 
+/* Make it the thread's current device, with which every entry of the table begins. */
+void br__cuda_enter(struct br__cuda *d);
 cudaStream_t br__cuda_stream(const struct br_call *c);
 /* After a launch: keep its error, if it had one. */
 void br__cuda_launched(const struct br_call *c);

@@ -188,12 +188,17 @@ template <int n> BR_INLINE void gpu_copy_wait()
     kernel<<<dim3(grid), dim3(block), dyn, stream>>>(__VA_ARGS__)
 #endif
 
-/* Before a loop whose arrays must be registers. */
+/* Before a loop whose arrays must be registers; one that shall be unrolled by two; one that shall
+ * not, since each copy of its body would want registers. */
 #ifdef BR_CUDASIM
 #define BR__LAUNCH BR_CUDASIM_LAUNCH
 #define BR_UNROLL
+#define BR_UNROLL_2
+#define BR_NO_UNROLL
 #else
 #define BR_UNROLL _Pragma("unroll")
+#define BR_UNROLL_2 _Pragma("unroll 2")
+#define BR_NO_UNROLL _Pragma("unroll 1")
 #endif
 
 /* Enqueue a kernel for a call: grid and block in threads' terms of CUDA, dyn bytes of shared memory

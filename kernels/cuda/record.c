@@ -8,7 +8,7 @@ int br__cuda_record_begin(void *device, struct br_err *err)
     struct br__cuda *d = device;
     if (d->sync_each)
         return br_fail(err, BR_E_UNSUPPORTED, "cuda:%d: BRIDGE_CUDA_SYNC is set", d->index);
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     return br__cuda_check(d, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal),
                           "recording", err);
 }
@@ -32,13 +32,13 @@ int br__cuda_record_end(void *device, void **tape, struct br_err *err)
 int br__cuda_replay(void *device, void *tape, struct br_err *err)
 {
     struct br__cuda *d = device;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     return br__cuda_check(d, cudaGraphLaunch(tape, d->stream), "a recorded graph", err);
 }
 
 void br__cuda_tape_free(void *device, void *tape)
 {
     struct br__cuda *d = device;
-    cudaSetDevice(d->index);
+    br__cuda_enter(d);
     cudaGraphExecDestroy(tape);
 }

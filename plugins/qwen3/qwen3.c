@@ -8,6 +8,9 @@
 static const struct br_field config[] = {
     BR_FACT(ADD_QKV_BIAS, 0),
     BR_FACT(QK_LAYERNORM, 1),
+    BR_READ_OR(SLIDING_WINDOW, "sliding_window", 4096),
+    BR_READ_OR(USE_SLIDING_WINDOW, "use_sliding_window", 0),
+    BR_READ_OR(SLIDING_WINDOW_FROM_LAYER, "max_window_layers", 28),
 };
 
 static const struct br_map maps[] = {

@@ -9,6 +9,9 @@
 static const struct br_field config[] = {
     BR_FACT(ADD_QKV_BIAS, 0),
     BR_FACT(QK_LAYERNORM, 1),
+    BR_READ_OR(SLIDING_WINDOW, "sliding_window", 4096),
+    BR_READ_OR(USE_SLIDING_WINDOW, "use_sliding_window", 0),
+    BR_FACT(SLIDING_WINDOW_FROM_LAYER, 0),
     BR_FROM(NUM_MOE_EXPERTS, "num_experts|num_local_experts"),
     BR_FROM(MOE_ROUTER_TOPK, "num_experts_per_tok"),
     BR_FROM(MOE_FFN_HIDDEN_SIZE, "moe_intermediate_size"),

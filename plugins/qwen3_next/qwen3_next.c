@@ -58,6 +58,11 @@ static const struct br_field config[] = {
     BR_FACT_TEXT(MOE_ROUTER_DTYPE, "fp32"),
 };
 
+/* The gate is a fact of the family, whether config.json says so or not. */
+static const struct br_key keys[] = {
+    {"attn_output_gate", "true"},
+};
+
 static const struct br_map maps[] = {
     BR_RULES_TRUNK,
     BR_RULES_EXPAND_(BR_RULES_GATED_ATTENTION_AT, BR_AT_LAYER("attn")),
@@ -106,6 +111,7 @@ static const struct br_arch archs[] = {{
     .config = BR_ROWS(config),
     .maps = BR_ROWS(maps),
     .layer = layer,
+    .keys = BR_ROWS(keys),
 }};
 
 static const struct br_recipe recipes[] = {

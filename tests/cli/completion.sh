@@ -1,5 +1,5 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
-# completion.sh - the scripts for bash and zsh parse, and complete what the program takes.
+# completion.sh - the scripts for bash, zsh and fish parse, and complete what the program takes.
 . "$(dirname "$0")/lib.sh"
 
 mkdir bin
@@ -9,10 +9,12 @@ expect 0 completion bash
 cp "$out" bash_script
 expect 0 completion zsh
 cp "$out" zsh_script
-expect 2 completion fish
-complains "no completion for shell 'fish'; expected bash|zsh"
+expect 0 completion fish
+cp "$out" fish_script
+expect 2 completion tcsh
+complains "no completion for shell 'tcsh'; expected bash|zsh|fish"
 expect 2 completion
-complains "'completion' needs bash|zsh"
+complains "'completion' needs bash|zsh|fish"
 
 # ---- bash --------------------------------------------------------------------------------------------------
 
@@ -54,6 +56,19 @@ done
 touch a_file.so
 mkdir a_dir
 completes pl :: plan plugin
+# names that only a run of the program knows: recipes, their keys, model types, models of the cache
+mkdir -p home/hub/models--Qwen--Qwen3-8B/{blobs,refs,snapshots}
+export HF_HOME=$work/home
+unset HF_HUB_CACHE
+completes recipe show qwen3_600m :: qwen3_600m_finetune_config qwen3_600m_pretrain_config
+completes train qwen3_600m :: qwen3_600m_finetune_config qwen3_600m_pretrain_config
+completes recipe show qwen3_8b_pretrain_config --set global_b :: global_batch_size=
+completes train qwen3_8b_pretrain_config global_b :: global_batch_size=
+completes recipe list --model qwen2 :: qwen2
+completes import --hf-model Qwen/ :: Qwen/Qwen3-8B
+completes import Qwen/ :: Qwen/Qwen3-8B
+completes cache rm Q :: Qwen/Qwen3-8B
+completes cache '' :: ls prune rm verify
 completes plan '' :: export import
 completes help plan im :: import
 completes plugin ch :: check
@@ -71,7 +86,7 @@ completes import --plugin a_ :: a_dir a_file.so
 completes plugin check qwen3_m :: qwen3_moe
 completes plugin show a_f :: a_file.so
 completes plugin new mine --from qwen2 :: qwen2
-completes completion '' :: bash zsh
+completes completion '' :: bash fish zsh
 completes toy --seed '' :: ''
 
 # ---- zsh: a shell on a pseudo terminal, where Tab is pressed -----------------------------------------------
@@ -107,4 +122,26 @@ zsh_completes 'import --layers p' 'import --layers per-layer '
 zsh_completes 'import --torch-dt' 'import --torch-dtype '
 zsh_completes 'toy --arch qwen3_n' 'toy --arch qwen3_next '
 zsh_completes 'plugin check qwen3_m' 'plugin check qwen3_moe '
+
+# ---- fish --------------------------------------------------------------------------------------------------
+
+if command -v fish >/dev/null; then
+    fish -n fish_script || fail "fish does not parse it"
+    # fishes LINE EXPECTED...: with the cursor at the end of the line
+    fishes() {
+        local line=$1
+        shift
+        last="completion in fish of: $line"
+        XDG_CONFIG_HOME=$work/fish XDG_DATA_HOME=$work/fish fish -N -c 'source fish_script; complete -C $argv[1]' "$line" 2>"$err" |
+            cut -f 1 | sort -u >"$out"
+        [ "$(cat "$out")" = "$(printf '%s\n' "$@" | sort)" ] || fail "expected: $*"
+    }
+    fishes 'bridge pl' plan plugin
+    fishes 'bridge plan ' export import
+    fishes 'bridge import --meg' --megatron-path
+    fishes 'bridge --threads 4 plugin ch' check
+    fishes 'bridge recipe show qwen3_600m' qwen3_600m_finetune_config qwen3_600m_pretrain_config
+    fishes 'bridge import --torch-dtype float3' float32
+    fishes 'bridge cache rm Q' Qwen/Qwen3-8B
+fi
 done_ok

@@ -52,6 +52,22 @@ jq -c '.flat_snappy[] | select(.text) | {text}' "$golden/parquet.json" >rows.jso
 expect 0 data build rows.jsonl --tokenizer "$tok" -o lines
 cmp rows.bin lines.bin || fail "Parquet and JSONL differ"
 
+# Memory does not grow with the input: a JSONL that is larger than all memory a build may take for data (ulimit -d),
+# twice as large as that, is built; a twelfth of it is too little for anything.
+sanitized=$(sed -n 's/^BRIDGE_SANITIZE:[A-Z]*=//p' "$BRIDGE_BUILD/CMakeCache.txt")
+if [ -z "$sanitized" ]; then
+    awk 'BEGIN { for (i = 0; i < 25000; i++) { printf "{\"text\": \"%d", i
+        for (k = 0; k < 250; k++) printf " a b c d"; print "\"}" } }' >large.jsonl
+    [ "$(wc -c <large.jsonl)" -gt 196000000 ] || fail "the file is not large"
+    (ulimit -d 98304 && exec "$BRIDGE" data build large.jsonl --tokenizer "$tok" -o large --workers 2 --quiet) ||
+        fail "a build of 200 MB takes more than 96 MiB"
+    expect 0 data inspect large --json
+    json '.documents == 25000'
+    (ulimit -d 8192 && exec "$BRIDGE" data build large.jsonl --tokenizer "$tok" -o small --workers 2 --quiet) 2>"$err" &&
+        fail "8 MiB are enough: the limit is none"
+    rm large.*
+fi
+
 # All or nothing, and what is wrong is said.
 expect 9 data build keys.jsonl --tokenizer "$tok" -o a
 complains "'a.idx' exists; --overwrite replaces it"

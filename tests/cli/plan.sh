@@ -4,7 +4,14 @@
 model=$data/torch_dist/qwen3_moe/hf
 megatron=$data/torch_dist/qwen3_moe/torch_dist
 
-expect 0 plan import "$model"
+# for people: a few lines for each rule, readable at 80 columns; with --wide a row for each tensor
+expect 0 plan import "$model" --megatron-path out
+[ "$(awk '/^$/ { exit } length > m { m = length } END { print m }' "$out")" -le 80 ] || fail "a line of the plan is too wide"
+says 'decoder.layers.{layer}.self_attention.linear_qkv.weight'
+says '    QKV of model.layers.{layer}.self_attn.{q,k,v}_proj.weight'
+says '    1 tensor, bfloat16 '
+! head -n 1 "$out" | grep -q exactness || fail "the plan is a table without --wide"
+expect 0 plan import "$model" --wide
 silent
 head -1 "$out" | grep -Eq '^tensor +dtype +shape +bytes +exactness +layout +rule +inputs$' || fail "heading"
 grep -Eq '^decoder.layers.self_attention.linear_qkv.weight +bfloat16 .* exact +QKV +decoder.layers.\{layer\}' "$out" || fail "row"

@@ -61,7 +61,10 @@ says 'memory      '
 says 'time        about '
 says 'checkpoints/: 1 checkpoint, each of '
 says ' private memory (planned '
-[ -n "$sanitized" ] || jq -s -e 'map(.private_bytes) | max < 30e6' runs/lora/log.jsonl >/dev/null || fail "the base is copied"
+expect 0 train qwen3_600m_finetune_config --peft lora hf_model=./model pretrained_checkpoint=./model dataset_path=data \
+    do_validation=false train_iters=2 global_batch_size=2 micro_batch_size=1 seq_length=64 lr_warmup_iters=1 \
+    mixed_precision=bf16_mixed dir=runs name=none --dry-run --json
+json '.plan | .weight_bytes < 10.5 * .trained_parameters and .weight_bytes < 2 * (.parameters - .trained_parameters)'
 
 # A recipe that cannot be trained in one process says why.
 expect 0 recipe memory qwen3_600m_pretrain_config --set use_precision_aware_optimizer=true

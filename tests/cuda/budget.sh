@@ -38,8 +38,8 @@ for file in "$source"/kernels/cuda/*.cu; do
     name=$(basename "$file" .cu)
     if [ ! -s "$out/$name.o" ] || [ "$file" -nt "$out/$name.o" ]; then
         "$nvcc" "${flags[@]}" -c "$file" -o "$out/$name.o" >"$out/$name.log" 2>&1 || {
-            cat "$out/$name.log"
-            echo "FAILED: nvcc refuses kernels/cuda/$name.cu"
+            grep -v '^ptxas info' "$out/$name.log" >&2
+            echo "FAILED: nvcc refuses kernels/cuda/$name.cu" >&2
             exit 1
         }
     fi

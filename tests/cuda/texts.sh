@@ -16,7 +16,7 @@ refused() {
     export CUDASIM_DRIVER=$1
     expect 0 doctor
     says "$2"
-    expect 10 "${run[@]}" --device cuda
+    expect 12 "${run[@]}" --device cuda
     complains "backend 'cuda' cannot be used here: $2"
     mute
     unset CUDASIM_DRIVER
@@ -25,18 +25,20 @@ refused none 'no NVIDIA driver: libcuda.so.1 is not there'
 refused old 'the driver supports CUDA 12.'
 refused mismatch 'driver and kernel module differ; restart the machine'
 export CUDASIM_DEVICES=0
-expect 10 "${run[@]}" --device cuda
+expect 12 "${run[@]}" --device cuda
 complains 'no GPU is visible'
 unset CUDASIM_DEVICES
 
 # ---- devices and memory -----------------------------------------------------------------------------------------
 
-expect 10 "${run[@]}" --device cuda:7
+expect 12 "${run[@]}" --device cuda:7
 complains "device 7 of backend 'cuda' is wanted, 1 are there; every rank needs its own"
-expect 10 "${run[@]}" --device cuda --tp 2
+expect 12 "${run[@]}" --device cuda --tp 2
 complains "device 1 of backend 'cuda' is wanted, 1 are there; every rank needs its own"
-CUDASIM_MEMORY=1 expect 4 "${run[@]}" --device cuda
-complains "device 'cuda' is out of memory"
+ids=$(seq -s, 1 250)
+CUDASIM_MEMORY=1 expect 13 logits model --input-ids "$ids,$ids" --dtype float32 --device cuda --output o
+complains "device 'cuda' is out of memory for activations of 1024000 bytes, beside "
+complains 'use a shorter --context, fewer prompts at once or more ranks'
 
 # ---- libraries --------------------------------------------------------------------------------------------------
 
@@ -47,10 +49,10 @@ fi
 export CUDA_HOME=$work/none
 mkdir part
 cp "$simulated"/bridge_cuda.so "$simulated"/libcudasim.so part/
-BRIDGE_PLUGIN_PATH=$work/part expect 10 "${run[@]}" --device cuda
+BRIDGE_PLUGIN_PATH=$work/part expect 12 "${run[@]}" --device cuda
 complains "libcublasLt.so.13: cannot open shared object file"
 complains "install CUDA 13's cuBLAS or add its folder to LD_LIBRARY_PATH, or use --device cpu"
 cp "$simulated"/libcublasLt.so.13 part/
-BRIDGE_PLUGIN_PATH=$work/part CUDASIM_DEVICES=2 expect 10 "${run[@]}" --device cuda --tp 2
+BRIDGE_PLUGIN_PATH=$work/part CUDASIM_DEVICES=2 expect 12 "${run[@]}" --device cuda --tp 2
 complains "libnccl.so.2: cannot open shared object file"
 complains 'install NCCL 2.18 or newer'

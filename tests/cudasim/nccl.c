@@ -65,8 +65,8 @@ struct world {
 struct ncclComm {
     struct world *world; /* NULL: a split that not all have asked for */
     int rank, device;
-    bool is_aborted;
-    int pending;              /* operations that are enqueued and not done */
+    bool is_aborted, is_destroyed;
+    int under_way;            /* operations that have begun and are not done */
     unsigned long n_meetings; /* collectives it has come to */
     unsigned long n_splits;
     struct ncclComm *child; /* the last split, while not all have asked for it */
@@ -202,8 +202,8 @@ static void must_be_usable(const struct ncclComm *c, const char *call, const voi
 {
     if (!c)
         sim_report("nccl", pc, "%s without a communicator", call);
-    if (c->is_aborted)
-        sim_report("nccl", pc, "%s with a communicator that was aborted", call);
+    if (c->is_aborted || c->is_destroyed)
+        sim_report("nccl", pc, "%s with a communicator that was aborted or destroyed", call);
     if (!is_complete(c))
         sim_report("nccl", pc, "%s with a communicator that is still being made", call);
 }
@@ -300,31 +300,31 @@ SIM_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error)
 static void leave(ncclComm_t c)
 {
     struct world *w = c->world, **at = &worlds;
-    if (w) {
-        w->left++;
-        w->ranks[c->rank] = NULL;
-    }
-    if (w && w->left == w->joined && (w->left == w->size || !w->joined)) {
-        while (*at != w)
-            at = &(*at)->next;
-        *at = w->next;
-        free(w);
-    }
+    if (!w)
+        return;
+    w->ranks[c->rank] = NULL;
+    if (++w->left < w->size)
+        return;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    free(w);
 }
 
+/* The memory of a communicator stays, since work that is still to come may name it. */
 SIM_API ncclResult_t ncclCommDestroy(ncclComm_t comm)
 {
     pthread_mutex_lock(&sim_lock);
-    if (comm->pending)
+    if (comm->under_way)
         sim_report("nccl", SIM_CALLER, "ncclCommDestroy with %d operations under way",
-                   comm->pending);
+                   comm->under_way);
     leave(comm);
-    free(comm);
+    comm->is_destroyed = true;
     pthread_mutex_unlock(&sim_lock);
     return ncclSuccess;
 }
 
-/* What is enqueued ends without an effect; the memory stays, since work may still name it. */
+/* What is enqueued ends without an effect. */
 SIM_API ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     pthread_mutex_lock(&sim_lock);
@@ -597,6 +597,11 @@ static bool run(void *arg)
     bool all_done = true;
     for (int i = 0; i < b->n; i++) {
         struct op *o = &b->ops[i];
+        if (o->comm->is_destroyed)
+            sim_report("nccl", o->pc, "its communicator was destroyed before %s ran",
+                       kind_names[o->kind]);
+        if (!o->is_posted)
+            o->comm->under_way++;
         if (o->comm->is_aborted && !o->is_done) {
             if (o->is_posted)
                 withdraw(o);
@@ -618,7 +623,7 @@ static bool run(void *arg)
             say_who_is_missing(&b->ops[i]);
     }
     for (int i = 0; i < b->n && all_done; i++)
-        b->ops[i].comm->pending--;
+        b->ops[i].comm->under_way--;
     return all_done;
 }
 
@@ -637,7 +642,6 @@ static void submit(struct op *ops, int n)
             if (ops[k].stream != stream)
                 continue;
             b->ops[b->n++] = ops[k];
-            ops[k].comm->pending++;
             ops[k].stream = NULL;
         }
         sim_enqueue(stream, kind_names[ops[i].kind], "nccl", run, b,

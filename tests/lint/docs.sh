@@ -83,7 +83,7 @@ done < <(grep -HnF "\`(run" README.md | cut -d: -f1,2)
 
 libraries=$(section $map '### Libraries')
 same "$map, libraries" "$(cells 2 <<<"$libraries")" \
-    "$(sed -n '/pkg_check_modules(BRIDGE_DEPS/,/)/p' CMakeLists.txt | tr -s ' ()' '\n' | grep -E '^[a-z0-9.-]+$')"
+    "$(sed -n '/pkg_check_modules(BRIDGE_DEPS/,/)/p; /pkg_check_modules(BRIDGE_EDIT/{s/#.*//;p;}' CMakeLists.txt | tr -s ' ()' '\n' | grep -E '^[a-z0-9.-]+$')"
 same "$map, Debian packages" "$(cells 3 <<<"$libraries")" \
     "$(awk '$2 == "build" && /-dev / && $1 != "libc6-dev" { print $1 }' scripts/lib/packages)"
 while read -r header users; do

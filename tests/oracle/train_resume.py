@@ -33,7 +33,8 @@ def run(oracle, case, out):
 
 def tensors(directory):
     from safetensors.numpy import load_file
-    return load_file(os.path.join(directory, "model.safetensors"))
+    name, = (n for n in os.listdir(directory) if n.endswith("model.safetensors"))
+    return load_file(os.path.join(directory, name))
 
 
 def compare(case, out, log, ours, theirs):

@@ -433,10 +433,11 @@ START_TEST(dtypes)
     for (int i = 1; i < BR_N_DTYPES; i++) {
         char torch[32];
         ck_assert_int_eq(br_dtype_from_st(br_dtype_st(i)), i);
-        ck_assert_int_eq(br_dtype_from_torch(br_dtype_torch(i)), i);
+        int bytes = i != BR_F4; /* has a name in files alone */
+        ck_assert_int_eq(br_dtype_from_torch(br_dtype_torch(i)), bytes ? i : BR_NONE);
         snprintf(torch, sizeof torch, "torch.%s", br_dtype_torch(i));
-        ck_assert_int_eq(br_dtype_from_torch(torch), i);
-        ck_assert_uint_gt(br_dtype_size(i), 0);
+        ck_assert_int_eq(br_dtype_from_torch(torch), bytes ? i : BR_NONE);
+        ck_assert_int_eq(br_dtype_size(i) > 0, bytes);
     }
     ck_assert_int_eq(br_dtype_from_st("bf16"), BR_NONE);
     ck_assert_int_eq(br_dtype_from_st(""), BR_NONE);

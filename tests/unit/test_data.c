@@ -305,6 +305,42 @@ static void same_index(const struct br__gpt_index *x, const br__json *want)
         SAME(x->starts[i], 2, s);
 }
 
+/* Second, third and last word, and sum of word * 31^(623 - i), as CPython 3.12 and numpy 2 say. */
+START_TEST(generators_are_seeded_as_python_s_and_numpy_s)
+{
+    static const struct {
+        uint32_t seed, python[4], numpy[4];
+    } known[] = {{5678,
+                  {2267111000, 3223017123, 775224532, 4113909853},
+                  {254369319, 633734245, 2764105822, 734977765}},
+                 {1234,
+                  {681931688, 3687344416, 343805460, 3923884585},
+                  {3159640283, 4062961311, 3064478787, 1784783973}},
+                 {0,
+                  {766982754, 497961170, 2902720905, 2466367729},
+                  {1, 1812433255, 1796872496, 3961295402}},
+                 {4294967295,
+                  {2159790430, 4274725319, 2300076184, 2907095575},
+                  {1340201581, 3941791902, 3413567280, 2979740330}}};
+    uint32_t got[2][624];
+    for (size_t i = 0; i < BR_COUNTOF(known); i++) {
+        br__random_seeded(known[i].seed, got[1], got[0]);
+        ck_assert_uint_eq(got[0][0], 0x80000000u);
+        ck_assert_uint_eq(got[1][0], known[i].seed);
+        for (int k = 0; k < 2; k++) {
+            const uint32_t *want = k ? known[i].numpy : known[i].python;
+            uint32_t sum = 0;
+            for (int j = 0; j < 624; j++)
+                sum = sum * 31 + got[k][j];
+            ck_assert_uint_eq(got[k][1], want[0]);
+            ck_assert_uint_eq(got[k][2], want[1]);
+            ck_assert_uint_eq(got[k][623], want[2]);
+            ck_assert_uint_eq(sum, want[3]);
+        }
+    }
+}
+END_TEST
+
 START_TEST(gpt_dataset_is_megatron_s)
 {
     br__json *j = golden("gpt_dataset.json");
@@ -784,6 +820,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 120);
     tcase_add_test(t, token_files_are_read);
+    tcase_add_test(t, generators_are_seeded_as_python_s_and_numpy_s);
     tcase_add_test(t, token_files_are_written_byte_identical);
     tcase_add_test(t, token_files_are_merged);
     tcase_add_test(t, an_id_too_large_and_an_abort_leave_nothing);

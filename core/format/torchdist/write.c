@@ -36,18 +36,18 @@ static int chunk_pickle(struct br__buf *out, const struct br__td_out *t, const i
     return out->failed ? br_fail(err, out->failed, "out of memory for tensor '%s'", t->key) : 0;
 }
 
-/* The pickle of a bytes item. */
-static const void *object_pickle(const struct br__td_plan *p, const struct br__td_item *it,
-                                 size_t *n)
+/* What a bytes item holds. */
+static struct br__td_object object_of(const struct br__td_plan *p, const struct br__td_item *it)
 {
     if (strcmp(it->object_key, BR__TD_COMMON) == 0) {
         if (!p->common_pickle)
             BR_BUG("the plan has " BR__TD_COMMON " but no pickle for it");
-        *n = p->common_pickle_size;
-        return p->common_pickle;
+        return (struct br__td_object){.pickle = p->common_pickle,
+                                      .pickle_size = p->common_pickle_size};
     }
-    *n = sizeof none_list;
-    return none_list;
+    if (strcmp(it->object_key, BR__TD_RNG) == 0 && p->rng)
+        return *p->rng;
+    return (struct br__td_object){.pickle = none_list, .pickle_size = sizeof none_list};
 }
 
 /* ---- layout ---------------------------------------------------------------------------------- */
@@ -60,9 +60,8 @@ static int item_length(const struct br__td_plan *p, struct br__td_item *it, stru
         return 0;
     }
     if (it->tensor == BR__TD_OBJECT) {
-        size_t n;
-        object_pickle(p, it, &n);
-        it->item_len = br__zip_archive_size("archive", n, NULL, 0);
+        const struct br__td_object o = object_of(p, it);
+        it->item_len = br__zip_archive_size("archive", o.pickle_size, o.size, o.n_data);
         return 0;
     }
     if (it->tensor >= p->n_tensors)
@@ -179,6 +178,19 @@ static int copy_item(struct br__out *out, const struct br__td_item *it, size_t i
     return 0;
 }
 
+/* data/0, data/1, ... */
+static int put_records(struct br__zipw *z, const void *const *datas, const uint64_t *sizes,
+                       size_t n, struct br_err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < n && !rc; i++) {
+        char record[32];
+        snprintf(record, sizeof record, "data/%zu", i);
+        rc = br__zipw_record(z, record, datas[i], (size_t)sizes[i], err);
+    }
+    return rc;
+}
+
 static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i,
                       struct br__buf *scratch, produce_fn *produce, void *arg, struct br_err *err)
 {
@@ -189,9 +201,10 @@ static int write_item(struct br__out *out, const struct br__td_plan *p, size_t i
         return copy_item(out, it, i, produce, arg, err);
     br__zipw_begin(&z, out, "archive");
     if (it->tensor == BR__TD_OBJECT) {
-        size_t n;
-        const void *pickle = object_pickle(p, it, &n);
-        rc = br__zipw_head(&z, pickle, n, err);
+        const struct br__td_object o = object_of(p, it);
+        rc = br__zipw_head(&z, o.pickle, o.pickle_size, err);
+        if (!rc)
+            rc = put_records(&z, o.data, o.size, o.n_data, err);
     } else {
         rc = chunk_pickle(scratch, &p->tensors[it->tensor], it->size, err);
         if (!rc)
@@ -238,7 +251,7 @@ struct archive {
     const char *prefix; /* of its records' names */
     const struct br__buf *pickle;
     const void *const *datas;
-    const size_t *sizes;
+    const uint64_t *sizes;
     size_t n_datas;
 };
 
@@ -255,11 +268,8 @@ static int write_archive(const struct br__dir *d, const char *name, const struct
         return rc;
     br__zipw_begin(&z, &out, ar->prefix);
     rc = br__zipw_head(&z, ar->pickle->p, ar->pickle->n, err);
-    for (size_t i = 0; i < ar->n_datas && !rc; i++) {
-        char record[32];
-        snprintf(record, sizeof record, "data/%zu", i);
-        rc = br__zipw_record(&z, record, ar->datas[i], ar->sizes[i], err);
-    }
+    if (!rc)
+        rc = put_records(&z, ar->datas, ar->sizes, ar->n_datas, err);
     if (!rc)
         rc = br__zipw_finish(&z, err);
     br__zipw_abort(&z);
@@ -305,7 +315,7 @@ int br__td_write_counters(const struct br__dir *d, const char *name,
     const unsigned char does[] = {c->do_train != 0, c->do_valid != 0, c->do_test != 0};
     const void *datas[N_TRAIN_STATE] = {&counts[0], &counts[1], &counts[2], &counts[3],
                                         &flops,     &does[0],   &does[1],   &does[2]};
-    size_t sizes[N_TRAIN_STATE];
+    uint64_t sizes[N_TRAIN_STATE];
     struct br__buf pickle = {0};
     struct br__arena arena = {0};
     struct br__pkw w = {.out = &pickle, .arena = &arena};

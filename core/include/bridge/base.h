@@ -60,7 +60,8 @@ _Static_assert(sizeof(void *) == 8, "bridge needs a 64-bit machine");
     X(E_NUMERIC, 16, "numbers are not finite")                                                     \
     X(E_NETWORK, 17, "the network or the hub failed")                                              \
     X(E_ACCESS, 18, "access denied")                                                               \
-    X(E_STOPPED, 19, "stopped by a signal")
+    X(E_STOPPED, 19, "stopped by a signal")                                                        \
+    X(E_NOFIT, 20, "it does not fit into memory")
 
 enum br_status {
 #define BR_X(name, value, text) BR_##name = value,

@@ -68,8 +68,8 @@ struct br_job_result {
     uint32_t struct_size;
     uint32_t up_to_date; /* nothing was written: the destination already is the result */
     uint64_t n_tensors;
-    uint64_t bytes_written; /* verify: bytes compared */
-    uint64_t resumed_bytes; /* found finished from an interrupted run */
+    uint64_t bytes_written; /* of the whole result; verify: bytes compared */
+    uint64_t resumed_bytes; /* of them found finished from an interrupted run */
     char path[1024];        /* directory that holds the result; "" if it is longer */
     char full_path[4096];   /* the same, of any length that the system allows */
 };

@@ -76,7 +76,13 @@ extern "C" {
     X(APPLY_ROPE_FUSION, BOOL, "apply_rope_fusion", "")                                            \
     X(BIAS_ACTIVATION_FUSION, BOOL, "bias_activation_fusion", "-")                                 \
     X(BIAS_DROPOUT_FUSION, BOOL, "bias_dropout_fusion", "")                                        \
-    X(PERSIST_LAYER_NORM, BOOL, "persist_layer_norm", "!no_persist_layer_norm")
+    X(PERSIST_LAYER_NORM, BOOL, "persist_layer_norm", "!no_persist_layer_norm")                    \
+    /* sliding-window attention: keys that a query sees, its own included, in layers from    */    \
+    /* FROM_LAYER on, or in those that layer_types calls sliding_attention.  A family whose   */   \
+    /* models have a window states all three; 0 or no key at all: every query sees all keys  */    \
+    X(SLIDING_WINDOW, INT, "sliding_window", "-")                                                  \
+    X(USE_SLIDING_WINDOW, BOOL, "use_sliding_window", "-")                                         \
+    X(SLIDING_WINDOW_FROM_LAYER, INT, "sliding_window_from_layer", "-")
 
 enum br_cfg {
 #define BR_X(id, kind, key, mlm) BR_CFG_##id,
@@ -94,6 +100,13 @@ BR_API const char *br_cfg_s(const struct br_config *cfg, uint32_t id);
 
 /* Set a fact from a plugin's check(): derived values only. */
 BR_API void br_cfg_set(struct br_config *cfg, uint32_t id, double value);
+
+/* In a plugin's check(): the value of any key of config.json, as JSON text ("4096", "\"gelu\"",
+ * "[1, 2]"); a dot descends into an object.  NULL: the key is absent, or memory ran out.  It lives
+ * as long as the configuration. */
+BR_API const char *br_cfg_json(const struct br_config *cfg, const char *key);
+/* In a plugin's check(): the model can be converted and cannot run, and why; one sentence. */
+BR_API void br_cfg_cannot_run(struct br_config *cfg, const char *why);
 
 #ifdef __cplusplus
 }

@@ -60,6 +60,11 @@ struct br_field {
     {                                                                                              \
         BR_CFG_##id, BR_FIELD_DEFAULT | BR_FIELD_NOT, key, dflt, NULL                              \
     }
+/* Read only: when a config.json is rebuilt, the toy's value stands there. */
+#define BR_READ_OR(id, key, dflt)                                                                  \
+    {                                                                                              \
+        BR_CFG_##id, BR_FIELD_DEFAULT | BR_FIELD_READ, key, dflt, NULL                             \
+    }
 #define BR_FACT(id, val)                                                                           \
     {                                                                                              \
         BR_CFG_##id, BR_FIELD_FACT, NULL, val, NULL                                                \
@@ -125,6 +130,16 @@ struct br_ignore {
     const char *hf; /* name pattern of an HF tensor that is known and not wanted */
 };
 
+/* A key of config.json that is no fact and that the family knows: harmless whatever its value
+ * (value NULL), or such that `layer` computes as if it had this value, written as in config.json
+ * without quotes, alternatives separated by "|": {"attention_bias", "false"}.  Absent and null are
+ * always right.  Of keys without a row the core knows the usual ones; bridge notes any other, and
+ * one that is known to change the forward pass keeps the model from running. */
+struct br_key {
+    const char *hf_key;
+    const char *value;
+};
+
 /* ---- recipes --------------------------------------------------------------------------------- */
 
 /* A row whose name has a dot is a base for others and no recipe by itself.  `set` is key=value,
@@ -154,6 +169,7 @@ struct br_arch {
     BR_TABLE(struct br_ignore) ignore;
     int (*check)(struct br_config *cfg, struct br_err *err);      /* optional: derive or reject  */
     uint32_t (*layer)(struct br_graph *g, uint32_t x, int layer); /* NULL: conversion only  */
+    BR_TABLE(struct br_key) keys;
 };
 
 struct br_plugin {

@@ -32,7 +32,13 @@ extern "C" {
     X(BOOL, "BOOL", "bool", "BoolStorage", 1, 0)                                                   \
     X(U16, "U16", "uint16", "UntypedStorage", 2, 0)                                                \
     X(U32, "U32", "uint32", "UntypedStorage", 4, 0)                                                \
-    X(U64, "U64", "uint64", "UntypedStorage", 8, 0)
+    X(U64, "U64", "uint64", "UntypedStorage", 8, 0)                                                \
+    /* these are listed and copied, never computed with; two F4 share a byte, hence no size */     \
+    X(C64, "C64", "complex64", "ComplexFloatStorage", 8, 0)                                        \
+    X(F8_E4M3FNUZ, "F8_E4M3FNUZ", "float8_e4m3fnuz", "UntypedStorage", 1, 0)                       \
+    X(F8_E5M2FNUZ, "F8_E5M2FNUZ", "float8_e5m2fnuz", "UntypedStorage", 1, 0)                       \
+    X(F8_E8M0, "F8_E8M0", "float8_e8m0fnu", "UntypedStorage", 1, 0)                                \
+    X(F4, "F4", "float4_e2m1fn_x2", "UntypedStorage", 0, 0)
 
 enum br_dtype {
 #define BR_X(name, st, torch, storage, bytes, is_float) BR_##name,

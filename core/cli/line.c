@@ -1,0 +1,220 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* line.c - a line from a terminal: libedit's editing and history, and what Ctrl-C means there. */
+#include "generate.h"
+
+#include <errno.h>
+#include <histedit.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HISTORY_LINES 1000
+
+struct br__line {
+    EditLine *edit; /* NULL: plain lines */
+    History *history;
+    const char *prompt;
+    char *text; /* the last line, malloc'ed */
+    size_t cap;
+    struct sigaction old_int, old_winch;
+};
+
+/* ---- signals --------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t interrupts, resized, busy;
+
+static void on_interrupt(int sig)
+{
+    if (busy && interrupts) { /* asked twice: the answer does not stop by itself */
+        signal(sig, SIG_DFL);
+        raise(sig);
+    }
+    interrupts = 1;
+}
+
+static void on_resize(int sig)
+{
+    (void)sig;
+    resized = 1;
+}
+
+/* While a line is read SIGINT ends the read; while an answer comes nothing else may be cut short.
+ */
+static void handle_interrupt(int flags)
+{
+    struct sigaction a = {.sa_handler = on_interrupt, .sa_flags = flags};
+    sigemptyset(&a.sa_mask);
+    (void)sigaction(SIGINT, &a, NULL);
+}
+
+void br__line_busy(void)
+{
+    interrupts = 0;
+    busy = 1;
+    handle_interrupt(SA_RESTART);
+}
+
+int br__line_interrupted(void)
+{
+    return interrupts;
+}
+
+/* ---- libedit --------------------------------------------------------------------------------- */
+
+static char *show_prompt(EditLine *e)
+{
+    struct br__line *l;
+    el_get(e, EL_CLIENTDATA, &l);
+    return (char *)(uintptr_t)l->prompt;
+}
+
+/* One character.  libedit's own reader takes signals that it has no handler for as the end. */
+static int read_char(EditLine *e, wchar_t *out)
+{
+    mbstate_t state = {0};
+    for (;;) {
+        char byte;
+        ssize_t n = interrupts ? -1 : read(STDIN_FILENO, &byte, 1);
+        if (n < 0 && resized) {
+            resized = 0;
+            el_resize(e);
+            el_set(e, EL_REFRESH);
+        }
+        if (n < 0 && !interrupts && (errno == EINTR || errno == EAGAIN))
+            continue;
+        if (n <= 0)
+            return (int)n;
+        size_t used = mbrtowc(out, &byte, 1, &state);
+        if (used != (size_t)-2) { /* a byte that begins nothing is shown as it is */
+            if (used == (size_t)-1)
+                *out = L'?';
+            return 1;
+        }
+    }
+}
+
+/* Texts are UTF-8, whatever the environment calls its characters. */
+static void use_utf8(void)
+{
+    setlocale(LC_CTYPE, "");
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+        setlocale(LC_CTYPE, "C.UTF-8");
+}
+
+static int can_edit(void)
+{
+    const char *term = getenv("TERM");
+    return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb");
+}
+
+static int open_editor(struct br__line *l, struct br_err *err)
+{
+    HistEvent event;
+    use_utf8();
+    l->edit = el_init("bridge", stdin, stdout, stderr);
+    l->history = history_init();
+    if (!l->edit || !l->history)
+        return br__nomem(err, "reading from the terminal");
+    history(l->history, &event, H_SETSIZE, HISTORY_LINES);
+    history(l->history, &event, H_SETUNIQUE, 1);
+    el_set(l->edit, EL_CLIENTDATA, l);
+    el_set(l->edit, EL_PROMPT, show_prompt);
+    el_set(l->edit, EL_EDITOR, "emacs");
+    el_set(l->edit, EL_HIST, history, l->history);
+    el_set(l->edit, EL_GETCFN, read_char);
+    el_source(l->edit, NULL); /* ~/.editrc */
+    return BR_OK;
+}
+
+int br__line_open(struct br__line **out, struct br_err *err)
+{
+    struct sigaction resize = {.sa_handler = on_resize};
+    struct br__line *l = br__calloc(1, sizeof *l);
+    *out = NULL;
+    if (!l)
+        return br__nomem(err, "reading from the terminal");
+    sigemptyset(&resize.sa_mask);
+    interrupts = resized = busy = 0;
+    (void)sigaction(SIGINT, NULL, &l->old_int);
+    handle_interrupt(0);
+    (void)sigaction(SIGWINCH, &resize, &l->old_winch);
+    int rc = can_edit() ? open_editor(l, err) : BR_OK;
+    if (rc)
+        br__line_close(l);
+    else
+        *out = l;
+    return rc;
+}
+
+void br__line_close(struct br__line *l)
+{
+    if (!l)
+        return;
+    if (l->edit)
+        el_end(l->edit);
+    if (l->history)
+        history_end(l->history);
+    (void)sigaction(SIGINT, &l->old_int, NULL);
+    (void)sigaction(SIGWINCH, &l->old_winch, NULL);
+    free(l->text);
+    br__free(l);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* Length of what came, without its line break; < 0: nothing did. */
+static ssize_t read_plain(struct br__line *l)
+{
+    br__print_safe(stdout, l->prompt, strlen(l->prompt), BR__TEXT_NAME);
+    fflush(stdout);
+    ssize_t n = getline(&l->text, &l->cap, stdin);
+    clearerr(stdin); /* an interrupted read is no end */
+    return n;
+}
+
+static ssize_t read_edited(struct br__line *l)
+{
+    HistEvent event;
+    int n = 0;
+    const char *line = el_gets(l->edit, &n);
+    if (!line || n <= 0)
+        return -1;
+    char *copy = strdup(line);
+    if (!copy)
+        return -1;
+    free(l->text);
+    l->text = copy;
+    l->cap = (size_t)n + 1;
+    if (n > 1)
+        history(l->history, &event, H_ENTER, line);
+    return (ssize_t)strlen(copy);
+}
+
+/* Something was typed before the SIGINT that ended the line. */
+static int had_text(const struct br__line *l)
+{
+    const LineInfo *info = l->edit ? el_line(l->edit) : NULL;
+    return info && info->lastchar > info->buffer;
+}
+
+enum br__line_end br__line_read(struct br__line *l, const char *prompt, const char **text)
+{
+    l->prompt = prompt;
+    *text = NULL;
+    interrupts = busy = 0;
+    handle_interrupt(0);
+    ssize_t n = l->edit ? read_edited(l) : read_plain(l);
+    if (n < 0) {
+        int cleared = interrupts && had_text(l);
+        if (l->edit)
+            el_reset(l->edit);
+        putchar('\n');
+        return cleared ? BR__LINE_CLEARED : BR__LINE_LEAVE;
+    }
+    while (n > 0 && (l->text[n - 1] == '\n' || l->text[n - 1] == '\r'))
+        l->text[--n] = '\0';
+    *text = l->text;
+    return BR__LINE_TEXT;
+}
