@@ -243,13 +243,13 @@ static int weights_load(struct br__weights *w, struct br__source *s, struct br_e
     if (pair || scales)
         return weights_merge(w, s, pair ? pair : scales, scales != NULL, err);
     const void *data = w->src->ops->map(w->src, &w->src->tensors[s->index]);
-    uint64_t bytes = (uint64_t)(s->rows * s->cols) * br_dtype_size(s->dtype);
+    size_t bytes = source_bytes(s);
     if (!data) {
-        data = w->owned[s->index] = br__alloc((size_t)bytes);
+        data = w->owned[s->index] = w->unread ? br__reserve(bytes) : br__alloc(bytes);
         if (!data)
             return br__nomem(err, "for the model's weights");
         w->owned_bytes += bytes;
-        int rc = weights_fill(w, s, w->owned[s->index], bytes, err);
+        int rc = w->unread ? 0 : weights_fill(w, s, w->owned[s->index], bytes, err);
         if (rc)
             return rc;
     }

@@ -20,7 +20,7 @@ on_terminal() {
 }
 
 # screen COLUMNS: what a terminal shows in the end of what is on stdin; the longest drawn line goes to ./longest.
-# It knows line breaks, "up n lines", "erase to the end of the line" and "of the screen".
+# It knows line breaks, "up n lines", "erase to the end of the line" and "of the screen"; colours change nothing.
 screen() {
     awk -v RS='\033' -v columns="$1" '
     function put(text,   i, c) {
@@ -34,7 +34,7 @@ screen() {
         if (x > columns) wide = 1
     }
     NR == 1 { put($0); next }
-    match($0, /^\[[0-9]*[A-Z]/) {
+    match($0, /^\[[0-9;]*[A-Zm]/) {
         code = substr($0, RLENGTH, 1); n = substr($0, 2, RLENGTH - 2) + 0; if (!n) n = 1
         if (code == "A") y -= n
         else if (code == "K" || code == "J") line[y] = substr(line[y], 1, x)
