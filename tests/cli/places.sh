@@ -56,7 +56,8 @@ got=0
 wait $pid 2>/dev/null || got=$?
 if [ "$got" != 0 ]; then
     [ "$got" = 130 ] || fail "interrupted: status $got"
-    complains 'the same command resumes'
+    complains 'bridge: interrupted'
+    complains 'bridge clean resumed'
 fi
 expect 0 import big --megatron-path resumed -q
 unset TMPDIR

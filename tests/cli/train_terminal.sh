@@ -75,7 +75,7 @@ LC_ALL=C.UTF-8 on_terminal 80 utf8
 grep -q '█' "$out" && grep -q '▁\|▂\|▃\|▄' "$out" || fail "no block elements"
 # Plain lines, when they are asked for or there is no terminal.
 on_terminal 80 plain --no-progress
-! grep -q $'\x1b' "$out" || fail "--no-progress draws"
+! grep -q $'\x1b\\[[0-9]*[A-K]' "$out" || fail "--no-progress draws"
 [ "$(grep -c 'iteration .*lm loss' "$out")" = 3 ] || fail "--no-progress has no lines"
 term=dumb on_terminal 80 dumb
 ! grep -q $'\x1b' "$out" || fail "a dumb terminal is drawn on"

@@ -226,7 +226,7 @@ static void put_memory_format(const struct td *m, struct br__buf *b)
 
 static void put_properties(const struct td *m, struct br__buf *b)
 {
-    const char *dtype = m->flags & TD_COMPLEX ? "complex64" : br_dtype_torch(m->dtype);
+    const char *dtype = m->flags & TD_COMPLEX ? "complex128" : br_dtype_torch(m->dtype);
 
     if (m->flags & TD_PROPS_DICT) {
         pk_new(b, OLD_META, "TensorProperties");

@@ -217,7 +217,7 @@ END_TEST
 START_TEST(refuses_a_path_that_is_no_directory)
 {
     put("f", "x");
-    ck_assert_int_eq(br__ckpt_open(&ck, in_root("f"), &err), BR_E_NOTFOUND);
+    ck_assert_int_eq(br__ckpt_open(&ck, in_root("f"), &err), BR_E_FORMAT); /* no safetensors */
     ck_assert_int_eq(br__hf_open(&ck, in_root("f"), 0, &err), BR_E_NOTFOUND);
     ck_assert_ptr_nonnull(strstr(err.msg, "is not a directory"));
     ck_assert_int_eq(br__ckpt_open(&ck, in_root("nothing"), &err), BR_E_NOTFOUND);
@@ -572,7 +572,7 @@ START_TEST(says_what_was_searched)
     set_cache("HF_HUB_CACHE", "h");
     expect_lost("Qwen/Other", BR_E_NOTFOUND, "h/models--Qwen--Other");
     expect_lost("Qwen/Other", BR_E_NOTFOUND, "HF_HUB_OFFLINE is set, so it was not downloaded");
-    expect_lost("gpt2", BR_E_NOTFOUND, "h/models--gpt2");
+    expect_lost("gpt2", BR_E_NOTFOUND, "is neither a directory nor of the form");
     expect_lost("Qwen/Tiny@v2", BR_E_NOTFOUND, "revision 'v2' of 'Qwen/Tiny'");
     expect_lost("Qwen/Tiny@1123456789abcdef0123456789abcdef01234567", BR_E_NOTFOUND,
                 "h/models--Qwen--Tiny/snapshots/1123456789abcdef0123456789abcdef01234567");

@@ -31,7 +31,7 @@ static const struct {
     {TD_NO_STORAGE, BR_E_FORMAT,
      "tensor 'a scalar (stacked)': no storage entry for the chunk at "
      "[0, 0]"},
-    {TD_COMPLEX, BR_E_UNSUPPORTED, "unsupported dtype torch.complex64"},
+    {TD_COMPLEX, BR_E_UNSUPPORTED, "unsupported dtype torch.complex128"},
     {TD_SHORT_RECORD, BR_E_FORMAT, "record 'data/0' has 3 bytes, its storage 1 elements"},
 };
 
