@@ -54,7 +54,7 @@ static uint64_t blob_bytes(const char *name, const struct stat *st)
 static int add_blobs(struct br__arena *a, struct br__cache_repo *r, struct br_err *err)
 {
     char **names;
-    size_t n;
+    size_t n = 0;
     const char *dir = br__path_join(a, r->path, "blobs");
     int rc = dir ? names_in(a, dir, &names, &n, err) : br__nomem(err, "reading the cache");
     for (size_t i = 0; i < n && !rc; i++) {
@@ -191,7 +191,7 @@ int br__cache_remove_incomplete(struct br__arena *a, const struct br__cache_repo
                                 uint64_t *freed, struct br_err *err)
 {
     char **names;
-    size_t n;
+    size_t n = 0;
     const char *dir = br__path_join(a, r->path, "blobs");
     int rc = dir ? names_in(a, dir, &names, &n, err) : br__nomem(err, "cleaning the cache");
     for (size_t i = 0; i < n && !rc; i++) {
@@ -276,7 +276,7 @@ int br__cache_remove(struct br__arena *a, const struct br__cache_repo *r, uint64
                      struct br_err *err)
 {
     char **names;
-    size_t n;
+    size_t n = 0;
     const char *dir = br__path_join(a, r->path, "blobs");
     int rc = dir ? names_in(a, dir, &names, &n, err) : br__nomem(err, "cleaning the cache");
     for (size_t i = 0; i < n && !rc; i++)
@@ -321,7 +321,7 @@ int br__cache_verify(struct br__arena *a, const struct br__cache_repo *r,
                      const struct br__cache_check *c, struct br_err *err)
 {
     char **names, hex[65];
-    size_t n;
+    size_t n = 0;
     uint64_t done = 0;
     const char *dir = br__path_join(a, r->path, "blobs");
     int rc = dir ? names_in(a, dir, &names, &n, err) : br__nomem(err, "reading the cache");

@@ -226,3 +226,48 @@ ROW_FUNCTION(gdn_decay_da)
     BR_LAUNCH(c, decay_rows<true>, k.grid, k.block, 0, o, rows_of(&c->in[0]), rows_of(&c->in[1]),
               rows_of(&c->in[2]), rows_of(&c->in[3]));
 }
+
+/* ---- DROPOUT --------------------------------------------------------------------------------- */
+
+/* SplitMix64 (Steele, Lea, Flood 2014): the numbered output of the stream `key`, as on the CPU. */
+BR_INLINE uint64_t random_bits(uint64_t key, uint64_t number)
+{
+    uint64_t z = key + (number + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+struct dropout {
+    const int32_t *state; /* key, key, first token */
+    int64_t per_token;    /* rows of a token */
+    uint64_t stream, limit;
+    float keep;
+};
+
+BR_KERNEL(256, 1) dropout_rows(struct rows o, struct rows x, struct dropout d)
+{
+    const uint64_t whole = (uint64_t)(uint32_t)d.state[0] | (uint64_t)(uint32_t)d.state[1] << 32;
+    const uint64_t key = random_bits(whole, d.stream);
+    const int64_t first = d.state[2] * d.per_token;
+    FOR_EACH_ROW(r, o.count)
+    {
+        const int64_t o_at = o.at(r), x_at = x.at(r);
+        FOR_EACH_UNIT(i, o.cols)
+        {
+            const uint64_t number = (uint64_t)((first + r) * o.cols + i);
+            const bool drops = random_bits(key, number) >> 32 < d.limit;
+            o.write(o_at + i, x.read(x_at + i) * (drops ? 0.f : d.keep));
+        }
+    }
+}
+
+ROW_FUNCTION(dropout)
+{
+    const struct rows o = rows_of(c->out), x = rows_of(&c->in[0]);
+    const double p = c->attr.f[0];
+    const struct dropout d = {(const int32_t *)c->in[1].data, c->attr.i[1], (uint64_t)c->attr.i[0],
+                              (uint64_t)(p * 4294967296.0), (float)(1 / (1 - p))};
+    const struct cover k = cover_rows(o.count, o.cols);
+    BR_LAUNCH(c, dropout_rows, k.grid, k.block, 0, o, x, d);
+}
