@@ -122,7 +122,8 @@ while len(t.raw) < 400:
 os.kill(t.pid, 19)  # stopped, so that the first has no effect yet
 t.interrupt()
 os.kill(t.pid, 18)
-t.expect("stopped|> ")
+t.expect("stopped")
+t.expect("> ")
 t.send("\x04")
 check(t.end() in (0, -2), f"two interrupts: status {t.status}")
 
@@ -156,6 +157,7 @@ t = chat("short", 80, "--ignore-eos", "-N", "3")
 t.expect("> ")
 t.send("One\r")
 t.expect("the answer was cut at --max-new-tokens 3")
+t.expect("> ")
 t.send("\x04")
 t.end()
 

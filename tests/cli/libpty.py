@@ -111,6 +111,7 @@ class Terminal:
         return m
 
     def send(self, text):
+        self.sent = text
         os.write(self.fd, text.encode())
 
     def interrupt(self):
@@ -122,6 +123,8 @@ class Terminal:
         while self.read(1):
             if time.time() > limit:
                 self.fail("it does not end")
+            if self.sent == "\x04":  # lost if it came while the program changed the terminal's mode
+                self.send(self.sent)
         _, status = os.waitpid(self.pid, 0)
         self.status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         return self.status
