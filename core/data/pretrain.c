@@ -246,6 +246,7 @@ int br__pretrain_open(struct br__pretrain **out, const struct br__pretrain_opts 
                       struct br_err *err)
 {
     int each = o->n_split_paths[0] || o->n_split_paths[1] || o->n_split_paths[2];
+    *out = NULL;
     if (o->seq_length < 1 || o->seq_length > INT32_MAX / 2)
         return br_fail(err, BR_E_CONFIG, "seq_length %" PRId64 ", expected 1 to %d", o->seq_length,
                        INT32_MAX / 2);
@@ -266,7 +267,8 @@ int br__pretrain_open(struct br__pretrain **out, const struct br__pretrain_opts 
     int rc = each ? build_from_each(p, o, err) : build_from_one(p, o, err);
     if (rc)
         br__pretrain_close(p);
-    *out = rc ? NULL : p;
+    else
+        *out = p;
     return rc;
 }
 
