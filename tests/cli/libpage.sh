@@ -48,8 +48,10 @@ run_page() {
         [ -e "$steps/$i.cmd" ] || break
         command=$(page_filter <"$steps/$i.cmd") rc=0
         bash -c "$command" >"$steps/all" 2>&1 </dev/null || rc=$?
-        { grep -v '^bridge: note: ' "$steps/all" || true; } | page_filter >"$steps/have"
-        page_filter <"$steps/$i.want" >"$steps/want"
+        # What a process takes depends on the kernels of the processor.
+        { grep -v '^bridge: note: ' "$steps/all" || true; } | page_filter |
+            sed -E 's/^(  (activations|total) +)[0-9.]+ GiB$/\1N GiB/' >"$steps/have"
+        page_filter <"$steps/$i.want" | sed -E 's/^(  (activations|total) +)[0-9.]+ GiB$/\1N GiB/' >"$steps/want"
         page_fits "$steps/want" "$steps/have" ||
             fail "$(basename "$1"): '$command' prints otherwise: $(diff "$steps/want" "$steps/have" | head -n 20)"
         if grep -v '^bridge: warning: ' "$steps/want" | grep -q '^bridge: '; then

@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 
-PATIENCE = 120  # seconds: a limit for what hangs, not for what is slow
+PATIENCE = 30
 
 
 class Screen:
@@ -73,7 +73,7 @@ class Screen:
 
 class Terminal:
     def __init__(self, argv, columns, env=None):
-        self.columns, self.raw = columns, ""
+        self.columns, self.raw, self.sent = columns, "", ""
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pid, fd = pty.fork()
         if pid == 0:
