@@ -6,6 +6,9 @@
 #include <histedit.h>
 #include <langinfo.h>
 #include <locale.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,13 +73,31 @@ static char *show_prompt(EditLine *e)
     return (char *)(uintptr_t)l->prompt;
 }
 
+/* One byte; -1 with errno as read(2) has it.  The signals come while it waits and at no other time:
+ * one that came between a look at `interrupts` and the wait would be lost until the next key. */
+static ssize_t read_byte(char *byte)
+{
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    sigset_t both, before;
+    sigemptyset(&both);
+    sigaddset(&both, SIGINT);
+    sigaddset(&both, SIGWINCH);
+    pthread_sigmask(SIG_BLOCK, &both, &before);
+    errno = EINTR;
+    ssize_t n = interrupts || resized ? -1 : ppoll(&in, 1, NULL, &before);
+    int why = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = why;
+    return n < 0 ? n : read(STDIN_FILENO, byte, 1);
+}
+
 /* One character.  libedit's own reader takes signals that it has no handler for as the end. */
 static int read_char(EditLine *e, wchar_t *out)
 {
     mbstate_t state = {0};
     for (;;) {
         char byte;
-        ssize_t n = interrupts ? -1 : read(STDIN_FILENO, &byte, 1);
+        ssize_t n = interrupts ? -1 : read_byte(&byte);
         if (n < 0 && resized) {
             resized = 0;
             el_resize(e);
@@ -130,7 +151,7 @@ static int open_editor(struct br__line *l, struct br_err *err)
 
 int br__line_open(struct br__line **out, struct br_err *err)
 {
-    struct sigaction resize = {.sa_handler = on_resize};
+    struct sigaction resize = {.sa_handler = on_resize, .sa_flags = SA_RESTART};
     struct br__line *l = br__calloc(1, sizeof *l);
     *out = NULL;
     if (!l)
@@ -204,7 +225,7 @@ enum br__line_end br__line_read(struct br__line *l, const char *prompt, const ch
     l->prompt = prompt;
     *text = NULL;
     interrupts = busy = 0;
-    handle_interrupt(0);
+    handle_interrupt(l->edit ? SA_RESTART : 0); /* ppoll ends in any case, and no write may */
     ssize_t n = l->edit ? read_edited(l) : read_plain(l);
     if (n < 0) {
         int cleared = interrupts && had_text(l);
