@@ -13,7 +13,7 @@ import sys
 import termios
 import time
 
-PATIENCE = 30
+PATIENCE = 120  # seconds: a limit for what hangs, not for what is slow
 
 
 class Screen:
@@ -73,7 +73,8 @@ class Screen:
 
 class Terminal:
     def __init__(self, argv, columns, env=None):
-        self.columns, self.raw, self.sent = columns, "", ""
+        self.columns, self.raw = columns, ""
+        self.edits = (env or {}).get("TERM") != "dumb"
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pid, fd = pty.fork()
         if pid == 0:
@@ -110,8 +111,16 @@ class Terminal:
         self.seen = m.end()
         return m
 
+    def prompt(self):
+        """Wait for the prompt, and until the program reads key by key: before that, keys are the terminal's."""
+        self.expect("> ")
+        end = time.time() + PATIENCE
+        while self.edits and termios.tcgetattr(self.fd)[3] & termios.ICANON:
+            if time.time() > end:
+                self.fail("the program does not edit lines")
+            self.read(0.01)
+
     def send(self, text):
-        self.sent = text
         os.write(self.fd, text.encode())
 
     def interrupt(self):
@@ -123,8 +132,6 @@ class Terminal:
         while self.read(1):
             if time.time() > limit:
                 self.fail("it does not end")
-            if self.sent == "\x04":  # lost if it came while the program changed the terminal's mode
-                self.send(self.sent)
         _, status = os.waitpid(self.pid, 0)
         self.status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         return self.status

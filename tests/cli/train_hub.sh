@@ -5,7 +5,7 @@
 . "$(dirname "$0")/libhub.sh"
 model=$data/train/qwen2_sft/model
 records=$data/train/qwen2_sft/data/training.jsonl
-sets=$work/root/datasets
+sets=root/datasets
 mkdir -p "$sets/org/qa" "$sets/org/shards/data" "$sets/org/table/data" "$sets/org/list" "$sets/org/gated-qa" \
     "$sets/rajpurkar/squad/plain_text" "$sets/org/two/en" "$sets/org/two/de" "$sets/org/csv" "$sets/org/bad" "$sets/org/chat"
 
