@@ -91,6 +91,7 @@ struct br__source {
     int by_blocks;    /* data stays NULL: a device off the host reads the values by blocks */
     uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
     int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
+    int is_trained; /* data is in a store, in the dtype that kernels are to read */
 };
 struct br__adapter; /* below */
 struct br__weights {
