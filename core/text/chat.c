@@ -3,6 +3,7 @@
  * templates are looked for, which one of several is used, and how messages are changed before a
  * template sees them follows transformers (tokenization_utils_base, chat_template_utils). */
 #include "jinja/jinja.h"
+#include "tok/tok.h"
 
 #include <bridge/chat.h>
 #include <string.h>
@@ -513,6 +514,31 @@ int br_chat_render_spans(const struct br_chat *c, const struct br_chat_request *
                          struct br_chat_result *out, struct br_err *err)
 {
     return chat_render(c, req, 1, out, err);
+}
+
+int br_chat_mask(const struct br_chat_result *r, const struct br_tokenizer *tok, struct br_ids *ids,
+                 unsigned char **mask, struct br_err *err)
+{
+    struct br__tok_ranges ranges = {0};
+    size_t k = 0;
+
+    *mask = NULL;
+    ids->n = 0;
+    int rc = br__tok_encode_ranges(tok, r->text, r->n, ids, &ranges, err);
+    if (!rc && (*mask = br__calloc(ids->n + 1, 1)) == NULL)
+        rc = br__nomem(err, "for the mask of a conversation");
+    for (size_t i = 0; i < ranges.n && !rc; i++) {
+        while (k < r->n_span && ranges.p[i].begin >= r->span[k].end)
+            k++;
+        (*mask)[i] = k < r->n_span && ranges.p[i].end > r->span[k].begin;
+    }
+    br__free(ranges.p);
+    return rc;
+}
+
+void br_chat_free_mask(unsigned char *mask)
+{
+    br__free(mask);
 }
 
 void br_chat_free_result(struct br_chat_result *r)

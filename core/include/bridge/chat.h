@@ -8,6 +8,7 @@
 #define BRIDGE_CHAT_H
 
 #include <bridge/base.h>
+#include <bridge/tokenizer.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -65,6 +66,13 @@ BR_API void br_chat_free_text(char *text);
 BR_API int br_chat_render_spans(const struct br_chat *chat, const struct br_chat_request *req,
                                 struct br_chat_result *out, struct br_err *err) BR_MUST_CHECK;
 BR_API void br_chat_free_result(struct br_chat_result *r);
+
+/* The ids of a rendered text (*ids is emptied first), and for each 1 if some of it is in a span,
+ * else 0: ids->n bytes, freed with br_chat_free_mask.  BR_E_UNSUPPORTED for a tokenizer that
+ * changes text. */
+BR_API int br_chat_mask(const struct br_chat_result *r, const struct br_tokenizer *tok,
+                        struct br_ids *ids, unsigned char **mask, struct br_err *err) BR_MUST_CHECK;
+BR_API void br_chat_free_mask(unsigned char *mask);
 
 BR_API void br_chat_close(struct br_chat *chat); /* NULL is fine */
 
