@@ -172,12 +172,13 @@ static int store_make(struct br__store *s, struct br__weights *w, const struct b
     return 0;
 }
 
-int br__store_open(struct br__store *s, struct br__rank *r, int values, struct br_err *err)
+int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host, int values,
+                   struct br_err *err)
 {
     struct br__weights *w = r->m->weights;
     memset(s, 0, sizeof *s);
     s->threads = w->threads;
-    s->device = w->unread ? NULL : &r->dev;
+    s->device = w->unread ? NULL : host;
     s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
     int rc = store_make(s, w, r->params, err);
     if (rc)
