@@ -733,7 +733,7 @@ START_TEST(what_cannot_be_sampled_is_refused)
     br__pretrain_close(p);
     o.n_samples[BR__VALID] = 1;
     open_refused(&o, "valid data: ");
-    open_refused(&o, "hold no tokens; give the split a larger share");
+    open_refused(&o, "hold no tokens; give the split a larger share in dataset_split");
     o.split = "1,0,0";
     open_refused(&o, "no share for valid");
     o.split = "a";
