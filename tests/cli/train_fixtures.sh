@@ -32,5 +32,19 @@ for case in "$fixtures"/{runs,sft,lora,dora}/*; do
     rm -r runs
 done
 [ $n = 28 ] || fail "$n cases"
+
+# Pretraining from the ids, masks and positions that Megatron's model was seen to read, in that order.
+n=0
+for case in "$fixtures"/runs/*; do
+    typed "$case"
+    jq -c '.[][] | . as $b | range(.tokens | length) as $i | {input_ids: $b.tokens[$i], labels: $b.labels[$i],
+        loss_mask: $b.loss_mask[$i], position_ids: $b.position_ids[$i]}' "$case/batches.json" >ids.jsonl
+    mapfile -t args < <(printf '%s\n' "${args[@]}" | grep -v '^data_paths=\|^eod_mask_loss=\|^pad_token_id=')
+    expect 0 train "${args[@]}" data_paths=ids.jsonl data_order=file save_interval=null dir=runs name=a --no-sync
+    compared "$case" runs/a/log.jsonl
+    rm -r runs
+    n=$((n + 1))
+done
+[ $n = 15 ] || fail "$n cases from ids"
 [ $finals = 5 ] || fail "$finals runs with final weights"
 done_ok
