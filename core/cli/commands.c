@@ -419,7 +419,11 @@ const struct br__command br__commands[BR__N_CMD] = {
         "{\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, \"enable_thinking\": false}\n"
         "of which only the messages are needed, or the array of messages alone; the text is printed as\n"
         "it is.  \"documents\" and, with more variables for the template, \"chat_template_kwargs\" are\n"
-        "read too; other members are ignored.\n"
+        "read too, and \"continue_final_message\": true, or the name of the member to continue, such as\n"
+        "\"reasoning_content\"; other members are ignored.\n"
+        "\n"
+        "With --assistant-mask an object {\"text\", \"ids\", \"assistant_mask\"} is printed: the mask has 1\n"
+        "for each token of what the template marks by {% generation %}.\n"
         "\n"
         "With --jsonl every line of the input is such an object, and a line {\"text\": \"...\"} is printed\n"
         "for each.\n"
@@ -428,7 +432,8 @@ const struct br__command br__commands[BR__N_CMD] = {
         "without access to anything.  A construct that it does not know is an error with its line.\n",
     .examples =
         "bridge chat-template --tokenizer ./Qwen3-8B --add-generation-prompt chat.json\n"
-        "bridge chat-template --tokenizer ./Qwen3-8B --jsonl chats.jsonl\n",
+        "bridge chat-template --tokenizer ./Qwen3-8B --jsonl chats.jsonl\n"
+        "bridge chat-template --tokenizer ./Qwen3-8B --continue-final-message half.json\n",
     .need = {BR__OPT_CHAT_TOKENIZER},
 },
 
