@@ -165,6 +165,18 @@ struct br__hub_list {
 };
 int br__hub_parse_tree(struct br__arena *a, const char *text, size_t n, struct br__hub_list *out,
                        struct br_err *err) BR_MUST_CHECK;
+/* Where the bytes of an LFS file go, by one element of "objects" of the batch protocol's answer. */
+struct br__hub_place {
+    const char *href, *verify; /* verify: or NULL */
+    const char **urls;         /* [n_parts], or NULL: href, for the only part */
+    uint64_t part_bytes;       /* of each but the last */
+    size_t n_parts;            /* 0: the hub has the file */
+};
+#define BR__HUB_PARTS_MAX 10000 /* of a file, as S3 has it */
+/* Addresses may be relative to the endpoint; what is no http address is refused. */
+int br__hub_parse_place(struct br__arena *a, const char *endpoint, const struct br__upload_file *f,
+                        const br__json *answer, struct br__hub_place *out,
+                        struct br_err *err) BR_MUST_CHECK;
 /* Write and read the listing as huggingface_hub keeps it, in trees/<commit>.json. */
 int br__hub_tree_text(struct br__buf *out, const struct br__hub_file *files,
                       size_t n) BR_MUST_CHECK;

@@ -18,19 +18,16 @@
 
 #define CONNECTIONS 8
 #define BATCH 100       /* objects of one question */
-#define PARTS_MAX 10000 /* of an object, as S3 has it */
 #define ADDRESSES_MAX 3 /* times that new addresses are asked for */
 #define LFS_TYPE "application/vnd.git-lfs+json"
 
 struct object {
     struct br__upload_file *f;
-    struct br__file file;      /* open while parts are sent */
-    const char *href, *verify; /* verify: or NULL */
-    const char **urls;         /* [n_parts], or NULL: href, for the only part */
-    const char **etags;        /* [n_parts], of parts that were taken */
-    uint8_t *taken;            /* [n_parts] 1: a slot has it, 2: the store has it */
-    uint64_t part_bytes;
-    size_t n_parts, n_done;
+    struct br__file file; /* open while parts are sent */
+    struct br__hub_place at;
+    const char **etags; /* [n_parts], of parts that were taken */
+    uint8_t *taken;     /* [n_parts] 1: a slot has it, 2: the store has it */
+    size_t n_done;      /* parts that were taken */
     int asked, expired; /* how often addresses were asked for; these are no longer taken */
     int running;        /* slots that have a part */
     int done;
@@ -108,77 +105,16 @@ int br__hub_post_refused(struct br__hub *h, const char *url, const struct br__ht
 
 /* ---- batch ----------------------------------------------------------------------------------- */
 
-static int bad_batch(const struct object *o, const char *what, struct br_err *err)
-{
-    return br_fail(err, BR_E_FORMAT, "the hub's answer about '%s' %s", o->f->path, what);
-}
-
-/* Addresses may be relative to the endpoint; what is no http address is refused. */
-static int take_url(struct putter *p, const br__json *text, const char **url, struct br_err *err)
-{
-    return br__http_join(&p->a, p->h->endpoint, br__json_str(text, "//"), url, err);
-}
-
-/* The addresses of an object's parts: members "1", "2" ... of the header. */
-static int take_parts(struct putter *p, struct object *o, const br__json *header,
-                      struct br_err *err)
-{
-    const br__json *chunk = br__json_get(header, "chunk_size"), *m;
-    int64_t bytes = 0, number;
-    uint64_t exact;
-    size_t found = 0;
-    if (!br__json_u64(chunk, &exact))
-        bytes = (int64_t)exact;
-    else if (br__parse_i64(br__json_str(chunk, ""), &bytes))
-        bytes = 0;
-    if (bytes <= 0 || (o->f->size - 1) / (uint64_t)bytes >= PARTS_MAX)
-        return bad_batch(o, "has a chunk_size that does not fit it", err);
-    o->part_bytes = (uint64_t)bytes;
-    o->n_parts = (size_t)((o->f->size - 1) / o->part_bytes + 1);
-    o->urls = br__arena_alloc(&p->a, o->n_parts * sizeof *o->urls);
-    if (!o->urls)
-        return br__nomem(err, "uploading '%s'", o->f->path);
-    for (m = br__json_first(header); m; m = br__json_next(m)) {
-        if (br__parse_i64(br__json_key(m), &number))
-            continue;
-        if (number < 1 || (uint64_t)number > o->n_parts || o->urls[number - 1])
-            return bad_batch(o, "has parts that it does not have", err);
-        int rc = take_url(p, m, &o->urls[number - 1], err);
-        if (rc)
-            return rc;
-        found++;
-    }
-    return found == o->n_parts ? BR_OK : bad_batch(o, "does not say where all parts go", err);
-}
-
 /* What the hub wants of one object. */
-static int take_actions(struct putter *p, struct object *o, const br__json *answer,
-                        struct br_err *err)
+static int take_answer(struct putter *p, struct object *o, const br__json *answer,
+                       struct br_err *err)
 {
-    const br__json *refusal = br__json_get(answer, "error");
-    const br__json *put = br__json_get(answer, "actions.upload");
-    const br__json *verify = br__json_get(answer, "actions.verify");
-    const br__json *header = br__json_get(put, "header");
-    int rc;
-    if (refusal)
-        return br_fail(err, BR_E_NOTFOUND, "the hub does not take '%s': %.300s", o->f->path,
-                       br__json_str(br__json_get(refusal, "message"), "no reason is given"));
-    if (!put) { /* it has the object */
-        o->done = 1;
-        return BR_OK;
-    }
-    o->urls = NULL;
-    o->part_bytes = o->f->size;
-    o->n_parts = 1;
-    rc = take_url(p, br__json_get(put, "href"), &o->href, err);
-    if (!rc && verify)
-        rc = take_url(p, br__json_get(verify, "href"), &o->verify, err);
-    if (!rc && br__json_get(header, "chunk_size"))
-        rc = take_parts(p, o, header, err);
+    int rc = br__hub_parse_place(&p->a, p->h->endpoint, o->f, answer, &o->at, err);
     if (rc)
         return rc;
-    o->etags = br__arena_alloc(&p->a, o->n_parts * sizeof *o->etags);
-    o->taken = br__arena_alloc(&p->a, o->n_parts);
+    o->done = !o->at.n_parts; /* it has the object */
+    o->etags = br__arena_alloc(&p->a, o->at.n_parts * sizeof *o->etags);
+    o->taken = br__arena_alloc(&p->a, o->at.n_parts);
     return o->etags && o->taken ? BR_OK : br__nomem(err, "uploading '%s'", o->f->path);
 }
 
@@ -226,7 +162,7 @@ static int batch_ask(struct putter *p, struct object *o, size_t n, struct br_err
         if (!x)
             rc = br_fail(err, BR_E_FORMAT, "the hub answers about an object that is not uploaded");
         else
-            rc = take_actions(p, x, one, err);
+            rc = take_answer(p, x, one, err);
     }
     if (!rc && answered != n)
         rc = br_fail(err, BR_E_FORMAT, "the hub answers about %zu of %zu objects", answered, n);
@@ -249,7 +185,7 @@ static void put_give_up(struct putter *p, int rc, const struct br_err *err)
 
 static uint64_t part_size(const struct object *o, size_t part)
 {
-    return BR__MIN(o->part_bytes, o->f->size - part * o->part_bytes);
+    return BR__MIN(o->at.part_bytes, o->f->size - part * o->at.part_bytes);
 }
 
 static void put_tell(struct putter *p, int last)
@@ -309,9 +245,10 @@ static void part_done(struct slot *s, const struct br__http_reply *r)
 {
     struct object *o = s->o;
     const char *etag = br__http_header(&s->p->a, r, "ETag");
-    if (o->urls && (!etag || !*etag)) {
+    if (o->at.urls && (!etag || !*etag)) {
         struct br_err err = BR_ERR_INIT;
-        int rc = bad_batch(o, "has no etag for a part", &err);
+        int rc = br_fail(&err, BR_E_FORMAT, "uploading '%s': the store answers without an etag",
+                         o->f->path);
         put_give_up(s->p, rc, &err);
         return;
     }
@@ -365,10 +302,10 @@ static int part_start(struct slot *s, struct br_err *err)
     int rc = object_open(o, err);
     if (rc)
         return rc;
-    const struct br__http_request q = {.url = o->urls ? o->urls[s->part] : o->href,
+    const struct br__http_request q = {.url = o->at.urls ? o->at.urls[s->part] : o->at.href,
                                        .put = 1,
                                        .fd = o->file.fd,
-                                       .send_from = s->part * o->part_bytes,
+                                       .send_from = s->part * o->at.part_bytes,
                                        .n_send = part_size(o, s->part),
                                        .patient = 1,
                                        .on_sent = on_sent,
@@ -388,7 +325,7 @@ static void take_part(struct slot *s)
     struct putter *p = s->p;
     for (size_t i = 0; i < p->n; i++) {
         struct object *o = &p->objects[i];
-        for (size_t k = 0; !o->done && !o->expired && k < o->n_parts; k++)
+        for (size_t k = 0; !o->done && !o->expired && k < o->at.n_parts; k++)
             if (!o->taken[k]) {
                 o->taken[k] = 1;
                 o->running++;
@@ -408,9 +345,9 @@ static int object_join(struct putter *p, struct object *o, struct br_err *err)
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     br__json *answer = NULL;
-    const struct br__hub_post post = {o->href, LFS_TYPE, &body, 0, 1};
+    const struct br__hub_post post = {o->at.href, LFS_TYPE, &body, 0, 1};
     br__buf_printf(&body, "{\"oid\": \"%s\", \"parts\": [", o->f->oid);
-    for (size_t i = 0; i < o->n_parts; i++) {
+    for (size_t i = 0; i < o->at.n_parts; i++) {
         br__buf_printf(&body, "%s{\"partNumber\": %zu, \"etag\": ", i ? ", " : "", i + 1);
         br__buf_json_str(&body, o->etags[i]);
         br__buf_putc(&body, '}');
@@ -418,7 +355,7 @@ static int object_join(struct putter *p, struct object *o, struct br_err *err)
     br__buf_puts(&body, "]}");
     int rc = br__hub_post(p->h, &post, &r, &answer, err);
     if (!rc && r.status / 100 != 2)
-        rc = br__hub_post_refused(p->h, o->href, &r, answer, err);
+        rc = br__hub_post_refused(p->h, o->at.href, &r, answer, err);
     br__json_free(answer);
     br__http_reply_free(&r);
     br__buf_free(&body);
@@ -430,11 +367,11 @@ static int object_verify(struct putter *p, struct object *o, struct br_err *err)
     struct br__http_reply r = {0};
     struct br__buf body = {0};
     br__json *answer = NULL;
-    const struct br__hub_post post = {o->verify, LFS_TYPE, &body, 0, 0};
+    const struct br__hub_post post = {o->at.verify, LFS_TYPE, &body, 0, 0};
     br__buf_printf(&body, "{\"oid\": \"%s\", \"size\": %" PRIu64 "}", o->f->oid, o->f->size);
     int rc = br__hub_post(p->h, &post, &r, &answer, err);
     if (!rc && r.status / 100 != 2)
-        rc = br__hub_post_refused(p->h, o->verify, &r, answer, err);
+        rc = br__hub_post_refused(p->h, o->at.verify, &r, answer, err);
     br__json_free(answer);
     br__http_reply_free(&r);
     br__buf_free(&body);
@@ -445,9 +382,9 @@ static int object_verify(struct putter *p, struct object *o, struct br_err *err)
 static int object_finish(struct putter *p, struct object *o, struct br_err *err)
 {
     int rc = br__file_unchanged(&o->file, err);
-    if (!rc && o->urls)
+    if (!rc && o->at.urls)
         rc = object_join(p, o, err);
-    if (!rc && o->verify)
+    if (!rc && o->at.verify)
         rc = object_verify(p, o, err);
     if (rc) {
         br_wrap(err, "uploading '%s'", o->f->path);
@@ -464,7 +401,7 @@ static int object_finish(struct putter *p, struct object *o, struct br_err *err)
 /* Its addresses expired: parts that are there belong to them, so all are sent again. */
 static int object_again(struct putter *p, struct object *o, struct br_err *err)
 {
-    for (size_t i = 0; i < o->n_parts; i++)
+    for (size_t i = 0; i < o->at.n_parts; i++)
         if (o->taken[i] == 2)
             p->sent -= part_size(o, i);
     o->n_done = 0;
@@ -491,7 +428,7 @@ static int put_step(struct putter *p, struct br_err *err)
         rc = br__http_poll(p->h->http, 50, &running, err);
     for (size_t i = 0; i < p->n && !rc && !p->rc; i++) {
         struct object *o = &p->objects[i];
-        if (!o->done && o->n_done == o->n_parts)
+        if (!o->done && o->n_done == o->at.n_parts)
             rc = object_finish(p, o, err);
         else if (!o->done && o->expired && !o->running)
             rc = object_again(p, o, err);

@@ -108,9 +108,35 @@ expect 11 upload m org/parts
 complains "uploading 'model.safetensors': the hub's store answers 400"
 [ "$(requests hub /commit/)" = 0 ] || fail "a commit without its object"
 
+# answers that make no sense
+refused() { # STATUS TEXT WHERE ANSWER
+    hub_up --fault "say:$3:1:$4"
+    expect "$1" upload m org/parts
+    complains "$2"
+    [ "$(puts)$(requests hub /commit/)" = 00 ] || fail "something was sent after: $4"
+}
+oid=$(sha256sum <m/model.safetensors | cut -d' ' -f1)
+object="{\"objects\":[{\"oid\":\"$oid\",\"size\":1,\"actions\":{\"upload\":"
+refused 4 'answers about 0 of 1 objects' objects/batch '{}'
+refused 4 'answers about an object that is not uploaded' objects/batch '{"objects":[{"oid":"x"}]}'
+refused 11 "does not take 'model.safetensors': too large" objects/batch "{\"objects\":[{\"oid\":\"$oid\",\"error\":{\"message\":\"too large\"}}]}"
+refused 4 'is no http or https address' objects/batch "$object{\"href\":\"file:///etc/passwd\"}}}]}"
+refused 4 'is no http or https address' objects/batch "$object{}}}]}"
+refused 4 'has a chunk_size that does not fit' objects/batch "$object{\"href\":\"/x\",\"header\":{\"chunk_size\":\"1\"}}}}]}"
+refused 4 'does not say where all parts go' objects/batch "$object{\"href\":\"/x\",\"header\":{\"chunk_size\":500000,\"1\":\"/y\"}}}}]}"
+refused 4 'names parts that it does not have' objects/batch "$object{\"href\":\"/x\",\"header\":{\"chunk_size\":500000,\"3\":\"/y\"}}}}]}"
+refused 4 'answers about 0 of 9 files' preupload '[]'
+refused 4 "the mode 'other'" preupload '{"files":[{"path":"README.md","uploadMode":"other"}]}'
+refused 4 "expected 'lfs' or 'regular'" preupload '{"files":[{"path":"../x","uploadMode":"lfs"}]}'
+refused 4 'has no commit' revision/main '{"sha":"main"}'
+hub_up --fault 'say:/commit/:1:{"commitOid":"../../x"}'
+expect 4 upload m org/parts
+complains 'without the commit that it made'
+
 # interrupted after the first of two objects: the second run sends the other one
-head -c 400000 m/model.safetensors >m/a.bin
-hub_up --rate 400000
+echo 6 >>m/model.safetensors
+head -c 60000 m/model.safetensors >m/a.bin
+hub_up --rate 60000
 "$BRIDGE" upload m org/parts --connections 1 >"$out" 2>"$err" & pid=$!
 # its second object comes, so the first one is counted
 until [ "$(requests hub /verify)" -ge 1 ] && [ -n "$(find root/.incoming -size +0)" ]; do
@@ -119,7 +145,7 @@ until [ "$(requests hub /verify)" -ge 1 ] && [ -n "$(find root/.incoming -size +
 done
 kill -TERM $pid # a shell has its jobs ignore SIGINT
 wait $pid && fail "it was not interrupted"
-complains 'nothing is committed, and the hub keeps 400.00 kB that are not sent again; to go on: bridge upload m org/parts'
+complains 'nothing is committed, and the hub keeps 60.00 kB that are not sent again; to go on: bridge upload m org/parts'
 [ ! -e root/org/parts/a.bin ] || fail "half a commit"
 hub_up
 expect 0 upload m org/parts
@@ -127,8 +153,8 @@ expect 0 upload m org/parts
 cmp m/a.bin root/org/parts/a.bin
 
 # somebody else commits meanwhile: nothing is overwritten unseen
-head -c 300000 m/model.safetensors >m/b.bin
-hub_up --rate 100000
+head -c 200000 m/model.safetensors >m/b.bin
+hub_up --rate 40000
 "$BRIDGE" upload m org/parts >"$out" 2>"$err" & pid=$!
 until [ "$(requests hub objects/batch)" -ge 1 ]; do
     kill -0 $pid 2>/dev/null || fail "it ended by itself: $(cat "$err")"

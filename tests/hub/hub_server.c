@@ -24,6 +24,7 @@
  *       path    list a file of the name ARG as well            expire  the address dies after use
  *       endless a page of ARG bytes that names a next one      drip    ARG blanks a second
  *       provisional  ARG times "100 Continue" first            longhead  a header line of ARG bytes
+ *       say     answer 200 with the text ARG
  *       location  redirect to ARG            lose   do what is asked, close without an answer
  *   --retry-after S    with status faults      --page N     entries of a listing's page
  *   --rate B           bytes a second of every transfer
@@ -649,6 +650,8 @@ static int handle(struct conn *c, char *text)
         unlock_request(c);
         nap((double)x.arg);
         rc = -1;
+    } else if (take_fault("say", c->path, &x)) {
+        rc = reply(c, 200, "", x.text);
     } else if (take_fault("status", c->path, &x)) {
         char more[64] = "";
         if (retry_after >= 0)
