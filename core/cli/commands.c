@@ -178,6 +178,20 @@ const struct br__command br__commands[BR__N_CMD] = {
     .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_HF_MODEL},
 },
 
+[BR__CMD_UPLOAD] = {
+    .name = "upload", .args = "DIR REPO", .min_pos = 2, .max_pos = 2,
+    .summary = "commit the files of a directory to a repository of the Hugging Face hub",
+    .about =
+        "Large files go first, several at a time, by Git LFS; then REPO (ORG/NAME[@BRANCH]) gets all\n"
+        "files in one commit, or none of them.  What the hub has is not sent: after an interruption the\n"
+        "same command goes on with the files that are missing.  Files of the branch that DIR lacks\n"
+        "stay.  Left out are .git, what .gitignore names, and links to directories.  Prints the commit.\n",
+    .examples =
+        "bridge upload ./Qwen3-8B-tuned my-org/Qwen3-8B-tuned --create --private\n"
+        "bridge upload ./Qwen3-8B-tuned my-org/Qwen3-8B-tuned@candidate -m 'step 4000' --dry-run\n"
+        "bridge upload ./Qwen3-8B-tuned my-org/Qwen3-8B-tuned --include '*.safetensors' --exclude 'logs/'\n",
+},
+
 [BR__CMD_CACHE_LS] = {
     .name = "cache ls", .args = "",
     .summary = "list what the cache of hub models holds",
