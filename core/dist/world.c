@@ -23,6 +23,7 @@ struct rank_thread {
 struct br__world {
     struct br_topo topo;
     struct rank_thread *ranks;                               /* [topo.world] */
+    enum br_group same[BR_N_GROUPS];                         /* whose communicator a group has */
     uint32_t n_threads;                                      /* that were started */
     int (*fn)(void *arg, uint32_t rank, struct br_err *err); /* NULL: leave */
     void *arg;
@@ -111,13 +112,6 @@ int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struc
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-/* The axes along which the ranks of each group differ. */
-static const uint32_t group_axes[BR_N_GROUPS] = {
-    [BR_GROUP_TP] = 1u << BR_AXIS_TP,   [BR_GROUP_PP] = 1u << BR_AXIS_PP,
-    [BR_GROUP_DP] = 1u << BR_AXIS_DP,   [BR_GROUP_EP_ETP] = 1u << BR_AXIS_EP | 1u << BR_AXIS_ETP,
-    [BR_GROUP_EDP] = 1u << BR_AXIS_EDP,
-};
-
 /* How the ranks of a world find each other. */
 struct meeting {
     struct br__world *world;
@@ -134,17 +128,33 @@ static int join_world(void *arg, uint32_t rank, struct br_err *err)
                           &w->ranks[rank].info.comms[BR_GROUP_WORLD], err);
 }
 
-/* A group's color is its lowest rank, so every group of an axis set gets its own. */
+/* The communicator of group g, of which no earlier group is the same.  A group's color is its
+ * lowest rank; a rank that no group g has makes one of its own, which goes at once. */
+static int split_group(struct br__rank_info *p, enum br_group g, uint32_t *members,
+                       struct br_err *err)
+{
+    struct br_comm *world = p->comms[BR_GROUP_WORLD], *made;
+    uint32_t n = br__group_ranks(&p->topo, p->rank, g, members);
+    int rc = world->ops->split(world, n ? members[0] : p->rank, p->rank, &made, err);
+    if (!rc && n > 1)
+        p->comms[g] = made;
+    else if (!rc)
+        made->ops->close(made);
+    return rc;
+}
+
 static int split_groups(void *arg, uint32_t rank, struct br_err *err)
 {
     struct br__world *w = ((struct meeting *)arg)->world;
     struct br__rank_info *p = &w->ranks[rank].info;
-    struct br_comm *world = p->comms[BR_GROUP_WORLD];
     uint32_t *members = br__calloc(w->topo.world, sizeof *members);
     int rc = members ? 0 : br__nomem(err, "for the groups of ranks");
-    for (uint32_t g = 1; !rc && g < BR_N_GROUPS; g++) {
-        (void)br_topo_group(&w->topo, rank, group_axes[g], members);
-        rc = world->ops->split(world, members[0], rank, &p->comms[g], err);
+    for (int g = 1; !rc && g < BR_N_GROUPS; g++) {
+        enum br_group same = w->same[g];
+        if (same != (enum br_group)g)
+            p->comms[g] = p->comms[same];
+        else if (br__group_ranks(&w->topo, 0, same, members) > 1)
+            rc = split_group(p, same, members, err);
     }
     br__free(members);
     return rc;
@@ -175,7 +185,9 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
         w->ranks[i] = (struct rank_thread){.world = w, .info = {.topo = *t, .rank = i}};
     if (!rc && t->world > 1) {
         struct meeting m = {.world = w, .plane = plane, .devices = devices};
-        rc = plane->id(m.id, err);
+        rc = br__groups_same(t, w->same, err);
+        if (!rc)
+            rc = plane->id(m.id, err);
         if (!rc)
             rc = start_threads(w, err);
         if (!rc)
@@ -202,7 +214,7 @@ void br__world_close(struct br__world *w)
     for (uint32_t g = BR_N_GROUPS; g-- > 0;)
         for (uint32_t i = 0; w->ranks && i < w->topo.world; i++) {
             struct br_comm *c = w->ranks[i].info.comms[g];
-            if (c)
+            if (c && w->same[g] == (enum br_group)g)
                 c->ops->close(c);
         }
     pthread_mutex_destroy(&w->turn);

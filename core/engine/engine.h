@@ -74,6 +74,9 @@ struct br__forward_seq {
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                     float *logits, struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
+/* Ask `wish` between the passes of a long prompt: 1 ends br__llm_forward with BR_E_STOPPED, and its
+ * sequences can only be reset.  NULL: never. */
+void br__llm_stop_by(struct br__llm_session *s, int (*wish)(void *ud), void *ud);
 
 /* ---- what is known of it --------------------------------------------------------------------- */
 
@@ -91,6 +94,7 @@ struct br__source {
     int by_blocks;    /* data stays NULL: a device off the host reads the values by blocks */
     uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
     int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
+    int is_trained; /* data is in a store, in the dtype that kernels are to read */
 };
 struct br__adapter; /* below */
 struct br__weights {

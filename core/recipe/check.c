@@ -123,31 +123,73 @@ static void check_tensor(struct checker *c)
                   INT(c, num_attention_heads), groups);
 }
 
+int br__recipe_stages(struct br__arena *a, const struct br__recipe *r, struct br__stages *out,
+                      struct br_err *err)
+{
+    const struct br__recipe_value *layout = &r->v[BR__RK_pp_layout];
+    struct br__stage_opts o = {
+        .n_layers = (uint32_t)br__recipe_i(r, BR__RK_num_layers, 0),
+        .n_mtp = (uint32_t)br__recipe_i(r, BR__RK_mtp_num_layers, 0),
+        .pp = (uint32_t)br__recipe_i(r, BR__RK_pp, 1),
+        .vpp = (uint32_t)br__recipe_i(r, BR__RK_vpp, 0),
+        .first = (uint32_t)br__recipe_i(r, BR__RK_num_layers_in_first_pipeline_stage, 0),
+        .last = (uint32_t)br__recipe_i(r, BR__RK_num_layers_in_last_pipeline_stage, 0),
+        .embedding = br__recipe_i(r, BR__RK_account_for_embedding_in_pipeline_split, 0) != 0,
+        .loss = br__recipe_i(r, BR__RK_account_for_loss_in_pipeline_split, 0) != 0,
+        .layout = layout->tag == 'T' ? layout->text : NULL,
+    };
+    return br__stages_make(a, &o, out, err);
+}
+
+int br__recipe_pipe(const struct br__recipe *r, const struct br__recipe_grid *g, uint32_t vpp,
+                    struct br__pipe_opts *out, struct br_err *err)
+{
+    int64_t gbs = br__recipe_i(r, BR__RK_global_batch_size, 0), per_pass;
+    if (!g->dp ||
+        __builtin_mul_overflow(br__recipe_i(r, BR__RK_micro_batch_size, 1), g->dp, &per_pass) ||
+        gbs < per_pass)
+        return br_fail(err, BR_E_CONFIG,
+                       "global_batch_size %" PRId64 " gives no micro batch to each of dp %" PRId64
+                       " ranks",
+                       gbs, g->dp);
+    *out = (struct br__pipe_opts){
+        .pp = (uint32_t)g->pp,
+        .vpp = vpp,
+        .micro_batches = (uint32_t)BR__MIN(gbs / per_pass, UINT32_MAX),
+        .group = (uint32_t)br__recipe_i(r, BR__RK_microbatch_group_size_per_vp_stage, 0),
+    };
+    return br__pipe_check(out, err);
+}
+
+/* The key that decides which layers a stage has. */
+static uint32_t stages_key(const struct checker *c)
+{
+    if (c->r->v[BR__RK_pp_layout].tag == 'T')
+        return BR__RK_pp_layout;
+    if (HAS(c, num_layers_in_first_pipeline_stage))
+        return BR__RK_num_layers_in_first_pipeline_stage;
+    if (HAS(c, num_layers_in_last_pipeline_stage))
+        return BR__RK_num_layers_in_last_pipeline_stage;
+    return HAS(c, vpp) && c->g.pp == 1 ? BR__RK_vpp : BR__RK_pp;
+}
+
 static void check_pipeline(struct checker *c)
 {
-    const struct br__recipe_grid *g = &c->g;
-    int64_t embedding = INT(c, account_for_embedding_in_pipeline_split);
-    int64_t loss = INT(c, account_for_loss_in_pipeline_split);
-    int64_t layers = INT(c, num_layers), all = layers + embedding + loss;
+    struct br__arena a = {0};
+    struct br__stages stages;
+    struct br__pipe_opts pipe;
+    struct br_err why = BR_ERR_INIT;
 
-    if (c->r->v[BR__RK_pp_layout].tag == 'T' || !layers)
-        return;
-    if (HAS(c, vpp) && g->pp == 1)
-        check_say(c, BR__RK_vpp, "vpp %" PRId64 " needs pp > 1, got pp 1", g->vpp);
-    if (all % (g->pp * g->vpp) == 0)
-        return;
-    if (embedding || loss)
-        check_say(c, BR__RK_pp,
-                  "num_layers %" PRId64 " + embedding %" PRId64 " + loss %" PRId64
-                  " is not pp %" PRId64 " × vpp %" PRId64 " × layers of a stage",
-                  layers, embedding, loss, g->pp, g->vpp);
-    else
-        check_say(c, BR__RK_pp,
-                  "num_layers %" PRId64 " is not pp %" PRId64 " × vpp %" PRId64
-                  " × layers of a stage; account_for_embedding_in_pipeline_split and its kin, or "
-                  "pp_layout, "
-                  "allow uneven stages",
-                  layers, g->pp, g->vpp);
+    if (INT(c, num_layers) && br__recipe_stages(&a, c->r, &stages, &why))
+        check_say(c, stages_key(c), "%s", why.msg);
+    else if (INT(c, num_layers) && c->g.dp && c->g.pp > 1 &&
+             br__recipe_pipe(c->r, &c->g, stages.vpp, &pipe, &why))
+        check_say(c,
+                  stages.vpp > 1 && HAS(c, microbatch_group_size_per_vp_stage)
+                      ? BR__RK_microbatch_group_size_per_vp_stage
+                      : BR__RK_global_batch_size,
+                  "%s", why.msg);
+    br__arena_free(&a);
 }
 
 static void check_experts(struct checker *c)
@@ -237,7 +279,9 @@ static void check_schedule(struct checker *c)
 
     if (warmup >= decay)
         check_say(c, v[BR__RK_train_iters].line ? BR__RK_train_iters : BR__RK_lr_warmup_iters,
-                  "lr_warmup_iters %" PRId64 " is not less than the %" PRId64 " steps of the decay",
+                  "lr_warmup_iters %" PRId64 " is not less than the %" PRId64
+                  " steps of the decay; "
+                  "set one of lr_warmup_iters, lr_decay_iters and train_iters",
                   warmup, decay);
     if (v[BR__RK_min_lr].f > v[BR__RK_lr].f)
         check_say(c, BR__RK_min_lr, "min_lr %g is more than lr %g", v[BR__RK_min_lr].f,

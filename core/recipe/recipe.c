@@ -785,6 +785,10 @@ void br__recipe_single_rank(struct br__recipe *r)
         recipe_compute(r, BR__RK_etp, 'I', 1, 0, NULL);
     if (r->v[BR__RK_comm_overlap].tag == 'T')
         recipe_compute(r, BR__RK_comm_overlap, '0', 0, 0, NULL);
+    for (uint32_t id = BR__RK_num_layers_in_first_pipeline_stage;
+         id <= BR__RK_microbatch_group_size_per_vp_stage; id++)
+        if (br__recipe_has(r, id))
+            recipe_compute(r, id, '0', 0, 0, NULL);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #define BRIDGE_CORE_RECIPE_H
 
 #include "../convert/convert.h"
+#include "../dist/dist.h"
 
 /* ---- opening a recipe ------------------------------------------------------------------------ */
 
@@ -110,6 +111,12 @@ struct br__recipe_grid {
     int64_t min_world; /* least number of processes that fills both grids */
 };
 void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g);
+/* The layers of each pipeline stage, in the arena; the recipe has num_layers. */
+int br__recipe_stages(struct br__arena *a, const struct br__recipe *r, struct br__stages *out,
+                      struct br_err *err) BR_MUST_CHECK;
+/* The schedule of a step over stages of vpp chunks.  BR_E_CONFIG where there is none. */
+int br__recipe_pipe(const struct br__recipe *r, const struct br__recipe_grid *g, uint32_t vpp,
+                    struct br__pipe_opts *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- bytes and work -------------------------------------------------------------------------- */
 

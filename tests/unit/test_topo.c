@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* test_topo.c - ranks, axes and groups against Megatron's own (tests/oracle/topo.py writes the
- * golden file): a checksum over every layout of every world of up to 64 ranks, and some groups in
- * full. */
+/* test_topo.c - ranks, axes and groups against Megatron's own (tests/oracle/topo.py and groups.py
+ * write the golden files): a checksum over every layout of every world of up to 64 ranks, and some
+ * groups in full. */
 #include "../../core/engine/engine.h"
 #include "librun.h"
 
@@ -46,16 +46,22 @@ static uint32_t axis_bits(const struct grid *g, unsigned set)
     return bits;
 }
 
+/* "0,1;", if `rank` is the first of them: of all its members a group is listed once. */
+static void put_group(struct br__buf *b, uint32_t rank, const uint32_t *out, uint32_t n)
+{
+    for (uint32_t i = 0; n && out[0] == rank && i < n; i++) {
+        char digits[] = {(char)('0' + out[i] / 10), (char)('0' + out[i] % 10),
+                         i + 1 < n ? ',' : ';'};
+        br__buf_put(b, digits + (out[i] < 10), out[i] < 10 ? 2 : 3);
+    }
+}
+
 /* All groups of a set of axes, "0,1;2,3;", by their first ranks. */
 static void put_groups(struct br__buf *b, const struct br_topo *t, uint32_t axes)
 {
     for (uint32_t rank = 0; rank < t->world; rank++) {
         uint32_t out[MAX_RANKS], n = br_topo_group(t, rank, axes, out);
-        for (uint32_t i = 0; out[0] == rank && i < n; i++) {
-            char digits[] = {(char)('0' + out[i] / 10), (char)('0' + out[i] % 10),
-                             i + 1 < n ? ',' : ';'};
-            br__buf_put(b, digits + (out[i] < 10), out[i] < 10 ? 2 : 3);
-        }
+        put_group(b, rank, out, n);
     }
 }
 
@@ -188,6 +194,109 @@ START_TEST(megatrons_groups)
 }
 END_TEST
 
+/* ---- the groups that training uses ----------------------------------------------------------- */
+
+/* "tp 0,1;2,3;\n", all groups of that name, and that every rank agrees on its own. */
+static void put_named(struct br__buf *b, const struct br_topo *t, enum br_group g)
+{
+    br__buf_printf(b, "%s ", br__group_name(g));
+    for (uint32_t rank = 0; rank < t->world; rank++) {
+        uint32_t out[MAX_RANKS], other[MAX_RANKS], n = br__group_ranks(t, rank, g, out);
+        for (uint32_t i = 0; i < n; i++)
+            if (br__group_ranks(t, out[i], g, other) != n || memcmp(out, other, n * 4) != 0)
+                ck_abort_msg("%s: ranks %" PRIu32 " and %" PRIu32 " disagree", br__group_name(g),
+                             rank, out[i]);
+        put_group(b, rank, out, n);
+    }
+    br__buf_putc(b, '\n');
+}
+
+/* The groups in the order of the golden file, which names all but the world. */
+static void put_all_named(struct br__buf *b, const struct br_topo *t)
+{
+    b->n = 0;
+    for (int g = BR_GROUP_WORLD + 1; g < BR_N_GROUPS; g++)
+        put_named(b, t, (enum br_group)g);
+    ck_assert_int_eq(b->failed, 0);
+}
+
+static void read_topo(const char *sizes, struct br_topo *t, int *at)
+{
+    uint32_t n[6];
+    struct br_err err = BR_ERR_INIT;
+    *at = 0;
+    int got =
+        sscanf(sizes, "%" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32 "%n",
+               &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], at);
+    ck_assert_int_eq(got, 6);
+    int rc = br_topo_make(t, n[0], n[1], n[2], n[3], n[4], n[5], &err);
+    ck_assert_msg(rc == 0, "%s", err.msg);
+}
+
+START_TEST(megatrons_parallel_state)
+{
+    char *text;
+    struct br_err err = BR_ERR_INIT;
+    int rc = br__read_text(BRIDGE_TEST_DATA "/topo/parallel_state.txt", 1 << 20, &text, NULL, &err);
+    ck_assert_msg(rc == 0, "%s", err.msg);
+    struct br__buf b = {0};
+    unsigned shown = 0, more = 0;
+    for (char *line = text, *end; *line; line = end) {
+        struct br_topo t;
+        int at;
+        end = strchr(line, '\n') + 1;
+        if (br__starts(line, "topo ")) {
+            read_topo(line + 5, &t, &at);
+            put_all_named(&b, &t);
+            ck_assert_msg(!strncmp(end, b.p, b.n), "after %.*s is not\n%s", (int)(end - line), line,
+                          b.p);
+            end += b.n;
+            shown++;
+        } else {
+            ck_assert(br__starts(line, "more "));
+            read_topo(line + 5, &t, &at);
+            put_all_named(&b, &t);
+            uint32_t want = (uint32_t)strtoul(line + 5 + at, NULL, 16);
+            ck_assert_msg(br__crc32(0, b.p, b.n) == want, "%.*s is not of\n%s", (int)(end - line),
+                          line, b.p);
+            more++;
+        }
+    }
+    ck_assert_uint_eq(shown, 4);
+    ck_assert_uint_eq(more, 302);
+    br__buf_free(&b);
+    br__free(text);
+}
+END_TEST
+
+/* Groups share a communicator if and only if they are the same for every rank. */
+START_TEST(same_groups)
+{
+    static const uint32_t sizes[][6] = {{2, 2, 2, 1, 1, 16}, {2, 1, 3, 2, 2, 12},
+                                        {1, 1, 2, 4, 1, 8},  {1, 1, 1, 1, 1, 4},
+                                        {1, 1, 4, 1, 1, 4},  {2, 1, 2, 4, 1, 16}};
+    for (size_t i = 0; i < BR_COUNTOF(sizes); i++) {
+        struct br_topo t;
+        struct br_err err = BR_ERR_INIT;
+        enum br_group same[BR_N_GROUPS];
+        const uint32_t *n = sizes[i];
+        ck_assert_int_eq(br_topo_make(&t, n[0], n[1], n[2], n[3], n[4], n[5], &err), 0);
+        ck_assert_int_eq(br__groups_same(&t, same, &err), 0);
+        struct br__buf a = {0}, b = {0};
+        for (int g = 0; g < BR_N_GROUPS; g++)
+            for (int h = 0; h <= g; h++) {
+                a.n = b.n = 0;
+                put_named(&a, &t, (enum br_group)g);
+                put_named(&b, &t, (enum br_group)h);
+                int equal = !strcmp(strchr(a.p, ' '), strchr(b.p, ' '));
+                ck_assert_msg(equal == (same[g] == same[h]), "%zu: %s and %s", i, a.p, b.p);
+            }
+        br__buf_free(&a);
+        br__buf_free(&b);
+    }
+}
+END_TEST
+
 /* ---- both grids at once ---------------------------------------------------------------------- */
 
 /* A rank is where its coordinates say, in its group along each axis too. */
@@ -301,6 +410,8 @@ int main(void)
     TCase *t = tcase_create("topo");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, megatrons_groups);
+    tcase_add_test(t, megatrons_parallel_state);
+    tcase_add_test(t, same_groups);
     tcase_add_test(t, which_sizes_go_together);
     tcase_add_test(t, defaults);
     tcase_add_loop_test(t, refusals, 0, (int)BR_COUNTOF(refused));

@@ -42,6 +42,15 @@ enum br_group {
     BR_GROUP_DP,
     BR_GROUP_EP_ETP,
     BR_GROUP_EDP,
+    BR_GROUP_CP,
+    BR_GROUP_DP_CP,
+    BR_GROUP_TP_CP,
+    BR_GROUP_TP_DP_CP,
+    BR_GROUP_TP_PP,
+    BR_GROUP_EP,
+    BR_GROUP_ETP,
+    BR_GROUP_EP_ETP_PP,
+    BR_GROUP_EMBED, /* first and last stage */
     BR_N_GROUPS
 };
 
