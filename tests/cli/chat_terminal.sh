@@ -106,6 +106,11 @@ for columns in (20, 64, 80, 200):
     t.expect("\r\n..")
     while len(t.raw) < 400:
         check(t.read(5), "no answer")
+    t.resize(max(columns // 2, 20))  # the answer goes on
+    at = len(t.raw)
+    while len(t.raw) < at + 200:
+        check(t.read(5), "no answer after a window changed")
+    t.resize(columns)
     t.interrupt()
     t.expect("the answer was stopped")
     t.expect("prompt .* tokens/s")

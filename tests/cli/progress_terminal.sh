@@ -59,6 +59,30 @@ t.interrupt()
 m = t.expect(r"bridge: interrupted; ([0-9.]+ [kM]?B) are kept; to go on: (bridge download Qwen/slow); "
              r"to remove them: (bridge clean Qwen/slow)")
 check(t.end() == -2, f"Ctrl-C in a download: status {t.status}")
+
+# an upload: the same bar, Ctrl-C before anything is whole at the hub, and after that
+os.environ["HF_TOKEN"] = "hf_good"
+for columns in (20, 64, 200, 80):
+    t = Terminal([bridge, "upload", "root/Qwen/slow", f"org/up{columns}", "--create"], columns)
+    while not re.search(r"[1-9]%", t.raw):
+        check(t.read(5), f"no progress: {t.raw!r}")
+    if columns == 80:
+        check(t.end() == 0, f"upload: {t.raw!r}")
+        check("committed" in t.screen().text() and "%" not in t.screen().text(), t.screen().text())
+    else:
+        t.interrupt()
+        t.expect("bridge: interrupted; nothing is committed; to begin again: bridge upload root/Qwen/slow")
+        check(t.end() == -2, f"Ctrl-C in an upload: status {t.status}")
+    bars = [re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", b) for b in re.split(r"\r|\n|\^C", t.raw) if "%" in b]
+    check(bars and max(map(len, bars)) < columns and all(b.count("%") == 1 for b in bars), f"{columns}: {bars}")
+
+# a hub that says nothing: Ctrl-C while it is waited for
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:1"
+t = Terminal([bridge, "download", "Qwen/slow@other"], 64)
+t.expect("waiting for 'http://127.0.0.1:1/api/models/Qwen/slow/revision/other', try")
+t.interrupt()
+t.expect("bridge: interrupted; ")
+check(t.end() == -2, f"Ctrl-C while the hub is waited for: status {t.status}")
 E2
 last="bars.py"
 python3 bars.py >"$out" 2>"$err" || fail "bars"
