@@ -12,6 +12,13 @@
 
 #define SMALL_FILES (4u << 20) /* bytes of what is no tensor, at most */
 
+/* A part of the state and its place in the copy. */
+struct copy_part {
+    float *to;
+    const float *from;
+    size_t n;
+};
+
 struct br__saver {
     struct br__saver_opts o;
     struct br__arena arena;
@@ -22,8 +29,13 @@ struct br__saver {
     struct br__td_object rng;
     size_t n_objects; /* items before the first piece */
     struct br__side side;
-    float **copy; /* [kinds * tensors] of the state that is being written; NULL: the live one */
+    /* A copy of the state, whose memory is kept from save to save: fresh pages would take longer
+     * than the copying. */
+    float **copy; /* [kinds * tensors]; NULL: there was none yet */
     float *copies;
+    struct copy_part *parts;
+    size_t n_parts;
+    int is_copied; /* the copy is being written, not the live state */
     /* the thread that writes, and what it writes */
     pthread_t thread;
     int is_running, rc;
@@ -123,8 +135,8 @@ static void save_gather(const struct br__saver *s, size_t piece, int kind, uint6
         if (r.src == BR__SRC_ZERO) {
             memset(dst, 0, take * br_dtype_size(dtype));
         } else {
-            const float *from = s->copy ? s->copy[(size_t)kind * s->o.model.n + r.src]
-                                        : s->o.model.list[r.src].state[kind];
+            const float *from = s->is_copied ? s->copy[(size_t)kind * s->o.model.n + r.src]
+                                             : s->o.model.list[r.src].state[kind];
             br_cast(dst, dtype, from + r.from, BR_F32, take, 0);
         }
         dst += take * br_dtype_size(dtype);
@@ -365,43 +377,70 @@ static int save_all(struct br__saver *s, const struct br__saved *now, int in_thr
 
 /* ---- saving while the run goes on ------------------------------------------------------------ */
 
-static int copy_tensor(void *arg, size_t i, int worker, struct br_err *err)
+#define COPY_PART ((size_t)1 << 20) /* elements that a thread copies at once */
+
+static int copy_part(void *arg, size_t i, int worker, struct br_err *err)
 {
-    struct br__saver *s = arg;
-    size_t n = s->o.model.n;
+    const struct copy_part *p = &((const struct br__saver *)arg)->parts[i];
 
     (void)worker;
     (void)err;
-    memcpy(s->copy[i], s->o.model.list[i % n].state[i / n],
-           s->o.model.list[i % n].n * sizeof(float));
+    memcpy(p->to, p->from, p->n * sizeof *p->to);
     return BR_OK;
 }
 
-/* A copy of all tensors; BR_E_NOMEM leaves none. */
-static int copy_state(struct br__saver *s, struct br_err *err)
+static void free_copy(struct br__saver *s)
 {
-    size_t n = s->o.model.n, total = 0;
+    br__free(s->copy);
+    br__free(s->copies);
+    br__free(s->parts);
+    s->copy = NULL;
+    s->copies = NULL;
+    s->parts = NULL;
+    s->n_parts = 0;
+}
 
-    for (size_t i = 0; i < n; i++)
+/* Room for a copy of all tensors, and the parts that it is made in. */
+static int make_copy(struct br__saver *s)
+{
+    size_t n = s->o.model.n, total = 0, parts = 0;
+
+    for (size_t i = 0; i < n; i++) {
         total += s->o.model.list[i].n;
+        parts += s->o.model.list[i].n / COPY_PART + 1;
+    }
     s->copy = br__calloc(BR__N_OPTIM_KINDS * n + 1, sizeof *s->copy);
     s->copies = br__alloc(BR__N_OPTIM_KINDS * total * sizeof(float) + 1);
-    if (!s->copy || !s->copies)
-        return br__nomem(err, "saving a training checkpoint");
+    s->parts = br__calloc(BR__N_OPTIM_KINDS * parts + 1, sizeof *s->parts);
+    if (!s->copy || !s->copies || !s->parts) {
+        free_copy(s);
+        return BR_E_NOMEM;
+    }
     float *at = s->copies;
     for (size_t i = 0; i < BR__N_OPTIM_KINDS * n; i++) {
+        const float *from = s->o.model.list[i % n].state[i / n];
+        size_t size = s->o.model.list[i % n].n;
         s->copy[i] = at;
-        at += s->o.model.list[i % n].n;
+        for (size_t k = 0; k < size; k += COPY_PART)
+            s->parts[s->n_parts++] =
+                (struct copy_part){at + k, from + k, BR__MIN(COPY_PART, size - k)};
+        at += size;
     }
-    return br__pool_run(s->o.threads, BR__N_OPTIM_KINDS * n, copy_tensor, s, err);
+    return BR_OK;
+}
+
+static int copy_state(struct br__saver *s, struct br_err *err)
+{
+    if (!s->copy && make_copy(s))
+        return br__nomem(err, "saving a training checkpoint");
+    int rc = br__pool_run(s->o.threads, s->n_parts, copy_part, s, err);
+    s->is_copied = !rc;
+    return rc;
 }
 
 static void drop_copy(struct br__saver *s)
 {
-    br__free(s->copy);
-    br__free(s->copies);
-    s->copy = NULL;
-    s->copies = NULL;
+    s->is_copied = 0;
     br__arena_free(&s->saved_arena);
 }
 
@@ -488,6 +527,7 @@ void br__saver_close(struct br__saver *s)
     if (!s)
         return;
     (void)!br__saver_finish(s, NULL);
+    free_copy(s);
     br__live_plan_close(&s->live);
     br__arena_free(&s->arena);
     br__free(s);

@@ -135,8 +135,10 @@ static int open_trainer(struct br__train *t, struct br_err *err)
         for (size_t i = 0; i < t->n; i++)
             t->memory.trained_params += (double)t->list[i].n;
     }
-    t->total_bytes = t->base_bytes + 3.0 * (double)t->bytes.gradients + (double)t->bytes.model +
-                     (double)t->bytes.weights + (double)t->bytes.activations;
+    /* Gradients and two moments; as much again for the copy that is saved beside the run. */
+    t->total_bytes = t->base_bytes + (run->async_save ? 6.0 : 3.0) * (double)t->bytes.gradients +
+                     (double)t->bytes.model + (double)t->bytes.weights +
+                     (double)t->bytes.activations;
     return rc;
 }
 

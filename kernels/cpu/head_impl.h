@@ -213,6 +213,25 @@ struct head_token {
     double sum;
 };
 
+/* Where products round to bfloat16, a gradient that is rounded lies so in the first half of its row
+ * of the tile. */
+static int head_tile_is_half(const struct head *d)
+{
+    return GEMM_UNIT == 2 && d->rounded_grad;
+}
+
+static void head_round_row(const struct head *d, float *row, int64_t n)
+{
+    if (!head_tile_is_half(d)) {
+        rounded(row, n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += VN) {
+        int m = n - i < VN ? (int)(n - i) : VN;
+        v_store_bf16_n((uint16_t *)(void *)row + i, v_load_n(row + i, m), m);
+    }
+}
+
 /* Logits of words v .. v + n of token t, rounded if they are to be, into their gradient. */
 static void head_token_grad(const struct head *d, const struct head_token *k, int64_t t, int64_t v,
                             int64_t n)
@@ -228,7 +247,7 @@ static void head_token_grad(const struct head *d, const struct head_token *k, in
     if (label >= 0 && label < n)
         row[label] -= k->each;
     if (d->rounded_grad)
-        rounded(row, n);
+        head_round_row(d, row, n);
 }
 
 static void head_grad_row(const struct head *d, int64_t t, int64_t v, int64_t n)
@@ -246,6 +265,8 @@ static void head_grad_row(const struct head *d, int64_t t, int64_t v, int64_t n)
 static void head_spread(const struct head *d, int64_t v, int64_t n, float *dx)
 {
     struct mat tile = {(const char *)d->tile, BR_F32, 0, HEAD_PANEL};
+    if (head_tile_is_half(d))
+        tile = (struct mat){tile.data, BR_BF16, 0, 2 * HEAD_PANEL};
     struct product by_x = {.a = tile, .b = head_words(d, v, 1), .out = dx, .ldo = d->h};
     float *room = d->rest, *along = br__carve(&room, packed_floats(d->T, HEAD_PANEL));
     by_x.m = d->T;
@@ -362,6 +383,14 @@ static struct head_pass head_pass_of(const struct br_call *c, int64_t t, int64_t
     return p;
 }
 
+/* Kept logits back into the tile. */
+static void pass_fetch(const struct head_pass *p, int64_t t, int64_t v, int64_t n)
+{
+    float *row = p->d.tile + t * HEAD_PANEL;
+    const struct br_tensor kept = {.data = p->kept, .dtype = p->d.x.dtype};
+    widen(row, &kept, v * p->d.T + t * n, n);
+}
+
 /* The tile's row t, logits of words v .. v + n, is met by the softmax and kept. */
 static void pass_keep(const struct head_pass *p, int64_t t, int64_t v, int64_t n)
 {
@@ -371,7 +400,7 @@ static void pass_keep(const struct head_pass *p, int64_t t, int64_t v, int64_t n
     char *to = p->kept + (v * p->d.T + t * n) * p->size;
     if (p->d.rounded) {
         narrow((uint16_t *)(void *)to, row, n);
-        rounded(row, n);
+        pass_fetch(p, t, v, n);
     } else {
         memcpy(to, row, (size_t)n * sizeof *row);
     }
@@ -391,14 +420,6 @@ static void pass_loss(const struct head_pass *p, int64_t t, int64_t at)
     k->each = counted ? ((const float *)c->in[3].data)[(at + t) * c->in[3].stride[0]] : 0;
     ((float *)c->in[4].data)[(at + t) * c->in[4].stride[0]] =
         counted ? (float)(log(k->sum) + ((double)k->max - (double)p->logit[t])) : 0;
-}
-
-/* Kept logits back into the tile. */
-static void pass_fetch(const struct head_pass *p, int64_t t, int64_t v, int64_t n)
-{
-    float *row = p->d.tile + t * HEAD_PANEL;
-    const struct br_tensor kept = {.data = p->kept, .dtype = p->d.x.dtype};
-    widen(row, &kept, v * p->d.T + t * n, n);
 }
 
 /* Rows t .. t + n of x. */
