@@ -54,9 +54,9 @@ int br__launch_find(struct br__launch *out, struct br_err *err)
                            launchers[i].rank, rank, launchers[i].size, size);
         if (out->plane && ((uint32_t)rank != out->rank || (uint32_t)size != out->size))
             return br_fail(err, BR_E_USAGE,
-                           "%s says %" PRIu32 " processes and %s %" PRId64
-                           ": two launchers are at work; unset the variables of one",
-                           size_name, out->size, launchers[i].size, size);
+                           "%s says rank %" PRIu32 " of %" PRIu32 ", %s rank %" PRId64
+                           " of %" PRId64 ": two launchers are at work; unset the variables of one",
+                           size_name, out->rank, out->size, launchers[i].size, rank, size);
         if (!out->plane)
             *out = (struct br__launch){launchers[i].plane, (uint32_t)rank, (uint32_t)size};
         size_name = launchers[i].size;

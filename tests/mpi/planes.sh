@@ -26,6 +26,12 @@ for n in 2 4; do
     cmp want out || fail "$n ranks of $name have other bits than threads: $(diff want out | head -n 3)"
 done
 
+# By bridge's own launcher.
+timeout 60 "$BRIDGE_BUILD/bin/bridge" launch -n 3 --mpi "$name" --check >out 2>err || fail "launch --check over $name"
+grep -qx "ok: 3 ranks over $name" out || fail "launch --check over $name says otherwise"
+timeout 60 "$BRIDGE_BUILD/bin/bridge" launch -n 2 --mpi "$name" recipe list >out 2>err && fail "recipe list ran twice"
+grep -q "'recipe list' runs in one process, and $name has started 2" err || fail 'no word about two processes'
+
 # An MPI ends all processes when one leaves early; here each is to say what it sees.
 case $name in
 mpich) let_live=-disable-auto-cleanup ;;
@@ -48,7 +54,7 @@ timeout 60 "$run" -n 2 "$PLANES" "$module" thread >out 2>err || fail 'another th
 says 'rank 0: 15 all_reduce: not of the thread that joined, as MPI needs'
 # Not started by this MPI.
 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=4 PMI_RANK=0 PMI_SIZE=3 "$PLANES" "$module" thread >out 2>err && fail 'two launchers'
-says 'OMPI_COMM_WORLD_SIZE says 4 processes and PMI_SIZE 3: two launchers are at work'
+says 'OMPI_COMM_WORLD_SIZE says rank 1 of 4, PMI_SIZE rank 0 of 3: two launchers are at work'
 PMI_RANK=3 PMI_SIZE=3 "$PLANES" "$module" thread >out 2>err && fail 'rank 3 of 3'
 says 'PMI_RANK is 3, and PMI_SIZE is 3'
 PMI_RANK=x PMI_SIZE=3 "$PLANES" "$module" thread >out 2>err && fail 'rank x'
