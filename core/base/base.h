@@ -72,6 +72,7 @@ void br__buf_printf(struct br__buf *b, const char *fmt, ...) BR_PRINTF(2, 3);
 void br__buf_vprintf(struct br__buf *b, const char *fmt, va_list ap);
 void br__buf_json_str(struct br__buf *b, const char *s);            /* "quoted", escaped as JSON */
 void br__buf_json_text(struct br__buf *b, const char *s, size_t n); /* the same, NUL included */
+void br__buf_base64(struct br__buf *b, const void *p, size_t n);    /* RFC 4648, with padding */
 void br__buf_double(struct br__buf *b, double v); /* shortest text that reads back the same, as
                                                      Python's repr: 1e-06, 1000000.0, inf */
 void br__buf_free(struct br__buf *b);             /* back to {0} (max kept) */

@@ -121,6 +121,18 @@ void br__buf_json_text(struct br__buf *b, const char *s, size_t n)
     br__buf_putc(b, '"');
 }
 
+void br__buf_base64(struct br__buf *b, const void *p, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *s = p;
+    for (; n > 0; s += BR__MIN(n, (size_t)3), n -= BR__MIN(n, (size_t)3)) {
+        uint32_t v = (uint32_t)s[0] << 16 | (n > 1 ? (uint32_t)s[1] << 8 : 0) | (n > 2 ? s[2] : 0);
+        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], n > 1 ? digits[v >> 6 & 63] : '=',
+                        n > 2 ? digits[v & 63] : '='};
+        br__buf_put(b, four, 4);
+    }
+}
+
 /* The fewest significant digits that read back as v, as "d.ddde+XX". */
 static void shortest_digits(double v, char *text, size_t size)
 {

@@ -24,6 +24,7 @@
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
  *   cmd_generate.c generate, with converse.c (a conversation) and line.c (a line of a terminal)
  *   cmd_download.c download                             cmd_data.c data build, merge, inspect
+ *   cmd_upload.c   upload
  *   cmd_cache.c    cache ls, rm, verify, prune; clean
  *   cmd_launch.c   launch
  *   cmd_train.c    train, with train_plan.c and train_log.c; train_report.c train report
@@ -59,6 +60,7 @@ int br__launch_check(struct br__arena *a, struct br_err *err) BR_MUST_CHECK;
     X(DIFF, diff)                                                                                  \
     X(REPAIR, repair)                                                                              \
     X(DOWNLOAD, download)                                                                          \
+    X(UPLOAD, upload)                                                                              \
     X(CACHE_LS, cache_ls)                                                                          \
     X(CACHE_RM, cache_rm)                                                                          \
     X(CACHE_VERIFY, cache_verify)                                                                  \
@@ -401,6 +403,8 @@ struct br__kept {
     int is_id;
 };
 void br__tell_kept(void *kept);
+/* The command line as a shell reads it; in the arena, never NULL. */
+const char *br__command_line(struct br__arena *a, const struct br__cli *c);
 void br__interrupt_end(struct br__interrupt *i); /* zeroed is fine */
 
 #endif

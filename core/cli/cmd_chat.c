@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <bridge/chat.h>
+#include <bridge/tokenizer.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,24 @@ static int member_bool(const br__json *obj, const char *key, int dflt, int *out,
     return BR_OK;
 }
 
+/* "continue_final_message": true, false, or the member of the last message to continue. */
+static int member_continued(const br__json *obj, const char **field, struct br_err *err)
+{
+    static const char key[] = "continue_final_message";
+    const char *name = br__json_str(br__json_get(obj, key), NULL);
+    int on = *field != NULL;
+
+    if (name) {
+        *field = name;
+        return BR_OK;
+    }
+    int rc = member_bool(obj, key, on, &on, err);
+    if (rc)
+        br_wrap(err, "and no name of a member");
+    *field = on ? "content" : NULL;
+    return rc;
+}
+
 static int read_object(struct row *r, struct br_err *err)
 {
     int on = 0, thinking = r->req.enable_thinking == BR_CHAT_UNSET
@@ -71,6 +90,8 @@ static int read_object(struct row *r, struct br_err *err)
         rc = member_bool(r->json, "add_generation_prompt", r->req.add_generation_prompt, &on, err);
     if (!rc)
         rc = member_bool(r->json, "enable_thinking", thinking, &thinking, err);
+    if (!rc)
+        rc = member_continued(r->json, &r->req.continue_field, err);
     if (!rc && !r->req.messages_json)
         rc = br_fail(err, BR_E_FORMAT, "there are no \"messages\"");
     r->req.add_generation_prompt = on;
@@ -96,30 +117,77 @@ static int row_read(struct row *r, const char *text, size_t n, int many, struct 
     return rc ? br_fail(err, rc, "cannot hold the messages in memory") : BR_OK;
 }
 
-static int chat_render(struct br__cli *c, const struct br_chat *chat, const char *text, size_t n,
-                       int many, struct br_err *err)
+/* The template, and what the tokens of its text are needed for. */
+struct renderer {
+    struct br_chat *chat;
+    struct br_tokenizer *tok; /* NULL: no mask */
+    int many;                 /* lines, and one JSON object for each */
+};
+
+/* {"text": ..., "ids": [...], "assistant_mask": [...]} */
+static int put_mask(struct br__buf *line, const struct br_chat_result *out,
+                    const struct br_tokenizer *tok, struct br_err *err)
+{
+    struct br_ids ids = {0};
+    unsigned char *mask;
+    int rc = br_chat_mask(out, tok, &ids, &mask, err);
+
+    if (!rc)
+        br__buf_puts(line, ", \"ids\": [");
+    for (size_t i = 0; i < ids.n && !rc; i++)
+        br__buf_printf(line, i ? ", %d" : "%d", (int)ids.p[i]);
+    if (!rc)
+        br__buf_puts(line, "], \"assistant_mask\": [");
+    for (size_t i = 0; i < ids.n && !rc; i++)
+        br__buf_puts(line, i ? mask[i] ? ", 1" : ", 0" : mask[i] ? "1" : "0");
+    if (!rc)
+        br__buf_putc(line, ']');
+    br_chat_free_mask(mask);
+    br_ids_free(&ids);
+    return rc;
+}
+
+static int put_result(const struct renderer *x, const struct br_chat_result *out,
+                      struct br_err *err)
+{
+    struct br__buf line = {0};
+    int rc = BR_OK;
+
+    if (!x->many && !x->tok) {
+        br__print_model_text(out->text, out->n);
+        return BR_OK;
+    }
+    br__buf_puts(&line, "{\"text\": ");
+    br__buf_json_str(&line, out->text);
+    if (x->tok)
+        rc = put_mask(&line, out, x->tok, err);
+    br__buf_puts(&line, "}\n");
+    if (!rc && line.failed)
+        rc = br_fail(err, line.failed, "cannot hold the text in memory");
+    if (!rc) /* write errors are found when stdout is closed */
+        br__print_model_text(line.p, line.n);
+    br__buf_free(&line);
+    return rc;
+}
+
+static int chat_render(struct br__cli *c, const struct renderer *x, const char *text, size_t n,
+                       struct br_err *err)
 {
     struct row r = {.req = {.struct_size = sizeof r.req}};
-    struct br__buf line = {0};
-    char *out = NULL;
-    size_t n_out = 0;
+    struct br_chat_result out = {0};
 
     r.req.add_generation_prompt = BR__FLAG(c, ADD_GENERATION_PROMPT);
     if (BR__FLAG(c, ENABLE_THINKING))
         r.req.enable_thinking = BR__INT(c, ENABLE_THINKING) ? BR_CHAT_ON : BR_CHAT_OFF;
-    int rc = row_read(&r, text, n, many, err);
+    if (BR__FLAG(c, CONTINUE_FINAL))
+        r.req.continue_field = "content";
+    int rc = row_read(&r, text, n, x->many, err);
     if (!rc)
-        rc = br_chat_render(chat, &r.req, &out, &n_out, err);
-    if (!rc && many) {
-        br__buf_puts(&line, "{\"text\": ");
-        br__buf_json_str(&line, out);
-        br__buf_puts(&line, "}\n");
-        rc = line.failed ? br_fail(err, line.failed, "cannot hold the text in memory") : BR_OK;
-    }
-    if (!rc) /* write errors are found when stdout is closed */
-        br__print_model_text(many ? line.p : out, many ? line.n : n_out);
-    br__buf_free(&line);
-    br_chat_free_text(out);
+        rc = x->tok ? br_chat_render_spans(x->chat, &r.req, &out, err)
+                    : br_chat_render(x->chat, &r.req, &out.text, &out.n, err);
+    if (!rc)
+        rc = put_result(x, &out, err);
+    br_chat_free_result(&out);
     row_free(&r);
     return rc;
 }
@@ -129,7 +197,7 @@ static int is_blank(const char *s, size_t n)
     return strspn(s, " \t\r\n") >= n;
 }
 
-static int render_lines(struct br__cli *c, const struct br_chat *chat, FILE *in, struct br_err *err)
+static int render_lines(struct br__cli *c, const struct renderer *x, FILE *in, struct br_err *err)
 {
     char *line = NULL;
     size_t cap = 0, number = 0;
@@ -141,7 +209,7 @@ static int render_lines(struct br__cli *c, const struct br_chat *chat, FILE *in,
         if (is_blank(line, (size_t)n))
             continue;
         rc = (size_t)n > INPUT_MAX ? br_fail(err, BR_E_FORMAT, "longer than %zu bytes", INPUT_MAX)
-                                   : chat_render(c, chat, line, (size_t)n, 1, err);
+                                   : chat_render(c, x, line, (size_t)n, err);
         if (rc)
             br_wrap(err, "input line %zu", number);
     }
@@ -149,40 +217,48 @@ static int render_lines(struct br__cli *c, const struct br_chat *chat, FILE *in,
     return rc;
 }
 
-static int render_one(struct br__cli *c, const struct br_chat *chat, FILE *in, struct br_err *err)
+static int render_one(struct br__cli *c, const struct renderer *x, FILE *in, struct br_err *err)
 {
     struct br__buf text = {.max = INPUT_MAX};
 
     br__read_all(in, &text);
     int rc = text.failed
                  ? br_fail(err, text.failed, "the input is longer than %zu bytes", INPUT_MAX)
-                 : chat_render(c, chat, text.p, text.n, 0, err);
+                 : chat_render(c, x, text.p, text.n, err);
     br__buf_free(&text);
+    return rc;
+}
+
+static int render_input(struct br__cli *c, const struct renderer *x, const char *path,
+                        struct br_err *err)
+{
+    FILE *in = path ? fopen(path, "r") : stdin;
+
+    if (!in)
+        return br_fail(err, errno == ENOENT ? BR_E_NOTFOUND : BR_E_IO, "cannot open '%s': %s", path,
+                       strerror(errno));
+    int rc = x->many ? render_lines(c, x, in, err) : render_one(c, x, in, err);
+    if (!rc && ferror(in))
+        rc = br_fail(err, BR_E_IO, "cannot read '%s': %s", path ? path : "standard input",
+                     strerror(errno));
+    if (path)
+        fclose(in);
     return rc;
 }
 
 int br__cmd_chat_template(struct br__cli *c, struct br_err *err)
 {
-    const char *path = c->n_pos ? c->pos[0] : NULL, *dir;
-    struct br_chat *chat;
-
+    struct renderer x = {.many = BR__FLAG(c, JSONL)};
+    const char *dir;
     int rc = br__hf_resolve(&c->arena, BR__TEXT(c, CHAT_TOKENIZER), &dir, err);
+
     if (!rc)
-        rc = br_chat_open(&chat, dir, err);
-    if (rc)
-        return rc;
-    FILE *in = path ? fopen(path, "r") : stdin;
-    if (!in) {
-        rc = br_fail(err, errno == ENOENT ? BR_E_NOTFOUND : BR_E_IO, "cannot open '%s': %s", path,
-                     strerror(errno));
-    } else {
-        rc = BR__FLAG(c, JSONL) ? render_lines(c, chat, in, err) : render_one(c, chat, in, err);
-        if (!rc && ferror(in))
-            rc = br_fail(err, BR_E_IO, "cannot read '%s': %s", path ? path : "standard input",
-                         strerror(errno));
-        if (path)
-            fclose(in);
-    }
-    br_chat_close(chat);
+        rc = br_chat_open(&x.chat, dir, err);
+    if (!rc && BR__FLAG(c, ASSISTANT_MASK))
+        rc = br_tokenizer_open(&x.tok, dir, err);
+    if (!rc)
+        rc = render_input(c, &x, c->n_pos ? c->pos[0] : NULL, err);
+    br_tokenizer_close(x.tok);
+    br_chat_close(x.chat);
     return rc;
 }

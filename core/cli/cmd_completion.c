@@ -12,26 +12,26 @@
 
 /* ---- what stands where ----------------------------------------------------------------------- */
 
-/* Values that only a run of the program knows: the first column of a list command's rows. */
+/* Values that only a run of the program knows: the names that a list command prints. */
 static const struct {
     int cmd, opt; /* an argument of the command, or the value of the option */
     const char *list;
 } listed[] = {
-    {BR__N_CMD, BR__OPT_ARCH, "list"},
-    {BR__N_CMD, BR__OPT_FROM, "plugin list"},
-    {BR__CMD_PLUGIN_SHOW, BR__OPT_NONE, "plugin list"},
-    {BR__CMD_PLUGIN_CHECK, BR__OPT_NONE, "plugin list"},
-    {BR__N_CMD, BR__OPT_HF_MODEL, "cache ls"},
-    {BR__CMD_CACHE_RM, BR__OPT_NONE, "cache ls"},
-    {BR__CMD_CACHE_VERIFY, BR__OPT_NONE, "cache ls"},
-    {BR__N_CMD, BR__OPT_RECIPE_SET, "recipe keys"},
-    {BR__N_CMD, BR__OPT_RECIPE_MODEL, "list"},
-    {BR__CMD_RECIPE_SHOW, BR__OPT_NONE, "recipe list"},
-    {BR__CMD_RECIPE_DIFF, BR__OPT_NONE, "recipe list"},
-    {BR__CMD_RECIPE_CHECK, BR__OPT_NONE, "recipe list"},
-    {BR__CMD_RECIPE_MEMORY, BR__OPT_NONE, "recipe list"},
-    {BR__CMD_RECIPE_SIMULATE, BR__OPT_NONE, "recipe list"},
-    {BR__CMD_TRAIN, BR__OPT_NONE, "recipe list"},
+    {BR__N_CMD, BR__OPT_ARCH, "list -q"},
+    {BR__N_CMD, BR__OPT_FROM, "plugin list -q"},
+    {BR__CMD_PLUGIN_SHOW, BR__OPT_NONE, "plugin list -q"},
+    {BR__CMD_PLUGIN_CHECK, BR__OPT_NONE, "plugin list -q"},
+    {BR__N_CMD, BR__OPT_HF_MODEL, "cache ls -q"},
+    {BR__CMD_CACHE_RM, BR__OPT_NONE, "cache ls -q"},
+    {BR__CMD_CACHE_VERIFY, BR__OPT_NONE, "cache ls -q"},
+    {BR__N_CMD, BR__OPT_RECIPE_SET, "recipe keys -q"},
+    {BR__N_CMD, BR__OPT_RECIPE_MODEL, "list -q"},
+    {BR__CMD_RECIPE_SHOW, BR__OPT_NONE, "recipe list -q"},
+    {BR__CMD_RECIPE_DIFF, BR__OPT_NONE, "recipe list -q"},
+    {BR__CMD_RECIPE_CHECK, BR__OPT_NONE, "recipe list -q"},
+    {BR__CMD_RECIPE_MEMORY, BR__OPT_NONE, "recipe list -q"},
+    {BR__CMD_RECIPE_SIMULATE, BR__OPT_NONE, "recipe list -q"},
+    {BR__CMD_TRAIN, BR__OPT_NONE, "recipe list -q"},
 };
 
 static const char *find_list(int cmd, int opt)
@@ -139,7 +139,8 @@ static void print_arguments(void)
             if (k == BR__CMD_HELP)
                 puts("kind=command ;;");
             else if (k == BR__CMD_TRAIN) /* a recipe, then its settings */
-                printf("kind=%s ;;\n", n ? "keys value='recipe keys'" : "list value='recipe list'");
+                printf("kind=%s ;;\n",
+                       n ? "keys value='recipe keys -q'" : "list value='recipe list -q'");
             else if (by_option)
                 print_action(br__options[c->pos_opt[n]].arg, find_list(BR__N_CMD, c->pos_opt[n]),
                              "dir");
@@ -202,13 +203,13 @@ static const char bash_tail[] =
     "    case $kind in\n"
     "    words) mapfile -t COMPREPLY < <(compgen -W \"$value\" -- \"$cur\") ;;\n"
     "    list | list_or_file | list_or_dir)\n"
-    "        value=$(\"$1\" $value 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
-    "        mapfile -t COMPREPLY < <(compgen -W \"$value\" -- \"$cur\" | sort -u)\n"
+    "        mapfile -t COMPREPLY < <(\"$1\" $value 2>/dev/null | while read -r w; do\n"
+    "            [[ $w != \"$cur\"* ]] || printf '%s\\n' \"$w\"; done | sort -u)\n"
     "        ;;\n"
     "    keys)\n"
     "        compopt -o nospace 2>/dev/null\n"
-    "        value=$(\"$1\" $value 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//' -e 's/$/=/')\n"
-    "        mapfile -t COMPREPLY < <(compgen -W \"$value\" -- \"$cur\")\n"
+    "        mapfile -t COMPREPLY < <(\"$1\" $value 2>/dev/null | while read -r w; do\n"
+    "            [[ $w != \"$cur\"* ]] || printf '%s=\\n' \"$w\"; done)\n"
     "        ;;\n"
     "    esac\n"
     "    case $kind in\n"
@@ -344,10 +345,10 @@ static const char zsh_tail[] =
     "    commands) _describe command rows ;;\n"
     "    words) compadd -- ${=value} ;;\n"
     "    list | list_or_file | list_or_dir)\n"
-    "        compadd -- $(${words[1]} ${=value} 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
+    "        compadd -- $(${words[1]} ${=value} 2>/dev/null)\n"
     "        ;;\n"
     "    keys)\n"
-    "        compadd -S '=' -- $(${words[1]} ${=value} 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//')\n"
+    "        compadd -S '=' -- $(${words[1]} ${=value} 2>/dev/null)\n"
     "        ;;\n"
     "    esac\n"
     "    case $kind in\n"
@@ -470,7 +471,7 @@ static const char fish_head[] =
     "    test \"$words\" = \"$argv[1]\"\n"
     "end\n"
     "function __bridge_list\n"
-    "    command bridge $argv 2>/dev/null | sed -e 1d -e '/^$/,$d' -e 's/ .*//'\n"
+    "    command bridge $argv 2>/dev/null\n"
     "end\n"
     "complete -c bridge -f\n";
 /* clang-format on */
@@ -550,7 +551,7 @@ static void fish_arguments(int k)
         int opt = by_option ? c->pos_opt[n] : BR__OPT_NONE;
         printf("complete -c bridge -n \"__bridge_is '%s' %d\"", c->name, n);
         if (k == BR__CMD_TRAIN && n)
-            fputs(" -a '(__bridge_list recipe keys)='", stdout);
+            fputs(" -a '(__bridge_list recipe keys -q)='", stdout);
         else
             fish_values(by_option ? br__options[opt].arg : c->args,
                         find_list(by_option ? BR__N_CMD : k, opt), k != BR__CMD_TRAIN);

@@ -17,16 +17,20 @@ static int open_all(struct br__cli *c, struct br__registry **r, struct br_err *e
 
 /* ---- list ------------------------------------------------------------------------------------ */
 
-static int list_text(const struct br__registry *r, struct br_err *err)
+static int list_text(const struct br__registry *r, int quiet, struct br_err *err)
 {
     struct br__table t = {.cols = 4};
 
-    br__table_row(&t, "model_type", "class", "plugin", "can");
+    if (!quiet)
+        br__table_row(&t, "model_type", "class", "plugin", "can");
     for (size_t i = 0; i < r->n_plugins; i++)
         for (uint32_t k = 0; k < r->plugins[i]->n_archs; k++) {
             const struct br__arch *a = &r->plugins[i]->archs[k];
-            br__table_row(&t, a->model_type, a->hf_class, r->plugins[i]->name,
-                          a->layer ? "convert, run" : "convert");
+            if (quiet)
+                br__say(stdout, "%s", a->model_type);
+            else
+                br__table_row(&t, a->model_type, a->hf_class, r->plugins[i]->name,
+                              a->layer ? "convert, run" : "convert");
         }
     return br__table_print(&t, err);
 }
@@ -61,7 +65,7 @@ int br__cmd_list(struct br__cli *c, struct br_err *err)
         return br_fail(err, BR_E_USAGE, "cannot list '%s'; expected %s", c->pos[0], what);
     int rc = open_all(c, &r, err);
     if (!rc)
-        rc = BR__FLAG(c, JSON) ? list_json(r, err) : list_text(r, err);
+        rc = BR__FLAG(c, JSON) ? list_json(r, err) : list_text(r, BR__FLAG(c, QUIET), err);
     br__registry_close(r);
     return rc;
 }
@@ -92,6 +96,10 @@ static int plugins_text(struct br__cli *c, const struct br__registry *r, struct 
     struct br__table t = {.cols = 4};
     char recipes[16];
 
+    for (size_t i = 0; BR__FLAG(c, QUIET) && i < r->n_plugins; i++)
+        br__say(stdout, "%s", r->plugins[i]->name);
+    if (BR__FLAG(c, QUIET))
+        return BR_OK;
     br__table_row(&t, "plugin", "architectures", ">recipes", "path");
     for (size_t i = 0; i < r->n_plugins; i++) {
         const struct br__plugin *p = r->plugins[i];

@@ -211,6 +211,10 @@ static void list_one(struct lister *l, const struct br__recipe *r)
                                        BR__RK_lr};
     const char *cell[BR_COUNTOF(columns)];
 
+    if (!l->j && BR__FLAG(l->c, QUIET)) {
+        br__say(stdout, "%s", r->name);
+        return;
+    }
     if (!l->j) {
         for (size_t i = 0; i < BR_COUNTOF(columns); i++)
             cell[i] = value_text(&l->c->arena, &r->v[columns[i]]);
@@ -226,6 +230,14 @@ static void list_one(struct lister *l, const struct br__recipe *r)
     for (size_t i = 0; i < BR_COUNTOF(columns); i++)
         value_json(l->j, br__recipe_keys[columns[i]].name, &r->v[columns[i]]);
     br__js_end(l->j);
+}
+
+/* --quiet: the names alone, for scripts and for shells that complete them; of all recipes at once,
+ * without opening any. */
+static int is_name_enough(const struct lister *l)
+{
+    return BR__FLAG(l->c, QUIET) && !l->j && !BR__TEXT(l->c, RECIPE_MODEL) &&
+           !BR__TEXT(l->c, MODE) && !BR__INT(l->c, GPUS);
 }
 
 /* All modes of one row; a mode that the recipe refuses is not listed. */
@@ -244,8 +256,11 @@ static int list_modes(struct lister *l, const struct br_recipe *row, struct br_e
         if (pretrain != (i == 0))
             continue;
         int got = br__recipe_open(&a, l->registry, &o, &r, &why);
-        if (!got && is_wanted(l, &r))
+        if (!got && is_wanted(l, &r)) {
             list_one(l, &r);
+            if (BR__FLAG(l->c, QUIET) && !l->j)
+                break; /* its modes have one name */
+        }
         if (got && got != BR_E_UNSUPPORTED)
             rc = br_fail(err, got, "%s", why.msg);
     }
@@ -260,7 +275,11 @@ static int list_all(struct lister *l, struct br_err *err)
     for (size_t i = 0; !rc && i < l->registry->n_plugins; i++) {
         const struct br__plugin *p = l->registry->plugins[i];
         for (uint32_t k = 0; !rc && k < p->n_recipes; k++)
-            if (br__recipe_is_listed(&p->recipes[k]))
+            if (!br__recipe_is_listed(&p->recipes[k]))
+                continue;
+            else if (is_name_enough(l))
+                br__say(stdout, "%s", p->recipes[k].name);
+            else
                 rc = list_modes(l, &p->recipes[k], err);
     }
     return rc;
@@ -275,7 +294,7 @@ int br__cmd_recipe_list(struct br__cli *c, struct br_err *err)
     if (l.j) {
         br__js_object(l.j, NULL, 0);
         br__js_array(l.j, "recipes", 0);
-    } else {
+    } else if (!BR__FLAG(c, QUIET)) {
         br__table_row(&l.t, "recipe", "mode", ">TP", ">PP", ">EP", ">CP", ">GPUs", ">seq", ">gbs",
                       ">lr");
     }
@@ -646,8 +665,12 @@ static int keys_json(const char *word, struct br_err *err)
     return br__js_print(&j, err);
 }
 
-static void put_key(struct br__buf *b, const struct br__recipe_key *k, int computed)
+static void put_key(struct br__buf *b, const struct br__recipe_key *k, int computed, int quiet)
 {
+    if (quiet) {
+        br__buf_printf(b, "%s\n", k->name);
+        return;
+    }
     br__buf_printf(b, "%s\n    ", k->name);
     br__recipe_key_range(k, b);
     if (k->dflt)
@@ -661,16 +684,16 @@ static void put_key(struct br__buf *b, const struct br__recipe_key *k, int compu
         br__buf_printf(b, "    in Megatron Bridge: %s\n", k->config);
 }
 
-static int keys_text(const char *word, struct br_err *err)
+static int keys_text(const char *word, int quiet, struct br_err *err)
 {
     struct br__buf b = {0};
 
     for (uint32_t id = 0; id < BR__N_RK; id++)
         if (key_has(&br__recipe_keys[id], word))
-            put_key(&b, &br__recipe_keys[id], is_computed(id));
+            put_key(&b, &br__recipe_keys[id], is_computed(id), quiet);
     for (size_t i = 0; br__recipe_word(i); i++) {
         const struct br__recipe_word *w = br__recipe_word(i);
-        if (!word || strstr(w->name, word))
+        if (!quiet && (!word || strstr(w->name, word)))
             br__buf_printf(&b, "%s=%s\n    %s\n    short for: %s\n", w->name, w->value, w->help,
                            w->settings);
     }
@@ -685,7 +708,7 @@ static int keys_text(const char *word, struct br_err *err)
 int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err)
 {
     const char *word = c->n_pos ? c->pos[0] : NULL;
-    return BR__FLAG(c, JSON) ? keys_json(word, err) : keys_text(word, err);
+    return BR__FLAG(c, JSON) ? keys_json(word, err) : keys_text(word, BR__FLAG(c, QUIET), err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */

@@ -365,9 +365,11 @@ static int check_options(const struct br__cli *c, struct br_err *err)
     if (!BR__FLAG(c, TOK_DIR) == !BR__FLAG(c, HF_MODEL))
         return br_fail(err, BR_E_USAGE, "'tokenize' needs %s --tokenizer DIR and --hf-model DIR",
                        BR__FLAG(c, TOK_DIR) ? "only one of" : "one of");
-    if (decode && (BR__FLAG(c, COUNT) || BR__FLAG(c, NO_ADDED)))
+    if (decode && (BR__FLAG(c, COUNT) || BR__FLAG(c, NO_ADDED) || BR__FLAG(c, ADD_SPECIAL)))
         return br_fail(err, BR_E_USAGE, "--%s is about encoding, and --decode was given",
-                       BR__FLAG(c, COUNT) ? "count" : "no-added");
+                       BR__FLAG(c, COUNT)      ? "count"
+                       : BR__FLAG(c, NO_ADDED) ? "no-added"
+                                               : "add-special");
     if (BR__FLAG(c, SKIP_SPECIAL) && (!decode || BR__FLAG(c, JSONL)))
         return br_fail(err, BR_E_USAGE, "--skip-special goes with --decode%s",
                        decode ? " of one text; --jsonl gives both" : "");
@@ -413,6 +415,7 @@ int br__cmd_tokenize(struct br__cli *c, struct br_err *err)
                      .count = BR__FLAG(c, COUNT),
                      .in = {.max = MAX_INPUT}};
     b.flags = (BR__FLAG(c, NO_ADDED) ? BR_TOK_NO_ADDED : 0u) |
+              (BR__FLAG(c, ADD_SPECIAL) ? BR_TOK_ADD_SPECIAL : 0u) |
               (BR__FLAG(c, SKIP_SPECIAL) ? BR_TOK_SKIP_SPECIAL : 0u);
     rc = tokenize_run(c, &b, err);
     if (!rc && b.count)

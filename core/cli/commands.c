@@ -178,6 +178,20 @@ const struct br__command br__commands[BR__N_CMD] = {
     .pos_opt = {BR__OPT_HF_MODEL}, .need = {BR__OPT_HF_MODEL},
 },
 
+[BR__CMD_UPLOAD] = {
+    .name = "upload", .args = "DIR REPO", .min_pos = 2, .max_pos = 2,
+    .summary = "commit the files of a directory to a repository of the Hugging Face hub",
+    .about =
+        "Large files go first, several at a time, by Git LFS; then REPO (ORG/NAME[@BRANCH]) gets all\n"
+        "files in one commit, or none of them.  What the hub has is not sent: after an interruption the\n"
+        "same command goes on with the files that are missing.  Files of the branch that DIR lacks\n"
+        "stay.  Left out are .git, what .gitignore names, and links to directories.  Prints the commit.\n",
+    .examples =
+        "bridge upload ./Qwen3-8B-tuned my-org/Qwen3-8B-tuned --create --private\n"
+        "bridge upload ./Qwen3-8B-tuned my-org/Qwen3-8B-tuned@candidate -m 'step 4000' --dry-run\n"
+        "bridge upload ./Qwen3-8B-tuned my-org/Qwen3-8B-tuned --include '*.safetensors' --exclude 'logs/'\n",
+},
+
 [BR__CMD_CACHE_LS] = {
     .name = "cache ls", .args = "",
     .summary = "list what the cache of hub models holds",
@@ -429,7 +443,11 @@ const struct br__command br__commands[BR__N_CMD] = {
         "{\"messages\": [...], \"tools\": [...], \"add_generation_prompt\": true, \"enable_thinking\": false}\n"
         "of which only the messages are needed, or the array of messages alone; the text is printed as\n"
         "it is.  \"documents\" and, with more variables for the template, \"chat_template_kwargs\" are\n"
-        "read too; other members are ignored.\n"
+        "read too, and \"continue_final_message\": true, or the name of the member to continue, such as\n"
+        "\"reasoning_content\"; other members are ignored.\n"
+        "\n"
+        "With --assistant-mask an object {\"text\", \"ids\", \"assistant_mask\"} is printed: the mask has 1\n"
+        "for each token of what the template marks by {% generation %}.\n"
         "\n"
         "With --jsonl every line of the input is such an object, and a line {\"text\": \"...\"} is printed\n"
         "for each.\n"
@@ -438,7 +456,8 @@ const struct br__command br__commands[BR__N_CMD] = {
         "without access to anything.  A construct that it does not know is an error with its line.\n",
     .examples =
         "bridge chat-template --tokenizer ./Qwen3-8B --add-generation-prompt chat.json\n"
-        "bridge chat-template --tokenizer ./Qwen3-8B --jsonl chats.jsonl\n",
+        "bridge chat-template --tokenizer ./Qwen3-8B --jsonl chats.jsonl\n"
+        "bridge chat-template --tokenizer ./Qwen3-8B --continue-final-message half.json\n",
     .need = {BR__OPT_CHAT_TOKENIZER},
 },
 
@@ -525,8 +544,8 @@ const struct br__command br__commands[BR__N_CMD] = {
         "and with --decode {\"ids\": [...]} becomes {\"text\": \"...\", \"text_skip_special\": \"...\"}.  Other\n"
         "members are ignored.  All threads work on the lines, which come out in their order.\n"
         "\n"
-        "A tokenizer is a directory with tokenizer.json, or with vocab.json and merges.txt: byte-level\n"
-        "BPE, the kind that Qwen models have.\n",
+        "A tokenizer is a directory with tokenizer.json, or with vocab.json and merges.txt: BPE of bytes,\n"
+        "as Qwen's, or of characters, as that of Llama 2.\n",
     .examples =
         "echo 'Hello, world' | bridge tokenize --tokenizer ./Qwen3-8B\n"
         "bridge tokenize --hf-model Qwen/Qwen3-8B --count book.txt\n"

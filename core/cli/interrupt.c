@@ -35,8 +35,7 @@ static uint64_t kept_of_id(struct br__arena *a, const struct br__cli *c, const c
     return 0;
 }
 
-/* The command line, as a shell reads it. */
-static const char *command_line(struct br__arena *a, const struct br__cli *c)
+const char *br__command_line(struct br__arena *a, const struct br__cli *c)
 {
     struct br__buf b = {0};
 
@@ -75,7 +74,7 @@ void br__tell_kept(void *kept)
         br__say(stderr,
                 "bridge: interrupted; %s are kept%s%s; to go on: %s; to remove them: bridge clean "
                 "%s",
-                human, w.path ? " in " : "", w.path ? w.path : "", command_line(&a, k->c),
+                human, w.path ? " in " : "", w.path ? w.path : "", br__command_line(&a, k->c),
                 br__shell_word(&a, name));
     br__arena_free(&a);
 }

@@ -130,7 +130,8 @@ static int put_numbers(struct br__buf *b, const struct br__train_live *v, int co
         live_put(&l, "%.0f tokens/s", (double)s->tokens / s->seconds);
     live_put(&l, "%s", br__human_bytes(s->private_bytes, text));
     live_put(&l, "lr %.2E", s->lr);
-    live_put(&l, "grad norm %.3f", s->grad_norm);
+    if (!s->skipped)
+        live_put(&l, "grad norm %.3f", s->grad_norm);
     if (peak > 0 && s->seconds > 0)
         live_put(&l, "%.0f%% of the peak", 100 * s->flops / s->seconds / peak);
     if (s->n_skipped)

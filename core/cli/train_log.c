@@ -123,8 +123,8 @@ static void write_step_events(struct br__train_log *l, const struct br__step_rep
         {"z_loss", r->z},
         {"mtp_1 loss", r->mtp},
         {"loss-scale", r->loss_scale},
-        {"grad-norm", r->grad_norm},
-        {"num-zeros", (double)r->zeros},
+        {"grad-norm", r->skipped ? NAN : r->grad_norm},
+        {"num-zeros", r->skipped ? NAN : (double)r->zeros},
         {"iteration-time", r->seconds},
         {"tokens-per-second", (double)r->tokens * rate},
         {"throughput/tflops/device", r->flops * rate / 1e12},
@@ -171,8 +171,9 @@ static void print_step(struct br__train_log *l, const struct br__step_report *r)
         if (!isnan(r->mtp))
             br__buf_printf(&b, " mtp_1 loss: %.6E |", l->mtp / good);
     }
-    br__buf_printf(&b, " loss scale: %.1f | grad norm: %.3f | num zeros: %.1f |", r->loss_scale,
-                   r->grad_norm, (double)r->zeros);
+    br__buf_printf(&b, " loss scale: %.1f |", r->loss_scale);
+    if (!r->skipped) /* Megatron has none of such a step */
+        br__buf_printf(&b, " grad norm: %.3f | num zeros: %.1f |", r->grad_norm, (double)r->zeros);
     br__buf_printf(&b,
                    " number of skipped iterations: %3" PRId64
                    " | number of nan iterations: %3" PRId64 " |",
@@ -193,13 +194,22 @@ static void end_interval(struct br__train_log *l, const struct br__step_report *
     l->seconds = l->lm_loss = l->aux = l->z = l->mtp = 0;
 }
 
-static void on_step(void *ud, const struct br__step_report *r)
+/* A NaN of an operation may have a sign, which printf shows. */
+static double log_unsigned(double v)
+{
+    return isnan(v) ? (double)NAN : v;
+}
+
+static void on_step(void *ud, const struct br__step_report *report)
 {
     struct br__train_log *l = ud;
+    struct br__step_report *r = &l->last;
 
+    *r = *report;
+    r->lm_loss = log_unsigned(r->lm_loss);
+    r->grad_norm = log_unsigned(r->grad_norm);
     write_step(l, r);
     write_step_events(l, r);
-    l->last = *r;
     l->n_steps++;
     l->tokens += r->tokens;
     l->train_seconds += r->seconds;

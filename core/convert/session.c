@@ -163,6 +163,24 @@ static int open_import(struct br__session *s, struct br_err *err)
     return BR_OK;
 }
 
+/* Megatron Bridge saves an adapter without the model below it. */
+static int refuse_adapter(const struct br__ckpt *ck, struct br_err *err)
+{
+    size_t n = 0, n_adapter = 0;
+
+    for (size_t i = 0; i < ck->n_tensors; i++)
+        if (!br__is_training_state(ck->tensors[i].name)) {
+            n++;
+            n_adapter += strstr(ck->tensors[i].name, ".adapter.") != NULL;
+        }
+    if (!n || n_adapter < n)
+        return BR_OK;
+    return br_fail(err, BR_E_PLAN,
+                   "'%s' holds an adapter and no model: 'bridge adapter merge' adds it to the "
+                   "weights of its model, 'bridge adapter export' takes it to peft",
+                   ck->dir);
+}
+
 static int open_export(struct br__session *s, struct br_err *err)
 {
     if (!s->job.megatron_path)
@@ -173,6 +191,8 @@ static int open_export(struct br__session *s, struct br_err *err)
         s->src->td->no_verify = 1;
     else if (!rc)
         rc = br__manifest_check(s->src, err);
+    if (!rc)
+        rc = refuse_adapter(s->src, err);
     if (!rc && s->job.hf_model) {
         rc = br__hf_open_model(&s->ref, s->job.hf_model, BR__HF_REMOTE, &hub, err);
         if (rc == BR_E_NOTFOUND &&

@@ -34,7 +34,7 @@ static int make_plan(struct plan *p, const struct br__tokens *t, int64_t first, 
     if (p->tokens == 0)
         return br_fail(err, BR_E_CONFIG,
                        "'%s': its %" PRId64 " sequences %" PRId64 " to %" PRId64
-                       " hold no tokens; give the split a larger share, or none",
+                       " hold no tokens; give the split a larger share in dataset_split, or 0",
                        t->name, p->n_seq, first, end);
     if (n_samples > (INT64_MAX / 4 - s->extra) / s->seq_length)
         return br_fail(err, BR_E_CONFIG, "%" PRId64 " samples of %" PRId64 " tokens are too many",

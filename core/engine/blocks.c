@@ -130,10 +130,22 @@ static br_val inverse_length(struct br_graph *g, br_val w, br_val a, br_val b, f
     return BR__OP(g, RSQRT, NULL, br__leave_tp(g, BR__OP(g, MUL, NULL, length, length)));
 }
 
+static br_val scaled(struct br_graph *g, br_val z, float scaling)
+{
+    return scaling == 1 ? z : BR__OP(g, SCALE, BR__F(scaling), z);
+}
+
+/* A power of two scales exactly, so it makes no difference where. */
+static int scales_exactly(float scaling)
+{
+    int exponent;
+    return fabsf(frexpf(scaling, &exponent)) == 0.5F;
+}
+
 /* y + s z */
 static br_val add_scaled(struct br_graph *g, br_val y, br_val z, float scaling)
 {
-    z = BR__OP(g, SCALE, BR__F(scaling), z);
+    z = scaled(g, z, scaling);
     if (z && br__node(g, z)->dtype != br__node(g, y)->dtype)
         z = BR__OP(g, CAST, BR__I(br__node(g, y)->dtype), z);
     return BR__OP(g, ADD, NULL, y, z);
@@ -159,21 +171,39 @@ static int drops(const struct br_graph *g, int post)
 /* What an adapter sees of x: the same for all weights that have its A. */
 static br_val adapter_input(struct br_graph *g, br_val x, const struct br__adapter_pair *pair)
 {
-    return drops(g, 0) ? adapter_dropout(
-                             g, x, 2 * (int64_t)(pair->a->index - g->build->params->w->n_sources))
-                       : x;
+    struct br__low_rank *l = &g->build->low_rank;
+    if (l->x != x || l->a != pair->a) {
+        int64_t stream = 2 * (int64_t)(pair->a->index - g->build->params->w->n_sources);
+        *l = (struct br__low_rank){
+            .x = x, .a = pair->a, .seen = drops(g, 0) ? adapter_dropout(g, x, stream) : x};
+    }
+    return l->seen;
 }
 
-/* y = x w' becomes x (w + s b a)'.  Where y is a partial sum, so is what is added to it. */
-static br_val with_low_rank(struct br_graph *g, br_val x, br_val y,
+/* What it makes of that with its A, scaled where that is exact: it is narrow there. */
+static br_val adapter_middle(struct br_graph *g, br_val seen, const struct br__adapter_pair *pair,
+                             enum br__split split)
+{
+    const struct br_attr exact = br__exact(g);
+    struct br__low_rank *l = &g->build->low_rank;
+    if (!l->middle) {
+        br_val z = BR__OP(g, MATMUL, &exact, seen, adapter_tensor(g, pair, 'A', split));
+        l->middle = scales_exactly(pair->scaling) ? scaled(g, z, pair->scaling) : z;
+    }
+    return l->middle;
+}
+
+/* y = x w' becomes x (w + s b a)', of an x that adapter_input() has let through.  Where y is a
+ * partial sum, so is what is added to it. */
+static br_val with_low_rank(struct br_graph *g, br_val seen, br_val y,
                             const struct br__adapter_pair *pair, enum br__split split)
 {
     const struct br_attr exact = br__exact(g);
-    br_val a = adapter_tensor(g, pair, 'A', split), b = adapter_tensor(g, pair, 'B', split);
-    br_val z = BR__OP(g, MATMUL, &exact, BR__OP(g, MATMUL, &exact, x, a), b);
+    br_val middle = adapter_middle(g, seen, pair, split);
+    br_val z = BR__OP(g, MATMUL, &exact, middle, adapter_tensor(g, pair, 'B', split));
     if (drops(g, 1))
         z = adapter_dropout(g, z, 2 * (int64_t)pair->index + 1);
-    return add_scaled(g, y, z, pair->scaling);
+    return add_scaled(g, y, z, scales_exactly(pair->scaling) ? 1 : pair->scaling);
 }
 
 /* DoRA: y times magnitude / |w + s b a| row by row.  The length is a constant to the gradient, as

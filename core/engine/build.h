@@ -36,6 +36,12 @@ struct br__losses {
     size_t n_moe;
     br_val segment; /* first node of the one that is open; 0: none */
 };
+/* Of an adapter and the x it was last applied to, what the weights that share its A share. */
+struct br__low_rank {
+    br_val x;
+    const struct br__source *a;
+    br_val seen, middle; /* x after dropout; x a', or 0 */
+};
 struct br__state { /* a cache: a STATE leaf and how big it is */
     br_val v;
     const char *name; /* "key.3", "value.3", "conv.2", "delta.2" */
@@ -67,6 +73,7 @@ struct br__build {
     double rope_scale;
     br_val aux_counts, aux_probs; /* sums over the layers so far */
     int64_t n_moe;
+    struct br__low_rank low_rank;
     struct br__losses *losses; /* of a graph for training; else NULL */
     int in_segment;            /* of nodes that a backward pass makes again */
 };

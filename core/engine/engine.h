@@ -74,6 +74,9 @@ struct br__forward_seq {
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                     float *logits, struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
+/* Ask `wish` between the passes of a long prompt: 1 ends br__llm_forward with BR_E_STOPPED, and its
+ * sequences can only be reset.  NULL: never. */
+void br__llm_stop_by(struct br__llm_session *s, int (*wish)(void *ud), void *ud);
 
 /* ---- what is known of it --------------------------------------------------------------------- */
 
@@ -91,6 +94,7 @@ struct br__source {
     int by_blocks;    /* data stays NULL: a device off the host reads the values by blocks */
     uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
     int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
+    int is_trained; /* data is in a store, in the dtype that kernels are to read */
 };
 struct br__adapter; /* below */
 struct br__weights {
@@ -243,8 +247,7 @@ struct br__train_opts {
  * model computes while it is open, it computes with these.  Open it before any session of the
  * model, close it before the model. */
 struct br__trainer;
-/* BR_E_UNSUPPORTED: several ranks, a device that is not the host, a kind of loss that is not
- * there yet. */
+/* BR_E_UNSUPPORTED: several ranks, a kind of loss that is not there yet. */
 int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct br__train_opts *o,
                      struct br_err *err) BR_MUST_CHECK;
 void br__trainer_close(struct br__trainer *t); /* NULL is fine */
@@ -261,12 +264,12 @@ struct br__trained {
     float *main;   /* float32 main weights */
     uint16_t
         *bf16; /* the model's copy where the values have 16 bits: bfloat16, or float16; else NULL */
-    float *grad; /* the sum of the gradients since br__trainer_zero */
+    float *grad; /* the sum of the gradients since br__trainer_zero, see br__trainer_gradients */
 };
 /* All of them, in the order of the model's files; the list lives as long as the trainer. */
 const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n);
-/* The device that computes, whose memory is the host's; its thread is the caller's between calls of
- * the trainer. */
+/* A device whose memory is the host's, for the optimizer: the one that computes if it is one; its
+ * thread is the caller's between calls of the trainer. */
 struct br__device *br__trainer_device(struct br__trainer *t);
 /* A step begins: gradients and the running counts of routed tokens become 0. */
 int br__trainer_zero(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
@@ -310,9 +313,12 @@ struct br__trainer_memory {
  */
 int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
                        struct br__trainer_memory *out, struct br_err *err) BR_MUST_CHECK;
-/* Forward and, if `backward`, backward pass: gradients are added to those of the list.
+/* Forward and, if `backward`, backward pass: gradients are added to those of the list, on a device
+ * that is not the host by br__trainer_gradients.
  * BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not fit. */
 int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct br__micro_out *out, struct br_err *err) BR_MUST_CHECK;
+/* After the last micro batch of a step: the list has the gradients of all. */
+int br__trainer_gradients(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
 
 #endif

@@ -303,6 +303,12 @@ static int forward_batch(struct br__llm_session *s, const struct br__forward_seq
     return 0;
 }
 
+void br__llm_stop_by(struct br__llm_session *s, int (*wish)(void *ud), void *ud)
+{
+    s->stop = wish;
+    s->stop_ud = ud;
+}
+
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                     float *logits, struct br_err *err)
 {
@@ -317,9 +323,12 @@ int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inp
      * together, up to at_once tokens in a batch. */
     for (size_t i = 0; i < n && !rc; i++) {
         last[i] = inputs[i];
-        for (; last[i].n > at_once && !rc; last[i].ids += at_once, last[i].n -= at_once)
+        for (; last[i].n > at_once && !rc; last[i].ids += at_once, last[i].n -= at_once) {
             rc = forward_batch(s, &(struct br__forward_seq){last[i].slot, last[i].ids, at_once}, 1,
                                NULL, err);
+            if (!rc && s->stop && s->stop(s->stop_ud))
+                rc = br_fail(err, BR_E_STOPPED, "the prompt was not read to its end");
+        }
     }
     for (size_t i = 0, k; i < n && !rc; i = k) {
         int64_t tokens = last[i].n;

@@ -55,6 +55,8 @@ struct br__llm_session {
     int64_t slots, capacity;        /* one more slot exists where batches must be padded */
     int64_t *length;                /* [slots + 1] tokens in each */
     struct br__rank_session *ranks; /* [topo.world] */
+    int (*stop)(void *ud);          /* see br__llm_stop_by */
+    void *stop_ud;
 };
 
 /* Run fn on every rank (br__world_run). */

@@ -443,6 +443,12 @@ int br__param_get(struct br__params *p, const struct br__param_want *want,
     return rc;
 }
 
+/* Products with adapters are exact in inference; in training they are as any other. */
+static uint32_t adapter_dtype(const struct br__source *s)
+{
+    return s->is_trained ? (uint32_t)s->dtype : BR_F32;
+}
+
 /* Rows of B or elements of a magnitude, which lie apart in what all of them share. */
 static int make_of_rows(struct br__params *p, const char *key, const struct br__part *rows,
                         size_t n, struct br__param **out, struct br_err *err)
@@ -451,14 +457,14 @@ static int make_of_rows(struct br__params *p, const char *key, const struct br__
     if (!q)
         return br__nomem(err, "for parameters");
     memset(q, 0, sizeof *q);
-    q->stored.dtype = BR_F32;
+    q->stored.dtype = adapter_dtype(rows[0].source);
     q->stored.n_dim = (uint32_t)rows[0].source->ndim;
     for (size_t i = 0; i < n; i++)
         q->stored.shape[0] += q->stored.n_dim == 1 ? rows[i].n_cols : rows[i].n_rows;
     q->stored.shape[1] = q->stored.n_dim == 1 ? 0 : rows[0].n_cols;
     q->split = BR__SPLIT_NONE;
     q->shared = 1;
-    q->stored.data = param_gather(p, rows, n, BR_F32, &q->copied);
+    q->stored.data = param_gather(p, rows, n, (int)q->stored.dtype, &q->copied);
     if (!q->stored.data || param_add(p, q, key, rows, n))
         return br__nomem(err, "for parameters");
     *out = q;
@@ -480,7 +486,8 @@ int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair,
         return br_fail(err, BR_E_UNSUPPORTED, "new adapters work on one rank of the host only");
     if (!q)
         rc = rows ? make_of_rows(p, key, rows, pair->n_rows, &q, err)
-                  : make_of(p, key, &(struct found){s, 0, s->rows, 0, BR_F32}, &by, &q, err);
+                  : make_of(p, key, &(struct found){s, 0, s->rows, 0, (int)adapter_dtype(s)}, &by,
+                            &q, err);
     if (!rc)
         q->adapter = which;
     *out = q;

@@ -17,10 +17,10 @@ int br__is_trained(const struct br__weights *w, const struct br__param *p)
 /* ---- which tensors, and where ---------------------------------------------------------------- */
 
 struct layout {
-    size_t *at;                /* [n_sources] first element */
-    const char **megatron;     /* [n_sources] NULL: not trained */
-    uint8_t *centred;          /* [n_sources] */
-    size_t n_sources, n_model; /* of model and adapter; of the model */
+    size_t *at;            /* [n_sources] first element */
+    const char **megatron; /* [n_sources] NULL: not trained */
+    uint8_t *centred;      /* [n_sources] */
+    size_t n_sources;      /* of model and adapter */
 };
 
 static struct br__source *source_at(const struct br__weights *w, size_t i)
@@ -61,9 +61,9 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* Kernels read matrices in any dtype, everything else in float32. */
-static int is_wide(const struct br__store *s, const struct br__source *q, size_t n_model)
+static int is_wide(const struct br__store *s, const struct br__source *q)
 {
-    return s->half && (q->ndim != 2 || q->index >= n_model);
+    return s->half && q->ndim != 2;
 }
 
 /* What training starts from. */
@@ -119,9 +119,10 @@ static void store_take(struct br__store *s, struct br__weights *w, struct br__so
     q->dtype = BR_F32;
     q->data = t->main;
     q->minus_one = t->minus_one;
+    q->is_trained = 1;
     if (!s->half)
         return;
-    if (is_wide(s, q, l->n_model)) {
+    if (is_wide(s, q)) {
         q->data = s->frozen[i].wide = s->wide + s->n_wide;
         if (s->device)
             br_cast(s->frozen[i].wide, BR_F32, t->bf16, s->half, t->n, 0);
@@ -139,7 +140,7 @@ static int make_copies(struct br__store *s, const struct br__weights *w, const s
     size_t n = ALIGN;
     for (size_t i = 0; s->bf16 && i < l->n_sources; i++) {
         const struct br__source *q = source_at(w, i);
-        if (l->megatron[i] && is_wide(s, q, l->n_model))
+        if (l->megatron[i] && is_wide(s, q))
             n += (size_t)(q->rows * q->cols) + ALIGN;
     }
     s->wide = br__calloc(n, sizeof *s->wide);
@@ -150,7 +151,7 @@ static int store_make(struct br__store *s, struct br__weights *w, const struct b
                       struct br_err *err)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
-    struct layout l = {.n_model = w->n_sources, .n_sources = n};
+    struct layout l = {.n_sources = n};
     l.at = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.at);
     l.megatron = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.megatron);
     s->of_source = br__arena_alloc(&s->arena, (n + 1) * sizeof *s->of_source);
@@ -171,12 +172,13 @@ static int store_make(struct br__store *s, struct br__weights *w, const struct b
     return 0;
 }
 
-int br__store_open(struct br__store *s, struct br__rank *r, int values, struct br_err *err)
+int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host, int values,
+                   struct br_err *err)
 {
     struct br__weights *w = r->m->weights;
     memset(s, 0, sizeof *s);
     s->threads = w->threads;
-    s->device = w->unread ? NULL : &r->dev;
+    s->device = w->unread ? NULL : host;
     s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
     int rc = store_make(s, w, r->params, err);
     if (rc)
@@ -190,6 +192,7 @@ void br__store_close(struct br__store *s)
         s->frozen[i].source->dtype = s->frozen[i].dtype;
         s->frozen[i].source->data = s->frozen[i].data;
         s->frozen[i].source->minus_one = 0;
+        s->frozen[i].source->is_trained = 0;
     }
     block_free(s, s->bf16, HALF_BYTES(s));
     block_free(s, s->main, MAIN_BYTES(s));

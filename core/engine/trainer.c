@@ -26,6 +26,7 @@ struct br__trainer {
     struct br__rank *rank;
     struct br__train_opts o;
     struct br__store store;
+    struct br__afar afar;
     struct pass *passes[KEPT_GRAPHS];
     uint64_t clock;
     size_t n_moe;
@@ -152,7 +153,7 @@ static void bind_places(const struct br__trainer *t, const struct pass *p)
     for (size_t i = 0; i < params->n && p->leaf; i++)
         if (p->leaf[i])
             br__frame_bind(p->compiled->frame, p->leaf[i],
-                           br__store_grad(&t->store, params->list[i]->parts));
+                           br__afar_grad(&t->afar, &t->store, params->list[i]->parts));
 }
 
 static size_t trainer_put(br_val *out, size_t n, br_val v)
@@ -505,6 +506,8 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
     if (!rc && backward)
         rc = add_gradients(t, p, err);
     if (!rc && backward && t->o.grads == BR_BF16)
+        rc = br__trainer_gradients(t, err);
+    if (!rc && backward && t->o.grads == BR_BF16)
         rc = br__store_round_grads(&t->store, err);
     return rc;
 }
@@ -516,8 +519,6 @@ static int check_opts(const struct br__llm *m, const struct br__train_opts *o, s
     const char *lack = NULL;
     if (m->topo.world > 1)
         lack = "several ranks";
-    else if (!br__device_is_host(&m->ranks[0].dev))
-        lack = "a device whose memory is not the host's";
     else if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16 &&
              o->values != BR_F16)
         lack = "values that are no floats of 16 or 32 bits";
@@ -530,24 +531,31 @@ static int check_opts(const struct br__llm *m, const struct br__train_opts *o, s
     return 0;
 }
 
-/* The rank's params are opened anew, from what its sources are now. */
-static int reopen_params(struct br__rank *r, struct br_err *err)
+/* The rank's params are opened anew, from what its sources are now.  in_memory: from sources in
+ * host memory, also for a device that is not the host. */
+static int reopen_params(struct br__rank *r, int in_memory, struct br_err *err)
 {
     br__pass_drop(r);
+    br__device_drop_weights(&r->dev);
     br__params_close(r->params);
-    return br__params_open(&r->params, r->m->weights, 1, err);
+    return br__params_open(&r->params, r->m->weights, in_memory || br__device_is_host(&r->dev),
+                           err);
 }
 
 /* Which params there are shows in a graph of one token. */
 static int open_store(struct br__trainer *t, struct br_err *err)
 {
     struct pass probe = {.n_tokens = 1, .n_seqs = 1};
-    int rc = build_pass(t, &probe, err);
+    int rc = t->rank->params->host ? 0 : reopen_params(t->rank, 1, err);
+    if (!rc)
+        rc = build_pass(t, &probe, err);
     t->n_moe = probe.losses.n_moe;
     br__compiled_free(probe.compiled);
     if (!rc)
-        rc = br__store_open(&t->store, t->rank, t->o.values, err);
-    return rc ? rc : reopen_params(t->rank, err);
+        rc = br__store_open(&t->store, t->rank, t->afar.host, t->o.values, err);
+    if (!rc)
+        rc = reopen_params(t->rank, 1, err);
+    return rc ? rc : br__afar_make_sums(&t->afar, &t->store, err);
 }
 
 int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct br__train_opts *o,
@@ -561,7 +569,9 @@ int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct b
     t->m = m;
     t->rank = &m->ranks[0];
     t->o = *o;
-    rc = open_store(t, err);
+    rc = br__afar_open(&t->afar, t->rank, err);
+    if (!rc)
+        rc = open_store(t, err);
     size_t experts = (size_t)m->weights->cfg->n_experts;
     if (!rc) {
         t->past = br__calloc(t->n_moe * experts + 1, sizeof *t->past);
@@ -584,8 +594,9 @@ void br__trainer_close(struct br__trainer *t)
     for (size_t i = 0; i < KEPT_GRAPHS; i++)
         pass_free(t->passes[i]);
     br__store_close(&t->store);
-    if (reopen_params(t->rank, NULL))
+    if (reopen_params(t->rank, 0, NULL))
         t->rank->params = NULL;
+    br__afar_close(&t->afar);
     br__free(t->past);
     br__free(t->aux);
     br__free(t->z);
@@ -624,19 +635,25 @@ int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
 
 struct br__device *br__trainer_device(struct br__trainer *t)
 {
-    return &t->rank->dev;
+    return t->afar.host;
 }
 
 int br__trainer_zero(struct br__trainer *t, struct br_err *err)
 {
     memset(t->past, 0, t->n_moe * (size_t)t->m->weights->cfg->n_experts * sizeof *t->past);
     t->n_past = 0;
-    return br__store_zero_grads(&t->store, err);
+    int rc = br__afar_zero(&t->afar, &t->store, err);
+    return rc ? rc : br__store_zero_grads(&t->store, err);
+}
+
+int br__trainer_gradients(struct br__trainer *t, struct br_err *err)
+{
+    return br__afar_fetch(&t->afar, &t->store, err);
 }
 
 int br__trainer_updated(struct br__trainer *t, int rounded, struct br_err *err)
 {
     int rc = br__store_round(&t->store, rounded, err);
     br__params_refresh(t->rank->params);
-    return rc;
+    return rc ? rc : br__afar_renew(&t->afar, t->rank->params, err);
 }

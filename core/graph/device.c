@@ -61,14 +61,23 @@ static int device_upload(struct br__device *d, const struct br__stored *s, unsig
     return rc;
 }
 
+/* NULL: it is not there. */
+static struct br__placed *placed_of(const struct br__device *d, const struct br__stored *s)
+{
+    for (size_t i = 0; i < d->n_placed; i++)
+        if (d->placed[i].stored == s)
+            return &d->placed[i];
+    return NULL;
+}
+
 int br__device_place(struct br__device *d, const struct br__stored *s, void **data,
                      struct br_err *err)
 {
-    for (size_t i = 0; i < d->n_placed; i++)
-        if (d->placed[i].stored == s) {
-            *data = d->placed[i].data;
-            return 0;
-        }
+    const struct br__placed *there = placed_of(d, s);
+    if (there) {
+        *data = there->data;
+        return 0;
+    }
     size_t n = stored_bytes(s);
     if (br__grow(&d->placed, &d->cap_placed, d->n_placed, sizeof *d->placed))
         return br__nomem(err, "for weights");
@@ -83,6 +92,19 @@ int br__device_place(struct br__device *d, const struct br__stored *s, void **da
     d->placed[d->n_placed++] = (struct br__placed){s, *data};
     d->placed_bytes += n;
     return 0;
+}
+
+int br__device_renew(struct br__device *d, const struct br__stored *s, struct br_err *err)
+{
+    const struct br__placed *there = placed_of(d, s);
+    return there ? device_upload(d, s, there->data, stored_bytes(s), err) : 0;
+}
+
+void br__device_drop_weights(struct br__device *d)
+{
+    for (size_t i = 0; i < d->n_placed; i++)
+        d->backend.free(d->device, d->placed[i].data);
+    d->n_placed = d->placed_bytes = 0;
 }
 
 /* ---- work memory ----------------------------------------------------------------------------- */
@@ -120,6 +142,11 @@ void br__device_free(struct br__device *d, void *p)
 {
     if (p)
         d->backend.free(d->device, p);
+}
+
+int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
+{
+    return d->backend.download(d->device, to, from, n, err);
 }
 
 /* ---- one op by itself ------------------------------------------------------------------------ */
@@ -172,8 +199,7 @@ int br__device_call(struct br__device *d, const struct br_call *c, struct br_err
 void br__device_release(struct br__device *d)
 {
     const struct br_backend *b = &d->backend;
-    for (size_t i = 0; i < d->n_placed; i++)
-        b->free(d->device, d->placed[i].data);
+    br__device_drop_weights(d);
     br__free(d->placed);
     if (d->work)
         b->free(d->device, d->work);

@@ -213,7 +213,7 @@ int br__program_bytes(const struct br__program *p, struct br__device *d, uint64_
     int rc = alloc_calls(f, err);
     if (!rc)
         rc = make_leaves(f, err);
-    if (!rc)
+    if (!rc && br__device_is_host(d))
         rc = place_weights(f, err);
     if (!rc) {
         fill_calls(f);

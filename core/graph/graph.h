@@ -152,6 +152,14 @@ uint64_t br__device_bytes(const struct br__device *d); /* work, scratch and weig
  * are written. */
 void *br__device_alloc(struct br__device *d, size_t n);
 void br__device_free(struct br__device *d, void *p); /* NULL is fine */
+/* n bytes at `from` in the device's memory to the host's. */
+int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n,
+                     struct br_err *err) BR_MUST_CHECK;
+/* The bytes of a weight have changed: its copy on the device follows, if there is one. */
+int br__device_renew(struct br__device *d, const struct br__stored *s,
+                     struct br_err *err) BR_MUST_CHECK;
+/* Forget all copies of weights.  No frame may be left that uses one. */
+void br__device_drop_weights(struct br__device *d);
 /* Run one op outside of any graph, on the device's memory: op, n_in, in, n_out, out and attr of the
  * call are set, shapes as ops.def has them.  BR_E_UNSUPPORTED: no kernel for these dtypes. */
 int br__device_call(struct br__device *d, const struct br_call *c,

@@ -12,6 +12,7 @@
 #include "http.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@ struct transfer {
     char *url; /* a copy: q.url is this one; q.token is cleared once the headers are made */
     char shown[BR__URL_SHOWN];
     struct br__http_reply reply;
+    uint64_t sent; /* of a PUT's bytes */
     int heads;     /* how many began */
     int head_done; /* on_head was called for the reply that counts */
     int rc;        /* what a callback returned */
@@ -194,16 +196,30 @@ static int add_header(struct transfer *t, const char *line)
     return BR_OK;
 }
 
+static int add_named(struct transfer *t, const char *name, const char *value)
+{
+    struct br__buf b = {0};
+    br__buf_puts(&b, name);
+    br__buf_puts(&b, value);
+    int rc = b.failed ? BR_E_NOMEM : add_header(t, b.p);
+    br__buf_free(&b);
+    return rc;
+}
+
 /* Authorization goes to the server only: it is no header of a proxy's CONNECT. */
 static int set_headers(struct transfer *t)
 {
     int rc = add_header(t, "Accept-Encoding: identity");
-    if (!rc && t->q.token) {
-        struct br__buf b = {0};
-        br__buf_printf(&b, "Authorization: Bearer %s", t->q.token);
-        rc = b.failed ? BR_E_NOMEM : add_header(t, b.p);
-        br__buf_free(&b);
-    }
+    if (!rc && (t->q.post || t->q.put)) /* no question whether the body may come */
+        rc = add_header(t, "Expect:");
+    if (!rc && t->q.put)
+        rc = add_header(t, "Content-Type: application/octet-stream");
+    if (!rc && t->q.post)
+        rc = add_named(t, "Content-Type: ", t->q.post);
+    if (!rc && t->q.accept)
+        rc = add_named(t, "Accept: ", t->q.accept);
+    if (!rc && t->q.token)
+        rc = add_named(t, "Authorization: Bearer ", t->q.token);
     if (!rc && (curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers) ||
                 curl_easy_setopt(t->easy, CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE)))
         rc = BR_E_NOMEM;
@@ -217,6 +233,55 @@ static int set_range(struct transfer *t)
         return 0;
     snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, t->q.from, t->q.from + t->q.n - 1);
     return curl_easy_setopt(t->easy, CURLOPT_RANGE, range);
+}
+
+/* The next bytes of a PUT. */
+static size_t on_read(char *p, size_t size, size_t n, void *arg)
+{
+    struct transfer *t = arg;
+    size_t want = (size_t)BR__MIN((uint64_t)n * size, t->q.n_send - t->sent);
+    ssize_t k = 0;
+    if (want)
+        do
+            k = br__io.pread(t->q.fd, p, want, (off_t)(t->q.send_from + t->sent));
+        while (k < 0 && errno == EINTR);
+    if (want && k <= 0) {
+        t->rc = br_fail(&t->err, BR_E_IO, "a file that is sent to '%s' cannot be read%s", t->shown,
+                        k ? "" : ": it has become shorter");
+        return CURL_READFUNC_ABORT;
+    }
+    t->sent += (uint64_t)k;
+    if (t->q.on_sent)
+        t->q.on_sent(t->q.ud, t->sent);
+    return (size_t)k;
+}
+
+/* The connection was closed before anything came through: from the beginning on another one. */
+static int on_seek(void *arg, curl_off_t off, int origin)
+{
+    struct transfer *t = arg;
+    if (origin != SEEK_SET || off < 0 || (uint64_t)off > t->q.n_send)
+        return CURL_SEEKFUNC_CANTSEEK;
+    t->sent = (uint64_t)off;
+    return CURL_SEEKFUNC_OK;
+}
+
+static int set_body(struct transfer *t)
+{
+    CURL *e = t->easy;
+    if (t->q.post) /* libcurl itself sends again what a kept connection has lost */
+        return curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, t->q.attempts == 1 ? 1L : 0L) ||
+               curl_easy_setopt(e, CURLOPT_POST, 1L) ||
+               curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->q.n_send) ||
+               curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->q.data ? t->q.data : "");
+    if (t->q.put)
+        return curl_easy_setopt(e, CURLOPT_UPLOAD, 1L) ||
+               curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)t->q.n_send) ||
+               curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read) ||
+               curl_easy_setopt(e, CURLOPT_READDATA, t) ||
+               curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek) ||
+               curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
+    return curl_easy_setopt(e, CURLOPT_NOBODY, t->q.head ? 1L : 0L);
 }
 
 /* HTTP/1.1, so that each range has a TCP connection of its own. */
@@ -236,11 +301,10 @@ static int set_options(struct transfer *t)
     if (ca)
         SET(CURLOPT_CAINFO, ca);
     SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_NOBODY, t->q.head ? 1L : 0L);
     SET(CURLOPT_CONNECTTIMEOUT, (long)o->connect_s);
     SET(CURLOPT_LOW_SPEED_LIMIT, TOO_SLOW);
     SET(CURLOPT_TIMEOUT, (long)t->q.timeout_s);
-    SET(CURLOPT_LOW_SPEED_TIME, (long)o->stall_s);
+    SET(CURLOPT_LOW_SPEED_TIME, (long)(t->q.patient ? BR__HTTP_PATIENCE_S : o->stall_s));
     SET(CURLOPT_BUFFERSIZE, BUFFER);
     SET(CURLOPT_USERAGENT, "bridge");
     SET(CURLOPT_ERRORBUFFER, t->why);
@@ -251,7 +315,7 @@ static int set_options(struct transfer *t)
     SET(CURLOPT_WRITEDATA, t);
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 #undef SET
-    return bad || set_range(t) || set_headers(t) ? BR_E_NOMEM : BR_OK;
+    return bad || set_body(t) || set_range(t) || set_headers(t) ? BR_E_NOMEM : BR_OK;
 }
 
 /* Would the same request fail again?  Network errors may pass, these do not. */

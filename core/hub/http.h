@@ -38,9 +38,17 @@ struct br__http_reply {
 /* Value of a header, whatever the case of its name (arena), or NULL. */
 const char *br__http_header(struct br__arena *a, const struct br__http_reply *r, const char *name);
 
+#define BR__HTTP_PATIENCE_S 180
 struct br__http_request {
     const char *url;
-    int head;          /* HEAD in place of GET */
+    int head; /* HEAD in place of GET */
+    /* POST of `data`, or PUT of n_send bytes of the file `fd` from send_from on; both stay the
+     * caller's until on_end.  Nothing: a GET. */
+    const char *post, *accept; /* content type of what is posted, and of the answer; or NULL */
+    const void *data;
+    int put, fd;
+    uint64_t send_from, n_send;
+    int patient;       /* the answer may take minutes: silence of up to BR__HTTP_PATIENCE_S */
     const char *token; /* sent as "Authorization: Bearer" of this request only; NULL = none */
     uint64_t from, n;  /* n > 0: ask for bytes [from, from + n) */
     int timeout_s;     /* seconds for the whole request; 0 = no limit but stall_s */
@@ -49,6 +57,9 @@ struct br__http_request {
     int (*on_head)(void *ud, const struct br__http_reply *r, struct br_err *err);
     /* The next bytes of the body; may be NULL, then they are dropped. */
     int (*on_body)(void *ud, const void *p, size_t n, struct br_err *err);
+    /* That many bytes of the request are given to the network in all; fewer than before if they
+     * begin again.  May be NULL. */
+    void (*on_sent)(void *ud, uint64_t n);
     /* The transfer ended; it may be started again from here.  rc: 0 = a complete reply of any
      * status; what a callback returned; BR_E_NETWORK, with the reason in err. */
     void (*on_end)(void *ud, const struct br__http_reply *r, int rc, const struct br_err *err);
@@ -61,8 +72,9 @@ int br__http_start(struct br__http *h, const struct br__http_request *q,
 int br__http_poll(struct br__http *h, int ms, size_t *running, struct br_err *err) BR_MUST_CHECK;
 void br__http_drop(struct br__http *h,
                    void *ud); /* end the transfers of `ud`; no callback is called */
-/* Send one request and wait for it; repeat it while the failure may be temporary.  The body goes to
- * *body (NULL: dropped), at most body->max bytes.  Any other status is for the caller to judge. */
+/* Send one request that is no PUT and wait for it; repeat it while the failure may be temporary.
+ * The body goes to *body (NULL: dropped), at most body->max bytes.  Any other status is for the
+ * caller to judge. */
 int br__http_fetch(struct br__http *h, const struct br__http_request *q,
                    struct br__http_reply *reply, struct br__buf *body,
                    struct br_err *err) BR_MUST_CHECK;

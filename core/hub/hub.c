@@ -1,8 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hub.c - one model or data set of the Hugging Face hub: token, commit, files, and what an answer
- * that is none means, and the parts of the cache that are not blobs.
+/* hub.c - one model or data set of the Hugging Face hub: commit, files, and what an answer that is
+ * none means, and the parts of the cache that are not blobs.
  *
- *   settings   environment, token, endpoint, where the cache is
  *   asking     addresses, who sees the token, refusals
  *   commit     a revision's commit and its listing, from the hub or from what earlier runs left
  *   cache      refs, listings, links, absent files
@@ -23,238 +22,6 @@
 #define FILES_MAX 1000000
 #define LISTING_MAX (128u << 20) /* bytes of all pages */
 
-/* What the id is of, in messages; in addresses "models/" is left out, but below api/. */
-static const char *hub_kind(const struct br__hub *h)
-{
-    return h->o.dataset ? "data set" : "model";
-}
-
-static const char *hub_api(const struct br__hub *h)
-{
-    return h->o.dataset ? "datasets" : "models";
-}
-
-static const char *hub_prefix(const struct br__hub *h)
-{
-    return h->o.dataset ? "datasets/" : "";
-}
-
-static int hub_nomem(const struct br__hub *h, struct br_err *err)
-{
-    return br__nomem(err, "with the %s '%s'", hub_kind(h), h->id ? h->id : "");
-}
-
-/* ---- settings -------------------------------------------------------------------------------- */
-
-static const char *hub_env(const char *name)
-{
-    const char *v = getenv(name);
-    return v && *v ? v : NULL;
-}
-
-static int env_true(const char *name)
-{
-    static const char *const yes[] = {"1", "on", "yes", "true"};
-    const char *v = hub_env(name);
-    for (size_t i = 0; v && i < BR_COUNTOF(yes); i++)
-        if (!strcasecmp(v, yes[i]))
-            return 1;
-    return 0;
-}
-
-/* Replace "~" at the beginning by HOME. */
-static const char *hub_expand(struct br__arena *a, const char *path)
-{
-    const char *home = hub_env("HOME");
-    if (br__starts(path, "~/") && home)
-        return br__arena_printf(a, "%s%s", home, path + 1);
-    return br__arena_strdup(a, path);
-}
-
-/* Hugging Face's own directory; NULL if no variable gives one. */
-static const char *hf_home(struct br__arena *a)
-{
-    const char *base;
-    if ((base = hub_env("HF_HOME")))
-        return hub_expand(a, base);
-    if ((base = hub_env("XDG_CACHE_HOME")))
-        return br__arena_printf(a, "%s/huggingface", hub_expand(a, base));
-    if ((base = hub_env("HOME")))
-        return br__arena_printf(a, "%s/.cache/huggingface", base);
-    return NULL;
-}
-
-int br__hf_cache_root(struct br__arena *a, const char *id, const char **root, struct br_err *err)
-{
-    const char *base = hub_env("HF_HUB_CACHE");
-    base = base ? base : hub_env("HUGGINGFACE_HUB_CACHE");
-    if (base)
-        *root = hub_expand(a, base);
-    else if ((base = hf_home(a)))
-        *root = br__arena_printf(a, "%s/hub", base);
-    else
-        return br_fail(err, BR_E_NOTFOUND,
-                       "'%s' is not a directory, and nothing says where the Hugging Face cache is: "
-                       "set HF_HUB_CACHE or HF_HOME",
-                       id);
-    return *root ? BR_OK : br__nomem(err, "looking up '%s'", id);
-}
-
-/* The token goes into a header: refuse blanks and line ends. */
-static int set_token(struct br__hub *h, const char *text, const char *from, struct br_err *err)
-{
-    while (isspace((unsigned char)*text))
-        text++;
-    size_t n = strlen(text);
-    while (n && isspace((unsigned char)text[n - 1]))
-        n--;
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)text[i] <= 0x20 || (unsigned char)text[i] >= 0x7f)
-            return br_fail(err, BR_E_USAGE,
-                           "%s does not hold a token: character %zu is none of one", from, i + 1);
-    if (!n)
-        return BR_OK;
-    h->token = br__arena_strndup(&h->arena, text, n);
-    return h->token ? BR_OK : hub_nomem(h, err);
-}
-
-static int find_token(struct br__hub *h, struct br_err *err)
-{
-    static const char *const names[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"};
-    if (h->o.token)
-        return set_token(h, h->o.token, "--token", err);
-    if (env_true("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
-        return BR_OK;
-    for (size_t i = 0; i < BR_COUNTOF(names); i++)
-        if (hub_env(names[i]))
-            return set_token(h, hub_env(names[i]), names[i], err);
-    const char *path = hub_env("HF_TOKEN_PATH"), *home = hf_home(&h->arena);
-    if (path)
-        path = hub_expand(&h->arena, path);
-    else if (home)
-        path = br__arena_printf(&h->arena, "%s/token", home);
-    char *text = NULL;
-    if (!path || br__read_text(path, 4096, &text, NULL, NULL))
-        return BR_OK; /* no token file: not logged in */
-    int rc = set_token(h, text, path, err);
-    br__free(text);
-    return rc;
-}
-
-/* The reason for a wait before a request is repeated. */
-static void tell_wait(void *ud, const char *what, int status, int64_t ms)
-{
-    const struct br__hub *h = ud;
-    if (status)
-        br__note(h->o.listener, "'%s' answers %d: trying again in %lld seconds", what, status,
-                 (long long)(ms / 1000));
-    else
-        br__note(h->o.listener, "'%s' does not answer: trying again in %lld seconds", what,
-                 (long long)(ms / 1000));
-}
-
-static void tell_slow(void *ud, const char *what, int attempt, int attempts)
-{
-    const struct br__hub *h = ud;
-    br__note(h->o.listener, "waiting for '%s', try %d of %d", what, attempt, attempts);
-}
-
-static int find_endpoint(struct br__hub *h, struct br_err *err)
-{
-    const char *base = hub_env("HF_ENDPOINT"), *url;
-    int rc = br__http_join(&h->arena, base ? base : "https://huggingface.co", "", &url, err);
-    if (rc) {
-        br_wrap(err, "HF_ENDPOINT");
-        return rc;
-    }
-    size_t n = strlen(base ? base : url);
-    h->endpoint = br__arena_strdup(&h->arena, base ? base : url);
-    if (!h->endpoint)
-        return hub_nomem(h, err);
-    while (n && h->endpoint[n - 1] == '/')
-        n--;
-    h->endpoint = br__arena_strndup(&h->arena, h->endpoint, n);
-    if (!h->endpoint)
-        return hub_nomem(h, err);
-    h->http_opts = (struct br__http_opts){.allow_plain = br__starts(h->endpoint, "http://"),
-                                          .waiting = tell_wait,
-                                          .slow = tell_slow,
-                                          .ud = h,
-                                          .stall_s = h->o.stall_s,
-                                          .document_s = h->o.document_s,
-                                          .backoff_ms = h->o.backoff_ms};
-    return BR_OK;
-}
-
-/* One component of a hub id or of a revision: letters, digits, '.', '_' and '-', and no dot first.
- */
-static int component_ok(const char *s, size_t n)
-{
-    if (n == 0 || n > 96 || s[0] == '.')
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        if (!isalnum((unsigned char)s[i]) && !strchr("._-", s[i]))
-            return 0;
-    return 1;
-}
-
-/* "org/name", of a data set also "name".  The few old models whose id has no slash are of no family
- * that bridge knows, while a directory's name is easily mistyped: no question to the hub. */
-static int id_ok(const char *id, int dataset)
-{
-    const char *slash = strchr(id, '/');
-    if (!slash)
-        return dataset && component_ok(id, strlen(id));
-    return component_ok(id, (size_t)(slash - id)) && component_ok(slash + 1, strlen(slash + 1));
-}
-
-/* A revision names a file below refs/ and may contain '/': every component must be harmless. */
-static int revision_ok(const char *rev)
-{
-    for (;;) {
-        size_t n = strcspn(rev, "/");
-        if (!component_ok(rev, n))
-            return 0;
-        if (!rev[n])
-            return 1;
-        rev += n + 1;
-    }
-}
-
-static int is_commit(const char *s)
-{
-    return strlen(s) == 40 && strspn(s, "0123456789abcdef") == 40;
-}
-
-static int set_id(struct br__hub *h, const char *id_at_rev, struct br_err *err)
-{
-    struct br__arena *a = &h->arena;
-    size_t n = strcspn(id_at_rev, "@");
-    h->id = br__arena_strndup(a, id_at_rev, n);
-    h->rev = br__arena_strdup(a, id_at_rev[n] ? id_at_rev + n + 1 : "main");
-    if (!h->id || !h->rev)
-        return hub_nomem(h, err);
-    if (!id_ok(h->id, h->o.dataset))
-        return br_fail(err, BR_E_NOTFOUND,
-                       "'%s' is neither a directory nor of the form ORG/NAME[@REVISION]",
-                       id_at_rev);
-    if (!revision_ok(h->rev))
-        return br_fail(err, BR_E_USAGE, "'%s' is not a revision that a %s of the hub can have",
-                       h->rev, hub_kind(h));
-    const char *slash = strchr(h->id, '/');
-    h->folder = slash ? br__arena_printf(a, "%s--%.*s--%s", hub_api(h), (int)(slash - h->id), h->id,
-                                         slash + 1)
-                      : br__arena_printf(a, "%s--%s", hub_api(h), h->id);
-    h->root = h->o.cache_dir;
-    int rc = !h->folder ? hub_nomem(h, err)
-             : h->root  ? BR_OK
-                        : br__hf_cache_root(&h->arena, h->id, &h->root, err);
-    if (rc)
-        return rc;
-    h->dir = br__arena_printf(a, "%s/%s", h->root, h->folder);
-    return h->dir ? BR_OK : hub_nomem(h, err);
-}
-
 /* ---- asking ---------------------------------------------------------------------------------- */
 
 int br__hub_client(struct br__hub *h, struct br_err *err)
@@ -265,7 +32,7 @@ int br__hub_client(struct br__hub *h, struct br_err *err)
 const char *br__hub_url(struct br__hub *h, struct br__arena *a, const char *path)
 {
     const char *escaped = br__http_escape(a, path, "/");
-    return escaped ? br__arena_printf(a, "%s/%s%s/resolve/%s/%s", h->endpoint, hub_prefix(h), h->id,
+    return escaped ? br__arena_printf(a, "%s/%s%s/resolve/%s/%s", h->endpoint, h->prefix, h->id,
                                       h->commit, escaped)
                    : NULL;
 }
@@ -295,7 +62,7 @@ static const char *hub_suggest(struct br__hub *h, const char *url, const char *i
     const char *near = NULL, *text = "";
     if (url && !hub_ask(h, url, 1, &r, &body, NULL) && r.status == 200)
         near = br__hub_nearest(&h->arena, body.p ? body.p : "", body.n, in, key, word);
-    if (near)
+    if (near && strcmp(near, word) != 0)
         text = br__arena_printf(&h->arena, "; did you mean '%s'?", near);
     br__http_reply_free(&r);
     br__buf_free(&body);
@@ -309,15 +76,15 @@ static const char *near_id(struct br__hub *h)
         return "";
     return hub_suggest(h,
                        br__arena_printf(&h->arena, "%s/api/%s?author=%.*s&limit=200", h->endpoint,
-                                        hub_api(h), (int)(slash - h->id), h->id),
+                                        h->api, (int)(slash - h->id), h->id),
                        NULL, "id", h->id);
 }
 
 static const char *near_revision(struct br__hub *h)
 {
-    return hub_suggest(
-        h, br__arena_printf(&h->arena, "%s/api/%s/%s/refs", h->endpoint, hub_api(h), h->id),
-        "branches", "name", h->rev);
+    return hub_suggest(h,
+                       br__arena_printf(&h->arena, "%s/api/%s/%s/refs", h->endpoint, h->api, h->id),
+                       "branches", "name", h->rev);
 }
 
 static int refuse_gated(struct br__hub *h, struct br_err *err)
@@ -327,11 +94,11 @@ static int refuse_gated(struct br__hub *h, struct br_err *err)
                        "'%s' is open only to accounts that accepted its terms, and no token was "
                        "sent: accept them at %s/%s%s, then set HF_TOKEN to a token of that account "
                        "(or run 'hf auth login')",
-                       h->id, h->endpoint, hub_prefix(h), h->id);
+                       h->id, h->endpoint, h->prefix, h->id);
     return br_fail(err, BR_E_ACCESS,
                    "'%s' is open only to accounts that accepted its terms, and the account of the "
                    "token is none of them: accept them at %s/%s%s",
-                   h->id, h->endpoint, hub_prefix(h), h->id);
+                   h->id, h->endpoint, h->prefix, h->id);
 }
 
 static int hub_refuse(struct br__hub *h, const char *url, const struct br__http_reply *r,
@@ -349,7 +116,7 @@ static int hub_refuse(struct br__hub *h, const char *url, const struct br__http_
         return br_fail(err, BR_E_NOTFOUND,
                        "the hub has no %s '%s'%s (if it is private, set HF_TOKEN to a token "
                        "that may see it)",
-                       hub_kind(h), h->id, near_id(h));
+                       h->kind, h->id, near_id(h));
     if (!strcmp(code, "RevisionNotFound"))
         return br_fail(err, BR_E_NOTFOUND, "'%s' has no revision '%s'%s", h->id, h->rev,
                        near_revision(h));
@@ -411,7 +178,7 @@ int br__hub_located(struct br__hub *h, struct br__arena *a, const struct br__hub
     *next = *location = NULL;
     if (r->status == 200) {
         *location = br__arena_strdup(a, url);
-        return *location ? check_head(a, h, f, r, err) : hub_nomem(h, err);
+        return *location ? check_head(a, h, f, r, err) : br__hub_nomem(h, err);
     }
     const char *to = br__http_header(a, r, "Location");
     if (r->status / 100 != 3 || !to)
@@ -455,7 +222,7 @@ static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
     const char *path = br__arena_printf(&h->arena, "%s/refs/%s", h->dir, h->rev);
     *commit = NULL;
     if (!path)
-        return hub_nomem(h, err);
+        return br__hub_nomem(h, err);
     int rc = br__read_text(path, 4096, &text, &n, err);
     if (rc == BR_E_NOTFOUND)
         return br_fail(err, rc, "revision '%s' of '%s' is not in the local cache (no '%s')", h->rev,
@@ -464,10 +231,10 @@ static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
         return rc;
     while (n && isspace((unsigned char)text[n - 1]))
         text[--n] = '\0';
-    if (!is_commit(text))
+    if (!br__hub_is_commit(text))
         rc = br_fail(err, BR_E_FORMAT, "'%s' does not hold a commit of 40 hex digits", path);
     else if (!(*commit = br__arena_strdup(&h->arena, text)))
-        rc = hub_nomem(h, err);
+        rc = br__hub_nomem(h, err);
     br__free(text);
     return rc;
 }
@@ -475,10 +242,10 @@ static int read_ref(struct br__hub *h, const char **commit, struct br_err *err)
 static int write_ref(struct br__hub *h, struct br_err *err)
 {
     const char *old;
-    if (is_commit(h->rev) || (!read_ref(h, &old, NULL) && !strcmp(old, h->commit)))
+    if (br__hub_is_commit(h->rev) || (!read_ref(h, &old, NULL) && !strcmp(old, h->commit)))
         return BR_OK;
     const char *path = br__arena_printf(&h->arena, "%s/refs/%s", h->dir, h->rev);
-    return path ? put_text(h, path, h->commit, strlen(h->commit), err) : hub_nomem(h, err);
+    return path ? put_text(h, path, h->commit, strlen(h->commit), err) : br__hub_nomem(h, err);
 }
 
 static const char *tree_path(struct br__hub *h)
@@ -495,7 +262,7 @@ static int read_tree(struct br__hub *h, int *found, struct br_err *err)
     const char *path = tree_path(h);
     *found = 0;
     if (!path)
-        return hub_nomem(h, err);
+        return br__hub_nomem(h, err);
     if (br__read_text(path, BR__HUB_JSON_MAX, &text, &n, NULL))
         return BR_OK;
     int rc = br__hub_parse_cached_tree(&h->arena, text, n, &list, NULL);
@@ -538,7 +305,7 @@ int br__hub_link(struct br__hub *h, const struct br__hub_file *f, struct br_err 
             br__buf_puts(&target, "../");
     br__buf_printf(&target, "blobs/%s", f->etag);
     struct br__dir d = {.fd = -1};
-    int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : hub_nomem(h, err);
+    int rc = at && !target.failed ? br__dir_below(&d, h->dir, at, 1, err) : br__hub_nomem(h, err);
     /* Replace an existing link: one of another process, or one to a deleted blob. */
     if (!rc && !br__hub_has(h, f->path))
         rc = br__dir_link(&d, br__path_base(at), target.p, err);
@@ -566,7 +333,7 @@ static int set_commit(struct br__hub *h, const char *commit, struct br_err *err)
 {
     h->commit = commit;
     h->snapshot = br__arena_printf(&h->arena, "%s/snapshots/%s", h->dir, commit);
-    return h->snapshot ? BR_OK : hub_nomem(h, err);
+    return h->snapshot ? BR_OK : br__hub_nomem(h, err);
 }
 
 /* Without a network: use what is in the cache. */
@@ -579,8 +346,8 @@ static int open_offline(struct br__hub *h, struct br_err *err)
         return br_fail(err, BR_E_NOTFOUND,
                        "'%s' is neither a directory nor a %s in the local Hugging Face cache "
                        "(no '%s'; HF_HUB_CACHE or HF_HOME say where it is)",
-                       h->id, hub_kind(h), h->dir);
-    if (!is_commit(h->rev) && (rc = read_ref(h, &commit, err)))
+                       h->id, h->kind, h->dir);
+    if (!br__hub_is_commit(h->rev) && (rc = read_ref(h, &commit, err)))
         return rc;
     if ((rc = set_commit(h, commit, err)))
         return rc;
@@ -627,9 +394,9 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     struct br__hub_list list = {0};
     struct br__buf text = {0};
     const char *url = br__arena_printf(&h->arena, "%s/api/%s/%s/tree/%s?recursive=true",
-                                       h->endpoint, hub_api(h), h->id, h->commit);
+                                       h->endpoint, h->api, h->id, h->commit);
     size_t bytes = 0;
-    int rc = url ? BR_OK : hub_nomem(h, err);
+    int rc = url ? BR_OK : br__hub_nomem(h, err);
     for (int page = 0; !rc && url; page++)
         rc = page < PAGES_MAX
                  ? ask_page(h, url, &list, &bytes, &url, err)
@@ -640,7 +407,7 @@ static int ask_tree(struct br__hub *h, struct br_err *err)
     h->files = list.files;
     h->n_files = list.n;
     if (!rc && br__hub_tree_text(&text, list.files, list.n))
-        rc = hub_nomem(h, err);
+        rc = br__hub_nomem(h, err);
     const char *path = rc ? NULL : tree_path(h);
     if (path)
         rc = put_text(h, path, text.p, text.n, err);
@@ -664,9 +431,9 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
     struct br__buf body = {0};
     const char *commit, *rev = br__http_escape(&h->arena, h->rev, "");
     const char *url = rev ? br__arena_printf(&h->arena, "%s/api/%s/%s/revision/%s", h->endpoint,
-                                             hub_api(h), h->id, rev)
+                                             h->api, h->id, rev)
                           : NULL;
-    int rc = url ? hub_ask(h, url, is_cached(h), &r, &body, err) : hub_nomem(h, err);
+    int rc = url ? hub_ask(h, url, is_cached(h), &r, &body, err) : br__hub_nomem(h, err);
     if (!rc && r.status != 200)
         rc = br__hub_refused(h, url, &r, err);
     if (!rc)
@@ -682,7 +449,7 @@ static int ask_commit(struct br__hub *h, struct br_err *err)
 static int open_online(struct br__hub *h, struct br_err *err)
 {
     int found;
-    int rc = is_commit(h->rev) ? set_commit(h, h->rev, err) : ask_commit(h, err);
+    int rc = br__hub_is_commit(h->rev) ? set_commit(h, h->rev, err) : ask_commit(h, err);
     if (!rc)
         rc = read_tree(h, &found, err);
     if (!rc && !found)
@@ -706,25 +473,17 @@ static int fall_back(struct br__hub *h, struct br_err *err)
 int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__hub_opts *o,
                  struct br_err *err)
 {
+    struct br__hub *h;
     *out = NULL;
-    struct br__hub *h = br__calloc(1, sizeof *h);
-    if (!h)
-        return br__nomem(err, "looking up '%s'", id_at_rev);
-    if (o)
-        h->o = *o;
-    pthread_mutex_init(&h->lock, NULL);
-    int rc = set_id(h, id_at_rev, err);
-    if (!rc)
-        rc = find_endpoint(h, err);
-    if (!rc)
-        rc = find_token(h, err);
-    if (!rc &&
-        (h->o.local_only || env_true("HF_HUB_OFFLINE") || env_true("TRANSFORMERS_OFFLINE"))) {
+    int rc = br__hub_new(&h, id_at_rev, o, err);
+    if (rc)
+        return rc;
+    if (h->o.local_only || br__hub_env_offline()) {
         rc = open_offline(h, err);
         if (rc == BR_E_NOTFOUND && err)
             br_fail(err, rc, "%s; %s, so it was not downloaded", err->msg,
                     h->o.local_only ? "only local files were asked for" : "HF_HUB_OFFLINE is set");
-    } else if (!rc) {
+    } else {
         struct br_err why = BR_ERR_INIT;
         rc = open_online(h, &why);
         if (rc && err)

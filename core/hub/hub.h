@@ -70,6 +70,45 @@ int br__hub_glob(const char *pattern, const char *path);
 int br__hf_cache_root(struct br__arena *a, const char *id, const char **root,
                       struct br_err *err) BR_MUST_CHECK;
 
+/* ---- upload.c: the files of a directory as a commit ------------------------------------------ */
+
+struct br__upload_file {
+    const char *path, *disk; /* in the repository; of this machine */
+    uint64_t size;
+    int lfs;      /* kept beside the repository (Git LFS); else a blob of the commit itself */
+    int ignored;  /* by the .gitignore that counts: not uploaded */
+    int same;     /* the revision has it already */
+    char oid[65]; /* sha256 of an LFS file, else git's id of the blob: its etag */
+    int64_t mtime_ns, ctime_ns; /* when it was read for that */
+};
+/* How far it is, for a thread that has to tell when it is interrupted. */
+struct br__upload_state {
+    _Atomic uint64_t kept;  /* bytes of whole files that the hub has taken in this call */
+    _Atomic int committing; /* 1: the commit was asked for; 2: it is made */
+};
+struct br__upload_opts {
+    struct br__hub_opts hub;
+    const char *message;                         /* of the commit; NULL: "Upload with bridge" */
+    const char *const *include, *const *exclude; /* patterns of br__hub_glob */
+    size_t n_include, n_exclude;
+    int create, closed; /* make repository and branch if they are missing; a private one */
+    int dry_run;        /* read and ask, send nothing */
+    struct br__upload_state *state; /* or NULL */
+};
+struct br__upload_result {
+    const struct br__upload_file *files; /* by path; in the arena */
+    size_t n_files, n_ignored, n_same, n_sent;
+    uint64_t bytes, sent;     /* of the files of the commit; of these, received by the hub now */
+    const char *commit, *url; /* NULL after a dry run */
+    int missing;              /* dry run: there is no such repository or branch yet */
+};
+/* Make the files below `dir` a commit of "org/name[@branch]": what the branch has besides stays.
+ * Large files are sent first, in parallel, each of them once whatever happens later; then the
+ * branch gets all of them at once, or nothing.  Refused if the branch moves on meanwhile. */
+int br__hub_upload(struct br__arena *a, const char *dir, const char *id_at_rev,
+                   const struct br__upload_opts *o, struct br__upload_result *r,
+                   struct br_err *err) BR_MUST_CHECK;
+
 /* ---- cache.c: what the cache holds ----------------------------------------------------------- */
 
 struct br__cache_revision {

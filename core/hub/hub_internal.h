@@ -16,14 +16,15 @@ struct br__hub {
     struct br__arena arena;
     struct br__hub_opts o;
     struct br__http_opts http_opts;
-    const char *id, *rev; /* "org/name", "main" */
-    const char *endpoint; /* without a slash at the end */
-    const char *token;    /* or NULL */
-    const char *root;     /* of the cache: HF_HUB_CACHE */
-    const char *folder;   /* models--org--name, datasets--org--name */
-    const char *dir;      /* root/folder */
-    const char *commit;   /* 40 hex digits */
-    const char *snapshot; /* dir/snapshots/commit */
+    const char *id, *rev;            /* "org/name", "main" */
+    const char *kind, *api, *prefix; /* in messages; in addresses below api/, and in others */
+    const char *endpoint;            /* without a slash at the end */
+    const char *token;               /* or NULL */
+    const char *root;                /* of the cache: HF_HUB_CACHE */
+    const char *folder;              /* models--org--name, datasets--org--name */
+    const char *dir;                 /* root/folder */
+    const char *commit;              /* 40 hex digits */
+    const char *snapshot;            /* dir/snapshots/commit */
     struct br__hub_file *files;
     size_t n_files;
     int offline;
@@ -32,6 +33,15 @@ struct br__hub {
     void (*blocks_free)(struct br__hub_cache *c);
     pthread_mutex_t lock; /* a refused request, in any thread, asks for similar names */
 };
+
+/* ---- settings.c ------------------------------------------------------------------------------ */
+
+/* Nothing is asked yet.  br__hub_close frees it. */
+int br__hub_new(struct br__hub **out, const char *id_at_rev, const struct br__hub_opts *o,
+                struct br_err *err) BR_MUST_CHECK;
+int br__hub_nomem(const struct br__hub *h, struct br_err *err);
+int br__hub_is_commit(const char *s); /* 40 hex digits */
+int br__hub_env_offline(void);        /* does the environment forbid to ask? */
 
 /* ---- hub.c ----------------------------------------------------------------------------------- */
 
@@ -112,6 +122,26 @@ int br__hub_hasher_ended(struct br__hub_hasher *s, struct br__hub_hash *h); /* h
 void br__hub_hasher_remove(struct br__hub_hasher *s, struct br__hub_hash *h);
 void br__hub_hasher_close(struct br__hub_hasher *s); /* NULL is fine */
 
+/* ---- put.c: bytes to the hub's store --------------------------------------------------------- */
+
+/* POST a JSON text to the endpoint and read the JSON that answers it, whatever the status.  Free
+ * *answer with br__json_free; NULL if it is none. */
+struct br__hub_post {
+    const char *url, *type; /* Content-Type; one that ends in "+json" is also asked for */
+    const struct br__buf *body;
+    int once;      /* ask once: another time may do it twice */
+    int anonymous; /* the address is signed: no token */
+};
+int br__hub_post(struct br__hub *h, const struct br__hub_post *p, struct br__http_reply *r,
+                 br__json **answer, struct br_err *err) BR_MUST_CHECK;
+/* The error for a POST that was not answered as wanted. */
+int br__hub_post_refused(struct br__hub *h, const char *url, const struct br__http_reply *r,
+                         const br__json *answer, struct br_err *err);
+/* Bring LFS files to where the hub wants them, by Git LFS's batch protocol and its transfers basic
+ * and multipart.  Files that it has are not sent.  *sent grows. */
+int br__hub_put(struct br__hub *h, struct br__upload_file *const *files, size_t n,
+                struct br__upload_state *state, uint64_t *sent, struct br_err *err) BR_MUST_CHECK;
+
 /* ---- parse.c: replies, which anybody may have written ---------------------------------------- */
 
 #define BR__HUB_JSON_MAX (64u << 20)
@@ -135,6 +165,18 @@ struct br__hub_list {
 };
 int br__hub_parse_tree(struct br__arena *a, const char *text, size_t n, struct br__hub_list *out,
                        struct br_err *err) BR_MUST_CHECK;
+/* Where the bytes of an LFS file go, by one element of "objects" of the batch protocol's answer. */
+struct br__hub_place {
+    const char *href, *verify; /* verify: or NULL */
+    const char **urls;         /* [n_parts], or NULL: href, for the only part */
+    uint64_t part_bytes;       /* of each but the last */
+    size_t n_parts;            /* 0: the hub has the file */
+};
+#define BR__HUB_PARTS_MAX 10000 /* of a file, as S3 has it */
+/* Addresses may be relative to the endpoint; what is no http address is refused. */
+int br__hub_parse_place(struct br__arena *a, const char *endpoint, const struct br__upload_file *f,
+                        const br__json *answer, struct br__hub_place *out,
+                        struct br_err *err) BR_MUST_CHECK;
 /* Write and read the listing as huggingface_hub keeps it, in trees/<commit>.json. */
 int br__hub_tree_text(struct br__buf *out, const struct br__hub_file *files,
                       size_t n) BR_MUST_CHECK;

@@ -245,6 +245,73 @@ int br__hub_list_check(struct br__hub_list *list, struct br_err *err)
     return check_folders(list, err);
 }
 
+/* ---- where an upload goes -------------------------------------------------------------------- */
+
+static int bad_place(const struct br__upload_file *f, const char *what, struct br_err *err)
+{
+    return br_fail(err, BR_E_FORMAT, "the hub's answer about '%s' %s", f->path, what);
+}
+
+/* The hub writes chunk_size as text, its clients take a number too; 0 if it is neither. */
+static uint64_t chunk_size(const br__json *j)
+{
+    uint64_t n;
+    int64_t v;
+    if (!br__json_u64(j, &n))
+        return n;
+    return br__parse_i64(br__json_str(j, ""), &v) || v < 0 ? 0 : (uint64_t)v;
+}
+
+/* The addresses of parts: members "1", "2" ... of the header. */
+static int parse_parts(struct br__arena *a, const char *endpoint, const struct br__upload_file *f,
+                       const br__json *header, struct br__hub_place *out, struct br_err *err)
+{
+    size_t found = 0;
+    out->part_bytes = chunk_size(br__json_get(header, "chunk_size"));
+    if (!out->part_bytes || (f->size - 1) / out->part_bytes >= BR__HUB_PARTS_MAX)
+        return bad_place(f, "has a chunk_size that does not fit it", err);
+    out->n_parts = (size_t)((f->size - 1) / out->part_bytes + 1);
+    out->urls = br__arena_alloc(a, out->n_parts * sizeof *out->urls);
+    if (!out->urls)
+        return br__nomem(err, "uploading '%s'", f->path);
+    for (const br__json *m = br__json_first(header); m; m = br__json_next(m)) {
+        int64_t number;
+        if (br__parse_i64(br__json_key(m), &number))
+            continue;
+        if (number < 1 || (uint64_t)number > out->n_parts || out->urls[number - 1])
+            return bad_place(f, "names parts that it does not have", err);
+        int rc = br__http_join(a, endpoint, br__json_str(m, "//"), &out->urls[number - 1], err);
+        if (rc)
+            return rc;
+        found++;
+    }
+    return found == out->n_parts ? BR_OK : bad_place(f, "does not say where all parts go", err);
+}
+
+int br__hub_parse_place(struct br__arena *a, const char *endpoint, const struct br__upload_file *f,
+                        const br__json *answer, struct br__hub_place *out, struct br_err *err)
+{
+    const br__json *refusal = br__json_get(answer, "error");
+    const br__json *put = br__json_get(answer, "actions.upload");
+    const br__json *verify = br__json_get(answer, "actions.verify");
+    const br__json *header = br__json_get(put, "header");
+    *out = (struct br__hub_place){0};
+    if (refusal)
+        return br_fail(err, BR_E_NOTFOUND, "the hub does not take '%s': %.300s", f->path,
+                       br__json_str(br__json_get(refusal, "message"), "no reason is given"));
+    if (!put)
+        return BR_OK;
+    int rc =
+        br__http_join(a, endpoint, br__json_str(br__json_get(put, "href"), "//"), &out->href, err);
+    if (!rc && verify)
+        rc = br__http_join(a, endpoint, br__json_str(br__json_get(verify, "href"), "//"),
+                           &out->verify, err);
+    out->part_bytes = f->size;
+    out->n_parts = 1;
+    return !rc && br__json_get(header, "chunk_size") ? parse_parts(a, endpoint, f, header, out, err)
+                                                     : rc;
+}
+
 /* ---- near names ------------------------------------------------------------------------------ */
 
 const char *br__hub_nearest(struct br__arena *a, const char *text, size_t n, const char *in,

@@ -152,10 +152,14 @@ int br__generate(struct br__llm_session *s, const struct br__gen_opts *o,
         rc = l.active ? 0 : br__nomem(err, "for generation");
     }
     int cancelled = 0;
+    br__llm_stop_by(s, o->cancelled, o->ud);
     while (!rc && !cancelled && (busy || l.begun < n)) {
         rc = loop_step(&l, &busy, err);
         cancelled = o->cancelled && o->cancelled(o->ud);
+        if (rc == BR_E_STOPPED && cancelled)
+            rc = BR_OK;
     }
+    br__llm_stop_by(s, NULL, NULL);
     for (size_t i = 0; l.active && i < l.n_active; i++)
         if (l.active[i].s)
             loop_end(&l.active[i], rc ? NULL : "cancelled");

@@ -55,7 +55,8 @@ struct br__gen_opts {
     const struct br_tokenizer *tok; /* NULL: ids only, no text and no stop texts */
     /* Text of a sequence as it comes, whole code points, without special tokens; may be NULL. */
     void (*on_text)(void *ud, size_t sequence, const char *text, size_t n);
-    int (*cancelled)(void *ud); /* asked after each step: 1 ends all sequences; may be NULL */
+    int (*cancelled)(
+        void *ud); /* asked after each step, and within a long prompt: 1 ends all; may be NULL */
     void *ud;
 };
 struct br__gen_sequence {

@@ -279,7 +279,9 @@ static void check_schedule(struct checker *c)
 
     if (warmup >= decay)
         check_say(c, v[BR__RK_train_iters].line ? BR__RK_train_iters : BR__RK_lr_warmup_iters,
-                  "lr_warmup_iters %" PRId64 " is not less than the %" PRId64 " steps of the decay",
+                  "lr_warmup_iters %" PRId64 " is not less than the %" PRId64
+                  " steps of the decay; "
+                  "set one of lr_warmup_iters, lr_decay_iters and train_iters",
                   warmup, decay);
     if (v[BR__RK_min_lr].f > v[BR__RK_lr].f)
         check_say(c, BR__RK_min_lr, "min_lr %g is more than lr %g", v[BR__RK_min_lr].f,

@@ -215,27 +215,38 @@ static int has_adapter(const struct br__recipe *r)
 }
 
 /* Parameters of the adapters on one rank.  An adapter of rank d over in -> out is d (in + out);
- * DoRA adds a magnitude per output. */
+ * DoRA adds a magnitude per output.  The routed experts of a rank share one adapter, unless the
+ * recipe gives each its own (megatron.bridge.peft.lora: share_expert_adapters), whose rank
+ * normalize_moe_lora divides; the router's adapter is on every rank whole. */
 static double adapter_parameters(const struct estimate *e)
 {
+    const struct br__recipe *r = e->r;
     const struct sizes *s = &e->s;
-    double q = s->heads * s->head, width = s->experts ? s->moe_ffn : s->ffn;
-    double n = s->experts ? s->experts / (double)e->g.ep : 1, d = NUM(e->r, peft_dim), total = 0;
-    const char *targets = e->r->v[BR__RK_peft_target_modules].text;
+    double q = s->heads * s->head, width = s->experts ? s->moe_ffn : s->ffn, total = 0;
+    double d = NUM(r, peft_dim), mlp_d = d, n = 1, tp = (double)e->g.tp, mlp_tp = tp;
+    const char *targets = r->v[BR__RK_peft_target_modules].text;
+    int dora = !strcmp(r->v[BR__RK_peft_class].text, "DoRA");
+
+    if (s->experts) {
+        mlp_tp = (double)e->g.etp;
+        n = br__recipe_i(r, BR__RK_peft_share_expert_adapters, 1) ? 1
+                                                                  : s->experts / (double)e->g.ep;
+        mlp_d = br__recipe_i(r, BR__RK_peft_normalize_moe_lora, 0) ? floor(d / s->topk) : d;
+    }
     const struct {
         const char *name;
-        double in, out, n;
-    } modules[] = {{"\"linear_qkv\"", s->h, q * (1 + s->gate) + 2 * s->groups * s->head, 1},
-                   {"\"linear_proj\"", q, s->h, 1},
-                   {"\"linear_fc1\"", s->h, 2 * width, n},
-                   {"\"linear_fc2\"", width, s->h, n}};
-    int dora = !strcmp(e->r->v[BR__RK_peft_class].text, "DoRA");
+        double in, out, d, n;
+    } modules[] = {{"\"linear_qkv\"", s->h, q * (1 + s->gate) + 2 * s->groups * s->head, d, 1 / tp},
+                   {"\"linear_proj\"", q, s->h, d, 1 / tp},
+                   {"\"linear_fc1\"", s->h, 2 * width, mlp_d, n / mlp_tp},
+                   {"\"linear_fc2\"", width, s->h, mlp_d, n / mlp_tp},
+                   {"\"router\"", s->h, s->experts, d, s->experts ? 1 : 0}};
 
     for (size_t i = 0; i < BR_COUNTOF(modules); i++)
         if (targets && strstr(targets, modules[i].name))
-            total +=
-                modules[i].n * (d * (modules[i].in + modules[i].out) + (dora ? modules[i].out : 0));
-    return total * s->layers / (double)(e->g.pp * e->g.tp);
+            total += modules[i].n * (modules[i].d * (modules[i].in + modules[i].out) +
+                                     (dora ? modules[i].out : 0));
+    return total * s->layers / (double)e->g.pp;
 }
 
 /* ---- bytes ----------------------------------------------------------------------------------- */

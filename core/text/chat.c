@@ -3,6 +3,7 @@
  * templates are looked for, which one of several is used, and how messages are changed before a
  * template sees them follows transformers (tokenization_utils_base, chat_template_utils). */
 #include "jinja/jinja.h"
+#include "tok/tok.h"
 
 #include <bridge/chat.h>
 #include <string.h>
@@ -263,16 +264,17 @@ static const struct br__jv *chat_member(struct br__jj *j, struct br__jv dict, co
     return v && v->kind != BR__JV_NONE ? v : NULL;
 }
 
+static const char *const reasoning_names[] = {"reasoning_content", "thinking", "reasoning"};
+
 /* A message without its null members.  Reasoning has several names: "thinking" or "reasoning" of
  * older interfaces is copied to "reasoning_content", and the other way round. */
 static struct br__jv normal_message(struct br__jj *j, struct br__jv m)
 {
-    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
     struct br__jv out = br__jv_dict(j, BR__JV_DICT);
     const struct br__jv *reasoning = NULL;
 
-    for (size_t i = 0; i < BR_COUNTOF(names) && !reasoning; i++)
-        reasoning = chat_member(j, m, names[i]);
+    for (size_t i = 0; i < BR_COUNTOF(reasoning_names) && !reasoning; i++)
+        reasoning = chat_member(j, m, reasoning_names[i]);
     if (reasoning)
         br__jv_put(j, out, br__jv_text("thinking"), *reasoning);
     for (size_t i = 0; i < m.dict->n && br__jj_step(j, 1); i++)
@@ -283,10 +285,12 @@ static struct br__jv normal_message(struct br__jj *j, struct br__jv m)
     return out;
 }
 
-static int define_messages(struct br__jj *j, const char *text, struct br_err *err)
+static int define_messages(struct br__jj *j, const char *text, struct br__jv *out,
+                           struct br_err *err)
 {
-    struct br__jv all, out = br__jv_list(j, BR__JF_LIST);
+    struct br__jv all;
 
+    *out = br__jv_list(j, BR__JF_LIST);
     if (!text)
         return br_fail(err, BR_E_FORMAT, "messages: there are none");
     int rc = define_json(j, "messages", text, 'a', &all, err);
@@ -297,14 +301,14 @@ static int define_messages(struct br__jj *j, const char *text, struct br_err *er
     for (size_t i = 0; i < all.list->n && !j->rc; i++) {
         if (all.list->at[i].kind != BR__JV_DICT)
             return br_fail(err, BR_E_FORMAT, "messages: element %zu is no object", i);
-        br__jv_push(j, out, normal_message(j, all.list->at[i]));
+        br__jv_push(j, *out, normal_message(j, all.list->at[i]));
     }
-    br__jj_define(j, "messages", out);
+    br__jj_define(j, "messages", *out);
     return j->rc;
 }
 
 static int define_all(struct br__jj *j, const struct br_chat *c, const struct br_chat_request *req,
-                      struct br_err *err)
+                      struct br__jv *messages, struct br_err *err)
 {
     struct br__jv v;
 
@@ -324,35 +328,224 @@ static int define_all(struct br__jj *j, const struct br_chat *c, const struct br
         rc = define_json(j, "documents", req->documents_json, 'a', &v, err);
     br__jj_define(j, "documents", v);
     br__jj_define(j, "add_generation_prompt", br__jv_bool(req->add_generation_prompt));
-    return rc ? rc : define_messages(j, req->messages_json, err);
+    return rc ? rc : define_messages(j, req->messages_json, messages, err);
 }
 
-int br_chat_render(const struct br_chat *c, const struct br_chat_request *given, char **text,
-                   size_t *n, struct br_err *err)
+/* ---- going on with the final message --------------------------------------------------------- */
+
+/* Stands behind the text to be continued while the template runs; as transformers has it, with a
+ * blank that says whether the template trims the message. */
+static const char continue_mark[] = "CONTINUE_FINAL_MESSAGE_TAG ";
+
+static struct br__jv with_mark(struct br__jj *j, struct br__jv s)
+{
+    struct br__buf b = {.max = j->limits.bytes};
+
+    br__buf_put(&b, s.s, s.n);
+    br__buf_puts(&b, continue_mark);
+    return br__jv_take(j, &b);
+}
+
+/* Mark the last of the parts of a message that has a text, in place; returns that text. */
+static struct br__jv mark_part(struct br__jj *j, struct br__jv parts)
+{
+    for (size_t i = parts.list->n; i-- > 0 && !j->rc;) {
+        struct br__jv part = parts.list->at[i];
+        const struct br__jv *text =
+            part.kind == BR__JV_DICT ? br__jv_get(j, part, br__jv_text("text")) : NULL;
+        if (text && text->kind == BR__JV_STR) {
+            struct br__jv final = *text;
+            br__jv_put(j, part, br__jv_text("text"), with_mark(j, final));
+            return final;
+        }
+    }
+    return br__jj_fail(j, BR_E_FORMAT, "the final message has no text to continue");
+}
+
+/* Reasoning goes by several names: all that say the same are marked.  1 if the template's source
+ * has one of the marked names. */
+static int mark_fields(struct br__jj *j, struct br__jv m, const char *field, struct br__jv final,
+                       const char *source)
+{
+    int reasoning = 0, known = 0;
+
+    for (size_t i = 0; i < BR_COUNTOF(reasoning_names); i++)
+        reasoning |= strcmp(field, reasoning_names[i]) == 0;
+    for (size_t i = 0; i < (reasoning ? BR_COUNTOF(reasoning_names) : 1) && !j->rc; i++) {
+        const char *name = reasoning ? reasoning_names[i] : field;
+        const struct br__jv *v = br__jv_get(j, m, br__jv_text(name));
+        if (!v || !br__jv_eq(j, *v, final))
+            continue;
+        known |= strstr(source, name) != NULL;
+        if (final.kind == BR__JV_STR)
+            br__jv_put(j, m, br__jv_text(name), with_mark(j, final));
+    }
+    return known;
+}
+
+/* Mark the field of the last message; *final is its text. */
+static int mark_final(struct br__jj *j, struct br__jv messages, const char *field,
+                      struct br__jv *final)
+{
+    struct br__jv m = messages.list->at[messages.list->n - 1];
+    const struct br__jv *v = br__jv_get(j, m, br__jv_text(field));
+
+    if (!v)
+        br__jj_fail(j, BR_E_FORMAT, "the final message has no \"%.60s\" to continue", field);
+    else if (v->kind != BR__JV_STR && v->kind != BR__JV_LIST)
+        br__jj_fail(j, BR_E_FORMAT, "\"%.60s\" of the final message is no text", field);
+    if (j->rc)
+        return j->rc;
+    *final = *v;
+    if (!mark_fields(j, m, field, *final, br__jj_template_source(j->tmpl)))
+        br__jj_fail(j, BR_E_FORMAT, "the template does not speak of \"%.60s\"", field);
+    if (!j->rc && final->kind == BR__JV_LIST)
+        *final = mark_part(j, *final);
+    return j->rc;
+}
+
+/* Cut the text at the mark. */
+static int cut_at_mark(struct br__jj *j, struct br__jv final, char *text, size_t *n)
+{
+    struct br__jv all = br__jv_slice(text, *n), at = br__jv_slice("", 0);
+    struct br__jv mark =
+        br__jv_slice(continue_mark, sizeof continue_mark - 2); /* without its blank */
+    int trimmed = 1;
+
+    for (size_t i = 0; (i = br__jj_find(j, all, i, mark)) <= all.n; i += mark.n)
+        at = br__jv_slice(text + i, all.n - i);
+    if (!j->rc && (!at.n || br__jj_find(j, all, 0, br__jj_strip(final, NULL, 0, 3)) > all.n))
+        br__jj_fail(j, BR_E_FORMAT,
+                    "the final message does not appear in the text of the template, so that it "
+                    "cannot be continued");
+    if (j->rc)
+        return j->rc;
+    trimmed = at.n == mark.n || at.s[mark.n] != ' ';
+    all.n = (size_t)(at.s - text);
+    *n = trimmed ? br__jj_strip(all, NULL, 0, 2).n : all.n;
+    text[*n] = '\0';
+    return BR_OK;
+}
+
+/* ---- a run ----------------------------------------------------------------------------------- */
+
+static int copy_spans(const struct br__jj *j, struct br_chat_result *out, struct br_err *err)
+{
+    out->span = br__alloc((j->n_span + 1) * sizeof *out->span);
+    if (!out->span)
+        return br__nomem(err, "for the ranges of a conversation");
+    for (size_t i = 0; i < j->n_span; i++)
+        out->span[i] = (struct br_chat_span){j->span[i].begin, j->span[i].end};
+    out->n_span = j->n_span;
+    return BR_OK;
+}
+
+/* Define the variables, run, and cut where a message is to be continued. */
+static int chat_run(struct br__jj *j, const struct br_chat *c, const struct br_chat_request *req,
+                    struct br_chat_result *out, struct br_err *err)
+{
+    struct br__jv messages, final = br__jv_none();
+    int rc = define_all(j, c, req, &messages, err);
+
+    if (!rc && req->continue_field)
+        rc = mark_final(j, messages, req->continue_field, &final);
+    if (!rc)
+        rc = br__jj_run(j, &out->text, &out->n);
+    if (!rc && req->continue_field)
+        rc = cut_at_mark(j, final, out->text, &out->n);
+    if (rc)
+        br_wrap(err, "chat template of '%s'", c->dir);
+    return rc ? rc : copy_spans(j, out, err);
+}
+
+static int check_request(const struct br_chat_request *req, int spans, struct br_err *err)
+{
+    if (req->continue_field && req->add_generation_prompt)
+        return br_fail(err, BR_E_USAGE,
+                       "the final message cannot be continued where a generation prompt opens the "
+                       "next one: choose one of the two");
+    if (req->continue_field && spans)
+        return br_fail(err, BR_E_USAGE,
+                       "a message to be continued and the ranges of the assistant exclude each "
+                       "other");
+    return BR_OK;
+}
+
+static int chat_render(const struct br_chat *c, const struct br_chat_request *given, int spans,
+                       struct br_chat_result *out, struct br_err *err)
 {
     const struct br__jj_template *t = NULL;
     struct br_chat_request req = {0};
     struct br_err own = BR_ERR_INIT;
     struct br__jj j;
 
-    *text = NULL;
-    *n = 0;
+    *out = (struct br_chat_result){0};
     int rc = br__adopt(&req, sizeof req, given, given->struct_size);
     if (rc)
         return br_fail(err, BR_E_USAGE, "the request comes from a newer bridge");
-    rc = chat_choose(c, req.tools_json != NULL, &t, err);
+    rc = check_request(&req, spans, err);
+    if (!rc)
+        rc = chat_choose(c, req.tools_json != NULL, &t, err);
     if (rc)
         return rc;
     br__jj_begin(&j, t, &limits, err ? err : &own);
     j.now = req.now ? req.now : (int64_t)time(NULL);
-    rc = define_all(&j, c, &req, err);
-    if (!rc) {
-        rc = br__jj_run(&j, text, n);
-        if (rc)
-            br_wrap(err, "chat template of '%s'", c->dir);
-    }
+    j.spans_wanted = spans;
+    rc = chat_run(&j, c, &req, out, err ? err : &own);
     br__jj_end(&j);
+    if (rc)
+        br_chat_free_result(out);
     return rc;
+}
+
+int br_chat_render(const struct br_chat *c, const struct br_chat_request *req, char **text,
+                   size_t *n, struct br_err *err)
+{
+    struct br_chat_result r;
+    int rc = chat_render(c, req, 0, &r, err);
+
+    *text = r.text;
+    *n = r.n;
+    br__free(r.span);
+    return rc;
+}
+
+int br_chat_render_spans(const struct br_chat *c, const struct br_chat_request *req,
+                         struct br_chat_result *out, struct br_err *err)
+{
+    return chat_render(c, req, 1, out, err);
+}
+
+int br_chat_mask(const struct br_chat_result *r, const struct br_tokenizer *tok, struct br_ids *ids,
+                 unsigned char **mask, struct br_err *err)
+{
+    struct br__tok_ranges ranges = {0};
+    size_t k = 0;
+
+    *mask = NULL;
+    ids->n = 0;
+    int rc = br__tok_encode_ranges(tok, r->text, r->n, ids, &ranges, err);
+    if (!rc && (*mask = br__calloc(ids->n + 1, 1)) == NULL)
+        rc = br__nomem(err, "for the mask of a conversation");
+    for (size_t i = 0; i < ranges.n && !rc; i++) {
+        while (k < r->n_span && ranges.p[i].begin >= r->span[k].end)
+            k++;
+        (*mask)[i] = k < r->n_span && ranges.p[i].end > r->span[k].begin;
+    }
+    br__free(ranges.p);
+    return rc;
+}
+
+void br_chat_free_mask(unsigned char *mask)
+{
+    br__free(mask);
+}
+
+void br_chat_free_result(struct br_chat_result *r)
+{
+    br__free(r->text);
+    br__free(r->span);
+    *r = (struct br_chat_result){0};
 }
 
 void br_chat_free_text(char *text)

@@ -226,8 +226,10 @@ static int optimizer_step(struct br__train *t, const struct br__loss_sums *sums,
     const struct br__run *run = t->run;
     float scale = run->per_token ? (float)(1 / BR__MAX(sums->counted, 1.0)) : 1;
 
+    int rc = br__trainer_gradients(t->trainer, err);
     /* As Megatron rounds it: before the norm. */
-    int rc = br__scale_grads(t->grads, t->n, scale, t->o.threads, err);
+    if (!rc)
+        rc = br__scale_grads(t->grads, t->n, scale, t->o.threads, err);
     if (!rc && run->fp16)
         rc = br__scale_grads(t->grads, t->n, 1 / t->s.scaler.scale, t->o.threads, err);
     if (!rc)

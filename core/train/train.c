@@ -130,6 +130,11 @@ static int open_trainer(struct br__train *t, struct br_err *err)
                                 &t->bytes, err);
     if (!rc)
         t->list = br__trainer_list(t->trainer, &t->n);
+    if (!rc && br__run_has_adapters(run)) { /* whatever their patterns fit */
+        t->memory.trained_params = 0;
+        for (size_t i = 0; i < t->n; i++)
+            t->memory.trained_params += (double)t->list[i].n;
+    }
     t->total_bytes = t->base_bytes + 3.0 * (double)t->bytes.gradients + (double)t->bytes.model +
                      (double)t->bytes.weights + (double)t->bytes.activations;
     return rc;

@@ -8,7 +8,17 @@
  * Positions of a sequence are cut into blocks.  A work item is a block of keys that meets a block
  * of queries, for one key head.  In turn p block of keys j meets block of queries j + p: no two
  * items of a turn add to the same rows, and each row's sums are added in the order of turns,
- * whatever the number of threads.  Products go through the packed panels of gemm_impl.h. */
+ * whatever the number of threads.  Products go through the packed panels of gemm_impl.h.  Sums lie
+ * head by head, so that those of an item are one run of memory: rows of all heads at a distance of
+ * a power of two would share a few lines of the caches. */
+
+#if GEMM_UNIT == 2
+#define BACK_WEIGHTS BR_BF16 /* P and dS, as products round them */
+#define BACK_PLACES 2        /* of theirs in a float */
+#else
+#define BACK_WEIGHTS BR_F32
+#define BACK_PLACES 1
+#endif
 
 struct back {
     const struct br_call *c;
@@ -17,14 +27,15 @@ struct back {
     int64_t T, heads, kv_heads, group, d, window;
     int64_t block, rows; /* positions of a block, and its rows: all query heads of a key head */
     float scale;
-    float *sums, *along; /* [T, ld]: dq, dk, dv; [T, heads]: dO . O */
-    int64_t ld, width;   /* width: floats of a row of sums */
+    float *dq, *dk, *dv; /* sums: [kv_heads, T, group, d], [kv_heads, T, d] twice */
+    float *along;        /* [T, heads]: dO . O */
 };
 
-/* One thread's: rows of queries and of dO one after another, packed operands, P and dS, dQ. */
+/* One thread's: rows of queries and of dO one after another, packed operands; scores, which become
+ * P and dS where they lie. */
 struct back_space {
     char *q, *y;
-    float *left, *right, *p, *ds, *dq;
+    float *left, *right, *p, *ds;
 };
 
 static int64_t up_to(int64_t n, int64_t unit)
@@ -45,7 +56,6 @@ static struct back back_of(const struct br_call *c)
     b.scale = (float)c->attr.f[0];
     b.block = b.group <= 2 ? 128 : 64;
     b.rows = b.block * b.group;
-    b.ld = b.width = (b.heads + 2 * b.kv_heads) * b.d;
     return b;
 }
 
@@ -63,9 +73,14 @@ static int64_t right_floats(const struct back *b)
                   up_to(b->d, GEMM_NR) * gemm_units(max_of(b->rows, b->block)));
 }
 
+static int64_t sum_floats(const struct back *b)
+{
+    return b->T * (b->heads + 2 * b->kv_heads) * b->d;
+}
+
 static size_t space_floats(const struct back *b)
 {
-    return 3 * br__line(b->rows * b->d) + br__line(left_floats(b)) + br__line(right_floats(b)) +
+    return 2 * br__line(b->rows * b->d) + br__line(left_floats(b)) + br__line(right_floats(b)) +
            2 * br__line(b->rows * b->block);
 }
 
@@ -74,7 +89,6 @@ static struct back_space back_carve(const struct back *b, float **scratch)
     struct back_space w;
     w.q = (char *)br__carve(scratch, b->rows * b->d);
     w.y = (char *)br__carve(scratch, b->rows * b->d);
-    w.dq = br__carve(scratch, b->rows * b->d);
     w.left = br__carve(scratch, left_floats(b));
     w.right = br__carve(scratch, right_floats(b));
     w.p = br__carve(scratch, b->rows * b->block);
@@ -128,8 +142,7 @@ size_t BR__FN(attention_grad_scratch)(const struct br_call *c)
     struct back b = back_of(c);
     struct br_tensor in[5];
     size_t forward = 0, floats = space_floats(&b) * c->stream->n_threads + br__line(b.T * b.heads);
-    if (c->out->dtype == BR_BF16)
-        floats += br__line(b.T * b.width);
+    floats += br__line(sum_floats(&b));
     if (!brings_forward(c)) {
         floats += br__line(b.T * b.heads * b.d) + br__line(b.T * b.heads);
         b.o = *b.q;
@@ -154,17 +167,17 @@ static const float *floats_at(const struct br_tensor *x, int64_t at, int64_t n, 
 static void back_begin(const struct back *b, const struct back_space *w)
 {
     int64_t from, to;
+    br__thread_range(b->c, sum_floats(b), 16, &from, &to);
+    zero(b->dq + from, to - from);
     br__thread_range(b->c, b->T, 1, &from, &to);
-    for (int64_t t = from; t < to; t++) {
-        zero(b->sums + t * b->ld, b->width);
+    for (int64_t t = from; t < to; t++)
         for (int64_t h = 0; h < b->heads; h++) {
             const struct br_tensor *y = b->y, *o = &b->o;
             int64_t y_at = t * y->stride[0] + h * y->stride[1];
             int64_t o_at = t * o->stride[0] + h * o->stride[1];
             b->along[t * b->heads + h] = dot(floats_at(y, y_at, b->d, (float *)(void *)w->y),
-                                             floats_at(o, o_at, b->d, w->dq), b->d);
+                                             floats_at(o, o_at, b->d, (float *)(void *)w->q), b->d);
         }
-    }
 }
 
 /* Positions [at, at + n) of a sequence as queries and [k, k + keys) as keys. */
@@ -205,16 +218,40 @@ static struct mat key_rows(const struct meeting *m, const struct br_tensor *x)
 
 /* ---- products of a meeting ------------------------------------------------------------------- */
 
+/* Which part of a product is not zero, where the block of queries is the block of keys: query row r
+ * sees keys up to r / group. */
+enum back_part { BACK_ALL, BACK_SCORES, BACK_BY_KEY, BACK_BY_QUERY };
+
 /* out[m, n] (+)= a b' over k elements, a(i, k) and b(j, k). */
 struct small_product {
     struct mat a, b;
     int64_t m, n, k;
     float *out;
     int64_t ldo;
-    int add;
+    int add, part; /* enum back_part */
 };
 
-static void multiply_small(const struct small_product *s, const struct back_space *w)
+/* Units [from, to) along k that rows i .. i + MR of the result need; columns from j on.  Tiles are
+ * packed so that all of k is multiplied. */
+BR__INLINE void back_needed(int part, int64_t group, int64_t i, int64_t j, int64_t *from,
+                            int64_t *to)
+{
+    const int64_t last = (i + GEMM_MR - 1) / group; /* key that these query rows see */
+    if (part == BACK_SCORES && j > last)
+        *to = 0;
+#ifndef BR__TILES
+    if (part == BACK_BY_KEY)
+        *from = i * group / GEMM_UNIT;
+    if (part == BACK_BY_QUERY)
+        *to = min_of(*to, gemm_units(last + 1));
+#else
+    (void)from;
+    (void)i;
+#endif
+}
+
+static void multiply_small(const struct back *b, const struct back_space *w,
+                           const struct small_product *s)
 {
     const int64_t kc = gemm_units(s->k);
     const struct product right = {.b = s->b, .k = s->k};
@@ -222,9 +259,15 @@ static void multiply_small(const struct small_product *s, const struct back_spac
         gemm_pack_panel(w->left + i * kc, &s->a, i, min_of(GEMM_MR, s->m - i), 0, kc, s->k);
     gemm_pack_b(&right, w->right, 0, s->n, 0, kc);
     for (int64_t j = 0; j < s->n; j += GEMM_NR)
-        for (int64_t i = 0; i < s->m; i += GEMM_MR)
-            gemm_micro(min_of(GEMM_MR, s->m - i), kc, w->left + i * kc, w->right + j * kc,
-                       s->out + i * s->ldo + j, s->ldo, s->n - j, s->add);
+        for (int64_t i = 0; i < s->m; i += GEMM_MR) {
+            const int64_t rows = min_of(GEMM_MR, s->m - i);
+            int64_t from = 0, to = kc;
+            back_needed(s->part, b->group, i, j, &from, &to);
+            if (from < to)
+                gemm_micro(rows, to - from, w->left + i * kc + from * rows,
+                           w->right + j * kc + from * GEMM_NR, s->out + i * s->ldo + j, s->ldo,
+                           s->n - j, s->add);
+        }
 }
 
 static struct mat across(struct mat m)
@@ -233,56 +276,83 @@ static struct mat across(struct mat m)
     return m;
 }
 
-/* Scores of keys [first, end) of n and dO v' into P and dS; zeros for the other keys. */
-static void back_row(float *p, float *ds, int64_t first, int64_t end, int64_t n, float log_sum,
-                     float along, float scale)
+/* What a row of scores is made into weights with: keys [first, end) of n are seen. */
+struct back_row {
+    int64_t first, end, n;
+    float log_sum, along, scale;
+};
+
+/* Zeros for keys [from, to) of a row. */
+static void back_zero(float *row, int64_t from, int64_t to)
 {
-    if (end <= first)
-        first = end = n;
-    zero(p, first);
-    zero(ds, first);
+    const size_t size = sizeof *row / BACK_PLACES;
+    memset((char *)row + (size_t)from * size, 0, (size_t)(to - from) * size);
+}
+
+BR__INLINE void back_store(float *row, int64_t j, vf v, int n)
+{
+    if (BACK_WEIGHTS == BR_BF16)
+        v_store_bf16_n((uint16_t *)(void *)row + j, v, n);
+    else
+        v_store_n(row + j, v, n);
+}
+
+/* Scores and dO v' into P and dS: each is stored at or before the place that it was made of. */
+static void back_weights(const struct back_row *r, float *p, float *ds)
+{
+    int64_t first = min_of(r->first, r->end), end = r->end;
     for (int64_t j = first; j < end; j += VN) {
         int m = end - j < VN ? (int)(end - j) : VN;
-        vf s = v_sub(v_mul(v_load_n(p + j, m), v_set1(scale)), v_set1(log_sum));
-        vf e = v_exp(s), d = v_sub(v_load_n(ds + j, m), v_set1(along));
-        v_store_n(p + j, e, m);
-        v_store_n(ds + j, v_mul(v_mul(e, d), v_set1(scale)), m);
+        vf s = v_sub(v_mul(v_load_n(p + j, m), v_set1(r->scale)), v_set1(r->log_sum));
+        vf e = v_exp(s), d = v_sub(v_load_n(ds + j, m), v_set1(r->along));
+        back_store(p, j, e, m);
+        back_store(ds, j, v_mul(v_mul(e, d), v_set1(r->scale)), m);
     }
-    zero(p + end, n - end);
-    zero(ds + end, n - end);
+    back_zero(p, 0, first);
+    back_zero(ds, 0, first);
+    back_zero(p, end, r->n);
+    back_zero(ds, end, r->n);
 }
 
 static void back_rows(const struct back *b, const struct back_space *w, const struct meeting *m)
 {
     for (int64_t r = 0; r < m->n * b->group; r++) {
         int64_t own = m->at + r / b->group, t = token_of(b, m, r), head = head_of_row(b, m, r);
-        int64_t first = 0, end = min_of(own + 1 - m->k, m->keys);
+        struct back_row row = {.n = m->keys, .scale = b->scale};
+        row.end = max_of(min_of(own + 1 - m->k, m->keys), 0);
         if (b->window > 0 && own - b->window + 1 > m->k)
-            first = own - b->window + 1 - m->k;
-        back_row(w->p + r * b->block, w->ds + r * b->block, first, end, m->keys,
-                 br__row(&b->log_sum, t)[head], b->along[t * b->heads + head], b->scale);
+            row.first = own - b->window + 1 - m->k;
+        row.log_sum = br__row(&b->log_sum, t)[head];
+        row.along = b->along[t * b->heads + head];
+        back_weights(&row, w->p + r * b->block, w->ds + r * b->block);
     }
 }
 
 static void back_meet(const struct back *b, const struct back_space *w, const struct meeting *m)
 {
-    const int64_t rows = m->n * b->group, d = b->d, ld = b->block;
+    const int64_t rows = m->n * b->group, d = b->d, ld = b->block, keys = m->keys;
+    const int64_t key_row = m->head * b->T + m->s->k0 + m->k;
     struct mat q = gather_heads(b, m, b->q, w->q), y = gather_heads(b, m, b->y, w->y);
-    struct mat keys = key_rows(m, b->k), values = key_rows(m, b->v);
-    struct mat p = {(const char *)w->p, BR_F32, 0, ld}, ds = {(const char *)w->ds, BR_F32, 0, ld};
-    float *dk = b->sums + (m->s->k0 + m->k) * b->ld + (b->heads + m->head) * d;
-    float *dv = dk + b->kv_heads * d;
-    multiply_small(&(struct small_product){q, keys, rows, m->keys, d, w->p, ld, 0}, w);
-    multiply_small(&(struct small_product){y, values, rows, m->keys, d, w->ds, ld, 0}, w);
+    struct mat k = key_rows(m, b->k), v = key_rows(m, b->v);
+    struct mat p = {(const char *)w->p, BACK_WEIGHTS, 0, BACK_PLACES * ld};
+    struct mat ds = {(const char *)w->ds, BACK_WEIGHTS, 0, BACK_PLACES * ld};
+    float *dq = b->dq + (m->head * b->T + token_of(b, m, 0)) * b->group * d;
+    float *dk = b->dk + key_row * d, *dv = b->dv + key_row * d;
+    const int part = m->at == m->k;
+    multiply_small(b, w,
+                   &(struct small_product){q, k, rows, keys, d, w->p, ld, 0, part * BACK_SCORES});
+    multiply_small(b, w,
+                   &(struct small_product){y, v, rows, keys, d, w->ds, ld, 0, part * BACK_SCORES});
     back_rows(b, w, m);
-    multiply_small(&(struct small_product){across(p), across(y), m->keys, d, rows, dv, b->ld, 1},
-                   w);
-    multiply_small(&(struct small_product){across(ds), across(q), m->keys, d, rows, dk, b->ld, 1},
-                   w);
-    multiply_small(&(struct small_product){ds, across(keys), rows, d, m->keys, w->dq, d, 0}, w);
-    for (int64_t r = 0; r < rows; r++)
-        add_scaled(b->sums + token_of(b, m, r) * b->ld + head_of_row(b, m, r) * d, w->dq + r * d, 1,
-                   d);
+    multiply_small(
+        b, w,
+        &(struct small_product){across(p), across(y), keys, d, rows, dv, d, 1, part * BACK_BY_KEY});
+    multiply_small(b, w,
+                   &(struct small_product){across(ds), across(q), keys, d, rows, dk, d, 1,
+                                           part * BACK_BY_KEY});
+    multiply_small(
+        b, w,
+        &(struct small_product){ds, across(k), rows, d, keys, dq, d, 1, part * BACK_BY_QUERY});
 }
 
 /* ---- turns ----------------------------------------------------------------------------------- */
@@ -332,6 +402,30 @@ static int back_turn(const struct back *b, const struct back_space *w, int64_t t
     return 1;
 }
 
+/* n sums of a token, from column col of the result on. */
+static void back_put(const struct back *b, int64_t t, int64_t col, const float *sums, int64_t n)
+{
+    char *to = br__place(b->c->out, t, col);
+    if (b->c->out->dtype == BR_BF16)
+        narrow((uint16_t *)(void *)to, sums, n);
+    else
+        copy((float *)(void *)to, sums, n);
+}
+
+/* Sums of this thread's tokens become the result. */
+static void back_end(const struct back *b)
+{
+    int64_t from, to, d = b->d, all = b->group * d;
+    br__thread_range(b->c, b->T, 1, &from, &to);
+    for (int64_t t = from; t < to; t++)
+        for (int64_t h = 0; h < b->kv_heads; h++) {
+            int64_t row = h * b->T + t;
+            back_put(b, t, h * all, b->dq + row * all, all);
+            back_put(b, t, (b->heads + h) * d, b->dk + row * d, d);
+            back_put(b, t, (b->heads + b->kv_heads + h) * d, b->dv + row * d, d);
+        }
+}
+
 void BR__FN(attention_grad)(const struct br_call *c)
 {
     struct back b = back_of(c);
@@ -340,11 +434,9 @@ void BR__FN(attention_grad)(const struct br_call *c)
     struct back_space w = back_carve(&b, &scratch);
     scratch = (float *)c->scratch + c->stream->n_threads * space_floats(&b);
     b.along = br__carve(&scratch, b.T * b.heads);
-    b.sums = c->out->data;
-    if (c->out->dtype == BR_BF16)
-        b.sums = br__carve(&scratch, b.T * b.ld);
-    else
-        b.ld = c->out->stride[0];
+    b.dq = br__carve(&scratch, sum_floats(&b));
+    b.dk = b.dq + b.T * b.heads * b.d;
+    b.dv = b.dk + b.T * b.kv_heads * b.d;
     scratch = forward_tensors(&b, scratch);
     if (!brings_forward(c)) {
         struct br_call f = forward_call(&b, in, scratch);
@@ -357,10 +449,5 @@ void BR__FN(attention_grad)(const struct br_call *c)
     for (int64_t turn = 0; back_turn(&b, &w, turn); turn++)
         continue;
     tiles_end();
-    if (c->out->dtype != BR_BF16)
-        return;
-    int64_t from, to;
-    br__thread_range(c, b.T, 1, &from, &to);
-    for (int64_t t = from; t < to; t++)
-        narrow((uint16_t *)(void *)br__place(c->out, t, 0), b.sums + t * b.ld, b.width);
+    back_end(&b);
 }

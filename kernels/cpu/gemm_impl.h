@@ -42,7 +42,7 @@
 #define GEMM_LANE_FLOATS (GEMM_NB * GEMM_KC)
 /* Rows of a block whose result is bfloat16, at most: its sums are float32 until they are complete.
  */
-#define GEMM_HALF_ROWS (2048 / GEMM_MC * GEMM_MC)
+#define GEMM_HALF_ROWS ((2048 + GEMM_MC - 1) / GEMM_MC * GEMM_MC)
 
 #ifdef BR__TILES
 #include "amx_impl.h"

@@ -23,18 +23,8 @@ struct narrowed {
 
 static const struct narrowed narrowed[BR_N_OPS] = {
     [BR_OP_EMBED] = {"wr", BR__FN(embed), NULL},
-    [BR_OP_ADD] = {"rr", BR__FN(add), NULL},
-    [BR_OP_MUL] = {"rr", BR__FN(mul), NULL},
-    [BR_OP_SCALE] = {"r", BR__FN(scale), NULL},
-    [BR_OP_ADD_ROW] = {"rw", BR__FN(add), NULL},
-    [BR_OP_MUL_ROW] = {"rw", BR__FN(mul), NULL},
     [BR_OP_MUL_COL] = {"rr", BR__FN(mul_col), NULL},
     [BR_OP_DOT_ROWS] = {"rr", BR__FN(dot_rows), NULL},
-    [BR_OP_SWIGLU] = {"rr", BR__FN(swiglu), NULL},
-    [BR_OP_SWIGLU_DGATE] = {"rrr", BR__FN(swiglu_dgate), NULL},
-    [BR_OP_SIGMOID] = {"r", BR__FN(sigmoid), NULL},
-    [BR_OP_SIGMOID_GRAD] = {"rr", BR__FN(sigmoid_grad), NULL},
-    [BR_OP_RSQRT] = {"r", BR__FN(rsqrt), NULL},
     [BR_OP_SOFTMAX] = {"r", BR__FN(softmax), NULL},
     [BR_OP_SOFTMAX_GRAD] = {"rr", BR__FN(softmax_grad), NULL},
     [BR_OP_LOG_SUM_EXP] = {"r", BR__FN(log_sum_exp), NULL},

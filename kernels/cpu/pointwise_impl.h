@@ -1,18 +1,50 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* pointwise_impl.h - elementwise and broadcast kernels: one walk, a few lines of arithmetic each.
+ * Values are float32 or bfloat16; what is computed is float32, and rounded once.
  *
- * Needs: vec.h.  Defines: the kernels add, mul, scale, sigmoid, swiglu and their like; map,
- * sigmoid_of, silu_slope. */
+ * Needs: vec_ops_impl.h.  Defines: the kernels add, mul, scale, sigmoid, swiglu and their like;
+ * map, sigmoid_of, silu_slope. */
 
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 /* a, b, y: elements of the inputs; s: f0 of the call, or the row's own factor */
 typedef vf map_fn(vf a, vf b, vf y, vf s);
 
-/* A vector is used for every row. */
-BR__INLINE const float *operand(const struct br_tensor *t, const struct br__row_range *s)
+/* VN elements of a run of float32 or bfloat16 from the i-th on, or n < VN; and their place. */
+BR__INLINE vf map_load(const char *run, const uint32_t dtype, int64_t i, int n)
 {
-    return (t->n_dim > 1 ? br__row(t, s->row) : (const float *)t->data) + s->col;
+    return n == VN ? load_w(run, i, dtype) : load_w_n(run, i, dtype, n);
+}
+
+BR__INLINE void map_store(char *run, const uint32_t dtype, int64_t i, vf v, int n)
+{
+    uint16_t *half = (uint16_t *)(void *)run + i;
+    float *to = (float *)(void *)run + i;
+    if (dtype == BR_BF16 && n == VN)
+        v_store_bf16(half, v);
+    else if (dtype == BR_BF16)
+        v_store_bf16_n(half, v, n);
+    else if (n == VN)
+        v_store(to, v);
+    else
+        v_store_n(to, v, n);
+}
+
+/* The same elements of the inputs and of the result. */
+struct map_runs {
+    const char *a, *b, *y;
+    char *o;
+};
+
+/* kind: dtypes of a, b, y and the result */
+BR__INLINE void map_run(const struct map_runs *r, const uint32_t kind[4], int64_t n, vf s,
+                        map_fn *f)
+{
+    for (int64_t i = 0; i < n; i += VN) {
+        int m = n - i < VN ? (int)(n - i) : VN;
+        vf a = map_load(r->a, kind[0], i, m), b = map_load(r->b, kind[1], i, m);
+        map_store(r->o, kind[3], i, f(a, b, map_load(r->y, kind[2], i, m), s), m);
+    }
 }
 
 BR__INLINE void map_range(const float *a, const float *b, const float *y, float *o, int64_t n, vf s,
@@ -27,17 +59,33 @@ BR__INLINE void map_range(const float *a, const float *b, const float *y, float 
     }
 }
 
-/* Inputs that the op does not have are the first again; f ignores them. */
-BR__INLINE void map(const struct br_call *c, uint32_t n_in, map_fn *f)
+BR__INLINE void map_rows(const struct br_call *c, const struct br_tensor *const x[3],
+                         const uint32_t kind[4], map_fn *f)
 {
     struct br__row_range s = br__row_ranges(c, br__rows(c->out), br__cols(c->out));
     vf factor = v_set1((float)c->attr.f[0]);
-    while (br__row_range_next(&s)) {
-        const float *a = operand(&c->in[0], &s);
-        const float *b = n_in > 1 ? operand(&c->in[1], &s) : a;
-        const float *y = n_in > 2 ? operand(&c->in[2], &s) : a;
-        map_range(a, b, y, br__row(c->out, s.row) + s.col, s.n, factor, f);
+    while (br__row_range_next(&s)) { /* a vector is used for every row */
+        const struct map_runs r = {br__place(x[0], s.row, s.col), br__place(x[1], s.row, s.col),
+                                   br__place(x[2], s.row, s.col), br__place(c->out, s.row, s.col)};
+        map_run(&r, kind, s.n, factor, f);
     }
+}
+
+/* Of any dtypes, all float32 and all bfloat16 at full speed.  Inputs that the op does not have are
+ * the first again; f ignores them. */
+BR__INLINE void map(const struct br_call *c, uint32_t n_in, map_fn *f)
+{
+    static const uint32_t floats[4] = {BR_F32, BR_F32, BR_F32, BR_F32};
+    static const uint32_t halves[4] = {BR_BF16, BR_BF16, BR_BF16, BR_BF16};
+    const struct br_tensor *const x[3] = {&c->in[0], &c->in[n_in > 1 ? 1 : 0],
+                                          &c->in[n_in > 2 ? 2 : 0]};
+    const uint32_t kind[4] = {x[0]->dtype, x[1]->dtype, x[2]->dtype, c->out->dtype};
+    if (memcmp(kind, floats, sizeof kind) == 0)
+        map_rows(c, x, floats, f);
+    else if (memcmp(kind, halves, sizeof kind) == 0)
+        map_rows(c, x, halves, f);
+    else
+        map_rows(c, x, kind, f);
 }
 
 /* 1 / (1 + e^-x): 0 and 1 at the ends, never 0/0. */

@@ -29,6 +29,24 @@ expect 0 chat-template --tokenizer "$own" --jsonl \
     <<<'{"messages": [{"role": "user", "content": "x"}], "chat_template_kwargs": {"bos_token": "B"}}'
 says '{"text": "B<user>x</user>"}'
 
+# the last message goes on; the tokens of the assistant
+expect 0 chat-template --tokenizer "$own" --continue-final-message \
+    <<<'[{"role": "user", "content": "a"}, {"role": "assistant", "content": "half "}]'
+printf '<s><user>a</user><assistant>half' | cmp - "$out" || fail "continued: $(cat "$out")"
+expect 0 chat-template --tokenizer "$own" \
+    <<<'{"messages": [{"role": "user", "content": "a"}], "continue_final_message": "content"}'
+[ "$(cat "$out")" = '<s><user>a' ] || fail "continued by the input: $(cat "$out")"
+expect 4 chat-template --tokenizer "$own" <<<'{"messages": [{"role": "user"}], "continue_final_message": true}'
+complains 'the final message has no "content" to continue'
+expect 2 chat-template --tokenizer "$own" --continue-final-message --add-generation-prompt \
+    <<<'[{"role": "user", "content": "a"}]'
+complains 'choose one of the two'
+mkdir marked
+cp "$data/tokenizer/small/tokenizer.json" marked
+printf 'a{%% generation %%}b{%% endgeneration %%}c' >marked/chat_template.jinja
+expect 0 chat-template --tokenizer marked --assistant-mask <<<'[{"role": "user", "content": ""}]'
+says '{"text": "abc", "ids": [64, 65, 66], "assistant_mask": [0, 1, 0]}'
+
 # what is wrong says where
 expect 4 chat-template --tokenizer "$own" --jsonl <<<$'\n{"messages": [{"role": "system", "content": ""}]}'
 complains 'input line 2'

@@ -43,6 +43,22 @@ says 'in the cache'
 says 'files would be downloaded'
 expect 11 download Qwen/toy confg.json
 complains "'Qwen/toy' has no file 'confg.json'"
+cp -r root/Qwen/toy root/Qwen/gated-toy
+hub_up
+expect 18 download Qwen/gated-toy config.json
+complains 'open only to accounts that accepted its terms'
+expect 18 download Qwen/gated-toy config.json --token hf_other
+HF_TOKEN=hf_other expect 0 download Qwen/gated-toy config.json --token hf_good
+expect 2 download Qwen/gated-toy config.json --token 'two words'
+cp "$data"/tokenizer/small/* root/Qwen/toy
+cp "$data/chat/chat_template.jinja" root/Qwen/toy
+hub_up
+echo '[{"role": "user", "content": "Hi"}]' >talk
+"$BRIDGE" chat-template --tokenizer root/Qwen/toy <talk >rendered
+rm -rf home
+"$BRIDGE" chat-template --tokenizer Qwen/toy <talk >"$out" 2>"$err" || fail "chat-template of a hub id"
+cmp rendered "$out"
+[ -s rendered ] && [ ! -e home/hub/models--Qwen--toy/snapshots/*/model.safetensors ] || fail "weights of a template"
 expect 0 download Qwen/toy --cache-dir other -q
 [ "$(cat "$out")" = "$(echo other/models--Qwen--toy/snapshots/*)" ] || fail "--cache-dir"
 expect 0 cache ls --cache-dir other

@@ -26,6 +26,11 @@ cp -r Qwen3-0.6B Qwen/Qwen3-8B
 cp -r Qwen3-0.6B-megatron/iter_0000000 run/iter_0004000
 "$BRIDGE" recipe show qwen3_8b_pretrain_config >my.recipe
 echo some text >FILE
+mkdir chat
+for _ in $(seq 128); do echo '{"input": "a", "output": "b"}'; done >chat/training.jsonl
+"$BRIDGE" train qwen3_600m_finetune_config --peft lora pretrained_checkpoint=./Qwen3-0.6B hf_model=./Qwen3-0.6B \
+    dataset_path=./chat do_validation=false eval_iters=0 train_iters=1 lr_warmup_iters=0 global_batch_size=1 dir=. name=lora \
+    seq_length=64 --no-sync -q >/dev/null
 
 # A command ends where its description begins: at two blanks, or at an arrow.
 count=0

@@ -77,6 +77,18 @@ json '.rank_trained_parameters == 36 * 32 * ((4096 + 6144) + (4096 + 4096) + (40
 json '.gradient_bytes == 4 * .rank_trained_parameters'
 expect 0 recipe memory qwen3_8b_finetune_config --peft dora --json
 json '.rank_trained_parameters == 36 * (32 * (10240 + 8192 + 28672 + 16384) + 6144 + 4096 + 24576 + 4096)'
+# The experts of a layer share an adapter on each rank, as Megatron Bridge's do (the shapes are those of
+# tests/data/train/qwen3_moe_lora, for these sizes) unless each has its own; the router's is not split.
+moe=(qwen3_30b_a3b_finetune_config --peft lora --gpu-mem 1000000 --json --set
+    'peft_target_modules=["linear_qkv","linear_proj","linear_fc1","linear_fc2","router"]' peft_dim=8 tp=1 pp=1 ep=4)
+expect 0 recipe memory "${moe[@]}"
+json '.rank_trained_parameters == 48 * 8 * ((2048 + 5120) + (4096 + 2048) + (2048 + 1536) + (768 + 2048) + (2048 + 128))'
+expect 0 recipe memory "${moe[@]}" peft_share_expert_adapters=false
+json '.rank_trained_parameters ==
+    48 * 8 * ((2048 + 5120) + (4096 + 2048) + 32 * (2048 + 1536) + 32 * (768 + 2048) + (2048 + 128))'
+expect 0 recipe memory "${moe[@]}" peft_normalize_moe_lora=true
+json '.rank_trained_parameters ==
+    48 * (8 * ((2048 + 5120) + (4096 + 2048) + (2048 + 128)) + (2048 + 1536) + (768 + 2048))'
 # Experts are split by ep, and their state by expert-dp.
 expect 0 recipe memory qwen3_30b_a3b_pretrain_config --json
 ep8=$(jq .rank_parameters "$out")

@@ -32,6 +32,7 @@ printf 'Hello there' >text
 expect 0 score "$model" --file text "${f32[@]}"
 says "tokens 5, counted 4, $sum"
 [ "$(wc -l <"$out")" -le 2 ] || fail "a file's tokens are not listed"
+! grep -qw position "$out" || fail "a heading without rows"
 expect 0 score "$model" --file text --tokenizer "$data/tokenizer/small" "${f32[@]}"
 says "$sum"
 "$BRIDGE" score "$model" --file - "${f32[@]}" <text | cmp - "$out" || fail "standard input"

@@ -48,6 +48,10 @@ args+=(mixed_precision=fp16_mixed calculate_per_token_loss=true loss_scale_windo
 expect 0 train "${args[@]}" initial_loss_scale=$high dir=runs name=high log_interval=1 --no-sync
 follows runs/high/log.jsonl $high 3 1
 says 'number of skipped iterations:   1'
+# A skipped step has no norm, a NaN no sign.
+! grep -i -e '-nan' "$out" || fail "a NaN has a sign"
+grep 'number of skipped iterations:   1' "$out" | grep -q 'grad norm' && fail "a skipped step has a norm"
+[ "$(grep -c 'number of skipped iterations:   0.*' "$out")" = "$(grep -c 'grad norm: [0-9]' "$out")" ] || fail "no norm"
 jq -s -e '[.[] | .skipped] | .[0:3] == [true, true, true] and (map(select(. | not)) | length >= 4) and
     (.[4:] | any)' runs/high/log.jsonl >/dev/null || fail "skipped: $(jq -c .skipped runs/high/log.jsonl | tr '\n' ' ')"
 # A step that is skipped uses up its samples; weights, schedule and the optimizer's count of steps stay.
@@ -73,6 +77,10 @@ expect 0 diff runs/high/checkpoints runs/stops/checkpoints
 # The scale has a least value.  Other dtypes have none, and their runs end.
 expect 0 train "${args[@]}" initial_loss_scale=$high min_loss_scale=85070591730234615865843651857942052864 dir=runs name=least --no-sync
 follows runs/least/log.jsonl $high 3 85070591730234615865843651857942052864
+expect 0 train "${args[@]}" mixed_precision=bf16_mixed adam_eps=0 ddp_check_for_nan_in_grad=false log_interval=1 dir=runs \
+    name=nan-on --no-sync # goes on, as Megatron does
+says '| lm loss: NAN |'
+says '| grad norm: nan |'
 for precision in fp32 bf16_mixed; do
     expect 16 train "${args[@]}" mixed_precision=$precision adam_eps=0 dir=runs name=nan-$precision --no-sync
     complains "step 2: the loss is"

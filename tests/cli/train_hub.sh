@@ -7,7 +7,7 @@ model=$data/train/qwen2_sft/model
 records=$data/train/qwen2_sft/data/training.jsonl
 sets=root/datasets
 mkdir -p "$sets/org/qa" "$sets/org/shards/data" "$sets/org/table/data" "$sets/org/list" "$sets/org/gated-qa" \
-    "$sets/rajpurkar/squad/plain_text" "$sets/org/two/en" "$sets/org/two/de" "$sets/org/csv" "$sets/org/bad" "$sets/org/chat"
+    "$sets/rajpurkar/squad/plain_text" "$sets/org/two/en" "$sets/org/two/de" "$sets/org/csv" "$sets/org/bad" "$sets/org/chat" "$sets/org/one"
 
 train() { # NAME STATUS SETTING...: two steps; the losses are in runs/NAME/log.jsonl
     local name=$1 status=$2
@@ -39,6 +39,7 @@ cp "$records" "$sets/org/gated-qa/train.jsonl"
 for i in 1 2 3 4 5; do
     printf '{"messages": [{"role": "user", "content": "green %d"}, {"role": "assistant", "content": "sky"}]}\n' $i
 done >"$sets/org/chat/train.jsonl"
+head -n 1 "$records" >"$sets/org/one/train.jsonl"
 hub_up
 
 # A set is a folder with the same records; its validation split is one if none is held back.
@@ -59,6 +60,8 @@ train held 0 dataset_path=org/qa eval_iters=1 "$form"
 says "0.1 of the training records of 'org/qa' are held back for validation"
 [ "$(wc -l <"$(echo runs/held/cache/org-qa-*/validation.jsonl)")" = $(((n + 9) / 10)) ] || fail "not a tenth"
 cmp <(sort runs/held/cache/org-qa-*/*.jsonl) <(sort "$records") || fail "records are lost"
+train one 5 dataset_path=org/one eval_iters=1 "$form"
+complains "'org/one' has 1 records for training, of which 1 would be held back for validation; val_proportion=null holds back none"
 
 # A second run fetches nothing, offline nobody is asked, and the token files of another run are not needed.
 hub_up

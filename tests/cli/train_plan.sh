@@ -61,9 +61,22 @@ says 'memory      '
 says 'time        about '
 says 'checkpoints/: 1 checkpoint, each of '
 says ' private memory (planned '
+# Every key without effect is listed if it is set: to the first value that it may have, but for those that depend on others.
+# (Stages of a pipeline are refused where there is none.)
+grep -o 'IDLE([a-z_0-9]*' "$data/../../core/train/run_keys.def" | sed 's/IDLE(//' | grep -v '_pipeline_stage$\|_vp_stage$' >idle
+expect 0 recipe keys --json
+mapfile -t idle < <(jq -r --rawfile idle idle '($idle | split("\n")) as $names |
+    {dataset_seq_length: "64", recompute_modules: "[core_attn]", lr_decay_iters_field: "90"} as $fixed |
+    .keys[] | select(.computed | not) | select(.key as $k | $names | index($k)) |
+    "\(.key)=" + ($fixed[.key] // (.type | capture("^(?<kind>integer from|one of|true|list|text)(?<rest>.*)") |
+        if .kind == "integer from" then .rest | split(" ")[1] elif .kind == "one of" then .rest[1:] | split("|")[0] | split(",")[0]
+        elif .kind == "list" then "[x]" elif .kind == "text" then "x" else "true" end))' "$out")
+[ ${#idle[@]} -ge 50 ] || fail "only ${#idle[@]} keys without effect"
 expect 0 train qwen3_600m_finetune_config --peft lora hf_model=./model pretrained_checkpoint=./model dataset_path=data \
     do_validation=false train_iters=2 global_batch_size=2 micro_batch_size=1 seq_length=64 lr_warmup_iters=1 \
-    mixed_precision=bf16_mixed dir=runs name=dry --dry-run --json
+    mixed_precision=bf16_mixed recompute_granularity=selective "${idle[@]}" dir=runs name=dry --dry-run --json
+cmp <(printf '%s\n' "${idle[@]%%=*}" | sort) <(jq -r '.plan.without_effect[]' "$out" | sort) ||
+    fail "keys without effect that the plan does not list: $(jq -c .plan.without_effect "$out")"
 json '.plan | .weight_bytes < 10.5 * .trained_parameters and .weight_bytes < 2 * (.parameters - .trained_parameters)'
 
 # A recipe that cannot be trained in one process says why.

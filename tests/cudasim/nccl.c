@@ -581,8 +581,8 @@ static void say_who_is_missing(const struct op *o)
             if (!m->ops[r])
                 n += (size_t)snprintf(list + n, sizeof list - n, " %d", r);
     }
-    sim_waits_for("rank %d of %d waits in %s at %s for rank%s", o->comm->rank, w->size,
-                  kind_names[o->kind], sim_place(o->pc), list);
+    sim_waits_for(o->pc, "rank %d of %d waits in %s for rank%s", o->comm->rank, w->size,
+                  kind_names[o->kind], list);
 }
 
 /* Operations that were given as one. */

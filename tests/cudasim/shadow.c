@@ -1,9 +1,11 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* shadow.c - memory of the simulated devices, and what is known of every byte of it.
+/* shadow.c - memory of the simulated devices, what is known of every byte of it, and what gcc calls
+ * before each access to memory in code that is compiled with -fsanitize=thread.
  *
  * Each device has a range of addresses that is never used twice, so that an old address is always
  * found out.  The host may not touch it but while work runs.  Beside a range lies its shadow: the
- * state of each byte, and who wrote and read each pair of bytes last. */
+ * state of each byte, and who wrote and read each pair of bytes last.  A device's memory is used by
+ * its own streams alone, so what came before what is asked for each device by itself. */
 #include "sim.h"
 
 #include <signal.h>
@@ -44,18 +46,22 @@ struct space {
     uint8_t *state;
     struct pair *pairs;
 };
-struct device {
-    struct space space;
-    size_t used; /* bytes of the range that were given out */
-    size_t live; /* bytes that are allocated */
-    struct sim_allocation *blocks;
-    size_t n, cap;
-};
 /* A piece of work of a stream: runs from `run` on. */
 struct work {
     uint32_t run, stamp;
     int stream;
     const char *name;
+};
+struct device {
+    struct space space;
+    size_t used; /* bytes of the range that were given out */
+    size_t live; /* bytes that are allocated */
+    bool is_open;
+    struct sim_allocation *blocks;
+    size_t n, cap;
+    struct work *works; /* in the order in which they began */
+    size_t n_works, works_cap;
+    size_t n_before[SIM_STREAMS]; /* of these, all are before what the stream does next */
 };
 
 struct sim_actor sim_actor;
@@ -63,10 +69,9 @@ static struct device devices[SIM_DEVICES];
 static char *device_memory; /* all ranges */
 static struct space shared;
 static size_t shared_used;
-static int open_calls;
-static struct work *works;
-static size_t n_works, works_cap;
 static uint32_t next_run = 1;
+/* Code that is compiled without the calls for its accesses seems to write nothing. */
+static bool is_checking;
 
 /* ---- ranges ---------------------------------------------------------------------------------- */
 
@@ -86,6 +91,8 @@ static void make_space(struct space *s, void *at, size_t size)
     s->size = size;
     s->state = reserve(size, PROT_READ | PROT_WRITE);
     s->pairs = reserve(size / 2 * sizeof *s->pairs, PROT_READ | PROT_WRITE);
+    /* They are many times as large as what they tell of. */
+    madvise(s->pairs, size / 2 * sizeof *s->pairs, MADV_HUGEPAGE);
 }
 
 static struct space *space_of(const void *p)
@@ -111,27 +118,28 @@ bool sim_is_shared(const void *p)
 
 /* ---- the host's access ----------------------------------------------------------------------- */
 
-static void protect(int how)
+static void protect(struct device *d, int how)
 {
-    for (int i = 0; i < SIM_DEVICES; i++) {
-        struct device *d = &devices[i];
-        if (d->used && mprotect(d->space.at, (d->used + PAGE - 1) & ~(PAGE - 1), how)) {
-            perror("cudasim: mprotect");
-            abort();
-        }
+    if (d->used && mprotect(d->space.at, (d->used + PAGE - 1) & ~(PAGE - 1), how)) {
+        perror("cudasim: mprotect");
+        abort();
     }
 }
 
-void sim_open_memory(void)
+void sim_open_memory(int device)
 {
-    if (open_calls++ == 0)
-        protect(PROT_READ | PROT_WRITE);
+    if (!devices[device].is_open)
+        protect(&devices[device], PROT_READ | PROT_WRITE);
+    devices[device].is_open = true;
 }
 
 void sim_close_memory(void)
 {
-    if (--open_calls == 0)
-        protect(PROT_NONE);
+    for (int i = 0; i < SIM_DEVICES; i++) {
+        if (devices[i].is_open)
+            protect(&devices[i], PROT_NONE);
+        devices[i].is_open = false;
+    }
 }
 
 /* "12 bytes behind the 64 bytes that a.c:3 allocated" */
@@ -193,6 +201,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 
 void sim_shadow_init(void)
 {
+    is_checking = sim_setting("CUDASIM_CHECK", 1) != 0;
     device_memory = reserve(SIM_DEVICES * DEVICE_ROOM, PROT_NONE);
     for (int i = 0; i < SIM_DEVICES; i++)
         make_space(&devices[i].space, device_memory + (size_t)i * DEVICE_ROOM, DEVICE_ROOM);
@@ -226,8 +235,8 @@ void *sim_device_alloc(int device, size_t n, const void *pc)
     d->blocks[d->n++] = (struct sim_allocation){p, n, pc, NULL};
     d->used = end;
     d->live += n;
-    if (open_calls)
-        protect(PROT_READ | PROT_WRITE); /* the range has grown */
+    if (d->is_open)
+        protect(d, PROT_READ | PROT_WRITE); /* the range has grown */
     return p;
 }
 
@@ -286,29 +295,37 @@ void sim_shared_reset(void)
 
 /* ---- order of work --------------------------------------------------------------------------- */
 
-uint32_t sim_begin_work(int stream, uint32_t n_runs, const char *name)
+struct sim_actor sim_begin_work(int stream, int device, uint32_t n_runs, const char *name)
 {
-    if (n_works == works_cap) {
-        works_cap = works_cap ? 2 * works_cap : 1024;
-        works = realloc(works, works_cap * sizeof *works);
+    struct device *d = &devices[device];
+    if (d->n_works == d->works_cap) {
+        d->works_cap = d->works_cap ? 2 * d->works_cap : 1024;
+        d->works = realloc(d->works, d->works_cap * sizeof *d->works);
     }
-    if (!works || next_run > UINT32_MAX - n_runs) {
+    if (!d->works || next_run > UINT32_MAX - n_runs) {
         fprintf(stderr, "cudasim: too much work for one process\n");
         abort();
     }
-    works[n_works++] = (struct work){next_run, sim_stamp(stream), stream, name};
+    d->works[d->n_works++] = (struct work){next_run, sim_stamp(stream), stream, name};
+    size_t *n = &d->n_before[stream];
+    while (*n + 1 < d->n_works && sim_is_before(d->works[*n].stream, d->works[*n].stamp))
+        ++*n;
+    struct sim_actor a = {
+        .run = next_run, .first_run = next_run, .all_before = d->works[*n].run, .device = device};
     next_run += n_runs;
-    return next_run - n_runs;
+    return a;
 }
 
-/* What run belongs to; mostly it is that of the last time. */
+/* What a run of the actor's device belongs to; mostly it is that of the last time. */
 static const struct work *work_of(uint32_t run)
 {
     static size_t last;
-    if (last < n_works && works[last].run <= run &&
-        (last + 1 == n_works || run < works[last + 1].run))
+    const struct device *d = &devices[sim_actor.device];
+    const struct work *works = d->works;
+    if (last < d->n_works && works[last].run <= run &&
+        (last + 1 == d->n_works || run < works[last + 1].run))
         return &works[last];
-    size_t low = 0, high = n_works;
+    size_t low = 0, high = d->n_works;
     while (high - low > 1) {
         size_t mid = low + (high - low) / 2;
         if (works[mid].run <= run)
@@ -326,6 +343,8 @@ static const struct work *work_of(uint32_t run)
 static const char *missing_order(const struct use *was)
 {
     const struct sim_actor *a = &sim_actor;
+    if (was->run < a->all_before)
+        return NULL;
     if (was->who == MANY_BLOCKS && was->run >= a->first_run)
         return "in another block of the launch";
     if (was->run == a->run) {
@@ -456,32 +475,43 @@ static struct space *space_for(const void *p, size_t n, bool is_element, const v
     return s;
 }
 
-/* Code that is compiled without the calls for its accesses seems to write nothing. */
-static bool is_checking(void)
+/* Whether all n bytes were written; n is known where this is compiled, but for ranges. */
+static inline bool all_written(const uint8_t *state, size_t n)
 {
-    static long checking = -1;
-    if (checking < 0)
-        checking = sim_setting("CUDASIM_CHECK", 1);
-    return checking != 0;
+    const uint64_t all = WRITTEN * UINT64_C(0x0101010101010101);
+    uint64_t x = all, y = all;
+    if (n > 16)
+        return false;
+    memcpy(&x, state, n < 8 ? n : 8);
+    if (n > 8)
+        memcpy(&y, state + 8, n - 8);
+    return x == all && y == all;
 }
 
-void sim_access(const void *p, size_t n, enum sim_use use, bool is_element, const void *pc)
+static inline __attribute__((always_inline)) void
+check_access(const void *p, size_t n, enum sim_use use, bool is_element, const void *pc)
 {
     struct space *s = space_for(p, n, is_element, pc);
-    if (!s || !n || !is_checking())
+    if (!s || !n || !is_checking)
         return;
     size_t at = (size_t)((const char *)p - s->at);
-    check_states(s->state + at, p, n, use, pc);
+    if (!all_written(s->state + at, n))
+        check_states(s->state + at, p, n, use, pc);
     for (size_t i = at / 2; i <= (at + n - 1) / 2; i++) {
         uint8_t bytes = (uint8_t)((2 * i >= at ? 1 : 0) | (2 * i + 1 < at + n ? 2 : 0));
         check_race(&s->pairs[i], bytes, use, p, n, pc);
     }
 }
 
+void sim_access(const void *p, size_t n, enum sim_use use, bool is_element, const void *pc)
+{
+    check_access(p, n, use, is_element, pc);
+}
+
 void sim_access_atomic(const void *p, size_t n, const void *pc)
 {
     struct space *s = space_for(p, n, true, pc);
-    if (s && is_checking())
+    if (s && is_checking)
         check_states(s->state + ((const char *)p - s->at), p, n, SIM_READ, pc);
 }
 
@@ -489,4 +519,41 @@ void sim_forget(const void *p, size_t n)
 {
     struct space *s = space_of(p);
     memset(s->state + ((const char *)p - s->at), UNWRITTEN, n);
+}
+
+/* ---- the calls of -fsanitize=thread; its run-time library is not linked ---------------------- */
+
+#define HOOK(name, use, n, is_element)                                                             \
+    SIM_API void name(void *p);                                                                    \
+    void name(void *p)                                                                             \
+    {                                                                                              \
+        if (sim_current)                                                                           \
+            check_access(p, n, use, is_element, SIM_CALLER);                                       \
+    }
+HOOK(__tsan_read1, SIM_READ, 1, true)
+HOOK(__tsan_read2, SIM_READ, 2, true)
+HOOK(__tsan_read4, SIM_READ, 4, true)
+HOOK(__tsan_read8, SIM_READ, 8, true)
+HOOK(__tsan_read16, SIM_READ, 16, true)
+HOOK(__tsan_write1, SIM_WRITE, 1, true)
+HOOK(__tsan_write2, SIM_WRITE, 2, true)
+HOOK(__tsan_write4, SIM_WRITE, 4, true)
+HOOK(__tsan_write8, SIM_WRITE, 8, true)
+HOOK(__tsan_write16, SIM_WRITE, 16, true)
+HOOK(__tsan_volatile_read4, SIM_READ, 4, true)
+HOOK(__tsan_volatile_write4, SIM_WRITE, 4, true)
+
+#define RANGE_HOOK(name, use)                                                                      \
+    SIM_API void name(void *p, unsigned long n);                                                   \
+    void name(void *p, unsigned long n)                                                            \
+    {                                                                                              \
+        if (sim_current)                                                                           \
+            sim_access(p, n, use, false, SIM_CALLER);                                              \
+    }
+RANGE_HOOK(__tsan_read_range, SIM_READ)
+RANGE_HOOK(__tsan_write_range, SIM_WRITE)
+
+SIM_API void __tsan_init(void);
+void __tsan_init(void)
+{
 }

@@ -6,8 +6,8 @@
  * once, and every run of a program is the same.
  *
  *   report.c   what is printed, where an address lies in the source
- *   shadow.c   which memory is whose, what was written, who used it last: memory, init and race
- *   hooks.c    the calls that gcc's -fsanitize=thread puts before each access of a kernel
+ *   shadow.c   which memory is whose, what was written, who used it last: memory, init and race;
+ *              the calls that gcc's -fsanitize=thread puts before each access of a kernel
  *   simt.c     blocks: threads, barriers, words of a warp: sync
  *   cudart.c   the runtime's devices, memory and errors
  *   stream.c   streams, events, recordings
@@ -44,6 +44,7 @@ long sim_setting(const char *name, long otherwise);
  * every launch, and every copy, has a number `run` of its own. */
 struct sim_actor {
     uint32_t run, first_run; /* the first of the launch */
+    uint32_t all_before;     /* every run of the device with a lower number is before it */
     uint16_t thread, epoch;  /* barriers that the block has passed */
     uint16_t step;           /* barriers that the warp has passed */
     int device;
@@ -74,12 +75,12 @@ size_t sim_device_used(int device);
 /* The device of an address, -1 if it is none of a device. */
 SIM_API int sim_device_of(const void *p);
 void sim_check_leaks(void);
-/* Let the host touch device memory, or not.  Calls nest. */
-SIM_API void sim_open_memory(void);
-SIM_API void sim_close_memory(void);
+/* Let the host touch a device's memory; no longer that of any. */
+SIM_API void sim_open_memory(int device);
+void sim_close_memory(void);
 
-/* A new piece of work of a stream: the first of its runs. */
-uint32_t sim_begin_work(int stream, uint32_t n_runs, const char *name);
+/* A new piece of work of a stream, as the first of its runs. */
+struct sim_actor sim_begin_work(int stream, int device, uint32_t n_runs, const char *name);
 
 /* Shared memory of the block that runs. */
 #define SIM_SHARED_ROOM ((size_t)1 << 20)
@@ -116,12 +117,13 @@ bool sim_has_unread_error(void);
 /* ---- stream.c -------------------------------------------------------------------------------- */
 
 /* What another library enqueues.  run(arg) is called when the work's turn comes, under the lock,
- * with device memory open and as the actor; if it returns false it is called again when something
- * has happened elsewhere, and if nothing does, `checker` reports what sim_waits_for() was told
- * last. arg: arg_size bytes, which are copied. */
+ * with its device's memory open and as the actor; if it returns false it is called again when
+ * something has happened elsewhere, and if nothing does, `checker` reports what sim_waits_for() was
+ * told last. arg: arg_size bytes, which are copied. */
 SIM_API void sim_enqueue(cudaStream_t stream, const char *name, const char *checker,
                          bool (*run)(void *arg), const void *arg, size_t arg_size, const void *pc);
-SIM_API void sim_waits_for(const char *format, ...) __attribute__((format(printf, 1, 2)));
+SIM_API void sim_waits_for(const void *pc, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* Be the actor that the work at the head of a stream is. */
 SIM_API void sim_act_as(cudaStream_t stream);
 /* Wait for something to happen, at most for the rest of the seconds that a program may stand still;

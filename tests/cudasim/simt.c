@@ -57,7 +57,7 @@ struct sim_warp {
 static struct {
     const struct cudasim_launch *l;
     const void *pc; /* of the launch */
-    uint32_t n, n_returned, n_arrived, n_words;
+    uint32_t n, n_returned, n_arrived;
     int line; /* of the barrier in which threads wait */
     const void *barrier;
     uint64_t number; /* of all blocks that have run */
@@ -66,6 +66,7 @@ static struct {
     struct sim_thread *threads;
     struct sim_warp warps[MAX_THREADS / 32];
     uint32_t order[MAX_THREADS];
+    uint32_t at;     /* place in the order */
     void *scheduler; /* its stack */
     char *stacks;    /* threads, then their stacks */
 } block;
@@ -95,7 +96,8 @@ __asm__(".text\n"
         "    popq %r12\n"
         "    popq %rbx\n"
         "    popq %rbp\n"
-        "    ret\n"
+        "    popq %rcx\n"
+        "    jmp *%rcx\n" /* a ret would be predicted to go to where the call was */
         ".size sim_switch, .-sim_switch\n");
 
 static size_t threads_size(void)
@@ -193,10 +195,37 @@ static void fill_order(uint32_t *a, uint32_t n)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
+/* The next thread that can go on, from the block's place in the order; NULL: none can. */
+static struct sim_thread *next_thread(void)
+{
+    if (order() == RANDOM)
+        block.at = random_below(block.n);
+    for (uint32_t k = 0; k < block.n; k++) {
+        struct sim_thread *t = &block.threads[block.order[block.at]];
+        block.at = block.at + 1 == block.n ? 0 : block.at + 1;
+        if (t->state == READY)
+            return t;
+    }
+    return NULL;
+}
+
+/* Go on with t, and keep this stack in *from. */
+static void resume(void **from, struct sim_thread *t)
+{
+    sim_actor.thread = (uint16_t)t->index;
+    sim_actor.step = t->warp->step;
+    sim_current = t;
+    sim_switch(from, t->sp);
+}
+
+/* The thread cannot go on: the next one does, or if none can, run_block(). */
 static void yield(void)
 {
-    struct sim_thread *t = sim_current;
-    sim_switch(&t->sp, block.scheduler);
+    struct sim_thread *t = sim_current, *next = next_thread();
+    if (next)
+        resume(&t->sp, next);
+    else
+        sim_switch(&t->sp, block.scheduler);
 }
 
 static uint32_t lane_bit(const struct sim_thread *t)
@@ -582,9 +611,16 @@ static void start_block(const struct cudasim_launch *l, uint64_t number)
     sim_shared_reset();
     block.dynamic = sim_shared_alloc(l->dynamic, SHARED_GAP);
     memset(block.warps, 0, sizeof block.warps);
+    block.at = 0;
+    struct cudasim_index thread = {0, 0, 0};
     for (uint32_t i = 0; i < block.n; i++) {
         struct sim_thread *t = &block.threads[i];
-        t->self = (struct cudasim_thread){index_of(i, l->block), at, l->block, l->grid};
+        t->self = (struct cudasim_thread){thread, at, l->block, l->grid};
+        if (++thread.x == l->block.x) {
+            thread.x = 0;
+            thread.z += ++thread.y == l->block.y;
+            thread.y = thread.y == l->block.y ? 0 : thread.y;
+        }
         t->warp = &block.warps[i / 32];
         t->index = i;
         t->lane = i % 32;
@@ -597,33 +633,14 @@ static void start_block(const struct cudasim_launch *l, uint64_t number)
     fill_order(block.order, block.n);
 }
 
-/* The next thread that can go on, from place *at of the order. */
-static struct sim_thread *next_thread(uint32_t *at)
-{
-    if (order() == RANDOM)
-        *at = random_below(block.n);
-    for (uint32_t k = 0; k < block.n; k++) {
-        struct sim_thread *t = &block.threads[block.order[*at]];
-        *at = *at + 1 == block.n ? 0 : *at + 1;
-        if (t->state == READY)
-            return t;
-    }
-    return NULL;
-}
-
 static void run_block(const struct cudasim_launch *l, uint64_t number)
 {
-    uint32_t at = 0;
     struct sim_thread *t;
     start_block(l, number);
     sim_actor.epoch = 0;
-    while ((t = next_thread(&at)) != NULL) {
-        sim_actor.thread = (uint16_t)t->index;
-        sim_actor.step = t->warp->step;
-        sim_current = t;
-        sim_switch(&block.scheduler, t->sp);
-        sim_current = NULL;
-    }
+    while ((t = next_thread()) != NULL)
+        resume(&block.scheduler, t);
+    sim_current = NULL;
     if (block.n_returned < block.n)
         report_stuck();
 }
@@ -631,7 +648,7 @@ static void run_block(const struct cudasim_launch *l, uint64_t number)
 void sim_run_launch(const struct cudasim_launch *l, int device, int stream, const void *pc)
 {
     uint32_t n = l->grid.x * l->grid.y * l->grid.z;
-    uint32_t first = sim_begin_work(stream, n, l->name);
+    const struct sim_actor first = sim_begin_work(stream, device, n, l->name);
     if (!block.stacks)
         make_stacks();
     block.l = l;
@@ -642,7 +659,8 @@ void sim_run_launch(const struct cudasim_launch *l, int device, int stream, cons
     fill_order(blocks, n);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t b = blocks[i];
-        sim_actor = (struct sim_actor){.run = first + b, .first_run = first, .device = device};
+        sim_actor = first;
+        sim_actor.run += b;
         run_block(l, b);
     }
     free(blocks);

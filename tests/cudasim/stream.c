@@ -68,8 +68,9 @@ struct CUgraphExec_st {
 /* clocks[s][t]: how far t's work is before what s does next.  Slots of streams are used again. */
 static uint32_t clocks[SIM_STREAMS][SIM_STREAMS], host_clock[SIM_STREAMS];
 static struct CUstream_st *streams[SIM_STREAMS];
-static int running;         /* stream of the work that runs */
-static char waits_for[300]; /* what a stream cannot go on without */
+static int running;          /* stream of the work that runs */
+static char waits_for[300];  /* what a stream cannot go on without */
+static const void *waits_at; /* where that was asked for */
 
 /* ---- order ----------------------------------------------------------------------------------- */
 
@@ -248,15 +249,14 @@ void sim_act_as(cudaStream_t s)
 {
     running = s->index;
     sim_actor = s->actor;
+    sim_open_memory(s->device);
 }
 
 /* A copy or another library's work is one actor. */
 static bool run_alone(struct CUstream_st *s, struct work *w)
 {
-    if (!w->is_begun) {
-        uint32_t run = sim_begin_work(s->index, 1, w->name);
-        s->actor = (struct sim_actor){.run = run, .first_run = run, .device = s->device};
-    }
+    if (!w->is_begun)
+        s->actor = sim_begin_work(s->index, s->device, 1, w->name);
     w->is_begun = true;
     sim_act_as(s);
     if (w->kind == CALL)
@@ -279,7 +279,7 @@ static bool run_work(struct CUstream_st *s, struct work *w)
         if (w->ticket->is_done)
             join(clock, w->ticket->clock);
         else
-            sim_waits_for("an event that %s waits for was not recorded", sim_place(w->pc));
+            sim_waits_for(w->pc, "an event that was not recorded is waited for");
         return w->ticket->is_done;
     }
     if (!w->is_begun) {
@@ -293,7 +293,7 @@ static bool run_work(struct CUstream_st *s, struct work *w)
         return true;
     }
     running = s->index;
-    sim_open_memory();
+    sim_open_memory(s->device);
     if (w->kind == KERNEL)
         sim_run_launch(&w->launch, s->device, s->index, w->pc);
     else
@@ -324,9 +324,10 @@ static bool run_others(const struct CUstream_st *s)
     return any;
 }
 
-void sim_waits_for(const char *format, ...)
+void sim_waits_for(const void *pc, const char *format, ...)
 {
     va_list args;
+    waits_at = pc;
     va_start(args, format);
     vsnprintf(waits_for, sizeof waits_for, format, args);
     va_end(args);
@@ -354,7 +355,8 @@ static void drain(struct CUstream_st *s, const struct ticket *until)
         if (run_head(s) || run_others(s))
             since = sim_now();
         else if (s->todo.head && !sim_wait(since))
-            sim_report(s->todo.head->checker, s->todo.head->pc, "nothing goes on: %s", waits_for);
+            sim_report(s->todo.head->checker, s->todo.head->pc, "nothing goes on: %s, at %s",
+                       waits_for, sim_place(waits_at));
     }
 }
 

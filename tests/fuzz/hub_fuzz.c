@@ -1,7 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* hub_fuzz.c - libFuzzer target: replies of a hub.  The first byte chooses what the rest is: a
- * listing, a cached listing, a description, a head, a URL, a pattern.  Every path of an accepted
- * listing must be safe to put below a directory, and survive being cached. */
+/* hub_fuzz.c - libFuzzer target: replies of a hub.  The first byte, from '0' on, chooses what the
+ * rest is: a listing, a cached listing, a description, a head, a URL, where an upload goes, a
+ * pattern.  Every path of an accepted listing must be safe to put below a directory, and survive
+ * being cached. */
 #include "../../core/hub/hub_internal.h"
 
 #include <stdlib.h>
@@ -112,6 +113,31 @@ static void try_url(struct br__arena *a, const char *text)
         abort(); /* whoever is at `url` would get the token */
 }
 
+/* What a batch answer says of a file of `size` bytes: parts that cover it, each at a web address.
+ */
+static void try_place(struct br__arena *a, const char *text, size_t n)
+{
+    const struct br__upload_file f = {.path = "model.safetensors", .size = 1000, .lfs = 1};
+    struct br__hub_place at;
+    struct br_err err = BR_ERR_INIT;
+    br__json *j;
+
+    if (br__json_parse(&j, text, n, NULL))
+        return;
+    int rc = br__hub_parse_place(a, "https://hub.example", &f, j, &at, &err);
+    if (rc && !err.msg[0])
+        abort();
+    if (!rc && at.n_parts) {
+        if (at.n_parts > BR__HUB_PARTS_MAX || (at.n_parts - 1) * at.part_bytes >= f.size ||
+            at.n_parts * at.part_bytes < f.size || strncasecmp(at.href, "http", 4) != 0)
+            abort();
+        for (size_t i = 0; at.urls && i < at.n_parts; i++)
+            if (strncasecmp(at.urls[i], "http", 4) != 0)
+                abort();
+    }
+    br__json_free(j);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct br__arena a = {0};
@@ -124,7 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!text || !exact)
         abort();
     memcpy(exact, data + 1, n);
-    switch (data[0] % 6) {
+    switch ((data[0] + 1) % 7) {
     case 0:
         try_list(&a, exact, n, 0);
         break;
@@ -139,6 +165,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 4:
         try_url(&a, text);
+        break;
+    case 6:
+        try_place(&a, exact, n);
         break;
     default:
         (void)br__hub_path_ok(text);

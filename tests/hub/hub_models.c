@@ -17,7 +17,7 @@
 struct file *files;
 int n_files;
 
-static void hex(const unsigned char *md, unsigned n, char *out)
+void hub_hex(const unsigned char *md, unsigned n, char *out)
 {
     for (unsigned i = 0; i < n; i++)
         snprintf(out + 2 * i, 3, "%02x", md[i]);
@@ -42,9 +42,9 @@ static void digest_file(struct file *f)
             EVP_DigestUpdate(b, buf, (size_t)got);
     }
     EVP_DigestFinal_ex(a, md, &n);
-    hex(md, n, f->sha256);
+    hub_hex(md, n, f->sha256);
     EVP_DigestFinal_ex(b, md, &n);
-    hex(md, n, f->blob);
+    hub_hex(md, n, f->blob);
     EVP_MD_CTX_free(a);
     EVP_MD_CTX_free(b);
     close(fd);
@@ -54,6 +54,12 @@ static int ends(const char *s, const char *end)
 {
     size_t n = strlen(s), k = strlen(end);
     return n >= k && !strcmp(s + n - k, end);
+}
+
+int hub_is_lfs(const char *path, long long size)
+{
+    return ends(path, ".safetensors") || ends(path, ".bin") || ends(path, ".parquet") ||
+           size > 10 << 20;
 }
 
 static void scan_repo(const char *disk, const char *repo, const char *rev, const char *prefix)
@@ -83,7 +89,7 @@ static void scan_repo(const char *disk, const char *repo, const char *rev, const
         snprintf(f->path, sizeof f->path, "%s", path);
         snprintf(f->disk, sizeof f->disk, "%s", sub);
         f->size = (long long)st.st_size;
-        f->lfs = ends(path, ".safetensors") || ends(path, ".bin") || ends(path, ".parquet");
+        f->lfs = hub_is_lfs(path, f->size);
         digest_file(f);
         n_files++;
     }
@@ -115,7 +121,7 @@ static void make_commits(void)
         }
         EVP_DigestFinal_ex(c, md, &n);
         for (int j = i; j < k; j++)
-            hex(md, 20, files[j].commit);
+            hub_hex(md, 20, files[j].commit);
         EVP_MD_CTX_free(c);
     }
 }
@@ -151,7 +157,9 @@ static void scan_root(const char *root, const char *prefix)
 void hub_scan(const char *root)
 {
     char sets[PATH_SIZE];
+    free(files); /* of an earlier scan */
     files = calloc(MAX_FILES, sizeof *files);
+    n_files = 0;
     if (!files || access(root, R_OK)) {
         perror(root);
         exit(1);

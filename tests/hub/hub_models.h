@@ -20,7 +20,9 @@ struct file {
 extern struct file *files;
 extern int n_files;
 
-void hub_scan(const char *root);
+void hub_scan(const char *root); /* again: what is there by now */
+int hub_is_lfs(const char *path, long long size);
+void hub_hex(const unsigned char *md, unsigned n, char *out);
 int hub_is_repo(const char *repo);
 /* First file of a revision, given by name or commit; -1 if there is none. */
 int hub_find_rev(const char *repo, const char *rev);

@@ -10,7 +10,10 @@
  * listing in pages.  What is named "gated-*" wants the token "hf_good".  PORTS receives "<hub port>
  * <second port>".  LOG receives a line for each request:
  *
- *   <hub|cdn> <method> <path> <status> <first>-<last|-> <body bytes sent> <auth|anon>
+ *   <hub|cdn> <method> <path> <status> <first>-<last|-> <bytes> <auth|anon>
+ *
+ * bytes: of the body that was sent, or of the one that came.  What is uploaded (hub_upload.c) is
+ * below ROOT, and there for the next hub.
  *
  * Options:
  *   --fault KIND:SUBSTRING:COUNT:ARG   for the next COUNT requests of a path with SUBSTRING:
@@ -21,10 +24,15 @@
  *       path    list a file of the name ARG as well            expire  the address dies after use
  *       endless a page of ARG bytes that names a next one      drip    ARG blanks a second
  *       provisional  ARG times "100 Continue" first            longhead  a header line of ARG bytes
- *       location  redirect to ARG
+ *       say     answer 200 with the text ARG
+ *       location  redirect to ARG            lose   do what is asked, close without an answer
  *   --retry-after S    with status faults      --page N     entries of a listing's page
  *   --rate B           bytes a second of every transfer
+ *   --store-host IP    of the second origin (default 127.0.0.1): some clients tell them apart by
+ * host
+ *   --chunk N          larger objects are uploaded in parts of N bytes
  *   --seconds S        end after that time (default 120)    --requests N  ... after that many */
+#include "hub_server.h"
 #include "hub_models.h"
 
 #include <arpa/inet.h>
@@ -47,20 +55,18 @@
 
 #define MAX_FAULTS 64
 
-struct fault {
-    char kind[16], where[256];
-    long long count, arg;
-    char text[256];
-};
-
 static struct fault faults[MAX_FAULTS];
 static int n_faults, page = 1000, retry_after = -1;
 static long long rate, requests_left = 100000;
-static int log_fd, port[2];
+static int log_fd;
+int port[2];
+const char *store_host = "127.0.0.1";
+long long hub_chunk;
 static const char *log_path;
-static unsigned long long address_number; /* of a redirect's signature */
+static unsigned long long address_number; /* of a signature */
 static unsigned long long dead_below;     /* signatures that expired */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_rwlock_t models = PTHREAD_RWLOCK_INITIALIZER; /* files, n_files */
 
 static void die(const char *what)
 {
@@ -71,7 +77,7 @@ static void die(const char *what)
 /* ---- faults ---------------------------------------------------------------------------------- */
 
 /* Use up one of a fault's requests: its copy in *out. */
-static int take_fault(const char *kind, const char *path, struct fault *out)
+int take_fault(const char *kind, const char *path, struct fault *out)
 {
     int hit = 0;
     pthread_mutex_lock(&lock);
@@ -97,17 +103,6 @@ static void add_fault(const char *spec)
 }
 
 /* ---- one connection -------------------------------------------------------------------------- */
-
-struct conn {
-    int fd, cdn; /* cdn: the second origin */
-    char method[8], path[4 * PATH_SIZE];
-    int auth, good;     /* a token was sent; it is the right one */
-    long long from, to; /* asked range, to exclusive; from < 0: none */
-    int keep;
-    long long sent;
-    int status;
-    int lock_fd;
-};
 
 /* Held while a request is answered and not yet logged: a process that gets it exclusively finds a
  * line for every reply. */
@@ -140,6 +135,8 @@ static void log_request(struct conn *c)
 
 static int put(struct conn *c, const char *p, size_t n)
 {
+    if (c->lose)
+        return -1;
     while (n) {
         ssize_t k = send(c->fd, p, n, MSG_NOSIGNAL);
         if (k <= 0)
@@ -160,7 +157,7 @@ static int head(struct conn *c, int status, long long length, const char *more)
     return put(c, text, (size_t)n);
 }
 
-static int reply(struct conn *c, int status, const char *more, const char *body)
+int reply(struct conn *c, int status, const char *more, const char *body)
 {
     size_t n = strlen(body);
     if (head(c, status, (long long)n, more))
@@ -171,7 +168,7 @@ static int reply(struct conn *c, int status, const char *more, const char *body)
     return put(c, body, n);
 }
 
-static int refuse(struct conn *c, int status, const char *code, const char *commit)
+int refuse(struct conn *c, int status, const char *code, const char *commit)
 {
     char more[512], tail[128] = "";
     if (commit)
@@ -264,6 +261,14 @@ static int serve_file(struct conn *c, const struct file *f, const char *etag, co
     return body ? send_body(c, f, from, to, cut, bps, wrong) : 0;
 }
 
+unsigned long long new_address(void)
+{
+    pthread_mutex_lock(&lock);
+    unsigned long long sig = ++address_number;
+    pthread_mutex_unlock(&lock);
+    return sig;
+}
+
 /* ---- the hub --------------------------------------------------------------------------------- */
 
 static const struct file *find_file(int first, const char *path)
@@ -296,13 +301,11 @@ static int resolve(struct conn *c, int first, const char *path)
         return reply(c, 302, more, "Found");
     }
     if (f->lfs) {
-        pthread_mutex_lock(&lock);
-        unsigned long long sig = ++address_number;
-        pthread_mutex_unlock(&lock);
+        unsigned long long sig = new_address();
         snprintf(more, sizeof more,
                  "X-Repo-Commit: %s\r\nX-Linked-Etag: \"%s\"\r\nX-Linked-Size: %lld\r\n"
-                 "Location: http://127.0.0.1:%d/cdn/%s/%s?sig=%llu\r\n",
-                 f->commit, f->sha256, f->size, port[1], f->sha256, f->path, sig);
+                 "Location: http://%s:%d/cdn/%s/%s?sig=%llu\r\n",
+                 f->commit, f->sha256, f->size, store_host, port[1], f->sha256, f->path, sig);
         return reply(c, 302, more, "Found");
     }
     snprintf(more, sizeof more,
@@ -438,10 +441,12 @@ static int list_models(struct conn *c, const char *prefix, const char *query)
 }
 
 /* Check access to a model before anything of it is sent. */
-static int check_access(struct conn *c, const char *repo, int *denied)
+int check_access(struct conn *c, const char *repo, int *denied)
 {
     *denied = 1;
     if (!hub_is_repo(repo))
+        return refuse(c, c->auth ? 404 : 401, "RepoNotFound", NULL);
+    if (!c->good && hub_is_private(repo))
         return refuse(c, c->auth ? 404 : 401, "RepoNotFound", NULL);
     if (strstr(repo, "/gated-") && !c->auth)
         return refuse(c, 401, "GatedRepo", NULL);
@@ -452,7 +457,7 @@ static int check_access(struct conn *c, const char *repo, int *denied)
 }
 
 /* "/a/b" of *path: the next two components into out; *path moves behind them. */
-static int take(const char **path, int n, char *out, size_t size)
+int take(const char **path, int n, char *out, size_t size)
 {
     const char *p = *path, *end = p;
     for (int i = 0; i < n; i++) {
@@ -467,7 +472,7 @@ static int take(const char **path, int n, char *out, size_t size)
     return end > p;
 }
 
-static void unescape(char *s)
+void unescape(char *s)
 {
     char *to = s;
     for (; *s; s++) {
@@ -484,7 +489,7 @@ static void unescape(char *s)
 }
 
 /* "org/name" of a model, or "datasets/org/name". */
-static int take_repo(const char **path, int dataset, char *repo, size_t size)
+int take_repo(const char **path, int dataset, char *repo, size_t size)
 {
     size_t n = (size_t)snprintf(repo, size, "%s", dataset ? "datasets/" : "");
     return take(path, 2, repo + n, size - n);
@@ -518,6 +523,8 @@ static int hub(struct conn *c, const char *path, const char *query)
 {
     char repo[PATH_SIZE], rev[PATH_SIZE], what[64];
     int denied, rc, cached = !strncmp(path, "/api/resolve-cache/", 19), set;
+    if (!strcmp(c->method, "POST"))
+        return hub_post(c, path, query);
     if (!cached && !strncmp(path, "/api/models", 11))
         return api(c, path + 11 + (path[11] == '/'), 0, query);
     if (!cached && !strncmp(path, "/api/datasets", 13))
@@ -555,7 +562,6 @@ static int cdn(struct conn *c, const char *path, const char *query)
     char sha[128];
     unsigned long long sig =
         strstr(query, "sig=") ? strtoull(strstr(query, "sig=") + 4, NULL, 10) : 0;
-    path += strlen("/cdn/");
     if (strcmp(c->method, "HEAD") && take_fault("expire", c->path, &x)) {
         pthread_mutex_lock(&lock);
         dead_below = address_number + 1;
@@ -563,6 +569,9 @@ static int cdn(struct conn *c, const char *path, const char *query)
     }
     if (sig < dead_below || !sig)
         return refuse(c, 403, "AccessDenied", NULL);
+    if (!strcmp(c->method, "PUT"))
+        return hub_store(c, path, query);
+    path += strlen("/cdn/");
     take(&path, 1, sha, sizeof sha);
     for (int i = 0; i < n_files; i++)
         if (!strcmp(files[i].sha256, sha))
@@ -584,6 +593,14 @@ static void read_header(struct conn *c, char *line)
         c->good = strstr(line, "Bearer hf_good") != NULL;
     } else if (!strncasecmp(line, "Connection: close", 17)) {
         c->keep = 0;
+    } else if (!strncasecmp(line, "Content-Length:", 15)) {
+        c->length = strtoll(line + 15, NULL, 10);
+    } else if (!strncasecmp(line, "Transfer-Encoding: chunked", 26)) {
+        c->chunked = 1;
+    } else if (!strncasecmp(line, "Expect: 100", 11)) {
+        c->expect = 1;
+    } else if (!strncasecmp(line, "Content-Type:", 13)) {
+        snprintf(c->type, sizeof c->type, "%s", line + 13 + strspn(line + 13, " "));
     }
 }
 
@@ -594,10 +611,11 @@ static int handle(struct conn *c, char *text)
     char path[4 * PATH_SIZE];
     c->keep = 1;
     c->from = c->to = -1;
-    c->auth = c->good = 0;
-    c->sent = 0;
+    c->auth = c->good = c->chunked = c->expect = c->lose = 0;
+    c->sent = c->length = 0;
     c->status = 0;
-    begin_request(c);
+    c->type[0] = c->body[0] = 0;
+    c->lock_fd = -1;
     if (!line || sscanf(line, "%7s %4095s", c->method, c->path) != 2)
         return -1;
     while ((line = strtok_r(NULL, "\r\n", &save)))
@@ -607,7 +625,14 @@ static int handle(struct conn *c, char *text)
     if (query)
         *query++ = 0;
     unescape(path);
-    int rc;
+    int rc = hub_read_body(c, rate);
+    begin_request(c);
+    if (rc) {
+        unlink(c->body);
+        log_request(c);
+        return -1;
+    }
+    c->lose = take_fault("lose", c->path, &x);
     if (take_fault("provisional", c->path, &x))
         for (long long i = 0; i < x.arg; i++)
             if (put(c, "HTTP/1.1 100 Continue\r\n\r\n", 25))
@@ -625,14 +650,25 @@ static int handle(struct conn *c, char *text)
         unlock_request(c);
         nap((double)x.arg);
         rc = -1;
+    } else if (take_fault("say", c->path, &x)) {
+        rc = reply(c, 200, "", x.text);
     } else if (take_fault("status", c->path, &x)) {
         char more[64] = "";
         if (retry_after >= 0)
             snprintf(more, sizeof more, "Retry-After: %d\r\n", retry_after);
         rc = reply(c, (int)x.arg, more, "no");
     } else {
+        pthread_rwlock_rdlock(&models);
         rc = (c->cdn ? cdn : hub)(c, path, query ? query : "");
+        pthread_rwlock_unlock(&models);
     }
+    if (c->apply) {
+        pthread_rwlock_wrlock(&models);
+        rc = hub_apply(c);
+        pthread_rwlock_unlock(&models);
+    }
+    if (*c->body)
+        unlink(c->body);
     log_request(c);
     pthread_mutex_lock(&lock);
     if (--requests_left <= 0)
@@ -644,35 +680,33 @@ static int handle(struct conn *c, char *text)
 static void *serve(void *arg)
 {
     struct conn *c = arg;
-    char buf[16384];
-    size_t n = 0;
     for (;;) {
-        char *end = n ? memmem(buf, n, "\r\n\r\n", 4) : NULL;
+        char *end = c->n_in ? memmem(c->in, c->n_in, "\r\n\r\n", 4) : NULL;
         if (end) {
-            size_t used = (size_t)(end + 4 - buf);
-            char text[16384];
-            memcpy(text, buf, used);
+            size_t used = (size_t)(end + 4 - c->in);
+            char text[sizeof c->in];
+            memcpy(text, c->in, used);
             text[used - 4] = 0;
-            memmove(buf, buf + used, n -= used);
+            memmove(c->in, c->in + used, c->n_in -= used);
             int rc = handle(c, text);
             unlock_request(c);
             if (rc)
                 break;
             continue;
         }
-        ssize_t k = n < sizeof buf ? recv(c->fd, buf + n, sizeof buf - n, 0) : 0;
+        ssize_t k = recv(c->fd, c->in + c->n_in, sizeof c->in - c->n_in, 0);
         if (k <= 0)
             break;
-        n += (size_t)k;
+        c->n_in += (size_t)k;
     }
     close(c->fd);
     free(c);
     return NULL;
 }
 
-static int listen_on(int *number)
+static int listen_on(const char *host, int *number)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(host)};
     socklen_t len = sizeof a;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) || listen(fd, 64) ||
@@ -694,8 +728,10 @@ static void accept_from(int fd, int is_cdn)
     }
     c->cdn = is_cdn;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (rate)
+    if (rate) {
         setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    }
     if (pthread_create(&thread, NULL, serve, c))
         die("thread");
     pthread_detach(thread);
@@ -732,6 +768,10 @@ int main(int argc, char **argv)
             page = (int)strtol(v, NULL, 10);
         else if (!strcmp(o, "--rate"))
             rate = strtoll(v, NULL, 10);
+        else if (!strcmp(o, "--store-host"))
+            store_host = v;
+        else if (!strcmp(o, "--chunk"))
+            hub_chunk = strtoll(v, NULL, 10);
         else if (!strcmp(o, "--seconds"))
             seconds = (unsigned)strtol(v, NULL, 10);
         else if (!strcmp(o, "--requests"))
@@ -740,12 +780,13 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     alarm(seconds);
     hub_scan(argv[1]);
+    hub_upload_begin(argv[1]);
     log_path = argv[2];
     log_fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0666);
     if (log_fd < 0)
         die(argv[2]);
     for (int i = 0; i < 2; i++)
-        origins[i].fd = listen_on(&port[i]);
+        origins[i].fd = listen_on(i ? store_host : "127.0.0.1", &port[i]);
     char tmp[PATH_SIZE];
     snprintf(tmp, sizeof tmp, "%s.tmp", argv[3]);
     FILE *f = fopen(tmp, "w");

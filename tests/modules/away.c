@@ -191,6 +191,15 @@ static const int weights[] = {
 #undef OP
 };
 
+/* The dtype of its values: of the first floats that are no stored weight, else of the result. */
+static uint32_t value_of(const struct br_call *c)
+{
+    for (uint32_t i = 0; i < c->n_in && i < 2; i++)
+        if ((int)i != weights[c->op] && br_dtype_is_float((int)c->in[i].dtype))
+            return c->in[i].dtype;
+    return br_dtype_is_float((int)c->out->dtype) ? c->out->dtype : BR_F32;
+}
+
 /* The CPU's row for the call, chosen as the engine chooses. */
 static const struct br_kernel *row_of(const struct away *d, const struct br_call *c)
 {
@@ -199,7 +208,8 @@ static const struct br_kernel *row_of(const struct away *d, const struct br_call
     uint32_t dtype = w == W_none ? BR_NONE : c->in[w].dtype;
     for (uint32_t i = 0; i < b->kernels.n; i++) {
         const struct br_kernel *k = &b->kernels.rows[i];
-        if (k->op == c->op && !(k->needs & ~d->features) &&
+        uint32_t values = k->values ? k->values : BR_BIT(BR_F32);
+        if (k->op == c->op && !(k->needs & ~d->features) && values & BR_BIT(value_of(c)) &&
             (!k->weights || k->weights & BR_BIT(dtype)))
             return k;
     }

@@ -167,6 +167,51 @@ def local_dir():
         assert hub.file_requests() == [], hub.file_requests()
 
 
+SCANNED = "c = h.scan_cache_dir(); print(json.dumps([[r.repo_type, r.repo_id, r.size_on_disk, r.nb_files, " \
+          "sorted([v.commit_hash, sorted(v.refs)] for v in r.revisions)] for r in c.repos]))"
+FREED = "c = h.scan_cache_dir(); print(json.dumps(c.delete_revisions(*%r).expected_freed_size))"
+
+
+def listed(home, endpoint):
+    """`bridge cache ls` in the words of scan_cache_dir."""
+    return sorted([r["kind"], r["id"], r["bytes"], r["files"],
+                   sorted([commit, sorted(v["ref"] for v in r["revisions"] if v["commit"] == commit and v["ref"])]
+                          for commit in {v["commit"] for v in r["revisions"]})]
+                  for r in bridge(["cache", "ls", "--json"], home, endpoint)["repositories"])
+
+
+def cache():
+    """`bridge cache` shows, removes and prunes what huggingface_hub's own view of the cache says."""
+    with Hub("cache") as hub:
+        e = hub.endpoint
+
+        def same():
+            theirs = sorted(python(SCANNED, "cache", e, offline=True))
+            assert theirs == listed("cache", e), (theirs, listed("cache", e))
+            return theirs
+
+        bridge(["download", MODEL, "--json"], "cache", e)
+        python(f"print(json.dumps(h.snapshot_download('{MODEL}', revision='v2')))", "cache", e)
+        python("print(json.dumps(h.snapshot_download('Qwen/other')))", "cache", e)
+        assert len(same()) == 2
+        # a revision: its own files go, what the other one has too stays
+        v2 = [c for c, refs in same()[1][4] if refs == ["v2"]]
+        want = python(FREED % (tuple(v2),), "cache", e, offline=True)
+        assert bridge(["cache", "rm", f"{MODEL}@v2", "--json"], "cache", e)["freed_bytes"] == want > 0
+        same()
+        # detached ones, as `hf cache prune` takes them
+        python(f"print(json.dumps(h.snapshot_download('{MODEL}', revision='v2')))", "cache", e)
+        os.remove(f"{WORK}/cache/hub/models--Qwen--toy/refs/v2")
+        assert [refs for _, refs in same()[1][4]].count([]) == 1
+        want = python(FREED % (tuple(v2),), "cache", e, offline=True)
+        assert bridge(["cache", "prune", "--json"], "cache", e)["freed_bytes"] == want
+        same()
+        bridge(["cache", "rm", "Qwen/other", "--json"], "cache", e)
+        assert len(same()) == 1
+        path = python(SNAPSHOT, "cache", e, offline=True)
+        same_files(path)
+
+
 def globs():
     """--include and --exclude choose what fnmatch chooses."""
     with Hub("globs") as hub:
@@ -196,6 +241,14 @@ def main():
     both_at_once()
     local_dir()
     globs()
+    os.makedirs(f"{WORK}/models/{MODEL}@v2/onnx")
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(f"{WORK}/models/{MODEL}/{name}", f"{WORK}/models/{MODEL}@v2/{name}")
+    for path in (f"{WORK}/models/{MODEL}@v2/onnx/new.onnx", f"{WORK}/models/Qwen/other/config.json"):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write("another one" * 1000)
+    cache()
     print("ok: huggingface_hub", __import__("huggingface_hub").__version__)
 
 

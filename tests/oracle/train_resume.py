@@ -1,14 +1,35 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 """train_resume.py run ORACLE CASE OUT | compare CASE OUT LOG OURS THEIRS
 
-run: the real Megatron Bridge goes on from OUT/ckpt, a training checkpoint that bridge wrote, with optimizer and
-scheduler, to the end of CASE, and writes OUT/steps_resume.json and a checkpoint OUT/final.  ORACLE is the folder with
-train/run_case.py.  compare: its losses, gradient norms, learning rates and final weights (THEIRS, exported to Hugging
+run: the real Megatron Bridge goes on from OUT/ckpt, a training checkpoint that bridge wrote, with optimizer, scheduler
+and generators (as rng_seed leaves them), to the end of CASE, and writes OUT/steps_resume.json and a checkpoint
+OUT/final.  ORACLE is the folder with train/run_case.py.  compare: its losses, gradient norms, learning rates and final weights (THEIRS, exported to Hugging
 Face) against those of bridge, which went on from the same checkpoint (LOG, OURS).
 """
 import json
 import os
+import random
 import sys
+
+
+def watch(module, name, seen):
+    """What Megatron sets a generator to."""
+    original = getattr(module, name)
+
+    def setter(state):
+        seen.append(state)
+        return original(state)
+    setattr(module, name, setter)
+
+
+def check_generators(seed, python, numpy_states, torch_states):
+    import numpy
+    import torch
+    want = numpy.random.RandomState(seed).get_state()
+    assert random.Random(seed).getstate() in python, f"Python's generator is not that of seed {seed}"
+    assert any(s[0] == want[0] and (s[1] == want[1]).all() and s[2:] == want[2:] for s in numpy_states), "numpy's generator"
+    assert any(torch.equal(s, torch.Generator().manual_seed(seed).get_state()) for s in torch_states), "torch's generator"
+    print(f"the generators of seed {seed} were loaded")
 
 
 def run(oracle, case, out):
@@ -23,12 +44,20 @@ def run(oracle, case, out):
             return original(cfg, *args, **kwargs)
         return with_final
 
+    import numpy
+    import torch
+    python, numpy_states, torch_states = [], [], []
+    watch(random, "setstate", python)
+    watch(numpy.random, "set_state", numpy_states)
+    watch(torch, "set_rng_state", torch_states)
     pretrain.pretrain = saving(pretrain.pretrain)
     finetune.finetune = saving(finetune.finetune)
     import run_case
     os.chdir(case)
     sys.argv = ["run_case.py", "case.json", out, "--resume"]
     run_case.main()
+    with open("case.json") as f:
+        check_generators(json.load(f).get("rng_seed", 1234), python, numpy_states, torch_states)
 
 
 def tensors(directory):

@@ -13,6 +13,11 @@ done
 if grep -rIlF -e "$source" -e "$BRIDGE_BUILD" -e /opt/staged "$kit"; then
     fail "these installed files name a folder of the build"
 fi
+mapfile -t objects < <(find "$kit" -type f \( -path '*/bin/*' -o -name '*.so*' \))
+[ ${#objects[@]} -ge 6 ] || fail "only these objects: ${objects[*]}"
+for object in "${objects[@]}"; do
+    ! readelf -SW "$object" | grep -qE '\.(debug_|symtab)' || fail "$object is not stripped"
+done
 has_docs "$kit/share/doc/bridge"
 has_completion "$kit/share" zsh/site-functions bridge
 version=$(bridge --version | cut -d' ' -f2)

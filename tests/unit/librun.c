@@ -79,6 +79,11 @@ const char *test_device(void)
     return name && *name ? name : "cpu";
 }
 
+int test_is_sampled(void)
+{
+    return getenv("BRIDGE_TEST_SAMPLE") && !getenv("BRIDGE_TEST_ALL");
+}
+
 int need_fixture(const char *name)
 {
     const char *root = getenv("BRIDGE_SHARED"), *ci = getenv("CI");

@@ -246,6 +246,130 @@ START_TEST(newer_requests_are_refused)
 }
 END_TEST
 
+/* ---- goldens of transformers, written by tests/oracle/chat_templates.py ---------------------- */
+
+#define GOLDENS BRIDGE_TEST_DATA "/chat"
+
+static br__json *golden;
+static char *messages;
+
+/* The next row of a file, whose messages become those of a request; 0 at its end. */
+static int next_golden(char **at)
+{
+    struct br__buf b = {0};
+    char *end = strchr(*at, '\n');
+
+    br__json_free(golden);
+    golden = NULL;
+    br__free(messages);
+    messages = NULL;
+    if (!end)
+        return 0;
+    ck_assert_msg(br__json_parse(&golden, *at, (size_t)(end - *at), &err) == 0, "%s", err.msg);
+    ck_assert_int_eq(br__json_print(br__json_get(golden, "messages"), 0, &b), 0);
+    messages = b.p;
+    *at = end + 1;
+    return 1;
+}
+
+static char *read_goldens(const char *path)
+{
+    char *all;
+    size_t n;
+
+    ck_assert_msg(br__read_text(path, 1 << 20, &all, &n, &err) == 0, "%s", err.msg);
+    return all;
+}
+
+START_TEST(final_messages_are_continued)
+{
+    char *all = read_goldens(GOLDENS "/continue.jsonl"), *at = all;
+    size_t texts = 0, errors = 0;
+
+    ck_assert_msg(br_chat_open(&chat, GOLDENS, &err) == BR_OK, "%s", err.msg);
+    while (next_golden(&at)) {
+        const char *want = br__json_str(br__json_get(golden, "text"), NULL);
+        const br__json *field = br__json_get(golden, "continue_final_message");
+        int rc = try_render(&(struct br_chat_request){
+            .messages_json = messages,
+            .continue_field = br__json_str(field, "content"),
+            .add_generation_prompt =
+                br__json_bool(br__json_get(golden, "add_generation_prompt"), 0)});
+        if (want)
+            ck_assert_msg(rc == BR_OK && strcmp(text, want) == 0 && strlen(want) == n_text,
+                          "%s %s: got '%s' %s, expected '%s'", br__json_str(field, "content"),
+                          messages, text, err.msg, want);
+        else
+            ck_assert_msg(rc != BR_OK && !text, "%s %s: got '%s'", br__json_str(field, "content"),
+                          messages, text);
+        texts += want != NULL;
+        errors += !want;
+    }
+    ck_assert_uint_gt(texts, 15);
+    ck_assert_uint_gt(errors, 15);
+    br__free(all);
+}
+END_TEST
+
+static void ck_numbers(const br__json *list, const int32_t *ids, const unsigned char *mask,
+                       size_t n)
+{
+    size_t i = 0;
+
+    ck_assert_uint_eq(br__json_count(list), n);
+    for (const br__json *e = br__json_first(list); e; e = br__json_next(e), i++)
+        ck_assert_int_eq((int)br__json_num(e, -1), ids ? ids[i] : mask[i]);
+}
+
+START_TEST(what_the_assistant_says_is_marked)
+{
+    char *all = read_goldens(GOLDENS "/mask.jsonl"), *at = all;
+    struct br_tokenizer *tok;
+    struct br_chat_result r;
+    struct br_ids ids = {0};
+    unsigned char *mask;
+    size_t rows = 0;
+
+    ck_assert_int_eq(br_tokenizer_open(&tok, BRIDGE_TEST_DATA "/tokenizer/small", &err), BR_OK);
+    while (next_golden(&at)) {
+        put("chat_template.jinja", br__json_str(br__json_get(golden, "template"), NULL));
+        br_chat_close(chat);
+        open_chat();
+        struct br_chat_request req = {.struct_size = sizeof req, .messages_json = messages};
+        ck_assert_msg(br_chat_render_spans(chat, &req, &r, &err) == BR_OK, "%s", err.msg);
+        ck_assert_str_eq(r.text, br__json_str(br__json_get(golden, "text"), NULL));
+        ck_assert_msg(br_chat_mask(&r, tok, &ids, &mask, &err) == BR_OK, "%s", err.msg);
+        ck_numbers(br__json_get(golden, "ids"), ids.p, NULL, ids.n);
+        ck_numbers(br__json_get(golden, "assistant_mask"), NULL, mask, ids.n);
+        br_chat_free_mask(mask);
+        br_chat_free_result(&r);
+        rows++;
+    }
+    ck_assert_uint_gt(rows, 20);
+    br_ids_free(&ids);
+    br_tokenizer_close(tok);
+    br__free(all);
+}
+END_TEST
+
+/* Where the text of a macro goes is not known when it is made. */
+START_TEST(a_mask_that_would_be_wrong_is_refused)
+{
+    struct br_chat_request req = {.struct_size = sizeof req,
+                                  .messages_json = "[{\"role\": \"user\"}]"};
+    struct br_chat_result r;
+
+    put("chat_template.jinja",
+        "{% macro f() %}{% generation %}x{% endgeneration %}{% endmacro %}a{{ f() }}");
+    open_chat();
+    RENDERS("ax", 0);
+    ck_assert_int_eq(br_chat_render_spans(chat, &req, &r, &err), BR_E_UNSUPPORTED);
+    ck_assert_ptr_null(r.text);
+    req.continue_field = "content";
+    ck_assert_int_eq(br_chat_render_spans(chat, &req, &r, &err), BR_E_USAGE);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("chat");
@@ -266,6 +390,9 @@ int main(void)
     tcase_add_loop_test(tc, a_bad_config_is_an_error, 0, (int)BR_COUNTOF(bad));
     tcase_add_test(tc, bad_requests_are_errors);
     tcase_add_test(tc, newer_requests_are_refused);
+    tcase_add_test(tc, final_messages_are_continued);
+    tcase_add_test(tc, what_the_assistant_says_is_marked);
+    tcase_add_test(tc, a_mask_that_would_be_wrong_is_refused);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

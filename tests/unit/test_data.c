@@ -269,6 +269,11 @@ START_TEST(a_broken_npy_is_refused)
     npy_refused(8, 5000, 2, 0, "a header of 5000 bytes in a file of ");
     npy_refused(0, 0x93, 1, 150, "bytes of elements, but the shape needs 24");
     npy_refused(8, 117, 2, 0, "expected a multiple of 8, as numpy writes it");
+    /* {'descr': '<i4', 'fortran_order': False, 'shape': (3, 2), } begins at byte 10. */
+    npy_refused(22, 'x', 1, 0, "the header's 'descr' is none of the number types");
+    npy_refused(44, 'T', 1, 0, "the header's 'fortran_order' is not False");
+    npy_refused(61, 'x', 1, 0, "the header's 'shape' is not one or two numbers");
+    npy_refused(12, 'D', 1, 0, "the header is not a dict of 'descr', 'fortran_order' and 'shape'");
 }
 END_TEST
 
@@ -728,7 +733,7 @@ START_TEST(what_cannot_be_sampled_is_refused)
     br__pretrain_close(p);
     o.n_samples[BR__VALID] = 1;
     open_refused(&o, "valid data: ");
-    open_refused(&o, "hold no tokens; give the split a larger share");
+    open_refused(&o, "hold no tokens; give the split a larger share in dataset_split");
     o.split = "1,0,0";
     open_refused(&o, "no share for valid");
     o.split = "a";
@@ -753,6 +758,39 @@ START_TEST(what_cannot_be_sampled_is_refused)
     open_refused(&o, "data paths are given for all splits and for each");
     o = (struct br__pretrain_opts){.seq_length = 8, .n_samples = {4, 0, 0}, .split = "1,1,1"};
     open_refused(&o, "mock data needs the size of a vocabulary, got 0");
+    o.seq_length = 0;
+    open_refused(&o, "seq_length 0, expected 1 to 1073741823");
+
+    paths[0] = prefix("c_uint16_small");
+    o = (struct br__pretrain_opts){.paths = paths,
+                                   .n_paths = 1,
+                                   .split = "1,0,0",
+                                   .n_samples = {INT64_MAX / 8, 0, 0},
+                                   .seq_length = 8,
+                                   .eod = 486,
+                                   .pad = -1};
+    open_refused(&o, " samples of 8 tokens are too many");
+    o.n_samples[BR__TRAIN] = INT64_C(1) << 40;
+    open_refused(&o, " epochs of ");
+    open_refused(&o, " sequences; 2^31 are the limit");
+    static const char *many[INT16_MAX + 1];
+    for (size_t i = 0; i < BR_COUNTOF(many); i++)
+        many[i] = paths[0];
+    o.paths = many;
+    o.n_paths = BR_COUNTOF(many);
+    open_refused(&o, "data paths: 32768 datasets, at most 32767");
+}
+END_TEST
+
+/* Rows that are made longer than their samples. */
+START_TEST(a_batch_has_a_limit)
+{
+    const struct br__sample samples[2] = {{.n = 1, .span = 1}, {.n = 1, .span = 1}};
+    const struct br__collate c = {.multiple = INT64_C(1) << 30};
+    struct br__batch b = {0};
+    ck_assert_int_eq(br__batch_fill(&b, samples, 2, &c, &err), BR_E_UNSUPPORTED);
+    ck_assert_str_eq(err.msg, "a batch of 2 rows of 1073741824 tokens; 2^31 are the limit");
+    br__batch_free(&b);
 }
 END_TEST
 
@@ -893,6 +931,7 @@ int main(void)
     tcase_add_test(t, indices_are_cached);
     tcase_add_test(t, a_damaged_cache_is_made_again);
     tcase_add_test(t, what_cannot_be_sampled_is_refused);
+    tcase_add_test(t, a_batch_has_a_limit);
     tcase_add_test(t, pads_are_dropped);
     tcase_add_test(t, samplers_are_megatron_bridge_s);
     suite_add_tcase(s, t);

@@ -144,6 +144,83 @@ START_TEST(a_broken_end_is_said)
 }
 END_TEST
 
+/* flat_snappy.parquet with one byte changed: what is said.  Behind the first four bytes come pages,
+ * from byte 2468 on the metadata. */
+static const struct {
+    size_t at;
+    int byte;
+    const char *says;
+} changed[] = {
+    {4, 23, "row 1: its metadata is broken: a page's header"},
+    {4, 29, "row 1: its metadata is broken: a field of an unknown type"},
+    {5, 6, "row 1: a page ends before its values"},
+    {5, 0, "row 1: encoding 0 of levels, expected 3 (RLE)"},
+    {5, 12, "row 1: value 0 of a dictionary of 0"},
+    {7, 248, "row 1: 108 bytes do not decompress (Snappy) to 316"},
+    {11, 9, "row 1: a page is longer than its column"},
+    {16, 2, "row 1: encoding 1 of a dictionary, expected 0 (plain)"},
+    {18, 8, "row 1: its metadata is broken: a text is longer than the rest"},
+    {129, 2, "row 1: a column ends before its values"},
+    {136, 134, "row 1: a column has more values than it says"},
+    {139, 17, "row 1: encoding -9 of values, expected plain, dictionary or delta"},
+    {148, 232, "row 1: its metadata is broken: it ends early"},
+    {363, 1, "row 1: a run of 0 packed groups"},
+    {363, 0, "row 1: a run of no values"},
+    {363, 16, "row 1: level 251, at most 1 was expected"},
+    {649, 10, "row 1: delta encoding of 64 values, expected 52, in blocks of 6/15"},
+    {666, 72, "row 1: its metadata is broken: a list is longer than the rest"},
+    {771, 23, "row 1: its metadata is broken: a number does not end"},
+    {2468, 23, "its metadata is broken: the number of rows"},
+    {2468, 29, "its metadata is broken: a field of an unknown type"},
+    {2468, 53, "its metadata is broken: its row groups"},
+    {2470, 24, "its metadata is broken: a text is longer than the rest"},
+    {2471, 141, "its metadata is broken: its schema"},
+    {2471, 156, "its metadata is broken: a column's description"},
+    {2472, 37, "its metadata is broken: a name is no text"},
+    {2483, 15, "its metadata is broken: a group's columns are missing"},
+    {2483, 12, "its metadata is broken: a column belongs to no group"},
+    {2532, 168, "its metadata is broken: it ends early"},
+    {2567, 60, "its metadata is broken: a row group has not all columns"},
+    {2568, 24, "its metadata is broken: a row group"},
+    {2570, 39, "its metadata is broken: a column lies outside of the file"},
+    {2570, 6, "a column is in another file"},
+    {2573, 149, "row 1: column \"text\" ends before the others"},
+    {2588, 3,
+     "row 1: a page is compressed with an unknown method, expected none, Snappy, gzip or "
+     "Zstandard"},
+    {3981, 252, "its metadata is broken: a list is longer than the rest"},
+};
+
+START_TEST(a_changed_byte_is_said)
+{
+    char dir[600], path[700], *text;
+    size_t n;
+    make_temp_dir(dir, sizeof dir, "bridge-parquet");
+    snprintf(path, sizeof path, "%s/x.parquet", dir);
+    must(br__read_text(path_of("flat_snappy"), 1 << 24, &text, &n, &err));
+    for (size_t i = 0; i < BR_COUNTOF(changed); i++) {
+        struct br__parquet *p;
+        struct br__buf row = {0};
+        char was = text[changed[i].at];
+        int more = 1;
+        text[changed[i].at] = (char)changed[i].byte;
+        must(br__write_file(path, text, n, 0, &err));
+        text[changed[i].at] = was;
+        int rc = br__parquet_open(&p, path, &err);
+        if (!rc)
+            rc = br__parquet_select(p, NULL, 0, &err);
+        for (; !rc && more; row.n = 0)
+            rc = br__parquet_next(p, &row, &more, &err);
+        ck_assert_msg(rc && strstr(err.msg, changed[i].says), "byte %zu is %d: %d: %s",
+                      changed[i].at, changed[i].byte, rc, rc ? err.msg : "");
+        br__buf_free(&row);
+        br__parquet_close(p);
+    }
+    br__free(text);
+    must(br__remove_tree(dir, &err));
+}
+END_TEST
+
 /* A file that is cut, or has one byte changed, is read or refused; the sanitizers check that
  * nothing else happens. */
 START_TEST(damage_is_survived)
@@ -189,6 +266,7 @@ int main(void)
     tcase_add_test(t, columns_are_chosen);
     tcase_add_test(t, what_is_not_read_is_said);
     tcase_add_test(t, a_broken_end_is_said);
+    tcase_add_test(t, a_changed_byte_is_said);
     tcase_add_test(t, damage_is_survived);
     suite_add_tcase(s, t);
     return run_suite(s);

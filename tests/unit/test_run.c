@@ -109,6 +109,57 @@ START_TEST(what_is_used_is_read)
 }
 END_TEST
 
+/* Is `text` one of the words between bars? */
+static int is_word(const char *words, const char *text)
+{
+    size_t n = strlen(text);
+    for (const char *at = words; at && *at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+        if (strcspn(at, "|") == n && !memcmp(at, text, n))
+            return 1;
+    return 0;
+}
+
+/* Does the recipe take this value of a key?  Then training must refuse it, by the key's name. */
+static int is_refused(uint32_t id, const char *value)
+{
+    const char *key = br__recipe_keys[id].name;
+    const char *const *sets = SETS(data_dir(), set(key, value));
+    struct br__recipe_opts ro = {.name = "qwen3_600m_finetune_config",
+                                 .mode = "lora",
+                                 .sets = sets,
+                                 .n_sets = 2,
+                                 .incomplete = 1};
+    struct br__recipe r;
+    struct br__run run;
+    if (is_word(br__run_keys[id].values, value) || br__recipe_open(&arena, registry, &ro, &r, &err))
+        return 0;
+    int rc = make(ro.name, ro.mode, sets, 0, &run);
+    ck_assert_msg(rc == BR_E_UNSUPPORTED && strstr(err.msg, key), "%s=%s: %d: %s", key, value, rc,
+                  rc ? err.msg : "");
+    return 1;
+}
+
+START_TEST(what_is_called_refused_is_refused)
+{
+    static const char *const plain[] = {"true", "false", "2", "text"};
+    size_t n = 0;
+    for (uint32_t id = 0; id < BR__N_RK; id++) {
+        const char *at = br__recipe_keys[id].choices;
+        size_t found = 0;
+        if (br__run_keys[id].use != BR__KEY_ONLY)
+            continue;
+        for (; *at; at += strcspn(at, "|") + (at[strcspn(at, "|")] == '|'))
+            found +=
+                (size_t)is_refused(id, br__arena_printf(&arena, "%.*s", (int)strcspn(at, "|"), at));
+        for (size_t i = 0; i < BR_COUNTOF(plain) && !found; i++)
+            found += (size_t)is_refused(id, plain[i]);
+        ck_assert_msg(found, "no value of %s is refused", br__recipe_keys[id].name);
+        n++;
+    }
+    ck_assert_uint_ge(n, 28);
+}
+END_TEST
+
 /* Every recipe in every mode becomes a run when it is set for one process. */
 START_TEST(every_recipe_is_a_run)
 {
@@ -383,7 +434,14 @@ START_TEST(what_cannot_be_is_refused)
     refused(pretrain, SETS("no_weight_decay_cond_type=null", "apply_wd_to_qk_layernorm=true"), 0,
             BR_E_CONFIG, "contradicts no_weight_decay_cond_type");
     refused(pretrain, SETS("train_iters=1000000000000", "seq_length=1000000000"), 0, BR_E_CONFIG,
-            "too many");
+            "× seq_length 1000000000 tokens are too many");
+    refused(
+        pretrain,
+        SETS("lr_decay_iters=1000000000000000", "global_batch_size=10000", "micro_batch_size=1"), 0,
+        BR_E_CONFIG, "the schedule's lengths are too large");
+    refused("qwen3_600m_finetune_config",
+            SETS(data_dir(), "peft_dropout_position=post", "peft_dropout=0.1", "mode=dora"), 0,
+            BR_E_UNSUPPORTED, "peft_dropout_position is post: DoRA drops what the adapter sees");
 }
 END_TEST
 
@@ -396,6 +454,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, every_key_has_a_meaning);
     tcase_add_test(t, what_is_used_is_read);
+    tcase_add_test(t, what_is_called_refused_is_refused);
     tcase_add_test(t, every_recipe_is_a_run);
     tcase_add_test(t, values_are_resolved);
     tcase_add_test(t, the_batch_grows);

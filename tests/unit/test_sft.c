@@ -374,7 +374,9 @@ START_TEST(bad_records_say_where_and_what)
     o = (struct br__sft_opts){.prompt_template = many};
     refused(good, o, "the template has more than ");
     o = (struct br__sft_opts){.add_bos = 1};
-    refused(good, o, "names no bos_token");
+    refused(good, o, "add_bos, but the tokenizer names no bos_token");
+    o = (struct br__sft_opts){.seq_length = 1};
+    refused(good, o, "seq_length 1, expected at least 2");
 
     struct br_listener l = {.warning = on_warning};
     struct br__sft *s;
@@ -388,6 +390,33 @@ START_TEST(bad_records_say_where_and_what)
     ck_assert_int_eq(br__sft_skipped(s), 1);
     ck_assert_int_eq(warnings, 1);
     ck_assert_ptr_nonnull(strstr(warned, "bad.jsonl, line 3: the record has no member"));
+    br__sft_close(s);
+    must(br__remove_tree(dir, &err));
+}
+END_TEST
+
+/* Rows are made of what the records were when they were counted. */
+START_TEST(a_file_that_changes_is_noticed)
+{
+    struct br__sample row = {0};
+    struct br__sft *s;
+    char path[600];
+    make_temp_dir(dir, sizeof dir, "bridge-sft");
+    snprintf(path, sizeof path, "%s/a.jsonl", dir);
+    const char *text = "{\"input\": \"a a a a a a\", \"output\": \"b\"}\n";
+    must(br__write_file(path, text, strlen(text), 0, &err));
+    struct br__sft_opts o = {.path = path,
+                             .tok = tok,
+                             .seq_length = 32,
+                             .packing = BR__PACK_FIRST_FIT_SHUFFLE,
+                             .pack_size = 32};
+    must(br__sft_open(&s, &o, &err));
+    must(br__sft_sample(s, 0, &row, &err));
+    FILE *f = fopen(path, "r+");
+    ck_assert(f && fputs("{\"input\": \"aaaaaaaaaaa\"", f) >= 0 && !fclose(f));
+    ck_assert_int_eq(br__sft_sample(s, 0, &row, &err), BR_E_IO);
+    ck_assert_ptr_nonnull(strstr(err.msg, "a.jsonl' changed while it is used"));
+    br__sample_free(&row);
     br__sft_close(s);
     must(br__remove_tree(dir, &err));
 }
@@ -422,6 +451,7 @@ int main(void)
     tcase_add_test(t, packing_is_megatron_bridge_s);
     tcase_add_test(t, packed_rows_are_megatron_bridge_s);
     tcase_add_test(t, bad_records_say_where_and_what);
+    tcase_add_test(t, a_file_that_changes_is_noticed);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -139,7 +139,10 @@ struct variant {
     const char *text; /* in the message; NULL: sound */
     int code;
     const char *weight, *buffer, *yaml, *sharding, *group_key, *group_value, *object;
-    int64_t length, second; /* of the bucket; of its exp_avg */
+    const char *groups, *other_step; /* pickled: all groups; step of the same group elsewhere */
+    const char *scheduler;           /* pickled, in the common state */
+    int chain;                       /* optimizers in the common state */
+    int64_t length, second;          /* of the bucket; of its exp_avg */
     int dtype;
 };
 static const struct variant variants[] = {
@@ -193,9 +196,39 @@ static const struct variant variants[] = {
      .code = BR_E_FORMAT,
      .group_key = "is_decoupled_lr",
      .group_value = "I7"},
+    {.text = "'betas' is something else, expected two numbers from 0 to below 1",
+     .code = BR_E_FORMAT,
+     .group_key = "betas",
+     .group_value = "(0.9 1.0"},
+    {.text = "'betas' is something else, expected two numbers",
+     .code = BR_E_FORMAT,
+     .group_key = "betas",
+     .group_value = "F0.5"},
     {.text = "no item has the optimizer's groups",
      .code = BR_E_FORMAT,
      .object = "optimizer.other"},
+    {.text = "has optimizer tensors, but no list 'param_groups'",
+     .code = BR_E_FORMAT,
+     .groups = "]"},
+    {.text = "an optimizer group of the checkpoint is no dict",
+     .code = BR_E_FORMAT,
+     .groups = "](Ne"},
+    {.text = "disagree on the optimizer's step: 3 and 5", .code = BR_E_FORMAT, .other_step = "I5"},
+    {.text = "1 optimizers in a chain, expected that of the dense parameters and that of the "
+             "experts",
+     .code = BR_E_UNSUPPORTED,
+     .sharding = "fully_reshardable",
+     .chain = 1},
+    {.text = "opt_param_scheduler is no dict", .code = BR_E_FORMAT, .scheduler = "N"},
+    {.text = "'embedding.word_embeddings.weight' has 8 x 1 elements, which 3 tensor-parallel ranks "
+             "cannot share",
+     .code = BR_E_FORMAT,
+     .weight = "embedding.word_embeddings.weight",
+     .yaml = "model:\n  tensor_model_parallel_size: 3\n"},
+    {.text = "1 layers on 2 stages, 0 experts on 1 ranks: not the same number for each",
+     .code = BR_E_UNSUPPORTED,
+     .weight = "decoder.layers.0.mlp.linear_fc1.layer_norm_weight",
+     .yaml = "model:\n  pipeline_model_parallel_size: 2\n"},
 };
 
 static void put_float(struct br__buf *b, double x)
@@ -225,13 +258,17 @@ static void put_value(struct br__buf *b, const char *text)
     }
 }
 
-static void put_group(struct br__buf *b, const struct variant *v)
+static void put_group(struct br__buf *b, const struct variant *v, const char *step)
 {
-    static const char *const keys[][2] = {{"max_lr", "F0.02"}, {"min_lr", "I0"},
-                                          {"eps", "F1e-8"},    {"betas", "(0.9 0.95"},
-                                          {"wd_mult", "F1.0"}, {"step", "I3"}};
+    const char *const keys[][2] = {{"max_lr", "F0.02"},    {"min_lr", "I0"},    {"eps", "F1e-8"},
+                                   {"betas", "(0.9 0.95"}, {"wd_mult", "F1.0"}, {"step", step}};
     pk_op(b, "\x80\x02](}(");
     pk_str(b, "param_groups");
+    if (v && v->groups) {
+        pk_op(b, v->groups);
+        pk_op(b, "ue.");
+        return;
+    }
     pk_op(b, "](}(");
     for (size_t i = 0; i < BR_COUNTOF(keys); i++) {
         pk_str(b, keys[i][0]);
@@ -257,21 +294,35 @@ static void put_bucket(struct td *m, const struct variant *v, const char *kind, 
 }
 
 /* The common state, with nothing but the form. */
-static void put_dp_common(struct br__buf *b, const char *sharding)
+static void put_common(struct br__buf *b, const struct variant *v)
 {
     pk_op(b, "\x80\x02](}(");
     pk_str(b, "content_metadata");
     pk_op(b, "}(");
     pk_str(b, "distrib_optim_sharding_type");
-    pk_str(b, sharding);
-    pk_op(b, "uue.");
+    pk_str(b, v->sharding ? v->sharding : "dp_reshardable");
+    pk_op(b, "u");
+    if (v->chain) {
+        pk_str(b, "optimizer");
+        pk_op(b, "}(");
+        for (int i = 0; i < v->chain; i++) {
+            pk_int(b, i);
+            pk_op(b, "}");
+        }
+        pk_op(b, "u");
+    }
+    if (v->scheduler) {
+        pk_str(b, "opt_param_scheduler");
+        pk_op(b, v->scheduler);
+    }
+    pk_op(b, "ue.");
 }
 
 static void make_variant(struct td *m, const struct variant *v)
 {
     static const int64_t eight[] = {8}, zero[] = {0};
     const char *yaml = v->yaml ? v->yaml : "model:\n  tensor_model_parallel_size: 1\n";
-    struct br__buf group = {0}, common = {0};
+    struct br__buf group = {0}, other = {0}, common = {0};
     td_begin(m, 0);
     td_tensor(m, v->weight ? v->weight : NORM, BR_F32, eight, 1);
     td_chunk(m, zero, eight);
@@ -279,15 +330,20 @@ static void make_variant(struct td *m, const struct variant *v)
     put_bucket(m, v, "param", v->length ? v->length : 8);
     put_bucket(m, v, "exp_avg", v->second ? v->second : v->length ? v->length : 8);
     put_bucket(m, v, "exp_avg_sq", v->length ? v->length : 8);
-    put_group(&group, v);
+    put_group(&group, v, "I3");
     td_object(m, v->object ? v->object : GROUP "optimizer/shard_0_1", &group);
-    put_dp_common(&common, v->sharding ? v->sharding : "dp_reshardable");
+    if (v->other_step) {
+        put_group(&other, v, v->other_step);
+        td_object(m, "optimizer.distributed.dp_group_idx_1.optimizer/shard_0_1", &other);
+    }
+    put_common(&common, v);
     td_object(m, "common_state/shard_0_1", &common);
     td_write(m);
     char name[320];
     snprintf(name, sizeof name, "%s/run_config.yaml", br__path_base(m->dir));
     td_put_file(m, name, yaml, strlen(yaml));
     br__buf_free(&group);
+    br__buf_free(&other);
     br__buf_free(&common);
 }
 
@@ -532,7 +588,7 @@ static void add_rank(struct dp_save *d, const struct br__train_state *s, const s
 static void add_groups(struct dp_save *d, const struct grid *g)
 {
     struct br__buf b = {0};
-    put_group(&b, NULL);
+    put_group(&b, NULL, "I3");
     for (int chain = 0; chain <= (g->ep > 1); chain++)
         for (int i = 0; i < g->pp * (chain ? g->ep : g->tp); i++)
             add_archive(d,
@@ -544,7 +600,7 @@ static void add_groups(struct dp_save *d, const struct grid *g)
                             i),
                         &b);
     br__buf_free(&b);
-    put_dp_common(&b, "dp_reshardable");
+    put_common(&b, &variants[0]);
     add_archive(d, "common_state/shard_0_1", &b);
     br__buf_free(&b);
 }

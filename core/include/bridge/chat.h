@@ -8,6 +8,7 @@
 #define BRIDGE_CHAT_H
 
 #include <bridge/base.h>
+#include <bridge/tokenizer.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,6 +29,20 @@ struct br_chat_request {
     const char *documents_json; /* array of objects, or NULL */
     const char *kwargs_json;    /* object: more variables of the template, or NULL */
     int64_t now; /* seconds since 1970 for templates that print a date; 0: the clock */
+    /* Member of the last message, "content" or "reasoning_content", whose text the model shall go
+     * on with: the result ends behind it.  NULL: none.  Not with add_generation_prompt. */
+    const char *continue_field;
+};
+
+/* A part of the text that the assistant says: bytes [begin, end). */
+struct br_chat_span {
+    size_t begin, end;
+};
+struct br_chat_result {
+    char *text; /* UTF-8, and a NUL */
+    size_t n;
+    struct br_chat_span *span; /* in order */
+    size_t n_span;
 };
 
 /* Read and parse the template of a tokenizer directory: chat_template.jinja, with more of them in
@@ -44,6 +59,20 @@ BR_API int br_chat_render(const struct br_chat *chat, const struct br_chat_reque
                           char **text, size_t *n, struct br_err *err) BR_MUST_CHECK;
 
 BR_API void br_chat_free_text(char *text);
+
+/* The same, and what the assistant says: the text of the template's {% generation %} blocks, none
+ * if it has no such block.  Not with continue_field.  BR_E_UNSUPPORTED too where such a block
+ * stands in a macro.  Freed with br_chat_free_result, which is safe after a failure. */
+BR_API int br_chat_render_spans(const struct br_chat *chat, const struct br_chat_request *req,
+                                struct br_chat_result *out, struct br_err *err) BR_MUST_CHECK;
+BR_API void br_chat_free_result(struct br_chat_result *r);
+
+/* The ids of a rendered text (*ids is emptied first), and for each 1 if some of it is in a span,
+ * else 0: ids->n bytes, freed with br_chat_free_mask.  BR_E_UNSUPPORTED for a tokenizer that
+ * changes text. */
+BR_API int br_chat_mask(const struct br_chat_result *r, const struct br_tokenizer *tok,
+                        struct br_ids *ids, unsigned char **mask, struct br_err *err) BR_MUST_CHECK;
+BR_API void br_chat_free_mask(unsigned char *mask);
 
 BR_API void br_chat_close(struct br_chat *chat); /* NULL is fine */
 

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* tokenizer.h - text to token ids and back: byte-level BPE as Hugging Face's tokenizers package
- * does it, to the same ids.
+/* tokenizer.h - text to token ids and back: BPE of bytes, or of characters with tokens for the
+ * bytes of others, as Hugging Face's tokenizers package does it, to the same ids.
  *
  * Called by programs that embed libbridge, by the engine and by the command line.  It knows
  * nothing of models or chat templates.  A tokenizer that is open does not change: any number of
@@ -36,8 +36,9 @@ BR_API void br_ids_free(struct br_ids *ids);
 BR_API void br_text_free(struct br_text *text);
 
 enum br_tok_flags {
-    BR_TOK_NO_ADDED = 1,    /* encode: "<|im_start|>" in the text is plain text          */
-    BR_TOK_SKIP_SPECIAL = 2 /* decode: leave tokens out that are marked as special       */
+    BR_TOK_NO_ADDED = 1,     /* encode: "<|im_start|>" in the text is plain text          */
+    BR_TOK_SKIP_SPECIAL = 2, /* decode: leave tokens out that are marked as special       */
+    BR_TOK_ADD_SPECIAL = 4   /* encode: add what the tokenizer puts before and behind a text */
 };
 
 /* Open the tokenizer of a directory.  BR_E_NOTFOUND if it has none, BR_E_FORMAT if a file is
@@ -48,8 +49,8 @@ BR_API int br_tokenizer_open(struct br_tokenizer **out, const char *dir,
 BR_API void br_tokenizer_close(struct br_tokenizer *t); /* NULL is fine */
 
 /* Append the ids of n bytes.  Bytes that are not UTF-8 are encoded as they are, each run of them
- * on its own.  Nothing is added at either end.  On failure (BR_E_NOMEM, BR_E_UNSUPPORTED) *out
- * holds some of the ids and is still to be freed. */
+ * on its own.  Nothing is added at either end, unless BR_TOK_ADD_SPECIAL asks for it.  On failure
+ * (BR_E_NOMEM, BR_E_UNSUPPORTED) *out holds some of the ids and is still to be freed. */
 BR_API int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n,
                                unsigned flags, struct br_ids *out,
                                struct br_err *err) BR_MUST_CHECK;
@@ -62,7 +63,8 @@ BR_API int br_tokenizer_decode(const struct br_tokenizer *t, const int32_t *ids,
                                struct br_err *err) BR_MUST_CHECK;
 
 /* The same, token by token: all that was appended by br_detok_put and the final br_detok_end is
- * what br_tokenizer_decode gives for all ids at once, and every call appends whole characters.
+ * what br_tokenizer_decode gives for all ids at once, and every call appends whole characters. (But
+ * for a run of tokens such as <0xE4> that is no UTF-8: decode replaces all of its bytes by U+FFFD.)
  * Owns no memory; start from br_detok_begin, which also discards what was held back. */
 struct br_detok {
     const struct br_tokenizer *t;
@@ -80,7 +82,8 @@ BR_API int br_detok_end(struct br_detok *d, struct br_text *out, struct br_err *
 BR_API int32_t br_tokenizer_token_id(const struct br_tokenizer *t, const char *spelled);
 /* Highest id + 1, added tokens included: what a model's vocab_size must be no less than. */
 BR_API int32_t br_tokenizer_n_vocab(const struct br_tokenizer *t);
-/* The bytes that a token stands for, *n of them, owned by the tokenizer; NULL for no token. */
+/* The bytes that a token stands for, or of a vocabulary that spells no bytes its spelling, *n of
+ * them, owned by the tokenizer; NULL for no token. */
 BR_API const char *br_tokenizer_bytes(const struct br_tokenizer *t, int32_t id, size_t *n);
 /* Is the id an added token that BR_TOK_SKIP_SPECIAL leaves out? */
 BR_API int br_tokenizer_is_special(const struct br_tokenizer *t, int32_t id);

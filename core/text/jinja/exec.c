@@ -175,6 +175,37 @@ static const struct br__jv *take_kwarg(const struct br__jj_call *c, const char *
     return NULL;
 }
 
+/* What the parameters do not take: into `varargs`, `kwargs` and `caller` where the body reads them,
+ * else a failure. */
+static void bind_rest(struct br__jj *j, const struct br__jj_macro *m, const struct br__jj_call *c,
+                      size_t n_params)
+{
+    struct br__jv kwargs = br__jv_dict(j, BR__JV_DICT), varargs = br__jv_list(j, BR__JF_TUPLE);
+
+    if (m->def->reads & BR__JJ_READS_CALLER) {
+        const struct br__jv *caller = take_kwarg(c, "caller");
+        br__jj_set_var(j, j->scope, "caller",
+                       caller ? *caller : br__jv_undef("caller", 6, BR__JV_KINDS));
+    }
+    for (size_t i = 0; i < c->n_kw && !j->rc; i++) {
+        if (!c->kw[i].name)
+            continue;
+        if (!(m->def->reads & BR__JJ_READS_KWARGS))
+            br__jj_fail(j, BR_E_FORMAT, "macro '%.60s' has no argument '%.60s'", macro_name(m),
+                        c->kw[i].name);
+        br__jv_put(j, kwargs, br__jv_text(c->kw[i].name), c->kw[i].v);
+    }
+    if (m->def->reads & BR__JJ_READS_KWARGS)
+        br__jj_set_var(j, j->scope, "kwargs", kwargs);
+    if (n_params < c->n_pos && !(m->def->reads & BR__JJ_READS_VARARGS))
+        br__jj_fail(j, BR_E_FORMAT, "macro '%.60s' takes at most %zu argument(s), got %zu",
+                    macro_name(m), n_params, c->n_pos);
+    for (size_t i = n_params; i < c->n_pos && !j->rc; i++)
+        br__jv_push(j, varargs, c->pos[i]);
+    if (m->def->reads & BR__JJ_READS_VARARGS)
+        br__jj_set_var(j, j->scope, "varargs", varargs);
+}
+
 /* Arguments and defaults into the macro's scope, which is current: defaults see what is before. */
 static void bind_params(struct br__jj *j, const struct br__jj_macro *m, const struct br__jj_call *c)
 {
@@ -189,16 +220,7 @@ static void bind_params(struct br__jj *j, const struct br__jj_macro *m, const st
         br__jj_set_var(j, j->scope, p->s, v);
         at++;
     }
-    if (at < c->n_pos)
-        br__jj_fail(j, BR_E_FORMAT, "macro '%.60s' takes at most %zu argument(s), got %zu",
-                    macro_name(m), at, c->n_pos);
-    const struct br__jv *caller = take_kwarg(c, "caller");
-    if (caller)
-        br__jj_set_var(j, j->scope, "caller", *caller);
-    for (size_t i = 0; i < c->n_kw; i++)
-        if (c->kw[i].name)
-            br__jj_fail(j, BR_E_FORMAT, "macro '%.60s' has no argument '%.60s'", macro_name(m),
-                        c->kw[i].name);
+    bind_rest(j, m, c, at);
 }
 
 struct br__jv br__jj_call_macro(struct br__jj *j, const struct br__jj_macro *m,
@@ -260,7 +282,6 @@ static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop
     enum jump jump = GO_ON;
     int completed = 0;
 
-    j->loop_depth++;
     for (loop->i = 0; loop->i < loop->n && jump != BREAK && br__jj_step(j, 1); loop->i++) {
         sc = fresh_scope(j, sc, outer);
         if (!sc)
@@ -272,7 +293,6 @@ static int run_loop(struct br__jj *j, const struct br__jn *n, struct br__jj_loop
         completed |= jump == GO_ON;
         j->scope = outer;
     }
-    j->loop_depth--;
     return completed;
 }
 
@@ -304,8 +324,41 @@ static enum jump exec_for(struct br__jj *j, const struct br__jn *n)
         return GO_ON;
     loop->at = at;
     loop->n = count;
-    loop->depth = j->loop_depth + 1;
     return run_loop(j, n, loop) ? GO_ON : exec_else(j, n);
+}
+
+/* ---- generation ------------------------------------------------------------------------------ */
+
+/* The text from `begin` on is the assistant's.  Where a macro or another block collects text its
+ * place is not known yet, and transformers notes a wrong one. */
+static void add_span(struct br__jj *j, size_t begin)
+{
+    if (j->out != j->whole)
+        br__jj_fail(j, BR_E_UNSUPPORTED,
+                    "where the text of a 'generation' block inside of a macro or "
+                    "of a block that collects text goes is not known");
+    if (j->n_span == j->cap_span && !j->rc) {
+        size_t cap = j->cap_span ? 2 * j->cap_span : 8;
+        struct br__jj_span *span = br__jj_alloc(j, cap * sizeof *span);
+        if (span && j->n_span)
+            memcpy(span, j->span, j->n_span * sizeof *span);
+        j->span = span;
+        j->cap_span = cap;
+    }
+    if (!j->rc)
+        j->span[j->n_span++] = (struct br__jj_span){begin, j->out->n};
+}
+
+static void exec_generation(struct br__jj *j, const struct br__jn *n)
+{
+    struct br__jj_scope *sc = fresh_scope(j, NULL, j->scope);
+    size_t begin = j->out->n;
+
+    if (!sc)
+        return;
+    br__jv_str(j, j->out, exec_capture(j, n->body, sc));
+    if (j->spans_wanted)
+        add_span(j, begin);
 }
 
 /* ---- statements ------------------------------------------------------------------------------ */
@@ -320,8 +373,6 @@ static enum jump exec_if(struct br__jj *j, const struct br__jn *n)
 
 static enum jump exec_node(struct br__jj *j, const struct br__jn *n)
 {
-    struct br__jj_scope *sc;
-
     switch (n->kind) {
     case BR__JN_TEXT:
         br__buf_put(j->out, n->s, n->n);
@@ -349,9 +400,7 @@ static enum jump exec_node(struct br__jj *j, const struct br__jn *n)
     case BR__JN_WITH:
         return exec_with(j, n);
     case BR__JN_GENERATION:
-        sc = fresh_scope(j, NULL, j->scope);
-        if (sc)
-            br__jv_str(j, j->out, exec_capture(j, n->body, sc));
+        exec_generation(j, n);
         return GO_ON;
     case BR__JN_BREAK:
         return BREAK;
@@ -399,7 +448,7 @@ int br__jj_run(struct br__jj *j, char **text, size_t *n)
     *text = NULL;
     *n = 0;
     br__buf_put(&out, "", 0);
-    j->out = &out;
+    j->out = j->whole = &out;
     if (!j->rc)
         exec_body(j, br__jj_template_body(j->tmpl));
     j->out = NULL;

@@ -353,6 +353,10 @@ static struct br__jn *parse_name(struct br__jj_parser *p)
     for (size_t i = 0; i < BR_COUNTOF(words); i++)
         if (strcmp(s, words[i].word) == 0)
             return parse_constant(p, (struct br__jv){.kind = words[i].kind, .i = words[i].value});
+    p->reads |= strcmp(s, "caller") == 0    ? BR__JJ_READS_CALLER
+                : strcmp(s, "kwargs") == 0  ? BR__JJ_READS_KWARGS
+                : strcmp(s, "varargs") == 0 ? BR__JJ_READS_VARARGS
+                                            : 0u;
     return parse_join(p, BR__JN_NAME, s, NULL, NULL);
 }
 
@@ -626,39 +630,48 @@ struct br__jn *br__jj_parse_tuple(struct br__jj_parser *p, int plain)
     return n;
 }
 
-/* a name, or the attribute of a namespace */
-static struct br__jn *one_target(struct br__jj_parser *p)
+/* a name, the attribute of a namespace, or targets in parentheses, which have no attributes */
+static struct br__jn *one_target(struct br__jj_parser *p, int attributes)
 {
+    if (br__jj_skip_op(p, "(")) {
+        if (!parse_deeper(p))
+            return NULL;
+        struct br__jn *inner =
+            br__jj_is_op(p, ")") ? br__jj_node(p, BR__JN_TUPLE) : br__jj_parse_target(p, 0);
+        br__jj_want_op(p, ")");
+        p->depth--;
+        return inner;
+    }
     struct br__jn *n = parse_name(p);
-
     if (!p->rc && n->kind != BR__JN_NAME)
         return br__jj_syntax(p, BR_E_FORMAT, "a constant cannot be assigned to");
-    if (!br__jj_skip_op(p, "."))
+    if (!attributes || !br__jj_skip_op(p, "."))
         return n;
     return parse_join(p, BR__JN_ATTR, br__jj_want_name(p), n, NULL);
 }
 
-struct br__jn *br__jj_parse_target(struct br__jj_parser *p)
+static int target_ends(struct br__jj_parser *p)
 {
-    int brackets = br__jj_skip_op(p, "(");
-    struct br__jn *first = one_target(p), *last = first, *n = first;
+    return br__jj_is_word(p, "in") || br__jj_is_op(p, ")") ||
+           br__jj_cur(p)->kind == BR__JT_BLOCK_END;
+}
 
-    if (br__jj_is_op(p, ",")) {
-        n = parse_join(p, BR__JN_TUPLE, NULL, first, NULL);
-        while (br__jj_skip_op(p, ",") && br__jj_cur(p)->kind == BR__JT_NAME &&
-               !br__jj_is_word(p, "in")) {
-            struct br__jn *next = one_target(p);
-            if (p->rc)
-                return n;
-            last->next = next;
-            last = next;
-        }
+struct br__jn *br__jj_parse_target(struct br__jj_parser *p, int attributes)
+{
+    struct br__jn *first = one_target(p, attributes), *last = first;
+
+    if (!br__jj_is_op(p, ","))
+        return first;
+    struct br__jn *n = br__jj_node(p, BR__JN_TUPLE);
+    if (p->rc)
+        return n;
+    n->list = first;
+    while (br__jj_skip_op(p, ",") && !target_ends(p)) {
+        struct br__jn *next = one_target(p, attributes);
         if (p->rc)
             return n;
-        n->list = first;
-        n->a = NULL;
+        last->next = next;
+        last = next;
     }
-    if (brackets)
-        br__jj_want_op(p, ")");
     return n;
 }

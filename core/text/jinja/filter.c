@@ -56,18 +56,32 @@ static struct br__jv x_replace(struct br__jj *j, const struct br__jj_call *c)
     return as_method(j, "replace", &call);
 }
 
-/* Capitals after blanks, dashes and opening brackets: not what str.title does. */
+static size_t word_end(struct br__jv s, size_t at)
+{
+    uint32_t c;
+
+    for (size_t k; at < s.n; at += k) {
+        k = br__jj_char(s.s + at, &c);
+        if (br__jj_is_space(c) || (c < 0x80 && c && strchr("-({[<", (int)c)))
+            break;
+    }
+    return at;
+}
+
+/* Capitals after blanks, dashes and opening brackets: not what str.title does.  What follows a
+ * word's first letter is brought to lower case as a text of its own. */
 static struct br__jv x_title(struct br__jj *j, const struct br__jj_call *c)
 {
     struct br__jv s = br__jv_as_str(j, c->self);
     struct br__buf b = {.max = j->limits.bytes};
-    int start = 1;
-    uint32_t ch;
 
-    for (size_t i = 0, k; i < s.n && br__jj_step(j, 1); i += k) {
-        k = br__jj_char(s.s + i, &ch);
-        br__jj_put_case(&b, s.s + i, k, start ? BR__JJ_UPPER : BR__JJ_LOWER);
-        start = br__jj_is_space(ch) || (ch < 0x80 && ch && strchr("-({[<", (int)ch));
+    for (size_t i = 0, end; i < s.n && br__jj_step(j, 1); i = end) {
+        end = word_end(s, i);
+        size_t first = br__jj_put_case(j, &b, s, i, BR__JJ_UPPER);
+        end = BR__MAX(end, i + first); /* a separator is a word, too */
+        struct br__jv rest = br__jv_slice(s.s + i + first, end - i - first);
+        for (size_t k = 0; k < rest.n && br__jj_step(j, 1);)
+            k += br__jj_put_case(j, &b, rest, k, BR__JJ_LOWER);
     }
     return br__jv_take(j, &b);
 }
@@ -251,9 +265,10 @@ static struct br__jv x_round(struct br__jj *j, const struct br__jj_call *c)
                            (long long)digits);
     double x = br__jv_num(v), scale = pow(10, (double)digits);
     if (br__jv_is_text(method, "ceil"))
-        return br__jv_float(ceil(x * scale) / scale);
+        return br__jv_float(ceil(x * scale) / scale +
+                            0.0); /* no negative zero: Python's is an int */
     if (br__jv_is_text(method, "floor"))
-        return br__jv_float(floor(x * scale) / scale);
+        return br__jv_float(floor(x * scale) / scale + 0.0);
     if (!filter_absent(method) && !br__jv_is_text(method, "common"))
         return br__jj_fail(j, BR_E_FORMAT, "'round' has the methods common, ceil and floor");
     if (v.kind != BR__JV_FLOAT)

@@ -11,7 +11,7 @@
  *   expr.c    tokens -> expressions      method.c  methods of str, dict, list; globals
  *   eval.c    expressions -> values      filter.c  filters of text and numbers
  *   exec.c    statements -> text         seq.c     filters of sequences; tests
- *   chars.c   characters of UTF-8
+ *   chars.c   characters of UTF-8        format.c  str.format, and more methods of str
  *
  * Templates are hostile input: a run is limited in steps, memory, output and depth.  A tree lives
  * in its template's arena, all values of a run in the run's.  Strings are UTF-8 without NUL, have
@@ -113,7 +113,7 @@ struct br__jj_dict { /* in order of insertion */
 
 struct br__jj_loop {
     const struct br__jv *at; /* the items, filtered */
-    size_t n, i, depth;
+    size_t n, i;
     struct br__jv seen; /* of changed() */
     int has_seen;
 };
@@ -129,6 +129,9 @@ struct br__jj_scope {
     size_t n, cap;
     int captured; /* a macro was defined in it: it outlives its block */
 };
+
+/* What a macro's body reads decides what it can be called with. */
+enum br__jj_reads { BR__JJ_READS_CALLER = 1, BR__JJ_READS_KWARGS = 2, BR__JJ_READS_VARARGS = 4 };
 
 struct br__jj_macro {
     const struct br__jn *def;
@@ -168,11 +171,11 @@ enum br__jn_kind {
     BR__JN_FOR,          /* a in b if c: body else els */
     BR__JN_IF,           /* list of BRANCH */
     BR__JN_BRANCH,       /* a (NULL: else), body */
-    BR__JN_SET,          /* a = b; a is NAME, TUPLE or ATTR */
+    BR__JN_SET,          /* a = b; a is NAME, ATTR, or TUPLE of them and of TUPLEs */
     BR__JN_SET_BLOCK,    /* a = body, through filters b (over HOLE; may be NULL) */
-    BR__JN_MACRO,        /* s, list of PARAM, body */
+    BR__JN_MACRO,        /* s, list of PARAM, body, reads */
     BR__JN_PARAM,        /* s, default a (may be NULL) */
-    BR__JN_CALL_BLOCK,   /* a is the CALL; list of PARAM, body: the caller */
+    BR__JN_CALL_BLOCK,   /* a is the CALL; list of PARAM, body, reads: the caller */
     BR__JN_FILTER_BLOCK, /* b over HOLE, body */
     BR__JN_WITH,         /* list of SET, body */
     BR__JN_GENERATION,   /* body */
@@ -181,7 +184,8 @@ enum br__jn_kind {
 };
 
 struct br__jn {
-    uint8_t kind; /* enum br__jn_kind */
+    uint8_t kind;  /* enum br__jn_kind */
+    uint8_t reads; /* enum br__jj_reads */
     uint32_t line;
     const char *s;
     size_t n;
@@ -199,6 +203,7 @@ struct br__jj_parser {
     const struct br__jj_tok *tok;
     size_t at;
     int depth, loops; /* loops: `break` is allowed */
+    unsigned reads;   /* enum br__jj_reads, of the text so far */
     int rc;
     struct br_err *err;
 };
@@ -222,7 +227,8 @@ const char *br__jj_want_name(struct br__jj_parser *p);
 struct br__jn *br__jj_parse_plain(struct br__jj_parser *p);
 struct br__jn *br__jj_parse_expr(struct br__jj_parser *p);
 struct br__jn *br__jj_parse_tuple(struct br__jj_parser *p, int plain);
-struct br__jn *br__jj_parse_target(struct br__jj_parser *p); /* of `set` and `for` */
+/* Of `set`, `for` and `with`; attributes: those of a namespace may be set. */
+struct br__jn *br__jj_parse_target(struct br__jj_parser *p, int attributes);
 /* Zero or more |filters of `of`; with `bare` the first one stands without its bar. */
 struct br__jn *br__jj_parse_filters(struct br__jj_parser *p, struct br__jn *of, int bare);
 struct br__jn *br__jj_parse_postfix(struct br__jj_parser *p, struct br__jn *n);
@@ -237,15 +243,22 @@ struct br__jj_limits {
 
 struct br__jj_template; /* a parsed template */
 
+/* Bytes of the text that a `generation` block printed. */
+struct br__jj_span {
+    size_t begin, end;
+};
+
 struct br__jj {
     const struct br__jj_template *tmpl;
     struct br__jj_limits limits;
     struct br__arena arena;
     struct br__jj_scope top, *scope;
-    struct br__buf *out;
+    struct br__buf *out, *whole; /* what is written now; the text of the template */
     struct br__jv hole;
-    size_t loop_depth;
     uint64_t steps;
+    int spans_wanted; /* by the caller, before the run */
+    struct br__jj_span *span;
+    size_t n_span, cap_span;
     int depth;
     int64_t now; /* seconds since 1970 for strftime_now */
     uint32_t line;
@@ -258,12 +271,14 @@ int br__jj_compile(struct br__jj_template **out, const char *src, size_t n,
                    struct br_err *err) BR_MUST_CHECK;
 void br__jj_template_free(struct br__jj_template *t);
 const struct br__jn *br__jj_template_body(const struct br__jj_template *t);
+const char *br__jj_template_source(const struct br__jj_template *t); /* NUL-terminated */
 
 /* begin, define what the template may see, run once, end.  end is safe after a failed begin. */
 void br__jj_begin(struct br__jj *j, const struct br__jj_template *t,
                   const struct br__jj_limits *limits, struct br_err *err);
 void br__jj_define(struct br__jj *j, const char *name, struct br__jv v);
-/* 0 and the text, which is NUL-terminated and the caller's (br__free); or the failure. */
+/* 0 and the text, which is NUL-terminated and the caller's (br__free); or the failure.  With
+ * spans_wanted the spans are in j until its end. */
 int br__jj_run(struct br__jj *j, char **text, size_t *n) BR_MUST_CHECK;
 void br__jj_end(struct br__jj *j);
 
@@ -325,6 +340,7 @@ const struct br__jj_row *br__jj_filter(const char *name, size_t len);
 const struct br__jj_row *br__jj_test(const char *name, size_t len);
 const struct br__jj_row *br__jj_global(const char *name);
 const struct br__jj_row *br__jj_method(struct br__jv self, const char *name, size_t len);
+const struct br__jj_row *br__jj_text_method(const char *name, size_t len); /* format.c's of str */
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
@@ -379,6 +395,8 @@ struct br__jj_json_style {
 };
 void br__jv_json(struct br__jj *j, struct br__buf *b, struct br__jv v,
                  const struct br__jj_json_style *style);
+/* Does s have cased characters, all of them of this case (enum br__jj_case)? */
+int br__jj_has_case(struct br__jj *j, struct br__jv s, int want);
 /* Python's s % args. */
 struct br__jv br__jj_percent(struct br__jj *j, struct br__jv s, const struct br__jv *arg, size_t n);
 
@@ -393,8 +411,15 @@ void br__jj_put_char(struct br__buf *b, uint32_t c);
 /* Cut from the ends what is in `set` (n_set bytes; NULL: white space); sides: 1 left, 2 right. */
 struct br__jv br__jj_strip(struct br__jv s, const char *set, size_t n_set, int sides);
 size_t br__jj_find(struct br__jj *j, struct br__jv in, size_t from, struct br__jv s); /* or n + 1 */
-enum br__jj_case { BR__JJ_LOWER, BR__JJ_UPPER };
-void br__jj_put_case(struct br__buf *b, const char *s, size_t n, int to);
-int br__jj_case_of(uint32_t c); /* BR__JJ_LOWER, BR__JJ_UPPER, or -1 */
+/* As str.isalpha and its like ask of each character. */
+int br__jj_is_alpha(uint32_t c);
+int br__jj_is_alnum(uint32_t c);
+int br__jj_is_decimal(uint32_t c);
+int br__jj_is_digit(uint32_t c);
+enum br__jj_case { BR__JJ_LOWER, BR__JJ_UPPER, BR__JJ_TITLE };
+/* Append the character at s[at] in another case, as Python's str does it: maybe several letters,
+ * and a small sigma by what stands around it in s.  Returns the bytes of the character. */
+size_t br__jj_put_case(struct br__jj *j, struct br__buf *b, struct br__jv s, size_t at, int to);
+int br__jj_case_of(uint32_t c); /* enum br__jj_case, or -1 */
 
 #endif

@@ -1,7 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* method.c - methods of str, dict, list and loop, and the functions of the environment.  A row
- * without a function is a method that Python has and bridge has not: calling it is an error that
- * says so, whereas a name of no type is an undefined attribute. */
+/* method.c - methods of str, dict, list and loop, and the functions of the environment; what asks
+ * about a string or lays it out is in format.c.  A row without a function is a method that Python
+ * has and bridge has not: calling it is an error that says so, whereas a name of no type is an
+ * undefined attribute. */
 #include "jinja.h"
 
 #include <stdlib.h>
@@ -194,29 +195,6 @@ static int has_affix(struct br__jv s, struct br__jv affix, int at_end)
     return affix.n <= s.n && memcmp(s.s + (at_end ? s.n - affix.n : 0), affix.s, affix.n) == 0;
 }
 
-/* startswith and endswith take one string or a tuple of them. */
-static struct br__jv affix_test(struct br__jj *j, const struct br__jj_call *c, int at_end)
-{
-    struct br__jv a = c->arg[0];
-    int found = 0;
-
-    if (a.kind != BR__JV_LIST || a.list->flavour != BR__JF_TUPLE)
-        return br__jv_bool(has_affix(c->self, text_arg(j, a), at_end));
-    for (size_t i = 0; i < a.list->n && !found; i++)
-        found = has_affix(c->self, text_arg(j, a.list->at[i]), at_end);
-    return br__jv_bool(found);
-}
-
-static struct br__jv m_startswith(struct br__jj *j, const struct br__jj_call *c)
-{
-    return affix_test(j, c, 0);
-}
-
-static struct br__jv m_endswith(struct br__jj *j, const struct br__jj_call *c)
-{
-    return affix_test(j, c, 1);
-}
-
 static struct br__jv m_removeprefix(struct br__jj *j, const struct br__jj_call *c)
 {
     struct br__jv a = text_arg(j, c->arg[0]), s = c->self;
@@ -261,15 +239,17 @@ static struct br__jv m_replace(struct br__jj *j, const struct br__jj_call *c)
     return v;
 }
 
+/* Every character in the case that `to` says for a first one and for the others; with `words` one
+ * that follows no cased character is a first one. */
 static struct br__jv change_case(struct br__jj *j, struct br__jv s, int first, int rest, int words)
 {
     struct br__buf b = {.max = j->limits.bytes};
     int start = 1;
     uint32_t c;
 
-    for (size_t i = 0, k; i < s.n && br__jj_step(j, 1); i += k) {
-        k = br__jj_char(s.s + i, &c);
-        br__jj_put_case(&b, s.s + i, k, start ? first : rest);
+    for (size_t i = 0; i < s.n && br__jj_step(j, 1);) {
+        br__jj_char(s.s + i, &c);
+        i += br__jj_put_case(j, &b, s, i, start ? first : rest);
         start = words && br__jj_case_of(c) < 0;
     }
     struct br__jv v = br__jv_take(j, &b);
@@ -289,46 +269,144 @@ static struct br__jv m_lower(struct br__jj *j, const struct br__jj_call *c)
 
 static struct br__jv m_capitalize(struct br__jj *j, const struct br__jj_call *c)
 {
-    return change_case(j, c->self, BR__JJ_UPPER, BR__JJ_LOWER, 0);
+    return change_case(j, c->self, BR__JJ_TITLE, BR__JJ_LOWER, 0);
 }
 
 static struct br__jv m_title(struct br__jj *j, const struct br__jj_call *c)
 {
-    return change_case(j, c->self, BR__JJ_UPPER, BR__JJ_LOWER, 1);
+    return change_case(j, c->self, BR__JJ_TITLE, BR__JJ_LOWER, 1);
 }
 
-/* A byte offset as a number of characters, and -1 for "not found". */
-static struct br__jv method_position(struct br__jv s, size_t at)
+/* ---- str: searching -------------------------------------------------------------------------- */
+
+/* The part of the string that the arguments `at` and `at` + 1 choose, as a slice would, and the
+ * characters before it; 0 if the start lies behind the end, where nothing is found. */
+static int search_range(struct br__jj *j, const struct br__jj_call *c, int at, struct br__jv *s,
+                        int64_t *before)
 {
-    return br__jv_int(at > s.n ? -1 : (int64_t)br__jj_chars(s.s, at));
+    *s = c->self;
+    *before = 0;
+    if (c->arg[at].kind == BR__JV_UNDEF && c->arg[at + 1].kind == BR__JV_UNDEF)
+        return 1;
+    int64_t n = br__jv_len(j, c->self), start = br__jv_int_arg(j, c->arg[at], 0);
+    int64_t end = br__jv_int_arg(j, c->arg[at + 1], n);
+    start = start < 0 ? BR__MAX(start + n, 0) : start;
+    end = end < 0 ? BR__MAX(end + n, 0) : BR__MIN(end, n);
+    if (j->rc || start > end)
+        return 0;
+    size_t from = br__jj_char_at(s->s, s->n, (size_t)start);
+    size_t len = br__jj_char_at(s->s + from, s->n - from, (size_t)(end - start));
+    *s = method_part(*s, from, from + len);
+    *before = start;
+    return 1;
+}
+
+/* startswith and endswith take one string or a tuple of them. */
+static struct br__jv affix_test(struct br__jj *j, const struct br__jj_call *c, int at_end)
+{
+    struct br__jv a = c->arg[0], s;
+    int64_t before;
+    int found = 0;
+
+    if (!search_range(j, c, 1, &s, &before))
+        return br__jv_bool(0);
+    if (a.kind != BR__JV_LIST || a.list->flavour != BR__JF_TUPLE)
+        return br__jv_bool(has_affix(s, text_arg(j, a), at_end));
+    for (size_t i = 0; i < a.list->n && !found; i++)
+        found = has_affix(s, text_arg(j, a.list->at[i]), at_end);
+    return br__jv_bool(found);
+}
+
+static struct br__jv m_startswith(struct br__jj *j, const struct br__jj_call *c)
+{
+    return affix_test(j, c, 0);
+}
+
+static struct br__jv m_endswith(struct br__jj *j, const struct br__jj_call *c)
+{
+    return affix_test(j, c, 1);
+}
+
+/* Where the argument begins, in characters; -1 if it is not there. */
+static int64_t find_in(struct br__jj *j, const struct br__jj_call *c, int last)
+{
+    struct br__jv s, x = text_arg(j, c->arg[0]);
+    int64_t before;
+
+    if (!search_range(j, c, 1, &s, &before))
+        return -1;
+    size_t at = last ? find_last(j, s, s.n, x) : br__jj_find(j, s, 0, x);
+    return at > s.n ? -1 : before + (int64_t)br__jj_chars(s.s, at);
 }
 
 static struct br__jv m_find(struct br__jj *j, const struct br__jj_call *c)
 {
-    return method_position(c->self, br__jj_find(j, c->self, 0, text_arg(j, c->arg[0])));
+    return br__jv_int(find_in(j, c, 0));
 }
 
 static struct br__jv m_rfind(struct br__jj *j, const struct br__jj_call *c)
 {
-    return method_position(c->self, find_last(j, c->self, c->self.n, text_arg(j, c->arg[0])));
+    return br__jv_int(find_in(j, c, 1));
+}
+
+static struct br__jv found_or_fail(struct br__jj *j, const struct br__jj_call *c, int last)
+{
+    int64_t at = find_in(j, c, last);
+    return at < 0 ? br__jj_fail(j, BR_E_FORMAT, "'%s': the substring is not there",
+                                last ? "rindex" : "index")
+                  : br__jv_int(at);
 }
 
 static struct br__jv m_index(struct br__jj *j, const struct br__jj_call *c)
 {
-    struct br__jv v = m_find(j, c);
-    return v.i < 0 ? br__jj_fail(j, BR_E_FORMAT, "'index': the substring is not there") : v;
+    return found_or_fail(j, c, 0);
+}
+
+static struct br__jv m_rindex(struct br__jj *j, const struct br__jj_call *c)
+{
+    return found_or_fail(j, c, 1);
 }
 
 static struct br__jv m_count(struct br__jj *j, const struct br__jj_call *c)
 {
-    struct br__jv s = c->self, x = text_arg(j, c->arg[0]);
-    int64_t n = 0;
+    struct br__jv s, x = text_arg(j, c->arg[0]);
+    int64_t n = 0, before;
 
+    if (!search_range(j, c, 1, &s, &before))
+        return br__jv_int(0);
     if (!x.n)
         return br__jv_int((int64_t)br__jj_chars(s.s, s.n) + 1);
     for (size_t at = 0; (at = br__jj_find(j, s, at, x)) <= s.n; at += x.n)
         n++;
     return br__jv_int(n);
+}
+
+/* What is before the first or last occurrence of the separator, it, and what is behind; without one
+ * the whole string, and two empty ones behind or before it. */
+static struct br__jv cut_in_three(struct br__jj *j, const struct br__jj_call *c, int last)
+{
+    struct br__jv s = c->self, sep = text_arg(j, c->arg[0]);
+    struct br__jv parts = br__jv_list(j, BR__JF_TUPLE);
+    size_t at;
+
+    if (!sep.n)
+        return br__jj_fail(j, BR_E_FORMAT, "partition by an empty string");
+    at = last ? find_last(j, s, s.n, sep) : br__jj_find(j, s, 0, sep);
+    size_t cut = at <= s.n ? at : last ? 0 : s.n, end = at <= s.n ? at + sep.n : cut;
+    br__jv_push(j, parts, method_part(s, 0, cut));
+    br__jv_push(j, parts, method_part(s, cut, end));
+    br__jv_push(j, parts, method_part(s, end, s.n));
+    return parts;
+}
+
+static struct br__jv m_partition(struct br__jj *j, const struct br__jj_call *c)
+{
+    return cut_in_three(j, c, 0);
+}
+
+static struct br__jv m_rpartition(struct br__jj *j, const struct br__jj_call *c)
+{
+    return cut_in_three(j, c, 1);
 }
 
 static struct br__jv m_join(struct br__jj *j, const struct br__jj_call *c)
@@ -348,39 +426,6 @@ static struct br__jv m_join(struct br__jj *j, const struct br__jj_call *c)
     struct br__jv v = br__jv_take(j, &b);
     v.markup = c->self.markup;
     return v;
-}
-
-/* 1 if s is not empty and holds for every character. */
-static struct br__jv all_chars(struct br__jv s, int (*holds)(uint32_t c))
-{
-    uint32_t c;
-
-    for (size_t i = 0; i < s.n;) {
-        i += br__jj_char(s.s + i, &c);
-        if (!holds(c))
-            return br__jv_bool(0);
-    }
-    return br__jv_bool(s.n > 0);
-}
-
-static struct br__jv m_isspace(struct br__jj *j, const struct br__jj_call *c)
-{
-    (void)j;
-    return all_chars(c->self, br__jj_is_space);
-}
-
-/* Python also has digits outside of ASCII; no chat template asks for them. */
-static struct br__jv m_isdigit(struct br__jj *j, const struct br__jj_call *c)
-{
-    int only = c->self.n > 0;
-
-    for (size_t i = 0; i < c->self.n; i++) {
-        unsigned char x = (unsigned char)c->self.s[i];
-        if (x >= 0x80)
-            return br__jj_fail(j, BR_E_UNSUPPORTED, "'isdigit' of text beyond ASCII");
-        only = only && x >= '0' && x <= '9';
-    }
-    return br__jv_bool(only);
 }
 
 /* ---- dict, list, loop ------------------------------------------------------------------------ */
@@ -471,52 +516,28 @@ static struct br__jv m_changed(struct br__jj *j, const struct br__jj_call *c)
 /* clang-format off */
 static const struct br__jj_row str_methods[] = {
     {"capitalize", m_capitalize, "", 0},
-    {"count", m_count, "sub", 1},
-    {"endswith", m_endswith, "suffix", 1},
-    {"find", m_find, "sub", 1},
-    {"index", m_index, "sub", 1},
-    {"isdigit", m_isdigit, "", 0},
-    {"isspace", m_isspace, "", 0},
+    {"count", m_count, "sub start end", 1},
+    {"endswith", m_endswith, "suffix start end", 1},
+    {"find", m_find, "sub start end", 1},
+    {"index", m_index, "sub start end", 1},
     {"join", m_join, "iterable", 1},
     {"lower", m_lower, "", 0},
     {"lstrip", m_lstrip, "chars", 0},
+    {"partition", m_partition, "sep", 1},
     {"removeprefix", m_removeprefix, "prefix", 1},
     {"removesuffix", m_removesuffix, "suffix", 1},
     {"replace", m_replace, "old new count", 2},
-    {"rfind", m_rfind, "sub", 1},
+    {"rfind", m_rfind, "sub start end", 1},
+    {"rindex", m_rindex, "sub start end", 1},
+    {"rpartition", m_rpartition, "sep", 1},
     {"rsplit", m_rsplit, "sep maxsplit", 0},
     {"rstrip", m_rstrip, "chars", 0},
     {"split", m_split, "sep maxsplit", 0},
     {"splitlines", m_splitlines, "keepends", 0},
-    {"startswith", m_startswith, "prefix", 1},
+    {"startswith", m_startswith, "prefix start end", 1},
     {"strip", m_strip, "chars", 0},
     {"title", m_title, "", 0},
     {"upper", m_upper, "", 0},
-    {"casefold", NULL, "*", 0},
-    {"center", NULL, "*", 0},
-    {"encode", NULL, "*", 0},
-    {"expandtabs", NULL, "*", 0},
-    {"format", NULL, "*", 0},
-    {"format_map", NULL, "*", 0},
-    {"isalnum", NULL, "*", 0},
-    {"isalpha", NULL, "*", 0},
-    {"isascii", NULL, "*", 0},
-    {"isdecimal", NULL, "*", 0},
-    {"isidentifier", NULL, "*", 0},
-    {"islower", NULL, "*", 0},
-    {"isnumeric", NULL, "*", 0},
-    {"isprintable", NULL, "*", 0},
-    {"istitle", NULL, "*", 0},
-    {"isupper", NULL, "*", 0},
-    {"ljust", NULL, "*", 0},
-    {"maketrans", NULL, "*", 0},
-    {"partition", NULL, "*", 0},
-    {"rindex", NULL, "*", 0},
-    {"rjust", NULL, "*", 0},
-    {"rpartition", NULL, "*", 0},
-    {"swapcase", NULL, "*", 0},
-    {"translate", NULL, "*", 0},
-    {"zfill", NULL, "*", 0},
 };
 /* The sandbox is immutable: what changes a container is refused there, too. */
 static const struct br__jj_row dict_methods[] = {
@@ -553,9 +574,12 @@ static const struct br__jj_row loop_methods[] = {
 
 const struct br__jj_row *br__jj_method(struct br__jv self, const char *name, size_t len)
 {
+    const struct br__jj_row *row;
+
     switch (self.kind) {
     case BR__JV_STR:
-        return br__jj_row_find(str_methods, BR_COUNTOF(str_methods), name, len);
+        row = br__jj_row_find(str_methods, BR_COUNTOF(str_methods), name, len);
+        return row ? row : br__jj_text_method(name, len);
     case BR__JV_DICT:
         return br__jj_row_find(dict_methods, BR_COUNTOF(dict_methods), name, len);
     case BR__JV_LIST:

@@ -6,6 +6,7 @@
 
 struct br__jj_template {
     struct br__arena arena;
+    const char *source;
     struct br__jn *body;
 };
 
@@ -73,7 +74,7 @@ static void parse_for(struct br__jj_parser *p, struct br__jn *n)
     static const char *const ends[] = {"endfor", "else", NULL};
     int which;
 
-    n->a = br__jj_parse_target(p);
+    n->a = br__jj_parse_target(p, 0);
     if (!br__jj_skip_word(p, "in"))
         br__jj_unexpected(p, "'in'");
     n->b = br__jj_parse_tuple(p, 1);
@@ -110,7 +111,7 @@ static void parse_if(struct br__jj_parser *p, struct br__jn *n)
 
 static void parse_set(struct br__jj_parser *p, struct br__jn *n)
 {
-    n->a = br__jj_parse_target(p);
+    n->a = br__jj_parse_target(p, 1);
     if (br__jj_skip_op(p, "=")) {
         n->b = br__jj_parse_tuple(p, 0);
         return;
@@ -146,11 +147,36 @@ static struct br__jn *parse_params(struct br__jj_parser *p)
     return p->rc ? NULL : first;
 }
 
+static unsigned reads_of(const char *name)
+{
+    return strcmp(name, "caller") == 0    ? BR__JJ_READS_CALLER
+           : strcmp(name, "kwargs") == 0  ? BR__JJ_READS_KWARGS
+           : strcmp(name, "varargs") == 0 ? BR__JJ_READS_VARARGS
+                                          : 0;
+}
+
+/* The body of a macro, and which of the special names it reads that are no parameters; the
+ * enclosing macro counts as reading them, too. */
+static void parse_macro_body(struct br__jj_parser *p, struct br__jn *n, const char *end)
+{
+    unsigned before = p->reads;
+
+    p->reads = 0;
+    struct br__jn *enclosed = body_of_text(p, end);
+    if (p->rc)
+        return;
+    n->body = enclosed;
+    n->reads = (uint8_t)p->reads;
+    for (const struct br__jn *param = n->list; param; param = param->next)
+        n->reads &= (uint8_t)~reads_of(param->s);
+    p->reads |= before;
+}
+
 static void parse_macro(struct br__jj_parser *p, struct br__jn *n)
 {
     n->s = br__jj_want_name(p);
     n->list = parse_params(p);
-    n->body = body_of_text(p, "endmacro");
+    parse_macro_body(p, n, "endmacro");
 }
 
 static void parse_call(struct br__jj_parser *p, struct br__jn *n)
@@ -160,7 +186,7 @@ static void parse_call(struct br__jj_parser *p, struct br__jn *n)
     n->a = br__jj_parse_expr(p);
     if (!p->rc && n->a->kind != BR__JN_CALL)
         br__jj_syntax(p, BR_E_FORMAT, "'call' needs the call of a macro");
-    n->body = body_of_text(p, "endcall");
+    parse_macro_body(p, n, "endcall");
 }
 
 static void parse_filter(struct br__jj_parser *p, struct br__jn *n)
@@ -179,7 +205,7 @@ static void parse_with(struct br__jj_parser *p, struct br__jn *n)
 
     while (!p->rc && br__jj_cur(p)->kind != BR__JT_BLOCK_END) {
         struct br__jn *set = br__jj_node(p, BR__JN_SET);
-        struct br__jn *target = br__jj_parse_target(p);
+        struct br__jn *target = br__jj_parse_target(p, 0);
         br__jj_want_op(p, "=");
         struct br__jn *value = br__jj_parse_expr(p);
         if (p->rc)
@@ -321,7 +347,9 @@ int br__jj_compile(struct br__jj_template **out, const char *src, size_t n, stru
     *out = NULL;
     if (!t)
         return br__nomem(err, "reading a template");
-    int rc = br__jj_lex(&t->arena, src, n, &tok, &n_tok, err);
+    t->source = br__arena_strndup(&t->arena, src, n);
+    int rc = t->source ? br__jj_lex(&t->arena, src, n, &tok, &n_tok, err)
+                       : br__nomem(err, "reading a template");
     if (!rc) {
         struct br__jj_parser p = {.arena = &t->arena, .tok = tok, .err = err};
         t->body = parse_statements(&p, none);
@@ -346,4 +374,9 @@ void br__jj_template_free(struct br__jj_template *t)
 const struct br__jn *br__jj_template_body(const struct br__jj_template *t)
 {
     return t->body;
+}
+
+const char *br__jj_template_source(const struct br__jj_template *t)
+{
+    return t->source;
 }

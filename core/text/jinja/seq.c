@@ -45,7 +45,13 @@ static struct br__jv one_end(struct br__jj *j, const struct br__jj_call *c, int 
 
     if (br__jv_items(j, c->self, &at, &n))
         return seq_nothing();
-    return n ? at[last ? n - 1 : 0] : br__jv_undef("end of an empty sequence", 24, BR__JV_KINDS);
+    if (!n)
+        return br__jv_undef("end of an empty sequence", 24, BR__JV_KINDS);
+    struct br__jv v = at[last ? n - 1 : 0];
+    if (last &&
+        c->self.kind == BR__JV_STR) /* by index, which keeps markup; the first by iteration */
+        v.markup = c->self.markup;
+    return v;
 }
 
 static struct br__jv x_first(struct br__jj *j, const struct br__jj_call *c)
@@ -162,7 +168,8 @@ static struct br__jv sort_key(struct br__jj *j, struct br__jv v, struct br__jv a
         v = br__jv_path(j, v, attribute);
     if (case_sensitive || v.kind != BR__JV_STR)
         return v;
-    br__jj_put_case(&b, v.s, v.n, BR__JJ_LOWER);
+    for (size_t i = 0; i < v.n && br__jj_step(j, 1);)
+        i += br__jj_put_case(j, &b, v, i, BR__JJ_LOWER);
     return br__jv_take(j, &b);
 }
 
@@ -517,30 +524,14 @@ static struct br__jv is_sameas(struct br__jj *j, const struct br__jj_call *c)
     return br__jv_bool(a.kind == b.kind && br__jv_eq(j, a, b));
 }
 
-static struct br__jv has_case(struct br__jj *j, const struct br__jj_call *c, int want)
-{
-    struct br__jv s = br__jv_as_str(j, c->self);
-    int found = 0;
-    uint32_t ch;
-
-    for (size_t i = 0; i < s.n && br__jj_step(j, 1);) {
-        i += br__jj_char(s.s + i, &ch);
-        int is = br__jj_case_of(ch);
-        if (is >= 0 && is != want)
-            return br__jv_bool(0);
-        found |= is == want;
-    }
-    return br__jv_bool(found);
-}
-
 static struct br__jv is_lower(struct br__jj *j, const struct br__jj_call *c)
 {
-    return has_case(j, c, BR__JJ_LOWER);
+    return br__jv_bool(br__jj_has_case(j, br__jv_as_str(j, c->self), BR__JJ_LOWER));
 }
 
 static struct br__jv is_upper(struct br__jj *j, const struct br__jj_call *c)
 {
-    return has_case(j, c, BR__JJ_UPPER);
+    return br__jv_bool(br__jj_has_case(j, br__jv_as_str(j, c->self), BR__JJ_UPPER));
 }
 
 /* clang-format off */

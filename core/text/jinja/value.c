@@ -532,8 +532,8 @@ static struct br__jv loop_attr(struct br__jj *j, const struct br__jj_loop *l, co
         {"length", br__jv_int(len)},
         {"revindex", br__jv_int(len - i)},
         {"revindex0", br__jv_int(len - i - 1)},
-        {"depth", br__jv_int((int64_t)l->depth)},
-        {"depth0", br__jv_int((int64_t)l->depth - 1)},
+        {"depth", br__jv_int(1)}, /* only recursive loops, which are not supported, are deeper */
+        {"depth0", br__jv_int(0)},
         {"previtem", i > 0 ? l->at[i - 1] : br__jv_undef("previtem", 8, BR__JV_LOOP)},
         {"nextitem", i + 1 < len ? l->at[i + 1] : br__jv_undef("nextitem", 8, BR__JV_LOOP)},
     };
@@ -543,6 +543,27 @@ static struct br__jv loop_attr(struct br__jj *j, const struct br__jj_loop *l, co
         if (strlen(attrs[k].name) == n && memcmp(attrs[k].name, name, n) == 0)
             return attrs[k].v;
     return br__jv_undef(name, n, BR__JV_LOOP);
+}
+
+static struct br__jv macro_attr(struct br__jj *j, const struct br__jn *def, const char *name,
+                                size_t n)
+{
+    struct br__jv key = br__jv_slice(name, n), list;
+
+    if (br__jv_is_text(key, "name"))
+        return def->s ? br__jv_text(def->s) : br__jv_none();
+    if (br__jv_is_text(key, "catch_kwargs"))
+        return br__jv_bool(def->reads & BR__JJ_READS_KWARGS);
+    if (br__jv_is_text(key, "catch_varargs"))
+        return br__jv_bool(def->reads & BR__JJ_READS_VARARGS);
+    if (br__jv_is_text(key, "caller"))
+        return br__jv_bool(def->reads & BR__JJ_READS_CALLER);
+    if (!br__jv_is_text(key, "arguments"))
+        return br__jv_undef(name, n, BR__JV_MACRO);
+    list = br__jv_list(j, BR__JF_TUPLE);
+    for (const struct br__jn *p = def->list; p; p = p->next)
+        br__jv_push(j, list, br__jv_text(p->s));
+    return list;
 }
 
 /* A method of obj's type, bound to it; undefined if there is none of that name. */
@@ -584,6 +605,8 @@ struct br__jv br__jv_attr(struct br__jj *j, struct br__jv obj, const char *name,
         return v;
     if (obj.kind == BR__JV_LOOP)
         return loop_attr(j, obj.loop, name, n);
+    if (obj.kind == BR__JV_MACRO)
+        return macro_attr(j, obj.macro->def, name, n);
     if (obj.kind == BR__JV_DICT)
         found = br__jv_get(j, obj, br__jv_slice(name, n));
     return found ? *found : v;

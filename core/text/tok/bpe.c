@@ -104,14 +104,9 @@ static int room_for(struct br__tok_merging *m, size_t n)
 
 /* ---- merging --------------------------------------------------------------------------------- */
 
-static void start_parts(const struct br__tok_merges *g, struct br__tok_merging *m,
-                        const unsigned char *s, uint32_t n, int levels)
+/* The levels above keys[0], whose first n are there. */
+static void start_levels(struct br__tok_merging *m, size_t n, int levels)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t rank = i + 1 < n ? g->byte_pair[s[i] << 8 | s[i + 1]] : BR__TOK_NONE;
-        m->parts[i] = (struct br__tok_part){g->byte_id[s[i]], i + 1, i - 1};
-        m->keys[0][i] = key_of(rank, i);
-    }
     size_t k = n;
     for (int l = 0;; l++) {
         for (size_t i = k; i < round_up_16(k); i++)
@@ -128,6 +123,67 @@ static void start_parts(const struct br__tok_merges *g, struct br__tok_merging *
     }
 }
 
+/* A part for each byte. */
+static uint32_t start_bytes(const struct br__tok_merges *g, struct br__tok_merging *m,
+                            const unsigned char *s, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t rank = i + 1 < n ? g->byte_pair[s[i] << 8 | s[i + 1]] : BR__TOK_NONE;
+        m->parts[i] = (struct br__tok_part){g->byte_id[s[i]], i + 1, i - 1};
+        m->keys[0][i] = key_of(rank, i);
+    }
+    return n;
+}
+
+static void add_part(struct br__tok_merging *m, uint32_t *count, uint32_t id)
+{
+    m->parts[*count] = (struct br__tok_part){id, *count + 1, *count - 1};
+    ++*count;
+}
+
+/* Do all bytes of a character have tokens that stand for them? */
+static int can_fall_back(const struct br_tokenizer *t, const unsigned char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (t->merges.byte_id[s[i]] == BR__TOK_NONE)
+            return 0;
+    return t->byte_fallback;
+}
+
+/* A part for each character; for one that is no token one per byte, or the unknown token, or none.
+ * Returns how many there are. */
+static uint32_t start_characters(const struct br_tokenizer *t, struct br__tok_merging *m,
+                                 const unsigned char *s, uint32_t n)
+{
+    uint32_t count = 0;
+    int unknown = 0; /* is put before what comes next, and takes in what is unknown, too */
+    size_t len;
+
+    for (size_t i = 0; i < n; i += len) {
+        br__tok_char(s + i, &len);
+        uint32_t id = br__tok_vocab_find(&t->vocab, s + i, len);
+        int found = id != BR__TOK_NONE && t->vocab.flags[id] & BR__TOK_VOCAB;
+        if (!found && can_fall_back(t, s + i, len)) {
+            for (size_t k = 0; k < len; k++)
+                add_part(m, &count, t->merges.byte_id[s[i + k]]);
+            continue;
+        }
+        if (unknown && (found || !t->fuse_unk))
+            add_part(m, &count, t->unk);
+        unknown = !found && t->unk != BR__TOK_NONE;
+        if (found)
+            add_part(m, &count, id);
+    }
+    if (unknown)
+        add_part(m, &count, t->unk);
+    for (uint32_t i = 0; i < count; i++)
+        m->keys[0][i] =
+            key_of(i + 1 < count ? br__tok_pair_rank(&t->merges, m->parts[i].id, m->parts[i + 1].id)
+                                 : BR__TOK_NONE,
+                   i);
+    return count;
+}
+
 static inline void set_key(const struct br__tok_merges *g, struct br__tok_merging *m, uint32_t at,
                            uint32_t right)
 {
@@ -138,15 +194,13 @@ static inline void set_key(const struct br__tok_merges *g, struct br__tok_mergin
     m->keys[0][at] = key_of(rank, at);
 }
 
-/* Merge s[0..n) until no merge applies; the parts that are left form a list that begins at part 0.
- */
-static void bpe_merge(const struct br__tok_merges *g, struct br__tok_merging *m,
-                      const unsigned char *s, uint32_t n)
+/* Merge n parts until no merge applies; those that are left form a list that begins at part 0. */
+static void bpe_merge(const struct br__tok_merges *g, struct br__tok_merging *m, uint32_t n)
 {
     struct br__tok_part *p = m->parts;
     int levels = n_levels(n);
     uint32_t rank = 0, at;
-    start_parts(g, m, s, n, levels);
+    start_levels(m, n, levels);
     while ((at = least_part(m, levels, &rank)) != BR__TOK_NONE) {
         uint32_t gone = p[at].next, right = p[gone].next, left = p[at].prev;
         p[at].id = g->made[rank];
@@ -190,8 +244,10 @@ static int merge_piece(const struct br_tokenizer *t, struct br__tok_work *w, con
 {
     if (n >= UINT32_MAX / 2 || room_for(&w->merging, n))
         return BR_E_NOMEM;
-    bpe_merge(&t->merges, &w->merging, s, (uint32_t)n);
-    for (uint32_t at = 0; at < n; at = w->merging.parts[at].next) {
+    uint32_t parts = t->vocab.plain ? start_characters(t, &w->merging, s, (uint32_t)n)
+                                    : start_bytes(&t->merges, &w->merging, s, (uint32_t)n);
+    bpe_merge(&t->merges, &w->merging, parts);
+    for (uint32_t at = 0; at < parts; at = w->merging.parts[at].next) {
         if (br__tok_ids_reserve(out, 1))
             return BR_E_NOMEM;
         out->p[out->n++] = (int32_t)w->merging.parts[at].id;
@@ -291,7 +347,7 @@ static int put_piece(const struct br_tokenizer *t, struct br__tok_work *w,
         out->n += c->n;
         return BR_OK;
     }
-    if (p->n == 1) {
+    if (p->n == 1 && !t->vocab.plain) {
         out->p[out->n++] = (int32_t)t->merges.byte_id[*p->s];
         return BR_OK;
     }
@@ -350,19 +406,34 @@ void br__tok_work_free(struct br__tok_work *w)
     br__free(w->cache_block);
     br__free(w->merging.block);
     br__buf_free(&w->nfc);
+    br__buf_free(&w->normalized.text[0]);
+    br__buf_free(&w->normalized.text[1]);
+    for (size_t i = 0; i < BR_COUNTOF(w->levels); i++) {
+        br__buf_free(&w->levels[i].text);
+        br__tok_splitter_free(&w->levels[i].splitter);
+    }
     br__tok_splitter_free(&w->splitter);
     br__free(w);
 }
 
+/* The bytes that are left of a buffer. */
+static size_t trim_text(struct br__buf *b)
+{
+    if (b->cap > KEEP_NFC)
+        br__buf_free(b);
+    return b->cap;
+}
+
 size_t br__tok_work_trim(struct br__tok_work *w)
 {
+    size_t texts =
+        trim_text(&w->nfc) + trim_text(&w->normalized.text[0]) + trim_text(&w->normalized.text[1]);
+    for (size_t i = 0; i < BR_COUNTOF(w->levels); i++)
+        texts += trim_text(&w->levels[i].text);
     if (w->merging.cap > KEEP_PARTS) {
         br__free(w->merging.block);
         w->merging = (struct br__tok_merging){0};
     }
-    if (w->nfc.cap > KEEP_NFC)
-        br__buf_free(&w->nfc);
     /* A part takes its struct, a key and a byte, and 1/15 of the latter two on higher levels. */
-    return sizeof *w + CACHE_BYTES + w->nfc.cap +
-           w->merging.cap * (sizeof(struct br__tok_part) + 6);
+    return sizeof *w + CACHE_BYTES + texts + w->merging.cap * (sizeof(struct br__tok_part) + 6);
 }

@@ -102,7 +102,182 @@ static const char *detok_shown(const struct br_tokenizer *t, int32_t id, unsigne
     *n = 0;
     if (flags & BR_TOK_SKIP_SPECIAL && br_tokenizer_is_special(t, id))
         return NULL;
-    return br_tokenizer_bytes(t, id, n);
+    const char *bytes = br_tokenizer_bytes(t, id, n);
+    for (size_t i = 0; bytes && t->vocab.flags[id] & BR__TOK_RENAMED && i < t->n_shown; i++)
+        if (t->shown[i].id == (uint32_t)id) {
+            *n = t->shown[i].n;
+            bytes = t->shown[i].text;
+        }
+    return bytes;
+}
+
+/* ---- tokens of a plain vocabulary ------------------------------------------------------------ */
+
+/* br_detok.flags: a token was there; text was given out, so that nothing is stripped any more; how
+ * often something was, in units of STRIPPED. */
+#define BEGUN 0x80000000u
+#define SHOWN 0x40000000u
+#define STRIPPED 0x100u
+#define OWN_FLAGS (BEGUN | SHOWN | 0xFFFFu * STRIPPED)
+
+/* The text of a token, `first` of all: what the decoder's Replace or Metaspace makes of it. */
+static int plain_text(const struct br_tokenizer *t, const char *s, size_t n, int first,
+                      struct br__buf *out, struct br_err *err)
+{
+    const struct br__tok_decoder *d = &t->decoder;
+    struct br__buf other = {0}, *from = out, *to = &other;
+    struct br__tok_norm meta = {.from = d->metaspace};
+
+    out->n = 0;
+    br__buf_put(out, s, n);
+    meta.to = first && d->metaspace_scheme != BR__TOK_NEVER ? "" : " ";
+    for (size_t i = 0; i < d->n_replace + (d->metaspace != NULL); i++) {
+        to->n = 0;
+        br__tok_replace(to, (const unsigned char *)from->p, from->n,
+                        d->metaspace ? &meta : &d->replace[i]);
+        struct br__buf *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != out) {
+        struct br__buf swap = *out;
+        *out = other;
+        other = swap;
+    }
+    int failed = out->failed || other.failed;
+    br__buf_free(&other);
+    return failed ? br__nomem(err, "for decoded text") : BR_OK;
+}
+
+/* The byte that <0xNN> stands for, or -1. */
+static int fallback_byte(const struct br_tokenizer *t, const char *s, size_t n)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (!t->decoder.byte_fallback || n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>')
+        return -1;
+    int v = 0;
+    for (int i = 3; i < 5; i++) {
+        char c = s[i] >= 'a' && s[i] <= 'f' ? (char)(s[i] - 32) : s[i];
+        const char *at = c ? strchr(digits, c) : NULL;
+        if (!at)
+            return -1;
+        v = v * 16 + (int)(at - digits);
+    }
+    return v;
+}
+
+/* A run of byte tokens: its text if it is UTF-8, else one U+FFFD for each. */
+static int put_run(struct br_text *out, const struct br__buf *run, struct br_err *err)
+{
+    int good = br__utf8_valid(run->p ? run->p : "", run->n);
+    size_t each = sizeof replacement - 1;
+    int rc = detok_reserve(out, run->n * each, err);
+    if (!rc && good)
+        detok_append(out, run->p ? run->p : "", run->n);
+    for (size_t i = 0; i < run->n && !rc && !good; i++)
+        detok_append(out, replacement, each);
+    return rc;
+}
+
+/* What Strip takes from the beginning. */
+static size_t strip_start(const struct br_tokenizer *t, const char *s, size_t n)
+{
+    const struct br__tok_decoder *d = &t->decoder;
+    size_t len = d->strip ? strlen(d->strip) : 0, at = 0;
+    for (int64_t i = 0; d->strip && i < d->n_strip && n - at >= len; i++) {
+        if (memcmp(s + at, d->strip, len) != 0)
+            break;
+        at += len;
+    }
+    return at;
+}
+
+static int decode_plain(const struct br_tokenizer *t, const int32_t *ids, size_t n, unsigned flags,
+                        struct br_text *out, struct br_err *err)
+{
+    struct br__buf text = {0}, run = {0};
+    struct br_text all = {0};
+    int rc = BR_OK, first = 1;
+    size_t len;
+    for (size_t i = 0; i < n && !rc; i++) {
+        const char *bytes = detok_shown(t, ids[i], flags, &len);
+        if (!bytes)
+            continue;
+        rc = plain_text(t, bytes, len, first, &text, err);
+        first = 0;
+        int byte = rc ? -1 : fallback_byte(t, text.p ? text.p : "", text.n);
+        if (byte >= 0) {
+            br__buf_putc(&run, (char)byte);
+            rc = run.failed ? br__nomem(err, "for decoded text") : BR_OK;
+            continue;
+        }
+        rc = rc ? rc : put_run(&all, &run, err);
+        run.n = 0;
+        rc = rc ? rc : detok_reserve(&all, text.n, err);
+        if (!rc && text.n)
+            detok_append(&all, text.p, text.n);
+    }
+    rc = rc ? rc : put_run(&all, &run, err);
+    size_t from = rc || !all.n ? 0 : strip_start(t, all.p, all.n);
+    rc = rc ? rc : detok_reserve(out, all.n, err);
+    if (!rc && all.n)
+        detok_append(out, all.p + from, all.n - from);
+    br__buf_free(&text);
+    br__buf_free(&run);
+    br_text_free(&all);
+    return rc;
+}
+
+/* Append what token by token came to, without what Strip takes. */
+static int put_stripped(struct br_detok *d, struct br_text *piece, struct br_text *out,
+                        struct br_err *err)
+{
+    const struct br__tok_decoder *x = &d->t->decoder;
+    size_t at = 0, len = x->strip ? strlen(x->strip) : 0;
+    while (len && !(d->flags & SHOWN) && piece->n - at >= len &&
+           (d->flags & ~(BEGUN | SHOWN)) / STRIPPED < (uint32_t)x->n_strip &&
+           memcmp(piece->p + at, x->strip, len) == 0) {
+        at += len;
+        d->flags += STRIPPED;
+    }
+    if (piece->n > at)
+        d->flags |= SHOWN;
+    int rc = detok_reserve(out, piece->n, err);
+    if (!rc && piece->n)
+        detok_append(out, piece->p + at, piece->n - at);
+    br_text_free(piece);
+    return rc;
+}
+
+/* Token by token.  Characters of byte tokens are given out as soon as they are whole; where a run
+ * of byte tokens is no UTF-8, that says more than decode_plain, which gives none of its characters.
+ */
+static int put_plain(struct br_detok *d, const char *bytes, size_t n, struct br_text *out,
+                     struct br_err *err)
+{
+    struct br__buf text = {0};
+    struct br_text piece = {0};
+    unsigned char joint[sizeof d->held + 1];
+    int rc = plain_text(d->t, bytes, n, !(d->flags & BEGUN), &text, err);
+    int byte = rc ? -1 : fallback_byte(d->t, text.p ? text.p : "", text.n);
+    size_t held = d->n_held;
+    d->flags |= BEGUN;
+    d->n_held = 0;
+    memcpy(joint, d->held, held);
+    if (byte >= 0)
+        joint[held] = (unsigned char)byte;
+    if (!rc)
+        rc = put_bytes(&piece, joint, held + (byte >= 0), byte >= 0 ? d : NULL, err);
+    if (!rc && byte < 0 && text.n) {
+        rc = detok_reserve(&piece, text.n, err);
+        if (!rc)
+            detok_append(&piece, text.p, text.n);
+    }
+    br__buf_free(&text);
+    if (!rc)
+        return put_stripped(d, &piece, out, err);
+    br_text_free(&piece);
+    return rc;
 }
 
 int br_tokenizer_decode(const struct br_tokenizer *t, const int32_t *ids, size_t n, unsigned flags,
@@ -113,6 +288,8 @@ int br_tokenizer_decode(const struct br_tokenizer *t, const int32_t *ids, size_t
     int rc = detok_reserve(out, 0, err);
     if (!rc)
         detok_append(out, "", 0);
+    if (!rc && t->vocab.plain)
+        return decode_plain(t, ids, n, flags, out, err);
     for (size_t i = 0; i < n && !rc; i++) {
         const char *bytes = detok_shown(t, ids[i], flags, &len);
         rc = detok_reserve(&raw, len, err);
@@ -127,7 +304,7 @@ int br_tokenizer_decode(const struct br_tokenizer *t, const int32_t *ids, size_t
 
 void br_detok_begin(struct br_detok *d, const struct br_tokenizer *t, unsigned flags)
 {
-    *d = (struct br_detok){.t = t, .flags = flags};
+    *d = (struct br_detok){.t = t, .flags = flags & ~OWN_FLAGS};
 }
 
 int br_detok_put(struct br_detok *d, int32_t id, struct br_text *out, struct br_err *err)
@@ -137,6 +314,8 @@ int br_detok_put(struct br_detok *d, int32_t id, struct br_text *out, struct br_
     const char *bytes = detok_shown(d->t, id, d->flags, &n);
     if (!bytes)
         return BR_OK;
+    if (d->t->vocab.plain)
+        return put_plain(d, bytes, n, out, err);
     if (!held)
         return put_bytes(out, (const unsigned char *)bytes, n, d, err);
     int rc = detok_reserve(&joint, held + n, err);
@@ -154,5 +333,6 @@ int br_detok_end(struct br_detok *d, struct br_text *out, struct br_err *err)
 {
     size_t n = d->n_held;
     d->n_held = 0;
-    return n ? put_bytes(out, d->held, n, NULL, err) : BR_OK;
+    return n ? put_bytes(out, d->held, n, NULL, err)
+             : BR_OK; /* no character, so nothing to strip */
 }

@@ -108,105 +108,6 @@ static int read_value(struct br__jscan *j, br__json **out)
     return br__json_parse(out, (const char *)j->s + start, j->at - start, j->err);
 }
 
-static int is_null(const br__json *j)
-{
-    return !j || br__json_kind(j) == '0';
-}
-
-static const char *type_of(const br__json *j)
-{
-    return br__json_str(br__json_get(j, "type"), "");
-}
-
-static int tok_json_unsupported(struct br_err *err, const char *part, const char *got,
-                                const char *expected)
-{
-    return br_fail(err, BR_E_UNSUPPORTED, "%s '%s' is not supported, expected %s", part, got,
-                   expected);
-}
-
-static int use_normalizer(struct br_tokenizer *t, const br__json *j, struct br_err *err)
-{
-    if (is_null(j))
-        return BR_OK;
-    if (strcmp(type_of(j), "Sequence") == 0) {
-        const br__json *each = br__json_first(br__json_get(j, "normalizers"));
-        for (; each; each = br__json_next(each)) {
-            int rc = use_normalizer(t, each, err);
-            if (rc)
-                return rc;
-        }
-        return BR_OK;
-    }
-    if (strcmp(type_of(j), "NFC") != 0)
-        return tok_json_unsupported(err, "normalizer", type_of(j), "NFC or none");
-    t->nfc = 1;
-    return BR_OK;
-}
-
-/* A pattern; the one that is scanned by hand needs no PCRE2 object. */
-static int use_pattern(struct br_tokenizer *t, const char *pattern, struct br_err *err)
-{
-    if (strcmp(pattern, br__tok_qwen2_pattern) == 0)
-        return BR_OK;
-    return br__tok_split_open(&t->split, pattern, err);
-}
-
-static int use_split(struct br_tokenizer *t, const br__json *j, struct br_err *err)
-{
-    const char *regex = br__json_str(br__json_get(j, "pattern.Regex"), NULL);
-    const char *behavior = br__json_str(br__json_get(j, "behavior"), "");
-    if (!regex)
-        return tok_json_unsupported(err, "pre_tokenizer", "Split without Regex",
-                                    "a regular expression");
-    if (strcmp(behavior, "Isolated") != 0 || br__json_bool(br__json_get(j, "invert"), 0))
-        return tok_json_unsupported(err, "pre_tokenizer", behavior,
-                                    "behavior Isolated, not inverted");
-    return use_pattern(t, regex, err);
-}
-
-/* ByteLevel as the only step splits by GPT-2's pattern; after a Split it must not split again. */
-static int use_byte_level(struct br_tokenizer *t, const br__json *j, int alone, struct br_err *err)
-{
-    if (strcmp(type_of(j), "ByteLevel") != 0)
-        return tok_json_unsupported(err, "pre_tokenizer", type_of(j), "ByteLevel");
-    if (br__json_bool(br__json_get(j, "add_prefix_space"), 1))
-        return tok_json_unsupported(err, "pre_tokenizer", "add_prefix_space", "false");
-    if (br__json_bool(br__json_get(j, "use_regex"), 1) != alone)
-        return tok_json_unsupported(err, "pre_tokenizer", "ByteLevel with use_regex",
-                                    "exactly one step that splits");
-    return alone ? use_pattern(t, br__tok_gpt2_pattern, err) : BR_OK;
-}
-
-static int use_pre_tokenizer(struct br_tokenizer *t, const br__json *j, struct br_err *err)
-{
-    static const char expected[] = "ByteLevel, or Split and ByteLevel";
-    if (strcmp(type_of(j), "Sequence") != 0)
-        return use_byte_level(t, j, 1, err);
-    const br__json *first = br__json_first(br__json_get(j, "pretokenizers"));
-    const br__json *second = first ? br__json_next(first) : NULL;
-    if (!second || br__json_next(second) || strcmp(type_of(first), "Split") != 0)
-        return tok_json_unsupported(err, "pre_tokenizer", "Sequence", expected);
-    int rc = use_split(t, first, err);
-    return rc ? rc : use_byte_level(t, second, 0, err);
-}
-
-static int use_post_processor(struct br_tokenizer *t, const br__json *j, struct br_err *err)
-{
-    (void)t;
-    if (is_null(j) || strcmp(type_of(j), "ByteLevel") == 0)
-        return BR_OK;
-    return tok_json_unsupported(err, "post_processor", type_of(j), "ByteLevel or none");
-}
-
-static int use_decoder(struct br_tokenizer *t, const br__json *j, struct br_err *err)
-{
-    (void)t;
-    if (strcmp(type_of(j), "ByteLevel") == 0)
-        return BR_OK;
-    return tok_json_unsupported(err, "decoder", type_of(j), "ByteLevel");
-}
-
 /* ---- added tokens ---------------------------------------------------------------------------- */
 
 /* The row of that text, made if there is none yet; NULL if out of memory. */
@@ -234,7 +135,7 @@ int br__tok_row_put(struct br_tokenizer *t, struct br__tok_rows *rows, const br_
         return br_fail(err, BR_E_FORMAT, "the added token of id %lld has no content",
                        (long long)id);
     if (br__json_bool(br__json_get(j, "single_word"), 0))
-        return tok_json_unsupported(err, "added token with single_word", text, "false");
+        return br__tok_unsupported(err, "added token with single_word", text, "false");
     struct br__tok_row *row = row_of(t, rows, text, id);
     if (!row)
         return br__nomem(err, "for the added tokens");
@@ -265,24 +166,36 @@ static int use_added_tokens(struct br_tokenizer *t, struct br__tok_rows *rows, c
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-/* Members of "model" that must have the value that does nothing. */
-static int check_option(struct br_tokenizer *t, const char *key, const br__json *v,
-                        struct br_err *err)
+/* A value that does nothing: null, false, "", 0. */
+static int is_quiet(const br__json *v)
 {
-    int quiet = is_null(v) || (br__json_kind(v) == 'b' && !br__json_bool(v, 1)) ||
-                (br__json_kind(v) == 's' && !*br__json_str(v, "x")) ||
-                (br__json_kind(v) == 'n' && br__json_num(v, 1) == 0);
+    char kind = br__json_kind(v);
+
+    return !v || kind == '0' || (kind == 'b' && !br__json_bool(v, 1)) ||
+           (kind == 's' && !*br__json_str(v, "x")) || (kind == 'n' && br__json_num(v, 1) == 0);
+}
+
+/* A member of "model" besides vocab and merges. */
+static int use_option(struct br_tokenizer *t, const char *key, const br__json *v,
+                      struct br_err *err)
+{
     if (strcmp(key, "type") == 0)
         return strcmp(br__json_str(v, ""), "BPE") == 0
                    ? BR_OK
-                   : tok_json_unsupported(err, "model", br__json_str(v, "?"), "BPE");
-    if (strcmp(key, "ignore_merges") == 0)
+                   : br__tok_unsupported(err, "model", br__json_str(v, "?"), "BPE");
+    if (strcmp(key, "ignore_merges") == 0) {
         t->ignore_merges = br__json_bool(v, 0);
-    /* every byte has a token, so an unknown token cannot occur */
-    if (quiet || strcmp(key, "ignore_merges") == 0 || strcmp(key, "unk_token") == 0 ||
-        strcmp(key, "fuse_unk") == 0)
-        return BR_OK;
-    return tok_json_unsupported(err, "model", key, "no such option, or its default");
+    } else if (strcmp(key, "byte_fallback") == 0) {
+        t->byte_fallback = br__json_bool(v, 0);
+    } else if (strcmp(key, "fuse_unk") == 0) {
+        t->fuse_unk = br__json_bool(v, 0);
+    } else if (strcmp(key, "unk_token") == 0) {
+        t->unk_text = is_quiet(v) ? NULL : br__arena_strdup(&t->arena, br__json_str(v, ""));
+        return t->unk_text || is_quiet(v) ? BR_OK : br__nomem(err, "opening a tokenizer");
+    } else if (!is_quiet(v)) {
+        return br__tok_unsupported(err, "model", key, "no such option, or its default");
+    }
+    return BR_OK;
 }
 
 static int read_option(struct br_tokenizer *t, struct br__jscan *j, const char *key)
@@ -290,7 +203,7 @@ static int read_option(struct br_tokenizer *t, struct br__jscan *j, const char *
     br__json *v;
     int rc = read_value(j, &v);
     if (!rc)
-        rc = check_option(t, key, v, j->err);
+        rc = use_option(t, key, v, j->err);
     br__json_free(v);
     return rc;
 }
@@ -329,28 +242,68 @@ static int read_model(struct br_tokenizer *t, struct br__jscan *j, struct br_err
     return !rc && merges.s ? read_merges(t, &merges, err) : rc;
 }
 
-enum { NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, DECODER, ADDED_TOKENS, N_PARTS };
-static const struct {
-    const char *key;
-    int (*use)(struct br_tokenizer *t, const br__json *j, struct br_err *err);
-} parts[N_PARTS] = {
-    [NORMALIZER] = {"normalizer", use_normalizer},
-    [PRE_TOKENIZER] = {"pre_tokenizer", use_pre_tokenizer},
-    [POST_PROCESSOR] = {"post_processor", use_post_processor},
-    [DECODER] = {"decoder", use_decoder},
-    [ADDED_TOKENS] = {"added_tokens", NULL},
+/* The unknown token; where every byte has a token it cannot occur. */
+static int find_unknown(struct br_tokenizer *t, struct br_err *err)
+{
+    t->unk = BR__TOK_NONE;
+    if (!t->vocab.plain || !t->unk_text)
+        return BR_OK;
+    t->unk = br__tok_vocab_spelled(&t->vocab, t->unk_text, strlen(t->unk_text));
+    return t->unk != BR__TOK_NONE
+               ? BR_OK
+               : br_fail(err, BR_E_FORMAT, "unk_token: '%s' is not in the vocabulary", t->unk_text);
+}
+
+/* The file's members but the model; it is read when it is known what its spellings mean. */
+struct file {
+    br__json *part[BR__TOK_N_PARTS], *added_tokens;
+    struct br__jscan
+        model; /* s: NULL, or where the model is that stands before the pre_tokenizer */
 };
 
-static int read_member(struct br_tokenizer *t, struct br__jscan *j, const char *key,
-                       br__json *found[N_PARTS])
+static int model_here(struct br_tokenizer *t, struct br__jscan *j, const struct file *f)
 {
-    if (strcmp(key, "model") == 0)
-        return read_model(t, j, j->err);
-    for (size_t i = 0; i < N_PARTS; i++)
-        if (strcmp(key, parts[i].key) == 0)
-            return found[i] ? br_fail(j->err, BR_E_FORMAT, "there are two")
-                            : read_value(j, &found[i]);
-    return br__jscan_skip(j);
+    t->vocab.plain = !br__tok_is_byte_level(f->part[BR__TOK_PRE_TOKENIZER]);
+    int rc = read_model(t, j, j->err);
+    return rc ? rc : find_unknown(t, j->err);
+}
+
+static int read_member(struct br_tokenizer *t, struct br__jscan *j, const char *key, struct file *f)
+{
+    br__json **slot = strcmp(key, "added_tokens") == 0 ? &f->added_tokens : NULL;
+
+    if (strcmp(key, "model") == 0) {
+        if (f->model.s)
+            return br_fail(j->err, BR_E_FORMAT, "there are two");
+        if (f->part[BR__TOK_PRE_TOKENIZER])
+            return model_here(t, j, f);
+        f->model = *j;
+        return br__jscan_skip(j);
+    }
+    for (int i = 0; i < BR__TOK_N_PARTS && !slot; i++)
+        if (strcmp(key, br__tok_part_names[i]) == 0)
+            slot = &f->part[i];
+    if (!slot)
+        return br__jscan_skip(j);
+    return *slot ? br_fail(j->err, BR_E_FORMAT, "there are two") : read_value(j, slot);
+}
+
+static int use_file(struct br_tokenizer *t, struct br__tok_rows *rows, struct file *f,
+                    struct br_err *err)
+{
+    int rc = BR_OK;
+
+    if (f->model.s && (rc = model_here(t, &f->model, f))) {
+        br_wrap(err, "model");
+        return rc;
+    }
+    if (!t->vocab.cap)
+        return br_fail(err, BR_E_FORMAT, "no model; is this a tokenizer.json?");
+    for (int i = 0; i < BR__TOK_N_PARTS && !rc; i++)
+        rc = br__tok_part_use(t, i, f->part[i], err);
+    if (!rc)
+        br__tok_parts_settle(t);
+    return rc ? rc : use_added_tokens(t, rows, f->added_tokens, err);
 }
 
 int br__tok_json_read(struct br_tokenizer *t, struct br__tok_rows *rows, const char *text, size_t n,
@@ -358,24 +311,21 @@ int br__tok_json_read(struct br_tokenizer *t, struct br__tok_rows *rows, const c
 {
     struct br__jscan j;
     struct br__buf key = {0};
-    br__json *found[N_PARTS] = {0};
+    struct file f = {0};
     br__jscan_begin(&j, text, n, err);
     int rc = br__jscan_enter(&j, 'o');
     while (!rc && br__jscan_next(&j)) {
         rc = br__jscan_key(&j, &key);
-        if (!rc && (rc = read_member(t, &j, key.p, found)))
+        if (!rc && (rc = read_member(t, &j, key.p, &f)))
             br_wrap(err, "%s", key.p);
     }
     if (!rc)
         rc = br__jscan_end(&j);
-    if (!rc && !t->vocab.cap)
-        rc = br_fail(err, BR_E_FORMAT, "no model; is this a tokenizer.json?");
-    for (size_t i = 0; i < ADDED_TOKENS && !rc; i++)
-        rc = parts[i].use(t, found[i], err);
     if (!rc)
-        rc = use_added_tokens(t, rows, found[ADDED_TOKENS], err);
-    for (size_t i = 0; i < N_PARTS; i++)
-        br__json_free(found[i]);
+        rc = use_file(t, rows, &f, err);
+    for (int i = 0; i < BR__TOK_N_PARTS; i++)
+        br__json_free(f.part[i]);
+    br__json_free(f.added_tokens);
     br__buf_free(&key);
     return rc;
 }

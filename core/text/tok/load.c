@@ -104,20 +104,40 @@ static int check_class(const br__json *config, struct br_err *err)
 
 /* ---- added tokens ---------------------------------------------------------------------------- */
 
+static int note_shown(struct br_tokenizer *t, const struct br__tok_row *row, const char *text,
+                      size_t n, struct br_err *err)
+{
+    char *own = br__arena_strndup(&t->arena, text, n);
+    if (!own || br__grow(&t->shown, &t->cap_shown, t->n_shown, sizeof *t->shown))
+        return br__nomem(err, "for the added tokens");
+    t->shown[t->n_shown++] = (struct br__tok_shown){(uint32_t)row->id, own, n};
+    t->vocab.flags[row->id] |= BR__TOK_RENAMED;
+    return BR_OK;
+}
+
 /* The token's text in the form that is searched: normalized if normalization comes first. */
 static int put_in_tree(struct br_tokenizer *t, const struct br__tok_row *row, struct br_err *err)
 {
     const unsigned char *text = (const unsigned char *)row->text;
     struct br__buf buf = {0};
+    struct br__tok_texts texts = {0};
     size_t n = strlen(row->text);
     int rc = BR_OK;
-    if (row->normalized && t->nfc)
+    if (row->normalized && t->n_norms)
+        rc = br__tok_normalize(t, &texts, &text, &n, err);
+    else if (row->normalized && t->nfc)
         rc = br__tok_nfc(&t->unicode, text, n, &buf, &text, &n, err);
+    if (!rc && (n != strlen(row->text) || memcmp(text, row->text, n) != 0))
+        rc = note_shown(t, row, (const char *)text, n, err);
+    if (!rc && !n)
+        rc = br_fail(err, BR_E_UNSUPPORTED, "nothing is left of it when it is normalized");
     if (!rc)
         rc = br__tok_added_put(
             &t->added[row->normalized], (const char *)text, n, (uint32_t)row->id,
             (row->lstrip ? BR__TOK_LSTRIP : 0u) | (row->rstrip ? BR__TOK_RSTRIP : 0u), err);
     br__buf_free(&buf);
+    br__buf_free(&texts.text[0]);
+    br__buf_free(&texts.text[1]);
     return rc;
 }
 

@@ -27,19 +27,42 @@ static int make_pairs(struct br__tok_merges *m, int bits, struct br_err *err)
     return BR_OK;
 }
 
+/* Bytes that UTF-8 never has need no token. */
+static int find_bytes(struct br__tok_merges *m, const struct br__tok_vocab *v, struct br_err *err)
+{
+    for (int b = 0; b < 256; b++) {
+        unsigned char byte = (unsigned char)b;
+        m->byte_id[b] = br__tok_vocab_find(v, &byte, 1);
+        if (m->byte_id[b] == BR__TOK_NONE && b != 0xC0 && b != 0xC1 && b < 0xF5)
+            return br_fail(
+                err, BR_E_FORMAT,
+                "no token for byte 0x%02x; a byte-level vocabulary has all that occur in "
+                "UTF-8",
+                b);
+    }
+    return BR_OK;
+}
+
+static int find_fallbacks(struct br__tok_merges *m, const struct br__tok_vocab *v)
+{
+    char text[8];
+
+    for (int b = 0; b < 256; b++) {
+        snprintf(text, sizeof text, "<0x%02X>", (unsigned)b);
+        m->byte_id[b] = br__tok_vocab_find(v, text, 6);
+    }
+    return BR_OK;
+}
+
 int br__tok_merges_init(struct br__tok_merges *m, const struct br__tok_vocab *v, size_t expected,
                         struct br_err *err)
 {
     int bits = 10;
     while (((size_t)1 << bits) / 8 * 5 < BR__MIN(expected, BR__TOK_MAX_MERGES))
         bits++;
-    for (int b = 0; b < 256; b++) {
-        unsigned char byte = (unsigned char)b;
-        m->byte_id[b] = br__tok_vocab_find(v, &byte, 1);
-        if (m->byte_id[b] == BR__TOK_NONE)
-            return br_fail(err, BR_E_FORMAT,
-                           "no token for byte 0x%02x; a byte-level vocabulary has all 256", b);
-    }
+    int rc = v->plain ? find_fallbacks(m, v) : find_bytes(m, v, err);
+    if (rc)
+        return rc;
     m->byte_pair = br__alloc(sizeof *m->byte_pair << 16);
     m->batch = br__alloc(BR__TOK_BATCH * sizeof *m->batch);
     m->seen = br__calloc(((size_t)1 << BR__TOK_SEEN_BITS) / 64, sizeof *m->seen);
@@ -158,7 +181,11 @@ static int put_half(struct br__tok_merges *m, const struct br__tok_vocab *v, str
     char *room = br__buf_room(&m->bytes, n);
     if (!room)
         return br_fail(err, m->bytes.failed, "cannot hold a merge in memory");
-    int64_t len = n > BR__TOK_MAX_BYTES ? -1 : br__tok_spelled_bytes(spelled, n, room);
+    int64_t len = n > BR__TOK_MAX_BYTES ? -1
+                  : v->plain            ? (int64_t)n
+                                        : br__tok_spelled_bytes(spelled, n, room);
+    if (v->plain && len > 0)
+        memcpy(room, spelled, n);
     if (len <= 0)
         return br_fail(err, BR_E_FORMAT, "merge %zu: '%.*s' does not spell bytes",
                        m->n + m->n_batch, (int)BR__MIN(n, 200), spelled);

@@ -40,7 +40,48 @@ static const struct range young_marks[] = {
     {0x11F41, 0x11F42}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136},
     {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF},
 };
+/* Punctuation assigned or made so after Unicode 8, which the pre-tokenizer Punctuation knows, and what is
+ * no longer punctuation; numbers of Unicode 17, which Digits knows. */
+static const struct range young_punctuation[] = {
+    {0x061D, 0x061D}, {0x09FD, 0x09FD}, {0x0A76, 0x0A76}, {0x0C77, 0x0C77}, {0x0C84, 0x0C84},
+    {0x1B7D, 0x1B7E}, {0x2E43, 0x2E4F}, {0x2E52, 0x2E5D}, {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59},
+    {0x10F86, 0x10F89}, {0x1144B, 0x1144F}, {0x1145A, 0x1145B}, {0x1145D, 0x1145D},
+    {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1183B, 0x1183B}, {0x11944, 0x11946},
+    {0x119E2, 0x119E2}, {0x11A3F, 0x11A46}, {0x11A9A, 0x11A9C}, {0x11A9E, 0x11AA2},
+    {0x11B00, 0x11B09}, {0x11C41, 0x11C45}, {0x11C70, 0x11C71}, {0x11EF7, 0x11EF8},
+    {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2}, {0x16E97, 0x16E9A},
+    {0x16FE2, 0x16FE2}, {0x1E95E, 0x1E95F},
+};
+static const struct range old_punctuation[] = {{0x166D, 0x166D}, {0x111C9, 0x111C9}};
+static const struct range numbers_17[] = {{0x11DE0, 0x11DE9}, {0x16FF4, 0x16FF6}};
 /* clang-format on */
+
+/* ---- questions of the pre-tokenizers --------------------------------------------------------- */
+
+static int in_ranges(uint32_t c, const struct range *r, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (c >= r[i].first && c <= r[i].last)
+            return 1;
+    return 0;
+}
+
+int br__tok_is_numeric(const struct br__tok_unicode *u, uint32_t c)
+{
+    return (br__tok_props(u, c) & BR__TOK_CLASS) == BR__TOK_NUMBER ||
+           in_ranges(c, numbers_17, BR_COUNTOF(numbers_17));
+}
+
+int br__tok_is_punctuation(uint32_t c)
+{
+    if (c < 0x80)
+        return c > ' ' && c < 0x7F &&
+               !((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'));
+    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    if (k < UTF8PROC_CATEGORY_PC || k > UTF8PROC_CATEGORY_PO)
+        return in_ranges(c, old_punctuation, BR_COUNTOF(old_punctuation));
+    return !in_ranges(c, young_punctuation, BR_COUNTOF(young_punctuation));
+}
 
 /* ---- properties of all characters ------------------------------------------------------------ */
 

@@ -4,8 +4,9 @@
  * The pattern of Qwen2 and all later Qwen models is scanned by hand.  Any other pattern is run by
  * PCRE2, which is also what the hand scanner is tested against.
  *
- * Patterns are written for Oniguruma, whose \s is Unicode's White_Space.  PCRE2's differs by
- * U+180E, so \s is spelled out for it. */
+ * Patterns are written for Oniguruma, whose \s is Unicode's White_Space and whose \w has marks.
+ * PCRE2's differ, so they are spelled out for it.  Classes are those of PCRE2's version of Unicode.
+ */
 #include "../text.h"
 #include "tok.h"
 
@@ -135,10 +136,11 @@ struct br__tok_split {
     pcre2_code *code;
 };
 
-/* The pattern with \s and \S spelled out. */
+/* The pattern with \s, \S, \w and \W spelled out. */
 static int split_translate(const char *pattern, struct br__buf *out, struct br_err *err)
 {
     static const char blanks[] = "\\x{9}-\\x{d}\\x{85}\\p{Z}";
+    static const char word[] = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
     int in_set = 0;
     for (const char *p = pattern; *p; p++) {
         if (*p != '\\') {
@@ -151,7 +153,9 @@ static int split_translate(const char *pattern, struct br__buf *out, struct br_e
             br__buf_printf(out, in_set ? "%s" : "[%s]", blanks);
         else if (*p == 'S' && !in_set)
             br__buf_printf(out, "[^%s]", blanks);
-        else if (*p == 'S' || !*p)
+        else if (*p == 'w' || (*p == 'W' && !in_set))
+            br__buf_printf(out, in_set ? "%s" : *p == 'w' ? "[%s]" : "[^%s]", word);
+        else if (!*p || strchr("SWhHGKRXyY", *p)) /* another meaning than PCRE2's, or none */
             return br_fail(err, BR_E_UNSUPPORTED, "split pattern '%s': \\%c cannot stand there",
                            pattern, *p ? *p : ' ');
         else
@@ -160,35 +164,51 @@ static int split_translate(const char *pattern, struct br__buf *out, struct br_e
     return out->failed ? br_fail(err, out->failed, "out of memory for a pattern") : BR_OK;
 }
 
-int br__tok_split_open(struct br__tok_split **out, const char *pattern, struct br_err *err)
+/* `flags` of PCRE2.  A pattern that can match nothing would cut text at such places: refused. */
+static int split_compile(struct br__tok_split **out, const char *given, const char *translated,
+                         size_t n, uint32_t flags, struct br_err *err)
 {
-    struct br__buf b = {.max = 1u << 16};
     PCRE2_UCHAR text[200] = "";
+    uint32_t empty = 0;
     int code;
     PCRE2_SIZE at;
+    struct br__tok_split *p = br__calloc(1, sizeof *p);
 
     *out = NULL;
-    int rc = split_translate(pattern, &b, err);
-    if (rc) {
-        br__buf_free(&b);
-        return rc;
-    }
-    struct br__tok_split *p = br__calloc(1, sizeof *p);
-    if (p)
-        p->code = pcre2_compile((PCRE2_SPTR)(b.p ? b.p : ""), b.n,
-                                PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &at, NULL);
-    br__buf_free(&b);
     if (!p)
         return br__nomem(err, "for a pattern");
+    p->code = pcre2_compile((PCRE2_SPTR)translated, n, flags, &code, &at, NULL);
     if (!p->code) {
         br__free(p);
         pcre2_get_error_message(code, text, sizeof text);
-        return br_fail(err, BR_E_UNSUPPORTED, "split pattern '%s': %s", pattern, (char *)text);
+        return br_fail(err, BR_E_UNSUPPORTED, "split pattern '%s': %s", given, (char *)text);
+    }
+    if (!pcre2_pattern_info(p->code, PCRE2_INFO_MATCHEMPTY, &empty) && empty) {
+        br__tok_split_close(p);
+        return br_fail(err, BR_E_UNSUPPORTED, "split pattern '%s' can match an empty text", given);
     }
     /* Where there is no JIT the interpreter runs it, five times slower. */
     (void)!pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);
     *out = p;
     return BR_OK;
+}
+
+int br__tok_split_open(struct br__tok_split **out, const char *pattern, struct br_err *err)
+{
+    struct br__buf b = {.max = 1u << 16};
+
+    *out = NULL;
+    int rc = split_translate(pattern, &b, err);
+    if (!rc) /* Oniguruma's ^ and $ are those of lines */
+        rc = split_compile(out, pattern, b.p ? b.p : "", b.n,
+                           PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, err);
+    br__buf_free(&b);
+    return rc;
+}
+
+int br__tok_split_open_text(struct br__tok_split **out, const char *text, struct br_err *err)
+{
+    return split_compile(out, text, text, strlen(text), PCRE2_UTF | PCRE2_LITERAL, err);
 }
 
 void br__tok_split_close(struct br__tok_split *p)
@@ -205,9 +225,8 @@ void br__tok_splitter_free(struct br__tok_splitter *sp)
     *sp = (struct br__tok_splitter){0};
 }
 
-/* Find the next match at or after `at`; where there is none, an empty one at the end. */
-static int find_match(const struct br__tok_split *p, struct br__tok_splitter *sp,
-                      const unsigned char *s, size_t n, size_t at, struct br_err *err)
+int br__tok_split_find(const struct br__tok_split *p, struct br__tok_splitter *sp,
+                       const unsigned char *s, size_t n, size_t at, struct br_err *err)
 {
     PCRE2_UCHAR text[200] = "";
     if (!sp->match)
@@ -238,7 +257,7 @@ int br__tok_split_next(const struct br__tok_split *p, struct br__tok_splitter *s
     /* What stands between two matches is a piece too, given out before the second. */
     int pending = at > 0 && at == sp->start && sp->done == at && sp->end > at;
     if (!pending) {
-        int rc = find_match(p, sp, s, n, at, err);
+        int rc = br__tok_split_find(p, sp, s, n, at, err);
         if (rc)
             return rc;
     }

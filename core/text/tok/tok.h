@@ -4,6 +4,9 @@
  *   tokenizer.c   the public calls: open, encode, questions; working memory
  *   load.c    the files of a directory -> tables
  *   json.c    tokenizer.json and vocab.json, read without a tree
+ *   parts.c   the parts of tokenizer.json around its model: a row per kind
+ *   steps.c   normalizers and pre-tokenizers other than Qwen's
+ *   ranges.c  which bytes of the text a token is
  *   vocab.c   token <-> bytes
  *   merges.c  pair of ids -> merge
  *   added.c   added tokens, found in text
@@ -13,7 +16,8 @@
  *   decode.c  ids -> text
  *
  * Text takes the way of Hugging Face's tokenizers: added tokens are cut out, the rest is
- * normalized, split into pieces by a pattern, and each piece is merged from single bytes. */
+ * normalized, split into pieces by a pattern, and each piece is merged from single bytes; or, where
+ * the vocabulary is plain, from single characters. */
 #ifndef BRIDGE_CORE_TOK_H
 #define BRIDGE_CORE_TOK_H
 
@@ -41,9 +45,10 @@
 #define BR__TOK_TAG_MASK (UINT64_MAX << BR__TOK_ID_BITS)
 
 enum {
-    BR__TOK_VOCAB = 1,  /* of the model's vocabulary                    */
-    BR__TOK_ADDED = 2,  /* cut out of the text before anything else     */
-    BR__TOK_SPECIAL = 4 /* left out by BR_TOK_SKIP_SPECIAL              */
+    BR__TOK_VOCAB = 1,   /* of the model's vocabulary                    */
+    BR__TOK_ADDED = 2,   /* cut out of the text before anything else     */
+    BR__TOK_SPECIAL = 4, /* left out by BR_TOK_SKIP_SPECIAL              */
+    BR__TOK_RENAMED = 8  /* shown by another text, that of struct br__tok_shown */
 };
 
 /* Where a token's bytes are.  raw: its spelling has characters that stand for no byte, so these
@@ -59,6 +64,7 @@ struct br__tok_new {
     uint64_t hash;
 };
 struct br__tok_vocab {
+    int plain;                 /* a spelling is the text itself, not a character per byte */
     struct br__buf bytes;      /* of all tokens, in insertion order */
     struct br__tok_span *span; /* [n_ids] bytes of an id                         */
     uint8_t *flags;            /* [n_ids] 0: no token has this id                */
@@ -118,6 +124,8 @@ static inline int br__tok_vocab_is(const struct br__tok_vocab *v, uint32_t id, c
  * character per byte, as GPT-2's: printable bytes stand for themselves, the others, in order, are
  * U+0100, U+0101 ... */
 int br__tok_byte_of(uint32_t c);
+/* The contrary: append the spelling of n bytes. */
+void br__tok_spell(struct br__buf *out, const unsigned char *s, size_t n);
 /* Bytes of a spelling of n bytes into dst, which has room for n; the number of them, or -1 if a
  * character stands for no byte. */
 int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst);
@@ -139,13 +147,13 @@ struct br__tok_merges {
     uint64_t *seen; /* [1 << BR__TOK_SEEN_BITS >> 6] a bit per hash of a pair       */
     uint32_t *made; /* [n] id that merge `rank` makes                               */
     size_t n, cap;
-    uint32_t byte_id[256];
-    uint32_t *byte_pair;        /* [256 * 256] rank of a pair of bytes, or BR__TOK_NONE */
+    uint32_t byte_id[256]; /* of a plain vocabulary: of <0xNN>, which stands for a byte; or NONE */
+    uint32_t *byte_pair;   /* [256 * 256] rank of a pair of bytes, or BR__TOK_NONE */
     struct br__tok_pair *batch; /* [BR__TOK_BATCH] added, but not yet in the table      */
     size_t n_batch;
     struct br__buf bytes; /* of the batch */
 };
-/* After the whole vocabulary, which must have all single bytes. */
+/* After the whole vocabulary, which must have all single bytes of UTF-8, unless it is plain. */
 int br__tok_merges_init(struct br__tok_merges *m, const struct br__tok_vocab *v, size_t expected,
                         struct br_err *err) BR_MUST_CHECK;
 /* The next merge, of two spelled tokens; its rank is the number of merges before it. */
@@ -242,6 +250,10 @@ static inline uint32_t br__tok_char(const unsigned char *s, size_t *n)
                        (s[3] & 0x3Fu);
 }
 
+/* char::is_numeric, and tokenizers' is_punctuation. */
+int br__tok_is_numeric(const struct br__tok_unicode *u, uint32_t c);
+int br__tok_is_punctuation(uint32_t c);
+
 /* NFC of n bytes of valid UTF-8.  *out is `s` itself where it is NFC already, else held by buf,
  * whose content it replaces. */
 int br__tok_nfc(const struct br__tok_unicode *u, const unsigned char *s, size_t n,
@@ -256,6 +268,9 @@ extern const char br__tok_gpt2_pattern[];
 struct br__tok_split; /* a pattern compiled by PCRE2 */
 int br__tok_split_open(struct br__tok_split **out, const char *pattern,
                        struct br_err *err) BR_MUST_CHECK;
+/* The same for a text that is looked for as it is. */
+int br__tok_split_open_text(struct br__tok_split **out, const char *text,
+                            struct br_err *err) BR_MUST_CHECK;
 void br__tok_split_close(struct br__tok_split *p);
 
 /* One text being split by a pattern; its memory is kept from text to text. */
@@ -268,9 +283,116 @@ void br__tok_splitter_free(struct br__tok_splitter *sp);
 int br__tok_split_next(const struct br__tok_split *p, struct br__tok_splitter *sp,
                        const unsigned char *s, size_t n, size_t at, size_t *end,
                        struct br_err *err) BR_MUST_CHECK;
-/* The same for br__tok_qwen2_pattern, by hand: cannot fail and needs no memory. */
+/* The next match at or after `at`, in sp->start and sp->end; where there is none, an empty one at
+ * n. */
+int br__tok_split_find(const struct br__tok_split *p, struct br__tok_splitter *sp,
+                       const unsigned char *s, size_t n, size_t at,
+                       struct br_err *err) BR_MUST_CHECK;
+/* The same as br__tok_split_next for br__tok_qwen2_pattern, by hand: cannot fail and needs no
+ * memory. */
 const unsigned char *br__tok_qwen2_next(const struct br__tok_unicode *u, const unsigned char *s,
                                         const unsigned char *end);
+
+/* ---- parts.c, steps.c: text before it is encoded, tokens after ------------------------------- */
+
+enum { BR__TOK_MAX_STEPS = 24, BR__TOK_MAX_NORMS = 8, BR__TOK_MAX_SPECIALS = 16 };
+
+enum br__tok_norm_kind { BR__TOK_NFC, BR__TOK_PREPEND, BR__TOK_REPLACE };
+struct br__tok_norm {
+    int kind;              /* enum br__tok_norm_kind */
+    const char *from, *to; /* REPLACE: neither empty `from`; PREPEND: to */
+};
+
+enum br__tok_step_kind {
+    BR__TOK_SPLIT,
+    BR__TOK_DIGITS,
+    BR__TOK_PUNCTUATION,
+    /* these change the text and do not split it */
+    BR__TOK_PREFIX, /* a blank in front, unless there is one */
+    BR__TOK_METASPACE
+};
+enum br__tok_behavior { /* of what matches */
+                        BR__TOK_ISOLATED,
+                        BR__TOK_REMOVED,
+                        BR__TOK_MERGED_PREVIOUS,
+                        BR__TOK_MERGED_NEXT,
+                        BR__TOK_CONTIGUOUS
+};
+enum br__tok_scheme { BR__TOK_ALWAYS, BR__TOK_FIRST, BR__TOK_NEVER };
+struct br__tok_step {
+    int kind;     /* enum br__tok_step_kind */
+    int behavior; /* enum br__tok_behavior */
+    int invert;   /* what does not match is what matches */
+    int spelled;  /* it sees a character per byte, since a ByteLevel precedes it */
+    int scheme;   /* METASPACE: enum br__tok_scheme */
+    struct br__tok_split *split;
+    const char *text; /* METASPACE: what stands for a blank */
+};
+
+/* From tokens to text, for a plain vocabulary. */
+struct br__tok_decoder {
+    struct br__tok_norm replace[4];
+    size_t n_replace;
+    const char *metaspace; /* becomes a blank, in the first token nothing; or NULL */
+    int metaspace_scheme;
+    int byte_fallback;
+    int stage;         /* kinds have an order: that of the last one read */
+    const char *strip; /* goes from the beginning of the text, at most n_strip times; or NULL */
+    int64_t n_strip;
+};
+
+/* Ids that the post-processor puts before and behind a text. */
+struct br__tok_specials {
+    int32_t id[2][BR__TOK_MAX_SPECIALS];
+    size_t n[2];
+};
+
+/* Append s with every r->from replaced by r->to. */
+void br__tok_replace(struct br__buf *out, const unsigned char *s, size_t n,
+                     const struct br__tok_norm *r);
+/* Run the normalizers of a tokenizer that has others than NFC: *s and *n become the result, in x.
+ */
+struct br__tok_texts {
+    struct br__buf text[2];
+};
+int br__tok_normalize(const struct br_tokenizer *t, struct br__tok_texts *x,
+                      const unsigned char **s, size_t *n, struct br_err *err) BR_MUST_CHECK;
+
+/* Run the steps on a piece of valid UTF-8 and hand each part to `put`; at_start: the piece begins
+ * the text. */
+struct br__tok_cutting {
+    const struct br_tokenizer *t;
+    struct br__tok_work *w;
+    int (*put)(void *to, const unsigned char *s, size_t n);
+    void *to;
+    struct br_err *err;
+};
+int br__tok_steps_run(const struct br__tok_cutting *c, const unsigned char *s, size_t n,
+                      int at_start) BR_MUST_CHECK;
+
+/* ---- ranges.c: where tokens are -------------------------------------------------------------- */
+
+struct br__tok_range {
+    size_t begin, end; /* bytes of the text */
+};
+struct br__tok_ranges {
+    const unsigned char *text;
+    struct br__tok_range *p; /* one per id; the caller's (br__free) */
+    size_t n, cap;
+};
+/* BR_E_UNSUPPORTED for a tokenizer of which that is not known. */
+int br__tok_ranges_begin(struct br__tok_ranges *r, const struct br_tokenizer *t,
+                         const unsigned char *text, struct br_err *err) BR_MUST_CHECK;
+int br__tok_ranges_put(struct br__tok_ranges *r, const unsigned char *s, size_t n,
+                       struct br_err *err) BR_MUST_CHECK;
+/* Of the ids from `first` on, which are those of s[0, n). */
+int br__tok_ranges_add(struct br__tok_ranges *r, const struct br_tokenizer *t,
+                       const unsigned char *s, size_t n, const struct br_ids *ids, size_t first,
+                       struct br_err *err) BR_MUST_CHECK;
+/* Encode, with a range for each id. */
+int br__tok_encode_ranges(const struct br_tokenizer *t, const char *text, size_t n,
+                          struct br_ids *out, struct br__tok_ranges *ranges,
+                          struct br_err *err) BR_MUST_CHECK;
 
 /* ---- working memory of one call -------------------------------------------------------------- */
 
@@ -308,17 +430,44 @@ struct br__tok_work {
     struct br__tok_merging merging;
     struct br__tok_splitter splitter;
     struct br__buf nfc;
+    struct br__tok_texts normalized;
+    struct br__tok_level { /* of a step */
+        struct br__tok_splitter splitter;
+        struct br__buf text;
+    } levels[BR__TOK_MAX_STEPS];
+};
+
+/* An added token that was normalized: decoding shows what it became. */
+struct br__tok_shown {
+    uint32_t id;
+    const char *text;
+    size_t n;
 };
 
 struct br_tokenizer {
     struct br__arena arena; /* texts below */
+    struct br__tok_shown *shown;
+    size_t n_shown, cap_shown;
     struct br__tok_vocab vocab;
     struct br__tok_merges merges;
     struct br__tok_added added[2]; /* found before normalization, and after it */
     struct br__tok_unicode unicode;
-    int nfc;                     /* normalize */
+    /* What nearly all byte-level tokenizers do: NFC or nothing, and one pattern. */
+    int nfc;
     struct br__tok_split *split; /* NULL: br__tok_qwen2_next */
-    int ignore_merges;           /* a piece that is a token is that token, whatever merges say */
+    /* What others do. */
+    int spelled;      /* while reading: a ByteLevel was there */
+    int trim_offsets; /* 1: blanks at a token's ends are not its; 2: but for one before the text */
+    int by_steps;     /* the steps, of which there may be none, in place of the pattern */
+    struct br__tok_norm norms[BR__TOK_MAX_NORMS]; /* none: NFC or nothing */
+    struct br__tok_step steps[BR__TOK_MAX_STEPS];
+    size_t n_norms, n_steps;
+    struct br__tok_decoder decoder;
+    struct br__tok_specials specials;
+    int byte_fallback, fuse_unk; /* of a plain vocabulary's model */
+    uint32_t unk;                /* or BR__TOK_NONE */
+    const char *unk_text;
+    int ignore_merges; /* a piece that is a token is that token, whatever merges say */
     const char *roles[BR_N_TOK_ROLES];
     /* [n_ids] does merging the token's own bytes give the token?  Learned when first asked. */
     _Atomic uint8_t *whole;
@@ -369,12 +518,29 @@ struct br__tok_rows {
     size_t n, cap;
     struct br__map by_text;
 };
-/* tokenizer.json: fills vocab, merges, split, nfc, ignore_merges, and the rows. */
+/* tokenizer.json: fills vocab, merges, what is done to text, ignore_merges, and the rows. */
 int br__tok_json_read(struct br_tokenizer *t, struct br__tok_rows *rows, const char *text, size_t n,
                       struct br_err *err) BR_MUST_CHECK;
 /* vocab.json: an object of spelled token -> id, next in j. */
 int br__tok_json_vocab(struct br_tokenizer *t, struct br__jscan *j,
                        struct br_err *err) BR_MUST_CHECK;
+/* The parts of tokenizer.json around its model, in this order.  j may be NULL: absent. */
+enum br__tok_part_kind {
+    BR__TOK_NORMALIZER,
+    BR__TOK_PRE_TOKENIZER,
+    BR__TOK_POST_PROCESSOR,
+    BR__TOK_DECODER,
+    BR__TOK_N_PARTS
+};
+extern const char *const br__tok_part_names[BR__TOK_N_PARTS];
+int br__tok_part_use(struct br_tokenizer *t, int part, const br__json *j,
+                     struct br_err *err) BR_MUST_CHECK;
+/* Does a pre-tokenizer spell bytes? */
+int br__tok_is_byte_level(const br__json *pre_tokenizer);
+/* After all parts: steps that are one isolated pattern become t->split. */
+void br__tok_parts_settle(struct br_tokenizer *t);
+int br__tok_unsupported(struct br_err *err, const char *part, const char *got,
+                        const char *expected);
 /* One row from its JSON object.  A row of the same text is replaced. */
 int br__tok_row_put(struct br_tokenizer *t, struct br__tok_rows *rows, const br__json *j,
                     int64_t id, struct br_err *err) BR_MUST_CHECK;

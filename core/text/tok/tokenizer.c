@@ -75,7 +75,10 @@ void br_tokenizer_close(struct br_tokenizer *t)
     br__tok_added_free(&t->added[0]);
     br__tok_added_free(&t->added[1]);
     br__tok_split_close(t->split);
+    for (size_t i = 0; i < t->n_steps; i++)
+        br__tok_split_close(t->steps[i].split);
     br__free(t->whole);
+    br__free(t->shown);
     br__arena_free(&t->arena);
     br__free(t);
 }
@@ -99,6 +102,9 @@ struct encoder {
     struct br__tok_work *w;
     struct br_ids *out;
     struct br_err *err;
+    const unsigned char *text;  /* all of it */
+    const unsigned char *plain; /* the beginning of the text, normalized; NULL in other segments */
+    struct br__tok_ranges *ranges; /* NULL: nobody asks */
 };
 
 static int put_piece(struct encoder *e, const unsigned char *s, size_t n, size_t room)
@@ -109,6 +115,11 @@ static int put_piece(struct encoder *e, const unsigned char *s, size_t n, size_t
                                                          : BR_OK;
 }
 
+static int put_part(void *to, const unsigned char *s, size_t n)
+{
+    return put_piece(to, s, n, n);
+}
+
 static int next_piece(struct encoder *e, const unsigned char *s, size_t n, size_t at, size_t *next)
 {
     if (e->t->split)
@@ -117,8 +128,14 @@ static int next_piece(struct encoder *e, const unsigned char *s, size_t n, size_
     return BR_OK;
 }
 
-/* Normalized text without added tokens. */
-static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
+static int encode_by_steps(struct encoder *e, const unsigned char *s, size_t n)
+{
+    const struct br__tok_cutting c = {e->t, e->w, put_part, e, e->err};
+    return br__tok_steps_run(&c, s, n, s == e->plain);
+}
+
+/* Normalized text without added tokens, by one pattern. */
+static int encode_by_pattern(struct encoder *e, const unsigned char *s, size_t n)
 {
     struct br__tok_piece pieces[BR__TOK_TOGETHER];
     int rc = BR_OK;
@@ -133,6 +150,14 @@ static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
             rc = br__nomem(e->err, "encoding text");
     }
     return rc;
+}
+
+static int encode_plain(struct encoder *e, const unsigned char *s, size_t n)
+{
+    size_t before = e->out->n;
+    int rc = e->t->by_steps ? encode_by_steps(e, s, n) : encode_by_pattern(e, s, n);
+    return rc || !e->ranges ? rc
+                            : br__tok_ranges_add(e->ranges, e->t, s, n, e->out, before, e->err);
 }
 
 /* Cut at the added tokens of a tree; the text between them goes to `rest`. */
@@ -150,26 +175,61 @@ static int encode_cut(struct encoder *e, const struct br__tok_added *tree, const
         if (rc)
             break;
         e->out->p[e->out->n++] = (int32_t)m.id;
+        if (e->ranges)
+            rc = br__tok_ranges_put(e->ranges, s + m.start, m.end - m.start, e->err);
         done = m.end;
     }
     return rc || done >= n ? rc : rest(e, s + done, n - done);
 }
 
-/* Valid UTF-8. */
+/* Valid UTF-8; *s and *n become its normalization. */
+static int encode_norm(struct encoder *e, const unsigned char **s, size_t *n)
+{
+    const unsigned char *given = *s;
+    int rc = BR_OK;
+    if (e->t->n_norms)
+        rc = br__tok_normalize(e->t, &e->w->normalized, s, n, e->err);
+    else if (e->t->nfc)
+        rc = br__tok_nfc(&e->t->unicode, *s, *n, &e->w->nfc, s, n, e->err);
+    e->plain = given == e->text ? *s : NULL;
+    if (!rc && e->ranges && *s != given)
+        rc = br_fail(e->err, BR_E_UNSUPPORTED,
+                     "which token is which part of a text is known for text in NFC alone");
+    return rc;
+}
+
 static int encode_normalize(struct encoder *e, const unsigned char *s, size_t n)
 {
-    int rc = BR_OK;
-    if (e->t->nfc)
-        rc = br__tok_nfc(&e->t->unicode, s, n, &e->w->nfc, &s, &n, e->err);
+    int rc = encode_norm(e, &s, &n);
     return rc ? rc : encode_cut(e, &e->t->added[1], s, n, encode_plain);
 }
 
 static int normalize_plain(struct encoder *e, const unsigned char *s, size_t n)
 {
-    int rc = BR_OK;
-    if (e->t->nfc)
-        rc = br__tok_nfc(&e->t->unicode, s, n, &e->w->nfc, &s, &n, e->err);
+    int rc = encode_norm(e, &s, &n);
     return rc ? rc : encode_plain(e, s, n);
+}
+
+/* A run of bytes that are not UTF-8: a piece, or of a plain vocabulary the tokens that stand for
+ * them. */
+static int put_bad(struct encoder *e, const unsigned char *s, size_t n, size_t room)
+{
+    size_t before = e->out->n;
+    int rc = BR_OK;
+    for (size_t i = 0; i < n; i++)
+        if (e->t->merges.byte_id[s[i]] == BR__TOK_NONE)
+            return br_fail(e->err, BR_E_UNSUPPORTED,
+                           "the text has a byte 0x%02x that is not UTF-8, for which the vocabulary "
+                           "has no token",
+                           s[i]);
+    if (!e->t->vocab.plain)
+        rc = put_piece(e, s, n, room);
+    else if (br__tok_ids_reserve(e->out, n))
+        rc = br__nomem(e->err, "encoding text");
+    for (size_t i = 0; i < n && !rc && e->t->vocab.plain; i++)
+        e->out->p[e->out->n++] = (int32_t)e->t->merges.byte_id[s[i]];
+    return rc || !e->ranges ? rc
+                            : br__tok_ranges_add(e->ranges, e->t, s, n, e->out, before, e->err);
 }
 
 /* Any bytes: what is UTF-8 goes to `valid`, each run of the rest is a piece. */
@@ -186,7 +246,7 @@ static int by_validity(struct encoder *e, const unsigned char *s, size_t n,
         for (good = 0; at < n && !good; at += !good)
             good = br__utf8_span((const char *)s + at, n - at);
         if (!rc && at > bad)
-            rc = put_piece(e, s + bad, at - bad, n - bad);
+            rc = put_bad(e, s + bad, at - bad, n - bad);
     }
     return rc;
 }
@@ -196,19 +256,46 @@ static int encode_rest(struct encoder *e, const unsigned char *s, size_t n)
     return by_validity(e, s, n, encode_normalize);
 }
 
+/* One side of what the post-processor adds. */
+static int put_specials(struct encoder *e, int side)
+{
+    const struct br__tok_specials *x = &e->t->specials;
+    if (br__tok_ids_reserve(e->out, x->n[side] + 1))
+        return br__nomem(e->err, "encoding text");
+    for (size_t i = 0; i < x->n[side]; i++)
+        e->out->p[e->out->n++] = x->id[side][i];
+    return BR_OK;
+}
+
+static int encode_all(struct encoder *e, size_t n, unsigned flags)
+{
+    if (n == 0)
+        return BR_OK;
+    if (take_work(e->t->pool, &e->w))
+        return br__nomem(e->err, "encoding text");
+    int rc = flags & BR_TOK_NO_ADDED ? by_validity(e, e->text, n, normalize_plain)
+                                     : encode_cut(e, &e->t->added[0], e->text, n, encode_rest);
+    give_work(e->t->pool, e->w);
+    return rc;
+}
+
 int br_tokenizer_encode(const struct br_tokenizer *t, const char *text, size_t n, unsigned flags,
                         struct br_ids *out, struct br_err *err)
 {
-    struct encoder e = {.t = t, .out = out, .err = err};
-    const unsigned char *s = (const unsigned char *)text;
-    if (n == 0)
-        return BR_OK;
-    if (take_work(t->pool, &e.w))
-        return br__nomem(e.err, "encoding text");
-    int rc = flags & BR_TOK_NO_ADDED ? by_validity(&e, s, n, normalize_plain)
-                                     : encode_cut(&e, &t->added[0], s, n, encode_rest);
-    give_work(t->pool, e.w);
-    return rc;
+    struct encoder e = {.t = t, .out = out, .err = err, .text = (const unsigned char *)text};
+    int rc = flags & BR_TOK_ADD_SPECIAL ? put_specials(&e, 0) : BR_OK;
+    if (!rc)
+        rc = encode_all(&e, n, flags);
+    return rc || !(flags & BR_TOK_ADD_SPECIAL) ? rc : put_specials(&e, 1);
+}
+
+int br__tok_encode_ranges(const struct br_tokenizer *t, const char *text, size_t n,
+                          struct br_ids *out, struct br__tok_ranges *ranges, struct br_err *err)
+{
+    struct encoder e = {
+        .t = t, .out = out, .err = err, .text = (const unsigned char *)text, .ranges = ranges};
+    int rc = br__tok_ranges_begin(ranges, t, e.text, err);
+    return rc ? rc : encode_all(&e, n, 0);
 }
 
 /* ---- questions ------------------------------------------------------------------------------- */

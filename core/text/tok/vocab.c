@@ -34,6 +34,19 @@ int br__tok_byte_of(uint32_t c)
     return byte_of_rest(c - 0x100);
 }
 
+void br__tok_spell(struct br__buf *out, const unsigned char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned b = s[i], c = stands_for_itself(b) ? b
+                               : b <= 0x20          ? 0x100 + b
+                               : b == 0xAD          ? 0x100 + 0x21 + 0x22
+                                                    : 0x100 + 0x21 + b - 0x7F;
+        if (c >= 0x80)
+            br__buf_putc(out, (char)(0xC0 | c >> 6));
+        br__buf_putc(out, (char)(c >= 0x80 ? 0x80 | (c & 0x3F) : c));
+    }
+}
+
 int64_t br__tok_spelled_bytes(const char *spelled, size_t n, char *dst)
 {
     const unsigned char *s = (const unsigned char *)spelled;
@@ -108,10 +121,10 @@ uint32_t br__tok_vocab_spelled(const struct br__tok_vocab *v, const char *spelle
     size_t free_at;
     if (!bytes)
         return BR__TOK_NONE;
-    int64_t len = br__tok_spelled_bytes(spelled, n, bytes);
-    int raw = len < 0;
-    const char *key = raw ? spelled : bytes;
-    size_t n_key = raw ? n : (size_t)len;
+    int64_t len = v->plain ? -1 : br__tok_spelled_bytes(spelled, n, bytes);
+    int raw = len < 0 && !v->plain;
+    const char *key = len < 0 ? spelled : bytes;
+    size_t n_key = len < 0 ? n : (size_t)len;
     uint32_t id = vocab_probe(v, br__tok_hash(key, n_key, raw), key, n_key, raw, &free_at);
     if (bytes != room)
         br__free(bytes);
@@ -187,8 +200,8 @@ static int put_bytes(struct br__tok_vocab *v, const char *spelled, size_t n, int
     char *room = br__buf_room(&v->bytes, n);
     if (!room)
         return br_fail(err, v->bytes.failed, "cannot hold the vocabulary in memory");
-    int64_t len = br__tok_spelled_bytes(spelled, n, room);
-    *raw = len < 0;
+    int64_t len = v->plain ? -1 : br__tok_spelled_bytes(spelled, n, room);
+    *raw = len < 0 && !v->plain;
     if (len < 0)
         memcpy(room, spelled, n);
     v->bytes.n += len < 0 ? n : (size_t)len;

@@ -1,0 +1,49 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
+# train.sh - `bridge train --device cuda`: a recorded run of Megatron Bridge of each family, whole weights and adapters,
+# float32 and bfloat16, gives its numbers as the CPU does.  Two steps of each; with BRIDGE_TEST_ALL all steps, and
+# all recorded runs of the folder that BRIDGE_SHARED names.
+. "$(dirname "$0")/../cli/lib.sh"
+. "$(dirname "$0")/../cli/libtrain.sh"
+steps=2
+
+# run_case CASE [MODEL]
+run_case() {
+    local case=$1 name
+    name=$(basename "$case")
+    typed "$case" "${2:-$case/hf}"
+    mkdir -p cases/"$name"
+    cp "$case/case.json" cases/"$name"/
+    if [ -n "${BRIDGE_TEST_ALL:-}" ]; then
+        cp "$case/steps.json" cases/"$name"/
+    else
+        args+=(exit_interval=$steps)
+        jq --argjson n $steps '.steps |= .[:$n]' "$case/steps.json" >cases/"$name"/steps.json
+    fi
+    expect 0 train "${args[@]}" --device cuda save_interval=null dir=runs "name=$name" --no-sync
+    compared cases/"$name" runs/"$name"/log.jsonl
+    rm -r runs cases
+}
+for case in qwen2 qwen3 qwen3_moe qwen3_next_mtp; do
+    run_case "$data/train/$case"
+done
+for case in qwen2_sft qwen2_lora qwen2_dora; do
+    run_case "$data/train/$case" "$data/train/qwen2_sft/model"
+done
+
+# The optimizer's state goes through the host's memory: a run on the device goes on where one on the CPU ended.
+typed "$data/train/qwen2"
+expect 0 train "${args[@]}" --device cpu exit_interval=2 save_interval=2 dir=runs name=a --no-sync
+expect 0 train "${args[@]}" --device cuda exit_interval=3 save_interval=null dir=runs name=a --no-sync
+jq -s -e --slurpfile want "$data/train/qwen2/steps.json" \
+    'length == 3 and (.[2].lm_loss - $want[0].steps[2].losses["lm loss"] | fabs) < 1e-5' runs/a/log.jsonl >/dev/null ||
+    fail "resumed: $(cat runs/a/log.jsonl)"
+rm -r runs
+
+[ -n "${BRIDGE_TEST_ALL:-}" ] || exit 0
+need_fixture train/runs
+fixtures=${fixture%/runs}
+for case in "$fixtures"/{runs,sft,lora,dora}/*; do
+    model=$case/hf
+    [ -d "$model" ] || model=$fixtures/hf_models/$(jq -r .family "$case/case.json")
+    run_case "$case" "$model"
+done
