@@ -18,6 +18,7 @@
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
  *   cmd_repair.c   repair
  *   cmd_recipe.c   recipe list, show, diff, check, keys, memory
+ *   cmd_simulate.c recipe simulate, with simulate_page.c
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables
  *   cmd_chat.c     chat-template                        cmd_tokenize.c tokenize
@@ -25,6 +26,7 @@
  *   cmd_download.c download                             cmd_data.c data build, merge, inspect
  *   cmd_upload.c   upload
  *   cmd_cache.c    cache ls, rm, verify, prune; clean
+ *   cmd_launch.c   launch
  *   cmd_train.c    train, with train_plan.c and train_log.c; train_report.c train report
  *   cmd_adapter.c  adapter export, import, merge, verify */
 #ifndef BRIDGE_CORE_CLI_H
@@ -34,6 +36,14 @@
 
 #include <pthread.h>
 #include <signal.h>
+
+/* ---- cmd_launch.c: ranks as processes -------------------------------------------------------- */
+
+/* `bridge launch WORDS`, up to a NULL.  Returns only if it fails: else this process becomes MPI's
+ * launcher. */
+int br__launch(struct br__arena *a, char **words, struct br_err *err) BR_MUST_CHECK;
+/* What each rank of `bridge launch --check` does. */
+int br__launch_check(struct br__arena *a, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- commands.c: the command table ----------------------------------------------------------- */
 
@@ -67,6 +77,7 @@
     X(RECIPE_CHECK, recipe_check)                                                                  \
     X(RECIPE_KEYS, recipe_keys)                                                                    \
     X(RECIPE_MEMORY, recipe_memory)                                                                \
+    X(RECIPE_SIMULATE, recipe_simulate)                                                            \
     X(PLUGIN_NEW, plugin_new)                                                                      \
     X(DOCTOR, doctor)                                                                              \
     X(COMPLETION, completion)                                                                      \
@@ -85,7 +96,8 @@
     X(ADAPTER_EXPORT, adapter_export)                                                              \
     X(ADAPTER_IMPORT, adapter_import)                                                              \
     X(ADAPTER_MERGE, adapter_merge)                                                                \
-    X(ADAPTER_VERIFY, adapter_verify)
+    X(ADAPTER_VERIFY, adapter_verify)                                                              \
+    X(LAUNCH, launch)
 
 enum br__cmd_id {
 #define BR_X(id, name) BR__CMD_##id,

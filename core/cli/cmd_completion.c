@@ -30,6 +30,7 @@ static const struct {
     {BR__CMD_RECIPE_DIFF, BR__OPT_NONE, "recipe list -q"},
     {BR__CMD_RECIPE_CHECK, BR__OPT_NONE, "recipe list -q"},
     {BR__CMD_RECIPE_MEMORY, BR__OPT_NONE, "recipe list -q"},
+    {BR__CMD_RECIPE_SIMULATE, BR__OPT_NONE, "recipe list -q"},
     {BR__CMD_TRAIN, BR__OPT_NONE, "recipe list -q"},
 };
 

@@ -1,19 +1,12 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_recipe.c - recipe list|show|diff|check|keys|memory. */
-#include "../recipe/recipe.h"
 #include "../train/train.h"
-#include "cli.h"
+#include "recipe_cli.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 #include <strings.h>
-
-/* A recipe from the command line, and what it came from. */
-struct opened {
-    struct br__registry *registry;
-    struct br__recipe *recipe;
-};
 
 static int open_registry(struct br__cli *c, struct br__registry **r, struct br_err *err)
 {
@@ -116,7 +109,7 @@ static int open_with_example(struct br__cli *c, struct br__registry *registry,
     return rc ? rc : recipe_resolve(c, registry, o, out, err);
 }
 
-static int open_recipe(struct br__cli *c, int incomplete, struct opened *out, struct br_err *err)
+int br__open_recipe(struct br__cli *c, int incomplete, struct br__opened *out, struct br_err *err)
 {
     struct br__recipe_opts o;
     int rc = recipe_options(c, c->n_pos ? c->pos[0] : NULL, &o, err);
@@ -155,8 +148,7 @@ static void value_json(struct br__js *j, const char *key, const struct br__recip
     br__buf_free(&b);
 }
 
-/* "16 GPUs = tp 2 × pp 1 × cp 1 × dp 8" */
-static void put_grid(struct br__buf *b, const struct br__recipe *r)
+void br__put_grid(struct br__buf *b, const struct br__recipe *r)
 {
     struct br__recipe_grid g;
 
@@ -355,7 +347,7 @@ static void put_line(struct br__buf *b, const struct br__recipe *r, uint32_t id,
     br__buf_putc(b, '\n');
 }
 
-static int print_buf(struct br__buf *b, struct br_err *err)
+int br__print_buf(struct br__buf *b, struct br_err *err)
 {
     int rc = b->failed ? br_fail(err, b->failed, "cannot hold the output in memory") : BR_OK;
 
@@ -402,12 +394,12 @@ static int show_text(const struct br__cli *c, const struct br__recipe *r, struct
     int provenance = BR__FLAG(c, PROVENANCE);
 
     br__buf_puts(&b, "# ");
-    put_grid(&b, r);
+    br__put_grid(&b, r);
     br__buf_printf(&b, "\nrecipe = %s\n", r->name);
     for (uint32_t id = 0; id < BR__N_RK; id++)
         if (is_shown(c, r, id))
             put_line(&b, r, id, provenance);
-    return print_buf(&b, err);
+    return br__print_buf(&b, err);
 }
 
 /* Parallel sizes as Megatron's users write them: TP4 PP16 CP2 EP8 SP=True. */
@@ -483,20 +475,20 @@ static int show_yaml(struct br__cli *c, const struct br__recipe *r, struct br_er
         br__buf_free(&b);
         return rc;
     }
-    return print_buf(&b, err);
+    return br__print_buf(&b, err);
 }
 
 int br__cmd_recipe_show(struct br__cli *c, struct br_err *err)
 {
     enum { TEXT, AS_JSON, AS_YAML };
-    struct opened o = {0};
+    struct br__opened o = {0};
     int64_t format = BR__FLAG(c, JSON) ? AS_JSON : BR__INT(c, FORMAT);
 
     if (BR__FLAG(c, JSON) && BR__FLAG(c, FORMAT) && BR__INT(c, FORMAT) != AS_JSON)
         return br_fail(err, BR_E_USAGE, "--json and --format %s contradict", BR__TEXT(c, FORMAT));
     int rc = check_section(c, err);
     if (!rc)
-        rc = open_recipe(c, 0, &o, err);
+        rc = br__open_recipe(c, 0, &o, err);
     if (!rc && format == AS_JSON)
         rc = show_json(c, o.recipe, err);
     else if (!rc && format == AS_YAML)
@@ -605,17 +597,17 @@ static int check_done(struct br__cli *c, const struct br__recipe *r, struct br_e
     if (BR__FLAG(c, JSON))
         return BR_OK;
     br__buf_printf(&b, "ok: %s, mode %s: ", r->name, r->mode);
-    put_grid(&b, r);
+    br__put_grid(&b, r);
     br__buf_putc(&b, '\n');
-    return print_buf(&b, err);
+    return br__print_buf(&b, err);
 }
 
 int br__cmd_recipe_check(struct br__cli *c, struct br_err *err)
 {
-    struct opened o = {0};
+    struct br__opened o = {0};
     struct br__js j = {0};
     size_t n = 0;
-    int json = BR__FLAG(c, JSON), rc = open_recipe(c, 1, &o, err);
+    int json = BR__FLAG(c, JSON), rc = br__open_recipe(c, 1, &o, err);
 
     if (!rc && json) {
         br__js_object(&j, NULL, 0);
@@ -710,7 +702,7 @@ static int keys_text(const char *word, int quiet, struct br_err *err)
         return br_fail(err, BR_E_NOTFOUND, "no key has '%s' in its name; see: bridge recipe keys",
                        word);
     }
-    return print_buf(&b, err);
+    return br__print_buf(&b, err);
 }
 
 int br__cmd_recipe_keys(struct br__cli *c, struct br_err *err)
@@ -864,7 +856,7 @@ static int memory_text(const struct br__recipe *r, const struct br__recipe_memor
     struct br__buf b = {0};
 
     br__buf_printf(&b, "%s, mode %s: ", r->name, r->mode);
-    put_grid(&b, r);
+    br__put_grid(&b, r);
     br__buf_printf(&b, "\n%.3f billion parameters", m->total_params / 1e9);
     if (m->active_params < m->total_params)
         br__buf_printf(&b, ", %.3f billion active per token", m->active_params / 1e9);
@@ -889,14 +881,14 @@ static int memory_text(const struct br__recipe *r, const struct br__recipe_memor
                  "num_floating_point_operations);\nworkspaces and communication buffers come on "
                  "top\n");
     put_in_one(&b, one);
-    return print_buf(&b, err);
+    return br__print_buf(&b, err);
 }
 
 int br__cmd_recipe_memory(struct br__cli *c, struct br_err *err)
 {
-    struct opened o = {0};
+    struct br__opened o = {0};
     struct br__recipe_memory m;
-    int rc = open_recipe(c, 0, &o, err);
+    int rc = br__open_recipe(c, 0, &o, err);
 
     if (!rc)
         rc = br__recipe_memory(o.recipe, 0, &m, err);

@@ -372,6 +372,18 @@ const struct br__command br__commands[BR__N_CMD] = {
         "bridge recipe memory qwen3_30b_a3b_finetune_config --peft none --gpu-mem 141\n",
 },
 
+[BR__CMD_RECIPE_SIMULATE] = {
+    .name = "recipe simulate", .args = "[NAME|FILE]", .max_pos = 1,
+    .summary = "one training step without the GPUs: timeline, bubble, bytes, memory, time",
+    .about =
+        "Plays the pipeline schedule that training runs, with times by the rates of a GPU and a\n"
+        "network: how long a step takes, what it waits for, what each rank holds and sends.  The rates\n"
+        "are printed; they are assumptions, and the result is as good as they are.\n",
+    .examples =
+        "bridge recipe simulate qwen3_235b_a22b_pretrain_config --rank 511\n"
+        "bridge recipe simulate qwen3_235b_a22b_pretrain_config --gpu h200 --html step.html --set vpp=2\n",
+},
+
 [BR__CMD_PLUGIN_NEW] = {
     .name = "plugin new", .args = "NAME", .min_pos = 1, .max_pos = 1,
     .summary = "write a new plugin that builds and passes its checks",
@@ -394,6 +406,18 @@ const struct br__command br__commands[BR__N_CMD] = {
     .examples =
         "bridge doctor\n"
         "bridge doctor --json\n",
+},
+
+[BR__CMD_LAUNCH] = {
+    .name = "launch", .args = "-n N [--mpi mpich|openmpi] --check|COMMAND...",
+    .summary = "start the ranks of a command as processes of an MPI",
+    .about =
+        "Executes the mpirun of an MPI that is installed, of MPICH or of Open MPI, with N processes of\n"
+        "bridge.  --check has them add numbers, and says whether they can.  Training over ranks is not\n"
+        "there yet, and all other commands run in one process: they refuse to be started so.\n",
+    .examples =
+        "bridge launch -n 4 --check\n"
+        "bridge launch -n 4 --mpi openmpi --check\n",
 },
 
 [BR__CMD_COMPLETION] = {

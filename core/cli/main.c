@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* main.c - br_main: from argv to an exit code. */
+#include "../dist/dist.h"
 #include "cli.h"
 
 #include <errno.h>
@@ -51,6 +52,18 @@ static int main_hint(const struct br__cli *c, int rc, struct br_err *err)
     return rc;
 }
 
+/* No command runs over processes yet: each would do all of the work, in the same files. */
+static int check_alone(const struct br__cli *c, struct br_err *err)
+{
+    struct br__launch l;
+    int rc = br__launch_find(&l, err);
+    if (rc || l.size == 1)
+        return rc;
+    return br_fail(err, BR_E_UNSUPPORTED,
+                   "'%s' runs in one process, and %s has started %u; start it without mpirun",
+                   c->cmd->name, l.plane, l.size);
+}
+
 static int main_run(struct br__cli *c, struct br_err *err)
 {
     if (BR__FLAG(c, VERSION)) {
@@ -61,6 +74,7 @@ static int main_run(struct br__cli *c, struct br_err *err)
         return show_help(c, err);
     int rc = main_hint(c, br__cli_check(c, err), err);
     rc = rc ? rc : br__cpu_count_check(err);
+    rc = rc ? rc : check_alone(c, err);
     if (rc)
         return rc;
     if (!BR__FLAG(c, QUIET))
@@ -81,6 +95,17 @@ static void allow_many_files(void)
     }
 }
 
+/* `bridge launch`, whose words are not this program's options; *foreign: it was that. */
+static int run_launch(struct br__arena *a, int argc, char **argv, int *foreign, struct br_err *err)
+{
+    *foreign = argc == 2 && !strcmp(argv[1], "launch-check");
+    if (*foreign)
+        return br__launch_check(a, err);
+    *foreign = argc > 2 && !strcmp(argv[1], "launch") && strcmp(argv[2], "--help") != 0 &&
+               strcmp(argv[2], "-h") != 0;
+    return *foreign ? br__launch(a, argv + 2, err) : BR_OK;
+}
+
 static int run_program(int argc, char **argv)
 {
     struct br_err err = BR_ERR_INIT;
@@ -98,10 +123,14 @@ static int run_program(int argc, char **argv)
         br__print_error(&err, 0);
         return rc;
     }
-    rc = main_hint(&c, br__cli_parse(&c, argc, argv, &err), &err);
-    br__color_begin(&c);
-    if (!rc)
-        rc = main_run(&c, &err);
+    int foreign = 0;
+    rc = run_launch(&c.arena, argc, argv, &foreign, &err);
+    if (!foreign) {
+        rc = main_hint(&c, br__cli_parse(&c, argc, argv, &err), &err);
+        br__color_begin(&c);
+        if (!rc)
+            rc = main_run(&c, &err);
+    }
     /* Flush what was printed before the error, so that it comes first. */
     struct br_err flush = BR_ERR_INIT;
     int flushed = close_stdout(&flush);

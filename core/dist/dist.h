@@ -112,6 +112,18 @@ int br__pipe_run(struct br__arena *a, const struct br__pipe *stages, uint32_t pp
                  const struct br__pipe_costs *costs, struct br__pipe_times *out,
                  struct br_err *err) BR_MUST_CHECK;
 
+/* ---- plane.c: processes that a launcher started ---------------------------------------------- */
+
+struct br__launch {
+    const char *plane;   /* "mpich", "openmpi"; NULL: this process is alone */
+    uint32_t rank, size; /* of the processes */
+};
+/* By the launcher's environment.  BR_E_USAGE: it contradicts itself. */
+int br__launch_find(struct br__launch *out, struct br_err *err) BR_MUST_CHECK;
+/* The plane of a module; it stays loaded.  Its ranks are joined by one thread of each process,
+ * which makes all calls. */
+int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) BR_MUST_CHECK;
+
 /* ---- world.c: all ranks as threads of this process ------------------------------------------- */
 
 struct br__world;

@@ -251,28 +251,29 @@ static double adapter_parameters(const struct estimate *e)
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
-static double dtype_bytes(const struct br__recipe *r, uint32_t id)
+double br__recipe_dtype_bytes(const struct br__recipe *r, uint32_t id)
 {
     return strstr(r->v[id].text, "float32") ? 4 : 2;
 }
 
-static void count_bytes(struct estimate *e)
+/* Of a rank that holds these parameters and that many in adapters. */
+static void count_bytes(const struct estimate *e, const struct held *x, double adapters,
+                        struct br__recipe_memory *m)
 {
     const struct br__recipe *r = e->r;
-    struct held x = on_rank(e);
-    double dense = x.tp + x.whole, adapters = has_adapter(r) ? adapter_parameters(e) : 0;
-    double state = dtype_bytes(r, BR__RK_main_params_dtype) + dtype_bytes(r, BR__RK_exp_avg_dtype) +
-                   dtype_bytes(r, BR__RK_exp_avg_sq_dtype);
+    double dense = x->tp + x->whole;
+    double state = br__recipe_dtype_bytes(r, BR__RK_main_params_dtype) +
+                   br__recipe_dtype_bytes(r, BR__RK_exp_avg_dtype) +
+                   br__recipe_dtype_bytes(r, BR__RK_exp_avg_sq_dtype);
     int split = (int)r->v[BR__RK_eff_use_distributed_optimizer].i;
     double dp = split ? (double)BR__MAX(e->g.dp, 1) : 1,
            edp = split ? (double)BR__MAX(e->g.edp, 1) : 1;
-    struct br__recipe_memory *m = e->out;
 
-    m->rank_params = dense + x.expert + adapters;
+    m->rank_params = dense + x->expert + adapters;
     m->trained_params = has_adapter(r) ? adapters : m->rank_params;
-    m->weights = m->rank_params * dtype_bytes(r, BR__RK_params_dtype);
-    m->gradients = m->trained_params * dtype_bytes(r, BR__RK_main_grads_dtype);
-    m->optimizer = has_adapter(r) ? adapters * state / dp : state * (dense / dp + x.expert / edp);
+    m->weights = m->rank_params * br__recipe_dtype_bytes(r, BR__RK_params_dtype);
+    m->gradients = m->trained_params * br__recipe_dtype_bytes(r, BR__RK_main_grads_dtype);
+    m->optimizer = has_adapter(r) ? adapters * state / dp : state * (dense / dp + x->expert / edp);
 }
 
 /* Layers whose activations are kept, and inputs kept for layers that are computed again. */
@@ -301,18 +302,31 @@ static int uses_table_2(const struct br__recipe *r)
            !strcmp(granularity->text, "selective");
 }
 
+/* What one layer keeps; without sequence parallelism on a rank, else (table 2) on all tp. */
+static double layer_activations(const struct estimate *e)
+{
+    const struct sizes *s = &e->s;
+    double tokens = s->seq * s->mbs;
+    return uses_table_2(e->r) ? tokens * s->h * (18 + 4 * s->ffn / s->h)
+                              : tokens * s->h * (10 + 24 / (double)e->g.tp);
+}
+
+/* What is kept of a layer that is computed again. */
+static double input_activations(const struct estimate *e)
+{
+    return 2 * e->s.seq * e->s.mbs * e->s.h /
+           (e->r->v[BR__RK_sequence_parallel].i ? (double)e->g.tp : 1);
+}
+
 static double memory_activations(const struct estimate *e)
 {
     const struct sizes *s = &e->s;
     double tp = (double)e->g.tp, pp = (double)e->g.pp, tokens = s->seq * s->mbs, layers, inputs,
            bytes;
     int table_2 = uses_table_2(e->r);
-    double layer =
-        table_2 ? tokens * s->h * (18 + 4 * s->ffn / s->h) : tokens * s->h * (10 + 24 / tp);
 
     kept_layers(e, &layers, &inputs);
-    bytes = layer * layers +
-            2 * tokens * s->h * inputs / (e->r->v[BR__RK_sequence_parallel].i ? tp : 1);
+    bytes = layer_activations(e) * layers + input_activations(e) * inputs;
     bytes += 8 * tokens * pp + tokens * s->h * pp;
     if (br__recipe_has(e->r, BR__RK_vpp))
         bytes *= 1 + (pp - 1) / (pp * (double)e->g.vpp);
@@ -327,43 +341,129 @@ static double memory_activations(const struct estimate *e)
 
 /* ---- work ------------------------------------------------------------------------------------ */
 
-/* Three products per weight (forward, two backward) of two operations each.  Like the source, it
- * takes the prediction layers into the pattern of delta-net layers. */
-static double flops_per_token(const struct estimate *e)
+/* Multiply-adds of a token in its layer number i, prediction layers behind the others. */
+static double layer_products(const struct estimate *e, int64_t i)
 {
     const struct sizes *s = &e->s;
-    double q = s->heads * s->head, all = s->layers + s->mtp,
-           freq = NUM(e->r, linear_attention_freq);
-    double n_linear = freq ? all - floor(all / freq) : 0, n_softmax = all - n_linear;
-    double softmax = s->h * (q * (1 + s->gate) + 2 * s->groups * s->head) + q * s->h;
-    double linear = s->h * (2 * s->qk + 2 * s->v + 2 * s->v_heads) + s->conv * (2 * s->qk + s->v) +
-                    s->v_heads * s->v_head * s->v_head * 4 + s->h * s->v;
-    double ffn = s->experts ? s->moe_ffn * s->topk + s->shared : s->ffn;
-    double per_token = 3 * s->h * ffn * all + softmax * n_softmax + linear * n_linear +
-                       s->mtp * (3 * s->h + 2 * s->h * s->h) + s->h * s->vocab * (s->mtp + 1);
+    double q = s->heads * s->head, ffn = s->experts ? s->moe_ffn * s->topk + s->shared : s->ffn;
+    int64_t freq = br__recipe_i(e->r, BR__RK_linear_attention_freq, 0);
 
-    return 6 * (per_token + NUM(e->r, seq_length) * q * n_softmax);
+    if (freq && (i + 1) % freq)
+        return 3 * s->h * ffn + s->h * (2 * s->qk + 2 * s->v + 2 * s->v_heads) +
+               s->conv * (2 * s->qk + s->v) + s->v_heads * s->v_head * s->v_head * 4 + s->h * s->v;
+    return 3 * s->h * ffn + s->h * (q * (1 + s->gate) + 2 * s->groups * s->head) + q * s->h +
+           NUM(e->r, seq_length) * q;
+}
+
+/* Of a chunk of the model.  Like the source, it takes the prediction layers into the pattern of
+ * delta-net layers. */
+static double chunk_products(const struct estimate *e, const struct br__chunk *c)
+{
+    const struct sizes *s = &e->s;
+    double sum = c->head ? s->h * s->vocab : 0;
+
+    for (int64_t i = 0; i < c->n_layers; i++)
+        sum += layer_products(e, (int64_t)c->first + i);
+    for (int64_t i = 0; i < c->n_mtp; i++)
+        sum += layer_products(e, (int64_t)s->layers + i) + 3 * s->h + 2 * s->h * s->h +
+               s->h * s->vocab;
+    return sum;
+}
+
+/* Three products per weight (forward, two backward) of two operations each. */
+static double flops_per_token(const struct estimate *e)
+{
+    struct br__chunk all = {
+        .n_layers = (uint32_t)e->s.layers, .n_mtp = (uint32_t)e->s.mtp, .embedding = 1, .head = 1};
+    return 6 * chunk_products(e, &all);
+}
+
+static int estimate_begin(struct estimate *e, int64_t world, struct br_err *err)
+{
+    int rc = check_sizes(e->r, err);
+    if (rc)
+        return rc;
+    br__recipe_grid(e->r, world, &e->g);
+    read_sizes(e);
+    return BR_OK;
 }
 
 int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__recipe_memory *out,
                       struct br_err *err)
 {
     struct estimate e = {.r = r, .out = out};
-    int rc = check_sizes(r, err);
-
     *out = (struct br__recipe_memory){0};
+    int rc = estimate_begin(&e, world, err);
     if (rc)
         return rc;
-    br__recipe_grid(r, world, &e.g);
-    read_sizes(&e);
     if (e.g.dp)
         out->microbatches = br__recipe_i(r, BR__RK_global_batch_size, 1) /
                             BR__MAX(br__recipe_i(r, BR__RK_micro_batch_size, 1) * e.g.dp, 1);
     count_parameters(&e);
-    count_bytes(&e);
+    struct held x = on_rank(&e);
+    count_bytes(&e, &x, has_adapter(r) ? adapter_parameters(&e) : 0, out);
     out->activations = memory_activations(&e);
     out->total = out->weights + out->gradients + out->optimizer + out->activations;
     out->flops_per_token = flops_per_token(&e);
     out->flops_per_step = out->flops_per_token * NUM(r, seq_length) * NUM(r, global_batch_size);
+    return BR_OK;
+}
+
+/* ---- a part of the model --------------------------------------------------------------------- */
+
+/* Parameters of a chunk, on one rank of its stage. */
+static struct held chunk_parameters(const struct estimate *e, const struct br__chunk *c)
+{
+    const struct sizes *s = &e->s;
+    struct held softmax = memory_attention(s), linear = delta_net(s), rest = memory_mlp(s), x = {0};
+    struct held joint = {.tp = 2 * s->h * s->h, .whole = 3 * s->h};
+    int64_t freq = br__recipe_i(e->r, BR__RK_linear_attention_freq, 0);
+    double embedding = s->h * s->vocab;
+    int copies = c->embedding + (c->head && (!s->tied || e->g.pp > 1));
+
+    for (int64_t i = c->first; i < (int64_t)c->first + c->n_layers; i++)
+        memory_add(&x, freq && (i + 1) % freq ? &linear : &softmax, 1);
+    memory_add(&x, &rest, c->n_layers);
+    memory_add(&x, &softmax, c->n_mtp);
+    memory_add(&x, &rest, c->n_mtp);
+    memory_add(&x, &joint, c->n_mtp);
+    copies += c->n_mtp > 0 && !c->embedding && !(s->tied && c->head); /* of its input's rows */
+    x.whole += c->head ? s->h : 0;
+    x.tp = (x.tp + embedding * copies) / (double)e->g.tp;
+    x.expert /= (double)(e->g.etp * e->g.ep);
+    return x;
+}
+
+/* Bytes that a micro batch keeps in a chunk until its backward pass. */
+static double chunk_activations(const struct estimate *e, const struct br__chunk *c)
+{
+    double layers, inputs, share = (c->n_layers + c->n_mtp) / (e->s.layers + e->s.mtp);
+    double tokens = e->s.seq * e->s.mbs, table_2 = uses_table_2(e->r) ? (double)e->g.tp : 1;
+
+    kept_layers(e, &layers, &inputs);
+    double bytes = layer_activations(e) / table_2 * layers + input_activations(e) * inputs;
+    return bytes * share + (c->head ? 4 * tokens * e->s.vocab / (double)e->g.tp : 0);
+}
+
+int br__recipe_part(const struct br__recipe *r, int64_t world, const struct br__chunk *c,
+                    struct br__recipe_part *out, struct br_err *err)
+{
+    struct estimate e = {.r = r};
+    *out = (struct br__recipe_part){0};
+    int rc = estimate_begin(&e, world, err);
+    if (rc)
+        return rc;
+    struct held x = chunk_parameters(&e, c);
+    double adapters =
+        has_adapter(r) ? adapter_parameters(&e) * (double)e.g.pp * c->n_layers / e.s.layers : 0;
+    count_bytes(&e, &x, adapters, &out->memory);
+    out->memory.activations = chunk_activations(&e, c);
+    out->trained_experts = has_adapter(r) ? 0 : x.expert;
+    out->weights_read =
+        (x.tp + x.whole + x.expert) * br__recipe_dtype_bytes(r, BR__RK_params_dtype);
+    out->flops = 2 * chunk_products(&e, c) * e.s.seq * e.s.mbs / (double)e.g.tp;
+    out->hidden = e.s.seq * e.s.mbs * e.s.h;
+    out->key_values = 2 * e.s.seq * e.s.mbs * e.s.groups * e.s.head / (double)e.g.tp;
+    out->embedding = e.s.h * e.s.vocab / (double)e.g.tp;
     return BR_OK;
 }

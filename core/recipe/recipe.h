@@ -132,6 +132,91 @@ struct br__recipe_memory {
 int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__recipe_memory *out,
                       struct br_err *err) BR_MUST_CHECK;
 
+double br__recipe_dtype_bytes(const struct br__recipe *r, uint32_t id); /* 4 or 2, of a dtype key */
+
+/* What one chunk of the model is to one rank of its stage. */
+struct br__recipe_part {
+    struct br__recipe_memory memory; /* bytes; activations are those of one micro batch */
+    double trained_experts;          /* parameters among memory.trained_params that EP shares out */
+    double weights_read;             /* bytes of a pass through all weights */
+    double flops;                    /* a forward pass of a micro batch */
+    double hidden;                   /* elements of its hidden states, all tp ranks together */
+    double key_values;               /* elements of keys and values of an attention layer */
+    double embedding;                /* parameters of the rank's rows of it */
+};
+int br__recipe_part(const struct br__recipe *r, int64_t world, const struct br__chunk *c,
+                    struct br__recipe_part *out, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- a step without the GPUs: hardware.c, simulate.c ----------------------------------------- */
+
+struct br__sim_gpu {
+    const char *name;
+    double flops;      /* peak of bfloat16 products, operations per second */
+    double efficiency; /* share of it that products reach, 0..1 */
+    double memory;     /* bytes */
+    double bandwidth;  /* of memory, bytes per second */
+};
+/* How GPUs of a node, and those of different nodes, are connected; bandwidths in bytes per second,
+ * of one GPU and in one direction; latencies in seconds. */
+struct br__sim_network {
+    const char *name;
+    double node_gpus; /* ranks of a node, one after another */
+    double node_bandwidth, node_latency, net_bandwidth, net_latency;
+};
+/* By name, or from a file; NULL: the first that is known.  Names are borrowed. */
+int br__sim_gpu_find(struct br__arena *a, const char *name, struct br__sim_gpu *out,
+                     struct br_err *err) BR_MUST_CHECK;
+int br__sim_network_find(struct br__arena *a, const char *name, struct br__sim_network *out,
+                         struct br_err *err) BR_MUST_CHECK;
+
+/* What a rank spends its step on. */
+enum br__sim_cost {
+    BR__SIM_COMPUTE, /* products, or reading weights where that takes longer */
+    BR__SIM_TP,
+    BR__SIM_CP,
+    BR__SIM_EP,
+    BR__SIM_WAIT,   /* for other stages */
+    BR__SIM_REDUCE, /* gradients and parameters over data-parallel ranks, where nothing hides it */
+    BR__SIM_OPTIMIZER,
+    BR__N_SIM
+};
+const char *br__sim_cost_name(enum br__sim_cost c);
+
+struct br__sim_stage {
+    uint32_t rank;
+    double seconds[BR__N_SIM];       /* their sum is the step */
+    struct br__recipe_memory memory; /* bytes; activations at their highest */
+    double bytes[BR_N_GROUPS];       /* that the rank sends in a step, by group */
+};
+struct br__sim {
+    struct br__sim_gpu gpu;
+    struct br__sim_network network;
+    struct br__recipe_grid grid;
+    struct br_topo topo;
+    struct br__stages stages;
+    struct br__pipe_opts schedule;
+    struct br__pipe *pipes; /* [pp] */
+    struct br__pipe_times times;
+    struct br__sim_stage *stage; /* [pp], the pipeline that has `rank` */
+    double *frame_bytes;         /* [vpp * pp] a micro batch's activations in each chunk */
+    double step;                 /* seconds */
+    double bubble;               /* share of the pipeline's time that the stages wait, on average */
+    double mfu, flops_per_step;  /* of the peak */
+    enum br__sim_cost limit;     /* what takes most time, on average over the stages */
+    int across[BR_N_GROUPS];     /* a group of the rank has ranks of several nodes */
+};
+struct br__sim_opts {
+    struct br__sim_gpu gpu;
+    struct br__sim_network network;
+    int64_t world; /* 0: the recipe's own */
+    int64_t rank;
+};
+/* A step of the pipeline that opts->rank is in; the others are taken to be like it.  BR_E_CONFIG
+ * where the recipe has no such step.  All in the arena. */
+int br__recipe_simulate(struct br__arena *a, const struct br__recipe *r,
+                        const struct br__sim_opts *opts, struct br__sim *out,
+                        struct br_err *err) BR_MUST_CHECK;
+
 /* ---- Megatron Bridge's own configuration file ------------------------------------------------ */
 
 /* A ConfigContainer file, which megatron.bridge.training.config reads.  run_model: as it stands in

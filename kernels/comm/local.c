@@ -13,7 +13,8 @@
  *
  * Ranks in messages are those of the world.  Buffers may overlap only as NCCL has it: the input of
  * all_gather and the output of reduce_scatter at this rank's part of the other buffer. */
-#include <bridge/backend.h>
+#include "sum.h"
+
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -208,68 +209,15 @@ static int local_collective(struct br_comm *c, const struct posted *p,
 
 /* ---- sums ------------------------------------------------------------------------------------ */
 
-#define BLOCK 512
-union block {
-    float f[BLOCK];
-    uint64_t i[BLOCK]; /* wraps, as the device's integers do */
-};
-
-static const void *local_at(const void *p, size_t i, uint32_t dtype)
+/* Elements [from, from + n) of all ranks' inputs, n <= BR__SUM_BLOCK. */
+static void sum_ranks(union br__sum_block *sum, const struct group *g, size_t from, size_t n)
 {
-    return (const char *)p + i * br_dtype_size((int)dtype);
-}
-
-static void *at_mut(void *p, size_t i, uint32_t dtype)
-{
-    return (char *)p + i * br_dtype_size((int)dtype);
-}
-
-static void local_load(union block *b, const void *src, size_t n, uint32_t dtype)
-{
-    if (br_dtype_is_float((int)dtype)) {
-        br_cast(b->f, BR_F32, src, (int)dtype, n, 0);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        int32_t narrow;
-        if (dtype == BR_I64) {
-            memcpy(&b->i[i], local_at(src, i, dtype), 8);
-        } else {
-            memcpy(&narrow, local_at(src, i, dtype), 4);
-            b->i[i] = (uint64_t)narrow;
-        }
-    }
-}
-
-static void local_add(union block *sum, const union block *b, size_t n, uint32_t dtype)
-{
-    if (br_dtype_is_float((int)dtype))
-        for (size_t i = 0; i < n; i++)
-            sum->f[i] += b->f[i];
-    else
-        for (size_t i = 0; i < n; i++)
-            sum->i[i] += b->i[i];
-}
-
-static void local_store(void *dst, const union block *b, size_t n, uint32_t dtype)
-{
-    if (br_dtype_is_float((int)dtype)) {
-        br_cast(dst, (int)dtype, b->f, BR_F32, n, 0);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) /* little-endian: the low bytes are the narrow value */
-        memcpy(at_mut(dst, i, dtype), &b->i[i], br_dtype_size((int)dtype));
-}
-
-/* Elements [from, from + n) of all ranks' inputs, n <= BLOCK. */
-static void sum_ranks(union block *sum, const struct group *g, size_t from, size_t n)
-{
-    union block one;
+    union br__sum_block one;
     uint32_t dtype = g->members[0].posted.dtype;
-    local_load(sum, local_at(g->members[0].posted.in, from, dtype), n, dtype);
+    br__sum_load(sum, br__elem_at(g->members[0].posted.in, from, dtype), n, dtype);
     for (uint32_t i = 1; i < g->size; i++) {
-        local_load(&one, local_at(g->members[i].posted.in, from, dtype), n, dtype);
-        local_add(sum, &one, n, dtype);
+        br__sum_load(&one, br__elem_at(g->members[i].posted.in, from, dtype), n, dtype);
+        br__sum_add(sum, &one, n, dtype);
     }
 }
 
@@ -279,24 +227,24 @@ static void move_all_reduce(const struct member *m)
     const struct group *g = m->group;
     size_t n = m->posted.n, rank = m->comm.rank;
     size_t end = n * (rank + 1) / g->size;
-    union block sum;
+    union br__sum_block sum;
     for (size_t i = n * rank / g->size, k; i < end; i += k) {
-        k = end - i < BLOCK ? end - i : BLOCK;
+        k = end - i < BR__SUM_BLOCK ? end - i : BR__SUM_BLOCK;
         sum_ranks(&sum, g, i, k);
         for (uint32_t r = 0; r < g->size; r++)
-            local_store(at_mut(g->members[r].posted.out, i, m->posted.dtype), &sum, k,
-                        m->posted.dtype);
+            br__sum_store(br__elem_mut(g->members[r].posted.out, i, m->posted.dtype), &sum, k,
+                          m->posted.dtype);
     }
 }
 
 static void move_reduce_scatter(const struct member *m)
 {
     size_t n = m->posted.n, first = n * m->comm.rank;
-    union block sum;
+    union br__sum_block sum;
     for (size_t i = 0, k; i < n; i += k) {
-        k = n - i < BLOCK ? n - i : BLOCK;
+        k = n - i < BR__SUM_BLOCK ? n - i : BR__SUM_BLOCK;
         sum_ranks(&sum, m->group, first + i, k);
-        local_store(at_mut(m->posted.out, i, m->posted.dtype), &sum, k, m->posted.dtype);
+        br__sum_store(br__elem_mut(m->posted.out, i, m->posted.dtype), &sum, k, m->posted.dtype);
     }
 }
 
@@ -325,7 +273,7 @@ static void move_all_gather(const struct member *m)
 {
     const struct posted *p = &m->posted;
     for (uint32_t r = 0; r < m->group->size; r++)
-        local_copy(at_mut(p->out, r * p->n, p->dtype), m->group->members[r].posted.in, p->n,
+        local_copy(br__elem_mut(p->out, r * p->n, p->dtype), m->group->members[r].posted.in, p->n,
                    p->dtype);
 }
 
@@ -344,8 +292,8 @@ static void move_all_to_all(const struct member *m)
         size_t from = 0;
         for (uint32_t i = 0; i < m->comm.rank; i++)
             from += q->send_counts[i];
-        local_copy(at_mut(p->out, to, p->dtype), local_at(q->in, from, p->dtype), p->recv_counts[r],
-                   p->dtype);
+        local_copy(br__elem_mut(p->out, to, p->dtype), br__elem_at(q->in, from, p->dtype),
+                   p->recv_counts[r], p->dtype);
     }
 }
 

@@ -202,6 +202,13 @@ contradicts $pre 'ffn_hidden_size 12288 is not tp 11' tp=11
 contradicts $pre '--set: num_layers 36 is not pp 5 × vpp 1 × layers of a stage' pp=5
 contradicts qwen3_235b_a22b_pretrain_config 'num_layers 94 + embedding 1 + loss 1 is not pp 5 × vpp 1' pp=5
 contradicts $pre '--set: vpp 2 needs pp > 1, got pp 1' vpp=2
+contradicts $pre "--set: layout 'Et|tL' has 2 decoder layers (t), the model 36" pp=2 pp_layout='Et|tL'
+contradicts $pre '--set: num_layers 36 - first stage 5 - last stage 0 = 31 is not 3 stages between' pp=4 num_layers_in_first_pipeline_stage=5
+contradicts $pre 'vpp 3 needs pp 4 ≤ microbatch_group_size_per_vp_stage 4 ≤ micro batches 2' pp=4 vpp=3 gpus=64
+contradicts $pre '--set: micro batches 10 % microbatch_group_size_per_vp_stage 8 = 2, and vpp 3 needs 0 or at least pp 4' \
+    pp=4 vpp=3 tp=1 gpus=4 gbs=20 microbatch_group_size_per_vp_stage=8
+expect 0 recipe check $pre --set pp=4 tp=1 gpus=4 pp_layout='E(t*9|)*3t*9L'
+expect 0 recipe check $pre --set pp=2 tp=1 gpus=8 num_layers_in_last_pipeline_stage=10
 contradicts $pre '--set: ep 2 needs experts, but num_moe_experts is null' ep=2
 contradicts $moe 'num_moe_experts 128 is not ep 7 × a whole number' ep=7
 contradicts $moe '--set: moe_router_topk 129 is more than num_moe_experts 128' moe_router_topk=129

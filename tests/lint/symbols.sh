@@ -1,5 +1,5 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
-# symbols.sh - what the built objects export: a plugin one function, libbridge the public names; and that
+# symbols.sh - what the built objects export: a module one function, libbridge the public names; and that
 # none of them makes the dynamic linker look outside of the tree.
 # BRIDGE_BUILD is the build tree.
 . "$(dirname "$0")/lib.sh"
@@ -31,7 +31,11 @@ done
 for plugin in "$lib"/bridge/1/*.so; do
     [ -e "$plugin" ] || continue # a build with the plugins inside
     names=$(exported "$plugin")
-    [ "$names" = bridge_plugin_v1 ] || offence "$(basename "$plugin") exports: $(echo $names)"
+    case $(basename "$plugin") in
+    comm_*) entry=bridge_plane_v1 ;;
+    *) entry=bridge_plugin_v1 ;;
+    esac
+    [ "$names" = "$entry" ] || offence "$(basename "$plugin") exports: $(echo $names)"
     # The compiler's own start-up entry is the only code that may run at load.
     size=$(readelf -dW "$plugin" | awk '/INIT_ARRAYSZ/ { print $3 }')
     if [ -z "${BRIDGE_SANITIZE:-}" ] && [ "${size:-0}" -gt 8 ]; then

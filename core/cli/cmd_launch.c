@@ -1,0 +1,228 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* cmd_launch.c - launch: the ranks of a command, as processes of the MPI that is installed.
+ *
+ * What follows its own options is another command line of bridge, so it is read word for word here
+ * and not by the table of options. */
+#include "../dist/dist.h"
+#include "../model/model.h"
+#include "cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_PROCESSES (1 << 20)
+
+static const struct launcher {
+    const char *plane, *programs[2]; /* the program that starts processes, by either name */
+} launchers[] = {
+    {"mpich", {"mpiexec.mpich", "mpirun.mpich"}},
+    {"openmpi", {"mpirun.openmpi", "mpiexec.openmpi"}},
+};
+
+struct launch {
+    int64_t n;
+    const char *mpi; /* NULL: the first that is there */
+    int check;
+    char **rest; /* the command that the ranks run, to argv's end */
+};
+
+/* ---- what was typed -------------------------------------------------------------------------- */
+
+static int read_count(const char *text, int64_t *n, struct br_err *err)
+{
+    char *end;
+    *n = text ? strtol(text, &end, 10) : 0;
+    if (!text || end == text || *end || *n < 1 || *n > MAX_PROCESSES)
+        return br_fail(err, BR_E_USAGE, "-n: got '%s', expected a number from 1 to %d",
+                       text ? text : "nothing", MAX_PROCESSES);
+    return BR_OK;
+}
+
+static int read_words(char **words, struct launch *l, struct br_err *err)
+{
+    int rc = BR_OK;
+    for (; *words && **words == '-' && !rc; words++) {
+        if (!strcmp(*words, "--")) {
+            words++;
+            break;
+        }
+        if (!strcmp(*words, "-n") || !strcmp(*words, "-np") || !strcmp(*words, "--ranks")) {
+            rc = read_count(words[1], &l->n, err);
+            words++;
+        } else if (!strcmp(*words, "--mpi") && words[1]) {
+            l->mpi = *++words;
+        } else if (!strcmp(*words, "--check")) {
+            l->check = 1;
+        } else {
+            rc = br_fail(err, BR_E_USAGE, "unknown option '%s' (see: bridge help launch)", *words);
+        }
+    }
+    l->rest = words;
+    if (!rc && !l->n)
+        rc = br_fail(err, BR_E_USAGE,
+                     "launch needs the number of ranks, -n N (see: bridge help launch)");
+    if (!rc && !*words && !l->check)
+        rc = br_fail(err, BR_E_USAGE,
+                     "launch needs a command to run, or --check (see: bridge help launch)");
+    return rc;
+}
+
+/* ---- which MPI ------------------------------------------------------------------------------- */
+
+/* The first file of that name in the folders of PATH that may be executed; NULL: none. */
+static const char *find_program(struct br__arena *a, const char *name)
+{
+    const char *path = getenv("PATH");
+    for (const char *p = path ? path : ""; *p;) {
+        size_t n = strcspn(p, ":");
+        const char *file = br__arena_printf(a, "%.*s/%s", (int)n, p, name);
+        if (n && file && access(file, X_OK) == 0)
+            return file;
+        p += n + (p[n] == ':');
+    }
+    return NULL;
+}
+
+static const char *find_module(struct br__arena *a, const struct br__registry *r, const char *plane)
+{
+    for (size_t i = 0; i < r->n_dirs; i++) {
+        const char *file = br__arena_printf(a, "%s/comm_%s.so", r->dirs[i], plane);
+        if (file && br__exists(file))
+            return file;
+    }
+    return NULL;
+}
+
+/* The program that starts the ranks, of an MPI that has its module too. */
+static int choose(struct br__arena *a, const struct br__registry *r, const struct launch *l,
+                  const char **program, struct br_err *err)
+{
+    struct br__buf lacks = {0};
+    *program = NULL;
+    for (size_t i = 0; i < BR_COUNTOF(launchers) && !*program; i++) {
+        const struct launcher *x = &launchers[i];
+        if (l->mpi && strcmp(l->mpi, x->plane) != 0)
+            continue;
+        const char *module = find_module(a, r, x->plane);
+        for (size_t k = 0; k < BR_COUNTOF(x->programs) && module && !*program; k++)
+            *program = find_program(a, x->programs[k]);
+        if (!*program)
+            br__buf_printf(&lacks, "%s%s has no %s", lacks.n ? "; " : "", x->plane,
+                           module ? "mpirun in PATH" : "module");
+    }
+    int rc = BR_OK;
+    if (!*program && !lacks.n)
+        rc = br_fail(err, BR_E_USAGE, "--mpi: got '%s', expected mpich or openmpi", l->mpi);
+    else if (!*program)
+        rc = br_fail(err, BR_E_NOTFOUND,
+                     "no MPI to start ranks with: %s; Debian has mpich and openmpi-bin, and bridge "
+                     "builds a module for each that it finds",
+                     lacks.p);
+    br__buf_free(&lacks);
+    return rc;
+}
+
+/* Become the MPI's launcher. */
+static int execute(struct br__arena *a, const struct launch *l, const char *program,
+                   struct br_err *err)
+{
+    size_t n = 0, words = 0;
+    while (l->rest[words])
+        words++;
+    const char **argv = br__arena_alloc(a, (words + 8) * sizeof *argv);
+    const char *self = br__arena_printf(a, "/proc/%ld/exe", (long)getpid());
+    char *exe = br__arena_alloc(a, 4096);
+    ssize_t got = self && exe ? readlink(self, exe, 4095) : -1;
+    if (!argv || got < 0)
+        return br_fail(err, BR_E_IO, "cannot find this program's own file: %s", strerror(errno));
+    argv[n++] = program;
+    argv[n++] = "-n";
+    argv[n++] = br__arena_printf(a, "%" PRId64, l->n);
+    argv[n++] = exe;
+    if (l->check)
+        argv[n++] = "launch-check";
+    for (size_t i = 0; i < words && !l->check; i++)
+        argv[n++] = l->rest[i];
+    execv(program, (char *const *)argv);
+    return br_fail(err, BR_E_IO, "cannot execute '%s': %s", program, strerror(errno));
+}
+
+int br__launch(struct br__arena *a, char **words, struct br_err *err)
+{
+    struct launch l = {0};
+    struct br__registry *r = NULL;
+    const char *program;
+    int rc = read_words(words, &l, err);
+    if (!rc)
+        rc = br__registry_open(&r, NULL, err);
+    if (!rc)
+        rc = choose(a, r, &l, &program, err);
+    if (!rc)
+        rc = execute(a, &l, program, err);
+    br__registry_close(r);
+    return rc;
+}
+
+/* By the table: `bridge launch` without anything. */
+int br__cmd_launch(struct br__cli *c, struct br_err *err)
+{
+    (void)c;
+    return br_fail(err, BR_E_USAGE, "launch needs the number of ranks, -n N");
+}
+
+/* ---- --check: one rank of it ----------------------------------------------------------------- */
+
+/* Each rank adds its number; every rank must get the sum. */
+static int check_sum(struct br_comm *world, struct br_err *err)
+{
+    enum { N = 1 << 20 };
+    float *x = br__calloc(N, sizeof *x);
+    float want = (float)(world->size * (world->size + 1.0) / 2);
+    if (!x)
+        return br__nomem(err, "for the check");
+    for (size_t i = 0; i < N; i++)
+        x[i] = (float)world->rank + 1;
+    int rc = world->ops->all_reduce(world, x, N, BR_F32, err);
+    for (size_t i = 0; i < N && !rc; i++)
+        if (x[i] != want)
+            rc = br_fail(err, BR_E_COMM, "the sum over %" PRIu32 " ranks is %g, expected %g",
+                         world->size, (double)x[i], (double)want);
+    br__free(x);
+    return rc;
+}
+
+int br__launch_check(struct br__arena *a, struct br_err *err)
+{
+    struct br__launch launch;
+    struct br__registry *r = NULL;
+    struct br_plane plane;
+    struct br_comm *world = NULL;
+    unsigned char id[BR_COMM_ID];
+    const char *module = NULL;
+    int rc = br__launch_find(&launch, err);
+    if (!rc && !launch.plane)
+        rc = br_fail(err, BR_E_USAGE, "no MPI has started this process");
+    if (!rc)
+        rc = br__registry_open(&r, NULL, err);
+    if (!rc && !(module = find_module(a, r, launch.plane)))
+        rc = br_fail(err, BR_E_NOTFOUND, "there is no module comm_%s.so", launch.plane);
+    if (!rc)
+        rc = br__plane_open(module, &plane, err);
+    if (!rc)
+        rc = plane.id(id, err);
+    if (!rc)
+        rc = plane.join(NULL, id, launch.rank, launch.size, &world, err);
+    if (!rc)
+        rc = check_sum(world, err);
+    if (!rc && launch.rank == 0)
+        br__say(stdout, "ok: %" PRIu32 " ranks over %s", launch.size, launch.plane);
+    if (rc && world)
+        world->ops->abort(world);
+    if (world)
+        world->ops->close(world);
+    br__registry_close(r);
+    return rc;
+}
