@@ -520,8 +520,8 @@ const struct br__command br__commands[BR__N_CMD] = {
         "and with --decode {\"ids\": [...]} becomes {\"text\": \"...\", \"text_skip_special\": \"...\"}.  Other\n"
         "members are ignored.  All threads work on the lines, which come out in their order.\n"
         "\n"
-        "A tokenizer is a directory with tokenizer.json, or with vocab.json and merges.txt: byte-level\n"
-        "BPE, the kind that Qwen models have.\n",
+        "A tokenizer is a directory with tokenizer.json, or with vocab.json and merges.txt: BPE of bytes,\n"
+        "as Qwen's, or of characters, as that of Llama 2.\n",
     .examples =
         "echo 'Hello, world' | bridge tokenize --tokenizer ./Qwen3-8B\n"
         "bridge tokenize --hf-model Qwen/Qwen3-8B --count book.txt\n"

@@ -45,7 +45,7 @@ int br__store_round_grads(struct br__store *s, struct br_err *err) BR_MUST_CHECK
 /* Where the gradient of a part begins. */
 float *br__store_grad(const struct br__store *s, const struct br__part *q);
 
-/* ---- afar.c: a device whose memory is not the host's; for one whose memory is, nothing to do --- */
+/* ---- afar.c: devices whose memory is not the host's; nothing to do for others --------------- */
 
 struct br__afar {
     struct br__device *device; /* that computes */

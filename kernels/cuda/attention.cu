@@ -7,60 +7,14 @@
  * keys 64 or 32 at a time; a warp has 16 rows:
  *     S = Q K' (16 x keys), P = e^(scale (S - max)), O = O fade + P V (16 x D)
  * Q and P are rounded to bfloat16; scores, maxima and sums are float32.
- *
- * Fragments are those of mma.m16n8k16: of a 16 x 8 result lane l has columns 2 (l % 4) + {0, 1} of
- * rows l / 4 and l / 4 + 8.  Shared rows are pieces of 16 bytes, of which piece p of row r lies at
- * p ^ (r % 8), so that the eight rows of one ldmatrix meet eight different banks. */
-#include "attention.cuh"
-
-#define ROWS 64
-#define THREADS 128 /* a warp to 16 rows */
-#define LOG2_E 1.4426950408889634f
+ * attention_tiles.cuh has the products. */
+#include "attention_tiles.cuh"
 
 /* Keys at once: as many as leave the sums of a row of D channels in registers, and two tiles of
  * keys and values in the shared memory of every GPU. */
 template <int D> struct shape {
     static constexpr int keys = D <= 128 ? 64 : 32;
 };
-
-template <int D> BR_INLINE bf16 *piece(bf16 *tile, int row, int p)
-{
-    return tile + row * D + ((p ^ (row & 7)) << 3);
-}
-
-/* Where a block's rows are. */
-struct place {
-    struct seq s;
-    int64_t first; /* of the sequence's rows */
-    int key;       /* head */
-};
-
-/* Block number `block` of all sequences' blocks; a warp looks.  False: there are fewer. */
-BR_INLINE bool find_place(const struct attention &a, int64_t block, struct place *p)
-{
-    int64_t before = 0; /* blocks of the sequences before the 32 that are looked at */
-    for (int i = 0; i < a.seqs.n; i += 32) {
-        const int mine = i + (int)(threadIdx.x % 32);
-        struct seq s;
-        int64_t n = 0;
-        if (mine < a.seqs.n && seq_at(a.seqs, mine, a.T, a.S, &s))
-            n = div_up(s.nq * a.group, ROWS);
-        int64_t upto = n;
-        for (unsigned d = 1; d < 32; d *= 2) {
-            const int64_t left = gpu_shfl_up(upto, d);
-            if (threadIdx.x % 32 >= d)
-                upto += left;
-        }
-        const uint32_t has = gpu_ballot(n > 0 && block < before + upto);
-        if (has) {
-            const int lane = gpu_ffs(has) - 1;
-            p->first = (block - before - gpu_shfl(upto - n, lane)) * ROWS;
-            return seq_at(a.seqs, i + lane, a.T, a.S, &p->s);
-        }
-        before += gpu_shfl(upto, 31);
-    }
-    return false;
-}
 
 /* ---- shared memory --------------------------------------------------------------------------- */
 
@@ -83,20 +37,6 @@ template <int D> BR_INLINE void load_queries(bf16 *to, const struct attention &a
     }
 }
 
-/* A tile of keys from k on of the sequence, zeros from `end` on. */
-template <int D>
-BR_INLINE void load_keys(bf16 *to, const struct attention &a, const struct rows &x, const place &p,
-                         int64_t k, int64_t end)
-{
-    BR_NO_UNROLL
-    for (int i = (int)threadIdx.x; i < shape<D>::keys * D / 8; i += THREADS) {
-        const int row = i / (D / 8), at = i % (D / 8);
-        const bool there = k + row < end;
-        const int64_t from = there ? a.key_at(x, p.s.k0 + k + row, p.key) + at * 8 : 0;
-        gpu_copy16_async(piece<D>(to, row, at), (const bf16 *)x.data + from, there);
-    }
-}
-
 /* ---- one warp's rows ------------------------------------------------------------------------- */
 
 template <int D> struct warp_rows {
@@ -105,28 +45,6 @@ template <int D> struct warp_rows {
     float most[2], sum[2];          /* of rows l / 4 and l / 4 + 8; sum: of this lane's columns */
     int own[2];                     /* their positions; -1: no such row */
 };
-
-/* s = the warp's rows of q times k' */
-template <int D> BR_INLINE void multiply_keys(warp_rows<D> *w, bf16 *q, bf16 *k)
-{
-    const int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x / 32 * 16;
-    const int m = lane / 8, l = lane % 8;
-    for (int j = 0; j < shape<D>::keys / 8; j++)
-        for (int i = 0; i < 4; i++)
-            w->s[j][i] = 0;
-    BR_UNROLL_2
-    for (int step = 0; step < D / 16; step++) {
-        uint32_t a[4];
-        gpu_ldmatrix_x4(a, piece<D>(q, row + m % 2 * 8 + l, step * 2 + m / 2));
-        BR_UNROLL
-        for (int j = 0; j < shape<D>::keys / 8; j += 2) {
-            uint32_t b[4]; /* of two neighbouring 8 keys */
-            gpu_ldmatrix_x4(b, piece<D>(k, j * 8 + m / 2 * 8 + l, step * 2 + m % 2));
-            gpu_mma_bf16(w->s[j], a, b);
-            gpu_mma_bf16(w->s[j + 1], a, b + 2);
-        }
-    }
-}
 
 /* Scores of keys k .. that a row does not see become -inf. */
 template <int D> BR_INLINE void mask(warp_rows<D> *w, const struct attention &a, int64_t k)
@@ -176,30 +94,6 @@ template <int D> BR_INLINE void weigh(warp_rows<D> *w, float scale)
     }
 }
 
-BR_INLINE uint32_t pair_of(float low, float high)
-{
-    return (uint32_t)bf16_of(high).bits << 16 | bf16_of(low).bits;
-}
-
-/* o += weights times v */
-template <int D> BR_INLINE void multiply_values(warp_rows<D> *w, bf16 *v)
-{
-    const int lane = (int)threadIdx.x % 32, m = lane / 8, l = lane % 8;
-    BR_UNROLL
-    for (int step = 0; step < shape<D>::keys / 16; step++) {
-        const float *low = w->s[2 * step], *high = w->s[2 * step + 1];
-        const uint32_t a[4] = {pair_of(low[0], low[1]), pair_of(low[2], low[3]),
-                               pair_of(high[0], high[1]), pair_of(high[2], high[3])};
-        BR_UNROLL
-        for (int j = 0; j < D / 8; j += 2) {
-            uint32_t b[4]; /* of two neighbouring 8 channels */
-            gpu_ldmatrix_x4_trans(b, piece<D>(v, step * 16 + m % 2 * 8 + l, j + m / 2));
-            gpu_mma_bf16(w->o[j], a, b);
-            gpu_mma_bf16(w->o[j + 1], a, b + 2);
-        }
-    }
-}
-
 template <int D>
 BR_INLINE void store_rows(warp_rows<D> *w, const struct attention &a, const place &p,
                           const struct rows &out, float *log_sum, int64_t log_stride)
@@ -239,7 +133,7 @@ attend_tiles(struct rows out, struct attention a, float *log_sum, int64_t log_st
     bf16 *q = shared, *kv = q + ROWS * D;
     struct place p;
     p.key = (int)blockIdx.y;
-    if (!find_place(a, blockIdx.x, &p)) /* the whole block leaves */
+    if (!find_place<false>(a, blockIdx.x, &p)) /* the whole block leaves */
         return;
 
     /* positions of the block's first and last row, and the keys that any of them sees */
@@ -260,8 +154,8 @@ attend_tiles(struct rows out, struct attention a, float *log_sum, int64_t log_st
         w.sum[r] = 0;
     }
 
-    load_keys<D>(kv, a, a.k, p, from, end);
-    load_keys<D>(kv + size, a, a.v, p, from, end);
+    load_keys<D, keys_at_once>(kv, a, a.k, p, from, end);
+    load_keys<D, keys_at_once>(kv + size, a, a.v, p, from, end);
     gpu_copy_commit();
     load_queries<D>(q, a, p);
     for (int i = 0; i < n_tiles; i++) {
@@ -269,18 +163,18 @@ attend_tiles(struct rows out, struct attention a, float *log_sum, int64_t log_st
         bf16 *keys = kv + i % 2 * 2 * size, *values = keys + size;
         bf16 *next = kv + (i + 1) % 2 * 2 * size;
         if (i + 1 < n_tiles) {
-            load_keys<D>(next, a, a.k, p, k + keys_at_once, end);
-            load_keys<D>(next + size, a, a.v, p, k + keys_at_once, end);
+            load_keys<D, keys_at_once>(next, a, a.k, p, k + keys_at_once, end);
+            load_keys<D, keys_at_once>(next + size, a, a.v, p, k + keys_at_once, end);
         }
         gpu_copy_commit();
         gpu_copy_wait<1>();
         gpu_sync();
-        multiply_keys<D>(&w, q, keys);
+        multiply_rows<D, keys_at_once>(w.s, q, (int)threadIdx.x / 32 * 16, keys);
         if (k + keys_at_once > own_first + 1 || (a.window > 0 && k <= own_last - a.window) ||
             rows < ROWS)
             mask<D>(&w, a, k);
         weigh<D>(&w, a.scale);
-        multiply_values<D>(&w, values);
+        multiply_onto<D, keys_at_once>(w.o, w.s, values);
         gpu_sync();
     }
     store_rows<D>(&w, a, p, out, log_sum, log_stride);

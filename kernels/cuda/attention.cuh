@@ -35,4 +35,24 @@ bool br__cuda_suits_tiles(const struct attention *a);
 void br__cuda_attend_tiles(const struct br_call *c, const struct attention *a, struct rows out,
                            float *log_sum, int64_t log_stride);
 
+/* ---- gradient -------------------------------------------------------------------------------- */
+
+struct back {
+    struct attention a;
+    struct rows y, o, out; /* [T, Hq, d] twice; [T, Hq d + 2 Hk d] = dq, dk, dv */
+    const float *log_sum;  /* [T, heads] */
+    int64_t log_stride;
+    float *along;    /* [T, heads]: dO . O */
+    bool is_wide_qy; /* q and y can be read 8 elements at a time */
+
+    BR_INLINE int64_t out_at(int64_t t, int head) const
+    {
+        return out.at((uint32_t)t) + (int64_t)head * a.d;
+    }
+};
+
+/* attention_grad.cu: the same by tensor cores, once `along` is there. */
+bool br__cuda_back_suits_tiles(const struct back *b);
+void br__cuda_back_tiles(const struct br_call *c, const struct back *b);
+
 #endif

@@ -269,20 +269,6 @@ ROW_FUNCTION(attention)
 
 /* ---- gradient -------------------------------------------------------------------------------- */
 
-struct back {
-    struct attention a;
-    struct rows y, o, out; /* [T, Hq, d] twice; [T, Hq d + 2 Hk d] = dq, dk, dv */
-    const float *log_sum;  /* [T, heads] */
-    int64_t log_stride;
-    float *along;    /* [T, heads]: dO . O */
-    bool is_wide_qy; /* q and y can be read 8 elements at a time */
-
-    BR_INLINE int64_t out_at(int64_t t, int head) const
-    {
-        return out.at((uint32_t)t) + (int64_t)head * a.d;
-    }
-};
-
 /* A warp to a query and head. */
 BR_KERNEL(32 * WARPS, 1) dot_outputs(struct back b)
 {
@@ -464,6 +450,10 @@ ROW_FUNCTION(attention_grad)
     const int64_t rows = (int64_t)b.a.T * b.a.heads;
     const size_t shared = (size_t)WARPS * 2 * b.a.d * sizeof(float);
     BR_LAUNCH(c, dot_outputs, (unsigned)min_of(div_up(rows, WARPS), MAX_GRID_X), 32 * WARPS, 0, b);
+    if (br__cuda_back_suits_tiles(&b)) {
+        br__cuda_back_tiles(c, &b);
+        return;
+    }
     LAUNCH_HEADS(c, grad_queries, b.a.d, rows, shared, b);
     LAUNCH_HEADS(c, grad_keys, b.a.d, rows / b.a.group, shared, b);
 }

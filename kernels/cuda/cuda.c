@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define MIN_MAJOR 8 /* compute capability: bfloat16 products and copies in the background */
+#define SCORE 100   /* of a device that can be used; the CPU's is 1 */
 
 /* ---- the kernel table ------------------------------------------------------------------------ */
 
@@ -85,7 +86,7 @@ static int cuda_probe(char *why, size_t size)
     snprintf(why, size, "%s x%d, compute capability %d.%d, %.1f GiB, driver for CUDA %d.%d",
              prop.name, n, prop.major, prop.minor, (double)prop.totalGlobalMem / (1 << 30),
              driver / 1000, driver % 1000 / 10);
-    return 1; /* as the CPU: `auto` does not take it */
+    return SCORE;
 }
 
 static int cuda_open(void **device, uint32_t index, uint32_t n_threads, uint64_t *features,

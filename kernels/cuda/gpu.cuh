@@ -11,6 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct bf16 {
+    uint16_t bits;
+};
+struct f16 {
+    uint16_t bits;
+};
+
 #ifdef BR_CUDASIM
 #include <words.h>
 #else
@@ -81,12 +88,6 @@ BR_INLINE float gpu_float(uint32_t x)
 {
     return __uint_as_float(x);
 }
-struct bf16 {
-    uint16_t bits;
-};
-struct f16 {
-    uint16_t bits;
-};
 BR_INLINE float f32_of(float x)
 {
     return x;

@@ -98,24 +98,12 @@ static void place_columns(const struct br_call *c, struct rows o, struct rows x,
     move_rows(c, part, x, shifted{0});
 }
 
-/* A vector or a matrix of one column is a column. */
-static struct rows as_columns(const struct br_tensor *t)
-{
-    struct rows x = rows_of(t);
-    if (t->n_dim < 2) {
-        x.n[0] = x.count = x.cols;
-        x.stride[0] = 1;
-        x.cols = 1;
-    }
-    return x;
-}
-
 ROW_FUNCTION(concat)
 {
     struct rows o = rows_of(c->out);
     int64_t at = 0;
     for (uint32_t i = 0; i < c->n_in; i++) {
-        struct rows x = as_columns(&c->in[i]);
+        struct rows x = rows_of(&c->in[i]);
         const uint32_t per = o.count ? x.count / o.count : 0;
         place_columns(c, o, x, at, per);
         at += (int64_t)per * x.cols;

@@ -3,6 +3,7 @@
 # simulated device, whose folder BRIDGE_PLUGIN_PATH names.
 . "$(dirname "$0")/../cli/lib.sh"
 simulated=${BRIDGE_PLUGIN_PATH:?}
+export CUDASIM_DEVICES=1
 
 expect 0 doctor
 says 'Simulated GPU x1, compute capability 9.0'
@@ -24,10 +25,12 @@ refused() {
 refused none 'no NVIDIA driver: libcuda.so.1 is not there'
 refused old 'the driver supports CUDA 12.'
 refused mismatch 'driver and kernel module differ; restart the machine'
+CUDASIM_ARCH=75 expect 12 "${run[@]}" --device cuda
+complains 'GPU 0, Simulated GPU, has compute capability 7.5; 8.0 or newer is needed'
 export CUDASIM_DEVICES=0
 expect 12 "${run[@]}" --device cuda
 complains 'no GPU is visible'
-unset CUDASIM_DEVICES
+export CUDASIM_DEVICES=1
 
 # ---- devices and memory -----------------------------------------------------------------------------------------
 
@@ -36,6 +39,10 @@ complains "device 7 of backend 'cuda' is wanted, 1 are there; every rank needs i
 expect 12 "${run[@]}" --device cuda --tp 2
 complains "device 1 of backend 'cuda' is wanted, 1 are there; every rank needs its own"
 ids=$(seq -s, 1 250)
+# --device auto, which is what nothing said means, takes a GPU that can be used, else the CPU.
+CUDASIM_MEMORY=1 expect 13 logits model --input-ids "$ids,$ids" --dtype float32 --output o
+complains "device 'cuda' is out of memory"
+CUDASIM_DRIVER=none expect 0 logits model --input-ids "$ids" --dtype float32 --output on_cpu
 CUDASIM_MEMORY=1 expect 13 logits model --input-ids "$ids,$ids" --dtype float32 --device cuda --output o
 complains "device 'cuda' is out of memory for activations of 1024000 bytes, beside "
 complains 'use a shorter --context, fewer prompts at once or more ranks'
@@ -48,11 +55,16 @@ if ldconfig -p 2>/dev/null | grep -qE 'libcublasLt\.so\.13|libnccl\.so\.2'; then
 fi
 export CUDA_HOME=$work/none
 mkdir part
-cp "$simulated"/bridge_cuda.so "$simulated"/libcudasim.so part/
+beside=$simulated
+[ -e "$beside/libcudasim.so" ] || beside=$simulated/..
+cp "$simulated"/bridge_cuda.so "$beside"/libcudasim.so part/
 BRIDGE_PLUGIN_PATH=$work/part expect 12 "${run[@]}" --device cuda
 complains "libcublasLt.so.13: cannot open shared object file"
 complains "install CUDA 13's cuBLAS or add its folder to LD_LIBRARY_PATH, or use --device cpu"
-cp "$simulated"/libcublasLt.so.13 part/
+cp "$beside"/libnccl.so.2 part/libcublasLt.so.13
+BRIDGE_PLUGIN_PATH=$work/part expect 12 "${run[@]}" --device cuda
+complains "libcublasLt.so.13 has no cublasLt"
+cp "$beside"/libcublasLt.so.13 part/
 BRIDGE_PLUGIN_PATH=$work/part CUDASIM_DEVICES=2 expect 12 "${run[@]}" --device cuda --tp 2
 complains "libnccl.so.2: cannot open shared object file"
 complains 'install NCCL 2.18 or newer'

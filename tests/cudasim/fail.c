@@ -19,18 +19,20 @@
 
 static const int32_t ids[8] = {1, 5, 2, 7, 3, 6, 4, 8};
 
-/* Logits of a session with a cache, and a forward and backward pass. */
+/* Logits of a session with a cache, whose graph of one token is walked, recorded and replayed, and
+ * a forward and backward pass. */
 static int use_model(struct br__llm *m, float *logits, struct br_err *err)
 {
     const int32_t *sequences[] = {ids};
     const struct br__trace_opts all = {
         .ids = sequences, .n_batches = 1, .n = 8, .flags = BR__TRACE_GRADS};
-    const struct br__forward_seq feed = {.ids = ids, .n = 8};
     struct br__llm_session *s = NULL;
     struct br__trace t;
     int rc = br__llm_session_open(&s, m, 1, 16, err);
-    if (!rc)
+    for (int i = 0; i < 4 && !rc; i++) {
+        const struct br__forward_seq feed = {.ids = ids + i, .n = i ? 1 : 8};
         rc = br__llm_forward(s, &feed, 1, logits, err);
+    }
     if (!rc && !(rc = br__llm_trace(m, &all, &t, err)))
         br__trace_free(&t);
     br__llm_session_close(s);

@@ -32,7 +32,7 @@ done
 
 # The optimizer's state goes through the host's memory: a run on the device goes on where one on the CPU ended.
 typed "$data/train/qwen2"
-expect 0 train "${args[@]}" exit_interval=2 save_interval=2 dir=runs name=a --no-sync
+expect 0 train "${args[@]}" --device cpu exit_interval=2 save_interval=2 dir=runs name=a --no-sync
 expect 0 train "${args[@]}" --device cuda exit_interval=3 save_interval=null dir=runs name=a --no-sync
 jq -s -e --slurpfile want "$data/train/qwen2/steps.json" \
     'length == 3 and (.[2].lm_loss - $want[0].steps[2].losses["lm loss"] | fabs) < 1e-5' runs/a/log.jsonl >/dev/null ||

@@ -3,7 +3,9 @@
 
 An adapters-only Megatron checkpoint, exported by `bridge adapter export`: real peft loads it without a missing or
 unexpected key, and gives the logits of bridge, with the adapter beside the weights, merged by peft, and merged by
-`bridge adapter merge`."""
+`bridge adapter merge`.  What peft cannot say, a magnitude that scales the bias as well, as Megatron Bridge's DoRA does, is
+put into the biases of its model first."""
+import json
 import os
 import shutil
 import sys
@@ -15,6 +17,17 @@ from safetensors.torch import load_file
 from engine_lib import bridge, check, engine, finish, load, logits, stored_names, tokens, worst
 
 program, base, checkpoint, work = sys.argv[1:5]
+
+
+def scale_biases(model):
+    """By magnitude / length of the row, as the weights are scaled."""
+    n = 0
+    for m in model.modules():
+        if getattr(m, "lora_magnitude_vector", None) and m.base_layer.bias is not None:
+            rows = (m.base_layer.weight.data + m.get_delta_weight("default")).norm(dim=1)
+            m.base_layer.bias.data *= m.lora_magnitude_vector["default"].weight.data / rows
+            n += 1
+    return n
 
 
 def main():
@@ -36,6 +49,11 @@ def main():
     held = {k: v for k, v in model.state_dict().items() if "lora_" in k}
     fused = any(".experts." in k for k in stored)  # peft holds the experts of a layer in one pair for two weights
     check(fused or len(held) == len(stored), f"peft holds {len(held)} tensors, the file has {len(stored)}")
+    with open(f"{peft}/adapter_config.json") as f:
+        if json.load(f).get("bridge_dora_bias_inside"):
+            outside, n = logits(model, ids), scale_biases(model)
+            d = worst(logits(model, ids), outside)
+            check(n > 0 and d > 1e-2, f"{n} scaled biases change logits by {d:.1e}")
     want = logits(model, ids)
     effect = worst(want, before)
     check(effect > 1e-3, f"the adapter changes logits by {effect:.1e}")

@@ -20,8 +20,8 @@ int tested_natively(const struct br__cpu_tier *t);
 /* The device that a test of the engine runs on: BRIDGE_TEST_DEVICE, else "cpu". */
 const char *test_device(void);
 
-/* Whether a sample of the cases is to be run: BRIDGE_TEST_SAMPLE, of tests on a device that is slow,
- * but for BRIDGE_TEST_ALL. */
+/* Whether a sample of the cases is to be run: BRIDGE_TEST_SAMPLE, of tests on a device that is
+ * slow, but for BRIDGE_TEST_ALL. */
 int test_is_sampled(void);
 
 /* EXIT_SUCCESS if fixtures/<name> exists in the folder that BRIDGE_SHARED names; else prints that

@@ -357,10 +357,10 @@ static int is_computed(uint32_t op)
     return (op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE) || (op > BR_OP_RECV && op != BR_OP_AFTER);
 }
 
-/* Ops that a device may lack: bridge does without the one, and without adapters' dropout there. */
+/* What a device may lack: bridge does without. */
 static int may_lack(uint32_t op)
 {
-    return kern_device() && (op == BR_OP_LM_HEAD_PASS || op == BR_OP_DROPOUT);
+    return kern_device() && op == BR_OP_LM_HEAD_PASS;
 }
 
 static int has_weight(uint32_t op)

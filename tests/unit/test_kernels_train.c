@@ -495,6 +495,9 @@ static struct back_case back_cases[] = {
     {.d = 24, .group = 3, .dtype = BR_BF16, .kept = 0, .n_seqs = 3, .n = {70, 1, 130}},
     {.d = 7, .group = 5, .window = 30, .dtype = BR_F32, .kept = 0, .n_seqs = 2, .n = {150, 20}},
     {.d = 40, .group = 1, .window = 1, .dtype = BR_BF16, .kept = 1, .n_seqs = 1, .n = {140}},
+    {.d = 64, .group = 7, .dtype = BR_BF16, .kept = 1, .n_seqs = 3, .n = {70, 1, 33}},
+    {.d = 128, .group = 1, .window = 40, .dtype = BR_BF16, .kept = 0, .n_seqs = 2, .n = {131, 5}},
+    {.d = 256, .group = 2, .dtype = BR_BF16, .kept = 1, .n_seqs = 1, .n = {40}},
 };
 
 START_TEST(attention_backwards)
@@ -687,13 +690,15 @@ static void casts(const struct kern_place *p, void *arg)
 {
     static const uint32_t dtypes[] = {BR_F32, BR_BF16};
     (void)arg;
-    for (int k = 0; k < 4; k++) {
-        struct br_tensor x = random_of(dtypes[k & 1], 5 * 37, 3);
-        double *want = calloc(5 * 37, sizeof *want);
-        for (int64_t i = 0; i < 5 * 37; i++)
-            want[i] = round_to(dtypes[k >> 1], get(&x, i));
+    for (int k = 0; k < 8; k++) {
+        const int64_t n = k & 4 ? 5 * 40 : 5 * 37; /* whole vectors, and not */
+        const uint32_t to = dtypes[k >> 1 & 1];
+        struct br_tensor x = random_of(dtypes[k & 1], n, 3);
+        double *want = calloc((size_t)n, sizeof *want);
+        for (int64_t i = 0; i < n; i++)
+            want[i] = round_to(to, get(&x, i));
         struct kern_call c = {.op = BR_OP_CAST, .n_in = 1, .in = {x}};
-        c.out = TENSOR(dtypes[k >> 1], 5 * 37);
+        c.out = TENSOR(to, n);
         run_call(p, &c);
         ck_assert_double_eq(off_tensor(&c.out, want), 0);
         tensor_free(&x);

@@ -167,6 +167,7 @@ static const struct {
     {363, 1, "row 1: a run of 0 packed groups"},
     {363, 0, "row 1: a run of no values"},
     {363, 16, "row 1: level 251, at most 1 was expected"},
+    {649, 10, "row 1: delta encoding of 64 values, expected 52, in blocks of 6/15"},
     {666, 72, "row 1: its metadata is broken: a list is longer than the rest"},
     {771, 23, "row 1: its metadata is broken: a number does not end"},
     {2468, 23, "its metadata is broken: the number of rows"},

@@ -113,8 +113,12 @@ static const char *detok_shown(const struct br_tokenizer *t, int32_t id, unsigne
 
 /* ---- tokens of a plain vocabulary ------------------------------------------------------------ */
 
-/* detok.flags: the text has begun, so that nothing is stripped; a byte token was the last one */
+/* br_detok.flags: a token was there; text was given out, so that nothing is stripped any more; how
+ * often something was, in units of STRIPPED. */
 #define BEGUN 0x80000000u
+#define SHOWN 0x40000000u
+#define STRIPPED 0x100u
+#define OWN_FLAGS (BEGUN | SHOWN | 0xFFFFu * STRIPPED)
 
 /* The text of a token, `first` of all: what the decoder's Replace or Metaspace makes of it. */
 static int plain_text(const struct br_tokenizer *t, const char *s, size_t n, int first,
@@ -224,6 +228,27 @@ static int decode_plain(const struct br_tokenizer *t, const int32_t *ids, size_t
     return rc;
 }
 
+/* Append what token by token came to, without what Strip takes. */
+static int put_stripped(struct br_detok *d, struct br_text *piece, struct br_text *out,
+                        struct br_err *err)
+{
+    const struct br__tok_decoder *x = &d->t->decoder;
+    size_t at = 0, len = x->strip ? strlen(x->strip) : 0;
+    while (len && !(d->flags & SHOWN) && piece->n - at >= len &&
+           (d->flags & ~(BEGUN | SHOWN)) / STRIPPED < (uint32_t)x->n_strip &&
+           memcmp(piece->p + at, x->strip, len) == 0) {
+        at += len;
+        d->flags += STRIPPED;
+    }
+    if (piece->n > at)
+        d->flags |= SHOWN;
+    int rc = detok_reserve(out, piece->n, err);
+    if (!rc && piece->n)
+        detok_append(out, piece->p + at, piece->n - at);
+    br_text_free(piece);
+    return rc;
+}
+
 /* Token by token.  Characters of byte tokens are given out as soon as they are whole; where a run
  * of byte tokens is no UTF-8, that says more than decode_plain, which gives none of its characters.
  */
@@ -231,29 +256,27 @@ static int put_plain(struct br_detok *d, const char *bytes, size_t n, struct br_
                      struct br_err *err)
 {
     struct br__buf text = {0};
+    struct br_text piece = {0};
     unsigned char joint[sizeof d->held + 1];
-    int first = !(d->flags & BEGUN);
-    size_t from = 0;
-    int rc = plain_text(d->t, bytes, n, first, &text, err);
+    int rc = plain_text(d->t, bytes, n, !(d->flags & BEGUN), &text, err);
     int byte = rc ? -1 : fallback_byte(d->t, text.p ? text.p : "", text.n);
-    d->flags |= BEGUN;
     size_t held = d->n_held;
+    d->flags |= BEGUN;
     d->n_held = 0;
     memcpy(joint, d->held, held);
-    if (!rc && byte >= 0) {
+    if (byte >= 0)
         joint[held] = (unsigned char)byte;
-        if (first && d->t->decoder.n_strip && byte == ' ')
-            from = strip_start(d->t, " ", 1);
-        rc = put_bytes(out, joint + from, held + 1 - from, d, err);
-    } else if (!rc) {
-        rc = put_bytes(out, joint, held, NULL, err);
-        from = first && text.n ? strip_start(d->t, text.p, text.n) : 0;
+    if (!rc)
+        rc = put_bytes(&piece, joint, held + (byte >= 0), byte >= 0 ? d : NULL, err);
+    if (!rc && byte < 0 && text.n) {
+        rc = detok_reserve(&piece, text.n, err);
         if (!rc)
-            rc = detok_reserve(out, text.n, err);
-        if (!rc && text.n)
-            detok_append(out, text.p + from, text.n - from);
+            detok_append(&piece, text.p, text.n);
     }
     br__buf_free(&text);
+    if (!rc)
+        return put_stripped(d, &piece, out, err);
+    br_text_free(&piece);
     return rc;
 }
 
@@ -281,7 +304,7 @@ int br_tokenizer_decode(const struct br_tokenizer *t, const int32_t *ids, size_t
 
 void br_detok_begin(struct br_detok *d, const struct br_tokenizer *t, unsigned flags)
 {
-    *d = (struct br_detok){.t = t, .flags = flags & ~BEGUN};
+    *d = (struct br_detok){.t = t, .flags = flags & ~OWN_FLAGS};
 }
 
 int br_detok_put(struct br_detok *d, int32_t id, struct br_text *out, struct br_err *err)
@@ -310,5 +333,6 @@ int br_detok_end(struct br_detok *d, struct br_text *out, struct br_err *err)
 {
     size_t n = d->n_held;
     d->n_held = 0;
-    return n ? put_bytes(out, d->held, n, NULL, err) : BR_OK;
+    return n ? put_bytes(out, d->held, n, NULL, err)
+             : BR_OK; /* no character, so nothing to strip */
 }

@@ -373,8 +373,11 @@ static int dec_strip(struct br_tokenizer *t, const br__json *j, struct br_err *e
         return br__tok_unsupported(err, "decoder", "Strip", "it behind Fuse, with stop 0");
     d->n_strip = (int64_t)start;
     int rc = keep_text(t, j, "content", &d->strip, err);
-    if (!rc && !*d->strip)
-        rc = br_fail(err, BR_E_FORMAT, "Strip of nothing");
+    size_t len = 0;
+    if (!rc && *d->strip)
+        br__tok_char((const unsigned char *)d->strip, &len);
+    if (!rc && (!len || d->strip[len]))
+        rc = br_fail(err, BR_E_FORMAT, "Strip: '%s' is not one character", d->strip);
     return rc ? rc : next_stage(t, 4, j, err);
 }
 

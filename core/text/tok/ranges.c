@@ -55,7 +55,7 @@ int br__tok_ranges_add(struct br__tok_ranges *r, const struct br_tokenizer *t,
     int rc = BR_OK;
 
     for (size_t i = first; i < ids->n && !rc; i++, at += len) {
-        br_tokenizer_bytes(t, ids->p[i], &len);
+        len = t->vocab.span[ids->p[i]].n;
         if (len > n - at)
             break;
         rc = br__tok_ranges_put(r, s + at, len, err);

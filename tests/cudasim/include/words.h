@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* words.h - the words of kernels/cuda/gpu.cuh for the simulator.  What each means is said there. */
+/* words.h - the words of kernels/cuda/gpu.cuh for the simulator.  What each means is said there,
+ * and that file includes this one. */
 #ifndef CUDASIM_WORDS_H
 #define CUDASIM_WORDS_H
 
@@ -95,12 +96,6 @@ BR_INLINE float gpu_float(uint32_t x)
     __builtin_memcpy(&y, &x, sizeof y);
     return y;
 }
-struct bf16 {
-    uint16_t bits;
-};
-struct f16 {
-    uint16_t bits;
-};
 BR_INLINE float f32_of(float x)
 {
     return x;

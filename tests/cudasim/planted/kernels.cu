@@ -1,7 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* kernels.cu - faults in kernels.  The line that a report must name carries the fault's name. */
-#include <words.h>
-
+#include "../../../kernels/cuda/gpu.cuh"
 #include "planted.h"
 
 #define LAUNCH(kernel, grid, block, dyn, ...)                                                      \
