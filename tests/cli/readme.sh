@@ -57,6 +57,7 @@ while IFS= read -r line; do
     scripts/test\ *) ;;       # this
     'cmake --install '*) ;;   # sdk/kit.sh
     '(cd build/release && cpack -G DEB)'*) ;; # sdk/deb.sh
+    'scripts/wheel '*) ;; # sdk/wheel.sh
     '(cd build/release && cpack -G TGZ)'*) ;; # sdk/portable.sh
     *) fail "README has a command that no test runs: $line" ;;
     esac

@@ -48,7 +48,8 @@ mkdir noeos endless wordless tags
 cp "$runs/qwen2/hf/tokenizer.json" noeos
 cp "$runs/qwen2_sft/model/tokenizer.json" endless
 echo '{}' | tee noeos/tokenizer_config.json >endless/tokenizer_config.json
-echo '{"model": {"type": "BPE", "vocab": {}, "merges": []}}' >wordless/tokenizer.json
+echo '{"model": {"type": "BPE", "vocab": {}, "merges": []}, "pre_tokenizer": {"type": "ByteLevel"},
+    "decoder": {"type": "ByteLevel"}}' >wordless/tokenizer.json
 echo '{}' >wordless/tokenizer_config.json
 printf '{"text": "one two three"}\n' >text.jsonl
 refuses 5 'the tokenizer names no eos_token, and without an end of documents there is nothing to reset or to mask' \
