@@ -360,7 +360,11 @@ int br__parse_ids(const char *text, size_t n, struct br_ids *ids, int code,
 /* The ids of --input-ids, else of --prompt.  *tok is opened if it is needed, else NULL. */
 int br__ids_from_cli(struct br__cli *c, const struct br__llm *m, struct br_tokenizer **tok,
                      struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
-/* Encode a text.  Fails if an id is outside of the model's vocabulary. */
+/* BR_E_CONFIG if an id is outside of the model's vocabulary. */
+int br__ids_fit(const struct br__llm *m, const struct br_ids *ids,
+                struct br_err *err) BR_MUST_CHECK;
+/* Encode a text, with the tokens that the tokenizer puts before and behind one, as transformers
+ * does.  What a chat template rendered has them already: it is not for this. */
 int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, const char *text,
                    size_t n, struct br_ids *ids, struct br_err *err) BR_MUST_CHECK;
 /* Text of one token, in the arena: exact if it is UTF-8 without NUL, else escaped. */

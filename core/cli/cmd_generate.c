@@ -64,11 +64,9 @@ static int add_prompt(struct br__generation *g, struct br_ids ids, struct br_err
     return BR_OK;
 }
 
-int br__generation_text(struct br__generation *g, const char *text, size_t n, struct br_err *err)
+/* Take the ids that encoding gave, with its status. */
+static int add_encoded(struct br__generation *g, struct br_ids ids, int rc, struct br_err *err)
 {
-    struct br_ids ids = {0};
-    int rc = br__encode_for(g->m, g->tok, text, n, &ids, err);
-
     if (!rc && !ids.n)
         rc = br_fail(err, BR_E_USAGE, "the prompt is empty");
     if (rc) {
@@ -76,6 +74,21 @@ int br__generation_text(struct br__generation *g, const char *text, size_t n, st
         return rc;
     }
     return add_prompt(g, ids, err);
+}
+
+int br__generation_text(struct br__generation *g, const char *text, size_t n, struct br_err *err)
+{
+    struct br_ids ids = {0};
+    int rc = br__encode_for(g->m, g->tok, text, n, &ids, err);
+    return add_encoded(g, ids, rc, err);
+}
+
+/* A text that the chat template rendered: it has all special tokens. */
+static int add_rendered(struct br__generation *g, const char *text, size_t n, struct br_err *err)
+{
+    struct br_ids ids = {0};
+    int rc = br_tokenizer_encode(g->tok, text, n, 0, &ids, err);
+    return add_encoded(g, ids, rc ? rc : br__ids_fit(g->m, &ids, err), err);
 }
 
 void br__generation_message(struct br__buf *b, const char *role, const char *content)
@@ -110,7 +123,7 @@ int br__generation_chat(struct br__generation *g, const struct br__buf *talk, st
     br__buf_free(&messages);
     if (rc)
         return rc;
-    rc = br__generation_text(g, text, n, err);
+    rc = add_rendered(g, text, n, err);
     br_chat_free_text(text);
     return rc;
 }

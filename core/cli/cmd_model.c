@@ -72,19 +72,24 @@ int br__tokenizer_for(struct br__cli *c, const struct br__llm *m, struct br_toke
                    s->dir);
 }
 
+int br__ids_fit(const struct br__llm *m, const struct br_ids *ids, struct br_err *err)
+{
+    int64_t vocab = br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
+
+    for (size_t i = 0; i < ids->n; i++)
+        if (ids->p[i] >= vocab)
+            return br_fail(err, BR_E_CONFIG,
+                           "the tokenizer gives id %d, the model's vocabulary has %lld; they do "
+                           "not belong together",
+                           ids->p[i], (long long)vocab);
+    return BR_OK;
+}
+
 int br__encode_for(const struct br__llm *m, const struct br_tokenizer *tok, const char *text,
                    size_t n, struct br_ids *ids, struct br_err *err)
 {
-    int64_t vocab = br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
-    int rc = br_tokenizer_encode(tok, text, n, 0, ids, err);
-
-    for (size_t i = 0; i < ids->n && !rc; i++)
-        if (ids->p[i] >= vocab)
-            rc = br_fail(err, BR_E_CONFIG,
-                         "the tokenizer gives id %d, the model's vocabulary has %lld; they do not "
-                         "belong together",
-                         ids->p[i], (long long)vocab);
-    return rc;
+    int rc = br_tokenizer_encode(tok, text, n, BR_TOK_ADD_SPECIAL, ids, err);
+    return rc ? rc : br__ids_fit(m, ids, err);
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */

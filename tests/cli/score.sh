@@ -36,6 +36,24 @@ says "tokens 5, counted 4, $sum"
 expect 0 score "$model" --file text --tokenizer "$data/tokenizer/small" "${f32[@]}"
 says "$sum"
 "$BRIDGE" score "$model" --file - "${f32[@]}" <text | cmp - "$out" || fail "standard input"
+# What a tokenizer puts before a text (Llama's <s>) is there, as in transformers; a rendered chat has it already.
+cp -r "$data/tokenizer/small" begins
+chmod u+w begins/*
+jq '.added_tokens[0] as $t | [{SpecialToken: {id: $t.content, type_id: 0}}, {Sequence: {id: "A", type_id: 0}}] as $text |
+    .post_processor = {type: "TemplateProcessing", single: $text, pair: ($text + [{Sequence: {id: "B", type_id: 1}}]),
+        special_tokens: {($t.content): {id: $t.content, ids: [$t.id], tokens: [$t.content]}}}' \
+    "$data/tokenizer/small/tokenizer.json" >begins/tokenizer.json
+first=$(jq '.added_tokens[0].id' "$data/tokenizer/small/tokenizer.json")
+expect 0 score "$model" --file text --tokenizer begins "${f32[@]}" --json
+json ".ids[0] == $first and (.ids | length) == 6"
+cp "$data/chat/chat_template.jinja" begins
+cp -r "$model" talks
+chmod -R u+w talks
+cp "$data/chat/chat_template.jinja" talks
+sed -i 's/"max_position_embeddings": [0-9]*/"max_position_embeddings": 1024/' talks/config.json
+plain=$("$BRIDGE" generate talks --chat --prompt Hello "${f32[@]}" --greedy -N 4 --json | jq -c .ids)
+expect 0 generate talks --chat --prompt Hello --tokenizer begins "${f32[@]}" --greedy -N 4 --json
+json ".ids == $plain"
 expect 0 score "$data/hf/qwen3_tied_bf16" --input-ids 3,4,5 "${f32[@]}" --json
 plain=$(jq .logprob "$out")
 expect 0 score "$data/hf/qwen3_tied_bf16" --input-ids 3,4,5 "${f32[@]}" --json --adapter "$data/adapters/qwen3_lora"
