@@ -3,8 +3,9 @@
 
 A Qwen3 of ten million parameters reads 200 steps of the text of SOURCE (docs/ and core/), from the same weights, with
 the same batches, in float32 and in bfloat16 with float32 main weights.  Seeds, sizes and rates stand below and were not
-tuned.  Asked: losses in float32 within 1e-3 at every step, and bfloat16 as near to float32 as torch's own, times 1.5, in
-the mean and at the worst step.  Writes WORK/curve.json and WORK/curve.svg."""
+tuned.  Asked: losses in float32 within 1e-3 of torch's in float64 at every step, and in the mean within 1e-5 of them or
+nearer than torch's own in float32 (which was off by 1.6e-3 on one version of this text); bfloat16 as near to float32 as
+torch's own, times 1.5, in the mean and at the worst step.  Writes WORK/curve.json and WORK/curve.svg."""
 import glob
 import json
 import math
@@ -65,9 +66,10 @@ def rate(step):
 def torch_run(batches, dtype):
     """Losses of torch.  In bfloat16 the model computes with rounded copies of float32 weights, whose gradients are
     summed over the micro batches in float32."""
+    wide = torch.promote_types(dtype, torch.float32)
     model = Qwen3ForCausalLM.from_pretrained(START, dtype=dtype, attn_implementation="sdpa", local_files_only=True).train()
     params = list(model.parameters())
-    main = [torch.nn.Parameter(p.detach().float().clone()) for p in params]
+    main = [torch.nn.Parameter(p.detach().to(wide, copy=True)) for p in params]
     groups = [{"params": [m for m in main if m.ndim > 1], "weight_decay": DECAY},
               {"params": [m for m in main if m.ndim == 1], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS)
@@ -79,11 +81,11 @@ def torch_run(batches, dtype):
         for i in range(0, GLOBAL, MICRO):
             ids = torch.tensor(rows[i:i + MICRO])
             logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-            loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+            loss = torch.nn.functional.cross_entropy(logits.to(wide).flatten(0, 1), ids[:, 1:].flatten())
             (loss * (MICRO / GLOBAL)).backward()
             total += loss.item() * MICRO / GLOBAL
             for p, m in zip(params, main):
-                m.grad += p.grad.float()
+                m.grad += p.grad.to(wide)
                 p.grad = None
         torch.nn.utils.clip_grad_norm_(main, CLIP)
         for group in optimizer.param_groups:
@@ -152,15 +154,19 @@ def main():
     batches = make_batches()
     n = sum(t.numel() for t in load_file(f"{START}/model.safetensors").values())
     losses = {"bridge_fp32": bridge_run("fp32"), "bridge_bf16": bridge_run("bf16_mixed"),
-              "torch_fp32": torch_run(batches, torch.float32), "torch_bf16": torch_run(batches, torch.bfloat16)}
+              "torch_fp32": torch_run(batches, torch.float32), "torch_bf16": torch_run(batches, torch.bfloat16),
+              "torch_fp64": torch_run(batches, torch.float64)}
     with open(f"{work}/curve.json", "w") as f:
         json.dump(losses, f)
     draw(losses, f"{work}/curve.svg")
     first, last = losses["torch_fp32"][0], losses["torch_fp32"][-1]
     print(f"{n} parameters, {STEPS} steps of {GLOBAL * SEQ} tokens; loss {first:.3f} to {last:.3f}")
     check(9e6 < n < 11e6 and last < first - 2, "the model has ten million parameters, and learns")
-    far = off(losses["bridge_fp32"], losses["torch_fp32"])
-    check(max(far) <= 1e-3, f"float32: losses within {max(far):.1e}, in the mean {sum(far) / STEPS:.1e}")
+    far, own = off(losses["bridge_fp32"], losses["torch_fp64"]), off(losses["torch_fp32"], losses["torch_fp64"])
+    between = max(off(losses["bridge_fp32"], losses["torch_fp32"]))
+    check(max(far) <= 1e-3 and sum(far) <= sum(own) + 1e-5 * STEPS,
+          f"float32 from torch's float64: {max(far):.1e}, in the mean {sum(far) / STEPS:.1e}; "
+          f"torch's float32 {max(own):.1e}, {sum(own) / STEPS:.1e}; between the two {between:.1e}")
     ours, theirs = off(losses["bridge_bf16"], losses["bridge_fp32"]), off(losses["torch_bf16"], losses["torch_fp32"])
     for name, of in ("in the mean", lambda v: sum(v) / STEPS), ("at the worst step", max):
         check(0 < of(ours) <= 1.5 * of(theirs), f"bfloat16 from float32, {name}: {of(ours):.2e}, torch {of(theirs):.2e}")
