@@ -13,16 +13,16 @@ deb=$(echo "$work"/deb/bridge-cuda_*.deb)
 version=$(dpkg-deb -f "$deb" Version)
 [ "$(basename "$deb")" = "bridge-cuda_${version}_$(dpkg --print-architecture).deb" ] || fail "the file is called $deb"
 dpkg-deb -f "$deb" Depends | grep -qF "bridge (= $version)" || fail "Depends: $(dpkg-deb -f "$deb" Depends)"
-dpkg-deb -x "$deb" "$work/root"
-doc=$work/root/usr/share/doc/bridge-cuda
+dpkg-deb -x "$deb" "$work/unpacked"
+doc=$work/unpacked/usr/share/doc/bridge-cuda
 grep -q 'libcudart_static' "$doc/copyright" || fail "the copyright file does not name the CUDA runtime"
 zcat "$doc/changelog.gz" | head -1 | grep -q "^bridge-cuda ($version)" || fail "the changelog has another package"
-[ "$(find "$work/root" -name '*.so*' | wc -l)" = 1 ] || fail "other libraries: $(find "$work/root" -name '*.so*')"
+[ "$(find "$work/unpacked" -name '*.so*' | wc -l)" = 1 ] || fail "other libraries: $(find "$work/unpacked" -name '*.so*')"
 
 mkdir "$work/portable_root"
 tar -xzf "$work"/portable/bridge-*.tar.gz -C "$work/portable_root" --strip-components=1
 tar -xzf "$work"/tgz/bridge-cuda-*.tar.gz -C "$work/portable_root" --strip-components=1
-for module in "$(find "$work/root" -name bridge_cuda.so)" "$work/portable_root/lib/bridge/1/bridge_cuda.so"; do
+for module in "$(find "$work/unpacked" -name bridge_cuda.so)" "$work/portable_root/lib/bridge/1/bridge_cuda.so"; do
     readelf -dW "$module" | awk '/NEEDED/ { print $NF }' | grep -vxE '\[(libc|libm|libdl|librt|libpthread)\.so\.[0-9]\]|\[ld-linux-x86-64\.so\.2\]' &&
         fail "$module needs more than libc"
     ! readelf -dW "$module" | grep -q 'R.*PATH' || fail "$module has a library path of its own"

@@ -11,45 +11,26 @@ import subprocess
 import sys
 import time
 
+import hub_lib
+
 BRIDGE, SERVER, WORK = (os.path.abspath(a) for a in sys.argv[1:4])
 MODEL = "Qwen/toy"
 
 
-class Hub:
-    """A hub with its own log."""
-
+class Hub(hub_lib.Hub):
     def __init__(self, name, *options):
-        self.log = f"{WORK}/{name}.log"
-        ports = f"{WORK}/{name}.ports"
-        self.process = subprocess.Popen(
-            [SERVER, f"{WORK}/models", self.log, ports, "--seconds", "300", "--page", "3", *options])
-        while not os.path.exists(ports):
-            time.sleep(0.02)
-        self.endpoint = "http://127.0.0.1:" + open(ports).read().split()[0]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
+        super().__init__(SERVER, WORK, name, "--seconds", "300", "--page", "3", *options)
 
     def file_requests(self):
         """Requests for the bytes of files."""
-        time.sleep(0.1)
-        lines = [line.split() for line in open(self.log)]
-        return [line for line in lines if line[1] == "GET" and "/api/models/" not in line[2]]
+        return [line for line in self.lines() if line[1] == "GET" and "/api/models/" not in line[2]]
 
     def cdn_bytes(self):
         return sum(int(line[5]) for line in self.file_requests() if line[0] == "cdn")
 
 
 def environment(home, endpoint, offline=False):
-    env = {k: v for k, v in os.environ.items()
-           if not k.startswith(("HF_", "TRANSFORMERS_")) and not k.lower().endswith("_proxy")}
-    env.update(HF_HOME=f"{WORK}/{home}", HF_ENDPOINT=endpoint, HF_HUB_DISABLE_PROGRESS_BARS="1",
-               HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1" if offline else "0")
-    return env
+    return hub_lib.environment(endpoint, f"{WORK}/{home}", HF_HUB_OFFLINE="1" if offline else "0")
 
 
 def python(code, home, endpoint, offline=False, wait=True):

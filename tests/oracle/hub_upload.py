@@ -10,45 +10,23 @@ import os
 import shutil
 import subprocess
 import sys
-import time
+
+from hub_lib import Hub, environment
 
 BRIDGE, SERVER, WORK = (os.path.abspath(a) for a in sys.argv[1:4])
 
 
-class Hub:
-    def __init__(self, name, *options):
-        self.log = f"{WORK}/{name}.log"
-        ports = f"{WORK}/{name}.ports"
-        self.process = subprocess.Popen([SERVER, f"{WORK}/models", self.log, ports, "--seconds", "600", "--store-host",
-                                         "127.0.0.2", *options])
-        while not os.path.exists(ports):
-            time.sleep(0.02)
-        self.endpoint = "http://127.0.0.1:" + open(ports).read().split()[0]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-
-    def lines(self):
-        time.sleep(0.1)
-        return [line.split() for line in open(self.log)]
+def open_hub(name, *options):
+    return Hub(SERVER, WORK, name, "--seconds", "600", "--store-host", "127.0.0.2", *options)
 
 
-def environment(endpoint, token="hf_good"):
-    env = {k: v for k, v in os.environ.items()
-           if not k.startswith(("HF_", "TRANSFORMERS_")) and not k.lower().endswith("_proxy")}
-    env.update(HF_HOME=f"{WORK}/home", HF_ENDPOINT=endpoint, HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_XET="1",
-               HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="0")
-    if token:
-        env["HF_TOKEN"] = token
-    return env
+def client(endpoint, token="hf_good"):
+    return environment(endpoint, f"{WORK}/home", HF_HUB_DISABLE_XET="1", HF_HUB_OFFLINE="0",
+                       **({"HF_TOKEN": token} if token else {}))
 
 
 def run(argv, endpoint, status=0, token="hf_good"):
-    p = subprocess.run(argv, env=environment(endpoint, token), stdout=subprocess.PIPE, text=True)
+    p = subprocess.run(argv, env=client(endpoint, token), stdout=subprocess.PIPE, text=True)
     assert p.returncode == status, (argv, p.returncode, p.stdout)
     return json.loads(p.stdout) if p.stdout.strip() else None
 
@@ -110,7 +88,7 @@ def each_way(options):
     shutil.rmtree(f"{WORK}/models/org", ignore_errors=True)
     for who in ("ours", "theirs"):
         shutil.rmtree(f"{WORK}/models/.lfs", ignore_errors=True)
-        with Hub(f"{who}{len(options)}", *options) as hub:
+        with open_hub(f"{who}{len(options)}", *options) as hub:
             repo, e = f"org/{who}", hub.endpoint
             if who == "ours":
                 sha = bridge("upload", f"{WORK}/model", repo, "--create", endpoint=e)["commit"]
@@ -130,7 +108,7 @@ def each_way(options):
 
 
 def branches():
-    with Hub("branches") as hub:
+    with open_hub("branches") as hub:
         e = hub.endpoint
         bridge("upload", f"{WORK}/model", "org/secret@next", "--create", "--private", endpoint=e)
         assert python("print(json.dumps(sorted(b.name for b in a.list_repo_refs('org/secret').branches)))", e) == ["main", "next"]

@@ -11,7 +11,6 @@ or no loss: Megatron takes them and puts both at the ends all the same.
 Needs megatron.core, and cpu_shim.py of the oracle folder on PYTHONPATH."""
 import itertools
 import random
-import sys
 
 import cpu_shim  # noqa: F401
 import torch
@@ -20,6 +19,8 @@ from megatron.core.transformer.enums import LayerType
 from megatron.core.transformer.transformer_block import get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.transformer.transformer_layer import get_transformer_layer_offset
+
+from golden_lib import finish
 
 LAYOUTS = """Et|L Et|tL Ett|tt|ttL E|(t|)*8L Ettt|(tt|)*2,tmL Et*3|(tt|)*3m|L (Et|)*1t|L Et||L E|t*2,|tL Ettt|tttL
 Et*2*3|L E(t|)*3,L E((t|)*2)*2L E(t)|L Et*0t|L Ett|mtL Et|t|mL Em|tL Etm|tL Et|tm|L Et|tmm|L Et|m|mL Et|tLm EE|tL Et|LL
@@ -142,12 +143,4 @@ def golden():
             yield f"{' '.join(str(x) for x in case[:8])} {case[8] or '-'} : {answer}"
 
 
-def main():
-    text = "".join(line + "\n" for line in golden())
-    if len(sys.argv) < 2:
-        sys.stdout.write(text)
-    elif open(sys.argv[1]).read() != text:
-        sys.exit(f"{sys.argv[1]} is not what Megatron says")
-
-
-main()
+finish(golden())

@@ -8,11 +8,12 @@ A layout is four sizes with product W, in the order tp cp dp pp (dense grid) or 
 the first size slowest.  Each contributes its groups for every set of axes in the order of the sets' bits (tp 1, cp or ep
 2, dp 4, pp 8), each set as "0,1;2,3;".
 Needs megatron.core, and cpu_shim.py of the oracle folder on PYTHONPATH."""
-import sys
 import zlib
 
 import cpu_shim  # noqa: F401
 from megatron.core.parallel_state import RankGenerator
+
+from golden_lib import finish
 
 ORDER = "tp-cp-ep-dp-pp"
 GRIDS = {"dense": ("tp", "cp", "dp", "pp"), "expert": ("tp", "ep", "dp", "pp")}
@@ -70,12 +71,4 @@ def golden():
             yield f"groups {grid} {' '.join(map(str, sizes))} {token} : {groups(gen, token)}"
 
 
-def main():
-    text = "".join(line + "\n" for line in golden())
-    if len(sys.argv) < 2:
-        sys.stdout.write(text)
-    elif open(sys.argv[1]).read() != text:
-        sys.exit(f"{sys.argv[1]} is not what Megatron says")
-
-
-main()
+finish(golden())
