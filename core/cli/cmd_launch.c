@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_PROCESSES (1 << 20)
-
 static const struct launcher {
     const char *plane, *programs[2]; /* the program that starts processes, by either name */
 } launchers[] = {
@@ -33,11 +31,9 @@ struct launch {
 
 static int read_count(const char *text, int64_t *n, struct br_err *err)
 {
-    char *end;
-    *n = text ? strtol(text, &end, 10) : 0;
-    if (!text || end == text || *end || *n < 1 || *n > MAX_PROCESSES)
+    if (!text || br__parse_i64(text, n) || *n < 1 || *n > BR__MAX_PROCESSES)
         return br_fail(err, BR_E_USAGE, "-n: got '%s', expected a number from 1 to %d",
-                       text ? text : "nothing", MAX_PROCESSES);
+                       text ? text : "nothing", BR__MAX_PROCESSES);
     return BR_OK;
 }
 

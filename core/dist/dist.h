@@ -114,6 +114,7 @@ int br__pipe_run(struct br__arena *a, const struct br__pipe *stages, uint32_t pp
 
 /* ---- plane.c: processes that a launcher started ---------------------------------------------- */
 
+#define BR__MAX_PROCESSES (1 << 20)
 struct br__launch {
     const char *plane;   /* "mpich", "openmpi"; NULL: this process is alone */
     uint32_t rank, size; /* of the processes */

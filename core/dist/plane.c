@@ -20,19 +20,16 @@ static const struct {
     {"mpich", "PMI_RANK", "PMI_SIZE"},
 };
 
-/* A variable that is a number below MAX_PROCESSES; -1: not set. */
-#define MAX_PROCESSES (1 << 20)
+/* A variable that is a number up to BR__MAX_PROCESSES; -1: not set. */
 static int read_number(const char *name, int64_t *out, struct br_err *err)
 {
     const char *text = getenv(name);
-    char *end;
     *out = -1;
     if (!text)
         return BR_OK;
-    *out = strtol(text, &end, 10);
-    if (end == text || *end || *out < 0 || *out > MAX_PROCESSES)
+    if (br__parse_i64(text, out) || *out < 0 || *out > BR__MAX_PROCESSES)
         return br_fail(err, BR_E_USAGE, "%s: got '%s', expected a number from 0 to %d", name, text,
-                       MAX_PROCESSES);
+                       BR__MAX_PROCESSES);
     return BR_OK;
 }
 

@@ -137,6 +137,13 @@ int br__hub_post(struct br__hub *h, const struct br__hub_post *p, struct br__htt
 /* The error for a POST that was not answered as wanted. */
 int br__hub_post_refused(struct br__hub *h, const char *url, const struct br__http_reply *r,
                          const br__json *answer, struct br_err *err);
+/* POST what needs no answer but a status of 2xx or `also`. */
+int br__hub_tell(struct br__hub *h, const struct br__hub_post *p, int also,
+                 struct br_err *err) BR_MUST_CHECK;
+/* Open a file whose digest is known.  BR_E_BUSY: it has been changed since; it is open then, too.
+ */
+int br__hub_reopen(struct br__file *file, const struct br__upload_file *f,
+                   struct br_err *err) BR_MUST_CHECK;
 /* Bring LFS files to where the hub wants them, by Git LFS's batch protocol and its transfers basic
  * and multipart.  Files that it has are not sent.  *sent grows. */
 int br__hub_put(struct br__hub *h, struct br__upload_file *const *files, size_t n,

@@ -13,7 +13,6 @@
 #include "hub_internal.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define CONNECTIONS 8
@@ -103,6 +102,18 @@ int br__hub_post_refused(struct br__hub *h, const char *url, const struct br__ht
                    br__http_shown(url, shown), r->status, why ? ": " : "", why ? why : "");
 }
 
+int br__hub_tell(struct br__hub *h, const struct br__hub_post *p, int also, struct br_err *err)
+{
+    struct br__http_reply r = {0};
+    br__json *answer = NULL;
+    int rc = br__hub_post(h, p, &r, &answer, err);
+    if (!rc && r.status / 100 != 2 && r.status != also)
+        rc = br__hub_post_refused(h, p->url, &r, answer, err);
+    br__json_free(answer);
+    br__http_reply_free(&r);
+    return rc;
+}
+
 /* ---- batch ----------------------------------------------------------------------------------- */
 
 /* What the hub wants of one object. */
@@ -173,6 +184,15 @@ static int batch_ask(struct putter *p, struct object *o, size_t n, struct br_err
 }
 
 /* ---- parts ----------------------------------------------------------------------------------- */
+
+int br__hub_reopen(struct br__file *file, const struct br__upload_file *f, struct br_err *err)
+{
+    int rc = br__file_open(file, f->disk, err);
+    if (!rc &&
+        (file->size != f->size || file->mtime_ns != f->mtime_ns || file->ctime_ns != f->ctime_ns))
+        rc = br_fail(err, BR_E_BUSY, "'%s' was changed while it was uploaded", f->disk);
+    return rc;
+}
 
 /* The first failure ends the run. */
 static void put_give_up(struct putter *p, int rc, const struct br_err *err)
@@ -286,20 +306,10 @@ static void part_end(void *ud, const struct br__http_reply *r, int rc, const str
     s->due = br__clock_ms() + ms;
 }
 
-/* Open the file, which has to be what was hashed. */
-static int object_open(struct object *o, struct br_err *err)
-{
-    int rc = o->file.path ? BR_OK : br__file_open(&o->file, o->f->disk, err);
-    if (!rc && (o->file.size != o->f->size || o->file.mtime_ns != o->f->mtime_ns ||
-                o->file.ctime_ns != o->f->ctime_ns))
-        rc = br_fail(err, BR_E_BUSY, "'%s' was changed while it was uploaded", o->f->disk);
-    return rc;
-}
-
 static int part_start(struct slot *s, struct br_err *err)
 {
     struct object *o = s->o;
-    int rc = object_open(o, err);
+    int rc = o->file.path ? BR_OK : br__hub_reopen(&o->file, o->f, err);
     if (rc)
         return rc;
     const struct br__http_request q = {.url = o->at.urls ? o->at.urls[s->part] : o->at.href,
@@ -342,9 +352,7 @@ static void take_part(struct slot *s)
 /* Tell the hub which parts make the object. */
 static int object_join(struct putter *p, struct object *o, struct br_err *err)
 {
-    struct br__http_reply r = {0};
     struct br__buf body = {0};
-    br__json *answer = NULL;
     const struct br__hub_post post = {o->at.href, LFS_TYPE, &body, 0, 1};
     br__buf_printf(&body, "{\"oid\": \"%s\", \"parts\": [", o->f->oid);
     for (size_t i = 0; i < o->at.n_parts; i++) {
@@ -353,27 +361,17 @@ static int object_join(struct putter *p, struct object *o, struct br_err *err)
         br__buf_putc(&body, '}');
     }
     br__buf_puts(&body, "]}");
-    int rc = br__hub_post(p->h, &post, &r, &answer, err);
-    if (!rc && r.status / 100 != 2)
-        rc = br__hub_post_refused(p->h, o->at.href, &r, answer, err);
-    br__json_free(answer);
-    br__http_reply_free(&r);
+    int rc = br__hub_tell(p->h, &post, 0, err);
     br__buf_free(&body);
     return rc;
 }
 
 static int object_verify(struct putter *p, struct object *o, struct br_err *err)
 {
-    struct br__http_reply r = {0};
     struct br__buf body = {0};
-    br__json *answer = NULL;
     const struct br__hub_post post = {o->at.verify, LFS_TYPE, &body, 0, 0};
     br__buf_printf(&body, "{\"oid\": \"%s\", \"size\": %" PRIu64 "}", o->f->oid, o->f->size);
-    int rc = br__hub_post(p->h, &post, &r, &answer, err);
-    if (!rc && r.status / 100 != 2)
-        rc = br__hub_post_refused(p->h, o->at.verify, &r, answer, err);
-    br__json_free(answer);
-    br__http_reply_free(&r);
+    int rc = br__hub_tell(p->h, &post, 0, err);
     br__buf_free(&body);
     return rc;
 }

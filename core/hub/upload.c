@@ -133,15 +133,8 @@ static int find_files(struct uploader *u, const char *dir, struct br_err *err)
 static int make_it(struct uploader *u, const char *url, const struct br__buf *body,
                    struct br_err *err)
 {
-    struct br__http_reply r = {0};
-    br__json *answer = NULL;
     const struct br__hub_post post = {url, "application/json", body, 0, 0};
-    int rc = url ? br__hub_post(u->h, &post, &r, &answer, err) : br__hub_nomem(u->h, err);
-    if (!rc && r.status / 100 != 2 && r.status != 409)
-        rc = br__hub_post_refused(u->h, url, &r, answer, err);
-    br__json_free(answer);
-    br__http_reply_free(&r);
-    return rc;
+    return url ? br__hub_tell(u->h, &post, 409, err) : br__hub_nomem(u->h, err);
 }
 
 static int make_repo(struct uploader *u, struct br_err *err)
@@ -421,12 +414,9 @@ static int put_inline(const struct br__upload_file *f, struct br__buf *b, struct
 {
     struct br__file file;
     unsigned char *buf = br__alloc((size_t)f->size);
-    int rc = buf ? br__file_open(&file, f->disk, err) : br__nomem(err, "reading '%s'", f->disk);
     if (!buf)
-        return rc;
-    if (!rc &&
-        (file.size != f->size || file.mtime_ns != f->mtime_ns || file.ctime_ns != f->ctime_ns))
-        rc = br_fail(err, BR_E_BUSY, "'%s' was changed while it was uploaded", f->disk);
+        return br__nomem(err, "reading '%s'", f->disk);
+    int rc = br__hub_reopen(&file, f, err);
     if (!rc)
         rc = br__file_read(&file, 0, buf, (size_t)f->size, err);
     br__file_close(&file);
