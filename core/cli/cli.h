@@ -17,7 +17,7 @@
  *   cmd_convert.c  import, export, verify, roundtrip    cmd_plan.c   plan, --dry-run
  *   cmd_inspect.c  inspect, diff                        cmd_plugin.c list, plugin, toy
  *   cmd_repair.c   repair
- *   cmd_recipe.c   recipe list, show, diff, check, keys, memory
+ *   cmd_recipe.c   recipe list, show, diff, check, keys  cmd_recipe_memory.c recipe memory
  *   cmd_simulate.c recipe simulate, with simulate_page.c
  *   cmd_new.c      plugin new                           cmd_doctor.c doctor
  *   cmd_completion.c  shell completion, from the two tables

@@ -13,7 +13,7 @@
  * Beyond them: biases and head norms, the projection of multi-token prediction, delta-net and gated
  * attention weights (theirs counts plain attention everywhere), adapters over frozen weights, full
  * recompute, context parallelism, dtypes of a precision-aware optimizer. */
-#include "recipe.h"
+#include "recipe_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -341,14 +341,19 @@ static double memory_activations(const struct estimate *e)
 
 /* ---- work ------------------------------------------------------------------------------------ */
 
+int br__recipe_is_delta(const struct br__recipe *r, int64_t layer)
+{
+    int64_t freq = br__recipe_i(r, BR__RK_linear_attention_freq, 0);
+    return freq && (layer + 1) % freq;
+}
+
 /* Multiply-adds of a token in its layer number i, prediction layers behind the others. */
 static double layer_products(const struct estimate *e, int64_t i)
 {
     const struct sizes *s = &e->s;
     double q = s->heads * s->head, ffn = s->experts ? s->moe_ffn * s->topk + s->shared : s->ffn;
-    int64_t freq = br__recipe_i(e->r, BR__RK_linear_attention_freq, 0);
 
-    if (freq && (i + 1) % freq)
+    if (br__recipe_is_delta(e->r, i))
         return 3 * s->h * ffn + s->h * (2 * s->qk + 2 * s->v + 2 * s->v_heads) +
                s->conv * (2 * s->qk + s->v) + s->v_heads * s->v_head * s->v_head * 4 + s->h * s->v;
     return 3 * s->h * ffn + s->h * (q * (1 + s->gate) + 2 * s->groups * s->head) + q * s->h +
@@ -417,12 +422,11 @@ static struct held chunk_parameters(const struct estimate *e, const struct br__c
     const struct sizes *s = &e->s;
     struct held softmax = memory_attention(s), linear = delta_net(s), rest = memory_mlp(s), x = {0};
     struct held joint = {.tp = 2 * s->h * s->h, .whole = 3 * s->h};
-    int64_t freq = br__recipe_i(e->r, BR__RK_linear_attention_freq, 0);
     double embedding = s->h * s->vocab;
     int copies = c->embedding + (c->head && (!s->tied || e->g.pp > 1));
 
     for (int64_t i = c->first; i < (int64_t)c->first + c->n_layers; i++)
-        memory_add(&x, freq && (i + 1) % freq ? &linear : &softmax, 1);
+        memory_add(&x, br__recipe_is_delta(e->r, i) ? &linear : &softmax, 1);
     memory_add(&x, &rest, c->n_layers);
     memory_add(&x, &softmax, c->n_mtp);
     memory_add(&x, &rest, c->n_mtp);

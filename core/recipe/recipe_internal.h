@@ -32,4 +32,9 @@ struct br__pair {
 int br__pairs_next(struct br__arena *a, struct br__pairs *t, struct br__pair *out,
                    struct br_err *err) BR_MUST_CHECK;
 
+/* ---- memory.c -------------------------------------------------------------------------------- */
+
+/* Is the decoder layer a delta net?  All but every so manyth are, if the recipe has any. */
+int br__recipe_is_delta(const struct br__recipe *r, int64_t layer);
+
 #endif

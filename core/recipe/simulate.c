@@ -98,12 +98,6 @@ static void add_ring(struct sim *s, struct pass *p, enum br_group g, enum br__si
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
-static int is_delta(const struct sim *s, uint32_t layer)
-{
-    int64_t freq = INT(s, linear_attention_freq);
-    return freq && (layer + 1) % freq;
-}
-
 /* Tensor parallelism: each of a layer's two halves gathers its input and scatters its output, or
  * sums its output, which is the same bytes.  Experts instead exchange the tokens that a rank owns,
  * there and back.  Attention gathers keys and values; delta nets exchange heads for tokens. */
@@ -126,7 +120,7 @@ static void add_collectives(struct sim *s, const struct br__chunk *c, struct pas
         add_ring(s, p, BR_GROUP_ETP, BR__SIM_EP, 2 * layers, rows * s->n[BR_GROUP_ETP]);
     }
     for (uint32_t i = 0; i < c->n_layers + c->n_mtp; i++) {
-        int delta = i < c->n_layers && is_delta(s, c->first + i);
+        int delta = i < c->n_layers && br__recipe_is_delta(s->r, c->first + i);
         double bytes = delta ? part->hidden / (double)s->n[BR_GROUP_TP] : part->key_values;
         add_ring(s, p, BR_GROUP_CP, BR__SIM_CP, delta ? 2 : 1,
                  bytes * s->value_bytes * (delta ? 1 : s->n[BR_GROUP_CP]));
