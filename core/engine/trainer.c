@@ -26,7 +26,7 @@ struct br__trainer {
     struct br__rank *rank;
     struct br__train_opts o;
     struct br__store store;
-    struct br__afar afar;
+    struct br__offload offload;
     struct pass *passes[KEPT_GRAPHS];
     uint64_t clock;
     size_t n_moe;
@@ -153,7 +153,7 @@ static void bind_places(const struct br__trainer *t, const struct pass *p)
     for (size_t i = 0; i < params->n && p->leaf; i++)
         if (p->leaf[i])
             br__frame_bind(p->compiled->frame, p->leaf[i],
-                           br__afar_grad(&t->afar, &t->store, params->list[i]->parts));
+                           br__offload_grad(&t->offload, &t->store, params->list[i]->parts));
 }
 
 static size_t trainer_put(br_val *out, size_t n, br_val v)
@@ -552,10 +552,10 @@ static int open_store(struct br__trainer *t, struct br_err *err)
     t->n_moe = probe.losses.n_moe;
     br__compiled_free(probe.compiled);
     if (!rc)
-        rc = br__store_open(&t->store, t->rank, t->afar.host, t->o.values, err);
+        rc = br__store_open(&t->store, t->rank, t->offload.host, t->o.values, err);
     if (!rc)
         rc = reopen_params(t->rank, 1, err);
-    return rc ? rc : br__afar_make_sums(&t->afar, &t->store, err);
+    return rc ? rc : br__offload_make_sums(&t->offload, &t->store, err);
 }
 
 int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct br__train_opts *o,
@@ -569,7 +569,7 @@ int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct b
     t->m = m;
     t->rank = &m->ranks[0];
     t->o = *o;
-    rc = br__afar_open(&t->afar, t->rank, err);
+    rc = br__offload_open(&t->offload, t->rank, err);
     if (!rc)
         rc = open_store(t, err);
     size_t experts = (size_t)m->weights->cfg->n_experts;
@@ -596,7 +596,7 @@ void br__trainer_close(struct br__trainer *t)
     br__store_close(&t->store);
     if (reopen_params(t->rank, 0, NULL))
         t->rank->params = NULL;
-    br__afar_close(&t->afar);
+    br__offload_close(&t->offload);
     br__free(t->past);
     br__free(t->aux);
     br__free(t->z);
@@ -635,25 +635,25 @@ int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
 
 struct br__device *br__trainer_device(struct br__trainer *t)
 {
-    return t->afar.host;
+    return t->offload.host;
 }
 
 int br__trainer_zero(struct br__trainer *t, struct br_err *err)
 {
     memset(t->past, 0, t->n_moe * (size_t)t->m->weights->cfg->n_experts * sizeof *t->past);
     t->n_past = 0;
-    int rc = br__afar_zero(&t->afar, &t->store, err);
+    int rc = br__offload_zero(&t->offload, &t->store, err);
     return rc ? rc : br__store_zero_grads(&t->store, err);
 }
 
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err)
 {
-    return br__afar_fetch(&t->afar, &t->store, err);
+    return br__offload_fetch(&t->offload, &t->store, err);
 }
 
 int br__trainer_updated(struct br__trainer *t, int rounded, struct br_err *err)
 {
     int rc = br__store_round(&t->store, rounded, err);
     br__params_refresh(t->rank->params);
-    return rc ? rc : br__afar_renew(&t->afar, t->rank->params, err);
+    return rc ? rc : br__offload_renew(&t->offload, t->rank->params, err);
 }

@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* trainer.h - what store.c, afar.c and trainer.c share: the weights of a model as they are trained.
+/* trainer.h - what store.c, offload.c and trainer.c share: the weights of a model as they are
+ * trained.
  */
 #ifndef BRIDGE_CORE_TRAINER_H
 #define BRIDGE_CORE_TRAINER_H
@@ -45,26 +46,29 @@ int br__store_round_grads(struct br__store *s, struct br_err *err) BR_MUST_CHECK
 /* Where the gradient of a part begins. */
 float *br__store_grad(const struct br__store *s, const struct br__part *q);
 
-/* ---- afar.c: devices whose memory is not the host's; nothing to do for others --------------- */
+/* ---- offload.c: optimizer offload, where the device has memory of its own -------------------- */
 
-struct br__afar {
+struct br__offload {
     struct br__device *device; /* that computes */
     struct br__device *host;   /* whose memory the store takes: the same one, or `cpu` */
     struct br__device cpu;
     float *sums; /* [elems of the store] in memory of `device`: gradients; NULL: they are added to
                     those of the store */
 };
-int br__afar_open(struct br__afar *a, struct br__rank *r, struct br_err *err) BR_MUST_CHECK;
-void br__afar_close(struct br__afar *a); /* after the store */
-int br__afar_make_sums(struct br__afar *a, const struct br__store *s,
-                       struct br_err *err) BR_MUST_CHECK;
+int br__offload_open(struct br__offload *o, struct br__rank *r, struct br_err *err) BR_MUST_CHECK;
+void br__offload_close(struct br__offload *o); /* after the store */
+int br__offload_make_sums(struct br__offload *o, const struct br__store *s,
+                          struct br_err *err) BR_MUST_CHECK;
 /* Where the device adds the gradient of a part. */
-float *br__afar_grad(const struct br__afar *a, const struct br__store *s, const struct br__part *q);
-int br__afar_zero(struct br__afar *a, const struct br__store *s, struct br_err *err) BR_MUST_CHECK;
+float *br__offload_grad(const struct br__offload *o, const struct br__store *s,
+                        const struct br__part *q);
+int br__offload_zero(struct br__offload *o, const struct br__store *s,
+                     struct br_err *err) BR_MUST_CHECK;
 /* What the device has added up joins the gradients of the store, and begins at 0 again. */
-int br__afar_fetch(struct br__afar *a, const struct br__store *s, struct br_err *err) BR_MUST_CHECK;
+int br__offload_fetch(struct br__offload *o, const struct br__store *s,
+                      struct br_err *err) BR_MUST_CHECK;
 /* The device's copies of what is trained follow the host's. */
-int br__afar_renew(struct br__afar *a, const struct br__params *params,
-                   struct br_err *err) BR_MUST_CHECK;
+int br__offload_renew(struct br__offload *o, const struct br__params *params,
+                      struct br_err *err) BR_MUST_CHECK;
 
 #endif

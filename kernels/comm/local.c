@@ -176,15 +176,9 @@ static int check_match(const struct group *g, struct br_err *err)
 static int check_call(const struct member *m, enum op op, uint32_t dtype, size_t n, uint32_t peer,
                       struct br_err *err)
 {
-    static const uint32_t known =
-        BR_BIT(BR_F32) | BR_BIT(BR_BF16) | BR_BIT(BR_F16) | BR_BIT(BR_I32) | BR_BIT(BR_I64);
-    if (dtype >= BR_N_DTYPES || !(known & BR_BIT(dtype)))
-        return br_fail(err, BR_E_UNSUPPORTED,
-                       "%s: dtype '%s', expected float32, bfloat16, float16, int32 or int64",
-                       op_names[op], br_dtype_torch((int)dtype));
-    if (n > SIZE_MAX / 8 / m->group->size)
-        return br_fail(err, BR_E_USAGE, "%s: %zu elements are more than memory has", op_names[op],
-                       n);
+    int rc = br__comm_check(op_names[op], n, dtype, m->group->size, err);
+    if (rc)
+        return rc;
     if (peer >= m->group->size)
         return br_fail(err, BR_E_USAGE, "%s: rank %" PRIu32 " of a group of %" PRIu32, op_names[op],
                        peer, m->group->size);

@@ -69,18 +69,8 @@ static int check_usable(const char *what, struct br_err *err)
 static int check_size(const struct br_comm *c, size_t n, uint32_t dtype, const char *what,
                       struct br_err *err)
 {
-    static const uint32_t known =
-        BR_BIT(BR_F32) | BR_BIT(BR_BF16) | BR_BIT(BR_F16) | BR_BIT(BR_I32) | BR_BIT(BR_I64);
     int rc = check_usable(what, err);
-    if (rc)
-        return rc;
-    if (dtype >= BR_N_DTYPES || !(known & BR_BIT(dtype)))
-        return br_fail(err, BR_E_UNSUPPORTED,
-                       "%s: dtype '%s', expected float32, bfloat16, float16, int32 or int64", what,
-                       br_dtype_torch((int)dtype));
-    if (n > SIZE_MAX / 8 / c->size)
-        return br_fail(err, BR_E_USAGE, "%s: %zu elements are more than memory has", what, n);
-    return BR_OK;
+    return rc ? rc : br__comm_check(what, n, dtype, c->size, err);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */

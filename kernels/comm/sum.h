@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* sum.h - how communicators add: in the order of the ranks, float32 inside, rounded once.  All of
- * them use this, so that threads and processes give the same bits. */
+/* sum.h - what communicators take, and how they add: in the order of the ranks, float32 inside,
+ * rounded once.  Threads and processes use this, so that both give the same bits. */
 #ifndef BRIDGE_KERNELS_COMM_SUM_H
 #define BRIDGE_KERNELS_COMM_SUM_H
 
@@ -13,6 +13,21 @@ union br__sum_block {
     float f[BR__SUM_BLOCK];
     uint64_t i[BR__SUM_BLOCK]; /* wraps, as the device's integers do */
 };
+
+/* Can the ranks of a group move, and add, n elements of that dtype from each?  `what`: the call. */
+static inline int br__comm_check(const char *what, size_t n, uint32_t dtype, uint32_t group_size,
+                                 struct br_err *err)
+{
+    static const uint32_t known =
+        BR_BIT(BR_F32) | BR_BIT(BR_BF16) | BR_BIT(BR_F16) | BR_BIT(BR_I32) | BR_BIT(BR_I64);
+    if (dtype >= BR_N_DTYPES || !(known & BR_BIT(dtype)))
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "%s: dtype '%s', expected float32, bfloat16, float16, int32 or int64", what,
+                       br_dtype_torch((int)dtype));
+    if (n > SIZE_MAX / 8 / group_size)
+        return br_fail(err, BR_E_USAGE, "%s: %zu elements are more than memory has", what, n);
+    return BR_OK;
+}
 
 static inline const void *br__elem_at(const void *p, size_t i, uint32_t dtype)
 {
