@@ -7,10 +7,10 @@
 #include <langinfo.h>
 #include <locale.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define HISTORY_LINES 1000
@@ -27,6 +27,14 @@ struct br__line {
 /* ---- signals --------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupts, resized, busy;
+static int wake = -1; /* an eventfd: the handlers write, who waits for a key reads */
+
+static void wake_reader(void)
+{
+    int why = errno;
+    (void)!eventfd_write(wake, 1); /* one that is full wakes as well */
+    errno = why;
+}
 
 static void on_interrupt(int sig)
 {
@@ -35,33 +43,37 @@ static void on_interrupt(int sig)
         raise(sig);
     }
     interrupts = 1;
+    wake_reader();
 }
 
 static void on_resize(int sig)
 {
     (void)sig;
     resized = 1;
-}
-
-/* While a line is read SIGINT ends the read; while an answer comes nothing else may be cut short.
- */
-static void handle_interrupt(int flags)
-{
-    struct sigaction a = {.sa_handler = on_interrupt, .sa_flags = flags};
-    sigemptyset(&a.sa_mask);
-    (void)sigaction(SIGINT, &a, NULL);
+    wake_reader();
 }
 
 void br__line_busy(void)
 {
-    interrupts = 0;
     busy = 1;
-    handle_interrupt(SA_RESTART);
 }
 
 int br__line_interrupted(void)
 {
     return interrupts;
+}
+
+/* One byte; -1 with errno as read(2) has it.  A signal may come at any time and to any thread, so
+ * that it is seen by what its handler writes and not by a call that it ends. */
+static ssize_t read_byte(char *byte)
+{
+    struct pollfd in[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = wake, .events = POLLIN}};
+    eventfd_t told;
+    (void)eventfd_read(wake, &told);
+    if (!interrupts && !resized && poll(in, 2, -1) > 0 && !in[1].revents)
+        return read(STDIN_FILENO, byte, 1);
+    errno = EINTR;
+    return -1;
 }
 
 /* ---- libedit --------------------------------------------------------------------------------- */
@@ -71,24 +83,6 @@ static char *show_prompt(EditLine *e)
     struct br__line *l;
     el_get(e, EL_CLIENTDATA, &l);
     return (char *)(uintptr_t)l->prompt;
-}
-
-/* One byte; -1 with errno as read(2) has it.  The signals come while it waits and at no other time:
- * one that came between a look at `interrupts` and the wait would be lost until the next key. */
-static ssize_t read_byte(char *byte)
-{
-    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
-    sigset_t both, before;
-    sigemptyset(&both);
-    sigaddset(&both, SIGINT);
-    sigaddset(&both, SIGWINCH);
-    pthread_sigmask(SIG_BLOCK, &both, &before);
-    errno = EINTR;
-    ssize_t n = interrupts || resized ? -1 : ppoll(&in, 1, NULL, &before);
-    int why = errno;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = why;
-    return n < 0 ? n : read(STDIN_FILENO, byte, 1);
 }
 
 /* One character.  libedit's own reader takes signals that it has no handler for as the end. */
@@ -151,15 +145,21 @@ static int open_editor(struct br__line *l, struct br_err *err)
 
 int br__line_open(struct br__line **out, struct br_err *err)
 {
+    struct sigaction stop = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
     struct sigaction resize = {.sa_handler = on_resize, .sa_flags = SA_RESTART};
     struct br__line *l = br__calloc(1, sizeof *l);
     *out = NULL;
     if (!l)
         return br__nomem(err, "reading from the terminal");
+    wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake < 0) {
+        br__free(l);
+        return br_fail(err, BR_E_IO, "an eventfd for the terminal's signals: %s", strerror(errno));
+    }
+    sigemptyset(&stop.sa_mask);
     sigemptyset(&resize.sa_mask);
     interrupts = resized = busy = 0;
-    (void)sigaction(SIGINT, NULL, &l->old_int);
-    handle_interrupt(0);
+    (void)sigaction(SIGINT, &stop, &l->old_int);
     (void)sigaction(SIGWINCH, &resize, &l->old_winch);
     int rc = can_edit() ? open_editor(l, err) : BR_OK;
     if (rc)
@@ -179,20 +179,49 @@ void br__line_close(struct br__line *l)
         history_end(l->history);
     (void)sigaction(SIGINT, &l->old_int, NULL);
     (void)sigaction(SIGWINCH, &l->old_winch, NULL);
+    close(wake);
     free(l->text);
     br__free(l);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Length of what came, without its line break; < 0: nothing did. */
+/* Room for another byte of the last line and its end. */
+static int grow_text(struct br__line *l, size_t n)
+{
+    if (n + 2 <= l->cap)
+        return 1;
+    size_t cap = l->cap < 128 ? 256 : l->cap * 2;
+    char *text = realloc(l->text, cap);
+    if (!text)
+        return 0;
+    l->text = text;
+    l->cap = cap;
+    return 1;
+}
+
+/* Length of what came, with its line break; < 0: nothing did. */
 static ssize_t read_plain(struct br__line *l)
 {
+    size_t n = 0;
     br__print_safe(stdout, l->prompt, strlen(l->prompt), BR__TEXT_NAME);
     fflush(stdout);
-    ssize_t n = getline(&l->text, &l->cap, stdin);
-    clearerr(stdin); /* an interrupted read is no end */
-    return n;
+    do {
+        if (!grow_text(l, n))
+            return -1;
+        ssize_t got = read_byte(l->text + n);
+        if (got < 0 && !interrupts && (errno == EINTR || errno == EAGAIN)) {
+            resized = 0;
+            continue;
+        }
+        if (got < 0 || (got == 0 && n == 0))
+            return -1;
+        if (got == 0)
+            break;
+        n++;
+    } while (n == 0 || l->text[n - 1] != '\n');
+    l->text[n] = '\0';
+    return (ssize_t)n;
 }
 
 static ssize_t read_edited(struct br__line *l)
@@ -225,7 +254,6 @@ enum br__line_end br__line_read(struct br__line *l, const char *prompt, const ch
     l->prompt = prompt;
     *text = NULL;
     interrupts = busy = 0;
-    handle_interrupt(l->edit ? SA_RESTART : 0); /* ppoll ends in any case, and no write may */
     ssize_t n = l->edit ? read_edited(l) : read_plain(l);
     if (n < 0) {
         int cleared = interrupts && had_text(l);

@@ -173,6 +173,12 @@ t.send("One\n")
 answered(t, 0, first, "a dumb terminal")
 t.interrupt()
 check(t.end() == 0, f"Ctrl-C on a dumb terminal: status {t.status}")
+# Ctrl-C as soon as the prompt is there: the signal may come to any thread, before the program waits
+for _ in range(20):
+    t = Terminal([bridge, "generate", "chat", "--chat", "-q"], 80, {"TERM": "dumb"})
+    t.expect("> ")
+    t.interrupt()
+    check(t.end() == 0, f"Ctrl-C at a first prompt: status {t.status}")
 # what is typed in letters beyond ASCII arrives
 t = chat("chat", 80, "-N", "6", "-q")
 t.prompt()

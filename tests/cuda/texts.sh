@@ -49,22 +49,29 @@ complains 'use a shorter --context, fewer prompts at once or more ranks'
 
 # ---- libraries --------------------------------------------------------------------------------------------------
 
-# What lies beside the module is what it finds, unless the machine has the vendor's own.
-if ldconfig -p 2>/dev/null | grep -qE 'libcublasLt\.so\.13|libnccl\.so\.2'; then
-    skip "this machine has cuBLASLt or NCCL, so they cannot be missing"
-fi
+# What lies beside the module is what it finds first, whatever the machine has elsewhere.
 export CUDA_HOME=$work/none
 mkdir part
 beside=$simulated
 [ -e "$beside/libcudasim.so" ] || beside=$simulated/..
 cp "$simulated"/bridge_cuda.so "$beside"/libcudasim.so part/
+: >part/libcublasLt.so.13
 BRIDGE_PLUGIN_PATH=$work/part expect 12 "${run[@]}" --device cuda
-complains "libcublasLt.so.13: cannot open shared object file"
+complains "libcublasLt.so.13: file too short"
 complains "install CUDA 13's cuBLAS or add its folder to LD_LIBRARY_PATH, or use --device cpu"
 cp "$beside"/libnccl.so.2 part/libcublasLt.so.13
 BRIDGE_PLUGIN_PATH=$work/part expect 12 "${run[@]}" --device cuda
 complains "libcublasLt.so.13 has no cublasLt"
 cp "$beside"/libcublasLt.so.13 part/
+: >part/libnccl.so.2
 BRIDGE_PLUGIN_PATH=$work/part CUDASIM_DEVICES=2 expect 12 "${run[@]}" --device cuda --tp 2
-complains "libnccl.so.2: cannot open shared object file"
+complains "libnccl.so.2: file too short"
 complains 'install NCCL 2.18 or newer'
+
+# Nothing of that name anywhere; a loader that is asked to preload it says whether it has one.
+unset LD_LIBRARY_PATH
+rm part/libcublasLt.so.13
+if LD_PRELOAD=libcublasLt.so.13 true 2>&1 | grep -q 'cannot be preloaded'; then
+    BRIDGE_PLUGIN_PATH=$work/part expect 12 "${run[@]}" --device cuda
+    complains "libcublasLt.so.13: cannot open shared object file"
+fi
