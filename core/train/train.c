@@ -135,7 +135,7 @@ static int open_trainer(struct br__train *t, struct br_err *err)
         rc = br__trainer_memory(t->trainer, run->micro_batch * run->seq_length, run->micro_batch,
                                 &t->bytes, err);
     if (!rc)
-        t->list = br__trainer_list(t->trainer, &t->n);
+        t->list = br__trainer_list(t->trainer, 0, &t->n);
     if (!rc && br__run_has_adapters(run)) { /* whatever their patterns fit */
         t->memory.trained_params = 0;
         for (size_t i = 0; i < t->n; i++)
@@ -161,7 +161,7 @@ static int open_optimizer(struct br__train *t, struct br_err *err)
     t->decayed = br__arena_alloc(&t->arena, n);
     t->grads = br__arena_alloc(&t->arena, n * sizeof *t->grads);
     at = t->moments =
-        br__device_alloc(br__trainer_device(t->trainer), (2 * elems + 1) * sizeof *t->moments);
+        br__device_alloc(br__trainer_device(t->trainer, 0), (2 * elems + 1) * sizeof *t->moments);
     if (!t->m || !t->v || !t->decayed || !t->grads || !at)
         return br__nomem(err, "for the optimizer's state");
     for (size_t i = 0; i < t->n; i++) {
@@ -270,7 +270,7 @@ void br__train_close(struct br__train *t)
     br__train_ckpt_free(t->ckpt); /* waits for a save */
     br__micro_room_free(t->room);
     if (t->moments)
-        br__device_free(br__trainer_device(t->trainer), t->moments);
+        br__device_free(br__trainer_device(t->trainer, 0), t->moments);
     br__trainer_close(t->trainer);
     br__llm_close(t->model);
     br__corpus_close(&t->corpus);
