@@ -2,6 +2,7 @@
 # config_keys.sh - no key of config.json that changes the forward pass is passed over in silence: the engine refuses
 # it, a conversion notes it.  The family is tests/modules/keys.c.
 . "$(dirname "$0")/lib.sh"
+one_thread
 plugin=(--plugin "${BRIDGE_BUILD:?}/tests/keys/bridge_keys.so")
 [ -e "${plugin[1]}" ] || fail "no ${plugin[1]}"
 ids=(--input-ids 5,6,7,8,9,10 --dtype float32)
