@@ -13,6 +13,11 @@ void br__train_stop(struct br__train *t)
     atomic_store(&t->stop, 1);
 }
 
+int br__train_is_finished(const struct br__train *t)
+{
+    return !t->run->skip_train && t->s.iteration >= t->run->train_iters;
+}
+
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
 static int loop_evaluate(struct br__train *t, int split, int64_t consumed, struct br_err *err)
@@ -150,7 +155,7 @@ static int run_loop(struct loop *l, enum br__train_end *end, struct br_err *err)
     struct br__train *t = l->t;
     int rc = BR_OK;
 
-    *end = t->run->skip_train || t->s.iteration >= t->run->train_iters ? BR__END_DONE : BR__END_NOT;
+    *end = t->run->skip_train || br__train_is_finished(t) ? BR__END_DONE : BR__END_NOT;
     while (!rc && *end == BR__END_NOT) {
         rc = one_step(l, err);
         if (!rc)

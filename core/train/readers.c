@@ -53,8 +53,7 @@ int br__readers_next(struct br__readers *f, const struct br__train *t, const cha
         const struct br__step *step;
         rc = br__loader_next(f->loaders[k], &step, err);
         if (!rc && !step)
-            rc = br_fail(err, BR_E_CONFIG, "the %s data has fewer samples than the run asks for",
-                         split);
+            BR_BUG("the %s data ends before the run", split); /* br__corpus_lasts has counted */
         for (uint32_t i = 0; i < t->n_ranks && !rc; i++)
             if (f->of_rank[i] == k)
                 f->step[i] = step;
