@@ -300,6 +300,17 @@ struct br__trained {
  * trainer.  Ranks that differ only in their data-parallel (or context-parallel) index have equal
  * lists; of experts, those of one expert-data-parallel group have equal tensors. */
 const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t i, size_t *n);
+/* Where a rank's tensors lie: those of the dense grid one after another, and those of routed
+ * experts.  Padding between them and at the end, whose gradients are 0, makes n a multiple of the
+ * ranks that have the same: of DP_CP, of experts EDP. */
+struct br__trained_bank {
+    int expert;
+    size_t n;           /* elements */
+    float *main, *grad; /* [n] */
+    uint16_t *half;     /* [n] the model's copies of 16 bits, or NULL */
+};
+const struct br__trained_bank *br__trainer_banks(const struct br__trainer *t, uint32_t i,
+                                                 size_t *n);
 /* A device of rank i whose memory is the host's, for the optimizer: the one that computes if it is
  * one; its thread is the caller's between calls of the trainer. */
 struct br__device *br__trainer_device(struct br__trainer *t, uint32_t i);
