@@ -35,8 +35,8 @@ struct br__llm {
     struct br__weights *weights;
     struct br_topo topo;
     struct br__world *world;
-    struct br__rank *ranks; /* [topo.world] */
-    uint32_t precision;
+    struct br__rank *ranks;     /* [topo.world] */
+    uint32_t precision, values; /* of products; of activations in inference */
 };
 
 /* What a rank keeps for the sequences of a session. */
