@@ -37,13 +37,13 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
     if (s) {
         *s = (struct br__llm_session){.m = m, .slots = slots, .capacity = capacity};
         s->length = br__calloc((size_t)slots + 1, sizeof *s->length);
-        s->ranks = br__calloc(m->topo.world, sizeof *s->ranks);
+        s->ranks = br__calloc(m->n_ranks, sizeof *s->ranks);
     }
     if (!s || !s->length || !s->ranks) {
         br__llm_session_close(s);
         return br__nomem(err, "for the model's sequences");
     }
-    for (uint32_t i = 0; i < m->topo.world; i++)
+    for (uint32_t i = 0; i < m->n_ranks; i++)
         s->ranks[i] = (struct br__rank_session){.s = s, .rank = &m->ranks[i]};
     *out = s;
     return 0;
@@ -64,7 +64,7 @@ void br__llm_session_close(struct br__llm_session *s)
 {
     if (!s)
         return;
-    for (uint32_t i = 0; s->ranks && i < s->m->topo.world; i++)
+    for (uint32_t i = 0; s->ranks && i < s->m->n_ranks; i++)
         close_rank(&s->ranks[i]);
     br__free(s->ranks);
     br__free(s->length);
@@ -280,7 +280,7 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
     struct br__compiled *q;
     struct br__build b = br__batch_shape(in->s, in->n_tokens, (int64_t)in->n_inputs);
     b.n_best = in->logits ? in->n_best : 0;
-    int rc = br__compiled_get(&in->s->ranks[r->info->rank], &b, &q, err);
+    int rc = br__compiled_get(&in->s->ranks[r->index], &b, &q, err);
     if (rc)
         return rc;
     fill_inputs(q, in);
