@@ -64,7 +64,7 @@ void br__llm_session_close(struct br__llm_session *s)
 {
     if (!s)
         return;
-    for (uint32_t i = 0; s->ranks && i < s->m->topo.world; i++)
+    for (uint32_t i = s->m->first; s->ranks && i < s->m->first + s->m->n_here; i++)
         close_rank(&s->ranks[i]);
     br__free(s->ranks);
     br__free(s->length);
@@ -237,12 +237,10 @@ static void fill_inputs(const struct br__compiled *q, const struct batch *in)
     }
 }
 
-static int is_answering(const struct br__rank *r)
+/* The first rank of the last stage; the pipeline is the slowest axis. */
+static uint32_t answering_rank(const struct br__llm *m)
 {
-    const struct br_topo *t = &r->m->topo;
-    return br_topo_coord(t, r->info->rank, BR_AXIS_PP) + 1 == t->size[BR_AXIS_PP] &&
-           br_topo_coord(t, r->info->rank, BR_AXIS_TP) == 0 &&
-           br_topo_coord(t, r->info->rank, BR_AXIS_DP) == 0;
+    return m->topo.world - m->topo.world / m->topo.size[BR_AXIS_PP];
 }
 
 static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
@@ -255,7 +253,7 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
         return rc;
     fill_inputs(q, in);
     rc = br__frame_run(q->frame, err);
-    if (!rc && in->logits && is_answering(r))
+    if (!rc && in->logits && r->info->rank == answering_rank(r->m))
         rc = br__frame_read(q->frame, q->b.logits, in->logits, err);
     return rc;
 }
@@ -295,7 +293,10 @@ static int forward_batch(struct br__llm_session *s, const struct br__forward_seq
     for (size_t i = 0; i < n; i++)
         in.n_tokens += inputs[i].n;
     in.pad = session_padding(s->m, in.n_tokens);
+    size_t vocab = (size_t)br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
     int rc = br__ranks_run(s->m, run_batch, &in, err);
+    if (!rc && logits) /* every process goes on with them */
+        rc = br__procs_share(logits, n * vocab * sizeof *logits, answering_rank(s->m), err);
     if (rc)
         return rc;
     for (size_t i = 0; i < n; i++)
@@ -313,7 +314,7 @@ int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inp
                     float *logits, struct br_err *err)
 {
     int rc = check_inputs(s, inputs, n, err);
-    const uint32_t wanted = s->m->ranks[0].dev.backend.tokens_at_once;
+    const uint32_t wanted = s->m->ranks[s->m->first].dev.backend.tokens_at_once;
     const int64_t at_once = wanted ? wanted : PREFILL_TOKENS;
     size_t vocab = (size_t)br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
     struct br__forward_seq *last = br__calloc(n, sizeof *last);

@@ -35,7 +35,8 @@ struct br__llm {
     struct br__weights *weights;
     struct br_topo topo;
     struct br__world *world;
-    struct br__rank *ranks; /* [topo.world] */
+    struct br__rank *ranks; /* [topo.world], of which [first, first + n_here) are of this process */
+    uint32_t first, n_here;
     uint32_t precision;
 };
 

@@ -33,21 +33,25 @@ static int open_rank(struct br__llm *m, uint32_t rank, const char *device, uint3
     const struct br__dirs dirs = {reg->dirs, reg->n_dirs};
     struct br__rank *r = &m->ranks[rank];
     r->m = m;
-    int rc = br__device_open(&r->dev, device, &dirs, rank, threads, err);
+    uint32_t number = m->n_here < m->topo.world ? br__procs_local() : rank;
+    int rc = br__device_open(&r->dev, device, &dirs, number, threads, err);
     return rc ? rc : br__params_open(&r->params, m->weights, br__device_is_host(&r->dev), err);
 }
 
+/* Over processes the plane of host memory is that of the processes. */
 static int open_world(struct br__llm *m, struct br_err *err)
 {
-    const struct br_backend *b = &m->ranks[0].dev.backend;
+    const struct br__device *d = &m->ranks[m->first].dev;
+    const struct br_backend *b = &d->backend;
+    int by_procs = m->n_here < m->topo.world && br__device_is_host(d);
     void **devices = br__calloc(m->topo.world, sizeof *devices);
     if (!devices)
         return br__nomem(err, "for the model");
-    for (uint32_t i = 0; i < m->topo.world; i++)
+    for (uint32_t i = m->first; i < m->first + m->n_here; i++)
         devices[i] = m->ranks[i].dev.device;
     int rc = m->topo.world > 1 && !b->plane
                  ? br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name)
-                 : br__world_open(&m->world, &m->topo, b->plane, devices, err);
+                 : br__world_open(&m->world, &m->topo, by_procs ? NULL : b->plane, devices, err);
     for (uint32_t i = 0; i < m->topo.world && !rc; i++)
         m->ranks[i].info = br__world_rank(m->world, i);
     br__free(devices);
@@ -57,16 +61,17 @@ static int open_world(struct br__llm *m, struct br_err *err)
 static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
 {
     uint32_t n = m->topo.world;
-    uint32_t all = (uint32_t)(o->threads > 0 ? o->threads : br__cpu_count());
+    int rc = br__ranks_here(&m->topo, &m->first, &m->n_here, err);
+    if (rc)
+        return rc;
+    uint32_t each =
+        o->threads > 0 ? (uint32_t)o->threads / n : (uint32_t)br__cpu_count() / m->n_here;
     m->ranks = br__calloc(n, sizeof *m->ranks);
     if (!m->ranks)
         return br__nomem(err, "for the model");
-    for (uint32_t i = 0; i < n; i++) {
-        int rc = open_rank(m, i, o->device, BR__MAX(all / n, 1), err);
-        if (rc)
-            return rc;
-    }
-    return open_world(m, err);
+    for (uint32_t i = m->first; i < m->first + m->n_here && !rc; i++)
+        rc = open_rank(m, i, o->device, BR__MAX(each, 1), err);
+    return rc ? rc : open_world(m, err);
 }
 
 /* ---- open, close ----------------------------------------------------------------------------- */
@@ -137,7 +142,7 @@ void br__llm_close(struct br__llm *m)
     if (!m)
         return;
     br__world_close(m->world);
-    for (uint32_t i = 0; m->ranks && i < m->topo.world; i++) {
+    for (uint32_t i = m->first; m->ranks && i < m->first + m->n_here; i++) {
         br__pass_drop(&m->ranks[i]);
         br__params_close(m->ranks[i].params);
         br__device_close(&m->ranks[i].dev);
@@ -161,7 +166,7 @@ const struct br_topo *br__llm_topo(const struct br__llm *m)
 }
 const char *br__llm_device(const struct br__llm *m)
 {
-    return m->ranks[0].dev.backend.name;
+    return m->ranks[m->first].dev.backend.name;
 }
 
 /* ---- health ---------------------------------------------------------------------------------- */
