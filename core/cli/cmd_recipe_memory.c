@@ -74,6 +74,8 @@ static void in_one_json(struct br__js *j, const struct in_one *one)
     br__js_num(j, "gradient_bytes", one->plan.gradient_bytes);
     br__js_num(j, "optimizer_bytes", one->plan.optimizer_bytes);
     br__js_num(j, "activation_bytes", one->plan.activation_bytes);
+    br__js_num(j, "copy_bytes", one->plan.copy_bytes);
+    br__js_num(j, "program_bytes", one->plan.program_bytes);
     br__js_num(j, "total_bytes", one->plan.total_bytes);
     br__js_end(j);
 }
@@ -138,6 +140,9 @@ static void put_in_one(struct br__buf *b, const struct in_one *one)
     put_bytes(b, "gradients", p->gradient_bytes);
     put_bytes(b, "optimizer", p->optimizer_bytes);
     put_bytes(b, "activations", p->activation_bytes);
+    if (p->copy_bytes > 0)
+        put_bytes(b, "copy", p->copy_bytes);
+    put_bytes(b, "program", p->program_bytes);
     put_bytes(b, "total", p->total_bytes);
 }
 

@@ -63,7 +63,12 @@ static int make_run(struct training *x, struct br_err *err)
         br__report_note(&x->r,
                         "'%s' is a newer name of '%s', which has the values of the model page",
                         x->recipe.asked, x->recipe.name);
-    return rc ? rc : br__run_make(&c->arena, x->registry, &x->recipe, &o, &x->run, err);
+    if (!rc)
+        rc = br__run_make(&c->arena, x->registry, &x->recipe, &o, &x->run, err);
+    if (!rc)
+        x->log_path = BR__FLAG(c, LOG_JSONL) ? BR__TEXT(c, LOG_JSONL)
+                                             : br__path_join(&c->arena, x->run.dir, "log.jsonl");
+    return rc || x->log_path ? rc : br__nomem(err, "for the log");
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
@@ -73,9 +78,10 @@ static struct br__train *volatile running;
 /* The first signal ends the run after the current step, a second one ends the program. */
 static void on_signal(int sig)
 {
+    struct br__train *t = running; /* another thread may set it to NULL meanwhile */
     (void)sig;
-    if (running)
-        br__train_stop(running);
+    if (t)
+        br__train_stop(t);
 }
 
 static void catch_signals(struct br__train *t)
@@ -159,17 +165,49 @@ static void closing_line(const struct training *x, enum br__train_end end)
             br__human_bytes((uint64_t)x->view.plan.total_bytes, planned), x->log_path);
 }
 
+/* Whether all has been done: the last step, and the evaluations after it, which a run that was
+ * killed between them has yet to make. */
+static int is_finished(const struct training *x)
+{
+    const struct br__train_plan *p = &x->view.plan;
+    const struct br__run *run = &x->run;
+    int64_t evals = p->evals;
+
+    if (!br__train_is_finished(x->t))
+        return 0;
+    evals += p->samples[BR__VALID] && run->eval_interval && p->first % run->eval_interval == 0;
+    return !p->evals || br__train_log_evals(x->log_path, p->first) >= evals;
+}
+
+/* A run that is started again after its end: no plan, no file. */
+static int say_finished(struct training *x, struct br_err *err)
+{
+    const struct br__train_plan *p = &x->view.plan;
+    struct br__js j = {0};
+
+    if (!x->r.json && !x->r.quiet)
+        br__say(stdout,
+                "finished    '%s' is after iteration %" PRId64 ", and train_iters is %" PRId64
+                ": there is no step to do; train_iters=N with N above %" PRId64 " goes on",
+                p->resumed, p->first, p->last, p->first);
+    if (!x->r.json)
+        return BR_OK;
+    br__js_object(&j, NULL, 0);
+    br__js_str(&j, "end", end_words[BR__END_DONE]);
+    br__js_str(&j, "resumed", p->resumed);
+    br__js_i64(&j, "iteration", p->first);
+    br__js_i64(&j, "steps", 0);
+    br__report_json(&x->r, &j);
+    br__js_end(&j);
+    return br__js_print(&j, err);
+}
+
 /* ---- running --------------------------------------------------------------------------------- */
 
 static int open_log(struct training *x, struct br_err *err)
 {
-    struct br__cli *c = x->c;
     int rc = br__mkdirs(x->run.dir, err);
 
-    x->log_path = BR__FLAG(c, LOG_JSONL) ? BR__TEXT(c, LOG_JSONL)
-                                         : br__path_join(&c->arena, x->run.dir, "log.jsonl");
-    if (!x->log_path)
-        return br_fail(err, BR_E_NOMEM, "out of memory");
     x->log.peak = x->view.plan.peak_flops;
     return rc ? rc : br__train_log_open(&x->log, x->log_path, x->view.plan.first, err);
 }
@@ -222,6 +260,8 @@ static int train_go(struct training *x, struct br_err *err)
         return rc;
     x->view = (struct br__plan_view){.run = &x->run, .t = x->t};
     br__train_plan(x->t, &x->view.plan);
+    if (is_finished(x))
+        return say_finished(x, err);
     if (!x->r.json)
         rc = br__train_print_plan(c, &x->view, err);
     if (!rc && dry && x->r.json)

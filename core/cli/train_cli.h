@@ -73,6 +73,8 @@ void br__train_log_init(struct br__train_log *l, const struct br__run *run, int 
  * file for TensorBoard in <dir>/<name>/tb_logs. */
 int br__train_log_open(struct br__train_log *l, const char *path, int64_t first,
                        struct br_err *err) BR_MUST_CHECK;
+/* Evaluations after this iteration that the log at `path` has; 0 too if it cannot be read. */
+int64_t br__train_log_evals(const char *path, int64_t iteration);
 /* The error of a write, if one failed. */
 int br__train_log_close(struct br__train_log *l, struct br_err *err) BR_MUST_CHECK;
 

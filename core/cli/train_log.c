@@ -303,6 +303,28 @@ static int find_end(const char *path, int64_t first, uint64_t *end, struct br_er
     return rc;
 }
 
+int64_t br__train_log_evals(const char *path, int64_t iteration)
+{
+    struct br__file f;
+    int64_t n = 0;
+    int rc = br__exists(path) ? br__file_open(&f, path, NULL) : BR_E_NOTFOUND;
+
+    if (rc)
+        return 0;
+    for (uint64_t at = 0; at < f.size;) {
+        const char *line = (const char *)f.map + at, *eol = memchr(line, '\n', f.size - at);
+        br__json *j = NULL;
+        if (!eol || br__json_parse(&j, line, (size_t)(eol - line), NULL))
+            break;
+        n += br__json_get(j, "split") &&
+             br__json_num(br__json_get(j, "iteration"), -1) == (double)iteration;
+        br__json_free(j);
+        at = (uint64_t)(eol + 1 - (const char *)f.map);
+    }
+    br__file_close(&f);
+    return n;
+}
+
 int br__train_log_open(struct br__train_log *l, const char *path, int64_t first, struct br_err *err)
 {
     struct br__buf events = {0};

@@ -116,6 +116,8 @@ static void put_steps(struct br__buf *b, const struct br__run *run, const struct
 
     if (run->skip_train)
         br__buf_puts(b, "steps       none: skip_train\n");
+    else if (p->first >= p->last)
+        br__buf_printf(b, "steps       none: train_iters is %" PRId64 "\n", p->last);
     else
         br__buf_printf(b,
                        "steps       %" PRId64 " to %" PRId64 ", each %" PRId64
@@ -142,16 +144,16 @@ static void put_memory(struct br__buf *b, const struct br__train_plan *p)
     const struct {
         const char *what;
         double bytes;
-    } rows[] = {{"weights", p->weight_bytes},
-                {"gradients", p->gradient_bytes},
-                {"optimizer", p->optimizer_bytes},
-                {"activations", p->activation_bytes}};
+    } rows[] = {{"weights", p->weight_bytes},        {"gradients", p->gradient_bytes},
+                {"optimizer", p->optimizer_bytes},   {"activations", p->activation_bytes},
+                {"copy to be saved", p->copy_bytes}, {"program", p->program_bytes}};
     char text[32];
 
     br__buf_printf(b, "memory      %s:", br__human_bytes((uint64_t)p->total_bytes, text));
     for (size_t i = 0; i < BR_COUNTOF(rows); i++)
-        br__buf_printf(b, "%s %s %s", i ? "," : "", rows[i].what,
-                       br__human_bytes((uint64_t)rows[i].bytes, text));
+        if (rows[i].bytes > 0)
+            br__buf_printf(b, "%s %s %s", i ? "," : "", rows[i].what,
+                           br__human_bytes((uint64_t)rows[i].bytes, text));
     br__buf_puts(b, "\n");
 }
 
@@ -284,6 +286,8 @@ void br__train_plan_json(struct br__js *j, const struct br__plan_view *v)
     br__js_num(j, "gradient_bytes", p->gradient_bytes);
     br__js_num(j, "optimizer_bytes", p->optimizer_bytes);
     br__js_num(j, "activation_bytes", p->activation_bytes);
+    br__js_num(j, "copy_bytes", p->copy_bytes);
+    br__js_num(j, "program_bytes", p->program_bytes);
     br__js_num(j, "total_bytes", p->total_bytes);
     json_seconds(j, "step_seconds", p->step_seconds, p->step_seconds > 0);
     json_seconds(j, "evaluation_seconds", p->eval_seconds, p->step_seconds > 0 && p->evals);

@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* build.c - texts to token files: a batch of records is read, all threads tokenise it, and its
- * tokens are written in order. */
+/* build.c - texts to token files: while all threads tokenise a batch of records, one of them writes
+ * the tokens of the batch before, and one reads the batch that follows.  Tokens are written in the
+ * records' order. */
 #include "../text/text.h"
 #include "input.h"
 
@@ -23,14 +24,26 @@ struct task {
     double seconds;
 };
 
+/* Records that were read together: their text, then their tokens as well. */
+struct batch {
+    struct br__buf block;
+    size_t *ends; /* [n] of each record in `block` */
+    size_t n, cap;
+    int64_t first; /* number of the first record, from 1 */
+    struct task *tasks;
+    size_t n_tasks, cap_tasks;
+    int rc; /* of reading it, which is no error before the records in front of it are used */
+    struct br_err err;
+};
+
 struct build {
     const struct br__build_opts *o;
     const char *const *keys;
     size_t n_keys;
     struct br__indexed_out out[BR__MAX_KEYS];
     struct br__input input;
-    struct task *tasks;
-    size_t n_tasks, cap_tasks;
+    struct batch batch[3];             /* the three below, in turn */
+    struct batch *before, *now, *next; /* its tokens are written; tokenised; read */
     struct br__build_result *res;
     struct br__progress progress;
 };
@@ -134,8 +147,8 @@ static int is_blank(const char *s, size_t n)
 static int work_on(const struct build *b, struct task *t, struct desk *d, size_t record,
                    struct br_err *err)
 {
-    size_t at = record ? b->input.ends[record - 1] : 0, n = b->input.ends[record] - at;
-    const char *s = b->input.block.p + at;
+    size_t at = record ? b->now->ends[record - 1] : 0, n = b->now->ends[record] - at;
+    const char *s = b->now->block.p + at;
     if (b->input.kind == BR__INPUT_TEXT)
         return build_tokenise(b, t, 0, s, n, 0, err);
     if (is_blank(s, n))
@@ -146,20 +159,17 @@ static int work_on(const struct build *b, struct task *t, struct desk *d, size_t
     return rc;
 }
 
-static int run_task(void *arg, size_t i, int worker, struct br_err *err)
+static int run_task(struct build *b, struct task *t, struct br_err *err)
 {
-    struct build *b = arg;
-    struct task *t = &b->tasks[i];
     struct desk d = {.key = {0}};
     double began = cpu_now(); /* a system call, too slow for each record */
     int rc = BR_OK;
-    (void)worker;
     for (size_t r = t->from; r < t->end && !rc; r++) {
         rc = work_on(b, t, &d, r, err);
         if (!rc)
             continue;
         br_wrap(err, "%s, %s %" PRId64, b->input.file.path,
-                b->input.kind == BR__INPUT_PARQUET ? "row" : "line", b->input.first + (int64_t)r);
+                b->input.kind == BR__INPUT_PARQUET ? "row" : "line", b->now->first + (int64_t)r);
         if (rc != BR_E_FORMAT || !b->o->skip_bad)
             break;
         t->bad++;
@@ -169,25 +179,62 @@ static int run_task(void *arg, size_t i, int worker, struct br_err *err)
     clear_desk(&d);
     t->seconds += cpu_now() - began;
     br__progress_add(&b->progress,
-                     b->input.ends[t->end - 1] - (t->from ? b->input.ends[t->from - 1] : 0));
+                     b->now->ends[t->end - 1] - (t->from ? b->now->ends[t->from - 1] : 0));
     return rc;
 }
 
 /* ---- a batch --------------------------------------------------------------------------------- */
 
-static int cut_tasks(struct build *b)
+static int cut_tasks(struct batch *x, struct br_err *err)
 {
-    const struct br__input *f = &b->input;
-    b->n_tasks = 0;
-    for (size_t r = 0; r < f->n; b->n_tasks++) {
-        size_t from = r, begin = r ? f->ends[r - 1] : 0;
-        if (br__grow(&b->tasks, &b->cap_tasks, b->n_tasks, sizeof *b->tasks))
-            return BR_E_NOMEM;
-        while (r < f->n && (r == from || f->ends[r] - begin <= TASK_BYTES))
+    for (size_t r = 0; r < x->n; x->n_tasks++) {
+        size_t from = r, begin = r ? x->ends[r - 1] : 0;
+        if (br__grow(&x->tasks, &x->cap_tasks, x->n_tasks, sizeof *x->tasks))
+            return br__nomem(err, "building token files");
+        while (r < x->n && (r == from || x->ends[r] - begin <= TASK_BYTES))
             r++;
-        b->tasks[b->n_tasks] = (struct task){.from = from, .end = r};
+        x->tasks[x->n_tasks] = (struct task){.from = from, .end = r};
     }
     return BR_OK;
+}
+
+static void free_tokens(struct batch *x)
+{
+    for (size_t i = 0; i < x->n_tasks; i++)
+        for (size_t k = 0; k < BR__MAX_KEYS; k++) {
+            br_ids_free(&x->tasks[i].ids[k]);
+            br__free(x->tasks[i].lengths[k]);
+        }
+    x->n_tasks = 0;
+}
+
+static void free_batch(struct batch *x)
+{
+    free_tokens(x);
+    br__buf_free(&x->block);
+    br__free(x->ends);
+    br__free(x->tasks);
+}
+
+/* The input's room becomes the batch's, and the batch's the input's.  n is 0 at the end. */
+static void read_batch(struct build *b, struct batch *x)
+{
+    struct br__input *f = &b->input;
+    x->n = 0;
+    x->rc = br__input_next(f, &x->err);
+    if (x->rc)
+        return;
+    struct batch old = *x;
+    x->block = f->block;
+    x->ends = f->ends;
+    x->cap = f->cap;
+    x->n = f->n;
+    x->first = f->first;
+    f->block = old.block;
+    f->block.max = x->block.max;
+    f->ends = old.ends;
+    f->cap = old.cap;
+    x->rc = cut_tasks(x, &x->err);
 }
 
 static int write_task(struct build *b, const struct task *t, struct br_err *err)
@@ -213,14 +260,26 @@ static int write_task(struct build *b, const struct task *t, struct br_err *err)
     return rc;
 }
 
-static void free_tasks(struct build *b)
+static int write_batch(struct build *b, struct batch *x, struct br_err *err)
 {
-    for (size_t i = 0; i < b->n_tasks; i++)
-        for (size_t k = 0; k < b->n_keys; k++) {
-            br_ids_free(&b->tasks[i].ids[k]);
-            br__free(b->tasks[i].lengths[k]);
-        }
-    b->n_tasks = 0;
+    int rc = BR_OK;
+    for (size_t i = 0; i < x->n_tasks && !rc; i++)
+        rc = write_task(b, &x->tasks[i], err);
+    free_tokens(x);
+    return rc;
+}
+
+enum { WRITE, READ, N_OTHER_JOBS };
+static int run_job(void *arg, size_t i, int worker, struct br_err *err)
+{
+    struct build *b = arg;
+    (void)worker;
+    if (i == WRITE)
+        return write_batch(b, b->before, err);
+    if (i >= N_OTHER_JOBS)
+        return run_task(b, &b->now->tasks[i - N_OTHER_JOBS], err);
+    read_batch(b, b->next);
+    return BR_OK;
 }
 
 /* A text file ends: what was put is its one document. */
@@ -236,18 +295,33 @@ static int end_text(struct build *b, struct br_err *err)
     return rc ? rc : br__indexed_end_doc(&b->out[0], err);
 }
 
+/* At most three batches are in memory: the tokens of one, text and tokens of another, text. */
 static int read_input(struct build *b, const char *path, struct br_err *err)
 {
     int rc = br__input_open(&b->input, path, b->keys, b->n_keys, err);
-    while (!rc && !(rc = br__input_next(&b->input, err)) && b->input.n) {
-        rc = cut_tasks(b) ? br__nomem(err, "building token files")
-                          : br__pool_run(b->o->threads, b->n_tasks, run_task, b, err);
-        for (size_t i = 0; i < b->n_tasks && !rc; i++)
-            rc = write_task(b, &b->tasks[i], err);
-        free_tasks(b);
+    b->before = &b->batch[0];
+    b->now = &b->batch[1];
+    b->next = &b->batch[2];
+    if (!rc)
+        read_batch(b, b->now);
+    while (!rc && !b->now->rc && b->now->n) {
+        struct batch *spare = b->before;
+        rc = br__pool_run(b->o->threads, N_OTHER_JOBS + b->now->n_tasks, run_job, b, err);
+        b->before = b->now;
+        b->now = b->next;
+        b->next = spare;
+    }
+    if (!rc)
+        rc = write_batch(b, b->before, err);
+    if (!rc && b->now->rc) {
+        rc = b->now->rc;
+        if (err)
+            *err = b->now->err;
     }
     if (!rc && b->input.kind == BR__INPUT_TEXT)
         rc = end_text(b, err);
+    for (size_t i = 0; i < BR_COUNTOF(b->batch); i++)
+        free_tokens(&b->batch[i]);
     br__input_close(&b->input);
     return rc;
 }
@@ -332,7 +406,8 @@ int br__data_build(const struct br__build_opts *o, struct br__build_result *res,
         else
             rc = br__indexed_finish(&b.out[k], err);
     }
-    br__free(b.tasks);
+    for (size_t i = 0; i < BR_COUNTOF(b.batch); i++)
+        free_batch(&b.batch[i]);
     br__arena_free(&a);
     return rc;
 }

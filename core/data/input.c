@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* A batch has about this many bytes, and no line may be longer than the limit. */
-#define BATCH ((size_t)8 << 20)
+#define BATCH ((size_t)4 << 20)
 #define LINE_MAX_BYTES ((size_t)1 << 30)
 /* A text file goes to the tokenizer in pieces of about this size. */
 #define PIECE ((size_t)64 << 10)

@@ -2,7 +2,8 @@
 /* sft_chat.c - a conversation to tokens through the model's chat template; what the assistant says
  * is learnt, with the token that ends its turn.
  *
- * Turns are found in the tokens by the marks that templates put around them. */
+ * Turns are what the template's {% generation %} blocks say, or are found in the tokens by the
+ * marks that templates put around them. */
 #include "sft.h"
 
 #include <inttypes.h>
@@ -19,7 +20,7 @@ static int sft_chat_encode(const struct br__sft_rules *r, const char *s, size_t 
     return br_tokenizer_encode(r->o->tok, s, n, 0, out, err);
 }
 
-/* The first kind of mark whose beginning is one token. */
+/* The first kind of mark whose beginning is one token, if there is one. */
 int br__chat_markers(struct br__sft_rules *r, struct br_err *err)
 {
     for (size_t i = 0; i < BR_COUNTOF(marks); i++) {
@@ -37,9 +38,7 @@ int br__chat_markers(struct br__sft_rules *r, struct br_err *err)
                                  &r->turn_end_short, err);
         return rc;
     }
-    return br_fail(err, BR_E_UNSUPPORTED,
-                   "the tokenizer has neither <|im_start|> nor <|start_header_id|>, by which the "
-                   "assistant's turns are found");
+    return BR_OK;
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */
@@ -131,7 +130,7 @@ static int read_turns(struct conversation *c, const br__json *record, struct br_
 
 /* The record's tools, as an array or as the text of one; else those of the options. */
 static int sft_chat_render(const struct br__sft_rules *r, const br__json *record,
-                           const char *messages, struct br_ids *ids, struct br_err *err)
+                           const char *messages, struct br_chat_result *out, struct br_err *err)
 {
     const br__json *tools = br__json_get(record, "tools");
     struct br__buf printed = {0};
@@ -139,8 +138,6 @@ static int sft_chat_render(const struct br__sft_rules *r, const br__json *record
                                 .messages_json = messages,
                                 .tools_json = r->o->tools_json,
                                 .now = 1}; /* a template that prints a date: the same every day */
-    char *text = NULL;
-    size_t n = 0;
     int rc = BR_OK;
     if (br__json_kind(tools) == 's' && *br__json_str(tools, "")) {
         q.tools_json = br__json_str(tools, "");
@@ -149,10 +146,7 @@ static int sft_chat_render(const struct br__sft_rules *r, const br__json *record
         q.tools_json = printed.p;
     }
     rc = rc ? br_fail(err, rc, "out of memory for a conversation")
-            : br_chat_render(r->chat, &q, &text, &n, err);
-    if (!rc)
-        rc = sft_chat_encode(r, text, n, ids, err);
-    br_chat_free_text(text);
+            : br_chat_render_spans(r->chat, &q, out, err);
     br__buf_free(&printed);
     return rc;
 }
@@ -163,43 +157,49 @@ static int sft_chat_at(const struct br_ids *ids, size_t i, const struct br_ids *
            memcmp(ids->p + i, mark->p, mark->n * sizeof *mark->p) == 0;
 }
 
-/* Behind the end of the turn that goes on at i; 0: it does not end before another begins. */
-static size_t turn_end(const struct br__sft_rules *r, const struct br_ids *ids, size_t i)
+/* A turn in the tokens: its opening mark, what is said, and the mark that ends it, before `end`. */
+struct turn {
+    size_t open, from, mark, end;
+};
+
+/* The next turn from i on; end 0: it does not end before another begins.  0: there is none. */
+static int next_turn(const struct br__sft_rules *r, const struct br_ids *ids, size_t i,
+                     struct turn *t)
 {
-    for (; i < ids->n && !sft_chat_at(ids, i, &r->turn_start); i++) {
+    while (i < ids->n && !sft_chat_at(ids, i, &r->turn_start))
+        i++;
+    *t = (struct turn){.open = i, .from = i + r->turn_start.n};
+    if (i == ids->n)
+        return 0;
+    for (i = t->from; i < ids->n && !t->end && !sft_chat_at(ids, i, &r->turn_start); i++) {
+        t->mark = i;
         if (sft_chat_at(ids, i, &r->turn_end))
-            return i + r->turn_end.n;
-        if (sft_chat_at(ids, i, &r->turn_end_short))
-            return i + r->turn_end_short.n;
+            t->end = i + r->turn_end.n;
+        else if (sft_chat_at(ids, i, &r->turn_end_short))
+            t->end = i + r->turn_end_short.n;
     }
-    return 0;
+    return 1;
 }
 
 /* Every turn of the assistant must be found, and no other: a mark inside of a message would move
- * what is learnt. */
-static int learn_turns(const struct br__sft_rules *r, const struct conversation *c,
-                       struct br__example *e, struct br_err *err)
+ * what is learnt.  *last is the last one. */
+static int find_turns(const struct br__sft_rules *r, const struct conversation *c,
+                      struct br__example *e, struct turn *last, struct br_err *err)
 {
     int64_t found = 0;
-    memset(e->learn, r->o->loss == BR__LOSS_FULL, e->ids.n);
-    e->n_context = (int64_t)e->ids.n;
-    for (size_t i = 0; i < e->ids.n;) {
-        if (!sft_chat_at(&e->ids, i, &r->turn_start)) {
-            i++;
-            continue;
-        }
-        size_t from = i + r->turn_start.n, end = turn_end(r, &e->ids, from);
-        if (!end)
+    if (!r->turn_start.n)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "the tokenizer has neither <|im_start|> nor <|start_header_id|>, by which "
+                       "the assistant's turns are found, and the chat template has no {%% "
+                       "generation %%} block");
+    for (struct turn t = {0}; next_turn(r, &e->ids, t.end, &t);) {
+        found++;
+        if (!t.end)
             return br_fail(err, BR_E_FORMAT,
                            "turn %" PRId64 " of the assistant has no end in the rendered template",
-                           found + 1);
-        found++;
-        if (r->o->loss == BR__LOSS_ANSWER ||
-            (r->o->loss == BR__LOSS_LAST_TURN && found == c->n_assistant))
-            memset(e->learn + from, 1, end - from);
-        if (found == c->n_assistant && c->ends_with_assistant)
-            e->n_context = (int64_t)from;
-        i = end;
+                           found);
+        memset(e->learn + t.from, 1, t.end - t.from);
+        *last = t;
     }
     if (found != c->n_assistant)
         return br_fail(err, BR_E_FORMAT,
@@ -209,20 +209,64 @@ static int learn_turns(const struct br__sft_rules *r, const struct conversation 
     return BR_OK;
 }
 
+/* The template says what is learnt, and the marks that end turns are learnt besides, as Megatron
+ * Bridge does it. */
+static void take_mask(const struct br__sft_rules *r, const unsigned char *mask,
+                      struct br__example *e, struct turn *last)
+{
+    size_t n = e->ids.n;
+    memcpy(e->learn, mask, n);
+    while (n && !mask[n - 1])
+        n--;
+    last->end = n;
+    while (n && mask[n - 1])
+        n--;
+    last->open = last->from = n;
+    for (struct turn t = {0}; r->turn_start.n && next_turn(r, &e->ids, t.end, &t) && t.end;)
+        memset(e->learn + t.mark, 1, t.end - t.mark);
+}
+
+/* mask: of the template's {% generation %} blocks; NULL: it has none.  Of one without a token the
+ * marks decide, as in Megatron Bridge. */
+static int learn_turns(const struct br__sft_rules *r, const struct conversation *c,
+                       const unsigned char *mask, struct br__example *e, struct br_err *err)
+{
+    struct turn last = {.open = e->ids.n, .from = e->ids.n};
+    int rc = BR_OK;
+    memset(e->learn, 0, e->ids.n);
+    if (mask && memchr(mask, 1, e->ids.n))
+        take_mask(r, mask, e, &last);
+    else
+        rc = find_turns(r, c, e, &last, err);
+    e->n_context = (int64_t)(c->ends_with_assistant ? last.from : e->ids.n);
+    if (r->o->loss == BR__LOSS_LAST_TURN)
+        memset(e->learn, 0, last.open);
+    if (r->o->loss == BR__LOSS_FULL)
+        memset(e->learn, 1, e->ids.n);
+    return rc;
+}
+
 int br__chat_example(const struct br__sft_rules *r, const br__json *record, struct br__example *out,
                      struct br_err *err)
 {
     struct conversation c = {0};
+    struct br_chat_result text = {0};
+    unsigned char *mask = NULL;
     int rc = read_turns(&c, record, err);
     if (!rc)
-        rc = sft_chat_render(r, record, c.json.p, &out->ids, err);
+        rc = sft_chat_render(r, record, c.json.p, &text, err);
+    if (!rc)
+        rc = text.n_span ? br_chat_mask(&text, r->o->tok, &out->ids, &mask, err)
+                         : sft_chat_encode(r, text.text, text.n, &out->ids, err);
     if (!rc)
         rc = br__example_room(out, err);
     if (!rc)
-        rc = learn_turns(r, &c, out, err);
+        rc = learn_turns(r, &c, mask, out, err);
     for (size_t i = 0; i < out->ids.n && !rc; i++)
         for (size_t k = 0; k < r->skip.n; k++)
             out->learn[i] &= out->ids.p[i] != r->skip.p[k];
+    br_chat_free_mask(mask);
+    br_chat_free_result(&text);
     br__buf_free(&c.json);
     return rc;
 }

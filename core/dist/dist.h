@@ -192,12 +192,13 @@ int br__ranks_here(const struct br_topo *t, uint32_t *first, uint32_t *n,
 
 struct br__world;
 /* Start the ranks of topology t that are here: as threads but for the first, which is whoever calls
- * br__world_run.  The threads stay until br__world_close.  devices[t->world], of those that are
- * here, join the plane.  A plane of NULL is that of the processes; a single rank needs none.  All
+ * br__world_run.  The threads stay until br__world_close.  devices, one of each that is here, join
+ * the plane.  A plane of NULL is that of the processes; a single rank needs none.  All
  * processes open the same worlds in the same order. */
 int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
                    void *const *devices, struct br_err *err) BR_MUST_CHECK;
-void br__world_close(struct br__world *w); /* NULL is fine */
+void br__world_close(struct br__world *w);           /* NULL is fine */
+uint32_t br__world_first(const struct br__world *w); /* the lowest rank that is here */
 /* Of a rank that is not here it has no communicators. */
 const struct br__rank_info *br__world_rank(const struct br__world *w, uint32_t rank);
 /* Run fn once on every rank that is here and wait for them.  A rank that fails aborts the others'

@@ -130,7 +130,7 @@ static int join_world(void *arg, uint32_t rank, struct br_err *err)
     struct br_comm *all = br__procs_world();
     if (!m->plane)
         return all->ops->split(all, 0, rank, out, err);
-    return m->plane->join(m->devices[rank], m->id, rank, w->topo.world, out, err);
+    return m->plane->join(m->devices[rank - w->first], m->id, rank, w->topo.world, out, err);
 }
 
 /* One rank names the world; the ranks of this process share the name already. */
@@ -253,6 +253,11 @@ void br__world_close(struct br__world *w)
     pthread_mutex_destroy(&w->turn);
     br__free(w->ranks);
     br__free(w);
+}
+
+uint32_t br__world_first(const struct br__world *w)
+{
+    return w->first;
 }
 
 const struct br__rank_info *br__world_rank(const struct br__world *w, uint32_t rank)

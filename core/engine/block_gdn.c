@@ -83,11 +83,12 @@ br_val br_gated_delta_net(struct br_graph *g, br_val x, int layer)
     br_val o = gdn_recur(g, &d, q, k, v, decay, BR__OP(g, SIGMOID, NULL, beta));
     /* The output norm is stored plain on the Hugging Face side, and minus 1 where it is trained;
      * each rank's heads share it. */
-    br_val w = br__weight(g, "self_attention.out_norm.weight", 0, BR__SPLIT_NONE);
-    int minus_one = w && br__node_param(br__node(g, w))->parts[0].source->minus_one;
+    br_val w = br__weight(g, "self_attention.out_norm.weight", 0, BR__SPLIT_EACH);
+    const struct br__node *leaf = br__node(g, br__node(g, w)->base);
+    int minus_one = w && br__node_param(leaf)->parts[0].source->minus_one;
     const struct br_attr norm = {.i = {minus_one},
                                  .f = {br_cfg_f(g->build->cfg, BR_CFG_LAYERNORM_EPSILON)}};
-    o = BR__OP(g, RMSNORM, &norm, o, br__enter_tp(g, w));
+    o = BR__OP(g, RMSNORM, &norm, o, w);
     o = BR__OP(g, SWIGLU, NULL, BR__RESHAPE(g, z, d.t, d.value_heads, d.dv), o);
     o = BR__RESHAPE(g, o, d.t, d.value_heads * d.dv);
     return br__leave_tp(

@@ -25,12 +25,16 @@ static void head_loss(struct br_graph *g, struct br__head_loss *h, br_val x, br_
 {
     const struct br__build *b = g->build;
     int tied = !b->params->w->src->untied;
-    h->x = x;
+    uint32_t tp = br__tp(g);
+    h->x = x = br__enter_tp(g, x);
     h->labels = labels;
     h->w = br__weight(g, tied ? "embedding.word_embeddings.weight" : "output_layer.weight", 0,
                       BR__SPLIT_ROWS);
-    const struct br_attr attr = {.i = {b->precision, 0, b->losses->o->native_ce != 0}};
+    int64_t first = br__node(g, h->w)->shape[0] * br__tp_rank(g);
+    const struct br_attr attr = {.i = {b->precision, first, b->losses->o->native_ce != 0}};
     br_val stats = BR__OP(g, LM_HEAD_STATS, &attr, x, h->w, labels);
+    if (tp > 1)
+        stats = BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_TP, 1, tp, br__tp_rank(g)), stats);
     h->loss = BR__OP(g, LM_HEAD_LOSS, &attr, x, h->w, labels, stats);
 }
 
@@ -56,7 +60,7 @@ br_val br__head_pass(struct br_graph *g, struct br__head_loss *h, br_val sum)
 {
     const struct br_attr attr = br__node(g, h->loss)->attr;
     const int64_t tokens[1] = {br__node(g, h->x)->shape[0]};
-    if (!br__graph_has(g, BR_OP_LM_HEAD_PASS, h->x, h->w))
+    if (br__tp(g) > 1 || !br__graph_has(g, BR_OP_LM_HEAD_PASS, h->x, h->w))
         return sum;
     br_val loss = br__leaf(g, BR_OP_ZEROS, BR_F32, NULL, 1, tokens);
     const br_val in[] = {h->x, h->w, h->labels, h->weights, loss, sum};
@@ -67,7 +71,21 @@ br_val br__head_pass(struct br_graph *g, struct br__head_loss *h, br_val sum)
 
 /* ---- routed layers (Megatron-LM core/transformer/moe/moe_utils.py) --------------------------- */
 
-/* sum over experts of count * sum of probabilities, for rows [from, from + n). */
+/* A sum over the rows of this rank becomes that over all ranks which share them. */
+static br_val over_rows(struct br_graph *g, br_val x)
+{
+    return br__sequence_parallel(g)
+               ? BR__OP(g, ALL_REDUCE, BR__I(BR_GROUP_TP, 1, br__tp(g), br__tp_rank(g)), x)
+               : x;
+}
+
+/* How often each expert was chosen by all rows. */
+static br_val count_experts(struct br_graph *g, br_val idx)
+{
+    return over_rows(g, BR__OP(g, COUNT_COLS, BR__I(g->build->cfg->n_experts), idx));
+}
+
+/* sum over experts of count * sum of probabilities, of the rows that are given. */
 static br_val loss_load(struct br_graph *g, br_val counts, br_val probs)
 {
     int64_t e = br__node(g, counts)->shape[0];
@@ -75,17 +93,37 @@ static br_val loss_load(struct br_graph *g, br_val counts, br_val probs)
     return BR__OP(g, DOT_ROWS, NULL, BR__RESHAPE(g, sums, 1, e), BR__RESHAPE(g, counts, 1, e));
 }
 
-/* The sum of loss_load() over the sequences, which are all of one length. */
-static br_val load_by_sequence(struct br_graph *g, br_val probs, br_val idx)
+/* Rows of this rank that are of sequence s; all sequences are of one length. */
+static int64_t rows_of(const struct br_graph *g, br_val x, int64_t s, int64_t *from)
 {
     const struct br__build *b = g->build;
-    int64_t n = b->n_tokens / b->n_seqs;
-    br_val sum = 0;
-    for (int64_t s = 0; s < b->n_seqs; s++) {
-        br_val counts =
-            BR__OP(g, COUNT_COLS, BR__I(b->cfg->n_experts), br__slice(g, idx, 0, s * n, n));
-        br_val one = loss_load(g, counts, br__slice(g, probs, 0, s * n, n));
-        sum = s ? BR__OP(g, ADD, NULL, sum, one) : one;
+    int64_t n = b->n_tokens / b->n_seqs, rows = br__node(g, x)->shape[0];
+    int64_t first = br__sequence_parallel(g) ? rows * br__tp_rank(g) : 0;
+    *from = BR__MAX(s * n - first, 0);
+    return BR__MIN((s + 1) * n - first, rows) - *from;
+}
+
+/* The sum of loss_load() over the sequences.  Ranks that share rows count all sequences together,
+ * those of which they have nothing, too. */
+static br_val load_by_sequence(struct br_graph *g, br_val probs, br_val idx)
+{
+    const int64_t n_seqs = g->build->n_seqs, e[1] = {g->build->cfg->n_experts};
+    br_val *counts = br__arena_alloc(&g->arena, (size_t)n_seqs * sizeof *counts), all = 0, sum = 0;
+    if (!counts)
+        return br__graph_fail(g, BR_E_NOMEM, "out of memory for a graph");
+    for (int64_t s = 0, from, n; s < n_seqs; s++) {
+        n = rows_of(g, idx, s, &from);
+        counts[s] = n > 0 ? count_experts(g, br__slice(g, idx, 0, from, n))
+                          : over_rows(g, br__leaf(g, BR_OP_ZEROS, BR_F32, NULL, 1, e));
+        all = all ? BR__OP(g, ADD, NULL, all, counts[s]) : counts[s];
+    }
+    for (int64_t s = 0, from, n; s < n_seqs; s++) {
+        if ((n = rows_of(g, idx, s, &from)) <= 0)
+            continue;
+        if (br__sequence_parallel(g))
+            counts[s] = BR__OP(g, AFTER, NULL, counts[s], all);
+        br_val one = loss_load(g, counts[s], br__slice(g, probs, 0, from, n));
+        sum = sum ? BR__OP(g, ADD, NULL, sum, one) : one;
     }
     return sum;
 }
@@ -109,6 +147,7 @@ void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
         if (!l->z_weight)
             l->z_weight = float_input(g, "z_weight", 2, 1);
         m->z = z_loss(g, logits);
+        m->all_z = over_rows(g, m->z);
     }
     if (l->o->aux_kind == BR__AUX_NONE || l->o->aux_coeff == 0)
         return;
@@ -116,12 +155,13 @@ void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
         l->aux_weight = float_input(g, "aux_weight", 2, 1);
     if (l->o->aux_kind == BR__AUX_SEQ) {
         m->aux = load_by_sequence(g, probs, idx);
-        return;
+    } else {
+        br_val counts = m->counts = count_experts(g, idx);
+        if (l->o->aux_kind == BR__AUX_GLOBAL) {
+            m->past = float_input(g, "past_counts", 1, e);
+            counts = BR__OP(g, ADD, NULL, counts, m->past);
+        }
+        m->aux = loss_load(g, counts, probs);
     }
-    br_val counts = m->counts = BR__OP(g, COUNT_COLS, BR__I(e), idx);
-    if (l->o->aux_kind == BR__AUX_GLOBAL) {
-        m->past = float_input(g, "past_counts", 1, e);
-        counts = BR__OP(g, ADD, NULL, counts, m->past);
-    }
-    m->aux = loss_load(g, counts, probs);
+    m->all_aux = over_rows(g, m->aux);
 }

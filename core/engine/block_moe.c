@@ -21,6 +21,10 @@ static struct world world_of(const struct br_graph *g)
                       .ep_rank = br_topo_coord(&p->topo, p->rank, BR_AXIS_EP),
                       .etp = p->topo.size[BR_AXIS_ETP],
                       .etp_rank = br_topo_coord(&p->topo, p->rank, BR_AXIS_ETP)};
+    if (br__sequence_parallel(g)) { /* its rows are a share already */
+        w.tp = 1;
+        w.tp_rank = 0;
+    }
     w.size = w.ep * w.etp;
     w.rank = w.ep_rank * w.etp + w.etp_rank;
     return w;
@@ -160,9 +164,9 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
     if (g->build->cfg->n_experts % w.ep)
         return br__graph_fail(g, BR_E_USAGE, "%lld experts cannot be shared by ep %u",
                               (long long)g->build->cfg->n_experts, w.ep);
-    if (g->build->n_tokens % w.tp)
+    if (g->build->n_tokens % br__tp(g))
         return br__graph_fail(g, BR_E_USAGE, "%lld tokens cannot be shared by tp %u",
-                              (long long)g->build->n_tokens, w.tp);
+                              (long long)g->build->n_tokens, br__tp(g));
     br_val from = br__module_starts(g, BR__RECOMPUTE_MOE);
     moe_route(g, x, &idx, &p);
     br_val y = local_experts(g, &w, moe_gather(g, &w, own_rows(g, &w, x)),

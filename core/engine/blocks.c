@@ -35,15 +35,40 @@ uint32_t br__tp_rank(const struct br_graph *g)
     return br_topo_coord(&g->build->info->topo, g->build->info->rank, BR_AXIS_TP);
 }
 
+int br__sequence_parallel(const struct br_graph *g)
+{
+    const struct br__losses *l = g->build->losses;
+    return l && l->o->sequence_parallel && br__tp(g) > 1;
+}
+
 br_val br__enter_tp(struct br_graph *g, br_val x)
 {
-    return br__tp(g) == 1 ? x : BR__OP(g, BRANCH, BR__I(BR_GROUP_TP), x);
+    if (br__tp(g) == 1)
+        return x;
+    if (br__sequence_parallel(g))
+        return BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_TP, 0, br__tp(g), br__tp_rank(g)), x);
+    return BR__OP(g, BRANCH, BR__I(BR_GROUP_TP), x);
 }
 br_val br__leave_tp(struct br_graph *g, br_val x)
 {
-    return br__tp(g) == 1
-               ? x
-               : BR__OP(g, ALL_REDUCE, BR__I(BR_GROUP_TP, 1, br__tp(g), br__tp_rank(g)), x);
+    if (br__tp(g) == 1)
+        return x;
+    if (br__sequence_parallel(g))
+        return BR__OP(g, REDUCE_SCATTER, BR__I(BR_GROUP_TP, 0, br__tp(g), br__tp_rank(g)), x);
+    return BR__OP(g, ALL_REDUCE, BR__I(BR_GROUP_TP, 1, br__tp(g), br__tp_rank(g)), x);
+}
+
+/* A weight of which each rank computes a part of the gradient: training adds the parts up once a
+ * step, other gradients are whole. */
+static br_val each_rank(struct br_graph *g, br_val w)
+{
+    return br__tp(g) == 1 || g->build->losses ? w : BR__OP(g, BRANCH, BR__I(BR_GROUP_TP), w);
+}
+
+/* How a weight is shared whose ranks all hold it whole: each sees rows of its own or not. */
+static enum br__split split_of(const struct br_graph *g, enum br__split split)
+{
+    return split == BR__SPLIT_NONE && br__sequence_parallel(g) ? BR__SPLIT_EACH : split;
 }
 
 struct br_attr br__exact(const struct br_graph *g)
@@ -68,7 +93,7 @@ static const struct br__param *block_find(struct br_graph *g, const char *name, 
     char full[128];
     snprintf(full, sizeof full, "%s%s", b->prefix, name);
     const struct br__param_want want = {
-        .mcore = full, .item = item, .sharing = {split, br__tp_rank(g), br__tp(g)}};
+        .mcore = full, .item = item, .sharing = {split_of(g, split), br__tp_rank(g), br__tp(g)}};
     if (g->err.code || br__param_get(b->params, &want, &p, &g->err))
         return NULL;
     br_val leaf = leaf_of(g, p);
@@ -103,20 +128,21 @@ br_val br__plain_leaf(struct br_graph *g, const struct br__param *p)
 br_val br__weight(struct br_graph *g, const char *name, int item, enum br__split split)
 {
     const struct br__param *p = block_find(g, name, item, split);
-    return p ? br__plain_leaf(g, p) : 0;
+    br_val w = p ? br__plain_leaf(g, p) : 0;
+    return w && split == BR__SPLIT_EACH ? each_rank(g, w) : w;
 }
 
 /* A tensor of the pair as this rank needs it.  A whole tensor beside a sharded weight is multiplied
- * with this rank's share only, so its gradient is a partial sum: hence the branch. */
+ * with this rank's share only, so its gradient is a partial sum. */
 static br_val adapter_tensor(struct br_graph *g, const struct br__adapter_pair *pair, int which,
                              enum br__split split)
 {
     const struct br__param *p = NULL;
-    const struct br__sharing weight = {split, br__tp_rank(g), br__tp(g)};
+    const struct br__sharing weight = {split_of(g, split), br__tp_rank(g), br__tp(g)};
     if (g->err.code || br__param_adapter(g->build->params, pair, which, &weight, &p, &g->err))
         return 0;
     br_val v = leaf_of(g, p);
-    return p->split == (int)split ? v : br__enter_tp(g, v);
+    return p->split == BR__SPLIT_EACH ? each_rank(g, v) : v;
 }
 
 /* 1 / |w + s b a| row by row.  Of rows whose columns are shared out, the ranks' squares add up. */
@@ -352,15 +378,13 @@ br_val br_rmsnorm(struct br_graph *g, br_val x, const char *weight)
 
 /* ---- softmax attention ----------------------------------------------------------------------- */
 
-/* x[T, heads*d] -> [T, heads, d], normed per head where the model does so, rotated.  Each rank
- * holds the whole norm weight and applies it to its own heads, so its gradient is a partial sum:
- * hence the branch. */
+/* x[T, heads*d] -> [T, heads, d], normed per head where the model does so, rotated. */
 static br_val block_prepare(struct br_graph *g, br_val x, const char *norm)
 {
     struct br__build *b = g->build;
     struct br_attr attr;
     if (br_cfg_i(b->cfg, BR_CFG_QK_LAYERNORM)) {
-        br_val w = br__enter_tp(g, br__weight(g, norm, 0, BR__SPLIT_NONE));
+        br_val w = br__weight(g, norm, 0, BR__SPLIT_EACH);
         x = BR__OP(g, RMSNORM, norm_attr(g, &attr), x, w);
     }
     return BR__OP(g, ROPE, BR__IF(0, b->rope_scale), x, b->positions, b->inv_freq);

@@ -18,7 +18,8 @@ enum br__build_flags {
 struct br__moe_losses { /* of one routed layer */
     br_val past;        /* input [E]: counts of the step's earlier micro batches; 0: not needed */
     br_val counts;      /* [E] of this one */
-    br_val aux, z;      /* [1, 1]; 0: no such loss */
+    br_val aux, z;      /* [1, 1], of this rank's rows; 0: no such loss */
+    br_val all_aux, all_z; /* of all rows */
 };
 struct br__head_loss {    /* of an output layer; 0: none */
     br_val x, w, labels;  /* [T, hidden], [V, hidden], i32[T] */
@@ -125,6 +126,8 @@ br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, c
                           int item, enum br__split split);
 /* Products that are exact in inference; where training has bfloat16 values, as any other. */
 struct br_attr br__exact(const struct br_graph *g);
+/* Whether each tensor-parallel rank has its own T / tp rows outside of the work that they share. */
+int br__sequence_parallel(const struct br_graph *g);
 /* x enters work that the tensor-parallel ranks share; and a partial sum leaves it. */
 br_val br__enter_tp(struct br_graph *g, br_val x);
 br_val br__leave_tp(struct br_graph *g, br_val x);

@@ -43,7 +43,7 @@ int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost
 {
     memset(out, 0, sizeof *out);
     out->private_bytes = s->m->weights->owned_bytes;
-    for (uint32_t i = 0; i < s->m->topo.world; i++) {
+    for (uint32_t i = 0; i < s->m->n_ranks; i++) {
         struct br__rank_session *r = &s->ranks[i];
         const struct br__build b = br__batch_shape(s, 1, 1);
         struct br__compiled *q;

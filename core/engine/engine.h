@@ -41,14 +41,26 @@ struct br__llm_opts {
     struct br__weights_opts weights;
     const char *device; /* NULL = auto */
     int precision;      /* BR_F32 or BR_BF16; BR_NONE = BR_F32 for a float32 model, else BR_BF16 */
-    uint32_t tp, pp, ep, etp; /* 0 = 1 */
-    int threads;              /* of all ranks together; 0 = one per CPU */
+    uint32_t tp, cp, pp, ep, etp; /* 0 = 1; etp 0 = tp */
+    uint32_t dp;                  /* 0 = the smallest that fits */
+    int threads;                  /* of this process' ranks together; 0 = one per CPU */
 };
 struct br__llm;
 /* Opens the model and checks that it can run; reads no weights yet. */
 int br__llm_open(struct br__llm **out, const struct br__llm_opts *o,
                  struct br_err *err) BR_MUST_CHECK;
 void br__llm_close(struct br__llm *m);
+
+/* ---- ranks of this process ------------------------------------------------------------------- */
+
+/* How many of the model's ranks this process has: all of them, each a thread. */
+uint32_t br__llm_n_ranks(const struct br__llm *m);
+/* Where rank i of these is among all, and the communicators of its groups, which are used on its
+ * thread alone. */
+const struct br__rank_info *br__llm_rank(const struct br__llm *m, uint32_t i);
+/* Run fn once for each of them, on its thread, and wait for all; errors as br__world_run. */
+int br__llm_run(struct br__llm *m, int (*fn)(void *arg, uint32_t i, struct br_err *err), void *arg,
+                struct br_err *err) BR_MUST_CHECK;
 
 /* ---- forward: tokens in, logits out ---------------------------------------------------------- */
 
@@ -83,6 +95,11 @@ void br__llm_stop_by(struct br__llm_session *s, int (*wish)(void *ud), void *ud)
 const struct br_config *br__llm_config(const struct br__llm *m);
 const struct br_topo *br__llm_topo(const struct br__llm *m);
 const char *br__llm_device(const struct br__llm *m); /* "cpu" */
+/* Rows [row, row + n) of a matrix, of which memory has some columns: they begin at element `at`. */
+struct br__rows {
+    int64_t row, n;
+    size_t at;
+};
 /* One stored tensor as a matrix: everything but its last axis is rows (conv1d.weight [C, 1, K] is
  * C rows of K).  A vector is one row. */
 struct br__source {
@@ -95,6 +112,11 @@ struct br__source {
     uint32_t index; /* in weights->sources and in its model's tensors; those of an adapter follow */
     int minus_one;  /* data is the values minus 1: those of a trained weight that Megatron has so */
     int is_trained; /* data is in a store, in the dtype that kernels are to read */
+    /* Of a trained one, what this rank has of it: held[n_held] rows, columns [held_col, held_col +
+     * held_cols) of each; of a vector, elements.  NULL: data is the whole. */
+    const struct br__rows *held;
+    size_t n_held;
+    int64_t held_col, held_cols;
 };
 struct br__adapter; /* below */
 struct br__weights {
@@ -235,7 +257,8 @@ struct br__train_opts {
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
-    int recompute; /* enum br__recompute_kind */
+    int sequence_parallel;      /* with tp > 1: ranks share the rows between the layers' products */
+    int recompute;              /* enum br__recompute_kind */
     int64_t recompute_layers;   /* uniform: of a segment; block: how many are made again */
     unsigned recompute_modules; /* selective: enum br__recompute_module */
     int aux_kind;               /* enum br__aux_kind */
@@ -247,30 +270,39 @@ struct br__train_opts {
  * model computes while it is open, it computes with these.  Open it before any session of the
  * model, close it before the model. */
 struct br__trainer;
-/* BR_E_UNSUPPORTED: several ranks, a kind of loss that is not there yet. */
+/* BR_E_UNSUPPORTED: a way to share the model that is not there yet. */
 int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct br__train_opts *o,
                      struct br_err *err) BR_MUST_CHECK;
 void br__trainer_close(struct br__trainer *t); /* NULL is fine */
 
-/* One trained tensor in host memory, owned by the trainer; `main` may be written between
- * steps, see br__trainer_updated. */
+/* One trained tensor, or the part of it that a rank has, in host memory, owned by the trainer;
+ * `main` may be written between steps, see br__trainer_updated. */
 struct br__trained {
-    const char *name;     /* Hugging Face name, and shape */
+    const char *name;     /* Hugging Face name, and shape of the whole */
     const char *megatron; /* key of the Megatron tensor that it is, or is a part of */
     int ndim;
     int64_t shape[BR_MAX_DIMS];
-    size_t n;      /* elements */
+    size_t n; /* elements here: all of one rank */
+    /* Which they are, of the tensor as a matrix of shape[ndim - 1] columns (a vector is one
+     * column): rows[n_rows], ascending, and of each columns [col, col + n_cols). */
+    const struct br__rows *rows;
+    size_t n_rows;
+    int64_t col, n_cols;
     int minus_one; /* `main` is the Hugging Face tensor minus 1, as Megatron has it */
+    int expert;    /* of routed experts: of the expert grid */
+    int shared;    /* all tensor-parallel ranks have the same, and the same gradient: counts once */
     float *main;   /* float32 main weights */
     uint16_t
         *bf16; /* the model's copy where the values have 16 bits: bfloat16, or float16; else NULL */
     float *grad; /* the sum of the gradients since br__trainer_zero, see br__trainer_gradients */
 };
-/* All of them, in the order of the model's files; the list lives as long as the trainer. */
-const struct br__trained *br__trainer_list(const struct br__trainer *t, size_t *n);
-/* A device whose memory is the host's, for the optimizer: the one that computes if it is one; its
- * thread is the caller's between calls of the trainer. */
-struct br__device *br__trainer_device(struct br__trainer *t);
+/* Those of rank i of this process, in the order of the model's files; the list lives as long as the
+ * trainer.  Ranks that differ only in their data-parallel (or context-parallel) index have equal
+ * lists; of experts, those of one expert-data-parallel group have equal tensors. */
+const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t i, size_t *n);
+/* A device of rank i whose memory is the host's, for the optimizer: the one that computes if it is
+ * one; its thread is the caller's between calls of the trainer. */
+struct br__device *br__trainer_device(struct br__trainer *t, uint32_t i);
 /* A step begins: gradients and the running counts of routed tokens become 0. */
 int br__trainer_zero(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
 /* The main weights have changed (a step has ended, a checkpoint was read): what the model computes
@@ -308,17 +340,20 @@ struct br__trainer_memory {
     uint64_t gradients;   /* of them */
     uint64_t activations; /* of a micro batch: values of the graph, scratch, inputs */
 };
-/* What micro batches of at most this shape take, forward and backward; nothing is run.  n_tokens 0:
+/* What micro batches of at most this shape take, forward and backward, of all ranks of this process
+ * together; nothing is run.  n_tokens 0:
  * what is held now.  With weights that are not read this and the list are all that a trainer has.
  */
 int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
                        struct br__trainer_memory *out, struct br_err *err) BR_MUST_CHECK;
-/* Forward and, if `backward`, backward pass: gradients are added to those of the list, on a device
- * that is not the host by br__trainer_gradients.
+/* Forward and, if `backward`, backward pass of one micro batch on each rank of this process: rank i
+ * is given mb[i] and fills out[i].  Ranks of one data-parallel index are given the same one.
+ * Gradients are added to those of the lists, see br__trainer_gradients.
  * BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not fit. */
 int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct br__micro_out *out, struct br_err *err) BR_MUST_CHECK;
-/* After the last micro batch of a step: the list has the gradients of all. */
+/* After the last micro batch of a step: the lists have the gradients of all.  What is left to do is
+ * their sum over data-parallel ranks: over DP_CP, of experts over EDP. */
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
 
 #endif

@@ -37,13 +37,13 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
     if (s) {
         *s = (struct br__llm_session){.m = m, .slots = slots, .capacity = capacity};
         s->length = br__calloc((size_t)slots + 1, sizeof *s->length);
-        s->ranks = br__calloc(m->topo.world, sizeof *s->ranks);
+        s->ranks = br__calloc(m->n_ranks, sizeof *s->ranks);
     }
     if (!s || !s->length || !s->ranks) {
         br__llm_session_close(s);
         return br__nomem(err, "for the model's sequences");
     }
-    for (uint32_t i = 0; i < m->topo.world; i++)
+    for (uint32_t i = 0; i < m->n_ranks; i++)
         s->ranks[i] = (struct br__rank_session){.s = s, .rank = &m->ranks[i]};
     *out = s;
     return 0;
@@ -64,7 +64,7 @@ void br__llm_session_close(struct br__llm_session *s)
 {
     if (!s)
         return;
-    for (uint32_t i = s->m->first; s->ranks && i < s->m->first + s->m->n_here; i++)
+    for (uint32_t i = 0; s->ranks && i < s->m->n_ranks; i++)
         close_rank(&s->ranks[i]);
     br__free(s->ranks);
     br__free(s->length);
@@ -248,7 +248,7 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
     const struct batch *in = arg;
     struct br__compiled *q;
     const struct br__build b = br__batch_shape(in->s, in->n_tokens, (int64_t)in->n_inputs);
-    int rc = br__compiled_get(&in->s->ranks[r->info->rank], &b, &q, err);
+    int rc = br__compiled_get(&in->s->ranks[r->index], &b, &q, err);
     if (rc)
         return rc;
     fill_inputs(q, in);
@@ -314,7 +314,7 @@ int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inp
                     float *logits, struct br_err *err)
 {
     int rc = check_inputs(s, inputs, n, err);
-    const uint32_t wanted = s->m->ranks[s->m->first].dev.backend.tokens_at_once;
+    const uint32_t wanted = s->m->ranks[0].dev.backend.tokens_at_once;
     const int64_t at_once = wanted ? wanted : PREFILL_TOKENS;
     size_t vocab = (size_t)br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
     struct br__forward_seq *last = br__calloc(n, sizeof *last);

@@ -26,6 +26,7 @@ struct br__cache {
 /* A rank of a model: where it is, its device, its share of the weights. */
 struct br__rank {
     struct br__llm *m;
+    uint32_t index; /* in m->ranks */
     const struct br__rank_info *info;
     struct br__device dev;
     struct br__params *params;
@@ -35,8 +36,8 @@ struct br__llm {
     struct br__weights *weights;
     struct br_topo topo;
     struct br__world *world;
-    struct br__rank *ranks; /* [topo.world], of which [first, first + n_here) are of this process */
-    uint32_t first, n_here;
+    struct br__rank *ranks; /* [n_ranks] those of this process */
+    uint32_t n_ranks;
     uint32_t precision;
 };
 
@@ -55,12 +56,12 @@ struct br__llm_session {
     struct br__llm *m;
     int64_t slots, capacity;        /* one more slot exists where batches must be padded */
     int64_t *length;                /* [slots + 1] tokens in each */
-    struct br__rank_session *ranks; /* [topo.world] */
+    struct br__rank_session *ranks; /* [m->n_ranks] */
     int (*stop)(void *ud);          /* see br__llm_stop_by */
     void *stop_ud;
 };
 
-/* Run fn on every rank (br__world_run). */
+/* Run fn on every rank of this process (br__world_run). */
 int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, struct br_err *err),
                   void *arg, struct br_err *err) BR_MUST_CHECK;
 /* The kept graph of that shape, planned and with its caches, made if it is new. */

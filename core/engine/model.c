@@ -13,10 +13,14 @@ struct rank_run {
     void *arg;
 };
 
+/* rank: of the world. */
 static int run_rank(void *arg, uint32_t rank, struct br_err *err)
 {
     const struct rank_run *run = arg;
-    return run->fn(&run->m->ranks[rank], run->arg, err);
+    uint32_t i = 0;
+    while (run->m->ranks[i].info->rank != rank)
+        i++;
+    return run->fn(&run->m->ranks[i], run->arg, err);
 }
 
 int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, struct br_err *err),
@@ -26,50 +30,77 @@ int br__ranks_run(struct br__llm *m, int (*fn)(struct br__rank *r, void *arg, st
     return br__world_run(m->world, run_rank, &run, err);
 }
 
-static int open_rank(struct br__llm *m, uint32_t rank, const char *device, uint32_t threads,
+uint32_t br__llm_n_ranks(const struct br__llm *m)
+{
+    return m->n_ranks;
+}
+
+const struct br__rank_info *br__llm_rank(const struct br__llm *m, uint32_t i)
+{
+    return m->ranks[i].info;
+}
+
+struct index_run {
+    int (*fn)(void *arg, uint32_t i, struct br_err *err);
+    void *arg;
+};
+
+static int run_index(struct br__rank *r, void *arg, struct br_err *err)
+{
+    const struct index_run *run = arg;
+    return run->fn(run->arg, r->index, err);
+}
+
+int br__llm_run(struct br__llm *m, int (*fn)(void *arg, uint32_t i, struct br_err *err), void *arg,
+                struct br_err *err)
+{
+    return br__ranks_run(m, run_index, &(struct index_run){fn, arg}, err);
+}
+
+static int open_rank(struct br__llm *m, uint32_t i, const char *device, uint32_t threads,
                      struct br_err *err)
 {
     const struct br__registry *reg = m->weights->src->registry;
     const struct br__dirs dirs = {reg->dirs, reg->n_dirs};
-    struct br__rank *r = &m->ranks[rank];
+    struct br__rank *r = &m->ranks[i];
     r->m = m;
-    uint32_t number = m->n_here < m->topo.world ? br__procs_local() : rank;
-    int rc = br__device_open(&r->dev, device, &dirs, number, threads, err);
+    r->index = i;
+    int rc = br__device_open(&r->dev, device, &dirs, i + br__procs_local(), threads, err);
     return rc ? rc : br__params_open(&r->params, m->weights, br__device_is_host(&r->dev), err);
 }
 
 /* Over processes the plane of host memory is that of the processes. */
 static int open_world(struct br__llm *m, struct br_err *err)
 {
-    const struct br__device *d = &m->ranks[m->first].dev;
-    const struct br_backend *b = &d->backend;
-    int by_procs = m->n_here < m->topo.world && br__device_is_host(d);
-    void **devices = br__calloc(m->topo.world, sizeof *devices);
+    const struct br_backend *b = &m->ranks[0].dev.backend;
+    int by_procs = br__procs_size() > 1 && br__device_is_host(&m->ranks[0].dev);
+    void **devices = br__calloc(m->n_ranks, sizeof *devices);
     if (!devices)
         return br__nomem(err, "for the model");
-    for (uint32_t i = m->first; i < m->first + m->n_here; i++)
+    for (uint32_t i = 0; i < m->n_ranks; i++)
         devices[i] = m->ranks[i].dev.device;
     int rc = m->topo.world > 1 && !b->plane
                  ? br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name)
                  : br__world_open(&m->world, &m->topo, by_procs ? NULL : b->plane, devices, err);
-    for (uint32_t i = 0; i < m->topo.world && !rc; i++)
-        m->ranks[i].info = br__world_rank(m->world, i);
+    for (uint32_t i = 0; i < m->n_ranks && !rc; i++)
+        m->ranks[i].info = br__world_rank(m->world, br__world_first(m->world) + i);
     br__free(devices);
     return rc;
 }
 
 static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
 {
-    uint32_t n = m->topo.world;
-    int rc = br__ranks_here(&m->topo, &m->first, &m->n_here, err);
+    uint32_t first, n;
+    int rc = br__ranks_here(&m->topo, &first, &n, err);
     if (rc)
         return rc;
     uint32_t each =
-        o->threads > 0 ? (uint32_t)o->threads / n : (uint32_t)br__cpu_count() / m->n_here;
+        o->threads > 0 ? (uint32_t)o->threads / m->topo.world : (uint32_t)br__cpu_count() / n;
     m->ranks = br__calloc(n, sizeof *m->ranks);
     if (!m->ranks)
         return br__nomem(err, "for the model");
-    for (uint32_t i = m->first; i < m->first + m->n_here && !rc; i++)
+    m->n_ranks = n;
+    for (uint32_t i = 0; i < n && !rc; i++)
         rc = open_rank(m, i, o->device, BR__MAX(each, 1), err);
     return rc ? rc : open_world(m, err);
 }
@@ -101,6 +132,16 @@ static int add_lora(struct br__weights *w, const struct br__lora_opts *o, struct
     return rc;
 }
 
+/* Ranks of that many data-parallel ones; 0: as few as there can be. */
+static uint32_t world_of(const struct br__llm_opts *o)
+{
+    const uint32_t sizes[] = {o->tp, o->cp, o->pp};
+    uint64_t n = o->dp;
+    for (size_t i = 0; i < BR_COUNTOF(sizes); i++)
+        n = BR__MIN(n * BR__MAX(sizes[i], 1), UINT32_MAX);
+    return (uint32_t)n;
+}
+
 static int open_model(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
 {
     int rc = br__weights_open(&m->weights, &o->weights, err);
@@ -110,7 +151,7 @@ static int open_model(struct br__llm *m, const struct br__llm_opts *o, struct br
         return rc;
     const struct br_config *cfg = m->weights->cfg;
     m->precision = o->precision ? (uint32_t)o->precision : cfg->dtype == BR_F32 ? BR_F32 : BR_BF16;
-    rc = br_topo_make(&m->topo, o->tp, 1, o->pp, o->ep, o->etp, 0, err);
+    rc = br_topo_make(&m->topo, o->tp, o->cp, o->pp, o->ep, o->etp, world_of(o), err);
     if (!rc && m->topo.world > MAX_RANKS)
         rc = br_fail(err, BR_E_USAGE, "the parallel sizes ask for %u ranks, expected 1 to %d",
                      m->topo.world, MAX_RANKS);
@@ -142,7 +183,7 @@ void br__llm_close(struct br__llm *m)
     if (!m)
         return;
     br__world_close(m->world);
-    for (uint32_t i = m->first; m->ranks && i < m->first + m->n_here; i++) {
+    for (uint32_t i = 0; m->ranks && i < m->n_ranks; i++) {
         br__pass_drop(&m->ranks[i]);
         br__params_close(m->ranks[i].params);
         br__device_close(&m->ranks[i].dev);
@@ -166,7 +207,7 @@ const struct br_topo *br__llm_topo(const struct br__llm *m)
 }
 const char *br__llm_device(const struct br__llm *m)
 {
-    return m->ranks[m->first].dev.backend.name;
+    return m->ranks[0].dev.backend.name;
 }
 
 /* ---- health ---------------------------------------------------------------------------------- */

@@ -34,6 +34,12 @@ void br__params_close(struct br__params *p)
     br__free(p);
 }
 
+/* The source as this rank has it. */
+static struct br__source *own_source(const struct br__params *p, struct br__source *s)
+{
+    return p->trained && p->trained[s->index] ? p->trained[s->index] : s;
+}
+
 /* Memory that lives as long as p. */
 static void *param_own(struct br__params *p, size_t n)
 {
@@ -101,6 +107,12 @@ static int is_vector(const struct br__source *s)
     return s->ndim != 2;
 }
 
+static struct br__source *source_named(const struct br__params *p, const char *name)
+{
+    struct br__source *s = br__weights_find(p->w, name);
+    return s ? own_source(p, s) : NULL;
+}
+
 /* Source of what is wanted (of one expert, or -1). */
 static int find_source(struct br__params *p, const struct br__param_want *want, int64_t expert,
                        struct found *f, struct br_err *err)
@@ -119,7 +131,7 @@ static int find_source(struct br__params *p, const struct br__param_want *want, 
     const char *name = br__pattern_name(&p->arena, &pattern, layer, expert, item);
     if (!name)
         return br__nomem(err, "for parameters");
-    *f = (struct found){.source = br__weights_find(p->w, name), .flags = map->flags};
+    *f = (struct found){.source = source_named(p, name), .flags = map->flags};
     if (f->source) {
         f->rows = f->source->rows;
     } else if (map->hf_fused && expert >= 0) {
@@ -127,7 +139,7 @@ static int find_source(struct br__params *p, const struct br__param_want *want, 
         if ((rc = br__pattern_parse(map->hf_fused, &pattern, err)))
             return rc;
         const char *fused = br__pattern_name(&p->arena, &pattern, layer, -1, 0);
-        f->source = fused ? br__weights_find(p->w, fused) : NULL;
+        f->source = fused ? source_named(p, fused) : NULL;
         if (f->source && f->source->rows % (n_experts * n_list) == 0) {
             f->rows = f->source->rows / (n_experts * n_list);
             f->row = (expert * n_list + item) * f->rows;
@@ -182,7 +194,7 @@ static int param_cut(const struct br_config *cfg, const struct found *f,
     int rc = 0;
     *n_parts = 1;
     parts[0] = (struct br__part){s, f->row, f->rows, 0, s->cols};
-    if (by.split == BR__SPLIT_NONE || by.size == 1)
+    if (by.split == BR__SPLIT_NONE || by.split == BR__SPLIT_EACH || by.size == 1)
         return 0;
     if (by.split == BR__SPLIT_COLS || (by.split == BR__SPLIT_ROWS && s->ndim == 1)) {
         if (!(rc = param_share(s->cols, &by, &from, &len, s->name, err)))
@@ -212,8 +224,7 @@ static void copy_part(const struct br__part *q, int to, int64_t from, int64_t en
     for (int64_t n; from < end; from += n, dst += (size_t)n * to_size) {
         int64_t row = from / q->n_cols, col = from % q->n_cols;
         n = BR__MIN(q->n_cols - col, end - from);
-        const unsigned char *p =
-            src + (size_t)((q->row + row) * s->cols + q->col + col) * from_size;
+        const unsigned char *p = src + br__source_place(s, q->row + row, q->col + col) * from_size;
         if (s->dtype == to)
             memcpy(dst, p, (size_t)n * to_size);
         else
@@ -240,9 +251,10 @@ static const void *param_gather(struct br__params *p, const struct br__part *par
 {
     const struct br__part *q = &parts[0];
     *copied = 0;
-    if (n == 1 && q->source->dtype == to && (q->n_cols == q->source->cols || q->n_rows == 1))
+    if (n == 1 && q->source->dtype == to &&
+        (q->n_cols == br__source_stride(q->source) || q->n_rows == 1))
         return (const unsigned char *)q->source->data +
-               (size_t)(q->row * q->source->cols + q->col) * br_dtype_size(to);
+               br__source_place(q->source, q->row, q->col) * br_dtype_size(to);
     size_t elems = 0;
     for (size_t i = 0; i < n; i++)
         elems += (size_t)elems_of(&parts[i]);
@@ -364,7 +376,8 @@ static int make_of(struct br__params *p, const char *key, const struct found *f,
         return br__nomem(err, "for parameters");
     q->stored.dtype = (uint32_t)f->dtype;
     q->split = by->split;
-    q->shared = by->split == BR__SPLIT_NONE;
+    q->shared = by->split == BR__SPLIT_NONE || by->split == BR__SPLIT_EACH;
+    q->partial = by->split == BR__SPLIT_EACH && by->size > 1;
     for (size_t i = 0; i < n; i++)
         q->stored.shape[0] += parts[i].n_rows;
     q->stored.shape[1] = parts[0].n_cols;
@@ -450,12 +463,17 @@ static uint32_t adapter_dtype(const struct br__source *s)
 }
 
 /* Rows of B or elements of a magnitude, which lie apart in what all of them share. */
-static int make_of_rows(struct br__params *p, const char *key, const struct br__part *rows,
+static int make_of_rows(struct br__params *p, const char *key, const struct br__part *list,
                         size_t n, struct br__param **out, struct br_err *err)
 {
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
-    if (!q)
+    struct br__part *rows = br__arena_alloc(&p->arena, n * sizeof *rows);
+    if (!q || !rows)
         return br__nomem(err, "for parameters");
+    for (size_t i = 0; i < n; i++) {
+        rows[i] = list[i];
+        rows[i].source = own_source(p, list[i].source);
+    }
     memset(q, 0, sizeof *q);
     q->stored.dtype = adapter_dtype(rows[0].source);
     q->stored.n_dim = (uint32_t)rows[0].source->ndim;
@@ -477,8 +495,11 @@ int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair,
 {
     char key[320];
     int follows = (which == 'A') == (weight->split == BR__SPLIT_COLS), rc = 0;
-    struct br__sharing by = {follows ? weight->split : BR__SPLIT_NONE, weight->rank, weight->size};
-    struct br__source *s = which == 'A' ? pair->a : which == 'B' ? pair->b : pair->magnitude;
+    enum br__split apart = weight->split == BR__SPLIT_NONE ? BR__SPLIT_NONE : BR__SPLIT_EACH;
+    struct br__sharing by = {follows ? weight->split : apart, weight->rank, weight->size};
+    struct br__source *s = own_source(p, which == 'A'   ? pair->a
+                                         : which == 'B' ? pair->b
+                                                        : pair->magnitude);
     const struct br__part *rows = which == 'A' ? NULL : which == 'B' ? pair->b_rows : pair->m_rows;
     snprintf(key, sizeof key, "%s|%u", s->name, rows ? pair->index : 0);
     struct br__param *q = param_known(p, key);
@@ -516,7 +537,7 @@ static int expert_part(struct br__params *p, const struct expert_adapters *x, si
                             : "'%s' has no adapter, other experts of its layer have: such an "
                               "adapter cannot work beside the weights; use --merge-adapter",
                        target);
-    struct br__source *s = x->which == 'A' ? pair->a : pair->b;
+    struct br__source *s = own_source(p, x->which == 'A' ? pair->a : pair->b);
     const struct br__sharing by = {follows ? x->sharing->split : BR__SPLIT_NONE, x->sharing->rank,
                                    x->sharing->size};
     return param_cut(p->w->cfg, &(struct found){.source = s, .rows = s->rows}, &by, out, &one, err);

@@ -5,6 +5,7 @@
  * Tensors stand in the order in which params use them, so that the experts of a layer, which are
  * tensors of their own, follow one another as one [E, rows, cols]. */
 #include "trainer.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define ALIGN 16 /* floats: a cache line */
@@ -16,11 +17,17 @@ int br__is_trained(const struct br__weights *w, const struct br__param *p)
 
 /* ---- which tensors, and where ---------------------------------------------------------------- */
 
+/* What the params of a rank use of a source. */
+struct use {
+    const struct br__param *param; /* the first; NULL: none does */
+    struct br__rows *rows;         /* [n_rows] ascending, apart from each other */
+    size_t n_rows, at;             /* at: first element in the store */
+    int64_t col, n_cols;
+    int placed, partial;
+};
 struct layout {
-    size_t *at;            /* [n_sources] first element */
-    const char **megatron; /* [n_sources] NULL: not trained */
-    uint8_t *centred;      /* [n_sources] */
-    size_t n_sources;      /* of model and adapter */
+    struct use *uses; /* [n_sources] */
+    size_t n_sources; /* of model and adapter */
 };
 
 static struct br__source *source_at(const struct br__weights *w, size_t i)
@@ -28,30 +35,92 @@ static struct br__source *source_at(const struct br__weights *w, size_t i)
     return i < w->n_sources ? &w->sources[i] : &w->adapter->sources[i - w->n_sources];
 }
 
-/* The part of a param's key before its item: a Megatron name. */
-static const char *megatron_name(struct br__arena *a, const struct br__param *p)
+static int by_row(const void *a, const void *b)
 {
-    return br__arena_printf(a, "%.*s", (int)strcspn(p->key, "|"), p->key);
+    const struct br__rows *x = a, *y = b;
+    return (x->row > y->row) - (x->row < y->row);
+}
+
+/* Rows that follow one another become one run. */
+static void join_rows(struct use *u)
+{
+    size_t n = 0;
+    qsort(u->rows, u->n_rows, sizeof *u->rows, by_row);
+    for (size_t i = 0; i < u->n_rows; i++) {
+        struct br__rows *last = n ? &u->rows[n - 1] : NULL;
+        if (last && u->rows[i].row <= last->row + last->n)
+            last->n = BR__MAX(last->n, u->rows[i].row + u->rows[i].n - last->row);
+        else
+            u->rows[n++] = u->rows[i];
+    }
+    u->n_rows = n;
+    for (size_t i = 0, at = 0; i < n; at += (size_t)(u->rows[i++].n * u->n_cols))
+        u->rows[i].at = at;
+}
+
+static size_t used_elems(const struct use *u)
+{
+    const struct br__rows *last = &u->rows[u->n_rows - 1];
+    return last->at + (size_t)(last->n * u->n_cols);
+}
+
+/* Part q of p is used: noted where there is room, counted before. */
+static void use_part(struct use *u, const struct br__param *p, const struct br__part *q)
+{
+    int is_vector = q->source->ndim == 1;
+    if (u->rows)
+        u->rows[u->n_rows] = is_vector ? (struct br__rows){q->col, q->n_cols, 0}
+                                       : (struct br__rows){q->row, q->n_rows, 0};
+    u->n_rows++;
+    u->col = is_vector ? 0 : q->col;
+    u->n_cols = is_vector ? 1 : q->n_cols;
+    u->param = u->param ? u->param : p;
+    u->partial |= p->partial;
+}
+
+static void use_all(struct layout *l, const struct br__params *params)
+{
+    for (size_t i = 0; i < params->n; i++) {
+        const struct br__param *p = params->list[i];
+        for (size_t k = 0; k < p->n_parts && br__is_trained(params->w, p); k++)
+            use_part(&l->uses[p->parts[k].source->index], p, &p->parts[k]);
+    }
+}
+
+/* Which rows and columns of each source are used. */
+static int find_uses(struct br__arena *a, const struct br__params *params, struct layout *l)
+{
+    use_all(l, params);
+    for (size_t i = 0; i < l->n_sources; i++) {
+        struct use *u = &l->uses[i];
+        u->rows = u->param ? br__arena_alloc(a, u->n_rows * sizeof *u->rows) : NULL;
+        if (u->param && !u->rows)
+            return BR_E_NOMEM;
+        u->n_rows = 0;
+    }
+    use_all(l, params);
+    for (size_t i = 0; i < l->n_sources; i++)
+        if (l->uses[i].param)
+            join_rows(&l->uses[i]);
+    return 0;
 }
 
 static int lay_out(struct br__store *s, const struct br__params *params, struct layout *l)
 {
+    if (find_uses(&s->arena, params, l))
+        return BR_E_NOMEM;
     for (size_t i = 0; i < params->n; i++) {
         const struct br__param *p = params->list[i];
         if (!br__is_trained(params->w, p))
             continue;
-        const char *name = megatron_name(&s->arena, p);
-        if (!name)
-            return BR_E_NOMEM;
         s->elems = (s->elems + ALIGN - 1) / ALIGN * ALIGN;
         for (size_t k = 0; k < p->n_parts; k++) {
-            const struct br__source *q = p->parts[k].source;
-            if (l->megatron[q->index])
+            struct use *u = &l->uses[p->parts[k].source->index];
+            if (u->placed)
                 continue;
-            l->megatron[q->index] = name;
-            l->at[q->index] = s->elems;
-            l->centred[q->index] = p->centred != 0;
-            s->elems += (size_t)(q->rows * q->cols);
+            u->placed = 1;
+            u->at = s->elems;
+            s->elems += used_elems(u);
             s->n++;
         }
     }
@@ -70,7 +139,17 @@ static int is_wide(const struct br__store *s, const struct br__source *q)
 static void store_fill(const struct br__store *s, const struct br__trained *t,
                        const struct br__source *q)
 {
-    br_cast(t->main, BR_F32, q->data, q->dtype, t->n, 0);
+    const unsigned char *data = q->data;
+    size_t size = br_dtype_size(q->dtype), cols = (size_t)t->n_cols;
+    size_t all = q->ndim == 1 ? 1 : (size_t)q->cols;
+    for (size_t i = 0; i < t->n_rows; i++) {
+        const struct br__rows *r = &t->rows[i];
+        size_t from = (size_t)r->row * all + (size_t)t->col, rows = (size_t)r->n;
+        size_t n = cols == all ? rows * cols : cols; /* that follow one another */
+        for (size_t k = 0; k < rows * cols; k += n)
+            br_cast(t->main + r->at + k, BR_F32, data + (from + k / cols * all) * size, q->dtype, n,
+                    0);
+    }
     for (size_t k = 0; k < t->n && t->minus_one; k++)
         t->main[k] -= 1;
     if (!s->half)
@@ -96,41 +175,60 @@ static void block_free(const struct br__store *s, void *p, size_t n)
 #define MAIN_BYTES(s) (((s)->elems + ALIGN) * sizeof(float))
 #define HALF_BYTES(s) (((s)->elems + 2 * ALIGN) * sizeof(uint16_t))
 
-/* The main weight takes the source's place: memory that loading made is not needed beside it. */
-static void store_take(struct br__store *s, struct br__weights *w, struct br__source *q,
-                       const struct layout *l, size_t i)
+/* The part of a param's key before its item: a Megatron name. */
+static const char *megatron_name(struct br__arena *a, const struct br__param *p)
+{
+    return br__arena_printf(a, "%.*s", (int)strcspn(p->key, "|"), p->key);
+}
+
+/* Tensor i, of what is used of source q. */
+static int store_take(struct br__store *s, const struct br__source *q, const struct use *u,
+                      size_t i)
 {
     struct br__trained *t = &s->list[i];
-    size_t at = l->at[q->index];
+    struct br__source *own = &s->own[i];
     *t = (struct br__trained){.name = q->name,
-                              .megatron = l->megatron[q->index],
+                              .megatron = megatron_name(&s->arena, u->param),
                               .ndim = q->ndim,
-                              .n = (size_t)(q->rows * q->cols),
-                              .minus_one = l->centred[q->index],
-                              .main = s->main + at,
-                              .bf16 = s->bf16 ? s->bf16 + at : NULL,
-                              .grad = s->grad + at};
+                              .n = used_elems(u),
+                              .rows = u->rows,
+                              .n_rows = u->n_rows,
+                              .col = u->col,
+                              .n_cols = u->n_cols,
+                              .minus_one = u->param->centred != 0,
+                              .expert = u->param->expert,
+                              .shared = u->param->shared && !u->param->expert,
+                              .main = s->main + u->at,
+                              .bf16 = s->bf16 ? s->bf16 + u->at : NULL,
+                              .grad = s->grad + u->at};
+    if (!t->megatron)
+        return BR_E_NOMEM;
     memcpy(t->shape, q->shape, sizeof t->shape);
     if (s->device)
         store_fill(s, t, q);
-    br__weights_unload(w, q);
-    s->frozen[i] = (struct br__frozen){.source = q, .dtype = q->dtype, .data = q->data};
-    s->of_source[q->index] = (uint32_t)i;
-    q->dtype = BR_F32;
-    q->data = t->main;
-    q->minus_one = t->minus_one;
-    q->is_trained = 1;
+    s->partial[i] = (uint8_t)u->partial;
+    s->trained[q->index] = own;
+    *own = *q;
+    own->dtype = BR_F32;
+    own->data = t->main;
+    own->minus_one = t->minus_one;
+    own->is_trained = 1;
+    own->held = u->rows;
+    own->n_held = u->n_rows;
+    own->held_col = u->col;
+    own->held_cols = u->n_cols;
     if (!s->half)
-        return;
+        return 0;
     if (is_wide(s, q)) {
-        q->data = s->frozen[i].wide = s->wide + s->n_wide;
+        own->data = s->wide[i] = s->widened + s->n_wide;
         if (s->device)
-            br_cast(s->frozen[i].wide, BR_F32, t->bf16, s->half, t->n, 0);
+            br_cast(s->wide[i], BR_F32, t->bf16, s->half, t->n, 0);
         s->n_wide += (t->n + ALIGN - 1) / ALIGN * ALIGN;
     } else {
-        q->dtype = s->half;
-        q->data = t->bf16;
+        own->dtype = s->half;
+        own->data = t->bf16;
     }
+    return 0;
 }
 
 /* Room for the copies that are rounded. */
@@ -138,66 +236,65 @@ static int make_copies(struct br__store *s, const struct br__weights *w, const s
 {
     s->bf16 = store_block(s, HALF_BYTES(s));
     size_t n = ALIGN;
-    for (size_t i = 0; s->bf16 && i < l->n_sources; i++) {
-        const struct br__source *q = source_at(w, i);
-        if (l->megatron[i] && is_wide(s, q))
-            n += (size_t)(q->rows * q->cols) + ALIGN;
-    }
-    s->wide = br__calloc(n, sizeof *s->wide);
-    return s->bf16 && s->wide ? 0 : BR_E_NOMEM;
+    for (size_t i = 0; s->bf16 && i < l->n_sources; i++)
+        if (l->uses[i].param && is_wide(s, source_at(w, i)))
+            n += used_elems(&l->uses[i]) + ALIGN;
+    s->widened = br__calloc(n, sizeof *s->widened);
+    return s->bf16 && s->widened ? 0 : BR_E_NOMEM;
 }
 
-static int store_make(struct br__store *s, struct br__weights *w, const struct br__params *params,
-                      struct br_err *err)
+static int make_lists(struct br__store *s, size_t n_sources)
+{
+    s->list = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->list);
+    s->own = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->own);
+    s->wide = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->wide);
+    s->partial = br__arena_alloc(&s->arena, s->n + 1);
+    s->trained = br__arena_alloc(&s->arena, (n_sources + 1) * sizeof *s->trained);
+    return s->list && s->own && s->wide && s->partial && s->trained ? 0 : BR_E_NOMEM;
+}
+
+static int store_make(struct br__store *s, const struct br__weights *w,
+                      const struct br__params *params)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
-    struct layout l = {.n_sources = n};
-    l.at = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.at);
-    l.megatron = br__arena_alloc(&s->arena, (n + 1) * sizeof *l.megatron);
-    s->of_source = br__arena_alloc(&s->arena, (n + 1) * sizeof *s->of_source);
-    l.centred = br__arena_alloc(&s->arena, n + 1);
-    if (!l.at || !l.megatron || !l.centred || !s->of_source)
-        return br__nomem(err, "for the weights that are trained");
-    if (lay_out(s, params, &l))
-        return br__nomem(err, "for the weights that are trained");
-    s->list = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->list);
-    s->frozen = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->frozen);
+    struct layout l = {br__arena_alloc(&s->arena, (n + 1) * sizeof *l.uses), n};
+    if (!l.uses || lay_out(s, params, &l) || make_lists(s, n))
+        return BR_E_NOMEM;
     s->main = store_block(s, MAIN_BYTES(s));
     s->grad = store_block(s, MAIN_BYTES(s));
-    if (!s->list || !s->frozen || !s->main || !s->grad || (s->half && make_copies(s, w, &l)))
-        return br__nomem(err, "for the weights that are trained");
-    for (size_t i = 0; i < n; i++)
-        if (l.megatron[i])
-            store_take(s, w, source_at(w, i), &l, at++);
-    return 0;
+    int rc = s->main && s->grad && !(s->half && make_copies(s, w, &l)) ? 0 : BR_E_NOMEM;
+    for (size_t i = 0; i < n && !rc; i++)
+        if (l.uses[i].param)
+            rc = store_take(s, source_at(w, i), &l.uses[i], at++);
+    return rc;
 }
 
 int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host, int values,
                    struct br_err *err)
 {
-    struct br__weights *w = r->m->weights;
+    const struct br__weights *w = r->m->weights;
     memset(s, 0, sizeof *s);
-    s->threads = w->threads;
+    s->threads = r->m->n_ranks > 1 ? BR__MAX(w->threads / (int)r->m->n_ranks, 1) : w->threads;
     s->device = w->unread ? NULL : host;
     s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
-    int rc = store_make(s, w, r->params, err);
-    if (rc)
-        br__store_close(s);
-    return rc;
+    if (!store_make(s, w, r->params))
+        return 0;
+    br__store_close(s);
+    return br__nomem(err, "for the weights that are trained");
+}
+
+void br__store_unload(const struct br__store *s, struct br__weights *w)
+{
+    for (size_t i = 0; i < s->n; i++)
+        br__weights_unload(w, source_at(w, s->own[i].index));
 }
 
 void br__store_close(struct br__store *s)
 {
-    for (size_t i = 0; i < s->n && s->frozen; i++) {
-        s->frozen[i].source->dtype = s->frozen[i].dtype;
-        s->frozen[i].source->data = s->frozen[i].data;
-        s->frozen[i].source->minus_one = 0;
-        s->frozen[i].source->is_trained = 0;
-    }
     block_free(s, s->bf16, HALF_BYTES(s));
     block_free(s, s->main, MAIN_BYTES(s));
     block_free(s, s->grad, MAIN_BYTES(s));
-    br__free(s->wide);
+    br__free(s->widened);
     br__arena_free(&s->arena);
     memset(s, 0, sizeof *s);
 }
@@ -218,8 +315,8 @@ int br__store_round(struct br__store *s, int rounded, struct br_err *err)
     if (s->half && !rounded)
         rc = br__pool_run(s->threads, s->n, round_tensor, s, err);
     for (size_t i = 0; i < s->n && !rc; i++)
-        if (s->frozen[i].wide)
-            br_cast(s->frozen[i].wide, BR_F32, s->list[i].bf16, s->half, s->list[i].n, 0);
+        if (s->wide[i])
+            br_cast(s->wide[i], BR_F32, s->list[i].bf16, s->half, s->list[i].n, 0);
     return rc;
 }
 
@@ -263,5 +360,5 @@ int br__store_round_grads(struct br__store *s, struct br_err *err)
 
 float *br__store_grad(const struct br__store *s, const struct br__part *q)
 {
-    return s->list[s->of_source[q->source->index]].grad + q->row * q->source->cols + q->col;
+    return s->list[q->source - s->own].grad + br__source_place(q->source, q->row, q->col);
 }

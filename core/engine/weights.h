@@ -18,6 +18,25 @@ static inline void br__source_shape(struct br__source *s, int ndim, const int64_
     for (int i = 0; i + 1 < ndim; i++)
         s->rows *= shape[i];
 }
+/* Where in s->data element (row, col) is, which must be there. */
+static inline size_t br__source_place(const struct br__source *s, int64_t row, int64_t col)
+{
+    if (!s->held)
+        return (size_t)(row * s->cols + col);
+    if (s->ndim == 1) {
+        row = col;
+        col = 0;
+    }
+    const struct br__rows *r = s->held;
+    while (row >= r->row + r->n)
+        r++;
+    return r->at + (size_t)((row - r->row) * s->held_cols + col - s->held_col);
+}
+/* Elements from one row in memory to the next. */
+static inline int64_t br__source_stride(const struct br__source *s)
+{
+    return s->held ? s->held_cols : s->cols;
+}
 int br__weights_open(struct br__weights **out, const struct br__weights_opts *o,
                      struct br_err *err) BR_MUST_CHECK;
 void br__weights_close(struct br__weights *w);
@@ -49,6 +68,8 @@ int br__lora_make(struct br__adapter **out, struct br__weights *w, const struct 
 
 enum br__split {
     BR__SPLIT_NONE, /* the whole                                               */
+    BR__SPLIT_EACH, /* the same, but ranks apply it to heads or rows of their own: its gradient is
+                       the sum of theirs */
     BR__SPLIT_ROWS, /* an equal share of the rows: column-parallel in Megatron */
     BR__SPLIT_KV,   /* the same of key or value heads, of which several ranks may share one */
     BR__SPLIT_COLS, /* an equal share of the columns: row-parallel             */
@@ -70,6 +91,7 @@ struct br__param {
     int split;                   /* enum br__split */
     int shared;                  /* all ranks of the tensor-parallel group hold the same */
     int expert;                  /* belongs to the expert grid */
+    int partial;                 /* shared, and each rank computes a part of its gradient */
     int centred;                 /* Megatron's tensor is this one minus 1 */
     int copied;                  /* stored.data is a copy of the parts */
 };
@@ -87,6 +109,8 @@ struct br__params {
     void **owned;
     size_t n_owned, cap_owned;
     int host; /* params are used in place, in host memory; else their bytes are made on demand */
+    struct br__source *const *trained; /* [sources of w, then of its adapter] what takes the place
+                                          of a source for this rank, or NULL; NULL: nothing does */
 };
 /* Ranks see one weights object and each has its own params.  Loading takes a lock. */
 int br__params_open(struct br__params **out, struct br__weights *w, int host,

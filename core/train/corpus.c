@@ -4,6 +4,7 @@
  * How many samples each split needs: megatron.bridge.data.loaders,
  * get_train_valid_test_num_samples. */
 #include "../text/text.h"
+#include "run.h"
 #include "state.h"
 
 #include <inttypes.h>
@@ -333,6 +334,27 @@ static struct br__collate collate_of(const struct br__corpus *c, int split)
         r.pad_id = br__sft_eos(c->sft[split]);
     }
     return r;
+}
+
+int br__corpus_lasts(const struct br__corpus *c, int64_t done, int64_t consumed, struct br_err *err)
+{
+    const struct br__run *run = c->run;
+    int64_t left = run->train_iters - done, at = consumed, batch;
+
+    if (run->skip_train || run->data.sampler != BR__SAMPLER_SINGLE)
+        return BR_OK; /* other orders begin again where the samples end */
+    int64_t n = source_of(c, BR__TRAIN).n;
+    for (; left > 0 && at < n && (batch = br__run_batch(run, at)) < run->global_batch; left--)
+        at += batch;
+    if (left <= 0 || (at <= n && left <= (n - at) / run->global_batch))
+        return BR_OK;
+    return br_fail(err, BR_E_CONFIG,
+                   "the training data has %" PRId64 " samples, made for train_iters %" PRId64
+                   " × global_batch_size %" PRId64 ", and the run has used %" PRId64
+                   " in its %" PRId64 " steps: too few for the %" PRId64
+                   " steps that are left; a larger train_iters or the global_batch_size of before "
+                   "gives more",
+                   n, run->train_iters, run->global_batch, consumed, done, run->train_iters - done);
 }
 
 int br__corpus_loader(const struct br__corpus *c, int split, int64_t batch, int64_t consumed,

@@ -13,6 +13,11 @@ void br__train_stop(struct br__train *t)
     atomic_store(&t->stop, 1);
 }
 
+int br__train_is_finished(const struct br__train *t)
+{
+    return !t->run->skip_train && t->s.iteration >= t->run->train_iters;
+}
+
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
 static int next_step(struct br__loader *l, const struct br__step **step, const char *split,
@@ -21,8 +26,7 @@ static int next_step(struct br__loader *l, const struct br__step **step, const c
     int rc = br__loader_next(l, step, err);
 
     if (!rc && !*step)
-        rc =
-            br_fail(err, BR_E_CONFIG, "the %s data has fewer samples than the run asks for", split);
+        BR_BUG("the %s data ends before the run", split); /* br__corpus_lasts has counted */
     return rc;
 }
 
@@ -160,7 +164,7 @@ static int run_loop(struct loop *l, enum br__train_end *end, struct br_err *err)
     struct br__train *t = l->t;
     int rc = BR_OK;
 
-    *end = t->run->skip_train || t->s.iteration >= t->run->train_iters ? BR__END_DONE : BR__END_NOT;
+    *end = t->run->skip_train || br__train_is_finished(t) ? BR__END_DONE : BR__END_NOT;
     while (!rc && *end == BR__END_NOT) {
         rc = one_step(l, err);
         if (!rc)

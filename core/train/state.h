@@ -27,6 +27,10 @@ struct br__corpus {
 int br__corpus_open(struct br__corpus *c, const struct br__run *run, int64_t n_vocab,
                     const struct br__training_opts *o, struct br_err *err) BR_MUST_CHECK;
 void br__corpus_close(struct br__corpus *c);
+/* BR_E_CONFIG unless the training data has a sample for every step that is left of a run that has
+ * done `done` steps with `consumed` samples. */
+int br__corpus_lasts(const struct br__corpus *c, int64_t done, int64_t consumed,
+                     struct br_err *err) BR_MUST_CHECK;
 /* Steps of `batch` samples of a split, after `consumed`; n_steps 0: no end. */
 int br__corpus_loader(const struct br__corpus *c, int split, int64_t batch, int64_t consumed,
                       int64_t n_steps, struct br__loader **out, struct br_err *err) BR_MUST_CHECK;
@@ -65,7 +69,7 @@ struct br__train {
     struct br__run_state s;
     struct br__recipe_memory memory;
     struct br__trainer_memory bytes; /* with a full micro batch */
-    double base_bytes;               /* private memory before weights and their state */
+    double program_bytes;            /* private memory before weights and their state */
     double total_bytes;              /* with them and a full micro batch */
     struct br__pace pace;
     int is_sample;       /* begins from random weights, whatever the run says */

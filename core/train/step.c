@@ -170,7 +170,7 @@ static int update_tensor(struct br__train *t, const struct br__adamw *h, size_t 
                                             .grad = x->grad,
                                             .copy = t->run->values == BR_BF16 ? x->bf16 : NULL};
 
-    return br__adamw_step(br__trainer_device(t->trainer), h, &arrays, err);
+    return br__adamw_step(br__trainer_device(t->trainer, 0), h, &arrays, err);
 }
 
 static int step_adamw(struct br__train *t, float grad_scale, const struct br__step_report *r,
@@ -233,7 +233,7 @@ static int optimizer_step(struct br__train *t, const struct br__loss_sums *sums,
     if (!rc && run->fp16)
         rc = br__scale_grads(t->grads, t->n, 1 / t->s.scaler.scale, t->o.threads, err);
     if (!rc)
-        rc = br__grad_norm(br__trainer_device(t->trainer), t->grads, t->n, &r->grad_norm, err);
+        rc = br__grad_norm(br__trainer_device(t->trainer, 0), t->grads, t->n, &r->grad_norm, err);
     if (!rc && !(isfinite(r->grad_norm) && isfinite(r->lm_loss)))
         rc = not_a_number(t, r, err);
     if (rc || r->skipped)

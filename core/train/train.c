@@ -107,6 +107,12 @@ static int set_recompute(const struct br__run *run, struct br__train_opts *o, st
     return BR_OK;
 }
 
+/* What a thread writes while the run goes on: as much as main weights and two moments. */
+static double copy_bytes(const struct br__train *t)
+{
+    return t->run->async_save ? 3.0 * (double)t->bytes.gradients : 0;
+}
+
 static int open_trainer(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
@@ -122,21 +128,20 @@ static int open_trainer(struct br__train *t, struct br_err *err)
                                .dropout_post = run->peft.dropout_post};
     int rc = set_recompute(run, &o, err);
 
-    t->base_bytes = (double)br__private_memory();
+    t->program_bytes = (double)br__private_memory();
     if (!rc)
         rc = br__trainer_open(&t->trainer, t->model, &o, err);
     if (!rc)
         rc = br__trainer_memory(t->trainer, run->micro_batch * run->seq_length, run->micro_batch,
                                 &t->bytes, err);
     if (!rc)
-        t->list = br__trainer_list(t->trainer, &t->n);
+        t->list = br__trainer_list(t->trainer, 0, &t->n);
     if (!rc && br__run_has_adapters(run)) { /* whatever their patterns fit */
         t->memory.trained_params = 0;
         for (size_t i = 0; i < t->n; i++)
             t->memory.trained_params += (double)t->list[i].n;
     }
-    /* Gradients and two moments; as much again for the copy that is saved beside the run. */
-    t->total_bytes = t->base_bytes + (run->async_save ? 6.0 : 3.0) * (double)t->bytes.gradients +
+    t->total_bytes = t->program_bytes + 3.0 * (double)t->bytes.gradients + copy_bytes(t) +
                      (double)t->bytes.model + (double)t->bytes.weights +
                      (double)t->bytes.activations;
     return rc;
@@ -156,7 +161,7 @@ static int open_optimizer(struct br__train *t, struct br_err *err)
     t->decayed = br__arena_alloc(&t->arena, n);
     t->grads = br__arena_alloc(&t->arena, n * sizeof *t->grads);
     at = t->moments =
-        br__device_alloc(br__trainer_device(t->trainer), (2 * elems + 1) * sizeof *t->moments);
+        br__device_alloc(br__trainer_device(t->trainer, 0), (2 * elems + 1) * sizeof *t->moments);
     if (!t->m || !t->v || !t->decayed || !t->grads || !at)
         return br__nomem(err, "for the optimizer's state");
     for (size_t i = 0; i < t->n; i++) {
@@ -216,11 +221,15 @@ static int open_all(struct br__train *t, struct br_err *err)
     t->s.scaler = scaler_of(run);
     if (!rc)
         rc = br__train_find(t, err);
+    if (!rc && br__train_is_finished(t) && !run->eval_iters)
+        return BR_OK;
     if (!rc)
         rc = open_model(t, err);
     if (!rc)
         rc = br__corpus_open(&t->corpus, run, br_cfg_i(br__llm_config(t->model), BR_CFG_VOCAB_SIZE),
                              &t->o, err);
+    if (!rc)
+        rc = br__corpus_lasts(&t->corpus, t->s.iteration, t->s.consumed, err);
     if (!rc)
         rc = open_trainer(t, err);
     if (!rc && !t->o.dry)
@@ -261,7 +270,7 @@ void br__train_close(struct br__train *t)
     br__train_ckpt_free(t->ckpt); /* waits for a save */
     br__micro_room_free(t->room);
     if (t->moments)
-        br__device_free(br__trainer_device(t->trainer), t->moments);
+        br__device_free(br__trainer_device(t->trainer, 0), t->moments);
     br__trainer_close(t->trainer);
     br__llm_close(t->model);
     br__corpus_close(&t->corpus);
@@ -277,6 +286,11 @@ static int64_t times(int64_t every, int64_t first, int64_t last)
     return every ? last / every - first / every : 0;
 }
 
+static double steps_left(const struct br__train *t)
+{
+    return (double)BR__MAX(t->run->train_iters - t->s.iteration, (int64_t)0);
+}
+
 /* Evaluations and checkpoints: at intervals, and once more when the run is done. */
 static void plan_counts(const struct br__train *t, struct br__train_plan *p)
 {
@@ -284,7 +298,9 @@ static void plan_counts(const struct br__train *t, struct br__train_plan *p)
     double copy = (double)br_dtype_size(run->params_dtype);
 
     if (run->eval_iters && p->samples[BR__VALID])
-        p->evals = 1 + (run->skip_train ? 0 : times(run->eval_interval, p->first, p->last));
+        p->evals = 1 + (run->skip_train || p->first >= p->last
+                            ? 0
+                            : times(run->eval_interval, p->first, p->last));
     p->evals += run->eval_iters && p->samples[BR__TEST];
     if (!run->skip_train && p->last > p->first)
         p->saves = times(run->save_interval, p->first, p->last) +
@@ -292,7 +308,7 @@ static void plan_counts(const struct br__train *t, struct br__train_plan *p)
     /* weights, main weights and two moments; frozen weights are not written */
     p->save_bytes = p->trained * (copy + 12);
     if (!run->skip_train)
-        p->seconds = p->step_seconds * (double)(p->last - p->first);
+        p->seconds = p->step_seconds * steps_left(t);
     p->seconds += p->eval_seconds * (double)p->evals;
 }
 
@@ -310,13 +326,15 @@ void br__train_plan(const struct br__train *t, struct br__train_plan *out)
                                    .trained = m->trained_params,
                                    .first = t->s.iteration,
                                    .last = run->train_iters,
-                                   .tokens = (double)(run->train_iters - t->s.iteration) *
-                                             (double)run->global_batch * (double)run->seq_length,
+                                   .tokens = steps_left(t) * (double)run->global_batch *
+                                             (double)run->seq_length,
                                    .flops_per_step = m->flops_per_step,
                                    .weight_bytes = (double)(bytes->model + bytes->weights),
                                    .gradient_bytes = (double)bytes->gradients,
                                    .optimizer_bytes = 2.0 * (double)bytes->gradients,
                                    .activation_bytes = (double)bytes->activations,
+                                   .copy_bytes = copy_bytes(t),
+                                   .program_bytes = t->program_bytes,
                                    .total_bytes = t->total_bytes,
                                    .step_seconds = t->pace.step,
                                    .eval_seconds = t->pace.eval,

@@ -226,10 +226,13 @@ struct br__training_opts {
     const struct br__train_events *events; /* NULL: none */
 };
 /* Opens data and model, goes to the checkpoint that there is, makes every check.  The run outlives
- * it. */
+ * it.  Of a finished run that evaluates nothing, only its last checkpoint is looked at. */
 int br__train_open(struct br__train **out, const struct br__run *run,
                    const struct br__training_opts *o, struct br_err *err) BR_MUST_CHECK;
 void br__train_close(struct br__train *t); /* NULL is fine */
+/* The checkpoint to go on from stands at train_iters or later: there is no step to do.  skip_train
+ * is no finished run, it evaluates. */
+int br__train_is_finished(const struct br__train *t);
 /* Until train_iters, a stop, a limit or an error; *end says which.  A checkpoint is written at the
  * end if there is a folder for it. */
 int br__train_run(struct br__train *t, enum br__train_end *end, struct br_err *err) BR_MUST_CHECK;
@@ -243,9 +246,10 @@ struct br__train_plan {
     int64_t first, last;                   /* iterations: from the one after `first` */
     int64_t samples[BR__N_SPLITS];         /* that the run reads; 0: the split is not there */
     double tokens, flops_per_step;
-    /* Private memory: trained weights and others that are not used in their file, ...; total: of
-     * the process while it trains. */
-    double weight_bytes, gradient_bytes, optimizer_bytes, activation_bytes, total_bytes;
+    /* Private memory: trained weights and others that are not used in their file, ...; copy: what
+     * async_save writes beside the run; program: before any of these; total: their sum. */
+    double weight_bytes, gradient_bytes, optimizer_bytes, activation_bytes, copy_bytes,
+        program_bytes, total_bytes;
     /* By the speed of a sample of the model: of a step, an evaluation, all of the run with the
      * evaluations; 0: not measured. */
     double step_seconds, eval_seconds, seconds;

@@ -63,6 +63,19 @@ if [ -z "$sanitized" ]; then
         fail "a build of 128 MB takes more than 96 MiB"
     expect 0 data inspect large --json
     json '.documents == 16000'
+    # Several batches, of which one is read, one tokenised and one written at a time: what files of one batch each give.
+    head -n 1300 large.jsonl >many.jsonl
+    split -l 260 many.jsonl part-
+    for part in part-*; do
+        mv "$part" "$part.jsonl"
+        expect 0 data build "$part.jsonl" --tokenizer "$tok" -o "$part" --workers 1
+    done
+    expect 0 data merge part-a[a-z].bin -o parts
+    for workers in 1 3; do
+        expect 0 data build many.jsonl --tokenizer "$tok" -o many --workers $workers --overwrite
+        cmp many.bin parts.bin && cmp many.idx parts.idx || fail "$workers workers: another order of documents"
+    done
+    rm part* many*
     (ulimit -d 8192 && exec "$BRIDGE" data build large.jsonl --tokenizer "$tok" -o small --workers 2 --quiet) 2>"$err" &&
         fail "8 MiB are enough: the limit is none"
     complains "out of memory"

@@ -89,6 +89,15 @@ json '.plan.parameters == 22816 and .plan.data.train[0].tokens == 2767 and (.pla
 expect 0 train "${args[@]}" dir=runs name=json --json --no-sync
 json '.end == "done" and .steps == 20 and .iteration == 20 and .lm_loss < 6 and .tokens == 2560'
 
+# A run that is started again after its last step says that it is finished, and touches nothing.
+find runs/json -type f -printf '%p %T@\n' | sort >before
+expect 0 train "${args[@]}" dir=runs name=json
+says "finished    'runs/json/checkpoints/iter_0000020' is after iteration 20, and train_iters is 20"
+says 'train_iters=N with N above 20 goes on'
+expect 0 train "${args[@]}" dir=runs name=json train_iters=18 --json
+json '.end == "done" and .steps == 0 and .iteration == 20 and .resumed == "runs/json/checkpoints/iter_0000020"'
+cmp before <(find runs/json -type f -printf '%p %T@\n' | sort) || fail "a finished run was written to"
+
 # Evaluation: of the same data the loss of a model that does not learn is that of its first step.
 typed "$runs/qwen2"
 expect 0 train "${args[@]}" dir=runs name=eval dataset_split=1,1,1 eval_iters=2 eval_interval=10 --no-sync
@@ -97,12 +106,21 @@ jq -s -e '[.[] | select(.split)] | map("\(.split) \(.iteration)") == ["valid 10"
     runs/eval/log.jsonl >/dev/null || fail "evaluations: $(grep split runs/eval/log.jsonl)"
 jq -s -e '[.[] | select(.split)] | all(.samples == 8 and .loss_tokens == 256 and .ppl > 1)' runs/eval/log.jsonl \
     >/dev/null || fail "evaluations: $(grep split runs/eval/log.jsonl)"
+find runs/eval -type f -printf '%p %T@\n' | sort >before
+expect 0 train "${args[@]}" dir=runs name=eval dataset_split=1,1,1 eval_iters=2 eval_interval=10 --no-sync
+says 'finished '
+cmp before <(find runs/eval -type f -printf '%p %T@\n' | sort) || fail "a finished run was written to"
+# One that was killed before the evaluations of its end makes them.
+sed -i '$d' runs/eval/log.jsonl
+expect 0 train "${args[@]}" dir=runs name=eval dataset_split=1,1,1 eval_iters=2 eval_interval=10 --no-sync
+says 'steps       none: train_iters is 20'
+[ "$(jq -r 'select(.split == "test") | .iteration' runs/eval/log.jsonl)" = 20 ] || fail "no evaluation of the test split"
 expect 0 train "${args[@]}" dir=runs name=still skip_train=true dataset_split=1,1,1 eval_iters=2 --json --no-sync
 json '.steps == 0 and .valid.iteration == 0 and .test.lm_loss > 8'
 
 # The log as a page: a curve for each number that the run has, nothing from elsewhere.
 expect 0 train report runs/eval
-says 'runs/eval/report.html: 20 steps, 3 evaluations'
+says 'runs/eval/report.html: 20 steps, 4 evaluations'
 [ "$(grep -c '<svg' runs/eval/report.html)" = 6 ] || fail "$(grep -c '<svg' runs/eval/report.html) curves"
 [ "$(grep -c '<polyline' runs/eval/report.html)" = 7 ] || fail "no curve of validation"
 grep -q 'num_layers: 2' runs/eval/report.html || fail "no configuration"

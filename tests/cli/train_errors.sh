@@ -38,7 +38,8 @@ complains "'occupied/r/checkpoints' is not a directory"
 
 expect 0 train "${args[@]}" train_iters=6 global_batch_size=16 save_interval=null dir=runs name=more --no-sync
 expect 5 train "${args[@]}" load=runs/more/checkpoints train_iters=9 lr_decay_iters=20 dir=runs name=less --no-sync
-complains 'the train data has fewer samples than the run asks for'
+complains 'the training data has 86 samples, made for train_iters 9 × global_batch_size 4, and the run has used 96 in its 6 steps: too few for the 3 steps that are left'
+[ ! -e runs/less/log.jsonl ] || fail "a run without data was begun"
 expect 3 train "${args[@]}" train_iters=6 save_interval=null dir=runs name=full --log-jsonl /dev/full --no-sync
 complains "'/dev/full' is no regular file"
 
@@ -168,6 +169,15 @@ refuses 8 'its rank is 8, peft_dim is 4' adapter_init=lora peft_dim=4 peft_alpha
 refuses 8 "it has 16 tensors in Megatron's form, this run 4" adapter_init=lora 'peft_target_modules=["linear_qkv"]'
 expect 0 adapter export runs/narrow/checkpoints narrow --hf-model "$model"
 refuses 8 "it has nothing for 'decoder.layers.0." adapter_init=narrow
+cp -r runs/narrow/checkpoints halved
+sed -i 's/linear_qkv\.adapter\.linear_out/linear_qkv.adapter.linear_oux/g' halved/iter_0000003/.metadata
+expect 8 adapter export halved none_of_it --hf-model "$model"
+complains "has 1 of the 2 tensors of an adapter of 'decoder.layers.0.self_attention.linear_qkv'"
+cp -r runs/narrow/checkpoints foreign
+sed -i 's/linear_qkv\.adapter/linear_qkw.adapter/g' foreign/iter_0000003/.metadata
+expect 12 adapter export foreign none_of_it --hf-model "$model"
+complains 'is no adapter of a linear of this model'
+[ ! -e none_of_it ] || fail "something was written"
 sed -i '/alpha:/d' runs/narrow/checkpoints/iter_0000003/run_config.yaml
 expect 5 adapter export runs/narrow/checkpoints none_of_it --hf-model "$model"
 complains 'run_config.yaml does not say peft.alpha, by which an adapter is scaled'

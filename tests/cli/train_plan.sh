@@ -20,11 +20,11 @@ planned() {
     expect 0 train "$recipe" "${common[@]}" name="$name" "$@" --json --no-sync
     jq .plan "$out" >wet
     jq -n -e --slurpfile a dry --slurpfile b wet '[$a[0], $b[0]] | map(del(.step_seconds, .evaluation_seconds, .seconds))
-        | map(.total_bytes = 0) | .[0] == .[1]' >/dev/null || fail "$name: a dry run has another plan: $(diff dry wet)"
+        | map(.total_bytes = 0 | .program_bytes = 0) | .[0] == .[1]' >/dev/null || fail "$name: a dry run has another plan: $(diff dry wet)"
     [ -n "$sanitized" ] || json '(.private_bytes / .plan.total_bytes - 1 | fabs) < 0.1'
     # parts add up, and nothing of them is missing
-    json '.plan | .weight_bytes + .gradient_bytes + .optimizer_bytes + .activation_bytes < .total_bytes and
-        ([.weight_bytes, .gradient_bytes, .optimizer_bytes, .activation_bytes] | min > 0)'
+    json '.plan | [.weight_bytes, .gradient_bytes, .optimizer_bytes, .activation_bytes, .program_bytes] as $parts |
+        ($parts | add) + .copy_bytes == .total_bytes and ($parts | min > 0)'
     # what was to be written was written
     json '.plan.checkpoints == 3 and .plan.evaluations == 4'
     [ "$(jq -s 'map(select(.split)) | length' "runs/$name/log.jsonl")" = 4 ] || fail "$name: not 4 evaluations"
@@ -37,7 +37,9 @@ planned() {
 }
 planned fp32 qwen3_600m_pretrain_config hf_model=./model mixed_precision=fp32
 fp32=$(jq .private_bytes "$out")
-planned bf16 qwen3_600m_pretrain_config hf_model=./model mixed_precision=bf16_mixed
+json '.plan.copy_bytes == 0'
+planned bf16 qwen3_600m_pretrain_config hf_model=./model mixed_precision=bf16_mixed async_save=true
+json '.plan | .copy_bytes == 3 * .gradient_bytes'
 bf16=$(jq .plan.activation_bytes "$out")
 expect 0 recipe memory qwen3_600m_pretrain_config --set hf_model=./model --json \
     $(printf -- '--set %s ' "${common[@]}" mixed_precision=bf16_mixed global_batch_size=16)
@@ -57,7 +59,7 @@ cp "$data"/tokenizer/small/tokenizer*.json model
 expect 0 train qwen3_600m_finetune_config --peft lora hf_model=./model pretrained_checkpoint=./model dataset_path=data \
     do_validation=false eval_iters=0 dir=runs name=lora train_iters=2 global_batch_size=2 micro_batch_size=1 seq_length=64 \
     lr_warmup_iters=1 save_interval=null mixed_precision=fp32 --no-sync --no-progress
-says 'memory      '
+grep -q 'memory      .*: weights .*, gradients .*, optimizer .*, activations .*, program ' "$out" || fail "memory: $(cat "$out")"
 says 'time        about '
 says 'checkpoints/: 1 checkpoint, each of '
 says ' private memory (planned '

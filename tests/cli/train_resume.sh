@@ -1,10 +1,12 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # train_resume.sh - a run that was stopped, killed or refused its disk goes on as if nothing had been: numbers and
-# final files equal those of an unbroken one, bit for bit.  `BRIDGE_RESUME_ALL=1` takes every step and more kills.
+# final files equal those of an unbroken one, bit for bit.  `BRIDGE_RESUME_ALL=1` takes every step and more kills;
+# `BRIDGE_RESUME_PART=K/N` beside it every Nth run of those that are gone on from, and all else where K is 0 (N even).
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/libtrain.sh"
 runs=$data/train
 full=${BRIDGE_RESUME_ALL:-}
+part=${BRIDGE_RESUME_PART:-0/1}
 seed=${SEED:-$RANDOM}
 RANDOM=$seed
 echo "moments by SEED=$seed"
@@ -72,10 +74,17 @@ for case in "$runs"/{qwen2,qwen3,qwen3_moe,qwen3_next_mtp,qwen2_sft,qwen2_lora,q
         name=${name#train-}
         [ $precision = fp32 ] || name+=-bf16
         [[ -n $full || $precision = fp32 || $name = qwen3-* || $name = qwen2_lora-* ]] || continue
+        seen=$((${seen:--1} + 1))
+        [ $((seen % ${part#*/})) = "${part%/*}" ] || continue
         told "$case" $precision
         goes_on "$name"
     done
 done
+
+if [ "${part%/*}" != 0 ]; then
+    done_ok
+    exit
+fi
 
 # ---- written while the run goes on; only the latest stay
 

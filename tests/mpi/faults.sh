@@ -37,8 +37,9 @@ killed() {
     last="3 ranks, rank $1 is killed"
     "$run" $let_live -n 3 "$PROCS" "$module" 600 loop >out 2>err &
     local launcher=$! tries=0 pid
-    until [ "$(grep -c '^rank . is ' out)" = 3 ] || [ $((tries += 1)) = 600 ]; do sleep 0.05; done
-    pid=$(sed -n "s/^rank $1 is //p" out)
+    # A launcher may pass on a part of a line.
+    until [ "$(grep -c '^rank . is [0-9]*;$' out)" = 3 ] || [ $((tries += 1)) = 600 ]; do sleep 0.05; done
+    pid=$(sed -n "s/^rank $1 is \\([0-9]*\\);\$/\\1/p" out)
     kill -9 "$pid"
     local began=$SECONDS
     wait $launcher || true # --enable-recovery gives 0

@@ -141,7 +141,7 @@ int main(int argc, char **argv)
         rc = br__procs_open(&o, &err);
     if (!rc) {
         char pid[64];
-        int n = snprintf(pid, sizeof pid, "rank %" PRIu32 " is %ld\n", br__procs_rank(),
+        int n = snprintf(pid, sizeof pid, "rank %" PRIu32 " is %ld;\n", br__procs_rank(),
                          (long)getpid());
         if (write(STDOUT_FILENO, pid, (size_t)n) != n)
             return BR_E_IO;

@@ -395,6 +395,46 @@ START_TEST(bad_records_say_where_and_what)
 }
 END_TEST
 
+/* Where the template says what the assistant says, it is what transformers marks. */
+START_TEST(generation_blocks_are_learnt)
+{
+    struct br__example e = {0};
+    char path[600], *text, *line, *rest;
+    size_t n, compared = 0;
+    make_temp_dir(dir, sizeof dir, "bridge-sft");
+    must(br__read_text(BRIDGE_TEST_DATA "/chat/mask.jsonl", 1 << 24, &text, &n, &err));
+    snprintf(path, sizeof path, "%s/chat_template.jinja", dir);
+    for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        struct br__sft_rules r;
+        struct br_chat *own;
+        br__json *c;
+        must(br__json_parse(&c, line, strlen(line), &err));
+        const br__json *mask = br__json_get(c, "assistant_mask");
+        const char *template = br__json_str(br__json_get(c, "template"), "");
+        must(br__write_file(path, template, strlen(template), 0, &err));
+        must(br_chat_open(&own, dir, &err));
+        struct br__sft_opts o = {.tok = tok, .chat = own, .seq_length = 512};
+        must(br__sft_rules_make(&r, &o, &err));
+        double learnt = 0;
+        for (const br__json *m = br__json_first(mask); m; m = br__json_next(m))
+            learnt += value(m);
+        if (learnt > 0) {
+            must(br__sft_example(&r, line, strlen(line), &e, &err));
+            SAME(e.ids.p, e.ids.n, br__json_get(c, "ids"));
+            SAME(e.learn, e.ids.n, mask);
+            compared++;
+        }
+        br__sft_rules_free(&r);
+        br_chat_close(own);
+        br__json_free(c);
+    }
+    ck_assert_uint_gt(compared, 8);
+    br__example_free(&e);
+    br__free(text);
+    must(br__remove_tree(dir, &err));
+}
+END_TEST
+
 /* Rows are made of what the records were when they were counted. */
 START_TEST(a_file_that_changes_is_noticed)
 {
@@ -451,6 +491,7 @@ int main(void)
     tcase_add_test(t, packing_is_megatron_bridge_s);
     tcase_add_test(t, packed_rows_are_megatron_bridge_s);
     tcase_add_test(t, bad_records_say_where_and_what);
+    tcase_add_test(t, generation_blocks_are_learnt);
     tcase_add_test(t, a_file_that_changes_is_noticed);
     suite_add_tcase(s, t);
     return run_suite(s);

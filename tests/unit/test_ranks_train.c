@@ -1,0 +1,327 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* test_ranks_train.c - the trainer over ranks that are threads: losses and gradients of every
+ * family's toy under each way to share it must be those of one rank, which test_trainer.c compares
+ * with Megatron. */
+#include "libgolden.h"
+#include "librun.h"
+#include "train/ckpt.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct br_err err;
+
+/* ---- toys ------------------------------------------------------------------------------------ */
+
+#define VOCAB 96
+#define COMMON                                                                                     \
+    "\"attention_bias\": false, \"head_dim\": 8, \"hidden_act\": \"silu\", \"hidden_size\": 24, "  \
+    "\"initializer_range\": 0.02, \"intermediate_size\": 32, \"max_position_embeddings\": 64, "    \
+    "\"num_attention_heads\": 8, \"num_hidden_layers\": 8, \"num_key_value_heads\": 4, "           \
+    "\"rms_norm_eps\": 1e-6, \"rope_theta\": 10000.0, \"torch_dtype\": \"float32\", "              \
+    "\"vocab_size\": 96"
+#define ROUTED                                                                                     \
+    "\"decoder_sparse_step\": 1, \"mlp_only_layers\": [], \"moe_intermediate_size\": 8, "          \
+    "\"norm_topk_prob\": true, \"num_experts\": 8, \"num_experts_per_tok\": 2"
+
+enum toy { QWEN2, QWEN3, MOE, NEXT, MTP, N_TOYS };
+static const struct {
+    const char *name, *config;
+    int64_t mtp;
+} toys[N_TOYS] = {
+    {"qwen2",
+     "{\"architectures\": [\"Qwen2ForCausalLM\"], \"model_type\": \"qwen2\", "
+     "\"hidden_act\": \"silu\", \"hidden_size\": 32, \"initializer_range\": 0.02, "
+     "\"intermediate_size\": 32, \"max_position_embeddings\": 64, \"num_attention_heads\": 8, "
+     "\"num_hidden_layers\": 8, \"num_key_value_heads\": 4, \"rms_norm_eps\": 1e-6, "
+     "\"rope_theta\": 10000.0, \"torch_dtype\": \"float32\", \"vocab_size\": 96, "
+     "\"tie_word_embeddings\": true}",
+     0},
+    {"qwen3",
+     "{\"architectures\": [\"Qwen3ForCausalLM\"], \"model_type\": \"qwen3\", " COMMON ", "
+     "\"tie_word_embeddings\": false}",
+     0},
+    {"qwen3_moe",
+     "{\"architectures\": [\"Qwen3MoeForCausalLM\"], \"model_type\": \"qwen3_moe\", " COMMON
+     ", " ROUTED ", \"tie_word_embeddings\": false}",
+     0},
+    {"qwen3_next",
+     "{\"architectures\": [\"Qwen3NextForCausalLM\"], \"model_type\": \"qwen3_next\", " COMMON
+     ", " ROUTED ", \"full_attention_interval\": 4, \"linear_conv_kernel_dim\": 4, "
+     "\"linear_key_head_dim\": 4, \"linear_num_key_heads\": 4, \"linear_num_value_heads\": 8, "
+     "\"linear_value_head_dim\": 4, \"partial_rotary_factor\": 0.25, "
+     "\"shared_expert_intermediate_size\": 8, \"tie_word_embeddings\": false}",
+     0},
+    {"qwen3_next with MTP",
+     "{\"architectures\": [\"Qwen3NextForCausalLM\"], \"model_type\": \"qwen3_next\", " COMMON
+     ", " ROUTED ", \"full_attention_interval\": 4, \"linear_conv_kernel_dim\": 4, "
+     "\"linear_key_head_dim\": 4, \"linear_num_key_heads\": 4, \"linear_num_value_heads\": 8, "
+     "\"linear_value_head_dim\": 4, \"partial_rotary_factor\": 0.25, "
+     "\"shared_expert_intermediate_size\": 8, \"tie_word_embeddings\": false, "
+     "\"mtp_num_hidden_layers\": 1, \"num_nextn_predict_layers\": 1}",
+     1},
+};
+
+/* ---- ways to share it ------------------------------------------------------------------------ */
+
+struct sharing {
+    uint32_t tp, sp, cp, pp, ep, etp, dp;
+    uint32_t families; /* bits 1 << enum toy */
+    int values;        /* BR_BF16; 0: float32 */
+};
+#define DENSE (1U << QWEN2 | 1U << QWEN3)
+#define MOES (1U << MOE | 1U << NEXT | 1U << MTP)
+static const struct sharing sharings[] = {
+    {2, 0, 1, 1, 1, 1, 1, DENSE, 0},
+    {2, 1, 1, 1, 1, 1, 1, DENSE | MOES, 0},
+    {4, 1, 1, 1, 1, 1, 1, DENSE | MOES, 0},
+    {1, 0, 1, 1, 1, 1, 2, DENSE | MOES, 0},
+};
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+#define MICROS 2 /* of each data-parallel rank */
+#define SEQS 2
+#define LENGTH 16
+#define TOKENS (SEQS * LENGTH)
+struct batch {
+    int32_t ids[TOKENS], labels[TOKENS];
+    float mask[TOKENS];
+    double counted;
+};
+
+static uint32_t next_number(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 8;
+}
+
+/* Masks are not equal, and every fifth batch has none of its tokens counted. */
+static void make_batch(struct batch *b, uint32_t number)
+{
+    uint32_t seed = number + 5;
+    memset(b, 0, sizeof *b);
+    for (int i = 0; i < TOKENS; i++) {
+        b->ids[i] = (int32_t)(next_number(&seed) % VOCAB);
+        b->labels[i] = (int32_t)(next_number(&seed) % VOCAB);
+        b->mask[i] = number % 5 != 4 && next_number(&seed) % 4 < 1 + number % 3;
+        b->counted += (double)b->mask[i];
+    }
+}
+
+static struct br__micro micro_of(const struct batch *b, size_t n)
+{
+    float each = 1 / (float)n;
+    return (struct br__micro){.n_tokens = TOKENS,
+                              .n_seqs = SEQS,
+                              .ids = b->ids,
+                              .labels = b->labels,
+                              .mask = b->mask,
+                              .loss_scale = each / (float)fmax(1, b->counted),
+                              .aux_scale = each,
+                              .mtp_scale = 0.1F * each};
+}
+
+/* ---- a model that trains --------------------------------------------------------------------- */
+
+struct trainer {
+    struct br__llm *m;
+    struct br__trainer *t;
+};
+
+static struct trainer open_trainer(enum toy toy, const struct sharing *s)
+{
+    struct trainer x;
+    const struct br__run run = {.config_text = toys[toy].config,
+                                .seed = 3,
+                                .params_dtype = s->values ? s->values : BR_F32,
+                                .mtp_layers = toys[toy].mtp};
+    struct br__llm_opts o = {.device = test_device(),
+                             .tp = s->tp,
+                             .cp = s->cp,
+                             .pp = s->pp,
+                             .ep = s->ep,
+                             .etp = s->etp,
+                             .dp = s->dp,
+                             .threads = 1};
+    const struct br__train_opts t = {.values = s->values ? s->values : BR_F32,
+                                     .router_dtype = BR_F32,
+                                     .mtp = (int)toys[toy].mtp,
+                                     .sequence_parallel = (int)s->sp,
+                                     .aux_kind = toy >= MOE ? BR__AUX_LOSS : BR__AUX_NONE,
+                                     .aux_coeff = toy >= MOE ? 0.01 : 0,
+                                     .z_coeff = toy >= MOE ? 0.01 : 0};
+    must(br__init_source_open(&o.weights.source, &run, 0, &err), &err);
+    must(br__llm_open(&x.m, &o, &err), &err);
+    must(br__trainer_open(&x.t, x.m, &t, &err), &err);
+    return x;
+}
+
+static void close_trainer(struct trainer *x)
+{
+    br__trainer_close(x->t);
+    br__llm_close(x->m);
+}
+
+static uint32_t coordinate(const struct trainer *x, uint32_t i, enum br_axis axis)
+{
+    return br_topo_coord(br__llm_topo(x->m), br__llm_rank(x->m, i)->rank, axis);
+}
+
+/* What a step made: of all ranks together. */
+struct result {
+    double loss, mtp, aux, z;
+    size_t n;         /* tensors */
+    float *grad[512]; /* whole */
+    const char *name[512];
+    size_t elems[512];
+};
+
+static void add_losses(const struct trainer *x, const struct br__micro_out *out, struct result *r)
+{
+    const struct br_topo *t = br__llm_topo(x->m);
+    for (uint32_t i = 0; i < br__llm_n_ranks(x->m); i++) {
+        if (coordinate(x, i, BR_AXIS_TP) > 0)
+            continue;
+        if (coordinate(x, i, BR_AXIS_PP) + 1 == t->size[BR_AXIS_PP]) {
+            r->loss += out[i].loss_sum;
+            r->mtp += out[i].mtp;
+        }
+        for (size_t k = 0; k < out[i].n_moe; k++) {
+            r->aux += out[i].aux ? out[i].aux[k] : 0;
+            r->z += out[i].z ? out[i].z[k] : 0;
+        }
+    }
+}
+
+/* The whole tensor of that name, of zeros if it is new. */
+static float *whole(struct result *r, const struct br__trained *t)
+{
+    size_t i = 0, n = 1;
+    for (int k = 0; k < t->ndim; k++)
+        n *= (size_t)t->shape[k];
+    while (i < r->n && strcmp(r->name[i], t->name))
+        i++;
+    if (i == r->n) {
+        ck_assert_uint_lt(r->n, BR_COUNTOF(r->grad));
+        r->name[i] = strdup(t->name);
+        r->grad[i] = calloc(n, sizeof(float));
+        r->elems[i] = n;
+        r->n++;
+    }
+    ck_assert_uint_eq(r->elems[i], n);
+    return r->grad[i];
+}
+
+static void add_tensor(struct result *r, const struct br__trained *t)
+{
+    int64_t cols = t->ndim == 1 ? 1 : t->shape[t->ndim - 1];
+    float *to = whole(r, t);
+    for (size_t i = 0; i < t->n_rows; i++)
+        for (int64_t row = 0; row < t->rows[i].n; row++)
+            for (int64_t col = 0; col < t->n_cols; col++)
+                to[(t->rows[i].row + row) * cols + t->col + col] +=
+                    t->grad[t->rows[i].at + (size_t)(row * t->n_cols + col)];
+}
+
+/* What all tensor-parallel ranks hold whole counts once. */
+static void add_gradients(const struct trainer *x, struct result *r)
+{
+    for (uint32_t i = 0; i < br__llm_n_ranks(x->m); i++) {
+        size_t n;
+        const struct br__trained *list = br__trainer_list(x->t, i, &n);
+        for (size_t k = 0; k < n; k++)
+            if (!list[k].shared || coordinate(x, i, BR_AXIS_TP) == 0)
+                add_tensor(r, &list[k]);
+    }
+}
+
+/* A step of n batches, MICROS on each data-parallel rank. */
+static void run_step(struct trainer *x, const struct batch *batches, size_t n, struct result *r)
+{
+    uint32_t ranks = br__llm_n_ranks(x->m);
+    uint32_t dp = br__llm_topo(x->m)->size[BR_AXIS_DP];
+    struct br__micro mb[16];
+    struct br__micro_out out[16];
+    ck_assert_uint_le(ranks, BR_COUNTOF(mb));
+    memset(r, 0, sizeof *r);
+    must(br__trainer_zero(x->t, &err), &err);
+    for (size_t k = 0; k < n / dp; k++) {
+        for (uint32_t i = 0; i < ranks; i++)
+            mb[i] = micro_of(&batches[k * dp + coordinate(x, i, BR_AXIS_DP)], n);
+        must(br__trainer_run(x->t, mb, 1, out, &err), &err);
+        add_losses(x, out, r);
+    }
+    must(br__trainer_gradients(x->t, &err), &err);
+    add_gradients(x, r);
+}
+
+static void free_result(struct result *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        free(r->grad[i]);
+        free((void *)(uintptr_t)r->name[i]);
+    }
+}
+
+static const struct sharing alone = {1, 0, 1, 1, 1, 1, 1, 0, 0};
+
+static void near(const char *what, double got, double want, double tolerance)
+{
+    ck_assert_msg(fabs(got - want) <= tolerance * fmax(1, fabs(want)),
+                  "%s: %.9g, one rank has %.9g", what, got, want);
+}
+
+static void compare(const struct result *got, const struct result *want, double tolerance)
+{
+    near("loss", got->loss, want->loss, tolerance);
+    near("MTP loss", got->mtp, want->mtp, tolerance);
+    near("aux loss", got->aux, want->aux, tolerance);
+    near("z loss", got->z, want->z, tolerance);
+    ck_assert_uint_eq(got->n, want->n);
+    for (size_t i = 0; i < want->n; i++) {
+        size_t k = 0;
+        while (k < got->n && strcmp(got->name[k], want->name[i]))
+            k++;
+        ck_assert_msg(k < got->n, "'%s' is not trained", want->name[i]);
+        double d = rel_l2(got->grad[k], want->grad[i], want->elems[i]);
+        ck_assert_msg(d <= tolerance, "gradient of '%s' is %g off", want->name[i], d);
+    }
+}
+
+START_TEST(test_shared)
+{
+    static struct batch batches[8];
+    static struct result got, want;
+    const struct sharing *s = &sharings[_i / N_TOYS];
+    enum toy toy = (enum toy)(_i % N_TOYS);
+    size_t n = (size_t)MICROS * s->dp;
+    if (!(s->families >> toy & 1))
+        return;
+    for (uint32_t i = 0; i < n; i++)
+        make_batch(&batches[i], i + 3);
+    struct sharing one = alone;
+    one.values = s->values;
+    struct trainer x = open_trainer(toy, &one);
+    run_step(&x, batches, n, &want);
+    close_trainer(&x);
+    x = open_trainer(toy, s);
+    run_step(&x, batches, n, &got);
+    close_trainer(&x);
+    compare(&got, &want, s->values ? 2e-2 : 1e-5);
+    free_result(&got);
+    free_result(&want);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("ranks_train");
+    TCase *tc = tcase_create("ranks_train");
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, test_shared, 0, (int)BR_COUNTOF(sharings) * N_TOYS);
+    suite_add_tcase(s, tc);
+    return run_suite(s);
+}
