@@ -239,12 +239,10 @@ static void fill_inputs(const struct br__compiled *q, const struct batch *in)
     }
 }
 
-static int is_answering(const struct br__rank *r)
+/* The first rank of the last stage; the pipeline is the slowest axis. */
+static uint32_t answering_rank(const struct br__llm *m)
 {
-    const struct br_topo *t = &r->m->topo;
-    return br_topo_coord(t, r->info->rank, BR_AXIS_PP) + 1 == t->size[BR_AXIS_PP] &&
-           br_topo_coord(t, r->info->rank, BR_AXIS_TP) == 0 &&
-           br_topo_coord(t, r->info->rank, BR_AXIS_DP) == 0;
+    return m->topo.world - m->topo.world / m->topo.size[BR_AXIS_PP];
 }
 
 /* A row of SELECT; 0: it does not tell. */
@@ -285,7 +283,7 @@ static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
         return rc;
     fill_inputs(q, in);
     rc = br__frame_run(q->frame, err);
-    if (!rc && in->logits && is_answering(r))
+    if (!rc && in->logits && r->info->rank == answering_rank(r->m))
         rc = read_answer(q, in, err);
     return rc;
 }
@@ -318,6 +316,15 @@ static int check_inputs(const struct br__llm_session *s, const struct br__forwar
     return 0;
 }
 
+static int share_answer(const struct batch *in, struct br_err *err)
+{
+    const struct br__llm *m = in->s->m;
+    size_t n = in->n_inputs, vocab = (size_t)br_cfg_i(m->weights->cfg, BR_CFG_VOCAB_SIZE);
+    uint32_t from = answering_rank(m);
+    int rc = br__procs_share(in->logits, n * vocab * sizeof *in->logits, from, err);
+    return rc || !in->best ? rc : br__procs_share(in->best, n * sizeof *in->best, from, err);
+}
+
 /* Sizes of `in` that follow from its sequences are set here. */
 static int forward_batch(struct batch *in, struct br_err *err)
 {
@@ -326,6 +333,8 @@ static int forward_batch(struct batch *in, struct br_err *err)
         in->n_tokens += in->inputs[i].n;
     in->pad = session_padding(in->s->m, in->n_tokens);
     int rc = br__ranks_run(in->s->m, run_batch, in, err);
+    if (!rc && in->logits) /* every process goes on with them */
+        rc = share_answer(in, err);
     if (rc)
         return rc;
     for (size_t i = 0; i < in->n_inputs; i++)
