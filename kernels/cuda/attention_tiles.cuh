@@ -25,9 +25,8 @@ template <bool OF_KEYS> struct blocks_of_seq {
     BR_INLINE int64_t operator()(int64_t i) const
     {
         struct seq s;
-        if (!seq_at(a.seqs, (int)i, a.T, a.S, &s))
-            return 0;
-        return div_up(OF_KEYS ? s.nk : s.nq * a.group, ROWS);
+        const bool owns = seq_at(a.seqs, (int)i, a.T, a.S, &s);
+        return owns ? div_up(OF_KEYS ? s.nk : s.nq * a.group, ROWS) : 0;
     }
 };
 

@@ -343,7 +343,8 @@ static struct kern_call delta_call(void)
     return c;
 }
 
-/* Two sequences, of which the second goes on from its state; some tokens are no one's. */
+/* Two sequences, of which the second goes on from its state, and one that is none; some tokens are
+ * no one's. */
 static void delta_in_chunks(const struct kern_place *p, void *arg)
 {
     static const int seqs[2][3] = {{1, 71, 0}, {72, 84, 1}}; /* tokens, slot */
@@ -366,7 +367,7 @@ static void delta_in_chunks(const struct kern_place *p, void *arg)
         tensor_free(&c.in[i]);
         c.in[i] = half[i];
     }
-    c.in[5] = SEQS(2, 1, 70, 0, 70, 0, 72, 12, 0, 20, 1);
+    c.in[5] = SEQS(3, 1, 70, 0, 70, 0, 80, 70, 0, 70, 0, 72, 12, 0, 20, 1);
     c.in[6] = state;
     c.out = TENSOR(BR_BF16, DELTA_T, DELTA_HV, DELTA_D);
     run_call(p, &c);
@@ -486,7 +487,7 @@ static void delta_back_in_chunks(const struct kern_place *p, void *arg)
             tensor_free(&c.in[i]);
             c.in[i] = half[i];
         }
-    c.in[5] = SEQS(2, 1, 70, 1, 70, 0, 72, 12, 72, 12, 1);
+    c.in[5] = SEQS(3, 1, 70, 1, 70, 0, 80, 70, 80, 70, 0, 72, 12, 72, 12, 1);
     c.out = TENSOR(BR_F32, DELTA_T, DELTA_COLS);
     run_call(p, &c);
     for (size_t i = 0; i + 1 < BR_COUNTOF(parts); i++) {
