@@ -101,9 +101,10 @@ static struct br__train *volatile running;
 /* The first signal ends the run after the current step, a second one ends the program. */
 static void on_signal(int sig)
 {
+    struct br__train *t = running; /* another thread may set it to NULL meanwhile */
     (void)sig;
-    if (running)
-        br__train_stop(running);
+    if (t)
+        br__train_stop(t);
 }
 
 static void catch_signals(struct br__train *t)

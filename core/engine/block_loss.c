@@ -28,8 +28,7 @@ static void head_loss(struct br_graph *g, struct br__head_loss *h, br_val x, br_
     uint32_t tp = br__tp(g);
     h->x = x = br__enter_tp(g, x);
     h->labels = labels;
-    h->w = br__weight(g, tied ? "embedding.word_embeddings.weight" : "output_layer.weight", 0,
-                      BR__SPLIT_ROWS);
+    h->w = br__weight(g, tied ? BR__EMBEDDING : "output_layer.weight", 0, BR__SPLIT_ROWS);
     int64_t first = br__node(g, h->w)->shape[0] * br__tp_rank(g);
     const struct br_attr attr = {.i = {b->precision, first, b->losses->o->native_ce != 0}};
     br_val stats = BR__OP(g, LM_HEAD_STATS, &attr, x, h->w, labels);

@@ -8,6 +8,7 @@
 struct stage {
     uint32_t first, n; /* layers */
     int is_first, is_last;
+    uint32_t number;
 };
 
 static br_val build_input(struct br_graph *g, const char *name, uint32_t n_dim, int64_t a,
@@ -37,15 +38,25 @@ static void make_inputs(struct br_graph *g, struct br__build *b, const struct st
 
 static br_val build_embed(struct br_graph *g, br_val ids)
 {
-    br_val table = br__weight(g, "embedding.word_embeddings.weight", 0, BR__SPLIT_ROWS);
+    br_val table = br__weight(g, BR__EMBEDDING, 0, BR__SPLIT_ROWS);
     int64_t rows = br__node(g, table)->shape[0];
     br_val x = BR__OP(g, EMBED, BR__I(rows * br__tp_rank(g)), table, ids);
     return br__leave_tp(g, x);
 }
 
+/* Hidden states, or their gradient, as another chunk of a model in training has them. */
+static br_val passed_input(struct br_graph *g, const struct br__build *b, const char *name)
+{
+    int64_t rows = b->n_tokens / (br__sequence_parallel(g) ? br__tp(g) : 1);
+    const int64_t shape[2] = {rows, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
+    return br__leaf(g, BR_OP_INPUT, g->values ? g->values : BR_F32, name, 2, shape);
+}
+
 static br_val build_receive(struct br_graph *g, struct br__build *b, uint32_t from)
 {
     const int64_t shape[2] = {b->n_tokens, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
+    if (b->losses)
+        return passed_input(g, b, "hidden");
     br_val v = br__leaf(g, BR_OP_RECV, BR_F32, NULL, 2, shape);
     if (v)
         g->nodes[v].attr = (struct br_attr){.i = {BR_GROUP_PP, from}};
@@ -58,8 +69,8 @@ static br_val build_head(struct br_graph *g, struct br__build *b, br_val x)
     int tied = !b->params->w->src->untied;
     uint32_t tp = br__tp(g);
     x = br__enter_tp(g, x);
-    br_val y = br__linear(g, x, tied ? "embedding.word_embeddings.weight" : "output_layer.weight",
-                          0, BR__SPLIT_ROWS, NULL);
+    br_val y =
+        br__linear(g, x, tied ? BR__EMBEDDING : "output_layer.weight", 0, BR__SPLIT_ROWS, NULL);
     if (tp == 1)
         return y;
     y = BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_TP, 1, tp, br__tp_rank(g)), y);
@@ -127,12 +138,13 @@ static void build_finish(struct br_graph *g, struct br__build *b, br_val x)
 static void build_layers(struct br_graph *g, struct br__build *b, const struct stage *s)
 {
     const struct br__arch *arch = b->cfg->arch;
-    uint32_t stage = br_topo_coord(&b->info->topo, b->info->rank, BR_AXIS_PP);
     br_val x;
+    b->first_layer = s->first;
+    b->n_layers = s->n;
     if (s->is_first)
         b->hidden[0] = x = build_embed(g, b->ids);
     else
-        b->received = x = build_receive(g, b, stage - 1);
+        b->received = x = build_receive(g, b, s->number - 1);
     for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
         b->layer = (int)i;
         snprintf(b->prefix, sizeof b->prefix, "decoder.layers.%u.", i);
@@ -140,10 +152,14 @@ static void build_layers(struct br_graph *g, struct br__build *b, const struct s
         b->hidden[i + 1] = x = arch->layer(g, x, (int)i);
         br__layer_ends(g, i);
     }
-    if (s->is_last)
+    if (s->is_last) {
         build_finish(g, b, x);
-    else
-        b->sent = BR__OP(g, SEND, BR__I(BR_GROUP_PP, stage + 1), x);
+    } else if (b->losses) {
+        b->sent = x;
+        b->d_sent = passed_input(g, b, "d_hidden");
+    } else {
+        b->sent = BR__OP(g, SEND, BR__I(BR_GROUP_PP, s->number + 1), x);
+    }
 }
 
 /* Sizes that the ranks of a tensor-parallel group must be able to share. */
@@ -163,11 +179,22 @@ static int check_shares(const struct br__build *b, struct br_err *err)
     return 0;
 }
 
-int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err)
+static int find_stage(const struct br__build *b, struct stage *s, struct br_err *err)
 {
     const struct br_topo *t = &b->info->topo;
-    uint32_t stage = br_topo_coord(t, b->info->rank, BR_AXIS_PP);
-    struct stage s = {.is_first = stage == 0, .is_last = stage + 1 == t->size[BR_AXIS_PP]};
+    uint32_t number = br_topo_coord(t, b->info->rank, BR_AXIS_PP);
+    const struct br__chunk *c = b->chunk;
+    *s = (struct stage){
+        .is_first = number == 0, .is_last = number + 1 == t->size[BR_AXIS_PP], .number = number};
+    if (!c)
+        return br_topo_layers(t, number, (uint32_t)b->cfg->n_layers, &s->first, &s->n, err);
+    *s = (struct stage){c->first, c->n_layers, c->embedding, c->head, number};
+    return 0;
+}
+
+int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err)
+{
+    struct stage s;
     if (!b->cfg->arch->layer)
         return br_fail(err, BR_E_UNSUPPORTED,
                        "plugin '%s' can convert %s but not run it: it has no layer builder",
@@ -179,7 +206,7 @@ int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *er
                        (long long)b->cfg->n_mtp);
     int rc = check_shares(b, err);
     if (!rc)
-        rc = br_topo_layers(t, stage, (uint32_t)b->cfg->n_layers, &s.first, &s.n, err);
+        rc = find_stage(b, &s, err);
     if (rc)
         return rc;
     g->build = b;

@@ -7,6 +7,7 @@
 
 /* ---- build.c: the whole forward pass --------------------------------------------------------- */
 
+#define BR__EMBEDDING "embedding.word_embeddings.weight" /* its Megatron name */
 enum br__build_flags {
     BR__BUILD_CACHE = 1,      /* read and write key, value and delta-net caches */
     BR__BUILD_ALL_LOGITS = 2, /* logits of every token; else of the rows in `out_rows` */
@@ -57,9 +58,11 @@ struct br__build {
     uint32_t precision;              /* BR_F32 or BR_BF16: inputs of matrix products */
     int64_t n_tokens, n_seqs, n_out; /* rows of a batch, sequences in it, rows of logits */
     int64_t slots, capacity;         /* of the caches: sequences, tokens of each */
+    const struct br__chunk *chunk;   /* of a graph for training: its layers; else NULL */
     /* inputs */
     br_val ids, positions, seqs, cache_rows, out_rows, labels, mtp_ids, mtp_labels;
-    br_val received; /* RECV of a stage that is not the first */
+    br_val received; /* hidden states of the chunk before: a RECV, in training an input */
+    br_val d_sent;   /* in training: the gradient of `sent`, or 0 */
     /* outputs */
     br_val logits, loss, aux_loss, sent, mtp_logits, mtp_loss;
     br_val *hidden; /* [n_layers + 2]: embedding, after each layer of this stage, after the final
@@ -70,6 +73,7 @@ struct br__build {
     /* while building */
     char prefix[64]; /* "decoder.layers.3." */
     int layer;
+    int64_t first_layer, n_layers; /* of this stage or chunk */
     br_val inv_freq;
     double rope_scale;
     br_val aux_counts, aux_probs; /* sums over the layers so far */

@@ -257,6 +257,10 @@ struct br__train_opts {
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
+    /* pp > 1: how stages share the layers (n_layers, n_mtp and pp are the model's), and how many
+     * micro batches go through a chunk one after another, or 0. */
+    struct br__stage_opts stages;
+    uint32_t stage_group;
     int sequence_parallel;      /* with tp > 1: ranks share the rows between the layers' products */
     int recompute;              /* enum br__recompute_kind */
     int64_t recompute_layers;   /* uniform: of a segment; block: how many are made again */
@@ -291,6 +295,8 @@ struct br__trained {
     int minus_one; /* `main` is the Hugging Face tensor minus 1, as Megatron has it */
     int expert;    /* of routed experts: of the expert grid */
     int shared;    /* all tensor-parallel ranks have the same, and the same gradient: counts once */
+    int copied;    /* the last stage's copy of the embedding: its gradient is the first's, which
+                      counts and is saved */
     float *main;   /* float32 main weights */
     uint16_t
         *bf16; /* the model's copy where the values have 16 bits: bfloat16, or float16; else NULL */
@@ -342,7 +348,7 @@ struct br__micro_out {
     double mtp;            /* mean of the MTP loss over its targets */
     size_t n_moe;          /* routed layers, those of MTP last */
     const double *aux, *z; /* [n_moe] without coefficient and scale; the trainer's, until its next
-                              micro batch; NULL: no such loss */
+                              step; NULL: no such loss */
 };
 /* Private memory, in bytes. */
 struct br__trainer_memory {
@@ -357,10 +363,15 @@ struct br__trainer_memory {
  */
 int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
                        struct br__trainer_memory *out, struct br_err *err) BR_MUST_CHECK;
-/* Forward and, if `backward`, backward pass of one micro batch on each rank of this process: rank i
- * is given mb[i] and fills out[i].  Ranks of one data-parallel index are given the same one.
- * Gradients are added to those of the lists, see br__trainer_gradients.
- * BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not fit. */
+/* Forward and, if `backward`, backward passes of n micro batches on each rank of this process: rank
+ * i is given mb[k * ranks + i] and fills out[k * ranks + i], k < n.  Ranks of one data-parallel
+ * index are given the same.  What a rank has no part in is 0: losses are those of the last stage,
+ * routed layers are each stage's own. Gradients are added to those of the lists, see
+ * br__trainer_gradients. BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not
+ * fit, as many micro batches as pipeline stages with several chunks have no schedule for. */
+int br__trainer_step(struct br__trainer *t, const struct br__micro *mb, size_t n, int backward,
+                     struct br__micro_out *out, struct br_err *err) BR_MUST_CHECK;
+/* That of one. */
 int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct br__micro_out *out, struct br_err *err) BR_MUST_CHECK;
 /* After the last micro batch of a step: the lists have the gradients of all.  What is left to do is

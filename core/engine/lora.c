@@ -167,7 +167,9 @@ static int add_pair(struct maker *mk, const struct br__adapter_pair *like, const
         return br_fail(mk->err, BR_E_PLAN, "an adapter is wanted of '%s', which the model has not",
                        mk->x->hf[hf].name);
     int rc = put_pair(mk, like, weight->name, moves, n);
-    return rc || !like->magnitude ? rc : fill_magnitudes(mk, &a->pairs[a->n_pairs - 1], weight);
+    if (rc || !like->magnitude || mk->w->unread)
+        return rc;
+    return fill_magnitudes(mk, &a->pairs[a->n_pairs - 1], weight);
 }
 
 /* Megatron Bridge's DoRA reads a linear's one weight, which neither of these has for it. */

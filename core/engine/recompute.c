@@ -11,6 +11,7 @@ void br__layer_starts(struct br_graph *g, int64_t i)
 {
     const struct br__train_opts *o = opts_of(g);
     int64_t n = o && o->recompute_layers > 0 ? o->recompute_layers : 1;
+    i -= g->build->first_layer;
     if (!o || g->build->in_segment)
         return;
     if (o->recompute == BR__RECOMPUTE_UNIFORM || (o->recompute == BR__RECOMPUTE_BLOCK && i < n)) {
@@ -26,8 +27,9 @@ void br__layer_ends(struct br_graph *g, int64_t i)
     int64_t n = o && o->recompute_layers > 0 ? o->recompute_layers : 1;
     if (!o || !b->in_segment)
         return;
-    /* The MTP layer, number n_layers, is a segment of its own. */
-    if (o->recompute == BR__RECOMPUTE_UNIFORM && (i + 1) % n && i + 1 < b->cfg->n_layers)
+    i -= b->first_layer;
+    /* The MTP layer, which comes after them, is a segment of its own. */
+    if (o->recompute == BR__RECOMPUTE_UNIFORM && (i + 1) % n && i + 1 < b->n_layers)
         return;
     br__recompute(g, b->losses->segment, (br_val)g->n, 0);
     g->build->in_segment = 0;

@@ -217,6 +217,7 @@ static int store_take(struct br__store *s, const struct br__source *q, const str
                               .grad = s->grad + u->at};
     if (!t->megatron)
         return BR_E_NOMEM;
+    t->copied = s->stage > 0 && strcmp(t->megatron, BR__EMBEDDING) == 0;
     memcpy(t->shape, q->shape, sizeof t->shape);
     if (s->device)
         store_fill(s, t, q);
@@ -300,6 +301,7 @@ int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *h
     const struct br__weights *w = r->m->weights;
     memset(s, 0, sizeof *s);
     s->threads = r->m->n_ranks > 1 ? BR__MAX(w->threads / (int)r->m->n_ranks, 1) : w->threads;
+    s->stage = br_topo_coord(&r->m->topo, r->info->rank, BR_AXIS_PP);
     s->device = w->unread ? NULL : host;
     s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
     if (!store_make(s, w, r->params, &r->m->topo))

@@ -8,15 +8,16 @@ struct br__trainer {
     struct br__llm *m;
     struct br__train_opts o;
     struct br__rank_trainer *ranks; /* [m->n_ranks] */
+    struct br__arena arena;
+    struct br__stages stages;
 };
 
 /* What ranks do together. */
 struct together {
     struct br__trainer *t;
     int (*fn)(struct br__rank_trainer *r, struct together *x, struct br_err *err);
-    const struct br__micro *mb; /* [n_ranks] */
-    struct br__micro_out *out;
-    int backward, rounded;
+    const struct br__train_batches *b; /* of rank 0; the others' follow it */
+    int rounded;
 };
 
 static int run_one(struct br__rank *r, void *arg, struct br_err *err)
@@ -30,7 +31,7 @@ static int run_ranks(struct together *x, struct br_err *err)
     return br__ranks_run(x->t->m, run_one, x, err);
 }
 
-/* ---- a micro batch --------------------------------------------------------------------------- */
+/* ---- micro batches --------------------------------------------------------------------------- */
 
 static int check_sequences(const struct br__trainer *t, const struct br__micro *mb,
                            struct br_err *err)
@@ -66,24 +67,33 @@ static int check_tokens(const struct br__trainer *t, const struct br__micro *mb,
     return 0;
 }
 
-static int run_micro(struct br__rank_trainer *r, struct together *x, struct br_err *err)
+static int run_step(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
-    uint32_t i = r->rank->index;
-    return br__rank_micro(r, &x->mb[i], x->backward, &x->out[i], err);
+    struct br__train_batches mine = *x->b;
+    mine.mb += r->rank->index;
+    mine.out += r->rank->index;
+    return br__rank_step(r, &mine, err);
+}
+
+int br__trainer_step(struct br__trainer *t, const struct br__micro *mb, size_t n, int backward,
+                     struct br__micro_out *out, struct br_err *err)
+{
+    int rc = n <= UINT32_MAX ? 0 : br_fail(err, BR_E_USAGE, "%zu micro batches in a step", n);
+    size_t all = rc ? 0 : n * t->m->n_ranks;
+    memset(out, 0, all * sizeof *out);
+    for (size_t i = 0; i < all && !rc; i++) {
+        rc = check_sequences(t, &mb[i], err);
+        if (!rc)
+            rc = check_tokens(t, &mb[i], err);
+    }
+    const struct br__train_batches b = {mb, out, n, t->m->n_ranks, backward != 0};
+    return rc ? rc : run_ranks(&(struct together){.t = t, .fn = run_step, .b = &b}, err);
 }
 
 int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct br__micro_out *out, struct br_err *err)
 {
-    int rc = 0;
-    memset(out, 0, t->m->n_ranks * sizeof *out);
-    for (uint32_t i = 0; i < t->m->n_ranks && !rc; i++) {
-        rc = check_sequences(t, &mb[i], err);
-        if (!rc)
-            rc = check_tokens(t, &mb[i], err);
-    }
-    struct together x = {.t = t, .fn = run_micro, .mb = mb, .out = out, .backward = backward};
-    return rc ? rc : run_ranks(&x, err);
+    return br__trainer_step(t, mb, 1, backward, out, err);
 }
 
 /* ---- open, close ----------------------------------------------------------------------------- */
@@ -92,8 +102,6 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
 static const char *lacking(const struct br__llm *m, const struct br__train_opts *o)
 {
     const uint32_t *n = m->topo.size;
-    if (n[BR_AXIS_PP] > 1)
-        return "pipeline stages";
     if (n[BR_AXIS_CP] > 1)
         return "context parallelism";
     if (m->topo.world > 1 && !br__device_is_host(&m->ranks[0].dev))
@@ -154,10 +162,9 @@ static int open_store(struct br__rank_trainer *r, struct together *x, struct br_
     if (rc)
         return rc;
     r->past = br__calloc(r->n_moe * experts + 1, sizeof *r->past);
-    r->aux = br__calloc(r->n_moe + 1, sizeof *r->aux);
-    r->z = br__calloc(r->n_moe + 1, sizeof *r->z);
+    r->n_past = br__calloc(r->n_chunks + 1, sizeof *r->n_past);
     r->row = br__calloc(experts + 1, sizeof *r->row);
-    return r->past && r->aux && r->z && r->row ? 0 : br__nomem(err, "for training");
+    return r->past && r->n_past && r->row ? 0 : br__nomem(err, "for training");
 }
 
 static int take_params(struct br__rank_trainer *r, struct together *x, struct br_err *err)
@@ -167,15 +174,50 @@ static int take_params(struct br__rank_trainer *r, struct together *x, struct br
     return rc ? rc : br__offload_make_sums(&r->offload, &r->store, err);
 }
 
+/* Which layers each stage trains. */
+static int make_stages(struct br__trainer *t, struct br_err *err)
+{
+    const struct br_config *cfg = t->m->weights->cfg;
+    struct br__stage_opts o = t->o.stages;
+    o.n_layers = (uint32_t)cfg->n_layers;
+    o.n_mtp = t->o.mtp != 0;
+    o.pp = t->m->topo.size[BR_AXIS_PP];
+    int rc = br__stages_make(&t->arena, &o, &t->stages, err);
+    uint32_t n = rc ? 0 : t->stages.pp * t->stages.vpp;
+    for (uint32_t i = 0; i + 1 < n && !rc; i++)
+        if (t->stages.chunks[i].n_mtp)
+            rc = br_fail(err, BR_E_UNSUPPORTED,
+                         "the multi-token-prediction layer can only be trained on the stage of the "
+                         "output layer yet");
+    return rc;
+}
+
+static int place_rank(struct br__trainer *t, uint32_t i, struct br_err *err)
+{
+    struct br__rank_trainer *r = &t->ranks[i];
+    r->rank = &t->m->ranks[i];
+    r->o = &t->o;
+    r->pp = t->stages.pp;
+    r->stage = br_topo_coord(&t->m->topo, r->rank->info->rank, BR_AXIS_PP);
+    r->n_chunks = t->stages.vpp;
+    r->chunks = br__arena_alloc(&t->arena, r->n_chunks * sizeof *r->chunks);
+    r->moe_from = br__arena_alloc(&t->arena, r->n_chunks * sizeof *r->moe_from);
+    if (!r->chunks || !r->moe_from)
+        return br__nomem(err, "for training");
+    for (uint32_t c = 0; c < r->n_chunks; c++)
+        r->chunks[c] = &t->stages.chunks[c * r->pp + r->stage];
+    return 0;
+}
+
 /* Ranks are filled from sources that they share, which all of them must have read before any goes.
  */
 static int open_ranks(struct br__trainer *t, struct br_err *err)
 {
-    for (uint32_t i = 0; i < t->m->n_ranks; i++) {
-        t->ranks[i].rank = &t->m->ranks[i];
-        t->ranks[i].o = &t->o;
-    }
-    int rc = run_ranks(&(struct together){.t = t, .fn = open_store}, err);
+    int rc = make_stages(t, err);
+    for (uint32_t i = 0; i < t->m->n_ranks && !rc; i++)
+        rc = place_rank(t, i, err);
+    if (!rc)
+        rc = run_ranks(&(struct together){.t = t, .fn = open_store}, err);
     for (uint32_t i = 0; i < t->m->n_ranks && !rc; i++)
         br__store_unload(&t->ranks[i].store, t->m->weights);
     return rc ? rc : run_ranks(&(struct together){.t = t, .fn = take_params}, err);
@@ -208,6 +250,7 @@ static void close_rank(struct br__rank_trainer *r)
     br__store_close(&r->store);
     br__offload_close(&r->offload);
     br__free(r->past);
+    br__free(r->n_past);
     br__free(r->aux);
     br__free(r->z);
     br__free(r->row);
@@ -221,6 +264,7 @@ void br__trainer_close(struct br__trainer *t)
         if (t->ranks[i].rank)
             close_rank(&t->ranks[i]);
     br__free(t->ranks);
+    br__arena_free(&t->arena);
     br__free(t);
 }
 
@@ -267,7 +311,7 @@ static int zero(struct br__rank_trainer *r, struct together *x, struct br_err *e
 {
     size_t experts = (size_t)x->t->m->weights->cfg->n_experts;
     memset(r->past, 0, r->n_moe * experts * sizeof *r->past);
-    r->n_past = 0;
+    memset(r->n_past, 0, r->n_chunks * sizeof *r->n_past);
     int rc = br__offload_zero(&r->offload, &r->store, err);
     return rc ? rc : br__store_zero_grads(&r->store, err);
 }
@@ -289,11 +333,25 @@ static int add_partial(const struct br__rank_trainer *r, struct br_err *err)
     return rc;
 }
 
+/* First and last stage have the embedding, and each a part of its gradient. */
+static int add_embedding(const struct br__rank_trainer *r, struct br_err *err)
+{
+    const struct br__store *s = &r->store;
+    struct br_comm *comm = r->rank->info->comms[BR_GROUP_EMBED];
+    int is_shared = !r->rank->m->weights->src->untied || r->o->mtp, rc = 0;
+    for (size_t i = 0; i < s->n && is_shared && r->pp > 1 && !rc; i++)
+        if (strcmp(s->list[i].megatron, BR__EMBEDDING) == 0)
+            rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
+    return rc;
+}
+
 static int gradients(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
     (void)x;
     int rc = br__offload_fetch(&r->offload, &r->store, err);
-    return rc ? rc : add_partial(r, err);
+    if (!rc)
+        rc = add_partial(r, err);
+    return rc ? rc : add_embedding(r, err);
 }
 
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err)

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* trainer.h - what store.c, offload.c, train_pass.c and trainer.c share: the weights of a model as
- * they are trained. */
+/* trainer.h - what store.c, offload.c, the files of train_ and trainer.c share: the weights of a
+ * model as they are trained. */
 #ifndef BRIDGE_CORE_TRAINER_H
 #define BRIDGE_CORE_TRAINER_H
 
@@ -23,6 +23,7 @@ struct br__store {
     struct br__trained_bank banks[2]; /* [n_banks] which they are in */
     size_t n_banks;
     int threads;
+    uint32_t stage;              /* of the pipeline */
     struct br__source **trained; /* [sources of weights, then of their adapter] of own, or NULL */
     struct br__device *device; /* whose memory the blocks are; NULL: addresses alone, for a plan */
 };
@@ -70,25 +71,72 @@ int br__offload_fetch(struct br__offload *o, const struct br__store *s,
 int br__offload_renew(struct br__offload *o, const struct br__params *params,
                       struct br_err *err) BR_MUST_CHECK;
 
-/* ---- train_pass.c: a rank's micro batches ---------------------------------------------------- */
+/* ---- train_pass.c: a rank's graphs ----------------------------------------------------------- */
 
-#define BR__KEPT_GRAPHS 8
-
-struct br__train_pass;
+/* What a graph is for. */
+struct br__train_key {
+    int64_t n_tokens, n_seqs;
+    uint32_t chunk;
+    int backward;
+};
+struct br__train_pass {
+    int64_t n_tokens, n_seqs; /* room for as many */
+    uint32_t chunk;
+    int backward;
+    struct br__losses losses;
+    struct br__compiled *compiled; /* its frame is none: */
+    struct br__frame **frames;     /* [n_frames] by number, or NULL */
+    size_t n_frames, cap_frames;
+    size_t n_params;   /* that there were when it was made; 0 without a backward pass */
+    br_val *grad;      /* [n_params] by param->index; 0: none */
+    br_val *leaf;      /* [n_params] the leaf that it is added to; 0: it is a value */
+    br_val d_received; /* gradient of the hidden states that came in; 0: none did */
+    uint64_t used;
+};
+/* What frames of one number keep between forward and backward pass; one at a time does. */
+struct br__kept {
+    void *memory;
+    size_t bytes;
+};
 /* A rank of the trainer. */
 struct br__rank_trainer {
     struct br__rank *rank;
     const struct br__train_opts *o;
     struct br__store store;
     struct br__offload offload;
-    struct br__train_pass *passes[BR__KEPT_GRAPHS];
-    uint64_t clock;
-    size_t n_moe;    /* routed layers that it has */
-    float *past;     /* [n_moe, n_experts] tokens of the step that each expert got */
-    int64_t n_past;  /* micro batches in it */
-    double *aux, *z; /* [n_moe] of the last micro batch */
-    float *row;      /* [n_experts] */
+    uint32_t stage, pp;
+    const struct br__chunk **chunks; /* [n_chunks] of its stage */
+    uint32_t n_chunks;
+    struct br__train_pass **passes;
+    size_t n_passes, cap_passes;
+    struct br__kept *kept; /* [n_kept] by number of the frame */
+    size_t n_kept, cap_kept;
+    uint64_t clock, began; /* of uses of passes; when this step began */
+    size_t n_moe;          /* routed layers that it has */
+    size_t *moe_from;      /* [n_chunks] the first of each chunk */
+    float *past;           /* [n_moe, n_experts] tokens of the step that each expert got */
+    int64_t *n_past;       /* [n_chunks] micro batches in it */
+    double *aux, *z;       /* [micro batches of the step, n_moe] */
+    size_t n_results;      /* room for as many */
+    float *row;            /* [n_experts] */
 };
+/* Which params there are shows in graphs of the fewest tokens: after this the rank has them. */
+int br__rank_probe(struct br__rank_trainer *t, struct br_err *err) BR_MUST_CHECK;
+/* Rows of the graph of n tokens. */
+int64_t br__train_rows(const struct br__rank_trainer *t, int64_t n);
+/* The graph, kept or new; it stays until the next step begins, at least. */
+int br__train_pass_get(struct br__rank_trainer *t, const struct br__train_key *key,
+                       struct br__train_pass **out, struct br_err *err) BR_MUST_CHECK;
+/* Its frame number i, ready for a forward pass. */
+int br__train_frame(struct br__rank_trainer *t, struct br__train_pass *p, size_t i,
+                    struct br__frame **out, struct br_err *err) BR_MUST_CHECK;
+/* Memory of passes of at most these sizes. */
+int br__rank_activations(struct br__rank_trainer *t, int64_t n_tokens, int64_t n_seqs,
+                         uint64_t *bytes, struct br_err *err) BR_MUST_CHECK;
+void br__rank_drop_passes(struct br__rank_trainer *t);
+
+/* ---- train_io.c: what goes into a graph and comes out ---------------------------------------- */
+
 /* First row of sequence s, and one past the last. */
 static inline int64_t br__first_row(const struct br__micro *mb, int64_t s)
 {
@@ -96,14 +144,31 @@ static inline int64_t br__first_row(const struct br__micro *mb, int64_t s)
         return mb->n_tokens;
     return mb->seqs ? mb->seqs[s] : s * (mb->n_tokens / mb->n_seqs);
 }
-/* Which params there are shows in a graph of the fewest tokens: after this the rank has them. */
-int br__rank_probe(struct br__rank_trainer *t, struct br_err *err) BR_MUST_CHECK;
-/* out: zeros. */
-int br__rank_micro(struct br__rank_trainer *t, const struct br__micro *mb, int backward,
-                   struct br__micro_out *out, struct br_err *err) BR_MUST_CHECK;
-/* Memory of a pass of at most these sizes. */
-int br__rank_activations(struct br__rank_trainer *t, int64_t n_tokens, int64_t n_seqs,
-                         uint64_t *bytes, struct br_err *err) BR_MUST_CHECK;
-void br__rank_drop_passes(struct br__rank_trainer *t);
+/* All inputs but hidden states and their gradients. */
+void br__train_fill(const struct br__rank_trainer *t, const struct br__train_pass *p,
+                    struct br__frame *f, const struct br__micro *mb);
+/* After the forward pass of the step's micro batch k: losses and counts of routed layers. */
+int br__train_read_moe(struct br__rank_trainer *t, const struct br__train_pass *p,
+                       const struct br__frame *f, const struct br__micro *mb, size_t k,
+                       struct br_err *err) BR_MUST_CHECK;
+/* After the last pass: of the heads, where the chunk has them. */
+int br__train_read_losses(const struct br__train_pass *p, const struct br__frame *f,
+                          const struct br__micro *mb, struct br__micro_out *out,
+                          struct br_err *err) BR_MUST_CHECK;
+/* After the backward pass: gradients that are values join the others. */
+int br__train_add_gradients(struct br__rank_trainer *t, const struct br__train_pass *p,
+                            const struct br__frame *f, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- train_step.c: a rank's part in a step --------------------------------------------------- */
+
+/* Micro batch k of n is mb[k * stride], what it gives out[k * stride], of zeros. */
+struct br__train_batches {
+    const struct br__micro *mb;
+    struct br__micro_out *out;
+    size_t n, stride;
+    int backward;
+};
+int br__rank_step(struct br__rank_trainer *t, const struct br__train_batches *b,
+                  struct br_err *err) BR_MUST_CHECK;
 
 #endif

@@ -18,6 +18,7 @@ struct br__frame {
     struct br__device *d;
     struct br_comm *comms[BR_N_GROUPS];
     unsigned char *leaves; /* of the device: inputs, then constants */
+    unsigned char *kept;   /* the caller's, or NULL */
     unsigned char *inputs; /* of the host: the same memory, or what is uploaded to it */
     void **state;          /* [g->n] memory that was bound */
     void **weight;         /* [g->n] of a PARAM: its memory on the device */
@@ -46,6 +47,8 @@ static void *memory_of(const struct br__frame *f, br_val base)
     case BR_OP_STATE:
         return f->state[base];
     default:
+        if (f->p->kept[base])
+            return f->kept ? f->kept + f->p->offset[base] : NULL;
         return f->d->work ? (unsigned char *)f->d->work + f->p->offset[base] : NULL;
     }
 }
@@ -251,6 +254,12 @@ void br__frame_bind(struct br__frame *f, br_val v, void *data)
     f->stale = 1;
 }
 
+void br__frame_keep(struct br__frame *f, void *memory)
+{
+    f->kept = memory;
+    f->stale = 1;
+}
+
 uint64_t br__frame_bytes(const struct br__frame *f)
 {
     return f->p->input_bytes + (br__device_is_host(f->d) ? 0 : f->p->const_bytes);
@@ -322,10 +331,11 @@ static void run_stretch(void *arg, const struct br_stream *s)
     }
 }
 
-static int run_steps(struct br__frame *f, struct br_err *err)
+/* Steps [i, n). */
+static int run_steps(struct br__frame *f, size_t i, size_t n, struct br_err *err)
 {
     const struct br__program *p = f->p;
-    for (size_t i = 0, end; i < p->n_steps; i = end) {
+    for (size_t end; i < n; i = end) {
         end = i + 1;
         if (!p->steps[i].kernel) {
             int rc = frame_communicate(f, &f->calls[i].call, err);
@@ -333,7 +343,7 @@ static int run_steps(struct br__frame *f, struct br_err *err)
                 return rc;
             continue;
         }
-        while (end < p->n_steps && p->steps[end].kernel)
+        while (end < n && p->steps[end].kernel)
             end++;
         f->d->backend.run(f->d->device, run_stretch, &(struct stretch){f, i, end});
     }
@@ -357,17 +367,18 @@ static int walk_or_replay(struct br__frame *f, struct br_err *err)
 {
     const struct br_backend *b = &f->d->backend;
     if (!f->tape && f->n_runs++ == 1 && is_recordable(f) && !b->record_begin(f->d->device, NULL)) {
-        int rc = run_steps(f, err);
+        int rc = run_steps(f, 0, f->p->n_steps, err);
         int failed = b->record_end(f->d->device, &f->tape, NULL);
         if (rc)
             return rc;
         if (failed)
             f->tape = NULL;
     }
-    return f->tape ? b->replay(f->d->device, f->tape, err) : run_steps(f, err);
+    return f->tape ? b->replay(f->d->device, f->tape, err) : run_steps(f, 0, f->p->n_steps, err);
 }
 
-int br__frame_run(struct br__frame *f, struct br_err *err)
+/* Steps [from, to). */
+static int run_range(struct br__frame *f, size_t from, size_t to, struct br_err *err)
 {
     const struct br_backend *b = &f->d->backend;
     int rc = br__device_reserve(f->d, f->p->work_bytes, f->scratch_bytes, err);
@@ -379,9 +390,22 @@ int br__frame_run(struct br__frame *f, struct br_err *err)
     }
     if (f->inputs != f->leaves && f->p->input_bytes)
         rc = b->upload(f->d->device, f->leaves, f->inputs, f->p->input_bytes, err);
-    if (!rc)
+    if (!rc && to - from == f->p->n_steps)
         rc = walk_or_replay(f, err);
+    else if (!rc)
+        rc = run_steps(f, from, to, err);
     return !rc && b->sync ? b->sync(f->d->device, err) : rc;
+}
+
+int br__frame_run(struct br__frame *f, struct br_err *err)
+{
+    return run_range(f, 0, f->p->n_steps, err);
+}
+
+int br__frame_run_part(struct br__frame *f, int part, struct br_err *err)
+{
+    size_t first = f->p->n_first;
+    return part ? run_range(f, first, f->p->n_steps, err) : run_range(f, 0, first, err);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -440,4 +464,9 @@ int br__frame_read(const struct br__frame *f, br_val v, float *to, struct br_err
 int br__frame_read_i32(const struct br__frame *f, br_val v, int32_t *to, struct br_err *err)
 {
     return read_as(f, v, BR_I32, to, err);
+}
+
+int br__frame_read_raw(const struct br__frame *f, br_val v, void *to, struct br_err *err)
+{
+    return read_as(f, v, (int)br__node(f->p->g, v)->dtype, to, err);
 }

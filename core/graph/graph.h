@@ -54,6 +54,9 @@ struct br_graph {
     const struct br__device *device;
     br_val *wide; /* [n_wide] the float32 value that a bfloat16 one was widened to; 0: none */
     size_t n_wide, cap_wide;
+    /* Nodes from here on are run by themselves, later than those before, which other frames' runs
+     * may part them from; 0: all at once. */
+    br_val cut;
     uint32_t values;         /* BR_BF16: dtype of activations and of products of such; 0: float32 */
     struct br_err err;       /* sticky: code != 0 */
     struct br__build *build; /* what the layer builders know; NULL in a bare graph */
@@ -183,6 +186,9 @@ void br__program_free(struct br__program *p);
 int br__program_bytes(const struct br__program *p, struct br__device *d, uint64_t *bytes,
                       struct br_err *err) BR_MUST_CHECK;
 
+/* Of a graph with a cut: the bytes of what nodes behind it, or its reader, need of those before. */
+size_t br__program_kept(const struct br__program *p);
+
 /* ---- frames: a program's memory, and its run ------------------------------------------------- */
 
 /* Inputs and states of its own; values lie in the device's work memory until the device's next run.
@@ -197,12 +203,20 @@ void br__frame_free(struct br__frame *f);
 void *br__frame_input(const struct br__frame *f, br_val v);
 /* The memory of a STATE: of the device, the caller's, and perhaps shared by several graphs. */
 void br__frame_bind(struct br__frame *f, br_val v, void *data);
+/* Where a frame of a program with a cut keeps br__program_kept() bytes, of the device, from the run
+ * of its first part to that of its second.  To be given before any run. */
+void br__frame_keep(struct br__frame *f, void *memory);
 /* All work is done when it returns. */
 int br__frame_run(struct br__frame *f, struct br_err *err) BR_MUST_CHECK;
+/* Of a graph with a cut: the nodes before it (part 0), or those behind (1). */
+int br__frame_run_part(struct br__frame *f, int part, struct br_err *err) BR_MUST_CHECK;
 /* Values of an output (or an INPUT) after a run, rows one after another; floats as float32. */
 int br__frame_read(const struct br__frame *f, br_val v, float *to,
                    struct br_err *err) BR_MUST_CHECK;
 int br__frame_read_i32(const struct br__frame *f, br_val v, int32_t *to,
+                       struct br_err *err) BR_MUST_CHECK;
+/* In the dtype that they have. */
+int br__frame_read_raw(const struct br__frame *f, br_val v, void *to,
                        struct br_err *err) BR_MUST_CHECK;
 uint64_t br__frame_bytes(const struct br__frame *f); /* of its own: inputs and constants */
 

@@ -80,9 +80,10 @@ struct br__program {
     br_val *last;    /* [g->n] of an owner of memory: its last user; UINT32_MAX = until the end */
     size_t *offset;  /* [g->n] bytes: of a step's value in work memory, of an INPUT or CONST in a
                         frame */
+    uint8_t *kept; /* [g->n] of an owner: it lies in the frame's kept memory, not in work memory */
     struct br__step *steps;
-    size_t n_steps;
-    size_t work_bytes, input_bytes, const_bytes, align;
+    size_t n_steps, n_first; /* n_first: steps before the cut, or all */
+    size_t work_bytes, kept_bytes, input_bytes, const_bytes, align;
     struct br__free_block { /* of work memory, while planning */
         size_t from, n;
     } * gaps;

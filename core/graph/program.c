@@ -107,6 +107,20 @@ static int in_place(const struct br__program *p, br_val v)
            br__node_elems(in) == br__node_elems(base);
 }
 
+/* What crosses the cut, or is read between the two parts.  A sum in place is where its input is. */
+static void find_kept(struct br__program *p)
+{
+    const struct br_graph *g = p->g;
+    for (br_val v = g->cut; v-- > 1;) {
+        const struct br__node *n = br__node(g, v);
+        if (!p->needed[v] || n->base != v || !br__is_step(n->op))
+            continue;
+        p->kept[v] |= p->last[v] >= g->cut;
+        if (p->kept[v] && in_place(p, v))
+            p->kept[br__node(g, n->in[0])->base] = 1;
+    }
+}
+
 /* Give back the memory of node v's inputs that end with it, and its own if nobody uses it. */
 static int release_ended(struct br__program *p, br_val v)
 {
@@ -118,7 +132,8 @@ static int release_ended(struct br__program *p, br_val v)
         for (uint32_t k = 0; k < i; k++)
             again |= br__node(p->g, n->in[k])->base == base;
         int unused = base == v && p->last[v] == 0;
-        if (!again && (p->last[base] == v || unused) && br__is_step(br__node(p->g, base)->op) &&
+        if (!again && !p->kept[base] && (p->last[base] == v || unused) &&
+            br__is_step(br__node(p->g, base)->op) &&
             program_release(p, p->offset[base], br__node_bytes(p, br__node(p->g, base))))
             return BR_E_NOMEM;
     }
@@ -132,13 +147,20 @@ static int plan_memory(struct br__program *p)
         if (!p->needed[v] || !br__is_step(n->op))
             continue;
         if (in_place(p, v)) {
-            p->offset[v] = p->offset[br__node(p->g, n->in[0])->base];
-            if (p->last[v] == 0 && program_release(p, p->offset[v], br__node_bytes(p, n)))
+            br_val from = br__node(p->g, n->in[0])->base;
+            p->offset[v] = p->offset[from];
+            p->kept[v] = p->kept[from];
+            if (p->last[v] == 0 && !p->kept[v] &&
+                program_release(p, p->offset[v], br__node_bytes(p, n)))
                 return BR_E_NOMEM;
             continue;
         }
-        if (n->base == v)
+        if (p->kept[v]) {
+            p->offset[v] = p->kept_bytes;
+            p->kept_bytes += br__node_bytes(p, n);
+        } else if (n->base == v) {
             p->offset[v] = program_claim(p, br__node_bytes(p, n));
+        }
         if (release_ended(p, v))
             return BR_E_NOMEM;
     }
@@ -209,8 +231,10 @@ static int make_steps(struct br__program *p)
     if (!p->steps)
         return BR_E_NOMEM;
     for (br_val v = 1; v < p->g->n; v++)
-        if (p->needed[v] && br__is_step(br__node(p->g, v)->op))
+        if (p->needed[v] && br__is_step(br__node(p->g, v)->op)) {
             p->steps[p->n_steps++].node = v;
+            p->n_first += !p->g->cut || v < p->g->cut;
+        }
     return 0;
 }
 
@@ -229,9 +253,11 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
     p->needed = br__calloc(g->n, 1);
     p->last = br__calloc(g->n, sizeof *p->last);
     p->offset = br__calloc(g->n, sizeof *p->offset);
-    int ok = p->needed && p->last && p->offset;
+    p->kept = br__calloc(g->n, sizeof *p->kept);
+    int ok = p->needed && p->last && p->offset && p->kept;
     if (ok) {
         find_needed(p, outputs, n_outputs);
+        find_kept(p);
         plan_leaves(p);
         ok = !make_steps(p) && !plan_memory(p);
     }
@@ -251,7 +277,13 @@ void br__program_free(struct br__program *p)
     br__free(p->needed);
     br__free(p->last);
     br__free(p->offset);
+    br__free(p->kept);
     br__free(p->steps);
     br__free(p->gaps);
     br__free(p);
+}
+
+size_t br__program_kept(const struct br__program *p)
+{
+    return p->kept_bytes;
 }

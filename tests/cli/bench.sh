@@ -1,11 +1,12 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # bench.sh - `bridge bench`: that it measures and adds up; how fast is not judged here.
 . "$(dirname "$0")/lib.sh"
+one_thread
 
 for arch in qwen3 qwen3_moe; do
     "$BRIDGE" toy $arch -o $arch --quiet >/dev/null
 done
-small=(--prefill-tokens 16 --decode-tokens 4 --repeat 1 --threads 2)
+small=(--prefill-tokens 16 --decode-tokens 4 --repeat 1)
 expect 0 bench --hf-model qwen3 "${small[@]}"
 says "${BRIDGE_TEST_DEVICE:-cpu}, "
 says "prefill 16 tokens: "

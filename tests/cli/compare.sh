@@ -1,6 +1,7 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # compare.sh - `bridge compare`: both formats of a model, equal and not.
 . "$(dirname "$0")/lib.sh"
+one_thread
 
 for arch in qwen2 qwen3_moe qwen3_next; do
     "$BRIDGE" toy $arch -o $arch --quiet >/dev/null

@@ -2,12 +2,13 @@
 # generate.sh - `bridge generate`: every option, from both formats, alone and in a batch, as chat,
 # and input that is wrong.
 . "$(dirname "$0")/lib.sh"
+one_thread
 
 model=$data/hf/qwen3_tiny_chat
 golden=$data/hf_golden/qwen3_tiny_chat/golden.json
 prompt=$(jq -c '.prompt_ids | join(",")' -r "$golden")
 want=$(jq -c .greedy_ids "$golden")
-f32=(--dtype float32 --threads 2) # a barrier of hundreds of threads on few CPUs takes milliseconds
+f32=(--dtype float32)
 
 ids() { jq -c .ids "$out"; }
 # same WHAT: the last run's new ids are transformers' greedy ones.

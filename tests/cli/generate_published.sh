@@ -2,11 +2,12 @@
 # generate_published.sh - conversations through the chat template of a published model, which is not ours to copy:
 # transformers' prompts, greedy ids and texts.
 . "$(dirname "$0")/lib.sh"
+one_thread
 need_fixture hf/qwen3_tiny_chat/golden_chat.jsonl
 model=$(dirname "$fixture")
 
 conversation() { # a conversation of one turn through --chat; of several, its text on standard input
-    local words=(--json --ignore-eos --dtype float32 --threads 2 -N "$(jq '.greedy_ids | length' <<<"$1")") thinking
+    local words=(--json --ignore-eos --dtype float32 -N "$(jq '.greedy_ids | length' <<<"$1")") thinking
     thinking=$(jq .enable_thinking <<<"$1")
     jq -j .prompt_text <<<"$1" >rendered
     if [ "$(jq '.messages | length' <<<"$1")" = 1 ]; then

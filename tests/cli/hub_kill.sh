@@ -3,7 +3,7 @@
 # for what is missing.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/libhub.sh"
-rounds=${BRIDGE_KILL_ROUNDS:-30}
+rounds=${BRIDGE_KILL_ROUNDS:-12}
 seed=${SEED:-$RANDOM}
 RANDOM=$seed
 echo "moments by SEED=$seed"

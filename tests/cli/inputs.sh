@@ -2,8 +2,9 @@
 # inputs.sh - inputs are used whole or refused: lists of ids, prompts, a tokenizer that is no file, and a message
 # that gives advice which was taken already.
 . "$(dirname "$0")/lib.sh"
+one_thread
 model=$data/hf/qwen3_tiny_chat
-f32=(--dtype float32 --threads 2 -N 3)
+f32=(--dtype float32 -N 3)
 
 # ids: each separator stands between two ids, nothing is left unread
 refused() {

@@ -77,6 +77,10 @@ inject() {
         "$BRIDGE" "$@" >"$out" 2>"$err" || got=$?
     [ "$got" = "$want" ] || fail "exit status $got, expected $want"
 }
+# one_thread: one thread computes where nothing else is said.  Toys are so small that two of them would wait for each
+# other, and where other tests run beside, 25 times as long as the work takes.  What threads change is asked with
+# --threads; conversions have as many as there are CPUs.
+one_thread() { export BRIDGE_CPUS=${BRIDGE_CPUS:-1}; }
 # tiers: the names that BRIDGE_CPU may have, slowest first.
 tiers() { "$BRIDGE" help environment | sed -n 's/^ *BRIDGE_CPU .*: //p' | tr -d ,; }
 done_ok() { echo "ok: $(basename "$0" .sh)"; }

@@ -78,6 +78,9 @@ class Terminal:
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pid, fd = pty.fork()
         if pid == 0:
+            # as a login has it: what a shell starts beside itself ignores Ctrl-C, and so would the program
+            for ending in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+                signal.signal(ending, signal.SIG_DFL)
             os.environ.update({"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})})
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
             os.execvp(argv[0], argv)

@@ -1,9 +1,7 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # libtrain.sh - recorded runs of Megatron Bridge typed as `bridge train`, and their numbers compared.  Sourced after
 # lib.sh; a case is a directory with case.json and steps.json, as fixtures/train/README.md describes them.
-#
-# One thread computes where nothing else is said: toys are so small that two of them would wait for each other, and where
-# other tests run beside, 25 times as long as the work takes.  What threads change is asked with --threads.
+# As one_thread of lib.sh, which scripts/test-oracle does not have.
 export BRIDGE_CPUS=${BRIDGE_CPUS:-1}
 
 # The settings of pretraining that a case says otherwise than the recipe.

@@ -2,6 +2,7 @@
 # logits.sh - `bridge logits`: what it writes, against transformers' goldens; ranks, adapters, both
 # formats; input that is wrong.
 . "$(dirname "$0")/lib.sh"
+one_thread
 
 # header FILE: the JSON of a safetensors file.  values FILE NAME: a float32 tensor, a number a line.
 size_of() { od -An -tu8 -N 8 "$1" | tr -d ' '; }
@@ -24,7 +25,7 @@ model=$data/hf/qwen3_tied_bf16
 golden=$data/hf_golden/qwen3_tied_bf16
 short=$(jq -r '.input_ids_short | join(",")' "$golden/golden.json")
 long=$(jq -r '.input_ids_long | join(",")' "$golden/golden.json")
-f32=(--dtype float32 --threads 2)
+f32=(--dtype float32)
 
 expect 0 logits --hf-model "$model" --input-ids "$short" "${f32[@]}" --output short.safetensors --hidden-states
 says "for 13 tokens to short.safetensors"

@@ -3,6 +3,7 @@
 # bridge is run too, on small models under the names that the page uses.
 . "$(dirname "$0")/libpage.sh"
 . "$(dirname "$0")/lib.sh"
+one_thread
 page=$data/../../README.md
 program_in_path
 mkdir -p build/release/bin

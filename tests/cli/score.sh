@@ -1,11 +1,12 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # score.sh - `bridge score`: log-probabilities against transformers' golden losses, files, windows.
 . "$(dirname "$0")/lib.sh"
+one_thread
 
 model=$data/hf/qwen3_tiny_chat
 golden=$data/hf_golden/qwen3_tiny_chat/golden.json
 long=$(jq -r '.input_ids_long | join(",")' "$golden")
-f32=(--dtype float32 --threads 2)
+f32=(--dtype float32)
 
 expect 0 score --hf-model "$model" --input-ids "$long" "${f32[@]}" --json
 json '.counted == 31 and (.ids | length) == 32 and .logprobs[0] == null and (.logprobs | length) == 32'

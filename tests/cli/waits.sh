@@ -12,25 +12,30 @@ cp "$data/chat/chat_template.jinja" chat/
 tail -n 1 both | grep -q '^bridge: prompt [0-9]* tokens' || fail "the closing line is: $(tail -n 1 both)"
 [ "$(grep -c 'bridge: prompt' both)" = 1 ]
 
-# a prompt that takes longer than a second on this machine: it is doubled until the line is there
+# a prompt that takes longer than a second on this machine: it grows by half until the line is there.  The line comes
+# after a second of waiting, which ends some time after the first token: on a busy machine, as late as this allows for.
 jq '.max_position_embeddings = 1048576' chat/config.json >config
 mv config chat/config.json
 first_token() { sed -n 's/^bridge: prompt .*first token \([0-9.]*\) s.*/\1/p' "$err"; }
 said() { grep -q "^bridge: reading the prompt ($1 tokens), and the weights from the disk\$" "$err"; }
 expect 0 generate chat --input-ids 5,6,7 -N 1 --threads 1 --dtype float32
-jq -en "$(first_token) > 1" >/dev/null || ! grep -q 'reading the prompt' "$err" || fail "a line for $(first_token) s"
+jq -en "$(first_token) > 0.6" >/dev/null || ! grep -q 'reading the prompt' "$err" || fail "a line for $(first_token) s"
 n=2000
 until seq "$n" | awk '{ print $1 % 200 + 5 }' >ids && expect 0 generate chat --input-ids ids -N 1 --threads 1 --dtype float32 && said "$n"; do
-    jq -en "$(first_token) < 1.5" >/dev/null || fail "no line in $(first_token) s"
-    n=$((n * 2))
+    jq -en "$(first_token) < 2" >/dev/null || fail "no line in $(first_token) s"
+    n=$((n * 3 / 2))
     [ "$n" -lt 200000 ] || fail "no prompt takes a second"
 done
-jq -en "$(first_token) >= 1" >/dev/null || fail "a line after $(first_token) s"
+jq -en "$(first_token) >= 0.6" >/dev/null || fail "a line after $(first_token) s"
 seq "$n" | awk '{ print $1 % 200 + 5 }' >ids
 expect 0 generate chat --input-ids ids -N 1 --threads 1 --dtype float32 --quiet
 silent
 expect 0 generate chat --input-ids ids -N 1 --threads 1 --dtype float32 --json
 silent
+
+# longer, since other tests may leave the machine meanwhile
+n=$((n * 3 / 2))
+seq "$n" | awk '{ print $1 % 200 + 5 }' >ids
 
 # on a terminal the line goes when the answer comes; Ctrl-C at that time ends the program, in a conversation the turn
 cat >waits.py <<'E2'
@@ -42,7 +47,7 @@ from libpty import Terminal, check
 
 bridge, n = os.environ["BRIDGE"], int(sys.argv[1])
 run = [bridge, "generate", "chat", "--threads", "1", "--dtype", "float32"]
-for columns in (20, 64, 80, 200):
+for columns in (20, 64, 80):
     t = Terminal([*run, "--input-ids", "ids", "-N", "1"], columns)
     t.expect("reading the prom")
     if columns == 80:

@@ -562,12 +562,13 @@ static int cdn(struct conn *c, const char *path, const char *query)
     char sha[128];
     unsigned long long sig =
         strstr(query, "sig=") ? strtoull(strstr(query, "sig=") + 4, NULL, 10) : 0;
-    if (strcmp(c->method, "HEAD") && take_fault("expire", c->path, &x)) {
-        pthread_mutex_lock(&lock);
+    int expires = strcmp(c->method, "HEAD") && take_fault("expire", c->path, &x);
+    pthread_mutex_lock(&lock);
+    if (expires)
         dead_below = address_number + 1;
-        pthread_mutex_unlock(&lock);
-    }
-    if (sig < dead_below || !sig)
+    int is_dead = sig < dead_below || !sig;
+    pthread_mutex_unlock(&lock);
+    if (is_dead)
         return refuse(c, 403, "AccessDenied", NULL);
     if (!strcmp(c->method, "PUT"))
         return hub_store(c, path, query);

@@ -83,7 +83,8 @@ void in_each_place(void (*fn)(const struct kern_place *p, void *arg), void *arg)
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        for (uint32_t threads = 1; threads <= MAX_THREADS; threads++) {
+        for (uint32_t threads = test_is_sampled() ? MAX_THREADS : 1; threads <= MAX_THREADS;
+             threads++) {
             struct kern_place p;
             place_open(&p, tiers[i], threads);
             fn(&p, arg);
@@ -362,10 +363,24 @@ void run_call(const struct kern_place *p, struct kern_call *c)
     free(scratch);
 }
 
+static struct kern_place open_places[16][MAX_ON];
+
+static void close_places(void)
+{
+    struct kern_place *all = &open_places[0][0];
+    for (size_t i = 0; i < sizeof open_places / sizeof *all; i++)
+        if (all[i].device)
+            br__cpu_backend()->close(all[i].device);
+}
+
 void run_call_on(const struct br__cpu_tier *tier, uint32_t threads, struct kern_call *c)
 {
-    struct kern_place p;
-    place_open(&p, tier, threads);
-    run_call(&p, c);
-    br__cpu_backend()->close(p.device);
+    static int asked;
+    ck_assert(threads >= 1 && threads <= MAX_ON && br__n_cpu_tiers <= BR_COUNTOF(open_places));
+    struct kern_place *p = &open_places[kern_device() ? 0 : tier - br__cpu_tiers][threads - 1];
+    if (!p->device)
+        place_open(p, tier, threads);
+    if (!asked++)
+        atexit(close_places);
+    run_call(p, c);
 }

@@ -34,7 +34,7 @@ struct br__device *kern_device(void);
 /* The tiers to test, slowest first, or one that stands for the device; those that this machine
  * lacks are named on stdout, once. */
 size_t kern_tiers(const struct br__cpu_tier **out, size_t max);
-/* Call fn in each place, tiers slowest first, threads 1 to MAX_THREADS. */
+/* Call fn in each place, tiers slowest first, threads 1 to MAX_THREADS, of a sample MAX_THREADS. */
 void in_each_place(void (*fn)(const struct kern_place *p, void *arg), void *arg);
 
 /* The row that serves float32 values there, or NULL; weight: dtype of the stored weight. */
@@ -42,7 +42,8 @@ const struct br_kernel *kernel_of(const struct kern_place *p, uint32_t op, uint3
 /* Run the call (op, n_in, in, out, attr are set); c->out is filled.  Scratch is as large as the
  * kernel asked for, filled with NaN, and checked for writes beyond it. */
 void run_call(const struct kern_place *p, struct kern_call *c);
-/* The same on a device of its own. */
+/* The same on a device of that tier and number of threads, at most MAX_ON, which stays open. */
+#define MAX_ON 4
 void run_call_on(const struct br__cpu_tier *tier, uint32_t threads, struct kern_call *c);
 
 /* A contiguous tensor over the caller's memory. */

@@ -20,8 +20,8 @@ int tested_natively(const struct br__cpu_tier *t);
 /* The device that a test of the engine runs on: BRIDGE_TEST_DEVICE, else "cpu". */
 const char *test_device(void);
 
-/* Whether a sample of the cases is to be run: BRIDGE_TEST_SAMPLE, of tests on a device that is
- * slow, but for BRIDGE_TEST_ALL. */
+/* Whether a sample of the cases is to be run: BRIDGE_TEST_SAMPLE, where they are slow (on a
+ * simulated device, with a sanitizer), but for BRIDGE_TEST_ALL. */
 int test_is_sampled(void);
 
 /* EXIT_SUCCESS if fixtures/<name> exists in the folder that BRIDGE_SHARED names; else prints that
@@ -33,5 +33,8 @@ void copy_file(const char *from, const char *to);
 
 /* A new directory <name>-XXXXXX below $TMPDIR, else /tmp. */
 void make_temp_dir(char *dir, size_t size, const char *name);
+/* The same below $TMPDIR, else in memory if 32 MB are free there: for thousands of small files,
+ * which a disk's journal makes five times as slow. */
+void make_memory_dir(char *dir, size_t size, const char *name);
 
 #endif

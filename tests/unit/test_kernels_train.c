@@ -32,6 +32,9 @@ static double round_to(uint32_t dtype, double x)
 static double get(const struct br_tensor *t, int64_t i)
 {
     double x;
+    if (t->dtype ==
+        BR_F32) /* most are, and a call for each number takes most of this test's time */
+        return (double)((const float *)t->data)[i];
     size_t size = br_dtype_size((int)t->dtype);
     br_cast(&x, BR_F64, (const char *)t->data + (size_t)i * size, (int)t->dtype, 1, 0);
     return x;

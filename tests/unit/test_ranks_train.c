@@ -67,22 +67,32 @@ static const struct {
 /* ---- ways to share it ------------------------------------------------------------------------ */
 
 struct sharing {
-    uint32_t tp, sp, cp, pp, ep, etp, dp;
+    uint32_t tp, sp, cp, pp, ep, etp, dp, vpp;
     uint32_t families; /* bits 1 << enum toy */
     int values;        /* BR_BF16; 0: float32 */
 };
 #define DENSE (1U << QWEN2 | 1U << QWEN3)
 #define MOES (1U << MOE | 1U << NEXT | 1U << MTP)
 static const struct sharing sharings[] = {
-    {2, 0, 1, 1, 1, 1, 1, DENSE, 0},
-    {2, 1, 1, 1, 1, 1, 1, DENSE | MOES, 0},
-    {4, 1, 1, 1, 1, 1, 1, DENSE | MOES, 0},
-    {1, 0, 1, 1, 1, 1, 2, DENSE | MOES, 0},
+    {2, 0, 1, 1, 1, 1, 1, 1, DENSE, 0},
+    {2, 1, 1, 1, 1, 1, 1, 1, DENSE | MOES, 0},
+    {4, 1, 1, 1, 1, 1, 1, 1, DENSE | MOES, 0},
+    {2, 1, 1, 1, 1, 2, 1, 1, MOES, 0},
+    {1, 0, 1, 1, 1, 1, 2, 1, DENSE | MOES, 0},
+    {1, 0, 1, 1, 2, 1, 2, 1, MOES, 0},
+    {1, 0, 1, 1, 1, 2, 2, 1, MOES, 0},
+    {2, 1, 1, 1, 2, 1, 1, 1, MOES, 0},
+    {1, 0, 1, 2, 1, 1, 1, 1, DENSE | MOES, 0},
+    {1, 0, 1, 2, 1, 1, 1, 2, DENSE | MOES, 0},
+    {1, 0, 1, 4, 1, 1, 1, 1, DENSE | MOES, 0},
+    {2, 1, 1, 2, 1, 1, 2, 1, DENSE | MOES, 0},
+    {2, 1, 1, 1, 1, 1, 1, 1, 1U << QWEN2 | 1U << MTP, BR_BF16},
+    {1, 0, 1, 2, 1, 1, 1, 2, 1U << QWEN3 | 1U << MTP, BR_BF16},
 };
 
 /* ---- batches --------------------------------------------------------------------------------- */
 
-#define MICROS 2 /* of each data-parallel rank */
+#define MICROS 4 /* of each data-parallel rank */
 #define SEQS 2
 #define LENGTH 16
 #define TOKENS (SEQS * LENGTH)
@@ -149,6 +159,7 @@ static struct trainer open_trainer(enum toy toy, const struct sharing *s)
     const struct br__train_opts t = {.values = s->values ? s->values : BR_F32,
                                      .router_dtype = BR_F32,
                                      .mtp = (int)toys[toy].mtp,
+                                     .stages.vpp = s->vpp > 1 ? s->vpp : 0,
                                      .sequence_parallel = (int)s->sp,
                                      .aux_kind = toy >= MOE ? BR__AUX_LOSS : BR__AUX_NONE,
                                      .aux_coeff = toy >= MOE ? 0.01 : 0,
@@ -181,14 +192,11 @@ struct result {
 
 static void add_losses(const struct trainer *x, const struct br__micro_out *out, struct result *r)
 {
-    const struct br_topo *t = br__llm_topo(x->m);
     for (uint32_t i = 0; i < br__llm_n_ranks(x->m); i++) {
         if (coordinate(x, i, BR_AXIS_TP) > 0)
             continue;
-        if (coordinate(x, i, BR_AXIS_PP) + 1 == t->size[BR_AXIS_PP]) {
-            r->loss += out[i].loss_sum;
-            r->mtp += out[i].mtp;
-        }
+        r->loss += out[i].loss_sum;
+        r->mtp += out[i].mtp;
         for (size_t k = 0; k < out[i].n_moe; k++) {
             r->aux += out[i].aux ? out[i].aux[k] : 0;
             r->z += out[i].z ? out[i].z[k] : 0;
@@ -233,7 +241,7 @@ static void add_gradients(const struct trainer *x, struct result *r)
         size_t n;
         const struct br__trained *list = br__trainer_list(x->t, i, &n);
         for (size_t k = 0; k < n; k++)
-            if (!list[k].shared || coordinate(x, i, BR_AXIS_TP) == 0)
+            if (!list[k].copied && (!list[k].shared || coordinate(x, i, BR_AXIS_TP) == 0))
                 add_tensor(r, &list[k]);
     }
 }
@@ -243,17 +251,17 @@ static void run_step(struct trainer *x, const struct batch *batches, size_t n, s
 {
     uint32_t ranks = br__llm_n_ranks(x->m);
     uint32_t dp = br__llm_topo(x->m)->size[BR_AXIS_DP];
-    struct br__micro mb[16];
-    struct br__micro_out out[16];
-    ck_assert_uint_le(ranks, BR_COUNTOF(mb));
+    struct br__micro mb[64];
+    struct br__micro_out out[64];
+    ck_assert_uint_le(n / dp * ranks, BR_COUNTOF(mb));
     memset(r, 0, sizeof *r);
-    must(br__trainer_zero(x->t, &err), &err);
-    for (size_t k = 0; k < n / dp; k++) {
+    for (size_t k = 0; k < n / dp; k++)
         for (uint32_t i = 0; i < ranks; i++)
-            mb[i] = micro_of(&batches[k * dp + coordinate(x, i, BR_AXIS_DP)], n);
-        must(br__trainer_run(x->t, mb, 1, out, &err), &err);
-        add_losses(x, out, r);
-    }
+            mb[k * ranks + i] = micro_of(&batches[k * dp + coordinate(x, i, BR_AXIS_DP)], n);
+    must(br__trainer_zero(x->t, &err), &err);
+    must(br__trainer_step(x->t, mb, n / dp, 1, out, &err), &err);
+    for (size_t k = 0; k < n / dp; k++)
+        add_losses(x, out + k * ranks, r);
     must(br__trainer_gradients(x->t, &err), &err);
     add_gradients(x, r);
 }
@@ -266,7 +274,7 @@ static void free_result(struct result *r)
     }
 }
 
-static const struct sharing alone = {1, 0, 1, 1, 1, 1, 1, 0, 0};
+static const struct sharing alone = {1, 0, 1, 1, 1, 1, 1, 1, 0, 0};
 
 static void near(const char *what, double got, double want, double tolerance)
 {
@@ -274,12 +282,25 @@ static void near(const char *what, double got, double want, double tolerance)
                   "%s: %.9g, one rank has %.9g", what, got, want);
 }
 
-static void compare(const struct result *got, const struct result *want, double tolerance)
+/* What one rank would compute in the same order. */
+static int is_same_order(const struct sharing *s, enum toy toy)
+{
+    return s->pp > 1 && s->tp * s->cp * s->dp == 1 && toy != QWEN2 && toy != MTP;
+}
+
+static void compare_losses(const struct result *got, const struct result *want, double tolerance)
 {
     near("loss", got->loss, want->loss, tolerance);
     near("MTP loss", got->mtp, want->mtp, tolerance);
     near("aux loss", got->aux, want->aux, tolerance);
     near("z loss", got->z, want->z, tolerance);
+}
+
+/* Each tensor within `each`, and all together within `all`, of their length. */
+static void compare_gradients(const struct result *got, const struct result *want, double each,
+                              double all)
+{
+    double length = 0, off = 0;
     ck_assert_uint_eq(got->n, want->n);
     for (size_t i = 0; i < want->n; i++) {
         size_t k = 0;
@@ -287,13 +308,19 @@ static void compare(const struct result *got, const struct result *want, double 
             k++;
         ck_assert_msg(k < got->n, "'%s' is not trained", want->name[i]);
         double d = rel_l2(got->grad[k], want->grad[i], want->elems[i]);
-        ck_assert_msg(d <= tolerance, "gradient of '%s' is %g off", want->name[i], d);
+        ck_assert_msg(d <= each, "gradient of '%s' is %g off", want->name[i], d);
+        for (size_t j = 0; j < want->elems[i]; j++) {
+            double x = (double)want->grad[i][j], y = (double)got->grad[k][j] - x;
+            length += x * x;
+            off += y * y;
+        }
     }
+    ck_assert_msg(sqrt(off / length) <= all, "gradients are %g off", sqrt(off / length));
 }
 
 START_TEST(test_shared)
 {
-    static struct batch batches[8];
+    static struct batch batches[16];
     static struct result got, want;
     const struct sharing *s = &sharings[_i / N_TOYS];
     enum toy toy = (enum toy)(_i % N_TOYS);
@@ -310,7 +337,16 @@ START_TEST(test_shared)
     x = open_trainer(toy, s);
     run_step(&x, batches, n, &got);
     close_trainer(&x);
-    compare(&got, &want, s->values ? 2e-2 : 1e-5);
+    if (is_same_order(s, toy)) {
+        compare_losses(&got, &want, 0);
+        compare_gradients(&got, &want, 0, 0);
+    } else if (s->values) {
+        compare_losses(&got, &want, 2e-3);
+        compare_gradients(&got, &want, toy >= MOE ? 1 : 0.15, 5e-2); /* experts flip */
+    } else {
+        compare_losses(&got, &want, 1e-6);
+        compare_gradients(&got, &want, 1e-5, 1e-5);
+    }
     free_result(&got);
     free_result(&want);
 }

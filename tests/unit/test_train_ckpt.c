@@ -19,7 +19,7 @@ static char heard[4096]; /* notes and warnings */
 
 static void setup(void)
 {
-    make_temp_dir(dir, sizeof dir, "train-ckpt");
+    make_memory_dir(dir, sizeof dir, "train-ckpt");
     snprintf(root, sizeof root, "%s/run/checkpoints", dir);
     heard[0] = '\0';
 }
@@ -338,7 +338,8 @@ START_TEST(test_faults)
     live_open(&fault_run, hf, NULL, BR_BF16);
     live_open(&b, hf, NULL, BR_BF16);
     int more = 1, failed = 0;
-    for (long n = 0; more; n += 1 + n / 30) {
+    long stride = test_is_sampled() ? 6 : 30;
+    for (long n = 0; more; n += 1 + n / stride) {
         begin_fault();
         fault_arm((enum fault)_i, n);
         int rc = save_2();
@@ -395,17 +396,20 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("train_ckpt");
-    TCase *tc = tcase_create("train_ckpt");
+    TCase *tc = tcase_create("train_ckpt"), *faults = tcase_create("faults");
     tcase_set_timeout(tc, 300);
+    tcase_set_timeout(faults, 300);
     tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(faults, setup, teardown);
     tcase_add_loop_test(tc, test_megatron, 0, BR_COUNTOF(cases));
     tcase_add_loop_test(tc, test_weights_only, 0, BR_COUNTOF(cases));
     tcase_add_loop_test(tc, test_round_trip, 0, 2 * BR_COUNTOF(dtypes));
     tcase_add_test(tc, test_later);
     tcase_add_test(tc, test_keep);
     tcase_add_test(tc, test_refused);
-    tcase_add_loop_test(tc, test_faults, FAIL_EIO, NO_MEMORY + 1);
-    tcase_add_test(tc, test_killed);
+    tcase_add_loop_test(faults, test_faults, FAIL_EIO, NO_MEMORY + 1);
+    tcase_add_test(faults, test_killed);
     suite_add_tcase(s, tc);
+    suite_add_tcase(s, faults);
     return run_suite(s);
 }

@@ -1,0 +1,208 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* train_io.c - what a micro batch brings to a graph, and what is read from it.
+ *
+ * What micro batches of a shape differ in, the weights of their losses among it, is an input. */
+#include "trainer.h"
+#include <string.h>
+
+/* ---- inputs ---------------------------------------------------------------------------------- */
+
+static void fill_sequences(const struct br__train_pass *p, struct br__frame *f,
+                           const struct br__micro *mb)
+{
+    const struct br__build *b = &p->compiled->b;
+    int32_t *seqs = br__frame_input(f, b->seqs);
+    int32_t *positions = br__frame_input(f, b->positions);
+    for (int64_t s = 0; s < mb->n_seqs; s++) {
+        int32_t from = (int32_t)br__first_row(mb, s), n = (int32_t)br__first_row(mb, s + 1) - from;
+        const int32_t row[5] = {from, n, from, n, (int32_t)s};
+        if (seqs)
+            memcpy(seqs + 5 * s, row, sizeof row);
+        for (int32_t i = 0; positions && i < n; i++)
+            positions[from + i] = mb->positions ? mb->positions[from + i] : i;
+    }
+    if (seqs)
+        memset(seqs + 5 * mb->n_seqs, 0, (size_t)(5 * (p->n_seqs - mb->n_seqs)) * sizeof *seqs);
+    for (int64_t i = mb->n_tokens; positions && i < p->n_tokens; i++)
+        positions[i] = 0;
+}
+
+/* Megatron's roll: token i + 1 in place of token i, 0 at the end of each sequence, where there is
+ * no target. */
+static void fill_mtp(const struct br__train_pass *p, struct br__frame *f,
+                     const struct br__micro *mb)
+{
+    const struct br__build *b = &p->compiled->b;
+    int32_t *ids = br__frame_input(f, b->mtp_ids);
+    int32_t *labels = br__frame_input(f, b->mtp_labels);
+    float *weights = br__frame_input(f, p->losses.mtp.weights);
+    float each = mb->mtp_scale / (float)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
+    for (int64_t s = 0; s < mb->n_seqs; s++) {
+        int64_t end = br__first_row(mb, s + 1);
+        for (int64_t i = br__first_row(mb, s); i < end; i++) {
+            ids[i] = i + 1 < end ? mb->ids[i + 1] : 0;
+            labels[i] = i + 1 < end ? mb->labels[i + 1] : -1;
+            if (weights)
+                weights[i] = i + 1 < end ? each : 0;
+        }
+    }
+    for (int64_t i = mb->n_tokens; i < p->n_tokens; i++) {
+        ids[i] = 0;
+        labels[i] = -1;
+        if (weights)
+            weights[i] = 0;
+    }
+}
+
+static int64_t aux_tokens(const struct br__rank_trainer *t, const struct br__micro *mb)
+{
+    return t->o->aux_kind == BR__AUX_SEQ ? mb->n_tokens / mb->n_seqs : mb->n_tokens;
+}
+
+/* What makes the sum over experts of count * probabilities the loss that Megatron logs. */
+static double aux_factor(const struct br__rank_trainer *t, uint32_t chunk,
+                         const struct br__micro *mb)
+{
+    const struct br_config *cfg = t->rank->m->weights->cfg;
+    double n = (double)aux_tokens(t, mb), k = (double)br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
+    double f = (double)cfg->n_experts / (n * n * k);
+    if (t->o->aux_kind == BR__AUX_SEQ)
+        f /= (double)mb->n_seqs;
+    return t->o->aux_kind == BR__AUX_GLOBAL ? f / (double)(t->n_past[chunk] + 1) : f;
+}
+
+void br__train_fill(const struct br__rank_trainer *t, const struct br__train_pass *p,
+                    struct br__frame *f, const struct br__micro *mb)
+{
+    const struct br__build *b = &p->compiled->b;
+    const struct br__losses *l = &p->losses;
+    int32_t *ids = br__frame_input(f, b->ids);
+    int32_t *labels = br__frame_input(f, b->labels);
+    float *weights = br__frame_input(f, l->lm.weights);
+    float *aux = br__frame_input(f, l->aux_weight);
+    float *z = br__frame_input(f, l->z_weight);
+    int32_t *dropout = br__frame_input(f, l->dropout);
+    size_t experts = (size_t)b->cfg->n_experts;
+    fill_sequences(p, f, mb);
+    if (dropout) {
+        dropout[0] = (int32_t)(uint32_t)mb->dropout_key;
+        dropout[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
+        dropout[2] = (int32_t)mb->first_token;
+    }
+    for (int64_t i = 0; i < p->n_tokens; i++) {
+        float mask = i < mb->n_tokens ? mb->mask[i] : 0;
+        if (ids)
+            ids[i] = i < mb->n_tokens ? mb->ids[i] : 0;
+        if (labels)
+            labels[i] = mask != 0 ? mb->labels[i] : -1;
+        if (weights)
+            weights[i] = mask * mb->loss_scale;
+    }
+    if (b->mtp_ids)
+        fill_mtp(p, f, mb);
+    if (aux)
+        *aux = (float)(mb->aux_scale * t->o->aux_coeff * aux_factor(t, p->chunk, mb));
+    if (z)
+        *z = (float)(mb->aux_scale * t->o->z_coeff / (double)mb->n_tokens);
+    for (size_t i = 0; i < l->n_moe; i++) {
+        float *past = br__frame_input(f, l->moe[i].past);
+        if (past)
+            memcpy(past, t->past + (t->moe_from[p->chunk] + i) * experts, experts * sizeof *past);
+    }
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+/* Sum of mask[i] * loss of token i, of the first n; mask NULL: ones. */
+static int sum_losses(const struct br__train_pass *p, const struct br__frame *f, br_val loss,
+                      const float *mask, int64_t n, double *sum, struct br_err *err)
+{
+    float *x = br__alloc((size_t)p->n_tokens * sizeof *x);
+    int rc = x ? br__frame_read(f, loss, x, err) : br__nomem(err, "for training");
+    *sum = 0;
+    for (int64_t i = 0; i < n && !rc; i++)
+        *sum += mask ? (double)mask[i] * x[i] : x[i];
+    br__free(x);
+    return rc;
+}
+
+int br__train_read_moe(struct br__rank_trainer *t, const struct br__train_pass *p,
+                       const struct br__frame *f, const struct br__micro *mb, size_t k,
+                       struct br_err *err)
+{
+    const struct br__losses *l = &p->losses;
+    size_t experts = (size_t)t->rank->m->weights->cfg->n_experts, from = t->moe_from[p->chunk];
+    double factor = l->n_moe ? aux_factor(t, p->chunk, mb) : 0;
+    double *aux = t->aux + k * t->n_moe + from, *z = t->z + k * t->n_moe + from;
+    int rc = 0;
+    for (size_t i = 0; i < l->n_moe && !rc; i++) {
+        const struct br__moe_losses *m = &l->moe[i];
+        float sum;
+        if (m->all_aux && !(rc = br__frame_read(f, m->all_aux, &sum, err)))
+            aux[i] = sum * factor;
+        if (m->all_z && !rc && !(rc = br__frame_read(f, m->all_z, &sum, err)))
+            z[i] = sum / (double)mb->n_tokens;
+        if (!m->past || !p->backward || rc)
+            continue;
+        rc = br__frame_read(f, m->counts, t->row, err);
+        for (size_t e = 0; e < experts && !rc; e++)
+            t->past[(from + i) * experts + e] += t->row[e];
+    }
+    t->n_past[p->chunk] += p->backward && !rc;
+    return rc;
+}
+
+int br__train_read_losses(const struct br__train_pass *p, const struct br__frame *f,
+                          const struct br__micro *mb, struct br__micro_out *out, struct br_err *err)
+{
+    const struct br__losses *l = &p->losses;
+    int rc = 0;
+    if (l->lm.loss)
+        rc = sum_losses(p, f, l->lm.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
+    if (rc || !l->mtp.loss)
+        return rc;
+    rc = sum_losses(p, f, l->mtp.loss, NULL, mb->n_tokens, &out->mtp, err);
+    out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
+    return rc;
+}
+
+/* d[rows of all parts] is added where it belongs. */
+static void add_gradient(const struct br__store *s, const struct br__param *param, const float *d)
+{
+    for (size_t i = 0; i < param->n_parts; i++) {
+        const struct br__part *q = &param->parts[i];
+        float *to = br__store_grad(s, q);
+        size_t n = (size_t)(q->n_rows * q->n_cols);
+        for (size_t k = 0; k < n; k++)
+            to[k] += d[k];
+        d += n;
+    }
+}
+
+static int add_values(struct br__rank_trainer *t, const struct br__train_pass *p,
+                      const struct br__frame *f, struct br_err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < p->n_params && !rc; i++) {
+        if (!p->grad[i] || p->leaf[i])
+            continue;
+        float *d =
+            br__alloc((size_t)br__node_elems(br__node(&p->compiled->g, p->grad[i])) * sizeof *d);
+        rc = d ? br__frame_read(f, p->grad[i], d, err) : br__nomem(err, "for training");
+        if (!rc)
+            add_gradient(&t->store, t->rank->params->list[i], d);
+        br__free(d);
+    }
+    return rc;
+}
+
+int br__train_add_gradients(struct br__rank_trainer *t, const struct br__train_pass *p,
+                            const struct br__frame *f, struct br_err *err)
+{
+    int rc = add_values(t, p, f, err);
+    if (!rc && t->o->grads == BR_BF16)
+        rc = br__offload_fetch(&t->offload, &t->store, err);
+    if (!rc && t->o->grads == BR_BF16)
+        rc = br__store_round_grads(&t->store, err);
+    return rc;
+}
