@@ -100,6 +100,9 @@ if [ -n "$full" ]; then
         [ $sp = true ] || family "$runs/$case" 4 2 tp=2 sequence_parallel=true
         [ $sp = false ] || family "$runs/$case" 2 1 ep=2
         [ $sp = false ] || family "$runs/$case" 4 1 ep=2
+        family "$runs/$case" 2 1 pp=2
+        family "$runs/$case" 4 1 pp=2
+        family "$runs/$case" 8 1 tp=2 pp=2 sequence_parallel=$sp
     done
 fi
 
@@ -177,6 +180,8 @@ if [ -n "$full" ]; then
     goes_on 2 tp=2
     typed "$runs/qwen2"
     goes_on 4 tp=2 sequence_parallel=true
+    typed "$runs/qwen2"
+    goes_on 2 pp=2
 fi
 rm -r runs
 
