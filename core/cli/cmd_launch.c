@@ -3,8 +3,8 @@
  *
  * What follows its own options is another command line of bridge, so it is read word for word here
  * and not by the table of options. */
-#include "../dist/dist.h"
 #include "../model/model.h"
+#include "../dist/dist.h"
 #include "cli.h"
 
 #include <errno.h>
@@ -82,16 +82,6 @@ static const char *find_program(struct br__arena *a, const char *name)
     return NULL;
 }
 
-static const char *find_module(struct br__arena *a, const struct br__registry *r, const char *plane)
-{
-    for (size_t i = 0; i < r->n_dirs; i++) {
-        const char *file = br__arena_printf(a, "%s/comm_%s.so", r->dirs[i], plane);
-        if (file && br__exists(file))
-            return file;
-    }
-    return NULL;
-}
-
 /* The program that starts the ranks, of an MPI that has its module too. */
 static int choose(struct br__arena *a, const struct br__registry *r, const struct launch *l,
                   const char **program, struct br_err *err)
@@ -102,7 +92,7 @@ static int choose(struct br__arena *a, const struct br__registry *r, const struc
         const struct launcher *x = &launchers[i];
         if (l->mpi && strcmp(l->mpi, x->plane) != 0)
             continue;
-        const char *module = find_module(a, r, x->plane);
+        const char *module = br__find_module(a, r, x->plane);
         for (size_t k = 0; k < BR_COUNTOF(x->programs) && module && !*program; k++)
             *program = find_program(a, x->programs[k]);
         if (!*program)
@@ -172,20 +162,20 @@ int br__cmd_launch(struct br__cli *c, struct br_err *err)
 /* ---- --check: one rank of it ----------------------------------------------------------------- */
 
 /* Each rank adds its number; every rank must get the sum. */
-static int check_sum(struct br_comm *world, struct br_err *err)
+static int check_sum(uint32_t size, struct br_err *err)
 {
     enum { N = 1 << 20 };
     float *x = br__calloc(N, sizeof *x);
-    float want = (float)(world->size * (world->size + 1.0) / 2);
-    if (!x)
-        return br__nomem(err, "for the check");
-    for (size_t i = 0; i < N; i++)
-        x[i] = (float)world->rank + 1;
-    int rc = world->ops->all_reduce(world, x, N, BR_F32, err);
+    float want = (float)(size * (size + 1.0) / 2);
+    int rc = br__procs_agree(x ? BR_OK : br__nomem(err, "for the check"), err);
+    for (size_t i = 0; i < N && !rc; i++)
+        x[i] = (float)br__procs_rank() + 1;
+    if (!rc)
+        rc = br__procs_sum(x, N, BR_F32, err);
     for (size_t i = 0; i < N && !rc; i++)
         if (x[i] != want)
-            rc = br_fail(err, BR_E_COMM, "the sum over %" PRIu32 " ranks is %g, expected %g",
-                         world->size, (double)x[i], (double)want);
+            rc = br_fail(err, BR_E_COMM, "the sum over %" PRIu32 " ranks is %g, expected %g", size,
+                         (double)x[i], (double)want);
     br__free(x);
     return rc;
 }
@@ -193,32 +183,15 @@ static int check_sum(struct br_comm *world, struct br_err *err)
 int br__launch_check(struct br__arena *a, struct br_err *err)
 {
     struct br__launch launch;
-    struct br__registry *r = NULL;
-    struct br_plane plane;
-    struct br_comm *world = NULL;
-    unsigned char id[BR_COMM_ID];
-    const char *module = NULL;
     int rc = br__launch_find(&launch, err);
     if (!rc && !launch.plane)
         rc = br_fail(err, BR_E_USAGE, "no MPI has started this process");
     if (!rc)
-        rc = br__registry_open(&r, NULL, err);
-    if (!rc && !(module = find_module(a, r, launch.plane)))
-        rc = br_fail(err, BR_E_NOTFOUND, "there is no module comm_%s.so", launch.plane);
-    if (!rc)
-        rc = br__plane_open(module, &plane, err);
-    if (!rc)
-        rc = plane.id(id, err);
-    if (!rc)
-        rc = plane.join(NULL, id, launch.rank, launch.size, &world, err);
-    if (!rc)
-        rc = check_sum(world, err);
+        rc = br__ranks_open(a, &launch, BR__COMM_TIMEOUT, err);
+    if (rc)
+        return rc;
+    rc = br__procs_end(check_sum(launch.size, err), err);
     if (!rc && launch.rank == 0)
         br__say(stdout, "ok: %" PRIu32 " ranks over %s", launch.size, launch.plane);
-    if (rc && world)
-        world->ops->abort(world);
-    if (world)
-        world->ops->close(world);
-    br__registry_close(r);
     return rc;
 }

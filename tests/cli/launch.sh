@@ -26,13 +26,38 @@ expect 0 launch --help
 says 'bridge launch -n 4 --check'
 
 # A command that several processes would do at once.
-export PMI_RANK=1 PMI_SIZE=2
+export PMI_RANK=0 PMI_SIZE=2
 expect 12 recipe list
 complains "'recipe list' runs in one process, and mpich has started 2; start it without mpirun"
 expect 0 --version
+says 'bridge '
+# Rank 0 alone prints.
+PMI_RANK=1 expect 12 recipe list
+mute
+silent
+PMI_RANK=1 expect 0 --version
+mute
 PMI_RANK=0 PMI_SIZE=1 expect 0 recipe list
 PMI_SIZE=x expect 2 recipe list
 complains "PMI_SIZE: got 'x', expected a number from 0 to 1048576"
-OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=2 expect 2 recipe list
-complains 'OMPI_COMM_WORLD_SIZE says rank 0 of 2, PMI_SIZE rank 1 of 2: two launchers are at work'
+OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 expect 2 recipe list
+complains 'OMPI_COMM_WORLD_SIZE says rank 1 of 2, PMI_SIZE rank 0 of 2: two launchers are at work'
+RANK=1 WORLD_SIZE=2 MASTER_ADDR=host expect 2 recipe list
+complains 'PMI_SIZE says rank 0 of 2, WORLD_SIZE rank 1 of 2: two launchers are at work'
+RANK=0 WORLD_SIZE=2 MASTER_ADDR=host expect 12 recipe list
+unset PMI_RANK PMI_SIZE
+
+# Slurm: a batch script is no task of srun; a task without an MPI would be alone.
+SLURM_PROCID=0 SLURM_NTASKS=4 expect 0 recipe list
+SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 expect 0 recipe list
+SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=4 expect 2 recipe list
+complains 'srun has started 4 tasks without an MPI (SLURM_STEP_NUM_TASKS); give it --mpi=pmi2 for MPICH or --mpi=pmix for Open MPI'
+PMIX_RANK=0 SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=4 expect 12 recipe list
+complains "'recipe list' runs in one process, and openmpi has started 4"
+
+# torchrun
+RANK=0 WORLD_SIZE=1 MASTER_ADDR=host expect 0 recipe list
+RANK=0 WORLD_SIZE=4 expect 0 recipe list
+RANK=1 WORLD_SIZE=4 MASTER_ADDR=host expect 12 recipe list
+complains 'torchrun has started 4 processes (WORLD_SIZE); ranks of bridge talk by MPI, start them with: mpirun -n 4 bridge ...'
 echo ok
