@@ -3,8 +3,8 @@
  *
  * What follows its own options is another command line of bridge, so it is read word for word here
  * and not by the table of options. */
-#include "../model/model.h"
 #include "../dist/dist.h"
+#include "../model/model.h"
 #include "cli.h"
 
 #include <errno.h>
