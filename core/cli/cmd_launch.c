@@ -3,9 +3,9 @@
  *
  * What follows its own options is another command line of bridge, so it is read word for word here
  * and not by the table of options. */
-#include "../model/model.h"
 #include "../dist/dist.h"
-#include "cli.h"
+#include "../model/model.h"
+#include "launch.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,34 +20,32 @@ static const struct launcher {
     {"openmpi", {"mpirun.openmpi", "mpiexec.openmpi"}},
 };
 
-struct launch {
-    int64_t n;
-    const char *mpi; /* NULL: the first that is there */
-    int check;
-    char **rest; /* the command that the ranks run, to argv's end */
-};
-
 /* ---- what was typed -------------------------------------------------------------------------- */
 
-static int read_count(const char *text, int64_t *n, struct br_err *err)
+static int read_count(const char *option, const char *text, int64_t *n, struct br_err *err)
 {
     if (!text || br__parse_i64(text, n) || *n < 1 || *n > BR__MAX_PROCESSES)
-        return br_fail(err, BR_E_USAGE, "-n: got '%s', expected a number from 1 to %d",
+        return br_fail(err, BR_E_USAGE, "%s: got '%s', expected a number from 1 to %d", option,
                        text ? text : "nothing", BR__MAX_PROCESSES);
     return BR_OK;
 }
 
-static int read_words(char **words, struct launch *l, struct br_err *err)
+static int read_words(char **words, struct br__launch_words *l, struct br_err *err)
 {
     int rc = BR_OK;
-    for (; *words && **words == '-' && !rc; words++) {
+    for (; !rc && *words && **words == '-'; words++) {
         if (!strcmp(*words, "--")) {
             words++;
             break;
         }
         if (!strcmp(*words, "-n") || !strcmp(*words, "-np") || !strcmp(*words, "--ranks")) {
-            rc = read_count(words[1], &l->n, err);
+            rc = read_count("-n", words[1], &l->n, err);
             words++;
+        } else if (!strcmp(*words, "--nodes")) {
+            rc = read_count("--nodes", words[1], &l->nodes, err);
+            words++;
+        } else if (!strcmp(*words, "--slurm") && words[1]) {
+            l->slurm = *++words;
         } else if (!strcmp(*words, "--mpi") && words[1]) {
             l->mpi = *++words;
         } else if (!strcmp(*words, "--check")) {
@@ -57,10 +55,10 @@ static int read_words(char **words, struct launch *l, struct br_err *err)
         }
     }
     l->rest = words;
-    if (!rc && !l->n)
+    if (!rc && !l->n && !l->slurm)
         rc = br_fail(err, BR_E_USAGE,
                      "launch needs the number of ranks, -n N (see: bridge help launch)");
-    if (!rc && !*words && !l->check)
+    if (!rc && !*words && (l->slurm || !l->check))
         rc = br_fail(err, BR_E_USAGE,
                      "launch needs a command to run, or --check (see: bridge help launch)");
     return rc;
@@ -83,8 +81,8 @@ static const char *find_program(struct br__arena *a, const char *name)
 }
 
 /* The program that starts the ranks, of an MPI that has its module too. */
-static int choose(struct br__arena *a, const struct br__registry *r, const struct launch *l,
-                  const char **program, struct br_err *err)
+static int choose(struct br__arena *a, const struct br__registry *r,
+                  const struct br__launch_words *l, const char **program, struct br_err *err)
 {
     struct br__buf lacks = {0};
     *program = NULL;
@@ -111,19 +109,26 @@ static int choose(struct br__arena *a, const struct br__registry *r, const struc
     return rc;
 }
 
+/* The file of this program. */
+static int find_self(struct br__arena *a, char **exe, struct br_err *err)
+{
+    const char *self = br__arena_printf(a, "/proc/%ld/exe", (long)getpid());
+    *exe = br__arena_alloc(a, 4096);
+    if (!self || !*exe || readlink(self, *exe, 4095) < 0)
+        return br_fail(err, BR_E_IO, "cannot find this program's own file: %s", strerror(errno));
+    return BR_OK;
+}
+
 /* Become the MPI's launcher. */
-static int execute(struct br__arena *a, const struct launch *l, const char *program,
-                   struct br_err *err)
+static int execute(struct br__arena *a, const struct br__launch_words *l, const char *program,
+                   const char *exe, struct br_err *err)
 {
     size_t n = 0, words = 0;
     while (l->rest[words])
         words++;
     const char **argv = br__arena_alloc(a, (words + 8) * sizeof *argv);
-    const char *self = br__arena_printf(a, "/proc/%ld/exe", (long)getpid());
-    char *exe = br__arena_alloc(a, 4096);
-    ssize_t got = self && exe ? readlink(self, exe, 4095) : -1;
-    if (!argv || got < 0)
-        return br_fail(err, BR_E_IO, "cannot find this program's own file: %s", strerror(errno));
+    if (!argv)
+        return br__nomem(err, "for the command");
     argv[n++] = program;
     argv[n++] = "-n";
     argv[n++] = br__arena_printf(a, "%" PRId64, l->n);
@@ -138,16 +143,21 @@ static int execute(struct br__arena *a, const struct launch *l, const char *prog
 
 int br__launch(struct br__arena *a, char **words, struct br_err *err)
 {
-    struct launch l = {0};
+    struct br__launch_words l = {0};
     struct br__registry *r = NULL;
     const char *program;
+    char *exe;
     int rc = read_words(words, &l, err);
+    if (!rc)
+        rc = find_self(a, &exe, err);
+    if (!rc && l.slurm)
+        return br__launch_slurm(a, &l, exe, err);
     if (!rc)
         rc = br__registry_open(&r, NULL, err);
     if (!rc)
         rc = choose(a, r, &l, &program, err);
     if (!rc)
-        rc = execute(a, &l, program, err);
+        rc = execute(a, &l, program, exe, err);
     br__registry_close(r);
     return rc;
 }

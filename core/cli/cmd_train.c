@@ -19,8 +19,7 @@ struct training {
 
 /* ---- what was typed -------------------------------------------------------------------------- */
 
-/* RECIPE key=value ...: the recipe comes first, unless a file says which. */
-static int recipe_opts(struct br__cli *c, struct br__recipe_opts *o, struct br_err *err)
+int br__train_recipe(struct br__cli *c, struct br__recipe_opts *o, struct br_err *err)
 {
     const struct br__cli_value *set = &c->opt[BR__OPT_RECIPE_SET];
     size_t named = c->n_pos && !strchr(c->pos[0], '=');
@@ -72,7 +71,7 @@ static int make_run(struct training *x, struct br_err *err)
     struct br__run_opts o = {.single_rank = BR__FLAG(c, SINGLE_RANK),
                              .skip_bad = BR__FLAG(c, SKIP_BAD)};
     struct br__recipe_opts ro;
-    int rc = recipe_opts(c, &ro, err);
+    int rc = br__train_recipe(c, &ro, err);
 
     if (!rc)
         rc = find_ranks(c, &o, err);

@@ -95,7 +95,7 @@ int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *d
                      uint32_t *crcs, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__session_fingerprint(const struct br__session *s);
 
-/* ---- tasks.c: the tasks of a job, shared among the ranks of several processes ----------------- */
+/* ---- tasks.c: tasks that ranks share --------------------------------------------------------- */
 
 struct br__tasks {
     const struct br_job *job;

@@ -246,14 +246,14 @@ static int make_plan(struct br__session *s, int direction, const struct br__ckpt
 /* Rank 0 opens a model of the hub first: it fetches what the others then find in the cache. */
 static int open_in_turn(struct br__session *s, int direction, struct br_err *err)
 {
-    int (*open)(struct br__session *, struct br_err *) =
+    int (*side)(struct br__session *, struct br_err *) =
         direction == BR__IMPORT ? open_import : open_export;
     if (br__procs_size() == 1 || !s->job.hf_model || br__is_dir(s->job.hf_model))
-        return open(s, err);
-    int rc = br__procs_rank() == 0 ? open(s, err) : BR_OK;
+        return side(s, err);
+    int rc = br__procs_rank() == 0 ? side(s, err) : BR_OK;
     rc = br__procs_agree(rc, err);
     if (!rc && br__procs_rank())
-        rc = open(s, err);
+        rc = side(s, err);
     return br__procs_agree(rc, err);
 }
 

@@ -31,7 +31,7 @@
 #define MEET_MS 30000   /* for all connections */
 #define CONNECT_MS 2000 /* for one of them */
 #define TICK_MS 250
-#define MAX_PLACES 16
+#define MAX_ADDRESSES 16
 #define MAX_RECORD (64u << 20)
 
 enum { BEAT = 1, RECORD, BYE, END, LOST };
@@ -54,10 +54,10 @@ struct meeting {
     uint64_t secret[2]; /* what the others show, what rank 0 shows */
     struct hello first;
     uint16_t port, n;
-    struct place {
+    struct address {
         uint16_t family;
         uint8_t addr[16];
-    } places[MAX_PLACES];
+    } addresses[MAX_ADDRESSES];
 };
 
 struct peer {
@@ -158,13 +158,13 @@ static int send_frame(const struct peer *to, uint32_t kind, const void *p, size_
 
 /* ---- meeting --------------------------------------------------------------------------------- */
 
-static void list_places(struct meeting *m, int loopback)
+static void list_addresses(struct meeting *m, int loopback)
 {
     struct ifaddrs *all, *i;
     if (getifaddrs(&all))
         return;
-    for (i = all; i && m->n < MAX_PLACES; i = i->ifa_next) {
-        struct place *p = &m->places[m->n];
+    for (i = all; i && m->n < MAX_ADDRESSES; i = i->ifa_next) {
+        struct address *p = &m->addresses[m->n];
         if (!i->ifa_addr || !(i->ifa_flags & IFF_UP) || !(i->ifa_flags & IFF_LOOPBACK) != !loopback)
             continue;
         p->family = i->ifa_addr->sa_family;
@@ -208,8 +208,8 @@ static int listen_anywhere(struct meeting *m, struct br_err *err)
         return -1;
     }
     m->port = six.sin6_port; /* where an IPv4 address has it, too */
-    list_places(m, 0);
-    list_places(m, 1);
+    list_addresses(m, 0);
+    list_addresses(m, 1);
     return fd;
 }
 
@@ -258,7 +258,7 @@ static int take_all(int listener, const struct meeting *m, struct br_err *err)
 }
 
 /* A connection to one of rank 0's addresses, or -1 with errno. */
-static int connect_to(const struct place *p, uint16_t port)
+static int connect_to(const struct address *p, uint16_t port)
 {
     struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = port};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = port};
@@ -286,7 +286,7 @@ static int connect_to(const struct place *p, uint16_t port)
 }
 
 /* Rank 0 at that address: it shows its secret. */
-static int try_place(const struct meeting *m, const struct place *p)
+static int try_address(const struct meeting *m, const struct address *p)
 {
     struct hello h;
     int fd = connect_to(p, m->port);
@@ -310,8 +310,8 @@ static int find_first(const struct meeting *m, struct br_err *err)
     struct br__buf why = {0};
     char text[INET6_ADDRSTRLEN];
     for (int i = 0; i < m->n; i++) {
-        const struct place *p = &m->places[i];
-        if (!try_place(m, p)) {
+        const struct address *p = &m->addresses[i];
+        if (!try_address(m, p)) {
             br__buf_free(&why);
             return BR_OK;
         }
@@ -602,7 +602,7 @@ static int meet(struct meeting *m, const struct br__control_opts *o, struct br_e
     }
     rc = o->share(m, sizeof *m, err);
     control.self.secret = m->secret[0];
-    m->n = (uint16_t)BR__MIN(m->n, MAX_PLACES);
+    m->n = (uint16_t)BR__MIN(m->n, MAX_ADDRESSES);
     if (!rc)
         rc = control.rank ? find_first(m, err) : take_all(listener, m, err);
     if (listener >= 0)

@@ -126,7 +126,7 @@ int br__launch_find(struct br__launch *out, struct br_err *err) BR_MUST_CHECK;
  * which makes all calls. */
 int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- procs.c: this process as one rank of several --------------------------------------------- */
+/* ---- procs.c: this process as one of several ------------------------------------------------- */
 
 /* A record that another rank sent to rank 0 (br__procs_tell); called by the control thread. */
 typedef void br__procs_heard(void *ud, uint32_t rank, uint32_t kind, const void *p, size_t n);

@@ -25,6 +25,46 @@ complains 'no MPI to start ranks with: mpich has no '
 expect 0 launch --help
 says 'bridge launch -n 4 --check'
 
+# The batch script for Slurm: as many ranks as the recipe has, and the words as they were typed.
+expect 0 launch --slurm job.sh train qwen3_30b_a3b_pretrain_config 'name=a b'
+says 'wrote job.sh: 8 ranks on 1 nodes; submit it with: sbatch job.sh'
+bash -n job.sh || fail 'the script is no shell script'
+grep -qx '#SBATCH --ntasks=8' job.sh || fail 'no 8 tasks'
+grep -qF "train qwen3_30b_a3b_pretrain_config 'name=a b' &" job.sh || fail 'other words than were typed'
+expect 9 launch --slurm job.sh train qwen3_30b_a3b_pretrain_config
+complains "'job.sh' exists"
+expect 2 launch --slurm none.sh list
+complains 'launch needs the number of ranks, -n N: only a recipe of train has one'
+expect 2 launch --slurm none.sh -n 9 --nodes 2 list
+complains '9 ranks cannot be shared alike by 2 nodes'
+expect 11 launch --slurm none.sh train no_such_recipe
+[ ! -e none.sh ] || fail 'a script in spite of the error'
+
+# Run by a srun and a scontrol that stand in for Slurm's.
+expect 0 launch --slurm list.sh -n 4 --nodes 2 --mpi mpich list --json
+grep -qx '#SBATCH --ntasks-per-node=2' list.sh || fail 'not two tasks on each node'
+mkdir slurm
+printf '#!/bin/bash\n[ "$1 $2" = "--mpi=pmi2 --kill-on-bad-exit=1" ] || exit 99\nshift 2\n%s\n' \
+    'case $DO in run) exec "$@" ;; lost) exit 15 ;; wait) trap "exit 0" TERM; echo up; while :; do sleep 0.1; done ;; esac' >slurm/srun
+printf '#!/bin/bash\necho "$@" >>%s/requeued\n' "$work" >slurm/scontrol
+chmod +x slurm/srun slurm/scontrol
+export PATH=$work/slurm:$PATH SLURM_JOB_ID=42
+DO=run bash list.sh >"$out" 2>"$err" || fail 'the script fails'
+says '"architectures"'
+[ ! -e requeued ] || fail 'it asks for more after all is done'
+got=0
+DO=lost bash list.sh || got=$?
+[ "$got $(cat requeued)" = '15 requeue 42' ] || fail 'a lost rank is no reason to go on'
+rm requeued
+DO=lost SLURM_RESTART_COUNT=3 bash list.sh && fail 'it goes on for ever'
+[ ! -e requeued ] || fail 'it goes on for ever'
+DO=wait bash list.sh >up 2>&1 &
+script=$!
+until [ -s up ]; do sleep 0.05; done
+kill -TERM $script
+wait $script || fail 'the script fails when its time is over'
+[ "$(cat requeued)" = 'requeue 42' ] || fail 'it does not go on when its time is over'
+
 # A command that several processes would do at once.
 export PMI_RANK=0 PMI_SIZE=2
 expect 12 recipe list

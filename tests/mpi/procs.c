@@ -132,10 +132,11 @@ int main(int argc, char **argv)
 {
     struct br_err err = BR_ERR_INIT;
     struct br__procs_opts o = {.say = say, .leave = leave};
-    if (argc < 4)
+    int64_t timeout, it = -1;
+    if (argc < 4 || br__parse_i64(argv[2], &timeout) || (argc > 4 && br__parse_i64(argv[4], &it)))
         return BR_E_USAGE;
     o.module = argv[1];
-    o.timeout = atoi(argv[2]);
+    o.timeout = (int)timeout;
     int rc = br__launch_find(&o.launch, &err);
     if (!rc)
         rc = br__procs_open(&o, &err);
@@ -145,7 +146,7 @@ int main(int argc, char **argv)
                          (long)getpid());
         if (write(STDOUT_FILENO, pid, (size_t)n) != n)
             return BR_E_IO;
-        rc = run(argv[3], argc > 4 && (uint32_t)atoi(argv[4]) == br__procs_rank(), &err);
+        rc = run(argv[3], it == (int64_t)br__procs_rank(), &err);
         rc = br__procs_end(rc, &err);
     }
     if (rc && br__procs_rank() == 0)
