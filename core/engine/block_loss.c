@@ -84,6 +84,18 @@ static br_val count_experts(struct br_graph *g, br_val idx)
     return over_rows(g, BR__OP(g, COUNT_COLS, BR__I(g->build->cfg->n_experts), idx));
 }
 
+/* The same of the rows of all data-parallel ranks, too. */
+static br_val count_everywhere(struct br_graph *g, br_val idx)
+{
+    const struct br__rank_info *r = g->build->info;
+    int64_t dp = r->topo.size[BR_AXIS_DP];
+    br_val counts = count_experts(g, idx);
+    return dp > 1 ? BR__OP(g, ALL_REDUCE,
+                           BR__I(BR_GROUP_DP, 1, dp, br_topo_coord(&r->topo, r->rank, BR_AXIS_DP)),
+                           counts)
+                  : counts;
+}
+
 /* sum over experts of count * sum of probabilities, of the rows that are given. */
 static br_val loss_load(struct br_graph *g, br_val counts, br_val probs)
 {
@@ -155,8 +167,9 @@ void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
     if (l->o->aux_kind == BR__AUX_SEQ) {
         m->aux = load_by_sequence(g, probs, idx);
     } else {
-        br_val counts = m->counts = count_experts(g, idx);
-        if (l->o->aux_kind == BR__AUX_GLOBAL) {
+        int everywhere = l->o->aux_kind == BR__AUX_GLOBAL;
+        br_val counts = m->counts = everywhere ? count_everywhere(g, idx) : count_experts(g, idx);
+        if (everywhere) {
             m->past = float_input(g, "past_counts", 1, e);
             counts = BR__OP(g, ADD, NULL, counts, m->past);
         }

@@ -268,9 +268,10 @@ enum br__recompute_module { /* "core_attn" needs none: attention never keeps its
                             BR__RECOMPUTE_SHARED_EXPERTS = 16
 };
 struct br__train_opts {
-    int values; /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
-                   BR_F16: of weights alone; BR_NONE is BR_F32 */
-    int grads;  /* BR_BF16: what micro batches add up to is rounded after each; else float32 */
+    int values;  /* BR_F32, or BR_BF16: of activations and weights, but not of the main ones;
+                    BR_F16: of weights alone; BR_NONE is BR_F32 */
+    int grads;   /* BR_BF16: what micro batches add up to is rounded after each; else float32 */
+    int sharded; /* values of 16 bits have no main weights here: the caller has those of its part */
     int router_dtype; /* BR_F32, or BR_NONE: that of the values */
     int native_ce; /* Megatron's "native" fused cross entropy: gradient of the logits in bfloat16 */
     int mtp;       /* train the multi-token-prediction layer, too */
@@ -314,7 +315,7 @@ struct br__trained {
     int shared;    /* all tensor-parallel ranks have the same, and the same gradient: counts once */
     int copied;    /* the last stage's copy of the embedding: its gradient is the first's, which
                       counts and is saved */
-    float *main;   /* float32 main weights */
+    float *main;   /* float32 main weights, or NULL */
     uint16_t
         *bf16; /* the model's copy where the values have 16 bits: bfloat16, or float16; else NULL */
     float *grad; /* the sum of the gradients since br__trainer_zero, see br__trainer_gradients */
@@ -329,7 +330,7 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t
 struct br__trained_bank {
     int expert;
     size_t n;           /* elements */
-    float *main, *grad; /* [n] */
+    float *main, *grad; /* [n]; main: or NULL */
     uint16_t *half;     /* [n] the model's copies of 16 bits, or NULL */
 };
 const struct br__trained_bank *br__trainer_banks(const struct br__trainer *t, uint32_t i,

@@ -149,27 +149,31 @@ static int is_wide(const struct br__store *s, const struct br__source *q)
     return s->half && q->ndim != 2;
 }
 
-/* What training starts from. */
+/* What training starts from.  Without main weights the gradients' memory holds them until they are
+ * rounded. */
 static void store_fill(const struct br__store *s, const struct br__trained *t,
                        const struct br__source *q)
 {
     const unsigned char *data = q->data;
     size_t size = br_dtype_size(q->dtype), cols = (size_t)t->n_cols;
     size_t all = q->ndim == 1 ? 1 : (size_t)q->cols;
+    float *main = t->main ? t->main : t->grad;
     for (size_t i = 0; i < t->n_rows; i++) {
         const struct br__rows *r = &t->rows[i];
         size_t from = (size_t)r->row * all + (size_t)t->col, rows = (size_t)r->n;
         size_t n = cols == all ? rows * cols : cols; /* that follow one another */
         for (size_t k = 0; k < rows * cols; k += n)
-            br_cast(t->main + r->at + k, BR_F32, data + (from + k / cols * all) * size, q->dtype, n,
+            br_cast(main + r->at + k, BR_F32, data + (from + k / cols * all) * size, q->dtype, n,
                     0);
     }
     for (size_t k = 0; k < t->n && t->minus_one; k++)
-        t->main[k] -= 1;
-    if (!s->half)
-        return;
-    br_cast(t->bf16, s->half, t->main, BR_F32, t->n, 0);
-    br_cast(t->main, BR_F32, t->bf16, s->half, t->n, 0);
+        main[k] -= 1;
+    if (s->half)
+        br_cast(t->bf16, s->half, main, BR_F32, t->n, 0);
+    if (!t->main)
+        memset(t->grad, 0, t->n * sizeof *t->grad);
+    else if (s->half)
+        br_cast(t->main, BR_F32, t->bf16, s->half, t->n, 0);
 }
 
 /* Zeros, or addresses alone. */
@@ -180,9 +184,9 @@ static void *store_block(const struct br__store *s, size_t n)
 
 static void block_free(const struct br__store *s, void *p, size_t n)
 {
-    if (s->device)
+    if (p && s->device)
         br__device_free(s->device, p);
-    else
+    else if (p)
         br__unreserve(p, n);
 }
 
@@ -212,7 +216,7 @@ static int store_take(struct br__store *s, const struct br__source *q, const str
                               .minus_one = u->param->centred != 0,
                               .expert = u->param->expert,
                               .shared = u->param->shared && !u->param->expert,
-                              .main = s->main + u->at,
+                              .main = s->main ? s->main + u->at : NULL,
                               .bf16 = s->bf16 ? s->bf16 + u->at : NULL,
                               .grad = s->grad + u->at};
     if (!t->megatron)
@@ -272,22 +276,24 @@ static int make_lists(struct br__store *s, size_t n_sources)
 static void bind_banks(struct br__store *s)
 {
     for (size_t i = 0, at = 0; i < s->n_banks; at += s->banks[i++].n) {
-        s->banks[i].main = s->main + at;
+        s->banks[i].main = s->main ? s->main + at : NULL;
         s->banks[i].grad = s->grad + at;
         s->banks[i].half = s->bf16 ? s->bf16 + at : NULL;
     }
 }
 
 static int store_make(struct br__store *s, const struct br__weights *w,
-                      const struct br__params *params, const struct br_topo *topo)
+                      const struct br__params *params, const struct br_topo *topo, int sharded)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
     struct layout l = {br__arena_alloc(&s->arena, (n + 1) * sizeof *l.uses), n};
     if (!l.uses || lay_out(s, params, &l, topo) || make_lists(s, n))
         return BR_E_NOMEM;
-    s->main = store_block(s, MAIN_BYTES(s));
+    int has_main = !s->half || !sharded;
+    s->main = has_main ? store_block(s, MAIN_BYTES(s)) : NULL;
     s->grad = store_block(s, MAIN_BYTES(s));
-    int rc = s->main && s->grad && !(s->half && make_copies(s, w, &l)) ? 0 : BR_E_NOMEM;
+    int rc =
+        s->grad && (s->main || !has_main) && !(s->half && make_copies(s, w, &l)) ? 0 : BR_E_NOMEM;
     for (size_t i = 0; i < n && !rc; i++)
         if (l.uses[i].param)
             rc = store_take(s, source_at(w, i), &l.uses[i], at++);
@@ -296,7 +302,7 @@ static int store_make(struct br__store *s, const struct br__weights *w,
 }
 
 int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host, int values,
-                   struct br_err *err)
+                   int sharded, struct br_err *err)
 {
     const struct br__weights *w = r->m->weights;
     memset(s, 0, sizeof *s);
@@ -304,7 +310,7 @@ int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *h
     s->stage = br_topo_coord(&r->m->topo, r->info->rank, BR_AXIS_PP);
     s->device = w->unread ? NULL : host;
     s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
-    if (!store_make(s, w, r->params, &r->m->topo))
+    if (!store_make(s, w, r->params, &r->m->topo, sharded))
         return 0;
     br__store_close(s);
     return br__nomem(err, "for the weights that are trained");
@@ -339,7 +345,7 @@ static int round_tensor(void *arg, size_t i, int worker, struct br_err *err)
 int br__store_round(struct br__store *s, int rounded, struct br_err *err)
 {
     int rc = 0;
-    if (s->half && !rounded)
+    if (s->half && !rounded && s->main)
         rc = br__pool_run(s->threads, s->n, round_tensor, s, err);
     for (size_t i = 0; i < s->n && !rc; i++)
         if (s->wide[i])

@@ -65,6 +65,8 @@ static double aux_factor(const struct br__rank_trainer *t, uint32_t chunk,
 {
     const struct br_config *cfg = t->rank->m->weights->cfg;
     double n = (double)aux_tokens(t, mb), k = (double)br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
+    if (t->o->aux_kind == BR__AUX_GLOBAL) /* whose counts are those of all data-parallel ranks */
+        n *= t->rank->m->topo.size[BR_AXIS_DP];
     double f = (double)cfg->n_experts / (n * n * k);
     if (t->o->aux_kind == BR__AUX_SEQ)
         f /= (double)mb->n_seqs;

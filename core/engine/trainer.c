@@ -158,7 +158,7 @@ static int open_store(struct br__rank_trainer *r, struct together *x, struct br_
     if (!rc)
         rc = br__rank_probe(r, err);
     if (!rc)
-        rc = br__store_open(&r->store, r->rank, r->offload.host, r->o->values, err);
+        rc = br__store_open(&r->store, r->rank, r->offload.host, r->o->values, r->o->sharded, err);
     if (rc)
         return rc;
     r->past = br__calloc(r->n_moe * experts + 1, sizeof *r->past);
@@ -298,8 +298,9 @@ int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
         if (n_tokens)
             rc = br__rank_activations(&t->ranks[i], n_tokens, n_seqs, &activations, err);
         out->gradients += s->elems * sizeof *s->grad;
-        out->weights += s->elems * (sizeof *s->main + (s->half ? sizeof *s->bf16 : 0)) +
-                        s->n_wide * sizeof *s->widened;
+        out->weights +=
+            s->elems * ((s->main ? sizeof *s->main : 0) + (s->half ? sizeof *s->bf16 : 0)) +
+            s->n_wide * sizeof *s->widened;
         out->activations += activations;
     }
     return rc;

@@ -31,9 +31,9 @@ struct br__store {
 int br__is_trained(const struct br__weights *w, const struct br__param *p);
 /* Trains what those params of the rank that are trained are made of.  Params that are given
  * s->trained are made of the store's.  host: a device whose memory is the host's; values: BR_F32,
- * or BR_BF16 or BR_F16 for copies that are rounded. */
+ * or BR_BF16 or BR_F16 for copies that are rounded; sharded: these alone, without main weights. */
 int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host, int values,
-                   struct br_err *err) BR_MUST_CHECK;
+                   int sharded, struct br_err *err) BR_MUST_CHECK;
 /* The copies follow the main weights; `rounded`: those of 16 bits do already. */
 int br__store_round(struct br__store *s, int rounded, struct br_err *err) BR_MUST_CHECK;
 int br__store_zero_grads(struct br__store *s, struct br_err *err) BR_MUST_CHECK;

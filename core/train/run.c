@@ -70,11 +70,10 @@ static int check_ranks(struct br__run_maker *k)
     return br_fail(k->err, BR_E_USAGE,
                    "recipe '%s' spreads the model over tp %" PRId64 " × pp %" PRId64
                    " × cp %" PRId64 ", ep %" PRId64 ": %" PRId64
-                   " ranks, or a multiple. 'mpirun -n %" PRId64 " bridge train ...' runs them as "
-                   "processes, --ranks %" PRId64 " as threads of one; --single-rank sets these "
-                   "sizes to 1 and keeps the batch",
-                   k->r->name, g->tp, g->pp, g->cp, g->ep, g->min_world, g->min_world,
-                   g->min_world);
+                   " ranks, or a multiple; --ranks %" PRId64
+                   " runs them as threads of one process, --single-rank sets these sizes to 1 and "
+                   "keeps the batch",
+                   k->r->name, g->tp, g->pp, g->cp, g->ep, g->min_world, g->min_world);
 }
 
 /* Reads the sizes, and how gradients and the optimizer's state are shared. */

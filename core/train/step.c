@@ -125,7 +125,7 @@ static uint64_t dropout_key(const struct br__train *t)
 }
 
 /* Rank i's micro batch k, and in which of its rooms it lies. */
-struct place {
+struct micro_place {
     uint32_t i;
     int64_t k;
     size_t room;
@@ -133,7 +133,7 @@ struct place {
 
 /* Tokens of data-parallel ranks have numbers of their own, those of one rank where rows are full.
  */
-static int make_micro(struct br__train *t, const struct place *p, const struct br__step *step,
+static int make_micro(struct br__train *t, const struct micro_place *p, const struct br__step *step,
                       const struct br__loss_sums *sums, struct br__micro *out, struct br_err *err)
 {
     const struct br__run *run = t->run;
@@ -206,7 +206,7 @@ static int fill_micros(struct br__train *t, const struct at_once *x, uint32_t i,
     while (x->step[same] != x->step[i])
         same++;
     for (size_t k = 0; k < x->n && !rc; k++) {
-        const struct place p = {i, x->from + (int64_t)k, k};
+        const struct micro_place p = {i, x->from + (int64_t)k, k};
         struct br__micro *mb = &x->mb[k * ranks + i];
         if (same < i)
             *mb = x->mb[k * ranks + same];

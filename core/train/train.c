@@ -114,23 +114,30 @@ static int set_recompute(const struct br__run *run, struct br__train_opts *o, st
     return BR_OK;
 }
 
-/* Moments, of the ranks of this process together. */
-static double moment_bytes(const struct br__train *t)
+/* Ranks that have the same weights. */
+static uint32_t rank_copies(const struct br__train *t)
 {
-    const uint32_t *size = t->run->topo.size;
+    return t->run->topo.size[BR_AXIS_DP] * t->run->topo.size[BR_AXIS_CP];
+}
 
-    return 2.0 * (double)t->bytes.gradients /
-           (t->run->sharded ? size[BR_AXIS_DP] * size[BR_AXIS_CP] : 1);
+/* Main weights of 16-bit copies are shared out like the moments; those of adapters are few. */
+static int shards_main(const struct br__train *t)
+{
+    return t->run->sharded && rank_copies(t) > 1 && t->run->params_dtype != BR_F32 &&
+           !br__run_has_adapters(t->run);
+}
+
+/* Moments and shared main weights, of the ranks of this process together. */
+static double state_bytes(const struct br__train *t)
+{
+    return (shards_main(t) ? 3.0 : 2.0) * (double)t->bytes.gradients /
+           (t->run->sharded ? rank_copies(t) : 1);
 }
 
 /* What a thread writes while the run goes on: as much as main weights and two moments, once. */
 static double copy_bytes(const struct br__train *t)
 {
-    const uint32_t *size = t->run->topo.size;
-
-    return t->run->async_save
-               ? 3.0 * (double)t->bytes.gradients / (size[BR_AXIS_DP] * size[BR_AXIS_CP])
-               : 0;
+    return t->run->async_save ? 3.0 * (double)t->bytes.gradients / rank_copies(t) : 0;
 }
 
 static int open_trainer(struct br__train *t, struct br_err *err)
@@ -138,6 +145,7 @@ static int open_trainer(struct br__train *t, struct br_err *err)
     const struct br__run *run = t->run;
     struct br__train_opts o = {.values = run->params_dtype,
                                .sequence_parallel = run->sequence_parallel,
+                               .sharded = shards_main(t),
                                .stages = run->stages,
                                .stage_group = run->stage_group,
                                .grads = run->grads,
@@ -166,7 +174,7 @@ static int open_trainer(struct br__train *t, struct br_err *err)
         for (size_t i = 0; i < t->ranks[0].n; i++)
             t->memory.trained_params += (double)br__trained_size(&t->ranks[0].list[i]);
     }
-    t->total_bytes = t->program_bytes + (double)t->bytes.gradients + moment_bytes(t) +
+    t->total_bytes = t->program_bytes + (double)t->bytes.gradients + state_bytes(t) +
                      copy_bytes(t) + (double)t->bytes.model + (double)t->bytes.weights +
                      (double)t->bytes.activations;
     return BR_OK;
@@ -330,7 +338,7 @@ void br__train_plan(const struct br__train *t, struct br__train_plan *out)
                                    .flops_per_step = m->flops_per_step,
                                    .weight_bytes = (double)(bytes->model + bytes->weights),
                                    .gradient_bytes = (double)bytes->gradients,
-                                   .optimizer_bytes = moment_bytes(t),
+                                   .optimizer_bytes = state_bytes(t),
                                    .activation_bytes = (double)bytes->activations,
                                    .copy_bytes = copy_bytes(t),
                                    .program_bytes = t->program_bytes,

@@ -54,7 +54,7 @@ same_numbers() {
         def far($x; $y; $tol): $x != $y and ($x - $y | fabs) > $tol;
         if ($a | length) != ($b | length) or ($a | length) == 0 then "\($a | length) and \($b | length) steps" else empty end,
         (range($a | length) as $i | $a[$i] as $x | $b[$i] as $y |
-            ("lm_loss", "mtp_1_loss", "load_balancing_loss") as $k |
+            ("lm_loss", "mtp_1_loss", "load_balancing_loss", "global_load_balancing_loss") as $k |
             select(far($x[$k]; $y[$k]; $tol)) | "step \($x.iteration): \($k) \($x[$k]) and \($y[$k])"),
         (range($a | length) as $i | $a[$i] as $x | $b[$i] as $y |
             select(far($x.grad_norm; $y.grad_norm; $y.grad_norm * 100 * $tol)) |
@@ -120,6 +120,20 @@ trained average
 same_numbers average whole 1e-5
 rm -r runs
 
+# Twelve bytes a parameter, shared out: float32 main weights and two moments, beside copies of 16 bits on each rank.
+typed "$runs/qwen3"
+ranked 4 mixed_precision=bf16_mixed micro_batch_size=1
+expect 0 train "${args[@]}" dir=runs name=plan --dry-run --json
+jq -e '.plan | .trained_parameters as $n | .optimizer_bytes >= 12 * $n and .optimizer_bytes <= 12.5 * $n and
+    .weight_bytes <= 4 * 2.5 * $n and .gradient_bytes >= 4 * 4 * $n' "$out" >/dev/null || fail "memory: $(cat "$out")"
+typed "$runs/qwen3"
+ranked 2 mixed_precision=bf16_mixed clip_grad=0 ddp_average_in_collective=false
+trained parts
+args+=(ddp_use_distributed_optimizer=false opt_use_distributed_optimizer=false)
+trained whole
+expect 0 diff runs/parts/checkpoints runs/whole/checkpoints
+rm -r runs
+
 # ---- masks of which ranks have different numbers of tokens
 
 # Megatron's numbers, which with calculate_per_token_loss do not depend on how the batch is cut.
@@ -136,6 +150,21 @@ for per_token in true false; do
     jq -s -e 'any(.loss_tokens < .tokens)' runs/many/log.jsonl >/dev/null || fail "all tokens have a loss"
     rm -r runs
 done
+
+# ---- the global load-balancing loss counts the tokens of all ranks
+
+# Four ranks with a sequence each have the counts of one with all four.  Megatron averages the ranks' losses, of which each
+# is a quarter of the whole: with four times the coefficient the gradient is that of the one.
+global=(moe_router_load_balancing_type=global_aux_loss train_iters=6)
+typed "$runs/qwen3_moe"
+args+=("${global[@]}" micro_batch_size=4 moe_aux_loss_coeff=0.25)
+trained one
+typed "$runs/qwen3_moe"
+ranked 4 "${global[@]}" micro_batch_size=1 moe_aux_loss_coeff=1
+trained many
+same_numbers many one 1e-5
+jq -s -e 'all(.[]; .global_load_balancing_loss > 0.5)' runs/many/log.jsonl >/dev/null || fail "no global loss"
+rm -r runs
 
 # ---- finetuning: ranks take every dp-th sample; adapters
 
