@@ -456,6 +456,8 @@ int br__pool_run(int n_threads, size_t n,
 /* The CPUs to use, 1 to BR__MAX_CPUS: BRIDGE_CPUS if it is such a number, else how many this
  * process may run on.  Nothing else counts CPUs. */
 int br__cpu_count(void);
+/* So many processes, this one among them, share the CPUs: br__cpu_count is a part of them. */
+void br__cpu_share(int n_processes);
 /* BR_E_USAGE if BRIDGE_CPUS is set and br__cpu_count ignores it. */
 int br__cpu_count_check(struct br_err *err) BR_MUST_CHECK;
 

@@ -93,7 +93,15 @@ static int forced_cpus(const char **text)
     return br__parse_i64(*text, &n) == 0 && n >= 1 && n <= BR__MAX_CPUS ? (int)n : -1;
 }
 
-int br__cpu_count(void)
+static _Atomic int cpu_sharers = 1;
+
+void br__cpu_share(int n_processes)
+{
+    atomic_store(&cpu_sharers, BR__MAX(1, n_processes));
+}
+
+/* Of this machine, or the one that BRIDGE_CPUS pretends. */
+static int all_cpus(void)
 {
     const char *text;
     cpu_set_t set;
@@ -105,6 +113,11 @@ int br__cpu_count(void)
     else /* more CPUs than cpu_set_t holds */
         n = (int)BR__MIN(sysconf(_SC_NPROCESSORS_ONLN), BR__MAX_CPUS);
     return BR__MAX(1, BR__MIN(n, BR__MAX_CPUS));
+}
+
+int br__cpu_count(void)
+{
+    return BR__MAX(1, all_cpus() / atomic_load(&cpu_sharers));
 }
 
 int br__cpu_count_check(struct br_err *err)

@@ -26,7 +26,7 @@
  *   cmd_download.c download                             cmd_data.c data build, merge, inspect
  *   cmd_upload.c   upload
  *   cmd_cache.c    cache ls, rm, verify, prune; clean
- *   cmd_launch.c   launch
+ *   cmd_launch.c   launch                               ranks.c      one rank of several processes
  *   cmd_train.c    train, with train_plan.c and train_log.c; train_report.c train report
  *   cmd_adapter.c  adapter export, import, merge, verify */
 #ifndef BRIDGE_CORE_CLI_H
@@ -37,6 +37,8 @@
 #include <pthread.h>
 #include <signal.h>
 
+struct br__cli;
+
 /* ---- cmd_launch.c: ranks as processes -------------------------------------------------------- */
 
 /* `bridge launch WORDS`, up to a NULL.  Returns only if it fails: else this process becomes MPI's
@@ -44,6 +46,24 @@
 int br__launch(struct br__arena *a, char **words, struct br_err *err) BR_MUST_CHECK;
 /* What each rank of `bridge launch --check` does. */
 int br__launch_check(struct br__arena *a, struct br_err *err) BR_MUST_CHECK;
+/* ---- ranks.c: a command as one rank of several processes ------------------------------------- */
+
+/* The number of the rank by the launcher's environment; 0 also where that contradicts itself.  Only
+ * rank 0 prints: from here on standard output of the others leads nowhere. */
+uint32_t br__ranks_begin(void);
+/* If a launcher has started several processes, join them; rc: what this one has found already, and
+ * err.  The status is that of all. */
+int br__ranks_join(struct br__cli *c, int rc, struct br_err *err) BR_MUST_CHECK;
+#define BR__COMM_TIMEOUT 600 /* seconds, as distributed_timeout_minutes */
+/* Join them. */
+struct br__launch;
+int br__ranks_open(struct br__arena *a, const struct br__launch *l, int timeout,
+                   struct br_err *err) BR_MUST_CHECK;
+/* The module of an MPI; NULL: there is none. */
+struct br__registry;
+const char *br__find_module(struct br__arena *a, const struct br__registry *r, const char *plane);
+/* The text of standard input, of which every rank gets what rank 0 reads. */
+int br__read_stdin(struct br__buf *b, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- commands.c: the command table ----------------------------------------------------------- */
 
@@ -296,6 +316,7 @@ struct br__report {
     struct br_listener listener; /* give this to the job */
     pthread_mutex_t lock;
     int quiet, json;
+    int silent; /* not rank 0 of several processes */
     enum br__progress_style progress;
     int drawn;           /* lines of a bar or a block that stand at the terminal's bottom */
     int width;           /* bytes of the last of them */

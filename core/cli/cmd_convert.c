@@ -236,7 +236,7 @@ static int job_run(struct br__cli *c, struct br__report *r, const struct br_job 
         return br__plan_show(c, r, job, direction, err);
     struct br__interrupt i;
     struct br__kept kept = {c, importing ? job->megatron_path : job->hf_path, 0};
-    br__interrupt_begin(&i, NULL, br__tell_kept, &kept);
+    br__interrupt_begin(&i, NULL, br__procs_rank() ? NULL : br__tell_kept, &kept);
     int rc = run_verb(importing ? br_import : br_export, job, r, &o, err);
     br__interrupt_end(&i);
     if (r->json) {

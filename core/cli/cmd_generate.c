@@ -339,9 +339,9 @@ static int add_stdin(struct br__generation *g, struct br_err *err)
 {
     struct br__buf b = {.max = PROMPTS_MAX};
 
-    br__read_all(stdin, &b);
-    int rc = b.failed ? br_fail(err, b.failed, "standard input is too long for a prompt")
-                      : add_user_text(g, b.p, b.n, err);
+    int rc = br__read_stdin(&b, err);
+    if (!rc)
+        rc = add_user_text(g, b.p ? b.p : "", b.n, err);
     br__buf_free(&b);
     return rc;
 }
@@ -376,7 +376,8 @@ static int generate_go(struct br__generation *g, struct br_err *err)
             g->tok = NULL; /* reads ids and writes ids */
     } else {
         rc = open_text(g, err);
-        if (!rc && !prompt && !file && isatty(STDIN_FILENO) && !g->r.json) {
+        if (!rc && !prompt && !file && isatty(STDIN_FILENO) && !g->r.json &&
+            br__procs_size() == 1) {
             g->o.tok = g->tok;
             return br__converse(g, err);
         }

@@ -5,7 +5,7 @@
  * and not by the table of options. */
 #include "../dist/dist.h"
 #include "../model/model.h"
-#include "cli.h"
+#include "launch.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,34 +20,32 @@ static const struct launcher {
     {"openmpi", {"mpirun.openmpi", "mpiexec.openmpi"}},
 };
 
-struct launch {
-    int64_t n;
-    const char *mpi; /* NULL: the first that is there */
-    int check;
-    char **rest; /* the command that the ranks run, to argv's end */
-};
-
 /* ---- what was typed -------------------------------------------------------------------------- */
 
-static int read_count(const char *text, int64_t *n, struct br_err *err)
+static int read_count(const char *option, const char *text, int64_t *n, struct br_err *err)
 {
     if (!text || br__parse_i64(text, n) || *n < 1 || *n > BR__MAX_PROCESSES)
-        return br_fail(err, BR_E_USAGE, "-n: got '%s', expected a number from 1 to %d",
+        return br_fail(err, BR_E_USAGE, "%s: got '%s', expected a number from 1 to %d", option,
                        text ? text : "nothing", BR__MAX_PROCESSES);
     return BR_OK;
 }
 
-static int read_words(char **words, struct launch *l, struct br_err *err)
+static int read_words(char **words, struct br__launch_words *l, struct br_err *err)
 {
     int rc = BR_OK;
-    for (; *words && **words == '-' && !rc; words++) {
+    for (; !rc && *words && **words == '-'; words++) {
         if (!strcmp(*words, "--")) {
             words++;
             break;
         }
         if (!strcmp(*words, "-n") || !strcmp(*words, "-np") || !strcmp(*words, "--ranks")) {
-            rc = read_count(words[1], &l->n, err);
+            rc = read_count("-n", words[1], &l->n, err);
             words++;
+        } else if (!strcmp(*words, "--nodes")) {
+            rc = read_count("--nodes", words[1], &l->nodes, err);
+            words++;
+        } else if (!strcmp(*words, "--slurm") && words[1]) {
+            l->slurm = *++words;
         } else if (!strcmp(*words, "--mpi") && words[1]) {
             l->mpi = *++words;
         } else if (!strcmp(*words, "--check")) {
@@ -57,10 +55,10 @@ static int read_words(char **words, struct launch *l, struct br_err *err)
         }
     }
     l->rest = words;
-    if (!rc && !l->n)
+    if (!rc && !l->n && !l->slurm)
         rc = br_fail(err, BR_E_USAGE,
                      "launch needs the number of ranks, -n N (see: bridge help launch)");
-    if (!rc && !*words && !l->check)
+    if (!rc && !*words && (l->slurm || !l->check))
         rc = br_fail(err, BR_E_USAGE,
                      "launch needs a command to run, or --check (see: bridge help launch)");
     return rc;
@@ -82,19 +80,9 @@ static const char *find_program(struct br__arena *a, const char *name)
     return NULL;
 }
 
-static const char *find_module(struct br__arena *a, const struct br__registry *r, const char *plane)
-{
-    for (size_t i = 0; i < r->n_dirs; i++) {
-        const char *file = br__arena_printf(a, "%s/comm_%s.so", r->dirs[i], plane);
-        if (file && br__exists(file))
-            return file;
-    }
-    return NULL;
-}
-
 /* The program that starts the ranks, of an MPI that has its module too. */
-static int choose(struct br__arena *a, const struct br__registry *r, const struct launch *l,
-                  const char **program, struct br_err *err)
+static int choose(struct br__arena *a, const struct br__registry *r,
+                  const struct br__launch_words *l, const char **program, struct br_err *err)
 {
     struct br__buf lacks = {0};
     *program = NULL;
@@ -102,7 +90,7 @@ static int choose(struct br__arena *a, const struct br__registry *r, const struc
         const struct launcher *x = &launchers[i];
         if (l->mpi && strcmp(l->mpi, x->plane) != 0)
             continue;
-        const char *module = find_module(a, r, x->plane);
+        const char *module = br__find_module(a, r, x->plane);
         for (size_t k = 0; k < BR_COUNTOF(x->programs) && module && !*program; k++)
             *program = find_program(a, x->programs[k]);
         if (!*program)
@@ -121,19 +109,26 @@ static int choose(struct br__arena *a, const struct br__registry *r, const struc
     return rc;
 }
 
+/* The file of this program. */
+static int find_self(struct br__arena *a, char **exe, struct br_err *err)
+{
+    const char *self = br__arena_printf(a, "/proc/%ld/exe", (long)getpid());
+    *exe = br__arena_alloc(a, 4096);
+    if (!self || !*exe || readlink(self, *exe, 4095) < 0)
+        return br_fail(err, BR_E_IO, "cannot find this program's own file: %s", strerror(errno));
+    return BR_OK;
+}
+
 /* Become the MPI's launcher. */
-static int execute(struct br__arena *a, const struct launch *l, const char *program,
-                   struct br_err *err)
+static int execute(struct br__arena *a, const struct br__launch_words *l, const char *program,
+                   const char *exe, struct br_err *err)
 {
     size_t n = 0, words = 0;
     while (l->rest[words])
         words++;
     const char **argv = br__arena_alloc(a, (words + 8) * sizeof *argv);
-    const char *self = br__arena_printf(a, "/proc/%ld/exe", (long)getpid());
-    char *exe = br__arena_alloc(a, 4096);
-    ssize_t got = self && exe ? readlink(self, exe, 4095) : -1;
-    if (!argv || got < 0)
-        return br_fail(err, BR_E_IO, "cannot find this program's own file: %s", strerror(errno));
+    if (!argv)
+        return br__nomem(err, "for the command");
     argv[n++] = program;
     argv[n++] = "-n";
     argv[n++] = br__arena_printf(a, "%" PRId64, l->n);
@@ -148,16 +143,21 @@ static int execute(struct br__arena *a, const struct launch *l, const char *prog
 
 int br__launch(struct br__arena *a, char **words, struct br_err *err)
 {
-    struct launch l = {0};
+    struct br__launch_words l = {0};
     struct br__registry *r = NULL;
     const char *program;
+    char *exe;
     int rc = read_words(words, &l, err);
+    if (!rc)
+        rc = find_self(a, &exe, err);
+    if (!rc && l.slurm)
+        return br__launch_slurm(a, &l, exe, err);
     if (!rc)
         rc = br__registry_open(&r, NULL, err);
     if (!rc)
         rc = choose(a, r, &l, &program, err);
     if (!rc)
-        rc = execute(a, &l, program, err);
+        rc = execute(a, &l, program, exe, err);
     br__registry_close(r);
     return rc;
 }
@@ -172,20 +172,20 @@ int br__cmd_launch(struct br__cli *c, struct br_err *err)
 /* ---- --check: one rank of it ----------------------------------------------------------------- */
 
 /* Each rank adds its number; every rank must get the sum. */
-static int check_sum(struct br_comm *world, struct br_err *err)
+static int check_sum(uint32_t size, struct br_err *err)
 {
     enum { N = 1 << 20 };
     float *x = br__calloc(N, sizeof *x);
-    float want = (float)(world->size * (world->size + 1.0) / 2);
-    if (!x)
-        return br__nomem(err, "for the check");
-    for (size_t i = 0; i < N; i++)
-        x[i] = (float)world->rank + 1;
-    int rc = world->ops->all_reduce(world, x, N, BR_F32, err);
+    float want = (float)(size * (size + 1.0) / 2);
+    int rc = br__procs_agree(x ? BR_OK : br__nomem(err, "for the check"), err);
+    for (size_t i = 0; i < N && !rc; i++)
+        x[i] = (float)br__procs_rank() + 1;
+    if (!rc)
+        rc = br__procs_sum(x, N, BR_F32, err);
     for (size_t i = 0; i < N && !rc; i++)
         if (x[i] != want)
-            rc = br_fail(err, BR_E_COMM, "the sum over %" PRIu32 " ranks is %g, expected %g",
-                         world->size, (double)x[i], (double)want);
+            rc = br_fail(err, BR_E_COMM, "the sum over %" PRIu32 " ranks is %g, expected %g", size,
+                         (double)x[i], (double)want);
     br__free(x);
     return rc;
 }
@@ -193,32 +193,15 @@ static int check_sum(struct br_comm *world, struct br_err *err)
 int br__launch_check(struct br__arena *a, struct br_err *err)
 {
     struct br__launch launch;
-    struct br__registry *r = NULL;
-    struct br_plane plane;
-    struct br_comm *world = NULL;
-    unsigned char id[BR_COMM_ID];
-    const char *module = NULL;
     int rc = br__launch_find(&launch, err);
     if (!rc && !launch.plane)
         rc = br_fail(err, BR_E_USAGE, "no MPI has started this process");
     if (!rc)
-        rc = br__registry_open(&r, NULL, err);
-    if (!rc && !(module = find_module(a, r, launch.plane)))
-        rc = br_fail(err, BR_E_NOTFOUND, "there is no module comm_%s.so", launch.plane);
-    if (!rc)
-        rc = br__plane_open(module, &plane, err);
-    if (!rc)
-        rc = plane.id(id, err);
-    if (!rc)
-        rc = plane.join(NULL, id, launch.rank, launch.size, &world, err);
-    if (!rc)
-        rc = check_sum(world, err);
+        rc = br__ranks_open(a, &launch, BR__COMM_TIMEOUT, err);
+    if (rc)
+        return rc;
+    rc = br__procs_end(check_sum(launch.size, err), err);
     if (!rc && launch.rank == 0)
         br__say(stdout, "ok: %" PRIu32 " ranks over %s", launch.size, launch.plane);
-    if (rc && world)
-        world->ops->abort(world);
-    if (world)
-        world->ops->close(world);
-    br__registry_close(r);
     return rc;
 }

@@ -162,7 +162,7 @@ int br__cmd_logits(struct br__cli *c, struct br_err *err)
         rc = br_fail(err, BR_E_USAGE, "option '--aux-loss' is for models with routed experts");
     if (!rc)
         rc = logits_trace(s.m, &s.ids, flags, &t, err);
-    if (!rc)
+    if (!rc && br__procs_rank() == 0)
         rc = write_results(&t, BR__TEXT(c, OUTPUT_FILE), err);
     br__report_end(&s.r);
     if (!rc)
@@ -314,7 +314,6 @@ int br__cmd_compare(struct br__cli *c, struct br_err *err)
 
 static int read_stream(FILE *f, const char *name, struct br__buf *b, struct br_err *err)
 {
-    b->max = TEXT_MAX;
     br__read_all(f, b);
     if (ferror(f) || b->failed)
         return br_fail(err, b->failed ? b->failed : BR_E_IO, "cannot read '%s'", name);
@@ -323,14 +322,15 @@ static int read_stream(FILE *f, const char *name, struct br__buf *b, struct br_e
 
 static int text_ids(struct subject *s, const char *path, struct br_err *err)
 {
-    struct br__buf text = {0};
+    struct br__buf text = {.max = TEXT_MAX};
     const char *dir;
-    FILE *f = strcmp(path, "-") ? fopen(path, "re") : stdin;
+    int is_stdin = !strcmp(path, "-");
+    FILE *f = is_stdin ? NULL : fopen(path, "re");
 
-    if (!f)
+    if (!f && !is_stdin)
         return br_fail(err, BR_E_NOTFOUND, "cannot open '%s'", path);
-    int rc = read_stream(f, path, &text, err);
-    if (f != stdin)
+    int rc = is_stdin ? br__read_stdin(&text, err) : read_stream(f, path, &text, err);
+    if (f)
         fclose(f);
     if (!rc)
         rc = br__tokenizer_for(s->c, s->m, &s->tok, &dir, err);

@@ -19,8 +19,7 @@ struct training {
 
 /* ---- what was typed -------------------------------------------------------------------------- */
 
-/* RECIPE key=value ...: the recipe comes first, unless a file says which. */
-static int recipe_opts(struct br__cli *c, struct br__recipe_opts *o, struct br_err *err)
+int br__train_recipe(struct br__cli *c, struct br__recipe_opts *o, struct br_err *err)
 {
     const struct br__cli_value *set = &c->opt[BR__OPT_RECIPE_SET];
     size_t named = c->n_pos && !strchr(c->pos[0], '=');
@@ -45,14 +44,37 @@ static int recipe_opts(struct br__cli *c, struct br__recipe_opts *o, struct br_e
     return BR_OK;
 }
 
+/* How many ranks there are: what was typed, or what a launcher started. */
+static int find_ranks(struct br__cli *c, struct br__run_opts *o, struct br_err *err)
+{
+    struct br__launch launch;
+    int rc = br__launch_find(&launch, err);
+
+    o->ranks = BR__INT(c, RANKS);
+    if (rc || (!o->ranks && !launch.plane))
+        return rc;
+    if (o->ranks && launch.plane)
+        return br_fail(err, BR_E_USAGE,
+                       "--ranks %" PRId64 " and %" PRIu32
+                       " processes of a launcher: leave one of them out",
+                       o->ranks, launch.size);
+    if (o->single_rank)
+        return br_fail(err, BR_E_USAGE, "--single-rank, and there are %" PRId64 " ranks",
+                       o->ranks ? o->ranks : (int64_t)launch.size);
+    o->ranks = o->ranks ? o->ranks : (int64_t)launch.size;
+    return BR_OK;
+}
+
 static int make_run(struct training *x, struct br_err *err)
 {
     struct br__cli *c = x->c;
-    const struct br__run_opts o = {.single_rank = BR__FLAG(c, SINGLE_RANK),
-                                   .skip_bad = BR__FLAG(c, SKIP_BAD)};
+    struct br__run_opts o = {.single_rank = BR__FLAG(c, SINGLE_RANK),
+                             .skip_bad = BR__FLAG(c, SKIP_BAD)};
     struct br__recipe_opts ro;
-    int rc = recipe_opts(c, &ro, err);
+    int rc = br__train_recipe(c, &ro, err);
 
+    if (!rc)
+        rc = find_ranks(c, &o, err);
     if (!rc)
         rc = br__registry_open(&x->registry, BR__TEXT(c, PLUGIN), err);
     if (!rc)

@@ -409,15 +409,23 @@ const struct br__command br__commands[BR__N_CMD] = {
 },
 
 [BR__CMD_LAUNCH] = {
-    .name = "launch", .args = "-n N [--mpi mpich|openmpi] --check|COMMAND...",
+    .name = "launch", .args = "-n N [--mpi mpich|openmpi] [--slurm FILE [--nodes K]] --check|COMMAND...",
     .summary = "start the ranks of a command as processes of an MPI",
     .about =
         "Executes the mpirun of an MPI that is installed, of MPICH or of Open MPI, with N processes of\n"
-        "bridge.  --check has them add numbers, and says whether they can.  Training over ranks is not\n"
-        "there yet, and all other commands run in one process: they refuse to be started so.\n",
+        "bridge; to start them with mpirun, or with Slurm's srun, is the same.  --check has them add\n"
+        "numbers, and says whether they can.  import, export and verify share the work, logits, score\n"
+        "and generate have a rank of --tp, --pp and --ep in each process.  Other commands run in one\n"
+        "process: they refuse to be started so.\n"
+        "\n"
+        "--slurm writes the batch script of the command in place of running it; of `train RECIPE` it\n"
+        "has as many ranks as the recipe, without -n.  Eight ranks go to a node, unless --nodes says\n"
+        "otherwise.  The script saves before the time is over, and goes on from there.\n",
     .examples =
         "bridge launch -n 4 --check\n"
-        "bridge launch -n 4 --mpi openmpi --check\n",
+        "bridge launch -n 4 import ./Qwen3-8B\n"
+        "bridge launch --slurm job.sh train qwen3_8b_pretrain_config\n"
+        "bridge launch -n 2 --mpi openmpi generate ./Qwen3-8B --tp 2 --prompt 'The capital of France is'\n",
 },
 
 [BR__CMD_COMPLETION] = {

@@ -1,6 +1,5 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* main.c - br_main: from argv to an exit code. */
-#include "../dist/dist.h"
 #include "cli.h"
 
 #include <errno.h>
@@ -52,18 +51,6 @@ static int main_hint(const struct br__cli *c, int rc, struct br_err *err)
     return rc;
 }
 
-/* No command runs over processes yet: each would do all of the work, in the same files. */
-static int check_alone(const struct br__cli *c, struct br_err *err)
-{
-    struct br__launch l;
-    int rc = br__launch_find(&l, err);
-    if (rc || l.size == 1)
-        return rc;
-    return br_fail(err, BR_E_UNSUPPORTED,
-                   "'%s' runs in one process, and %s has started %u; start it without mpirun",
-                   c->cmd->name, l.plane, l.size);
-}
-
 static int main_run(struct br__cli *c, struct br_err *err)
 {
     if (BR__FLAG(c, VERSION)) {
@@ -74,13 +61,13 @@ static int main_run(struct br__cli *c, struct br_err *err)
         return show_help(c, err);
     int rc = main_hint(c, br__cli_check(c, err), err);
     rc = rc ? rc : br__cpu_count_check(err);
-    rc = rc ? rc : check_alone(c, err);
-    if (rc)
-        return rc;
-    if (!BR__FLAG(c, QUIET))
+    rc = br__ranks_join(c, rc, err);
+    if (!rc && !BR__FLAG(c, QUIET) && br__procs_rank() == 0)
         for (size_t i = 0; i < c->n_idle; i++)
             br__say(stderr, "bridge: note: %s", c->idle[i]);
-    return handlers[c->cmd - br__commands](c, err);
+    if (!rc)
+        rc = handlers[c->cmd - br__commands](c, err);
+    return br__procs_end(rc, err);
 }
 
 /* Every shard of a checkpoint stays open; large checkpoints have more than the usual soft limit of
@@ -113,6 +100,7 @@ static int run_program(int argc, char **argv)
     int rc;
 
     rc = br__std_fds(&err);
+    uint32_t rank = rc ? 0 : br__ranks_begin();
     if (rc) {
         br__print_error(&err, 0);
         return rc;
@@ -134,7 +122,7 @@ static int run_program(int argc, char **argv)
     /* Flush what was printed before the error, so that it comes first. */
     struct br_err flush = BR_ERR_INIT;
     int flushed = close_stdout(&flush);
-    if (rc)
+    if (rc && rank == 0)
         br__print_error(&err, BR__FLAG(&c, VERBOSE));
     if (flushed)
         br__print_error(&flush, BR__FLAG(&c, VERBOSE));

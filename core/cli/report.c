@@ -117,7 +117,7 @@ static void on_warning(void *ud, const char *text)
     text = first_time(r, text);
     if (text && r->json) {
         report_keep(r, &r->warnings, &r->n_warnings, &r->cap_warnings, text);
-    } else if (text) {
+    } else if (text && !r->silent) {
         clear_bar(r);
         report_tell(stderr, YELLOW, "bridge: warning: ", text);
     }
@@ -312,7 +312,8 @@ void br__report_init(struct br__report *r, const struct br__cli *c)
     r->listener.progress = on_progress;
     r->listener.note = on_note;
     r->listener.warning = on_warning;
-    r->quiet = BR__FLAG(c, QUIET);
+    r->silent = br__procs_rank() > 0;
+    r->quiet = r->silent || BR__FLAG(c, QUIET);
     r->json = BR__FLAG(c, JSON);
     if (r->quiet || BR__FLAG(c, NO_PROGRESS))
         r->progress = BR__PROGRESS_NONE;

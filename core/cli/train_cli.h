@@ -6,6 +6,12 @@
 #include "../train/train.h"
 #include "cli.h"
 
+/* ---- cmd_train.c: what was typed ------------------------------------------------------------- */
+
+/* RECIPE key=value ...: the recipe comes first, unless a file says which. */
+int br__train_recipe(struct br__cli *c, struct br__recipe_opts *o,
+                     struct br_err *err) BR_MUST_CHECK;
+
 /* ---- train_plan.c: what will be done --------------------------------------------------------- */
 
 /* The plan of a run and its parts of the data. */

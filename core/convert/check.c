@@ -43,6 +43,13 @@ static int check_part(const struct checker *k, const struct br__part_sum *p, str
     return rc;
 }
 
+static uint64_t check_bytes(const void *arg, size_t i)
+{
+    const struct checker *k = arg;
+    const struct br__part_sum *p = &k->sums.parts[i];
+    return p->c ? p->c->rec->size : p->t->bytes;
+}
+
 /* Collect damage, so that all of it is reported in order; other failures end the check. */
 static int check_task(void *arg, size_t i, int worker, struct br_err *err)
 {
@@ -52,8 +59,7 @@ static int check_task(void *arg, size_t i, int worker, struct br_err *err)
     (void)worker;
     int rc = hash ? check_part(k, &k->sums.parts[i], hash, &found) : br__nomem(&found, "checking");
     br__xxh3_free(hash);
-    br__progress_add(&k->progress, k->sums.parts[i].c ? k->sums.parts[i].c->rec->size
-                                                      : k->sums.parts[i].t->bytes);
+    br__task_did(&k->progress, check_bytes(k, i));
     if (rc == BR_E_FORMAT)
         return (k->damage[i] = br__strdup(found.msg)) ? BR_OK : br__nomem(err, "checking");
     if (rc && err)
@@ -97,6 +103,28 @@ static void note_gaps(const struct checker *k, const struct br_job *job)
                  "that could be checked");
 }
 
+/* Every rank gets the damage that one has found: pairs of a part's number and a text. */
+static int share_damage(struct checker *k, uint32_t rank, struct br_err *err)
+{
+    struct br__buf b = {0};
+    int mine = rank == br__procs_rank();
+    for (uint32_t i = 0; mine && i < k->sums.n_parts; i++)
+        if (k->damage[i]) {
+            br__buf_put(&b, &i, sizeof i);
+            br__buf_put(&b, k->damage[i], strlen(k->damage[i]) + 1);
+        }
+    int rc = br__procs_share_buf(&b, rank, err);
+    uint32_t part;
+    for (size_t at = 0; at < b.n && !mine && !rc; at += strlen(b.p + at) + 1) {
+        memcpy(&part, b.p + at, sizeof part);
+        at += sizeof part;
+        if (!(k->damage[part] = br__strdup(b.p + at)))
+            rc = br__nomem(err, "checking");
+    }
+    br__buf_free(&b);
+    return rc;
+}
+
 static int check_tell(struct checker *k, const struct br_job *job, struct br_err *err)
 {
     size_t n = 0;
@@ -116,15 +144,21 @@ static int check_tell(struct checker *k, const struct br_job *job, struct br_err
 static int check_all(struct checker *k, const struct br_job *job, struct br_job_result *res,
                      struct br_err *err)
 {
+    const struct br__tasks parts = {.job = job,
+                                    .phase = "checking",
+                                    .n = k->sums.n_parts,
+                                    .bytes = check_bytes,
+                                    .run = check_task,
+                                    .arg = k};
     uint64_t total = 0;
     for (size_t i = 0; i < k->sums.n_parts; i++)
-        total += k->sums.parts[i].c ? k->sums.parts[i].c->rec->size : k->sums.parts[i].t->bytes;
+        total += check_bytes(k, i);
     int rc = check_objects(k, err);
     if (rc)
         return rc;
-    br__progress_init(&k->progress, job->listener, "checking", total);
-    rc = br__pool_run(job->threads, k->sums.n_parts, check_task, k, err);
-    br__progress_end(&k->progress);
+    rc = br__tasks_run(&parts, &k->progress, err);
+    for (uint32_t rank = 0; rank < br__procs_size() && !rc; rank++)
+        rc = share_damage(k, rank, err);
     if (!rc)
         rc = check_tell(k, job, err);
     struct br_job_result did = BR_JOB_RESULT_INIT;
@@ -153,6 +187,7 @@ int br__check_dir(const struct br_job *job, const char *dir, struct br_job_resul
     br__free(k.damage);
     if (!rc)
         rc = br__ckpt_settle(ck, err);
+    rc = br__procs_agree(rc, err);
     br__checksums_close(&k.sums);
     br__ckpt_close(ck);
     return rc;

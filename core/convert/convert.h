@@ -165,6 +165,7 @@ struct br__work {
     int inside;            /* the destination cannot be renamed: the temporary directory is in it */
     int unlocked;          /* the file system has no locks */
     int replace;           /* set by the caller: the existing destination may be replaced */
+    int follows;           /* it is rank 0's, which holds the lock and commits */
     int same,
         publishing; /* the temporary directory of an earlier run is of this job; is complete */
     int open, begun, committed;
@@ -184,6 +185,8 @@ int br__work_lock(struct br__work *w, const char *final, uint64_t fingerprint, i
                   struct br_err *err) BR_MUST_CHECK;
 /* Resume the temporary directory if it is of this job, else empty it. */
 int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err) BR_MUST_CHECK;
+/* Over several processes: what rank 0 has begun, on the other ranks, which may write its parts. */
+int br__work_follow(struct br__work *w, size_t n_parts, struct br_err *err) BR_MUST_CHECK;
 /* The destination's file system has `need` bytes, less what regular files of `dir` (in the
  * temporary directory) hold; else BR_E_NOSPC. */
 int br__work_space(const struct br__work *w, const struct br__dir *dir, uint64_t need,

@@ -29,7 +29,7 @@ static int digest_piece(struct digester *d, size_t piece, unsigned char *buf,
         br__xxh3_update(hash, buf, n);
         if (d->crcs)
             crc = br__crc32(crc, buf, n);
-        br__progress_add(&d->progress, n);
+        br__task_did(&d->progress, n);
     }
     d->digests[piece] = br__xxh3_digest(hash);
     if (d->crcs)
@@ -59,7 +59,8 @@ int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *d
 {
     struct digester d = {.s = s, .digests = digests, .crcs = crcs};
     br__progress_init(&d.progress, s->job.listener, phase, s->plan->out_bytes);
-    int rc = br__pool_run(s->job.threads, (s->plan->n_pieces + RUN - 1) / RUN, digest_run, &d, err);
+    int rc = br__pool_run(br__job_threads(&s->job), (s->plan->n_pieces + RUN - 1) / RUN, digest_run,
+                          &d, err);
     br__progress_end(&d.progress);
     return rc;
 }

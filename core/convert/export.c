@@ -117,7 +117,7 @@ static int write_piece(struct part_job *job, size_t piece, struct br__out *out, 
             return rc;
         br__xxh3_update(job->w.hash, dst, n);
         br__out_commit(out, n);
-        br__progress_add(&m->t.progress, n);
+        br__task_did(&m->t.progress, n);
     }
     m->t.digests[piece] = br__xxh3_digest(job->w.hash);
     return BR_OK;
@@ -165,8 +165,10 @@ static int prove_part(struct part_job *job, size_t index, const char *name, int 
     return rc;
 }
 
-static uint64_t part_bytes(const struct exporter *m, const struct part *part)
+static uint64_t export_bytes(const void *arg, size_t index)
 {
+    const struct exporter *m = arg;
+    const struct part *part = &m->parts[index];
     uint64_t n = 0;
     for (size_t i = 0; i < part->n; i++)
         n += m->t.s->plan->pieces[part->first + i].bytes;
@@ -180,7 +182,7 @@ static int export_part(struct part_job *job, size_t index, struct br_err *err)
     int proven = 0, rc = prove_part(job, index, name, &proven, err);
     if (rc || !proven)
         return rc ? rc : write_part(job, index, name, err);
-    br__transfer_resumed(&m->t, part_bytes(m, &m->parts[index]));
+    br__transfer_resumed(&m->t, export_bytes(m, index));
     return BR_OK;
 }
 
@@ -487,6 +489,16 @@ static int open_destination(struct exporter *m, int *up_to_date)
     return export_begin(m, &d);
 }
 
+/* Rank 0 opens the destination; the others follow it. */
+static int open_for_all(struct exporter *m, int *up_to_date)
+{
+    int rc = br__procs_rank() ? BR_OK : open_destination(m, up_to_date);
+    int32_t done = *up_to_date;
+    rc = br__transfer_begun(&m->t, rc, &done, 1, m->n_parts);
+    *up_to_date = done;
+    return rc;
+}
+
 /* Remove files of other jobs first, so that nothing a killed run left is published. */
 static int export_commit(struct exporter *m)
 {
@@ -495,44 +507,60 @@ static int export_commit(struct exporter *m)
     return rc ? rc : br__transfer_commit(&m->t, &m->names, CONFIG);
 }
 
-static int write_all(struct exporter *m)
+static int put_small_files(struct exporter *m)
+{
+    int rc = put_side_files(m);
+    if (rc || (rc = put_config(m)) || (rc = put_index(m)))
+        return rc;
+    return br__manifest_write(m->t.s, m->t.digests, NULL, &m->t.files, &m->t.w.tmp, m->t.sync,
+                              m->t.err);
+}
+
+static int export_write(struct exporter *m)
 {
     const struct br__session *s = m->t.s;
+    const struct br__tasks parts = {
+        .n = m->n_parts, .bytes = export_bytes, .run = run_part, .arg = m};
     int rc = BR_OK;
-    if (m->t.w.unlocked)
-        br__note(s->job.listener, BR__NO_LOCKS, m->t.w.parent.path);
-    if (m->t.w.publishing)
-        return export_commit(m);
-    for (size_t f = 0; f < s->plan->n_out_files && !rc; f++)
+    for (size_t f = 0; f < s->plan->n_out_files && !rc && br__procs_rank() == 0; f++)
         rc = prepare_shard(m, f);
-    if (rc)
-        return rc;
-    if ((rc = br__transfer_run(&m->t, s->plan->out_bytes, m->n_parts, run_part, m)) ||
-        (rc = put_side_files(m)) || (rc = put_config(m)) || (rc = put_index(m)) ||
-        (rc = br__manifest_write(s, m->t.digests, NULL, &m->t.files, &m->t.w.tmp, m->t.sync,
-                                 m->t.err)) ||
-        (rc = br__ckpt_settle(s->src, m->t.err)))
-        return rc;
-    return export_commit(m);
+    rc = br__procs_agree(rc, m->t.err);
+    if (!rc)
+        rc = br__transfer_run(&m->t, &parts);
+    if (!rc && br__procs_rank() == 0)
+        rc = put_small_files(m);
+    if (!rc)
+        rc = br__ckpt_settle(s->src, m->t.err);
+    return br__procs_agree(rc, m->t.err);
+}
+
+static int write_all(struct exporter *m)
+{
+    if (m->t.w.unlocked)
+        br__note(m->t.s->job.listener, BR__NO_LOCKS, m->t.w.parent.path);
+    int rc = m->t.w.publishing ? BR_OK : export_write(m);
+    if (!rc && br__procs_rank() == 0)
+        rc = export_commit(m);
+    return br__procs_agree(rc, m->t.err);
 }
 
 static int export_run(struct exporter *m, struct br_job_result *res)
 {
     struct br__session *s = m->t.s;
     char *dest;
-    int up_to_date, rc = br__path_abs(&m->t.a, s->job.hf_path, &dest, m->t.err);
+    int up_to_date = 0, rc = br__path_abs(&m->t.a, s->job.hf_path, &dest, m->t.err);
     if (rc)
         return rc;
     m->dest = dest;
     if ((rc = br__path_overlap(&m->t.a, s->src->dir, m->dest, m->t.err)) ||
         (s->job.hf_model && (rc = br__path_overlap(&m->t.a, s->ref->dir, m->dest, m->t.err))) ||
         (rc = find_side_files(m)) || (rc = lay_out(m)) || (rc = list_files(m)) ||
-        (rc = open_destination(m, &up_to_date)))
+        (rc = open_for_all(m, &up_to_date)))
         return rc;
-    if (up_to_date)
-        br__work_tidy(m->dest);
-    else
+    if (!up_to_date)
         rc = write_all(m);
+    else if (br__procs_rank() == 0)
+        br__work_tidy(m->dest);
     br__transfer_result(&m->t, m->dest, up_to_date, res);
     return rc;
 }

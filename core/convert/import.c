@@ -97,7 +97,7 @@ static int import_produce(void *arg, size_t item, uint64_t offset, void *dst, si
     br__xxh3_update(f->w.hash, dst, n);
     if (offset + n == m->t.s->plan->pieces[piece].bytes)
         m->t.digests[piece] = br__xxh3_digest(f->w.hash);
-    br__progress_add(&m->t.progress, n);
+    br__task_did(&m->t.progress, n);
     return BR_OK;
 }
 
@@ -222,8 +222,6 @@ static int put_small_files(struct importer *m)
 {
     const struct br__transfer *t = &m->t;
     int rc;
-    for (size_t i = 0; i < t->s->plan->n_pieces; i++)
-        m->crcs[i] = m->td.items[m->n_objects + i].crc;
     if ((rc = put_common(m)) ||
         (rc = import_put(m, "metadata.json", br__td_metadata_json, strlen(br__td_metadata_json))) ||
         (rc = put_run_config(m)) ||
@@ -405,6 +403,21 @@ static int open_destination(struct importer *m, int *up_to_date)
     return br_fail(m->t.err, BR_E_BUSY, "other processes keep changing '%s'; run again", m->root);
 }
 
+/* Rank 0 opens the destination; the others follow it. */
+static int open_for_all(struct importer *m, int *up_to_date)
+{
+    enum { UP_TO_DATE, FRESH, N_SHARED };
+    int rc = br__procs_rank() ? BR_OK : open_destination(m, up_to_date);
+    int32_t shared[N_SHARED] = {*up_to_date, m->fresh};
+    rc = br__transfer_begun(&m->t, rc, shared, N_SHARED, m->td.n_files);
+    *up_to_date = shared[UP_TO_DATE];
+    m->fresh = shared[FRESH];
+    if (!rc && m->t.w.follows)
+        rc = m->fresh ? br__dir_child(&m->dir, &m->t.w.tmp, m->iter_name, 0, m->t.err)
+                      : br__dir_open(&m->dir, m->t.w.tmp.path, m->t.err);
+    return br__procs_agree(rc, m->t.err);
+}
+
 /* Remove files of other jobs first, so that nothing a killed run left is published. */
 static int import_commit(struct importer *m)
 {
@@ -427,21 +440,36 @@ static int import_commit(struct importer *m)
                             : rc;
 }
 
-static int write_all(struct importer *m)
+static uint64_t import_bytes(const void *arg, size_t file)
 {
-    uint64_t total = 0;
-    if (m->t.w.unlocked)
-        br__note(m->t.s->job.listener, BR__NO_LOCKS, m->t.w.parent.path);
-    if (m->t.w.publishing)
-        return import_commit(m);
-    for (uint32_t i = 0; i < m->td.n_files; i++)
-        total += m->td.file_bytes[i];
-    int rc = br__transfer_run(&m->t, total, m->td.n_files, write_file, m);
+    const struct importer *m = arg;
+    return m->td.file_bytes[file];
+}
+
+static int import_write(struct importer *m)
+{
+    const struct br__tasks files = {
+        .n = m->td.n_files, .bytes = import_bytes, .run = write_file, .arg = m};
+    int rc = br__transfer_run(&m->t, &files);
+    for (size_t i = 0; i < m->t.s->plan->n_pieces; i++)
+        m->crcs[i] = m->td.items[m->n_objects + i].crc;
     if (!rc)
+        rc = br__procs_sum(m->crcs, m->t.s->plan->n_pieces, BR_I32, m->t.err);
+    if (!rc && br__procs_rank() == 0)
         rc = put_small_files(m);
     if (!rc)
         rc = br__ckpt_settle(m->t.s->src, m->t.err);
-    return rc ? rc : import_commit(m);
+    return br__procs_agree(rc, m->t.err);
+}
+
+static int write_all(struct importer *m)
+{
+    if (m->t.w.unlocked)
+        br__note(m->t.s->job.listener, BR__NO_LOCKS, m->t.w.parent.path);
+    int rc = m->t.w.publishing ? BR_OK : import_write(m);
+    if (!rc && br__procs_rank() == 0)
+        rc = import_commit(m);
+    return br__procs_agree(rc, m->t.err);
 }
 
 /* The result exists; trackers and temporary files of other runs may be wrong. */
@@ -468,7 +496,7 @@ static int import_run(struct importer *m, struct br_job_result *res)
 {
     struct br__session *s = m->t.s;
     char *root;
-    int up_to_date, rc = br__path_abs(&m->t.a, s->job.megatron_path, &root, m->t.err);
+    int up_to_date = 0, rc = br__path_abs(&m->t.a, s->job.megatron_path, &root, m->t.err);
     if (rc)
         return rc;
     m->root = root;
@@ -481,9 +509,12 @@ static int import_run(struct importer *m, struct br_job_result *res)
         return br__nomem(m->t.err, "importing");
     if ((rc = br__path_overlap(&m->t.a, s->src->dir, m->root, m->t.err)) ||
         (rc = br__side_find(&s->arena, s->src->dir, 1, &s->side, m->t.err)) || (rc = lay_out(m)) ||
-        (rc = list_files(m)) || (rc = open_destination(m, &up_to_date)))
+        (rc = list_files(m)) || (rc = open_for_all(m, &up_to_date)))
         return rc;
-    rc = up_to_date ? import_complete(m) : write_all(m);
+    if (!up_to_date)
+        rc = write_all(m);
+    else if (br__procs_rank() == 0)
+        rc = import_complete(m);
     br__transfer_result(&m->t, m->iter, up_to_date, res);
     return rc;
 }

@@ -3,6 +3,7 @@
 #ifndef BRIDGE_CORE_JOB_H
 #define BRIDGE_CORE_JOB_H
 
+#include "../dist/dist.h"
 #include "convert.h"
 
 /* ---- session.c ------------------------------------------------------------------------------- */
@@ -94,6 +95,28 @@ int br__plan_digests(const struct br__session *s, const char *phase, uint64_t *d
                      uint32_t *crcs, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__session_fingerprint(const struct br__session *s);
 
+/* ---- tasks.c: tasks that ranks share --------------------------------------------------------- */
+
+struct br__tasks {
+    const struct br_job *job;
+    const char *phase; /* of the progress */
+    size_t n;
+    uint64_t (*bytes)(const void *arg, size_t i);
+    int (*run)(void *arg, size_t i, int worker, struct br_err *err);
+    void *arg;
+    struct br__work *work; /* the tasks are its parts; or NULL */
+};
+/* Run this rank's share of them on its threads; g is made, and ended when all ranks are done.  What
+ * tasks of other ranks made is not here. */
+int br__tasks_run(const struct br__tasks *t, struct br__progress *g,
+                  struct br_err *err) BR_MUST_CHECK;
+/* A task has come so far. */
+void br__task_did(struct br__progress *g, uint64_t n);
+/* Threads of this process, of the job's for all. */
+int br__job_threads(const struct br_job *job);
+/* Rank 0 is to record that a part is complete. */
+int br__tell_part(size_t part, const uint64_t *digests, size_t n, struct br_err *err) BR_MUST_CHECK;
+
 /* ---- transfer.c: what an import and an export share ------------------------------------------ */
 
 struct br__transfer {
@@ -120,10 +143,13 @@ int br__transfer_complete(struct br__transfer *t, const char *dir, int *yes) BR_
  */
 int br__transfer_space(const struct br__transfer *t, const struct br__dir *dir,
                        size_t n_items) BR_MUST_CHECK;
-/* Run fn(arg, i) for each part on the job's threads; `total`: bytes of all parts. */
-int br__transfer_run(struct br__transfer *t, uint64_t total, size_t n_parts,
-                     int (*fn)(void *arg, size_t i, int worker, struct br_err *err),
-                     void *arg) BR_MUST_CHECK;
+/* Over several processes rank 0 has opened the destination with status rc, and the work is begun
+ * unless there is nothing to do: open the same on the others.  shared[n]: what else rank 0 knows.
+ */
+int br__transfer_begun(struct br__transfer *t, int rc, int32_t *shared, size_t n,
+                       size_t n_parts) BR_MUST_CHECK;
+/* Write the parts: run(arg, i), and bytes(arg, i) of each. */
+int br__transfer_run(struct br__transfer *t, const struct br__tasks *parts) BR_MUST_CHECK;
 /* What a thread needs for one part.  Close it in any case. */
 struct br__transfer_worker {
     struct br__scratch scratch;

@@ -243,6 +243,20 @@ static int make_plan(struct br__session *s, int direction, const struct br__ckpt
     return br__plan_make(&s->plan, direction, &s->cfg, s->src, &o, err);
 }
 
+/* Rank 0 opens a model of the hub first: it fetches what the others then find in the cache. */
+static int open_in_turn(struct br__session *s, int direction, struct br_err *err)
+{
+    int (*side)(struct br__session *, struct br_err *) =
+        direction == BR__IMPORT ? open_import : open_export;
+    if (br__procs_size() == 1 || !s->job.hf_model || br__is_dir(s->job.hf_model))
+        return side(s, err);
+    int rc = br__procs_rank() == 0 ? side(s, err) : BR_OK;
+    rc = br__procs_agree(rc, err);
+    if (!rc && br__procs_rank())
+        rc = side(s, err);
+    return br__procs_agree(rc, err);
+}
+
 static int check_options(const struct br_job *job, struct br_err *err)
 {
     int d = job->torch_dtype;
@@ -275,7 +289,7 @@ int br__session_open_like(struct br__session **out, const struct br_job *job, in
     if (!rc)
         rc = br__registry_open(&s->registry, job->plugin, err);
     if (!rc)
-        rc = direction == BR__IMPORT ? open_import(s, err) : open_export(s, err);
+        rc = open_in_turn(s, direction, err);
     if (!rc) {
         s->arch = s->cfg.arch;
         settle_dtype(s, direction);

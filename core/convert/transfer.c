@@ -50,12 +50,35 @@ int br__transfer_space(const struct br__transfer *t, const struct br__dir *dir, 
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-int br__transfer_run(struct br__transfer *t, uint64_t total, size_t n_parts,
-                     int (*fn)(void *arg, size_t i, int worker, struct br_err *err), void *arg)
+int br__transfer_begun(struct br__transfer *t, int rc, int32_t *shared, size_t n, size_t n_parts)
 {
-    br__progress_init(&t->progress, t->s->job.listener, t->doing, total);
-    int rc = br__pool_run(t->s->job.threads, n_parts, fn, arg, t->err);
-    br__progress_end(&t->progress);
+    int32_t publishing = t->w.publishing, begun = t->w.begun;
+    rc = br__procs_agree(rc, t->err);
+    if (!rc)
+        rc = br__procs_share(shared, n * sizeof *shared, 0, t->err);
+    if (!rc)
+        rc = br__procs_share(&publishing, sizeof publishing, 0, t->err);
+    if (!rc)
+        rc = br__procs_share(&begun, sizeof begun, 0, t->err);
+    t->w.publishing = publishing;
+    return rc || !begun || publishing ? rc : br__work_follow(&t->w, n_parts, t->err);
+}
+
+/* Digests come together by addition: of a piece one rank has it, and the others have zero. */
+int br__transfer_run(struct br__transfer *t, const struct br__tasks *parts)
+{
+    struct br__tasks all = *parts;
+    all.job = &t->s->job;
+    all.phase = t->doing;
+    all.work = &t->w;
+    int64_t resumed;
+    int rc = br__tasks_run(&all, &t->progress, t->err);
+    if (!rc)
+        rc = br__procs_sum(t->digests, t->s->plan->n_pieces, BR_I64, t->err);
+    resumed = (int64_t)atomic_load(&t->resumed);
+    if (!rc)
+        rc = br__procs_sum(&resumed, 1, BR_I64, t->err);
+    atomic_store(&t->resumed, (uint64_t)resumed);
     return rc;
 }
 
@@ -92,7 +115,7 @@ int br__transfer_read_back(struct br__transfer_worker *w, const struct br__file 
 void br__transfer_resumed(struct br__transfer *t, uint64_t bytes)
 {
     atomic_fetch_add(&t->resumed, bytes);
-    br__progress_add(&t->progress, bytes);
+    br__task_did(&t->progress, bytes);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */

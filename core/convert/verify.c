@@ -57,7 +57,7 @@ static int compare_piece(struct verifier *v, size_t piece, unsigned char *want, 
             rc = br__ckpt_read(v->mc, t, base + off, got, n, err);
         if (rc)
             return rc;
-        br__progress_add(&v->progress, n);
+        br__task_did(&v->progress, n);
         if (!memcmp(want, got, n))
             continue;
         for (size_t i = 0; i < n && v->differs[piece] == EQUAL; i++)
@@ -79,6 +79,34 @@ static int compare_task(void *arg, size_t piece, int worker, struct br_err *err)
     br__free(want);
     br__free(got);
     br__free(scratch.buf);
+    return rc;
+}
+
+static uint64_t compare_bytes(const void *arg, size_t piece)
+{
+    const struct verifier *v = arg;
+    return v->s->plan->pieces[piece].bytes;
+}
+
+/* Each rank compares its share.  What it found comes together by addition: of a piece one rank has
+ * it plus 1, and the others have EQUAL plus 1, which is zero. */
+static int compare_all(struct verifier *v, struct br_err *err)
+{
+    const struct br__plan *p = v->s->plan;
+    const struct br__tasks pieces = {.job = &v->s->job,
+                                     .phase = "verifying",
+                                     .n = p->n_pieces,
+                                     .bytes = compare_bytes,
+                                     .run = compare_task,
+                                     .arg = v};
+    memset(v->differs, 0xff, p->n_pieces * sizeof *v->differs); /* EQUAL */
+    int rc = br__tasks_run(&pieces, &v->progress, err);
+    for (size_t i = 0; i < p->n_pieces; i++)
+        v->differs[i]++;
+    if (!rc)
+        rc = br__procs_sum(v->differs, p->n_pieces, BR_I64, err);
+    for (size_t i = 0; i < p->n_pieces; i++)
+        v->differs[i]--;
     return rc;
 }
 
@@ -137,14 +165,11 @@ static int verify_compare(struct verifier *v, struct br__arena *a, struct br_err
     int rc = match_outputs(v, seen);
     if (rc)
         return rc;
-    br__progress_init(&v->progress, v->s->job.listener, "verifying", p->out_bytes);
-    rc = br__pool_run(v->s->job.threads, p->n_pieces, compare_task, v, err);
-    br__progress_end(&v->progress);
-    if (rc)
+    if ((rc = compare_all(v, err)))
         return rc;
     report_bytes(v);
     if (v->n_diff)
-        return br_fail(err, BR_E_DIFF, "%zu verify_difference(s) between '%s' and '%s'", v->n_diff,
+        return br_fail(err, BR_E_DIFF, "%zu difference(s) between '%s' and '%s'", v->n_diff,
                        v->s->src->dir, v->mc->dir);
     return BR_OK;
 }
@@ -173,6 +198,7 @@ int br_verify(const struct br_job *job, struct br_job_result *res, struct br_err
             rc = br__ckpt_settle(mc, err);
         if (!rc)
             rc = br__ckpt_settle(s->src, err);
+        rc = br__procs_agree(rc, err);
         struct br_job_result did = BR_JOB_RESULT_INIT;
         did.n_tensors = s->plan->n_outs;
         did.bytes_written = s->plan->out_bytes;

@@ -132,9 +132,68 @@ int br__work_begin(struct br__work *w, size_t n_parts, struct br_err *err)
                    : append_journal(w, w->head, strlen(w->head), err);
 }
 
+/* The temporary directory, and for each part one more than its digests' number, then these; 0: it
+ * is not finished. */
+static void work_put(const struct br__work *w, struct br__buf *b)
+{
+    br__buf_put(b, w->tmp.path, strlen(w->tmp.path) + 1);
+    for (size_t i = 0; i < w->n_parts; i++) {
+        const uint64_t *d = w->digests[i];
+        uint64_t n = d ? d[0] + 1 : 0;
+        br__buf_put(b, &n, sizeof n);
+        if (d)
+            br__buf_put(b, d + 1, (size_t)d[0] * sizeof *d);
+    }
+}
+
+static int work_take(struct br__work *w, const struct br__buf *b, struct br_err *err)
+{
+    const char *at = b->p + strlen(b->p) + 1;
+    w->digests = br__arena_alloc(&w->arena, (w->n_parts + 1) * sizeof *w->digests);
+    if (!w->digests)
+        return br__nomem(err, "preparing the destination");
+    for (size_t i = 0; i < w->n_parts; i++) {
+        uint64_t n;
+        memcpy(&n, at, sizeof n);
+        at += sizeof n;
+        if (!n)
+            continue;
+        uint64_t *d = w->digests[i] = br__arena_alloc(&w->arena, (size_t)n * sizeof *d);
+        if (!d)
+            return br__nomem(err, "preparing the destination");
+        d[0] = n - 1;
+        memcpy(d + 1, at, (size_t)(n - 1) * sizeof *d);
+        at += (n - 1) * sizeof *d;
+    }
+    return br__dir_open(&w->tmp, b->p, err);
+}
+
+int br__work_follow(struct br__work *w, size_t n_parts, struct br_err *err)
+{
+    struct br__buf b = {.max = JOURNAL_MAX};
+    int first = br__procs_rank() == 0;
+    if (br__procs_size() == 1)
+        return BR_OK;
+    if (first)
+        work_put(w, &b);
+    int rc = br__procs_share_buf(&b, 0, err);
+    if (!rc && !first) {
+        memset(w, 0, sizeof *w);
+        w->parent.fd = w->tmp.fd = w->old.fd = w->journal_fd = -1;
+        w->n_parts = n_parts;
+        w->follows = w->open = 1;
+        pthread_mutex_init(&w->lock, NULL);
+        rc = work_take(w, &b, err);
+    }
+    br__buf_free(&b);
+    return br__procs_agree(rc, err);
+}
+
 int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
                   struct br_err *err)
 {
+    if (w->follows)
+        return br__tell_part(part, digests, n, err);
     struct br__buf b = {0};
     br__buf_printf(&b, "%zu %zu", part, n);
     for (size_t i = 0; i < n; i++)
@@ -584,7 +643,7 @@ void br__work_close(struct br__work *w)
     if (!w->open)
         return;
     /* No part is finished: there is nothing to resume. */
-    int ours = w->tmp.path && !w->unlocked && !w->committed;
+    int ours = w->tmp.path && !w->unlocked && !w->committed && !w->follows;
     if (ours && w->begun && !w->same && !w->n_done)
         (void)!br__dir_remove(&w->parent, w->tmp_name, NULL);
     else if (ours && !w->begun) /* this fails if it is not empty */

@@ -119,24 +119,91 @@ struct br__launch {
     const char *plane;   /* "mpich", "openmpi"; NULL: this process is alone */
     uint32_t rank, size; /* of the processes */
 };
-/* By the launcher's environment.  BR_E_USAGE: it contradicts itself. */
+/* By the launcher's environment.  BR_E_USAGE: it contradicts itself.  BR_E_UNSUPPORTED: torchrun.
+ */
 int br__launch_find(struct br__launch *out, struct br_err *err) BR_MUST_CHECK;
 /* The plane of a module; it stays loaded.  Its ranks are joined by one thread of each process,
  * which makes all calls. */
 int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- world.c: all ranks as threads of this process ------------------------------------------- */
+/* ---- procs.c: this process as one of several ------------------------------------------------- */
+
+/* A record that another rank sent to rank 0 (br__procs_tell); called by the control thread. */
+typedef void br__procs_heard(void *ud, uint32_t rank, uint32_t kind, const void *p, size_t n);
+
+struct br__procs_opts {
+    const char *module; /* the MPI's, see br__plane_open */
+    struct br__launch launch;
+    int timeout; /* seconds that a rank may wait for others that do nothing */
+    /* The ranks cannot go on: one is gone, or hangs, or failed while this one was at work.  By the
+     * control thread: what this rank is to say of it, where it is to say something; then the
+     * process is to end at once with that status. */
+    void (*say)(const char *text);
+    void (*leave)(int rc);
+};
+/* Become the rank that the launcher made of this process; once, by the thread that makes all calls
+ * of communicators from then on.  Without it, or after it failed, the process is alone. */
+int br__procs_open(const struct br__procs_opts *o, struct br_err *err) BR_MUST_CHECK;
+uint32_t br__procs_rank(void); /* 0 if alone */
+uint32_t br__procs_size(void); /* 1 if alone */
+/* This rank's number among those of its host, as the device that it is to use. */
+uint32_t br__procs_local(void);
+
+/* Alone, these give what is given, and every other rank is as this one.  Else all ranks call them
+ * alike, in the same order. */
+
+/* Has any rank failed?  rc, of this one, whose error err holds, is returned unless it is BR_OK or
+ * BR_E_COMM; then it is that of the first rank with an error of its own, whose text err gets. */
+int br__procs_agree(int rc, struct br_err *err) BR_MUST_CHECK;
+/* BR_E_USAGE if a rank's text is not rank 0's; the error names both.  what: "recipe". */
+int br__procs_same(const char *what, const char *text, struct br_err *err) BR_MUST_CHECK;
+/* The bytes of rank `root`, everywhere. */
+int br__procs_share(void *buf, size_t n, uint32_t root, struct br_err *err) BR_MUST_CHECK;
+/* The same of a buffer, which is replaced on the others. */
+int br__procs_share_buf(struct br__buf *b, uint32_t root, struct br_err *err) BR_MUST_CHECK;
+/* Sums over all ranks, of integers as of the communicator's. */
+int br__procs_sum(void *buf, size_t n, uint32_t dtype, struct br_err *err) BR_MUST_CHECK;
+/* *any: does a rank say so?  At a step's boundary: has one got a signal? */
+int br__procs_any(int mine, int *any, struct br_err *err) BR_MUST_CHECK;
+
+/* These are of one rank, from any thread. */
+
+/* What this rank does, for its last words. */
+void br__procs_doing(const char *text);
+/* So many bytes of work are done: a rank that does some does not hang. */
+void br__procs_progress(uint64_t n);
+/* A record for rank 0, which hears it in order with others of this rank; from rank 0 itself it is
+ * heard at once. */
+int br__procs_tell(uint32_t kind, const void *p, size_t n, struct br_err *err) BR_MUST_CHECK;
+/* On rank 0: who hears records from now on; NULL: nobody. */
+void br__procs_listen(br__procs_heard *heard, void *ud);
+
+/* The end of this rank's work, with its status: wait for the others and leave.  Returns the status
+ * of all.  On rank 0 err becomes the error of whoever is to blame, which is the only one to be
+ * printed. */
+int br__procs_end(int rc, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- world.c: the ranks of a topology, threads of this process or one of each process -------- */
+
+/* Which ranks of t are here: all, or that of this process.  BR_E_USAGE: there are not as many
+ * processes. */
+int br__ranks_here(const struct br_topo *t, uint32_t *first, uint32_t *n,
+                   struct br_err *err) BR_MUST_CHECK;
 
 struct br__world;
-/* Start the ranks of topology t: t->world - 1 threads, which stay until br__world_close; rank 0 is
- * whoever calls br__world_run.  devices[t->world] join the plane; a single rank needs neither. */
+/* Start the ranks of topology t that are here: as threads but for the first, which is whoever calls
+ * br__world_run.  The threads stay until br__world_close.  devices, one of each that is here, join
+ * the plane.  A plane of NULL is that of the processes; a single rank needs none.  All
+ * processes open the same worlds in the same order. */
 int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
                    void *const *devices, struct br_err *err) BR_MUST_CHECK;
-void br__world_close(struct br__world *w); /* NULL is fine */
+void br__world_close(struct br__world *w);           /* NULL is fine */
+uint32_t br__world_first(const struct br__world *w); /* the lowest rank that is here */
+/* Of a rank that is not here it has no communicators. */
 const struct br__rank_info *br__world_rank(const struct br__world *w, uint32_t rank);
-/* Run fn once on every rank and wait for all.  A rank that fails aborts the others' collectives;
- * the error is the first by rank that is more than BR_E_COMM, which only reports another's.
- * Callers on several threads take turns. */
+/* Run fn once on every rank that is here and wait for them.  A rank that fails aborts the others'
+ * collectives; the error is the first by rank that is more than BR_E_COMM, which only reports
+ * another's.  Callers on several threads take turns. */
 int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struct br_err *err),
                   void *arg, struct br_err *err) BR_MUST_CHECK;
 

@@ -2,7 +2,9 @@
 /* plane.c - which launcher started this process, and the module through which its ranks talk.
  *
  * mpirun and mpiexec tell each process its number in the environment: Open MPI by
- * OMPI_COMM_WORLD_*, MPICH by PMI_*. */
+ * OMPI_COMM_WORLD_*, MPICH by PMI_*.  So does Slurm's srun --mpi=pmi2; with --mpi=pmix it sets
+ * PMIX_RANK, and SLURM_STEP_NUM_TASKS.  SLURM_PROCID and SLURM_NTASKS say nothing: a batch script
+ * has them, too.  torchrun sets RANK, WORLD_SIZE and MASTER_ADDR. */
 #include "dist.h"
 
 #include <dlfcn.h>
@@ -33,32 +35,95 @@ static int read_number(const char *name, int64_t *out, struct br_err *err)
     return BR_OK;
 }
 
+/* The number of a process and of all by two variables; *rank -1: one is not set. */
+static int read_pair(const char *rank_name, const char *size_name, int64_t *rank, int64_t *size,
+                     struct br_err *err)
+{
+    int rc = read_number(rank_name, rank, err);
+    if (!rc)
+        rc = read_number(size_name, size, err);
+    if (rc || *rank < 0 || *size < 0) {
+        *rank = -1;
+        return rc;
+    }
+    if (*rank >= *size)
+        return br_fail(err, BR_E_USAGE, "%s is %" PRId64 ", and %s is %" PRId64, rank_name, *rank,
+                       size_name, *size);
+    return BR_OK;
+}
+
+/* size_name: whose word out is. */
+static int compare_pair(const struct br__launch *out, const char *size_name, const char *other_name,
+                        int64_t rank, int64_t size, struct br_err *err)
+{
+    if ((uint32_t)rank == out->rank && (uint32_t)size == out->size)
+        return BR_OK;
+    return br_fail(err, BR_E_USAGE,
+                   "%s says rank %" PRIu32 " of %" PRIu32 ", %s rank %" PRId64 " of %" PRId64
+                   ": two launchers are at work; unset the variables of one",
+                   size_name, out->rank, out->size, other_name, rank, size);
+}
+
+/* Tasks of srun, where no MPI's variables are set. */
+static int find_slurm(struct br__launch *out, const char **size_name, struct br_err *err)
+{
+    int64_t rank, size;
+    int rc = read_pair("PMIX_RANK", "SLURM_STEP_NUM_TASKS", &rank, &size, err);
+    if (!rc && rank >= 0) {
+        *out = (struct br__launch){"openmpi", (uint32_t)rank, (uint32_t)size};
+        *size_name = "SLURM_STEP_NUM_TASKS";
+        return BR_OK;
+    }
+    if (!rc)
+        rc = read_pair("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", &rank, &size, err);
+    if (!rc && rank >= 0 && size > 1)
+        rc = br_fail(err, BR_E_USAGE,
+                     "srun has started %" PRId64
+                     " tasks without an MPI (SLURM_STEP_NUM_TASKS); give it "
+                     "--mpi=pmi2 for MPICH or --mpi=pmix for Open MPI",
+                     size);
+    return rc;
+}
+
+static int find_torchrun(const struct br__launch *out, const char *size_name, struct br_err *err)
+{
+    int64_t rank, size;
+    if (!getenv("MASTER_ADDR"))
+        return BR_OK;
+    int rc = read_pair("RANK", "WORLD_SIZE", &rank, &size, err);
+    if (rc || rank < 0)
+        return rc;
+    if (out->plane)
+        return compare_pair(out, size_name, "WORLD_SIZE", rank, size, err);
+    if (size == 1)
+        return BR_OK;
+    return br_fail(err, BR_E_UNSUPPORTED,
+                   "torchrun has started %" PRId64 " processes (WORLD_SIZE); ranks of bridge talk "
+                   "by MPI, start them with: mpirun -n %" PRId64 " bridge ...",
+                   size, size);
+}
+
 int br__launch_find(struct br__launch *out, struct br_err *err)
 {
     const char *size_name = NULL;
+    int rc = BR_OK;
     *out = (struct br__launch){.size = 1};
     for (size_t i = 0; i < BR_COUNTOF(launchers); i++) {
         int64_t rank, size;
-        int rc = read_number(launchers[i].rank, &rank, err);
-        if (!rc)
-            rc = read_number(launchers[i].size, &size, err);
+        rc = read_pair(launchers[i].rank, launchers[i].size, &rank, &size, err);
+        if (!rc && rank >= 0 && out->plane)
+            rc = compare_pair(out, size_name, launchers[i].size, rank, size, err);
         if (rc)
             return rc;
-        if (rank < 0 || size < 0)
+        if (rank < 0)
             continue;
-        if (rank >= size)
-            return br_fail(err, BR_E_USAGE, "%s is %" PRId64 ", and %s is %" PRId64,
-                           launchers[i].rank, rank, launchers[i].size, size);
-        if (out->plane && ((uint32_t)rank != out->rank || (uint32_t)size != out->size))
-            return br_fail(err, BR_E_USAGE,
-                           "%s says rank %" PRIu32 " of %" PRIu32 ", %s rank %" PRId64
-                           " of %" PRId64 ": two launchers are at work; unset the variables of one",
-                           size_name, out->rank, out->size, launchers[i].size, rank, size);
         if (!out->plane)
             *out = (struct br__launch){launchers[i].plane, (uint32_t)rank, (uint32_t)size};
         size_name = launchers[i].size;
     }
-    return BR_OK;
+    if (!out->plane)
+        rc = find_slurm(out, &size_name, err);
+    return rc ? rc : find_torchrun(out, size_name, err);
 }
 
 int br__plane_open(const char *path, struct br_plane *out, struct br_err *err)

@@ -1,10 +1,11 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* world.c - the ranks of this process: threads that stay, and the communicators of their groups.
+/* world.c - the ranks of this process: threads that stay, or one of several processes, and the
+ * communicators of their groups.
  *
  * Each run increments a counter.  A thread sleeps on that counter (futex), executes the run, and
  * reports that it is done.  It does not spin before it sleeps: ranks may outnumber cores, and a
  * spinning thread would occupy the core that the rank it waits for needs. */
-#include "dist.h"
+#include "processes.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
@@ -23,6 +24,7 @@ struct rank_thread {
 struct br__world {
     struct br_topo topo;
     struct rank_thread *ranks;                               /* [topo.world] */
+    uint32_t first, n_here;                                  /* those that run here */
     enum br_group same[BR_N_GROUPS];                         /* whose communicator a group has */
     uint32_t n_threads;                                      /* that were started */
     int (*fn)(void *arg, uint32_t rank, struct br_err *err); /* NULL: leave */
@@ -85,7 +87,7 @@ static void world_start(struct br__world *w)
 static int first_error(const struct br__world *w, struct br_err *err)
 {
     const struct rank_thread *bad = NULL;
-    for (uint32_t i = 0; i < w->topo.world; i++) {
+    for (uint32_t i = w->first; i < w->first + w->n_here; i++) {
         const struct rank_thread *r = &w->ranks[i];
         if (r->rc && (!bad || (bad->rc == BR_E_COMM && r->rc != BR_E_COMM)))
             bad = r;
@@ -102,7 +104,7 @@ int br__world_run(struct br__world *w, int (*fn)(void *arg, uint32_t rank, struc
     w->fn = fn;
     w->arg = arg;
     world_start(w);
-    run_rank(&w->ranks[0]);
+    run_rank(&w->ranks[w->first]);
     for (uint32_t left; (left = atomic_load(&w->active)) != 0;)
         wait_while(&w->active, left);
     int rc = first_error(w, err);
@@ -124,8 +126,18 @@ static int join_world(void *arg, uint32_t rank, struct br_err *err)
 {
     struct meeting *m = arg;
     struct br__world *w = m->world;
-    return m->plane->join(m->devices[rank], m->id, rank, w->topo.world,
-                          &w->ranks[rank].info.comms[BR_GROUP_WORLD], err);
+    struct br_comm **out = &w->ranks[rank].info.comms[BR_GROUP_WORLD];
+    struct br_comm *all = br__procs_world();
+    if (!m->plane)
+        return all->ops->split(all, 0, rank, out, err);
+    return m->plane->join(m->devices[rank - w->first], m->id, rank, w->topo.world, out, err);
+}
+
+/* One rank names the world; the ranks of this process share the name already. */
+static int name_world(struct meeting *m, struct br_err *err)
+{
+    int rc = m->plane && br__procs_rank() == 0 ? m->plane->id(m->id, err) : BR_OK;
+    return rc ? rc : br__procs_share(m->id, sizeof m->id, 0, err);
 }
 
 /* The communicator of group g, of which no earlier group is the same.  A group's color is its
@@ -143,31 +155,51 @@ static int split_group(struct br__rank_info *p, enum br_group g, uint32_t *membe
     return rc;
 }
 
+/* What a rank of several processes does is known by its communicators' calls. */
+static int watch_groups(struct br__world *w, struct br__rank_info *p, struct br_err *err)
+{
+    int rc = BR_OK;
+    for (int g = 0; g < BR_N_GROUPS && !rc && br__procs_size() > 1; g++)
+        if (p->comms[g] && w->same[g] == (enum br_group)g)
+            rc = br__watch(p->comms[g], br__group_name((enum br_group)g), &p->comms[g], err);
+    for (int g = 0; g < BR_N_GROUPS && !rc; g++)
+        p->comms[g] = p->comms[w->same[g]];
+    return rc;
+}
+
 static int split_groups(void *arg, uint32_t rank, struct br_err *err)
 {
     struct br__world *w = ((struct meeting *)arg)->world;
     struct br__rank_info *p = &w->ranks[rank].info;
     uint32_t *members = br__calloc(w->topo.world, sizeof *members);
     int rc = members ? 0 : br__nomem(err, "for the groups of ranks");
-    for (int g = 1; !rc && g < BR_N_GROUPS; g++) {
-        enum br_group same = w->same[g];
-        if (same != (enum br_group)g)
-            p->comms[g] = p->comms[same];
-        else if (br__group_ranks(&w->topo, 0, same, members) > 1)
-            rc = split_group(p, same, members, err);
-    }
+    for (int g = 1; !rc && g < BR_N_GROUPS; g++)
+        if (w->same[g] == (enum br_group)g &&
+            br__group_ranks(&w->topo, 0, (enum br_group)g, members) > 1)
+            rc = split_group(p, (enum br_group)g, members, err);
     br__free(members);
-    return rc;
+    return rc ? rc : watch_groups(w, p, err);
 }
 
 static int start_threads(struct br__world *w, struct br_err *err)
 {
-    for (uint32_t i = 1; i < w->topo.world; i++) {
+    for (uint32_t i = w->first + 1; i < w->first + w->n_here; i++) {
         if (pthread_create(&w->ranks[i].thread, NULL, world_serve, &w->ranks[i]))
             return br_fail(err, BR_E_NOMEM, "cannot start a thread for rank %u", i);
         w->n_threads++;
     }
     return 0;
+}
+
+int br__ranks_here(const struct br_topo *t, uint32_t *first, uint32_t *n, struct br_err *err)
+{
+    uint32_t size = br__procs_size();
+    *first = size > 1 ? br__procs_rank() : 0;
+    *n = size > 1 ? 1 : t->world;
+    if (size > 1 && size != t->world)
+        return br_fail(err, BR_E_USAGE, "%u processes were started, and tp, pp, cp, ep ask for %u",
+                       size, t->world);
+    return BR_OK;
 }
 
 int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
@@ -180,14 +212,15 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
     w->topo = *t;
     pthread_mutex_init(&w->turn, NULL);
     w->ranks = br__calloc(t->world, sizeof *w->ranks);
-    int rc = w->ranks ? 0 : br__nomem(err, "for the ranks");
+    int rc =
+        w->ranks ? br__ranks_here(t, &w->first, &w->n_here, err) : br__nomem(err, "for the ranks");
     for (uint32_t i = 0; !rc && i < t->world; i++)
         w->ranks[i] = (struct rank_thread){.world = w, .info = {.topo = *t, .rank = i}};
     if (!rc && t->world > 1) {
         struct meeting m = {.world = w, .plane = plane, .devices = devices};
         rc = br__groups_same(t, w->same, err);
         if (!rc)
-            rc = plane->id(m.id, err);
+            rc = name_world(&m, err);
         if (!rc)
             rc = start_threads(w, err);
         if (!rc)
@@ -209,7 +242,7 @@ void br__world_close(struct br__world *w)
     w->fn = NULL;
     world_start(w);
     for (uint32_t i = 1; i <= w->n_threads; i++)
-        pthread_join(w->ranks[i].thread, NULL);
+        pthread_join(w->ranks[w->first + i].thread, NULL);
     /* BR_GROUP_WORLD is 0: the world itself goes last. */
     for (uint32_t g = BR_N_GROUPS; g-- > 0;)
         for (uint32_t i = 0; w->ranks && i < w->topo.world; i++) {
@@ -220,6 +253,11 @@ void br__world_close(struct br__world *w)
     pthread_mutex_destroy(&w->turn);
     br__free(w->ranks);
     br__free(w);
+}
+
+uint32_t br__world_first(const struct br__world *w)
+{
+    return w->first;
 }
 
 const struct br__rank_info *br__world_rank(const struct br__world *w, uint32_t rank)

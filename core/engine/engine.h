@@ -41,6 +41,8 @@ struct br__llm_opts {
     struct br__weights_opts weights;
     const char *device; /* NULL = auto */
     int precision;      /* BR_F32 or BR_BF16; BR_NONE = BR_F32 for a float32 model, else BR_BF16 */
+    int activations; /* BR_F32 or, where precision is BR_BF16, that; BR_NONE: as the device has it
+                      */
     uint32_t tp, cp, pp, ep, etp; /* 0 = 1; etp 0 = tp */
     uint32_t dp;                  /* 0 = the smallest that fits */
     int threads;                  /* of this process' ranks together; 0 = one per CPU */
@@ -85,6 +87,21 @@ struct br__forward_seq {
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                     float *logits, struct br_err *err) BR_MUST_CHECK;
+/* The largest logits of a sequence, found by the device: all that are no less than the k-th
+ * largest.
+ */
+#define BR__BEST_K 128
+#define BR__BEST_ROOM (BR__BEST_K + 16) /* of equals there may be more than k */
+struct br__best {
+    size_t n;                   /* 0: the device has not found them */
+    int32_t ids[BR__BEST_ROOM]; /* ascending */
+    float logits[BR__BEST_ROOM];
+};
+/* br__llm_forward where only the largest are wanted, k of 1 .. BR__BEST_K: of a sequence i whose
+ * best[i].n is not 0 the row of `logits` is left as it is. */
+int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                         uint32_t k, float *logits, struct br__best *best,
+                         struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 /* Ask `wish` between the passes of a long prompt: 1 ends br__llm_forward with BR_E_STOPPED, and its
  * sequences can only be reset.  NULL: never. */
@@ -306,6 +323,17 @@ struct br__trained {
  * trainer.  Ranks that differ only in their data-parallel (or context-parallel) index have equal
  * lists; of experts, those of one expert-data-parallel group have equal tensors. */
 const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t i, size_t *n);
+/* Where a rank's tensors lie: those of the dense grid one after another, and those of routed
+ * experts.  Padding between them and at the end, whose gradients are 0, makes n a multiple of the
+ * ranks that have the same: of DP_CP, of experts EDP. */
+struct br__trained_bank {
+    int expert;
+    size_t n;           /* elements */
+    float *main, *grad; /* [n] */
+    uint16_t *half;     /* [n] the model's copies of 16 bits, or NULL */
+};
+const struct br__trained_bank *br__trainer_banks(const struct br__trainer *t, uint32_t i,
+                                                 size_t *n);
 /* A device of rank i whose memory is the host's, for the optimizer: the one that computes if it is
  * one; its thread is the caller's between calls of the trainer. */
 struct br__device *br__trainer_device(struct br__trainer *t, uint32_t i);

@@ -65,13 +65,15 @@ static int open_rank(struct br__llm *m, uint32_t i, const char *device, uint32_t
     struct br__rank *r = &m->ranks[i];
     r->m = m;
     r->index = i;
-    int rc = br__device_open(&r->dev, device, &dirs, i, threads, err);
+    int rc = br__device_open(&r->dev, device, &dirs, i + br__procs_local(), threads, err);
     return rc ? rc : br__params_open(&r->params, m->weights, br__device_is_host(&r->dev), err);
 }
 
+/* Over processes the plane of host memory is that of the processes. */
 static int open_world(struct br__llm *m, struct br_err *err)
 {
     const struct br_backend *b = &m->ranks[0].dev.backend;
+    int by_procs = br__procs_size() > 1 && br__device_is_host(&m->ranks[0].dev);
     void **devices = br__calloc(m->n_ranks, sizeof *devices);
     if (!devices)
         return br__nomem(err, "for the model");
@@ -79,26 +81,28 @@ static int open_world(struct br__llm *m, struct br_err *err)
         devices[i] = m->ranks[i].dev.device;
     int rc = m->topo.world > 1 && !b->plane
                  ? br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name)
-                 : br__world_open(&m->world, &m->topo, b->plane, devices, err);
+                 : br__world_open(&m->world, &m->topo, by_procs ? NULL : b->plane, devices, err);
     for (uint32_t i = 0; i < m->n_ranks && !rc; i++)
-        m->ranks[i].info = br__world_rank(m->world, i);
+        m->ranks[i].info = br__world_rank(m->world, br__world_first(m->world) + i);
     br__free(devices);
     return rc;
 }
 
 static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br_err *err)
 {
-    uint32_t n = m->n_ranks = m->topo.world;
-    uint32_t all = (uint32_t)(o->threads > 0 ? o->threads : br__cpu_count());
+    uint32_t first, n;
+    int rc = br__ranks_here(&m->topo, &first, &n, err);
+    if (rc)
+        return rc;
+    uint32_t each =
+        o->threads > 0 ? (uint32_t)o->threads / m->topo.world : (uint32_t)br__cpu_count() / n;
     m->ranks = br__calloc(n, sizeof *m->ranks);
     if (!m->ranks)
         return br__nomem(err, "for the model");
-    for (uint32_t i = 0; i < n; i++) {
-        int rc = open_rank(m, i, o->device, BR__MAX(all / n, 1), err);
-        if (rc)
-            return rc;
-    }
-    return open_world(m, err);
+    m->n_ranks = n;
+    for (uint32_t i = 0; i < n && !rc; i++)
+        rc = open_rank(m, i, o->device, BR__MAX(each, 1), err);
+    return rc ? rc : open_world(m, err);
 }
 
 /* ---- open, close ----------------------------------------------------------------------------- */
@@ -126,6 +130,14 @@ static int add_lora(struct br__weights *w, const struct br__lora_opts *o, struct
     if (!rc)
         br__weights_take_adapter(w, a);
     return rc;
+}
+
+/* BR_F32 or BR_BF16: activations in inference. */
+static uint32_t activations_of(const struct br__llm *m, const struct br__llm_opts *o)
+{
+    const uint32_t flags = m->ranks[0].dev.backend.flags;
+    int half = o->activations ? o->activations == BR_BF16 : (flags & BR_BACKEND_BF16) != 0;
+    return half && m->precision == BR_BF16 ? BR_BF16 : BR_F32;
 }
 
 /* Ranks of that many data-parallel ones; 0: as few as there can be. */
@@ -157,7 +169,11 @@ static int open_model(struct br__llm *m, const struct br__llm_opts *o, struct br
                      cfg->arch->plugin->name, cfg->arch->model_type);
     if (!rc)
         rc = check_config(m->weights, o->weights.listener, err);
-    return rc ? rc : open_ranks(m, o, err);
+    if (!rc)
+        rc = open_ranks(m, o, err);
+    if (!rc)
+        m->values = activations_of(m, o);
+    return rc;
 }
 
 int br__llm_open(struct br__llm **out, const struct br__llm_opts *o, struct br_err *err)

@@ -105,13 +105,15 @@ static int find_uses(struct br__arena *a, const struct br__params *params, struc
     return 0;
 }
 
-static int lay_out(struct br__store *s, const struct br__params *params, struct layout *l)
+/* A bank: tensors of the dense grid, or of the expert grid, one after another.  n_ranks can have
+ * equal parts of it, each a whole number of cache lines. */
+static void lay_out_bank(struct br__store *s, const struct br__params *params, struct layout *l,
+                         int expert, uint32_t n_ranks)
 {
-    if (find_uses(&s->arena, params, l))
-        return BR_E_NOMEM;
+    size_t unit = (size_t)ALIGN * n_ranks, first = s->elems;
     for (size_t i = 0; i < params->n; i++) {
         const struct br__param *p = params->list[i];
-        if (!br__is_trained(params->w, p))
+        if (!br__is_trained(params->w, p) || (p->expert != 0) != expert)
             continue;
         s->elems = (s->elems + ALIGN - 1) / ALIGN * ALIGN;
         for (size_t k = 0; k < p->n_parts; k++) {
@@ -124,6 +126,18 @@ static int lay_out(struct br__store *s, const struct br__params *params, struct 
             s->n++;
         }
     }
+    s->elems = first + (s->elems - first + unit - 1) / unit * unit;
+    if (s->elems > first)
+        s->banks[s->n_banks++] = (struct br__trained_bank){.expert = expert, .n = s->elems - first};
+}
+
+static int lay_out(struct br__store *s, const struct br__params *params, struct layout *l,
+                   const struct br_topo *t)
+{
+    if (find_uses(&s->arena, params, l))
+        return BR_E_NOMEM;
+    lay_out_bank(s, params, l, 0, t->size[BR_AXIS_DP] * t->size[BR_AXIS_CP]);
+    lay_out_bank(s, params, l, 1, t->size[BR_AXIS_EDP]);
     return 0;
 }
 
@@ -254,12 +268,22 @@ static int make_lists(struct br__store *s, size_t n_sources)
     return s->list && s->own && s->wide && s->partial && s->trained ? 0 : BR_E_NOMEM;
 }
 
+/* Addresses of the banks. */
+static void bind_banks(struct br__store *s)
+{
+    for (size_t i = 0, at = 0; i < s->n_banks; at += s->banks[i++].n) {
+        s->banks[i].main = s->main + at;
+        s->banks[i].grad = s->grad + at;
+        s->banks[i].half = s->bf16 ? s->bf16 + at : NULL;
+    }
+}
+
 static int store_make(struct br__store *s, const struct br__weights *w,
-                      const struct br__params *params)
+                      const struct br__params *params, const struct br_topo *topo)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
     struct layout l = {br__arena_alloc(&s->arena, (n + 1) * sizeof *l.uses), n};
-    if (!l.uses || lay_out(s, params, &l) || make_lists(s, n))
+    if (!l.uses || lay_out(s, params, &l, topo) || make_lists(s, n))
         return BR_E_NOMEM;
     s->main = store_block(s, MAIN_BYTES(s));
     s->grad = store_block(s, MAIN_BYTES(s));
@@ -267,6 +291,7 @@ static int store_make(struct br__store *s, const struct br__weights *w,
     for (size_t i = 0; i < n && !rc; i++)
         if (l.uses[i].param)
             rc = store_take(s, source_at(w, i), &l.uses[i], at++);
+    bind_banks(s);
     return rc;
 }
 
@@ -279,7 +304,7 @@ int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *h
     s->stage = br_topo_coord(&r->m->topo, r->info->rank, BR_AXIS_PP);
     s->device = w->unread ? NULL : host;
     s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
-    if (!store_make(s, w, r->params))
+    if (!store_make(s, w, r->params, &r->m->topo))
         return 0;
     br__store_close(s);
     return br__nomem(err, "for the weights that are trained");

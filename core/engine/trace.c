@@ -262,6 +262,78 @@ static int run_rank(struct br__rank *r, void *arg, struct br_err *err)
     return rc;
 }
 
+/* ---- results of all processes ---------------------------------------------------------------- */
+
+struct head {
+    char name[256];
+    int64_t shape[BR_MAX_DIMS];
+    int32_t ndim, reserved;
+};
+
+/* Add result i of process `root` to `total`, on every process; own: this process's results. */
+static int gather_one(const struct br__trace *own, size_t i, uint32_t root, struct br__trace *total,
+                      struct br_err *err)
+{
+    const struct br__named *mine = root == br__procs_rank() ? &own->list[i] : NULL;
+    struct head h = {0};
+    if (mine) {
+        snprintf(h.name, sizeof h.name, "%s", mine->name);
+        memcpy(h.shape, mine->shape, sizeof h.shape);
+        h.ndim = mine->ndim;
+    }
+    int rc = br__procs_share(&h, sizeof h, root, err);
+    struct br__named *to = rc ? NULL : trace_result(total, h.name, h.ndim, h.shape);
+    size_t n = to ? br__named_elems(to) : 0;
+    float *x = mine ? mine->data : br__alloc(n * sizeof *x);
+    if (!rc)
+        rc = br__procs_agree(to && x ? 0 : br__nomem(err, "for the results of a pass"), err);
+    if (!rc)
+        rc = br__procs_share(x, n * sizeof *x, root, err);
+    for (size_t k = 0; k < n && !rc; k++)
+        to->data[k] += x[k];
+    if (!mine)
+        br__free(x);
+    return rc;
+}
+
+static int gather_list(struct br__trace *out, struct br_err *err)
+{
+    struct br__trace total = {0};
+    int rc = 0;
+    for (uint32_t root = 0; root < br__procs_size() && !rc; root++) {
+        uint64_t n = out->n;
+        rc = br__procs_share(&n, sizeof n, root, err);
+        for (uint64_t i = 0; i < n && !rc; i++)
+            rc = gather_one(out, i, root, &total, err);
+    }
+    total.routes = out->routes;
+    total.topk = out->topk;
+    out->routes = NULL;
+    br__trace_free(out);
+    *out = total;
+    return rc;
+}
+
+/* Every process gets the results of all: sums of what several have, and of the routes what is not
+ * -1, which ranks of several stages have of different layers. */
+static int gather_all(struct br__trace *out, size_t n_routes, struct br_err *err)
+{
+    if (br__procs_size() == 1)
+        return 0;
+    int rc = gather_list(out, err);
+    int32_t *other = rc || !out->routes ? NULL : br__alloc(n_routes * sizeof *other);
+    if (!rc && out->routes)
+        rc = br__procs_agree(other ? 0 : br__nomem(err, "for the results of a pass"), err);
+    for (uint32_t root = 0; root < br__procs_size() && other && !rc; root++) {
+        memcpy(other, out->routes, n_routes * sizeof *other);
+        rc = br__procs_share(other, n_routes * sizeof *other, root, err);
+        for (size_t i = 0; i < n_routes; i++)
+            out->routes[i] = BR__MAX(out->routes[i], other[i]);
+    }
+    br__free(other);
+    return rc;
+}
+
 /* ---- the whole ------------------------------------------------------------------------------- */
 
 static int trace_check(const struct br__llm *m, const struct br__trace_opts *o, struct br_err *err)
@@ -292,17 +364,20 @@ int br__llm_trace(struct br__llm *m, const struct br__trace_opts *o, struct br__
     if (rc)
         return rc;
     const struct br_config *cfg = m->weights->cfg;
+    size_t n_routes = 0;
     if (cfg->n_experts) {
         out->topk = br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
-        size_t n = (size_t)(cfg->n_layers * o->n * out->topk);
-        if (!(out->routes = br__alloc(n * sizeof *out->routes)))
+        n_routes = (size_t)(cfg->n_layers * o->n * out->topk);
+        if (!(out->routes = br__alloc(n_routes * sizeof *out->routes)))
             return br__nomem(err, "for the results of a pass");
-        memset(out->routes, 0xff, n * sizeof *out->routes);
+        memset(out->routes, 0xff, n_routes * sizeof *out->routes);
     }
     struct job j = {.o = o, .out = out};
     pthread_mutex_init(&j.lock, NULL);
     rc = br__ranks_run(m, run_rank, &j, err);
     pthread_mutex_destroy(&j.lock);
+    if (!rc)
+        rc = gather_all(out, n_routes, err);
     const struct br__named *logits = rc ? NULL : br__trace_find(out, "logits");
     if (logits)
         rc = br__llm_check_finite(m, logits->data, (size_t)(logits->shape[0] * logits->shape[1]),

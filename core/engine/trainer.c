@@ -287,6 +287,12 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t
     return t->ranks[i].store.list;
 }
 
+const struct br__trained_bank *br__trainer_banks(const struct br__trainer *t, uint32_t i, size_t *n)
+{
+    *n = t->ranks[i].store.n_banks;
+    return t->ranks[i].store.banks;
+}
+
 struct br__device *br__trainer_device(struct br__trainer *t, uint32_t i)
 {
     return t->ranks[i].offload.host;

@@ -20,6 +20,8 @@ struct br__store {
     uint16_t *bf16;     /* [elems] the copies, or NULL */
     float *widened;     /* [n_wide] of those that are no matrices: widened again */
     size_t elems, n_wide;
+    struct br__trained_bank banks[2]; /* [n_banks] which they are in */
+    size_t n_banks;
     int threads;
     uint32_t stage;              /* of the pipeline */
     struct br__source **trained; /* [sources of weights, then of their adapter] of own, or NULL */

@@ -10,14 +10,35 @@
 
 /* ---- live.c: the tensors of a run as a plan of conversion ------------------------------------ */
 
+/* Elements of a tensor that lie in memory: `count` times n of them, of which the first are those
+ * from element `from` on, and each n begins `stride` elements after the n before it. */
+struct br__live_run {
+    size_t from, n, count, stride;
+    float *state[BR__N_OPTIM_KINDS]; /* [count * n] main weights and both moments */
+    int is_copy;                     /* of elements that are in another run, too */
+};
 /* One trained tensor, borrowed: n float32 of each kind, row-major. */
 struct br__live {
     const char *name; /* Hugging Face's; of adapters Megatron's, per layer */
     int ndim;
     int64_t shape[BR_MAX_DIMS];
     size_t n;
-    float *state[BR__N_OPTIM_KINDS]; /* main weights and both moments */
+    float *state[BR__N_OPTIM_KINDS]; /* [n], without runs */
+    const struct br__live_run *runs; /* [n_runs] that hold all of it, or NULL */
+    size_t n_runs;
 };
+/* Where elements [from, end) of a kind are; begin with zeros behind `end`. */
+struct br__live_walk {
+    const struct br__live *t;
+    int kind;
+    size_t from, end;
+    size_t run, row; /* where the walk is */
+    size_t at, n;    /* elements [at, at + n) are here: */
+    float *data;
+    int is_copy;
+};
+/* The next stretch of them, or 0. */
+int br__live_next(struct br__live_walk *w);
 /* All of them and what they are parts of. */
 struct br__live_model {
     const struct br_config *cfg;

@@ -357,24 +357,25 @@ int br__corpus_lasts(const struct br__corpus *c, int64_t done, int64_t consumed,
                    n, run->train_iters, run->global_batch, consumed, done, run->train_iters - done);
 }
 
-int br__corpus_loader(const struct br__corpus *c, int split, int64_t batch, int64_t consumed,
-                      int64_t n_steps, struct br__loader **out, struct br_err *err)
+int br__corpus_loader(const struct br__corpus *c, const struct br__corpus_steps *s, uint32_t dp,
+                      struct br__loader **out, struct br_err *err)
 {
     const struct br__run *run = c->run;
     int sampler = run->data.sampler;
 
-    if (split != BR__TRAIN && sampler == BR__SAMPLER_SINGLE)
+    if (s->split != BR__TRAIN && sampler == BR__SAMPLER_SINGLE)
         sampler = BR__SAMPLER_CYCLIC; /* as in Megatron, also where training is sequential */
     const struct br__loader_opts o = {
-        .source = source_of(c, split),
+        .source = source_of(c, s->split),
         .sampler = {.kind = sampler,
                     .micro_batch = run->micro_batch,
-                    .dp = 1,
+                    .dp = run->topo.size[BR_AXIS_DP],
+                    .rank = dp,
                     .seed = run->data.seed},
-        .collate = collate_of(c, split),
-        .global_batch = batch,
-        .consumed = consumed,
-        .n_steps = n_steps,
+        .collate = collate_of(c, s->split),
+        .global_batch = s->batch,
+        .consumed = s->consumed,
+        .n_steps = s->n_steps,
     };
     return br__loader_open(out, &o, err);
 }

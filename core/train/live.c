@@ -26,6 +26,46 @@ static int name_tensors(struct br__ckpt **out, const struct br__live_model *m, s
     return rc;
 }
 
+/* ---- where elements are ---------------------------------------------------------------------- */
+
+/* Stretch `row` of the run, as far as it is asked for. */
+static int walk_row(struct br__live_walk *w, const struct br__live_run *r)
+{
+    size_t begin = r->from + w->row * r->stride;
+    size_t from = BR__MAX(begin, w->from), end = BR__MIN(begin + r->n, w->end);
+
+    if (from >= end)
+        return 0;
+    w->at = from;
+    w->n = end - from;
+    w->data = r->state[w->kind] + w->row * r->n + (from - begin);
+    w->is_copy = r->is_copy;
+    return 1;
+}
+
+int br__live_next(struct br__live_walk *w)
+{
+    const struct br__live *t = w->t;
+    const struct br__live_run whole = {
+        .n = t->n, .count = 1, .stride = t->n, .state = {t->state[0], t->state[1], t->state[2]}};
+    size_t n_runs = t->runs ? t->n_runs : 1;
+
+    for (; w->run < n_runs; w->run++, w->row = 0) {
+        const struct br__live_run *r = t->runs ? &t->runs[w->run] : &whole;
+        if (!w->row && w->from > r->from)
+            w->row = (w->from - r->from) / r->stride;
+        while (w->row < r->count && r->from + w->row * r->stride < w->end) {
+            int found = walk_row(w, r);
+            w->row++;
+            if (found)
+                return 1;
+        }
+    }
+    return 0;
+}
+
+/* ---- the plan -------------------------------------------------------------------------------- */
+
 int br__live_plan_open(struct br__live_plan *p, const struct br__live_model *m,
                        const struct br__ckpt *like, struct br_err *err)
 {

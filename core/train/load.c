@@ -179,7 +179,13 @@ static int check_repeated(const struct load *l, size_t piece, const struct br__t
     const struct br__range r = br__piece_range(l->live.plan, piece, e);
     const struct br__plan_out *o = &l->live.plan->outs[l->live.plan->pieces[piece].out];
 
-    if (!memcmp(l->o->model.list[r.src].state[BR__OPTIM_MAIN] + r.from, got, n * sizeof *got))
+    struct br__live_walk w = {
+        .t = &l->o->model.list[r.src], .kind = BR__OPTIM_MAIN, .from = r.from, .end = r.from + n};
+    int same = 1;
+
+    while (br__live_next(&w))
+        same &= !memcmp(w.data, got + (w.at - r.from), w.n * sizeof *got);
+    if (same)
         return BR_OK;
     return br_fail(
         err, BR_E_UNSUPPORTED,
@@ -189,6 +195,15 @@ static int check_repeated(const struct load *l, size_t piece, const struct br__t
         o->name, (long long)box->off[o->ndim - 3]);
 }
 
+/* To whichever runs have some of them. */
+static void load_put(const struct br__live *t, int kind, size_t at, const float *from, size_t n)
+{
+    struct br__live_walk w = {.t = t, .kind = kind, .from = at, .end = at + n};
+
+    while (br__live_next(&w))
+        memcpy(w.data, from + (w.at - at), w.n * sizeof *from);
+}
+
 static void load_scatter(const struct load *l, size_t piece, int kind, uint64_t e,
                          const float *from, size_t n)
 {
@@ -196,7 +211,7 @@ static void load_scatter(const struct load *l, size_t piece, int kind, uint64_t 
         struct br__range r = br__piece_range(l->live.plan, piece, e);
         size_t take = (size_t)BR__MIN((uint64_t)n, r.n);
         if (r.src != BR__SRC_ZERO)
-            memcpy(l->o->model.list[r.src].state[kind] + r.from, from, take * sizeof *from);
+            load_put(&l->o->model.list[r.src], kind, r.from, from, take);
         from += take;
         e += take;
         n -= take;

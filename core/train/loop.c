@@ -20,38 +20,30 @@ int br__train_is_finished(const struct br__train *t)
 
 /* ---- evaluation ------------------------------------------------------------------------------ */
 
-static int next_step(struct br__loader *l, const struct br__step **step, const char *split,
-                     struct br_err *err)
-{
-    int rc = br__loader_next(l, step, err);
-
-    if (!rc && !*step)
-        BR_BUG("the %s data ends before the run", split); /* br__corpus_lasts has counted */
-    return rc;
-}
-
 static int loop_evaluate(struct br__train *t, int split, int64_t consumed, struct br_err *err)
 {
     const struct br__run *run = t->run;
     struct br__eval_report r = {.split = split, .iteration = t->s.iteration};
-    struct br__loss_sums sums = {0};
-    struct br__loader *l = NULL;
+    const struct br__corpus_steps steps = {split, run->global_batch, consumed, run->eval_iters};
+    struct br__loss_sums total, *sums = br__calloc(t->n_ranks, sizeof *sums);
+    struct br__readers f = {0};
     double began = br__now();
-    int rc =
-        br__corpus_loader(&t->corpus, split, run->global_batch, consumed, run->eval_iters, &l, err);
+    int rc = sums ? br__readers_open(&f, t, &steps, err) : br__nomem(err, "for an evaluation");
 
     for (int64_t i = 0; i < run->eval_iters && !rc; i++) {
-        const struct br__step *step = NULL;
-        rc = next_step(l, &step, br__split_names[split], err);
+        rc = br__readers_next(&f, t, br__split_names[split], err);
         if (!rc)
-            rc = br__train_batches(t, step, 0, &sums, err);
-        r.samples += rc ? 0 : step->consumes;
+            rc = br__train_batches(t, f.step, 0, sums, err);
+        r.samples += rc ? 0 : f.step[0]->consumes;
     }
-    br__loader_close(l);
+    br__readers_close(&f);
+    if (!rc)
+        rc = br__train_total(t, sums, &total, err);
+    br__free(sums);
     if (rc)
         return rc;
-    r.loss_tokens = (int64_t)sums.counted;
-    r.lm_loss = sums.loss / BR__MAX(sums.counted, 1.0);
+    r.loss_tokens = (int64_t)total.counted;
+    r.lm_loss = total.loss / BR__MAX(total.counted, 1.0);
     r.seconds = br__now() - began;
     if (t->o.events && t->o.events->eval)
         t->o.events->eval(t->o.events->ud, &r);
@@ -84,42 +76,41 @@ static int last_evaluations(struct br__train *t, struct br_err *err)
 
 struct loop {
     struct br__train *t;
-    struct br__loader *loader;
-    int64_t batch; /* samples of a step that the loader gives */
+    struct br__readers readers;
+    int64_t batch; /* samples of a step that the readers give */
     double began, waited;
 };
 
-/* The loader of a batch of this size; the batch may grow at first. */
-static int get_loader(struct loop *l, struct br_err *err)
+/* The readers of a batch of this size; the batch may grow at first. */
+static int get_readers(struct loop *l, struct br_err *err)
 {
     struct br__train *t = l->t;
-    int64_t batch = br__run_batch(t->run, t->s.consumed);
+    const struct br__corpus_steps s = {BR__TRAIN, br__run_batch(t->run, t->s.consumed),
+                                       t->s.consumed, 0};
 
-    if (l->loader && batch == l->batch)
+    if (l->readers.n && s.batch == l->batch)
         return BR_OK;
-    br__loader_close(l->loader);
-    l->loader = NULL;
-    l->batch = batch;
+    br__readers_close(&l->readers);
+    l->batch = s.batch;
     l->waited = 0;
-    return br__corpus_loader(&t->corpus, BR__TRAIN, batch, t->s.consumed, 0, &l->loader, err);
+    return br__readers_open(&l->readers, t, &s, err);
 }
 
 static int one_step(struct loop *l, struct br_err *err)
 {
     struct br__train *t = l->t;
-    const struct br__step *step = NULL;
     struct br__step_report r;
     double began = br__now();
-    int rc = get_loader(l, err);
+    int rc = get_readers(l, err);
 
     if (!rc)
-        rc = next_step(l->loader, &step, br__split_names[BR__TRAIN], err);
+        rc = br__readers_next(&l->readers, t, br__split_names[BR__TRAIN], err);
     if (!rc)
-        rc = br__train_step(t, step, &r, err);
+        rc = br__train_step(t, l->readers.step, &r, err);
     if (rc)
         return rc;
     r.seconds = br__now() - began;
-    r.waited = br__loader_waited(l->loader) - l->waited;
+    r.waited = br__readers_waited(&l->readers) - l->waited;
     l->waited += r.waited;
     r.private_bytes = br__private_memory();
     if (t->o.events && t->o.events->step)
@@ -180,6 +171,6 @@ int br__train_run(struct br__train *t, enum br__train_end *end, struct br_err *e
     struct loop l = {.t = t, .began = br__now()};
     int rc = run_loop(&l, end, err);
 
-    br__loader_close(l.loader);
+    br__readers_close(&l.readers);
     return rc;
 }

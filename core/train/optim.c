@@ -74,8 +74,8 @@ static int square_sums(struct br__device *d, const struct br__grad_span *x, doub
     return x->n ? br__device_call(d, &call, err) : BR_OK;
 }
 
-int br__grad_norm(struct br__device *d, const struct br__grad_span *g, size_t n, double *norm,
-                  struct br_err *err)
+int br__grad_squares(struct br__device *d, const struct br__grad_span *g, size_t n, double *squares,
+                     struct br_err *err)
 {
     size_t most = 0;
     double total = 0;
@@ -91,8 +91,17 @@ int br__grad_norm(struct br__device *d, const struct br__grad_span *g, size_t n,
         for (size_t k = 0; !rc && k < norm_chunks(g[i].n); k++)
             total += sum[k];
     }
-    *norm = sqrt(total);
+    *squares = total;
     br__free(sum);
+    return rc;
+}
+
+int br__grad_norm(struct br__device *d, const struct br__grad_span *g, size_t n, double *norm,
+                  struct br_err *err)
+{
+    int rc = br__grad_squares(d, g, n, norm, err);
+
+    *norm = sqrt(*norm);
     return rc;
 }
 

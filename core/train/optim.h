@@ -68,8 +68,11 @@ struct br__grad_span {
     float *data;
     size_t n;
 };
-/* L2 norm of all gradients: the sums of SQUARE_SUMS (ops.def) in order, so it does not depend on
- * the number of threads.  Infinite or NaN if an element is. */
+/* The sum of the squares of all gradients: the sums of SQUARE_SUMS (ops.def) in order, so it does
+ * not depend on the number of threads.  Infinite or NaN if an element is. */
+int br__grad_squares(struct br__device *d, const struct br__grad_span *g, size_t n, double *squares,
+                     struct br_err *err) BR_MUST_CHECK;
+/* Its root, their L2 norm. */
 int br__grad_norm(struct br__device *d, const struct br__grad_span *g, size_t n, double *norm,
                   struct br_err *err) BR_MUST_CHECK;
 /* Every gradient times `scale`. */

@@ -46,6 +46,10 @@ static void make_sample(struct sample *s, const struct br__run *run, int64_t lay
     s->run.recipe = &s->recipe;
     s->run.config_text = NULL;
     s->run.weights = NULL;
+    if (br_topo_make(&s->run.topo, 1, 1, 1, 1, 1, 1, NULL))
+        BR_BUG("one rank is no topology");
+    s->run.stages = (struct br__stage_opts){.pp = 1};
+    s->run.stage_group = 0;
     s->run.seq_length = s->tokens;
     s->run.micro_batch = s->run.global_batch = 1;
     s->run.recompute_layers = BR__MIN(run->recompute_layers, layers);
@@ -80,7 +84,7 @@ static int fill_batch(struct br__arena *a, struct br__batch *b, const struct sam
 static int time_steps(struct br__train *t, struct sample *s, struct br_err *err)
 {
     struct br__batch batch;
-    const struct br__step step = {.consumes = 1, .n_micro = 1, .micro = &batch};
+    const struct br__step one = {.consumes = 1, .n_micro = 1, .micro = &batch}, *step = &one;
     int rc = fill_batch(&t->arena, &batch, s, err);
 
     s->forward = s->both = s->update = INFINITY;

@@ -31,38 +31,71 @@ struct br__lora_opts br__peft_opts(const struct br__run *run)
 /* ---- random numbers -------------------------------------------------------------------------- */
 
 /* A matrix [out, in] of an adapter; magnitudes are what the weights say. */
-static int peft_fill(struct br__train *t, const struct br__trained *x, const char *how,
+static int peft_fill(struct br__train *t, const struct br__trained *x, const char *how, float *to,
                      struct br_err *err)
 {
     double in = (double)x->shape[1], out = (double)x->shape[0];
     uint64_t seed = t->run->seed;
+    size_t n = br__trained_size(x);
 
     if (!how || !strcmp(how, "zero"))
-        memset(x->main, 0, x->n * sizeof *x->main);
+        memset(to, 0, n * sizeof *to);
     else if (!strcmp(how, "xavier"))
-        br__init_normal(seed, x->name, sqrt(2 / (in + out)), x->main, x->n);
+        br__init_normal(seed, x->name, sqrt(2 / (in + out)), to, n);
     else if (!strcmp(how, "normal"))
-        br__init_normal(seed, x->name, 0.2, x->main, x->n);
+        br__init_normal(seed, x->name, 0.2, to, n);
     else if (!strcmp(how, "kaiming"))
-        br__init_uniform(seed, x->name, 1 / sqrt(in), x->main, x->n);
+        br__init_uniform(seed, x->name, 1 / sqrt(in), to, n);
     else
         return br_fail(err, BR_E_UNSUPPORTED, "adapters cannot begin as '%s'", how);
     return BR_OK;
 }
 
-static int peft_random(struct br__train *t, struct br_err *err)
+/* All tensors of a rank; where they come from fills `to` with the whole tensor, or leaves it alone
+ * and says so: 0 in *fills. */
+struct peft_source {
+    int (*fill)(struct br__train *t, const void *arg, const struct br__trained *x, float *to,
+                int *fills, struct br_err *err);
+    const void *arg;
+};
+
+static int peft_begin_tensor(struct br__train *t, const struct peft_source *s,
+                             const struct br__trained *x, struct br_err *err)
 {
-    const struct br__run_peft *p = &t->run->peft;
+    int fills = 1;
+    float *whole = br__alloc(br__trained_size(x) * sizeof *whole + 1);
+    int rc = whole ? s->fill(t, s->arg, x, whole, &fills, err) : br__nomem(err, "for an adapter");
+
+    if (!rc && fills)
+        br__trained_put(x, whole);
+    br__free(whole);
+    return rc;
+}
+
+static int peft_begin_all(struct br__train *t, const struct peft_source *s, struct br_err *err)
+{
     int rc = BR_OK;
 
-    for (size_t i = 0; i < t->n && !rc; i++) {
-        const struct br__trained *x = &t->list[i];
-        if (br__ends(x->name, ".linear_in.weight"))
-            rc = peft_fill(t, x, p->a_init, err);
-        else if (br__ends(x->name, ".linear_out.weight"))
-            rc = peft_fill(t, x, p->b_init, err);
-    }
+    for (uint32_t k = 0; k < t->n_ranks; k++)
+        for (size_t i = 0; i < t->ranks[k].n && !rc; i++)
+            rc = peft_begin_tensor(t, s, &t->ranks[k].list[i], err);
     return rc;
+}
+
+/* What begins from has `n` tensors; a stage of a pipeline has not all of the adapter. */
+static int peft_is_whole(const struct br__train *t, size_t n)
+{
+    return n == t->ranks[0].n || t->run->topo.size[BR_AXIS_PP] > 1;
+}
+
+static int fill_random(struct br__train *t, const void *arg, const struct br__trained *x, float *to,
+                       int *fills, struct br_err *err)
+{
+    const struct br__run_peft *p = arg;
+    int in = br__ends(x->name, ".linear_in.weight");
+
+    *fills = in || br__ends(x->name, ".linear_out.weight");
+    return *fills ? peft_fill(t, x, in ? p->a_init : p->b_init, to, err) : BR_OK;
 }
 
 /* ---- a file ---------------------------------------------------------------------------------- */
@@ -83,11 +116,15 @@ static const struct br__st_entry *peft_find(const struct peft_file *f, const cha
     return NULL;
 }
 
-static int peft_take(const struct peft_file *f, const struct br__trained *x, struct br_err *err)
+static int fill_from_file(struct br__train *t, const void *arg, const struct br__trained *x,
+                          float *to, int *fills, struct br_err *err)
 {
+    const struct peft_file *f = arg;
     const struct br__st_entry *e = peft_find(f, x->name);
     char have[64], want[64];
 
+    (void)t;
+    (void)fills;
     if (!e)
         return br_fail(err, BR_E_PLAN, "it lacks '%s'", x->name);
     if (e->ndim != x->ndim || memcmp(e->shape, x->shape, (size_t)x->ndim * sizeof *x->shape) != 0)
@@ -97,7 +134,7 @@ static int peft_take(const struct peft_file *f, const struct br__trained *x, str
     if (!br_dtype_is_float(e->dtype) || br_dtype_size(e->dtype) < 2)
         return br_fail(err, BR_E_UNSUPPORTED, "'%s' is of type %s, expected a float type", x->name,
                        br_dtype_torch(e->dtype));
-    br_cast(x->main, BR_F32, f->file.map + f->data + e->begin, e->dtype, x->n, 0);
+    br_cast(to, BR_F32, f->file.map + f->data + e->begin, e->dtype, br__trained_size(x), 0);
     return BR_OK;
 }
 
@@ -110,10 +147,11 @@ static int peft_read(struct br__train *t, const char *path, struct br_err *err)
 
     if (!rc)
         rc = br__st_open(&f.arena, &f.file, &f.entries, &f.n, &f.data, &metadata, err);
-    for (size_t i = 0; i < t->n && !rc; i++)
-        rc = peft_take(&f, &t->list[i], err);
-    if (!rc && f.n != t->n)
-        rc = br_fail(err, BR_E_PLAN, "it holds %zu tensors, the adapter has %zu", f.n, t->n);
+    if (!rc)
+        rc = peft_begin_all(t, &(struct peft_source){fill_from_file, &f}, err);
+    if (!rc && !peft_is_whole(t, f.n))
+        rc = br_fail(err, BR_E_PLAN, "it holds %zu tensors, the adapter has %zu", f.n,
+                     t->ranks[0].n);
     if (rc)
         br_wrap(err, "adapter_init '%s'", path);
     br__file_close(&f.file);
@@ -123,46 +161,57 @@ static int peft_read(struct br__train *t, const char *path, struct br_err *err)
 
 /* ---- a peft directory ------------------------------------------------------------------------ */
 
-static int peft_assign(struct br__train *t, const struct br__live *list, size_t n,
-                       struct br_err *err)
+struct peft_tensors {
+    struct br__live *list;
+    size_t n;
+};
+
+static int fill_from_tensors(struct br__train *t, const void *arg, const struct br__trained *x,
+                             float *to, int *fills, struct br_err *err)
 {
-    for (size_t i = 0; i < t->n; i++) {
-        const struct br__trained *x = &t->list[i];
-        size_t k = 0;
-        while (k < n && strcmp(list[k].name, x->name) != 0)
-            k++;
-        if (k == n)
-            return br_fail(err, BR_E_PLAN, "it has nothing for '%s'", x->name);
-        if (list[k].ndim > x->ndim)
-            return br_fail(
-                err, BR_E_UNSUPPORTED,
-                "its adapters of '%s' differ between experts, and one for all of them is "
-                "trained here",
-                x->name);
-        if (list[k].n != x->n || list[k].shape[0] != x->shape[0])
-            return br_fail(err, BR_E_PLAN, "its rank is %" PRId64 ", peft_dim is %" PRId64,
-                           br__ends(x->name, ".linear_in.weight") ? list[k].shape[0]
-                                                                  : list[k].shape[list[k].ndim - 1],
-                           t->run->peft.dim);
-        memcpy(x->main, list[k].state[BR__OPTIM_MAIN], x->n * sizeof *x->main);
-    }
-    return n == t->n ? BR_OK
-                     : br_fail(err, BR_E_PLAN,
-                               "it has %zu tensors in Megatron's form, this run %zu", n, t->n);
+    const struct peft_tensors *from = arg;
+    size_t k = 0;
+
+    (void)fills;
+    while (k < from->n && strcmp(from->list[k].name, x->name) != 0)
+        k++;
+    if (k == from->n)
+        return br_fail(err, BR_E_PLAN, "it has nothing for '%s'", x->name);
+    const struct br__live *l = &from->list[k];
+    if (l->ndim > x->ndim)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "its adapters of '%s' differ between experts, and one for all of them is "
+                       "trained here",
+                       x->name);
+    if (l->n != br__trained_size(x) || l->shape[0] != x->shape[0])
+        return br_fail(err, BR_E_PLAN, "its rank is %" PRId64 ", peft_dim is %" PRId64,
+                       br__ends(x->name, ".linear_in.weight") ? l->shape[0] : l->shape[l->ndim - 1],
+                       t->run->peft.dim);
+    memcpy(to, l->state[BR__OPTIM_MAIN], l->n * sizeof *to);
+    return BR_OK;
+}
+
+static int peft_assign(struct br__train *t, const struct peft_tensors *from, struct br_err *err)
+{
+    int rc = peft_begin_all(t, &(struct peft_source){fill_from_tensors, from}, err);
+
+    if (!rc && !peft_is_whole(t, from->n))
+        rc = br_fail(err, BR_E_PLAN, "it has %zu tensors in Megatron's form, this run %zu", from->n,
+                     t->ranks[0].n);
+    return rc;
 }
 
 static int peft_import(struct br__train *t, const struct br__adapter *from, struct br_err *err)
 {
     struct br__lora_set set;
     struct br__arena a = {0};
-    struct br__live *list;
-    size_t n;
+    struct peft_tensors list;
     int rc = br__lora_set_open(&set, br__llm_config(t->model), err);
 
     if (!rc)
         rc = br__lora_set_take(&set, from, err);
     if (!rc)
-        rc = br__lora_set_tensors(&set, &a, &list, &n, err);
+        rc = br__lora_set_tensors(&set, &a, &list.list, &list.n, err);
     if (!rc && set.alpha * (double)t->run->peft.dim != (double)(t->run->peft.alpha * set.dim))
         rc = br_fail(err, BR_E_CONFIG,
                      "its lora_alpha %g and r %" PRId64 " do not scale as peft_alpha %" PRId64
@@ -175,7 +224,7 @@ static int peft_import(struct br__train *t, const struct br__adapter *from, stru
                      set.bias_inside ? "the bias of query, key and value with" : "only",
                      set.bias_inside ? "inside" : "outside");
     if (!rc)
-        rc = peft_assign(t, list, n, err);
+        rc = peft_assign(t, &list, err);
     br__lora_set_close(&set);
     br__arena_free(&a);
     return rc;
@@ -205,7 +254,7 @@ int br__peft_begin(struct br__train *t, struct br_err *err)
     if (!br__run_has_adapters(t->run) || t->resumed)
         return BR_OK;
     if (!init)
-        rc = peft_random(t, err);
+        rc = peft_begin_all(t, &(struct peft_source){fill_random, &t->run->peft}, err);
     else
         rc = br__is_dir(init) ? peft_open(t, init, err) : peft_read(t, init, err);
     return rc ? rc : br__trainer_updated(t->trainer, 0, err);

@@ -78,30 +78,118 @@ int br__train_find(struct br__train *t, struct br_err *err)
 
 /* ---- the run as arrays ----------------------------------------------------------------------- */
 
+/* Elements [from, from + n) of a share, of which the tensor's first is `at`, as a run. */
+static void add_run(struct br__live *to, const struct br__share *x, size_t from, size_t n,
+                    struct br__live_run r)
+{
+    size_t at = from - x->from;
+
+    if (!n)
+        return;
+    r.state[BR__OPTIM_MAIN] = x->main + at;
+    r.state[BR__OPTIM_EXP_AVG] = x->m + at;
+    r.state[BR__OPTIM_EXP_AVG_SQ] = x->v + at;
+    r.is_copy = !x->counts;
+    ((struct br__live_run *)(uintptr_t)to->runs)[to->n_runs++] = r;
+}
+
+/* What the share has of rows g: of whole rows one run, of others the rest of a row, rows, and the
+ * beginning of one. */
+static void add_rows(struct br__live *to, const struct br__trained *t, const struct br__rows *g,
+                     const struct br__share *x)
+{
+    size_t all = br__trained_row(t), cols = (size_t)t->n_cols;
+    size_t from = BR__MAX(x->from, g->at);
+    size_t end = BR__MIN(x->from + x->n, g->at + (size_t)g->n * cols);
+
+    for (size_t n; from < end; from += n) {
+        size_t row = (from - g->at) / cols, col = (from - g->at) % cols, rows = 1;
+        n = BR__MIN(cols - col, end - from);
+        if (cols == all) {
+            n = end - from;
+        } else if (!col && n == cols) {
+            rows = (end - from) / cols;
+            n = rows * cols;
+        }
+        const struct br__live_run r = {.from = ((size_t)g->row + row) * all + (size_t)t->col + col,
+                                       .n = n / rows,
+                                       .count = rows,
+                                       .stride = rows > 1 ? all : n};
+        add_run(to, x, from, n, r);
+    }
+}
+
+/* Three runs of each group of rows at most. */
+static size_t most_runs(const struct br__train *t, const char *name)
+{
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < t->n_ranks; i++) {
+        const struct br__train_rank *r = &t->ranks[i];
+        for (size_t k = 0; k < r->shard.n_shares; k++) {
+            const struct br__trained *x = &r->list[r->shard.shares[k].tensor];
+            n += strcmp(x->name, name) ? 0 : 3 * x->n_rows;
+        }
+    }
+    return n;
+}
+
+/* A tensor that some rank has; its runs follow. */
+static int list_tensor(const struct br__train *t, struct br__train_ckpt *c,
+                       const struct br__trained *x)
+{
+    struct br__live *to = &c->list[c->model.n++];
+
+    *to = (struct br__live){
+        .name = c->model.adapters ? x->megatron : x->name,
+        .ndim = x->ndim,
+        .n = br__trained_size(x),
+        .runs = br__arena_alloc(&c->arena, (most_runs(t, x->name) + 1) * sizeof *to->runs)};
+    memcpy(to->shape, x->shape, sizeof x->shape);
+    return to->runs ? BR_OK : BR_E_NOMEM;
+}
+
+static int list_rank(const struct br__train *t, struct br__train_ckpt *c, struct br__map *by_name,
+                     const struct br__train_rank *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        if (br__map_get(by_name, r->list[i].name) != BR__NOT_FOUND)
+            continue;
+        if (br__map_put(by_name, r->list[i].name, (uint32_t)c->model.n) ||
+            list_tensor(t, c, &r->list[i]))
+            return BR_E_NOMEM;
+    }
+    for (size_t i = 0; i < r->shard.n_shares; i++) {
+        const struct br__share *x = &r->shard.shares[i];
+        const struct br__trained *from = &r->list[x->tensor];
+        struct br__live *to = &c->list[br__map_get(by_name, from->name)];
+        for (size_t k = 0; k < from->n_rows; k++)
+            add_rows(to, from, &from->rows[k], x);
+    }
+    return BR_OK;
+}
+
 static int list_tensors(struct br__train *t, struct br__train_ckpt *c, struct br_err *err)
 {
-    int adapters = t->run->mode > BR__MODE_SFT;
+    struct br__map by_name = {0};
+    size_t most = 0;
+    int rc = BR_OK;
 
     c->cfg = *br__llm_config(t->model);
     c->cfg.n_mtp = t->n_mtp;
     br_cfg_set(&c->cfg, BR_CFG_MTP_NUM_LAYERS, t->n_mtp);
-    c->list = br__arena_alloc(&c->arena, (t->n + 1) * sizeof *c->list);
-    if (!c->list)
-        return br__nomem(err, "for the run's checkpoints");
-    for (size_t i = 0; i < t->n; i++) {
-        const struct br__trained *x = &t->list[i];
-        c->list[i] = (struct br__live){.name = adapters ? x->megatron : x->name,
-                                       .ndim = x->ndim,
-                                       .n = x->n,
-                                       .state = {x->main, t->m[i], t->v[i]}};
-        memcpy(c->list[i].shape, x->shape, sizeof x->shape);
-    }
+    for (uint32_t i = 0; i < t->n_ranks; i++)
+        most += t->ranks[i].n;
+    c->list = br__arena_alloc(&c->arena, (most + 1) * sizeof *c->list);
+    rc = c->list ? br__map_init(&by_name, most) : BR_E_NOMEM;
     c->model = (struct br__live_model){.cfg = &c->cfg,
                                        .list = c->list,
-                                       .n = t->n,
                                        .dtype = t->run->params_dtype,
-                                       .adapters = adapters};
-    return BR_OK;
+                                       .adapters = t->run->mode > BR__MODE_SFT};
+    for (uint32_t i = 0; i < t->n_ranks && !rc; i++)
+        rc = list_rank(t, c, &by_name, &t->ranks[i]);
+    br__map_free(&by_name);
+    return rc ? br__nomem(err, "for the run's checkpoints") : BR_OK;
 }
 
 static int open_saver(struct br__train *t, struct br__train_ckpt *c, struct br_err *err)
@@ -234,7 +322,7 @@ static int load(struct br__train *t, struct br_err *err)
     if (rc)
         br_wrap(err, "'%s'", t->resumed);
     br__loaded_free(&l);
-    return rc ? rc : br__trainer_updated(t->trainer, 0, err);
+    return rc ? rc : br__train_ranks_changed(t, err);
 }
 
 int br__train_resume(struct br__train *t, struct br_err *err)
@@ -258,8 +346,9 @@ static size_t make_groups(const struct br__train *t, struct br__optim_group out[
     const struct br__run *run = t->run;
     size_t n = 0, members[2] = {0};
 
-    for (size_t i = 0; i < t->n; i++)
-        members[!t->decayed[i]]++;
+    for (uint32_t k = 0; k < t->n_ranks; k++)
+        for (size_t i = 0; i < t->ranks[k].n; i++)
+            members[!t->ranks[k].decayed[i]]++;
     for (int g = 0; g < 2; g++) {
         const struct br__schedule_group *s = &run->group[g];
         if (members[g])

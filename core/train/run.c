@@ -34,24 +34,9 @@ static int is_among(const char *words, const char *text)
     return 0;
 }
 
-/* More processes than one: all numbers in one sentence. */
-static int check_ranks(const struct br__recipe *r, struct br_err *err)
-{
-    struct br__recipe_grid g;
-
-    br__recipe_grid(r, 1, &g);
-    if (g.tp == 1 && g.pp == 1 && g.cp == 1 && g.ep == 1)
-        return BR_OK;
-    return br_fail(err, BR_E_UNSUPPORTED,
-                   "recipe '%s' spreads the model over tp %" PRId64 " × pp %" PRId64
-                   " × cp %" PRId64 ", ep %" PRId64 " processes, and one process trains here; "
-                   "--single-rank sets them to 1 and keeps the batch",
-                   r->name, g.tp, g.pp, g.cp, g.ep);
-}
-
 static int check_keys(struct br__run_maker *k)
 {
-    int rc = check_ranks(k->r, k->err);
+    int rc = BR_OK;
 
     for (uint32_t id = 0; id < BR__N_RK && !rc; id++) {
         const struct br__run_key *use = &br__run_keys[id];
@@ -67,6 +52,54 @@ static int check_keys(struct br__run_maker *k)
         br__buf_free(&b);
     }
     return rc;
+}
+
+/* ---- ranks ----------------------------------------------------------------------------------- */
+
+/* More ranks than there are: all numbers in one sentence, and what to type. */
+static int check_ranks(struct br__run_maker *k)
+{
+    struct br__recipe_grid grid, *g = &grid;
+
+    br__recipe_grid(k->r, 1, g);
+    if (k->o->ranks < 0 || k->o->ranks > BR__MAX_PROCESSES)
+        return br_fail(k->err, BR_E_USAGE, "%" PRId64 " ranks, expected 1 to %d", k->o->ranks,
+                       BR__MAX_PROCESSES);
+    if (k->o->ranks || g->min_world == 1)
+        return BR_OK;
+    return br_fail(k->err, BR_E_USAGE,
+                   "recipe '%s' spreads the model over tp %" PRId64 " × pp %" PRId64
+                   " × cp %" PRId64 ", ep %" PRId64 ": %" PRId64
+                   " ranks, or a multiple. 'mpirun -n %" PRId64 " bridge train ...' runs them as "
+                   "processes, --ranks %" PRId64 " as threads of one; --single-rank sets these "
+                   "sizes to 1 and keeps the batch",
+                   k->r->name, g->tp, g->pp, g->cp, g->ep, g->min_world, g->min_world,
+                   g->min_world);
+}
+
+/* Reads the sizes, and how gradients and the optimizer's state are shared. */
+static int set_ranks(struct br__run_maker *k)
+{
+    struct br__run *out = k->out;
+    uint32_t n[] = {BR__RK_tp, BR__RK_cp, BR__RK_pp, BR__RK_ep, BR__RK_etp};
+    static const uint32_t stages[] = {BR__RK_vpp,
+                                      BR__RK_pp_layout,
+                                      BR__RK_num_layers_in_first_pipeline_stage,
+                                      BR__RK_num_layers_in_last_pipeline_stage,
+                                      BR__RK_account_for_embedding_in_pipeline_split,
+                                      BR__RK_account_for_loss_in_pipeline_split};
+
+    for (size_t i = 0; i < BR_COUNTOF(n); i++)
+        n[i] = (uint32_t)br__run_int(k, n[i], 0);
+    for (size_t i = 0; i < BR_COUNTOF(stages); i++)
+        (void)br__run_get(k, stages[i]);
+    out->stages = br__recipe_stage_opts(k->r);
+    out->stage_group = (uint32_t)br__run_int(k, BR__RK_microbatch_group_size_per_vp_stage, 0);
+    out->sequence_parallel = br__run_int(k, BR__RK_sequence_parallel, 0) && n[0] > 1;
+    out->sharded = br__run_int(k, BR__RK_eff_use_distributed_optimizer, 1) != 0;
+    out->average = br__run_int(k, BR__RK_ddp_average_in_collective, 0) != 0;
+    return br_topo_make(&out->topo, n[0], n[1], n[2], n[3], n[4], (uint32_t)BR__MAX(k->o->ranks, 1),
+                        k->err);
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */
@@ -295,6 +328,7 @@ static int set_rampup(struct br__run_maker *k)
     size_t n;
     const char **words = br__run_list(k, BR__RK_rampup_batch_size, &n);
     int64_t gbs = out->global_batch, *v = out->rampup;
+    int64_t unit = out->micro_batch * out->topo.size[BR_AXIS_DP];
 
     if (!n)
         return BR_OK;
@@ -304,12 +338,12 @@ static int set_rampup(struct br__run_maker *k)
     if (bad)
         return br_fail(k->err, BR_E_CONFIG,
                        "rampup_batch_size: expected three numbers: start, increment, samples");
-    if (v[0] > gbs || (gbs - v[0]) % v[1] || v[0] % out->micro_batch || v[1] % out->micro_batch)
+    if (v[0] > gbs || (gbs - v[0]) % v[1] || v[0] % unit || v[1] % unit)
         return br_fail(k->err, BR_E_CONFIG,
                        "rampup_batch_size: from %" PRId64 " by %" PRId64
                        " does not reach global_batch_size %" PRId64
-                       " in whole micro batches of %" PRId64,
-                       v[0], v[1], gbs, out->micro_batch);
+                       " in whole micro batches of %" PRId64 " samples of all ranks",
+                       v[0], v[1], gbs, unit);
     return BR_OK;
 }
 
@@ -333,6 +367,7 @@ int64_t br__run_batch(const struct br__run *r, int64_t consumed)
 static int set_steps(struct br__run_maker *k)
 {
     struct br__run *out = k->out;
+    int64_t dp = out->topo.size[BR_AXIS_DP];
 
     out->seq_length = br__run_int(k, BR__RK_seq_length, 0);
     out->micro_batch = br__run_int(k, BR__RK_micro_batch_size, 1);
@@ -353,11 +388,11 @@ static int set_steps(struct br__run_maker *k)
                        "train_iters %" PRId64 " × global_batch_size %" PRId64
                        " × seq_length %" PRId64 " tokens are too many",
                        out->train_iters, out->global_batch, out->seq_length);
-    if (out->global_batch % out->micro_batch)
+    if (out->global_batch % (out->micro_batch * dp))
         return br_fail(k->err, BR_E_CONFIG,
                        "global_batch_size %" PRId64 " is not micro_batch_size %" PRId64
-                       " × a whole number",
-                       out->global_batch, out->micro_batch);
+                       " × data-parallel size %" PRId64 " × a whole number",
+                       out->global_batch, out->micro_batch, dp);
     return set_rampup(k);
 }
 
@@ -472,12 +507,12 @@ static void keep_first(void *ud, const char *text)
         snprintf(f->text, sizeof f->text, "%s", text);
 }
 
-/* The recipe's own rules, for one process. */
+/* The recipe's own rules, for as many ranks as there are. */
 static int check_recipe(struct br__run_maker *k)
 {
     struct first first = {{0}};
 
-    if (br__recipe_check(k->r, 1, keep_first, &first))
+    if (br__recipe_check(k->r, BR__MAX(k->o->ranks, 1), keep_first, &first))
         return br_fail(k->err, BR_E_CONFIG, "%s", first.text);
     return BR_OK;
 }
@@ -485,8 +520,9 @@ static int check_recipe(struct br__run_maker *k)
 int br__run_make(struct br__arena *a, struct br__registry *reg, struct br__recipe *r,
                  const struct br__run_opts *o, struct br__run *out, struct br_err *err)
 {
-    static int (*const parts[])(struct br__run_maker *) = {check_keys, check_recipe, find_weights,
-                                                           set_steps,  set_schedule, set_peft};
+    static int (*const parts[])(struct br__run_maker *) = {check_ranks,  check_keys,   check_recipe,
+                                                           set_ranks,    find_weights, set_steps,
+                                                           set_schedule, set_peft};
     struct br__run_maker k = {.a = a, .registry = reg, .r = r, .o = o, .out = out, .err = err};
 
     *out = (struct br__run){.recipe = r};

@@ -18,6 +18,14 @@ struct copy_part {
     const float *from;
     size_t n;
 };
+/* The state as it was, in runs of its own. */
+struct copy {
+    struct br__live *list; /* [tensors] NULL: there was none yet */
+    struct br__live_run *runs;
+    float *values;
+    struct copy_part *parts;
+    size_t n_parts;
+};
 
 struct br__saver {
     struct br__saver_opts o;
@@ -31,10 +39,7 @@ struct br__saver {
     struct br__side side;
     /* A copy of the state, whose memory is kept from save to save: fresh pages would take longer
      * than the copying. */
-    float **copy; /* [kinds * tensors]; NULL: there was none yet */
-    float *copies;
-    struct copy_part *parts;
-    size_t n_parts;
+    struct copy copy;
     int is_copied; /* the copy is being written, not the live state */
     /* the thread that writes, and what it writes */
     pthread_t thread;
@@ -125,21 +130,38 @@ int br__saver_open(struct br__saver **out, const struct br__saver_opts *o, struc
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
+/* The first n elements of r. */
+static void save_elements(const struct br__saver *s, const struct br__range *r, int kind,
+                          unsigned char *dst, size_t n, int dtype)
+{
+    const struct br__live *t = s->is_copied ? &s->copy.list[r->src] : &s->o.model.list[r->src];
+    struct br__live_walk w = {.t = t, .kind = kind, .from = r->from, .end = r->from + n};
+    size_t found = 0;
+
+    while (br__live_next(&w)) {
+        if (w.is_copy)
+            continue;
+        br_cast(dst + (w.at - r->from) * br_dtype_size(dtype), dtype, w.data, BR_F32, w.n, 0);
+        found += w.n;
+    }
+    if (found != n)
+        BR_BUG("of %zu elements of '%s' %zu are here", n, t->name, found);
+}
+
 /* Elements [e, e + n) of a piece of the state. */
 static void save_gather(const struct br__saver *s, size_t piece, int kind, uint64_t e,
                         unsigned char *dst, size_t n, int dtype)
 {
+    size_t size = br_dtype_size(dtype);
+
     while (n) {
         struct br__range r = br__piece_range(s->live.plan, piece, e);
         size_t take = (size_t)BR__MIN((uint64_t)n, r.n);
-        if (r.src == BR__SRC_ZERO) {
-            memset(dst, 0, take * br_dtype_size(dtype));
-        } else {
-            const float *from = s->is_copied ? s->copy[(size_t)kind * s->o.model.n + r.src]
-                                             : s->o.model.list[r.src].state[kind];
-            br_cast(dst, dtype, from + r.from, BR_F32, take, 0);
-        }
-        dst += take * br_dtype_size(dtype);
+        if (r.src == BR__SRC_ZERO)
+            memset(dst, 0, take * size);
+        else
+            save_elements(s, &r, kind, dst, take, dtype);
+        dst += take * size;
         e += take;
         n -= take;
     }
@@ -381,7 +403,7 @@ static int save_all(struct br__saver *s, const struct br__saved *now, int in_thr
 
 static int copy_part(void *arg, size_t i, int worker, struct br_err *err)
 {
-    const struct copy_part *p = &((const struct br__saver *)arg)->parts[i];
+    const struct copy_part *p = &((const struct copy *)arg)->parts[i];
 
     (void)worker;
     (void)err;
@@ -389,51 +411,83 @@ static int copy_part(void *arg, size_t i, int worker, struct br_err *err)
     return BR_OK;
 }
 
-static void free_copy(struct br__saver *s)
+static void free_copy(struct copy *c)
 {
-    br__free(s->copy);
-    br__free(s->copies);
-    br__free(s->parts);
-    s->copy = NULL;
-    s->copies = NULL;
-    s->parts = NULL;
-    s->n_parts = 0;
+    br__free(c->list);
+    br__free(c->runs);
+    br__free(c->values);
+    br__free(c->parts);
+    *c = (struct copy){0};
+}
+
+/* Elements, runs and parts of what is to be copied. */
+static void measure_copy(const struct br__live_model *m, size_t *n, size_t *runs, size_t *parts)
+{
+    *n = *runs = *parts = 0;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct br__live *t = &m->list[i];
+        struct br__live_walk w = {.t = t, .end = t->n};
+        *runs += t->runs ? t->n_runs : 1;
+        for (; br__live_next(&w); *n += w.n)
+            *parts += w.n / COPY_PART + 1;
+    }
+}
+
+/* The run's place in the copy: *to goes on behind it. */
+static void copy_run(struct copy *c, struct br__live_run *r, float **to)
+{
+    for (int k = 0; k < BR__N_OPTIM_KINDS; k++) {
+        const float *from = r->state[k];
+        size_t size = r->is_copy ? 0 : r->count * r->n;
+        r->state[k] = *to;
+        for (size_t at = 0; at < size; at += COPY_PART)
+            c->parts[c->n_parts++] =
+                (struct copy_part){*to + at, from + at, BR__MIN(COPY_PART, size - at)};
+        *to += size;
+    }
 }
 
 /* Room for a copy of all tensors, and the parts that it is made in. */
 static int make_copy(struct br__saver *s)
 {
-    size_t n = s->o.model.n, total = 0, parts = 0;
+    const struct br__live_model *m = &s->o.model;
+    struct copy *c = &s->copy;
+    size_t n, n_runs, n_parts;
 
-    for (size_t i = 0; i < n; i++) {
-        total += s->o.model.list[i].n;
-        parts += s->o.model.list[i].n / COPY_PART + 1;
-    }
-    s->copy = br__calloc(BR__N_OPTIM_KINDS * n + 1, sizeof *s->copy);
-    s->copies = br__alloc(BR__N_OPTIM_KINDS * total * sizeof(float) + 1);
-    s->parts = br__calloc(BR__N_OPTIM_KINDS * parts + 1, sizeof *s->parts);
-    if (!s->copy || !s->copies || !s->parts) {
-        free_copy(s);
+    measure_copy(m, &n, &n_runs, &n_parts);
+    c->list = br__calloc(m->n + 1, sizeof *c->list);
+    c->runs = br__calloc(n_runs + 1, sizeof *c->runs);
+    c->values = br__alloc(BR__N_OPTIM_KINDS * n * sizeof(float) + 1);
+    c->parts = br__calloc(BR__N_OPTIM_KINDS * n_parts + 1, sizeof *c->parts);
+    if (!c->list || !c->runs || !c->values || !c->parts) {
+        free_copy(c);
         return BR_E_NOMEM;
     }
-    float *at = s->copies;
-    for (size_t i = 0; i < BR__N_OPTIM_KINDS * n; i++) {
-        const float *from = s->o.model.list[i % n].state[i / n];
-        size_t size = s->o.model.list[i % n].n;
-        s->copy[i] = at;
-        for (size_t k = 0; k < size; k += COPY_PART)
-            s->parts[s->n_parts++] =
-                (struct copy_part){at + k, from + k, BR__MIN(COPY_PART, size - k)};
-        at += size;
+    float *to = c->values;
+    struct br__live_run *r = c->runs;
+    for (size_t i = 0; i < m->n; i++) {
+        const struct br__live *t = &m->list[i];
+        c->list[i] = *t;
+        c->list[i].runs = r;
+        c->list[i].n_runs = t->runs ? t->n_runs : 1;
+        if (t->runs)
+            memcpy(r, t->runs, t->n_runs * sizeof *r);
+        else
+            *r = (struct br__live_run){.n = t->n,
+                                       .count = 1,
+                                       .stride = t->n,
+                                       .state = {t->state[0], t->state[1], t->state[2]}};
+        for (size_t k = 0; k < c->list[i].n_runs; k++)
+            copy_run(c, r++, &to);
     }
     return BR_OK;
 }
 
 static int copy_state(struct br__saver *s, struct br_err *err)
 {
-    if (!s->copy && make_copy(s))
+    if (!s->copy.list && make_copy(s))
         return br__nomem(err, "saving a training checkpoint");
-    int rc = br__pool_run(s->o.threads, s->n_parts, copy_part, s, err);
+    int rc = br__pool_run(s->o.threads, s->copy.n_parts, copy_part, &s->copy, err);
     s->is_copied = !rc;
     return rc;
 }
@@ -527,7 +581,7 @@ void br__saver_close(struct br__saver *s)
     if (!s)
         return;
     (void)!br__saver_finish(s, NULL);
-    free_copy(s);
+    free_copy(&s->copy);
     br__live_plan_close(&s->live);
     br__arena_free(&s->arena);
     br__free(s);

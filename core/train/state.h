@@ -4,6 +4,7 @@
 #define BRIDGE_CORE_TRAIN_STATE_H
 
 #include "optim.h"
+#include "shard.h"
 #include "train.h"
 
 #include <stdatomic.h>
@@ -32,8 +33,13 @@ void br__corpus_close(struct br__corpus *c);
 int br__corpus_lasts(const struct br__corpus *c, int64_t done, int64_t consumed,
                      struct br_err *err) BR_MUST_CHECK;
 /* Steps of `batch` samples of a split, after `consumed`; n_steps 0: no end. */
-int br__corpus_loader(const struct br__corpus *c, int split, int64_t batch, int64_t consumed,
-                      int64_t n_steps, struct br__loader **out, struct br_err *err) BR_MUST_CHECK;
+struct br__corpus_steps {
+    int split;
+    int64_t batch, consumed, n_steps;
+};
+/* What data-parallel rank `dp` reads of them. */
+int br__corpus_loader(const struct br__corpus *c, const struct br__corpus_steps *s, uint32_t dp,
+                      struct br__loader **out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- the run --------------------------------------------------------------------------------- */
 
@@ -48,6 +54,19 @@ struct br__run_state {
     double flops;             /* so far */
     struct br__scaler scaler; /* scale 1 unless fp16 */
 };
+/* What a rank of this process has of the run. */
+struct br__train_rank {
+    const struct br__rank_info *info;
+    const struct br__trained *list; /* [n], the trainer's */
+    size_t n;
+    uint8_t *decayed; /* [n] 1: weight decay acts on it */
+    struct br__shard shard;
+    struct br__grad_span *grads;   /* [shard.n_shares] gradients of the shares */
+    struct br__grad_span *counted; /* [n_counted] of those that no other rank counts */
+    size_t n_counted;
+    struct br__micro_room **rooms; /* [n_rooms] of micro batches that run at once, step.c */
+    size_t n_rooms;
+};
 struct br__train_ckpt;
 /* Seconds of a step and of an evaluation, as a sample of the model says; 0: not measured. */
 struct br__pace {
@@ -59,12 +78,9 @@ struct br__train {
     struct br__arena arena;
     struct br__llm *model;
     struct br__trainer *trainer;
-    const struct br__trained *list; /* [n], the trainer's */
-    size_t n;
-    float **m, **v;              /* [n] moments of list[i]; in one block */
-    float *moments;              /* that block */
-    uint8_t *decayed;            /* [n] 1: weight decay acts on it */
-    struct br__grad_span *grads; /* [n] */
+    struct br__train_rank *ranks; /* [n_ranks] of this process */
+    uint32_t n_ranks;
+    int threads; /* of a rank */
     struct br__corpus corpus;
     struct br__run_state s;
     struct br__recipe_memory memory;
@@ -76,10 +92,16 @@ struct br__train {
     double peak_flops;   /* of the device; 0: not measured */
     const char *resumed; /* checkpoint that the run goes on from, or NULL */
     int moe, n_mtp;      /* the model has routed experts; prediction layers that are trained */
-    struct br__micro_room *room; /* step.c */
     struct br__train_ckpt *ckpt; /* resume.c */
     atomic_int stop;
 };
+/* Run fn on each rank of this process, on its own thread, where it may call collectives. */
+static inline int br__train_each(struct br__train *t,
+                                 int (*fn)(void *arg, uint32_t i, struct br_err *err), void *arg,
+                                 struct br_err *err)
+{
+    return br__llm_run(t->model, fn, arg, err);
+}
 
 /* ---- train.c, pace.c ------------------------------------------------------------------------- */
 
@@ -87,6 +109,21 @@ struct br__train {
 int br__train_open_parts(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 /* Measure t->pace; what would take too much memory stays unknown. */
 int br__train_pace(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- rank.c ---------------------------------------------------------------------------------- */
+
+/* With model and trainer open: t->ranks and their lists. */
+int br__train_ranks_open(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* Elements of the whole tensor, and of one of its rows; and x->main becomes what the rank has of
+ * it. */
+size_t br__trained_size(const struct br__trained *x);
+size_t br__trained_row(const struct br__trained *x);
+void br__trained_put(const struct br__trained *x, const float *whole);
+/* The optimizer's state of each. */
+int br__train_ranks_optimizer(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* The shares' main weights were read from a checkpoint: what the model computes with follows. */
+int br__train_ranks_changed(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+void br__train_ranks_close(struct br__train *t); /* before the trainer */
 
 /* ---- peft.c ---------------------------------------------------------------------------------- */
 
@@ -107,21 +144,45 @@ int br__train_save(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 int br__train_save_finish(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 void br__train_ckpt_free(struct br__train_ckpt *c); /* NULL is fine */
 
+/* ---- readers.c: what the ranks of this process read ------------------------------------------ */
+
+/* A loader for each data-parallel rank that is here. */
+struct br__readers {
+    struct br__loader **loaders; /* [n] */
+    uint32_t n;
+    uint32_t *of_rank;            /* [ranks] whose loader */
+    const struct br__step **step; /* [ranks] the last ones */
+};
+int br__readers_open(struct br__readers *f, const struct br__train *t,
+                     const struct br__corpus_steps *s, struct br_err *err) BR_MUST_CHECK;
+/* f->step: the next step of each rank, until the next call. */
+int br__readers_next(struct br__readers *f, const struct br__train *t, const char *split,
+                     struct br_err *err) BR_MUST_CHECK;
+double br__readers_waited(const struct br__readers *f); /* seconds for the slowest */
+void br__readers_close(struct br__readers *f);          /* a zeroed one, too */
+
 /* ---- step.c ---------------------------------------------------------------------------------- */
 
 /* Sums over the micro batches of a step or an evaluation. */
 struct br__loss_sums {
     double loss, counted; /* sum of mask * loss; sum of the masks */
-    double aux, z, mtp;   /* means over the layers, summed over micro batches */
-    int64_t n_micro, tokens;
+    double aux, z;        /* summed over routed layers and micro batches */
+    double mtp;
+    double tokens, routed; /* routed: layers with such losses, of each micro batch */
+    int64_t seen;          /* tokens that were given to the rank */
+    int64_t n_micro;       /* of a rank */
     int has_aux, has_z;
 };
-/* Forward, and backward where gradients are wanted, of all micro batches of a step. */
-int br__train_batches(struct br__train *t, const struct br__step *step, int backward,
+/* Forward, and backward where gradients are wanted, of all micro batches of a step: rank i of this
+ * process takes those of step[i] and adds to sums[i]. */
+int br__train_batches(struct br__train *t, const struct br__step *const *step, int backward,
                       struct br__loss_sums *sums, struct br_err *err) BR_MUST_CHECK;
+/* The ranks' sums of this process, and of all others, become one. */
+int br__train_total(struct br__train *t, const struct br__loss_sums *sums,
+                    struct br__loss_sums *total, struct br_err *err) BR_MUST_CHECK;
 /* One step: gradients, norm, clipping, optimizer, counters. */
-int br__train_step(struct br__train *t, const struct br__step *step, struct br__step_report *r,
-                   struct br_err *err) BR_MUST_CHECK;
-void br__micro_room_free(struct br__micro_room *r);
+int br__train_step(struct br__train *t, const struct br__step *const *step,
+                   struct br__step_report *r, struct br_err *err) BR_MUST_CHECK;
+void br__train_rooms_free(struct br__train_rank *r);
 
 #endif

@@ -40,12 +40,19 @@ static int find_source(const struct br__train *t, struct br__weights_opts *w, st
 static int open_model(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
+    const uint32_t *size = run->topo.size;
     struct br__llm_opts o = {.weights = {.plugin = t->o.plugin,
                                          .unread = t->o.dry,
                                          .threads = t->o.threads,
                                          .listener = t->o.listener},
                              .device = t->o.device,
                              .precision = run->values,
+                             .tp = size[BR_AXIS_TP],
+                             .cp = size[BR_AXIS_CP],
+                             .pp = size[BR_AXIS_PP],
+                             .ep = size[BR_AXIS_EP],
+                             .etp = size[BR_AXIS_ETP],
+                             .dp = size[BR_AXIS_DP],
                              .threads = t->o.threads};
     const struct br__lora_opts lora = br__peft_opts(run);
 
@@ -107,16 +114,32 @@ static int set_recompute(const struct br__run *run, struct br__train_opts *o, st
     return BR_OK;
 }
 
-/* What a thread writes while the run goes on: as much as main weights and two moments. */
+/* Moments, of the ranks of this process together. */
+static double moment_bytes(const struct br__train *t)
+{
+    const uint32_t *size = t->run->topo.size;
+
+    return 2.0 * (double)t->bytes.gradients /
+           (t->run->sharded ? size[BR_AXIS_DP] * size[BR_AXIS_CP] : 1);
+}
+
+/* What a thread writes while the run goes on: as much as main weights and two moments, once. */
 static double copy_bytes(const struct br__train *t)
 {
-    return t->run->async_save ? 3.0 * (double)t->bytes.gradients : 0;
+    const uint32_t *size = t->run->topo.size;
+
+    return t->run->async_save
+               ? 3.0 * (double)t->bytes.gradients / (size[BR_AXIS_DP] * size[BR_AXIS_CP])
+               : 0;
 }
 
 static int open_trainer(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
     struct br__train_opts o = {.values = run->params_dtype,
+                               .sequence_parallel = run->sequence_parallel,
+                               .stages = run->stages,
+                               .stage_group = run->stage_group,
                                .grads = run->grads,
                                .router_dtype = run->router,
                                .native_ce = run->native_ce,
@@ -135,45 +158,21 @@ static int open_trainer(struct br__train *t, struct br_err *err)
         rc = br__trainer_memory(t->trainer, run->micro_batch * run->seq_length, run->micro_batch,
                                 &t->bytes, err);
     if (!rc)
-        t->list = br__trainer_list(t->trainer, 0, &t->n);
-    if (!rc && br__run_has_adapters(run)) { /* whatever their patterns fit */
+        rc = br__train_ranks_open(t, err);
+    if (rc)
+        return rc;
+    if (br__run_has_adapters(run)) { /* whatever their patterns fit */
         t->memory.trained_params = 0;
-        for (size_t i = 0; i < t->n; i++)
-            t->memory.trained_params += (double)t->list[i].n;
+        for (size_t i = 0; i < t->ranks[0].n; i++)
+            t->memory.trained_params += (double)br__trained_size(&t->ranks[0].list[i]);
     }
-    t->total_bytes = t->program_bytes + 3.0 * (double)t->bytes.gradients + copy_bytes(t) +
-                     (double)t->bytes.model + (double)t->bytes.weights +
+    t->total_bytes = t->program_bytes + (double)t->bytes.gradients + moment_bytes(t) +
+                     copy_bytes(t) + (double)t->bytes.model + (double)t->bytes.weights +
                      (double)t->bytes.activations;
-    return rc;
-}
-
-/* ---- the optimizer's state ------------------------------------------------------------------- */
-
-static int open_optimizer(struct br__train *t, struct br_err *err)
-{
-    size_t elems = 0, n = t->n + 1;
-    float *at;
-
-    for (size_t i = 0; i < t->n; i++)
-        elems += t->list[i].n;
-    t->m = br__arena_alloc(&t->arena, n * sizeof *t->m);
-    t->v = br__arena_alloc(&t->arena, n * sizeof *t->v);
-    t->decayed = br__arena_alloc(&t->arena, n);
-    t->grads = br__arena_alloc(&t->arena, n * sizeof *t->grads);
-    at = t->moments =
-        br__device_alloc(br__trainer_device(t->trainer, 0), (2 * elems + 1) * sizeof *t->moments);
-    if (!t->m || !t->v || !t->decayed || !t->grads || !at)
-        return br__nomem(err, "for the optimizer's state");
-    for (size_t i = 0; i < t->n; i++) {
-        const struct br__trained *x = &t->list[i];
-        t->m[i] = at;
-        t->v[i] = at + x->n;
-        at += 2 * x->n;
-        t->grads[i] = (struct br__grad_span){x->grad, x->n};
-        t->decayed[i] = (uint8_t)br__is_decayed(x->megatron, x->ndim, t->run->decay_qk_norms);
-    }
     return BR_OK;
 }
+
+/* ---- measuring ------------------------------------------------------------------------------- */
 
 /* The factors are Megatron Bridge's; its defaults of the rest are in run.c. */
 static struct br__scaler scaler_of(const struct br__run *run)
@@ -210,14 +209,16 @@ int br__train_open_parts(struct br__train *t, struct br_err *err)
     t->s.scaler = scaler_of(t->run);
     if (!rc)
         rc = open_trainer(t, err);
-    return rc || t->o.dry ? rc : open_optimizer(t, err);
+    return rc || t->o.dry ? rc : br__train_ranks_optimizer(t, err);
 }
 
 static int open_all(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    int rc = br__recipe_memory(run->recipe, 1, &t->memory, err);
+    int rc = br__recipe_memory(run->recipe, run->topo.world, &t->memory, err);
 
+    if (!br__run_has_adapters(run))
+        t->memory.trained_params = t->memory.total_params; /* not those of one rank */
     t->s.scaler = scaler_of(run);
     if (!rc)
         rc = br__train_find(t, err);
@@ -233,7 +234,7 @@ static int open_all(struct br__train *t, struct br_err *err)
     if (!rc)
         rc = open_trainer(t, err);
     if (!rc && !t->o.dry)
-        rc = open_optimizer(t, err);
+        rc = br__train_ranks_optimizer(t, err);
     if (!rc && !t->o.dry)
         rc = br__peft_begin(t, err);
     if (!rc && !t->o.dry)
@@ -268,9 +269,7 @@ void br__train_close(struct br__train *t)
     if (!t)
         return;
     br__train_ckpt_free(t->ckpt); /* waits for a save */
-    br__micro_room_free(t->room);
-    if (t->moments)
-        br__device_free(br__trainer_device(t->trainer, 0), t->moments);
+    br__train_ranks_close(t);
     br__trainer_close(t->trainer);
     br__llm_close(t->model);
     br__corpus_close(&t->corpus);
@@ -331,7 +330,7 @@ void br__train_plan(const struct br__train *t, struct br__train_plan *out)
                                    .flops_per_step = m->flops_per_step,
                                    .weight_bytes = (double)(bytes->model + bytes->weights),
                                    .gradient_bytes = (double)bytes->gradients,
-                                   .optimizer_bytes = 2.0 * (double)bytes->gradients,
+                                   .optimizer_bytes = moment_bytes(t),
                                    .activation_bytes = (double)bytes->activations,
                                    .copy_bytes = copy_bytes(t),
                                    .program_bytes = t->program_bytes,

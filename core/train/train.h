@@ -136,6 +136,12 @@ struct br__run {
     int64_t exit_interval; /* 0: none */
     double exit_minutes;   /* 0: none */
     int skip_train, per_token, check_nan;
+    struct br_topo topo;   /* all ranks: threads of this process, or processes of a launcher */
+    int sequence_parallel; /* tensor-parallel ranks share the rows between products */
+    struct br__stage_opts stages; /* which layers pipeline stages have */
+    uint32_t stage_group; /* micro batches that go through a chunk of a stage in a row; 0: pp */
+    int sharded; /* the distributed optimizer: data-parallel ranks have parts of its state */
+    int average; /* gradients are divided after they are added, not before */
     int64_t most_recent_k; /* checkpoints kept; 0: all */
     int async_save;
 
@@ -167,6 +173,7 @@ struct br__run {
 enum br__run_mode { BR__MODE_PRETRAIN, BR__MODE_SFT, BR__MODE_LORA, BR__MODE_DORA };
 struct br__run_opts {
     int single_rank, skip_bad;
+    int64_t ranks; /* how many there are to be; 0: one, which is all that the recipe may ask for */
 };
 /* A recipe (opened incomplete; sizes may change in it) as a run.  BR_E_UNSUPPORTED names a value
  * that cannot be had here, BR_E_CONFIG what contradicts.  Reads config.json of another model,

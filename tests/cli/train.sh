@@ -171,8 +171,8 @@ expect 2 train
 complains 'needs the name of a recipe'
 expect 2 train qwen2_500m_pretrain_config nothing
 complains "'nothing' is no setting"
-expect 12 train qwen3_next_80b_a3b_pretrain_config
-complains '--single-rank sets them to 1'
+expect 2 train qwen3_next_80b_a3b_pretrain_config
+complains '--ranks 128 as threads of one; --single-rank sets these sizes to 1'
 expect 5 train "${args[@]}" train_iters=4
 complains 'lr_warmup_iters 4'
 expect 5 train "${args[@]}" dataset_split=0,1,0

@@ -1,23 +1,7 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # planes.sh NAME - collectives over processes of an MPI (mpich, openmpi): the bits of threads, and what the ranks say when
 # something breaks.  PLANES = tests/mpi/planes, BRIDGE_BUILD = the build.
-set -euo pipefail
-name=$1 module=$BRIDGE_BUILD/lib/bridge/1/comm_$1.so
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-
-# More processes than cores, all on this machine and as whoever runs the tests, without a network.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export OMPI_MCA_btl=self,vader OMPI_MCA_pml=ob1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
-run=$(command -v "mpirun.$name") || { echo "SKIPPED: no mpirun.$name"; [ "${CI:-}" != true ] || exit 1; exit 77; }
-[ -e "$module" ] || { echo "SKIPPED: no comm_$name.so"; [ "${CI:-}" != true ] || exit 1; exit 77; }
-
-fail() {
-    echo "FAILED: $*"
-    head -n 20 out err 2>/dev/null || true
-    exit 1
-}
+. "$(dirname "$0")/lib.sh"
 
 for n in 2 4; do
     "$PLANES" local $n >want
@@ -27,19 +11,10 @@ for n in 2 4; do
 done
 
 # By bridge's own launcher.
-timeout 60 "$BRIDGE_BUILD/bin/bridge" launch -n 3 --mpi "$name" --check >out 2>err || fail "launch --check over $name"
+timeout 60 "$bridge" launch -n 3 --mpi "$name" --check >out 2>err || fail "launch --check over $name"
 grep -qx "ok: 3 ranks over $name" out || fail "launch --check over $name says otherwise"
-timeout 60 "$BRIDGE_BUILD/bin/bridge" launch -n 2 --mpi "$name" recipe list >out 2>err && fail "recipe list ran twice"
-grep -q "'recipe list' runs in one process, and $name has started 2" err || fail 'no word about two processes'
-
-# An MPI ends all processes when one leaves early; here each is to say what it sees.
-case $name in
-mpich) let_live=-disable-auto-cleanup ;;
-openmpi) let_live=--enable-recovery ;;
-esac
-
-# says TEXT: a rank said this.
-says() { grep -qF -- "$1" out || fail "no rank says: $1"; }
+timeout 60 "$bridge" launch -n 2 --mpi "$name" recipe list >out 2>err && fail "recipe list ran twice"
+complains "'recipe list' runs in one process, and $name has started 2"
 
 timeout 60 "$run" $let_live -n 3 "$PLANES" "$module" abort >out 2>err || true
 says 'rank 2 gives up'

@@ -426,8 +426,11 @@ START_TEST(test_shared)
 {
     const struct sharing *s = &sharings[_i / N_TOYS];
     enum toy toy = (enum toy)(_i % N_TOYS);
-    if (s->families >> toy & 1)
-        same_as_alone(toy, s, NULL);
+    if (!(s->families >> toy & 1))
+        return;
+    if (test_is_sampled() && (_i / N_TOYS + _i % N_TOYS) % 3 != 0) /* a family or two of each way */
+        return;
+    same_as_alone(toy, s, NULL);
 }
 END_TEST
 

@@ -12,6 +12,7 @@ static struct br__registry *registry;
 static struct br_err err;
 static char dir[512];
 static uint8_t ever_read[BR__N_RK];
+static int64_t ranks; /* that runs are made for; 0: none are asked for */
 
 static void must(int rc)
 {
@@ -38,7 +39,7 @@ static int make(const char *name, const char *mode, const char *const *sets, int
                 struct br__run *run)
 {
     struct br__recipe *r = br__arena_alloc(&arena, sizeof *r);
-    const struct br__run_opts o = {.single_rank = single_rank};
+    const struct br__run_opts o = {.single_rank = single_rank, .ranks = ranks};
     struct br__recipe_opts ro = {.name = name, .mode = mode, .sets = sets, .incomplete = 1};
 
     while (sets && sets[ro.n_sets])
@@ -156,7 +157,7 @@ START_TEST(what_is_called_refused_is_refused)
         ck_assert_msg(found, "no value of %s is refused", br__recipe_keys[id].name);
         n++;
     }
-    ck_assert_uint_ge(n, 28);
+    ck_assert_uint_ge(n, 21);
 }
 END_TEST
 
@@ -184,6 +185,40 @@ START_TEST(every_recipe_is_a_run)
                 n++;
             }
     ck_assert_uint_ge(n, 74);
+}
+END_TEST
+
+/* ---- ranks ----------------------------------------------------------------------------------- */
+
+START_TEST(ranks_fill_the_grids)
+{
+    struct br__run run;
+    const char *const batch = "global_batch_size=8";
+    ranks = 4;
+    must(make("qwen3_600m_pretrain_config", NULL,
+              SETS(batch, "tp=2", "average_in_collective=false"), 0, &run));
+    ck_assert_uint_eq(run.topo.world, 4);
+    ck_assert_uint_eq(run.topo.size[BR_AXIS_TP], 2);
+    ck_assert_uint_eq(run.topo.size[BR_AXIS_DP], 2);
+    ck_assert(run.sharded && !run.average);
+    must(make("qwen3_30b_a3b_pretrain_config", NULL,
+              SETS(batch, "tp=1", "pp=1", "vpp=null", "ep=4", "sequence_parallel=false",
+                   "micro_batch_size=1", "ddp_use_distributed_optimizer=false",
+                   "opt_use_distributed_optimizer=false", "average_in_collective=true"),
+              0, &run));
+    ck_assert_uint_eq(run.topo.size[BR_AXIS_DP], 4);
+    ck_assert_uint_eq(run.topo.size[BR_AXIS_EDP], 1);
+    ck_assert(!run.sharded && run.average && !run.sequence_parallel);
+
+    refused("qwen3_600m_pretrain_config", SETS("global_batch_size=6", "micro_batch_size=1"), 0,
+            BR_E_CONFIG, "global_batch_size 6 is not micro_batch_size 1 × dp 4");
+    refused("qwen3_600m_pretrain_config",
+            SETS(batch, "micro_batch_size=1", "rampup_batch_size=[2,2,100]"), 0, BR_E_CONFIG,
+            "whole micro batches of 4 samples of all ranks");
+    ranks = 3;
+    refused("qwen3_600m_pretrain_config", SETS(batch, "tp=2"), 0, BR_E_CONFIG,
+            "world 3 is not tp 2");
+    ranks = 0;
 }
 END_TEST
 
@@ -417,8 +452,8 @@ END_TEST
 START_TEST(what_cannot_be_is_refused)
 {
     static const char pretrain[] = "qwen3_600m_pretrain_config";
-    refused("qwen3_next_80b_a3b_pretrain_config", NULL, 0, BR_E_UNSUPPORTED,
-            "tp 2 × pp 8 × cp 1, ep 16 processes");
+    refused("qwen3_next_80b_a3b_pretrain_config", NULL, 0, BR_E_USAGE,
+            "tp 2 × pp 8 × cp 1, ep 16: 128 ranks, or a multiple");
     refused(pretrain, SETS("optimizer=sgd"), 0, BR_E_UNSUPPORTED,
             "optimizer is sgd, and only adam can be trained with");
     refused(pretrain, SETS("mixed_precision=bf16_with_mxfp8_mixed"), 0, BR_E_UNSUPPORTED,
@@ -456,6 +491,7 @@ int main(void)
     tcase_add_test(t, what_is_used_is_read);
     tcase_add_test(t, what_is_called_refused_is_refused);
     tcase_add_test(t, every_recipe_is_a_run);
+    tcase_add_test(t, ranks_fill_the_grids);
     tcase_add_test(t, values_are_resolved);
     tcase_add_test(t, the_batch_grows);
     tcase_add_test(t, another_model_brings_its_sizes);

@@ -1,0 +1,124 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* ranks.c - a command as one rank of several processes that a launcher has started.
+ *
+ * All ranks run the same command.  Rank 0 alone prints; what goes wrong on another is printed by
+ * rank 0, or by all that are left if that one is gone. */
+#include "../dist/dist.h"
+#include "cli.h"
+
+#include <inttypes.h>
+#include <unistd.h>
+
+uint32_t br__ranks_begin(void)
+{
+    struct br__launch l;
+    if (br__launch_find(&l, NULL) || l.rank == 0)
+        return 0;
+    (void)!freopen("/dev/null", "w", stdout); /* fails: then there is no standard output */
+    return l.rank;
+}
+
+const char *br__find_module(struct br__arena *a, const struct br__registry *r, const char *plane)
+{
+    for (size_t i = 0; i < r->n_dirs; i++) {
+        const char *file = br__arena_printf(a, "%s/comm_%s.so", r->dirs[i], plane);
+        if (file && br__exists(file))
+            return file;
+    }
+    return NULL;
+}
+
+/* The ranks end, with what there is in their temporary directories: a restart goes on there. */
+static void say_lost(const char *text)
+{
+    struct br_err err = {.code = BR_E_COMM};
+    snprintf(err.msg, sizeof err.msg, "%s", text);
+    br__print_error(&err, 0);
+}
+
+static void leave_lost(int rc)
+{
+    _exit(rc);
+}
+
+int br__ranks_open(struct br__arena *a, const struct br__launch *l, int timeout, struct br_err *err)
+{
+    struct br__registry *r;
+    struct br__procs_opts o = {
+        .launch = *l, .timeout = timeout, .say = say_lost, .leave = leave_lost};
+    int rc = br__registry_open(&r, NULL, err);
+    if (rc)
+        return rc;
+    o.module = br__find_module(a, r, l->plane);
+    br__registry_close(r);
+    if (!o.module)
+        return br_fail(err, BR_E_NOTFOUND,
+                       "%s has started %" PRIu32 " processes, and bridge has no module comm_%s.so "
+                       "for it; it is built where that MPI's development files are installed",
+                       l->plane, l->size, l->plane);
+    return br__procs_open(&o, err);
+}
+
+/* The words of the command line, but for the program's own path. */
+static const char *words_of(struct br__cli *c)
+{
+    struct br__buf b = {0};
+    for (int i = 1; i < c->argc; i++)
+        br__buf_printf(&b, " %s", br__shell_word(&c->arena, c->argv[i]));
+    const char *text = b.failed || !b.n ? "" : br__arena_strdup(&c->arena, b.p + 1);
+    br__buf_free(&b);
+    return text ? text : "";
+}
+
+static int runs_over_ranks(const struct br__command *cmd)
+{
+    return (br__options[BR__OPT_COMM_TIMEOUT].on >> (cmd - br__commands) & 1) != 0;
+}
+
+int br__ranks_join(struct br__cli *c, int rc, struct br_err *err)
+{
+    struct br__launch l;
+    struct br_err found = BR_ERR_INIT;
+    int launched = br__launch_find(&l, &found);
+    if (launched || l.size == 1) {
+        if (launched && !rc && err)
+            *err = found;
+        return rc ? rc : launched;
+    }
+    if (rc && !c->cmd)
+        return rc;
+    if (!runs_over_ranks(c->cmd))
+        return rc ? rc
+                  : br_fail(err, BR_E_UNSUPPORTED,
+                            "'%s' runs in one process, and %s has started %" PRIu32
+                            "; start it without mpirun",
+                            c->cmd->name, l.plane, l.size);
+    int timeout = BR__FLAG(c, COMM_TIMEOUT) ? (int)BR__INT(c, COMM_TIMEOUT) : BR__COMM_TIMEOUT;
+    if ((launched = br__ranks_open(&c->arena, &l, timeout, &found))) {
+        if (launched == BR_E_COMM && l.rank) /* what rank 0 cannot know */
+            br__print_error(&found, 0);
+        if (err)
+            *err = found;
+        return launched;
+    }
+    int same = br__procs_same("version of bridge", br__version_text(&c->arena), &found);
+    if (!same)
+        same = br__procs_same("command line", words_of(c), &found);
+    if (same && !rc && err)
+        *err = found;
+    return br__procs_agree(rc ? rc : same, err);
+}
+
+int br__read_stdin(struct br__buf *b, struct br_err *err)
+{
+    int rc = BR_OK;
+    if (br__procs_rank() == 0) {
+        br__read_all(stdin, b);
+        if (b->failed)
+            rc = br_fail(err, b->failed, "standard input is too long");
+        else if (ferror(stdin))
+            rc = br_fail(err, BR_E_IO, "cannot read standard input");
+    }
+    rc = br__procs_agree(rc, err);
+    return rc ? rc : br__procs_share_buf(b, 0, err);
+}

@@ -1,0 +1,47 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* processes.h - what procs.c, control.c and watch.c share: this process as one rank of several. */
+#ifndef BRIDGE_CORE_DIST_PROCESSES_H
+#define BRIDGE_CORE_DIST_PROCESSES_H
+
+#include "dist.h"
+
+/* ---- watch.c: what this rank does, for its last words ---------------------------------------- */
+
+#define BR__DOING 120
+struct br__beat {
+    uint64_t begun, done; /* collectives: more begun than done means that it waits in one */
+    uint64_t progress;    /* bytes of work that is no collective */
+    char doing[BR__DOING];
+};
+/* The same communicator, whose calls are noted before they wait.  It owns `under`. */
+int br__watch(struct br_comm *under, const char *group, struct br_comm **out,
+              struct br_err *err) BR_MUST_CHECK;
+void br__watch_read(struct br__beat *out);
+int br__watch_harmed(void); /* a call failed, or this rank gave up: MPI must not be ended */
+
+/* ---- procs.c --------------------------------------------------------------------------------- */
+
+struct br_comm *br__procs_world(void); /* of all processes; NULL if alone */
+
+/* ---- control.c: TCP connections to rank 0, beside the plane ---------------------------------- */
+
+#define BR__HOST 64
+struct br__control_opts {
+    const struct br__procs_opts *procs;
+    /* Make rank 0's bytes those of all ranks, before there are connections. */
+    int (*share)(void *buf, size_t n, struct br_err *err);
+};
+int br__control_open(const struct br__control_opts *o, struct br_err *err) BR_MUST_CHECK;
+/* A record for rank 0, in order with others of this rank. */
+int br__control_send(uint32_t kind, const void *p, size_t n, struct br_err *err) BR_MUST_CHECK;
+void br__control_listen(br__procs_heard *heard, void *ud);
+/* This rank is done, with that status: wait for all others.  *unharmed: MPI may be ended.  Returns
+ * the status of all: that of the culprit, whose error rank 0 gets. */
+int br__control_end(int rc, struct br_err *err, int *unharmed);
+/* After a status that is not BR_OK: wait for rank 0 to leave first. */
+void br__control_leave(void);
+/* "rank 3 (node7, pid 811)", as the hello said; of any rank on rank 0, of itself and 0 elsewhere.
+ */
+const char *br__control_name(uint32_t rank, char out[128]);
+
+#endif

@@ -1,0 +1,226 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* procs.c - this process as one rank of several: the world that the launcher made, and what all
+ * ranks agree on.  MPI is begun once in a process, so there is one such world. */
+#include "processes.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct {
+    struct br_comm *world; /* NULL: alone, or at the end */
+    int32_t *statuses;     /* [size] */
+    uint32_t rank, local;
+} procs;
+
+struct br_comm *br__procs_world(void)
+{
+    return procs.world;
+}
+
+uint32_t br__procs_rank(void)
+{
+    return procs.rank;
+}
+
+uint32_t br__procs_size(void)
+{
+    return procs.world ? procs.world->size : 1;
+}
+
+uint32_t br__procs_local(void)
+{
+    return procs.local;
+}
+
+/* ---- what all ranks know --------------------------------------------------------------------- */
+
+/* As four-byte integers, which are moved as they are; the last bytes by themselves. */
+int br__procs_share(void *buf, size_t n, uint32_t root, struct br_err *err)
+{
+    struct br_comm *w = procs.world;
+    int32_t tail = 0;
+    size_t whole = n / 4, rest = n % 4;
+    if (!w)
+        return BR_OK;
+    int rc = w->ops->broadcast(w, buf, whole, BR_I32, root, err);
+    if (!rc && rest) {
+        memcpy(&tail, (char *)buf + 4 * whole, rest);
+        rc = w->ops->broadcast(w, &tail, 1, BR_I32, root, err);
+        memcpy((char *)buf + 4 * whole, &tail, rest);
+    }
+    return rc;
+}
+
+int br__procs_share_buf(struct br__buf *b, uint32_t root, struct br_err *err)
+{
+    uint64_t n = b->n;
+    int rc = b->failed ? br__nomem(err, "for what ranks tell each other") : BR_OK;
+    if (!procs.world)
+        return rc;
+    rc = br__procs_agree(rc, err);
+    if (!rc)
+        rc = br__procs_share(&n, sizeof n, root, err);
+    if (!rc && procs.rank != root) {
+        b->n = 0;
+        if (n && !br__buf_room(b, (size_t)n + 1))
+            rc = br__nomem(err, "for what ranks tell each other");
+        else if (n)
+            b->p[n] = '\0';
+        b->n = rc ? 0 : (size_t)n;
+    }
+    rc = br__procs_agree(rc, err);
+    return rc || !n ? rc : br__procs_share(b->p, (size_t)n, root, err);
+}
+
+int br__procs_sum(void *buf, size_t n, uint32_t dtype, struct br_err *err)
+{
+    struct br_comm *w = procs.world;
+    return w ? w->ops->all_reduce(w, buf, n, dtype, err) : BR_OK;
+}
+
+int br__procs_any(int mine, int *any, struct br_err *err)
+{
+    int32_t n = mine != 0;
+    int rc = br__procs_sum(&n, 1, BR_I32, err);
+    *any = n != 0;
+    return rc;
+}
+
+/* The rank to blame by all ranks' statuses: the first whose error is its own, else the first that
+ * failed; all: none has. */
+static uint32_t find_failed(const int32_t *all, uint32_t n)
+{
+    uint32_t bad = n;
+    for (uint32_t r = n; r-- > 0;)
+        if (all[r] && (all[r] != BR_E_COMM || bad == n || all[bad] == BR_E_COMM))
+            bad = r;
+    return bad;
+}
+
+int br__procs_agree(int rc, struct br_err *err)
+{
+    struct br_comm *w = procs.world;
+    struct br_err again;
+    int32_t mine = rc;
+    char text[1000] = "", name[128];
+    if (!w || br__watch_harmed())
+        return rc;
+    int failed = w->ops->all_gather(w, procs.statuses, &mine, 1, BR_I32, rc ? &again : err);
+    if (failed)
+        return rc ? rc : failed;
+    uint32_t bad = find_failed(procs.statuses, w->size);
+    if (bad == w->size)
+        return BR_OK;
+    if (bad == w->rank)
+        snprintf(text, sizeof text, "%s: %.800s", br__control_name(bad, name), err ? err->msg : "");
+    failed = br__procs_share(text, sizeof text, bad, rc ? &again : err);
+    if (rc && rc != BR_E_COMM)
+        return rc;
+    return failed ? failed : br_fail(err, procs.statuses[bad], "%s", text);
+}
+
+int br__procs_same(const char *what, const char *text, struct br_err *err)
+{
+    char first[400] = "", mine[400], name[128];
+    snprintf(mine, sizeof mine, "%s", text);
+    if (br__procs_rank() == 0)
+        memcpy(first, mine, sizeof first);
+    uint64_t digest = br__xxh3(text, strlen(text)), other = digest;
+    int rc = br__procs_share(first, sizeof first, 0, err);
+    if (!rc)
+        rc = br__procs_share(&other, sizeof other, 0, err);
+    if (!rc && digest != other)
+        rc = br_fail(err, BR_E_USAGE, "another %s than that of %s: '%s', and there '%s'", what,
+                     br__control_name(0, name), mine, first);
+    return br__procs_agree(rc, err);
+}
+
+/* ---- begin ----------------------------------------------------------------------------------- */
+
+/* Ranks of one host that may use the same CPUs share them. */
+static int share_cpus(struct br_comm *w, struct br_err *err)
+{
+    char host[256] = "";
+    cpu_set_t set;
+    uint32_t n = 0;
+    memset(&set, 0, sizeof set);
+    (void)gethostname(host, sizeof host - 1);
+    (void)!sched_getaffinity(0, sizeof set, &set);
+    int64_t mine[2] = {(int64_t)br__xxh3(host, strlen(host)), (int64_t)br__xxh3(&set, sizeof set)};
+    int64_t(*all)[2] = br__calloc(w->size, sizeof *all);
+    int rc = all ? w->ops->all_gather(w, all, mine, 2, BR_I64, err)
+                 : br__nomem(err, "for %" PRIu32 " ranks", w->size);
+    for (uint32_t r = 0; r < w->size && !rc; r++) {
+        int here = all[r][0] == mine[0];
+        procs.local += here && r < w->rank;
+        n += here && all[r][1] == mine[1];
+    }
+    br__cpu_share((int)n);
+    br__free(all);
+    return rc;
+}
+
+static int share_from_first(void *buf, size_t n, struct br_err *err)
+{
+    return br__procs_share(buf, n, 0, err);
+}
+
+int br__procs_open(const struct br__procs_opts *o, struct br_err *err)
+{
+    struct br_plane plane;
+    unsigned char id[BR_COMM_ID];
+    struct br_comm *joined, *world;
+    const struct br__control_opts control = {o, share_from_first};
+    int rc = br__plane_open(o->module, &plane, err);
+    if (!rc)
+        rc = plane.id(id, err);
+    if (!rc)
+        rc = plane.join(NULL, id, o->launch.rank, o->launch.size, &joined, err);
+    if (!rc)
+        rc = br__watch(joined, "all ranks", &world, err);
+    if (rc)
+        return rc;
+    procs.world = world;
+    procs.rank = world->rank;
+    procs.statuses = br__calloc(world->size, sizeof *procs.statuses);
+    rc = procs.statuses ? br__control_open(&control, err) : br__nomem(err, "for the ranks");
+    if (!rc)
+        rc = share_cpus(world, err);
+    if (rc) {
+        world->ops->abort(world);
+        procs.world = NULL;
+    }
+    if (rc)
+        br__control_leave();
+    return rc;
+}
+
+/* ---- records, and the end -------------------------------------------------------------------- */
+
+int br__procs_tell(uint32_t kind, const void *p, size_t n, struct br_err *err)
+{
+    return procs.world ? br__control_send(kind, p, n, err) : BR_OK;
+}
+
+void br__procs_listen(br__procs_heard *heard, void *ud)
+{
+    if (procs.world)
+        br__control_listen(heard, ud);
+}
+
+int br__procs_end(int rc, struct br_err *err)
+{
+    int unharmed = 0;
+    if (!procs.world)
+        return rc;
+    rc = br__control_end(rc, err, &unharmed);
+    if (unharmed) {
+        procs.world->ops->close(procs.world);
+        procs.world = NULL;
+    }
+    if (rc)
+        br__control_leave();
+    return rc;
+}

@@ -1,0 +1,54 @@
+# Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
+# faults.sh NAME - what ranks over an MPI (mpich, openmpi) say and do when one fails, is late or is killed: one message
+# that names the culprit, and all end.  PROCS = tests/mpi/procs.  A rank that is stopped, or cut off, takes ten seconds to
+# be found: scripts/test-ranks.
+. "$(dirname "$0")/lib.sh"
+
+# procs WANT WORD...: three ranks; each ends with status WANT, or the launcher does for them.
+procs() {
+    local want=$1 got=0
+    shift
+    last="3 ranks: $*"
+    timeout 60 "$run" -n 3 "$PROCS" "$module" "$@" >out 2>err || got=$?
+    [ "$got" = "$want" ] || fail "exit status $got, expected $want"
+}
+messages() { cat out err | grep -c '^bridge: ' || true; }
+# blames TEXT: the only message matches this expression.
+blames() {
+    [ "$(messages)" = 1 ] || fail "$(messages) messages, expected 1"
+    cat out err | grep -qE "^bridge: $1\$" || fail "no message is: $1"
+}
+
+procs 0 600 tell
+procs 0 600 any 2
+procs 10 600 fail 0
+blames 'the disk is full'
+procs 10 600 fail 2
+blames 'rank 2 \([^ ]*, pid [0-9]*\): the disk is full'
+procs 2 600 other 1
+blames "rank 1 \(.*\): another recipe than that of rank 0 \(.*\): 'b', and there 'a'"
+procs 10 600 busy 1
+blames 'rank 1 \([^ ]*, pid [0-9]*\): the disk is full'
+procs 15 1 late 1
+blames 'rank 1 \([^ ]*, pid [0-9]*\) keeps others waiting for more than 1 s \(--comm-timeout\); last: reading .a file.'
+
+# killed RANK: that rank is killed while all add numbers; the others end (scripts/test-ranks: within 5 seconds).
+killed() {
+    last="3 ranks, rank $1 is killed"
+    "$run" $let_live -n 3 "$PROCS" "$module" 600 loop >out 2>err &
+    local launcher=$! tries=0 pid
+    # A launcher may pass on a part of a line.
+    until [ "$(grep -c '^rank . is [0-9]*;$' out)" = 3 ] || [ $((tries += 1)) = 600 ]; do sleep 0.05; done
+    pid=$(sed -n "s/^rank $1 is \\([0-9]*\\);\$/\\1/p" out)
+    kill -9 "$pid"
+    local began=$SECONDS
+    wait $launcher || true # --enable-recovery gives 0
+    [ $((SECONDS - began)) -le 30 ] || fail "$((SECONDS - began)) s until all had ended"
+}
+killed 2
+blames 'rank 2 \([^ ]*, pid [0-9]*\) is gone(; last: collective [0-9]*, all_reduce of 1000 over all ranks)?'
+killed 0
+[ "$(messages)" = 2 ] || fail "$(messages) messages, expected one of each rank that is left"
+[ "$(cat out err | grep '^bridge: ' | sort -u | grep -cE '^bridge: rank 0 \([^ ]*, pid [0-9]*\) is gone$')" = 1 ] ||
+    fail 'the ranks that are left say different things'
+echo ok

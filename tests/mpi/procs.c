@@ -1,0 +1,155 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* procs.c MODULE TIMEOUT WORD [RANK] - ranks that add numbers until something happens; each says
+ * what it sees, on standard error as bridge would, and ends with its status.
+ *
+ *   loop         until a rank is killed or stopped from outside: "rank 1 is PID"; a minute at most
+ *   fail RANK    that rank ends with an error of its own
+ *   busy RANK    the same, and the others work on their own meanwhile
+ *   late RANK    that rank does nothing
+ *   other RANK   that rank has another recipe
+ *   any RANK     that rank has got a signal, which all learn
+ *   tell         all but rank 0 send records to it */
+#include "../../core/dist/dist.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define N 1000
+#define RECORDS 200
+
+static void say(const char *text)
+{
+    fprintf(stderr, "bridge: %s\n", text);
+}
+
+static void leave(int rc)
+{
+    _Exit(rc);
+}
+
+static int add(struct br_err *err)
+{
+    int32_t x[N];
+    for (int i = 0; i < N; i++)
+        x[i] = (int32_t)br__procs_rank();
+    int rc = br__procs_sum(x, N, BR_I32, err);
+    int32_t want = (int32_t)(br__procs_size() * (br__procs_size() - 1) / 2);
+    for (int i = 0; i < N && !rc; i++)
+        if (x[i] != want)
+            rc = br_fail(err, BR_E_NUMERIC, "the sum is %d, expected %d", x[i], want);
+    return rc;
+}
+
+static int loop(struct br_err *err)
+{
+    int rc = BR_OK;
+    for (int i = 0; i < 60000 && !rc; i++) {
+        rc = add(err);
+        usleep(1000);
+    }
+    return rc;
+}
+
+static struct {
+    uint64_t next[64];
+    uint64_t wrong;
+} heard;
+
+static void hear(void *ud, uint32_t rank, uint32_t kind, const void *p, size_t n)
+{
+    uint64_t i;
+    (void)ud;
+    memcpy(&i, p, sizeof i);
+    heard.wrong += kind != 7 || n != sizeof i + i || heard.next[rank]++ != i;
+}
+
+/* Records of growing length, in order. */
+static int tell(struct br_err *err)
+{
+    char body[sizeof(uint64_t) + RECORDS] = {0};
+    int rc = BR_OK;
+    br__procs_listen(hear, NULL);
+    rc = br__procs_agree(rc, err); /* it listens before they tell */
+    for (uint64_t i = 0; i < RECORDS && !rc; i++) {
+        memcpy(body, &i, sizeof i);
+        rc = br__procs_tell(7, body, sizeof i + (size_t)i, err);
+    }
+    for (int turn = 0; turn < 3000 && br__procs_rank() == 0; turn++) {
+        uint64_t n = 0;
+        for (uint32_t r = 0; r < br__procs_size(); r++)
+            n += heard.next[r];
+        if (n == RECORDS * (uint64_t)br__procs_size())
+            break;
+        usleep(10000);
+    }
+    rc = br__procs_agree(rc, err);
+    br__procs_listen(NULL, NULL);
+    for (uint32_t r = 0; r < br__procs_size() && br__procs_rank() == 0 && !rc; r++)
+        if (heard.next[r] != RECORDS || heard.wrong)
+            rc = br_fail(err, BR_E_COMM, "rank %" PRIu32 " told %" PRIu64 " records", r,
+                         heard.next[r]);
+    return rc;
+}
+
+static int run(const char *word, int is_it, struct br_err *err)
+{
+    int any, rc = add(err);
+    if (rc)
+        return rc;
+    if (!strcmp(word, "loop"))
+        return loop(err);
+    if (!strcmp(word, "fail"))
+        return is_it ? br_fail(err, BR_E_NOSPC, "the disk is full") : loop(err);
+    if (!strcmp(word, "busy") && !is_it)
+        sleep(60);
+    if (!strcmp(word, "busy"))
+        return is_it ? br_fail(err, BR_E_NOSPC, "the disk is full") : BR_OK;
+    if (!strcmp(word, "late") && is_it) {
+        br__procs_doing("reading 'a file'");
+        sleep(60);
+    }
+    if (!strcmp(word, "late"))
+        return add(err);
+    if (!strcmp(word, "other"))
+        return br__procs_same("recipe", is_it ? "b" : "a", err);
+    if (!strcmp(word, "any")) {
+        rc = br__procs_any(0, &any, err);
+        if (!rc && any)
+            return br_fail(err, BR_E_NUMERIC, "nobody has got a signal");
+        if (!rc)
+            rc = br__procs_any(is_it, &any, err);
+        return rc || any ? rc
+                         : br_fail(err, BR_E_NUMERIC, "rank %u did not learn of a signal",
+                                   br__procs_rank());
+    }
+    return tell(err);
+}
+
+int main(int argc, char **argv)
+{
+    struct br_err err = BR_ERR_INIT;
+    struct br__procs_opts o = {.say = say, .leave = leave};
+    int64_t timeout, it = -1;
+    if (argc < 4 || br__parse_i64(argv[2], &timeout) || (argc > 4 && br__parse_i64(argv[4], &it)))
+        return BR_E_USAGE;
+    o.module = argv[1];
+    o.timeout = (int)timeout;
+    int rc = br__launch_find(&o.launch, &err);
+    if (!rc)
+        rc = br__procs_open(&o, &err);
+    if (!rc) {
+        char pid[64];
+        int n = snprintf(pid, sizeof pid, "rank %" PRIu32 " is %ld;\n", br__procs_rank(),
+                         (long)getpid());
+        if (write(STDOUT_FILENO, pid, (size_t)n) != n)
+            return BR_E_IO;
+        rc = run(argv[3], it == (int64_t)br__procs_rank(), &err);
+        rc = br__procs_end(rc, &err);
+    }
+    if (rc && br__procs_rank() == 0)
+        fprintf(stderr, "bridge: %s\n", err.msg);
+    return rc;
+}
