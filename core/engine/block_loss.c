@@ -70,30 +70,22 @@ br_val br__head_pass(struct br_graph *g, struct br__head_loss *h, br_val sum)
 
 /* ---- routed layers (Megatron-LM core/transformer/moe/moe_utils.py) --------------------------- */
 
-/* A sum over the rows of this rank becomes that over all ranks which share them. */
-static br_val over_rows(struct br_graph *g, br_val x)
+/* A sum over the rows of this rank becomes that over all ranks which share them; global: and over
+ * data-parallel ranks. */
+static br_val over_rows(struct br_graph *g, br_val x, int global)
 {
-    return br__sequence_parallel(g)
-               ? BR__OP(g, ALL_REDUCE, BR__I(BR_GROUP_TP, 1, br__tp(g), br__tp_rank(g)), x)
-               : x;
+    int tp = br__sequence_parallel(g), cp = br__cp(g) > 1;
+    int dp = global && g->build->info->topo.size[BR_AXIS_DP] > 1;
+    enum br_group group = tp && cp ? BR_GROUP_TP_CP : tp ? BR_GROUP_TP : BR_GROUP_CP;
+    if (dp)
+        group = BR_GROUP_TP_DP_CP;
+    return tp || cp || dp ? BR__OP(g, ALL_REDUCE, BR__I(group, 1), x) : x;
 }
 
 /* How often each expert was chosen by all rows. */
-static br_val count_experts(struct br_graph *g, br_val idx)
+static br_val count_experts(struct br_graph *g, br_val idx, int global)
 {
-    return over_rows(g, BR__OP(g, COUNT_COLS, BR__I(g->build->cfg->n_experts), idx));
-}
-
-/* The same of the rows of all data-parallel ranks, too. */
-static br_val count_everywhere(struct br_graph *g, br_val idx)
-{
-    const struct br__rank_info *r = g->build->info;
-    int64_t dp = r->topo.size[BR_AXIS_DP];
-    br_val counts = count_experts(g, idx);
-    return dp > 1 ? BR__OP(g, ALL_REDUCE,
-                           BR__I(BR_GROUP_DP, 1, dp, br_topo_coord(&r->topo, r->rank, BR_AXIS_DP)),
-                           counts)
-                  : counts;
+    return over_rows(g, BR__OP(g, COUNT_COLS, BR__I(g->build->cfg->n_experts), idx), global);
 }
 
 /* sum over experts of count * sum of probabilities, of the rows that are given. */
@@ -124,14 +116,14 @@ static br_val load_by_sequence(struct br_graph *g, br_val probs, br_val idx)
         return br__graph_fail(g, BR_E_NOMEM, "out of memory for a graph");
     for (int64_t s = 0, from, n; s < n_seqs; s++) {
         n = rows_of(g, idx, s, &from);
-        counts[s] = n > 0 ? count_experts(g, br__slice(g, idx, 0, from, n))
-                          : over_rows(g, br__leaf(g, BR_OP_ZEROS, BR_F32, NULL, 1, e));
+        counts[s] = n > 0 ? count_experts(g, br__slice(g, idx, 0, from, n), 0)
+                          : over_rows(g, br__leaf(g, BR_OP_ZEROS, BR_F32, NULL, 1, e), 0);
         all = all ? BR__OP(g, ADD, NULL, all, counts[s]) : counts[s];
     }
     for (int64_t s = 0, from, n; s < n_seqs; s++) {
         if ((n = rows_of(g, idx, s, &from)) <= 0)
             continue;
-        if (br__sequence_parallel(g))
+        if (br__sequence_parallel(g) || br__cp(g) > 1)
             counts[s] = BR__OP(g, AFTER, NULL, counts[s], all);
         br_val one = loss_load(g, counts[s], br__slice(g, probs, 0, from, n));
         sum = sum ? BR__OP(g, ADD, NULL, sum, one) : one;
@@ -158,22 +150,22 @@ void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
         if (!l->z_weight)
             l->z_weight = float_input(g, "z_weight", 2, 1);
         m->z = z_loss(g, logits);
-        m->all_z = over_rows(g, m->z);
+        m->all_z = over_rows(g, m->z, 0);
     }
     if (l->o->aux_kind == BR__AUX_NONE || l->o->aux_coeff == 0)
         return;
     if (!l->aux_weight)
         l->aux_weight = float_input(g, "aux_weight", 2, 1);
+    int global = l->o->aux_kind == BR__AUX_GLOBAL;
     if (l->o->aux_kind == BR__AUX_SEQ) {
         m->aux = load_by_sequence(g, probs, idx);
     } else {
-        int everywhere = l->o->aux_kind == BR__AUX_GLOBAL;
-        br_val counts = m->counts = everywhere ? count_everywhere(g, idx) : count_experts(g, idx);
-        if (everywhere) {
+        br_val counts = m->counts = count_experts(g, idx, global);
+        if (global) {
             m->past = float_input(g, "past_counts", 1, e);
             counts = BR__OP(g, ADD, NULL, counts, m->past);
         }
         m->aux = loss_load(g, counts, probs);
     }
-    m->all_aux = over_rows(g, m->aux);
+    m->all_aux = over_rows(g, m->aux, global);
 }

@@ -35,6 +35,15 @@ uint32_t br__tp_rank(const struct br_graph *g)
     return br_topo_coord(&g->build->info->topo, g->build->info->rank, BR_AXIS_TP);
 }
 
+uint32_t br__cp(const struct br_graph *g)
+{
+    return g->build->losses ? g->build->info->topo.size[BR_AXIS_CP] : 1;
+}
+uint32_t br__cp_rank(const struct br_graph *g)
+{
+    return br_topo_coord(&g->build->info->topo, g->build->info->rank, BR_AXIS_CP);
+}
+
 int br__sequence_parallel(const struct br_graph *g)
 {
     const struct br__losses *l = g->build->losses;
@@ -153,7 +162,9 @@ static br_val inverse_length(struct br_graph *g, br_val w, br_val a, br_val b, f
     if (split != BR__SPLIT_COLS || br__tp(g) == 1)
         return inv;
     br_val length = BR__OP(g, RSQRT, NULL, BR__OP(g, MUL, NULL, inv, inv));
-    return BR__OP(g, RSQRT, NULL, br__leave_tp(g, BR__OP(g, MUL, NULL, length, length)));
+    const struct br_attr sum = {.i = {BR_GROUP_TP, 1, br__tp(g), br__tp_rank(g)}};
+    return BR__OP(g, RSQRT, NULL,
+                  BR__OP(g, ALL_REDUCE, &sum, BR__OP(g, MUL, NULL, length, length)));
 }
 
 static br_val scaled(struct br_graph *g, br_val z, float scaling)
@@ -411,6 +422,54 @@ static br_val log_sums(struct br_graph *g, int64_t rows, int64_t heads)
     return br__leaf(g, BR_OP_ZEROS, BR_F32, NULL, 2, shape);
 }
 
+br_val br__whole_rows(struct br_graph *g, br_val x)
+{
+    const struct br__node n = *br__node(g, x);
+    if (br__cp(g) == 1)
+        return x;
+    x = BR__RESHAPE(g, x, n.shape[0], br__node_elems(&n) / n.shape[0]);
+    x = BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_CP, 0, br__cp(g), br__cp_rank(g)), x);
+    x = BR__OP(g, GATHER_ROWS, NULL, x, g->build->order);
+    int64_t shape[BR_VIEW_DIMS];
+    memcpy(shape, n.shape, sizeof shape);
+    shape[0] *= br__cp(g);
+    return br__reshape(g, x, n.n_dim, shape);
+}
+
+/* What queries q[T, heads, d] see of keys and values. */
+static br_val attend(struct br_graph *g, br_val q, br_val k, br_val v, br_val seqs, int64_t window)
+{
+    int64_t t = br__node(g, q)->shape[0], heads = br__node(g, q)->shape[1];
+    const struct br_attr attr = {.i = {window},
+                                 .f = {1.0 / sqrt((double)br__node(g, q)->shape[2])}};
+    return g->build->losses ? BR__OP(g, ATTENTION, &attr, q, k, v, seqs, log_sums(g, t, heads))
+                            : BR__OP(g, ATTENTION, &attr, q, k, v, seqs);
+}
+
+/* A context-parallel rank has two chunks of each sequence, one early and one late: their rows take
+ * turns, so each is a half of the columns of rows that are twice as long. */
+static br_val attend_halves(struct br_graph *g, br_val q, br_val k, br_val v, int64_t window)
+{
+    const struct br__build *b = g->build;
+    const br_val seqs[2] = {b->seqs, b->seqs_odd};
+    const struct br__node n = *br__node(g, q);
+    int64_t t = n.shape[0] / 2, row = n.shape[1] * n.shape[2];
+    br_val o[2];
+    if (br__cp(g) == 1)
+        return attend(g, q, k, v, b->seqs, window);
+    if (n.shape[0] % 2)
+        return br__graph_fail(g, BR_E_USAGE, "%lld rows are not two chunks of one length",
+                              (long long)n.shape[0]);
+    k = br__whole_rows(g, k);
+    v = br__whole_rows(g, v);
+    q = BR__RESHAPE(g, q, t, 2 * row);
+    for (int i = 0; i < 2; i++) {
+        br_val half = br__slice(g, q, 1, i * row, row);
+        o[i] = attend(g, BR__RESHAPE(g, half, t, n.shape[1], n.shape[2]), k, v, seqs[i], window);
+    }
+    return BR__RESHAPE(g, BR__OP(g, CONCAT, NULL, o[0], o[1]), 2 * t, n.shape[1], n.shape[2]);
+}
+
 #define QKV "self_attention.linear_qkv.weight"
 
 br_val br_attention(struct br_graph *g, br_val x, int layer)
@@ -436,9 +495,7 @@ br_val br_attention(struct br_graph *g, br_val x, int layer)
     q = block_prepare(g, q, "self_attention.q_layernorm.weight");
     k = block_remember(g, block_prepare(g, k, "self_attention.k_layernorm.weight"), "key");
     v = block_remember(g, v, "value");
-    const struct br_attr attr = {.i = {window}, .f = {1.0 / sqrt((double)d)}};
-    br_val o = b->losses ? BR__OP(g, ATTENTION, &attr, q, k, v, b->seqs, log_sums(g, t, heads))
-                         : BR__OP(g, ATTENTION, &attr, q, k, v, b->seqs);
+    br_val o = attend_halves(g, q, k, v, window);
     if (gated)
         o = BR__OP(g, MUL, NULL, o, BR__OP(g, SIGMOID, NULL, gate));
     o = BR__RESHAPE(g, o, t, heads * d);

@@ -24,6 +24,12 @@ static void make_inputs(struct br_graph *g, struct br__build *b, const struct st
     int64_t n;
     b->positions = build_input(g, "positions", 1, b->n_tokens, 0);
     b->seqs = build_input(g, "seqs", 2, b->n_seqs, 5);
+    if (br__cp(g) > 1) {
+        b->seqs_odd = build_input(g, "seqs_odd", 2, b->n_seqs, 5);
+        b->whole_seqs = build_input(g, "whole_seqs", 2, b->n_seqs, 5);
+        b->order = build_input(g, "order", 1, b->n_tokens * br__cp(g), 0);
+        b->back = build_input(g, "back", 1, b->n_tokens * br__cp(g), 0);
+    }
     if (s->is_first)
         b->ids = build_input(g, "ids", 1, b->n_tokens, 0);
     if (b->flags & BR__BUILD_CACHE)

@@ -65,6 +65,10 @@ struct br__build {
     br_val ids, positions, seqs, cache_rows, out_rows, labels, mtp_ids, mtp_labels;
     br_val received; /* hidden states of the chunk before: a RECV, in training an input */
     br_val d_sent;   /* in training: the gradient of `sent`, or 0 */
+    /* With context parallelism: `seqs` are of the even rows, seqs_odd of the odd ones; whole_seqs
+     * of all ranks' rows in the order of the sequences, which row i of is row order[i] of the
+     * ranks' one after another, and back. */
+    br_val seqs_odd, whole_seqs, order, back;
     /* outputs */
     br_val logits, loss, aux_loss, sent, mtp_logits, mtp_loss;
     br_val best;    /* SELECT of n_best logits; 0 where the device cannot */
@@ -143,5 +147,10 @@ br_val br__state(struct br_graph *g, const char *kind, uint32_t dtype, uint32_t 
                  const int64_t *shape);
 uint32_t br__tp(const struct br_graph *g);
 uint32_t br__tp_rank(const struct br_graph *g);
+uint32_t br__cp(const struct br_graph *g);
+uint32_t br__cp_rank(const struct br_graph *g);
+/* Rows x[T, ...] of this context-parallel rank and the others': all, in the order of the sequences.
+ */
+br_val br__whole_rows(struct br_graph *g, br_val x);
 
 #endif

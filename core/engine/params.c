@@ -362,6 +362,13 @@ static int param_add(struct br__params *p, struct br__param *q, const char *key,
     return 0;
 }
 
+static void note_sharing(struct br__param *q, const struct br__sharing *by)
+{
+    q->split = by->split;
+    q->shared = by->split == BR__SPLIT_NONE || by->split == BR__SPLIT_EACH;
+    q->partial = by->split == BR__SPLIT_EACH && by->size > 1;
+}
+
 /* One param of the rows that were found. */
 static int make_of(struct br__params *p, const char *key, const struct found *f,
                    const struct br__sharing *by, struct br__param **out, struct br_err *err)
@@ -375,9 +382,7 @@ static int make_of(struct br__params *p, const char *key, const struct found *f,
     if (!q)
         return br__nomem(err, "for parameters");
     q->stored.dtype = (uint32_t)f->dtype;
-    q->split = by->split;
-    q->shared = by->split == BR__SPLIT_NONE || by->split == BR__SPLIT_EACH;
-    q->partial = by->split == BR__SPLIT_EACH && by->size > 1;
+    note_sharing(q, by);
     for (size_t i = 0; i < n; i++)
         q->stored.shape[0] += parts[i].n_rows;
     q->stored.shape[1] = parts[0].n_cols;
@@ -463,27 +468,58 @@ static uint32_t adapter_dtype(const struct br__source *s)
 }
 
 /* Rows of B or elements of a magnitude, which lie apart in what all of them share. */
-static int make_of_rows(struct br__params *p, const char *key, const struct br__part *list,
-                        size_t n, struct br__param **out, struct br_err *err)
+struct apart {
+    const struct br__part *list;
+    size_t n;
+};
+
+static int64_t length_of(const struct br__part *q)
+{
+    return q->source->ndim == 1 ? q->n_cols : q->n_rows;
+}
+
+/* Rows [from, from + len) of them all, into parts[n]; returns how many parts. */
+static size_t cut_apart(const struct br__params *p, const struct apart *a, int64_t from,
+                        int64_t len, struct br__part *parts)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < a->n; from -= length_of(&a->list[i++])) {
+        struct br__part q = a->list[i];
+        int64_t first = BR__MAX(from, 0), end = BR__MIN(from + len, length_of(&q));
+        if (first >= end)
+            continue;
+        *(q.source->ndim == 1 ? &q.col : &q.row) += first;
+        *(q.source->ndim == 1 ? &q.n_cols : &q.n_rows) = end - first;
+        q.source = own_source(p, q.source);
+        parts[n++] = q;
+    }
+    return n;
+}
+
+static int make_apart(struct br__params *p, const char *key, const struct apart *a,
+                      const struct br__sharing *sharing, struct br__param **out, struct br_err *err)
 {
     struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
-    struct br__part *rows = br__arena_alloc(&p->arena, n * sizeof *rows);
-    if (!q || !rows)
+    struct br__part *parts = br__arena_alloc(&p->arena, a->n * sizeof *parts);
+    const struct br__sharing by = share_groups(p->w->cfg, *sharing);
+    int64_t from = 0, len = 0;
+    if (!q || !parts)
         return br__nomem(err, "for parameters");
-    for (size_t i = 0; i < n; i++) {
-        rows[i] = list[i];
-        rows[i].source = own_source(p, list[i].source);
-    }
-    memset(q, 0, sizeof *q);
-    q->stored.dtype = adapter_dtype(rows[0].source);
-    q->stored.n_dim = (uint32_t)rows[0].source->ndim;
-    for (size_t i = 0; i < n; i++)
-        q->stored.shape[0] += q->stored.n_dim == 1 ? rows[i].n_cols : rows[i].n_rows;
-    q->stored.shape[1] = q->stored.n_dim == 1 ? 0 : rows[0].n_cols;
-    q->split = BR__SPLIT_NONE;
-    q->shared = 1;
-    q->stored.data = param_gather(p, rows, n, (int)q->stored.dtype, &q->copied);
-    if (!q->stored.data || param_add(p, q, key, rows, n))
+    for (size_t i = 0; i < a->n; i++)
+        len += length_of(&a->list[i]);
+    int rc = by.split == BR__SPLIT_ROWS
+                 ? param_share(len, &by, &from, &len, a->list[0].source->name, err)
+                 : 0;
+    if (rc)
+        return rc;
+    size_t n = cut_apart(p, a, from, len, parts);
+    q->stored.dtype = adapter_dtype(parts[0].source);
+    q->stored.n_dim = (uint32_t)parts[0].source->ndim;
+    q->stored.shape[0] = len;
+    q->stored.shape[1] = q->stored.n_dim == 1 ? 0 : parts[0].n_cols;
+    note_sharing(q, sharing);
+    q->stored.data = param_gather(p, parts, n, (int)q->stored.dtype, &q->copied);
+    if (!q->stored.data || param_add(p, q, key, parts, n))
         return br__nomem(err, "for parameters");
     *out = q;
     return 0;
@@ -503,10 +539,10 @@ int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair,
     const struct br__part *rows = which == 'A' ? NULL : which == 'B' ? pair->b_rows : pair->m_rows;
     snprintf(key, sizeof key, "%s|%u", s->name, rows ? pair->index : 0);
     struct br__param *q = param_known(p, key);
-    if (!q && rows && (by.size > 1 || !p->host))
-        return br_fail(err, BR_E_UNSUPPORTED, "new adapters work on one rank of the host only");
+    if (!q && rows && !p->host)
+        return br_fail(err, BR_E_UNSUPPORTED, "new adapters work on the host only");
     if (!q)
-        rc = rows ? make_of_rows(p, key, rows, pair->n_rows, &q, err)
+        rc = rows ? make_apart(p, key, &(struct apart){rows, pair->n_rows}, &by, &q, err)
                   : make_of(p, key, &(struct found){s, 0, s->rows, 0, (int)adapter_dtype(s)}, &by,
                             &q, err);
     if (!rc)

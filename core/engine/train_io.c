@@ -7,55 +7,51 @@
 
 /* ---- inputs ---------------------------------------------------------------------------------- */
 
-static void fill_sequences(const struct br__train_pass *p, struct br__frame *f,
-                           const struct br__micro *mb)
-{
-    const struct br__build *b = &p->compiled->b;
-    int32_t *seqs = br__frame_input(f, b->seqs);
-    int32_t *positions = br__frame_input(f, b->positions);
-    for (int64_t s = 0; s < mb->n_seqs; s++) {
-        int32_t from = (int32_t)br__first_row(mb, s), n = (int32_t)br__first_row(mb, s + 1) - from;
-        const int32_t row[5] = {from, n, from, n, (int32_t)s};
-        if (seqs)
-            memcpy(seqs + 5 * s, row, sizeof row);
-        for (int32_t i = 0; positions && i < n; i++)
-            positions[from + i] = mb->positions ? mb->positions[from + i] : i;
-    }
-    if (seqs)
-        memset(seqs + 5 * mb->n_seqs, 0, (size_t)(5 * (p->n_seqs - mb->n_seqs)) * sizeof *seqs);
-    for (int64_t i = mb->n_tokens; positions && i < p->n_tokens; i++)
-        positions[i] = 0;
-}
-
 /* Megatron's roll: token i + 1 in place of token i, 0 at the end of each sequence, where there is
  * no target. */
-static void fill_mtp(const struct br__train_pass *p, struct br__frame *f,
-                     const struct br__micro *mb)
+static void fill_mtp(const struct br__rank_trainer *t, const struct br__train_pass *p,
+                     struct br__frame *f, const struct br__micro *mb)
 {
     const struct br__build *b = &p->compiled->b;
     int32_t *ids = br__frame_input(f, b->mtp_ids);
     int32_t *labels = br__frame_input(f, b->mtp_labels);
     float *weights = br__frame_input(f, p->losses.mtp.weights);
     float each = mb->mtp_scale / (float)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
-    for (int64_t s = 0; s < mb->n_seqs; s++) {
-        int64_t end = br__first_row(mb, s + 1);
-        for (int64_t i = br__first_row(mb, s); i < end; i++) {
-            ids[i] = i + 1 < end ? mb->ids[i + 1] : 0;
-            labels[i] = i + 1 < end ? mb->labels[i + 1] : -1;
-            if (weights)
-                weights[i] = i + 1 < end ? each : 0;
-        }
-    }
-    for (int64_t i = mb->n_tokens; i < p->n_tokens; i++) {
-        ids[i] = 0;
-        labels[i] = -1;
+    for (int64_t i = 0; i < p->n_tokens; i++) {
+        const struct br__train_row *r = &t->rows[i];
+        ids[i] = r->has_next ? mb->ids[r->token + 1] : 0;
+        labels[i] = r->has_next ? mb->labels[r->token + 1] : -1;
         if (weights)
-            weights[i] = 0;
+            weights[i] = r->has_next ? each : 0;
+    }
+}
+
+static void fill_tokens(const struct br__rank_trainer *t, const struct br__train_pass *p,
+                        struct br__frame *f, const struct br__micro *mb)
+{
+    const struct br__build *b = &p->compiled->b;
+    int32_t *ids = br__frame_input(f, b->ids);
+    int32_t *labels = br__frame_input(f, b->labels);
+    int32_t *positions = br__frame_input(f, b->positions);
+    float *weights = br__frame_input(f, p->losses.lm.weights);
+    for (int64_t i = 0; i < p->n_tokens; i++) {
+        const struct br__train_row *r = &t->rows[i];
+        float mask = r->token >= 0 ? mb->mask[r->token] : 0;
+        if (ids)
+            ids[i] = r->token >= 0 ? mb->ids[r->token] : 0;
+        if (labels)
+            labels[i] = mask != 0 ? mb->labels[r->token] : -1;
+        if (positions)
+            positions[i] = r->token >= 0 && mb->positions ? mb->positions[r->token] : r->pos;
+        if (weights)
+            weights[i] = mask * mb->loss_scale;
     }
 }
 
 static int64_t aux_tokens(const struct br__rank_trainer *t, const struct br__micro *mb)
 {
+    if (t->o->aux_kind == BR__AUX_GLOBAL)
+        return mb->n_tokens * t->rank->m->topo.size[BR_AXIS_DP];
     return t->o->aux_kind == BR__AUX_SEQ ? mb->n_tokens / mb->n_seqs : mb->n_tokens;
 }
 
@@ -65,43 +61,47 @@ static double aux_factor(const struct br__rank_trainer *t, uint32_t chunk,
 {
     const struct br_config *cfg = t->rank->m->weights->cfg;
     double n = (double)aux_tokens(t, mb), k = (double)br_cfg_i(cfg, BR_CFG_MOE_ROUTER_TOPK);
-    if (t->o->aux_kind == BR__AUX_GLOBAL) /* whose counts are those of all data-parallel ranks */
-        n *= t->rank->m->topo.size[BR_AXIS_DP];
     double f = (double)cfg->n_experts / (n * n * k);
     if (t->o->aux_kind == BR__AUX_SEQ)
         f /= (double)mb->n_seqs;
     return t->o->aux_kind == BR__AUX_GLOBAL ? f / (double)(t->n_past[chunk] + 1) : f;
 }
 
-void br__train_fill(const struct br__rank_trainer *t, const struct br__train_pass *p,
-                    struct br__frame *f, const struct br__micro *mb)
+/* t->rows: of this micro batch. */
+static int place_rows(struct br__rank_trainer *t, const struct br__train_pass *p,
+                      const struct br__micro *mb, struct br_err *err)
 {
-    const struct br__build *b = &p->compiled->b;
+    if (p->n_tokens > t->cap_rows) {
+        br__free(t->rows);
+        t->cap_rows = p->n_tokens;
+        t->rows = br__alloc((size_t)t->cap_rows * sizeof *t->rows);
+    }
+    if (!t->rows)
+        return br__nomem(err, "for training");
+    br__train_map(t, mb, t->rows, p->n_tokens);
+    return 0;
+}
+
+int br__train_fill(struct br__rank_trainer *t, const struct br__train_pass *p, struct br__frame *f,
+                   const struct br__micro *mb, struct br_err *err)
+{
     const struct br__losses *l = &p->losses;
-    int32_t *ids = br__frame_input(f, b->ids);
-    int32_t *labels = br__frame_input(f, b->labels);
-    float *weights = br__frame_input(f, l->lm.weights);
     float *aux = br__frame_input(f, l->aux_weight);
     float *z = br__frame_input(f, l->z_weight);
     int32_t *dropout = br__frame_input(f, l->dropout);
-    size_t experts = (size_t)b->cfg->n_experts;
-    fill_sequences(p, f, mb);
+    size_t experts = (size_t)t->rank->m->weights->cfg->n_experts;
+    int rc = place_rows(t, p, mb, err);
+    if (rc)
+        return rc;
+    br__train_fill_seqs(t, p, f, mb);
+    fill_tokens(t, p, f, mb);
     if (dropout) {
         dropout[0] = (int32_t)(uint32_t)mb->dropout_key;
         dropout[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
         dropout[2] = (int32_t)mb->first_token;
     }
-    for (int64_t i = 0; i < p->n_tokens; i++) {
-        float mask = i < mb->n_tokens ? mb->mask[i] : 0;
-        if (ids)
-            ids[i] = i < mb->n_tokens ? mb->ids[i] : 0;
-        if (labels)
-            labels[i] = mask != 0 ? mb->labels[i] : -1;
-        if (weights)
-            weights[i] = mask * mb->loss_scale;
-    }
-    if (b->mtp_ids)
-        fill_mtp(p, f, mb);
+    if (p->compiled->b.mtp_ids)
+        fill_mtp(t, p, f, mb);
     if (aux)
         *aux = (float)(mb->aux_scale * t->o->aux_coeff * aux_factor(t, p->chunk, mb));
     if (z)
@@ -111,19 +111,22 @@ void br__train_fill(const struct br__rank_trainer *t, const struct br__train_pas
         if (past)
             memcpy(past, t->past + (t->moe_from[p->chunk] + i) * experts, experts * sizeof *past);
     }
+    return 0;
 }
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-/* Sum of mask[i] * loss of token i, of the first n; mask NULL: ones. */
-static int sum_losses(const struct br__train_pass *p, const struct br__frame *f, br_val loss,
-                      const float *mask, int64_t n, double *sum, struct br_err *err)
+/* Sum of mask * loss of all tokens; mask NULL: ones. */
+static int sum_losses(const struct br__rank_trainer *t, const struct br__train_pass *p,
+                      const struct br__frame *f, br_val loss, const float *mask, double *sum,
+                      struct br_err *err)
 {
     float *x = br__alloc((size_t)p->n_tokens * sizeof *x);
     int rc = x ? br__frame_read(f, loss, x, err) : br__nomem(err, "for training");
     *sum = 0;
-    for (int64_t i = 0; i < n && !rc; i++)
-        *sum += mask ? (double)mask[i] * x[i] : x[i];
+    for (int64_t i = 0; i < p->n_tokens && !rc; i++)
+        if (t->rows[i].token >= 0)
+            *sum += mask ? (double)mask[t->rows[i].token] * x[i] : x[i];
     br__free(x);
     return rc;
 }
@@ -154,16 +157,17 @@ int br__train_read_moe(struct br__rank_trainer *t, const struct br__train_pass *
     return rc;
 }
 
-int br__train_read_losses(const struct br__train_pass *p, const struct br__frame *f,
-                          const struct br__micro *mb, struct br__micro_out *out, struct br_err *err)
+int br__train_read_losses(struct br__rank_trainer *t, const struct br__train_pass *p,
+                          const struct br__frame *f, const struct br__micro *mb,
+                          struct br__micro_out *out, struct br_err *err)
 {
     const struct br__losses *l = &p->losses;
-    int rc = 0;
-    if (l->lm.loss)
-        rc = sum_losses(p, f, l->lm.loss, mb->mask, mb->n_tokens, &out->loss_sum, err);
+    int rc = place_rows(t, p, mb, err);
+    if (!rc && l->lm.loss)
+        rc = sum_losses(t, p, f, l->lm.loss, mb->mask, &out->loss_sum, err);
     if (rc || !l->mtp.loss)
         return rc;
-    rc = sum_losses(p, f, l->mtp.loss, NULL, mb->n_tokens, &out->mtp, err);
+    rc = sum_losses(t, p, f, l->mtp.loss, NULL, &out->mtp, err);
     out->mtp /= (double)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     return rc;
 }

@@ -322,8 +322,9 @@ int br__rank_probe(struct br__rank_trainer *t, struct br_err *err)
     int rc = 0;
     t->n_moe = 0;
     for (uint32_t c = 0; c < t->n_chunks && !rc; c++) {
+        const uint32_t *n = t->rank->m->topo.size;
         struct br__train_pass probe = {
-            .n_tokens = t->rank->m->topo.size[BR_AXIS_TP], .n_seqs = 1, .chunk = c};
+            .n_tokens = n[BR_AXIS_TP] * (n[BR_AXIS_CP] > 1 ? 2 : 1), .n_seqs = 1, .chunk = c};
         rc = build_pass(t, &probe, err);
         t->moe_from[c] = t->n_moe;
         t->n_moe += probe.losses.n_moe;
@@ -350,9 +351,10 @@ int br__rank_activations(struct br__rank_trainer *t, int64_t n_tokens, int64_t n
 {
     int rc = 0;
     size_t most = 0;
+    int64_t cp = t->rank->m->topo.size[BR_AXIS_CP];
     *bytes = 0;
     for (uint32_t c = 0; c < t->n_chunks && !rc; c++) {
-        struct br__train_pass p = {.n_tokens = br__train_rows(t, n_tokens),
+        struct br__train_pass p = {.n_tokens = br__train_rows(t, (n_tokens + cp - 1) / cp),
                                    .n_seqs = trainer_room(t, n_seqs, SEQUENCES),
                                    .chunk = c,
                                    .backward = 1};

@@ -31,7 +31,8 @@ static int get_pass(const struct step *s, const struct br__job *job, struct br__
                     struct br_err *err)
 {
     const struct br__micro *mb = micro_of(s, job->micro_batch);
-    const struct br__train_key key = {mb->n_tokens, mb->n_seqs, job->chunk, s->b->backward};
+    const struct br__train_key key = {br__train_tokens(s->t, mb), mb->n_seqs, job->chunk,
+                                      s->b->backward};
     return br__train_pass_get(s->t, &key, p, err);
 }
 
@@ -72,13 +73,15 @@ static int pass_forward(struct step *s, const struct br__job *job, struct br_err
     if (rc)
         return rc;
     s->frame[at] = job->frame;
-    br__train_fill(s->t, p, f, mb);
+    rc = br__train_fill(s->t, p, f, mb, err);
     put_in(p, f, p->compiled->b.received, &s->in[0][at]);
-    rc = s->b->backward ? br__frame_run_part(f, 0, err) : br__frame_run(f, err);
+    if (!rc)
+        rc = s->b->backward ? br__frame_run_part(f, 0, err) : br__frame_run(f, err);
     if (!rc)
         rc = br__train_read_moe(s->t, p, f, mb, job->micro_batch, err);
     if (!rc && !s->b->backward)
-        rc = br__train_read_losses(p, f, mb, &s->b->out[job->micro_batch * s->b->stride], err);
+        rc =
+            br__train_read_losses(s->t, p, f, mb, &s->b->out[job->micro_batch * s->b->stride], err);
     return rc ? rc : take_out(p, f, p->compiled->b.sent, &s->out[0][at], err);
 }
 
@@ -94,7 +97,8 @@ static int pass_backward(struct step *s, const struct br__job *job, struct br_er
     put_in(p, f, p->compiled->b.d_sent, &s->in[1][at]);
     rc = br__frame_run_part(f, 1, err);
     if (!rc)
-        rc = br__train_read_losses(p, f, mb, &s->b->out[job->micro_batch * s->b->stride], err);
+        rc =
+            br__train_read_losses(s->t, p, f, mb, &s->b->out[job->micro_batch * s->b->stride], err);
     if (!rc)
         rc = br__train_add_gradients(s->t, p, f, err);
     return rc ? rc : take_out(p, f, p->d_received, &s->out[1][at], err);
@@ -115,7 +119,8 @@ static int exchange(struct step *s, uint32_t from, uint32_t to, struct br_err *e
     for (uint32_t i = from; i < to && !rc; i++) {
         const struct br__message *m = &s->pipe.messages[i];
         size_t at = place_of(s, m->micro_batch, m->chunk);
-        int64_t rows = br__train_rows(t, micro_of(s, m->micro_batch)->n_tokens) / tp;
+        int64_t tokens = br__train_tokens(t, micro_of(s, m->micro_batch));
+        int64_t rows = br__train_rows(t, tokens) / tp;
         void **buf = &(m->is_send ? s->out : s->in)[m->is_grad][at];
         size_t n = (size_t)(rows * hidden);
         if (!m->is_send && !(*buf = br__alloc(n * br_dtype_size((int)dtype))))
@@ -190,7 +195,7 @@ static int run_micro(struct br__rank_trainer *t, const struct br__train_batches 
                      struct br_err *err)
 {
     const struct br__micro *mb = &b->mb[k * b->stride];
-    const struct br__train_key key = {mb->n_tokens, mb->n_seqs, 0, b->backward};
+    const struct br__train_key key = {br__train_tokens(t, mb), mb->n_seqs, 0, b->backward};
     struct br__train_pass *p;
     struct br__frame *f = NULL;
     int rc = br__train_pass_get(t, &key, &p, err);
@@ -198,10 +203,11 @@ static int run_micro(struct br__rank_trainer *t, const struct br__train_batches 
         rc = br__train_frame(t, p, 0, &f, err);
     if (rc)
         return rc;
-    br__train_fill(t, p, f, mb);
-    rc = br__frame_run(f, err);
+    rc = br__train_fill(t, p, f, mb, err);
     if (!rc)
-        rc = br__train_read_losses(p, f, mb, &b->out[k * b->stride], err);
+        rc = br__frame_run(f, err);
+    if (!rc)
+        rc = br__train_read_losses(t, p, f, mb, &b->out[k * b->stride], err);
     if (!rc)
         rc = br__train_read_moe(t, p, f, mb, k, err);
     return rc || !b->backward ? rc : br__train_add_gradients(t, p, f, err);

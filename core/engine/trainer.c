@@ -43,6 +43,13 @@ static int check_sequences(const struct br__trainer *t, const struct br__micro *
     if (mb->n_tokens % mb->n_seqs && (!mb->seqs || t->o.aux_kind == BR__AUX_SEQ))
         return br_fail(err, BR_E_USAGE, "%lld tokens are not %lld sequences of one length",
                        (long long)mb->n_tokens, (long long)mb->n_seqs);
+    for (int64_t s = 0, cp = t->m->topo.size[BR_AXIS_CP]; s < mb->n_seqs && cp > 1; s++)
+        if ((n = br__first_row(mb, s + 1) - br__first_row(mb, s)) % (2 * cp) &&
+            t->m->weights->cfg->n_experts)
+            return br_fail(err, BR_E_USAGE,
+                           "sequence %lld of the micro batch has %lld tokens; with cp %lld and "
+                           "routed experts expected a multiple of %lld",
+                           (long long)s, (long long)n, (long long)cp, (long long)(2 * cp));
     for (int64_t s = 0; s < mb->n_seqs; s++)
         if ((n = br__first_row(mb, s + 1) - br__first_row(mb, s)) < 1 || n > max)
             return br_fail(err, BR_E_USAGE,
@@ -102,8 +109,8 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
 static const char *lacking(const struct br__llm *m, const struct br__train_opts *o)
 {
     const uint32_t *n = m->topo.size;
-    if (n[BR_AXIS_CP] > 1)
-        return "context parallelism";
+    if (o->dropout > 0 && n[BR_AXIS_TP] * n[BR_AXIS_CP] > 1)
+        return "dropout of adapters that tensor- or context-parallel ranks share";
     if (m->topo.world > 1 && !br__device_is_host(&m->ranks[0].dev))
         return "several ranks on a device other than the CPU";
     if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16 && o->values != BR_F16)
@@ -254,6 +261,7 @@ static void close_rank(struct br__rank_trainer *r)
     br__free(r->aux);
     br__free(r->z);
     br__free(r->row);
+    br__free(r->rows);
 }
 
 void br__trainer_close(struct br__trainer *t)
@@ -266,6 +274,11 @@ void br__trainer_close(struct br__trainer *t)
     br__free(t->ranks);
     br__arena_free(&t->arena);
     br__free(t);
+}
+
+const struct br__rank_trainer *br__trainer_rank(const struct br__trainer *t, uint32_t i)
+{
+    return &t->ranks[i];
 }
 
 const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t i, size_t *n)

@@ -98,6 +98,11 @@ struct br__kept {
     void *memory;
     size_t bytes;
 };
+/* A row of a graph: a token of the micro batch, or -1; where it is in its sequence, and whether one
+ * comes after it there. */
+struct br__train_row {
+    int32_t token, pos, has_next;
+};
 /* A rank of the trainer. */
 struct br__rank_trainer {
     struct br__rank *rank;
@@ -111,14 +116,16 @@ struct br__rank_trainer {
     size_t n_passes, cap_passes;
     struct br__kept *kept; /* [n_kept] by number of the frame */
     size_t n_kept, cap_kept;
-    uint64_t clock, began; /* of uses of passes; when this step began */
-    size_t n_moe;          /* routed layers that it has */
-    size_t *moe_from;      /* [n_chunks] the first of each chunk */
-    float *past;           /* [n_moe, n_experts] tokens of the step that each expert got */
-    int64_t *n_past;       /* [n_chunks] micro batches in it */
-    double *aux, *z;       /* [micro batches of the step, n_moe] */
-    size_t n_results;      /* room for as many */
-    float *row;            /* [n_experts] */
+    uint64_t clock, began;      /* of uses of passes; when this step began */
+    size_t n_moe;               /* routed layers that it has */
+    size_t *moe_from;           /* [n_chunks] the first of each chunk */
+    float *past;                /* [n_moe, n_experts] tokens of the step that each expert got */
+    int64_t *n_past;            /* [n_chunks] micro batches in it */
+    double *aux, *z;            /* [micro batches of the step, n_moe] */
+    size_t n_results;           /* room for as many */
+    float *row;                 /* [n_experts] */
+    struct br__train_row *rows; /* [cap_rows] of the micro batch that is at work */
+    int64_t cap_rows;
 };
 /* Which params there are shows in graphs of the fewest tokens: after this the rank has them. */
 int br__rank_probe(struct br__rank_trainer *t, struct br_err *err) BR_MUST_CHECK;
@@ -135,6 +142,18 @@ int br__rank_activations(struct br__rank_trainer *t, int64_t n_tokens, int64_t n
                          uint64_t *bytes, struct br_err *err) BR_MUST_CHECK;
 void br__rank_drop_passes(struct br__rank_trainer *t);
 
+/* ---- train_rows.c: which tokens a rank has --------------------------------------------------- */
+
+const struct br__rank_trainer *br__trainer_rank(const struct br__trainer *t, uint32_t i);
+/* Rows of a micro batch that this rank has. */
+int64_t br__train_tokens(const struct br__rank_trainer *t, const struct br__micro *mb);
+/* The rows of a graph of n. */
+void br__train_map(const struct br__rank_trainer *t, const struct br__micro *mb,
+                   struct br__train_row *rows, int64_t n);
+/* Inputs that say which rows are of which sequence. */
+void br__train_fill_seqs(const struct br__rank_trainer *t, const struct br__train_pass *p,
+                         struct br__frame *f, const struct br__micro *mb);
+
 /* ---- train_io.c: what goes into a graph and comes out ---------------------------------------- */
 
 /* First row of sequence s, and one past the last. */
@@ -145,16 +164,16 @@ static inline int64_t br__first_row(const struct br__micro *mb, int64_t s)
     return mb->seqs ? mb->seqs[s] : s * (mb->n_tokens / mb->n_seqs);
 }
 /* All inputs but hidden states and their gradients. */
-void br__train_fill(const struct br__rank_trainer *t, const struct br__train_pass *p,
-                    struct br__frame *f, const struct br__micro *mb);
+int br__train_fill(struct br__rank_trainer *t, const struct br__train_pass *p, struct br__frame *f,
+                   const struct br__micro *mb, struct br_err *err) BR_MUST_CHECK;
 /* After the forward pass of the step's micro batch k: losses and counts of routed layers. */
 int br__train_read_moe(struct br__rank_trainer *t, const struct br__train_pass *p,
                        const struct br__frame *f, const struct br__micro *mb, size_t k,
                        struct br_err *err) BR_MUST_CHECK;
 /* After the last pass: of the heads, where the chunk has them. */
-int br__train_read_losses(const struct br__train_pass *p, const struct br__frame *f,
-                          const struct br__micro *mb, struct br__micro_out *out,
-                          struct br_err *err) BR_MUST_CHECK;
+int br__train_read_losses(struct br__rank_trainer *t, const struct br__train_pass *p,
+                          const struct br__frame *f, const struct br__micro *mb,
+                          struct br__micro_out *out, struct br_err *err) BR_MUST_CHECK;
 /* After the backward pass: gradients that are values join the others. */
 int br__train_add_gradients(struct br__rank_trainer *t, const struct br__train_pass *p,
                             const struct br__frame *f, struct br_err *err) BR_MUST_CHECK;

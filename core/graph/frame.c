@@ -287,6 +287,20 @@ static int all_reduce(struct br__frame *f, struct br_comm *comm, const struct br
     return rc ? rc : comm->ops->all_reduce(comm, out->data, n, in->dtype, err);
 }
 
+/* Equal parts. */
+static int all_to_all(struct br_comm *comm, const struct br_tensor *in, const struct br_tensor *out,
+                      struct br_err *err)
+{
+    size_t *counts = br__alloc(comm->size * sizeof *counts);
+    if (!counts)
+        return br__nomem(err, "for a collective");
+    for (uint32_t i = 0; i < comm->size; i++)
+        counts[i] = elems_of(in) / comm->size;
+    int rc = comm->ops->all_to_all(comm, out->data, counts, in->data, counts, in->dtype, err);
+    br__free(counts);
+    return rc;
+}
+
 static int frame_communicate(struct br__frame *f, const struct br_call *c, struct br_err *err)
 {
     struct br_comm *comm = f->comms[c->attr.i[0]];
@@ -302,6 +316,8 @@ static int frame_communicate(struct br__frame *f, const struct br_call *c, struc
         return o->all_gather(comm, out->data, in->data, elems_of(in), in->dtype, err);
     case BR_OP_REDUCE_SCATTER:
         return o->reduce_scatter(comm, out->data, in->data, elems_of(out), in->dtype, err);
+    case BR_OP_ALL_TO_ALL:
+        return all_to_all(comm, in, out, err);
     case BR_OP_SEND:
         return o->exchange(
             comm, &(struct br_p2p){in->data, elems_of(in), in->dtype, peer, .is_send = 1}, 1, err);

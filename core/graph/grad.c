@@ -147,15 +147,19 @@ static br_val back_like(struct grads *gs, br_val d, br_val x)
     return br__reshape(gs->g, d, back_node(gs, x)->n_dim, back_node(gs, x)->shape);
 }
 
-/* Hand out consecutive columns of `all` to the first n_in inputs of v. */
+/* Hand out consecutive columns of `all`, the first rows of them, to the first n_in inputs of v. */
 static void add_columns(struct grads *gs, br_val v, br_val all, uint32_t n_in)
 {
     int64_t from = 0;
     for (uint32_t i = 0; i < n_in; i++) {
         br_val x = back_in(gs, v, i);
-        int64_t cols = br__node_elems(back_node(gs, x)) / back_node(gs, x)->shape[0];
+        int64_t rows = back_node(gs, x)->shape[0];
+        int64_t cols = br__node_elems(back_node(gs, x)) / rows;
+        br_val d = br__slice(gs->g, all, 1, from, cols);
+        if (rows < back_node(gs, all)->shape[0])
+            d = br__slice(gs->g, d, 0, 0, rows);
         if (back_wanted(gs, x))
-            back_add(gs, x, back_like(gs, br__slice(gs->g, all, 1, from, cols), x));
+            back_add(gs, x, back_like(gs, d, x));
         from += cols;
     }
 }
@@ -504,6 +508,12 @@ static void grad_reduce_scatter(struct grads *gs, br_val v, br_val dy)
 {
     const struct br_attr attr = back_node(gs, v)->attr;
     back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, ALL_GATHER, &attr, dy));
+}
+
+static void grad_all_to_all(struct grads *gs, br_val v, br_val dy)
+{
+    const struct br_attr attr = back_node(gs, v)->attr;
+    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, ALL_TO_ALL, &attr, dy));
 }
 
 /* The gradient of what was sent is received from the next stage; dy only marks that it is wanted.

@@ -434,11 +434,11 @@ static int shape_attention(const struct br_graph *g, struct br__node *n, struct 
 static int shape_attention_grad(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *q = op_input(g, n, 0), *k = op_input(g, n, 1);
-    if (q->shape[0] != k->shape[0] || n->n_in == 6 ||
+    if (q->shape[0] > k->shape[0] || n->n_in == 6 ||
         (n->n_in > 6 && (!same_shape(op_input(g, n, 5), q) ||
                          br__node_elems(op_input(g, n, 6)) != q->shape[0] * q->shape[1])))
         return op_mismatch(g, n, err);
-    return FRESH(g, n, err, q->shape[0], row_elems(q) + 2 * row_elems(k));
+    return FRESH(g, n, err, k->shape[0], row_elems(q) + 2 * row_elems(k));
 }
 
 /* The cache itself: a view, so that readers of the result are ordered after the write. */
@@ -667,7 +667,9 @@ enum br__op_kind br__op_kind(uint32_t op)
         return BR__OP_LEAF;
     if (op <= BR_OP_BRANCH || op == BR_OP_AFTER)
         return BR__OP_VIEW;
-    return op >= BR_OP_ALL_REDUCE && op <= BR_OP_RECV ? BR__OP_COMM : BR__OP_COMPUTE;
+    if ((op >= BR_OP_ALL_REDUCE && op <= BR_OP_RECV) || op == BR_OP_ALL_TO_ALL)
+        return BR__OP_COMM;
+    return BR__OP_COMPUTE;
 }
 
 /* clang-format off */

@@ -23,11 +23,11 @@
 struct back {
     const struct br_call *c;
     const struct br_tensor *q, *k, *v, *seqs, *y;
-    struct br_tensor o, log_sum; /* of the forward pass */
-    int64_t T, heads, kv_heads, group, d, window;
+    struct br_tensor o, log_sum;                     /* of the forward pass */
+    int64_t T, S, heads, kv_heads, group, d, window; /* S >= T: rows of keys */
     int64_t block, rows; /* positions of a block, and its rows: all query heads of a key head */
     float scale;
-    float *dq, *dk, *dv; /* sums: [kv_heads, T, group, d], [kv_heads, T, d] twice */
+    float *dq, *dk, *dv; /* sums: [kv_heads, T, group, d], [kv_heads, S, d] twice */
     float *along;        /* [T, heads]: dO . O */
 };
 
@@ -48,6 +48,7 @@ static struct back back_of(const struct br_call *c)
     struct back b = {.c = c, .q = &c->in[0], .k = &c->in[1], .v = &c->in[2], .seqs = &c->in[3]};
     b.y = &c->in[4];
     b.T = b.q->shape[0];
+    b.S = b.k->shape[0];
     b.heads = b.q->shape[1];
     b.kv_heads = b.k->shape[1];
     b.d = b.q->shape[2];
@@ -75,7 +76,7 @@ static int64_t right_floats(const struct back *b)
 
 static int64_t sum_floats(const struct back *b)
 {
-    return b->T * (b->heads + 2 * b->kv_heads) * b->d;
+    return (b->T * b->heads + 2 * b->S * b->kv_heads) * b->d;
 }
 
 static size_t space_floats(const struct back *b)
@@ -331,7 +332,7 @@ static void back_rows(const struct back *b, const struct back_space *w, const st
 static void back_meet(const struct back *b, const struct back_space *w, const struct meeting *m)
 {
     const int64_t rows = m->n * b->group, d = b->d, ld = b->block, keys = m->keys;
-    const int64_t key_row = m->head * b->T + m->s->k0 + m->k;
+    const int64_t key_row = m->head * b->S + m->s->k0 + m->k;
     struct mat q = gather_heads(b, m, b->q, w->q), y = gather_heads(b, m, b->y, w->y);
     struct mat k = key_rows(m, b->k), v = key_rows(m, b->v);
     struct mat p = {(const char *)w->p, BACK_WEIGHTS, 0, BACK_PLACES * ld};
@@ -383,7 +384,7 @@ static int back_turn(const struct back *b, const struct back_space *w, int64_t t
     struct br__seq s = {0};
     int64_t n = 0, before = 0, next = 0;
     for (int64_t i = 0; i < b->seqs->shape[0]; i++)
-        if (br__seq_at(b->seqs, i, b->T, b->T, &s))
+        if (br__seq_at(b->seqs, i, b->T, b->S, &s))
             n += blocks_in(b, &s, turn) * b->kv_heads;
     if (n == 0)
         return 0;
@@ -393,7 +394,7 @@ static int back_turn(const struct back *b, const struct back_space *w, int64_t t
             before = own = next = 0;
         while (item >= before + own) { /* on to the sequence of the item */
             before += own;
-            own = br__seq_at(b->seqs, next++, b->T, b->T, &s) ? blocks_in(b, &s, turn) * b->kv_heads
+            own = br__seq_at(b->seqs, next++, b->T, b->S, &s) ? blocks_in(b, &s, turn) * b->kv_heads
                                                               : 0;
         }
         back_item(b, w, &s, turn, item - before);
@@ -416,11 +417,12 @@ static void back_put(const struct back *b, int64_t t, int64_t col, const float *
 static void back_end(const struct back *b)
 {
     int64_t from, to, d = b->d, all = b->group * d;
-    br__thread_range(b->c, b->T, 1, &from, &to);
+    br__thread_range(b->c, b->S, 1, &from, &to);
     for (int64_t t = from; t < to; t++)
         for (int64_t h = 0; h < b->kv_heads; h++) {
-            int64_t row = h * b->T + t;
-            back_put(b, t, h * all, b->dq + row * all, all);
+            int64_t row = h * b->S + t;
+            if (t < b->T)
+                back_put(b, t, h * all, b->dq + (h * b->T + t) * all, all);
             back_put(b, t, (b->heads + h) * d, b->dk + row * d, d);
             back_put(b, t, (b->heads + b->kv_heads + h) * d, b->dv + row * d, d);
         }
@@ -436,7 +438,7 @@ void BR__FN(attention_grad)(const struct br_call *c)
     b.along = br__carve(&scratch, b.T * b.heads);
     b.dq = br__carve(&scratch, sum_floats(&b));
     b.dk = b.dq + b.T * b.heads * b.d;
-    b.dv = b.dk + b.T * b.kv_heads * b.d;
+    b.dv = b.dk + b.S * b.kv_heads * b.d;
     scratch = forward_tensors(&b, scratch);
     if (!brings_forward(c)) {
         struct br_call f = forward_call(&b, in, scratch);
