@@ -21,6 +21,7 @@ struct bench {
     struct br__forward_seq *inputs; /* [batch] */
     int32_t *ids;                   /* [prefill] */
     float *logits;                  /* [batch, vocab] */
+    struct br__best *best;          /* [batch] */
     int warm;                       /* the first run, which maps pages and builds graphs, is over */
     char tier[sizeof((struct br_roofline *)0)->tier];
     struct br__llm_cost cost;
@@ -68,7 +69,7 @@ static int decode_some(struct bench *b, int64_t first, int64_t end, struct br_er
             b->inputs[s].ids = b->ids + (i + s) % b->prefill;
             b->inputs[s].n = 1;
         }
-        rc = br__llm_forward(b->s, b->inputs, (size_t)b->batch, b->logits, err);
+        rc = br__llm_forward_best(b->s, b->inputs, (size_t)b->batch, 1, b->logits, b->best, err);
     }
     return rc;
 }
@@ -104,8 +105,9 @@ static int all_runs(struct bench *b, struct br_err *err)
     int64_t vocab = br_cfg_i(br__llm_config(b->m), BR_CFG_VOCAB_SIZE);
     b->ids = br__alloc((size_t)b->prefill * sizeof *b->ids);
     b->logits = br__alloc((size_t)(vocab * b->batch) * sizeof *b->logits);
+    b->best = br__calloc((size_t)b->batch, sizeof *b->best);
     b->inputs = br__calloc((size_t)b->batch, sizeof *b->inputs);
-    int rc = b->ids && b->logits && b->inputs ? BR_OK : br__nomem(err, "for prompts");
+    int rc = b->ids && b->logits && b->best && b->inputs ? BR_OK : br__nomem(err, "for prompts");
 
     for (int64_t i = 0; !rc && i < b->prefill; i++)
         b->ids[i] = (int32_t)((i * 7919 + 13) % vocab);
@@ -118,6 +120,7 @@ static int all_runs(struct bench *b, struct br_err *err)
     br__free(b->inputs);
     br__free(b->ids);
     br__free(b->logits);
+    br__free(b->best);
     return rc;
 }
 

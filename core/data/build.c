@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* build.c - texts to token files: while all threads tokenise a batch of records, one of them writes
- * the tokens of the batch before, and one reads the batch that follows.  Tokens are written in the
+/* build.c - texts to token files.  Threads tokenise records, and one of them reads the next batch
+ * or writes the tokens of the oldest one whenever there is such a batch.  Tokens are written in the
  * records' order. */
 #include "../text/text.h"
 #include "input.h"
@@ -32,20 +32,29 @@ struct batch {
     int64_t first; /* number of the first record, from 1 */
     struct task *tasks;
     size_t n_tasks, cap_tasks;
-    int rc; /* of reading it, which is no error before the records in front of it are used */
-    struct br_err err;
+    size_t left; /* tasks that have not ended */
 };
 
+#define N_BATCHES 3 /* in memory */
 struct build {
     const struct br__build_opts *o;
     const char *const *keys;
     size_t n_keys;
     struct br__indexed_out out[BR__MAX_KEYS];
     struct br__input input;
-    struct batch batch[3];             /* the three below, in turn */
-    struct batch *before, *now, *next; /* its tokens are written; tokenised; read */
     struct br__build_result *res;
     struct br__progress progress;
+    struct batch batch[N_BATCHES]; /* batch i of an input is batch[i % N_BATCHES] */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Guarded by the lock, but for the batches that a thread works on: */
+    size_t read, written;  /* batches so far */
+    size_t at, task;       /* the next task is this one of batch `at` */
+    int reading, writing;  /* a thread does */
+    int ended, end_rc;     /* no batch follows, for this reason */
+    int rc;                /* of what failed first in the records' order: */
+    size_t rc_at, rc_task; /* the task after it */
+    struct br_err err, end_err;
 };
 
 static double cpu_now(void)
@@ -144,11 +153,11 @@ static int is_blank(const char *s, size_t n)
     return n == 0;
 }
 
-static int work_on(const struct build *b, struct task *t, struct desk *d, size_t record,
-                   struct br_err *err)
+static int work_on(const struct build *b, const struct batch *x, struct task *t, struct desk *d,
+                   size_t record, struct br_err *err)
 {
-    size_t at = record ? b->now->ends[record - 1] : 0, n = b->now->ends[record] - at;
-    const char *s = b->now->block.p + at;
+    size_t at = record ? x->ends[record - 1] : 0, n = x->ends[record] - at;
+    const char *s = x->block.p + at;
     if (b->input.kind == BR__INPUT_TEXT)
         return build_tokenise(b, t, 0, s, n, 0, err);
     if (is_blank(s, n))
@@ -159,17 +168,17 @@ static int work_on(const struct build *b, struct task *t, struct desk *d, size_t
     return rc;
 }
 
-static int run_task(struct build *b, struct task *t, struct br_err *err)
+static int run_task(struct build *b, const struct batch *x, struct task *t, struct br_err *err)
 {
     struct desk d = {.key = {0}};
     double began = cpu_now(); /* a system call, too slow for each record */
     int rc = BR_OK;
     for (size_t r = t->from; r < t->end && !rc; r++) {
-        rc = work_on(b, t, &d, r, err);
+        rc = work_on(b, x, t, &d, r, err);
         if (!rc)
             continue;
         br_wrap(err, "%s, %s %" PRId64, b->input.file.path,
-                b->input.kind == BR__INPUT_PARQUET ? "row" : "line", b->now->first + (int64_t)r);
+                b->input.kind == BR__INPUT_PARQUET ? "row" : "line", x->first + (int64_t)r);
         if (rc != BR_E_FORMAT || !b->o->skip_bad)
             break;
         t->bad++;
@@ -178,8 +187,7 @@ static int run_task(struct build *b, struct task *t, struct br_err *err)
     }
     clear_desk(&d);
     t->seconds += cpu_now() - began;
-    br__progress_add(&b->progress,
-                     b->now->ends[t->end - 1] - (t->from ? b->now->ends[t->from - 1] : 0));
+    br__progress_add(&b->progress, x->ends[t->end - 1] - (t->from ? x->ends[t->from - 1] : 0));
     return rc;
 }
 
@@ -217,14 +225,13 @@ static void free_batch(struct batch *x)
 }
 
 /* The input's room becomes the batch's, and the batch's the input's.  n is 0 at the end. */
-static void read_batch(struct build *b, struct batch *x)
+static int read_batch(struct br__input *f, struct batch *x, struct br_err *err)
 {
-    struct br__input *f = &b->input;
-    x->n = 0;
-    x->rc = br__input_next(f, &x->err);
-    if (x->rc)
-        return;
     struct batch old = *x;
+    x->n = 0;
+    int rc = br__input_next(f, err);
+    if (rc)
+        return rc;
     x->block = f->block;
     x->ends = f->ends;
     x->cap = f->cap;
@@ -234,7 +241,9 @@ static void read_batch(struct build *b, struct batch *x)
     f->block.max = x->block.max;
     f->ends = old.ends;
     f->cap = old.cap;
-    x->rc = cut_tasks(x, &x->err);
+    rc = cut_tasks(x, err);
+    x->left = x->n_tasks;
+    return rc;
 }
 
 static int write_task(struct build *b, const struct task *t, struct br_err *err)
@@ -269,16 +278,88 @@ static int write_batch(struct build *b, struct batch *x, struct br_err *err)
     return rc;
 }
 
-enum { WRITE, READ, N_OTHER_JOBS };
-static int run_job(void *arg, size_t i, int worker, struct br_err *err)
+/* ---- jobs of the threads --------------------------------------------------------------------- */
+
+enum job_kind { JOB_WAIT, JOB_END, JOB_WRITE, JOB_READ, JOB_TASK };
+struct job {
+    enum job_kind kind;
+    size_t at, task;
+};
+
+/* With the lock held.  Tasks are given out in order, so that those before one that failed run to
+ * their end, whatever the number of threads. */
+static struct job choose_job(struct build *b)
+{
+    struct job j = {.at = b->at, .task = b->task};
+    if (b->rc || (b->ended && b->written == b->read)) {
+        j.kind = JOB_END;
+    } else if (!b->writing && b->written < b->read && !b->batch[b->written % N_BATCHES].left) {
+        j = (struct job){JOB_WRITE, b->written, 0};
+        b->writing = 1;
+    } else if (!b->reading && !b->ended && b->read - b->written < N_BATCHES) {
+        j = (struct job){JOB_READ, b->read, 0};
+        b->reading = 1;
+    } else if (b->at < b->read) {
+        j.kind = JOB_TASK;
+        if (++b->task == b->batch[b->at % N_BATCHES].n_tasks) {
+            b->at++;
+            b->task = 0;
+        }
+    }
+    return j;
+}
+
+/* With the lock held. */
+static void end_job(struct build *b, const struct job *j, int rc, const struct br_err *err)
+{
+    struct batch *x = &b->batch[j->at % N_BATCHES];
+    size_t task = j->kind == JOB_TASK ? j->task + 1 : 0;
+    if (j->kind == JOB_READ) {
+        b->reading = 0;
+        b->ended = rc || !x->n;
+        b->end_rc = rc; /* counts when what stands before it has been used */
+        b->end_err = *err;
+        b->read += !b->ended;
+        return;
+    }
+    if (j->kind == JOB_WRITE) {
+        b->writing = 0;
+        b->written++;
+    } else {
+        x->left--;
+    }
+    if (rc && (!b->rc || j->at < b->rc_at || (j->at == b->rc_at && task < b->rc_task))) {
+        b->rc = rc;
+        b->rc_at = j->at;
+        b->rc_task = task;
+        b->err = *err;
+    }
+}
+
+static int do_jobs(void *arg, size_t i, int worker, struct br_err *unused)
 {
     struct build *b = arg;
+    struct job j = {.kind = JOB_WAIT};
+    (void)i;
     (void)worker;
-    if (i == WRITE)
-        return write_batch(b, b->before, err);
-    if (i >= N_OTHER_JOBS)
-        return run_task(b, &b->now->tasks[i - N_OTHER_JOBS], err);
-    read_batch(b, b->next);
+    (void)unused;
+    pthread_mutex_lock(&b->lock);
+    while ((j = choose_job(b)).kind != JOB_END) {
+        struct batch *x = &b->batch[j.at % N_BATCHES];
+        struct br_err err = BR_ERR_INIT;
+        if (j.kind == JOB_WAIT) {
+            pthread_cond_wait(&b->changed, &b->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&b->lock);
+        int rc = j.kind == JOB_WRITE  ? write_batch(b, x, &err)
+                 : j.kind == JOB_READ ? read_batch(&b->input, x, &err)
+                                      : run_task(b, x, &x->tasks[j.task], &err);
+        pthread_mutex_lock(&b->lock);
+        end_job(b, &j, rc, &err);
+        pthread_cond_broadcast(&b->changed);
+    }
+    pthread_mutex_unlock(&b->lock);
     return BR_OK;
 }
 
@@ -295,33 +376,21 @@ static int end_text(struct build *b, struct br_err *err)
     return rc ? rc : br__indexed_end_doc(&b->out[0], err);
 }
 
-/* At most three batches are in memory: the tokens of one, text and tokens of another, text. */
 static int read_input(struct build *b, const char *path, struct br_err *err)
 {
+    int threads = b->o->threads > 0 ? b->o->threads : br__cpu_count();
     int rc = br__input_open(&b->input, path, b->keys, b->n_keys, err);
-    b->before = &b->batch[0];
-    b->now = &b->batch[1];
-    b->next = &b->batch[2];
+    b->read = b->written = b->at = b->task = 0;
+    b->ended = 0;
     if (!rc)
-        read_batch(b, b->now);
-    while (!rc && !b->now->rc && b->now->n) {
-        struct batch *spare = b->before;
-        rc = br__pool_run(b->o->threads, N_OTHER_JOBS + b->now->n_tasks, run_job, b, err);
-        b->before = b->now;
-        b->now = b->next;
-        b->next = spare;
-    }
-    if (!rc)
-        rc = write_batch(b, b->before, err);
-    if (!rc && b->now->rc) {
-        rc = b->now->rc;
+        rc = br__pool_run(threads, (size_t)threads, do_jobs, b, err);
+    if (!rc && (b->rc || b->end_rc)) {
+        rc = b->rc ? b->rc : b->end_rc;
         if (err)
-            *err = b->now->err;
+            *err = b->rc ? b->err : b->end_err;
     }
     if (!rc && b->input.kind == BR__INPUT_TEXT)
         rc = end_text(b, err);
-    for (size_t i = 0; i < BR_COUNTOF(b->batch); i++)
-        free_tokens(&b->batch[i]);
     br__input_close(&b->input);
     return rc;
 }
@@ -388,6 +457,8 @@ int br__data_build(const struct br__build_opts *o, struct br__build_result *res,
         b.keys = o->keys;
         b.n_keys = o->n_keys;
     }
+    pthread_mutex_init(&b.lock, NULL);
+    pthread_cond_init(&b.changed, NULL);
     int rc = check_inputs(&b, &bytes, err);
     if (!rc)
         rc = open_outputs(&b, &a, err);
@@ -408,6 +479,8 @@ int br__data_build(const struct br__build_opts *o, struct br__build_result *res,
     }
     for (size_t i = 0; i < BR_COUNTOF(b.batch); i++)
         free_batch(&b.batch[i]);
+    pthread_cond_destroy(&b.changed);
+    pthread_mutex_destroy(&b.lock);
     br__arena_free(&a);
     return rc;
 }

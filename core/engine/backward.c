@@ -113,7 +113,8 @@ static void pass_free(struct br__pass *p)
 static int pass_make(struct br__rank *r, struct br__pass *p, struct br_err *err)
 {
     struct walk w = {.p = p};
-    const struct br__build b = {.flags = BR__BUILD_ALL_LOGITS | p->shape.build,
+    const uint32_t grads = p->shape.roots ? BR__BUILD_GRADS : 0;
+    const struct br__build b = {.flags = BR__BUILD_ALL_LOGITS | grads | p->shape.build,
                                 .n_tokens = p->shape.n_tokens,
                                 .n_seqs = 1,
                                 .n_out = p->shape.n_tokens};

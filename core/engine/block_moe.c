@@ -59,7 +59,7 @@ static void moe_route(struct br_graph *g, br_val x, br_val *idx, br_val *p)
     struct br__build *b = g->build;
     int64_t topk = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
     /* Megatron's moe_router_dtype: its products, and the shares that it hands out. */
-    int half = g->values && b->losses->o->router_dtype != BR_F32;
+    int half = b->losses && g->values && b->losses->o->router_dtype != BR_F32;
     br_val logits = br__router(g, x, half ? g->values : BR_F32);
     *idx = b->flags & BR__BUILD_ROUTES_GIVEN ? given_routes(g, topk)
                                              : BR__OP(g, TOPK, BR__I(topk), logits);

@@ -279,7 +279,8 @@ br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum
     if (!p)
         return 0;
     br_val w = leaf_of(g, p);
-    const struct br_attr product = {.i = {g->build->precision}};
+    const struct br_attr product = {
+        .i = {g->build->precision, 0, 0, g->build->in_head ? BR_F32 : 0}};
     br_val y = BR__OP(g, MATMUL, &product, x, w);
     const struct br__adapter_pair *pair = adapter_of(g, &p->parts[0]);
     br_val b = bias ? br__weight(g, bias, item, split) : 0;

@@ -57,7 +57,7 @@ static br_val build_receive(struct br_graph *g, struct br__build *b, uint32_t fr
     const int64_t shape[2] = {b->n_tokens, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
     if (b->losses)
         return passed_input(g, b, "hidden");
-    br_val v = br__leaf(g, BR_OP_RECV, BR_F32, NULL, 2, shape);
+    br_val v = br__leaf(g, BR_OP_RECV, g->values ? g->values : BR_F32, NULL, 2, shape);
     if (v)
         g->nodes[v].attr = (struct br_attr){.i = {BR_GROUP_PP, from}};
     return v;
@@ -69,8 +69,10 @@ static br_val build_head(struct br_graph *g, struct br__build *b, br_val x)
     int tied = !b->params->w->src->untied;
     uint32_t tp = br__tp(g);
     x = br__enter_tp(g, x);
+    b->in_head = 1;
     br_val y =
         br__linear(g, x, tied ? BR__EMBEDDING : "output_layer.weight", 0, BR__SPLIT_ROWS, NULL);
+    b->in_head = 0;
     if (tp == 1)
         return y;
     y = BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_TP, 1, tp, br__tp_rank(g)), y);
@@ -127,6 +129,9 @@ static void build_finish(struct br_graph *g, struct br__build *b, br_val x)
     else
         b->logits =
             build_head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
+    if (b->n_best && br__graph_has(g, BR_OP_SELECT, b->logits, b->logits))
+        b->best =
+            BR__OP(g, SELECT, BR__I(b->n_best, b->n_best + BR__BEST_ROOM - BR__BEST_K), b->logits);
     if (!b->losses && b->flags & BR__BUILD_LOSS)
         b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
     if (!b->losses && b->flags & BR__BUILD_LOSS && b->n_moe)

@@ -13,7 +13,8 @@ enum br__build_flags {
     BR__BUILD_ALL_LOGITS = 2, /* logits of every token; else of the rows in `out_rows` */
     BR__BUILD_LOSS = 4,
     BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
-    BR__BUILD_MTP = 16          /* the logits of the multi-token-prediction layer too */
+    BR__BUILD_MTP = 16,         /* the logits of the multi-token-prediction layer too */
+    BR__BUILD_GRADS = 32        /* gradients will be asked for: activations are float32 */
 };
 /* What a graph for training has besides; block_loss.c makes it. */
 struct br__moe_losses { /* of one routed layer */
@@ -59,12 +60,14 @@ struct br__build {
     int64_t n_tokens, n_seqs, n_out; /* rows of a batch, sequences in it, rows of logits */
     int64_t slots, capacity;         /* of the caches: sequences, tokens of each */
     const struct br__chunk *chunk;   /* of a graph for training: its layers; else NULL */
+    uint32_t n_best;                 /* largest logits of a row that are wanted; 0: all logits */
     /* inputs */
     br_val ids, positions, seqs, cache_rows, out_rows, labels, mtp_ids, mtp_labels;
     br_val received; /* hidden states of the chunk before: a RECV, in training an input */
     br_val d_sent;   /* in training: the gradient of `sent`, or 0 */
     /* outputs */
     br_val logits, loss, aux_loss, sent, mtp_logits, mtp_loss;
+    br_val best;    /* SELECT of n_best logits; 0 where the device cannot */
     br_val *hidden; /* [n_layers + 2]: embedding, after each layer of this stage, after the final
                        norm */
     br_val *routes; /* [n_layers]: chosen experts, or 0 */
@@ -81,6 +84,7 @@ struct br__build {
     struct br__low_rank low_rank;
     struct br__losses *losses; /* of a graph for training; else NULL */
     int in_segment;            /* of nodes that a backward pass makes again */
+    int in_head;               /* of the output layer, whose result is float32 */
 };
 /* Build into an empty graph.  b->params, cfg, info, flags, precision and sizes are set. */
 int br__build_forward(struct br_graph *g, struct br__build *b, struct br_err *err) BR_MUST_CHECK;

@@ -14,11 +14,13 @@ int br__compiled_make(struct br__rank *r, const struct br__build *b, struct br__
     q->b.cfg = r->m->weights->cfg;
     q->b.info = r->info;
     q->b.precision = r->m->precision;
+    q->g.device = &r->dev;
     if (b->losses) {
         int half = b->losses->o->values == BR_BF16;
         q->b.precision = half ? BR_BF16 : BR_F32;
         q->g.values = half ? BR_BF16 : 0;
-        q->g.device = &r->dev;
+    } else if (r->m->values == BR_BF16 && !(b->flags & BR__BUILD_GRADS)) {
+        q->g.values = BR_BF16;
     }
     int rc = br__build_forward(&q->g, &q->b, err);
     if (rc) {

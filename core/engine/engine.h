@@ -41,6 +41,8 @@ struct br__llm_opts {
     struct br__weights_opts weights;
     const char *device; /* NULL = auto */
     int precision;      /* BR_F32 or BR_BF16; BR_NONE = BR_F32 for a float32 model, else BR_BF16 */
+    int activations; /* BR_F32 or, where precision is BR_BF16, that; BR_NONE: as the device has it
+                      */
     uint32_t tp, cp, pp, ep, etp; /* 0 = 1; etp 0 = tp */
     uint32_t dp;                  /* 0 = the smallest that fits */
     int threads;                  /* of this process' ranks together; 0 = one per CPU */
@@ -85,6 +87,21 @@ struct br__forward_seq {
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                     float *logits, struct br_err *err) BR_MUST_CHECK;
+/* The largest logits of a sequence, found by the device: all that are no less than the k-th
+ * largest.
+ */
+#define BR__BEST_K 128
+#define BR__BEST_ROOM (BR__BEST_K + 16) /* of equals there may be more than k */
+struct br__best {
+    size_t n;                   /* 0: the device has not found them */
+    int32_t ids[BR__BEST_ROOM]; /* ascending */
+    float logits[BR__BEST_ROOM];
+};
+/* br__llm_forward where only the largest are wanted, k of 1 .. BR__BEST_K: of a sequence i whose
+ * best[i].n is not 0 the row of `logits` is left as it is. */
+int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                         uint32_t k, float *logits, struct br__best *best,
+                         struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 /* Ask `wish` between the passes of a long prompt: 1 ends br__llm_forward with BR_E_STOPPED, and its
  * sequences can only be reset.  NULL: never. */

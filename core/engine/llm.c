@@ -94,7 +94,7 @@ void br__llm_reset(struct br__llm_session *s, uint32_t slot)
 /* Everything that a rank computes of a batch, as the outputs that keep it alive. */
 static int session_plan(struct br__rank *r, struct br__compiled *q, struct br_err *err)
 {
-    const br_val all[] = {q->b.logits, q->b.sent, q->b.loss};
+    const br_val all[] = {q->b.logits, q->b.sent, q->b.loss, q->b.best};
     br_val outputs[BR_COUNTOF(all)];
     size_t n = 0;
     for (size_t i = 0; i < BR_COUNTOF(all); i++)
@@ -135,7 +135,7 @@ static struct br__compiled *session_kept(struct br__rank_session *r, const struc
     for (size_t i = 0; i < r->n_compiled; i++) {
         struct br__compiled *q = r->compiled[i];
         if (q->b.n_tokens == b->n_tokens && q->b.n_seqs == b->n_seqs && q->b.n_out == b->n_out &&
-            q->b.flags == b->flags)
+            q->b.flags == b->flags && q->b.n_best == b->n_best)
             return q;
     }
     return NULL;
@@ -187,6 +187,8 @@ struct batch { /* of one pass: consecutive tokens of each sequence */
     size_t n_inputs;
     int64_t n_tokens, pad; /* pad tokens make the batch divisible by tp */
     float *logits;         /* or NULL: no prompt ends here */
+    uint32_t n_best;       /* largest logits that are enough; 0: all */
+    struct br__best *best; /* [n_inputs] */
 };
 
 /* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their
@@ -243,18 +245,46 @@ static uint32_t answering_rank(const struct br__llm *m)
     return m->topo.world - m->topo.world / m->topo.size[BR_AXIS_PP];
 }
 
+/* A row of SELECT; 0: it does not tell. */
+static int take_best(const int32_t *row, size_t room, struct br__best *best)
+{
+    best->n = row[0] > 0 && row[1] ? (size_t)row[0] : 0;
+    memcpy(best->ids, row + 2, best->n * sizeof *best->ids);
+    memcpy(best->logits, row + 2 + room, best->n * sizeof *best->logits);
+    return best->n > 0;
+}
+
+/* The logits of the batch, or of all its sequences the largest. */
+static int read_answer(const struct br__compiled *q, const struct batch *in, struct br_err *err)
+{
+    size_t cols = q->b.best ? (size_t)br__node(&q->g, q->b.best)->shape[1] : 0, told = 0;
+    int32_t *rows = cols ? br__calloc(in->n_inputs, cols * sizeof *rows) : NULL;
+    if (cols && !rows)
+        return br__nomem(err, "for logits");
+    int rc = cols ? br__frame_read_i32(q->frame, q->b.best, rows, err) : 0;
+    for (size_t i = 0; i < in->n_inputs && !rc && cols; i++)
+        told += (size_t)take_best(rows + i * cols, cols / 2 - 1, &in->best[i]);
+    br__free(rows);
+    if (rc || (told == in->n_inputs))
+        return rc;
+    for (size_t i = 0; i < in->n_inputs && in->best; i++)
+        in->best[i].n = 0;
+    return br__frame_read(q->frame, q->b.logits, in->logits, err);
+}
+
 static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
 {
     const struct batch *in = arg;
     struct br__compiled *q;
-    const struct br__build b = br__batch_shape(in->s, in->n_tokens, (int64_t)in->n_inputs);
+    struct br__build b = br__batch_shape(in->s, in->n_tokens, (int64_t)in->n_inputs);
+    b.n_best = in->logits ? in->n_best : 0;
     int rc = br__compiled_get(&in->s->ranks[r->index], &b, &q, err);
     if (rc)
         return rc;
     fill_inputs(q, in);
     rc = br__frame_run(q->frame, err);
     if (!rc && in->logits && r->info->rank == answering_rank(r->m))
-        rc = br__frame_read(q->frame, q->b.logits, in->logits, err);
+        rc = read_answer(q, in, err);
     return rc;
 }
 
@@ -286,21 +316,29 @@ static int check_inputs(const struct br__llm_session *s, const struct br__forwar
     return 0;
 }
 
-static int forward_batch(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
-                         float *logits, struct br_err *err)
+static int share_answer(const struct batch *in, struct br_err *err)
 {
-    struct batch in = {.s = s, .inputs = inputs, .n_inputs = n, .logits = logits};
-    for (size_t i = 0; i < n; i++)
-        in.n_tokens += inputs[i].n;
-    in.pad = session_padding(s->m, in.n_tokens);
-    size_t vocab = (size_t)br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE);
-    int rc = br__ranks_run(s->m, run_batch, &in, err);
-    if (!rc && logits) /* every process goes on with them */
-        rc = br__procs_share(logits, n * vocab * sizeof *logits, answering_rank(s->m), err);
+    const struct br__llm *m = in->s->m;
+    size_t n = in->n_inputs, vocab = (size_t)br_cfg_i(m->weights->cfg, BR_CFG_VOCAB_SIZE);
+    uint32_t from = answering_rank(m);
+    int rc = br__procs_share(in->logits, n * vocab * sizeof *in->logits, from, err);
+    return rc || !in->best ? rc : br__procs_share(in->best, n * sizeof *in->best, from, err);
+}
+
+/* Sizes of `in` that follow from its sequences are set here. */
+static int forward_batch(struct batch *in, struct br_err *err)
+{
+    in->n_tokens = 0;
+    for (size_t i = 0; i < in->n_inputs; i++)
+        in->n_tokens += in->inputs[i].n;
+    in->pad = session_padding(in->s->m, in->n_tokens);
+    int rc = br__ranks_run(in->s->m, run_batch, in, err);
+    if (!rc && in->logits) /* every process goes on with them */
+        rc = share_answer(in, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < n; i++)
-        s->length[inputs[i].slot] += inputs[i].n;
+    for (size_t i = 0; i < in->n_inputs; i++)
+        in->s->length[in->inputs[i].slot] += in->inputs[i].n;
     return 0;
 }
 
@@ -310,8 +348,31 @@ void br__llm_stop_by(struct br__llm_session *s, int (*wish)(void *ud), void *ud)
     s->stop_ud = ud;
 }
 
-int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
-                    float *logits, struct br_err *err)
+/* What does not fit into one batch with others: all of a prompt but its last tokens. */
+static int forward_ahead(struct br__llm_session *s, struct br__forward_seq *f, int64_t at_once,
+                         struct br_err *err)
+{
+    for (; f->n > at_once; f->ids += at_once, f->n -= at_once) {
+        const struct br__forward_seq part = {f->slot, f->ids, at_once};
+        struct batch in = {.s = s, .inputs = &part, .n_inputs = 1};
+        int rc = forward_batch(&in, err);
+        if (rc)
+            return rc;
+        if (s->stop && s->stop(s->stop_ud))
+            return br_fail(err, BR_E_STOPPED, "the prompt was not read to its end");
+    }
+    return 0;
+}
+
+/* Graphs are kept, so that only a few numbers are asked for. */
+static uint32_t best_of(const struct br__llm_session *s, uint32_t k)
+{
+    const uint32_t n = k > 32 ? BR__BEST_K : k > 1 ? 32 : k;
+    return (uint32_t)BR__MIN(br_cfg_i(s->m->weights->cfg, BR_CFG_VOCAB_SIZE), n);
+}
+
+int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                         uint32_t k, float *logits, struct br__best *best, struct br_err *err)
 {
     int rc = check_inputs(s, inputs, n, err);
     const uint32_t wanted = s->m->ranks[0].dev.backend.tokens_at_once;
@@ -324,19 +385,29 @@ int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inp
      * together, up to at_once tokens in a batch. */
     for (size_t i = 0; i < n && !rc; i++) {
         last[i] = inputs[i];
-        for (; last[i].n > at_once && !rc; last[i].ids += at_once, last[i].n -= at_once) {
-            rc = forward_batch(s, &(struct br__forward_seq){last[i].slot, last[i].ids, at_once}, 1,
-                               NULL, err);
-            if (!rc && s->stop && s->stop(s->stop_ud))
-                rc = br_fail(err, BR_E_STOPPED, "the prompt was not read to its end");
-        }
+        rc = forward_ahead(s, &last[i], at_once, err);
     }
-    for (size_t i = 0, k; i < n && !rc; i = k) {
+    for (size_t i = 0, end; i < n && !rc; i = end) {
         int64_t tokens = last[i].n;
-        for (k = i + 1; k < n && tokens + last[k].n <= at_once; k++)
-            tokens += last[k].n;
-        rc = forward_batch(s, last + i, k - i, logits + i * vocab, err);
+        for (end = i + 1; end < n && tokens + last[end].n <= at_once; end++)
+            tokens += last[end].n;
+        struct batch in = {.s = s,
+                           .inputs = last + i,
+                           .n_inputs = end - i,
+                           .logits = logits + i * vocab,
+                           .n_best = best ? best_of(s, k) : 0,
+                           .best = best ? best + i : NULL};
+        rc = forward_batch(&in, err);
     }
     br__free(last);
-    return rc ? rc : br__llm_check_finite(s->m, logits, n * vocab, err);
+    for (size_t i = 0; i < n && !rc; i++)
+        if (!best || !best[i].n)
+            rc = br__llm_check_finite(s->m, logits + i * vocab, vocab, err);
+    return rc;
+}
+
+int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
+                    float *logits, struct br_err *err)
+{
+    return br__llm_forward_best(s, inputs, n, 0, logits, NULL, err);
 }

@@ -38,7 +38,7 @@ struct br__llm {
     struct br__world *world;
     struct br__rank *ranks; /* [n_ranks] those of this process */
     uint32_t n_ranks;
-    uint32_t precision;
+    uint32_t precision, values; /* of products; of activations in inference */
 };
 
 /* What a rank keeps for the sequences of a session. */

@@ -132,6 +132,14 @@ static int add_lora(struct br__weights *w, const struct br__lora_opts *o, struct
     return rc;
 }
 
+/* BR_F32 or BR_BF16: activations in inference. */
+static uint32_t activations_of(const struct br__llm *m, const struct br__llm_opts *o)
+{
+    const uint32_t flags = m->ranks[0].dev.backend.flags;
+    int half = o->activations ? o->activations == BR_BF16 : (flags & BR_BACKEND_BF16) != 0;
+    return half && m->precision == BR_BF16 ? BR_BF16 : BR_F32;
+}
+
 /* Ranks of that many data-parallel ones; 0: as few as there can be. */
 static uint32_t world_of(const struct br__llm_opts *o)
 {
@@ -161,7 +169,11 @@ static int open_model(struct br__llm *m, const struct br__llm_opts *o, struct br
                      cfg->arch->plugin->name, cfg->arch->model_type);
     if (!rc)
         rc = check_config(m->weights, o->weights.listener, err);
-    return rc ? rc : open_ranks(m, o, err);
+    if (!rc)
+        rc = open_ranks(m, o, err);
+    if (!rc)
+        m->values = activations_of(m, o);
+    return rc;
 }
 
 int br__llm_open(struct br__llm **out, const struct br__llm_opts *o, struct br_err *err)

@@ -462,6 +462,15 @@ static int shape_topk(const struct br_graph *g, struct br__node *n, struct br_er
     return FRESH(g, n, err, x->shape[0], n->attr.i[0]);
 }
 
+static int shape_select(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0);
+    const int64_t k = n->attr.i[0], room = n->attr.i[1];
+    if (x->n_dim != 2 || k < 1 || k > BR__MIN(x->shape[1], 128) || room < k)
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, x->shape[0], 2 + 2 * room);
+}
+
 static int shape_gather_cols(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *idx = op_input(g, n, 1);

@@ -217,15 +217,30 @@ static void sample_weigh(struct br__sampler *s)
         s->weight[i] = exp(((double)s->score[i] - (double)most) / s->o.temperature);
 }
 
-static void greedy(struct br__sampler *s)
+/* Which of the first n scores. */
+static uint32_t greedy(const struct br__sampler *s, uint32_t n)
 {
-    float most = sample_largest(s->score, 0, s->vocab);
+    float most = sample_largest(s->score, 0, n);
     uint32_t best = 0;
     while (s->score[best] != most)
         best++;
-    s->id[0] = (int32_t)best;
+    return best;
+}
+
+static void keep_one(struct br__sampler *s, int32_t id)
+{
+    s->id[0] = id;
     s->weight[0] = 1;
     s->n = 1;
+}
+
+/* Of the candidates, those that may be drawn, and how likely they are. */
+static void sample_cut(struct br__sampler *s)
+{
+    top_k(s); /* temperature does not change the order */
+    sample_weigh(s);
+    top_p(s);
+    min_p(s);
 }
 
 int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t *history,
@@ -236,17 +251,30 @@ int br__sample_choices(struct br__sampler *s, const float *logits, const int32_t
     if (rc)
         return rc;
     if (s->o.temperature == 0) {
-        greedy(s);
+        keep_one(s, (int32_t)greedy(s, s->vocab));
     } else {
         all_tokens(s);
-        top_k(s); /* temperature does not change the order */
-        sample_weigh(s);
-        top_p(s);
-        min_p(s);
+        sample_cut(s);
     }
     *out = (struct br__choices){
         .ids = s->id, .weights = s->weight, .n = s->n, .total = total_weight(s)};
     return BR_OK;
+}
+
+/* One of the choices by the number that (seed, sequence, step) give. */
+static int32_t sample_draw(const struct br__sampler *s, const struct br__choices *c,
+                           uint64_t sequence, uint64_t step)
+{
+    double left = uniform(s->o.seed, sequence, step) * c->total;
+    uint32_t at = 0, last = 0; /* last: with rounding, the walk may pass the end */
+    for (; at < c->n; at++) {
+        if (c->weights[at] > 0)
+            last = at;
+        left -= c->weights[at];
+        if (left < 0)
+            break;
+    }
+    return c->ids[last];
 }
 
 int br__sample(struct br__sampler *s, const float *logits, const int32_t *history, size_t n_history,
@@ -254,19 +282,30 @@ int br__sample(struct br__sampler *s, const float *logits, const int32_t *histor
 {
     struct br__choices c;
     int rc = br__sample_choices(s, logits, history, n_history, &c, err);
-    if (rc)
-        return rc;
-    double left = uniform(s->o.seed, sequence, step) * c.total;
-    uint32_t at = 0, last = 0; /* last: with rounding, the walk may pass the end */
-    for (; at < c.n; at++) {
-        if (c.weights[at] > 0)
-            last = at;
-        left -= c.weights[at];
-        if (left < 0)
-            break;
-    }
-    *id = c.ids[last];
-    return BR_OK;
+    if (!rc)
+        *id = sample_draw(s, &c, sequence, step);
+    return rc;
+}
+
+uint32_t br__sample_enough(const struct br__sample_opts *o)
+{
+    if (o->temperature == 0)
+        return o->repetition_penalty == 1;
+    return o->repetition_penalty == 1 && o->top_k <= BR__BEST_K ? (uint32_t)o->top_k : 0;
+}
+
+int32_t br__sample_best(struct br__sampler *s, const struct br__best *best, uint64_t sequence,
+                        uint64_t step)
+{
+    s->n = (uint32_t)BR__MIN(best->n, s->vocab);
+    memcpy(s->score, best->logits, s->n * sizeof *s->score);
+    memcpy(s->id, best->ids, s->n * sizeof *s->id);
+    if (s->o.temperature == 0)
+        return best->ids[greedy(s, s->n)];
+    sample_cut(s);
+    const struct br__choices c = {
+        .ids = s->id, .weights = s->weight, .n = s->n, .total = total_weight(s)};
+    return sample_draw(s, &c, sequence, step);
 }
 
 /* ---- making one ------------------------------------------------------------------------------ */

@@ -24,6 +24,7 @@ struct br__gen {
     struct sequence **fed;          /* [n_slots] whose input it is */
     struct br__gen_token *out;      /* [n_slots] */
     float *logits;                  /* [n_slots, vocab] */
+    struct br__best *best;          /* [n_slots] */
     struct br__sampler *sampler;
 };
 
@@ -43,7 +44,8 @@ int br__gen_begin(struct br__gen **out, struct br__llm_session *s, struct br_err
     g->fed = br__calloc(g->n_slots, sizeof *g->fed);
     g->out = br__calloc(g->n_slots, sizeof *g->out);
     g->logits = br__calloc(g->n_slots * g->vocab, sizeof *g->logits);
-    int rc = g->seqs && g->inputs && g->fed && g->out && g->logits
+    g->best = br__calloc(g->n_slots, sizeof *g->best);
+    int rc = g->seqs && g->inputs && g->fed && g->out && g->logits && g->best
                  ? BR_OK
                  : br__nomem(err, "for generation");
     if (!rc)
@@ -77,6 +79,7 @@ void br__gen_end(struct br__gen *g)
     br__free(g->fed);
     br__free(g->out);
     br__free(g->logits);
+    br__free(g->best);
     br__free(g);
 }
 
@@ -165,13 +168,29 @@ static int is_eos(const struct sequence *q, int32_t token)
     return 0;
 }
 
-/* The token that follows, and whether the sequence ends with it. */
-static int gen_choose(struct br__gen *g, struct sequence *q, const float *logits,
-                      struct br__gen_token *out, struct br_err *err)
+/* Largest logits that are enough for all sequences of a step; 0: all logits. */
+static uint32_t gen_enough(const struct br__gen *g, size_t n)
 {
+    uint32_t most = 0;
+    for (size_t k = 0; k < n; k++) {
+        uint32_t enough = g->fed[k]->r.logprob ? 0 : br__sample_enough(&g->fed[k]->r.sample);
+        if (!enough)
+            return 0;
+        most = BR__MAX(most, enough);
+    }
+    return most;
+}
+
+/* The token that follows sequence k of the step, and whether it ends with that. */
+static int gen_choose(struct br__gen *g, size_t k, struct br_err *err)
+{
+    struct sequence *q = g->fed[k];
+    const float *logits = g->logits + k * g->vocab;
     int32_t token;
     int rc = br__sampler_set(g->sampler, &q->r.sample, err);
-    if (!rc)
+    if (!rc && g->best[k].n)
+        token = br__sample_best(g->sampler, &g->best[k], q->r.number, q->n_new);
+    else if (!rc)
         rc = br__sample(g->sampler, logits, q->history, q->n_history, q->r.number, q->n_new, &token,
                         err);
     if (rc)
@@ -181,13 +200,13 @@ static int gen_choose(struct br__gen *g, struct sequence *q, const float *logits
     q->n_new++;
     int full =
         q->n_new >= (size_t)q->r.max_new_tokens || (int64_t)q->n_history > br__llm_capacity(g->s);
-    *out = (struct br__gen_token){.sequence = q->id,
-                                  .id = token,
-                                  .finish = is_eos(q, token) ? BR_FINISH_EOS
-                                            : full           ? BR_FINISH_LENGTH
-                                                             : BR_FINISH_NOT,
-                                  .logprob =
-                                      q->r.logprob ? br__log_prob(logits, g->vocab, token) : NAN};
+    g->out[k] = (struct br__gen_token){
+        .sequence = q->id,
+        .id = token,
+        .finish = is_eos(q, token) ? BR_FINISH_EOS
+                  : full           ? BR_FINISH_LENGTH
+                                   : BR_FINISH_NOT,
+        .logprob = q->r.logprob ? br__log_prob(logits, g->vocab, token) : NAN};
     return BR_OK;
 }
 
@@ -204,9 +223,14 @@ int br__gen_step(struct br__gen *g, struct br__gen_step *step, struct br_err *er
         step->prompt_tokens += q->n_fed ? 0 : q->n_history;
         g->fed[n++] = q;
     }
-    int rc = n ? br__llm_forward(g->s, g->inputs, n, g->logits, err) : BR_OK;
+    uint32_t enough = gen_enough(g, n);
+    for (size_t k = 0; k < n; k++)
+        g->best[k].n = 0;
+    int rc = n ? br__llm_forward_best(g->s, g->inputs, n, enough, g->logits,
+                                      enough ? g->best : NULL, err)
+               : BR_OK;
     for (size_t k = 0; k < n && !rc; k++)
-        rc = gen_choose(g, g->fed[k], g->logits + k * g->vocab, &g->out[k], err);
+        rc = gen_choose(g, k, err);
     for (size_t k = 0; k < n && !rc; k++)
         if (g->out[k].finish != BR_FINISH_NOT)
             gen_leave(g, g->fed[k]);

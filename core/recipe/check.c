@@ -123,11 +123,11 @@ static void check_tensor(struct checker *c)
                   INT(c, num_attention_heads), groups);
 }
 
-int br__recipe_stages(struct br__arena *a, const struct br__recipe *r, struct br__stages *out,
-                      struct br_err *err)
+struct br__stage_opts br__recipe_stage_opts(const struct br__recipe *r)
 {
     const struct br__recipe_value *layout = &r->v[BR__RK_pp_layout];
-    struct br__stage_opts o = {
+
+    return (struct br__stage_opts){
         .n_layers = (uint32_t)br__recipe_i(r, BR__RK_num_layers, 0),
         .n_mtp = (uint32_t)br__recipe_i(r, BR__RK_mtp_num_layers, 0),
         .pp = (uint32_t)br__recipe_i(r, BR__RK_pp, 1),
@@ -138,6 +138,13 @@ int br__recipe_stages(struct br__arena *a, const struct br__recipe *r, struct br
         .loss = br__recipe_i(r, BR__RK_account_for_loss_in_pipeline_split, 0) != 0,
         .layout = layout->tag == 'T' ? layout->text : NULL,
     };
+}
+
+int br__recipe_stages(struct br__arena *a, const struct br__recipe *r, struct br__stages *out,
+                      struct br_err *err)
+{
+    const struct br__stage_opts o = br__recipe_stage_opts(r);
+
     return br__stages_make(a, &o, out, err);
 }
 

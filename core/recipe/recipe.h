@@ -111,6 +111,8 @@ struct br__recipe_grid {
     int64_t min_world; /* least number of processes that fills both grids */
 };
 void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g);
+/* How pipeline stages share the layers; texts are the recipe's. */
+struct br__stage_opts br__recipe_stage_opts(const struct br__recipe *r);
 /* The layers of each pipeline stage, in the arena; the recipe has num_layers. */
 int br__recipe_stages(struct br__arena *a, const struct br__recipe *r, struct br__stages *out,
                       struct br_err *err) BR_MUST_CHECK;

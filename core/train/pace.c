@@ -48,6 +48,8 @@ static void make_sample(struct sample *s, const struct br__run *run, int64_t lay
     s->run.weights = NULL;
     if (br_topo_make(&s->run.topo, 1, 1, 1, 1, 1, 1, NULL))
         BR_BUG("one rank is no topology");
+    s->run.stages = (struct br__stage_opts){.pp = 1};
+    s->run.stage_group = 0;
     s->run.seq_length = s->tokens;
     s->run.micro_batch = s->run.global_batch = 1;
     s->run.recompute_layers = BR__MIN(run->recompute_layers, layers);

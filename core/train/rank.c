@@ -39,7 +39,8 @@ static struct br__shard_tensor place_of(const struct br__train_rank *r, const st
         .bank = b,
         .at = (size_t)(x->grad - banks[b].grad),
         .n = x->n,
-        .counts = !x->shared || br_topo_coord(&r->info->topo, r->info->rank, BR_AXIS_TP) == 0};
+        .counts = !x->copied &&
+                  (!x->shared || br_topo_coord(&r->info->topo, r->info->rank, BR_AXIS_TP) == 0)};
 }
 
 static int open_shard(struct br__train *t, uint32_t i, struct br_err *err)
@@ -167,7 +168,7 @@ void br__train_ranks_close(struct br__train *t)
 {
     for (uint32_t i = 0; i < t->n_ranks; i++) {
         br__shard_close(&t->ranks[i].shard);
-        br__micro_room_free(t->ranks[i].room);
+        br__train_rooms_free(&t->ranks[i]);
     }
     t->n_ranks = 0;
 }

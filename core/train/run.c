@@ -82,9 +82,19 @@ static int set_ranks(struct br__run_maker *k)
 {
     struct br__run *out = k->out;
     uint32_t n[] = {BR__RK_tp, BR__RK_cp, BR__RK_pp, BR__RK_ep, BR__RK_etp};
+    static const uint32_t stages[] = {BR__RK_vpp,
+                                      BR__RK_pp_layout,
+                                      BR__RK_num_layers_in_first_pipeline_stage,
+                                      BR__RK_num_layers_in_last_pipeline_stage,
+                                      BR__RK_account_for_embedding_in_pipeline_split,
+                                      BR__RK_account_for_loss_in_pipeline_split};
 
     for (size_t i = 0; i < BR_COUNTOF(n); i++)
         n[i] = (uint32_t)br__run_int(k, n[i], 0);
+    for (size_t i = 0; i < BR_COUNTOF(stages); i++)
+        (void)br__run_get(k, stages[i]);
+    out->stages = br__recipe_stage_opts(k->r);
+    out->stage_group = (uint32_t)br__run_int(k, BR__RK_microbatch_group_size_per_vp_stage, 0);
     out->sequence_parallel = br__run_int(k, BR__RK_sequence_parallel, 0) && n[0] > 1;
     out->sharded = br__run_int(k, BR__RK_eff_use_distributed_optimizer, 1) != 0;
     out->average = br__run_int(k, BR__RK_ddp_average_in_collective, 0) != 0;

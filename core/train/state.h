@@ -64,7 +64,8 @@ struct br__train_rank {
     struct br__grad_span *grads;   /* [shard.n_shares] gradients of the shares */
     struct br__grad_span *counted; /* [n_counted] of those that no other rank counts */
     size_t n_counted;
-    struct br__micro_room *room; /* step.c */
+    struct br__micro_room **rooms; /* [n_rooms] of micro batches that run at once, step.c */
+    size_t n_rooms;
 };
 struct br__train_ckpt;
 /* Seconds of a step and of an evaluation, as a sample of the model says; 0: not measured. */
@@ -165,9 +166,11 @@ void br__readers_close(struct br__readers *f);          /* a zeroed one, too */
 /* Sums over the micro batches of a step or an evaluation. */
 struct br__loss_sums {
     double loss, counted; /* sum of mask * loss; sum of the masks */
-    double aux, z, mtp;   /* means over the layers, summed over micro batches */
-    double tokens;
-    int64_t n_micro; /* of a rank */
+    double aux, z;        /* summed over routed layers and micro batches */
+    double mtp;
+    double tokens, routed; /* routed: layers with such losses, of each micro batch */
+    int64_t seen;          /* tokens that were given to the rank */
+    int64_t n_micro;       /* of a rank */
     int has_aux, has_z;
 };
 /* Forward, and backward where gradients are wanted, of all micro batches of a step: rank i of this
@@ -180,6 +183,6 @@ int br__train_total(struct br__train *t, const struct br__loss_sums *sums,
 /* One step: gradients, norm, clipping, optimizer, counters. */
 int br__train_step(struct br__train *t, const struct br__step *const *step,
                    struct br__step_report *r, struct br_err *err) BR_MUST_CHECK;
-void br__micro_room_free(struct br__micro_room *r); /* NULL is fine */
+void br__train_rooms_free(struct br__train_rank *r);
 
 #endif

@@ -21,7 +21,7 @@ struct br__micro_room {
     float *mask;
 };
 
-void br__micro_room_free(struct br__micro_room *r)
+static void micro_room_free(struct br__micro_room *r)
 {
     if (!r)
         return;
@@ -33,13 +33,33 @@ void br__micro_room_free(struct br__micro_room *r)
     br__free(r);
 }
 
+void br__train_rooms_free(struct br__train_rank *r)
+{
+    for (size_t i = 0; i < r->n_rooms; i++)
+        micro_room_free(r->rooms[i]);
+    br__free(r->rooms);
+    r->rooms = NULL;
+    r->n_rooms = 0;
+}
+
+/* A rank has room for n micro batches, none of which has memory yet. */
+static int more_rooms(struct br__train_rank *r, size_t n, struct br_err *err)
+{
+    if (n <= r->n_rooms)
+        return BR_OK;
+    br__train_rooms_free(r);
+    r->rooms = br__calloc(n, sizeof(struct br__micro_room *));
+    r->n_rooms = r->rooms ? n : 0;
+    return r->rooms ? BR_OK : br__nomem(err, "for micro batches");
+}
+
 static int make_room(struct br__micro_room **room, int64_t n, int64_t n_seqs, struct br_err *err)
 {
     struct br__micro_room *r = *room;
 
     if (r && n <= r->cap && n_seqs <= r->cap_seqs)
         return BR_OK;
-    br__micro_room_free(r);
+    micro_room_free(r);
     r = *room = br__calloc(1, sizeof *r);
     if (r) {
         r->cap = n;
@@ -51,7 +71,7 @@ static int make_room(struct br__micro_room **room, int64_t n, int64_t n_seqs, st
         r->seqs = br__calloc((size_t)n_seqs, sizeof *r->seqs);
         if (r->ids && r->labels && r->positions && r->mask && r->seqs)
             return BR_OK;
-        br__micro_room_free(r);
+        micro_room_free(r);
         *room = NULL;
     }
     return br__nomem(err, "for a micro batch of %" PRId64 " tokens", n);
@@ -104,81 +124,143 @@ static uint64_t dropout_key(const struct br__train *t)
     return bits[0] | (uint64_t)bits[1] << 32;
 }
 
-/* Micro batch k of one rank's step.  Tokens of data-parallel ranks have numbers of their own, those
- * of one rank where rows are full. */
-static int make_micro(struct br__train *t, uint32_t i, const struct br__step *step, int64_t k,
-                      struct br__loss_sums *sums, struct br__micro *out, struct br_err *err)
+/* Rank i's micro batch k, and in which of its rooms it lies. */
+struct place {
+    uint32_t i;
+    int64_t k;
+    size_t room;
+};
+
+/* Tokens of data-parallel ranks have numbers of their own, those of one rank where rows are full.
+ */
+static int make_micro(struct br__train *t, const struct place *p, const struct br__step *step,
+                      const struct br__loss_sums *sums, struct br__micro *out, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    struct br__train_rank *r = &t->ranks[i];
-    const struct br__batch *b = &step->micro[k];
+    struct br__train_rank *r = &t->ranks[p->i];
+    const struct br__batch *b = &step->micro[p->k];
     int64_t dp = run->topo.size[BR_AXIS_DP], n = count_tokens(t, b);
-    int64_t place = k * dp + br_topo_coord(&r->info->topo, r->info->rank, BR_AXIS_DP);
+    int64_t place = p->k * dp + br_topo_coord(&r->info->topo, r->info->rank, BR_AXIS_DP);
     double each = 1.0 / (double)step->n_micro, scale = t->s.scaler.scale;
     double share = run->per_token ? (double)n : each;
-    int rc = make_room(&r->room, b->n_rows * b->length, b->n_ends + 1, err);
+    int rc = make_room(&r->rooms[p->room], b->n_rows * b->length, b->n_ends + 1, err);
 
     if (rc)
         return rc;
+    struct br__micro_room *room = r->rooms[p->room];
     *out = (struct br__micro){
         .n_tokens = n,
-        .n_seqs = copy_rows(t, r->room, b),
-        .ids = r->room->ids,
-        .labels = r->room->labels,
-        .mask = r->room->mask,
-        .positions = r->room->positions,
-        .seqs = r->room->seqs,
+        .n_seqs = copy_rows(t, room, b),
+        .ids = room->ids,
+        .labels = room->labels,
+        .mask = room->mask,
+        .positions = room->positions,
+        .seqs = room->seqs,
         .loss_scale = (float)(scale * (run->per_token ? 1 : each / BR__MAX(b->n_loss, 1.0))),
         .aux_scale = (float)(scale * share),
         .mtp_scale = (float)(scale * run->mtp_scale * share),
         .dropout_key = dropout_key(t),
-        .first_token = dp == 1 ? (int64_t)sums->tokens : place * run->micro_batch * run->seq_length,
+        .first_token = dp == 1 ? (int64_t)sums->seen : place * run->micro_batch * run->seq_length,
     };
-    sums->counted += b->n_loss;
-    sums->tokens += (double)n;
     return BR_OK;
 }
 
-static void add_losses(struct br__loss_sums *sums, const struct br__micro_out *out)
+/* What a rank's micro batch came to; losses are those of the last stage, and so are the counts. */
+static void add_losses(const struct br__train_rank *r, const struct br__batch *b, int64_t n_tokens,
+                       const struct br__micro_out *out, struct br__loss_sums *sums)
 {
+    const struct br_topo *t = &r->info->topo;
+    int last = br_topo_coord(t, r->info->rank, BR_AXIS_PP) + 1 == t->size[BR_AXIS_PP];
+
     sums->loss += out->loss_sum;
     sums->mtp += out->mtp;
+    sums->counted += last ? b->n_loss : 0;
+    sums->tokens += last ? (double)n_tokens : 0;
+    sums->routed += (double)out->n_moe;
+    sums->has_aux |= out->n_moe && out->aux;
+    sums->has_z |= out->n_moe && out->z;
     for (size_t i = 0; i < out->n_moe; i++) {
-        sums->has_aux |= out->aux != NULL;
-        sums->has_z |= out->z != NULL;
-        sums->aux += out->aux ? out->aux[i] / (double)out->n_moe : 0;
-        sums->z += out->z ? out->z[i] / (double)out->n_moe : 0;
+        sums->aux += out->aux ? out->aux[i] : 0;
+        sums->z += out->z ? out->z[i] : 0;
     }
 }
 
+/* Micro batches [from, from + n) of each rank's step: mb[n * ranks], out[n * ranks].  Ranks that
+ * read the same are given the same. */
+struct at_once {
+    const struct br__step *const *step;
+    int64_t from;
+    size_t n;
+    struct br__micro *mb;
+    struct br__micro_out *out;
+};
+
+/* Those of rank i. */
+static int fill_micros(struct br__train *t, const struct at_once *x, uint32_t i,
+                       struct br__loss_sums *sums, struct br_err *err)
+{
+    size_t ranks = t->n_ranks;
+    uint32_t same = 0;
+    int rc = more_rooms(&t->ranks[i], x->n, err);
+
+    while (x->step[same] != x->step[i])
+        same++;
+    for (size_t k = 0; k < x->n && !rc; k++) {
+        const struct place p = {i, x->from + (int64_t)k, k};
+        struct br__micro *mb = &x->mb[k * ranks + i];
+        if (same < i)
+            *mb = x->mb[k * ranks + same];
+        else
+            rc = make_micro(t, &p, x->step[i], sums, mb, err);
+        sums->seen += mb->n_tokens;
+    }
+    return rc;
+}
+
+static int run_micros(struct br__train *t, const struct at_once *x, int backward,
+                      struct br__loss_sums *sums, struct br_err *err)
+{
+    size_t ranks = t->n_ranks;
+    int rc = BR_OK;
+
+    for (uint32_t i = 0; i < ranks && !rc; i++)
+        rc = fill_micros(t, x, i, &sums[i], err);
+    if (!rc)
+        rc = br__trainer_step(t->trainer, x->mb, x->n, backward, x->out, err);
+    for (size_t k = 0; k < x->n && !rc; k++)
+        for (uint32_t i = 0; i < ranks; i++)
+            add_losses(&t->ranks[i], &x->step[i]->micro[x->from + (int64_t)k],
+                       x->mb[k * ranks + i].n_tokens, &x->out[k * ranks + i], &sums[i]);
+    return rc;
+}
+
+/* Stages of a pipeline work on several micro batches at once. */
 int br__train_batches(struct br__train *t, const struct br__step *const *step, int backward,
                       struct br__loss_sums *sums, struct br_err *err)
 {
-    struct br__micro *mb = br__calloc(t->n_ranks, sizeof *mb);
-    struct br__micro_out *out = br__calloc(t->n_ranks, sizeof *out);
-    int rc = mb && out ? BR_OK : br__nomem(err, "for micro batches");
+    int64_t all = step[0]->n_micro;
+    size_t n = t->run->topo.size[BR_AXIS_PP] > 1 ? (size_t)all : 1;
+    struct at_once x = {.step = step,
+                        .n = n,
+                        .mb = br__calloc(n * t->n_ranks + 1, sizeof *x.mb),
+                        .out = br__calloc(n * t->n_ranks + 1, sizeof *x.out)};
+    int rc = x.mb && x.out ? BR_OK : br__nomem(err, "for micro batches");
 
-    for (int64_t k = 0; !rc && k < step[0]->n_micro; k++) {
-        for (uint32_t i = 0; i < t->n_ranks && !rc; i++)
-            rc = make_micro(t, i, step[i], k, &sums[i], &mb[i], err);
-        if (!rc)
-            rc = br__trainer_run(t->trainer, mb, backward, out, err);
-        for (uint32_t i = 0; i < t->n_ranks && !rc; i++)
-            add_losses(&sums[i], &out[i]);
-    }
+    for (; !rc && x.from < all; x.from += (int64_t)n)
+        rc = run_micros(t, &x, backward, sums, err);
     for (uint32_t i = 0; i < t->n_ranks && !rc; i++)
-        sums[i].n_micro += step[i]->n_micro;
-    br__free(mb);
-    br__free(out);
+        sums[i].n_micro += all;
+    br__free(x.mb);
+    br__free(x.out);
     return rc;
 }
 
 /* ---- sums over ranks ------------------------------------------------------------------------- */
 
-#define N_SUMS 6
+#define N_SUMS 9
 
-/* What a rank adds to the sums of all: ranks that share a model see the same tokens, of which one
- * counts them.  Losses of routed layers are means over data-parallel ranks, but for the global one,
+/* What a rank adds to the sums of all: of ranks that see the same tokens one counts them, and has
+ * the losses.  Losses of routed layers are means over data-parallel ranks, but for the global one,
  * of which each has a part (mcore's reduce_aux_losses_tracker_across_ranks). */
 static void share_of(const struct br__train *t, const struct br__rank_info *r,
                      const struct br__loss_sums *s, double x[N_SUMS])
@@ -186,8 +268,8 @@ static void share_of(const struct br__train *t, const struct br__rank_info *r,
     double dp = r->topo.size[BR_AXIS_DP];
     int counts = br_topo_coord(&r->topo, r->rank, BR_AXIS_TP) == 0;
     double aux = t->run->aux == BR__AUX_GLOBAL ? 1 : 1 / dp;
-    const double share[N_SUMS] = {s->loss,     s->counted, s->tokens,
-                                  s->mtp / dp, s->z / dp,  s->aux * aux};
+    const double share[N_SUMS] = {s->loss,      s->counted, s->tokens,  s->mtp / dp,   s->z / dp,
+                                  s->aux * aux, s->has_z,   s->has_aux, s->routed / dp};
 
     for (int i = 0; i < N_SUMS; i++)
         x[i] = counts ? share[i] : 0;
@@ -207,9 +289,10 @@ static int sum_losses(const struct br__train *t, uint32_t i, const struct br__lo
                                     .mtp = x[3],
                                     .z = x[4],
                                     .aux = x[5],
-                                    .n_micro = s->n_micro,
-                                    .has_aux = s->has_aux,
-                                    .has_z = s->has_z};
+                                    .has_z = x[6] > 0,
+                                    .has_aux = x[7] > 0,
+                                    .routed = x[8],
+                                    .n_micro = s->n_micro};
     return rc;
 }
 
@@ -251,8 +334,8 @@ static void report_losses(const struct br__train *t, const struct br__loss_sums 
     double n = (double)BR__MAX(s->n_micro, 1);
 
     r->lm_loss = s->loss / BR__MAX(s->counted, 1.0);
-    r->aux = s->has_aux ? s->aux / n : NAN;
-    r->z = s->has_z ? s->z / n : NAN;
+    r->aux = s->has_aux ? s->aux / s->routed : NAN; /* of a layer and micro batch */
+    r->z = s->has_z ? s->z / s->routed : NAN;
     r->mtp = t->n_mtp ? s->mtp / n : NAN;
     r->tokens = (int64_t)s->tokens;
     r->loss_tokens = (int64_t)s->counted;

@@ -138,6 +138,8 @@ static int open_trainer(struct br__train *t, struct br_err *err)
     const struct br__run *run = t->run;
     struct br__train_opts o = {.values = run->params_dtype,
                                .sequence_parallel = run->sequence_parallel,
+                               .stages = run->stages,
+                               .stage_group = run->stage_group,
                                .grads = run->grads,
                                .router_dtype = run->router,
                                .native_ce = run->native_ce,

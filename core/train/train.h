@@ -138,6 +138,8 @@ struct br__run {
     int skip_train, per_token, check_nan;
     struct br_topo topo;   /* all ranks: threads of this process, or processes of a launcher */
     int sequence_parallel; /* tensor-parallel ranks share the rows between products */
+    struct br__stage_opts stages; /* which layers pipeline stages have */
+    uint32_t stage_group; /* micro batches that go through a chunk of a stage in a row; 0: pp */
     int sharded; /* the distributed optimizer: data-parallel ranks have parts of its state */
     int average; /* gradients are divided after they are added, not before */
     int64_t most_recent_k; /* checkpoints kept; 0: all */

@@ -42,13 +42,6 @@ BR_INLINE void back_element(const struct attention &a, const struct row_facts &f
 
 /* ---- dK and dV ------------------------------------------------------------------------------- */
 
-template <int N> BR_INLINE void clear(float (*x)[4])
-{
-    for (int j = 0; j < N; j++)
-        for (int i = 0; i < 4; i++)
-            x[j][i] = 0;
-}
-
 /* 16 rows of a result; row(i): where the rows of this lane begin, or -1 if they are none. */
 template <int D> BR_INLINE void store_sums(const struct rows &out, const int64_t *at, float (*x)[4])
 {

@@ -7,27 +7,7 @@
  * Columns of the state do not meet: forward, a block has 32 of them.  Backward, a block has a head,
  * makes the states anew (one of every SPAN tokens is kept in scratch, those between again from it)
  * and goes through the tokens from the last to the first. */
-#include "host.cuh"
-
-struct delta {
-    struct rows q, k, v, g, beta; /* [T, Hk, dk] twice, [T, Hv, dv], [T, Hv] twice */
-    struct seqs seqs;
-    int T, heads, group, dk, dv; /* value heads; of them to a key head */
-    float scale;
-
-    BR_INLINE int64_t key_at(const struct rows &x, int64_t t, int head) const
-    {
-        return x.at((uint32_t)(t * (heads / group) + head / group));
-    }
-    BR_INLINE int64_t value_at(const struct rows &x, int64_t t, int head) const
-    {
-        return x.at((uint32_t)(t * heads + head));
-    }
-    BR_INLINE float gate(const struct rows &x, int64_t t, int head) const
-    {
-        return x.read(x.at((uint32_t)t) + head);
-    }
-};
+#include "delta.cuh"
 
 static struct delta delta_of(const struct br_call *c)
 {
@@ -51,11 +31,6 @@ static struct delta delta_of(const struct br_call *c)
 
 #define COLS 32 /* of the state, of a block: threadIdx.x */
 #define PARTS 8 /* of its rows: threadIdx.y */
-
-struct states {
-    float *data; /* [slots, Hv, dk, dv], or NULL */
-    int64_t slots, stride[3];
-};
 
 /* The sum over the block's PARTS threads of a column. */
 BR_INLINE float column_sum(float v, float *room)
@@ -112,18 +87,30 @@ BR_KERNEL(COLS *PARTS, 1) delta_tokens(struct rows o, struct delta a, struct sta
         mine[i * all.stride[2] + col] = state[i * COLS + threadIdx.x];
 }
 
+SCRATCH_FUNCTION(delta_rule)
+{
+    struct delta a = delta_of(c);
+    struct rows o = rows_of(c->out);
+    return br__cuda_delta_suits_chunks(&a, &o) ? br__cuda_delta_chunks_scratch(&a) : 0;
+}
+
 ROW_FUNCTION(delta_rule)
 {
     struct delta a = delta_of(c);
+    struct rows o = rows_of(c->out);
     struct states all = {nullptr, 0, {0, 0, 0}};
     if (c->n_in > 6) {
         const struct br_tensor *x = &c->in[6];
         all = states{(float *)x->data, x->shape[0], {x->stride[0], x->stride[1], x->stride[2]}};
     }
     br__cuda_zero_unowned(c, &c->in[5], INT64_MAX);
+    if (br__cuda_delta_suits_chunks(&a, &o)) {
+        br__cuda_delta_chunks(c, &a, all);
+        return;
+    }
     const dim3 grid((unsigned)a.seqs.n, (unsigned)a.heads, (unsigned)div_up(a.dv, COLS));
     const size_t shared = (size_t)a.dk * (COLS + 2) * sizeof(float);
-    BR_LAUNCH(c, delta_tokens, grid, dim3(COLS, PARTS), shared, rows_of(c->out), a, all);
+    BR_LAUNCH(c, delta_tokens, grid, dim3(COLS, PARTS), shared, o, a, all);
 }
 
 /* ---- gradient -------------------------------------------------------------------------------- */
@@ -177,13 +164,6 @@ BR_INLINE void delta_forward(const struct delta &a, int64_t t, int head, const f
     gpu_sync();
 }
 
-/* Where the gradients of token t lie: dq and dk of a value head apart, since heads of a group are
- * added later. */
-struct delta_grads {
-    float *q, *k; /* [T, Hv, dk] in scratch */
-    struct rows out;
-};
-
 /* b.ds: gradient of the state after token t on entry, of the one before it on return.  shared: dd
  * and d of the columns, [2, dv]. */
 BR_INLINE void delta_backward(const struct delta &a, const struct delta_back &b, int64_t t,
@@ -197,9 +177,7 @@ BR_INLINE void delta_backward(const struct delta &a, const struct delta_back &b,
     const float fade = expf(a.gate(a.g, t, head)), beta = a.gate(a.beta, t, head);
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
     float *dd = shared, *by_row = shared + a.dv; /* by_row: a number of each row of the state */
-    const int keys = a.heads / a.group * a.dk;
-    const int64_t row = out.out.at((uint32_t)t), v_to = row + 2 * keys + head * a.dv;
-    const int64_t g_to = row + 2 * keys + a.heads * a.dv + head;
+    const int64_t v_to = out.v_at(a, t, head), g_to = out.g_at(a, t, head);
 
     /* through o = S'q: a warp has rows */
     for (int i = warp; i < a.dk; i += THREADS / 32) {
@@ -328,19 +306,27 @@ BR_KERNEL(256, 1) add_heads(struct rows o, struct delta a, struct delta_grads d)
 }
 
 struct delta_scratch {
-    float *q, *k, *room;
-    int blocks;
+    float *q, *k, *room; /* room: of the blocks, or of the launches in chunks */
+    int blocks;          /* 0: in chunks */
     size_t bytes;
 };
 
-static struct delta_scratch delta_carve(const struct delta *a, void *scratch)
+static struct delta_scratch delta_carve(const struct br_call *c, const struct delta *a,
+                                        void *scratch)
 {
     struct carve s = {(char *)scratch, 0};
     struct delta_scratch d;
-    d.blocks = (int)min_of((int64_t)a->seqs.n * a->heads, 256);
+    struct rows y = rows_of(&c->in[6]);
     d.q = carve_out<float>(&s, (int64_t)a->T * a->heads * a->dk);
     d.k = carve_out<float>(&s, (int64_t)a->T * a->heads * a->dk);
-    d.room = carve_out<float>(&s, d.blocks * back_floats(a->T, a->dk, a->dv));
+    if (br__cuda_delta_back_suits_chunks(a, &y)) {
+        d.blocks = 0;
+        d.room =
+            (float *)(void *)carve_out<char>(&s, (int64_t)br__cuda_delta_back_chunks_scratch(a));
+    } else {
+        d.blocks = (int)min_of((int64_t)a->seqs.n * a->heads, 256);
+        d.room = carve_out<float>(&s, d.blocks * back_floats(a->T, a->dk, a->dv));
+    }
     d.bytes = s.used;
     return d;
 }
@@ -348,19 +334,22 @@ static struct delta_scratch delta_carve(const struct delta *a, void *scratch)
 SCRATCH_FUNCTION(delta_rule_grad)
 {
     struct delta a = delta_of(c);
-    return delta_carve(&a, nullptr).bytes;
+    return delta_carve(c, &a, nullptr).bytes;
 }
 
 ROW_FUNCTION(delta_rule_grad)
 {
     struct delta a = delta_of(c);
     struct rows o = rows_of(c->out);
-    struct delta_scratch s = delta_carve(&a, c->scratch);
+    struct delta_scratch s = delta_carve(c, &a, c->scratch);
     struct delta_grads d = {s.q, s.k, o};
     br__cuda_zero_unowned(c, &c->in[5], INT64_MAX);
     const size_t shared = (size_t)(a.dv + a.dk) * sizeof(float);
-    BR_LAUNCH(c, delta_grad_heads, (unsigned)s.blocks, THREADS, shared, a, rows_of(&c->in[6]), d,
-              s.room);
+    if (s.blocks)
+        BR_LAUNCH(c, delta_grad_heads, (unsigned)s.blocks, THREADS, shared, a, rows_of(&c->in[6]),
+                  d, s.room);
+    else
+        br__cuda_delta_back_chunks(c, &a, &d, s.room);
     struct cover k = cover_rows(a.T, a.heads / a.group * a.dk);
     BR_LAUNCH(c, add_heads, k.grid, k.block, 0, o, a, d);
 }

@@ -199,6 +199,34 @@ template <class T> static inline T *carve_out(struct carve *s, int64_t n)
     return p;
 }
 
+/* ---- items of a device's own sizes ----------------------------------------------------------- */
+
+/* Items 0 .. n have units_of(i) units each: which item holds unit number `unit` of all, and which
+ * of its own that is; a warp looks.  -1: there are fewer. */
+template <class F>
+BR_INLINE int64_t warp_find(int64_t n, int64_t unit, const F &units_of, int64_t *own)
+{
+    int64_t before = 0; /* units of the items before the 32 that are looked at */
+    for (int64_t i = 0; i < n; i += 32) {
+        const int64_t mine = i + threadIdx.x % 32;
+        const int64_t has = mine < n ? units_of(mine) : 0;
+        int64_t upto = has;
+        for (unsigned d = 1; d < 32; d *= 2) {
+            const int64_t left = gpu_shfl_up(upto, d);
+            if (threadIdx.x % 32 >= d)
+                upto += left;
+        }
+        const uint32_t who = gpu_ballot(has > 0 && unit < before + upto);
+        if (who) {
+            const int lane = gpu_ffs(who) - 1;
+            *own = unit - before - gpu_shfl(upto - has, lane);
+            return i + lane;
+        }
+        before += gpu_shfl(upto, 31);
+    }
+    return -1;
+}
+
 /* ---- sequences ------------------------------------------------------------------------------- */
 
 /* seqs i32[n, 5] of ops.def. */

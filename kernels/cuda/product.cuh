@@ -55,31 +55,20 @@ BR_INLINE product of_expert(product p, int64_t e)
     return p;
 }
 
+struct tiles_of_expert {
+    const product &p;
+
+    BR_INLINE int64_t operator()(int64_t e) const
+    {
+        return div_up(max_of(offset_at(p, e + 1, p.m) - offset_at(p, e, p.m), 0), TILE);
+    }
+};
+
 /* The expert whose tiles of rows hold tile number `tile` of all, and which of its own it is; a warp
  * looks.  -1: there are fewer. */
 BR_INLINE int64_t expert_of_tile(const product &p, int64_t tile, int64_t *own)
 {
-    int64_t before = 0; /* tiles of the experts before the 32 that are looked at */
-    for (int64_t e0 = 0; e0 < p.n_experts; e0 += 32) {
-        const int64_t e = e0 + threadIdx.x % 32;
-        int64_t n = 0, upto;
-        if (e < p.n_experts)
-            n = div_up(max_of(offset_at(p, e + 1, p.m) - offset_at(p, e, p.m), 0), TILE);
-        upto = n;
-        for (unsigned d = 1; d < 32; d *= 2) {
-            const int64_t left = gpu_shfl_up(upto, d);
-            if (threadIdx.x % 32 >= d)
-                upto += left;
-        }
-        const uint32_t has = gpu_ballot(tile < before + upto && n > 0);
-        if (has) {
-            const int lane = gpu_ffs(has) - 1;
-            *own = tile - before - gpu_shfl(upto - n, lane);
-            return e0 + lane;
-        }
-        before += gpu_shfl(upto, 31);
-    }
-    return -1;
+    return warp_find(p.n_experts, tile, tiles_of_expert{p}, own);
 }
 
 /* Tiles of rows that all experts together can have: each may begin one of its own. */

@@ -9,6 +9,8 @@ int br__cuda_record_begin(void *device, struct br_err *err)
     if (d->sync_each)
         return br_fail(err, BR_E_UNSUPPORTED, "cuda:%d: BRIDGE_CUDA_SYNC is set", d->index);
     br__cuda_enter(d);
+    if (d->status) /* it is told by the next that waits, which a recording would not allow */
+        return br_fail(err, d->status, "cuda:%d: an earlier error", d->index);
     return br__cuda_check(d, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal),
                           "recording", err);
 }

@@ -57,10 +57,11 @@ build() {
     cmake --build --preset "$1"
 }
 
-# run_tests PRESET [ctest arguments]: ends with ctest's own summary.
+# run_tests PRESET [ctest arguments]: ends with ctest's own summary.  $tests_under may be a command and its arguments that
+# run ctest.  One test more than CPUs, since some wait.
 run_tests() {
     local preset=$1
     shift
     say "testing $preset"
-    ctest --preset "$preset" -j "$(nproc)" "$@"
+    ${tests_under:-} ctest --preset "$preset" -j $(($(nproc) + 1)) "$@"
 }

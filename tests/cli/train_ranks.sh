@@ -65,34 +65,140 @@ same_numbers() {
     [ ! -s differences ] || fail "$1 and $2: $(head -n 5 differences)"
 }
 
-# ---- every family: two and four ranks come to what one rank with the same micro batches comes to
+# ---- every family: ranks come to what one rank with the same micro batches comes to
 
-# families CASE N: the reference `one`, and N data-parallel ranks of it.
+# family CASE N MBS [SETTING...]: N ranks of it against one, twenty steps, in float32.
 family() {
-    local case=$1 n=$2 mbs=$3 settings=()
-    # Losses of routed layers depend on which tokens are balanced together: those of a micro batch, but for the global
-    # loss, which counts those of all ranks.
-    case $case in *next*) settings=(moe_aux_loss_coeff=0) ;; esac
+    local case=$1 n=$2 mbs=$3 same=("micro_batch_size=$3" global_batch_size=4 train_iters=20)
+    shift 3
+    # Of the global loss each rank counts the tokens of all: another loss than that of one rank.
+    case $case in *next*) same+=(moe_aux_loss_coeff=0) ;; esac
     typed "$case"
-    args+=("micro_batch_size=$mbs" global_batch_size=4 train_iters=20 "${settings[@]}")
+    args+=("${same[@]}")
     trained one
     typed "$case"
-    ranked "$n" "micro_batch_size=$mbs" global_batch_size=4 train_iters=20 "${settings[@]}"
+    ranked "$n" "${same[@]}" "$@"
     trained many
     same_numbers many one 1e-5
     weights one
     weights many
     as_near many one
     rm -r runs/one runs/many
+    echo "$(basename "$case") over $n ranks, micro batches of $mbs $*"
 }
 family "$runs/qwen2" 2 2
+family "$runs/qwen3_moe" 4 1
 if [ -n "$full" ]; then
     for case in qwen2 qwen3 qwen3_moe qwen3_next_mtp; do
         family "$runs/$case" 2 1
         family "$runs/$case" 2 2
         family "$runs/$case" 4 1
+        sp=false
+        case $case in *moe | *next*) sp=true ;; esac
+        family "$runs/$case" 2 2 tp=2 sequence_parallel=$sp
+        family "$runs/$case" 4 2 tp=2 sequence_parallel=$sp
+        [ $sp = true ] || family "$runs/$case" 4 2 tp=2 sequence_parallel=true
+        [ $sp = false ] || family "$runs/$case" 2 1 ep=2
+        [ $sp = false ] || family "$runs/$case" 4 1 ep=2
+        family "$runs/$case" 2 1 pp=2
+        family "$runs/$case" 4 1 pp=2
+        family "$runs/$case" 8 1 tp=2 pp=2 sequence_parallel=$sp
     done
-else
-    family "$runs/qwen3_moe" 4 1
 fi
+
+# ---- how gradients and state are shared
+
+# With no clipping the norm, whose last bits depend on who adds what, changes no weight.
+typed "$runs/qwen3"
+ranked 2 clip_grad=0 ddp_average_in_collective=false
+trained parts
+args+=(ddp_use_distributed_optimizer=false opt_use_distributed_optimizer=false)
+trained whole
+expect 0 diff runs/parts/checkpoints runs/whole/checkpoints
+args+=(ddp_average_in_collective=true)
+trained average
+same_numbers average whole 1e-5
+rm -r runs
+
+# ---- masks of which ranks have different numbers of tokens
+
+# Megatron's numbers, which with calculate_per_token_loss do not depend on how the batch is cut.
+typed "$runs/qwen2"
+for per_token in true false; do
+    uneven=(eod_mask_loss=true "calculate_per_token_loss=$per_token" micro_batch_size=1)
+    typed "$runs/qwen2"
+    args+=("${uneven[@]}")
+    trained one
+    typed "$runs/qwen2"
+    ranked 4 "${uneven[@]}"
+    trained many
+    same_numbers many one 1e-5
+    jq -s -e 'any(.loss_tokens < .tokens)' runs/many/log.jsonl >/dev/null || fail "all tokens have a loss"
+    rm -r runs
+done
+
+# ---- finetuning: ranks take every dp-th sample; adapters
+
+for case in qwen2_sft qwen2_lora qwen2_dora; do
+    [ -n "$full" ] || [ $case = qwen2_lora ] || continue
+    typed "$runs/$case" "$runs/qwen2_sft/model"
+    args+=(micro_batch_size=1)
+    trained one
+    typed "$runs/$case" "$runs/qwen2_sft/model"
+    ranked 2 micro_batch_size=1
+    trained many
+    same_numbers many one 1e-5
+    rm -r runs
+done
+
+# ---- a run goes on at another number of ranks
+
+typed "$runs/qwen2"
+ranked 2 micro_batch_size=1
+expect 0 train "${args[@]}" save_interval=10 dir=runs name=two --no-sync
+goes_on() {
+    ranked "$@" micro_batch_size=1
+    expect 0 train "${args[@]}" load=runs/two/checkpoints ckpt_step=10 save_interval=null dir=runs name=on --no-sync
+    jq -c 'select(.iteration > 10)' runs/two/log.jsonl >rest
+    mkdir -p runs/rest
+    mv rest runs/rest/log.jsonl
+    same_numbers on rest 1e-5
+    weights on
+    as_near on two
+    rm -r runs/on
+}
+weights two
+typed "$runs/qwen2"
+goes_on 4
+typed "$runs/qwen2"
+goes_on 1
+typed "$runs/qwen2"
+goes_on 2
+cmp on.safetensors two.safetensors || fail "a run that goes on over as many ranks comes to other weights"
+if [ -n "$full" ]; then
+    typed "$runs/qwen2"
+    goes_on 2 tp=2
+    typed "$runs/qwen2"
+    goes_on 4 tp=2 sequence_parallel=true
+    typed "$runs/qwen2"
+    goes_on 2 pp=2
+fi
+rm -r runs
+
+# ---- what is wrong is said once
+
+typed "$runs/qwen3"
+high=170141183460469231731687303715884105728 # 2^127
+ranked 2 mixed_precision=fp16_mixed calculate_per_token_loss=true initial_loss_scale=$high loss_scale_window=3 hysteresis=2
+expect 0 train "${args[@]}" dir=runs name=skips --no-sync
+jq -s -e 'any(.[]; .skipped) and any(.[]; .skipped | not)' runs/skips/log.jsonl >/dev/null || fail "no step was skipped"
+typed "$runs/qwen3"
+ranked 2 adam_eps=0
+expect 16 train "${args[@]}" dir=runs name=a --no-sync
+complains 'first tensor whose gradient is not finite: '
+[ "$(grep -c 'bridge: step' "$err")" = 1 ] || fail "more than one message"
+expect 2 train qwen2_500m_pretrain_config --ranks 2 --single-rank
+complains '--single-rank, and there are 2 ranks'
+expect 5 train "${args[@]}" tp=3
+complains 'tp 3'
 done_ok

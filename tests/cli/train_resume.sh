@@ -165,7 +165,8 @@ expect 11 train "${args[@]}" load=runs/qwen2/checkpoints ckpt_step=77 dir=runs n
 complains 'ckpt_step=77: there is no'
 expect 11 train "${args[@]}" load=absent dir=runs name=absent
 complains "load: 'absent' holds no training checkpoint"
-expect 5 train "${args[@]}" load=runs/qwen2/checkpoints lr=4e-3 override_opt_param_scheduler=false dir=runs name=absent
+expect 5 train "${args[@]}" load=runs/qwen2/checkpoints ckpt_step=10 lr=4e-3 override_opt_param_scheduler=false \
+    dir=runs name=absent
 complains 'lr is 0.005'
 complains 'override_opt_param_scheduler=true'
 "$BRIDGE" import -q --hf-model "$runs/qwen3/hf" --megatron-path other >/dev/null 2>&1

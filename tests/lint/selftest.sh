@@ -6,17 +6,31 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 failed=0
 
-# refuses SCRIPT FILE TEXT...: a tree that has only FILE with these lines must not pass.
+# refuses SCRIPT FILE TEXT...: a file with these lines must be named by the script.  All that one script must refuse lie in
+# one tree, a file called a under a name of its own.
+planted=0
 refuses() {
     local script=$1 file=$2
     shift 2
-    rm -rf "$tree"/*
-    mkdir -p "$tree/core/include/bridge" "$tree/$(dirname "$file")"
-    printf '%s\n' "$@" >"$tree/$file"
-    if bash "$here/$script.sh" "$tree" >/dev/null 2>&1; then
-        echo "$script accepts $file: $*"
-        failed=1
-    fi
+    planted=$((planted + 1))
+    [[ ${file##*/} != a* ]] || file=${file%/*}/a$planted${file##*/a}
+    mkdir -p "$tree/$script/core/include/bridge" "$tree/$script/$(dirname "$file")"
+    [ ! -e "$tree/$script/$file" ] || { echo "two offences in $file" && failed=1; }
+    printf '%s\n' "$@" >"$tree/$script/$file"
+    printf '%s\t%s\n' "$file" "$*" >>"$tree/$script.planted"
+}
+# all_refused: what every script says of its tree.
+all_refused() {
+    local list script file text said=$tree/said
+    for list in "$tree"/*.planted; do
+        script=$(basename "$list" .planted)
+        bash "$here/$script.sh" "$tree/$script" >"$said" 2>&1 && echo "$script accepts everything" && failed=1
+        while IFS=$'\t' read -r file text; do
+            grep -qF -e "$file" "$said" || { echo "$script accepts $file: $text" && failed=1; }
+        done <"$list"
+    done
+    [ "$planted" -gt 60 ] || { echo "only $planted offences" && failed=1; }
+    rm -rf "${tree:?}"/*
 }
 
 refuses floors core/base/a.c '#include "../model/model.h"'
@@ -66,6 +80,8 @@ refuses words kernels/cpu/a_impl.h '/* a_impl.h - what it does.  Needs: vec.h. *
 refuses words kernels/cpu/a_impl.h '/* a_impl.h - what it does.  Defines: a. */'
 refuses padded core/include/bridge/a.h 'struct s { int a; long b; };'
 refuses padded core/include/bridge/a.h 'struct s { size_t a; };'
+
+all_refused
 
 # accepts SCRIPT FILE TEXT...: and the right thing must pass.
 accepts() {
@@ -125,7 +141,8 @@ without_licence core/a.c "/* ${line/Apache-2.0/MIT} */"
 with_licence scripts/packages 'text'
 with_licence tests/data/a.py 'text'
 with_licence tests/fuzz/corpus/a.c 'text'
-refuses licence core/a.c "/* $line */" # nothing else, so no LICENSE
+rm "$tree/LICENSE"
+bash "$here/licence.sh" "$tree" >/dev/null 2>&1 && echo "licence accepts a tree without LICENSE" && failed=1
 
 # abi VERDICT TEXT...: the header with these lines, after what the tree has recorded, is accepted, unrecorded
 # (accepted only by --record) or broken (refused by both).

@@ -76,7 +76,7 @@ void hub_put_text(const char *path, const char *text)
 void hub_start(const char *option, ...)
 {
     const char *argv[24] = {getenv("BRIDGE_TEST_HUB"), hub_path("root"), hub_path("log"),
-                            hub_path("ports"),         "--seconds",      "60"};
+                            hub_path("ports"),         "--seconds",      "1200"};
     int n = 6;
     va_list ap;
     va_start(ap, option);

@@ -2,6 +2,7 @@
 /* test_engine_modes.c - the engine in its other modes: bfloat16, from a Megatron checkpoint,
  * through caches and in batches; and what it says of models and prompts that cannot be run. */
 #include "engine/weights.h"
+#include "infer/infer_internal.h"
 #include "libgolden.h"
 #include "librun.h"
 #include <bridge/tokenizer.h>
@@ -294,6 +295,61 @@ START_TEST(test_replayed)
 }
 END_TEST
 
+/* Tokens that the device chooses among its largest logits are those of all logits. */
+START_TEST(test_chosen)
+{
+    if (is_left_out(_i))
+        return;
+    enum { PROMPT = 6, STEPS = 3 };
+    static const struct br__sample_opts opts[] = {
+        BR__SAMPLE_GREEDY,
+        {.temperature = 0.7, .top_k = 20, .top_p = 0.9, .repetition_penalty = 1, .seed = 5},
+        {.temperature = 1.3, .top_k = 100, .top_p = 1, .min_p = 0.02, .repetition_penalty = 1}};
+    char dir[512];
+    struct br_err err = BR_ERR_INIT;
+    int32_t ids[PROMPT + STEPS] = {3, 1, 4, 15, 9, 2};
+    struct br__llm *m =
+        open_as(&(struct br__llm_opts){.weights = {.hf_model = dir_of(models[_i], dir)},
+                                       .precision = BR_BF16,
+                                       .device = test_device(),
+                                       .threads = TEST_THREADS});
+    const uint32_t vocab = (uint32_t)br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
+    struct br__llm_session *s = open_session(m, 1, PROMPT + STEPS);
+    float *logits = calloc(vocab, sizeof *logits);
+    struct br__sampler *sampler;
+    for (size_t k = 0; k < BR_COUNTOF(opts); k++) {
+        int32_t chosen[STEPS], drawn;
+        struct br__best best = {0};
+        const uint32_t enough = br__sample_enough(&opts[k]);
+        must(br__sampler_new(&sampler, &opts[k], vocab, &err), &err);
+        ck_assert_uint_gt(enough, 0);
+        for (int round = 0; round < 2; round++) {
+            br__llm_reset(s, 0);
+            for (int i = 0; i < STEPS; i++) {
+                const struct br__forward_seq f = {0, i ? ids + PROMPT + i - 1 : ids,
+                                                  i ? 1 : PROMPT};
+                best.n = 0;
+                must(br__llm_forward_best(s, &f, 1, enough, logits, round ? &best : NULL, &err),
+                     &err);
+                int found = best.n >= BR__MIN(enough, vocab) && best.n <= BR__BEST_ROOM;
+                ck_assert_int_eq(found, round && strcmp(br__llm_device(m), "cuda") == 0);
+                must(best.n ? (drawn = br__sample_best(sampler, &best, 7, (uint64_t)i), BR_OK)
+                            : br__sample(sampler, logits, ids, 0, 7, (uint64_t)i, &drawn, &err),
+                     &err);
+                if (round)
+                    ck_assert_msg(drawn == chosen[i], "%s: %d, not %d", models[_i], drawn,
+                                  chosen[i]);
+                ids[PROMPT + i] = chosen[i] = drawn;
+            }
+        }
+        br__sampler_free(sampler);
+    }
+    free(logits);
+    br__llm_session_close(s);
+    br__llm_close(m);
+}
+END_TEST
+
 /* The graph of a pass is kept: run again, and after another one, it gives the same bits. */
 START_TEST(test_pass_again)
 {
@@ -488,6 +544,7 @@ int main(void)
     tcase_add_loop_test(c, test_pass_again, 0, N_MODELS);
     tcase_add_loop_test(c, test_batch, 0, N_MODELS);
     tcase_add_loop_test(c, test_replayed, 0, N_MODELS);
+    tcase_add_loop_test(c, test_chosen, 0, N_MODELS);
     if (!test_is_sampled()) /* a device that is slow takes thousands of tokens at once */
         tcase_add_loop_test(c, test_long_prompt, 0, 2);
     tcase_add_test(c, test_refusals);

@@ -287,6 +287,223 @@ START_TEST(delta_rule_hands_its_state_over)
 }
 END_TEST
 
+/* ---- the delta rule in chunks ---------------------------------------------------------------- */
+
+enum { DELTA_T = 84, DELTA_HV = 2, DELTA_D = 128 }; /* one key head */
+
+/* A value head of tokens [from, to), token by token in double; state[D, D] before and after. */
+static void delta_slowly(const struct kern_call *c, int head, int from, int to, double *state,
+                         double *o)
+{
+    for (int t = from; t < to; t++) {
+        const float *q = floats(&c->in[0]) + t * DELTA_D, *k = floats(&c->in[1]) + t * DELTA_D;
+        const int64_t at = (t * DELTA_HV + head) * DELTA_D;
+        const double fade = exp((double)floats(&c->in[3])[t * DELTA_HV + head]);
+        const double beta = (double)floats(&c->in[4])[t * DELTA_HV + head];
+        for (int col = 0; col < DELTA_D; col++) {
+            double sum = 0;
+            for (int i = 0; i < DELTA_D; i++)
+                sum += (state[i * DELTA_D + col] *= fade) * (double)k[i];
+            const double d = beta * ((double)floats(&c->in[2])[at + col] - sum);
+            o[at + col] = 0;
+            for (int i = 0; i < DELTA_D; i++) {
+                state[i * DELTA_D + col] += (double)k[i] * d;
+                o[at + col] += state[i * DELTA_D + col] * (double)q[i] * c->attr.f[0];
+            }
+        }
+    }
+}
+
+/* Keys and queries of length 1, as a model has them. */
+static struct br_tensor unit_rows(uint32_t seed)
+{
+    struct br_tensor x = RANDOM(seed, 1, DELTA_T, 1, DELTA_D);
+    for (int t = 0; t < DELTA_T; t++) {
+        double sum = 0;
+        for (int i = 0; i < DELTA_D; i++)
+            sum += (double)floats(&x)[t * DELTA_D + i] * (double)floats(&x)[t * DELTA_D + i];
+        for (int i = 0; i < DELTA_D; i++)
+            floats(&x)[t * DELTA_D + i] /= (float)sqrt(sum);
+    }
+    return x;
+}
+
+static struct kern_call delta_call(void)
+{
+    struct kern_call c = {.op = BR_OP_DELTA_RULE, .n_in = 7, .attr.f = {0.0883883476}};
+    c.in[0] = unit_rows(1);
+    c.in[1] = unit_rows(2);
+    c.in[2] = RANDOM(3, 1, DELTA_T, DELTA_HV, DELTA_D);
+    c.in[3] = RANDOM(4, 0.1f, DELTA_T, DELTA_HV);
+    c.in[4] = RANDOM(5, 0.2f, DELTA_T, DELTA_HV);
+    for (int64_t i = 0; i < (int64_t)DELTA_T * DELTA_HV; i++) {
+        floats(&c.in[3])[i] = -fabsf(floats(&c.in[3])[i]);
+        floats(&c.in[4])[i] += 0.5f;
+    }
+    return c;
+}
+
+/* Two sequences, of which the second goes on from its state, and one that is none; some tokens are
+ * no one's. */
+static void delta_in_chunks(const struct kern_place *p, void *arg)
+{
+    static const int seqs[2][3] = {{1, 71, 0}, {72, 84, 1}}; /* tokens, slot */
+    (void)arg;
+    struct kern_call c = delta_call();
+    struct br_tensor half[3], state = RANDOM(6, 0.3f, 2, DELTA_HV, DELTA_D, DELTA_D);
+    double *want = calloc((size_t)DELTA_T * DELTA_HV * DELTA_D, sizeof *want);
+    double *states = calloc((size_t)count(&state), sizeof *states);
+    for (int i = 0; i < 3; i++)
+        half[i] = as_bf16(&c.in[i]);
+    const int64_t size = (int64_t)DELTA_D * DELTA_D;
+    for (int s = 0; s < 2; s++)
+        for (int head = 0; head < DELTA_HV; head++) {
+            double *mine = states + (s * DELTA_HV + head) * size;
+            for (int64_t i = 0; i < size && s; i++)
+                mine[i] = (double)floats(&state)[(s * DELTA_HV + head) * size + i];
+            delta_slowly(&c, head, seqs[s][0], seqs[s][1], mine, want);
+        }
+    for (int i = 0; i < 3; i++) {
+        tensor_free(&c.in[i]);
+        c.in[i] = half[i];
+    }
+    c.in[5] = SEQS(3, 1, 70, 0, 70, 0, 80, 70, 0, 70, 0, 72, 12, 0, 20, 1);
+    c.in[6] = state;
+    c.out = TENSOR(BR_BF16, DELTA_T, DELTA_HV, DELTA_D);
+    run_call(p, &c);
+    struct br_tensor got = TENSOR(BR_F32, DELTA_T, DELTA_HV, DELTA_D);
+    br_cast(got.data, BR_F32, c.out.data, BR_BF16, (size_t)count(&got), 0);
+    ck_assert_double_lt(off_by(floats(&got), want, count(&got)), 6e-3);
+    ck_assert_double_lt(off_by(floats(&state), states, count(&state)), 6e-3);
+    for (int i = 0; i < DELTA_HV * DELTA_D; i++)
+        ck_assert(floats(&got)[i] == 0);
+    free(want);
+    free(states);
+    tensor_free(&got);
+    free_call(&c);
+}
+
+START_TEST(delta_rule_in_chunks)
+{
+    in_each_place(delta_in_chunks, NULL);
+}
+END_TEST
+
+/* Of a value head, from states[t - from], the state before token t. */
+struct delta_back {
+    const struct kern_call *c;
+    const double *states;
+    double *ds; /* gradient of the state, [D, D] */
+    double *out;
+    int head;
+};
+
+#define DELTA_COLS (2 * DELTA_D + DELTA_HV * (DELTA_D + 2))
+
+static void delta_back_token(const struct delta_back *b, int t, const double *state)
+{
+    const struct kern_call *c = b->c;
+    const float *q = floats(&c->in[0]) + t * DELTA_D, *k = floats(&c->in[1]) + t * DELTA_D;
+    const int64_t at = (t * DELTA_HV + b->head) * DELTA_D;
+    const float *v = floats(&c->in[2]) + at, *y = floats(&c->in[6]) + at;
+    const double fade = exp((double)floats(&c->in[3])[t * DELTA_HV + b->head]);
+    const double beta = (double)floats(&c->in[4])[t * DELTA_HV + b->head], scale = c->attr.f[0];
+    double *dq = b->out + t * DELTA_COLS, *dk = dq + DELTA_D, *dv = dk + DELTA_D;
+    double *dg = dv + DELTA_HV * DELTA_D + b->head, *dbeta = dg + DELTA_HV;
+    dv += b->head * DELTA_D;
+    for (int col = 0; col < DELTA_D; col++) {
+        const double *s = state + col;
+        double *ds = b->ds + col, miss = (double)v[col], dd = 0;
+        for (int i = 0; i < DELTA_D; i++)
+            miss -= fade * s[i * DELTA_D] * (double)k[i];
+        for (int i = 0; i < DELTA_D; i++) {
+            const double after = fade * s[i * DELTA_D] + (double)k[i] * beta * miss;
+            dq[i] += scale * after * (double)y[col];
+            ds[i * DELTA_D] += scale * (double)q[i] * (double)y[col];
+            dd += ds[i * DELTA_D] * (double)k[i];
+        }
+        dv[col] = beta * dd;
+        *dbeta += dd * miss;
+        for (int i = 0; i < DELTA_D; i++) {
+            const double was = fade * s[i * DELTA_D];
+            dk[i] += ds[i * DELTA_D] * beta * miss - was * beta * dd;
+            ds[i * DELTA_D] -= (double)k[i] * beta * dd;
+            *dg += ds[i * DELTA_D] * was;
+            ds[i * DELTA_D] *= fade;
+        }
+    }
+}
+
+static void delta_back_slowly(const struct kern_call *c, int head, int from, int to, double *out)
+{
+    const size_t size = (size_t)DELTA_D * DELTA_D;
+    double *states = calloc(size * (size_t)(to - from + 1), sizeof *states);
+    double *o = calloc((size_t)DELTA_T * DELTA_HV * DELTA_D, sizeof *o);
+    struct delta_back b = {c, states, calloc(size, sizeof *b.ds), out, head};
+    for (int t = from; t < to; t++) {
+        double *next = states + (size_t)(t - from + 1) * size;
+        memcpy(next, next - size, size * sizeof *next);
+        delta_slowly(c, head, t, t + 1, next, o);
+    }
+    for (int t = to; t-- > from;)
+        delta_back_token(&b, t, states + (size_t)(t - from) * size);
+    free(b.ds);
+    free(states);
+    free(o);
+}
+
+/* Columns [from, to) of rows of DELTA_COLS. */
+static double columns_off_by(const float *got, const double *want, int from, int to)
+{
+    double diff = 0, norm = 0;
+    for (int t = 0; t < DELTA_T; t++)
+        for (int i = from; i < to; i++) {
+            const double w = want[t * DELTA_COLS + i], d = (double)got[t * DELTA_COLS + i] - w;
+            diff += d * d;
+            norm += w * w;
+        }
+    return sqrt(diff / norm);
+}
+
+static void delta_back_in_chunks(const struct kern_place *p, void *arg)
+{
+    enum { V = 2 * DELTA_D, G = V + DELTA_HV * DELTA_D };
+    static const int parts[] = {0, DELTA_D, V, G, G + DELTA_HV, DELTA_COLS};
+    (void)arg;
+    struct kern_call c = delta_call();
+    double *want = calloc((size_t)DELTA_T * DELTA_COLS, sizeof *want);
+    struct br_tensor half[7];
+    c.op = BR_OP_DELTA_RULE_GRAD;
+    c.in[6] = RANDOM(8, 1, DELTA_T, DELTA_HV, DELTA_D);
+    for (int i = 0; i < 7; i++)
+        if (i < 3 || i == 6)
+            half[i] = as_bf16(&c.in[i]);
+    for (int head = 0; head < DELTA_HV; head++) {
+        delta_back_slowly(&c, head, 1, 71, want);
+        delta_back_slowly(&c, head, 72, 84, want);
+    }
+    for (int i = 0; i < 7; i++)
+        if (i < 3 || i == 6) {
+            tensor_free(&c.in[i]);
+            c.in[i] = half[i];
+        }
+    c.in[5] = SEQS(3, 1, 70, 1, 70, 0, 80, 70, 80, 70, 0, 72, 12, 72, 12, 1);
+    c.out = TENSOR(BR_F32, DELTA_T, DELTA_COLS);
+    run_call(p, &c);
+    for (size_t i = 0; i + 1 < BR_COUNTOF(parts); i++) {
+        const double d = columns_off_by(floats(&c.out), want, parts[i], parts[i + 1]);
+        ck_assert_msg(d < 1e-2, "part %zu is off by %g", i, d);
+    }
+    free(want);
+    free_call(&c);
+}
+
+START_TEST(delta_rule_gradient_in_chunks)
+{
+    in_each_place(delta_back_in_chunks, NULL);
+}
+END_TEST
+
 /* ---- numbers that are none ------------------------------------------------------------------- */
 
 static void nan_passes(const struct kern_place *p, void *arg)
@@ -317,6 +534,93 @@ static void nan_passes(const struct kern_place *p, void *arg)
 START_TEST(nan_is_not_swallowed)
 {
     in_each_place(nan_passes, NULL);
+}
+END_TEST
+
+/* ---- the largest of a row -------------------------------------------------------------------- */
+
+#define SELECT_COLS 700
+
+/* Rows: random; many equals; zeros of both signs; falling; all equal; one NaN; one infinite. */
+static void select_fill(float *x)
+{
+    for (int i = 0; i < SELECT_COLS; i++) {
+        x[SELECT_COLS + i] = (float)(i * 37 % 11);
+        x[2 * SELECT_COLS + i] = i % 3 ? -1 - (float)i : i % 2 ? -0.0f : 0.0f;
+        x[3 * SELECT_COLS + i] = (float)-i;
+        x[4 * SELECT_COLS + i] = 2;
+        x[5 * SELECT_COLS + i] = x[6 * SELECT_COLS + i] = x[i];
+    }
+    x[5 * SELECT_COLS + 301] = NAN;
+    x[6 * SELECT_COLS + 5] = -INFINITY;
+}
+
+static void check_selected(const float *x, const int32_t *got, int k, int room)
+{
+    int n = 0;
+    if (!got[1]) {
+        ck_assert(isnan(x[301]) || isinf(x[5]));
+        ck_assert_int_eq(got[0], 0);
+        return;
+    }
+    for (int i = 0; i < SELECT_COLS; i++) {
+        int larger = 0;
+        ck_assert(isfinite(x[i]));
+        for (int j = 0; j < SELECT_COLS; j++)
+            larger += x[j] > x[i];
+        if (larger >= k)
+            continue;
+        float value;
+        memcpy(&value, &got[2 + room + BR__MIN(n, room - 1)], sizeof value);
+        if (got[0] >= 0)
+            ck_assert_msg(n < room && got[2 + n] == i && value == x[i], "number %d of %d, %d", n,
+                          got[0], i);
+        n++;
+    }
+    ck_assert_int_eq(got[0], n > room ? -1 : n);
+}
+
+static void select_in_place(const struct kern_place *p, void *arg)
+{
+    static const int32_t sizes[][2] = {{1, 17}, {20, 36}, {128, 140}};
+    (void)arg;
+    if (!kernel_of(p, BR_OP_SELECT, 0))
+        return; /* the host chooses by itself */
+    for (size_t i = 0; i < BR_COUNTOF(sizes); i++) {
+        const int32_t k = sizes[i][0], room = sizes[i][1];
+        struct br_tensor x = RANDOM(7, 3, 7, SELECT_COLS);
+        select_fill(floats(&x));
+        struct kern_call c = {.op = BR_OP_SELECT, .n_in = 1, .attr = {.i = {k, room}}};
+        c.in[0] = with_gaps(&x, 3);
+        c.out = TENSOR(BR_I32, 7, 2 + 2 * room);
+        run_call(p, &c);
+        for (int r = 0; r < 7; r++)
+            check_selected(floats(&x) + r * SELECT_COLS, ints(&c.out) + r * (2 + 2 * room), k,
+                           room);
+        tensor_free(&x);
+        free_call(&c);
+    }
+}
+
+/* More numbers than a block has room for: it says so. */
+static void select_of_equals(const struct kern_place *p, void *arg)
+{
+    (void)arg;
+    if (!kernel_of(p, BR_OP_SELECT, 0))
+        return;
+    struct kern_call c = {.op = BR_OP_SELECT, .n_in = 1, .attr = {.i = {4, 8}}};
+    c.in[0] = TENSOR(BR_F32, 1, 1500);
+    c.out = TENSOR(BR_I32, 1, 18);
+    run_call(p, &c);
+    ck_assert_int_eq(ints(&c.out)[0], -1);
+    ck_assert_int_eq(ints(&c.out)[1], 1);
+    free_call(&c);
+}
+
+START_TEST(the_largest_are_selected)
+{
+    in_each_place(select_in_place, NULL);
+    in_each_place(select_of_equals, NULL);
 }
 END_TEST
 
@@ -535,7 +839,10 @@ int main(void)
     tcase_add_loop_test(t, attention_of_few_and_many, 0, BR_COUNTOF(attendings));
     tcase_add_test(t, cross_entropy_of_a_large_vocabulary);
     tcase_add_test(t, delta_rule_hands_its_state_over);
+    tcase_add_test(t, delta_rule_in_chunks);
+    tcase_add_test(t, delta_rule_gradient_in_chunks);
     tcase_add_test(t, nan_is_not_swallowed);
+    tcase_add_test(t, the_largest_are_selected);
     tcase_add_test(t, wild_indices_stay_inside);
     tcase_add_test(t, wild_sequences_stay_inside);
     tcase_add_test(t, no_rows_is_fine);

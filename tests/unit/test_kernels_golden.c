@@ -357,10 +357,10 @@ static int is_computed(uint32_t op)
     return (op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE) || (op > BR_OP_RECV && op != BR_OP_AFTER);
 }
 
-/* What a device may lack: bridge does without. */
+/* What a device, or the CPU, may lack: bridge does without. */
 static int may_lack(uint32_t op)
 {
-    return kern_device() && op == BR_OP_LM_HEAD_PASS;
+    return op == (kern_device() ? BR_OP_LM_HEAD_PASS : BR_OP_SELECT);
 }
 
 static int has_weight(uint32_t op)

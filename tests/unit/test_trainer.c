@@ -582,7 +582,7 @@ int main(void)
     tcase_add_test(tc, test_float16);
     tcase_add_test(tc, test_rounded_gradients);
     tcase_add_test(tc, test_z);
-    if (!test_is_sampled() || strcmp(test_device(), "cpu") == 0) {
+    if (!test_is_sampled() || strcmp(test_device(), "cuda") != 0) {
         tcase_add_loop_test(tc, test_recompute, 0, BR_COUNTOF(recomputes));
         tcase_add_loop_test(tc, test_threads, 0, BR_COUNTOF(by_threads));
     }

@@ -168,7 +168,8 @@ struct br_plane {
 /* ---- the backend ----------------------------------------------------------------------------- */
 
 enum br_backend_flags {
-    BR_BACKEND_HOST = 1 /* host memory is device memory: weights stay mapped */
+    BR_BACKEND_HOST = 1, /* host memory is device memory: weights stay mapped */
+    BR_BACKEND_BF16 = 2  /* inference with products of bfloat16 has such activations, too */
 };
 
 /* What this device can do at best, per second. */

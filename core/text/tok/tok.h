@@ -474,11 +474,15 @@ struct br_tokenizer {
     struct br__tok_pool *pool;
 };
 
-/* Working memory that no call uses now. */
+/* Working memory that no call uses now.  Many threads encode short texts: each finds what it used
+ * last, whose cache its own CPU holds, without the lock. */
+#define BR__TOK_OWN_BITS 6
 struct br__tok_pool {
+    _Atomic(struct br__tok_work *)
+        own[1 << BR__TOK_OWN_BITS]; /* by thread; NULL: in use, or none */
     pthread_mutex_t lock;
-    struct br__tok_work *idle;
-    size_t bytes; /* of all working memory, in use or not, when last given back */
+    struct br__tok_work *idle; /* for which there was no room in `own` */
+    size_t bytes;              /* of all working memory, in use or not, when last given back */
 };
 
 /* ---- bpe.c ----------------------------------------------------------------------------------- */

@@ -5,26 +5,53 @@
  * steps. */
 #include "tok.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 /* ---- working memory -------------------------------------------------------------------------- */
 
-static int take_work(struct br__tok_pool *pool, struct br__tok_work **out)
+/* The place of this thread in `own`; threads may share one. */
+static size_t own_place(void)
+{
+    static _Thread_local char here;
+    return (size_t)(((uint64_t)(uintptr_t)&here >> 6) * UINT64_C(0x9E3779B97F4A7C15) >>
+                    (64 - BR__TOK_OWN_BITS));
+}
+
+/* Another thread's is better than a new one. */
+static struct br__tok_work *take_any(struct br__tok_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    *out = pool->idle;
-    if (pool->idle)
-        pool->idle = pool->idle->next;
+    struct br__tok_work *w = pool->idle;
+    if (w)
+        pool->idle = w->next;
     pthread_mutex_unlock(&pool->lock);
+    for (size_t i = 0; i < BR_COUNTOF(pool->own) && !w; i++)
+        w = atomic_exchange(&pool->own[i], NULL);
+    return w;
+}
+
+static int take_work(struct br__tok_pool *pool, struct br__tok_work **out)
+{
+    *out = atomic_exchange(&pool->own[own_place()], NULL);
+    if (!*out)
+        *out = take_any(pool);
     return *out ? BR_OK : br__tok_work_new(out);
 }
 
 static void give_work(struct br__tok_pool *pool, struct br__tok_work *w)
 {
     size_t bytes = br__tok_work_trim(w);
+    struct br__tok_work *none = NULL;
+    if (bytes != w->bytes) {
+        pthread_mutex_lock(&pool->lock);
+        pool->bytes += bytes - w->bytes;
+        pthread_mutex_unlock(&pool->lock);
+        w->bytes = bytes;
+    }
+    if (atomic_compare_exchange_strong(&pool->own[own_place()], &none, w))
+        return;
     pthread_mutex_lock(&pool->lock);
-    pool->bytes += bytes - w->bytes;
-    w->bytes = bytes;
     w->next = pool->idle;
     pool->idle = w;
     pthread_mutex_unlock(&pool->lock);
@@ -34,11 +61,8 @@ static void close_pool(struct br__tok_pool *pool)
 {
     if (!pool)
         return;
-    while (pool->idle) {
-        struct br__tok_work *w = pool->idle;
-        pool->idle = w->next;
+    for (struct br__tok_work *w; (w = take_any(pool)) != NULL;)
         br__tok_work_free(w);
-    }
     pthread_mutex_destroy(&pool->lock);
     br__free(pool);
 }
