@@ -6,9 +6,7 @@
  *   fail RANK    that rank ends with an error of its own
  *   busy RANK    the same, and the others work on their own meanwhile
  *   late RANK    that rank does nothing
- *   other RANK   that rank has another recipe
- *   any RANK     that rank has got a signal, which all learn
- *   tell         all but rank 0 send records to it */
+ *   tell RANK    that rank has got a signal, which all learn; then all send records to rank 0 */
 #include "../../core/dist/dist.h"
 
 #include <inttypes.h>
@@ -94,9 +92,22 @@ static int tell(struct br_err *err)
     return rc;
 }
 
+/* A rank has got a signal: all learn it at once, and not before. */
+static int learn(int is_it, struct br_err *err)
+{
+    int any, rc = br__procs_any(0, &any, err);
+    if (!rc && any)
+        return br_fail(err, BR_E_NUMERIC, "nobody has got a signal");
+    if (!rc)
+        rc = br__procs_any(is_it, &any, err);
+    if (!rc && !any)
+        rc = br_fail(err, BR_E_NUMERIC, "rank %u did not learn of a signal", br__procs_rank());
+    return rc;
+}
+
 static int run(const char *word, int is_it, struct br_err *err)
 {
-    int any, rc = add(err);
+    int rc = add(err);
     if (rc)
         return rc;
     if (!strcmp(word, "loop"))
@@ -113,19 +124,8 @@ static int run(const char *word, int is_it, struct br_err *err)
     }
     if (!strcmp(word, "late"))
         return add(err);
-    if (!strcmp(word, "other"))
-        return br__procs_same("recipe", is_it ? "b" : "a", err);
-    if (!strcmp(word, "any")) {
-        rc = br__procs_any(0, &any, err);
-        if (!rc && any)
-            return br_fail(err, BR_E_NUMERIC, "nobody has got a signal");
-        if (!rc)
-            rc = br__procs_any(is_it, &any, err);
-        return rc || any ? rc
-                         : br_fail(err, BR_E_NUMERIC, "rank %u did not learn of a signal",
-                                   br__procs_rank());
-    }
-    return tell(err);
+    rc = learn(is_it, err);
+    return rc ? rc : tell(err);
 }
 
 int main(int argc, char **argv)
