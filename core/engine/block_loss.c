@@ -167,5 +167,5 @@ void br__moe_loss(struct br_graph *g, br_val logits, br_val probs, br_val idx)
         }
         m->aux = loss_load(g, counts, probs);
     }
-    m->all_aux = over_rows(g, m->aux, global);
+    m->all_aux = over_rows(g, m->aux, 0);
 }

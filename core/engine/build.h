@@ -21,7 +21,7 @@ struct br__moe_losses { /* of one routed layer */
     br_val past;        /* input [E]: counts of the step's earlier micro batches; 0: not needed */
     br_val counts;      /* [E] of this one */
     br_val aux, z;      /* [1, 1], of this rank's rows; 0: no such loss */
-    br_val all_aux, all_z; /* of all rows */
+    br_val all_aux, all_z; /* of all rows of a data-parallel rank */
 };
 struct br__head_loss {    /* of an output layer; 0: none */
     br_val x, w, labels;  /* [T, hidden], [V, hidden], i32[T] */

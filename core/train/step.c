@@ -195,6 +195,22 @@ struct at_once {
     struct br__micro_out *out;
 };
 
+/* Of a mean of its tokens each context-parallel rank computes its own, and gradients are divided by
+ * how many there are (mcore's loss_func and DDP); losses of routed layers are of all. */
+static void share_context(const struct br__train *t, uint32_t i, const struct br__batch *b,
+                          struct br__micro *mb)
+{
+    const double cp = t->run->topo.size[BR_AXIS_CP];
+    int64_t all = mb->n_tokens - mb->n_seqs, targets;
+    double counted = br__trainer_counted(t->trainer, i, mb, &targets);
+
+    if (cp == 1 || t->run->per_token)
+        return;
+    mb->loss_scale *= (float)(BR__MAX(b->n_loss, 1.0) / BR__MAX(counted, 1.0));
+    mb->aux_scale *= (float)cp;
+    mb->mtp_scale *= (float)((double)BR__MAX(all, 1) / (double)BR__MAX(targets, 1));
+}
+
 /* Those of rank i. */
 static int fill_micros(struct br__train *t, const struct at_once *x, uint32_t i,
                        struct br__loss_sums *sums, struct br_err *err)
@@ -225,6 +241,11 @@ static int run_micros(struct br__train *t, const struct at_once *x, int backward
 
     for (uint32_t i = 0; i < ranks && !rc; i++)
         rc = fill_micros(t, x, i, &sums[i], err);
+    if (!rc)
+        for (uint32_t i = 0; i < ranks; i++)
+            for (size_t k = 0; k < x->n; k++)
+                share_context(t, i, &x->step[i]->micro[x->from + (int64_t)k],
+                              &x->mb[k * ranks + i]);
     if (!rc)
         rc = br__trainer_step(t->trainer, x->mb, x->n, backward, x->out, err);
     for (size_t k = 0; k < x->n && !rc; k++)
@@ -259,17 +280,19 @@ int br__train_batches(struct br__train *t, const struct br__step *const *step, i
 
 #define N_SUMS 9
 
-/* What a rank adds to the sums of all: of ranks that see the same tokens one counts them, and has
- * the losses.  Losses of routed layers are means over data-parallel ranks, but for the global one,
- * of which each has a part (mcore's reduce_aux_losses_tracker_across_ranks). */
+/* What a rank adds to the sums of all: of tensor-parallel ranks one counts, context-parallel ones
+ * have their part of the losses, and of the rest all.  Losses of routed layers are means over
+ * data-parallel ranks, but for the global one, of which each has a part (mcore's
+ * reduce_aux_losses_tracker_across_ranks). */
 static void share_of(const struct br__train *t, const struct br__rank_info *r,
                      const struct br__loss_sums *s, double x[N_SUMS])
 {
-    double dp = r->topo.size[BR_AXIS_DP];
+    double dp = r->topo.size[BR_AXIS_DP], cp = r->topo.size[BR_AXIS_CP];
     int counts = br_topo_coord(&r->topo, r->rank, BR_AXIS_TP) == 0;
-    double aux = t->run->aux == BR__AUX_GLOBAL ? 1 : 1 / dp;
-    const double share[N_SUMS] = {s->loss,      s->counted, s->tokens,  s->mtp / dp,   s->z / dp,
-                                  s->aux * aux, s->has_z,   s->has_aux, s->routed / dp};
+    double mean = 1 / (dp * cp), aux = t->run->aux == BR__AUX_GLOBAL ? 1 / cp : mean;
+    const double share[N_SUMS] = {s->loss,     s->counted / cp, s->tokens / cp,
+                                  s->mtp / dp, s->z * mean,     s->aux * aux,
+                                  s->has_z,    s->has_aux,      s->routed * mean};
 
     for (int i = 0; i < N_SUMS; i++)
         x[i] = counts ? share[i] : 0;

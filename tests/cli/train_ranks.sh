@@ -100,6 +100,8 @@ if [ -n "$full" ]; then
         [ $sp = true ] || family "$runs/$case" 4 2 tp=2 sequence_parallel=true
         [ $sp = false ] || family "$runs/$case" 2 1 ep=2
         [ $sp = false ] || family "$runs/$case" 4 1 ep=2
+        # Not of MTP, whose mean is of each rank's tokens, nor of biases of keys, whose gradient is noise.
+        case $case in qwen3 | qwen3_moe) family "$runs/$case" 2 2 cp=2 && family "$runs/$case" 8 1 cp=2 pp=2 ;; esac
         family "$runs/$case" 2 1 pp=2
         family "$runs/$case" 4 1 pp=2
         family "$runs/$case" 8 1 tp=2 pp=2 sequence_parallel=$sp
@@ -147,6 +149,13 @@ for per_token in true false; do
     ranked 4 "${uneven[@]}"
     trained many
     same_numbers many one 1e-5
+    # With cp the mean is of each rank's tokens: only their sum is that of one rank.
+    if [ $per_token = true ]; then
+        typed "$runs/qwen2"
+        ranked 4 "${uneven[@]}" cp=2
+        trained context
+        same_numbers context one 1e-5
+    fi
     jq -s -e 'any(.loss_tokens < .tokens)' runs/many/log.jsonl >/dev/null || fail "all tokens have a loss"
     rm -r runs
 done
