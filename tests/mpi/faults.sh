@@ -4,13 +4,14 @@
 # be found: scripts/test-ranks.
 . "$(dirname "$0")/lib.sh"
 
-# procs WANT WORD...: three ranks; each ends with status WANT, or the launcher does for them.
+# procs WANT WORD...: three ranks; each ends with status WANT, or the launcher does for them.  When one fails, a launcher
+# may kill another that is about to end, and give the status of that one.
 procs() {
     local want=$1 got=0
     shift
     last="3 ranks: $*"
     timeout 60 "$run" -n 3 "$PROCS" "$module" "$@" >out 2>err || got=$?
-    [ "$got" = "$want" ] || fail "exit status $got, expected $want"
+    [ "$got" = "$want" ] || { [ "$want" != 0 ] && [ "$got" = 9 ]; } || fail "exit status $got, expected $want"
 }
 messages() { cat out err | grep -c '^bridge: ' || true; }
 # blames TEXT: the only message matches this expression.
