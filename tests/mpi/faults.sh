@@ -38,6 +38,7 @@ esac
 # killed RANK: that rank is killed while all add numbers; the others end (scripts/test-ranks: within 5 seconds).
 killed() {
     last="3 ranks, rank $1 is killed"
+    : >out # what the ranks before wrote is not for these
     "$run" $let_live -n 3 "$PROCS" "$module" 600 loop >out 2>err &
     local launcher=$! tries=0 pid
     # A launcher may pass on a part of a line.
