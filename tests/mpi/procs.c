@@ -1,6 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* procs.c MODULE TIMEOUT WORD [RANK] - ranks that add numbers until something happens; each says
- * what it sees, on standard error as bridge would, and ends with its status.
+ * what it sees, on standard error as bridge would, and ends with its status.  A launcher may be
+ * gone before it has passed that on, so it stands in the file that PROCS_SAID names, too.
  *
  *   loop         until a rank is killed or stopped from outside: "rank 1 is PID"; a minute at most
  *   fail RANK    that rank ends with an error of its own
@@ -20,6 +21,12 @@
 
 static void say(const char *text)
 {
+    const char *path = getenv("PROCS_SAID");
+    FILE *f = path ? fopen(path, "ae") : NULL;
+    if (f) {
+        fprintf(f, "bridge: %s\n", text); /* one write of a short line: lines do not mix */
+        fclose(f);
+    }
     fprintf(stderr, "bridge: %s\n", text);
 }
 
@@ -150,6 +157,6 @@ int main(int argc, char **argv)
         rc = br__procs_end(rc, &err);
     }
     if (rc && br__procs_rank() == 0)
-        fprintf(stderr, "bridge: %s\n", err.msg);
+        say(err.msg);
     return rc;
 }
