@@ -170,10 +170,8 @@ static void check_bf16(int model, int activations)
     double theirs = br__json_num(br__json_get(x.j, "bf16_rms"), NAN), off = rms(b, want, n);
     ck_assert_msg(rms(a, want, n) <= 1.5 * theirs, "%s: rms %g, transformers' own is %g", x.dir,
                   rms(a, want, n), theirs);
-    /* A device has chunks of the delta rule rounded where the CPU rounds nothing. */
-    if (x.is_next && activations == BR_BF16)
-        off *= 1.5;
-    ck_assert_msg(rms(a, b, n) <= off, "%s: %g from the CPU, which is %g from float32", x.dir,
+    /* Two that round in other places differ by the root of two of what each is off. */
+    ck_assert_msg(rms(a, b, n) <= 1.5 * off, "%s: %g from the CPU, which is %g from float32", x.dir,
                   rms(a, b, n), off);
     br__trace_free(&exact);
     br__trace_free(&cpu);
