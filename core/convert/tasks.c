@@ -47,30 +47,29 @@ struct hearing {
 static void hear_tasks(void *ud, uint32_t rank, uint32_t kind, const void *p, size_t n)
 {
     struct hearing *h = ud;
-    uint64_t head[2];
+    uint64_t bytes;
     if (rank == 0)
         return;
-    if (kind == TOLD_BYTES && n == sizeof *head) {
-        memcpy(head, p, n);
-        br__progress_add(h->progress, *head);
-    } else if (kind == TOLD_PART && h->work && !h->rc && n >= sizeof head) {
-        size_t n_digests = n / sizeof *head - 2;
-        uint64_t *digests = br__alloc(n);
-        if (!digests) {
+    if (kind == TOLD_BYTES && n == sizeof bytes) {
+        memcpy(&bytes, p, n);
+        br__progress_add(h->progress, bytes);
+    } else if (kind == TOLD_PART && h->work && !h->rc && n >= sizeof(uint64_t)) {
+        uint64_t *told = br__alloc(n); /* the part, and its digests */
+        if (!told) {
             h->rc = br__nomem(&h->err, "for the journal");
             return;
         }
-        memcpy(digests, p, n);
-        h->rc = br__work_done(h->work, (size_t)digests[0], digests + 2, n_digests, &h->err);
-        br__free(digests);
+        memcpy(told, p, n);
+        h->rc = br__work_done(h->work, (size_t)told[0], told + 1, n / sizeof *told - 1, &h->err);
+        br__free(told);
     }
 }
 
 int br__tell_part(size_t part, const uint64_t *digests, size_t n, struct br_err *err)
 {
-    const uint64_t head[2] = {part, n};
+    const uint64_t number = part;
     struct br__buf b = {0};
-    br__buf_put(&b, head, sizeof head);
+    br__buf_put(&b, &number, sizeof number);
     br__buf_put(&b, digests, n * sizeof *digests);
     int rc =
         b.failed ? br__nomem(err, "for the journal") : br__procs_tell(TOLD_PART, b.p, b.n, err);
