@@ -352,11 +352,12 @@ END_TEST
 /* ---- coverage -------------------------------------------------------------------------------- */
 
 /* Leaves and views come before the products, but for AFTER; collectives are ALL_REDUCE to RECV and
- * ALL_TO_ALL. */
+ * ALL_TO_ALL to EXCHANGE. */
 static int is_computed(uint32_t op)
 {
     return (op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE) ||
-           (op > BR_OP_RECV && op != BR_OP_AFTER && op != BR_OP_ALL_TO_ALL);
+           (op > BR_OP_RECV && op != BR_OP_AFTER &&
+            !(op >= BR_OP_ALL_TO_ALL && op <= BR_OP_EXCHANGE));
 }
 
 /* What the CPU may lack: there the host chooses tokens from logits that it has.  A device has every
