@@ -648,6 +648,24 @@ static int shape_reduce_scatter(const struct br_graph *g, struct br__node *n, st
     return op_fresh(g, n, x->n_dim, shape, err);
 }
 
+static int shape_moe_route(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *sent = op_input(g, n, 0), *got = op_input(g, n, 1);
+    int64_t room = n->attr.i[1], ranks = n->attr.i[2];
+    if (sent->n_dim != 1 || !same_shape(sent, got) || room < 1 || ranks < 1 ||
+        sent->shape[0] % ranks)
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, sent->shape[0] / ranks + 1 + room);
+}
+
+static int shape_exchange(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0), *route = op_input(g, n, 1);
+    if (x->n_dim != 2 || route->op != BR_OP_MOE_ROUTE)
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, n->attr.i[1] ? n->attr.i[1] : route->attr.i[1], x->shape[1]);
+}
+
 /* A RECV has no input to take its shape from: the wanted one is already in it, or it is that of
  * the value that it follows (in[0]). */
 static int shape_recv(const struct br_graph *g, struct br__node *n, struct br_err *err)
@@ -667,7 +685,8 @@ enum br__op_kind br__op_kind(uint32_t op)
         return BR__OP_LEAF;
     if (op <= BR_OP_BRANCH || op == BR_OP_AFTER)
         return BR__OP_VIEW;
-    if ((op >= BR_OP_ALL_REDUCE && op <= BR_OP_RECV) || op == BR_OP_ALL_TO_ALL)
+    if ((op >= BR_OP_ALL_REDUCE && op <= BR_OP_RECV) ||
+        (op >= BR_OP_ALL_TO_ALL && op <= BR_OP_EXCHANGE))
         return BR__OP_COMM;
     return BR__OP_COMPUTE;
 }
