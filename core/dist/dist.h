@@ -143,6 +143,11 @@ uint32_t br__procs_rank(void); /* 0 if alone */
 uint32_t br__procs_size(void); /* 1 if alone */
 /* This rank's number among those of its host, as the device that it is to use. */
 uint32_t br__procs_local(void);
+/* Of a plan that carries nothing out: be that rank of so many, without the others.  There are no
+ * communicators then, and what ranks tell each other stays what this one says. */
+void br__procs_pretend(uint32_t rank, uint32_t size);
+/* How long a rank may wait for others that do nothing, from now on; rank 0's counts. */
+void br__procs_patience(int seconds);
 
 /* Alone, these give what is given, and every other rank is as this one.  Else all ranks call them
  * alike, in the same order. */
@@ -150,12 +155,17 @@ uint32_t br__procs_local(void);
 /* Has any rank failed?  rc, of this one, whose error err holds, is returned unless it is BR_OK or
  * BR_E_COMM; then it is that of the first rank with an error of its own, whose text err gets. */
 int br__procs_agree(int rc, struct br_err *err) BR_MUST_CHECK;
-/* BR_E_USAGE if a rank's text is not rank 0's; the error names both.  what: "recipe". */
+/* BR_E_USAGE if a rank's text is not rank 0's; the error has the first line of each that differs.
+ * what: "recipe". */
 int br__procs_same(const char *what, const char *text, struct br_err *err) BR_MUST_CHECK;
 /* The bytes of rank `root`, everywhere. */
 int br__procs_share(void *buf, size_t n, uint32_t root, struct br_err *err) BR_MUST_CHECK;
 /* The same of a buffer, which is replaced on the others. */
 int br__procs_share_buf(struct br__buf *b, uint32_t root, struct br_err *err) BR_MUST_CHECK;
+/* Rank 0 gets the bytes of all, one after another by rank; sizes[br__procs_size()] of them, on all.
+ */
+int br__procs_gather(const struct br__buf *mine, struct br__buf *all, size_t *sizes,
+                     struct br_err *err) BR_MUST_CHECK;
 /* Sums over all ranks, of integers as of the communicator's. */
 int br__procs_sum(void *buf, size_t n, uint32_t dtype, struct br_err *err) BR_MUST_CHECK;
 /* *any: does a rank say so?  At a step's boundary: has one got a signal? */

@@ -47,6 +47,7 @@ int br__commq_wrap(struct br__commq *q, struct br_comm *under, struct br_comm **
 
 struct br_comm *br__procs_world(void);   /* of all processes; NULL if alone */
 struct br__commq *br__procs_queue(void); /* whose thread has joined them */
+int br__procs_pretends(void);            /* br__procs_pretend was called */
 
 /* ---- control.c: TCP connections to rank 0, beside the plane ---------------------------------- */
 
@@ -60,6 +61,7 @@ int br__control_open(const struct br__control_opts *o, struct br_err *err) BR_MU
 /* A record for rank 0, in order with others of this rank. */
 int br__control_send(uint32_t kind, const void *p, size_t n, struct br_err *err) BR_MUST_CHECK;
 void br__control_listen(br__procs_heard *heard, void *ud);
+void br__control_patience(int seconds); /* in place of that of the options */
 /* This rank is done, with that status: wait for all others.  *unharmed: MPI may be ended.  Returns
  * the status of all: that of the culprit, whose error rank 0 gets. */
 int br__control_end(int rc, struct br_err *err, int *unharmed);
