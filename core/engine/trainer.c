@@ -85,7 +85,8 @@ int br__trainer_step(struct br__trainer *t, const struct br__micro *mb, size_t n
         if (!rc)
             rc = check_tokens(t, &mb[i], err);
     }
-    const struct br__train_batches b = {mb, out, n, t->m->n_ranks, backward != 0};
+    const struct br__train_batches b = {
+        mb, out, n, t->m->n_ranks, backward != 0, backward == BR__BACKWARD_LAST};
     return rc ? rc : run_ranks(&(struct together){.t = t, .fn = run_step, .b = &b}, err);
 }
 
@@ -157,13 +158,16 @@ static int open_store(struct br__rank_trainer *r, struct together *x, struct br_
     if (!rc)
         rc = br__rank_probe(r, err);
     if (!rc)
-        rc = br__store_open(&r->store, r->rank, r->offload.host, r->o->values, r->o->sharded, err);
+        rc = br__store_open(&r->store, r->rank, r->offload.host, r->o, err);
     if (rc)
         return rc;
     r->past = br__calloc(r->n_moe * experts + 1, sizeof *r->past);
     r->n_past = br__calloc(r->n_chunks + 1, sizeof *r->n_past);
     r->row = br__calloc(experts + 1, sizeof *r->row);
-    return r->past && r->n_past && r->row ? 0 : br__nomem(err, "for training");
+    r->left = br__calloc(r->store.n_banks + 1, sizeof *r->left);
+    r->handed = br__calloc(r->store.n_banks + 1, sizeof *r->handed);
+    return r->past && r->n_past && r->row && r->left && r->handed ? 0
+                                                                  : br__nomem(err, "for training");
 }
 
 static int take_params(struct br__rank_trainer *r, struct together *x, struct br_err *err)
@@ -254,6 +258,8 @@ static void close_rank(struct br__rank_trainer *r)
     br__free(r->z);
     br__free(r->row);
     br__free(r->rows);
+    br__free(r->left);
+    br__free(r->handed);
 }
 
 void br__trainer_close(struct br__trainer *t)
@@ -313,6 +319,7 @@ static int zero(struct br__rank_trainer *r, struct together *x, struct br_err *e
     size_t experts = (size_t)x->t->m->weights->cfg->n_experts;
     memset(r->past, 0, r->n_moe * experts * sizeof *r->past);
     memset(r->n_past, 0, r->n_chunks * sizeof *r->n_past);
+    memset(r->handed, 0, r->store.n_banks);
     int rc = br__offload_zero(&r->offload, &r->store, err);
     return rc ? rc : br__store_zero_grads(&r->store, err);
 }
@@ -322,16 +329,21 @@ int br__trainer_zero(struct br__trainer *t, struct br_err *err)
     return run_ranks(&(struct together){.t = t, .fn = zero}, err);
 }
 
-/* Of weights that ranks hold alike and use apart, the whole gradient. */
-static int add_partial(const struct br__rank_trainer *r, struct br_err *err)
+/* Of weights that ranks hold alike and use apart, those of a bank: the whole gradient. */
+static int add_partial(const struct br__rank_trainer *r, size_t bank, struct br_err *err)
 {
     const struct br__store *s = &r->store;
     struct br_comm *comm = r->rank->info->comms[BR_GROUP_TP];
     int rc = 0;
     for (size_t i = 0; i < s->n && !rc; i++)
-        if (s->partial[i])
+        if (s->partial[i] && s->bank[i] == bank)
             rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
     return rc;
+}
+
+int br__trainer_bank(struct br__trainer *t, uint32_t i, size_t bank, struct br_err *err)
+{
+    return add_partial(&t->ranks[i], bank, err);
 }
 
 /* First and last stage have the embedding, and each a part of its gradient. */
@@ -339,8 +351,8 @@ static int add_embedding(const struct br__rank_trainer *r, struct br_err *err)
 {
     const struct br__store *s = &r->store;
     struct br_comm *comm = r->rank->info->comms[BR_GROUP_EMBED];
-    int is_shared = !r->rank->m->weights->src->untied || r->o->mtp, rc = 0;
-    for (size_t i = 0; i < s->n && is_shared && r->pp > 1 && !rc; i++)
+    int is_shared = br__embedding_is_shared(r), rc = 0;
+    for (size_t i = 0; i < s->n && is_shared && !rc; i++)
         if (strcmp(s->list[i].megatron, BR__EMBEDDING) == 0)
             rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
     return rc;
@@ -350,8 +362,9 @@ static int gradients(struct br__rank_trainer *r, struct together *x, struct br_e
 {
     (void)x;
     int rc = br__offload_fetch(&r->offload, &r->store, err);
-    if (!rc)
-        rc = add_partial(r, err);
+    for (size_t b = 0; b < r->store.n_banks && !rc; b++)
+        if (!r->handed[b])
+            rc = add_partial(r, b, err);
     return rc ? rc : add_embedding(r, err);
 }
 
