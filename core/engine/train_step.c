@@ -148,7 +148,11 @@ static int exchange(struct step *s, uint32_t from, uint32_t to, struct br_err *e
         const struct br__message *m = &s->pipe.messages[i];
         size_t at = place_of(s, m->micro_batch, m->chunk);
         int64_t tokens = br__train_tokens(t, micro_of(s, m->micro_batch));
-        int64_t rows = br__train_rows(t, tokens) / tp;
+        const struct br__chunk *chunk = t->chunks[m->chunk];
+        int is_before =
+            m->is_send == m->is_grad; /* the chunk's own hidden states, or what it got */
+        uint32_t each = is_before ? chunk->n_in : BR__MAX(chunk->n_in, 1) + chunk->n_mtp;
+        int64_t rows = br__train_rows(t, tokens) / tp * each;
         void **buf = &(m->is_send ? s->out : s->in)[m->is_grad][at];
         size_t n = (size_t)(rows * hidden);
         if (!m->is_send && !(*buf = br__alloc(n * br_dtype_size((int)dtype))))

@@ -41,7 +41,7 @@ overlaps() {
     local on family=$1 n=$2
     shift 2
     for on in false true; do
-        toy_args "$family" train_iters=4 ddp_bucket_size=2000 "ddp_overlap_grad_reduce=$on" "ddp_overlap_param_gather=$on"
+        toy_args "$family" train_iters=6 ddp_bucket_size=2000 "ddp_overlap_grad_reduce=$on" "ddp_overlap_param_gather=$on"
         ranked "$n" "$@"
         trained $on
     done

@@ -170,6 +170,9 @@ static struct {
 static size_t bucket;
 static int (*bank_ready)(void *arg, uint32_t i, size_t bank, struct br_err *e);
 
+/* Of pipeline stages; NULL: even. */
+static const char *layout;
+
 /* Each kind of load-balancing loss that does not depend on how batches are shared out. */
 static int always_global;
 static int aux_of(enum toy toy, const struct sharing *s)
@@ -220,17 +223,18 @@ static struct trainer open_trainer(enum toy toy, const struct sharing *s)
                              .etp = s->etp,
                              .dp = s->dp,
                              .threads = 1};
-    const struct br__train_opts t = {.values = s->values ? s->values : BR_F32,
-                                     .router_dtype = BR_F32,
-                                     .mtp = (int)toys[toy].mtp,
-                                     .stages.vpp = s->vpp > 1 ? s->vpp : 0,
-                                     .sequence_parallel = (int)s->sp,
-                                     .aux_kind = aux_of(toy, s),
-                                     .aux_coeff = toy >= MOE ? coefficients.aux : 0,
-                                     .z_coeff = toy >= MOE ? coefficients.z : 0,
-                                     .bucket = bucket,
-                                     .bank_ready = bank_ready,
-                                     .bank_arg = &x};
+    const struct br__train_opts t = {
+        .values = s->values ? s->values : BR_F32,
+        .router_dtype = BR_F32,
+        .mtp = (int)toys[toy].mtp,
+        .stages = {.vpp = s->vpp > 1 ? s->vpp : 0, .layout = s->pp > 1 ? layout : NULL},
+        .sequence_parallel = (int)s->sp,
+        .aux_kind = aux_of(toy, s),
+        .aux_coeff = toy >= MOE ? coefficients.aux : 0,
+        .z_coeff = toy >= MOE ? coefficients.z : 0,
+        .bucket = bucket,
+        .bank_ready = bank_ready,
+        .bank_arg = &x};
     must(br__init_source_open(&o.weights.source, &run, 0, &err), &err);
     const struct br__lora_opts lora = {.targets = targets,
                                        .n_targets = toy == MOE ? 2 : BR_COUNTOF(targets),
@@ -469,6 +473,27 @@ START_TEST(test_unbalanced)
                                           {2, 1, 1, 1, 2, 1, 1, 1, 0, 0, 0, 0},
                                           {1, 0, 1, 1, 1, 2, 2, 1, 0, 0, 0, 0}};
     same_as_alone(_i % 2 ? NEXT : MOE, &list[_i / 2], blunt_routers);
+}
+END_TEST
+
+/* The prediction layer on a stage before the last, on one of its own, and with stages between it
+ * and the output layer. */
+START_TEST(test_layouts)
+{
+    static const struct {
+        const char *layout;
+        struct sharing s;
+    } list[] = {{"Etttttttt|mL", {1, 0, 1, 2, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Ettttttttm|L", {1, 0, 1, 2, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|ttttm|L", {1, 0, 1, 3, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|tttt|m|L", {1, 0, 1, 4, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|ttt|tm|L", {1, 0, 1, 2, 1, 1, 1, 2, 0, 0, 0, 0}},
+                {"Etttt|ttttm|L", {2, 1, 1, 3, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|tttt|m|L", {1, 0, 2, 4, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|ttttm|L", {2, 1, 1, 3, 1, 1, 1, 1, 0, BR_BF16, 0, 0}}};
+    layout = list[_i].layout;
+    same_as_alone(MTP, &list[_i].s, NULL);
+    layout = NULL;
 }
 END_TEST
 
@@ -981,6 +1006,7 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, test_shared, 0, (int)BR_COUNTOF(sharings) * N_TOYS);
     tcase_add_loop_test(tc, test_unbalanced, 0, 6);
+    tcase_add_loop_test(tc, test_layouts, 0, 8);
     tcase_add_loop_test(tc, test_traffic, 0, 6);
     tcase_add_loop_test(tc, test_masks, 0, 30);
     tcase_add_loop_test(tc, test_global_aux, 0, 5);
