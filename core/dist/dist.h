@@ -27,9 +27,6 @@ const char *br__group_name(enum br_group g); /* "dp_cp" */
 /* The ranks of that group g which has `rank`, ascending, into out[t->world]; returns how many, 0
  * where no group g has it. */
 uint32_t br__group_ranks(const struct br_topo *t, uint32_t rank, enum br_group g, uint32_t *out);
-/* same[g]: the first of enum br_group whose groups are, for every rank, those of g. */
-int br__groups_same(const struct br_topo *t, enum br_group same[BR_N_GROUPS],
-                    struct br_err *err) BR_MUST_CHECK;
 
 /* ---- stages.c: which layers a pipeline stage has --------------------------------------------- */
 
@@ -123,9 +120,6 @@ struct br__launch {
 /* By the launcher's environment.  BR_E_USAGE: it contradicts itself.  BR_E_UNSUPPORTED: torchrun.
  */
 int br__launch_find(struct br__launch *out, struct br_err *err) BR_MUST_CHECK;
-/* The plane of a module; it stays loaded.  Its ranks are joined by one thread of each process,
- * which makes all calls. */
-int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- procs.c: this process as one of several ------------------------------------------------- */
 
@@ -133,7 +127,7 @@ int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) B
 typedef void br__procs_heard(void *ud, uint32_t rank, uint32_t kind, const void *p, size_t n);
 
 struct br__procs_opts {
-    const char *module; /* the MPI's, see br__plane_open */
+    const char *module; /* the MPI's: comm_mpich.so, comm_openmpi.so */
     struct br__launch launch;
     int timeout; /* seconds that a rank may wait for others that do nothing */
     /* The ranks cannot go on: one is gone, or hangs, or failed while this one was at work.  By the

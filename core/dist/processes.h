@@ -1,10 +1,21 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* processes.h - what procs.c, control.c, watch.c, commq.c and world.c share: this process as one
- * rank of several. */
+/* processes.h - what the files of core/dist share that make a world, and a rank of this process. */
 #ifndef BRIDGE_CORE_DIST_PROCESSES_H
 #define BRIDGE_CORE_DIST_PROCESSES_H
 
 #include "dist.h"
+
+/* ---- groups.c -------------------------------------------------------------------------------- */
+
+/* same[g]: the first of enum br_group whose groups are, for every rank, those of g. */
+int br__groups_same(const struct br_topo *t, enum br_group same[BR_N_GROUPS],
+                    struct br_err *err) BR_MUST_CHECK;
+
+/* ---- plane.c --------------------------------------------------------------------------------- */
+
+/* The plane of a module; it stays loaded.  Its ranks are joined by one thread of each process,
+ * which makes all calls. */
+int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- watch.c: what this rank does, for its last words ---------------------------------------- */
 
