@@ -330,15 +330,15 @@ template <int N> BR_KERNEL(32 * WARPS, 1) grad_queries(struct back b)
 }
 
 /* The sequence that key row r belongs to: the first; a whole warp looks. */
-BR_INLINE bool warp_seq_of_key(const struct seqs &a, int64_t r, int64_t T, struct seq *s)
+BR_INLINE bool warp_seq_of_key(const struct seqs &a, int64_t r, int64_t T, int64_t S, struct seq *s)
 {
     for (int i = 0; i < a.n; i += 32) {
         const int mine = i + (int)(threadIdx.x % 32);
         struct seq x;
-        const bool owns = mine < a.n && seq_at(a, mine, T, T, &x) && r >= x.k0 && r < x.k0 + x.nk;
+        const bool owns = mine < a.n && seq_at(a, mine, T, S, &x) && r >= x.k0 && r < x.k0 + x.nk;
         const uint32_t who = gpu_ballot(owns);
         if (who)
-            return seq_at(a, i + gpu_ffs(who) - 1, T, T, s);
+            return seq_at(a, i + gpu_ffs(who) - 1, T, S, s);
     }
     return false;
 }
@@ -351,7 +351,7 @@ template <int N> BR_KERNEL(32 * WARPS, 1) grad_keys(struct back b)
     const struct attention &a = b.a;
     float *k = shared + (threadIdx.x / 32) * 2 * a.d, *v = k + a.d;
     const int kv_heads = a.heads / a.group, lane = (int)(threadIdx.x % 32);
-    const int64_t rows = (int64_t)a.T * kv_heads;
+    const int64_t rows = (int64_t)a.S * kv_heads;
     for (int64_t r = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32; r < rows;
          r += (int64_t)gridDim.x * WARPS) {
         const int64_t row = r / kv_heads;
@@ -360,7 +360,7 @@ template <int N> BR_KERNEL(32 * WARPS, 1) grad_keys(struct back b)
         float dk[N], dv[N];
         for (int i = 0; i < N; i++)
             dk[i] = dv[i] = 0;
-        const bool owned = warp_seq_of_key(a.seqs, row, a.T, &s);
+        const bool owned = warp_seq_of_key(a.seqs, row, a.T, a.S, &s);
         gpu_sync_warp();
         share_row(k, a.k, a.key_at(a.k, row, key), a.d, a.scale);
         share_row(v, a.v, a.key_at(a.v, row, key), a.d, 1.f);
@@ -455,5 +455,5 @@ ROW_FUNCTION(attention_grad)
         return;
     }
     LAUNCH_HEADS(c, grad_queries, b.a.d, rows, shared, b);
-    LAUNCH_HEADS(c, grad_keys, b.a.d, rows / b.a.group, shared, b);
+    LAUNCH_HEADS(c, grad_keys, b.a.d, (int64_t)b.a.S * (b.a.heads / b.a.group), shared, b);
 }
