@@ -98,13 +98,11 @@ static void multiply_grouped(const struct br_call *c, const product *p)
         br__cuda_refuse(c, "%lld tiles of rows; at most %d are possible", (long long)y, MAX_GRID_Y);
         return;
     }
-    if (!p->by_k) {
-        struct cover k = cover_rows(p->m, p->n);
+    struct cover k = cover_rows(p->m, p->n);
+    if (!p->by_k)
         BR_LAUNCH(c, zero_rest, k.grid, k.block, 0, *p);
-        if (br__cuda_multiply_experts(c, p))
-            return;
-    }
-    BR_LAUNCH(c, multiply_experts, dim3(x, (unsigned)y), 256, 0, *p);
+    if (!br__cuda_multiply_experts(c, p))
+        BR_LAUNCH(c, multiply_experts, dim3(x, (unsigned)y), 256, 0, *p);
 }
 
 /* ---- few rows -------------------------------------------------------------------------------- */
