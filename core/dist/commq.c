@@ -4,24 +4,22 @@
  *
  * Jobs run one after another, in the order of posting, whatever their communicators: ranks whose
  * calls in that order would not wait for each other for ever do not do so here.  The rank's
- * communicators know the queue: while it has jobs, a call queues behind them.  MPI wants all calls
- * from one thread, which is the queue's; elsewhere a call is carried out by its caller while the
- * queue is empty.
+ * communicators know the queue: while it has jobs, a call queues behind them; else its caller
+ * carries it out.  So calls are made by one thread at a time, as MPI wants them.
  *
  * Who waits looks a few times before it sleeps: most calls are short, and a wake-up costs more. */
 #include "processes.h"
 
-#include <sched.h>
 #include <string.h>
 
-#define LOOKS 64
+#define LOOKS 5000 /* some microseconds */
 
 struct br__commq {
     pthread_mutex_t lock;
     pthread_cond_t posted, done;
     struct br__comm_job *first, **last;
     _Atomic uint32_t n_posted; /* that are not done */
-    int is_started, is_over, one_thread;
+    int is_started, is_over;
     pthread_t thread;
     struct br_comm *world; /* aborted when a job fails; NULL: not known yet */
 };
@@ -35,7 +33,7 @@ static _Thread_local const struct br__commq *served;
 static struct br__comm_job *commq_take(struct br__commq *q)
 {
     for (int i = 0; i < LOOKS && !atomic_load(&q->n_posted); i++)
-        sched_yield();
+        ;
     pthread_mutex_lock(&q->lock);
     while (!q->first && !q->is_over)
         pthread_cond_wait(&q->posted, &q->lock);
@@ -94,7 +92,7 @@ int br__commq_wait(struct br__comm_job *job, struct br_err *err)
 {
     struct br__commq *q = job->queue;
     for (int i = 0; i < LOOKS && !atomic_load(&job->is_done); i++)
-        sched_yield();
+        ;
     if (!atomic_load(&job->is_done)) {
         pthread_mutex_lock(&q->lock);
         while (!atomic_load(&job->is_done))
@@ -120,7 +118,7 @@ void br__commq_settle(struct br__commq *q, int rc)
 
 /* ---- open and close -------------------------------------------------------------------------- */
 
-int br__commq_open(struct br__commq **out, int one_thread, struct br_err *err)
+int br__commq_open(struct br__commq **out, struct br_err *err)
 {
     struct br__commq *q = *out = br__calloc(1, sizeof *q);
     if (!q)
@@ -129,7 +127,6 @@ int br__commq_open(struct br__commq **out, int one_thread, struct br_err *err)
     pthread_cond_init(&q->posted, NULL);
     pthread_cond_init(&q->done, NULL);
     q->last = &q->first;
-    q->one_thread = one_thread;
     return BR_OK;
 }
 
@@ -181,7 +178,7 @@ static int carry_out(struct br_comm *c, int (*run)(void *arg, struct br_err *err
     struct br__commq *q = w->queue;
     struct br__comm_job job = {.run = run, .arg = call};
     call->c = w->under;
-    if (served == q || (!q->one_thread && !atomic_load(&q->n_posted)))
+    if (served == q || !atomic_load(&q->n_posted))
         return run(call, err);
     int rc = commq_put(q, &job, err);
     return rc ? rc : br__commq_wait(&job, err);
@@ -293,14 +290,14 @@ static int run_abort(void *arg, struct br_err *err)
     return BR_OK;
 }
 
-/* At once, so that whatever the queue waits for ends; and again by its thread, where only that one
- * may tell the others. */
+/* At once, so that whatever the queue waits for ends; and again behind that, to tell the others
+ * where that was not possible. */
 static void queued_abort(struct br_comm *c)
 {
     struct queued *w = c->self;
     struct call x = {0};
     w->under->ops->abort(w->under);
-    if (w->queue->one_thread)
+    if (atomic_load(&w->queue->n_posted))
         (void)!carry_out(c, run_abort, &x, NULL);
 }
 

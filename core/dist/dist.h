@@ -138,8 +138,8 @@ struct br__procs_opts {
     void (*say)(const char *text);
     void (*leave)(int rc);
 };
-/* Become the rank that the launcher made of this process; once, by the thread that makes all calls
- * of communicators from then on.  Without it, or after it failed, the process is alone. */
+/* Become the rank that the launcher made of this process; once.  Without it, or after it failed,
+ * the process is alone. */
 int br__procs_open(const struct br__procs_opts *o, struct br_err *err) BR_MUST_CHECK;
 uint32_t br__procs_rank(void); /* 0 if alone */
 uint32_t br__procs_size(void); /* 1 if alone */

@@ -13,17 +13,16 @@ int br__groups_same(const struct br_topo *t, enum br_group same[BR_N_GROUPS],
 
 /* ---- plane.c --------------------------------------------------------------------------------- */
 
-/* The plane of a module; it stays loaded.  Its ranks are joined by one thread of each process,
- * which makes all calls. */
+/* The plane of a module; it stays loaded.  One thread at a time makes its calls. */
 int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- watch.c: what this rank does, for its last words ---------------------------------------- */
 
-#define BR__DOING 120
+#define BR__DOING 120 /* bytes of what a rank does, and of a call */
 struct br__beat {
     uint64_t begun, done; /* collectives: more begun than done means that it waits in one */
     uint64_t progress;    /* bytes of work that is no collective */
-    char doing[BR__DOING];
+    char doing[2 * BR__DOING + 2];
 };
 /* The same communicator, whose calls are noted before they wait.  It owns `under`. */
 int br__watch(struct br_comm *under, const char *group, struct br_comm **out,
@@ -33,8 +32,8 @@ int br__watch_harmed(void); /* a call failed, or this rank gave up: MPI must not
 
 /* ---- commq.c: see dist.h --------------------------------------------------------------------- */
 
-/* A queue, whose thread starts with the first job.  one_thread: it alone may call communicators. */
-int br__commq_open(struct br__commq **out, int one_thread, struct br_err *err) BR_MUST_CHECK;
+/* A queue, whose thread starts with the first job. */
+int br__commq_open(struct br__commq **out, struct br_err *err) BR_MUST_CHECK;
 /* The communicator that a failed job aborts. */
 void br__commq_abort_with(struct br__commq *q, struct br_comm *world);
 void br__commq_close(struct br__commq *q); /* when it is empty; NULL is fine */
@@ -46,7 +45,7 @@ int br__commq_wrap(struct br__commq *q, struct br_comm *under, struct br_comm **
 /* ---- procs.c --------------------------------------------------------------------------------- */
 
 struct br_comm *br__procs_world(void);   /* of all processes; NULL if alone */
-struct br__commq *br__procs_queue(void); /* whose thread has joined them */
+struct br__commq *br__procs_queue(void); /* of this process */
 int br__procs_pretends(void);            /* br__procs_pretend was called */
 
 /* ---- control.c: TCP connections to rank 0, beside the plane ---------------------------------- */

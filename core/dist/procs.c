@@ -263,38 +263,22 @@ static int share_from_first(void *buf, size_t n, struct br_err *err)
     return br__procs_share(buf, n, 0, err);
 }
 
-struct joining {
-    const struct br__procs_opts *o;
-    struct br_comm *watched;
-};
-
-/* By the queue's thread, which makes all calls of the MPI. */
-static int join_all(void *arg, struct br_err *err)
+static int open_world(const struct br__procs_opts *o, struct br_err *err)
 {
-    struct joining *j = arg;
-    const struct br__launch *l = &j->o->launch;
     struct br_plane plane;
-    struct br_comm *joined;
+    struct br_comm *joined, *watched;
     unsigned char id[BR_COMM_ID];
-    int rc = br__plane_open(j->o->module, &plane, err);
+    int rc = br__plane_open(o->module, &plane, err);
     if (!rc)
         rc = plane.id(id, err);
     if (!rc)
-        rc = plane.join(NULL, id, l->rank, l->size, &joined, err);
-    return rc ? rc : br__watch(joined, "all ranks", &j->watched, err);
-}
-
-static int open_world(const struct br__procs_opts *o, struct br_err *err)
-{
-    struct joining j = {.o = o};
-    struct br__comm_job job = {.run = join_all, .arg = &j};
-    int rc = br__commq_open(&procs.queue, 1, err);
+        rc = plane.join(NULL, id, o->launch.rank, o->launch.size, &joined, err);
     if (!rc)
-        rc = br__commq_post(procs.queue, &job, err);
+        rc = br__watch(joined, "all ranks", &watched, err);
     if (!rc)
-        rc = br__commq_wait(&job, err);
+        rc = br__commq_open(&procs.queue, err);
     if (!rc)
-        rc = br__commq_wrap(procs.queue, j.watched, &procs.world, err);
+        rc = br__commq_wrap(procs.queue, watched, &procs.world, err);
     if (!rc)
         br__commq_abort_with(procs.queue, procs.world);
     return rc;

@@ -6,12 +6,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* One call at a time: all are of the thread that joined.  Another thread reads. */
+/* One call at a time, see commq.c.  Another thread reads. */
 static struct {
     _Atomic uint64_t begun, done, progress;
     _Atomic int harmed;
-    pthread_mutex_t lock; /* of the two below */
-    char doing[BR__DOING];
+    pthread_mutex_t lock;                   /* of the two below */
+    char doing[BR__DOING], call[BR__DOING]; /* call: "", or the last since then */
 } watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct watched {
@@ -19,20 +19,15 @@ struct watched {
     const char *group;
 };
 
-static void watch_set(const char *text)
-{
-    pthread_mutex_lock(&watch.lock);
-    snprintf(watch.doing, sizeof watch.doing, "%s", text);
-    pthread_mutex_unlock(&watch.lock);
-}
-
 static struct br_comm *watch_begin(struct br_comm *c, const char *op, size_t n)
 {
     const struct watched *w = c->self;
     char text[BR__DOING];
     uint64_t i = atomic_fetch_add(&watch.begun, 1) + 1;
     snprintf(text, sizeof text, "collective %" PRIu64 ", %s of %zu over %s", i, op, n, w->group);
-    watch_set(text);
+    pthread_mutex_lock(&watch.lock);
+    memcpy(watch.call, text, sizeof text);
+    pthread_mutex_unlock(&watch.lock);
     return w->under;
 }
 
@@ -139,7 +134,8 @@ void br__watch_read(struct br__beat *out)
     out->begun = atomic_load(&watch.begun);
     out->progress = atomic_load(&watch.progress);
     pthread_mutex_lock(&watch.lock);
-    memcpy(out->doing, watch.doing, sizeof out->doing);
+    snprintf(out->doing, sizeof out->doing, "%s%s%s", watch.doing,
+             *watch.doing && *watch.call ? ", " : "", watch.call);
     pthread_mutex_unlock(&watch.lock);
 }
 
@@ -150,7 +146,10 @@ int br__watch_harmed(void)
 
 void br__procs_doing(const char *text)
 {
-    watch_set(text);
+    pthread_mutex_lock(&watch.lock);
+    snprintf(watch.doing, sizeof watch.doing, "%s", text);
+    *watch.call = '\0';
+    pthread_mutex_unlock(&watch.lock);
     atomic_fetch_add(&watch.progress, 1);
 }
 

@@ -159,7 +159,7 @@ static int join_world(void *arg, uint32_t rank, struct br_err *err)
     return rc ? rc : prepare_group(m, rank, BR_GROUP_WORLD, err);
 }
 
-/* Of this process there is one for its MPI; a thread's own starts when it is used. */
+/* Of a process there is one for its MPI. */
 static int open_queues(struct br__world *w, struct br_err *err)
 {
     int rc = BR_OK;
@@ -168,7 +168,7 @@ static int open_queues(struct br__world *w, struct br_err *err)
         struct br__rank_info *p = &w->ranks[i].info;
         p->queue = br__procs_queue();
         if (w->owns_queues)
-            rc = br__commq_open(&p->queue, 0, err);
+            rc = br__commq_open(&p->queue, err);
     }
     return rc;
 }

@@ -1,8 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* mpi.c - communicators whose ranks are processes that an MPI started; buffers are host memory.
  *
- * A module, built once against each MPI: comm_mpich.so, comm_openmpi.so.  All calls of MPI are of
- * one thread, the one that joined.  MPI moves bytes and adds nothing: sums are those of sum.h, so
+ * A module, built once against each MPI: comm_mpich.so, comm_openmpi.so.  Calls of MPI are of
+ * one thread at a time.  MPI moves bytes and adds nothing: sums are those of sum.h, so
  * they have the bits of local.c.  Only non-blocking transfers are used, and a rank that waits looks
  * whether another has given up.  Groups are bridge's own, for making MPI's would block: all
  * messages are of MPI_COMM_WORLD, and a group is told by its tags.
@@ -34,12 +34,12 @@ struct mpi_group {
 /* Of a process there is one world, MPI_COMM_WORLD, and it can be begun once. */
 static struct {
     int begun, broken, gave_up;
-    _Atomic int leaving; /* this rank gives up: by another thread */
-    pthread_t thread;
+    _Atomic int leaving;     /* this rank gives up, maybe by another thread */
+    pthread_mutex_t lock;    /* of the calls of MPI */
     int rank, size, quitter; /* quitter: who gave up, or -1 */
     int next_tag, last_tag;  /* that no group of this rank has */
     unsigned n_open;
-} world = {.quitter = -1};
+} world = {.lock = PTHREAD_MUTEX_INITIALIZER, .quitter = -1};
 
 /* A message, or what a rank has for another in a collective. */
 struct transfer {
@@ -61,8 +61,6 @@ static int mpi_failed(int code, const char *what, struct br_err *err)
 
 static int check_usable(const char *what, struct br_err *err)
 {
-    if (!pthread_equal(pthread_self(), world.thread))
-        return br_fail(err, BR_E_COMM, "%s: not of the thread that joined, as MPI needs", what);
     if (atomic_load(&world.leaving))
         world.broken = 1;
     if (world.quitter >= 0)
@@ -82,15 +80,31 @@ static int check_size(const struct br_comm *c, size_t n, uint32_t dtype, const c
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* Between two looks: at first none, since most messages are near; then let others run.  An MPI
- * moves bytes when it is looked at, so one does not sleep while a piece may be under way. */
+ * moves bytes when it is looked at, so one does not sleep while a piece may be under way; but where
+ * others want the CPU, who yields it waits longer than who sleeps. */
 static void relax(unsigned turn)
 {
     static const struct timespec pause = {0, 50000};
-    if (turn > 20000)
+    static unsigned crowded; /* sleep so many times more */
+    if (turn < 100)
+        return;
+    if (turn > 5000 || crowded) {
+        crowded -= crowded > 0;
         nanosleep(&pause, NULL);
-    else if (turn > 50)
-        sched_yield();
+        return;
+    }
+    double before = seconds_now();
+    sched_yield();
+    if (seconds_now() - before > 2e-4)
+        crowded = 100;
 }
 
 /* Has a rank given up?  Its number arrives with TAG_ABORT. */
@@ -193,6 +207,7 @@ static int transfer_all(const struct mpi_group *g, const struct transfer *t, siz
     int rc = w.requests && w.statuses && w.done
                  ? BR_OK
                  : br_fail(err, BR_E_NOMEM, "out of memory for %zu transfers", n);
+    pthread_mutex_lock(&world.lock);
     for (size_t i = 0; i < n && !rc; i++)
         for (size_t j = 0; j < pieces_of(&t[i]) && !rc; j++) {
             int code = post_piece(g, &t[i], j * CHUNK, tag, &w.requests[k++]);
@@ -202,6 +217,7 @@ static int transfer_all(const struct mpi_group *g, const struct transfer *t, siz
         w.some = w.statuses + pieces;
         rc = wait_all(&w, what, err);
     }
+    pthread_mutex_unlock(&world.lock);
     k = 0;
     for (size_t i = 0; i < n && !rc; i++)
         for (size_t j = 0; j < pieces_of(&t[i]) && !rc; j++)
@@ -461,20 +477,12 @@ static int mpi_exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, s
 
 /* ---- groups ---------------------------------------------------------------------------------- */
 
-/* This rank gives up.  The others may be anywhere: each is sent a word, and a tenth of a second has
- * to do for the words to leave.  By another thread: the one that joined stops waiting, and is to
- * call this, too. */
-static void mpi_abort(struct br_comm *c)
+/* With the lock held: each of the others, who may be anywhere, is sent a word, and a tenth of a
+ * second has to do for the words to leave. */
+static void tell_others(void)
 {
     static const struct timespec pause = {0, 1000000};
     int done = 0, me = world.rank;
-    (void)c;
-    atomic_store(&world.leaving, 1);
-    if (!pthread_equal(pthread_self(), world.thread) || world.gave_up)
-        return;
-    world.gave_up = world.broken = 1;
-    if (world.quitter >= 0)
-        return;
     MPI_Request *requests = calloc((size_t)world.size, sizeof *requests);
     MPI_Status *statuses = calloc((size_t)world.size, sizeof *statuses);
     int n = 0, able = requests && statuses;
@@ -488,6 +496,20 @@ static void mpi_abort(struct br_comm *c)
     }
     free(requests);
     free(statuses);
+}
+
+/* This rank gives up.  Where another thread waits in a call it stops doing so, and the others are
+ * told by a second call of this. */
+static void mpi_abort(struct br_comm *c)
+{
+    (void)c;
+    atomic_store(&world.leaving, 1);
+    if (pthread_mutex_trylock(&world.lock))
+        return;
+    if (!world.gave_up && world.quitter < 0)
+        tell_others();
+    world.gave_up = world.broken = 1;
+    pthread_mutex_unlock(&world.lock);
 }
 
 /* A transfer that failed would be waited for: such a world is not ended. */
@@ -622,9 +644,8 @@ static int mpi_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t r
     if (world.begun)
         return br_fail(err, BR_E_COMM, "MPI can be begun once in a process");
     world.begun = 1;
-    world.thread = pthread_self();
-    code = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &have);
-    if (code || have < MPI_THREAD_FUNNELED)
+    code = MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &have);
+    if (code || have < MPI_THREAD_SERIALIZED)
         return br_fail(err, BR_E_COMM, "MPI_Init_thread fails: code %d, thread level %d", code,
                        have);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);

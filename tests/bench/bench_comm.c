@@ -17,7 +17,6 @@
 
 struct bench {
     struct br_comm *comm;
-    struct br__commq *queue;
     float *a, *b;
     size_t n;   /* elements of the buffer */
     int n_call; /* calls that are timed together */
@@ -39,9 +38,8 @@ static int meet(const struct bench *b, struct br_err *err)
     return b->comm->ops->all_reduce(b->comm, &one, 1, BR_I32, err);
 }
 
-static int run_bridge(void *arg, struct br_err *err)
+static int run_bridge(struct bench *b, struct br_err *err)
 {
-    struct bench *b = arg;
     struct br_comm *c = b->comm;
     size_t each[MAX_RANKS];
     int rc = BR_OK;
@@ -55,9 +53,8 @@ static int run_bridge(void *arg, struct br_err *err)
     return rc;
 }
 
-static int run_plain(void *arg, struct br_err *err)
+static int run_plain(struct bench *b, struct br_err *err)
 {
-    struct bench *b = arg;
     int code = 0, each = (int)(b->n / b->comm->size);
     double begin = now();
     for (int i = 0; i < b->n_call && !code; i++)
@@ -69,14 +66,11 @@ static int run_plain(void *arg, struct br_err *err)
     return code ? br_fail(err, BR_E_COMM, "MPI fails with code %d", code) : BR_OK;
 }
 
-/* By the thread that may call MPI, as gradients are reduced. */
-static int time_one(struct bench *b, int (*loop)(void *arg, struct br_err *err), struct br_err *err)
+static int time_one(struct bench *b, int (*loop)(struct bench *b, struct br_err *err),
+                    struct br_err *err)
 {
-    struct br__comm_job job = {.run = loop, .arg = b};
     int rc = meet(b, err);
-    if (!rc)
-        rc = br__commq_post(b->queue, &job, err);
-    return rc ? rc : br__commq_wait(&job, err);
+    return rc ? rc : loop(b, err);
 }
 
 static int by_value(const void *a, const void *b)
@@ -121,8 +115,7 @@ static int run(void *arg, uint32_t rank, struct br_err *err)
 {
     const struct settings *s = arg;
     const struct br__rank_info *r = br__world_rank(s->world, rank);
-    struct bench b = {
-        .comm = r->comms[BR_GROUP_WORLD], .queue = r->queue, .rounds = (int)s->rounds};
+    struct bench b = {.comm = r->comms[BR_GROUP_WORLD], .rounds = (int)s->rounds};
     size_t most = (size_t)s->mib << 20;
     b.a = calloc(most, 1);
     b.b = calloc(most, 1);

@@ -9,6 +9,7 @@
  *   late RANK    that rank does nothing
  *   tell RANK    that rank has got a signal, which all learn; then all send records to rank 0, and
  *                have sums made while they go on
+ *   idle         nothing for two seconds: what a process of an MPI needs
  *   die RANK     that rank kills itself where the others make groups */
 #include "../../core/dist/dist.h"
 
@@ -190,6 +191,10 @@ static int run(const char *word, int is_it, struct br_err *err)
     }
     if (!strcmp(word, "late"))
         return add(err);
+    if (!strcmp(word, "idle")) {
+        sleep(2);
+        return BR_OK;
+    }
     if (!strcmp(word, "die") && is_it)
         raise(SIGKILL);
     if (!strcmp(word, "die"))
