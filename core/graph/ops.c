@@ -452,6 +452,42 @@ static int shape_cache_write(const struct br_graph *g, struct br__node *n, struc
     return 0;
 }
 
+/* ---- several ops as one ---------------------------------------------------------------------- */
+
+static int shape_linear(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0), *w = op_input(g, n, 1);
+    const int64_t flags = n->attr.i[1], norm = flags & BR_LINEAR_NORM;
+    const int64_t tail = flags & (BR_LINEAR_BIAS | BR_LINEAR_ADD), glu = flags & BR_LINEAR_GLU;
+    if (x->n_dim != 2 || w->n_dim != 2 || x->shape[1] != w->shape[1] || x->shape[0] > BR_FEW_ROWS ||
+        n->n_in != 2u + (norm != 0) + (tail != 0) || (glu && (tail || w->shape[0] % 2)))
+        return op_mismatch(g, n, err);
+    const int64_t cols = glu ? w->shape[0] / 2 : w->shape[0];
+    const struct br__node *last = op_input(g, n, n->n_in - 1);
+    if (norm && (op_input(g, n, 2)->n_dim != 1 || op_input(g, n, 2)->shape[0] != x->shape[1] ||
+                 br__node_elems(x) * (int64_t)br_dtype_size((int)x->dtype) > BR_NORM_BYTES))
+        return op_mismatch(g, n, err);
+    if (tail && (op_last(last) != cols || last->n_dim != (flags & BR_LINEAR_ADD ? 2 : 1) ||
+                 (last->n_dim == 2 && last->shape[0] != x->shape[0])))
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, x->shape[0], cols);
+}
+
+static int shape_heads(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *y = op_input(g, n, 0), *k = op_input(g, n, 3), *v = op_input(g, n, 4);
+    const int64_t heads = n->attr.i[0], d = op_last(k);
+    if (y->n_dim != 2 || k->n_dim != 3 || !same_shape(k, v) || heads < 1 || n->n_in == 7 ||
+        y->shape[1] != (heads * (n->attr.i[1] ? 2 : 1) + 2 * k->shape[1]) * d ||
+        2 * br__node_elems(op_input(g, n, 2)) > d || op_input(g, n, 1)->shape[0] != y->shape[0] ||
+        op_input(g, n, 5)->shape[0] != y->shape[0])
+        return op_mismatch(g, n, err);
+    for (uint32_t i = 6; i < n->n_in; i++)
+        if (op_input(g, n, i)->n_dim != 1 || op_input(g, n, i)->shape[0] != d)
+            return op_mismatch(g, n, err);
+    return FRESH(g, n, err, y->shape[0], heads, d);
+}
+
 /* ---- routing --------------------------------------------------------------------------------- */
 
 static int shape_topk(const struct br_graph *g, struct br__node *n, struct br_err *err)

@@ -77,6 +77,50 @@ static inline int64_t tiles_of_experts(const product *p)
     return min_of(div_up(p->m, TILE) + p->n_experts, p->m);
 }
 
+/* ---- few rows -------------------------------------------------------------------------------- */
+
+#define FEW_WARPS 8 /* of a block */
+
+/* Sums of up to ROWS rows of a times row j of b, a share of k in each lane of a warp: 8
+ * neighbouring elements, 256 apart, where rows allow that (is_wide). */
+template <int ROWS>
+BR_INLINE void column_sums(float *sum, const product &p, int64_t j, bool is_wide)
+{
+    const int lane = (int)threadIdx.x % 32;
+    for (int i = 0; i < ROWS; i++)
+        sum[i] = 0;
+    if (is_wide) {
+        for (int64_t k = lane * 8; k < p.k; k += 256) {
+            float w[8];
+            read_many<8>(w, p.b.data, p.b.dtype, j * p.b.ld + k);
+            for (int i = 0; i < ROWS; i++) {
+                float x[8];
+                if (i >= p.m)
+                    continue;
+                read_many<8>(x, p.a.data, p.a.dtype, i * p.a.ld + k);
+                for (int u = 0; u < 8; u++)
+                    sum[i] = fmaf(x[u], w[u], sum[i]);
+            }
+        }
+        return;
+    }
+    for (int64_t k = lane; k < p.k; k += 32) {
+        const float w = element(p.b, j, k);
+        for (int i = 0; i < ROWS; i++)
+            if (i < p.m)
+                sum[i] = fmaf(element(p.a, i, k), w, sum[i]);
+    }
+}
+
+static inline bool is_wide_mat(const mat *x)
+{
+    return x->ld % 8 == 0 && (uintptr_t)x->data % (8 * dtype_bytes(x->dtype)) == 0;
+}
+static inline bool is_wide_product(const product *p)
+{
+    return p->k % 8 == 0 && is_wide_mat(&p->a) && is_wide_mat(&p->b);
+}
+
 /* grouped.cu: the products of experts by tensor cores, but for rows of no expert; false: they do
  * not suit it. */
 bool br__cuda_multiply_experts(const struct br_call *c, const product *p);

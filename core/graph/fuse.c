@@ -1,0 +1,292 @@
+/* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
+/* fuse.c - ops of a graph for inference that a device can carry out by one kernel become one op.
+ *
+ * A pattern ends in a node, which becomes the fused op; the nodes before it are left to nobody and
+ * are not run.  They must have no other user, and a kernel must be there: where it is not, the
+ * graph stays as it is. */
+#include "graph_internal.h"
+#include <string.h>
+
+struct fusing {
+    struct br_graph *g;
+    uint32_t *users; /* [g->n] nodes that use it and are needed; an output has one more */
+    size_t n;
+};
+
+static struct br__node *node_at(const struct fusing *f, br_val v)
+{
+    return &f->g->nodes[v];
+}
+static int is_op(const struct fusing *f, br_val v, uint32_t op)
+{
+    return node_at(f, v)->op == op;
+}
+/* Made by that op, for one user alone. */
+static int is_own(const struct fusing *f, br_val v, uint32_t op)
+{
+    return is_op(f, v, op) && f->users[v] == 1;
+}
+
+static void count_users(struct fusing *f, const br_val *outputs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        f->users[outputs[i]]++;
+    for (br_val v = (br_val)f->n; v-- > 1;)
+        for (uint32_t i = 0; f->users[v] && i < node_at(f, v)->n_in; i++)
+            f->users[node_at(f, v)->in[i]]++;
+}
+
+/* Give n its shape; whether the device has a kernel for it. */
+static int takes(const struct fusing *f, struct br__node *n)
+{
+    uint32_t in[BR_MAX_IN];
+    for (uint32_t i = 0; i < n->n_in; i++)
+        in[i] = node_at(f, n->in[i])->dtype;
+    return !br__ops[n->op].shape(f->g, n, NULL) &&
+           br__device_kernel(f->g->device, br__kernel_key(n->op, in, n->n_in, n->dtype));
+}
+
+/* Node v becomes n, if the device has it and it is of the same shape and dtype. */
+static int become(const struct fusing *f, br_val v, struct br__node n)
+{
+    const struct br__node *old = node_at(f, v);
+    if (!takes(f, &n) || n.dtype != old->dtype || n.n_dim != old->n_dim ||
+        memcmp(n.shape, old->shape, sizeof n.shape) != 0)
+        return 0;
+    n.base = v;
+    n.name = old->name;
+    *node_at(f, v) = n;
+    return 1;
+}
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+/* The product y as a LINEAR that does more. */
+static struct br__node linear_of(const struct fusing *f, br_val y, int64_t flags, br_val more)
+{
+    const struct br__node *p = node_at(f, y);
+    struct br__node n = {.op = BR_OP_LINEAR, .n_in = 2, .in = {p->in[0], p->in[1]}};
+    n.attr.i[0] = p->attr.i[0];
+    n.attr.i[1] = flags;
+    n.attr.i[3] = p->attr.i[3];
+    if (more)
+        n.in[n.n_in++] = more;
+    return n;
+}
+
+/* gate and up are the halves of one product. */
+static void fuse_swiglu(const struct fusing *f, br_val v)
+{
+    const struct br__node *n = node_at(f, v);
+    if (!is_own(f, n->in[0], BR_OP_SLICE) || !is_own(f, n->in[1], BR_OP_SLICE))
+        return;
+    const struct br__node *gate = node_at(f, n->in[0]), *up = node_at(f, n->in[1]);
+    const br_val y = gate->in[0];
+    if (up->in[0] != y || !is_op(f, y, BR_OP_MATMUL) || f->users[y] != 2 || gate->n_dim != 2 ||
+        gate->offset != 0 || up->offset != gate->shape[1] ||
+        node_at(f, y)->shape[1] != 2 * gate->shape[1])
+        return;
+    become(f, v, linear_of(f, y, BR_LINEAR_GLU, 0));
+}
+
+static void fuse_add_row(const struct fusing *f, br_val v)
+{
+    const struct br__node *n = node_at(f, v);
+    if (is_own(f, n->in[0], BR_OP_MATMUL))
+        become(f, v, linear_of(f, n->in[0], BR_LINEAR_BIAS, n->in[1]));
+}
+
+static void fuse_add(const struct fusing *f, br_val v)
+{
+    const struct br__node *n = node_at(f, v);
+    for (int i = 0; i < 2; i++)
+        if (is_own(f, n->in[i], BR_OP_MATMUL) && n->in[0] != n->in[1] &&
+            become(f, v, linear_of(f, n->in[i], BR_LINEAR_ADD, n->in[!i])))
+            return;
+}
+
+/* ---- norms ----------------------------------------------------------------------------------- */
+
+/* A product of x, which may be widened before, as one of the norm's own input. */
+static int with_norm(const struct fusing *f, br_val v, br_val norm, struct br__node *out)
+{
+    const struct br__node *n = node_at(f, v), *x = node_at(f, norm);
+    struct br__node l = *n;
+    if (n->op == BR_OP_MATMUL)
+        l = linear_of(f, v, 0, 0);
+    else if (n->op != BR_OP_LINEAR || n->attr.i[1] & BR_LINEAR_NORM || n->n_in > 3)
+        return 0;
+    l.in[3] = l.in[2];
+    l.in[2] = x->in[1];
+    l.in[0] = x->in[0];
+    l.n_in++;
+    l.attr.i[1] |= BR_LINEAR_NORM | (x->attr.i[0] ? BR_LINEAR_PLUS_ONE : 0);
+    l.attr.f[0] = x->attr.f[0];
+    *out = l;
+    return takes(f, out) && out->dtype == n->dtype;
+}
+
+/* Call fn for each product of the norm x, or of what it is widened to; 0: it has another user. */
+static int each_product(const struct fusing *f, br_val x, br_val norm,
+                        void (*fn)(const struct fusing *f, br_val v, const struct br__node *n))
+{
+    uint32_t found = 0;
+    for (br_val v = x + 1; v < f->n; v++) {
+        const struct br__node *n = node_at(f, v);
+        struct br__node l;
+        for (uint32_t i = 0; f->users[v] && i < n->n_in; i++) {
+            if (n->in[i] != x)
+                continue;
+            int is_wide = n->op == BR_OP_CAST && n->dtype == BR_F32 && x == norm;
+            if (i > 0 || !(is_wide ? each_product(f, v, norm, fn) : with_norm(f, v, norm, &l)))
+                return 0;
+            if (fn && !is_wide)
+                fn(f, v, &l);
+            found++;
+            break;
+        }
+    }
+    return found == f->users[x];
+}
+
+static void set_node(const struct fusing *f, br_val v, const struct br__node *n)
+{
+    struct br__node *to = node_at(f, v);
+    const char *name = to->name;
+    *to = *n;
+    to->base = v;
+    to->name = name;
+}
+
+/* Where all that use a norm can make it themselves. */
+static void fuse_norm(const struct fusing *f, br_val v)
+{
+    if (node_at(f, v)->n_dim == 2 && each_product(f, v, v, NULL))
+        (void)each_product(f, v, v, set_node);
+}
+
+/* ---- heads ----------------------------------------------------------------------------------- */
+
+/* What queries or keys were before they were turned and normed. */
+struct head_part {
+    const struct br__node *rope, *norm, *x; /* norm: NULL without one */
+};
+
+static int find_part(const struct fusing *f, br_val v, struct head_part *p)
+{
+    if (!is_own(f, v, BR_OP_ROPE) || node_at(f, v)->attr.i[0])
+        return 0;
+    p->rope = node_at(f, v);
+    br_val x = p->rope->in[0];
+    p->norm = is_own(f, x, BR_OP_RMSNORM) ? node_at(f, x) : NULL;
+    p->x = node_at(f, p->norm ? p->norm->in[0] : x);
+    return 1;
+}
+
+/* Whether x[T, H, d] is columns at .. of y[T, n], its heads `step` apart. */
+static int is_columns(const struct br__node *x, const struct br__node *y, br_val base, int64_t at,
+                      int64_t step)
+{
+    return x->base == base && x->n_dim == 3 && x->offset == at && x->stride[0] == y->stride[0] &&
+           x->stride[1] == step && x->shape[0] == y->shape[0];
+}
+
+/* q, k and v as the columns of one y: its node, or 0; gated: a gate behind each head of q. */
+static br_val columns_of(const struct fusing *f, const struct head_part *q,
+                         const struct head_part *k, const struct br__node *v, int *gated)
+{
+    const br_val base = q->x->base;
+    const struct br__node *y = node_at(f, base);
+    const int64_t d = q->x->shape[2], hq = q->x->shape[1], hk = v->shape[1];
+    *gated = y->n_dim == 2 && y->shape[1] == (2 * hq + 2 * hk) * d;
+    const int64_t step = *gated ? 2 * d : d, keys = hq * step;
+    int fits = y->n_dim == 2 && is_columns(q->x, y, base, 0, step) &&
+               is_columns(k->x, y, base, keys, d) && is_columns(v, y, base, keys + hk * d, d) &&
+               y->shape[1] == keys + 2 * hk * d;
+    return fits ? base : 0;
+}
+
+static int are_alike(const struct head_part *q, const struct head_part *k)
+{
+    const struct br__node *a = q->rope, *b = k->rope, *m = q->norm, *n = k->norm;
+    return a->in[1] == b->in[1] && a->in[2] == b->in[2] && a->attr.f[0] == b->attr.f[0] &&
+           !m == !n && (!m || (m->attr.i[0] == n->attr.i[0] && m->attr.f[0] == n->attr.f[0]));
+}
+
+/* From the products of a layer to its attention: norms of heads, rotation, caches.  The second
+ * write to a cache becomes the op. */
+static void fuse_heads(const struct fusing *f, br_val v)
+{
+    struct br__node *a = node_at(f, v);
+    struct head_part q, k;
+    int gated;
+    if (a->n_in != 4 || !is_own(f, a->in[1], BR_OP_CACHE_WRITE) ||
+        !is_own(f, a->in[2], BR_OP_CACHE_WRITE))
+        return;
+    const br_val at = a->in[2];
+    const struct br__node *keys = node_at(f, a->in[1]), *values = node_at(f, at);
+    if (!find_part(f, a->in[0], &q) || !find_part(f, keys->in[1], &k) || !are_alike(&q, &k) ||
+        keys->in[2] != values->in[2])
+        return;
+    const br_val y = columns_of(f, &q, &k, node_at(f, values->in[1]), &gated);
+    struct br__node n = {.op = BR_OP_HEADS,
+                         .n_in = q.norm ? 8 : 6,
+                         .in = {y, q.rope->in[1], q.rope->in[2], keys->in[0], values->in[0],
+                                keys->in[2], q.norm ? q.norm->in[1] : 0,
+                                k.norm ? k.norm->in[1] : 0}};
+    n.attr.i[0] = q.x->shape[1];
+    n.attr.i[1] = gated;
+    n.attr.i[2] = q.norm ? q.norm->attr.i[0] : 0;
+    n.attr.f[0] = q.norm ? q.norm->attr.f[0] : 0;
+    n.attr.f[1] = q.rope->attr.f[0];
+    if (!y || !takes(f, &n) || n.dtype != q.rope->dtype)
+        return;
+    a->in[0] = at;
+    a->in[1] = n.in[3];
+    a->in[2] = n.in[4];
+    set_node(f, at, &n);
+}
+
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+static void fuse_node(const struct fusing *f, br_val v)
+{
+    switch (node_at(f, v)->op) {
+    case BR_OP_SWIGLU:
+        fuse_swiglu(f, v);
+        break;
+    case BR_OP_ADD_ROW:
+        fuse_add_row(f, v);
+        break;
+    case BR_OP_ADD:
+        fuse_add(f, v);
+        break;
+    case BR_OP_ATTENTION:
+        fuse_heads(f, v);
+        break;
+    default:
+        break;
+    }
+}
+
+int br__fuse(struct br_graph *g, const br_val *outputs, size_t n_outputs, struct br_err *err)
+{
+    struct fusing f = {.g = g, .n = g->n};
+    if (g->err.code || !g->device)
+        return br__graph_status(g, err);
+    f.users = br__calloc(g->n + 1, sizeof *f.users);
+    if (!f.users)
+        return br__nomem(err, "for a graph");
+    count_users(&f, outputs, n_outputs);
+    for (br_val v = 1; v < g->n; v++)
+        if (f.users[v])
+            fuse_node(&f, v);
+    /* what a pattern has left behind has no users */
+    memset(f.users, 0, (g->n + 1) * sizeof *f.users);
+    count_users(&f, outputs, n_outputs);
+    for (br_val v = 1; v < g->n; v++)
+        if (f.users[v] && is_op(&f, v, BR_OP_RMSNORM))
+            fuse_norm(&f, v);
+    br__free(f.users);
+    return 0;
+}
