@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* generate.h - what the files of `bridge generate` share: the model that is open, prompts and their
- * answers (cmd_generate.c), the conversation on a terminal (converse.c), and how a line is read
- * there (line.c). */
+ * answers (generation.c), the conversation on a terminal (converse.c), and how a line is read there
+ * (line.c). */
 #ifndef BRIDGE_CORE_CLI_GENERATE_H
 #define BRIDGE_CORE_CLI_GENERATE_H
 
@@ -30,6 +30,9 @@ struct br__generation {
     struct br__wait wait; /* for the first token */
 };
 
+/* One more prompt, which takes the ids. */
+int br__generation_add(struct br__generation *g, struct br_ids ids,
+                       struct br_err *err) BR_MUST_CHECK;
 /* A message {"role": ..., "content": ...} after others of a JSON array without its brackets. */
 void br__generation_message(struct br__buf *messages, const char *role, const char *content);
 /* The conversation as one prompt: the template's text, encoded. */
@@ -40,6 +43,7 @@ int br__generation_text(struct br__generation *g, const char *text, size_t n,
                         struct br_err *err) BR_MUST_CHECK;
 void br__generation_forget(struct br__generation *g); /* all prompts and answers */
 int br__generation_run(struct br__generation *g, struct br_err *err) BR_MUST_CHECK;
+double br__generation_rate(size_t n, double seconds); /* tokens per second; 0 in no time */
 void br__generation_closing_line(const struct br__generation *g);
 /* Turns until the user leaves. */
 int br__converse(struct br__generation *g, struct br_err *err) BR_MUST_CHECK;

@@ -114,8 +114,9 @@ int br__tasks_run(const struct br__tasks *t, struct br__progress *g,
 void br__task_did(struct br__progress *g, uint64_t n);
 /* Threads of this process, of the job's for all. */
 int br__job_threads(const struct br_job *job);
-/* Rank 0 is to record that a part is complete. */
-int br__tell_part(size_t part, const uint64_t *digests, size_t n, struct br_err *err) BR_MUST_CHECK;
+/* What ranks tell rank 0: bytes that are done, a uint64; a part that is complete, its number and
+ * its digests, uint64. */
+enum { BR__TOLD_BYTES = 1, BR__TOLD_PART };
 
 /* ---- transfer.c: what an import and an export share ------------------------------------------ */
 

@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-enum { TOLD_BYTES = 1, TOLD_PART };
 #define TELL_MS 200 /* between two reports of a rank */
 
 /* ---- which are this rank's ------------------------------------------------------------------- */
@@ -50,10 +49,10 @@ static void hear_tasks(void *ud, uint32_t rank, uint32_t kind, const void *p, si
     uint64_t bytes;
     if (rank == 0)
         return;
-    if (kind == TOLD_BYTES && n == sizeof bytes) {
+    if (kind == BR__TOLD_BYTES && n == sizeof bytes) {
         memcpy(&bytes, p, n);
         br__progress_add(h->progress, bytes);
-    } else if (kind == TOLD_PART && h->work && !h->rc && n >= sizeof(uint64_t)) {
+    } else if (kind == BR__TOLD_PART && h->work && !h->rc && n >= sizeof(uint64_t)) {
         uint64_t *told = br__alloc(n); /* the part, and its digests */
         if (!told) {
             h->rc = br__nomem(&h->err, "for the journal");
@@ -63,18 +62,6 @@ static void hear_tasks(void *ud, uint32_t rank, uint32_t kind, const void *p, si
         h->rc = br__work_done(h->work, (size_t)told[0], told + 1, n / sizeof *told - 1, &h->err);
         br__free(told);
     }
-}
-
-int br__tell_part(size_t part, const uint64_t *digests, size_t n, struct br_err *err)
-{
-    const uint64_t number = part;
-    struct br__buf b = {0};
-    br__buf_put(&b, &number, sizeof number);
-    br__buf_put(&b, digests, n * sizeof *digests);
-    int rc =
-        b.failed ? br__nomem(err, "for the journal") : br__procs_tell(TOLD_PART, b.p, b.n, err);
-    br__buf_free(&b);
-    return rc;
 }
 
 /* ---- what the others tell -------------------------------------------------------------------- */
@@ -94,7 +81,7 @@ static void tell_bytes(void *ud, const char *phase, uint64_t done, uint64_t tota
         return;
     t->told_ms = now;
     t->told = done;
-    (void)!br__procs_tell(TOLD_BYTES, &more, sizeof more, NULL); /* it is only shown */
+    (void)!br__procs_tell(BR__TOLD_BYTES, &more, sizeof more, NULL); /* it is only shown */
 }
 
 /* ---- running --------------------------------------------------------------------------------- */

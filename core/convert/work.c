@@ -189,11 +189,24 @@ int br__work_follow(struct br__work *w, size_t n_parts, struct br_err *err)
     return br__procs_agree(rc, err);
 }
 
+/* Rank 0 is to record that a part is complete. */
+static int tell_part(size_t part, const uint64_t *digests, size_t n, struct br_err *err)
+{
+    const uint64_t number = part;
+    struct br__buf b = {0};
+    br__buf_put(&b, &number, sizeof number);
+    br__buf_put(&b, digests, n * sizeof *digests);
+    int rc =
+        b.failed ? br__nomem(err, "for the journal") : br__procs_tell(BR__TOLD_PART, b.p, b.n, err);
+    br__buf_free(&b);
+    return rc;
+}
+
 int br__work_done(struct br__work *w, size_t part, const uint64_t *digests, size_t n,
                   struct br_err *err)
 {
     if (w->follows)
-        return br__tell_part(part, digests, n, err);
+        return tell_part(part, digests, n, err);
     struct br__buf b = {0};
     br__buf_printf(&b, "%zu %zu", part, n);
     for (size_t i = 0; i < n; i++)

@@ -18,6 +18,7 @@ struct br__rank_info {
     /* NULL where the group is this rank alone, or has it not.  Groups of the same ranks share one.
      */
     struct br_comm *comms[BR_N_GROUPS];
+    struct br__commq *queue; /* of these; NULL where there are none */
 };
 
 /* ---- groups.c: which ranks a group holds ----------------------------------------------------- */
@@ -182,6 +183,34 @@ void br__procs_listen(br__procs_heard *heard, void *ud);
  * of all.  On rank 0 err becomes the error of whoever is to blame, which is the only one to be
  * printed. */
 int br__procs_end(int rc, struct br_err *err) BR_MUST_CHECK;
+
+/* ---- commq.c: communication while the rank computes ------------------------------------------ */
+
+struct br__commq;
+/* What a rank's queue is to do; the caller's, who leaves it alone from post to the end of wait. */
+struct br__comm_job {
+    /* By the queue's thread.  It may call the rank's communicators, and compute. */
+    int (*run)(void *arg, struct br_err *err);
+    void *arg;
+    /* The queue's. */
+    struct br__commq *queue;
+    struct br__comm_job *next;
+    _Atomic int is_done;
+    int rc, is_background;
+    struct br_err err;
+};
+/* These are of the rank's thread.  Jobs run in the order of posting, one at a time; a call of one
+ * of the rank's communicators waits for those that were posted before it.  So all ranks post and
+ * call in an order that would do if each job ran where it is posted.  A job that fails aborts the
+ * world.
+ */
+int br__commq_post(struct br__commq *q, struct br__comm_job *job, struct br_err *err) BR_MUST_CHECK;
+/* The job's status and error, when it has run; once for each job. */
+int br__commq_wait(struct br__comm_job *job, struct br_err *err) BR_MUST_CHECK;
+/* Wait until nothing is posted, as whoever owns jobs does before they go.  rc: not BR_OK if this
+ * rank has failed: then the world is aborted, since jobs may wait for ranks that wait for this one.
+ * The jobs' own status is lost.  NULL is fine. */
+void br__commq_settle(struct br__commq *q, int rc);
 
 /* ---- world.c: the ranks of a topology, threads of this process or one of each process -------- */
 

@@ -1,5 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* processes.h - what procs.c, control.c and watch.c share: this process as one rank of several. */
+/* processes.h - what procs.c, control.c, watch.c, commq.c and world.c share: this process as one
+ * rank of several. */
 #ifndef BRIDGE_CORE_DIST_PROCESSES_H
 #define BRIDGE_CORE_DIST_PROCESSES_H
 
@@ -19,9 +20,22 @@ int br__watch(struct br_comm *under, const char *group, struct br_comm **out,
 void br__watch_read(struct br__beat *out);
 int br__watch_harmed(void); /* a call failed, or this rank gave up: MPI must not be ended */
 
+/* ---- commq.c: see dist.h --------------------------------------------------------------------- */
+
+/* A queue, whose thread starts with the first job.  one_thread: it alone may call communicators. */
+int br__commq_open(struct br__commq **out, int one_thread, struct br_err *err) BR_MUST_CHECK;
+/* The communicator that a failed job aborts. */
+void br__commq_abort_with(struct br__commq *q, struct br_comm *world);
+void br__commq_close(struct br__commq *q); /* when it is empty; NULL is fine */
+/* The same communicator, whose calls go through the queue.  It owns `under`; what it splits is not
+ * wrapped. */
+int br__commq_wrap(struct br__commq *q, struct br_comm *under, struct br_comm **out,
+                   struct br_err *err) BR_MUST_CHECK;
+
 /* ---- procs.c --------------------------------------------------------------------------------- */
 
-struct br_comm *br__procs_world(void); /* of all processes; NULL if alone */
+struct br_comm *br__procs_world(void);   /* of all processes; NULL if alone */
+struct br__commq *br__procs_queue(void); /* whose thread has joined them */
 
 /* ---- control.c: TCP connections to rank 0, beside the plane ---------------------------------- */
 

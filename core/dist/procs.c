@@ -10,13 +10,19 @@
 
 static struct {
     struct br_comm *world; /* NULL: alone, or at the end */
-    int32_t *statuses;     /* [size] */
+    struct br__commq *queue;
+    int32_t *statuses; /* [size] */
     uint32_t rank, local;
 } procs;
 
 struct br_comm *br__procs_world(void)
 {
     return procs.world;
+}
+
+struct br__commq *br__procs_queue(void)
+{
+    return procs.queue;
 }
 
 uint32_t br__procs_rank(void)
@@ -167,22 +173,50 @@ static int share_from_first(void *buf, size_t n, struct br_err *err)
     return br__procs_share(buf, n, 0, err);
 }
 
-int br__procs_open(const struct br__procs_opts *o, struct br_err *err)
+struct joining {
+    const struct br__procs_opts *o;
+    struct br_comm *watched;
+};
+
+/* By the queue's thread, which makes all calls of the MPI. */
+static int join_all(void *arg, struct br_err *err)
 {
+    struct joining *j = arg;
+    const struct br__launch *l = &j->o->launch;
     struct br_plane plane;
+    struct br_comm *joined;
     unsigned char id[BR_COMM_ID];
-    struct br_comm *joined, *world;
-    const struct br__control_opts control = {o, share_from_first};
-    int rc = br__plane_open(o->module, &plane, err);
+    int rc = br__plane_open(j->o->module, &plane, err);
     if (!rc)
         rc = plane.id(id, err);
     if (!rc)
-        rc = plane.join(NULL, id, o->launch.rank, o->launch.size, &joined, err);
+        rc = plane.join(NULL, id, l->rank, l->size, &joined, err);
+    return rc ? rc : br__watch(joined, "all ranks", &j->watched, err);
+}
+
+static int open_world(const struct br__procs_opts *o, struct br_err *err)
+{
+    struct joining j = {.o = o};
+    struct br__comm_job job = {.run = join_all, .arg = &j};
+    int rc = br__commq_open(&procs.queue, 1, err);
     if (!rc)
-        rc = br__watch(joined, "all ranks", &world, err);
+        rc = br__commq_post(procs.queue, &job, err);
+    if (!rc)
+        rc = br__commq_wait(&job, err);
+    if (!rc)
+        rc = br__commq_wrap(procs.queue, j.watched, &procs.world, err);
+    if (!rc)
+        br__commq_abort_with(procs.queue, procs.world);
+    return rc;
+}
+
+int br__procs_open(const struct br__procs_opts *o, struct br_err *err)
+{
+    const struct br__control_opts control = {o, share_from_first};
+    int rc = open_world(o, err);
     if (rc)
         return rc;
-    procs.world = world;
+    struct br_comm *world = procs.world;
     procs.rank = world->rank;
     procs.statuses = br__calloc(world->size, sizeof *procs.statuses);
     rc = procs.statuses ? br__control_open(&control, err) : br__nomem(err, "for the ranks");
@@ -218,7 +252,9 @@ int br__procs_end(int rc, struct br_err *err)
     rc = br__control_end(rc, err, &unharmed);
     if (unharmed) {
         procs.world->ops->close(procs.world);
+        br__commq_close(procs.queue);
         procs.world = NULL;
+        procs.queue = NULL;
     }
     if (rc)
         br__control_leave();

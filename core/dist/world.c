@@ -27,6 +27,7 @@ struct br__world {
     uint32_t first, n_here;                                  /* those that run here */
     enum br_group same[BR_N_GROUPS];                         /* whose communicator a group has */
     uint32_t n_threads;                                      /* that were started */
+    int owns_queues;                                         /* of its ranks */
     int (*fn)(void *arg, uint32_t rank, struct br_err *err); /* NULL: leave */
     void *arg;
     pthread_mutex_t turn;    /* one run at a time */
@@ -122,15 +123,43 @@ struct meeting {
     unsigned char id[BR_COMM_ID];
 };
 
+/* The calls of group g go through the rank's queue; what a rank of several processes does is known
+ * by them. */
+static int prepare_group(struct br__rank_info *p, enum br_group g, struct br_err *err)
+{
+    int rc = BR_OK;
+    if (br__procs_size() > 1)
+        rc = br__watch(p->comms[g], br__group_name(g), &p->comms[g], err);
+    return rc ? rc : br__commq_wrap(p->queue, p->comms[g], &p->comms[g], err);
+}
+
 static int join_world(void *arg, uint32_t rank, struct br_err *err)
 {
     struct meeting *m = arg;
     struct br__world *w = m->world;
-    struct br_comm **out = &w->ranks[rank].info.comms[BR_GROUP_WORLD];
+    struct br__rank_info *p = &w->ranks[rank].info;
+    struct br_comm **out = &p->comms[BR_GROUP_WORLD];
     struct br_comm *all = br__procs_world();
-    if (!m->plane)
-        return all->ops->split(all, 0, rank, out, err);
-    return m->plane->join(m->devices[rank - w->first], m->id, rank, w->topo.world, out, err);
+    int rc;
+    if (m->plane)
+        rc = m->plane->join(m->devices[rank - w->first], m->id, rank, w->topo.world, out, err);
+    else
+        rc = all->ops->split(all, 0, rank, out, err);
+    return rc ? rc : prepare_group(p, BR_GROUP_WORLD, err);
+}
+
+/* Of this process there is one for its MPI; a thread's own starts when it is used. */
+static int open_queues(struct br__world *w, struct br_err *err)
+{
+    int rc = BR_OK;
+    w->owns_queues = br__procs_size() == 1;
+    for (uint32_t i = w->first; i < w->first + w->n_here && !rc; i++) {
+        struct br__rank_info *p = &w->ranks[i].info;
+        p->queue = br__procs_queue();
+        if (w->owns_queues)
+            rc = br__commq_open(&p->queue, 0, err);
+    }
+    return rc;
 }
 
 /* One rank names the world; the ranks of this process share the name already. */
@@ -148,23 +177,14 @@ static int split_group(struct br__rank_info *p, enum br_group g, uint32_t *membe
     struct br_comm *world = p->comms[BR_GROUP_WORLD], *made;
     uint32_t n = br__group_ranks(&p->topo, p->rank, g, members);
     int rc = world->ops->split(world, n ? members[0] : p->rank, p->rank, &made, err);
-    if (!rc && n > 1)
+    if (rc)
+        return rc;
+    if (n > 1) {
         p->comms[g] = made;
-    else if (!rc)
-        made->ops->close(made);
-    return rc;
-}
-
-/* What a rank of several processes does is known by its communicators' calls. */
-static int watch_groups(struct br__world *w, struct br__rank_info *p, struct br_err *err)
-{
-    int rc = BR_OK;
-    for (int g = 0; g < BR_N_GROUPS && !rc && br__procs_size() > 1; g++)
-        if (p->comms[g] && w->same[g] == (enum br_group)g)
-            rc = br__watch(p->comms[g], br__group_name((enum br_group)g), &p->comms[g], err);
-    for (int g = 0; g < BR_N_GROUPS && !rc; g++)
-        p->comms[g] = p->comms[w->same[g]];
-    return rc;
+        return prepare_group(p, g, err);
+    }
+    made->ops->close(made);
+    return BR_OK;
 }
 
 static int split_groups(void *arg, uint32_t rank, struct br_err *err)
@@ -177,8 +197,12 @@ static int split_groups(void *arg, uint32_t rank, struct br_err *err)
         if (w->same[g] == (enum br_group)g &&
             br__group_ranks(&w->topo, 0, (enum br_group)g, members) > 1)
             rc = split_group(p, (enum br_group)g, members, err);
+    for (int g = 0; g < BR_N_GROUPS && !rc; g++)
+        p->comms[g] = p->comms[w->same[g]];
+    if (!rc && w->owns_queues)
+        br__commq_abort_with(p->queue, p->comms[BR_GROUP_WORLD]);
     br__free(members);
-    return rc ? rc : watch_groups(w, p, err);
+    return rc;
 }
 
 static int start_threads(struct br__world *w, struct br_err *err)
@@ -222,6 +246,8 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
         if (!rc)
             rc = name_world(&m, err);
         if (!rc)
+            rc = open_queues(w, err);
+        if (!rc)
             rc = start_threads(w, err);
         if (!rc)
             rc = br__world_run(w, join_world, &m, err);
@@ -250,6 +276,8 @@ void br__world_close(struct br__world *w)
             if (c && w->same[g] == (enum br_group)g)
                 c->ops->close(c);
         }
+    for (uint32_t i = 0; i < w->n_here && w->owns_queues; i++)
+        br__commq_close(w->ranks[w->first + i].info.queue);
     pthread_mutex_destroy(&w->turn);
     br__free(w->ranks);
     br__free(w);

@@ -1,15 +1,15 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* block_moe.c - routed experts: router, dispatch, grouped products, combination, shared expert.
  *
- * The router sees every token of the rank.  With expert parallelism the tokens of the ranks that
- * share the experts are gathered, each rank computes what its experts (or its share of their
- * channels, ETP) contribute, and the sums are scattered back: Megatron's "allgather" dispatcher.
- * Tensor-parallel ranks hold the same tokens, so first each takes its own share of them. */
+ * The router sees every token of the rank.  With expert parallelism a rank sends each of its tokens
+ * to the ranks that have the token's experts, once for each of these, and gets the results back:
+ * Megatron's "alltoall" dispatcher.  Ranks that share the channels of experts (ETP) gather their
+ * tokens before it and add their parts after it.  Tensor-parallel ranks hold the same tokens, so
+ * first each takes its own share of them. */
 #include "build.h"
 
 struct world { /* how the experts are shared */
     uint32_t tp, tp_rank, ep, ep_rank, etp, etp_rank;
-    uint32_t size, rank; /* of the group ep x etp */
 };
 
 static struct world world_of(const struct br_graph *g)
@@ -25,8 +25,6 @@ static struct world world_of(const struct br_graph *g)
         w.tp = 1;
         w.tp_rank = 0;
     }
-    w.size = w.ep * w.etp;
-    w.rank = w.ep_rank * w.etp + w.etp_rank;
     return w;
 }
 
@@ -90,60 +88,113 @@ static br_val own_rows(struct br_graph *g, const struct world *w, br_val x)
 
 static br_val moe_gather(struct br_graph *g, const struct world *w, br_val x)
 {
-    return w->size == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
+    x = own_rows(g, w, x);
+    return w->etp == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_ETP, 0, w->etp, w->etp_rank), x);
 }
 
 static br_val moe_scatter(struct br_graph *g, const struct world *w, br_val x)
 {
-    if (w->size > 1)
-        x = BR__OP(g, REDUCE_SCATTER, BR__I(BR_GROUP_EP_ETP, 0, w->size, w->rank), x);
+    if (w->etp > 1)
+        x = BR__OP(g, REDUCE_SCATTER, BR__I(BR_GROUP_ETP, 0, w->etp, w->etp_rank), x);
     return w->tp == 1 ? x : BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_TP, 1, w->tp, w->tp_rank), x);
+}
+
+/* How rows come to the experts of this rank. */
+struct dispatch {
+    int64_t topk;
+    br_val order;               /* slots of the tokens here, by expert */
+    br_val route, arrived;      /* 0: their experts are all here; arrived: rows by expert */
+    br_val offsets;             /* of the rows of each expert of this rank */
+    struct br_attr there, back; /* of EXCHANGE */
+};
+
+static struct dispatch dispatch_of(struct br_graph *g, const struct world *w, br_val idx)
+{
+    int64_t experts = g->build->cfg->n_experts, n = experts / w->ep;
+    int64_t t = br__node(g, idx)->shape[0], topk = br__node(g, idx)->shape[1];
+    br_val sorted = BR__OP(g, MOE_SORT, BR__I(0, experts), idx);
+    struct dispatch d = {.topk = topk,
+                         .order = br__slice(g, sorted, 0, experts + 1, t * topk),
+                         .there = {.i = {BR_GROUP_EP, 0, w->ep, w->ep_rank}}};
+    if (w->ep == 1) {
+        d.offsets = br__slice(g, sorted, 0, 0, experts + 1);
+        return d;
+    }
+    /* A token has no expert twice. */
+    int64_t room = t * w->ep * BR__MIN(topk, n);
+    br_val sent = BR__OP(g, COUNT_COLS, BR__I(experts), idx);
+    br_val got = BR__OP(g, ALL_TO_ALL, &d.there, sent);
+    d.back = d.there;
+    d.back.i[1] = t * topk;
+    d.route = BR__OP(g, MOE_ROUTE, BR__I(BR_GROUP_EP, room, w->ep, w->ep_rank), sent, got);
+    d.offsets = br__slice(g, d.route, 0, 0, n + 1);
+    d.arrived = br__slice(g, d.route, 0, n + 1, room);
+    return d;
+}
+
+/* Rows by expert of the tokens here become those of this rank's experts. */
+static br_val to_experts(struct br_graph *g, const struct dispatch *d, br_val x)
+{
+    if (!d->route)
+        return x;
+    return BR__OP(g, MOE_GATHER, BR__I(1), BR__OP(g, EXCHANGE, &d->there, x, d->route), d->arrived);
+}
+
+static br_val from_experts(struct br_graph *g, const struct dispatch *d, br_val y)
+{
+    if (!d->route)
+        return y;
+    int64_t room = br__node(g, d->arrived)->shape[0];
+    y = BR__OP(g, MOE_GATHER_GRAD, BR__I(1, room), y, d->arrived);
+    return BR__OP(g, EXCHANGE, &d->back, y, d->route);
 }
 
 #define FC1 "mlp.experts.experts.linear_fc1.weight"
 #define FC2 "mlp.experts.experts.linear_fc2.weight"
 
 /* Training rounds where Megatron does, which multiplies a row by its share before the last product
- * and not after it: y[R, n] times the shares, which from here on are 1. */
-static br_val share_early(struct br_graph *g, br_val y, br_val order, br_val *p)
+ * and not after it: the shares of the experts' rows [R, 1]; from there on those of the tokens
+ * are 1.
+ */
+static br_val share_early(struct br_graph *g, const struct dispatch *d, br_val *p)
 {
-    int64_t t = br__node(g, *p)->shape[0], k = br__node(g, *p)->shape[1];
+    int64_t t = br__node(g, *p)->shape[0], k = d->topk;
     float *ones = br__arena_alloc(&g->arena, (size_t)k * sizeof *ones);
     if (!ones)
         return br__graph_fail(g, BR_E_NOMEM, "out of memory for a graph");
     for (int64_t i = 0; i < k; i++)
         ones[i] = 1;
-    br_val share = BR__OP(g, MOE_GATHER, BR__I(1), BR__RESHAPE(g, *p, t * k, 1), order);
+    br_val share = BR__OP(g, MOE_GATHER, BR__I(1), BR__RESHAPE(g, *p, t * k, 1), d->order);
     *p = BR__OP(g, FILL_ROWS, BR__I(t), br__const(g, ones, k));
-    return BR__OP(g, MUL_COL, NULL, y, share);
+    return to_experts(g, d, share);
 }
 
-/* What the local experts contribute to x[T, hidden] with choices idx and shares p. */
-static br_val local_experts(struct br_graph *g, const struct world *w, br_val x, br_val idx,
-                            br_val p)
+/* What the experts contribute to x[T, hidden] with choices idx and shares p; with ETP a part of it.
+ */
+static br_val routed_experts(struct br_graph *g, const struct world *w, br_val x, br_val idx,
+                             br_val p)
 {
     struct br__build *b = g->build;
-    int64_t n = b->cfg->n_experts / w->ep, topk = br__node(g, idx)->shape[1];
-    int64_t rows = br__node(g, idx)->shape[0] * topk;
-    br_val sorted = BR__OP(g, MOE_SORT, BR__I(n * w->ep_rank, n), idx);
-    br_val offsets = br__slice(g, sorted, 0, 0, n + 1);
-    br_val order = br__slice(g, sorted, 0, n + 1, rows);
-    struct br__experts_in in = {.x = BR__OP(g, MOE_GATHER, BR__I(topk), x, order),
-                                .offsets = offsets,
-                                .first = n * w->ep_rank,
-                                .n = n,
-                                .etp = w->etp,
-                                .etp_rank = w->etp_rank};
+    const struct dispatch d = dispatch_of(g, w, idx);
+    int64_t n = b->cfg->n_experts / w->ep;
+    struct br__experts_in in = {
+        .x = to_experts(g, &d, BR__OP(g, MOE_GATHER, BR__I(d.topk), x, d.order)),
+        .offsets = d.offsets,
+        .first = n * w->ep_rank,
+        .n = n,
+        .etp = w->etp,
+        .etp_rank = w->etp_rank};
     const struct br__items fc1 = {FC1, NULL, 2, {BR__SPLIT_ROWS, BR__SPLIT_ROWS}};
     br_val half[2]; /* gate, up */
     br__experts_linears(g, &in, &fc1, half);
+    br_val share = b->losses ? share_early(g, &d, &p) : 0;
     br_val from = br__module_starts(g, BR__RECOMPUTE_MOE_ACT);
     in.x = BR__OP(g, SWIGLU, NULL, half[0], half[1]);
-    if (b->losses)
-        in.x = share_early(g, in.x, order, &p);
+    if (share)
+        in.x = BR__OP(g, MUL_COL, NULL, in.x, share);
     br__module_ends(g, from, 1);
     br_val y = br__experts_linear(g, &in, FC2, 0, BR__SPLIT_COLS);
-    return BR__OP(g, MOE_COMBINE, NULL, y, p, order);
+    return BR__OP(g, MOE_COMBINE, NULL, from_experts(g, &d, y), p, d.order);
 }
 
 static br_val shared_expert(struct br_graph *g, br_val x)
@@ -170,9 +221,8 @@ br_val br_moe(struct br_graph *g, br_val x, int layer)
                               (long long)g->build->n_tokens, br__tp(g));
     br_val from = br__module_starts(g, BR__RECOMPUTE_MOE);
     moe_route(g, x, &idx, &p);
-    br_val y = local_experts(g, &w, moe_gather(g, &w, own_rows(g, &w, x)),
-                             moe_gather(g, &w, own_rows(g, &w, idx)),
-                             moe_gather(g, &w, own_rows(g, &w, p)));
+    br_val y =
+        routed_experts(g, &w, moe_gather(g, &w, x), moe_gather(g, &w, idx), moe_gather(g, &w, p));
     y = moe_scatter(g, &w, y);
     if (br_cfg_i(g->build->cfg, BR_CFG_MOE_SHARED_EXPERT_INTERMEDIATE_SIZE))
         y = BR__OP(g, ADD, NULL, y, shared_expert(g, x));

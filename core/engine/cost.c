@@ -4,13 +4,12 @@
 #include <string.h>
 
 /* Elements of weights that one token is multiplied with. */
-static double elements_met(const struct br__compiled *q, const struct br__node *n)
+static double elements_met(const struct br__compiled *q, const struct br__node *n, int is_dense)
 {
     const struct br__node *w = br__node(&q->g, n->in[1]);
     double share =
-        n->op != BR_OP_GROUPED_MATMUL
-            ? 1
-            : (double)br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK) / (double)q->b.cfg->n_experts;
+        is_dense ? 1
+                 : (double)br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK) / (double)q->b.cfg->n_experts;
     return share * (double)br__node_elems(w);
 }
 
@@ -32,9 +31,11 @@ static void add_node(const struct br__compiled *q, const struct br__node *n, int
 {
     if (n->op == BR_OP_ATTENTION)
         out->cache_bytes += attention_bytes(q, n, context);
-    if (n->op != BR_OP_MATMUL && n->op != BR_OP_GROUPED_MATMUL && n->op != BR_OP_LINEAR)
+    int is_dense = n->op == BR_OP_MATMUL || n->op == BR_OP_LINEAR;
+    if (!is_dense && n->op != BR_OP_GROUPED_MATMUL && n->op != BR_OP_EXPERTS_UP &&
+        n->op != BR_OP_EXPERTS_DOWN)
         return;
-    double met = elements_met(q, n);
+    double met = elements_met(q, n, is_dense);
     out->flops_per_token += 2 * met;
     out->weight_bytes += (uint64_t)(met * br_dtype_size((int)br__node(&q->g, n->in[1])->dtype));
 }

@@ -71,7 +71,7 @@ void br__train_map(const struct br__rank_trainer *t, const struct br__micro *mb,
 double br__trainer_counted(const struct br__trainer *t, uint32_t i, const struct br__micro *mb,
                            int64_t *targets)
 {
-    const struct br__rank_trainer *r = br__trainer_rank(t, i);
+    const struct br__rank_trainer *r = &t->ranks[i];
     const struct cut c = cut_of(r);
     double sum = 0;
     *targets = 0;

@@ -4,14 +4,6 @@
 #include "trainer.h"
 #include <string.h>
 
-struct br__trainer {
-    struct br__llm *m;
-    struct br__train_opts o;
-    struct br__rank_trainer *ranks; /* [m->n_ranks] */
-    struct br__arena arena;
-    struct br__stages stages;
-};
-
 /* What ranks do together. */
 struct together {
     struct br__trainer *t;
@@ -274,11 +266,6 @@ void br__trainer_close(struct br__trainer *t)
     br__free(t->ranks);
     br__arena_free(&t->arena);
     br__free(t);
-}
-
-const struct br__rank_trainer *br__trainer_rank(const struct br__trainer *t, uint32_t i)
-{
-    return &t->ranks[i];
 }
 
 const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t i, size_t *n)

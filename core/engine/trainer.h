@@ -127,6 +127,13 @@ struct br__rank_trainer {
     struct br__train_row *rows; /* [cap_rows] of the micro batch that is at work */
     int64_t cap_rows;
 };
+struct br__trainer {
+    struct br__llm *m;
+    struct br__train_opts o;
+    struct br__rank_trainer *ranks; /* [m->n_ranks] */
+    struct br__arena arena;
+    struct br__stages stages;
+};
 /* Which params there are shows in graphs of the fewest tokens: after this the rank has them. */
 int br__rank_probe(struct br__rank_trainer *t, struct br_err *err) BR_MUST_CHECK;
 /* Rows of the graph of n tokens. */
@@ -144,7 +151,6 @@ void br__rank_drop_passes(struct br__rank_trainer *t);
 
 /* ---- train_rows.c: which tokens a rank has --------------------------------------------------- */
 
-const struct br__rank_trainer *br__trainer_rank(const struct br__trainer *t, uint32_t i);
 /* Rows of a micro batch that this rank has. */
 int64_t br__train_tokens(const struct br__rank_trainer *t, const struct br__micro *mb);
 /* The rows of a graph of n. */

@@ -13,6 +13,12 @@ struct call { /* of a step; tensors: its inputs, then its output */
     struct br_tensor *tensors;
 };
 
+/* What a MOE_ROUTE came to, in the run that was last. */
+struct route {
+    int64_t rows; /* that arrived, at least one; before any run as many as there is room for */
+    size_t *sent, *received; /* [ranks] rows */
+};
+
 struct br__frame {
     const struct br__program *p;
     struct br__device *d;
@@ -22,6 +28,7 @@ struct br__frame {
     unsigned char *inputs; /* of the host: the same memory, or what is uploaded to it */
     void **state;          /* [g->n] memory that was bound */
     void **weight;         /* [g->n] of a PARAM: its memory on the device */
+    struct route *routes;  /* [g->n] */
     struct call *calls;    /* [p->n_steps] */
     struct br_tensor *tensors;
     size_t scratch_bytes;
@@ -64,6 +71,8 @@ static void tensor_of(const struct br__frame *f, br_val v, struct br_tensor *t)
     t->n_dim = n->n_dim;
     memcpy(t->shape, n->shape, sizeof t->shape);
     memcpy(t->stride, n->stride, sizeof t->stride);
+    if (n->ragged)
+        t->shape[0] = f->routes[n->ragged].rows;
 }
 
 static void fill_calls(struct br__frame *f)
@@ -91,6 +100,23 @@ static void fill_calls(struct br__frame *f)
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
+static int alloc_routes(struct br__frame *f)
+{
+    const struct br_graph *g = f->p->g;
+    f->routes = br__calloc(g->n, sizeof *f->routes);
+    for (br_val v = 1; f->routes && v < g->n; v++) {
+        const struct br__node *n = br__node(g, v);
+        if (n->op != BR_OP_MOE_ROUTE)
+            continue;
+        f->routes[v].rows = n->attr.i[1];
+        f->routes[v].sent = br__calloc(2 * (size_t)n->attr.i[2], sizeof(size_t));
+        if (!f->routes[v].sent)
+            return BR_E_NOMEM;
+        f->routes[v].received = f->routes[v].sent + n->attr.i[2];
+    }
+    return f->routes ? 0 : BR_E_NOMEM;
+}
+
 static int alloc_calls(struct br__frame *f, struct br_err *err)
 {
     const struct br__program *p = f->p;
@@ -101,7 +127,7 @@ static int alloc_calls(struct br__frame *f, struct br_err *err)
     f->weight = br__calloc(p->g->n, sizeof *f->weight);
     f->calls = br__calloc(p->n_steps + 1, sizeof *f->calls);
     f->tensors = br__calloc(n + 1, sizeof *f->tensors);
-    if (!f->state || !f->weight || !f->calls || !f->tensors)
+    if (!f->state || !f->weight || !f->calls || !f->tensors || alloc_routes(f))
         return br__nomem(err, "for a graph of %zu steps", p->n_steps);
     for (size_t i = 0; i < p->n_steps; i++) {
         f->calls[i].tensors = f->tensors + at;
@@ -236,6 +262,9 @@ void br__frame_free(struct br__frame *f)
         br__free(f->inputs);
     if (f->leaves)
         f->d->backend.free(f->d->device, f->leaves);
+    for (br_val v = 1; f->routes && v < f->p->g->n; v++)
+        br__free(f->routes[v].sent);
+    br__free(f->routes);
     br__free(f->state);
     br__free(f->weight);
     br__free(f->calls);
@@ -301,8 +330,121 @@ static int all_to_all(struct br_comm *comm, const struct br_tensor *in, const st
     return rc;
 }
 
-static int frame_communicate(struct br__frame *f, const struct br_call *c, struct br_err *err)
+/* ---- rows to experts and back ---------------------------------------------------------------- */
+
+/* Calls that work on rows which the MOE_ROUTE v tells the number of. */
+static void set_rows(struct br__frame *f, br_val v)
 {
+    const struct br_graph *g = f->p->g;
+    for (size_t i = 0; i < f->p->n_steps; i++) {
+        const struct br__node *n = br__node(g, f->p->steps[i].node);
+        for (uint32_t k = 0; k < n->n_in; k++)
+            if (br__node(g, n->in[k])->ragged == v)
+                f->calls[i].tensors[k].shape[0] = f->routes[v].rows;
+        if (n->ragged == v)
+            f->calls[i].tensors[n->n_in].shape[0] = f->routes[v].rows;
+    }
+}
+
+/* counts [ranks, n]: rows of each rank. */
+static void sum_counts(const float *counts, size_t ranks, size_t n, size_t *sums)
+{
+    for (size_t r = 0; r < ranks; r++) {
+        sums[r] = 0;
+        for (size_t e = 0; e < n; e++)
+            sums[r] += (size_t)counts[r * n + e];
+    }
+}
+
+/* got [ranks, n]: offsets[n + 1], and behind them the rows as they arrive, by expert and then by
+ * rank. */
+static void arrange(const float *got, size_t ranks, size_t n, int32_t *out)
+{
+    int32_t *order = out + n + 1, at = 0;
+    out[0] = 0;
+    for (size_t e = 0; e < n; e++) {
+        int32_t first = 0; /* row of this rank's first expert */
+        for (size_t r = 0; r < ranks; r++) {
+            int32_t row = first;
+            for (size_t k = 0; k < n; k++) {
+                if (k < e)
+                    row += (int32_t)got[r * n + k];
+                first += (int32_t)got[r * n + k];
+            }
+            for (int32_t i = 0; i < (int32_t)got[r * n + e]; i++)
+                order[at++] = row + i;
+        }
+        out[e + 1] = at;
+    }
+    if (!at)
+        order[0] = -1;
+}
+
+static int check_room(const struct route *r, size_t ranks, int64_t room, struct br_err *err)
+{
+    size_t rows = 0;
+    for (size_t i = 0; i < ranks; i++)
+        rows += r->received[i];
+    if (rows > (size_t)room)
+        return br_fail(err, BR_E_COMM,
+                       "other ranks send %zu rows for the experts of this one, which has room for "
+                       "%lld",
+                       rows, (long long)room);
+    return 0;
+}
+
+static int run_route(struct br__frame *f, br_val v, const struct br_call *c, struct br_err *err)
+{
+    struct route *r = &f->routes[v];
+    size_t all = elems_of(&c->in[0]), ranks = (size_t)c->attr.i[2], n = all / ranks;
+    float *counts = br__alloc(2 * all * sizeof *counts), *got = counts + all;
+    int32_t *out = br__alloc((size_t)c->out->shape[0] * sizeof *out);
+    int rc = counts && out ? 0 : br__nomem(err, "for rows of experts");
+    for (int i = 0; i < 2 && !rc; i++)
+        rc = br__device_fetch(f->d, counts + (size_t)i * all, c->in[i].data, all * sizeof *counts,
+                              err);
+    if (!rc) {
+        sum_counts(counts, ranks, n, r->sent);
+        sum_counts(got, ranks, n, r->received);
+        rc = check_room(r, ranks, c->attr.i[1], err);
+    }
+    if (!rc) {
+        arrange(got, ranks, n, out);
+        r->rows = BR__MAX(out[n], 1);
+        rc = f->d->backend.upload(f->d->device, c->out->data, out,
+                                  (n + 1 + (size_t)r->rows) * sizeof *out, err);
+        set_rows(f, v);
+    }
+    br__free(counts);
+    br__free(out);
+    return rc;
+}
+
+static int exchange_rows(const struct br__frame *f, br_val v, const struct br_call *c,
+                         struct br_err *err)
+{
+    const struct br__node *n = br__node(f->p->g, v);
+    const struct route *r = &f->routes[n->in[1]];
+    struct br_comm *comm = f->comms[c->attr.i[0]];
+    const size_t *from = c->attr.i[1] ? r->received : r->sent;
+    const size_t *to = c->attr.i[1] ? r->sent : r->received;
+    size_t cols = (size_t)c->in[0].shape[1], ranks = comm->size;
+    size_t *counts = br__alloc(2 * ranks * sizeof *counts);
+    if (!counts)
+        return br__nomem(err, "for a collective");
+    for (size_t i = 0; i < ranks; i++) {
+        counts[i] = from[i] * cols;
+        counts[ranks + i] = to[i] * cols;
+    }
+    int rc = comm->ops->all_to_all(comm, c->out->data, counts + ranks, c->in[0].data, counts,
+                                   c->in[0].dtype, err);
+    br__free(counts);
+    return rc;
+}
+
+static int frame_communicate(struct br__frame *f, size_t step, struct br_err *err)
+{
+    const struct br_call *c = &f->calls[step].call;
     struct br_comm *comm = f->comms[c->attr.i[0]];
     const struct br_tensor *in = c->in, *out = c->out;
     uint32_t peer = (uint32_t)c->attr.i[1];
@@ -318,6 +460,10 @@ static int frame_communicate(struct br__frame *f, const struct br_call *c, struc
         return o->reduce_scatter(comm, out->data, in->data, elems_of(out), in->dtype, err);
     case BR_OP_ALL_TO_ALL:
         return all_to_all(comm, in, out, err);
+    case BR_OP_MOE_ROUTE:
+        return run_route(f, f->p->steps[step].node, c, err);
+    case BR_OP_EXCHANGE:
+        return exchange_rows(f, f->p->steps[step].node, c, err);
     case BR_OP_SEND:
         return o->exchange(
             comm, &(struct br_p2p){in->data, elems_of(in), in->dtype, peer, .is_send = 1}, 1, err);
@@ -354,7 +500,7 @@ static int run_steps(struct br__frame *f, size_t i, size_t n, struct br_err *err
     for (size_t end; i < n; i = end) {
         end = i + 1;
         if (!p->steps[i].kernel) {
-            int rc = frame_communicate(f, &f->calls[i].call, err);
+            int rc = frame_communicate(f, i, err);
             if (rc)
                 return rc;
             continue;

@@ -74,6 +74,76 @@ static struct br__node linear_of(const struct fusing *f, br_val y, int64_t flags
     return n;
 }
 
+/* ---- experts --------------------------------------------------------------------------------- */
+
+/* The MOE_SORT whose offsets and order these are; 0: none. */
+static br_val sorted_of(const struct fusing *f, br_val offsets, br_val order)
+{
+    const struct br__node *a = node_at(f, offsets), *b = node_at(f, order);
+    const br_val s = a->base;
+    int fits = a->op == BR_OP_SLICE && b->op == BR_OP_SLICE && b->base == s && a->offset == 0 &&
+               b->offset == a->shape[0] && node_at(f, s)->n_dim == 1 &&
+               a->shape[0] + b->shape[0] == node_at(f, s)->shape[0];
+    return fits && (is_op(f, s, BR_OP_MOE_SORT) || is_op(f, s, BR_OP_ROUTE_SORT)) ? s : 0;
+}
+
+/* y: what gate and up are slices of. */
+static void fuse_experts_up(const struct fusing *f, br_val v, br_val y)
+{
+    const struct br__node *product = node_at(f, y), *x = node_at(f, product->in[0]);
+    if (!is_own(f, product->in[0], BR_OP_MOE_GATHER))
+        return;
+    struct br__node n = {.op = BR_OP_EXPERTS_UP,
+                         .n_in = 3,
+                         .in = {x->in[0], product->in[1], sorted_of(f, product->in[2], x->in[1])}};
+    n.attr.i[0] = product->attr.i[0];
+    n.attr.i[2] = x->attr.i[0];
+    n.attr.i[3] = product->attr.i[3];
+    if (n.in[2])
+        become(f, v, n);
+}
+
+static void fuse_combine(const struct fusing *f, br_val v)
+{
+    const struct br__node *c = node_at(f, v), *y = node_at(f, c->in[0]);
+    if (!is_own(f, c->in[0], BR_OP_GROUPED_MATMUL))
+        return;
+    struct br__node n = {.op = BR_OP_EXPERTS_DOWN,
+                         .n_in = 4,
+                         .in = {y->in[0], y->in[1], sorted_of(f, y->in[2], c->in[2]), c->in[1]}};
+    n.attr.i[0] = y->attr.i[0];
+    n.attr.i[3] = y->attr.i[3];
+    if (n.in[2])
+        become(f, v, n);
+}
+
+static void fuse_sort(const struct fusing *f, br_val v)
+{
+    const struct br__node *s = node_at(f, v), *idx = node_at(f, s->in[0]);
+    struct br__node n = {.op = BR_OP_ROUTE_SORT, .n_in = 1, .in = {idx->in[0]}};
+    n.attr.i[0] = idx->attr.i[0];
+    n.attr.i[1] = s->attr.i[0];
+    n.attr.i[2] = s->attr.i[1];
+    if (idx->op == BR_OP_TOPK)
+        become(f, v, n);
+}
+
+/* Shares of those that TOPK names: their logits through SOFTMAX, or the other way round. */
+static void fuse_share(const struct fusing *f, br_val v)
+{
+    const struct br__node *last = node_at(f, v), *one = node_at(f, last->in[0]);
+    const int of_all = last->op == BR_OP_GATHER_COLS;
+    const struct br__node *gather = of_all ? last : one;
+    if (one->op != (of_all ? BR_OP_SOFTMAX : BR_OP_GATHER_COLS) || f->users[last->in[0]] != 1)
+        return;
+    const struct br__node *idx = node_at(f, gather->in[1]);
+    struct br__node n = {.op = BR_OP_ROUTE_SHARE, .n_in = 1, .in = {one->in[0]}};
+    n.attr.i[0] = idx->attr.i[0];
+    n.attr.i[1] = of_all;
+    if (idx->op == BR_OP_TOPK && idx->in[0] == one->in[0])
+        become(f, v, n);
+}
+
 /* gate and up are the halves of one product. */
 static void fuse_swiglu(const struct fusing *f, br_val v)
 {
@@ -82,12 +152,17 @@ static void fuse_swiglu(const struct fusing *f, br_val v)
         return;
     const struct br__node *gate = node_at(f, n->in[0]), *up = node_at(f, n->in[1]);
     const br_val y = gate->in[0];
-    if (up->in[0] != y || !is_op(f, y, BR_OP_MATMUL) || f->users[y] != 2 || gate->n_dim != 2 ||
+    if (up->in[0] != y || f->users[y] != 2 || gate->n_dim != 2 || node_at(f, y)->base != y ||
         gate->offset != 0 || up->offset != gate->shape[1] ||
         node_at(f, y)->shape[1] != 2 * gate->shape[1])
         return;
-    become(f, v, linear_of(f, y, BR_LINEAR_GLU, 0));
+    if (is_op(f, y, BR_OP_MATMUL))
+        become(f, v, linear_of(f, y, BR_LINEAR_GLU, 0));
+    else if (is_op(f, y, BR_OP_GROUPED_MATMUL))
+        fuse_experts_up(f, v, y);
 }
+
+/* ---- sums ------------------------------------------------------------------------------------ */
 
 static void fuse_add_row(const struct fusing *f, br_val v)
 {
@@ -96,13 +171,26 @@ static void fuse_add_row(const struct fusing *f, br_val v)
         become(f, v, linear_of(f, n->in[0], BR_LINEAR_BIAS, n->in[1]));
 }
 
+/* What y is of and what is added to it, as one. */
+static struct br__node with_residual(const struct fusing *f, br_val y, br_val residual)
+{
+    if (is_op(f, y, BR_OP_MATMUL))
+        return linear_of(f, y, BR_LINEAR_ADD, residual);
+    struct br__node n = *node_at(f, y);
+    n.in[n.n_in++] = residual;
+    return n;
+}
+
 static void fuse_add(const struct fusing *f, br_val v)
 {
-    const struct br__node *n = node_at(f, v);
-    for (int i = 0; i < 2; i++)
-        if (is_own(f, n->in[i], BR_OP_MATMUL) && n->in[0] != n->in[1] &&
-            become(f, v, linear_of(f, n->in[i], BR_LINEAR_ADD, n->in[!i])))
+    const br_val a = node_at(f, v)->in[0], b = node_at(f, v)->in[1];
+    for (int i = 0; i < 2 && a != b; i++) {
+        const br_val y = i ? b : a;
+        int fits = is_own(f, y, BR_OP_MATMUL) ||
+                   (is_own(f, y, BR_OP_EXPERTS_DOWN) && node_at(f, y)->n_in == 4);
+        if (fits && become(f, v, with_residual(f, y, i ? a : b)))
             return;
+    }
 }
 
 /* ---- norms ----------------------------------------------------------------------------------- */
@@ -114,12 +202,13 @@ static int with_norm(const struct fusing *f, br_val v, br_val norm, struct br__n
     struct br__node l = *n;
     if (n->op == BR_OP_MATMUL)
         l = linear_of(f, v, 0, 0);
-    else if (n->op != BR_OP_LINEAR || n->attr.i[1] & BR_LINEAR_NORM || n->n_in > 3)
+    else if ((n->op != BR_OP_LINEAR && n->op != BR_OP_EXPERTS_UP) || n->attr.i[1] & BR_LINEAR_NORM)
         return 0;
-    l.in[3] = l.in[2];
-    l.in[2] = x->in[1];
+    const uint32_t at = n->op == BR_OP_EXPERTS_UP ? 3 : 2; /* of the norm's weight */
+    for (uint32_t i = l.n_in++; i > at; i--)
+        l.in[i] = l.in[i - 1];
+    l.in[at] = x->in[1];
     l.in[0] = x->in[0];
-    l.n_in++;
     l.attr.i[1] |= BR_LINEAR_NORM | (x->attr.i[0] ? BR_LINEAR_PLUS_ONE : 0);
     l.attr.f[0] = x->attr.f[0];
     *out = l;
@@ -263,6 +352,16 @@ static void fuse_node(const struct fusing *f, br_val v)
         break;
     case BR_OP_ATTENTION:
         fuse_heads(f, v);
+        break;
+    case BR_OP_MOE_SORT:
+        fuse_sort(f, v);
+        break;
+    case BR_OP_SOFTMAX:
+    case BR_OP_GATHER_COLS:
+        fuse_share(f, v);
+        break;
+    case BR_OP_MOE_COMBINE:
+        fuse_combine(f, v);
         break;
     default:
         break;

@@ -491,6 +491,12 @@ static void grad_moe_gather(struct grads *gs, br_val v, br_val dy)
                     back_in(gs, v, 1)));
 }
 
+static void grad_moe_gather_grad(struct grads *gs, br_val v, br_val dy)
+{
+    back_add(gs, back_in(gs, v, 0),
+             BR__OP(gs->g, MOE_GATHER, BR__I(back_node(gs, v)->attr.i[0]), dy, back_in(gs, v, 1)));
+}
+
 static void grad_moe_combine(struct grads *gs, br_val v, br_val dy)
 {
     br_val y = back_in(gs, v, 0), p = back_in(gs, v, 1), order = back_in(gs, v, 2);
@@ -592,6 +598,15 @@ static void grad_all_to_all(struct grads *gs, br_val v, br_val dy)
 {
     const struct br_attr attr = back_node(gs, v)->attr;
     back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, ALL_TO_ALL, &attr, dy));
+}
+
+/* The other way. */
+static void grad_exchange(struct grads *gs, br_val v, br_val dy)
+{
+    struct br_attr attr = back_node(gs, v)->attr;
+    br_val x = back_in(gs, v, 0), route = back_in(gs, v, 1);
+    attr.i[1] = attr.i[1] ? 0 : back_node(gs, x)->shape[0];
+    back_add(gs, x, BR__OP(gs->g, EXCHANGE, &attr, dy, route));
 }
 
 /* The gradient of what was sent is received from the next stage; dy only marks that it is wanted.

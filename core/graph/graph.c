@@ -36,6 +36,35 @@ void br__graph_free(struct br_graph *g)
     memset(g, 0, sizeof *g);
 }
 
+/* The MOE_ROUTE that says how many rows of n there are, or 0. */
+static br_val ragged_of(const struct br_graph *g, const struct br__node *n)
+{
+    switch (n->op) {
+    case BR_OP_EXCHANGE:
+        return n->attr.i[1] ? 0 : n->in[1];
+    case BR_OP_MOE_GATHER:
+    case BR_OP_MOE_GATHER_GRAD:
+        return br__node(g, n->in[1])->ragged;
+    case BR_OP_MOE_COMBINE_DY:
+        return br__node(g, n->in[2])->ragged;
+    case BR_OP_MOE_ROUTE: /* the slice behind its offsets is */
+    case BR_OP_MOE_COMBINE:
+    case BR_OP_MOE_COMBINE_DP:
+    case BR_OP_MATMUL_TN:
+    case BR_OP_MATMUL_TN_ADD:
+    case BR_OP_GROUPED_MATMUL_TN:
+    case BR_OP_GROUPED_MATMUL_TN_ADD:
+    case BR_OP_SUM_ROWS:
+        return 0;
+    case BR_OP_SLICE:
+        if (br__node(g, n->in[0])->op == BR_OP_MOE_ROUTE)
+            return n->attr.i[1] ? n->in[0] : 0;
+        return br__node(g, n->in[0])->ragged;
+    default:
+        return n->n_in ? br__node(g, n->in[0])->ragged : 0;
+    }
+}
+
 /* Append a copy of n after running its shape rule. */
 static br_val graph_append(struct br_graph *g, struct br__node *n)
 {
@@ -49,6 +78,7 @@ static br_val graph_append(struct br_graph *g, struct br__node *n)
     n->base = (br_val)g->n;
     if (br__ops[n->op].shape(g, n, &g->err))
         return 0;
+    n->ragged = ragged_of(g, n);
     g->nodes[g->n] = *n;
     return (br_val)g->n++;
 }

@@ -33,6 +33,7 @@ struct br__node {
     int64_t shape[BR_VIEW_DIMS], stride[BR_VIEW_DIMS];
     struct br_attr attr;
     br_val base;       /* a view: the node that owns the memory; else the node itself */
+    br_val ragged;     /* the MOE_ROUTE that says how many of its rows there are; 0: all are */
     int64_t offset;    /* of a view: elements from the base's first */
     const char *name;  /* of an INPUT or STATE; of a PARAM for messages, or NULL */
     const float *data; /* of a CONST (arena) */

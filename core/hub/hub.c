@@ -498,19 +498,6 @@ int br__hub_open(struct br__hub **out, const char *id_at_rev, const struct br__h
     return rc;
 }
 
-void br__hub_close(struct br__hub *h)
-{
-    if (!h)
-        return;
-    if (h->blocks)
-        h->blocks_free(h->blocks);
-    br__http_close(h->http);
-    br__free(h->files);
-    pthread_mutex_destroy(&h->lock);
-    br__arena_free(&h->arena);
-    br__free(h);
-}
-
 const struct br__hub_file *br__hub_files(const struct br__hub *h, size_t *n)
 {
     *n = h->n_files;

@@ -227,6 +227,19 @@ int br__hub_env_offline(void)
     return env_true("HF_HUB_OFFLINE") || env_true("TRANSFORMERS_OFFLINE");
 }
 
+void br__hub_close(struct br__hub *h)
+{
+    if (!h)
+        return;
+    if (h->blocks)
+        h->blocks_free(h->blocks);
+    br__http_close(h->http);
+    br__free(h->files);
+    pthread_mutex_destroy(&h->lock);
+    br__arena_free(&h->arena);
+    br__free(h);
+}
+
 int br__hub_new(struct br__hub **out, const char *id_at_rev, const struct br__hub_opts *o,
                 struct br_err *err)
 {

@@ -1,84 +1,8 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* config.c - config.json into canonical facts, by the field rows of the core and of the plugin.
- *
- * Keys and their Megatron names: Megatron Bridge models/conversion (CONFIG_MAPPING) and the
- * transformers 4 and 5 spellings of the Qwen configurations. */
+/* config.c - config.json into canonical facts, by the field rows of the core and of the plugin. */
 #include "model_internal.h"
 
 #include <string.h>
-
-#define KIND_INT 'I'
-#define KIND_FLOAT 'F'
-#define KIND_BOOL 'B'
-#define KIND_TEXT 'T'
-
-const struct br__cfg_key br__cfg_keys[BR_N_CFG] = {
-#define BR_X(id, kind, key, mlm) {#id, key, mlm, KIND_##kind},
-    BR_CFG_MAP(BR_X)
-#undef BR_X
-};
-
-#define FROM_OPT(id, key)                                                                          \
-    {                                                                                              \
-        BR_CFG_##id, 0, key, 0, NULL                                                               \
-    }
-#define ROPE(key) "rope_scaling." key "|rope_parameters." key
-
-/* clang-format off */
-static const struct br_field common_fields[] = {
-    BR_FROM(NUM_LAYERS, "num_hidden_layers"),
-    BR_FROM(HIDDEN_SIZE, "hidden_size"),
-    BR_FROM(FFN_HIDDEN_SIZE, "intermediate_size"),
-    BR_FROM(NUM_ATTENTION_HEADS, "num_attention_heads"),
-    FROM_OPT(NUM_QUERY_GROUPS, "num_key_value_heads"),
-    FROM_OPT(KV_CHANNELS, "head_dim"),
-    BR_FROM(VOCAB_SIZE, "vocab_size"),
-    BR_FROM_OR(SEQ_LENGTH, "max_position_embeddings", 32768),
-    BR_FROM_OR(LAYERNORM_EPSILON, "rms_norm_eps", 1e-6),
-    BR_FROM_OR(INIT_METHOD_STD, "initializer_range", 0.02),
-    BR_FROM_OR(ROTARY_BASE, "rope_theta|rope_parameters.rope_theta", 10000.0),
-    BR_FROM_OR(ROTARY_PERCENT, "partial_rotary_factor|rope_parameters.partial_rotary_factor", 1.0),
-    BR_FROM_OR(ATTENTION_DROPOUT, "attention_dropout", 0.0),
-    BR_FROM_OR(SHARE_EMBEDDINGS, "tie_word_embeddings", 0),
-    BR_FROM_OR(MTP_NUM_LAYERS, "num_nextn_predict_layers|mtp_num_hidden_layers", 0),
-    BR_FACT_TEXT(POSITION_EMBEDDING_TYPE, "rope"),
-    BR_FROM_OR(YARN_ROTARY_SCALING_FACTOR, ROPE("factor"), 1.0),
-    FROM_OPT(YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS, ROPE("original_max_position_embeddings")),
-    BR_FROM_OR(YARN_BETA_FAST, ROPE("beta_fast"), 32.0),
-    BR_FROM_OR(YARN_BETA_SLOW, ROPE("beta_slow"), 1.0),
-    BR_FROM_OR(YARN_MSCALE, ROPE("mscale"), 1.0),
-    BR_FROM_OR(YARN_MSCALE_ALL_DIM, ROPE("mscale_all_dim"), 0.0),
-    BR_FROM_OR(YARN_CORRECTION_RANGE_ROUND_TO_INT, ROPE("truncate"), 1),
-    /* defaults: what Megatron's RotaryEmbedding takes them for */
-    BR_FROM_OR(ROPE_SCALING_FACTOR, ROPE("factor"), 8.0),
-    BR_FROM_OR(ROPE_LOW_FREQ_FACTOR, ROPE("low_freq_factor"), 1.0),
-    BR_FROM_OR(ROPE_HIGH_FREQ_FACTOR, ROPE("high_freq_factor"), 4.0),
-    BR_FROM_OR(ROPE_ORIGINAL_MAX_POSITION_EMBEDDINGS, ROPE("original_max_position_embeddings"), 8192),
-};
-/* clang-format on */
-
-int64_t br_cfg_i(const struct br_config *cfg, uint32_t id)
-{
-    return id < BR_N_CFG && cfg->has[id] ? (int64_t)cfg->v[id] : 0;
-}
-
-double br_cfg_f(const struct br_config *cfg, uint32_t id)
-{
-    return id < BR_N_CFG && cfg->has[id] ? cfg->v[id] : 0.0;
-}
-
-const char *br_cfg_s(const struct br_config *cfg, uint32_t id)
-{
-    return id < BR_N_CFG && cfg->has[id] ? cfg->text[id] : NULL;
-}
-
-void br_cfg_set(struct br_config *cfg, uint32_t id, double value)
-{
-    if (id >= BR_N_CFG)
-        BR_BUG("config id %u is outside the map", id);
-    cfg->v[id] = value;
-    cfg->has[id] = 1;
-}
 
 const char *br_cfg_json(const struct br_config *cfg, const char *key)
 {
@@ -101,30 +25,6 @@ void br_cfg_cannot_run(struct br_config *cfg, const char *why)
                                                NULL};
     if (br__config_find(cfg->arena, cfg, text, NULL))
         cfg->findings = &unnamed;
-}
-
-const struct br_field *br__config_field(const struct br__arch *arch, uint32_t id)
-{
-    for (uint32_t i = arch->n_config; i-- > 0;)
-        if (arch->config[i].field == id)
-            return &arch->config[i];
-    for (size_t i = 0; i < BR_COUNTOF(common_fields); i++)
-        if (common_fields[i].field == id)
-            return &common_fields[i];
-    return NULL;
-}
-
-int64_t br__config_dim(const struct br_config *cfg, const char *key, size_t key_len, int *known)
-{
-    for (uint32_t i = 0; i < BR_N_CFG; i++) {
-        const char *k = br__cfg_keys[i].key;
-        if (strlen(k) == key_len && !memcmp(k, key, key_len) && br__cfg_keys[i].kind == KIND_INT) {
-            *known = 1;
-            return br_cfg_i(cfg, i);
-        }
-    }
-    *known = 0;
-    return 0;
 }
 
 /* The first alternative of "a|b.c" that is present and not null, or NULL. */
@@ -152,20 +52,20 @@ static int field_from_json(const struct br_field *f, const br__json *j, struct b
     char kind = br__json_kind(j);
     double v = 0;
     switch (br__cfg_keys[f->field].kind) {
-    case KIND_BOOL:
+    case BR__KIND_BOOL:
         if (kind != 'b')
             return br_fail(err, BR_E_CONFIG, "config.json: '%s' is not true or false", f->hf_key);
         v = br__json_bool(j, 0);
         if (f->flags & BR_FIELD_NOT)
             v = !v;
         break;
-    case KIND_INT:
+    case BR__KIND_INT:
         v = br__json_num(j, 0);
         if (kind != 'n' || v < 0 || v > 9007199254740992.0 || v != (double)(int64_t)v)
             return br_fail(err, BR_E_CONFIG, "config.json: '%s' is not a non-negative integer",
                            f->hf_key);
         break;
-    case KIND_FLOAT:
+    case BR__KIND_FLOAT:
         v = br__json_num(j, 0);
         if (kind != 'n' || v - v != 0)
             return br_fail(err, BR_E_CONFIG, "config.json: '%s' is not a finite number", f->hf_key);
@@ -231,14 +131,14 @@ static double rope_number(const br__json *json, const char *key)
  * (_compute_yarn_parameters). */
 static int read_yarn(const br__json *json, struct br_config *cfg, struct br_err *err)
 {
-    double stated = rope_number(json, ROPE("attention_factor"));
-    double mscale = rope_number(json, ROPE("mscale"));
-    double all = rope_number(json, ROPE("mscale_all_dim"));
+    double stated = rope_number(json, BR__ROPE_KEY("attention_factor"));
+    double mscale = rope_number(json, BR__ROPE_KEY("mscale"));
+    double all = rope_number(json, BR__ROPE_KEY("mscale_all_dim"));
     if (!cfg->has[BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS])
         br_cfg_set(cfg, BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS,
                    br_cfg_f(cfg, BR_CFG_SEQ_LENGTH));
     double context = br_cfg_f(cfg, BR_CFG_YARN_ORIGINAL_MAX_POSITION_EMBEDDINGS);
-    if (!find_alternative(json, ROPE("factor")) && context > 0)
+    if (!find_alternative(json, BR__ROPE_KEY("factor")) && context > 0)
         br_cfg_set(cfg, BR_CFG_YARN_ROTARY_SCALING_FACTOR,
                    br_cfg_f(cfg, BR_CFG_SEQ_LENGTH) / context);
     if (br_cfg_f(cfg, BR_CFG_YARN_BETA_FAST) == 0)
@@ -256,7 +156,7 @@ static int read_yarn(const br__json *json, struct br_config *cfg, struct br_err 
 static int read_rope(const br__json *json, struct br_config *cfg, struct br_err *err)
 {
     const char *type = br__json_str(
-        find_alternative(json, ROPE("rope_type") "|rope_scaling.type|rope_parameters.type"),
+        find_alternative(json, BR__ROPE_KEY("rope_type") "|rope_scaling.type|rope_parameters.type"),
         "default");
     const char *bands = br_cfg_s(cfg, BR_CFG_ROPE_SCALING_TYPE);
     if (!strcmp(type, "yarn")) {

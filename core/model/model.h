@@ -67,7 +67,7 @@ int br__registry_load_all(struct br__registry *r, struct br_err *err) BR_MUST_CH
 int br__registry_load_file(struct br__registry *r, const char *path, const struct br__plugin **out,
                            struct br_err *err) BR_MUST_CHECK;
 
-/* ---- config.c: config.json <-> canonical facts ----------------------------------------------- */
+/* ---- config.c, config_fields.c: config.json <-> canonical facts ------------------------------ */
 
 /* What config.json asks for and the layer builder does not do: a sentence.  The weights can be
  * converted all the same, the model cannot run. */

@@ -29,7 +29,15 @@ struct br__image {
 int br__plugin_adopt(struct br__arena *a, const struct br_plugin *d, const struct br__image *image,
                      const char *name, struct br__plugin **out, struct br_err *err) BR_MUST_CHECK;
 
-/* ---- config.c -------------------------------------------------------------------------------- */
+/* ---- config_fields.c, config.c --------------------------------------------------------------- */
+
+/* Kinds of a fact, as br__cfg_keys has them. */
+#define BR__KIND_INT 'I'
+#define BR__KIND_FLOAT 'F'
+#define BR__KIND_BOOL 'B'
+#define BR__KIND_TEXT 'T'
+/* Where config.json may have a number of the rope. */
+#define BR__ROPE_KEY(key) "rope_scaling." key "|rope_parameters." key
 
 /* Value of a canonical key ("hidden_size") by its Megatron name, for shape expressions; 0 if
  * unknown name (*known = 0). */

@@ -8,7 +8,7 @@
  * Source of the rules: megatron.core.transformer.transformer_config,
  * megatron.core.transformer.moe.moe_layer and optimizer_param_scheduler (core 0.19.2);
  * megatron.bridge.training.config (0.6.2). */
-#include "recipe.h"
+#include "recipe_internal.h"
 
 #include <inttypes.h>
 #include <string.h>

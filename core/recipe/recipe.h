@@ -113,12 +113,6 @@ struct br__recipe_grid {
 void br__recipe_grid(const struct br__recipe *r, int64_t world, struct br__recipe_grid *g);
 /* How pipeline stages share the layers; texts are the recipe's. */
 struct br__stage_opts br__recipe_stage_opts(const struct br__recipe *r);
-/* The layers of each pipeline stage, in the arena; the recipe has num_layers. */
-int br__recipe_stages(struct br__arena *a, const struct br__recipe *r, struct br__stages *out,
-                      struct br_err *err) BR_MUST_CHECK;
-/* The schedule of a step over stages of vpp chunks.  BR_E_CONFIG where there is none. */
-int br__recipe_pipe(const struct br__recipe *r, const struct br__recipe_grid *g, uint32_t vpp,
-                    struct br__pipe_opts *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- bytes and work -------------------------------------------------------------------------- */
 
@@ -133,21 +127,6 @@ struct br__recipe_memory {
 /* Estimate by Megatron-LM's formulas.  BR_E_CONFIG when the recipe gives no sizes. */
 int br__recipe_memory(const struct br__recipe *r, int64_t world, struct br__recipe_memory *out,
                       struct br_err *err) BR_MUST_CHECK;
-
-double br__recipe_dtype_bytes(const struct br__recipe *r, uint32_t id); /* 4 or 2, of a dtype key */
-
-/* What one chunk of the model is to one rank of its stage. */
-struct br__recipe_part {
-    struct br__recipe_memory memory; /* bytes; activations are those of one micro batch */
-    double trained_experts;          /* parameters among memory.trained_params that EP shares out */
-    double weights_read;             /* bytes of a pass through all weights */
-    double flops;                    /* a forward pass of a micro batch */
-    double hidden;                   /* elements of its hidden states, all tp ranks together */
-    double key_values;               /* elements of keys and values of an attention layer */
-    double embedding;                /* parameters of the rank's rows of it */
-};
-int br__recipe_part(const struct br__recipe *r, int64_t world, const struct br__chunk *c,
-                    struct br__recipe_part *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- a step without the GPUs: hardware.c, simulate.c ----------------------------------------- */
 

@@ -32,8 +32,28 @@ struct br__pair {
 int br__pairs_next(struct br__arena *a, struct br__pairs *t, struct br__pair *out,
                    struct br_err *err) BR_MUST_CHECK;
 
-/* ---- memory.c -------------------------------------------------------------------------------- */
+/* ---- check.c, memory.c: what the simulator plays --------------------------------------------- */
 
+/* The layers of each pipeline stage, in the arena; the recipe has num_layers. */
+int br__recipe_stages(struct br__arena *a, const struct br__recipe *r, struct br__stages *out,
+                      struct br_err *err) BR_MUST_CHECK;
+/* The schedule of a step over stages of vpp chunks.  BR_E_CONFIG where there is none. */
+int br__recipe_pipe(const struct br__recipe *r, const struct br__recipe_grid *g, uint32_t vpp,
+                    struct br__pipe_opts *out, struct br_err *err) BR_MUST_CHECK;
+double br__recipe_dtype_bytes(const struct br__recipe *r, uint32_t id); /* 4 or 2, of a dtype key */
+
+/* What one chunk of the model is to one rank of its stage. */
+struct br__recipe_part {
+    struct br__recipe_memory memory; /* bytes; activations are those of one micro batch */
+    double trained_experts;          /* parameters among memory.trained_params that EP shares out */
+    double weights_read;             /* bytes of a pass through all weights */
+    double flops;                    /* a forward pass of a micro batch */
+    double hidden;                   /* elements of its hidden states, all tp ranks together */
+    double key_values;               /* elements of keys and values of an attention layer */
+    double embedding;                /* parameters of the rank's rows of it */
+};
+int br__recipe_part(const struct br__recipe *r, int64_t world, const struct br__chunk *c,
+                    struct br__recipe_part *out, struct br_err *err) BR_MUST_CHECK;
 /* Is the decoder layer a delta net?  All but every so manyth are, if the recipe has any. */
 int br__recipe_is_delta(const struct br__recipe *r, int64_t layer);
 

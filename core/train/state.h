@@ -103,10 +103,18 @@ static inline int br__train_each(struct br__train *t,
     return br__llm_run(t->model, fn, arg, err);
 }
 
-/* ---- train.c, pace.c ------------------------------------------------------------------------- */
+/* ---- parts.c, pace.c ------------------------------------------------------------------------- */
 
+int br__train_open_model(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* With the model open: t->trainer, t->ranks, and what all of it takes. */
+int br__train_open_trainer(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 /* Model, trainer and optimizer, without data. */
 int br__train_open_parts(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+struct br__scaler br__train_scaler(const struct br__run *run); /* at its first step */
+/* Bytes of moments and shared main weights, of the ranks of this process together. */
+double br__train_state_bytes(const struct br__train *t);
+/* Bytes that a thread writes while the run goes on: main weights and two moments, once. */
+double br__train_copy_bytes(const struct br__train *t);
 /* Measure t->pace; what would take too much memory stays unknown. */
 int br__train_pace(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 

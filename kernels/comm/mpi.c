@@ -4,7 +4,8 @@
  * A module, built once against each MPI: comm_mpich.so, comm_openmpi.so.  All calls of MPI are of
  * one thread, the one that joined.  MPI moves bytes and adds nothing: sums are those of sum.h, so
  * they have the bits of local.c.  Only non-blocking transfers are used, and a rank that waits looks
- * whether another has given up; MPI_Comm_split alone blocks.
+ * whether another has given up.  Groups are bridge's own, for making MPI's would block: all
+ * messages are of MPI_COMM_WORLD, and a group is told by its tags.
  *
  * After an error a transfer may still be under way in buffers of the caller: such a world is
  * broken, every later call of it fails, and the process can only end. */
@@ -14,25 +15,29 @@
 #include <mpi.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
 #define CHUNK ((size_t)1 << 30)      /* bytes of one transfer; MPI counts in int */
 #define SUM_STEP ((size_t)256 << 10) /* elements of each rank that are in transit for a sum */
-enum { TAG_COLLECTIVE = 1, TAG_EXCHANGE, TAG_ABORT };
+/* Tags: TAG_ABORT, and of each group two, one for collectives and one for exchanges. */
+enum { TAG_ABORT, TAG_FIRST };
+enum { COLLECTIVE, EXCHANGE, TAGS_OF_GROUP };
 
 struct mpi_group {
     struct br_comm comm;
-    MPI_Comm mpi;
+    int tag;         /* of its collectives */
     int *world_rank; /* [size] */
 };
 
 /* Of a process there is one world, MPI_COMM_WORLD, and it can be begun once. */
 static struct {
     int begun, broken, gave_up;
+    _Atomic int leaving; /* this rank gives up: by another thread */
     pthread_t thread;
-    MPI_Comm control;  /* carries TAG_ABORT */
-    int rank, quitter; /* quitter: who gave up, or -1 */
+    int rank, size, quitter; /* quitter: who gave up, or -1 */
+    int next_tag, last_tag;  /* that no group of this rank has */
     unsigned n_open;
 } world = {.quitter = -1};
 
@@ -58,6 +63,8 @@ static int check_usable(const char *what, struct br_err *err)
 {
     if (!pthread_equal(pthread_self(), world.thread))
         return br_fail(err, BR_E_COMM, "%s: not of the thread that joined, as MPI needs", what);
+    if (atomic_load(&world.leaving))
+        world.broken = 1;
     if (world.quitter >= 0)
         return br_fail(err, BR_E_COMM, "%s: rank %d gave up; its own error says why", what,
                        world.quitter);
@@ -85,14 +92,14 @@ static void relax(unsigned turn)
         sched_yield();
 }
 
-/* Has a rank given up?  Its number arrives on the control communicator. */
+/* Has a rank given up?  Its number arrives with TAG_ABORT. */
 static void look_for_abort(void)
 {
     int there = 0, who;
     MPI_Status status;
-    if (MPI_Iprobe(MPI_ANY_SOURCE, TAG_ABORT, world.control, &there, &status) || !there)
+    if (MPI_Iprobe(MPI_ANY_SOURCE, TAG_ABORT, MPI_COMM_WORLD, &there, &status) || !there)
         return;
-    if (!MPI_Recv(&who, 1, MPI_INT, status.MPI_SOURCE, TAG_ABORT, world.control, &status))
+    if (!MPI_Recv(&who, 1, MPI_INT, status.MPI_SOURCE, TAG_ABORT, MPI_COMM_WORLD, &status))
         world.quitter = who;
 }
 
@@ -134,9 +141,9 @@ static int post_piece(const struct mpi_group *g, const struct transfer *t, size_
                       MPI_Request *out)
 {
     char *p = t->bytes ? (char *)t->buf + at : NULL;
-    int n = (int)(t->bytes - at < CHUNK ? t->bytes - at : CHUNK);
-    return t->is_send ? MPI_Isend(p, n, MPI_BYTE, t->peer, tag, g->mpi, out)
-                      : MPI_Irecv(p, n, MPI_BYTE, t->peer, tag, g->mpi, out);
+    int n = (int)(t->bytes - at < CHUNK ? t->bytes - at : CHUNK), peer = g->world_rank[t->peer];
+    return t->is_send ? MPI_Isend(p, n, MPI_BYTE, peer, g->tag + tag, MPI_COMM_WORLD, out)
+                      : MPI_Irecv(p, n, MPI_BYTE, peer, g->tag + tag, MPI_COMM_WORLD, out);
 }
 
 /* A longer message than expected is MPI's error; a shorter one is found here. */
@@ -198,7 +205,7 @@ static int swap_parts(const struct mpi_group *g, struct transfer *mine, struct t
     }
     if (mine[self].bytes && mine[self].buf != theirs[self].buf)
         memmove(theirs[self].buf, mine[self].buf, mine[self].bytes);
-    int rc = transfer_all(g, t, n, TAG_COLLECTIVE, what, err);
+    int rc = transfer_all(g, t, n, COLLECTIVE, what, err);
     free(t);
     return rc;
 }
@@ -352,12 +359,12 @@ static int mpi_broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype,
         bit <<= 1;
     if (!rc && self) {
         struct transfer t = {buf, bytes, (int)((self - bit + root) % c->size), 0};
-        rc = transfer_all(c->self, &t, 1, TAG_COLLECTIVE, what, err);
+        rc = transfer_all(c->self, &t, 1, COLLECTIVE, what, err);
     }
     for (bit >>= 1; bit && !rc; bit >>= 1) {
         struct transfer t = {buf, bytes, (int)((self + bit + root) % c->size), 1};
         if (self + bit < c->size)
-            rc = transfer_all(c->self, &t, 1, TAG_COLLECTIVE, what, err);
+            rc = transfer_all(c->self, &t, 1, COLLECTIVE, what, err);
     }
     return rc;
 }
@@ -411,7 +418,7 @@ static int mpi_exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, s
                                  (int)ops[i].peer, (int)ops[i].is_send};
     }
     if (!rc)
-        rc = transfer_all(c->self, t, n, TAG_EXCHANGE, what, err);
+        rc = transfer_all(c->self, t, n, EXCHANGE, what, err);
     free(t);
     return rc;
 }
@@ -419,22 +426,24 @@ static int mpi_exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, s
 /* ---- groups ---------------------------------------------------------------------------------- */
 
 /* This rank gives up.  The others may be anywhere: each is sent a word, and a tenth of a second has
- * to do for the words to leave. */
+ * to do for the words to leave.  By another thread: the one that joined stops waiting, and is to
+ * call this, too. */
 static void mpi_abort(struct br_comm *c)
 {
     static const struct timespec pause = {0, 1000000};
-    int size = 0, done = 0, me = world.rank;
+    int done = 0, me = world.rank;
     (void)c;
-    if (world.gave_up || !pthread_equal(pthread_self(), world.thread))
+    atomic_store(&world.leaving, 1);
+    if (!pthread_equal(pthread_self(), world.thread) || world.gave_up)
         return;
     world.gave_up = world.broken = 1;
-    if (world.quitter >= 0 || MPI_Comm_size(world.control, &size))
+    if (world.quitter >= 0)
         return;
-    MPI_Request *requests = calloc((size_t)size, sizeof *requests);
-    MPI_Status *statuses = calloc((size_t)size, sizeof *statuses);
+    MPI_Request *requests = calloc((size_t)world.size, sizeof *requests);
+    MPI_Status *statuses = calloc((size_t)world.size, sizeof *statuses);
     int n = 0, able = requests && statuses;
-    for (int r = 0; able && r < size; r++)
-        if (r != me && !MPI_Isend(&me, 1, MPI_INT, r, TAG_ABORT, world.control, &requests[n]))
+    for (int r = 0; able && r < world.size; r++)
+        if (r != me && !MPI_Isend(&me, 1, MPI_INT, r, TAG_ABORT, MPI_COMM_WORLD, &requests[n]))
             n++;
     for (int turn = 0; turn < 100 && !done && able; turn++) {
         if (MPI_Testall(n, requests, &done, statuses))
@@ -445,21 +454,16 @@ static void mpi_abort(struct br_comm *c)
     free(statuses);
 }
 
+/* A transfer that failed would be waited for: such a world is not ended. */
 static void mpi_close(struct br_comm *c)
 {
     struct mpi_group *g = c ? c->self : NULL;
-    int unharmed = !world.broken && world.quitter < 0;
     if (!g)
         return;
-    /* What a failed transfer left behind would be waited for. */
-    if (unharmed && g->mpi != MPI_COMM_WORLD)
-        MPI_Comm_free(&g->mpi);
     free(g->world_rank);
     free(g);
-    if (--world.n_open == 0 && unharmed) {
-        MPI_Comm_free(&world.control);
+    if (--world.n_open == 0 && !world.broken && world.quitter < 0)
         MPI_Finalize();
-    }
 }
 
 static int mpi_split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
@@ -478,52 +482,81 @@ static const struct br_comm_ops ops = {
     .close = mpi_close,
 };
 
-/* The end of a communicator, which it owns from now on. */
-static int group_make(MPI_Comm mpi, struct br_comm **out, struct br_err *err)
+/* This rank's end of a group of `size`, whose world ranks the caller fills in. */
+static struct mpi_group *group_make(uint32_t rank, uint32_t size, int tag, struct br_err *err)
 {
-    int rank = 0, size = 0, code = MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
-    code = code ? code : MPI_Comm_rank(mpi, &rank);
-    code = code ? code : MPI_Comm_size(mpi, &size);
-    if (code)
-        return mpi_failed(code, "a group of ranks", err);
     struct mpi_group *g = calloc(1, sizeof *g);
-    int *ranks = calloc(2 * (size_t)size, sizeof *ranks);
+    int *ranks = calloc(size, sizeof *ranks);
     if (!g || !ranks) {
         free(g);
         free(ranks);
-        return br_fail(err, BR_E_NOMEM, "out of memory for a group of %d ranks", size);
+        (void)br_fail(err, BR_E_NOMEM, "out of memory for a group of %" PRIu32 " ranks", size);
+        return NULL;
     }
-    MPI_Group mine, all;
-    for (int i = 0; i < size; i++)
-        ranks[size + i] = i;
-    code = MPI_Comm_group(mpi, &mine);
-    code = code ? code : MPI_Comm_group(MPI_COMM_WORLD, &all);
-    code = code ? code : MPI_Group_translate_ranks(mine, size, ranks + size, all, ranks);
-    if (code) {
-        free(g);
-        free(ranks);
-        return mpi_failed(code, "a group of ranks", err);
-    }
-    MPI_Group_free(&mine);
-    MPI_Group_free(&all);
-    *g = (struct mpi_group){.mpi = mpi, .world_rank = ranks};
-    g->comm = (struct br_comm){&ops, g, (uint32_t)rank, (uint32_t)size};
+    *g = (struct mpi_group){.tag = tag, .world_rank = ranks};
+    g->comm = (struct br_comm){&ops, g, rank, size};
     world.n_open++;
-    *out = &g->comm;
-    return BR_OK;
+    return g;
 }
 
+/* What a rank tells the others of its group when it is split. */
+struct part {
+    int color, key;
+    int next_tag; /* none from here on is in use at that rank */
+};
+
+/* Does rank a come before rank b in the group of their color? */
+static int is_before(const struct part *all, uint32_t a, uint32_t b)
+{
+    return all[a].key != all[b].key ? all[a].key < all[b].key : a < b;
+}
+
+/* The group of this rank's color; all[c->size]: what each has told. */
+static struct mpi_group *group_of(const struct br_comm *c, const struct part *all, int tag,
+                                  struct br_err *err)
+{
+    const struct mpi_group *from = c->self;
+    uint32_t me = c->rank, rank = 0, size = 0;
+    for (uint32_t r = 0; r < c->size; r++) {
+        size += all[r].color == all[me].color;
+        rank += all[r].color == all[me].color && is_before(all, r, me);
+    }
+    struct mpi_group *g = group_make(rank, size, tag, err);
+    for (uint32_t r = 0; r < c->size && g; r++) {
+        uint32_t before = 0;
+        for (uint32_t q = 0; q < c->size; q++)
+            before += all[q].color == all[me].color && is_before(all, q, r);
+        if (all[r].color == all[me].color)
+            g->world_rank[before] = from->world_rank[r];
+    }
+    return g;
+}
+
+/* The new groups, which have no rank in common, have the same tags: the first that are in use
+ * nowhere among their ranks. */
 static int mpi_split(struct br_comm *c, uint32_t color, uint32_t key, struct br_comm **out,
                      struct br_err *err)
 {
-    const struct mpi_group *g = c->self;
-    MPI_Comm made;
-    int rc = check_usable("split", err);
+    int rc = check_usable("split", err), tag = TAG_FIRST;
     *out = NULL;
     if (rc)
         return rc;
-    int code = MPI_Comm_split(g->mpi, (int)(color & INT32_MAX), (int)(key & INT32_MAX), &made);
-    return code ? mpi_failed(code, "split", err) : group_make(made, out, err);
+    struct part mine = {(int)(color & INT32_MAX), (int)(key & INT32_MAX), world.next_tag};
+    struct part *all = calloc(c->size, sizeof *all);
+    rc = all ? gather(c, all, &mine, sizeof mine, "split", err)
+             : br_fail(err, BR_E_NOMEM, "out of memory for a group of ranks");
+    for (uint32_t r = 0; r < c->size && !rc; r++)
+        tag = all[r].next_tag > tag ? all[r].next_tag : tag;
+    if (!rc && tag > world.last_tag)
+        rc = br_fail(err, BR_E_COMM, "split: the MPI has %d tags, and all are in use",
+                     world.last_tag + TAGS_OF_GROUP);
+    struct mpi_group *g = rc ? NULL : group_of(c, all, tag, err);
+    if (g) {
+        world.next_tag = tag + TAGS_OF_GROUP;
+        *out = &g->comm;
+    }
+    free(all);
+    return rc || g ? rc : BR_E_NOMEM;
 }
 
 /* ---- the world ------------------------------------------------------------------------------- */
@@ -534,6 +567,13 @@ static int mpi_id(unsigned char id[BR_COMM_ID], struct br_err *err)
     (void)err;
     memset(id, 0, BR_COMM_ID);
     return BR_OK;
+}
+
+/* The highest tag; MPI promises 32767. */
+static int tag_limit(void)
+{
+    int *most = NULL, known = 0;
+    return MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &most, &known) || !known ? 32767 : *most;
 }
 
 static int mpi_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t rank, uint32_t size,
@@ -562,11 +602,16 @@ static int mpi_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t r
                        "MPI says rank %d of %d, the environment rank %" PRIu32 " of %" PRIu32
                        ": was the program started by another MPI's mpirun?",
                        me, n, rank, size);
-    code = MPI_Comm_dup(MPI_COMM_WORLD, &world.control);
-    if (code)
-        return mpi_failed(code, "the control communicator", err);
-    MPI_Comm_set_errhandler(world.control, MPI_ERRORS_RETURN);
-    return group_make(MPI_COMM_WORLD, out, err);
+    struct mpi_group *g = group_make(rank, size, TAG_FIRST, err);
+    if (!g)
+        return BR_E_NOMEM;
+    for (int r = 0; r < n; r++)
+        g->world_rank[r] = r;
+    world.size = n;
+    world.next_tag = TAG_FIRST + TAGS_OF_GROUP;
+    world.last_tag = tag_limit() - TAGS_OF_GROUP;
+    *out = &g->comm;
+    return BR_OK;
 }
 
 BR_API const struct br_plane *bridge_plane_v1(void);

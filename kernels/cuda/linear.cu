@@ -4,40 +4,16 @@
  * A warp has a column of the result, or the two that SWIGLU makes one of, and reads its weights
  * once.  Every block norms all rows for itself, into shared memory: they are few, and the weights
  * are what takes time. */
-#include "norm.cuh"
-#include "product.cuh"
+#include "few.cuh"
 
 struct linear {
     product p;
-    struct rows x, norm; /* rows before the norm; its weight */
-    const void *more;    /* bias or residual */
+    struct few_normed x;
+    const void *more; /* bias or residual */
     uint32_t more_dtype;
     int64_t more_stride; /* of the residual's rows; 0: a bias */
     int flags;
-    float eps;
 };
-
-/* Row r of x through the norm, as x is kept. */
-template <int W> BR_INLINE void norm_row(const struct linear &a, void *to, uint32_t r)
-{
-    const int64_t at = a.x.at(r);
-    const float inv = inv_rms<W>(a.x, at, a.eps), base = a.flags & BR_LINEAR_PLUS_ONE ? 1.f : 0.f;
-    FOR_EACH_COLUMN(i, a.x.cols)
-    write_f32(to, a.x.dtype, (int64_t)r * a.x.cols + i,
-              a.x.read(at + i) * inv * (base + a.norm.read(i)));
-}
-
-/* As many threads have a row as RMSNORM would take. */
-BR_INLINE void norm_rows(const struct linear &a, void *to)
-{
-    const uint32_t warp = threadIdx.x / 32;
-    if (a.x.cols > 1024)
-        for (uint32_t r = 0; r < a.x.count; r++)
-            norm_row<FEW_WARPS>(a, to, r);
-    else if (warp < a.x.count)
-        norm_row<1>(a, to, warp);
-    gpu_sync();
-}
 
 /* What is written at (i, j), of the product's sum there and, as gate and up, the other one's. */
 BR_INLINE float finish(const struct linear &a, int64_t i, int64_t j, float sum, float other)
@@ -55,15 +31,13 @@ template <int ROWS> BR_KERNEL(32 * FEW_WARPS, 2) linear_rows(struct linear a, bo
     product p = a.p;
     const int64_t step = (int64_t)gridDim.x * FEW_WARPS;
     const bool has_norm = a.flags & BR_LINEAR_NORM, has_gate = a.flags & BR_LINEAR_GLU;
-    if (has_norm) {
-        norm_rows(a, shared);
-        p.a = mat{shared, a.x.dtype, 0, p.k};
-    }
+    if (has_norm)
+        p.a = norm_rows(a.x, shared);
     for (int64_t j = (int64_t)blockIdx.x * FEW_WARPS + threadIdx.x / 32; j < p.n; j += step) {
         float sum[ROWS], other[ROWS];
-        column_sums<ROWS>(sum, p, j, is_wide);
+        column_sums<ROWS>(sum, p, j, is_wide, in_order{});
         if (has_gate)
-            column_sums<ROWS>(other, p, p.n + j, is_wide);
+            column_sums<ROWS>(other, p, p.n + j, is_wide, in_order{});
         for (int i = 0; i < ROWS; i++) {
             const float all = warp_sum(sum[i]), up = has_gate ? warp_sum(other[i]) : 0.f;
             if (threadIdx.x % 32 == 0 && i < p.m)
@@ -77,8 +51,6 @@ ROW_FUNCTION(linear)
     const struct br_tensor *x = &c->in[0], *w = &c->in[1], *last = &c->in[c->n_in - 1];
     struct linear a = {};
     a.flags = (int)c->attr.i[1];
-    a.eps = (float)c->attr.f[0];
-    a.x = rows_of(x);
     a.p.a = mat{x->data, x->dtype, 0, x->stride[0]};
     a.p.b = mat{w->data, w->dtype, 0, w->stride[0]};
     a.p.out = c->out->data;
@@ -88,14 +60,13 @@ ROW_FUNCTION(linear)
     a.p.n = c->out->shape[1];
     a.p.k = x->shape[1];
     if (a.flags & BR_LINEAR_NORM)
-        a.norm = rows_of(&c->in[2]);
+        a.x = few_normed_of(c, &c->in[2]);
     if (a.flags & (BR_LINEAR_BIAS | BR_LINEAR_ADD)) {
         a.more = last->data;
         a.more_dtype = last->dtype;
         a.more_stride = a.flags & BR_LINEAR_ADD ? last->stride[0] : 0;
     }
-    const size_t shared =
-        a.flags & BR_LINEAR_NORM ? (size_t)(a.p.m * a.p.k) * dtype_bytes(x->dtype) : 0;
+    const size_t shared = a.flags & BR_LINEAR_NORM ? few_normed_bytes(&a.x) : 0;
     const unsigned blocks = (unsigned)min_of(div_up(a.p.n, FEW_WARPS), MAX_GRID_X);
     const bool is_wide = is_wide_product(&a.p);
     if (a.p.m == 1)

@@ -108,82 +108,86 @@ ROW_FUNCTION(cross_entropy_grad)
 
 /* ---- the output layer and its loss ----------------------------------------------------------- */
 
-/* Words whose logits are in memory at once: as many as PANEL_FLOATS allow, at least MIN_PANEL. */
-#define PANEL_FLOATS ((int64_t)1 << 26)
+/* Words whose logits are in memory at once: as many as PANEL_BYTES allow, at least MIN_PANEL. */
+#define PANEL_BYTES ((int64_t)256 << 20)
 #define MIN_PANEL 1024
 
+/* A tile holds logits of T tokens and up to `panel` words: bfloat16 where a product of such values
+ * is, else float32. */
 struct head {
-    struct rows x;
+    struct br__cuda_mat x, w;
     const int32_t *labels;
     int64_t T, h, V, first, panel; /* first: id of the weight's first row */
-    bool rounded;                  /* logits to bfloat16, as a product of such values is */
+    bool rounded;                  /* logits to bfloat16 */
     bool rounded_grad;             /* and their gradient */
+    bool may_round;                /* what products read, to bfloat16 */
 };
+
+BR_BOTH int64_t logit_bytes(const struct head &d)
+{
+    return d.rounded ? 2 : 4;
+}
 
 static struct head head_of(const struct br_call *c)
 {
     struct head d;
-    d.x = rows_of(&c->in[0]);
+    d.x = br__cuda_mat{c->in[0].data, c->in[0].dtype, 0, c->in[0].stride[0]};
+    d.w = br__cuda_mat{c->in[1].data, c->in[1].dtype, 0, c->in[1].stride[0]};
     d.labels = (const int32_t *)c->in[2].data;
     d.T = c->in[0].shape[0];
     d.h = c->in[0].shape[1];
     d.V = c->in[1].shape[0];
     d.first = c->attr.i[1];
-    d.panel = min_of(d.V, max_of(PANEL_FLOATS / d.T / 128 * 128, MIN_PANEL));
     d.rounded = c->in[0].dtype == BR_BF16;
     d.rounded_grad = d.rounded || c->attr.i[2];
+    d.may_round = c->attr.i[0] == BR_BF16;
+    d.panel = min_of(d.V, max_of(PANEL_BYTES / logit_bytes(d) / d.T / 128 * 128, MIN_PANEL));
     return d;
 }
 
-static struct br__cuda_mat x_mat(const struct br_call *c, int k_major)
-{
-    return br__cuda_mat{c->in[0].data, c->in[0].dtype, k_major, c->in[0].stride[0]};
-}
-
 /* Words v .. of the weight. */
-static struct br__cuda_mat words(const struct br_call *c, int64_t v, int k_major)
+static struct br__cuda_mat words(const struct head *d, int64_t v, int k_major)
 {
-    const struct br_tensor *w = &c->in[1];
-    const char *at = (const char *)w->data + v * w->stride[0] * (int64_t)dtype_bytes(w->dtype);
-    return br__cuda_mat{at, w->dtype, k_major, w->stride[0]};
+    struct br__cuda_mat w = d->w;
+    w.data = (const char *)w.data + v * w.ld * (int64_t)dtype_bytes(w.dtype);
+    w.k_major = k_major;
+    return w;
 }
 
 /* tile[T, panel] = logits of words v .. v + n */
-static struct br__cuda_product logits_of(const struct br_call *c, const struct head *d, float *tile,
-                                         int64_t v, int64_t n)
+static struct br__cuda_product logits_of(const struct head *d, void *tile, int64_t v, int64_t n)
 {
     struct br__cuda_product p = {};
-    p.a = x_mat(c, 0);
-    p.b = words(c, v, 0);
+    p.a = d->x;
+    p.b = words(d, v, 0);
     p.out = tile;
-    p.out_dtype = BR_F32;
+    p.out_dtype = d->rounded ? BR_BF16 : BR_F32;
     p.ldo = d->panel;
     p.m = d->T;
     p.n = n;
     p.k = d->h;
-    p.may_round = c->attr.i[0] == BR_BF16;
+    p.may_round = d->may_round;
     return p;
 }
 
-BR_INLINE float round_if(float x, bool rounded)
+BR_INLINE float logit_at(const struct head &d, const void *tile, int64_t t, int64_t i)
 {
-    return rounded ? f32_of(bf16_of(x)) : x;
+    return read_as_f32(tile, d.rounded ? BR_BF16 : BR_F32, t * d.panel + i);
 }
 
 /* n more logits of each row: o[t] = {largest, -, the label's}, sum[t]; a block to a row. */
 BR_KERNEL(TEAM_THREADS, 1)
-meet_panel(float *o, double *sums, const float *tile, struct head d, int64_t v, int64_t n)
+meet_panel(float *o, double *sums, const void *tile, struct head d, int64_t v, int64_t n)
 {
     for (int64_t t = blockIdx.x; t < d.T; t += gridDim.x) {
-        const float *row = tile + t * d.panel;
         const float before = v ? o[3 * t] : -INFINITY;
         float most = -INFINITY;
         for (int64_t i = threadIdx.x; i < n; i += TEAM_THREADS)
-            most = fmaxf(most, round_if(row[i], d.rounded));
+            most = fmaxf(most, logit_at(d, tile, t, i));
         most = fmaxf(team<8>::max(most), before);
         double sum = 0;
         for (int64_t i = threadIdx.x; i < n; i += TEAM_THREADS)
-            sum += (double)expf(round_if(row[i], d.rounded) - most);
+            sum += (double)expf(logit_at(d, tile, t, i) - most);
         sum = team<8>::sum(sum);
         if (threadIdx.x > 0)
             continue;
@@ -193,49 +197,52 @@ meet_panel(float *o, double *sums, const float *tile, struct head d, int64_t v, 
         sums[t] = was + sum;
         o[3 * t + 1] = (float)sums[t];
         if (label >= 0 && label < n)
-            o[3 * t + 2] = round_if(row[label], d.rounded);
+            o[3 * t + 2] = logit_at(d, tile, t, label);
         else if (v == 0)
             o[3 * t + 2] = 0;
     }
 }
 
-struct stats_scratch {
-    float *tile;
-    double *sums;
-    char *product;
-    size_t bytes;
+/* Logits of words v .. v + n, and what they are to stats[T, 3]. */
+struct stats_room {
+    void *tile, *product;
+    double *sums; /* [T] */
 };
 
-static struct stats_scratch stats_carve(const struct br_call *c, const struct head *d,
-                                        void *scratch)
+static void meet_words(const struct br_call *c, const struct head *d, const struct stats_room *s,
+                       float *stats, int64_t v, int64_t n)
 {
-    struct br__cuda_product p = logits_of(c, d, nullptr, 0, d->panel);
-    struct carve s = {(char *)scratch, 0};
-    struct stats_scratch a;
-    a.tile = carve_out<float>(&s, d->T * d->panel);
-    a.sums = carve_out<double>(&s, d->T);
-    a.product = carve_out<char>(&s, (int64_t)br__cuda_multiply_scratch(&p));
-    a.bytes = s.used;
+    struct br__cuda_product p = logits_of(d, s->tile, v, n);
+    br__cuda_multiply(c, &p, s->product);
+    BR_LAUNCH(c, meet_panel, (unsigned)min_of(d->T, MAX_GRID_X), TEAM_THREADS, 0, stats, s->sums,
+              (const void *)s->tile, *d, v, n);
+}
+
+static struct stats_room stats_carve(const struct head *d, struct carve *s)
+{
+    struct br__cuda_product p = logits_of(d, nullptr, 0, d->panel);
+    struct stats_room a;
+    a.tile = carve_out<char>(s, d->T * d->panel * logit_bytes(*d));
+    a.sums = carve_out<double>(s, d->T);
+    a.product = carve_out<char>(s, (int64_t)br__cuda_multiply_scratch(&p));
     return a;
 }
 
 SCRATCH_FUNCTION(head_stats)
 {
     struct head d = head_of(c);
-    return stats_carve(c, &d, nullptr).bytes;
+    struct carve s = {nullptr, 0};
+    stats_carve(&d, &s);
+    return s.used;
 }
 
 ROW_FUNCTION(head_stats)
 {
     struct head d = head_of(c);
-    struct stats_scratch s = stats_carve(c, &d, c->scratch);
-    for (int64_t v = 0; v < d.V; v += d.panel) {
-        const int64_t n = min_of(d.panel, d.V - v);
-        struct br__cuda_product p = logits_of(c, &d, s.tile, v, n);
-        br__cuda_multiply(c, &p, s.product);
-        BR_LAUNCH(c, meet_panel, (unsigned)min_of(d.T, MAX_GRID_X), TEAM_THREADS, 0,
-                  (float *)c->out->data, s.sums, (const float *)s.tile, d, v, n);
-    }
+    struct carve s = {(char *)c->scratch, 0};
+    struct stats_room room = stats_carve(&d, &s);
+    for (int64_t v = 0; v < d.V; v += d.panel)
+        meet_words(c, &d, &room, (float *)c->out->data, v, min_of(d.panel, d.V - v));
 }
 
 /* Of token t, what the words of all `parts` ranks make. */
@@ -259,28 +266,35 @@ BR_INLINE struct token_stats stats_of(const struct head &d, const struct rows &s
     return s;
 }
 
-BR_KERNEL(256, 1) losses_of_stats(float *o, struct head d, struct rows stats)
+BR_KERNEL(256, 1) losses_of_stats(float *o, int64_t o_stride, struct head d, struct rows stats)
 {
     for (int64_t t = (int64_t)blockIdx.x * 256 + threadIdx.x; t < d.T;
          t += (int64_t)gridDim.x * 256) {
         const struct token_stats s = stats_of(d, stats, t);
-        o[t] = s.counted ? (float)(log(s.sum) + ((double)s.most - (double)s.logit)) : 0.f;
+        o[t * o_stride] =
+            s.counted ? (float)(log(s.sum) + ((double)s.most - (double)s.logit)) : 0.f;
     }
+}
+
+static void make_losses(const struct br_call *c, const struct head *d, struct rows stats, float *o,
+                        int64_t o_stride)
+{
+    BR_LAUNCH(c, losses_of_stats, (unsigned)min_of(div_up(d->T, 256), MAX_GRID_X), 256, 0, o,
+              o_stride, *d, stats);
 }
 
 ROW_FUNCTION(head_loss)
 {
     struct head d = head_of(c);
-    BR_LAUNCH(c, losses_of_stats, (unsigned)min_of(div_up(d.T, 256), MAX_GRID_X), 256, 0,
-              (float *)c->out->data, d, rows_of(&c->in[3]));
+    make_losses(c, &d, rows_of(&c->in[3]), (float *)c->out->data, 1);
 }
 
 /* ---- its gradient ---------------------------------------------------------------------------- */
 
-/* Logits of words v .. v + n of each token into their gradient: as bfloat16 into `half` where there
- * is one, else in place.  y[T]: the gradient of each token's loss. */
+/* Logits of words v .. v + n of each token into their gradient, in place or into `half`.  y[T]: the
+ * gradient of each token's loss. */
 BR_KERNEL(TEAM_THREADS, 1)
-panel_grad(float *tile, bf16 *half, struct head d, struct rows stats, const float *y,
+panel_grad(void *tile, bf16 *half, struct head d, struct rows stats, const float *y,
            int64_t y_stride, int64_t v, int64_t n)
 {
     for (int64_t t = blockIdx.x; t < d.T; t += gridDim.x) {
@@ -289,9 +303,8 @@ panel_grad(float *tile, bf16 *half, struct head d, struct rows stats, const floa
         const bool zero = !s.counted || each == 0;
         const float by = zero ? 0.f : (float)((double)each / s.sum);
         const int64_t label = d.labels[t] - d.first - v;
-        float *row = tile + t * d.panel;
         for (int64_t i = threadIdx.x; i < n; i += TEAM_THREADS) {
-            float g = expf(round_if(row[i], d.rounded) - s.most) * by;
+            float g = expf(logit_at(d, tile, t, i) - s.most) * by;
             if (i == label)
                 g -= each;
             if (zero)
@@ -299,7 +312,7 @@ panel_grad(float *tile, bf16 *half, struct head d, struct rows stats, const floa
             if (half)
                 half[t * d.panel + i] = bf16_of(g);
             else
-                row[i] = g;
+                write_f32(tile, d.rounded ? BR_BF16 : BR_F32, t * d.panel + i, g);
         }
     }
 }
@@ -315,103 +328,192 @@ BR_KERNEL(256, 1) round_dx(struct rows o, const float *dx)
     }
 }
 
+/* What the gradient needs beside the logits. */
+struct grad_room {
+    struct stats_room logits;
+    bf16 *half;               /* gradients of logits, if they do not take these' place */
+    struct br__cuda_mat tile; /* them */
+    float *dx;                /* [T, h] */
+    float *sum;               /* [V, h], rows sum_ld apart, or NULL */
+    int64_t sum_ld;
+    void *product;
+};
+
 /* dx[T, h] (+)= tile words, and sum[n, h] += tile' x */
-static struct br__cuda_product along_words(const struct br_call *c, const struct head *d,
-                                           struct br__cuda_mat tile, float *dx, int64_t v,
-                                           int64_t n)
+static struct br__cuda_product along_words(const struct head *d, const struct grad_room *r,
+                                           int64_t v, int64_t n)
 {
     struct br__cuda_product p = {};
-    p.a = tile;
-    p.b = words(c, v, 1);
-    p.out = dx;
+    p.a = r->tile;
+    p.b = words(d, v, 1);
+    p.out = r->dx;
     p.out_dtype = BR_F32;
     p.ldo = d->h;
     p.m = d->T;
     p.n = d->h;
     p.k = n;
     p.add = v > 0;
-    p.may_round = d->rounded_grad && c->attr.i[0] == BR_BF16;
+    p.may_round = d->rounded_grad && d->may_round;
     return p;
 }
 
-static struct br__cuda_product along_tokens(const struct br_call *c, const struct head *d,
-                                            struct br__cuda_mat tile, int64_t v, int64_t n)
+static struct br__cuda_product along_tokens(const struct head *d, const struct grad_room *r,
+                                            int64_t v, int64_t n)
 {
-    const struct br_tensor *sum = &c->in[5];
     struct br__cuda_product p = {};
-    p.a = tile;
+    p.a = r->tile;
     p.a.k_major = 1;
-    p.b = x_mat(c, 1);
-    p.out = (float *)sum->data + v * sum->stride[0];
+    p.b = d->x;
+    p.b.k_major = 1;
+    p.out = r->sum + v * r->sum_ld;
     p.out_dtype = BR_F32;
-    p.ldo = sum->stride[0];
+    p.ldo = r->sum_ld;
     p.m = n;
     p.n = d->h;
     p.k = d->T;
     p.add = 1;
-    p.may_round = d->rounded_grad && c->attr.i[0] == BR_BF16;
+    p.may_round = d->rounded_grad && d->may_round;
     return p;
 }
 
-struct grad_scratch {
-    float *tile, *dx;
-    bf16 *half;
-    char *product;
-    struct br__cuda_mat tile_mat;
-    size_t bytes;
-};
-
-static struct grad_scratch grad_carve(const struct br_call *c, const struct head *d, void *scratch)
+/* dx: where it is to be, if that is float32. */
+static struct grad_room grad_carve(const struct br_call *c, const struct head *d, float *dx,
+                                   struct carve *s)
 {
-    struct carve s = {(char *)scratch, 0};
-    struct grad_scratch a;
-    a.tile = carve_out<float>(&s, d->T * d->panel);
-    a.half = d->rounded_grad ? carve_out<bf16>(&s, d->T * d->panel) : nullptr;
-    a.dx = c->out->dtype == BR_F32 ? (float *)c->out->data : carve_out<float>(&s, d->T * d->h);
-    a.tile_mat = br__cuda_mat{a.half ? (void *)a.half : (void *)a.tile,
-                              (uint32_t)(d->rounded_grad ? BR_BF16 : BR_F32), 0, d->panel};
-    struct br__cuda_product p[3] = {logits_of(c, d, nullptr, 0, d->panel),
-                                    along_words(c, d, a.tile_mat, nullptr, 0, d->panel),
-                                    {}};
-    if (c->n_in > 5)
-        p[2] = along_tokens(c, d, a.tile_mat, 0, d->panel);
-    size_t most = 0;
-    for (int i = 0; i < (c->n_in > 5 ? 3 : 2); i++)
-        most = (size_t)max_of((int64_t)most, (int64_t)br__cuda_multiply_scratch(&p[i]));
-    a.product = carve_out<char>(&s, (int64_t)most);
-    a.bytes = s.used;
+    struct grad_room a;
+    a.logits = stats_carve(d, s);
+    a.half = d->rounded_grad && !d->rounded ? carve_out<bf16>(s, d->T * d->panel) : nullptr;
+    a.tile = br__cuda_mat{a.half ? (void *)a.half : a.logits.tile,
+                          (uint32_t)(d->rounded_grad ? BR_BF16 : BR_F32), 0, d->panel};
+    a.dx = c->out->dtype == BR_F32 ? dx : carve_out<float>(s, d->T * d->h);
+    a.sum = c->n_in > 5 ? (float *)c->in[5].data : nullptr;
+    a.sum_ld = c->n_in > 5 ? c->in[5].stride[0] : 0;
+    struct br__cuda_product p = along_words(d, &a, 0, d->panel);
+    size_t most = br__cuda_multiply_scratch(&p);
+    p = along_tokens(d, &a, 0, d->panel);
+    if (c->n_in > 5 && br__cuda_multiply_scratch(&p) > most)
+        most = br__cuda_multiply_scratch(&p);
+    a.product = carve_out<char>(s, (int64_t)most);
     return a;
+}
+
+/* What logits of words v .. v + n add to dx and the sum.  They become their gradient. */
+static void spread_words(const struct br_call *c, const struct head *d, const struct grad_room *r,
+                         struct rows stats, const struct br_tensor *y, int64_t v, int64_t n)
+{
+    BR_LAUNCH(c, panel_grad, (unsigned)min_of(d->T, MAX_GRID_X), TEAM_THREADS, 0, r->logits.tile,
+              r->half, *d, stats, (const float *)y->data, y->stride[0], v, n);
+    struct br__cuda_product p = along_words(d, r, v, n);
+    br__cuda_multiply(c, &p, r->product);
+    if (!r->sum)
+        return;
+    p = along_tokens(d, r, v, n);
+    br__cuda_multiply(c, &p, r->product);
+}
+
+/* Rows of the result that are bfloat16. */
+static void finish_dx(const struct br_call *c, const struct grad_room *r, struct rows o)
+{
+    struct cover k = cover_rows(o.count, o.cols);
+    if (o.dtype != BR_F32)
+        BR_LAUNCH(c, round_dx, k.grid, k.block, 0, o, (const float *)r->dx);
 }
 
 SCRATCH_FUNCTION(head_grad)
 {
     struct head d = head_of(c);
-    return grad_carve(c, &d, nullptr).bytes;
+    struct carve s = {nullptr, 0};
+    grad_carve(c, &d, nullptr, &s);
+    return s.used;
 }
 
 ROW_FUNCTION(head_grad)
 {
     struct head d = head_of(c);
-    struct grad_scratch s = grad_carve(c, &d, c->scratch);
-    const struct br_tensor *y = &c->in[4];
+    struct carve s = {(char *)c->scratch, 0};
+    struct grad_room r = grad_carve(c, &d, (float *)c->out->data, &s);
     for (int64_t v = 0; v < d.V; v += d.panel) {
         const int64_t n = min_of(d.panel, d.V - v);
-        struct br__cuda_product p = logits_of(c, &d, s.tile, v, n);
-        br__cuda_multiply(c, &p, s.product);
-        BR_LAUNCH(c, panel_grad, (unsigned)min_of(d.T, MAX_GRID_X), TEAM_THREADS, 0, s.tile, s.half,
-                  d, rows_of(&c->in[3]), (const float *)y->data, y->stride[0], v, n);
-        p = along_words(c, &d, s.tile_mat, s.dx, v, n);
-        br__cuda_multiply(c, &p, s.product);
-        if (c->n_in < 6)
-            continue;
-        p = along_tokens(c, &d, s.tile_mat, v, n);
-        br__cuda_multiply(c, &p, s.product);
+        struct br__cuda_product p = logits_of(&d, r.logits.tile, v, n);
+        br__cuda_multiply(c, &p, r.logits.product);
+        spread_words(c, &d, &r, rows_of(&c->in[3]), &c->in[4], v, n);
     }
-    if (c->out->dtype == BR_F32)
-        return;
-    struct rows o = rows_of(c->out);
-    struct cover k = cover_rows(o.count, o.cols);
-    BR_LAUNCH(c, round_dx, k.grid, k.block, 0, o, (const float *)s.dx);
+    finish_dx(c, &r, rows_of(c->out));
+}
+
+/* ---- both in one pass ------------------------------------------------------------------------ */
+
+/* Tokens are taken in blocks whose logits of all words are kept between the sum of the softmax and
+ * the gradient: of as many tokens as KEPT_BYTES hold, so memory does not grow with the vocabulary
+ * beyond that.  Each block reads and writes the sum once, so blocks are large. */
+#define KEPT_BYTES ((int64_t)512 << 20)
+#define MOST_KEPT 2048 /* tokens of a block: more make products no faster */
+#define LEAST_KEPT 32
+
+static int64_t kept_tokens(const struct head *d)
+{
+    const int64_t fit = KEPT_BYTES / logit_bytes(*d) / d->V / LEAST_KEPT * LEAST_KEPT;
+    return min_of(d->T, max_of(min_of(fit, MOST_KEPT), LEAST_KEPT));
+}
+
+/* Tokens t .. t + n, all words at once. */
+static struct head block_of(const struct head *all, int64_t t, int64_t n)
+{
+    struct head d = *all;
+    d.x.data = (const char *)d.x.data + t * d.x.ld * (int64_t)dtype_bytes(d.x.dtype);
+    d.labels += t;
+    d.T = n;
+    d.panel = d.V;
+    return d;
+}
+
+static struct br_tensor entries_of(const struct br_tensor *x, int64_t t)
+{
+    struct br_tensor y = *x;
+    y.data = (char *)y.data + t * y.stride[0] * (int64_t)dtype_bytes(y.dtype);
+    return y;
+}
+
+/* stats[T, 3] and the rest. */
+static struct grad_room pass_carve(const struct br_call *c, const struct head *d, float *dx,
+                                   float **stats, struct carve *s)
+{
+    *stats = carve_out<float>(s, 3 * d->T);
+    return grad_carve(c, d, dx, s);
+}
+
+SCRATCH_FUNCTION(head_pass)
+{
+    const struct head all = head_of(c), d = block_of(&all, 0, kept_tokens(&all));
+    struct carve s = {nullptr, 0};
+    float *stats;
+    pass_carve(c, &d, nullptr, &stats, &s);
+    return s.used;
+}
+
+static void pass_block(const struct br_call *c, const struct head *d, int64_t t)
+{
+    const struct br_tensor y = entries_of(&c->in[3], t), loss = entries_of(&c->in[4], t);
+    struct br_tensor out = entries_of(c->out, t);
+    struct carve s = {(char *)c->scratch, 0};
+    float *stats;
+    struct grad_room r = pass_carve(c, d, (float *)out.data, &stats, &s);
+    const struct rows of = {stats, {3, 0, 0}, {(uint32_t)d->T, 1, 1}, (uint32_t)d->T, 3, BR_F32};
+    out.shape[0] = d->T;
+    meet_words(c, d, &r.logits, stats, 0, d->V);
+    make_losses(c, d, of, (float *)loss.data, loss.stride[0]);
+    spread_words(c, d, &r, of, &y, 0, d->V);
+    finish_dx(c, &r, rows_of(&out));
+}
+
+ROW_FUNCTION(head_pass)
+{
+    const struct head all = head_of(c);
+    const int64_t most = kept_tokens(&all);
+    for (int64_t t = 0; t < all.T; t += most) {
+        const struct head d = block_of(&all, t, min_of(most, all.T - t));
+        pass_block(c, &d, t);
+    }
 }
 
 /* ---- DoRA ------------------------------------------------------------------------------------ */

@@ -116,7 +116,7 @@ BR_KERNEL(32 * FEW_WARPS, 2) multiply_few(product p, bool is_wide)
     const int64_t step = (int64_t)gridDim.x * FEW_WARPS;
     for (int64_t j = (int64_t)blockIdx.x * FEW_WARPS + threadIdx.x / 32; j < p.n; j += step) {
         float sum[BR_FEW_ROWS];
-        column_sums<BR_FEW_ROWS>(sum, p, j, is_wide);
+        column_sums<BR_FEW_ROWS>(sum, p, j, is_wide, in_order{});
         for (int i = 0; i < BR_FEW_ROWS; i++) {
             const float all = warp_sum(sum[i]);
             if (lane == 0 && i < p.m)

@@ -97,7 +97,7 @@ BR_INLINE void column_sums(float *sum, const product &p, int64_t j, bool is_wide
                 float x[8];
                 if (i >= p.m)
                     continue;
-                read_many<8>(x, p.a.data, p.a.dtype, i * p.a.ld + k);
+                read_many<8>(x, p.a.data, p.a.dtype, row(i) * p.a.ld + k);
                 for (int u = 0; u < 8; u++)
                     sum[i] = fmaf(x[u], w[u], sum[i]);
             }
@@ -108,7 +108,7 @@ BR_INLINE void column_sums(float *sum, const product &p, int64_t j, bool is_wide
         const float w = element(p.b, j, k);
         for (int i = 0; i < ROWS; i++)
             if (i < p.m)
-                sum[i] = fmaf(element(p.a, i, k), w, sum[i]);
+                sum[i] = fmaf(element(p.a, row(i), k), w, sum[i]);
     }
 }
 

@@ -25,8 +25,8 @@ tar -xzf "$work"/tgz/bridge-cuda-*.tar.gz -C "$work/portable_root" --strip-compo
 for module in "$(find "$work/unpacked" -name bridge_cuda.so)" "$work/portable_root/lib/bridge/1/bridge_cuda.so"; do
     readelf -dW "$module" | awk '/NEEDED/ { print $NF }' | grep -vxE '\[(libc|libm|libdl|librt|libpthread)\.so\.[0-9]\]|\[ld-linux-x86-64\.so\.2\]' &&
         fail "$module needs more than libc"
-    ! readelf -dW "$module" | grep -q 'R.*PATH' || fail "$module has a library path of its own"
-    ! readelf -SW "$module" | grep -qF .debug_ || fail "$module is not stripped"
+    ! grep -q 'R.*PATH' < <(readelf -dW "$module") || fail "$module has a library path of its own"
+    ! grep -qF .debug_ < <(readelf -SW "$module") || fail "$module is not stripped"
     ls -l "$module"
 done
 CUDA_VISIBLE_DEVICES='' "$work/portable_root/bin/bridge" doctor >"$work/says" || fail "doctor: $(cat "$work/says")"

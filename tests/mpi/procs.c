@@ -7,10 +7,13 @@
  *   fail RANK    that rank ends with an error of its own
  *   busy RANK    the same, and the others work on their own meanwhile
  *   late RANK    that rank does nothing
- *   tell RANK    that rank has got a signal, which all learn; then all send records to rank 0 */
+ *   tell RANK    that rank has got a signal, which all learn; then all send records to rank 0, and
+ *                have sums made while they go on
+ *   die RANK     that rank kills itself where the others make groups */
 #include "../../core/dist/dist.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +115,62 @@ static int learn(int is_it, struct br_err *err)
     return rc;
 }
 
+#define JOBS 12
+
+struct sum {
+    struct br__comm_job job;
+    struct br_comm *comm;
+    int32_t x[N];
+};
+
+static int run_sum(void *arg, struct br_err *err)
+{
+    struct sum *s = arg;
+    return s->comm->ops->all_reduce(s->comm, s->x, N, BR_I32, err);
+}
+
+/* Sums that are posted, and others of the rank's own between them. */
+static int queue_rank(void *arg, uint32_t rank, struct br_err *err)
+{
+    static struct sum sums[JOBS];
+    const struct br__rank_info *r = br__world_rank(arg, rank);
+    int32_t size = (int32_t)r->topo.world, ranks = size * (size - 1) / 2;
+    int rc = BR_OK;
+    for (int k = 0; k < JOBS && !rc; k++) {
+        sums[k].comm = r->comms[BR_GROUP_DP];
+        sums[k].job = (struct br__comm_job){.run = run_sum, .arg = &sums[k]};
+        for (int i = 0; i < N; i++)
+            sums[k].x[i] = (int32_t)rank + k;
+        rc = br__commq_post(r->queue, &sums[k].job, err);
+        if (!rc && k % 4 == 1)
+            rc = add(err);
+    }
+    for (int k = 0; k < JOBS && !rc; k++) {
+        rc = br__commq_wait(&sums[k].job, err);
+        for (int i = 0; i < N && !rc; i++)
+            if (sums[k].x[i] != ranks + size * k)
+                rc = br_fail(err, BR_E_NUMERIC, "sum %d is %d, expected %d", k, sums[k].x[i],
+                             ranks + size * k);
+    }
+    br__commq_settle(r->queue, rc);
+    return rc;
+}
+
+static int make_groups(int (*fn)(void *arg, uint32_t rank, struct br_err *err), struct br_err *err)
+{
+    struct br_topo topo;
+    struct br__world *w;
+    int rc = br_topo_make(&topo, 1, 1, 1, 1, 1, br__procs_size(), err);
+    if (!rc)
+        rc = br__world_open(&w, &topo, NULL, NULL, err);
+    if (rc)
+        return rc;
+    if (fn)
+        rc = br__world_run(w, fn, w, err);
+    br__world_close(w);
+    return rc;
+}
+
 static int run(const char *word, int is_it, struct br_err *err)
 {
     int rc = add(err);
@@ -131,8 +190,14 @@ static int run(const char *word, int is_it, struct br_err *err)
     }
     if (!strcmp(word, "late"))
         return add(err);
+    if (!strcmp(word, "die") && is_it)
+        raise(SIGKILL);
+    if (!strcmp(word, "die"))
+        return make_groups(NULL, err);
     rc = learn(is_it, err);
-    return rc ? rc : tell(err);
+    if (!rc)
+        rc = tell(err);
+    return rc ? rc : make_groups(queue_rank, err);
 }
 
 int main(int argc, char **argv)

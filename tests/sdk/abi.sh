@@ -35,7 +35,7 @@ older=$(with_gcc "$work/no_builder.c" llama -I"$work/older")
 works "$older" older
 newer=$(with_gcc "$source/examples/llama/llama.c" llama -I"$work/newer" -Wno-missing-field-initializers)
 works "$newer" newer
-bridge plugin show "$newer" | grep -q 'built with bridge 1\.77\.' || fail "not built with the newer headers"
+grep -q 'built with bridge 1\.77\.' < <(bridge plugin show "$newer") || fail "not built with the newer headers"
 plugin=$(with_gcc "$work/wants_more.c" llama -I"$work/newer" -Wno-missing-field-initializers)
 rc=0
 bridge plugin check "$plugin" >/dev/null 2>"$work/err" || rc=$?

@@ -34,15 +34,15 @@ fi
 mapfile -t objects < <(find "$root" -type f \( -path '*/bin/bridge' -o -name '*.so*' \))
 [ ${#objects[@]} -ge 6 ] || fail "only these objects: ${objects[*]}"
 for object in "${objects[@]}"; do
-    ! readelf -dW "$object" | grep -q 'R.*PATH' || fail "$object has a library path of its own"
-    ! readelf -SW "$object" | grep -qF .debug_ || fail "$object is not stripped"
+    ! grep -q 'R.*PATH' < <(readelf -dW "$object") || fail "$object has a library path of its own"
+    ! grep -qF .debug_ < <(readelf -SW "$object") || fail "$object is not stripped"
 done
 zcat "$root/usr/share/doc/bridge/changelog.gz" | head -1 | grep -q "^bridge ($(dpkg-deb -f "$deb" Version))" ||
     fail "the changelog has another version"
 
 libdir=$(dirname "$(find "$root" -name libbridge.so)")
 for program in bridge br-bridge; do
-    LD_LIBRARY_PATH=$libdir "$root/usr/bin/$program" list | grep -q '^qwen3_next ' || fail "$program does not list"
+    grep -q '^qwen3_next ' < <(LD_LIBRARY_PATH=$libdir "$root/usr/bin/$program" list) || fail "$program does not list"
 done
 LD_LIBRARY_PATH=$libdir "$root/usr/bin/bridge" plugin check qwen3 >/dev/null
 LD_LIBRARY_PATH=$libdir has_completion "$root/usr/share" zsh/vendor-completions "$root/usr/bin/bridge"

@@ -8,7 +8,7 @@ cp -r "$source/examples" "$work/examples"
 echo "-- what is installed"
 bridge --version
 for name in qwen2 qwen3 qwen3_moe qwen3_next; do
-    bridge plugin list | grep -q "^$name .*$libdir/bridge/1" || fail "no $name after the move"
+    grep -q "^$name .*$libdir/bridge/1" < <(bridge plugin list) || fail "no $name after the move"
 done
 if grep -rIlF -e "$source" -e "$BRIDGE_BUILD" -e /opt/staged "$kit"; then
     fail "these installed files name a folder of the build"
@@ -16,14 +16,14 @@ fi
 mapfile -t objects < <(find "$kit" -type f \( -path '*/bin/*' -o -name '*.so*' \))
 [ ${#objects[@]} -ge 6 ] || fail "only these objects: ${objects[*]}"
 for object in "${objects[@]}"; do
-    ! readelf -SW "$object" | grep -qE '\.(debug_|symtab)' || fail "$object is not stripped"
+    ! grep -qE '\.(debug_|symtab)' < <(readelf -SW "$object") || fail "$object is not stripped"
 done
 has_docs "$kit/share/doc/bridge"
 has_completion "$kit/share" zsh/site-functions bridge
 version=$(bridge --version | cut -d' ' -f2)
 [ "$(readlink "$libdir/libbridge.so")" = "libbridge.so.${version%%.*}" ] || fail "libbridge.so is no link to the soname"
 [ "$(readlink "$libdir/libbridge.so.${version%%.*}")" = "libbridge.so.$version" ] || fail "the soname is no link"
-readelf -d "$libdir/libbridge.so" | grep -qF "[libbridge.so.${version%%.*}]" || fail "no versioned soname"
+grep -qF "[libbridge.so.${version%%.*}]" < <(readelf -d "$libdir/libbridge.so") || fail "no versioned soname"
 nm -D --defined-only "$libdir/libbridge.so" | awk '$2 != "A" { print $3 }' |
     if grep -v '^br_[a-z0-9_]*\(@@BRIDGE_1\)\?$'; then fail "libbridge.so exports these"; fi
 [ "$(pkg-config --modversion bridge)" = "$version" ] || fail "bridge.pc has another version"
@@ -102,7 +102,7 @@ by_cmake=$(with_cmake "$work/examples/llama")
 by_gcc=$(with_gcc "$work/examples/llama/llama.c" llama)
 for plugin in "$by_cmake" "$by_gcc"; do
     echo "-- $plugin"
-    BRIDGE_PLUGIN_PATH=$(dirname "$plugin") bridge list | grep -q '^llama .*LlamaForCausalLM' ||
+    grep -q '^llama .*LlamaForCausalLM' < <(BRIDGE_PLUGIN_PATH=$(dirname "$plugin") bridge list) ||
         fail "bridge does not find the plugin in its folder"
     bridge plugin check "$plugin" >"$work/check" || fail "$(cat "$work/check")"
     grep -qv '^ok ' "$work/check" && fail "$(cat "$work/check")"
@@ -128,6 +128,6 @@ refuses llama linear 'default, yarn or llama3'
 
 echo "-- installed for everybody"
 cmake --install "$work/cmake.llama" --prefix "$kit" >/dev/null
-bridge plugin list | grep -q "^llama .*$(realpath "$(pkg-config --variable=plugindir bridge)")/bridge_llama.so" ||
+grep -q "^llama .*$(realpath "$(pkg-config --variable=plugindir bridge)")/bridge_llama.so" < <(bridge plugin list) ||
     fail "bridge does not find what the plugin's own install put into its plugindir"
 echo ok

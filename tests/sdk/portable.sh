@@ -10,7 +10,7 @@ rm -r "$kit"
 mkdir "$work/portable"
 tar -xzf "$work"/pack/*.tar.gz -C "$work/portable" --strip-components=1
 program=$work/portable/bin/bridge
-"$program" plugin list | grep -q qwen3_next || fail "the tarball has no qwen3_next"
+grep -q qwen3_next < <("$program" plugin list) || fail "the tarball has no qwen3_next"
 "$program" plugin check "$plugin" || fail "the tarball cannot load a plugin"
 for object in "$program" "$work"/portable/lib/libbridge.so*; do
     ldd "$object" | awk '/=>/ { print $1, $3 }' | while read -r needs from; do

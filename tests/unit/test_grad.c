@@ -135,6 +135,7 @@ static const struct example examples[] = {
      {0}},
     {BR_OP_GATHER_COLS, {D2(6, 4), I2(6, 2, choice)}, {.i = {0}}, 0, {0}},
     {BR_OP_MOE_GATHER, {D2(6, 5), I1(12, order)}, {.i = {2}}, 0, {0}},
+    {BR_OP_MOE_GATHER_GRAD, {D2(12, 5), I1(12, order)}, {.i = {2, 6}}, 0, {0}},
     {BR_OP_MOE_COMBINE, {D2(12, 5), D2(6, 2), I1(12, order)}, {.i = {0}}, 0, {0}},
     {BR_OP_CONV1D_SILU, {D2(6, 9), D2(9, 4), SEQS}, {.i = {0}}, 0, {0}},
     {BR_OP_GDN_DECAY, {D2(5, 3), D1(3), D1(3)}, {.i = {0}}, 0, {0}},

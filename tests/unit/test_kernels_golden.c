@@ -352,19 +352,19 @@ END_TEST
 /* ---- coverage -------------------------------------------------------------------------------- */
 
 /* Leaves and views come before the products, but for AFTER; collectives are ALL_REDUCE to RECV and
- * ALL_TO_ALL. */
+ * ALL_TO_ALL to EXCHANGE. */
 static int is_computed(uint32_t op)
 {
     return (op >= BR_OP_MATMUL && op < BR_OP_ALL_REDUCE) ||
-           (op > BR_OP_RECV && op != BR_OP_AFTER && op != BR_OP_ALL_TO_ALL);
+           (op > BR_OP_RECV && op != BR_OP_AFTER &&
+            !(op >= BR_OP_ALL_TO_ALL && op <= BR_OP_EXCHANGE));
 }
 
-/* What a device, or the CPU, may lack: bridge does without. */
+/* What the CPU may lack: there the host chooses tokens from logits that it has.  A device has every
+ * op, and may have ops that stand for several (test_fuse.c). */
 static int may_lack(uint32_t op)
 {
-    if (op >= BR_OP_LINEAR) /* those that stand for several (test_fuse.c) */
-        return 1;
-    return op == (kern_device() ? BR_OP_LM_HEAD_PASS : BR_OP_SELECT);
+    return op >= BR_OP_LINEAR || (!kern_device() && op == BR_OP_SELECT);
 }
 
 static int has_weight(uint32_t op)

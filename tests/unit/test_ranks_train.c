@@ -456,6 +456,147 @@ START_TEST(test_unbalanced)
 }
 END_TEST
 
+/* ---- rows that travel to experts ------------------------------------------------------------- */
+
+#define RANKS 4
+#define LAYERS 8
+#define HIDDEN 24
+#define EXPERTS 8
+#define CHOSEN 2 /* experts of a token */
+
+/* What a rank gives to and gets from all_to_all, and the rows that experts' products are given. */
+struct traffic {
+    struct br_comm *comm;
+    struct br_comm_ops ops;
+    const struct br_comm_ops *real;
+    size_t n, sent[4 * LAYERS], received[4 * LAYERS];
+    struct br__device *device;
+    struct br_kernel kernels[1024];
+    void (*product)(const struct br_call *c);
+    size_t n_products;
+    int64_t rows[3 * LAYERS], used[3 * LAYERS];
+};
+static struct traffic traffic[RANKS];
+
+static size_t sum_of(const size_t *n, size_t count)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += n[i];
+    return sum;
+}
+
+static int counted_all_to_all(struct br_comm *c, void *out, const size_t *recv_counts,
+                              const void *in, const size_t *send_counts, uint32_t dtype,
+                              struct br_err *e)
+{
+    struct traffic *t = traffic;
+    while (t->comm != c)
+        t++;
+    ck_assert_uint_lt(t->n, BR_COUNTOF(t->sent));
+    t->sent[t->n] = sum_of(send_counts, c->size);
+    t->received[t->n++] = sum_of(recv_counts, c->size);
+    return t->real->all_to_all(c, out, recv_counts, in, send_counts, dtype, e);
+}
+
+static void counted_product(const struct br_call *c)
+{
+    struct traffic *t = traffic;
+    while (t->device->device != c->device)
+        t++;
+    ck_assert_uint_lt(t->n_products, BR_COUNTOF(t->rows));
+    t->rows[t->n_products] = c->in[0].shape[0];
+    t->used[t->n_products++] = ((const int32_t *)c->in[2].data)[c->in[2].shape[0] - 1];
+    t->product(c);
+}
+
+static void count_rank(struct traffic *t, struct br_comm *comm, struct br__device *device)
+{
+    *t = (struct traffic){.comm = comm, .ops = *comm->ops, .real = comm->ops, .device = device};
+    t->ops.all_to_all = counted_all_to_all;
+    comm->ops = &t->ops;
+    ck_assert_uint_le(device->n_kernels, BR_COUNTOF(t->kernels));
+    memcpy(t->kernels, device->kernels, device->n_kernels * sizeof t->kernels[0]);
+    for (uint32_t i = device->n_kernels; i-- > 0;)
+        if (t->kernels[i].op == BR_OP_GROUPED_MATMUL && t->kernels[i].weights & BR_BIT(BR_F32)) {
+            t->product = t->kernels[i].run;
+            t->kernels[i].run = counted_product;
+        }
+    device->kernels = t->kernels;
+}
+
+/* Forward, of one micro batch a rank. */
+static uint32_t run_counted(const struct sharing *s, void (*spoil)(struct trainer *x))
+{
+    static struct batch batches[RANKS];
+    struct trainer x = open_trainer(MOE, s);
+    uint32_t n = br__llm_n_ranks(x.m);
+    struct br__micro mb[RANKS];
+    struct br__micro_out out[RANKS];
+    const struct br_kernel *kernels[RANKS];
+    ck_assert_uint_le(n, RANKS);
+    if (spoil)
+        spoil(&x);
+    for (uint32_t i = 0; i < n; i++) {
+        struct br__device *d = br__trainer_device(x.t, i);
+        uint32_t dp = coordinate(&x, i, BR_AXIS_DP);
+        kernels[i] = d->kernels;
+        count_rank(&traffic[i], br__llm_rank(x.m, i)->comms[BR_GROUP_EP], d);
+        make_batch(&batches[dp], dp + 3, MOE);
+        mb[i] = micro_of(&batches[dp], 1);
+    }
+    must(br__trainer_run(x.t, mb, 0, out, &err), &err);
+    for (uint32_t i = 0; i < n; i++) {
+        traffic[i].comm->ops = traffic[i].real;
+        traffic[i].device->kernels = kernels[i];
+    }
+    close_trainer(&x);
+    return n;
+}
+
+/* A rank sends a row for each choice of its own tokens, gets those for its experts, and computes
+ * no other; and the results go back.  all: of each layer, the rows of all ranks together. */
+static void check_traffic(const struct traffic *t, size_t own, size_t all, size_t *rows)
+{
+    ck_assert_uint_eq(t->n, 4 * LAYERS);
+    ck_assert_uint_eq(t->n_products, 3 * LAYERS);
+    for (size_t l = 0; l < LAYERS; l++) {
+        const size_t *sent = &t->sent[4 * l], *received = &t->received[4 * l];
+        size_t got = received[2];
+        ck_assert_uint_eq(sent[0], EXPERTS); /* counts */
+        ck_assert_uint_eq(received[0], EXPERTS);
+        ck_assert_uint_eq(sent[1], own * HIDDEN);
+        ck_assert_uint_eq(received[1], got * HIDDEN);
+        ck_assert_uint_eq(sent[2], own); /* shares */
+        ck_assert_uint_eq(sent[3], got * HIDDEN);
+        ck_assert_uint_eq(received[3], own * HIDDEN);
+        ck_assert_uint_le(got, all);
+        for (size_t k = 3 * l; k < 3 * l + 3; k++) {
+            ck_assert_int_eq(t->used[k], (int64_t)got);
+            ck_assert_int_eq(t->rows[k], (int64_t)(got ? got : 1));
+        }
+        rows[l] += got;
+    }
+}
+
+START_TEST(test_traffic)
+{
+    static const struct sharing list[] = {{1, 0, 1, 1, 2, 1, 2, 1, 0, 0, 0, 0},
+                                          {1, 0, 1, 1, 4, 1, 4, 1, 0, 0, 0, 0},
+                                          {2, 1, 1, 1, 2, 1, 1, 1, 0, 0, 0, 0}};
+    const struct sharing *s = &list[_i / 2];
+    size_t rows[LAYERS] = {0}, own = TOKENS / s->tp * CHOSEN, all = own * s->ep;
+    uint32_t n = run_counted(s, _i % 2 ? blunt_routers : NULL);
+    for (uint32_t i = 0; i < n; i++)
+        check_traffic(&traffic[i], own, all, rows);
+    for (size_t l = 0; l < LAYERS; l++) {
+        ck_assert_uint_eq(rows[l], all);
+        for (uint32_t i = 0; i < n && _i % 2; i++) /* all want experts that the first rank has */
+            ck_assert_uint_eq(traffic[i].received[4 * l + 2], i ? 0 : all);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("ranks_train");
@@ -463,6 +604,7 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, test_shared, 0, (int)BR_COUNTOF(sharings) * N_TOYS);
     tcase_add_loop_test(tc, test_unbalanced, 0, 6);
+    tcase_add_loop_test(tc, test_traffic, 0, 6);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

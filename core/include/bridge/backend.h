@@ -43,6 +43,7 @@ enum br_linear_flags {
     BR_LINEAR_GLU = 16
 };
 #define BR_FEW_ROWS 8
+#define BR_FEW_SLOTS 64 /* rows times choices */
 #define BR_NORM_BYTES (64 << 10)
 
 /* Groups of ranks that a collective may run over; which ranks they hold is topo.h's business. */
