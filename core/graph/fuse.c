@@ -336,6 +336,78 @@ static void fuse_heads(const struct fusing *f, br_val v)
     set_node(f, at, &n);
 }
 
+/* ---- the gated delta net --------------------------------------------------------------------- */
+
+/* What makes a product's columns contiguous. */
+static const struct br__node *packed(const struct fusing *f, br_val v)
+{
+    const struct br__node *n = node_at(f, v);
+    return is_own(f, v, BR_OP_CONCAT) && n->n_in == 1 ? node_at(f, n->in[0]) : NULL;
+}
+
+struct delta_parts {
+    const struct br__node *conv, *qkv, *decay, *a, *b;
+    br_val y;
+};
+
+/* q, k and v of the delta rule are what the convolution made, in this order; q and k of length 1.
+ */
+static int find_conv(const struct fusing *f, const struct br__node *rule, struct delta_parts *p)
+{
+    const struct br__node *q = node_at(f, rule->in[0]), *k = node_at(f, rule->in[1]),
+                          *v = node_at(f, rule->in[2]);
+    if (!is_own(f, rule->in[0], BR_OP_L2NORM) || !is_own(f, rule->in[1], BR_OP_L2NORM) ||
+        q->attr.f[0] != k->attr.f[0])
+        return 0;
+    const br_val base = v->base;
+    const int64_t keys = q->shape[1] * q->shape[2], d = q->shape[2];
+    p->conv = node_at(f, base);
+    return p->conv->op == BR_OP_CONV1D_SILU && p->conv->n_in == 4 && f->users[base] == 3 &&
+           is_columns(node_at(f, q->in[0]), p->conv, base, 0, d) &&
+           is_columns(node_at(f, k->in[0]), p->conv, base, keys, d) &&
+           is_columns(v, p->conv, base, 2 * keys, v->shape[2]) &&
+           is_own(f, p->conv->in[0], BR_OP_CONCAT) && node_at(f, p->conv->in[0])->n_in == 3;
+}
+
+/* What enters are the columns of one product, in the order of GDN_STEP. */
+static int find_product(const struct fusing *f, const struct br__node *rule, struct delta_parts *p)
+{
+    const struct br__node *beta = node_at(f, rule->in[4]);
+    p->decay = node_at(f, rule->in[3]);
+    p->qkv = node_at(f, p->conv->in[0]);
+    if (!is_own(f, rule->in[3], BR_OP_GDN_DECAY) || !is_own(f, rule->in[4], BR_OP_SIGMOID) ||
+        !(p->a = packed(f, p->decay->in[0])) || !(p->b = packed(f, beta->in[0])))
+        return 0;
+    p->y = p->a->base;
+    const struct br__node *y = node_at(f, p->y), *q = node_at(f, rule->in[0]);
+    const int64_t hk = q->shape[1], dk = q->shape[2], per = p->a->shape[2];
+    const int64_t block = 2 * (dk + per * rule->shape[2]);
+    return y->n_dim == 2 && hk * per == rule->shape[1] &&
+           is_columns(node_at(f, p->qkv->in[0]), y, p->y, 0, block) &&
+           is_columns(node_at(f, p->qkv->in[1]), y, p->y, dk, block) &&
+           is_columns(node_at(f, p->qkv->in[2]), y, p->y, 2 * dk, block) &&
+           is_columns(p->b, y, p->y, hk * block, 2 * per) &&
+           is_columns(p->a, y, p->y, hk * block + per, 2 * per);
+}
+
+/* One token of each sequence. */
+static void fuse_delta(const struct fusing *f, br_val v)
+{
+    const struct br__node *rule = node_at(f, v);
+    struct delta_parts p = {0};
+    if (rule->n_in != 7 || node_at(f, rule->in[5])->shape[0] != rule->shape[0] ||
+        !find_conv(f, rule, &p) || p.conv->in[2] != rule->in[5] || !find_product(f, rule, &p))
+        return;
+    struct br__node n = {.op = BR_OP_GDN_STEP,
+                         .n_in = 7,
+                         .in = {p.y, p.conv->in[1], p.decay->in[1], p.decay->in[2], rule->in[5],
+                                p.conv->in[3], rule->in[6]}};
+    n.attr.i[0] = node_at(f, rule->in[0])->shape[1];
+    n.attr.f[0] = rule->attr.f[0];
+    n.attr.f[1] = node_at(f, rule->in[0])->attr.f[0];
+    become(f, v, n);
+}
+
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 static void fuse_node(const struct fusing *f, br_val v)
@@ -352,6 +424,9 @@ static void fuse_node(const struct fusing *f, br_val v)
         break;
     case BR_OP_ATTENTION:
         fuse_heads(f, v);
+        break;
+    case BR_OP_DELTA_RULE:
+        fuse_delta(f, v);
         break;
     case BR_OP_MOE_SORT:
         fuse_sort(f, v);

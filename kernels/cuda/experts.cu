@@ -18,6 +18,8 @@ share_experts(float *o, int64_t o_stride, struct rows logits, int k, bool is_of_
     BR_SHARED(float, room, FEW_WARPS *BR_FEW_SLOTS);
     const int lane = (int)threadIdx.x % 32, t = (int)threadIdx.x / 32;
     float *chosen = room + t * BR_FEW_SLOTS;
+    gpu_launch_next();
+    gpu_wait_previous();
     if (t >= (int)logits.count) /* the whole warp */
         return;
     const int64_t at = logits.at((uint32_t)t);
@@ -42,8 +44,8 @@ share_experts(float *o, int64_t o_stride, struct rows logits, int k, bool is_of_
 
 ROW_FUNCTION(route_share)
 {
-    BR_LAUNCH(c, share_experts, 1, THREADS, 0, (float *)c->out->data, c->out->stride[0],
-              rows_of(&c->in[0]), (int)c->attr.i[0], c->attr.i[1] != 0);
+    BR_LAUNCH_EARLY(c, share_experts, 1, THREADS, 0, (float *)c->out->data, c->out->stride[0],
+                    rows_of(&c->in[0]), (int)c->attr.i[0], c->attr.i[1] != 0);
 }
 
 /* One block: a warp chooses for a token; then a thread has an offset, or a slot. */
@@ -53,6 +55,8 @@ sort_choices(int32_t *offsets, struct rows logits, int k, int first, int n_exper
     BR_SHARED(int32_t, of, BR_FEW_SLOTS); /* local expert of a slot, or -1 */
     const int t = (int)threadIdx.x / 32, slots = (int)logits.count * k;
     int32_t *order = offsets + n_experts + 1;
+    gpu_launch_next();
+    gpu_wait_previous();
     float last = 0;
     int last_at = -1;
     for (int j = 0; j < k && t < (int)logits.count; j++) {
@@ -84,8 +88,8 @@ sort_choices(int32_t *offsets, struct rows logits, int k, int first, int n_exper
 
 ROW_FUNCTION(route_sort)
 {
-    BR_LAUNCH(c, sort_choices, 1, THREADS, 0, (int32_t *)c->out->data, rows_of(&c->in[0]),
-              (int)c->attr.i[0], (int)c->attr.i[1], (int)c->attr.i[2]);
+    BR_LAUNCH_EARLY(c, sort_choices, 1, THREADS, 0, (int32_t *)c->out->data, rows_of(&c->in[0]),
+                    (int)c->attr.i[0], (int)c->attr.i[1], (int)c->attr.i[2]);
 }
 
 /* ---- up -------------------------------------------------------------------------------------- */
@@ -130,6 +134,8 @@ BR_KERNEL(THREADS, 2) experts_up(struct up a, bool is_wide)
 {
     BR_DYN_SHARED(unsigned char, shared);
     product p = a.p;
+    gpu_launch_next();
+    gpu_wait_previous();
     int64_t own; /* 0: no expert has more than one tile of rows */
     const int64_t e = expert_of_tile(p, blockIdx.y, &own);
     const int64_t j = (int64_t)blockIdx.x * FEW_WARPS + threadIdx.x / 32;
@@ -191,8 +197,8 @@ ROW_FUNCTION(experts_up)
     if (a.has_norm)
         a.x = few_normed_of(c, &c->in[3]);
     const dim3 grid((unsigned)div_up(a.p.n, FEW_WARPS), (unsigned)min_of(a.rows, a.p.n_experts));
-    BR_LAUNCH(c, experts_up, grid, THREADS, a.has_norm ? few_normed_bytes(&a.x) : 0, a,
-              is_wide_of(&a.p));
+    BR_LAUNCH_EARLY(c, experts_up, grid, THREADS, a.has_norm ? few_normed_bytes(&a.x) : 0, a,
+                    is_wide_of(&a.p));
 }
 
 /* ---- down ------------------------------------------------------------------------------------ */
@@ -230,6 +236,8 @@ BR_KERNEL(THREADS, 2) experts_down(struct down a, bool is_wide)
 {
     BR_SHARED(int32_t, row_of, BR_FEW_SLOTS);
     BR_SHARED(int32_t, expert_of, BR_FEW_SLOTS);
+    gpu_launch_next();
+    gpu_wait_previous();
     find_rows(a, row_of, expert_of);
     product p = a.p;
     const int64_t j = (int64_t)blockIdx.x * FEW_WARPS + threadIdx.x / 32;
@@ -268,5 +276,6 @@ ROW_FUNCTION(experts_down)
     a.has_residual = c->n_in > 4;
     if (a.has_residual)
         a.residual = rows_of(&c->in[4]);
-    BR_LAUNCH(c, experts_down, (unsigned)div_up(a.p.n, FEW_WARPS), THREADS, 0, a, is_wide_of(&a.p));
+    BR_LAUNCH_EARLY(c, experts_down, (unsigned)div_up(a.p.n, FEW_WARPS), THREADS, 0, a,
+                    is_wide_of(&a.p));
 }

@@ -76,6 +76,8 @@ BR_INLINE void copy_head(const struct heads &a, const struct head &h)
 BR_KERNEL(32 * WARPS, 1) prepare_heads(struct heads a)
 {
     const int each = a.hq + 2 * a.hk;
+    gpu_launch_next();
+    gpu_wait_previous();
     const int64_t keys = (int64_t)a.hq * a.step, warps = (int64_t)a.T * each;
     for (int64_t w = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32; w < warps;
          w += (int64_t)gridDim.x * WARPS) {
@@ -142,6 +144,6 @@ ROW_FUNCTION(heads)
     a.eps = (float)c->attr.f[0];
     a.by = (float)c->attr.f[1];
     const int64_t warps = (int64_t)a.T * (a.hq + 2 * a.hk);
-    BR_LAUNCH(c, prepare_heads, (unsigned)min_of(div_up(warps, WARPS), MAX_GRID_X), 32 * WARPS, 0,
-              a);
+    BR_LAUNCH_EARLY(c, prepare_heads, (unsigned)min_of(div_up(warps, WARPS), MAX_GRID_X),
+                    32 * WARPS, 0, a);
 }

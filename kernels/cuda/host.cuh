@@ -43,6 +43,12 @@ BR_INLINE void write_f32(void *data, uint32_t dtype, int64_t at, float v)
         ((bf16 *)data)[at] = bf16_of(v);
 }
 
+/* log(1 + e^x) without overflow, and without losing e^x beside 1. */
+BR_INLINE float softplus(float x)
+{
+    return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x));
+}
+
 /* v as memory of that dtype keeps it. */
 BR_INLINE float as_kept(float v, uint32_t dtype)
 {

@@ -31,6 +31,11 @@ template <int ROWS> BR_KERNEL(32 * FEW_WARPS, 2) linear_rows(struct linear a, bo
     product p = a.p;
     const int64_t step = (int64_t)gridDim.x * FEW_WARPS;
     const bool has_norm = a.flags & BR_LINEAR_NORM, has_gate = a.flags & BR_LINEAR_GLU;
+    gpu_launch_next();
+    prefetch_rows(p, (int64_t)blockIdx.x * FEW_WARPS, FEW_WARPS);
+    if (has_gate)
+        prefetch_rows(p, p.n + (int64_t)blockIdx.x * FEW_WARPS, FEW_WARPS);
+    gpu_wait_previous();
     if (has_norm)
         p.a = norm_rows(a.x, shared);
     for (int64_t j = (int64_t)blockIdx.x * FEW_WARPS + threadIdx.x / 32; j < p.n; j += step) {
@@ -70,7 +75,7 @@ ROW_FUNCTION(linear)
     const unsigned blocks = (unsigned)min_of(div_up(a.p.n, FEW_WARPS), MAX_GRID_X);
     const bool is_wide = is_wide_product(&a.p);
     if (a.p.m == 1)
-        BR_LAUNCH(c, linear_rows<1>, blocks, 32 * FEW_WARPS, shared, a, is_wide);
+        BR_LAUNCH_EARLY(c, linear_rows<1>, blocks, 32 * FEW_WARPS, shared, a, is_wide);
     else
-        BR_LAUNCH(c, linear_rows<BR_FEW_ROWS>, blocks, 32 * FEW_WARPS, shared, a, is_wide);
+        BR_LAUNCH_EARLY(c, linear_rows<BR_FEW_ROWS>, blocks, 32 * FEW_WARPS, shared, a, is_wide);
 }

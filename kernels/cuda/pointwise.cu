@@ -180,12 +180,6 @@ ROW_FUNCTION(zeros)
 
 /* ---- the delta net's decay ------------------------------------------------------------------- */
 
-/* log(1 + e^x) without overflow, and without losing e^x beside 1. */
-BR_INLINE float softplus(float x)
-{
-    return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x));
-}
-
 /* o = -exp(A_log) softplus(a + dt_bias), or with y its gradient by a times y. */
 template <bool GRAD>
 BR_KERNEL(256, 1)
