@@ -65,6 +65,28 @@ static int find_ranks(struct br__cli *c, struct br__run_opts *o, struct br_err *
     return BR_OK;
 }
 
+/* Over several processes: all carry out the same recipe, and wait as long as it says. */
+static int compare_recipes(struct training *x, struct br_err *err)
+{
+    struct br__buf b = {0};
+
+    for (uint32_t id = 0; id < BR__N_RK; id++)
+        if (x->run.recipe->v[id].tag) {
+            br__buf_printf(&b, "%s = ", br__recipe_keys[id].name);
+            br__recipe_value_text(&b, &x->run.recipe->v[id]);
+            br__buf_putc(&b, '\n');
+        }
+    if (x->run.config_text)
+        br__buf_puts(&b, x->run.config_text);
+    int rc = br__procs_agree(b.failed ? br__nomem(err, "for the recipe") : BR_OK, err);
+    if (!rc)
+        rc = br__procs_same("recipe", b.n ? b.p : "", err);
+    br__buf_free(&b);
+    if (!BR__FLAG(x->c, COMM_TIMEOUT))
+        br__procs_patience((int)BR__MIN(x->run.patience, INT32_MAX / 1000));
+    return rc;
+}
+
 static int make_run(struct training *x, struct br_err *err)
 {
     struct br__cli *c = x->c;
@@ -90,7 +112,10 @@ static int make_run(struct training *x, struct br_err *err)
     if (!rc)
         x->log_path = BR__FLAG(c, LOG_JSONL) ? BR__TEXT(c, LOG_JSONL)
                                              : br__path_join(&c->arena, x->run.dir, "log.jsonl");
-    return rc || x->log_path ? rc : br__nomem(err, "for the log");
+    if (!rc && !x->log_path)
+        rc = br__nomem(err, "for the log");
+    rc = br__procs_agree(rc, err);
+    return rc ? rc : compare_recipes(x, err);
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
@@ -189,7 +214,7 @@ static void closing_line(const struct training *x, enum br__train_end end)
 
 /* Whether all has been done: the last step, and the evaluations after it, which a run that was
  * killed between them has yet to make. */
-static int is_finished(const struct training *x)
+static int32_t is_finished(const struct training *x)
 {
     const struct br__train_plan *p = &x->view.plan;
     const struct br__run *run = &x->run;
@@ -226,12 +251,18 @@ static int say_finished(struct training *x, struct br_err *err)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* Rank 0 keeps it. */
 static int open_log(struct training *x, struct br_err *err)
 {
-    int rc = br__mkdirs(x->run.dir, err);
+    int rc = BR_OK;
 
     x->log.peak = x->view.plan.peak_flops;
-    return rc ? rc : br__train_log_open(&x->log, x->log_path, x->view.plan.first, err);
+    if (br__procs_rank() == 0) {
+        rc = br__mkdirs(x->run.dir, err);
+        if (!rc)
+            rc = br__train_log_open(&x->log, x->log_path, x->view.plan.first, err);
+    }
+    return br__procs_agree(rc, err);
 }
 
 static int train_job(struct training *x, struct br_err *err)
@@ -274,7 +305,7 @@ static int train_go(struct training *x, struct br_err *err)
                                         .pace = !x->r.quiet,
                                         .no_sync = BR__FLAG(c, NO_SYNC),
                                         .listener = &x->r.listener,
-                                        .events = &x->log.events};
+                                        .events = br__procs_rank() ? NULL : &x->log.events};
     if (!rc)
         rc = br__train_open(&x->t, &x->run, &o, err);
     br__report_end(&x->r);
@@ -282,7 +313,11 @@ static int train_go(struct training *x, struct br_err *err)
         return rc;
     x->view = (struct br__plan_view){.run = &x->run, .t = x->t};
     br__train_plan(x->t, &x->view.plan);
-    if (is_finished(x))
+    int32_t finished = is_finished(x);
+    rc = br__procs_share(&finished, sizeof finished, 0, err);
+    if (rc)
+        return rc;
+    if (finished)
         return say_finished(x, err);
     if (!x->r.json)
         rc = br__train_print_plan(c, &x->view, err);

@@ -93,6 +93,10 @@ int br__ranks_join(struct br__cli *c, int rc, struct br_err *err)
                             "'%s' runs in one process, and %s has started %" PRIu32
                             "; start it without mpirun",
                             c->cmd->name, l.plane, l.size);
+    if (c->cmd == &br__commands[BR__CMD_TRAIN] && BR__FLAG(c, DRY_RUN)) {
+        br__procs_pretend(l.rank, l.size); /* the plan of that rank needs no other */
+        return rc;
+    }
     int timeout = BR__FLAG(c, COMM_TIMEOUT) ? (int)BR__INT(c, COMM_TIMEOUT) : BR__COMM_TIMEOUT;
     if ((launched = br__ranks_open(&c->arena, &l, timeout, &found))) {
         if (launched == BR_E_COMM && l.rank) /* what rank 0 cannot know */

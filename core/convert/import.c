@@ -72,7 +72,7 @@ static int lay_out(struct importer *m)
     if (!rc && !m->t.weights.p)
         rc = br__nomem(m->t.err, "importing");
     for (uint32_t i = 0; i < m->td.n_files && !rc; i++)
-        rc = add_name(m, &m->t.weights, br__arena_printf(&m->t.a, BR__TD_FILE, (unsigned)i));
+        rc = add_name(m, &m->t.weights, br__arena_printf(&m->t.a, BR__TD_FILE, 0u, (unsigned)i));
     return rc;
 }
 
@@ -143,7 +143,7 @@ static int prove_file(struct file_job *job, size_t file, int *ok, struct br_err 
     struct br__file f;
     size_t first, n, objects = 0;
     *ok = 0;
-    snprintf(name, sizeof name, BR__TD_FILE, (unsigned)file);
+    snprintf(name, sizeof name, BR__TD_FILE, 0u, (unsigned)file);
     if (!journal || br__file_open_in(&f, &m->dir, name, NULL))
         return BR_OK;
     file_items(&m->td, file, &first, &n);

@@ -676,6 +676,13 @@ void br__control_listen(br__procs_heard *heard, void *ud)
     pthread_mutex_unlock(&control.hearing);
 }
 
+void br__control_patience(int seconds)
+{
+    pthread_mutex_lock(&control.lock);
+    control.o.timeout = seconds;
+    pthread_mutex_unlock(&control.lock);
+}
+
 int br__control_end(int rc, struct br_err *err, int *unharmed)
 {
     struct ending e = {.rc = rc, .harmed = br__watch_harmed()};

@@ -27,9 +27,6 @@ const char *br__group_name(enum br_group g); /* "dp_cp" */
 /* The ranks of that group g which has `rank`, ascending, into out[t->world]; returns how many, 0
  * where no group g has it. */
 uint32_t br__group_ranks(const struct br_topo *t, uint32_t rank, enum br_group g, uint32_t *out);
-/* same[g]: the first of enum br_group whose groups are, for every rank, those of g. */
-int br__groups_same(const struct br_topo *t, enum br_group same[BR_N_GROUPS],
-                    struct br_err *err) BR_MUST_CHECK;
 
 /* ---- stages.c: which layers a pipeline stage has --------------------------------------------- */
 
@@ -123,9 +120,6 @@ struct br__launch {
 /* By the launcher's environment.  BR_E_USAGE: it contradicts itself.  BR_E_UNSUPPORTED: torchrun.
  */
 int br__launch_find(struct br__launch *out, struct br_err *err) BR_MUST_CHECK;
-/* The plane of a module; it stays loaded.  Its ranks are joined by one thread of each process,
- * which makes all calls. */
-int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- procs.c: this process as one of several ------------------------------------------------- */
 
@@ -133,7 +127,7 @@ int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) B
 typedef void br__procs_heard(void *ud, uint32_t rank, uint32_t kind, const void *p, size_t n);
 
 struct br__procs_opts {
-    const char *module; /* the MPI's, see br__plane_open */
+    const char *module; /* the MPI's: comm_mpich.so, comm_openmpi.so */
     struct br__launch launch;
     int timeout; /* seconds that a rank may wait for others that do nothing */
     /* The ranks cannot go on: one is gone, or hangs, or failed while this one was at work.  By the
@@ -149,6 +143,11 @@ uint32_t br__procs_rank(void); /* 0 if alone */
 uint32_t br__procs_size(void); /* 1 if alone */
 /* This rank's number among those of its host, as the device that it is to use. */
 uint32_t br__procs_local(void);
+/* Of a plan that carries nothing out: be that rank of so many, without the others.  There are no
+ * communicators then, and what ranks tell each other stays what this one says. */
+void br__procs_pretend(uint32_t rank, uint32_t size);
+/* How long a rank may wait for others that do nothing, from now on; rank 0's counts. */
+void br__procs_patience(int seconds);
 
 /* Alone, these give what is given, and every other rank is as this one.  Else all ranks call them
  * alike, in the same order. */
@@ -156,12 +155,17 @@ uint32_t br__procs_local(void);
 /* Has any rank failed?  rc, of this one, whose error err holds, is returned unless it is BR_OK or
  * BR_E_COMM; then it is that of the first rank with an error of its own, whose text err gets. */
 int br__procs_agree(int rc, struct br_err *err) BR_MUST_CHECK;
-/* BR_E_USAGE if a rank's text is not rank 0's; the error names both.  what: "recipe". */
+/* BR_E_USAGE if a rank's text is not rank 0's; the error has the first line of each that differs.
+ * what: "recipe". */
 int br__procs_same(const char *what, const char *text, struct br_err *err) BR_MUST_CHECK;
 /* The bytes of rank `root`, everywhere. */
 int br__procs_share(void *buf, size_t n, uint32_t root, struct br_err *err) BR_MUST_CHECK;
 /* The same of a buffer, which is replaced on the others. */
 int br__procs_share_buf(struct br__buf *b, uint32_t root, struct br_err *err) BR_MUST_CHECK;
+/* Rank 0 gets the bytes of all, one after another by rank; sizes[br__procs_size()] of them, on all.
+ */
+int br__procs_gather(const struct br__buf *mine, struct br__buf *all, size_t *sizes,
+                     struct br_err *err) BR_MUST_CHECK;
 /* Sums over all ranks, of integers as of the communicator's. */
 int br__procs_sum(void *buf, size_t n, uint32_t dtype, struct br_err *err) BR_MUST_CHECK;
 /* *any: does a rank say so?  At a step's boundary: has one got a signal? */

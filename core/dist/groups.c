@@ -5,7 +5,7 @@
  * stages that hold a copy of the embedding.
  * Source: Megatron-LM megatron/core/parallel_state.py, initialize_model_parallel and
  * default_embedding_ranks. */
-#include "dist.h"
+#include "processes.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
  * OMPI_COMM_WORLD_*, MPICH by PMI_*.  So does Slurm's srun --mpi=pmi2; with --mpi=pmix it sets
  * PMIX_RANK, and SLURM_STEP_NUM_TASKS.  SLURM_PROCID and SLURM_NTASKS say nothing: a batch script
  * has them, too.  torchrun sets RANK, WORLD_SIZE and MASTER_ADDR. */
-#include "dist.h"
+#include "processes.h"
 
 #include <dlfcn.h>
 #include <inttypes.h>

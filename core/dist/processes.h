@@ -1,10 +1,21 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* processes.h - what procs.c, control.c, watch.c, commq.c and world.c share: this process as one
- * rank of several. */
+/* processes.h - what the files of core/dist share that make a world, and a rank of this process. */
 #ifndef BRIDGE_CORE_DIST_PROCESSES_H
 #define BRIDGE_CORE_DIST_PROCESSES_H
 
 #include "dist.h"
+
+/* ---- groups.c -------------------------------------------------------------------------------- */
+
+/* same[g]: the first of enum br_group whose groups are, for every rank, those of g. */
+int br__groups_same(const struct br_topo *t, enum br_group same[BR_N_GROUPS],
+                    struct br_err *err) BR_MUST_CHECK;
+
+/* ---- plane.c --------------------------------------------------------------------------------- */
+
+/* The plane of a module; it stays loaded.  Its ranks are joined by one thread of each process,
+ * which makes all calls. */
+int br__plane_open(const char *path, struct br_plane *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- watch.c: what this rank does, for its last words ---------------------------------------- */
 
@@ -36,6 +47,7 @@ int br__commq_wrap(struct br__commq *q, struct br_comm *under, struct br_comm **
 
 struct br_comm *br__procs_world(void);   /* of all processes; NULL if alone */
 struct br__commq *br__procs_queue(void); /* whose thread has joined them */
+int br__procs_pretends(void);            /* br__procs_pretend was called */
 
 /* ---- control.c: TCP connections to rank 0, beside the plane ---------------------------------- */
 
@@ -49,6 +61,7 @@ int br__control_open(const struct br__control_opts *o, struct br_err *err) BR_MU
 /* A record for rank 0, in order with others of this rank. */
 int br__control_send(uint32_t kind, const void *p, size_t n, struct br_err *err) BR_MUST_CHECK;
 void br__control_listen(br__procs_heard *heard, void *ud);
+void br__control_patience(int seconds); /* in place of that of the options */
 /* This rank is done, with that status: wait for all others.  *unharmed: MPI may be ended.  Returns
  * the status of all: that of the culprit, whose error rank 0 gets. */
 int br__control_end(int rc, struct br_err *err, int *unharmed);

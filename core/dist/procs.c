@@ -13,6 +13,7 @@ static struct {
     struct br__commq *queue;
     int32_t *statuses; /* [size] */
     uint32_t rank, local;
+    uint32_t pretended; /* size; 0: nothing is */
 } procs;
 
 struct br_comm *br__procs_world(void)
@@ -32,12 +33,29 @@ uint32_t br__procs_rank(void)
 
 uint32_t br__procs_size(void)
 {
-    return procs.world ? procs.world->size : 1;
+    return procs.world ? procs.world->size : procs.pretended ? procs.pretended : 1;
 }
 
 uint32_t br__procs_local(void)
 {
     return procs.local;
+}
+
+void br__procs_pretend(uint32_t rank, uint32_t size)
+{
+    procs.rank = rank;
+    procs.pretended = size;
+}
+
+int br__procs_pretends(void)
+{
+    return procs.pretended > 0;
+}
+
+void br__procs_patience(int seconds)
+{
+    if (procs.world)
+        br__control_patience(seconds);
 }
 
 /* ---- what all ranks know --------------------------------------------------------------------- */
@@ -78,6 +96,62 @@ int br__procs_share_buf(struct br__buf *b, uint32_t root, struct br_err *err)
     }
     rc = br__procs_agree(rc, err);
     return rc || !n ? rc : br__procs_share(b->p, (size_t)n, root, err);
+}
+
+/* n bytes to or from a rank, as four-byte integers; the last bytes by themselves. */
+static int move_bytes(void *buf, size_t n, uint32_t peer, uint32_t is_send, struct br_err *err)
+{
+    struct br_comm *w = procs.world;
+    char tail[4] = "";
+    size_t whole = n / 4, rest = n % 4;
+    const struct br_p2p ops[] = {{buf, whole, BR_I32, peer, is_send, 0},
+                                 {tail, 1, BR_I32, peer, is_send, 1}};
+    if (is_send)
+        memcpy(tail, (char *)buf + 4 * whole, rest);
+    int rc = w->ops->exchange(w, ops, 2, err);
+    if (!rc && !is_send)
+        memcpy((char *)buf + 4 * whole, tail, rest);
+    return rc;
+}
+
+/* What rank r has follows in `all` on rank 0, where there is room for it. */
+static int gather_from(const struct br__buf *mine, struct br__buf *all, uint32_t r, size_t n,
+                       struct br_err *err)
+{
+    if (!n || (procs.rank && procs.rank != r))
+        return BR_OK;
+    if (procs.rank)
+        return move_bytes(mine->p, n, 0, 1, err);
+    char *at = all->p + all->n;
+    all->n += n;
+    if (r)
+        return move_bytes(at, n, r, 0, err);
+    memcpy(at, mine->p, n);
+    return BR_OK;
+}
+
+int br__procs_gather(const struct br__buf *mine, struct br__buf *all, size_t *sizes,
+                     struct br_err *err)
+{
+    struct br_comm *w = procs.world;
+    uint32_t size = w ? w->size : 1;
+    size_t total = 0;
+    int64_t n = (int64_t)mine->n, *each = br__calloc(size, sizeof *each);
+    int rc = mine->failed || !each ? br__nomem(err, "for what ranks tell each other") : BR_OK;
+    rc = br__procs_agree(rc, err);
+    if (!rc && w)
+        rc = w->ops->all_gather(w, each, &n, 1, BR_I64, err);
+    else if (!rc)
+        each[0] = n;
+    for (uint32_t r = 0; r < size && !rc; r++)
+        total += sizes[r] = (size_t)each[r];
+    if (!rc && procs.rank == 0 && !br__buf_room(all, total))
+        rc = br__nomem(err, "for what ranks tell each other");
+    rc = br__procs_agree(rc, err);
+    for (uint32_t r = 0; r < size && !rc; r++)
+        rc = gather_from(mine, all, r, sizes[r], err);
+    br__free(each);
+    return rc;
 }
 
 int br__procs_sum(void *buf, size_t n, uint32_t dtype, struct br_err *err)
@@ -127,19 +201,35 @@ int br__procs_agree(int rc, struct br_err *err)
     return failed ? failed : br_fail(err, procs.statuses[bad], "%s", text);
 }
 
+/* The first line of `mine` that is not one of `first`: its place in each. */
+static void unlike_line(const char **mine, const char **first)
+{
+    for (;;) {
+        size_t a = strcspn(*mine, "\n"), b = strcspn(*first, "\n");
+        if (a != b || memcmp(*mine, *first, a) != 0 || !(*mine)[a] || !(*first)[b])
+            return;
+        *mine += a + 1;
+        *first += b + 1;
+    }
+}
+
 int br__procs_same(const char *what, const char *text, struct br_err *err)
 {
-    char first[400] = "", mine[400], name[128];
-    snprintf(mine, sizeof mine, "%s", text);
-    if (br__procs_rank() == 0)
-        memcpy(first, mine, sizeof first);
-    uint64_t digest = br__xxh3(text, strlen(text)), other = digest;
-    int rc = br__procs_share(first, sizeof first, 0, err);
-    if (!rc)
-        rc = br__procs_share(&other, sizeof other, 0, err);
-    if (!rc && digest != other)
-        rc = br_fail(err, BR_E_USAGE, "another %s than that of %s: '%s', and there '%s'", what,
-                     br__control_name(0, name), mine, first);
+    struct br__buf b = {0};
+    char name[128];
+    if (!procs.world)
+        return BR_OK;
+    if (procs.rank == 0)
+        br__buf_put(&b, text, strlen(text) + 1);
+    int rc = br__procs_share_buf(&b, 0, err);
+    const char *mine = text, *first = rc ? text : b.p;
+    if (!rc && strcmp(mine, first) != 0) {
+        unlike_line(&mine, &first);
+        rc = br_fail(err, BR_E_USAGE, "another %s than that of %s: '%.*s', and there '%.*s'", what,
+                     br__control_name(0, name), (int)BR__MIN(strcspn(mine, "\n"), (size_t)390),
+                     mine, (int)BR__MIN(strcspn(first, "\n"), (size_t)390), first);
+    }
+    br__buf_free(&b);
     return br__procs_agree(rc, err);
 }
 

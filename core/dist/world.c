@@ -240,7 +240,7 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
         w->ranks ? br__ranks_here(t, &w->first, &w->n_here, err) : br__nomem(err, "for the ranks");
     for (uint32_t i = 0; !rc && i < t->world; i++)
         w->ranks[i] = (struct rank_thread){.world = w, .info = {.topo = *t, .rank = i}};
-    if (!rc && t->world > 1) {
+    if (!rc && t->world > 1 && !br__procs_pretends()) {
         struct meeting m = {.world = w, .plane = plane, .devices = devices};
         rc = br__groups_same(t, w->same, err);
         if (!rc)

@@ -392,10 +392,9 @@ int br__trainer_step(struct br__trainer *t, const struct br__micro *mb, size_t n
 /* That of one. */
 int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backward,
                     struct br__micro_out *out, struct br_err *err) BR_MUST_CHECK;
-/* How much of the micro batch rank i has: the sum of its masks and, in *targets, how many tokens
- * have a next one.  All of it, but with context parallelism its chunks alone. */
-double br__trainer_counted(const struct br__trainer *t, uint32_t i, const struct br__micro *mb,
-                           int64_t *targets);
+/* How much of the micro batch rank i has: the sum of its masks.  All of it, but with context
+ * parallelism its chunks alone. */
+double br__trainer_counted(const struct br__trainer *t, uint32_t i, const struct br__micro *mb);
 /* After the last micro batch of a step: the lists have the gradients of all.  What is left to do is
  * their sum over data-parallel ranks: over DP_CP, of experts over EDP. */
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;

@@ -68,20 +68,17 @@ void br__train_map(const struct br__rank_trainer *t, const struct br__micro *mb,
         rows[at] = (struct br__train_row){-1, 0, 0};
 }
 
-double br__trainer_counted(const struct br__trainer *t, uint32_t i, const struct br__micro *mb,
-                           int64_t *targets)
+double br__trainer_counted(const struct br__trainer *t, uint32_t i, const struct br__micro *mb)
 {
     const struct br__rank_trainer *r = &t->ranks[i];
     const struct cut c = cut_of(r);
     double sum = 0;
-    *targets = 0;
     for (int64_t s = 0; s < mb->n_seqs; s++)
         for (int64_t pos = 0, n = length_of(mb, s), len = chunk_of(&c, mb, s); pos < n; pos++) {
             int64_t chunk = pos / len, of = BR__MIN(chunk, 2 * c.cp - 1 - chunk);
             if (c.cp > 1 && of != c.rank)
                 continue;
             sum += (double)mb->mask[br__first_row(mb, s) + pos];
-            *targets += pos + 1 < n;
         }
     return sum;
 }

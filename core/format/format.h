@@ -258,7 +258,7 @@ struct br__td_item {
     int verbatim;           /* bytes item: produce() gives the whole archive, data_bytes long */
     int64_t off[BR_MAX_DIMS], size[BR_MAX_DIMS];
     uint64_t data_bytes;
-    uint32_t file;               /* set by the layout */
+    uint32_t writer, file;       /* set by the layout: of __<writer>_<file>.distcp */
     uint64_t item_off, item_len; /* set by the layout */
     uint32_t crc;                /* of a chunk's data, set when it is written */
 };
@@ -279,7 +279,8 @@ struct br__td_plan {
     size_t n_tensors;
     struct br__td_item *items; /* bytes items first, then tensor chunks */
     size_t n_items;
-    uint32_t n_files;     /* set by the layout: __0_<k>.distcp */
+    uint32_t writer;      /* the rank that writes these items */
+    uint32_t n_files;     /* set by the layout: __<writer>_<k>.distcp */
     uint64_t *file_bytes; /* per file, arena */
     const void
         *common_pickle; /* pickle bytes of the common state's dict, for common_state/shard_0_1 */
@@ -298,7 +299,7 @@ int br__td_rng_object(struct br__arena *a, const struct br__td_rng *r, struct br
 /* Assign items to files and compute every offset.  Depends on the plan only (never on threads):
  * contiguous runs of items, at least two files when there is more than one tensor item. */
 int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err) BR_MUST_CHECK;
-#define BR__TD_FILE "__0_%u.distcp" /* name of a file, of its number */
+#define BR__TD_FILE "__%u_%u.distcp" /* name of a file, of its writer and number */
 /* Write all items of one file into `d`.  produce(arg, item index, offset, dst, n) fills n data
  * bytes of an item from byte offset `offset`; it is called in order with n <= BR__OUT_BUF. */
 int br__td_write_file(const struct br__td_plan *p, uint32_t file, const struct br__dir *d, int sync,

@@ -63,8 +63,30 @@ void br__live_plan_close(struct br__live_plan *p);
 /* What the extra entries say; NULL, which Megatron Bridge's own checkpoints have: 1. */
 int br__dora_bias_inside(const struct br__pk *extra);
 
+/* ---- cut.c: what one of several processes writes --------------------------------------------- */
+
+/* An item of a piece: its element k is element first + k / n_cols * stride + k % n_cols of that. */
+struct br__cut {
+    size_t piece;
+    uint64_t first, n_cols, stride;
+};
+struct br__cut_tables {
+    struct br__td_plan *td; /* items of whole pieces after n_objects others */
+    size_t n_objects;       /* afterwards 0 but on rank 0 */
+    struct br__cut *cuts;   /* [n] of the items behind these (arena) */
+    size_t n;
+};
+/* In place of the pieces td gets what this process has of them, and no other process writes. */
+int br__cut_tables(struct br__arena *a, const struct br__live_plan *live,
+                   const struct br__live_model *m, struct br__cut_tables *out,
+                   struct br_err *err) BR_MUST_CHECK;
+/* All ranks: td is laid out.  Rank 0 gets the items of all others (arena), for .metadata. */
+int br__cut_gather(struct br__arena *a, const struct br__td_plan *td, struct br__td_item **out,
+                   size_t *n, struct br_err *err) BR_MUST_CHECK;
+
 /* ---- save.c ---------------------------------------------------------------------------------- */
 
+/* Over several processes all ranks make these calls alike, but for br__saver_close. */
 struct br__saver_opts {
     const char *root; /* of all checkpoints of the run; made when the first is written */
     struct br__live_model model;
@@ -86,7 +108,8 @@ struct br__saved {
     size_t n_extra;
 };
 struct br__saver;
-/* Every check, and the layout of all files; writes nothing. */
+/* Every check, and the layout of all files; writes nothing.  Of several processes each writes what
+ * it has, __<rank>_<k>.distcp, and rank 0 all else. */
 int br__saver_open(struct br__saver **out, const struct br__saver_opts *o,
                    struct br_err *err) BR_MUST_CHECK;
 /* Save iteration now->counters.step.  It appears whole or not at all, then the trackers name it,
@@ -95,7 +118,10 @@ int br__saver_open(struct br__saver **out, const struct br__saver_opts *o,
 int br__saver_save(struct br__saver *s, const struct br__saved *now, int later,
                    struct br_err *err) BR_MUST_CHECK;
 int br__saver_finish(struct br__saver *s, struct br_err *err) BR_MUST_CHECK;
-void br__saver_close(struct br__saver *s); /* waits; NULL is fine */
+/* Does a thread of this process write?  Not while nothing is being saved. */
+int br__saver_writes(const struct br__saver *s);
+/* Waits; NULL is fine.  Over several processes a save that was not finished is given up. */
+void br__saver_close(struct br__saver *s);
 
 /* ---- load.c ---------------------------------------------------------------------------------- */
 

@@ -309,6 +309,70 @@ void br__corpus_close(struct br__corpus *c)
     *c = (struct br__corpus){0};
 }
 
+/* ---- what it is ------------------------------------------------------------------------------ */
+
+#define END_BYTES ((size_t)1 << 16) /* of a file at each end */
+
+/* A file's size and ends; of a folder, or of token files' common prefix, nothing. */
+static int describe_file(const char *path, struct br__buf *out, struct br_err *err)
+{
+    struct br__file f;
+
+    if (!br__exists(path) || br__is_dir(path))
+        return BR_OK;
+    int rc = br__file_open(&f, path, err);
+    if (rc)
+        return rc;
+    size_t n = (size_t)BR__MIN(f.size, (uint64_t)END_BYTES);
+    const unsigned char *map = f.map;
+    uint64_t head = n ? br__xxh3(map, n) : 0, tail = n ? br__xxh3(map + f.size - n, n) : 0;
+    br__buf_printf(out, ", %s %" PRIu64 " bytes %016" PRIx64, br__path_base(path), f.size,
+                   head ^ (tail << 1 | tail >> 63));
+    br__file_close(&f);
+    return BR_OK;
+}
+
+/* Token files of a prefix, or a file of records. */
+static int describe_path(const char *path, struct br__buf *out, struct br_err *err)
+{
+    static const char *const ends[] = {".bin", ".idx", ""};
+    int rc = BR_OK;
+
+    for (size_t i = 0; i < BR_COUNTOF(ends) && !rc; i++) {
+        struct br__buf name = {0};
+        br__buf_printf(&name, "%s%s", path, ends[i]);
+        rc = name.failed ? br__nomem(err, "for the data") : describe_file(name.p, out, err);
+        br__buf_free(&name);
+    }
+    return rc;
+}
+
+static int describe_part(const struct br__corpus *c, int split, size_t k, struct br__buf *out,
+                         int *is_last, struct br_err *err)
+{
+    struct br__pretrain_part part = {.path = c->file[split], .samples = c->samples[split]};
+
+    *is_last = c->pretrain ? !br__pretrain_part(c->pretrain, split, k, &part)
+                           : k > 0 || !c->samples[split];
+    if (*is_last)
+        return BR_OK;
+    br__buf_printf(out, "%s data: %" PRId64 " samples, %" PRId64 " sequences, %" PRId64 " tokens",
+                   br__split_names[split], part.samples, part.sequences, part.tokens);
+    int rc = part.path ? describe_path(part.path, out, err) : BR_OK;
+    br__buf_putc(out, '\n');
+    return rc;
+}
+
+int br__corpus_text(const struct br__corpus *c, struct br__buf *out, struct br_err *err)
+{
+    int rc = BR_OK;
+
+    for (int split = 0; split < BR__N_SPLITS; split++)
+        for (int k = 0, is_last = 0; !is_last && !rc; k++)
+            rc = describe_part(c, split, (size_t)k, out, &is_last, err);
+    return rc || !out->failed ? rc : br__nomem(err, "for the data");
+}
+
 /* ---- loaders --------------------------------------------------------------------------------- */
 
 static struct br__data_source source_of(const struct br__corpus *c, int split)

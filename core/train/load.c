@@ -218,8 +218,26 @@ static void load_scatter(const struct load *l, size_t piece, int kind, uint64_t 
     }
 }
 
+/* Has this process some of elements [e, e + n) of a piece? */
+static int is_here(const struct load *l, size_t piece, uint64_t e, size_t n)
+{
+    while (n) {
+        const struct br__range r = br__piece_range(l->live.plan, piece, e);
+        size_t take = (size_t)BR__MIN((uint64_t)n, r.n);
+        struct br__live_walk w = {.from = r.from, .end = r.from + take};
+        if (r.src != BR__SRC_ZERO) {
+            w.t = &l->o->model.list[r.src];
+            if (br__live_next(&w))
+                return 1;
+        }
+        e += take;
+        n -= take;
+    }
+    return 0;
+}
+
 /* Of one piece all elements of one kind; of those that repeat another the main weights, compared.
- */
+ * Blocks of which other processes have everything are not read. */
 static int load_elements(struct load *l, size_t piece, int kind, struct br_err *err)
 {
     const struct br__plan *p = l->live.plan;
@@ -236,12 +254,15 @@ static int load_elements(struct load *l, size_t piece, int kind, struct br_err *
     memcpy(box.size, pc->size, sizeof box.size);
     for (uint64_t e = 0; e < total && !rc;) {
         size_t n = (size_t)BR__MIN(total - e, (uint64_t)BLOCK);
-        rc = read_block(l, pc->out, kind, &box, e, n, &b, err);
-        if (!rc && pc->repeats)
+        int here = is_here(l, piece, e, n);
+        if (here)
+            rc = read_block(l, pc->out, kind, &box, e, n, &b, err);
+        if (here && !rc && pc->repeats)
             rc = check_repeated(l, piece, &box, e, b.values, n, err);
-        else if (!rc)
+        else if (here && !rc)
             load_scatter(l, piece, kind, e, b.values, n);
         br__progress_add(&l->progress, n * sizeof(float));
+        br__procs_progress(n);
         e += n;
     }
     br__free(memory);

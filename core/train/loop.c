@@ -100,9 +100,12 @@ static int one_step(struct loop *l, struct br_err *err)
 {
     struct br__train *t = l->t;
     struct br__step_report r;
+    char doing[64];
     double began = br__now();
     int rc = get_readers(l, err);
 
+    snprintf(doing, sizeof doing, "step %" PRId64, t->s.iteration + 1);
+    br__procs_doing(doing);
     if (!rc)
         rc = br__readers_next(&l->readers, t, br__split_names[BR__TRAIN], err);
     if (!rc)
@@ -118,17 +121,36 @@ static int one_step(struct loop *l, struct br_err *err)
     return BR_OK;
 }
 
+/* What ranks see each for itself, and do together: each is a number of ranks. */
+struct seen {
+    int32_t stopped, late; /* got a signal; the time is over */
+    int32_t writes;        /* still write a checkpoint */
+};
+
+/* At a step's boundary, of all processes. */
+static int look(const struct loop *l, struct seen *s, struct br_err *err)
+{
+    struct br__train *t = l->t;
+    double most = 60 * t->run->exit_minutes;
+    int32_t x[] = {atomic_load(&t->stop) != 0, most > 0 && br__now() - l->began > most,
+                   br__train_writes(t)};
+    int rc = br__procs_sum(x, BR_COUNTOF(x), BR_I32, err);
+
+    *s = (struct seen){x[0], x[1], x[2]};
+    return rc;
+}
+
 /* Why the run ends after this step, if it does. */
-static enum br__train_end loop_ends(const struct loop *l)
+static enum br__train_end loop_ends(const struct loop *l, const struct seen *s)
 {
     struct br__train *t = l->t;
     const struct br__run *run = t->run;
 
-    if (atomic_load(&t->stop))
+    if (s->stopped)
         return BR__END_STOPPED;
     if (t->s.iteration >= run->train_iters)
         return BR__END_DONE;
-    if (run->exit_minutes > 0 && br__now() - l->began > 60 * run->exit_minutes)
+    if (s->late)
         return BR__END_TIME;
     if (run->exit_interval && t->s.iteration % run->exit_interval == 0)
         return BR__END_INTERVAL;
@@ -139,11 +161,17 @@ static int after_step(struct loop *l, enum br__train_end *end, struct br_err *er
 {
     struct br__train *t = l->t;
     const struct br__run *run = t->run;
+    struct seen seen = {0};
     int rc = BR_OK;
 
     if (run->eval_interval && t->s.iteration % run->eval_interval == 0)
         rc = loop_validate(t, err);
-    *end = loop_ends(l);
+    if (!rc)
+        rc = look(l, &seen, err);
+    /* A process that is alone takes note of its checkpoint when the next one is due. */
+    if (!rc && br__procs_size() > 1 && br__train_saves(t) && !seen.writes)
+        rc = br__train_save_finish(t, err);
+    *end = loop_ends(l, &seen);
     int is_due = run->save_interval && t->s.iteration % run->save_interval == 0;
     if (!rc && (is_due || *end != BR__END_NOT))
         rc = br__train_save(t, err);

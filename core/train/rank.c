@@ -127,7 +127,7 @@ static int list_shares(struct br__train *t, struct br__train_rank *r, struct br_
 int br__train_ranks_open(struct br__train *t, struct br_err *err)
 {
     t->n_ranks = br__llm_n_ranks(t->model);
-    t->threads = (t->o.threads > 0 ? t->o.threads : br__cpu_count()) / (int)t->n_ranks;
+    t->threads = (t->o.threads > 0 ? br__train_threads(t) : br__cpu_count()) / (int)t->n_ranks;
     t->threads = BR__MAX(t->threads, 1);
     t->ranks = br__arena_alloc(&t->arena, t->n_ranks * sizeof *t->ranks);
     if (!t->ranks)

@@ -14,12 +14,13 @@
 
 struct br__train_ckpt {
     struct br__arena arena;
-    struct br_config cfg; /* with the prediction layers that are trained */
-    struct br__live *list;
+    struct br_config cfg;  /* with the prediction layers that are trained */
+    struct br__live *list; /* [model.n] */
     struct br__live_model model;
     struct br__buf run_config;
     struct br__saver *saver;
-    int64_t pending; /* step that a thread writes; -1: none */
+    int64_t members[2]; /* tensors of all ranks with weight decay, without; equals count each */
+    int64_t pending;    /* step that a thread writes; -1: none */
 };
 
 /* ---- what to go on from ---------------------------------------------------------------------- */
@@ -58,7 +59,7 @@ static int peek(struct br__train *t, struct br_err *err)
     return rc;
 }
 
-int br__train_find(struct br__train *t, struct br_err *err)
+static int find_resumed(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
     int64_t step = run->ckpt_step;
@@ -73,7 +74,24 @@ int br__train_find(struct br__train *t, struct br_err *err)
             rc = br_fail(err, BR_E_NOTFOUND, "load: '%s' holds no training checkpoint", run->load);
     }
     t->resumed = own;
-    return rc || !own ? rc : peek(t, err);
+    return rc;
+}
+
+/* Rank 0 says which one it is, for another may appear meanwhile. */
+int br__train_find(struct br__train *t, struct br_err *err)
+{
+    struct br__buf b = {0};
+    int rc = br__procs_rank() ? BR_OK : find_resumed(t, err);
+
+    rc = br__procs_agree(rc, err);
+    if (t->resumed)
+        br__buf_puts(&b, t->resumed);
+    if (!rc)
+        rc = br__procs_share_buf(&b, 0, err);
+    if (!rc && b.n && !(t->resumed = br__arena_strdup(&t->arena, b.p)))
+        rc = br__nomem(err, "for the run's checkpoints");
+    br__buf_free(&b);
+    return rc || !t->resumed ? rc : peek(t, err);
 }
 
 /* ---- the run as arrays ----------------------------------------------------------------------- */
@@ -119,8 +137,13 @@ static void add_rows(struct br__live *to, const struct br__trained *t, const str
     }
 }
 
+static const char *ckpt_name(const struct br__train_ckpt *c, const struct br__trained *x)
+{
+    return c->model.adapters ? x->megatron : x->name;
+}
+
 /* Three runs of each group of rows at most. */
-static size_t most_runs(const struct br__train *t, const char *name)
+static size_t most_runs(const struct br__train *t, const struct br__train_ckpt *c, const char *name)
 {
     size_t n = 0;
 
@@ -128,68 +151,154 @@ static size_t most_runs(const struct br__train *t, const char *name)
         const struct br__train_rank *r = &t->ranks[i];
         for (size_t k = 0; k < r->shard.n_shares; k++) {
             const struct br__trained *x = &r->list[r->shard.shares[k].tensor];
-            n += strcmp(x->name, name) ? 0 : 3 * x->n_rows;
+            n += strcmp(ckpt_name(c, x), name) ? 0 : 3 * x->n_rows;
         }
     }
     return n;
 }
 
-/* A tensor that some rank has; its runs follow. */
-static int list_tensor(const struct br__train *t, struct br__train_ckpt *c,
-                       const struct br__trained *x)
-{
-    struct br__live *to = &c->list[c->model.n++];
+/* Of a tensor: what all ranks know. */
+struct named {
+    const char *name;
+    int32_t ndim;
+    int64_t shape[BR_MAX_DIMS];
+};
+struct listing {
+    struct br__train_ckpt *c;
+    struct br__map by_name; /* of c->list */
+    size_t cap;
+};
 
-    *to = (struct br__live){
-        .name = c->model.adapters ? x->megatron : x->name,
-        .ndim = x->ndim,
-        .n = br__trained_size(x),
-        .runs = br__arena_alloc(&c->arena, (most_runs(t, x->name) + 1) * sizeof *to->runs)};
-    memcpy(to->shape, x->shape, sizeof x->shape);
-    return to->runs ? BR_OK : BR_E_NOMEM;
+/* A tensor that the list has already, or has from now on, in the order of the ranks. */
+static int list_name(struct listing *l, const struct named *x)
+{
+    struct br__train_ckpt *c = l->c;
+
+    if (br__map_get(&l->by_name, x->name) != BR__NOT_FOUND)
+        return BR_OK;
+    if (br__grow(&c->list, &l->cap, c->model.n, sizeof *c->list))
+        return BR_E_NOMEM;
+    struct br__live *to = &c->list[c->model.n];
+    *to = (struct br__live){.name = br__arena_strdup(&c->arena, x->name), .ndim = x->ndim, .n = 1};
+    memcpy(to->shape, x->shape, sizeof to->shape);
+    for (int d = 0; d < x->ndim; d++)
+        to->n *= (size_t)x->shape[d];
+    return to->name ? br__map_put(&l->by_name, to->name, (uint32_t)c->model.n++) : BR_E_NOMEM;
 }
 
-static int list_rank(const struct br__train *t, struct br__train_ckpt *c, struct br__map *by_name,
-                     const struct br__train_rank *r)
+/* Those of the ranks of this process. */
+static int list_here(const struct br__train *t, struct listing *l)
 {
-    for (size_t i = 0; i < r->n; i++) {
-        if (br__map_get(by_name, r->list[i].name) != BR__NOT_FOUND)
-            continue;
-        if (br__map_put(by_name, r->list[i].name, (uint32_t)c->model.n) ||
-            list_tensor(t, c, &r->list[i]))
+    int rc = BR_OK;
+
+    for (uint32_t i = 0; i < t->n_ranks; i++)
+        for (size_t k = 0; k < t->ranks[i].n && !rc; k++) {
+            const struct br__trained *x = &t->ranks[i].list[k];
+            struct named n = {ckpt_name(l->c, x), x->ndim, {0}};
+            memcpy(n.shape, x->shape, sizeof n.shape);
+            rc = list_name(l, &n);
+        }
+    return rc;
+}
+
+static void put_names(const struct br__train_ckpt *c, struct br__buf *b)
+{
+    for (size_t i = 0; i < c->model.n; i++) {
+        const struct br__live *x = &c->list[i];
+        int32_t ndim = x->ndim;
+        br__buf_put(b, x->name, strlen(x->name) + 1);
+        br__buf_put(b, &ndim, sizeof ndim);
+        br__buf_put(b, x->shape, sizeof x->shape);
+    }
+}
+
+static int take_names(struct listing *l, const struct br__buf *b)
+{
+    int rc = BR_OK;
+
+    for (const char *at = b->p, *end = b->p + b->n; at < end && !rc;) {
+        struct named n = {.name = at};
+        at += strlen(at) + 1;
+        memcpy(&n.ndim, at, sizeof n.ndim);
+        memcpy(n.shape, at + sizeof n.ndim, sizeof n.shape);
+        at += sizeof n.ndim + sizeof n.shape;
+        rc = list_name(l, &n);
+    }
+    return rc;
+}
+
+/* Over several processes all list the tensors of all, as rank 0 finds them. */
+static int list_all(struct listing *l, struct br_err *err)
+{
+    struct br__buf mine = {0}, all = {0};
+    size_t *sizes = br__calloc(br__procs_size(), sizeof *sizes);
+    int rc = br__procs_agree(sizes ? BR_OK : br__nomem(err, "for the run's checkpoints"), err);
+
+    put_names(l->c, &mine);
+    if (!rc)
+        rc = br__procs_gather(&mine, &all, sizes, err);
+    if (!rc && take_names(l, &all)) /* rank 0 */
+        rc = br__nomem(err, "for the run's checkpoints");
+    br__buf_free(&all);
+    if (br__procs_rank() == 0)
+        put_names(l->c, &all);
+    rc = br__procs_agree(rc, err);
+    if (!rc)
+        rc = br__procs_share_buf(&all, 0, err);
+    if (!rc && br__procs_rank()) {
+        l->c->model.n = 0;
+        br__map_free(&l->by_name);
+        if (br__map_init(&l->by_name, 64) || take_names(l, &all))
+            rc = br__nomem(err, "for the run's checkpoints");
+    }
+    br__buf_free(&mine);
+    br__buf_free(&all);
+    br__free(sizes);
+    return br__procs_agree(rc, err);
+}
+
+/* What the ranks of this process have of them. */
+static int list_runs(const struct br__train *t, struct listing *l)
+{
+    struct br__train_ckpt *c = l->c;
+
+    for (size_t i = 0; i < c->model.n; i++)
+        if (!(c->list[i].runs = br__arena_alloc(&c->arena, (most_runs(t, c, c->list[i].name) + 1) *
+                                                               sizeof *c->list[i].runs)))
             return BR_E_NOMEM;
-    }
-    for (size_t i = 0; i < r->shard.n_shares; i++) {
-        const struct br__share *x = &r->shard.shares[i];
-        const struct br__trained *from = &r->list[x->tensor];
-        struct br__live *to = &c->list[br__map_get(by_name, from->name)];
-        for (size_t k = 0; k < from->n_rows; k++)
-            add_rows(to, from, &from->rows[k], x);
-    }
+    for (uint32_t r = 0; r < t->n_ranks; r++)
+        for (size_t i = 0; i < t->ranks[r].shard.n_shares; i++) {
+            const struct br__share *x = &t->ranks[r].shard.shares[i];
+            const struct br__trained *from = &t->ranks[r].list[x->tensor];
+            struct br__live *to = &c->list[br__map_get(&l->by_name, ckpt_name(c, from))];
+            for (size_t k = 0; k < from->n_rows; k++)
+                add_rows(to, from, &from->rows[k], x);
+        }
     return BR_OK;
 }
 
 static int list_tensors(struct br__train *t, struct br__train_ckpt *c, struct br_err *err)
 {
-    struct br__map by_name = {0};
-    size_t most = 0;
-    int rc = BR_OK;
+    struct listing l = {.c = c};
 
     c->cfg = *br__llm_config(t->model);
     c->cfg.n_mtp = t->n_mtp;
     br_cfg_set(&c->cfg, BR_CFG_MTP_NUM_LAYERS, t->n_mtp);
-    for (uint32_t i = 0; i < t->n_ranks; i++)
-        most += t->ranks[i].n;
-    c->list = br__arena_alloc(&c->arena, (most + 1) * sizeof *c->list);
-    rc = c->list ? br__map_init(&by_name, most) : BR_E_NOMEM;
-    c->model = (struct br__live_model){.cfg = &c->cfg,
-                                       .list = c->list,
-                                       .dtype = t->run->params_dtype,
-                                       .adapters = t->run->mode > BR__MODE_SFT};
-    for (uint32_t i = 0; i < t->n_ranks && !rc; i++)
-        rc = list_rank(t, c, &by_name, &t->ranks[i]);
-    br__map_free(&by_name);
-    return rc ? br__nomem(err, "for the run's checkpoints") : BR_OK;
+    c->model = (struct br__live_model){
+        .cfg = &c->cfg, .dtype = t->run->params_dtype, .adapters = t->run->mode > BR__MODE_SFT};
+    int rc = br__map_init(&l.by_name, 64) || list_here(t, &l)
+                 ? br__nomem(err, "for the run's checkpoints")
+                 : BR_OK;
+    if (br__procs_size() > 1) {
+        rc = br__procs_agree(rc, err);
+        if (!rc)
+            rc = list_all(&l, err);
+    }
+    if (!rc && list_runs(t, &l))
+        rc = br__nomem(err, "for the run's checkpoints");
+    c->model.list = c->list;
+    br__map_free(&l.by_name);
+    return rc;
 }
 
 static int open_saver(struct br__train *t, struct br__train_ckpt *c, struct br_err *err)
@@ -204,7 +313,7 @@ static int open_saver(struct br__train *t, struct br__train_ckpt *c, struct br_e
                                      .keep = run->most_recent_k,
                                      .has_rng = 1,
                                      .rng_seed = run->seed,
-                                     .threads = t->o.threads,
+                                     .threads = br__train_threads(t),
                                      .no_sync = t->o.no_sync,
                                      .listener = t->o.listener};
 
@@ -309,13 +418,16 @@ static int load(struct br__train *t, struct br_err *err)
                                     .model = t->ckpt->model,
                                     .weights_only =
                                         starts_over(t) || (!t->run->load_optim && !is_own(t)),
-                                    .threads = t->o.threads,
+                                    .threads = br__train_threads(t),
                                     .listener = t->o.listener};
     struct br__loaded l;
-    int rc = br__live_load(&o, &l, err);
+    int rc = br__live_load(&o, &l, err), all = br__procs_agree(rc, err);
 
-    if (rc)
-        return rc;
+    if (all) {
+        if (!rc)
+            br__loaded_free(&l);
+        return all;
+    }
     rc = check_dora(t, &l, err);
     if (!rc && !starts_over(t))
         rc = take_state(t, &l, err);
@@ -323,6 +435,14 @@ static int load(struct br__train *t, struct br_err *err)
         br_wrap(err, "'%s'", t->resumed);
     br__loaded_free(&l);
     return rc ? rc : br__train_ranks_changed(t, err);
+}
+
+static int count_members(const struct br__train *t, struct br__train_ckpt *c, struct br_err *err)
+{
+    for (uint32_t k = 0; k < t->n_ranks; k++)
+        for (size_t i = 0; i < t->ranks[k].n; i++)
+            c->members[!t->ranks[k].decayed[i]]++;
+    return br__procs_sum(c->members, BR_COUNTOF(c->members), BR_I64, err);
 }
 
 int br__train_resume(struct br__train *t, struct br_err *err)
@@ -334,6 +454,8 @@ int br__train_resume(struct br__train *t, struct br_err *err)
     c->pending = -1;
     int rc = list_tensors(t, c, err);
     if (!rc)
+        rc = count_members(t, c, err);
+    if (!rc)
         rc = open_saver(t, c, err);
     return rc || !t->resumed ? rc : load(t, err);
 }
@@ -344,14 +466,11 @@ int br__train_resume(struct br__train *t, struct br_err *err)
 static size_t make_groups(const struct br__train *t, struct br__optim_group out[2])
 {
     const struct br__run *run = t->run;
-    size_t n = 0, members[2] = {0};
+    size_t n = 0;
 
-    for (uint32_t k = 0; k < t->n_ranks; k++)
-        for (size_t i = 0; i < t->ranks[k].n; i++)
-            members[!t->ranks[k].decayed[i]]++;
     for (int g = 0; g < 2; g++) {
         const struct br__schedule_group *s = &run->group[g];
-        if (members[g])
+        if (t->ckpt->members[g])
             out[n++] = (struct br__optim_group){
                 .bias_correction = 1,
                 .wd_mult = s->wd_mult,
@@ -404,6 +523,16 @@ static void report(struct br__train *t, int64_t step)
     snprintf(path, sizeof path, "%s/iter_%07" PRId64, t->run->checkpoints, step);
     if (step >= 0 && e && e->saved)
         e->saved(e->ud, step, path);
+}
+
+int br__train_writes(const struct br__train *t)
+{
+    return t->ckpt->pending >= 0 && br__saver_writes(t->ckpt->saver);
+}
+
+int br__train_saves(const struct br__train *t)
+{
+    return t->ckpt->pending >= 0;
 }
 
 int br__train_save_finish(struct br__train *t, struct br_err *err)
@@ -459,6 +588,7 @@ void br__train_ckpt_free(struct br__train_ckpt *c)
         return;
     br__saver_close(c->saver);
     br__buf_free(&c->run_config);
+    br__free(c->list);
     br__arena_free(&c->arena);
     br__free(c);
 }

@@ -379,6 +379,7 @@ static int set_steps(struct br__run_maker *k)
     out->exit_interval = br__run_int(k, BR__RK_exit_interval, 0);
     out->exit_minutes = br__run_float(k, BR__RK_exit_duration_in_mins, 0);
     out->skip_train = br__run_int(k, BR__RK_skip_train, 0) != 0;
+    out->patience = 60 * br__run_int(k, BR__RK_distributed_timeout_minutes, 10);
     out->seed = (uint64_t)br__run_int(k, BR__RK_rng_seed, 0);
     int64_t samples;
     if (__builtin_mul_overflow(out->train_iters, out->global_batch, &samples) ||

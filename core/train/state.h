@@ -32,6 +32,10 @@ void br__corpus_close(struct br__corpus *c);
  * done `done` steps with `consumed` samples. */
 int br__corpus_lasts(const struct br__corpus *c, int64_t done, int64_t consumed,
                      struct br_err *err) BR_MUST_CHECK;
+/* What it consists of: a line for each file of a split, with its size, samples and a digest of its
+ * ends.  Other data has another text. */
+int br__corpus_text(const struct br__corpus *c, struct br__buf *out,
+                    struct br_err *err) BR_MUST_CHECK;
 /* Steps of `batch` samples of a split, after `consumed`; n_steps 0: no end. */
 struct br__corpus_steps {
     int split;
@@ -95,6 +99,11 @@ struct br__train {
     struct br__train_ckpt *ckpt; /* resume.c */
     atomic_int stop;
 };
+/* Threads of this process, of those of all; 0: one per CPU. */
+static inline int br__train_threads(const struct br__train *t)
+{
+    return t->o.threads > 0 ? BR__MAX(t->o.threads / (int)br__procs_size(), 1) : 0;
+}
 /* Run fn on each rank of this process, on its own thread, where it may call collectives. */
 static inline int br__train_each(struct br__train *t,
                                  int (*fn)(void *arg, uint32_t i, struct br_err *err), void *arg,
@@ -148,6 +157,9 @@ int br__train_find(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 int br__train_resume(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 /* The state after this step; with async_save a thread writes it while the run goes on. */
 int br__train_save(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* A save is going on; this process still writes its part of it. */
+int br__train_saves(const struct br__train *t);
+int br__train_writes(const struct br__train *t);
 /* No save is running any more. */
 int br__train_save_finish(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 void br__train_ckpt_free(struct br__train_ckpt *c); /* NULL is fine */

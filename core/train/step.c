@@ -196,19 +196,20 @@ struct at_once {
 };
 
 /* Of a mean of its tokens each context-parallel rank computes its own, and gradients are divided by
- * how many there are (mcore's loss_func and DDP); losses of routed layers are of all. */
+ * how many there are (mcore's loss_func and DDP); losses of routed layers are of all.  The mean of
+ * multi-token prediction counts the targets of all, too, as one rank does: Megatron's, of each
+ * rank's own targets, would depend on where the sequences' ends fall. */
 static void share_context(const struct br__train *t, uint32_t i, const struct br__batch *b,
                           struct br__micro *mb)
 {
     const double cp = t->run->topo.size[BR_AXIS_CP];
-    int64_t all = mb->n_tokens - mb->n_seqs, targets;
-    double counted = br__trainer_counted(t->trainer, i, mb, &targets);
+    double counted = br__trainer_counted(t->trainer, i, mb);
 
     if (cp == 1 || t->run->per_token)
         return;
     mb->loss_scale *= (float)(BR__MAX(b->n_loss, 1.0) / BR__MAX(counted, 1.0));
     mb->aux_scale *= (float)cp;
-    mb->mtp_scale *= (float)((double)BR__MAX(all, 1) / (double)BR__MAX(targets, 1));
+    mb->mtp_scale *= (float)cp;
 }
 
 /* Those of rank i. */

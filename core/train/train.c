@@ -15,11 +15,34 @@ static int train_measure(struct br__train *t, struct br_err *err)
         return BR_OK;
     int rc = br__llm_roofline(t->model, &peaks, err);
     if (!rc)
-        t->peak_flops = t->run->values == BR_BF16 ? peaks.matmul_flops : peaks.f32_flops;
+        t->peak_flops =
+            (t->run->values == BR_BF16 ? peaks.matmul_flops : peaks.f32_flops) * br__procs_size();
     return rc;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
+
+/* Rank 0 first: it makes the files that the others then find.  All must read the same. */
+static int open_corpus(struct br__train *t, struct br_err *err)
+{
+    int64_t n_vocab = br_cfg_i(br__llm_config(t->model), BR_CFG_VOCAB_SIZE);
+    int first = br__procs_rank() == 0, alone = br__procs_size() == 1;
+    struct br__buf b = {0};
+    int rc = first || t->o.dry ? br__corpus_open(&t->corpus, t->run, n_vocab, &t->o, err) : BR_OK;
+
+    if (alone || t->o.dry)
+        return rc;
+    rc = br__procs_agree(rc, err);
+    if (!rc && !first)
+        rc = br__corpus_open(&t->corpus, t->run, n_vocab, &t->o, err);
+    if (!rc)
+        rc = br__corpus_text(&t->corpus, &b, err);
+    rc = br__procs_agree(rc, err);
+    if (!rc)
+        rc = br__procs_same("data", b.n ? b.p : "", err);
+    br__buf_free(&b);
+    return rc;
+}
 
 static int open_all(struct br__train *t, struct br_err *err)
 {
@@ -36,8 +59,7 @@ static int open_all(struct br__train *t, struct br_err *err)
     if (!rc)
         rc = br__train_open_model(t, err);
     if (!rc)
-        rc = br__corpus_open(&t->corpus, run, br_cfg_i(br__llm_config(t->model), BR_CFG_VOCAB_SIZE),
-                             &t->o, err);
+        rc = open_corpus(t, err);
     if (!rc)
         rc = br__corpus_lasts(&t->corpus, t->s.iteration, t->s.consumed, err);
     if (!rc)
@@ -50,9 +72,9 @@ static int open_all(struct br__train *t, struct br_err *err)
         rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)
         rc = train_measure(t, err);
-    if (!rc && t->o.pace)
+    if (!rc && t->o.pace && br__procs_size() == 1) /* the sample is a model of one rank */
         rc = br__train_pace(t, err);
-    return rc;
+    return br__procs_agree(rc, err);
 }
 
 int br__train_open(struct br__train **out, const struct br__run *run,

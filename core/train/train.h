@@ -135,6 +135,7 @@ struct br__run {
         log_interval;      /* save_interval 0: only at the end */
     int64_t exit_interval; /* 0: none */
     double exit_minutes;   /* 0: none */
+    int64_t patience;      /* seconds that a process waits for others that do nothing */
     int skip_train, per_token, check_nan;
     struct br_topo topo;   /* all ranks: threads of this process, or processes of a launcher */
     int sequence_parallel; /* tensor-parallel ranks share the rows between products */

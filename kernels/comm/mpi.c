@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define CHUNK ((size_t)1 << 30)      /* bytes of one transfer; MPI counts in int */
+#define CHUNK ((size_t)4 << 20)      /* bytes of one transfer; whether one is done shows progress */
 #define SUM_STEP ((size_t)256 << 10) /* elements of each rank that are in transit for a sum */
 /* Tags: TAG_ABORT, and of each group two, one for collectives and one for exchanges. */
 enum { TAG_ABORT, TAG_FIRST };
@@ -82,11 +82,12 @@ static int check_size(const struct br_comm *c, size_t n, uint32_t dtype, const c
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-/* Between two looks: at first none, since most messages are near; then let others run. */
+/* Between two looks: at first none, since most messages are near; then let others run.  An MPI
+ * moves bytes when it is looked at, so one does not sleep while a piece may be under way. */
 static void relax(unsigned turn)
 {
     static const struct timespec pause = {0, 50000};
-    if (turn > 2000)
+    if (turn > 20000)
         nanosleep(&pause, NULL);
     else if (turn > 50)
         sched_yield();
@@ -103,19 +104,39 @@ static void look_for_abort(void)
         world.quitter = who;
 }
 
-static int wait_all(MPI_Request *requests, int n, MPI_Status *statuses, const char *what,
-                    struct br_err *err)
+/* Requests and what has become of them, [n] each; done: room for n numbers. */
+struct waited {
+    MPI_Request *requests;
+    MPI_Status *statuses, *some;
+    int *done, n;
+};
+
+/* Take those that have ended; how many, or -1. */
+static int take_ended(struct waited *w, const char *what, struct br_err *err)
 {
-    int done = 0;
-    for (unsigned turn = 0; !done; turn++) {
-        int code = MPI_Testall(n, requests, &done, statuses);
-        if (code == MPI_ERR_IN_STATUS)
-            for (int i = 0; i < n; i++)
-                if (statuses[i].MPI_ERROR && statuses[i].MPI_ERROR != MPI_ERR_PENDING)
-                    code = statuses[i].MPI_ERROR;
-        if (code)
-            return mpi_failed(code, what, err);
-        if (!done && turn % 64 == 63) {
+    int n = 0, code = MPI_Testsome(w->n, w->requests, &n, w->done, w->some);
+    for (int i = 0; i < n && n != MPI_UNDEFINED; i++) {
+        w->statuses[w->done[i]] = w->some[i];
+        if (code == MPI_ERR_IN_STATUS && w->some[i].MPI_ERROR)
+            code = w->some[i].MPI_ERROR;
+    }
+    if (!code)
+        return n == MPI_UNDEFINED ? 0 : n;
+    (void)!mpi_failed(code, what, err);
+    return -1;
+}
+
+static int wait_all(struct waited *w, const char *what, struct br_err *err)
+{
+    int left = w->n;
+    for (unsigned turn = 0; left; turn++) {
+        int n = take_ended(w, what, err);
+        if (n < 0)
+            return BR_E_COMM;
+        left -= n;
+        if (n)
+            turn = 0;
+        if (left && turn % 64 == 63) {
             look_for_abort();
             int rc = check_usable(what, err);
             if (rc) {
@@ -123,7 +144,7 @@ static int wait_all(MPI_Request *requests, int n, MPI_Status *statuses, const ch
                 return rc;
             }
         }
-        if (!done)
+        if (left)
             relax(turn);
     }
     return BR_OK;
@@ -165,23 +186,29 @@ static int transfer_all(const struct mpi_group *g, const struct transfer *t, siz
     size_t pieces = 0, k = 0;
     for (size_t i = 0; i < n; i++)
         pieces += pieces_of(&t[i]);
-    MPI_Request *requests = calloc(pieces + 1, sizeof *requests);
-    MPI_Status *statuses = calloc(pieces + 1, sizeof *statuses);
-    int rc = requests && statuses ? BR_OK
-                                  : br_fail(err, BR_E_NOMEM, "out of memory for %zu transfers", n);
+    struct waited w = {.requests = calloc(pieces + 1, sizeof *w.requests),
+                       .statuses = calloc(2 * pieces + 1, sizeof *w.statuses),
+                       .done = calloc(pieces + 1, sizeof *w.done),
+                       .n = (int)pieces};
+    int rc = w.requests && w.statuses && w.done
+                 ? BR_OK
+                 : br_fail(err, BR_E_NOMEM, "out of memory for %zu transfers", n);
     for (size_t i = 0; i < n && !rc; i++)
         for (size_t j = 0; j < pieces_of(&t[i]) && !rc; j++) {
-            int code = post_piece(g, &t[i], j * CHUNK, tag, &requests[k++]);
+            int code = post_piece(g, &t[i], j * CHUNK, tag, &w.requests[k++]);
             rc = code ? mpi_failed(code, what, err) : BR_OK;
         }
-    if (!rc)
-        rc = wait_all(requests, (int)pieces, statuses, what, err);
+    if (!rc) {
+        w.some = w.statuses + pieces;
+        rc = wait_all(&w, what, err);
+    }
     k = 0;
     for (size_t i = 0; i < n && !rc; i++)
         for (size_t j = 0; j < pieces_of(&t[i]) && !rc; j++)
-            rc = check_received(g, &t[i], j * CHUNK, &statuses[k++], what, err);
-    free(requests);
-    free(statuses);
+            rc = check_received(g, &t[i], j * CHUNK, &w.statuses[k++], what, err);
+    free(w.requests);
+    free(w.statuses);
+    free(w.done);
     return rc;
 }
 
@@ -212,27 +239,12 @@ static int swap_parts(const struct mpi_group *g, struct transfer *mine, struct t
 
 /* ---- sums ------------------------------------------------------------------------------------ */
 
-/* One part of the sum that a rank makes: of all ranks' elements, beside each other in `parts`. */
-static void add_parts(void *out, const void *parts, size_t n, uint32_t size, uint32_t dtype)
-{
-    union br__sum_block sum, one;
-    for (size_t i = 0, k; i < n; i += k) {
-        k = n - i < BR__SUM_BLOCK ? n - i : BR__SUM_BLOCK;
-        br__sum_load(&sum, br__elem_at(parts, i, dtype), k, dtype);
-        for (uint32_t r = 1; r < size; r++) {
-            br__sum_load(&one, br__elem_at(parts, r * n + i, dtype), k, dtype);
-            br__sum_add(&sum, &one, k, dtype);
-        }
-        br__sum_store(br__elem_mut(out, i, dtype), &sum, k, dtype);
-    }
-}
-
 struct sum {
-    const struct mpi_group *g;
+    struct mpi_group *g;
     uint32_t dtype;
     size_t width;                   /* bytes of an element */
     struct transfer *mine, *theirs; /* [size] */
-    char *parts;                    /* [size][SUM_STEP] */
+    char *parts;                    /* [size][SUM_STEP] what came from the others */
 };
 
 static int sum_begin(struct sum *s, struct br_comm *c, uint32_t dtype, size_t n, struct br_err *err)
@@ -253,20 +265,34 @@ static void sum_end(struct sum *s)
     free(s->parts);
 }
 
-/* Rank r sums elements [at[r], at[r] + n) of all ranks' `in`, with n <= SUM_STEP, into its `out`.
- */
-static int sum_step(struct sum *s, void *out, const char *in, size_t stride, size_t n,
-                    const char *what, struct br_err *err)
+/* out = the sum of the n elements that each rank has at theirs[r].buf, in the order of the ranks;
+ * out may be one of them. */
+static void add_parts(const struct sum *s, void *out, size_t n)
 {
-    uint32_t size = s->g->comm.size;
+    union br__sum_block sum, one;
+    for (size_t i = 0, k; i < n; i += k) {
+        k = n - i < BR__SUM_BLOCK ? n - i : BR__SUM_BLOCK;
+        br__sum_load(&sum, br__elem_at(s->theirs[0].buf, i, s->dtype), k, s->dtype);
+        for (uint32_t r = 1; r < s->g->comm.size; r++) {
+            br__sum_load(&one, br__elem_at(s->theirs[r].buf, i, s->dtype), k, s->dtype);
+            br__sum_add(&sum, &one, k, s->dtype);
+        }
+        br__sum_store(br__elem_mut(out, i, s->dtype), &sum, k, s->dtype);
+    }
+}
+
+/* Each rank gets, at theirs[r].buf, what rank r has for it: n <= SUM_STEP elements, those for rank
+ * q at in + q * stride.  Its own stay where they are. */
+static int sum_swap(struct sum *s, const char *in, size_t stride, size_t n, const char *what,
+                    struct br_err *err)
+{
+    uint32_t size = s->g->comm.size, self = s->g->comm.rank;
     for (uint32_t r = 0; r < size; r++) {
         s->mine[r] = (struct transfer){(char *)in + r * stride * s->width, n * s->width, 0, 0};
         s->theirs[r] = (struct transfer){s->parts + r * n * s->width, n * s->width, 0, 0};
     }
-    int rc = swap_parts(s->g, s->mine, s->theirs, what, err);
-    if (!rc)
-        add_parts(out, s->parts, n, size, s->dtype);
-    return rc;
+    s->theirs[self].buf = s->mine[self].buf;
+    return swap_parts(s->g, s->mine, s->theirs, what, err);
 }
 
 static int mpi_reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n_each,
@@ -280,8 +306,9 @@ static int mpi_reduce_scatter(struct br_comm *c, void *out, const void *in, size
     rc = sum_begin(&s, c, dtype, n_each, err);
     for (size_t i = 0, k; i < n_each && !rc; i += k) {
         k = n_each - i < SUM_STEP ? n_each - i : SUM_STEP;
-        rc = sum_step(&s, br__elem_mut(out, i, dtype), (const char *)in + i * s.width, n_each, k,
-                      what, err);
+        rc = sum_swap(&s, (const char *)in + i * s.width, n_each, k, what, err);
+        if (!rc)
+            add_parts(&s, br__elem_mut(out, i, dtype), k);
     }
     sum_end(&s);
     return rc;
@@ -310,6 +337,17 @@ static int mpi_all_gather(struct br_comm *c, void *out, const void *in, size_t n
     return rc ? rc : gather(c, out, in, n_each * br_dtype_size((int)dtype), what, err);
 }
 
+/* Every rank sums n elements, fewer than there are ranks. */
+static int sum_rest(struct sum *s, void *buf, size_t n, const char *what, struct br_err *err)
+{
+    int rc = gather(&s->g->comm, s->parts, buf, n * s->width, what, err);
+    for (uint32_t r = 0; r < s->g->comm.size; r++)
+        s->theirs[r].buf = s->parts + r * n * s->width;
+    if (!rc)
+        add_parts(s, buf, n);
+    return rc;
+}
+
 /* In slabs: each rank sums its part of the slab, then all gather the parts.  The last elements, too
  * few to be shared out, everybody sums. */
 static int mpi_all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype,
@@ -322,22 +360,20 @@ static int mpi_all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype
     if (rc)
         return rc;
     rc = sum_begin(&s, c, dtype, n, err);
-    char *part = malloc((n < SUM_STEP ? n : SUM_STEP) * s.width + 1);
-    if (!rc && !part)
-        rc = br_fail(err, BR_E_NOMEM, "out of memory for a sum");
     for (size_t i = 0, k; i < n && !rc; i += k * c->size) {
+        char *slab = all + i * s.width;
         k = (n - i) / c->size < SUM_STEP ? (n - i) / c->size : SUM_STEP;
         if (k == 0) {
-            rc = gather(c, s.parts, all + i * s.width, (n - i) * s.width, what, err);
-            if (!rc)
-                add_parts(all + i * s.width, s.parts, n - i, c->size, dtype);
+            rc = sum_rest(&s, slab, n - i, what, err);
             break;
         }
-        rc = sum_step(&s, part, all + i * s.width, k, k, what, err);
-        if (!rc)
-            rc = gather(c, all + i * s.width, part, k * s.width, what, err);
+        char *part = slab + c->rank * k * s.width;
+        rc = sum_swap(&s, slab, k, k, what, err);
+        if (!rc) {
+            add_parts(&s, part, k);
+            rc = gather(c, slab, part, k * s.width, what, err);
+        }
     }
-    free(part);
     sum_end(&s);
     return rc;
 }

@@ -6,7 +6,7 @@
  * lines of threads, MPICH and Open MPI: they have the same bits.  What the numbers must be is
  * unit/test_comm.c's business.  The other words break something, and the ranks say what they see.
  */
-#include "../../core/dist/dist.h"
+#include "../../core/dist/processes.h"
 
 #include <inttypes.h>
 #include <pthread.h>

@@ -2,6 +2,7 @@
 /* test_topo.c - ranks, axes and groups against Megatron's own (tests/oracle/topo.py and groups.py
  * write the golden files): a checksum over every layout of every world of up to 64 ranks, and some
  * groups in full. */
+#include "../../core/dist/processes.h"
 #include "../../core/engine/engine.h"
 #include "librun.h"
 

@@ -127,6 +127,7 @@ int br__td_layout(struct br__arena *a, struct br__td_plan *p, struct br_err *err
         if (mine != last_share && i)
             p->n_files++;
         last_share = mine;
+        it->writer = p->writer;
         it->file = p->n_files - 1;
         it->item_off = p->file_bytes[it->file];
         p->file_bytes[it->file] += it->item_len;
@@ -230,8 +231,8 @@ int br__td_write_file(const struct br__td_plan *p, uint32_t file, const struct b
 {
     struct br__out out;
     struct br__buf scratch = {0};
-    char name[32];
-    snprintf(name, sizeof name, BR__TD_FILE, (unsigned)file);
+    char name[40];
+    snprintf(name, sizeof name, BR__TD_FILE, (unsigned)p->writer, (unsigned)file);
     int rc = br__out_open_in(&out, d, name, p->file_bytes[file], sync, err);
     if (rc)
         return rc;

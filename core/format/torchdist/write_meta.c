@@ -152,12 +152,12 @@ static void put_storage_data(struct meta *m)
 {
     struct br__pkw *w = &m->w;
     size_t n = m->p->n_items;
-    char name[32];
+    char name[40];
     br__pkw_op(w, '}');
     br__pkw_put(w);
     for (size_t i = 0; i < n; i++) {
         const struct br__td_item *it = &m->p->items[i];
-        snprintf(name, sizeof name, BR__TD_FILE, (unsigned)it->file);
+        snprintf(name, sizeof name, BR__TD_FILE, (unsigned)it->writer, (unsigned)it->file);
         br__pkw_item_begin(w, i, n);
         put_index(m, it);
         br__pkw_new(w, "torch.distributed.checkpoint.filesystem", "_StorageInfo");
