@@ -220,7 +220,7 @@ static int each_product(const struct fusing *f, br_val x, br_val norm,
                         void (*fn)(const struct fusing *f, br_val v, const struct br__node *n))
 {
     uint32_t found = 0;
-    for (br_val v = x + 1; v < f->n; v++) {
+    for (br_val v = x + 1; v < f->n && found < f->users[x]; v++) {
         const struct br__node *n = node_at(f, v);
         struct br__node l;
         for (uint32_t i = 0; f->users[v] && i < n->n_in; i++) {
@@ -443,10 +443,18 @@ static void fuse_node(const struct fusing *f, br_val v)
     }
 }
 
+static int has_fused(const struct br__device *d)
+{
+    for (uint32_t i = 0; i < d->n_kernels; i++)
+        if (br__is_fused(d->kernels[i].op))
+            return 1;
+    return 0;
+}
+
 int br__fuse(struct br_graph *g, const br_val *outputs, size_t n_outputs, struct br_err *err)
 {
     struct fusing f = {.g = g, .n = g->n};
-    if (g->err.code || !g->device)
+    if (g->err.code || !g->device || !has_fused(g->device))
         return br__graph_status(g, err);
     f.users = br__calloc(g->n + 1, sizeof *f.users);
     if (!f.users)
