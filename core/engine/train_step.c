@@ -138,7 +138,7 @@ static int pass_backward(struct step *s, const struct br__job *job, struct br_er
 static int exchange(struct step *s, uint32_t from, uint32_t to, struct br_err *err)
 {
     const struct br__rank_trainer *t = s->t;
-    struct br_comm *comm = t->rank->info->comms[BR_GROUP_PP];
+    struct br_comm *comm = t->rank->info->host[BR_GROUP_PP];
     uint32_t tp = t->o->sequence_parallel ? t->rank->m->topo.size[BR_AXIS_TP] : 1;
     int64_t hidden = br_cfg_i(t->rank->m->weights->cfg, BR_CFG_HIDDEN_SIZE);
     uint32_t dtype = t->o->values == BR_BF16 ? BR_BF16 : BR_F32;

@@ -104,8 +104,6 @@ static const char *lacking(const struct br__llm *m, const struct br__train_opts 
     const uint32_t *n = m->topo.size;
     if (o->dropout > 0 && n[BR_AXIS_TP] * n[BR_AXIS_CP] > 1)
         return "dropout of adapters that tensor- or context-parallel ranks share";
-    if (m->topo.world > 1 && !br__device_is_host(&m->ranks[0].dev))
-        return "several ranks on a device other than the CPU";
     if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16 && o->values != BR_F16)
         return "values that are no floats of 16 or 32 bits";
     return NULL;
@@ -326,7 +324,7 @@ int br__trainer_zero(struct br__trainer *t, struct br_err *err)
 static int add_partial(const struct br__rank_trainer *r, size_t bank, struct br_err *err)
 {
     const struct br__store *s = &r->store;
-    struct br_comm *comm = r->rank->info->comms[BR_GROUP_TP];
+    struct br_comm *comm = r->rank->info->host[BR_GROUP_TP];
     int rc = 0;
     for (size_t i = 0; i < s->n && !rc; i++)
         if (s->partial[i] && s->bank[i] == bank)
@@ -356,7 +354,7 @@ static int has_embedding(const struct br__trainer *t, uint32_t stage)
 static int sum_embedding(const struct br__trainer *t, const struct br__rank_trainer *r,
                          const struct br__trained *x, struct br_err *err)
 {
-    struct br_comm *comm = r->rank->info->comms[BR_GROUP_PP];
+    struct br_comm *comm = r->rank->info->host[BR_GROUP_PP];
     const struct br_p2p to_first = {x->grad, x->n, BR_F32, 0, 1, 0};
     const struct br_p2p from_first = {x->grad, x->n, BR_F32, 0, 0, 0};
     if (r->stage > 0) {

@@ -87,6 +87,10 @@ br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *
                 (const int64_t[]){__VA_ARGS__})
 /* Whether the graph's device has a kernel for an op of x and a stored weight w. */
 int br__graph_has(const struct br_graph *g, uint32_t op, br_val x, br_val w);
+/* Ops that the device has one kernel for become one, in place: nodes that `outputs` need keep their
+ * numbers and what they give.  After that no gradient can be asked for. */
+int br__fuse(struct br_graph *g, const br_val *outputs, size_t n_outputs,
+             struct br_err *err) BR_MUST_CHECK;
 /* Node of a value; of poison, a node of no elements. */
 const struct br__node *br__node(const struct br_graph *g, br_val v);
 int64_t br__node_elems(const struct br__node *n);
@@ -182,6 +186,7 @@ struct br__program;
 int br__program_make(struct br__program **out, const struct br_graph *g, const struct br__device *d,
                      const br_val *outputs, size_t n_outputs, struct br_err *err) BR_MUST_CHECK;
 void br__program_free(struct br__program *p);
+int br__program_runs(const struct br__program *p, br_val v); /* whether something runs for v */
 /* What a frame of the program takes of a device with this number of threads: inputs, values and
  * scratch. */
 int br__program_bytes(const struct br__program *p, struct br__device *d, uint64_t *bytes,

@@ -294,6 +294,11 @@ void br__program_free(struct br__program *p)
     br__free(p);
 }
 
+int br__program_runs(const struct br__program *p, br_val v)
+{
+    return p->needed[v] && br__is_step(br__node(p->g, v)->op);
+}
+
 size_t br__program_kept(const struct br__program *p)
 {
     return p->kept_bytes;

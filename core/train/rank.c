@@ -19,7 +19,7 @@ static float bank_scale(const struct br__train *t)
 static struct br__bank make_bank(const struct br__train *t, const struct br__train_rank *r,
                                  const struct br__trained_bank *b)
 {
-    return (struct br__bank){.comm = r->info->comms[b->expert ? BR_GROUP_EDP : BR_GROUP_DP_CP],
+    return (struct br__bank){.comm = r->info->host[b->expert ? BR_GROUP_EDP : BR_GROUP_DP_CP],
                              .n = b->n,
                              .grad = b->grad,
                              .main = b->main,

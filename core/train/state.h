@@ -80,6 +80,8 @@ struct br__pace {
 struct br__train {
     const struct br__run *run;
     struct br__training_opts o;
+    struct br_listener listener;    /* of several processes: that of `o`, which passes on to */
+    const struct br_listener *told; /* the caller's */
     struct br__arena arena;
     struct br__llm *model;
     struct br__trainer *trainer;

@@ -306,7 +306,7 @@ static int sum_losses(const struct br__train *t, uint32_t i, const struct br__lo
     double x[N_SUMS];
 
     share_of(t, r, s, x);
-    int rc = br__sum_doubles(r->comms[BR_GROUP_WORLD], x, N_SUMS, err);
+    int rc = br__sum_doubles(r->host[BR_GROUP_WORLD], x, N_SUMS, err);
     *total = (struct br__loss_sums){.loss = x[0],
                                     .counted = x[1],
                                     .tokens = x[2],
@@ -445,7 +445,7 @@ static int not_a_number(struct br__train *t, uint32_t i, struct br__step_report 
     r->skipped = t->run->fp16;
     if (r->skipped || !t->run->check_nan)
         return BR_OK;
-    int rc = br__sum_doubles(rank->info->comms[BR_GROUP_WORLD], &found, 1, err);
+    int rc = br__sum_doubles(rank->info->host[BR_GROUP_WORLD], &found, 1, err);
     if (rc)
         return rc;
     if (!name && found > 0)
@@ -477,7 +477,7 @@ static int measure_norm(struct br__train *t, uint32_t i, double *norm, struct br
         br__grad_squares(br__trainer_device(t->trainer, i), r->counted, r->n_counted, norm, err);
 
     if (!rc)
-        rc = br__sum_doubles(r->info->comms[BR_GROUP_WORLD], norm, 1, err);
+        rc = br__sum_doubles(r->info->host[BR_GROUP_WORLD], norm, 1, err);
     *norm = sqrt(*norm);
     return rc;
 }
@@ -490,7 +490,7 @@ static int count_zeros(struct br__train *t, uint32_t i, float clip, uint64_t *ze
     double n = (double)*zeros;
 
     if (!rc)
-        rc = br__sum_doubles(r->info->comms[BR_GROUP_WORLD], &n, 1, err);
+        rc = br__sum_doubles(r->info->host[BR_GROUP_WORLD], &n, 1, err);
     *zeros = (uint64_t)n;
     return rc;
 }

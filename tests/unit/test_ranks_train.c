@@ -415,12 +415,18 @@ static void step_of(enum toy toy, const struct sharing *s, const struct batch *b
     close_trainer(&x);
 }
 
+/* On devices, which may be simulated, a sample is of few cases and micro batches. */
+static int samples_device(void)
+{
+    return test_is_sampled() && strcmp(test_device(), "cpu") != 0;
+}
+
 static void same_as_alone(enum toy toy, const struct sharing *way, void (*spoil)(struct trainer *x))
 {
     static struct batch batches[16];
     static struct result got, want;
     struct sharing one = alone, shared = *way, *s = &shared;
-    size_t n = (size_t)MICROS * s->dp;
+    size_t n = (size_t)(samples_device() ? 2 : MICROS) * s->dp;
     one.values = s->values;
     one.adapters = s->adapters;
     one.adds_up = s->adds_up = s->dp > 1;
@@ -436,19 +442,36 @@ static void same_as_alone(enum toy toy, const struct sharing *way, void (*spoil)
         compare_gradients(&got, &want, toy >= MOE ? 1 : 0.15, 5e-2); /* experts flip */
     } else {
         compare_losses(&got, &want, 1e-6);
-        compare_gradients(&got, &want, 3e-5, 1e-5);
+        /* over fewer micro batches less of the rounding cancels */
+        compare_gradients(&got, &want, samples_device() ? 1e-4 : 3e-5, 1e-5);
     }
     free_result(&got);
     free_result(&want);
+}
+
+/* A sample takes a family or two of each way; on a device, where each takes seconds, each way
+ * once. */
+static int is_taken(int way, enum toy toy)
+{
+    static const struct {
+        int way;
+        enum toy toy;
+    } devices[] = {{3, MOE}, {5, MOE}, {8, QWEN3}, {12, NEXT}};
+    if (!test_is_sampled())
+        return 1;
+    if (!samples_device())
+        return (way + (int)toy) % 3 == 0;
+    for (size_t i = 0; i < BR_COUNTOF(devices); i++)
+        if (devices[i].way == way && devices[i].toy == toy)
+            return 1;
+    return 0;
 }
 
 START_TEST(test_shared)
 {
     const struct sharing *s = &sharings[_i / N_TOYS];
     enum toy toy = (enum toy)(_i % N_TOYS);
-    if (!(s->families >> toy & 1))
-        return;
-    if (test_is_sampled() && (_i / N_TOYS + _i % N_TOYS) % 3 != 0) /* a family or two of each way */
+    if (!(s->families >> toy & 1) || !is_taken(_i / N_TOYS, toy))
         return;
     same_as_alone(toy, s, NULL);
 }
@@ -1005,12 +1028,15 @@ int main(void)
     TCase *tc = tcase_create("ranks_train");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, test_shared, 0, (int)BR_COUNTOF(sharings) * N_TOYS);
-    tcase_add_loop_test(tc, test_unbalanced, 0, 6);
-    tcase_add_loop_test(tc, test_layouts, 0, 8);
-    tcase_add_loop_test(tc, test_traffic, 0, 6);
-    tcase_add_loop_test(tc, test_masks, 0, 30);
-    tcase_add_loop_test(tc, test_global_aux, 0, 5);
-    tcase_add_loop_test(tc, test_ready, 0, 5);
+    if (!samples_device()) {
+        tcase_add_loop_test(tc, test_unbalanced, 0, 6);
+        tcase_add_loop_test(tc, test_layouts, 0, 8);
+        tcase_add_loop_test(tc, test_masks, 0, 30);
+        tcase_add_loop_test(tc, test_global_aux, 0, 5);
+        tcase_add_loop_test(tc, test_ready, 0, 5);
+    }
+    if (strcmp(test_device(), "cpu") == 0) /* whose kernels can be counted */
+        tcase_add_loop_test(tc, test_traffic, 0, 6);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

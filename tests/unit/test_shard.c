@@ -223,7 +223,7 @@ START_TEST(test_sharing)
         devices[r] = j.dev[r].device;
     }
     must(br_topo_make(&topo, 1, 1, 1, 1, 1, s->ranks, &err), &err);
-    must(br__world_open(&j.world, &topo, j.dev[0].backend.plane, devices, &err), &err);
+    must(br__world_open(&j.world, &topo, j.dev[0].backend.plane, devices, 0, &err), &err);
     must(br__world_run(j.world, rank_open, &j, &err), &err);
     check_shares(&j);
     check_bytes(&j);
@@ -271,7 +271,7 @@ START_TEST(test_doubles)
     must(br__device_open(&dev, "cpu", NULL, 0, 1, &err), &err);
     void *devices[3] = {dev.device, dev.device, dev.device};
     must(br_topo_make(&topo, 1, 1, 1, 1, 1, 3, &err), &err);
-    must(br__world_open(&w, &topo, dev.backend.plane, devices, &err), &err);
+    must(br__world_open(&w, &topo, dev.backend.plane, devices, 0, &err), &err);
     must(br__world_run(w, rank_sum, w, &err), &err);
     for (int r = 0; r < 3; r++)
         ck_assert_double_eq(got[r], 3);
