@@ -7,10 +7,14 @@
 int br__losses_start(struct br_graph *g, struct br__build *b)
 {
     size_t n = b->cfg->n_experts ? (size_t)(b->cfg->n_layers + b->cfg->n_mtp) : 0;
-    const int64_t shape[1] = {3};
+    const int64_t shape[1] = {3}, rows[1] = {3 + b->n_tokens};
+    const int64_t own[1] = {3 + b->n_tokens / br__tp(g)};
     b->losses->moe = br__arena_alloc(&g->arena, (n + 1) * sizeof *b->losses->moe);
-    if (b->losses->training && b->losses->o->dropout > 0)
+    if (b->losses->training && b->losses->o->dropout > 0) {
         b->losses->dropout = br__leaf(g, BR_OP_INPUT, BR_I32, "dropout", 1, shape);
+        b->losses->dropout_rows = br__leaf(g, BR_OP_INPUT, BR_I32, "dropout_rows", 1, rows);
+        b->losses->dropout_own = br__leaf(g, BR_OP_INPUT, BR_I32, "dropout_own", 1, own);
+    }
     return b->losses->moe ? 0 : BR_E_NOMEM;
 }
 

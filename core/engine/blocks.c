@@ -188,15 +188,30 @@ static br_val add_scaled(struct br_graph *g, br_val y, br_val z, float scaling)
     return BR__OP(g, ADD, NULL, y, z);
 }
 
-/* Dropout of an adapter in training; streams are numbered by what is dropped. */
-static br_val adapter_dropout(struct br_graph *g, br_val x, int64_t stream)
+/* Dropout of an adapter in training; streams are numbered by what is dropped, elements by their
+ * token and column in the whole.  shares: each tensor-parallel rank has a share of the columns. */
+static br_val adapter_dropout(struct br_graph *g, br_val x, int64_t stream, int shares)
 {
     const struct br__losses *l = g->build->losses;
-    struct br_attr attr = {.i = {stream, br__node(g, x)->shape[0] / g->build->n_tokens}};
+    int64_t rows = br__node(g, x)->shape[0], n = br__node(g, x)->shape[1], t = g->build->n_tokens;
+    const uint32_t *size = g->build->info->topo.size;
     if (!l || !l->dropout)
         return x;
-    attr.f[0] = l->o->dropout;
-    return BR__OP(g, DROPOUT, &attr, x, l->dropout);
+    int is_own = rows != t && br__sequence_parallel(g) && rows == t / br__tp(g);
+    if (rows != t && !is_own &&
+        size[BR_AXIS_TP] * size[BR_AXIS_CP] * size[BR_AXIS_EP] * size[BR_AXIS_ETP] > 1)
+        return br__graph_fail(g, BR_E_UNSUPPORTED,
+                              "the engine cannot train with dropout of experts' adapters that "
+                              "several ranks share yet");
+    struct br_attr attr = {.i = {stream, rows == t || is_own ? 1 : rows / t}, .f = {l->o->dropout}};
+    if (shares && br__tp(g) > 1) {
+        attr.i[2] = n * br__tp(g);
+        attr.i[3] = n * br__tp_rank(g);
+    }
+    return BR__OP(g, DROPOUT, &attr, x,
+                  is_own      ? l->dropout_own
+                  : rows == t ? l->dropout_rows
+                              : l->dropout);
 }
 
 static int drops(const struct br_graph *g, int post)
@@ -206,13 +221,16 @@ static int drops(const struct br_graph *g, int post)
 }
 
 /* What an adapter sees of x: the same for all weights that have its A. */
-static br_val adapter_input(struct br_graph *g, br_val x, const struct br__adapter_pair *pair)
+static br_val adapter_input(struct br_graph *g, br_val x, const struct br__adapter_pair *pair,
+                            enum br__split split)
 {
     struct br__low_rank *l = &g->build->low_rank;
     if (l->x != x || l->a != pair->a) {
         int64_t stream = 2 * (int64_t)(pair->a->index - g->build->params->w->n_sources);
         *l = (struct br__low_rank){
-            .x = x, .a = pair->a, .seen = drops(g, 0) ? adapter_dropout(g, x, stream) : x};
+            .x = x,
+            .a = pair->a,
+            .seen = drops(g, 0) ? adapter_dropout(g, x, stream, split == BR__SPLIT_COLS) : x};
     }
     return l->seen;
 }
@@ -239,7 +257,8 @@ static br_val with_low_rank(struct br_graph *g, br_val seen, br_val y,
     br_val middle = adapter_middle(g, seen, pair, split);
     br_val z = BR__OP(g, MATMUL, &exact, middle, adapter_tensor(g, pair, 'B', split));
     if (drops(g, 1))
-        z = adapter_dropout(g, z, 2 * (int64_t)pair->index + 1);
+        z = adapter_dropout(g, z, 2 * (int64_t)pair->index + 1,
+                            split == BR__SPLIT_ROWS || split == BR__SPLIT_KV);
     return add_scaled(g, y, z, scales_exactly(pair->scaling) ? 1 : pair->scaling);
 }
 
@@ -267,7 +286,7 @@ struct adapted {
 static br_val with_adapter(struct br_graph *g, br_val x, br_val y, const struct adapted *ad)
 {
     const struct br__adapter_pair *pair = ad->pair;
-    br_val seen = adapter_input(g, x, pair), whole = y;
+    br_val seen = adapter_input(g, x, pair, ad->split), whole = y;
     if (pair->magnitude && seen != x)
         y = BR__OP(g, MATMUL, &ad->product, seen, ad->w);
     br_val dropped = y;
@@ -419,7 +438,8 @@ br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, c
     for (size_t i = 0; i < p->n_parts; i++)
         apart += adapter_of(g, &p->parts[i]) != NULL;
     if (shared) /* Megatron trains one pair for all experts of a layer */
-        return with_low_rank(g, adapter_input(g, in->x, shared), y, shared, BR__SPLIT_NONE);
+        return with_low_rank(g, adapter_input(g, in->x, shared, BR__SPLIT_NONE), y, shared,
+                             BR__SPLIT_NONE);
     return apart ? experts_apart(g, in, y, p, split) : y;
 }
 

@@ -33,8 +33,10 @@ struct br__losses {
     /* inputs: weight of the routed layers' losses, [1, 1] */
     br_val aux_weight, z_weight;
     struct br__head_loss lm, mtp;
-    int training;               /* what only training does is done: dropout */
-    br_val dropout;             /* input i32[3], see BR_OP_DROPOUT; 0: there is none */
+    int training; /* what only training does is done: dropout */
+    /* Inputs, see BR_OP_DROPOUT: i32[3] for rows of experts; and with the numbers of the tokens,
+     * all of the rank and those between the products of sequence parallelism.  0: there is none. */
+    br_val dropout, dropout_rows, dropout_own;
     struct br__moe_losses *moe; /* [n_moe] */
     size_t n_moe;
     br_val segment; /* first node of the one that is open; 0: none */

@@ -366,7 +366,8 @@ struct br__micro {
     float mtp_scale;          /* mtp_loss_scaling_factor / micro batches; per token: times n_tokens
                                  instead */
     uint64_t dropout_key;     /* of the step, with dropout */
-    int64_t first_token;      /* of the step's tokens, whose number decides with the key */
+    const int32_t *numbers; /* [n_tokens] with dropout: of each among the step's, which decide with
+                               the key */
 };
 struct br__micro_out {
     double loss_sum;       /* sum(mask * loss), of this rank's tokens */

@@ -84,24 +84,43 @@ static int place_rows(struct br__rank_trainer *t, const struct br__train_pass *p
     return 0;
 }
 
+/* state of DROPOUT; rows [from, from + n) of the graph's, whose tokens' numbers follow it. */
+static void put_dropout(const struct br__rank_trainer *t, const struct br__micro *mb,
+                        int32_t *state, int64_t from, int64_t n)
+{
+    if (!state)
+        return;
+    state[0] = (int32_t)(uint32_t)mb->dropout_key;
+    state[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
+    state[2] = n ? 0 : mb->numbers[0];
+    for (int64_t i = 0; i < n; i++)
+        state[3 + i] = t->rows[from + i].token >= 0 ? mb->numbers[t->rows[from + i].token] : 0;
+}
+
+static void fill_dropout(const struct br__rank_trainer *t, const struct br__train_pass *p,
+                         struct br__frame *f, const struct br__micro *mb)
+{
+    const struct br__rank_info *info = t->rank->info;
+    int64_t own = p->n_tokens / info->topo.size[BR_AXIS_TP];
+    int64_t rank = br_topo_coord(&info->topo, info->rank, BR_AXIS_TP);
+    put_dropout(t, mb, br__frame_input(f, p->losses.dropout), 0, 0);
+    put_dropout(t, mb, br__frame_input(f, p->losses.dropout_rows), 0, p->n_tokens);
+    put_dropout(t, mb, br__frame_input(f, p->losses.dropout_own), own * rank, own);
+}
+
 int br__train_fill(struct br__rank_trainer *t, const struct br__train_pass *p, struct br__frame *f,
                    const struct br__micro *mb, struct br_err *err)
 {
     const struct br__losses *l = &p->losses;
     float *aux = br__frame_input(f, l->aux_weight);
     float *z = br__frame_input(f, l->z_weight);
-    int32_t *dropout = br__frame_input(f, l->dropout);
     size_t experts = (size_t)t->rank->m->weights->cfg->n_experts;
     int rc = place_rows(t, p, mb, err);
     if (rc)
         return rc;
     br__train_fill_seqs(t, p, f, mb);
     fill_tokens(t, p, f, mb);
-    if (dropout) {
-        dropout[0] = (int32_t)(uint32_t)mb->dropout_key;
-        dropout[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
-        dropout[2] = (int32_t)mb->first_token;
-    }
+    fill_dropout(t, p, f, mb);
     if (p->compiled->b.mtp_ids || p->losses.mtp.loss)
         fill_mtp(t, p, f, mb);
     if (aux)

@@ -98,25 +98,14 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
 
 /* ---- open, close ----------------------------------------------------------------------------- */
 
-/* Ways to share a model that cannot be trained, or not yet. */
-static const char *lacking(const struct br__llm *m, const struct br__train_opts *o)
-{
-    const uint32_t *n = m->topo.size;
-    if (o->dropout > 0 && n[BR_AXIS_TP] * n[BR_AXIS_CP] > 1)
-        return "dropout of adapters that tensor- or context-parallel ranks share";
-    if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16 && o->values != BR_F16)
-        return "values that are no floats of 16 or 32 bits";
-    return NULL;
-}
-
 static int check_opts(const struct br__llm *m, const struct br__train_opts *o, struct br_err *err)
 {
     const struct br_config *cfg = m->weights->cfg;
     uint32_t tp = m->topo.size[BR_AXIS_TP];
     int64_t groups = br_cfg_i(cfg, BR_CFG_NUM_QUERY_GROUPS);
-    const char *lack = lacking(m, o);
-    if (lack)
-        return br_fail(err, BR_E_UNSUPPORTED, "the engine cannot train with %s yet", lack);
+    if (o->values != BR_NONE && o->values != BR_F32 && o->values != BR_BF16 && o->values != BR_F16)
+        return br_fail(err, BR_E_UNSUPPORTED,
+                       "the engine cannot train with values that are no floats of 16 or 32 bits");
     if (o->mtp && cfg->n_mtp != 1)
         return br_fail(err, BR_E_USAGE,
                        "the model has %lld multi-token-prediction layers, training it needs 1",

@@ -329,7 +329,8 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
     case BR_OP_RMSNORM_DX:
         return y->n_dim == 1 && y->shape[0] == op_last(x);
     case BR_OP_DROPOUT:
-        return y->dtype == BR_I32 && y->n_dim == 1 && y->shape[0] == 3;
+        return y->dtype == BR_I32 && y->n_dim == 1 &&
+               (y->shape[0] == 3 || y->shape[0] == 3 + x->shape[0]);
     case BR_OP_MUL_COL:
         return x->n_dim == 2 && y->n_dim == 2 && y->shape[0] == x->shape[0] && y->shape[1] == 1;
     case BR_OP_ROPE:

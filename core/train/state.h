@@ -208,7 +208,6 @@ struct br__loss_sums {
     double aux, z;        /* summed over routed layers and micro batches */
     double mtp;
     double tokens, routed; /* routed: layers with such losses, of each micro batch */
-    int64_t seen;          /* tokens that were given to the rank */
     int64_t n_micro;       /* of a rank */
     int has_aux, has_z;
 };

@@ -17,7 +17,7 @@
  */
 struct br__micro_room {
     int64_t cap, cap_seqs;
-    int32_t *ids, *labels, *positions, *seqs;
+    int32_t *ids, *labels, *positions, *numbers, *seqs;
     float *mask;
 };
 
@@ -28,6 +28,7 @@ static void micro_room_free(struct br__micro_room *r)
     br__free(r->ids);
     br__free(r->labels);
     br__free(r->positions);
+    br__free(r->numbers);
     br__free(r->seqs);
     br__free(r->mask);
     br__free(r);
@@ -67,9 +68,10 @@ static int make_room(struct br__micro_room **room, int64_t n, int64_t n_seqs, st
         r->ids = br__calloc((size_t)n, sizeof *r->ids);
         r->labels = br__calloc((size_t)n, sizeof *r->labels);
         r->positions = br__calloc((size_t)n, sizeof *r->positions);
+        r->numbers = br__calloc((size_t)n, sizeof *r->numbers);
         r->mask = br__calloc((size_t)n, sizeof *r->mask);
         r->seqs = br__calloc((size_t)n_seqs, sizeof *r->seqs);
-        if (r->ids && r->labels && r->positions && r->mask && r->seqs)
+        if (r->ids && r->labels && r->positions && r->numbers && r->mask && r->seqs)
             return BR_OK;
         micro_room_free(r);
         *room = NULL;
@@ -131,16 +133,33 @@ struct micro_place {
     size_t room;
 };
 
-/* Tokens of data-parallel ranks have numbers of their own, those of one rank where rows are full.
- */
+/* Which of the step's samples row `row` of a micro batch is (data/sampler.c), of all ranks'. */
+static int64_t sample_of(const struct br__train *t, const struct micro_place *p, int64_t row)
+{
+    const struct br__rank_info *info = t->ranks[p->i].info;
+    int64_t dp = info->topo.size[BR_AXIS_DP], n = t->run->micro_batch;
+    int64_t rank = br_topo_coord(&info->topo, info->rank, BR_AXIS_DP);
+
+    return t->run->data.sampler == BR__SAMPLER_BATCH ? (p->k * n + row) * dp + rank
+                                                     : (p->k * dp + rank) * n + row;
+}
+
+/* Tokens are numbered by their sample and place in it: as on one rank, and whatever is padding. */
+static void number_tokens(const struct br__train *t, const struct micro_place *p,
+                          const struct br__batch *b, int32_t *numbers)
+{
+    for (int64_t row = 0, n = 0; row < b->n_rows; row++)
+        for (int64_t k = 0, len = t->moe ? b->length : b->n_real[row]; k < len; k++)
+            numbers[n++] = (int32_t)(sample_of(t, p, row) * t->run->seq_length + k);
+}
+
 static int make_micro(struct br__train *t, const struct micro_place *p, const struct br__step *step,
-                      const struct br__loss_sums *sums, struct br__micro *out, struct br_err *err)
+                      struct br__micro *out, struct br_err *err)
 {
     const struct br__run *run = t->run;
     struct br__train_rank *r = &t->ranks[p->i];
     const struct br__batch *b = &step->micro[p->k];
-    int64_t dp = run->topo.size[BR_AXIS_DP], n = count_tokens(t, b);
-    int64_t place = p->k * dp + br_topo_coord(&r->info->topo, r->info->rank, BR_AXIS_DP);
+    int64_t n = count_tokens(t, b);
     double each = 1.0 / (double)step->n_micro, scale = t->s.scaler.scale;
     double share = run->per_token ? (double)n : each;
     int rc = make_room(&r->rooms[p->room], b->n_rows * b->length, b->n_ends + 1, err);
@@ -160,8 +179,9 @@ static int make_micro(struct br__train *t, const struct micro_place *p, const st
         .aux_scale = (float)(scale * share),
         .mtp_scale = (float)(scale * run->mtp_scale * share),
         .dropout_key = dropout_key(t),
-        .first_token = dp == 1 ? (int64_t)sums->seen : place * run->micro_batch * run->seq_length,
+        .numbers = room->numbers,
     };
+    number_tokens(t, p, b, room->numbers);
     return BR_OK;
 }
 
@@ -213,8 +233,7 @@ static void share_context(const struct br__train *t, uint32_t i, const struct br
 }
 
 /* Those of rank i. */
-static int fill_micros(struct br__train *t, const struct at_once *x, uint32_t i,
-                       struct br__loss_sums *sums, struct br_err *err)
+static int fill_micros(struct br__train *t, const struct at_once *x, uint32_t i, struct br_err *err)
 {
     size_t ranks = t->n_ranks;
     uint32_t same = 0;
@@ -228,8 +247,7 @@ static int fill_micros(struct br__train *t, const struct at_once *x, uint32_t i,
         if (same < i)
             *mb = x->mb[k * ranks + same];
         else
-            rc = make_micro(t, &p, x->step[i], sums, mb, err);
-        sums->seen += mb->n_tokens;
+            rc = make_micro(t, &p, x->step[i], mb, err);
     }
     return rc;
 }
@@ -241,7 +259,7 @@ static int run_micros(struct br__train *t, const struct at_once *x, int backward
     int rc = BR_OK;
 
     for (uint32_t i = 0; i < ranks && !rc; i++)
-        rc = fill_micros(t, x, i, &sums[i], err);
+        rc = fill_micros(t, x, i, err);
     if (!rc)
         for (uint32_t i = 0; i < ranks; i++)
             for (size_t k = 0; k < x->n; k++)

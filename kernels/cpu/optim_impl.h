@@ -128,6 +128,8 @@ void BR__FN(dropout)(const struct br_call *c)
     const int32_t *state = br__ints(&c->in[1]);
     uint64_t key = (uint64_t)(uint32_t)state[0] | (uint64_t)(uint32_t)state[1] << 32;
     int64_t cols = br__cols(o), first = state[2] * c->attr.i[1];
+    const int32_t *numbers = c->in[1].shape[0] > 3 ? state + 3 : NULL;
+    int64_t whole = c->attr.i[2] ? c->attr.i[2] : cols, from = c->attr.i[3];
     uint64_t limit = (uint64_t)(c->attr.f[0] * 4294967296.0);
     float keep = (float)(1 / (1 - c->attr.f[0])), part[DROPOUT_AT_ONCE];
     struct br__row_range s = br__row_ranges(c, br__rows(o), cols);
@@ -135,7 +137,8 @@ void BR__FN(dropout)(const struct br_call *c)
     while (br__row_range_next(&s))
         for (int64_t i = 0; i < s.n; i += DROPOUT_AT_ONCE) {
             int64_t n = s.n - i < DROPOUT_AT_ONCE ? s.n - i : DROPOUT_AT_ONCE, col = s.col + i;
-            int64_t number = (first + s.row) * cols + col, to = br__row_at(o, s.row) + col;
+            int64_t row = first + (numbers ? numbers[s.row] : s.row);
+            int64_t number = row * whole + from + col, to = br__row_at(o, s.row) + col;
             widen(part, x, br__row_at(x, s.row) + col, n);
             for (int64_t k = 0; k < n; k++)
                 part[k] *= random_bits(key, (uint64_t)(number + k)) >> 32 < limit ? 0 : keep;

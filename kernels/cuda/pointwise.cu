@@ -227,8 +227,10 @@ BR_INLINE uint64_t random_bits(uint64_t key, uint64_t number)
 }
 
 struct dropout {
-    const int32_t *state; /* key, key, first token */
-    int64_t per_token;    /* rows of a token */
+    const int32_t *state;   /* key, key, first token */
+    const int32_t *numbers; /* of the rows, or NULL: 0, 1, ... */
+    int64_t per_token;      /* rows of a token */
+    int64_t whole, from;    /* columns of the whole, and the first of these */
     uint64_t stream, limit;
     float keep;
 };
@@ -241,9 +243,10 @@ BR_KERNEL(256, 1) dropout_rows(struct rows o, struct rows x, struct dropout d)
     FOR_EACH_ROW(r, o.count)
     {
         const int64_t o_at = o.at(r), x_at = x.at(r);
+        const int64_t row = first + (d.numbers ? d.numbers[r] : r);
         FOR_EACH_UNIT(i, o.cols)
         {
-            const uint64_t number = (uint64_t)((first + r) * o.cols + i);
+            const uint64_t number = (uint64_t)(row * d.whole + d.from + i);
             const bool drops = random_bits(key, number) >> 32 < d.limit;
             o.write(o_at + i, x.read(x_at + i) * (drops ? 0.f : d.keep));
         }
@@ -254,8 +257,15 @@ ROW_FUNCTION(dropout)
 {
     const struct rows o = rows_of(c->out), x = rows_of(&c->in[0]);
     const double p = c->attr.f[0];
-    const struct dropout d = {(const int32_t *)c->in[1].data, c->attr.i[1], (uint64_t)c->attr.i[0],
-                              (uint64_t)(p * 4294967296.0), (float)(1 / (1 - p))};
+    const int32_t *state = (const int32_t *)c->in[1].data;
+    const struct dropout d = {state,
+                              c->in[1].shape[0] > 3 ? state + 3 : NULL,
+                              c->attr.i[1],
+                              c->attr.i[2] ? c->attr.i[2] : o.cols,
+                              c->attr.i[3],
+                              (uint64_t)c->attr.i[0],
+                              (uint64_t)(p * 4294967296.0),
+                              (float)(1 / (1 - p))};
     const struct cover k = cover_rows(o.count, o.cols);
     BR_LAUNCH(c, dropout_rows, k.grid, k.block, 0, o, x, d);
 }

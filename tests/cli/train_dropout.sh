@@ -37,6 +37,28 @@ run whole peft_dropout=0.3 micro_batch_size=1 calculate_per_token_loss=true
 paste <(numbers cut | tr -d '[]' | tr , ' ') <(numbers whole | tr -d '[]' | tr , ' ') |
     awk '{ d = $2 - $5; if (d > 1e-5 || d < -1e-5) exit 1 }' || fail "the cut of the batch decides what is dropped"
 
+# So it does on any ranks: those of data (finetuning deals samples out in turn), tensor, sequence and context.
+ranks() {
+    local position=$1 n=$2
+    shift 2
+    typed "$data/train/qwen2_lora" "$model"
+    args=("${args[@]/--single-rank/--ranks=$n}" peft_dropout=0.3 "peft_dropout_position=$position" micro_batch_size=1
+        calculate_per_token_loss=true tp=1 pp=1 cp=1 ep=1 etp=null vpp=null sequence_parallel=false "$@")
+    rm -rf runs/over
+    run over
+    paste <(numbers over | tr -d '[]' | tr , ' ') <(numbers "one_$position" | tr -d '[]' | tr , ' ') |
+        awk '{ d = $2 - $5; if (d > 1e-5 || d < -1e-5) exit 1 }' || fail "other elements are dropped, $position, over $n ranks, $*"
+}
+for position in pre post; do
+    run one_$position peft_dropout=0.3 peft_dropout_position=$position micro_batch_size=1 calculate_per_token_loss=true
+done
+ranks pre 2
+ranks pre 2 tp=2
+ranks post 2 tp=2 sequence_parallel=true
+ranks pre 2 cp=2
+ranks post 4 cp=2 pp=2
+typed "$data/train/qwen2_lora" "$model"
+
 # A run that ends and goes on is the one that does not.
 expect 0 train "${args[@]}" peft_dropout=0.3 save_interval=4 exit_interval=4 dir=runs name=again --no-sync -q
 expect 0 train "${args[@]}" peft_dropout=0.3 save_interval=4 dir=runs name=again --no-sync -q

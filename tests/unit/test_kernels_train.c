@@ -778,6 +778,46 @@ static struct br_tensor dropped(const struct kern_place *p, uint32_t dtype, cons
     return c.out;
 }
 
+/* Rows of ones that have numbers, and columns [from, from + n) of DROP_COLS. */
+static struct br_tensor dropped_part(const struct kern_place *p, const int32_t *state, int64_t rows,
+                                     int64_t from, int64_t n)
+{
+    struct br_tensor x = TENSOR(BR_F32, rows, n), s = TENSOR(BR_I32, 3 + rows);
+    for (int64_t i = 0; i < rows * n; i++)
+        set(&x, i, 1);
+    memcpy(s.data, state, (size_t)(3 + rows) * sizeof *state);
+    struct kern_call c = {.op = BR_OP_DROPOUT,
+                          .n_in = 2,
+                          .in = {x, s},
+                          .attr = {.i = {3, 1, DROP_COLS, from}, .f = {0.25}}};
+    c.out = TENSOR(BR_F32, rows, n);
+    run_call(p, &c);
+    tensor_free(&x);
+    tensor_free(&s);
+    return c.out;
+}
+
+/* A part of the rows, in any order, and of the columns drops what the whole does. */
+static void parts_drop(const struct kern_place *p, void *arg)
+{
+    (void)arg;
+    if (kern_device() && !kernel_of(p, BR_OP_DROPOUT, BR_F32))
+        return;
+    const int32_t state[6] = {77, -5, 0, 35, 2, 17};
+    struct br_tensor all = dropped(p, BR_F32, state, 3), part = dropped_part(p, state, 3, 100, 130);
+    for (int64_t r = 0; r < 3; r++)
+        for (int64_t i = 0; i < 130; i++)
+            ck_assert(get(&part, r * 130 + i) == get(&all, state[3 + r] * DROP_COLS + 100 + i));
+    tensor_free(&all);
+    tensor_free(&part);
+}
+
+START_TEST(parts_of_dropout)
+{
+    in_each_place(parts_drop, NULL);
+}
+END_TEST
+
 /* Of how many elements one is dropped and the other is not. */
 static int64_t differing(const struct br_tensor *a, const struct br_tensor *b, int64_t shift)
 {
@@ -865,6 +905,7 @@ int main(void)
     tcase_add_test(t, squares_are_the_reference);
     tcase_add_test(t, casts_round);
     tcase_add_test(t, log_of_sums);
+    tcase_add_test(t, parts_of_dropout);
     tcase_add_test(t, dropout_by_counter);
     tcase_add_test(t, dropout_keeps_the_expectation);
     suite_add_tcase(s, t);
