@@ -18,7 +18,9 @@ struct br__rank_info {
     /* NULL where the group is this rank alone, or has it not.  Groups of the same ranks share one.
      */
     struct br_comm *comms[BR_N_GROUPS];
-    struct br__commq *queue; /* of these; NULL where there are none */
+    /* The same for buffers in host memory: the same ones where the device is the host. */
+    struct br_comm *host[BR_N_GROUPS];
+    struct br__commq *queue; /* of those of host memory; NULL where there are none */
 };
 
 /* ---- groups.c: which ranks a group holds ----------------------------------------------------- */
@@ -41,7 +43,9 @@ struct br__stage_opts {
 struct br__chunk {
     uint32_t first, n_layers; /* decoder layers [first, first + n_layers) */
     uint32_t n_mtp;           /* prediction layers */
-    int embedding, head;      /* has the embedding; has the last norm, output layer and loss */
+    int embedding, head;      /* has the embedding; has the output layer and loss */
+    uint32_t n_in; /* hidden states of a token that come in: 0 with the embedding, 1 behind it, and
+                      behind the prediction layers 1 more for each of them */
 };
 struct br__stages {
     uint32_t pp, vpp;
@@ -226,10 +230,11 @@ int br__ranks_here(const struct br_topo *t, uint32_t *first, uint32_t *n,
 struct br__world;
 /* Start the ranks of topology t that are here: as threads but for the first, which is whoever calls
  * br__world_run.  The threads stay until br__world_close.  devices, one of each that is here, join
- * the plane.  A plane of NULL is that of the processes; a single rank needs none.  All
- * processes open the same worlds in the same order. */
+ * the plane.  A plane of NULL is that of the processes; a single rank needs none.  off_host: the
+ * plane's buffers are not host memory, for which ranks have communicators besides.  All processes
+ * open the same worlds in the same order. */
 int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
-                   void *const *devices, struct br_err *err) BR_MUST_CHECK;
+                   void *const *devices, int off_host, struct br_err *err) BR_MUST_CHECK;
 void br__world_close(struct br__world *w);           /* NULL is fine */
 uint32_t br__world_first(const struct br__world *w); /* the lowest rank that is here */
 /* Of a rank that is not here it has no communicators. */

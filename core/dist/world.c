@@ -56,9 +56,11 @@ static void run_rank(struct rank_thread *r)
     struct br__world *w = r->world;
     memset(&r->err, 0, sizeof r->err);
     r->rc = w->fn(w->arg, r->info.rank, &r->err);
-    struct br_comm *world = r->info.comms[BR_GROUP_WORLD];
+    struct br_comm *world = r->info.comms[BR_GROUP_WORLD], *host = r->info.host[BR_GROUP_WORLD];
     if (r->rc && world) /* nobody shall wait for this rank */
         world->ops->abort(world);
+    if (r->rc && host && host != world)
+        host->ops->abort(host);
 }
 
 static void *world_serve(void *arg)
@@ -120,32 +122,41 @@ struct meeting {
     struct br__world *world;
     const struct br_plane *plane;
     void *const *devices;
+    int on_host; /* buffers are host memory */
     unsigned char id[BR_COMM_ID];
 };
 
-/* The calls of group g go through the rank's queue; what a rank of several processes does is known
- * by them. */
-static int prepare_group(struct br__rank_info *p, enum br_group g, struct br_err *err)
+/* The rank's communicators that the meeting makes. */
+static struct br_comm **comms_of(const struct meeting *m, uint32_t rank)
 {
+    struct br__rank_info *p = &m->world->ranks[rank].info;
+    return m->on_host ? p->host : p->comms;
+}
+
+/* Calls about host memory go through the rank's queue; what a rank of several processes does is
+ * known by its calls. */
+static int prepare_group(const struct meeting *m, uint32_t rank, enum br_group g,
+                         struct br_err *err)
+{
+    struct br_comm **c = &comms_of(m, rank)[g];
     int rc = BR_OK;
     if (br__procs_size() > 1)
-        rc = br__watch(p->comms[g], br__group_name(g), &p->comms[g], err);
-    return rc ? rc : br__commq_wrap(p->queue, p->comms[g], &p->comms[g], err);
+        rc = br__watch(*c, br__group_name(g), c, err);
+    return rc || !m->on_host ? rc : br__commq_wrap(m->world->ranks[rank].info.queue, *c, c, err);
 }
 
 static int join_world(void *arg, uint32_t rank, struct br_err *err)
 {
     struct meeting *m = arg;
     struct br__world *w = m->world;
-    struct br__rank_info *p = &w->ranks[rank].info;
-    struct br_comm **out = &p->comms[BR_GROUP_WORLD];
+    struct br_comm **out = &comms_of(m, rank)[BR_GROUP_WORLD];
     struct br_comm *all = br__procs_world();
     int rc;
     if (m->plane)
         rc = m->plane->join(m->devices[rank - w->first], m->id, rank, w->topo.world, out, err);
     else
         rc = all->ops->split(all, 0, rank, out, err);
-    return rc ? rc : prepare_group(p, BR_GROUP_WORLD, err);
+    return rc ? rc : prepare_group(m, rank, BR_GROUP_WORLD, err);
 }
 
 /* Of a process there is one for its MPI. */
@@ -171,17 +182,17 @@ static int name_world(struct meeting *m, struct br_err *err)
 
 /* The communicator of group g, of which no earlier group is the same.  A group's color is its
  * lowest rank; a rank that no group g has makes one of its own, which goes at once. */
-static int split_group(struct br__rank_info *p, enum br_group g, uint32_t *members,
+static int split_group(const struct meeting *m, uint32_t rank, enum br_group g, uint32_t *members,
                        struct br_err *err)
 {
-    struct br_comm *world = p->comms[BR_GROUP_WORLD], *made;
-    uint32_t n = br__group_ranks(&p->topo, p->rank, g, members);
-    int rc = world->ops->split(world, n ? members[0] : p->rank, p->rank, &made, err);
+    struct br_comm **comms = comms_of(m, rank), *world = comms[BR_GROUP_WORLD], *made;
+    uint32_t n = br__group_ranks(&m->world->topo, rank, g, members);
+    int rc = world->ops->split(world, n ? members[0] : rank, rank, &made, err);
     if (rc)
         return rc;
     if (n > 1) {
-        p->comms[g] = made;
-        return prepare_group(p, g, err);
+        comms[g] = made;
+        return prepare_group(m, rank, g, err);
     }
     made->ops->close(made);
     return BR_OK;
@@ -189,18 +200,19 @@ static int split_group(struct br__rank_info *p, enum br_group g, uint32_t *membe
 
 static int split_groups(void *arg, uint32_t rank, struct br_err *err)
 {
-    struct br__world *w = ((struct meeting *)arg)->world;
-    struct br__rank_info *p = &w->ranks[rank].info;
+    const struct meeting *m = arg;
+    const struct br__world *w = m->world;
+    struct br_comm **comms = comms_of(m, rank);
     uint32_t *members = br__calloc(w->topo.world, sizeof *members);
     int rc = members ? 0 : br__nomem(err, "for the groups of ranks");
     for (int g = 1; !rc && g < BR_N_GROUPS; g++)
         if (w->same[g] == (enum br_group)g &&
             br__group_ranks(&w->topo, 0, (enum br_group)g, members) > 1)
-            rc = split_group(p, (enum br_group)g, members, err);
+            rc = split_group(m, rank, (enum br_group)g, members, err);
     for (int g = 0; g < BR_N_GROUPS && !rc; g++)
-        p->comms[g] = p->comms[w->same[g]];
-    if (!rc && w->owns_queues)
-        br__commq_abort_with(p->queue, p->comms[BR_GROUP_WORLD]);
+        comms[g] = comms[w->same[g]];
+    if (!rc && w->owns_queues && m->on_host)
+        br__commq_abort_with(w->ranks[rank].info.queue, comms[BR_GROUP_WORLD]);
     br__free(members);
     return rc;
 }
@@ -226,8 +238,33 @@ int br__ranks_here(const struct br_topo *t, uint32_t *first, uint32_t *n, struct
     return BR_OK;
 }
 
+/* All ranks get their communicators of one kind. */
+static int meet(struct meeting *m, struct br_err *err)
+{
+    int rc = name_world(m, err);
+    if (!rc)
+        rc = br__world_run(m->world, join_world, m, err);
+    return rc ? rc : br__world_run(m->world, split_groups, m, err);
+}
+
+static int meet_all(struct br__world *w, const struct br_plane *plane, void *const *devices,
+                    int off_host, struct br_err *err)
+{
+    const struct br_plane *threads = br__procs_size() > 1 ? NULL : &br__local_plane;
+    struct meeting host = {.world = w, .plane = plane, .devices = devices, .on_host = 1};
+    struct meeting device = {.world = w, .plane = plane, .devices = devices};
+    if (off_host)
+        host.plane = threads;
+    int rc = meet(&host, err);
+    if (!rc && off_host)
+        return meet(&device, err);
+    for (uint32_t i = w->first; i < w->first + w->n_here && !rc; i++)
+        memcpy(w->ranks[i].info.comms, w->ranks[i].info.host, sizeof w->ranks[i].info.comms);
+    return rc;
+}
+
 int br__world_open(struct br__world **out, const struct br_topo *t, const struct br_plane *plane,
-                   void *const *devices, struct br_err *err)
+                   void *const *devices, int off_host, struct br_err *err)
 {
     *out = NULL;
     struct br__world *w = br__calloc(1, sizeof *w);
@@ -241,18 +278,13 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
     for (uint32_t i = 0; !rc && i < t->world; i++)
         w->ranks[i] = (struct rank_thread){.world = w, .info = {.topo = *t, .rank = i}};
     if (!rc && t->world > 1 && !br__procs_pretends()) {
-        struct meeting m = {.world = w, .plane = plane, .devices = devices};
         rc = br__groups_same(t, w->same, err);
-        if (!rc)
-            rc = name_world(&m, err);
         if (!rc)
             rc = open_queues(w, err);
         if (!rc)
             rc = start_threads(w, err);
         if (!rc)
-            rc = br__world_run(w, join_world, &m, err);
-        if (!rc)
-            rc = br__world_run(w, split_groups, &m, err);
+            rc = meet_all(w, plane, devices, off_host, err);
     }
     if (rc)
         br__world_close(w);
@@ -272,9 +304,13 @@ void br__world_close(struct br__world *w)
     /* BR_GROUP_WORLD is 0: the world itself goes last. */
     for (uint32_t g = BR_N_GROUPS; g-- > 0;)
         for (uint32_t i = 0; w->ranks && i < w->topo.world; i++) {
-            struct br_comm *c = w->ranks[i].info.comms[g];
-            if (c && w->same[g] == (enum br_group)g)
-                c->ops->close(c);
+            const struct br__rank_info *p = &w->ranks[i].info;
+            if (w->same[g] != (enum br_group)g)
+                continue;
+            if (p->host[g] && p->host[g] != p->comms[g])
+                p->host[g]->ops->close(p->host[g]);
+            if (p->comms[g])
+                p->comms[g]->ops->close(p->comms[g]);
         }
     for (uint32_t i = 0; i < w->n_here && w->owns_queues; i++)
         br__commq_close(w->ranks[w->first + i].info.queue);

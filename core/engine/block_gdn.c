@@ -147,10 +147,12 @@ br_val br_gated_delta_net(struct br_graph *g, br_val x, int layer)
     struct dims d = dims_of(g);
     (void)layer;
     x = br__enter_tp(g, x);
-    br_val qkvz = br__linear(g, x, "self_attention.in_proj.weight.query", 0, BR__SPLIT_ROWS, NULL);
-    br_val ba = br__linear(g, x, "self_attention.in_proj.weight.query", 1, BR__SPLIT_ROWS, NULL);
-    qkvz = BR__RESHAPE(g, qkvz, d.t, d.key_heads, 2 * d.dk + 2 * d.per * d.dv);
-    ba = BR__RESHAPE(g, ba, d.t, d.key_heads, 2 * d.per);
+    const struct br__items in_proj = {
+        "self_attention.in_proj.weight.query", NULL, 2, {BR__SPLIT_ROWS, BR__SPLIT_ROWS}};
+    br_val in[2];
+    br__linears(g, x, &in_proj, in);
+    br_val qkvz = BR__RESHAPE(g, in[0], d.t, d.key_heads, 2 * d.dk + 2 * d.per * d.dv);
+    br_val ba = BR__RESHAPE(g, in[1], d.t, d.key_heads, 2 * d.per);
     br_val z =
         BR__OP(g, CONCAT, NULL, br__slice(g, qkvz, 2, 2 * d.dk + d.per * d.dv, d.per * d.dv));
     br_val beta = BR__OP(g, CONCAT, NULL, br__slice(g, ba, 2, 0, d.per));

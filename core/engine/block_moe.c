@@ -184,11 +184,12 @@ static br_val routed_experts(struct br_graph *g, const struct world *w, br_val x
         .n = n,
         .etp = w->etp,
         .etp_rank = w->etp_rank};
-    br_val gate = br__experts_linear(g, &in, FC1, 0, BR__SPLIT_ROWS);
-    br_val up = br__experts_linear(g, &in, FC1, 1, BR__SPLIT_ROWS);
+    const struct br__items fc1 = {FC1, NULL, 2, {BR__SPLIT_ROWS, BR__SPLIT_ROWS}};
+    br_val half[2]; /* gate, up */
+    br__experts_linears(g, &in, &fc1, half);
     br_val share = b->losses ? share_early(g, &d, &p) : 0;
     br_val from = br__module_starts(g, BR__RECOMPUTE_MOE_ACT);
-    in.x = BR__OP(g, SWIGLU, NULL, gate, up);
+    in.x = BR__OP(g, SWIGLU, NULL, half[0], half[1]);
     if (share)
         in.x = BR__OP(g, MUL_COL, NULL, in.x, share);
     br__module_ends(g, from, 1);

@@ -301,6 +301,78 @@ br_val br__linear(struct br_graph *g, br_val x, const char *name, int item, enum
     return b && !inside ? BR__OP(g, ADD_ROW, NULL, y, b) : y;
 }
 
+/* ---- several weights that meet one input ----------------------------------------------------- */
+
+static int merges(const struct br_graph *g)
+{
+    const struct br__device *d = g->device;
+    return d && d->backend.flags & BR_BACKEND_MERGES && !br__device_is_host(d);
+}
+
+/* Leaf of the items of a list as one weight, whose param is *out; 0: they are apart.  in: experts,
+ * or NULL. */
+static br_val merged_leaf(struct br_graph *g, const char *name, const struct br__items *items,
+                          const struct br__experts_in *in, const struct br__param **out)
+{
+    struct br__build *b = g->build;
+    enum br__split splits[BR__MAX_ITEMS];
+    char full[128];
+    *out = NULL;
+    snprintf(full, sizeof full, "%s%s", b->prefix, name);
+    struct br__param_want want = {.mcore = full, .sharing = {0, br__tp_rank(g), br__tp(g)}};
+    if (in) {
+        want.first = in->first;
+        want.n = in->n;
+        want.sharing = (struct br__sharing){0, in->etp_rank, in->etp};
+    }
+    for (int i = 0; i < items->n; i++)
+        splits[i] = items->splits[i];
+    if (!merges(g) || g->err.code ||
+        br__param_get_merged(b->params, &want, splits, items->n, out, &g->err) || !*out)
+        return 0;
+    br_val leaf = leaf_of(g, *out);
+    if (leaf && !g->nodes[leaf].name)
+        g->nodes[leaf].name = br__arena_strdup(&g->arena, full);
+    return leaf;
+}
+
+/* Columns of y that belong to each item. */
+static void cut_items(struct br_graph *g, br_val all, const struct br__param *p, int n, br_val *y)
+{
+    int64_t at = 0;
+    for (int i = 0; i < n && all; at += p->parts[i++].n_rows)
+        y[i] = br__slice(g, all, 1, at, p->parts[i].n_rows);
+}
+
+void br__linears(struct br_graph *g, br_val x, const struct br__items *items, br_val *y)
+{
+    const struct br__param *p, *of_bias;
+    br_val w = merged_leaf(g, items->name, items, NULL, &p), bias = 0;
+    if (w && items->bias)
+        bias = merged_leaf(g, items->bias, items, NULL, &of_bias);
+    memset(y, 0, (size_t)items->n * sizeof *y);
+    if (!w || (items->bias && !bias)) {
+        for (int i = 0; i < items->n; i++)
+            y[i] = br__linear(g, x, items->name, i, items->splits[i], items->bias);
+        return;
+    }
+    br_val all = BR__OP(g, MATMUL, BR__I(g->build->precision), x, w);
+    cut_items(g, bias ? BR__OP(g, ADD_ROW, NULL, all, bias) : all, p, items->n, y);
+}
+
+void br__experts_linears(struct br_graph *g, const struct br__experts_in *in,
+                         const struct br__items *items, br_val *y)
+{
+    const struct br__param *p;
+    br_val w = merged_leaf(g, items->name, items, in, &p);
+    memset(y, 0, (size_t)items->n * sizeof *y);
+    for (int i = 0; i < items->n && !w; i++)
+        y[i] = br__experts_linear(g, in, items->name, i, items->splits[i]);
+    if (w)
+        cut_items(g, BR__OP(g, GROUPED_MATMUL, BR__I(g->build->precision), in->x, w, in->offsets),
+                  p, items->n, y);
+}
+
 br_val br__router(struct br_graph *g, br_val x, uint32_t dtype)
 {
     const struct br_attr attr = {.i = {dtype}};
@@ -484,10 +556,11 @@ br_val br_attention(struct br_graph *g, br_val x, int layer)
     int64_t window = layer < cfg->n_layers && cfg->windowed[layer] ? cfg->window : 0;
 
     x = br__enter_tp(g, x);
-    br_val q = br__linear(g, x, QKV, 0, BR__SPLIT_ROWS, bias), gate = 0;
-    br_val k = BR__RESHAPE(g, br__linear(g, x, QKV, 1, BR__SPLIT_KV, bias), t, groups, d);
-    br_val v = BR__RESHAPE(g, br__linear(g, x, QKV, 2, BR__SPLIT_KV, bias), t, groups, d);
-    q = BR__RESHAPE(g, q, t, heads, gated ? 2 * d : d);
+    const struct br__items qkv = {QKV, bias, 3, {BR__SPLIT_ROWS, BR__SPLIT_KV, BR__SPLIT_KV}};
+    br_val y[3], gate = 0;
+    br__linears(g, x, &qkv, y);
+    br_val q = BR__RESHAPE(g, y[0], t, heads, gated ? 2 * d : d);
+    br_val k = BR__RESHAPE(g, y[1], t, groups, d), v = BR__RESHAPE(g, y[2], t, groups, d);
     if (gated) {
         gate = br__slice(g, q, 2, d, d);
         q = br__slice(g, q, 2, 0, d);
@@ -513,9 +586,9 @@ br_val br_gated_mlp(struct br_graph *g, br_val x, const char *prefix)
     br_val from = br__module_starts(g, strstr(prefix, "shared") ? BR__RECOMPUTE_SHARED_EXPERTS
                                                                 : BR__RECOMPUTE_MLP);
     x = br__enter_tp(g, x);
-    br_val gate = br__linear(g, x, fc1, 0, BR__SPLIT_ROWS, NULL);
-    br_val up = br__linear(g, x, fc1, 1, BR__SPLIT_ROWS, NULL);
-    br_val y = BR__OP(g, SWIGLU, NULL, gate, up);
+    br_val half[2]; /* gate, up */
+    br__linears(g, x, &(struct br__items){fc1, NULL, 2, {BR__SPLIT_ROWS, BR__SPLIT_ROWS}}, half);
+    br_val y = BR__OP(g, SWIGLU, NULL, half[0], half[1]);
     y = br__leave_tp(g, br__linear(g, y, fc2, 0, BR__SPLIT_COLS, NULL));
     br__module_ends(g, from, 0);
     return y;

@@ -133,6 +133,19 @@ struct br__experts_in {
     int64_t first, n;
     uint32_t etp, etp_rank;
 };
+/* Weights of one Megatron tensor that meet one input: items 0 .. n of its list, each shared in its
+ * own way; bias: of all of them, or NULL. */
+struct br__items {
+    const char *name, *bias;
+    int n;
+    enum br__split splits[BR__MAX_ITEMS];
+};
+/* br__linear of each: y[n].  Where the device wants it and no adapter works beside, one product by
+ * all of them, whose columns y are. */
+void br__linears(struct br_graph *g, br_val x, const struct br__items *items, br_val *y);
+/* The same of experts. */
+void br__experts_linears(struct br_graph *g, const struct br__experts_in *in,
+                         const struct br__items *items, br_val *y);
 /* br__linear of experts. */
 br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, const char *name,
                           int item, enum br__split split);

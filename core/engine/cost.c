@@ -4,12 +4,12 @@
 #include <string.h>
 
 /* Elements of weights that one token is multiplied with. */
-static double elements_met(const struct br__compiled *q, const struct br__node *n)
+static double elements_met(const struct br__compiled *q, const struct br__node *n, int is_dense)
 {
     const struct br__node *w = br__node(&q->g, n->in[1]);
-    double share = n->op == BR_OP_MATMUL ? 1
-                                         : (double)br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK) /
-                                               (double)q->b.cfg->n_experts;
+    double share =
+        is_dense ? 1
+                 : (double)br_cfg_i(q->b.cfg, BR_CFG_MOE_ROUTER_TOPK) / (double)q->b.cfg->n_experts;
     return share * (double)br__node_elems(w);
 }
 
@@ -31,9 +31,11 @@ static void add_node(const struct br__compiled *q, const struct br__node *n, int
 {
     if (n->op == BR_OP_ATTENTION)
         out->cache_bytes += attention_bytes(q, n, context);
-    if (n->op != BR_OP_MATMUL && n->op != BR_OP_GROUPED_MATMUL)
+    int is_dense = n->op == BR_OP_MATMUL || n->op == BR_OP_LINEAR;
+    if (!is_dense && n->op != BR_OP_GROUPED_MATMUL && n->op != BR_OP_EXPERTS_UP &&
+        n->op != BR_OP_EXPERTS_DOWN)
         return;
-    double met = elements_met(q, n);
+    double met = elements_met(q, n, is_dense);
     out->flops_per_token += 2 * met;
     out->weight_bytes += (uint64_t)(met * br_dtype_size((int)br__node(&q->g, n->in[1])->dtype));
 }
@@ -51,7 +53,8 @@ int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost
         if (rc)
             return rc;
         for (br_val v = 1; v < q->g.n; v++)
-            add_node(q, br__node(&q->g, v), context, out);
+            if (br__program_runs(q->program, v))
+                add_node(q, br__node(&q->g, v), context, out);
         out->private_bytes += br__device_bytes(&r->rank->dev);
         for (size_t k = 0; k < r->n_compiled; k++)
             out->private_bytes += br__frame_bytes(r->compiled[k]->frame);

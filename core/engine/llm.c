@@ -100,7 +100,8 @@ static int session_plan(struct br__rank *r, struct br__compiled *q, struct br_er
     for (size_t i = 0; i < BR_COUNTOF(all); i++)
         if (all[i])
             outputs[n++] = all[i];
-    return br__compiled_plan(r, q, outputs, n, err);
+    int rc = br__fuse(&q->g, outputs, n, err);
+    return rc ? rc : br__compiled_plan(r, q, outputs, n, err);
 }
 
 static void *session_cache(struct br__rank_session *r, const struct br__state *s)

@@ -73,7 +73,8 @@ static int open_rank(struct br__llm *m, uint32_t i, const char *device, uint32_t
 static int open_world(struct br__llm *m, struct br_err *err)
 {
     const struct br_backend *b = &m->ranks[0].dev.backend;
-    int by_procs = br__procs_size() > 1 && br__device_is_host(&m->ranks[0].dev);
+    int off_host = !br__device_is_host(&m->ranks[0].dev);
+    int by_procs = br__procs_size() > 1 && !off_host;
     void **devices = br__calloc(m->n_ranks, sizeof *devices);
     if (!devices)
         return br__nomem(err, "for the model");
@@ -81,7 +82,8 @@ static int open_world(struct br__llm *m, struct br_err *err)
         devices[i] = m->ranks[i].dev.device;
     int rc = m->topo.world > 1 && !b->plane
                  ? br_fail(err, BR_E_UNSUPPORTED, "backend '%s' has no communicator", b->name)
-                 : br__world_open(&m->world, &m->topo, by_procs ? NULL : b->plane, devices, err);
+                 : br__world_open(&m->world, &m->topo, by_procs ? NULL : b->plane, devices,
+                                  off_host, err);
     for (uint32_t i = 0; i < m->n_ranks && !rc; i++)
         m->ranks[i].info = br__world_rank(m->world, br__world_first(m->world) + i);
     br__free(devices);

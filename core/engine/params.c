@@ -461,6 +461,83 @@ int br__param_get(struct br__params *p, const struct br__param_want *want,
     return rc;
 }
 
+/* ---- several weights as one ------------------------------------------------------------------ */
+
+/* The next part of q, of what is wanted (of one expert, or -1).  Where it differs from those before
+ * q has no parts after it. */
+static int merged_part(struct br__params *p, const struct br__param_want *all, int64_t expert,
+                       struct br__param *q, struct br__part *part, struct br_err *err)
+{
+    struct found f;
+    size_t one;
+    int rc = find_source(p, all, expert, &f, err);
+    if (!rc)
+        rc = param_cut(p->w->cfg, &f, &all->sharing, part, &one, err);
+    if (rc)
+        return rc;
+    uint32_t dtype = (uint32_t)(all->n ? f.source->dtype : f.dtype);
+    int64_t rows = f.source->ndim == 1 ? part->n_cols : part->n_rows;
+    int64_t cols = f.source->ndim == 1 ? 0 : part->n_cols;
+    if (q->n_parts == 0) {
+        q->stored.dtype = dtype;
+        q->stored.n_dim = f.source->ndim == 1 ? 1 : all->n ? 3 : 2;
+        q->stored.shape[q->stored.n_dim == 3 ? 2 : 1] = cols;
+    }
+    int fits = q->stored.dtype == dtype && (q->stored.n_dim == 1) == (f.source->ndim == 1) &&
+               (!cols || q->stored.shape[q->stored.n_dim - 1] == cols);
+    if (expert <= all->first) /* experts are alike */
+        q->stored.shape[q->stored.n_dim == 3] += rows;
+    q->n_parts = fits ? q->n_parts + 1 : 0;
+    return 0;
+}
+
+/* NULL: they cannot be one. */
+static int make_merged(struct br__params *p, const char *key, const struct br__param_want *want,
+                       const enum br__split *splits, int n_items, struct br__param **out,
+                       struct br_err *err)
+{
+    const size_t n_experts = want->n ? (size_t)want->n : 1, n = n_experts * (size_t)n_items;
+    struct br__param *q = br__arena_alloc(&p->arena, sizeof *q);
+    struct br__part *parts = br__arena_alloc(&p->arena, n * sizeof *parts);
+    if (!q || !parts)
+        return br__nomem(err, "for parameters");
+    for (size_t i = 0; i < n; i++) {
+        struct br__param_want one = *want;
+        one.item = (int)(i % (size_t)n_items);
+        one.sharing.split = splits[one.item];
+        int64_t expert = want->n ? want->first + (int64_t)(i / (size_t)n_items) : -1;
+        int rc = merged_part(p, &one, expert, q, &parts[i], err);
+        if (rc || q->n_parts != i + 1)
+            return rc;
+    }
+    const struct br__sharing first = {splits[0], want->sharing.rank, want->sharing.size};
+    note_sharing(q, &first);
+    q->expert = want->n > 0;
+    if (q->expert)
+        q->stored.shape[0] = want->n;
+    q->stored.bytes = (struct br_source_bytes){make_bytes, q};
+    if (param_add(p, q, key, parts, n))
+        return br__nomem(err, "for parameters");
+    *out = q;
+    return 0;
+}
+
+int br__param_get_merged(struct br__params *p, const struct br__param_want *want,
+                         const enum br__split *splits, int n_items, const struct br__param **out,
+                         struct br_err *err)
+{
+    char key[160];
+    snprintf(key, sizeof key, "%s|0-%d", want->mcore, n_items - 1);
+    struct br__param *q = param_known(p, key);
+    int beside = p->w->adapter && !p->w->adapter->merge, rc = 0;
+    if (!q && !beside)
+        rc = make_merged(p, key, want, splits, n_items, &q, err);
+    *out = q;
+    return rc;
+}
+
+/* ---- adapters -------------------------------------------------------------------------------- */
+
 /* Products with adapters are exact in inference; in training they are as any other. */
 static uint32_t adapter_dtype(const struct br__source *s)
 {

@@ -22,6 +22,8 @@ static void pass_drop(struct br__train_pass *p)
     br__compiled_free(p->compiled);
     br__free(p->grad);
     br__free(p->leaf);
+    br__free(p->mark_at);
+    br__free(p->mark_bank);
 }
 
 static void pass_free(struct br__train_pass *p)
@@ -68,22 +70,32 @@ static size_t roots_of(const struct br__train_pass *p, struct br__root *roots)
     return n;
 }
 
-/* The gradient's range in the store as a leaf, where it is one: rows and experts at equal
- * distances. */
+/* Parts [i, i + n) one behind the other in the store. */
+static int is_run(const struct br__store *s, const struct br__part *q, size_t n)
+{
+    for (size_t i = 0; i + 1 < n; i++)
+        if (br__store_grad(s, &q[i + 1]) - br__store_grad(s, &q[i]) != q[i].n_rows * q[i].n_cols)
+            return 0;
+    return 1;
+}
+
+/* The gradient's range in the store as a leaf, where it is one: parts that follow one another, and
+ * experts at equal distances. */
 static br_val leaf_of(const struct br__rank_trainer *t, struct br_graph *g,
                       const struct br__param *p)
 {
     const struct br__part *q = p->parts;
-    ptrdiff_t step = q->n_rows * q->n_cols;
-    if (p->n_parts > 1)
-        step = br__store_grad(&t->store, &q[1]) - br__store_grad(&t->store, &q[0]);
-    for (size_t i = 1; i < p->n_parts; i++)
-        if (br__store_grad(&t->store, &q[i]) - br__store_grad(&t->store, &q[i - 1]) != step)
+    const size_t n = p->stored.n_dim == 3 ? (size_t)p->stored.shape[0] : 1, each = p->n_parts / n;
+    ptrdiff_t step = 0;
+    if (n > 1)
+        step = br__store_grad(&t->store, &q[each]) - br__store_grad(&t->store, &q[0]);
+    for (size_t i = 0; i < n; i++)
+        if (!is_run(&t->store, &q[i * each], each) ||
+            br__store_grad(&t->store, &q[i * each]) - br__store_grad(&t->store, &q[0]) !=
+                (ptrdiff_t)i * step)
             return 0;
-    if (p->n_parts > 1 && p->stored.n_dim != 3)
-        return 0;
     br_val v = br__leaf(g, BR_OP_STATE, BR_F32, p->key, p->stored.n_dim, p->stored.shape);
-    if (v && p->stored.n_dim == 3)
+    if (v && n > 1)
         g->nodes[v].stride[0] = step;
     return v;
 }
@@ -202,7 +214,9 @@ static int pass_make(struct br__rank_trainer *t, struct br__train_pass *p, struc
     int rc = build_pass(t, p, err);
     if (!rc && p->backward)
         rc = add_backward(t, p, err);
-    return rc ? rc : plan_pass(t, p, err);
+    if (!rc)
+        rc = plan_pass(t, p, err);
+    return rc ? rc : br__banks_mark(t, p, err);
 }
 
 static int new_frame(struct br__rank_trainer *t, const struct br__train_pass *p,

@@ -130,9 +130,17 @@ struct br__param_want {
     int64_t first, n; /* n > 0: experts [first, first + n), as one [n, rows, cols] */
     struct br__sharing sharing;
 };
+#define BR__MAX_ITEMS 3
 /* A vector (one axis, or conv1d) is converted to float32, a matrix keeps its dtype. */
 int br__param_get(struct br__params *p, const struct br__param_want *want,
                   const struct br__param **out, struct br_err *err) BR_MUST_CHECK;
+/* Items 0 .. n_items of a list, one below the other, of experts in each; item i is shared as
+ * splits[i], want->item and the split of want->sharing are not looked at.  NULL where they differ
+ * in dtype, or an adapter works beside the weights.  For devices off the host alone: its bytes are
+ * made on demand. */
+int br__param_get_merged(struct br__params *p, const struct br__param_want *want,
+                         const enum br__split *splits, int n_items, const struct br__param **out,
+                         struct br_err *err) BR_MUST_CHECK;
 /* A tensor of an adapter pair, in float32: of A its columns, of B and M their rows go with those of
  * the weight, which is shared so. */
 int br__param_adapter(struct br__params *p, const struct br__adapter_pair *pair, int which,

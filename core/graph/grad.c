@@ -6,6 +6,12 @@
 #include "graph_internal.h"
 #include <string.h>
 
+/* The gradient of columns [from, from + n) of value x. */
+struct columns {
+    br_val x, d;
+    int64_t from, n;
+};
+
 struct grads {
     struct br_graph *g;
     br_val *of;     /* [n] gradient of each value so far, 0 = none */
@@ -15,6 +21,8 @@ struct grads {
     br_val *now;    /* [n] what a rule reads in its place: itself, or its clone; 0: not made yet */
     br_val *home;   /* [n_home] the value that node n + i is a clone of; 0: none */
     size_t n_home, cap_home;
+    struct columns *cut; /* [n_cut] that are not yet part of x's gradient */
+    size_t n_cut, cap_cut;
 };
 
 static const struct br__node *back_node(const struct grads *gs, br_val v)
@@ -170,6 +178,72 @@ typedef void rule(struct grads *gs, br_val v, br_val dy);
 
 /* ---- views ----------------------------------------------------------------------------------- */
 
+/* Where products are merged, their results are cut into slices that are all of a value: the
+ * gradients of these become one, side by side. */
+static int joins_slices(const struct br_graph *g)
+{
+    return g->device && g->device->backend.flags & BR_BACKEND_MERGES;
+}
+
+static void pad_columns(struct grads *gs, const struct columns *c)
+{
+    int64_t total = back_node(gs, c->x)->shape[1];
+    back_add(gs, c->x, BR__OP(gs->g, PAD, BR__I(c->from, total), c->d));
+}
+
+/* Columns of v whose gradients are known, in order, out of the list. */
+static size_t take_columns(struct grads *gs, br_val v, struct columns *out)
+{
+    size_t n = 0, left = 0;
+    for (size_t i = 0; i < gs->n_cut; i++) {
+        struct columns c = gs->cut[i];
+        if (c.x != v) {
+            gs->cut[left++] = c;
+            continue;
+        }
+        size_t at = n++;
+        for (; at > 0 && out[at - 1].from > c.from; at--)
+            out[at] = out[at - 1];
+        out[at] = c;
+    }
+    gs->n_cut = left;
+    return n;
+}
+
+/* All slices of v have been walked. */
+static void join_columns(struct grads *gs, br_val v)
+{
+    struct columns c[BR_MAX_IN];
+    br_val d[BR_MAX_IN];
+    int64_t end = 0;
+    int fit = 1;
+    size_t n = gs->n_cut ? take_columns(gs, v, c) : 0;
+    for (size_t i = 0; i < n; end += c[i++].n) {
+        int differs = back_node(gs, c[i].d)->dtype != back_node(gs, c[i].x)->dtype;
+        fit &= c[i].from == end;
+        d[i] = c[i].d;
+        if (differs)
+            d[i] = BR__OP(gs->g, CAST, BR__I(back_node(gs, c[i].x)->dtype), d[i]);
+    }
+    if (n > 1 && fit && end == back_node(gs, v)->shape[1])
+        back_add(gs, v, br__op(gs->g, BR_OP_CONCAT, d, (uint32_t)n, NULL));
+    else
+        for (size_t i = 0; i < n; i++)
+            pad_columns(gs, &c[i]);
+}
+
+/* False: there is no room for one more slice of x. */
+static int keep_columns(struct grads *gs, const struct columns *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < gs->n_cut; i++)
+        n += gs->cut[i].x == c->x;
+    if (n == BR_MAX_IN || br__grow(&gs->cut, &gs->cap_cut, gs->n_cut, sizeof *gs->cut))
+        return 0;
+    gs->cut[gs->n_cut++] = *c;
+    return 1;
+}
+
 static void grad_slice(struct grads *gs, br_val v, br_val dy)
 {
     const struct br__node *n = back_node(gs, v), *x = back_node(gs, n->in[0]);
@@ -178,6 +252,10 @@ static void grad_slice(struct grads *gs, br_val v, br_val dy)
         br__graph_fail(gs->g, BR_E_UNSUPPORTED, "no gradient for a slice of a middle axis");
         return;
     }
+    if (axis == 1 && x->n_dim == 2 && joins_slices(gs->g) &&
+        keep_columns(gs,
+                     &(struct columns){back_home(gs, back_in(gs, v, 0)), dy, from, n->attr.i[2]}))
+        return;
     back_add(gs, back_in(gs, v, 0),
              BR__OP(gs->g, PAD, BR__I(from, total, axis == 0 && x->n_dim > 1), dy));
 }
@@ -595,9 +673,11 @@ int br__grad(struct br_graph *g, const struct br__root *roots, size_t n_roots,
     g->n_wide = 0; /* what was widened for the forward pass is not kept for this one */
     for (size_t i = 0; i < n_roots; i++)
         back_add(&gs, roots[i].v, back_seed(g, &roots[i]));
-    for (br_val v = (br_val)gs.n; v-- > 1;)
+    for (br_val v = (br_val)gs.n; v-- > 1;) {
+        join_columns(&gs, v);
         if (gs.of[v] && gs.wants[v] && rules[br__node(g, v)->op])
             rules[br__node(g, v)->op](&gs, back_now(&gs, v), gs.of[v]);
+    }
     for (size_t i = 0; i < n; i++)
         out[i] = gs.of[want[i].leaf];
 out:
@@ -606,5 +686,6 @@ out:
     br__free(gs.wants);
     br__free(gs.now);
     br__free(gs.home);
+    br__free(gs.cut);
     return br__graph_status(g, err);
 }

@@ -87,6 +87,10 @@ br_val br__reshape(struct br_graph *g, br_val x, uint32_t n_dim, const int64_t *
                 (const int64_t[]){__VA_ARGS__})
 /* Whether the graph's device has a kernel for an op of x and a stored weight w. */
 int br__graph_has(const struct br_graph *g, uint32_t op, br_val x, br_val w);
+/* Ops that the device has one kernel for become one, in place: nodes that `outputs` need keep their
+ * numbers and what they give.  After that no gradient can be asked for. */
+int br__fuse(struct br_graph *g, const br_val *outputs, size_t n_outputs,
+             struct br_err *err) BR_MUST_CHECK;
 /* Node of a value; of poison, a node of no elements. */
 const struct br__node *br__node(const struct br_graph *g, br_val v);
 int64_t br__node_elems(const struct br__node *n);
@@ -182,10 +186,15 @@ struct br__program;
 int br__program_make(struct br__program **out, const struct br_graph *g, const struct br__device *d,
                      const br_val *outputs, size_t n_outputs, struct br_err *err) BR_MUST_CHECK;
 void br__program_free(struct br__program *p);
+int br__program_runs(const struct br__program *p, br_val v); /* whether something runs for v */
 /* What a frame of the program takes of a device with this number of threads: inputs, values and
  * scratch. */
 int br__program_bytes(const struct br__program *p, struct br__device *d, uint64_t *bytes,
                       struct br_err *err) BR_MUST_CHECK;
+
+/* last[v] of each node: the last step, counted from 1, that makes its memory's values, adds to them
+ * or reads them; 0: none does. */
+void br__program_last_steps(const struct br__program *p, size_t *last);
 
 /* Of a graph with a cut: the bytes of what nodes behind it, or its reader, need of those before. */
 size_t br__program_kept(const struct br__program *p);
@@ -207,6 +216,16 @@ void br__frame_bind(struct br__frame *f, br_val v, void *data);
 /* Where a frame of a program with a cut keeps br__program_kept() bytes, of the device, from the run
  * of its first part to that of its second.  To be given before any run. */
 void br__frame_keep(struct br__frame *f, void *memory);
+/* To be called by whoever runs the frame, when step at[i] of the program (see
+ * br__program_last_steps) is done, and before the next one. */
+struct br__frame_hook {
+    const size_t *at; /* [n] ascending */
+    size_t n;
+    int (*fn)(void *arg, size_t i, struct br_err *err);
+    void *arg;
+};
+/* Of all runs until the next call; NULL: none.  h stays the caller's. */
+void br__frame_hook(struct br__frame *f, const struct br__frame_hook *h);
 /* All work is done when it returns. */
 int br__frame_run(struct br__frame *f, struct br_err *err) BR_MUST_CHECK;
 /* Of a graph with a cut: the nodes before it (part 0), or those behind (1). */

@@ -36,6 +36,12 @@ static inline int br__is_step(uint32_t op) /* something runs: a kernel or a coll
     return br__op_kind(op) == BR__OP_COMPUTE || br__op_kind(op) == BR__OP_COMM;
 }
 
+/* One that stands for several (fuse.c). */
+static inline int br__is_fused(uint32_t op)
+{
+    return op >= BR_OP_LINEAR && op <= BR_OP_GDN_STEP;
+}
+
 /* ---- grad.c ---------------------------------------------------------------------------------- */
 
 int br__op_has_grad(uint32_t op);

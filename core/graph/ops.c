@@ -452,6 +452,114 @@ static int shape_cache_write(const struct br_graph *g, struct br__node *n, struc
     return 0;
 }
 
+/* ---- several ops as one ---------------------------------------------------------------------- */
+
+/* Whether w is the weight of a norm of x that a product makes itself. */
+static int norm_fits(const struct br__node *x, const struct br__node *w)
+{
+    return w->n_dim == 1 && w->shape[0] == x->shape[1] &&
+           br__node_elems(x) * (int64_t)br_dtype_size((int)x->dtype) <= BR_NORM_BYTES;
+}
+
+static int shape_linear(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0), *w = op_input(g, n, 1);
+    const int64_t flags = n->attr.i[1], norm = flags & BR_LINEAR_NORM;
+    const int64_t tail = flags & (BR_LINEAR_BIAS | BR_LINEAR_ADD), glu = flags & BR_LINEAR_GLU;
+    if (x->n_dim != 2 || w->n_dim != 2 || x->shape[1] != w->shape[1] || x->shape[0] > BR_FEW_ROWS ||
+        n->n_in != 2u + (norm != 0) + (tail != 0) || (glu && (tail || w->shape[0] % 2)))
+        return op_mismatch(g, n, err);
+    const int64_t cols = glu ? w->shape[0] / 2 : w->shape[0];
+    const struct br__node *last = op_input(g, n, n->n_in - 1);
+    if (norm && !norm_fits(x, op_input(g, n, 2)))
+        return op_mismatch(g, n, err);
+    if (tail && (op_last(last) != cols || last->n_dim != (flags & BR_LINEAR_ADD ? 2 : 1) ||
+                 (last->n_dim == 2 && last->shape[0] != x->shape[0])))
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, x->shape[0], cols);
+}
+
+static int shape_heads(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *y = op_input(g, n, 0), *k = op_input(g, n, 3), *v = op_input(g, n, 4);
+    const int64_t heads = n->attr.i[0], d = op_last(k);
+    if (y->n_dim != 2 || k->n_dim != 3 || !same_shape(k, v) || heads < 1 || n->n_in == 7 ||
+        y->shape[1] != (heads * (n->attr.i[1] ? 2 : 1) + 2 * k->shape[1]) * d ||
+        2 * br__node_elems(op_input(g, n, 2)) > d || op_input(g, n, 1)->shape[0] != y->shape[0] ||
+        op_input(g, n, 5)->shape[0] != y->shape[0])
+        return op_mismatch(g, n, err);
+    for (uint32_t i = 6; i < n->n_in; i++)
+        if (op_input(g, n, i)->n_dim != 1 || op_input(g, n, i)->shape[0] != d)
+            return op_mismatch(g, n, err);
+    return FRESH(g, n, err, y->shape[0], heads, d);
+}
+
+static int few_choices(const struct br__node *logits, int64_t k)
+{
+    return logits->n_dim == 2 && logits->shape[0] <= BR_FEW_ROWS && logits->shape[1] <= 1024 &&
+           k >= 1 && k <= logits->shape[1] && logits->shape[0] * k <= BR_FEW_SLOTS;
+}
+
+static int shape_route_share(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0);
+    if (!few_choices(x, n->attr.i[0]))
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, x->shape[0], n->attr.i[0]);
+}
+
+static int shape_route_sort(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0);
+    if (!few_choices(x, n->attr.i[0]) || n->attr.i[2] < 1 || n->attr.i[2] > x->shape[1])
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, n->attr.i[2] + 1 + x->shape[0] * n->attr.i[0]);
+}
+
+static int shape_experts_up(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *x = op_input(g, n, 0), *w = op_input(g, n, 1);
+    const int64_t norm = n->attr.i[1] & BR_LINEAR_NORM, k = n->attr.i[2];
+    if (x->n_dim != 2 || w->n_dim != 3 || w->shape[1] % 2 || x->shape[1] != w->shape[2] || k < 1 ||
+        x->shape[0] > BR_FEW_ROWS || x->shape[0] * k > BR_FEW_SLOTS || w->shape[0] > 1024 ||
+        op_input(g, n, 2)->shape[0] != w->shape[0] + 1 + x->shape[0] * k ||
+        n->n_in != 3u + (norm != 0) || (norm && !norm_fits(x, op_input(g, n, 3))))
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, x->shape[0] * k, w->shape[1] / 2);
+}
+
+static int shape_experts_down(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *y = op_input(g, n, 0), *w = op_input(g, n, 1), *p = op_input(g, n, 3);
+    if (y->n_dim != 2 || w->n_dim != 3 || p->n_dim != 2 || y->shape[1] != w->shape[2] ||
+        y->shape[0] != p->shape[0] * p->shape[1] || y->shape[0] > BR_FEW_SLOTS ||
+        p->shape[0] > BR_FEW_ROWS || w->shape[0] > 1024 ||
+        op_input(g, n, 2)->shape[0] != w->shape[0] + 1 + y->shape[0])
+        return op_mismatch(g, n, err);
+    const struct br__node *last = op_input(g, n, n->n_in - 1);
+    if (n->n_in > 4 &&
+        (last->n_dim != 2 || last->shape[0] != p->shape[0] || last->shape[1] != w->shape[1]))
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, p->shape[0], w->shape[1]);
+}
+
+static int shape_gdn_step(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *y = op_input(g, n, 0), *w = op_input(g, n, 1), *conv = op_input(g, n, 5),
+                          *state = op_input(g, n, 6);
+    if (y->n_dim != 2 || w->n_dim != 2 || conv->n_dim != 3 || state->n_dim != 4 ||
+        n->attr.i[0] < 1 || state->shape[1] % n->attr.i[0])
+        return op_mismatch(g, n, err);
+    const int64_t heads = state->shape[1], dv = state->shape[3];
+    const int64_t channels = 2 * n->attr.i[0] * state->shape[2] + heads * dv;
+    if (w->shape[0] != channels || conv->shape[2] != channels ||
+        conv->shape[1] != w->shape[1] - 1 || y->shape[1] != channels + heads * dv + 2 * heads ||
+        op_input(g, n, 4)->shape[0] != y->shape[0] || op_input(g, n, 2)->shape[0] != heads ||
+        op_input(g, n, 3)->shape[0] != heads)
+        return op_mismatch(g, n, err);
+    return FRESH(g, n, err, y->shape[0], heads, dv);
+}
+
 /* ---- routing --------------------------------------------------------------------------------- */
 
 static int shape_topk(const struct br_graph *g, struct br__node *n, struct br_err *err)

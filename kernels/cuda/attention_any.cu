@@ -133,6 +133,8 @@ attend_rows(struct rows out, struct attention a, struct partials parts, float *l
     BR_DYN_SHARED(float, shared);
     float *q = shared + (threadIdx.x / 32) * a.d;
     const int64_t warps = (int64_t)a.T * a.heads * a.parts;
+    gpu_launch_next();
+    gpu_wait_previous();
     for (int64_t w = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32; w < warps;
          w += (int64_t)gridDim.x * WARPS) {
         const int part = (int)(w % a.parts), head = (int)(w / a.parts % a.heads);
@@ -174,6 +176,8 @@ merge_parts(struct rows out, struct attention a, struct partials parts, float *l
             int64_t log_stride)
 {
     const int64_t rows = (int64_t)a.T * a.heads;
+    gpu_launch_next();
+    gpu_wait_previous();
     for (int64_t r = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32; r < rows;
          r += (int64_t)gridDim.x * WARPS) {
         const int64_t t = r / a.heads;
@@ -211,20 +215,20 @@ static struct partials partials_of(const struct attention *a, struct carve *s)
     return p;
 }
 
-/* Launch `kernel<N>`, N channels of 32 to a lane. */
-#define LAUNCH_HEADS(c, kernel, d, warps, dyn, ...)                                                \
+/* Launch `kernel<N>` by BR_LAUNCH or BR_LAUNCH_EARLY, N channels of 32 to a lane. */
+#define LAUNCH_HEADS(launch, c, kernel, d, warps, dyn, ...)                                        \
     do {                                                                                           \
         const unsigned blocks = (unsigned)min_of(div_up(warps, WARPS), MAX_GRID_X);                \
         if ((d) <= 32)                                                                             \
-            BR_LAUNCH(c, kernel<1>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                         \
+            launch(c, kernel<1>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                            \
         else if ((d) <= 64)                                                                        \
-            BR_LAUNCH(c, kernel<2>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                         \
+            launch(c, kernel<2>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                            \
         else if ((d) <= 128)                                                                       \
-            BR_LAUNCH(c, kernel<4>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                         \
+            launch(c, kernel<4>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                            \
         else if ((d) <= 256)                                                                       \
-            BR_LAUNCH(c, kernel<8>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                         \
+            launch(c, kernel<8>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                            \
         else                                                                                       \
-            BR_LAUNCH(c, kernel<16>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                        \
+            launch(c, kernel<16>, blocks, 32 * WARPS, dyn, __VA_ARGS__);                           \
     } while (0)
 
 static bool head_fits(const struct br_call *c, int d)
@@ -243,10 +247,11 @@ static void attend_all(const struct br_call *c, const struct attention *a, struc
         br__cuda_attend_tiles(c, a, out, log_sum, log_stride);
         return;
     }
-    LAUNCH_HEADS(c, attend_rows, a->d, rows * a->parts, shared, out, *a, parts, log_sum,
-                 log_stride);
+    LAUNCH_HEADS(BR_LAUNCH_EARLY, c, attend_rows, a->d, rows * a->parts, shared, out, *a, parts,
+                 log_sum, log_stride);
     if (a->parts > 1)
-        LAUNCH_HEADS(c, merge_parts, a->d, rows, 0, out, *a, parts, log_sum, log_stride);
+        LAUNCH_HEADS(BR_LAUNCH_EARLY, c, merge_parts, a->d, rows, 0, out, *a, parts, log_sum,
+                     log_stride);
 }
 
 SCRATCH_FUNCTION(attention)
@@ -330,15 +335,15 @@ template <int N> BR_KERNEL(32 * WARPS, 1) grad_queries(struct back b)
 }
 
 /* The sequence that key row r belongs to: the first; a whole warp looks. */
-BR_INLINE bool warp_seq_of_key(const struct seqs &a, int64_t r, int64_t T, struct seq *s)
+BR_INLINE bool warp_seq_of_key(const struct seqs &a, int64_t r, int64_t T, int64_t S, struct seq *s)
 {
     for (int i = 0; i < a.n; i += 32) {
         const int mine = i + (int)(threadIdx.x % 32);
         struct seq x;
-        const bool owns = mine < a.n && seq_at(a, mine, T, T, &x) && r >= x.k0 && r < x.k0 + x.nk;
+        const bool owns = mine < a.n && seq_at(a, mine, T, S, &x) && r >= x.k0 && r < x.k0 + x.nk;
         const uint32_t who = gpu_ballot(owns);
         if (who)
-            return seq_at(a, i + gpu_ffs(who) - 1, T, T, s);
+            return seq_at(a, i + gpu_ffs(who) - 1, T, S, s);
     }
     return false;
 }
@@ -351,7 +356,7 @@ template <int N> BR_KERNEL(32 * WARPS, 1) grad_keys(struct back b)
     const struct attention &a = b.a;
     float *k = shared + (threadIdx.x / 32) * 2 * a.d, *v = k + a.d;
     const int kv_heads = a.heads / a.group, lane = (int)(threadIdx.x % 32);
-    const int64_t rows = (int64_t)a.T * kv_heads;
+    const int64_t rows = (int64_t)a.S * kv_heads;
     for (int64_t r = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32; r < rows;
          r += (int64_t)gridDim.x * WARPS) {
         const int64_t row = r / kv_heads;
@@ -360,7 +365,7 @@ template <int N> BR_KERNEL(32 * WARPS, 1) grad_keys(struct back b)
         float dk[N], dv[N];
         for (int i = 0; i < N; i++)
             dk[i] = dv[i] = 0;
-        const bool owned = warp_seq_of_key(a.seqs, row, a.T, &s);
+        const bool owned = warp_seq_of_key(a.seqs, row, a.T, a.S, &s);
         gpu_sync_warp();
         share_row(k, a.k, a.key_at(a.k, row, key), a.d, a.scale);
         share_row(v, a.v, a.key_at(a.v, row, key), a.d, 1.f);
@@ -454,6 +459,7 @@ ROW_FUNCTION(attention_grad)
         br__cuda_back_tiles(c, &b);
         return;
     }
-    LAUNCH_HEADS(c, grad_queries, b.a.d, rows, shared, b);
-    LAUNCH_HEADS(c, grad_keys, b.a.d, rows / b.a.group, shared, b);
+    LAUNCH_HEADS(BR_LAUNCH, c, grad_queries, b.a.d, rows, shared, b);
+    LAUNCH_HEADS(BR_LAUNCH, c, grad_keys, b.a.d, (int64_t)b.a.S * (b.a.heads / b.a.group), shared,
+                 b);
 }

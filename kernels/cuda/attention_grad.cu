@@ -1,16 +1,24 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* attention_grad.cu - the gradient of attention by tensor cores, for values of bfloat16 and heads
- * of 64 or 128 channels.
+ * of 64, 128 or 256 channels.
  *
- * Rows are queries and heads of a group as in attention.cu.  Two launches, so that no two blocks
+ * Rows are queries and heads of a group as in attention.cu.  Two kernels, so that no two blocks
  * add to the same numbers: a block of the first owns 64 keys of a key head and goes through the
  * rows that see them, one of the second owns 64 rows and goes through the keys that they see:
  *     P = e^(scale Q K' - log sum),  dS = P (dO V' - dO . O) scale
  *     dV = P' dO,  dK = dS' Q;       dQ = dS K
- * P and dS are rounded to bfloat16 for the last three products; sums are float32. */
+ * P and dS are rounded to bfloat16 for the last three products; sums are float32.  Registers do not
+ * hold dK and dV of 256 channels at once, so there the first kernel runs twice. */
 #include "attention_tiles.cuh"
 
-#define SLICE 32 /* rows, or keys, that a block looks at at once */
+/* Rows, or keys, that a block looks at at once: as many as leave the sums of D channels in
+ * registers, and the tiles in the shared memory of every GPU. */
+template <int D> struct slice {
+    static constexpr int size = D <= 128 ? 32 : 16;
+};
+
+/* What of a key the first kernel makes. */
+enum { DK = 1, DV = 2 };
 
 /* What a block keeps of its rows beside q and dO. */
 struct row_facts {
@@ -60,8 +68,9 @@ template <int D> BR_INLINE void store_sums(const struct rows &out, const int64_t
 
 /* Grid: blocks of keys by key heads.  Shared: keys and values [ROWS, D]; twice q and dO
  * [SLICE, D]. */
-template <int D> BR_KERNEL(THREADS, 1) grad_key_tiles(struct back b)
+template <int D, int PARTS> BR_KERNEL(THREADS, 1) grad_key_tiles(struct back b)
 {
+    constexpr int SLICE = slice<D>::size;
     BR_DYN_SHARED(bf16, shared);
     BR_SHARED(struct row_facts, facts, 2 * SLICE);
     const struct attention &a = b.a;
@@ -81,9 +90,11 @@ template <int D> BR_KERNEL(THREADS, 1) grad_key_tiles(struct back b)
     float dk[D / 8][4], dv[D / 8][4], s[SLICE / 8][4], dp[SLICE / 8][4];
     clear<D / 8>(dk);
     clear<D / 8>(dv);
+    clear<SLICE / 8>(dp);
 
     load_keys<D, ROWS>(k, a, a.k, p, p.first, p.s.nk);
-    load_keys<D, ROWS>(v, a, a.v, p, p.first, p.s.nk);
+    if (PARTS & DK)
+        load_keys<D, ROWS>(v, a, a.v, p, p.first, p.s.nk);
     load_rows<D, SLICE>(qy, a, a.q, p, from);
     load_rows<D, SLICE>(qy + size, a, b.y, p, from);
     gpu_copy_commit();
@@ -101,7 +112,8 @@ template <int D> BR_KERNEL(THREADS, 1) grad_key_tiles(struct back b)
         gpu_copy_wait<1>();
         gpu_sync();
         multiply_rows<D, SLICE>(s, k, row, q);
-        multiply_rows<D, SLICE>(dp, v, row, y);
+        if (PARTS & DK)
+            multiply_rows<D, SLICE>(dp, v, row, y);
         BR_UNROLL
         for (int j = 0; j < SLICE / 8; j++) {
             BR_UNROLL
@@ -111,8 +123,10 @@ template <int D> BR_KERNEL(THREADS, 1) grad_key_tiles(struct back b)
                              (int)p.first + row + lane / 4 + e / 2 * 8, &s[j][e], &dp[j][e]);
             }
         }
-        multiply_onto<D, SLICE>(dv, s, y);
-        multiply_onto<D, SLICE>(dk, dp, q);
+        if (PARTS & DV)
+            multiply_onto<D, SLICE>(dv, s, y);
+        if (PARTS & DK)
+            multiply_onto<D, SLICE>(dk, dp, q);
         gpu_sync();
     }
     gpu_copy_wait<0>();
@@ -125,8 +139,10 @@ template <int D> BR_KERNEL(THREADS, 1) grad_key_tiles(struct back b)
             at[what][e] =
                 mine < p.s.nk ? b.out_at(p.s.k0 + mine, a.heads + what * kv_heads + p.key) : -1;
     }
-    store_sums<D>(b.out, at[0], dk);
-    store_sums<D>(b.out, at[1], dv);
+    if (PARTS & DK)
+        store_sums<D>(b.out, at[0], dk);
+    if (PARTS & DV)
+        store_sums<D>(b.out, at[1], dv);
 }
 
 /* ---- dQ -------------------------------------------------------------------------------------- */
@@ -135,6 +151,7 @@ template <int D> BR_KERNEL(THREADS, 1) grad_key_tiles(struct back b)
  * [SLICE, D]. */
 template <int D> BR_KERNEL(THREADS, 1) grad_row_tiles(struct back b)
 {
+    constexpr int SLICE = slice<D>::size;
     BR_DYN_SHARED(bf16, shared);
     const struct attention &a = b.a;
     constexpr int size = SLICE * D;
@@ -196,19 +213,25 @@ template <int D> BR_KERNEL(THREADS, 1) grad_row_tiles(struct back b)
 bool br__cuda_back_suits_tiles(const struct back *b)
 {
     const struct attention *a = &b->a;
-    return (a->d == 64 || a->d == 128) && br__cuda_suits_tiles(a) && a->q.dtype == BR_BF16 &&
-           b->y.dtype == BR_BF16 && b->is_wide_qy && b->out.stride[0] == b->out.cols;
+    return br__cuda_suits_tiles(a) && a->q.dtype == BR_BF16 && b->y.dtype == BR_BF16 &&
+           b->is_wide_qy && b->out.stride[0] == b->out.cols;
 }
 
 template <int D> static void launch_back(const struct br_call *c, const struct back *b)
 {
     const struct attention *a = &b->a;
     const unsigned heads = (unsigned)(a->heads / a->group);
-    const size_t shared = (size_t)(2 * ROWS + 4 * SLICE) * D * sizeof(bf16);
+    const size_t shared = (size_t)(2 * ROWS + 4 * slice<D>::size) * D * sizeof(bf16);
     /* each sequence may begin a block of its own */
     const int64_t keys = div_up(a->S, ROWS) + a->seqs.n,
                   rows = div_up((int64_t)a->T * a->group, ROWS) + a->seqs.n;
-    BR_LAUNCH(c, grad_key_tiles<D>, dim3((unsigned)keys, heads), THREADS, shared, *b);
+    const dim3 of_keys((unsigned)keys, heads);
+    if constexpr (D <= 128) {
+        BR_LAUNCH(c, (grad_key_tiles<D, DK | DV>), of_keys, THREADS, shared, *b);
+    } else {
+        BR_LAUNCH(c, (grad_key_tiles<D, DK>), of_keys, THREADS, shared, *b);
+        BR_LAUNCH(c, (grad_key_tiles<D, DV>), of_keys, THREADS, shared, *b);
+    }
     BR_LAUNCH(c, grad_row_tiles<D>, dim3((unsigned)rows, heads), THREADS, shared, *b);
 }
 
@@ -218,6 +241,8 @@ void br__cuda_back_tiles(const struct br_call *c, const struct back *b)
     br__cuda_zero(c, b->out.data, (size_t)b->out.count * b->out.cols * dtype_bytes(b->out.dtype));
     if (b->a.d == 64)
         launch_back<64>(c, b);
-    else
+    else if (b->a.d == 128)
         launch_back<128>(c, b);
+    else
+        launch_back<256>(c, b);
 }

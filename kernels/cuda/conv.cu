@@ -54,11 +54,6 @@ static struct conv conv_of(const struct br_call *c, bool has_state)
     return v;
 }
 
-BR_INLINE float sigmoid_of(float x)
-{
-    return 1.f / (1.f + expf(-x));
-}
-
 BR_KERNEL(256, 1) conv_silu(struct rows o, struct conv v)
 {
     FOR_EACH_ROW(t, o.count)

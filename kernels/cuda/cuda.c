@@ -108,7 +108,7 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .struct_size = sizeof self,
         .built_with = BR_VERSION,
         .name = "cuda",
-        .flags = BR_BACKEND_BF16,
+        .flags = BR_BACKEND_BF16 | BR_BACKEND_MERGES,
         .align = 256,
         .tokens_at_once = 8192,
         .kernels = BR_ROWS(kernels),

@@ -50,6 +50,8 @@ BR_KERNEL(COLS *PARTS, 1) delta_tokens(struct rows o, struct delta a, struct sta
     BR_DYN_SHARED(float, state);
     BR_SHARED(float, room, COLS *PARTS);
     float *k = state + a.dk * COLS, *q = k + a.dk;
+    gpu_launch_next();
+    gpu_wait_previous();
     const int head = (int)blockIdx.y, col = (int)(blockIdx.z * COLS + threadIdx.x);
     const int first = (int)threadIdx.y, thread = first * COLS + (int)threadIdx.x;
     struct seq s;
@@ -87,6 +89,14 @@ BR_KERNEL(COLS *PARTS, 1) delta_tokens(struct rows o, struct delta a, struct sta
         mine[i * all.stride[2] + col] = state[i * COLS + threadIdx.x];
 }
 
+void br__cuda_delta_tokens(const struct br_call *c, const struct delta *a, struct rows o,
+                           struct states all)
+{
+    const dim3 grid((unsigned)a->seqs.n, (unsigned)a->heads, (unsigned)div_up(a->dv, COLS));
+    const size_t shared = (size_t)a->dk * (COLS + 2) * sizeof(float);
+    BR_LAUNCH_EARLY(c, delta_tokens, grid, dim3(COLS, PARTS), shared, o, *a, all);
+}
+
 SCRATCH_FUNCTION(delta_rule)
 {
     struct delta a = delta_of(c);
@@ -99,18 +109,14 @@ ROW_FUNCTION(delta_rule)
     struct delta a = delta_of(c);
     struct rows o = rows_of(c->out);
     struct states all = {nullptr, 0, {0, 0, 0}};
-    if (c->n_in > 6) {
-        const struct br_tensor *x = &c->in[6];
-        all = states{(float *)x->data, x->shape[0], {x->stride[0], x->stride[1], x->stride[2]}};
-    }
+    if (c->n_in > 6)
+        all = states_of(&c->in[6]);
     br__cuda_zero_unowned(c, &c->in[5], INT64_MAX);
     if (br__cuda_delta_suits_chunks(&a, &o)) {
         br__cuda_delta_chunks(c, &a, all);
         return;
     }
-    const dim3 grid((unsigned)a.seqs.n, (unsigned)a.heads, (unsigned)div_up(a.dv, COLS));
-    const size_t shared = (size_t)a.dk * (COLS + 2) * sizeof(float);
-    BR_LAUNCH(c, delta_tokens, grid, dim3(COLS, PARTS), shared, o, a, all);
+    br__cuda_delta_tokens(c, &a, o, all);
 }
 
 /* ---- gradient -------------------------------------------------------------------------------- */

@@ -30,6 +30,15 @@ struct states {
     int64_t slots, stride[3];
 };
 
+static inline struct states states_of(const struct br_tensor *x)
+{
+    return states{(float *)x->data, x->shape[0], {x->stride[0], x->stride[1], x->stride[2]}};
+}
+
+/* delta.cu: token by token; tokens of no sequence are left as they are. */
+void br__cuda_delta_tokens(const struct br_call *c, const struct delta *a, struct rows o,
+                           struct states all);
+
 /* Where the gradients of token t lie: dq and dk of a value head apart, since heads of a group are
  * added later. */
 struct delta_grads {

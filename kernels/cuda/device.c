@@ -76,6 +76,12 @@ cudaStream_t br__cuda_stream(const struct br_call *c)
     return d->stream;
 }
 
+int br__cuda_may_overlap(const struct br_call *c)
+{
+    const struct br__cuda *d = c->device;
+    return d->may_overlap;
+}
+
 void br__cuda_launched(const struct br_call *c)
 {
     struct br__cuda *d = c->device;
@@ -367,6 +373,7 @@ static int device_begin(struct br__cuda *d, struct br_err *err)
         return rc;
     snprintf(d->name, sizeof d->name, "%.*s", (int)sizeof d->name - 1, prop.name);
     d->processors = prop.multiProcessorCount;
+    d->may_overlap = prop.major >= 9;
     d->sync_each = each && each[0] && strcmp(each, "0") != 0 ? each : NULL;
     d->op = BR_N_OPS;
     d->as_stream = (struct br_stream){.impl = d, .n_threads = 1};

@@ -34,6 +34,7 @@ struct br__cuda {
     int is_dead;
     uint32_t op; /* BR_N_OPS: none */
     char what[400];
+    int may_overlap;       /* a kernel may begin before the one before it has ended */
     const char *sync_each; /* BRIDGE_CUDA_SYNC: wait after each kernel, so that its op is known */
 };
 
@@ -42,6 +43,7 @@ struct br__cuda {
 /* Make it the thread's current device, with which every entry of the table begins. */
 void br__cuda_enter(struct br__cuda *d);
 cudaStream_t br__cuda_stream(const struct br_call *c);
+int br__cuda_may_overlap(const struct br_call *c);
 /* After a launch: keep its error, if it had one. */
 void br__cuda_launched(const struct br_call *c);
 /* n bytes of zeros, in the stream's order. */

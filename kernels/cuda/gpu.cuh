@@ -185,33 +185,80 @@ template <int n> BR_INLINE void gpu_copy_wait()
 
 /* ---- launch ---------------------------------------------------------------------------------- */
 
-#define BR__LAUNCH(stream, kernel, grid, block, dyn, ...)                                          \
-    kernel<<<dim3(grid), dim3(block), dyn, stream>>>(__VA_ARGS__)
+/* Of a kernel that is launched early: what runs before these words may run before the work that
+ * was enqueued earlier is done.  So every thread of it says gpu_wait_previous() before it writes
+ * memory of the device, or reads what a kernel has written; gpu_launch_next() lets the one after it
+ * begin. */
+BR_INLINE void gpu_wait_previous()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    cudaGridDependencySynchronize();
+#endif
+}
+BR_INLINE void gpu_launch_next()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+/* What is there will be wanted soon. */
+BR_INLINE void gpu_prefetch(const void *p)
+{
+    asm volatile("prefetch.global.L2 [%0];" : : "l"(p));
+}
+
+#define BR__LAUNCH(c, kernel, grid, block, dyn, ...)                                               \
+    kernel<<<dim3(grid), dim3(block), dyn, br__cuda_stream(c)>>>(__VA_ARGS__)
+#define BR__LAUNCH_EARLY(c, kernel, grid, block, dyn, ...)                                         \
+    do {                                                                                           \
+        cudaLaunchAttribute early[1] = {};                                                         \
+        cudaLaunchConfig_t how = {};                                                               \
+        early[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;                          \
+        early[0].val.programmaticStreamSerializationAllowed = 1;                                   \
+        how.gridDim = dim3(grid);                                                                  \
+        how.blockDim = dim3(block);                                                                \
+        how.dynamicSmemBytes = dyn;                                                                \
+        how.stream = br__cuda_stream(c);                                                           \
+        how.attrs = early;                                                                         \
+        how.numAttrs = br__cuda_may_overlap(c) ? 1 : 0;                                            \
+        cudaLaunchKernelEx(&how, kernel, __VA_ARGS__);                                             \
+    } while (0)
 #endif
 
-/* Before a loop whose arrays must be registers; one that shall be unrolled by two; one that shall
- * not, since each copy of its body would want registers. */
+/* Before a loop whose arrays must be registers; one that shall be unrolled by two, or by a
+ * constant; one that shall not, since each copy of its body would want registers. */
 #ifdef BR_CUDASIM
-#define BR__LAUNCH BR_CUDASIM_LAUNCH
+#define BR__LAUNCH(c, ...) BR_CUDASIM_LAUNCH(br__cuda_stream(c), __VA_ARGS__)
+#define BR__LAUNCH_EARLY(c, ...)                                                                   \
+    BR_CUDASIM_LAUNCH_EARLY(br__cuda_stream(c), br__cuda_may_overlap(c), __VA_ARGS__)
 #define BR_UNROLL
 #define BR_UNROLL_2
+#define BR_UNROLL_BY(n)
 #define BR_NO_UNROLL
 #else
 #define BR_UNROLL _Pragma("unroll")
 #define BR_UNROLL_2 _Pragma("unroll 2")
+#define BR__PRAGMA(text) _Pragma(#text)
+#define BR_UNROLL_BY(n) BR__PRAGMA(unroll n)
 #define BR_NO_UNROLL _Pragma("unroll 1")
 #endif
 
 /* Enqueue a kernel for a call: grid and block in threads' terms of CUDA, dyn bytes of shared memory
  * that the kernel names by BR_DYN_SHARED. */
 #define BR_LAUNCH(c, kernel, grid, block, dyn, ...)                                                \
+    BR__LAUNCH_AS(BR__LAUNCH, c, kernel, grid, block, dyn, __VA_ARGS__)
+/* The same of a kernel that obeys gpu_wait_previous(): where the GPU can, it begins while what was
+ * enqueued before it still runs. */
+#define BR_LAUNCH_EARLY(c, kernel, grid, block, dyn, ...)                                          \
+    BR__LAUNCH_AS(BR__LAUNCH_EARLY, c, kernel, grid, block, dyn, __VA_ARGS__)
+#define BR__LAUNCH_AS(launch, c, kernel, grid, block, dyn, ...)                                    \
     do {                                                                                           \
         const dim3 grid_of_launch(grid);                                                           \
         if (grid_of_launch.x == 0 || grid_of_launch.y == 0 || grid_of_launch.z == 0)               \
             break; /* nothing to do */                                                             \
         if ((dyn) > 48 * 1024)                                                                     \
             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(dyn)); \
-        BR__LAUNCH(br__cuda_stream(c), kernel, grid_of_launch, block, dyn, __VA_ARGS__);           \
+        launch(c, kernel, grid_of_launch, block, dyn, __VA_ARGS__);                                \
         br__cuda_launched(c);                                                                      \
     } while (0)
 

@@ -43,6 +43,24 @@ BR_INLINE void write_f32(void *data, uint32_t dtype, int64_t at, float v)
         ((bf16 *)data)[at] = bf16_of(v);
 }
 
+/* log(1 + e^x) without overflow, and without losing e^x beside 1. */
+BR_INLINE float softplus(float x)
+{
+    return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x));
+}
+
+/* v as memory of that dtype keeps it. */
+BR_INLINE float as_kept(float v, uint32_t dtype)
+{
+    return dtype == BR_BF16 ? f32_of(bf16_of(v)) : v;
+}
+
+/* 1 / (1 + e^-x): 0 and 1 at the ends, never 0/0. */
+BR_INLINE float sigmoid_of(float x)
+{
+    return 1.f / (1.f + expf(-x));
+}
+
 /* N elements that lie on N * their size. */
 template <int N> BR_INLINE void read_many(float *v, const void *data, uint32_t dtype, int64_t at)
 {

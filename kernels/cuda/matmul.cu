@@ -1,10 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* matmul.cu - matrix products: which of them cuBLASLt computes, and kernels for the others.
  *
- * cuBLASLt takes products of many rows whose sizes and addresses suit it.  Up to FEW_ROWS rows, and
- * where k runs along both operands, a warp has a column of the result and reads its weights once.
- * Everything else is cut into tiles of 64 x 64: experts, whose rows only the device knows; odd
- * sizes; exact products of float32 by stored 16-bit weights. */
+ * cuBLASLt takes products of many rows whose sizes and addresses suit it.  Up to BR_FEW_ROWS rows,
+ * and where k runs along both operands, a warp has a column of the result and reads its weights
+ * once. Everything else is cut into tiles of 64 x 64: experts, whose rows only the device knows;
+ * odd sizes; exact products of float32 by stored 16-bit weights. */
 #include "product.cuh"
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -98,51 +98,24 @@ static void multiply_grouped(const struct br_call *c, const product *p)
         br__cuda_refuse(c, "%lld tiles of rows; at most %d are possible", (long long)y, MAX_GRID_Y);
         return;
     }
-    if (!p->by_k) {
-        struct cover k = cover_rows(p->m, p->n);
+    struct cover k = cover_rows(p->m, p->n);
+    if (!p->by_k)
         BR_LAUNCH(c, zero_rest, k.grid, k.block, 0, *p);
-        if (br__cuda_multiply_experts(c, p))
-            return;
-    }
-    BR_LAUNCH(c, multiply_experts, dim3(x, (unsigned)y), 256, 0, *p);
+    if (!br__cuda_multiply_experts(c, p))
+        BR_LAUNCH(c, multiply_experts, dim3(x, (unsigned)y), 256, 0, *p);
 }
 
 /* ---- few rows -------------------------------------------------------------------------------- */
 
-#define FEW_ROWS 8
-#define FEW_WARPS 8 /* of a block */
-
-/* A warp has a column.  Lanes take 8 neighbouring k each, 256 apart; is_wide: rows allow that. */
+/* A warp has a column. */
 BR_KERNEL(32 * FEW_WARPS, 2) multiply_few(product p, bool is_wide)
 {
     const int lane = (int)threadIdx.x % 32;
     const int64_t step = (int64_t)gridDim.x * FEW_WARPS;
     for (int64_t j = (int64_t)blockIdx.x * FEW_WARPS + threadIdx.x / 32; j < p.n; j += step) {
-        float sum[FEW_ROWS];
-        for (int i = 0; i < FEW_ROWS; i++)
-            sum[i] = 0;
-        if (is_wide) {
-            for (int64_t k = lane * 8; k < p.k; k += 256) {
-                float w[8];
-                read_many<8>(w, p.b.data, p.b.dtype, j * p.b.ld + k);
-                for (int i = 0; i < FEW_ROWS; i++) {
-                    float x[8];
-                    if (i >= p.m)
-                        continue;
-                    read_many<8>(x, p.a.data, p.a.dtype, i * p.a.ld + k);
-                    for (int u = 0; u < 8; u++)
-                        sum[i] = fmaf(x[u], w[u], sum[i]);
-                }
-            }
-        } else {
-            for (int64_t k = lane; k < p.k; k += 32) {
-                const float w = element(p.b, j, k);
-                for (int i = 0; i < FEW_ROWS; i++)
-                    if (i < p.m)
-                        sum[i] = fmaf(element(p.a, i, k), w, sum[i]);
-            }
-        }
-        for (int i = 0; i < FEW_ROWS; i++) {
+        float sum[BR_FEW_ROWS];
+        column_sums<BR_FEW_ROWS>(sum, p, j, is_wide, in_order{});
+        for (int i = 0; i < BR_FEW_ROWS; i++) {
             const float all = warp_sum(sum[i]);
             if (lane == 0 && i < p.m)
                 store(p, i, j, all);
@@ -152,12 +125,7 @@ BR_KERNEL(32 * FEW_WARPS, 2) multiply_few(product p, bool is_wide)
 
 static bool suits_few(const product *p)
 {
-    return p->m <= FEW_ROWS && !p->a.k_major && !p->b.k_major && !p->offsets;
-}
-
-static bool is_wide_mat(const mat *x)
-{
-    return x->ld % 8 == 0 && (uintptr_t)x->data % (8 * dtype_bytes(x->dtype)) == 0;
+    return p->m <= BR_FEW_ROWS && !p->a.k_major && !p->b.k_major && !p->offsets;
 }
 
 /* ---- choosing -------------------------------------------------------------------------------- */
@@ -214,7 +182,7 @@ extern "C" void br__cuda_multiply(const struct br_call *c, const struct br__cuda
         return;
     }
     if (suits_few(p)) {
-        const bool is_wide = p->k % 8 == 0 && is_wide_mat(&p->a) && is_wide_mat(&p->b);
+        const bool is_wide = is_wide_product(p);
         BR_LAUNCH(c, multiply_few, (unsigned)min_of(div_up(p->n, FEW_WARPS), MAX_GRID_X),
                   32 * FEW_WARPS, 0, *p, is_wide);
         return;

@@ -3,10 +3,8 @@
  *
  * A team of threads (gpu.cuh) has a row: one warp up to 1024 columns, a block beyond.  A row is
  * read once for its sums and once more for the result; sums are float32. */
-#include "host.cuh"
+#include "norm.cuh"
 
-/* This thread's columns of row r. */
-#define FOR_EACH_COLUMN(i, cols) for (uint32_t i = team<W>::rank(); i < (cols); i += team<W>::size)
 #define FOR_EACH_TEAM_ROW(r, count)                                                                \
     for (uint32_t r = team<W>::first(); r < (count); r += team<W>::step())
 
@@ -18,15 +16,6 @@
         else                                                                                       \
             BR_LAUNCH(c, kernel<8>, team_blocks(count, 8), TEAM_THREADS, 0, __VA_ARGS__);          \
     } while (0)
-
-template <int W>
-BR_INLINE float dot(const struct rows &a, int64_t a_at, const struct rows &b, int64_t b_at)
-{
-    float sum = 0;
-    FOR_EACH_COLUMN(i, a.cols)
-    sum = fmaf(a.read(a_at + i), b.read(b_at + i), sum);
-    return team<W>::sum(sum);
-}
 
 template <int W> BR_INLINE float largest(const struct rows &x, int64_t at)
 {
@@ -117,11 +106,6 @@ ROW_FUNCTION(dot_rows)
 }
 
 /* ---- RMS norm -------------------------------------------------------------------------------- */
-
-template <int W> BR_INLINE float inv_rms(const struct rows &x, int64_t at, float eps)
-{
-    return 1.f / sqrtf(dot<W>(x, at, x, at) / (float)x.cols + eps);
-}
 
 /* x rsqrt(mean(x^2) + eps) (base + w) */
 template <int W>

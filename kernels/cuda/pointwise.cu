@@ -52,12 +52,6 @@ template <class F> static void map(const struct br_call *c)
 
 /* ---- arithmetic ------------------------------------------------------------------------------ */
 
-/* 1 / (1 + e^-x): 0 and 1 at the ends, never 0/0. */
-BR_INLINE float sigmoid_of(float x)
-{
-    return 1.f / (1.f + expf(-x));
-}
-
 /* silu'(g) = s + g s (1 - s) */
 BR_INLINE float silu_slope(float g)
 {
@@ -185,12 +179,6 @@ ROW_FUNCTION(zeros)
 }
 
 /* ---- the delta net's decay ------------------------------------------------------------------- */
-
-/* log(1 + e^x) without overflow, and without losing e^x beside 1. */
-BR_INLINE float softplus(float x)
-{
-    return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x));
-}
 
 /* o = -exp(A_log) softplus(a + dt_bias), or with y its gradient by a times y. */
 template <bool GRAD>

@@ -77,6 +77,68 @@ static inline int64_t tiles_of_experts(const product *p)
     return min_of(div_up(p->m, TILE) + p->n_experts, p->m);
 }
 
+/* ---- few rows -------------------------------------------------------------------------------- */
+
+#define FEW_WARPS 8 /* of a block */
+
+/* Row i of a product's a is row i of the matrix. */
+struct in_order {
+    BR_INLINE int64_t operator()(int i) const
+    {
+        return i;
+    }
+};
+
+/* Lanes take 8 neighbouring k each, 256 apart.  BF16: a and b are, so that nothing has to be asked
+ * between loads, of which several are then under way. */
+template <int ROWS, bool BF16, class Row>
+BR_INLINE void wide_sums(float *sum, const product &p, int64_t j, const Row &row)
+{
+    const uint32_t a_dtype = BF16 ? (uint32_t)BR_BF16 : p.a.dtype;
+    const uint32_t b_dtype = BF16 ? (uint32_t)BR_BF16 : p.b.dtype;
+    BR_UNROLL_BY((ROWS == 1 ? 4 : 1))
+    for (int64_t k = threadIdx.x % 32 * 8; k < p.k; k += 256) {
+        float w[8];
+        read_many<8>(w, p.b.data, b_dtype, j * p.b.ld + k);
+        for (int i = 0; i < ROWS; i++) {
+            float x[8];
+            if (ROWS > 1 && i >= p.m)
+                continue;
+            read_many<8>(x, p.a.data, a_dtype, row(i) * p.a.ld + k);
+            for (int u = 0; u < 8; u++)
+                sum[i] = fmaf(x[u], w[u], sum[i]);
+        }
+    }
+}
+
+/* Sums of up to ROWS rows row(i) of a times row j of b, a share of k in each lane of a warp;
+ * is_wide: rows may be read 8 elements at a time. */
+template <int ROWS, class Row>
+BR_INLINE void column_sums(float *sum, const product &p, int64_t j, bool is_wide, const Row &row)
+{
+    for (int i = 0; i < ROWS; i++)
+        sum[i] = 0;
+    if (is_wide && p.a.dtype == BR_BF16 && p.b.dtype == BR_BF16)
+        wide_sums<ROWS, true>(sum, p, j, row);
+    else if (is_wide)
+        wide_sums<ROWS, false>(sum, p, j, row);
+    for (int64_t k = threadIdx.x % 32; !is_wide && k < p.k; k += 32) {
+        const float w = element(p.b, j, k);
+        for (int i = 0; i < ROWS; i++)
+            if (i < p.m)
+                sum[i] = fmaf(element(p.a, row(i), k), w, sum[i]);
+    }
+}
+
+static inline bool is_wide_mat(const mat *x)
+{
+    return x->ld % 8 == 0 && (uintptr_t)x->data % (8 * dtype_bytes(x->dtype)) == 0;
+}
+static inline bool is_wide_product(const product *p)
+{
+    return p->k % 8 == 0 && is_wide_mat(&p->a) && is_wide_mat(&p->b);
+}
+
 /* grouped.cu: the products of experts by tensor cores, but for rows of no expert; false: they do
  * not suit it. */
 bool br__cuda_multiply_experts(const struct br_call *c, const product *p);

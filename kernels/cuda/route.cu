@@ -4,21 +4,9 @@
  *
  * Slot t * k + j is the j-th choice of token t.  `order` lists slots in the order of the rows that
  * the grouped products work on; -1 fills the end. */
-#include "host.cuh"
+#include "route.cuh"
 
 /* ---- choosing -------------------------------------------------------------------------------- */
-
-/* NaN counts as largest, as in torch; of equals the first wins.  a is at column i, b at j; a column
- * of -1 loses to every other. */
-BR_INLINE bool beats(float a, int i, float b, int j)
-{
-    if (i < 0 || j < 0)
-        return j < 0 && i >= 0;
-    const bool a_nan = a != a, b_nan = b != b;
-    if (a_nan || b_nan)
-        return a_nan && (!b_nan || i < j);
-    return a > b || (a == b && i < j);
-}
 
 /* A warp has a row, and finds its k best in k turns: each the best of what comes after the last. */
 BR_KERNEL(TEAM_THREADS, 1) choose(int32_t *o, int64_t o_stride, struct rows x, int k)
@@ -28,27 +16,9 @@ BR_KERNEL(TEAM_THREADS, 1) choose(int32_t *o, int64_t o_stride, struct rows x, i
         float last = 0;
         int last_at = -1;
         for (int j = 0; j < k; j++) {
-            float best = 0;
-            int best_at = -1;
-            for (int e = (int)team<1>::rank(); e < (int)x.cols; e += 32) {
-                const float v = x.read(at + e);
-                if ((j == 0 || beats(last, last_at, v, e)) && beats(v, e, best, best_at)) {
-                    best = v;
-                    best_at = e;
-                }
-            }
-            for (int m = 16; m > 0; m /= 2) {
-                const float v = gpu_shfl_xor(best, m);
-                const int e = gpu_shfl_xor(best_at, m);
-                if (beats(v, e, best, best_at)) {
-                    best = v;
-                    best_at = e;
-                }
-            }
-            last = best;
-            last_at = best_at;
+            next_best(x, at, &last, &last_at);
             if (team<1>::rank() == 0)
-                o[r * o_stride + j] = best_at;
+                o[r * o_stride + j] = last_at;
         }
     }
 }

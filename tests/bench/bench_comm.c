@@ -157,7 +157,7 @@ int main(int argc, char **argv)
     if (!rc)
         rc = br_topo_make(&topo, 1, 1, 1, 1, 1, br__procs_size(), &err);
     if (!rc)
-        rc = br__world_open(&s.world, &topo, NULL, NULL, &err);
+        rc = br__world_open(&s.world, &topo, NULL, NULL, 0, &err);
     if (!rc) {
         rc = br__world_run(s.world, run, &s, &err);
         br__world_close(s.world);

@@ -44,7 +44,7 @@ CUDASIM_MEMORY=1 expect 13 logits model --input-ids "$ids,$ids" --dtype float32 
 complains "device 'cuda' is out of memory"
 CUDASIM_DRIVER=none expect 0 logits model --input-ids "$ids" --dtype float32 --output on_cpu
 CUDASIM_MEMORY=1 expect 13 logits model --input-ids "$ids,$ids" --dtype float32 --device cuda --output o
-complains "device 'cuda' is out of memory for activations of 1024000 bytes, beside "
+complains "device 'cuda' is out of memory for activations of 1536000 bytes, beside "
 complains 'use a shorter --context, fewer prompts at once or more ranks'
 
 # ---- libraries --------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ struct space {
 struct work {
     uint32_t run, stamp;
     int stream;
+    bool is_kernel;
     const char *name;
 };
 struct device {
@@ -295,7 +296,8 @@ void sim_shared_reset(void)
 
 /* ---- order of work --------------------------------------------------------------------------- */
 
-struct sim_actor sim_begin_work(int stream, int device, uint32_t n_runs, const char *name)
+struct sim_actor sim_begin_work(int stream, int device, uint32_t n_runs, bool is_kernel,
+                                const char *name)
 {
     struct device *d = &devices[device];
     if (d->n_works == d->works_cap) {
@@ -306,7 +308,7 @@ struct sim_actor sim_begin_work(int stream, int device, uint32_t n_runs, const c
         fprintf(stderr, "cudasim: too much work for one process\n");
         abort();
     }
-    d->works[d->n_works++] = (struct work){next_run, sim_stamp(stream), stream, name};
+    d->works[d->n_works++] = (struct work){next_run, sim_stamp(stream), stream, is_kernel, name};
     size_t *n = &d->n_before[stream];
     while (*n + 1 < d->n_works && sim_is_before(d->works[*n].stream, d->works[*n].stamp))
         ++*n;
@@ -420,6 +422,24 @@ static void check_race(struct pair *s, uint8_t bytes, enum sim_use use, const vo
     remember(&s->write, bytes, pc);
 }
 
+/* Before a thread has waited for the work before its launch: what kernels make is not there yet,
+ * and may still be read. */
+static void check_early(const struct pair *s, enum sim_use use, const void *p, size_t n,
+                        const void *pc)
+{
+    if (sim_is_shared(p))
+        return;
+    if (use == SIM_WRITE)
+        sim_report("race", pc,
+                   "a write of %zu bytes before the thread has waited for the work before its "
+                   "launch: %s",
+                   n, describe(p));
+    if (s->write.run && work_of(s->write.run)->is_kernel)
+        sim_report("race", pc,
+                   "a read of %zu bytes that %s wrote, before the thread has waited for it: %s", n,
+                   work_of(s->write.run)->name, describe(p));
+}
+
 /* ---- accesses -------------------------------------------------------------------------------- */
 
 /* Whether an address lies in an allocation that was not freed. */
@@ -499,6 +519,8 @@ check_access(const void *p, size_t n, enum sim_use use, bool is_element, const v
         check_states(s->state + at, p, n, use, pc);
     for (size_t i = at / 2; i <= (at + n - 1) / 2; i++) {
         uint8_t bytes = (uint8_t)((2 * i >= at ? 1 : 0) | (2 * i + 1 < at + n ? 2 : 0));
+        if (sim_actor.is_early)
+            check_early(&s->pairs[i], use, p, n, pc);
         check_race(&s->pairs[i], bytes, use, p, n, pc);
     }
 }

@@ -47,6 +47,7 @@ struct sim_actor {
     uint32_t all_before;     /* every run of the device with a lower number is before it */
     uint16_t thread, epoch;  /* barriers that the block has passed */
     uint16_t step;           /* barriers that the warp has passed */
+    bool is_early;           /* work that was enqueued before it may not be done */
     int device;
 };
 extern struct sim_actor sim_actor;
@@ -80,7 +81,8 @@ SIM_API void sim_open_memory(int device);
 void sim_close_memory(void);
 
 /* A new piece of work of a stream, as the first of its runs. */
-struct sim_actor sim_begin_work(int stream, int device, uint32_t n_runs, const char *name);
+struct sim_actor sim_begin_work(int stream, int device, uint32_t n_runs, bool is_kernel,
+                                const char *name);
 
 /* Shared memory of the block that runs. */
 #define SIM_SHARED_ROOM ((size_t)1 << 20)

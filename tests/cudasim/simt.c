@@ -34,6 +34,7 @@ struct sim_thread {
     struct sim_warp *warp;
     uint32_t index, lane;
     enum state state;
+    bool is_early; /* it has not waited for the work before its launch */
     /* what it brings to a word of its warp, and takes from it */
     uint64_t value, result;
     unsigned by;
@@ -214,6 +215,7 @@ static void resume(void **from, struct sim_thread *t)
 {
     sim_actor.thread = (uint16_t)t->index;
     sim_actor.step = t->warp->step;
+    sim_actor.is_early = t->is_early;
     sim_current = t;
     sim_switch(from, t->sp);
 }
@@ -286,8 +288,16 @@ static void meet(combine_fn *word, int line, const void *pc)
     w->arrived = 0;
 }
 
+SIM_API void cudasim_wait_previous(void)
+{
+    sim_current->is_early = sim_actor.is_early = false;
+}
+
 static void thread_returns(struct sim_thread *t)
 {
+    if (t->is_early)
+        sim_report("sync", block.pc,
+                   "a thread returns that has not waited for the work before its launch");
     t->state = RETURNED;
     t->warp->returned |= lane_bit(t);
     block.n_returned++;
@@ -625,6 +635,7 @@ static void start_block(const struct cudasim_launch *l, uint64_t number)
         t->index = i;
         t->lane = i % 32;
         t->state = READY;
+        t->is_early = l->is_early;
         t->n_copies = t->group = 0;
         start_thread(t);
     }
@@ -648,7 +659,7 @@ static void run_block(const struct cudasim_launch *l, uint64_t number)
 void sim_run_launch(const struct cudasim_launch *l, int device, int stream, const void *pc)
 {
     uint32_t n = l->grid.x * l->grid.y * l->grid.z;
-    const struct sim_actor first = sim_begin_work(stream, device, n, l->name);
+    const struct sim_actor first = sim_begin_work(stream, device, n, true, l->name);
     if (!block.stacks)
         make_stacks();
     block.l = l;

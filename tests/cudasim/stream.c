@@ -256,7 +256,7 @@ void sim_act_as(cudaStream_t s)
 static bool run_alone(struct CUstream_st *s, struct work *w)
 {
     if (!w->is_begun)
-        s->actor = sim_begin_work(s->index, s->device, 1, w->name);
+        s->actor = sim_begin_work(s->index, s->device, 1, false, w->name);
     w->is_begun = true;
     sim_act_as(s);
     if (w->kind == CALL)
@@ -429,6 +429,17 @@ static void check_launch(const struct cudasim_launch *l, const void *pc)
                    cudaGetErrorString(cudaPeekAtLastError()));
 }
 
+/* A line for each launch. */
+static void write_down(const char *name)
+{
+    const char *path = getenv("CUDASIM_LAUNCHES");
+    FILE *f = path ? fopen(path, "a") : NULL;
+    if (!f)
+        return;
+    fprintf(f, "%s\n", name);
+    fclose(f);
+}
+
 SIM_API void cudasim_launch_kernel(const struct cudasim_launch *l)
 {
     pthread_mutex_lock(&sim_lock);
@@ -440,6 +451,7 @@ SIM_API void cudasim_launch_kernel(const struct cudasim_launch *l)
     } else {
         struct work *w = new_work(KERNEL, l->name, SIM_CALLER);
         w->launch = *l;
+        write_down(l->name);
         enqueue(l->stream, w);
     }
     pthread_mutex_unlock(&sim_lock);

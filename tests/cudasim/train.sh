@@ -4,6 +4,7 @@
 # all recorded runs of the folder that BRIDGE_SHARED names.
 . "$(dirname "$0")/../cli/lib.sh"
 . "$(dirname "$0")/../cli/libtrain.sh"
+. "$(dirname "$0")/../cli/libranks.sh"
 steps=2
 
 # run_case CASE [MODEL]
@@ -37,6 +38,15 @@ expect 0 train "${args[@]}" --device cuda exit_interval=3 save_interval=null dir
 jq -s -e --slurpfile want "$data/train/qwen2/steps.json" \
     'length == 3 and (.[2].lm_loss - $want[0].steps[2].losses["lm loss"] | fabs) < 1e-5' runs/a/log.jsonl >/dev/null ||
     fail "resumed: $(cat runs/a/log.jsonl)"
+rm -r runs
+
+# Over four devices: tensor and sequence parallelism, and two data-parallel ranks, whose gradients the host adds.
+typed "$data/train/qwen3"
+ranked 4 tp=2 sequence_parallel=true micro_batch_size=1
+CUDASIM_DEVICES=4 expect 0 train "${args[@]}" --device cuda exit_interval=$steps save_interval=null dir=runs name=b --no-sync
+jq -s -e --argjson n $steps --slurpfile want "$data/train/qwen3/steps.json" \
+    'length == $n and ([range($n) as $i | .[$i].lm_loss - $want[0].steps[$i].losses["lm loss"] | fabs < 1e-4] | all)' \
+    runs/b/log.jsonl >/dev/null || fail "over ranks: $(cat runs/b/log.jsonl)"
 rm -r runs
 
 [ -n "${BRIDGE_TEST_ALL:-}" ] || exit 0

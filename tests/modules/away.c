@@ -429,6 +429,7 @@ static struct br_backend self = {
     .struct_size = sizeof self,
     .built_with = BR_VERSION,
     .name = "away",
+    .flags = BR_BACKEND_MERGES,
     .align = ALIGN,
     .tokens_at_once = 512,
     .probe = probe,

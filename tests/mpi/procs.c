@@ -163,7 +163,7 @@ static int make_groups(int (*fn)(void *arg, uint32_t rank, struct br_err *err), 
     struct br__world *w;
     int rc = br_topo_make(&topo, 1, 1, 1, 1, 1, br__procs_size(), err);
     if (!rc)
-        rc = br__world_open(&w, &topo, NULL, NULL, err);
+        rc = br__world_open(&w, &topo, NULL, NULL, 0, err);
     if (rc)
         return rc;
     if (fn)

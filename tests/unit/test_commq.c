@@ -135,7 +135,7 @@ static struct br__world *open_world(void)
     struct br_topo topo;
     void *devices[RANKS] = {0};
     must(br_topo_make(&topo, TP, 1, 1, 1, 1, RANKS, &err), &err);
-    must(br__world_open(&w, &topo, &br__local_plane, devices, &err), &err);
+    must(br__world_open(&w, &topo, &br__local_plane, devices, 0, &err), &err);
     return w;
 }
 
@@ -168,7 +168,7 @@ START_TEST(test_none)
     br__world_close(w);
     struct br_topo topo;
     must(br_topo_make(&topo, 1, 1, 1, 1, 1, 1, &err), &err);
-    must(br__world_open(&w, &topo, &br__local_plane, NULL, &err), &err);
+    must(br__world_open(&w, &topo, &br__local_plane, NULL, 0, &err), &err);
     ck_assert_ptr_null(br__world_rank(w, 0)->queue);
     br__commq_settle(br__world_rank(w, 0)->queue, BR_E_IO);
     br__world_close(w);

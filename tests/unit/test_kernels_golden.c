@@ -361,10 +361,10 @@ static int is_computed(uint32_t op)
 }
 
 /* What the CPU may lack: there the host chooses tokens from logits that it has.  A device has every
- * op. */
+ * op, and may have ops that stand for several (test_fuse.c). */
 static int may_lack(uint32_t op)
 {
-    return !kern_device() && op == BR_OP_SELECT;
+    return (op >= BR_OP_LINEAR && op <= BR_OP_GDN_STEP) || (!kern_device() && op == BR_OP_SELECT);
 }
 
 static int has_weight(uint32_t op)

@@ -376,6 +376,8 @@ START_TEST(expert_products)
     s = (struct shape){o[N_EXPERTS] + 3, 136, 72};
     each(BR_OP_GROUPED_MATMUL, s, grouped, o);
     each(BR_OP_GROUPED_MATMUL_NN, s, grouped, o);
+    each(BR_OP_GROUPED_MATMUL_TN, s, grouped, o);
+    each(BR_OP_GROUPED_MATMUL_TN_ADD, s, grouped, o);
 }
 END_TEST
 

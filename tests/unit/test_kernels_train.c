@@ -368,13 +368,14 @@ struct back_case {
     uint32_t dtype;
     int kept; /* the forward pass left its result and log sums */
     int n_seqs, n[3];
+    int before; /* keys of each sequence before its first query */
     struct first dx;
 };
 
 struct backward {
-    int64_t T, hq, hk;
+    int64_t T, S, hq, hk;
     struct br_tensor q, k, v, y, seqs;
-    double *o, *log_sum, *dx; /* [T, hq, d], [T, hq], [T, (hq + 2 hk) d] */
+    double *o, *log_sum, *dx; /* [T, hq, d], [T, hq], [S, (hq + 2 hk) d] */
 };
 
 static double inner(const struct br_tensor *a, int64_t i, const struct br_tensor *b, int64_t j,
@@ -386,27 +387,27 @@ static double inner(const struct br_tensor *a, int64_t i, const struct br_tensor
     return s;
 }
 
-/* Head h of token t, which sees the tokens [from, t], by the definition. */
+/* Head h of token t, which sees the keys [from, own], by the definition. */
 static void back_token(const struct back_case *k, struct backward *b, int64_t t, int64_t h,
-                       int64_t from, double *p)
+                       int64_t from, int64_t own, double *p)
 {
     int64_t d = k->d, head = h / k->group, row = (b->hq + 2 * b->hk) * d;
     double max = -INFINITY, sum = 0, along = 0, *o = b->o + (t * b->hq + h) * d;
-    for (int64_t j = from; j <= t; j++) {
+    for (int64_t j = from; j <= own; j++) {
         p[j] = 0.25 * inner(&b->q, t * b->hq + h, &b->k, j * b->hk + head, d);
         max = p[j] > max ? p[j] : max;
     }
-    for (int64_t j = from; j <= t; j++)
+    for (int64_t j = from; j <= own; j++)
         sum += exp(p[j] - max);
     b->log_sum[t * b->hq + h] = max + log(sum);
-    for (int64_t j = from; j <= t; j++) {
+    for (int64_t j = from; j <= own; j++) {
         p[j] = exp(p[j] - max) / sum;
         for (int64_t c = 0; c < d; c++)
             o[c] += p[j] * get(&b->v, (j * b->hk + head) * d + c);
     }
     for (int64_t c = 0; c < d; c++)
         along += o[c] * get(&b->y, (t * b->hq + h) * d + c);
-    for (int64_t j = from; j <= t; j++) {
+    for (int64_t j = from; j <= own; j++) {
         double *dk = b->dx + j * row + (b->hq + head) * d, *dv = dk + b->hk * d;
         double *dq = b->dx + t * row + h * d;
         double dp = inner(&b->y, t * b->hq + h, &b->v, j * b->hk + head, d);
@@ -430,25 +431,30 @@ static struct br_tensor heads_of(uint32_t dtype, int64_t T, int64_t h, int64_t d
 static struct backward back_make(const struct back_case *k)
 {
     struct backward b = {
-        .T = 2, .hk = 2, .hq = 2 * k->group}; /* two tokens belong to no sequence */
+        .T = 2, .S = 2, .hk = 2, .hq = 2 * k->group}; /* two tokens belong to no sequence */
     int32_t seqs[3][5];
-    for (int i = 0; i < k->n_seqs; b.T += k->n[i++])
-        memcpy(seqs[i], (const int32_t[]){(int32_t)b.T, k->n[i], (int32_t)b.T, k->n[i], 0}, 20);
+    for (int i = 0; i < k->n_seqs; i++) {
+        int32_t keys = k->before + k->n[i];
+        memcpy(seqs[i], (const int32_t[]){(int32_t)b.T, k->n[i], (int32_t)b.S, keys, 0}, 20);
+        b.T += k->n[i];
+        b.S += keys;
+    }
     b.q = heads_of(k->dtype, b.T, b.hq, k->d, 1);
-    b.k = heads_of(k->dtype, b.T, b.hk, k->d, 2);
-    b.v = heads_of(k->dtype, b.T, b.hk, k->d, 3);
+    b.k = heads_of(k->dtype, b.S, b.hk, k->d, 2);
+    b.v = heads_of(k->dtype, b.S, b.hk, k->d, 3);
     b.y = heads_of(k->dtype, b.T, b.hq, k->d, 4);
     b.seqs = TENSOR(BR_I32, k->n_seqs, 5);
     memcpy(b.seqs.data, seqs, (size_t)k->n_seqs * 20);
     b.o = calloc((size_t)(b.T * b.hq * k->d), sizeof *b.o);
     b.log_sum = calloc((size_t)(b.T * b.hq), sizeof *b.log_sum);
-    b.dx = calloc((size_t)(b.T * (b.hq + 2 * b.hk) * k->d), sizeof *b.dx);
-    double *p = calloc((size_t)b.T, sizeof *p);
+    b.dx = calloc((size_t)(b.S * (b.hq + 2 * b.hk) * k->d), sizeof *b.dx);
+    double *p = calloc((size_t)b.S, sizeof *p);
     for (int i = 0; i < k->n_seqs; i++)
         for (int64_t t = seqs[i][0]; t < seqs[i][0] + k->n[i]; t++)
             for (int64_t h = 0; h < b.hq; h++) {
-                int64_t from = k->window ? t - k->window + 1 : 0;
-                back_token(k, &b, t, h, from > seqs[i][0] ? from : seqs[i][0], p);
+                int64_t own = t - seqs[i][0] + seqs[i][2] + k->before;
+                int64_t from = k->window ? own - k->window + 1 : 0;
+                back_token(k, &b, t, h, from > seqs[i][2] ? from : seqs[i][2], own, p);
             }
     free(p);
     return b;
@@ -477,9 +483,12 @@ static void back_in_place(const struct kern_place *p, void *arg)
     c.in[4] = b->y;
     c.in[5] = o;
     c.in[6] = sums;
-    c.out = TENSOR(k->dtype, b->T, (b->hq + 2 * b->hk) * k->d);
+    c.out = TENSOR(k->dtype, b->S, (b->hq + 2 * b->hk) * k->d);
     memset(c.out.data, 0xFF, (size_t)count(&c.out) * br_dtype_size((int)k->dtype));
     run_call(p, &c);
+    for (int64_t t = b->T; t < b->S; t++) /* of no query */
+        for (int64_t i = 0; i < b->hq * k->d; i++)
+            set(&c.out, t * c.out.stride[0] + i, 0);
     double off = off_tensor(&c.out, b->dx);
     ck_assert_msg(off < (k->dtype == BR_BF16 ? 1e-2 : 1e-5), "%s: off by %g", p->tier, off);
     same_as_first(p, &a->k->dx, &c.out);
@@ -488,7 +497,7 @@ static void back_in_place(const struct kern_place *p, void *arg)
     tensor_free(&c.out);
 }
 
-/* Whole and partial blocks, single rows; several sequences; a window; odd widths. */
+/* Whole and partial blocks, single rows; several sequences; a window; odd widths; keys before. */
 static struct back_case back_cases[] = {
     {.d = 16, .group = 2, .dtype = BR_F32, .kept = 1, .n_seqs = 1, .n = {300}},
     {.d = 16, .group = 2, .dtype = BR_BF16, .kept = 1, .n_seqs = 1, .n = {300}},
@@ -499,6 +508,16 @@ static struct back_case back_cases[] = {
     {.d = 64, .group = 7, .dtype = BR_BF16, .kept = 1, .n_seqs = 3, .n = {70, 1, 33}},
     {.d = 128, .group = 1, .window = 40, .dtype = BR_BF16, .kept = 0, .n_seqs = 2, .n = {131, 5}},
     {.d = 256, .group = 2, .dtype = BR_BF16, .kept = 1, .n_seqs = 1, .n = {40}},
+    {.d = 12, .group = 2, .dtype = BR_F32, .kept = 0, .n_seqs = 2, .n = {17, 40}, .before = 50},
+    {.d = 64, .group = 2, .dtype = BR_BF16, .kept = 1, .n_seqs = 2, .n = {33, 20}, .before = 70},
+    {.d = 256,
+     .group = 2,
+     .window = 60,
+     .dtype = BR_BF16,
+     .kept = 1,
+     .n_seqs = 2,
+     .n = {35, 9},
+     .before = 50},
 };
 
 START_TEST(attention_backwards)

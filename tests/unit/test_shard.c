@@ -142,7 +142,7 @@ static int rank_steps(void *arg, uint32_t rank, struct br_err *e)
         const struct br__adamw h = hyper_of(step);
         for (size_t i = 0; i < N; i++)
             r->grad[i] = grad_of(rank, step, i);
-        rc = br__shard_reduce(&r->shard, e);
+        rc = br__shard_reduce(&r->shard, 0, e);
         for (size_t i = 0; i < r->shard.n_shares && !rc; i++) {
             const struct br__share *x = &r->shard.shares[i];
             const struct br__adamw_arrays a = {x->n, x->main, x->m, x->v, x->grad, NULL};
@@ -153,7 +153,7 @@ static int rank_steps(void *arg, uint32_t rank, struct br_err *e)
                 rc = br__adamw_step(&j->dev[rank], &h, &a, e);
         }
         if (!rc)
-            rc = br__shard_gather(&r->shard, 0, e);
+            rc = br__shard_gather(&r->shard, 0, 0, e);
     }
     return rc;
 }
@@ -223,7 +223,7 @@ START_TEST(test_sharing)
         devices[r] = j.dev[r].device;
     }
     must(br_topo_make(&topo, 1, 1, 1, 1, 1, s->ranks, &err), &err);
-    must(br__world_open(&j.world, &topo, j.dev[0].backend.plane, devices, &err), &err);
+    must(br__world_open(&j.world, &topo, j.dev[0].backend.plane, devices, 0, &err), &err);
     must(br__world_run(j.world, rank_open, &j, &err), &err);
     check_shares(&j);
     check_bytes(&j);
@@ -271,7 +271,7 @@ START_TEST(test_doubles)
     must(br__device_open(&dev, "cpu", NULL, 0, 1, &err), &err);
     void *devices[3] = {dev.device, dev.device, dev.device};
     must(br_topo_make(&topo, 1, 1, 1, 1, 1, 3, &err), &err);
-    must(br__world_open(&w, &topo, dev.backend.plane, devices, &err), &err);
+    must(br__world_open(&w, &topo, dev.backend.plane, devices, 0, &err), &err);
     must(br__world_run(w, rank_sum, w, &err), &err);
     for (int r = 0; r < 3; r++)
         ck_assert_double_eq(got[r], 3);

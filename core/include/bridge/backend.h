@@ -34,6 +34,18 @@ enum br_op {
     BR_N_OPS
 };
 
+/* What LINEAR does beside its product. */
+enum br_linear_flags {
+    BR_LINEAR_NORM = 1,
+    BR_LINEAR_PLUS_ONE = 2, /* the norm's weight is 1 + w */
+    BR_LINEAR_BIAS = 4,     /* one of these three at most */
+    BR_LINEAR_ADD = 8,
+    BR_LINEAR_GLU = 16
+};
+#define BR_FEW_ROWS 8
+#define BR_FEW_SLOTS 64 /* rows times choices */
+#define BR_NORM_BYTES (64 << 10)
+
 /* Groups of ranks that a collective may run over; which ranks they hold is topo.h's business. */
 enum br_group {
     BR_GROUP_WORLD,
@@ -168,8 +180,10 @@ struct br_plane {
 /* ---- the backend ----------------------------------------------------------------------------- */
 
 enum br_backend_flags {
-    BR_BACKEND_HOST = 1, /* host memory is device memory: weights stay mapped */
-    BR_BACKEND_BF16 = 2  /* inference with products of bfloat16 has such activations, too */
+    BR_BACKEND_HOST = 1,  /* host memory is device memory: weights stay mapped */
+    BR_BACKEND_BF16 = 2,  /* inference with products of bfloat16 has such activations, too */
+    BR_BACKEND_MERGES = 4 /* one product by several weights is faster than one by each; not of a
+                             HOST, which uses weights where they lie */
 };
 
 /* What this device can do at best, per second. */

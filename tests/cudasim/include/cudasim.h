@@ -61,8 +61,10 @@ struct cudasim_launch {
     size_t args_size;
     struct cudasim_index grid, block;
     size_t dynamic;
+    int is_early; /* its threads wait for what was enqueued before */
     cudaStream_t stream;
 };
+void cudasim_wait_previous(void);
 void cudasim_launch_kernel(const struct cudasim_launch *l);
 
 #ifdef __cplusplus

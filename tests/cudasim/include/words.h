@@ -179,6 +179,18 @@ template <int n> BR_INLINE void gpu_copy_wait()
 
 /* ---- launch ---------------------------------------------------------------------------------- */
 
+BR_INLINE void gpu_wait_previous()
+{
+    cudasim_wait_previous();
+}
+BR_INLINE void gpu_launch_next()
+{
+}
+BR_INLINE void gpu_prefetch(const void *p)
+{
+    (void)p;
+}
+
 template <class... P> struct cudasim_call {
     void (*kernel)(P...);
     std::tuple<P...> args;
@@ -192,7 +204,7 @@ template <class... P> struct cudasim_call {
 
 template <class... P, class... A>
 BR_INLINE void cudasim_launch_of(const char *name, void (*kernel)(P...), cudaStream_t stream,
-                                 dim3 grid, dim3 block, size_t dynamic, A... args)
+                                 int is_early, dim3 grid, dim3 block, size_t dynamic, A... args)
 {
     static_assert((std::is_trivially_copyable<P>::value && ...), "arguments are copied as bytes");
     using call = cudasim_call<P...>;
@@ -206,10 +218,13 @@ BR_INLINE void cudasim_launch_of(const char *name, void (*kernel)(P...), cudaStr
     l.grid = {grid.x, grid.y, grid.z};
     l.block = {block.x, block.y, block.z};
     l.dynamic = dynamic;
+    l.is_early = is_early;
     l.stream = stream;
     cudasim_launch_kernel(&l);
 }
 #define BR_CUDASIM_LAUNCH(stream, kernel, grid, block, dyn, ...)                                   \
-    cudasim_launch_of(#kernel, kernel, stream, dim3(grid), dim3(block), dyn, __VA_ARGS__)
+    cudasim_launch_of(#kernel, kernel, stream, 0, dim3(grid), dim3(block), dyn, __VA_ARGS__)
+#define BR_CUDASIM_LAUNCH_EARLY(stream, is_early, kernel, grid, block, dyn, ...)                   \
+    cudasim_launch_of(#kernel, kernel, stream, is_early, dim3(grid), dim3(block), dyn, __VA_ARGS__)
 
 #endif

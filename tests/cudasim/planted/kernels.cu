@@ -364,6 +364,39 @@ int br__planted_stream_no_event(void)
     return planted_differs(y, first, 2);
 }
 
+#define LAUNCH_EARLY(kernel, grid, block, dyn, ...)                                                \
+    BR_CUDASIM_LAUNCH_EARLY(planted_stream(0), 1, kernel, grid, block, dyn, __VA_ARGS__)
+
+/* y = 2 x, and what is asked for before the wait */
+BR_KERNEL(64, 1) double_early(float *y, const float *x)
+{
+    PLANT(y[threadIdx.x] = 0;, ) /* planted: early_write */
+    gpu_wait_previous();
+    y[threadIdx.x] = 2 * x[threadIdx.x];
+}
+int br__planted_early_write(void)
+{
+    float *y = (float *)planted_room(256), first[] = {0, 2};
+    LAUNCH_EARLY(double_early, 1, 64, 0, y, planted_floats(64));
+    return planted_differs(y, first, 2);
+}
+
+/* y = x w; w is nobody's result, and may be read at once */
+BR_KERNEL(64, 1) add_product(float *y, const float *x, const float *w)
+{
+    const float early = PLANT(x, w)[threadIdx.x]; /* planted: early_read */
+    gpu_wait_previous();
+    y[threadIdx.x] = PLANT(w, x)[threadIdx.x] * early;
+}
+int br__planted_early_read(void)
+{
+    float *x = (float *)planted_room(256), *y = (float *)planted_room(256), first[] = {0, 2};
+    float *w = planted_floats(64);
+    LAUNCH(twice, 1, 64, 0, x, w);
+    LAUNCH_EARLY(add_product, 1, 64, 0, y, x, w);
+    return planted_differs(y, first, 2);
+}
+
 BR_KERNEL(64, 1) sum_all(float *y, const float *x)
 {
 #ifdef REPAIRED
@@ -382,6 +415,23 @@ int br__planted_float_atomic(void)
 }
 
 /* ---- sync ------------------------------------------------------------------------------------ */
+
+BR_KERNEL(64, 1) double_some(float *y, const float *x, unsigned n)
+{
+#ifdef REPAIRED
+    gpu_wait_previous();
+#endif
+    if (threadIdx.x >= n)
+        return;
+    gpu_wait_previous();
+    y[threadIdx.x] = 2 * x[threadIdx.x];
+}
+int br__planted_early_no_wait(void)
+{
+    float *y = (float *)planted_room(256), first[] = {0, 2};
+    LAUNCH_EARLY(double_some, 1, 64, 0, y, planted_floats(64), 32u); /* planted: early_no_wait */
+    return planted_differs(y, first, 2);
+}
 
 BR_KERNEL(64, 1) previous(float *y, const float *x, unsigned n)
 {
