@@ -43,7 +43,9 @@ struct br__stage_opts {
 struct br__chunk {
     uint32_t first, n_layers; /* decoder layers [first, first + n_layers) */
     uint32_t n_mtp;           /* prediction layers */
-    int embedding, head;      /* has the embedding; has the last norm, output layer and loss */
+    int embedding, head;      /* has the embedding; has the output layer and loss */
+    uint32_t n_in; /* hidden states of a token that come in: 0 with the embedding, 1 behind it, and
+                      behind the prediction layers 1 more for each of them */
 };
 struct br__stages {
     uint32_t pp, vpp;

@@ -256,6 +256,8 @@ int br__stages_make(struct br__arena *a, const struct br__stage_opts *o, struct 
     uint32_t n = out->pp * out->vpp;
     for (uint32_t i = 1; i < n; i++)
         out->chunks[i].first = out->chunks[i - 1].first + out->chunks[i - 1].n_layers;
+    for (uint32_t i = 1; i < n; i++)
+        out->chunks[i].n_in = BR__MAX(out->chunks[i - 1].n_in, 1) + out->chunks[i - 1].n_mtp;
     out->chunks[0].embedding = 1;
     out->chunks[n - 1].head = 1;
     return BR_OK;

@@ -9,6 +9,8 @@ struct stage {
     uint32_t first, n; /* layers */
     int is_first, is_last;
     uint32_t number;
+    int predicts;         /* has the prediction layer */
+    uint32_t n_in, n_out; /* hidden states of a token that come in and go out */
 };
 
 static br_val build_input(struct br_graph *g, const char *name, uint32_t n_dim, int64_t a,
@@ -50,19 +52,27 @@ static br_val build_embed(struct br_graph *g, br_val ids)
     return br__leave_tp(g, x);
 }
 
-/* Hidden states, or their gradient, as another chunk of a model in training has them. */
-static br_val passed_input(struct br_graph *g, const struct br__build *b, const char *name)
+/* Rows that a hidden state of each token makes between chunks. */
+static int64_t passed_rows(const struct br_graph *g)
 {
-    int64_t rows = b->n_tokens / (br__sequence_parallel(g) ? br__tp(g) : 1);
-    const int64_t shape[2] = {rows, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
+    return g->build->n_tokens / (br__sequence_parallel(g) ? br__tp(g) : 1);
+}
+
+/* Hidden states, n of each token, or their gradient, as another chunk of a model in training has
+ * them. */
+static br_val passed_input(struct br_graph *g, const struct br__build *b, const char *name,
+                           uint32_t n)
+{
+    const int64_t shape[2] = {passed_rows(g) * n, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
     return br__leaf(g, BR_OP_INPUT, g->values ? g->values : BR_F32, name, 2, shape);
 }
 
-static br_val build_receive(struct br_graph *g, struct br__build *b, uint32_t from)
+static br_val build_receive(struct br_graph *g, struct br__build *b, const struct stage *s)
 {
     const int64_t shape[2] = {b->n_tokens, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
+    const uint32_t from = s->number - 1;
     if (b->losses)
-        return passed_input(g, b, "hidden");
+        return passed_input(g, b, "hidden", s->n_in);
     br_val v = br__leaf(g, BR_OP_RECV, g->values ? g->values : BR_F32, NULL, 2, shape);
     if (v)
         g->nodes[v].attr = (struct br_attr){.i = {BR_GROUP_PP, from}};
@@ -97,8 +107,9 @@ static br_val aux_loss(struct br_graph *g, struct br__build *b)
 
 /* Multi-token prediction (DeepSeek-AI 2024, section 2.2; Megatron-LM
  * core/transformer/multi_token_prediction.py): from the final hidden state of token i and the
- * embedding of token i + 1, through a layer of its own, the logits of token i + 2. */
-static void predict_further(struct br_graph *g, struct br__build *b, br_val hidden)
+ * embedding of token i + 1, through a layer of its own, what the logits of token i + 2 are made of.
+ */
+static br_val predict_further(struct br_graph *g, struct br__build *b, br_val hidden)
 {
     b->mtp_ids = build_input(g, "mtp_ids", 1, b->n_tokens, 0);
     br_val next = build_embed(g, b->mtp_ids);
@@ -114,48 +125,89 @@ static void predict_further(struct br_graph *g, struct br__build *b, br_val hidd
     snprintf(b->prefix, sizeof b->prefix, "mtp.layers.0.");
     x = br_rmsnorm(g, x, "final_layernorm.weight");
     b->prefix[0] = '\0';
-    if (b->losses) {
-        br__mtp_loss(g, b, x);
+    return x;
+}
+
+/* further: what the prediction layer made, or 0. */
+static void build_losses(struct br_graph *g, struct br__build *b, br_val x, br_val further)
+{
+    br__lm_loss(g, b, x);
+    if (further)
+        br__mtp_loss(g, b, further);
+}
+
+static void build_logits(struct br_graph *g, struct br__build *b, br_val x)
+{
+    b->logits = build_head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
+    if (b->n_best && br__graph_has(g, BR_OP_SELECT, b->logits, b->logits))
+        b->best =
+            BR__OP(g, SELECT, BR__I(b->n_best, b->n_best + BR__BEST_ROOM - BR__BEST_K), b->logits);
+    if (b->flags & BR__BUILD_LOSS)
+        b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
+    if (b->flags & BR__BUILD_LOSS && b->n_moe)
+        b->aux_loss = aux_loss(g, b);
+    if (!(b->flags & BR__BUILD_MTP))
         return;
-    }
-    b->mtp_logits = build_head(g, b, x);
+    b->mtp_logits = build_head(g, b, predict_further(g, b, x));
     if (b->flags & BR__BUILD_LOSS) {
         b->mtp_labels = build_input(g, "mtp_labels", 1, b->n_tokens, 0);
         b->mtp_loss = BR__OP(g, CROSS_ENTROPY, NULL, b->mtp_logits, b->mtp_labels);
     }
 }
 
-static void build_finish(struct br_graph *g, struct br__build *b, br_val x)
+/* Hidden states of all tokens, then those that predict further. */
+static br_val stack(struct br_graph *g, br_val x, br_val further)
+{
+    int64_t rows = passed_rows(g), n = br_cfg_i(g->build->cfg, BR_CFG_HIDDEN_SIZE);
+    if (!further)
+        return x;
+    br_val both = BR__OP(g, CONCAT, NULL, BR__RESHAPE(g, x, 1, rows * n),
+                         BR__RESHAPE(g, further, 1, rows * n));
+    return BR__RESHAPE(g, both, 2 * rows, n);
+}
+
+/* Behind the layers of the stage: x, and what a chunk before has made with the prediction layer, or
+ * 0. */
+static void build_end(struct br_graph *g, struct br__build *b, const struct stage *s, br_val x,
+                      br_val further)
 {
     b->prefix[0] = '\0';
-    x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
-    b->hidden[b->cfg->n_layers + 1] = x;
-    if (b->losses)
-        br__lm_loss(g, b, x);
-    else
-        b->logits =
-            build_head(g, b, b->out_rows ? BR__OP(g, GATHER_ROWS, NULL, x, b->out_rows) : x);
-    if (b->n_best && br__graph_has(g, BR_OP_SELECT, b->logits, b->logits))
-        b->best =
-            BR__OP(g, SELECT, BR__I(b->n_best, b->n_best + BR__BEST_ROOM - BR__BEST_K), b->logits);
-    if (!b->losses && b->flags & BR__BUILD_LOSS)
-        b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
-    if (!b->losses && b->flags & BR__BUILD_LOSS && b->n_moe)
-        b->aux_loss = aux_loss(g, b);
-    if (b->flags & BR__BUILD_MTP)
-        predict_further(g, b, x);
+    if ((s->is_last || s->predicts) && !further) {
+        x = br_rmsnorm(g, x, "decoder.final_layernorm.weight");
+        b->hidden[b->cfg->n_layers + 1] = x;
+    }
+    if (!b->losses && s->is_last) {
+        build_logits(g, b, x);
+        return;
+    }
+    if (!b->losses) {
+        b->sent = BR__OP(g, SEND, BR__I(BR_GROUP_PP, s->number + 1), x);
+        return;
+    }
+    if (s->predicts)
+        further = predict_further(g, b, x);
+    if (s->is_last) {
+        build_losses(g, b, x, further);
+    } else {
+        b->sent = stack(g, x, further);
+        b->d_sent = passed_input(g, b, "d_hidden", s->n_out);
+    }
 }
 
 static void build_layers(struct br_graph *g, struct br__build *b, const struct stage *s)
 {
     const struct br__arch *arch = b->cfg->arch;
-    br_val x;
+    br_val x, further = 0;
     b->first_layer = s->first;
     b->n_layers = s->n;
     if (s->is_first)
         b->hidden[0] = x = build_embed(g, b->ids);
     else
-        b->received = x = build_receive(g, b, s->number - 1);
+        b->received = x = build_receive(g, b, s);
+    if (s->n_in > 1) {
+        further = br__slice(g, x, 0, passed_rows(g), passed_rows(g));
+        x = br__slice(g, x, 0, 0, passed_rows(g));
+    }
     for (uint32_t i = s->first; i < s->first + s->n && !g->err.code; i++) {
         b->layer = (int)i;
         snprintf(b->prefix, sizeof b->prefix, "decoder.layers.%u.", i);
@@ -163,14 +215,7 @@ static void build_layers(struct br_graph *g, struct br__build *b, const struct s
         b->hidden[i + 1] = x = arch->layer(g, x, (int)i);
         br__layer_ends(g, i);
     }
-    if (s->is_last) {
-        build_finish(g, b, x);
-    } else if (b->losses) {
-        b->sent = x;
-        b->d_sent = passed_input(g, b, "d_hidden");
-    } else {
-        b->sent = BR__OP(g, SEND, BR__I(BR_GROUP_PP, s->number + 1), x);
-    }
+    build_end(g, b, s, x, further);
 }
 
 /* Sizes that the ranks of a tensor-parallel group must be able to share. */
@@ -195,11 +240,15 @@ static int find_stage(const struct br__build *b, struct stage *s, struct br_err 
     const struct br_topo *t = &b->info->topo;
     uint32_t number = br_topo_coord(t, b->info->rank, BR_AXIS_PP);
     const struct br__chunk *c = b->chunk;
-    *s = (struct stage){
-        .is_first = number == 0, .is_last = number + 1 == t->size[BR_AXIS_PP], .number = number};
+    *s = (struct stage){.is_first = number == 0,
+                        .is_last = number + 1 == t->size[BR_AXIS_PP],
+                        .number = number,
+                        .n_in = number > 0,
+                        .n_out = 1};
     if (!c)
         return br_topo_layers(t, number, (uint32_t)b->cfg->n_layers, &s->first, &s->n, err);
-    *s = (struct stage){c->first, c->n_layers, c->embedding, c->head, number};
+    *s = (struct stage){c->first, c->n_layers,   c->embedding, c->head,
+                        number,   c->n_mtp != 0, c->n_in,      BR__MAX(c->n_in, 1) + c->n_mtp};
     return 0;
 }
 

@@ -287,6 +287,12 @@ struct br__train_opts {
     double aux_coeff, z_coeff;  /* moe_aux_loss_coeff, moe_z_loss_coeff; 0: no such loss */
     double dropout;             /* of adapters, in [0, 1) */
     int dropout_post;           /* of their result, not of what they see */
+    size_t bucket; /* a bank ends with the tensor that makes it as many elements; 0: never */
+    /* On rank i's thread, while the step's last backward pass goes on: the gradients of a bank are
+     * those of all micro batches.  Who hears it has br__trainer_bank called before they are used;
+     * br__trainer_gradients leaves that bank alone.  NULL: nobody does. */
+    int (*bank_ready)(void *arg, uint32_t i, size_t bank, struct br_err *err);
+    void *bank_arg;
 };
 /* The weights of a model as they are trained.  It takes the place of the model's own: what the
  * model computes while it is open, it computes with these.  Open it before any session of the
@@ -325,8 +331,9 @@ struct br__trained {
  * lists; of experts, those of one expert-data-parallel group have equal tensors. */
 const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t i, size_t *n);
 /* Where a rank's tensors lie: those of the dense grid one after another, and those of routed
- * experts.  Padding between them and at the end, whose gradients are 0, makes n a multiple of the
- * ranks that have the same: of DP_CP, of experts EDP. */
+ * experts, in the order in which a forward pass uses them.  Padding between them and at the end,
+ * whose gradients are 0, makes n a multiple of the ranks that have the same: of DP_CP, of experts
+ * EDP. */
 struct br__trained_bank {
     int expert;
     size_t n;           /* elements */
@@ -381,7 +388,9 @@ struct br__trainer_memory {
  */
 int br__trainer_memory(struct br__trainer *t, int64_t n_tokens, int64_t n_seqs,
                        struct br__trainer_memory *out, struct br_err *err) BR_MUST_CHECK;
-/* Forward and, if `backward`, backward passes of n micro batches on each rank of this process: rank
+enum { BR__BACKWARD = 1, BR__BACKWARD_LAST = 2 };
+/* Forward and, if `backward` (BR__BACKWARD_LAST: the step's last call), backward passes of n micro
+ * batches on each rank of this process: rank
  * i is given mb[k * ranks + i] and fills out[k * ranks + i], k < n.  Ranks of one data-parallel
  * index are given the same.  What a rank has no part in is 0: losses are those of the last stage,
  * routed layers are each stage's own. Gradients are added to those of the lists, see
@@ -398,5 +407,9 @@ double br__trainer_counted(const struct br__trainer *t, uint32_t i, const struct
 /* After the last micro batch of a step: the lists have the gradients of all.  What is left to do is
  * their sum over data-parallel ranks: over DP_CP, of experts over EDP. */
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
+/* The same of one bank of rank i, which o->bank_ready was told of; by whoever may call the rank's
+ * communicators. */
+int br__trainer_bank(struct br__trainer *t, uint32_t i, size_t bank,
+                     struct br_err *err) BR_MUST_CHECK;
 
 #endif

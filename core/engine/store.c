@@ -105,12 +105,23 @@ static int find_uses(struct br__arena *a, const struct br__params *params, struc
     return 0;
 }
 
-/* A bank: tensors of the dense grid, or of the expert grid, one after another.  n_ranks can have
- * equal parts of it, each a whole number of cache lines. */
-static void lay_out_bank(struct br__store *s, const struct br__params *params, struct layout *l,
-                         int expert, uint32_t n_ranks)
+/* A bank ends behind element `first`, padded to parts of a whole number of cache lines. */
+static void end_bank(struct br__store *s, size_t *first, int expert, uint32_t n_ranks)
 {
-    size_t unit = (size_t)ALIGN * n_ranks, first = s->elems;
+    size_t unit = (size_t)ALIGN * n_ranks;
+    s->elems = *first + (s->elems - *first + unit - 1) / unit * unit;
+    if (s->elems > *first)
+        s->banks[s->n_banks++] =
+            (struct br__trained_bank){.expert = expert, .n = s->elems - *first};
+    *first = s->elems;
+}
+
+/* Banks: tensors of the dense grid, or of the expert grid, one after another, of `bucket` elements
+ * and what the last one of them is more (0: one bank).  n_ranks can have equal parts of each. */
+static void lay_out_banks(struct br__store *s, const struct br__params *params, struct layout *l,
+                          int expert, uint32_t n_ranks, size_t bucket)
+{
+    size_t first = s->elems;
     for (size_t i = 0; i < params->n; i++) {
         const struct br__param *p = params->list[i];
         if (!br__is_trained(params->w, p) || (p->expert != 0) != expert)
@@ -125,19 +136,20 @@ static void lay_out_bank(struct br__store *s, const struct br__params *params, s
             s->elems += used_elems(u);
             s->n++;
         }
+        if (bucket && s->elems - first >= bucket)
+            end_bank(s, &first, expert, n_ranks);
     }
-    s->elems = first + (s->elems - first + unit - 1) / unit * unit;
-    if (s->elems > first)
-        s->banks[s->n_banks++] = (struct br__trained_bank){.expert = expert, .n = s->elems - first};
+    end_bank(s, &first, expert, n_ranks);
 }
 
 static int lay_out(struct br__store *s, const struct br__params *params, struct layout *l,
-                   const struct br_topo *t)
+                   const struct br_topo *t, size_t bucket)
 {
-    if (find_uses(&s->arena, params, l))
+    s->banks = br__arena_alloc(&s->arena, (params->n + 2) * sizeof *s->banks);
+    if (!s->banks || find_uses(&s->arena, params, l))
         return BR_E_NOMEM;
-    lay_out_bank(s, params, l, 0, t->size[BR_AXIS_DP] * t->size[BR_AXIS_CP]);
-    lay_out_bank(s, params, l, 1, t->size[BR_AXIS_EDP]);
+    lay_out_banks(s, params, l, 0, t->size[BR_AXIS_DP] * t->size[BR_AXIS_CP], bucket);
+    lay_out_banks(s, params, l, 1, t->size[BR_AXIS_EDP], bucket);
     return 0;
 }
 
@@ -268,11 +280,12 @@ static int make_lists(struct br__store *s, size_t n_sources)
     s->own = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->own);
     s->wide = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->wide);
     s->partial = br__arena_alloc(&s->arena, s->n + 1);
+    s->bank = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->bank);
     s->trained = br__arena_alloc(&s->arena, (n_sources + 1) * sizeof *s->trained);
-    return s->list && s->own && s->wide && s->partial && s->trained ? 0 : BR_E_NOMEM;
+    return s->list && s->own && s->wide && s->partial && s->bank && s->trained ? 0 : BR_E_NOMEM;
 }
 
-/* Addresses of the banks. */
+/* Addresses of the banks, and which tensor is in which. */
 static void bind_banks(struct br__store *s)
 {
     for (size_t i = 0, at = 0; i < s->n_banks; at += s->banks[i++].n) {
@@ -280,16 +293,21 @@ static void bind_banks(struct br__store *s)
         s->banks[i].grad = s->grad + at;
         s->banks[i].half = s->bf16 ? s->bf16 + at : NULL;
     }
+    for (size_t i = 0; i < s->n; i++)
+        while (s->list[i].grad < s->banks[s->bank[i]].grad ||
+               s->list[i].grad >= s->banks[s->bank[i]].grad + s->banks[s->bank[i]].n)
+            s->bank[i]++;
 }
 
 static int store_make(struct br__store *s, const struct br__weights *w,
-                      const struct br__params *params, const struct br_topo *topo, int sharded)
+                      const struct br__params *params, const struct br_topo *topo,
+                      const struct br__train_opts *o)
 {
     size_t n = w->n_sources + (w->adapter ? w->adapter->n_sources : 0), at = 0;
     struct layout l = {br__arena_alloc(&s->arena, (n + 1) * sizeof *l.uses), n};
-    if (!l.uses || lay_out(s, params, &l, topo) || make_lists(s, n))
+    if (!l.uses || lay_out(s, params, &l, topo, o->bucket) || make_lists(s, n))
         return BR_E_NOMEM;
-    int has_main = !s->half || !sharded;
+    int has_main = !s->half || !o->sharded;
     s->main = has_main ? store_block(s, MAIN_BYTES(s)) : NULL;
     s->grad = store_block(s, MAIN_BYTES(s));
     int rc =
@@ -297,20 +315,21 @@ static int store_make(struct br__store *s, const struct br__weights *w,
     for (size_t i = 0; i < n && !rc; i++)
         if (l.uses[i].param)
             rc = store_take(s, source_at(w, i), &l.uses[i], at++);
-    bind_banks(s);
+    if (!rc)
+        bind_banks(s);
     return rc;
 }
 
-int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host, int values,
-                   int sharded, struct br_err *err)
+int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host,
+                   const struct br__train_opts *o, struct br_err *err)
 {
     const struct br__weights *w = r->m->weights;
     memset(s, 0, sizeof *s);
     s->threads = r->m->n_ranks > 1 ? BR__MAX(w->threads / (int)r->m->n_ranks, 1) : w->threads;
     s->stage = br_topo_coord(&r->m->topo, r->info->rank, BR_AXIS_PP);
     s->device = w->unread ? NULL : host;
-    s->half = values == BR_BF16 || values == BR_F16 ? values : 0;
-    if (!store_make(s, w, r->params, &r->m->topo, sharded))
+    s->half = o->values == BR_BF16 || o->values == BR_F16 ? o->values : 0;
+    if (!store_make(s, w, r->params, &r->m->topo, o))
         return 0;
     br__store_close(s);
     return br__nomem(err, "for the weights that are trained");

@@ -19,8 +19,10 @@ static void fill_mtp(const struct br__rank_trainer *t, const struct br__train_pa
     float each = mb->mtp_scale / (float)BR__MAX(mb->n_tokens - mb->n_seqs, 1);
     for (int64_t i = 0; i < p->n_tokens; i++) {
         const struct br__train_row *r = &t->rows[i];
-        ids[i] = r->has_next ? mb->ids[r->token + 1] : 0;
-        labels[i] = r->has_next ? mb->labels[r->token + 1] : -1;
+        if (ids)
+            ids[i] = r->has_next ? mb->ids[r->token + 1] : 0;
+        if (labels)
+            labels[i] = r->has_next ? mb->labels[r->token + 1] : -1;
         if (weights)
             weights[i] = r->has_next ? each : 0;
     }
@@ -100,7 +102,7 @@ int br__train_fill(struct br__rank_trainer *t, const struct br__train_pass *p, s
         dropout[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
         dropout[2] = (int32_t)mb->first_token;
     }
-    if (p->compiled->b.mtp_ids)
+    if (p->compiled->b.mtp_ids || p->losses.mtp.loss)
         fill_mtp(t, p, f, mb);
     if (aux)
         *aux = (float)(mb->aux_scale * t->o->aux_coeff * aux_factor(t, p->chunk, mb));

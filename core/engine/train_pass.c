@@ -22,6 +22,8 @@ static void pass_drop(struct br__train_pass *p)
     br__compiled_free(p->compiled);
     br__free(p->grad);
     br__free(p->leaf);
+    br__free(p->mark_at);
+    br__free(p->mark_bank);
 }
 
 static void pass_free(struct br__train_pass *p)
@@ -212,7 +214,9 @@ static int pass_make(struct br__rank_trainer *t, struct br__train_pass *p, struc
     int rc = build_pass(t, p, err);
     if (!rc && p->backward)
         rc = add_backward(t, p, err);
-    return rc ? rc : plan_pass(t, p, err);
+    if (!rc)
+        rc = plan_pass(t, p, err);
+    return rc ? rc : br__banks_mark(t, p, err);
 }
 
 static int new_frame(struct br__rank_trainer *t, const struct br__train_pass *p,

@@ -13,6 +13,7 @@ struct step {
     uint32_t *frame; /* [n * n_chunks] of the forward pass that was last */
     void **in[2];    /* [n * n_chunks] received, not used yet: hidden states, gradients */
     void **out[2];   /* made, not sent yet */
+    int has_last;    /* backward passes of the last micro batch have begun */
 };
 
 static const struct br__micro *micro_of(const struct step *s, size_t k)
@@ -85,22 +86,49 @@ static int pass_forward(struct step *s, const struct br__job *job, struct br_err
     return rc ? rc : take_out(p, f, p->compiled->b.sent, &s->out[0][at], err);
 }
 
+/* Whether this is a pass of the step's last micro batch.  Before the first of those backward passes
+ * all chunks' graphs for it are there. */
+static int begin_last(struct step *s, const struct br__job *job, int *is_last, struct br_err *err)
+{
+    struct br__job other = *job;
+    int rc = 0;
+    *is_last = s->b->is_last && job->micro_batch + 1 == s->b->n;
+    if (!*is_last || s->has_last)
+        return 0;
+    s->has_last = 1;
+    br__banks_begin(s->t);
+    for (other.chunk = 0; other.chunk < s->t->n_chunks && !rc; other.chunk++) {
+        struct br__train_pass *p;
+        rc = get_pass(s, &other, &p, err);
+        if (!rc)
+            br__banks_expect(s->t, p);
+    }
+    return rc;
+}
+
 static int pass_backward(struct step *s, const struct br__job *job, struct br_err *err)
 {
     const struct br__micro *mb = micro_of(s, job->micro_batch);
     size_t at = place_of(s, job->micro_batch, job->chunk);
     struct br__train_pass *p;
-    int rc = get_pass(s, job, &p, err);
+    int is_last, rc = begin_last(s, job, &is_last, err);
+    if (!rc)
+        rc = get_pass(s, job, &p, err);
     if (rc)
         return rc;
     struct br__frame *f = p->frames[s->frame[at]];
+    struct br__last_pass last = {.t = s->t, .p = p};
     put_in(p, f, p->compiled->b.d_sent, &s->in[1][at]);
+    if (is_last)
+        br__last_pass_begin(&last, f);
     rc = br__frame_run_part(f, 1, err);
     if (!rc)
         rc =
             br__train_read_losses(s->t, p, f, mb, &s->b->out[job->micro_batch * s->b->stride], err);
     if (!rc)
         rc = br__train_add_gradients(s->t, p, f, err);
+    if (is_last)
+        rc = br__last_pass_end(&last, f, rc, err);
     return rc ? rc : take_out(p, f, p->d_received, &s->out[1][at], err);
 }
 
@@ -120,7 +148,11 @@ static int exchange(struct step *s, uint32_t from, uint32_t to, struct br_err *e
         const struct br__message *m = &s->pipe.messages[i];
         size_t at = place_of(s, m->micro_batch, m->chunk);
         int64_t tokens = br__train_tokens(t, micro_of(s, m->micro_batch));
-        int64_t rows = br__train_rows(t, tokens) / tp;
+        const struct br__chunk *chunk = t->chunks[m->chunk];
+        int is_before =
+            m->is_send == m->is_grad; /* the chunk's own hidden states, or what it got */
+        uint32_t each = is_before ? chunk->n_in : BR__MAX(chunk->n_in, 1) + chunk->n_mtp;
+        int64_t rows = br__train_rows(t, tokens) / tp * each;
         void **buf = &(m->is_send ? s->out : s->in)[m->is_grad][at];
         size_t n = (size_t)(rows * hidden);
         if (!m->is_send && !(*buf = br__alloc(n * br_dtype_size((int)dtype))))
@@ -204,13 +236,22 @@ static int run_micro(struct br__rank_trainer *t, const struct br__train_batches 
     if (rc)
         return rc;
     rc = br__train_fill(t, p, f, mb, err);
+    struct br__last_pass last = {.t = t, .p = p};
+    int is_last = b->is_last && k + 1 == b->n;
+    if (is_last) {
+        br__banks_begin(t);
+        br__banks_expect(t, p);
+        br__last_pass_begin(&last, f);
+    }
     if (!rc)
         rc = br__frame_run(f, err);
     if (!rc)
         rc = br__train_read_losses(t, p, f, mb, &b->out[k * b->stride], err);
     if (!rc)
         rc = br__train_read_moe(t, p, f, mb, k, err);
-    return rc || !b->backward ? rc : br__train_add_gradients(t, p, f, err);
+    if (!rc && b->backward)
+        rc = br__train_add_gradients(t, p, f, err);
+    return is_last ? br__last_pass_end(&last, f, rc, err) : rc;
 }
 
 /* ---- a step ---------------------------------------------------------------------------------- */

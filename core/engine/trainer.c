@@ -85,7 +85,8 @@ int br__trainer_step(struct br__trainer *t, const struct br__micro *mb, size_t n
         if (!rc)
             rc = check_tokens(t, &mb[i], err);
     }
-    const struct br__train_batches b = {mb, out, n, t->m->n_ranks, backward != 0};
+    const struct br__train_batches b = {
+        mb, out, n, t->m->n_ranks, backward != 0, backward == BR__BACKWARD_LAST};
     return rc ? rc : run_ranks(&(struct together){.t = t, .fn = run_step, .b = &b}, err);
 }
 
@@ -155,13 +156,16 @@ static int open_store(struct br__rank_trainer *r, struct together *x, struct br_
     if (!rc)
         rc = br__rank_probe(r, err);
     if (!rc)
-        rc = br__store_open(&r->store, r->rank, r->offload.host, r->o->values, r->o->sharded, err);
+        rc = br__store_open(&r->store, r->rank, r->offload.host, r->o, err);
     if (rc)
         return rc;
     r->past = br__calloc(r->n_moe * experts + 1, sizeof *r->past);
     r->n_past = br__calloc(r->n_chunks + 1, sizeof *r->n_past);
     r->row = br__calloc(experts + 1, sizeof *r->row);
-    return r->past && r->n_past && r->row ? 0 : br__nomem(err, "for training");
+    r->left = br__calloc(r->store.n_banks + 1, sizeof *r->left);
+    r->handed = br__calloc(r->store.n_banks + 1, sizeof *r->handed);
+    return r->past && r->n_past && r->row && r->left && r->handed ? 0
+                                                                  : br__nomem(err, "for training");
 }
 
 static int take_params(struct br__rank_trainer *r, struct together *x, struct br_err *err)
@@ -179,14 +183,7 @@ static int make_stages(struct br__trainer *t, struct br_err *err)
     o.n_layers = (uint32_t)cfg->n_layers;
     o.n_mtp = t->o.mtp != 0;
     o.pp = t->m->topo.size[BR_AXIS_PP];
-    int rc = br__stages_make(&t->arena, &o, &t->stages, err);
-    uint32_t n = rc ? 0 : t->stages.pp * t->stages.vpp;
-    for (uint32_t i = 0; i + 1 < n && !rc; i++)
-        if (t->stages.chunks[i].n_mtp)
-            rc = br_fail(err, BR_E_UNSUPPORTED,
-                         "the multi-token-prediction layer can only be trained on the stage of the "
-                         "output layer yet");
-    return rc;
+    return br__stages_make(&t->arena, &o, &t->stages, err);
 }
 
 static int place_rank(struct br__trainer *t, uint32_t i, struct br_err *err)
@@ -252,6 +249,8 @@ static void close_rank(struct br__rank_trainer *r)
     br__free(r->z);
     br__free(r->row);
     br__free(r->rows);
+    br__free(r->left);
+    br__free(r->handed);
 }
 
 void br__trainer_close(struct br__trainer *t)
@@ -311,6 +310,7 @@ static int zero(struct br__rank_trainer *r, struct together *x, struct br_err *e
     size_t experts = (size_t)x->t->m->weights->cfg->n_experts;
     memset(r->past, 0, r->n_moe * experts * sizeof *r->past);
     memset(r->n_past, 0, r->n_chunks * sizeof *r->n_past);
+    memset(r->handed, 0, r->store.n_banks);
     int rc = br__offload_zero(&r->offload, &r->store, err);
     return rc ? rc : br__store_zero_grads(&r->store, err);
 }
@@ -320,37 +320,82 @@ int br__trainer_zero(struct br__trainer *t, struct br_err *err)
     return run_ranks(&(struct together){.t = t, .fn = zero}, err);
 }
 
-/* Of weights that ranks hold alike and use apart, the whole gradient. */
-static int add_partial(const struct br__rank_trainer *r, struct br_err *err)
+/* Of weights that ranks hold alike and use apart, those of a bank: the whole gradient. */
+static int add_partial(const struct br__rank_trainer *r, size_t bank, struct br_err *err)
 {
     const struct br__store *s = &r->store;
     struct br_comm *comm = r->rank->info->host[BR_GROUP_TP];
     int rc = 0;
     for (size_t i = 0; i < s->n && !rc; i++)
-        if (s->partial[i])
+        if (s->partial[i] && s->bank[i] == bank)
             rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
     return rc;
 }
 
-/* First and last stage have the embedding, and each a part of its gradient. */
-static int add_embedding(const struct br__rank_trainer *r, struct br_err *err)
+int br__trainer_bank(struct br__trainer *t, uint32_t i, size_t bank, struct br_err *err)
+{
+    return add_partial(&t->ranks[i], bank, err);
+}
+
+/* Whether a stage has the embedding: the first, the last if its output layer is tied to it, and
+ * that of the prediction layer (mcore parallel_state.py, default_embedding_ranks with a layout). */
+static int has_embedding(const struct br__trainer *t, uint32_t stage)
+{
+    int tied = !t->m->weights->src->untied, has = 0;
+    for (uint32_t c = stage; c < t->stages.pp * t->stages.vpp; c += t->stages.pp) {
+        const struct br__chunk *x = &t->stages.chunks[c];
+        has |= x->embedding || x->n_mtp || (x->head && tied);
+    }
+    return has;
+}
+
+/* The first stage adds up, in the order of the stages, what the others have of the embedding's
+ * gradient, and tells them. */
+static int sum_embedding(const struct br__trainer *t, const struct br__rank_trainer *r,
+                         const struct br__trained *x, struct br_err *err)
+{
+    struct br_comm *comm = r->rank->info->host[BR_GROUP_PP];
+    const struct br_p2p to_first = {x->grad, x->n, BR_F32, 0, 1, 0};
+    const struct br_p2p from_first = {x->grad, x->n, BR_F32, 0, 0, 0};
+    if (r->stage > 0) {
+        int rc = comm->ops->exchange(comm, &to_first, 1, err);
+        return rc ? rc : comm->ops->exchange(comm, &from_first, 1, err);
+    }
+    float *part = br__alloc(x->n * sizeof *part);
+    int rc = part ? 0 : br__nomem(err, "for gradients");
+    for (uint32_t s = 1; s < r->pp && !rc; s++) {
+        if (!has_embedding(t, s))
+            continue;
+        rc = comm->ops->exchange(comm, &(struct br_p2p){part, x->n, BR_F32, s, 0, 0}, 1, err);
+        for (size_t k = 0; k < x->n && !rc; k++)
+            x->grad[k] += part[k];
+    }
+    for (uint32_t s = 1; s < r->pp && !rc; s++)
+        if (has_embedding(t, s))
+            rc =
+                comm->ops->exchange(comm, &(struct br_p2p){x->grad, x->n, BR_F32, s, 1, 0}, 1, err);
+    br__free(part);
+    return rc;
+}
+
+static int add_embedding(const struct br__trainer *t, const struct br__rank_trainer *r,
+                         struct br_err *err)
 {
     const struct br__store *s = &r->store;
-    struct br_comm *comm = r->rank->info->host[BR_GROUP_EMBED];
-    int is_shared = !r->rank->m->weights->src->untied || r->o->mtp, rc = 0;
-    for (size_t i = 0; i < s->n && is_shared && r->pp > 1 && !rc; i++)
+    int is_shared = br__embedding_is_shared(r), rc = 0;
+    for (size_t i = 0; i < s->n && is_shared && !rc; i++)
         if (strcmp(s->list[i].megatron, BR__EMBEDDING) == 0)
-            rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
+            rc = sum_embedding(t, r, &s->list[i], err);
     return rc;
 }
 
 static int gradients(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
-    (void)x;
     int rc = br__offload_fetch(&r->offload, &r->store, err);
-    if (!rc)
-        rc = add_partial(r, err);
-    return rc ? rc : add_embedding(r, err);
+    for (size_t b = 0; b < r->store.n_banks && !rc; b++)
+        if (!r->handed[b])
+            rc = add_partial(r, b, err);
+    return rc ? rc : add_embedding(x->t, r, err);
 }
 
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err)

@@ -14,13 +14,14 @@ struct br__store {
     struct br__source *own;   /* [n] the sources that params are made of */
     float **wide;     /* [n] copies in float32 of what is rounded, where kernels read those */
     uint8_t *partial; /* [n] tensor-parallel ranks have a part of its gradient each */
+    uint32_t *bank;   /* [n] which it is in */
     size_t n;
     float *main, *grad; /* [elems] of all tensors */
     int half;           /* BR_BF16 or BR_F16: the model has copies of that dtype; 0: it has none */
     uint16_t *bf16;     /* [elems] the copies, or NULL */
     float *widened;     /* [n_wide] of those that are no matrices: widened again */
     size_t elems, n_wide;
-    struct br__trained_bank banks[2]; /* [n_banks] which they are in */
+    struct br__trained_bank *banks; /* [n_banks] which they are in */
     size_t n_banks;
     int threads;
     uint32_t stage;              /* of the pipeline */
@@ -30,10 +31,10 @@ struct br__store {
 /* All weights, or those of an adapter if there is one beside them. */
 int br__is_trained(const struct br__weights *w, const struct br__param *p);
 /* Trains what those params of the rank that are trained are made of.  Params that are given
- * s->trained are made of the store's.  host: a device whose memory is the host's; values: BR_F32,
- * or BR_BF16 or BR_F16 for copies that are rounded; sharded: these alone, without main weights. */
-int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host, int values,
-                   int sharded, struct br_err *err) BR_MUST_CHECK;
+ * s->trained are made of the store's.  host: a device whose memory is the host's; of o: values,
+ * sharded, bucket. */
+int br__store_open(struct br__store *s, struct br__rank *r, struct br__device *host,
+                   const struct br__train_opts *o, struct br_err *err) BR_MUST_CHECK;
 /* The copies follow the main weights; `rounded`: those of 16 bits do already. */
 int br__store_round(struct br__store *s, int rounded, struct br_err *err) BR_MUST_CHECK;
 int br__store_zero_grads(struct br__store *s, struct br_err *err) BR_MUST_CHECK;
@@ -91,6 +92,11 @@ struct br__train_pass {
     br_val *grad;      /* [n_params] by param->index; 0: none */
     br_val *leaf;      /* [n_params] the leaf that it is added to; 0: it is a value */
     br_val d_received; /* gradient of the hidden states that came in; 0: none did */
+    /* [n_marks] ascending: the step after which this graph is through with a bank's gradients;
+     * SIZE_MAX: when they were added by the host. */
+    size_t *mark_at;
+    uint32_t *mark_bank;
+    size_t n_marks;
     uint64_t used;
 };
 /* What frames of one number keep between forward and backward pass; one at a time does. */
@@ -126,6 +132,8 @@ struct br__rank_trainer {
     float *row;                 /* [n_experts] */
     struct br__train_row *rows; /* [cap_rows] of the micro batch that is at work */
     int64_t cap_rows;
+    uint32_t *left;  /* [banks] graphs that have not met their mark in this step */
+    uint8_t *handed; /* [banks] given to o->bank_ready in this step */
 };
 struct br__trainer {
     struct br__llm *m;
@@ -148,6 +156,29 @@ int br__train_frame(struct br__rank_trainer *t, struct br__train_pass *p, size_t
 int br__rank_activations(struct br__rank_trainer *t, int64_t n_tokens, int64_t n_seqs,
                          uint64_t *bytes, struct br_err *err) BR_MUST_CHECK;
 void br__rank_drop_passes(struct br__rank_trainer *t);
+
+/* ---- train_banks.c: gradients that are complete before all are ------------------------------- */
+
+/* After the graph was planned. */
+int br__banks_mark(struct br__rank_trainer *t, struct br__train_pass *p,
+                   struct br_err *err) BR_MUST_CHECK;
+/* First and last stage, and that of the prediction layers, add up the embedding's gradient. */
+int br__embedding_is_shared(const struct br__rank_trainer *t);
+/* Before the first backward pass of the step's last micro batch; and for each graph that it runs.
+ */
+void br__banks_begin(struct br__rank_trainer *t);
+void br__banks_expect(struct br__rank_trainer *t, const struct br__train_pass *p);
+/* Around the run of a frame of the last micro batch: marks that are met are told.  end: after its
+ * gradients were added, with rc of all that; what is left is told then. */
+struct br__last_pass {
+    struct br__rank_trainer *t;
+    const struct br__train_pass *p;
+    struct br__frame_hook hook;
+    size_t n_hooks;
+};
+void br__last_pass_begin(struct br__last_pass *x, struct br__frame *f);
+int br__last_pass_end(struct br__last_pass *x, struct br__frame *f, int rc,
+                      struct br_err *err) BR_MUST_CHECK;
 
 /* ---- train_rows.c: which tokens a rank has --------------------------------------------------- */
 
@@ -191,7 +222,7 @@ struct br__train_batches {
     const struct br__micro *mb;
     struct br__micro_out *out;
     size_t n, stride;
-    int backward;
+    int backward, is_last; /* is_last: of a step, all gradients are complete behind it */
 };
 int br__rank_step(struct br__rank_trainer *t, const struct br__train_batches *b,
                   struct br_err *err) BR_MUST_CHECK;

@@ -35,7 +35,9 @@ struct br__frame {
     uint64_t generation; /* of the device, when the calls were filled in */
     int stale;           /* something was bound since */
     uint32_t n_runs;     /* with the calls as they are */
-    void *tape;          /* of the device, or NULL: those calls, recorded */
+    const struct br__frame_hook *hook;
+    size_t hook_at; /* the next one that is due */
+    void *tape;     /* of the device, or NULL: those calls, recorded */
 };
 
 /* ---- where values lie ------------------------------------------------------------------------ */
@@ -283,6 +285,12 @@ void br__frame_bind(struct br__frame *f, br_val v, void *data)
     f->stale = 1;
 }
 
+void br__frame_hook(struct br__frame *f, const struct br__frame_hook *h)
+{
+    f->hook = h;
+    f->hook_at = 0;
+}
+
 void br__frame_keep(struct br__frame *f, void *memory)
 {
     f->kept = memory;
@@ -493,23 +501,42 @@ static void run_stretch(void *arg, const struct br_stream *s)
     }
 }
 
+/* Where the next hook is due, at most n. */
+static size_t next_stop(const struct br__frame *f, size_t n)
+{
+    const struct br__frame_hook *h = f->hook;
+    return h && f->hook_at < h->n ? BR__MIN(h->at[f->hook_at], n) : n;
+}
+
+/* Steps up to `done` are. */
+static int call_hooks(struct br__frame *f, size_t done, struct br_err *err)
+{
+    const struct br__frame_hook *h = f->hook;
+    int rc = 0;
+    while (!rc && h && f->hook_at < h->n && h->at[f->hook_at] <= done)
+        rc = h->fn(h->arg, f->hook_at++, err);
+    return rc;
+}
+
 /* Steps [i, n). */
 static int run_steps(struct br__frame *f, size_t i, size_t n, struct br_err *err)
 {
     const struct br__program *p = f->p;
-    for (size_t end; i < n; i = end) {
+    int rc = 0;
+    for (size_t end; i < n && !rc; i = end) {
+        size_t stop = next_stop(f, n);
         end = i + 1;
         if (!p->steps[i].kernel) {
-            int rc = frame_communicate(f, i, err);
-            if (rc)
-                return rc;
-            continue;
+            rc = frame_communicate(f, i, err);
+        } else {
+            while (end < stop && p->steps[end].kernel)
+                end++;
+            f->d->backend.run(f->d->device, run_stretch, &(struct stretch){f, i, end});
         }
-        while (end < n && p->steps[end].kernel)
-            end++;
-        f->d->backend.run(f->d->device, run_stretch, &(struct stretch){f, i, end});
+        if (!rc && end >= stop)
+            rc = call_hooks(f, end, err);
     }
-    return 0;
+    return rc;
 }
 
 #define MIN_RECORDED 16 /* steps, of a graph that is worth a tape */

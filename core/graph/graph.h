@@ -192,6 +192,10 @@ int br__program_runs(const struct br__program *p, br_val v); /* whether somethin
 int br__program_bytes(const struct br__program *p, struct br__device *d, uint64_t *bytes,
                       struct br_err *err) BR_MUST_CHECK;
 
+/* last[v] of each node: the last step, counted from 1, that makes its memory's values, adds to them
+ * or reads them; 0: none does. */
+void br__program_last_steps(const struct br__program *p, size_t *last);
+
 /* Of a graph with a cut: the bytes of what nodes behind it, or its reader, need of those before. */
 size_t br__program_kept(const struct br__program *p);
 
@@ -212,6 +216,16 @@ void br__frame_bind(struct br__frame *f, br_val v, void *data);
 /* Where a frame of a program with a cut keeps br__program_kept() bytes, of the device, from the run
  * of its first part to that of its second.  To be given before any run. */
 void br__frame_keep(struct br__frame *f, void *memory);
+/* To be called by whoever runs the frame, when step at[i] of the program (see
+ * br__program_last_steps) is done, and before the next one. */
+struct br__frame_hook {
+    const size_t *at; /* [n] ascending */
+    size_t n;
+    int (*fn)(void *arg, size_t i, struct br_err *err);
+    void *arg;
+};
+/* Of all runs until the next call; NULL: none.  h stays the caller's. */
+void br__frame_hook(struct br__frame *f, const struct br__frame_hook *h);
 /* All work is done when it returns. */
 int br__frame_run(struct br__frame *f, struct br_err *err) BR_MUST_CHECK;
 /* Of a graph with a cut: the nodes before it (part 0), or those behind (1). */

@@ -270,6 +270,17 @@ int br__program_make(struct br__program **out, const struct br_graph *g, const s
     return 0;
 }
 
+void br__program_last_steps(const struct br__program *p, size_t *last)
+{
+    memset(last, 0, p->g->n * sizeof *last);
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct br__node *n = br__node(p->g, p->steps[i].node);
+        last[n->base] = i + 1;
+        for (uint32_t k = 0; k < n->n_in; k++)
+            last[br__node(p->g, n->in[k])->base] = i + 1;
+    }
+}
+
 void br__program_free(struct br__program *p)
 {
     if (!p)

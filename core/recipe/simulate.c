@@ -98,9 +98,27 @@ static void add_ring(struct sim *s, struct pass *p, enum br_group g, enum br__si
 
 /* ---- passes ---------------------------------------------------------------------------------- */
 
+/* Ranks that share an expert's channels gather their tokens and scatter what comes of them.  Then
+ * each token's row goes to each of its experts with its share, and comes back; forward, how many
+ * rows there are goes ahead.  That is what core/engine/block_moe.c does. */
+static void add_experts(struct sim *s, struct pass *p, const struct br__recipe_part *part,
+                        double layers, int backward)
+{
+    double etp = s->n[BR_GROUP_ETP], hidden = (double)INT(s, hidden_size);
+    double tokens = etp * part->hidden / (s->sp ? (double)s->n[BR_GROUP_TP] : 1) / hidden;
+    double rows = tokens * (double)INT(s, moe_router_topk);
+
+    add_ring(s, p, BR_GROUP_ETP, BR__SIM_EP, 2 * layers, tokens * hidden * s->value_bytes);
+    add_ring(s, p, BR_GROUP_EP, BR__SIM_EP, 2 * layers, rows * hidden * s->value_bytes);
+    add_ring(s, p, BR_GROUP_EP, BR__SIM_EP, layers, rows * sizeof(float));
+    if (!backward)
+        add_ring(s, p, BR_GROUP_EP, BR__SIM_EP, layers,
+                 (double)INT(s, num_moe_experts) * sizeof(int32_t));
+}
+
 /* Tensor parallelism: each of a layer's two halves gathers its input and scatters its output, or
- * sums its output, which is the same bytes.  Experts instead exchange the tokens that a rank owns,
- * there and back.  Attention gathers keys and values; delta nets exchange heads for tokens. */
+ * sums its output, which is the same bytes.  Attention gathers keys and values; delta nets exchange
+ * heads for tokens. */
 static void add_collectives(struct sim *s, const struct br__chunk *c, struct pass *p, int backward)
 {
     const struct br__recipe_part *part = &s->parts[c - s->out->stages.chunks];
@@ -113,12 +131,8 @@ static void add_collectives(struct sim *s, const struct br__chunk *c, struct pas
     double turns = backward && s->sp ? 3 : 2;
     add_ring(s, p, BR_GROUP_TP, BR__SIM_TP,
              halves * turns + c->embedding + (c->head ? turns - 1 : 0), all);
-    if (routed) {
-        double tokens = part->hidden / (s->sp ? (double)s->n[BR_GROUP_TP] : 1);
-        double rows = tokens * (double)INT(s, moe_router_topk) * s->value_bytes;
-        add_ring(s, p, BR_GROUP_EP, BR__SIM_EP, 2 * layers, rows);
-        add_ring(s, p, BR_GROUP_ETP, BR__SIM_EP, 2 * layers, rows * s->n[BR_GROUP_ETP]);
-    }
+    if (routed)
+        add_experts(s, p, part, layers, backward);
     for (uint32_t i = 0; i < c->n_layers + c->n_mtp; i++) {
         int delta = i < c->n_layers && br__recipe_is_delta(s->r, c->first + i);
         double bytes = delta ? part->hidden / (double)s->n[BR_GROUP_TP] : part->key_values;

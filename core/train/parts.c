@@ -141,20 +141,24 @@ double br__train_copy_bytes(const struct br__train *t)
 int br__train_open_trainer(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
-    struct br__train_opts o = {.values = run->params_dtype,
-                               .sequence_parallel = run->sequence_parallel,
-                               .sharded = shards_main(t),
-                               .stages = run->stages,
-                               .stage_group = run->stage_group,
-                               .grads = run->grads,
-                               .router_dtype = run->router,
-                               .native_ce = run->native_ce,
-                               .mtp = t->n_mtp,
-                               .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
-                               .aux_coeff = run->aux_coeff,
-                               .z_coeff = run->z_coeff,
-                               .dropout = run->peft.dropout,
-                               .dropout_post = run->peft.dropout_post};
+    struct br__train_opts o = {
+        .values = run->params_dtype,
+        .sequence_parallel = run->sequence_parallel,
+        .sharded = shards_main(t),
+        .stages = run->stages,
+        .stage_group = run->stage_group,
+        .grads = run->grads,
+        .router_dtype = run->router,
+        .native_ce = run->native_ce,
+        .mtp = t->n_mtp,
+        .aux_kind = t->moe ? run->aux : BR__AUX_NONE,
+        .aux_coeff = run->aux_coeff,
+        .z_coeff = run->z_coeff,
+        .dropout = run->peft.dropout,
+        .dropout_post = run->peft.dropout_post,
+        .bucket = (size_t)run->bucket,
+        .bank_ready = run->overlap_reduce && run->topo.world > 1 ? br__overlap_ready : NULL,
+        .bank_arg = t};
     int rc = set_recompute(run, &o, err);
 
     t->program_bytes = (double)br__private_memory();

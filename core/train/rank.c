@@ -147,13 +147,20 @@ int br__train_ranks_optimizer(struct br__train *t, struct br_err *err)
         rc = open_shard(t, i, err);
         if (!rc)
             rc = list_shares(t, &t->ranks[i], err);
+        if (!rc)
+            rc = br__overlap_open(t, i, err);
     }
     return rc;
 }
 
 static int share_rank(void *arg, uint32_t i, struct br_err *err)
 {
-    return br__shard_gather(&((struct br__train *)arg)->ranks[i].shard, 0, err);
+    struct br__shard *s = &((struct br__train *)arg)->ranks[i].shard;
+    int rc = BR_OK;
+
+    for (size_t b = 0; b < s->o.n_banks && !rc; b++)
+        rc = br__shard_gather(s, b, 0, err);
+    return rc;
 }
 
 int br__train_ranks_changed(struct br__train *t, struct br_err *err)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define N_EXTRA 7
+#define MOST_PARTS 3 /* of a share */
 
 struct br__train_ckpt {
     struct br__arena arena;
@@ -91,7 +92,7 @@ int br__train_find(struct br__train *t, struct br_err *err)
     if (!rc && b.n && !(t->resumed = br__arena_strdup(&t->arena, b.p)))
         rc = br__nomem(err, "for the run's checkpoints");
     br__buf_free(&b);
-    return rc || !t->resumed ? rc : peek(t, err);
+    return rc || !t->resumed ? rc : br__procs_agree(peek(t, err), err);
 }
 
 /* ---- the run as arrays ----------------------------------------------------------------------- */
@@ -142,6 +143,31 @@ static const char *ckpt_name(const struct br__train_ckpt *c, const struct br__tr
     return c->model.adapters ? x->megatron : x->name;
 }
 
+/* Without the distributed optimizer ranks hold equal shares: each writes one part of it.  The parts
+ * of x, of which the others are copies. */
+static size_t cut_share(const struct br__shard *s, const struct br__share *x,
+                        struct br__share out[MOST_PARTS])
+{
+    const struct br__shard_tensor *t = &s->o.tensors[x->tensor];
+    const struct br_comm *comm = s->o.whole ? s->o.banks[t->bank].comm : NULL;
+
+    out[0] = *x;
+    if (!comm || !t->counts)
+        return 1;
+    size_t from = x->n * comm->rank / comm->size, end = x->n * (comm->rank + 1) / comm->size;
+    const size_t at[MOST_PARTS + 1] = {0, from, end, x->n};
+    for (int i = 0; i < MOST_PARTS; i++) {
+        out[i] = *x;
+        out[i].from += at[i];
+        out[i].n = at[i + 1] - at[i];
+        out[i].main += at[i];
+        out[i].m += at[i];
+        out[i].v += at[i];
+        out[i].counts = i == 1;
+    }
+    return MOST_PARTS;
+}
+
 /* Three runs of each group of rows at most. */
 static size_t most_runs(const struct br__train *t, const struct br__train_ckpt *c, const char *name)
 {
@@ -151,7 +177,7 @@ static size_t most_runs(const struct br__train *t, const struct br__train_ckpt *
         const struct br__train_rank *r = &t->ranks[i];
         for (size_t k = 0; k < r->shard.n_shares; k++) {
             const struct br__trained *x = &r->list[r->shard.shares[k].tensor];
-            n += strcmp(ckpt_name(c, x), name) ? 0 : 3 * x->n_rows;
+            n += strcmp(ckpt_name(c, x), name) ? 0 : MOST_PARTS * 3 * x->n_rows;
         }
     }
     return n;
@@ -257,6 +283,19 @@ static int list_all(struct listing *l, struct br_err *err)
     return br__procs_agree(rc, err);
 }
 
+static void list_share(struct br__train_ckpt *c, const struct br__map *by_name,
+                       const struct br__train_rank *r, const struct br__share *x)
+{
+    const struct br__trained *from = &r->list[x->tensor];
+    struct br__live *to = &c->list[br__map_get(by_name, ckpt_name(c, from))];
+    struct br__share part[MOST_PARTS];
+    size_t n = cut_share(&r->shard, x, part);
+
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < from->n_rows; k++)
+            add_rows(to, from, &from->rows[k], &part[i]);
+}
+
 /* What the ranks of this process have of them. */
 static int list_runs(const struct br__train *t, struct listing *l)
 {
@@ -267,13 +306,8 @@ static int list_runs(const struct br__train *t, struct listing *l)
                                                                sizeof *c->list[i].runs)))
             return BR_E_NOMEM;
     for (uint32_t r = 0; r < t->n_ranks; r++)
-        for (size_t i = 0; i < t->ranks[r].shard.n_shares; i++) {
-            const struct br__share *x = &t->ranks[r].shard.shares[i];
-            const struct br__trained *from = &t->ranks[r].list[x->tensor];
-            struct br__live *to = &c->list[br__map_get(&l->by_name, ckpt_name(c, from))];
-            for (size_t k = 0; k < from->n_rows; k++)
-                add_rows(to, from, &from->rows[k], x);
-        }
+        for (size_t i = 0; i < t->ranks[r].shard.n_shares; i++)
+            list_share(c, &l->by_name, &t->ranks[r], &t->ranks[r].shard.shares[i]);
     return BR_OK;
 }
 

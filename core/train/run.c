@@ -97,8 +97,14 @@ static int set_ranks(struct br__run_maker *k)
     out->sequence_parallel = br__run_int(k, BR__RK_sequence_parallel, 0) && n[0] > 1;
     out->sharded = br__run_int(k, BR__RK_eff_use_distributed_optimizer, 1) != 0;
     out->average = br__run_int(k, BR__RK_ddp_average_in_collective, 0) != 0;
-    return br_topo_make(&out->topo, n[0], n[1], n[2], n[3], n[4], (uint32_t)BR__MAX(k->o->ranks, 1),
-                        k->err);
+    out->overlap_reduce = br__run_int(k, BR__RK_ddp_overlap_grad_reduce, 0) != 0;
+    out->overlap_gather = br__run_int(k, BR__RK_ddp_overlap_param_gather, 0) != 0;
+    int rc = br_topo_make(&out->topo, n[0], n[1], n[2], n[3], n[4],
+                          (uint32_t)BR__MAX(k->o->ranks, 1), k->err);
+    /* mcore's DistributedDataParallel, of every rank that has its own data */
+    int64_t size = rc ? 0 : (int64_t)out->topo.size[BR_AXIS_DP] * out->topo.size[BR_AXIS_CP];
+    out->bucket = br__run_int(k, BR__RK_ddp_bucket_size, BR__MAX(40000000, 1000000 * size));
+    return rc;
 }
 
 /* ---- the model ------------------------------------------------------------------------------- */

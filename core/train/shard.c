@@ -174,8 +174,9 @@ static int sum_narrow(const struct br__shard *s, const struct br__bank *b, struc
     return rc;
 }
 
-static int reduce_bank(const struct br__shard *s, const struct br__bank *b, struct br_err *err)
+int br__shard_reduce(struct br__shard *s, size_t bank, struct br_err *err)
 {
+    const struct br__bank *b = &s->o.banks[bank];
     size_t from, n;
     int rc = s->o.average ? BR_OK : scale_bank(s, b, 0, b->n, err);
 
@@ -185,37 +186,23 @@ static int reduce_bank(const struct br__shard *s, const struct br__bank *b, stru
     return rc || !s->o.average ? rc : scale_bank(s, b, from, n, err);
 }
 
-int br__shard_reduce(struct br__shard *s, struct br_err *err)
-{
-    int rc = BR_OK;
-
-    for (size_t i = 0; i < s->o.n_banks && !rc; i++)
-        rc = reduce_bank(s, &s->o.banks[i], err);
-    return rc;
-}
-
 /* ---- weights --------------------------------------------------------------------------------- */
 
-int br__shard_gather(struct br__shard *s, int rounded, struct br_err *err)
+int br__shard_gather(struct br__shard *s, size_t bank, int rounded, struct br_err *err)
 {
-    int rc = BR_OK;
+    const struct br__bank *b = &s->o.banks[bank];
+    size_t from, n;
 
     for (size_t i = 0; i < s->n_shares && !rounded; i++)
-        if (s->shares[i].half)
+        if (s->shares[i].half && s->o.tensors[s->shares[i].tensor].bank == bank)
             br_cast(s->shares[i].half, s->o.half, s->shares[i].main, BR_F32, s->shares[i].n, 0);
-    for (size_t i = 0; i < s->o.n_banks && !rc && !s->o.whole; i++) {
-        const struct br__bank *b = &s->o.banks[i];
-        size_t from, n;
-        bank_part(s, b, &from, &n);
-        if (!b->comm)
-            continue;
-        if (b->half)
-            rc = b->comm->ops->all_gather(b->comm, b->half, b->half + from, n, (uint32_t)s->o.half,
-                                          err);
-        else
-            rc = b->comm->ops->all_gather(b->comm, b->main, b->main + from, n, BR_F32, err);
-    }
-    return rc;
+    if (s->o.whole || !b->comm)
+        return BR_OK;
+    bank_part(s, b, &from, &n);
+    if (b->half)
+        return b->comm->ops->all_gather(b->comm, b->half, b->half + from, n, (uint32_t)s->o.half,
+                                        err);
+    return b->comm->ops->all_gather(b->comm, b->main, b->main + from, n, BR_F32, err);
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */

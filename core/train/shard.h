@@ -61,12 +61,13 @@ int br__shard_open(struct br__shard *s, const struct br__shard_opts *o,
 void br__shard_close(struct br__shard *s); /* a zeroed one, too */
 /* Ranks have parts, which br__shard_gather gives to the others. */
 int br__shard_is_shared(const struct br__shard *s);
-/* Every share's grad is the scaled sum of that of all ranks; the banks' other gradients are of no
- * use then. */
-int br__shard_reduce(struct br__shard *s, struct br_err *err) BR_MUST_CHECK;
-/* The shares' main weights have changed: all ranks get the weights that the model computes with.
- * rounded: the shares' copies are what main rounds to already. */
-int br__shard_gather(struct br__shard *s, int rounded, struct br_err *err) BR_MUST_CHECK;
+/* Of the shares in a bank: grad is the scaled sum of that of all ranks; the bank's other gradients
+ * are of no use then. */
+int br__shard_reduce(struct br__shard *s, size_t bank, struct br_err *err) BR_MUST_CHECK;
+/* The main weights of the shares in a bank have changed: all ranks get the weights that the model
+ * computes with.  rounded: the shares' copies are what main rounds to already. */
+int br__shard_gather(struct br__shard *s, size_t bank, int rounded,
+                     struct br_err *err) BR_MUST_CHECK;
 
 /* x[n] summed over the ranks in their order, on each the same bits; comm NULL: it is the sum. */
 int br__sum_doubles(struct br_comm *comm, double *x, size_t n, struct br_err *err) BR_MUST_CHECK;

@@ -68,6 +68,7 @@ struct br__train_rank {
     struct br__grad_span *grads;   /* [shard.n_shares] gradients of the shares */
     struct br__grad_span *counted; /* [n_counted] of those that no other rank counts */
     size_t n_counted;
+    struct br__bank_job *jobs;     /* [2 * banks], overlap.c */
     struct br__micro_room **rooms; /* [n_rooms] of micro batches that run at once, step.c */
     size_t n_rooms;
 };
@@ -79,6 +80,8 @@ struct br__pace {
 struct br__train {
     const struct br__run *run;
     struct br__training_opts o;
+    struct br_listener listener;    /* of several processes: that of `o`, which passes on to */
+    const struct br_listener *told; /* the caller's */
     struct br__arena arena;
     struct br__llm *model;
     struct br__trainer *trainer;
@@ -181,6 +184,22 @@ int br__readers_next(struct br__readers *f, const struct br__train *t, const cha
 double br__readers_waited(const struct br__readers *f); /* seconds for the slowest */
 void br__readers_close(struct br__readers *f);          /* a zeroed one, too */
 
+/* ---- overlap.c: exchange while the ranks compute --------------------------------------------- */
+
+/* What rank i needs for it; its shard is open. */
+int br__overlap_open(struct br__train *t, uint32_t i, struct br_err *err) BR_MUST_CHECK;
+/* br__train_opts.bank_ready of a trainer whose bank_arg is the run. */
+int br__overlap_ready(void *arg, uint32_t i, size_t bank, struct br_err *err) BR_MUST_CHECK;
+/* These are called on rank i's thread, by all ranks alike.  All gradients are sums, of banks that
+ * are on their way and of the others. */
+int br__overlap_reduce(struct br__train *t, uint32_t i, struct br_err *err) BR_MUST_CHECK;
+/* The shares in a bank have new main weights, which all ranks get; and all have got them. */
+int br__overlap_gather(struct br__train *t, uint32_t i, size_t bank,
+                       struct br_err *err) BR_MUST_CHECK;
+int br__overlap_gathered(struct br__train *t, uint32_t i, struct br_err *err) BR_MUST_CHECK;
+/* A step has failed: what is on its way is given up. */
+void br__overlap_settle(struct br__train *t);
+
 /* ---- step.c ---------------------------------------------------------------------------------- */
 
 /* Sums over the micro batches of a step or an evaluation. */
@@ -193,8 +212,13 @@ struct br__loss_sums {
     int64_t n_micro;       /* of a rank */
     int has_aux, has_z;
 };
-/* Forward, and backward where gradients are wanted, of all micro batches of a step: rank i of this
- * process takes those of step[i] and adds to sums[i]. */
+/* Whether the optimizer rounds new weights to the copies that the model computes with. */
+static inline int br__train_is_narrow(const struct br__train *t)
+{
+    return t->run->values == BR_BF16;
+}
+/* Forward, and backward where gradients are wanted (BR__BACKWARD_LAST: and then used), of all micro
+ * batches of a step: rank i of this process takes those of step[i] and adds to sums[i]. */
 int br__train_batches(struct br__train *t, const struct br__step *const *step, int backward,
                       struct br__loss_sums *sums, struct br_err *err) BR_MUST_CHECK;
 /* The ranks' sums of this process, and of all others, become one. */

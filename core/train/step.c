@@ -269,7 +269,7 @@ int br__train_batches(struct br__train *t, const struct br__step *const *step, i
     int rc = x.mb && x.out ? BR_OK : br__nomem(err, "for micro batches");
 
     for (; !rc && x.from < all; x.from += (int64_t)n)
-        rc = run_micros(t, &x, backward, sums, err);
+        rc = run_micros(t, &x, x.from + (int64_t)n < all ? backward != 0 : backward, sums, err);
     for (uint32_t i = 0; i < t->n_ranks && !rc; i++)
         sums[i].n_micro += all;
     br__free(x.mb);
@@ -366,11 +366,6 @@ static void report_losses(const struct br__train *t, const struct br__loss_sums 
     r->flops = t->memory.flops_per_token * s->tokens;
 }
 
-static int is_narrow(const struct br__train *t)
-{
-    return t->run->values == BR_BF16;
-}
-
 /* The device rounds to bfloat16 while it has the new weights at hand. */
 static int update_share(struct br__train *t, uint32_t i, const struct br__adamw *h,
                         const struct br__share *x, struct br_err *err)
@@ -380,9 +375,24 @@ static int update_share(struct br__train *t, uint32_t i, const struct br__adamw 
                                             .m = x->m,
                                             .v = x->v,
                                             .grad = x->grad,
-                                            .copy = is_narrow(t) ? x->half : NULL};
+                                            .copy = br__train_is_narrow(t) ? x->half : NULL};
 
     return br__adamw_step(br__trainer_device(t->trainer, i), h, &arrays, err);
+}
+
+/* h: without weight decay, and with. */
+static int update_bank(struct br__train *t, uint32_t i, const struct br__adamw h[2], size_t bank,
+                       struct br_err *err)
+{
+    const struct br__train_rank *r = &t->ranks[i];
+    int rc = BR_OK;
+
+    for (size_t k = 0; k < r->shard.n_shares && !rc; k++) {
+        const struct br__share *x = &r->shard.shares[k];
+        if (r->shard.o.tensors[x->tensor].bank == bank)
+            rc = update_share(t, i, &h[r->decayed[x->tensor]], x, err);
+    }
+    return rc;
 }
 
 static int step_adamw(struct br__train *t, uint32_t i, float grad_scale,
@@ -404,13 +414,12 @@ static int step_adamw(struct br__train *t, uint32_t i, float grad_scale,
             .grad_scale = grad_scale};
         h[g] = br__adamw_make(&o);
     }
-    for (size_t k = 0; k < rank->shard.n_shares && !rc; k++) {
-        const struct br__share *x = &rank->shard.shares[k];
-        rc = update_share(t, i, &h[rank->decayed[x->tensor]], x, err);
+    for (size_t b = 0; b < rank->shard.o.n_banks && !rc; b++) {
+        rc = update_bank(t, i, h, b, err);
+        if (!rc)
+            rc = br__overlap_gather(t, i, b, err);
     }
-    return rc || !br__shard_is_shared(&rank->shard)
-               ? rc
-               : br__shard_gather(&rank->shard, is_narrow(t), err);
+    return rc ? rc : br__overlap_gathered(t, i, err);
 }
 
 /* The tensor to blame for a gradient that is not finite; NULL: it is no part of this rank's. */
@@ -497,7 +506,7 @@ static int rank_update(void *arg, uint32_t i, struct br_err *err)
     if (rc)
         return rc;
     report_losses(t, &total, r);
-    rc = br__shard_reduce(&t->ranks[i].shard, err);
+    rc = br__overlap_reduce(t, i, err);
     if (!rc)
         rc = scale_gradients(t, i, total.counted, err);
     if (!rc)
@@ -517,7 +526,7 @@ static int finish_update(struct br__train *t, struct br_err *err)
     int shared = br__shard_is_shared(&t->ranks[0].shard);
 
     t->s.adam_steps++;
-    return br__trainer_updated(t->trainer, shared || is_narrow(t), err);
+    return br__trainer_updated(t->trainer, shared || br__train_is_narrow(t), err);
 }
 
 static int optimizer_step(struct br__train *t, const struct br__loss_sums *sums,
@@ -569,12 +578,14 @@ int br__train_step(struct br__train *t, const struct br__step *const *step,
     double began = br__now();
     int rc = sums ? br__trainer_zero(t->trainer, err) : br__nomem(err, "for a step");
     if (!rc)
-        rc = br__train_batches(t, step, 1, sums, err);
+        rc = br__train_batches(t, step, BR__BACKWARD_LAST, sums, err);
     double passed = br__now();
     r->pass_seconds = passed - began;
     if (!rc)
         rc = optimizer_step(t, sums, r, err);
     r->update_seconds = br__now() - passed;
+    if (rc)
+        br__overlap_settle(t);
     br__free(sums);
     if (!rc)
         step_advance(t, step[0]->consumes, r);

@@ -44,6 +44,21 @@ static int open_corpus(struct br__train *t, struct br_err *err)
     return rc;
 }
 
+/* All that a rank needs beside the data. */
+static int open_state(struct br__train *t, struct br_err *err)
+{
+    int rc = br__corpus_lasts(&t->corpus, t->s.iteration, t->s.consumed, err);
+
+    if (!rc)
+        rc = br__train_open_trainer(t, err);
+    if (!rc && !t->o.dry)
+        rc = br__train_ranks_optimizer(t, err);
+    if (!rc && !t->o.dry)
+        rc = br__peft_begin(t, err);
+    return rc;
+}
+
+/* What may fail on one rank alone is agreed before the next, where ranks wait for each other. */
 static int open_all(struct br__train *t, struct br_err *err)
 {
     const struct br__run *run = t->run;
@@ -54,27 +69,55 @@ static int open_all(struct br__train *t, struct br_err *err)
     t->s.scaler = br__train_scaler(run);
     if (!rc)
         rc = br__train_find(t, err);
-    if (!rc && br__train_is_finished(t) && !run->eval_iters)
-        return BR_OK;
-    if (!rc)
-        rc = br__train_open_model(t, err);
+    if (rc || (br__train_is_finished(t) && !run->eval_iters))
+        return rc;
+    rc = br__procs_agree(br__train_open_model(t, err), err);
     if (!rc)
         rc = open_corpus(t, err);
     if (!rc)
-        rc = br__corpus_lasts(&t->corpus, t->s.iteration, t->s.consumed, err);
-    if (!rc)
-        rc = br__train_open_trainer(t, err);
-    if (!rc && !t->o.dry)
-        rc = br__train_ranks_optimizer(t, err);
-    if (!rc && !t->o.dry)
-        rc = br__peft_begin(t, err);
+        rc = br__procs_agree(open_state(t, err), err);
     if (!rc && !t->o.dry)
         rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)
-        rc = train_measure(t, err);
+        rc = br__procs_agree(train_measure(t, err), err);
     if (!rc && t->o.pace && br__procs_size() == 1) /* the sample is a model of one rank */
         rc = br__train_pace(t, err);
-    return br__procs_agree(rc, err);
+    return rc;
+}
+
+/* What makes progress does not hang, while other ranks wait for it: token files take long. */
+static void hear_progress(void *ud, const char *phase, uint64_t done, uint64_t total)
+{
+    const struct br_listener *l = ((const struct br__train *)ud)->told;
+
+    br__procs_progress(1);
+    if (l && l->progress)
+        l->progress(l->ud, phase, done, total);
+}
+
+static void hear_note(void *ud, const char *text)
+{
+    const struct br_listener *l = ((const struct br__train *)ud)->told;
+
+    if (l && l->note)
+        l->note(l->ud, text);
+}
+
+static void hear_warning(void *ud, const char *text)
+{
+    const struct br_listener *l = ((const struct br__train *)ud)->told;
+
+    if (l && l->warning)
+        l->warning(l->ud, text);
+}
+
+static void listen_too(struct br__train *t)
+{
+    if (br__procs_size() == 1)
+        return;
+    t->told = t->o.listener;
+    t->listener = (struct br_listener){t, hear_progress, hear_note, hear_warning};
+    t->o.listener = &t->listener;
 }
 
 int br__train_open(struct br__train **out, const struct br__run *run,
@@ -87,6 +130,7 @@ int br__train_open(struct br__train **out, const struct br__run *run,
         return br__nomem(err, "for the optimizer's state");
     t->run = run;
     t->o = *o;
+    listen_too(t);
     int rc = open_all(t, err);
     if (rc)
         br__train_close(t);

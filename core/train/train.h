@@ -141,9 +141,11 @@ struct br__run {
     int sequence_parallel; /* tensor-parallel ranks share the rows between products */
     struct br__stage_opts stages; /* which layers pipeline stages have */
     uint32_t stage_group; /* micro batches that go through a chunk of a stage in a row; 0: pp */
-    int sharded; /* the distributed optimizer: data-parallel ranks have parts of its state */
-    int average; /* gradients are divided after they are added, not before */
-    int64_t most_recent_k; /* checkpoints kept; 0: all */
+    int sharded;    /* the distributed optimizer: data-parallel ranks have parts of its state */
+    int average;    /* gradients are divided after they are added, not before */
+    int64_t bucket; /* elements of a bank, which gradients are summed and weights are told by */
+    int overlap_reduce, overlap_gather; /* while the ranks compute */
+    int64_t most_recent_k;              /* checkpoints kept; 0: all */
     int async_save;
 
     int values;       /* BR_F32 or BR_BF16: activations */

@@ -18,11 +18,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
-#define CHUNK ((size_t)4 << 20)      /* bytes of one transfer; whether one is done shows progress */
-#define SUM_STEP ((size_t)256 << 10) /* elements of each rank that are in transit for a sum */
+#define CHUNK ((size_t)4 << 20) /* bytes of one transfer; whether one is done shows progress */
+#define SUM_AT_ONCE ((size_t)1 << 20) /* elements of all ranks that are in transit for a sum */
 /* Tags: TAG_ABORT, and of each group two, one for collectives and one for exchanges. */
 enum { TAG_ABORT, TAG_FIRST };
+#define LOOKS 5000U /* a millisecond or so */
 enum { COLLECTIVE, EXCHANGE, TAGS_OF_GROUP };
 
 struct mpi_group {
@@ -38,7 +40,9 @@ static struct {
     pthread_mutex_t lock;    /* of the calls of MPI */
     int rank, size, quitter; /* quitter: who gave up, or -1 */
     int next_tag, last_tag;  /* that no group of this rank has */
-    unsigned n_open;
+    char *scratch;           /* of sums; kept, since new memory costs more than a small sum */
+    size_t scratch_bytes;
+    unsigned n_open, n_looks; /* n_looks: of who waits, before it lets others run */
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER, .quitter = -1};
 
 /* A message, or what a rank has for another in a collective. */
@@ -94,9 +98,9 @@ static void relax(unsigned turn)
 {
     static const struct timespec pause = {0, 50000};
     static unsigned crowded; /* sleep so many times more */
-    if (turn < 100)
+    if (turn < world.n_looks)
         return;
-    if (turn > 5000 || crowded) {
+    if (turn > 2 * LOOKS || crowded) {
         crowded -= crowded > 0;
         nanosleep(&pause, NULL);
         return;
@@ -258,18 +262,31 @@ static int swap_parts(const struct mpi_group *g, struct transfer *mine, struct t
 struct sum {
     struct mpi_group *g;
     uint32_t dtype;
-    size_t width;                   /* bytes of an element */
+    size_t width, step;             /* bytes of an element; elements of a rank at once */
     struct transfer *mine, *theirs; /* [size] */
-    char *parts;                    /* [size][SUM_STEP] what came from the others */
+    char *parts;                    /* [size][step] what came from the others; borrowed */
 };
+
+static char *scratch_of(size_t bytes)
+{
+    if (bytes <= world.scratch_bytes)
+        return world.scratch;
+    free(world.scratch);
+    world.scratch = malloc(bytes);
+    world.scratch_bytes = world.scratch ? bytes : 0;
+    return world.scratch;
+}
 
 static int sum_begin(struct sum *s, struct br_comm *c, uint32_t dtype, size_t n, struct br_err *err)
 {
-    size_t step = n < SUM_STEP ? n : SUM_STEP;
-    *s = (struct sum){.g = c->self, .dtype = dtype, .width = br_dtype_size((int)dtype)};
+    *s = (struct sum){.g = c->self,
+                      .dtype = dtype,
+                      .width = br_dtype_size((int)dtype),
+                      .step = SUM_AT_ONCE / c->size};
+    size_t step = n < s->step ? n : s->step;
     s->mine = calloc(c->size, sizeof *s->mine);
     s->theirs = calloc(c->size, sizeof *s->theirs);
-    s->parts = malloc(c->size * step * s->width + 1);
+    s->parts = scratch_of(c->size * step * s->width + 1);
     return s->mine && s->theirs && s->parts ? BR_OK
                                             : br_fail(err, BR_E_NOMEM, "out of memory for a sum");
 }
@@ -278,7 +295,6 @@ static void sum_end(struct sum *s)
 {
     free(s->mine);
     free(s->theirs);
-    free(s->parts);
 }
 
 /* out = the sum of the n elements that each rank has at theirs[r].buf, in the order of the ranks;
@@ -297,7 +313,7 @@ static void add_parts(const struct sum *s, void *out, size_t n)
     }
 }
 
-/* Each rank gets, at theirs[r].buf, what rank r has for it: n <= SUM_STEP elements, those for rank
+/* Each rank gets, at theirs[r].buf, what rank r has for it: n <= step elements, those for rank
  * q at in + q * stride.  Its own stay where they are. */
 static int sum_swap(struct sum *s, const char *in, size_t stride, size_t n, const char *what,
                     struct br_err *err)
@@ -321,7 +337,7 @@ static int mpi_reduce_scatter(struct br_comm *c, void *out, const void *in, size
         return rc;
     rc = sum_begin(&s, c, dtype, n_each, err);
     for (size_t i = 0, k; i < n_each && !rc; i += k) {
-        k = n_each - i < SUM_STEP ? n_each - i : SUM_STEP;
+        k = n_each - i < s.step ? n_each - i : s.step;
         rc = sum_swap(&s, (const char *)in + i * s.width, n_each, k, what, err);
         if (!rc)
             add_parts(&s, br__elem_mut(out, i, dtype), k);
@@ -378,7 +394,7 @@ static int mpi_all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype
     rc = sum_begin(&s, c, dtype, n, err);
     for (size_t i = 0, k; i < n && !rc; i += k * c->size) {
         char *slab = all + i * s.width;
-        k = (n - i) / c->size < SUM_STEP ? (n - i) / c->size : SUM_STEP;
+        k = (n - i) / c->size < s.step ? (n - i) / c->size : s.step;
         if (k == 0) {
             rc = sum_rest(&s, slab, n - i, what, err);
             break;
@@ -520,7 +536,12 @@ static void mpi_close(struct br_comm *c)
         return;
     free(g->world_rank);
     free(g);
-    if (--world.n_open == 0 && !world.broken && world.quitter < 0)
+    if (--world.n_open)
+        return;
+    free(world.scratch);
+    world.scratch = NULL;
+    world.scratch_bytes = 0;
+    if (!world.broken && world.quitter < 0)
         MPI_Finalize();
 }
 
@@ -652,8 +673,8 @@ static int mpi_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t r
     MPI_Comm_rank(MPI_COMM_WORLD, &me);
     MPI_Comm_size(MPI_COMM_WORLD, &n);
     world.rank = me;
-    if ((size_t)n > SUM_STEP)
-        return br_fail(err, BR_E_COMM, "%d ranks are more than %zu", n, SUM_STEP);
+    if ((size_t)n > SUM_AT_ONCE)
+        return br_fail(err, BR_E_COMM, "%d ranks are more than %zu", n, SUM_AT_ONCE);
     if ((uint32_t)me != rank || (uint32_t)n != size)
         return br_fail(err, BR_E_COMM,
                        "MPI says rank %d of %d, the environment rank %" PRIu32 " of %" PRIu32
@@ -665,6 +686,7 @@ static int mpi_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t r
     for (int r = 0; r < n; r++)
         g->world_rank[r] = r;
     world.size = n;
+    world.n_looks = sysconf(_SC_NPROCESSORS_ONLN) < n ? 100 : LOOKS;
     world.next_tag = TAG_FIRST + TAGS_OF_GROUP;
     world.last_tag = tag_limit() - TAGS_OF_GROUP;
     *out = &g->comm;

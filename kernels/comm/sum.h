@@ -56,15 +56,26 @@ static inline void br__sum_load(union br__sum_block *b, const void *src, size_t 
     }
 }
 
+/* A constant number of elements becomes vectors at any level of optimization. */
+static inline void br__sum_add16(float *restrict sum, const float *restrict b)
+{
+    for (int i = 0; i < 16; i++)
+        sum[i] += b[i];
+}
+
 static inline void br__sum_add(union br__sum_block *sum, const union br__sum_block *b, size_t n,
                                uint32_t dtype)
 {
-    if (br_dtype_is_float((int)dtype))
-        for (size_t i = 0; i < n; i++)
+    size_t i = 0;
+    if (br_dtype_is_float((int)dtype)) {
+        for (; i + 16 <= n; i += 16)
+            br__sum_add16(sum->f + i, b->f + i);
+        for (; i < n; i++)
             sum->f[i] += b->f[i];
-    else
-        for (size_t i = 0; i < n; i++)
+    } else {
+        for (; i < n; i++)
             sum->i[i] += b->i[i];
+    }
 }
 
 static inline void br__sum_store(void *dst, const union br__sum_block *b, size_t n, uint32_t dtype)

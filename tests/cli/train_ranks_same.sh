@@ -24,10 +24,10 @@ near_losses() {
 settings() {
     case $1/$2 in *next*/dp2* | *next*/e*) echo moe_aux_loss_coeff=0 ;; esac
 }
-# is_wanted FAMILY NAME: all, or two ways of each family that are cheap.
+# is_wanted FAMILY NAME: all, or a way of each family that is cheap.
 is_wanted() {
     [ -z "$full" ] || return 0
-    case $1/$2 in qwen2/pp2 | qwen3/cp2 | qwen3_moe/ep2 | qwen3_next_mtp/cp2) return 0 ;; esac
+    case $1/$2 in qwen2/tp2 | qwen3/cp2 | qwen3_moe/ep2 | qwen3_next_mtp/pp2_vpp2) return 0 ;; esac
     return 1
 }
 # reference FAMILY [SETTING...]: one rank's run; `one` is its name.

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define MAX_RANKS 16
-#define MOST 300000 /* elements: more than what is in transit for a sum at once, over two ranks */
+#define MOST 600000 /* elements: more than what is in transit for a sum at once, over two ranks */
 
 static const uint32_t dtypes[] = {BR_F32, BR_BF16, BR_F16, BR_I32, BR_I64};
 static const size_t lengths[] = {0, 1, 7, 1000, MOST};
@@ -149,6 +149,8 @@ static void exercise(struct br_comm *world, struct br_err *err)
         abort();
     for (size_t d = 0; d < BR_COUNTOF(dtypes); d++)
         for (size_t i = 0; i < BR_COUNTOF(lengths); i++) {
+            if (lengths[i] == MOST && dtypes[d] != BR_F32 && dtypes[d] != BR_I64)
+                continue;
             sums(&b, dtypes[d], lengths[i]);
             copies(&b, dtypes[d], lengths[i]);
             if (world->size > 2)

@@ -62,8 +62,8 @@ cell() {
     shared_out "$n" ranks
     echo "$n $case $*"
 }
-# on N CASE [SETTING...]: the run of `cell` goes on from its step 3 otherwise: threads from what the threads wrote,
-# processes from what the processes wrote.
+# on N CASE [SETTING...]: the run of `cell` goes on from its step 3 otherwise, to nearly its losses: threads from what the
+# threads wrote, processes from what the processes wrote.
 on() {
     local n=$1 case=$2
     shift 2
@@ -72,6 +72,10 @@ on() {
     threads "$n" on-threads load=runs/threads/checkpoints
     processes "$n" on-ranks load=runs/ranks/checkpoints
     same on-threads on-ranks
+    jq -n -e --slurpfile whole runs/threads/log.jsonl --slurpfile rest runs/on-ranks/log.jsonl --argjson tol "${tolerance:-2e-5}" '
+        def steps: map(select(has("split") | not)); ($whole[0:] | steps) as $a | ($rest[0:] | steps) as $b |
+        ($b | length) == 3 and all(range(3); $b[.].iteration == . + 4 and ($a[. + 3].lm_loss - $b[.].lm_loss | fabs) <= $tol)' >/dev/null ||
+        fail "$*: other losses than those of the run that it goes on from"
     echo "  goes on: $n $*"
 }
 
@@ -107,10 +111,12 @@ if [ -n "$full" ]; then
     on 4 qwen3
     on 2 qwen3 pp=2
     on 2 qwen3 tp=2 sequence_parallel=true
+    tolerance=2e-2
     cell 2 qwen3 mixed_precision=bf16_mixed
     on 2 qwen3 mixed_precision=bf16_mixed tp=2
     on 2 qwen3 mixed_precision=bf16_mixed pp=2
     on 2 qwen3 mixed_precision=bf16_mixed cp=2
+    tolerance=
     cell 2 qwen3 ddp_use_distributed_optimizer=false opt_use_distributed_optimizer=false async_save=true
     on 2 qwen3 tp=2
     model=$work/moe
@@ -149,10 +155,39 @@ mpich)
     on 2 qwen3_moe cp=2
     ;;
 openmpi)
-    cell 2 qwen3 tp=2 sequence_parallel=true
-    on 2 qwen3 pp=2
+    split=(dataset_split=8,1,1) # the order of the data hangs on it
+    cell 2 qwen3 tp=2 sequence_parallel=true "${split[@]}" eval_iters=2 eval_interval=2
+    [ "$(jq -s 'map(select(.split)) | length' runs/ranks/log.jsonl)" -ge 4 ] || fail 'no evaluations'
+    on 2 qwen3 pp=2 "${split[@]}"
     ;;
 esac
+
+# ---- what rank 0 writes and holds is its share
+
+# Two data-parallel ranks have half of the state each.  measured FILE COMMAND...: the most memory that it had, in KiB.
+cat >measured <<'PY'
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[2:], close_fds=False)
+with open(sys.argv[1], "w") as f:
+    f.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(status)
+PY
+if [ "$name" = mpich ]; then
+    "$bridge" toy qwen3 -o half --quiet --set num_hidden_layers=4 hidden_size=256 intermediate_size=1024 vocab_size=4096 >/dev/null
+    rm -rf runs
+    half=(train qwen3_600m_pretrain_config hf_model=half mock=true tokenizer_type=NullTokenizer tokenizer_vocab_size=4000
+        train_iters=2 global_batch_size=2 micro_batch_size=1 seq_length=32 lr_warmup_iters=1 eval_iters=0 save_interval=1
+        mixed_precision=bf16_mixed cp_comm_type=null sequence_parallel=false tp=1 pp=1 cp=1 dir=runs name=half --no-sync --quiet)
+    last="measured: ${half[*]}"
+    timeout 120 "$run" -n 1 python3 measured memory.0 "$bridge" "${half[@]}" : -n 1 python3 measured memory.1 "$bridge" "${half[@]}" \
+        >out 2>err || fail "exit status $?"
+    bytes() { cat runs/half/checkpoints/iter_0000002/__"$1"_*.distcp | wc -c; }
+    state=$(($(bytes 0) + $(bytes 1)))
+    [ $(($(bytes 0) - $(bytes 1))) -lt $((state / 100)) ] || fail "rank 0 wrote $(bytes 0) bytes, rank 1 $(bytes 1)"
+    more=$(($(cat memory.0) - $(cat memory.1)))
+    [ $((more * 1024)) -lt $((state / 8)) ] || fail "rank 0 had $more KiB more than rank 1; the state has $state bytes"
+    echo "of $state bytes rank 0 wrote $(bytes 0) and had $more KiB more memory than rank 1"
+fi
 
 # ---- another recipe, other data
 

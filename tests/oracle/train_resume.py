@@ -1,9 +1,10 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
-"""train_resume.py run ORACLE CASE OUT | compare CASE OUT LOG OURS THEIRS
+"""train_resume.py run ORACLE CASE OUT [elsewhere] | compare CASE OUT LOG OURS THEIRS
 
 run: the real Megatron Bridge goes on from OUT/ckpt, a training checkpoint that bridge wrote, with optimizer, scheduler
 and generators (as rng_seed leaves them), to the end of CASE, and writes OUT/steps_resume.json and a checkpoint
-OUT/final.  ORACLE is the folder with train/run_case.py.  compare: its losses, gradient norms, learning rates and final weights (THEIRS, exported to Hugging
+OUT/final.  ORACLE is the folder with train/run_case.py.  elsewhere: other ranks wrote it, and Megatron Bridge then leaves the
+generators alone.  compare: its losses, gradient norms, learning rates and final weights (THEIRS, exported to Hugging
 Face) against those of bridge, which went on from the same checkpoint (LOG, OURS).
 """
 import json
@@ -32,7 +33,7 @@ def check_generators(seed, python, numpy_states, torch_states):
     print(f"the generators of seed {seed} were loaded")
 
 
-def run(oracle, case, out):
+def run(oracle, case, out, elsewhere=None):
     sys.path[:0] = [os.path.join(oracle, "train"), oracle]
     import te_cpu  # noqa: F401  replaces the kernels; comes before Megatron
     from megatron.bridge.training import finetune, pretrain
@@ -56,6 +57,8 @@ def run(oracle, case, out):
     os.chdir(case)
     sys.argv = ["run_case.py", "case.json", out, "--resume"]
     run_case.main()
+    if elsewhere:
+        return
     with open("case.json") as f:
         check_generators(json.load(f).get("rng_seed", 1234), python, numpy_states, torch_states)
 

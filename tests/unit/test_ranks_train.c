@@ -166,6 +166,13 @@ static struct {
     double aux, z;
 } coefficients = {0.01, 0.01};
 
+/* Of banks; 0: there are two at most. */
+static size_t bucket;
+static int (*bank_ready)(void *arg, uint32_t i, size_t bank, struct br_err *e);
+
+/* Of pipeline stages; NULL: even. */
+static const char *layout;
+
 /* Each kind of load-balancing loss that does not depend on how batches are shared out. */
 static int always_global;
 static int aux_of(enum toy toy, const struct sharing *s)
@@ -203,7 +210,7 @@ static void fill_adapters(struct trainer *x, const struct br__trained *list, siz
 
 static struct trainer open_trainer(enum toy toy, const struct sharing *s)
 {
-    struct trainer x;
+    static struct trainer x; /* bank_ready is told where it is */
     const struct br__run run = {.config_text = toys[toy].config,
                                 .seed = 3,
                                 .params_dtype = s->values ? s->values : BR_F32,
@@ -216,14 +223,18 @@ static struct trainer open_trainer(enum toy toy, const struct sharing *s)
                              .etp = s->etp,
                              .dp = s->dp,
                              .threads = 1};
-    const struct br__train_opts t = {.values = s->values ? s->values : BR_F32,
-                                     .router_dtype = BR_F32,
-                                     .mtp = (int)toys[toy].mtp,
-                                     .stages.vpp = s->vpp > 1 ? s->vpp : 0,
-                                     .sequence_parallel = (int)s->sp,
-                                     .aux_kind = aux_of(toy, s),
-                                     .aux_coeff = toy >= MOE ? coefficients.aux : 0,
-                                     .z_coeff = toy >= MOE ? coefficients.z : 0};
+    const struct br__train_opts t = {
+        .values = s->values ? s->values : BR_F32,
+        .router_dtype = BR_F32,
+        .mtp = (int)toys[toy].mtp,
+        .stages = {.vpp = s->vpp > 1 ? s->vpp : 0, .layout = s->pp > 1 ? layout : NULL},
+        .sequence_parallel = (int)s->sp,
+        .aux_kind = aux_of(toy, s),
+        .aux_coeff = toy >= MOE ? coefficients.aux : 0,
+        .z_coeff = toy >= MOE ? coefficients.z : 0,
+        .bucket = bucket,
+        .bank_ready = bank_ready,
+        .bank_arg = &x};
     must(br__init_source_open(&o.weights.source, &run, 0, &err), &err);
     const struct br__lora_opts lora = {.targets = targets,
                                        .n_targets = toy == MOE ? 2 : BR_COUNTOF(targets),
@@ -485,6 +496,27 @@ START_TEST(test_unbalanced)
                                           {2, 1, 1, 1, 2, 1, 1, 1, 0, 0, 0, 0},
                                           {1, 0, 1, 1, 1, 2, 2, 1, 0, 0, 0, 0}};
     same_as_alone(_i % 2 ? NEXT : MOE, &list[_i / 2], blunt_routers);
+}
+END_TEST
+
+/* The prediction layer on a stage before the last, on one of its own, and with stages between it
+ * and the output layer. */
+START_TEST(test_layouts)
+{
+    static const struct {
+        const char *layout;
+        struct sharing s;
+    } list[] = {{"Etttttttt|mL", {1, 0, 1, 2, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Ettttttttm|L", {1, 0, 1, 2, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|ttttm|L", {1, 0, 1, 3, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|tttt|m|L", {1, 0, 1, 4, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|ttt|tm|L", {1, 0, 1, 2, 1, 1, 1, 2, 0, 0, 0, 0}},
+                {"Etttt|ttttm|L", {2, 1, 1, 3, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|tttt|m|L", {1, 0, 2, 4, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {"Etttt|ttttm|L", {2, 1, 1, 3, 1, 1, 1, 1, 0, BR_BF16, 0, 0}}};
+    layout = list[_i].layout;
+    same_as_alone(MTP, &list[_i].s, NULL);
+    layout = NULL;
 }
 END_TEST
 
@@ -909,6 +941,87 @@ START_TEST(test_global_aux)
 }
 END_TEST
 
+/* ---- gradients that are complete before all are ---------------------------------------------- */
+
+static struct {
+    size_t n, of_bank[64];
+} heard[8]; /* by rank */
+
+/* The norm that the rank's first layer begins with. */
+static const struct br__trained *first_norm(const struct trainer *x, uint32_t i)
+{
+    size_t n, k = 0;
+    const struct br__trained *list = br__trainer_list(x->t, i, &n);
+    while (k < n && !ends_with(list[k].name, ".input_layernorm.weight"))
+        k++;
+    ck_assert_uint_lt(k, n);
+    return &list[k];
+}
+
+/* The backward pass has not come to the first layer when it is through with the last ones. */
+static int hear(void *arg, uint32_t i, size_t bank, struct br_err *e)
+{
+    const struct trainer *x = arg;
+    const struct br__trained *first = first_norm(x, i);
+    ck_assert_uint_lt(bank, BR_COUNTOF(heard[i].of_bank));
+    ck_assert_uint_eq(heard[i].of_bank[bank]++, 0);
+    for (size_t k = 0; k < first->n && !heard[i].n; k++)
+        ck_assert(first->grad[k] == 0);
+    heard[i].n++;
+    return br__trainer_bank(x->t, i, bank, e);
+}
+
+/* Gradients of a step whose banks' parts are added up as soon as they are complete. */
+static void run_heard(enum toy toy, const struct sharing *s, const struct batch *b,
+                      struct result *r)
+{
+    struct trainer x = open_trainer(toy, s);
+    uint32_t n = br__llm_n_ranks(x.m);
+    struct br__micro mb[8];
+    struct br__micro_out out[8];
+    memset(r, 0, sizeof *r);
+    memset(heard, 0, sizeof heard);
+    for (uint32_t i = 0; i < n; i++)
+        mb[i] = micro_of(b, 1);
+    must(br__trainer_zero(x.t, &err), &err);
+    must(br__trainer_step(x.t, mb, 1, BR__BACKWARD_LAST, out, &err), &err);
+    for (uint32_t i = 0; i < n && bank_ready; i++) {
+        size_t n_banks;
+        (void)br__trainer_banks(x.t, i, &n_banks);
+        ck_assert_uint_ge(n_banks, s->pp > 1 ? 4 : 8);
+        /* The tied embedding waits for that of the other stage. */
+        ck_assert_uint_eq(heard[i].n + (s->pp > 1 && toy == QWEN2), n_banks);
+    }
+    must(br__trainer_gradients(x.t, &err), &err);
+    add_gradients(&x, r);
+    close_trainer(&x);
+}
+
+START_TEST(test_ready)
+{
+    static const struct {
+        enum toy toy;
+        struct sharing s;
+    } list[] = {{QWEN3, {2, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {MOE, {2, 1, 1, 1, 2, 1, 1, 1, 0, 0, 0, 0}},
+                {NEXT, {1, 0, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {QWEN2, {2, 0, 1, 2, 1, 1, 1, 1, 0, 0, 0, 0}},
+                {QWEN3, {1, 0, 1, 1, 1, 1, 2, 1, 0, BR_BF16, 0, 0}}};
+    static struct batch b;
+    static struct result got, want;
+    make_batch(&b, 3, list[_i].toy);
+    bucket = 2000;
+    run_heard(list[_i].toy, &list[_i].s, &b, &want);
+    bank_ready = hear;
+    run_heard(list[_i].toy, &list[_i].s, &b, &got);
+    bank_ready = NULL;
+    bucket = 0;
+    compare_gradients(&got, &want, 0, 0);
+    free_result(&got);
+    free_result(&want);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("ranks_train");
@@ -917,8 +1030,10 @@ int main(void)
     tcase_add_loop_test(tc, test_shared, 0, (int)BR_COUNTOF(sharings) * N_TOYS);
     if (!samples_device()) {
         tcase_add_loop_test(tc, test_unbalanced, 0, 6);
+        tcase_add_loop_test(tc, test_layouts, 0, 8);
         tcase_add_loop_test(tc, test_masks, 0, 30);
         tcase_add_loop_test(tc, test_global_aux, 0, 5);
+        tcase_add_loop_test(tc, test_ready, 0, 5);
     }
     if (strcmp(test_device(), "cpu") == 0) /* whose kernels can be counted */
         tcase_add_loop_test(tc, test_traffic, 0, 6);

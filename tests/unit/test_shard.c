@@ -142,7 +142,7 @@ static int rank_steps(void *arg, uint32_t rank, struct br_err *e)
         const struct br__adamw h = hyper_of(step);
         for (size_t i = 0; i < N; i++)
             r->grad[i] = grad_of(rank, step, i);
-        rc = br__shard_reduce(&r->shard, e);
+        rc = br__shard_reduce(&r->shard, 0, e);
         for (size_t i = 0; i < r->shard.n_shares && !rc; i++) {
             const struct br__share *x = &r->shard.shares[i];
             const struct br__adamw_arrays a = {x->n, x->main, x->m, x->v, x->grad, NULL};
@@ -153,7 +153,7 @@ static int rank_steps(void *arg, uint32_t rank, struct br_err *e)
                 rc = br__adamw_step(&j->dev[rank], &h, &a, e);
         }
         if (!rc)
-            rc = br__shard_gather(&r->shard, 0, e);
+            rc = br__shard_gather(&r->shard, 0, 0, e);
     }
     return rc;
 }

@@ -1,7 +1,7 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* test_train_ckpt.c - a run's state is saved and loaded: Megatron's checkpoints of all forms load
  * and are written as they were, a save is whole or absent at any failure, old checkpoints are
- * removed. */
+ * removed; what several processes write is each element once. */
 #include "libfaults.h"
 #include "librun.h"
 #include "libtrainckpt.h"
@@ -393,6 +393,115 @@ START_TEST(test_killed)
 }
 END_TEST
 
+/* ---- what each of several processes writes --------------------------------------------------- */
+
+#define PARTS 3
+
+/* Runs of tensor t as rank `rank` of PARTS may have them: any stretch, as with the distributed
+ * optimizer; columns; or all, of which the others are copies. */
+static void part_runs(struct br__live *t, size_t i, uint32_t rank, struct br__live_run *r)
+{
+    const size_t cols = t->ndim ? (size_t)t->shape[t->ndim - 1] : 1, rows = t->n / cols;
+    const size_t cut[] = {0, t->n / 3 + 1, BR__MAX(t->n / 3 + 1, t->n * 2 / 3), t->n};
+    const size_t col[] = {0, cols / 4, cols / 4 * 3, cols};
+
+    t->runs = r;
+    t->n_runs = 1;
+    if (i % 3 == 0)
+        *r = (struct br__live_run){.from = cut[rank], .n = cut[rank + 1] - cut[rank], .count = 1};
+    else if (i % 3 == 1 && t->ndim > 1)
+        *r = (struct br__live_run){
+            .from = col[rank], .n = col[rank + 1] - col[rank], .count = rows, .stride = cols};
+    else
+        *r = (struct br__live_run){.n = t->n, .count = 1, .is_copy = i % PARTS != rank};
+    r->stride = r->stride ? r->stride : r->n;
+    if (!r->n || !r->stride)
+        t->n_runs = 0;
+    for (int k = 0; k < BR__N_OPTIM_KINDS; k++)
+        r->state[k] = t->state[k];
+}
+
+/* Index of element k of a box in a tensor or piece of that shape. */
+static uint64_t index_in(uint64_t k, int ndim, const int64_t *size, const int64_t *off,
+                         const int64_t *shape)
+{
+    uint64_t index = 0, step = 1;
+
+    for (int d = ndim - 1; d >= 0; d--) {
+        index += (k % (uint64_t)size[d] + (uint64_t)off[d]) * step;
+        step *= (uint64_t)shape[d];
+        k /= (uint64_t)size[d];
+    }
+    return index;
+}
+
+/* Elements of a rank's items, in seen[tensor], and that each is that of the piece which is said. */
+static void paint(const struct br__live_plan *live, const struct br__cut_tables *t, uint8_t **seen)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const struct br__td_item *it = &t->td->items[t->n_objects + i];
+        const struct br__td_out *out = &t->td->tensors[it->tensor];
+        const struct br__cut *c = &t->cuts[i];
+        const struct br__piece *pc = &live->plan->pieces[c->piece];
+        uint64_t n = it->data_bytes / br_dtype_size(out->dtype), bytes;
+        ck_assert_uint_eq(pc->out, it->tensor);
+        must(br_shape_bytes(it->size, out->ndim, br_dtype_size(out->dtype), &bytes), &err);
+        ck_assert_uint_eq(bytes, it->data_bytes);
+        for (uint64_t k = 0; k < n; k++) {
+            uint64_t at = index_in(k, out->ndim, it->size, it->off, out->shape);
+            uint64_t in_piece = c->first + k / c->n_cols * c->stride + k % c->n_cols;
+            ck_assert_uint_eq(at, index_in(in_piece, out->ndim, pc->size, pc->off, out->shape));
+            seen[it->tensor][at]++;
+        }
+    }
+}
+
+static const char *const cut_cases[] = {"qwen2_tied_pp2_fr", "qwen3_moe_ep2_fr"};
+
+/* Every element of every tensor is in one item of one rank. */
+START_TEST(test_cut)
+{
+    char hf[512];
+    struct live_run r;
+    struct br__live_plan live;
+    struct br__arena a = {0};
+    uint8_t **seen = NULL;
+    size_t n_items = 0;
+    case_hf(hf, sizeof hf, cut_cases[_i]);
+    live_open(&r, hf, NULL, BR_BF16);
+    struct br__live_run *runs = br__arena_alloc(&a, r.model.n * sizeof *runs);
+    must(br__live_plan_open(&live, &r.model, NULL, &err), &err);
+    for (uint32_t rank = 0; rank < PARTS; rank++) {
+        struct br__td_plan td = {0};
+        struct br__cut_tables t = {.td = &td};
+        must(br__iteration_tables(&a, live.plan, &td, &t.n_objects, &err), &err);
+        for (size_t i = 0; i < r.model.n; i++)
+            part_runs(&r.list[i], i, rank, &runs[i]);
+        must(br__cut_tables(&a, &live, &r.model, &t, &err), &err);
+        n_items += t.n;
+        if (!seen)
+            seen = br__arena_alloc(&a, td.n_tensors * sizeof *seen);
+        for (size_t i = 0; i < td.n_tensors && !rank; i++) {
+            uint64_t n;
+            must(br_shape_bytes(td.tensors[i].shape, td.tensors[i].ndim, 1, &n), &err);
+            seen[i] = br__arena_alloc(&a, (size_t)n + 1);
+        }
+        paint(&live, &t, seen);
+        for (size_t i = 0; i < td.n_tensors && rank + 1 == PARTS; i++) {
+            uint64_t n;
+            must(br_shape_bytes(td.tensors[i].shape, td.tensors[i].ndim, 1, &n), &err);
+            for (uint64_t k = 0; k < n; k++)
+                ck_assert_msg(seen[i][k] == 1, "element %llu of '%s' is in %d items",
+                              (unsigned long long)k, td.tensors[i].key, seen[i][k]);
+        }
+    }
+    ck_assert_uint_gt(n_items, live.plan->n_pieces);
+    br__live_plan_close(&live);
+    br__arena_free(&a);
+    live_close(&r);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("train_ckpt");
@@ -407,6 +516,7 @@ int main(void)
     tcase_add_test(tc, test_later);
     tcase_add_test(tc, test_keep);
     tcase_add_test(tc, test_refused);
+    tcase_add_loop_test(tc, test_cut, 0, BR_COUNTOF(cut_cases));
     tcase_add_loop_test(faults, test_faults, FAIL_EIO, NO_MEMORY + 1);
     tcase_add_test(faults, test_killed);
     suite_add_tcase(s, tc);
