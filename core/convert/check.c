@@ -118,7 +118,7 @@ static int share_damage(struct checker *k, uint32_t rank, struct br_err *err)
     for (size_t at = 0; at < b.n && !mine && !rc; at += strlen(b.p + at) + 1) {
         memcpy(&part, b.p + at, sizeof part);
         at += sizeof part;
-        if (!(k->damage[part] = br__strdup(b.p + at)))
+        if (!k->damage[part] && !(k->damage[part] = br__strdup(b.p + at))) /* told by one before */
             rc = br__nomem(err, "checking");
     }
     br__buf_free(&b);

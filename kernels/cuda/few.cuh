@@ -24,14 +24,15 @@ static inline size_t few_normed_bytes(const struct few_normed *a)
 
 #define PREFETCH 4096 /* bytes of a row of weights; each thread asks for a line of 128 */
 
-/* The beginnings of rows [from, from + n) of a product's weights; the whole block asks. */
-BR_INLINE void prefetch_rows(const product &p, int64_t from, int n)
+/* The beginnings of rows of weights, one for each warp from `from` on and before `end`; the whole
+ * block asks. */
+BR_INLINE void prefetch_rows(const product &p, int64_t from, int64_t end)
 {
     const int64_t bytes = p.k * (p.b.dtype == BR_F32 ? 4 : 2), most = min_of(bytes, PREFETCH);
     const char *row = (const char *)shifted_by(p.b.data, p.b.dtype, from * p.b.ld);
     const int64_t ld = p.b.ld * (p.b.dtype == BR_F32 ? 4 : 2);
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-    if (warp < n && from + warp < 2 * p.n && lane * 128 < most)
+    if (from + warp < end && lane * 128 < most)
         gpu_prefetch(row + warp * ld + lane * 128);
 }
 

@@ -32,9 +32,9 @@ template <int ROWS> BR_KERNEL(32 * FEW_WARPS, 2) linear_rows(struct linear a, bo
     const int64_t step = (int64_t)gridDim.x * FEW_WARPS;
     const bool has_norm = a.flags & BR_LINEAR_NORM, has_gate = a.flags & BR_LINEAR_GLU;
     gpu_launch_next();
-    prefetch_rows(p, (int64_t)blockIdx.x * FEW_WARPS, FEW_WARPS);
+    prefetch_rows(p, (int64_t)blockIdx.x * FEW_WARPS, p.n);
     if (has_gate)
-        prefetch_rows(p, p.n + (int64_t)blockIdx.x * FEW_WARPS, FEW_WARPS);
+        prefetch_rows(p, p.n + (int64_t)blockIdx.x * FEW_WARPS, 2 * p.n);
     gpu_wait_previous();
     if (has_norm)
         p.a = norm_rows(a.x, shared);
