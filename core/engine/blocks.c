@@ -500,6 +500,8 @@ br_val br__whole_rows(struct br_graph *g, br_val x)
     if (br__cp(g) == 1)
         return x;
     x = BR__RESHAPE(g, x, n.shape[0], br__node_elems(&n) / n.shape[0]);
+    if (br__node(g, x)->stride[0] != br__node(g, x)->shape[1]) /* columns of a merged product */
+        x = BR__OP(g, CONCAT, NULL, x);
     x = BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_CP, 0, br__cp(g), br__cp_rank(g)), x);
     x = BR__OP(g, GATHER_ROWS, NULL, x, g->build->order);
     int64_t shape[BR_VIEW_DIMS];
