@@ -45,7 +45,9 @@ static void sort_marks(struct br__train_pass *p, const size_t *of_bank, size_t n
 int br__banks_mark(struct br__rank_trainer *t, struct br__train_pass *p, struct br_err *err)
 {
     size_t n = t->store.n_banks;
-    if (!t->o->bank_ready || !p->backward)
+    /* What a device of its own memory adds up comes to the host after all passes: nothing is told
+     * before. */
+    if (!t->o->bank_ready || !p->backward || t->offload.sums)
         return 0;
     size_t *last = br__calloc(p->compiled->g.n, sizeof *last);
     size_t *of_bank = br__calloc(n + 1, sizeof *of_bank);
@@ -99,8 +101,7 @@ static int meet_mark(void *arg, size_t i, struct br_err *err)
 void br__last_pass_begin(struct br__last_pass *x, struct br__frame *f)
 {
     const struct br__rank_trainer *t = x->t;
-    /* Rounded, or fetched, when the pass is over. */
-    int is_late = t->o->grads == BR_BF16 || t->offload.sums;
+    int is_late = t->o->grads == BR_BF16; /* rounded when the pass is over */
     x->n_hooks = 0;
     while (!is_late && x->n_hooks < x->p->n_marks && x->p->mark_at[x->n_hooks] < SIZE_MAX)
         x->n_hooks++;

@@ -426,7 +426,7 @@ static void same_as_alone(enum toy toy, const struct sharing *way, void (*spoil)
     static struct batch batches[16];
     static struct result got, want;
     struct sharing one = alone, shared = *way, *s = &shared;
-    size_t n = (size_t)(samples_device() ? 2 : MICROS) * s->dp;
+    size_t n = (samples_device() ? s->pp : MICROS) * s->dp;
     one.values = s->values;
     one.adapters = s->adapters;
     one.adds_up = s->adds_up = s->dp > 1;
