@@ -73,7 +73,7 @@ mapfile -t idle < <(jq -r --rawfile idle idle '($idle | split("\n")) as $names |
     "\(.key)=" + ($fixed[.key] // (.type | capture("^(?<kind>integer from|one of|true|list|text)(?<rest>.*)") |
         if .kind == "integer from" then .rest | split(" ")[1] elif .kind == "one of" then .rest[1:] | split("|")[0] | split(",")[0]
         elif .kind == "list" then "[x]" elif .kind == "text" then "x" else "true" end))' "$out")
-[ ${#idle[@]} -ge 44 ] || fail "only ${#idle[@]} keys without effect"
+[ ${#idle[@]} -gt 0 ] || fail "no keys without effect"
 expect 0 train qwen3_600m_finetune_config --peft lora hf_model=./model pretrained_checkpoint=./model dataset_path=data \
     do_validation=false train_iters=2 global_batch_size=2 micro_batch_size=1 seq_length=64 lr_warmup_iters=1 \
     mixed_precision=bf16_mixed recompute_granularity=selective "${idle[@]}" dir=runs name=dry --dry-run --json
