@@ -3,6 +3,7 @@
 #include "libgolden.h"
 #include "librun.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct tolerance tolerance_of(const char *model)
@@ -16,6 +17,15 @@ struct tolerance tolerance_of(const char *model)
 void must(int rc, const struct br_err *err)
 {
     ck_assert_msg(rc == 0, "%s", err->msg);
+}
+
+void open_tested_device(struct br__device *d)
+{
+    struct br_err err = BR_ERR_INIT;
+    const char *dir = getenv("BRIDGE_PLUGIN_PATH");
+    must(br__device_open(d, test_device(), &(struct br__dirs){&dir, dir != NULL}, 0, TEST_THREADS,
+                         &err),
+         &err);
 }
 
 struct golden_file open_golden(const char *root, const char *model, const char *name)

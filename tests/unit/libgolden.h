@@ -12,6 +12,8 @@
 
 /* The test fails with the error's text. */
 void must(int rc, const struct br_err *err);
+/* The device of BRIDGE_TEST_DEVICE, by TEST_THREADS threads; br__device_close closes it. */
+void open_tested_device(struct br__device *d);
 
 /* Tolerances of the fixtures (measured against float64 there). */
 struct tolerance {

@@ -15,10 +15,7 @@ static struct br__device dev;
 
 static void open_device(void)
 {
-    struct br_err err = BR_ERR_INIT;
-    const char *dir = getenv("BRIDGE_PLUGIN_PATH");
-    must(br__device_open(&dev, test_device(), &(struct br__dirs){&dir, dir != NULL}, 0, 2, &err),
-         &err);
+    open_tested_device(&dev);
 }
 
 static void close_device(void)
