@@ -158,11 +158,18 @@ static int comm_settle(struct br__cuda_comm *m, ncclResult_t rc, struct br_err *
     return rc == ncclSuccess ? BR_OK : comm_broken(m, rc, from, err);
 }
 
-int br__cuda_wait(struct br__cuda *d, struct br_err *err)
+static cudaError_t is_done(const struct br__cuda *d, cudaEvent_t until)
+{
+    return until ? cudaEventQuery(until) : cudaStreamQuery(d->stream);
+}
+
+int br__cuda_wait(struct br__cuda *d, cudaEvent_t until, struct br_err *err)
 {
     double from = seconds();
-    cudaError_t rc;
-    while ((rc = cudaStreamQuery(d->stream)) == cudaErrorNotReady) {
+    cudaError_t rc = d->comms ? is_done(d, until)
+                     : until  ? cudaEventSynchronize(until)
+                              : cudaStreamSynchronize(d->stream);
+    for (; rc == cudaErrorNotReady; rc = is_done(d, until)) {
         cudaGetLastError();
         for (struct br__cuda_comm *m = d->comms; m; m = m->next) {
             ncclResult_t state = ncclSuccess;
@@ -174,7 +181,7 @@ int br__cuda_wait(struct br__cuda *d, struct br_err *err)
         }
         nap();
     }
-    return br__cuda_check(d, rc, "waiting", err);
+    return until && rc == cudaSuccess ? BR_OK : br__cuda_check(d, rc, "waiting", err);
 }
 
 /* ---- collectives ----------------------------------------------------------------------------- */

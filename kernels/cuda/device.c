@@ -113,8 +113,7 @@ int br__cuda_sync(void *device, struct br_err *err)
 {
     struct br__cuda *d = device;
     br__cuda_enter(d);
-    return d->comms ? br__cuda_wait(d, err)
-                    : br__cuda_check(d, cudaStreamSynchronize(d->stream), "waiting", err);
+    return br__cuda_wait(d, NULL, err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -413,6 +412,7 @@ void br__cuda_close(void *device)
     if (d->stream)
         cudaStreamSynchronize(d->stream);
     br__cuda_blas_close(d);
+    br__cuda_tickets_close(d);
     ring_close(d->ring);
     if (d->stream)
         cudaStreamDestroy(d->stream);
