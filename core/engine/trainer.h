@@ -162,8 +162,6 @@ void br__rank_drop_passes(struct br__rank_trainer *t);
 /* After the graph was planned. */
 int br__banks_mark(struct br__rank_trainer *t, struct br__train_pass *p,
                    struct br_err *err) BR_MUST_CHECK;
-/* First and last stage, and that of the prediction layers, add up the embedding's gradient. */
-int br__embedding_is_shared(const struct br__rank_trainer *t);
 /* Before the first backward pass of the step's last micro batch; and for each graph that it runs.
  */
 void br__banks_begin(struct br__rank_trainer *t);
