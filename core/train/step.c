@@ -298,6 +298,7 @@ int br__train_batches(struct br__train *t, const struct br__step *const *step, i
 /* ---- sums over ranks ------------------------------------------------------------------------- */
 
 #define N_SUMS 9
+_Static_assert(N_SUMS + 2 == BR__STEP_SUMS, "what ranks tell each other in a step");
 
 /* What a rank adds to the sums of all: of tensor-parallel ranks one counts, context-parallel ones
  * have their part of the losses, and of the rest all.  Losses of routed layers are means over
