@@ -199,7 +199,8 @@ struct br__llm_cost {
 };
 int br__llm_cost(struct br__llm_session *s, int64_t context, struct br__llm_cost *out,
                  struct br_err *err) BR_MUST_CHECK;
-/* Ceilings of the device, measured now, reading the model's own weights. */
+/* Ceilings of the devices of this process' ranks together, measured now, on the CPU by reading the
+ * model's own weights. */
 int br__llm_roofline(struct br__llm *m, struct br_roofline *out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- one whole forward (and backward) pass without caches, with all that it made ------------- */

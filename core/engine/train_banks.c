@@ -65,17 +65,13 @@ int br__banks_mark(struct br__rank_trainer *t, struct br__train_pass *p, struct 
     return rc;
 }
 
-/* Whether the embedding's gradient waits for that of other stages. */
-int br__embedding_is_shared(const struct br__rank_trainer *t)
-{
-    return t->pp > 1 && (!t->rank->m->weights->src->untied || t->o->mtp);
-}
-
 void br__banks_begin(struct br__rank_trainer *t)
 {
     const struct br__store *s = &t->store;
     memset(t->left, 0, s->n_banks * sizeof *t->left);
-    for (size_t i = 0; i < s->n && br__embedding_is_shared(t); i++)
+    /* The embedding's gradient waits for that of other stages. */
+    int is_shared = t->rank->info->host[BR_GROUP_EMBED] != NULL;
+    for (size_t i = 0; i < s->n && is_shared; i++)
         if (strcmp(s->list[i].megatron, BR__EMBEDDING) == 0)
             t->left[s->bank[i]] = UINT32_MAX / 2; /* never */
 }

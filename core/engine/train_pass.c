@@ -389,6 +389,9 @@ void br__rank_drop_passes(struct br__rank_trainer *t)
         pass_free(t->passes[i]);
     for (size_t i = 0; i < t->n_kept; i++)
         br__device_free(&t->rank->dev, t->kept[i].memory);
+    for (size_t i = 0; i < t->n_spare; i++)
+        br__device_free(&t->rank->dev, t->spare[i].memory);
     br__free(t->passes);
     br__free(t->kept);
+    br__free(t->spare);
 }

@@ -172,7 +172,9 @@ static int make_stages(struct br__trainer *t, struct br_err *err)
     o.n_layers = (uint32_t)cfg->n_layers;
     o.n_mtp = t->o.mtp != 0;
     o.pp = t->m->topo.size[BR_AXIS_PP];
-    return br__stages_make(&t->arena, &o, &t->stages, err);
+    o.tied = !t->m->weights->src->untied;
+    int rc = br__stages_make(&t->arena, &o, &t->stages, err);
+    return rc ? rc : br__world_embed(t->m->world, &t->stages, err);
 }
 
 static int place_rank(struct br__trainer *t, uint32_t i, struct br_err *err)
@@ -326,65 +328,26 @@ int br__trainer_bank(struct br__trainer *t, uint32_t i, size_t bank, struct br_e
     return add_partial(&t->ranks[i], bank, err);
 }
 
-/* Whether a stage has the embedding: the first, the last if its output layer is tied to it, and
- * that of the prediction layer (mcore parallel_state.py, default_embedding_ranks with a layout). */
-static int has_embedding(const struct br__trainer *t, uint32_t stage)
-{
-    int tied = !t->m->weights->src->untied, has = 0;
-    for (uint32_t c = stage; c < t->stages.pp * t->stages.vpp; c += t->stages.pp) {
-        const struct br__chunk *x = &t->stages.chunks[c];
-        has |= x->embedding || x->n_mtp || (x->head && tied);
-    }
-    return has;
-}
-
-/* The first stage adds up, in the order of the stages, what the others have of the embedding's
- * gradient, and tells them. */
-static int sum_embedding(const struct br__trainer *t, const struct br__rank_trainer *r,
-                         const struct br__trained *x, struct br_err *err)
-{
-    struct br_comm *comm = r->rank->info->host[BR_GROUP_PP];
-    const struct br_p2p to_first = {x->grad, x->n, BR_F32, 0, 1, 0};
-    const struct br_p2p from_first = {x->grad, x->n, BR_F32, 0, 0, 0};
-    if (r->stage > 0) {
-        int rc = comm->ops->exchange(comm, &to_first, 1, err);
-        return rc ? rc : comm->ops->exchange(comm, &from_first, 1, err);
-    }
-    float *part = br__alloc(x->n * sizeof *part);
-    int rc = part ? 0 : br__nomem(err, "for gradients");
-    for (uint32_t s = 1; s < r->pp && !rc; s++) {
-        if (!has_embedding(t, s))
-            continue;
-        rc = comm->ops->exchange(comm, &(struct br_p2p){part, x->n, BR_F32, s, 0, 0}, 1, err);
-        for (size_t k = 0; k < x->n && !rc; k++)
-            x->grad[k] += part[k];
-    }
-    for (uint32_t s = 1; s < r->pp && !rc; s++)
-        if (has_embedding(t, s))
-            rc =
-                comm->ops->exchange(comm, &(struct br_p2p){x->grad, x->n, BR_F32, s, 1, 0}, 1, err);
-    br__free(part);
-    return rc;
-}
-
-static int add_embedding(const struct br__trainer *t, const struct br__rank_trainer *r,
-                         struct br_err *err)
+/* The embedding's gradient is the sum over the stages that compute with it. */
+static int add_embedding(const struct br__rank_trainer *r, struct br_err *err)
 {
     const struct br__store *s = &r->store;
-    int is_shared = br__embedding_is_shared(r), rc = 0;
-    for (size_t i = 0; i < s->n && is_shared && !rc; i++)
+    struct br_comm *comm = r->rank->info->host[BR_GROUP_EMBED];
+    int rc = 0;
+    for (size_t i = 0; i < s->n && comm && !rc; i++)
         if (strcmp(s->list[i].megatron, BR__EMBEDDING) == 0)
-            rc = sum_embedding(t, r, &s->list[i], err);
+            rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
     return rc;
 }
 
 static int gradients(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
+    (void)x;
     int rc = br__offload_fetch(&r->offload, &r->store, err);
     for (size_t b = 0; b < r->store.n_banks && !rc; b++)
         if (!r->handed[b])
             rc = add_partial(r, b, err);
-    return rc ? rc : add_embedding(x->t, r, err);
+    return rc ? rc : add_embedding(r, err);
 }
 
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err)

@@ -99,7 +99,8 @@ struct br__train_pass {
     size_t n_marks;
     uint64_t used;
 };
-/* What frames of one number keep between forward and backward pass; one at a time does. */
+/* Memory of the device: what frames of one number keep between forward and backward pass, of which
+ * one at a time does; or a message between stages. */
 struct br__kept {
     void *memory;
     size_t bytes;
@@ -122,6 +123,8 @@ struct br__rank_trainer {
     size_t n_passes, cap_passes;
     struct br__kept *kept; /* [n_kept] by number of the frame */
     size_t n_kept, cap_kept;
+    struct br__kept *spare; /* [n_spare] of messages that are over */
+    size_t n_spare, cap_spare;
     uint64_t clock, began;      /* of uses of passes; when this step began */
     size_t n_moe;               /* routed layers that it has */
     size_t *moe_from;           /* [n_chunks] the first of each chunk */
@@ -162,8 +165,6 @@ void br__rank_drop_passes(struct br__rank_trainer *t);
 /* After the graph was planned. */
 int br__banks_mark(struct br__rank_trainer *t, struct br__train_pass *p,
                    struct br_err *err) BR_MUST_CHECK;
-/* First and last stage, and that of the prediction layers, add up the embedding's gradient. */
-int br__embedding_is_shared(const struct br__rank_trainer *t);
 /* Before the first backward pass of the step's last micro batch; and for each graph that it runs.
  */
 void br__banks_begin(struct br__rank_trainer *t);

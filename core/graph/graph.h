@@ -238,6 +238,9 @@ int br__frame_read_i32(const struct br__frame *f, br_val v, int32_t *to,
 /* In the dtype that they have. */
 int br__frame_read_raw(const struct br__frame *f, br_val v, void *to,
                        struct br_err *err) BR_MUST_CHECK;
+/* The same to memory of the device, in the order of what it is given; of a value whose rows follow
+ * one another. */
+int br__frame_copy(const struct br__frame *f, br_val v, void *to, struct br_err *err) BR_MUST_CHECK;
 uint64_t br__frame_bytes(const struct br__frame *f); /* of its own: inputs and constants */
 
 /* Where in x[n] the first number is that is NaN or infinite; n: nowhere. */

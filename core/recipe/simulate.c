@@ -73,13 +73,15 @@ static int find_groups(struct sim *s, struct br_err *err)
     uint32_t *ranks = br__calloc(s->out->topo.world, sizeof *ranks);
     if (!ranks)
         return br__nomem(err, "for the groups of ranks");
-    for (int g = 0; g < BR_N_GROUPS; g++) {
-        s->n[g] = br__group_ranks(&s->out->topo, (uint32_t)s->opts->rank, (enum br_group)g, ranks);
-        s->out->across[g] = is_across(s, ranks, s->n[g]);
-    }
-    (void)br__group_ranks(&s->out->topo, (uint32_t)s->opts->rank, BR_GROUP_PP, ranks);
+    (void)br__group_ranks(&s->out->topo, NULL, (uint32_t)s->opts->rank, BR_GROUP_PP, ranks);
     for (uint32_t i = 0; i < s->out->stages.pp; i++)
         s->out->stage[i].rank = ranks[i];
+    for (int g = 0; g < BR_N_GROUPS; g++) {
+        /* The first stage always has the embedding. */
+        uint32_t rank = g == BR_GROUP_EMBED ? s->out->stage[0].rank : (uint32_t)s->opts->rank;
+        s->n[g] = br__group_ranks(&s->out->topo, &s->out->stages, rank, (enum br_group)g, ranks);
+        s->out->across[g] = is_across(s, ranks, s->n[g]);
+    }
     br__free(ranks);
     return BR_OK;
 }
@@ -217,6 +219,16 @@ static void add_memory(struct br__recipe_memory *to, const struct br__recipe_mem
     to->optimizer += x->optimizer;
 }
 
+/* Whether the stage has a copy of the embedding, and it is trained. */
+static int trains_embedding(const struct sim *s, uint32_t stage)
+{
+    const struct br__stages *x = &s->out->stages;
+    int has = 0;
+    for (uint32_t c = stage; c < x->pp * x->vpp; c += x->pp)
+        has |= x->chunks[c].table;
+    return has && s->r->v[BR__RK_peft_class].tag != 'T';
+}
+
 /* The end of a step: gradients are reduced and scattered over the data-parallel ranks, parameters
  * gathered; without a distributed optimizer, gradients are summed everywhere. */
 static void reduce_stage(struct sim *s, uint32_t stage, double experts)
@@ -226,18 +238,13 @@ static void reduce_stage(struct sim *s, uint32_t stage, double experts)
     int split = (int)INT(s, eff_use_distributed_optimizer);
     double dense = x->memory.trained_params - experts;
     struct pass scatter = {0}, gather = {0}, rest = {0};
-    const struct br__chunk *first = &s->out->stages.chunks[stage];
-    const struct br__chunk *last = first + (size_t)(s->out->stages.vpp - 1) * s->out->stages.pp;
 
     add_ring(s, &scatter, BR_GROUP_DP_CP, BR__SIM_REDUCE, 1, dense * grad);
     add_ring(s, &scatter, BR_GROUP_EDP, BR__SIM_REDUCE, 1, experts * grad);
     add_ring(s, &gather, BR_GROUP_DP_CP, BR__SIM_REDUCE, 1, dense * (split ? param : grad));
     add_ring(s, &gather, BR_GROUP_EDP, BR__SIM_REDUCE, 1, experts * (split ? param : grad));
-    if (s->out->stages.pp > 1 && (first->embedding || last->head) && INT(s, tied_embeddings)) {
-        double bytes = s->parts[first - s->out->stages.chunks].embedding * grad;
-        rest.bytes[BR_GROUP_EMBED] = bytes; /* all-reduce of two ranks */
-        rest.seconds[BR__SIM_REDUCE] = send_seconds(s, s->out->across[BR_GROUP_PP], bytes, 2);
-    }
+    if (trains_embedding(s, stage)) /* scattered and gathered */
+        add_ring(s, &rest, BR_GROUP_EMBED, BR__SIM_REDUCE, 2, s->parts[stage].embedding * grad);
     for (int g = 0; g < BR_N_GROUPS; g++)
         x->bytes[g] += scatter.bytes[g] + gather.bytes[g] + rest.bytes[g];
     double hidden[2] = {
