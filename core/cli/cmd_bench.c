@@ -1,12 +1,14 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* cmd_bench.c - bench: prefill and decode rates beside this machine's ceilings, in one run. */
+#include "../train/train.h"
 #include "cli.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_RUNS 64    /* as options.def has it */
-#define DECODE_PARTS 4 /* of a run; the ceilings are measured after each */
+#define MAX_RUNS 64                  /* as options.def has it */
+#define DECODE_PARTS 4               /* of a run; the ceilings are measured after each */
+#define CONFIG_MAX ((size_t)1 << 20) /* bytes of a config.json */
 #define MAX_LOOKS (MAX_RUNS * (1 + DECODE_PARTS)) /* one more after each prompt */
 
 struct bench {
@@ -211,6 +213,26 @@ static int print_summary(struct bench *b, struct br_err *err)
     return BR_OK;
 }
 
+/* --random: weights of the sizes that MODEL's config.json says, which no file has. */
+static int random_weights(struct br__cli *c, struct br__llm_opts *o, struct br_err *err)
+{
+    const char *dir = BR__TEXT(c, HF_MODEL);
+    char *text;
+    size_t n;
+
+    if (!dir || o->weights.megatron_path || o->weights.adapter)
+        return br_fail(err, BR_E_USAGE,
+                       "option '--random' needs MODEL, a directory with a config.json, and neither "
+                       "--megatron-path nor --adapter");
+    const char *path = br__path_join(&c->arena, dir, "config.json");
+    int rc = path ? br__read_text(path, CONFIG_MAX, &text, &n, err) : br__nomem(err, "for a path");
+    if (rc)
+        return rc;
+    rc = br__random_model(&o->weights.source, text, o->precision == BR_F32 ? BR_F32 : BR_BF16, err);
+    br__free(text);
+    return rc;
+}
+
 int br__cmd_bench(struct br__cli *c, struct br_err *err)
 {
     struct bench b = {.c = c,
@@ -222,6 +244,8 @@ int br__cmd_bench(struct br__cli *c, struct br_err *err)
 
     br__report_init(&b.r, c);
     int rc = br__llm_opts_from_cli(c, &b.r, &o, err);
+    if (!rc && BR__FLAG(c, RANDOM))
+        rc = random_weights(c, &o, err);
     if (!rc)
         rc = br__llm_open(&b.m, &o, err);
     if (!rc)

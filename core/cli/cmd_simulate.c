@@ -147,7 +147,8 @@ static int print_bytes(struct br__cli *c, const struct br__sim *s, struct br_err
         if (x->bytes[g] <= 0)
             continue;
         uint32_t *ranks = br__arena_alloc(&c->arena, s->topo.world * sizeof *ranks);
-        uint32_t n = ranks ? br__group_ranks(&s->topo, x->rank, (enum br_group)g, ranks) : 0;
+        uint32_t n =
+            ranks ? br__group_ranks(&s->topo, &s->stages, x->rank, (enum br_group)g, ranks) : 0;
         br__table_row(&t, br__group_name((enum br_group)g), cell(&c->arena, "%.0f", n),
                       cell(&c->arena, "%.6f", x->bytes[g] / GB),
                       s->across[g] ? "between nodes" : "in the node");

@@ -536,7 +536,8 @@ const struct br__command br__commands[BR__N_CMD] = {
         "ceilings are measured between the runs.\n",
     .examples =
         "bridge bench ./Qwen3-0.6B\n"
-        "bridge bench ./Qwen3-0.6B --batch 8 --json\n",
+        "bridge bench ./Qwen3-0.6B --batch 8 --json\n"
+        "bridge bench ./shape-of-a-model --random --device cuda\n",
     .pos_opt = {BR__OPT_HF_MODEL},
 },
 

@@ -26,9 +26,11 @@ struct br__rank_info {
 /* ---- groups.c: which ranks a group holds ----------------------------------------------------- */
 
 const char *br__group_name(enum br_group g); /* "dp_cp" */
+struct br__stages;
 /* The ranks of that group g which has `rank`, ascending, into out[t->world]; returns how many, 0
- * where no group g has it. */
-uint32_t br__group_ranks(const struct br_topo *t, uint32_t rank, enum br_group g, uint32_t *out);
+ * where no group g has it.  stages: of t's pipeline, which say who is in EMBED; NULL: nobody is. */
+uint32_t br__group_ranks(const struct br_topo *t, const struct br__stages *stages, uint32_t rank,
+                         enum br_group g, uint32_t *out);
 
 /* ---- stages.c: which layers a pipeline stage has --------------------------------------------- */
 
@@ -38,12 +40,15 @@ struct br__stage_opts {
     uint32_t first, last; /* layers of the first and of the last stage; 0: as many as the others */
     int embedding, loss;  /* these count as a layer of the first, of the last stage */
     const char *layout;   /* Megatron's notation, "Ettt|(tt|)*2,tmL"; NULL: none */
+    int tied;             /* the output layer is the embedding */
 };
 /* A part of the model that a stage runs at once. */
 struct br__chunk {
     uint32_t first, n_layers; /* decoder layers [first, first + n_layers) */
     uint32_t n_mtp;           /* prediction layers */
     int embedding, head;      /* has the embedding; has the output layer and loss */
+    int table; /* has a copy of the embedding's weight: for that, a tied output layer or prediction
+                */
     uint32_t n_in; /* hidden states of a token that come in: 0 with the embedding, 1 behind it, and
                       behind the prediction layers 1 more for each of them */
 };
@@ -237,6 +242,10 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
                    void *const *devices, int off_host, struct br_err *err) BR_MUST_CHECK;
 void br__world_close(struct br__world *w);           /* NULL is fine */
 uint32_t br__world_first(const struct br__world *w); /* the lowest rank that is here */
+/* Make the communicators of EMBED, once for a world, which opens without them: only training has
+ * stages that differ. */
+int br__world_embed(struct br__world *w, const struct br__stages *stages,
+                    struct br_err *err) BR_MUST_CHECK;
 /* Of a rank that is not here it has no communicators. */
 const struct br__rank_info *br__world_rank(const struct br__world *w, uint32_t rank);
 /* Run fn once on every rank that is here and wait for them.  A rank that fails aborts the others'

@@ -1,10 +1,10 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* groups.c - the groups of ranks that Megatron trains over, and which of them hold the same ranks.
  *
- * A group is all ranks that differ along some axes of one grid; EMBED alone is not: it has the
- * stages that hold a copy of the embedding.
- * Source: Megatron-LM megatron/core/parallel_state.py, initialize_model_parallel and
- * default_embedding_ranks. */
+ * A group is all ranks that differ along some axes of one grid; EMBED alone is not: it has those
+ * stages of a pipeline that hold a copy of the embedding.
+ * Source: Megatron-LM megatron/core/parallel_state.py, initialize_model_parallel; for EMBED
+ * Megatron Bridge's training/setup.py, _get_embedding_ranks. */
 #include "processes.h"
 
 #include <string.h>
@@ -37,30 +37,46 @@ const char *br__group_name(enum br_group g)
     return rules[g].name;
 }
 
-uint32_t br__group_ranks(const struct br_topo *t, uint32_t rank, enum br_group g, uint32_t *out)
+static int has_table(const struct br__stages *stages, uint32_t stage)
+{
+    int has = 0;
+    for (uint32_t c = stage; c < stages->pp * stages->vpp; c += stages->pp)
+        has |= stages->chunks[c].table;
+    return has;
+}
+
+static uint32_t embed_ranks(const struct br_topo *t, const struct br__stages *stages, uint32_t rank,
+                            uint32_t *out)
+{
+    uint32_t stride = t->world / stages->pp, n = 0; /* the pipeline is the slowest axis */
+    if (!has_table(stages, rank / stride))
+        return 0;
+    for (uint32_t s = 0; s < stages->pp; s++)
+        if (has_table(stages, s))
+            out[n++] = s * stride + rank % stride;
+    return n;
+}
+
+uint32_t br__group_ranks(const struct br_topo *t, const struct br__stages *stages, uint32_t rank,
+                         enum br_group g, uint32_t *out)
 {
     if (g != BR_GROUP_EMBED)
         return br_topo_group(t, rank, rules[g].axes, out);
-    uint32_t pp = t->size[BR_AXIS_PP], stage = br_topo_coord(t, rank, BR_AXIS_PP);
-    uint32_t stride = t->world / pp; /* the pipeline is the slowest axis */
-    if (stage != 0 && stage != pp - 1)
-        return 0;
-    out[0] = rank - stage * stride;
-    out[1] = out[0] + (pp - 1) * stride;
-    return pp == 1 ? 1 : 2;
+    return stages ? embed_ranks(t, stages, rank, out) : 0;
 }
 
 /* Two sets of axes whose groups have the same ranks give rank 0 the same group, and the other way
  * round: the ranks of rank 0's group fix the strides of all others. */
-int br__groups_same(const struct br_topo *t, enum br_group same[BR_N_GROUPS], struct br_err *err)
+int br__groups_same(const struct br_topo *t, const struct br__stages *stages,
+                    enum br_group same[BR_N_GROUPS], struct br_err *err)
 {
     uint32_t *one = br__calloc(2 * (size_t)t->world, sizeof *one), *two = one + t->world;
     if (!one)
         return br__nomem(err, "for the groups of ranks");
     for (int g = 0; g < BR_N_GROUPS; g++) {
-        uint32_t n = br__group_ranks(t, 0, (enum br_group)g, one);
+        uint32_t n = br__group_ranks(t, stages, 0, (enum br_group)g, one);
         int first = 0;
-        while (br__group_ranks(t, 0, (enum br_group)first, two) != n ||
+        while (br__group_ranks(t, stages, 0, (enum br_group)first, two) != n ||
                memcmp(one, two, n * sizeof *one) != 0)
             first++;
         same[g] = (enum br_group)first;

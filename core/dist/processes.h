@@ -7,9 +7,10 @@
 
 /* ---- groups.c -------------------------------------------------------------------------------- */
 
-/* same[g]: the first of enum br_group whose groups are, for every rank, those of g. */
-int br__groups_same(const struct br_topo *t, enum br_group same[BR_N_GROUPS],
-                    struct br_err *err) BR_MUST_CHECK;
+/* same[g]: the first of enum br_group whose groups are, for every rank, those of g.  stages: as of
+ * br__group_ranks. */
+int br__groups_same(const struct br_topo *t, const struct br__stages *stages,
+                    enum br_group same[BR_N_GROUPS], struct br_err *err) BR_MUST_CHECK;
 
 /* ---- plane.c --------------------------------------------------------------------------------- */
 

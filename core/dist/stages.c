@@ -260,5 +260,9 @@ int br__stages_make(struct br__arena *a, const struct br__stage_opts *o, struct 
         out->chunks[i].n_in = BR__MAX(out->chunks[i - 1].n_in, 1) + out->chunks[i - 1].n_mtp;
     out->chunks[0].embedding = 1;
     out->chunks[n - 1].head = 1;
+    for (uint32_t i = 0; i < n; i++) {
+        struct br__chunk *c = &out->chunks[i];
+        c->table = c->embedding || c->n_mtp || (c->head && o->tied);
+    }
     return BR_OK;
 }

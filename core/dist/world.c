@@ -124,6 +124,8 @@ struct meeting {
     void *const *devices;
     int on_host; /* buffers are host memory */
     unsigned char id[BR_COMM_ID];
+    const struct br__stages *stages; /* NULL while they are not known */
+    int from;                        /* the first group to be made */
 };
 
 /* The rank's communicators that the meeting makes. */
@@ -186,7 +188,7 @@ static int split_group(const struct meeting *m, uint32_t rank, enum br_group g, 
                        struct br_err *err)
 {
     struct br_comm **comms = comms_of(m, rank), *world = comms[BR_GROUP_WORLD], *made;
-    uint32_t n = br__group_ranks(&m->world->topo, rank, g, members);
+    uint32_t n = br__group_ranks(&m->world->topo, m->stages, rank, g, members);
     int rc = world->ops->split(world, n ? members[0] : rank, rank, &made, err);
     if (rc)
         return rc;
@@ -205,9 +207,9 @@ static int split_groups(void *arg, uint32_t rank, struct br_err *err)
     struct br_comm **comms = comms_of(m, rank);
     uint32_t *members = br__calloc(w->topo.world, sizeof *members);
     int rc = members ? 0 : br__nomem(err, "for the groups of ranks");
-    for (int g = 1; !rc && g < BR_N_GROUPS; g++)
+    for (int g = m->from; !rc && g < BR_N_GROUPS; g++)
         if (w->same[g] == (enum br_group)g &&
-            br__group_ranks(&w->topo, 0, (enum br_group)g, members) > 1)
+            br__group_ranks(&w->topo, m->stages, 0, (enum br_group)g, members) > 1)
             rc = split_group(m, rank, (enum br_group)g, members, err);
     for (int g = 0; g < BR_N_GROUPS && !rc; g++)
         comms[g] = comms[w->same[g]];
@@ -251,8 +253,10 @@ static int meet_all(struct br__world *w, const struct br_plane *plane, void *con
                     int off_host, struct br_err *err)
 {
     const struct br_plane *threads = br__procs_size() > 1 ? NULL : &br__local_plane;
-    struct meeting host = {.world = w, .plane = plane, .devices = devices, .on_host = 1};
-    struct meeting device = {.world = w, .plane = plane, .devices = devices};
+    struct meeting host = {
+        .world = w, .plane = plane, .devices = devices, .on_host = 1, .from = BR_GROUP_WORLD + 1};
+    struct meeting device = host;
+    device.on_host = 0;
     if (off_host)
         host.plane = threads;
     int rc = meet(&host, err);
@@ -278,7 +282,7 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
     for (uint32_t i = 0; !rc && i < t->world; i++)
         w->ranks[i] = (struct rank_thread){.world = w, .info = {.topo = *t, .rank = i}};
     if (!rc && t->world > 1 && !br__procs_pretends()) {
-        rc = br__groups_same(t, w->same, err);
+        rc = br__groups_same(t, NULL, w->same, err);
         if (!rc)
             rc = open_queues(w, err);
         if (!rc)
@@ -290,6 +294,24 @@ int br__world_open(struct br__world **out, const struct br_topo *t, const struct
         br__world_close(w);
     else
         *out = w;
+    return rc;
+}
+
+int br__world_embed(struct br__world *w, const struct br__stages *stages, struct br_err *err)
+{
+    struct meeting host = {.world = w, .stages = stages, .on_host = 1, .from = BR_GROUP_EMBED};
+    struct meeting device = {.world = w, .stages = stages, .from = BR_GROUP_EMBED};
+    struct rank_thread *here = &w->ranks[w->first];
+    int off_host = here->info.comms[BR_GROUP_WORLD] != here->info.host[BR_GROUP_WORLD];
+    if (!here->info.host[BR_GROUP_WORLD]) /* it is alone */
+        return BR_OK;
+    int rc = br__groups_same(&w->topo, stages, w->same, err);
+    if (!rc)
+        rc = br__world_run(w, split_groups, &host, err);
+    if (!rc && off_host)
+        rc = br__world_run(w, split_groups, &device, err);
+    for (uint32_t i = 0; i < w->n_here && !off_host; i++)
+        here[i].info.comms[BR_GROUP_EMBED] = here[i].info.host[BR_GROUP_EMBED];
     return rc;
 }
 

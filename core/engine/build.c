@@ -59,12 +59,12 @@ static int64_t passed_rows(const struct br_graph *g)
 }
 
 /* Hidden states, n of each token, or their gradient, as another chunk of a model in training has
- * them. */
-static br_val passed_input(struct br_graph *g, const struct br__build *b, const char *name,
+ * sent them: memory of the device, which is bound before a run. */
+static br_val passed_state(struct br_graph *g, const struct br__build *b, const char *name,
                            uint32_t n)
 {
     const int64_t shape[2] = {passed_rows(g) * n, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
-    return br__leaf(g, BR_OP_INPUT, g->values ? g->values : BR_F32, name, 2, shape);
+    return br__leaf(g, BR_OP_STATE, g->values ? g->values : BR_F32, name, 2, shape);
 }
 
 static br_val build_receive(struct br_graph *g, struct br__build *b, const struct stage *s)
@@ -72,7 +72,7 @@ static br_val build_receive(struct br_graph *g, struct br__build *b, const struc
     const int64_t shape[2] = {b->n_tokens, br_cfg_i(b->cfg, BR_CFG_HIDDEN_SIZE)};
     const uint32_t from = s->number - 1;
     if (b->losses)
-        return passed_input(g, b, "hidden", s->n_in);
+        return passed_state(g, b, "hidden", s->n_in);
     br_val v = br__leaf(g, BR_OP_RECV, g->values ? g->values : BR_F32, NULL, 2, shape);
     if (v)
         g->nodes[v].attr = (struct br_attr){.i = {BR_GROUP_PP, from}};
@@ -193,7 +193,7 @@ static void build_end(struct br_graph *g, struct br__build *b, const struct stag
         build_losses(g, b, x, further);
     } else {
         b->sent = stack(g, x, further);
-        b->d_sent = passed_input(g, b, "d_hidden", s->n_out);
+        b->d_sent = passed_state(g, b, "d_hidden", s->n_out);
     }
 }
 

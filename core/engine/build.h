@@ -66,7 +66,7 @@ struct br__build {
     uint32_t n_best;                 /* largest logits of a row that are wanted; 0: all logits */
     /* inputs */
     br_val ids, positions, seqs, cache_rows, out_rows, labels, mtp_ids, mtp_labels;
-    br_val received; /* hidden states of the chunk before: a RECV, in training an input */
+    br_val received; /* hidden states of the chunk before: a RECV, in training a STATE */
     br_val d_sent;   /* in training: the gradient of `sent`, or 0 */
     /* With context parallelism: `seqs` are of the even rows, seqs_odd of the odd ones; whole_seqs
      * of all ranks' rows in the order of the sequences, which row i of is row order[i] of the

@@ -80,5 +80,11 @@ int br__llm_roofline(struct br__llm *m, struct br_roofline *out, struct br_err *
         largest ? (size_t)(largest->rows * largest->cols) * br_dtype_size(largest->dtype) : 0;
     /* Far larger than any cache, and where the device can read it. */
     int enough = n >= (size_t)1 << 28 && br__device_is_host(d);
-    return d->backend.roofline(d->device, enough ? largest->data : NULL, enough ? n : 0, out, err);
+    int rc =
+        d->backend.roofline(d->device, enough ? largest->data : NULL, enough ? n : 0, out, err);
+    uint32_t devices = d->backend.count ? m->n_ranks : 1; /* ranks of the CPU share it */
+    out->read_bytes *= devices;
+    out->matmul_flops *= devices;
+    out->f32_flops *= devices;
+    return rc;
 }

@@ -10,10 +10,10 @@ struct step {
     const struct br__train_batches *b;
     struct br__arena arena;
     struct br__pipe pipe;
-    uint32_t *frame; /* [n * n_chunks] of the forward pass that was last */
-    void **in[2];    /* [n * n_chunks] received, not used yet: hidden states, gradients */
-    void **out[2];   /* made, not sent yet */
-    int has_last;    /* backward passes of the last micro batch have begun */
+    uint32_t *frame;         /* [n * n_chunks] of the forward pass that was last */
+    struct br__kept *in[2];  /* [n * n_chunks] received: hidden states, gradients */
+    struct br__kept *out[2]; /* made, not sent yet */
+    int has_last;            /* backward passes of the last micro batch have begun */
 };
 
 static const struct br__micro *micro_of(const struct step *s, size_t k)
@@ -43,23 +43,50 @@ static size_t value_bytes(const struct br__train_pass *p, br_val v)
     return (size_t)br__node_elems(n) * br_dtype_size((int)n->dtype);
 }
 
-/* What came from a neighbour becomes an input, if the graph has it. */
-static void put_in(const struct br__train_pass *p, struct br__frame *f, br_val v, void **received)
+/* Memory of n bytes for a message.  What earlier ones have left is taken first: a device may stop
+ * all work for new memory. */
+static int take_room(struct br__rank_trainer *t, size_t n, struct br__kept *out, struct br_err *err)
 {
-    void *to = br__frame_input(f, v);
-    if (to)
-        memcpy(to, *received, value_bytes(p, v));
-    br__free(*received);
-    *received = NULL;
+    struct br__device *d = &t->rank->dev;
+    size_t i = 0;
+    while (i < t->n_spare && t->spare[i].bytes < n)
+        i++;
+    if (t->n_spare) {
+        i = i < t->n_spare ? i : 0;
+        *out = t->spare[i];
+        t->spare[i] = t->spare[--t->n_spare];
+    }
+    if (n > out->bytes) {
+        br__device_free(d, out->memory);
+        *out = (struct br__kept){br__device_alloc(d, n), n};
+    }
+    return out->memory ? 0 : br__nomem(err, "for hidden states of %zu bytes", n);
 }
 
-static int take_out(const struct br__train_pass *p, const struct br__frame *f, br_val v, void **out,
-                    struct br_err *err)
+/* What was given to the device before may still use it, which comes before what will be. */
+static void leave_room(struct br__rank_trainer *t, struct br__kept *room)
+{
+    if (room->memory && br__grow(&t->spare, &t->cap_spare, t->n_spare, sizeof *t->spare))
+        br__device_free(&t->rank->dev, room->memory);
+    else if (room->memory)
+        t->spare[t->n_spare++] = *room;
+    *room = (struct br__kept){0};
+}
+
+/* What came from a neighbour is what the graph sees. */
+static void put_in(struct br__frame *f, br_val v, const struct br__kept *received)
+{
+    if (v)
+        br__frame_bind(f, v, received->memory);
+}
+
+static int take_out(const struct step *s, const struct br__train_pass *p, const struct br__frame *f,
+                    br_val v, struct br__kept *out, struct br_err *err)
 {
     if (!v)
         return 0;
-    *out = br__alloc(value_bytes(p, v));
-    return *out ? br__frame_read_raw(f, v, *out, err) : br__nomem(err, "for hidden states");
+    int rc = take_room(s->t, value_bytes(p, v), out, err);
+    return rc ? rc : br__frame_copy(f, v, out->memory, err);
 }
 
 static int pass_forward(struct step *s, const struct br__job *job, struct br_err *err)
@@ -75,7 +102,7 @@ static int pass_forward(struct step *s, const struct br__job *job, struct br_err
         return rc;
     s->frame[at] = job->frame;
     rc = br__train_fill(s->t, p, f, mb, err);
-    put_in(p, f, p->compiled->b.received, &s->in[0][at]);
+    put_in(f, p->compiled->b.received, &s->in[0][at]);
     if (!rc)
         rc = s->b->backward ? br__frame_run_part(f, 0, err) : br__frame_run(f, err);
     if (!rc)
@@ -83,7 +110,9 @@ static int pass_forward(struct step *s, const struct br__job *job, struct br_err
     if (!rc && !s->b->backward)
         rc =
             br__train_read_losses(s->t, p, f, mb, &s->b->out[job->micro_batch * s->b->stride], err);
-    return rc ? rc : take_out(p, f, p->compiled->b.sent, &s->out[0][at], err);
+    if (!s->b->backward)
+        leave_room(s->t, &s->in[0][at]);
+    return rc ? rc : take_out(s, p, f, p->compiled->b.sent, &s->out[0][at], err);
 }
 
 /* Whether this is a pass of the step's last micro batch.  Before the first of those backward passes
@@ -118,7 +147,7 @@ static int pass_backward(struct step *s, const struct br__job *job, struct br_er
         return rc;
     struct br__frame *f = p->frames[s->frame[at]];
     struct br__last_pass last = {.t = s->t, .p = p};
-    put_in(p, f, p->compiled->b.d_sent, &s->in[1][at]);
+    put_in(f, p->compiled->b.d_sent, &s->in[1][at]);
     if (is_last)
         br__last_pass_begin(&last, f);
     rc = br__frame_run_part(f, 1, err);
@@ -129,7 +158,9 @@ static int pass_backward(struct step *s, const struct br__job *job, struct br_er
         rc = br__train_add_gradients(s->t, p, f, err);
     if (is_last)
         rc = br__last_pass_end(&last, f, rc, err);
-    return rc ? rc : take_out(p, f, p->d_received, &s->out[1][at], err);
+    for (int k = 0; k < 2; k++)
+        leave_room(s->t, &s->in[k][at]);
+    return rc ? rc : take_out(s, p, f, p->d_received, &s->out[1][at], err);
 }
 
 /* ---- a pipeline ------------------------------------------------------------------------------ */
@@ -137,8 +168,8 @@ static int pass_backward(struct step *s, const struct br__job *job, struct br_er
 /* Messages [from, to) at once. */
 static int exchange(struct step *s, uint32_t from, uint32_t to, struct br_err *err)
 {
-    const struct br__rank_trainer *t = s->t;
-    struct br_comm *comm = t->rank->info->host[BR_GROUP_PP];
+    struct br__rank_trainer *t = s->t;
+    struct br_comm *comm = t->rank->info->comms[BR_GROUP_PP];
     uint32_t tp = t->o->sequence_parallel ? t->rank->m->topo.size[BR_AXIS_TP] : 1;
     int64_t hidden = br_cfg_i(t->rank->m->weights->cfg, BR_CFG_HIDDEN_SIZE);
     uint32_t dtype = t->o->values == BR_BF16 ? BR_BF16 : BR_F32;
@@ -153,21 +184,19 @@ static int exchange(struct step *s, uint32_t from, uint32_t to, struct br_err *e
             m->is_send == m->is_grad; /* the chunk's own hidden states, or what it got */
         uint32_t each = is_before ? chunk->n_in : BR__MAX(chunk->n_in, 1) + chunk->n_mtp;
         int64_t rows = br__train_rows(t, tokens) / tp * each;
-        void **buf = &(m->is_send ? s->out : s->in)[m->is_grad][at];
+        struct br__kept *room = &(m->is_send ? s->out : s->in)[m->is_grad][at];
         size_t n = (size_t)(rows * hidden);
-        if (!m->is_send && !(*buf = br__alloc(n * br_dtype_size((int)dtype))))
-            rc = br__nomem(err, "for hidden states");
-        ops[i - from] = (struct br_p2p){*buf, n, dtype, m->peer, m->is_send, m->tag};
+        if (!m->is_send)
+            rc = take_room(t, n * br_dtype_size((int)dtype), room, err);
+        ops[i - from] = (struct br_p2p){room->memory, n, dtype, m->peer, m->is_send, m->tag};
     }
     if (!rc && to > from)
         rc = comm->ops->exchange(comm, ops, to - from, err);
     for (uint32_t i = from; i < to; i++) {
         const struct br__message *m = &s->pipe.messages[i];
         size_t at = place_of(s, m->micro_batch, m->chunk);
-        if (!m->is_send)
-            continue;
-        br__free(s->out[m->is_grad][at]);
-        s->out[m->is_grad][at] = NULL;
+        if (m->is_send)
+            leave_room(t, &s->out[m->is_grad][at]);
     }
     br__free(ops);
     return rc;
@@ -197,8 +226,8 @@ static void step_close(struct step *s)
     size_t n = s->b->n * s->t->n_chunks;
     for (int k = 0; k < 2; k++)
         for (size_t i = 0; i < n && s->in[k] && s->out[k]; i++) {
-            br__free(s->in[k][i]);
-            br__free(s->out[k][i]);
+            leave_room(s->t, &s->in[k][i]);
+            leave_room(s->t, &s->out[k][i]);
         }
     br__arena_free(&s->arena);
 }

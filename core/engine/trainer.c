@@ -139,13 +139,13 @@ static int reopen_params(struct br__rank *r, struct br__source *const *trained, 
 static int open_store(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
     size_t experts = (size_t)x->t->m->weights->cfg->n_experts;
-    int rc = br__offload_open(&r->offload, r->rank, err);
+    int rc = br__dstore_open(&r->dstore, r->rank, err);
     if (!rc && !r->rank->params->host)
         rc = reopen_params(r->rank, NULL, 1, err);
     if (!rc)
         rc = br__rank_probe(r, err);
     if (!rc)
-        rc = br__store_open(&r->store, r->rank, r->offload.host, r->o, err);
+        rc = br__store_open(&r->store, r->rank, r->dstore.host, r->o, err);
     if (rc)
         return rc;
     r->past = br__calloc(r->n_moe * experts + 1, sizeof *r->past);
@@ -161,7 +161,7 @@ static int take_params(struct br__rank_trainer *r, struct together *x, struct br
 {
     (void)x;
     int rc = reopen_params(r->rank, r->store.trained, 1, err);
-    return rc ? rc : br__offload_make_sums(&r->offload, &r->store, err);
+    return rc ? rc : br__dstore_make(&r->dstore, &r->store, err);
 }
 
 /* Which layers each stage trains. */
@@ -172,7 +172,9 @@ static int make_stages(struct br__trainer *t, struct br_err *err)
     o.n_layers = (uint32_t)cfg->n_layers;
     o.n_mtp = t->o.mtp != 0;
     o.pp = t->m->topo.size[BR_AXIS_PP];
-    return br__stages_make(&t->arena, &o, &t->stages, err);
+    o.tied = !t->m->weights->src->untied;
+    int rc = br__stages_make(&t->arena, &o, &t->stages, err);
+    return rc ? rc : br__world_embed(t->m->world, &t->stages, err);
 }
 
 static int place_rank(struct br__trainer *t, uint32_t i, struct br_err *err)
@@ -231,7 +233,7 @@ static void close_rank(struct br__rank_trainer *r)
     if (reopen_params(r->rank, NULL, 0, NULL))
         r->rank->params = NULL;
     br__store_close(&r->store);
-    br__offload_close(&r->offload);
+    br__dstore_close(&r->dstore);
     br__free(r->past);
     br__free(r->n_past);
     br__free(r->aux);
@@ -263,12 +265,12 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t
 const struct br__trained_bank *br__trainer_banks(const struct br__trainer *t, uint32_t i, size_t *n)
 {
     *n = t->ranks[i].store.n_banks;
-    return t->ranks[i].store.banks;
+    return t->ranks[i].dstore.banks;
 }
 
 struct br__device *br__trainer_device(struct br__trainer *t, uint32_t i)
 {
-    return t->ranks[i].offload.host;
+    return &t->ranks[i].rank->dev;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -300,8 +302,7 @@ static int zero(struct br__rank_trainer *r, struct together *x, struct br_err *e
     memset(r->past, 0, r->n_moe * experts * sizeof *r->past);
     memset(r->n_past, 0, r->n_chunks * sizeof *r->n_past);
     memset(r->handed, 0, r->store.n_banks);
-    int rc = br__offload_zero(&r->offload, &r->store, err);
-    return rc ? rc : br__store_zero_grads(&r->store, err);
+    return br__dstore_zero(&r->dstore, &r->store, err);
 }
 
 int br__trainer_zero(struct br__trainer *t, struct br_err *err)
@@ -313,11 +314,14 @@ int br__trainer_zero(struct br__trainer *t, struct br_err *err)
 static int add_partial(const struct br__rank_trainer *r, size_t bank, struct br_err *err)
 {
     const struct br__store *s = &r->store;
-    struct br_comm *comm = r->rank->info->host[BR_GROUP_TP];
+    struct br_comm *comm = r->rank->info->comms[BR_GROUP_TP];
     int rc = 0;
-    for (size_t i = 0; i < s->n && !rc; i++)
-        if (s->partial[i] && s->bank[i] == bank)
-            rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
+    for (size_t i = 0; i < s->n && !rc; i++) {
+        const struct br__trained *x = &s->list[i];
+        if (s->partial[i] && x->bank == bank)
+            rc = comm->ops->all_reduce(comm, br__dstore_grad(&r->dstore, s, x->grad), x->n, BR_F32,
+                                       err);
+    }
     return rc;
 }
 
@@ -326,65 +330,27 @@ int br__trainer_bank(struct br__trainer *t, uint32_t i, size_t bank, struct br_e
     return add_partial(&t->ranks[i], bank, err);
 }
 
-/* Whether a stage has the embedding: the first, the last if its output layer is tied to it, and
- * that of the prediction layer (mcore parallel_state.py, default_embedding_ranks with a layout). */
-static int has_embedding(const struct br__trainer *t, uint32_t stage)
-{
-    int tied = !t->m->weights->src->untied, has = 0;
-    for (uint32_t c = stage; c < t->stages.pp * t->stages.vpp; c += t->stages.pp) {
-        const struct br__chunk *x = &t->stages.chunks[c];
-        has |= x->embedding || x->n_mtp || (x->head && tied);
-    }
-    return has;
-}
-
-/* The first stage adds up, in the order of the stages, what the others have of the embedding's
- * gradient, and tells them. */
-static int sum_embedding(const struct br__trainer *t, const struct br__rank_trainer *r,
-                         const struct br__trained *x, struct br_err *err)
-{
-    struct br_comm *comm = r->rank->info->host[BR_GROUP_PP];
-    const struct br_p2p to_first = {x->grad, x->n, BR_F32, 0, 1, 0};
-    const struct br_p2p from_first = {x->grad, x->n, BR_F32, 0, 0, 0};
-    if (r->stage > 0) {
-        int rc = comm->ops->exchange(comm, &to_first, 1, err);
-        return rc ? rc : comm->ops->exchange(comm, &from_first, 1, err);
-    }
-    float *part = br__alloc(x->n * sizeof *part);
-    int rc = part ? 0 : br__nomem(err, "for gradients");
-    for (uint32_t s = 1; s < r->pp && !rc; s++) {
-        if (!has_embedding(t, s))
-            continue;
-        rc = comm->ops->exchange(comm, &(struct br_p2p){part, x->n, BR_F32, s, 0, 0}, 1, err);
-        for (size_t k = 0; k < x->n && !rc; k++)
-            x->grad[k] += part[k];
-    }
-    for (uint32_t s = 1; s < r->pp && !rc; s++)
-        if (has_embedding(t, s))
-            rc =
-                comm->ops->exchange(comm, &(struct br_p2p){x->grad, x->n, BR_F32, s, 1, 0}, 1, err);
-    br__free(part);
-    return rc;
-}
-
-static int add_embedding(const struct br__trainer *t, const struct br__rank_trainer *r,
-                         struct br_err *err)
+/* The embedding's gradient is the sum over the stages that compute with it. */
+static int add_embedding(const struct br__rank_trainer *r, struct br_err *err)
 {
     const struct br__store *s = &r->store;
-    int is_shared = br__embedding_is_shared(r), rc = 0;
-    for (size_t i = 0; i < s->n && is_shared && !rc; i++)
+    struct br_comm *comm = r->rank->info->comms[BR_GROUP_EMBED];
+    int rc = 0;
+    for (size_t i = 0; i < s->n && comm && !rc; i++)
         if (strcmp(s->list[i].megatron, BR__EMBEDDING) == 0)
-            rc = sum_embedding(t, r, &s->list[i], err);
+            rc = comm->ops->all_reduce(comm, br__dstore_grad(&r->dstore, s, s->list[i].grad),
+                                       s->list[i].n, BR_F32, err);
     return rc;
 }
 
 static int gradients(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
-    int rc = br__offload_fetch(&r->offload, &r->store, err);
+    int rc = 0;
+    (void)x;
     for (size_t b = 0; b < r->store.n_banks && !rc; b++)
         if (!r->handed[b])
             rc = add_partial(r, b, err);
-    return rc ? rc : add_embedding(x->t, r, err);
+    return rc ? rc : add_embedding(r, err);
 }
 
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err)
@@ -392,14 +358,44 @@ int br__trainer_gradients(struct br__trainer *t, struct br_err *err)
     return run_ranks(&(struct together){.t = t, .fn = gradients}, err);
 }
 
+/* What graphs compute with follows the blocks. */
+static int follow(struct br__rank_trainer *r, struct br_err *err)
+{
+    br__params_refresh(r->rank->params);
+    return br__dstore_follow(&r->dstore, &r->store, r->rank->params, err);
+}
+
 static int updated(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
     int rc = br__store_round(&r->store, x->rounded, err);
-    br__params_refresh(r->rank->params);
-    return rc ? rc : br__offload_renew(&r->offload, r->rank->params, err);
+    if (!rc)
+        rc = br__dstore_take(&r->dstore, &r->store, err);
+    return rc ? rc : follow(r, err);
 }
 
 int br__trainer_updated(struct br__trainer *t, int rounded, struct br_err *err)
 {
     return run_ranks(&(struct together){.t = t, .fn = updated, .rounded = rounded}, err);
+}
+
+static int stepped(struct br__rank_trainer *r, struct together *x, struct br_err *err)
+{
+    int rc = br__dstore_widen(&r->dstore, &r->store, x->rounded, err);
+    return rc ? rc : follow(r, err);
+}
+
+int br__trainer_stepped(struct br__trainer *t, int rounded, struct br_err *err)
+{
+    return run_ranks(&(struct together){.t = t, .fn = stepped, .rounded = rounded}, err);
+}
+
+static int fetch(struct br__rank_trainer *r, struct together *x, struct br_err *err)
+{
+    (void)x;
+    return br__dstore_give(&r->dstore, &r->store, err);
+}
+
+int br__trainer_fetch(struct br__trainer *t, struct br_err *err)
+{
+    return run_ranks(&(struct together){.t = t, .fn = fetch}, err);
 }

@@ -679,3 +679,13 @@ int br__frame_read_raw(const struct br__frame *f, br_val v, void *to, struct br_
 {
     return read_as(f, v, (int)br__node(f->p->g, v)->dtype, to, err);
 }
+
+int br__frame_copy(const struct br__frame *f, br_val v, void *to, struct br_err *err)
+{
+    struct br_tensor t;
+    tensor_of(f, v, &t);
+    if (!br__node_contiguous(br__node(f->p->g, v)))
+        BR_BUG("a value with gaps is to be copied");
+    return f->d->backend.copy(f->d->device, to, t.data, elems_of(&t) * br_dtype_size((int)t.dtype),
+                              err);
+}

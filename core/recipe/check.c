@@ -137,6 +137,7 @@ struct br__stage_opts br__recipe_stage_opts(const struct br__recipe *r)
         .embedding = br__recipe_i(r, BR__RK_account_for_embedding_in_pipeline_split, 0) != 0,
         .loss = br__recipe_i(r, BR__RK_account_for_loss_in_pipeline_split, 0) != 0,
         .layout = layout->tag == 'T' ? layout->text : NULL,
+        .tied = br__recipe_i(r, BR__RK_tied_embeddings, 0) != 0,
     };
 }
 

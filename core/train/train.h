@@ -321,4 +321,12 @@ int br__tb_write(struct br__tb *tb, int64_t step, const struct br__tb_scalar *v,
                  struct br_err *err) BR_MUST_CHECK;
 void br__tb_close(struct br__tb *tb);
 
+/* ---- random weights -------------------------------------------------------------------------- */
+
+/* A model of the sizes that a config.json (its text) says, whose weights are random numbers of
+ * `dtype`, made where they are read and written nowhere: to measure how fast it runs.  The caller
+ * closes it. */
+int br__random_model(struct br__model_source **out, const char *config_text, int dtype,
+                     struct br_err *err) BR_MUST_CHECK;
+
 #endif

@@ -206,13 +206,10 @@ static int local_collective(struct br_comm *c, const struct posted *p,
 /* Elements [from, from + n) of all ranks' inputs, n <= BR__SUM_BLOCK. */
 static void sum_ranks(union br__sum_block *sum, const struct group *g, size_t from, size_t n)
 {
-    union br__sum_block one;
     uint32_t dtype = g->members[0].posted.dtype;
     br__sum_load(sum, br__elem_at(g->members[0].posted.in, from, dtype), n, dtype);
-    for (uint32_t i = 1; i < g->size; i++) {
-        br__sum_load(&one, br__elem_at(g->members[i].posted.in, from, dtype), n, dtype);
-        br__sum_add(sum, &one, n, dtype);
-    }
+    for (uint32_t i = 1; i < g->size; i++)
+        br__sum_add(sum, br__elem_at(g->members[i].posted.in, from, dtype), n, dtype);
 }
 
 /* Each rank sums its share of the elements, and writes it to everybody. */

@@ -56,25 +56,20 @@ static inline void br__sum_load(union br__sum_block *b, const void *src, size_t 
     }
 }
 
-/* A constant number of elements becomes vectors at any level of optimization. */
-static inline void br__sum_add16(float *restrict sum, const float *restrict b)
+/* sum += the n <= BR__SUM_BLOCK elements at src. */
+static inline void br__sum_add(union br__sum_block *sum, const void *src, size_t n, uint32_t dtype)
 {
-    for (int i = 0; i < 16; i++)
-        sum[i] += b[i];
-}
-
-static inline void br__sum_add(union br__sum_block *sum, const union br__sum_block *b, size_t n,
-                               uint32_t dtype)
-{
-    size_t i = 0;
+    union br__sum_block one;
+    if (dtype == BR_F32) {
+        br_sum_f32(sum->f, sum->f, src, n);
+        return;
+    }
+    br__sum_load(&one, src, n, dtype);
     if (br_dtype_is_float((int)dtype)) {
-        for (; i + 16 <= n; i += 16)
-            br__sum_add16(sum->f + i, b->f + i);
-        for (; i < n; i++)
-            sum->f[i] += b->f[i];
+        br_sum_f32(sum->f, sum->f, one.f, n);
     } else {
-        for (; i < n; i++)
-            sum->i[i] += b->i[i];
+        for (size_t i = 0; i < n; i++)
+            sum->i[i] += one.i[i];
     }
 }
 

@@ -125,6 +125,7 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .fill = br__cuda_fill,
         .run = br__cuda_run,
         .plane = &br__cuda_plane,
+        .roofline = br__cuda_roofline,
         .record_begin = br__cuda_record_begin,
         .record_end = br__cuda_record_end,
         .replay = br__cuda_replay,

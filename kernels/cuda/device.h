@@ -88,6 +88,11 @@ void br__cuda_tape_free(void *device, void *tape);
 int br__cuda_blas_open(struct br__cuda *d, struct br_err *err);
 void br__cuda_blas_close(struct br__cuda *d);
 
+/* ---- peaks.c --------------------------------------------------------------------------------- */
+
+int br__cuda_roofline(void *device, const void *buf, size_t n, struct br_roofline *out,
+                      struct br_err *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -32,6 +32,14 @@ expect 0 bench more "${small[@]}" --json
 [ "$(bytes)" -gt "$two" ] || fail "only the routed experts are counted"
 "$BRIDGE" import qwen3 --megatron-path megatron --no-sync --quiet >/dev/null
 expect 0 bench --megatron-path megatron "${small[@]}" --tp 2 --dtype float32 --json
+# Of a model whose weights are random config.json is enough; it costs what the model of files costs.
+mkdir shape
+cp qwen3/config.json shape/
+expect 0 bench qwen3 "${small[@]}" --json
+whole=$(jq -c '[.weight_bytes_per_token, .cache_bytes_per_token]' "$out")
+expect 0 bench shape --random "${small[@]}" --json
+json "[.weight_bytes_per_token, .cache_bytes_per_token] == $whole and .decode_ratio > 0"
+[ "$(ls shape)" = config.json ] || fail "written: $(ls shape)"
 
 refused() { # STATUS TEXT ARGUMENT...
     expect "$1" bench "${@:3}"
@@ -42,5 +50,7 @@ refused 2 "no model" "${small[@]}"
 refused 2 "'--repeat' is '65', expected a whole number from 1 to 64" qwen3 --repeat 65
 refused 2 "'--repeat'" qwen3 --repeat 0
 refused 2 "max_position_embeddings" qwen3 --prefill-tokens 600
+refused 11 "none/config.json" none --random "${small[@]}"
+refused 2 "option '--random' needs MODEL" --megatron-path megatron --random "${small[@]}"
 refused 11 "no backend 'none'" qwen3 --device none "${small[@]}"
 done_ok

@@ -142,6 +142,18 @@ START_TEST(test_sync_each)
 }
 END_TEST
 
+/* The ceilings are positive numbers, and leave no memory behind. */
+START_TEST(test_peaks)
+{
+    struct br_roofline r;
+    for (int i = 0; i < 2; i++) {
+        ck_assert_msg(!dev.backend.roofline(dev.device, NULL, 0, &r, &err), "%s", err.msg);
+        ck_assert(r.read_bytes > 0 && r.matmul_flops > 0 && r.f32_flops > 0);
+        ck_assert_str_eq(r.tier, "cuBLASLt");
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("cuda device");
@@ -150,6 +162,7 @@ int main(void)
     tcase_add_test(tc, test_copy);
     tcase_add_test(tc, test_fill);
     tcase_add_test(tc, test_refusals);
+    tcase_add_test(tc, test_peaks);
     tcase_add_test(tc, test_sync_each);
     suite_add_tcase(s, tc);
     return run_suite(s);

@@ -1,18 +1,20 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* nccl.c - libnccl.so.2 of the simulator: ranks are threads of one process, each with a device.
+/* nccl.c - libnccl.so.2 of the simulator: ranks are threads of one process, or processes, each with
+ * a device.
  *
- * An operation is carried out when the streams of all its ranks have come to it; what each rank
- * says of it must agree.  Sums are made in the order of ranks backwards and rounded at each step: a
- * program must not rely on another order.  A rank that aborts is not noticed by the others, as on a
- * machine; who waits for ever is reported after CUDASIM_PATIENCE seconds. */
-#include "sim.h"
+ * A rank whose stream has come to an operation puts there what it brings and says of it
+ * (nccl_world.h), and goes on when all have; what they say must agree.  Sums are made in the order
+ * of ranks backwards and rounded at each step: a program must not rely on another order.  A rank
+ * that aborts or dies is not noticed by the others, as on a machine; who waits for ever is reported
+ * after CUDASIM_PATIENCE seconds. */
+#include "nccl_world.h"
 
-#include <nccl.h>
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define RANKS SIM_DEVICES
 #define GROUP_OPS 256
 
 enum kind { ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, BROADCAST, SEND, RECV };
@@ -29,50 +31,25 @@ struct op {
     ncclComm_t comm;
     cudaStream_t stream;
     const void *pc;
-    bool is_posted, is_done;
-    struct op *next; /* in a queue of sends or receives */
-};
-
-/* A collective that some ranks have come to. */
-struct meeting {
-    unsigned long number;
-    int n;
-    struct op *ops[RANKS];
-    struct meeting *next;
-};
-struct queue {
-    struct op *head, *tail;
-};
-
-/* A split that some ranks have asked for. */
-struct split {
-    unsigned long number;
-    int n, color[RANKS], key[RANKS];
-    ncclComm_t out[RANKS];
-    struct split *next;
-};
-
-struct world {
-    ncclUniqueId id;
-    int size, joined, left;
-    ncclComm_t ranks[RANKS];
-    struct meeting *meetings;
-    struct split *splits;
-    struct queue sends[RANKS][RANKS], recvs[RANKS][RANKS]; /* [from][to] */
-    struct world *next;
+    uint64_t number; /* of a collective of its communicator, from 1; 0: it has not begun */
+    bool is_begun, is_posted, is_done;
+    size_t moved; /* bytes of a send or a receive */
 };
 
 struct ncclComm {
-    struct world *world; /* NULL: a split that not all have asked for */
-    int rank, device;
-    bool is_aborted, is_destroyed;
-    int under_way;            /* operations that have begun and are not done */
-    unsigned long n_meetings; /* collectives it has come to */
-    unsigned long n_splits;
-    struct ncclComm *child; /* the last split, while not all have asked for it */
+    ncclUniqueId id;         /* of one that is no part of another */
+    struct mapping *mapping; /* NULL: nobody has it yet, or it is closed */
+    struct world *world;     /* NULL: a split that not all have asked for */
+    int rank, size, device;
+    const void *pc; /* where it was asked for */
+    bool is_complete, is_aborted, is_destroyed;
+    int under_way;                             /* operations that have begun and are not done */
+    uint64_t n_begun, n_done;                  /* collectives */
+    struct op *sending[RANKS], *taking[RANKS]; /* the ones under way, by peer */
+    uint64_t n_splits;
+    struct ncclComm *parent; /* of a split that not all have asked for */
+    struct ncclComm *child;  /* the last split, while not all have asked for it */
 };
-
-static struct world *worlds;
 
 /* Operations of the group that this thread has open. */
 static __thread int depth;
@@ -108,13 +85,7 @@ SIM_API const char *ncclGetLastError(ncclComm_t comm)
 
 SIM_API ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
 {
-    static unsigned next;
-    if (sim_fails())
-        return ncclSystemError;
-    memset(id, 0, sizeof *id);
-    snprintf(id->internal, sizeof id->internal, "cudasim %u",
-             __atomic_add_fetch(&next, 1, __ATOMIC_RELAXED));
-    return ncclSuccess;
+    return sim_fails() || !world_name(id) ? ncclSystemError : ncclSuccess;
 }
 
 static void *make(size_t n)
@@ -125,40 +96,107 @@ static void *make(size_t n)
     return p;
 }
 
-static struct world *world_of(const ncclUniqueId *id, int size, const void *pc)
+/* Where the seat of a rank was taken must be another device than this rank's, in a world as large.
+ */
+static void must_fit(const struct ncclComm *c, int rank)
 {
-    struct world *w = worlds;
-    while (w && memcmp(&w->id, id, sizeof *id))
-        w = w->next;
-    if (!w) {
-        w = make(sizeof *w);
-        w->id = *id;
-        w->size = size;
-        w->next = worlds;
-        worlds = w;
-    }
-    if (w->size != size)
-        sim_report("nccl", pc, "a rank says that there are %d, another %d", size, w->size);
-    return w;
+    const struct seat *s = &c->world->seats[rank];
+    if (rank == c->rank || atomic_load(&s->state) != 2)
+        return;
+    if (s->size != c->size)
+        sim_report("nccl", c->pc, "a rank says that there are %d, another %d", c->size, s->size);
+    if (s->device == c->device)
+        sim_report("nccl", c->pc, "ranks %d and %d are on device %d", rank, c->rank, c->device);
+    if (s->pid != (int)getpid())
+        sim_has_others = true;
 }
 
-static void join_world(struct world *w, ncclComm_t c, int rank, const void *pc)
+static void take_seat(ncclComm_t c, struct world *w)
 {
-    if (w->ranks[rank])
-        sim_report("nccl", pc, "two ranks %d", rank);
-    for (int i = 0; i < w->size; i++)
-        if (w->ranks[i] && w->ranks[i]->device == c->device)
-            sim_report("nccl", pc, "ranks %d and %d are on device %d", i, rank, c->device);
+    struct seat *s = &w->seats[c->rank];
+    uint32_t free_seat = 0;
     c->world = w;
-    c->rank = rank;
-    w->ranks[rank] = c;
-    w->joined++;
+    if (!atomic_compare_exchange_strong(&s->state, &free_seat, 1))
+        sim_report("nccl", c->pc, "two ranks %d", c->rank);
+    s->pid = (int)getpid();
+    s->device = c->device;
+    s->size = c->size;
+    atomic_store(&s->state, 2);
+    for (int r = 0; r < c->size; r++)
+        must_fit(c, r);
     pthread_cond_broadcast(&sim_changed);
 }
 
-static bool is_complete(const struct ncclComm *c)
+static const struct split *split_of(const struct ncclComm *parent, int rank)
 {
-    return c->world && c->world->joined == c->world->size;
+    const struct split *s = &parent->world->seats[rank].splits[parent->n_splits & 1];
+    return atomic_load(&s->number) == parent->n_splits ? s : NULL;
+}
+
+/* The lowest rank of a color takes a world for all of it. */
+static struct world *world_of_part(const struct ncclComm *parent, int lowest)
+{
+    struct worlds *all = parent->mapping->all;
+    struct split *s = &parent->world->seats[lowest].splits[parent->n_splits & 1];
+    uint32_t part = atomic_load(&s->part);
+    if (!part && lowest == parent->rank) {
+        part = atomic_fetch_add(&all->taken, 1) + 1;
+        if (part >= WORLDS)
+            sim_report("nccl", parent->pc, "more than %d communicators of one name", WORLDS);
+        atomic_store(&s->part, part);
+    }
+    return part ? &all->world[part] : NULL;
+}
+
+/* When all have asked: ranks of one color in the order of keys, of equals in that of ranks. */
+static void join_part(ncclComm_t c)
+{
+    const struct ncclComm *parent = c->parent;
+    const struct split *mine = split_of(parent, parent->rank), *other;
+    int size = 0, rank = 0, lowest = -1;
+    for (int r = 0; r < parent->size; r++) {
+        if (!(other = split_of(parent, r)))
+            return;
+        if (other->color != mine->color)
+            continue;
+        size++;
+        lowest = lowest < 0 ? r : lowest;
+        rank += other->key < mine->key || (other->key == mine->key && r < parent->rank);
+    }
+    struct world *w = world_of_part(parent, lowest);
+    if (!w)
+        return;
+    c->mapping = parent->mapping;
+    c->mapping->refs++;
+    c->rank = rank;
+    c->size = size;
+    take_seat(c, w);
+}
+
+/* Whether all ranks have come; goes on as far as it can. */
+static bool is_complete(ncclComm_t c)
+{
+    if (c->is_complete)
+        return true;
+    if (!c->world && c->parent) {
+        if (c->parent->world)
+            join_part(c);
+    } else if (!c->world && (c->mapping = world_map(&c->id, c->rank))) {
+        take_seat(c, &c->mapping->all->world[0]);
+    }
+    if (!c->world)
+        return false;
+    for (int r = 0; r < c->size; r++)
+        if (atomic_load(&c->world->seats[r].state) != 2)
+            return false;
+    for (int r = 0; r < c->size; r++)
+        must_fit(c, r);
+    if (c->rank == 0 && !c->parent)
+        world_forget(&c->id);
+    if (c->rank == 0)
+        atomic_store(&c->world->is_open, 1);
+    c->is_complete = atomic_load(&c->world->is_open);
+    return c->is_complete;
 }
 
 static int blocking_of(const ncclConfig_t *config, const void *pc)
@@ -169,13 +207,12 @@ static int blocking_of(const ncclConfig_t *config, const void *pc)
 }
 
 /* Wait until all ranks of the communicator have come. */
-static void wait_for_all(const struct ncclComm *c, const void *pc)
+static void wait_for_all(ncclComm_t c, const void *pc)
 {
     double since = sim_now();
     while (!is_complete(c))
         if (!sim_wait(since))
-            sim_report("nccl", pc, "rank %d of %d waits for others to join, %d have", c->rank,
-                       c->world ? c->world->size : 0, c->world ? c->world->joined : 0);
+            sim_report("nccl", pc, "rank %d of %d waits for others to join", c->rank, c->size);
 }
 
 SIM_API ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int n_ranks, ncclUniqueId id,
@@ -188,17 +225,27 @@ SIM_API ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int n_ranks, ncclU
     if (sim_fails())
         return ncclSystemError;
     ncclComm_t c = make(sizeof *c);
+    *c = (struct ncclComm){.id = id, .rank = rank, .size = n_ranks, .pc = SIM_CALLER};
     cudaGetDevice(&c->device);
     pthread_mutex_lock(&sim_lock);
-    join_world(world_of(&id, n_ranks, SIM_CALLER), c, rank, SIM_CALLER);
-    if (blocking)
+    if (!is_complete(c) && blocking)
         wait_for_all(c, SIM_CALLER);
     *comm = c;
     pthread_mutex_unlock(&sim_lock);
     return blocking ? ncclSuccess : ncclInProgress;
 }
 
-static void must_be_usable(const struct ncclComm *c, const char *call, const void *pc)
+/* A split is over when all ranks of the part have it. */
+static bool is_splitting(ncclComm_t c)
+{
+    if (c->child && is_complete(c->child)) {
+        c->child->parent = NULL;
+        c->child = NULL;
+    }
+    return c->child != NULL;
+}
+
+static void must_be_usable(ncclComm_t c, const char *call, const void *pc)
 {
     if (!c)
         sim_report("nccl", pc, "%s without a communicator", call);
@@ -208,107 +255,70 @@ static void must_be_usable(const struct ncclComm *c, const char *call, const voi
         sim_report("nccl", pc, "%s with a communicator that is still being made", call);
 }
 
-/* Ranks of one color in the order of keys, of equals in that of ranks. */
-static void make_parts(struct world *w, const struct split *s, const void *pc)
-{
-    for (int i = 0; i < w->size; i++) {
-        struct world *part = NULL;
-        int size = 0, rank = 0;
-        if (!s->out[i])
-            continue;
-        for (int k = 0; k < w->size; k++) {
-            if (s->color[k] != s->color[i])
-                continue;
-            size++;
-            rank += s->key[k] < s->key[i] || (s->key[k] == s->key[i] && k < i);
-            if (k < i)
-                part = s->out[k]->world;
-        }
-        if (!part) {
-            part = make(sizeof *part);
-            part->size = size;
-            part->next = worlds;
-            worlds = part;
-        }
-        join_world(part, s->out[i], rank, pc);
-    }
-}
-
 SIM_API ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t *out,
                                    ncclConfig_t *config)
 {
     int blocking = blocking_of(config, SIM_CALLER);
     *out = NULL;
+    if (color == NCCL_SPLIT_NOCOLOR)
+        sim_report("nccl", SIM_CALLER, "the simulator has no NCCL_SPLIT_NOCOLOR");
     pthread_mutex_lock(&sim_lock);
     must_be_usable(comm, "ncclCommSplit", SIM_CALLER);
-    struct world *w = comm->world;
-    struct split **at = &w->splits;
-    while (*at && (*at)->number != comm->n_splits)
-        at = &(*at)->next;
-    if (!*at) {
-        *at = make(sizeof **at);
-        (*at)->number = comm->n_splits;
-    }
-    struct split *s = *at;
-    comm->n_splits++;
-    s->color[comm->rank] = color;
-    s->key[comm->rank] = key;
-    if (color != NCCL_SPLIT_NOCOLOR) {
-        *out = s->out[comm->rank] = make(sizeof **out);
-        (*out)->device = comm->device;
-        comm->child = *out;
-    }
-    bool is_last = ++s->n == w->size;
-    if (is_last) {
-        make_parts(w, s, SIM_CALLER);
-        *at = s->next;
-        free(s);
-    }
-    if (blocking && *out)
-        wait_for_all(*out, SIM_CALLER);
+    if (is_splitting(comm))
+        sim_report("nccl", SIM_CALLER, "ncclCommSplit while the one before is under way");
+    ncclComm_t part = make(sizeof *part);
+    *part = (struct ncclComm){.device = comm->device, .parent = comm, .pc = SIM_CALLER};
+    comm->child = part;
+    uint64_t number = ++comm->n_splits;
+    struct split *mine = &comm->world->seats[comm->rank].splits[number & 1];
+    mine->color = color;
+    mine->key = key;
+    atomic_store(&mine->part, 0);
+    atomic_store(&mine->number, number);
+    if (blocking)
+        wait_for_all(part, SIM_CALLER);
+    *out = part;
+    bool is_done = !is_splitting(comm);
+    pthread_cond_broadcast(&sim_changed);
     pthread_mutex_unlock(&sim_lock);
-    return blocking || is_last ? ncclSuccess : ncclInProgress;
+    return is_done ? ncclSuccess : ncclInProgress;
 }
 
 SIM_API ncclResult_t ncclCommUserRank(const ncclComm_t comm, int *rank)
 {
+    pthread_mutex_lock(&sim_lock);
     must_be_usable(comm, "ncclCommUserRank", SIM_CALLER);
+    pthread_mutex_unlock(&sim_lock);
     *rank = comm->rank;
     return ncclSuccess;
 }
 
 SIM_API ncclResult_t ncclCommCount(const ncclComm_t comm, int *count)
 {
+    pthread_mutex_lock(&sim_lock);
     must_be_usable(comm, "ncclCommCount", SIM_CALLER);
-    *count = comm->world->size;
+    pthread_mutex_unlock(&sim_lock);
+    *count = comm->size;
     return ncclSuccess;
 }
 
 SIM_API ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *error)
 {
     pthread_mutex_lock(&sim_lock);
-    if (comm->child && is_complete(comm->child))
-        comm->child = NULL;
-    *error = is_complete(comm) && !comm->child ? ncclSuccess : ncclInProgress;
+    *error = is_complete(comm) && !is_splitting(comm) ? ncclSuccess : ncclInProgress;
     pthread_mutex_unlock(&sim_lock);
     if (sim_fails())
         *error = ncclRemoteError;
     return ncclSuccess;
 }
 
-/* The last of a world takes it along. */
 static void leave(ncclComm_t c)
 {
-    struct world *w = c->world, **at = &worlds;
-    if (!w)
-        return;
-    w->ranks[c->rank] = NULL;
-    if (++w->left < w->size)
-        return;
-    while (*at != w)
-        at = &(*at)->next;
-    *at = w->next;
-    free(w);
+    if (c->mapping)
+        world_unmap(c->mapping);
+    c->mapping = NULL;
+    c->world = NULL;
+    pthread_cond_broadcast(&sim_changed);
 }
 
 /* The memory of a communicator stays, since work that is still to come may name it. */
@@ -318,7 +328,8 @@ SIM_API ncclResult_t ncclCommDestroy(ncclComm_t comm)
     if (comm->under_way)
         sim_report("nccl", SIM_CALLER, "ncclCommDestroy with %d operations under way",
                    comm->under_way);
-    leave(comm);
+    if (!comm->is_aborted)
+        leave(comm);
     comm->is_destroyed = true;
     pthread_mutex_unlock(&sim_lock);
     return ncclSuccess;
@@ -329,7 +340,7 @@ SIM_API ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     pthread_mutex_lock(&sim_lock);
     comm->is_aborted = true;
-    pthread_cond_broadcast(&sim_changed);
+    leave(comm);
     pthread_mutex_unlock(&sim_lock);
     return ncclSuccess;
 }
@@ -395,193 +406,236 @@ static void write_number(char *p, ncclDataType_t type, double v)
     }
 }
 
-/* Element i of the sum, of all ranks' inputs. */
-static void add_up(char *out, struct op *const *ops, int size, size_t i)
+static void add_number(char *sum, const char *p, ncclDataType_t type)
 {
-    ncclDataType_t type = ops[0]->type;
-    size_t at = i * bytes_of(type);
-    memcpy(out, ops[size - 1]->in + at, bytes_of(type));
-    for (int r = size - 1; r-- > 0;)
-        write_number(out, type, read_number(out, type) + read_number(ops[r]->in + at, type));
+    int64_t a, b;
+    if (type != ncclInt64) {
+        write_number(sum, type, read_number(sum, type) + read_number(p, type));
+        return;
+    }
+    memcpy(&a, sum, sizeof a);
+    memcpy(&b, p, sizeof b);
+    a += b;
+    memcpy(sum, &a, sizeof a);
 }
 
-/* As the rank whose operation it is. */
+/* Element i of the sum of what all ranks have brought. */
+static void add_up(char *out, const char *const *brought, int size, ncclDataType_t type, size_t i)
+{
+    size_t at = i * bytes_of(type);
+    memcpy(out, brought[size - 1] + at, bytes_of(type));
+    for (int r = size - 1; r-- > 0;)
+        add_number(out, brought[r] + at, type);
+}
+
 static void use(const struct op *o, const void *p, size_t n, enum sim_use how)
 {
-    if (!n)
-        return;
-    sim_act_as(o->stream);
-    sim_access(p, n, how, false, o->pc);
+    if (n)
+        sim_access(p, n, how, false, o->pc);
 }
 
 /* What a rank reads and writes of a collective. */
-static size_t in_bytes(const struct op *o, int size)
+static size_t in_bytes(const struct op *o)
 {
-    return bytes_of(o->type) * o->n * (o->kind == REDUCE_SCATTER ? (size_t)size : 1);
+    size_t n = bytes_of(o->type) * o->n;
+    if (o->kind == BROADCAST)
+        return o->comm->rank == o->root ? n : 0;
+    return o->kind == REDUCE_SCATTER ? n * (size_t)o->comm->size : n;
 }
-static size_t out_bytes(const struct op *o, int size)
+static size_t out_bytes(const struct op *o)
 {
-    return bytes_of(o->type) * o->n * (o->kind == ALL_GATHER ? (size_t)size : 1);
+    return bytes_of(o->type) * o->n * (o->kind == ALL_GATHER ? (size_t)o->comm->size : 1);
 }
 
-/* What all ranks get, or the parts of it one behind the other. */
-static char *result_of(struct op *const *ops, int size)
+/* Addresses that other processes can make something of: from the beginning of the module, which is
+ * the caller of all operations. */
+static const char *module_of(const void *pc)
 {
-    const struct op *o = ops[0];
+    Dl_info info;
+    return dladdr(pc, &info) ? info.dli_fbase : NULL;
+}
+
+static uint64_t offset_of(const struct op *o)
+{
+    return (uint64_t)((const char *)o->pc - module_of(o->pc));
+}
+
+static const char *place_of(const struct op *o, uint64_t at)
+{
+    return sim_place(module_of(o->pc) + at);
+}
+
+/* Of rank r, once it has come to the same collective. */
+static const struct posted *posted_of(const struct op *o, int r)
+{
+    const struct posted *p = &o->comm->world->seats[r].posted[o->number & 1];
+    return atomic_load(&p->number) == o->number ? p : NULL;
+}
+
+static void must_agree(const struct op *o, int r)
+{
+    const struct posted *p = posted_of(o, r);
+    if (p &&
+        (p->kind != (int)o->kind || p->n != o->n || p->type != (int)o->type || p->root != o->root))
+        sim_report("nccl", o->pc,
+                   "rank %d: %s of %zu elements of type %d (%d); rank %d: %s of %zu of type %d "
+                   "(%d), at %s",
+                   o->comm->rank, kind_names[o->kind], o->n, (int)o->type, o->root, r,
+                   kind_names[p->kind], (size_t)p->n, p->type, p->root, place_of(o, p->at));
+}
+
+/* What this rank gets of it. */
+static void carry_out(const struct op *o)
+{
+    const struct ncclComm *c = o->comm;
+    const char *brought[RANKS];
     size_t unit = bytes_of(o->type), n = o->n * unit;
-    char *all = make(n * (size_t)size + 1);
-    switch (o->kind) {
-    case ALL_REDUCE:
+    size_t first = o->kind == REDUCE_SCATTER ? (size_t)c->rank * o->n : 0;
+    for (int r = 0; r < c->size; r++)
+        brought[r] = c->world->brought[r][o->number & 1];
+    use(o, o->out, out_bytes(o), SIM_WRITE);
+    if (o->kind == BROADCAST)
+        memcpy(o->out, brought[o->root], n);
+    for (int r = 0; o->kind == ALL_GATHER && r < c->size; r++)
+        memcpy(o->out + (size_t)r * n, brought[r], n);
+    if (o->kind == ALL_REDUCE || o->kind == REDUCE_SCATTER)
         for (size_t i = 0; i < o->n; i++)
-            add_up(all + i * unit, ops, size, i);
-        break;
-    case REDUCE_SCATTER:
-        for (size_t i = 0; i < o->n * (size_t)size; i++)
-            add_up(all + i * unit, ops, size, i);
-        break;
-    case ALL_GATHER:
-        for (int r = 0; r < size; r++)
-            memcpy(all + (size_t)r * n, ops[r]->in, n);
-        break;
-    default:
-        memcpy(all, ops[o->root]->in, n);
-    }
-    return all;
+            add_up(o->out + i * unit, brought, c->size, o->type, first + i);
 }
 
-static void carry_out(struct op *const *ops, int size)
+static void post(struct op *o)
 {
-    for (int r = 0; r < size; r++)
-        if (ops[r]->kind != BROADCAST || r == ops[r]->root)
-            use(ops[r], ops[r]->in, in_bytes(ops[r], size), SIM_READ);
-    char *all = result_of(ops, size);
-    for (int r = 0; r < size; r++) {
-        struct op *o = ops[r];
-        size_t n = out_bytes(o, size), from = o->kind == REDUCE_SCATTER ? (size_t)r * n : 0;
+    struct ncclComm *c = o->comm;
+    struct posted *mine = &c->world->seats[c->rank].posted[o->number & 1];
+    size_t n = in_bytes(o);
+    if (n > ROOM)
+        sim_report("nccl", o->pc, "%zu bytes; the simulator has room for %zu", n, ROOM);
+    use(o, o->in, n, SIM_READ);
+    memcpy(c->world->brought[c->rank][o->number & 1], o->in, n);
+    mine->kind = (int)o->kind;
+    mine->type = (int)o->type;
+    mine->root = o->root;
+    mine->n = o->n;
+    mine->at = offset_of(o);
+    atomic_store(&mine->number, o->number);
+    o->is_posted = true;
+}
+
+/* True: something has happened.  Those of a communicator go one after another. */
+static bool go_on_collective(struct op *o)
+{
+    struct ncclComm *c = o->comm;
+    bool came = false;
+    if (!o->number)
+        o->number = ++c->n_begun;
+    if (!o->is_posted && o->number == c->n_done + 1) {
+        post(o);
+        came = true;
+    }
+    if (!o->is_posted)
+        return false;
+    for (int r = 0; r < c->size; r++)
+        must_agree(o, r);
+    for (int r = 0; r < c->size; r++)
+        if (!posted_of(o, r))
+            return came;
+    carry_out(o);
+    c->n_done = o->number;
+    o->is_done = true;
+    return true;
+}
+
+/* ---- sends and receives ---------------------------------------------------------------------- */
+
+static void ring_put(struct ring *r, const void *p, size_t n)
+{
+    uint64_t sent = atomic_load(&r->sent);
+    for (size_t i = 0; i < n; i++)
+        r->bytes[(sent + i) % RING] = ((const char *)p)[i];
+    atomic_store(&r->sent, sent + n);
+}
+
+static void ring_take(struct ring *r, void *p, size_t n)
+{
+    uint64_t received = atomic_load(&r->received);
+    for (size_t i = 0; i < n; i++)
+        ((char *)p)[i] = r->bytes[(received + i) % RING];
+    atomic_store(&r->received, received + n);
+}
+
+static bool go_on_send(struct op *o)
+{
+    struct ncclComm *c = o->comm;
+    struct ring *ring = &c->world->rings[c->rank][o->root];
+    size_t n = o->n * bytes_of(o->type);
+    size_t room = RING - (size_t)(atomic_load(&ring->sent) - atomic_load(&ring->received));
+    bool came = false;
+    if (c->sending[o->root] && c->sending[o->root] != o)
+        return false;
+    c->sending[o->root] = o;
+    if (!o->is_posted && room >= sizeof(struct head)) {
+        const struct head h = {o->n, offset_of(o), o->type};
+        use(o, o->in, n, SIM_READ);
+        ring_put(ring, &h, sizeof h);
+        room -= sizeof h;
+        o->is_posted = came = true;
+    }
+    if (!o->is_posted)
+        return false;
+    size_t k = n - o->moved < room ? n - o->moved : room;
+    ring_put(ring, o->in + o->moved, k);
+    o->moved += k;
+    o->is_done = o->moved == n;
+    if (o->is_done)
+        c->sending[o->root] = NULL;
+    return came || k || o->is_done;
+}
+
+static bool go_on_receive(struct op *o)
+{
+    struct ncclComm *c = o->comm;
+    struct ring *ring = &c->world->rings[o->root][c->rank];
+    size_t n = o->n * bytes_of(o->type);
+    size_t there = (size_t)(atomic_load(&ring->sent) - atomic_load(&ring->received));
+    bool came = false;
+    if (c->taking[o->root] && c->taking[o->root] != o)
+        return false;
+    c->taking[o->root] = o;
+    if (!o->is_posted && there >= sizeof(struct head)) {
+        struct head h;
+        ring_take(ring, &h, sizeof h);
+        there -= sizeof h;
+        if (h.n != o->n || h.type != (int64_t)o->type)
+            sim_report("nccl", o->pc,
+                       "rank %d sends %zu elements of type %d, rank %d receives %zu of type %d; "
+                       "the send is at %s",
+                       o->root, (size_t)h.n, (int)h.type, c->rank, o->n, (int)o->type,
+                       place_of(o, h.at));
         use(o, o->out, n, SIM_WRITE);
-        memcpy(o->out, all + from, n);
-        o->is_done = true;
+        o->is_posted = came = true;
     }
-    free(all);
-}
-
-static void must_agree(const struct op *a, const struct op *b, int rank_a, int rank_b)
-{
-    if (a->kind != b->kind || a->n != b->n || a->type != b->type || a->root != b->root)
-        sim_report(
-            "nccl", a->pc,
-            "rank %d: %s of %zu elements of type %d (%d); rank %d: %s of %zu of type %d (%d), "
-            "at %s",
-            rank_a, kind_names[a->kind], a->n, (int)a->type, a->root, rank_b, kind_names[b->kind],
-            b->n, (int)b->type, b->root, sim_place(b->pc));
-}
-
-static struct meeting **meeting_of(struct world *w, unsigned long number)
-{
-    struct meeting **at = &w->meetings;
-    while (*at && (*at)->number != number)
-        at = &(*at)->next;
-    if (!*at) {
-        *at = make(sizeof **at);
-        (*at)->number = number;
-    }
-    return at;
-}
-
-static void post_collective(struct op *o)
-{
-    struct world *w = o->comm->world;
-    struct meeting **at = meeting_of(w, o->comm->n_meetings++), *m = *at;
-    for (int r = 0; r < w->size; r++)
-        if (m->ops[r])
-            must_agree(o, m->ops[r], o->comm->rank, r);
-    m->ops[o->comm->rank] = o;
-    if (++m->n < w->size)
-        return;
-    carry_out(m->ops, w->size);
-    *at = m->next;
-    free(m);
-}
-
-static void put(struct queue *q, struct op *o)
-{
-    if (q->head)
-        q->tail->next = o;
-    else
-        q->head = o;
-    q->tail = o;
-}
-
-static struct op *take(struct queue *q)
-{
-    struct op *o = q->head;
-    q->head = o->next;
-    return o;
-}
-
-static void post_p2p(struct op *o)
-{
-    struct world *w = o->comm->world;
-    int self = o->comm->rank, from = o->kind == SEND ? self : o->root,
-        to = o->kind == SEND ? o->root : self;
-    struct queue *sends = &w->sends[from][to], *recvs = &w->recvs[from][to];
-    put(o->kind == SEND ? sends : recvs, o);
-    while (sends->head && recvs->head) {
-        struct op *s = take(sends), *r = take(recvs);
-        size_t n = s->n * bytes_of(s->type);
-        if (s->n != r->n || s->type != r->type)
-            sim_report("nccl", s->pc,
-                       "rank %d sends %zu elements of type %d, rank %d receives %zu of type %d, at "
-                       "%s",
-                       from, s->n, (int)s->type, to, r->n, (int)r->type, sim_place(r->pc));
-        use(s, s->in, n, SIM_READ);
-        use(r, r->out, n, SIM_WRITE);
-        memcpy(r->out, s->in, n);
-        s->is_done = r->is_done = true;
-    }
-}
-
-/* An operation that was posted and will not be done. */
-static void withdraw(struct op *o)
-{
-    struct world *w = o->comm->world;
-    if (o->kind == SEND || o->kind == RECV) {
-        int self = o->comm->rank;
-        struct queue *q = o->kind == SEND ? &w->sends[self][o->root] : &w->recvs[o->root][self];
-        struct queue left = {NULL, NULL};
-        while (q->head) {
-            struct op *other = take(q);
-            other->next = NULL;
-            if (other != o)
-                put(&left, other);
-        }
-        *q = left;
-        return;
-    }
-    for (struct meeting *m = w->meetings; m; m = m->next)
-        if (m->ops[o->comm->rank] == o) {
-            m->ops[o->comm->rank] = NULL;
-            m->n--;
-        }
+    if (!o->is_posted)
+        return false;
+    size_t k = n - o->moved < there ? n - o->moved : there;
+    ring_take(ring, o->out + o->moved, k);
+    o->moved += k;
+    o->is_done = o->moved == n;
+    if (o->is_done)
+        c->taking[o->root] = NULL;
+    return came || k || o->is_done;
 }
 
 /* Who has not come to the operation. */
 static void say_who_is_missing(const struct op *o)
 {
-    const struct world *w = o->comm->world;
     char list[100] = "";
     size_t n = 0;
-    if (o->kind == SEND || o->kind == RECV) {
+    if (o->kind == SEND || o->kind == RECV)
         snprintf(list, sizeof list, " %d", o->root);
-    } else {
-        const struct meeting *m = w->meetings;
-        while (m && m->ops[o->comm->rank] != o)
-            m = m->next;
-        for (int r = 0; m && r < w->size && n < sizeof list - 8; r++)
-            if (!m->ops[r])
-                n += (size_t)snprintf(list + n, sizeof list - n, " %d", r);
-    }
-    sim_waits_for(o->pc, "rank %d of %d waits in %s for rank%s", o->comm->rank, w->size,
+    for (int r = 0; o->number && r < o->comm->size && n < sizeof list - 8; r++)
+        if (!posted_of(o, r))
+            n += (size_t)snprintf(list + n, sizeof list - n, " %d", r);
+    sim_waits_for(o->pc, "rank %d of %d waits in %s for rank%s", o->comm->rank, o->comm->size,
                   kind_names[o->kind], list);
 }
 
@@ -591,40 +645,48 @@ struct batch {
     struct op ops[];
 };
 
+/* True: something has happened. */
+static bool go_on(struct op *o)
+{
+    if (o->comm->is_destroyed)
+        sim_report("nccl", o->pc, "its communicator was destroyed before %s ran",
+                   kind_names[o->kind]);
+    if (!o->is_begun)
+        o->comm->under_way++;
+    o->is_begun = true;
+    if (o->is_done)
+        return false;
+    if (o->comm->is_aborted) {
+        o->is_done = true;
+        return true;
+    }
+    return o->kind == SEND   ? go_on_send(o)
+           : o->kind == RECV ? go_on_receive(o)
+                             : go_on_collective(o);
+}
+
 static bool run(void *arg)
 {
     struct batch *b = arg;
-    bool all_done = true;
-    for (int i = 0; i < b->n; i++) {
-        struct op *o = &b->ops[i];
-        if (o->comm->is_destroyed)
-            sim_report("nccl", o->pc, "its communicator was destroyed before %s ran",
-                       kind_names[o->kind]);
-        if (!o->is_posted)
-            o->comm->under_way++;
-        if (o->comm->is_aborted && !o->is_done) {
-            if (o->is_posted)
-                withdraw(o);
-            o->is_done = true;
+    bool all_done = false;
+    for (bool came = true; came && !all_done;) {
+        came = false;
+        all_done = true;
+        for (int i = 0; i < b->n; i++) {
+            came = go_on(&b->ops[i]) || came;
+            all_done = all_done && b->ops[i].is_done;
         }
-        if (o->is_posted)
-            continue;
-        o->is_posted = true;
-        if (o->is_done)
-            continue;
-        if (o->kind == SEND || o->kind == RECV)
-            post_p2p(o);
-        else
-            post_collective(o);
+        if (came)
+            pthread_cond_broadcast(&sim_changed);
     }
-    for (int i = 0; i < b->n && all_done; i++) {
-        all_done = b->ops[i].is_done;
-        if (!all_done)
+    for (int i = 0; i < b->n && !all_done; i++)
+        if (!b->ops[i].is_done) {
             say_who_is_missing(&b->ops[i]);
-    }
-    for (int i = 0; i < b->n && all_done; i++)
+            return false;
+        }
+    for (int i = 0; i < b->n; i++)
         b->ops[i].comm->under_way--;
-    return all_done;
+    return true;
 }
 
 /* ---- calls ----------------------------------------------------------------------------------- */
@@ -659,8 +721,8 @@ static ncclResult_t give(const struct op *o)
         sim_report("nccl", o->pc, "a communicator of device %d in a stream of another",
                    o->comm->device);
     if ((o->kind == SEND || o->kind == RECV || o->kind == BROADCAST) &&
-        (o->root < 0 || o->root >= o->comm->world->size))
-        sim_report("nccl", o->pc, "rank %d of %d", o->root, o->comm->world->size);
+        (o->root < 0 || o->root >= o->comm->size))
+        sim_report("nccl", o->pc, "rank %d of %d", o->root, o->comm->size);
     if (n_group == GROUP_OPS)
         sim_report("nccl", o->pc, "more than %d operations in a group", GROUP_OPS);
     pthread_mutex_unlock(&sim_lock);

@@ -126,8 +126,8 @@ SIM_API void sim_enqueue(cudaStream_t stream, const char *name, const char *chec
                          bool (*run)(void *arg), const void *arg, size_t arg_size, const void *pc);
 SIM_API void sim_waits_for(const void *pc, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* Be the actor that the work at the head of a stream is. */
-SIM_API void sim_act_as(cudaStream_t stream);
+/* Another process takes part, which cannot tell this one that something has happened. */
+SIM_API extern bool sim_has_others;
 /* Wait for something to happen, at most for the rest of the seconds that a program may stand still;
  * false: they are over. */
 SIM_API bool sim_wait(double since);

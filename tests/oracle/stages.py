@@ -2,18 +2,23 @@
 """stages.py [GOLDEN] - which layers Megatron's own configuration gives each pipeline stage, or that it refuses.
 
 Prints tests/data/topo/stages.txt; with GOLDEN, compares instead.  Lines:
-  LAYERS MTP PP VPP FIRST LAST EMBEDDING LOSS LAYOUT : CHUNKS
+  LAYERS MTP PP VPP FIRST LAST EMBEDDING LOSS LAYOUT : CHUNKS : STAGES : STAGES
 VPP, FIRST, LAST 0 and LAYOUT - are not set.  CHUNKS, in the model's order, are FIRST_LAYER+LAYERS, and +MTP where there
-are prediction layers; or the word refused.  Asked are TransformerConfig, PipelineParallelLayerLayout,
+are prediction layers; or the word refused.  STAGES are those whose ranks share the embedding's gradient, of an untied
+model and of a tied one: Megatron Bridge's own _get_embedding_ranks.  Asked are TransformerConfig, PipelineParallelLayerLayout,
 get_num_layers_to_build and get_transformer_layer_offset.  There is no line where the last divides by zero (interleaved,
 both ends given and no stage between), or where the chunks have not all layers (both ends given, and more than there are).  Not asked are layouts whose first or last stage has no embedding
 or no loss: Megatron takes them and puts both at the ends all the same.
-Needs megatron.core, and cpu_shim.py of the oracle folder on PYTHONPATH."""
+Needs Megatron Bridge, and cpu_shim.py of the oracle folder on PYTHONPATH."""
 import itertools
+import logging
 import random
+
+logging.disable(logging.INFO)  # which Megatron Bridge prints among the lines
 
 import cpu_shim  # noqa: F401
 import torch
+from megatron.bridge.training.setup import _get_embedding_ranks
 from megatron.core import parallel_state as ps
 from megatron.core.transformer.enums import LayerType
 from megatron.core.transformer.transformer_block import get_num_layers_to_build
@@ -70,9 +75,16 @@ def chunks(case):
     return " ".join(out) if total == case[0] else None
 
 
+def embedding_stages(case, tied):
+    cfg = config(*case)
+    cfg.share_embeddings_and_output_weights = tied
+    return ",".join(map(str, _get_embedding_ranks(list(range(case[2])), model_config=cfg)))
+
+
 def ask(case):
     try:
-        return chunks(case)
+        found = chunks(case)
+        return found and " : ".join((found, embedding_stages(case, False), embedding_stages(case, True)))
     except (AssertionError, ValueError, RuntimeError, IndexError):
         return "refused"
     except ZeroDivisionError:

@@ -271,6 +271,36 @@ START_TEST(exhaustive)
 }
 END_TEST
 
+/* ---- sums ------------------------------------------------------------------------------------ */
+
+/* Every length about a vector's, at odd addresses, into another place and into either operand: each
+ * element has the bits of one addition, and none beyond is touched. */
+static void sums_are_additions(void)
+{
+    enum { MOST = 70 };
+    static float a[MOST + 3], b[MOST + 3], out[MOST + 3], want[MOST + 3];
+    for (size_t n = 0; n <= MOST; n++)
+        for (int where = 0; where < 3; where++) {
+            for (size_t i = 0; i < MOST + 3; i++) {
+                a[i] = ldexpf((float)i * 0.37F - 9, (int)(i % 40));
+                b[i] = ldexpf(1.3F - (float)i, (int)(n % 30));
+                want[i] = out[i] = -7;
+            }
+            float *to = where == 0 ? out : where == 1 ? a : b;
+            for (size_t i = 0; i < MOST + 3; i++)
+                want[i] = i > 0 && i <= n ? (float)((double)a[i] + (double)b[i]) : to[i];
+            br_sum_f32(to + 1, a + 1, b + 1, n);
+            MUST(memcmp(to, want, sizeof want) == 0, "a sum of %zu elements, into place %d", n,
+                 where);
+        }
+}
+
+START_TEST(sums)
+{
+    in_each_tier(sums_are_additions);
+}
+END_TEST
+
 /* Doubles that would round differently through f32, and the ends of the range. */
 START_TEST(f64_rounds_once)
 {
@@ -521,6 +551,7 @@ int main(void)
     const TTest *const tests[] = {
         golden_values,
         exhaustive,
+        sums,
         f64_rounds_once,
         nan_keeps_sign,
         add_minus_one,

@@ -47,6 +47,18 @@ static void put_chunks(struct br__buf *b, const struct br__stages *s)
     }
 }
 
+/* " : 0,2", the stages of EMBED: of the ranks where each stage is one. */
+static void put_embed(struct br__buf *b, const struct br__stages *s)
+{
+    uint32_t ranks[64], n;
+    struct br_topo t;
+    ck_assert_uint_le(s->pp, BR_COUNTOF(ranks));
+    ck_assert_int_eq(br_topo_make(&t, 1, 1, s->pp, 1, 1, 0, NULL), 0);
+    n = br__group_ranks(&t, s, 0, BR_GROUP_EMBED, ranks);
+    for (uint32_t i = 0; i < n; i++)
+        br__buf_printf(b, "%s%" PRIu32, i ? "," : " : ", ranks[i]);
+}
+
 START_TEST(megatrons_stages)
 {
     char *text = read_golden("stages.txt"), *at = text;
@@ -72,6 +84,10 @@ START_TEST(megatrons_stages)
         } else {
             ck_assert_msg(rc == 0, "%s: %s", line, err.msg);
             put_chunks(&b, &s);
+            put_embed(&b, &s);
+            o.tied = 1;
+            ck_assert_int_eq(br__stages_make(&a, &o, &s, &err), 0);
+            put_embed(&b, &s);
             ck_assert_msg(!strcmp(b.p, line + end), "%s: not %s", line, b.p);
             accepted++;
         }
@@ -88,28 +104,31 @@ static const struct {
     struct br__stage_opts o;
     const char *text;
 } wrong[] = {
-    {{30, 0, 4, 0, 0, 0, 0, 0, NULL}, "num_layers 30 is not pp 4 × vpp 1 × layers of a stage"},
-    {{94, 0, 16, 0, 0, 0, 1, 0, NULL}, "num_layers 94 + embedding 1 + loss 0 is not pp 16"},
-    {{8, 0, 1, 2, 0, 0, 0, 0, NULL}, "vpp 2 needs pp > 1, got pp 1"},
-    {{8, 0, 1, 0, 0, 0, 0, 0, "Etttt|ttttL"}, "vpp 2 needs pp > 1, got pp 1"},
-    {{8, 0, 4, 0, 3, 0, 0, 0, NULL}, "num_layers 8 - first stage 3 - last stage 0 = 5 is not 3"},
-    {{8, 0, 2, 0, 9, 0, 0, 0, NULL}, "num_layers 8 - first stage 9 - last stage 0 = -1"},
-    {{8, 0, 2, 2, 3, 0, 0, 0, NULL}, "3 layers of pipeline stage 0 are not vpp 2"},
-    {{8, 0, 2, 0, 2, 0, 1, 0, NULL}, "pp_layout, num_layers_in_first_pipeline_stage and its kin"},
-    {{2, 0, 2, 0, 0, 0, 0, 0, "Et|(t(t)*2)*2L"}, "layout 'Et|(t(t)*2)*2L': '(' is none of E"},
-    {{2, 0, 2, 0, 0, 0, 0, 0, "Et*999999999|L"}, "layout 'Et*999999999|L' has more than 1048576"},
-    {{2, 0, 2, 0, 0, 0, 0, 0, ""}, "the pipeline layout is empty"},
-    {{2, 0, 3, 0, 0, 0, 0, 0, "|Et|tL"}, "layout '|Et|tL' needs one E, as its first letter"},
-    {{3, 0, 2, 0, 0, 0, 0, 0, "Et|tL"}, "layout 'Et|tL' has 2 decoder layers (t), the model 3"},
-    {{2, 1, 2, 0, 0, 0, 0, 0, "Et|tL"}, "layout 'Et|tL' has 0 prediction layers (m), the model 1"},
-    {{2, 1, 2, 0, 0, 0, 0, 0, "Em|ttL"},
+    {{30, 0, 4, 0, 0, 0, 0, 0, NULL, 0}, "num_layers 30 is not pp 4 × vpp 1 × layers of a stage"},
+    {{94, 0, 16, 0, 0, 0, 1, 0, NULL, 0}, "num_layers 94 + embedding 1 + loss 0 is not pp 16"},
+    {{8, 0, 1, 2, 0, 0, 0, 0, NULL, 0}, "vpp 2 needs pp > 1, got pp 1"},
+    {{8, 0, 1, 0, 0, 0, 0, 0, "Etttt|ttttL", 0}, "vpp 2 needs pp > 1, got pp 1"},
+    {{8, 0, 4, 0, 3, 0, 0, 0, NULL, 0}, "num_layers 8 - first stage 3 - last stage 0 = 5 is not 3"},
+    {{8, 0, 2, 0, 9, 0, 0, 0, NULL, 0}, "num_layers 8 - first stage 9 - last stage 0 = -1"},
+    {{8, 0, 2, 2, 3, 0, 0, 0, NULL, 0}, "3 layers of pipeline stage 0 are not vpp 2"},
+    {{8, 0, 2, 0, 2, 0, 1, 0, NULL, 0},
+     "pp_layout, num_layers_in_first_pipeline_stage and its kin"},
+    {{2, 0, 2, 0, 0, 0, 0, 0, "Et|(t(t)*2)*2L", 0}, "layout 'Et|(t(t)*2)*2L': '(' is none of E"},
+    {{2, 0, 2, 0, 0, 0, 0, 0, "Et*999999999|L", 0},
+     "layout 'Et*999999999|L' has more than 1048576"},
+    {{2, 0, 2, 0, 0, 0, 0, 0, "", 0}, "the pipeline layout is empty"},
+    {{2, 0, 3, 0, 0, 0, 0, 0, "|Et|tL", 0}, "layout '|Et|tL' needs one E, as its first letter"},
+    {{3, 0, 2, 0, 0, 0, 0, 0, "Et|tL", 0}, "layout 'Et|tL' has 2 decoder layers (t), the model 3"},
+    {{2, 1, 2, 0, 0, 0, 0, 0, "Et|tL", 0},
+     "layout 'Et|tL' has 0 prediction layers (m), the model 1"},
+    {{2, 1, 2, 0, 0, 0, 0, 0, "Em|ttL", 0},
      "layout 'Em|ttL': all prediction layers (m) belong in one"},
-    {{2, 1, 2, 0, 0, 0, 0, 0, "Et|tm||L"},
+    {{2, 1, 2, 0, 0, 0, 0, 0, "Et|tm||L", 0},
      "layout 'Et|tm||L': prediction layers (m) belong in the"},
-    {{2, 0, 3, 0, 0, 0, 0, 0, "Et|tL"}, "layout 'Et|tL' has 2 stages, not pp 3"},
-    {{2, 0, 2, 2, 0, 0, 0, 0, "Et|tL"}, "layout 'Et|tL' has 1 chunks for each stage, vpp is 2"},
-    {{1, 0, 1 << 20, 2, 0, 0, 0, 0, NULL}, "pp 1048576 × vpp 2 are more than 1048576 chunks"},
-    {{0, 0, 2, 0, 0, 0, 1, 1, NULL}, NULL}, /* a stage each for embedding and loss alone */
+    {{2, 0, 3, 0, 0, 0, 0, 0, "Et|tL", 0}, "layout 'Et|tL' has 2 stages, not pp 3"},
+    {{2, 0, 2, 2, 0, 0, 0, 0, "Et|tL", 0}, "layout 'Et|tL' has 1 chunks for each stage, vpp is 2"},
+    {{1, 0, 1 << 20, 2, 0, 0, 0, 0, NULL, 0}, "pp 1048576 × vpp 2 are more than 1048576 chunks"},
+    {{0, 0, 2, 0, 0, 0, 1, 1, NULL, 0}, NULL}, /* a stage each for embedding and loss alone */
 };
 START_TEST(wrong_stages)
 {

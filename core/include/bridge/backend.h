@@ -62,7 +62,7 @@ enum br_group {
     BR_GROUP_EP,
     BR_GROUP_ETP,
     BR_GROUP_EP_ETP_PP,
-    BR_GROUP_EMBED, /* first and last stage */
+    BR_GROUP_EMBED, /* stages that hold a copy of the embedding */
     BR_N_GROUPS
 };
 

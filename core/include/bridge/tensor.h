@@ -67,6 +67,9 @@ BR_API int br_shape_bytes(const int64_t *shape, int n, uint32_t elem_bytes,
  * whose value changed (x + add not representable in `to`; NaN counts as unchanged). */
 BR_API size_t br_cast(void *dst, int to, const void *src, int from, size_t n, double add);
 
+/* out = a + b, of n elements each; out may be one of them, at the same place. */
+BR_API void br_sum_f32(float *out, const float *a, const float *b, size_t n);
+
 /* Dequantise a run of one row of a block-quantised e4m3 matrix: element j of the run is
  * column col0 + j; dst[j] = rne(e4m3(src[j]) * scale[(col0 + j) / block]) with the product in
  * float32, `to` one of F32, F16, BF16.  scale points at the row's block row.
