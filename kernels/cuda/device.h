@@ -70,7 +70,7 @@ int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_byte
                   uint32_t n_threads, struct br_err *err);
 void br__cuda_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg);
 
-/* ---- fetch.c ---------------------------------------------------------------------------------- */
+/* ---- fetch.c --------------------------------------------------------------------------------- */
 
 int br__cuda_fetch(void *device, const void *src, size_t n, void **ticket, struct br_err *err);
 int br__cuda_fetched(void *device, void *ticket, void *dst, struct br_err *err);
