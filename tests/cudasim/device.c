@@ -225,6 +225,7 @@ int main(void)
 {
     Suite *s = suite_create("cuda device");
     TCase *tc = tcase_create("device");
+    tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, open_device, close_device);
     tcase_add_test(tc, test_copy);
     tcase_add_test(tc, test_fill);
