@@ -146,7 +146,20 @@ void br__device_free(struct br__device *d, void *p)
 
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
 {
-    return d->backend.download(d->device, to, from, n, err);
+    br__procs_waiting(1);
+    int rc = d->backend.download(d->device, to, from, n, err);
+    br__procs_waiting(0);
+    return rc;
+}
+
+int br__device_sync(struct br__device *d, struct br_err *err)
+{
+    if (!d->backend.sync)
+        return BR_OK;
+    br__procs_waiting(1);
+    int rc = d->backend.sync(d->device, err);
+    br__procs_waiting(0);
+    return rc;
 }
 
 /* ---- one op by itself ------------------------------------------------------------------------ */
@@ -193,7 +206,7 @@ int br__device_call(struct br__device *d, const struct br_call *c, struct br_err
         return rc;
     one.call.scratch = d->scratch;
     d->backend.run(d->device, run_single, &one);
-    return d->backend.sync ? d->backend.sync(d->device, err) : 0;
+    return br__device_sync(d, err);
 }
 
 void br__device_release(struct br__device *d)

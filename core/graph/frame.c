@@ -583,7 +583,7 @@ static int run_range(struct br__frame *f, size_t from, size_t to, struct br_err 
         rc = walk_or_replay(f, err);
     else if (!rc)
         rc = run_steps(f, from, to, err);
-    return !rc && b->sync ? b->sync(f->d->device, err) : rc;
+    return rc ? rc : br__device_sync(f->d, err);
 }
 
 int br__frame_run(struct br__frame *f, struct br_err *err)

@@ -145,8 +145,8 @@ struct br__device {
     size_t work_bytes, scratch_bytes;
     uint64_t generation; /* counts the moves of work and scratch */
 };
-/* name: "cpu", "auto" (best probe), or a backend's, whose file is looked for in `dirs`; "name:2" is
- * its device number 2, else it is number `rank`.  n_threads 0 = one per CPU. */
+/* name: "cpu", "auto" (best probe), or a backend's, whose file is looked for in `dirs`; its device
+ * is number `rank`, of "name:2" number 2 + rank.  n_threads 0 = one per CPU. */
 int br__device_open(struct br__device *d, const char *name, const struct br__dirs *dirs,
                     uint32_t rank, uint32_t n_threads, struct br_err *err) BR_MUST_CHECK;
 void br__device_close(struct br__device *d);
@@ -163,6 +163,8 @@ void br__device_free(struct br__device *d, void *p); /* NULL is fine */
 /* n bytes at `from` in the device's memory to the host's. */
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n,
                      struct br_err *err) BR_MUST_CHECK;
+/* Wait for all that was given to it. */
+int br__device_sync(struct br__device *d, struct br_err *err) BR_MUST_CHECK;
 /* The bytes of a weight have changed: its copy on the device follows, if there is one. */
 int br__device_renew(struct br__device *d, const struct br__stored *s,
                      struct br_err *err) BR_MUST_CHECK;

@@ -36,7 +36,9 @@ struct br__cuda_comm {
     struct world *world;
     ncclComm_t nccl;
     int is_dead;
+    int is_watched;             /* somebody else finds who waits too long */
     const char *op;             /* the last that was enqueued */
+    char group[160];            /* " (tp: ranks 0, 2)", or "" */
     struct br__cuda_comm *next; /* of the device */
 };
 
@@ -127,17 +129,17 @@ static int comm_broken(struct br__cuda_comm *m, ncclResult_t state, double from,
     const char *op = m->op ? m->op : "setting up";
     int rc = BR_OK;
     if (m->is_dead || world_gave_up(m->world))
-        rc = br_fail(err, BR_E_COMM, "rank %u of %u: %s: another rank gave up", m->comm.rank,
-                     m->comm.size, op);
+        rc = br_fail(err, BR_E_COMM, "rank %u of %u%s: %s: another rank gave up", m->comm.rank,
+                     m->comm.size, m->group, op);
     else if (state != ncclSuccess && state != ncclInProgress)
-        rc = br_fail(err, BR_E_COMM, "rank %u of %u: %s: NCCL: %s (%s)", m->comm.rank, m->comm.size,
-                     op, br__cuda_libs.ncclGetErrorString(state),
+        rc = br_fail(err, BR_E_COMM, "rank %u of %u%s: %s: NCCL: %s (%s)", m->comm.rank,
+                     m->comm.size, m->group, op, br__cuda_libs.ncclGetErrorString(state),
                      br__cuda_libs.ncclGetLastError(m->nccl));
-    else if (waited > timeout())
+    else if (!m->is_watched && waited > timeout())
         rc = br_fail(err, BR_E_COMM,
-                     "rank %u of %u: %s: no answer from the others for %.0f s "
+                     "rank %u of %u%s: %s: no answer from the others for %.0f s "
                      "(BRIDGE_COMM_TIMEOUT)",
-                     m->comm.rank, m->comm.size, op, waited);
+                     m->comm.rank, m->comm.size, m->group, op, waited);
     if (rc)
         comm_kill(m);
     return rc;
@@ -158,11 +160,19 @@ static int comm_settle(struct br__cuda_comm *m, ncclResult_t rc, struct br_err *
     return rc == ncclSuccess ? BR_OK : comm_broken(m, rc, from, err);
 }
 
-int br__cuda_wait(struct br__cuda *d, struct br_err *err)
+static cudaError_t is_done(const struct br__cuda *d, cudaEvent_t until)
+{
+    return until ? cudaEventQuery(until) : cudaStreamQuery(d->stream);
+}
+
+/* *rc: the runtime's answer, when it has one. */
+static int wait_for(struct br__cuda *d, cudaEvent_t until, cudaError_t *rc, struct br_err *err)
 {
     double from = seconds();
-    cudaError_t rc;
-    while ((rc = cudaStreamQuery(d->stream)) == cudaErrorNotReady) {
+    *rc = d->comms ? is_done(d, until)
+          : until  ? cudaEventSynchronize(until)
+                   : cudaStreamSynchronize(d->stream);
+    for (; *rc == cudaErrorNotReady; *rc = is_done(d, until)) {
         cudaGetLastError();
         for (struct br__cuda_comm *m = d->comms; m; m = m->next) {
             ncclResult_t state = ncclSuccess;
@@ -174,7 +184,23 @@ int br__cuda_wait(struct br__cuda *d, struct br_err *err)
         }
         nap();
     }
-    return br__cuda_check(d, rc, "waiting", err);
+    return BR_OK;
+}
+
+int br__cuda_wait(struct br__cuda *d, cudaEvent_t until, struct br_err *err)
+{
+    cudaError_t rc;
+    int broken = wait_for(d, until, &rc, err);
+    if (broken)
+        return broken;
+    return until && rc == cudaSuccess ? BR_OK : br__cuda_check(d, rc, "waiting", err);
+}
+
+void br__cuda_settle(struct br__cuda *d)
+{
+    cudaError_t rc;
+    if (d->comms)
+        (void)wait_for(d, NULL, &rc, NULL);
 }
 
 /* ---- collectives ----------------------------------------------------------------------------- */
@@ -320,9 +346,18 @@ static int all_to_all(struct br_comm *c, void *out, const size_t *recv_counts, c
     return rc;
 }
 
+/* From any thread: that which uses the communicators aborts them, as soon as it waits or calls. */
 static void abort_world(struct br_comm *c)
 {
-    comm_kill(c->self);
+    struct br__cuda_comm *m = c->self;
+    world_give_up(m->world);
+}
+
+static void describe(struct br_comm *c, const char *group, int is_watched)
+{
+    struct br__cuda_comm *m = c->self;
+    snprintf(m->group, sizeof m->group, " (%s)", group);
+    m->is_watched = is_watched;
 }
 
 /* ---- making and closing ---------------------------------------------------------------------- */
@@ -331,6 +366,8 @@ static void comm_close(struct br_comm *c)
 {
     struct br__cuda_comm *m = c->self, **at = &m->d->comms;
     br__cuda_enter(m->d);
+    if (!m->is_dead && world_gave_up(m->world))
+        comm_kill(m);
     if (m->nccl && !m->is_dead)
         br__cuda_libs.ncclCommDestroy(m->nccl);
     while (*at && *at != m)
@@ -358,6 +395,7 @@ static struct br__cuda_comm *comm_new(struct br__cuda *d, const unsigned char id
         .split = comm_split,
         .abort = abort_world,
         .close = comm_close,
+        .describe = describe,
     };
     struct br__cuda_comm *m = calloc(1, sizeof *m);
     struct world *w = m ? world_enter(id) : NULL;

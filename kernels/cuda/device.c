@@ -113,8 +113,7 @@ int br__cuda_sync(void *device, struct br_err *err)
 {
     struct br__cuda *d = device;
     br__cuda_enter(d);
-    return d->comms ? br__cuda_wait(d, err)
-                    : br__cuda_check(d, cudaStreamSynchronize(d->stream), "waiting", err);
+    return br__cuda_wait(d, NULL, err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -144,6 +143,7 @@ void br__cuda_free(void *device, void *p)
     if (!p)
         return;
     br__cuda_enter(d);
+    br__cuda_settle(d);
     keep_error(d, cudaStreamSynchronize(d->stream), BR_N_OPS);
     keep_error(d, cudaFree(p), BR_N_OPS);
 }
@@ -224,7 +224,7 @@ static int ring_for(struct br__cuda *d, size_t n, struct br_err *err)
 static int ring_take(struct br__cuda *d, uint32_t *i, struct br_err *err)
 {
     *i = d->ring->next++ % RING;
-    return br__cuda_check(d, cudaEventSynchronize(d->ring->done[*i]), "waiting for a copy", err);
+    return br__cuda_wait(d, d->ring->done[*i], err);
 }
 
 static int ring_send(struct br__cuda *d, uint32_t i, void *dst, size_t n, struct br_err *err)

@@ -255,10 +255,11 @@ static void gives_up(struct rank *r)
 static void stays_away(struct rank *r)
 {
     float *x = make(r, N);
+    r->comm->ops->describe(r->comm, "tp: ranks 4, 6", 0);
     if (r->index != 0) {
         CALL(r, r->comm->ops->all_reduce(r->comm, x, N, BR_F32, &r->err));
         REFUSED(r, r->dev.backend.sync(r->dev.device, &r->err),
-                "all_reduce: no answer from the others for");
+                "rank 1 of 2 (tp: ranks 4, 6): all_reduce: no answer from the others for");
     }
     br__device_free(&r->dev, x);
 }

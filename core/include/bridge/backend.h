@@ -155,6 +155,9 @@ struct br_comm_ops {
                  struct br_err *err);
     void (*abort)(struct br_comm *c); /* this rank gives up: every waiting rank fails */
     void (*close)(struct br_comm *c);
+    /* Optional: what messages of it call the group, "tp: ranks 0, 2"; it is copied.  is_watched:
+     * who waits too long is found otherwise, so calls wait as long as it takes. */
+    void (*describe)(struct br_comm *c, const char *group, int is_watched);
 };
 /* One rank's end of a group of ranks, made by its plane; used by one thread at a time. */
 struct br_comm {
