@@ -33,7 +33,7 @@ void br__watch_read(struct br__beat *out);
 void br__comm_describe(struct br_comm *c, const char *group, int is_watched);
 int br__watch_harmed(void); /* a call failed, or this rank gave up: MPI must not be ended */
 
-/* ---- staged.c --------------------------------------------------------------------------------- */
+/* ---- staged.c -------------------------------------------------------------------------------- */
 
 /* A communicator for host memory of one of the device's, which it owns, also where it fails. */
 int br__staged_open(const struct br_backend *backend, void *device, struct br_comm *under,

@@ -154,8 +154,8 @@ if [ "$name" = mpich ]; then
         mv runs/ranks runs/mpi
         torchrun 2 0 "${args[@]}" name=ranks save_interval=2
         cmp <(numbers threads) <(numbers ranks) || fail "torchrun trains otherwise: $(diff <(numbers threads) <(numbers ranks))"
-        alone 0 import moe -o mcore --quiet
-        torchrun 2 0 import moe -o over --quiet
+        alone 0 import moe --megatron-path mcore --quiet
+        torchrun 2 0 import moe --megatron-path over --quiet
         "$bridge" diff mcore over >diff 2>&1 || fail "torchrun imports otherwise: $(head -n 3 diff)"
     fi
     torchrun 2 12 generate moe --input-ids 1,2 --device cpu --tp 2
