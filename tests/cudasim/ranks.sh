@@ -8,6 +8,8 @@ here=$(realpath "$(dirname "$0")")
 . "$here/../cli/libtrain.sh"
 full=${BRIDGE_RANKS_ALL:-}
 data=$BRIDGE_TEST_DATA/train
+small=()
+[ -n "$full" ] || small=(seq_length=16 global_batch_size=2)
 export CUDASIM_DEVICES=${CUDASIM_DEVICES:-4} CUDASIM_PATIENCE=600 TMPDIR=$work
 "$bridge" toy qwen3_moe -o moe --quiet >/dev/null
 prompt=(--input-ids 1,5,9,2,7,3,11,4 --device cuda)
@@ -52,7 +54,7 @@ trained() {
     typed "$data/$case"
     for a in "${args[@]}"; do [ "$a" = --single-rank ] || kept+=("$a"); done
     args=(train "${kept[@]}" tp=1 pp=1 cp=1 ep=1 etp=null vpp=null pp_layout=null sequence_parallel=false cp_comm_type=null
-        micro_batch_size=1 save_interval=null lr_warmup_iters=1 train_iters=2 "$@" --device cuda dir=runs --no-sync --quiet)
+        micro_batch_size=1 save_interval=null lr_warmup_iters=1 train_iters=2 "${small[@]}" "$@" --device cuda dir=runs --no-sync --quiet)
     rm -rf runs
     alone 0 "${args[@]}" --ranks "$n" name=threads
     ranks "$n" 0 "${args[@]}" name=ranks
@@ -97,39 +99,58 @@ if [ "$name" = mpich ]; then
         "$bridge" score moe --input-ids 1,2,3,4 --tp 2 >out 2>err || got=$?
     [ $got = 2 ] || fail "a device and none: exit status $got"
     complains "another device than that of rank 0"
+    # One rank whose device is full, while the other waits for it in NCCL.
+    if [ -n "$full" ] && [ -z "${REAL:-}" ]; then
+        got=0
+        last='a full device'
+        ids=$(seq -s, 1 250)
+        timeout 60 "$run" -n 1 "$bridge" score moe --input-ids "$ids" --device cuda --tp 2 --dtype float32 : -n 1 env CUDASIM_MEMORY=1 \
+            "$bridge" score moe --input-ids "$ids" --device cuda --tp 2 --dtype float32 >out 2>err || got=$?
+        [ $got = 13 ] || [ $got = 9 ] || fail "a full device: exit status $got"
+        complains "device 'cuda' is out of memory"
+        grep -q "bridge: rank 1 (.*, pid [0-9]*): device 'cuda' is out of memory" out err || fail 'the rank is not named'
+    fi
 fi
 
 # ---- a rank that is killed
 
-# Its second rank is killed when three steps are done, while the first waits for it in NCCL or computes.
+# lost SIGNAL: sent to its second rank when two steps are done, while the first waits for it in NCCL or computes.
 typed "$data/qwen3"
-killed() {
+lost() {
     rm -rf runs pid
-    "$run" $let_live -n 1 "$bridge" "${args[@]}" name=killed : -n 1 bash -c 'echo $$ >pid.new && mv pid.new pid && exec "$@"' - \
-        "$bridge" "${args[@]}" name=killed >out 2>err &
+    "$run" $let_live -n 1 "$bridge" "${args[@]}" name=lost : -n 1 bash -c 'echo $$ >pid.new && mv pid.new pid && exec "$@"' - \
+        "$bridge" "${args[@]}" name=lost >out 2>err &
     local launcher=$! got=0 began
-    until [ "$(cat runs/killed/log.jsonl 2>/dev/null | wc -l)" -ge 2 ] || ! kill -0 $launcher 2>/dev/null; do sleep 0.05; done
-    kill -KILL "$(cat pid)" || fail 'it ended by itself'
+    until [ "$(cat runs/lost/log.jsonl 2>/dev/null | wc -l)" -ge 2 ] || ! kill -0 $launcher 2>/dev/null; do sleep 0.05; done
+    kill -s "$1" "$(cat pid)" || fail 'it ended by itself'
     began=$SECONDS
+    if [ "$1" = STOP ]; then # the launcher waits for it
+        until grep -q 'is silent for' out err || [ $((SECONDS - began)) -gt 30 ]; do sleep 0.1; done
+        kill -KILL "$(cat pid)"
+    fi
     wait $launcher || got=$?
     [ $((SECONDS - began)) -le 30 ] || fail "$((SECONDS - began)) s until all had ended"
 }
 if [ "$name" = openmpi ] || [ -n "$full" ]; then
     for a in "${args[@]}"; do [ "$a" = --single-rank ] || kept+=("$a"); done
     args=(train "${kept[@]}" tp=2 pp=1 cp=1 ep=1 sequence_parallel=true cp_comm_type=null micro_batch_size=1 save_interval=null
-        train_iters=2000 --device cuda dir=runs --no-sync --quiet)
-    killed
+        train_iters=2000 "${small[@]}" --device cuda dir=runs --no-sync --quiet)
+    lost KILL
     # MPICH's launcher sometimes ends who is left before it can speak.
     if [ "$name" = openmpi ]; then
         n=$(cat out err | grep -c 'rank 1 ([^ ]*, pid [0-9]*) is gone; last: ' || true)
         [ "$n" = 1 ] || fail "$n messages"
+    fi
+    if [ -n "$full" ]; then
+        lost STOP
+        complains ') is silent for 10 s; last: '
     fi
 fi
 
 # ---- torchrun's variables, without an MPI
 
 # torchrun N STATUS ARGUMENT...: what it would start.
-port=$((20000 + $$ % 20000))
+port=$((20000 + $$ % 20000)) pids=()
 torchrun() {
     local n=$1 want=$2 r got=0 pids=()
     shift 2
@@ -157,6 +178,19 @@ if [ "$name" = mpich ]; then
         alone 0 import moe --megatron-path mcore --quiet
         torchrun 2 0 import moe --megatron-path over --quiet
         "$bridge" diff mcore over >diff 2>&1 || fail "torchrun imports otherwise: $(head -n 3 diff)"
+        rm -rf runs
+        args=("${args[@]/train_iters=2/train_iters=2000}")
+        for r in 0 1; do
+            RANK=$r LOCAL_RANK=$r WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$bridge" "${args[@]}" name=lost \
+                >"out.$r" 2>"err.$r" &
+            pids[r]=$!
+        done
+        until [ "$(cat runs/lost/log.jsonl 2>/dev/null | wc -l)" -ge 2 ] || ! kill -0 "${pids[0]}" 2>/dev/null; do sleep 0.05; done
+        kill -KILL "${pids[1]}" || fail 'torchrun: it ended by itself'
+        got=0
+        wait "${pids[0]}" || got=$?
+        [ $got = 15 ] || fail "torchrun: a rank is killed: exit status $got"
+        grep -q '^bridge: rank 1 ([^ ]*, pid [0-9]*) is gone; last: ' err.0 || fail "torchrun: $(cat err.0)"
     fi
     torchrun 2 12 generate moe --input-ids 1,2 --device cpu --tp 2
     grep -qF 'which talk by NCCL, and rank 1 has no GPU; on the CPU ranks talk by MPI, start them with: mpirun -n 2 bridge' err.1 ||
