@@ -579,7 +579,8 @@ static int run_range(struct br__frame *f, size_t from, size_t to, struct br_err 
     }
     if (f->inputs != f->leaves && f->p->input_bytes)
         rc = b->upload(f->d->device, f->leaves, f->inputs, f->p->input_bytes, err);
-    if (!rc && to - from == f->p->n_steps)
+    int has_hooks = f->hook && f->hook->n; /* which a tape would not call */
+    if (!rc && to - from == f->p->n_steps && !has_hooks)
         rc = walk_or_replay(f, err);
     else if (!rc)
         rc = run_steps(f, from, to, err);

@@ -1,11 +1,12 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* comm.c - communicators by NCCL.
  *
- * A collective is enqueued on the device's stream and has not run when the call returns.
- * Communicators do not block: a call that NCCL has not finished setting up is polled, and so is the
- * device while it waits (br__cuda_wait), so that a rank that failed ends the others.  A
- * communicator is used by the thread of its rank only; ranks that are threads of one process share
- * a flag that says that one gave up, and each then aborts its own. */
+ * A collective is enqueued on the device's stream and has not run when the call returns.  Those of
+ * a communicator go one after another, on whichever of the device's streams. Communicators do not
+ * block: a call that NCCL has not finished setting up is polled, and so is the device while it
+ * waits (br__cuda_wait), so that a rank that failed ends the others.  A communicator is used by the
+ * thread of its rank only; ranks that are threads of one process share a flag that says that one
+ * gave up, and each then aborts its own. */
 #include "comm.h"
 #include "libs.h"
 
@@ -39,6 +40,8 @@ struct br__cuda_comm {
     int is_watched;             /* somebody else finds who waits too long */
     const char *op;             /* the last that was enqueued */
     char group[160];            /* " (tp: ranks 0, 2)", or "" */
+    cudaEvent_t done;           /* what was on the second stream */
+    int on_second;              /* the last one was */
     struct br__cuda_comm *next; /* of the device */
 };
 
@@ -238,8 +241,28 @@ static int comm_begin(struct br__cuda_comm *m, const char *op, uint32_t dtype, n
         return rc;
     m->op = op;
     br__cuda_enter(m->d);
-    return m->is_dead || world_gave_up(m->world) ? comm_broken(m, ncclSuccess, seconds(), err)
-                                                 : BR_OK;
+    if (m->is_dead || world_gave_up(m->world))
+        return comm_broken(m, ncclSuccess, seconds(), err);
+    if (!m->on_second || m->d->stream != m->d->first)
+        return BR_OK;
+    m->on_second = 0;
+    return br__cuda_check(m->d, cudaStreamWaitEvent(m->d->first, m->done, 0),
+                          "an order of collectives", err);
+}
+
+/* What every call that was enqueued ends with.  The second stream comes after the first one as it
+ * is. */
+static int comm_end(struct br__cuda_comm *m, ncclResult_t enqueued, struct br_err *err)
+{
+    int rc = comm_settle(m, enqueued, err);
+    if (rc || m->d->stream == m->d->first)
+        return rc;
+    cudaError_t made =
+        m->done ? cudaSuccess : cudaEventCreateWithFlags(&m->done, cudaEventDisableTiming);
+    if (made == cudaSuccess)
+        made = cudaEventRecord(m->done, m->d->stream);
+    m->on_second = made == cudaSuccess;
+    return br__cuda_check(m->d, made, "an order of collectives", err);
 }
 
 static int all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype, struct br_err *err)
@@ -249,7 +272,7 @@ static int all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype, st
     int rc = comm_begin(m, "all_reduce", dtype, &type, err);
     if (rc || n == 0)
         return rc;
-    return comm_settle(
+    return comm_end(
         m, br__cuda_libs.ncclAllReduce(buf, buf, n, type, ncclSum, m->nccl, m->d->stream), err);
 }
 
@@ -261,8 +284,7 @@ static int all_gather(struct br_comm *c, void *out, const void *in, size_t n, ui
     int rc = comm_begin(m, "all_gather", dtype, &type, err);
     if (rc || n == 0)
         return rc;
-    return comm_settle(m, br__cuda_libs.ncclAllGather(in, out, n, type, m->nccl, m->d->stream),
-                       err);
+    return comm_end(m, br__cuda_libs.ncclAllGather(in, out, n, type, m->nccl, m->d->stream), err);
 }
 
 static int reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n, uint32_t dtype,
@@ -273,7 +295,7 @@ static int reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n
     int rc = comm_begin(m, "reduce_scatter", dtype, &type, err);
     if (rc || n == 0)
         return rc;
-    return comm_settle(
+    return comm_end(
         m, br__cuda_libs.ncclReduceScatter(in, out, n, type, ncclSum, m->nccl, m->d->stream), err);
 }
 
@@ -287,7 +309,7 @@ static int broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uin
         rc = br_fail(err, BR_E_COMM, "broadcast: rank %u of %u", root, c->size);
     if (rc || n == 0)
         return rc;
-    return comm_settle(
+    return comm_end(
         m, br__cuda_libs.ncclBroadcast(buf, buf, n, type, (int)root, m->nccl, m->d->stream), err);
 }
 
@@ -320,7 +342,7 @@ static int exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, struc
             sent = r;
     }
     ncclResult_t ended = br__cuda_libs.ncclGroupEnd();
-    return comm_settle(m, sent != ncclSuccess ? sent : ended, err);
+    return comm_end(m, sent != ncclSuccess ? sent : ended, err);
 }
 
 static size_t bytes_of(uint32_t dtype)
@@ -370,6 +392,8 @@ static void comm_close(struct br_comm *c)
         comm_kill(m);
     if (m->nccl && !m->is_dead)
         br__cuda_libs.ncclCommDestroy(m->nccl);
+    if (m->done)
+        cudaEventDestroy(m->done);
     while (*at && *at != m)
         at = &(*at)->next;
     if (*at)

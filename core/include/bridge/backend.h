@@ -189,6 +189,13 @@ enum br_backend_flags {
                              HOST, which uses weights where they lie */
 };
 
+/* What a device has two orders for: what is given to the second one goes on beside the first. */
+enum br_order {
+    BR_ORDER_SECOND, /* what is given next belongs to it; it begins after all given before */
+    BR_ORDER_FIRST,  /* to the first again */
+    BR_ORDER_JOIN    /* the first goes on after all that the second was given */
+};
+
 /* What this device can do at best, per second. */
 struct br_roofline {
     double read_bytes;   /* streaming read */
@@ -254,6 +261,9 @@ struct br_backend {
     int (*record_end)(void *device, void **tape, struct br_err *err);
     int (*replay)(void *device, void *tape, struct br_err *err);
     void (*tape_free)(void *device, void *tape);
+    /* Optional: which order kernels, copies within the device and collectives belong to; calls of a
+     * communicator keep theirs, whichever they belong to.  Not while a tape is made. */
+    int (*order)(void *device, enum br_order what, struct br_err *err);
 };
 
 typedef const struct br_backend *br_backend_fn(void);
