@@ -163,14 +163,29 @@ void br__device_free(struct br__device *d, void *p); /* NULL is fine */
 /* n bytes at `from` in the device's memory to the host's. */
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n,
                      struct br_err *err) BR_MUST_CHECK;
-/* The bytes of a weight have changed: its copy on the device follows, if there is one. */
-int br__device_renew(struct br__device *d, const struct br__stored *s,
+/* The other way; `from` may change when it returns. */
+int br__device_put(struct br__device *d, void *to, const void *from, size_t n,
+                   struct br_err *err) BR_MUST_CHECK;
+/* x[n] of the device as another dtype to memory of the device; float32, bfloat16 and float16. */
+int br__device_cast(struct br__device *d, void *to, int to_dtype, const void *from, int from_dtype,
+                    size_t n, struct br_err *err) BR_MUST_CHECK;
+/* n bytes of the device for its next few calls, which need no scratch; the device's own. */
+int br__device_room(struct br__device *d, size_t n, void **room, struct br_err *err) BR_MUST_CHECK;
+/* Where the device's copy of a weight is, made of its bytes if there is none yet. */
+int br__device_place(struct br__device *d, const struct br__stored *s, void **data,
                      struct br_err *err) BR_MUST_CHECK;
+/* The same, but it is memory of the device that the caller has, until all copies are forgotten; of
+ * a weight of which there is no copy yet. */
+int br__device_lend(struct br__device *d, const struct br__stored *s, void *data,
+                    struct br_err *err) BR_MUST_CHECK;
 /* Forget all copies of weights.  No frame may be left that uses one. */
 void br__device_drop_weights(struct br__device *d);
 /* Run one op outside of any graph, on the device's memory: op, n_in, in, n_out, out and attr of the
  * call are set, shapes as ops.def has them.  BR_E_UNSUPPORTED: no kernel for these dtypes. */
 int br__device_call(struct br__device *d, const struct br_call *c,
+                    struct br_err *err) BR_MUST_CHECK;
+/* The same without a wait: it is done before whatever the device is given next. */
+int br__device_give(struct br__device *d, const struct br_call *c,
                     struct br_err *err) BR_MUST_CHECK;
 /* Whether the GPU backend i, of those that "auto" tries, can be used here: its name, and in
  * `why` what it is or why not; NULL beyond the last.  Opens no device. */

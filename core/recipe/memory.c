@@ -421,7 +421,7 @@ static struct held chunk_parameters(const struct estimate *e, const struct br__c
 {
     const struct sizes *s = &e->s;
     struct held softmax = memory_attention(s), linear = delta_net(s), rest = memory_mlp(s), x = {0};
-    struct held joint = {.tp = 2 * s->h * s->h, .whole = 3 * s->h};
+    struct held joint = {.whole = 2 * s->h * s->h + 3 * s->h}; /* eh_proj is not shared out */
     double embedding = s->h * s->vocab;
     int copies = c->embedding + (c->head && (!s->tied || e->g.pp > 1));
 
@@ -436,6 +436,25 @@ static struct held chunk_parameters(const struct estimate *e, const struct br__c
     x.tp = (x.tp + embedding * copies) / (double)e->g.tp;
     x.expert /= (double)(e->g.etp * e->g.ep);
     return x;
+}
+
+/* Of these, what each tensor-parallel rank has whole and computes a part of the gradient of: with
+ * sequence parallelism all that it has whole, else norms of its own heads. */
+static double replicated_parameters(const struct estimate *e, const struct br__chunk *c,
+                                    const struct held *x)
+{
+    const struct sizes *s = &e->s;
+    double n = 0;
+
+    if (has_adapter(e->r))
+        return 0;
+    if (br__recipe_i(e->r, BR__RK_sequence_parallel, 0))
+        return x->whole;
+    for (int64_t i = c->first; i < (int64_t)c->first + c->n_layers + c->n_mtp; i++)
+        n += br__recipe_is_delta(e->r, i) && i < (int64_t)s->layers ? s->v_head
+             : s->qk_norm                                           ? 2 * s->head
+                                                                    : 0;
+    return n;
 }
 
 /* Bytes that a micro batch keeps in a chunk until its backward pass. */
@@ -468,6 +487,10 @@ int br__recipe_part(const struct br__recipe *r, int64_t world, const struct br__
     out->flops = 2 * chunk_products(&e, c) * e.s.seq * e.s.mbs / (double)e.g.tp;
     out->hidden = e.s.seq * e.s.mbs * e.s.h;
     out->key_values = 2 * e.s.seq * e.s.mbs * e.s.groups * e.s.head / (double)e.g.tp;
+    out->delta_in = e.s.seq * e.s.mbs * (2 * e.s.qk + e.s.v + 2 * e.s.v_heads) / (double)e.g.tp;
+    out->delta_out = e.s.seq * e.s.mbs * e.s.v / (double)e.g.tp;
     out->embedding = e.s.h * e.s.vocab / (double)e.g.tp;
+    out->shared_gate = e.s.shared > 0 && e.s.shared_gate > 0;
+    out->replicated = replicated_parameters(&e, c, &x);
     return BR_OK;
 }

@@ -150,6 +150,10 @@ int br__sim_gpu_find(struct br__arena *a, const char *name, struct br__sim_gpu *
 int br__sim_network_find(struct br__arena *a, const char *name, struct br__sim_network *out,
                          struct br_err *err) BR_MUST_CHECK;
 
+/* Numbers that each rank tells all others in a step: sums of losses, the gradient's norm, and how
+ * many zeros it has. */
+#define BR__STEP_SUMS 11
+
 /* What a rank spends its step on. */
 enum br__sim_cost {
     BR__SIM_COMPUTE, /* products, or reading weights where that takes longer */
@@ -168,7 +172,9 @@ struct br__sim_stage {
     double seconds[BR__N_SIM];       /* their sum is the step */
     struct br__recipe_memory memory; /* bytes; activations at their highest */
     double bytes[BR_N_GROUPS];       /* that the rank sends in a step, by group */
+    double after[BR_N_GROUPS];       /* those among them that are sent when all passes are done */
 };
+struct br__sim_pass;
 struct br__sim {
     struct br__sim_gpu gpu;
     struct br__sim_network network;
@@ -180,6 +186,8 @@ struct br__sim {
     struct br__pipe_times times;
     struct br__sim_stage *stage; /* [pp], the pipeline that has `rank` */
     double *frame_bytes;         /* [vpp * pp] a micro batch's activations in each chunk */
+    struct br__sim_pass *passes; /* [vpp * pp][2] of each chunk: forward, backward */
+    double hidden_bytes;         /* of a micro batch's hidden states, as a rank sends them */
     double step;                 /* seconds */
     double bubble;               /* share of the pipeline's time that the stages wait, on average */
     double mfu, flops_per_step;  /* of the peak */

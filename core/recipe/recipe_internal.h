@@ -50,11 +50,42 @@ struct br__recipe_part {
     double flops;                    /* a forward pass of a micro batch */
     double hidden;                   /* elements of its hidden states, all tp ranks together */
     double key_values;               /* elements of keys and values of an attention layer */
+    double delta_in, delta_out;      /* the same of what a delta net reads, and makes */
     double embedding;                /* parameters of the rank's rows of it */
+    int shared_gate;                 /* the shared expert's output is multiplied by a gate */
+    double replicated; /* parameters whose gradients tensor-parallel ranks have parts of, and whole
+                          values */
 };
 int br__recipe_part(const struct br__recipe *r, int64_t world, const struct br__chunk *c,
                     struct br__recipe_part *out, struct br_err *err) BR_MUST_CHECK;
 /* Is the decoder layer a delta net?  All but every so manyth are, if the recipe has any. */
 int br__recipe_is_delta(const struct br__recipe *r, int64_t layer);
+
+/* ---- sim_pass.c, simulate.c: what ranks exchange --------------------------------------------- */
+
+/* One direction of one chunk on a rank: seconds by cost, and bytes sent by group. */
+struct br__sim_pass {
+    double seconds[BR__N_SIM], bytes[BR_N_GROUPS];
+};
+struct br__sim_state {
+    const struct br__recipe *r;
+    const struct br__sim_opts *opts;
+    struct br__sim *out;
+    struct br__recipe_part *parts; /* [vpp * pp] */
+    double value_bytes;            /* of an activation */
+    int sp;
+    uint32_t n[BR_N_GROUPS]; /* ranks of the groups */
+};
+/* Seconds in which a rank sends so many bytes, in so many messages one after another. */
+double br__sim_send(const struct br__sim_state *s, int across, double bytes, double messages);
+/* `times` collectives over group g, each of a buffer of so many bytes in all: gathered, scattered
+ * as sums, or exchanged by all with all; a sum that all ranks get is two of them. */
+void br__sim_ring(const struct br__sim_state *s, struct br__sim_pass *p, enum br_group g,
+                  enum br__sim_cost cost, double times, double bytes);
+/* What a pass of the chunk exchanges with ranks of the same stage. */
+void br__sim_exchange(const struct br__sim_state *s, const struct br__chunk *c, int backward,
+                      struct br__sim_pass *p);
+/* Bytes of a message that the stage sends or receives. */
+double br__sim_message(const struct br__sim *o, uint32_t stage, const struct br__message *m);
 
 #endif

@@ -87,7 +87,6 @@ struct br__train {
     struct br__trainer *trainer;
     struct br__train_rank *ranks; /* [n_ranks] of this process */
     uint32_t n_ranks;
-    int threads; /* of a rank */
     struct br__corpus corpus;
     struct br__run_state s;
     struct br__recipe_memory memory;
@@ -141,7 +140,9 @@ size_t br__trained_row(const struct br__trained *x);
 void br__trained_put(const struct br__trained *x, const float *whole);
 /* The optimizer's state of each. */
 int br__train_ranks_optimizer(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
-/* The shares' main weights were read from a checkpoint: what the model computes with follows. */
+/* What the shares keep in host memory is what the devices have, before it is saved or read. */
+int br__train_ranks_fetch(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* It was read from a checkpoint: the devices have it, and what the model computes with follows. */
 int br__train_ranks_changed(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 void br__train_ranks_close(struct br__train *t); /* before the trainer */
 

@@ -39,7 +39,7 @@ base="qwen3_8b_pretrain_config --set tp=1 pp=4 gpus=4 gbs=16 mbs=1 ddp_overlap_g
 expect 0 recipe simulate $base --json
 json '.microbatches == 16 and ([.stages[].layers] == [9, 9, 9, 9])'
 json '(16 * 4096 * 4096 * 2) as $m | [.stages[].sent_bytes.pp] == [$m, 2 * $m, 2 * $m, $m]'
-json '[.stages[].sent_bytes | keys] | add | unique == ["pp"]'
+json '[.stages[].sent_bytes | keys] | add | unique == ["pp", "world"]' # and numbers that all tell all
 expect 0 recipe simulate $base vpp=3 --json
 json '(16 * 4096 * 4096 * 2) as $m | [.stages[].sent_bytes.pp] == [5 * $m, 6 * $m, 6 * $m, 5 * $m]'
 json '.vpp == 3'
