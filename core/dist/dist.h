@@ -129,6 +129,8 @@ struct br__launch {
 };
 /* By the launcher's environment.  BR_E_USAGE: it contradicts itself. */
 int br__launch_find(struct br__launch *out, struct br_err *err) BR_MUST_CHECK;
+/* How many processes it has started on this host; 0: it does not say. */
+uint32_t br__launch_local(void);
 
 /* ---- procs.c: this process as one of several ------------------------------------------------- */
 
@@ -158,6 +160,7 @@ uint32_t br__procs_local(void);
 /* Of a plan that carries nothing out: be that rank of so many, without the others.  There are no
  * communicators then, and what ranks tell each other stays what this one says. */
 void br__procs_pretend(uint32_t rank, uint32_t size);
+int br__procs_pretends(void); /* it was called */
 /* How long a rank may wait for others that do nothing, from now on; rank 0's counts. */
 void br__procs_patience(int seconds);
 

@@ -17,10 +17,10 @@
 typedef const struct br_plane *plane_fn(void);
 
 static const struct {
-    const char *plane, *rank, *size;
+    const char *plane, *rank, *size, *local; /* local: how many are on this host */
 } launchers[] = {
-    {"openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
-    {"mpich", "PMI_RANK", "PMI_SIZE"},
+    {"openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"},
+    {"mpich", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"},
 };
 
 /* A variable that is a number up to BR__MAX_PROCESSES; -1: not set. */
@@ -128,6 +128,15 @@ int br__launch_find(struct br__launch *out, struct br_err *err)
     if (!out->plane)
         rc = find_slurm(out, &size_name, err);
     return rc ? rc : find_torchrun(out, size_name, err);
+}
+
+uint32_t br__launch_local(void)
+{
+    int64_t n = -1;
+    for (size_t i = 0; i < BR_COUNTOF(launchers) && n < 0; i++)
+        if (getenv(launchers[i].size) && read_number(launchers[i].local, &n, NULL))
+            n = 0;
+    return n > 0 ? (uint32_t)n : 0;
 }
 
 int br__plane_open(const char *path, struct br_plane *out, struct br_err *err)

@@ -55,7 +55,6 @@ int br__commq_wrap(struct br__commq *q, struct br_comm *under, struct br_comm **
 
 struct br_comm *br__procs_world(void);   /* of all processes; NULL if alone */
 struct br__commq *br__procs_queue(void); /* of this process */
-int br__procs_pretends(void);            /* br__procs_pretend was called */
 
 /* ---- control.c: TCP connections to rank 0, beside the plane ---------------------------------- */
 
