@@ -12,17 +12,19 @@
 /* What no backend can do without. */
 static int check_complete(const struct br_backend *b, const char *path, struct br_err *err)
 {
-    const char *lacks = !b->name       ? "name"
-                        : !b->probe    ? "probe"
-                        : !b->open     ? "open"
-                        : !b->close    ? "close"
-                        : !b->alloc    ? "alloc"
-                        : !b->free     ? "free"
-                        : !b->upload   ? "upload"
-                        : !b->download ? "download"
-                        : !b->copy     ? "copy"
-                        : !b->run      ? "run"
-                                       : NULL;
+    const char *lacks = !b->name                                     ? "name"
+                        : !b->probe                                  ? "probe"
+                        : !b->open                                   ? "open"
+                        : !b->close                                  ? "close"
+                        : !b->alloc                                  ? "alloc"
+                        : !b->free                                   ? "free"
+                        : !b->upload                                 ? "upload"
+                        : !b->download                               ? "download"
+                        : !b->copy                                   ? "copy"
+                        : !b->run                                    ? "run"
+                        : b->flags & BR_BACKEND_AHEAD && !b->fetch   ? "fetch"
+                        : b->flags & BR_BACKEND_AHEAD && !b->fetched ? "fetched"
+                                                                     : NULL;
     if (lacks)
         return br_fail(err, BR_E_PLUGIN, "backend '%s' lacks '%s', which docs/backends.md asks for",
                        path, lacks);

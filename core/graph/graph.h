@@ -247,6 +247,11 @@ struct br__frame_hook {
 void br__frame_hook(struct br__frame *f, const struct br__frame_hook *h);
 /* All work is done when it returns. */
 int br__frame_run(struct br__frame *f, struct br_err *err) BR_MUST_CHECK;
+/* For devices with BR_BACKEND_AHEAD: a run that nobody waits for, and the backend's ticket of a
+ * copy of v, contiguous, as it is then.  is_ahead: inputs are not brought to the device, where the
+ * run before has left those of this one (ADVANCE). */
+int br__frame_start(struct br__frame *f, br_val v, int is_ahead, void **ticket,
+                    struct br_err *err) BR_MUST_CHECK;
 /* Of a graph with a cut: the nodes before it (part 0), or those behind (1). */
 int br__frame_run_part(struct br__frame *f, int part, struct br_err *err) BR_MUST_CHECK;
 /* Values of an output (or an INPUT) after a run, rows one after another; floats as float32. */

@@ -466,6 +466,7 @@ void br__cuda_close(void *device)
         cudaStreamSynchronize(d->stream);
     close_second(d);
     br__cuda_blas_close(d);
+    br__cuda_tickets_close(d);
     ring_close(d->ring);
     if (d->stream)
         cudaStreamDestroy(d->stream);

@@ -183,10 +183,12 @@ struct br_plane {
 /* ---- the backend ----------------------------------------------------------------------------- */
 
 enum br_backend_flags {
-    BR_BACKEND_HOST = 1,  /* host memory is device memory: weights stay mapped */
-    BR_BACKEND_BF16 = 2,  /* inference with products of bfloat16 has such activations, too */
-    BR_BACKEND_MERGES = 4 /* one product by several weights is faster than one by each; not of a
-                             HOST, which uses weights where they lie */
+    BR_BACKEND_HOST = 1,   /* host memory is device memory: weights stay mapped */
+    BR_BACKEND_BF16 = 2,   /* inference with products of bfloat16 has such activations, too */
+    BR_BACKEND_MERGES = 4, /* one product by several weights is faster than one by each; not of a
+                              HOST, which uses weights where they lie */
+    BR_BACKEND_AHEAD = 8   /* a step of decoding may be given before the one before is waited for:
+                              there are fetch and fetched, SELECT and ADVANCE */
 };
 
 /* What a device has two orders for: what is given to the second one goes on beside the first. */
@@ -264,6 +266,14 @@ struct br_backend {
     /* Optional: which order kernels, copies within the device and collectives belong to; calls of a
      * communicator keep theirs, whichever they belong to.  Not while a tape is made. */
     int (*order)(void *device, enum br_order what, struct br_err *err);
+    /* Both, of a device with BR_BACKEND_AHEAD.  fetch: a copy of n bytes at src, which is of the
+     * device, is made after all that was given before, and nobody waits.  fetched waits for that
+     * copy and for nothing that was given after it, and brings the bytes to dst; NULL: they are not
+     * wanted, and nobody waits.  It ends the ticket, whatever it returns.  There may be any number
+     * of tickets.  An error that came up after the fetch is left to the next call that waits,
+     * unless the device is lost. */
+    int (*fetch)(void *device, const void *src, size_t n, void **ticket, struct br_err *err);
+    int (*fetched)(void *device, void *ticket, void *dst, struct br_err *err);
 };
 
 typedef const struct br_backend *br_backend_fn(void);
