@@ -168,6 +168,14 @@ int br__device_sync(struct br__device *d, struct br_err *err)
     return rc;
 }
 
+int br__device_fetched(struct br__device *d, void *ticket, void *to, struct br_err *err)
+{
+    br__procs_waiting(1);
+    int rc = d->backend.fetched(d->device, ticket, to, err);
+    br__procs_waiting(0);
+    return rc;
+}
+
 int br__device_put(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
 {
     return d->backend.upload(d->device, to, from, n, err);
