@@ -87,9 +87,7 @@ struct br__forward_seq {
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                     float *logits, struct br_err *err) BR_MUST_CHECK;
-/* The largest logits of a sequence, found by the device: all that are no less than the k-th
- * largest.
- */
+/* The largest logits of a sequence, found by the device. */
 #define BR__BEST_K 128
 #define BR__BEST_ROOM (BR__BEST_K + 16) /* of equals there may be more than k */
 struct br__best {
@@ -97,10 +95,19 @@ struct br__best {
     int32_t ids[BR__BEST_ROOM]; /* ascending */
     float logits[BR__BEST_ROOM];
 };
-/* br__llm_forward where only the largest are wanted, k of 1 .. BR__BEST_K: of a sequence i whose
+struct br__pick {
+    uint32_t k; /* 1: the largest alone, of equals the first; 2 .. BR__BEST_K: all that are no less
+                   than the k-th largest */
+    /* With k 1: the next pass is most likely of these sequences again, of each the one token that
+     * is best now, so that the device may begin it.  If it is not, a model with a delta net wants
+     * the sequence to be reset. */
+    int goes_on;
+    struct br__best *best; /* [n] of the sequences */
+};
+/* br__llm_forward where only the largest are wanted (pick NULL: all): of a sequence i whose
  * best[i].n is not 0 the row of `logits` is left as it is. */
 int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
-                         uint32_t k, float *logits, struct br__best *best,
+                         const struct br__pick *pick, float *logits,
                          struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 /* Ask `wish` between the passes of a long prompt: 1 ends br__llm_forward with BR_E_STOPPED, and its
@@ -305,7 +312,8 @@ int br__trainer_open(struct br__trainer **out, struct br__llm *m, const struct b
 void br__trainer_close(struct br__trainer *t); /* NULL is fine */
 
 /* One trained tensor, or the part of it that a rank has, in host memory, owned by the trainer;
- * `main` may be written between steps, see br__trainer_updated. */
+ * `main` may be written between steps, see br__trainer_updated.  Where the device is the host this
+ * is the banks' memory. */
 struct br__trained {
     const char *name;     /* Hugging Face name, and shape of the whole */
     const char *megatron; /* key of the Megatron tensor that it is, or is a part of */
@@ -322,19 +330,21 @@ struct br__trained {
     int shared;    /* all tensor-parallel ranks have the same, and the same gradient: counts once */
     int copied;    /* the last stage's copy of the embedding: its gradient is the first's, which
                       counts and is saved */
-    float *main;   /* float32 main weights, or NULL */
+    uint32_t bank; /* which it is in, and from which element on */
+    size_t at;
+    float *main; /* float32 main weights, or NULL */
     uint16_t
         *bf16; /* the model's copy where the values have 16 bits: bfloat16, or float16; else NULL */
-    float *grad; /* the sum of the gradients since br__trainer_zero, see br__trainer_gradients */
+    float *grad; /* the sum of the gradients since br__trainer_zero, see br__trainer_fetch */
 };
 /* Those of rank i of this process, in the order of the model's files; the list lives as long as the
  * trainer.  Ranks that differ only in their data-parallel (or context-parallel) index have equal
  * lists; of experts, those of one expert-data-parallel group have equal tensors. */
 const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t i, size_t *n);
-/* Where a rank's tensors lie: those of the dense grid one after another, and those of routed
- * experts, in the order in which a forward pass uses them.  Padding between them and at the end,
- * whose gradients are 0, makes n a multiple of the ranks that have the same: of DP_CP, of experts
- * EDP. */
+/* Where a rank's tensors lie, in memory of its device: those of the dense grid one after another,
+ * and those of routed experts, in the order in which a forward pass uses them.  Padding between
+ * them and at the end, whose gradients are 0, makes n a multiple of the ranks that have the same:
+ * of DP_CP, of experts EDP. */
 struct br__trained_bank {
     int expert;
     size_t n;           /* elements */
@@ -343,14 +353,21 @@ struct br__trained_bank {
 };
 const struct br__trained_bank *br__trainer_banks(const struct br__trainer *t, uint32_t i,
                                                  size_t *n);
-/* A device of rank i whose memory is the host's, for the optimizer: the one that computes if it is
- * one; its thread is the caller's between calls of the trainer. */
+/* The device of rank i, for the optimizer; its thread is the caller's between calls of the trainer.
+ */
 struct br__device *br__trainer_device(struct br__trainer *t, uint32_t i);
 /* A step begins: gradients and the running counts of routed tokens become 0. */
 int br__trainer_zero(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
-/* The main weights have changed (a step has ended, a checkpoint was read): what the model computes
- * with follows, `bf16` among it; `rounded`: that one is already what `main` rounds to. */
+/* The lists' main weights have changed: the banks' and what the model computes with follow, `bf16`
+ * among it; `rounded`: that one is already what `main` rounds to. */
 int br__trainer_updated(struct br__trainer *t, int rounded, struct br_err *err) BR_MUST_CHECK;
+/* The banks' main weights have changed (a step has ended, a checkpoint was read): what the model
+ * computes with follows, `half` among it unless it is `rounded` already.  Where the device is not
+ * the host the lists have older ones from now on. */
+int br__trainer_stepped(struct br__trainer *t, int rounded, struct br_err *err) BR_MUST_CHECK;
+/* The lists' weights and gradients become the banks'; nothing to do where the device is the host.
+ */
+int br__trainer_fetch(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
 
 /* Sequences of a micro batch, one after another.  What is differentiated is
  *     loss_scale * sum(mask * loss) + aux_scale * sum over layers(aux_coeff * aux + z_coeff * z)
@@ -395,7 +412,7 @@ enum { BR__BACKWARD = 1, BR__BACKWARD_LAST = 2 };
  * batches on each rank of this process: rank
  * i is given mb[k * ranks + i] and fills out[k * ranks + i], k < n.  Ranks of one data-parallel
  * index are given the same.  What a rank has no part in is 0: losses are those of the last stage,
- * routed layers are each stage's own. Gradients are added to those of the lists, see
+ * routed layers are each stage's own. Gradients are added to those of the banks, see
  * br__trainer_gradients. BR_E_USAGE: ids or labels outside of the vocabulary, sequences that do not
  * fit, as many micro batches as pipeline stages with several chunks have no schedule for. */
 int br__trainer_step(struct br__trainer *t, const struct br__micro *mb, size_t n, int backward,
@@ -406,7 +423,7 @@ int br__trainer_run(struct br__trainer *t, const struct br__micro *mb, int backw
 /* How much of the micro batch rank i has: the sum of its masks.  All of it, but with context
  * parallelism its chunks alone. */
 double br__trainer_counted(const struct br__trainer *t, uint32_t i, const struct br__micro *mb);
-/* After the last micro batch of a step: the lists have the gradients of all.  What is left to do is
+/* After the last micro batch of a step: the banks have the gradients of all.  What is left to do is
  * their sum over data-parallel ranks: over DP_CP, of experts over EDP. */
 int br__trainer_gradients(struct br__trainer *t, struct br_err *err) BR_MUST_CHECK;
 /* The same of one bank of rank i, which o->bank_ready was told of; by whoever may call the rank's

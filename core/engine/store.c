@@ -280,9 +280,8 @@ static int make_lists(struct br__store *s, size_t n_sources)
     s->own = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->own);
     s->wide = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->wide);
     s->partial = br__arena_alloc(&s->arena, s->n + 1);
-    s->bank = br__arena_alloc(&s->arena, (s->n + 1) * sizeof *s->bank);
     s->trained = br__arena_alloc(&s->arena, (n_sources + 1) * sizeof *s->trained);
-    return s->list && s->own && s->wide && s->partial && s->bank && s->trained ? 0 : BR_E_NOMEM;
+    return s->list && s->own && s->wide && s->partial && s->trained ? 0 : BR_E_NOMEM;
 }
 
 /* Addresses of the banks, and which tensor is in which. */
@@ -293,10 +292,13 @@ static void bind_banks(struct br__store *s)
         s->banks[i].grad = s->grad + at;
         s->banks[i].half = s->bf16 ? s->bf16 + at : NULL;
     }
-    for (size_t i = 0; i < s->n; i++)
-        while (s->list[i].grad < s->banks[s->bank[i]].grad ||
-               s->list[i].grad >= s->banks[s->bank[i]].grad + s->banks[s->bank[i]].n)
-            s->bank[i]++;
+    for (size_t i = 0; i < s->n; i++) {
+        struct br__trained *t = &s->list[i];
+        while (t->grad < s->banks[t->bank].grad ||
+               t->grad >= s->banks[t->bank].grad + s->banks[t->bank].n)
+            t->bank++;
+        t->at = (size_t)(t->grad - s->banks[t->bank].grad);
+    }
 }
 
 static int store_make(struct br__store *s, const struct br__weights *w,

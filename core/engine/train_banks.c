@@ -20,7 +20,7 @@ static void note_param(const struct br__rank_trainer *t, const struct br__param 
 {
     const struct br__store *s = &t->store;
     for (size_t k = 0; k < param->n_parts && at; k++) {
-        size_t bank = s->bank[param->parts[k].source - s->own];
+        size_t bank = s->list[param->parts[k].source - s->own].bank;
         of_bank[bank] = BR__MAX(of_bank[bank], at);
     }
 }
@@ -45,9 +45,7 @@ static void sort_marks(struct br__train_pass *p, const size_t *of_bank, size_t n
 int br__banks_mark(struct br__rank_trainer *t, struct br__train_pass *p, struct br_err *err)
 {
     size_t n = t->store.n_banks;
-    /* What a device of its own memory adds up comes to the host after all passes: nothing is told
-     * before. */
-    if (!t->o->bank_ready || !p->backward || t->offload.sums)
+    if (!t->o->bank_ready || !p->backward)
         return 0;
     size_t *last = br__calloc(p->compiled->g.n, sizeof *last);
     size_t *of_bank = br__calloc(n + 1, sizeof *of_bank);
@@ -73,7 +71,7 @@ void br__banks_begin(struct br__rank_trainer *t)
     int is_shared = t->rank->info->host[BR_GROUP_EMBED] != NULL;
     for (size_t i = 0; i < s->n && is_shared; i++)
         if (strcmp(s->list[i].megatron, BR__EMBEDDING) == 0)
-            t->left[s->bank[i]] = UINT32_MAX / 2; /* never */
+            t->left[s->list[i].bank] = UINT32_MAX / 2; /* never */
 }
 
 void br__banks_expect(struct br__rank_trainer *t, const struct br__train_pass *p)

@@ -212,16 +212,18 @@ int br__train_read_losses(struct br__rank_trainer *t, const struct br__train_pas
 }
 
 /* d[rows of all parts] is added where it belongs. */
-static void add_gradient(const struct br__store *s, const struct br__param *param, const float *d)
+static int add_gradient(struct br__rank_trainer *t, const struct br__param *param, const float *d,
+                        struct br_err *err)
 {
-    for (size_t i = 0; i < param->n_parts; i++) {
+    int rc = 0;
+    for (size_t i = 0; i < param->n_parts && !rc; i++) {
         const struct br__part *q = &param->parts[i];
-        float *to = br__store_grad(s, q);
         size_t n = (size_t)(q->n_rows * q->n_cols);
-        for (size_t k = 0; k < n; k++)
-            to[k] += d[k];
+        float *to = br__dstore_grad(&t->dstore, &t->store, br__store_grad(&t->store, q));
+        rc = br__dstore_add(&t->dstore, to, d, n, err);
         d += n;
     }
+    return rc;
 }
 
 static int add_values(struct br__rank_trainer *t, const struct br__train_pass *p,
@@ -235,7 +237,7 @@ static int add_values(struct br__rank_trainer *t, const struct br__train_pass *p
             br__alloc((size_t)br__node_elems(br__node(&p->compiled->g, p->grad[i])) * sizeof *d);
         rc = d ? br__frame_read(f, p->grad[i], d, err) : br__nomem(err, "for training");
         if (!rc)
-            add_gradient(&t->store, t->rank->params->list[i], d);
+            rc = add_gradient(t, t->rank->params->list[i], d, err);
         br__free(d);
     }
     return rc;
@@ -245,9 +247,5 @@ int br__train_add_gradients(struct br__rank_trainer *t, const struct br__train_p
                             const struct br__frame *f, struct br_err *err)
 {
     int rc = add_values(t, p, f, err);
-    if (!rc && t->o->grads == BR_BF16)
-        rc = br__offload_fetch(&t->offload, &t->store, err);
-    if (!rc && t->o->grads == BR_BF16)
-        rc = br__store_round_grads(&t->store, err);
-    return rc;
+    return !rc && t->o->grads == BR_BF16 ? br__dstore_round(&t->dstore, &t->store, err) : rc;
 }

@@ -165,7 +165,8 @@ static void bind_places(const struct br__rank_trainer *t, const struct br__train
     for (size_t i = 0; i < p->n_params; i++)
         if (p->leaf[i])
             br__frame_bind(f, p->leaf[i],
-                           br__offload_grad(&t->offload, &t->store, params->list[i]->parts));
+                           br__dstore_grad(&t->dstore, &t->store,
+                                           br__store_grad(&t->store, params->list[i]->parts)));
 }
 
 static size_t trainer_put(br_val *out, size_t n, br_val v)
@@ -222,7 +223,9 @@ static int pass_make(struct br__rank_trainer *t, struct br__train_pass *p, struc
 static int new_frame(struct br__rank_trainer *t, const struct br__train_pass *p,
                      struct br__frame **out, struct br_err *err)
 {
-    int rc = br__frame_make(out, p->compiled->program, &t->rank->dev, t->rank->info->comms, err);
+    int rc = br__dstore_place(&t->dstore, &t->store, t->rank->params, err);
+    if (!rc)
+        rc = br__frame_make(out, p->compiled->program, &t->rank->dev, t->rank->info->comms, err);
     if (!rc)
         bind_places(t, p, *out);
     return rc;

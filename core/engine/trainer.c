@@ -139,13 +139,13 @@ static int reopen_params(struct br__rank *r, struct br__source *const *trained, 
 static int open_store(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
     size_t experts = (size_t)x->t->m->weights->cfg->n_experts;
-    int rc = br__offload_open(&r->offload, r->rank, err);
+    int rc = br__dstore_open(&r->dstore, r->rank, err);
     if (!rc && !r->rank->params->host)
         rc = reopen_params(r->rank, NULL, 1, err);
     if (!rc)
         rc = br__rank_probe(r, err);
     if (!rc)
-        rc = br__store_open(&r->store, r->rank, r->offload.host, r->o, err);
+        rc = br__store_open(&r->store, r->rank, r->dstore.host, r->o, err);
     if (rc)
         return rc;
     r->past = br__calloc(r->n_moe * experts + 1, sizeof *r->past);
@@ -161,7 +161,7 @@ static int take_params(struct br__rank_trainer *r, struct together *x, struct br
 {
     (void)x;
     int rc = reopen_params(r->rank, r->store.trained, 1, err);
-    return rc ? rc : br__offload_make_sums(&r->offload, &r->store, err);
+    return rc ? rc : br__dstore_make(&r->dstore, &r->store, err);
 }
 
 /* Which layers each stage trains. */
@@ -233,7 +233,7 @@ static void close_rank(struct br__rank_trainer *r)
     if (reopen_params(r->rank, NULL, 0, NULL))
         r->rank->params = NULL;
     br__store_close(&r->store);
-    br__offload_close(&r->offload);
+    br__dstore_close(&r->dstore);
     br__free(r->past);
     br__free(r->n_past);
     br__free(r->aux);
@@ -265,12 +265,12 @@ const struct br__trained *br__trainer_list(const struct br__trainer *t, uint32_t
 const struct br__trained_bank *br__trainer_banks(const struct br__trainer *t, uint32_t i, size_t *n)
 {
     *n = t->ranks[i].store.n_banks;
-    return t->ranks[i].store.banks;
+    return t->ranks[i].dstore.banks;
 }
 
 struct br__device *br__trainer_device(struct br__trainer *t, uint32_t i)
 {
-    return t->ranks[i].offload.host;
+    return &t->ranks[i].rank->dev;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -302,8 +302,7 @@ static int zero(struct br__rank_trainer *r, struct together *x, struct br_err *e
     memset(r->past, 0, r->n_moe * experts * sizeof *r->past);
     memset(r->n_past, 0, r->n_chunks * sizeof *r->n_past);
     memset(r->handed, 0, r->store.n_banks);
-    int rc = br__offload_zero(&r->offload, &r->store, err);
-    return rc ? rc : br__store_zero_grads(&r->store, err);
+    return br__dstore_zero(&r->dstore, &r->store, err);
 }
 
 int br__trainer_zero(struct br__trainer *t, struct br_err *err)
@@ -315,11 +314,14 @@ int br__trainer_zero(struct br__trainer *t, struct br_err *err)
 static int add_partial(const struct br__rank_trainer *r, size_t bank, struct br_err *err)
 {
     const struct br__store *s = &r->store;
-    struct br_comm *comm = r->rank->info->host[BR_GROUP_TP];
+    struct br_comm *comm = r->rank->info->comms[BR_GROUP_TP];
     int rc = 0;
-    for (size_t i = 0; i < s->n && !rc; i++)
-        if (s->partial[i] && s->bank[i] == bank)
-            rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
+    for (size_t i = 0; i < s->n && !rc; i++) {
+        const struct br__trained *x = &s->list[i];
+        if (s->partial[i] && x->bank == bank)
+            rc = comm->ops->all_reduce(comm, br__dstore_grad(&r->dstore, s, x->grad), x->n, BR_F32,
+                                       err);
+    }
     return rc;
 }
 
@@ -332,18 +334,19 @@ int br__trainer_bank(struct br__trainer *t, uint32_t i, size_t bank, struct br_e
 static int add_embedding(const struct br__rank_trainer *r, struct br_err *err)
 {
     const struct br__store *s = &r->store;
-    struct br_comm *comm = r->rank->info->host[BR_GROUP_EMBED];
+    struct br_comm *comm = r->rank->info->comms[BR_GROUP_EMBED];
     int rc = 0;
     for (size_t i = 0; i < s->n && comm && !rc; i++)
         if (strcmp(s->list[i].megatron, BR__EMBEDDING) == 0)
-            rc = comm->ops->all_reduce(comm, s->list[i].grad, s->list[i].n, BR_F32, err);
+            rc = comm->ops->all_reduce(comm, br__dstore_grad(&r->dstore, s, s->list[i].grad),
+                                       s->list[i].n, BR_F32, err);
     return rc;
 }
 
 static int gradients(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
+    int rc = 0;
     (void)x;
-    int rc = br__offload_fetch(&r->offload, &r->store, err);
     for (size_t b = 0; b < r->store.n_banks && !rc; b++)
         if (!r->handed[b])
             rc = add_partial(r, b, err);
@@ -355,14 +358,44 @@ int br__trainer_gradients(struct br__trainer *t, struct br_err *err)
     return run_ranks(&(struct together){.t = t, .fn = gradients}, err);
 }
 
+/* What graphs compute with follows the blocks. */
+static int follow(struct br__rank_trainer *r, struct br_err *err)
+{
+    br__params_refresh(r->rank->params);
+    return br__dstore_follow(&r->dstore, &r->store, r->rank->params, err);
+}
+
 static int updated(struct br__rank_trainer *r, struct together *x, struct br_err *err)
 {
     int rc = br__store_round(&r->store, x->rounded, err);
-    br__params_refresh(r->rank->params);
-    return rc ? rc : br__offload_renew(&r->offload, r->rank->params, err);
+    if (!rc)
+        rc = br__dstore_take(&r->dstore, &r->store, err);
+    return rc ? rc : follow(r, err);
 }
 
 int br__trainer_updated(struct br__trainer *t, int rounded, struct br_err *err)
 {
     return run_ranks(&(struct together){.t = t, .fn = updated, .rounded = rounded}, err);
+}
+
+static int stepped(struct br__rank_trainer *r, struct together *x, struct br_err *err)
+{
+    int rc = br__dstore_widen(&r->dstore, &r->store, x->rounded, err);
+    return rc ? rc : follow(r, err);
+}
+
+int br__trainer_stepped(struct br__trainer *t, int rounded, struct br_err *err)
+{
+    return run_ranks(&(struct together){.t = t, .fn = stepped, .rounded = rounded}, err);
+}
+
+static int fetch(struct br__rank_trainer *r, struct together *x, struct br_err *err)
+{
+    (void)x;
+    return br__dstore_give(&r->dstore, &r->store, err);
+}
+
+int br__trainer_fetch(struct br__trainer *t, struct br_err *err)
+{
+    return run_ranks(&(struct together){.t = t, .fn = fetch}, err);
 }

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* trainer.h - what store.c, offload.c, the files of train_ and trainer.c share: the weights of a
- * model as they are trained. */
+/* trainer.h - what store.c, device_store.c, the files of train_ and trainer.c share: the weights of
+ * a model as they are trained. */
 #ifndef BRIDGE_CORE_TRAINER_H
 #define BRIDGE_CORE_TRAINER_H
 
@@ -14,7 +14,6 @@ struct br__store {
     struct br__source *own;   /* [n] the sources that params are made of */
     float **wide;     /* [n] copies in float32 of what is rounded, where kernels read those */
     uint8_t *partial; /* [n] tensor-parallel ranks have a part of its gradient each */
-    uint32_t *bank;   /* [n] which it is in */
     size_t n;
     float *main, *grad; /* [elems] of all tensors */
     int half;           /* BR_BF16 or BR_F16: the model has copies of that dtype; 0: it has none */
@@ -47,30 +46,45 @@ int br__store_round_grads(struct br__store *s, struct br_err *err) BR_MUST_CHECK
 /* Where the gradient of a part begins. */
 float *br__store_grad(const struct br__store *s, const struct br__part *q);
 
-/* ---- offload.c: optimizer offload, where the device has memory of its own -------------------- */
+/* ---- device_store.c: the same in memory of the device ---------------------------------------- */
 
-struct br__offload {
+struct br__dstore {
     struct br__device *device; /* that computes */
     struct br__device *host;   /* whose memory the store takes: the same one, or `cpu` */
     struct br__device cpu;
-    float *sums; /* [elems of the store] in memory of `device`: gradients; NULL: they are added to
-                    those of the store */
+    float *main, *grad;             /* [elems of the store] in memory of `device`; main: or NULL */
+    uint16_t *half;                 /* or NULL */
+    struct br__trained_bank *banks; /* [banks of the store] of those */
+    int is_made;                    /* they are no part of the store */
+    float *room;                    /* a piece of any of them */
+    size_t n_placed;                /* params whose weights are on the device */
 };
-int br__offload_open(struct br__offload *o, struct br__rank *r, struct br_err *err) BR_MUST_CHECK;
-void br__offload_close(struct br__offload *o); /* after the store */
-int br__offload_make_sums(struct br__offload *o, const struct br__store *s,
-                          struct br_err *err) BR_MUST_CHECK;
-/* Where the device adds the gradient of a part. */
-float *br__offload_grad(const struct br__offload *o, const struct br__store *s,
-                        const struct br__part *q);
-int br__offload_zero(struct br__offload *o, const struct br__store *s,
+int br__dstore_open(struct br__dstore *b, struct br__rank *r, struct br_err *err) BR_MUST_CHECK;
+void br__dstore_close(struct br__dstore *b); /* after the store */
+/* With the store's values.  banks are in its arena. */
+int br__dstore_make(struct br__dstore *b, struct br__store *s, struct br_err *err) BR_MUST_CHECK;
+/* Where the device adds what is at of_store in the store's gradients. */
+float *br__dstore_grad(const struct br__dstore *b, const struct br__store *s,
+                       const float *of_store);
+int br__dstore_zero(struct br__dstore *b, struct br__store *s, struct br_err *err) BR_MUST_CHECK;
+/* to[n] of the gradients += d[n], of the host. */
+int br__dstore_add(struct br__dstore *b, float *to, const float *d, size_t n,
+                   struct br_err *err) BR_MUST_CHECK;
+/* Gradients become what bfloat16 holds of them. */
+int br__dstore_round(struct br__dstore *b, struct br__store *s, struct br_err *err) BR_MUST_CHECK;
+/* Graphs of new params find the weights on the device. */
+int br__dstore_place(struct br__dstore *b, const struct br__store *s,
+                     const struct br__params *params, struct br_err *err) BR_MUST_CHECK;
+/* Main weights have changed: half follows, unless `rounded`; then, what graphs compute with. */
+int br__dstore_widen(struct br__dstore *b, struct br__store *s, int rounded,
                      struct br_err *err) BR_MUST_CHECK;
-/* What the device has added up joins the gradients of the store, and begins at 0 again. */
-int br__offload_fetch(struct br__offload *o, const struct br__store *s,
-                      struct br_err *err) BR_MUST_CHECK;
-/* The device's copies of what is trained follow the host's. */
-int br__offload_renew(struct br__offload *o, const struct br__params *params,
-                      struct br_err *err) BR_MUST_CHECK;
+int br__dstore_follow(struct br__dstore *b, const struct br__store *s,
+                      const struct br__params *params, struct br_err *err) BR_MUST_CHECK;
+/* The blocks' weights become the store's; the store's weights and gradients become the blocks'. */
+int br__dstore_take(struct br__dstore *b, const struct br__store *s,
+                    struct br_err *err) BR_MUST_CHECK;
+int br__dstore_give(struct br__dstore *b, const struct br__store *s,
+                    struct br_err *err) BR_MUST_CHECK;
 
 /* ---- train_pass.c: a rank's graphs ----------------------------------------------------------- */
 
@@ -115,7 +129,7 @@ struct br__rank_trainer {
     struct br__rank *rank;
     const struct br__train_opts *o;
     struct br__store store;
-    struct br__offload offload;
+    struct br__dstore dstore;
     uint32_t stage, pp;
     const struct br__chunk **chunks; /* [n_chunks] of its stage */
     uint32_t n_chunks;

@@ -89,21 +89,27 @@ int br__device_place(struct br__device *d, const struct br__stored *s, void **da
         d->backend.free(d->device, *data);
         return rc;
     }
-    d->placed[d->n_placed++] = (struct br__placed){s, *data};
+    d->placed[d->n_placed++] = (struct br__placed){.stored = s, .data = *data};
     d->placed_bytes += n;
     return 0;
 }
 
-int br__device_renew(struct br__device *d, const struct br__stored *s, struct br_err *err)
+int br__device_lend(struct br__device *d, const struct br__stored *s, void *data,
+                    struct br_err *err)
 {
-    const struct br__placed *there = placed_of(d, s);
-    return there ? device_upload(d, s, there->data, stored_bytes(s), err) : 0;
+    if (placed_of(d, s))
+        BR_BUG("a weight that has a copy");
+    if (br__grow(&d->placed, &d->cap_placed, d->n_placed, sizeof *d->placed))
+        return br__nomem(err, "for weights");
+    d->placed[d->n_placed++] = (struct br__placed){s, data, 1};
+    return 0;
 }
 
 void br__device_drop_weights(struct br__device *d)
 {
     for (size_t i = 0; i < d->n_placed; i++)
-        d->backend.free(d->device, d->placed[i].data);
+        if (!d->placed[i].is_lent)
+            d->backend.free(d->device, d->placed[i].data);
     d->n_placed = d->placed_bytes = 0;
 }
 
@@ -146,7 +152,32 @@ void br__device_free(struct br__device *d, void *p)
 
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
 {
-    return d->backend.download(d->device, to, from, n, err);
+    br__procs_waiting(1);
+    int rc = d->backend.download(d->device, to, from, n, err);
+    br__procs_waiting(0);
+    return rc;
+}
+
+int br__device_sync(struct br__device *d, struct br_err *err)
+{
+    if (!d->backend.sync)
+        return BR_OK;
+    br__procs_waiting(1);
+    int rc = d->backend.sync(d->device, err);
+    br__procs_waiting(0);
+    return rc;
+}
+
+int br__device_put(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
+{
+    return d->backend.upload(d->device, to, from, n, err);
+}
+
+int br__device_room(struct br__device *d, size_t n, void **room, struct br_err *err)
+{
+    int rc = br__device_reserve(d, 0, n, err);
+    *room = d->scratch;
+    return rc;
 }
 
 /* ---- one op by itself ------------------------------------------------------------------------ */
@@ -174,13 +205,17 @@ static void run_single(void *arg, const struct br_stream *s)
     one->kernel->run(&call);
 }
 
-int br__device_call(struct br__device *d, const struct br_call *c, struct br_err *err)
+static const struct br_kernel *kernel_for(const struct br__device *d, const struct br_call *c)
 {
-    struct single one = {.call = *c};
     uint32_t in[BR_MAX_IN];
     for (uint32_t i = 0; i < c->n_in; i++)
         in[i] = c->in[i].dtype;
-    one.kernel = br__device_kernel(d, br__kernel_key(c->op, in, c->n_in, c->out->dtype));
+    return br__device_kernel(d, br__kernel_key(c->op, in, c->n_in, c->out->dtype));
+}
+
+int br__device_give(struct br__device *d, const struct br_call *c, struct br_err *err)
+{
+    struct single one = {.kernel = kernel_for(d, c), .call = *c};
     if (!one.kernel)
         return br_fail(err, BR_E_UNSUPPORTED, "device '%s' has no kernel for %s(%s)",
                        d->backend.name, br__ops[c->op].name, br_dtype_torch((int)c->in[0].dtype));
@@ -193,7 +228,67 @@ int br__device_call(struct br__device *d, const struct br_call *c, struct br_err
         return rc;
     one.call.scratch = d->scratch;
     d->backend.run(d->device, run_single, &one);
-    return d->backend.sync ? d->backend.sync(d->device, err) : 0;
+    return 0;
+}
+
+int br__device_order(struct br__device *d, enum br_order what, struct br_err *err)
+{
+    return d->backend.order ? d->backend.order(d->device, what, err) : 0;
+}
+
+int br__device_call(struct br__device *d, const struct br_call *c, struct br_err *err)
+{
+    int rc = br__device_give(d, c, err);
+    return rc ? rc : br__device_sync(d, err);
+}
+
+/* ---- dtypes ---------------------------------------------------------------------------------- */
+
+#define CAST_AT_ONCE ((size_t)1 << 20) /* elements that go through host memory */
+
+/* Where the device has no kernel for it. */
+static int cast_on_host(struct br__device *d, const struct br_tensor *to,
+                        const struct br_tensor *from, struct br_err *err)
+{
+    size_t n = (size_t)to->shape[0], most = BR__MIN(n, CAST_AT_ONCE) + 1;
+    size_t to_size = br_dtype_size((int)to->dtype), from_size = br_dtype_size((int)from->dtype);
+    unsigned char *in = br__alloc(most * (from_size + to_size)), *out = in + most * from_size;
+    int rc = in ? 0 : br__nomem(err, "for a piece of a tensor");
+    for (size_t at = 0, k; at < n && !rc; at += k) {
+        k = BR__MIN(n - at, CAST_AT_ONCE);
+        rc = br__device_fetch(d, in, (const unsigned char *)from->data + at * from_size,
+                              k * from_size, err);
+        if (!rc) {
+            br_cast(out, (int)to->dtype, in, (int)from->dtype, k, 0);
+            rc = br__device_put(d, (unsigned char *)to->data + at * to_size, out, k * to_size, err);
+        }
+    }
+    br__free(in);
+    return rc;
+}
+
+int br__device_cast(struct br__device *d, void *to, int to_dtype, const void *from, int from_dtype,
+                    size_t n, struct br_err *err)
+{
+    const struct br_tensor in = {.data = (void *)(uintptr_t)from,
+                                 .dtype = (uint32_t)from_dtype,
+                                 .n_dim = 1,
+                                 .shape = {(int64_t)n},
+                                 .stride = {1}};
+    struct br_tensor out = in;
+    out.data = to;
+    out.dtype = (uint32_t)to_dtype;
+    const struct br_call call = {
+        .op = BR_OP_CAST, .n_in = 1, .n_out = 1, .in = &in, .out = &out, .attr.i = {to_dtype}};
+    if (n == 0)
+        return 0;
+    if (from_dtype == to_dtype)
+        return d->backend.copy(d->device, to, from, n * br_dtype_size(to_dtype), err);
+    if (br__device_is_host(d)) {
+        br_cast(to, to_dtype, from, from_dtype, n, 0);
+        return 0;
+    }
+    return kernel_for(d, &call) ? br__device_give(d, &call, err) : cast_on_host(d, &out, &in, err);
 }
 
 void br__device_release(struct br__device *d)

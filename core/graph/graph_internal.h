@@ -65,10 +65,8 @@ struct br__kernel_key br__kernel_key(uint32_t op, const uint32_t *in, uint32_t n
 struct br__placed {
     const struct br__stored *stored;
     void *data;
+    int is_lent; /* it is the caller's */
 };
-/* Where the weight lies on the device, copied there if it was not yet. */
-int br__device_place(struct br__device *d, const struct br__stored *s, void **data,
-                     struct br_err *err) BR_MUST_CHECK;
 /* At least that much work memory and scratch.  What is in them is lost if they have to grow. */
 int br__device_reserve(struct br__device *d, size_t work, size_t scratch,
                        struct br_err *err) BR_MUST_CHECK;

@@ -2,7 +2,8 @@
 /* optim.c - AdamW and what comes before it: gradient norm, clipping, the choice of groups.
  *
  * AdamW is Transformer Engine's FusedAdam (multi_tensor_adam, AdamW mode): in float32, in its
- * order, each operation rounded by itself.  Arrays are those of a device that is the host. */
+ * order, each operation rounded by itself.  What a device that is the host does with threads of its
+ * own, any other does by an op. */
 #include "optim.h"
 
 #include <math.h>
@@ -50,7 +51,7 @@ int br__adamw_step(struct br__device *d, const struct br__adamw *h,
     const struct br_call call = {
         .op = BR_OP_ADAMW, .n_in = x->copy ? 6 : 5, .n_out = 1, .in = in, .out = &in[0]};
 
-    return x->n ? br__device_call(d, &call, err) : BR_OK;
+    return x->n ? br__device_give(d, &call, err) : BR_OK;
 }
 
 /* ---- norm ------------------------------------------------------------------------------------ */
@@ -62,38 +63,42 @@ static size_t norm_chunks(size_t n)
     return (n + NORM_CHUNK - 1) / NORM_CHUNK;
 }
 
-/* sum[norm_chunks(x->n)] */
-static int square_sums(struct br__device *d, const struct br__grad_span *x, double *sum,
-                       struct br_err *err)
+/* SQUARE_SUMS of all gradients, one chunk after another, added in that order. */
+static int sum_chunks(struct br__device *d, const struct br__grad_span *g, size_t n,
+                      const struct br_attr *attr, double *total, struct br_err *err)
 {
-    const struct br_tensor in = flat(x->data, BR_F32, x->n),
-                           out = flat(sum, BR_F64, norm_chunks(x->n));
-    const struct br_call call = {
-        .op = BR_OP_SQUARE_SUMS, .n_in = 1, .n_out = 1, .in = &in, .out = &out};
+    size_t all = 0, at = 0;
+    void *room;
+    int rc = BR_OK;
 
-    return x->n ? br__device_call(d, &call, err) : BR_OK;
+    for (size_t i = 0; i < n; i++)
+        all += norm_chunks(g[i].n);
+    double *sum = br__calloc(all + 1, sizeof *sum);
+    if (!sum)
+        return br__nomem(err, "for sums of the gradients");
+    room = sum;
+    if (!br__device_is_host(d))
+        rc = br__device_room(d, all * sizeof *sum, &room, err);
+    for (size_t i = 0; i < n && !rc; at += norm_chunks(g[i++].n)) {
+        const struct br_tensor in = flat(g[i].data, BR_F32, g[i].n),
+                               out = flat((double *)room + at, BR_F64, norm_chunks(g[i].n));
+        const struct br_call call = {
+            .op = BR_OP_SQUARE_SUMS, .n_in = 1, .n_out = 1, .in = &in, .out = &out, .attr = *attr};
+        rc = g[i].n ? br__device_give(d, &call, err) : BR_OK;
+    }
+    if (!rc && all && !br__device_is_host(d))
+        rc = br__device_fetch(d, sum, room, all * sizeof *sum, err);
+    *total = 0;
+    for (size_t i = 0; i < all && !rc; i++)
+        *total += sum[i];
+    br__free(sum);
+    return rc;
 }
 
 int br__grad_squares(struct br__device *d, const struct br__grad_span *g, size_t n, double *squares,
                      struct br_err *err)
 {
-    size_t most = 0;
-    double total = 0;
-    int rc = BR_OK;
-
-    for (size_t i = 0; i < n; i++)
-        most = BR__MAX(most, norm_chunks(g[i].n));
-    double *sum = br__calloc(most + 1, sizeof *sum);
-    if (!sum)
-        return br__nomem(err, "for the gradient norm");
-    for (size_t i = 0; i < n && !rc; i++) {
-        rc = square_sums(d, &g[i], sum, err);
-        for (size_t k = 0; !rc && k < norm_chunks(g[i].n); k++)
-            total += sum[k];
-    }
-    *squares = total;
-    br__free(sum);
-    return rc;
+    return sum_chunks(d, g, n, &(struct br_attr){{0}, {0}}, squares, err);
 }
 
 int br__grad_norm(struct br__device *d, const struct br__grad_span *g, size_t n, double *norm,
@@ -151,15 +156,55 @@ static int scale_chunk(void *arg, size_t i, int worker, struct br_err *err)
     return BR_OK;
 }
 
-int br__scale_grads(const struct br__grad_span *g, size_t n, float scale, int threads,
+/* In place. */
+static int scale_span(struct br__device *d, const struct br__grad_span *g, float scale,
+                      struct br_err *err)
+{
+    const struct br_tensor x = flat(g->data, BR_F32, g->n);
+    const struct br_call call = {.op = BR_OP_SCALE,
+                                 .n_in = 1,
+                                 .n_out = 1,
+                                 .in = &x,
+                                 .out = &x,
+                                 .attr = {.f = {(double)scale}}};
+
+    return g->n ? br__device_give(d, &call, err) : BR_OK;
+}
+
+int br__scale_grads(struct br__device *d, const struct br__grad_span *g, size_t n, float scale,
                     struct br_err *err)
 {
     struct pass p = {.scale = scale};
-    int rc = scale == 1 ? BR_OK : pass_open(&p, g, n, err);
+    int rc = BR_OK;
 
+    if (scale == 1)
+        return BR_OK;
+    for (size_t i = 0; i < n && !rc && !br__device_is_host(d); i++)
+        rc = scale_span(d, &g[i], scale, err);
+    if (!br__device_is_host(d))
+        return rc;
+    rc = pass_open(&p, g, n, err);
     if (!rc)
-        rc = br__pool_run(threads, p.n, scale_chunk, &p, err);
+        rc = br__pool_run((int)d->n_threads, p.n, scale_chunk, &p, err);
     br__free(p.chunks);
+    return rc;
+}
+
+int br__grad_not_finite(struct br__device *d, const struct br__grad_span *g, int *found,
+                        struct br_err *err)
+{
+    size_t most = BR__MIN(g->n, PASS_CHUNK);
+    float *piece = br__device_is_host(d) ? NULL : br__alloc((most + 1) * sizeof *piece);
+    int rc = piece || br__device_is_host(d) ? BR_OK : br__nomem(err, "for a piece of a gradient");
+
+    *found = 0;
+    for (size_t at = 0, n; at < g->n && !rc && !*found; at += n) {
+        n = BR__MIN(most, g->n - at);
+        if (piece)
+            rc = br__device_fetch(d, piece, g->data + at, n * sizeof *piece, err);
+        *found = !rc && br__first_not_finite(piece ? piece : g->data + at, n) < n;
+    }
+    br__free(piece);
     return rc;
 }
 
@@ -185,14 +230,22 @@ static int count_chunk(void *arg, size_t i, int worker, struct br_err *err)
     return BR_OK;
 }
 
-int br__count_zeros(const struct br__grad_span *g, size_t n, float scale, int threads,
+int br__count_zeros(struct br__device *d, const struct br__grad_span *g, size_t n, float scale,
                     uint64_t *zeros, struct br_err *err)
 {
+    const struct br_attr attr = {.i = {1}, .f = {(double)scale}};
     struct pass p = {.scale = scale};
-    int rc = pass_open(&p, g, n, err);
+    double counted = 0;
+    int rc;
 
+    if (!br__device_is_host(d)) {
+        rc = sum_chunks(d, g, n, &attr, &counted, err);
+        *zeros = (uint64_t)counted;
+        return rc;
+    }
+    rc = pass_open(&p, g, n, err);
     if (!rc)
-        rc = br__pool_run(threads, p.n, count_chunk, &p, err);
+        rc = br__pool_run((int)d->n_threads, p.n, count_chunk, &p, err);
     *zeros = p.zeros;
     br__free(p.chunks);
     return rc;

@@ -2,7 +2,8 @@
 /* optim.h - what happens between the gradients of one step and the weights of the next.
  *
  * Learning rate and weight decay are pure functions of the position in the run, so a resumed run
- * needs no state for them but a counter.  The optimizer works on plain arrays of host memory. */
+ * needs no state for them but a counter.  The optimizer works on plain arrays of a device's memory,
+ * which has done with them when it says so: calls may return before. */
 #ifndef BRIDGE_CORE_TRAIN_OPTIM_H
 #define BRIDGE_CORE_TRAIN_OPTIM_H
 
@@ -51,7 +52,7 @@ struct br__adamw_opts {
     float grad_scale;
 };
 struct br__adamw br__adamw_make(const struct br__adamw_opts *o);
-/* One tensor, in memory of the host: param, m and v change; `copy` (NULL: none) becomes param
+/* One tensor, in memory of the device: param, m and v change; `copy` (NULL: none) becomes param
  * rounded to bfloat16, to nearest even. */
 struct br__adamw_arrays {
     size_t n;
@@ -59,11 +60,11 @@ struct br__adamw_arrays {
     const float *grad;
     uint16_t *copy;
 };
-/* d: a device whose memory is the host's, as all of this file. */
+/* h: in memory of the device, too. */
 int br__adamw_step(struct br__device *d, const struct br__adamw *h,
                    const struct br__adamw_arrays *x, struct br_err *err) BR_MUST_CHECK;
 
-/* Gradients of one tensor. */
+/* Gradients of one tensor, in memory of the device. */
 struct br__grad_span {
     float *data;
     size_t n;
@@ -76,12 +77,15 @@ int br__grad_squares(struct br__device *d, const struct br__grad_span *g, size_t
 int br__grad_norm(struct br__device *d, const struct br__grad_span *g, size_t n, double *norm,
                   struct br_err *err) BR_MUST_CHECK;
 /* Every gradient times `scale`. */
-int br__scale_grads(const struct br__grad_span *g, size_t n, float scale, int threads,
+int br__scale_grads(struct br__device *d, const struct br__grad_span *g, size_t n, float scale,
                     struct br_err *err) BR_MUST_CHECK;
+/* Whether one is infinite or NaN; it stops there. */
+int br__grad_not_finite(struct br__device *d, const struct br__grad_span *g, int *found,
+                        struct br_err *err) BR_MUST_CHECK;
 /* What clipping multiplies the gradients by: at most 1; max_norm 0 turns it off. */
 float br__clip_scale(double norm, double max_norm);
 /* Elements that are zero after multiplication by `scale`, which can make a small gradient zero. */
-int br__count_zeros(const struct br__grad_span *g, size_t n, float scale, int threads,
+int br__count_zeros(struct br__device *d, const struct br__grad_span *g, size_t n, float scale,
                     uint64_t *zeros, struct br_err *err) BR_MUST_CHECK;
 
 /* Whether weight decay acts on a parameter, by Megatron's rule: not on vectors, not on biases.

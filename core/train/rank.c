@@ -19,7 +19,7 @@ static float bank_scale(const struct br__train *t)
 static struct br__bank make_bank(const struct br__train *t, const struct br__train_rank *r,
                                  const struct br__trained_bank *b)
 {
-    return (struct br__bank){.comm = r->info->host[b->expert ? BR_GROUP_EDP : BR_GROUP_DP_CP],
+    return (struct br__bank){.comm = r->info->comms[b->expert ? BR_GROUP_EDP : BR_GROUP_DP_CP],
                              .n = b->n,
                              .grad = b->grad,
                              .main = b->main,
@@ -28,16 +28,11 @@ static struct br__bank make_bank(const struct br__train *t, const struct br__tra
 }
 
 /* Where tensor x is. */
-static struct br__shard_tensor place_of(const struct br__train_rank *r, const struct br__trained *x,
-                                        const struct br__trained_bank *banks)
+static struct br__shard_tensor place_of(const struct br__train_rank *r, const struct br__trained *x)
 {
-    uint32_t b = 0;
-
-    while (x->grad < banks[b].grad || x->grad >= banks[b].grad + banks[b].n)
-        b++;
     return (struct br__shard_tensor){
-        .bank = b,
-        .at = (size_t)(x->grad - banks[b].grad),
+        .bank = x->bank,
+        .at = x->at,
         .n = x->n,
         .counts = !x->copied &&
                   (!x->shared || br_topo_coord(&r->info->topo, r->info->rank, BR_AXIS_TP) == 0)};
@@ -56,7 +51,7 @@ static int open_shard(struct br__train *t, uint32_t i, struct br_err *err)
     for (size_t k = 0; k < n_banks && !rc; k++)
         banks[k] = make_bank(t, r, &from[k]);
     for (size_t k = 0; k < r->n && !rc; k++)
-        tensors[k] = place_of(r, &r->list[k], from);
+        tensors[k] = place_of(r, &r->list[k]);
     const struct br__shard_opts o = {.device = br__trainer_device(t->trainer, i),
                                      .banks = banks,
                                      .n_banks = n_banks,
@@ -66,8 +61,7 @@ static int open_shard(struct br__train *t, uint32_t i, struct br_err *err)
                                      .half =
                                          run->params_dtype == BR_F32 ? BR_NONE : run->params_dtype,
                                      .sums = run->grads,
-                                     .average = run->average,
-                                     .threads = t->threads};
+                                     .average = run->average};
     if (!rc)
         rc = br__shard_open(&r->shard, &o, err);
     br__free(banks);
@@ -127,8 +121,6 @@ static int list_shares(struct br__train *t, struct br__train_rank *r, struct br_
 int br__train_ranks_open(struct br__train *t, struct br_err *err)
 {
     t->n_ranks = br__llm_n_ranks(t->model);
-    t->threads = (t->o.threads > 0 ? br__train_threads(t) : br__cpu_count()) / (int)t->n_ranks;
-    t->threads = BR__MAX(t->threads, 1);
     t->ranks = br__arena_alloc(&t->arena, t->n_ranks * sizeof *t->ranks);
     if (!t->ranks)
         return br__nomem(err, "for the ranks");
@@ -156,19 +148,34 @@ int br__train_ranks_optimizer(struct br__train *t, struct br_err *err)
 static int share_rank(void *arg, uint32_t i, struct br_err *err)
 {
     struct br__shard *s = &((struct br__train *)arg)->ranks[i].shard;
-    int rc = BR_OK;
+    int rc = br__shard_put(s, err);
 
     for (size_t b = 0; b < s->o.n_banks && !rc; b++)
         rc = br__shard_gather(s, b, 0, err);
     return rc;
 }
 
+static int put_rank(void *arg, uint32_t i, struct br_err *err)
+{
+    return br__shard_put(&((struct br__train *)arg)->ranks[i].shard, err);
+}
+
+static int fetch_rank(void *arg, uint32_t i, struct br_err *err)
+{
+    return br__shard_fetch(&((struct br__train *)arg)->ranks[i].shard, err);
+}
+
+int br__train_ranks_fetch(struct br__train *t, struct br_err *err)
+{
+    return br__train_each(t, fetch_rank, t, err);
+}
+
 int br__train_ranks_changed(struct br__train *t, struct br_err *err)
 {
     int shared = br__shard_is_shared(&t->ranks[0].shard);
-    int rc = shared ? br__train_each(t, share_rank, t, err) : BR_OK;
+    int rc = br__train_each(t, shared ? share_rank : put_rank, t, err);
 
-    return rc ? rc : br__trainer_updated(t->trainer, shared, err);
+    return rc ? rc : br__trainer_stepped(t->trainer, shared, err);
 }
 
 void br__train_ranks_close(struct br__train *t)

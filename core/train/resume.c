@@ -105,9 +105,9 @@ static void add_run(struct br__live *to, const struct br__share *x, size_t from,
 
     if (!n)
         return;
-    r.state[BR__OPTIM_MAIN] = x->main + at;
-    r.state[BR__OPTIM_EXP_AVG] = x->m + at;
-    r.state[BR__OPTIM_EXP_AVG_SQ] = x->v + at;
+    r.state[BR__OPTIM_MAIN] = x->kept[0] + at;
+    r.state[BR__OPTIM_EXP_AVG] = x->kept[1] + at;
+    r.state[BR__OPTIM_EXP_AVG_SQ] = x->kept[2] + at;
     r.is_copy = !x->counts;
     ((struct br__live_run *)(uintptr_t)to->runs)[to->n_runs++] = r;
 }
@@ -160,9 +160,8 @@ static size_t cut_share(const struct br__shard *s, const struct br__share *x,
         out[i] = *x;
         out[i].from += at[i];
         out[i].n = at[i + 1] - at[i];
-        out[i].main += at[i];
-        out[i].m += at[i];
-        out[i].v += at[i];
+        for (int k = 0; k < 3; k++)
+            out[i].kept[k] += at[i];
         out[i].counts = i == 1;
     }
     return MOST_PARTS;
@@ -491,7 +490,10 @@ int br__train_resume(struct br__train *t, struct br_err *err)
         rc = count_members(t, c, err);
     if (!rc)
         rc = open_saver(t, c, err);
-    return rc || !t->resumed ? rc : load(t, err);
+    if (rc || !t->resumed)
+        return rc;
+    rc = br__train_ranks_fetch(t, err);
+    return rc ? rc : load(t, err);
 }
 
 /* ---- saving ---------------------------------------------------------------------------------- */
@@ -608,6 +610,8 @@ int br__train_save(struct br__train *t, struct br_err *err)
                                   .train = {0, groups, make_groups(t, groups), &scheduler},
                                   .extra = (const char *const(*)[2])extra,
                                   .n_extra = N_EXTRA - (t->run->mode != BR__MODE_DORA)};
+    if (!rc)
+        rc = br__train_ranks_fetch(t, err);
     if (!rc)
         rc = br__saver_save(t->ckpt->saver, &now, t->run->async_save, err);
     if (rc)

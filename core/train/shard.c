@@ -7,8 +7,6 @@
  * it. */
 #include "shard.h"
 
-#include "optim.h"
-
 #include <string.h>
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -70,29 +68,67 @@ static void add_share(struct br__shard *s, uint32_t i)
                                                   .counts = t->counts && !is_copy};
 }
 
+/* Of the shares' main weights and moments in host memory: zeros, whose pages come as they are used.
+ */
+static int make_kept(struct br__shard *s, struct br_err *err)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n_shares; i++)
+        n += 3 * s->shares[i].n;
+    if (!br__device_is_host(s->o.device) && !(s->kept = br__calloc(n + 1, sizeof *s->kept)))
+        return br__nomem(err, "for the optimizer's state");
+    float *at = s->kept;
+    for (size_t i = 0; i < s->n_shares; i++) {
+        struct br__share *x = &s->shares[i];
+        float *const own[3] = {x->main, x->m, x->v};
+        for (int k = 0; k < 3; k++, at += at ? x->n : 0)
+            x->kept[k] = at ? at : own[k];
+    }
+    return BR_OK;
+}
+
+#define NARROW_AT_ONCE ((size_t)1 << 20) /* elements of each rank's part */
+
+/* For the sum of a bank in bfloat16. */
+static size_t narrow_room(const struct br__shard *s)
+{
+    size_t most = 0;
+
+    for (size_t i = 0; i < s->o.n_banks && s->o.sums == BR_BF16; i++) {
+        size_t ranks = bank_ranks(&s->o.banks[i]);
+        size_t part = BR__MIN(s->o.banks[i].n / ranks, NARROW_AT_ONCE) + 1;
+        most = BR__MAX(most, ranks > 1 ? (ranks + 1) * part : 0);
+    }
+    return most;
+}
+
 /* Main weights where banks have none, then both moments, share by share. */
 static int make_state(struct br__shard *s, struct br_err *err)
 {
-    size_t n = 0;
+    size_t n = 0, room = narrow_room(s);
+    int rc = BR_OK;
 
     for (size_t i = 0; i < s->n_shares; i++)
         n += s->shares[i].n * (s->shares[i].main ? 2 : 3);
     s->bytes = n * sizeof *s->state;
     float *at = s->state = br__device_alloc(s->o.device, (n + 1) * sizeof *s->state);
-    if (!at)
+    s->hyper = br__device_alloc(s->o.device, 2 * sizeof(struct br__adamw));
+    s->room = room ? br__device_alloc(s->o.device, room * sizeof *s->room) : NULL;
+    if (!at || !s->hyper || (room && !s->room))
         return br__nomem(err, "for the optimizer's state");
-    for (size_t i = 0; i < s->n_shares; i++) {
+    for (size_t i = 0; i < s->n_shares && !rc; i++) {
         struct br__share *x = &s->shares[i];
         if (!x->main) {
             x->main = at;
-            br_cast(x->main, BR_F32, x->half, s->o.half, x->n, 0);
+            rc = br__device_cast(s->o.device, x->main, BR_F32, x->half, s->o.half, x->n, err);
             at += x->n;
         }
         x->m = at;
         x->v = at + x->n;
         at += 2 * x->n;
     }
-    return BR_OK;
+    return rc ? rc : make_kept(s, err);
 }
 
 int br__shard_open(struct br__shard *s, const struct br__shard_opts *o, struct br_err *err)
@@ -119,8 +155,12 @@ int br__shard_is_shared(const struct br__shard *s)
 
 void br__shard_close(struct br__shard *s)
 {
-    if (s->state)
+    if (s->o.device) {
         br__device_free(s->o.device, s->state);
+        br__device_free(s->o.device, s->hyper);
+        br__device_free(s->o.device, s->room);
+    }
+    br__free(s->kept);
     br__arena_free(&s->arena);
     memset(s, 0, sizeof *s);
 }
@@ -132,7 +172,7 @@ static int scale_bank(const struct br__shard *s, const struct br__bank *b, size_
 {
     const struct br__grad_span g = {b->grad + from, n};
 
-    return br__scale_grads(&g, 1, b->scale, s->o.threads, err);
+    return br__scale_grads(s->o.device, &g, 1, b->scale, err);
 }
 
 /* In place: the rank's part of the sum takes the place of its own gradients there. */
@@ -146,31 +186,30 @@ static int sum_wide(const struct br__shard *s, const struct br__bank *b, struct 
     return b->comm->ops->reduce_scatter(b->comm, b->grad + from, b->grad, n, BR_F32, err);
 }
 
-#define NARROW_AT_ONCE ((size_t)1 << 20) /* elements of each rank's part */
-
 /* The same in bfloat16, some of each rank's part at once: the gradients are rounded, added and
  * rounded again. */
 static int sum_narrow(const struct br__shard *s, const struct br__bank *b, struct br_err *err)
 {
     size_t ranks = b->comm->size, part = b->n / ranks, most = BR__MIN(part, NARROW_AT_ONCE);
-    uint16_t *all = br__alloc((ranks + 1) * (most + 1) * sizeof *all), *sum;
-    int rc = all ? BR_OK : br__nomem(err, "for the sum of the gradients");
+    struct br__device *d = s->o.device;
+    int rc = BR_OK;
 
     for (size_t at = 0, n; at < part && !rc; at += n) {
         n = BR__MIN(most, part - at);
-        sum = all + ranks * n;
-        for (size_t r = 0; r < ranks; r++)
-            br_cast(all + r * n, BR_BF16, b->grad + r * part + at, BR_F32, n, 0);
+        uint16_t *all = s->room, *sum = all + ranks * n;
+        for (size_t r = 0; r < ranks && !rc; r++)
+            rc = br__device_cast(d, all + r * n, BR_BF16, b->grad + r * part + at, BR_F32, n, err);
+        if (rc)
+            break;
         if (s->o.whole)
             rc = b->comm->ops->all_reduce(b->comm, all, ranks * n, BR_BF16, err);
         else
             rc = b->comm->ops->reduce_scatter(b->comm, sum, all, n, BR_BF16, err);
         for (size_t r = 0; r < ranks && !rc; r++)
             if (s->o.whole || r == b->comm->rank)
-                br_cast(b->grad + r * part + at, BR_F32, s->o.whole ? all + r * n : sum, BR_BF16, n,
-                        0);
+                rc = br__device_cast(d, b->grad + r * part + at, BR_F32,
+                                     s->o.whole ? all + r * n : sum, BR_BF16, n, err);
     }
-    br__free(all);
     return rc;
 }
 
@@ -192,17 +231,57 @@ int br__shard_gather(struct br__shard *s, size_t bank, int rounded, struct br_er
 {
     const struct br__bank *b = &s->o.banks[bank];
     size_t from, n;
+    int rc = BR_OK;
 
-    for (size_t i = 0; i < s->n_shares && !rounded; i++)
-        if (s->shares[i].half && s->o.tensors[s->shares[i].tensor].bank == bank)
-            br_cast(s->shares[i].half, s->o.half, s->shares[i].main, BR_F32, s->shares[i].n, 0);
-    if (s->o.whole || !b->comm)
-        return BR_OK;
+    for (size_t i = 0; i < s->n_shares && !rounded && !rc; i++) {
+        const struct br__share *x = &s->shares[i];
+        if (x->half && s->o.tensors[x->tensor].bank == bank)
+            rc = br__device_cast(s->o.device, x->half, s->o.half, x->main, BR_F32, x->n, err);
+    }
+    if (rc || s->o.whole || !b->comm)
+        return rc;
     bank_part(s, b, &from, &n);
     if (b->half)
         return b->comm->ops->all_gather(b->comm, b->half, b->half + from, n, (uint32_t)s->o.half,
                                         err);
     return b->comm->ops->all_gather(b->comm, b->main, b->main + from, n, BR_F32, err);
+}
+
+/* ---- host memory ----------------------------------------------------------------------------- */
+
+int br__shard_fetch(struct br__shard *s, struct br_err *err)
+{
+    int rc = BR_OK;
+
+    for (size_t i = 0; i < s->n_shares && s->kept && !rc; i++) {
+        const struct br__share *x = &s->shares[i];
+        float *const own[3] = {x->main, x->m, x->v};
+        for (int k = 0; k < 3 && !rc; k++)
+            rc = br__device_fetch(s->o.device, x->kept[k], own[k], x->n * sizeof(float), err);
+    }
+    return rc;
+}
+
+int br__shard_put(struct br__shard *s, struct br_err *err)
+{
+    int rc = BR_OK;
+
+    for (size_t i = 0; i < s->n_shares && s->kept && !rc; i++) {
+        const struct br__share *x = &s->shares[i];
+        float *const own[3] = {x->main, x->m, x->v};
+        for (int k = 0; k < 3 && !rc; k++)
+            rc = br__device_put(s->o.device, own[k], x->kept[k], x->n * sizeof(float), err);
+    }
+    return rc;
+}
+
+int br__shard_hyper(struct br__shard *s, const struct br__adamw h[2], const struct br__adamw **at,
+                    struct br_err *err)
+{
+    int is_host = br__device_is_host(s->o.device);
+
+    *at = is_host ? h : (const struct br__adamw *)s->hyper;
+    return is_host ? BR_OK : br__device_put(s->o.device, s->hyper, h, 2 * sizeof *h, err);
 }
 
 /* ---- numbers --------------------------------------------------------------------------------- */

@@ -87,13 +87,14 @@ struct br__train {
     struct br__trainer *trainer;
     struct br__train_rank *ranks; /* [n_ranks] of this process */
     uint32_t n_ranks;
-    int threads; /* of a rank */
     struct br__corpus corpus;
     struct br__run_state s;
     struct br__recipe_memory memory;
     struct br__trainer_memory bytes; /* with a full micro batch */
     double program_bytes;            /* private memory before weights and their state */
     double total_bytes;              /* with them and a full micro batch */
+    double most_bytes;               /* that a rank needs, of several processes; that rank */
+    uint32_t most_rank;
     struct br__pace pace;
     int is_sample;       /* begins from random weights, whatever the run says */
     double peak_flops;   /* of the device; 0: not measured */
@@ -129,6 +130,8 @@ double br__train_state_bytes(const struct br__train *t);
 double br__train_copy_bytes(const struct br__train *t);
 /* Measure t->pace; what would take too much memory stays unknown. */
 int br__train_pace(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* plan_ranks.c: of several processes t->most_*, and of a dry run t->pace. */
+int br__train_plan_ranks(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- rank.c ---------------------------------------------------------------------------------- */
 
@@ -141,7 +144,9 @@ size_t br__trained_row(const struct br__trained *x);
 void br__trained_put(const struct br__trained *x, const float *whole);
 /* The optimizer's state of each. */
 int br__train_ranks_optimizer(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
-/* The shares' main weights were read from a checkpoint: what the model computes with follows. */
+/* What the shares keep in host memory is what the devices have, before it is saved or read. */
+int br__train_ranks_fetch(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* It was read from a checkpoint: the devices have it, and what the model computes with follows. */
 int br__train_ranks_changed(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 void br__train_ranks_close(struct br__train *t); /* before the trainer */
 

@@ -399,8 +399,8 @@ static int update_share(struct br__train *t, uint32_t i, const struct br__adamw 
     return br__adamw_step(br__trainer_device(t->trainer, i), h, &arrays, err);
 }
 
-/* h: without weight decay, and with. */
-static int update_bank(struct br__train *t, uint32_t i, const struct br__adamw h[2], size_t bank,
+/* h: without weight decay, and with, where the device reads them. */
+static int update_bank(struct br__train *t, uint32_t i, const struct br__adamw *h, size_t bank,
                        struct br_err *err)
 {
     const struct br__train_rank *r = &t->ranks[i];
@@ -420,7 +420,7 @@ static int step_adamw(struct br__train *t, uint32_t i, float grad_scale,
     const struct br__run *run = t->run;
     struct br__train_rank *rank = &t->ranks[i];
     struct br__adamw h[2]; /* without weight decay, with */
-    int rc = BR_OK;
+    const struct br__adamw *at;
 
     for (int g = 0; g < 2; g++) {
         const struct br__adamw_opts o = {
@@ -433,8 +433,9 @@ static int step_adamw(struct br__train *t, uint32_t i, float grad_scale,
             .grad_scale = grad_scale};
         h[g] = br__adamw_make(&o);
     }
+    int rc = br__shard_hyper(&rank->shard, h, &at, err);
     for (size_t b = 0; b < rank->shard.o.n_banks && !rc; b++) {
-        rc = update_bank(t, i, h, b, err);
+        rc = update_bank(t, i, at, b, err);
         if (!rc)
             rc = br__overlap_gather(t, i, b, err);
     }
@@ -442,14 +443,18 @@ static int step_adamw(struct br__train *t, uint32_t i, float grad_scale,
 }
 
 /* The tensor to blame for a gradient that is not finite; NULL: it is no part of this rank's. */
-static const char *not_finite(const struct br__train_rank *r)
+static int find_not_finite(struct br__train *t, uint32_t i, const char **name, struct br_err *err)
 {
-    for (size_t i = 0; i < r->shard.n_shares; i++) {
-        const struct br__share *x = &r->shard.shares[i];
-        if (br__first_not_finite(x->grad, x->n) < x->n)
-            return r->list[x->tensor].name;
+    const struct br__train_rank *r = &t->ranks[i];
+    int rc = BR_OK, found;
+
+    *name = NULL;
+    for (size_t k = 0; k < r->shard.n_shares && !*name && !rc; k++) {
+        rc = br__grad_not_finite(br__trainer_device(t->trainer, i), &r->grads[k], &found, err);
+        if (!rc && found)
+            *name = r->list[r->shard.shares[k].tensor].name;
     }
-    return NULL;
+    return rc;
 }
 
 /* float16 skips the step and lowers the loss scale; otherwise there is no going on, and a rank that
@@ -458,13 +463,15 @@ static int not_a_number(struct br__train *t, uint32_t i, struct br__step_report 
                         struct br_err *err)
 {
     const struct br__train_rank *rank = &t->ranks[i];
-    const char *name = not_finite(rank);
-    double found = name != NULL;
+    const char *name;
 
     r->skipped = t->run->fp16;
     if (r->skipped || !t->run->check_nan)
         return BR_OK;
-    int rc = br__sum_doubles(rank->info->host[BR_GROUP_WORLD], &found, 1, err);
+    int rc = find_not_finite(t, i, &name, err);
+    double found = name != NULL;
+    if (!rc)
+        rc = br__sum_doubles(rank->info->host[BR_GROUP_WORLD], &found, 1, err);
     if (rc)
         return rc;
     if (!name && found > 0)
@@ -482,10 +489,11 @@ static int scale_gradients(struct br__train *t, uint32_t i, double counted, stru
     const struct br__run *run = t->run;
     struct br__train_rank *r = &t->ranks[i];
     float scale = run->per_token ? (float)(1 / BR__MAX(counted, 1.0)) : 1;
-    int rc = br__scale_grads(r->grads, r->shard.n_shares, scale, t->threads, err);
+    struct br__device *d = br__trainer_device(t->trainer, i);
+    int rc = br__scale_grads(d, r->grads, r->shard.n_shares, scale, err);
 
     if (!rc && run->fp16)
-        rc = br__scale_grads(r->grads, r->shard.n_shares, 1 / t->s.scaler.scale, t->threads, err);
+        rc = br__scale_grads(d, r->grads, r->shard.n_shares, 1 / t->s.scaler.scale, err);
     return rc;
 }
 
@@ -505,7 +513,8 @@ static int count_zeros(struct br__train *t, uint32_t i, float clip, uint64_t *ze
                        struct br_err *err)
 {
     struct br__train_rank *r = &t->ranks[i];
-    int rc = br__count_zeros(r->counted, r->n_counted, clip, t->threads, zeros, err);
+    int rc = br__count_zeros(br__trainer_device(t->trainer, i), r->counted, r->n_counted, clip,
+                             zeros, err);
     double n = (double)*zeros;
 
     if (!rc)
@@ -545,7 +554,7 @@ static int finish_update(struct br__train *t, struct br_err *err)
     int shared = br__shard_is_shared(&t->ranks[0].shard);
 
     t->s.adam_steps++;
-    return br__trainer_updated(t->trainer, shared || br__train_is_narrow(t), err);
+    return br__trainer_stepped(t->trainer, shared || br__train_is_narrow(t), err);
 }
 
 static int optimizer_step(struct br__train *t, const struct br__loss_sums *sums,

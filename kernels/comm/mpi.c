@@ -91,23 +91,37 @@ static double seconds_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* How long a rank has waited. */
+struct pace {
+    unsigned turn;      /* looks since a piece ended */
+    double since, woke; /* when it first let others run, and when it last slept; 0: not yet */
+};
+
 /* Between two looks: at first none, since most messages are near; then let others run.  An MPI
- * moves bytes when it is looked at, so one does not sleep while a piece may be under way; but where
- * others want the CPU, who yields it waits longer than who sleeps. */
-static void relax(unsigned turn)
+ * moves bytes when it is looked at, so one does not sleep long while a piece may be under way; but
+ * where others want the CPU, who yields it waits longer than who sleeps.  A long wait may become
+ * longer by a part of itself, unless a look has taken its time, as one that moves bytes does: who
+ * wakes up twenty thousand times a second takes a tenth of a core from those it waits for. */
+static void relax(struct pace *p)
 {
-    static const struct timespec pause = {0, 50000};
     static unsigned crowded; /* sleep so many times more */
-    if (turn < world.n_looks)
+    if (p->turn < world.n_looks)
         return;
-    if (turn > 2 * LOOKS || crowded) {
+    double now = seconds_now();
+    if (p->since == 0 || (p->woke > 0 && now - p->woke > 1e-5))
+        p->since = now;
+    if (p->turn > 2 * world.n_looks || crowded) {
+        double part = (now - p->since) / 32;
+        struct timespec pause = {0, part < 5e-5   ? 50000
+                                    : part > 1e-3 ? 1000000
+                                                  : (long)(part * 1e9)};
         crowded -= crowded > 0;
         nanosleep(&pause, NULL);
+        p->woke = seconds_now();
         return;
     }
-    double before = seconds_now();
     sched_yield();
-    if (seconds_now() - before > 2e-4)
+    if (seconds_now() - now > 2e-4)
         crowded = 100;
 }
 
@@ -147,14 +161,14 @@ static int take_ended(struct waited *w, const char *what, struct br_err *err)
 static int wait_all(struct waited *w, const char *what, struct br_err *err)
 {
     int left = w->n;
-    for (unsigned turn = 0; left; turn++) {
+    for (struct pace pace = {0}; left; pace.turn++) {
         int n = take_ended(w, what, err);
         if (n < 0)
             return BR_E_COMM;
         left -= n;
         if (n)
-            turn = 0;
-        if (left && turn % 64 == 63) {
+            pace = (struct pace){0};
+        if (left && pace.turn % 64 == 63) {
             look_for_abort();
             int rc = check_usable(what, err);
             if (rc) {
@@ -163,7 +177,7 @@ static int wait_all(struct waited *w, const char *what, struct br_err *err)
             }
         }
         if (left)
-            relax(turn);
+            relax(&pace);
     }
     return BR_OK;
 }

@@ -32,6 +32,20 @@ static double squares_of(const struct br_tensor *x, int64_t at, int64_t n)
     return sum;
 }
 
+/* How many of n elements from the at-th on are 0 when multiplied by `scale`. */
+static double zeros_of(const struct br_tensor *x, int64_t at, int64_t n, float scale)
+{
+    float wide[SQUARES_PARTS];
+    uint32_t zeros = 0;
+    for (int64_t i = 0; i < n; i += SQUARES_PARTS) {
+        int m = n - i < SQUARES_PARTS ? (int)(n - i) : SQUARES_PARTS;
+        widen(wide, x, at + i, m);
+        for (int j = 0; j < m; j++)
+            zeros += wide[j] * scale == 0;
+    }
+    return zeros;
+}
+
 void BR__FN(square_sums)(const struct br_call *c)
 {
     const struct br_tensor *x = &c->in[0];
@@ -39,7 +53,9 @@ void BR__FN(square_sums)(const struct br_call *c)
     struct br__share share = br__share(c, c->out->shape[0]);
     for (int64_t i; br__share_next(&share, &i);) {
         int64_t at = i * SQUARES_CHUNK, left = n - at;
-        ((double *)c->out->data)[i] = squares_of(x, at, min_of(left, SQUARES_CHUNK));
+        left = min_of(left, SQUARES_CHUNK);
+        ((double *)c->out->data)[i] =
+            c->attr.i[0] ? zeros_of(x, at, left, (float)c->attr.f[0]) : squares_of(x, at, left);
     }
 }
 

@@ -30,9 +30,35 @@ BR_KERNEL(32, 1) square_chunks(double *o, const void *x, uint32_t dtype, int64_t
     }
 }
 
+#define ZEROS_THREADS 256
+
+/* A block has a chunk. */
+BR_KERNEL(ZEROS_THREADS, 1)
+zero_chunks(double *o, const void *x, uint32_t dtype, int64_t n, float scale)
+{
+    BR_SHARED(int, part, ZEROS_THREADS);
+    const int64_t at = (int64_t)blockIdx.x * SQUARES_CHUNK, end = min_of(n, at + SQUARES_CHUNK);
+    int zeros = 0;
+    for (int64_t i = at + threadIdx.x; i < end; i += ZEROS_THREADS)
+        zeros += gpu_mul_rn(read_as_f32(x, dtype, i), scale) == 0;
+    part[threadIdx.x] = zeros;
+    gpu_sync();
+    if (threadIdx.x == 0) {
+        for (int j = 1; j < ZEROS_THREADS; j++)
+            zeros += part[j];
+        o[blockIdx.x] = zeros;
+    }
+}
+
 ROW_FUNCTION(square_sums)
 {
     const struct br_tensor *x = &c->in[0];
+    if (c->attr.i[0]) {
+        BR_LAUNCH(c, zero_chunks, (unsigned)c->out->shape[0], ZEROS_THREADS, 0,
+                  (double *)c->out->data, (const void *)x->data, x->dtype, x->shape[x->n_dim - 1],
+                  (float)c->attr.f[0]);
+        return;
+    }
     BR_LAUNCH(c, square_chunks, (unsigned)c->out->shape[0], 32, 0, (double *)c->out->data,
               (const void *)x->data, x->dtype, x->shape[x->n_dim - 1]);
 }

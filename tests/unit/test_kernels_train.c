@@ -695,6 +695,14 @@ static void squares(const struct kern_place *p, void *arg)
             double want = squares_reference(floats(&x) + at, (size_t)BR__MIN(left, 65536));
             ck_assert_double_eq(((const double *)c.out.data)[j], want);
         }
+        for (int64_t j = 0; j < sizes[i]; j += 3)
+            floats(&x)[j] = j % 2 ? 0 : 1e-30F;
+        c.attr = (struct br_attr){.i = {1}, .f = {1e-20}};
+        run_call(p, &c);
+        for (int64_t j = 0; j < count(&c.out); j++) {
+            int64_t first = (j * 65536 + 2) / 3, end = BR__MIN(sizes[i], (j + 1) * 65536);
+            ck_assert_double_eq(((const double *)c.out.data)[j], (double)((end + 2) / 3 - first));
+        }
         tensor_free(&x);
         tensor_free(&c.out);
     }

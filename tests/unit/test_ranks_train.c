@@ -352,6 +352,7 @@ static void run_step(struct trainer *x, const struct batch *batches, size_t n, s
     for (size_t k = 0; k < n / dp; k++)
         add_losses(x, out + k * ranks, r);
     must(br__trainer_gradients(x->t, &err), &err);
+    must(br__trainer_fetch(x->t, &err), &err);
     add_gradients(x, r);
 }
 
@@ -718,6 +719,7 @@ static void run_batches(struct trainer *x, struct batch *batches, int per_token,
     must(br__train_batches(&t, of, 1, sums, &err), &err);
     must(br__train_total(&t, sums, total, &err), &err);
     must(br__trainer_gradients(x->t, &err), &err);
+    must(br__trainer_fetch(x->t, &err), &err);
     add_gradients(x, r);
     for (size_t i = 0; i < r->n; i++)
         for (size_t k = 0; k < r->elems[i]; k++)
@@ -770,6 +772,7 @@ static void run_weighted(enum toy toy, const struct sharing *s, const struct bat
     must(br__trainer_zero(x.t, &err), &err);
     must(br__trainer_step(x.t, mb, n, 1, out, &err), &err);
     must(br__trainer_gradients(x.t, &err), &err);
+    must(br__trainer_fetch(x.t, &err), &err);
     add_gradients(&x, r);
     close_trainer(&x);
 }
@@ -996,6 +999,7 @@ static void run_heard(enum toy toy, const struct sharing *s, const struct batch 
         ck_assert_uint_eq(heard[i].n + (s->pp > 1 && toy == QWEN2), n_banks);
     }
     must(br__trainer_gradients(x.t, &err), &err);
+    must(br__trainer_fetch(x.t, &err), &err);
     add_gradients(&x, r);
     close_trainer(&x);
 }

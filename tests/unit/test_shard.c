@@ -127,8 +127,7 @@ static int rank_open(void *arg, uint32_t rank, struct br_err *e)
                                      .whole = j->s->whole,
                                      .half = j->s->half,
                                      .sums = j->s->sums,
-                                     .average = j->s->average,
-                                     .threads = 1};
+                                     .average = j->s->average};
     return br__shard_open(&r->shard, &o, e);
 }
 

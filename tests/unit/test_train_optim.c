@@ -319,11 +319,11 @@ START_TEST(test_passes)
     uint64_t zeros;
     x[0] = x[n - 1] = 3;
     for (int threads = 1; threads < 4; threads++) {
-        must(br__count_zeros(g, 2, 1, threads, &zeros, &err), &err);
+        must(br__count_zeros(cpu_device((uint32_t)threads), g, 2, 1, &zeros, &err), &err);
         ck_assert_uint_eq(zeros, n);
-        must(br__count_zeros(g, 2, 1e-20f, threads, &zeros, &err), &err);
+        must(br__count_zeros(cpu_device((uint32_t)threads), g, 2, 1e-20f, &zeros, &err), &err);
         ck_assert_uint_eq(zeros, n + 1);
-        must(br__scale_grads(g, 2, 0.5f, threads, &err), &err);
+        must(br__scale_grads(cpu_device((uint32_t)threads), g, 2, 0.5f, &err), &err);
     }
     ck_assert_float_eq(x[0], 0.375f);
     ck_assert_float_eq(x[n - 1], 0.375f);

@@ -96,7 +96,7 @@ static void one_step(const struct recorded *r, struct toy *toy, const br__json *
     near_recorded("the gradient norm", step, norm, recorded, 1e-5 * recorded);
     const struct br__adamw_opts o = recorded_adamw(r, want, step, norm);
     uint64_t zeros;
-    must(br__count_zeros(toy->grads, toy->n, o.grad_scale, 2, &zeros, &err), &err);
+    must(br__count_zeros(cpu_device(2), toy->grads, toy->n, o.grad_scale, &zeros, &err), &err);
     near_recorded("the count of zeros", step, (double)zeros, recorded_opt(want, "num_zeros", NAN),
                   0);
     toy_step(toy, &o);

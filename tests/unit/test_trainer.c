@@ -3,6 +3,7 @@
  * norms, zeros, the losses of routing and of multi-token prediction, final weights.
  *
  * Fixtures: train/ of the folder that BRIDGE_SHARED names.  Tolerances: its README. */
+#include "libadamw.h"
 #include "librecorded.h"
 #include "librun.h"
 #include "train/optim.h"
@@ -229,6 +230,7 @@ static void run_micro(struct run *x, const br__json *batch, struct totals *sum)
             sum->aux[i] += out.aux[i];
     }
     must(br__trainer_gradients(x->t, &err), &err);
+    must(br__trainer_fetch(x->t, &err), &err);
 }
 
 /* What the fixtures' README allows. */
@@ -277,7 +279,7 @@ static void adamw(struct run *x, const struct br__adamw_opts *o)
                                                 .v = v,
                                                 .grad = t->grad,
                                                 .copy = x->values == BR_BF16 ? t->bf16 : NULL};
-        must(br__adamw_step(br__trainer_device(x->t, 0), &h, &arrays, &err), &err);
+        must(br__adamw_step(cpu_device(2), &h, &arrays, &err), &err);
     }
     must(br__trainer_updated(x->t, x->values == BR_BF16, &err), &err);
 }
@@ -296,12 +298,12 @@ static void one_step(struct run *x, const br__json *batch, const br__json *want,
     for (size_t i = 0; x->r.per_token && i < x->n; i++)
         for (size_t k = 0; k < x->list[i].n; k++)
             x->list[i].grad[k] *= (float)(1 / fmax(1, sum.counted));
-    must(br__grad_norm(br__trainer_device(x->t, 0), x->grads, x->n, &norm, &err), &err);
+    must(br__grad_norm(cpu_device(2), x->grads, x->n, &norm, &err), &err);
     double recorded = recorded_opt(want, "grad_norm", NAN);
     near_recorded("the gradient norm", step, norm, recorded, norm_tolerance(x) * recorded);
     const struct br__adamw_opts o = recorded_adamw(&x->r, want, step, norm);
     uint64_t zeros;
-    must(br__count_zeros(x->grads, x->n, o.grad_scale, 2, &zeros, &err), &err);
+    must(br__count_zeros(cpu_device(2), x->grads, x->n, o.grad_scale, &zeros, &err), &err);
     if (!x->is_bf16) /* there, products underflow in another order */
         near_recorded("the count of zeros", step, (double)zeros,
                       recorded_opt(want, "num_zeros", NAN), 0);
@@ -537,6 +539,7 @@ static double z_of(struct run *x, int backward)
     must(br__trainer_updated(x->t, 0, &err), &err);
     must(br__trainer_run(x->t, &mb, backward, &out, &err), &err);
     must(br__trainer_gradients(x->t, &err), &err);
+    must(br__trainer_fetch(x->t, &err), &err);
     double sum = 0;
     for (size_t i = 0; i < out.n_moe; i++)
         sum += out.z[i];
