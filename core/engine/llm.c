@@ -54,7 +54,7 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
 static void forget_ahead(struct br__rank_session *r)
 {
     if (r->ahead.ticket)
-        (void)br__device_fetched(&r->rank->dev, r->ahead.ticket, NULL, NULL);
+        br__device_fetched(&r->rank->dev, r->ahead.ticket, NULL, NULL);
     r->ahead = (struct br__step_ahead){0};
 }
 

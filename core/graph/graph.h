@@ -164,8 +164,7 @@ void br__device_free(struct br__device *d, void *p); /* NULL is fine */
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n,
                      struct br_err *err) BR_MUST_CHECK;
 /* The bytes of a fetch that was begun (br_backend.fetched); `to` NULL: they are not wanted. */
-int br__device_fetched(struct br__device *d, void *ticket, void *to,
-                       struct br_err *err) BR_MUST_CHECK;
+int br__device_fetched(struct br__device *d, void *ticket, void *to, struct br_err *err);
 /* Wait for all that was given to it. */
 int br__device_sync(struct br__device *d, struct br_err *err) BR_MUST_CHECK;
 /* The other way; `from` may change when it returns. */
