@@ -152,7 +152,28 @@ void br__device_free(struct br__device *d, void *p)
 
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
 {
-    return d->backend.download(d->device, to, from, n, err);
+    br__procs_waiting(1);
+    int rc = d->backend.download(d->device, to, from, n, err);
+    br__procs_waiting(0);
+    return rc;
+}
+
+int br__device_sync(struct br__device *d, struct br_err *err)
+{
+    if (!d->backend.sync)
+        return BR_OK;
+    br__procs_waiting(1);
+    int rc = d->backend.sync(d->device, err);
+    br__procs_waiting(0);
+    return rc;
+}
+
+int br__device_fetched(struct br__device *d, void *ticket, void *to, struct br_err *err)
+{
+    br__procs_waiting(1);
+    int rc = d->backend.fetched(d->device, ticket, to, err);
+    br__procs_waiting(0);
+    return rc;
 }
 
 int br__device_put(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
@@ -218,10 +239,15 @@ int br__device_give(struct br__device *d, const struct br_call *c, struct br_err
     return 0;
 }
 
+int br__device_stream(struct br__device *d, enum br_which_stream which, struct br_err *err)
+{
+    return d->backend.stream ? d->backend.stream(d->device, which, err) : 0;
+}
+
 int br__device_call(struct br__device *d, const struct br_call *c, struct br_err *err)
 {
     int rc = br__device_give(d, c, err);
-    return !rc && d->backend.sync ? d->backend.sync(d->device, err) : rc;
+    return rc ? rc : br__device_sync(d, err);
 }
 
 /* ---- dtypes ---------------------------------------------------------------------------------- */

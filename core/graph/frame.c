@@ -580,7 +580,8 @@ static int give_range(struct br__frame *f, size_t from, size_t to, int has_input
     }
     if (!has_inputs && f->inputs != f->leaves && f->p->input_bytes)
         rc = b->upload(f->d->device, f->leaves, f->inputs, f->p->input_bytes, err);
-    if (!rc && to - from == f->p->n_steps)
+    int has_hooks = f->hook && f->hook->n; /* which a tape would not call */
+    if (!rc && to - from == f->p->n_steps && !has_hooks)
         rc = walk_or_replay(f, err);
     else if (!rc)
         rc = run_steps(f, from, to, err);
@@ -589,9 +590,8 @@ static int give_range(struct br__frame *f, size_t from, size_t to, int has_input
 
 static int run_range(struct br__frame *f, size_t from, size_t to, struct br_err *err)
 {
-    const struct br_backend *b = &f->d->backend;
     int rc = give_range(f, from, to, 0, err);
-    return !rc && b->sync ? b->sync(f->d->device, err) : rc;
+    return rc ? rc : br__device_sync(f->d, err);
 }
 
 int br__frame_run(struct br__frame *f, struct br_err *err)

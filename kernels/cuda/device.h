@@ -22,8 +22,10 @@ struct br__cuda_ring;
 struct br__cuda {
     int index; /* as CUDA numbers those that are visible */
     char name[80];
-    int processors; /* multiprocessors */
-    cudaStream_t stream;
+    int processors;             /* multiprocessors */
+    cudaStream_t stream;        /* where the next call goes: */
+    cudaStream_t first, second; /* the second is made when it is asked for */
+    cudaEvent_t forked, joined;
     struct br_stream as_stream;
     struct br__cuda_ring *ring;      /* of pinned buffers, device.c; made by the first fill */
     struct br__cuda_blas *blas;      /* gemm.c */
@@ -68,6 +70,7 @@ int br__cuda_download(void *device, void *dst, const void *src, size_t n, struct
 int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_err *err);
 int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_bytes *from,
                   uint32_t n_threads, struct br_err *err);
+int br__cuda_use_stream(void *device, enum br_which_stream which, struct br_err *err);
 void br__cuda_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg);
 
 /* ---- fetch.c --------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
-/* fail.c - a model that runs on the simulated device, again and again, each time with another call
- * of the vendor's libraries that fails.
+/* fail.c - a model that runs on the simulated device, and one on two of them, again and again, each
+ * time with another call of the vendor's libraries that fails.
  *
  * Each run is a process of its own.  It must end with an error and a text, or with the right result
  * (what failed may not have mattered); never by a signal, which a crash, a leak and a report of the
@@ -60,12 +60,42 @@ static int use_model(struct br__llm *m, float *logits, struct br_err *err)
     return rc;
 }
 
-/* Prints a line: the sum of the logits, or the error. */
-static int run_model(void)
+/* Logits of two ranks, who add up what each has, and tokens. */
+static int use_ranks(struct br__llm *m, float *logits, struct br_err *err)
+{
+    const struct br__forward_seq feed = {.ids = ids, .n = 4};
+    struct br__llm_session *s = NULL;
+    int rc = br__llm_session_open(&s, m, 1, 16, err);
+    if (!rc)
+        rc = br__llm_forward(s, &feed, 1, logits, err);
+    if (!rc)
+        rc = choose_tokens(s, logits, err);
+    br__llm_session_close(s);
+    return rc;
+}
+
+/* What the device can do, then what a model does. */
+static int use_device(struct br__llm *m, float *logits, struct br_err *err)
+{
+    struct br_roofline peaks;
+    int rc = br__llm_roofline(m, &peaks, err);
+    return rc ? rc : use_model(m, logits, err);
+}
+
+static const struct scenario {
+    const char *what;
+    uint32_t tp;
+    int (*use)(struct br__llm *m, float *logits, struct br_err *err);
+    int first, sample; /* calls that are all tried, and how many of the others */
+} scenarios[] = {{"one device", 1, use_device, FIRST, SAMPLE}, {"two ranks", 2, use_ranks, 1, 12}};
+
+/* Prints a line behind that of the tokens: the sum of the logits, or the error. */
+static int run_model(const struct scenario *on)
 {
     const struct br__llm_opts o = {.weights = {.hf_model = BRIDGE_TEST_DATA "/hf/qwen3_tied_bf16"},
                                    .device = "cuda",
-                                   .threads = 1};
+                                   .tp = on->tp,
+                                   .threads = (int)on->tp};
     struct br_err err = BR_ERR_INIT;
     struct br__llm *m = NULL;
     float *logits = NULL;
@@ -74,7 +104,7 @@ static int run_model(void)
     if (!rc) {
         size_t n = (size_t)br_cfg_i(br__llm_config(m), BR_CFG_VOCAB_SIZE);
         logits = calloc(n, sizeof *logits);
-        rc = logits ? use_model(m, logits, &err) : BR_E_NOMEM;
+        rc = logits ? on->use(m, logits, &err) : BR_E_NOMEM;
         for (size_t i = 0; logits && i < n; i++)
             sum += (double)logits[i];
     }
@@ -88,7 +118,7 @@ static int run_model(void)
 }
 
 /* What the process printed, and its wait status. */
-static int run_child(long fail, char *text)
+static int run_child(const struct scenario *on, long fail, char *text)
 {
     int ends[2], status = -1;
     size_t n = 0;
@@ -107,7 +137,7 @@ static int run_child(long fail, char *text)
         setenv("CUDASIM_FAIL", number, 1);
         if (!fail)
             setenv("CUDASIM_CALLS", "1", 1);
-        exit(run_model());
+        exit(run_model(on));
     }
     close(ends[1]);
     while (n < TEXT - 1 && (got = read(ends[0], text + n, TEXT - 1 - n)) > 0)
@@ -133,25 +163,37 @@ static int is_right(int status, const char *text, const char *right)
     return !strncmp(text, "error: ", 7) && strlen(text) > 20;
 }
 
-int main(void)
+/* 0: each call that fails ends as it should. */
+static long all_calls(const struct scenario *on)
 {
     char right[TEXT], text[TEXT];
     long calls = 0, tried = 0, wrong = 0;
-    int status = run_child(0, right);
+    int status = run_child(on, 0, right);
     const char *count = strstr(right, "cudasim: "), *all = strstr(right, "chosen:");
     if (status || !count || !all || sscanf(count, "cudasim: %ld calls", &calls) != 1) {
-        printf("without a failure: wait status %#x, said:\n%s", (unsigned)status, right);
+        printf("%s, without a failure: wait status %#x, said:\n%s", on->what, (unsigned)status,
+               right);
         return 1;
     }
-    long step = getenv("BRIDGE_FAIL_ALL") || calls <= SAMPLE ? 1 : calls / SAMPLE;
-    for (long i = 1; i <= calls; i += i < FIRST ? 1 : step) {
-        status = run_child(i, text);
+    long step = getenv("BRIDGE_FAIL_ALL") || calls <= on->sample ? 1 : calls / on->sample;
+    for (long i = 1; i <= calls; i += i < on->first ? 1 : step) {
+        status = run_child(on, i, text);
         tried++;
         if (is_right(status, text, all))
             continue;
         wrong++;
-        printf("call %ld fails: wait status %#x, said:\n%s\n", i, (unsigned)status, text);
+        printf("%s, call %ld fails: wait status %#x, said:\n%s\n", on->what, i, (unsigned)status,
+               text);
     }
-    printf("%ld calls, %ld tried, %ld wrong\n", calls, tried, wrong);
+    printf("%s: %ld calls, %ld tried, %ld wrong\n", on->what, calls, tried, wrong);
+    return wrong;
+}
+
+int main(void)
+{
+    long wrong = 0;
+    setenv("BRIDGE_COMM_TIMEOUT", "60", 0);
+    for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++)
+        wrong += all_calls(&scenarios[i]);
     return wrong != 0;
 }

@@ -418,6 +418,20 @@ static struct work *new_work(enum kind kind, const char *name, const void *pc)
     return w;
 }
 
+/* A line in the file that a variable names: what was given, and how many bytes of it, if any. */
+static void write_down(const char *variable, const char *name, size_t n)
+{
+    const char *path = getenv(variable);
+    FILE *f = path ? fopen(path, "a") : NULL;
+    if (!f)
+        return;
+    if (n)
+        fprintf(f, "%s %zu\n", name, n);
+    else
+        fprintf(f, "%s\n", name);
+    fclose(f);
+}
+
 void sim_enqueue(cudaStream_t stream, const char *name, const char *checker, bool (*run)(void *arg),
                  const void *arg, size_t arg_size, const void *pc)
 {
@@ -427,6 +441,7 @@ void sim_enqueue(cudaStream_t stream, const char *name, const char *checker, boo
     w->n = arg_size;
     w->arg = make(arg_size);
     memcpy(w->arg, arg, arg_size);
+    write_down("CUDASIM_WORK", name, 0);
     enqueue(stream, w);
 }
 
@@ -452,17 +467,6 @@ static void check_launch(const struct cudasim_launch *l, const void *pc)
                    cudaGetErrorString(cudaPeekAtLastError()));
 }
 
-/* A line for each launch, also of a recording's. */
-static void write_down(const char *name)
-{
-    const char *path = getenv("CUDASIM_LAUNCHES");
-    FILE *f = path ? fopen(path, "a") : NULL;
-    if (!f)
-        return;
-    fprintf(f, "%s\n", name);
-    fclose(f);
-}
-
 SIM_API void cudasim_launch_kernel(const struct cudasim_launch *l)
 {
     pthread_mutex_lock(&sim_lock);
@@ -474,8 +478,10 @@ SIM_API void cudasim_launch_kernel(const struct cudasim_launch *l)
     } else {
         struct work *w = new_work(KERNEL, l->name, SIM_CALLER);
         w->launch = *l;
-        if (!l->stream->is_recording)
-            write_down(l->name);
+        if (!l->stream->is_recording) {
+            write_down("CUDASIM_LAUNCHES", l->name, 0);
+            write_down("CUDASIM_WORK", l->name, 0);
+        }
         enqueue(l->stream, w);
     }
     pthread_mutex_unlock(&sim_lock);
@@ -510,6 +516,8 @@ SIM_API cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum c
     w->from = src;
     w->n = n;
     check_copy(w, kind);
+    if (kind != cudaMemcpyDeviceToDevice)
+        write_down("CUDASIM_WORK", "copy", n);
     enqueue(stream, w);
     pthread_mutex_unlock(&sim_lock);
     return cudaSuccess;
@@ -780,7 +788,8 @@ SIM_API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
                    exec->device, stream->device);
     for (const struct work *w = exec->list.head; w; w = w->next) {
         if (w->kind == KERNEL)
-            write_down(w->name);
+            write_down("CUDASIM_LAUNCHES", w->name, 0);
+        write_down("CUDASIM_WORK", w->name, 0);
         enqueue(stream, copy_of(w));
     }
     pthread_mutex_unlock(&sim_lock);

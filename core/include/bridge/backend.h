@@ -155,6 +155,9 @@ struct br_comm_ops {
                  struct br_err *err);
     void (*abort)(struct br_comm *c); /* this rank gives up: every waiting rank fails */
     void (*close)(struct br_comm *c);
+    /* Optional: what messages of it call the group, "tp: ranks 0, 2"; it is copied.  is_watched:
+     * who waits too long is found otherwise, so calls wait as long as it takes. */
+    void (*describe)(struct br_comm *c, const char *group, int is_watched);
 };
 /* One rank's end of a group of ranks, made by its plane; used by one thread at a time. */
 struct br_comm {
@@ -186,6 +189,13 @@ enum br_backend_flags {
                               HOST, which uses weights where they lie */
     BR_BACKEND_AHEAD = 8   /* a step of decoding may be given before the one before is waited for:
                               there are fetch and fetched, SELECT and ADVANCE */
+};
+
+/* What a device has two streams for: what is given to the second goes on beside the first. */
+enum br_which_stream {
+    BR_STREAM_FIRST,
+    BR_STREAM_SECOND, /* what is given next goes to it, and begins after all given before */
+    BR_STREAM_JOIN    /* the first goes on after all that the second was given */
 };
 
 /* What this device can do at best, per second. */
@@ -253,6 +263,9 @@ struct br_backend {
     int (*record_end)(void *device, void **tape, struct br_err *err);
     int (*replay)(void *device, void *tape, struct br_err *err);
     void (*tape_free)(void *device, void *tape);
+    /* Optional: which stream kernels, copies within the device and collectives go to; calls of a
+     * communicator keep their order, whichever it is.  Not while a tape is made. */
+    int (*stream)(void *device, enum br_which_stream which, struct br_err *err);
     /* Both, of a device with BR_BACKEND_AHEAD.  fetch: a copy of n bytes at src, which is of the
      * device, is made after all that was given before, and nobody waits.  fetched waits for that
      * copy and for nothing that was given after it, and brings the bytes to dst; NULL: they are not
