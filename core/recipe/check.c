@@ -349,6 +349,8 @@ static void check_adapter(struct checker *c)
                       c->r->mode);
             return;
         }
+    if (has_adapter) /* Megatron's ranks share the narrow side of an adapter out */
+        check_divides(c, BR__RK_peft_dim, BR__RK_tp, c->g.tp);
     if (has_adapter && c->r->v[BR__RK_peft_class].tag &&
         !check_is(c, BR__RK_peft_class, strcmp(c->r->mode, "lora") ? "DoRA" : "LoRA"))
         check_say(c, BR__RK_peft_class, "peft_class %s is not what mode %s trains",

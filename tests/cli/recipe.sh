@@ -230,6 +230,7 @@ contradicts $pre 'end_weight_decay 0.01 is less than start_weight_decay 0.033' e
 contradicts $pre 'weight_decay_incr_style=constant needs end_weight_decay 0.1 to be start_weight_decay 0.033' end_weight_decay=0.1
 contradicts $pre '--set: peft_dim is set, but mode pretrain trains no adapter' peft_dim=8
 contradicts $fine '--set: peft_class DoRA is not what mode lora trains' peft_class=DoRA
+contradicts $fine '--set: peft_dim 6 is not tp 4 × a whole number' peft_dim=6 tp=4
 contradicts $pre 'NullTokenizer needs tokenizer_vocab_size' tokenizer_type=NullTokenizer
 contradicts $pre 'tokenizer_vocab_size 200000 is more than vocab_size 151936' tokenizer_vocab_size=200000
 

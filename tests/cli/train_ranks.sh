@@ -163,4 +163,11 @@ expect 2 train qwen2_500m_pretrain_config --ranks 2 --single-rank
 complains '--single-rank, and there are 2 ranks'
 expect 5 train "${args[@]}" tp=3
 complains 'tp 3'
+typed "$runs/qwen3"
+ranked 4 tp=4
+expect 12 train "${args[@]}" dir=runs name=a --no-sync
+complains 'tp 4 is more than num_query_groups 2'
+ranked 2 ddp_use_megatron_fsdp=true
+expect 12 train "${args[@]}" dir=runs name=a --no-sync
+complains 'Megatron FSDP is not here'
 done_ok

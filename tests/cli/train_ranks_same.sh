@@ -35,6 +35,7 @@ reference() {
     one=one${2:+_${2//[=_.]/}}
     [ ! -d "runs/$one" ] || return 0
     toy_args "$@"
+    decided "$1"
     run_as "$one"
 }
 
