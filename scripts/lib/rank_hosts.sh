@@ -3,12 +3,10 @@
 # make them.  Sourced with mpi=mpich or openmpi, n = how many, work = a folder; then `make_hosts`, and in the end
 # `remove_hosts`.
 
-case $mpi in
-mpich) net=10.77.7 ;;
-openmpi) net=10.77.8 ;;
-*) echo "rank_faults: MPI '$mpi'" >&2; exit 2 ;;
-esac
-ns=bridge-$mpi- link=br${mpi:0:4}
+[[ $mpi =~ ^(mpich|openmpi)$ ]] || { echo "rank_faults: MPI '$mpi'" >&2; exit 2; }
+# Names and addresses of this process alone: others may have hosts at the same time.
+net=10.$((64 + $$ / 250 % 128)).$(($$ % 250 + 1))
+ns=bridge-$$- link=br$$x
 # Whatever runs on a host: an MPI leaves programs there that ignore SIGTERM.
 empty_hosts() {
     local i

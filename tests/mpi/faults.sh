@@ -1,7 +1,6 @@
 # Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0
 # faults.sh NAME - what ranks over an MPI (mpich, openmpi) say and do when one fails, is late or is killed: one message
-# that names the culprit, and all end.  PROCS = tests/mpi/procs.  A rank that is stopped, or cut off, takes ten seconds to
-# be found: scripts/test-ranks.
+# that names the culprit, and all end.  PROCS = tests/mpi/procs.  A rank that is stopped, or cut off: hosts.sh.
 . "$(dirname "$0")/lib.sh"
 
 # What ranks say: a launcher that sees one of them leave may drop the others' output.
