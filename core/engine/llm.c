@@ -309,7 +309,9 @@ static int read_ticket(const struct br__rank *r, const struct br__compiled *q, v
 {
     size_t cols;
     int32_t *rows = room_for_choices(q, in->n_inputs, &cols);
+    br__procs_waiting(1);
     int rc = r->dev.backend.fetched(r->dev.device, ticket, rows, err);
+    br__procs_waiting(0);
     if (!rows)
         rc = br__nomem(err, "for logits");
     if (!rc && r->info->rank == answering_rank(r->m))
