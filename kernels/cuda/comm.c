@@ -11,6 +11,7 @@
 #include "libs.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct world {
 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the list and what is in it */
 static struct world *worlds;
+static _Atomic uint64_t turns; /* operations that were enqueued */
 
 struct br__cuda_comm {
     struct br_comm comm;
@@ -39,6 +41,7 @@ struct br__cuda_comm {
     int is_dead;
     int is_watched;             /* somebody else finds who waits too long */
     const char *op;             /* the last that was enqueued */
+    uint64_t turn;              /* of it */
     char group[160];            /* " (tp: ranks 0, 2)", or "" */
     cudaEvent_t done;           /* what was on the second stream */
     int on_second;              /* the last one was */
@@ -163,6 +166,16 @@ static int comm_settle(struct br__cuda_comm *m, ncclResult_t rc, struct br_err *
     return rc == ncclSuccess ? BR_OK : comm_broken(m, rc, from, err);
 }
 
+/* That whose operation was enqueued last. */
+static struct br__cuda_comm *latest(const struct br__cuda *d)
+{
+    struct br__cuda_comm *last = d->comms;
+    for (struct br__cuda_comm *m = d->comms; m; m = m->next)
+        if (m->turn > last->turn)
+            last = m;
+    return last;
+}
+
 static cudaError_t is_done(const struct br__cuda *d, cudaEvent_t until)
 {
     return until ? cudaEventQuery(until) : cudaStreamQuery(d->stream);
@@ -181,10 +194,12 @@ static int wait_for(struct br__cuda *d, cudaEvent_t until, cudaError_t *rc, stru
             ncclResult_t state = ncclSuccess;
             if (!m->is_dead && br__cuda_libs.ncclCommGetAsyncError(m->nccl, &state) != ncclSuccess)
                 state = ncclInternalError;
-            int broken = comm_broken(m, state, from, err);
-            if (broken)
-                return broken;
+            if (state != ncclSuccess && state != ncclInProgress)
+                return comm_broken(m, state, from, err);
         }
+        int broken = comm_broken(latest(d), ncclSuccess, from, err);
+        if (broken)
+            return broken;
         nap();
     }
     return BR_OK;
@@ -240,6 +255,7 @@ static int comm_begin(struct br__cuda_comm *m, const char *op, uint32_t dtype, n
     if (rc)
         return rc;
     m->op = op;
+    m->turn = atomic_fetch_add(&turns, 1) + 1;
     br__cuda_enter(m->d);
     if (m->is_dead || world_gave_up(m->world))
         return comm_broken(m, ncclSuccess, seconds(), err);

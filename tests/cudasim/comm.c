@@ -40,6 +40,8 @@ struct rank {
              __LINE__, rc_, (r)->err.msg);                                                         \
     } while (0)
 
+static pthread_barrier_t joined;
+
 static void *start(void *arg)
 {
     struct rank *r = arg;
@@ -49,6 +51,7 @@ static void *start(void *arg)
     if (!r->wrong[0])
         CALL(r, r->dev.backend.plane->join(r->dev.device, r->id, r->index, r->size, &r->comm,
                                            &r->err));
+    pthread_barrier_wait(&joined); /* one that gives up ends also who has not joined */
     if (!r->wrong[0])
         r->fn(r);
     if (r->comm)
@@ -69,6 +72,7 @@ static void run_ranks(uint32_t size, void (*fn)(struct rank *r))
                   err.msg);
     ck_assert_msg(!dev.backend.plane->id(id, &err), "%s", err.msg);
     br__device_close(&dev);
+    pthread_barrier_init(&joined, NULL, size);
     for (uint32_t i = 0; i < size; i++) {
         ranks[i] = (struct rank){.index = i, .size = size, .fn = fn};
         memcpy(ranks[i].id, id, sizeof id);
@@ -76,6 +80,7 @@ static void run_ranks(uint32_t size, void (*fn)(struct rank *r))
     }
     for (uint32_t i = 0; i < size; i++)
         pthread_join(ranks[i].thread, NULL);
+    pthread_barrier_destroy(&joined);
     for (uint32_t i = 0; i < size; i++)
         ck_assert_msg(!ranks[i].wrong[0], "rank %u of %u: %s", i, size, ranks[i].wrong);
 }
