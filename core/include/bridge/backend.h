@@ -251,6 +251,9 @@ struct br_backend {
     int (*record_end)(void *device, void **tape, struct br_err *err);
     int (*replay)(void *device, void *tape, struct br_err *err);
     void (*tape_free)(void *device, void *tape);
+    /* Optional: the libraries that it opens with a device, with their versions, or why one cannot
+     * be used.  Opens no device. */
+    void (*libraries)(char *text, size_t size);
 };
 
 typedef const struct br_backend *br_backend_fn(void);
