@@ -55,10 +55,12 @@ uint32_t br__ranks_begin(void);
  * err.  The status is that of all. */
 int br__ranks_join(struct br__cli *c, int rc, struct br_err *err) BR_MUST_CHECK;
 #define BR__COMM_TIMEOUT 600 /* seconds, as distributed_timeout_minutes */
-/* Join them. */
+/* Join them.  device: what ranks of torchrun talk through, "auto": the best there is. */
 struct br__launch;
-int br__ranks_open(struct br__arena *a, const struct br__launch *l, int timeout,
+int br__ranks_open(struct br__arena *a, const struct br__launch *l, const char *device, int timeout,
                    struct br_err *err) BR_MUST_CHECK;
+/* The end of this rank's work: see br__procs_end. */
+int br__ranks_end(int rc, struct br_err *err) BR_MUST_CHECK;
 /* The module of an MPI; NULL: there is none. */
 struct br__registry;
 const char *br__find_module(struct br__arena *a, const struct br__registry *r, const char *plane);

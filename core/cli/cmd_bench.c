@@ -24,6 +24,7 @@ struct bench {
     int32_t *ids;                   /* [prefill] */
     float *logits;                  /* [batch, vocab] */
     struct br__best *best;          /* [batch] */
+    int32_t *next;                  /* [batch] ids of a step */
     int warm;                       /* the first run, which maps pages and builds graphs, is over */
     char tier[sizeof((struct br_roofline *)0)->tier];
     struct br__llm_cost cost;
@@ -61,17 +62,20 @@ static int bench_look(struct bench *b, struct br_err *err)
     return BR_OK;
 }
 
-/* Decode tokens first to end - 1 of every sequence.  The ids are arbitrary: they do not change the
- * cost. */
+/* Decode tokens first to end - 1 of every sequence.  The ids are those that the device has chosen,
+ * if it chooses, so that it may begin the next step; else they are arbitrary, as they do not change
+ * the cost. */
 static int decode_some(struct bench *b, int64_t first, int64_t end, struct br_err *err)
 {
     int rc = BR_OK;
     for (int64_t i = first; i < end && !rc; i++) {
         for (int64_t s = 0; s < b->batch; s++) {
-            b->inputs[s].ids = b->ids + (i + s) % b->prefill;
+            b->next[s] = b->best[s].n ? b->best[s].ids[0] : b->ids[(i + s) % b->prefill];
+            b->inputs[s].ids = b->next + s;
             b->inputs[s].n = 1;
         }
-        rc = br__llm_forward_best(b->s, b->inputs, (size_t)b->batch, 1, b->logits, b->best, err);
+        const struct br__pick pick = {1, i + 1 < b->decode, b->best};
+        rc = br__llm_forward_best(b->s, b->inputs, (size_t)b->batch, &pick, b->logits, err);
     }
     return rc;
 }
@@ -108,8 +112,10 @@ static int all_runs(struct bench *b, struct br_err *err)
     b->ids = br__alloc((size_t)b->prefill * sizeof *b->ids);
     b->logits = br__alloc((size_t)(vocab * b->batch) * sizeof *b->logits);
     b->best = br__calloc((size_t)b->batch, sizeof *b->best);
+    b->next = br__calloc((size_t)b->batch, sizeof *b->next);
     b->inputs = br__calloc((size_t)b->batch, sizeof *b->inputs);
-    int rc = b->ids && b->logits && b->best && b->inputs ? BR_OK : br__nomem(err, "for prompts");
+    int rc = b->ids && b->logits && b->best && b->next && b->inputs ? BR_OK
+                                                                    : br__nomem(err, "for prompts");
 
     for (int64_t i = 0; !rc && i < b->prefill; i++)
         b->ids[i] = (int32_t)((i * 7919 + 13) % vocab);
@@ -123,6 +129,7 @@ static int all_runs(struct bench *b, struct br_err *err)
     br__free(b->ids);
     br__free(b->logits);
     br__free(b->best);
+    br__free(b->next);
     return rc;
 }
 

@@ -197,10 +197,10 @@ int br__launch_check(struct br__arena *a, struct br_err *err)
     if (!rc && !launch.plane)
         rc = br_fail(err, BR_E_USAGE, "no MPI has started this process");
     if (!rc)
-        rc = br__ranks_open(a, &launch, BR__COMM_TIMEOUT, err);
+        rc = br__ranks_open(a, &launch, "auto", BR__COMM_TIMEOUT, err);
     if (rc)
         return rc;
-    rc = br__procs_end(check_sum(launch.size, err), err);
+    rc = br__ranks_end(check_sum(launch.size, err), err);
     if (!rc && launch.rank == 0)
         br__say(stdout, "ok: %" PRIu32 " ranks over %s", launch.size, launch.plane);
     return rc;

@@ -67,7 +67,7 @@ static int main_run(struct br__cli *c, struct br_err *err)
             br__say(stderr, "bridge: note: %s", c->idle[i]);
     if (!rc)
         rc = handlers[c->cmd - br__commands](c, err);
-    return br__procs_end(rc, err);
+    return br__ranks_end(rc, err);
 }
 
 /* Every shard of a checkpoint stays open; large checkpoints have more than the usual soft limit of

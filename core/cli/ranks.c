@@ -2,12 +2,21 @@
 /* ranks.c - a command as one rank of several processes that a launcher has started.
  *
  * All ranks run the same command.  Rank 0 alone prints; what goes wrong on another is printed by
- * rank 0, or by all that are left if that one is gone. */
+ * rank 0, or by all that are left if that one is gone.
+ *
+ * Ranks talk by MPI.  torchrun brings none: its ranks talk by NCCL alone, each through a GPU that
+ * is open from the beginning to the end.  NCCL finds the others by NCCL_COMM_ID, where rank 0
+ * listens; MASTER_PORT itself is in use by torchrun. */
 #include "../dist/dist.h"
+#include "../graph/graph.h"
 #include "cli.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+static struct br__device gpu; /* of torchrun's rank */
 
 uint32_t br__ranks_begin(void)
 {
@@ -41,7 +50,68 @@ static void leave_lost(int rc)
     _exit(rc);
 }
 
-int br__ranks_open(struct br__arena *a, const struct br__launch *l, int timeout, struct br_err *err)
+static int is_torchrun(const struct br__launch *l)
+{
+    return strcmp(l->plane, "torchrun") == 0;
+}
+
+/* The device of torchrun's rank: one that ranks can talk through without an MPI. */
+static int open_gpu(const struct br__registry *r, const struct br__launch *l, const char *name,
+                    struct br_err *err)
+{
+    const struct br__dirs dirs = {r->dirs, r->n_dirs};
+    struct br_err why = BR_ERR_INIT;
+    int rc = br__device_open(&gpu, name, &dirs, l->local, 1, &why);
+    if (!rc && !br__device_is_host(&gpu) && gpu.backend.plane)
+        return BR_OK;
+    if (!rc)
+        br__device_close(&gpu);
+    return br_fail(err, BR_E_UNSUPPORTED,
+                   "torchrun has started %" PRIu32
+                   " processes (WORLD_SIZE), which talk by NCCL, and rank %" PRIu32
+                   " has no GPU%s%s%s; on the CPU ranks talk by MPI, start them with: mpirun -n "
+                   "%" PRIu32 " bridge ...",
+                   l->size, l->rank, rc ? " (" : "", rc ? why.msg : "", rc ? ")" : "", l->size);
+}
+
+/* NCCL_COMM_ID, unless it is set: the port after MASTER_PORT. */
+static int name_meeting(struct br__arena *a, struct br_err *err)
+{
+    const char *host = getenv("MASTER_ADDR"), *text = getenv("MASTER_PORT");
+    int64_t port;
+    if (getenv("NCCL_COMM_ID"))
+        return BR_OK;
+    if (!text || br__parse_i64(text, &port) || port < 1 || port > 65534)
+        return br_fail(err, BR_E_USAGE,
+                       "MASTER_PORT: got '%s', expected a number from 1 to 65534; or set "
+                       "NCCL_COMM_ID=HOST:PORT, where rank 0 can listen",
+                       text ? text : "");
+    const char *id =
+        br__arena_printf(a, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, (int)port + 1);
+    return id && !setenv("NCCL_COMM_ID", id, 1) ? BR_OK : br__nomem(err, "for NCCL_COMM_ID");
+}
+
+static int find_plane(struct br__arena *a, const struct br__registry *r, const char *device,
+                      struct br__procs_opts *o, struct br_err *err)
+{
+    const struct br__launch *l = &o->launch;
+    if (is_torchrun(l)) {
+        int rc = open_gpu(r, l, device, err);
+        o->backend = &gpu.backend;
+        o->device = gpu.device;
+        return rc ? rc : name_meeting(a, err);
+    }
+    o->module = br__find_module(a, r, l->plane);
+    if (!o->module)
+        return br_fail(err, BR_E_NOTFOUND,
+                       "%s has started %" PRIu32 " processes, and bridge has no module comm_%s.so "
+                       "for it; it is built where that MPI's development files are installed",
+                       l->plane, l->size, l->plane);
+    return BR_OK;
+}
+
+int br__ranks_open(struct br__arena *a, const struct br__launch *l, const char *device, int timeout,
+                   struct br_err *err)
 {
     struct br__registry *r;
     struct br__procs_opts o = {
@@ -49,14 +119,20 @@ int br__ranks_open(struct br__arena *a, const struct br__launch *l, int timeout,
     int rc = br__registry_open(&r, NULL, err);
     if (rc)
         return rc;
-    o.module = br__find_module(a, r, l->plane);
+    rc = find_plane(a, r, device, &o, err);
     br__registry_close(r);
-    if (!o.module)
-        return br_fail(err, BR_E_NOTFOUND,
-                       "%s has started %" PRIu32 " processes, and bridge has no module comm_%s.so "
-                       "for it; it is built where that MPI's development files are installed",
-                       l->plane, l->size, l->plane);
-    return br__procs_open(&o, err);
+    rc = rc ? rc : br__procs_open(&o, err);
+    if (rc && gpu.device)
+        br__device_close(&gpu);
+    return rc;
+}
+
+int br__ranks_end(int rc, struct br_err *err)
+{
+    rc = br__procs_end(rc, err);
+    if (gpu.device)
+        br__device_close(&gpu);
+    return rc;
 }
 
 /* The words of the command line, but for the program's own path. */
@@ -91,15 +167,16 @@ int br__ranks_join(struct br__cli *c, int rc, struct br_err *err)
         return rc ? rc
                   : br_fail(err, BR_E_UNSUPPORTED,
                             "'%s' runs in one process, and %s has started %" PRIu32
-                            "; start it without mpirun",
+                            "; start it alone",
                             c->cmd->name, l.plane, l.size);
     if (c->cmd == &br__commands[BR__CMD_TRAIN] && BR__FLAG(c, DRY_RUN)) {
         br__procs_pretend(l.rank, l.size); /* the plan of that rank needs no other */
         return rc;
     }
+    const char *device = BR__FLAG(c, DEVICE) ? BR__TEXT(c, DEVICE) : "auto";
     int timeout = BR__FLAG(c, COMM_TIMEOUT) ? (int)BR__INT(c, COMM_TIMEOUT) : BR__COMM_TIMEOUT;
-    if ((launched = br__ranks_open(&c->arena, &l, timeout, &found))) {
-        if (launched == BR_E_COMM && l.rank) /* what rank 0 cannot know */
+    if ((launched = br__ranks_open(&c->arena, &l, device, timeout, &found))) {
+        if (l.rank && (launched == BR_E_COMM || is_torchrun(&l))) /* what rank 0 cannot know */
             br__print_error(&found, 0);
         if (err)
             *err = found;

@@ -139,6 +139,25 @@ static void put_steps(struct br__buf *b, const struct br__run *run, const struct
                    run->decay_qk_norms ? " and the norms of queries and keys" : "", run->clip);
 }
 
+/* Over several processes: whose memory it is, and who needs the most. */
+static void put_most(struct br__buf *b, const struct br__run *run, const struct br__train_plan *p)
+{
+    uint32_t pp = run->topo.size[BR_AXIS_PP], stage = p->most_rank / (run->topo.world / pp);
+    char text[32];
+
+    if (p->most_bytes <= 0)
+        return;
+    if (!p->most_rank) {
+        br__buf_puts(b, "            of rank 0, and of no other more\n");
+        return;
+    }
+    br__buf_printf(b, "            of rank 0; %s of rank %" PRIu32,
+                   br__human_bytes((uint64_t)p->most_bytes, text), p->most_rank);
+    if (pp > 1)
+        br__buf_printf(b, ", in stage %" PRIu32 " of %" PRIu32, stage + 1, pp);
+    br__buf_puts(b, ", which needs most\n");
+}
+
 static void put_memory(struct br__buf *b, const struct br__train_plan *p)
 {
     const struct {
@@ -184,7 +203,8 @@ static void put_time(struct br__buf *b, const struct br__train_plan *p)
         put_seconds(b, p->eval_seconds);
         br__buf_printf(b, " each of %" PRId64 " evaluation%s", p->evals, p->evals == 1 ? "" : "s");
     }
-    br__buf_puts(b, "; measured with a few layers\n");
+    br__buf_puts(b, p->most_bytes > 0 ? "; measured with a few layers, without waiting for ranks\n"
+                                      : "; measured with a few layers\n");
 }
 
 static void put_files(struct br__buf *b, const struct br__run *run, const struct br__train_plan *p)
@@ -216,6 +236,7 @@ int br__train_print_plan(const struct br__cli *c, const struct br__plan_view *v,
     put_data(&b, run, v->t);
     put_steps(&b, run, p);
     put_memory(&b, p);
+    put_most(&b, run, p);
     put_time(&b, p);
     put_files(&b, run, p);
     put_idle(&b, run);
@@ -289,6 +310,10 @@ void br__train_plan_json(struct br__js *j, const struct br__plan_view *v)
     br__js_num(j, "copy_bytes", p->copy_bytes);
     br__js_num(j, "program_bytes", p->program_bytes);
     br__js_num(j, "total_bytes", p->total_bytes);
+    if (p->most_bytes > 0) {
+        br__js_num(j, "most_bytes", p->most_bytes);
+        br__js_i64(j, "most_rank", p->most_rank);
+    }
     json_seconds(j, "step_seconds", p->step_seconds, p->step_seconds > 0);
     json_seconds(j, "evaluation_seconds", p->eval_seconds, p->step_seconds > 0 && p->evals);
     json_seconds(j, "seconds", p->seconds, p->step_seconds > 0);

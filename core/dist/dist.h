@@ -123,12 +123,14 @@ int br__pipe_run(struct br__arena *a, const struct br__pipe *stages, uint32_t pp
 
 #define BR__MAX_PROCESSES (1 << 20)
 struct br__launch {
-    const char *plane;   /* "mpich", "openmpi"; NULL: this process is alone */
+    const char *plane;   /* "mpich", "openmpi", "torchrun"; NULL: this process is alone */
     uint32_t rank, size; /* of the processes */
+    uint32_t local;      /* of torchrun: the number on its host, LOCAL_RANK */
 };
-/* By the launcher's environment.  BR_E_USAGE: it contradicts itself.  BR_E_UNSUPPORTED: torchrun.
- */
+/* By the launcher's environment.  BR_E_USAGE: it contradicts itself. */
 int br__launch_find(struct br__launch *out, struct br_err *err) BR_MUST_CHECK;
+/* How many processes it has started on this host; 0: it does not say. */
+uint32_t br__launch_local(void);
 
 /* ---- procs.c: this process as one of several ------------------------------------------------- */
 
@@ -136,7 +138,9 @@ int br__launch_find(struct br__launch *out, struct br_err *err) BR_MUST_CHECK;
 typedef void br__procs_heard(void *ud, uint32_t rank, uint32_t kind, const void *p, size_t n);
 
 struct br__procs_opts {
-    const char *module; /* the MPI's: comm_mpich.so, comm_openmpi.so */
+    const char *module; /* the MPI's: comm_mpich.so, comm_openmpi.so; NULL: the device's plane */
+    const struct br_backend *backend; /* of the device, which is open to the end; else NULL */
+    void *device;
     struct br__launch launch;
     int timeout; /* seconds that a rank may wait for others that do nothing */
     /* The ranks cannot go on: one is gone, or hangs, or failed while this one was at work.  By the
@@ -150,11 +154,13 @@ struct br__procs_opts {
 int br__procs_open(const struct br__procs_opts *o, struct br_err *err) BR_MUST_CHECK;
 uint32_t br__procs_rank(void); /* 0 if alone */
 uint32_t br__procs_size(void); /* 1 if alone */
-/* This rank's number among those of its host, as the device that it is to use. */
+/* This rank's number among those of its host that see the same devices (CUDA_VISIBLE_DEVICES), as
+ * the device that it is to use. */
 uint32_t br__procs_local(void);
 /* Of a plan that carries nothing out: be that rank of so many, without the others.  There are no
  * communicators then, and what ranks tell each other stays what this one says. */
 void br__procs_pretend(uint32_t rank, uint32_t size);
+int br__procs_pretends(void); /* it was called */
 /* How long a rank may wait for others that do nothing, from now on; rank 0's counts. */
 void br__procs_patience(int seconds);
 
@@ -184,6 +190,8 @@ int br__procs_any(int mine, int *any, struct br_err *err) BR_MUST_CHECK;
 
 /* What this rank does, for its last words. */
 void br__procs_doing(const char *text);
+/* 1: from here on this rank waits for its device, which may wait for other ranks; 0: until here. */
+void br__procs_waiting(int begins);
 /* So many bytes of work are done: a rank that does some does not hang. */
 void br__procs_progress(uint64_t n);
 /* A record for rank 0, which hears it in order with others of this rank; from rank 0 itself it is

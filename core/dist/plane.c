@@ -4,7 +4,8 @@
  * mpirun and mpiexec tell each process its number in the environment: Open MPI by
  * OMPI_COMM_WORLD_*, MPICH by PMI_*.  So does Slurm's srun --mpi=pmi2; with --mpi=pmix it sets
  * PMIX_RANK, and SLURM_STEP_NUM_TASKS.  SLURM_PROCID and SLURM_NTASKS say nothing: a batch script
- * has them, too.  torchrun sets RANK, WORLD_SIZE and MASTER_ADDR. */
+ * has them, too.  torchrun sets RANK, WORLD_SIZE, LOCAL_RANK and
+ * MASTER_ADDR; its processes have no MPI, and talk through their devices. */
 #include "processes.h"
 
 #include <dlfcn.h>
@@ -16,10 +17,10 @@
 typedef const struct br_plane *plane_fn(void);
 
 static const struct {
-    const char *plane, *rank, *size;
+    const char *plane, *rank, *size, *local; /* local: how many are on this host */
 } launchers[] = {
-    {"openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
-    {"mpich", "PMI_RANK", "PMI_SIZE"},
+    {"openmpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"},
+    {"mpich", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"},
 };
 
 /* A variable that is a number up to BR__MAX_PROCESSES; -1: not set. */
@@ -70,7 +71,7 @@ static int find_slurm(struct br__launch *out, const char **size_name, struct br_
     int64_t rank, size;
     int rc = read_pair("PMIX_RANK", "SLURM_STEP_NUM_TASKS", &rank, &size, err);
     if (!rc && rank >= 0) {
-        *out = (struct br__launch){"openmpi", (uint32_t)rank, (uint32_t)size};
+        *out = (struct br__launch){"openmpi", (uint32_t)rank, (uint32_t)size, 0};
         *size_name = "SLURM_STEP_NUM_TASKS";
         return BR_OK;
     }
@@ -85,7 +86,7 @@ static int find_slurm(struct br__launch *out, const char **size_name, struct br_
     return rc;
 }
 
-static int find_torchrun(const struct br__launch *out, const char *size_name, struct br_err *err)
+static int find_torchrun(struct br__launch *out, const char *size_name, struct br_err *err)
 {
     int64_t rank, size;
     if (!getenv("MASTER_ADDR"))
@@ -97,10 +98,13 @@ static int find_torchrun(const struct br__launch *out, const char *size_name, st
         return compare_pair(out, size_name, "WORLD_SIZE", rank, size, err);
     if (size == 1)
         return BR_OK;
-    return br_fail(err, BR_E_UNSUPPORTED,
-                   "torchrun has started %" PRId64 " processes (WORLD_SIZE); ranks of bridge talk "
-                   "by MPI, start them with: mpirun -n %" PRId64 " bridge ...",
-                   size, size);
+    int64_t local;
+    rc = read_number("LOCAL_RANK", &local, err);
+    *out = (struct br__launch){"torchrun", (uint32_t)rank, (uint32_t)size,
+                               local < 0 ? 0 : (uint32_t)local};
+    if (!rc && local < 0)
+        rc = br_fail(err, BR_E_USAGE, "torchrun's RANK is set, and LOCAL_RANK is not");
+    return rc;
 }
 
 int br__launch_find(struct br__launch *out, struct br_err *err)
@@ -118,12 +122,21 @@ int br__launch_find(struct br__launch *out, struct br_err *err)
         if (rank < 0)
             continue;
         if (!out->plane)
-            *out = (struct br__launch){launchers[i].plane, (uint32_t)rank, (uint32_t)size};
+            *out = (struct br__launch){launchers[i].plane, (uint32_t)rank, (uint32_t)size, 0};
         size_name = launchers[i].size;
     }
     if (!out->plane)
         rc = find_slurm(out, &size_name, err);
     return rc ? rc : find_torchrun(out, size_name, err);
+}
+
+uint32_t br__launch_local(void)
+{
+    int64_t n = -1;
+    for (size_t i = 0; i < BR_COUNTOF(launchers) && n < 0; i++)
+        if (getenv(launchers[i].size) && read_number(launchers[i].local, &n, NULL))
+            n = 0;
+    return n > 0 ? (uint32_t)n : 0;
 }
 
 int br__plane_open(const char *path, struct br_plane *out, struct br_err *err)

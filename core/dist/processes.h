@@ -29,7 +29,15 @@ struct br__beat {
 int br__watch(struct br_comm *under, const char *group, struct br_comm **out,
               struct br_err *err) BR_MUST_CHECK;
 void br__watch_read(struct br__beat *out);
+/* See struct br_comm_ops; nothing where the plane has none. */
+void br__comm_describe(struct br_comm *c, const char *group, int is_watched);
 int br__watch_harmed(void); /* a call failed, or this rank gave up: MPI must not be ended */
+
+/* ---- staged.c -------------------------------------------------------------------------------- */
+
+/* A communicator for host memory of one of the device's, which it owns, also where it fails. */
+int br__staged_open(const struct br_backend *backend, void *device, struct br_comm *under,
+                    struct br_comm **out, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- commq.c: see dist.h --------------------------------------------------------------------- */
 
@@ -47,7 +55,6 @@ int br__commq_wrap(struct br__commq *q, struct br_comm *under, struct br_comm **
 
 struct br_comm *br__procs_world(void);   /* of all processes; NULL if alone */
 struct br__commq *br__procs_queue(void); /* of this process */
-int br__procs_pretends(void);            /* br__procs_pretend was called */
 
 /* ---- control.c: TCP connections to rank 0, beside the plane ---------------------------------- */
 

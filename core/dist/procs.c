@@ -5,11 +5,14 @@
 
 #include <inttypes.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static struct {
-    struct br_comm *world; /* NULL: alone, or at the end */
+    struct br_comm *world;  /* NULL: alone, or at the end */
+    int is_staged;          /* it is no MPI's */
+    struct br_comm *joined; /* what the world's is made of */
     struct br__commq *queue;
     int32_t *statuses; /* [size] */
     uint32_t rank, local;
@@ -235,22 +238,25 @@ int br__procs_same(const char *what, const char *text, struct br_err *err)
 
 /* ---- begin ----------------------------------------------------------------------------------- */
 
-/* Ranks of one host that may use the same CPUs share them. */
-static int share_cpus(struct br_comm *w, struct br_err *err)
+/* Ranks of one host that may use the same CPUs share them; those that see the same GPUs number
+ * them. */
+static int share_host(struct br_comm *w, struct br_err *err)
 {
     char host[256] = "";
+    const char *gpus = getenv("CUDA_VISIBLE_DEVICES");
     cpu_set_t set;
     uint32_t n = 0;
     memset(&set, 0, sizeof set);
     (void)gethostname(host, sizeof host - 1);
     (void)!sched_getaffinity(0, sizeof set, &set);
-    int64_t mine[2] = {(int64_t)br__xxh3(host, strlen(host)), (int64_t)br__xxh3(&set, sizeof set)};
-    int64_t(*all)[2] = br__calloc(w->size, sizeof *all);
-    int rc = all ? w->ops->all_gather(w, all, mine, 2, BR_I64, err)
+    int64_t mine[3] = {(int64_t)br__xxh3(host, strlen(host)), (int64_t)br__xxh3(&set, sizeof set),
+                       gpus ? (int64_t)br__xxh3(gpus, strlen(gpus)) : 0};
+    int64_t(*all)[3] = br__calloc(w->size, sizeof *all);
+    int rc = all ? w->ops->all_gather(w, all, mine, 3, BR_I64, err)
                  : br__nomem(err, "for %" PRIu32 " ranks", w->size);
     for (uint32_t r = 0; r < w->size && !rc; r++) {
         int here = all[r][0] == mine[0];
-        procs.local += here && r < w->rank;
+        procs.local += here && all[r][2] == mine[2] && r < w->rank;
         n += here && all[r][1] == mine[1];
     }
     br__cpu_share((int)n);
@@ -266,13 +272,21 @@ static int share_from_first(void *buf, size_t n, struct br_err *err)
 static int open_world(const struct br__procs_opts *o, struct br_err *err)
 {
     struct br_plane plane;
-    struct br_comm *joined, *watched;
+    struct br_comm *joined = NULL, *watched;
     unsigned char id[BR_COMM_ID];
-    int rc = br__plane_open(o->module, &plane, err);
+    int rc = BR_OK;
+    procs.is_staged = !o->module;
+    if (o->module)
+        rc = br__plane_open(o->module, &plane, err);
+    else
+        plane = *o->backend->plane;
     if (!rc)
         rc = plane.id(id, err);
     if (!rc)
-        rc = plane.join(NULL, id, o->launch.rank, o->launch.size, &joined, err);
+        rc = plane.join(o->device, id, o->launch.rank, o->launch.size, &joined, err);
+    if (!rc && procs.is_staged)
+        rc = br__staged_open(o->backend, o->device, joined, &joined, err);
+    procs.joined = joined;
     if (!rc)
         rc = br__watch(joined, "all ranks", &watched, err);
     if (!rc)
@@ -294,8 +308,9 @@ int br__procs_open(const struct br__procs_opts *o, struct br_err *err)
     procs.rank = world->rank;
     procs.statuses = br__calloc(world->size, sizeof *procs.statuses);
     rc = procs.statuses ? br__control_open(&control, err) : br__nomem(err, "for the ranks");
+    br__comm_describe(procs.joined, "all ranks", !rc);
     if (!rc)
-        rc = share_cpus(world, err);
+        rc = share_host(world, err);
     if (rc) {
         world->ops->abort(world);
         procs.world = NULL;
@@ -324,7 +339,9 @@ int br__procs_end(int rc, struct br_err *err)
     if (!procs.world)
         return rc;
     rc = br__control_end(rc, err, &unharmed);
-    if (unharmed) {
+    if (!unharmed && procs.is_staged) /* no rank waits for what is no more */
+        procs.world->ops->abort(procs.world);
+    if (unharmed || procs.is_staged) {
         procs.world->ops->close(procs.world);
         br__commq_close(procs.queue);
         procs.world = NULL;

@@ -4,6 +4,7 @@
 #include "processes.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 /* One call at a time, see commq.c.  Another thread reads. */
@@ -139,6 +140,12 @@ void br__watch_read(struct br__beat *out)
     pthread_mutex_unlock(&watch.lock);
 }
 
+void br__comm_describe(struct br_comm *c, const char *group, int is_watched)
+{
+    if (c->ops->struct_size > offsetof(struct br_comm_ops, describe) && c->ops->describe)
+        c->ops->describe(c, group, is_watched);
+}
+
 int br__watch_harmed(void)
 {
     return atomic_load(&watch.harmed);
@@ -151,6 +158,11 @@ void br__procs_doing(const char *text)
     *watch.call = '\0';
     pthread_mutex_unlock(&watch.lock);
     atomic_fetch_add(&watch.progress, 1);
+}
+
+void br__procs_waiting(int begins)
+{
+    atomic_fetch_add(begins ? &watch.begun : &watch.done, 1);
 }
 
 void br__procs_progress(uint64_t n)

@@ -9,6 +9,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -135,6 +136,18 @@ static struct br_comm **comms_of(const struct meeting *m, uint32_t rank)
     return m->on_host ? p->host : p->comms;
 }
 
+/* What the communicator's messages say of it.  Of processes the control plane finds who waits too
+ * long.  members: NULL: all ranks. */
+static void describe(struct br_comm *c, enum br_group g, const uint32_t *members, uint32_t n)
+{
+    char text[160];
+    size_t at = (size_t)snprintf(text, sizeof text, "%s: %s", br__group_name(g),
+                                 members ? "ranks" : "all ranks");
+    for (uint32_t i = 0; i < n && members && at < sizeof text - 16; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, i ? ", %u" : " %u", members[i]);
+    br__comm_describe(c, text, br__procs_size() > 1);
+}
+
 /* Calls about host memory go through the rank's queue; what a rank of several processes does is
  * known by its calls. */
 static int prepare_group(const struct meeting *m, uint32_t rank, enum br_group g,
@@ -158,7 +171,10 @@ static int join_world(void *arg, uint32_t rank, struct br_err *err)
         rc = m->plane->join(m->devices[rank - w->first], m->id, rank, w->topo.world, out, err);
     else
         rc = all->ops->split(all, 0, rank, out, err);
-    return rc ? rc : prepare_group(m, rank, BR_GROUP_WORLD, err);
+    if (rc)
+        return rc;
+    describe(*out, BR_GROUP_WORLD, NULL, 0);
+    return prepare_group(m, rank, BR_GROUP_WORLD, err);
 }
 
 /* Of a process there is one for its MPI. */
@@ -179,6 +195,7 @@ static int open_queues(struct br__world *w, struct br_err *err)
 static int name_world(struct meeting *m, struct br_err *err)
 {
     int rc = m->plane && br__procs_rank() == 0 ? m->plane->id(m->id, err) : BR_OK;
+    rc = br__procs_agree(rc, err);
     return rc ? rc : br__procs_share(m->id, sizeof m->id, 0, err);
 }
 
@@ -194,6 +211,7 @@ static int split_group(const struct meeting *m, uint32_t rank, enum br_group g, 
         return rc;
     if (n > 1) {
         comms[g] = made;
+        describe(made, g, members, n);
         return prepare_group(m, rank, g, err);
     }
     made->ops->close(made);

@@ -142,6 +142,9 @@ static void build_logits(struct br_graph *g, struct br__build *b, br_val x)
     if (b->n_best && br__graph_has(g, BR_OP_SELECT, b->logits, b->logits))
         b->best =
             BR__OP(g, SELECT, BR__I(b->n_best, b->n_best + BR__BEST_ROOM - BR__BEST_K), b->logits);
+    if (b->flags & BR__BUILD_AHEAD)
+        b->advanced =
+            BR__OP(g, ADVANCE, NULL, b->ids, b->positions, b->cache_rows, b->seqs, b->best);
     if (b->flags & BR__BUILD_LOSS)
         b->loss = BR__OP(g, CROSS_ENTROPY, NULL, b->logits, b->labels);
     if (b->flags & BR__BUILD_LOSS && b->n_moe)

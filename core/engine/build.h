@@ -14,7 +14,8 @@ enum br__build_flags {
     BR__BUILD_LOSS = 4,
     BR__BUILD_ROUTES_GIVEN = 8, /* chosen experts are an input */
     BR__BUILD_MTP = 16,         /* the logits of the multi-token-prediction layer too */
-    BR__BUILD_GRADS = 32        /* gradients will be asked for: activations are float32 */
+    BR__BUILD_GRADS = 32,       /* gradients will be asked for: activations are float32 */
+    BR__BUILD_AHEAD = 64        /* of one token a sequence: the inputs become the next step's */
 };
 /* What a graph for training has besides; block_loss.c makes it. */
 struct br__moe_losses { /* of one routed layer */
@@ -73,10 +74,11 @@ struct br__build {
     br_val seqs_odd, whole_seqs, order, back;
     /* outputs */
     br_val logits, loss, aux_loss, sent, mtp_logits, mtp_loss;
-    br_val best;    /* SELECT of n_best logits; 0 where the device cannot */
-    br_val *hidden; /* [n_layers + 2]: embedding, after each layer of this stage, after the final
-                       norm */
-    br_val *routes; /* [n_layers]: chosen experts, or 0 */
+    br_val best;     /* SELECT of n_best logits; 0 where the device cannot */
+    br_val advanced; /* ADVANCE; 0: not asked for */
+    br_val *hidden;  /* [n_layers + 2]: embedding, after each layer of this stage, after the final
+                        norm */
+    br_val *routes;  /* [n_layers]: chosen experts, or 0 */
     struct br__state *states;
     size_t n_states, cap_states;
     /* while building */

@@ -87,9 +87,7 @@ struct br__forward_seq {
  * BR_E_NUMERIC: logits that are not finite; names the weight at fault if there is one. */
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                     float *logits, struct br_err *err) BR_MUST_CHECK;
-/* The largest logits of a sequence, found by the device: all that are no less than the k-th
- * largest.
- */
+/* The largest logits of a sequence, found by the device. */
 #define BR__BEST_K 128
 #define BR__BEST_ROOM (BR__BEST_K + 16) /* of equals there may be more than k */
 struct br__best {
@@ -97,10 +95,19 @@ struct br__best {
     int32_t ids[BR__BEST_ROOM]; /* ascending */
     float logits[BR__BEST_ROOM];
 };
-/* br__llm_forward where only the largest are wanted, k of 1 .. BR__BEST_K: of a sequence i whose
+struct br__pick {
+    uint32_t k; /* 1: the largest alone, of equals the first; 2 .. BR__BEST_K: all that are no less
+                   than the k-th largest */
+    /* With k 1: the next pass is most likely of these sequences again, of each the one token that
+     * is best now, so that the device may begin it.  If it is not, a model with a delta net wants
+     * the sequence to be reset. */
+    int goes_on;
+    struct br__best *best; /* [n] of the sequences */
+};
+/* br__llm_forward where only the largest are wanted (pick NULL: all): of a sequence i whose
  * best[i].n is not 0 the row of `logits` is left as it is. */
 int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
-                         uint32_t k, float *logits, struct br__best *best,
+                         const struct br__pick *pick, float *logits,
                          struct br_err *err) BR_MUST_CHECK;
 void br__llm_reset(struct br__llm_session *s, uint32_t slot); /* forget the sequence */
 /* Ask `wish` between the passes of a long prompt: 1 ends br__llm_forward with BR_E_STOPPED, and its

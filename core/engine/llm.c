@@ -37,9 +37,10 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
     if (s) {
         *s = (struct br__llm_session){.m = m, .slots = slots, .capacity = capacity};
         s->length = br__calloc((size_t)slots + 1, sizeof *s->length);
+        s->ahead = br__calloc((size_t)slots, sizeof *s->ahead);
         s->ranks = br__calloc(m->n_ranks, sizeof *s->ranks);
     }
-    if (!s || !s->length || !s->ranks) {
+    if (!s || !s->length || !s->ahead || !s->ranks) {
         br__llm_session_close(s);
         return br__nomem(err, "for the model's sequences");
     }
@@ -49,8 +50,18 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
     return 0;
 }
 
+/* The step ahead, if there is one, is not wanted. */
+static void forget_ahead(struct br__rank_session *r)
+{
+    const struct br__device *d = &r->rank->dev;
+    if (r->ahead.ticket)
+        d->backend.fetched(d->device, r->ahead.ticket, NULL, NULL);
+    r->ahead = (struct br__step_ahead){0};
+}
+
 static void close_rank(struct br__rank_session *r)
 {
+    forget_ahead(r);
     for (size_t i = 0; i < r->n_compiled; i++)
         br__compiled_free(r->compiled[i]);
     for (size_t i = 0; i < r->n_caches; i++)
@@ -67,6 +78,7 @@ void br__llm_session_close(struct br__llm_session *s)
     for (uint32_t i = 0; s->ranks && i < s->m->n_ranks; i++)
         close_rank(&s->ranks[i]);
     br__free(s->ranks);
+    br__free(s->ahead);
     br__free(s->length);
     br__free(s);
 }
@@ -94,7 +106,7 @@ void br__llm_reset(struct br__llm_session *s, uint32_t slot)
 /* Everything that a rank computes of a batch, as the outputs that keep it alive. */
 static int session_plan(struct br__rank *r, struct br__compiled *q, struct br_err *err)
 {
-    const br_val all[] = {q->b.logits, q->b.sent, q->b.loss, q->b.best};
+    const br_val all[] = {q->b.logits, q->b.sent, q->b.loss, q->b.best, q->b.advanced};
     br_val outputs[BR_COUNTOF(all)];
     size_t n = 0;
     for (size_t i = 0; i < BR_COUNTOF(all); i++)
@@ -190,6 +202,10 @@ struct batch { /* of one pass: consecutive tokens of each sequence */
     float *logits;         /* or NULL: no prompt ends here */
     uint32_t n_best;       /* largest logits that are enough; 0: all */
     struct br__best *best; /* [n_inputs] */
+    int by_choice;         /* the device makes the next step's inputs of its choices */
+    int is_taken;          /* the step ahead is this one */
+    int goes_on;           /* the next one may begin; only by_choice */
+    int again;             /* the choices did not tell: for the logits */
 };
 
 /* Tokens that make a batch divisible by the tensor-parallel size; they form a sequence of their
@@ -255,33 +271,91 @@ static int take_best(const int32_t *row, size_t room, struct br__best *best)
     return best->n > 0;
 }
 
+/* The rows of SELECT; whether they tell of all sequences, or else of none. */
+static int take_choices(const int32_t *rows, size_t cols, const struct batch *in)
+{
+    size_t told = 0;
+    for (size_t i = 0; i < in->n_inputs; i++)
+        told += (size_t)take_best(rows + i * cols, cols / 2 - 1, &in->best[i]);
+    for (size_t i = 0; i < in->n_inputs && told < in->n_inputs; i++)
+        in->best[i].n = 0;
+    return told == in->n_inputs;
+}
+
+static int32_t *room_for_choices(const struct br__compiled *q, size_t n, size_t *cols)
+{
+    *cols = (size_t)br__node(&q->g, q->b.best)->shape[1];
+    return br__calloc(n, *cols * sizeof(int32_t));
+}
+
 /* The logits of the batch, or of all its sequences the largest. */
 static int read_answer(const struct br__compiled *q, const struct batch *in, struct br_err *err)
 {
-    size_t cols = q->b.best ? (size_t)br__node(&q->g, q->b.best)->shape[1] : 0, told = 0;
-    int32_t *rows = cols ? br__calloc(in->n_inputs, cols * sizeof *rows) : NULL;
-    if (cols && !rows)
-        return br__nomem(err, "for logits");
-    int rc = cols ? br__frame_read_i32(q->frame, q->b.best, rows, err) : 0;
-    for (size_t i = 0; i < in->n_inputs && !rc && cols; i++)
-        told += (size_t)take_best(rows + i * cols, cols / 2 - 1, &in->best[i]);
+    size_t cols;
+    int rc = 0, told = 0;
+    if (q->b.best) {
+        int32_t *rows = room_for_choices(q, in->n_inputs, &cols);
+        rc = rows ? br__frame_read_i32(q->frame, q->b.best, rows, err)
+                  : br__nomem(err, "for logits");
+        told = !rc && take_choices(rows, cols, in);
+        br__free(rows);
+    }
+    return rc || told ? rc : br__frame_read(q->frame, q->b.logits, in->logits, err);
+}
+
+/* The same of a run that was started; its ticket ends. */
+static int read_ticket(const struct br__rank *r, const struct br__compiled *q, void *ticket,
+                       const struct batch *in, struct br_err *err)
+{
+    size_t cols;
+    int32_t *rows = room_for_choices(q, in->n_inputs, &cols);
+    int rc = r->dev.backend.fetched(r->dev.device, ticket, rows, err);
+    if (!rows)
+        rc = br__nomem(err, "for logits");
+    if (!rc && r->info->rank == answering_rank(r->m))
+        take_choices(rows, cols, in);
     br__free(rows);
-    if (rc || (told == in->n_inputs))
-        return rc;
-    for (size_t i = 0; i < in->n_inputs && in->best; i++)
-        in->best[i].n = 0;
-    return br__frame_read(q->frame, q->b.logits, in->logits, err);
+    return rc;
+}
+
+/* A step of decoding: given to the device, if it was not ahead; then the next one; and only then is
+ * waited for the first.  That the next one failed is told when it is asked for, but where other
+ * ranks would wait for this one's part in it. */
+static int run_by_choice(struct br__rank_session *r, struct br__compiled *q, const struct batch *in,
+                         struct br_err *err)
+{
+    struct br__step_ahead now = r->ahead, *next = &r->ahead;
+    *next = (struct br__step_ahead){0};
+    if (!in->is_taken) {
+        fill_inputs(q, in);
+        now.rc = br__frame_start(q->frame, q->b.best, 0, &now.ticket, &now.err);
+    }
+    if (!now.rc && in->goes_on)
+        next->rc = br__frame_start(q->frame, q->b.best, 1, &next->ticket, &next->err);
+    if (!now.rc)
+        now.rc = read_ticket(r->rank, q, now.ticket, in, &now.err);
+    if (!now.rc && next->rc && r->s->m->topo.world > 1)
+        now = *next;
+    if (now.rc && err)
+        *err = now.err;
+    return now.rc;
 }
 
 static int run_batch(struct br__rank *r, void *arg, struct br_err *err)
 {
     const struct batch *in = arg;
+    struct br__rank_session *own = &in->s->ranks[r->index];
     struct br__compiled *q;
     struct br__build b = br__batch_shape(in->s, in->n_tokens, (int64_t)in->n_inputs);
     b.n_best = in->logits ? in->n_best : 0;
-    int rc = br__compiled_get(&in->s->ranks[r->index], &b, &q, err);
+    b.flags |= in->by_choice ? BR__BUILD_AHEAD : 0;
+    if (!in->is_taken)
+        forget_ahead(own);
+    int rc = br__compiled_get(own, &b, &q, err);
     if (rc)
         return rc;
+    if (in->by_choice && !in->again)
+        return run_by_choice(own, q, in, err);
     fill_inputs(q, in);
     rc = br__frame_run(q->frame, err);
     if (!rc && in->logits && r->info->rank == answering_rank(r->m))
@@ -326,22 +400,113 @@ static int share_answer(const struct batch *in, struct br_err *err)
     return rc || !in->best ? rc : br__procs_share(in->best, n * sizeof *in->best, from, err);
 }
 
+/* Every process goes on with the answer. */
+static int run_ranks(struct batch *in, struct br_err *err)
+{
+    int rc = br__ranks_run(in->s->m, run_batch, in, err);
+    return rc || !in->logits ? rc : share_answer(in, err);
+}
+
+/* ---- a step ahead of the host ---------------------------------------------------------------- */
+
+static int has_delta_net(const struct br__llm *m)
+{
+    const struct br_config *cfg = m->weights->cfg;
+    for (int64_t i = 0; i < cfg->n_layers; i++)
+        if (cfg->linear[i])
+            return 1;
+    return 0;
+}
+
+/* Whether the device makes the next step's inputs of its choices; all ranks of all processes say
+ * the same.  Not between stages, where the first does not know what the last has chosen, nor where
+ * the host has a part in each step.  A token cannot be taken back out of the state of a delta net,
+ * so there it is for sessions of one sequence alone: beside others, the end of one or a new one
+ * would make another step of that which was begun. */
+static int is_by_choice(const struct batch *in)
+{
+    const struct br__llm *m = in->s->m;
+    const uint32_t *ranks = m->topo.size;
+    return (m->ranks[0].dev.backend.flags & BR_BACKEND_AHEAD) && in->logits && in->n_best == 1 &&
+           in->n_tokens == (int64_t)in->n_inputs && ranks[BR_AXIS_PP] == 1 &&
+           ranks[BR_AXIS_CP] == 1 && ranks[BR_AXIS_EP] == 1 &&
+           (in->s->slots == 1 || !has_delta_net(m));
+}
+
+/* Whether the step ahead is that of the batch. */
+static int is_ahead(const struct batch *in)
+{
+    const struct br__llm_session *s = in->s;
+    int same = in->by_choice && s->n_ahead == in->n_inputs;
+    for (size_t i = 0; i < in->n_inputs && same; i++) {
+        const struct br__forward_seq *f = &in->inputs[i];
+        same = f->slot == s->ahead[i].slot && *f->ids == s->ahead[i].id &&
+               s->length[f->slot] == s->ahead[i].length;
+    }
+    return same;
+}
+
+/* The step ahead is not taken: fine where its rows of caches are overwritten, or its sequence was
+ * reset. */
+static int check_left(const struct br__llm_session *s, struct br_err *err)
+{
+    const struct br__seq_ahead *a = s->ahead;
+    if (!s->n_ahead || s->length[a->slot] != a->length || !has_delta_net(s->m))
+        return 0;
+    return br_fail(err, BR_E_USAGE,
+                   "the sequence of slot %u was to go on with token %d, which is in its delta net "
+                   "already; reset it to go on otherwise",
+                   a->slot, a->id);
+}
+
+/* Whether each sequence has room for one more token than the batch gives it. */
+static int has_room(const struct batch *in)
+{
+    for (size_t i = 0; i < in->n_inputs; i++)
+        if (in->s->length[in->inputs[i].slot] + 2 > in->s->capacity)
+            return 0;
+    return 1;
+}
+
+static int is_told(const struct batch *in)
+{
+    return in->best[0].n > 0; /* of all or of none */
+}
+
 /* Sizes of `in` that follow from its sequences are set here. */
 static int forward_batch(struct batch *in, struct br_err *err)
 {
+    struct br__llm_session *s = in->s;
     in->n_tokens = 0;
     for (size_t i = 0; i < in->n_inputs; i++)
         in->n_tokens += in->inputs[i].n;
-    in->pad = session_padding(in->s->m, in->n_tokens);
-    int rc = br__ranks_run(in->s->m, run_batch, in, err);
-    if (!rc && in->logits) /* every process goes on with them */
-        rc = share_answer(in, err);
+    in->pad = session_padding(s->m, in->n_tokens);
+    in->by_choice = is_by_choice(in);
+    in->is_taken = is_ahead(in);
+    in->goes_on = in->goes_on && in->by_choice && has_room(in);
+    int rc = in->is_taken ? 0 : check_left(s, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < in->n_inputs; i++)
-        in->s->length[in->inputs[i].slot] += in->inputs[i].n;
+    s->n_ahead = 0;
+    rc = run_ranks(in, err);
+    if (!rc && in->by_choice && !is_told(in)) { /* a logit is not finite: it will be looked for */
+        in->again = 1;
+        in->is_taken = in->goes_on = 0;
+        rc = run_ranks(in, err);
+    }
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < in->n_inputs; i++) {
+        const uint32_t slot = in->inputs[i].slot;
+        s->length[slot] += in->inputs[i].n;
+        if (in->goes_on)
+            s->ahead[i] = (struct br__seq_ahead){slot, in->best[i].ids[0], s->length[slot]};
+    }
+    s->n_ahead = in->goes_on ? in->n_inputs : 0;
     return 0;
 }
+
+/* ---- forward passes of any length ------------------------------------------------------------ */
 
 void br__llm_stop_by(struct br__llm_session *s, int (*wish)(void *ud), void *ud)
 {
@@ -373,7 +538,7 @@ static uint32_t best_of(const struct br__llm_session *s, uint32_t k)
 }
 
 int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
-                         uint32_t k, float *logits, struct br__best *best, struct br_err *err)
+                         const struct br__pick *pick, float *logits, struct br_err *err)
 {
     int rc = check_inputs(s, inputs, n, err);
     const uint32_t wanted = s->m->ranks[0].dev.backend.tokens_at_once;
@@ -382,6 +547,8 @@ int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq
     struct br__forward_seq *last = br__calloc(n, sizeof *last);
     if (!rc && !last)
         rc = br__nomem(err, "for the model's sequences");
+    for (size_t i = 0; i < n && pick; i++)
+        pick->best[i].n = 0;
     /* A prompt longer than at_once runs in batches of its own; what remains of all prompts runs
      * together, up to at_once tokens in a batch. */
     for (size_t i = 0; i < n && !rc; i++) {
@@ -396,13 +563,14 @@ int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq
                            .inputs = last + i,
                            .n_inputs = end - i,
                            .logits = logits + i * vocab,
-                           .n_best = best ? best_of(s, k) : 0,
-                           .best = best ? best + i : NULL};
+                           .n_best = pick ? best_of(s, pick->k) : 0,
+                           .best = pick ? pick->best + i : NULL,
+                           .goes_on = pick && pick->goes_on && end - i == n};
         rc = forward_batch(&in, err);
     }
     br__free(last);
     for (size_t i = 0; i < n && !rc; i++)
-        if (!best || !best[i].n)
+        if (!pick || !pick->best[i].n)
             rc = br__llm_check_finite(s->m, logits + i * vocab, vocab, err);
     return rc;
 }
@@ -410,5 +578,5 @@ int br__llm_forward_best(struct br__llm_session *s, const struct br__forward_seq
 int br__llm_forward(struct br__llm_session *s, const struct br__forward_seq *inputs, size_t n,
                     float *logits, struct br_err *err)
 {
-    return br__llm_forward_best(s, inputs, n, 0, logits, NULL, err);
+    return br__llm_forward_best(s, inputs, n, NULL, logits, err);
 }

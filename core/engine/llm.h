@@ -41,6 +41,19 @@ struct br__llm {
     uint32_t precision, values; /* of products; of activations in inference */
 };
 
+/* A step of decoding that was given to the device before the one before it was read. */
+struct br__step_ahead {
+    void *ticket; /* of its choices; NULL: there is no such step, or it failed */
+    int rc;       /* why it could not be given: told when it is asked for */
+    struct br_err err;
+};
+/* What it is, for one sequence: that token, after so many. */
+struct br__seq_ahead {
+    uint32_t slot;
+    int32_t id;
+    int64_t length;
+};
+
 /* What a rank keeps for the sequences of a session. */
 struct br__rank_session {
     struct br__llm_session *s;
@@ -50,12 +63,15 @@ struct br__rank_session {
     struct br__cache *caches;
     size_t n_caches, cap_caches;
     uint64_t clock; /* counts the uses of graphs */
+    struct br__step_ahead ahead;
     struct br__arena arena;
 };
 struct br__llm_session {
     struct br__llm *m;
     int64_t slots, capacity;        /* one more slot exists where batches must be padded */
     int64_t *length;                /* [slots + 1] tokens in each */
+    struct br__seq_ahead *ahead;    /* [slots] */
+    size_t n_ahead;                 /* sequences of the step ahead; 0: there is none */
     struct br__rank_session *ranks; /* [m->n_ranks] */
     int (*stop)(void *ud);          /* see br__llm_stop_by */
     void *stop_ud;

@@ -69,6 +69,13 @@ static int open_rank(struct br__llm *m, uint32_t i, const char *device, uint32_t
     return rc ? rc : br__params_open(&r->params, m->weights, br__device_is_host(&r->dev), err);
 }
 
+/* Every rank has a device, and all have devices of one kind. */
+static int agree_on_device(const struct br__llm *m, int rc, struct br_err *err)
+{
+    rc = br__procs_agree(rc, err);
+    return rc ? rc : br__procs_same("device", m->ranks[0].dev.backend.name, err);
+}
+
 /* Over processes the plane of host memory is that of the processes. */
 static int open_world(struct br__llm *m, struct br_err *err)
 {
@@ -104,6 +111,7 @@ static int open_ranks(struct br__llm *m, const struct br__llm_opts *o, struct br
     m->n_ranks = n;
     for (uint32_t i = 0; i < n && !rc; i++)
         rc = open_rank(m, i, o->device, BR__MAX(each, 1), err);
+    rc = agree_on_device(m, rc, err);
     return rc ? rc : open_world(m, err);
 }
 

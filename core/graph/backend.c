@@ -12,17 +12,19 @@
 /* What no backend can do without. */
 static int check_complete(const struct br_backend *b, const char *path, struct br_err *err)
 {
-    const char *lacks = !b->name       ? "name"
-                        : !b->probe    ? "probe"
-                        : !b->open     ? "open"
-                        : !b->close    ? "close"
-                        : !b->alloc    ? "alloc"
-                        : !b->free     ? "free"
-                        : !b->upload   ? "upload"
-                        : !b->download ? "download"
-                        : !b->copy     ? "copy"
-                        : !b->run      ? "run"
-                                       : NULL;
+    const char *lacks = !b->name                                     ? "name"
+                        : !b->probe                                  ? "probe"
+                        : !b->open                                   ? "open"
+                        : !b->close                                  ? "close"
+                        : !b->alloc                                  ? "alloc"
+                        : !b->free                                   ? "free"
+                        : !b->upload                                 ? "upload"
+                        : !b->download                               ? "download"
+                        : !b->copy                                   ? "copy"
+                        : !b->run                                    ? "run"
+                        : b->flags & BR_BACKEND_AHEAD && !b->fetch   ? "fetch"
+                        : b->flags & BR_BACKEND_AHEAD && !b->fetched ? "fetched"
+                                                                     : NULL;
     if (lacks)
         return br_fail(err, BR_E_PLUGIN, "backend '%s' lacks '%s', which docs/backends.md asks for",
                        path, lacks);
@@ -148,7 +150,8 @@ static int adopt_kernels(struct br__device *d, struct br_err *err)
     return 0;
 }
 
-/* "name" or "name:2"; *index: the device's number if one is said. */
+/* "name" or "name:2"; *index: a rank's number, which becomes that of its device: a number that is
+ * said is the first rank's. */
 static int backend_choose(struct br_backend *out, const char *name, const struct br__dirs *dirs,
                           uint32_t *index, struct br_err *err)
 {
@@ -158,13 +161,13 @@ static int backend_choose(struct br_backend *out, const char *name, const struct
         return 0;
     }
     const char *colon = strchr(name, ':');
-    int64_t number = *index;
+    int64_t number = 0;
     int n =
         snprintf(word, sizeof word, "%.*s", (int)(colon ? colon - name : (int)strlen(name)), name);
     if (n < 0 || (size_t)n >= sizeof word ||
         (colon && (br__parse_i64(colon + 1, &number) || number < 0 || number > UINT16_MAX)))
         return br_fail(err, BR_E_USAGE, "'%s' is no device; expected a name, or NAME:NUMBER", name);
-    *index = (uint32_t)number;
+    *index += (uint32_t)number;
     int rc = by_name(word, dirs, out, err);
     if (!rc && out->probe(why, sizeof why) <= 0)
         rc = br_fail(err, BR_E_UNSUPPORTED, "backend '%s' cannot be used here: %s", word, why);
@@ -182,8 +185,8 @@ int br__device_open(struct br__device *d, const char *name, const struct br__dir
     if (rank >= there)
         return br_fail(
             err, BR_E_UNSUPPORTED,
-            "device %u of backend '%s' is wanted, %u are there; every rank needs its own", rank,
-            d->backend.name, there);
+            "device %u of backend '%s' is wanted, %u are there; every rank of a host needs its own",
+            rank, d->backend.name, there);
     d->n_threads = n_threads ? n_threads : (uint32_t)br__cpu_count();
     rc = d->backend.open(&d->device, rank, d->n_threads, &d->features, err);
     if (!rc && (rc = adopt_kernels(d, err)))

@@ -152,7 +152,20 @@ void br__device_free(struct br__device *d, void *p)
 
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
 {
-    return d->backend.download(d->device, to, from, n, err);
+    br__procs_waiting(1);
+    int rc = d->backend.download(d->device, to, from, n, err);
+    br__procs_waiting(0);
+    return rc;
+}
+
+int br__device_sync(struct br__device *d, struct br_err *err)
+{
+    if (!d->backend.sync)
+        return BR_OK;
+    br__procs_waiting(1);
+    int rc = d->backend.sync(d->device, err);
+    br__procs_waiting(0);
+    return rc;
 }
 
 int br__device_put(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
@@ -218,10 +231,15 @@ int br__device_give(struct br__device *d, const struct br_call *c, struct br_err
     return 0;
 }
 
+int br__device_order(struct br__device *d, enum br_order what, struct br_err *err)
+{
+    return d->backend.order ? d->backend.order(d->device, what, err) : 0;
+}
+
 int br__device_call(struct br__device *d, const struct br_call *c, struct br_err *err)
 {
     int rc = br__device_give(d, c, err);
-    return !rc && d->backend.sync ? d->backend.sync(d->device, err) : rc;
+    return rc ? rc : br__device_sync(d, err);
 }
 
 /* ---- dtypes ---------------------------------------------------------------------------------- */

@@ -566,8 +566,9 @@ static int walk_or_replay(struct br__frame *f, struct br_err *err)
     return f->tape ? b->replay(f->d->device, f->tape, err) : run_steps(f, 0, f->p->n_steps, err);
 }
 
-/* Steps [from, to). */
-static int run_range(struct br__frame *f, size_t from, size_t to, struct br_err *err)
+/* Give the device steps [from, to), with the inputs unless they are there. */
+static int give_range(struct br__frame *f, size_t from, size_t to, int has_inputs,
+                      struct br_err *err)
 {
     const struct br_backend *b = &f->d->backend;
     int rc = br__device_reserve(f->d, f->p->work_bytes, f->scratch_bytes, err);
@@ -577,13 +578,20 @@ static int run_range(struct br__frame *f, size_t from, size_t to, struct br_err 
         drop_tape(f);
         fill_calls(f);
     }
-    if (f->inputs != f->leaves && f->p->input_bytes)
+    if (!has_inputs && f->inputs != f->leaves && f->p->input_bytes)
         rc = b->upload(f->d->device, f->leaves, f->inputs, f->p->input_bytes, err);
-    if (!rc && to - from == f->p->n_steps)
+    int has_hooks = f->hook && f->hook->n; /* which a tape would not call */
+    if (!rc && to - from == f->p->n_steps && !has_hooks)
         rc = walk_or_replay(f, err);
     else if (!rc)
         rc = run_steps(f, from, to, err);
-    return !rc && b->sync ? b->sync(f->d->device, err) : rc;
+    return rc;
+}
+
+static int run_range(struct br__frame *f, size_t from, size_t to, struct br_err *err)
+{
+    int rc = give_range(f, from, to, 0, err);
+    return rc ? rc : br__device_sync(f->d, err);
 }
 
 int br__frame_run(struct br__frame *f, struct br_err *err)
@@ -606,6 +614,18 @@ static size_t span_of(const struct br_tensor *t)
     for (uint32_t i = 0; i < t->n_dim; i++)
         n += (t->shape[i] - 1) * t->stride[i];
     return (size_t)n;
+}
+
+int br__frame_start(struct br__frame *f, br_val v, int is_ahead, void **ticket, struct br_err *err)
+{
+    struct br_tensor t;
+    *ticket = NULL;
+    int rc = give_range(f, 0, f->p->n_steps, is_ahead, err);
+    if (rc)
+        return rc;
+    tensor_of(f, v, &t);
+    return f->d->backend.fetch(f->d->device, t.data, span_of(&t) * br_dtype_size((int)t.dtype),
+                               ticket, err);
 }
 
 /* Rows of a strided view, one after another, as dtype `to`. */

@@ -145,8 +145,8 @@ struct br__device {
     size_t work_bytes, scratch_bytes;
     uint64_t generation; /* counts the moves of work and scratch */
 };
-/* name: "cpu", "auto" (best probe), or a backend's, whose file is looked for in `dirs`; "name:2" is
- * its device number 2, else it is number `rank`.  n_threads 0 = one per CPU. */
+/* name: "cpu", "auto" (best probe), or a backend's, whose file is looked for in `dirs`; its device
+ * is number `rank`, of "name:2" number 2 + rank.  n_threads 0 = one per CPU. */
 int br__device_open(struct br__device *d, const char *name, const struct br__dirs *dirs,
                     uint32_t rank, uint32_t n_threads, struct br_err *err) BR_MUST_CHECK;
 void br__device_close(struct br__device *d);
@@ -163,6 +163,8 @@ void br__device_free(struct br__device *d, void *p); /* NULL is fine */
 /* n bytes at `from` in the device's memory to the host's. */
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n,
                      struct br_err *err) BR_MUST_CHECK;
+/* Wait for all that was given to it. */
+int br__device_sync(struct br__device *d, struct br_err *err) BR_MUST_CHECK;
 /* The other way; `from` may change when it returns. */
 int br__device_put(struct br__device *d, void *to, const void *from, size_t n,
                    struct br_err *err) BR_MUST_CHECK;
@@ -187,6 +189,8 @@ int br__device_call(struct br__device *d, const struct br_call *c,
 /* The same without a wait: it is done before whatever the device is given next. */
 int br__device_give(struct br__device *d, const struct br_call *c,
                     struct br_err *err) BR_MUST_CHECK;
+/* Which order the device's next calls belong to; nothing where it has but one. */
+int br__device_order(struct br__device *d, enum br_order what, struct br_err *err) BR_MUST_CHECK;
 /* Whether the GPU backend i, of those that "auto" tries, can be used here: its name, and in
  * `why` what it is or why not; NULL beyond the last.  Opens no device. */
 const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,
@@ -243,6 +247,11 @@ struct br__frame_hook {
 void br__frame_hook(struct br__frame *f, const struct br__frame_hook *h);
 /* All work is done when it returns. */
 int br__frame_run(struct br__frame *f, struct br_err *err) BR_MUST_CHECK;
+/* For devices with BR_BACKEND_AHEAD: a run that nobody waits for, and the backend's ticket of a
+ * copy of v, contiguous, as it is then.  is_ahead: inputs are not brought to the device, where the
+ * run before has left those of this one (ADVANCE). */
+int br__frame_start(struct br__frame *f, br_val v, int is_ahead, void **ticket,
+                    struct br_err *err) BR_MUST_CHECK;
 /* Of a graph with a cut: the nodes before it (part 0), or those behind (1). */
 int br__frame_run_part(struct br__frame *f, int part, struct br_err *err) BR_MUST_CHECK;
 /* Values of an output (or an INPUT) after a run, rows one after another; floats as float32. */

@@ -580,6 +580,23 @@ static int shape_select(const struct br_graph *g, struct br__node *n, struct br_
     return FRESH(g, n, err, x->shape[0], 2 + 2 * room);
 }
 
+static int shape_advance(const struct br_graph *g, struct br__node *n, struct br_err *err)
+{
+    const struct br__node *ids = op_input(g, n, 0), *seqs = op_input(g, n, 3);
+    const struct br__node *best = op_input(g, n, 4);
+    for (uint32_t i = 0; i < n->n_in; i++)
+        if (op_input(g, n, i)->dtype != BR_I32 || op_input(g, n, i)->n_dim != (i < 3 ? 1 : 2))
+            return op_mismatch(g, n, err);
+    for (uint32_t i = 1; i < 3; i++)
+        if (op_input(g, n, i)->shape[0] != ids->shape[0])
+            return op_mismatch(g, n, err);
+    if (seqs->shape[1] != 5 || best->shape[1] < 4 ||
+        best->shape[0] > BR__MIN(ids->shape[0], seqs->shape[0]))
+        return op_mismatch(g, n, err);
+    view_of(ids, n);
+    return 0;
+}
+
 static int shape_gather_cols(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *idx = op_input(g, n, 1);

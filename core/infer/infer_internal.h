@@ -20,7 +20,8 @@ int br__sampler_set(struct br__sampler *s, const struct br__sample_opts *o,
  * BR_E_NUMERIC: a logit that is not finite. */
 int br__sample(struct br__sampler *s, const float *logits, const int32_t *history, size_t n_history,
                uint64_t sequence, uint64_t step, int32_t *id, struct br_err *err) BR_MUST_CHECK;
-/* How many of the largest logits are enough for it; 0: it takes all. */
+/* How many of the largest logits are enough for it, as br__llm_forward_best counts: 1 if it is
+ * greedy, 0 if it takes all. */
 uint32_t br__sample_enough(const struct br__sample_opts *o);
 /* br__sample, the same token, from at least as many. */
 int32_t br__sample_best(struct br__sampler *s, const struct br__best *best, uint64_t sequence,

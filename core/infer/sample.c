@@ -291,7 +291,9 @@ uint32_t br__sample_enough(const struct br__sample_opts *o)
 {
     if (o->temperature == 0)
         return o->repetition_penalty == 1;
-    return o->repetition_penalty == 1 && o->top_k <= BR__BEST_K ? (uint32_t)o->top_k : 0;
+    if (o->repetition_penalty != 1 || o->top_k > BR__BEST_K)
+        return 0;
+    return o->top_k == 1 ? 2 : (uint32_t)o->top_k; /* one of equals may be drawn */
 }
 
 int32_t br__sample_best(struct br__sampler *s, const struct br__best *best, uint64_t sequence,

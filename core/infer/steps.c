@@ -181,11 +181,28 @@ static uint32_t gen_enough(const struct br__gen *g, size_t n)
     return most;
 }
 
+/* Whether the sequence ends with its next token, whichever that is. */
+static int is_last(const struct br__gen *g, const struct sequence *q)
+{
+    return q->n_new + 1 >= (size_t)q->r.max_new_tokens ||
+           (int64_t)q->n_history + 1 > br__llm_capacity(g->s);
+}
+
+/* Whether all sequences of a step go on behind it, as far as can be known before it is made. */
+static int gen_goes_on(const struct br__gen *g, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        if (is_last(g, g->fed[k]))
+            return 0;
+    return 1;
+}
+
 /* The token that follows sequence k of the step, and whether it ends with that. */
 static int gen_choose(struct br__gen *g, size_t k, struct br_err *err)
 {
     struct sequence *q = g->fed[k];
     const float *logits = g->logits + k * g->vocab;
+    int full = is_last(g, q);
     int32_t token;
     int rc = br__sampler_set(g->sampler, &q->r.sample, err);
     if (!rc && g->best[k].n)
@@ -198,8 +215,6 @@ static int gen_choose(struct br__gen *g, size_t k, struct br_err *err)
     q->n_fed = q->n_history;
     q->history[q->n_history++] = token;
     q->n_new++;
-    int full =
-        q->n_new >= (size_t)q->r.max_new_tokens || (int64_t)q->n_history > br__llm_capacity(g->s);
     g->out[k] = (struct br__gen_token){
         .sequence = q->id,
         .id = token,
@@ -224,11 +239,9 @@ int br__gen_step(struct br__gen *g, struct br__gen_step *step, struct br_err *er
         g->fed[n++] = q;
     }
     uint32_t enough = gen_enough(g, n);
-    for (size_t k = 0; k < n; k++)
-        g->best[k].n = 0;
-    int rc = n ? br__llm_forward_best(g->s, g->inputs, n, enough, g->logits,
-                                      enough ? g->best : NULL, err)
-               : BR_OK;
+    const struct br__pick pick = {enough, gen_goes_on(g, n), g->best};
+    int rc =
+        n ? br__llm_forward_best(g->s, g->inputs, n, enough ? &pick : NULL, g->logits, err) : BR_OK;
     for (size_t k = 0; k < n && !rc; k++)
         rc = gen_choose(g, k, err);
     for (size_t k = 0; k < n && !rc; k++)

@@ -3,7 +3,9 @@
  * from the last backward pass on, new weights while those of the next bank are made.
  *
  * The same is done in the same order without overlap, but by the rank's own thread when all is
- * there: results are the same bits. */
+ * there: results are the same bits.  Where the host's memory is exchanged, the rank's queue has a
+ * thread for it; a device is given it beside the rest, in its second order, by the rank's thread,
+ * the only one to use the communicators. */
 #include "state.h"
 
 enum { REDUCE, GATHER };
@@ -51,9 +53,28 @@ int br__overlap_open(struct br__train *t, uint32_t i, struct br_err *err)
     return t->ranks[i].jobs ? BR_OK : br__nomem(err, "for the ranks");
 }
 
-static int overlap_post(struct br__train *t, struct br__bank_job *x, struct br_err *err)
+static struct br__device *device_of(const struct br__bank_job *x)
 {
-    int rc = br__commq_post(t->ranks[x->i].info->queue, &x->job, err);
+    return br__trainer_device(x->t->trainer, x->i);
+}
+
+/* What was given to the device before is what the job works on. */
+static int give_job(struct br__bank_job *x, struct br_err *err)
+{
+    int rc = br__device_order(device_of(x), BR_ORDER_SECOND, err);
+
+    if (rc)
+        return rc;
+    rc = x->job.run(x, err);
+    int back = br__device_order(device_of(x), BR_ORDER_FIRST, rc ? NULL : err);
+    return rc ? rc : back;
+}
+
+static int overlap_post(struct br__bank_job *x, struct br_err *err)
+{
+    int rc = br__device_is_host(device_of(x))
+                 ? br__commq_post(x->t->ranks[x->i].info->queue, &x->job, err)
+                 : give_job(x, err);
 
     x->is_posted = !rc;
     return rc;
@@ -62,14 +83,15 @@ static int overlap_post(struct br__train *t, struct br__bank_job *x, struct br_e
 static int overlap_wait(struct br__bank_job *x, struct br_err *err)
 {
     x->is_posted = 0;
-    return br__commq_wait(&x->job, err);
+    return br__device_is_host(device_of(x)) ? br__commq_wait(&x->job, err)
+                                            : br__device_order(device_of(x), BR_ORDER_JOIN, err);
 }
 
 int br__overlap_ready(void *arg, uint32_t i, size_t bank, struct br_err *err)
 {
     struct br__train *t = arg;
 
-    return overlap_post(t, job_of(t, i, bank, REDUCE), err);
+    return overlap_post(job_of(t, i, bank, REDUCE), err);
 }
 
 int br__overlap_reduce(struct br__train *t, uint32_t i, struct br_err *err)
@@ -92,7 +114,7 @@ int br__overlap_gather(struct br__train *t, uint32_t i, size_t bank, struct br_e
 
     if (!br__shard_is_shared(&t->ranks[i].shard))
         return BR_OK;
-    return t->run->overlap_gather && t->ranks[i].info->queue ? overlap_post(t, x, err)
+    return t->run->overlap_gather && t->ranks[i].info->queue ? overlap_post(x, err)
                                                              : run_gather(x, err);
 }
 

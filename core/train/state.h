@@ -93,6 +93,8 @@ struct br__train {
     struct br__trainer_memory bytes; /* with a full micro batch */
     double program_bytes;            /* private memory before weights and their state */
     double total_bytes;              /* with them and a full micro batch */
+    double most_bytes;               /* that a rank needs, of several processes; that rank */
+    uint32_t most_rank;
     struct br__pace pace;
     int is_sample;       /* begins from random weights, whatever the run says */
     double peak_flops;   /* of the device; 0: not measured */
@@ -128,6 +130,8 @@ double br__train_state_bytes(const struct br__train *t);
 double br__train_copy_bytes(const struct br__train *t);
 /* Measure t->pace; what would take too much memory stays unknown. */
 int br__train_pace(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
+/* plan_ranks.c: of several processes t->most_*, and of a dry run t->pace. */
+int br__train_plan_ranks(struct br__train *t, struct br_err *err) BR_MUST_CHECK;
 
 /* ---- rank.c ---------------------------------------------------------------------------------- */
 

@@ -80,7 +80,9 @@ static int open_all(struct br__train *t, struct br_err *err)
         rc = br__train_resume(t, err);
     if (!rc && !t->o.dry)
         rc = br__procs_agree(train_measure(t, err), err);
-    if (!rc && t->o.pace && br__procs_size() == 1) /* the sample is a model of one rank */
+    if (!rc && br__procs_size() > 1)
+        rc = br__train_plan_ranks(t, err);
+    else if (!rc && t->o.pace)
         rc = br__train_pace(t, err);
     return rc;
 }
@@ -197,6 +199,8 @@ void br__train_plan(const struct br__train *t, struct br__train_plan *out)
                                    .copy_bytes = br__train_copy_bytes(t),
                                    .program_bytes = t->program_bytes,
                                    .total_bytes = t->total_bytes,
+                                   .most_bytes = t->most_bytes,
+                                   .most_rank = t->most_rank,
                                    .step_seconds = t->pace.step,
                                    .eval_seconds = t->pace.eval,
                                    .peak_flops = t->peak_flops};

@@ -260,6 +260,9 @@ struct br__train_plan {
      * async_save writes beside the run; program: before any of these; total: their sum. */
     double weight_bytes, gradient_bytes, optimizer_bytes, activation_bytes, copy_bytes,
         program_bytes, total_bytes;
+    /* Over several processes these are rank 0's, and this is what the rank that needs most does. */
+    double most_bytes; /* 0: one process */
+    uint32_t most_rank;
     /* By the speed of a sample of the model: of a step, an evaluation, all of the run with the
      * evaluations; 0: not measured. */
     double step_seconds, eval_seconds, seconds;

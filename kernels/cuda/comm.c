@@ -1,11 +1,12 @@
 /* Copyright 2026 The bridge authors. SPDX-License-Identifier: Apache-2.0 */
 /* comm.c - communicators by NCCL.
  *
- * A collective is enqueued on the device's stream and has not run when the call returns.
- * Communicators do not block: a call that NCCL has not finished setting up is polled, and so is the
- * device while it waits (br__cuda_wait), so that a rank that failed ends the others.  A
- * communicator is used by the thread of its rank only; ranks that are threads of one process share
- * a flag that says that one gave up, and each then aborts its own. */
+ * A collective is enqueued on the device's stream and has not run when the call returns.  Those of
+ * a communicator go one after another, on whichever of the device's streams. Communicators do not
+ * block: a call that NCCL has not finished setting up is polled, and so is the device while it
+ * waits (br__cuda_wait), so that a rank that failed ends the others.  A communicator is used by the
+ * thread of its rank only; ranks that are threads of one process share a flag that says that one
+ * gave up, and each then aborts its own. */
 #include "comm.h"
 #include "libs.h"
 
@@ -36,7 +37,11 @@ struct br__cuda_comm {
     struct world *world;
     ncclComm_t nccl;
     int is_dead;
+    int is_watched;             /* somebody else finds who waits too long */
     const char *op;             /* the last that was enqueued */
+    char group[160];            /* " (tp: ranks 0, 2)", or "" */
+    cudaEvent_t done;           /* what was on the second stream */
+    int on_second;              /* the last one was */
     struct br__cuda_comm *next; /* of the device */
 };
 
@@ -127,17 +132,17 @@ static int comm_broken(struct br__cuda_comm *m, ncclResult_t state, double from,
     const char *op = m->op ? m->op : "setting up";
     int rc = BR_OK;
     if (m->is_dead || world_gave_up(m->world))
-        rc = br_fail(err, BR_E_COMM, "rank %u of %u: %s: another rank gave up", m->comm.rank,
-                     m->comm.size, op);
+        rc = br_fail(err, BR_E_COMM, "rank %u of %u%s: %s: another rank gave up", m->comm.rank,
+                     m->comm.size, m->group, op);
     else if (state != ncclSuccess && state != ncclInProgress)
-        rc = br_fail(err, BR_E_COMM, "rank %u of %u: %s: NCCL: %s (%s)", m->comm.rank, m->comm.size,
-                     op, br__cuda_libs.ncclGetErrorString(state),
+        rc = br_fail(err, BR_E_COMM, "rank %u of %u%s: %s: NCCL: %s (%s)", m->comm.rank,
+                     m->comm.size, m->group, op, br__cuda_libs.ncclGetErrorString(state),
                      br__cuda_libs.ncclGetLastError(m->nccl));
-    else if (waited > timeout())
+    else if (!m->is_watched && waited > timeout())
         rc = br_fail(err, BR_E_COMM,
-                     "rank %u of %u: %s: no answer from the others for %.0f s "
+                     "rank %u of %u%s: %s: no answer from the others for %.0f s "
                      "(BRIDGE_COMM_TIMEOUT)",
-                     m->comm.rank, m->comm.size, op, waited);
+                     m->comm.rank, m->comm.size, m->group, op, waited);
     if (rc)
         comm_kill(m);
     return rc;
@@ -158,11 +163,19 @@ static int comm_settle(struct br__cuda_comm *m, ncclResult_t rc, struct br_err *
     return rc == ncclSuccess ? BR_OK : comm_broken(m, rc, from, err);
 }
 
-int br__cuda_wait(struct br__cuda *d, struct br_err *err)
+static cudaError_t is_done(const struct br__cuda *d, cudaEvent_t until)
+{
+    return until ? cudaEventQuery(until) : cudaStreamQuery(d->stream);
+}
+
+/* *rc: the runtime's answer, when it has one. */
+static int wait_for(struct br__cuda *d, cudaEvent_t until, cudaError_t *rc, struct br_err *err)
 {
     double from = seconds();
-    cudaError_t rc;
-    while ((rc = cudaStreamQuery(d->stream)) == cudaErrorNotReady) {
+    *rc = d->comms ? is_done(d, until)
+          : until  ? cudaEventSynchronize(until)
+                   : cudaStreamSynchronize(d->stream);
+    for (; *rc == cudaErrorNotReady; *rc = is_done(d, until)) {
         cudaGetLastError();
         for (struct br__cuda_comm *m = d->comms; m; m = m->next) {
             ncclResult_t state = ncclSuccess;
@@ -174,7 +187,23 @@ int br__cuda_wait(struct br__cuda *d, struct br_err *err)
         }
         nap();
     }
-    return br__cuda_check(d, rc, "waiting", err);
+    return BR_OK;
+}
+
+int br__cuda_wait(struct br__cuda *d, cudaEvent_t until, struct br_err *err)
+{
+    cudaError_t rc;
+    int broken = wait_for(d, until, &rc, err);
+    if (broken)
+        return broken;
+    return until && rc == cudaSuccess ? BR_OK : br__cuda_check(d, rc, "waiting", err);
+}
+
+void br__cuda_settle(struct br__cuda *d)
+{
+    cudaError_t rc;
+    if (d->comms)
+        (void)wait_for(d, NULL, &rc, NULL);
 }
 
 /* ---- collectives ----------------------------------------------------------------------------- */
@@ -212,8 +241,28 @@ static int comm_begin(struct br__cuda_comm *m, const char *op, uint32_t dtype, n
         return rc;
     m->op = op;
     br__cuda_enter(m->d);
-    return m->is_dead || world_gave_up(m->world) ? comm_broken(m, ncclSuccess, seconds(), err)
-                                                 : BR_OK;
+    if (m->is_dead || world_gave_up(m->world))
+        return comm_broken(m, ncclSuccess, seconds(), err);
+    if (!m->on_second || m->d->stream != m->d->first)
+        return BR_OK;
+    m->on_second = 0;
+    return br__cuda_check(m->d, cudaStreamWaitEvent(m->d->first, m->done, 0),
+                          "an order of collectives", err);
+}
+
+/* What every call that was enqueued ends with.  The second stream comes after the first one as it
+ * is. */
+static int comm_end(struct br__cuda_comm *m, ncclResult_t enqueued, struct br_err *err)
+{
+    int rc = comm_settle(m, enqueued, err);
+    if (rc || m->d->stream == m->d->first)
+        return rc;
+    cudaError_t made =
+        m->done ? cudaSuccess : cudaEventCreateWithFlags(&m->done, cudaEventDisableTiming);
+    if (made == cudaSuccess)
+        made = cudaEventRecord(m->done, m->d->stream);
+    m->on_second = made == cudaSuccess;
+    return br__cuda_check(m->d, made, "an order of collectives", err);
 }
 
 static int all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype, struct br_err *err)
@@ -223,7 +272,7 @@ static int all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype, st
     int rc = comm_begin(m, "all_reduce", dtype, &type, err);
     if (rc || n == 0)
         return rc;
-    return comm_settle(
+    return comm_end(
         m, br__cuda_libs.ncclAllReduce(buf, buf, n, type, ncclSum, m->nccl, m->d->stream), err);
 }
 
@@ -235,8 +284,7 @@ static int all_gather(struct br_comm *c, void *out, const void *in, size_t n, ui
     int rc = comm_begin(m, "all_gather", dtype, &type, err);
     if (rc || n == 0)
         return rc;
-    return comm_settle(m, br__cuda_libs.ncclAllGather(in, out, n, type, m->nccl, m->d->stream),
-                       err);
+    return comm_end(m, br__cuda_libs.ncclAllGather(in, out, n, type, m->nccl, m->d->stream), err);
 }
 
 static int reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n, uint32_t dtype,
@@ -247,7 +295,7 @@ static int reduce_scatter(struct br_comm *c, void *out, const void *in, size_t n
     int rc = comm_begin(m, "reduce_scatter", dtype, &type, err);
     if (rc || n == 0)
         return rc;
-    return comm_settle(
+    return comm_end(
         m, br__cuda_libs.ncclReduceScatter(in, out, n, type, ncclSum, m->nccl, m->d->stream), err);
 }
 
@@ -261,7 +309,7 @@ static int broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uin
         rc = br_fail(err, BR_E_COMM, "broadcast: rank %u of %u", root, c->size);
     if (rc || n == 0)
         return rc;
-    return comm_settle(
+    return comm_end(
         m, br__cuda_libs.ncclBroadcast(buf, buf, n, type, (int)root, m->nccl, m->d->stream), err);
 }
 
@@ -294,7 +342,7 @@ static int exchange(struct br_comm *c, const struct br_p2p *ops, size_t n, struc
             sent = r;
     }
     ncclResult_t ended = br__cuda_libs.ncclGroupEnd();
-    return comm_settle(m, sent != ncclSuccess ? sent : ended, err);
+    return comm_end(m, sent != ncclSuccess ? sent : ended, err);
 }
 
 static size_t bytes_of(uint32_t dtype)
@@ -320,9 +368,18 @@ static int all_to_all(struct br_comm *c, void *out, const size_t *recv_counts, c
     return rc;
 }
 
+/* From any thread: that which uses the communicators aborts them, as soon as it waits or calls. */
 static void abort_world(struct br_comm *c)
 {
-    comm_kill(c->self);
+    struct br__cuda_comm *m = c->self;
+    world_give_up(m->world);
+}
+
+static void describe(struct br_comm *c, const char *group, int is_watched)
+{
+    struct br__cuda_comm *m = c->self;
+    snprintf(m->group, sizeof m->group, " (%s)", group);
+    m->is_watched = is_watched;
 }
 
 /* ---- making and closing ---------------------------------------------------------------------- */
@@ -331,8 +388,12 @@ static void comm_close(struct br_comm *c)
 {
     struct br__cuda_comm *m = c->self, **at = &m->d->comms;
     br__cuda_enter(m->d);
+    if (!m->is_dead && world_gave_up(m->world))
+        comm_kill(m);
     if (m->nccl && !m->is_dead)
         br__cuda_libs.ncclCommDestroy(m->nccl);
+    if (m->done)
+        cudaEventDestroy(m->done);
     while (*at && *at != m)
         at = &(*at)->next;
     if (*at)
@@ -358,6 +419,7 @@ static struct br__cuda_comm *comm_new(struct br__cuda *d, const unsigned char id
         .split = comm_split,
         .abort = abort_world,
         .close = comm_close,
+        .describe = describe,
     };
     struct br__cuda_comm *m = calloc(1, sizeof *m);
     struct world *w = m ? world_enter(id) : NULL;

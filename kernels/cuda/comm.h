@@ -7,8 +7,11 @@
 
 extern const struct br_plane br__cuda_plane;
 
-/* Wait for the stream of a device that has communicators: BR_E_COMM if one of them fails, another
- * rank gives up, or nothing happens for too long. */
-int br__cuda_wait(struct br__cuda *d, struct br_err *err);
+/* Wait for the stream and tell the first error, or wait for the event alone and tell nothing that
+ * came up later.  Where the device has communicators: BR_E_COMM if one of them fails, another rank
+ * gives up, or nothing happens for too long; they are aborted then, so that its stream goes on. */
+int br__cuda_wait(struct br__cuda *d, cudaEvent_t until, struct br_err *err);
+/* Until the stream cannot wait for another rank any more; tells no error. */
+void br__cuda_settle(struct br__cuda *d);
 
 #endif

@@ -130,7 +130,7 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .struct_size = sizeof self,
         .built_with = BR_VERSION,
         .name = "cuda",
-        .flags = BR_BACKEND_BF16 | BR_BACKEND_MERGES,
+        .flags = BR_BACKEND_BF16 | BR_BACKEND_MERGES | BR_BACKEND_AHEAD,
         .align = 256,
         .tokens_at_once = 8192,
         .kernels = BR_ROWS(kernels),
@@ -153,6 +153,9 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .record_end = br__cuda_record_end,
         .replay = br__cuda_replay,
         .tape_free = br__cuda_tape_free,
+        .order = br__cuda_order,
+        .fetch = br__cuda_fetch,
+        .fetched = br__cuda_fetched,
     };
     return &self;
 }

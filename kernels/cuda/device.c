@@ -113,8 +113,7 @@ int br__cuda_sync(void *device, struct br_err *err)
 {
     struct br__cuda *d = device;
     br__cuda_enter(d);
-    return d->comms ? br__cuda_wait(d, err)
-                    : br__cuda_check(d, cudaStreamSynchronize(d->stream), "waiting", err);
+    return br__cuda_wait(d, NULL, err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -144,6 +143,7 @@ void br__cuda_free(void *device, void *p)
     if (!p)
         return;
     br__cuda_enter(d);
+    br__cuda_settle(d);
     keep_error(d, cudaStreamSynchronize(d->stream), BR_N_OPS);
     keep_error(d, cudaFree(p), BR_N_OPS);
 }
@@ -154,6 +154,57 @@ int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_
     br__cuda_enter(d);
     return br__cuda_check(d, cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice, d->stream),
                           "a copy on the device", err);
+}
+
+/* ---- two orders ------------------------------------------------------------------------------ */
+
+static int make_second(struct br__cuda *d, struct br_err *err)
+{
+    cudaError_t rc = cudaSuccess;
+    if (!d->second)
+        rc = cudaStreamCreateWithFlags(&d->second, cudaStreamNonBlocking);
+    if (rc == cudaSuccess && !d->forked)
+        rc = cudaEventCreateWithFlags(&d->forked, cudaEventDisableTiming);
+    if (rc == cudaSuccess && !d->joined)
+        rc = cudaEventCreateWithFlags(&d->joined, cudaEventDisableTiming);
+    return br__cuda_check(d, rc, "a second stream", err);
+}
+
+/* `to` goes on after all that `from` was given. */
+static int stream_after(struct br__cuda *d, cudaStream_t to, cudaStream_t from, cudaEvent_t event,
+                        struct br_err *err)
+{
+    cudaError_t rc = cudaEventRecord(event, from);
+    if (rc == cudaSuccess)
+        rc = cudaStreamWaitEvent(to, event, 0);
+    return br__cuda_check(d, rc, "an order of streams", err);
+}
+
+int br__cuda_order(void *device, enum br_order what, struct br_err *err)
+{
+    struct br__cuda *d = device;
+    br__cuda_enter(d);
+    int rc = make_second(d, err);
+    if (!rc && what == BR_ORDER_JOIN)
+        return stream_after(d, d->first, d->second, d->joined, err);
+    d->stream = d->first;
+    if (!rc && what == BR_ORDER_SECOND) {
+        rc = stream_after(d, d->second, d->first, d->forked, err);
+        d->stream = rc ? d->first : d->second;
+    }
+    return rc;
+}
+
+static void close_second(struct br__cuda *d)
+{
+    if (d->second) {
+        cudaStreamSynchronize(d->second);
+        cudaStreamDestroy(d->second);
+    }
+    if (d->forked)
+        cudaEventDestroy(d->forked);
+    if (d->joined)
+        cudaEventDestroy(d->joined);
 }
 
 /* ---- pinned buffers -------------------------------------------------------------------------- */
@@ -224,7 +275,7 @@ static int ring_for(struct br__cuda *d, size_t n, struct br_err *err)
 static int ring_take(struct br__cuda *d, uint32_t *i, struct br_err *err)
 {
     *i = d->ring->next++ % RING;
-    return br__cuda_check(d, cudaEventSynchronize(d->ring->done[*i]), "waiting for a copy", err);
+    return br__cuda_wait(d, d->ring->done[*i], err);
 }
 
 static int ring_send(struct br__cuda *d, uint32_t i, void *dst, size_t n, struct br_err *err)
@@ -381,6 +432,7 @@ static int device_begin(struct br__cuda *d, struct br_err *err)
     if (!rc)
         rc = br__cuda_check(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking),
                             "a stream", err);
+    d->first = d->stream;
     return rc ? rc : br__cuda_blas_open(d, err);
 }
 
@@ -412,7 +464,9 @@ void br__cuda_close(void *device)
     br__cuda_enter(d);
     if (d->stream)
         cudaStreamSynchronize(d->stream);
+    close_second(d);
     br__cuda_blas_close(d);
+    br__cuda_tickets_close(d);
     ring_close(d->ring);
     if (d->stream)
         cudaStreamDestroy(d->stream);

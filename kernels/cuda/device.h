@@ -16,18 +16,22 @@ extern "C" {
 
 struct br__cuda_blas;
 struct br__cuda_comm;
+struct br__cuda_ticket;
 struct br__cuda_ring;
 
 struct br__cuda {
     int index; /* as CUDA numbers those that are visible */
     char name[80];
-    int processors; /* multiprocessors */
-    cudaStream_t stream;
+    int processors;             /* multiprocessors */
+    cudaStream_t stream;        /* where the next call goes: */
+    cudaStream_t first, second; /* the second is made when it is asked for */
+    cudaEvent_t forked, joined;
     struct br_stream as_stream;
-    struct br__cuda_ring *ring;  /* of pinned buffers, device.c; made by the first fill */
-    struct br__cuda_blas *blas;  /* gemm.c */
-    struct br__cuda_comm *comms; /* comm.c: those that are open, linked */
-    uint64_t allocated;          /* bytes, by alloc() */
+    struct br__cuda_ring *ring;      /* of pinned buffers, device.c; made by the first fill */
+    struct br__cuda_blas *blas;      /* gemm.c */
+    struct br__cuda_comm *comms;     /* comm.c: those that are open, linked */
+    struct br__cuda_ticket *tickets; /* fetch.c: all there are, linked */
+    uint64_t allocated;              /* bytes, by alloc() */
     /* The first error since the last that was told: what happened, and at which op.  One that has
      * ended the context stays. */
     int status; /* enum br_status */
@@ -66,7 +70,14 @@ int br__cuda_download(void *device, void *dst, const void *src, size_t n, struct
 int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_err *err);
 int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_bytes *from,
                   uint32_t n_threads, struct br_err *err);
+int br__cuda_order(void *device, enum br_order what, struct br_err *err);
 void br__cuda_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg);
+
+/* ---- fetch.c ---------------------------------------------------------------------------------- */
+
+int br__cuda_fetch(void *device, const void *src, size_t n, void **ticket, struct br_err *err);
+int br__cuda_fetched(void *device, void *ticket, void *dst, struct br_err *err);
+void br__cuda_tickets_close(struct br__cuda *d); /* nothing may be under way */
 
 /* ---- record.c -------------------------------------------------------------------------------- */
 

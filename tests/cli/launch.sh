@@ -68,7 +68,7 @@ wait $script || fail 'the script fails when its time is over'
 # A command that several processes would do at once.
 export PMI_RANK=0 PMI_SIZE=2
 expect 12 recipe list
-complains "'recipe list' runs in one process, and mpich has started 2; start it without mpirun"
+complains "'recipe list' runs in one process, and mpich has started 2; start it alone"
 expect 0 --version
 says 'bridge '
 # Rank 0 alone prints.
@@ -98,6 +98,10 @@ complains "'recipe list' runs in one process, and openmpi has started 4"
 # torchrun
 RANK=0 WORLD_SIZE=1 MASTER_ADDR=host expect 0 recipe list
 RANK=0 WORLD_SIZE=4 expect 0 recipe list
-RANK=1 WORLD_SIZE=4 MASTER_ADDR=host expect 12 recipe list
-complains 'torchrun has started 4 processes (WORLD_SIZE); ranks of bridge talk by MPI, start them with: mpirun -n 4 bridge ...'
+RANK=0 WORLD_SIZE=4 LOCAL_RANK=0 MASTER_ADDR=host expect 12 recipe list
+complains "'recipe list' runs in one process, and torchrun has started 4; start it alone"
+RANK=1 WORLD_SIZE=4 MASTER_ADDR=host expect 2 verify model
+complains "torchrun's RANK is set, and LOCAL_RANK is not"
+RANK=1 WORLD_SIZE=4 LOCAL_RANK=1 MASTER_ADDR=host expect 12 score model --input-ids 1,2 --device cpu
+complains 'torchrun has started 4 processes (WORLD_SIZE), which talk by NCCL, and rank 1 has no GPU; on the CPU ranks talk by MPI, start them with: mpirun -n 4 bridge ...'
 echo ok

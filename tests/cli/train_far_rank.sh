@@ -27,7 +27,23 @@ if [ -z "$sanitized" ]; then
     echo "rank 511 of 512: $kib KiB, $seconds s"
 fi
 [ ! -e nemo_experiments ] || fail 'a dry run writes'
-# Rank 0 prints, and plans its own part: two bytes of a parameter, shared by tensor, pipeline and expert parallel ranks.
+# Rank 0 prints, and plans its own part: two bytes of a parameter, shared by tensor, pipeline and expert parallel ranks.  It names
+# the rank that needs the most; without the number of ranks of its host there is no time of a step.
 as 0
 json '.plan | .trained_parameters == 235093634560 and .weight_bytes > 2.5e9 and .weight_bytes < 4e9'
+json '.plan | .most_bytes >= .total_bytes and .most_rank % 32 == 0 and .step_seconds == null'
+
+# Two stages of unlike size: what both need is about what ranks that are threads need together.
+"$BRIDGE" toy qwen3 -o two --quiet --set num_hidden_layers=4 hidden_size=64 vocab_size=4096 tie_word_embeddings=false >/dev/null
+planned=("$BRIDGE" train qwen3_600m_pretrain_config hf_model=two mock=true tokenizer_type=NullTokenizer tokenizer_vocab_size=4000
+    train_iters=20 lr_warmup_iters=1 eval_iters=0 global_batch_size=1 micro_batch_size=1 seq_length=32 tp=1 cp=1 pp=2
+    'pp_layout=Et|tttL' sequence_parallel=false cp_comm_type=null --dry-run)
+"${planned[@]}" --ranks 2 --json >together
+PMI_RANK=0 PMI_SIZE=2 expect 0 "${planned[@]:1}"
+says ' of rank 1, in stage 2 of 2, which needs most'
+PMI_RANK=0 PMI_SIZE=2 MPI_LOCALNRANKS=2 expect 0 "${planned[@]:1}" --json
+json '.plan | .most_rank == 1 and .step_seconds > 0'
+jq -e --slurpfile both together '($both[0].plan | .total_bytes - .program_bytes) as $want | .plan |
+    (.total_bytes + .most_bytes - 2 * .program_bytes - $want | fabs) < $want / 10' "$out" >/dev/null ||
+    fail "the two plans are not that of threads: $(jq -c '.plan | [.total_bytes, .most_bytes, .program_bytes]' "$out" together)"
 done_ok

@@ -36,9 +36,9 @@ export CUDASIM_DEVICES=1
 # ---- devices and memory -----------------------------------------------------------------------------------------
 
 expect 12 "${run[@]}" --device cuda:7
-complains "device 7 of backend 'cuda' is wanted, 1 are there; every rank needs its own"
+complains "device 7 of backend 'cuda' is wanted, 1 are there; every rank of a host needs its own"
 expect 12 "${run[@]}" --device cuda --tp 2
-complains "device 1 of backend 'cuda' is wanted, 1 are there; every rank needs its own"
+complains "device 1 of backend 'cuda' is wanted, 1 are there; every rank of a host needs its own"
 ids=$(seq -s, 1 250)
 # --device auto, which is what nothing said means, takes a GPU that can be used, else the CPU.
 CUDASIM_MEMORY=1 expect 13 logits model --input-ids "$ids,$ids" --dtype float32 --output o

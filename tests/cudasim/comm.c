@@ -197,7 +197,29 @@ static void rings(struct rank *r)
     group->ops->close(group);
 }
 
-static void (*const results[])(struct rank *r) = {sums, copies, exchanged, rings};
+/* One communicator's calls in both orders of the device: they go one after another, and what the
+ * second was given is there once the first has joined it. */
+static void orders(struct rank *r)
+{
+    const struct br_comm_ops *o = r->comm->ops;
+    float want[N], twice[N], *x = make(r, N), *y = make(r, N);
+    for (size_t i = 0; i < N; i++) {
+        want[i] = sum_of(0, 1, r->size, i);
+        twice[i] = want[i] * (float)r->size;
+    }
+    for (int k = 0; k < 2; k++) {
+        CALL(r, br__device_order(&r->dev, BR_ORDER_SECOND, &r->err));
+        CALL(r, o->all_reduce(r->comm, x, N, BR_F32, &r->err));
+        CALL(r, br__device_order(&r->dev, BR_ORDER_FIRST, &r->err));
+        if (k == 0)
+            CALL(r, o->all_reduce(r->comm, y, N, BR_F32, &r->err));
+    }
+    CALL(r, br__device_order(&r->dev, BR_ORDER_JOIN, &r->err));
+    check(r, x, twice, N, "all_reduce in the second order");
+    check(r, y, want, N, "all_reduce in the first order");
+}
+
+static void (*const results[])(struct rank *r) = {sums, copies, exchanged, rings, orders};
 
 START_TEST(test_results)
 {
@@ -255,10 +277,11 @@ static void gives_up(struct rank *r)
 static void stays_away(struct rank *r)
 {
     float *x = make(r, N);
+    r->comm->ops->describe(r->comm, "tp: ranks 4, 6", 0);
     if (r->index != 0) {
         CALL(r, r->comm->ops->all_reduce(r->comm, x, N, BR_F32, &r->err));
         REFUSED(r, r->dev.backend.sync(r->dev.device, &r->err),
-                "all_reduce: no answer from the others for");
+                "rank 1 of 2 (tp: ranks 4, 6): all_reduce: no answer from the others for");
     }
     br__device_free(&r->dev, x);
 }

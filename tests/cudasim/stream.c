@@ -213,6 +213,19 @@ static struct work *copy_of(const struct work *w)
     return c;
 }
 
+/* A copy into memory that one before it is still to fill: whoever waits for that one may read
+ * either.
+ */
+static void refuse_same_target(const struct work *w)
+{
+    const struct work *other = user_of(w->to, w->n);
+    if (other && (const char *)other->to < (const char *)w->to + w->n &&
+        (const char *)w->to < (const char *)other->to + other->n)
+        sim_report("race", w->pc,
+                   "the target of a copy is that of one which nobody has waited for, given at %s",
+                   sim_place(other->pc));
+}
+
 /* What a copy's host side must be until it is made: its source unchanged, its target untouched. The
  * target gets other bytes at once, so that a host that does not wait does not see old ones.  Where
  * copies that are still to come share the memory, their order is the device's and nothing is known.
@@ -385,6 +398,8 @@ static void enqueue(struct CUstream_st *s, struct work *w)
         return;
     }
     memcpy(w->host, host_clock, sizeof w->host);
+    if (w->kind == COPY && sim_device_of(w->to) < 0)
+        refuse_same_target(w);
     if (w->kind == COPY)
         watch(w);
     put(&s->todo, w);
@@ -403,6 +418,20 @@ static struct work *new_work(enum kind kind, const char *name, const void *pc)
     return w;
 }
 
+/* A line in the file that a variable names: what was given, and how many bytes of it, if any. */
+static void write_down(const char *variable, const char *name, size_t n)
+{
+    const char *path = getenv(variable);
+    FILE *f = path ? fopen(path, "a") : NULL;
+    if (!f)
+        return;
+    if (n)
+        fprintf(f, "%s %zu\n", name, n);
+    else
+        fprintf(f, "%s\n", name);
+    fclose(f);
+}
+
 void sim_enqueue(cudaStream_t stream, const char *name, const char *checker, bool (*run)(void *arg),
                  const void *arg, size_t arg_size, const void *pc)
 {
@@ -412,6 +441,7 @@ void sim_enqueue(cudaStream_t stream, const char *name, const char *checker, boo
     w->n = arg_size;
     w->arg = make(arg_size);
     memcpy(w->arg, arg, arg_size);
+    write_down("CUDASIM_WORK", name, 0);
     enqueue(stream, w);
 }
 
@@ -437,17 +467,6 @@ static void check_launch(const struct cudasim_launch *l, const void *pc)
                    cudaGetErrorString(cudaPeekAtLastError()));
 }
 
-/* A line for each launch. */
-static void write_down(const char *name)
-{
-    const char *path = getenv("CUDASIM_LAUNCHES");
-    FILE *f = path ? fopen(path, "a") : NULL;
-    if (!f)
-        return;
-    fprintf(f, "%s\n", name);
-    fclose(f);
-}
-
 SIM_API void cudasim_launch_kernel(const struct cudasim_launch *l)
 {
     pthread_mutex_lock(&sim_lock);
@@ -459,7 +478,10 @@ SIM_API void cudasim_launch_kernel(const struct cudasim_launch *l)
     } else {
         struct work *w = new_work(KERNEL, l->name, SIM_CALLER);
         w->launch = *l;
-        write_down(l->name);
+        if (!l->stream->is_recording) {
+            write_down("CUDASIM_LAUNCHES", l->name, 0);
+            write_down("CUDASIM_WORK", l->name, 0);
+        }
         enqueue(l->stream, w);
     }
     pthread_mutex_unlock(&sim_lock);
@@ -494,6 +516,8 @@ SIM_API cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum c
     w->from = src;
     w->n = n;
     check_copy(w, kind);
+    if (kind != cudaMemcpyDeviceToDevice)
+        write_down("CUDASIM_WORK", "copy", n);
     enqueue(stream, w);
     pthread_mutex_unlock(&sim_lock);
     return cudaSuccess;
@@ -762,8 +786,12 @@ SIM_API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
     if (exec->device != stream->device)
         sim_report("runtime", SIM_CALLER, "a recording of device %d in a stream of device %d",
                    exec->device, stream->device);
-    for (const struct work *w = exec->list.head; w; w = w->next)
+    for (const struct work *w = exec->list.head; w; w = w->next) {
+        if (w->kind == KERNEL)
+            write_down("CUDASIM_LAUNCHES", w->name, 0);
+        write_down("CUDASIM_WORK", w->name, 0);
         enqueue(stream, copy_of(w));
+    }
     pthread_mutex_unlock(&sim_lock);
     return cudaSuccess;
 }

@@ -29,6 +29,7 @@ struct away {
     struct block *blocks;
     size_t n, cap;
     uint64_t features;
+    int tickets; /* of fetches that nobody has ended */
 };
 
 static const struct br_backend *cpu(void)
@@ -252,6 +253,98 @@ static void run(void *device, void (*fn)(void *arg, const struct br_stream *s), 
     leave(d);
 }
 
+/* ---- choosing, and the step that follows ----------------------------------------------------- */
+
+static int32_t *row_at(const struct br_tensor *t, int64_t i)
+{
+    return (int32_t *)t->data + i * t->stride[0];
+}
+
+static int larger_than(const float *x, int64_t n, float v)
+{
+    int larger = 0;
+    for (int64_t i = 0; i < n; i++)
+        larger += x[i] > v;
+    return larger;
+}
+
+static void select_row(const float *x, int64_t n, int k, int room, int32_t *to)
+{
+    int kept = 0;
+    for (int i = 0; i < room; i++) {
+        to[2 + i] = -1;
+        to[2 + room + i] = 0;
+    }
+    to[0] = to[1] = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!(x[i] - x[i] == 0)) /* not finite */
+            return;
+    to[1] = 1;
+    for (int64_t i = 0; i < n && !(k == 1 && kept); i++) {
+        if (larger_than(x, n, x[i]) >= k)
+            continue;
+        if (kept < room) {
+            to[2 + kept] = (int32_t)i;
+            memcpy(&to[2 + room + kept], &x[i], sizeof x[i]);
+        }
+        kept++;
+    }
+    to[0] = kept <= room ? kept : -1;
+}
+
+static void run_select(const struct br_call *c)
+{
+    const struct br_tensor *x = &c->in[0];
+    check_tensor(c->device, x, "a kernel's input is host memory");
+    check_tensor(c->device, c->out, "a kernel's output is host memory");
+    for (int64_t r = 0; c->stream->thread == 0 && r < x->shape[0]; r++)
+        select_row((const float *)x->data + r * x->stride[0], x->shape[1], (int)c->attr.i[0],
+                   (int)c->attr.i[1], row_at(c->out, r));
+}
+
+static void run_advance(const struct br_call *c)
+{
+    for (uint32_t i = 0; i < c->n_in; i++)
+        check_tensor(c->device, &c->in[i], "a kernel's input is host memory");
+    for (int64_t i = 0; c->stream->thread == 0 && i < c->in[4].shape[0]; i++) {
+        *row_at(&c->in[0], i) = row_at(&c->in[4], i)[2];
+        ++*row_at(&c->in[1], i);
+        ++*row_at(&c->in[2], i);
+        ++row_at(&c->in[3], i)[3];
+    }
+}
+
+/* Bytes as they were when they were asked for. */
+struct ticket {
+    size_t n;
+    unsigned char bytes[];
+};
+
+static int fetch(void *device, const void *src, size_t n, void **out, struct br_err *err)
+{
+    struct away *d = device;
+    struct ticket *t = malloc(sizeof *t + n);
+    *out = t;
+    if (!t)
+        return br_fail(err, BR_E_NOMEM, "out of memory for a result");
+    t->n = n;
+    d->tickets++;
+    return download(device, t->bytes, src, n, err);
+}
+
+static int fetched(void *device, void *ticket, void *dst, struct br_err *err)
+{
+    struct away *d = device;
+    struct ticket *t = ticket;
+    (void)err;
+    must_be_host(d, dst, t->n, "fetched to device memory");
+    if (dst)
+        memcpy(dst, t->bytes, t->n);
+    d->tickets--;
+    free(t);
+    return BR_OK;
+}
+
 /* ---- collectives ----------------------------------------------------------------------------- */
 
 struct away_comm {
@@ -387,6 +480,8 @@ static uint32_t count(void)
 static void close_device(void *device)
 {
     struct away *d = device;
+    if (d->tickets)
+        die("closed with fetches that nobody has ended", NULL, (size_t)d->tickets);
     cpu()->close(d->cpu);
     munmap(d->p, ROOM);
     free(d->blocks);
@@ -422,14 +517,18 @@ static int roofline(void *device, const void *buf, size_t n, struct br_roofline 
     return cpu()->roofline(d->cpu, NULL, 0, out, err);
 }
 
-/* The CPU's table with this file's functions. */
+/* What the CPU's table lacks. */
+static const struct br_kernel own[] = {{.op = BR_OP_SELECT, .run = run_select},
+                                       {.op = BR_OP_ADVANCE, .run = run_advance}};
+
+/* The CPU's table with this file's functions, and then those. */
 static struct br_kernel kernels[2048];
 
 static struct br_backend self = {
     .struct_size = sizeof self,
     .built_with = BR_VERSION,
     .name = "away",
-    .flags = BR_BACKEND_MERGES,
+    .flags = BR_BACKEND_MERGES | BR_BACKEND_AHEAD,
     .align = ALIGN,
     .tokens_at_once = 512,
     .probe = probe,
@@ -445,21 +544,24 @@ static struct br_backend self = {
     .run = run,
     .plane = &plane,
     .roofline = roofline,
+    .fetch = fetch,
+    .fetched = fetched,
 };
 
 static void fill_table(void)
 {
     const struct br_backend *b = cpu();
-    uint32_t n = b->kernels.n;
-    if (n > sizeof kernels / sizeof kernels[0])
+    uint32_t n = b->kernels.n, more = sizeof own / sizeof own[0];
+    if (n + more > sizeof kernels / sizeof kernels[0])
         die("too many kernels", NULL, n);
     for (uint32_t i = 0; i < n; i++) {
         kernels[i] = b->kernels.rows[i];
         kernels[i].run = run_kernel;
         kernels[i].scratch = scratch_of;
     }
+    memcpy(&kernels[n], own, sizeof own);
     self.kernels.rows = kernels;
-    self.kernels.n = n;
+    self.kernels.n = n + more;
     self.kernels.row_size = sizeof kernels[0];
 }
 

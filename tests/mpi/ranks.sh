@@ -40,4 +40,22 @@ timeout 60 "$run" -n 1 "$bridge" score model --input-ids 1,2 --tp 2 : -n 1 "$bri
 complains "another command line than that of rank 0"
 grep -q "rank 1 (.*, pid [0-9]*): another command line than that of rank 0 (.*): 'score model --input-ids 1,3 --tp 2', and there 'score model --input-ids 1,2 --tp 2'" out err ||
     fail 'the two command lines are not named'
+
+# Another version: the same program, with another number written over its own.  A wrapper (scripts/lib/rank_asan) has none.
+version=$("$bridge" --version | cut -d ' ' -f 2)
+if [ "$name" = mpich ] && grep -q "$version" "$BRIDGE_BUILD/lib/libbridge.so.1"; then
+    mkdir -p other/bin other/lib
+    cp "$bridge" other/bin
+    cp -rL "$BRIDGE_BUILD/lib/bridge" "$BRIDGE_BUILD/lib/libbridge.so.1" other/lib
+    sed -i "s/${version//./\\.}\x00/9${version#?}\x00/" other/lib/libbridge.so.1
+    if other/bin/bridge --version >out 2>err && grep -q "^bridge 9${version#?}" out; then
+        got=0
+        timeout 60 "$run" -n 1 "$bridge" score model --input-ids 1,2 --tp 2 : -n 1 other/bin/bridge score model --input-ids 1,2 --tp 2 >out 2>err || got=$?
+        [ $got = 2 ] || fail "two versions: exit status $got"
+        complains 'another version of bridge than that of rank 0'
+        grep -q "^bridge: rank 1 (.*, pid [0-9]*): .*: 'bridge 9${version#?}.*', and there 'bridge $version" out err || fail 'the two versions are not named'
+    elif [ "$(head -c 2 "$bridge")" != '#!' ]; then
+        fail 'no copy of bridge has another version'
+    fi
+fi
 echo ok

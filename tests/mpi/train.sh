@@ -220,6 +220,28 @@ if [ "$name" = mpich ]; then
     [ ! -e runs/recipes/checkpoints ] || fail 'a run that was refused left checkpoints'
 fi
 
+# ---- a rank that lives and does not come
+
+# late SECONDS WORD...: rank 1 does not come to the end of a save, and is named after so many seconds.
+late() {
+    local got=0 began=$SECONDS
+    last="rank 1 is late: ${*:2}"
+    rm -rf runs/late
+    set -- "$1" "$bridge" train "${args[@]}" dir=runs name=late --quiet "${@:2}"
+    timeout 300 "$run" -n 1 "${@:2}" : -n 1 strace -f -qq -o /dev/null -e trace=fsync,fdatasync \
+        -e inject=fsync,fdatasync:delay_enter=200000000 "${@:2}" >out 2>err || got=$?
+    [ $got != 0 ] || fail 'it ended without an error'
+    complains "keeps others waiting for more than $1 s (--comm-timeout)"
+    grep -q '^bridge: rank 1 (.*, pid [0-9]*) keeps others waiting' out err || fail 'another rank is named'
+    [ $((SECONDS - began)) -ge "$1" ] || fail "named before $1 s were over"
+    [ -z "$(find runs/late -name 'iter_*')" ] || fail 'a rank that did not come left a checkpoint'
+}
+if [ -n "$full" ] && strace -qq -o /dev/null -e inject=fsync:delay_enter=1 true 2>/dev/null; then
+    shared qwen3 save_interval=1 train_iters=2 lr_warmup_iters=1 distributed_timeout_minutes=1
+    late 60
+    late 5 --comm-timeout 5
+fi
+
 # ---- a run that is stopped, killed, or whose disk is full on one rank, goes on
 
 shared qwen3 save_interval=1 train_iters=12

@@ -364,7 +364,8 @@ static int is_computed(uint32_t op)
  * op, and may have ops that stand for several (test_fuse.c). */
 static int may_lack(uint32_t op)
 {
-    return (op >= BR_OP_LINEAR && op <= BR_OP_GDN_STEP) || (!kern_device() && op == BR_OP_SELECT);
+    return (op >= BR_OP_LINEAR && op <= BR_OP_GDN_STEP) ||
+           (!kern_device() && (op == BR_OP_SELECT || op == BR_OP_ADVANCE));
 }
 
 static int has_weight(uint32_t op)

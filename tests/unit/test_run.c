@@ -238,6 +238,7 @@ START_TEST(values_are_resolved)
     ck_assert_double_eq(run.schedule.start_wd, 0.033);
     ck_assert_double_eq(run.group[0].wd_mult, 1);
     ck_assert_double_eq(run.group[1].wd_mult, 0);
+    ck_assert_int_eq(run.patience, 10 * 60);
     ck_assert_int_eq(run.data.kind, BR__RUN_TOKENS);
     ck_assert_uint_eq(run.data.all.n, 4);
     double weight;
@@ -248,7 +249,9 @@ START_TEST(values_are_resolved)
     ck_assert_str_eq(run.tokenizer, "Qwen/Qwen3-0.6B");
     ck_assert_ptr_null(run.weights);
 
-    must(make("qwen2_500m_pretrain_config", NULL, SETS("mixed_precision=fp32"), 0, &run));
+    must(make("qwen2_500m_pretrain_config", NULL,
+              SETS("mixed_precision=fp32", "distributed_timeout_minutes=7"), 0, &run));
+    ck_assert_int_eq(run.patience, 7 * 60);
     ck_assert(run.values == BR_F32 && run.grads == BR_F32 && run.native_ce && !run.fp16);
     ck_assert(run.data.kind == BR__RUN_MOCK && !strcmp(run.data.split, "1,1,1"));
     ck_assert(run.null_vocab == 32000 && !run.tokenizer);

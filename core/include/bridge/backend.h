@@ -155,6 +155,9 @@ struct br_comm_ops {
                  struct br_err *err);
     void (*abort)(struct br_comm *c); /* this rank gives up: every waiting rank fails */
     void (*close)(struct br_comm *c);
+    /* Optional: what messages of it call the group, "tp: ranks 0, 2"; it is copied.  is_watched:
+     * who waits too long is found otherwise, so calls wait as long as it takes. */
+    void (*describe)(struct br_comm *c, const char *group, int is_watched);
 };
 /* One rank's end of a group of ranks, made by its plane; used by one thread at a time. */
 struct br_comm {
@@ -180,10 +183,19 @@ struct br_plane {
 /* ---- the backend ----------------------------------------------------------------------------- */
 
 enum br_backend_flags {
-    BR_BACKEND_HOST = 1,  /* host memory is device memory: weights stay mapped */
-    BR_BACKEND_BF16 = 2,  /* inference with products of bfloat16 has such activations, too */
-    BR_BACKEND_MERGES = 4 /* one product by several weights is faster than one by each; not of a
-                             HOST, which uses weights where they lie */
+    BR_BACKEND_HOST = 1,   /* host memory is device memory: weights stay mapped */
+    BR_BACKEND_BF16 = 2,   /* inference with products of bfloat16 has such activations, too */
+    BR_BACKEND_MERGES = 4, /* one product by several weights is faster than one by each; not of a
+                              HOST, which uses weights where they lie */
+    BR_BACKEND_AHEAD = 8   /* a step of decoding may be given before the one before is waited for:
+                              there are fetch and fetched, SELECT and ADVANCE */
+};
+
+/* What a device has two orders for: what is given to the second one goes on beside the first. */
+enum br_order {
+    BR_ORDER_SECOND, /* what is given next belongs to it; it begins after all given before */
+    BR_ORDER_FIRST,  /* to the first again */
+    BR_ORDER_JOIN    /* the first goes on after all that the second was given */
 };
 
 /* What this device can do at best, per second. */
@@ -251,6 +263,17 @@ struct br_backend {
     int (*record_end)(void *device, void **tape, struct br_err *err);
     int (*replay)(void *device, void *tape, struct br_err *err);
     void (*tape_free)(void *device, void *tape);
+    /* Optional: which order kernels, copies within the device and collectives belong to; calls of a
+     * communicator keep theirs, whichever they belong to.  Not while a tape is made. */
+    int (*order)(void *device, enum br_order what, struct br_err *err);
+    /* Both, of a device with BR_BACKEND_AHEAD.  fetch: a copy of n bytes at src, which is of the
+     * device, is made after all that was given before, and nobody waits.  fetched waits for that
+     * copy and for nothing that was given after it, and brings the bytes to dst; NULL: they are not
+     * wanted, and nobody waits.  It ends the ticket, whatever it returns.  There may be any number
+     * of tickets.  An error that came up after the fetch is left to the next call that waits,
+     * unless the device is lost. */
+    int (*fetch)(void *device, const void *src, size_t n, void **ticket, struct br_err *err);
+    int (*fetched)(void *device, void *ticket, void *dst, struct br_err *err);
     /* Optional: the libraries that it opens with a device, with their versions, or why one cannot
      * be used.  Opens no device. */
     void (*libraries)(char *text, size_t size);

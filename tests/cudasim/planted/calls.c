@@ -42,6 +42,25 @@ int br__planted_result_too_early(void)
     return second != 1;
 }
 
+/* Two results, of which the first is read while the second is made. */
+int br__planted_result_overwritten(void)
+{
+    float *x = planted_floats(64), *results[] = {planted_pinned(N), planted_pinned(N)};
+    float *first = results[0], *to = results[PLANT(0, 1)];
+    cudaStream_t s = planted_stream(0);
+    cudaEvent_t made;
+    OK(cudaEventCreateWithFlags(&made, cudaEventDisableTiming));
+    OK(cudaMemcpyAsync(first, x, N, cudaMemcpyDeviceToHost, s));
+    OK(cudaEventRecord(made, s));
+    OK(cudaMemsetAsync(x, 0, N, s));
+    OK(cudaMemcpyAsync(to, x, N, cudaMemcpyDeviceToHost, s)); /* planted: result_overwritten */
+    OK(cudaEventSynchronize(made));
+    float got = first[1];
+    OK(cudaStreamSynchronize(s));
+    OK(cudaEventDestroy(made));
+    return got != 1 || to[1] != 0;
+}
+
 int br__planted_double_free(void)
 {
     void *p;
