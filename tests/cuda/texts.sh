@@ -8,6 +8,9 @@ export CUDASIM_DEVICES=1
 expect 0 doctor
 says 'Simulated GPU x1, compute capability 9.0, 4.0 GiB, driver for CUDA 13.0; cuBLASLt 13.'
 says ', NCCL 2.'
+# It asks the runtime four questions, none of which makes a context: how many devices, what the first is, the driver.
+calls=$(CUDASIM_CALLS=1 "$BRIDGE" doctor 2>&1 >/dev/null | sed -n 's/^cudasim: \([0-9]*\) calls$/\1/p')
+[ "$calls" -le 4 ] || fail "doctor makes $calls calls of the runtime"
 expect 0 toy qwen3 -o model
 run=(generate model --input-ids 1,2,3 --max-new-tokens 2 --dtype float32)
 
