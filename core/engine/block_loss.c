@@ -7,13 +7,18 @@
 int br__losses_start(struct br_graph *g, struct br__build *b)
 {
     size_t n = b->cfg->n_experts ? (size_t)(b->cfg->n_layers + b->cfg->n_mtp) : 0;
-    const int64_t shape[1] = {3}, rows[1] = {3 + b->n_tokens};
-    const int64_t own[1] = {3 + b->n_tokens / br__tp(g)};
+    int64_t tokens = b->n_tokens / br__tp(g), k = br_cfg_i(b->cfg, BR_CFG_MOE_ROUTER_TOPK);
+    const int64_t rows[1] = {2 + b->n_tokens}, own[1] = {2 + tokens};
+    const int64_t state[1] = {2}, choices[2] = {tokens, 2 * k};
     b->losses->moe = br__arena_alloc(&g->arena, (n + 1) * sizeof *b->losses->moe);
     if (b->losses->training && b->losses->o->dropout > 0) {
-        b->losses->dropout = br__leaf(g, BR_OP_INPUT, BR_I32, "dropout", 1, shape);
         b->losses->dropout_rows = br__leaf(g, BR_OP_INPUT, BR_I32, "dropout_rows", 1, rows);
         b->losses->dropout_own = br__leaf(g, BR_OP_INPUT, BR_I32, "dropout_own", 1, own);
+    }
+    if (b->losses->dropout_rows && n) {
+        b->losses->dropout = br__leaf(g, BR_OP_INPUT, BR_I32, "dropout", 1, state);
+        b->losses->dropout_choices =
+            br__leaf(g, BR_OP_INPUT, BR_F32, "dropout_choices", 2, choices);
     }
     return b->losses->moe ? 0 : BR_E_NOMEM;
 }

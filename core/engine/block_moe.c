@@ -169,6 +169,20 @@ static br_val share_early(struct br_graph *g, const struct dispatch *d, br_val *
     return to_experts(g, d, share);
 }
 
+/* Numbers of the experts' rows, for what adapters drop of them: those of the tokens' choices, which
+ * go the way of the tokens.  0: nothing is dropped. */
+static br_val choice_numbers(struct br_graph *g, const struct world *w, const struct dispatch *d)
+{
+    const struct br__losses *l = g->build->losses;
+    br_val x = l ? l->dropout_choices : 0;
+    if (!x)
+        return 0;
+    if (w->etp > 1)
+        x = BR__OP(g, ALL_GATHER, BR__I(BR_GROUP_ETP, 0, w->etp, w->etp_rank), x);
+    x = BR__RESHAPE(g, x, br__node(g, x)->shape[0] * d->topk, 2);
+    return to_experts(g, d, BR__OP(g, MOE_GATHER, BR__I(1), x, d->order));
+}
+
 /* What the experts contribute to x[T, hidden] with choices idx and shares p; with ETP a part of it.
  */
 static br_val routed_experts(struct br_graph *g, const struct world *w, br_val x, br_val idx,
@@ -180,6 +194,7 @@ static br_val routed_experts(struct br_graph *g, const struct world *w, br_val x
     struct br__experts_in in = {
         .x = to_experts(g, &d, BR__OP(g, MOE_GATHER, BR__I(d.topk), x, d.order)),
         .offsets = d.offsets,
+        .numbers = choice_numbers(g, w, &d),
         .first = n * w->ep_rank,
         .n = n,
         .etp = w->etp,

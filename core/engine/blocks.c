@@ -188,41 +188,56 @@ static br_val add_scaled(struct br_graph *g, br_val y, br_val z, float scaling)
     return BR__OP(g, ADD, NULL, y, z);
 }
 
+/* The weight that an adapter works beside: how ranks share it, and of experts the rows that it
+ * meets. */
+struct beside {
+    enum br__split split;
+    const struct br__experts_in *experts; /* or NULL */
+};
+
 /* Dropout of an adapter in training; streams are numbered by what is dropped, elements by their
- * token and column in the whole.  shares: each tensor-parallel rank has a share of the columns. */
-static br_val adapter_dropout(struct br_graph *g, br_val x, int64_t stream, int shares)
+ * token, or its choice of an expert, and column in the whole.  shares: each rank has a share of the
+ * columns. */
+static br_val adapter_dropout(struct br_graph *g, br_val x, int64_t stream, int shares,
+                              const struct br__experts_in *experts)
 {
     const struct br__losses *l = g->build->losses;
-    int64_t rows = br__node(g, x)->shape[0], n = br__node(g, x)->shape[1], t = g->build->n_tokens;
-    const uint32_t *size = g->build->info->topo.size;
-    if (!l || !l->dropout)
-        return x;
-    int is_own = rows != t && br__sequence_parallel(g) && rows == t / br__tp(g);
-    if (rows != t && !is_own &&
-        size[BR_AXIS_TP] * size[BR_AXIS_CP] * size[BR_AXIS_EP] * size[BR_AXIS_ETP] > 1)
-        return br__graph_fail(g, BR_E_UNSUPPORTED,
-                              "the engine cannot train with dropout of experts' adapters that "
-                              "several ranks share yet");
-    struct br_attr attr = {.i = {stream, rows == t || is_own ? 1 : rows / t}, .f = {l->o->dropout}};
-    if (shares && br__tp(g) > 1) {
-        attr.i[2] = n * br__tp(g);
-        attr.i[3] = n * br__tp_rank(g);
+    int64_t rows = br__node(g, x)->shape[0], n = br__node(g, x)->shape[1];
+    uint32_t size = experts ? experts->etp : br__tp(g);
+    struct br_attr attr = {.i = {stream}, .f = {l->o->dropout}};
+    if (shares && size > 1) {
+        attr.i[2] = n * size;
+        attr.i[3] = n * (experts ? experts->etp_rank : br__tp_rank(g));
     }
+    if (experts)
+        return BR__OP(g, DROPOUT, &attr, x, l->dropout, experts->numbers);
     return BR__OP(g, DROPOUT, &attr, x,
-                  is_own      ? l->dropout_own
-                  : rows == t ? l->dropout_rows
-                              : l->dropout);
+                  rows == g->build->n_tokens ? l->dropout_rows : l->dropout_own);
 }
 
 static int drops(const struct br_graph *g, int post)
 {
     const struct br__losses *l = g->build->losses;
-    return l && l->dropout && !l->o->dropout_post == !post;
+    return l && l->dropout_rows && !l->o->dropout_post == !post;
+}
+
+/* As adapter_tensor().  Experts of all ranks share one pair, which each rank has whole; beside its
+ * share of their channels it works with its share of the pair. */
+static br_val pair_tensor(struct br_graph *g, const struct br__adapter_pair *pair, int which,
+                          const struct beside *by)
+{
+    const struct br__experts_in *in = by->experts;
+    br_val v = adapter_tensor(g, pair, which, in ? BR__SPLIT_NONE : by->split);
+    int axis = which == 'A', is_cut = (by->split == BR__SPLIT_COLS) == axis;
+    if (!v || !in || in->etp == 1 || !is_cut)
+        return v;
+    int64_t n = br__node(g, v)->shape[axis] / in->etp;
+    return br__slice(g, v, axis, n * in->etp_rank, n);
 }
 
 /* What an adapter sees of x: the same for all weights that have its A. */
 static br_val adapter_input(struct br_graph *g, br_val x, const struct br__adapter_pair *pair,
-                            enum br__split split)
+                            const struct beside *by)
 {
     struct br__low_rank *l = &g->build->low_rank;
     if (l->x != x || l->a != pair->a) {
@@ -230,19 +245,21 @@ static br_val adapter_input(struct br_graph *g, br_val x, const struct br__adapt
         *l = (struct br__low_rank){
             .x = x,
             .a = pair->a,
-            .seen = drops(g, 0) ? adapter_dropout(g, x, stream, split == BR__SPLIT_COLS) : x};
+            .seen = drops(g, 0)
+                        ? adapter_dropout(g, x, stream, by->split == BR__SPLIT_COLS, by->experts)
+                        : x};
     }
     return l->seen;
 }
 
 /* What it makes of that with its A, scaled where that is exact: it is narrow there. */
 static br_val adapter_middle(struct br_graph *g, br_val seen, const struct br__adapter_pair *pair,
-                             enum br__split split)
+                             const struct beside *by)
 {
     const struct br_attr exact = br__exact(g);
     struct br__low_rank *l = &g->build->low_rank;
     if (!l->middle) {
-        br_val z = BR__OP(g, MATMUL, &exact, seen, adapter_tensor(g, pair, 'A', split));
+        br_val z = BR__OP(g, MATMUL, &exact, seen, pair_tensor(g, pair, 'A', by));
         l->middle = scales_exactly(pair->scaling) ? scaled(g, z, pair->scaling) : z;
     }
     return l->middle;
@@ -251,14 +268,14 @@ static br_val adapter_middle(struct br_graph *g, br_val seen, const struct br__a
 /* y = x w' becomes x (w + s b a)', of an x that adapter_input() has let through.  Where y is a
  * partial sum, so is what is added to it. */
 static br_val with_low_rank(struct br_graph *g, br_val seen, br_val y,
-                            const struct br__adapter_pair *pair, enum br__split split)
+                            const struct br__adapter_pair *pair, const struct beside *by)
 {
     const struct br_attr exact = br__exact(g);
-    br_val middle = adapter_middle(g, seen, pair, split);
-    br_val z = BR__OP(g, MATMUL, &exact, middle, adapter_tensor(g, pair, 'B', split));
+    br_val middle = adapter_middle(g, seen, pair, by);
+    br_val z = BR__OP(g, MATMUL, &exact, middle, pair_tensor(g, pair, 'B', by));
+    int shares = by->split == BR__SPLIT_ROWS || by->split == BR__SPLIT_KV;
     if (drops(g, 1))
-        z = adapter_dropout(g, z, 2 * (int64_t)pair->index + 1,
-                            split == BR__SPLIT_ROWS || split == BR__SPLIT_KV);
+        z = adapter_dropout(g, z, 2 * (int64_t)pair->index + 1, shares, by->experts);
     return add_scaled(g, y, z, scales_exactly(pair->scaling) ? 1 : pair->scaling);
 }
 
@@ -286,11 +303,12 @@ struct adapted {
 static br_val with_adapter(struct br_graph *g, br_val x, br_val y, const struct adapted *ad)
 {
     const struct br__adapter_pair *pair = ad->pair;
-    br_val seen = adapter_input(g, x, pair, ad->split), whole = y;
+    const struct beside by = {ad->split, NULL};
+    br_val seen = adapter_input(g, x, pair, &by), whole = y;
     if (pair->magnitude && seen != x)
         y = BR__OP(g, MATMUL, &ad->product, seen, ad->w);
     br_val dropped = y;
-    y = with_low_rank(g, seen, y, pair, ad->split);
+    y = with_low_rank(g, seen, y, pair, &by);
     if (ad->bias_inside)
         y = BR__OP(g, ADD_ROW, NULL, y, ad->bias_inside);
     if (!pair->magnitude)
@@ -437,9 +455,9 @@ br_val br__experts_linear(struct br_graph *g, const struct br__experts_in *in, c
     size_t apart = 0;
     for (size_t i = 0; i < p->n_parts; i++)
         apart += adapter_of(g, &p->parts[i]) != NULL;
+    const struct beside by = {split, in};
     if (shared) /* Megatron trains one pair for all experts of a layer */
-        return with_low_rank(g, adapter_input(g, in->x, shared, BR__SPLIT_NONE), y, shared,
-                             BR__SPLIT_NONE);
+        return with_low_rank(g, adapter_input(g, in->x, shared, &by), y, shared, &by);
     return apart ? experts_apart(g, in, y, p, split) : y;
 }
 

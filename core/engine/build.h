@@ -35,9 +35,10 @@ struct br__losses {
     br_val aux_weight, z_weight;
     struct br__head_loss lm, mtp;
     int training; /* what only training does is done: dropout */
-    /* Inputs, see BR_OP_DROPOUT: i32[3] for rows of experts; and with the numbers of the tokens,
-     * all of the rank and those between the products of sequence parallelism.  0: there is none. */
-    br_val dropout, dropout_rows, dropout_own;
+    /* Inputs, see BR_OP_DROPOUT: the states with the numbers of the tokens, all of the rank and
+     * those between the products of sequence parallelism; that of experts' rows, and the numbers of
+     * those tokens' choices, f32[T, 2 k].  0: there is none. */
+    br_val dropout_rows, dropout_own, dropout, dropout_choices;
     struct br__moe_losses *moe; /* [n_moe] */
     size_t n_moe;
     br_val segment; /* first node of the one that is open; 0: none */
@@ -134,6 +135,7 @@ br_val br__router(struct br_graph *g, br_val x, uint32_t dtype);
  * has experts [first, first + n), and of each share etp_rank of etp. */
 struct br__experts_in {
     br_val x, offsets; /* offsets i32[n + 1] */
+    br_val numbers;    /* f32[R, 2] for dropout, or 0 */
     int64_t first, n;
     uint32_t etp, etp_rank;
 };

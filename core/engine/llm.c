@@ -53,9 +53,8 @@ int br__llm_session_open(struct br__llm_session **out, struct br__llm *m, int64_
 /* The step ahead, if there is one, is not wanted. */
 static void forget_ahead(struct br__rank_session *r)
 {
-    const struct br__device *d = &r->rank->dev;
     if (r->ahead.ticket)
-        d->backend.fetched(d->device, r->ahead.ticket, NULL, NULL);
+        br__device_fetched(&r->rank->dev, r->ahead.ticket, NULL, NULL);
     r->ahead = (struct br__step_ahead){0};
 }
 
@@ -304,12 +303,12 @@ static int read_answer(const struct br__compiled *q, const struct batch *in, str
 }
 
 /* The same of a run that was started; its ticket ends. */
-static int read_ticket(const struct br__rank *r, const struct br__compiled *q, void *ticket,
+static int read_ticket(struct br__rank *r, const struct br__compiled *q, void *ticket,
                        const struct batch *in, struct br_err *err)
 {
     size_t cols;
     int32_t *rows = room_for_choices(q, in->n_inputs, &cols);
-    int rc = r->dev.backend.fetched(r->dev.device, ticket, rows, err);
+    int rc = br__device_fetched(&r->dev, ticket, rows, err);
     if (!rows)
         rc = br__nomem(err, "for logits");
     if (!rc && r->info->rank == answering_rank(r->m))

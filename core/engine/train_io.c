@@ -84,7 +84,13 @@ static int place_rows(struct br__rank_trainer *t, const struct br__train_pass *p
     return 0;
 }
 
-/* state of DROPOUT; rows [from, from + n) of the graph's, whose tokens' numbers follow it. */
+static uint32_t number_of(const struct br__rank_trainer *t, const struct br__micro *mb, int64_t row)
+{
+    int32_t token = t->rows[row].token;
+    return token >= 0 ? (uint32_t)mb->numbers[token] : 0;
+}
+
+/* State of DROPOUT, with the numbers of rows [from, from + n) of the graph's. */
 static void put_dropout(const struct br__rank_trainer *t, const struct br__micro *mb,
                         int32_t *state, int64_t from, int64_t n)
 {
@@ -92,9 +98,20 @@ static void put_dropout(const struct br__rank_trainer *t, const struct br__micro
         return;
     state[0] = (int32_t)(uint32_t)mb->dropout_key;
     state[1] = (int32_t)(uint32_t)(mb->dropout_key >> 32);
-    state[2] = n ? 0 : mb->numbers[0];
     for (int64_t i = 0; i < n; i++)
-        state[3 + i] = t->rows[from + i].token >= 0 ? mb->numbers[t->rows[from + i].token] : 0;
+        state[2 + i] = (int32_t)number_of(t, mb, from + i);
+}
+
+/* Of each of k choices of the same rows its number: two floats, whose bits all fit. */
+static void put_choices(const struct br__rank_trainer *t, const struct br__micro *mb,
+                        float *choices, int64_t from, int64_t n)
+{
+    int64_t k = br_cfg_i(t->rank->m->weights->cfg, BR_CFG_MOE_ROUTER_TOPK);
+    for (int64_t i = 0; i < n * k && choices; i++) {
+        int64_t number = (int64_t)number_of(t, mb, from + i / k) * k + i % k;
+        choices[2 * i] = (float)(number / 65536);
+        choices[2 * i + 1] = (float)(number % 65536);
+    }
 }
 
 static void fill_dropout(const struct br__rank_trainer *t, const struct br__train_pass *p,
@@ -106,6 +123,7 @@ static void fill_dropout(const struct br__rank_trainer *t, const struct br__trai
     put_dropout(t, mb, br__frame_input(f, p->losses.dropout), 0, 0);
     put_dropout(t, mb, br__frame_input(f, p->losses.dropout_rows), 0, p->n_tokens);
     put_dropout(t, mb, br__frame_input(f, p->losses.dropout_own), own * rank, own);
+    put_choices(t, mb, br__frame_input(f, p->losses.dropout_choices), own * rank, own);
 }
 
 int br__train_fill(struct br__rank_trainer *t, const struct br__train_pass *p, struct br__frame *f,

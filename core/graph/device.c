@@ -168,6 +168,14 @@ int br__device_sync(struct br__device *d, struct br_err *err)
     return rc;
 }
 
+int br__device_fetched(struct br__device *d, void *ticket, void *to, struct br_err *err)
+{
+    br__procs_waiting(1);
+    int rc = d->backend.fetched(d->device, ticket, to, err);
+    br__procs_waiting(0);
+    return rc;
+}
+
 int br__device_put(struct br__device *d, void *to, const void *from, size_t n, struct br_err *err)
 {
     return d->backend.upload(d->device, to, from, n, err);
@@ -231,9 +239,9 @@ int br__device_give(struct br__device *d, const struct br_call *c, struct br_err
     return 0;
 }
 
-int br__device_order(struct br__device *d, enum br_order what, struct br_err *err)
+int br__device_stream(struct br__device *d, enum br_which_stream which, struct br_err *err)
 {
-    return d->backend.order ? d->backend.order(d->device, what, err) : 0;
+    return d->backend.stream ? d->backend.stream(d->device, which, err) : 0;
 }
 
 int br__device_call(struct br__device *d, const struct br_call *c, struct br_err *err)

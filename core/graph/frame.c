@@ -570,7 +570,6 @@ static int walk_or_replay(struct br__frame *f, struct br_err *err)
 static int give_range(struct br__frame *f, size_t from, size_t to, int has_inputs,
                       struct br_err *err)
 {
-    const struct br_backend *b = &f->d->backend;
     int rc = br__device_reserve(f->d, f->p->work_bytes, f->scratch_bytes, err);
     if (rc)
         return rc;
@@ -579,7 +578,7 @@ static int give_range(struct br__frame *f, size_t from, size_t to, int has_input
         fill_calls(f);
     }
     if (!has_inputs && f->inputs != f->leaves && f->p->input_bytes)
-        rc = b->upload(f->d->device, f->leaves, f->inputs, f->p->input_bytes, err);
+        rc = br__device_put(f->d, f->leaves, f->inputs, f->p->input_bytes, err);
     int has_hooks = f->hook && f->hook->n; /* which a tape would not call */
     if (!rc && to - from == f->p->n_steps && !has_hooks)
         rc = walk_or_replay(f, err);

@@ -418,8 +418,9 @@ static void grad_cast(struct grads *gs, br_val v, br_val dy)
 /* The same elements. */
 static void grad_dropout(struct grads *gs, br_val v, br_val dy)
 {
-    const struct br_attr attr = back_node(gs, v)->attr;
-    back_add(gs, back_in(gs, v, 0), BR__OP(gs->g, DROPOUT, &attr, dy, back_in(gs, v, 1)));
+    const struct br__node n = *back_node(gs, v);
+    const br_val in[] = {dy, back_in(gs, v, 1), n.n_in > 2 ? back_in(gs, v, 2) : 0};
+    back_add(gs, back_in(gs, v, 0), br__op(gs->g, BR_OP_DROPOUT, in, n.n_in, &n.attr));
 }
 
 static void grad_log_sum_exp(struct grads *gs, br_val v, br_val dy)

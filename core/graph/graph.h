@@ -163,6 +163,8 @@ void br__device_free(struct br__device *d, void *p); /* NULL is fine */
 /* n bytes at `from` in the device's memory to the host's. */
 int br__device_fetch(struct br__device *d, void *to, const void *from, size_t n,
                      struct br_err *err) BR_MUST_CHECK;
+/* The bytes of a fetch that was begun (br_backend.fetched); `to` NULL: they are not wanted. */
+int br__device_fetched(struct br__device *d, void *ticket, void *to, struct br_err *err);
 /* Wait for all that was given to it. */
 int br__device_sync(struct br__device *d, struct br_err *err) BR_MUST_CHECK;
 /* The other way; `from` may change when it returns. */
@@ -189,8 +191,9 @@ int br__device_call(struct br__device *d, const struct br_call *c,
 /* The same without a wait: it is done before whatever the device is given next. */
 int br__device_give(struct br__device *d, const struct br_call *c,
                     struct br_err *err) BR_MUST_CHECK;
-/* Which order the device's next calls belong to; nothing where it has but one. */
-int br__device_order(struct br__device *d, enum br_order what, struct br_err *err) BR_MUST_CHECK;
+/* Which stream the device's next calls go to; nothing where it has but one. */
+int br__device_stream(struct br__device *d, enum br_which_stream which,
+                      struct br_err *err) BR_MUST_CHECK;
 /* Whether the GPU backend i, of those that "auto" tries, can be used here: its name, and in
  * `why` what it is or why not; NULL beyond the last.  Opens no device. */
 const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable, char *why,

@@ -330,7 +330,7 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
         return y->n_dim == 1 && y->shape[0] == op_last(x);
     case BR_OP_DROPOUT:
         return y->dtype == BR_I32 && y->n_dim == 1 &&
-               (y->shape[0] == 3 || y->shape[0] == 3 + x->shape[0]);
+               (y->shape[0] == 2 || y->shape[0] == 2 + x->shape[0]);
     case BR_OP_MUL_COL:
         return x->n_dim == 2 && y->n_dim == 2 && y->shape[0] == x->shape[0] && y->shape[1] == 1;
     case BR_OP_ROPE:
@@ -342,12 +342,21 @@ static int second_fits(const struct br__node *n, const struct br__node *x, const
     }
 }
 
+/* Numbers of n rows, each as two floats. */
+static int are_halves(const struct br__node *x, int64_t n)
+{
+    return x->dtype == BR_F32 && x->n_dim == 2 && x->shape[0] == n && x->shape[1] == 2 &&
+           x->stride[0] == 2;
+}
+
 static int shape_same(const struct br_graph *g, struct br__node *n, struct br_err *err)
 {
     const struct br__node *x = op_input(g, n, 0);
     if (n->n_in > 1 && !second_fits(n, x, op_input(g, n, 1)))
         return op_mismatch(g, n, err);
     if (n->op == BR_OP_ROPE && 2 * br__node_elems(op_input(g, n, 2)) > op_last(x))
+        return op_mismatch(g, n, err);
+    if (n->op == BR_OP_DROPOUT && n->n_in > 2 && !are_halves(op_input(g, n, 2), x->shape[0]))
         return op_mismatch(g, n, err);
     if (br__op_kind(n->op) == BR__OP_VIEW) {
         view_of(x, n);

@@ -384,6 +384,15 @@ static struct br__data_source source_of(const struct br__corpus *c, int split)
     return br__data_source_pretrain(c->pretrain, split);
 }
 
+/* Whether ranks that share experts' channels, and so gather each other's rows, read batches of
+ * their own: then all rows are of one length. */
+static int gathers_batches(const struct br__run *run)
+{
+    const uint32_t *size = run->topo.size;
+
+    return size[BR_AXIS_ETP] > size[BR_AXIS_TP] * size[BR_AXIS_CP];
+}
+
 /* How samples become rows. */
 static struct br__collate collate_of(const struct br__corpus *c, int split)
 {
@@ -394,7 +403,7 @@ static struct br__collate collate_of(const struct br__corpus *c, int split)
         r.packed = d->sft.packing != 0;
         r.max = r.packed ? d->sft.pack_size : r.max;
         r.multiple = 16;
-        r.to_max = d->pad_to_max;
+        r.to_max = d->pad_to_max || gathers_batches(c->run);
         r.pad_id = br__sft_eos(c->sft[split]);
     }
     return r;

@@ -4,7 +4,7 @@
  *
  * The same is done in the same order without overlap, but by the rank's own thread when all is
  * there: results are the same bits.  Where the host's memory is exchanged, the rank's queue has a
- * thread for it; a device is given it beside the rest, in its second order, by the rank's thread,
+ * thread for it; a device is given it beside the rest, on its second stream, by the rank's thread,
  * the only one to use the communicators. */
 #include "state.h"
 
@@ -61,12 +61,12 @@ static struct br__device *device_of(const struct br__bank_job *x)
 /* What was given to the device before is what the job works on. */
 static int give_job(struct br__bank_job *x, struct br_err *err)
 {
-    int rc = br__device_order(device_of(x), BR_ORDER_SECOND, err);
+    int rc = br__device_stream(device_of(x), BR_STREAM_SECOND, err);
 
     if (rc)
         return rc;
     rc = x->job.run(x, err);
-    int back = br__device_order(device_of(x), BR_ORDER_FIRST, rc ? NULL : err);
+    int back = br__device_stream(device_of(x), BR_STREAM_FIRST, rc ? NULL : err);
     return rc ? rc : back;
 }
 
@@ -84,7 +84,7 @@ static int overlap_wait(struct br__bank_job *x, struct br_err *err)
 {
     x->is_posted = 0;
     return br__device_is_host(device_of(x)) ? br__commq_wait(&x->job, err)
-                                            : br__device_order(device_of(x), BR_ORDER_JOIN, err);
+                                            : br__device_stream(device_of(x), BR_STREAM_JOIN, err);
 }
 
 int br__overlap_ready(void *arg, uint32_t i, size_t bank, struct br_err *err)

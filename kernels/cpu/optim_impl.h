@@ -136,6 +136,17 @@ BR__INLINE uint64_t random_bits(uint64_t key, uint64_t number)
     return z ^ (z >> 31);
 }
 
+/* Of a row of x: what travels with it, what the state says, or its place. */
+BR__INLINE int64_t row_number(const struct br_call *c, int64_t row)
+{
+    const struct br_tensor *state = &c->in[1];
+    if (c->n_in > 2) {
+        const float *half = br__row(&c->in[2], row);
+        return (int64_t)half[0] * 65536 + (int64_t)half[1];
+    }
+    return state->shape[0] > 2 ? br__ints(state)[2 + row] : row;
+}
+
 #define DROPOUT_AT_ONCE 256
 
 void BR__FN(dropout)(const struct br_call *c)
@@ -143,8 +154,7 @@ void BR__FN(dropout)(const struct br_call *c)
     const struct br_tensor *x = &c->in[0], *o = c->out;
     const int32_t *state = br__ints(&c->in[1]);
     uint64_t key = (uint64_t)(uint32_t)state[0] | (uint64_t)(uint32_t)state[1] << 32;
-    int64_t cols = br__cols(o), first = state[2] * c->attr.i[1];
-    const int32_t *numbers = c->in[1].shape[0] > 3 ? state + 3 : NULL;
+    int64_t cols = br__cols(o);
     int64_t whole = c->attr.i[2] ? c->attr.i[2] : cols, from = c->attr.i[3];
     uint64_t limit = (uint64_t)(c->attr.f[0] * 4294967296.0);
     float keep = (float)(1 / (1 - c->attr.f[0])), part[DROPOUT_AT_ONCE];
@@ -153,8 +163,8 @@ void BR__FN(dropout)(const struct br_call *c)
     while (br__row_range_next(&s))
         for (int64_t i = 0; i < s.n; i += DROPOUT_AT_ONCE) {
             int64_t n = s.n - i < DROPOUT_AT_ONCE ? s.n - i : DROPOUT_AT_ONCE, col = s.col + i;
-            int64_t row = first + (numbers ? numbers[s.row] : s.row);
-            int64_t number = row * whole + from + col, to = br__row_at(o, s.row) + col;
+            int64_t number = row_number(c, s.row) * whole + from + col,
+                    to = br__row_at(o, s.row) + col;
             widen(part, x, br__row_at(x, s.row) + col, n);
             for (int64_t k = 0; k < n; k++)
                 part[k] *= random_bits(key, (uint64_t)(number + k)) >> 32 < limit ? 0 : keep;

@@ -153,7 +153,7 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .record_end = br__cuda_record_end,
         .replay = br__cuda_replay,
         .tape_free = br__cuda_tape_free,
-        .order = br__cuda_order,
+        .stream = br__cuda_use_stream,
         .fetch = br__cuda_fetch,
         .fetched = br__cuda_fetched,
     };

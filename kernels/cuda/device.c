@@ -156,7 +156,7 @@ int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_
                           "a copy on the device", err);
 }
 
-/* ---- two orders ------------------------------------------------------------------------------ */
+/* ---- two streams ----------------------------------------------------------------------------- */
 
 static int make_second(struct br__cuda *d, struct br_err *err)
 {
@@ -180,15 +180,15 @@ static int stream_after(struct br__cuda *d, cudaStream_t to, cudaStream_t from, 
     return br__cuda_check(d, rc, "an order of streams", err);
 }
 
-int br__cuda_order(void *device, enum br_order what, struct br_err *err)
+int br__cuda_use_stream(void *device, enum br_which_stream which, struct br_err *err)
 {
     struct br__cuda *d = device;
     br__cuda_enter(d);
     int rc = make_second(d, err);
-    if (!rc && what == BR_ORDER_JOIN)
+    if (!rc && which == BR_STREAM_JOIN)
         return stream_after(d, d->first, d->second, d->joined, err);
     d->stream = d->first;
-    if (!rc && what == BR_ORDER_SECOND) {
+    if (!rc && which == BR_STREAM_SECOND) {
         rc = stream_after(d, d->second, d->first, d->forked, err);
         d->stream = rc ? d->first : d->second;
     }

@@ -70,10 +70,10 @@ int br__cuda_download(void *device, void *dst, const void *src, size_t n, struct
 int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_err *err);
 int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_bytes *from,
                   uint32_t n_threads, struct br_err *err);
-int br__cuda_order(void *device, enum br_order what, struct br_err *err);
+int br__cuda_use_stream(void *device, enum br_which_stream which, struct br_err *err);
 void br__cuda_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg);
 
-/* ---- fetch.c ---------------------------------------------------------------------------------- */
+/* ---- fetch.c --------------------------------------------------------------------------------- */
 
 int br__cuda_fetch(void *device, const void *src, size_t n, void **ticket, struct br_err *err);
 int br__cuda_fetched(void *device, void *ticket, void *dst, struct br_err *err);

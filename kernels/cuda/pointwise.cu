@@ -227,23 +227,29 @@ BR_INLINE uint64_t random_bits(uint64_t key, uint64_t number)
 }
 
 struct dropout {
-    const int32_t *state;   /* key, key, first token */
-    const int32_t *numbers; /* of the rows, or NULL: 0, 1, ... */
-    int64_t per_token;      /* rows of a token */
+    const int32_t *state;   /* key, key */
+    const int32_t *numbers; /* of the rows, or NULL: */
+    const float *halves;    /* the same as two floats each, or NULL: 0, 1, ... */
     int64_t whole, from;    /* columns of the whole, and the first of these */
     uint64_t stream, limit;
     float keep;
 };
 
+BR_INLINE int64_t row_number(const struct dropout &d, uint32_t r)
+{
+    if (d.halves)
+        return (int64_t)d.halves[2 * r] * 65536 + (int64_t)d.halves[2 * r + 1];
+    return d.numbers ? d.numbers[r] : r;
+}
+
 BR_KERNEL(256, 1) dropout_rows(struct rows o, struct rows x, struct dropout d)
 {
     const uint64_t whole = (uint64_t)(uint32_t)d.state[0] | (uint64_t)(uint32_t)d.state[1] << 32;
     const uint64_t key = random_bits(whole, d.stream);
-    const int64_t first = d.state[2] * d.per_token;
     FOR_EACH_ROW(r, o.count)
     {
         const int64_t o_at = o.at(r), x_at = x.at(r);
-        const int64_t row = first + (d.numbers ? d.numbers[r] : r);
+        const int64_t row = row_number(d, r);
         FOR_EACH_UNIT(i, o.cols)
         {
             const uint64_t number = (uint64_t)(row * d.whole + d.from + i);
@@ -259,8 +265,8 @@ ROW_FUNCTION(dropout)
     const double p = c->attr.f[0];
     const int32_t *state = (const int32_t *)c->in[1].data;
     const struct dropout d = {state,
-                              c->in[1].shape[0] > 3 ? state + 3 : NULL,
-                              c->attr.i[1],
+                              c->in[1].shape[0] > 2 ? state + 2 : NULL,
+                              c->n_in > 2 ? (const float *)c->in[2].data : NULL,
                               c->attr.i[2] ? c->attr.i[2] : o.cols,
                               c->attr.i[3],
                               (uint64_t)c->attr.i[0],

@@ -37,26 +37,44 @@ run whole peft_dropout=0.3 micro_batch_size=1 calculate_per_token_loss=true
 paste <(numbers cut | tr -d '[]' | tr , ' ') <(numbers whole | tr -d '[]' | tr , ' ') |
     awk '{ d = $2 - $5; if (d > 1e-5 || d < -1e-5) exit 1 }' || fail "the cut of the batch decides what is dropped"
 
-# So it does on any ranks: those of data (finetuning deals samples out in turn), tensor, sequence and context.
-ranks() {
-    local position=$1 n=$2
-    shift 2
-    typed "$data/train/qwen2_lora" "$model"
-    args=("${args[@]/--single-rank/--ranks=$n}" peft_dropout=0.3 "peft_dropout_position=$position" micro_batch_size=1
-        calculate_per_token_loss=true tp=1 pp=1 cp=1 ep=1 etp=null vpp=null sequence_parallel=false "$@")
-    rm -rf runs/over
-    run over
-    paste <(numbers over | tr -d '[]' | tr , ' ') <(numbers "one_$position" | tr -d '[]' | tr , ' ') |
-        awk '{ d = $2 - $5; if (d > 1e-5 || d < -1e-5) exit 1 }' || fail "other elements are dropped, $position, over $n ranks, $*"
+# So it does on any ranks: those of data (finetuning deals samples out in turn), tensor, sequence, context and experts.
+# near A B WHAT: losses of two runs.
+near() {
+    paste <(numbers "$1" | tr -d '[]' | tr , ' ') <(numbers "$2" | tr -d '[]' | tr , ' ') |
+        awk '{ d = $2 - $5; if (d > 1e-5 || d < -1e-5) exit 1 }' || fail "other elements are dropped: $3"
 }
-for position in pre post; do
-    run one_$position peft_dropout=0.3 peft_dropout_position=$position micro_batch_size=1 calculate_per_token_loss=true
-done
+# begin CASE: `args` without a dropout; alone: a run of it on one rank for each place of the dropout.
+begin() {
+    typed "$data/train/$1" "$2"
+    args+=(peft_dropout=0.3 micro_batch_size=1 calculate_per_token_loss=true moe_aux_loss_coeff=0 tp=1 pp=1 cp=1 ep=1
+        etp=1 vpp=null sequence_parallel=false)
+    rm -rf runs/one_pre runs/one_post
+    run one_pre
+    run one_post peft_dropout_position=post
+}
+ranks() {
+    local position=$1 n=$2 alone=("${args[@]}")
+    shift 2
+    args=("${args[@]/--single-rank/--ranks=$n}" "peft_dropout_position=$position")
+    rm -rf runs/over
+    run over "$@"
+    args=("${alone[@]}")
+    near over "one_$position" "$position, over $n ranks, $*"
+}
+begin qwen2_lora "$model"
 ranks pre 2
 ranks pre 2 tp=2
 ranks post 2 tp=2 sequence_parallel=true
 ranks pre 2 cp=2
 ranks post 4 cp=2 pp=2
+begin qwen3_moe_lora "$data/train/qwen3_moe_lora/model"
+run cut_moe micro_batch_size=2
+near cut_moe one_pre 'experts, by the cut of the batch'
+ranks pre 2 ep=2
+ranks post 2 ep=2
+ranks pre 2 tp=2 etp=2 sequence_parallel=true
+ranks pre 2 etp=2 # whose rows, of batches of their own, would be of several lengths
+ranks post 4 tp=2 ep=2 etp=2 sequence_parallel=true
 typed "$data/train/qwen2_lora" "$model"
 
 # A run that ends and goes on is the one that does not.

@@ -197,9 +197,9 @@ static void rings(struct rank *r)
     group->ops->close(group);
 }
 
-/* One communicator's calls in both orders of the device: they go one after another, and what the
+/* One communicator's calls on both streams of the device: they go one after another, and what the
  * second was given is there once the first has joined it. */
-static void orders(struct rank *r)
+static void streams(struct rank *r)
 {
     const struct br_comm_ops *o = r->comm->ops;
     float want[N], twice[N], *x = make(r, N), *y = make(r, N);
@@ -208,18 +208,18 @@ static void orders(struct rank *r)
         twice[i] = want[i] * (float)r->size;
     }
     for (int k = 0; k < 2; k++) {
-        CALL(r, br__device_order(&r->dev, BR_ORDER_SECOND, &r->err));
+        CALL(r, br__device_stream(&r->dev, BR_STREAM_SECOND, &r->err));
         CALL(r, o->all_reduce(r->comm, x, N, BR_F32, &r->err));
-        CALL(r, br__device_order(&r->dev, BR_ORDER_FIRST, &r->err));
+        CALL(r, br__device_stream(&r->dev, BR_STREAM_FIRST, &r->err));
         if (k == 0)
             CALL(r, o->all_reduce(r->comm, y, N, BR_F32, &r->err));
     }
-    CALL(r, br__device_order(&r->dev, BR_ORDER_JOIN, &r->err));
-    check(r, x, twice, N, "all_reduce in the second order");
-    check(r, y, want, N, "all_reduce in the first order");
+    CALL(r, br__device_stream(&r->dev, BR_STREAM_JOIN, &r->err));
+    check(r, x, twice, N, "all_reduce on the second stream");
+    check(r, y, want, N, "all_reduce on the first stream");
 }
 
-static void (*const results[])(struct rank *r) = {sums, copies, exchanged, rings, orders};
+static void (*const results[])(struct rank *r) = {sums, copies, exchanged, rings, streams};
 
 START_TEST(test_results)
 {

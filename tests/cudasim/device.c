@@ -123,6 +123,73 @@ START_TEST(test_refusals)
 }
 END_TEST
 
+/* ---- results that are read while the device works on ----------------------------------------- */
+
+static void *fetch_of(const int32_t *p, size_t n)
+{
+    void *ticket = NULL;
+    ck_assert_msg(!dev.backend.fetch(dev.device, p, n, &ticket, &err), "%s", err.msg);
+    ck_assert_ptr_nonnull(ticket);
+    return ticket;
+}
+
+/* Each ticket has what was there when it was asked for, in whatever order they are used, and those
+ * that nobody wants do no harm. */
+START_TEST(test_fetch)
+{
+    enum { N = 3000, ROUNDS = 5 };
+    static int32_t host[N], back[N];
+    void *tickets[ROUNDS], *unwanted;
+    int32_t *p = br__device_alloc(&dev, sizeof host);
+    for (int again = 0; again < 2; again++) {
+        for (int r = 0; r < ROUNDS; r++) {
+            for (int i = 0; i < N; i++)
+                host[i] = 10 * i + r;
+            ck_assert_int_eq(dev.backend.upload(dev.device, p, host, sizeof host, &err), BR_OK);
+            tickets[r] = fetch_of(p, r % 2 ? sizeof host : 8);
+            unwanted = fetch_of(p, sizeof host);
+            ck_assert_int_eq(dev.backend.fetched(dev.device, unwanted, NULL, &err), BR_OK);
+        }
+        for (int k = 0; k < ROUNDS; k++) {
+            const int r = (3 * k + 2) % ROUNDS, n = r % 2 ? N : 2;
+            ck_assert_int_eq(dev.backend.fetched(dev.device, tickets[r], back, &err), BR_OK);
+            for (int i = 0; i < n; i++)
+                ck_assert_int_eq(back[i], 10 * i + r);
+        }
+    }
+    br__device_free(&dev, p);
+}
+END_TEST
+
+/* What failed behind it is not the fetch's to tell. */
+START_TEST(test_fetch_before_an_error)
+{
+    int32_t one = 0;
+    int32_t *p = br__device_alloc(&dev, sizeof one);
+    struct br_tensor heads = FAKE(BR_F32, 1, 1, 600);
+    void *ticket = fetch_of(p, sizeof one);
+    const struct br_stream s = {.n_threads = 1};
+    const struct br_tensor in[] = {heads, heads, heads, FAKE(BR_I32, 1, 5)};
+    const struct br_call c = {.struct_size = sizeof c,
+                              .op = BR_OP_ATTENTION,
+                              .n_in = 4,
+                              .n_out = 1,
+                              .in = in,
+                              .out = &heads,
+                              .stream = &s,
+                              .device = dev.device};
+    for (uint32_t i = 0; i < dev.n_kernels; i++)
+        if (dev.kernels[i].op == BR_OP_ATTENTION) {
+            dev.kernels[i].run(&c);
+            break;
+        }
+    ck_assert_msg(!dev.backend.fetched(dev.device, ticket, &one, &err), "%s", err.msg);
+    ck_assert_int_eq(dev.backend.sync(dev.device, &err), BR_E_UNSUPPORTED);
+    ck_assert_msg(strstr(err.msg, "a head has 600 channels") != NULL, "%s", err.msg);
+    br__device_free(&dev, p);
+}
+END_TEST
+
 /* With BRIDGE_CUDA_SYNC each kernel is waited for: errors name their op, and nothing is recorded.
  */
 START_TEST(test_sync_each)
@@ -158,10 +225,13 @@ int main(void)
 {
     Suite *s = suite_create("cuda device");
     TCase *tc = tcase_create("device");
+    tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, open_device, close_device);
     tcase_add_test(tc, test_copy);
     tcase_add_test(tc, test_fill);
     tcase_add_test(tc, test_refusals);
+    tcase_add_test(tc, test_fetch);
+    tcase_add_test(tc, test_fetch_before_an_error);
     tcase_add_test(tc, test_peaks);
     tcase_add_test(tc, test_sync_each);
     suite_add_tcase(s, tc);

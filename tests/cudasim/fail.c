@@ -25,13 +25,14 @@ static int choose_tokens(struct br__llm_session *s, float *logits, struct br_err
 {
     struct br__best best = {.n = 1, .ids = {1}};
     int rc = BR_OK;
+    printf("chosen:");
     br__llm_reset(s, 0);
     for (int i = 0; i < 5 && !rc; i++) {
         const int32_t id = best.ids[0];
         const struct br__pick pick = {1, i < 4, &best};
         rc = br__llm_forward_best(s, &(struct br__forward_seq){0, &id, 1}, 1, &pick, logits, err);
         if (!rc)
-            printf("%d ", best.ids[0]);
+            printf(" %d", best.ids[0]);
     }
     printf("\n");
     return rc;
@@ -59,7 +60,7 @@ static int use_model(struct br__llm *m, float *logits, struct br_err *err)
     return rc;
 }
 
-/* Logits of two ranks, who add up what each has. */
+/* Logits of two ranks, who add up what each has, and tokens. */
 static int use_ranks(struct br__llm *m, float *logits, struct br_err *err)
 {
     const struct br__forward_seq feed = {.ids = ids, .n = 4};
@@ -67,6 +68,8 @@ static int use_ranks(struct br__llm *m, float *logits, struct br_err *err)
     int rc = br__llm_session_open(&s, m, 1, 16, err);
     if (!rc)
         rc = br__llm_forward(s, &feed, 1, logits, err);
+    if (!rc)
+        rc = choose_tokens(s, logits, err);
     br__llm_session_close(s);
     return rc;
 }
@@ -86,7 +89,7 @@ static const struct scenario {
     int first, sample; /* calls that are all tried, and how many of the others */
 } scenarios[] = {{"one device", 1, use_device, FIRST, SAMPLE}, {"two ranks", 2, use_ranks, 1, 12}};
 
-/* Prints a line: the sum of the logits, or the error. */
+/* Prints a line behind that of the tokens: the sum of the logits, or the error. */
 static int run_model(const struct scenario *on)
 {
     const struct br__llm_opts o = {.weights = {.hf_model = BRIDGE_TEST_DATA "/hf/qwen3_tied_bf16"},
@@ -144,14 +147,15 @@ static int run_child(const struct scenario *on, long fail, char *text)
     return child > 0 && waitpid(child, &status, 0) == child ? status : -1;
 }
 
+/* right: two lines, of the tokens and of the sum. */
 static int is_right(int status, const char *text, const char *right)
 {
-    size_t n = strcspn(text, "\n"), all = strcspn(right, "s");
+    size_t n = strcspn(text, "\n"), first = strcspn(right, "\n") + 1;
     if (!WIFEXITED(status))
         return 0;
     if (WEXITSTATUS(status) == 0)
-        return !strncmp(text, right, strcspn(right + all, "\n") + all + 1);
-    if (strncmp(text, "error: ", 7) != 0) { /* tokens come first */
+        return !strncmp(text, right, first + strcspn(right + first, "\n") + 1);
+    if (!strncmp(text, "chosen:", 7)) {
         if (strncmp(text, right, n) != 0)
             return 0;
         text += n + 1;
@@ -165,8 +169,8 @@ static long all_calls(const struct scenario *on)
     char right[TEXT], text[TEXT];
     long calls = 0, tried = 0, wrong = 0;
     int status = run_child(on, 0, right);
-    const char *count = strstr(right, "cudasim: "), *sum = strstr(right, "sum: ");
-    if (status || !count || !sum || sscanf(count, "cudasim: %ld calls", &calls) != 1) {
+    const char *count = strstr(right, "cudasim: "), *all = strstr(right, "chosen:");
+    if (status || !count || !all || sscanf(count, "cudasim: %ld calls", &calls) != 1) {
         printf("%s, without a failure: wait status %#x, said:\n%s", on->what, (unsigned)status,
                right);
         return 1;
@@ -175,7 +179,7 @@ static long all_calls(const struct scenario *on)
     for (long i = 1; i <= calls; i += i < on->first ? 1 : step) {
         status = run_child(on, i, text);
         tried++;
-        if (is_right(status, text, sum))
+        if (is_right(status, text, all))
             continue;
         wrong++;
         printf("%s, call %ld fails: wait status %#x, said:\n%s\n", on->what, i, (unsigned)status,

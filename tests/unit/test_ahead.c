@@ -298,6 +298,21 @@ START_TEST(test_caches)
         greedy_then(b, 1, 1, got);
         ck_assert_mem_eq(got, want, vocab * sizeof *want);
     }
+    /* A new sequence that begins with the token which another was to go on with. */
+    struct br_err err = BR_ERR_INIT;
+    struct br__best best = {.ids = {0}};
+    const struct br__pick on = {1, 1, &best};
+    must(br__llm_forward_best(b, &(struct br__forward_seq){0, prompt, 1}, 1, &on, got, &err), &err);
+    br__llm_reset(a, 0);
+    br__llm_reset(b, 0);
+    const struct br__forward_seq first = {0, best.ids, 1};
+    must(br__llm_forward(a, &first, 1, want, &err), &err);
+    must(br__llm_forward_best(b, &first, 1, &on, got, &err), &err);
+    int32_t largest = 0;
+    for (size_t v = 1; v < vocab; v++)
+        largest = want[v] > want[largest] ? (int32_t)v : largest;
+    ck_assert(!goes_ahead(m) || best.n == 1);
+    ck_assert(!best.n || best.ids[0] == largest);
     free(want);
     free(got);
     br__llm_session_close(a);

@@ -152,7 +152,12 @@ static const struct example examples[] = {
     {BR_OP_CROSS_ENTROPY, {D2(4, 5), I1(4, label)}, {.i = {0}}, 0, {0}},
     {BR_OP_CAST, {D2(3, 5)}, F32A, 0, {0}},
     {BR_OP_LOG_SUM_EXP, {D2(4, 9)}, {.i = {0}}, 0, {0}},
-    {BR_OP_DROPOUT, {D2(6, 9), I1(3, position)}, {.i = {5, 2}, .f = {0.4}}, 0, {0}},
+    {BR_OP_DROPOUT, {D2(6, 9), I1(2, position)}, {.i = {5}, .f = {0.4}}, 0, {0}},
+    {BR_OP_DROPOUT,
+     {D2(6, 9), I1(2, position), {'c', 2, {6, 2}, NULL, 0.0f, 9.0f}},
+     {.i = {5}, .f = {0.4}},
+     0,
+     {0}},
     {BR_OP_LM_HEAD_LOSS, {D2(4, 6), D2(5, 6), I1(4, label)}, F32A, 0, {0}},
 };
 

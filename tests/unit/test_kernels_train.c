@@ -769,16 +769,20 @@ END_TEST
 #define DROP_ROWS 37
 #define DROP_COLS 300
 
-/* Dropout of ones: what remains of each is 0 or 1 / (1 - p). */
+/* Dropout of ones: what remains of each is 0 or 1 / (1 - p).  state: two keys, and from where on
+ * rows are numbered. */
 static struct br_tensor dropped(const struct kern_place *p, uint32_t dtype, const int32_t state[3],
                                 int64_t stream)
 {
-    struct br_tensor x = TENSOR(dtype, DROP_ROWS, DROP_COLS), s = TENSOR(BR_I32, 3);
+    int64_t with_numbers = state[2] ? DROP_ROWS : 0;
+    struct br_tensor x = TENSOR(dtype, DROP_ROWS, DROP_COLS), s = TENSOR(BR_I32, 2 + with_numbers);
     for (int64_t i = 0; i < DROP_ROWS * DROP_COLS; i++)
         set(&x, i, 1);
-    memcpy(s.data, state, 3 * sizeof *state);
+    memcpy(s.data, state, 2 * sizeof *state);
+    for (int64_t i = 0; i < with_numbers; i++)
+        ((int32_t *)s.data)[2 + i] = state[2] + (int32_t)i;
     struct kern_call c = {
-        .op = BR_OP_DROPOUT, .n_in = 2, .in = {x, s}, .attr = {.i = {stream, 1}, .f = {0.25}}};
+        .op = BR_OP_DROPOUT, .n_in = 2, .in = {x, s}, .attr = {.i = {stream}, .f = {0.25}}};
     c.out = TENSOR(dtype, DROP_ROWS, DROP_COLS);
     run_call(p, &c);
     tensor_free(&x);
@@ -786,22 +790,29 @@ static struct br_tensor dropped(const struct kern_place *p, uint32_t dtype, cons
     return c.out;
 }
 
-/* Rows of ones that have numbers, and columns [from, from + n) of DROP_COLS. */
+/* Rows of ones that have numbers, and columns [from, from + n) of DROP_COLS.  halves: numbers are
+ * not in the state but beside it. */
 static struct br_tensor dropped_part(const struct kern_place *p, const int32_t *state, int64_t rows,
-                                     int64_t from, int64_t n)
+                                     int64_t from, int64_t n, int halves)
 {
-    struct br_tensor x = TENSOR(BR_F32, rows, n), s = TENSOR(BR_I32, 3 + rows);
+    struct br_tensor x = TENSOR(BR_F32, rows, n), s = TENSOR(BR_I32, 2 + (halves ? 0 : rows)),
+                     numbers = TENSOR(BR_F32, rows, 2);
     for (int64_t i = 0; i < rows * n; i++)
         set(&x, i, 1);
-    memcpy(s.data, state, (size_t)(3 + rows) * sizeof *state);
+    memcpy(s.data, state, (size_t)(2 + (halves ? 0 : rows)) * sizeof *state);
+    for (int64_t i = 0; i < rows; i++) {
+        set(&numbers, 2 * i, state[2 + i] / 65536);
+        set(&numbers, 2 * i + 1, state[2 + i] % 65536);
+    }
     struct kern_call c = {.op = BR_OP_DROPOUT,
-                          .n_in = 2,
-                          .in = {x, s},
-                          .attr = {.i = {3, 1, DROP_COLS, from}, .f = {0.25}}};
+                          .n_in = halves ? 3 : 2,
+                          .in = {x, s, numbers},
+                          .attr = {.i = {3, 0, DROP_COLS, from}, .f = {0.25}}};
     c.out = TENSOR(BR_F32, rows, n);
     run_call(p, &c);
     tensor_free(&x);
     tensor_free(&s);
+    tensor_free(&numbers);
     return c.out;
 }
 
@@ -811,13 +822,22 @@ static void parts_drop(const struct kern_place *p, void *arg)
     (void)arg;
     if (kern_device() && !kernel_of(p, BR_OP_DROPOUT, BR_F32))
         return;
-    const int32_t state[6] = {77, -5, 0, 35, 2, 17};
-    struct br_tensor all = dropped(p, BR_F32, state, 3), part = dropped_part(p, state, 3, 100, 130);
-    for (int64_t r = 0; r < 3; r++)
-        for (int64_t i = 0; i < 130; i++)
-            ck_assert(get(&part, r * 130 + i) == get(&all, state[3 + r] * DROP_COLS + 100 + i));
-    tensor_free(&all);
-    tensor_free(&part);
+    const int32_t state[5] = {77, -5, 35, 2, 17}, first[3] = {77, -5, 0},
+                  far[3] = {77, -5, 40000000}, places[5] = {77, -5, 40000005, 40000000, 40000036};
+    for (int halves = 0; halves < 2; halves++) {
+        struct br_tensor all[] = {dropped(p, BR_F32, first, 3), dropped(p, BR_F32, far, 3)};
+        struct br_tensor part[] = {dropped_part(p, state, 3, 100, 130, halves),
+                                   dropped_part(p, places, 3, 100, 130, halves)};
+        for (int64_t i = 0; i < 3 * 130; i++) {
+            int64_t r = i / 130, col = 100 + i % 130;
+            ck_assert(get(&part[0], i) == get(&all[0], state[2 + r] * DROP_COLS + col));
+            ck_assert(get(&part[1], i) == get(&all[1], (places[2 + r] - far[2]) * DROP_COLS + col));
+        }
+        for (int k = 0; k < 2; k++) {
+            tensor_free(&all[k]);
+            tensor_free(&part[k]);
+        }
+    }
 }
 
 START_TEST(parts_of_dropout)

@@ -99,6 +99,9 @@ static const struct sharing sharings[] = {
     {2, 1, 1, 2, 1, 1, 1, 1, DENSE | 1U << MOE, 0, LORA, 0},
     {4, 1, 1, 1, 1, 1, 1, 1, DENSE, 0, DORA, 0},
     {1, 0, 2, 1, 2, 1, 1, 1, 1U << MOE, 0, LORA, 0},
+    {2, 1, 1, 1, 1, 2, 1, 1, 1U << MOE, 0, LORA, 0},
+    {2, 1, 1, 1, 2, 2, 2, 1, 1U << MOE, 0, LORA, 0},
+    {1, 0, 1, 1, 1, 2, 2, 1, 1U << MOE, 0, LORA, 0},
     {2, 1, 1, 1, 1, 1, 1, 1, 1U << QWEN2 | 1U << MTP, BR_BF16, 0, 0},
     {1, 0, 2, 1, 1, 1, 1, 1, 1U << QWEN3 | 1U << NEXT, BR_BF16, 0, 0},
     {1, 0, 1, 2, 1, 1, 1, 2, 1U << QWEN3 | 1U << MTP, BR_BF16, 0, 0},
@@ -237,7 +240,7 @@ static struct trainer open_trainer(enum toy toy, const struct sharing *s)
         .bank_arg = &x};
     must(br__init_source_open(&o.weights.source, &run, 0, &err), &err);
     const struct br__lora_opts lora = {.targets = targets,
-                                       .n_targets = toy == MOE ? 2 : BR_COUNTOF(targets),
+                                       .n_targets = BR_COUNTOF(targets),
                                        .dim = 4,
                                        .alpha = 8,
                                        .dora = s->adapters == DORA,

@@ -191,11 +191,11 @@ enum br_backend_flags {
                               there are fetch and fetched, SELECT and ADVANCE */
 };
 
-/* What a device has two orders for: what is given to the second one goes on beside the first. */
-enum br_order {
-    BR_ORDER_SECOND, /* what is given next belongs to it; it begins after all given before */
-    BR_ORDER_FIRST,  /* to the first again */
-    BR_ORDER_JOIN    /* the first goes on after all that the second was given */
+/* What a device has two streams for: what is given to the second goes on beside the first. */
+enum br_which_stream {
+    BR_STREAM_FIRST,
+    BR_STREAM_SECOND, /* what is given next goes to it, and begins after all given before */
+    BR_STREAM_JOIN    /* the first goes on after all that the second was given */
 };
 
 /* What this device can do at best, per second. */
@@ -263,9 +263,9 @@ struct br_backend {
     int (*record_end)(void *device, void **tape, struct br_err *err);
     int (*replay)(void *device, void *tape, struct br_err *err);
     void (*tape_free)(void *device, void *tape);
-    /* Optional: which order kernels, copies within the device and collectives belong to; calls of a
-     * communicator keep theirs, whichever they belong to.  Not while a tape is made. */
-    int (*order)(void *device, enum br_order what, struct br_err *err);
+    /* Optional: which stream kernels, copies within the device and collectives go to; calls of a
+     * communicator keep their order, whichever it is.  Not while a tape is made. */
+    int (*stream)(void *device, enum br_which_stream which, struct br_err *err);
     /* Both, of a device with BR_BACKEND_AHEAD.  fetch: a copy of n bytes at src, which is of the
      * device, is made after all that was given before, and nobody waits.  fetched waits for that
      * copy and for nothing that was given after it, and brings the bytes to dst; NULL: they are not
