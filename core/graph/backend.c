@@ -126,6 +126,11 @@ const char *br__backend_state(size_t i, const struct br__dirs *dirs, int *usable
         snprintf(why, size, "%s", err.msg);
     else
         *usable = b.probe(why, size) > 0;
+    size_t n = strlen(why);
+    if (*usable && b.libraries && n + 3 < size) {
+        memcpy(why + n, "; ", 3);
+        b.libraries(why + n + 2, size - n - 2);
+    }
     return known[i];
 }
 

@@ -4,6 +4,7 @@
  * The module links the CUDA runtime and nothing else of NVIDIA's: it loads on a machine without a
  * driver, and says so. */
 #include "comm.h"
+#include "libs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +43,8 @@ static void say_no_device(cudaError_t rc, char *why, size_t size)
     if (rc == cudaErrorStubLibrary || (rc == cudaErrorInsufficientDriver && driver == 0))
         snprintf(why, size, "no NVIDIA driver: libcuda.so.1 is not there");
     else if (rc == cudaErrorInsufficientDriver)
-        snprintf(why, size, "the driver supports CUDA %d.%d; this module needs %d.%d",
+        snprintf(why, size,
+                 "the driver supports CUDA %d.%d; this module needs %d.%d (driver 580 or newer)",
                  driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000,
                  CUDART_VERSION % 1000 / 10);
     else if (rc == cudaErrorSystemDriverMismatch)
@@ -89,6 +91,26 @@ static int cuda_probe(char *why, size_t size)
     return SCORE;
 }
 
+/* "cuBLASLt 13.1.0, NCCL 2.28.9", or what is wrong with one of them; opens both, and no device. */
+static void cuda_libraries(char *text, size_t size)
+{
+    struct br_err err = BR_ERR_INIT;
+    size_t n = 0;
+    if (br__cuda_lib_open(BR__CUDA_LIB_cublasLt, &err)) {
+        n = (size_t)snprintf(text, size, "%s", err.msg);
+    } else {
+        size_t v = br__cuda_libs.cublasLtGetVersion();
+        n = (size_t)snprintf(text, size, "cuBLASLt %zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100);
+    }
+    int v = 0;
+    if (n >= size)
+        return;
+    if (br__cuda_lib_open(BR__CUDA_LIB_nccl, &err))
+        snprintf(text + n, size - n, "; several GPUs: %s", err.msg);
+    else if (br__cuda_libs.ncclGetVersion(&v) == ncclSuccess)
+        snprintf(text + n, size - n, ", NCCL %d.%d.%d", v / 10000, v / 100 % 100, v % 100);
+}
+
 static int cuda_open(void **device, uint32_t index, uint32_t n_threads, uint64_t *features,
                      struct br_err *err)
 {
@@ -113,6 +135,7 @@ __attribute__((visibility("default"))) const struct br_backend *bridge_backend_v
         .tokens_at_once = 8192,
         .kernels = BR_ROWS(kernels),
         .probe = cuda_probe,
+        .libraries = cuda_libraries,
         .count = cuda_count,
         .open = cuda_open,
         .close = br__cuda_close,

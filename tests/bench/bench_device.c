@@ -282,7 +282,7 @@ int main(int argc, char **argv)
     const char *dir = getenv("BRIDGE_PLUGIN_PATH"), *name = argc > 2 ? argv[2] : "cuda";
     const struct br__dirs dirs = {&dir, dir != NULL};
     struct br_err err = BR_ERR_INIT;
-    int64_t scale = argc > 1 ? atoi(argv[1]) : 1;
+    int64_t scale = argc > 1 ? strtol(argv[1], NULL, 10) : 1;
     struct bench b = {.bytes = scale > 0 ? BUFFER / (size_t)scale : 0};
     int rc = scale > 0 ? br__device_open(&b.dev, name, &dirs, 0, 1, &err)
                        : br_fail(&err, BR_E_USAGE, "SCALE is a whole number from 1");

@@ -6,7 +6,11 @@ simulated=${BRIDGE_PLUGIN_PATH:?}
 export CUDASIM_DEVICES=1
 
 expect 0 doctor
-says 'Simulated GPU x1, compute capability 9.0'
+says 'Simulated GPU x1, compute capability 9.0, 4.0 GiB, driver for CUDA 13.0; cuBLASLt 13.'
+says ', NCCL 2.'
+# It asks the runtime four questions, none of which makes a context: how many devices, what the first is, the driver.
+calls=$(CUDASIM_CALLS=1 "$BRIDGE" doctor 2>&1 >/dev/null | sed -n 's/^cudasim: \([0-9]*\) calls$/\1/p')
+[ "$calls" -le 4 ] || fail "doctor makes $calls calls of the runtime"
 expect 0 toy qwen3 -o model
 run=(generate model --input-ids 1,2,3 --max-new-tokens 2 --dtype float32)
 
@@ -23,7 +27,7 @@ refused() {
     unset CUDASIM_DRIVER
 }
 refused none 'no NVIDIA driver: libcuda.so.1 is not there'
-refused old 'the driver supports CUDA 12.'
+refused old 'the driver supports CUDA 12.4; this module needs 13.0 (driver 580 or newer)'
 refused mismatch 'driver and kernel module differ; restart the machine'
 CUDASIM_ARCH=75 expect 12 "${run[@]}" --device cuda
 complains 'GPU 0, Simulated GPU, has compute capability 7.5; 8.0 or newer is needed'
@@ -56,6 +60,9 @@ beside=$simulated
 [ -e "$beside/libcudasim.so" ] || beside=$simulated/..
 cp "$simulated"/bridge_cuda.so "$beside"/libcudasim.so part/
 : >part/libcublasLt.so.13
+BRIDGE_PLUGIN_PATH=$work/part expect 0 doctor
+says 'driver for CUDA 13.0; '
+says 'libcublasLt.so.13: file too short; install CUDA 13'
 BRIDGE_PLUGIN_PATH=$work/part expect 12 "${run[@]}" --device cuda
 complains "libcublasLt.so.13: file too short"
 complains "install CUDA 13's cuBLAS or add its folder to LD_LIBRARY_PATH, or use --device cpu"
@@ -64,6 +71,9 @@ BRIDGE_PLUGIN_PATH=$work/part expect 12 "${run[@]}" --device cuda
 complains "libcublasLt.so.13 has no cublasLt"
 cp "$beside"/libcublasLt.so.13 part/
 : >part/libnccl.so.2
+BRIDGE_PLUGIN_PATH=$work/part expect 0 doctor
+says '; several GPUs: '
+says 'libnccl.so.2: file too short; install NCCL 2.18 or newer'
 BRIDGE_PLUGIN_PATH=$work/part CUDASIM_DEVICES=2 expect 12 "${run[@]}" --device cuda --tp 2
 complains "libnccl.so.2: file too short"
 complains 'install NCCL 2.18 or newer'

@@ -21,7 +21,7 @@ pthread_cond_t sim_changed = PTHREAD_COND_INITIALIZER;
 
 static __thread int current_device;
 static __thread cudaError_t last_error;
-static unsigned long calls;
+static _Atomic unsigned long calls;
 
 struct pinned {
     char *at;

@@ -166,7 +166,7 @@ void fill_random(struct br_tensor *t, uint32_t seed, float scale)
 {
     float *x = floats(t);
     const char *other = getenv("BRIDGE_TEST_SEED"); /* scripts/test-cuda: numbers that no run had */
-    uint32_t s = (seed + (other ? (uint32_t)atoi(other) : 0)) * 2654435761u + 1;
+    uint32_t s = (seed + (other ? (uint32_t)strtoul(other, NULL, 10) : 0)) * 2654435761u + 1;
     for (int64_t i = 0; i < count(t); i++) {
         float sum = 0;
         for (int j = 0; j < 4; j++) {

@@ -274,6 +274,9 @@ struct br_backend {
      * unless the device is lost. */
     int (*fetch)(void *device, const void *src, size_t n, void **ticket, struct br_err *err);
     int (*fetched)(void *device, void *ticket, void *dst, struct br_err *err);
+    /* Optional: the libraries that it opens with a device, with their versions, or why one cannot
+     * be used.  Opens no device. */
+    void (*libraries)(char *text, size_t size);
 };
 
 typedef const struct br_backend *br_backend_fn(void);
