@@ -50,6 +50,12 @@ static void leave_lost(int rc)
     _exit(rc);
 }
 
+static void lose_thread(const char *text)
+{
+    say_lost(text);
+    leave_lost(BR_E_COMM);
+}
+
 static int is_torchrun(const struct br__launch *l)
 {
     return strcmp(l->plane, "torchrun") == 0;
@@ -151,12 +157,20 @@ static int runs_over_ranks(const struct br__command *cmd)
     return (br__options[BR__OPT_COMM_TIMEOUT].on >> (cmd - br__commands) & 1) != 0;
 }
 
+/* Seconds. */
+static int patience_of(struct br__cli *c)
+{
+    return BR__FLAG(c, COMM_TIMEOUT) ? (int)BR__INT(c, COMM_TIMEOUT) : BR__COMM_TIMEOUT;
+}
+
 int br__ranks_join(struct br__cli *c, int rc, struct br_err *err)
 {
     struct br__launch l;
     struct br_err found = BR_ERR_INIT;
     int launched = br__launch_find(&l, &found);
     if (launched || l.size == 1) {
+        if (c->cmd && runs_over_ranks(c->cmd))
+            br__procs_watch_threads(patience_of(c), lose_thread);
         if (launched && !rc && err)
             *err = found;
         return rc ? rc : launched;
@@ -174,8 +188,7 @@ int br__ranks_join(struct br__cli *c, int rc, struct br_err *err)
         return rc;
     }
     const char *device = BR__FLAG(c, DEVICE) ? BR__TEXT(c, DEVICE) : "auto";
-    int timeout = BR__FLAG(c, COMM_TIMEOUT) ? (int)BR__INT(c, COMM_TIMEOUT) : BR__COMM_TIMEOUT;
-    if ((launched = br__ranks_open(&c->arena, &l, device, timeout, &found))) {
+    if ((launched = br__ranks_open(&c->arena, &l, device, patience_of(c), &found))) {
         if (l.rank && (launched == BR_E_COMM || is_torchrun(&l))) /* what rank 0 cannot know */
             br__print_error(&found, 0);
         if (err)

@@ -161,7 +161,12 @@ uint32_t br__procs_local(void);
  * communicators then, and what ranks tell each other stays what this one says. */
 void br__procs_pretend(uint32_t rank, uint32_t size);
 int br__procs_pretends(void); /* it was called */
-/* How long a rank may wait for others that do nothing, from now on; rank 0's counts. */
+/* Where ranks are threads of this process: one that keeps others waiting for so long, while none
+ * does anything, is named to `lost`, by a thread that waits.  Before it is called they wait for
+ * ever.  If it returns, all calls of their communicators end with BR_E_COMM. */
+void br__procs_watch_threads(int seconds, void (*lost)(const char *text));
+/* How long a rank may wait for others that do nothing: of processes from now on, where rank 0's
+ * counts, of threads in worlds that are opened from now on. */
 void br__procs_patience(int seconds);
 
 /* Alone, these give what is given, and every other rank is as this one.  Else all ranks call them

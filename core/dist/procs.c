@@ -17,6 +17,7 @@ static struct {
     int32_t *statuses; /* [size] */
     uint32_t rank, local;
     uint32_t pretended; /* size; 0: nothing is */
+    void (*lost)(const char *text);
 } procs;
 
 struct br_comm *br__procs_world(void)
@@ -59,6 +60,14 @@ void br__procs_patience(int seconds)
 {
     if (procs.world)
         br__control_patience(seconds);
+    else
+        br__local_watch(seconds, procs.lost);
+}
+
+void br__procs_watch_threads(int seconds, void (*lost)(const char *text))
+{
+    procs.lost = lost;
+    br__local_watch(seconds, lost);
 }
 
 /* ---- what all ranks know --------------------------------------------------------------------- */

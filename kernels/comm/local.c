@@ -11,14 +11,20 @@
  * aborting or leaving rank fails waiters at entry only: ranks past entry still read peers' buffers,
  * and always reach exit.
  *
+ * A rank that does not come is found by those that wait (br__local_watch).  They count the seconds
+ * in which no rank does anything, so that a process that is stopped for a while is not blamed.
+ *
  * Ranks in messages are those of the world.  Buffers may overlap only as NCCL has it: the input of
  * all_gather and the output of reduce_scatter at this rank's part of the other buffer. */
 #include "sum.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define MAX_RANKS 1024
 #define NOBODY UINT32_MAX
@@ -61,6 +67,11 @@ struct member {
     struct group *group;
     uint32_t world_rank;
     int left;
+    int is_waiting;
+    uint64_t active_at; /* world's activity when this rank came last */
+    enum op last_op;
+    size_t last_n;
+    char name[40]; /* " (tp: ranks 0, 2)", or "" */
     struct posted posted;
 };
 
@@ -80,8 +91,107 @@ struct group {
 struct world {
     pthread_mutex_t lock;
     struct group *groups;
-    uint32_t quitter; /* world rank, or NOBODY */
+    uint32_t quitter;  /* world rank, or NOBODY */
+    uint64_t activity; /* counts what ranks do here */
+    int seconds;       /* that a rank may keep others waiting; 0: for ever */
+    void (*lost)(const char *text);
+    char why[160]; /* of the quitter; "": its own error says it */
 };
+
+/* Of the worlds that are made next. */
+static struct {
+    int seconds;
+    void (*lost)(const char *text);
+} watch;
+
+void br__local_watch(int seconds, void (*lost)(const char *text))
+{
+    watch.seconds = seconds;
+    watch.lost = lost;
+}
+
+/* ---- a rank that does not come --------------------------------------------------------------- */
+
+/* With the lock held: what this rank comes with. */
+static void local_came(struct member *m, enum op op, size_t n)
+{
+    m->active_at = ++m->group->world->activity;
+    m->last_op = op;
+    m->last_n = n;
+}
+
+/* With the lock held: the last thing that rank r did, and whether it waits anywhere. */
+static const struct member *last_of(const struct world *w, uint32_t r, int *is_waiting)
+{
+    const struct member *last = NULL;
+    *is_waiting = 0;
+    for (const struct group *g = w->groups; g; g = g->next)
+        for (uint32_t i = 0; i < g->size; i++) {
+            const struct member *m = &g->members[i];
+            if (m->world_rank != r)
+                continue;
+            *is_waiting |= m->is_waiting;
+            if (!last || m->active_at > last->active_at)
+                last = m;
+        }
+    return last;
+}
+
+/* With the lock held: the rank that waits for nobody, or else the one that came least recently. */
+static const struct member *find_staller(const struct world *w)
+{
+    const struct member *staller = NULL, *m;
+    int waits, staller_waits = 0;
+    for (uint32_t r = 0; (m = last_of(w, r, &waits)) != NULL; r++)
+        if (!staller || waits < staller_waits ||
+            (waits == staller_waits && m->active_at < staller->active_at)) {
+            staller = m;
+            staller_waits = waits;
+        }
+    return staller;
+}
+
+static void blame(struct world *w)
+{
+    const struct member *m = find_staller(w);
+    int n = snprintf(w->why, sizeof w->why,
+                     "rank %" PRIu32 " keeps others waiting for more than %d s (--comm-timeout)",
+                     m->world_rank, w->seconds);
+    if (m->active_at)
+        snprintf(w->why + n, sizeof w->why - (size_t)n, "; last: %s of %zu%s", op_names[m->last_op],
+                 m->last_n, m->name);
+    w->quitter = m->world_rank;
+    if (w->lost)
+        w->lost(w->why);
+    for (struct group *g = w->groups; g; g = g->next)
+        pthread_cond_broadcast(&g->changed);
+}
+
+/* What a waiting rank has seen. */
+struct patience {
+    uint64_t activity;
+    int idle; /* seconds */
+};
+
+/* With the lock held, by a rank that others have to do something for: until something changes. */
+static void wait_for_others(struct member *m, struct patience *p)
+{
+    struct world *w = m->group->world;
+    struct timespec until;
+    if (!w->seconds) {
+        pthread_cond_wait(&m->group->changed, &w->lock);
+        return;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec++;
+    m->is_waiting = 1;
+    int rc = pthread_cond_timedwait(&m->group->changed, &w->lock, &until);
+    if (p->activity != w->activity)
+        *p = (struct patience){.activity = w->activity};
+    else if (rc == ETIMEDOUT && ++p->idle >= w->seconds && w->quitter == NOBODY)
+        blame(w);
+    m->is_waiting = 0;
+}
 
 /* ---- entry and exit barriers ----------------------------------------------------------------- */
 
@@ -92,6 +202,8 @@ static int local_broken(const struct group *g)
 
 static int fail_broken(const struct group *g, enum op op, uint32_t leaver, struct br_err *err)
 {
+    if (g->world->why[0])
+        return br_fail(err, BR_E_COMM, "%s: %s", op_names[op], g->world->why);
     if (g->world->quitter != NOBODY)
         return br_fail(err, BR_E_COMM, "%s: rank %" PRIu32 " gave up; its own error says why",
                        op_names[op], g->world->quitter);
@@ -105,15 +217,17 @@ static int enter_collective(struct member *m, const struct posted *p, struct br_
     struct group *g = m->group;
     pthread_mutex_lock(&g->world->lock);
     uint32_t round = g->entry_round;
+    struct patience patience = {0};
     if (!local_broken(g)) {
         m->posted = *p;
+        local_came(m, p->op, p->n);
         if (++g->n_entered == g->size) {
             g->n_entered = 0;
             g->entry_round++;
             pthread_cond_broadcast(&g->changed);
         }
         while (g->entry_round == round && !local_broken(g))
-            pthread_cond_wait(&g->changed, &g->world->lock);
+            wait_for_others(m, &patience);
     }
     int rc = g->entry_round != round ? BR_OK : fail_broken(g, p->op, g->leaver, err);
     pthread_mutex_unlock(&g->world->lock);
@@ -126,13 +240,15 @@ static void exit_collective(struct member *m)
     struct group *g = m->group;
     pthread_mutex_lock(&g->world->lock);
     uint32_t round = g->exit_round;
+    struct patience patience = {0};
+    m->active_at = ++g->world->activity;
     if (++g->n_exited == g->size) {
         g->n_exited = 0;
         g->exit_round++;
         pthread_cond_broadcast(&g->changed);
     }
     while (g->exit_round == round)
-        pthread_cond_wait(&g->changed, &g->world->lock);
+        wait_for_others(m, &patience);
     pthread_mutex_unlock(&g->world->lock);
 }
 
@@ -329,6 +445,7 @@ struct exchange {
 static void set_state(struct group *g, struct message *msg, enum state state)
 {
     msg->state = state;
+    g->world->activity++;
     pthread_cond_broadcast(&g->changed);
 }
 
@@ -456,13 +573,16 @@ static void local_withdraw(struct exchange *x)
 static int run_exchange(struct exchange *x, struct br_err *err)
 {
     struct group *g = x->m->group;
+    struct patience patience = {0};
     size_t left;
     int moved, rc;
     pthread_mutex_lock(&g->world->lock);
+    if (x->n)
+        local_came(x->m, x->ops[0].is_send ? SEND : RECV, x->ops[0].n);
     while (!(rc = local_advance(x, &left, &moved, err)) && left > 0 &&
            (moved || !(rc = check_peers(x, err))))
         if (!moved)
-            pthread_cond_wait(&g->changed, &g->world->lock);
+            wait_for_others(x->m, &patience);
     if (rc)
         local_withdraw(x);
     pthread_mutex_unlock(&g->world->lock);
@@ -492,6 +612,13 @@ static int local_exchange(struct br_comm *c, const struct br_p2p *ops, size_t n,
 }
 
 /* ---- groups ---------------------------------------------------------------------------------- */
+
+static void describe(struct br_comm *c, const char *group, int is_watched)
+{
+    struct member *m = c->self;
+    (void)is_watched;
+    snprintf(m->name, sizeof m->name, " (%s)", group);
+}
 
 static void abort_world(struct br_comm *c)
 {
@@ -557,14 +684,26 @@ static const struct br_comm_ops ops = {
     .split = local_split,
     .abort = abort_world,
     .close = close_comm,
+    .describe = describe,
 };
+
+/* One whose time no clock that is set changes. */
+static int cond_init(pthread_cond_t *c)
+{
+    pthread_condattr_t a;
+    if (pthread_condattr_init(&a))
+        return -1;
+    int rc = pthread_condattr_setclock(&a, CLOCK_MONOTONIC) || pthread_cond_init(c, &a);
+    pthread_condattr_destroy(&a);
+    return rc;
+}
 
 /* A group of size ranks, of which ranks[i] are the ranks in the world; with the lock held. */
 static struct group *new_group(struct world *w, const uint32_t *ranks, uint32_t size)
 {
     struct group *g = calloc(1, sizeof *g + size * sizeof g->members[0]);
     struct message *messages = calloc((size_t)size * size, sizeof *messages);
-    if (!g || !messages || pthread_cond_init(&g->changed, NULL) != 0) {
+    if (!g || !messages || cond_init(&g->changed)) {
         free(messages);
         free(g);
         return NULL;
@@ -657,6 +796,8 @@ static struct group *new_world(uint32_t size)
         return NULL;
     }
     w->quitter = NOBODY;
+    w->seconds = watch.seconds;
+    w->lost = watch.lost;
     struct group *g = new_group(w, ranks, size);
     if (!g)
         free_world(w);

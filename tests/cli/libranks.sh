@@ -64,7 +64,8 @@ decided() {
     for word in "${args[@]}"; do
         [ "$word" = --single-rank ] || words+=("$word")
     done
-    "${BRIDGE_TEST_MARGINS:?}" 1 "${words[@]}" dir=runs name=decided save_interval=null >margins 2>&1 ||
+    words+=(dir=runs name=decided save_interval=null)
+    BRIDGE_PLUGIN_PATH=$BRIDGE_BUILD/lib/bridge/1 "${BRIDGE_TEST_MARGINS:?}" 1 "${words[@]}" >margins 2>&1 ||
         fail "$1: $(cat margins)"
 }
 

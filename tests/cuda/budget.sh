@@ -10,6 +10,10 @@ if [ ! -x "$nvcc" ]; then
     echo "SKIPPED: nvcc is not installed"
     exit 77
 fi
+"$nvcc" --version | grep 'release 13\.0,' >/dev/null || {
+    echo "SKIPPED: '$nvcc' is not of CUDA 13.0, as budget.txt is"
+    exit 77
+}
 out=${BUDGET_OUT:-$(mktemp -d)}
 mkdir -p "$out"
 [ -n "${BUDGET_OUT:-}" ] || trap 'rm -rf "$out"' EXIT

@@ -139,10 +139,21 @@ static void fill_adapters(struct trainer *x, const struct br__trained *list, siz
     must(br__trainer_updated(x->t, 0, &err), &err);
 }
 
+static const char *config_of(enum toy toy)
+{
+    static const char experts[] = "\"num_experts_per_tok\": 2";
+    static char text[2048];
+    snprintf(text, sizeof text, "%s", toys[toy].config);
+    char *at = ranked.one_expert ? strstr(text, experts) : NULL;
+    if (at)
+        at[sizeof experts - 2] = '1';
+    return text;
+}
+
 struct trainer ranked_open(enum toy toy, const struct sharing *s)
 {
     static struct trainer x; /* bank_ready is told where it is */
-    const struct br__run run = {.config_text = toys[toy].config,
+    const struct br__run run = {.config_text = config_of(toy),
                                 .seed = 3,
                                 .params_dtype = s->values ? s->values : BR_F32,
                                 .mtp_layers = toys[toy].mtp};

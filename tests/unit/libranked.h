@@ -42,6 +42,7 @@ extern struct ranked {
     double aux, z;      /* moe_aux_loss_coeff and moe_z_loss_coeff: 0.01 */
     size_t bucket;      /* of banks; 0: there are two at most */
     const char *layout; /* of pipeline stages; NULL: even */
+    int one_expert;     /* for each token, in place of two */
     int always_global;  /* the global load-balancing loss, whatever the toy */
     int (*bank_ready)(void *arg, uint32_t i, size_t bank, struct br_err *e);
 } ranked;

@@ -668,6 +668,65 @@ START_TEST(dropouts)
 }
 END_TEST
 
+/* ---- ranks that do not come ------------------------------------------------------------------ */
+
+static char lost[160]; /* what was told last */
+static size_t n_lost;
+
+static void on_lost(const char *text)
+{
+    snprintf(lost, sizeof lost, "%s", text);
+    n_lost++;
+}
+
+/* The last rank comes when the others have their error, which is its own then. */
+static void do_stall(struct rank *r)
+{
+    pthread_barrier_t *over = *(pthread_barrier_t *const *)r->arg;
+    uint32_t last = r->comm->size - 1, first = r->comm->rank < last - 1;
+    struct br_comm *others, *pair;
+    float x[7] = {0};
+    CALL(r, r->comm->ops->split(r->comm, r->comm->rank == last, 0, &others, &r->err));
+    CALL(r, r->comm->ops->split(r->comm, first, 0, &pair, &r->err));
+    if (r->wrong[0])
+        return;
+    pair->ops->describe(pair, "tp: ranks 1, 2", 0);
+    if (!first)
+        CALL(r, pair->ops->all_reduce(pair, x, 7, BR_F32, &r->err));
+    if (r->comm->rank == last)
+        pthread_barrier_wait(over);
+    struct br_comm *with = first ? others : pair; /* rank 0 waits for 1, which waits for 2 */
+    r->rc = with->ops->broadcast(with, x, 2, BR_F32, 0, &r->err);
+    MUST(r, r->rc == BR_E_COMM && strstr(r->err.msg, lost), "%d: %s", r->rc, r->err.msg);
+    if (r->comm->rank != last)
+        pthread_barrier_wait(over);
+    pair->ops->close(pair);
+    others->ops->close(others);
+}
+
+/* Two ranks, and three where one waits for one that waits.  A longer time in that case: a thread
+ * that has not come for as long would be named with reason. */
+START_TEST(stalls)
+{
+    pthread_barrier_t over, *arg = &over;
+    char want[160];
+    int seconds = _i ? 3 : 1;
+    uint32_t n = 2 + (uint32_t)_i;
+    n_lost = 0;
+    pthread_barrier_init(&over, NULL, n);
+    br__local_watch(seconds, on_lost);
+    run_well(n, do_stall, &arg);
+    br__local_watch(0, NULL);
+    pthread_barrier_destroy(&over);
+    snprintf(want, sizeof want,
+             "rank %" PRIu32 " keeps others waiting for more than %d s (--comm-timeout); last: "
+             "all_reduce of 7 (tp: ranks 1, 2)",
+             n - 1, seconds);
+    ck_assert_uint_eq(n_lost, 1);
+    ck_assert_str_eq(lost, want);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("comm");
@@ -683,6 +742,7 @@ int main(void)
     tcase_add_loop_test(t, losses, 0, 2 * (int)BR_COUNTOF(waits));
     tcase_add_test(t, abort_reaches_all_groups);
     tcase_add_test(t, dropouts);
+    tcase_add_loop_test(t, stalls, 0, 2);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

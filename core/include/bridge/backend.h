@@ -289,6 +289,10 @@ const struct br_backend *br__cpu_backend(void);
  * last (kernels/cpu/detect.c, which chooses a tier by the same table). */
 const char *br__cpu_feature(size_t i, int *has);
 extern const struct br_plane br__local_plane;
+/* Of that plane's worlds that are made from now on: a rank for which others wait, while none does
+ * anything for so many seconds, is named to `lost` (or NULL) by one of those; then all calls end
+ * with BR_E_COMM.  0 seconds, as before the first call: they wait for ever. */
+void br__local_watch(int seconds, void (*lost)(const char *text));
 
 #ifdef __cplusplus
 }
