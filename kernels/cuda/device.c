@@ -63,9 +63,12 @@ int br__cuda_check(struct br__cuda *d, cudaError_t rc, const char *what, struct 
     if (rc == cudaSuccess)
         return tell_error(d, err);
     cudaGetLastError();
-    d->is_dead |= ends_context(rc);
-    if (d->status) /* the earlier one is why */
+    if (d->status) { /* the earlier one is why */
+        d->is_dead |= ends_context(rc);
         return tell_error(d, err);
+    }
+    if (ends_context(rc)) /* what comes next is not carried out, and has to say so */
+        keep_error(d, rc, BR_N_OPS);
     return br_fail(err, rc == cudaErrorMemoryAllocation ? BR_E_NOMEM : BR_E_UNSUPPORTED,
                    "cuda:%d (%s): %s: %s", d->index, d->name, what, cudaGetErrorString(rc));
 }
