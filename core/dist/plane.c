@@ -4,8 +4,8 @@
  * mpirun and mpiexec tell each process its number in the environment: Open MPI by
  * OMPI_COMM_WORLD_*, MPICH by PMI_*.  So does Slurm's srun --mpi=pmi2; with --mpi=pmix it sets
  * PMIX_RANK, and SLURM_STEP_NUM_TASKS.  SLURM_PROCID and SLURM_NTASKS say nothing: a batch script
- * has them, too.  torchrun sets RANK, WORLD_SIZE, LOCAL_RANK and
- * MASTER_ADDR; its processes have no MPI, and talk through their devices. */
+ * has them, too.  torchrun sets RANK, WORLD_SIZE, LOCAL_RANK and MASTER_ADDR; its processes have
+ * no MPI, and talk through their devices. */
 #include "processes.h"
 
 #include <dlfcn.h>

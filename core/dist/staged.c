@@ -6,8 +6,6 @@
  * of the other planes for host memory. */
 #include "processes.h"
 
-#include <string.h>
-
 #define PIECE ((size_t)16 << 20) /* bytes on the device, of a call that can be cut */
 
 /* Room on the device, of all communicators of a rank. */
@@ -32,6 +30,12 @@ static size_t size_of(uint32_t dtype)
 static size_t piece_of(uint32_t dtype, uint32_t parts)
 {
     return BR__MAX(PIECE / size_of(dtype) / parts, (size_t)1);
+}
+
+/* Bytes that a buffer takes up where others follow it. */
+static size_t aligned(size_t n)
+{
+    return (n + 255) & ~(size_t)255;
 }
 
 static int room_for(struct room *r, size_t n, struct br_err *err)
@@ -61,41 +65,39 @@ static int fetch(const struct staged *s, void *to, size_t at, size_t n, struct b
     return n ? r->backend->download(r->device, to, r->at + at, n, err) : BR_OK;
 }
 
-static int staged_all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype,
-                             struct br_err *err)
+#define EVERY_RANK UINT32_MAX
+
+/* The sum over all ranks, or what `root` has. */
+static int in_place(const struct staged *s, void *buf, size_t n, uint32_t dtype, uint32_t root,
+                    struct br_err *err)
 {
-    const struct staged *s = c->self;
+    const struct br_comm_ops *ops = s->under->ops;
     size_t size = size_of(dtype), most = BR__MIN(n, piece_of(dtype, 1)), k;
-    int rc = room_for(s->room, most * size, err);
+    int is_sum = root == EVERY_RANK, rc = room_for(s->room, most * size, err);
     for (size_t at = 0; at < n && !rc; at += k) {
         char *p = (char *)buf + at * size;
         k = BR__MIN(n - at, most);
-        rc = put(s, 0, p, k * size, err);
+        if (is_sum || s->comm.rank == root)
+            rc = put(s, 0, p, k * size, err);
         if (!rc)
-            rc = s->under->ops->all_reduce(s->under, s->room->at, k, dtype, err);
+            rc = is_sum ? ops->all_reduce(s->under, s->room->at, k, dtype, err)
+                        : ops->broadcast(s->under, s->room->at, k, dtype, root, err);
         if (!rc)
             rc = fetch(s, p, 0, k * size, err);
     }
     return rc;
 }
 
+static int staged_all_reduce(struct br_comm *c, void *buf, size_t n, uint32_t dtype,
+                             struct br_err *err)
+{
+    return in_place(c->self, buf, n, dtype, EVERY_RANK, err);
+}
+
 static int staged_broadcast(struct br_comm *c, void *buf, size_t n, uint32_t dtype, uint32_t root,
                             struct br_err *err)
 {
-    const struct staged *s = c->self;
-    size_t size = size_of(dtype), most = BR__MIN(n, piece_of(dtype, 1)), k;
-    int rc = room_for(s->room, most * size, err);
-    for (size_t at = 0; at < n && !rc; at += k) {
-        char *p = (char *)buf + at * size;
-        k = BR__MIN(n - at, most);
-        if (c->rank == root)
-            rc = put(s, 0, p, k * size, err);
-        if (!rc)
-            rc = s->under->ops->broadcast(s->under, s->room->at, k, dtype, root, err);
-        if (!rc)
-            rc = fetch(s, p, 0, k * size, err);
-    }
-    return rc;
+    return in_place(c->self, buf, n, dtype, root, err);
 }
 
 /* On the device: a piece of every rank's, then this rank's. */
@@ -148,7 +150,7 @@ static int staged_all_to_all(struct br_comm *c, void *out, const size_t *recv_co
         n_in += send_counts[r] * size;
         n_out += recv_counts[r] * size;
     }
-    size_t at = (n_out + 255) & ~(size_t)255;
+    size_t at = aligned(n_out);
     int rc = room_for(s->room, at + n_in + 1, err);
     if (!rc)
         rc = put(s, at, in, n_in, err);
@@ -168,7 +170,7 @@ static int staged_exchange(struct br_comm *c, const struct br_p2p *ops, size_t n
     if (!there)
         return br__nomem(err, "for an exchange of ranks");
     for (size_t i = 0; i < n; i++)
-        bytes += (ops[i].n * size_of(ops[i].dtype) + 255) & ~(size_t)255;
+        bytes += aligned(ops[i].n * size_of(ops[i].dtype));
     int rc = room_for(s->room, bytes + 1, err);
     bytes = 0;
     for (size_t i = 0; i < n && !rc; i++) {
@@ -177,7 +179,7 @@ static int staged_exchange(struct br_comm *c, const struct br_p2p *ops, size_t n
         there[i].buf = s->room->at + bytes;
         if (ops[i].is_send)
             rc = put(s, bytes, ops[i].buf, k, err);
-        bytes += (k + 255) & ~(size_t)255;
+        bytes += aligned(k);
     }
     if (!rc)
         rc = s->under->ops->exchange(s->under, there, n, err);

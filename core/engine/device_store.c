@@ -187,7 +187,7 @@ static int copy_weight(const struct br__dstore *b, const struct br__store *s,
     return rc;
 }
 
-/* Copies of the first n params. */
+/* The copies of trained params that were placed, from the given one on. */
 static int copy_weights(const struct br__dstore *b, const struct br__store *s,
                         const struct br__params *params, size_t from, struct br_err *err)
 {

@@ -80,7 +80,8 @@ int br__dstore_widen(struct br__dstore *b, struct br__store *s, int rounded,
                      struct br_err *err) BR_MUST_CHECK;
 int br__dstore_follow(struct br__dstore *b, const struct br__store *s,
                       const struct br__params *params, struct br_err *err) BR_MUST_CHECK;
-/* The blocks' weights become the store's; the store's weights and gradients become the blocks'. */
+/* take copies the store's weights into the blocks; give copies weights and gradients of the blocks
+ * into the store. */
 int br__dstore_take(struct br__dstore *b, const struct br__store *s,
                     struct br_err *err) BR_MUST_CHECK;
 int br__dstore_give(struct br__dstore *b, const struct br__store *s,
