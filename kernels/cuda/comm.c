@@ -22,10 +22,12 @@ _Static_assert(sizeof(ncclUniqueId) == BR_COMM_ID, "a world's name is NCCL's");
 #define DEFAULT_TIMEOUT 600 /* seconds, unless BRIDGE_COMM_TIMEOUT says others */
 #define POLL_NS 50000
 
-/* Ranks of a world that are threads of this process. */
+/* Ranks of a world that are threads of this process.  One that gave up before all ranks have come
+ * stays in the list, for those who come later. */
 struct world {
     unsigned char id[BR_COMM_ID];
-    uint32_t users;
+    uint32_t users;   /* communicators */
+    uint32_t missing; /* ranks that have not come */
     int gave_up;
     struct world *next;
 };
@@ -50,7 +52,8 @@ struct br__cuda_comm {
 
 /* ---- worlds ---------------------------------------------------------------------------------- */
 
-static struct world *world_enter(const unsigned char id[BR_COMM_ID])
+/* size: of a rank that comes; 0: of one that is there, for a part of the world. */
+static struct world *world_enter(const unsigned char id[BR_COMM_ID], uint32_t size)
 {
     pthread_mutex_lock(&lock);
     struct world *w = worlds;
@@ -58,11 +61,14 @@ static struct world *world_enter(const unsigned char id[BR_COMM_ID])
         w = w->next;
     if (!w && (w = calloc(1, sizeof *w))) {
         memcpy(w->id, id, BR_COMM_ID);
+        w->missing = size;
         w->next = worlds;
         worlds = w;
     }
-    if (w)
+    if (w) {
         w->users++;
+        w->missing -= size > 0;
+    }
     pthread_mutex_unlock(&lock);
     return w;
 }
@@ -70,7 +76,7 @@ static struct world *world_enter(const unsigned char id[BR_COMM_ID])
 static void world_leave(struct world *w)
 {
     pthread_mutex_lock(&lock);
-    if (--w->users == 0) {
+    if (--w->users == 0 && !(w->gave_up && w->missing)) {
         struct world **at = &worlds;
         while (*at != w)
             at = &(*at)->next;
@@ -422,7 +428,7 @@ static int comm_split(struct br_comm *c, uint32_t color, uint32_t key, struct br
                       struct br_err *err);
 
 static struct br__cuda_comm *comm_new(struct br__cuda *d, const unsigned char id[BR_COMM_ID],
-                                      struct br_err *err)
+                                      uint32_t size, struct br_err *err)
 {
     static const struct br_comm_ops ops = {
         .struct_size = sizeof ops,
@@ -438,7 +444,7 @@ static struct br__cuda_comm *comm_new(struct br__cuda *d, const unsigned char id
         .describe = describe,
     };
     struct br__cuda_comm *m = calloc(1, sizeof *m);
-    struct world *w = m ? world_enter(id) : NULL;
+    struct world *w = m ? world_enter(id, size) : NULL;
     if (!w) {
         free(m);
         br_fail(err, BR_E_NOMEM, "out of memory for a communicator");
@@ -468,7 +474,7 @@ static int comm_split(struct br_comm *c, uint32_t color, uint32_t key, struct br
     int rank = 0, size = 0;
     *out = NULL;
     int rc = comm_begin(m, "split", BR_F32, &type, err);
-    struct br__cuda_comm *part = rc ? NULL : comm_new(m->d, m->world->id, err);
+    struct br__cuda_comm *part = rc ? NULL : comm_new(m->d, m->world->id, 0, err);
     if (!part)
         return rc ? rc : BR_E_NOMEM;
     rc = comm_settle(
@@ -511,7 +517,7 @@ static int plane_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t
     if (rc)
         return rc;
     br__cuda_enter(d);
-    struct br__cuda_comm *m = comm_new(d, id, err);
+    struct br__cuda_comm *m = comm_new(d, id, size, err);
     if (!m)
         return BR_E_NOMEM;
     memcpy(&name, id, BR_COMM_ID);

@@ -291,6 +291,27 @@ static void stays_away(struct rank *r)
     br__device_free(&r->dev, x);
 }
 
+/* Rank 0 has given up and is gone before rank 1 comes. */
+START_TEST(test_gave_up_before)
+{
+    const char *dir = getenv("BRIDGE_PLUGIN_PATH");
+    struct br_err err = BR_ERR_INIT;
+    struct br_comm *c;
+    unsigned char id[BR_COMM_ID];
+    setenv("BRIDGE_COMM_TIMEOUT", "0.5", 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct br__device d;
+        ck_assert_int_eq(br__device_open(&d, "cuda", &(struct br__dirs){&dir, 1}, i, 1, &err), 0);
+        if (i == 0)
+            ck_assert_int_eq(d.backend.plane->id(id, &err), 0);
+        ck_assert_int_eq(d.backend.plane->join(d.device, id, i, 2, &c, &err), BR_E_COMM);
+        ck_assert_msg(strstr(err.msg, i ? "another rank gave up" : "no answer from the others"),
+                      "rank %u: %s", i, err.msg);
+        br__device_close(&d);
+    }
+}
+END_TEST
+
 static void (*const faults[])(struct rank *r) = {asks_for_wrong, gives_up, stays_away};
 
 START_TEST(test_faults)
@@ -305,6 +326,7 @@ int main(void)
     Suite *s = suite_create("cuda comm");
     TCase *tc = tcase_create("comm");
     tcase_add_loop_test(tc, test_results, 0, BR_COUNTOF(results));
+    tcase_add_test(tc, test_gave_up_before);
     tcase_add_loop_test(tc, test_faults, 0, BR_COUNTOF(faults));
     suite_add_tcase(s, tc);
     return run_suite(s);

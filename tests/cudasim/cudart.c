@@ -5,7 +5,7 @@
  *   CUDASIM_DEVICES  how many (1)            CUDASIM_ARCH    80, 86, 90 or 100 (90)
  *   CUDASIM_MEMORY   MiB of each (4096)      CUDASIM_DRIVER  none, old, stub or mismatch: why there
  * is no device CUDASIM_FAIL     which call fails, from 1; CUDASIM_CALLS  print at the end how many
- * there were
+ * there were, and of each function the first and the last
  */
 #include "sim.h"
 
@@ -15,6 +15,7 @@
 
 #define KERNELS 256 /* whose attribute is set */
 #define PINNED 256
+#define FUNCTIONS 64
 
 pthread_mutex_t sim_lock = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t sim_changed = PTHREAD_COND_INITIALIZER;
@@ -22,6 +23,11 @@ pthread_cond_t sim_changed = PTHREAD_COND_INITIALIZER;
 static __thread int current_device;
 static __thread cudaError_t last_error;
 static _Atomic unsigned long calls;
+static struct {
+    const char *name;
+    unsigned long first, last; /* calls, from 1 */
+} called[FUNCTIONS];           /* under called_lock */
+static pthread_mutex_t called_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct pinned {
     char *at;
@@ -41,10 +47,17 @@ __attribute__((constructor)) static void begin(void)
     sim_shadow_init();
 }
 
+static void print_calls(void)
+{
+    fprintf(stderr, "cudasim: %lu calls\n", calls);
+    for (int i = 0; i < FUNCTIONS && called[i].name; i++)
+        fprintf(stderr, "%s %lu %lu\n", called[i].name, called[i].first, called[i].last);
+}
+
 __attribute__((destructor)) static void end(void)
 {
     if (getenv("CUDASIM_CALLS"))
-        fprintf(stderr, "cudasim: %lu calls\n", calls);
+        print_calls();
     sim_check_leaks();
     for (int i = 0; i < PINNED; i++)
         if (pinned[i].at)
@@ -66,12 +79,31 @@ bool sim_has_unread_error(void)
     return last_error != cudaSuccess;
 }
 
-bool sim_fails(void)
+static void note_call(const char *name, unsigned long call)
+{
+    int i = 0;
+    pthread_mutex_lock(&called_lock);
+    while (i < FUNCTIONS && called[i].name && strcmp(called[i].name, name) != 0)
+        i++;
+    if (i == FUNCTIONS) {
+        fprintf(stderr, "cudasim: more than %d functions can fail\n", FUNCTIONS);
+        abort();
+    }
+    if (!called[i].name)
+        called[i].first = call;
+    called[i].name = name;
+    called[i].last = call;
+    pthread_mutex_unlock(&called_lock);
+}
+
+bool sim_call_fails(const char *name)
 {
     static long at = -1;
     if (at < 0)
         at = sim_setting("CUDASIM_FAIL", 0);
-    return (long)++calls == at;
+    unsigned long call = ++calls;
+    note_call(name, call);
+    return (long)call == at;
 }
 
 SIM_API cudaError_t cudaGetLastError(void)

@@ -110,8 +110,9 @@ struct sim_limits sim_limits(void);
 size_t sim_dynamic_allowed(const void *kernel);
 /* The error of a call, kept for cudaGetLastError. */
 SIM_API cudaError_t sim_return(cudaError_t rc);
-/* Whether this call is the one that is to fail. */
-SIM_API bool sim_fails(void);
+/* Whether this call, of the function `name`, is the one that is to fail. */
+SIM_API bool sim_call_fails(const char *name);
+#define sim_fails() sim_call_fails(__func__)
 int sim_current_device(void);
 bool sim_is_pinned(const void *p, size_t n);
 bool sim_has_unread_error(void);
