@@ -19,7 +19,7 @@
 
 _Static_assert(sizeof(ncclUniqueId) == BR_COMM_ID, "a world's name is NCCL's");
 
-#define DEFAULT_TIMEOUT 600 /* seconds, unless BRIDGE_COMM_TIMEOUT says others */
+#define DEFAULT_TIMEOUT 600 /* seconds; BRIDGE_COMM_TIMEOUT or --comm-timeout say others */
 #define POLL_NS 50000
 
 /* Ranks of a world that are threads of this process.  One that gave up before all ranks have come
@@ -150,7 +150,7 @@ static int comm_broken(struct br__cuda_comm *m, ncclResult_t state, double from,
     else if (!m->is_watched && waited > timeout())
         rc = br_fail(err, BR_E_COMM,
                      "rank %u of %u%s: %s: no answer from the others for %.0f s "
-                     "(BRIDGE_COMM_TIMEOUT)",
+                     "(--comm-timeout)",
                      m->comm.rank, m->comm.size, m->group, op, waited);
     if (rc)
         comm_kill(m);
@@ -262,9 +262,10 @@ static int comm_begin(struct br__cuda_comm *m, const char *op, uint32_t dtype, n
         return rc;
     m->op = op;
     m->turn = atomic_fetch_add(&turns, 1) + 1;
-    br__cuda_enter(m->d);
     if (m->is_dead || world_gave_up(m->world))
         return comm_broken(m, ncclSuccess, seconds(), err);
+    if ((rc = br__cuda_enter(m->d, err)) != 0)
+        return rc;
     if (!m->on_second || m->d->stream != m->d->first)
         return BR_OK;
     m->on_second = 0;
@@ -409,7 +410,7 @@ static void describe(struct br_comm *c, const char *group, int is_watched)
 static void comm_close(struct br_comm *c)
 {
     struct br__cuda_comm *m = c->self, **at = &m->d->comms;
-    br__cuda_enter(m->d);
+    br__cuda_enter_to_free(m->d);
     if (!m->is_dead && world_gave_up(m->world))
         comm_kill(m);
     if (m->nccl && !m->is_dead)
@@ -516,17 +517,19 @@ static int plane_join(void *device, const unsigned char id[BR_COMM_ID], uint32_t
     int rc = br__cuda_lib_open(BR__CUDA_LIB_nccl, err);
     if (rc)
         return rc;
-    br__cuda_enter(d);
     struct br__cuda_comm *m = comm_new(d, id, size, err);
     if (!m)
         return BR_E_NOMEM;
     memcpy(&name, id, BR_COMM_ID);
     m->comm.rank = rank;
     m->comm.size = size;
-    rc = comm_settle(
-        m, br__cuda_libs.ncclCommInitRankConfig(&m->nccl, (int)size, name, (int)rank, &config),
-        err);
+    rc = br__cuda_enter(d, err);
+    if (!rc)
+        rc = comm_settle(
+            m, br__cuda_libs.ncclCommInitRankConfig(&m->nccl, (int)size, name, (int)rank, &config),
+            err);
     if (rc) {
+        world_give_up(m->world);
         comm_close(&m->comm);
         return rc;
     }

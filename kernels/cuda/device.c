@@ -51,11 +51,19 @@ static int tell_error(struct br__cuda *d, struct br_err *err)
     return rc;
 }
 
-void br__cuda_enter(struct br__cuda *d)
+int br__cuda_enter(struct br__cuda *d, struct br_err *err)
 {
     cudaError_t rc = cudaSetDevice(d->index);
     keep_error(d, rc, BR_N_OPS);
     d->is_dead |= rc != cudaSuccess; /* what follows would go to another device */
+    return d->is_dead ? tell_error(d, err) : BR_OK;
+}
+
+int br__cuda_enter_to_free(struct br__cuda *d)
+{
+    int answers = cudaSetDevice(d->index) == cudaSuccess || cudaSetDevice(d->index) == cudaSuccess;
+    cudaGetLastError();
+    return answers;
 }
 
 int br__cuda_check(struct br__cuda *d, cudaError_t rc, const char *what, struct br_err *err)
@@ -115,8 +123,8 @@ void br__cuda_refuse(const struct br_call *c, const char *format, ...)
 int br__cuda_sync(void *device, struct br_err *err)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
-    return br__cuda_wait(d, NULL, err);
+    int rc = br__cuda_enter(d, err);
+    return rc ? rc : br__cuda_wait(d, NULL, err);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -125,8 +133,7 @@ void *br__cuda_alloc(void *device, size_t n)
 {
     struct br__cuda *d = device;
     void *p = NULL;
-    br__cuda_enter(d);
-    if (d->is_dead)
+    if (br__cuda_enter(d, NULL))
         return NULL;
     if (cudaMalloc(&p, n ? n : 1) != cudaSuccess) {
         cudaGetLastError();
@@ -143,9 +150,8 @@ void *br__cuda_alloc(void *device, size_t n)
 void br__cuda_free(void *device, void *p)
 {
     struct br__cuda *d = device;
-    if (!p)
+    if (!p || !br__cuda_enter_to_free(d))
         return;
-    br__cuda_enter(d);
     br__cuda_settle(d);
     keep_error(d, cudaStreamSynchronize(d->stream), BR_N_OPS);
     keep_error(d, cudaFree(p), BR_N_OPS);
@@ -154,9 +160,10 @@ void br__cuda_free(void *device, void *p)
 int br__cuda_copy(void *device, void *dst, const void *src, size_t n, struct br_err *err)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
-    return br__cuda_check(d, cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice, d->stream),
-                          "a copy on the device", err);
+    int rc = br__cuda_enter(d, err);
+    return rc ? rc
+              : br__cuda_check(d, cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToDevice, d->stream),
+                               "a copy on the device", err);
 }
 
 /* ---- two streams ----------------------------------------------------------------------------- */
@@ -186,8 +193,9 @@ static int stream_after(struct br__cuda *d, cudaStream_t to, cudaStream_t from, 
 int br__cuda_use_stream(void *device, enum br_which_stream which, struct br_err *err)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
-    int rc = make_second(d, err);
+    int rc = br__cuda_enter(d, err);
+    if (!rc)
+        rc = make_second(d, err);
     if (!rc && which == BR_STREAM_JOIN)
         return stream_after(d, d->first, d->second, d->joined, err);
     d->stream = d->first;
@@ -293,8 +301,9 @@ static int ring_send(struct br__cuda *d, uint32_t i, void *dst, size_t n, struct
 int br__cuda_upload(void *device, void *dst, const void *src, size_t n, struct br_err *err)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
-    int rc = ring_for(d, n, err);
+    int rc = br__cuda_enter(d, err);
+    if (!rc)
+        rc = ring_for(d, n, err);
     for (size_t at = 0, k; at < n && !rc; at += k) {
         uint32_t i;
         k = n - at < d->ring->bytes ? n - at : d->ring->bytes;
@@ -310,8 +319,9 @@ int br__cuda_upload(void *device, void *dst, const void *src, size_t n, struct b
 int br__cuda_download(void *device, void *dst, const void *src, size_t n, struct br_err *err)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
-    int rc = ring_for(d, n, err);
+    int rc = br__cuda_enter(d, err);
+    if (!rc)
+        rc = ring_for(d, n, err);
     for (size_t at = 0, k; at < n && !rc; at += k) {
         uint32_t i;
         k = n - at < d->ring->bytes ? n - at : d->ring->bytes;
@@ -385,9 +395,10 @@ int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_byte
                   uint32_t n_threads, struct br_err *err)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
     struct filling f = {.from = from, .err = err};
-    int rc = ring_for(d, n, err);
+    int rc = br__cuda_enter(d, err);
+    if (!rc)
+        rc = ring_for(d, n, err);
     if (rc)
         return rc;
     pthread_mutex_init(&f.lock, NULL);
@@ -413,8 +424,7 @@ int br__cuda_fill(void *device, void *dst, size_t n, const struct br_source_byte
 void br__cuda_run(void *device, void (*fn)(void *arg, const struct br_stream *s), void *arg)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
-    if (!d->is_dead)
+    if (!br__cuda_enter(d, NULL)) /* the next that waits tells the error */
         fn(arg, &d->as_stream);
 }
 
@@ -464,7 +474,7 @@ void br__cuda_close(void *device)
     struct br__cuda *d = device;
     if (!d)
         return;
-    br__cuda_enter(d);
+    br__cuda_enter_to_free(d);
     if (d->stream)
         cudaStreamSynchronize(d->stream);
     close_second(d);

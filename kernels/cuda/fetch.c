@@ -63,10 +63,13 @@ int br__cuda_fetch(void *device, const void *src, size_t n, void **ticket, struc
     struct br__cuda *d = device;
     struct br__cuda_ticket *f = d->tickets;
     *ticket = NULL;
-    br__cuda_enter(d);
+    int rc = br__cuda_enter(d, err);
+    if (rc)
+        return rc;
     while (f && (f->is_open || f->room < n))
         f = f->next;
-    int rc = f ? BR_OK : fetch_new(d, n, &f, err);
+    if (!f)
+        rc = fetch_new(d, n, &f, err);
     if (!rc && f->is_left)
         rc = br__cuda_wait(d, f->done, err);
     if (!rc)
@@ -91,8 +94,9 @@ int br__cuda_fetched(void *device, void *ticket, void *dst, struct br_err *err)
     f->is_open = 0;
     if (!dst)
         return rc;
-    br__cuda_enter(d);
-    rc = br__cuda_wait(d, f->done, err);
+    rc = br__cuda_enter(d, err);
+    if (!rc)
+        rc = br__cuda_wait(d, f->done, err);
     f->is_left = rc != BR_OK;
     if (!rc)
         memcpy(dst, f->buffer, f->n);

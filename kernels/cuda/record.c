@@ -8,7 +8,9 @@ int br__cuda_record_begin(void *device, struct br_err *err)
     struct br__cuda *d = device;
     if (d->sync_each)
         return br_fail(err, BR_E_UNSUPPORTED, "cuda:%d: BRIDGE_CUDA_SYNC is set", d->index);
-    br__cuda_enter(d);
+    int rc = br__cuda_enter(d, err);
+    if (rc)
+        return rc;
     if (d->status) /* it is told by the next that waits, which a recording would not allow */
         return br_fail(err, d->status, "cuda:%d: an earlier error", d->index);
     return br__cuda_check(d, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal),
@@ -34,13 +36,13 @@ int br__cuda_record_end(void *device, void **tape, struct br_err *err)
 int br__cuda_replay(void *device, void *tape, struct br_err *err)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
-    return br__cuda_check(d, cudaGraphLaunch(tape, d->stream), "a recorded graph", err);
+    int rc = br__cuda_enter(d, err);
+    return rc ? rc : br__cuda_check(d, cudaGraphLaunch(tape, d->stream), "a recorded graph", err);
 }
 
 void br__cuda_tape_free(void *device, void *tape)
 {
     struct br__cuda *d = device;
-    br__cuda_enter(d);
-    cudaGraphExecDestroy(tape);
+    if (br__cuda_enter_to_free(d))
+        cudaGraphExecDestroy(tape);
 }
